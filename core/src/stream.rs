@@ -1,0 +1,694 @@
+//! What a client asks for: a stream, named the same however a protocol spells it.
+//!
+//! Every protocol has its own way to say "live/a on example.com": RTMP splits it between `tcUrl` and a play name,
+//! HTTP puts the domain into `Host` and an extension behind the name, SRT packs all of it into one stream id. The
+//! functions here turn each spelling into one [`StreamUrl`], and a [`VhostRule`] turns that into the
+//! [`PlacementKey`] under which origins are chosen. They follow what SRS origins do with the same bytes, because a
+//! publisher and a player meet only if both are sent to the same origin:
+//!
+//! - the last path segment is the stream, everything before it is the app;
+//! - repeated, leading and trailing slashes, white space and `_definst_` do not count, percent-escapes are resolved;
+//! - the vhost is the query's `vhost`, else its `domain`, else the host; addresses and names without a dot are the
+//!   default vhost.
+//!
+//! `core/tests/names.rs` holds the table of cases.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// Whether the client takes a stream or brings one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Action {
+    /// The client watches.
+    Play,
+    /// The client is the source.
+    Publish,
+}
+
+impl Action {
+    /// `play` or `publish`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Play => "play",
+            Self::Publish => "publish",
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// How a client speaks to us, and so how we speak to the origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// AAC in an endless HTTP body.
+    HttpAac,
+    /// FLV in an endless HTTP body, or in a WebSocket.
+    HttpFlv,
+    /// MP3 in an endless HTTP body.
+    HttpMp3,
+    /// MPEG-TS in an endless HTTP body.
+    HttpTs,
+    /// RTMP over TCP.
+    Rtmp,
+    /// RTSP over TCP.
+    Rtsp,
+    /// SRT over UDP.
+    Srt,
+    /// WebRTC, asked for by WHIP or WHEP.
+    WebRtc,
+}
+
+impl Protocol {
+    /// Every protocol, in order.
+    pub const ALL: [Self; 8] = [
+        Self::HttpAac,
+        Self::HttpFlv,
+        Self::HttpMp3,
+        Self::HttpTs,
+        Self::Rtmp,
+        Self::Rtsp,
+        Self::Srt,
+        Self::WebRtc,
+    ];
+
+    /// The name used in logs, rows and metric labels, such as `http_flv`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::HttpAac => "http_aac",
+            Self::HttpFlv => "http_flv",
+            Self::HttpMp3 => "http_mp3",
+            Self::HttpTs => "http_ts",
+            Self::Rtmp => "rtmp",
+            Self::Rtsp => "rtsp",
+            Self::Srt => "srt",
+            Self::WebRtc => "webrtc",
+        }
+    }
+
+    /// Which kind of endpoint of an origin serves this protocol.
+    pub const fn service(self) -> Service {
+        match self {
+            Self::HttpAac | Self::HttpFlv | Self::HttpMp3 | Self::HttpTs => Service::Http,
+            Self::Rtmp => Service::Rtmp,
+            Self::Rtsp => Service::Rtsp,
+            Self::Srt => Service::Srt,
+            Self::WebRtc => Service::Rtc,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// A kind of endpoint that an origin may offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Service {
+    /// The HTTP API, WHIP and WHEP included.
+    Api,
+    /// HTTP streaming: FLV, TS, AAC, MP3, HLS.
+    Http,
+    /// WebRTC media.
+    Rtc,
+    /// RTMP.
+    Rtmp,
+    /// RTSP.
+    Rtsp,
+    /// SRT.
+    Srt,
+}
+
+impl Service {
+    /// Every service, in order.
+    pub const ALL: [Self; 6] = [
+        Self::Api,
+        Self::Http,
+        Self::Rtc,
+        Self::Rtmp,
+        Self::Rtsp,
+        Self::Srt,
+    ];
+
+    /// The name an origin's registration uses for it, such as `http`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Http => "http",
+            Self::Rtc => "rtc",
+            Self::Rtmp => "rtmp",
+            Self::Rtsp => "rtsp",
+            Self::Srt => "srt",
+        }
+    }
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// One stream: `vhost/app/stream`, equal for every protocol's spelling of it.
+///
+/// The vhost is a lower-case domain name or [`DEFAULT_VHOST`]; the app may have several segments, the stream has
+/// one. No part is empty, holds a control character or white space around it, or is `.` or `..`.
+///
+/// ```
+/// use sluicegate_core::stream::StreamUrl;
+///
+/// let published = StreamUrl::from_rtmp("rtmp://example.com/live", "a?token=1").unwrap();
+/// let played = StreamUrl::from_http(Some("example.com:8080"), "/live/a.flv?token=2").unwrap();
+/// assert_eq!(published, played);
+/// assert_eq!(published.to_string(), "example.com/live/a");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamUrl {
+    vhost: String,
+    app: String,
+    stream: String,
+}
+
+impl StreamUrl {
+    /// The stream `stream` of `app` on `vhost`. A slash in `stream` moves what is before it into the app; an empty
+    /// app is [`DEFAULT_APP`].
+    pub fn new(vhost: &str, app: &str, stream: &str) -> Result<Self, StreamError> {
+        let mut path = Path::default();
+        path.push(app)?;
+        if !path.push(stream)? {
+            return Err(StreamError::EmptyStream);
+        }
+        path.on(fold_vhost(vhost)?)
+    }
+
+    /// What an RTMP client asks for: `tc_url` from its `connect` and `name` from its `publish` or `play`, either of
+    /// which may carry a query.
+    ///
+    /// Without a name, an app of several segments gives its last one away, as SRS guesses; otherwise the stream is
+    /// empty and refused. A `tc_url` without a scheme is taken as a path.
+    pub fn from_rtmp(tc_url: &str, name: &str) -> Result<Self, StreamError> {
+        // Clients that cannot send a query write `app...vhost...example.com`.
+        let tc_url = tc_url.replace(DOTTED_VHOST, "?vhost=");
+        let name = name.replace(DOTTED_VHOST, "?vhost=");
+        let (host, target) = split_authority(&tc_url);
+        // Flash encoders write `rtmp://h/app?k=v/stream`: the query of the tcUrl stands before the name, so both
+        // are split on their own. A slash inside a query never counts.
+        let (app, app_query) = split_query(target);
+        let (name, name_query) = split_query(&name);
+
+        let mut path = Path::default();
+        path.push(&decode(app)?)?;
+        let named = path.push(&decode(name)?)?;
+        if !named && path.app.is_empty() {
+            return Err(StreamError::EmptyStream);
+        }
+        path.on(vhost_of([app_query, name_query], host)?)
+    }
+
+    /// What an HTTP client asks for: the `Host` header and an origin-form request target, such as
+    /// `/live/a.flv?vhost=example.com`. A known media extension is not part of the name.
+    ///
+    /// The form `/?app=live&stream=a` is understood only where the path names nothing: an origin serves the path,
+    /// and two readings of one request must not differ.
+    pub fn from_http(host: Option<&str>, target: &str) -> Result<Self, StreamError> {
+        let (text, query) = split_query(target);
+        let mut path = Path::default();
+        if !path.push(&decode(text)?)? {
+            path.push(&query_value([query], "app")?.unwrap_or_default())?;
+            if !path.push(&query_value([query], "stream")?.unwrap_or_default())? {
+                return Err(StreamError::EmptyStream);
+            }
+        }
+        let url = path.on(vhost_of([query, ""], host)?)?;
+        match url.stream.rsplit_once('.') {
+            Some((stem, extension)) if is_media_extension(extension) => {
+                Self::new(&url.vhost, &url.app, stem)
+            }
+            _ => Ok(url),
+        }
+    }
+
+    /// What a WHIP or WHEP client asks for: the `Host` header and a request target such as
+    /// `/rtc/v1/whip/?app=live&stream=a`. As in SRS, the app is `live` and the stream `livestream` unless named.
+    pub fn from_whip(host: Option<&str>, target: &str) -> Result<Self, StreamError> {
+        let (_, query) = split_query(target);
+        let app = query_value([query], "app")?;
+        let stream = query_value([query], "stream")?;
+        let mut path = Path::default();
+        path.push(app.as_deref().unwrap_or(WHIP_APP))?;
+        if !path.push(stream.as_deref().unwrap_or(WHIP_STREAM))? {
+            return Err(StreamError::EmptyStream);
+        }
+        path.on(vhost_of([query, ""], host)?)
+    }
+
+    /// What an RTSP client asks for: `rtsp://example.com:554/live/a?token=1`.
+    pub fn from_rtsp(url: &str) -> Result<Self, StreamError> {
+        let (host, target) = split_authority(url);
+        let (text, query) = split_query(target);
+        let mut path = Path::default();
+        path.push(&decode(text)?)?;
+        path.on(vhost_of([query, ""], host)?)
+    }
+
+    /// A lower-case domain name, or [`DEFAULT_VHOST`].
+    pub fn vhost(&self) -> &str {
+        &self.vhost
+    }
+
+    /// The application: one or several segments.
+    pub fn app(&self) -> &str {
+        &self.app
+    }
+
+    /// The name of the stream within its app: one segment.
+    pub fn stream(&self) -> &str {
+        &self.stream
+    }
+}
+
+impl fmt::Display for StreamUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}/{}", self.vhost, self.app, self.stream)
+    }
+}
+
+impl FromStr for StreamUrl {
+    type Err = StreamError;
+
+    /// The inverse of `Display`: `vhost/app/stream`, all three named.
+    fn from_str(text: &str) -> Result<Self, StreamError> {
+        let (vhost, path) = text.split_once('/').ok_or(StreamError::Incomplete)?;
+        let (app, stream) = path.rsplit_once('/').ok_or(StreamError::Incomplete)?;
+        if vhost.is_empty() || app.is_empty() {
+            return Err(StreamError::Incomplete);
+        }
+        Self::new(vhost, app, stream)
+    }
+}
+
+/// What an SRT caller asks for in its stream id, which names the action as well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SrtStreamId {
+    /// The stream asked for.
+    pub stream: StreamUrl,
+    /// `m=publish` or `m=request`; play where the id does not say.
+    pub action: Action,
+}
+
+impl SrtStreamId {
+    /// Reads a stream id: either `#!::h=example.com,r=live/a,m=publish` (SRT access control) or a plain path
+    /// `live/a`. A path of one segment is a stream of the app `live`. An empty `id` stands for `default`.
+    ///
+    /// `h` is the vhost; with one slash it is the path instead (an older form), with more its first segment is the
+    /// vhost and the rest the path. `r`, where named, is the path in any case.
+    pub fn parse(id: &str, default: &str) -> Result<Self, StreamError> {
+        let id = match unquote(id) {
+            "" => unquote(default),
+            named => named,
+        };
+        // Some senders take the id from a URL and leave it escaped.
+        let id = match id.get(..ESCAPED_SRT_PREFIX.len()) {
+            Some(start) if start == ESCAPED_SRT_PREFIX => decode(id)?,
+            _ => Cow::Borrowed(id),
+        };
+        match id.strip_prefix(SRT_PREFIX) {
+            Some(pairs) => Self::from_pairs(pairs),
+            None => {
+                let (path, query) = split_query(&id);
+                let stream = srt_stream(path, vhost_of([query, ""], None)?)?;
+                Ok(Self {
+                    stream,
+                    action: Action::Play,
+                })
+            }
+        }
+    }
+
+    fn from_pairs(pairs: &str) -> Result<Self, StreamError> {
+        let mut action = Action::Play;
+        let (mut host, mut resource) = (None, None);
+        // SRS reads `r=live/a?secret=x` as two pairs.
+        for pair in pairs.split([',', '?', '&']) {
+            let Some((key, value)) = pair.split_once('=') else {
+                continue;
+            };
+            let value = unquote(value);
+            match key.trim() {
+                "h" => host = Some(value),
+                "m" if value.eq_ignore_ascii_case("publish") => action = Action::Publish,
+                "m" if value.eq_ignore_ascii_case("request") => action = Action::Play,
+                "m" => return Err(StreamError::SrtMode),
+                "r" => resource = Some(value),
+                _ => {}
+            }
+        }
+        let (host, path) = match host.map(|host| (host, host.split_once('/'))) {
+            Some((_, Some((vhost, path)))) if path.contains('/') => (Some(vhost), Some(path)),
+            Some((path, Some(_))) => (None, Some(path)),
+            Some((vhost, None)) => (Some(vhost), None),
+            None => (None, None),
+        };
+        let vhost = match host.filter(|host| !host.is_empty()) {
+            Some(host) => fold_vhost(host)?,
+            None => vhost_of([&pairs.replace(',', "&"), ""], None)?,
+        };
+        let path = resource.or(path).ok_or(StreamError::EmptyStream)?;
+        Ok(Self {
+            stream: srt_stream(path, vhost)?,
+            action,
+        })
+    }
+}
+
+/// What vhosts mean for placement.
+///
+/// An origin tells vhosts apart by itself, so two streams that share a placement are always served correctly, while
+/// a publisher by domain name and a player by address that miss each other never are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum VhostRule {
+    /// Streams that differ only in their vhost share a placement.
+    #[default]
+    Ignored,
+    /// Only these vhosts count; all others share the default one. Use [`VhostRule::listed`].
+    Listed(BTreeSet<String>),
+    /// Every vhost counts: many tenants with equal stream names, or a store shared with other proxies.
+    Separate,
+}
+
+impl VhostRule {
+    /// The rule under which only the `names` count; each must be a domain name.
+    pub fn listed<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Result<Self, StreamError> {
+        names
+            .into_iter()
+            .map(|name| match fold_vhost(name.as_ref())? {
+                vhost if vhost == DEFAULT_VHOST => Err(StreamError::NotAVhost),
+                vhost => Ok(vhost),
+            })
+            .collect::<Result<_, _>>()
+            .map(Self::Listed)
+    }
+
+    /// The key under which `url` is placed.
+    pub fn key(&self, url: &StreamUrl) -> PlacementKey {
+        let counts = match self {
+            Self::Ignored => false,
+            Self::Listed(names) => names.contains(&url.vhost),
+            Self::Separate => true,
+        };
+        let vhost = if counts {
+            url.vhost.as_str()
+        } else {
+            DEFAULT_VHOST
+        };
+        PlacementKey(format!("{vhost}/{}/{}", url.app, url.stream).into())
+    }
+}
+
+/// The name under which a stream is placed: `vhost/app/stream`, with the vhost as the [`VhostRule`] has it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PlacementKey(Arc<str>);
+
+impl PlacementKey {
+    /// The key as text; also what a shared store is asked for.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for PlacementKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// Why a client's name for a stream is refused. None of them repeats what the client wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum StreamError {
+    /// A part of the name holds a control character.
+    #[error("the name holds a control character")]
+    ControlCharacter,
+    /// A segment is `.` or `..`.
+    #[error("the name holds a `.` or `..` segment")]
+    DotSegment,
+    /// No stream is named.
+    #[error("no stream is named")]
+    EmptyStream,
+    /// Text that should be `vhost/app/stream` has fewer parts.
+    #[error("a stream is written as vhost/app/stream")]
+    Incomplete,
+    /// A listed vhost is an address or has no dot.
+    #[error(
+        "a vhost is a domain name with a dot; addresses and single words are the default vhost"
+    )]
+    NotAVhost,
+    /// The percent-escapes of the name do not decode to UTF-8.
+    #[error("the name is not UTF-8")]
+    NotUtf8,
+    /// The mode of an SRT stream id is neither of the two.
+    #[error("the mode of an SRT stream id is either publish or request")]
+    SrtMode,
+    /// A part of the name is too long.
+    #[error("the {part} is longer than {limit} bytes")]
+    TooLong {
+        /// Which part: `vhost`, `app` or `stream`.
+        part: &'static str,
+        /// How many bytes it may have.
+        limit: usize,
+    },
+}
+
+/// A path as it grows segment by segment: the last segment so far, and what was before it.
+#[derive(Default)]
+struct Path {
+    app: String,
+    stream: Option<String>,
+}
+
+impl Path {
+    /// Takes the segments of `text`; returns whether there was one.
+    fn push(&mut self, text: &str) -> Result<bool, StreamError> {
+        let mut named = false;
+        for segment in text.split('/') {
+            // SRS removes spaces from names anywhere, and hand-typed stream keys end in line breaks.
+            let segment = segment
+                .trim_matches([' ', '\t', '\r', '\n'])
+                .replace(' ', "");
+            match segment.as_str() {
+                "" | DEFAULT_INSTANCE => continue,
+                "." | ".." => return Err(StreamError::DotSegment),
+                other if other.contains(char::is_control) => {
+                    return Err(StreamError::ControlCharacter);
+                }
+                _ => {}
+            }
+            if let Some(before) = self.stream.replace(segment) {
+                if !self.app.is_empty() {
+                    self.app.push('/');
+                }
+                self.app.push_str(&before);
+            }
+            within("app", &self.app, MAX_APP)?;
+            named = true;
+        }
+        Ok(named)
+    }
+
+    fn on(self, vhost: String) -> Result<StreamUrl, StreamError> {
+        let stream = self.stream.ok_or(StreamError::EmptyStream)?;
+        within("stream", &stream, MAX_STREAM)?;
+        let app = match self.app {
+            app if app.is_empty() => DEFAULT_APP.to_owned(),
+            app => app,
+        };
+        Ok(StreamUrl { vhost, app, stream })
+    }
+}
+
+fn within(part: &'static str, text: &str, limit: usize) -> Result<(), StreamError> {
+    if text.len() > limit {
+        return Err(StreamError::TooLong { part, limit });
+    }
+    Ok(())
+}
+
+/// The stream an SRT path names: one segment alone is a stream of [`SRT_APP`].
+fn srt_stream(path: &str, vhost: String) -> Result<StreamUrl, StreamError> {
+    let mut named = Path::default();
+    named.push(&decode(path)?)?;
+    if named.app.is_empty() {
+        SRT_APP.clone_into(&mut named.app);
+    }
+    named.on(vhost)
+}
+
+/// The vhost that the `queries` name, else `host`.
+fn vhost_of(queries: [&str; 2], host: Option<&str>) -> Result<String, StreamError> {
+    let named = match query_value(queries, "vhost")? {
+        None => query_value(queries, "domain")?,
+        vhost => vhost,
+    };
+    match named.as_deref().map(str::trim) {
+        // Asking for the default vhost by name is asking for nothing, in SRS too.
+        None | Some(DEFAULT_VHOST) => fold_vhost(host.unwrap_or_default()),
+        Some(vhost) => fold_vhost(vhost),
+    }
+}
+
+/// The canonical form of a host or vhost: no port, lower case; [`DEFAULT_VHOST`] for anything that is not a domain
+/// name of two labels or more.
+fn fold_vhost(host: &str) -> Result<String, StreamError> {
+    let host = host.trim_matches([' ', '\t', '\r', '\n', '/']);
+    if host.contains(char::is_control) {
+        return Err(StreamError::ControlCharacter);
+    }
+    let name = match host.split_once(':') {
+        None => host,
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        // An IPv6 address, or nothing anybody can read.
+        Some(_) => "",
+    };
+    let name = name.strip_suffix('.').unwrap_or(name);
+    if !is_domain(name) {
+        return Ok(DEFAULT_VHOST.to_owned());
+    }
+    within("vhost", name, MAX_VHOST)?;
+    Ok(name.to_ascii_lowercase())
+}
+
+/// Whether `name` has two labels or more and does not end as an IPv4 address does, in a number.
+fn is_domain(name: &str) -> bool {
+    let Some((_, last)) = name.rsplit_once('.') else {
+        return false;
+    };
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    };
+    name.split('.').all(is_label) && !last.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// `scheme://user@host:port/path?query` as host and the rest; without a scheme all of it is the rest.
+fn split_authority(url: &str) -> (Option<&str>, &str) {
+    let (text, _) = split_query(url);
+    let Some((scheme, _)) = text.split_once("://") else {
+        return (None, url);
+    };
+    let rest = url.get(scheme.len() + "://".len()..).unwrap_or_default();
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, target) = rest.split_at_checked(end).unwrap_or((rest, ""));
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
+    (Some(host), target)
+}
+
+/// A path and what follows its first `?` or `#`.
+fn split_query(target: &str) -> (&str, &str) {
+    target.split_once(['?', '#']).unwrap_or((target, ""))
+}
+
+/// The last non-empty value of `name` in the `queries`, decoded. Extra `?` and `#` separate like `&`: names that
+/// went through several hands carry more than one.
+fn query_value<const N: usize>(
+    queries: [&str; N],
+    name: &str,
+) -> Result<Option<String>, StreamError> {
+    queries
+        .iter()
+        .rev()
+        .flat_map(|query| query.rsplit(['&', '?', '#']))
+        .filter_map(|pair| pair.split_once('='))
+        .find(|(key, value)| key.trim() == name && !value.trim().is_empty())
+        .map(|(_, value)| decode(value).map(Cow::into_owned))
+        .transpose()
+}
+
+/// Resolves percent-escapes (RFC 3986 §2.1). A `%` that starts none stands for itself: RTMP encoders send such names.
+fn decode(text: &str) -> Result<Cow<'_, str>, StreamError> {
+    if !text.contains('%') {
+        return Ok(Cow::Borrowed(text));
+    }
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let escaped = match (first, after) {
+            (b'%', [high, low, after @ ..]) => hex_digit(*high)
+                .zip(hex_digit(*low))
+                .map(|(high, low)| (high << 4 | low, after)),
+            _ => None,
+        };
+        let (byte, after) = escaped.unwrap_or((first, after));
+        decoded.push(byte);
+        rest = after;
+    }
+    String::from_utf8(decoded)
+        .map(Cow::Owned)
+        .map_err(|_| StreamError::NotUtf8)
+}
+
+fn hex_digit(byte: u8) -> Option<u8> {
+    char::from(byte)
+        .to_digit(16)
+        .and_then(|digit| u8::try_from(digit).ok())
+}
+
+/// `text` without white space and one pair of quotes around it, which ids taken from configuration files keep.
+fn unquote(text: &str) -> &str {
+    let text = text.trim();
+    ['"', '\'']
+        .into_iter()
+        .find_map(|quote| text.strip_prefix(quote)?.strip_suffix(quote))
+        .unwrap_or(text)
+}
+
+fn is_media_extension(extension: &str) -> bool {
+    MEDIA_EXTENSIONS
+        .iter()
+        .any(|known| extension.eq_ignore_ascii_case(known))
+}
+
+/// The vhost of clients that name none.
+pub const DEFAULT_VHOST: &str = "__defaultVhost__";
+
+/// The app of streams named without one.
+pub const DEFAULT_APP: &str = "__defaultApp__";
+
+/// A domain name has at most 253 characters (RFC 1035 §2.3.4, without the root dot).
+pub const MAX_VHOST: usize = 253;
+
+/// Bytes of an app. Real ones have a few dozen; with the other limits it bounds every key, row and log line.
+pub const MAX_APP: usize = 256;
+
+/// Bytes of a stream's name; signed names are the longest seen, at about a hundred.
+pub const MAX_STREAM: usize = 256;
+
+/// What Flash encoders put between the app and the stream; it names nothing.
+const DEFAULT_INSTANCE: &str = "_definst_";
+
+/// What stands before a vhost where a client cannot send a query.
+const DOTTED_VHOST: &str = "...vhost...";
+
+/// What may follow a stream's name over HTTP without being part of it.
+const MEDIA_EXTENSIONS: [&str; 8] = ["aac", "flv", "m3u8", "m4s", "mp3", "mp4", "mpd", "ts"];
+
+/// The start of a structured stream id (SRT access control guidelines), plain and as a URL carries it.
+const SRT_PREFIX: &str = "#!::";
+const ESCAPED_SRT_PREFIX: &str = "%23!::";
+
+/// SRS's `default_app` for SRT.
+const SRT_APP: &str = "live";
+
+/// SRS's defaults for WHIP and WHEP.
+const WHIP_APP: &str = "live";
+const WHIP_STREAM: &str = "livestream";
