@@ -1,0 +1,546 @@
+//! Joins a client that has asked with the origin that is to answer: replay, walk, pass through.
+//!
+//! The client has been answered up to its `publish` or `play`. What it sent after the handshake is replayed to
+//! the origin in one write, together with C2, so that set-up costs one round trip and the origin sees the
+//! client's chunk streams from their first byte. The origin answers commands that the client has answers to
+//! already; those answers are dropped, by transaction id, and everything else passes.
+//!
+//! An origin that hands out another message stream id than the client was given, or that hangs up on
+//! pipelined commands, is dialled again *step by step*: the same commands one by one, and the message stream id
+//! rewritten in the headers that carry it.
+
+use super::amf0::Value;
+use super::chunk::ChunkWriter;
+use super::handshake::{ClientHandshake, HandshakeError};
+use super::header::{DEFAULT_CHUNK_SIZE, MessageHeader};
+use super::message::{Command, CommandError, EnhancedRtmp, Message, chunk_stream, kind};
+use super::server::{Answered, Identified, What};
+use super::walk::{Step, Verdict, Walk, WalkError, Watch};
+use crate::stream::StreamUrl;
+
+/// An origin being asked for what a client wants. Feed it the origin's bytes, send what it puts out, and read
+/// its [`Progress`].
+#[derive(Debug)]
+pub struct Join {
+    handshake: Option<ClientHandshake>,
+    /// What goes out behind the handshake: everything at once, or the commands still to send.
+    script: Script,
+    relay: Joined,
+    out: Vec<u8>,
+    held: Vec<u8>,
+}
+
+/// How far an origin has come with its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// It answers its commands, or has yet to.
+    Asking,
+    /// It has answered what the client was told already; only its word on the stream is missing.
+    Answered,
+    /// It spoke of the stream: its status, or media. The client hears it from here on.
+    Joined,
+    /// It hands out a message stream id that the client was not given: it has to be asked step by step.
+    NeedsSteps,
+    /// It said no to `connect` or `createStream`, in these words.
+    Rejected(String),
+    /// It names another place for the stream, as an RTMP URL.
+    Redirected(String),
+}
+
+/// Why an origin's bytes, or its client's, cannot be understood.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// A command of the client's. An origin might read it, so it must not reach one as if it were nothing.
+    #[error("the client's command is broken: {0}")]
+    Command(#[from] CommandError),
+    /// In its handshake.
+    #[error("its handshake is broken: {0}")]
+    Handshake(#[from] HandshakeError),
+    /// In what follows.
+    #[error("its chunks are broken: {0}")]
+    Walk(#[from] WalkError),
+    /// It says a lot and nothing of the stream.
+    #[error("it sent {0} bytes without a word on the stream")]
+    TooMuch(usize),
+}
+
+/// Both directions of a client and an origin that are joined: the walks, and what they watch for.
+#[derive(Debug)]
+pub struct Joined {
+    to_client: Walk,
+    to_origin: Walk,
+    origin_says: OriginWatch,
+    client_says: ClientWatch,
+}
+
+#[derive(Debug)]
+enum Script {
+    /// Everything goes out behind C2.
+    Replay(Vec<u8>),
+    /// One command after the other, each after the answer to the one before where it has to be known. Then what
+    /// came behind the last: `replay` is walked only when the origin's message stream is known.
+    Steps {
+        waiting: std::vec::IntoIter<(u32, Command)>,
+        replay: Vec<u8>,
+    },
+}
+
+/// Looks at what an origin says.
+#[derive(Debug)]
+struct OriginWatch {
+    /// Commands the client has answers to already.
+    answered: Vec<Answered>,
+    progress: Progress,
+    /// The message stream the client was given for its request.
+    client_stream: u32,
+    /// The one the origin gave, where that is allowed to differ.
+    origin_stream: Option<u32>,
+    remap: bool,
+    /// The request has been sent: what is said before it, is not said of the stream.
+    asked: bool,
+    connected: bool,
+    created: bool,
+    enhanced: Option<EnhancedRtmp>,
+    media: bool,
+}
+
+/// Looks at what a client says.
+#[derive(Debug)]
+struct ClientWatch {
+    tc_url: String,
+    stream: StreamUrl,
+    /// The `publish` or `play` that this session is about has gone by.
+    asked: bool,
+    /// Drop what comes before it, because the origin is asked step by step.
+    drop_replay: bool,
+    /// Transaction ids the client used after it: their answers belong to it.
+    used: Vec<f64>,
+    second: Option<String>,
+    /// A command that cannot be read.
+    broken: Option<CommandError>,
+    media: bool,
+}
+
+impl Join {
+    /// Everything in one write. `seed` fills C1.
+    ///
+    /// # Errors
+    /// [`JoinError::Walk`] or [`JoinError::Command`] when the client's own bytes cannot be walked.
+    pub fn replaying(
+        identified: &Identified,
+        stream: &StreamUrl,
+        seed: [u8; 32],
+    ) -> Result<Self, JoinError> {
+        Self::new(identified, stream, seed, false)
+    }
+
+    /// One command after the other. `seed` fills C1.
+    ///
+    /// # Errors
+    /// [`JoinError::Walk`] or [`JoinError::Command`] when the client's own bytes cannot be walked.
+    pub fn step_by_step(
+        identified: &Identified,
+        stream: &StreamUrl,
+        seed: [u8; 32],
+    ) -> Result<Self, JoinError> {
+        Self::new(identified, stream, seed, true)
+    }
+
+    fn new(
+        identified: &Identified,
+        stream: &StreamUrl,
+        seed: [u8; 32],
+        steps: bool,
+    ) -> Result<Self, JoinError> {
+        let mut relay = Joined::new(identified, stream, steps);
+        // The walk towards the origin learns the client's chunk streams from the same bytes the origin does.
+        let replay = relay.to_origin(&identified.replay)?.to_vec();
+        let script = if steps {
+            // That was to find the client's faults before the origin is told anything.
+            relay = Joined::new(identified, stream, steps);
+            let waiting = identified.commands.clone().into_iter();
+            Script::Steps {
+                waiting,
+                replay: identified.replay.clone(),
+            }
+        } else {
+            Script::Replay(replay)
+        };
+        let handshake = ClientHandshake::new(seed);
+        Ok(Self {
+            handshake: Some(handshake),
+            script,
+            relay,
+            out: Vec::new(),
+            held: Vec::new(),
+        })
+    }
+
+    /// Bytes for the origin; empty when it is the origin's turn.
+    pub fn take_output(&mut self) -> Vec<u8> {
+        if let Some(handshake) = &mut self.handshake {
+            self.out.extend(handshake.poll_output().unwrap_or_default());
+        }
+        std::mem::take(&mut self.out)
+    }
+
+    /// Takes bytes from the origin.
+    ///
+    /// # Errors
+    /// [`JoinError`] when they are not RTMP, or too many come before the origin speaks of the stream.
+    pub fn feed(&mut self, mut input: &[u8]) -> Result<(), JoinError> {
+        if let Some(handshake) = &mut self.handshake {
+            let consumed = handshake.feed(input)?;
+            self.out.extend(handshake.poll_output().unwrap_or_default());
+            if !handshake.is_done() {
+                return Ok(());
+            }
+            self.handshake = None;
+            input = input.get(consumed..).unwrap_or_default();
+            self.send_next()?;
+        }
+        let passed = self.relay.to_client(input)?;
+        self.held.extend_from_slice(passed);
+        if self.held.len() > MAX_HELD && self.relay.origin_says.progress != Progress::Joined {
+            return Err(JoinError::TooMuch(self.held.len()));
+        }
+        self.send_next()
+    }
+
+    /// How far the origin has come.
+    pub const fn progress(&self) -> &Progress {
+        &self.relay.origin_says.progress
+    }
+
+    /// The joined pair, and what the client is to get first.
+    pub fn into_joined(mut self) -> (Joined, Vec<u8>) {
+        // A session lasts for hours, so it starts without the room that set-up took.
+        self.relay.to_client.settle();
+        self.relay.to_origin.settle();
+        self.relay.origin_says.answered.shrink_to_fit();
+        (self.relay, self.held)
+    }
+
+    fn send_next(&mut self) -> Result<(), JoinError> {
+        let (waiting, replay) = match &mut self.script {
+            Script::Replay(replay) => {
+                self.out.append(replay);
+                return Ok(());
+            }
+            Script::Steps { waiting, replay } => (waiting, replay),
+        };
+        let says = &mut self.relay.origin_says;
+        if says.asked {
+            return Ok(());
+        }
+        while let Some((stream_id, command)) = waiting.as_slice().first() {
+            let waiting_on = waiting.as_slice();
+            let of_stream = waiting_on.len() == 1 || *stream_id == says.client_stream;
+            let creates = waiting_on
+                .iter()
+                .any(|(_, command)| command.name == "createStream");
+            let ready = match command.name.as_str() {
+                "connect" => true,
+                _ => says.connected && (says.created || creates || !of_stream),
+            };
+            if !ready {
+                return Ok(());
+            }
+            let stream_id = match says.origin_stream {
+                Some(theirs) if *stream_id == says.client_stream => theirs,
+                _ => *stream_id,
+            };
+            let message = Message::command(stream_id, command);
+            ChunkWriter::new(DEFAULT_CHUNK_SIZE).write(
+                chunk_stream::COMMAND,
+                &message,
+                &mut self.out,
+            );
+            waiting.next();
+        }
+        says.asked = true;
+        if let Some(theirs) = says
+            .origin_stream
+            .filter(|theirs| *theirs != says.client_stream)
+        {
+            let ours = says.client_stream;
+            self.relay.to_origin.remap_stream(ours, theirs);
+            self.relay.to_client.remap_stream(theirs, ours);
+        }
+        // The client's Set Chunk Size, and what it sent after its request.
+        let replay = std::mem::take(replay);
+        self.out.extend_from_slice(self.relay.to_origin(&replay)?);
+        Ok(())
+    }
+}
+
+impl Joined {
+    fn new(identified: &Identified, stream: &StreamUrl, steps: bool) -> Self {
+        let client_stream = identified.request.stream_id;
+        Self {
+            to_client: Walk::new(),
+            to_origin: Walk::new(),
+            origin_says: OriginWatch {
+                answered: identified.answered.clone(),
+                progress: Progress::Asking,
+                client_stream,
+                origin_stream: None,
+                remap: steps,
+                asked: !steps,
+                connected: false,
+                created: !identified
+                    .answered
+                    .iter()
+                    .any(|answer| answer.creates(client_stream)),
+                enhanced: None,
+                media: false,
+            },
+            client_says: ClientWatch {
+                tc_url: identified.request.tc_url.clone(),
+                stream: stream.clone(),
+                asked: false,
+                drop_replay: steps,
+                used: Vec::new(),
+                second: None,
+                broken: None,
+                media: false,
+            },
+        }
+    }
+
+    /// What goes on to the client for `input` from the origin.
+    ///
+    /// # Errors
+    /// [`WalkError`] when the origin's chunks cannot be walked.
+    pub fn to_client<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], WalkError> {
+        if !self.client_says.used.is_empty() {
+            let used = std::mem::take(&mut self.client_says.used);
+            self.origin_says
+                .answered
+                .retain(|answer| !used.contains(&answer.transaction_id));
+        }
+        Ok(match self.to_client.feed(input, &mut self.origin_says)? {
+            Step::Changed(bytes) => bytes,
+            Step::Unchanged => input,
+        })
+    }
+
+    /// What goes on to the origin for `input` from the client.
+    ///
+    /// # Errors
+    /// [`JoinError::Walk`] when the client's chunks cannot be walked, [`JoinError::Command`] when a command of it
+    /// cannot be read.
+    pub fn to_origin<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], JoinError> {
+        let step = self.to_origin.feed(input, &mut self.client_says)?;
+        if let Some(error) = self.client_says.broken.take() {
+            return Err(error.into());
+        }
+        Ok(match step {
+            Step::Changed(bytes) => bytes,
+            Step::Unchanged => input,
+        })
+    }
+
+    /// Audio or video has come from the origin.
+    pub const fn origin_sent_media(&self) -> bool {
+        self.origin_says.media
+    }
+
+    /// Audio or video has come from the client.
+    pub const fn client_sent_media(&self) -> bool {
+        self.client_says.media
+    }
+
+    /// The name of another stream that the client asked for on this connection. It was not passed on.
+    pub fn second_request(&self) -> Option<&str> {
+        self.client_says.second.as_deref()
+    }
+
+    /// What the origin's answer to `connect` said of enhanced RTMP, once.
+    pub const fn take_enhanced(&mut self) -> Option<EnhancedRtmp> {
+        self.origin_says.enhanced.take()
+    }
+
+    /// The chunks of a message of ours to the client, if the client is between two of the origin's chunks now.
+    pub fn message_to_client(&mut self, message: &Message) -> Option<Vec<u8>> {
+        self.to_client
+            .at_boundary()
+            .then(|| self.to_client.insert(message))
+    }
+}
+
+impl OriginWatch {
+    fn answer(&mut self, command: &Command) -> Verdict {
+        let known = self
+            .answered
+            .iter()
+            .position(|answer| answer.transaction_id == command.transaction_id);
+        let Some(answer) = known.map(|at| self.answered.swap_remove(at)) else {
+            return Verdict::Pass;
+        };
+        let refused = command.name == "_error";
+        match answer.what {
+            What::Connect | What::CreateStream { .. } if refused => self.refuse(command),
+            What::Connect => {
+                self.connected = true;
+                // Saying nothing of it is an answer too: then no client may count on it.
+                self.enhanced =
+                    Some(EnhancedRtmp::from_connect_result(command).unwrap_or_default());
+            }
+            What::CreateStream { stream_id } if stream_id == self.client_stream => {
+                let theirs = command.arguments.first().and_then(Value::as_number);
+                self.created(theirs);
+            }
+            What::CreateStream { .. } | What::Other => {}
+        }
+        if self.progress == Progress::Asking && self.connected && self.created {
+            self.progress = Progress::Answered;
+        }
+        Verdict::Drop
+    }
+
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "compared right after"
+    )]
+    fn created(&mut self, theirs: Option<f64>) {
+        let Some(theirs) = theirs.filter(|id| (1.0..=f64::from(u32::MAX)).contains(id)) else {
+            self.progress =
+                Progress::Rejected("it answered createStream without a stream".to_owned());
+            return;
+        };
+        let theirs = theirs as u32;
+        if theirs != self.client_stream && !self.remap {
+            self.progress = Progress::NeedsSteps;
+            return;
+        }
+        self.origin_stream = Some(theirs);
+        self.created = true;
+    }
+
+    fn status(&mut self, command: &Command) {
+        let status = command.status();
+        let connection = status
+            .is_some_and(|status| status.is_error() && status.code.starts_with("NetConnection."));
+        if connection || redirect(command).is_some() {
+            self.refuse(command);
+        } else {
+            self.join();
+        }
+    }
+
+    fn join(&mut self) {
+        if self.asked && matches!(self.progress, Progress::Asking | Progress::Answered) {
+            self.progress = Progress::Joined;
+        }
+    }
+
+    fn refuse(&mut self, command: &Command) {
+        if !matches!(self.progress, Progress::Asking | Progress::Answered) {
+            return;
+        }
+        self.progress = redirect(command).map_or_else(
+            || {
+                let words = command
+                    .status()
+                    .map(|status| status.description)
+                    .filter(|words| !words.is_empty());
+                Progress::Rejected(
+                    words
+                        .unwrap_or("the origin refused without a reason")
+                        .to_owned(),
+                )
+            },
+            |url| Progress::Redirected(url.to_owned()),
+        );
+    }
+}
+
+impl Watch for OriginWatch {
+    fn message(&mut self, header: &MessageHeader, body: Option<&[u8]>) -> Verdict {
+        if matches!(header.kind, kind::AUDIO | kind::VIDEO | kind::AGGREGATE) {
+            self.media = true;
+            self.join();
+            return Verdict::Pass;
+        }
+        // A command that cannot be read is none of ours; the client will judge it.
+        let Some(Ok(command)) = command(header, body) else {
+            return Verdict::Pass;
+        };
+        match command.name.as_str() {
+            "_result" | "_error" => self.answer(&command),
+            "onStatus" => {
+                self.status(&command);
+                Verdict::Pass
+            }
+            _ => Verdict::Pass,
+        }
+    }
+}
+
+impl Watch for ClientWatch {
+    fn message(&mut self, header: &MessageHeader, body: Option<&[u8]>) -> Verdict {
+        if matches!(header.kind, kind::AUDIO | kind::VIDEO | kind::AGGREGATE) {
+            self.media = true;
+        }
+        let replayed = if self.drop_replay && !self.asked {
+            Verdict::Drop
+        } else {
+            Verdict::Pass
+        };
+        let command = match command(header, body) {
+            Some(Ok(command)) => command,
+            Some(Err(error)) => {
+                self.broken = Some(error);
+                return Verdict::Drop;
+            }
+            None => return replayed,
+        };
+        if self.asked && command.transaction_id != 0.0 && self.used.len() < MAX_USED {
+            self.used.push(command.transaction_id);
+        }
+        if !matches!(command.name.as_str(), "publish" | "play" | "play2") {
+            return replayed;
+        }
+        // `false` in place of a name stops; it names nothing new.
+        if command.arguments.first() == Some(&Value::Boolean(false)) {
+            return replayed;
+        }
+        if !self.asked {
+            self.asked = true;
+            return replayed;
+        }
+        let name = command.stream_name().unwrap_or_default();
+        match StreamUrl::from_rtmp(&self.tc_url, name) {
+            Ok(stream) if stream == self.stream => Verdict::Pass,
+            _ => {
+                self.second = Some(name.to_owned());
+                Verdict::Drop
+            }
+        }
+    }
+}
+
+/// `None`: the message is no command.
+fn command(header: &MessageHeader, body: Option<&[u8]>) -> Option<Result<Command, CommandError>> {
+    let body = body.filter(|_| matches!(header.kind, kind::COMMAND_AMF0 | kind::COMMAND_AMF3))?;
+    Some(Command::decode(header.kind, body))
+}
+
+/// Where an `onStatus` or `_error` sends the client (SRS: `ex.redirect2` whole, `ex.redirect` the tcUrl only).
+fn redirect(command: &Command) -> Option<&str> {
+    let extra = command.arguments.first()?.field("ex")?;
+    let code = extra.field("code").and_then(Value::as_number);
+    if code != Some(302.0) {
+        return None;
+    }
+    ["redirect2", "redirect"]
+        .into_iter()
+        .find_map(|name| extra.field(name).and_then(Value::as_str))
+}
+
+/// Set-up answers are a few hundred bytes; metadata and first frames come after the status.
+const MAX_HELD: usize = 64 * 1024;
+/// Commands between two reads from the origin; an answer that is not told apart is merely not dropped.
+const MAX_USED: usize = 32;

@@ -1,0 +1,622 @@
+//! The end of an RTMP connection that a client connects to.
+//!
+//! It serves two masters. The proxy wants to know what the client asks for, and then everything the client has
+//! sent, to replay it: [`Server::into_identified`]. A small origin, as in the demo and in tests, goes on:
+//! [`Server::accept`], media in and out, unpublish and publish again.
+//!
+//! Feed it bytes, send what it puts out, and read its events.
+
+use std::collections::VecDeque;
+
+use super::amf0::Value;
+use super::chunk::{ChunkError, ChunkReader, ChunkWriter};
+use super::handshake::{HandshakeError, ServerHandshake};
+use super::header::DEFAULT_CHUNK_SIZE;
+use super::message::{
+    Command, CommandError, EnhancedRtmp, Message, ReceiveWindow, chunk_stream, information, kind,
+    number, ping_response, user_control,
+};
+use crate::stream::Action;
+
+/// The server's end of one connection.
+#[derive(Debug)]
+pub struct Server {
+    handshake: Option<ServerHandshake>,
+    reader: ChunkReader,
+    writer: ChunkWriter,
+    output: Vec<u8>,
+    events: VecDeque<ServerEvent>,
+    enhanced: Option<EnhancedRtmp>,
+    window: ReceiveWindow,
+    connect: Option<Command>,
+    next_stream: u32,
+    streams: Vec<OpenStream>,
+    phase: Phase,
+}
+
+/// What a client did.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ServerEvent {
+    /// It stopped publishing or playing on a message stream.
+    Closed {
+        /// The message stream.
+        stream_id: u32,
+    },
+    /// Audio, video, data or an aggregate from a publisher that was accepted.
+    Media(Message),
+    /// It wants to publish or play. Nothing behind it is read before it is answered; in the proxy's use, nothing ever.
+    Request(Box<StreamRequest>),
+}
+
+/// A `publish` or `play`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamRequest {
+    /// Which of the two.
+    pub action: Action,
+    /// The `tcUrl` of the connection, as sent.
+    pub tc_url: String,
+    /// The stream's name as sent, with its query.
+    pub name: String,
+    /// The message stream it is for.
+    pub stream_id: u32,
+    /// The whole command.
+    pub command: Command,
+    /// The `connect` command of the connection.
+    pub connect: Command,
+}
+
+/// A client that has said what it wants, with all it sent to say it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Identified {
+    /// What it wants.
+    pub request: StreamRequest,
+    /// Every byte after the handshake, those behind the request too.
+    pub replay: Vec<u8>,
+    /// The commands in `replay` with their message streams, up to the request.
+    pub commands: Vec<(u32, Command)>,
+    /// The commands that were answered.
+    pub answered: Vec<Answered>,
+}
+
+/// An answer that the client has.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answered {
+    /// Of the question and the answer.
+    pub transaction_id: f64,
+    /// What was asked.
+    pub what: What,
+}
+
+/// What an answer was about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// `connect`.
+    Connect,
+    /// `createStream`, and the message stream that was given.
+    CreateStream {
+        /// Its id.
+        stream_id: u32,
+    },
+    /// Something that needs no more than an answer.
+    Other,
+}
+
+/// Why a client cannot be served further.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ServerError {
+    /// Its chunks.
+    #[error("the client's chunks are broken: {0}")]
+    Chunk(#[from] ChunkError),
+    /// A command that cannot be read. An origin might read it, so it must not reach one as if it were nothing.
+    #[error("the client's command is broken: {0}")]
+    Command(#[from] CommandError),
+    /// Its handshake.
+    #[error("the client's handshake is broken: {0}")]
+    Handshake(#[from] HandshakeError),
+    /// It goes on and on without the answer to its request.
+    #[error("the client sent more than {MAX_UNREAD} bytes before its request was answered")]
+    Impatient,
+    /// `publish` or `play` of something that is not a name.
+    #[error("the client sent {0} without the name of a stream")]
+    NoName(Action),
+    /// A command came before `connect`, or `connect` came twice.
+    #[error("the client sent {0} out of turn")]
+    OutOfTurn(&'static str),
+    /// It sends and sends, and asks for nothing.
+    #[error("the client sent more than {MAX_REPLAY} bytes without publish or play")]
+    TooMuch,
+    /// More message streams than any client has.
+    #[error("the client uses more than {MAX_STREAMS} streams at once")]
+    TooManyStreams,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Everything is kept for a replay until the client has asked for a stream.
+    Identifying {
+        replay: Vec<u8>,
+        commands: Vec<(u32, Command)>,
+        answered: Vec<Answered>,
+    },
+    /// The request is out; bytes behind it are only kept.
+    Identified(Box<Identified>),
+    /// An origin's connection. `unread` is what came behind a request that is not answered yet.
+    Serving { unread: Vec<u8> },
+}
+
+#[derive(Debug)]
+struct OpenStream {
+    id: u32,
+    action: Action,
+    name: String,
+    accepted: bool,
+}
+
+impl Server {
+    /// The proxy's end: it stops at the first request. `seed` fills S1; `enhanced` goes into the `connect` answer.
+    pub const fn identifying(seed: [u8; 32], enhanced: Option<EnhancedRtmp>) -> Self {
+        let phase = Phase::Identifying {
+            replay: Vec::new(),
+            commands: Vec::new(),
+            answered: Vec::new(),
+        };
+        Self::new(seed, enhanced, phase, MAX_REPLAY)
+    }
+
+    /// An origin's end: it serves publishers and players for as long as they stay.
+    pub const fn serving(seed: [u8; 32], enhanced: Option<EnhancedRtmp>) -> Self {
+        Self::new(
+            seed,
+            enhanced,
+            Phase::Serving { unread: Vec::new() },
+            MAX_MESSAGE,
+        )
+    }
+
+    const fn new(
+        seed: [u8; 32],
+        enhanced: Option<EnhancedRtmp>,
+        phase: Phase,
+        max_partial: usize,
+    ) -> Self {
+        Self {
+            handshake: Some(ServerHandshake::new(seed)),
+            reader: ChunkReader::new(max_partial),
+            writer: ChunkWriter::new(DEFAULT_CHUNK_SIZE),
+            output: Vec::new(),
+            events: VecDeque::new(),
+            enhanced,
+            window: ReceiveWindow::NONE,
+            connect: None,
+            next_stream: 1,
+            streams: Vec::new(),
+            phase,
+        }
+    }
+
+    /// Takes bytes from the client.
+    ///
+    /// # Errors
+    /// [`ServerError`]; the connection cannot be understood any more then. Output and events that came before it
+    /// are there.
+    pub fn feed(&mut self, mut input: &[u8]) -> Result<(), ServerError> {
+        if let Some(handshake) = &mut self.handshake {
+            let consumed = handshake.feed(input)?;
+            self.output
+                .extend(handshake.poll_output().unwrap_or_default());
+            if !handshake.is_done() {
+                return Ok(());
+            }
+            self.handshake = None;
+            input = input.get(consumed..).unwrap_or_default();
+        }
+        self.window.count(input.len());
+        let asked = self.is_asked();
+        match &mut self.phase {
+            Phase::Identified(identified) => keep(&mut identified.replay, input),
+            Phase::Identifying { replay, .. } => {
+                let (within, beyond) =
+                    input.split_at(input.len().min(MAX_REPLAY.saturating_sub(replay.len())));
+                replay.extend_from_slice(input);
+                self.read(within)?;
+                if beyond.is_empty() || self.is_asked() {
+                    Ok(())
+                } else {
+                    Err(ServerError::TooMuch)
+                }
+            }
+            Phase::Serving { unread } if asked => keep(unread, input),
+            Phase::Serving { .. } => self.read(input),
+        }
+    }
+
+    /// Bytes for the client.
+    pub fn poll_output(&mut self) -> Option<Vec<u8>> {
+        (!self.output.is_empty()).then(|| std::mem::take(&mut self.output))
+    }
+
+    /// What the client did.
+    pub fn poll_event(&mut self) -> Option<ServerEvent> {
+        self.events.pop_front()
+    }
+
+    /// The handshake is over.
+    pub const fn handshake_done(&self) -> bool {
+        self.handshake.is_none()
+    }
+
+    /// Everything the client sent, once it has asked for a stream.
+    pub fn into_identified(self) -> Option<Identified> {
+        match self.phase {
+            Phase::Identified(identified) => Some(*identified),
+            Phase::Identifying { .. } | Phase::Serving { .. } => None,
+        }
+    }
+
+    /// Grants the request on a message stream: its status goes out, media may flow, and what the client sent
+    /// behind its request is read.
+    ///
+    /// # Errors
+    /// [`ServerError`] in what is read then, as from [`feed`](Self::feed).
+    pub fn accept(&mut self, stream_id: u32) -> Result<(), ServerError> {
+        let Some(stream) = self
+            .streams
+            .iter_mut()
+            .find(|stream| stream.id == stream_id)
+        else {
+            return Ok(());
+        };
+        stream.accepted = true;
+        let name = stream.name.clone();
+        match stream.action {
+            Action::Play => {
+                self.send(
+                    chunk_stream::CONTROL,
+                    &Message::user_control(user_control::STREAM_BEGIN, stream_id),
+                );
+                self.status(
+                    stream_id,
+                    "status",
+                    "NetStream.Play.Reset",
+                    &format!("playing and resetting {name}"),
+                );
+                self.status(
+                    stream_id,
+                    "status",
+                    "NetStream.Play.Start",
+                    &format!("started playing {name}"),
+                );
+                let access = [
+                    "|RtmpSampleAccess".into(),
+                    Value::Boolean(true),
+                    Value::Boolean(true),
+                ];
+                self.send(chunk_stream::STREAM, &Message::data(stream_id, &access));
+                let start = Value::Object(vec![("code".to_owned(), "NetStream.Data.Start".into())]);
+                self.send(
+                    chunk_stream::STREAM,
+                    &Message::data(stream_id, &["onStatus".into(), start]),
+                );
+            }
+            Action::Publish => {
+                self.status(
+                    stream_id,
+                    "status",
+                    "NetStream.Publish.Start",
+                    &format!("{name} is now published"),
+                );
+            }
+        }
+        self.read_on()
+    }
+
+    /// Denies the request on a message stream, or ends what was granted. The client may ask for something else.
+    ///
+    /// # Errors
+    /// [`ServerError`] in what is read then, as from [`feed`](Self::feed).
+    pub fn refuse(
+        &mut self,
+        stream_id: u32,
+        code: &str,
+        description: &str,
+    ) -> Result<(), ServerError> {
+        self.streams.retain(|stream| stream.id != stream_id);
+        self.status(stream_id, "error", code, description);
+        self.read_on()
+    }
+
+    /// Sends audio, video or data to a player.
+    pub fn send_media(&mut self, message: &Message) {
+        self.send(message.chunk_stream(), message);
+    }
+
+    /// Announces and uses another chunk size from here on.
+    pub fn set_chunk_size(&mut self, size: u32) {
+        self.send(chunk_stream::CONTROL, &Message::set_chunk_size(size));
+        self.writer.set_chunk_size(size);
+    }
+
+    /// A request waits for its answer.
+    fn is_asked(&self) -> bool {
+        match self.phase {
+            Phase::Identified(_) => true,
+            Phase::Identifying { .. } => false,
+            Phase::Serving { .. } => self.streams.iter().any(|stream| !stream.accepted),
+        }
+    }
+
+    fn read(&mut self, mut input: &[u8]) -> Result<(), ServerError> {
+        while let Some(message) = self.reader.read(&mut input)? {
+            self.message(message)?;
+            if !self.is_asked() {
+                continue;
+            }
+            if let Phase::Serving { unread } = &mut self.phase {
+                unread.extend_from_slice(input);
+            }
+            return Ok(());
+        }
+        if let Some(acknowledgement) = self.window.due() {
+            self.send(chunk_stream::CONTROL, &acknowledgement);
+        }
+        Ok(())
+    }
+
+    /// Reads what came behind a request that is answered now.
+    fn read_on(&mut self) -> Result<(), ServerError> {
+        if self.is_asked() {
+            return Ok(());
+        }
+        let Phase::Serving { unread } = &mut self.phase else {
+            return Ok(());
+        };
+        let unread = std::mem::take(unread);
+        self.read(&unread)
+    }
+
+    fn message(&mut self, message: Message) -> Result<(), ServerError> {
+        match message.kind {
+            kind::COMMAND_AMF0 | kind::COMMAND_AMF3 => {
+                self.command(
+                    message.stream_id,
+                    Command::decode(message.kind, &message.payload)?,
+                )?;
+            }
+            kind::USER_CONTROL => {
+                if let Some(pong) = ping_response(&message.payload) {
+                    self.send(chunk_stream::CONTROL, &pong);
+                }
+            }
+            kind::WINDOW_ACK_SIZE => self
+                .window
+                .resize(number(&message.payload).unwrap_or_default()),
+            _ if message.is_media() => {
+                let publishing = |stream: &OpenStream| {
+                    stream.id == message.stream_id
+                        && stream.accepted
+                        && stream.action == Action::Publish
+                };
+                if self.streams.iter().any(publishing) {
+                    self.events.push_back(ServerEvent::Media(message));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn command(&mut self, stream_id: u32, command: Command) -> Result<(), ServerError> {
+        if let Phase::Identifying { commands, .. } = &mut self.phase {
+            commands.push((stream_id, command.clone()));
+        }
+        let transaction_id = command.transaction_id;
+        match command.name.as_str() {
+            "connect" => self.connect(command)?,
+            _ if self.connect.is_none() => {
+                return Err(ServerError::OutOfTurn("a command before connect"));
+            }
+            "createStream" => self.create_stream(transaction_id),
+            "publish" => self.request(Action::Publish, stream_id, command)?,
+            "play" | "play2" => self.request(Action::Play, stream_id, command)?,
+            "deleteStream" => {
+                let id = command
+                    .arguments
+                    .first()
+                    .and_then(Value::as_number)
+                    .unwrap_or_default();
+                self.close(|stream| f64::from(stream.id) == id);
+            }
+            "closeStream" => self.close(|stream| stream.id == stream_id),
+            "FCUnpublish" => {
+                let name = command.text(0).unwrap_or_default().to_owned();
+                self.close(|stream| stream.action == Action::Publish && stream.name == name);
+                if transaction_id != 0.0 {
+                    self.result(stream_id, transaction_id, Value::Undefined, What::Other);
+                }
+            }
+            "getStreamLength" => {
+                self.result(stream_id, transaction_id, Value::Number(0.0), What::Other);
+            }
+            // Encoders from the Flash age send releaseStream, FCPublish, _checkbw and more; an answer keeps them going.
+            _ if transaction_id != 0.0 => {
+                self.result(stream_id, transaction_id, Value::Undefined, What::Other);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn connect(&mut self, command: Command) -> Result<(), ServerError> {
+        if self.connect.is_some() {
+            return Err(ServerError::OutOfTurn("a second connect"));
+        }
+        self.send(chunk_stream::CONTROL, &Message::window_ack_size(WINDOW));
+        self.send(chunk_stream::CONTROL, &Message::set_peer_bandwidth(WINDOW));
+        let encoding = command
+            .object
+            .field("objectEncoding")
+            .and_then(Value::as_number)
+            .unwrap_or_default();
+        let mut properties: Vec<(String, Value)> = vec![
+            ("fmsVer".to_owned(), "FMS/3,5,3,888".into()),
+            ("capabilities".to_owned(), Value::Number(127.0)),
+            ("mode".to_owned(), Value::Number(1.0)),
+        ];
+        properties.extend(self.enhanced.iter().flat_map(EnhancedRtmp::properties));
+        let mut success = information("status", "NetConnection.Connect.Success", "connected");
+        if let Value::Object(fields) = &mut success {
+            fields.push(("objectEncoding".to_owned(), Value::Number(encoding)));
+            let version = vec![("version".to_owned(), "3,5,3,888".into())];
+            fields.push(("data".to_owned(), Value::EcmaArray(version)));
+        }
+        let answer = Command::result(command.transaction_id, Value::Object(properties), success);
+        self.answer(0, &answer, What::Connect);
+        self.connect = Some(command);
+        Ok(())
+    }
+
+    fn create_stream(&mut self, transaction_id: f64) {
+        let stream_id = self.next_stream;
+        self.next_stream = stream_id.saturating_add(1);
+        let answer = Command::result(
+            transaction_id,
+            Value::Null,
+            Value::Number(f64::from(stream_id)),
+        );
+        self.answer(0, &answer, What::CreateStream { stream_id });
+    }
+
+    fn request(
+        &mut self,
+        action: Action,
+        stream_id: u32,
+        command: Command,
+    ) -> Result<(), ServerError> {
+        let Some(name) = command.stream_name().map(str::to_owned) else {
+            // `false` in place of a name stops.
+            if command.arguments.first() != Some(&Value::Boolean(false)) {
+                return Err(ServerError::NoName(action));
+            }
+            self.close(|stream| stream.id == stream_id);
+            return Ok(());
+        };
+        let connect = self
+            .connect
+            .clone()
+            .unwrap_or_else(|| Command::call("connect", 1.0, Vec::new()));
+        let tc_url = connect
+            .object
+            .field("tcUrl")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
+        let request = StreamRequest {
+            action,
+            tc_url,
+            name: name.clone(),
+            stream_id,
+            command,
+            connect,
+        };
+        match &mut self.phase {
+            Phase::Identifying {
+                replay,
+                commands,
+                answered,
+            } => {
+                self.phase = Phase::Identified(Box::new(Identified {
+                    request: request.clone(),
+                    replay: std::mem::take(replay),
+                    commands: std::mem::take(commands),
+                    answered: std::mem::take(answered),
+                }));
+            }
+            Phase::Identified(_) | Phase::Serving { .. } => {
+                self.close(|stream| stream.id == stream_id);
+                if self.streams.len() >= MAX_STREAMS {
+                    return Err(ServerError::TooManyStreams);
+                }
+                self.streams.push(OpenStream {
+                    id: stream_id,
+                    action,
+                    name,
+                    accepted: false,
+                });
+            }
+        }
+        self.events
+            .push_back(ServerEvent::Request(Box::new(request)));
+        Ok(())
+    }
+
+    fn close(&mut self, which: impl Fn(&OpenStream) -> bool) {
+        let (closed, open): (Vec<_>, Vec<_>) = self.streams.drain(..).partition(which);
+        self.streams = open;
+        for stream in closed {
+            if stream.action == Action::Publish {
+                let words = format!("{} is unpublished", stream.name);
+                let information = information("status", "NetStream.Unpublish.Success", &words);
+                let notice = Command::call("onFCUnpublish", 0.0, vec![information]);
+                self.send(chunk_stream::STREAM, &Message::command(stream.id, &notice));
+                self.status(stream.id, "status", "NetStream.Unpublish.Success", &words);
+            }
+            self.events.push_back(ServerEvent::Closed {
+                stream_id: stream.id,
+            });
+        }
+    }
+
+    fn result(&mut self, stream_id: u32, transaction_id: f64, argument: Value, what: What) {
+        self.answer(
+            stream_id,
+            &Command::result(transaction_id, Value::Null, argument),
+            what,
+        );
+    }
+
+    fn answer(&mut self, stream_id: u32, answer: &Command, what: What) {
+        self.send(chunk_stream::COMMAND, &Message::command(stream_id, answer));
+        if let Phase::Identifying { answered, .. } = &mut self.phase {
+            answered.push(Answered {
+                transaction_id: answer.transaction_id,
+                what,
+            });
+        }
+    }
+
+    fn status(&mut self, stream_id: u32, level: &str, code: &str, description: &str) {
+        let status = Command::on_status(level, code, description);
+        self.send(chunk_stream::STREAM, &Message::command(stream_id, &status));
+    }
+
+    fn send(&mut self, chunk_stream: u32, message: &Message) {
+        self.writer.write(chunk_stream, message, &mut self.output);
+    }
+}
+
+/// Appends to what is only kept.
+fn keep(kept: &mut Vec<u8>, input: &[u8]) -> Result<(), ServerError> {
+    if kept.len() + input.len() > MAX_UNREAD {
+        return Err(ServerError::Impatient);
+    }
+    kept.extend_from_slice(input);
+    Ok(())
+}
+
+impl Answered {
+    /// It gave this message stream.
+    pub fn creates(&self, stream_id: u32) -> bool {
+        self.what == What::CreateStream { stream_id }
+    }
+}
+
+/// What is kept of a client until it asks for a stream: commands are a few hundred bytes each.
+pub const MAX_REPLAY: usize = 64 * 1024;
+/// The longest message an origin takes: a keyframe at 8K is below it.
+const MAX_MESSAGE: usize = 16 * 1024 * 1024;
+/// What may come behind a request before it is answered: clients wait, or send a first keyframe.
+const MAX_UNREAD: usize = 1024 * 1024;
+/// A client has one stream, or one after the other.
+const MAX_STREAMS: usize = 32;
+/// What SRS announces (§5.4.4, §5.4.5).
+const WINDOW: u32 = 2_500_000;

@@ -1,0 +1,772 @@
+//! Steps over the chunks of a connection that passes through, so that a relay sees messages without copying them.
+//!
+//! The bytes of one direction go through [`Walk::feed`] and on, nearly always unchanged: headers are read, bodies
+//! skipped. Only commands and the two control messages that change how chunks are read (Set Chunk Size, Abort) are kept
+//! until they are complete, so that a [`Watch`] can judge them. Where a message is dropped, the receiver misses its
+//! headers; what the next one on that chunk stream inherits from them is then written out for it.
+
+use std::collections::VecDeque;
+
+use super::chunk::{self, ChunkError, ChunkWriter};
+use super::header::{
+    ChunkHeader, ChunkStreams, DEFAULT_CHUNK_SIZE, MessageHeader, write_continuation, write_delta,
+    write_full,
+};
+use super::message::Message;
+
+/// A cursor over what one peer sends.
+#[derive(Debug)]
+pub struct Walk {
+    streams: ChunkStreams<Track>,
+    chunk_size: u32,
+    /// Bytes of the current chunk's body that are still to come.
+    chunk_left: u32,
+    /// The start of a header whose end hasn't come yet; not sent on.
+    partial: Vec<u8>,
+    held: Held,
+    remapped: VecDeque<(u32, u32)>,
+    /// What the last step returned.
+    output: Vec<u8>,
+    messages: u64,
+    audio: u64,
+    video: u64,
+}
+
+/// Who looks at the messages that pass, and may take some out.
+pub trait Watch {
+    /// Called for each message, in the order in which they can be judged: with the whole `body` for Set Chunk Size,
+    /// Abort and commands (types 1, 2, 17 and 20), at their end; without, for all others, at their first chunk.
+    /// `header` is as the sender wrote it. Set Chunk Size and Abort pass in any case: both ends must agree on them.
+    fn message(&mut self, header: &MessageHeader, body: Option<&[u8]>) -> Verdict;
+}
+
+/// What becomes of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on.
+    Pass,
+    /// The receiver never sees it.
+    Drop,
+}
+
+/// What to send on after some input.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// The input, exactly.
+    Unchanged,
+    /// These bytes in place of the input; there may be none.
+    Changed(&'a [u8]),
+}
+
+impl Walk {
+    /// A walk that starts with the first byte after the handshake.
+    pub const fn new() -> Self {
+        Self {
+            streams: ChunkStreams::new(),
+            chunk_size: DEFAULT_CHUNK_SIZE,
+            chunk_left: 0,
+            partial: Vec::new(),
+            held: Held {
+                bytes: Vec::new(),
+                segments: VecDeque::new(),
+            },
+            remapped: VecDeque::new(),
+            output: Vec::new(),
+            messages: 0,
+            audio: 0,
+            video: 0,
+        }
+    }
+
+    /// Steps over `input` and says what to send on. After an error the connection cannot be understood any more.
+    pub fn feed(&mut self, input: &[u8], watch: &mut impl Watch) -> Result<Step<'_>, WalkError> {
+        self.output = if self.partial.is_empty() {
+            let Some(changed) = self.step(input, watch)? else {
+                // Bytes of an earlier step would only take up room.
+                self.output = Vec::new();
+                return Ok(Step::Unchanged);
+            };
+            changed
+        } else {
+            let mut joined = std::mem::take(&mut self.partial);
+            joined.extend_from_slice(input);
+            self.step(&joined, watch)?.unwrap_or(joined)
+        };
+        Ok(Step::Changed(&self.output))
+    }
+
+    /// Gives back the room that set-up took; what the last step returned is gone then.
+    pub fn settle(&mut self) {
+        self.output = Vec::new();
+        self.streams.shrink();
+    }
+
+    /// From its next message on, message stream `from` is called `to` in what is sent on. Only headers change:
+    /// commands and user control messages that carry the id in their body are the caller's to replace.
+    pub fn remap_stream(&mut self, from: u32, to: u32) {
+        self.remapped.retain(|(known, _)| *known != from);
+        if self.remapped.len() >= MAX_REMAPPED {
+            self.remapped.pop_front();
+        }
+        self.remapped.push_back((from, to));
+        for stream in self.streams.iter_mut() {
+            stream.state.stale |= stream.header.stream_id == from;
+        }
+    }
+
+    /// Messages that have begun, dropped ones too.
+    pub const fn messages(&self) -> u64 {
+        self.messages
+    }
+
+    /// Audio messages among them.
+    pub const fn audio(&self) -> u64 {
+        self.audio
+    }
+
+    /// Video messages among them.
+    pub const fn video(&self) -> u64 {
+        self.video
+    }
+
+    /// The chunk size the peer writes with, and so the receiver reads with.
+    pub const fn chunk_size(&self) -> u32 {
+        self.chunk_size
+    }
+
+    /// Whether what was sent on ends between two chunks, with no message kept: the moment for [`insert`](Self::insert).
+    pub fn at_boundary(&self) -> bool {
+        let dropping = self
+            .streams
+            .last()
+            .is_some_and(|stream| stream.state.fate == Fate::Drop);
+        (self.chunk_left == 0 || dropping) && self.held.is_empty()
+    }
+
+    /// The bytes of a message of ours, to be sent at a [boundary](Self::at_boundary), on a chunk stream the peer has not
+    /// used. Set Chunk Size and Abort are not ours to send.
+    pub fn insert(&self, message: &Message) -> Vec<u8> {
+        // From the top of the one-byte ids, where nobody starts. Should the peer come to use it after all, its first
+        // header inherits nothing from ours.
+        let chunk_stream = (3..64)
+            .rev()
+            .chain(64..)
+            .find(|id| !self.streams.contains(*id))
+            .expect("there are more ids than chunk streams in the table");
+        let mut out = Vec::new();
+        ChunkWriter::new(self.chunk_size).write(chunk_stream, message, &mut out);
+        out
+    }
+
+    /// `None`: the input goes on as it is.
+    fn step(&mut self, input: &[u8], watch: &mut impl Watch) -> Result<Option<Vec<u8>>, WalkError> {
+        let mut output = Output {
+            input,
+            changed: None,
+        };
+        let mut rest = input;
+        if !self.held.is_empty() {
+            output.depart(rest);
+        }
+        while !rest.is_empty() {
+            if self.chunk_left == 0 {
+                if output.changed.is_none() {
+                    rest = self.skip_chunks(rest);
+                    if rest.is_empty() {
+                        break;
+                    }
+                }
+                let Some(header) = self.streams.read(rest).map_err(ChunkError::from)? else {
+                    output.depart(rest);
+                    self.partial = rest.to_vec();
+                    break;
+                };
+                rest = self.enter_chunk(&header, rest, &mut output, watch)?;
+            }
+            let count = rest.len().min(self.chunk_left as usize);
+            let (body, after) = rest
+                .split_at_checked(count)
+                .expect("count is at most the length");
+            let stream = self.streams.current();
+            // At most chunk_left, so it fits.
+            self.chunk_left -= count as u32;
+            stream.left -= count as u32;
+            let complete = stream.left == 0;
+            if stream.state.fate == Fate::Hold {
+                stream.state.body.extend_from_slice(body);
+            }
+            self.send(body, rest, &mut output)?;
+            rest = after;
+            if complete {
+                self.finish_message(rest, &mut output, watch)?;
+            }
+        }
+        Ok(output.changed)
+    }
+
+    /// What [`step`](Self::step) does over and over with a long message that passes, in a tight loop: with chunks of
+    /// 128 bytes it decides what a walk costs. Returns what follows the last chunk skipped.
+    fn skip_chunks<'a>(&mut self, mut rest: &'a [u8]) -> &'a [u8] {
+        let chunk_size = self.chunk_size;
+        let Some(stream) = self.streams.last_mut() else {
+            return rest;
+        };
+        let Some(header) = stream.short_continuation() else {
+            return rest;
+        };
+        if stream.state.fate != Fate::Pass || stream.state.rewritten.is_some() {
+            return rest;
+        }
+        // A message's last chunk ends more than itself.
+        while stream.left > chunk_size && rest.first() == Some(&header) {
+            let Some((_, after)) = rest.split_at_checked(1 + chunk_size as usize) else {
+                break;
+            };
+            rest = after;
+            stream.left -= chunk_size;
+        }
+        rest
+    }
+
+    /// Sends on the header at the front of `rest`, or what must stand in its place. Returns what follows it.
+    fn enter_chunk<'a>(
+        &mut self,
+        header: &ChunkHeader,
+        rest: &'a [u8],
+        output: &mut Output<'_>,
+        watch: &mut impl Watch,
+    ) -> Result<&'a [u8], WalkError> {
+        let (bytes, after) = rest
+            .split_at_checked(header.size)
+            .expect("the header was read from there");
+        let mut ours = Vec::new();
+        let message = self.streams.current().header;
+        if header.starts {
+            let fate = self.begin_message(&message, watch)?;
+            let stream_id = self.remap(message.stream_id);
+            let stream = self.streams.current();
+            stream.state.start(
+                fate,
+                header.format,
+                stream.field,
+                &message,
+                stream_id,
+                &mut ours,
+            );
+        } else if let Some(field) = self.streams.current().state.rewritten {
+            write_continuation(message.chunk_stream, field, &mut ours);
+        }
+        self.chunk_left = self.streams.current().left.min(self.chunk_size);
+        if ours.is_empty() {
+            self.send(bytes, rest, output)?;
+        } else {
+            output.depart(rest);
+            self.send(&ours, rest, output)?;
+        }
+        Ok(after)
+    }
+
+    fn begin_message(
+        &mut self,
+        message: &MessageHeader,
+        watch: &mut impl Watch,
+    ) -> Result<Fate, WalkError> {
+        self.messages += 1;
+        match message.kind {
+            kind::AUDIO => self.audio += 1,
+            kind::VIDEO => self.video += 1,
+            kind::SET_CHUNK_SIZE | kind::ABORT | kind::COMMAND_AMF3 | kind::COMMAND_AMF0 => {
+                if message.length > MAX_HELD_MESSAGE {
+                    return Err(WalkError::TooLong {
+                        kind: message.kind,
+                        length: message.length,
+                    });
+                }
+                return Ok(Fate::Hold);
+            }
+            _ => {}
+        }
+        Ok(match watch.message(message, None) {
+            Verdict::Pass => Fate::Pass,
+            Verdict::Drop => Fate::Drop,
+        })
+    }
+
+    /// Judges the message that just ended before `rest`, if it is one we kept.
+    fn finish_message(
+        &mut self,
+        rest: &[u8],
+        output: &mut Output<'_>,
+        watch: &mut impl Watch,
+    ) -> Result<(), WalkError> {
+        let stream = self.streams.current();
+        if stream.state.fate != Fate::Hold {
+            return Ok(());
+        }
+        let body = std::mem::take(&mut stream.state.body);
+        let message = stream.header;
+        let mut verdict = watch.message(&message, Some(&body));
+        match message.kind {
+            kind::SET_CHUNK_SIZE => {
+                self.chunk_size = chunk::set_chunk_size(&body)?;
+                verdict = Verdict::Pass;
+            }
+            kind::ABORT => {
+                self.abort(chunk::abort(&body)?);
+                verdict = Verdict::Pass;
+            }
+            _ => {}
+        }
+        if verdict == Verdict::Drop {
+            self.streams.current().state.stale = true;
+        }
+        self.held.settle(message.chunk_stream, verdict);
+        self.held.release(output.depart(rest));
+        Ok(())
+    }
+
+    /// The sender gives up the message in progress there. What was kept of it goes on, and so does the Abort.
+    fn abort(&mut self, chunk_stream: u32) {
+        let aborted = self
+            .streams
+            .get_mut(chunk_stream)
+            .filter(|stream| stream.left > 0);
+        let Some(stream) = aborted else {
+            return;
+        };
+        stream.left = 0;
+        if stream.state.fate == Fate::Hold {
+            stream.state.body = Vec::new();
+            self.held.settle(chunk_stream, Verdict::Pass);
+        }
+    }
+
+    /// Sends on `bytes` of the current message, which stand, or stand for what stood, at the front of `rest`.
+    fn send(
+        &mut self,
+        bytes: &[u8],
+        rest: &[u8],
+        output: &mut Output<'_>,
+    ) -> Result<(), WalkError> {
+        let stream = self.streams.current();
+        let part = match stream.state.fate {
+            Fate::Drop => {
+                output.depart(rest);
+                return Ok(());
+            }
+            Fate::Hold => Part::Waiting(stream.header.chunk_stream),
+            Fate::Pass if self.held.is_empty() => {
+                if let Some(changed) = &mut output.changed {
+                    changed.extend_from_slice(bytes);
+                }
+                return Ok(());
+            }
+            Fate::Pass => Part::Judged(Verdict::Pass),
+        };
+        output.depart(rest);
+        self.held.push(bytes, part)
+    }
+
+    fn remap(&self, stream_id: u32) -> u32 {
+        self.remapped
+            .iter()
+            .find(|(from, _)| *from == stream_id)
+            .map_or(stream_id, |(_, to)| *to)
+    }
+}
+
+impl Default for Walk {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Why a connection cannot be walked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WalkError {
+    /// The chunks make no sense.
+    #[error(transparent)]
+    Chunk(#[from] ChunkError),
+    /// A command came in pieces, with too much between them.
+    #[error(
+        "a command was still incomplete after {MAX_HELD} bytes of it and of messages sent in between"
+    )]
+    Incomplete,
+    /// A message we would have to keep whole.
+    #[error(
+        "a command or control message of type {kind} announces {length} bytes; {MAX_HELD_MESSAGE} are possible"
+    )]
+    TooLong {
+        /// The message type id.
+        kind: u8,
+        /// Bytes it announces.
+        length: u32,
+    },
+}
+
+/// A connection carries one stream, rarely a few; the oldest is forgotten beyond this.
+const MAX_REMAPPED: usize = 16;
+
+/// Commands of real peers have a few hundred bytes; the longest strings in one (a token in tcUrl) a few thousand.
+const MAX_HELD_MESSAGE: u32 = 64 * 1024;
+
+/// Room for the longest command and, between its chunks, for as much again and more of other messages.
+const MAX_HELD: usize = 256 * 1024;
+
+/// What a walk knows of a chunk stream beyond its headers.
+#[derive(Debug)]
+struct Track {
+    /// Of the message in progress.
+    fate: Fate,
+    /// Our headers replace those of the message in progress; they started it with this timestamp field.
+    rewritten: Option<u32>,
+    /// The receiver has not seen the last header, so the next message must inherit nothing from it.
+    stale: bool,
+    /// The receiver's last header had an absolute timestamp where the sender's had a delta.
+    absolute: bool,
+    /// What came of the message in progress, if it is one we hold.
+    body: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It goes on as it comes.
+    Pass,
+    /// It waits for its end and a verdict.
+    Hold,
+    /// It is left out.
+    Drop,
+}
+
+impl Default for Track {
+    fn default() -> Self {
+        Self {
+            fate: Fate::Pass,
+            rewritten: None,
+            stale: true,
+            absolute: false,
+            body: Vec::new(),
+        }
+    }
+}
+
+impl Track {
+    /// Begins `message`, whose header was of type `format` with timestamp field `field`. Where the receiver would read
+    /// something else from that header than the sender meant, appends the one to send instead.
+    fn start(
+        &mut self,
+        fate: Fate,
+        format: u8,
+        field: u32,
+        message: &MessageHeader,
+        stream_id: u32,
+        ours: &mut Vec<u8>,
+    ) {
+        self.fate = fate;
+        self.rewritten = None;
+        if fate == Fate::Drop {
+            self.stale = true;
+            return;
+        }
+        let full = if format == 0 {
+            stream_id != message.stream_id
+        } else {
+            self.stale
+        };
+        if full {
+            write_full(
+                &MessageHeader {
+                    stream_id,
+                    ..*message
+                },
+                ours,
+            );
+            self.rewritten = Some(message.timestamp);
+        } else if format == 3 && self.absolute {
+            write_delta(message.chunk_stream, field, ours);
+            self.rewritten = Some(field);
+        }
+        self.absolute = full && format != 0;
+        self.stale = false;
+    }
+}
+
+/// What is sent on for one input: the input itself until something departs from it.
+struct Output<'a> {
+    input: &'a [u8],
+    changed: Option<Vec<u8>>,
+}
+
+impl Output<'_> {
+    /// From `rest`, the end of the input, on, something else may be sent: here.
+    fn depart(&mut self, rest: &[u8]) -> &mut Vec<u8> {
+        self.changed.get_or_insert_with(|| {
+            let before = self.input.len().saturating_sub(rest.len());
+            let mut changed = Vec::with_capacity(self.input.len());
+            changed.extend_from_slice(self.input.get(..before).unwrap_or_default());
+            changed
+        })
+    }
+}
+
+/// Bytes that wait for a verdict, and those that came after them: order is never changed.
+#[derive(Debug)]
+struct Held {
+    bytes: Vec<u8>,
+    segments: VecDeque<Segment>,
+}
+
+#[derive(Debug)]
+struct Segment {
+    length: usize,
+    part: Part,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// Of the message in progress on this chunk stream.
+    Waiting(u32),
+    Judged(Verdict),
+}
+
+impl Held {
+    fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    fn push(&mut self, bytes: &[u8], part: Part) -> Result<(), WalkError> {
+        self.bytes.extend_from_slice(bytes);
+        match self.segments.back_mut() {
+            Some(last) if last.part == part => last.length += bytes.len(),
+            _ => self.segments.push_back(Segment {
+                length: bytes.len(),
+                part,
+            }),
+        }
+        if self.bytes.len() + self.segments.len() * size_of::<Segment>() > MAX_HELD {
+            return Err(WalkError::Incomplete);
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, chunk_stream: u32, verdict: Verdict) {
+        for segment in &mut self.segments {
+            if segment.part == Part::Waiting(chunk_stream) {
+                segment.part = Part::Judged(verdict);
+            }
+        }
+    }
+
+    /// Moves to `out` what no longer waits, nor stands behind something that does.
+    fn release(&mut self, out: &mut Vec<u8>) {
+        let mut released = 0;
+        while let Some(Segment {
+            length,
+            part: Part::Judged(verdict),
+        }) = self.segments.front()
+        {
+            if *verdict == Verdict::Pass {
+                let bytes = self
+                    .bytes
+                    .get(released..released + length)
+                    .unwrap_or_default();
+                out.extend_from_slice(bytes);
+            }
+            released += length;
+            self.segments.pop_front();
+        }
+        if self.segments.is_empty() {
+            *self = Self {
+                bytes: Vec::new(),
+                segments: VecDeque::new(),
+            };
+        } else {
+            self.bytes.drain(..released);
+        }
+    }
+}
+
+mod kind {
+    pub(super) const SET_CHUNK_SIZE: u8 = 1;
+    pub(super) const ABORT: u8 = 2;
+    pub(super) const AUDIO: u8 = 8;
+    pub(super) const VIDEO: u8 = 9;
+    pub(super) const COMMAND_AMF3: u8 = 17;
+    pub(super) const COMMAND_AMF0: u8 = 20;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hex_literal::hex;
+
+    /// Drops what has one of these timestamps.
+    struct Without(&'static [u32]);
+
+    impl Watch for Without {
+        fn message(&mut self, header: &MessageHeader, _body: Option<&[u8]>) -> Verdict {
+            if self.0.contains(&header.timestamp) {
+                Verdict::Drop
+            } else {
+                Verdict::Pass
+            }
+        }
+    }
+
+    fn changed(walk: &mut Walk, input: &[u8], without: &'static [u32]) -> Vec<u8> {
+        match walk.feed(input, &mut Without(without)).unwrap() {
+            Step::Unchanged => panic!("nothing changed"),
+            Step::Changed(bytes) => bytes.to_vec(),
+        }
+    }
+
+    fn unchanged(walk: &mut Walk, input: &[u8]) {
+        assert_eq!(walk.feed(input, &mut Without(&[])), Ok(Step::Unchanged));
+    }
+
+    #[test]
+    fn media_goes_on_unchanged_in_any_large_pieces() {
+        let mut walk = Walk::new();
+        assert!(walk.at_boundary());
+        unchanged(&mut walk, &hex!("06 000000 000102 09 01000000 17 00"));
+        assert!(!walk.at_boundary(), "inside a chunk");
+        unchanged(&mut walk, &[0; 126]);
+        assert!(walk.at_boundary(), "between two chunks of a message");
+        unchanged(&mut walk, &[&[0xC6][..], &[0; 128]].concat());
+        unchanged(
+            &mut walk,
+            &[
+                &[0xC6][..],
+                &[0; 2],
+                &hex!("04 000000 000001 08 01000000 af"),
+            ]
+            .concat(),
+        );
+        assert_eq!((walk.messages(), walk.video(), walk.audio()), (2, 1, 1));
+    }
+
+    #[test]
+    fn what_was_inherited_from_a_dropped_message_is_written_out() {
+        let mut walk = Walk::new();
+        unchanged(&mut walk, &hex!("06 00000a 000001 09 01000000 aa"));
+        for (cause, input, output) in [
+            (
+                "dropped",
+                &hex!("46 000014 000002 09 bbbb")[..],
+                &hex!("")[..],
+            ),
+            (
+                "the delta of the dropped one",
+                &hex!("c6 cccc"),
+                &hex!("06 000032 000002 09 01000000 cccc"),
+            ),
+            (
+                "the delta again, unknown to the receiver",
+                &hex!("c6 dddd"),
+                &hex!("86 000014 dddd"),
+            ),
+        ] {
+            assert_eq!(changed(&mut walk, input, &[30]), output, "{cause}");
+        }
+        unchanged(&mut walk, &hex!("c6 eeee"));
+    }
+
+    #[test]
+    fn continuations_follow_the_header_we_wrote() {
+        let body = [0xAA; 128];
+        let mut walk = Walk::new();
+        let before = changed(
+            &mut walk,
+            &hex!("06 fffffe 000001 09 01000000 aa"),
+            &[0xFF_FFFE],
+        );
+        assert!(before.is_empty());
+        let input = [&hex!("46 000002 000081 09")[..], &body, &hex!("c6 bb")].concat();
+        let full = hex!("06 ffffff 000081 09 01000000 01000000");
+        let expected = [&full[..], &body, &hex!("c6 01000000 bb")].concat();
+        assert_eq!(
+            changed(&mut walk, &input, &[]),
+            expected,
+            "a small delta to a large timestamp"
+        );
+    }
+
+    #[test]
+    fn a_first_header_that_inherits_is_written_out() {
+        let ping = hex!("42 000000 000006 04 0006 00000001");
+        let expected = hex!("02 000000 000006 04 00000000 0006 00000001");
+        assert_eq!(changed(&mut Walk::new(), &ping, &[]), expected);
+    }
+
+    #[test]
+    fn what_changes_the_chunks_themselves_cannot_be_dropped() {
+        let mut walk = Walk::new();
+        let size = hex!("02 000007 000004 01 00000000 00001000");
+        assert_eq!(changed(&mut walk, &size, &[7]), size);
+        assert_eq!(walk.chunk_size(), 0x1000);
+        let abort = hex!("02 000007 000004 02 00000000 00000006");
+        assert_eq!(changed(&mut walk, &abort, &[7]), abort);
+    }
+
+    #[test]
+    fn what_comes_behind_an_incomplete_command_waits_for_it() {
+        let mut walk = Walk::new();
+        let command = [&hex!("03 000001 000081 14 00000000")[..], &[0; 128]].concat();
+        let audio = hex!("04 000000 000001 08 01000000 af");
+        assert!(changed(&mut walk, &command, &[1]).is_empty());
+        assert!(changed(&mut walk, &audio, &[1]).is_empty());
+        assert!(!walk.at_boundary());
+        assert_eq!(changed(&mut walk, &hex!("c3 00"), &[1]), audio);
+        assert!(walk.at_boundary());
+        unchanged(&mut walk, &hex!("c4 af"));
+    }
+
+    #[test]
+    fn what_we_would_have_to_keep_is_bounded() {
+        let long = WalkError::TooLong {
+            kind: 20,
+            length: 0x1_0001,
+        };
+        let mut walk = Walk::new();
+        assert_eq!(
+            walk.feed(&hex!("03 000000 010001 14 00000000"), &mut Without(&[])),
+            Err(long)
+        );
+
+        let mut walk = Walk::new();
+        let command = [&hex!("03 000000 000081 14 00000000")[..], &[0; 128]].concat();
+        changed(&mut walk, &command, &[]);
+        let message = Message {
+            timestamp: 0,
+            kind: 9,
+            stream_id: 1,
+            payload: vec![0; MAX_HELD],
+        };
+        let mut video = Vec::new();
+        ChunkWriter::new(DEFAULT_CHUNK_SIZE).write(6, &message, &mut video);
+        assert_eq!(
+            walk.feed(&video, &mut Without(&[])),
+            Err(WalkError::Incomplete)
+        );
+    }
+
+    #[test]
+    fn ours_is_sent_where_the_peer_sends_nothing() {
+        let mut walk = Walk::new();
+        let message = Message {
+            timestamp: 0,
+            kind: 20,
+            stream_id: 0,
+            payload: vec![5],
+        };
+        assert_eq!(
+            walk.insert(&message),
+            hex!("3f 000000 000001 14 00000000 05")
+        );
+        unchanged(&mut walk, &hex!("3f 000000 000001 09 01000000 aa"));
+        assert_eq!(
+            walk.insert(&message),
+            hex!("3e 000000 000001 14 00000000 05")
+        );
+    }
+}

@@ -1,0 +1,1066 @@
+//! A client and an origin that are joined: whatever both may put on the wire, in whatever pieces it arrives, each hears
+//! what the other said, but for the answers that the client has already.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use sluicegate_core::rtmp::amf0::Value;
+use sluicegate_core::rtmp::chunk::ChunkReader;
+use sluicegate_core::rtmp::join::{Join, JoinError, Joined, Progress};
+use sluicegate_core::rtmp::message::{Command, Message, kind, user_control};
+use sluicegate_core::rtmp::server::{Identified, Server, ServerEvent};
+use sluicegate_core::stream::StreamUrl;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn a_server_and_a_client_hear_each_other(
+        client in any_client(),
+        frames in any_frames(),
+        sizes in any_sizes(),
+        steps: bool,
+    ) {
+        let origin = Serving { server: Server::serving(SEED, None), frames };
+        let session = join(&client, origin, &sizes, steps).unwrap();
+        session.check(&client, steps, 0)?;
+    }
+
+    #[test]
+    fn any_origin_and_a_client_hear_each_other(
+        client in any_client(),
+        origin in any_origin(),
+        sizes in any_sizes(),
+        steps: bool,
+    ) {
+        let session = join(&client, origin, &sizes, steps).unwrap();
+        prop_assert_eq!(&read(&session.origin_wire), &session.origin.speaker.said);
+        session.check(&client, steps, 0)?;
+    }
+
+    #[test]
+    fn an_answer_to_a_number_used_again_is_not_mistaken_for_an_old_one(
+        client in any_client().prop_filter("it may go without an answer", |client| client.optional().is_some()),
+        origin in any_origin(),
+        sizes in any_sizes(),
+        steps: bool,
+    ) {
+        let again = Command::call("getAnswer", client.optional().unwrap(), vec![]);
+        let client = client.with_behind(Message::command(0, &again));
+        let session = join(&client, Origin { terse: true, ..origin }, &sizes, steps).unwrap();
+        session.check(&client, steps, 0)?;
+    }
+
+    #[test]
+    fn another_stream_id_takes_steps(
+        client in any_client().prop_filter("it asks for one", Client::creates),
+        origin in any_origin(),
+        sizes in any_sizes(),
+        offset in prop_oneof![Just(1), 2..1000_u32],
+    ) {
+        let origin = Origin { offset, ..origin };
+        let replayed = join(&client, origin.clone().in_order(), &sizes, false).unwrap();
+        prop_assert_eq!(replayed.progress, Progress::NeedsSteps);
+        let session = join(&client, origin, &sizes, true).unwrap();
+        session.check(&client, true, offset)?;
+        // An origin that cannot take two things at once was not asked for two.
+        let batches = &session.origin.batches;
+        prop_assert_eq!(&batches[0], &["connect"]);
+        for batch in batches {
+            let creates = batch.iter().rposition(|name| name == "createStream");
+            let asks = |at: usize| batch[at..].contains(&client.request());
+            prop_assert!(!creates.is_some_and(asks), "{:?}", batch);
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_its_words(
+        client in any_client().prop_filter("it can be refused", Client::creates),
+        origin in any_origin(),
+        sizes in any_sizes(),
+        steps: bool,
+        refusal in prop::sample::select(REFUSALS),
+    ) {
+        let origin = Origin { refusal: Some(refusal), ..origin }.in_order();
+        let session = join(&client, origin, &sizes, steps).unwrap();
+        let expected = match refusal {
+            Refusal::Connect | Refusal::CreateStream => Progress::Rejected("go away".to_owned()),
+            Refusal::Redirect | Refusal::Status => Progress::Redirected("rtmp://10.0.0.2/live/a".to_owned()),
+        };
+        prop_assert_eq!(session.progress, expected);
+    }
+
+    #[test]
+    fn a_broken_command_ends_the_session(
+        client in any_client(),
+        origin in any_origin(),
+        sizes in any_sizes(),
+        steps: bool,
+        payload in prop::sample::select(vec![&b"\x05"[..], b"\x02\x00\x07publish\x02\x00\x01a"]),
+        amf3: bool,
+    ) {
+        let kind = if amf3 { kind::COMMAND_AMF3 } else { kind::COMMAND_AMF0 };
+        let broken = Message { timestamp: 0, kind, stream_id: client.stream_id, payload: payload.to_vec() };
+        let client = client.with_behind(broken.clone());
+        let heard = match join(&client, origin, &sizes, steps) {
+            Ok(session) => {
+                prop_assert!(matches!(session.end, Some(JoinError::Command(_))), "{:?}", session.end);
+                session.heard
+            }
+            Err(error) => {
+                prop_assert!(matches!(error, JoinError::Command(_)), "{:?}", error);
+                Vec::new()
+            }
+        };
+        prop_assert!(heard.iter().all(|message| message.payload != broken.payload));
+    }
+
+    #[test]
+    fn a_request_for_another_stream_is_dropped_and_reported(
+        client in any_client(),
+        origin in any_origin(),
+        sizes in any_sizes(),
+        steps: bool,
+        other in prop::sample::select(others()),
+    ) {
+        let (command, name) = other;
+        let other = Message::command(client.stream_id, &command);
+        let session = join(&client.clone().with_behind(other), origin, &sizes, steps).unwrap();
+        prop_assert_eq!(session.joined.as_ref().unwrap().second_request(), Some(name));
+        prop_assert_eq!(session.heard, client.expected(steps, 0));
+    }
+
+    #[test]
+    fn random_bytes_of_an_origin_are_no_harm(
+        client in any_client(),
+        origin in any_origin(),
+        sizes in any_sizes(),
+        steps: bool,
+        noise in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+    ) {
+        let heard = join(&client, origin, &sizes, steps).unwrap();
+        let mut wire = heard.origin_wire;
+        for (at, byte) in noise {
+            let at = at.index(wire.len());
+            wire[at] = byte;
+        }
+        let (identified, _, _) = identify(&client, &sizes);
+        let ends = [&[usize::MAX], sizes.as_slice()].map(|sizes| {
+            let mut join = new_join(&identified, steps).unwrap();
+            let mut out = join.take_output();
+            join.feed(&handshake()).unwrap();
+            for part in split(&wire, sizes) {
+                join.feed(part).ok()?;
+                out.extend(join.take_output());
+            }
+            Some((join.progress().clone(), out, join.into_joined().1))
+        });
+        // After an error in the only piece there is no output. Step by step, answers that do not wait for their
+        // questions mean something else in pieces.
+        if let ([Some(whole), Some(parts)], false) = (&ends, steps) {
+            prop_assert_eq!(whole, parts);
+        }
+    }
+}
+
+/// Requests for something else than `a`, and what is told of them.
+fn others() -> Vec<(Command, &'static str)> {
+    let wrapped = Value::Object(vec![("streamName".to_owned(), "b".into())]);
+    vec![
+        (Command::call("publish", 90.0, vec!["b".into()]), "b"),
+        (Command::call("play", 90.0, vec!["b".into()]), "b"),
+        (Command::call("play2", 90.0, vec![wrapped]), "b"),
+        (Command::call("publish", 90.0, vec![Value::Number(1.0)]), ""),
+        (Command::call("play", 90.0, vec![]), ""),
+        (Command::call("play", 90.0, vec![Value::Boolean(true)]), ""),
+    ]
+}
+
+/// What became of a client and an origin.
+struct Session<O> {
+    origin: O,
+    progress: Progress,
+    joined: Option<Joined>,
+    end: Option<JoinError>,
+    identified: Identified,
+    /// What the client has from us before there is an origin.
+    told: Vec<Message>,
+    to_client: Vec<u8>,
+    origin_hears: ChunkReader,
+    heard: Vec<Message>,
+    origin_wire: Vec<u8>,
+}
+
+impl<O: Speaks> Session<O> {
+    /// Passes `bytes` to the origin, and says what it answers.
+    fn pass(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let before = self.heard.len();
+        let mut rest = bytes;
+        self.heard.extend(std::iter::from_fn(|| {
+            self.origin_hears.read(&mut rest).unwrap()
+        }));
+        self.origin.hear(bytes, &self.heard[before..])
+    }
+
+    /// The client hears all that the origin said but the answers it has; the origin hears all that the client said, or
+    /// what it has to be told step by step.
+    fn check(&self, client: &Client, steps: bool, offset: u32) -> Result<(), TestCaseError> {
+        prop_assert_eq!(&self.progress, &Progress::Joined);
+        prop_assert!(self.end.is_none(), "{:?}", self.end);
+        prop_assert_eq!(self.joined.as_ref().unwrap().second_request(), None);
+        prop_assert_eq!(&self.heard, &client.expected(steps, offset));
+
+        let mut had: Vec<f64> = self
+            .identified
+            .answered
+            .iter()
+            .map(|answer| answer.transaction_id)
+            .collect();
+        let names = self
+            .identified
+            .commands
+            .iter()
+            .map(|(_, command)| (command.transaction_id, command.name.as_str()));
+        for (id, _) in names.filter(|(_, name)| !self.origin.answers(name)) {
+            had.retain(|had| *had != id);
+        }
+        let mut expected = self.told.clone();
+        for mut message in read(&self.origin_wire) {
+            let command = message
+                .is_command()
+                .then(|| Command::decode(message.kind, &message.payload).ok())
+                .flatten();
+            if let Some(Command {
+                name,
+                transaction_id,
+                ..
+            }) = command
+                && matches!(name.as_str(), "_result" | "_error")
+                && let Some(at) = had.iter().position(|id| *id == transaction_id)
+            {
+                had.swap_remove(at);
+                continue;
+            }
+            if message.stream_id == client.stream_id + offset {
+                message.stream_id = client.stream_id;
+            }
+            expected.push(message);
+        }
+        prop_assert_eq!(had, Vec::<f64>::new());
+        prop_assert_eq!(read(&self.to_client), expected);
+        Ok(())
+    }
+}
+
+/// Puts a client through to an origin, every transfer in pieces.
+fn join<O: Speaks>(
+    client: &Client,
+    origin: O,
+    sizes: &[usize],
+    steps: bool,
+) -> Result<Session<O>, JoinError> {
+    let (identified, told, later) = identify(client, sizes);
+    let mut join = new_join(&identified, steps)?;
+    let mut session = Session {
+        origin,
+        progress: Progress::Asking,
+        joined: None,
+        end: None,
+        told: read(&told),
+        identified,
+        to_client: told,
+        origin_hears: ChunkReader::new(1 << 20),
+        heard: Vec::new(),
+        origin_wire: Vec::new(),
+    };
+    let hello = join.take_output();
+    assert_eq!(hello.len(), 1 + HANDSHAKE);
+    let mut wire = handshake();
+    let mut shaken = false;
+    let mut later = later.iter();
+    while !wire.is_empty() {
+        let mut said = Vec::new();
+        for part in split(&wire, sizes) {
+            match &mut session.joined {
+                Some(joined) => session.to_client.extend(joined.to_client(part).unwrap()),
+                None => join.feed(part).unwrap(),
+            }
+            if session.joined.is_none() {
+                said.extend(join.take_output());
+                session.progress = join.progress().clone();
+                match session.progress {
+                    Progress::Asking | Progress::Answered => {}
+                    Progress::Joined => {
+                        let (joined, first) =
+                            std::mem::replace(&mut join, new_join(&session.identified, steps)?)
+                                .into_joined();
+                        session.joined = Some(joined);
+                        session.to_client.extend(first);
+                    }
+                    _ => return Ok(session),
+                }
+            }
+        }
+        if !shaken {
+            shaken = true;
+            said.drain(..HANDSHAKE);
+        }
+        wire = session.pass(&said);
+        // With nothing to answer, the client speaks on.
+        while wire.is_empty() && session.end.is_none() {
+            let Some(joined) = &mut session.joined else {
+                break;
+            };
+            let Some(part) = later.next() else { break };
+            let passed = joined.to_origin(part).map(<[u8]>::to_vec);
+            match passed {
+                Ok(bytes) => wire = session.pass(&bytes),
+                Err(error) => session.end = Some(error),
+            }
+        }
+        session.origin_wire.extend(&wire);
+    }
+    Ok(session)
+}
+
+fn new_join(identified: &Identified, steps: bool) -> Result<Join, JoinError> {
+    let stream =
+        StreamUrl::from_rtmp(&identified.request.tc_url, &identified.request.name).unwrap();
+    if steps {
+        Join::step_by_step(identified, &stream, SEED)
+    } else {
+        Join::replaying(identified, &stream, SEED)
+    }
+}
+
+/// What is known when the client has asked, what it was told until then, and what it sends later.
+fn identify(client: &Client, sizes: &[usize]) -> (Identified, Vec<u8>, Vec<Vec<u8>>) {
+    let mut server = Server::identifying(SEED, None);
+    server.feed(&handshake()).unwrap();
+    server.poll_output().unwrap();
+    let mut told = Vec::new();
+    let wire = client.wire();
+    let mut parts = split(&wire, sizes).into_iter();
+    for part in parts.by_ref() {
+        server.feed(part).unwrap();
+        told.extend(server.poll_output().unwrap_or_default());
+        if let Some(ServerEvent::Request(_)) = server.poll_event() {
+            break;
+        }
+    }
+    (
+        server.into_identified().unwrap(),
+        told,
+        parts.map(<[u8]>::to_vec).collect(),
+    )
+}
+
+/// An origin, after the handshake.
+trait Speaks {
+    /// Hears `bytes`, which end the `messages`.
+    fn hear(&mut self, bytes: &[u8], messages: &[Message]) -> Vec<u8>;
+    fn answers(&self, command: &str) -> bool;
+}
+
+/// Our own.
+struct Serving {
+    server: Server,
+    frames: Vec<Line>,
+}
+
+impl Speaks for Serving {
+    fn hear(&mut self, bytes: &[u8], _: &[Message]) -> Vec<u8> {
+        if !self.server.handshake_done() {
+            self.server.feed(&handshake()).unwrap();
+            self.server.poll_output().unwrap();
+            self.server.set_chunk_size(777);
+        }
+        self.server.feed(bytes).unwrap();
+        while let Some(event) = self.server.poll_event() {
+            let ServerEvent::Request(request) = event else {
+                continue;
+            };
+            self.server.accept(request.stream_id).unwrap();
+            for Line { message, .. } in &self.frames {
+                self.server.send_media(&Message {
+                    stream_id: request.stream_id,
+                    ..message.clone()
+                });
+            }
+        }
+        self.server.poll_output().unwrap_or_default()
+    }
+
+    fn answers(&self, _: &str) -> bool {
+        true
+    }
+}
+
+/// One that uses all the freedom there is.
+#[derive(Debug, Clone)]
+struct Origin {
+    speaker: Speaker,
+    chunk_size: u32,
+    /// What its stream ids are above those a client of ours is given.
+    offset: u32,
+    streams: u32,
+    /// Answers nothing but what it must.
+    terse: bool,
+    /// Sends a status before anyone asked for a stream.
+    early: bool,
+    refusal: Option<Refusal>,
+    frames: Vec<Line>,
+    batches: Vec<Vec<String>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Refusal {
+    Connect,
+    CreateStream,
+    /// Of the connection, to another place.
+    Redirect,
+    /// Of the stream, to another place.
+    Status,
+}
+
+impl Origin {
+    fn in_order(mut self) -> Self {
+        self.speaker.interleaves = false;
+        self.early = false;
+        self
+    }
+
+    fn command(&mut self, stream_id: u32, command: &Command, burst: &mut Vec<Line>) {
+        let id = command.transaction_id;
+        let error = |code: &str, place: bool| {
+            let mut information = vec![
+                ("level".to_owned(), "error".into()),
+                ("code".to_owned(), code.into()),
+                ("description".to_owned(), "go away".into()),
+            ];
+            if place {
+                let ex = vec![
+                    ("code".to_owned(), Value::Number(302.0)),
+                    ("redirect".to_owned(), "rtmp://10.0.0.2/live".into()),
+                    ("redirect2".to_owned(), "rtmp://10.0.0.2/live/a".into()),
+                ];
+                information.push(("ex".to_owned(), Value::Object(ex)));
+            }
+            Value::Object(information)
+        };
+        let refused = |what| Command {
+            name: "_error".to_owned(),
+            ..Command::result(id, Value::Null, what)
+        };
+        match (command.name.as_str(), self.refusal) {
+            ("connect", Some(refusal @ (Refusal::Connect | Refusal::Redirect))) => {
+                let redirects = matches!(refusal, Refusal::Redirect);
+                burst.push(Line::command(
+                    0,
+                    &refused(error("NetConnection.Connect.Rejected", redirects)),
+                ));
+            }
+            ("connect", _) => {
+                burst.push(Line::new(2, Message::window_ack_size(2_500_000)));
+                burst.push(Line::new(2, Message::set_chunk_size(self.chunk_size)));
+                let success = Command::on_status("status", "NetConnection.Connect.Success", "")
+                    .arguments
+                    .remove(0);
+                let result = Command::result(id, Value::Object(vec![]), success);
+                burst.extend(Line::answer(&result));
+                if self.early {
+                    let notice = Command::on_status("status", "NetConnection.Notice", "welcome");
+                    burst.push(Line::command(0, &notice));
+                }
+            }
+            ("createStream", Some(Refusal::CreateStream)) => {
+                burst.push(Line::command(
+                    0,
+                    &refused(error("NetConnection.Call.Failed", false)),
+                ));
+            }
+            ("createStream", _) => {
+                self.streams += 1;
+                let given = Value::Number(f64::from(self.streams + self.offset));
+                burst.extend(Line::answer(&Command::result(id, Value::Null, given)));
+            }
+            ("publish" | "play" | "play2", Some(Refusal::Status)) => {
+                let command = Command::call("onStatus", 0.0, vec![error("NetStream.Failed", true)]);
+                burst.push(Line::command(stream_id, &command));
+            }
+            ("publish" | "play" | "play2", _) if command.stream_name().is_some() => {
+                burst.push(Line::new(
+                    2,
+                    Message::user_control(user_control::STREAM_BEGIN, stream_id),
+                ));
+                let started = Command::on_status("status", "NetStream.Start", &"x".repeat(200));
+                burst.push(Line::command(stream_id, &started));
+                let broken = Message {
+                    payload: vec![5],
+                    ..Message::command(stream_id, &started)
+                };
+                burst.push(Line::new(3, broken));
+                burst.extend(self.frames.iter().cloned().map(|line| line.of(stream_id)));
+            }
+            (name, _) if id != 0.0 && self.answers(name) => {
+                burst.extend(Line::answer(&Command::result(
+                    id,
+                    Value::Null,
+                    Value::Undefined,
+                )));
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Speaks for Origin {
+    fn hear(&mut self, _: &[u8], messages: &[Message]) -> Vec<u8> {
+        let mut burst = Vec::new();
+        let mut batch = Vec::new();
+        for message in messages.iter().filter(|message| message.is_command()) {
+            let command = Command::decode(message.kind, &message.payload).unwrap();
+            self.command(message.stream_id, &command, &mut burst);
+            batch.push(command.name);
+        }
+        if !batch.is_empty() {
+            self.batches.push(batch);
+        }
+        self.speaker.say(&burst)
+    }
+
+    fn answers(&self, command: &str) -> bool {
+        !self.terse || matches!(command, "connect" | "createStream" | "getAnswer")
+    }
+}
+
+/// A client, and all it says.
+#[derive(Debug, Clone)]
+struct Client {
+    speaker: Speaker,
+    /// Its request is the last.
+    setup: Vec<Line>,
+    behind: Vec<Line>,
+    stream_id: u32,
+}
+
+impl Client {
+    fn wire(&self) -> Vec<u8> {
+        self.speak().0
+    }
+
+    /// The bytes, and the messages up to the request and behind it.
+    fn speak(&self) -> (Vec<u8>, Vec<Message>, Vec<Message>) {
+        let mut speaker = self.speaker.clone();
+        let mut wire = speaker.say(&self.setup);
+        let behind = speaker.said.len();
+        wire.extend(speaker.say(&self.behind));
+        let behind = speaker.said.split_off(behind);
+        (wire, speaker.said, behind)
+    }
+
+    /// What an origin has to hear.
+    fn expected(&self, steps: bool, offset: u32) -> Vec<Message> {
+        let (_, setup, behind) = self.speak();
+        if !steps {
+            return [setup, behind].concat();
+        }
+        let (commands, rest): (Vec<_>, Vec<_>) = setup.into_iter().partition(Message::is_command);
+        let mut expected: Vec<Message> = commands
+            .iter()
+            .map(|message| {
+                Message::command(
+                    message.stream_id,
+                    &Command::decode(message.kind, &message.payload).unwrap(),
+                )
+            })
+            .collect();
+        expected.extend(
+            rest.into_iter()
+                .filter(|message| message.kind == kind::SET_CHUNK_SIZE),
+        );
+        expected.extend(behind);
+        for message in expected
+            .iter_mut()
+            .filter(|message| message.stream_id == self.stream_id)
+        {
+            message.stream_id += offset;
+        }
+        expected
+    }
+
+    /// The transaction id of a command that not every origin answers.
+    fn optional(&self) -> Option<f64> {
+        let commands = self
+            .setup
+            .iter()
+            .map(|line| &line.message)
+            .filter(|message| message.is_command());
+        let mut commands =
+            commands.map(|message| Command::decode(message.kind, &message.payload).unwrap());
+        let names = [
+            "releaseStream",
+            "FCPublish",
+            "getStreamLength",
+            "FCSubscribe",
+        ];
+        Some(
+            commands
+                .find(|command| names.contains(&command.name.as_str()))?
+                .transaction_id,
+        )
+    }
+
+    fn creates(&self) -> bool {
+        self.setup.len() > 4
+    }
+
+    /// The name of its request.
+    fn request(&self) -> String {
+        let message = &self.setup.last().unwrap().message;
+        Command::decode(message.kind, &message.payload)
+            .unwrap()
+            .name
+    }
+
+    fn with_behind(mut self, message: Message) -> Self {
+        self.behind.push(Line::new(3, message));
+        self
+    }
+}
+
+/// A message to say, and how.
+#[derive(Debug, Clone)]
+struct Line {
+    chunk_stream: u32,
+    message: Message,
+    /// The header type to use where it is legal, else the highest that is; `None` leaves it to the speaker.
+    format: Option<u8>,
+}
+
+impl Line {
+    fn new(chunk_stream: u32, message: Message) -> Self {
+        Self {
+            chunk_stream,
+            message,
+            format: None,
+        }
+    }
+
+    fn command(stream_id: u32, command: &Command) -> Self {
+        Self::new(3, Message::command(stream_id, command))
+    }
+
+    fn call(stream_id: u32, name: &str, transaction_id: f64, arguments: &[Value]) -> Self {
+        Self::command(
+            stream_id,
+            &Command::call(name, transaction_id, arguments.to_vec()),
+        )
+    }
+
+    /// An answer, and a command of the same length right behind it that needs no header but that of the answer.
+    fn answer(answer: &Command) -> [Self; 2] {
+        let answer = Self::command(0, answer);
+        let mut note = Self::call(0, "note", 0.0, &["".into()]);
+        let pad = "n".repeat(answer.message.payload.len() - note.message.payload.len());
+        note = Self {
+            format: Some(3),
+            ..Self::call(0, "note", 0.0, &[pad.as_str().into()])
+        };
+        [answer, note]
+    }
+
+    fn of(mut self, stream_id: u32) -> Self {
+        self.message.stream_id = stream_id;
+        self
+    }
+}
+
+/// Cuts messages into chunks with all the freedom the specification gives, written apart from the code under test.
+#[derive(Debug, Clone)]
+struct Speaker {
+    /// What it does where it may choose, round and round.
+    choices: Vec<u8>,
+    chosen: usize,
+    interleaves: bool,
+    chunk_size: usize,
+    memory: BTreeMap<u32, (Message, u32)>,
+    /// In the order of their ends.
+    said: Vec<Message>,
+}
+
+struct Open {
+    chunk_stream: u32,
+    field: u32,
+    message: Message,
+    written: usize,
+}
+
+impl Speaker {
+    fn choose(&mut self) -> u8 {
+        self.chosen += 1;
+        self.choices[self.chosen % self.choices.len()]
+    }
+
+    fn say(&mut self, lines: &[Line]) -> Vec<u8> {
+        let mut wire = Vec::new();
+        let mut open: Vec<Open> = Vec::new();
+        let mut lines = lines.iter().peekable();
+        loop {
+            let choice = usize::from(self.choose());
+            let may_begin = open.is_empty() || self.interleaves && choice.is_multiple_of(2);
+            let next = lines.next_if(|line| {
+                may_begin
+                    && open
+                        .iter()
+                        .all(|open| open.chunk_stream != line.chunk_stream)
+            });
+            let at = if let Some(line) = next {
+                open.push(self.begin(line, &mut wire));
+                open.len() - 1
+            } else if open.is_empty() {
+                return wire;
+            } else {
+                let at = choice / 2 % open.len();
+                let Open {
+                    chunk_stream,
+                    field,
+                    ..
+                } = open[at];
+                wire.push(3 << 6 | chunk_stream as u8);
+                extended(field, &mut wire);
+                at
+            };
+            let now = &mut open[at];
+            let left = &now.message.payload[now.written..];
+            let count = left.len().min(self.chunk_size);
+            wire.extend(&left[..count]);
+            now.written += count;
+            if now.written == now.message.payload.len() {
+                let message = open.remove(at).message;
+                if message.kind == kind::SET_CHUNK_SIZE {
+                    self.chunk_size =
+                        u32::from_be_bytes(message.payload.as_slice().try_into().unwrap()) as usize;
+                }
+                self.said.push(message);
+            }
+        }
+    }
+
+    fn begin(&mut self, line: &Line, wire: &mut Vec<u8>) -> Open {
+        let Line {
+            chunk_stream,
+            message,
+            format,
+        } = line;
+        let wanted = format.unwrap_or_else(|| self.choose() % 4);
+        let highest = match self.memory.get(chunk_stream) {
+            // As librtmp's first ping.
+            None if message.stream_id == 0 => 1,
+            None => 0,
+            Some((before, _)) if before.stream_id != message.stream_id => 0,
+            Some((before, _))
+                if (before.kind, before.payload.len()) != (message.kind, message.payload.len()) =>
+            {
+                1
+            }
+            Some(_) => 3,
+        };
+        let format = wanted.min(highest);
+        let (before, field) = self
+            .memory
+            .get(chunk_stream)
+            .map_or((0, 0), |(before, field)| (before.timestamp, *field));
+        let field = if format == 3 {
+            field
+        } else {
+            message.timestamp
+        };
+        let timestamp = if format == 0 {
+            field
+        } else {
+            before.wrapping_add(field)
+        };
+        let message = Message {
+            timestamp,
+            ..message.clone()
+        };
+        wire.push(format << 6 | *chunk_stream as u8);
+        if format <= 2 {
+            wire.extend(&field.min(0xFF_FFFF).to_be_bytes()[1..]);
+        }
+        if format <= 1 {
+            wire.extend(&(message.payload.len() as u32).to_be_bytes()[1..]);
+            wire.push(message.kind);
+        }
+        if format == 0 {
+            wire.extend(message.stream_id.to_le_bytes());
+        }
+        extended(field, wire);
+        self.memory.insert(*chunk_stream, (message.clone(), field));
+        Open {
+            chunk_stream: *chunk_stream,
+            field,
+            message,
+            written: 0,
+        }
+    }
+}
+
+fn extended(field: u32, wire: &mut Vec<u8>) {
+    if field >= 0xFF_FFFF {
+        wire.extend(field.to_be_bytes());
+    }
+}
+
+fn any_speaker() -> impl Strategy<Value = Speaker> {
+    prop::collection::vec(any::<u8>(), 1..20).prop_map(|mut choices| {
+        // With odd ones alone nothing would ever begin.
+        choices.push(0);
+        Speaker {
+            choices,
+            chosen: 0,
+            interleaves: true,
+            chunk_size: 128,
+            memory: BTreeMap::new(),
+            said: Vec::new(),
+        }
+    })
+}
+
+fn any_origin() -> impl Strategy<Value = Origin> {
+    let habits = (any::<bool>(), any::<bool>());
+    (any_speaker(), any_chunk_size(), habits, any_frames()).prop_map(
+        |(speaker, chunk_size, (terse, early), frames)| Origin {
+            speaker,
+            chunk_size,
+            offset: 0,
+            streams: 0,
+            terse,
+            early,
+            refusal: None,
+            frames,
+            batches: Vec::new(),
+        },
+    )
+}
+
+fn any_client() -> impl Strategy<Value = Client> {
+    let times = prop::collection::vec(any_time(), 1..6);
+    let controls = (
+        any_chunk_size(),
+        any::<prop::sample::Index>(),
+        any::<prop::sample::Index>(),
+        any::<bool>(),
+    );
+    (
+        any_speaker(),
+        0..6_usize,
+        controls,
+        any_frames(),
+        times,
+        any::<bool>(),
+    )
+        .prop_map(
+            |(
+                speaker,
+                which,
+                (chunk_size, chunk_size_at, control_at, window),
+                frames,
+                times,
+                again,
+            )| {
+                let (mut setup, stream_id) = client(which);
+                let last = setup.len();
+                setup.insert(
+                    chunk_size_at.index(last),
+                    Line::new(2, Message::set_chunk_size(chunk_size)),
+                );
+                let control = if window {
+                    Message::window_ack_size(2_500_000)
+                } else {
+                    set_buffer_length()
+                };
+                setup.insert(control_at.index(last), Line::new(2, control));
+                for (line, time) in setup.iter_mut().zip(times.into_iter().cycle()) {
+                    line.message.timestamp = time;
+                }
+                let mut behind: Vec<Line> =
+                    frames.into_iter().map(|line| line.of(stream_id)).collect();
+                behind.push(Line::call(0, "FCUnpublish", 80.0, &["z".into()]));
+                if again {
+                    let request = setup.last().unwrap().clone();
+                    behind.push(Line::call(stream_id, "play", 0.0, &[Value::Boolean(false)]));
+                    behind.push(request);
+                }
+                // Answers to questions of its own are not mistaken for those it has.
+                behind.push(Line::call(0, "getSomething", 81.0, &[]));
+                // A client waits with its request until it has the answers; nothing overtakes.
+                let speaker = Speaker {
+                    interleaves: false,
+                    ..speaker
+                };
+                Client {
+                    speaker,
+                    setup,
+                    behind,
+                    stream_id,
+                }
+            },
+        )
+}
+
+/// What real clients say up to their request, and the message stream that is for.
+fn client(which: usize) -> (Vec<Line>, u32) {
+    let connect = Command {
+        object: Value::Object(vec![
+            ("app".to_owned(), "live".into()),
+            ("tcUrl".to_owned(), TC_URL.into()),
+        ]),
+        ..Command::call("connect", 1.0, vec![])
+    };
+    let call = Line::call;
+    let no = Value::Boolean(false);
+    let (mut lines, stream_id) = match which {
+        // OBS and FFmpeg
+        0 => (
+            vec![
+                call(0, "releaseStream", 2.0, &["a".into()]),
+                call(0, "FCPublish", 3.0, &["a".into()]),
+                call(0, "createStream", 4.0, &[]),
+                call(0, "_checkbw", 5.0, &[]),
+                call(1, "publish", 6.0, &["a".into(), "live".into()]),
+            ],
+            1,
+        ),
+        // Flash Media Live Encoder
+        1 => (
+            vec![
+                call(0, "createStream", 2.0, &[]),
+                call(0, "releaseStream", 3.0, &["a".into()]),
+                call(0, "FCPublish", 4.0, &["a".into()]),
+                call(1, "publish", 0.0, &["a".into(), "live".into()]),
+            ],
+            1,
+        ),
+        // ffplay
+        2 => (
+            vec![
+                call(0, "createStream", 2.0, &[]),
+                call(0, "getStreamLength", 3.0, &["a".into()]),
+                call(1, "play", 4.0, &["a".into(), Value::Number(-2000.0)]),
+            ],
+            1,
+        ),
+        // a CDN's player
+        3 => (
+            vec![
+                call(0, "FCSubscribe", 2.0, &["a?k=v".into()]),
+                call(0, "createStream", 3.0, &[]),
+                call(1, "pause", 0.0, &[no, Value::Number(0.0)]),
+                call(1, "play", 0.0, &["a?k=v".into()]),
+            ],
+            1,
+        ),
+        // Flash on its second stream
+        4 => (
+            vec![
+                call(0, "createStream", 2.0, &[]),
+                call(0, "createStream", 3.0, &[]),
+                call(2, "play", 0.0, &[no]),
+                call(
+                    2,
+                    "play2",
+                    0.0,
+                    &[Value::Object(vec![("streamName".to_owned(), "a".into())])],
+                ),
+            ],
+            2,
+        ),
+        // one that asks on a stream it never created
+        _ => (vec![call(1, "play", 0.0, &["a".into()])], 1),
+    };
+    lines.insert(0, Line::command(0, &connect));
+    (lines, stream_id)
+}
+
+fn set_buffer_length() -> Message {
+    let mut message = Message::user_control(3, 1);
+    message.payload.extend(3000_u32.to_be_bytes());
+    message
+}
+
+/// Audio, video and metadata.
+fn any_frames() -> impl Strategy<Value = Vec<Line>> {
+    let kinds = prop::sample::select(vec![
+        (4, kind::AUDIO),
+        (6, kind::VIDEO),
+        (3, kind::DATA_AMF0),
+        (6, kind::VIDEO),
+    ]);
+    let lengths = prop_oneof![Just(100), 0..2000_usize];
+    let frame = (kinds, any_time(), lengths, 0..4_u8).prop_map(
+        |((chunk_stream, kind), timestamp, length, format)| Line {
+            chunk_stream,
+            message: Message {
+                timestamp,
+                kind,
+                stream_id: 1,
+                payload: vec![0x17; length],
+            },
+            format: Some(format),
+        },
+    );
+    prop::collection::vec(frame, 0..8)
+}
+
+fn any_time() -> impl Strategy<Value = u32> {
+    prop_oneof![4 => 0..100_u32, 1 => 0xFF_FFF0..0x100_0010_u32, 1 => 0x7F00_0000..0x7FFF_FFFF_u32]
+}
+
+fn any_chunk_size() -> impl Strategy<Value = u32> {
+    prop_oneof![1..8_u32, 100..1000_u32, Just(60_000)]
+}
+
+fn any_sizes() -> impl Strategy<Value = Vec<usize>> {
+    prop_oneof![
+        1 => Just(vec![1]),
+        2 => prop::collection::vec(1..100_usize, 1..8),
+        3 => prop::collection::vec(1..5000_usize, 1..8),
+    ]
+}
+
+fn read(mut wire: &[u8]) -> Vec<Message> {
+    let mut reader = ChunkReader::new(1 << 20);
+    std::iter::from_fn(|| reader.read(&mut wire).unwrap()).collect()
+}
+
+fn split<'a>(mut wire: &'a [u8], sizes: &[usize]) -> Vec<&'a [u8]> {
+    let mut parts = Vec::new();
+    for size in sizes.iter().cycle() {
+        if wire.is_empty() {
+            break;
+        }
+        let (part, rest) = wire.split_at((*size).min(wire.len()));
+        parts.push(part);
+        wire = rest;
+    }
+    parts
+}
+
+/// One end's: version, first and second packet.
+fn handshake() -> Vec<u8> {
+    let mut bytes = vec![0; 1 + 2 * HANDSHAKE];
+    bytes[0] = 3;
+    bytes
+}
+
+const REFUSALS: &[Refusal] = &[
+    Refusal::Connect,
+    Refusal::CreateStream,
+    Refusal::Redirect,
+    Refusal::Status,
+];
+const HANDSHAKE: usize = 1536;
+const SEED: [u8; 32] = [5; 32];
+const TC_URL: &str = "rtmp://example.com/live";
