@@ -1,0 +1,686 @@
+//! The head of an HTTP/1 request or response (RFC 9112), for a relay that forwards it.
+//!
+//! A request is read strictly: wherever two servers are known to read the same bytes differently (line ends,
+//! folded lines, lengths, `Host`), we refuse instead of guessing, so that what we placed is what the origin serves.
+//! A response comes from an origin we chose and is read with tolerance, then written cleanly.
+
+use std::net::IpAddr;
+
+/// The head of a request, with its target in origin form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestHead {
+    /// A token, such as `GET`.
+    pub method: String,
+    /// Starts with `/`, query included, exactly as sent; or is `*`, for `OPTIONS`.
+    pub target: String,
+    /// Which version the client speaks.
+    pub version: Version,
+    /// In the order sent.
+    pub headers: Headers,
+}
+
+impl RequestHead {
+    /// Reads a head from the front of `input`: the head and how many bytes it took, or `None` while its end is yet
+    /// to come. An error is final, whatever follows.
+    ///
+    /// A target in absolute form is turned into origin form, and its authority becomes the `Host`
+    /// (RFC 9112 §3.2.2).
+    pub fn parse(input: &[u8]) -> Result<Option<(Self, usize)>, HeadError> {
+        let Some(length) = head_length(input, LineEnds::Strict)? else {
+            return Ok(None);
+        };
+        let text = input.get(..length).unwrap_or_default();
+        let mut lines = text.split(|byte| *byte == b'\n').map(without_return);
+        // A client may send an empty line before its request (RFC 9112 §2.2).
+        let first = lines.by_ref().find(|line| !line.is_empty());
+        let (method, target, version) = request_line(first.unwrap_or_default())?;
+        let mut headers = Headers::default();
+        for line in lines.take_while(|line| !line.is_empty()) {
+            if line.starts_with(b" ") || line.starts_with(b"\t") {
+                return Err(HeadError::Folded);
+            }
+            let (name, value) = line.split_once_at(b':').ok_or(HeadError::Header)?;
+            headers.add(name, value)?;
+        }
+        let mut head = Self {
+            method: method.to_owned(),
+            target: target.to_owned(),
+            version,
+            headers,
+        };
+        head.check_host()?;
+        head.check_target()?;
+        head.check_length()?;
+        Ok(Some((head, length)))
+    }
+
+    /// Appends the head, up to and with its empty line.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        for text in [
+            self.method.as_str(),
+            " ",
+            &self.target,
+            " ",
+            self.version.as_str(),
+            "\r\n",
+        ] {
+            out.extend_from_slice(text.as_bytes());
+        }
+        self.headers.write(out);
+    }
+
+    /// The `Host` header; absent only in HTTP/1.0.
+    pub fn host(&self) -> Option<&str> {
+        self.headers.text("host")
+    }
+
+    /// What follows this head.
+    pub fn body(&self) -> Body {
+        if self.headers.contains("transfer-encoding") {
+            return Body::Chunked;
+        }
+        match self.headers.text("content-length").and_then(length_number) {
+            None | Some(0) => Body::None,
+            Some(length) => Body::Length(length),
+        }
+    }
+
+    /// Whether the client would like to send another request on this connection.
+    pub fn keep_alive(&self) -> bool {
+        match self.version {
+            Version::Http10 => self.headers.has_token("connection", "keep-alive"),
+            Version::Http11 => !self.headers.has_token("connection", "close"),
+        }
+    }
+
+    /// Whether the client asks to go on in WebSocket (RFC 6455 §4.1).
+    pub fn is_websocket(&self) -> bool {
+        self.version == Version::Http11
+            && self.method == "GET"
+            && self.headers.has_token("connection", "upgrade")
+            && self.headers.has_token("upgrade", "websocket")
+    }
+
+    /// This head as it goes to an origin, on a connection used once.
+    ///
+    /// The request line, `Host` and every end-to-end header stay as they are; what concerns one connection only
+    /// (RFC 9110 §7.6.1) is dropped, save a WebSocket upgrade. `X-Forwarded-For`, `-Proto` and `-Host` say who
+    /// asked: what a trusted proxy already wrote is kept and added to, what anyone else wrote is replaced.
+    pub fn for_origin(&self, client: &Forwarded) -> Self {
+        let mut head = self.clone();
+        head.headers.remove_hop_by_hop();
+        if self.is_websocket() {
+            head.headers.push("Connection", "Upgrade");
+            head.headers.push("Upgrade", "websocket");
+        } else {
+            head.headers.push("Connection", "close");
+        }
+        head.headers.forward(client, self.host());
+        head
+    }
+
+    fn check_host(&self) -> Result<(), HeadError> {
+        let mut hosts = self.headers.all("host");
+        match (hosts.next(), hosts.next()) {
+            (None, _) if self.version == Version::Http10 => Ok(()),
+            (Some(host), None) if is_host(host) => Ok(()),
+            _ => Err(HeadError::Host),
+        }
+    }
+
+    fn check_target(&mut self) -> Result<(), HeadError> {
+        if self.target.contains('#') {
+            return Err(HeadError::Target);
+        }
+        if self.target.starts_with('/') || (self.target == "*" && self.method == "OPTIONS") {
+            return Ok(());
+        }
+        let (scheme, rest) = self.target.split_once("://").ok_or(HeadError::Target)?;
+        if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+            return Err(HeadError::Target);
+        }
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at_checked(end).ok_or(HeadError::Target)?;
+        if authority.is_empty() || !is_host(authority.as_bytes()) {
+            return Err(HeadError::Host);
+        }
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        let target = format!("{slash}{path}");
+        self.headers.set("Host", authority);
+        self.target = target;
+        Ok(())
+    }
+
+    /// Refuses every request whose end two servers might see at different places (RFC 9112 §6.3).
+    fn check_length(&mut self) -> Result<(), HeadError> {
+        let chunked = self.is_chunked()?;
+        let lengths: Vec<&[u8]> = self.headers.all("content-length").collect();
+        let Some((first, others)) = lengths.split_first() else {
+            return Ok(());
+        };
+        if chunked || others.iter().any(|other| other != first) {
+            return Err(HeadError::Length);
+        }
+        let length = str::from_utf8(first).ok().and_then(length_number);
+        let length = length.ok_or(HeadError::Length)?;
+        // Said twice alike, or with zeros in front: the origin hears it once, plainly.
+        self.headers.set("Content-Length", &length.to_string());
+        Ok(())
+    }
+
+    fn is_chunked(&self) -> Result<bool, HeadError> {
+        let mut encodings = self.headers.all("transfer-encoding");
+        match (encodings.next(), encodings.next()) {
+            (None, _) => Ok(false),
+            (Some(encoding), None)
+                if encoding.eq_ignore_ascii_case(b"chunked") && self.version == Version::Http11 =>
+            {
+                Ok(true)
+            }
+            _ => Err(HeadError::TransferEncoding),
+        }
+    }
+}
+
+/// The head of a response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResponseHead {
+    /// Which version the origin speaks.
+    pub version: Version,
+    /// 100 to 999.
+    pub status: u16,
+    /// The words after the status; may be empty.
+    pub reason: Vec<u8>,
+    /// In the order sent.
+    pub headers: Headers,
+}
+
+impl ResponseHead {
+    /// Reads a head from the front of `input`: the head and how many bytes it took, or `None` while its end is yet
+    /// to come.
+    ///
+    /// Lines may end in a bare line feed, folded lines are joined, and a space before the colon of a header is
+    /// dropped, as RFC 9112 §2.2 and §5 ask of a proxy.
+    pub fn parse(input: &[u8]) -> Result<Option<(Self, usize)>, HeadError> {
+        let Some(length) = head_length(input, LineEnds::Tolerant)? else {
+            return Ok(None);
+        };
+        let text = input.get(..length).unwrap_or_default();
+        let mut lines = text.split(|byte| *byte == b'\n').map(without_return);
+        let (version, status, reason) = status_line(lines.next().unwrap_or_default())?;
+        let mut headers = Headers::default();
+        for line in lines.take_while(|line| !line.is_empty()) {
+            if line.starts_with(b" ") || line.starts_with(b"\t") {
+                headers.fold(line)?;
+                continue;
+            }
+            let (name, value) = line.split_once_at(b':').ok_or(HeadError::Header)?;
+            headers.add(name.trim_ascii_end(), value)?;
+        }
+        let head = Self {
+            version,
+            status,
+            reason,
+            headers,
+        };
+        Ok(Some((head, length)))
+    }
+
+    /// Appends the head, up to and with its empty line.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let start = format!("{} {} ", self.version.as_str(), self.status);
+        out.extend_from_slice(start.as_bytes());
+        out.extend_from_slice(&self.reason);
+        out.extend_from_slice(b"\r\n");
+        self.headers.write(out);
+    }
+
+    /// This head as it goes to a client, on a connection that ends with the body.
+    ///
+    /// Status and end-to-end headers stay as the origin gave them, and so do `Content-Length` and
+    /// `Transfer-Encoding`, because the body passes as it is. Where the origin says nothing about CORS, every page
+    /// may play the stream. A switch of protocols (101) keeps its `Upgrade`.
+    pub fn for_client(&self) -> Self {
+        let mut head = self.clone();
+        head.headers.remove_hop_by_hop();
+        if self.status == SWITCHING_PROTOCOLS {
+            head.headers.push("Connection", "Upgrade");
+            for upgrade in self.headers.all("upgrade") {
+                head.headers
+                    .entries
+                    .push(("Upgrade".to_owned(), upgrade.to_vec()));
+            }
+            return head;
+        }
+        head.headers.push("Connection", "close");
+        let says_cors =
+            |(name, _): &(String, Vec<u8>)| starts_with_ignore_case(name, "access-control-");
+        if !head.headers.entries.iter().any(says_cors) {
+            for (name, value) in CORS {
+                head.headers.push(name, value);
+            }
+        }
+        head
+    }
+}
+
+/// A version of HTTP/1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Version {
+    /// HTTP/1.0: no chunks; one request per connection unless agreed.
+    Http10,
+    /// HTTP/1.1.
+    Http11,
+}
+
+impl Version {
+    /// `HTTP/1.0` or `HTTP/1.1`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http10 => "HTTP/1.0",
+            Self::Http11 => "HTTP/1.1",
+        }
+    }
+
+    fn read(text: &[u8]) -> Result<Self, HeadError> {
+        match text {
+            b"HTTP/1.0" => Ok(Self::Http10),
+            b"HTTP/1.1" => Ok(Self::Http11),
+            other if other.starts_with(b"HTTP/") => Err(HeadError::Version),
+            _ => Err(HeadError::StartLine),
+        }
+    }
+}
+
+/// What follows the head of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Body {
+    /// Chunks, up to the last one.
+    Chunked,
+    /// This many bytes, more than 0.
+    Length(u64),
+    /// Nothing.
+    None,
+}
+
+/// Who asked, for the headers that tell the origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forwarded {
+    /// The address the request came from.
+    pub client: IpAddr,
+    /// Whether it came over TLS.
+    pub secure: bool,
+    /// Whether that address is a proxy whose own `X-Forwarded-*` are believed.
+    pub trusted: bool,
+}
+
+/// Header fields in the order sent. Names keep their case and are compared without it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Headers {
+    entries: Vec<(String, Vec<u8>)>,
+}
+
+impl Headers {
+    /// Every field: its name and value.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.entries
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_slice()))
+    }
+
+    /// Every value of `name`.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        self.iter()
+            .filter(move |(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+    }
+
+    /// The first value of `name`, if it is UTF-8.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.all(name)
+            .next()
+            .and_then(|value| str::from_utf8(value).ok())
+    }
+
+    /// Whether there is a field `name`.
+    pub fn contains(&self, name: &str) -> bool {
+        self.all(name).next().is_some()
+    }
+
+    /// Whether `token` stands in the comma-separated lists that are the values of `name`.
+    pub fn has_token(&self, name: &str, token: &str) -> bool {
+        self.all(name)
+            .flat_map(|value| value.split(|byte| *byte == b','))
+            .any(|member| member.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+    }
+
+    /// Appends a field of our own making.
+    pub fn push(&mut self, name: &str, value: &str) {
+        self.entries
+            .push((name.to_owned(), value.as_bytes().to_vec()));
+    }
+
+    /// Removes every field `name`.
+    pub fn remove(&mut self, name: &str) {
+        self.entries
+            .retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+    }
+
+    /// Makes `value` the only one of `name`, in the place of the first.
+    fn set(&mut self, name: &str, value: &str) {
+        let mut value = Some(value);
+        self.entries.retain_mut(|(known, old)| {
+            if !known.eq_ignore_ascii_case(name) {
+                return true;
+            }
+            let Some(value) = value.take() else {
+                return false;
+            };
+            *old = value.as_bytes().to_vec();
+            true
+        });
+        if let Some(value) = value {
+            self.push(name, value);
+        }
+    }
+
+    fn add(&mut self, name: &[u8], value: &[u8]) -> Result<(), HeadError> {
+        if self.entries.len() == MAX_HEADERS {
+            return Err(HeadError::TooManyHeaders);
+        }
+        let name = token(name).ok_or(HeadError::Header)?;
+        let value = field_value(value)?;
+        self.entries.push((name.to_owned(), value.to_vec()));
+        Ok(())
+    }
+
+    /// Joins a folded line to the value before it (RFC 9112 §5.2).
+    fn fold(&mut self, line: &[u8]) -> Result<(), HeadError> {
+        let line = field_value(line)?;
+        let (_, value) = self.entries.last_mut().ok_or(HeadError::Header)?;
+        if !value.is_empty() && !line.is_empty() {
+            value.push(b' ');
+        }
+        value.extend_from_slice(line);
+        Ok(())
+    }
+
+    /// Removes what concerns one connection only, and what `Connection` names; never what frames the message.
+    fn remove_hop_by_hop(&mut self) {
+        let named: Vec<Vec<u8>> = self
+            .all("connection")
+            .flat_map(|value| value.split(|byte| *byte == b','))
+            .map(|member| member.trim_ascii().to_ascii_lowercase())
+            .filter(|member| !FRAMING.iter().any(|name| name.as_bytes() == member))
+            .collect();
+        self.entries.retain(|(name, _)| {
+            !HOP_BY_HOP
+                .iter()
+                .any(|known| name.eq_ignore_ascii_case(known))
+                && !starts_with_ignore_case(name, "proxy-")
+                && !named
+                    .iter()
+                    .any(|known| name.as_bytes().eq_ignore_ascii_case(known))
+        });
+    }
+
+    fn forward(&mut self, client: &Forwarded, host: Option<&str>) {
+        let mut chain = client.client.to_canonical().to_string();
+        if client.trusted {
+            let before: Vec<&str> = self
+                .all("x-forwarded-for")
+                .filter_map(|value| str::from_utf8(value).ok())
+                .filter(|value| !value.is_empty())
+                .collect();
+            if !before.is_empty() {
+                chain = format!("{}, {chain}", before.join(", "));
+            }
+        } else {
+            CLAIMS.iter().for_each(|name| self.remove(name));
+        }
+        self.set("X-Forwarded-For", &chain);
+        if !self.contains("x-forwarded-proto") {
+            self.push(
+                "X-Forwarded-Proto",
+                if client.secure { "https" } else { "http" },
+            );
+        }
+        if let Some(host) = host.filter(|_| !self.contains("x-forwarded-host")) {
+            self.push("X-Forwarded-Host", host);
+        }
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        for (name, value) in self.iter() {
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b": ");
+            out.extend_from_slice(value);
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Why a head is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HeadError {
+    /// A line ends in LF without CR, or holds a CR elsewhere.
+    #[error("a line does not end in CR LF")]
+    LineEnd,
+    /// A header is continued on the next line.
+    #[error("a header is folded over two lines")]
+    Folded,
+    /// A line is not `name: value`.
+    #[error("a header is malformed")]
+    Header,
+    /// `Host` is absent, there twice, or not a host.
+    #[error("the Host header is missing, repeated or malformed")]
+    Host,
+    /// `Content-Length` is no number, contradicts itself, or stands beside `Transfer-Encoding`.
+    #[error("the length of the body is ambiguous")]
+    Length,
+    /// The method is `CONNECT`.
+    #[error("the method is not supported")]
+    Method,
+    /// The first line is not a request line or status line.
+    #[error("the first line is malformed")]
+    StartLine,
+    /// The target is not in origin or absolute form.
+    #[error("the request target is malformed")]
+    Target,
+    /// The head does not end within [`MAX_HEAD`] bytes.
+    #[error("the head is longer than {MAX_HEAD} bytes")]
+    TooLong,
+    /// There are more than [`MAX_HEADERS`] headers.
+    #[error("the head has more than {MAX_HEADERS} headers")]
+    TooManyHeaders,
+    /// The body of a request is encoded as anything but chunks.
+    #[error("the transfer encoding is not supported")]
+    TransferEncoding,
+    /// The version is neither HTTP/1.0 nor HTTP/1.1.
+    #[error("the protocol is neither HTTP/1.0 nor HTTP/1.1")]
+    Version,
+}
+
+impl HeadError {
+    /// The status with which a request of this kind is refused.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::Method | Self::TransferEncoding => 501,
+            Self::TooLong | Self::TooManyHeaders => 431,
+            Self::Version => 505,
+            _ => 400,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LineEnds {
+    Strict,
+    Tolerant,
+}
+
+/// How many bytes the head at the front of `input` has, its empty line included; `None` while that is yet to come.
+fn head_length(input: &[u8], ends: LineEnds) -> Result<Option<usize>, HeadError> {
+    let mut length = 0;
+    let mut started = false;
+    let bounded = input.get(..MAX_HEAD).unwrap_or(input);
+    for line in bounded.split_inclusive(|byte| *byte == b'\n') {
+        let Some(text) = line.strip_suffix(b"\n") else {
+            break;
+        };
+        if ends == LineEnds::Strict && !text.ends_with(b"\r") {
+            return Err(HeadError::LineEnd);
+        }
+        let text = without_return(text);
+        if text.contains(&b'\r') {
+            return Err(HeadError::LineEnd);
+        }
+        length += line.len();
+        if text.is_empty() && started {
+            return Ok(Some(length));
+        }
+        // One empty line may come before a request, not more.
+        if text.is_empty() && (length > line.len() || ends == LineEnds::Tolerant) {
+            return Err(HeadError::StartLine);
+        }
+        started |= !text.is_empty();
+    }
+    if input.len() >= MAX_HEAD {
+        return Err(HeadError::TooLong);
+    }
+    Ok(None)
+}
+
+fn without_return(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+/// `method SP target SP version`, with one space each (RFC 9112 §3).
+fn request_line(line: &[u8]) -> Result<(&str, &str, Version), HeadError> {
+    let (method, rest) = line.split_once_at(b' ').ok_or(HeadError::StartLine)?;
+    let (target, version) = rest.split_once_at(b' ').ok_or(HeadError::StartLine)?;
+    let version = Version::read(version)?;
+    let method = token(method).ok_or(HeadError::StartLine)?;
+    if method == "CONNECT" {
+        return Err(HeadError::Method);
+    }
+    // Escaped or not: players send names in UTF-8 as they are.
+    let target = str::from_utf8(target).map_err(|_| HeadError::Target)?;
+    if target.is_empty() || target.contains(char::is_control) {
+        return Err(HeadError::Target);
+    }
+    Ok((method, target, version))
+}
+
+/// `version SP status SP reason`; the reason and the space before it may be missing.
+fn status_line(line: &[u8]) -> Result<(Version, u16, Vec<u8>), HeadError> {
+    let (version, rest) = line.split_once_at(b' ').ok_or(HeadError::StartLine)?;
+    let version = Version::read(version)?;
+    let (status, reason) = rest.split_once_at(b' ').unwrap_or((rest, &[]));
+    let status = match str::from_utf8(status).map(str::parse) {
+        Ok(Ok(number @ 100..=999)) if status.len() == 3 => number,
+        _ => return Err(HeadError::StartLine),
+    };
+    let reason = field_value(reason).map_err(|_| HeadError::StartLine)?;
+    Ok((version, status, reason.to_vec()))
+}
+
+/// A token (RFC 9110 §5.6.2).
+fn token(bytes: &[u8]) -> Option<&str> {
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    let text = str::from_utf8(bytes).ok()?;
+    (!bytes.is_empty() && bytes.iter().all(is_token)).then_some(text)
+}
+
+/// A value without the white space around it. Control characters are refused, bytes above ASCII are not.
+fn field_value(bytes: &[u8]) -> Result<&[u8], HeadError> {
+    if bytes
+        .iter()
+        .any(|byte| byte.is_ascii_control() && *byte != b'\t')
+    {
+        return Err(HeadError::Header);
+    }
+    Ok(bytes.trim_ascii())
+}
+
+/// A host and an optional port (RFC 9110 §7.2); may be empty.
+fn is_host(bytes: &[u8]) -> bool {
+    let (host, port) = match bytes.strip_prefix(b"[") {
+        Some(rest) => {
+            let Some((address, port)) = rest.split_once_at(b']') else {
+                return false;
+            };
+            if !address
+                .iter()
+                .all(|byte| byte.is_ascii_hexdigit() || b":.".contains(byte))
+            {
+                return false;
+            }
+            match port {
+                [] | [b':', ..] => (&[][..], port.strip_prefix(b":").unwrap_or_default()),
+                _ => return false,
+            }
+        }
+        None => bytes.split_once_at(b':').unwrap_or((bytes, &[])),
+    };
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(byte);
+    host.iter().all(is_name) && port.iter().all(u8::is_ascii_digit)
+}
+
+/// A `Content-Length`: digits only, and few enough that nobody overflows.
+fn length_number(text: &str) -> Option<u64> {
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| text.parse().ok())?
+}
+
+fn starts_with_ignore_case(text: &str, prefix: &str) -> bool {
+    text.get(..prefix.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}
+
+/// `slice::split_once` is not stable yet.
+trait SplitOnceAt {
+    fn split_once_at(&self, separator: u8) -> Option<(&[u8], &[u8])>;
+}
+
+impl SplitOnceAt for [u8] {
+    fn split_once_at(&self, separator: u8) -> Option<(&[u8], &[u8])> {
+        let position = self.iter().position(|byte| *byte == separator)?;
+        let (before, rest) = self.split_at_checked(position)?;
+        Some((before, rest.split_first()?.1))
+    }
+}
+
+/// Bytes of a head. Browsers and CDNs stay below 8 KiB; signed URLs and cookies are the largest part.
+pub const MAX_HEAD: usize = 16 * 1024;
+
+/// Headers in a head; browsers send about twenty.
+pub const MAX_HEADERS: usize = 100;
+
+/// The answer to an accepted upgrade.
+const SWITCHING_PROTOCOLS: u16 = 101;
+
+/// What concerns one connection only (RFC 9110 §7.6.1), besides `Proxy-*`.
+const HOP_BY_HOP: [&str; 5] = ["connection", "keep-alive", "te", "trailer", "upgrade"];
+
+/// What `Connection` cannot remove: without these the next server reads another message.
+const FRAMING: [&str; 3] = ["content-length", "host", "transfer-encoding"];
+
+/// What a client may claim about itself, believed from trusted proxies only.
+const CLAIMS: [&str; 5] = [
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+];
+
+/// What a page on another site needs to play a stream.
+const CORS: [(&str, &str); 4] = [
+    ("Access-Control-Allow-Origin", "*"),
+    ("Access-Control-Allow-Methods", "*"),
+    ("Access-Control-Allow-Headers", "*"),
+    ("Access-Control-Expose-Headers", "*"),
+];
