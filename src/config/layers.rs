@@ -1,0 +1,448 @@
+//! The layers of settings: defaults, the file, `.env`, the process environment. Later wins.
+
+use super::table::{OWN_PREFIX, Setting, Shape, TABLE, UPSTREAM_PREFIX, Written};
+use super::{ConfigError, Problem, dotenv};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::Path;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// The variables settings are read from.
+#[derive(Clone, Default)]
+pub struct Environment {
+    process: BTreeMap<String, String>,
+    dotenv: BTreeMap<String, String>,
+}
+
+/// Variables, and what to call the place they stand in.
+type Layer<'a> = (&'a BTreeMap<String, String>, fn(String) -> Source);
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Nobody set it.
+    Default,
+    /// The `.env` file, under this name.
+    Dotenv(String),
+    /// The process environment, under this name.
+    Environment(String),
+    /// The settings file, at this line.
+    File {
+        /// The file as it was named.
+        path: String,
+        /// Counted from 1.
+        line: usize,
+    },
+}
+
+/// A setting with what was written for it.
+pub(super) struct Entry {
+    pub(super) setting: &'static Setting,
+    pub(super) written: Written,
+    pub(super) source: Source,
+}
+
+impl Environment {
+    /// The variables of this process and of `.env` in the current directory, which may be missing.
+    pub fn read() -> Result<Self, ConfigError> {
+        let mut process = BTreeMap::new();
+        let mut problems = Vec::new();
+        for (name, value) in std::env::vars_os() {
+            let Ok(name) = name.into_string() else {
+                continue;
+            };
+            match value.into_string() {
+                Ok(value) => drop(process.insert(name, value)),
+                Err(_) if is_ours(&name) => problems.push(Problem::NotText(name)),
+                Err(_) => {}
+            }
+        }
+        let text = match std::fs::read_to_string(".env") {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => {
+                problems.push(Problem::Unreadable(".env".to_owned(), error));
+                String::new()
+            }
+        };
+        if problems.is_empty() {
+            Ok(Self::new(process, &text))
+        } else {
+            Err(ConfigError { problems })
+        }
+    }
+
+    /// These process variables, and the text of a `.env` file.
+    pub fn new(process: impl IntoIterator<Item = (String, String)>, dotenv: &str) -> Self {
+        let process: BTreeMap<_, _> = process.into_iter().collect();
+        let mut variables = BTreeMap::new();
+        for (name, value) in dotenv::parse(dotenv) {
+            // A name the process has, even empty, is not overwritten by the file.
+            if !process.contains_key(&name) {
+                variables.insert(name, value);
+            }
+        }
+        Self {
+            process,
+            dotenv: variables,
+        }
+    }
+
+    /// What `name` is set to; an empty variable counts as not set.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        let value = self.process.get(name).or_else(|| self.dotenv.get(name));
+        value.map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Layers of variables, the stronger one last.
+    fn layers(&self) -> [Layer<'_>; 2] {
+        [
+            (&self.dotenv, Source::Dotenv),
+            (&self.process, Source::Environment),
+        ]
+    }
+}
+
+impl fmt::Debug for Environment {
+    /// Names alone: values may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Environment")
+            .field("process", &self.process.keys())
+            .field("dotenv", &self.dotenv.keys())
+            .finish()
+    }
+}
+
+impl Source {
+    /// The name a message should call `setting` by: what the reader can go and change.
+    pub(super) fn name_of(&self, setting: &Setting) -> String {
+        match self {
+            Self::Default => setting.path.to_owned(),
+            Self::Dotenv(name) => format!(".env: {name}"),
+            Self::Environment(name) => name.clone(),
+            Self::File { path, line } => format!("{path}:{line}: {}", setting.path),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::Dotenv(name) => write!(f, ".env {name}"),
+            Self::Environment(name) => write!(f, "environment {name}"),
+            Self::File { path, line } => write!(f, "{path}:{line}"),
+        }
+    }
+}
+
+/// Every setting with its strongest value. What is unknown goes to `problems` and `warnings`.
+pub(super) fn gather(
+    file: Option<&Path>,
+    environment: &Environment,
+    problems: &mut Vec<Problem>,
+    warnings: &mut Vec<String>,
+) -> Vec<Entry> {
+    let mut from_file = file
+        .map(|file| read_file(file, problems))
+        .unwrap_or_default();
+    for (variables, source) in environment.layers() {
+        report_unknown_variables(variables, source, problems, warnings);
+    }
+    let entry = |setting: &'static Setting| {
+        let (written, source) = from_environment(setting, environment)
+            .or_else(|| from_file.remove(setting.path))
+            .unwrap_or_else(|| (setting.default(), Source::Default));
+        Entry {
+            setting,
+            written,
+            source,
+        }
+    };
+    TABLE.iter().map(entry).collect()
+}
+
+fn from_environment(setting: &Setting, environment: &Environment) -> Option<(Written, Source)> {
+    let own = setting.variable();
+    for (variables, source) in environment.layers().into_iter().rev() {
+        if let Some(value) = variables.get(&own) {
+            return Some((Written::Text(value.clone()), source(own)));
+        }
+        // The upstream proxy fills what is empty with its default.
+        let Some(name) = setting.env else { continue };
+        if let Some(value) = variables.get(name).filter(|value| !value.is_empty()) {
+            return Some((Written::Text(value.clone()), source(name.to_owned())));
+        }
+    }
+    None
+}
+
+fn report_unknown_variables(
+    variables: &BTreeMap<String, String>,
+    source: fn(String) -> Source,
+    problems: &mut Vec<Problem>,
+    warnings: &mut Vec<String>,
+) {
+    for (name, value) in variables {
+        if !is_ours(name) || is_known_variable(name) || is_service_link(name, value) {
+            continue;
+        }
+        let candidates = TABLE
+            .iter()
+            .flat_map(|setting| [Some(setting.variable()), setting.env.map(str::to_owned)])
+            .flatten();
+        let hint = did_you_mean(name, candidates);
+        if name.starts_with(OWN_PREFIX) {
+            problems.push(Problem::UnknownVariable(source(name.clone()), hint));
+        } else {
+            warnings.push(format!(
+                "{name} is not a setting of this version and is ignored{hint}"
+            ));
+        }
+    }
+}
+
+fn is_ours(name: &str) -> bool {
+    name.starts_with(OWN_PREFIX) || name.starts_with(UPSTREAM_PREFIX)
+}
+
+fn is_known_variable(name: &str) -> bool {
+    TABLE
+        .iter()
+        .any(|setting| setting.env == Some(name) || setting.variable() == name)
+}
+
+/// Whether this is a variable Kubernetes sets in every pod for a Service named, say, `sluicegate` or `proxy-rtmp`:
+/// `SLUICEGATE_SERVICE_HOST`, `SLUICEGATE_PORT=tcp://10.0.0.1:1935`, `SLUICEGATE_PORT_1935_TCP_ADDR`.
+fn is_service_link(name: &str, value: &str) -> bool {
+    let numbered_port = || {
+        let (_, after) = name.split_once("_PORT_")?;
+        let (port, protocol) = after.split_once('_')?;
+        Some(
+            port.parse::<u16>().is_ok()
+                && ["TCP", "UDP", "SCTP"]
+                    .iter()
+                    .any(|known| protocol.starts_with(known)),
+        )
+    };
+    name.contains("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || (name.ends_with("_PORT") && value.contains("://"))
+        || numbered_port().unwrap_or(false)
+}
+
+/// What the file sets. Problems with its text or its keys are told together.
+fn read_file(
+    file: &Path,
+    problems: &mut Vec<Problem>,
+) -> BTreeMap<&'static str, (Written, Source)> {
+    let path = file.display().to_string();
+    let mut found = BTreeMap::new();
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) => {
+            problems.push(Problem::Unreadable(path, error));
+            return found;
+        }
+    };
+    let line_at = |offset: usize| {
+        1 + text
+            .bytes()
+            .take(offset)
+            .filter(|byte| *byte == b'\n')
+            .count()
+    };
+    let document = match DeTable::parse(&text) {
+        Ok(document) => document.into_inner(),
+        Err(error) => {
+            // Only the message: the error's own rendering quotes the line, which may hold a secret.
+            let line = error.span().map_or(1, |span| line_at(span.start));
+            problems.push(Problem::Syntax {
+                path,
+                line,
+                message: error.message().replace('\n', ", "),
+            });
+            return found;
+        }
+    };
+    for (section, content) in &document {
+        let line = line_at(section.span().start);
+        let name = section.get_ref().as_ref();
+        let is_section = TABLE.iter().any(|setting| setting.section() == name);
+        let DeValue::Table(keys) = content.get_ref() else {
+            let hint = if is_section {
+                format!("; it is a section: write [{name}]")
+            } else {
+                did_you_mean(name, TABLE.iter().map(|setting| setting.path.to_owned()))
+            };
+            problems.push(Problem::UnknownKey {
+                path: path.clone(),
+                line,
+                key: name.to_owned(),
+                hint,
+            });
+            continue;
+        };
+        if !is_section {
+            let sections: BTreeSet<_> = TABLE
+                .iter()
+                .map(|setting| format!("[{}]", setting.section()))
+                .collect();
+            let key = format!("[{name}]");
+            let hint = did_you_mean(&key, sections);
+            problems.push(Problem::UnknownKey {
+                path: path.clone(),
+                line,
+                key,
+                hint,
+            });
+            continue;
+        }
+        for (key, value) in keys {
+            let line = line_at(key.span().start);
+            let full = format!("{name}.{}", key.get_ref());
+            let Some(setting) = super::setting(&full) else {
+                let hint = did_you_mean(&full, TABLE.iter().map(|setting| setting.path.to_owned()));
+                problems.push(Problem::UnknownKey {
+                    path: path.clone(),
+                    line,
+                    key: full,
+                    hint,
+                });
+                continue;
+            };
+            let source = Source::File {
+                path: path.clone(),
+                line,
+            };
+            match write_down(setting, value) {
+                Some(written) => drop(found.insert(setting.path, (written, source))),
+                None => problems.push(Problem::Kind {
+                    name: source.name_of(setting),
+                    allowed: setting.allowed,
+                }),
+            }
+        }
+    }
+    found
+}
+
+/// The text of a TOML value, or `None` if it is of no kind the setting takes.
+fn write_down(setting: &Setting, value: &Spanned<DeValue<'_>>) -> Option<Written> {
+    match value.get_ref() {
+        DeValue::Array(items) if matches!(setting.shape, Shape::List | Shape::TextOrList) => {
+            let items: Option<Vec<String>> =
+                items.iter().map(|item| scalar(item.get_ref())).collect();
+            items.map(Written::List)
+        }
+        value => scalar(value).map(Written::Text),
+    }
+}
+
+fn scalar(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::Boolean(flag) => Some(flag.to_string()),
+        DeValue::Float(number) => Some(number.to_string()),
+        DeValue::Integer(number) => Some(number.to_string()),
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Array(_) | DeValue::Datetime(_) | DeValue::Table(_) => None,
+    }
+}
+
+/// The nearest of `candidates`, as the end of a sentence; empty when none is near.
+fn did_you_mean(name: &str, candidates: impl IntoIterator<Item = String>) -> String {
+    let near = (name.len() / 3).clamp(2, 6);
+    // A key on its own is compared with keys on their own.
+    let distance = |candidate: &str| {
+        let bare = candidate
+            .split_once('.')
+            .filter(|_| !name.contains('.'))
+            .map(|(_, key)| edit_distance(name, key));
+        bare.unwrap_or(usize::MAX)
+            .min(edit_distance(name, candidate))
+    };
+    let nearest = candidates
+        .into_iter()
+        .map(|candidate| (distance(&candidate), candidate))
+        .min();
+    nearest
+        .filter(|(distance, _)| *distance <= near)
+        .map(|(_, name)| format!("; did you mean `{name}`?"))
+        .unwrap_or_default()
+}
+
+/// How many letters must be added, removed, changed or swapped with their neighbour to make `a` into `b`.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut cost = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for i in 0..=a.len() {
+        for j in 0..=b.len() {
+            cost[i][j] = if i == 0 || j == 0 {
+                i + j
+            } else {
+                let changed = cost[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+                let swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+                let swap = if swapped {
+                    cost[i - 2][j - 2] + 1
+                } else {
+                    usize::MAX
+                };
+                changed
+                    .min(swap)
+                    .min(cost[i - 1][j] + 1)
+                    .min(cost[i][j - 1] + 1)
+            };
+        }
+    }
+    cost[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_are_counted() {
+        for (a, b, expected) in [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("abc", "", 3),
+            ("kitten", "sitting", 3),
+            ("lisen", "listen", 1),
+            ("rmtp", "rtmp", 1),
+            ("same", "same", 0),
+        ] {
+            assert_eq!(edit_distance(a, b), expected, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_near_is_suggested() {
+        let paths = || ["rtmp.listen", "http.listen", "origins.ttl"].map(str::to_owned);
+        assert_eq!(
+            did_you_mean("rtmp.lisen", paths()),
+            "; did you mean `rtmp.listen`?"
+        );
+        assert_eq!(
+            did_you_mean("tll", paths()),
+            "; did you mean `origins.ttl`?"
+        );
+        assert_eq!(did_you_mean("colour.scheme", paths()), "");
+    }
+
+    #[test]
+    fn service_links_of_kubernetes_are_not_ours() {
+        for (name, value, is_link) in [
+            ("SLUICEGATE_SERVICE_HOST", "10.0.0.1", true),
+            ("SLUICEGATE_SERVICE_PORT_RTMP", "1935", true),
+            ("SLUICEGATE_PORT", "tcp://10.0.0.1:1935", true),
+            ("PROXY_PORT_1935_TCP_ADDR", "10.0.0.1", true),
+            ("SLUICEGATE_EDGE_PORT_8000_UDP", "udp://10.0.0.1:8000", true),
+            ("SLUICEGATE_STORE_REDIS_PORT", "6379", false),
+            ("SLUICEGATE_RTMP_LISTEN", "1935", false),
+        ] {
+            assert_eq!(is_service_link(name, value), is_link, "{name}");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! What `sluicegate check` prints.
+
+use super::{ConfigError, Environment, Settings};
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// The effective settings, `path = value` with the source of each in a comment, then the warnings, then `ok`.
+///
+/// # Errors
+/// The problems that would stop the start.
+pub fn check(file: Option<&Path>, environment: &Environment) -> Result<String, ConfigError> {
+    let loaded = Settings::load(file, environment)?;
+    let mut report = String::new();
+    let assignments: Vec<String> = loaded
+        .effective
+        .iter()
+        .map(|entry| format!("{} = {}", entry.setting.path, entry.value))
+        .collect();
+    let width = assignments
+        .iter()
+        .map(|line| line.chars().count())
+        .filter(|width| *width <= WIDEST)
+        .max()
+        .unwrap_or(0);
+    let mut section = None;
+    for (assignment, entry) in assignments.iter().zip(&loaded.effective) {
+        if section
+            .replace(entry.setting.section())
+            .is_some_and(|previous| previous != entry.setting.section())
+        {
+            report.push('\n');
+        }
+        let _ = writeln!(report, "{assignment:width$}  # {}", entry.source);
+    }
+    report.push('\n');
+    for warning in &loaded.warnings {
+        let _ = writeln!(report, "warning: {warning}");
+    }
+    report.push_str("ok\n");
+    Ok(report)
+}
+
+/// Comments line up unless a value is longer than this.
+const WIDEST: usize = 60;

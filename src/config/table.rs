@@ -1,0 +1,372 @@
+//! Every setting there is, in one table: the file, the environment, `check` and the reference follow from it.
+
+/// One setting.
+#[derive(Debug)]
+pub struct Setting {
+    /// Section and key in the file: `rtmp.listen`.
+    pub path: &'static str,
+    /// The upstream proxy's variable for it, where it has one.
+    pub env: Option<&'static str>,
+    /// The default as an environment variable would spell it; a list is separated by commas.
+    pub default: &'static str,
+    /// How the file spells it.
+    pub shape: Shape,
+    /// Never shown.
+    pub secret: bool,
+    /// What may be written, for people.
+    pub allowed: &'static str,
+    /// What it does, in one line.
+    pub doc: &'static str,
+}
+
+/// How a value is spelled in TOML.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// `true` or `false`; `"on"` and `"off"` as well.
+    Flag,
+    /// An array of strings.
+    List,
+    /// A whole number.
+    Number,
+    /// A string.
+    Text,
+    /// A string, or an array of strings.
+    TextOrList,
+}
+
+/// A value as somebody wrote it, before anything is made of it.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Written {
+    List(Vec<String>),
+    Text(String),
+}
+
+impl Setting {
+    /// The key without its section.
+    pub fn key(&self) -> &'static str {
+        self.path.split_once('.').map_or(self.path, |(_, key)| key)
+    }
+
+    /// The section of the file.
+    pub fn section(&self) -> &'static str {
+        self.path.split_once('.').map_or("", |(section, _)| section)
+    }
+
+    /// Our own variable for it: `SLUICEGATE_RTMP__LISTEN`.
+    pub fn variable(&self) -> String {
+        format!(
+            "{OWN_PREFIX}{}",
+            self.path.replace('.', "__").to_uppercase()
+        )
+    }
+
+    /// The default as TOML.
+    pub fn default_toml(&self) -> String {
+        self.toml(&self.default())
+    }
+
+    pub(super) fn default(&self) -> Written {
+        Written::Text(self.default.to_owned())
+    }
+
+    /// `written` as TOML, whole and unmasked.
+    fn toml(&self, written: &Written) -> String {
+        match (self.shape, written) {
+            (Shape::Flag, Written::Text(text)) if text == "on" || text == "true" => {
+                "true".to_owned()
+            }
+            (Shape::Flag, Written::Text(text)) if text == "off" || text == "false" => {
+                "false".to_owned()
+            }
+            (Shape::Number, Written::Text(text)) if text.parse::<u64>().is_ok() => text.clone(),
+            (Shape::List, written) | (Shape::TextOrList, written @ Written::List(_)) => {
+                let items: Vec<String> = written.items().into_iter().map(quote).collect();
+                format!("[{}]", items.join(", "))
+            }
+            (_, written) => quote(&written.text()),
+        }
+    }
+
+    /// `written` as TOML for people to see: a secret is `"***"`, or `""` while there is none.
+    pub(super) fn shown(&self, written: &Written) -> String {
+        if self.secret && !written.text().is_empty() {
+            return quote("***");
+        }
+        self.toml(written)
+    }
+}
+
+impl Written {
+    /// The values of a list; one text is split at its commas.
+    pub(super) fn items(&self) -> Vec<&str> {
+        match self {
+            Self::List(items) => items.iter().map(String::as_str).collect(),
+            Self::Text(text) => text
+                .split(',')
+                .map(str::trim)
+                .filter(|item| !item.is_empty())
+                .collect(),
+        }
+    }
+
+    /// The value as one text.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::List(items) => items.join(","),
+            Self::Text(text) => text.clone(),
+        }
+    }
+}
+
+/// The setting at `path`.
+pub fn setting(path: &str) -> Option<&'static Setting> {
+    TABLE.iter().find(|setting| setting.path == path)
+}
+
+/// A TOML basic string.
+fn quote(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+const fn address(
+    path: &'static str,
+    env: Option<&'static str>,
+    default: &'static str,
+    doc: &'static str,
+) -> Setting {
+    row(path, env, default, Shape::TextOrList, ADDRESS, doc)
+}
+
+const fn flag(path: &'static str, env: Option<&'static str>, doc: &'static str) -> Setting {
+    row(
+        path,
+        env,
+        "off",
+        Shape::Flag,
+        "on or off (true or false)",
+        doc,
+    )
+}
+
+const fn list(path: &'static str, allowed: &'static str, doc: &'static str) -> Setting {
+    row(path, None, "", Shape::List, allowed, doc)
+}
+
+const fn number(
+    path: &'static str,
+    env: Option<&'static str>,
+    default: &'static str,
+    allowed: &'static str,
+    doc: &'static str,
+) -> Setting {
+    row(path, env, default, Shape::Number, allowed, doc)
+}
+
+const fn secret(
+    path: &'static str,
+    env: Option<&'static str>,
+    allowed: &'static str,
+    doc: &'static str,
+) -> Setting {
+    Setting {
+        secret: true,
+        ..row(path, env, "", Shape::Text, allowed, doc)
+    }
+}
+
+const fn text(
+    path: &'static str,
+    env: Option<&'static str>,
+    default: &'static str,
+    allowed: &'static str,
+    doc: &'static str,
+) -> Setting {
+    row(path, env, default, Shape::Text, allowed, doc)
+}
+
+const fn text_or_list(
+    path: &'static str,
+    default: &'static str,
+    allowed: &'static str,
+    doc: &'static str,
+) -> Setting {
+    row(path, None, default, Shape::TextOrList, allowed, doc)
+}
+
+const fn row(
+    path: &'static str,
+    env: Option<&'static str>,
+    default: &'static str,
+    shape: Shape,
+    allowed: &'static str,
+    doc: &'static str,
+) -> Setting {
+    Setting {
+        path,
+        env,
+        default,
+        shape,
+        secret: false,
+        allowed,
+        doc,
+    }
+}
+
+/// Prefix of the variables that carry our own key names.
+pub(super) const OWN_PREFIX: &str = "SLUICEGATE_";
+/// Prefix of the upstream proxy's variables.
+pub(super) const UPSTREAM_PREFIX: &str = "PROXY_";
+
+const ADDRESS: &str = "a port, ip:port or [v6]:port, or a list of addresses";
+const NETWORKS: &str = "a list of networks or addresses, such as 10.0.0.0/8 and ::1";
+const ORIGINS: &str = "a list of origins by server id or device_id, or *";
+const PERIOD: &str = "a duration longer than zero, such as 5s, 1m30s or 500ms";
+const ENDPOINT: &str = "a port or ip:port, or nothing if it offers no such service";
+const WAIT: &str = "a duration, such as 20s, 1m30s or 0s";
+
+/// Every setting, in the order of the reference.
+#[rustfmt::skip]
+pub static TABLE: &[Setting] = &[
+    address("rtmp.listen", Some("PROXY_RTMP_SERVER"), "11935", "Where encoders and players connect with RTMP."),
+    text("rtmp.handshake_timeout", None, "5s", PERIOD, "How long a client may take for the RTMP handshake."),
+    text("rtmp.identify_timeout", None, "10s", PERIOD, "How long a client may take from the handshake to publish or play."),
+
+    address("http.listen", Some("PROXY_HTTP_SERVER"), "18080", "Where players fetch HTTP-FLV, HTTP-TS, AAC and MP3, and browsers the static files."),
+    text("http.static_files", Some("PROXY_STATIC_FILES"), "./trunk/research", "a directory, or nothing to serve none", "Directory served for paths that name no stream."),
+    text("http.head_timeout", None, "5s", PERIOD, "How long a client may take to send the head of a request."),
+    flag("http.health", None, "Answer /livez and /readyz on this port too."),
+    list("http.trusted_proxies", NETWORKS, "Networks whose X-Forwarded-For, -Proto and -Host are believed."),
+
+    address("api.listen", Some("PROXY_HTTP_API"), "11985", "Where the HTTP API for clients listens."),
+
+    address("system.listen", Some("PROXY_SYSTEM_API"), "12025", "Where origins register and operators look: registration, tables, health and metrics."),
+    flag("system.auth_enabled", Some("PROXY_HTTP_API_AUTH_ENABLED"), "Ask for a token at registration and on the system API."),
+    text("system.auth_type", Some("PROXY_HTTP_API_AUTH_TYPE"), "", "bearer", "Kind of token, bearer is the only one; needed when auth_enabled is on."),
+    secret("system.auth_token", Some("PROXY_HTTP_API_AUTH_TOKEN"), "printable ASCII characters without spaces", "The token; needed when auth_enabled is on."),
+    list("system.register_from", NETWORKS, "Networks that may register origins; empty means any."),
+    flag("system.allow_special_addresses", None, "Let origins register multicast, link-local and cloud metadata addresses."),
+    flag("system.ready_needs_origin", None, "Let /readyz fail while no origin is alive."),
+
+    address("rtc.listen", Some("PROXY_WEBRTC_SERVER"), "18000", "Where WebRTC media would arrive (UDP); not served by this version."),
+
+    address("srt.listen", Some("PROXY_SRT_SERVER"), "20080", "Where SRT would arrive (UDP); not served by this version."),
+
+    address("rtsp.listen", Some("PROXY_RTSP_SERVER"), "18554", "Where RTSP would connect; not served by this version."),
+
+    text("origins.ttl", Some("PROXY_ORIGIN_SERVER_TTL"), "300s", PERIOD, "An origin that has not reported for this long is forgotten."),
+    number("origins.max", None, "1000", "a whole number, 1 to 100000", "How many origins may be registered."),
+    list("origins.client_address_preamble", ORIGINS, "Origins told the RTMP client's address in the 0xF3 preamble SRS reads."),
+    list("origins.proxy_protocol_v1", ORIGINS, "Origins told the client's address in a PROXY protocol v1 line."),
+    list("origins.proxy_protocol_v2", ORIGINS, "Origins told the client's address in a PROXY protocol v2 header."),
+
+    flag("default_origin.enabled", Some("PROXY_DEFAULT_BACKEND_ENABLED"), "Use one origin that does not register itself; any RTMP server will do."),
+    text("default_origin.ip", Some("PROXY_DEFAULT_BACKEND_IP"), "127.0.0.1", "an IP address or a host name", "Its address."),
+    text("default_origin.rtmp", Some("PROXY_DEFAULT_BACKEND_RTMP"), "1935", ENDPOINT, "Its RTMP port."),
+    text("default_origin.http", Some("PROXY_DEFAULT_BACKEND_HTTP"), "8080", ENDPOINT, "Its HTTP streaming port."),
+    text("default_origin.api", Some("PROXY_DEFAULT_BACKEND_API"), "1985", ENDPOINT, "Its HTTP API port."),
+    text("default_origin.rtc", Some("PROXY_DEFAULT_BACKEND_RTC"), "8000", ENDPOINT, "Its WebRTC port (UDP)."),
+    text("default_origin.srt", Some("PROXY_DEFAULT_BACKEND_SRT"), "10080", ENDPOINT, "Its SRT port (UDP)."),
+    text("default_origin.rtsp", Some("PROXY_DEFAULT_BACKEND_RTSP"), "", ENDPOINT, "Its RTSP port."),
+
+    text("store.type", Some("PROXY_LOAD_BALANCER_TYPE"), "memory", "memory", "Where origins and placements are kept; memory is the only store of this version."),
+    text("store.redis_host", Some("PROXY_REDIS_HOST"), "127.0.0.1", "an IP address or a host name", "Redis host; checked, not used by this version."),
+    text("store.redis_port", Some("PROXY_REDIS_PORT"), "6379", "a port, 1 to 65535", "Redis port; checked, not used by this version."),
+    secret("store.redis_password", Some("PROXY_REDIS_PASSWORD"), "any text", "Redis password; not used by this version."),
+    number("store.redis_db", Some("PROXY_REDIS_DB"), "0", "a whole number, 0 to 65535", "Redis database; checked, not used by this version."),
+    text("store.redis_key_prefix", Some("PROXY_REDIS_KEY_PREFIX"), "", "any text", "Prefix of every Redis key; not used by this version."),
+
+    text("placement.policy", None, "rendezvous", "rendezvous or least_streams", "How the origin of a new stream is chosen."),
+    text_or_list("placement.vhosts", "ignored", "ignored, separate, or a list of the vhosts that count", "Whether streams that differ in their vhost alone may sit on different origins."),
+    text("placement.play_claim", None, "60s", PERIOD, "How long a placement made by players outlives the last of them."),
+    number("placement.claims_per_source", None, "100", "a whole number, 1 to 1000000", "How many placements players of one address may hold."),
+
+    text("session.dial_timeout", None, "1s", PERIOD, "How long one origin may take to its first bytes before the next is tried."),
+    text("session.setup_timeout", None, "5s", PERIOD, "How long a session may take to be joined to an origin, all tries together."),
+    text("session.publisher_idle", None, "30s", PERIOD, "A publisher that sends nothing for this long is ended."),
+    text("session.player_idle", None, "30s", PERIOD, "A player that receives nothing for this long, after its first media, is ended."),
+    text("session.play_wait", None, "10m", PERIOD, "How long a player may wait for its publisher."),
+    text("session.write_stall", None, "20s", PERIOD, "A client or an origin that takes no bytes for this long is given up."),
+    text("session.takeover_after", None, "1s", WAIT, "A publisher silent for this long gives its stream up to one that comes anew."),
+    number("session.max", None, "9000", "a whole number, 1 to 1000000", "How many sessions may stand at once."),
+
+    list("proxy_protocol.accept_from", NETWORKS, "Networks that start RTMP and HTTP connections with a PROXY protocol v1 or v2 header."),
+
+    text("log.format", None, "auto", "auto, text or json", "Log lines as text or JSON; auto is text on a terminal and JSON elsewhere."),
+    text("log.level", None, "info", "error, warn, info, debug or trace", "Least level that is logged; RUST_LOG overrides it."),
+
+    text("shutdown.grace", Some("PROXY_GRACE_QUIT_TIMEOUT"), "20s", WAIT, "How long sessions may finish after SIGTERM or SIGINT."),
+    text("shutdown.force", Some("PROXY_FORCE_QUIT_TIMEOUT"), "30s", WAIT, "The process ends this long after the signal, come what may."),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn no_name_stands_for_two_settings() {
+        let names: BTreeSet<String> = TABLE
+            .iter()
+            .flat_map(|s| [s.path.to_owned(), s.variable()])
+            .collect();
+        assert_eq!(names.len(), 2 * TABLE.len());
+        let upstream: Vec<&str> = TABLE.iter().filter_map(|s| s.env).collect();
+        assert_eq!(
+            upstream.iter().collect::<BTreeSet<_>>().len(),
+            upstream.len()
+        );
+        assert!(
+            upstream
+                .iter()
+                .all(|name| name.starts_with(UPSTREAM_PREFIX))
+        );
+    }
+
+    #[test]
+    fn sections_stay_together_and_every_line_reads_as_a_sentence() {
+        let mut sections: Vec<&str> = TABLE.iter().map(Setting::section).collect();
+        sections.dedup();
+        assert_eq!(
+            sections.iter().collect::<BTreeSet<_>>().len(),
+            sections.len()
+        );
+        for setting in TABLE {
+            assert!(
+                setting.doc.ends_with('.') && !setting.doc.contains('\n'),
+                "{}",
+                setting.path
+            );
+            assert!(!setting.allowed.is_empty(), "{}", setting.path);
+        }
+    }
+
+    #[test]
+    fn values_are_written_as_toml() {
+        let text = |path: &str, value: &str| {
+            setting(path)
+                .unwrap()
+                .shown(&Written::Text(value.to_owned()))
+        };
+        assert_eq!(text("http.health", "on"), "true");
+        assert_eq!(text("origins.max", "7"), "7");
+        assert_eq!(text("origins.max", "many"), "\"many\"");
+        assert_eq!(
+            text("system.register_from", "10.0.0.0/8, ::1"),
+            r#"["10.0.0.0/8", "::1"]"#
+        );
+        assert_eq!(text("placement.vhosts", "ignored"), "\"ignored\"");
+        assert_eq!(text("http.static_files", "a\"b\\c\n"), r#""a\"b\\c\u000A""#);
+        assert_eq!(text("system.auth_token", "hunter2"), "\"***\"");
+        assert_eq!(text("system.auth_token", ""), "\"\"");
+    }
+}

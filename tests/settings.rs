@@ -1,0 +1,679 @@
+//! Settings as people write them: layers, names, wrong values, the examples and the reference.
+
+use sluicegate::config::{
+    ConfigError, Environment, Listen, Loaded, LogFormat, Settings, Source, TABLE, check,
+};
+use sluicegate_core::origin::Endpoint;
+use sluicegate_core::stream::{Service, VhostRule};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+#[test]
+fn defaults_are_the_documented_ones() {
+    let loaded = load("", &[], "").unwrap();
+    let settings = loaded.settings;
+    assert_eq!(settings.rtmp.listen, listen("11935"));
+    assert_eq!(settings.http.listen, listen("18080"));
+    assert_eq!(settings.api.listen, listen("11985"));
+    assert_eq!(settings.system.listen, listen("12025"));
+    assert_eq!(settings.rtsp.listen, listen("18554"));
+    assert_eq!(settings.origins.ttl, Duration::from_secs(300));
+    assert!(!settings.default_origin.enabled);
+    let endpoints = settings.default_origin.endpoints;
+    for (service, text) in [
+        (Service::Api, "1985"),
+        (Service::Http, "8080"),
+        (Service::Rtc, "8000"),
+        (Service::Rtmp, "1935"),
+        (Service::Srt, "10080"),
+    ] {
+        assert_eq!(
+            endpoints.of(service),
+            [Endpoint::parse(text, service).unwrap()],
+            "{service}"
+        );
+    }
+    assert!(endpoints.rtsp.is_empty());
+    assert_eq!(settings.placement.policy, "rendezvous");
+    assert_eq!(settings.placement.vhosts, VhostRule::Ignored);
+    assert_eq!(settings.session.max, 9000);
+    assert_eq!(settings.log.format, LogFormat::Auto);
+    assert!(
+        loaded
+            .effective
+            .iter()
+            .all(|entry| entry.source == Source::Default)
+    );
+    assert_eq!(loaded.effective.len(), TABLE.len());
+}
+
+#[test]
+fn a_later_layer_wins() {
+    let file = "[rtmp]\nlisten = 1\n";
+    let own = "SLUICEGATE_RTMP__LISTEN";
+    let upstream = "PROXY_RTMP_SERVER";
+    for (cause, file, dotenv, process, port, source) in [
+        ("the default", "", "", vec![], "11935", "default"),
+        (
+            "the file over the default",
+            file,
+            "",
+            vec![],
+            "1",
+            "settings.toml:2",
+        ),
+        (
+            ".env over the file",
+            file,
+            "PROXY_RTMP_SERVER=2",
+            vec![],
+            "2",
+            ".env PROXY_RTMP_SERVER",
+        ),
+        (
+            "the process over .env",
+            file,
+            "PROXY_RTMP_SERVER=2",
+            vec![(upstream, "3")],
+            "3",
+            "environment PROXY_RTMP_SERVER",
+        ),
+        (
+            "our name over theirs",
+            file,
+            "",
+            vec![(upstream, "3"), (own, "4")],
+            "4",
+            "environment SLUICEGATE_RTMP__LISTEN",
+        ),
+        (
+            "our name in .env over theirs there",
+            "",
+            "PROXY_RTMP_SERVER=3\nSLUICEGATE_RTMP__LISTEN=4",
+            vec![],
+            "4",
+            ".env SLUICEGATE_RTMP__LISTEN",
+        ),
+        (
+            "their name in the process over ours in .env",
+            "",
+            "SLUICEGATE_RTMP__LISTEN=4",
+            vec![(upstream, "3")],
+            "3",
+            "environment PROXY_RTMP_SERVER",
+        ),
+        (
+            "an empty variable of theirs is not set",
+            file,
+            "",
+            vec![(upstream, "")],
+            "1",
+            "settings.toml:2",
+        ),
+        (
+            "an empty variable of the process still hides .env",
+            file,
+            "PROXY_RTMP_SERVER=2",
+            vec![(upstream, "")],
+            "1",
+            "settings.toml:2",
+        ),
+    ] {
+        let loaded = load(file, &process, dotenv).unwrap();
+        assert_eq!(loaded.settings.rtmp.listen, listen(port), "{cause}");
+        let entry = loaded
+            .effective
+            .iter()
+            .find(|entry| entry.setting.path == "rtmp.listen");
+        let shown = entry.unwrap().source.to_string();
+        assert!(shown.ends_with(source), "{cause}: {shown}");
+    }
+}
+
+#[test]
+fn every_setting_is_read_under_each_of_its_names() {
+    for setting in TABLE {
+        // No setting takes this; a list of origins takes anything, and so does plain text.
+        let wrong = "\u{1}, ,-";
+        let lenient = setting.allowed.contains("any text")
+            || setting.allowed.contains("list of origins")
+            || setting.allowed.contains("vhosts")
+            || setting.allowed.contains("a directory")
+            || setting.path == "default_origin.enabled";
+        for name in [Some(setting.variable()), setting.env.map(str::to_owned)]
+            .into_iter()
+            .flatten()
+        {
+            let result = load("", &[(name.as_str(), wrong)], "");
+            match result {
+                Ok(loaded) if lenient => {
+                    let entry = loaded
+                        .effective
+                        .iter()
+                        .find(|entry| entry.setting.path == setting.path);
+                    assert_eq!(entry.unwrap().source, Source::Environment(name));
+                }
+                Ok(_) => panic!("{name} is not read"),
+                Err(error) => {
+                    let shown = error.to_string();
+                    assert!(
+                        shown.contains(&name) && shown.contains(setting.allowed),
+                        "{shown}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn wrong_names_in_the_file_are_refused_with_line_and_suggestion() {
+    for (cause, file, expected) in [
+        (
+            "a misspelt key",
+            "\n[rtmp]\nlisen = 1",
+            "settings.toml:3: unknown setting rtmp.lisen; did you mean `rtmp.listen`?",
+        ),
+        (
+            "a misspelt section",
+            "[rmtp]\nlisten = 1",
+            "settings.toml:1: unknown setting [rmtp]; did you mean `[rtmp]`?",
+        ),
+        (
+            "a dotted key",
+            "rtmp.lisen = 1",
+            "settings.toml:1: unknown setting rtmp.lisen; did you mean `rtmp.listen`?",
+        ),
+        (
+            "a key in no section",
+            "tll = \"1s\"",
+            "settings.toml:1: unknown setting tll; did you mean `origins.ttl`?",
+        ),
+        (
+            "a section used as a key",
+            "rtmp = 1",
+            "settings.toml:1: unknown setting rtmp; it is a section: write [rtmp]",
+        ),
+        (
+            "nothing near",
+            "[colours]\nsky = 1",
+            "settings.toml:1: unknown setting [colours]",
+        ),
+        ("no TOML", "[rtmp]\nlisten =", "settings.toml:2: not TOML: "),
+        (
+            "a key twice",
+            "[rtmp]\nlisten = 1\nlisten = 2",
+            "settings.toml:3: not TOML: duplicate key",
+        ),
+        (
+            "a list where one value belongs",
+            "[origins]\nmax = [1]",
+            "settings.toml:2: origins.max: a value of the wrong kind; allowed: ",
+        ),
+        (
+            "a table where a value belongs",
+            "[rtmp.listen]\nport = 1",
+            "rtmp.listen: a value of the wrong kind; allowed: ",
+        ),
+    ] {
+        let error = load(file, &[], "").unwrap_err();
+        assert_eq!(error.problems.len(), 1, "{cause}: {error}");
+        assert!(error.to_string().contains(expected), "{cause}: {error}");
+    }
+}
+
+#[test]
+fn wrong_variables_are_refused_or_warned_about() {
+    for (name, expected) in [
+        (
+            "SLUICEGATE_RTMP_LISTEN",
+            "did you mean `SLUICEGATE_RTMP__LISTEN`?",
+        ),
+        (
+            "SLUICEGATE_RTMP__LISEN",
+            "environment SLUICEGATE_RTMP__LISEN: no such setting; did you mean",
+        ),
+    ] {
+        let error = load("", &[(name, "1935")], "").unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    let loaded = load(
+        "",
+        &[
+            ("PROXY_RTMP_SERVR", "1"),
+            ("PROXY_SERVICE_HOST", "10.0.0.1"),
+        ],
+        "",
+    );
+    let about = |name: &str, loaded: &Loaded| loaded.warnings.iter().any(|w| w.contains(name));
+    let loaded = loaded.unwrap();
+    assert!(about("PROXY_RTMP_SERVR is not a setting", &loaded));
+    assert!(about("did you mean `PROXY_RTMP_SERVER`?", &loaded));
+    assert!(
+        !about("PROXY_SERVICE_HOST", &loaded),
+        "Kubernetes sets it for a Service named proxy"
+    );
+    load("", &[("SLUICEGATE_PORT", "tcp://10.0.0.1:1935")], "").unwrap();
+    assert!(about(
+        "GO_PPROF",
+        &load("", &[("GO_PPROF", ":6060")], "").unwrap()
+    ));
+}
+
+#[test]
+fn wrong_values_say_where_what_and_what_is_allowed() {
+    for (cause, file, variables, expected) in [
+        (
+            "a bare number is no duration",
+            "",
+            vec![("PROXY_ORIGIN_SERVER_TTL", "300")],
+            r#"PROXY_ORIGIN_SERVER_TTL = "300": a number without a unit; allowed: a duration longer than zero"#,
+        ),
+        (
+            "a ttl of nothing",
+            "",
+            vec![("PROXY_ORIGIN_SERVER_TTL", "0s")],
+            r#"PROXY_ORIGIN_SERVER_TTL = "0s": zero, which is too short"#,
+        ),
+        (
+            "a port in the file",
+            "[rtmp]\n\nlisten = 70000",
+            vec![],
+            r#"settings.toml:3: rtmp.listen = "70000": not a port; allowed: a port, ip:port or [v6]:port"#,
+        ),
+        (
+            "a number out of bounds",
+            "[origins]\nmax = 0",
+            vec![],
+            "origins.max = 0: not between 1 and 100000",
+        ),
+        (
+            "a store that is not there",
+            "",
+            vec![("PROXY_LOAD_BALANCER_TYPE", "redis")],
+            r#"PROXY_LOAD_BALANCER_TYPE = "redis": a store this version does not have, it keeps placements in memory only; allowed: memory"#,
+        ),
+        (
+            "upstream refuses a redis database that is no number",
+            "",
+            vec![("PROXY_REDIS_DB", "zero")],
+            r#"PROXY_REDIS_DB = "zero": not a whole number"#,
+        ),
+        (
+            "a network",
+            "[system]\nregister_from = [\"10.0.0.0/8\", \"home\"]",
+            vec![],
+            r#"system.register_from = ["10.0.0.0/8", "home"]: not a network"#,
+        ),
+        (
+            "a secret stays one",
+            "[system]\nauth_token = \"hunter 2\"",
+            vec![],
+            r#"settings.toml:2: system.auth_token = "***": a token of other than printable"#,
+        ),
+        (
+            "an origin can have one header only",
+            "[origins]\nproxy_protocol_v1 = [\"*\"]\nproxy_protocol_v2 = [\"origin1\"]",
+            vec![],
+            "origins.proxy_protocol_v1 and origins.proxy_protocol_v2 name the same origin",
+        ),
+        (
+            "a flag",
+            "",
+            vec![("SLUICEGATE_DEFAULT_ORIGIN__ENABLED", "yes")],
+            "neither on nor off; allowed: on or off",
+        ),
+        (
+            "an empty variable of ours is a value",
+            "",
+            vec![("SLUICEGATE_RTMP__LISTEN", "")],
+            r#"SLUICEGATE_RTMP__LISTEN = "": not an address to listen on"#,
+        ),
+    ] {
+        let error = load(file, &variables, "").unwrap_err();
+        assert_eq!(error.problems.len(), 1, "{cause}: {error}");
+        assert!(error.to_string().contains(expected), "{cause}: {error}");
+        assert!(!error.to_string().contains("hunter"), "{cause}: {error}");
+    }
+    let file = Path::new("no/such/settings.toml");
+    let error = Settings::load(Some(file), &Environment::default()).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("no/such/settings.toml: cannot be read: "),
+        "{error}"
+    );
+}
+
+#[test]
+fn all_problems_are_told_at_once() {
+    let error = load(
+        "[rtmp]\nlisen = 1\n[origins]\nttl = 5",
+        &[("PROXY_HTTP_API", "x")],
+        "",
+    );
+    assert_eq!(error.unwrap_err().to_string().lines().count(), 3);
+}
+
+#[test]
+fn a_secret_never_shows_in_a_syntax_error() {
+    let error = load("[system]\nauth_token = hunter2", &[], "").unwrap_err();
+    assert!(
+        !format!("{error} {error:?}").contains("hunter2"),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn auth_wants_bearer_and_a_token() {
+    let on = ("PROXY_HTTP_API_AUTH_ENABLED", "on");
+    let bearer = ("PROXY_HTTP_API_AUTH_TYPE", "bearer");
+    let token = ("PROXY_HTTP_API_AUTH_TOKEN", "hunter2");
+    for (cause, variables, expected) in [
+        (
+            "no type",
+            vec![on, token],
+            "PROXY_HTTP_API_AUTH_TYPE (system.auth_type) is missing",
+        ),
+        (
+            "another type",
+            vec![on, ("PROXY_HTTP_API_AUTH_TYPE", "basic"), token],
+            "allowed: bearer",
+        ),
+        (
+            "no token",
+            vec![on, bearer],
+            "PROXY_HTTP_API_AUTH_TOKEN (system.auth_token) is missing",
+        ),
+        (
+            "an empty token",
+            vec![on, bearer, ("PROXY_HTTP_API_AUTH_TOKEN", "")],
+            "is missing",
+        ),
+    ] {
+        let error = load("", &variables, "").unwrap_err();
+        assert_eq!(error.problems.len(), 1, "{cause}: {error}");
+        assert!(error.to_string().contains(expected), "{cause}: {error}");
+    }
+    let system = load("", &[on, bearer, token], "").unwrap().settings.system;
+    assert!(system.auth_enabled && system.auth_token.matches(b"hunter2"));
+}
+
+#[test]
+fn open_registration_is_warned_about_with_the_line_that_closes_it() {
+    let line =
+        "PROXY_HTTP_API_AUTH_ENABLED=on PROXY_HTTP_API_AUTH_TYPE=bearer PROXY_HTTP_API_AUTH_TOKEN=";
+    let system = "PROXY_SYSTEM_API";
+    for (cause, variables, open) in [
+        ("by default", vec![], true),
+        (
+            "one address of the network",
+            vec![(system, "10.0.0.1:12025")],
+            true,
+        ),
+        ("loopback", vec![(system, "127.0.0.1:12025")], false),
+        ("loopback of IPv6", vec![(system, "[::1]:12025")], false),
+        (
+            "some networks only",
+            vec![("SLUICEGATE_SYSTEM__REGISTER_FROM", "10.0.0.0/8, ::1")],
+            false,
+        ),
+        (
+            "with a token",
+            vec![
+                ("PROXY_HTTP_API_AUTH_ENABLED", "on"),
+                ("PROXY_HTTP_API_AUTH_TYPE", "bearer"),
+                ("PROXY_HTTP_API_AUTH_TOKEN", "hunter2"),
+            ],
+            false,
+        ),
+    ] {
+        let warnings = load("", &variables, "").unwrap().warnings;
+        assert_eq!(
+            warnings.iter().any(|warning| warning.contains(line)),
+            open,
+            "{cause}"
+        );
+    }
+}
+
+#[test]
+fn the_default_origin_is_enabled_by_on_alone() {
+    let name = "PROXY_DEFAULT_BACKEND_ENABLED";
+    for (value, enabled, warned) in [
+        ("on", true, false),
+        ("off", false, false),
+        ("", false, false),
+        ("true", false, true),
+    ] {
+        let loaded = load("", &[(name, value)], "").unwrap();
+        assert_eq!(loaded.settings.default_origin.enabled, enabled, "{value:?}");
+        let about = |warning: &String| warning.contains(name);
+        assert_eq!(loaded.warnings.iter().any(about), warned, "{value:?}");
+    }
+    let file = "[default_origin]\nenabled = true\nhttp = \"\"\nip = \"media.example.com\"";
+    let origin = load(file, &[], "").unwrap().settings.default_origin;
+    assert!(origin.enabled);
+    assert_eq!(origin.ip.to_string(), "media.example.com");
+    assert!(origin.endpoints.http.is_empty());
+    assert_eq!(origin.endpoints.services(), 4);
+}
+
+#[test]
+fn a_missing_static_directory_is_a_warning() {
+    let about = |loaded: Loaded| loaded.warnings.iter().any(|w| w.contains("no directory"));
+    assert!(about(
+        load("", &[("PROXY_STATIC_FILES", "no/such/directory")], "").unwrap()
+    ));
+    assert!(!about(
+        load("", &[("PROXY_STATIC_FILES", "examples")], "").unwrap()
+    ));
+    let none = load("[http]\nstatic_files = \"\"", &[], "").unwrap();
+    assert_eq!(none.settings.http.static_files, None);
+    assert!(!about(none));
+}
+
+#[test]
+fn vhosts_are_a_word_or_a_list() {
+    let listed =
+        |names: &[&str]| VhostRule::Listed(names.iter().map(|name| (*name).to_owned()).collect());
+    for (file, expected) in [
+        ("vhosts = \"separate\"", VhostRule::Separate),
+        (
+            "vhosts = [\"A.com\", \"b.com\"]",
+            listed(&["a.com", "b.com"]),
+        ),
+        ("vhosts = \"a.com, b.com\"", listed(&["a.com", "b.com"])),
+    ] {
+        let loaded = load(&format!("[placement]\n{file}"), &[], "").unwrap();
+        assert_eq!(loaded.settings.placement.vhosts, expected, "{file}");
+    }
+}
+
+#[test]
+fn check_prints_values_with_sources_and_hides_secrets() {
+    let variables = [
+        ("PROXY_HTTP_API_AUTH_TOKEN", "hunter2"),
+        ("PROXY_REDIS_PASSWORD", "swordfish"),
+    ];
+    let file = write("[rtmp]\nlisten = \"127.0.0.1:1935\"\n[log]\nformat = \"json\"");
+    let report = check(Some(&file), &environment(&variables, "PROXY_HTTP_API=1985")).unwrap();
+    assert!(!report.contains("hunter2") && !report.contains("swordfish"));
+    for expected in [
+        "rtmp.listen = \"127.0.0.1:1935\"",
+        "settings.toml:2",
+        "api.listen = \"1985\"",
+        "# .env PROXY_HTTP_API",
+        "system.auth_token = \"***\"",
+        "# environment PROXY_HTTP_API_AUTH_TOKEN",
+        "origins.max = 1000",
+        "# default",
+        "warning: a token is set but not asked for",
+    ] {
+        assert!(report.contains(expected), "{expected}:\n{report}");
+    }
+    assert!(report.ends_with("\nok\n"));
+    // What is printed above the warnings is a settings file again.
+    let settings: String = report
+        .lines()
+        .take_while(|line| !line.starts_with("warning: "))
+        .map(|l| format!("{l}\n"))
+        .collect();
+    let again = load(&settings, &[], "").unwrap().settings;
+    assert_eq!(again.rtmp.listen, listen("127.0.0.1:1935"));
+
+    let error = check(None, &environment(&[("PROXY_HTTP_API", "x")], "")).unwrap_err();
+    assert!(error.to_string().contains("PROXY_HTTP_API"));
+}
+
+#[test]
+fn the_examples_hold() {
+    let mut seen = Vec::new();
+    for entry in fs::read_dir("examples").unwrap() {
+        let path = entry.unwrap().path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
+            Settings::load(Some(&path), &Environment::default()).unwrap();
+            seen.push(path.file_name().unwrap().to_string_lossy().into_owned());
+        }
+    }
+    seen.sort();
+    for name in [
+        "default-origin.toml",
+        "minimal.toml",
+        "reference.toml",
+        "srs-origins.toml",
+    ] {
+        assert!(
+            seen.iter().any(|file| file == name),
+            "{name} is missing among {seen:?}"
+        );
+    }
+}
+
+#[test]
+fn the_guide_tells_the_truth() {
+    let guide = include_str!("../docs/settings.md");
+    let blocks: Vec<&str> = guide
+        .split("```toml\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap_or_default())
+        .collect();
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        load(block, &[], "").unwrap();
+    }
+    let dotenv = guide
+        .split("```sh\n# .env\n")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    let loaded = load("", &[], dotenv).unwrap();
+    assert_eq!(loaded.settings.http.listen, listen("8080"));
+    assert!(
+        loaded
+            .settings
+            .system
+            .auth_token
+            .matches(b"choose-a-secret")
+    );
+
+    let known = |name: &str| {
+        TABLE
+            .iter()
+            .any(|setting| setting.env == Some(name) || setting.variable() == name)
+    };
+    let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let names = guide
+        .split(|c| !is_letter(c))
+        .filter(|word| word.starts_with("PROXY_"));
+    // Prefixes, and what Kubernetes sets.
+    let others = ["PROXY_", "PROXY_REDIS_", "PROXY_SERVICE_HOST"];
+    let unknown: Vec<&str> = names.filter(|n| !known(n) && !others.contains(n)).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+/// `examples/reference.toml` is written from the table, so it can't fall behind.
+#[test]
+fn the_reference_shows_every_setting_with_its_default() {
+    let path = Path::new("examples/reference.toml");
+    let expected = reference();
+    if std::env::var_os("UPDATE_REFERENCE").is_some() {
+        fs::write(path, &expected).unwrap();
+    }
+    let written = fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        written == expected,
+        "examples/reference.toml is not what the table of settings says; \
+         write it anew with UPDATE_REFERENCE=1 cargo test --test settings"
+    );
+    let from_reference = Settings::load(Some(path), &Environment::default()).unwrap();
+    assert_eq!(from_reference.settings, load("", &[], "").unwrap().settings);
+    let from_file = |source: &Source| matches!(source, Source::File { .. });
+    assert!(
+        from_reference
+            .effective
+            .iter()
+            .all(|entry| from_file(&entry.source))
+    );
+}
+
+fn reference() -> String {
+    let mut text = String::from(
+        "# Every setting with its default; a file needs only those that differ. Each key is also a variable named\n\
+         # SLUICEGATE_<SECTION>__<KEY>, and some have a name of the SRS proxy, given in brackets. Later wins: this file,\n\
+         # .env, the environment. `sluicegate check` prints what holds, and why.\n",
+    );
+    let mut section = "";
+    for setting in TABLE {
+        if setting.section() != section {
+            section = setting.section();
+            let _ = writeln!(text, "\n[{section}]");
+        }
+        let upstream = setting
+            .env
+            .map(|name| format!(" [{name}]"))
+            .unwrap_or_default();
+        let _ = writeln!(text, "# {}{upstream}", setting.doc);
+        let _ = writeln!(text, "{} = {}", setting.key(), setting.default_toml());
+    }
+    text
+}
+
+fn load(file: &str, process: &[(&str, &str)], dotenv: &str) -> Result<Loaded, ConfigError> {
+    let path = write(file);
+    Settings::load(
+        (!file.is_empty()).then_some(path.as_path()),
+        &environment(process, dotenv),
+    )
+}
+
+fn environment(process: &[(&str, &str)], dotenv: &str) -> Environment {
+    let process = process
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Environment::new(process, dotenv)
+}
+
+/// A settings file of this test process, in a directory of its own.
+fn write(text: &str) -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let directory = directory.join(format!("settings-{}-{number}", std::process::id()));
+    fs::create_dir_all(&directory).unwrap();
+    let path = directory.join("settings.toml");
+    fs::write(&path, text).unwrap();
+    path
+}
+
+fn listen(text: &str) -> Listen {
+    Listen::parse(&[text]).unwrap()
+}
