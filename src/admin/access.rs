@@ -1,0 +1,88 @@
+//! Who may ask the system API for what.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::{System, problem};
+use crate::config::{Network, Secret};
+
+/// The token, and where registrations may come from.
+#[derive(Debug, Default)]
+pub struct Access {
+    /// What callers must show. Without one, only loopback may manage, and anybody may register.
+    pub token: Option<Secret>,
+    /// Networks that may register; none means any.
+    pub register_from: Vec<Network>,
+}
+
+impl Access {
+    /// Whether a caller may manage the fleet: by the token, or without one from this machine.
+    fn may_manage(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
+        self.token
+            .as_ref()
+            .map_or_else(|| peer.is_loopback(), |token| shows(token, headers))
+    }
+
+    /// The answer to a caller that may not register an origin.
+    pub(super) fn refuse_registration(
+        &self,
+        peer: IpAddr,
+        headers: &HeaderMap,
+    ) -> Option<Response> {
+        if self
+            .token
+            .as_ref()
+            .is_some_and(|token| !shows(token, headers))
+        {
+            return Some(unauthorized(
+                "registration needs the token of system.auth_token",
+            ));
+        }
+        let listed = |network: &Network| network.contains(peer);
+        if !self.register_from.is_empty() && !self.register_from.iter().any(listed) {
+            let words =
+                format!("{peer} is not in a network that may register (system.register_from)");
+            return Some(problem(StatusCode::FORBIDDEN, &words));
+        }
+        None
+    }
+}
+
+/// Lets managers through and sends everybody else away.
+pub(super) async fn guard(
+    State(system): State<System>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if system.access.may_manage(peer.ip(), request.headers()) {
+        return next.run(request).await;
+    }
+    unauthorized(if system.access.token.is_some() {
+        "this needs the token of system.auth_token"
+    } else {
+        "this is for callers on the same machine; others need system.auth_token to be set, and to show it"
+    })
+}
+
+fn shows(token: &Secret, headers: &HeaderMap) -> bool {
+    let Some(value) = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+    else {
+        return false;
+    };
+    // RFC 9110 §11.1: the scheme is case-insensitive.
+    value.split_once(' ').is_some_and(|(scheme, shown)| {
+        scheme.eq_ignore_ascii_case("bearer") && token.matches(shown.trim().as_bytes())
+    })
+}
+
+fn unauthorized(words: &str) -> Response {
+    let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
+    (challenge, problem(StatusCode::UNAUTHORIZED, words)).into_response()
+}

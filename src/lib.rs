@@ -1,0 +1,41 @@
+//! Sluicegate: one address in front of a fleet of live media origin servers.
+//!
+//! > A client asks for a stream; we find which origin holds it; we join the two.
+//!
+//! Every protocol walks the same four steps:
+//!
+//! ```text
+//! accept ──► identify ──► place ──► relay
+//! socket     bytes →      Request → both directions until
+//! + peer     Request      Session   EOF, kick or drain
+//! ```
+//!
+//! The map of the house, from the top floor down; a file uses its own floor and those beneath it:
+//!
+//! | floor | modules |
+//! | --- | --- |
+//! | 4 | `main`, [`cli`] |
+//! | 3 | [`server`], [`config`], [`demo`], [`register`], [`logging`]: they know everyone |
+//! | 2 | [`listener`], [`admin`]: one protocol or surface each; they know [`proxy`], not each other |
+//! | 1 | [`proxy`], [`session`], [`registry`], [`readiness`], [`probe`], [`net`], [`metrics`] |
+//! | 0 | [`store`] |
+//!
+//! Below the crate boundary, in `sluicegate_core`, there is no socket, clock or task: bytes become events and
+//! facts become decisions there.
+
+pub mod admin;
+pub mod cli;
+pub mod config;
+pub mod demo;
+pub mod listener;
+pub mod logging;
+pub mod metrics;
+pub mod net;
+pub mod probe;
+pub mod proxy;
+pub mod readiness;
+pub mod register;
+pub mod registry;
+pub mod server;
+pub mod session;
+pub mod store;

@@ -1,0 +1,307 @@
+//! A live pull: an endless response, relayed from the origin that holds the stream.
+//!
+//! The first request of a connection is relayed here, raw. A pull behind another request is [`super::again`]'s.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use sluicegate_core::http::head::{Forwarded, RequestHead, ResponseHead};
+use sluicegate_core::stream::{Action, Protocol, StreamUrl};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tracing::{debug, info};
+
+use super::refusal::{self, send};
+use super::{Caller, Http};
+use crate::net::relay::{self, Passage};
+use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session};
+use crate::session::{Direction, EndReason, Row};
+
+/// Why an origin's answer never came.
+#[derive(Debug)]
+pub(super) enum NoAnswer {
+    /// The origin's bytes are something else, in words.
+    Broken(String),
+    /// The session was ended, or its client ended it.
+    Ended(EndReason),
+    /// The origin closed.
+    OriginGone,
+}
+
+/// A viewer and an origin, joined.
+pub(super) struct Pair {
+    client: TcpStream,
+    origin: TcpStream,
+    passage: Raw,
+    /// What the viewer is to get before anything is relayed.
+    first: Vec<u8>,
+    // Last, so that the session ends when both connections are closed.
+    session: Session,
+}
+
+impl Pair {
+    /// Relays to the end.
+    pub(super) async fn relay(mut self: Box<Self>) {
+        let Self {
+            client,
+            origin,
+            passage,
+            first,
+            session,
+        } = &mut *self;
+        let first = std::mem::take(first);
+        let ending = relay::join(client, origin, session.row(), passage, first).await;
+        session.row().end(ending.reason);
+    }
+}
+
+/// From the first request of a connection to a joined pair: its head is rewritten once, everything behind it is to
+/// pass raw. `None` when there is nothing to relay, and the viewer knows why.
+pub(super) async fn set_up(
+    http: &Http,
+    mut client: TcpStream,
+    request: &RequestHead,
+    protocol: Protocol,
+    caller: Caller,
+    proxy: &Proxy,
+) -> Option<Box<Pair>> {
+    let (session, forwarded) = match open(http, request, protocol, caller, proxy).await {
+        Ok(opened) => opened,
+        Err((status, words)) => {
+            send(&mut client, status, &words).await;
+            return None;
+        }
+    };
+    let mut head = Vec::with_capacity(1024);
+    request.for_origin(&forwarded).write(&mut head);
+    let (address, local) = (session.row().request.client, caller.local);
+    let head = head.as_slice();
+    let send_head = |attempt: Attempt| async move {
+        let mut origin = http.dialer.dial(&attempt, address, local, false).await?;
+        origin
+            .write_all(head)
+            .await
+            .map_err(|error| DialError::Failed(error.to_string()))?;
+        Ok(origin)
+    };
+    let mut origin = match session.dial(send_head).await {
+        Ok(origin) => origin,
+        Err(Refusal::Ended(_)) => return None,
+        Err(refusal) => {
+            send(&mut client, refusal::status(&refusal), &refusal.to_string()).await;
+            return None;
+        }
+    };
+    let row = session.row();
+    row.count(Direction::ToOrigin, head.len());
+    let (answer, body) = match answer_of(&mut client, &mut origin, request, row).await {
+        Ok(answer) => answer,
+        Err(no_answer) => {
+            let (reason, status, words) = explain(no_answer, row);
+            send(&mut client, status, &words).await;
+            drop(origin);
+            session.finish(reason);
+            return None;
+        }
+    };
+    debug!(session = row.id, status = answer.status, "origin answered");
+    session.answered();
+    let mut first = Vec::with_capacity(1024 + body.len());
+    answer.for_client().write(&mut first);
+    first.extend_from_slice(&body);
+    row.count(Direction::ToClient, first.len());
+    let passage = Raw::new(row, body.len(), answer.status == SWITCHING);
+    Some(Box::new(Pair {
+        client,
+        origin,
+        passage,
+        first,
+        session,
+    }))
+}
+
+/// Reads the origin's head, and what of the body came with it, for as long as the client stays.
+async fn answer_of(
+    client: &mut TcpStream,
+    origin: &mut TcpStream,
+    request: &RequestHead,
+    row: &Row,
+) -> Result<(ResponseHead, Vec<u8>), NoAnswer> {
+    let mut bytes = Vec::with_capacity(2048);
+    let mut surplus = [0; 1];
+    loop {
+        match ResponseHead::parse(&bytes) {
+            // An interim answer is about the request, which is not waiting for one (RFC 9110 §15.2).
+            Ok(Some((head, length))) if head.status < 200 && head.status != SWITCHING => {
+                bytes.drain(..length);
+                continue;
+            }
+            Ok(Some((head, length))) => {
+                check_switch(head.status, request)?;
+                return Ok((head, bytes.split_off(length)));
+            }
+            Ok(None) => {}
+            Err(error) => return Err(NoAnswer::Broken(error.to_string())),
+        }
+        tokio::select! {
+            biased;
+            read = origin.read_buf(&mut bytes) => {
+                if !matches!(read, Ok(count) if count > 0) {
+                    return Err(NoAnswer::OriginGone);
+                }
+            }
+            // Whatever this is, it is not patience: the end, or a request behind an endless one.
+            read = client.read(&mut surplus) => {
+                let more = matches!(read, Ok(count) if count > 0);
+                let reason = if more { EndReason::ClientError } else { EndReason::ClientClosed };
+                return Err(NoAnswer::Ended(reason));
+            }
+            reason = row.ended() => return Err(NoAnswer::Ended(reason)),
+        }
+    }
+}
+
+/// An origin may switch protocols only where the client asked for it.
+pub(super) fn check_switch(status: u16, request: &RequestHead) -> Result<(), NoAnswer> {
+    if status == SWITCHING && !request.is_websocket() {
+        return Err(NoAnswer::Broken(
+            "it switched protocols without being asked".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// The session of a pull: its stream is known by the one key, and who asks is told to the origin.
+pub(super) async fn open(
+    http: &Http,
+    head: &RequestHead,
+    protocol: Protocol,
+    caller: Caller,
+    proxy: &Proxy,
+) -> Result<(Session, Forwarded), (StatusCode, String)> {
+    let stream = StreamUrl::from_http(head.host(), &head.target)
+        .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
+    let client = SocketAddr::new(client_of(http, head, caller.peer.ip()), caller.peer.port());
+    let request = Request {
+        stream,
+        action: Action::Play,
+        protocol,
+        client,
+    };
+    let trusted = http.trusts(caller.peer.ip());
+    let forwarded = Forwarded {
+        client: caller.peer.ip(),
+        secure: false,
+        trusted,
+    };
+    match proxy.open(request).await {
+        Ok(session) => Ok((session, forwarded)),
+        Err(refusal) => Err((refusal::status(&refusal), refusal.to_string())),
+    }
+}
+
+/// The reason a session ends for when its origin did not answer, and what its client hears.
+pub(super) fn explain(no_answer: NoAnswer, row: &Row) -> (EndReason, StatusCode, String) {
+    let stream = &row.request.stream;
+    match no_answer {
+        NoAnswer::Ended(EndReason::WaitedTooLong) => {
+            let words = format!("{stream}: no media came in time");
+            (EndReason::WaitedTooLong, StatusCode::GATEWAY_TIMEOUT, words)
+        }
+        NoAnswer::Ended(EndReason::ClientError) => (
+            EndReason::ClientError,
+            StatusCode::BAD_REQUEST,
+            NOTHING_FOLLOWS.to_owned(),
+        ),
+        NoAnswer::Ended(reason) => {
+            let refusal = Refusal::Ended(reason);
+            (reason, refusal::status(&refusal), refusal.to_string())
+        }
+        NoAnswer::OriginGone => {
+            let words = format!("{stream}: its origin closed the connection without an answer");
+            (EndReason::OriginClosed, StatusCode::BAD_GATEWAY, words)
+        }
+        NoAnswer::Broken(problem) => {
+            info!(session = row.id, problem, "the origin's answer is not HTTP");
+            let words = format!("{stream}: its origin's answer is not HTTP");
+            (EndReason::OriginError, StatusCode::BAD_GATEWAY, words)
+        }
+    }
+}
+
+/// Who is behind the proxies that are believed: each one appended the address it saw, so the list is read from its
+/// end, and what stands before the first address that is no such proxy is only what a client claims.
+fn client_of(http: &Http, head: &RequestHead, peer: IpAddr) -> IpAddr {
+    let lines: Vec<&str> = head
+        .headers
+        .all("x-forwarded-for")
+        .filter_map(|line| str::from_utf8(line).ok())
+        .collect();
+    let mut client = peer;
+    for member in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
+        if !http.trusts(client) {
+            break;
+        }
+        let Some(before) = address(member.trim()) else {
+            break;
+        };
+        client = before;
+    }
+    client
+}
+
+/// An address as proxies write it: plain, or with a port.
+fn address(text: &str) -> Option<IpAddr> {
+    let plain = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(text);
+    let with_port = || text.parse().ok().map(|socket: SocketAddr| socket.ip());
+    plain
+        .parse()
+        .ok()
+        .or_else(with_port)
+        .map(|ip: IpAddr| ip.to_canonical())
+}
+
+/// Passes bytes as they are; what a viewer sends is only its end, unless the protocol was switched.
+#[derive(Debug)]
+pub(super) struct Raw {
+    row: Arc<Row>,
+    came: u64,
+    upgraded: bool,
+}
+
+impl Raw {
+    /// A passage behind `came` bytes of the body; `upgraded` says that the protocol was switched.
+    pub(super) fn new(row: &Arc<Row>, came: usize, upgraded: bool) -> Self {
+        let came = came as u64;
+        row.body_came(came);
+        Self {
+            row: Arc::clone(row),
+            came,
+            upgraded,
+        }
+    }
+}
+
+impl Passage for Raw {
+    fn to_client<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], EndReason> {
+        self.came += input.len() as u64;
+        self.row.body_came(self.came);
+        Ok(input)
+    }
+
+    fn to_origin<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], EndReason> {
+        if self.upgraded {
+            Ok(input)
+        } else {
+            Err(EndReason::ClientError)
+        }
+    }
+}
+
+/// What a client hears that sends more than its pull.
+pub(super) const NOTHING_FOLLOWS: &str = "nothing may follow a pull on its connection";
+const SWITCHING: u16 = StatusCode::SWITCHING_PROTOCOLS.as_u16();

@@ -1,0 +1,6 @@
+//! One file per protocol: accept, identify, hand over to the [proxy](crate::proxy), relay.
+
+pub mod api;
+pub mod http;
+pub mod origin_leg;
+pub mod rtmp;

@@ -1,0 +1,510 @@
+//! RTMP: the client is answered up to its `publish` or `play`, joined with the origin of its stream, and from
+//! then on watched, not translated.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sluicegate_core::origin::OriginId;
+use sluicegate_core::rtmp::chunk::ChunkWriter;
+use sluicegate_core::rtmp::join::{Join, Joined, Progress};
+use sluicegate_core::rtmp::message::{Command, Message, chunk_stream};
+use sluicegate_core::rtmp::server::{Identified, Server, ServerEvent};
+use sluicegate_core::stream::{Action, Protocol, StreamUrl};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::ReadHalf;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
+
+use super::origin_leg::Dialer;
+use crate::config::Network;
+use crate::net::relay::{self, Ending, Passage};
+use crate::net::{last_words, preface};
+use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session};
+use crate::session::{Direction, EndReason, Row};
+
+/// What the RTMP listener is set to.
+#[derive(Debug, Clone)]
+pub struct Rtmp {
+    /// The handshake must be over after this.
+    pub handshake_timeout: Duration,
+    /// After the handshake, `publish` or `play` must come within this.
+    pub identify_timeout: Duration,
+    /// Peers that send a PROXY protocol header.
+    pub proxy_protocol_from: Arc<[Network]>,
+    /// Reaches origins.
+    pub dialer: Arc<Dialer>,
+    /// Clients that have not said what they want are let go at this.
+    pub stop: CancellationToken,
+}
+
+/// Why a client never got as far as a request.
+#[derive(Debug, thiserror::Error)]
+enum NoRequest {
+    #[error("{0}")]
+    Broken(String),
+    #[error("the client closed")]
+    Closed,
+    #[error("the client took too long to {0}")]
+    Slow(&'static str),
+    #[error("this proxy is stopping")]
+    Stopping,
+}
+
+impl Rtmp {
+    /// Serves one connection from accept to close.
+    pub fn connection(
+        self,
+        client: TcpStream,
+        peer: SocketAddr,
+        proxy: Proxy,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        // Set-up takes tens of kilobytes and milliseconds, relaying takes hours: it must not keep that room.
+        let set_up = Box::pin(self.set_up(client, peer, proxy));
+        async move {
+            if let Some(pair) = set_up.await {
+                pair.relay().await;
+            }
+        }
+    }
+
+    /// From the first byte to a joined pair; `None` when there is nothing to relay, and the client knows why.
+    async fn set_up(
+        self,
+        mut client: TcpStream,
+        peer: SocketAddr,
+        proxy: Proxy,
+    ) -> Option<Box<Pair>> {
+        let listed = &self.proxy_protocol_from;
+        let (address, early) =
+            preface::caller(&mut client, peer, listed, self.handshake_timeout).await?;
+        let identified = match self.identify(&mut client, early, &proxy).await {
+            Ok(identified) => identified,
+            Err(error) => {
+                debug!(client = %address, %error, "no RTMP request came");
+                return None;
+            }
+        };
+        let asked = Asked {
+            action: identified.request.action,
+            stream_id: identified.request.stream_id,
+        };
+        let stream =
+            match StreamUrl::from_rtmp(&identified.request.tc_url, &identified.request.name) {
+                Ok(stream) => stream,
+                Err(error) => {
+                    debug!(client = %address, %error, "refused: the stream's name cannot be used");
+                    return refuse(&mut client, asked, &error.to_string()).await;
+                }
+            };
+        let request = Request {
+            stream: stream.clone(),
+            action: asked.action,
+            protocol: Protocol::Rtmp,
+            client: address,
+        };
+        let session = match proxy.open(request).await {
+            Ok(session) => session,
+            Err(refusal) => return refuse(&mut client, asked, &refusal.to_string()).await,
+        };
+        let local = client.local_addr().unwrap_or(peer);
+        let joined = session
+            .dial(|attempt| self.ask(&proxy, attempt, &identified, &stream, address, local))
+            .await;
+        let (origin, joined, first) = match joined {
+            Ok(leg) => leg,
+            Err(Refusal::Ended(_)) => return None,
+            Err(refusal) => return refuse(&mut client, asked, &refusal.to_string()).await,
+        };
+        let passage = Watched {
+            joined,
+            hurried: true,
+            row: Arc::clone(session.row()),
+        };
+        // What was said during set-up counts too.
+        passage
+            .row
+            .count(Direction::ToOrigin, identified.replay.len());
+        passage.row.count(Direction::ToClient, first.len());
+        passage.note_media();
+        Some(Box::new(Pair {
+            client,
+            origin,
+            passage,
+            session,
+            asked,
+            first,
+        }))
+    }
+
+    /// Answers the client until it has said what it wants.
+    async fn identify(
+        &self,
+        client: &mut TcpStream,
+        early: Vec<u8>,
+        proxy: &Proxy,
+    ) -> Result<Identified, NoRequest> {
+        let mut server = Server::identifying(seed(), proxy.registry().enhanced());
+        let mut deadline = Instant::now() + self.handshake_timeout;
+        let mut buffer = early;
+        buffer.reserve(SETUP_READ);
+        let mut shaken = false;
+        loop {
+            let slow = if shaken {
+                "publish or play"
+            } else {
+                "shake hands"
+            };
+            let fed = server.feed(&buffer);
+            while let Some(bytes) = server.poll_output() {
+                // A client that does not read its answers is as slow as one that does not speak.
+                let written = timeout_at(deadline, client.write_all(&bytes)).await;
+                written
+                    .map_err(|_| NoRequest::Slow(slow))?
+                    .map_err(|_| NoRequest::Closed)?;
+            }
+            while let Some(event) = server.poll_event() {
+                if let ServerEvent::Request(_) = event {
+                    return server.into_identified().ok_or(NoRequest::Closed);
+                }
+            }
+            fed.map_err(|error| NoRequest::Broken(error.to_string()))?;
+            if !shaken && server.handshake_done() {
+                shaken = true;
+                deadline = Instant::now() + self.identify_timeout;
+            }
+            buffer.clear();
+            let read = tokio::select! {
+                read = timeout_at(deadline, client.read_buf(&mut buffer)) => read,
+                () = self.stop.cancelled() => return Err(NoRequest::Stopping),
+            };
+            match read.map_err(|_| NoRequest::Slow(slow))? {
+                Ok(count) if count > 0 => {}
+                _ => return Err(NoRequest::Closed),
+            }
+        }
+    }
+
+    /// Asks one origin, first in one write; step by step where that is what it takes.
+    async fn ask(
+        &self,
+        proxy: &Proxy,
+        attempt: Attempt,
+        identified: &Identified,
+        stream: &StreamUrl,
+        client: SocketAddr,
+        local: SocketAddr,
+    ) -> Result<(TcpStream, Joined, Vec<u8>), DialError> {
+        let mut steps = attempt.step_by_step;
+        loop {
+            let join = if steps {
+                Join::step_by_step(identified, stream, seed())
+            } else {
+                Join::replaying(identified, stream, seed())
+            };
+            let join = join.map_err(|error| DialError::Refused(error.to_string()))?;
+            let mut origin = self.dialer.dial(&attempt, client, local, true).await?;
+            match converse(&mut origin, join, attempt.patience).await {
+                Err(Interrupted::Steps) if !steps => {
+                    info!(origin = %attempt.origin, "origin is asked step by step from now on");
+                    proxy.registry().note_step_by_step(&attempt.origin);
+                    steps = true;
+                }
+                // It hung up before it answered: the commands may have come too fast for it, once.
+                Err(Interrupted::Closed {
+                    answered: false,
+                    shaken: true,
+                }) if !steps => steps = true,
+                Err(interrupted) => return Err(interrupted.into_dial_error()),
+                Ok((mut joined, first)) => {
+                    if steps {
+                        proxy.registry().note_step_by_step(&attempt.origin);
+                    }
+                    note_enhanced(proxy, &attempt.origin, &mut joined);
+                    return Ok((origin, joined, first));
+                }
+            }
+        }
+    }
+}
+
+/// Why an origin that was reached did not join.
+#[derive(Debug)]
+enum Interrupted {
+    Broken(String),
+    Closed { answered: bool, shaken: bool },
+    Moved(String),
+    Rejected(String),
+    Silent,
+    Steps,
+}
+
+impl Interrupted {
+    fn into_dial_error(self) -> DialError {
+        match self {
+            Self::Broken(why) => DialError::Failed(why),
+            Self::Closed { answered: true, .. } => {
+                DialError::Refused("its origin closed the connection without a reason".to_owned())
+            }
+            Self::Closed { shaken: true, .. } => {
+                DialError::HungUp("closed the connection during set-up".to_owned())
+            }
+            Self::Closed { .. } => {
+                DialError::Failed("closed the connection without a word".to_owned())
+            }
+            Self::Moved(place) => DialError::Moved(place),
+            Self::Rejected(words) => DialError::Refused(words),
+            Self::Silent => {
+                DialError::Failed("accepted the connection and sent nothing".to_owned())
+            }
+            Self::Steps => DialError::Failed("hands out another stream id each time".to_owned()),
+        }
+    }
+}
+
+/// Exchanges bytes with an origin until it speaks of the stream.
+async fn converse(
+    origin: &mut TcpStream,
+    mut join: Join,
+    patience: Duration,
+) -> Result<(Joined, Vec<u8>), Interrupted> {
+    let mut buffer = Vec::with_capacity(SETUP_READ);
+    let mut shaken = false;
+    loop {
+        let out = join.take_output();
+        let closed = Interrupted::Closed {
+            answered: *join.progress() == Progress::Answered,
+            shaken,
+        };
+        if !out.is_empty() && origin.write_all(&out).await.is_err() {
+            return Err(closed);
+        }
+        match join.progress() {
+            Progress::Asking | Progress::Answered => {}
+            Progress::Joined => return Ok(join.into_joined()),
+            Progress::NeedsSteps => return Err(Interrupted::Steps),
+            Progress::Redirected(url) => return Err(Interrupted::Moved(place_of(url))),
+            Progress::Rejected(words) => return Err(Interrupted::Rejected(words.clone())),
+        }
+        buffer.clear();
+        let read = if shaken {
+            origin.read_buf(&mut buffer).await
+        } else {
+            // A stopped process still accepts connections; only its first bytes show that it lives.
+            timeout(patience, origin.read_buf(&mut buffer))
+                .await
+                .map_err(|_| Interrupted::Silent)?
+        };
+        match read {
+            Ok(count) if count > 0 => shaken = true,
+            _ => return Err(closed),
+        }
+        quick_ack(origin, true);
+        join.feed(&buffer)
+            .map_err(|error| Interrupted::Broken(error.to_string()))?;
+    }
+}
+
+/// What a client wants, as far as a status for it needs to know.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    action: Action,
+    stream_id: u32,
+}
+
+/// A client and an origin, joined.
+struct Pair {
+    client: TcpStream,
+    origin: TcpStream,
+    passage: Watched,
+    asked: Asked,
+    /// What the client is to get before anything is relayed.
+    first: Vec<u8>,
+    // Last, so that the session ends when both connections are closed.
+    session: Session,
+}
+
+impl Pair {
+    /// Relays to the end, and tells a client that asked for a second stream why it is let go.
+    async fn relay(mut self: Box<Self>) {
+        let Self {
+            client,
+            origin,
+            passage,
+            session,
+            asked,
+            first,
+        } = &mut *self;
+        let row = session.row();
+        let first = std::mem::take(first);
+        let Ending {
+            reason,
+            client_is_current,
+        } = relay::join(client, origin, row, passage, first).await;
+        row.end(reason);
+        if let Some(name) = passage.joined.second_request() {
+            let words = format!(
+                "this connection carries {}; open another one for {}",
+                row.request.stream,
+                name.split('?').next().unwrap_or_default()
+            );
+            let status = status(*asked, &words);
+            if let Some(bytes) = passage
+                .joined
+                .message_to_client(&status)
+                .filter(|_| client_is_current)
+            {
+                let _ = timeout(last_words::PATIENCE, client.write_all(&bytes)).await;
+            }
+        }
+    }
+}
+
+/// The walks of a session, and what they tell its row.
+#[derive(Debug)]
+struct Watched {
+    joined: Joined,
+    /// Each read from the origin has been acknowledged at once so far.
+    hurried: bool,
+    row: Arc<Row>,
+}
+
+impl Watched {
+    fn note_media(&self) {
+        let flows = match self.row.request.action {
+            Action::Play => self.joined.origin_sent_media(),
+            Action::Publish => self.joined.client_sent_media(),
+        };
+        if flows && self.row.first_media().is_none() {
+            self.row.media_flows();
+        }
+    }
+}
+
+impl Passage for Watched {
+    fn to_client<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], EndReason> {
+        self.joined
+            .to_client(input)
+            .map_err(|_| EndReason::OriginError)
+    }
+
+    fn to_origin<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], EndReason> {
+        self.joined
+            .to_origin(input)
+            .map_err(|_| EndReason::ClientError)
+    }
+
+    fn read_from_origin(&mut self, origin: &ReadHalf<'_>) {
+        if self.row.first_media().is_none() {
+            quick_ack(origin.as_ref(), true);
+        } else if self.hurried {
+            // Media needs no answer each time: delayed acknowledgements are half the packets.
+            quick_ack(origin.as_ref(), false);
+            self.hurried = false;
+        }
+    }
+
+    fn passed(&mut self) -> Result<(), EndReason> {
+        self.note_media();
+        if self.joined.second_request().is_some() {
+            Err(EndReason::SecondStream)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Says no in RTMP's words, and closes. There is no pair then.
+async fn refuse(client: &mut TcpStream, asked: Asked, words: &str) -> Option<Box<Pair>> {
+    let mut bytes = Vec::new();
+    ChunkWriter::new(CHUNK_SIZE).write(chunk_stream::STREAM, &status(asked, words), &mut bytes);
+    last_words::say(client, &bytes).await;
+    None
+}
+
+fn status(asked: Asked, words: &str) -> Message {
+    let code = match asked.action {
+        Action::Play => "NetStream.Play.Failed",
+        Action::Publish => "NetStream.Publish.BadName",
+    };
+    Message::command(asked.stream_id, &Command::on_status("error", code, words))
+}
+
+fn note_enhanced(proxy: &Proxy, origin: &OriginId, joined: &mut Joined) {
+    if let Some(enhanced) = joined.take_enhanced() {
+        proxy.registry().note_enhanced(origin, enhanced);
+    }
+}
+
+/// Asks the kernel to acknowledge at once. The option does not stick, so it is set again after each read until
+/// media flows; without it SRS and nginx-rtmp wait 40 ms for the acknowledgement of their handshake.
+fn quick_ack(stream: &TcpStream, on: bool) {
+    let _ = socket2::SockRef::from(stream).set_tcp_quickack(on);
+}
+
+/// `host:port` of an RTMP URL, with the default port where it names none.
+fn place_of(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let has_port = authority
+        .rsplit_once(':')
+        .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    if has_port {
+        authority.to_owned()
+    } else {
+        format!("{authority}:1935")
+    }
+}
+
+/// Randomness for a handshake. It is no secret; a kernel without entropy still gets sessions.
+fn seed() -> [u8; 32] {
+    let mut seed = [0; 32];
+    let _ = getrandom::fill(&mut seed);
+    seed
+}
+
+/// What we speak to a client until its origin takes over (RTMP 1.0 §5.4.1).
+const CHUNK_SIZE: u32 = 128;
+const SETUP_READ: usize = 4 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<A, F: Future>(_: impl Fn(Rtmp, A, SocketAddr, Proxy) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_relaying_connection_keeps_no_room_for_its_set_up() {
+        let bytes = size(Rtmp::connection) + size_of::<Pair>();
+        assert!(bytes <= 2 * 1024, "{bytes} bytes");
+    }
+
+    #[test]
+    fn the_place_of_a_redirect() {
+        let rows = [
+            (
+                "a whole URL",
+                "rtmp://10.0.0.2:19350/live/a?k=v",
+                "10.0.0.2:19350",
+            ),
+            (
+                "the default port",
+                "rtmp://origin.example/live",
+                "origin.example:1935",
+            ),
+            (
+                "an IPv6 address",
+                "rtmp://[2001:db8::1]:1935/live",
+                "[2001:db8::1]:1935",
+            ),
+            ("no scheme", "10.0.0.2/live", "10.0.0.2:1935"),
+        ];
+        for (name, url, expected) in rows {
+            assert_eq!(place_of(url), expected, "{name}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The `sluicegate` program: arguments in, exit code out.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sluicegate::cli::{Cli, Verb};
+use sluicegate::config::{self, Environment, Loaded, Settings};
+use sluicegate::server::Server;
+use sluicegate::{demo, logging, register};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+fn main() -> ExitCode {
+    match Cli::read().verb() {
+        Verb::Check { config } => said(check(config.as_deref())),
+        Verb::Completions { shell } => {
+            Cli::print_completions(shell);
+            ExitCode::SUCCESS
+        }
+        Verb::Demo => said(demo()),
+        Verb::Register(arguments) => said(block_on(register::run(arguments))),
+        Verb::Run { config } => said(run(config.as_deref())),
+        Verb::Version => {
+            println!("sluicegate {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// Ends with one sentence on standard error if something went wrong.
+fn said(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sluicegate: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check(file: Option<&Path>) -> anyhow::Result<()> {
+    print!("{}", config::check(file, &Environment::read()?)?);
+    Ok(())
+}
+
+fn run(file: Option<&Path>) -> anyhow::Result<()> {
+    let Loaded {
+        settings, warnings, ..
+    } = Settings::load(file, &Environment::read()?)?;
+    logging::start(settings.log.format, settings.log.level);
+    for warning in warnings {
+        warn!("{warning}");
+    }
+    std::panic::set_hook(Box::new(
+        |panic| error!(%panic, "a bug: this panic ends one connection or one task"),
+    ));
+    if let Some(descriptors) = raise_descriptors(settings.session.max) {
+        let sessions = settings.session.max;
+        warn!(
+            descriptors,
+            sessions, "too few file descriptors for session.max; raise the limit (ulimit -Hn)"
+        );
+    }
+    block_on(async {
+        let force = settings.shutdown.force;
+        let server = Server::bind(settings)?;
+        let stop = CancellationToken::new();
+        tokio::spawn(stop_on_signal(stop.clone(), force)?);
+        server.serve(stop).await;
+        Ok(())
+    })
+}
+
+fn demo() -> anyhow::Result<()> {
+    block_on(async {
+        let stop = CancellationToken::new();
+        tokio::spawn(stop_on_signal(stop.clone(), Duration::ZERO)?);
+        demo::run(stop).await
+    })
+}
+
+fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    // Connections have workers of their own; what is left here is accepting them, clocks and signals.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let outcome = runtime.block_on(work);
+    // Dropping it would wait for lookups of names that nobody answers.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Each session takes two descriptors, and the usual soft limit of 1024 is there for programs that use `select`.
+/// Says how many there are if that is not enough for `sessions`.
+fn raise_descriptors(sessions: usize) -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            ..limit
+        },
+    );
+    let wanted = u64::try_from(sessions)
+        .unwrap_or(u64::MAX)
+        .saturating_mul(2);
+    getrlimit(Resource::Nofile)
+        .current
+        .filter(|current| *current < wanted)
+}
+
+/// Cancels `stop` at the first SIGTERM or SIGINT, and ends the process at a second one, or when `force` has passed
+/// since the first.
+fn stop_on_signal(
+    stop: CancellationToken,
+    force: Duration,
+) -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        let mut next = async || {
+            tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            }
+        };
+        let first = next().await;
+        info!(signal = first, "stopping");
+        stop.cancel();
+        tokio::select! {
+            signal = next() => warn!(signal, "a second signal: ending at once"),
+            () = tokio::time::sleep(force), if !force.is_zero() => {
+                warn!(after = ?force, "sessions did not finish in time: ending");
+            }
+        }
+        std::process::exit(1);
+    })
+}

@@ -1,0 +1,153 @@
+//! One accept loop for every TCP listener.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::warn;
+
+use super::workers::Workers;
+use crate::metrics::{ListenerLabel, Metrics};
+
+/// A bound listener and what it needs to serve.
+#[derive(Debug)]
+pub struct Acceptor {
+    /// `rtmp`, `http`, …: for logs and metrics.
+    pub name: &'static str,
+    /// The sockets: one, or one for each address it listens on.
+    pub listeners: Vec<TcpListener>,
+    /// Connections open at once; further ones wait in the kernel's backlog.
+    pub limit: Arc<Semaphore>,
+    /// The kernel ends a connection whose client takes nothing of what was sent to it for so long: a relay has its
+    /// own clock for that, pages and answers have none.
+    pub gone_after: Duration,
+    /// Serve the connections.
+    pub workers: Arc<Workers>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Acceptor {
+    /// Accepts until `stop`, and gives each connection to a worker; `tasks` keeps count of them.
+    pub async fn serve<F>(
+        self,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+        handle: impl Fn(TcpStream, SocketAddr) -> F + Send + Sync + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let handle = Arc::new(handle);
+        let loops = self
+            .listeners
+            .iter()
+            .map(|listener| self.accept(listener, &tasks, &stop, &handle));
+        futures_util::future::join_all(loops).await;
+    }
+
+    async fn accept<F>(
+        &self,
+        listener: &TcpListener,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+        handle: &Arc<impl Fn(TcpStream, SocketAddr) -> F + Send + Sync + 'static>,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let label = ListenerLabel {
+            listener: self.name,
+        };
+        let accepted = self.metrics.connections.get_or_create(&label).clone();
+        let failed = self.metrics.accept_errors.get_or_create(&label).clone();
+        let mut mentioned: Option<Instant> = None;
+        loop {
+            let limit = Arc::clone(&self.limit);
+            if limit.available_permits() == 0
+                && mentioned.is_none_or(|at| at.elapsed() >= MENTION_EVERY)
+            {
+                mentioned = Some(Instant::now());
+                warn!(
+                    listener = self.name,
+                    "as many connections as may be are open; further ones wait"
+                );
+            }
+            let permit = tokio::select! {
+                () = stop.cancelled() => return,
+                permit = limit.acquire_owned() => permit.expect("the semaphore is never closed"),
+            };
+            let connection = tokio::select! {
+                () = stop.cancelled() => return,
+                connection = listener.accept() => connection,
+            };
+            match connection {
+                Ok((stream, peer)) => {
+                    accepted.inc();
+                    prepare(&stream);
+                    let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(self.gone_after));
+                    let Ok(stream) = stream.into_std() else {
+                        continue;
+                    };
+                    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+                    let handle = Arc::clone(handle);
+                    self.workers.run(tasks, |slot| async move {
+                        if let Ok(stream) = TcpStream::from_std(stream) {
+                            // Boxed, because a future that is awaited by another is stored twice in it.
+                            Box::pin(handle(stream, peer)).await;
+                        }
+                        drop((slot, permit));
+                    });
+                }
+                Err(error) => {
+                    failed.inc();
+                    // Out of descriptors or memory: the connection stays in the backlog, so without a pause the
+                    // loop would spin on it. A connection that was reset before it was accepted needs none.
+                    if !is_per_connection(&error) {
+                        if mentioned.is_none_or(|at| at.elapsed() >= MENTION_EVERY) {
+                            mentioned = Some(Instant::now());
+                            warn!(listener = self.name, %error, "accepting fails; it is tried again every {PAUSE:?}");
+                        }
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What every connection wants: no delay for small writes, probes that find a peer gone without a word, and no
+/// more in the kernel than the peer has room for.
+pub fn prepare(stream: &TcpStream) {
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(30))
+        .with_interval(Duration::from_secs(10))
+        .with_retries(3);
+    // A socket that refuses an option (already reset, say) fails at its first read anyway.
+    let _ = stream.set_nodelay(true);
+    let socket = SockRef::from(stream);
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    let _ = socket.set_tcp_notsent_lowat(UNSENT_MAX);
+}
+
+/// The error is one connection's, not the listener's.
+fn is_per_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+    )
+}
+
+const PAUSE: Duration = Duration::from_millis(100);
+/// What the kernel takes of us beyond what the peer has room for. Without it a stalled viewer pins megabytes of
+/// socket buffer.
+const UNSENT_MAX: u32 = 256 * 1024;
+/// How often a full house is mentioned.
+const MENTION_EVERY: Duration = Duration::from_secs(10);

@@ -1,0 +1,24 @@
+//! The end of a connection whose peer should hear why.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// Sends `words`, then waits a moment for the peer to close: closing with unread bytes would reset the
+/// connection, and a reset can swallow what was sent before it.
+pub async fn say(stream: &mut TcpStream, words: &[u8]) {
+    let say = async {
+        stream.write_all(words).await?;
+        stream.shutdown().await?;
+        let mut rest = [0; 1024];
+        while stream.read(&mut rest).await? > 0 {}
+        std::io::Result::Ok(())
+    };
+    // A peer that is gone, or does not listen, misses them.
+    let _ = timeout(PATIENCE, say).await;
+}
+
+/// How long a peer that is let go may take to hear why.
+pub const PATIENCE: Duration = Duration::from_secs(1);

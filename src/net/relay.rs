@@ -1,0 +1,372 @@
+//! Copies in both directions between a client and an origin until one of them is done.
+//!
+//! Each worker thread has one scratch buffer that all its sessions read into; what the other side takes at once
+//! never touches the heap. Only what a slow receiver left over is kept, and while it is kept nothing more is
+//! read from its sender, so a session holds at most [`READ_MAX`] bytes.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+
+use crate::session::{Direction, EndReason, Row};
+
+/// What happens to the bytes of a session on their way: nothing, or a walk that watches them.
+pub trait Passage {
+    /// What goes on to the client for `input` from the origin.
+    ///
+    /// # Errors
+    /// The reason to end the session, when the origin breaks its protocol.
+    fn to_client<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], EndReason>;
+
+    /// What goes on to the origin for `input` from the client.
+    ///
+    /// # Errors
+    /// The reason to end the session, when the client breaks its protocol.
+    fn to_origin<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], EndReason>;
+
+    /// Called after each read from the origin, before the bytes are looked at.
+    fn read_from_origin(&mut self, _origin: &ReadHalf<'_>) {}
+
+    /// Called after what came out was written.
+    ///
+    /// # Errors
+    /// The reason to end the session, for what was seen in the bytes that passed.
+    fn passed(&mut self) -> Result<(), EndReason> {
+        Ok(())
+    }
+}
+
+/// How a joined pair came apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ending {
+    /// Why.
+    pub reason: EndReason,
+    /// The client has everything that came out for it, so that a last word of ours may follow.
+    pub client_is_current: bool,
+}
+
+/// Joins the two until one side closes, fails, or the session is ended from outside; says why. The client gets
+/// `first` before anything else; it is counted already. Bytes that one side sent before it closed still reach the
+/// other, if it takes them.
+pub async fn join(
+    client: &mut TcpStream,
+    origin: &mut TcpStream,
+    row: &Row,
+    passage: &mut impl Passage,
+    first: Vec<u8>,
+) -> Ending {
+    let (client_read, client_write) = client.split();
+    let (origin_read, origin_write) = origin.split();
+    let mut to_client = Half::new(Direction::ToClient, origin_read, client_write);
+    to_client.left_over = first;
+    let mut to_origin = Half::new(Direction::ToOrigin, client_read, origin_write);
+    let copy = poll_fn(|cx| {
+        if let Poll::Ready(reason) = to_client.poll(cx, row, passage) {
+            return Poll::Ready(reason);
+        }
+        to_origin.poll(cx, row, passage)
+    });
+    let reason = tokio::select! {
+        biased;
+        reason = copy => reason,
+        reason = row.ended() => reason,
+    };
+    Ending {
+        reason,
+        client_is_current: to_client.left_over.is_empty(),
+    }
+}
+
+/// One direction of a joined pair.
+struct Half<'a> {
+    direction: Direction,
+    from: ReadHalf<'a>,
+    to: WriteHalf<'a>,
+    left_over: Vec<u8>,
+    taken: usize,
+    read_size: usize,
+    closed: Option<EndReason>,
+}
+
+impl<'a> Half<'a> {
+    fn new(direction: Direction, from: ReadHalf<'a>, to: WriteHalf<'a>) -> Self {
+        Self {
+            direction,
+            from,
+            to,
+            left_over: Vec::new(),
+            taken: 0,
+            read_size: READ_FIRST,
+            closed: None,
+        }
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        row: &Row,
+        passage: &mut impl Passage,
+    ) -> Poll<EndReason> {
+        loop {
+            if let Err(reason) = ready!(self.poll_left_over(cx, row)) {
+                return Poll::Ready(reason);
+            }
+            if let Some(reason) = self.closed {
+                return Poll::Ready(reason);
+            }
+            let step = SCRATCH.with_borrow_mut(|scratch| self.poll_step(cx, scratch, row, passage));
+            if let Err(reason) = ready!(step) {
+                self.closed = Some(reason);
+            }
+        }
+    }
+
+    /// One read, and as much of it written as the receiver takes.
+    fn poll_step(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut Vec<u8>,
+        row: &Row,
+        passage: &mut impl Passage,
+    ) -> Poll<Result<(), EndReason>> {
+        if scratch.is_empty() {
+            scratch.resize(READ_MAX, 0);
+        }
+        let room = scratch
+            .get_mut(..self.read_size)
+            .expect("read_size is at most READ_MAX");
+        let mut buffer = ReadBuf::new(room);
+        // `poll_read` clears the socket's readiness on a short read, which saves the read that finds nothing.
+        if ready!(Pin::new(&mut self.from).poll_read(cx, &mut buffer)).is_err()
+            || buffer.filled().is_empty()
+        {
+            return Poll::Ready(Err(self.sender_closed()));
+        }
+        let input = buffer.filled();
+        let count = input.len();
+        row.count(self.direction, count);
+        let output = match self.direction {
+            Direction::ToClient => {
+                passage.read_from_origin(&self.from);
+                passage.to_client(input)?
+            }
+            Direction::ToOrigin => passage.to_origin(input)?,
+        };
+        let mut rest = output;
+        while !rest.is_empty() {
+            match self.to.try_write(rest) {
+                Ok(wrote) => rest = rest.get(wrote..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => return Poll::Ready(Err(self.receiver_closed())),
+            }
+        }
+        if rest.is_empty() {
+            if count == self.read_size {
+                self.read_size = (self.read_size * 2).min(READ_MAX);
+            }
+        } else {
+            self.left_over.extend_from_slice(rest);
+            self.read_size = READ_SLOW;
+            row.blocked(self.direction, true);
+        }
+        Poll::Ready(passage.passed())
+    }
+
+    /// Writes what the receiver did not take before.
+    fn poll_left_over(&mut self, cx: &mut Context<'_>, row: &Row) -> Poll<Result<(), EndReason>> {
+        if self.left_over.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        while let Some(rest) = self
+            .left_over
+            .get(self.taken..)
+            .filter(|rest| !rest.is_empty())
+        {
+            match Pin::new(&mut self.to).poll_write(cx, rest) {
+                Poll::Ready(Ok(wrote)) if wrote > 0 => {
+                    self.taken += wrote;
+                    row.blocked(self.direction, false);
+                }
+                Poll::Ready(_) => return Poll::Ready(Err(self.receiver_closed())),
+                Poll::Pending => {
+                    row.blocked(self.direction, true);
+                    return Poll::Pending;
+                }
+            }
+        }
+        row.blocked(self.direction, false);
+        self.left_over = Vec::new();
+        self.taken = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    const fn sender_closed(&self) -> EndReason {
+        match self.direction {
+            Direction::ToClient => EndReason::OriginClosed,
+            Direction::ToOrigin => EndReason::ClientClosed,
+        }
+    }
+
+    const fn receiver_closed(&self) -> EndReason {
+        match self.direction {
+            Direction::ToClient => EndReason::ClientClosed,
+            Direction::ToOrigin => EndReason::OriginClosed,
+        }
+    }
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The largest read, and the size of the scratch buffer of a worker.
+pub const READ_MAX: usize = 256 * 1024;
+/// A new session reads this much; full reads double it.
+const READ_FIRST: usize = 64 * 1024;
+/// After a receiver was slow its sender is read in small steps, so that thousands of stalled viewers stay cheap.
+const READ_SLOW: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use sluicegate_core::stream::{Action, Protocol, StreamUrl};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::session::{Limits, OpenRow, Request, Sessions};
+
+    struct Identity;
+
+    impl Passage for Identity {
+        fn to_client<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], EndReason> {
+            Ok(input)
+        }
+
+        fn to_origin<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], EndReason> {
+            Ok(input)
+        }
+    }
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        (ours, listener.accept().await.unwrap().0)
+    }
+
+    fn open_row() -> OpenRow {
+        let limits = Limits {
+            publisher_idle: Duration::from_secs(30),
+            player_idle: Duration::from_secs(30),
+            play_wait: Duration::from_secs(30),
+            write_stall: Duration::from_secs(30),
+            max: 1,
+        };
+        let request = Request {
+            stream: StreamUrl::new("", "live", "a").unwrap(),
+            action: Action::Play,
+            protocol: Protocol::Rtmp,
+            client: "192.0.2.1:5000".parse().unwrap(),
+        };
+        Arc::new(Sessions::new(limits, Arc::new(Metrics::new())))
+            .open(request)
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn everything_arrives_in_order_though_the_receiver_is_slow() {
+        let (mut viewer, mut client) = pair().await;
+        let (mut origin, mut server) = pair().await;
+        let row = open_row();
+        let data: Vec<u8> = (0..8_000_000_u32).map(|i| (i % 251) as u8).collect();
+        let sent = data.clone();
+        let serve = tokio::spawn(async move {
+            server.write_all(&sent).await.unwrap();
+            server
+        });
+        let read = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let mut got = vec![0; 8_000_005];
+            viewer.read_exact(&mut got).await.unwrap();
+            viewer.write_all(b"thanks").await.unwrap();
+            (got, viewer)
+        });
+        let join = async {
+            join(
+                &mut client,
+                &mut origin,
+                &row,
+                &mut Identity,
+                b"first".to_vec(),
+            )
+            .await
+        };
+        let check = async {
+            let mut server = serve.await.unwrap();
+            let (got, viewer) = read.await.unwrap();
+            assert!(
+                got.starts_with(b"first") && got[5..] == data,
+                "the bytes arrive unchanged and in order"
+            );
+            let mut thanks = [0; 6];
+            server.read_exact(&mut thanks).await.unwrap();
+            drop(viewer);
+            server
+        };
+        let (ending, _server) = tokio::join!(join, check);
+        assert_eq!(ending.reason, EndReason::ClientClosed);
+        assert_eq!(row.bytes(Direction::ToClient), 8_000_000);
+        assert_eq!(row.bytes(Direction::ToOrigin), 6);
+    }
+
+    #[tokio::test]
+    async fn what_an_origin_sent_before_it_closed_still_arrives() {
+        let (mut viewer, mut client) = pair().await;
+        let (mut origin, mut server) = pair().await;
+        let row = open_row();
+        server
+            .write_all(&vec![7; 3_000_000])
+            .await
+            .unwrap_or_default();
+        let serve = tokio::spawn(async move {
+            server.write_all(&vec![8; 3_000_000]).await.unwrap();
+        });
+        let read = tokio::spawn(async move {
+            let mut got = Vec::new();
+            viewer.read_to_end(&mut got).await.unwrap();
+            got.len()
+        });
+        let ending = join(&mut client, &mut origin, &row, &mut Identity, Vec::new()).await;
+        drop(client);
+        serve.await.unwrap();
+        assert_eq!(ending.reason, EndReason::OriginClosed);
+        assert_eq!(read.await.unwrap(), 6_000_000);
+    }
+
+    #[tokio::test]
+    async fn a_kick_ends_it_at_once() {
+        let (_viewer, mut client) = pair().await;
+        let (mut origin, _server) = pair().await;
+        let row = open_row();
+        let other = Arc::clone(&row);
+        let kick = tokio::spawn(async move { other.end(EndReason::Kicked) });
+        assert_eq!(
+            join(&mut client, &mut origin, &row, &mut Identity, Vec::new())
+                .await
+                .reason,
+            EndReason::Kicked
+        );
+        kick.await.unwrap();
+    }
+}

@@ -1,0 +1,46 @@
+//! Whether this proxy should get clients.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hyper::StatusCode;
+use serde_json::{Value, json};
+use sluicegate_core::fleet::State as OriginState;
+
+use crate::proxy::Proxy;
+
+/// What `/readyz` goes by.
+#[derive(Debug, Default)]
+pub struct Readiness {
+    /// Every listener is bound and serves.
+    pub serving: AtomicBool,
+    /// Without a live origin the proxy is not ready. Off by default: in Kubernetes origins register through a
+    /// Service that reaches ready pods only, and each would wait for the other.
+    pub needs_origin: bool,
+}
+
+impl Readiness {
+    /// The status and the document of `/readyz`.
+    pub fn report(&self, proxy: &Proxy) -> (StatusCode, Value) {
+        let origins = proxy.registry().origins();
+        let up = origins
+            .iter()
+            .filter(|(id, _)| proxy.registry().state(id) == Some(OriginState::Up))
+            .count();
+        let serving = self.serving.load(Ordering::Relaxed);
+        let draining = proxy.is_draining();
+        let ready = serving && !draining && (up > 0 || !self.needs_origin);
+        let status = if ready {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        };
+        let document = json!({
+            "ready": ready,
+            "listeners": if serving { "bound" } else { "starting" },
+            "draining": draining,
+            "origins": {"known": origins.len(), "up": up},
+            "store": "memory",
+        });
+        (status, document)
+    }
+}

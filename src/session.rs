@@ -1,0 +1,695 @@
+//! One client joined to one origin: its row in the table, its accounts, and how it ends.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use prometheus_client::metrics::counter::Counter;
+use sluicegate_core::origin::OriginId;
+use sluicegate_core::stream::{Action, Protocol, StreamUrl};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tracing::info;
+
+use crate::metrics::{DirectionLabels, EndLabels, Metrics, ProtocolLabel, SessionLabels};
+
+/// What a client asks for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The stream it names.
+    pub stream: StreamUrl,
+    /// Whether it sends or receives.
+    pub action: Action,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Where it is: the peer, or what a trusted proxy in front of us said.
+    pub client: SocketAddr,
+}
+
+/// A row of the session table: what the API shows, what the relay counts, what a kick reaches.
+#[derive(Debug)]
+pub struct Row {
+    /// Names the session in logs and in the API.
+    pub id: u64,
+    /// What was asked.
+    pub request: Request,
+    /// When it was asked.
+    pub started_at: SystemTime,
+    started: Instant,
+    state: AtomicU8,
+    placed: Mutex<Placed>,
+    to_client: Flow,
+    to_origin: Flow,
+    first_media: OnceLock<Duration>,
+    end: OnceLock<EndReason>,
+    ended: Event,
+    closed: Event,
+    metrics: Arc<Metrics>,
+}
+
+/// Where a session went, and why.
+#[derive(Debug, Clone, Default)]
+pub struct Placed {
+    /// The origin that holds it.
+    pub origin: Option<OriginId>,
+    /// In words, the decision it was placed by.
+    pub why: String,
+    /// The origins that failed before, and how.
+    pub failed: Vec<(OriginId, String)>,
+}
+
+/// One direction of a session.
+#[derive(Debug)]
+struct Flow {
+    bytes: AtomicU64,
+    total: Counter,
+    /// Milliseconds after the start at which bytes last arrived to go this way.
+    active: AtomicU64,
+    /// Milliseconds after the start since which the receiver takes nothing; 0 while it takes.
+    blocked: AtomicU64,
+}
+
+/// Which way bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From the origin to the client.
+    ToClient,
+    /// From the client to the origin.
+    ToOrigin,
+}
+
+/// How far a session has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// An origin is looked for and dialled.
+    Connecting,
+    /// Joined, and no media yet.
+    Waiting,
+    /// Media flows.
+    Relaying,
+}
+
+/// Why a session ended: a closed list, for logs and metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndReason {
+    /// The client closed its connection.
+    ClientClosed,
+    /// The client broke its protocol.
+    ClientError,
+    /// Our own code failed; the panic is logged.
+    Crashed,
+    /// The proxy stops.
+    Drained,
+    /// An operator ended it.
+    Kicked,
+    /// The origin closed its connection.
+    OriginClosed,
+    /// The origin broke its protocol.
+    OriginError,
+    /// The origin sent nothing for too long.
+    PlayerIdle,
+    /// The publisher sent nothing for too long.
+    PublisherIdle,
+    /// No origin took it, or the origin said no.
+    Refused,
+    /// The same stream's publisher came back on a new connection.
+    Replaced,
+    /// The client asked for another stream on a connection that carries one.
+    SecondStream,
+    /// The receiver took nothing for too long.
+    Stalled,
+    /// No publisher came in the time a player may wait.
+    WaitedTooLong,
+}
+
+impl EndReason {
+    /// The reason as logs and metrics spell it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientClosed => "client_closed",
+            Self::ClientError => "client_error",
+            Self::Crashed => "crashed",
+            Self::Drained => "drained",
+            Self::Kicked => "kicked",
+            Self::OriginClosed => "origin_closed",
+            Self::OriginError => "origin_error",
+            Self::PlayerIdle => "player_idle",
+            Self::PublisherIdle => "publisher_idle",
+            Self::Refused => "refused",
+            Self::Replaced => "replaced",
+            Self::SecondStream => "second_stream",
+            Self::Stalled => "stalled",
+            Self::WaitedTooLong => "waited_too_long",
+        }
+    }
+}
+
+impl fmt::Display for EndReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl State {
+    /// The state as the API spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Waiting => "waiting",
+            Self::Relaying => "relaying",
+        }
+    }
+}
+
+impl Row {
+    /// Counts bytes that came in to go `direction`.
+    pub fn count(&self, direction: Direction, bytes: usize) {
+        let flow = self.flow(direction);
+        flow.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        flow.total.inc_by(bytes as u64);
+        flow.active.store(self.millis(), Ordering::Relaxed);
+    }
+
+    /// Notes that the receiver of `direction` took nothing more, or takes again.
+    pub fn blocked(&self, direction: Direction, blocked: bool) {
+        let since = if blocked { self.millis().max(1) } else { 0 };
+        let flow = self.flow(direction);
+        if !blocked || flow.blocked.load(Ordering::Relaxed) == 0 {
+            flow.blocked.store(since, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that media flows; the first call counts.
+    pub fn media_flows(&self) {
+        if self.first_media.get().is_none() {
+            let after = self.started.elapsed();
+            if self.first_media.set(after).is_ok() {
+                self.state.store(State::Relaying as u8, Ordering::Relaxed);
+                let label = ProtocolLabel {
+                    protocol: self.request.protocol.as_str(),
+                };
+                self.metrics
+                    .first_media
+                    .get_or_create(&label)
+                    .observe(after.as_secs_f64());
+            }
+        }
+    }
+
+    /// Notes what has come of an HTTP body so far. An origin may send a format's header long before its
+    /// publisher comes; media flows when there is more than such a header.
+    pub fn body_came(&self, bytes: u64) {
+        if bytes > FORMAT_HEADER {
+            self.media_flows();
+        }
+    }
+
+    /// How long the first media byte took, once there was one.
+    pub fn first_media(&self) -> Option<Duration> {
+        self.first_media.get().copied()
+    }
+
+    /// Bytes passed on so far.
+    pub fn bytes(&self, direction: Direction) -> u64 {
+        self.flow(direction).bytes.load(Ordering::Relaxed)
+    }
+
+    /// How far it has come.
+    pub fn state(&self) -> State {
+        match self.state.load(Ordering::Relaxed) {
+            0 => State::Connecting,
+            1 => State::Waiting,
+            _ => State::Relaying,
+        }
+    }
+
+    /// How long ago it began.
+    pub fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// For how long the client has sent nothing.
+    pub fn client_silent_for(&self) -> Duration {
+        let active = Duration::from_millis(self.to_origin.active.load(Ordering::Relaxed));
+        self.started.elapsed().saturating_sub(active)
+    }
+
+    /// Where it went, and why.
+    pub fn placed(&self) -> Placed {
+        self.lock_placed().clone()
+    }
+
+    /// Ends the session; the first reason stands.
+    pub fn end(&self, reason: EndReason) {
+        let _ = self.end.set(reason);
+        self.ended.set();
+    }
+
+    /// Resolves when something ended the session.
+    pub async fn ended(&self) -> EndReason {
+        self.ended.wait().await;
+        self.end.get().copied().unwrap_or(EndReason::Drained)
+    }
+
+    /// Resolves when something ended the session; for bodies that outlive the call.
+    pub(crate) async fn into_ended(self: Arc<Self>) -> EndReason {
+        self.ended().await
+    }
+
+    /// Resolves when both connections of the session are closed and its row is gone.
+    pub(crate) async fn closed(&self) {
+        self.closed.wait().await;
+    }
+
+    /// Notes the origin and the decision.
+    pub(crate) fn note_placed(&self, origin: OriginId, why: String) {
+        let mut placed = self.lock_placed();
+        placed.origin = Some(origin);
+        placed.why = why;
+    }
+
+    /// Notes an origin that failed.
+    pub(crate) fn note_failed(&self, origin: OriginId, why: String) {
+        self.lock_placed().failed.push((origin, why));
+    }
+
+    /// The session is joined: both ends are connected.
+    pub(crate) fn joined(&self) {
+        self.state.store(State::Waiting as u8, Ordering::Relaxed);
+        let label = ProtocolLabel {
+            protocol: self.request.protocol.as_str(),
+        };
+        self.metrics
+            .setup
+            .get_or_create(&label)
+            .observe(self.started.elapsed().as_secs_f64());
+    }
+
+    /// The reason to end it now, if one of its clocks ran out.
+    fn overdue(&self, limits: &Limits) -> Option<EndReason> {
+        let now = self.millis();
+        let since = |then: u64| Duration::from_millis(now.saturating_sub(then));
+        let stalled = [&self.to_client, &self.to_origin].into_iter().any(|flow| {
+            let blocked = flow.blocked.load(Ordering::Relaxed);
+            blocked != 0 && since(blocked) >= limits.write_stall
+        });
+        if stalled {
+            return Some(EndReason::Stalled);
+        }
+        match (self.state(), self.request.action) {
+            (State::Connecting, _) => None,
+            (_, Action::Publish) => {
+                let silent = since(self.to_origin.active.load(Ordering::Relaxed));
+                // What a publisher cannot deliver because the origin takes nothing is not its silence.
+                let blocked = self.to_origin.blocked.load(Ordering::Relaxed) != 0;
+                (silent >= limits.publisher_idle && !blocked).then_some(EndReason::PublisherIdle)
+            }
+            (State::Waiting, Action::Play) => {
+                (self.age() >= limits.play_wait).then_some(EndReason::WaitedTooLong)
+            }
+            (State::Relaying, Action::Play) => {
+                let silent = since(self.to_client.active.load(Ordering::Relaxed));
+                let blocked = self.to_client.blocked.load(Ordering::Relaxed) != 0;
+                (silent >= limits.player_idle && !blocked).then_some(EndReason::PlayerIdle)
+            }
+        }
+    }
+
+    fn flow(&self, direction: Direction) -> &Flow {
+        match direction {
+            Direction::ToClient => &self.to_client,
+            Direction::ToOrigin => &self.to_origin,
+        }
+    }
+
+    fn millis(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn lock_placed(&self) -> MutexGuard<'_, Placed> {
+        self.placed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Something that happens once and can be waited for. It lives in the row: a cancellation token would be an
+/// allocation of its own, and a lock at each look.
+#[derive(Debug, Default)]
+struct Event {
+    happened: AtomicBool,
+    bell: Notify,
+}
+
+impl Event {
+    fn set(&self) {
+        self.happened.store(true, Ordering::Release);
+        self.bell.notify_waiters();
+    }
+
+    async fn wait(&self) {
+        let mut rung = pin!(self.bell.notified());
+        // Enlisted before the look, so that nothing can happen unseen between the two.
+        rung.as_mut().enable();
+        if !self.happened.load(Ordering::Acquire) {
+            rung.await;
+        }
+    }
+}
+
+/// How long the parts of a session may take.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// A publisher may send nothing for so long.
+    pub publisher_idle: Duration,
+    /// An origin that has sent media may send nothing to a player for so long.
+    pub player_idle: Duration,
+    /// A player may wait so long for the first media.
+    pub play_wait: Duration,
+    /// A receiver may take nothing for so long.
+    pub write_stall: Duration,
+    /// So many sessions at once.
+    pub max: usize,
+}
+
+/// The table of open sessions.
+#[derive(Debug)]
+pub struct Sessions {
+    // A std mutex: it is held for a few lines and never across an await.
+    rows: Mutex<BTreeMap<u64, Arc<Row>>>,
+    next: AtomicU64,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+}
+
+impl Sessions {
+    /// An empty table.
+    pub fn new(limits: Limits, metrics: Arc<Metrics>) -> Self {
+        Self {
+            rows: Mutex::default(),
+            next: AtomicU64::new(1),
+            limits,
+            metrics,
+        }
+    }
+
+    /// Opens a row, unless the table is full.
+    pub(crate) fn open(self: &Arc<Self>, request: Request) -> Option<OpenRow> {
+        let labels = SessionLabels {
+            protocol: request.protocol.as_str(),
+            action: request.action.as_str(),
+        };
+        let flow = |direction| Flow {
+            bytes: AtomicU64::new(0),
+            total: {
+                let labels = DirectionLabels {
+                    protocol: request.protocol.as_str(),
+                    direction,
+                };
+                self.metrics.relayed_bytes.get_or_create(&labels).clone()
+            },
+            active: AtomicU64::new(0),
+            blocked: AtomicU64::new(0),
+        };
+        let row = Arc::new(Row {
+            id: self.next.fetch_add(1, Ordering::Relaxed),
+            started_at: SystemTime::now(),
+            started: Instant::now(),
+            state: AtomicU8::new(State::Connecting as u8),
+            placed: Mutex::default(),
+            to_client: flow("to_client"),
+            to_origin: flow("to_origin"),
+            first_media: OnceLock::new(),
+            end: OnceLock::new(),
+            ended: Event::default(),
+            closed: Event::default(),
+            metrics: Arc::clone(&self.metrics),
+            request,
+        });
+        {
+            let mut rows = self.lock();
+            if rows.len() >= self.limits.max {
+                return None;
+            }
+            rows.insert(row.id, Arc::clone(&row));
+        }
+        self.metrics.sessions.get_or_create(&labels).inc();
+        Some(OpenRow {
+            row,
+            sessions: Arc::clone(self),
+        })
+    }
+
+    /// Every open session, oldest first.
+    pub fn list(&self) -> Vec<Arc<Row>> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// One session.
+    pub fn row(&self, id: u64) -> Option<Arc<Row>> {
+        self.lock().get(&id).cloned()
+    }
+
+    /// How many are open.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// None is open.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The session that publishes `stream` through this proxy.
+    pub(crate) fn publisher(&self, stream: &StreamUrl) -> Option<Arc<Row>> {
+        let rows = self.lock();
+        let publishes = |row: &&Arc<Row>| {
+            row.request.action == Action::Publish && row.request.stream == *stream
+        };
+        rows.values().rfind(publishes).cloned()
+    }
+
+    /// Ends every session one of whose clocks ran out.
+    pub fn end_overdue(&self) {
+        for row in self.list() {
+            if let Some(reason) = row.overdue(&self.limits) {
+                row.end(reason);
+            }
+        }
+    }
+
+    /// Ends every session.
+    pub fn end_all(&self, reason: EndReason) {
+        for row in self.list() {
+            row.end(reason);
+        }
+    }
+
+    fn close(&self, row: &Row) {
+        self.lock().remove(&row.id);
+        let (protocol, action) = (row.request.protocol.as_str(), row.request.action.as_str());
+        self.metrics
+            .sessions
+            .get_or_create(&SessionLabels { protocol, action })
+            .dec();
+        let reason = row
+            .end
+            .get()
+            .copied()
+            .unwrap_or(EndReason::ClientClosed)
+            .as_str();
+        self.metrics
+            .sessions_ended
+            .get_or_create(&EndLabels {
+                protocol,
+                action,
+                reason,
+            })
+            .inc();
+        let placed = row.placed();
+        let origin = placed.origin.as_ref().map_or("-", |id| id.as_str());
+        let path = placed
+            .failed
+            .iter()
+            .map(|(id, why)| format!("{id} ({why})"))
+            .collect::<Vec<_>>()
+            .join(", ");
+        info!(
+            session = row.id,
+            stream = %row.request.stream,
+            action,
+            protocol,
+            client = %row.request.client,
+            origin,
+            failed = path,
+            bytes_to_client = row.bytes(Direction::ToClient),
+            bytes_to_origin = row.bytes(Direction::ToOrigin),
+            seconds = row.age().as_secs_f64(),
+            first_media_ms = row.first_media().map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+            reason,
+            "session ended"
+        );
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Row>>> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A row that is open: dropping it settles its accounts.
+#[derive(Debug)]
+pub(crate) struct OpenRow {
+    row: Arc<Row>,
+    sessions: Arc<Sessions>,
+}
+
+impl std::ops::Deref for OpenRow {
+    type Target = Arc<Row>;
+
+    fn deref(&self) -> &Arc<Row> {
+        &self.row
+    }
+}
+
+impl Drop for OpenRow {
+    fn drop(&mut self) {
+        // Whoever served it had no last word: a panic, or a connection whose task ended because its client left.
+        let crashed = std::thread::panicking();
+        self.row.end(if crashed {
+            EndReason::Crashed
+        } else {
+            EndReason::ClientClosed
+        });
+        self.sessions.close(&self.row);
+        self.row.closed.set();
+    }
+}
+
+/// Longer than an FLV header with what chunked coding adds to it, shorter than any frame with its own header.
+const FORMAT_HEADER: u64 = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sessions(max: usize) -> Arc<Sessions> {
+        let limits = Limits {
+            publisher_idle: Duration::from_secs(30),
+            player_idle: Duration::from_secs(30),
+            play_wait: Duration::from_secs(600),
+            write_stall: Duration::from_secs(20),
+            max,
+        };
+        Arc::new(Sessions::new(limits, Arc::new(Metrics::new())))
+    }
+
+    fn request(action: Action) -> Request {
+        Request {
+            stream: StreamUrl::new("", "live", "a").unwrap(),
+            action,
+            protocol: Protocol::Rtmp,
+            client: "192.0.2.1:5000".parse().unwrap(),
+        }
+    }
+
+    /// The reason the only session is ended for after `seconds`, if any.
+    async fn reason_after(
+        table: &Arc<Sessions>,
+        row: &Arc<Row>,
+        seconds: u64,
+    ) -> Option<EndReason> {
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        table.end_overdue();
+        row.end.get().copied()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dropped_session_leaves_no_row_and_no_gauge() {
+        let table = sessions(1);
+        let open = table.open(request(Action::Play)).unwrap();
+        assert!(
+            table.open(request(Action::Play)).is_none(),
+            "the table holds one"
+        );
+        assert!(
+            table
+                .metrics
+                .render()
+                .contains("sluicegate_sessions{protocol=\"rtmp\",action=\"play\"} 1")
+        );
+        open.end(EndReason::Kicked);
+        open.end(EndReason::Drained);
+        drop(open);
+        assert!(table.is_empty());
+        let text = table.metrics.render();
+        assert!(
+            text.contains("sluicegate_sessions{protocol=\"rtmp\",action=\"play\"} 0"),
+            "{text}"
+        );
+        assert!(
+            text.contains("action=\"play\",reason=\"kicked\"} 1"),
+            "the first reason stands: {text}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_publisher_is_ended() {
+        let table = sessions(9);
+        let row = table.open(request(Action::Publish)).unwrap();
+        assert_eq!(
+            reason_after(&table, &row, 60).await,
+            None,
+            "set-up has its own deadline"
+        );
+        row.joined();
+        row.count(Direction::ToOrigin, 10);
+        assert_eq!(reason_after(&table, &row, 29).await, None);
+        assert_eq!(
+            reason_after(&table, &row, 1).await,
+            Some(EndReason::PublisherIdle)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_player_waits_long_for_its_publisher_and_briefly_afterwards() {
+        let table = sessions(9);
+        let row = table.open(request(Action::Play)).unwrap();
+        row.joined();
+        assert_eq!(reason_after(&table, &row, 599).await, None);
+        row.count(Direction::ToClient, 10);
+        row.media_flows();
+        assert_eq!(reason_after(&table, &row, 29).await, None);
+        assert_eq!(
+            reason_after(&table, &row, 1).await,
+            Some(EndReason::PlayerIdle)
+        );
+
+        let waiting = table.open(request(Action::Play)).unwrap();
+        waiting.joined();
+        assert_eq!(
+            reason_after(&table, &waiting, 600).await,
+            Some(EndReason::WaitedTooLong)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_receiver_that_takes_nothing_is_ended() {
+        let table = sessions(9);
+        let row = table.open(request(Action::Play)).unwrap();
+        row.joined();
+        row.media_flows();
+        row.count(Direction::ToClient, 10);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        row.blocked(Direction::ToClient, true);
+        assert_eq!(reason_after(&table, &row, 15).await, None);
+        row.blocked(Direction::ToClient, true);
+        assert_eq!(
+            reason_after(&table, &row, 5).await,
+            Some(EndReason::Stalled),
+            "the first moment counts"
+        );
+    }
+}

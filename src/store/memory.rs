@@ -1,0 +1,206 @@
+//! The store of a single proxy: a map in this process.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// A map of keys with a lifetime.
+///
+/// Consistency: every call is atomic and sees every call that returned before it. A key is gone the moment its
+/// lifetime ends, whether or not it was swept.
+#[derive(Debug, Default)]
+pub struct Memory {
+    // A std mutex: it is held for a few lines and never across an await.
+    entries: Mutex<HashMap<String, Entry>>,
+}
+
+/// What stands after a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The value that stands now: the claimant's, or that of whoever was first.
+    pub value: String,
+    /// Grows with every change of the key's value, so that an older claim can be told from a newer one.
+    pub fence: u64,
+    /// The claimant's value stands.
+    pub won: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    value: String,
+    fence: u64,
+    expires: Instant,
+}
+
+impl Memory {
+    /// Compare-and-set. Sets `key` to `value` if what stands is `expected` (`None`: nothing), or is `value`
+    /// already; says what stands in either case. A claim that wins lives for `ttl`.
+    pub fn claim(&self, key: &str, expected: Option<&str>, value: &str, ttl: Duration) -> Claim {
+        let now = Instant::now();
+        let mut entries = self.locked();
+        let standing = entries.get_mut(key).filter(|entry| entry.expires > now);
+        match standing {
+            Some(entry) if entry.value == value => {
+                entry.expires = now + ttl;
+                Claim {
+                    value: value.to_owned(),
+                    fence: entry.fence,
+                    won: true,
+                }
+            }
+            Some(entry) if expected != Some(entry.value.as_str()) => Claim {
+                value: entry.value.clone(),
+                fence: entry.fence,
+                won: false,
+            },
+            _ => {
+                let fence = entries.get(key).map_or(1, |entry| entry.fence + 1);
+                entries.insert(
+                    key.to_owned(),
+                    Entry {
+                        value: value.to_owned(),
+                        fence,
+                        expires: now + ttl,
+                    },
+                );
+                Claim {
+                    value: value.to_owned(),
+                    fence,
+                    won: true,
+                }
+            }
+        }
+    }
+
+    /// The value of a key that lives.
+    pub fn get(&self, key: &str) -> Option<String> {
+        let now = Instant::now();
+        self.locked()
+            .get(key)
+            .filter(|entry| entry.expires > now)
+            .map(|entry| entry.value.clone())
+    }
+
+    /// Every living key and its value, in no order.
+    pub fn list(&self) -> Vec<(String, String)> {
+        let now = Instant::now();
+        let entries = self.locked();
+        entries
+            .iter()
+            .filter(|(_, entry)| entry.expires > now)
+            .map(|(key, entry)| (key.clone(), entry.value.clone()))
+            .collect()
+    }
+
+    /// Ends a key before its time.
+    pub fn release(&self, key: &str) {
+        self.locked().remove(key);
+    }
+
+    /// Gives a key `ttl` from now, if it lives.
+    pub fn renew(&self, key: &str, ttl: Duration) {
+        let now = Instant::now();
+        if let Some(entry) = self
+            .locked()
+            .get_mut(key)
+            .filter(|entry| entry.expires > now)
+        {
+            entry.expires = now + ttl;
+        }
+    }
+
+    /// Removes what has expired, and says how many keys are left.
+    pub fn sweep(&self) -> usize {
+        let now = Instant::now();
+        let mut entries = self.locked();
+        entries.retain(|_, entry| entry.expires > now);
+        entries.len()
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<String, Entry>> {
+        self.entries
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_claim_wins_and_the_second_is_told() {
+        let store = Memory::default();
+        assert_eq!(
+            store.claim("k", None, "a", MINUTE),
+            Claim {
+                value: "a".into(),
+                fence: 1,
+                won: true
+            }
+        );
+        assert_eq!(
+            store.claim("k", None, "b", MINUTE),
+            Claim {
+                value: "a".into(),
+                fence: 1,
+                won: false
+            }
+        );
+        assert_eq!(
+            store.claim("k", None, "a", MINUTE),
+            Claim {
+                value: "a".into(),
+                fence: 1,
+                won: true
+            }
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_claim_moves_only_from_what_was_expected() {
+        let store = Memory::default();
+        store.claim("k", None, "a", MINUTE);
+        assert!(!store.claim("k", Some("c"), "b", MINUTE).won);
+        assert_eq!(
+            store.claim("k", Some("a"), "b", MINUTE),
+            Claim {
+                value: "b".into(),
+                fence: 2,
+                won: true
+            }
+        );
+        // Whoever still believes in `a` learns of `b`.
+        assert_eq!(
+            store.claim("k", Some("a"), "c", MINUTE),
+            Claim {
+                value: "b".into(),
+                fence: 2,
+                won: false
+            }
+        );
+        // Nothing stands, though something was expected: the claim is free.
+        assert!(store.claim("new", Some("a"), "c", MINUTE).won);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_ends_with_its_lifetime_unless_it_is_renewed() {
+        let store = Memory::default();
+        store.claim("k", None, "a", MINUTE);
+        store.claim("l", None, "a", MINUTE);
+        tokio::time::advance(MINUTE / 2).await;
+        store.renew("l", MINUTE);
+        tokio::time::advance(MINUTE / 2).await;
+        assert_eq!(store.get("k"), None);
+        assert_eq!(store.list(), [("l".to_owned(), "a".to_owned())]);
+        assert_eq!(store.sweep(), 1);
+        store.renew("k", MINUTE);
+        assert_eq!(store.get("k"), None, "the dead are not renewed");
+        store.release("l");
+        assert_eq!(store.get("l"), None, "ended before its time");
+    }
+}
