@@ -1,0 +1,295 @@
+//! `sluicegate demo`: the proxy with two small origins of its own and a clip that never ends, so that a first run
+//! needs nothing installed.
+//!
+//! | file | what it is |
+//! | --- | --- |
+//! | [`clip`] | the embedded clip as an endless stream of messages |
+//! | [`flv`] | FLV tags, read and written |
+//! | [`origin`] | the embedded origin; in-process tests use it too. It is never offered as a media server |
+//! | [`page`] | the page that plays the stream in a browser |
+//! | [`publisher`] | publishes the clip to an RTMP address, at its own pace |
+
+pub mod clip;
+pub mod flv;
+pub mod origin;
+pub mod page;
+pub mod publisher;
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use sluicegate_core::origin::{Endpoint, Endpoints, Host, Origin, OriginId, Transport};
+use tokio_util::sync::CancellationToken;
+
+use self::origin::EmbeddedOrigin;
+use self::publisher::keep_publishing;
+use crate::config::{Environment, Settings};
+use crate::listener::http::Pages;
+use crate::logging;
+use crate::proxy::Proxy;
+use crate::server::Server;
+
+/// Starts everything, prints where to look, and runs until `stop`. The proxy listens where the environment says,
+/// which is on its usual ports if it says nothing.
+///
+/// # Errors
+/// A port that cannot be had, settings that cannot be read, or a stream that finds no origin.
+pub async fn run(stop: CancellationToken) -> anyhow::Result<()> {
+    let settings = Settings::load(None, &Environment::read()?)?.settings;
+    logging::start(settings.log.format, tracing::Level::WARN);
+    let policy = settings.placement.policy.to_owned();
+    let server = Server::bind(settings)?.with_pages(Pages {
+        find: page::asset,
+        content_security_policy: page::CONTENT_SECURITY_POLICY,
+    });
+    let at = server.addresses()?;
+    let proxy = server.proxy().clone();
+    let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let mut origins = Vec::new();
+    for name in ["demo-a", "demo-b"] {
+        let origin = EmbeddedOrigin::bind(anywhere, anywhere).await?;
+        proxy
+            .registry()
+            .insert_permanent(OriginId::from(name), describe(name, &origin));
+        origins.push((name.to_owned(), origin));
+    }
+    let serving = tokio::spawn(server.serve(stop.clone()));
+    let publishing = {
+        let (rtmp, stop) = (reachable(at.rtmp), stop.clone());
+        tokio::spawn(async move { keep_publishing(rtmp, "live", "demo", &stop).await })
+    };
+    let origin = placed(&proxy).await.context("the clip found no origin")?;
+    let facts = DemoFacts {
+        http: at.http,
+        origin,
+        origins: origins
+            .iter()
+            .map(|(name, origin)| (name.clone(), origin.rtmp()))
+            .collect(),
+        policy,
+        rtmp: at.rtmp,
+        stream: "live/demo".to_owned(),
+        system: at.system,
+    };
+    print!("{}", banner(&facts));
+    serving.await?;
+    publishing.await?;
+    Ok(())
+}
+
+/// What an embedded origin would register as.
+fn describe(name: &str, origin: &EmbeddedOrigin) -> Origin {
+    let endpoint = |address: SocketAddr| {
+        vec![Endpoint {
+            host: None,
+            port: address.port(),
+            transport: Transport::Tcp,
+        }]
+    };
+    Origin {
+        ip: Host::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        server: name.to_owned(),
+        service: "demo".to_owned(),
+        pid: std::process::id().to_string(),
+        device_id: Some(name.to_owned()),
+        endpoints: Endpoints {
+            http: endpoint(origin.http()),
+            rtmp: endpoint(origin.rtmp()),
+            ..Endpoints::default()
+        },
+    }
+}
+
+/// The origin that the clip was placed on, as soon as its publisher is joined there.
+async fn placed(proxy: &Proxy) -> Option<String> {
+    let waiting = async {
+        loop {
+            let published = proxy
+                .registry()
+                .placements()
+                .into_iter()
+                .find(|row| row.publishers > 0);
+            if let Some(row) = published {
+                return row.origin;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PLACED_WITHIN, waiting).await.ok()
+}
+
+/// What there is to tell once the demo runs.
+#[derive(Debug, Clone)]
+pub struct DemoFacts {
+    /// The address the HTTP streaming listener is bound to; the page is there too.
+    pub http: SocketAddr,
+    /// The origin that got the stream: the name of one of `origins`.
+    pub origin: String,
+    /// The name and the RTMP address of each embedded origin.
+    pub origins: Vec<(String, SocketAddr)>,
+    /// The name of the placement policy that chose the origin.
+    pub policy: String,
+    /// The address the RTMP listener is bound to.
+    pub rtmp: SocketAddr,
+    /// The stream that the clip is published to, as `app/stream`.
+    pub stream: String,
+    /// The address the system API is bound to.
+    pub system: SocketAddr,
+}
+
+/// The text that `sluicegate demo` prints when everything runs: who holds the stream and why, where to publish and
+/// play by each protocol, where to look, and what to try next. Ends with a newline.
+pub fn banner(facts: &DemoFacts) -> String {
+    let DemoFacts { origin, stream, .. } = facts;
+    let app = stream.split('/').next().unwrap_or_default();
+    let [rtmp, http, system] = [facts.rtmp, facts.http, facts.system].map(reachable);
+    let origins: Vec<String> = facts
+        .origins
+        .iter()
+        .map(|(name, address)| format!("{name} ({})", reachable(*address)))
+        .collect();
+    let reason = reason(facts);
+    let mut text = String::new();
+    let mut line = |word: &str, rest: &str| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {word:<9} {rest}");
+    };
+    line(
+        "origins",
+        &format!("{}: embedded, for this demo only", origins.join(", ")),
+    );
+    line(
+        "stream",
+        &format!("{stream}: colour bars and a tone, 25 frames per second, a keyframe each second"),
+    );
+    line("placed", &format!("on {origin}: {reason}"));
+    line("", "");
+    line(
+        "RTMP",
+        &format!("play rtmp://{rtmp}/{stream}    publish rtmp://{rtmp}/{app}/mine"),
+    );
+    line("HTTP-FLV", &format!("play http://{http}/{stream}.flv"));
+    line("", "");
+    line("page", &format!("http://{http}/"));
+    line("metrics", &format!("http://{system}/metrics"));
+    line(
+        "health",
+        &format!("http://{system}/livez http://{system}/readyz"),
+    );
+    line("", "");
+    line(
+        "try",
+        &format!("ffplay -fflags nobuffer rtmp://{rtmp}/{stream}"),
+    );
+    line(
+        "",
+        &format!(
+            "OBS: service Custom, server rtmp://{rtmp}/{app}, stream key mine; then http://{http}/?stream={app}/mine"
+        ),
+    );
+    line("", &format!("curl http://{system}/api/v1/origins"));
+    line("", &format!("curl http://{system}/api/v1/streams"));
+    line("stop", "Ctrl-C");
+    text.lines()
+        .flat_map(|line| [line.trim_end(), "\n"])
+        .collect()
+}
+
+fn reason(facts: &DemoFacts) -> String {
+    let count = facts.origins.len();
+    match facts.policy.as_str() {
+        "least_streams" => {
+            format!("no other of the {count} origins had fewer streams (policy least_streams)")
+        }
+        "rendezvous" => {
+            format!(
+                "its hash with {} is the highest of {count}, on every proxy alike (policy rendezvous)",
+                facts.stream
+            )
+        }
+        policy => format!("policy {policy} put it first of {count}"),
+    }
+}
+
+/// The address to type on this machine: a listener on every address is reached on loopback.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        // A dual-stack listener: IPv4 is what players are most sure to understand.
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) | IpAddr::V4(Ipv4Addr::UNSPECIFIED) => {
+            SocketAddr::from((Ipv4Addr::LOCALHOST, address.port()))
+        }
+        IpAddr::V4(_) | IpAddr::V6(_) => address,
+    }
+}
+
+/// Everything is in this process, so this is generous.
+const PLACED_WITHIN: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts() -> DemoFacts {
+        DemoFacts {
+            http: "[::]:18080".parse().expect("an address"),
+            origin: "demo-b".into(),
+            origins: vec![
+                (
+                    "demo-a".into(),
+                    "127.0.0.1:40001".parse().expect("an address"),
+                ),
+                (
+                    "demo-b".into(),
+                    "127.0.0.1:40002".parse().expect("an address"),
+                ),
+            ],
+            policy: "rendezvous".into(),
+            rtmp: "0.0.0.0:11935".parse().expect("an address"),
+            stream: "live/demo".into(),
+            system: "[::1]:12025".parse().expect("an address"),
+        }
+    }
+
+    #[test]
+    fn the_banner_tells_where_everything_is() {
+        let expected = "  origins   demo-a (127.0.0.1:40001), demo-b (127.0.0.1:40002): embedded, for this demo only
+  stream    live/demo: colour bars and a tone, 25 frames per second, a keyframe each second
+  placed    on demo-b: its hash with live/demo is the highest of 2, on every proxy alike (policy rendezvous)
+
+  RTMP      play rtmp://127.0.0.1:11935/live/demo    publish rtmp://127.0.0.1:11935/live/mine
+  HTTP-FLV  play http://127.0.0.1:18080/live/demo.flv
+
+  page      http://127.0.0.1:18080/
+  metrics   http://[::1]:12025/metrics
+  health    http://[::1]:12025/livez http://[::1]:12025/readyz
+
+  try       ffplay -fflags nobuffer rtmp://127.0.0.1:11935/live/demo
+            OBS: service Custom, server rtmp://127.0.0.1:11935/live, stream key mine; then http://127.0.0.1:18080/?stream=live/mine
+            curl http://[::1]:12025/api/v1/origins
+            curl http://[::1]:12025/api/v1/streams
+  stop      Ctrl-C
+";
+        assert_eq!(banner(&facts()), expected);
+    }
+
+    #[test]
+    fn the_reason_is_the_policys() {
+        let rows = [
+            ("rendezvous", "its hash with live/demo is the highest of 2"),
+            (
+                "least_streams",
+                "no other of the 2 origins had fewer streams",
+            ),
+            ("nearest", "policy nearest put it first of 2"),
+        ];
+        for (policy, expected) in rows {
+            let text = banner(&DemoFacts {
+                policy: policy.into(),
+                ..facts()
+            });
+            assert!(text.contains(&format!("on demo-b: {expected}")), "{text}");
+        }
+    }
+}
