@@ -1,0 +1,122 @@
+//! `sluicegate demo`: the first thing anybody runs.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::support::browser::Browser;
+use crate::support::http;
+use crate::support::machine::{self, Scratch};
+use crate::support::program::Program;
+use crate::support::proxy;
+use crate::support::{Player, Publisher};
+
+#[test]
+fn the_demo_tells_where_everything_is_and_a_browser_shows_the_picture() {
+    let _turn = machine::share();
+    let demo = Demo::new();
+    let started = Instant::now();
+    let program = Program::start("demo", &mut demo.command());
+    program.wait_line("it tells how to stop it", Duration::from_secs(10), |line| {
+        line.text.contains("Ctrl-C").then_some(())
+    });
+    let told = started.elapsed();
+    assert!(told <= Duration::from_secs(2), "it told after {told:?}");
+    let banner = program.output();
+    for url in [
+        demo.rtmp_url("live/demo"),
+        demo.flv_url("live/demo"),
+        format!("http://127.0.0.1:{}/metrics", demo.system),
+    ] {
+        assert!(banner.contains(&url), "{url} in:\n{banner}");
+    }
+
+    let first = Player::open(&demo.flv_url("live/demo")).wait_frames(1)[0].at - started;
+    assert!(
+        first <= Duration::from_secs(5),
+        "the picture was there after {first:?}"
+    );
+    Player::frames(&demo.rtmp_url("live/demo"), 25);
+
+    let browser = Browser::open(&format!("http://127.0.0.1:{}/", demo.http));
+    let shown = browser.wait_video("frames in the browser", |shown| {
+        shown["frames"].as_u64() >= Some(25) && shown["colours"].as_u64() >= Some(4)
+    });
+    assert!(
+        shown["width"].as_u64() > Some(0) && shown["problem"].is_null(),
+        "{shown}"
+    );
+
+    // One's own stream, as the banner proposes.
+    let publisher = Publisher::clip(&demo.rtmp_url("live/mine")).start();
+    publisher.wait_frames(5);
+    let mine = Browser::open(&format!("http://127.0.0.1:{}/?stream=live/mine", demo.http));
+    mine.wait_video("one's own stream in the browser", |shown| {
+        shown["width"] == 320 && shown["frames"].as_u64() >= Some(25)
+    });
+    let ready = http::request(
+        ([127, 0, 0, 1], demo.system).into(),
+        "GET",
+        "/readyz",
+        &[],
+        "",
+    );
+    assert_eq!(ready.status, 200);
+}
+
+#[test]
+fn a_taken_port_is_one_sentence() {
+    let _turn = machine::share();
+    let demo = Demo::new();
+    let _taken = std::net::TcpListener::bind(("127.0.0.1", demo.rtmp)).expect("it was free");
+    let mut program = Program::start("demo", &mut demo.command());
+    let status = program.wait_end(Duration::from_secs(10));
+    let said = program.errors();
+    assert!(!status.success(), "{said}");
+    assert!(
+        said.contains(&demo.rtmp.to_string()) && said.trim().lines().count() == 1,
+        "{said}"
+    );
+}
+
+/// The demo on ports of its own: its usual ones may be taken on the machine of whoever runs the tests.
+struct Demo {
+    rtmp: u16,
+    http: u16,
+    api: u16,
+    system: u16,
+    scratch: Scratch,
+}
+
+impl Demo {
+    fn new() -> Self {
+        let [rtmp, http, api, system] = std::array::from_fn(|_| machine::free_port());
+        Self {
+            rtmp,
+            http,
+            api,
+            system,
+            scratch: Scratch::new("demo"),
+        }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = proxy::binary();
+        let listeners = [
+            ("PROXY_RTMP_SERVER", self.rtmp),
+            ("PROXY_HTTP_SERVER", self.http),
+            ("PROXY_HTTP_API", self.api),
+            ("PROXY_SYSTEM_API", self.system),
+        ];
+        command.envs(listeners.map(|(name, port)| (name, format!("127.0.0.1:{port}"))));
+        command.arg("demo").current_dir(self.scratch.path());
+        command
+    }
+
+    fn rtmp_url(&self, stream: &str) -> String {
+        format!("rtmp://127.0.0.1:{}/{stream}", self.rtmp)
+    }
+
+    fn flv_url(&self, stream: &str) -> String {
+        format!("http://127.0.0.1:{}/{stream}.flv", self.http)
+    }
+}

@@ -1,0 +1,68 @@
+//! What the proxy costs a viewer: the time until there is a picture.
+
+use std::time::Duration;
+
+use crate::support::{
+    NginxRtmp, NodeMediaServer, Origin, Player, Proxy, Publisher, Registrar, machine,
+};
+
+#[test]
+fn the_first_frame_comes_within_100_ms_of_direct_play() {
+    let _turn = machine::alone();
+    // Keyframes only, so that no player waits for one: what is left is set-up.
+    let nginx = NginxRtmp::start("nginx");
+    let nms = NodeMediaServer::start("nms");
+    let proxy = Proxy::start("");
+    let _first = Registrar::start(&proxy, &nginx);
+    let on_nginx = Publisher::encoder(&proxy.rtmp_url("live/nginx"))
+        .rate(50)
+        .gop(1)
+        .start();
+    on_nginx.wait_frames(50);
+    // It speaks more protocols, so what is new from here on is placed there.
+    let _second = Registrar::start(&proxy, &nms);
+    let on_nms = Publisher::encoder(&proxy.rtmp_url("live/nms"))
+        .rate(50)
+        .gop(1)
+        .start();
+    on_nms.wait_frames(50);
+
+    let ways = [
+        (
+            "RTMP from nginx-rtmp",
+            nginx.rtmp_url("live/nginx"),
+            proxy.rtmp_url("live/nginx"),
+        ),
+        (
+            "RTMP from node-media-server",
+            nms.rtmp_url("live/nms"),
+            proxy.rtmp_url("live/nms"),
+        ),
+        (
+            "HTTP-FLV from node-media-server",
+            nms.flv_url("live/nms"),
+            proxy.flv_url("live/nms"),
+        ),
+    ];
+    for (way, direct, through) in ways {
+        let (mut alone, mut proxied) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            alone.push(Player::first_frame(&direct));
+            proxied.push(Player::first_frame(&through));
+        }
+        let (alone, proxied) = (median(alone), median(proxied));
+        println!("{way}: {alone:?} direct, {proxied:?} through the proxy");
+        assert!(
+            proxied <= alone + ALLOWED,
+            "{way}: {alone:?} direct, {proxied:?} through the proxy"
+        );
+    }
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+const ROUNDS: usize = 5;
+const ALLOWED: Duration = Duration::from_millis(100);

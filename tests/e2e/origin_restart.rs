@@ -1,0 +1,64 @@
+//! An origin that dies and comes back as another process is the same origin.
+
+use std::time::{Duration, Instant};
+
+use crate::support::{NginxRtmp, Origin, Player, Proxy, Publisher, Registrar, machine, wait_for};
+
+#[test]
+fn a_restarted_origin_is_back_within_one_heartbeat() {
+    let _turn = machine::share();
+    let mut origin = NginxRtmp::start("phoenix");
+    let proxy = Proxy::start("");
+    let registrar = Registrar::start(&proxy, &origin);
+    let before = proxy.wait_origin("phoenix");
+    let mut publisher = Publisher::clip(&proxy.rtmp_url("live/a")).start();
+    publisher.wait_frames(5);
+
+    // The side program goes with its machine, as SRS's own heartbeat goes with SRS: both come back as new processes.
+    drop(registrar);
+    origin.restart();
+    publisher.wait_end();
+    let back = Instant::now();
+    let _registrar = Registrar::start(&proxy, &origin);
+    let after = wait_for("the new process stands", HEARTBEAT, || {
+        proxy
+            .origins()
+            .into_iter()
+            .find(|row| row["server"] == "phoenix" && row["pid"] != before["pid"])
+    });
+    assert!(back.elapsed() <= HEARTBEAT, "{:?}", back.elapsed());
+    assert_eq!(
+        proxy.origins().len(),
+        1,
+        "the old process is gone: {:?}",
+        proxy.origins()
+    );
+    assert_eq!(after["id"], before["id"], "its streams stay with it");
+
+    let again = Publisher::clip(&proxy.rtmp_url("live/a")).start();
+    again.wait_frames(5);
+    Player::frames(&proxy.rtmp_url("live/a"), 25);
+    assert_eq!(proxy.origin_of("live/a").as_deref(), after["id"].as_str());
+}
+
+#[test]
+fn an_origin_is_reported_only_while_it_answers() {
+    let _turn = machine::share();
+    let mut origin = NginxRtmp::start("mortal");
+    let proxy = Proxy::start("origins.ttl = \"3s\"");
+    let mut registrar = Registrar::start(&proxy, &origin);
+    origin.kill();
+    wait_for("it is forgotten", Duration::from_secs(10), || {
+        proxy.origins().is_empty().then_some(())
+    });
+    assert!(
+        registrar.program().is_running(),
+        "the side program waits for it"
+    );
+    origin.restart();
+    proxy.wait_origin(origin.name());
+    let publisher = Publisher::clip(&proxy.rtmp_url("live/a")).start();
+    publisher.wait_frames(5);
+}
+
+const HEARTBEAT: Duration = Duration::from_secs(1);

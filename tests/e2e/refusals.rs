@@ -1,0 +1,131 @@
+//! Who cannot be served is told why, in the words of its own protocol.
+
+use std::time::Duration;
+
+use crate::support::http::{self, Answer, Server};
+use crate::support::{NginxRtmp, Player, Proxy, Publisher, Registrar, machine, wait_for};
+
+#[test]
+fn without_an_origin_everybody_is_refused_with_a_reason() {
+    let _turn = machine::share();
+    let proxy = Proxy::start("");
+    let player = Player::open(&proxy.rtmp_url("live/a")).wait_end();
+    let publisher = Publisher::clip(&proxy.rtmp_url("live/a"))
+        .start()
+        .wait_end();
+    for ended in [player, publisher] {
+        assert!(!ended.status.success());
+        let words = ended
+            .errors
+            .split("Server error: ")
+            .nth(1)
+            .unwrap_or_default();
+        assert!(
+            words.contains("live/a") && words.contains("no live origin"),
+            "{}",
+            ended.errors
+        );
+    }
+    let response = http::request(proxy.http, "GET", "/live/a.flv", &[], "");
+    assert_eq!(response.status, 503, "{}", response.text());
+    assert!(response.text().contains("origin"), "{}", response.text());
+    // The answer is out a moment before its row is gone.
+    wait_for(
+        "a refusal leaves nothing behind",
+        Duration::from_secs(2),
+        || (proxy.sessions().is_empty() && proxy.streams().is_empty()).then_some(()),
+    );
+}
+
+#[test]
+fn an_unknown_stream_is_refused_in_the_origins_words() {
+    let _turn = machine::share();
+    let origin = NginxRtmp::with("strict", "idle_streams off;");
+    let proxy = Proxy::start("");
+    let _registrar = Registrar::start(&proxy, &origin);
+    let ended = Player::open(&proxy.rtmp_url("live/nobody")).wait_end();
+    assert!(
+        ended.errors.contains("Server error: No such stream"),
+        "{}",
+        ended.errors
+    );
+}
+
+#[test]
+fn an_origins_own_404_reaches_the_viewer() {
+    let _turn = machine::share();
+    let origin = Server::start(|_| Answer {
+        headers: vec![("X-Origin-Says", "gone")],
+        body: b"no such stream here".to_vec(),
+        ..Answer::status(404)
+    });
+    let proxy = Proxy::start("");
+    proxy.register(&serde_json::json!({
+        "ip": "127.0.0.1", "server": "web", "service": "s", "pid": "1",
+        "rtmp": ["1"], "http": [origin.address.port().to_string()],
+    }));
+    let response = http::request(proxy.http, "GET", "/live/nobody.flv", &[], "");
+    assert_eq!(
+        (response.status, response.text().as_str()),
+        (404, "no such stream here")
+    );
+    assert_eq!(response.header("x-origin-says"), Some("gone"));
+    assert_eq!(
+        response.header("access-control-allow-origin"),
+        Some("*"),
+        "pages elsewhere may read it"
+    );
+}
+
+#[test]
+fn a_second_publisher_is_refused_and_the_first_goes_on() {
+    let _turn = machine::share();
+    let origin = NginxRtmp::start("busy");
+    let proxy = Proxy::start("");
+    let _registrar = Registrar::start(&proxy, &origin);
+    let mut first = Publisher::clip(&proxy.rtmp_url("live/a")).start();
+    first.wait_frames(5);
+    let player = Player::open(&proxy.rtmp_url("live/a"));
+    player.wait_frames(25);
+
+    let ended = Publisher::clip(&proxy.rtmp_url("live/a"))
+        .start()
+        .wait_end();
+    assert!(
+        ended.errors.contains("Server error: Already publishing"),
+        "{}",
+        ended.errors
+    );
+    player.wait_more(25);
+    assert!(first.is_running());
+}
+
+#[test]
+fn a_stream_on_an_origin_without_http_is_refused_by_name() {
+    let _turn = machine::share();
+    let origin = NginxRtmp::start("rtmponly");
+    let web = Server::start(|_| Answer::status(200));
+    let proxy = Proxy::start("");
+    let _registrar = Registrar::start(&proxy, &origin);
+    let publisher = Publisher::clip(&proxy.rtmp_url("live/a")).start();
+    publisher.wait_frames(5);
+    // Another origin could serve the request, but does not have the stream.
+    proxy.register(&serde_json::json!({
+        "ip": "127.0.0.1", "server": "web", "service": "s", "pid": "1",
+        "rtmp": ["1"], "http": [web.address.port().to_string()],
+    }));
+    let response = http::request(proxy.http, "GET", "/live/a.flv", &[], "");
+    assert!(
+        matches!(response.status, 404 | 502 | 503),
+        "{}",
+        response.status
+    );
+    assert!(
+        response
+            .text()
+            .contains("is on rtmponly, which has no http"),
+        "{}",
+        response.text()
+    );
+    assert!(web.asked().is_empty(), "it is not placed a second time");
+}

@@ -1,0 +1,641 @@
+//! Builders: a proxy, origins that behave as told, clients.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sluicegate::config::{Environment, Settings};
+use sluicegate::proxy::Proxy;
+use sluicegate::server::{Addresses, Server};
+use sluicegate_core::origin::{AddressRules, parse_registration};
+use sluicegate_core::rtmp::amf0::Value;
+use sluicegate_core::rtmp::chunk::{ChunkReader, ChunkWriter};
+use sluicegate_core::rtmp::client::{Client, ClientEvent};
+use sluicegate_core::rtmp::handshake::ServerHandshake;
+use sluicegate_core::rtmp::message::{Command, Message, kind};
+use sluicegate_core::rtmp::server::StreamRequest;
+use sluicegate_core::stream::Action;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// A proxy that runs until it is dropped.
+pub(crate) struct House {
+    pub(crate) proxy: Proxy,
+    pub(crate) at: Addresses,
+    pub(crate) stop: CancellationToken,
+    pub(crate) serving: JoinHandle<()>,
+}
+
+impl House {
+    /// A proxy on free ports of loopback, with `settings` as TOML on top.
+    pub(crate) async fn open(settings: &str) -> Self {
+        Self::open_with(settings, |server| server).await
+    }
+
+    /// The same, with a server that `furnish` may change before it serves.
+    pub(crate) async fn open_with(settings: &str, furnish: impl FnOnce(Server) -> Server) -> Self {
+        // The usual soft limit is too low for hundreds of clients, their sessions and their origins in one process.
+        let limit = getrlimit(Resource::Nofile);
+        setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: limit.maximum,
+                ..limit
+            },
+        )
+        .expect("its own maximum");
+        let mut lines = String::new();
+        for section in ["rtmp", "http", "api", "system"] {
+            lines.push_str(&format!("[{section}]\nlisten = \"127.0.0.1:0\"\n"));
+            let marker = format!("[{section}]\n");
+            if let Some((_, rest)) = settings.split_once(&marker) {
+                lines.push_str(rest.split("\n[").next().unwrap_or_default());
+                lines.push('\n');
+            }
+        }
+        for part in settings
+            .split("\n[")
+            .map(|part| part.trim_start_matches('['))
+            .filter(|part| !part.trim().is_empty())
+        {
+            if !["rtmp]", "http]", "api]", "system]"]
+                .iter()
+                .any(|known| part.starts_with(known))
+            {
+                lines.push_str(&format!("[{part}\n"));
+            }
+        }
+        let file = tempfile::Builder::new()
+            .suffix(".toml")
+            .tempfile()
+            .expect("a file");
+        std::fs::write(file.path(), lines).expect("a file");
+        let loaded =
+            Settings::load(Some(file.path()), &Environment::new([], "")).expect("valid settings");
+        let server = furnish(Server::bind(loaded.settings).expect("free ports"));
+        let at = server.addresses().expect("bound");
+        let proxy = server.proxy().clone();
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(server.serve(stop.clone()));
+        Self {
+            proxy,
+            at,
+            stop,
+            serving,
+        }
+    }
+
+    /// Registers an origin by its id and RTMP port.
+    pub(crate) fn register(&self, id: &str, rtmp: SocketAddr) {
+        self.register_with(id, &format!(r#""rtmp":["{}"]"#, rtmp.port()));
+    }
+
+    /// Registers an origin with any endpoints.
+    pub(crate) fn register_with(&self, id: &str, endpoints: &str) {
+        let body =
+            format!(r#"{{"ip":"127.0.0.1","server":"{id}","service":"s","pid":"1",{endpoints}}}"#);
+        let origin = parse_registration(body.as_bytes(), &AddressRules::default())
+            .expect("a valid registration");
+        self.proxy.registry().register(origin).expect("room");
+    }
+
+    /// The origin that holds a stream.
+    pub(crate) fn origin_of(&self, stream: &str) -> Option<String> {
+        let key = format!("__defaultVhost__/{stream}");
+        self.proxy
+            .registry()
+            .placements()
+            .into_iter()
+            .find(|row| row.key == key)
+            .map(|row| row.origin)
+    }
+
+    /// A client that has asked to publish or play, and has read until the proxy answered or closed.
+    pub(crate) async fn ask(&self, action: Action, stream: &str) -> Guest {
+        Guest::ask(self.at.rtmp, action, stream, Vec::new()).await
+    }
+
+    /// Waits until the session table is as expected.
+    pub(crate) async fn until_sessions(&self, count: usize) {
+        until("the session count", || self.proxy.sessions().len() == count).await;
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// Polls for an event that has no other voice.
+pub(crate) async fn until(what: &str, mut happened: impl FnMut() -> bool) {
+    let waiting = async {
+        while !happened() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, waiting)
+        .await
+        .unwrap_or_else(|_| panic!("{what} did not come in time"));
+}
+
+/// An RTMP client.
+pub(crate) struct Guest {
+    stream: TcpStream,
+    machine: Client,
+    pub(crate) connected: Option<Command>,
+    pub(crate) status: Option<(String, String)>,
+    pub(crate) media: Vec<Message>,
+}
+
+impl Guest {
+    /// Connects, asks, and reads until a status of the stream or the end.
+    pub(crate) async fn ask(
+        at: SocketAddr,
+        action: Action,
+        stream: &str,
+        extra: Vec<(String, Value)>,
+    ) -> Self {
+        Self::ask_after(at, &[], action, stream, extra).await
+    }
+
+    /// The same, behind bytes of another protocol.
+    pub(crate) async fn ask_after(
+        at: SocketAddr,
+        preface: &[u8],
+        action: Action,
+        stream: &str,
+        extra: Vec<(String, Value)>,
+    ) -> Self {
+        let (app, name) = stream.rsplit_once('/').expect("app/stream");
+        let machine = Client::new(
+            [7; 32],
+            action,
+            &format!("rtmp://example/{app}"),
+            name,
+            extra,
+        );
+        let mut socket = TcpStream::connect(at).await.expect("the proxy listens");
+        socket.write_all(preface).await.expect("the proxy reads");
+        let mut guest = Self {
+            stream: socket,
+            machine,
+            connected: None,
+            status: None,
+            media: Vec::new(),
+        };
+        while !guest.has_heard() && guest.step().await {}
+        guest
+    }
+
+    /// Sends what is due and reads once; `false` at the end of the connection.
+    pub(crate) async fn step(&mut self) -> bool {
+        if let Some(bytes) = self.machine.poll_output()
+            && self.stream.write_all(&bytes).await.is_err()
+        {
+            return false;
+        }
+        let mut buffer = vec![0; 65_536];
+        let read = timeout(PATIENCE, self.stream.read(&mut buffer))
+            .await
+            .expect("an answer in time");
+        let Ok(count) = read else { return false };
+        if count == 0 {
+            return false;
+        }
+        self.machine
+            .feed(&buffer[..count])
+            .expect("the proxy speaks RTMP");
+        while let Some(event) = self.machine.poll_event() {
+            match event {
+                ClientEvent::Connected(answer) => self.connected = Some(answer),
+                ClientEvent::Media(message) => self.media.push(message),
+                ClientEvent::Refused(command) => panic!("connect was refused: {command:?}"),
+                ClientEvent::Status {
+                    code, description, ..
+                } => self.status = Some((code, description)),
+            }
+        }
+        true
+    }
+
+    /// Reads until `enough`, or the end.
+    pub(crate) async fn read_until(&mut self, mut enough: impl FnMut(&Self) -> bool) -> bool {
+        while !enough(self) {
+            if !self.step().await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Reads until the proxy closes the connection.
+    pub(crate) async fn read_to_end(&mut self) {
+        while self.step().await {}
+    }
+
+    /// Sends one message on the stream.
+    pub(crate) async fn send(&mut self, message: &Message) {
+        self.machine.send_media(message);
+        self.flush().await;
+    }
+
+    /// Sends a command on the stream.
+    pub(crate) async fn command(&mut self, command: &Command) {
+        self.machine.send_command(command);
+        self.flush().await;
+    }
+
+    /// The stream was spoken of, for good or ill.
+    fn has_heard(&self) -> bool {
+        self.status.is_some() && self.code() != "NetStream.Play.Reset"
+    }
+
+    pub(crate) fn has_started(&self) -> bool {
+        self.code().ends_with(".Start")
+    }
+
+    pub(crate) fn code(&self) -> &str {
+        self.status.as_ref().map_or("", |(code, _)| code)
+    }
+
+    pub(crate) fn words(&self) -> &str {
+        self.status.as_ref().map_or("", |(_, words)| words)
+    }
+
+    async fn flush(&mut self) {
+        let bytes = self.machine.poll_output().unwrap_or_default();
+        self.stream
+            .write_all(&bytes)
+            .await
+            .expect("the proxy reads");
+    }
+}
+
+/// How a stub origin treats those who ask.
+#[derive(Clone)]
+pub(crate) enum Manner {
+    /// Grants every request.
+    Grants,
+    /// Accepts connections and says nothing.
+    Silent,
+    /// Shakes hands, and closes every connection when it hears what is wanted.
+    Declines,
+    /// Closes every connection after its handshake bytes came.
+    HangsUp,
+    /// Grants, and sends a player numbered video messages of this many bytes, twenty a second, without an end.
+    Streams(usize),
+    /// Refuses every request with this code and these words.
+    Refuses(&'static str, &'static str),
+    /// Sends everybody to another place.
+    Redirects(SocketAddr),
+    /// Hands out message stream ids from this one on, and grants.
+    NumbersFrom(u32),
+    /// Closes when it gets commands faster than it answers; grants otherwise.
+    OneByOne,
+}
+
+/// An origin that keeps what it saw.
+pub(crate) struct Stub {
+    pub(crate) at: SocketAddr,
+    pub(crate) seen: Arc<Mutex<Seen>>,
+    serving: JoinHandle<()>,
+    killed: CancellationToken,
+}
+
+/// What came to a stub origin.
+#[derive(Default)]
+pub(crate) struct Seen {
+    pub(crate) connections: usize,
+    pub(crate) preface: Vec<u8>,
+    pub(crate) requests: Vec<StreamRequest>,
+    pub(crate) media: Vec<Message>,
+    pub(crate) closed: usize,
+}
+
+impl Stub {
+    pub(crate) async fn start(manner: Manner) -> Self {
+        Self::with(manner, 0, Vec::new()).await
+    }
+
+    /// An origin that reads `preface` bytes before RTMP and sends `media` to its players.
+    pub(crate) async fn with(manner: Manner, preface: usize, media: Vec<Message>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let at = listener.local_addr().expect("bound");
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let told = Arc::clone(&seen);
+        let killed = CancellationToken::new();
+        let end = killed.clone();
+        let serving = tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                told.lock().expect("a test").connections += 1;
+                let seen = Arc::clone(&told);
+                let (manner, media, end) = (manner.clone(), media.clone(), end.clone());
+                tokio::spawn(async move {
+                    let serving = serve(socket, manner, preface, media, &seen);
+                    end.run_until_cancelled(serving).await;
+                    seen.lock().expect("a test").closed += 1;
+                });
+            }
+        });
+        Self {
+            at,
+            seen,
+            serving,
+            killed,
+        }
+    }
+
+    /// Ends it as `kill -9` would: every connection, and the listener.
+    pub(crate) async fn kill(&mut self) {
+        self.killed.cancel();
+        self.serving.abort();
+        let _ = (&mut self.serving).await;
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.seen.lock().expect("a test").connections
+    }
+
+    pub(crate) fn request(&self) -> StreamRequest {
+        self.seen
+            .lock()
+            .expect("a test")
+            .requests
+            .first()
+            .cloned()
+            .expect("a request came")
+    }
+}
+
+impl Drop for Stub {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// One connection, spoken by hand so that it can misbehave.
+async fn serve(
+    mut socket: TcpStream,
+    manner: Manner,
+    preface: usize,
+    media: Vec<Message>,
+    seen: &Mutex<Seen>,
+) {
+    if preface > 0 {
+        let mut before = vec![0; preface];
+        if socket.read_exact(&mut before).await.is_err() {
+            return;
+        }
+        seen.lock().expect("a test").preface = before;
+    }
+    let mut handshake = ServerHandshake::new([3; 32]);
+    let mut reader = ChunkReader::new(1 << 24);
+    let mut voice = Voice {
+        writer: ChunkWriter::new(128),
+        out: Vec::new(),
+    };
+    let mut connect = Command::call("connect", 1.0, Vec::new());
+    let mut buffer = vec![0; 65_536];
+    let mut playing = false;
+    loop {
+        let count = socket.read(&mut buffer).await.unwrap_or_default();
+        if count == 0 || matches!(manner, Manner::HangsUp) {
+            return;
+        }
+        if matches!(manner, Manner::Silent) {
+            continue;
+        }
+        let taken = if handshake.is_done() {
+            0
+        } else {
+            handshake.feed(&buffer[..count]).expect("a handshake")
+        };
+        voice
+            .out
+            .extend(handshake.poll_output().unwrap_or_default());
+        let mut input = &buffer[taken..count];
+        let mut commands = 0;
+        while let Some(message) = reader.read(&mut input).expect("chunks") {
+            let Ok(command) = Command::decode(message.kind, &message.payload) else {
+                if message.is_media() {
+                    seen.lock().expect("a test").media.push(message);
+                }
+                continue;
+            };
+            if matches!(manner, Manner::Declines) {
+                let _ = socket.write_all(&voice.out).await;
+                return;
+            }
+            commands += 1;
+            if matches!(manner, Manner::OneByOne) && commands > 1 {
+                return;
+            }
+            let tid = command.transaction_id;
+            match command.name.as_str() {
+                "connect" => {
+                    connect = command;
+                    voice.say(0, &Message::window_ack_size(2_500_000));
+                    voice.say(0, &Message::set_chunk_size(4096));
+                    voice.writer.set_chunk_size(4096);
+                    if let Manner::Redirects(to) = &manner {
+                        voice.command(0, &redirect(*to));
+                        continue;
+                    }
+                    let properties = vec![(
+                        "fourCcList".to_owned(),
+                        Value::StrictArray(vec!["hvc1".into()]),
+                    )];
+                    voice.command(
+                        0,
+                        &Command::result(tid, Value::Object(properties), Value::Null),
+                    );
+                    voice.command(0, &Command::call("onBWDone", 0.0, Vec::new()));
+                }
+                "createStream" => {
+                    let id = if let Manner::NumbersFrom(first) = manner {
+                        first
+                    } else {
+                        1
+                    };
+                    voice.command(
+                        0,
+                        &Command::result(tid, Value::Null, Value::Number(f64::from(id))),
+                    );
+                }
+                "publish" | "play" => {
+                    let action = if command.name == "play" {
+                        Action::Play
+                    } else {
+                        Action::Publish
+                    };
+                    let text = |name| {
+                        connect
+                            .object
+                            .field(name)
+                            .and_then(Value::as_str)
+                            .unwrap_or_default()
+                    };
+                    let request = StreamRequest {
+                        action,
+                        tc_url: text("tcUrl").to_owned(),
+                        name: command.text(0).unwrap_or_default().to_owned(),
+                        stream_id: message.stream_id,
+                        command,
+                        connect: connect.clone(),
+                    };
+                    seen.lock().expect("a test").requests.push(request);
+                    if let Manner::Refuses(code, words) = manner {
+                        voice.command(message.stream_id, &Command::on_status("error", code, words));
+                        continue;
+                    }
+                    playing = action == Action::Play;
+                    let code = if action == Action::Play {
+                        "NetStream.Play.Start"
+                    } else {
+                        "NetStream.Publish.Start"
+                    };
+                    voice.command(
+                        message.stream_id,
+                        &Command::on_status("status", code, "granted"),
+                    );
+                    for message_out in media.iter().filter(|_| action == Action::Play) {
+                        voice.say(
+                            6,
+                            &Message {
+                                stream_id: message.stream_id,
+                                ..message_out.clone()
+                            },
+                        );
+                    }
+                }
+                "releaseStream" | "FCPublish" => {
+                    voice.command(0, &Command::result(tid, Value::Null, Value::Undefined));
+                }
+                _ => {}
+            }
+        }
+        if socket
+            .write_all(&std::mem::take(&mut voice.out))
+            .await
+            .is_err()
+        {
+            return;
+        }
+        if let (Manner::Streams(size), true) = (&manner, playing) {
+            return stream(socket, voice, *size).await;
+        }
+    }
+}
+
+/// Sends numbered messages until the player is gone.
+async fn stream(mut socket: TcpStream, mut voice: Voice, size: usize) {
+    for number in 0_u32.. {
+        voice.say(6, &video(number, &vec![0x27; size]));
+        if socket
+            .write_all(&std::mem::take(&mut voice.out))
+            .await
+            .is_err()
+        {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+struct Voice {
+    writer: ChunkWriter,
+    out: Vec<u8>,
+}
+
+impl Voice {
+    fn command(&mut self, stream_id: u32, command: &Command) {
+        self.say(3, &Message::command(stream_id, command));
+    }
+
+    fn say(&mut self, chunk_stream: u32, message: &Message) {
+        self.writer
+            .write(chunk_stream.max(2), message, &mut self.out);
+    }
+}
+
+/// The redirect of an SRS origin that knows where the stream is.
+fn redirect(to: SocketAddr) -> Command {
+    let extra = vec![
+        ("code".to_owned(), Value::Number(302.0)),
+        (
+            "redirect".to_owned(),
+            format!("rtmp://{to}/live").as_str().into(),
+        ),
+        (
+            "redirect2".to_owned(),
+            format!("rtmp://{to}/live/a").as_str().into(),
+        ),
+    ];
+    let information = vec![
+        ("level".to_owned(), "error".into()),
+        ("code".to_owned(), "NetConnection.Connect.Rejected".into()),
+        ("description".to_owned(), "RTMP 302 Redirect".into()),
+        ("ex".to_owned(), Value::Object(extra)),
+    ];
+    Command::call("onStatus", 0.0, vec![Value::Object(information)])
+}
+
+/// A video message with a payload that names it.
+pub(crate) fn video(timestamp: u32, payload: &[u8]) -> Message {
+    Message {
+        timestamp,
+        kind: kind::VIDEO,
+        stream_id: 1,
+        payload: payload.to_vec(),
+    }
+}
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One GET, with the status and the body.
+pub(crate) async fn get(at: SocketAddr, path: &str) -> (u16, String) {
+    talk(
+        at,
+        &format!("GET {path} HTTP/1.1\r\nHost: example\r\nConnection: close\r\n\r\n"),
+    )
+    .await
+}
+
+/// One POST of a JSON body.
+pub(crate) async fn post(at: SocketAddr, path: &str, body: &str) -> (u16, String) {
+    let length = body.len();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: example\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+    );
+    talk(at, &format!("{head}{body}")).await
+}
+
+/// Sends text, reads to the end, and splits the answer into its status and its body.
+pub(crate) async fn talk(at: SocketAddr, request: &str) -> (u16, String) {
+    let mut socket = TcpStream::connect(at).await.expect("it listens");
+    socket
+        .write_all(request.as_bytes())
+        .await
+        .expect("it reads");
+    let mut answer = Vec::new();
+    timeout(PATIENCE, socket.read_to_end(&mut answer))
+        .await
+        .expect("an answer in time")
+        .expect("an answer");
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let status = answer
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .unwrap_or_default();
+    let body = answer
+        .split_once("\r\n\r\n")
+        .map_or("", |(_, body)| body)
+        .to_owned();
+    (status, body)
+}

@@ -1,0 +1,198 @@
+//! Clients that take and give nothing, beside others that must not notice.
+
+use std::time::{Duration, Instant};
+
+use sluicegate_core::stream::Action;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::house::{Guest, House, Manner, Stub, until, video};
+
+/// Kilobytes this process has resident.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("a Linux machine");
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .expect("a line for it");
+    line.split_whitespace()
+        .nth(1)
+        .and_then(|kilobytes| kilobytes.parse().ok())
+        .expect("a number")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn five_hundred_stalled_players_cost_little_and_a_healthy_one_misses_nothing() {
+    let house = House::open("[session]\nwrite_stall = \"2s\"\n").await;
+    let origin = Stub::start(Manner::Streams(32 * 1024)).await;
+    house.register("one", origin.at);
+    let mut healthy = house.ask(Action::Play, "live/a").await;
+    let before = resident();
+    let mut stalled = Vec::new();
+    for _ in 0..10 {
+        let asking: Vec<_> = (0..50)
+            .map(|_| {
+                tokio::spawn(Guest::ask(
+                    house.at.rtmp,
+                    Action::Play,
+                    "live/a",
+                    Vec::new(),
+                ))
+            })
+            .collect();
+        for guest in asking {
+            stalled.push(guest.await.expect("a guest"));
+        }
+        // It reads on while they come, or it would be one of them.
+        let seen = healthy.media.len();
+        assert!(
+            healthy
+                .read_until(|healthy| healthy.media.len() > seen)
+                .await
+        );
+    }
+    let mut most = 0;
+    let ended = || {
+        let text = house.proxy.metrics().render();
+        text.contains("sluicegate_sessions_ended_total{protocol=\"rtmp\",action=\"play\",reason=\"stalled\"} 500")
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !ended() {
+        most = most.max(resident());
+        let open = house.proxy.sessions().len();
+        assert!(
+            Instant::now() < deadline,
+            "{open} sessions are open; the stalled ones have to end"
+        );
+        assert!(healthy.step().await, "the healthy one goes on");
+        healthy
+            .media
+            .drain(..healthy.media.len().saturating_sub(1))
+            .for_each(drop);
+    }
+    drop(stalled);
+    house.until_sessions(1).await;
+    let cost = most.saturating_sub(before);
+    assert!(cost < 500 * 300, "{cost} kB were held for 500 of them");
+}
+
+#[tokio::test]
+async fn a_player_gets_every_message_in_order_while_others_stall() {
+    let house = House::open("[session]\nwrite_stall = \"2s\"\n").await;
+    let origin = Stub::start(Manner::Streams(50_000)).await;
+    house.register("one", origin.at);
+    let mut stalled = Vec::new();
+    for _ in 0..20 {
+        stalled.push(house.ask(Action::Play, "live/a").await);
+    }
+    let mut healthy = house.ask(Action::Play, "live/a").await;
+    assert!(
+        healthy
+            .read_until(|healthy| healthy.media.len() >= 60)
+            .await
+    );
+    let numbers: Vec<u32> = healthy
+        .media
+        .iter()
+        .map(|message| message.timestamp)
+        .collect();
+    assert_eq!(numbers, (0..numbers.len() as u32).collect::<Vec<_>>());
+    assert!(
+        healthy
+            .media
+            .iter()
+            .all(|message| message.payload == [0x27; 50_000])
+    );
+}
+
+#[tokio::test]
+async fn half_open_handshakes_end_while_a_publisher_works() {
+    let house =
+        House::open("[rtmp]\nhandshake_timeout = \"1s\"\nidentify_timeout = \"1s\"\n").await;
+    let origin = Stub::start(Manner::Grants).await;
+    house.register("one", origin.at);
+    let opened = Instant::now();
+    let mut open = Vec::new();
+    for number in 0..300 {
+        let mut socket = TcpStream::connect(house.at.rtmp).await.unwrap();
+        socket
+            .write_all(&[3; 1000][..1 + 3 * number])
+            .await
+            .unwrap();
+        open.push(socket);
+    }
+    // One more byte now and then does not buy time.
+    let drip = tokio::spawn(async move {
+        loop {
+            let mut closed = 0;
+            for socket in &mut open {
+                let _ = socket.write_all(&[3]).await;
+                let read =
+                    tokio::time::timeout(Duration::from_millis(1), socket.read(&mut [0; 4096]))
+                        .await;
+                closed += usize::from(matches!(read, Ok(Ok(0) | Err(_))));
+            }
+            if closed == 300 {
+                return opened.elapsed();
+            }
+        }
+    });
+    let mut publisher = house.ask(Action::Publish, "live/a").await;
+    assert!(publisher.has_started());
+    let before = origin.seen.lock().unwrap().media.len();
+    for at in 0..30 {
+        publisher.send(&video(at * 40, &[0x27; 4000])).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    until("the media", || {
+        origin.seen.lock().unwrap().media.len() == before + 30
+    })
+    .await;
+    let took = tokio::time::timeout(Duration::from_secs(10), drip)
+        .await
+        .expect("they are closed")
+        .unwrap();
+    assert!(
+        took >= Duration::from_millis(900),
+        "not before their time: {took:?}"
+    );
+    assert_eq!(
+        house.proxy.sessions().len(),
+        1,
+        "none of them became a session"
+    );
+}
+
+#[tokio::test]
+async fn a_flood_of_connections_leaves_the_system_api_reachable() {
+    let house = House::open("[session]\nmax = 1\n[rtmp]\nhandshake_timeout = \"20s\"\n").await;
+    let mut open = Vec::new();
+    for _ in 0..600 {
+        open.push(TcpStream::connect(house.at.rtmp).await.unwrap());
+    }
+    let (status, body) = crate::house::get(house.at.system, "/livez").await;
+    assert_eq!(status, 200, "{body}");
+}
+
+#[tokio::test]
+async fn a_drain_does_not_wait_for_clients_that_have_asked_for_nothing() {
+    let mut house = House::open("[shutdown]\ngrace = \"8s\"\n").await;
+    let mut idle = TcpStream::connect(house.at.rtmp).await.unwrap();
+    idle.write_all(&[3]).await.unwrap();
+    until("its connection", || {
+        house
+            .proxy
+            .metrics()
+            .render()
+            .contains("connections_total{listener=\"rtmp\"} 1")
+    })
+    .await;
+    let stopped = Instant::now();
+    house.stop.cancel();
+    (&mut house.serving).await.unwrap();
+    assert!(
+        stopped.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        stopped.elapsed()
+    );
+}

@@ -1,0 +1,197 @@
+//! What clients and origins say to each other passes as it was said.
+
+use sluicegate_core::rtmp::amf0::Value;
+use sluicegate_core::rtmp::message::{Command, EnhancedRtmp};
+use sluicegate_core::stream::Action;
+
+use crate::house::{Guest, House, Manner, Stub, until, video};
+
+#[tokio::test]
+async fn a_publisher_and_a_player_are_joined_with_the_same_origin() {
+    let house = House::open("").await;
+    let origins = [
+        Stub::start(Manner::Grants).await,
+        Stub::start(Manner::Grants).await,
+    ];
+    for (id, origin) in ["one", "two"].iter().zip(&origins) {
+        house.register(id, origin.at);
+    }
+    let publisher = house.ask(Action::Publish, "live/a").await;
+    assert_eq!(publisher.code(), "NetStream.Publish.Start");
+    let player = house.ask(Action::Play, "live/a").await;
+    assert_eq!(player.code(), "NetStream.Play.Start");
+    let counts = origins.each_ref().map(Stub::connections);
+    assert!(
+        counts == [2, 0] || counts == [0, 2],
+        "both are on one origin: {counts:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_connect_command_and_the_query_reach_the_origin_unchanged() {
+    let house = House::open("").await;
+    let origin = Stub::start(Manner::Grants).await;
+    house.register("one", origin.at);
+    let extra = vec![
+        ("pageUrl".to_owned(), Value::from("http://example/page")),
+        (
+            "fourCcList".to_owned(),
+            Value::StrictArray(vec!["hvc1".into(), "av01".into()]),
+        ),
+        ("capsEx".to_owned(), Value::Number(7.0)),
+    ];
+    let guest = Guest::ask(
+        house.at.rtmp,
+        Action::Publish,
+        "live/a?token=secret",
+        extra.clone(),
+    )
+    .await;
+    assert!(guest.has_started());
+    let request = origin.request();
+    assert_eq!(
+        (request.tc_url.as_str(), request.name.as_str()),
+        ("rtmp://example/live", "a?token=secret")
+    );
+    for (name, value) in &extra {
+        assert_eq!(request.connect.object.field(name), Some(value), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn enhanced_rtmp_is_offered_once_an_origin_is_known_to_have_it() {
+    let house = House::open("").await;
+    let origin = Stub::start(Manner::Grants).await;
+    house.register("one", origin.at);
+    let offered = |guest: &Guest| {
+        EnhancedRtmp::from_connect_result(guest.connected.as_ref().expect("an answer"))
+    };
+    let first = house.ask(Action::Publish, "live/a").await;
+    assert_eq!(offered(&first), None, "nothing is known yet");
+    let second = house.ask(Action::Publish, "live/b").await;
+    assert_eq!(offered(&second).expect("known now").four_cc_list, ["hvc1"]);
+}
+
+#[tokio::test]
+async fn an_hevc_publish_passes_byte_for_byte() {
+    let house = House::open("").await;
+    let origin = Stub::start(Manner::Grants).await;
+    house.register("one", origin.at);
+    let mut publisher = house.ask(Action::Publish, "live/a").await;
+    // Enhanced RTMP v1: a keyframe (1) with an extended header, PacketTypeSequenceStart (0), FourCC hvc1.
+    let mut sequence = b"\x90hvc1".to_vec();
+    sequence.extend((0..200).map(|byte: u8| byte));
+    let frame: Vec<u8> = b"\x91hvc1"
+        .iter()
+        .copied()
+        .chain((0..100_000_u32).map(|i| (i % 253) as u8))
+        .collect();
+    publisher.send(&video(0, &sequence)).await;
+    publisher.send(&video(40, &frame)).await;
+    until("the media", || origin.seen.lock().unwrap().media.len() == 2).await;
+    let seen = origin.seen.lock().unwrap();
+    assert_eq!(seen.media[0].payload, sequence);
+    assert!(seen.media[1].payload == frame);
+    assert_eq!(seen.media[1].timestamp, 40);
+}
+
+#[tokio::test]
+async fn timestamps_beyond_24_bits_pass() {
+    let house = House::open("").await;
+    let media: Vec<_> = [0x00ff_fffe, 0x00ff_ffff, 0x0100_0000, 0xffff_fff0]
+        .map(|at| video(at, &[0x27; 9000]))
+        .into();
+    let origin = Stub::with(Manner::Grants, 0, media.clone()).await;
+    house.register("one", origin.at);
+    let mut player = house.ask(Action::Play, "live/a").await;
+    assert!(player.read_until(|player| player.media.len() == 4).await);
+    let times: Vec<u32> = player
+        .media
+        .iter()
+        .map(|message| message.timestamp)
+        .collect();
+    assert_eq!(times, [0x00ff_fffe, 0x00ff_ffff, 0x0100_0000, 0xffff_fff0]);
+}
+
+#[tokio::test]
+async fn a_stream_is_unpublished_and_published_again_on_one_connection() {
+    let house = House::open("").await;
+    let origin = Stub::start(Manner::Grants).await;
+    house.register("one", origin.at);
+    let mut publisher = house.ask(Action::Publish, "live/a").await;
+    publisher
+        .command(&Command::call("FCUnpublish", 6.0, vec!["a".into()]))
+        .await;
+    publisher.status = None;
+    publisher
+        .command(&Command::call(
+            "publish",
+            7.0,
+            vec!["a".into(), "live".into()],
+        ))
+        .await;
+    assert!(
+        publisher.read_until(Guest::has_started).await,
+        "the origin's second status passes"
+    );
+    assert_eq!(origin.connections(), 1);
+}
+
+#[tokio::test]
+async fn another_stream_on_the_same_connection_is_refused_with_a_status() {
+    let house = House::open("").await;
+    let origin = Stub::start(Manner::Grants).await;
+    house.register("one", origin.at);
+    let mut publisher = house.ask(Action::Publish, "live/a").await;
+    publisher
+        .command(&Command::call(
+            "publish",
+            7.0,
+            vec!["b?token=secret".into(), "live".into()],
+        ))
+        .await;
+    publisher.read_to_end().await;
+    assert_eq!(publisher.code(), "NetStream.Publish.BadName");
+    assert!(
+        publisher.words().contains("open another one for b"),
+        "{}",
+        publisher.words()
+    );
+    assert!(!publisher.words().contains("secret"));
+    assert_eq!(
+        origin.seen.lock().unwrap().requests.len(),
+        1,
+        "it was never sent to the first origin"
+    );
+    house.until_sessions(0).await;
+}
+
+#[tokio::test]
+async fn the_clients_address_is_told_to_origins_that_ask_for_it() {
+    let house = House::open(
+        "[origins]\nclient_address_preamble = [\"srs\"]\nproxy_protocol_v1 = [\"haproxied\"]\n",
+    )
+    .await;
+    let srs = Stub::with(Manner::Grants, 7, Vec::new()).await;
+    house.register("srs", srs.at);
+    assert!(house.ask(Action::Publish, "live/a").await.has_started());
+    assert_eq!(srs.seen.lock().unwrap().preface, [0xF3, 0, 4, 127, 0, 0, 1]);
+}
+
+#[tokio::test]
+async fn a_proxy_protocol_header_says_who_the_client_is() {
+    let house = House::open("[proxy_protocol]\naccept_from = [\"127.0.0.0/8\"]\n").await;
+    let origin = Stub::start(Manner::Grants).await;
+    house.register("one", origin.at);
+    let header = b"PROXY TCP4 203.0.113.9 127.0.0.1 4242 1935\r\n";
+    let guest =
+        Guest::ask_after(house.at.rtmp, header, Action::Publish, "live/a", Vec::new()).await;
+    assert!(guest.has_started());
+    let row = house.proxy.sessions().list().pop().expect("a session");
+    assert_eq!(row.request.client.to_string(), "203.0.113.9:4242");
+    let without = Guest::ask(house.at.rtmp, Action::Publish, "live/b", Vec::new()).await;
+    assert!(
+        without.status.is_none() && without.connected.is_none(),
+        "a listed peer has to send one"
+    );
+}

@@ -1,0 +1,51 @@
+//! Headless Chromium on one page, driven by `tests/peers/browser.mjs`.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::machine::{Scratch, installed};
+use super::program::Program;
+
+/// A browser with one page open. It ends with the value.
+pub(crate) struct Browser {
+    program: Program,
+    _profile: Scratch,
+}
+
+impl Browser {
+    /// Opens `url`.
+    pub(crate) fn open(url: &str) -> Self {
+        let profile = Scratch::new("chromium");
+        let mut node = Command::new(installed(&["node", "nodejs"]));
+        node.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/browser.mjs"));
+        node.arg(installed(&[
+            "chromium",
+            "chromium-browser",
+            "google-chrome",
+        ]))
+        .arg(profile.path())
+        .arg(url);
+        Self {
+            program: Program::start("browser", &mut node),
+            _profile: profile,
+        }
+    }
+
+    /// Returns what the page's video shows when `pick` takes it: `frames` decoded, `width`, `height`, `colours`
+    /// counted in the picture, and `problem` if the page says one.
+    #[track_caller]
+    pub(crate) fn wait_video(&self, what: &str, pick: impl Fn(&Value) -> bool) -> Value {
+        self.program.wait_line(what, PATIENCE, |line| {
+            if line.error {
+                return None;
+            }
+            let shown: Value = serde_json::from_str(&line.text).ok()?;
+            pick(&shown).then_some(shown)
+        })
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,0 +1,215 @@
+//! The binary under test, run as its users run it.
+
+use std::net::SocketAddr;
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::http::{self, Response};
+use super::machine::Scratch;
+use super::program::{Line, Program};
+use super::wait_for;
+
+/// `sluicegate run`, on ports of its own. It ends with the value.
+pub(crate) struct Proxy {
+    pub(crate) rtmp: SocketAddr,
+    pub(crate) http: SocketAddr,
+    pub(crate) api: SocketAddr,
+    pub(crate) system: SocketAddr,
+    program: Program,
+    _scratch: Scratch,
+}
+
+/// The binary, without anything in its environment that would set it.
+pub(crate) fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sluicegate"));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if ["PROXY_", "SLUICEGATE_", "RUST_LOG"]
+            .iter()
+            .any(|start| text.starts_with(start))
+        {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
+impl Proxy {
+    /// Starts it with more lines of settings, as `session.takeover_after = "1s"`, and returns when it is ready.
+    pub(crate) fn start(settings: &str) -> Self {
+        let scratch = Scratch::new("proxy");
+        let config = scratch.write("sluicegate.toml", &format!("{LISTEN}{settings}\n"));
+        let mut command = binary();
+        command
+            .args(["run", "--config"])
+            .arg(config)
+            .current_dir(scratch.path());
+        Self::ready(&mut command, scratch)
+    }
+
+    /// Waits for the addresses of a command that runs the proxy.
+    pub(crate) fn ready(command: &mut Command, scratch: Scratch) -> Self {
+        let program = Program::start("sluicegate", command);
+        let address = |listener: &str| {
+            let what = format!("its {listener} listener");
+            let found = program.wait_line(&what, STARTS, |line| {
+                let record = record(line)?;
+                let it = record["message"] == "listening" && record["listener"] == listener;
+                it.then(|| record["address"].as_str().map(str::to_owned))?
+            });
+            found
+                .parse()
+                .unwrap_or_else(|_| panic!("{found} is the address of {listener}"))
+        };
+        let [rtmp, http, api, system] = ["rtmp", "http", "api", "system"].map(address);
+        let proxy = Self {
+            rtmp,
+            http,
+            api,
+            system,
+            program,
+            _scratch: scratch,
+        };
+        proxy.wait_log("ready", |_| true);
+        proxy
+    }
+
+    /// The address of `app/stream` by RTMP.
+    pub(crate) fn rtmp_url(&self, stream: &str) -> String {
+        format!("rtmp://{}/{stream}", self.rtmp)
+    }
+
+    /// The address of `app/stream` by HTTP-FLV.
+    pub(crate) fn flv_url(&self, stream: &str) -> String {
+        format!("http://{}/{stream}.flv", self.http)
+    }
+
+    /// The document at a path of the system API.
+    #[track_caller]
+    pub(crate) fn api(&self, path: &str) -> Value {
+        let response = http::request(self.system, "GET", path, &[], "");
+        assert_eq!(response.status, 200, "GET {path}: {}", response.text());
+        serde_json::from_slice(&response.body).unwrap_or_else(|error| panic!("GET {path}: {error}"))
+    }
+
+    /// Registers an origin by hand.
+    #[track_caller]
+    pub(crate) fn register(&self, registration: &Value) {
+        let body = registration.to_string();
+        let response = http::request(self.system, "POST", "/api/v1/srs/register", &[], &body);
+        assert_eq!(response.status, 200, "{}", response.text());
+    }
+
+    /// Asks the system API for something else.
+    #[track_caller]
+    pub(crate) fn system(&self, method: &str, path: &str) -> Response {
+        http::request(self.system, method, path, &[], "")
+    }
+
+    pub(crate) fn origins(&self) -> Vec<Value> {
+        rows(&self.api("/api/v1/origins"), "origins")
+    }
+
+    pub(crate) fn streams(&self) -> Vec<Value> {
+        rows(&self.api("/api/v1/streams"), "streams")
+    }
+
+    pub(crate) fn sessions(&self) -> Vec<Value> {
+        rows(&self.api("/api/v1/sessions"), "sessions")
+    }
+
+    /// The origin that holds `app/stream`, by the proxy's table.
+    pub(crate) fn origin_of(&self, stream: &str) -> Option<String> {
+        let ends = format!("/{stream}");
+        let streams = self.streams();
+        let mut held = streams.iter().filter(|row| {
+            row["stream"]
+                .as_str()
+                .is_some_and(|key| key.ends_with(&ends))
+        });
+        let origin = held
+            .next()
+            .and_then(|row| row["origin"].as_str())
+            .map(str::to_owned);
+        assert!(
+            held.next().is_none(),
+            "{stream} has two placements: {streams:?}"
+        );
+        origin
+    }
+
+    /// Returns the row of a server when the proxy knows it.
+    #[track_caller]
+    pub(crate) fn wait_origin(&self, server: &str) -> Value {
+        let known = || {
+            self.origins()
+                .into_iter()
+                .find(|origin| origin["server"] == server)
+        };
+        wait_for(&format!("{server} registers"), STARTS, known)
+    }
+
+    /// Returns the first session row that `pick` takes.
+    #[track_caller]
+    pub(crate) fn wait_session(&self, what: &str, pick: impl Fn(&Value) -> bool) -> Value {
+        wait_for(what, STARTS, || self.sessions().into_iter().find(&pick))
+    }
+
+    /// The first record of the log, past or to come, with this message that `pick` takes.
+    #[track_caller]
+    pub(crate) fn wait_log(&self, message: &str, pick: impl Fn(&Value) -> bool) -> Value {
+        self.program
+            .wait_line(&format!("log \"{message}\""), STARTS, |line| {
+                record(line).filter(|record| record["message"] == message && pick(record))
+            })
+    }
+
+    /// The records of the log so far with this message.
+    pub(crate) fn log(&self, message: &str) -> Vec<Value> {
+        let lines = self.program.lines();
+        lines
+            .iter()
+            .filter_map(record)
+            .filter(|record| record["message"] == message)
+            .collect()
+    }
+
+    /// Asks it to stop, as a supervisor does.
+    pub(crate) fn terminate(&self) {
+        self.program.signal("TERM");
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_end(&mut self, patience: Duration) -> ExitStatus {
+        self.program.wait_end(patience)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.program.pid()
+    }
+}
+
+fn record(line: &Line) -> Option<Value> {
+    serde_json::from_str(&line.text)
+        .ok()
+        .filter(Value::is_object)
+}
+
+fn rows(document: &Value, name: &str) -> Vec<Value> {
+    assert_eq!(document["code"], 0, "{document}");
+    document["data"][name]
+        .as_array()
+        .unwrap_or_else(|| panic!("no {name} in {document}"))
+        .clone()
+}
+
+/// Every listener on a free port of 127.0.0.1.
+const LISTEN: &str = "\
+rtmp.listen = \"127.0.0.1:0\"
+http.listen = \"127.0.0.1:0\"
+api.listen = \"127.0.0.1:0\"
+system.listen = \"127.0.0.1:0\"
+";
+const STARTS: Duration = Duration::from_secs(10);
