@@ -1,0 +1,166 @@
+//! `scripts/bench`: what a relay costs, next to HAProxy and to nothing at all. See that script for how to read it.
+
+mod measure;
+mod origin;
+mod players;
+mod process;
+mod report;
+mod wire;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use clap::{Args, Parser, Subcommand};
+
+use crate::measure::{Case, Sample, Shape};
+use crate::players::Crowd;
+use crate::process::Kind;
+use crate::wire::Protocol;
+
+/// Measures what a relay costs beside HAProxy and beside no relay.
+#[derive(Parser)]
+#[command(args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Action>,
+    #[command(flatten)]
+    plan: Plan,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// CPU per GB, memory per connection and set-up times under paced load (the default)
+    Load(Plan),
+    /// Set-up times only: 500 players at once, and 200 one after the other
+    Setup(Plan),
+    /// Serve as the synthetic origin and print "RTMP-PORT HTTP-PORT"; used by the other modes, and good for profiling
+    Origin {
+        /// Payload of a video message in bytes; 30 are sent per second
+        #[arg(long, default_value_t = 8_333)]
+        frame: usize,
+    },
+    /// Open players at an address, print what they receive each second, until interrupted; good for profiling
+    Players {
+        protocol: Protocol,
+        relay: SocketAddr,
+        #[arg(default_value_t = 500)]
+        count: usize,
+    },
+}
+
+#[derive(Args)]
+struct Plan {
+    /// Two short rounds, about a minute: enough to see a large change
+    #[arg(long)]
+    quick: bool,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Rounds; every round measures every case once, in alternating order [default: 7, quick 2]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: Option<u16>,
+    /// Seconds measured per case and round, after the ramp [default: 6, quick 1.5]
+    #[arg(long)]
+    seconds: Option<f64>,
+    /// Only these relays
+    #[arg(long, value_delimiter = ',', default_values = ["direct", "haproxy", "sluicegate"])]
+    relays: Vec<Kind>,
+    /// Only these protocols
+    #[arg(long, value_delimiter = ',', default_values = ["rtmp", "flv"])]
+    protocols: Vec<Protocol>,
+    /// Only these shapes, players x Mbit/s
+    #[arg(long, value_delimiter = ',', default_values = ["500x2", "50x20"])]
+    shapes: Vec<Shape>,
+    /// The binary to measure
+    #[arg(long, default_value = "target/release/sluicegate")]
+    sluicegate: PathBuf,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    match arguments.command.unwrap_or(Action::Load(arguments.plan)) {
+        Action::Load(plan) => {
+            let cases = plan
+                .shapes
+                .iter()
+                .flat_map(|shape| plan.protocols.iter().map(|of| Case::Load(*of, *shape)));
+            compare(&plan, cases.collect()).await
+        }
+        Action::Origin { frame } => origin::serve(frame).await,
+        Action::Players {
+            protocol,
+            relay,
+            count,
+        } => watch(protocol, relay, count).await,
+        Action::Setup(plan) => {
+            let cases = plan
+                .protocols
+                .iter()
+                .flat_map(|of| [Case::Burst(*of), Case::Sequence(*of)]);
+            compare(&plan, cases.collect()).await
+        }
+    }
+}
+
+/// Measures every case through every relay, round by round in alternating order, and prints the report.
+async fn compare(plan: &Plan, cases: Vec<Case>) -> Result<()> {
+    let rounds = usize::from(plan.rounds.unwrap_or(if plan.quick { 2 } else { 7 }));
+    let seconds =
+        Duration::from_secs_f64(plan.seconds.unwrap_or(if plan.quick { 1.5 } else { 6.0 }));
+    let ramp = Duration::from_millis(if plan.quick { 500 } else { 1000 });
+    let sluicegate = std::path::absolute(&plan.sluicegate)?;
+    if plan.relays.contains(&Kind::Sluicegate) && !sluicegate.exists() {
+        bail!(
+            "{} is not there; build it, or leave it out with --relays direct,haproxy",
+            sluicegate.display()
+        );
+    }
+    let mut samples: Vec<(Case, Kind, Vec<Sample>)> = Vec::new();
+    for case in &cases {
+        samples.extend(plan.relays.iter().map(|kind| (*case, *kind, Vec::new())));
+    }
+    for round in 0..rounds {
+        let mut order: Vec<usize> = (0..samples.len()).collect();
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for at in order {
+            let (case, kind, taken) = &mut samples[at];
+            let sample = case.measure(*kind, &sluicegate, ramp, seconds).await?;
+            eprintln!(
+                "round {}/{rounds}  {case}  {}  {sample}",
+                round + 1,
+                kind.name()
+            );
+            taken.push(sample);
+        }
+    }
+    if plan.json {
+        println!("{:#}", report::json(&samples));
+    } else {
+        print!("{}", report::table(&samples));
+    }
+    Ok(())
+}
+
+async fn watch(protocol: Protocol, relay: SocketAddr, count: usize) -> Result<()> {
+    let crowd = Crowd::open(protocol, relay, count, Duration::from_secs(1)).await;
+    let (p50, p99) = measure::quantiles(&crowd.set_ups);
+    println!(
+        "{} playing, set-up p50 {p50:.2} ms, p99 {p99:.2} ms, failed: {:?}",
+        crowd.set_ups.len(),
+        crowd.failures
+    );
+    loop {
+        let before = crowd.bytes();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        println!(
+            "{:.1} Mbit/s, {} lost",
+            (crowd.bytes() - before) as f64 * 8e-6,
+            crowd.lost()
+        );
+    }
+}

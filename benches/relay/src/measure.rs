@@ -1,0 +1,285 @@
+//! One measurement: fresh processes, warm-up, load, and the counters before and after.
+
+use std::fmt::{self, Display};
+use std::path::Path;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use tokio::time::sleep;
+
+use crate::origin::FRAME_RATE;
+use crate::players::{Crowd, set_up};
+use crate::process::{self, Kind, Origin, Relay};
+use crate::wire::Protocol;
+
+/// How many players at which rate.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Shape {
+    players: usize,
+    megabits: usize,
+}
+
+impl Shape {
+    /// Bytes of one video message.
+    fn frame(self) -> usize {
+        self.megabits * 1_000_000 / 8 / FRAME_RATE
+    }
+}
+
+impl FromStr for Shape {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (players, megabits) = text
+            .split_once('x')
+            .context("not of the form PLAYERSxMBITS")?;
+        let shape = Self {
+            players: players.parse()?,
+            megabits: megabits.parse()?,
+        };
+        if !(WARM_UP + 1..=9000).contains(&shape.players) || !(1..=1000).contains(&shape.megabits) {
+            bail!("out of range: 5 to 9000 players, 1 to 1000 Mbit/s");
+        }
+        Ok(shape)
+    }
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Case {
+    /// Set-up times of 500 players that all connect at once.
+    Burst(Protocol),
+    /// Players opened over the ramp, then paced media.
+    Load(Protocol, Shape),
+    /// Set-up times of 200 players, each after the one before has left.
+    Sequence(Protocol),
+}
+
+impl Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Burst(of) => write!(f, "{}, {BURST} at once", of.name()),
+            Self::Load(of, Shape { players, megabits }) => {
+                write!(f, "{}, {players} × {megabits} Mbit/s", of.name())
+            }
+            Self::Sequence(of) => write!(f, "{}, {SEQUENCE} in sequence", of.name()),
+        }
+    }
+}
+
+impl Case {
+    pub(crate) async fn measure(
+        self,
+        kind: Kind,
+        sluicegate: &Path,
+        ramp: Duration,
+        window: Duration,
+    ) -> Result<Sample> {
+        let (protocol, shape) = match self {
+            Self::Load(protocol, shape) => (protocol, shape),
+            Self::Burst(protocol) | Self::Sequence(protocol) => (
+                protocol,
+                Shape {
+                    players: BURST,
+                    megabits: 2,
+                },
+            ),
+        };
+        let origin = Origin::start(shape.frame())?;
+        let relay = Relay::start(kind, origin.ports, sluicegate)?;
+        let address = relay.ports.of(protocol);
+        // The first sessions touch code and scratch buffers that all later ones share.
+        let warm_up = Crowd::open(protocol, address, WARM_UP, Duration::ZERO).await;
+        sleep(SETTLE).await;
+        if let Some(failure) = warm_up.failures.first() {
+            bail!("{}: {self}: {failure}", kind.name());
+        }
+        drop(warm_up);
+        sleep(SETTLE).await;
+
+        let before = Usage::now(&origin, &relay)?;
+        match self {
+            Self::Burst(_) => {
+                let crowd = Crowd::open(protocol, address, BURST, Duration::ZERO).await;
+                Ok(Sample::new(
+                    &before.until(&Usage::now(&origin, &relay)?),
+                    &crowd.set_ups,
+                    crowd.failures.clone(),
+                ))
+            }
+            Self::Load(..) => {
+                let idle = relay.resident()?;
+                let crowd = Crowd::open(protocol, address, shape.players, ramp).await;
+                sleep(SETTLE).await;
+                let (before, start, received) =
+                    (Usage::now(&origin, &relay)?, Instant::now(), crowd.bytes());
+                sleep(window).await;
+                let used = before.until(&Usage::now(&origin, &relay)?);
+                let (seconds, gigabytes) = (
+                    start.elapsed().as_secs_f64(),
+                    (crowd.bytes() - received) as f64 / 1e9,
+                );
+                let resident = (relay.resident()? - idle) / (shape.players - WARM_UP) as f64;
+                let mut failures = crowd.failures.clone();
+                failures.extend((0..crowd.lost()).map(|_| "lost while watching".to_owned()));
+                let mut sample = Sample::new(&used, &crowd.set_ups, failures);
+                let gigabits = gigabytes * 8.0 / seconds;
+                sample.load = Some(Load {
+                    gigabits,
+                    kept_up: gigabits
+                        / ((shape.players * shape.frame() * FRAME_RATE) as f64 * 8e-9),
+                    cpu: used.relay / gigabytes,
+                    machine: used.ours / gigabytes,
+                    resident,
+                });
+                Ok(sample)
+            }
+            Self::Sequence(_) => {
+                let (mut set_ups, mut failures) = (Vec::new(), Vec::new());
+                for stream in 0..SEQUENCE {
+                    match set_up(protocol, address, stream % 10).await {
+                        Ok((_leaves, milliseconds)) => set_ups.push(milliseconds),
+                        Err(error) => failures.push(format!("{error:#}")),
+                    }
+                }
+                Ok(Sample::new(
+                    &before.until(&Usage::now(&origin, &relay)?),
+                    &set_ups,
+                    failures,
+                ))
+            }
+        }
+    }
+}
+
+/// What one measurement found.
+pub(crate) struct Sample {
+    pub(crate) load: Option<Load>,
+    /// Milliseconds from TCP connect to the first media byte.
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    /// Players that did not come up or were lost, with the reasons.
+    pub(crate) failures: Vec<String>,
+    /// Share of the machine used by processes that are not ours; above [`NOISY`] the sample is not trusted.
+    pub(crate) foreign: f64,
+}
+
+pub(crate) struct Load {
+    /// Gbit/s the players received.
+    pub(crate) gigabits: f64,
+    /// Received over offered.
+    pub(crate) kept_up: f64,
+    /// CPU seconds of the relay process per GB received.
+    pub(crate) cpu: f64,
+    /// The same of origin, relay and players together: a relay can push its work onto its neighbours.
+    pub(crate) machine: f64,
+    /// kB of `VmRSS` per connection above the relay's warmed-up idle.
+    pub(crate) resident: f64,
+}
+
+impl Sample {
+    fn new(used: &Usage, set_ups: &[f64], failures: Vec<String>) -> Self {
+        let (p50, p99) = quantiles(set_ups);
+        let foreign = ((used.busy - used.ours) / used.seconds / processors()).max(0.0);
+        Self {
+            load: None,
+            p50,
+            p99,
+            failures,
+            foreign,
+        }
+    }
+
+    /// CPU seconds of the relay per GB; not a number where no load was measured.
+    pub(crate) fn cpu(&self) -> f64 {
+        self.load.as_ref().map_or(f64::NAN, |load| load.cpu)
+    }
+}
+
+impl Display for Sample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(Load {
+            gigabits,
+            cpu,
+            resident,
+            ..
+        }) = self.load
+        {
+            write!(
+                f,
+                "{gigabits:.2} Gbit/s, {cpu:.2} CPU-s/GB, {resident:.1} kB/conn, "
+            )?;
+        }
+        write!(f, "set-up p50 {:.2} ms, p99 {:.2} ms", self.p50, self.p99)?;
+        if self.foreign > NOISY {
+            write!(
+                f,
+                ", NOISY: others used {:.0} % of the machine",
+                self.foreign * 100.0
+            )?;
+        }
+        match self.failures.first() {
+            Some(first) => write!(f, ", {} FAILED: {first}", self.failures.len()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The median and the 99th percentile.
+pub(crate) fn quantiles(values: &[f64]) -> (f64, f64) {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    let at = |share: f64| {
+        values.get(((values.len() as f64 * share) as usize).min(values.len().saturating_sub(1)))
+    };
+    (
+        at(0.5).copied().unwrap_or(f64::NAN),
+        at(0.99).copied().unwrap_or(f64::NAN),
+    )
+}
+
+/// CPU seconds so far, or between two moments.
+struct Usage {
+    at: Instant,
+    seconds: f64,
+    busy: f64,
+    relay: f64,
+    /// Relay, origin and players.
+    ours: f64,
+}
+
+impl Usage {
+    fn now(origin: &Origin, relay: &Relay) -> Result<Self> {
+        let used = relay.cpu()?;
+        let ours = used + origin.cpu()? + process::cpu(std::process::id())?;
+        Ok(Self {
+            at: Instant::now(),
+            seconds: 0.0,
+            busy: process::busy()?,
+            relay: used,
+            ours,
+        })
+    }
+
+    fn until(&self, later: &Self) -> Self {
+        Self {
+            at: later.at,
+            seconds: (later.at - self.at).as_secs_f64(),
+            busy: later.busy - self.busy,
+            relay: later.relay - self.relay,
+            ours: later.ours - self.ours,
+        }
+    }
+}
+
+fn processors() -> f64 {
+    std::thread::available_parallelism().map_or(1.0, |count| count.get() as f64)
+}
+
+/// Samples with more foreign work than this are left out of the report while enough quiet ones remain.
+pub(crate) const NOISY: f64 = 0.10;
+const WARM_UP: usize = 4;
+const BURST: usize = 500;
+const SEQUENCE: usize = 200;
+const SETTLE: Duration = Duration::from_millis(300);

@@ -1,0 +1,302 @@
+//! The processes of a measurement: the origin, the relay in front of it, and what `/proc` says they used.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::wire::Protocol;
+
+/// What stands between player and origin.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, clap::ValueEnum)]
+pub(crate) enum Kind {
+    /// Nothing.
+    Direct,
+    /// HAProxy, TCP mode, `option splice-response`, two threads.
+    Haproxy,
+    /// Sluicegate with its default settings.
+    Sluicegate,
+}
+
+impl Kind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Haproxy => "haproxy",
+            Self::Sluicegate => "sluicegate",
+        }
+    }
+}
+
+/// A pair of ports of one process on loopback.
+#[derive(Clone, Copy)]
+pub(crate) struct Ports {
+    rtmp: u16,
+    http: u16,
+}
+
+impl Ports {
+    pub(crate) fn of(self, protocol: Protocol) -> SocketAddr {
+        let port = match protocol {
+            Protocol::Flv => self.http,
+            Protocol::Rtmp => self.rtmp,
+        };
+        (Ipv4Addr::LOCALHOST, port).into()
+    }
+}
+
+/// This program again, as `origin`.
+pub(crate) struct Origin {
+    pub(crate) ports: Ports,
+    child: Running,
+}
+
+impl Origin {
+    pub(crate) fn start(frame: usize) -> Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command
+            .args(["origin", "--frame", &frame.to_string()])
+            .stdout(Stdio::piped());
+        let mut child = Running::start(&mut command)?;
+        let mut line = String::new();
+        BufReader::new(child.0.stdout.take().context("stdout is piped")?).read_line(&mut line)?;
+        let (rtmp, http) = line
+            .trim()
+            .split_once(' ')
+            .context("the origin printed no ports")?;
+        Ok(Self {
+            ports: Ports {
+                rtmp: rtmp.parse()?,
+                http: http.parse()?,
+            },
+            child,
+        })
+    }
+
+    pub(crate) fn cpu(&self) -> Result<f64> {
+        self.child.cpu()
+    }
+}
+
+/// A relay with its own directory for configuration and log, both gone when it is dropped.
+pub(crate) struct Relay {
+    pub(crate) ports: Ports,
+    child: Option<Running>,
+    directory: PathBuf,
+}
+
+impl Relay {
+    /// Returns once the relay serves `origin` on both ports. `sluicegate` is the binary to run for that kind.
+    pub(crate) fn start(kind: Kind, origin: Ports, sluicegate: &Path) -> Result<Self> {
+        let directory = std::env::temp_dir().join(format!(
+            "relay-bench-{}-{}",
+            std::process::id(),
+            free_port()?
+        ));
+        fs::create_dir_all(&directory)?;
+        let mut relay = Self {
+            ports: origin,
+            child: None,
+            directory,
+        };
+        if kind == Kind::Direct {
+            return Ok(relay);
+        }
+        relay.ports = Ports {
+            rtmp: free_port()?,
+            http: free_port()?,
+        };
+        let configuration = relay.directory.join("configuration");
+        let log = relay.directory.join("log");
+        let system = free_port()?;
+        let (text, mut command) = match kind {
+            Kind::Direct | Kind::Haproxy => {
+                let mut command = Command::new("haproxy");
+                command.arg("-db").arg("-f").arg(&configuration);
+                (haproxy(relay.ports, origin), command)
+            }
+            Kind::Sluicegate => {
+                let mut command = Command::new(sluicegate);
+                command
+                    .arg("run")
+                    .arg("--config")
+                    .arg(&configuration)
+                    .current_dir(&relay.directory);
+                (settings(relay.ports, system)?, command)
+            }
+        };
+        fs::write(&configuration, text)?;
+        let log = File::create(log)?;
+        command
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .env_remove("RUST_LOG");
+        relay.child = Some(
+            Running::start(&mut command)
+                .with_context(|| format!("{} did not start", kind.name()))?,
+        );
+        relay
+            .wait(kind, system, origin)
+            .with_context(|| format!("{} does not serve", kind.name()))?;
+        Ok(relay)
+    }
+
+    /// CPU seconds used so far, user and system; nothing when there is no relay.
+    pub(crate) fn cpu(&self) -> Result<f64> {
+        self.child.as_ref().map_or(Ok(0.0), Running::cpu)
+    }
+
+    /// `VmRSS`, kB.
+    pub(crate) fn resident(&self) -> Result<f64> {
+        self.child.as_ref().map_or(Ok(0.0), Running::resident)
+    }
+
+    fn wait(&mut self, kind: Kind, system: u16, origin: Ports) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            let served = [Protocol::Rtmp, Protocol::Flv]
+                .map(|protocol| TcpStream::connect(self.ports.of(protocol)));
+            let outcome = match served.into_iter().find_map(Result::err) {
+                Some(error) => Err(error.into()),
+                None if kind == Kind::Sluicegate => register(system, origin),
+                None => Ok(()),
+            };
+            let ended = self
+                .child
+                .as_mut()
+                .is_some_and(|child| !matches!(child.0.try_wait(), Ok(None)));
+            match outcome {
+                Ok(()) => return Ok(()),
+                Err(error) if ended || Instant::now() > deadline => {
+                    let log = fs::read_to_string(self.directory.join("log"))?;
+                    return Err(error.context(log.trim().to_owned()));
+                }
+                Err(_) => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.child = None;
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// Busy time of the whole machine, CPU seconds.
+pub(crate) fn busy() -> Result<f64> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let line = stat.lines().next().context("/proc/stat is empty")?;
+    let ticks: Vec<f64> = line
+        .split_whitespace()
+        .skip(1)
+        .map_while(|field| field.parse().ok())
+        .collect();
+    let [user, nice, system, _idle, _iowait, irq, softirq, ..] = ticks[..] else {
+        bail!("/proc/stat: {line}")
+    };
+    Ok((user + nice + system + irq + softirq) / TICKS)
+}
+
+/// CPU seconds of a process, user and system; the resolution is a hundredth.
+pub(crate) fn cpu(process: u32) -> Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The name before it may hold spaces and brackets of its own.
+    let (_, fields) = stat.rsplit_once(')').context("no name in /proc/PID/stat")?;
+    let mut ticks = fields
+        .split_whitespace()
+        .skip(11)
+        .map_while(|field| field.parse::<f64>().ok());
+    let (user, system) = (
+        ticks.next().context("no utime")?,
+        ticks.next().context("no stime")?,
+    );
+    Ok((user + system) / TICKS)
+}
+
+/// A child that ends with us.
+struct Running(Child);
+
+impl Running {
+    fn start(command: &mut Command) -> Result<Self> {
+        Ok(Self(command.stdin(Stdio::null()).spawn()?))
+    }
+
+    fn cpu(&self) -> Result<f64> {
+        cpu(self.0.id())
+    }
+
+    fn resident(&self) -> Result<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .context("no VmRSS")?;
+        Ok(line.trim().trim_end_matches(" kB").parse()?)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn haproxy(listen: Ports, origin: Ports) -> String {
+    let listener = |name: &str, from: u16, to: u16| {
+        format!("listen {name}\n  bind 127.0.0.1:{from}\n  server origin 127.0.0.1:{to}\n")
+    };
+    // Without `maxpipes` a quarter of the connections could splice at once, the rest would copy.
+    let head = "global\n  nbthread 2\n  maxconn 4000\n  maxpipes 4000\ndefaults\n  mode tcp\n  option splice-response\n  \
+        timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n";
+    [
+        head,
+        &listener("rtmp", listen.rtmp, origin.rtmp),
+        &listener("http", listen.http, origin.http),
+    ]
+    .concat()
+}
+
+fn settings(listen: Ports, system: u16) -> Result<String> {
+    let Ports { rtmp, http } = listen;
+    let api = free_port()?;
+    Ok(format!(
+        "[rtmp]\nlisten = \"127.0.0.1:{rtmp}\"\n[http]\nlisten = \"127.0.0.1:{http}\"\n\
+         [api]\nlisten = \"127.0.0.1:{api}\"\n[system]\nlisten = \"127.0.0.1:{system}\"\n"
+    ))
+}
+
+/// Reports the origin as SRS's heartbeat does.
+fn register(system: u16, origin: Ports) -> Result<()> {
+    let body = serde_json::json!({
+        "ip": "127.0.0.1", "server": "bench", "service": "bench", "pid": "1",
+        "rtmp": [origin.rtmp.to_string()], "http": [origin.http.to_string()],
+    });
+    let body = body.to_string();
+    let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, system))?;
+    socket.set_read_timeout(Some(Duration::from_secs(2)))?;
+    let length = body.len();
+    let head = "POST /api/v1/srs/register HTTP/1.1\r\nHost: bench\r\nConnection: close\r\nContent-Type: application/json";
+    socket.write_all(format!("{head}\r\nContent-Length: {length}\r\n\r\n{body}").as_bytes())?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer)?;
+    if !answer.starts_with("HTTP/1.1 200") {
+        bail!("registration answered {answer:?}");
+    }
+    Ok(())
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port())
+}
+
+/// Linux counts CPU time for user space in hundredths of a second, whatever the kernel's own clock.
+const TICKS: f64 = 100.0;

@@ -1,0 +1,237 @@
+//! Samples to ratios: a markdown table, or JSON.
+
+use serde_json::{Map, Value, json};
+
+use crate::measure::{Case, Load, NOISY, Sample};
+use crate::process::Kind;
+
+/// What was measured, one entry per case and relay, one sample per round.
+pub(crate) type Samples = [(Case, Kind, Vec<Sample>)];
+
+/// One line per case and relay, then what went wrong and how the goals stand.
+pub(crate) fn table(samples: &Samples) -> String {
+    let (mut out, mut notes) = (String::new(), String::new());
+    for (case, kind, taken) in samples {
+        let columns = columns(samples, *case, *kind, taken);
+        if out.is_empty() {
+            let titles: Vec<&str> = columns.iter().map(|column| column.title).collect();
+            let rule = "--:|".repeat(titles.len());
+            out = format!(
+                "| case | relay | {} |\n|---|---|{rule}\n",
+                titles.join(" | ")
+            );
+        }
+        out += &format!("| {case} | {} |", kind.name());
+        for Column {
+            title,
+            decimals,
+            spread,
+            goal,
+            ..
+        } in columns
+        {
+            let Some(Spread { median, low, high }) = spread else {
+                out += " - |";
+                continue;
+            };
+            out += &match title {
+                CPU_RATIO => format!(" {median:.2} ({low:.2}–{high:.2}) |"),
+                _ => format!(" {median:.decimals$} |"),
+            };
+            if let Some(goal) = goal.filter(|_| *kind == Kind::Sluicegate) {
+                let verdict = if median <= goal { "met" } else { "MISSED" };
+                notes += &format!("- {case}: {title} {median:.2}, goal {goal}: {verdict}\n");
+            }
+        }
+        out.push('\n');
+        let failed: usize = taken.iter().map(|sample| sample.failures.len()).sum();
+        if failed > 0 {
+            notes += &format!(
+                "- {case} through {}: {failed} players FAILED\n",
+                kind.name()
+            );
+        }
+        let noisy = taken.iter().filter(|sample| sample.foreign > NOISY).count();
+        if noisy > 0 {
+            notes += &format!(
+                "- {case} through {}: {noisy} of {} rounds noisy\n",
+                kind.name(),
+                taken.len()
+            );
+        }
+    }
+    out + "\n" + &notes
+}
+
+/// An array of objects; a spread is `[lowest, median, highest]` over the rounds.
+pub(crate) fn json(samples: &Samples) -> Value {
+    let objects = samples.iter().map(|(case, kind, taken)| {
+        let spreads = columns(samples, *case, *kind, taken)
+            .into_iter()
+            .map(|column| {
+                let spread = column
+                    .spread
+                    .map(|Spread { median, low, high }| [low, median, high]);
+                (column.key.to_owned(), json!(spread))
+            });
+        let mut object: Map<String, Value> = spreads.collect();
+        let failures: Vec<&String> = taken.iter().flat_map(|sample| &sample.failures).collect();
+        let noisy = taken.iter().filter(|sample| sample.foreign > NOISY).count();
+        for (key, value) in [
+            ("rounds", json!(taken.len())),
+            ("noisy_rounds", json!(noisy)),
+            ("failures", json!(failures)),
+        ] {
+            object.insert(key.to_owned(), value);
+        }
+        object.insert("case".to_owned(), json!(case.to_string()));
+        object.insert("relay".to_owned(), json!(kind.name()));
+        Value::Object(object)
+    });
+    objects.collect()
+}
+
+struct Column {
+    title: &'static str,
+    key: &'static str,
+    decimals: usize,
+    spread: Option<Spread>,
+    /// What Sluicegate should stay within.
+    goal: Option<f64>,
+}
+
+/// A median over rounds and its range.
+#[derive(Clone, Copy)]
+struct Spread {
+    median: f64,
+    low: f64,
+    high: f64,
+}
+
+impl Spread {
+    fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
+        let mut values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
+        values.sort_by(f64::total_cmp);
+        let (low, high) = (*values.first()?, *values.last()?);
+        let middle = values.len() / 2;
+        let below = values[(values.len() - 1) / 2];
+        Some(Self {
+            median: f64::midpoint(below, values[middle]),
+            low,
+            high,
+        })
+    }
+}
+
+fn columns(samples: &Samples, case: Case, kind: Kind, taken: &[Sample]) -> Vec<Column> {
+    let of_case = || samples.iter().filter(|(of, ..)| *of == case);
+    // A round is one comparison: it counts for every relay or for none. Too few quiet ones, and all must do.
+    let mut counted: Vec<usize> = (0..taken.len()).collect();
+    counted.retain(|round| {
+        of_case().all(|(_, _, taken)| {
+            taken
+                .get(*round)
+                .is_some_and(|sample| sample.foreign <= NOISY)
+        })
+    });
+    if counted.len() * 2 < taken.len() {
+        counted = (0..taken.len()).collect();
+    }
+    let each = |value: &dyn Fn(&Sample) -> f64| {
+        Spread::of(counted.iter().map(|round| value(&taken[*round])))
+    };
+    let load =
+        |value: fn(&Load) -> f64| each(&|sample| sample.load.as_ref().map_or(f64::NAN, value));
+    // Ratios and differences are taken within a round, so that a slow minute of the machine cancels out.
+    let against = |other: Kind, value: fn(&Sample, &Sample) -> f64| {
+        let (_, _, theirs) = of_case().find(|(_, by, _)| *by == other && other != kind)?;
+        Spread::of(
+            counted
+                .iter()
+                .filter_map(|round| Some(value(taken.get(*round)?, theirs.get(*round)?))),
+        )
+    };
+    let column = |title, key, decimals, spread| Column {
+        title,
+        key,
+        decimals,
+        spread,
+        goal: None,
+    };
+    let relays = |spread: Option<Spread>| spread.filter(|_| kind != Kind::Direct);
+    vec![
+        column("Gbit/s", "gbit_per_s", 2, load(|load| load.gigabits)),
+        column(
+            "% of offered",
+            "received_percent",
+            0,
+            load(|load| load.kept_up * 100.0),
+        ),
+        column(
+            "CPU-s/GB",
+            "relay_cpu_s_per_gb",
+            3,
+            relays(load(|load| load.cpu)),
+        ),
+        Column {
+            goal: Some(0.9),
+            ..column(
+                CPU_RATIO,
+                "relay_cpu_over_haproxy",
+                2,
+                relays(against(Kind::Haproxy, |a, b| a.cpu() / b.cpu())),
+            )
+        },
+        column(
+            "all CPU-s/GB",
+            "all_cpu_s_per_gb",
+            2,
+            load(|load| load.machine),
+        ),
+        Column {
+            goal: Some(4.0),
+            ..column(
+                "kB/conn",
+                "resident_kb_per_connection",
+                1,
+                relays(load(|load| load.resident)),
+            )
+        },
+        column(
+            "set-up p50 ms",
+            "set_up_p50_ms",
+            2,
+            each(&|sample| sample.p50),
+        ),
+        column("p99 ms", "set_up_p99_ms", 2, each(&|sample| sample.p99)),
+        column(
+            "p50 ÷ direct",
+            "set_up_p50_over_direct",
+            2,
+            against(Kind::Direct, |a, b| a.p50 / b.p50),
+        ),
+        column(
+            "p50 ÷ HAProxy",
+            "set_up_p50_over_haproxy",
+            2,
+            against(Kind::Haproxy, |a, b| a.p50 / b.p50),
+        ),
+        column(
+            "p99 ÷ HAProxy",
+            "set_up_p99_over_haproxy",
+            2,
+            against(Kind::Haproxy, |a, b| a.p99 / b.p99),
+        ),
+        Column {
+            goal: Some(1.5),
+            ..column(
+                "added p50 ms",
+                "set_up_p50_added_ms",
+                2,
+                against(Kind::Direct, |a, b| a.p50 - b.p50),
+            )
+        },
+    ]
+}
+
+const CPU_RATIO: &str = "CPU ÷ HAProxy";

@@ -1,0 +1,241 @@
+//! The little RTMP and FLV that both ends of the load need. Written apart from the product's own machines, so that a
+//! mistake there cannot cancel itself out here.
+
+use std::collections::HashMap;
+
+/// What the bytes between origin and player are.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, clap::ValueEnum)]
+pub(crate) enum Protocol {
+    /// HTTP-FLV: one GET, an endless chunked body.
+    Flv,
+    /// RTMP play.
+    Rtmp,
+}
+
+impl Protocol {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Flv => "HTTP-FLV play",
+            Self::Rtmp => "RTMP play",
+        }
+    }
+}
+
+/// One encoded video message, the same bytes for every viewer; only its timestamp changes.
+pub(crate) struct Frame {
+    pub(crate) bytes: Vec<u8>,
+    timestamp_at: usize,
+}
+
+impl Frame {
+    /// `length` is the size of the video payload in bytes.
+    pub(crate) fn new(protocol: Protocol, length: usize) -> Self {
+        // 0x27 0x01: an AVC inter frame with NAL units (FLV 10.1 E.4.3.1).
+        let mut payload = vec![0x5a; length];
+        payload[..2].copy_from_slice(&[0x27, 0x01]);
+        match protocol {
+            Protocol::Flv => {
+                let mut tag = vec![VIDEO];
+                tag.extend_from_slice(&u24(length));
+                tag.extend_from_slice(&[0; 7]); // timestamp, its extension, stream id
+                tag.extend_from_slice(&payload);
+                tag.extend_from_slice(&(length as u32 + 11).to_be_bytes());
+                let size = format!("{:x}\r\n", tag.len());
+                let bytes = [size.as_bytes(), &tag, b"\r\n"].concat();
+                Self {
+                    bytes,
+                    timestamp_at: size.len() + 4,
+                }
+            }
+            Protocol::Rtmp => Self {
+                bytes: message(6, VIDEO, 1, &payload, ORIGIN_CHUNK),
+                timestamp_at: 1,
+            },
+        }
+    }
+
+    /// Milliseconds; a bench ends long before 2^24 of them, so the extended form is never needed.
+    pub(crate) fn stamp(&mut self, milliseconds: u32) {
+        let at = self.timestamp_at;
+        self.bytes[at..at + 3].copy_from_slice(&milliseconds.to_be_bytes()[1..]);
+    }
+}
+
+/// Bytes of a received RTMP connection after its handshake, taken apart as far as set-up needs.
+pub(crate) struct Inbox {
+    pub(crate) bytes: Vec<u8>,
+    chunk_size: usize,
+    streams: HashMap<u16, Partial>,
+}
+
+#[derive(Default)]
+struct Partial {
+    length: usize,
+    kind: u8,
+    extended: bool,
+    body: Vec<u8>,
+}
+
+pub(crate) enum Event {
+    Command(Command),
+    /// The first payload byte of an audio or video message is here.
+    Media,
+    /// Control messages and the like.
+    Other,
+}
+
+pub(crate) struct Command {
+    pub(crate) name: String,
+    pub(crate) transaction: f64,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Inbox {
+    pub(crate) fn new() -> Self {
+        Self {
+            bytes: Vec::with_capacity(4096),
+            chunk_size: 128,
+            streams: HashMap::new(),
+        }
+    }
+
+    /// The next event, or `None` until more bytes are pushed to `bytes`.
+    pub(crate) fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.chunk()? {
+                return Some(event);
+            }
+        }
+    }
+
+    /// Takes one chunk: `None` if it is not all here, `Some(None)` if its message is not complete yet.
+    fn chunk(&mut self) -> Option<Option<Event>> {
+        let bytes = &self.bytes;
+        let first = *bytes.first()?;
+        let (id, mut at) = match first & 0x3f {
+            0 => (64 + u16::from(*bytes.get(1)?), 2),
+            1 => (64 + u16::from_le_bytes([*bytes.get(1)?, *bytes.get(2)?]), 3),
+            id => (u16::from(id), 1),
+        };
+        let header = bytes.get(at..at + HEADER_LENGTHS[usize::from(first >> 6)])?;
+        let stream = self.streams.entry(id).or_default();
+        if let [a, b, c, rest @ ..] = header {
+            stream.extended = [*a, *b, *c] == [0xff; 3];
+            if let [a, b, c, kind, ..] = rest {
+                stream.length = usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c);
+                stream.kind = *kind;
+            }
+        }
+        at += header.len() + if stream.extended { 4 } else { 0 };
+        if stream.kind == AUDIO || stream.kind == VIDEO {
+            return bytes.get(at).map(|_| Some(Event::Media));
+        }
+        let take = (stream.length - stream.body.len()).min(self.chunk_size);
+        stream.body.extend_from_slice(bytes.get(at..at + take)?);
+        self.bytes.drain(..at + take);
+        if stream.body.len() < stream.length {
+            return Some(None);
+        }
+        let body = std::mem::take(&mut stream.body);
+        Some(Some(match (stream.kind, body.as_slice()) {
+            (SET_CHUNK_SIZE, &[a, b, c, d]) => {
+                self.chunk_size = u32::from_be_bytes([a, b, c, d]) as usize;
+                Event::Other
+            }
+            (COMMAND, _) => command(body).map_or(Event::Other, Event::Command),
+            _ => Event::Other,
+        }))
+    }
+}
+
+/// A message with a type 0 header, in chunks of `chunk_size`.
+pub(crate) fn message(
+    chunk_stream: u8,
+    kind: u8,
+    stream: u32,
+    payload: &[u8],
+    chunk_size: usize,
+) -> Vec<u8> {
+    let mut out = vec![chunk_stream, 0, 0, 0];
+    out.extend_from_slice(&u24(payload.len()));
+    out.push(kind);
+    out.extend_from_slice(&stream.to_le_bytes());
+    for (index, chunk) in payload.chunks(chunk_size).enumerate() {
+        if index > 0 {
+            out.push(0xc0 | chunk_stream);
+        }
+        out.extend_from_slice(chunk);
+    }
+    out
+}
+
+/// AMF0 values, joined into a command's payload.
+pub(crate) enum Amf<'a> {
+    Null,
+    Number(f64),
+    Object(&'a [(&'a str, &'a str)]),
+    Text(&'a str),
+}
+
+pub(crate) fn amf(values: &[Amf<'_>]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for value in values {
+        match value {
+            Amf::Null => out.push(5),
+            Amf::Number(number) => {
+                out.push(0);
+                out.extend_from_slice(&number.to_be_bytes());
+            }
+            Amf::Object(pairs) => {
+                out.push(3);
+                for (key, value) in *pairs {
+                    short(&mut out, key);
+                    out.push(2);
+                    short(&mut out, value);
+                }
+                out.extend_from_slice(&[0, 0, 9]);
+            }
+            Amf::Text(text) => {
+                out.push(2);
+                short(&mut out, text);
+            }
+        }
+    }
+    out
+}
+
+fn short(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(&(text.len() as u16).to_be_bytes());
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn command(body: Vec<u8>) -> Option<Command> {
+    let length = usize::from(u16::from_be_bytes(body.get(1..3)?.try_into().ok()?));
+    let name = String::from_utf8(body.get(3..3 + length)?.to_vec()).ok()?;
+    let transaction = f64::from_be_bytes(body.get(4 + length..12 + length)?.try_into().ok()?);
+    Some(Command {
+        name,
+        transaction,
+        body,
+    })
+}
+
+fn u24(number: usize) -> [u8; 3] {
+    let [_, a, b, c] = (number as u32).to_be_bytes();
+    [a, b, c]
+}
+
+/// Bytes of the message header of chunk types 0 to 3 (RTMP 1.0 §5.3.1.2).
+const HEADER_LENGTHS: [usize; 4] = [11, 7, 3, 0];
+/// What SRS announces.
+pub(crate) const ORIGIN_CHUNK: usize = 60_000;
+/// C0 + C1 and, without the first byte, C2, S1 and S2.
+pub(crate) const HANDSHAKE: usize = 1537;
+
+pub(crate) const SET_CHUNK_SIZE: u8 = 1;
+pub(crate) const USER_CONTROL: u8 = 4;
+pub(crate) const WINDOW_ACK_SIZE: u8 = 5;
+pub(crate) const SET_PEER_BANDWIDTH: u8 = 6;
+pub(crate) const AUDIO: u8 = 8;
+pub(crate) const VIDEO: u8 = 9;
+pub(crate) const COMMAND: u8 = 20;
