@@ -7,6 +7,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::net::last_words;
+
 /// Whether `service` answers at `target` within one second.
 ///
 /// A process that is stopped, or stuck, still accepts TCP connections: the kernel does that for it. RTMP is therefore
@@ -17,14 +19,16 @@ use tokio::net::TcpStream;
 pub async fn answers(target: &Target, service: Service) -> Result<(), ProbeError> {
     let ask = async {
         match service {
-            Service::Api | Service::Http | Service::Rtsp => connect(target).await.map(drop),
+            Service::Api | Service::Http | Service::Rtsp => connect(target).await,
             Service::Rtc | Service::Srt => Err(ProbeError::Datagrams(service)),
             Service::Rtmp => greet(connect(target).await?).await,
         }
     };
-    tokio::time::timeout(PATIENCE, ask)
-        .await
-        .unwrap_or(Err(ProbeError::Silent))
+    let answered = tokio::time::timeout(PATIENCE, ask).await;
+    let mut origin = answered.unwrap_or(Err(ProbeError::Silent))?;
+    // It answered, which is all that was asked; now it gets an end to log, and not a reset.
+    last_words::say(&mut origin, &[], LEAVE).await;
+    Ok(())
 }
 
 /// Why an origin does not count as answering.
@@ -65,7 +69,7 @@ async fn connect(target: &Target) -> Result<TcpStream, ProbeError> {
 }
 
 /// Sends C0 and C1 (RTMP 1.0 §5.2.2, §5.2.3) and waits for S0.
-async fn greet(mut origin: TcpStream) -> Result<(), ProbeError> {
+async fn greet(mut origin: TcpStream) -> Result<TcpStream, ProbeError> {
     let mut greeting = [FILLER; 1 + 1536];
     // C0, then of C1 the time and the four zero bytes: a simple handshake, without a digest to compute.
     greeting[0] = RTMP_VERSION;
@@ -74,24 +78,9 @@ async fn greet(mut origin: TcpStream) -> Result<(), ProbeError> {
     let mut version = [0];
     match origin.read(&mut version).await? {
         0 => Err(ProbeError::Closed),
-        _ if version == [RTMP_VERSION] => {
-            take_leave(origin).await;
-            Ok(())
-        }
+        _ if version == [RTMP_VERSION] => Ok(origin),
         _ => Err(ProbeError::NotRtmp(version[0])),
     }
-}
-
-/// Closes so that the origin has an end to log and not an error: closing with unread bytes would be a reset.
-async fn take_leave(mut origin: TcpStream) {
-    let leave = async {
-        origin.shutdown().await?;
-        let mut rest = [0; 1024];
-        while origin.read(&mut rest).await? > 0 {}
-        io::Result::Ok(())
-    };
-    // It answered, which is all that was asked.
-    let _ = tokio::time::timeout(LEAVE, leave).await;
 }
 
 /// How long an origin may take; as long as a session gives each of its candidates.

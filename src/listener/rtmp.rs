@@ -420,7 +420,7 @@ impl Passage for Watched {
 async fn refuse(client: &mut TcpStream, asked: Asked, words: &str) -> Option<Box<Pair>> {
     let mut bytes = Vec::new();
     ChunkWriter::new(CHUNK_SIZE).write(chunk_stream::STREAM, &status(asked, words), &mut bytes);
-    last_words::say(client, &bytes).await;
+    last_words::say(client, &bytes, last_words::PATIENCE).await;
     None
 }
 

@@ -6,9 +6,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Sends `words`, then waits a moment for the peer to close: closing with unread bytes would reset the
+/// Sends `words`, then waits for the peer to close, all within `patience`: closing with unread bytes would reset the
 /// connection, and a reset can swallow what was sent before it.
-pub async fn say(stream: &mut TcpStream, words: &[u8]) {
+pub async fn say(stream: &mut TcpStream, words: &[u8], patience: Duration) {
     let say = async {
         stream.write_all(words).await?;
         stream.shutdown().await?;
@@ -17,7 +17,7 @@ pub async fn say(stream: &mut TcpStream, words: &[u8]) {
         std::io::Result::Ok(())
     };
     // A peer that is gone, or does not listen, misses them.
-    let _ = timeout(PATIENCE, say).await;
+    let _ = timeout(patience, say).await;
 }
 
 /// How long a peer that is let go may take to hear why.

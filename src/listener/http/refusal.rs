@@ -35,5 +35,5 @@ pub(super) async fn send(client: &mut TcpStream, status: StatusCode, words: &str
         status.as_u16(),
         words.len() + 1,
     );
-    last_words::say(client, answer.as_bytes()).await;
+    last_words::say(client, answer.as_bytes(), last_words::PATIENCE).await;
 }
