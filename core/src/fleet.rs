@@ -1,14 +1,18 @@
 //! Who exists and who lives: the origins a proxy has heard of, and what each heartbeat means.
 //!
-//! Two clocks run per origin. After three observed heartbeat intervals without a word it is *suspect* and gets
-//! no new streams; after the time to live it is *forgotten*. Failed dials make it *failing* for a back-off that
-//! doubles, so that one refused connection does not send every client there to wait again.
+//! Two clocks run per origin. After three observed heartbeat intervals (`suspect_after`) without a word it is
+//! *suspect* and gets no new streams; after the time to live it is *forgotten*. Dials and probes that fail make it *failing*, see
+//! [`health`]. What its operator wants of it is its [`Duty`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::origin::{Origin, OriginId};
-use crate::policy::Candidate;
+use crate::drain::{Cause, Drain, Duty};
+use crate::health::{self, Fault, Health, Rules};
+use crate::load::Load;
+use crate::origin::{Origin, OriginId, Transport};
+use crate::placement::{Reject, Standing, Usage};
 use crate::rtmp::message::EnhancedRtmp;
 use crate::stream::Service;
 
@@ -18,6 +22,9 @@ pub struct Fleet {
     members: BTreeMap<OriginId, Member>,
     ttl: Duration,
     max: usize,
+    rules: Rules,
+    /// Who was up when this proxy last believed its own ears.
+    last_good: BTreeSet<OriginId>,
 }
 
 /// One origin and what is known of it.
@@ -33,10 +40,16 @@ pub struct Member {
     pub interval: Option<Duration>,
     /// Kept for ever, and alive as long as its probe says so, instead of by heartbeats.
     pub permanent: bool,
-    /// Back-offs since the last dial that succeeded.
-    pub failures: u32,
-    /// Until when it is passed over because a dial failed.
-    pub avoid_until: Option<Instant>,
+    /// The source that names it; `None` for one that registers itself.
+    pub source: Option<Arc<str>>,
+    /// What is wanted of it.
+    pub duty: Duty,
+    /// What dials and probes say of it.
+    pub health: Health,
+    /// How busy it says it is.
+    pub load: Load,
+    /// Since when it has been up, or is believed to be.
+    pub up_since: Instant,
     /// It did not take a pipelined set-up; commands are sent to it one by one.
     pub step_by_step: bool,
     /// The enhanced-RTMP properties its last `connect` answer carried.
@@ -46,7 +59,7 @@ pub struct Member {
 /// Whether an origin may be given work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Dials to it failed a moment ago.
+    /// A dial to it failed, or its probes did, and it has not come back since.
     Failing,
     /// Three heartbeat intervals passed in silence.
     Suspect,
@@ -99,6 +112,21 @@ pub enum Change {
     },
 }
 
+/// What a source's new list did to the table.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reconciled {
+    /// Those that were not known.
+    pub added: Vec<OriginId>,
+    /// Those it names again before they were drained.
+    pub returned: Vec<OriginId>,
+    /// Those it names no more: they drain.
+    pub gone: Vec<OriginId>,
+    /// Those that register themselves by now, and the names they do it under. Placements follow.
+    pub superseded: Vec<(OriginId, OriginId)>,
+    /// Those that cannot be taken, because another stands under their name or the table is full.
+    pub refused: Vec<OriginId>,
+}
+
 /// The table is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0} origins are registered, which is the limit (origins.max)")]
@@ -106,11 +134,13 @@ pub struct FleetFull(pub usize);
 
 impl Fleet {
     /// A table that forgets origins after `ttl` of silence and holds `max` of them at the most.
-    pub const fn new(ttl: Duration, max: usize) -> Self {
+    pub const fn new(ttl: Duration, max: usize, rules: Rules) -> Self {
         Self {
             members: BTreeMap::new(),
             ttl,
             max,
+            rules,
+            last_good: BTreeSet::new(),
         }
     }
 
@@ -132,15 +162,20 @@ impl Fleet {
         }
         let short = OriginId::from(origin.server.as_str());
         if let Some(previous) = self.restarted(now, &origin) {
-            self.members.remove(&previous);
+            let duty = self.members.remove(&previous).map(|old| old.duty);
             // A long id names one instance, so a restart under it changes the id; a short one stays.
             let id = if previous == short {
                 short
             } else {
                 self.long_id(&origin)
             };
-            self.members
-                .insert(id.clone(), Member::new(now, origin, false));
+            let mut member = self.newcomer(now, origin);
+            member.duty = match duty {
+                // A new process in its place is a new registration; an operator's wish outlives it.
+                Some(Duty::Draining(drain)) if drain.cause.ends_in_removal() => Duty::Active,
+                duty => duty.unwrap_or_default(),
+            };
+            self.members.insert(id.clone(), member);
             return Ok(Registered {
                 id,
                 change: Change::Restarted { previous },
@@ -156,8 +191,7 @@ impl Fleet {
             } else {
                 short
             };
-            self.members
-                .insert(id.clone(), Member::new(now, origin, false));
+            self.members.insert(id.clone(), self.newcomer(now, origin));
             return Ok(Registered {
                 id,
                 change: Change::New,
@@ -171,8 +205,7 @@ impl Fleet {
             self.members.insert(to.clone(), member);
         }
         let id = self.long_id(&origin);
-        self.members
-            .insert(id.clone(), Member::new(now, origin, false));
+        self.members.insert(id.clone(), self.newcomer(now, origin));
         Ok(Registered {
             id,
             change: Change::Collision {
@@ -184,7 +217,98 @@ impl Fleet {
 
     /// Puts an origin in that never registers: it stands until [`Fleet::remove`], alive while its probe succeeds.
     pub fn insert_permanent(&mut self, now: Instant, id: OriginId, origin: Origin) {
-        self.members.insert(id, Member::new(now, origin, true));
+        let member = Member::permanent(now, origin, self.rules, None);
+        self.members.insert(id, member);
+    }
+
+    /// Takes the whole list of a source: what is new on it joins, what is gone from it drains. One that an operator
+    /// disabled or drains stays so. An origin that registers itself from the same place is known better by that.
+    pub fn reconcile(
+        &mut self,
+        now: Instant,
+        source: &Arc<str>,
+        listed: Vec<(OriginId, Origin)>,
+    ) -> Reconciled {
+        let mut done = Reconciled::default();
+        let named: BTreeSet<OriginId> = listed.iter().map(|(id, _)| id.clone()).collect();
+        for (id, origin) in listed {
+            self.take_listed(now, source, id, origin, &mut done);
+        }
+        for (id, member) in &mut self.members {
+            let ours = member.source.as_ref() == Some(source);
+            if ours && !named.contains(id) && member.duty == Duty::Active {
+                let drain = Drain::begin(member.duty, now, None, Cause::Gone);
+                member.duty = Duty::Draining(drain);
+                done.gone.push(id.clone());
+            }
+        }
+        done
+    }
+
+    fn take_listed(
+        &mut self,
+        now: Instant,
+        source: &Arc<str>,
+        id: OriginId,
+        origin: Origin,
+        done: &mut Reconciled,
+    ) {
+        let registered = self
+            .members
+            .iter()
+            .find(|(_, member)| !member.permanent && member.origin.shares_endpoint(&origin))
+            .map(|(id, _)| id.clone());
+        let full = self.members.len() >= self.max;
+        match (self.members.get_mut(&id), registered) {
+            (Some(member), other) if member.source.as_ref() == Some(source) => {
+                if let Some(other) = other {
+                    self.members.remove(&id);
+                    done.superseded.push((id, other));
+                    return;
+                }
+                member.origin = origin;
+                if matches!(member.duty, Duty::Draining(drain) if drain.cause == Cause::Gone) {
+                    member.duty = Duty::Active;
+                    done.returned.push(id);
+                }
+            }
+            (_, Some(_)) => {}
+            (Some(_), None) => done.refused.push(id),
+            (None, None) if full => done.refused.push(id),
+            (None, None) => {
+                let source = Some(Arc::clone(source));
+                let member = Member::permanent(now, origin, self.rules, source);
+                self.members.insert(id.clone(), member);
+                done.added.push(id);
+            }
+        }
+    }
+
+    /// Says what is wanted of an origin; false if it is not known.
+    pub fn set_duty(&mut self, id: &OriginId, duty: Duty) -> bool {
+        let Some(member) = self.members.get_mut(id) else {
+            return false;
+        };
+        member.duty = duty;
+        true
+    }
+
+    /// Takes out and names those whose drain is to end so, and that are not `in_use` any more.
+    pub fn remove_drained(&mut self, in_use: impl Fn(&OriginId) -> bool) -> Vec<OriginId> {
+        let over = |(id, member): &(&OriginId, &Member)| {
+            matches!(member.duty, Duty::Draining(drain) if drain.cause.ends_in_removal())
+                && !in_use(id)
+        };
+        let gone: Vec<OriginId> = self
+            .members
+            .iter()
+            .filter(over)
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in &gone {
+            self.members.remove(id);
+        }
+        gone
     }
 
     /// Takes an origin out, by the name it stands under.
@@ -193,18 +317,39 @@ impl Fleet {
     }
 
     /// Forgets every origin not heard of for the time to live, and names them. One that is `in_use` is kept: it
-    /// stopped reporting, and the streams that still come to it from here can be played nowhere else.
+    /// stopped reporting, and the streams that still come to it from here can be played nowhere else. So are one that
+    /// an operator disabled, which is not to come back as a stranger, and for a while those that all fell silent at
+    /// once.
     pub fn expire(&mut self, now: Instant, in_use: impl Fn(&OriginId) -> bool) -> Vec<OriginId> {
+        if !self.suspects_itself(now) {
+            self.last_good = self
+                .members
+                .iter()
+                .filter(|(_, member)| member.state(now) == State::Up)
+                .map(|(id, _)| id.clone())
+                .collect();
+        }
         let gone: Vec<OriginId> = self
             .members
             .iter()
-            .filter(|(id, member)| !member.permanent && member.age(now) >= self.ttl && !in_use(id))
+            .filter(|(id, member)| {
+                !member.permanent && !in_use(id) && self.is_over(now, id, member)
+            })
+            .filter(|(_, member)| member.duty != Duty::Disabled)
             .map(|(id, _)| id.clone())
             .collect();
         for id in &gone {
             self.members.remove(id);
         }
         gone
+    }
+
+    /// Whether [`Fleet::expire`] or [`Fleet::remove_drained`] could take an origin out now, if nothing is on it.
+    pub fn may_lose_one(&self, now: Instant) -> bool {
+        self.members.values().any(|member| {
+            matches!(member.duty, Duty::Draining(_))
+                || !member.permanent && member.age(now) >= self.ttl
+        })
     }
 
     /// One origin.
@@ -227,32 +372,70 @@ impl Fleet {
         self.members.get(id).map(|member| member.state(now))
     }
 
-    /// The origins that may hold a new stream played or published through `service`. Those that are up come
-    /// alone if there are any; else those that are failing, since one failed dial must not refuse everybody. One
-    /// that is suspect is never among them, nor one past its time to live that is kept for its streams.
-    pub fn candidates(&self, now: Instant, service: Service) -> Vec<Candidate> {
-        let of = |wanted: State| -> Vec<Candidate> {
-            self.members
-                .iter()
-                .filter(|(_, member)| {
-                    member.origin.target(service).is_some() && member.state(now) == wanted
-                })
-                .filter(|(_, member)| {
-                    !member.suspect(now) && (member.permanent || member.age(now) < self.ttl)
-                })
-                .map(|(id, member)| Candidate {
-                    origin: id.clone(),
-                    services: member.origin.endpoints.services(),
-                    streams: 0,
-                })
-                .collect()
-        };
-        let up = of(State::Up);
-        if up.is_empty() {
-            of(State::Failing)
-        } else {
-            up
+    /// Every origin as placement has to know it, for a stream that is played or published through `service`; what is
+    /// on each of them, others know. One that is suspect takes no stream, nor one past its time to live that is kept
+    /// for its streams. While this proxy suspects itself, those that were well before and have done nothing but fall
+    /// silent count as up.
+    pub fn survey(&self, now: Instant, service: Option<Service>) -> Vec<Standing> {
+        let panic = self.suspects_itself(now);
+        let members = self.members.iter();
+        members
+            .map(|(id, member)| Standing {
+                origin: id.clone(),
+                attributes: Arc::clone(&member.origin.attributes),
+                services: member.origin.endpoints.services(),
+                reject: self.reject(now, id, member, service, panic),
+                up: now.saturating_duration_since(member.up_since),
+                load: member.load,
+                usage: Usage::default(),
+            })
+            .collect()
+    }
+
+    fn reject(
+        &self,
+        now: Instant,
+        id: &OriginId,
+        member: &Member,
+        service: Option<Service>,
+        panic: bool,
+    ) -> Option<Reject> {
+        if service.is_some_and(|service| !member.origin.serves(service)) {
+            return Some(Reject::NoService);
         }
+        match member.duty {
+            Duty::Active => {}
+            Duty::Disabled => return Some(Reject::Disabled),
+            Duty::Draining(_) => return Some(Reject::Draining),
+        }
+        let trusted = || {
+            member.is_silent(now) && self.last_good.contains(id) && !member.health.backs_off(now)
+        };
+        if panic && trusted() {
+            return None;
+        }
+        if member.suspect(now) || (!member.permanent && member.age(now) >= self.ttl) {
+            return Some(Reject::Silent);
+        }
+        match member.state(now) {
+            State::Up => None,
+            State::Failing => Some(Reject::Failing),
+            State::Suspect => Some(Reject::Silent),
+        }
+    }
+
+    /// Whether so many origins are silent at once that this proxy had better doubt its own network.
+    pub fn suspects_itself(&self, now: Instant) -> bool {
+        let active = self
+            .members
+            .values()
+            .filter(|member| member.duty.takes_streams());
+        let (mut count, mut silent) = (0, 0);
+        for member in active {
+            count += 1;
+            silent += usize::from(member.is_silent(now));
+        }
+        health::suspects_itself(&self.rules, count, silent)
     }
 
     /// The origin that serves `service` at `target`, as a redirect names it.
@@ -268,30 +451,65 @@ impl Fleet {
             .map(|(id, _)| id)
     }
 
-    /// Notes that a dial failed. Dials that fail during a back-off are the same failure: many clients at once must
-    /// not turn a hiccup into the longest back-off.
-    pub fn failed(&mut self, now: Instant, id: &OriginId) {
-        let Some(member) = self.members.get_mut(id) else {
-            return;
-        };
-        if member.avoid_until.is_some_and(|until| now < until) {
-            return;
+    /// Notes that a session's dial failed.
+    pub fn dial_failed(&mut self, now: Instant, id: &OriginId, fault: Fault, why: &str) {
+        if let Some(member) = self.members.get_mut(id) {
+            member.health.dial_failed(now, fault, why);
         }
-        member.failures = member.failures.saturating_add(1);
-        let backoff = FIRST_BACKOFF.saturating_mul(1 << member.failures.saturating_sub(1).min(5));
-        member.avoid_until = now.checked_add(backoff.min(LONGEST_BACKOFF));
     }
 
-    /// Notes that a dial, or a probe, succeeded.
+    /// Notes that a session's dial of a service over UDP failed.
+    pub fn datagrams_failed(&mut self, now: Instant, id: &OriginId, fault: Fault, why: &str) {
+        if let Some(member) = self.members.get_mut(id) {
+            member.health.datagrams_failed(now, fault, why);
+        }
+    }
+
+    /// Notes that a session was joined there.
     pub fn answered(&mut self, now: Instant, id: &OriginId) {
         let Some(member) = self.members.get_mut(id) else {
             return;
         };
-        member.failures = 0;
-        member.avoid_until = None;
+        if member.health.is_out(now) {
+            member.up_since = now;
+        }
+        member.health.answered(now);
         if member.permanent {
             member.last_seen = now;
         }
+    }
+
+    /// Notes what a probe said; `Err` with the fault and the reason. True when that changed the verdict.
+    pub fn probed(&mut self, now: Instant, id: &OriginId, said: Result<(), (Fault, &str)>) -> bool {
+        let Some(member) = self.members.get_mut(id) else {
+            return false;
+        };
+        match said {
+            Ok(()) => {
+                if member.permanent {
+                    member.last_seen = now;
+                }
+                let back = member.health.probe_answered(now);
+                if back {
+                    member.up_since = now;
+                }
+                back
+            }
+            Err((fault, why)) => member.health.probe_failed(now, fault, why),
+        }
+    }
+
+    /// The origins to probe now. `every` is how often those are asked that are well; those that report themselves
+    /// only if `reporting` too.
+    pub fn probes_due(&self, now: Instant, every: Duration, reporting: bool) -> Vec<OriginId> {
+        self.members
+            .iter()
+            .filter(|(_, member)| {
+                let every = (member.permanent || reporting).then_some(every);
+                member.health.probe_is_due(now, every)
+            })
+            .map(|(id, _)| id.clone())
+            .collect()
     }
 
     /// The enhanced-RTMP properties that every live origin is known to have; `None` until one is known.
@@ -326,6 +544,20 @@ impl Fleet {
             .filter(|(_, member)| !member.permanent && member.origin.server == origin.server)
     }
 
+    /// Past its time to live; while this proxy suspects itself, those it lost at once have longer.
+    fn is_over(&self, now: Instant, id: &OriginId, member: &Member) -> bool {
+        let patience = if self.last_good.contains(id) && self.suspects_itself(now) {
+            self.ttl.saturating_mul(PANIC_PATIENCE)
+        } else {
+            self.ttl
+        };
+        member.age(now) >= patience
+    }
+
+    fn newcomer(&self, now: Instant, origin: Origin) -> Member {
+        Member::new(now, origin, self.rules)
+    }
+
     /// A name for one instance of `origin` that nobody stands under.
     fn long_id(&self, origin: &Origin) -> OriginId {
         let long = OriginId::from(origin.instance());
@@ -339,17 +571,32 @@ impl Fleet {
 }
 
 impl Member {
-    fn new(now: Instant, origin: Origin, permanent: bool) -> Self {
+    fn new(now: Instant, origin: Origin, rules: Rules) -> Self {
+        let probeable = Service::ALL.into_iter().any(|service| {
+            Transport::of(service) == Transport::Tcp && origin.target(service).is_some()
+        });
+        let load = Load::default().heard(origin.report, Duration::ZERO);
         Self {
             origin,
             first_seen: now,
             last_seen: now,
             interval: None,
-            permanent,
-            failures: 0,
-            avoid_until: None,
+            permanent: false,
+            source: None,
+            duty: Duty::Active,
+            health: Health::new(rules, probeable),
+            load,
+            up_since: now,
             step_by_step: false,
             enhanced: None,
+        }
+    }
+
+    fn permanent(now: Instant, origin: Origin, rules: Rules, source: Option<Arc<str>>) -> Self {
+        Self {
+            permanent: true,
+            source,
+            ..Self::new(now, origin, rules)
         }
     }
 
@@ -360,7 +607,7 @@ impl Member {
 
     /// Whether it may be given work now.
     pub fn state(&self, now: Instant) -> State {
-        if self.avoid_until.is_some_and(|until| now < until) {
+        if self.health.is_out(now) {
             State::Failing
         } else if self.suspect(now) {
             State::Suspect
@@ -384,9 +631,18 @@ impl Member {
         .map_or_else(|| self.origin.ip.to_string(), |target| target.to_string())
     }
 
-    /// Three heartbeats missed, whatever else is known of it.
+    /// Too many heartbeats missed, whatever else is known of it.
     fn suspect(&self, now: Instant) -> bool {
-        !self.permanent && self.missed(now) >= SUSPECT_AFTER
+        !self.permanent && self.missed(now) >= self.health.rules().suspect_after
+    }
+
+    /// All that is held against it is that nothing is heard of it.
+    fn is_silent(&self, now: Instant) -> bool {
+        match self.state(now) {
+            State::Failing => self.health.is_silent(),
+            State::Suspect => true,
+            State::Up => false,
+        }
     }
 
     /// The very process that `origin` says it is: its id joins three texts with a dash, and may read like another's.
@@ -400,11 +656,15 @@ impl Member {
 
     fn heard(&mut self, now: Instant, origin: Origin) {
         let gap = self.age(now).max(SHORTEST_INTERVAL);
+        if self.suspect(now) {
+            self.up_since = now;
+        }
         // Follows a longer interval at once and a shorter one slowly: a hiccup must not turn into a suspicion.
         self.interval = Some(
             self.interval
                 .map_or(gap, |known| gap.max(known - (known - gap.min(known)) / 4)),
         );
+        self.load = self.load.heard(origin.report, gap);
         self.last_seen = now;
         self.origin = origin;
     }
@@ -415,7 +675,7 @@ impl Member {
     }
 
     /// Heartbeats missed by now; 0 while the interval is not known.
-    fn missed(&self, now: Instant) -> u32 {
+    pub fn missed(&self, now: Instant) -> u32 {
         self.interval.map_or(0, |interval| {
             u32::try_from(self.age(now).as_millis() / interval.as_millis().max(1))
                 .unwrap_or(u32::MAX)
@@ -423,20 +683,18 @@ impl Member {
     }
 }
 
-/// Heartbeats in a row that an origin may miss before it gets no new streams.
-const SUSPECT_AFTER: u32 = 3;
 /// Two registrations in the same instant (one per network interface, say) do not make an interval.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 /// What SRS sends by default (9.9 s), for an origin that was heard once.
 const USUAL_INTERVAL: Duration = Duration::from_secs(10);
-/// How long an origin is passed over after its first failed dial; doubles with each further one.
-const FIRST_BACKOFF: Duration = Duration::from_secs(1);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(15);
+/// Times to live that origins have which all fell silent at once.
+const PANIC_PATIENCE: u32 = 4;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::origin::{AddressRules, parse_registration};
+    use crate::placement::{Question, place};
 
     fn origin(server: &str, pid: &str, ip: &str, rtmp: u16) -> Origin {
         let body = format!(
@@ -447,9 +705,32 @@ mod tests {
 
     fn fleet() -> (Fleet, Instant) {
         (
-            Fleet::new(Duration::from_secs(300), 100),
+            Fleet::new(Duration::from_secs(300), 100, Rules::default()),
             Instant::now_for_tests(),
         )
+    }
+
+    /// The origins that may take a stream, as placement sees it.
+    fn candidates(fleet: &Fleet, now: Instant, service: Service) -> Vec<String> {
+        let url = crate::stream::StreamUrl::new("", "live", "a").unwrap();
+        let question = Question {
+            key: &crate::stream::VhostRule::Ignored.key(&url),
+            pool: None,
+            zone: None,
+            only: None,
+            without: &[],
+            draw: crate::policy::Draw::default(),
+        };
+        let standing = fleet.survey(now, Some(service));
+        let rules = crate::placement::Rules::default();
+        let decision = place(&crate::policy::Rendezvous, &rules, &standing, &question);
+        let mut names: Vec<String> = decision
+            .ranked
+            .iter()
+            .map(|candidate| candidate.origin.to_string())
+            .collect();
+        names.sort();
+        names
     }
 
     trait NowForTests {
@@ -566,21 +847,13 @@ mod tests {
         let id = OriginId::from("a");
         assert_eq!(fleet.state(now + 39 * SECOND, &id), Some(State::Up));
         assert_eq!(fleet.state(now + 40 * SECOND, &id), Some(State::Suspect));
-        assert!(
-            fleet
-                .candidates(now + 40 * SECOND, Service::Rtmp)
-                .is_empty()
-        );
+        assert!(candidates(&fleet, now + 40 * SECOND, Service::Rtmp).is_empty());
         assert!(fleet.expire(now + 309 * SECOND, |_| false).is_empty());
         assert!(
             fleet.expire(now + 310 * SECOND, |_| true).is_empty(),
             "it is kept for the streams on it"
         );
-        assert!(
-            fleet
-                .candidates(now + 310 * SECOND, Service::Rtmp)
-                .is_empty()
-        );
+        assert!(candidates(&fleet, now + 310 * SECOND, Service::Rtmp).is_empty());
         assert_eq!(fleet.expire(now + 310 * SECOND, |_| false), vec![id]);
     }
 
@@ -593,22 +866,16 @@ mod tests {
         fleet
             .register(now, origin("b", "1", "10.0.0.2", 1935))
             .unwrap();
-        fleet.failed(now, &"a".into());
-        let names = |fleet: &Fleet, at| -> Vec<String> {
-            fleet
-                .candidates(at, Service::Rtmp)
-                .iter()
-                .map(|c| c.origin.to_string())
-                .collect()
-        };
+        fleet.dial_failed(now, &"a".into(), Fault::Refused, "refused");
+        let names = |fleet: &Fleet, at| candidates(fleet, at, Service::Rtmp);
         assert_eq!(names(&fleet, now), ["b"]);
         assert_eq!(names(&fleet, now + SECOND), ["a", "b"]);
-        fleet.failed(now, &"b".into());
+        fleet.dial_failed(now, &"b".into(), Fault::Refused, "refused");
         assert_eq!(names(&fleet, now), ["a", "b"]);
         fleet.answered(now, &"a".into());
         assert_eq!(names(&fleet, now), ["a"]);
         assert!(
-            fleet.candidates(now, Service::Srt).is_empty(),
+            candidates(&fleet, now, Service::Srt).is_empty(),
             "no endpoint, no candidate"
         );
     }
@@ -619,9 +886,9 @@ mod tests {
         fleet
             .register(now, origin("a", "1", "10.0.0.1", 1935))
             .unwrap();
-        (0..50).for_each(|_| fleet.failed(now, &"a".into()));
+        (0..50).for_each(|_| fleet.dial_failed(now, &"a".into(), Fault::Refused, "refused"));
         assert_eq!(fleet.state(now + SECOND, &"a".into()), Some(State::Up));
-        fleet.failed(now + SECOND, &"a".into());
+        fleet.dial_failed(now + SECOND, &"a".into(), Fault::Refused, "refused");
         assert_eq!(
             fleet.state(now + 2 * SECOND, &"a".into()),
             Some(State::Failing),
@@ -678,17 +945,13 @@ mod tests {
         fleet
             .register(now + 10 * SECOND, origin("a", "1", "10.0.0.1", 1935))
             .unwrap();
-        fleet.failed(now + 40 * SECOND, &"a".into());
-        assert!(
-            fleet
-                .candidates(now + 40 * SECOND, Service::Rtmp)
-                .is_empty()
-        );
+        fleet.dial_failed(now + 40 * SECOND, &"a".into(), Fault::Refused, "refused");
+        assert!(candidates(&fleet, now + 40 * SECOND, Service::Rtmp).is_empty());
     }
 
     #[test]
     fn a_full_table_refuses_newcomers_and_keeps_heartbeats() {
-        let mut fleet = Fleet::new(Duration::from_secs(300), 1);
+        let mut fleet = Fleet::new(Duration::from_secs(300), 1, Rules::default());
         let now = Instant::now_for_tests();
         fleet
             .register(now, origin("a", "1", "10.0.0.1", 1935))
@@ -704,5 +967,156 @@ mod tests {
                 .change,
             Change::Heartbeat
         );
+    }
+
+    #[test]
+    fn what_an_operator_wants_of_an_origin_outlives_its_restarts() {
+        let (mut fleet, now) = fleet();
+        let id = OriginId::from("a");
+        fleet
+            .register(now, origin("a", "1", "10.0.0.1", 1935))
+            .unwrap();
+        for cause in [Cause::Operator, Cause::Deregistered] {
+            let drain = Drain::begin(Duty::Active, now, None, cause);
+            assert!(fleet.set_duty(&id, Duty::Draining(drain)));
+            fleet
+                .register(now + SECOND, fleet.member(&id).unwrap().origin.clone())
+                .unwrap();
+            assert_eq!(fleet.member(&id).unwrap().duty, Duty::Draining(drain));
+            assert!(candidates(&fleet, now, Service::Rtmp).is_empty());
+            let pid = format!("{cause:?}");
+            fleet
+                .register(now + SECOND, origin("a", &pid, "10.0.0.1", 1935))
+                .unwrap();
+            let stays = cause == Cause::Operator;
+            let drains = fleet.member(&id).unwrap().duty == Duty::Draining(drain);
+            assert_eq!(drains, stays, "{cause:?}");
+        }
+        fleet.set_duty(&id, Duty::Disabled);
+        assert!(candidates(&fleet, now, Service::Rtmp).is_empty());
+        assert!(
+            fleet.expire(now + 900 * SECOND, |_| false).is_empty(),
+            "it is not to come back as a stranger"
+        );
+        assert!(!fleet.set_duty(&"nobody".into(), Duty::Active));
+    }
+
+    #[test]
+    fn only_a_drain_that_no_operator_asked_for_ends_in_removal() {
+        let (mut fleet, now) = fleet();
+        for (name, cause) in [("a", Cause::Operator), ("b", Cause::Deregistered)] {
+            fleet
+                .register(now, origin(name, "1", "10.0.0.1", 1935))
+                .unwrap();
+            let drain = Drain::begin(Duty::Active, now, None, cause);
+            fleet.set_duty(&name.into(), Duty::Draining(drain));
+        }
+        assert!(fleet.remove_drained(|_| true).is_empty(), "all in use");
+        assert_eq!(fleet.remove_drained(|_| false), ["b".into()]);
+        assert_eq!(fleet.members().count(), 1);
+    }
+
+    #[test]
+    fn a_source_adds_updates_and_drains_what_it_names() {
+        let (mut fleet, now) = fleet();
+        let source: Arc<str> = "settings".into();
+        let listed = |names: &[(&str, &str)]| -> Vec<(OriginId, Origin)> {
+            names
+                .iter()
+                .map(|(name, ip)| (OriginId::from(*name), origin(name, "1", ip, 1935)))
+                .collect()
+        };
+        let both = [("a", "10.0.0.1"), ("b", "10.0.0.2")];
+        let done = fleet.reconcile(now, &source, listed(&both));
+        assert_eq!(done.added, ["a".into(), "b".into()]);
+        assert_eq!(
+            fleet.reconcile(now, &source, listed(&both)),
+            Reconciled::default(),
+            "the same again"
+        );
+        let done = fleet.reconcile(now, &source, listed(&both[..1]));
+        assert_eq!(done.gone, ["b".into()]);
+        assert_eq!(candidates(&fleet, now, Service::Rtmp).len(), 1);
+        let done = fleet.reconcile(now, &source, listed(&both));
+        assert_eq!(done.returned, ["b".into()]);
+
+        fleet.set_duty(&"b".into(), Duty::Disabled);
+        fleet.reconcile(now, &source, Vec::new());
+        fleet.reconcile(now, &source, listed(&both));
+        assert_eq!(
+            fleet.member(&"b".into()).unwrap().duty,
+            Duty::Disabled,
+            "a list does not undo what an operator did"
+        );
+
+        // It registers itself by now, under the id of its own file.
+        fleet
+            .register(now, origin("vid-1", "7", "10.0.0.1", 1935))
+            .unwrap();
+        let done = fleet.reconcile(now, &source, listed(&both));
+        assert_eq!(done.superseded, [("a".into(), "vid-1".into())]);
+        assert!(fleet.member(&"a".into()).is_none());
+        assert_eq!(
+            fleet.reconcile(now, &source, listed(&both)),
+            Reconciled::default()
+        );
+        let done = fleet.reconcile(now, &"dns".into(), listed(&[("b", "10.0.0.9")]));
+        assert_eq!(done.refused, ["b".into()], "another source's name");
+    }
+
+    #[test]
+    fn when_most_fall_silent_at_once_the_last_good_set_is_kept() {
+        let rules = Rules {
+            panic_percent: 50,
+            ..Rules::default()
+        };
+        let mut fleet = Fleet::new(Duration::from_secs(300), 100, rules);
+        let now = Instant::now_for_tests();
+        let names = ["a", "b", "c", "d"];
+        let beat = |fleet: &mut Fleet, at: Instant, names: &[&str]| {
+            for (index, name) in names.iter().enumerate() {
+                let ip = format!("10.0.0.{}", index + 1);
+                fleet.register(at, origin(name, "1", &ip, 1935)).unwrap();
+            }
+        };
+        beat(&mut fleet, now, &names);
+        beat(&mut fleet, now + 10 * SECOND, &names);
+        fleet.expire(now + 10 * SECOND, |_| false);
+        let candidates = |fleet: &Fleet, at| candidates(fleet, at, Service::Rtmp).len();
+
+        // One dies for sure: a refusal is an answer. It is not among the silent.
+        let lost = now + 60 * SECOND;
+        assert_eq!(candidates(&fleet, lost), 4, "all silent at once");
+        assert!(fleet.suspects_itself(lost));
+        fleet.dial_failed(lost, &"d".into(), Fault::Refused, "refused");
+        assert_eq!(candidates(&fleet, lost), 3);
+        assert!(
+            fleet.expire(now + 400 * SECOND, |_| false).is_empty(),
+            "they have longer"
+        );
+        assert_eq!(candidates(&fleet, now + 400 * SECOND), 4);
+        assert_eq!(fleet.expire(now + 1300 * SECOND, |_| false).len(), 4);
+    }
+
+    #[test]
+    fn one_silent_origin_of_four_is_believed_to_be_dead() {
+        let rules = Rules {
+            panic_percent: 50,
+            ..Rules::default()
+        };
+        let mut fleet = Fleet::new(Duration::from_secs(300), 100, rules);
+        let now = Instant::now_for_tests();
+        for at in [now, now + 10 * SECOND, now + 40 * SECOND] {
+            for (index, name) in ["a", "b", "c", "d"].iter().enumerate() {
+                if *name != "a" || at < now + 40 * SECOND {
+                    let ip = format!("10.0.0.{}", index + 1);
+                    fleet.register(at, origin(name, "1", &ip, 1935)).unwrap();
+                }
+            }
+            fleet.expire(at, |_| false);
+        }
+        let later = now + 41 * SECOND;
+        assert!(!fleet.suspects_itself(later));
+        assert_eq!(candidates(&fleet, later, Service::Rtmp).len(), 3);
     }
 }

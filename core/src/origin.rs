@@ -11,6 +11,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::attributes::{Attributes, Given};
+use crate::load::Report;
 use crate::stream::Service;
 
 /// The name under which an origin stands in the registry.
@@ -303,6 +305,10 @@ pub struct Origin {
     pub device_id: Option<String>,
     /// Where its services are.
     pub endpoints: Endpoints,
+    /// What it can bear and where it stands.
+    pub attributes: Arc<Attributes>,
+    /// How busy it was when it said so.
+    pub report: Option<Report>,
 }
 
 impl Origin {
@@ -329,9 +335,25 @@ impl Origin {
         })
     }
 
+    /// Whether [`Origin::target`] names something for `service`.
+    pub fn serves(&self, service: Service) -> bool {
+        self.endpoints
+            .of(service)
+            .iter()
+            .any(|endpoint| endpoint.transport == Transport::of(service))
+    }
+
     /// Whether both are dialled at the same address and ports.
     pub fn same_place(&self, other: &Self) -> bool {
         self.ip == other.ip && self.endpoints == other.endpoints
+    }
+
+    /// Whether a service of both is dialled at the same place: then they are one origin under two names.
+    pub fn shares_endpoint(&self, other: &Self) -> bool {
+        Service::ALL.into_iter().any(|service| {
+            let target = self.target(service);
+            target.is_some() && target == other.target(service)
+        })
     }
 
     /// The name of this very process: `server-service-pid`, the identity that other proxies use.
@@ -394,7 +416,8 @@ pub enum AddressError {
 /// Reads the body of a registration.
 ///
 /// Unknown fields are skipped and absent lists are empty; `service` and `pid` may be numbers. An empty body is an
-/// empty document. Within a service, endpoints that listen on the address family of `ip` are put first.
+/// empty document. Beyond what SRS sends, `weight`, `zone`, `labels` (a list), `max_streams`, `max_sessions` and
+/// `max_mbps` are its [`Attributes`]. Within a service, endpoints that listen on the address family of `ip` are put first.
 pub fn parse_registration(body: &[u8], rules: &AddressRules) -> Result<Origin, RegistrationError> {
     let document = read_document(body)?;
     let ip = required("ip", &document.ip, MAX_ADDRESS)?
@@ -426,6 +449,22 @@ pub fn parse_registration(body: &[u8], rules: &AddressRules) -> Result<Origin, R
         ));
     }
     let device_id = optional("device_id", &number_as_text(document.device_id), MAX_ID)?;
+    let mut given = Given::default();
+    let fields = [
+        ("weight", "weight", document.weight),
+        ("zone", "zone", document.zone),
+        ("labels", "label", document.labels),
+        ("max_streams", "max_streams", document.max_streams),
+        ("max_sessions", "max_sessions", document.max_sessions),
+        ("max_mbps", "max_mbps", document.max_mbps),
+    ];
+    for (field, name, value) in fields {
+        given
+            .take(name, &value)
+            .map_err(|problem| RegistrationError::new(field, problem))?;
+    }
+    let mut attributes = Attributes::default();
+    given.lay_over(&mut attributes);
     Ok(Origin {
         ip,
         server,
@@ -433,6 +472,8 @@ pub fn parse_registration(body: &[u8], rules: &AddressRules) -> Result<Origin, R
         pid,
         device_id,
         endpoints,
+        attributes: Arc::new(attributes),
+        report: Report::parse(document.summaries),
     })
 }
 
@@ -455,7 +496,7 @@ impl RegistrationError {
     }
 }
 
-/// The registration as JSON has it. Fields it does not name, such as `summaries`, are skipped unread.
+/// The registration as JSON has it. Fields it does not name are skipped unread.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Document {
@@ -470,6 +511,13 @@ struct Document {
     rtmp: Value,
     rtsp: Value,
     srt: Value,
+    summaries: Value,
+    weight: Value,
+    zone: Value,
+    labels: Value,
+    max_streams: Value,
+    max_sessions: Value,
+    max_mbps: Value,
 }
 
 fn read_document(body: &[u8]) -> Result<Document, RegistrationError> {

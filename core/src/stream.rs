@@ -13,7 +13,7 @@
 //!
 //! `core/tests/names.rs` holds the table of cases.
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
@@ -53,6 +53,8 @@ pub enum Protocol {
     HttpFlv,
     /// MP3 in an endless HTTP body.
     HttpMp3,
+    /// Playlists, manifests and the segments they list: many requests over HTTP.
+    HttpSegments,
     /// MPEG-TS in an endless HTTP body.
     HttpTs,
     /// RTMP over TCP.
@@ -67,10 +69,11 @@ pub enum Protocol {
 
 impl Protocol {
     /// Every protocol, in order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::HttpAac,
         Self::HttpFlv,
         Self::HttpMp3,
+        Self::HttpSegments,
         Self::HttpTs,
         Self::Rtmp,
         Self::Rtsp,
@@ -84,6 +87,7 @@ impl Protocol {
             Self::HttpAac => "http_aac",
             Self::HttpFlv => "http_flv",
             Self::HttpMp3 => "http_mp3",
+            Self::HttpSegments => "http_segments",
             Self::HttpTs => "http_ts",
             Self::Rtmp => "rtmp",
             Self::Rtsp => "rtsp",
@@ -95,7 +99,9 @@ impl Protocol {
     /// Which kind of endpoint of an origin serves this protocol.
     pub const fn service(self) -> Service {
         match self {
-            Self::HttpAac | Self::HttpFlv | Self::HttpMp3 | Self::HttpTs => Service::Http,
+            Self::HttpAac | Self::HttpFlv | Self::HttpMp3 | Self::HttpSegments | Self::HttpTs => {
+                Service::Http
+            }
             Self::Rtmp => Service::Rtmp,
             Self::Rtsp => Service::Rtsp,
             Self::Srt => Service::Srt,
@@ -250,6 +256,16 @@ impl StreamUrl {
         path.on(vhost_of([query, ""], host)?)
     }
 
+    /// What a WebRTC client asks for: a `webrtc://example.com/live/a?token=1`, or, with the `Host` header beside it, a
+    /// path. The vhost is that of the URL, where it names a host.
+    pub fn from_webrtc(host: Option<&str>, url: &str) -> Result<Self, StreamError> {
+        let (named, target) = split_authority(url);
+        let (text, query) = split_query(target);
+        let mut path = Path::default();
+        path.push(&decode(text)?)?;
+        path.on(vhost_of([query, ""], named.or(host))?)
+    }
+
     /// What an RTSP client asks for: `rtsp://example.com:554/live/a?token=1`.
     pub fn from_rtsp(url: &str) -> Result<Self, StreamError> {
         let (host, target) = split_authority(url);
@@ -300,7 +316,7 @@ impl FromStr for StreamUrl {
 pub struct SrtStreamId {
     /// The stream asked for.
     pub stream: StreamUrl,
-    /// `m=publish` or `m=request`; play where the id does not say.
+    /// `m=publish` (or `bidirectional`) or `m=request`; play where the id does not say.
     pub action: Action,
 }
 
@@ -344,7 +360,13 @@ impl SrtStreamId {
             let value = unquote(value);
             match key.trim() {
                 "h" => host = Some(value),
-                "m" if value.eq_ignore_ascii_case("publish") => action = Action::Publish,
+                // Who sends and receives brings a stream in any case.
+                "m" if ["publish", "bidirectional"]
+                    .iter()
+                    .any(|mode| value.eq_ignore_ascii_case(mode)) =>
+                {
+                    action = Action::Publish;
+                }
                 "m" if value.eq_ignore_ascii_case("request") => action = Action::Play,
                 "m" => return Err(StreamError::SrtMode),
                 "r" => resource = Some(value),
@@ -424,6 +446,12 @@ impl PlacementKey {
     }
 }
 
+impl Borrow<str> for PlacementKey {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Display for PlacementKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
@@ -453,8 +481,8 @@ pub enum StreamError {
     /// The percent-escapes of the name do not decode to UTF-8.
     #[error("the name is not UTF-8")]
     NotUtf8,
-    /// The mode of an SRT stream id is neither of the two.
-    #[error("the mode of an SRT stream id is either publish or request")]
+    /// The mode of an SRT stream id is none of the three.
+    #[error("the mode of an SRT stream id is publish, request or bidirectional")]
     SrtMode,
     /// A part of the name is too long.
     #[error("the {part} is longer than {limit} bytes")]

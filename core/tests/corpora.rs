@@ -6,18 +6,44 @@
 pub mod amf0;
 #[path = "../../fuzz/laws/chunk.rs"]
 pub mod chunk;
+#[path = "../../fuzz/laws/dash.rs"]
+pub mod dash;
+#[path = "../../fuzz/laws/hls.rs"]
+pub mod hls;
 #[path = "../../fuzz/laws/http_head.rs"]
 pub mod http_head;
+#[path = "../../fuzz/laws/link.rs"]
+pub mod link;
 #[path = "../../fuzz/laws/register.rs"]
 pub mod register;
+#[path = "../../fuzz/laws/rtc_flows.rs"]
+pub mod rtc_flows;
+#[path = "../../fuzz/laws/rtc_frames.rs"]
+pub mod rtc_frames;
 #[path = "../../fuzz/laws/rtmp_client.rs"]
 pub mod rtmp_client;
 #[path = "../../fuzz/laws/rtmp_join.rs"]
 pub mod rtmp_join;
 #[path = "../../fuzz/laws/rtmp_server.rs"]
 pub mod rtmp_server;
+#[path = "../../fuzz/laws/rtsp_message.rs"]
+pub mod rtsp_message;
+#[path = "../../fuzz/laws/rtsp_transport.rs"]
+pub mod rtsp_transport;
+#[path = "../../fuzz/laws/rtsp_walk.rs"]
+pub mod rtsp_walk;
+#[path = "../../fuzz/laws/sdp.rs"]
+pub mod sdp;
+#[path = "../../fuzz/laws/srt_flows.rs"]
+pub mod srt_flows;
+#[path = "../../fuzz/laws/srt_packet.rs"]
+pub mod srt_packet;
 #[path = "../../fuzz/laws/stream_name.rs"]
 pub mod stream_name;
+#[path = "../../fuzz/laws/stun.rs"]
+pub mod stun;
+#[path = "../../fuzz/laws/tap.rs"]
+pub mod tap;
 #[path = "../../fuzz/laws/walk.rs"]
 pub mod walk;
 
@@ -31,12 +57,25 @@ type Law = fn(&[u8]);
 const LAWS: &[(&str, Law)] = &[
     ("amf0", amf0::law),
     ("chunk", chunk::law),
+    ("dash", dash::law),
+    ("hls", hls::law),
     ("http_head", http_head::law),
+    ("link", link::law),
     ("register", register::law),
+    ("rtc_flows", rtc_flows::law),
+    ("rtc_frames", rtc_frames::law),
     ("rtmp_client", rtmp_client::law),
     ("rtmp_join", rtmp_join::law),
     ("rtmp_server", rtmp_server::law),
+    ("rtsp_message", rtsp_message::law),
+    ("rtsp_transport", rtsp_transport::law),
+    ("rtsp_walk", rtsp_walk::law),
+    ("sdp", sdp::law),
+    ("srt_flows", srt_flows::law),
+    ("srt_packet", srt_packet::law),
     ("stream_name", stream_name::law),
+    ("stun", stun::law),
+    ("tap", tap::law),
     ("walk", walk::law),
 ];
 

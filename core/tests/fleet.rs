@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use sluicegate_core::fleet::{Change, Fleet, State};
+use sluicegate_core::health::{Fault, Rules};
 use sluicegate_core::origin::{AddressRules, Origin, OriginId, parse_registration};
+use sluicegate_core::placement::Reject;
 use sluicegate_core::stream::Service;
 
 #[test]
@@ -69,7 +71,7 @@ impl World {
     )]
     fn new(seed: u64) -> Self {
         let now = Instant::now();
-        let mut fleet = Fleet::new(TTL, MAX);
+        let mut fleet = Fleet::new(TTL, MAX, Rules::default());
         let default = origin("default", 0, "10.9.9.9");
         fleet.insert_permanent(now, "default".into(), default.clone());
         let hosts = (0..HOSTS)
@@ -119,7 +121,8 @@ impl World {
             }
             77..85 => {
                 let id = self.any_name();
-                self.fleet.failed(self.now, &id);
+                self.fleet
+                    .dial_failed(self.now, &id, Fault::Refused, "refused");
             }
             85..90 => {
                 let id = self.any_name();
@@ -205,7 +208,11 @@ impl World {
             stands.len(),
             "{at}: an instance stands once"
         );
-        let candidates = self.fleet.candidates(self.now, Service::Rtmp);
+        let mut candidates = self.fleet.survey(self.now, Some(Service::Rtmp));
+        // Those that fail are candidates where nobody is up.
+        let admits_up = candidates.iter().any(|one| one.reject.is_none());
+        let wanted = (!admits_up).then_some(Reject::Failing);
+        candidates.retain(|one| one.reject == wanted);
         let up = |id: &OriginId| self.fleet.state(self.now, id) == Some(State::Up);
         let any_up = self
             .fleet

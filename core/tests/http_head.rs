@@ -165,17 +165,6 @@ fn the_end_of_a_request_is_known() {
 }
 
 #[test]
-fn a_client_says_whether_it_stays() {
-    let stays = |version: &str, headers: &str| {
-        request(&format!("GET / {version}\r\nHost: h\r\n{headers}\r\n")).keep_alive()
-    };
-    assert!(stays("HTTP/1.1", ""));
-    assert!(!stays("HTTP/1.1", "Connection: foo, Close\r\n"));
-    assert!(!stays("HTTP/1.0", ""));
-    assert!(stays("HTTP/1.0", "Connection: Keep-Alive\r\n"));
-}
-
-#[test]
 fn a_refusal_has_a_status() {
     assert_eq!(HeadError::LineEnd.status(), 400);
     assert_eq!(HeadError::TooLong.status(), 431);

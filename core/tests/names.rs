@@ -146,6 +146,7 @@ const SRT: &[(&str, &str, &str, Action)] = &[
     ("publish", "#!::h=example.com,r=live/a,m=publish", "example.com/live/a", Action::Publish),
     ("request", "#!::h=example.com,r=live/a,m=request", "example.com/live/a", Action::Play),
     ("the mode in upper case", "#!::r=live/a,m=PUBLISH", "__defaultVhost__/live/a", Action::Publish),
+    ("sends and receives", "#!::r=live/a,m=bidirectional", "__defaultVhost__/live/a", Action::Publish),
     ("no mode", "#!::r=live/a", "__defaultVhost__/live/a", Action::Play),
     ("no host", "#!::r=live/a,m=publish", "__defaultVhost__/live/a", Action::Publish),
     ("an address as host", "#!::h=10.0.0.1:10080,r=live/a", "__defaultVhost__/live/a", Action::Play),

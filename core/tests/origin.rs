@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use sluicegate_core::attributes::Attributes;
 use sluicegate_core::origin::{
     AddressError, AddressRules, Endpoint, EndpointError, Host, MAX_REGISTRATION, Origin,
     RegistrationError, Target, Transport, parse_registration,
@@ -410,4 +411,40 @@ fn endpoint_text() -> impl Strategy<Value = String> {
         "169.254.169.254", "224.0.0.1", "a", "b.c", ".", "0x7f", "1935", "0", "65536", "+", " ", "%",
     ];
     prop::collection::vec(prop::sample::select(tokens), 0..6).prop_map(|tokens| tokens.concat())
+}
+
+#[test]
+fn attributes_come_in_fields_of_their_own() {
+    let document = |extra: Value| {
+        let mut document =
+            json!({"ip": "10.0.0.1", "server": "v", "service": "s", "pid": "1", "rtmp": ["1935"]});
+        document
+            .as_object_mut()
+            .unwrap()
+            .extend(extra.as_object().unwrap().clone());
+        parse_registration(document.to_string().as_bytes(), &AddressRules::default())
+    };
+    let told = document(json!({
+        "weight": 50, "zone": "eu-1", "labels": ["gpu", "tier=1"], "max_streams": 1, "max_sessions": "9",
+        "max_mbps": null, "summaries": {"system": {"cpu_percent": 0.5}},
+    }))
+    .unwrap();
+    assert_eq!(
+        told.attributes.to_string(),
+        "weight 50, zone eu-1, label gpu, label tier=1, at most 1 streams, at most 9 sessions"
+    );
+    assert_eq!(told.report.unwrap().cpu, Some(500));
+    assert_eq!(
+        *document(json!({})).unwrap().attributes,
+        Attributes::default()
+    );
+    for (cause, extra, field) in [
+        ("no number", json!({"weight": "heavy"}), "weight"),
+        ("a fraction", json!({"max_streams": 1.5}), "max_streams"),
+        ("no word", json!({"zone": "a b"}), "zone"),
+        ("a list of no words", json!({"labels": [1]}), "labels"),
+        ("an object", json!({"labels": {"gpu": true}}), "labels"),
+    ] {
+        assert_eq!(document(extra).unwrap_err().field, field, "{cause}");
+    }
 }

@@ -9,7 +9,6 @@ use sluicegate_core::rtmp::chunk::ChunkReader;
 use sluicegate_core::rtmp::join::{Join, JoinError, Joined, Progress};
 use sluicegate_core::rtmp::message::{Command, Message, kind, user_control};
 use sluicegate_core::rtmp::server::{Identified, Server, ServerEvent};
-use sluicegate_core::stream::StreamUrl;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
@@ -241,9 +240,7 @@ impl<O: Speaks> Session<O> {
                 had.swap_remove(at);
                 continue;
             }
-            if message.stream_id == client.stream_id + offset {
-                message.stream_id = client.stream_id;
-            }
+            rename(&mut message, client.stream_id + offset, client.stream_id);
             expected.push(message);
         }
         prop_assert_eq!(had, Vec::<f64>::new());
@@ -324,12 +321,10 @@ fn join<O: Speaks>(
 }
 
 fn new_join(identified: &Identified, steps: bool) -> Result<Join, JoinError> {
-    let stream =
-        StreamUrl::from_rtmp(&identified.request.tc_url, &identified.request.name).unwrap();
     if steps {
-        Join::step_by_step(identified, &stream, SEED)
+        Join::step_by_step(identified, SEED)
     } else {
-        Join::replaying(identified, &stream, SEED)
+        Join::replaying(identified, SEED)
     }
 }
 
@@ -580,11 +575,8 @@ impl Client {
                 .filter(|message| message.kind == kind::SET_CHUNK_SIZE),
         );
         expected.extend(behind);
-        for message in expected
-            .iter_mut()
-            .filter(|message| message.stream_id == self.stream_id)
-        {
-            message.stream_id += offset;
+        for message in &mut expected {
+            rename(message, self.stream_id, self.stream_id + offset);
         }
         expected
     }
@@ -982,6 +974,19 @@ fn client(which: usize) -> (Vec<Line>, u32) {
     };
     lines.insert(0, Line::command(0, &connect));
     (lines, stream_id)
+}
+
+/// What the other side is to hear of a message about the stream `from`, which it calls `to`.
+fn rename(message: &mut Message, from: u32, to: u32) {
+    if message.stream_id == from {
+        message.stream_id = to;
+    }
+    let id = message.payload.get_mut(2..6);
+    if let Some(id) =
+        id.filter(|id| message.kind == kind::USER_CONTROL && **id == from.to_be_bytes())
+    {
+        id.copy_from_slice(&to.to_be_bytes());
+    }
 }
 
 fn set_buffer_length() -> Message {

@@ -8,7 +8,6 @@ use sluicegate_core::rtmp::header::DEFAULT_CHUNK_SIZE;
 use sluicegate_core::rtmp::join::{Join, Progress};
 use sluicegate_core::rtmp::message::{Command, Message};
 use sluicegate_core::rtmp::server::{Identified, Server};
-use sluicegate_core::stream::StreamUrl;
 
 /// The first byte is the size of the pieces, the rest what an origin sends after the handshake.
 pub fn law(data: &[u8]) {
@@ -70,11 +69,10 @@ fn relay(identified: &Identified, pieces: &[&[u8]]) {
 }
 
 fn join(identified: &Identified, steps: bool) -> Join {
-    let stream = StreamUrl::new("__defaultVhost__", "live", "a").expect("a name like any other");
     let join = if steps {
-        Join::step_by_step(identified, &stream, SEED)
+        Join::step_by_step(identified, SEED)
     } else {
-        Join::replaying(identified, &stream, SEED)
+        Join::replaying(identified, SEED)
     };
     let mut join = join.expect("the client is sound");
     assert!(join.feed(&handshake()).is_ok());

@@ -85,14 +85,6 @@ impl RequestHead {
         }
     }
 
-    /// Whether the client would like to send another request on this connection.
-    pub fn keep_alive(&self) -> bool {
-        match self.version {
-            Version::Http10 => self.headers.has_token("connection", "keep-alive"),
-            Version::Http11 => !self.headers.has_token("connection", "close"),
-        }
-    }
-
     /// Whether the client asks to go on in WebSocket (RFC 6455 §4.1).
     pub fn is_websocket(&self) -> bool {
         self.version == Version::Http11

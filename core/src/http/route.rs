@@ -1,5 +1,6 @@
 //! What a path on the HTTP port asks for.
 
+use super::link::PARAMETER;
 use crate::stream::Protocol;
 
 /// What a request is for, going by its target alone.
@@ -11,6 +12,8 @@ pub enum Route {
     Live(Protocol),
     /// None of the others: a file, if there is one.
     Other,
+    /// One of the many pieces in which a stream is pulled.
+    Piece(Piece),
     /// Which version this is.
     Versions,
 }
@@ -18,20 +21,65 @@ pub enum Route {
 impl Route {
     /// The route of an origin-form request target, such as `/live/a.flv?token=1`.
     pub fn of(target: &str) -> Self {
-        let (path, _) = target.split_once(['?', '#']).unwrap_or((target, ""));
+        let (path, query) = target.split_once(['?', '#']).unwrap_or((target, ""));
         match path {
             "/api/v1/versions" => return Self::Versions,
             "/livez" => return Self::Health(Probe::Live),
             "/readyz" => return Self::Health(Probe::Ready),
             _ => {}
         }
-        let Some((_, extension)) = path.rsplit_once('.') else {
-            return Self::Other;
-        };
-        LIVE_EXTENSIONS
+        let (_, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
+        let known = |(text, _): &&(&str, Piece)| extension.eq_ignore_ascii_case(text);
+        if let Some((_, piece)) = PIECE_EXTENSIONS.iter().find(known) {
+            return Self::Piece(*piece);
+        }
+        // Whatever it is called: a playlist of ours listed it.
+        if query.split('&').any(is_token) {
+            return Self::Piece(Piece::Segment);
+        }
+        let live = LIVE_EXTENSIONS
             .iter()
-            .find(|(known, _)| extension.eq_ignore_ascii_case(known))
-            .map_or(Self::Other, |(_, protocol)| Self::Live(*protocol))
+            .find(|(text, _)| extension.eq_ignore_ascii_case(text));
+        match live {
+            Some((_, Protocol::HttpFlv)) => Self::Live(Protocol::HttpFlv),
+            Some(_) if is_numbered(stem) => Self::Piece(Piece::Segment),
+            Some((_, protocol)) => Self::Live(*protocol),
+            None => Self::Other,
+        }
+    }
+
+    /// The live stream that a path may name as well: `a-12.ts` is a segment of `a`, or a stream `a-12` without end.
+    pub fn live(target: &str) -> Option<Protocol> {
+        let (path, query) = target.split_once(['?', '#']).unwrap_or((target, ""));
+        let (_, extension) = path.rsplit_once('.')?;
+        let live = LIVE_EXTENSIONS
+            .iter()
+            .find(|(text, _)| extension.eq_ignore_ascii_case(text))
+            .map(|(_, protocol)| *protocol);
+        live.filter(|_| !query.split('&').any(is_token))
+    }
+}
+
+/// One kind of piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Piece {
+    /// A DASH manifest.
+    Manifest,
+    /// An HLS playlist, of media or of other playlists.
+    Playlist,
+    /// What they list: media, init sections, keys, subtitles.
+    Segment,
+}
+
+impl Piece {
+    /// The name in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Manifest => "manifest",
+            Self::Playlist => "playlist",
+            Self::Segment => "segment",
+        }
     }
 }
 
@@ -51,6 +99,37 @@ const LIVE_EXTENSIONS: [(&str, Protocol); 4] = [
     ("mp3", Protocol::HttpMp3),
     ("ts", Protocol::HttpTs),
 ];
+
+/// Endings that no endless stream has.
+const PIECE_EXTENSIONS: [(&str, Piece); 14] = [
+    ("cmfa", Piece::Segment),
+    ("cmft", Piece::Segment),
+    ("cmfv", Piece::Segment),
+    ("key", Piece::Segment),
+    ("m3u", Piece::Playlist),
+    ("m3u8", Piece::Playlist),
+    ("m4a", Piece::Segment),
+    ("m4s", Piece::Segment),
+    ("m4v", Piece::Segment),
+    ("mp4", Piece::Segment),
+    ("mpd", Piece::Manifest),
+    ("ttml", Piece::Segment),
+    ("vtt", Piece::Segment),
+    ("webvtt", Piece::Segment),
+];
+
+fn is_token(parameter: &str) -> bool {
+    parameter
+        .strip_prefix(PARAMETER)
+        .is_some_and(|rest| rest.starts_with('='))
+}
+
+/// `a-12`: how segments are called.
+fn is_numbered(stem: &str) -> bool {
+    let digits = |number: &str| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+    stem.rsplit_once(['-', '_'])
+        .is_some_and(|(name, number)| !name.is_empty() && digits(number))
+}
 
 #[cfg(test)]
 mod tests {
@@ -75,6 +154,44 @@ mod tests {
             ),
             ("a dot earlier in the path", "/v1.flv/a", Route::Other),
             ("a page", "/index.html", Route::Other),
+            (
+                "a playlist",
+                "/live/a.m3u8?hls_ctx=1",
+                Route::Piece(Piece::Playlist),
+            ),
+            ("a manifest", "/live/a.MPD", Route::Piece(Piece::Manifest)),
+            ("fMP4", "/live/a/init.mp4", Route::Piece(Piece::Segment)),
+            ("a key", "/live/a-0.key", Route::Piece(Piece::Segment)),
+            (
+                "TS with a number is a segment",
+                "/live/a-12.ts",
+                Route::Piece(Piece::Segment),
+            ),
+            (
+                "TS with our token is a segment",
+                "/live/a.ts?x=1&spbhid=abc",
+                Route::Piece(Piece::Segment),
+            ),
+            (
+                "anything with our token was listed",
+                "/keys/12?spbhid=abc",
+                Route::Piece(Piece::Segment),
+            ),
+            (
+                "another parameter that starts like it",
+                "/live/a.ts?spbhidden=1",
+                Route::Live(Protocol::HttpTs),
+            ),
+            (
+                "FLV has no segments",
+                "/live/a-12.flv",
+                Route::Live(Protocol::HttpFlv),
+            ),
+            (
+                "a name that is a number only",
+                "/live/12.ts",
+                Route::Live(Protocol::HttpTs),
+            ),
             (
                 "an extension in the query only",
                 "/live/a?x=.flv",

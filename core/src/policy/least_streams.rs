@@ -1,10 +1,8 @@
-use std::cmp::Reverse;
-
-use super::rendezvous::score;
-use super::{Candidate, Policy};
+use super::rendezvous::by_score;
+use super::{Candidate, Draw, Policy, sort};
 use crate::stream::PlacementKey;
 
-/// The origin with the fewest streams first; rendezvous decides between equals.
+/// The origin with the fewest streams for its weight first; rendezvous decides between equals.
 ///
 /// It evens out load sooner than [`super::Rendezvous`], but two proxies that place the same new stream at the same
 /// moment agree only as far as they know the same counts.
@@ -16,14 +14,16 @@ impl Policy for LeastStreams {
         "least_streams"
     }
 
-    fn rank(&self, key: &PlacementKey, candidates: &mut Vec<Candidate>) {
-        candidates.sort_by_cached_key(|candidate| {
-            (
-                Reverse(candidate.services),
-                candidate.streams,
-                Reverse(score(key, &candidate.origin)),
-                candidate.origin.clone(),
-            )
+    fn rank(&self, key: &PlacementKey, _: Draw, candidates: &mut [Candidate]) {
+        by_score(key, candidates);
+        sort(candidates, |one, two| {
+            // Compared crosswise: a division would make unequal shares equal.
+            let share =
+                |one: &Candidate, two: &Candidate| one.streams as u128 * u128::from(two.weight);
+            share(one, two).cmp(&share(two, one))
         });
+        for candidate in candidates {
+            candidate.score = -(candidate.streams as f64) / f64::from(candidate.weight);
+        }
     }
 }

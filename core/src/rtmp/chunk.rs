@@ -34,6 +34,19 @@ impl ChunkReader {
         }
     }
 
+    /// A reader that comes later, between two messages, and knows what was said before.
+    pub(super) fn resuming(
+        streams: ChunkStreams<Vec<u8>>,
+        chunk_size: u32,
+        max_partial: usize,
+    ) -> Self {
+        Self {
+            streams,
+            chunk_size,
+            ..Self::new(max_partial)
+        }
+    }
+
     /// Takes bytes off the front of `input` up to the end of the next message. `None`: all was taken, and the message
     /// needs more. After an error the connection cannot be understood any more.
     pub fn read(&mut self, input: &mut &[u8]) -> Result<Option<Message>, ChunkError> {

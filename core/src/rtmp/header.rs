@@ -147,6 +147,26 @@ impl<T: Default> ChunkStreams<T> {
         self.streams.shrink_to_fit();
     }
 
+    /// Whether every message that was begun is complete.
+    pub(super) fn between_messages(&self) -> bool {
+        self.streams.iter().all(|stream| stream.left == 0)
+    }
+
+    /// The same chunk streams for another caller, with what their headers said.
+    pub(super) fn with_states<U: Default>(&self) -> ChunkStreams<U> {
+        let streams = self.streams.iter().map(|stream| ChunkStream {
+            header: stream.header,
+            field: stream.field,
+            left: stream.left,
+            state: U::default(),
+            extended: stream.extended,
+        });
+        ChunkStreams {
+            streams: streams.collect(),
+            current: self.current,
+        }
+    }
+
     /// Whether the peer has used chunk stream `id`.
     pub(super) fn contains(&self, id: u32) -> bool {
         self.position(id).is_some()

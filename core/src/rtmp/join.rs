@@ -10,7 +10,7 @@
 //! rewritten in the headers that carry it.
 
 use super::amf0::Value;
-use super::chunk::ChunkWriter;
+use super::chunk::{ChunkReader, ChunkWriter};
 use super::handshake::{ClientHandshake, HandshakeError};
 use super::header::{DEFAULT_CHUNK_SIZE, MessageHeader};
 use super::message::{Command, CommandError, EnhancedRtmp, Message, chunk_stream, kind};
@@ -96,19 +96,23 @@ struct OriginWatch {
     /// The one the origin gave, where that is allowed to differ.
     origin_stream: Option<u32>,
     remap: bool,
+    /// The first word on the stream was a no: the description of it.
+    refusal: Option<Box<str>>,
     /// The request has been sent: what is said before it, is not said of the stream.
     asked: bool,
     connected: bool,
     created: bool,
-    enhanced: Option<EnhancedRtmp>,
+    // Boxed: it is gone once set-up is over.
+    enhanced: Option<Box<EnhancedRtmp>>,
     media: bool,
 }
 
 /// Looks at what a client says.
 #[derive(Debug)]
 struct ClientWatch {
-    tc_url: String,
-    stream: StreamUrl,
+    tc_url: Box<str>,
+    /// The name of the first request.
+    name: Box<str>,
     /// The `publish` or `play` that this session is about has gone by.
     asked: bool,
     /// Drop what comes before it, because the origin is asked step by step.
@@ -126,38 +130,25 @@ impl Join {
     ///
     /// # Errors
     /// [`JoinError::Walk`] or [`JoinError::Command`] when the client's own bytes cannot be walked.
-    pub fn replaying(
-        identified: &Identified,
-        stream: &StreamUrl,
-        seed: [u8; 32],
-    ) -> Result<Self, JoinError> {
-        Self::new(identified, stream, seed, false)
+    pub fn replaying(identified: &Identified, seed: [u8; 32]) -> Result<Self, JoinError> {
+        Self::new(identified, seed, false)
     }
 
     /// One command after the other. `seed` fills C1.
     ///
     /// # Errors
     /// [`JoinError::Walk`] or [`JoinError::Command`] when the client's own bytes cannot be walked.
-    pub fn step_by_step(
-        identified: &Identified,
-        stream: &StreamUrl,
-        seed: [u8; 32],
-    ) -> Result<Self, JoinError> {
-        Self::new(identified, stream, seed, true)
+    pub fn step_by_step(identified: &Identified, seed: [u8; 32]) -> Result<Self, JoinError> {
+        Self::new(identified, seed, true)
     }
 
-    fn new(
-        identified: &Identified,
-        stream: &StreamUrl,
-        seed: [u8; 32],
-        steps: bool,
-    ) -> Result<Self, JoinError> {
-        let mut relay = Joined::new(identified, stream, steps);
+    fn new(identified: &Identified, seed: [u8; 32], steps: bool) -> Result<Self, JoinError> {
+        let mut relay = Joined::new(identified, steps);
         // The walk towards the origin learns the client's chunk streams from the same bytes the origin does.
         let replay = relay.to_origin(&identified.replay)?.to_vec();
         let script = if steps {
             // That was to find the client's faults before the origin is told anything.
-            relay = Joined::new(identified, stream, steps);
+            relay = Joined::new(identified, steps);
             let waiting = identified.commands.clone().into_iter();
             Script::Steps {
                 waiting,
@@ -275,7 +266,7 @@ impl Join {
 }
 
 impl Joined {
-    fn new(identified: &Identified, stream: &StreamUrl, steps: bool) -> Self {
+    fn new(identified: &Identified, steps: bool) -> Self {
         let client_stream = identified.request.stream_id;
         Self {
             to_client: Walk::new(),
@@ -286,6 +277,7 @@ impl Joined {
                 client_stream,
                 origin_stream: None,
                 remap: steps,
+                refusal: None,
                 asked: !steps,
                 connected: false,
                 created: !identified
@@ -296,8 +288,8 @@ impl Joined {
                 media: false,
             },
             client_says: ClientWatch {
-                tc_url: identified.request.tc_url.clone(),
-                stream: stream.clone(),
+                tc_url: identified.request.tc_url.as_str().into(),
+                name: identified.request.name.as_str().into(),
                 asked: false,
                 drop_replay: steps,
                 used: Vec::new(),
@@ -341,6 +333,16 @@ impl Joined {
         })
     }
 
+    /// A reader for what the origin sends next, if it is between two messages; see [`Walk::reader`].
+    pub fn reader_of_origin(&self, max_partial: usize) -> Option<ChunkReader> {
+        self.to_client.reader(max_partial)
+    }
+
+    /// A reader for what the client sends next, if it is between two messages; see [`Walk::reader`].
+    pub fn reader_of_client(&self, max_partial: usize) -> Option<ChunkReader> {
+        self.to_origin.reader(max_partial)
+    }
+
     /// Audio or video has come from the origin.
     pub const fn origin_sent_media(&self) -> bool {
         self.origin_says.media
@@ -351,14 +353,20 @@ impl Joined {
         self.client_says.media
     }
 
+    /// The origin's first word on the stream, if it was a no: its description, once. The client is to get the no itself,
+    /// unless the origin is asked again.
+    pub fn take_refusal(&mut self) -> Option<Box<str>> {
+        self.origin_says.refusal.take()
+    }
+
     /// The name of another stream that the client asked for on this connection. It was not passed on.
     pub fn second_request(&self) -> Option<&str> {
         self.client_says.second.as_deref()
     }
 
     /// What the origin's answer to `connect` said of enhanced RTMP, once.
-    pub const fn take_enhanced(&mut self) -> Option<EnhancedRtmp> {
-        self.origin_says.enhanced.take()
+    pub fn take_enhanced(&mut self) -> Option<EnhancedRtmp> {
+        self.origin_says.enhanced.take().map(|enhanced| *enhanced)
     }
 
     /// The chunks of a message of ours to the client, if the client is between two of the origin's chunks now.
@@ -384,8 +392,8 @@ impl OriginWatch {
             What::Connect => {
                 self.connected = true;
                 // Saying nothing of it is an answer too: then no client may count on it.
-                self.enhanced =
-                    Some(EnhancedRtmp::from_connect_result(command).unwrap_or_default());
+                let enhanced = EnhancedRtmp::from_connect_result(command).unwrap_or_default();
+                self.enhanced = Some(Box::new(enhanced));
             }
             What::CreateStream { stream_id } if stream_id == self.client_stream => {
                 let theirs = command.arguments.first().and_then(Value::as_number);
@@ -426,6 +434,11 @@ impl OriginWatch {
         if connection || redirect(command).is_some() {
             self.refuse(command);
         } else {
+            if self.asked && self.progress != Progress::Joined {
+                self.refusal = status
+                    .filter(|status| status.is_error())
+                    .map(|status| status.description.into());
+            }
             self.join();
         }
     }
@@ -479,6 +492,14 @@ impl Watch for OriginWatch {
     }
 }
 
+impl ClientWatch {
+    fn names_the_same(&self, name: &str) -> bool {
+        let stream = |name| StreamUrl::from_rtmp(&self.tc_url, name).ok();
+        let asked = stream(name);
+        asked.is_some() && asked == stream(&self.name)
+    }
+}
+
 impl Watch for ClientWatch {
     fn message(&mut self, header: &MessageHeader, body: Option<&[u8]>) -> Verdict {
         if matches!(header.kind, kind::AUDIO | kind::VIDEO | kind::AGGREGATE) {
@@ -512,13 +533,11 @@ impl Watch for ClientWatch {
             return replayed;
         }
         let name = command.stream_name().unwrap_or_default();
-        match StreamUrl::from_rtmp(&self.tc_url, name) {
-            Ok(stream) if stream == self.stream => Verdict::Pass,
-            _ => {
-                self.second = Some(name.to_owned());
-                Verdict::Drop
-            }
+        if self.names_the_same(name) {
+            return Verdict::Pass;
         }
+        self.second = Some(name.to_owned());
+        Verdict::Drop
     }
 }
 

@@ -20,4 +20,5 @@ pub mod header;
 pub mod join;
 pub mod message;
 pub mod server;
+mod stream_ids;
 pub mod walk;

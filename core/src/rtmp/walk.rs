@@ -7,12 +7,13 @@
 
 use std::collections::VecDeque;
 
-use super::chunk::{self, ChunkError, ChunkWriter};
+use super::chunk::{self, ChunkError, ChunkReader, ChunkWriter};
 use super::header::{
     ChunkHeader, ChunkStreams, DEFAULT_CHUNK_SIZE, MessageHeader, write_continuation, write_delta,
     write_full,
 };
-use super::message::Message;
+use super::message::{Message, kind};
+use super::stream_ids::StreamIds;
 
 /// A cursor over what one peer sends.
 #[derive(Debug)]
@@ -24,12 +25,9 @@ pub struct Walk {
     /// The start of a header whose end hasn't come yet; not sent on.
     partial: Vec<u8>,
     held: Held,
-    remapped: VecDeque<(u32, u32)>,
+    ids: StreamIds,
     /// What the last step returned.
     output: Vec<u8>,
-    messages: u64,
-    audio: u64,
-    video: u64,
 }
 
 /// Who looks at the messages that pass, and may take some out.
@@ -69,12 +67,10 @@ impl Walk {
             held: Held {
                 bytes: Vec::new(),
                 segments: VecDeque::new(),
+                bodies: Vec::new(),
             },
-            remapped: VecDeque::new(),
+            ids: StreamIds::new(),
             output: Vec::new(),
-            messages: 0,
-            audio: 0,
-            video: 0,
         }
     }
 
@@ -99,34 +95,16 @@ impl Walk {
     pub fn settle(&mut self) {
         self.output = Vec::new();
         self.streams.shrink();
+        self.held.bodies.shrink_to_fit();
     }
 
-    /// From its next message on, message stream `from` is called `to` in what is sent on. Only headers change:
-    /// commands and user control messages that carry the id in their body are the caller's to replace.
+    /// From its next message on, message stream `from` is called `to` in what is sent on: in headers, in
+    /// `deleteStream` and in user control messages.
     pub fn remap_stream(&mut self, from: u32, to: u32) {
-        self.remapped.retain(|(known, _)| *known != from);
-        if self.remapped.len() >= MAX_REMAPPED {
-            self.remapped.pop_front();
-        }
-        self.remapped.push_back((from, to));
+        self.ids.map(from, to);
         for stream in self.streams.iter_mut() {
             stream.state.stale |= stream.header.stream_id == from;
         }
-    }
-
-    /// Messages that have begun, dropped ones too.
-    pub const fn messages(&self) -> u64 {
-        self.messages
-    }
-
-    /// Audio messages among them.
-    pub const fn audio(&self) -> u64 {
-        self.audio
-    }
-
-    /// Video messages among them.
-    pub const fn video(&self) -> u64 {
-        self.video
     }
 
     /// The chunk size the peer writes with, and so the receiver reads with.
@@ -141,6 +119,16 @@ impl Walk {
             .last()
             .is_some_and(|stream| stream.state.fate == Fate::Drop);
         (self.chunk_left == 0 || dropping) && self.held.is_empty()
+    }
+
+    /// A reader for what comes next, when the bytes so far end between two messages; it holds at most `max_partial`
+    /// bytes of unfinished ones.
+    pub fn reader(&self, max_partial: usize) -> Option<ChunkReader> {
+        let between =
+            self.chunk_left == 0 && self.partial.is_empty() && self.streams.between_messages();
+        between.then(|| {
+            ChunkReader::resuming(self.streams.with_states(), self.chunk_size, max_partial)
+        })
     }
 
     /// The bytes of a message of ours, to be sent at a [boundary](Self::at_boundary), on a chunk stream the peer has not
@@ -193,7 +181,8 @@ impl Walk {
             stream.left -= count as u32;
             let complete = stream.left == 0;
             if stream.state.fate == Fate::Hold {
-                stream.state.body.extend_from_slice(body);
+                let chunk_stream = stream.header.chunk_stream;
+                self.held.body(chunk_stream).extend_from_slice(body);
             }
             self.send(body, rest, &mut output)?;
             rest = after;
@@ -243,7 +232,7 @@ impl Walk {
         let message = self.streams.current().header;
         if header.starts {
             let fate = self.begin_message(&message, watch)?;
-            let stream_id = self.remap(message.stream_id);
+            let stream_id = self.ids.of(message.stream_id);
             let stream = self.streams.current();
             stream.state.start(
                 fate,
@@ -271,10 +260,7 @@ impl Walk {
         message: &MessageHeader,
         watch: &mut impl Watch,
     ) -> Result<Fate, WalkError> {
-        self.messages += 1;
         match message.kind {
-            kind::AUDIO => self.audio += 1,
-            kind::VIDEO => self.video += 1,
             kind::SET_CHUNK_SIZE | kind::ABORT | kind::COMMAND_AMF3 | kind::COMMAND_AMF0 => {
                 if message.length > MAX_HELD_MESSAGE {
                     return Err(WalkError::TooLong {
@@ -287,9 +273,16 @@ impl Walk {
             _ => {}
         }
         Ok(match watch.message(message, None) {
-            Verdict::Pass => Fate::Pass,
             Verdict::Drop => Fate::Drop,
+            Verdict::Pass if self.may_name_a_stream(message) => Fate::Hold,
+            Verdict::Pass => Fate::Pass,
         })
+    }
+
+    fn may_name_a_stream(&self, message: &MessageHeader) -> bool {
+        message.kind == kind::USER_CONTROL
+            && message.length <= MAX_USER_CONTROL
+            && !self.ids.is_empty()
     }
 
     /// Judges the message that just ended before `rest`, if it is one we kept.
@@ -303,9 +296,12 @@ impl Walk {
         if stream.state.fate != Fate::Hold {
             return Ok(());
         }
-        let body = std::mem::take(&mut stream.state.body);
         let message = stream.header;
-        let mut verdict = watch.message(&message, Some(&body));
+        let body = self.held.take_body(message.chunk_stream);
+        let mut verdict = match message.kind {
+            kind::USER_CONTROL => Verdict::Pass,
+            _ => watch.message(&message, Some(&body)),
+        };
         match message.kind {
             kind::SET_CHUNK_SIZE => {
                 self.chunk_size = chunk::set_chunk_size(&body)?;
@@ -317,12 +313,34 @@ impl Walk {
             }
             _ => {}
         }
-        if verdict == Verdict::Drop {
+        let renamed = match verdict {
+            Verdict::Pass => self.ids.in_body(message.kind, &body),
+            Verdict::Drop => None,
+        };
+        if verdict == Verdict::Drop || renamed.is_some() {
             self.streams.current().state.stale = true;
+            self.held.settle(message.chunk_stream, Verdict::Drop);
+        } else {
+            self.held.settle(message.chunk_stream, Verdict::Pass);
         }
-        self.held.settle(message.chunk_stream, verdict);
+        if let Some(payload) = renamed {
+            self.replace(&message, payload)?;
+        }
         self.held.release(output.depart(rest));
         Ok(())
+    }
+
+    /// Sends `payload` in place of the body of `message`, which is dropped.
+    fn replace(&mut self, message: &MessageHeader, payload: Vec<u8>) -> Result<(), WalkError> {
+        let ours = Message {
+            timestamp: message.timestamp,
+            kind: message.kind,
+            stream_id: self.ids.of(message.stream_id),
+            payload,
+        };
+        let mut bytes = Vec::new();
+        ChunkWriter::new(self.chunk_size).write(message.chunk_stream, &ours, &mut bytes);
+        self.held.push(&bytes, Part::Judged(Verdict::Pass))
     }
 
     /// The sender gives up the message in progress there. What was kept of it goes on, and so does the Abort.
@@ -336,7 +354,7 @@ impl Walk {
         };
         stream.left = 0;
         if stream.state.fate == Fate::Hold {
-            stream.state.body = Vec::new();
+            self.held.take_body(chunk_stream);
             self.held.settle(chunk_stream, Verdict::Pass);
         }
     }
@@ -365,13 +383,6 @@ impl Walk {
         };
         output.depart(rest);
         self.held.push(bytes, part)
-    }
-
-    fn remap(&self, stream_id: u32) -> u32 {
-        self.remapped
-            .iter()
-            .find(|(from, _)| *from == stream_id)
-            .map_or(stream_id, |(_, to)| *to)
     }
 }
 
@@ -404,11 +415,11 @@ pub enum WalkError {
     },
 }
 
-/// A connection carries one stream, rarely a few; the oldest is forgotten beyond this.
-const MAX_REMAPPED: usize = 16;
-
 /// Commands of real peers have a few hundred bytes; the longest strings in one (a token in tcUrl) a few thousand.
 const MAX_HELD_MESSAGE: u32 = 64 * 1024;
+
+/// Those of the specification and of Adobe's servers have six or ten.
+const MAX_USER_CONTROL: u32 = 64;
 
 /// Room for the longest command and, between its chunks, for as much again and more of other messages.
 const MAX_HELD: usize = 256 * 1024;
@@ -424,8 +435,6 @@ struct Track {
     stale: bool,
     /// The receiver's last header had an absolute timestamp where the sender's had a delta.
     absolute: bool,
-    /// What came of the message in progress, if it is one we hold.
-    body: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -445,7 +454,6 @@ impl Default for Track {
             rewritten: None,
             stale: true,
             absolute: false,
-            body: Vec::new(),
         }
     }
 }
@@ -514,6 +522,8 @@ impl Output<'_> {
 struct Held {
     bytes: Vec<u8>,
     segments: VecDeque<Segment>,
+    /// What came of each message in progress that is kept for its verdict, by chunk stream.
+    bodies: Vec<(u32, Vec<u8>)>,
 }
 
 #[derive(Debug)]
@@ -532,6 +542,24 @@ enum Part {
 impl Held {
     fn is_empty(&self) -> bool {
         self.segments.is_empty()
+    }
+
+    fn body(&mut self, chunk_stream: u32) -> &mut Vec<u8> {
+        let known = self.bodies.iter().position(|(id, _)| *id == chunk_stream);
+        let at = known.unwrap_or_else(|| {
+            self.bodies.push((chunk_stream, Vec::new()));
+            self.bodies.len() - 1
+        });
+        let (_, body) = self
+            .bodies
+            .get_mut(at)
+            .expect("it is there, or was just added");
+        body
+    }
+
+    fn take_body(&mut self, chunk_stream: u32) -> Vec<u8> {
+        let known = self.bodies.iter().position(|(id, _)| *id == chunk_stream);
+        known.map_or_else(Vec::new, |at| self.bodies.swap_remove(at).1)
     }
 
     fn push(&mut self, bytes: &[u8], part: Part) -> Result<(), WalkError> {
@@ -576,23 +604,12 @@ impl Held {
             self.segments.pop_front();
         }
         if self.segments.is_empty() {
-            *self = Self {
-                bytes: Vec::new(),
-                segments: VecDeque::new(),
-            };
+            self.bytes = Vec::new();
+            self.segments = VecDeque::new();
         } else {
             self.bytes.drain(..released);
         }
     }
-}
-
-mod kind {
-    pub(super) const SET_CHUNK_SIZE: u8 = 1;
-    pub(super) const ABORT: u8 = 2;
-    pub(super) const AUDIO: u8 = 8;
-    pub(super) const VIDEO: u8 = 9;
-    pub(super) const COMMAND_AMF3: u8 = 17;
-    pub(super) const COMMAND_AMF0: u8 = 20;
 }
 
 #[cfg(test)]
@@ -642,7 +659,6 @@ mod tests {
             ]
             .concat(),
         );
-        assert_eq!((walk.messages(), walk.video(), walk.audio()), (2, 1, 1));
     }
 
     #[test]
@@ -696,6 +712,26 @@ mod tests {
         let ping = hex!("42 000000 000006 04 0006 00000001");
         let expected = hex!("02 000000 000006 04 00000000 0006 00000001");
         assert_eq!(changed(&mut Walk::new(), &ping, &[]), expected);
+    }
+
+    #[test]
+    fn a_remapped_stream_is_renamed_in_bodies_too() {
+        let mut walk = Walk::new();
+        walk.remap_stream(7, 1);
+        let begin = hex!("02 000005 000006 04 00000000 0000 00000007");
+        let expected = hex!("02 000005 000006 04 00000000 0000 00000001");
+        assert_eq!(changed(&mut walk, &begin, &[]), expected);
+        assert_eq!(
+            changed(&mut walk, &hex!("c2 0006 00000007"), &[]),
+            hex!("02 00000a 000006 04 00000000 0006 00000007"),
+            "the next header inherits nothing from ours, and a ping names no stream"
+        );
+        let delete = hex!(
+            "03 000000 000022 14 00000000 02 000c 64656c65746553747265616d 00 4000000000000000 05 00 401c000000000000"
+        );
+        let mut expected = delete;
+        expected[38..].copy_from_slice(&1_f64.to_be_bytes());
+        assert_eq!(changed(&mut walk, &delete, &[]), expected);
     }
 
     #[test]

@@ -1,0 +1,526 @@
+//! MPEG-DASH manifests (ISO/IEC 23009-1), rewritten element by element: only URIs change.
+
+use std::borrow::Cow;
+
+use quick_xml::events::Event;
+use quick_xml::reader::Reader;
+
+use super::page::{Page, RewriteError, Whereto, split_byte_order_mark};
+
+/// `manifest` with every URI that points at the origin pointing at us, and carrying the page's link.
+///
+/// A base that is a folder is only made root-relative: a player does not hand its query down, so the link goes on the
+/// templates and segments below it. Below a base on another server everything stays as it is, and so do clocks
+/// (`UTCTiming`), unknown elements and all other bytes. The patch of a manifest is rewritten alike.
+pub fn rewrite<'a>(manifest: &'a [u8], page: &Page<'_>) -> Result<Cow<'a, [u8]>, RewriteError> {
+    if manifest.len() > MAX_MANIFEST {
+        return Err(RewriteError::TooLong {
+            kind: "manifest",
+            limit: MAX_MANIFEST,
+            unit: "bytes",
+        });
+    }
+    let (mark, source) = split_byte_order_mark(manifest);
+    let text = std::str::from_utf8(source).map_err(|_| RewriteError::Kind("manifest"))?;
+    let mut rewriter = Rewriter {
+        page,
+        source,
+        written: 0,
+        out: Vec::with_capacity(manifest.len() * 2),
+        open: Vec::new(),
+    };
+    rewriter.out.extend(mark);
+    rewriter.run(&mut Reader::from_str(text))?;
+    Ok(if rewriter.written == 0 {
+        Cow::Borrowed(manifest)
+    } else {
+        rewriter.copy_to(source.len());
+        Cow::Owned(rewriter.out)
+    })
+}
+
+struct Rewriter<'a, 'p> {
+    page: &'p Page<'p>,
+    source: &'a [u8],
+    /// How much of the source is written, changed or not.
+    written: usize,
+    out: Vec<u8>,
+    open: Vec<Open>,
+}
+
+/// An element that is not closed yet.
+struct Open {
+    holds: Option<Holds>,
+    /// Where its content begins.
+    content: usize,
+    /// Whether what it contains is on another server, going by the bases so far.
+    elsewhere: bool,
+    /// Whether one of its own bases was on ours, or was relative.
+    based_here: bool,
+}
+
+/// What the text of an element is.
+#[derive(Clone, Copy)]
+enum Holds {
+    /// A URI that others are resolved against.
+    Base,
+    /// A URI of its own, resolved against the manifest's.
+    Location,
+}
+
+impl Rewriter<'_, '_> {
+    fn run(&mut self, reader: &mut Reader<&[u8]>) -> Result<(), RewriteError> {
+        let mut is_manifest = false;
+        loop {
+            let start = position(reader.buffer_position());
+            let event = reader
+                .read_event()
+                .map_err(|_| RewriteError::Xml(reader.error_position()))?;
+            let end = position(reader.buffer_position());
+            match event {
+                Event::Start(element) => {
+                    let name = element.local_name();
+                    is_manifest = is_manifest || ROOTS.contains(&name.as_ref());
+                    if !is_manifest {
+                        return Err(RewriteError::Kind("manifest"));
+                    }
+                    self.attributes(name.as_ref(), start, end)?;
+                    self.enter(name.as_ref(), end)?;
+                }
+                Event::Empty(element) => {
+                    self.attributes(element.local_name().as_ref(), start, end)?;
+                }
+                Event::End(_) => self.leave(start)?,
+                Event::Eof if is_manifest && self.open.is_empty() => return Ok(()),
+                Event::Eof => return Err(RewriteError::Kind("manifest")),
+                _ => {}
+            }
+        }
+    }
+
+    fn enter(&mut self, name: &str, content: usize) -> Result<(), RewriteError> {
+        if self.open.len() == MAX_DEPTH {
+            return Err(RewriteError::Nested(MAX_DEPTH));
+        }
+        self.open.push(Open {
+            holds: match name {
+                "BaseURL" => Some(Holds::Base),
+                "Location" | "PatchLocation" => Some(Holds::Location),
+                _ => None,
+            },
+            content,
+            elsewhere: self.open.last().is_some_and(|parent| parent.elsewhere),
+            based_here: false,
+        });
+        Ok(())
+    }
+
+    /// An element ends, its end tag begins at `end`.
+    fn leave(&mut self, end: usize) -> Result<(), RewriteError> {
+        let Some(element) = self.open.pop() else {
+            return Ok(());
+        };
+        let Some(holds) = element.holds else {
+            return Ok(());
+        };
+        let Some((at, text)) = self.text(element.content, end) else {
+            return Ok(());
+        };
+        let raw = self.source.get(at..at + text.len()).unwrap_or_default();
+        let is_data = raw.starts_with(CDATA);
+        let uri = if is_data {
+            let inner = raw
+                .strip_prefix(CDATA)
+                .and_then(|raw| raw.strip_suffix(b"]]>"));
+            inner.unwrap_or_default().to_vec()
+        } else {
+            unescape(raw)
+        };
+        let changed = match holds {
+            Holds::Location => self.changed(&uri),
+            Holds::Base => self.base(&uri),
+        };
+        let Some(changed) = changed else {
+            return Ok(());
+        };
+        self.copy_to(at);
+        escape(&changed, &mut self.out);
+        self.skip_to(at + raw.len())
+    }
+
+    /// Where the text between two tags is, without white space around it; `None` if it is more than a text.
+    fn text(&self, start: usize, end: usize) -> Option<(usize, &[u8])> {
+        let text = self.source.get(start..end)?;
+        let trimmed = text.trim_ascii_start();
+        let at = start + text.len() - trimmed.len();
+        let trimmed = trimmed.trim_ascii_end();
+        let markup = trimmed.strip_prefix(CDATA).unwrap_or(trimmed);
+        (!trimmed.is_empty() && !markup.contains(&b'<')).then_some((at, trimmed))
+    }
+
+    /// Takes a base of the element that is open now; returns what it becomes, if that is another text.
+    fn base(&mut self, uri: &[u8]) -> Option<Vec<u8>> {
+        let whereto = self.page.whereto(uri);
+        let inherited = match self.open.as_slice() {
+            [.., parent, _] => parent.elsewhere,
+            _ => false,
+        };
+        let elsewhere = match whereto {
+            Whereto::Elsewhere => true,
+            Whereto::Origin(_) => false,
+            Whereto::Relative => inherited,
+        };
+        if let Some(owner) = self.open.last_mut() {
+            owner.based_here |= !elsewhere;
+            owner.elsewhere = !owner.based_here;
+        }
+        if elsewhere {
+            return None;
+        }
+        let (target, is_named) = match whereto {
+            Whereto::Origin(target) => (target, true),
+            _ => (uri, false),
+        };
+        let path_end = target.iter().position(|byte| b"?#".contains(byte));
+        let path = path_end.map_or(Some(target), |end| target.get(..end))?;
+        let is_folder = path.is_empty() || path.ends_with(b"/") || path.ends_with(b".");
+        match (is_folder, is_named) {
+            (false, _) => self.changed(uri),
+            (true, false) => None,
+            (true, true) => Some(self.page.rooted(target)),
+        }
+    }
+
+    /// Writes the URIs among the attributes of a tag, which is at `start..end` of the source.
+    fn attributes(&mut self, name: &str, start: usize, end: usize) -> Result<(), RewriteError> {
+        let Some((_, wanted)) = ATTRIBUTES.iter().find(|(element, _)| *element == name) else {
+            return Ok(());
+        };
+        if self.open.last().is_some_and(|parent| parent.elsewhere) {
+            return Ok(());
+        }
+        let tag = self.source.get(start..end).unwrap_or_default();
+        for (name, value) in Attributes::of(tag) {
+            let name = tag.get(name).unwrap_or_default();
+            if !wanted.iter().any(|wanted| wanted.as_bytes() == name) {
+                continue;
+            }
+            let uri = unescape(tag.get(value.clone()).unwrap_or_default());
+            if let Some(changed) = self.changed(&uri) {
+                self.copy_to(start + value.start);
+                escape(&changed, &mut self.out);
+                self.skip_to(start + value.end)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn changed(&self, uri: &[u8]) -> Option<Vec<u8>> {
+        let mut changed = Vec::new();
+        self.page.write(uri, &mut changed).then_some(changed)
+    }
+
+    fn copy_to(&mut self, end: usize) {
+        self.out
+            .extend(self.source.get(self.written..end).unwrap_or_default());
+        self.written = end;
+    }
+
+    fn skip_to(&mut self, end: usize) -> Result<(), RewriteError> {
+        self.written = end;
+        if self.out.len() > MAX_REWRITTEN {
+            return Err(RewriteError::TooLong {
+                kind: "manifest",
+                limit: MAX_REWRITTEN,
+                unit: "bytes with its links",
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Walks the attributes of a well-formed tag: where each name is, and where its value is within the quotes.
+struct Attributes<'a> {
+    tag: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Attributes<'a> {
+    /// `tag` with its `<`.
+    fn of(tag: &'a [u8]) -> Self {
+        let at = tag.iter().position(u8::is_ascii_whitespace);
+        Self {
+            tag,
+            at: at.unwrap_or(tag.len()),
+        }
+    }
+}
+
+impl Iterator for Attributes<'_> {
+    type Item = (std::ops::Range<usize>, std::ops::Range<usize>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rest = self.tag.get(self.at..)?;
+        let start = self.at + rest.len() - rest.trim_ascii_start().len();
+        let rest = self.tag.get(start..)?;
+        let equals = rest.iter().position(|&byte| byte == b'=')?;
+        let name = start..start + rest.get(..equals)?.trim_ascii_end().len();
+        let quoted = rest.get(equals + 1..)?;
+        let blanks = quoted.len() - quoted.trim_ascii_start().len();
+        let (&quote, value) = quoted.get(blanks..)?.split_first()?;
+        if !b"\"'".contains(&quote) {
+            return None;
+        }
+        let length = value.iter().position(|&byte| byte == quote)?;
+        let first = start + equals + 1 + blanks + 1;
+        self.at = first + length + 1;
+        Some((name, first..first + length))
+    }
+}
+
+/// Resolves the five entities of XML and character references; what is neither stays.
+fn unescape(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&first, after)) = rest.split_first() {
+        match entity(rest).filter(|_| first == b'&') {
+            Some((letter, after)) => {
+                out.extend(letter.encode_utf8(&mut [0; 4]).bytes());
+                rest = after;
+            }
+            None => {
+                out.push(first);
+                rest = after;
+            }
+        }
+    }
+    out
+}
+
+/// The character that `text` begins with an entity for, and what follows it.
+fn entity(text: &[u8]) -> Option<(char, &[u8])> {
+    let end = text
+        .iter()
+        .take(MAX_ENTITY)
+        .position(|&byte| byte == b';')?;
+    let (name, after) = text.split_at_checked(end)?;
+    let letter = match name.strip_prefix(b"&")? {
+        b"amp" => '&',
+        b"lt" => '<',
+        b"gt" => '>',
+        b"quot" => '"',
+        b"apos" => '\'',
+        reference => {
+            let digits = std::str::from_utf8(reference.strip_prefix(b"#")?).ok()?;
+            let code = match digits.strip_prefix('x') {
+                Some(digits) => u32::from_str_radix(digits, 16),
+                None => digits.parse(),
+            };
+            char::from_u32(code.ok()?)?
+        }
+    };
+    Some((letter, after.get(1..)?))
+}
+
+/// Writes `text` so that it may stand between tags and between quotes of either kind.
+fn escape(text: &[u8], out: &mut Vec<u8>) {
+    for &byte in text {
+        match byte {
+            b'&' => out.extend(b"&amp;"),
+            b'<' => out.extend(b"&lt;"),
+            b'>' => out.extend(b"&gt;"),
+            b'"' => out.extend(b"&quot;"),
+            b'\'' => out.extend(b"&apos;"),
+            byte => out.push(byte),
+        }
+    }
+}
+
+/// A place in a text that is in memory, so it fits.
+fn position(place: u64) -> usize {
+    usize::try_from(place).unwrap_or(usize::MAX)
+}
+
+/// What a manifest begins with: itself, or a patch of one (ISO/IEC 23009-1 §5.15).
+const ROOTS: [&str; 2] = ["MPD", "Patch"];
+
+/// Every attribute that is the URI of something to fetch, by its element.
+const ATTRIBUTES: [(&str, &[&str]); 5] = [
+    ("BitstreamSwitching", &["sourceURL"]),
+    ("Initialization", &["sourceURL"]),
+    ("RepresentationIndex", &["sourceURL"]),
+    (
+        "SegmentTemplate",
+        &["media", "initialization", "index", "bitstreamSwitching"],
+    ),
+    ("SegmentURL", &["media", "index"]),
+];
+
+const CDATA: &[u8] = b"<![CDATA[";
+
+/// Bytes of a manifest as an origin sends it. A day of segments of two seconds in a list has three million.
+pub const MAX_MANIFEST: usize = 4 * 1024 * 1024;
+
+/// Bytes of a manifest with its links.
+const MAX_REWRITTEN: usize = 32 * 1024 * 1024;
+
+/// Elements within elements. Manifests have six.
+const MAX_DEPTH: usize = 32;
+
+/// Letters of the longest entity, `&#x10ffff;`.
+const MAX_ENTITY: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: Page<'_> = Page {
+        host: "play.example.com",
+        origin: &["10.0.0.1:8080"],
+        link: "LINK",
+    };
+
+    fn rewritten(manifest: &str) -> String {
+        let out = rewrite(manifest.as_bytes(), &PAGE).unwrap().into_owned();
+        let again = rewrite(&out, &PAGE).unwrap();
+        assert!(
+            matches!(again, Cow::Borrowed(_)),
+            "twice is once: {manifest}"
+        );
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn only_uris_change() {
+        let cases = [
+            (
+                "a template",
+                r#"<SegmentTemplate media="c-$Number%05d$.m4s" startNumber='1' initialization='i.m4s'/>"#,
+                r#"<SegmentTemplate media="c-$Number%05d$.m4s?spbhid=LINK" startNumber='1' initialization='i.m4s?spbhid=LINK'/>"#,
+            ),
+            (
+                "a template with a timeline",
+                "<SegmentTemplate media=\"c-$Time$.m4s\"\n  ><SegmentTimeline><S t=\"0\" d=\"9\" r=\"-1\" /></SegmentTimeline></SegmentTemplate>",
+                "<SegmentTemplate media=\"c-$Time$.m4s?spbhid=LINK\"\n  ><SegmentTimeline><S t=\"0\" d=\"9\" r=\"-1\" /></SegmentTimeline></SegmentTemplate>",
+            ),
+            (
+                "a query",
+                r#"<SegmentTemplate media = "c.m4s?a=1&amp;b=2"/>"#,
+                r#"<SegmentTemplate media = "c.m4s?a=1&amp;b=2&amp;spbhid=LINK"/>"#,
+            ),
+            (
+                "a list",
+                r#"<SegmentList><Initialization sourceURL="i.mp4"/><SegmentURL media="1.m4s" index="1.idx"/><SegmentURL mediaRange="0-1"/></SegmentList>"#,
+                r#"<SegmentList><Initialization sourceURL="i.mp4?spbhid=LINK"/><SegmentURL media="1.m4s?spbhid=LINK" index="1.idx?spbhid=LINK"/><SegmentURL mediaRange="0-1"/></SegmentList>"#,
+            ),
+            (
+                "a file as base",
+                "<BaseURL> a.mp4\n</BaseURL>",
+                "<BaseURL> a.mp4?spbhid=LINK\n</BaseURL>",
+            ),
+            (
+                "a folder as base",
+                "<BaseURL>v/</BaseURL>",
+                "<BaseURL>v/</BaseURL>",
+            ),
+            (
+                "our folder as base",
+                "<BaseURL>http://10.0.0.1:8080/v/</BaseURL><SegmentTemplate media='a'/>",
+                "<BaseURL>/v/</BaseURL><SegmentTemplate media='a?spbhid=LINK'/>",
+            ),
+            (
+                "another server's folder as base",
+                "<BaseURL>https://cdn.net/v/</BaseURL><Period><BaseURL>w/</BaseURL><SegmentTemplate media='a'/></Period>",
+                "<BaseURL>https://cdn.net/v/</BaseURL><Period><BaseURL>w/</BaseURL><SegmentTemplate media='a'/></Period>",
+            ),
+            (
+                "a folder of ours beside another server's",
+                "<BaseURL>https://cdn.net/</BaseURL><BaseURL>/v/</BaseURL><SegmentTemplate media='a'/>",
+                "<BaseURL>https://cdn.net/</BaseURL><BaseURL>/v/</BaseURL><SegmentTemplate media='a?spbhid=LINK'/>",
+            ),
+            (
+                "a base ends with its element",
+                "<Period><BaseURL>https://cdn.net/</BaseURL></Period><Period><SegmentTemplate media='a'/></Period>",
+                "<Period><BaseURL>https://cdn.net/</BaseURL></Period><Period><SegmentTemplate media='a?spbhid=LINK'/></Period>",
+            ),
+            (
+                "a location",
+                "<Location>http://play.example.com/a.mpd?x=1&amp;y</Location>",
+                "<Location>/a.mpd?x=1&amp;y&amp;spbhid=LINK</Location>",
+            ),
+            (
+                "a patch location",
+                "<PatchLocation ttl='60'>a.mpp</PatchLocation>",
+                "<PatchLocation ttl='60'>a.mpp?spbhid=LINK</PatchLocation>",
+            ),
+            (
+                "unparsed text",
+                "<Location><![CDATA[a.mpd?x&y]]></Location>",
+                "<Location>a.mpd?x&amp;y&amp;spbhid=LINK</Location>",
+            ),
+            (
+                "a clock",
+                "<UTCTiming schemeIdUri='urn:x' value='http://10.0.0.1:8080/t'/>",
+                "<UTCTiming schemeIdUri='urn:x' value='http://10.0.0.1:8080/t'/>",
+            ),
+            (
+                "a namespace",
+                "<m:BaseURL>a.mp4</m:BaseURL>",
+                "<m:BaseURL>a.mp4?spbhid=LINK</m:BaseURL>",
+            ),
+            (
+                "a comment",
+                "<!-- <BaseURL>a.mp4</BaseURL> -->",
+                "<!-- <BaseURL>a.mp4</BaseURL> -->",
+            ),
+            (
+                "an attribute of another element",
+                "<S media='a'/>",
+                "<S media='a'/>",
+            ),
+            (
+                "a sign of another attribute",
+                "<SegmentTemplate x=' media=1' media='a>b'/>",
+                "<SegmentTemplate x=' media=1' media='a&gt;b?spbhid=LINK'/>",
+            ),
+        ];
+        for (cause, inner, expected) in cases {
+            for (head, foot) in [
+                ("<MPD>", "</MPD>"),
+                (
+                    "<?xml version=\"1.0\"?>\r\n<Patch a='b'>\r\n",
+                    "\r\n</Patch>\n",
+                ),
+                ("\u{feff}<MPD>", "</MPD>"),
+            ] {
+                let manifest = format!("{head}{inner}{foot}");
+                assert_eq!(
+                    rewritten(&manifest),
+                    format!("{head}{expected}{foot}"),
+                    "{cause}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_manifest_is_said_to_be_none() {
+        let kind = RewriteError::Kind("manifest");
+        let deep = format!("<MPD>{}", "<a>".repeat(40));
+        let cases = [
+            ("nothing", "", kind),
+            ("a page", "<html></html>", kind),
+            ("a playlist", "#EXTM3U\n", kind),
+            ("cut short", "<MPD><Period>", kind),
+            ("crossed tags", "<MPD><a></MPD></a>", RewriteError::Xml(8)),
+            ("too deep", &deep, RewriteError::Nested(MAX_DEPTH)),
+        ];
+        for (cause, manifest, expected) in cases {
+            assert_eq!(
+                rewrite(manifest.as_bytes(), &PAGE),
+                Err(expected),
+                "{cause}"
+            );
+        }
+    }
+}

@@ -1,0 +1,426 @@
+//! HLS playlists (RFC 8216bis), rewritten line by line: only URIs change.
+
+use std::borrow::Cow;
+
+use super::page::{Page, RewriteError, Whereto, split_byte_order_mark};
+
+/// `playlist` with every URI that points at the origin pointing at us, and carrying the page's link.
+///
+/// URIs stand on lines of their own and in the `URI` and `SERVER-URI` attributes of the tags that have them. Those of
+/// other servers, `data:` and the like, unknown tags, line ends and all else stay as they are.
+pub fn rewrite<'a>(playlist: &'a [u8], page: &Page<'_>) -> Result<Cow<'a, [u8]>, RewriteError> {
+    let too_long = |limit, unit| RewriteError::TooLong {
+        kind: "playlist",
+        limit,
+        unit,
+    };
+    if playlist.len() > MAX_PLAYLIST {
+        return Err(too_long(MAX_PLAYLIST, "bytes"));
+    }
+    let (mark, text) = split_byte_order_mark(playlist);
+    if !text.starts_with(b"#EXTM3U") {
+        return Err(RewriteError::Kind("playlist"));
+    }
+    let mut rewriter = Rewriter {
+        page,
+        variables: Vec::new(),
+        out: Vec::with_capacity(playlist.len() * 2),
+        changed: false,
+    };
+    rewriter.out.extend(mark);
+    for (count, line) in text.split_inclusive(|&byte| byte == b'\n').enumerate() {
+        if count == MAX_LINES {
+            return Err(too_long(MAX_LINES, "lines"));
+        }
+        rewriter.line(line);
+        if rewriter.out.len() > MAX_REWRITTEN {
+            return Err(too_long(MAX_REWRITTEN, "bytes with its links"));
+        }
+    }
+    Ok(if rewriter.changed {
+        Cow::Owned(rewriter.out)
+    } else {
+        Cow::Borrowed(playlist)
+    })
+}
+
+struct Rewriter<'a, 'p> {
+    page: &'p Page<'p>,
+    /// What `EXT-X-DEFINE` named so far.
+    variables: Vec<(&'a [u8], &'a [u8])>,
+    out: Vec<u8>,
+    changed: bool,
+}
+
+impl<'a> Rewriter<'a, '_> {
+    /// Takes a line with its end.
+    fn line(&mut self, line: &'a [u8]) {
+        let bare = line.trim_ascii_end();
+        let end = line.get(bare.len()..).unwrap_or_default();
+        match bare.strip_prefix(b"#") {
+            Some(tag) => self.tag(bare, tag),
+            None => {
+                let uri = bare.trim_ascii_start();
+                self.out
+                    .extend(bare.get(..bare.len() - uri.len()).unwrap_or_default());
+                self.uri(uri);
+            }
+        }
+        self.out.extend(end);
+    }
+
+    /// Takes a line that begins with `#`, and what follows it.
+    fn tag(&mut self, line: &'a [u8], tag: &'a [u8]) {
+        let Some(colon) = tag.iter().position(|&byte| byte == b':') else {
+            self.out.extend(line);
+            return;
+        };
+        let (name, attributes) = tag.split_at_checked(colon).unwrap_or((tag, b""));
+        let attributes = attributes.get(1..).unwrap_or_default();
+        if name == DEFINE {
+            self.define(attributes);
+        }
+        let Some((_, wanted)) = TAGS.iter().find(|(known, _)| *known == name) else {
+            self.out.extend(line);
+            return;
+        };
+        let mut written = 0;
+        for attribute in Attributes::new(attributes) {
+            if attribute.name != *wanted {
+                continue;
+            }
+            // What is before the value: the tag and the attributes so far.
+            let before = line.len() - attributes.len() + attribute.at;
+            self.out
+                .extend(line.get(written..before).unwrap_or_default());
+            self.uri(attribute.value);
+            written = before + attribute.value.len();
+        }
+        self.out.extend(line.get(written..).unwrap_or_default());
+    }
+
+    fn define(&mut self, attributes: &'a [u8]) {
+        let (mut name, mut value) = (None, None);
+        for attribute in Attributes::new(attributes) {
+            match attribute.name {
+                b"NAME" => name = Some(attribute.value),
+                b"VALUE" => value = Some(attribute.value),
+                _ => {}
+            }
+        }
+        if let Some(variable) = name
+            .zip(value)
+            .filter(|_| self.variables.len() < MAX_VARIABLES)
+        {
+            self.variables.push(variable);
+        }
+    }
+
+    fn uri(&mut self, uri: &[u8]) {
+        let meant = self.resolve(uri);
+        let whereto = self.page.whereto(&meant);
+        // A variable of another playlist may name any server, or this one.
+        let unknown = whereto == Whereto::Relative && meant.starts_with(b"{$");
+        match whereto {
+            _ if unknown => self.out.extend(uri),
+            Whereto::Elsewhere => self.out.extend(uri),
+            // The variable may hold the authority, so it has to go.
+            Whereto::Origin(_) => self.changed |= self.page.write(&meant, &mut self.out),
+            Whereto::Relative => self.changed |= self.page.write(uri, &mut self.out),
+        }
+    }
+
+    /// `uri` with the variables in its place that this playlist defines (RFC 8216bis §4.3).
+    fn resolve<'u>(&self, uri: &'u [u8]) -> Cow<'u, [u8]> {
+        if self.variables.is_empty() || !uri.contains(&b'$') {
+            return Cow::Borrowed(uri);
+        }
+        let mut meant = Vec::with_capacity(uri.len());
+        let mut rest = uri;
+        while let Some((&first, after)) = rest.split_first() {
+            match self.variable_at(rest) {
+                Some((value, after)) if meant.len() < MAX_URI => {
+                    meant.extend(value);
+                    rest = after;
+                }
+                _ => {
+                    meant.push(first);
+                    rest = after;
+                }
+            }
+        }
+        Cow::Owned(meant)
+    }
+
+    /// The value of the variable that `text` begins with, and what follows it.
+    fn variable_at<'u>(&self, text: &'u [u8]) -> Option<(&'a [u8], &'u [u8])> {
+        let text = text.strip_prefix(b"{$")?;
+        let end = text.iter().position(|&byte| byte == b'}')?;
+        let (name, after) = text.split_at_checked(end)?;
+        let (_, value) = self.variables.iter().find(|(known, _)| *known == name)?;
+        Some((value, after.get(1..)?))
+    }
+}
+
+/// An attribute of a tag (RFC 8216bis §4.2).
+struct Attribute<'a> {
+    name: &'a [u8],
+    /// Without its quotes.
+    value: &'a [u8],
+    /// Where the value begins in the list.
+    at: usize,
+}
+
+/// Walks `NAME=value,NAME="value"`. What does not read as a list ends it.
+struct Attributes<'a> {
+    list: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Attributes<'a> {
+    const fn new(list: &'a [u8]) -> Self {
+        Self { list, at: 0 }
+    }
+}
+
+impl<'a> Iterator for Attributes<'a> {
+    type Item = Attribute<'a>;
+
+    fn next(&mut self) -> Option<Attribute<'a>> {
+        let rest = self.list.get(self.at..)?;
+        let equals = rest.iter().position(|&byte| byte == b'=')?;
+        let (name, value) = rest.split_at_checked(equals)?;
+        let value = value.get(1..)?;
+        let (value, quote) = match value.strip_prefix(b"\"") {
+            Some(quoted) => (quoted, 1),
+            None => (value, 0),
+        };
+        let mark = if quote == 1 { b'"' } else { b',' };
+        let length = match value.iter().position(|&byte| byte == mark) {
+            Some(length) => length,
+            // A quote that nobody closes.
+            None if quote == 1 => return None,
+            None => value.len(),
+        };
+        let at = self.at + equals + 1 + quote;
+        let after = at + length + quote;
+        let comma = self
+            .list
+            .get(after..)?
+            .iter()
+            .position(|&byte| byte == b',');
+        self.at = comma.map_or(self.list.len(), |comma| after + comma + 1);
+        Some(Attribute {
+            name: name.trim_ascii(),
+            value: value.get(..length)?,
+            at,
+        })
+    }
+}
+
+/// Every tag with a URI (RFC 8216bis §4.4), and the attribute that holds it.
+const TAGS: [(&[u8], &[u8]); 10] = [
+    (b"EXT-X-PART", b"URI"),
+    (b"EXT-X-PRELOAD-HINT", b"URI"),
+    (b"EXT-X-RENDITION-REPORT", b"URI"),
+    (b"EXT-X-KEY", b"URI"),
+    (b"EXT-X-MAP", b"URI"),
+    (b"EXT-X-MEDIA", b"URI"),
+    (b"EXT-X-I-FRAME-STREAM-INF", b"URI"),
+    (b"EXT-X-SESSION-DATA", b"URI"),
+    (b"EXT-X-SESSION-KEY", b"URI"),
+    (b"EXT-X-CONTENT-STEERING", b"SERVER-URI"),
+];
+
+const DEFINE: &[u8] = b"EXT-X-DEFINE";
+
+/// Bytes of a playlist as an origin sends it. A day of segments of two seconds has three million.
+pub const MAX_PLAYLIST: usize = 4 * 1024 * 1024;
+
+/// Bytes of a playlist with its links: a hundred for each of the lines that may be.
+const MAX_REWRITTEN: usize = 32 * 1024 * 1024;
+
+/// Lines of a playlist. A day of segments of two seconds has 130,000.
+const MAX_LINES: usize = 200_000;
+
+/// Variables of a playlist. Packagers use one or two.
+const MAX_VARIABLES: usize = 64;
+
+/// Bytes to which variables may grow a URI.
+const MAX_URI: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: Page<'_> = Page {
+        host: "play.example.com",
+        origin: &["10.0.0.1:8080"],
+        link: "LINK",
+    };
+
+    #[test]
+    fn only_uris_change() {
+        let cases = [
+            (
+                "a segment",
+                "#EXTINF:4.000,a,b\na-1.ts",
+                "#EXTINF:4.000,a,b\na-1.ts?spbhid=LINK",
+            ),
+            (
+                "a segment of a session",
+                "a-1.ts?hls_ctx=9",
+                "a-1.ts?hls_ctx=9&spbhid=LINK",
+            ),
+            ("blanks", " a-1.ts\t", " a-1.ts?spbhid=LINK\t"),
+            (
+                "a rendition",
+                "#EXT-X-STREAM-INF:BANDWIDTH=1,NAME=\"a.ts\"\nv/index.m3u8",
+                "#EXT-X-STREAM-INF:BANDWIDTH=1,NAME=\"a.ts\"\nv/index.m3u8?spbhid=LINK",
+            ),
+            (
+                "a key",
+                "#EXT-X-KEY:METHOD=AES-128,URI=\"k.key?a=1,2\",IV=0x01",
+                "#EXT-X-KEY:METHOD=AES-128,URI=\"k.key?a=1,2&spbhid=LINK\",IV=0x01",
+            ),
+            (
+                "a key of a service",
+                "#EXT-X-KEY:METHOD=SAMPLE-AES,URI=\"skd://k\"",
+                "#EXT-X-KEY:METHOD=SAMPLE-AES,URI=\"skd://k\"",
+            ),
+            ("no key", "#EXT-X-KEY:METHOD=NONE", "#EXT-X-KEY:METHOD=NONE"),
+            (
+                "a session key",
+                "#EXT-X-SESSION-KEY:METHOD=AES-128,URI=\"k\"",
+                "#EXT-X-SESSION-KEY:METHOD=AES-128,URI=\"k?spbhid=LINK\"",
+            ),
+            (
+                "session data",
+                "#EXT-X-SESSION-DATA:DATA-ID=\"x\",URI=\"d.json\"",
+                "#EXT-X-SESSION-DATA:DATA-ID=\"x\",URI=\"d.json?spbhid=LINK\"",
+            ),
+            (
+                "an init segment",
+                "#EXT-X-MAP:URI=\"init.mp4\",BYTERANGE=\"7@0\"",
+                "#EXT-X-MAP:URI=\"init.mp4?spbhid=LINK\",BYTERANGE=\"7@0\"",
+            ),
+            (
+                "a rendition of sound",
+                "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"URI=x\", URI=\"/a/b.m3u8\",NAME=\"n\"",
+                "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"URI=x\", URI=\"/a/b.m3u8?spbhid=LINK\",NAME=\"n\"",
+            ),
+            (
+                "I-frames",
+                "#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=1,URI=\"i.m3u8\"",
+                "#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=1,URI=\"i.m3u8?spbhid=LINK\"",
+            ),
+            (
+                "a part",
+                "#EXT-X-PART:DURATION=0.2,URI=\"a-1.0.m4s\",INDEPENDENT=YES",
+                "#EXT-X-PART:DURATION=0.2,URI=\"a-1.0.m4s?spbhid=LINK\",INDEPENDENT=YES",
+            ),
+            (
+                "a hint",
+                "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"a-1.1.m4s\"",
+                "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"a-1.1.m4s?spbhid=LINK\"",
+            ),
+            (
+                "a report",
+                "#EXT-X-RENDITION-REPORT:URI=\"../b/i.m3u8\",LAST-MSN=1",
+                "#EXT-X-RENDITION-REPORT:URI=\"../b/i.m3u8?spbhid=LINK\",LAST-MSN=1",
+            ),
+            (
+                "steering",
+                "#EXT-X-CONTENT-STEERING:SERVER-URI=\"/s?x=1\",PATHWAY-ID=\"a\"",
+                "#EXT-X-CONTENT-STEERING:SERVER-URI=\"/s?x=1&spbhid=LINK\",PATHWAY-ID=\"a\"",
+            ),
+            (
+                "the origin in full",
+                "http://10.0.0.1:8080/live/a.ts",
+                "/live/a.ts?spbhid=LINK",
+            ),
+            (
+                "another server",
+                "https://cdn.net/a.ts",
+                "https://cdn.net/a.ts",
+            ),
+            (
+                "a skip",
+                "#EXT-X-SKIP:SKIPPED-SEGMENTS=3",
+                "#EXT-X-SKIP:SKIPPED-SEGMENTS=3",
+            ),
+            (
+                "a date range",
+                "#EXT-X-DATERANGE:ID=\"a\",X-ASSET-URI=\"a.m3u8\"",
+                "#EXT-X-DATERANGE:ID=\"a\",X-ASSET-URI=\"a.m3u8\"",
+            ),
+            (
+                "an unknown tag",
+                "#EXT-X-OURS:URI=\"a.ts\"",
+                "#EXT-X-OURS:URI=\"a.ts\"",
+            ),
+            ("a comment", "# a.ts", "# a.ts"),
+            (
+                "an open quote",
+                "#EXT-X-MAP:URI=\"init.mp4",
+                "#EXT-X-MAP:URI=\"init.mp4",
+            ),
+            (
+                "no quotes",
+                "#EXT-X-MAP:URI=init.mp4,A=b",
+                "#EXT-X-MAP:URI=init.mp4?spbhid=LINK,A=b",
+            ),
+            (
+                "a variable",
+                "#EXT-X-DEFINE:NAME=\"p\",VALUE=\"v1\"\n{$p}/a.ts",
+                "#EXT-X-DEFINE:NAME=\"p\",VALUE=\"v1\"\n{$p}/a.ts?spbhid=LINK",
+            ),
+            (
+                "a variable that names another server",
+                "#EXT-X-DEFINE:NAME=\"p\",VALUE=\"//cdn.net\"\n{$p}/a.ts",
+                "#EXT-X-DEFINE:NAME=\"p\",VALUE=\"//cdn.net\"\n{$p}/a.ts",
+            ),
+            (
+                "a variable that names the origin",
+                "#EXT-X-DEFINE:NAME=\"p\",VALUE=\"http://10.0.0.1:8080\"\n{$p}/a.ts",
+                "#EXT-X-DEFINE:NAME=\"p\",VALUE=\"http://10.0.0.1:8080\"\n/a.ts?spbhid=LINK",
+            ),
+            (
+                "a variable of another playlist",
+                "#EXT-X-DEFINE:IMPORT=\"p\"\n{$p}/a.ts",
+                "#EXT-X-DEFINE:IMPORT=\"p\"\n{$p}/a.ts",
+            ),
+            ("empty lines", "\n\na.ts\n", "\n\na.ts?spbhid=LINK\n"),
+        ];
+        for (cause, inner, expected) in cases {
+            for (head, end) in [
+                ("#EXTM3U\n", "\n"),
+                ("#EXTM3U\n", ""),
+                ("\u{feff}#EXTM3U\n", "\n"),
+            ] {
+                for line_end in ["\n", "\r\n"] {
+                    let [text, expected] = [inner, expected]
+                        .map(|text| format!("{head}{text}{end}").replace('\n', line_end));
+                    let out = rewrite(text.as_bytes(), &PAGE).unwrap();
+                    assert_eq!(String::from_utf8_lossy(&out), expected, "{cause}");
+                    let again = rewrite(&out, &PAGE).unwrap();
+                    assert!(matches!(again, Cow::Borrowed(_)), "{cause}: twice is once");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_playlist_is_said_to_be_none() {
+        for text in ["", "EXTM3U", "<html>", " #EXTM3U"] {
+            let expected = Err(RewriteError::Kind("playlist"));
+            assert_eq!(rewrite(text.as_bytes(), &PAGE), expected, "{text}");
+        }
+        let long = format!("#EXTM3U\n{}", "\n".repeat(MAX_LINES));
+        assert!(matches!(
+            rewrite(long.as_bytes(), &PAGE),
+            Err(RewriteError::TooLong { unit: "lines", .. })
+        ));
+        assert!(rewrite(&vec![b'#'; MAX_PLAYLIST + 1], &PAGE).is_err());
+    }
+}

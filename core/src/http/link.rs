@@ -1,0 +1,391 @@
+//! The sealed link that rewritten URIs carry: which origin holds what they point at.
+//!
+//! Players of segmented formats make many requests over many connections, through any of several proxies. Instead of
+//! a table of players, every URI in a playlist carries what a proxy needs to know, sealed under a key that all proxies
+//! of a cluster share (ChaCha20-Poly1305, RFC 8439). Nobody else can read it, and nobody else can make one:
+//!
+//! ```text
+//! spbhid=AbCdEf12 base64url( nonce (12 bytes) · sealed link · tag (16 bytes) )
+//!        key id
+//! ```
+//!
+//! The nonce is a keyed hash of the link, so one link is one text: the same playlist fetched twice, or through two
+//! proxies, names the same URIs, and every cache on the way keeps working.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use chacha20poly1305::aead::AeadInOut;
+use chacha20poly1305::{ChaCha20Poly1305, KeyInit, Nonce, Tag};
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+
+use crate::origin::{Host, OriginId, Target};
+use crate::read::{Reader, Truncated};
+use crate::stream::{DEFAULT_VHOST, StreamUrl};
+
+/// The query parameter that holds a link. The name is the one that other proxies use.
+pub const PARAMETER: &str = "spbhid";
+
+/// The origin that holds a stream, for as long as the link lasts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// The stream that the playlist belongs to.
+    pub stream: StreamUrl,
+    /// The origin it was fetched from.
+    pub origin: OriginId,
+    /// Where that origin's HTTP service was.
+    pub target: Target,
+    /// When the link is over, in seconds since 1970. Rounded, or else every playlist names other URIs.
+    pub expires: u64,
+}
+
+/// The keys of a cluster, for links.
+#[derive(Clone)]
+pub struct LinkKey {
+    cipher: ChaCha20Poly1305,
+    nonces: Hmac<Sha256>,
+    id: String,
+}
+
+impl LinkKey {
+    /// Keys derived from `cluster_key`, whatever its length. Proxies with equal keys open each other's links.
+    pub fn new(cluster_key: &[u8]) -> Self {
+        let derive = |purpose: &str| -> [u8; 32] {
+            let mut hash = keyed(cluster_key);
+            hash.update(purpose.as_bytes());
+            hash.finalize().into_bytes().into()
+        };
+        let id = derive("sluicegate link: key id");
+        Self {
+            cipher: ChaCha20Poly1305::new(&derive("sluicegate link: cipher").into()),
+            nonces: keyed(&derive("sluicegate link: nonces")),
+            id: Base64UrlUnpadded::encode_string(id.get(..KEY_ID_BYTES).unwrap_or_default()),
+        }
+    }
+
+    /// The text of `link`, of letters that need no escape in a query, in XML or in a quoted string.
+    pub fn seal(&self, link: &Link) -> String {
+        let mut bytes = link.encode();
+        let mut hash = self.nonces.clone();
+        hash.update(&bytes);
+        let nonce = first::<NONCE>(&hash.finalize().into_bytes());
+        let tag = self
+            .cipher
+            .encrypt_inout_detached(
+                &Nonce::from(nonce),
+                self.id.as_bytes(),
+                bytes.as_mut_slice().into(),
+            )
+            .expect("a link is far shorter than the 256 GiB that the cipher takes");
+        let sealed = [nonce.as_slice(), &bytes, &tag].concat();
+        format!("{}{}", self.id, Base64UrlUnpadded::encode_string(&sealed))
+    }
+
+    /// Reads a link's text. `now` is in seconds since 1970.
+    pub fn open(&self, text: &str, now: u64) -> Result<Link, LinkError> {
+        let sealed = text.strip_prefix(&self.id).ok_or(LinkError::Foreign)?;
+        if sealed.len() > MAX_LINK {
+            return Err(LinkError::Forged);
+        }
+        let sealed = Base64UrlUnpadded::decode_vec(sealed).map_err(|_| LinkError::Forged)?;
+        let mut reader = Reader::new(&sealed);
+        let nonce = reader.array::<NONCE>().map_err(|_| LinkError::Forged)?;
+        let (bytes, tag) = reader
+            .rest()
+            .split_last_chunk::<TAG>()
+            .ok_or(LinkError::Forged)?;
+        let mut bytes = bytes.to_vec();
+        self.cipher
+            .decrypt_inout_detached(
+                &Nonce::from(nonce),
+                self.id.as_bytes(),
+                bytes.as_mut_slice().into(),
+                &Tag::from(*tag),
+            )
+            .map_err(|_| LinkError::Forged)?;
+        // It is ours, so what cannot be read was sealed by another version.
+        let link = Link::decode(&bytes).ok_or(LinkError::Foreign)?;
+        if link.expires <= now {
+            return Err(LinkError::Expired);
+        }
+        Ok(link)
+    }
+}
+
+impl std::fmt::Debug for LinkKey {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("LinkKey")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a link does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    /// It was sealed under our key and is over. What its path names is served.
+    #[error("the link is over")]
+    Expired,
+    /// It was sealed under another key, or by another kind of proxy. What its path names is served.
+    #[error("the link is not one of this cluster's")]
+    Foreign,
+    /// It claims our key and was not sealed with it. To be refused.
+    #[error("the link was tampered with")]
+    Forged,
+}
+
+impl Link {
+    fn encode(&self) -> Vec<u8> {
+        let vhost = match self.stream.vhost() {
+            DEFAULT_VHOST => "",
+            vhost => vhost,
+        };
+        let mut out = vec![VERSION];
+        out.extend(self.expires.to_be_bytes());
+        for text in [
+            vhost,
+            self.stream.app(),
+            self.stream.stream(),
+            self.origin.as_str(),
+        ] {
+            put_text(&mut out, text);
+        }
+        out.extend(self.target.port.to_be_bytes());
+        match &self.target.host {
+            Host::Ip(IpAddr::V4(ip)) => {
+                out.push(HOST_V4);
+                out.extend(ip.octets());
+            }
+            Host::Ip(IpAddr::V6(ip)) => {
+                out.push(HOST_V6);
+                out.extend(ip.octets());
+            }
+            Host::Name(name) => {
+                out.push(HOST_NAME);
+                put_text(&mut out, name);
+            }
+        }
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(bytes);
+        if reader.u8().ok()? != VERSION {
+            return None;
+        }
+        let expires = u64::from_be_bytes(reader.array().ok()?);
+        let [vhost, app, stream, origin] = [
+            text(&mut reader).ok()?,
+            text(&mut reader).ok()?,
+            text(&mut reader).ok()?,
+            text(&mut reader).ok()?,
+        ];
+        let port = reader.u16().ok()?;
+        let host = match reader.u8().ok()? {
+            HOST_V4 => Host::from(IpAddr::from(reader.array::<4>().ok()?)),
+            HOST_V6 => Host::from(IpAddr::from(reader.array::<16>().ok()?)),
+            HOST_NAME => text(&mut reader).ok()?.parse().ok()?,
+            _ => return None,
+        };
+        if reader.remaining() > 0 || port == 0 {
+            return None;
+        }
+        Some(Self {
+            stream: StreamUrl::new(&vhost, &app, &stream).ok()?,
+            origin: origin.into(),
+            target: Target { host, port },
+            expires,
+        })
+    }
+}
+
+/// Takes every link out of an origin-form request target: the target as the origin gets it, all other bytes as they
+/// were, and the text of the last link.
+///
+/// ```
+/// use sluicegate_core::http::link::take;
+///
+/// let (target, link) = take("/live/a-1.ts?hls_ctx=9&spbhid=AbC&x=1");
+/// assert_eq!((&*target, link), ("/live/a-1.ts?hls_ctx=9&x=1", Some("AbC")));
+/// ```
+pub fn take(target: &str) -> (Cow<'_, str>, Option<&str>) {
+    let Some((path, query)) = target.split_once('?') else {
+        return (Cow::Borrowed(target), None);
+    };
+    let link = query.split('&').filter_map(link_of).next_back();
+    if link.is_none() {
+        return (Cow::Borrowed(target), None);
+    }
+    let rest: Vec<&str> = query
+        .split('&')
+        .filter(|pair| link_of(pair).is_none())
+        .collect();
+    let target = match rest.as_slice() {
+        [] => path.to_owned(),
+        rest => format!("{path}?{}", rest.join("&")),
+    };
+    (Cow::Owned(target), link)
+}
+
+fn link_of(pair: &str) -> Option<&str> {
+    pair.strip_prefix(PARAMETER)?.strip_prefix('=')
+}
+
+fn keyed(key: &[u8]) -> Hmac<Sha256> {
+    <Hmac<Sha256> as Mac>::new_from_slice(key).expect("HMAC takes keys of any length")
+}
+
+fn first<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    *bytes
+        .first_chunk()
+        .expect("a hash of 32 bytes is longer than a nonce")
+}
+
+/// Two bytes of length, then the text. Every part of a link is bounded by the type it comes from, but for the id.
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
+    out.extend(length.to_be_bytes());
+    out.extend(text.bytes().take(length.into()));
+}
+
+fn text(reader: &mut Reader<'_>) -> Result<String, Truncated> {
+    let length = reader.u16()?;
+    let bytes = reader.bytes(length.into())?;
+    String::from_utf8(bytes.to_vec()).map_err(|_| Truncated)
+}
+
+/// The key id is six bytes, eight letters: no other proxy's id of seven hex digits begins with one.
+const KEY_ID_BYTES: usize = 6;
+
+/// The nonce and tag of ChaCha20-Poly1305 (RFC 8439 §2.8).
+const NONCE: usize = 12;
+const TAG: usize = 16;
+
+/// Letters of a link behind its key id: all its parts at their longest, sealed and encoded, have 1,800.
+const MAX_LINK: usize = 2048;
+
+/// The first byte of a link, so that another layout can be told from this one.
+const VERSION: u8 = 1;
+
+const HOST_V4: u8 = 4;
+const HOST_V6: u8 = 6;
+const HOST_NAME: u8 = 0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_opened_by_whoever_has_the_key() {
+        let (one, two) = (LinkKey::new(b"key"), LinkKey::new(b"key"));
+        for host in ["10.0.0.1", "2001:db8::1", "origin.example.com"] {
+            let link = link(host, "a");
+            let text = one.seal(&link);
+            assert_eq!(text, two.seal(&link), "one link is one text");
+            assert_eq!(two.open(&text, 99), Ok(link.clone()), "{host}");
+            assert_eq!(two.open(&text, 100), Err(LinkError::Expired), "{host}");
+            assert_eq!(
+                LinkKey::new(b"other").open(&text, 99),
+                Err(LinkError::Foreign),
+                "{host}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_link_shows_nothing() {
+        let key = LinkKey::new(b"key");
+        let (one, two) = (
+            key.seal(&link("10.0.0.1", "a")),
+            key.seal(&link("10.0.0.1", "b")),
+        );
+        assert_eq!(one.get(..8), two.get(..8), "the key id");
+        assert_ne!(one.get(8..24), two.get(8..24), "the nonce");
+        assert!(
+            one.bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        );
+        assert!(one.len() < 128, "{} letters", one.len());
+    }
+
+    #[test]
+    fn every_changed_letter_is_noticed() {
+        let key = LinkKey::new(b"key");
+        let text = key.seal(&link("10.0.0.1", "a"));
+        for at in 0..text.len() {
+            let mut changed = text.clone().into_bytes();
+            changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+            let expected = if at < 8 {
+                LinkError::Foreign
+            } else {
+                LinkError::Forged
+            };
+            let changed = String::from_utf8(changed).unwrap();
+            assert_eq!(key.open(&changed, 0), Err(expected), "{at}");
+        }
+        let cases = [
+            ("nothing", "", LinkError::Foreign),
+            ("an id of other proxies", "1a2b3c4", LinkError::Foreign),
+            ("the key id alone", &text[..8], LinkError::Forged),
+            ("cut short", &text[..text.len() - 1], LinkError::Forged),
+            ("cut within the tag", &text[..30], LinkError::Forged),
+            ("too long", &text.repeat(50), LinkError::Forged),
+        ];
+        for (cause, text, expected) in cases {
+            assert_eq!(key.open(text, 0), Err(expected), "{cause}");
+        }
+    }
+
+    #[test]
+    fn the_longest_link_is_opened() {
+        let key = LinkKey::new(b"key");
+        let name = |length: usize| {
+            let labels = vec!["n".repeat(49); length / 50 + 1].join(".");
+            labels.get(..length).unwrap().to_owned()
+        };
+        let link = Link {
+            stream: StreamUrl::new(&name(253), &"a".repeat(256), &"s".repeat(256)).unwrap(),
+            origin: "o".repeat(128).into(),
+            target: Target {
+                host: name(253).parse().unwrap(),
+                port: 1,
+            },
+            expires: 1,
+        };
+        assert_eq!(key.open(&key.seal(&link), 0), Ok(link));
+    }
+
+    #[test]
+    fn a_link_is_taken_out_of_a_target() {
+        let cases = [
+            ("no query", "/a.ts", "/a.ts", None),
+            ("alone", "/a.ts?spbhid=X", "/a.ts", Some("X")),
+            ("first", "/a.ts?spbhid=X&b=%20", "/a.ts?b=%20", Some("X")),
+            ("last", "/a.ts?b&spbhid=X", "/a.ts?b", Some("X")),
+            ("twice", "/a.ts?spbhid=X&b&spbhid=Y", "/a.ts?b", Some("Y")),
+            ("empty", "/a.ts?spbhid=", "/a.ts", Some("")),
+            ("without a value", "/a.ts?spbhid", "/a.ts?spbhid", None),
+            ("a longer name", "/a.ts?spbhids=X", "/a.ts?spbhids=X", None),
+            ("in the path", "/spbhid=X/a.ts", "/spbhid=X/a.ts", None),
+            ("odd separators", "/a.ts?&&x=1&", "/a.ts?&&x=1&", None),
+        ];
+        for (cause, target, expected, link) in cases {
+            assert_eq!(take(target), (expected.into(), link), "{cause}");
+        }
+    }
+
+    fn link(host: &str, stream: &str) -> Link {
+        Link {
+            stream: StreamUrl::new("", "live", stream).unwrap(),
+            origin: "origin-1".into(),
+            target: Target {
+                host: host.parse().unwrap(),
+                port: 8080,
+            },
+            expires: 100,
+        }
+    }
+}

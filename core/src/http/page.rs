@@ -1,0 +1,384 @@
+//! What becomes of a URI in a playlist or manifest that passes through us.
+
+use super::link::PARAMETER;
+
+/// A playlist or manifest on its way from an origin to a player: what its URIs are measured by.
+#[derive(Debug, Clone, Copy)]
+pub struct Page<'a> {
+    /// `host:port` as the client asked for it, port optional: what names us.
+    pub host: &'a str,
+    /// Each `host:port` by which the origin may name itself. A host without a port has the scheme's own.
+    pub origin: &'a [&'a str],
+    /// The sealed link ([`super::link::LinkKey::seal`]).
+    pub link: &'a str,
+}
+
+/// Why a playlist or manifest is not rewritten. To be passed on as it is: players may know better what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RewriteError {
+    /// It does not begin as its kind does.
+    #[error("this is no {0}")]
+    Kind(&'static str),
+    /// Elements within elements, more than any manifest has.
+    #[error("elements are nested more than {0} deep")]
+    Nested(usize),
+    /// It would have to be held in memory whole.
+    #[error("the {kind} has more than {limit} {unit}")]
+    TooLong {
+        /// `playlist` or `manifest`.
+        kind: &'static str,
+        /// How many it may have.
+        limit: usize,
+        /// Of what.
+        unit: &'static str,
+    },
+    /// It is not well-formed.
+    #[error("the manifest is not well-formed XML (near byte {0})")]
+    Xml(u64),
+}
+
+/// What a URI points at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whereto<'a> {
+    /// Another server, or no server at all: it stays as it is.
+    Elsewhere,
+    /// Our origin, named in full; what follows the authority.
+    Origin(&'a [u8]),
+    /// Whatever the page itself is on.
+    Relative,
+}
+
+impl Page<'_> {
+    /// What `uri` points at.
+    pub(super) fn whereto<'a>(&self, uri: &'a [u8]) -> Whereto<'a> {
+        let (scheme, rest) = split_scheme(uri);
+        let port = match scheme {
+            None => None,
+            Some(scheme) if scheme.eq_ignore_ascii_case(b"http") => Some("80"),
+            Some(scheme) if scheme.eq_ignore_ascii_case(b"https") => Some("443"),
+            Some(_) => return Whereto::Elsewhere,
+        };
+        let Some(rest) = rest.strip_prefix(b"//") else {
+            // `http:a.ts` is an oddity that every reader resolves in its own way.
+            return match scheme {
+                None => Whereto::Relative,
+                Some(_) => Whereto::Elsewhere,
+            };
+        };
+        let end = rest
+            .iter()
+            .position(|byte| b"/?#\\".contains(byte))
+            .unwrap_or(rest.len());
+        let (authority, target) = rest.split_at_checked(end).unwrap_or((rest, b""));
+        let authority = match authority.iter().rposition(|&byte| byte == b'@') {
+            Some(at) => authority.get(at + 1..).unwrap_or_default(),
+            None => authority,
+        };
+        let names_us = std::str::from_utf8(authority).is_ok_and(|named| {
+            std::iter::once(&self.host)
+                .chain(self.origin)
+                .any(|known| same_authority(named, known, port))
+        });
+        if names_us {
+            Whereto::Origin(target)
+        } else {
+            Whereto::Elsewhere
+        }
+    }
+
+    /// Writes what `uri` becomes: root-relative if it named the origin in full, and with the link in its query.
+    /// Returns whether it is another text than before.
+    pub(super) fn write(&self, uri: &[u8], out: &mut Vec<u8>) -> bool {
+        let start = out.len();
+        match self.whereto(uri) {
+            Whereto::Elsewhere => out.extend(uri),
+            Whereto::Origin(target) => {
+                write_rooted(target, out);
+                self.write_target(strip_rooted(target), out);
+            }
+            Whereto::Relative if uri.is_empty() || uri.starts_with(b"#") => out.extend(uri),
+            Whereto::Relative => self.write_target(uri, out),
+        }
+        out.get(start..) != Some(uri)
+    }
+
+    /// What followed an authority, without it and without a link.
+    pub(super) fn rooted(&self, target: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(target.len() + 1);
+        write_rooted(target, &mut out);
+        out.extend(strip_rooted(target));
+        out
+    }
+
+    /// Writes `target` with the link as the last parameter of its query, and as the only one of its name.
+    fn write_target(&self, target: &[u8], out: &mut Vec<u8>) {
+        let (target, fragment) = split_before(target, b'#');
+        let (path, query) = split_before(target, b'?');
+        out.extend(path);
+        let mut mark = b'?';
+        if let Some(query) = query.get(1..).filter(|query| !query.is_empty()) {
+            for pair in query.split(|&byte| byte == b'&') {
+                if !is_link(pair) {
+                    out.push(mark);
+                    out.extend(pair);
+                    mark = b'&';
+                }
+            }
+        }
+        out.push(mark);
+        out.extend(PARAMETER.as_bytes());
+        out.push(b'=');
+        out.extend(self.link.as_bytes());
+        out.extend(fragment);
+    }
+}
+
+/// The byte order mark that some editors put before a text, and the text.
+pub(super) fn split_byte_order_mark(text: &[u8]) -> (&[u8], &[u8]) {
+    match text.split_first_chunk::<3>() {
+        Some((mark @ b"\xef\xbb\xbf", text)) => (mark, text),
+        _ => (b"", text),
+    }
+}
+
+/// Makes the start of what followed an authority root-relative.
+fn write_rooted(target: &[u8], out: &mut Vec<u8>) {
+    match target {
+        // Two slashes would name an authority: `/.//` is how URLs write such a path without one.
+        [b'/' | b'\\', b'/' | b'\\', ..] => out.extend(b"/./"),
+        _ => out.push(b'/'),
+    }
+}
+
+fn strip_rooted(target: &[u8]) -> &[u8] {
+    match target {
+        [b'/' | b'\\', rest @ ..] => rest,
+        rest => rest,
+    }
+}
+
+fn is_link(pair: &[u8]) -> bool {
+    pair.strip_prefix(PARAMETER.as_bytes())
+        .is_some_and(|value| value.starts_with(b"="))
+}
+
+/// What is before the first `mark`, and the rest with it.
+fn split_before(text: &[u8], mark: u8) -> (&[u8], &[u8]) {
+    let at = text
+        .iter()
+        .position(|&byte| byte == mark)
+        .unwrap_or(text.len());
+    text.split_at_checked(at).unwrap_or((text, b""))
+}
+
+/// The scheme of a URI (RFC 3986 §3.1), if it has one, and what follows its colon.
+fn split_scheme(uri: &[u8]) -> (Option<&[u8]>, &[u8]) {
+    let Some(colon) = uri.iter().position(|byte| b":/?#".contains(byte)) else {
+        return (None, uri);
+    };
+    match uri.split_at_checked(colon) {
+        Some((scheme @ [first, ..], [b':', rest @ ..]))
+            if first.is_ascii_alphabetic()
+                && scheme
+                    .iter()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte)) =>
+        {
+            (Some(scheme), rest)
+        }
+        _ => (None, uri),
+    }
+}
+
+/// Whether both name one server. `port` is what the scheme implies; without a scheme, 80 or 443.
+fn same_authority(named: &str, known: &str, port: Option<&str>) -> bool {
+    let (named_host, named_port) = split_port(named);
+    let (known_host, known_port) = split_port(known);
+    if named_host.is_empty() || !named_host.eq_ignore_ascii_case(known_host) {
+        return false;
+    }
+    match (named_port.or(port), known_port) {
+        (Some(named), Some(known)) => named == known,
+        (Some(named), None) => port.is_none_or(|own| own == named) && is_default(named),
+        (None, Some(known)) => is_default(known),
+        (None, None) => true,
+    }
+}
+
+fn is_default(port: &str) -> bool {
+    ["80", "443"].contains(&port)
+}
+
+fn split_port(authority: &str) -> (&str, Option<&str>) {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
+            (host, Some(port).filter(|port| !port.is_empty()))
+        }
+        _ => (authority, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: Page<'_> = Page {
+        host: "play.example.com",
+        origin: &["10.0.0.1:8080", "[2001:db8::1]:8080", "Origin.internal"],
+        link: "LINK",
+    };
+
+    #[test]
+    fn a_uri_becomes_what_its_target_asks_for() {
+        let cases = [
+            ("relative", "a-1.ts", "a-1.ts?spbhid=LINK"),
+            ("in a folder", "../b/a-1.ts", "../b/a-1.ts?spbhid=LINK"),
+            ("root-relative", "/live/a-1.ts", "/live/a-1.ts?spbhid=LINK"),
+            (
+                "with a query",
+                "a-1.ts?hls_ctx=9",
+                "a-1.ts?hls_ctx=9&spbhid=LINK",
+            ),
+            ("with an empty query", "a-1.ts?", "a-1.ts?spbhid=LINK"),
+            ("a query alone", "?n=1", "?n=1&spbhid=LINK"),
+            (
+                "with a fragment",
+                "a-1.ts?x#t=1",
+                "a-1.ts?x&spbhid=LINK#t=1",
+            ),
+            ("a fragment alone", "#t=1", "#t=1"),
+            ("nothing", "", ""),
+            ("linked", "a.ts?spbhid=LINK", "a.ts?spbhid=LINK"),
+            (
+                "linked by another",
+                "a.ts?spbhid=1a2b3c4&x=1",
+                "a.ts?x=1&spbhid=LINK",
+            ),
+            (
+                "a name like ours",
+                "a.ts?spbhids=1",
+                "a.ts?spbhids=1&spbhid=LINK",
+            ),
+            (
+                "a question mark in the query",
+                "a.ts?b=?",
+                "a.ts?b=?&spbhid=LINK",
+            ),
+            (
+                "a colon behind a digit",
+                "12:30:00.ts",
+                "12:30:00.ts?spbhid=LINK",
+            ),
+            ("a colon in the path", "./a:b.ts", "./a:b.ts?spbhid=LINK"),
+            (
+                "our own host",
+                "http://play.example.com/a.ts",
+                "/a.ts?spbhid=LINK",
+            ),
+            (
+                "our own host, encrypted",
+                "https://PLAY.example.com/a.ts",
+                "/a.ts?spbhid=LINK",
+            ),
+            (
+                "our own host, its port said",
+                "https://play.example.com:443/a.ts",
+                "/a.ts?spbhid=LINK",
+            ),
+            (
+                "our own host, another port",
+                "http://play.example.com:81/a.ts",
+                "http://play.example.com:81/a.ts",
+            ),
+            (
+                "the origin",
+                "http://10.0.0.1:8080/live/a.ts?b=1",
+                "/live/a.ts?b=1&spbhid=LINK",
+            ),
+            (
+                "the origin, in IPv6",
+                "http://[2001:DB8::1]:8080/a.ts",
+                "/a.ts?spbhid=LINK",
+            ),
+            (
+                "the origin, by name",
+                "http://origin.internal/a.ts",
+                "/a.ts?spbhid=LINK",
+            ),
+            (
+                "the origin, with a user",
+                "http://u:p@10.0.0.1:8080/a.ts",
+                "/a.ts?spbhid=LINK",
+            ),
+            (
+                "the origin, by no scheme",
+                "//10.0.0.1:8080/a.ts",
+                "/a.ts?spbhid=LINK",
+            ),
+            (
+                "the origin alone",
+                "http://origin.internal",
+                "/?spbhid=LINK",
+            ),
+            (
+                "the origin, a query alone",
+                "http://origin.internal?x",
+                "/?x&spbhid=LINK",
+            ),
+            (
+                "the origin, a path like an authority",
+                "http://origin.internal//evil.com/a",
+                "/.//evil.com/a?spbhid=LINK",
+            ),
+            (
+                "the origin, a backslash",
+                "http://origin.internal\\a",
+                "/a?spbhid=LINK",
+            ),
+            (
+                "another port of it",
+                "http://10.0.0.1:8081/a.ts",
+                "http://10.0.0.1:8081/a.ts",
+            ),
+            (
+                "another host",
+                "https://cdn.example.com/a.ts",
+                "https://cdn.example.com/a.ts",
+            ),
+            (
+                "another host behind our name",
+                "http://play.example.com@cdn.net/a",
+                "http://play.example.com@cdn.net/a",
+            ),
+            (
+                "another host that begins like ours",
+                "http://play.example.com.evil.com/a",
+                "http://play.example.com.evil.com/a",
+            ),
+            (
+                "another host, by no scheme",
+                "//cdn.example.com/a.ts",
+                "//cdn.example.com/a.ts",
+            ),
+            (
+                "data",
+                "data:text/plain;base64,AA==",
+                "data:text/plain;base64,AA==",
+            ),
+            (
+                "a key service",
+                "skd://10.0.0.1:8080/k",
+                "skd://10.0.0.1:8080/k",
+            ),
+            ("a name", "urn:uuid:1", "urn:uuid:1"),
+            ("a scheme without an authority", "http:a.ts", "http:a.ts"),
+        ];
+        for (cause, uri, expected) in cases {
+            let mut out = Vec::new();
+            let changed = PAGE.write(uri.as_bytes(), &mut out);
+            assert_eq!(String::from_utf8(out.clone()).unwrap(), expected, "{cause}");
+            assert_eq!(changed, uri != expected, "{cause}");
+            let mut again = Vec::new();
+            assert!(!PAGE.write(&out, &mut again), "{cause}: twice is once");
+        }
+    }
+}

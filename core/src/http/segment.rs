@@ -1,0 +1,391 @@
+//! Which stream the path of a playlist or segment names, where no link says it.
+//!
+//! Packagers write a stream's name into paths in their own ways: `live/a-12.ts`, `live/a/12.ts`,
+//! `live/a/chunk-stream0-00001.m4s`. Some of these are names of streams as well, so a path has several readings; who
+//! knows which streams exist takes the first reading that does.
+
+use crate::stream::{StreamError, StreamUrl};
+
+/// The readings of a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Readings {
+    /// Every reading, to the letter first. At most [`MAX_READINGS`].
+    pub all: Vec<StreamUrl>,
+    /// The reading to take where none of them is known to exist.
+    pub likely: StreamUrl,
+}
+
+impl Readings {
+    /// Reads what the `Host` header and an origin-form request target name.
+    pub fn of(host: Option<&str>, target: &str) -> Result<Self, StreamError> {
+        let path = target.split(['?', '#']).next().unwrap_or_default();
+        let kind = Kind::of(path);
+        let letter = without_extension(StreamUrl::from_http(host, target)?)?;
+        let mut all = vec![letter.clone()];
+        let mut likely = letter.clone();
+        let mut folders = letter.app();
+        let mut name = letter.stream();
+
+        // A file that is named after what it is, or by a number alone, says nothing: its folder does. The first
+        // folder is an app, never a stream.
+        let mut stripped = strip(name, kind);
+        while stripped.is_empty() {
+            let Some((app, folder)) = folders.rsplit_once('/') else {
+                // `live/stream-12.ts`: there is no better name.
+                stripped = strip_number(name);
+                break;
+            };
+            (folders, name) = (app, folder);
+            let is_outermost = !app.contains('/');
+            if is_outermost || !is_generic(folder) && !is_rendition(folder) {
+                stripped = folder;
+                likely = StreamUrl::new(letter.vhost(), folders, name)?;
+                push(&mut all, &likely);
+            }
+        }
+        if !stripped.is_empty() && stripped.len() < name.len() {
+            let counted = StreamUrl::new(letter.vhost(), folders, stripped)?;
+            push(&mut all, &counted);
+            if kind == Kind::Segment && !is_live_name(path, name) {
+                likely = counted;
+            }
+        }
+        // `a_720p` may be a stream, and may be a rendition of one.
+        let base = likely.stream().rsplit_once('_');
+        if let Some((base, _)) = base.filter(|(base, end)| !base.is_empty() && is_rendition(end)) {
+            push(
+                &mut all,
+                &StreamUrl::new(likely.vhost(), likely.app(), base)?,
+            );
+        }
+        Ok(Self { all, likely })
+    }
+}
+
+/// What kind of file a path names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// What lists others. Its name is the stream's, unless it is generic.
+    Index,
+    /// What is listed. Its name ends in a number.
+    Segment,
+}
+
+impl Kind {
+    fn of(path: &str) -> Self {
+        match path.rsplit_once('.') {
+            Some((_, extension)) if one_of(&INDEXES, extension) => Self::Index,
+            _ => Self::Segment,
+        }
+    }
+}
+
+/// `name` without what a packager adds behind it; empty if there is nothing else.
+fn strip(name: &str, kind: Kind) -> &str {
+    if is_generic(name) || is_rendition(name) {
+        return "";
+    }
+    if kind == Kind::Index {
+        return name;
+    }
+    strip_words(strip_number(strip_words(name)))
+}
+
+/// `name` without the number at its end.
+fn strip_number(name: &str) -> &str {
+    let before = name.trim_end_matches(|letter: char| letter.is_ascii_digit());
+    if before.len() == name.len() {
+        return name;
+    }
+    before.trim_end_matches(SEPARATORS)
+}
+
+/// `name` without the generic words at its end.
+fn strip_words(name: &str) -> &str {
+    let mut rest = name;
+    loop {
+        if is_generic(rest) {
+            return "";
+        }
+        match rest.rsplit_once(SEPARATORS) {
+            Some((before, word)) if is_word(word) => rest = before,
+            _ => return rest,
+        }
+    }
+}
+
+/// Whether a name says what a file is, but not of which stream: `index`, `init`, `stream0`, `12`.
+fn is_generic(name: &str) -> bool {
+    is_word(name) || name.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn is_word(name: &str) -> bool {
+    let word = name.trim_end_matches(|letter: char| letter.is_ascii_digit());
+    // A letter alone is as good a name as any.
+    word.len() < name.len() && one_of(&TRACKS, word) || one_of(&WORDS, word)
+}
+
+/// Whether a name is the height of a picture or the like: `720p`, `1080p60`, `low`.
+fn is_rendition(name: &str) -> bool {
+    let height = name.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    let rate = height.strip_prefix(['p', 'P']);
+    let is_height = (3..=4).contains(&(name.len() - height.len()))
+        && rate.is_some_and(|rate| rate.bytes().all(|byte| byte.is_ascii_digit()));
+    is_height || one_of(&RENDITIONS, name)
+}
+
+/// Whether the name of a file that a live stream could have as well, `cam12.ts`, is taken to the letter.
+fn is_live_name(path: &str, name: &str) -> bool {
+    let is_live = path
+        .rsplit_once('.')
+        .is_some_and(|(_, extension)| one_of(&LIVE, extension));
+    let before = name.trim_end_matches(|letter: char| letter.is_ascii_digit());
+    is_live && before.len() < name.len() && !before.ends_with(SEPARATORS)
+}
+
+/// [`StreamUrl::from_http`] knows the extensions that streams are asked for with; segments have more.
+fn without_extension(url: StreamUrl) -> Result<StreamUrl, StreamError> {
+    match url.stream().rsplit_once('.') {
+        Some((stem, extension)) if !stem.is_empty() && one_of(&EXTENSIONS, extension) => {
+            StreamUrl::new(url.vhost(), url.app(), stem)
+        }
+        _ => Ok(url),
+    }
+}
+
+fn push(all: &mut Vec<StreamUrl>, url: &StreamUrl) {
+    if !all.contains(url) && all.len() < MAX_READINGS {
+        all.push(url.clone());
+    }
+}
+
+fn one_of(known: &[&str], name: &str) -> bool {
+    known.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+/// Readings of one path: to the letter, its folder, without its number, without its rendition.
+pub const MAX_READINGS: usize = 4;
+
+/// The extensions of what lists segments.
+const INDEXES: [&str; 2] = ["m3u8", "mpd"];
+
+/// The extensions that a live stream may have as well.
+const LIVE: [&str; 2] = ["aac", "ts"];
+
+/// The extensions of segments, keys and subtitles that no stream is asked for with.
+const EXTENSIONS: [&str; 6] = ["cmfa", "cmfv", "key", "m4a", "m4v", "vtt"];
+
+/// What packagers call playlists, init segments, tracks and segments, with a number behind it or without.
+const WORDS: [&str; 22] = [
+    "audio",
+    "chunk",
+    "chunklist",
+    "enc",
+    "frag",
+    "fragment",
+    "header",
+    "index",
+    "init",
+    "key",
+    "manifest",
+    "master",
+    "media",
+    "part",
+    "playlist",
+    "seg",
+    "segment",
+    "stream",
+    "sub",
+    "subtitles",
+    "track",
+    "video",
+];
+
+/// What tracks are called in one letter and a number.
+const TRACKS: [&str; 2] = ["a", "v"];
+
+/// What renditions are called besides their height; nginx-rtmp's own examples have these.
+const RENDITIONS: [&str; 6] = ["hd", "hi", "high", "low", "mid", "src"];
+
+/// What stands between the parts of a file's name.
+const SEPARATORS: [char; 3] = ['-', '_', '.'];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_read_in_every_way_that_makes_sense() {
+        // What it says; the path; the likely reading; the others.
+        let cases: &[(&str, &str, &str, &[&str])] = &[
+            ("a playlist", "live/a.m3u8", "live/a", &[]),
+            ("a manifest", "live/a.mpd", "live/a", &[]),
+            ("SRS, nginx-rtmp", "live/a-12.ts", "live/a", &["live/a-12"]),
+            (
+                "a number in the name",
+                "live/cam-1-12.ts",
+                "live/cam-1",
+                &["live/cam-1-12"],
+            ),
+            (
+                "a number in a playlist's name",
+                "live/cam-1.m3u8",
+                "live/cam-1",
+                &[],
+            ),
+            ("ffmpeg, flat", "live/a12.m4s", "live/a", &["live/a12"]),
+            (
+                "ffmpeg, or a live stream",
+                "live/a12.ts",
+                "live/a12",
+                &["live/a"],
+            ),
+            (
+                "nginx-rtmp nested",
+                "live/a/index.m3u8",
+                "live/a",
+                &["live/a/index"],
+            ),
+            (
+                "nginx-rtmp nested, a segment",
+                "live/a/12.ts",
+                "live/a",
+                &["live/a/12"],
+            ),
+            (
+                "nginx-rtmp DASH",
+                "live/a-1200.m4v",
+                "live/a",
+                &["live/a-1200"],
+            ),
+            (
+                "nginx-rtmp DASH, init",
+                "live/a-init.m4a",
+                "live/a",
+                &["live/a-init"],
+            ),
+            ("nginx-rtmp key", "live/a-12.key", "live/a", &["live/a-12"]),
+            (
+                "SRS DASH",
+                "live/a/video-12.m4s",
+                "live/a",
+                &["live/a/video-12"],
+            ),
+            (
+                "SRS DASH, init",
+                "live/a/audio-init.mp4",
+                "live/a",
+                &["live/a/audio-init"],
+            ),
+            (
+                "SRS fMP4, init",
+                "live/a/init.mp4",
+                "live/a",
+                &["live/a/init"],
+            ),
+            (
+                "ffmpeg DASH",
+                "live/a/chunk-stream0-00001.m4s",
+                "live/a",
+                &["live/a/chunk-stream0-00001"],
+            ),
+            (
+                "ffmpeg DASH, init",
+                "live/a/init-stream0.m4s",
+                "live/a",
+                &["live/a/init-stream0"],
+            ),
+            (
+                "ffmpeg DASH, playlist",
+                "live/a/media_0.m3u8",
+                "live/a/media_0",
+                &[],
+            ),
+            (
+                "a playlist of renditions",
+                "live/a/master.m3u8",
+                "live/a",
+                &["live/a/master"],
+            ),
+            (
+                "a rendition's folder",
+                "live/a/720p/index.m3u8",
+                "live/a",
+                &["live/a/720p/index"],
+            ),
+            (
+                "a track's folder",
+                "live/a/v0/seg-1.m4s",
+                "live/a",
+                &["live/a/v0/seg-1"],
+            ),
+            (
+                "a rendition in the name",
+                "live/a_720p.m3u8",
+                "live/a_720p",
+                &["live/a"],
+            ),
+            (
+                "a rendition's name as folder",
+                "live/a_720p60/index.m3u8",
+                "live/a_720p60",
+                &["live/a_720p60/index", "live/a"],
+            ),
+            (
+                "a rendition's segment",
+                "live/a_low-12.ts",
+                "live/a_low",
+                &["live/a_low-12", "live/a"],
+            ),
+            (
+                "a part",
+                "live/a-12-part3.m4s",
+                "live/a",
+                &["live/a-12-part3"],
+            ),
+            ("subtitles", "live/a-12.vtt", "live/a", &["live/a-12"]),
+            ("the app is no stream", "live/index.m3u8", "live/index", &[]),
+            (
+                "the app is no stream, a segment",
+                "live/12.ts",
+                "live/12",
+                &[],
+            ),
+            (
+                "an app of two folders",
+                "x/live/a-12.ts",
+                "x/live/a",
+                &["x/live/a-12"],
+            ),
+            (
+                "a name that is a number",
+                "live/2026/index.m3u8",
+                "live/2026",
+                &["live/2026/index"],
+            ),
+            (
+                "a generic name",
+                "live/stream-12.ts",
+                "live/stream",
+                &["live/stream-12"],
+            ),
+            ("a query", "live/a-12.ts?x=/b.ts", "live/a", &["live/a-12"]),
+            ("an escape", "live/%61-12.ts", "live/a", &["live/a-12"]),
+            ("a name of one separator", "live/-12.ts", "live/-12", &[]),
+        ];
+        for (cause, path, likely, others) in cases {
+            let readings = Readings::of(Some("example.com"), &format!("/{path}")).unwrap();
+            let name = |url: &StreamUrl| format!("{}/{}", url.app(), url.stream());
+            assert_eq!(name(&readings.likely), *likely, "{cause}");
+            assert_eq!(readings.likely.vhost(), "example.com", "{cause}");
+            let found: Vec<String> = readings.all.iter().map(name).collect();
+            assert!(
+                found.iter().any(|found| found == likely),
+                "{cause}: {found:?}"
+            );
+            let found: Vec<&String> = found.iter().filter(|name| name != likely).collect();
+            assert_eq!(found, *others, "{cause}");
+        }
+        assert_eq!(Readings::of(None, "/"), Err(StreamError::EmptyStream));
+    }
+}

@@ -1,0 +1,24 @@
+use super::rendezvous::{avalanche, by_score};
+use super::{Candidate, Draw, Policy};
+use crate::stream::{PlacementKey, StreamUrl, VhostRule};
+
+/// Any of them, as the upstream proxy does it; heavier ones more often.
+///
+/// The draw is all that is random about it: the same draw gives the same order, so an explanation can show the one that
+/// the next stream will get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Random;
+
+impl Policy for Random {
+    fn name(&self) -> &'static str {
+        "random"
+    }
+
+    fn rank(&self, _: &PlacementKey, draw: Draw, candidates: &mut [Candidate]) {
+        let drawn = avalanche(draw.seed ^ avalanche(draw.turn));
+        // A stream that nobody asks for: its scores are as random as its name.
+        let url = StreamUrl::new("", "", &format!("{drawn:x}"));
+        let key = VhostRule::Ignored.key(&url.expect("digits are a name"));
+        by_score(&key, candidates);
+    }
+}

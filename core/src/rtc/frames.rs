@@ -1,0 +1,79 @@
+//! ICE over TCP: each datagram behind its length (RFC 4571 §2).
+
+use crate::read::Reader;
+
+/// What stands at the front of a byte stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// The datagram.
+    pub datagram: &'a [u8],
+    /// Bytes of the stream it took.
+    pub length: usize,
+}
+
+/// A frame longer than any datagram of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a frame of {0} bytes is longer than the {MAX_FRAME} that a datagram of a call may have")]
+pub struct TooLong(pub usize);
+
+impl<'a> Frame<'a> {
+    /// The first frame of `stream`; `None` while its end is yet to come.
+    ///
+    /// # Errors
+    /// [`TooLong`], as soon as the length is read.
+    pub fn parse(stream: &'a [u8]) -> Result<Option<Self>, TooLong> {
+        let mut reader = Reader::new(stream);
+        let Ok(length) = reader.u16().map(usize::from) else {
+            return Ok(None);
+        };
+        if length > MAX_FRAME {
+            return Err(TooLong(length));
+        }
+        let frame = reader.bytes(length).ok().map(|datagram| Self {
+            datagram,
+            length: LENGTH + length,
+        });
+        Ok(frame)
+    }
+}
+
+/// The bytes that go before `datagram` on the stream; `None` if it is longer than a frame may be.
+pub fn prefix(datagram: &[u8]) -> Option<[u8; LENGTH]> {
+    let length = u16::try_from(datagram.len()).ok()?;
+    (datagram.len() <= MAX_FRAME).then(|| length.to_be_bytes())
+}
+
+/// Bytes of a datagram: what a call sends fits an Ethernet packet, and some send a little more over loopback.
+pub const MAX_FRAME: usize = 2048;
+
+/// Bytes of the length before each.
+pub const LENGTH: usize = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_read_when_it_is_whole() {
+        let frame = |datagram, length| Ok(Some(Frame { datagram, length }));
+        type Read<'a> = Result<Option<Frame<'a>>, TooLong>;
+        let cases: [(&str, &[u8], Read<'_>); 6] = [
+            ("nothing", &[], Ok(None)),
+            ("half a length", &[0], Ok(None)),
+            ("a length alone", &[0, 2], Ok(None)),
+            ("one byte short", &[0, 2, 7], Ok(None)),
+            (
+                "whole, and more behind it",
+                &[0, 2, 7, 8, 9],
+                frame(&[7, 8], 4),
+            ),
+            ("an empty one", &[0, 0, 1], frame(&[], 2)),
+        ];
+        for (cause, stream, expected) in cases {
+            assert_eq!(Frame::parse(stream), expected, "{cause}");
+        }
+        assert_eq!(Frame::parse(&[8, 1]), Err(TooLong(2049)), "before it came");
+        assert_eq!(prefix(&[0; MAX_FRAME]), Some([8, 0]));
+        assert_eq!(prefix(&[0; MAX_FRAME + 1]), None);
+    }
+}

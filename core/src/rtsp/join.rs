@@ -1,0 +1,320 @@
+//! A client and an origin that talk through us: which requests pass, and what becomes of a SETUP.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+
+use super::message::{Change, Message, Method, Version, response};
+use super::rewrite::{Rewrite, authority, path};
+use super::server::Asked;
+use super::transport::{Carrier, Ports, Transport};
+use crate::stream::StreamUrl;
+
+/// The talk of one session.
+#[derive(Debug)]
+pub struct Join {
+    stream: StreamUrl,
+    client: IpAddr,
+    rewrite: Rewrite,
+    /// Paths whose requests belong to the stream: what the client asked for, and what the origin called it.
+    paths: Vec<String>,
+    /// SETUPs with datagrams that the origin has yet to answer.
+    asked: VecDeque<Pending>,
+    /// CSeq of the TEARDOWN under way.
+    leaving: Option<u32>,
+    tracks: u32,
+}
+
+/// What becomes of a message of the client.
+#[derive(Debug, PartialEq, Eq)]
+pub enum FromClient {
+    /// It goes to the origin as it is.
+    Pass,
+    /// It does not; the client gets this.
+    Refuse(Vec<u8>),
+    /// A track over UDP: the shell finds ports for it, or refuses it.
+    Setup(Offer),
+}
+
+/// A track that is to travel in datagrams.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// Names the track within its session.
+    pub track: u32,
+    /// Where the client waits for media and reports.
+    pub client_ports: Ports,
+    cseq: u32,
+    uri: String,
+}
+
+/// What becomes of a message of the origin.
+#[derive(Debug, PartialEq, Eq)]
+pub struct FromOrigin {
+    /// What the client gets; `None` if it is the message as it came.
+    pub bytes: Option<Vec<u8>>,
+    /// What it means for datagrams.
+    pub news: Option<News>,
+}
+
+/// What the answer of an origin means for datagrams.
+#[derive(Debug, PartialEq, Eq)]
+pub enum News {
+    /// The client has left: no track goes on.
+    AllEnd,
+    /// A track does not travel in datagrams.
+    Denied(u32),
+    /// A track does, and the origin waits for what it gets there, where it said.
+    Granted(u32, Option<Ports>),
+}
+
+#[derive(Debug)]
+struct Pending {
+    offer: Offer,
+    ours: Ports,
+}
+
+impl Join {
+    /// The talk between a client at `client`, which asked for something, and an origin. `rewrite` names all of us.
+    pub fn new(asked: &Asked, client: IpAddr, mut rewrite: Rewrite) -> Self {
+        if let Some(authority) = authority(asked.message.uri()) {
+            authority.clone_into(&mut rewrite.authority);
+        }
+        let named = path(asked.message.uri()).to_owned();
+        // The stream's own path: a client that sets up at once names a track.
+        let own = format!("{}/{}", asked.stream.app(), asked.stream.stream());
+        Self {
+            stream: asked.stream.clone(),
+            client,
+            rewrite,
+            paths: vec![named, own],
+            asked: VecDeque::new(),
+            leaving: None,
+            tracks: 0,
+        }
+    }
+
+    /// A message of the client.
+    pub fn from_client(&mut self, message: &Message) -> FromClient {
+        let refuse =
+            |status, words: &str| FromClient::Refuse(response(status, words, Some(message), ""));
+        let Some(method) = message.method() else {
+            // The answer to a request of the origin.
+            return FromClient::Pass;
+        };
+        if message.version() != Version::Rtsp10 {
+            return refuse(505, "RTSP Version Not Supported: only RTSP/1.0 is");
+        }
+        if !self.belongs(method, message.uri()) {
+            let words = format!(
+                "Method Not Valid in This State: this connection carries {}; open another one",
+                self.stream
+            );
+            return refuse(455, &words);
+        }
+        match method {
+            Method::Setup => self.set_up(message),
+            Method::Teardown => {
+                self.leaving = message.cseq();
+                FromClient::Pass
+            }
+            _ => FromClient::Pass,
+        }
+    }
+
+    /// The SETUP as the origin gets it, with `facing_origin` for the client's ports; the client will hear of
+    /// `facing_client`. `message` is the one the offer was made from.
+    pub fn grant(
+        &mut self,
+        offer: Offer,
+        message: &Message,
+        facing_origin: Ports,
+        facing_client: Ports,
+    ) -> Vec<u8> {
+        self.asked.push_back(Pending {
+            offer,
+            ours: facing_client,
+        });
+        written(message, |transport| match transport.carrier() {
+            Carrier::Multicast => None,
+            Carrier::Tcp => Some(transport.without_addresses()),
+            Carrier::Udp => Some(transport.for_origin(facing_origin)),
+        })
+    }
+
+    /// The SETUP without datagrams, where the client offers something else as well; or its refusal.
+    pub fn without_datagrams(&self, message: &Message) -> Result<Vec<u8>, Vec<u8>> {
+        let mut left = 0;
+        let bytes = written(message, |transport| {
+            let keeps = transport.carrier() == Carrier::Tcp;
+            left += usize::from(keeps);
+            keeps.then(|| transport.without_addresses())
+        });
+        if left > 0 {
+            return Ok(bytes);
+        }
+        let words = "Unsupported Transport: use RTP over TCP";
+        Err(response(461, words, Some(message), ""))
+    }
+
+    /// A message of the origin.
+    pub fn from_origin(&mut self, message: &Message) -> FromOrigin {
+        self.note_paths(message);
+        let (mut transport, mut news) = (None, None);
+        if let (Some(status @ 200..), Some(cseq)) = (message.status(), message.cseq()) {
+            if let Some(pending) = self.answered(cseq) {
+                let offer = pending.offer;
+                news = Some(News::Denied(offer.track));
+                let agreed = Transport::parse(message.field("transport").unwrap_or_default());
+                if let (200..300, Ok([agreed])) = (status, agreed.as_deref())
+                    && agreed.carrier() == Carrier::Udp
+                {
+                    transport = Some(agreed.for_client(offer.client_ports, pending.ours));
+                    news = Some(News::Granted(offer.track, agreed.ports("server_port")));
+                }
+            }
+            if self.leaving == Some(cseq) {
+                self.leaving = None;
+                news = (status < 300).then_some(News::AllEnd);
+            }
+        }
+        FromOrigin {
+            bytes: self.rewrite.to_client(message, transport.as_deref()),
+            news,
+        }
+    }
+
+    fn answered(&mut self, cseq: u32) -> Option<Pending> {
+        let at = self
+            .asked
+            .iter()
+            .position(|pending| pending.offer.cseq == cseq)?;
+        self.asked.remove(at)
+    }
+
+    fn set_up(&mut self, message: &Message) -> FromClient {
+        let refuse =
+            |status, words: &str| FromClient::Refuse(response(status, words, Some(message), ""));
+        let Ok(offers) = Transport::parse(message.field("transport").unwrap_or_default()) else {
+            return refuse(400, "Bad Request: no usable Transport");
+        };
+        let elsewhere = |offer: &Transport<'_>| {
+            offer
+                .value("destination")
+                .is_some_and(|address| address.parse() != Ok(self.client))
+        };
+        if offers.iter().any(elsewhere) {
+            return refuse(
+                461,
+                "Unsupported Transport: media is sent to whoever asks, not elsewhere",
+            );
+        }
+        let datagrams = offers.iter().find(|offer| offer.carrier() == Carrier::Udp);
+        let Some(offer) = datagrams else {
+            if offers
+                .iter()
+                .all(|offer| offer.carrier() == Carrier::Multicast)
+            {
+                return refuse(461, "Unsupported Transport: there is no multicast here");
+            }
+            return FromClient::Pass;
+        };
+        let Some(client_ports) = offer.ports("client_port") else {
+            return refuse(461, "Unsupported Transport: no client_port");
+        };
+        let Some(cseq) = message.cseq() else {
+            return refuse(400, "Bad Request: no CSeq");
+        };
+        if self.asked.len() == MAX_PENDING {
+            return refuse(453, "Not Enough Bandwidth: too many tracks at once");
+        }
+        self.tracks = self.tracks.wrapping_add(1);
+        FromClient::Setup(Offer {
+            track: self.tracks,
+            client_ports,
+            cseq,
+            uri: message.uri().to_owned(),
+        })
+    }
+
+    /// Whether a request is about this session's stream.
+    fn belongs(&self, method: Method, uri: &str) -> bool {
+        let asked = path(uri);
+        match method {
+            Method::Announce | Method::Describe => {
+                StreamUrl::from_rtsp(uri).is_ok_and(|stream| stream == self.stream)
+                    || self.paths.iter().any(|own| own == asked)
+            }
+            Method::Pause | Method::Play | Method::Record | Method::Setup => {
+                // A camera that calls itself by nothing but its address has one stream.
+                matches!(asked, "*" | "") || self.paths.iter().any(|own| is_under(asked, own))
+            }
+            _ => true,
+        }
+    }
+
+    /// What the origin calls the stream and its tracks: requests for those are about it too.
+    fn note_paths(&mut self, message: &Message) {
+        let named = message
+            .field("content-base")
+            .or_else(|| message.field("content-location"));
+        if let Some(named) = named {
+            note(&mut self.paths, path(named));
+        }
+        if message.field("content-type").is_none() {
+            return;
+        }
+        let base = named.map(|named| path(named).to_owned());
+        for line in str::from_utf8(message.body()).unwrap_or_default().lines() {
+            let Some(control) = line.strip_prefix("a=control:").map(str::trim) else {
+                continue;
+            };
+            let relative = !control.contains("://") && !control.starts_with('/');
+            match base.as_deref() {
+                _ if control == "*" => {}
+                Some(base) if relative && !base.is_empty() => {
+                    note(&mut self.paths, &format!("{base}/{}", path(control)));
+                }
+                _ => note(&mut self.paths, path(control)),
+            }
+        }
+    }
+}
+
+impl Offer {
+    /// The track as the client names it; a second SETUP for it takes the place of the first.
+    pub fn uri(&self) -> &str {
+        &self.uri
+    }
+}
+
+fn note(paths: &mut Vec<String>, path: &str) {
+    if !path.is_empty() && paths.len() < MAX_PATHS && !paths.iter().any(|own| own == path) {
+        paths.push(path.to_owned());
+    }
+}
+
+fn is_under(path: &str, root: &str) -> bool {
+    path.strip_prefix(root)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// A SETUP with only the transports that `keep` gives a text for.
+fn written(message: &Message, mut keep: impl FnMut(&Transport<'_>) -> Option<String>) -> Vec<u8> {
+    let offers = Transport::parse(message.field("transport").unwrap_or_default());
+    let texts: Vec<String> = offers.iter().flatten().filter_map(&mut keep).collect();
+    let transport = texts.join(",");
+    message.with(
+        |name, _| {
+            if name.eq_ignore_ascii_case("transport") {
+                Change::Value(transport.clone())
+            } else {
+                Change::Keep
+            }
+        },
+        None,
+    )
+}
+
+/// SETUPs under way at once: one for each track.
+const MAX_PENDING: usize = 16;
+/// Names of a stream and its tracks.
+const MAX_PATHS: usize = 32;

@@ -1,0 +1,616 @@
+//! A request or a response (RFC 2326 §6, §7), kept as the bytes it came in.
+//!
+//! A relay passes messages on; so nothing is normalised, and what is changed is changed in place. A client is read
+//! strictly: wherever its origin might see another end of the message than we do, it is refused. An origin, which was
+//! chosen and not met, may end its lines as it likes.
+
+use std::ops::Range;
+
+/// Who wrote a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaker {
+    /// The client: read strictly.
+    Client,
+    /// The origin: read with tolerance.
+    Origin,
+}
+
+/// What a request asks for (RFC 2326 §10).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// A publisher describes what it will send.
+    Announce,
+    /// A player wants to know what there is.
+    Describe,
+    /// A question, or nothing but a sign of life.
+    GetParameter,
+    /// What can be asked.
+    Options,
+    /// An extension we do not know.
+    Other,
+    /// Stop for a while.
+    Pause,
+    /// Send now.
+    Play,
+    /// Receive now.
+    Record,
+    /// Sent by an origin: go elsewhere.
+    Redirect,
+    /// A value to set.
+    SetParameter,
+    /// How one track travels.
+    Setup,
+    /// The end.
+    Teardown,
+}
+
+/// What a request line says it speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP: the start of a tunnel through it.
+    Http,
+    /// RTSP, but not 1.0.
+    OtherRtsp,
+    /// RTSP/1.0.
+    Rtsp10,
+}
+
+/// A whole message: its head and the body its `Content-Length` announces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    bytes: Vec<u8>,
+    head: usize,
+    start: Start,
+    fields: Vec<Field>,
+}
+
+/// What becomes of a header field when a message is written out again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// It is left out.
+    Drop,
+    /// It stays as it is.
+    Keep,
+    /// It gets another value.
+    Value(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Start {
+    Request {
+        method: Method,
+        uri: Range<usize>,
+        version: Version,
+    },
+    Response {
+        status: u16,
+        reason: Range<usize>,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Field {
+    /// The line with its end.
+    line: Range<usize>,
+    name: Range<usize>,
+    value: Range<usize>,
+}
+
+/// Why bytes are no message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MessageError {
+    /// Its body is larger than anybody's description of a stream.
+    #[error("a body of more than {MAX_BODY} bytes")]
+    Body,
+    /// A header line that continues the one before; two servers may read it differently.
+    #[error("a folded header line")]
+    Folded,
+    /// A line that is no header field.
+    #[error("a line that is no header field")]
+    Header,
+    /// Its lengths contradict each other, or are no number.
+    #[error("an unclear Content-Length")]
+    Length,
+    /// A line ends in a way that two servers may read differently.
+    #[error("a line that does not end in CR LF")]
+    LineEnd,
+    /// The first line is neither a request's nor a response's.
+    #[error("a first line that is no RTSP")]
+    Start,
+    /// The head does not end.
+    #[error("a head of more than {MAX_HEAD} bytes")]
+    TooLong,
+    /// More header fields than any client sends.
+    #[error("more than {MAX_FIELDS} header fields")]
+    TooManyFields,
+}
+
+impl Message {
+    /// Reads a message from the front of `input`: the message and how many bytes it took, or `None` while its end is
+    /// yet to come. An error is final, whatever follows.
+    pub fn parse(input: &[u8], speaker: Speaker) -> Result<Option<(Self, usize)>, MessageError> {
+        let Some(head) = head_end(input, 0)? else {
+            return Ok(None);
+        };
+        let length = head + body_length(input.get(..head).unwrap_or_default(), speaker)?;
+        let Some(bytes) = input.get(..length) else {
+            return Ok(None);
+        };
+        Ok(Some((Self::read(bytes.to_vec(), head, speaker)?, length)))
+    }
+
+    /// Reads a message that is all there; `head` is where its head ends.
+    pub(super) fn read(
+        bytes: Vec<u8>,
+        head: usize,
+        speaker: Speaker,
+    ) -> Result<Self, MessageError> {
+        let text = bytes.get(..head).unwrap_or_default();
+        let mut lines = Lines::new(text, speaker);
+        let first = lines.next().ok_or(MessageError::Start)??;
+        let start = start_line(text, first.text)?;
+        let mut fields = Vec::new();
+        for line in lines {
+            let line = line?;
+            if line.text.is_empty() {
+                break;
+            }
+            if fields.len() == MAX_FIELDS {
+                return Err(MessageError::TooManyFields);
+            }
+            fields.push(field(text, &line, speaker)?);
+        }
+        Ok(Self {
+            bytes,
+            head,
+            start,
+            fields,
+        })
+    }
+
+    /// The message as it came.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// What follows the head.
+    pub fn body(&self) -> &[u8] {
+        self.bytes.get(self.head..).unwrap_or_default()
+    }
+
+    /// What a request asks for; `None` in a response.
+    pub const fn method(&self) -> Option<Method> {
+        match &self.start {
+            Start::Request { method, .. } => Some(*method),
+            Start::Response { .. } => None,
+        }
+    }
+
+    /// The request's URI, exactly as sent; empty in a response.
+    pub fn uri(&self) -> &str {
+        match &self.start {
+            Start::Request { uri, .. } => self.text(uri),
+            Start::Response { .. } => "",
+        }
+    }
+
+    /// What a request speaks; a response is RTSP/1.0.
+    pub const fn version(&self) -> Version {
+        match &self.start {
+            Start::Request { version, .. } => *version,
+            Start::Response { .. } => Version::Rtsp10,
+        }
+    }
+
+    /// The status of a response, 100 to 999; `None` in a request.
+    pub const fn status(&self) -> Option<u16> {
+        match &self.start {
+            Start::Request { .. } => None,
+            Start::Response { status, .. } => Some(*status),
+        }
+    }
+
+    /// The words after the status of a response.
+    pub fn reason(&self) -> &str {
+        match &self.start {
+            Start::Request { .. } => "",
+            Start::Response { reason, .. } => self.text(reason),
+        }
+    }
+
+    /// The first value of `name`, whose case does not matter, if it is UTF-8.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.fields()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .and_then(|(_, value)| str::from_utf8(value).ok())
+    }
+
+    /// Every header field: its name and its value.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.fields.iter().map(|field| {
+            let value = self.bytes.get(field.value.clone()).unwrap_or_default();
+            (self.text(&field.name), value)
+        })
+    }
+
+    /// The number that pairs a request with its response (RFC 2326 §12.17).
+    pub fn cseq(&self) -> Option<u32> {
+        self.field("cseq")?.parse().ok()
+    }
+
+    /// The message with other values of its fields, and with `body` for its own if there is one. Whatever is kept is
+    /// kept byte for byte.
+    pub fn with(
+        &self,
+        mut change: impl FnMut(&str, &str) -> Change,
+        body: Option<&[u8]>,
+    ) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.bytes.len() + ROOM_FOR_CHANGES);
+        let mut written = 0;
+        let mut replace = |range: &Range<usize>, with: &[u8]| {
+            out.extend_from_slice(self.bytes.get(written..range.start).unwrap_or_default());
+            out.extend_from_slice(with);
+            written = range.end;
+        };
+        for field in &self.fields {
+            let name = self.text(&field.name);
+            if let Some(body) = body
+                && name.eq_ignore_ascii_case("content-length")
+            {
+                replace(&field.value, body.len().to_string().as_bytes());
+                continue;
+            }
+            let value = self.bytes.get(field.value.clone()).unwrap_or_default();
+            let Ok(value) = str::from_utf8(value) else {
+                continue;
+            };
+            match change(name, value) {
+                Change::Drop => replace(&field.line, b""),
+                Change::Keep => {}
+                Change::Value(value) => replace(&field.value, value.as_bytes()),
+            }
+        }
+        let rest = if body.is_some() {
+            self.head
+        } else {
+            self.bytes.len()
+        };
+        out.extend_from_slice(self.bytes.get(written..rest).unwrap_or_default());
+        out.extend_from_slice(body.unwrap_or_default());
+        out
+    }
+
+    /// The message with another URI in its request line.
+    pub(super) fn with_uri(&self, uri: &str) -> Vec<u8> {
+        let Start::Request { uri: range, .. } = &self.start else {
+            return self.bytes.clone();
+        };
+        let before = self.bytes.get(..range.start).unwrap_or_default();
+        let after = self.bytes.get(range.end..).unwrap_or_default();
+        [before, uri.as_bytes(), after].concat()
+    }
+
+    fn text(&self, range: &Range<usize>) -> &str {
+        let bytes = self.bytes.get(range.clone()).unwrap_or_default();
+        str::from_utf8(bytes).unwrap_or_default()
+    }
+}
+
+/// A response of our own, without a body. `words` stand where the reason phrase stands: it is what players show.
+pub fn response(status: u16, words: &str, request: Option<&Message>, fields: &str) -> Vec<u8> {
+    let words: String = words
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(MAX_WORDS)
+        .collect();
+    let cseq = request
+        .and_then(|request| request.field("cseq"))
+        .map(|cseq| format!("CSeq: {cseq}\r\n"))
+        .unwrap_or_default();
+    format!("RTSP/1.0 {status} {words}\r\n{cseq}{fields}\r\n").into_bytes()
+}
+
+/// Where the head of a message ends: behind its first empty line. Bytes before `searched` are known not to hold it.
+pub(super) fn head_end(bytes: &[u8], searched: usize) -> Result<Option<usize>, MessageError> {
+    let from = searched.saturating_sub(END_SPAN);
+    let rest = bytes.get(from..).unwrap_or_default();
+    let end = rest.iter().enumerate().find_map(|(at, byte)| {
+        let after = rest.get(at + 1..)?;
+        match (byte, after) {
+            (b'\n', [b'\n', ..]) => Some(from + at + 2),
+            (b'\n', [b'\r', b'\n', ..]) => Some(from + at + 3),
+            _ => None,
+        }
+    });
+    match end {
+        Some(end) if end <= MAX_HEAD => Ok(Some(end)),
+        None if bytes.len() <= MAX_HEAD => Ok(None),
+        _ => Err(MessageError::TooLong),
+    }
+}
+
+/// How many bytes of body a head announces (RFC 2326 §4.4: none without a `Content-Length`).
+pub(super) fn body_length(head: &[u8], speaker: Speaker) -> Result<usize, MessageError> {
+    let mut found = None;
+    for line in Lines::new(head, speaker).skip(1) {
+        let line = line?;
+        let Some((name, value)) = split_field(line.text) else {
+            continue;
+        };
+        if !name.trim_ascii().eq_ignore_ascii_case(b"content-length") {
+            continue;
+        }
+        let length = str::from_utf8(value.trim_ascii())
+            .ok()
+            .filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()))
+            .ok_or(MessageError::Length)?
+            .parse::<usize>()
+            .ok()
+            .filter(|length| *length <= MAX_BODY)
+            .ok_or(MessageError::Body)?;
+        if found.is_some_and(|before| before != length) {
+            return Err(MessageError::Length);
+        }
+        found = Some(length);
+    }
+    Ok(found.unwrap_or(0))
+}
+
+struct Line<'a> {
+    at: usize,
+    /// Without its end.
+    text: &'a [u8],
+    /// Behind its end.
+    end: usize,
+}
+
+struct Lines<'a> {
+    rest: &'a [u8],
+    at: usize,
+    speaker: Speaker,
+}
+
+impl<'a> Lines<'a> {
+    const fn new(text: &'a [u8], speaker: Speaker) -> Self {
+        Self {
+            rest: text,
+            at: 0,
+            speaker,
+        }
+    }
+}
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = Result<Line<'a>, MessageError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let end = self.rest.iter().position(|byte| *byte == b'\n')?;
+        let (line, rest) = self.rest.split_at_checked(end + 1)?;
+        let at = self.at;
+        self.rest = rest;
+        self.at += line.len();
+        let text = line.strip_suffix(b"\n").unwrap_or(line);
+        let text = match (text.strip_suffix(b"\r"), self.speaker) {
+            (Some(text), _) => text,
+            (None, Speaker::Origin) => text,
+            (None, Speaker::Client) => return Some(Err(MessageError::LineEnd)),
+        };
+        if text.contains(&b'\r') || text.contains(&0) {
+            return Some(Err(MessageError::LineEnd));
+        }
+        Some(Ok(Line {
+            at,
+            text,
+            end: self.at,
+        }))
+    }
+}
+
+fn start_line(head: &[u8], line: &[u8]) -> Result<Start, MessageError> {
+    let text = str::from_utf8(line).map_err(|_| MessageError::Start)?;
+    let mut words = text.splitn(3, ' ');
+    let (first, second) = (words.next().unwrap_or_default(), words.next());
+    let third = words.next().unwrap_or_default();
+    let second = second.ok_or(MessageError::Start)?;
+    if let Some(version) = first.strip_prefix("RTSP/") {
+        let status = Some(second)
+            .filter(|text| text.len() == 3 && version.starts_with("1."))
+            .and_then(|text| text.parse().ok())
+            .filter(|status| (100..=999).contains(status))
+            .ok_or(MessageError::Start)?;
+        return Ok(Start::Response {
+            status,
+            reason: range_of(head, third.as_bytes()),
+        });
+    }
+    let version = match third {
+        "RTSP/1.0" => Version::Rtsp10,
+        "HTTP/1.0" | "HTTP/1.1" => Version::Http,
+        other if other.starts_with("RTSP/") && !other.contains(' ') => Version::OtherRtsp,
+        _ => return Err(MessageError::Start),
+    };
+    let is_token = !first.is_empty()
+        && first
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
+    if !is_token || second.is_empty() || second.contains(char::is_control) {
+        return Err(MessageError::Start);
+    }
+    Ok(Start::Request {
+        method: method(first),
+        uri: range_of(head, second.as_bytes()),
+        version,
+    })
+}
+
+/// Methods are case-sensitive (RFC 2326 §6.1).
+fn method(text: &str) -> Method {
+    match text {
+        "ANNOUNCE" => Method::Announce,
+        "DESCRIBE" => Method::Describe,
+        "GET_PARAMETER" => Method::GetParameter,
+        "OPTIONS" => Method::Options,
+        "PAUSE" => Method::Pause,
+        "PLAY" => Method::Play,
+        "RECORD" => Method::Record,
+        "REDIRECT" => Method::Redirect,
+        "SET_PARAMETER" => Method::SetParameter,
+        "SETUP" => Method::Setup,
+        "TEARDOWN" => Method::Teardown,
+        _ => Method::Other,
+    }
+}
+
+fn field(head: &[u8], line: &Line<'_>, speaker: Speaker) -> Result<Field, MessageError> {
+    if line.text.starts_with(b" ") || line.text.starts_with(b"\t") {
+        return Err(MessageError::Folded);
+    }
+    let (name, value) = split_field(line.text).ok_or(MessageError::Header)?;
+    let name = match speaker {
+        Speaker::Client => name,
+        Speaker::Origin => name.trim_ascii_end(),
+    };
+    let is_name = |byte: &u8| byte.is_ascii_graphic();
+    if name.is_empty() || !name.iter().all(is_name) {
+        return Err(MessageError::Header);
+    }
+    Ok(Field {
+        line: line.at..line.end,
+        name: range_of(head, name),
+        value: range_of(head, value.trim_ascii()),
+    })
+}
+
+fn split_field(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = line.iter().position(|byte| *byte == b':')?;
+    Some((line.get(..colon)?, line.get(colon + 1..)?))
+}
+
+/// Where `part`, which was cut out of `whole`, stands in it.
+fn range_of(whole: &[u8], part: &[u8]) -> Range<usize> {
+    let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
+    start..start + part.len()
+}
+
+/// The longest head: a DESCRIBE with digest credentials and cookies takes one kilobyte.
+pub const MAX_HEAD: usize = 16 * 1024;
+/// The longest body: the description of a stream takes a few kilobytes.
+pub const MAX_BODY: usize = 64 * 1024;
+/// Clients send five to ten.
+pub const MAX_FIELDS: usize = 64;
+/// Words of ours in a status line.
+const MAX_WORDS: usize = 400;
+/// The longest end of a head, `\n\r\n`, less the byte that completes it.
+const END_SPAN: usize = 2;
+/// Changed URLs are a little longer or shorter.
+const ROOM_FOR_CHANGES: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(text: &str) -> Result<Option<(Message, usize)>, MessageError> {
+        Message::parse(text.as_bytes(), Speaker::Client)
+    }
+
+    #[test]
+    fn a_request_is_read() {
+        let text = "DESCRIBE rtsp://h/live/a RTSP/1.0\r\nCSeq: 2\r\nContent-length: 2\r\n\r\nhi!";
+        let (message, length) = client(text).unwrap().unwrap();
+        assert_eq!(length, text.len() - 1);
+        assert_eq!(message.method(), Some(Method::Describe));
+        assert_eq!(message.uri(), "rtsp://h/live/a");
+        assert_eq!(message.cseq(), Some(2));
+        assert_eq!(message.body(), b"hi");
+    }
+
+    #[test]
+    fn what_two_servers_may_read_differently_is_refused() {
+        let rows = [
+            (
+                "a bare line feed",
+                "OPTIONS * RTSP/1.0\nCSeq: 1\r\n\r\n",
+                MessageError::LineEnd,
+            ),
+            (
+                "a folded line",
+                "OPTIONS * RTSP/1.0\r\nA: 1\r\n 2\r\n\r\n",
+                MessageError::Folded,
+            ),
+            (
+                "no colon",
+                "OPTIONS * RTSP/1.0\r\nCSeq 1\r\n\r\n",
+                MessageError::Header,
+            ),
+            (
+                "a space before the colon",
+                "OPTIONS * RTSP/1.0\r\nCSeq : 1\r\n\r\n",
+                MessageError::Header,
+            ),
+            (
+                "two lengths",
+                "OPTIONS * RTSP/1.0\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+                MessageError::Length,
+            ),
+            (
+                "a signed length",
+                "OPTIONS * RTSP/1.0\r\nContent-Length: +1\r\n\r\n",
+                MessageError::Length,
+            ),
+            (
+                "a huge body",
+                "OPTIONS * RTSP/1.0\r\nContent-Length: 65537\r\n\r\n",
+                MessageError::Body,
+            ),
+            ("no version", "OPTIONS *\r\n\r\n", MessageError::Start),
+            (
+                "another protocol",
+                "OPTIONS * SIP/2.0\r\n\r\n",
+                MessageError::Start,
+            ),
+        ];
+        for (cause, text, expected) in rows {
+            assert_eq!(client(text), Err(expected), "{cause}");
+        }
+        let endless = "A".repeat(MAX_HEAD + 1);
+        assert_eq!(client(&endless), Err(MessageError::TooLong));
+    }
+
+    #[test]
+    fn an_origin_may_end_its_lines_as_it_likes() {
+        let text = b"RTSP/1.0 200 OK\nCSeq : 1\n\n";
+        let (message, length) = Message::parse(text, Speaker::Origin).unwrap().unwrap();
+        assert_eq!(
+            (message.status(), message.reason(), length),
+            (Some(200), "OK", text.len())
+        );
+        assert_eq!(message.cseq(), Some(1));
+    }
+
+    #[test]
+    fn what_is_not_changed_is_kept() {
+        let text = "RTSP/1.0 200 OK\r\nCSeq:1\r\nX:  a \r\nContent-Length: 2\r\n\r\nhi";
+        let (message, _) = Message::parse(text.as_bytes(), Speaker::Origin)
+            .unwrap()
+            .unwrap();
+        assert_eq!(message.with(|_, _| Change::Keep, None), text.as_bytes());
+        let changed = message.with(
+            |name, _| match name {
+                "X" => Change::Value("b".to_owned()),
+                "CSeq" => Change::Drop,
+                _ => Change::Keep,
+            },
+            Some(b"hello"),
+        );
+        assert_eq!(
+            changed,
+            b"RTSP/1.0 200 OK\r\nX:  b \r\nContent-Length: 5\r\n\r\nhello"
+        );
+    }
+
+    #[test]
+    fn our_words_cannot_break_the_line() {
+        let answer = response(404, "no\r\nsuch", None, "");
+        assert_eq!(answer, b"RTSP/1.0 404 no  such\r\n\r\n");
+    }
+}

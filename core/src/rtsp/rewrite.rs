@@ -1,0 +1,284 @@
+//! What an origin says of itself, told to a client: its URLs name our address, and nothing else changes.
+//!
+//! Requests on their way to an origin keep their URI, because digest credentials sign it (RFC 2617 §3.2.2.5). So an
+//! origin that builds its answers from the request already speaks of us; others name themselves, and a client that
+//! believed them would ask them for its tracks.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use super::message::{Change, Message};
+use super::transport::Transport;
+
+/// Whose names are replaced by whose.
+#[derive(Debug, Clone)]
+pub struct Rewrite {
+    /// What the client calls us: `example.com:8554`.
+    pub authority: String,
+    /// Where the origin is.
+    pub origin: IpAddr,
+    /// Our address as the client reaches it.
+    pub local: IpAddr,
+}
+
+impl Rewrite {
+    /// The message as the client gets it; `None` if it passes as it is. `transport` is what it hears of a SETUP
+    /// whose ports are ours.
+    pub fn to_client(&self, message: &Message, transport: Option<&str>) -> Option<Vec<u8>> {
+        let moved = match message.method() {
+            Some(_) => self.urls(message.uri()),
+            None => Cow::Borrowed(""),
+        };
+        let change = |name: &str, value: &str| self.change(name, value, transport);
+        let is_sdp = message
+            .field("content-type")
+            .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("application/sdp"));
+        let body = is_sdp.then(|| self.description(message.body())).flatten();
+        let changes = |(name, value): (&str, &[u8])| {
+            str::from_utf8(value).is_ok_and(|value| change(name, value) != Change::Keep)
+        };
+        let request_changes = matches!(moved, Cow::Owned(_));
+        if !request_changes && body.is_none() && !message.fields().any(changes) {
+            return None;
+        }
+        if !request_changes {
+            return Some(message.with(change, body.as_deref()));
+        }
+        // The request line comes first, so the rest keeps its place relative to its end.
+        let written = message.with(change, body.as_deref());
+        let first = message.with_uri(&moved);
+        let line = |bytes: &[u8]| bytes.iter().position(|byte| *byte == b'\n').unwrap_or(0);
+        let (head, rest) = (first.get(..line(&first)), written.get(line(&written)..));
+        Some([head.unwrap_or_default(), rest.unwrap_or_default()].concat())
+    }
+
+    fn change(&self, name: &str, value: &str, transport: Option<&str>) -> Change {
+        if name.eq_ignore_ascii_case("transport") {
+            let value_for_client = match transport {
+                Some(transport) => transport.to_owned(),
+                None => match Transport::parse(value).as_deref() {
+                    Ok([only]) => only.without_addresses(),
+                    _ => return Change::Keep,
+                },
+            };
+            return changed(value, value_for_client);
+        }
+        if !URL_FIELDS
+            .iter()
+            .any(|known| name.eq_ignore_ascii_case(known))
+        {
+            return Change::Keep;
+        }
+        match self.urls(value) {
+            Cow::Borrowed(_) => Change::Keep,
+            Cow::Owned(text) => Change::Value(text),
+        }
+    }
+
+    /// The text with our name in each RTSP URL.
+    pub fn urls<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let mut out = String::new();
+        let (mut rest, mut differs) = (text, false);
+        while let Some((start, scheme)) = find_url(rest) {
+            let (before, url) = rest.split_at_checked(start).unwrap_or((rest, ""));
+            let (found, after) = url.split_at_checked(scheme).unwrap_or((url, ""));
+            let end = after.find(AFTER_AUTHORITY).unwrap_or(after.len());
+            let (authority, after) = after.split_at_checked(end).unwrap_or((after, ""));
+            differs |= authority != self.authority || found != SCHEME;
+            out.push_str(before);
+            out.push_str(SCHEME);
+            out.push_str(&self.authority);
+            rest = after;
+        }
+        if !differs {
+            return Cow::Borrowed(text);
+        }
+        out.push_str(rest);
+        Cow::Owned(out)
+    }
+
+    /// A description (SDP, RFC 4566) with our name in its control URLs, and our address where the origin's own is;
+    /// `None` if nothing changes.
+    fn description(&self, body: &[u8]) -> Option<Vec<u8>> {
+        let text = str::from_utf8(body).ok()?;
+        let mut out = String::with_capacity(text.len());
+        let mut differs = false;
+        for line in text.split_inclusive('\n') {
+            let new = if line.starts_with("a=control:") {
+                self.urls(line)
+            } else if line.starts_with("o=") || line.starts_with("c=") {
+                self.addresses(line)
+            } else {
+                Cow::Borrowed(line)
+            };
+            differs |= matches!(new, Cow::Owned(_));
+            out.push_str(&new);
+        }
+        differs.then(|| out.into_bytes())
+    }
+
+    /// A line of a description that may end in the origin's address.
+    fn addresses<'a>(&self, line: &'a str) -> Cow<'a, str> {
+        let text = line.trim_end();
+        let end = line.get(text.len()..).unwrap_or_default();
+        let Some((before, last)) = text.rsplit_once(' ') else {
+            return Cow::Borrowed(line);
+        };
+        if last.parse() != Ok(self.origin) || self.origin == self.local {
+            return Cow::Borrowed(line);
+        }
+        // The line says which family its address is of.
+        let address = match (self.origin, self.local) {
+            (IpAddr::V4(_), IpAddr::V6(_)) => "0.0.0.0".to_owned(),
+            (IpAddr::V6(_), IpAddr::V4(_)) => "::".to_owned(),
+            _ => self.local.to_string(),
+        };
+        Cow::Owned(format!("{before} {address}{end}"))
+    }
+}
+
+/// The host and port of a URL, without credentials; nothing for `*` and relative ones.
+pub fn authority(url: &str) -> Option<&str> {
+    let (scheme, rest) = url.split_once("://")?;
+    if scheme.contains('/') {
+        return None;
+    }
+    let authority = rest.split(AFTER_AUTHORITY).next().unwrap_or_default();
+    let authority = authority.rsplit('@').next().unwrap_or_default();
+    (!authority.is_empty()).then_some(authority)
+}
+
+/// The path of a URL, without its query and slashes at its ends; it may be relative.
+pub fn path(url: &str) -> &str {
+    let rest = match url.split_once("://") {
+        Some((scheme, rest)) if !scheme.contains('/') => rest
+            .find(['/', '?', '#'])
+            .and_then(|at| rest.get(at..))
+            .unwrap_or_default(),
+        _ => url,
+    };
+    rest.split(['?', '#'])
+        .next()
+        .unwrap_or_default()
+        .trim_matches('/')
+}
+
+fn changed(old: &str, new: String) -> Change {
+    if old == new {
+        Change::Keep
+    } else {
+        Change::Value(new)
+    }
+}
+
+/// Where the first RTSP URL of a text begins, and how long its scheme is with `://`.
+fn find_url(text: &str) -> Option<(usize, usize)> {
+    text.match_indices("://").find_map(|(at, _)| {
+        let before = text.get(..at)?;
+        SCHEMES.iter().find_map(|scheme| {
+            let start = at.checked_sub(scheme.len())?;
+            let found = before.get(start..)?;
+            found
+                .eq_ignore_ascii_case(scheme)
+                .then_some((start, scheme.len() + "://".len()))
+        })
+    })
+}
+
+const SCHEME: &str = "rtsp://";
+const SCHEMES: [&str; 3] = ["rtsps", "rtspu", "rtsp"];
+const URL_FIELDS: [&str; 4] = ["content-base", "content-location", "location", "rtp-info"];
+const AFTER_AUTHORITY: [char; 9] = ['/', '?', '#', ';', ',', '"', ' ', '\r', '\n'];
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::Speaker;
+    use super::*;
+
+    fn rewrite() -> Rewrite {
+        Rewrite {
+            authority: "media.example:18554".to_owned(),
+            origin: "10.0.0.5".parse().unwrap(),
+            local: "192.0.2.1".parse().unwrap(),
+        }
+    }
+
+    fn to_client(text: &str) -> String {
+        let (message, _) = Message::parse(text.as_bytes(), Speaker::Origin)
+            .unwrap()
+            .unwrap();
+        let bytes = rewrite().to_client(&message, None);
+        String::from_utf8(bytes.unwrap_or_else(|| text.as_bytes().to_vec())).unwrap()
+    }
+
+    #[test]
+    fn urls() {
+        let rows = [
+            (
+                "a base",
+                "rtsp://10.0.0.5:8554/live/a/",
+                "rtsp://media.example:18554/live/a/",
+            ),
+            (
+                "ours already",
+                "rtsp://media.example:18554/a",
+                "rtsp://media.example:18554/a",
+            ),
+            (
+                "credentials and no path",
+                "RTSP://u:p@cam",
+                "rtsp://media.example:18554",
+            ),
+            (
+                "several tracks",
+                "url=rtsp://10.0.0.5/a/1;seq=1,url=rtsp://10.0.0.5/a/2;seq=2",
+                "url=rtsp://media.example:18554/a/1;seq=1,url=rtsp://media.example:18554/a/2;seq=2",
+            ),
+            ("relative", "url=track1;seq=1", "url=track1;seq=1"),
+            ("another protocol", "http://10.0.0.5/a", "http://10.0.0.5/a"),
+        ];
+        for (cause, text, expected) in rows {
+            assert_eq!(rewrite().urls(text), expected, "{cause}");
+        }
+    }
+
+    #[test]
+    fn a_description_names_us() {
+        let sdp = "v=0\r\no=- 1 1 IN IP4 10.0.0.5\r\nc=IN IP4 0.0.0.0\r\na=control:rtsp://10.0.0.5/a/\r\n";
+        let answer = |sdp: &str, base: &str| {
+            format!(
+                "RTSP/1.0 200 OK\r\nCSeq: 2\r\nContent-Base: {base}\r\nContent-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}",
+                sdp.len()
+            )
+        };
+        let expected = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\nc=IN IP4 0.0.0.0\r\na=control:rtsp://media.example:18554/a/\r\n";
+        assert_eq!(
+            to_client(&answer(sdp, "rtsp://10.0.0.5/a/")),
+            answer(expected, "rtsp://media.example:18554/a/")
+        );
+    }
+
+    #[test]
+    fn an_origins_own_request_and_its_transport() {
+        assert_eq!(
+            to_client(
+                "REDIRECT rtsp://10.0.0.5/a RTSP/1.0\r\nCSeq: 1\r\nLocation: rtsp://10.0.0.6/a\r\n\r\n"
+            ),
+            "REDIRECT rtsp://media.example:18554/a RTSP/1.0\r\nCSeq: 1\r\nLocation: rtsp://media.example:18554/a\r\n\r\n"
+        );
+        assert_eq!(
+            to_client(
+                "RTSP/1.0 200 OK\r\nTransport: RTP/AVP/TCP;interleaved=0-1;source=10.0.0.5\r\n\r\n"
+            ),
+            "RTSP/1.0 200 OK\r\nTransport: RTP/AVP/TCP;interleaved=0-1\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn parts_of_urls() {
+        assert_eq!(authority("rtsp://u:p@h:1/a"), Some("h:1"));
+        assert_eq!(authority("*"), None);
+        assert_eq!(path("rtsp://h/live/a/?x=1/2"), "live/a");
+        assert_eq!(path("trackID=1"), "trackID=1");
+    }
+}

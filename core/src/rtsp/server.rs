@@ -1,0 +1,232 @@
+//! The end a client connects to, until it has said which stream it is about.
+//!
+//! What can be answered without an origin is: OPTIONS, which most clients send first, says nothing of whether they
+//! will play or publish. The request that does say is handed on as it came.
+
+use std::collections::VecDeque;
+
+use super::message::{Message, Method, Speaker, Version, response};
+use super::transport::Transport;
+use super::walk::{Step, Walk, WalkError};
+use crate::stream::{Action, StreamUrl};
+
+/// A client that has yet to name its stream.
+#[derive(Debug)]
+pub struct Server {
+    walk: Walk,
+    inbox: Vec<u8>,
+    output: VecDeque<u8>,
+    greeting: Option<Message>,
+    answered: usize,
+}
+
+/// What a client asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// DESCRIBE, ANNOUNCE, or SETUP by a client that knows the rest.
+    pub message: Message,
+    /// The stream its URI names.
+    pub stream: StreamUrl,
+    /// Publish for ANNOUNCE and a SETUP to record; play otherwise.
+    pub action: Action,
+    /// The OPTIONS the client sent before, if it did.
+    pub greeting: Option<Message>,
+}
+
+/// Why a client is let go before it asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ServerError {
+    /// It answers, though nobody asked.
+    #[error("a response where a request belongs")]
+    Response,
+    /// It goes on and on.
+    #[error("more than {MAX_ANSWERED} requests that name no stream to play or publish")]
+    TooMany,
+    /// It wants RTSP through HTTP.
+    #[error("RTSP tunnelled through HTTP is not served")]
+    Tunnel,
+    /// Its bytes are not RTSP.
+    #[error("{0}")]
+    Walk(#[from] WalkError),
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            walk: Walk::new(Speaker::Client),
+            inbox: Vec::new(),
+            output: VecDeque::new(),
+            greeting: None,
+            answered: 0,
+        }
+    }
+}
+
+impl Server {
+    /// Takes bytes of the client; [`Server::poll`] says what they mean. What is kept is at most what was fed since
+    /// the last request.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.inbox.extend_from_slice(bytes);
+    }
+
+    /// Bytes for the client, each time anything was polled.
+    pub fn take_output(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.output).into()
+    }
+
+    /// The next request that names a stream; `None` until more bytes come.
+    ///
+    /// # Errors
+    /// [`ServerError`], after an answer where there is one: the connection is over.
+    pub fn poll(&mut self) -> Result<Option<Asked>, ServerError> {
+        let inbox = std::mem::take(&mut self.inbox);
+        let mut rest = inbox.as_slice();
+        while let Some(step) = self.walk.step(&mut rest)? {
+            // Frames without a session belong to one that was refused: they are dropped.
+            let Step::Message(message) = step else {
+                continue;
+            };
+            if let Some(asked) = self.hear(message)? {
+                self.inbox = rest.to_vec();
+                self.answered = 0;
+                return Ok(Some(asked));
+            }
+            self.answered += 1;
+            if self.answered > MAX_ANSWERED {
+                return Err(ServerError::TooMany);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The walk over what the client says, and the bytes it said that were not looked at.
+    pub fn into_rest(self) -> (Walk, Vec<u8>) {
+        (self.walk, self.inbox)
+    }
+
+    fn hear(&mut self, message: Message) -> Result<Option<Asked>, ServerError> {
+        let method = message.method().ok_or(ServerError::Response)?;
+        match message.version() {
+            Version::Http => {
+                self.output.extend(NO_TUNNEL.as_bytes());
+                return Err(ServerError::Tunnel);
+            }
+            Version::OtherRtsp => {
+                self.say(
+                    505,
+                    "RTSP Version Not Supported: only RTSP/1.0 is",
+                    &message,
+                    "",
+                );
+                return Ok(None);
+            }
+            Version::Rtsp10 => {}
+        }
+        if message.cseq().is_none() {
+            self.say(400, "Bad Request: no CSeq", &message, "");
+            return Ok(None);
+        }
+        let action = match method {
+            Method::Announce => Action::Publish,
+            Method::Describe => Action::Play,
+            Method::Setup => setup_action(&message),
+            Method::Options => {
+                self.say(200, "OK", &message, PUBLIC);
+                self.greeting = (message.uri() != "*").then_some(message);
+                return Ok(None);
+            }
+            // A session is not known by then, so there is nothing to end or to keep alive.
+            Method::GetParameter | Method::SetParameter | Method::Teardown => {
+                self.say(454, "Session Not Found", &message, "");
+                return Ok(None);
+            }
+            Method::Other => {
+                self.say(501, "Not Implemented", &message, PUBLIC);
+                return Ok(None);
+            }
+            Method::Pause | Method::Play | Method::Record | Method::Redirect => {
+                let words = "Method Not Valid in This State: it takes a SETUP first";
+                self.say(455, words, &message, "");
+                return Ok(None);
+            }
+        };
+        let uri = match method {
+            Method::Setup => without_track(message.uri()),
+            _ => message.uri(),
+        };
+        match StreamUrl::from_rtsp(uri) {
+            Ok(stream) => Ok(Some(Asked {
+                stream,
+                action,
+                greeting: self.greeting.take(),
+                message,
+            })),
+            Err(error) => {
+                self.say(400, &format!("Bad Request: {error}"), &message, "");
+                Ok(None)
+            }
+        }
+    }
+
+    fn say(&mut self, status: u16, words: &str, request: &Message, fields: &str) {
+        self.output
+            .extend(response(status, words, Some(request), fields));
+    }
+}
+
+/// A client that sets up without asking first says in the transport whether it will record.
+fn setup_action(message: &Message) -> Action {
+    let offers = Transport::parse(message.field("transport").unwrap_or_default());
+    let records = offers.iter().flatten().any(|offer| {
+        offer
+            .value("mode")
+            .is_some_and(|mode| mode.to_ascii_lowercase().contains("record"))
+    });
+    if records {
+        Action::Publish
+    } else {
+        Action::Play
+    }
+}
+
+/// The URI of the stream that a track's URI belongs to. Tracks are called `trackID=1`, `streamid=0`, `stream=0` or
+/// `track1`.
+fn without_track(uri: &str) -> &str {
+    let (before, last) = uri.rsplit_once('/').unwrap_or((uri, ""));
+    let last = last.split(['?', '#']).next().unwrap_or_default();
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_track = match last.split_once('=') {
+        Some((_, value)) => number(value),
+        None => last.strip_prefix("track").is_some_and(number),
+    };
+    if is_track { before } else { uri }
+}
+
+/// Requests in a row that name no stream: clients send one or two.
+pub const MAX_ANSWERED: usize = 64;
+const PUBLIC: &str = "Public: OPTIONS, DESCRIBE, ANNOUNCE, SETUP, PLAY, PAUSE, RECORD, TEARDOWN, \
+                      GET_PARAMETER, SET_PARAMETER\r\n";
+const NO_TUNNEL: &str = "HTTP/1.0 501 Not Implemented\r\nContent-Type: text/plain\r\nConnection: close\r\n\
+                         \r\nRTSP tunnelled through HTTP is not served here; use RTSP over TCP.\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tracks_uri_leads_to_its_stream() {
+        let rows = [
+            ("gstreamer", "rtsp://h/live/a/stream=0", "rtsp://h/live/a"),
+            (
+                "vlc's server",
+                "rtsp://h/live/a/trackID=1",
+                "rtsp://h/live/a",
+            ),
+            ("live555", "rtsp://h/live/a/track1", "rtsp://h/live/a"),
+            ("no track", "rtsp://h/live/tracks", "rtsp://h/live/tracks"),
+        ];
+        for (cause, uri, expected) in rows {
+            assert_eq!(without_track(uri), expected, "{cause}");
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! The extensions of a handshake (section 3.2.1.1 to 3.2.1.3): checked for their bounds, and passed on as they are.
+//! Origins have had faults in reading them, so what no honest caller sends does not reach one.
+
+use super::packet::{HAS_CONFIG, HAS_HANDSHAKE, HAS_KEY};
+use crate::read::{Reader, Truncated};
+
+/// What a relay has to know of a handshake's extensions.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Extensions {
+    /// The stream id, if one was sent.
+    pub stream_id: Option<String>,
+    /// A key was sent: the stream is encrypted.
+    pub encrypted: bool,
+}
+
+/// Why extensions are refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ExtensionError {
+    /// One ends behind the packet, or bytes are left.
+    #[error("an extension is cut off")]
+    Truncated,
+    /// One is there twice.
+    #[error("extension {0} is there twice")]
+    Twice(u16),
+    /// One is there and not announced.
+    #[error("extension {0} is not announced in the extension field")]
+    Unannounced(u16),
+    /// One has a size it cannot have.
+    #[error("extension {kind} cannot be {words} words long")]
+    Size {
+        /// Which.
+        kind: u16,
+        /// Its size in words of four bytes.
+        words: u16,
+    },
+    /// A conclusion without the handshake extension.
+    #[error("the handshake extension is missing")]
+    NoHandshake,
+    /// The stream id is not text.
+    #[error("the stream id is not text")]
+    NotText,
+}
+
+impl From<Truncated> for ExtensionError {
+    fn from(_: Truncated) -> Self {
+        Self::Truncated
+    }
+}
+
+impl Extensions {
+    /// Reads the extensions of a conclusion that announces `flags`.
+    ///
+    /// # Errors
+    /// [`ExtensionError`], for anything no honest peer sends.
+    pub fn parse(bytes: &[u8], flags: u16) -> Result<Self, ExtensionError> {
+        let mut reader = Reader::new(bytes);
+        let mut found = Self::default();
+        let mut seen = 0_u32;
+        while reader.remaining() > 0 {
+            let kind = reader.u16()?;
+            let words = reader.u16()?;
+            let data = reader.bytes(usize::from(words) * 4)?;
+            let (range, flag) = match kind {
+                HANDSHAKE_REQUEST | HANDSHAKE_RESPONSE => (3..=3, HAS_HANDSHAKE),
+                KEY_REQUEST => (LEAST_KEY..=MOST_KEY, HAS_KEY),
+                // An answer of one word says why there is no key.
+                KEY_RESPONSE => (1..=MOST_KEY, HAS_KEY),
+                STREAM_ID => (1..=MOST_STREAM_ID, HAS_CONFIG),
+                CONGESTION => (1..=MOST_CONGESTION, HAS_CONFIG),
+                FILTER => (1..=MOST_FILTER, HAS_CONFIG),
+                GROUP => (2..=2, HAS_CONFIG),
+                // What is not known yet passes, if it is in bounds.
+                _ => (0..=u16::MAX, flags),
+            };
+            if !range.contains(&words) {
+                return Err(ExtensionError::Size { kind, words });
+            }
+            if flags & flag == 0 {
+                return Err(ExtensionError::Unannounced(kind));
+            }
+            let bit = 1_u32.checked_shl(u32::from(kind)).unwrap_or(0);
+            if seen & bit != 0 {
+                return Err(ExtensionError::Twice(kind));
+            }
+            seen |= bit;
+            match kind {
+                STREAM_ID => found.stream_id = Some(read_text(data)?),
+                KEY_REQUEST | KEY_RESPONSE => found.encrypted = true,
+                _ => {}
+            }
+        }
+        if seen & (1 << HANDSHAKE_REQUEST | 1 << HANDSHAKE_RESPONSE) == 0 {
+            return Err(ExtensionError::NoHandshake);
+        }
+        Ok(found)
+    }
+}
+
+/// A stream id as an extension; at most 512 bytes of it.
+pub fn stream_id(text: &str) -> Vec<u8> {
+    let most = usize::from(MOST_STREAM_ID) * 4;
+    let text = text.as_bytes();
+    let text = text.get(..most).unwrap_or(text);
+    let words = text.len().div_ceil(4);
+    let mut extension = Vec::with_capacity(4 + words * 4);
+    extension.extend(STREAM_ID.to_be_bytes());
+    extension.extend(u16::try_from(words).unwrap_or(MOST_STREAM_ID).to_be_bytes());
+    for chunk in text.chunks(4) {
+        let mut word = [0; 4];
+        for (place, byte) in word.iter_mut().rev().zip(chunk) {
+            *place = *byte;
+        }
+        extension.extend(word);
+    }
+    extension
+}
+
+/// Text in words whose bytes are swapped, filled up with zeros.
+fn read_text(data: &[u8]) -> Result<String, ExtensionError> {
+    let mut text = Vec::with_capacity(data.len());
+    for word in data.chunks(4) {
+        text.extend(word.iter().rev());
+    }
+    while text.last() == Some(&0) {
+        text.pop();
+    }
+    if text.contains(&0) {
+        return Err(ExtensionError::NotText);
+    }
+    String::from_utf8(text).map_err(|_| ExtensionError::NotText)
+}
+
+const HANDSHAKE_REQUEST: u16 = 1;
+const HANDSHAKE_RESPONSE: u16 = 2;
+const KEY_REQUEST: u16 = 3;
+const KEY_RESPONSE: u16 = 4;
+const STREAM_ID: u16 = 5;
+const CONGESTION: u16 = 6;
+const FILTER: u16 = 7;
+const GROUP: u16 = 8;
+/// One wrapped key of 128 bits: 16 bytes of header, 16 of salt, 8 + 16 of key.
+const LEAST_KEY: u16 = 14;
+/// Two wrapped keys of 256 bits.
+const MOST_KEY: u16 = 26;
+/// 512 bytes.
+const MOST_STREAM_ID: u16 = 128;
+/// 16 bytes.
+const MOST_CONGESTION: u16 = 4;
+/// 512 bytes.
+const MOST_FILTER: u16 = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn extension(kind: u16, words: u16, bytes: usize) -> Vec<u8> {
+        let mut extension = kind.to_be_bytes().to_vec();
+        extension.extend(words.to_be_bytes());
+        extension.resize(4 + bytes, 1);
+        extension
+    }
+
+    const ALL: u16 = HAS_HANDSHAKE | HAS_KEY | HAS_CONFIG;
+
+    #[test]
+    fn what_no_honest_caller_sends_is_refused() {
+        let request = extension(HANDSHAKE_REQUEST, 3, 12);
+        let with = |more: &[u8]| [request.as_slice(), more].concat();
+        let size = |kind, words| Err(ExtensionError::Size { kind, words });
+        for (cause, bytes, flags, result) in [
+            ("nothing", vec![], ALL, Err(ExtensionError::NoHandshake)),
+            (
+                "two bytes at the end",
+                with(&[0, 5]),
+                ALL,
+                Err(ExtensionError::Truncated),
+            ),
+            (
+                "three bytes at the end",
+                with(&[0, 5, 0]),
+                ALL,
+                Err(ExtensionError::Truncated),
+            ),
+            (
+                "a length that overflows 16 bits in bytes",
+                with(&[0, 5, 0x40, 0]),
+                ALL,
+                Err(ExtensionError::Truncated),
+            ),
+            ("a short request", extension(1, 2, 8), ALL, size(1, 2)),
+            ("a long request", extension(1, 4, 16), ALL, size(1, 4)),
+            (
+                "a key that is too short",
+                with(&extension(3, 1, 4)),
+                ALL,
+                size(3, 1),
+            ),
+            (
+                "a key that is too long",
+                with(&extension(3, 27, 108)),
+                ALL,
+                size(3, 27),
+            ),
+            (
+                "an empty stream id",
+                with(&extension(5, 0, 0)),
+                ALL,
+                size(5, 0),
+            ),
+            (
+                "a long stream id",
+                with(&extension(5, 129, 516)),
+                ALL,
+                size(5, 129),
+            ),
+            (
+                "a group of one word",
+                with(&extension(8, 1, 4)),
+                ALL,
+                size(8, 1),
+            ),
+            (
+                "two requests",
+                with(&request),
+                ALL,
+                Err(ExtensionError::Twice(1)),
+            ),
+            (
+                "a stream id nobody announced",
+                with(&stream_id("a")),
+                HAS_HANDSHAKE,
+                Err(ExtensionError::Unannounced(5)),
+            ),
+            (
+                "a zero within the id",
+                with(&[0, 5, 0, 1, b'a', 0, b'b', b'c']),
+                ALL,
+                Err(ExtensionError::NotText),
+            ),
+            (
+                "an id of other bytes",
+                with(&[0, 5, 0, 1, 0xff, 0xff, 0xff, 0xff]),
+                ALL,
+                Err(ExtensionError::NotText),
+            ),
+            (
+                "one from the future",
+                with(&extension(40, 1, 4)),
+                ALL,
+                Ok(Extensions::default()),
+            ),
+            ("alone", request.clone(), ALL, Ok(Extensions::default())),
+        ] {
+            assert_eq!(Extensions::parse(&bytes, flags), result, "{cause}");
+        }
+    }
+
+    #[test]
+    fn a_stream_id_is_written_in_swapped_words() {
+        let bytes = stream_id("#!::r=a");
+        assert_eq!(bytes, b"\0\x05\0\x02::!#\0a=r");
+        let whole = [extension(1, 3, 12), bytes].concat();
+        let found = Extensions::parse(&whole, ALL).unwrap();
+        assert_eq!(found.stream_id.as_deref(), Some("#!::r=a"));
+    }
+}

@@ -1,0 +1,929 @@
+//! The table of SRT flows: the handshake with both sides, and the media between them.
+//!
+//! ```text
+//! caller                      table                                 origin
+//!   induction ──────────────►   (nothing is kept)
+//!   ◄─────────── cookie
+//!   conclusion ─────────────►   cookie holds: Event::Asked
+//!                               attempt(link) ──── induction ──────►
+//!                                             ◄─── cookie ──────────
+//!                                             ──── conclusion ─────►
+//!                               Event::Answered ◄─ conclusion ──────
+//!   ◄─────────── conclusion     join()
+//!   ◄──────────────── packets pass, readdressed ──────────────────►
+//! ```
+//!
+//! A flow has a socket id of our own that both sides write to, so ids of different callers and origins never meet,
+//! and one socket towards an origin serves all flows there.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use super::cookie::Cookies;
+use super::extension::{self, ExtensionError, Extensions};
+use super::packet::{
+    self, HANDSHAKE, HAS_CONFIG, Handshake, Header, Kind, MAGIC, Rejection, Step, peer_ip,
+};
+use crate::flow::{self, ClientPath, DropReason, Fate, FlowId, Input, LinkId, Output};
+use crate::stream::{SrtStreamId, StreamError};
+
+/// What a table allows.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Flows at once, at most [`MOST_FLOWS`].
+    pub flows: usize,
+    /// A side that sends nothing for so long is gone: living ones send a keep-alive each second.
+    pub idle: Duration,
+    /// New flows of one address (an IPv6 /64) per second; twice as many may come at once.
+    pub per_source: u32,
+    /// What a caller without a stream id asks for; empty refuses it.
+    pub default_stream_id: String,
+}
+
+/// The table.
+#[derive(Debug)]
+pub struct Flows {
+    limits: Limits,
+    cookies: Cookies,
+    places: Vec<Option<Flow>>,
+    free: Vec<u32>,
+    /// Where the flow of a caller is: by its address and its socket id.
+    callers: BTreeMap<(SocketAddr, u32), FlowId>,
+    /// When the sources of each place of the table may ask again.
+    sources: Vec<Option<Instant>>,
+    outputs: VecDeque<Output<Event>>,
+    sweep_at: Option<Instant>,
+    random: u64,
+    /// Keeps sources from choosing their place.
+    salt: u64,
+    stopping: bool,
+}
+
+/// What the shell has to act upon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A caller with a proven address wants a stream: [`Flows::attempt`] or [`Flows::reject`].
+    Asked {
+        /// Its flow.
+        flow: FlowId,
+        /// Where it is.
+        client: SocketAddr,
+        /// What it wants.
+        asked: SrtStreamId,
+    },
+    /// The origin agreed: [`Flows::join`], or another attempt.
+    Answered {
+        /// Whose attempt.
+        flow: FlowId,
+    },
+    /// The attempt came to nothing: another one, or [`Flows::reject`].
+    Failed {
+        /// Whose attempt.
+        flow: FlowId,
+        /// How.
+        why: Failure,
+    },
+    /// The origin said no, and the caller was told so.
+    Rejected {
+        /// Whose attempt.
+        flow: FlowId,
+        /// The origin's code.
+        code: Rejection,
+    },
+    /// The flow is gone.
+    Closed {
+        /// Which.
+        flow: FlowId,
+        /// Why.
+        end: End,
+        /// What passed since [`Flows::traffic`] was asked last.
+        traffic: Traffic,
+    },
+}
+
+/// How an attempt fails other than by silence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// Nobody listens at the origin's port.
+    Refused,
+    /// The origin speaks no SRT of version 5.
+    NotSrt,
+}
+
+/// Why a joined flow ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The shell ended it.
+    Asked,
+    /// The caller said goodbye, or started anew.
+    ClientClosed,
+    /// The caller sent nothing for too long.
+    ClientIdle,
+    /// The origin said goodbye, or nobody listens there any more.
+    OriginClosed,
+    /// The origin sent nothing for too long.
+    OriginIdle,
+}
+
+/// Bytes that passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// From the origin to the client.
+    pub to_client: u64,
+    /// From the client to the origin.
+    pub to_origin: u64,
+    /// Media was among them: acknowledgements and keep-alives are not.
+    pub media: bool,
+}
+
+#[derive(Debug)]
+struct Flow {
+    id: FlowId,
+    /// The caller's own socket id.
+    caller: u32,
+    path: ClientPath,
+    /// The caller's first sequence number: another one is another connection.
+    initial_sequence: u32,
+    stage: Stage,
+    client_active: Instant,
+    origin_active: Instant,
+    traffic: Traffic,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// No origin is asked.
+    Placing(Box<Asking>),
+    /// An origin is asked: for its cookie while there is none, then for its agreement.
+    Attempting(Box<Asking>, Attempt),
+    /// An origin agreed, and the caller does not know yet.
+    Answered(Box<Asking>, Leg, Reply),
+    /// Packets pass.
+    Joined(Leg, Reply),
+    /// The caller was told no, and is told again if it asks again until then.
+    Rejected(Reply, Instant),
+}
+
+/// A caller's conclusion.
+#[derive(Debug)]
+struct Asking {
+    packet: Vec<u8>,
+    at: Instant,
+}
+
+#[derive(Debug)]
+struct Attempt {
+    link: LinkId,
+    origin: SocketAddr,
+    cookie: Option<u32>,
+    again_at: Instant,
+}
+
+/// A flow's place at its origin.
+#[derive(Debug, Clone, Copy)]
+struct Leg {
+    link: LinkId,
+    /// The origin's socket id for it.
+    socket_id: u32,
+}
+
+/// What a caller is answered, and again if it asks again.
+#[derive(Debug)]
+struct Reply {
+    packet: Vec<u8>,
+    at: Instant,
+}
+
+impl Flows {
+    /// An empty table. `seed` makes the socket ids hard to guess.
+    pub fn new(limits: Limits, cookies: Cookies, seed: u64) -> Self {
+        let salt = u64::from(cookies.salt());
+        Self {
+            limits,
+            cookies,
+            places: Vec::new(),
+            free: Vec::new(),
+            callers: BTreeMap::new(),
+            sources: vec![None; SOURCES],
+            outputs: VecDeque::new(),
+            sweep_at: None,
+            random: seed,
+            salt,
+            stopping: false,
+        }
+    }
+
+    /// Asks the origin at `origin`, over `link`, to take the flow; an attempt under way is given up. What comes of
+    /// it is an event; silence is for the shell to end.
+    pub fn attempt(&mut self, now: Instant, flow: FlowId, link: LinkId, origin: SocketAddr) {
+        let Some((taken, asking)) = self.take_asking(flow) else {
+            return;
+        };
+        let attempt = Attempt {
+            link,
+            origin,
+            cookie: None,
+            again_at: now + ASK_AGAIN,
+        };
+        let data = induction(flow, &asking, &attempt);
+        taken.stage = Stage::Attempting(asking, attempt);
+        self.outputs.push_back(Output::ToOrigin { link, data });
+        self.wake_at(now + SWEEP_SOON);
+    }
+
+    /// Gives up an attempt; the caller goes on waiting.
+    pub fn abandon(&mut self, flow: FlowId) {
+        if let Some((taken, asking)) = self.take_asking(flow) {
+            taken.stage = Stage::Placing(asking);
+        }
+    }
+
+    /// Tells the caller that the origin agreed; packets pass from now on.
+    pub fn join(&mut self, now: Instant, flow: FlowId) {
+        let Some(joined) = find(&mut self.places, flow) else {
+            return;
+        };
+        let (leg, reply) = match std::mem::replace(&mut joined.stage, Stage::nothing(now)) {
+            Stage::Answered(_, leg, reply) => (leg, reply),
+            other => {
+                joined.stage = other;
+                return;
+            }
+        };
+        self.outputs.push_back(Output::ToClient {
+            path: joined.path,
+            data: reply.told(now),
+        });
+        joined.stage = Stage::Joined(leg, reply);
+        joined.client_active = now;
+        joined.origin_active = now;
+    }
+
+    /// Tells a caller that is not joined no.
+    pub fn reject(&mut self, now: Instant, flow: FlowId, code: Rejection) {
+        self.abandon(flow);
+        let Some(rejected) = find(&mut self.places, flow) else {
+            return;
+        };
+        let Stage::Placing(asking) = &rejected.stage else {
+            return;
+        };
+        let Ok(asked) = Handshake::parse(&asking.packet) else {
+            return;
+        };
+        let packet = rejection(asked, rejected.path, code).to_vec();
+        rejected.say_no(now, packet, &mut self.outputs);
+    }
+
+    /// Ends a flow, and tells both sides.
+    pub fn close(&mut self, flow: FlowId) {
+        self.end(flow, End::Asked, Farewell::Both);
+    }
+
+    /// What passed on each joined flow since this was asked last; flows on which nothing did are left out.
+    pub fn traffic(&mut self, mut each: impl FnMut(FlowId, Traffic)) {
+        for flow in self.places.iter_mut().flatten() {
+            let traffic = std::mem::take(&mut flow.traffic);
+            if traffic != Traffic::default() {
+                each(flow.id, traffic);
+            }
+        }
+    }
+
+    /// Takes no new callers from now on.
+    pub const fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// How many flows there are, those that were told no and may ask again included.
+    pub fn len(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
+    /// No flow is there.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many callers wait or are joined.
+    pub fn open(&self) -> usize {
+        let open = |flow: &&Flow| !matches!(flow.stage, Stage::Rejected(..));
+        self.places.iter().flatten().filter(open).count()
+    }
+
+    /// Whether a flow needs the link.
+    pub fn uses(&self, link: LinkId) -> bool {
+        let mut flows = self.places.iter().flatten();
+        flows.any(|flow| flow.link() == Some(link))
+    }
+
+    fn client_says(&mut self, now: Instant, path: ClientPath, data: &mut [u8]) -> Fate {
+        let Ok(header) = Header::parse(data) else {
+            return Fate::Drop(DropReason::Malformed);
+        };
+        if header.kind == Kind::Handshake && header.destination == 0 {
+            return self.handshake(now, path, data);
+        }
+        let Some(flow) = find(&mut self.places, FlowId(header.destination)) else {
+            return Fate::Drop(DropReason::UnknownFlow);
+        };
+        if flow.path.remote != path.remote || flow.path.entry != path.entry {
+            return Fate::Drop(DropReason::ForeignAddress);
+        }
+        let Stage::Joined(leg, _) = flow.stage else {
+            return Fate::Drop(DropReason::Untimely);
+        };
+        if header.kind == Kind::Handshake {
+            return Fate::Drop(DropReason::Untimely);
+        }
+        packet::readdress(data, leg.socket_id);
+        flow.client_active = now;
+        flow.traffic.to_origin += data.len() as u64;
+        flow.traffic.media |= header.kind == Kind::Data;
+        if header.kind == Kind::Shutdown {
+            let id = flow.id;
+            self.end(id, End::ClientClosed, Farewell::None);
+        }
+        Fate::ToOrigin { link: leg.link }
+    }
+
+    fn origin_says(&mut self, now: Instant, link: LinkId, data: &mut [u8]) -> Fate {
+        let Ok(header) = Header::parse(data) else {
+            return Fate::Drop(DropReason::Malformed);
+        };
+        let Some(flow) = find(&mut self.places, FlowId(header.destination)) else {
+            return Fate::Drop(DropReason::UnknownFlow);
+        };
+        if flow.link() != Some(link) {
+            return Fate::Drop(DropReason::ForeignAddress);
+        }
+        if header.kind == Kind::Handshake {
+            return self.answer(now, FlowId(header.destination), data);
+        }
+        let Stage::Joined(..) = flow.stage else {
+            return Fate::Drop(DropReason::Untimely);
+        };
+        packet::readdress(data, flow.caller);
+        flow.origin_active = now;
+        flow.traffic.to_client += data.len() as u64;
+        flow.traffic.media |= header.kind == Kind::Data;
+        let (id, path) = (flow.id, flow.path);
+        if header.kind == Kind::Shutdown {
+            self.end(id, End::OriginClosed, Farewell::None);
+        }
+        Fate::ToClient { flow: id, path }
+    }
+
+    /// A handshake for the listener. Until the cookie holds nothing is kept, and no more is answered than was sent.
+    fn handshake(&mut self, now: Instant, path: ClientPath, data: &mut [u8]) -> Fate {
+        let asked = match Handshake::parse(data) {
+            Ok(asked) if asked.socket_id != 0 => asked,
+            _ => return Fate::Drop(DropReason::Malformed),
+        };
+        let client = path.client();
+        let head = match asked.step {
+            Step::Induction => Handshake {
+                destination: asked.socket_id,
+                version: 5,
+                encryption: 0,
+                extension: MAGIC,
+                cookie: self.cookies.make(now, client),
+                peer_ip: peer_ip(client),
+                extensions: &[],
+                ..asked
+            }
+            .head(),
+            // A rendezvous needs two that meet in the middle; we are in the middle.
+            Step::Wavehand | Step::Agreement => rejection(asked, path, Rejection::BAD_MODE),
+            Step::Rejection(_) => return Fate::Drop(DropReason::Untimely),
+            Step::Conclusion if !self.cookies.check(now, client, asked.cookie) => {
+                return Fate::Drop(DropReason::Forged);
+            }
+            Step::Conclusion => match self.conclusion(now, path, asked) {
+                Ok(fate) => return fate,
+                Err(code) => rejection(asked, path, code),
+            },
+        };
+        if let Some(place) = data.get_mut(..HANDSHAKE) {
+            place.copy_from_slice(&head);
+        }
+        Fate::Reply { len: HANDSHAKE }
+    }
+
+    /// A conclusion from an address that is proven.
+    fn conclusion(
+        &mut self,
+        now: Instant,
+        path: ClientPath,
+        asked: Handshake<'_>,
+    ) -> Result<Fate, Rejection> {
+        let client = path.client();
+        if asked.version < 5 {
+            return Err(Rejection::VERSION);
+        }
+        let caller = (client, asked.socket_id);
+        if let Some(id) = self.callers.get(&caller).copied() {
+            match find(&mut self.places, id) {
+                Some(known) if known.initial_sequence == asked.initial_sequence => {
+                    return Ok(known.repeat(now, &mut self.outputs));
+                }
+                // The same address and number, and another connection: the one before is gone.
+                _ => self.end(id, End::ClientClosed, Farewell::Origin),
+            }
+        }
+        let (asks, packet) = self.read(asked).map_err(|_| Rejection::BAD_REQUEST)?;
+        if self.stopping {
+            return Err(Rejection::DOWN);
+        }
+        if self.len() >= self.limits.flows.min(MOST_FLOWS) || !self.may_ask(now, client.ip()) {
+            return Err(Rejection::OVERLOAD);
+        }
+        let flow = self.insert(|id| Flow {
+            id,
+            caller: asked.socket_id,
+            path,
+            initial_sequence: asked.initial_sequence,
+            stage: Stage::Placing(Box::new(Asking { packet, at: now })),
+            client_active: now,
+            origin_active: now,
+            traffic: Traffic::default(),
+        });
+        self.callers.insert(caller, flow);
+        self.wake_at(now + SWEEP);
+        self.outputs.push_back(Output::Event(Event::Asked {
+            flow,
+            client,
+            asked: asks,
+        }));
+        Ok(Fate::Kept)
+    }
+
+    /// What a conclusion asks for, and the conclusion as an origin is to see it: with the stream id that a caller
+    /// left out, because the origin must take it for the same stream.
+    fn read(&self, asked: Handshake<'_>) -> Result<(SrtStreamId, Vec<u8>), Unreadable> {
+        let found = Extensions::parse(asked.extensions, asked.extension)?;
+        let named = found.stream_id.unwrap_or_default();
+        let default = &self.limits.default_stream_id;
+        let asks = SrtStreamId::parse(&named, default)?;
+        let mut packet = asked.write();
+        if named.is_empty() {
+            packet = Handshake {
+                extension: asked.extension | HAS_CONFIG,
+                ..asked
+            }
+            .write();
+            packet.extend(extension::stream_id(default));
+        }
+        Ok((asks, packet))
+    }
+
+    /// A handshake from the origin that is asked.
+    fn answer(&mut self, now: Instant, id: FlowId, data: &[u8]) -> Fate {
+        let Some(flow) = find(&mut self.places, id) else {
+            return Fate::Drop(DropReason::UnknownFlow);
+        };
+        let Stage::Attempting(asking, attempt) = &mut flow.stage else {
+            return Fate::Drop(DropReason::Untimely);
+        };
+        let Ok(answer) = Handshake::parse(data) else {
+            return Fate::Drop(DropReason::Malformed);
+        };
+        match (answer.step, attempt.cookie) {
+            (Step::Induction, None) if answer.version == 5 && answer.extension == MAGIC => {
+                attempt.cookie = Some(answer.cookie);
+                attempt.again_at = now + ASK_AGAIN;
+                self.outputs.push_back(Output::ToOrigin {
+                    link: attempt.link,
+                    data: conclusion(now, id, asking, attempt),
+                });
+                Fate::Kept
+            }
+            (Step::Induction, None) => self.fail(id, Failure::NotSrt),
+            // The answer to an induction that was repeated.
+            (Step::Induction, Some(_)) => Fate::Drop(DropReason::Untimely),
+            (Step::Conclusion, Some(_)) => {
+                if answer.version < 5
+                    || answer.socket_id == 0
+                    || Extensions::parse(answer.extensions, answer.extension).is_err()
+                {
+                    return self.fail(id, Failure::NotSrt);
+                }
+                let leg = Leg {
+                    link: attempt.link,
+                    socket_id: answer.socket_id,
+                };
+                let reply = Reply {
+                    packet: flow.for_caller(answer, id.0),
+                    at: now,
+                };
+                let answered = |stage| match stage {
+                    Stage::Attempting(asking, _) => Stage::Answered(asking, leg, reply),
+                    other => other,
+                };
+                let stage = std::mem::replace(&mut flow.stage, Stage::nothing(now));
+                flow.stage = answered(stage);
+                self.outputs
+                    .push_back(Output::Event(Event::Answered { flow: id }));
+                Fate::Kept
+            }
+            (Step::Rejection(code), _) => {
+                let packet = flow.for_caller(answer, answer.socket_id);
+                flow.say_no(now, packet, &mut self.outputs);
+                self.outputs
+                    .push_back(Output::Event(Event::Rejected { flow: id, code }));
+                Fate::Kept
+            }
+            (Step::Conclusion, None) | (Step::Wavehand | Step::Agreement, _) => {
+                Fate::Drop(DropReason::Untimely)
+            }
+        }
+    }
+
+    /// An attempt came to nothing.
+    fn fail(&mut self, flow: FlowId, why: Failure) -> Fate {
+        self.abandon(flow);
+        self.outputs
+            .push_back(Output::Event(Event::Failed { flow, why }));
+        Fate::Kept
+    }
+
+    /// Nobody listens at the other end of `link`. Attempts there are over. Joined flows are, if their origin has been
+    /// silent for a while: the message is easily forged, and a living origin speaks.
+    fn refused(&mut self, now: Instant, link: LinkId) {
+        let (mut failed, mut gone) = (Vec::new(), Vec::new());
+        for flow in self.places.iter().flatten() {
+            match &flow.stage {
+                Stage::Attempting(_, attempt) if attempt.link == link => failed.push(flow.id),
+                Stage::Joined(leg, _)
+                    if leg.link == link
+                        && now.saturating_duration_since(flow.origin_active) >= SILENT =>
+                {
+                    gone.push(flow.id);
+                }
+                _ => {}
+            }
+        }
+        for flow in failed {
+            self.fail(flow, Failure::Refused);
+        }
+        for flow in gone {
+            self.end(flow, End::OriginClosed, Farewell::Client);
+        }
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        let mut ended = Vec::new();
+        let mut asking = false;
+        for flow in self.places.iter_mut().flatten() {
+            match &mut flow.stage {
+                Stage::Placing(_) | Stage::Answered(..) => {}
+                Stage::Attempting(asked, attempt) => {
+                    asking = true;
+                    if attempt.again_at <= now {
+                        attempt.again_at = now + ASK_AGAIN;
+                        let data = match attempt.cookie {
+                            None => induction(flow.id, asked, attempt),
+                            Some(_) => conclusion(now, flow.id, asked, attempt),
+                        };
+                        let link = attempt.link;
+                        self.outputs.push_back(Output::ToOrigin { link, data });
+                    }
+                }
+                Stage::Joined(..) => {
+                    let silent = |since| now.saturating_duration_since(since) >= self.limits.idle;
+                    if silent(flow.client_active) {
+                        ended.push((flow.id, End::ClientIdle));
+                    } else if silent(flow.origin_active) {
+                        ended.push((flow.id, End::OriginIdle));
+                    }
+                }
+                Stage::Rejected(_, until) => {
+                    if *until <= now {
+                        ended.push((flow.id, End::Asked));
+                    }
+                }
+            }
+        }
+        for (flow, end) in ended {
+            self.end(flow, end, Farewell::Both);
+        }
+        let next = if asking { SWEEP_SOON } else { SWEEP };
+        self.sweep_at = (!self.is_empty()).then(|| now + next);
+    }
+
+    /// Removes a flow, with a goodbye to those who may think that it stands.
+    fn end(&mut self, id: FlowId, end: End, farewell: Farewell) {
+        let Some(place) = self.places.get_mut(index_of(id)) else {
+            return;
+        };
+        let Some(flow) = place.take_if(|flow| flow.id == id) else {
+            return;
+        };
+        self.free.push(id.0 & INDEX_MASK);
+        self.callers.remove(&(flow.path.client(), flow.caller));
+        let leg = match &flow.stage {
+            Stage::Joined(leg, _) | Stage::Answered(_, leg, _) => Some(*leg),
+            Stage::Placing(_) | Stage::Attempting(..) | Stage::Rejected(..) => None,
+        };
+        if let Some(leg) = leg {
+            if matches!(farewell, Farewell::Both | Farewell::Origin) {
+                self.outputs.push_back(Output::ToOrigin {
+                    link: leg.link,
+                    data: packet::shutdown(leg.socket_id),
+                });
+            }
+            if matches!(farewell, Farewell::Both | Farewell::Client)
+                && matches!(flow.stage, Stage::Joined(..))
+            {
+                self.outputs.push_back(Output::ToClient {
+                    path: flow.path,
+                    data: packet::shutdown(flow.caller),
+                });
+            }
+        }
+        if !matches!(flow.stage, Stage::Rejected(..)) {
+            self.outputs.push_back(Output::Event(Event::Closed {
+                flow: id,
+                end,
+                traffic: flow.traffic,
+            }));
+        }
+    }
+
+    /// Takes the caller's conclusion out of a flow that is not joined; the origin that was asked is told that it is
+    /// over. The flow needs a new stage then.
+    fn take_asking(&mut self, id: FlowId) -> Option<(&mut Flow, Box<Asking>)> {
+        let flow = find(&mut self.places, id)?;
+        let stage = std::mem::replace(&mut flow.stage, Stage::nothing(flow.client_active));
+        match stage {
+            Stage::Placing(asking) | Stage::Attempting(asking, _) => Some((flow, asking)),
+            Stage::Answered(asking, leg, _) => {
+                self.outputs.push_back(Output::ToOrigin {
+                    link: leg.link,
+                    data: packet::shutdown(leg.socket_id),
+                });
+                Some((flow, asking))
+            }
+            other @ (Stage::Joined(..) | Stage::Rejected(..)) => {
+                flow.stage = other;
+                None
+            }
+        }
+    }
+
+    fn insert(&mut self, flow: impl FnOnce(FlowId) -> Flow) -> FlowId {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.places.push(None);
+            u32::try_from(self.places.len() - 1).unwrap_or(INDEX_MASK)
+        });
+        let mut high = 0;
+        while high == 0 {
+            high = (next_random(&mut self.random) as u32) & HIGH_MASK;
+        }
+        let id = FlowId(high | index);
+        if let Some(place) = self.places.get_mut(index as usize) {
+            *place = Some(flow(id));
+        }
+        id
+    }
+
+    /// Whether an address may open another flow: so many a second, and twice as many at once. Addresses that meet in
+    /// a place of the table share it, which costs them little and the table nothing.
+    fn may_ask(&mut self, now: Instant, source: IpAddr) -> bool {
+        let number = match source {
+            IpAddr::V4(ip) => u64::from(u32::from(ip)),
+            IpAddr::V6(ip) => (u128::from(ip) >> 64) as u64,
+        };
+        let mut place = number ^ self.salt;
+        let place = next_random(&mut place) as usize % SOURCES;
+        let interval = Duration::from_secs(1) / self.limits.per_source.max(1);
+        let Some(due) = self.sources.get_mut(place) else {
+            return false;
+        };
+        let since = due.map_or(now, |due| due.max(now));
+        if since.saturating_duration_since(now) >= BURST {
+            return false;
+        }
+        *due = Some(since + interval);
+        true
+    }
+
+    fn wake_at(&mut self, at: Instant) {
+        self.sweep_at = Some(self.sweep_at.map_or(at, |sweep| sweep.min(at)));
+    }
+}
+
+impl flow::Flows for Flows {
+    type Event = Event;
+
+    fn handle(&mut self, now: Instant, input: Input<'_>) -> Fate {
+        match input {
+            Input::Client { path, data } => self.client_says(now, path, data),
+            Input::Origin { link, data } => self.origin_says(now, link, data),
+            Input::Refused { link } => {
+                self.refused(now, link);
+                Fate::Kept
+            }
+            Input::Timeout => {
+                if self.sweep_at.is_some_and(|at| at <= now) {
+                    self.sweep(now);
+                }
+                Fate::Kept
+            }
+        }
+    }
+
+    fn poll_output(&mut self) -> Option<Output<Event>> {
+        self.outputs.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.sweep_at
+    }
+}
+
+impl Flow {
+    const fn link(&self) -> Option<LinkId> {
+        match &self.stage {
+            Stage::Attempting(_, attempt) => Some(attempt.link),
+            Stage::Answered(_, leg, _) | Stage::Joined(leg, _) => Some(leg.link),
+            Stage::Placing(_) | Stage::Rejected(..) => None,
+        }
+    }
+
+    /// The caller repeats its conclusion, because the answer is late or was lost.
+    fn repeat(&self, now: Instant, outputs: &mut VecDeque<Output<Event>>) -> Fate {
+        match &self.stage {
+            Stage::Placing(_) | Stage::Attempting(..) | Stage::Answered(..) => {
+                Fate::Drop(DropReason::Untimely)
+            }
+            Stage::Joined(_, reply) | Stage::Rejected(reply, _) => {
+                outputs.push_back(Output::ToClient {
+                    path: self.path,
+                    data: reply.told(now),
+                });
+                Fate::Kept
+            }
+        }
+    }
+
+    /// An origin's answer as the caller is to see it.
+    fn for_caller(&self, answer: Handshake<'_>, socket_id: u32) -> Vec<u8> {
+        Handshake {
+            destination: self.caller,
+            socket_id,
+            peer_ip: peer_ip(self.path.client()),
+            ..answer
+        }
+        .write()
+    }
+
+    fn say_no(&mut self, now: Instant, packet: Vec<u8>, outputs: &mut VecDeque<Output<Event>>) {
+        let reply = Reply { packet, at: now };
+        outputs.push_back(Output::ToClient {
+            path: self.path,
+            data: reply.told(now),
+        });
+        self.stage = Stage::Rejected(reply, now + REMEMBER_NO);
+    }
+}
+
+impl Stage {
+    /// Stands for a stage that is being replaced.
+    const fn nothing(now: Instant) -> Self {
+        let packet = Vec::new();
+        Self::Rejected(Reply { packet, at: now }, now)
+    }
+}
+
+impl Reply {
+    /// The answer as it would be written now. A receiver reckons from a handshake's time when its peer began, so one
+    /// that was kept must not look fresh.
+    fn told(&self, now: Instant) -> Vec<u8> {
+        aged(&self.packet, self.at, now)
+    }
+}
+
+/// A handshake that was received at `at`, sent on at `now`.
+fn aged(packet: &[u8], at: Instant, now: Instant) -> Vec<u8> {
+    let Ok(handshake) = Handshake::parse(packet) else {
+        return packet.to_vec();
+    };
+    let held = now.saturating_duration_since(at).as_micros() as u32;
+    Handshake {
+        timestamp: handshake.timestamp.wrapping_add(held),
+        ..handshake
+    }
+    .write()
+}
+
+/// The first word to an origin, as libsrt writes it.
+fn induction(flow: FlowId, asking: &Asking, attempt: &Attempt) -> Vec<u8> {
+    let Ok(asked) = Handshake::parse(&asking.packet) else {
+        return Vec::new();
+    };
+    Handshake {
+        destination: 0,
+        version: 4,
+        encryption: 0,
+        extension: DATAGRAM,
+        step: Step::Induction,
+        socket_id: flow.0,
+        cookie: 0,
+        peer_ip: peer_ip(attempt.origin),
+        extensions: &[],
+        ..asked
+    }
+    .write()
+}
+
+/// The caller's conclusion, as an origin is to see it now.
+fn conclusion(now: Instant, flow: FlowId, asking: &Asking, attempt: &Attempt) -> Vec<u8> {
+    let packet = aged(&asking.packet, asking.at, now);
+    let Ok(asked) = Handshake::parse(&packet) else {
+        return Vec::new();
+    };
+    Handshake {
+        destination: 0,
+        socket_id: flow.0,
+        cookie: attempt.cookie.unwrap_or_default(),
+        peer_ip: peer_ip(attempt.origin),
+        ..asked
+    }
+    .write()
+}
+
+/// The answer that says no.
+fn rejection(asked: Handshake<'_>, path: ClientPath, code: Rejection) -> [u8; HANDSHAKE] {
+    Handshake {
+        destination: asked.socket_id,
+        version: 5,
+        encryption: 0,
+        extension: 0,
+        step: Step::Rejection(code),
+        peer_ip: peer_ip(path.client()),
+        extensions: &[],
+        ..asked
+    }
+    .head()
+}
+
+/// A conclusion that cannot be read.
+#[derive(Debug, thiserror::Error)]
+enum Unreadable {
+    #[error(transparent)]
+    Extension(#[from] ExtensionError),
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+}
+
+/// Who is told that a flow ends.
+#[derive(Debug, Clone, Copy)]
+enum Farewell {
+    Both,
+    Client,
+    None,
+    Origin,
+}
+
+fn find(places: &mut [Option<Flow>], id: FlowId) -> Option<&mut Flow> {
+    let flow = places.get_mut(index_of(id))?.as_mut()?;
+    (flow.id == id).then_some(flow)
+}
+
+const fn index_of(id: FlowId) -> usize {
+    (id.0 & INDEX_MASK) as usize
+}
+
+/// The next number of a splitmix64 sequence.
+const fn next_random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+/// Flows of one table at most. A socket id has 30 bits; so many of them say where the flow is, and the others are
+/// not to be guessed.
+pub const MOST_FLOWS: usize = 1 << INDEX_BITS;
+const INDEX_BITS: u32 = 14;
+const INDEX_MASK: u32 = (1 << INDEX_BITS) - 1;
+/// Bit 30 marks groups of sockets, bit 31 is never set.
+const HIGH_MASK: u32 = (1 << 30) - 1 - INDEX_MASK;
+/// What a caller's induction has for its extensions: datagrams, as ever since UDT.
+const DATAGRAM: u16 = 2;
+/// An origin that has not answered is asked again; libsrt does the same.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
+/// A caller that was told no may ask again for so long because it did not hear.
+const REMEMBER_NO: Duration = Duration::from_secs(1);
+/// An origin that is alive says something in this time.
+const SILENT: Duration = Duration::from_millis(1500);
+/// How often flows are looked through, and how often while an origin is asked.
+const SWEEP: Duration = Duration::from_millis(500);
+const SWEEP_SOON: Duration = Duration::from_millis(50);
+/// What one address may ask for at once, in the time it would be allowed it.
+const BURST: Duration = Duration::from_secs(2);
+/// Places for sources: a page or two of memory, however many there are.
+const SOURCES: usize = 4096;

@@ -1,0 +1,382 @@
+//! RTSP over random splits: what is heard depends on the bytes alone, and what is rewritten is URLs alone.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use sluicegate_core::rtsp::join::{FromClient, Join, News};
+use sluicegate_core::rtsp::message::{Message, Speaker};
+use sluicegate_core::rtsp::rewrite::Rewrite;
+use sluicegate_core::rtsp::server::{Asked, Server};
+use sluicegate_core::rtsp::walk::{Step, Walk};
+use sluicegate_core::stream::Action;
+
+/// What a walk says of some bytes: those that pass, and each message with how many bytes passed before it.
+fn events(walk: &mut Walk, parts: &[&[u8]], short: bool) -> (Vec<u8>, Vec<(usize, Message)>) {
+    let (mut passed, mut messages) = (Vec::new(), Vec::new());
+    for part in parts {
+        let mut rest = *part;
+        loop {
+            let step = if short {
+                walk.short_step(&mut rest)
+            } else {
+                walk.step(&mut rest)
+            };
+            match step.expect("what was generated is RTSP") {
+                None => break,
+                Some(Step::Pass(bytes)) => passed.extend_from_slice(bytes),
+                Some(Step::Message(message)) => messages.push((passed.len(), message)),
+            }
+        }
+    }
+    (passed, messages)
+}
+
+fn split<'a>(wire: &'a [u8], sizes: &[usize]) -> Vec<&'a [u8]> {
+    let (mut parts, mut rest) = (Vec::new(), wire);
+    for size in sizes {
+        let (part, after) = rest.split_at(*size.min(&rest.len()));
+        parts.push(part);
+        rest = after;
+    }
+    parts.push(rest);
+    parts
+}
+
+fn frame() -> impl Strategy<Value = Vec<u8>> {
+    (any::<u8>(), vec(any::<u8>(), 0..300)).prop_map(|(channel, payload)| {
+        let length = u16::try_from(payload.len()).unwrap().to_be_bytes();
+        [&[b'$', channel], &length[..], &payload].concat()
+    })
+}
+
+fn request() -> impl Strategy<Value = Vec<u8>> {
+    let method = prop_oneof!["OPTIONS", "PLAY", "GET_PARAMETER", "X-[A-Z]{1,9}"];
+    (method, 1_u32..999, "[ -~]{0,40}", "[a-z\r\n$]{0,60}").prop_map(|(method, cseq, agent, body)| {
+        let length = body.len();
+        format!("{method} rtsp://h/live/a RTSP/1.0\r\nCSeq: {cseq}\r\nUser-Agent: {agent}\r\nContent-Length: {length}\r\n\r\n{body}")
+            .into_bytes()
+    })
+}
+
+fn units() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    vec(
+        prop_oneof![3 => frame(), 1 => request(), 1 => Just(b"\r\n".to_vec())],
+        0..12,
+    )
+}
+
+/// A host and port that cannot be mistaken for a part of anything else.
+fn authority() -> impl Strategy<Value = String> {
+    ("[a-z]{1,8}", 1_u16..).prop_map(|(name, port)| format!("{name}.example:{port}"))
+}
+
+/// An answer with URLs of `host` at every place where they may stand.
+fn answer(host: &str, parts: &(String, String, String), cseq: u32) -> String {
+    let (words, path, sdp) = parts;
+    let body = format!(
+        "v=0\r\no=- 1 1 IN IP4 192.0.2.77\r\ns={words}\r\na=control:rtsp://{host}/{path}\r\nm=video 0 RTP/AVP 96\r\n\
+         a=fmtp:96 {sdp}\r\na=control:rtsp://{host}/{path}/trackID=0\r\na=control:trackID=1\r\n"
+    );
+    format!(
+        "RTSP/1.0 200 OK\r\nCSeq: {cseq}\r\nServer: {words}\r\nContent-Base: rtsp://{host}/{path}/\r\n\
+         RTP-Info: url=rtsp://{host}/{path}/trackID=0;seq=1;rtptime=2,url=rtsp://{host}/{path}/1;seq=3\r\n\
+         Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+fn asked(wire: &str) -> Asked {
+    let mut server = Server::default();
+    server.feed(wire.as_bytes());
+    server.poll().unwrap().expect("a request")
+}
+
+fn join() -> Join {
+    let asked = asked("DESCRIBE rtsp://us.example:554/live/a RTSP/1.0\r\nCSeq: 1\r\n\r\n");
+    let rewrite = Rewrite {
+        authority: String::new(),
+        origin: "10.0.0.5".parse().unwrap(),
+        local: "192.0.2.1".parse().unwrap(),
+    };
+    Join::new(&asked, "203.0.113.9".parse().unwrap(), rewrite)
+}
+
+fn message(text: &str, speaker: Speaker) -> Message {
+    Message::parse(text.as_bytes(), speaker).unwrap().unwrap().0
+}
+
+proptest! {
+    #[test]
+    fn any_split_gives_the_same_events(units in units(), sizes in vec(0_usize..90, 0..40)) {
+        let wire = units.concat();
+        for speaker in [Speaker::Client, Speaker::Origin] {
+            let whole = events(&mut Walk::new(speaker), &[&wire], false);
+            let parts = split(&wire, &sizes);
+            prop_assert_eq!(&events(&mut Walk::new(speaker), &parts, false), &whole);
+            prop_assert_eq!(&events(&mut Walk::new(speaker), &parts, true), &whole);
+            // Nothing is lost and nothing is made up.
+            let messages: usize = whole.1.iter().map(|(_, message)| message.bytes().len()).sum();
+            prop_assert_eq!(whole.0.len() + messages, wire.len());
+        }
+    }
+
+    #[test]
+    fn any_split_asks_for_the_same(cut in 0_usize..160, tail in "[ -~]{0,30}") {
+        let wire = format!(
+            "OPTIONS rtsp://h/live/a RTSP/1.0\r\nCSeq: 1\r\n\r\nDESCRIBE rtsp://h/live/a RTSP/1.0\r\nCSeq: 2\r\n\r\n{tail}"
+        );
+        let whole = asked(&wire);
+        let mut server = Server::default();
+        let (before, after) = wire.as_bytes().split_at(cut.min(wire.len()));
+        server.feed(before);
+        let first = server.poll().unwrap();
+        server.feed(after);
+        let found = match first {
+            Some(asked) => asked,
+            None => server.poll().unwrap().expect("it is all there"),
+        };
+        prop_assert_eq!(&found, &whole);
+        prop_assert_eq!(server.into_rest().1, tail.as_bytes());
+    }
+
+    #[test]
+    fn rewriting_changes_urls_alone(
+        theirs in authority(),
+        ours in authority(),
+        parts in ("[ -~]{0,30}", "[a-z0-9/]{1,20}", "[a-z0-9=; ]{0,40}"),
+        cseq in 1_u32..9999,
+    ) {
+        let rewrite = Rewrite {
+            authority: ours.clone(),
+            origin: "10.0.0.5".parse().unwrap(),
+            local: "192.0.2.1".parse().unwrap(),
+        };
+        let told = answer(&theirs, &parts, cseq);
+        let heard = rewrite.to_client(&message(&told, Speaker::Origin), None);
+        let heard = heard.unwrap_or_else(|| told.clone().into_bytes());
+        prop_assert_eq!(String::from_utf8(heard).unwrap(), answer(&ours, &parts, cseq));
+    }
+
+    #[test]
+    fn ports_go_out_as_ours_and_come_back_as_the_clients(client in 1024_u16..65_000, server in 1024_u16..65_000) {
+        let mut join = join();
+        let told = format!(
+            "SETUP rtsp://us.example:554/live/a/trackID=0 RTSP/1.0\r\nCSeq: 3\r\n\
+             Transport: RTP/AVP;unicast;client_port={client}-{}\r\n\r\n",
+            client + 1
+        );
+        let told = message(&told, Speaker::Client);
+        let FromClient::Setup(offer) = join.from_client(&told) else {
+            return Err(TestCaseError::fail("it is a track over UDP"));
+        };
+        prop_assert_eq!(offer.client_ports, (client, client + 1));
+        let track = offer.track;
+        let sent = join.grant(offer, &told, (22_000, 22_001), (23_000, 23_001));
+        let sent = String::from_utf8(sent).unwrap();
+        prop_assert!(sent.contains("Transport: RTP/AVP;unicast;client_port=22000-22001\r\n"), "{}", sent);
+        let answer = format!(
+            "RTSP/1.0 200 OK\r\nCSeq: 3\r\nTransport: RTP/AVP;unicast;source=10.0.0.5;client_port=22000-22001;\
+             server_port={server}-{}\r\n\r\n",
+            server + 1
+        );
+        let heard = join.from_origin(&message(&answer, Speaker::Origin));
+        prop_assert_eq!(heard.news, Some(News::Granted(track, Some((server, server + 1)))));
+        let heard = String::from_utf8(heard.bytes.unwrap()).unwrap();
+        let expected = format!("Transport: RTP/AVP;unicast;client_port={client}-{};server_port=23000-23001\r\n", client + 1);
+        prop_assert!(heard.contains(&expected), "{}", heard);
+    }
+}
+
+#[test]
+fn what_may_pass_between_the_two() {
+    let rows = [
+        (
+            "its own track",
+            "SETUP rtsp://us.example:554/live/a/trackID=0",
+            "",
+            None,
+        ),
+        (
+            "a keep-alive",
+            "GET_PARAMETER rtsp://us.example:554/live/a",
+            "",
+            None,
+        ),
+        (
+            "a query before the track",
+            "SETUP rtsp://us.example:554/live/a?k=v/trackID=0",
+            "",
+            None,
+        ),
+        (
+            "what the origin calls it",
+            "PLAY rtsp://us.example:554/inner/7",
+            "",
+            None,
+        ),
+        (
+            "another stream's description",
+            "DESCRIBE rtsp://us.example:554/live/b",
+            "",
+            Some("455"),
+        ),
+        (
+            "another stream's track",
+            "SETUP rtsp://us.example:554/live/ab/trackID=0",
+            "",
+            Some("455"),
+        ),
+        (
+            "somebody else as its destination",
+            "SETUP rtsp://us.example:554/live/a",
+            "Transport: RTP/AVP;unicast;client_port=5000;destination=198.51.100.7\r\n",
+            Some("461"),
+        ),
+        (
+            "a group",
+            "SETUP rtsp://us.example:554/live/a",
+            "Transport: RTP/AVP;multicast\r\n",
+            Some("461"),
+        ),
+    ];
+    for (cause, line, transport, refused) in rows {
+        let mut join = join();
+        let answer = "RTSP/1.0 200 OK\r\nCSeq: 1\r\nContent-Base: rtsp://10.0.0.5/inner/7/\r\n\r\n";
+        join.from_origin(&message(answer, Speaker::Origin));
+        let transport = if line.starts_with("SETUP") && transport.is_empty() {
+            "Transport: RTP/AVP/TCP;interleaved=0-1\r\n"
+        } else {
+            transport
+        };
+        let told = message(
+            &format!("{line} RTSP/1.0\r\nCSeq: 7\r\n{transport}\r\n"),
+            Speaker::Client,
+        );
+        match (join.from_client(&told), refused) {
+            (FromClient::Pass, None) => {}
+            (FromClient::Refuse(words), Some(status)) => {
+                let words = String::from_utf8(words).unwrap();
+                assert!(
+                    words.starts_with(&format!("RTSP/1.0 {status} ")),
+                    "{cause}: {words}"
+                );
+                assert!(words.contains("\r\nCSeq: 7\r\n"), "{cause}: {words}");
+            }
+            (found, _) => panic!("{cause}: {found:?}"),
+        }
+    }
+    let itself = "SETUP rtsp://us.example:554/live/a RTSP/1.0\r\nCSeq: 7\r\n\
+                  Transport: RTP/AVP;unicast;client_port=5000;destination=203.0.113.9\r\n\r\n";
+    let heard = join().from_client(&message(itself, Speaker::Client));
+    assert!(
+        matches!(heard, FromClient::Setup(_)),
+        "its own address is no other"
+    );
+}
+
+#[test]
+fn a_camera_may_call_its_stream_by_its_address_alone() {
+    let mut join = join();
+    let sdp = "v=0\r\nm=video 0 RTP/AVP 96\r\na=control:trackID=1\r\n";
+    let answer = format!(
+        "RTSP/1.0 200 OK\r\nCSeq: 1\r\nContent-Base: rtsp://10.0.0.5/\r\nContent-Type: application/sdp\r\n\
+         Content-Length: {}\r\n\r\n{sdp}",
+        sdp.len()
+    );
+    join.from_origin(&message(&answer, Speaker::Origin));
+    for line in [
+        "SETUP rtsp://us.example:554/trackID=1",
+        "PLAY rtsp://us.example:554/",
+    ] {
+        let told =
+            format!("{line} RTSP/1.0\r\nCSeq: 7\r\nTransport: RTP/AVP/TCP;interleaved=0-1\r\n\r\n");
+        let heard = join.from_client(&message(&told, Speaker::Client));
+        assert_eq!(heard, FromClient::Pass, "{line}");
+    }
+}
+
+#[test]
+fn what_is_answered_before_a_stream_is_named() {
+    let rows = [
+        (
+            "a greeting",
+            "OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n",
+            "RTSP/1.0 200 OK\r\nCSeq: 1\r\nPublic: OPTIONS",
+        ),
+        (
+            "RTSP 2.0",
+            "OPTIONS * RTSP/2.0\r\nCSeq: 1\r\n\r\n",
+            "RTSP/1.0 505 ",
+        ),
+        (
+            "no number",
+            "DESCRIBE rtsp://h/a RTSP/1.0\r\n\r\n",
+            "RTSP/1.0 400 ",
+        ),
+        (
+            "no stream",
+            "DESCRIBE rtsp://h/ RTSP/1.0\r\nCSeq: 1\r\n\r\n",
+            "RTSP/1.0 400 Bad Request: no stream",
+        ),
+        (
+            "too early",
+            "PLAY rtsp://h/a RTSP/1.0\r\nCSeq: 1\r\n\r\n",
+            "RTSP/1.0 455 ",
+        ),
+        (
+            "nothing to end",
+            "TEARDOWN rtsp://h/a RTSP/1.0\r\nCSeq: 1\r\n\r\n",
+            "RTSP/1.0 454 ",
+        ),
+        (
+            "unknown",
+            "FLY rtsp://h/a RTSP/1.0\r\nCSeq: 1\r\n\r\n",
+            "RTSP/1.0 501 ",
+        ),
+    ];
+    for (cause, wire, expected) in rows {
+        let mut server = Server::default();
+        server.feed(wire.as_bytes());
+        assert_eq!(server.poll(), Ok(None), "{cause}");
+        let output = String::from_utf8(server.take_output()).unwrap();
+        assert!(output.starts_with(expected), "{cause}: {output}");
+    }
+    let mut tunnel = Server::default();
+    tunnel.feed(b"GET /live/a HTTP/1.1\r\nx-sessioncookie: 1\r\n\r\n");
+    assert!(tunnel.poll().is_err());
+    assert!(tunnel.take_output().starts_with(b"HTTP/1.0 501 "));
+}
+
+#[test]
+fn the_request_says_the_action() {
+    let transport = "Transport: RTP/AVP/TCP;interleaved=0-1;mode=record\r\n";
+    let rows = [
+        ("a player", "DESCRIBE rtsp://h/live/a", "", Action::Play),
+        (
+            "a publisher",
+            "ANNOUNCE rtsp://h/live/a",
+            "",
+            Action::Publish,
+        ),
+        (
+            "a player in a hurry",
+            "SETUP rtsp://h/live/a/trackID=0",
+            "",
+            Action::Play,
+        ),
+        (
+            "a publisher in a hurry",
+            "SETUP rtsp://h/live/a/trackID=0",
+            transport,
+            Action::Publish,
+        ),
+    ];
+    for (cause, line, fields, action) in rows {
+        let asked = asked(&format!("{line} RTSP/1.0\r\nCSeq: 1\r\n{fields}\r\n"));
+        assert_eq!(asked.action, action, "{cause}");
+        assert_eq!(
+            (asked.stream.app(), asked.stream.stream()),
+            ("live", "a"),
+            "{cause}"
+        );
+    }
+}

@@ -1,0 +1,38 @@
+//! A playlist keeps its lines, only lines with a URI change, and twice is once.
+
+use sluicegate_core::http::hls::rewrite;
+use sluicegate_core::http::page::Page;
+
+/// The data is a playlist.
+pub fn law(data: &[u8]) {
+    let page = Page {
+        host: "play.example.com",
+        origin: &["10.0.0.1:8080"],
+        link: "LINK",
+    };
+    let Ok(once) = rewrite(data, &page) else {
+        return;
+    };
+    assert_eq!(
+        rewrite(&once, &page).as_deref(),
+        Ok(&*once),
+        "twice is once"
+    );
+    let lines = |text| <[u8]>::split(text, |&byte| byte == b'\n');
+    assert_eq!(lines(data).count(), lines(&once).count());
+    for (before, after) in lines(data).zip(lines(&once)) {
+        if before == after {
+            continue;
+        }
+        let has = |text: &[u8]| after.windows(text.len()).any(|window| window == text);
+        assert!(has(b"spbhid=LINK"), "a change without a link");
+        assert_eq!(before.last() == Some(&b'\r'), after.last() == Some(&b'\r'));
+        if before.starts_with(b"#") {
+            assert!(
+                before.starts_with(b"#EXT-X-"),
+                "a tag without a URI changed"
+            );
+            assert!(has(b"URI="), "an attribute without a URI changed");
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! A message is read the same however its bytes arrive, is written back as it came, and what a client hears of an
+//! origin's message is a message again, in which nothing more is to be changed.
+
+use sluicegate_core::rtsp::message::{Change, MAX_BODY, MAX_HEAD, Message, Speaker};
+use sluicegate_core::rtsp::rewrite::Rewrite;
+
+/// The first byte says where the input is split; the rest is what a peer sends.
+pub fn law(data: &[u8]) {
+    let Some((choice, wire)) = data.split_first() else {
+        return;
+    };
+    let end = wire.len() * usize::from(*choice) / 256;
+    let part = wire.get(..end).expect("less than all of it");
+    for speaker in [Speaker::Client, Speaker::Origin] {
+        let whole = Message::parse(wire, speaker);
+        let early = Message::parse(part, speaker);
+        assert!(
+            early == Ok(None) || early == whole,
+            "{end} bytes: {early:?}"
+        );
+        let Ok(Some((message, length))) = whole else {
+            continue;
+        };
+        assert_eq!(wire.get(..length), Some(message.bytes()));
+        assert_eq!(message.with(|_, _| Change::Keep, None), message.bytes());
+        if speaker == Speaker::Origin {
+            rewrite(&message);
+        }
+    }
+}
+
+fn rewrite(message: &Message) {
+    let rewrite = Rewrite {
+        authority: "media.example:8554".to_owned(),
+        origin: [10, 0, 0, 5].into(),
+        local: [192, 0, 2, 1].into(),
+    };
+    let Some(bytes) = rewrite.to_client(message, None) else {
+        return;
+    };
+    // A URL that grew may be too long for a head or a body.
+    if bytes.len() > MAX_HEAD.min(MAX_BODY) {
+        return;
+    }
+    let read = Message::parse(&bytes, Speaker::Origin).expect("a message");
+    let (again, length) = read.expect("a whole one");
+    assert_eq!(length, bytes.len());
+    assert_eq!(again.status(), message.status());
+    assert_eq!(again.cseq(), message.cseq());
+    assert_eq!(rewrite.to_client(&again, None), None);
+}

@@ -1,0 +1,49 @@
+//! A walk over frames and messages finds the same however the bytes arrive and however far it steps, loses none of
+//! them, and ends at the same place if they are no RTSP.
+
+use sluicegate_core::rtsp::message::{Message, Speaker};
+use sluicegate_core::rtsp::walk::{Step, Walk};
+
+type Found = (Vec<u8>, Vec<(usize, Message)>, bool);
+
+/// The first byte says how large the parts are; the rest is what a peer sends.
+pub fn law(data: &[u8]) {
+    let Some((choice, wire)) = data.split_first() else {
+        return;
+    };
+    let size = usize::from(*choice) + 1;
+    for speaker in [Speaker::Client, Speaker::Origin] {
+        let whole = walk(speaker, &[wire], false);
+        let parts: Vec<&[u8]> = wire.chunks(size).collect();
+        assert_eq!(walk(speaker, &parts, false), whole);
+        assert_eq!(walk(speaker, &parts, true), whole);
+        let messages: usize = whole
+            .1
+            .iter()
+            .map(|(_, message)| message.bytes().len())
+            .sum();
+        assert!(whole.0.len() + messages <= wire.len());
+    }
+}
+
+fn walk(speaker: Speaker, parts: &[&[u8]], short: bool) -> Found {
+    let mut walk = Walk::new(speaker);
+    let (mut passed, mut messages) = (Vec::new(), Vec::new());
+    for part in parts {
+        let mut rest = *part;
+        loop {
+            let step = if short {
+                walk.short_step(&mut rest)
+            } else {
+                walk.step(&mut rest)
+            };
+            match step {
+                Err(_) => return (passed, messages, false),
+                Ok(None) => break,
+                Ok(Some(Step::Pass(bytes))) => passed.extend_from_slice(bytes),
+                Ok(Some(Step::Message(message))) => messages.push((passed.len(), message)),
+            }
+        }
+    }
+    (passed, messages, true)
+}

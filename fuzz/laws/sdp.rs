@@ -1,0 +1,44 @@
+//! A description that is taken is rewritten to one that is taken again and stays as it is; no line comes or goes
+//! but candidates.
+
+use sluicegate_core::rtc::sdp::{
+    Announced, MAX_SDP, answer, client_fragment, offer, origin_fragment,
+};
+
+/// The input is a description.
+pub fn law(data: &[u8]) {
+    let announced = Announced {
+        addresses: vec![([203, 0, 113, 7], 8000).into()],
+        tcp: true,
+    };
+    if let Ok(once) = answer(data, &announced) {
+        lines(data, &once.sdp);
+        if once.sdp.len() <= MAX_SDP {
+            assert_eq!(answer(once.sdp.as_bytes(), &announced), Ok(once));
+        }
+    }
+    if let Ok(once) = offer(data) {
+        lines(data, &once.sdp);
+        if once.sdp.len() <= MAX_SDP {
+            assert_eq!(offer(once.sdp.as_bytes()), Ok(once));
+        }
+    }
+    if let Ok(once) = client_fragment(data) {
+        lines(data, &once.sdp);
+    }
+    if let Ok(once) = origin_fragment(data, &announced) {
+        lines(data, &once.sdp);
+    }
+}
+
+fn lines(before: &[u8], after: &str) {
+    let kept = |line: &&str| {
+        let line = line.to_ascii_lowercase();
+        !(line.starts_with("a=") && line.contains("candidate"))
+    };
+    let before = std::str::from_utf8(before).expect("it was taken as text");
+    assert_eq!(
+        before.lines().filter(kept).count(),
+        after.lines().filter(kept).count()
+    );
+}
