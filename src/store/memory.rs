@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::{Claim, Store, StoreError};
+
 /// A map of keys with a lifetime.
 ///
 /// Consistency: every call is atomic and sees every call that returned before it. A key is gone the moment its
@@ -16,25 +18,29 @@ pub struct Memory {
     entries: Mutex<HashMap<String, Entry>>,
 }
 
-/// What stands after a claim.
+/// A key that lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claim {
-    /// The value that stands now: the claimant's, or that of whoever was first.
+pub struct Kept {
+    /// Its value.
     pub value: String,
-    /// Grows with every change of the key's value, so that an older claim can be told from a newer one.
+    /// See [`Claim::fence`](super::Claim).
     pub fence: u64,
-    /// The claimant's value stands.
-    pub won: bool,
+    /// How long it has had this value.
+    pub age: Duration,
 }
 
 #[derive(Debug, Clone)]
 struct Entry {
     value: String,
     fence: u64,
+    since: Instant,
     expires: Instant,
 }
 
 impl Memory {
+    /// Whether everybody who claims sees every earlier claim, so that counts taken from claims can be trusted.
+    pub const ATOMIC: bool = true;
+
     /// Compare-and-set. Sets `key` to `value` if what stands is `expected` (`None`: nothing), or is `value`
     /// already; says what stands in either case. A claim that wins lives for `ttl`.
     pub fn claim(&self, key: &str, expected: Option<&str>, value: &str, ttl: Duration) -> Claim {
@@ -62,6 +68,7 @@ impl Memory {
                     Entry {
                         value: value.to_owned(),
                         fence,
+                        since: now,
                         expires: now + ttl,
                     },
                 );
@@ -81,6 +88,18 @@ impl Memory {
             .get(key)
             .filter(|entry| entry.expires > now)
             .map(|entry| entry.value.clone())
+    }
+
+    /// All there is about a key that lives.
+    pub fn kept(&self, key: &str) -> Option<Kept> {
+        let now = Instant::now();
+        let entries = self.locked();
+        let entry = entries.get(key).filter(|entry| entry.expires > now)?;
+        Some(Kept {
+            value: entry.value.clone(),
+            fence: entry.fence,
+            age: now - entry.since,
+        })
     }
 
     /// Every living key and its value, in no order.
@@ -111,18 +130,90 @@ impl Memory {
         }
     }
 
-    /// Removes what has expired, and says how many keys are left.
-    pub fn sweep(&self) -> usize {
+    /// Every key with the value `from` gets the value `to`, for as long as it lives.
+    pub fn rename(&self, from: &str, to: &str) {
         let now = Instant::now();
         let mut entries = self.locked();
-        entries.retain(|_, entry| entry.expires > now);
-        entries.len()
+        for entry in entries.values_mut().filter(|entry| entry.value == from) {
+            entry.value = to.to_owned();
+            entry.fence += 1;
+            entry.since = now;
+        }
+    }
+
+    /// How many keys there are, with those that ran out and were not released yet.
+    pub fn len(&self) -> usize {
+        self.locked().len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Sets a key for `ttl`, whatever stood there.
+    pub fn set(&self, key: &str, value: &str, ttl: Duration) {
+        let now = Instant::now();
+        let mut entries = self.locked();
+        let before = entries.get(key);
+        let changed = before.is_none_or(|entry| entry.value != value || entry.expires <= now);
+        let fence = before.map_or(0, |entry| entry.fence) + u64::from(changed);
+        let since = before.filter(|_| !changed).map_or(now, |entry| entry.since);
+        let entry = Entry {
+            value: value.to_owned(),
+            fence,
+            since,
+            expires: now + ttl,
+        };
+        entries.insert(key.to_owned(), entry);
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<String, Entry>> {
         self.entries
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Store for Memory {
+    async fn claim(
+        &self,
+        key: &str,
+        expected: Option<&str>,
+        value: &str,
+        ttl: Duration,
+    ) -> Result<Claim, StoreError> {
+        Ok(Self::claim(self, key, expected, value, ttl))
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<String>, StoreError> {
+        Ok(Self::get(self, key))
+    }
+
+    async fn put(&self, key: &str, value: &str, ttl: Duration) -> Result<(), StoreError> {
+        self.set(key, value, ttl);
+        Ok(())
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<(String, String)>, StoreError> {
+        let mut rows = Self::list(self);
+        rows.retain(|(key, _)| key.starts_with(prefix));
+        Ok(rows)
+    }
+
+    async fn renew(&self, keys: &[String], ttl: Duration) -> Result<(), StoreError> {
+        for key in keys {
+            Self::renew(self, key, ttl);
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, key: &str, value: &str) -> Result<(), StoreError> {
+        let mut entries = self.locked();
+        if entries.get(key).is_some_and(|entry| entry.value == value) {
+            entries.remove(key);
+        }
+        Ok(())
     }
 }
 
@@ -197,10 +288,13 @@ mod tests {
         tokio::time::advance(MINUTE / 2).await;
         assert_eq!(store.get("k"), None);
         assert_eq!(store.list(), [("l".to_owned(), "a".to_owned())]);
-        assert_eq!(store.sweep(), 1);
         store.renew("k", MINUTE);
         assert_eq!(store.get("k"), None, "the dead are not renewed");
+        store.rename("a", "b");
+        assert_eq!(store.get("l").as_deref(), Some("b"));
+        tokio::time::advance(MINUTE / 2).await;
+        assert_eq!(store.get("l"), None, "a new value is no new lifetime");
         store.release("l");
-        assert_eq!(store.get("l"), None, "ended before its time");
+        assert_eq!(store.len(), 1);
     }
 }

@@ -1,0 +1,446 @@
+//! The proxies that share a store with this one: what they claim is seen here, and what is claimed here is seen there.
+//!
+//! The registry keeps the placements this proxy has seen; they are its cache, and what it goes by while the store is out
+//! of reach. The store has the last word: a new stream is claimed in it before it is dialled. A stream is *settled* while
+//! its placement is known to be what the store says, and costs no call then. The store tells when that changes; where it
+//! cannot (Redis Cluster), a stream stays settled for a second only.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt, stream};
+use sluicegate_core::fleet::State;
+use sluicegate_core::origin::{AddressRules, Origin, OriginId};
+use sluicegate_core::records::{self, OTHER_SERVER, OTHER_SERVERS, PLACEMENT, SERVER, SERVERS};
+use sluicegate_core::stream::PlacementKey;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc};
+use tokio::time::{interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use crate::metrics::{Metrics, StoreLabel, StoreLabels};
+use crate::proxy::Proxy;
+use crate::registry::{Announcement, Registry};
+use crate::store::{Change, Redis, Store, StoreError};
+
+/// This proxy's part in a cluster.
+#[derive(Debug)]
+pub struct Cluster {
+    store: Redis,
+    registry: Arc<Registry>,
+    metrics: Arc<Metrics>,
+    terms: Terms,
+    // A std mutex: it is held for a look-up, never across an await.
+    settled: Mutex<HashMap<String, Settled>>,
+    /// When the records of origins were written that were read last, in their words.
+    seen: Mutex<HashMap<String, String>>,
+}
+
+/// How records are written and read.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// How long an origin is kept after its last heartbeat.
+    pub origin_ttl: Duration,
+    /// How long a placement that only players asked for is kept after the last of them.
+    pub play_claim: Duration,
+    /// Where origins may be.
+    pub rules: AddressRules,
+}
+
+/// A placement that is known to be what the store says.
+#[derive(Debug)]
+struct Settled {
+    /// As it stands there: the key of an origin.
+    value: String,
+    /// Until when, if nobody would tell of a change.
+    until: Option<Instant>,
+}
+
+/// What became of a claim in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Claimed {
+    /// Another origin stands there.
+    Lost(OriginId),
+    /// It is ours, or the store cannot be asked: then it is settled when it comes back.
+    Won,
+}
+
+impl Cluster {
+    /// A part in the cluster of all who use `store`.
+    pub fn new(store: Redis, registry: Arc<Registry>, metrics: Arc<Metrics>, terms: Terms) -> Self {
+        Self {
+            store,
+            registry,
+            metrics,
+            terms,
+            settled: Mutex::default(),
+            seen: Mutex::default(),
+        }
+    }
+
+    /// Whether the store answers; without it known streams go on, and new ones go where every proxy would put them.
+    pub fn is_reachable(&self) -> bool {
+        self.store.is_reachable()
+    }
+
+    /// The keys whose changes have to be heard of here.
+    pub fn watched() -> Vec<String> {
+        [SERVER, OTHER_SERVER, PLACEMENT].map(str::to_owned).into()
+    }
+
+    /// Reads what the others know, and keeps in step from now on, until `end`. Returns when the first is done: a store
+    /// that does not answer within `patience` is left for later, and without a `patience` it is waited for.
+    pub async fn begin(
+        self: Arc<Self>,
+        proxy: &Proxy,
+        patience: Option<Duration>,
+        end: &CancellationToken,
+    ) {
+        let (announcements, announced) = mpsc::channel(ANNOUNCEMENTS);
+        self.registry.announce_to(announcements);
+        let changes = self.store.changes();
+        let reached = async {
+            match patience {
+                Some(patience) => timeout(patience, self.store.reachable()).await.is_ok(),
+                None => {
+                    info!("waiting for the store, as store.wait_at_start says");
+                    self.store.reachable().await;
+                    true
+                }
+            }
+        };
+        if !reached.await {
+            error!(
+                "serving WITHOUT the store: origins and streams of other proxies are not known here until it answers; \
+                 set store.wait_at_start to wait for it"
+            );
+        }
+        self.take_stock(proxy).await;
+        let follow = Arc::clone(&self).follow(proxy.clone(), changes, announced);
+        tokio::spawn(end.clone().run_until_cancelled_owned(follow));
+    }
+
+    /// Makes the registry know what the store says of a stream.
+    pub(crate) async fn recall(&self, key: &PlacementKey) {
+        if self.is_settled(key) {
+            return;
+        }
+        let read = self.store.get(&records::placement_key(key)).await;
+        match self.noted("get", read) {
+            Ok(Some(value)) => drop(self.settle(key, value).await),
+            Ok(None) => self.registry.unplaced(key),
+            Err(error) => debug!(%key, %error, "the placement goes by what is known here"),
+        }
+    }
+
+    /// Claims a stream for `origin` in the store. What the store said last may be replaced: whoever claims has found its
+    /// origin to be of no use. A `durable` claim, a publisher's, is kept for a day.
+    pub(crate) async fn claim(
+        &self,
+        key: &PlacementKey,
+        origin: &OriginId,
+        durable: bool,
+    ) -> Claimed {
+        let Some(value) = self.value_of(origin) else {
+            return Claimed::Won;
+        };
+        let lifetime = self.lifetime(durable);
+        let name = records::placement_key(key);
+        for _ in 0..ROUNDS {
+            let expected = {
+                let settled = self.lock();
+                let known = settled.get(key.as_str());
+                if !durable && known.is_some_and(|known| known.value == value && known.holds()) {
+                    return Claimed::Won;
+                }
+                known.map(|known| known.value.clone())
+            };
+            let claim = self
+                .store
+                .claim(&name, expected.as_deref(), &value, lifetime);
+            let claim = match self.noted("claim", claim.await) {
+                Ok(claim) => claim,
+                Err(error) => {
+                    warn!(stream = %key, %origin, %error, "placed without the store; the claim follows when it is back");
+                    self.lock().remove(key.as_str());
+                    return Claimed::Won;
+                }
+            };
+            match self.settle(key, claim.value).await {
+                _ if claim.won => return Claimed::Won,
+                Some(stands) if stands == *origin => return Claimed::Won,
+                Some(stands) => return Claimed::Lost(stands),
+                // What stands names nobody who lives: it may be replaced.
+                None => {}
+            }
+        }
+        warn!(stream = %key, %origin, "the claim in the store kept changing; placed without it");
+        Claimed::Won
+    }
+
+    async fn follow(
+        self: Arc<Self>,
+        proxy: Proxy,
+        mut changes: broadcast::Receiver<Change>,
+        mut announced: mpsc::Receiver<Announcement>,
+    ) {
+        let mut renewals = interval(RENEW_EVERY);
+        let mut untold = interval(UNTOLD_ORIGINS);
+        let mut round = 0_u64;
+        loop {
+            tokio::select! {
+                change = changes.recv() => match change {
+                    Ok(Change::Key(key)) => self.changed(&proxy, &key).await,
+                    Ok(Change::Anything) | Err(RecvError::Lagged(_)) => self.take_stock(&proxy).await,
+                    Err(RecvError::Closed) => return,
+                },
+                Some(announcement) = announced.recv() => self.announce(announcement).await,
+                _ = untold.tick(), if !self.store.tells_of_changes() => self.list_origins().await,
+                _ = renewals.tick() => {
+                    self.renew(round).await;
+                    round += 1;
+                }
+            }
+        }
+    }
+
+    /// Reads all origins, and claims again what is held here: changes may have been missed, and claims made without the
+    /// store are not in it.
+    async fn take_stock(&self, proxy: &Proxy) {
+        self.lock().clear();
+        let reachable = self.is_reachable();
+        self.metrics
+            .store_up
+            .get_or_create(&StoreLabel { store: "redis" })
+            .set(i64::from(reachable));
+        let alone = &self.registry.placer().alone;
+        alone.store(!reachable, Ordering::Relaxed);
+        if !reachable {
+            return;
+        }
+        self.list_origins().await;
+        let held = self.registry.held();
+        stream::iter(held)
+            .for_each_concurrent(CLAIMS_AT_ONCE, |held| async move {
+                let (key, origin, published) = held;
+                let mut claimed = self.claim(&key, &origin, published).await;
+                if let Claimed::Lost(winner) = &claimed
+                    && self.registry.state(winner) != Some(State::Up)
+                {
+                    // It stands for an origin that is down, and here are sessions that live.
+                    claimed = self.claim(&key, &origin, published).await;
+                }
+                if let Claimed::Lost(winner) = claimed {
+                    self.conflict(proxy, &key, &origin, &winner);
+                }
+            })
+            .await;
+    }
+
+    async fn list_origins(&self) {
+        for list in [SERVERS, OTHER_SERVERS] {
+            let listed = self.store.in_list(list).await;
+            for (key, record) in self.noted("list", listed).unwrap_or_default() {
+                self.heard(&key, &record);
+            }
+        }
+    }
+
+    /// Another proxy wrote `key`.
+    async fn changed(&self, proxy: &Proxy, key: &str) {
+        if let Some(placement) = key.strip_prefix(PLACEMENT) {
+            self.lock().remove(placement);
+            let Some((key, origin)) = self.registry.holding(placement) else {
+                return;
+            };
+            self.recall(&key).await;
+            if let Some(winner) = self.registry.claimed(&key).filter(|now| *now != origin) {
+                self.conflict(proxy, &key, &origin, &winner);
+            }
+        } else if key.starts_with(SERVER) || key.starts_with(OTHER_SERVER) {
+            self.learn(key).await;
+        }
+    }
+
+    /// Two proxies held a stream at different origins. What stands in the store counts; who is elsewhere comes back.
+    fn conflict(&self, proxy: &Proxy, key: &PlacementKey, here: &OriginId, there: &OriginId) {
+        let ended = proxy.end_elsewhere(key, there);
+        if ended == 0 {
+            return debug!(stream = %key, %here, %there, "another proxy placed the stream elsewhere");
+        }
+        self.metrics.claim_conflicts.inc();
+        warn!(
+            stream = %key, %here, %there, ended,
+            "another proxy placed the stream elsewhere; sessions that were not there are ended, so that they come back to it"
+        );
+    }
+
+    fn heard(&self, key: &str, record: &str) {
+        match records::parse_server_record(record, &self.terms.rules) {
+            Ok((origin, updated_at)) => {
+                if self.is_news(key, updated_at) {
+                    self.registry.hear_of(origin);
+                }
+            }
+            Err(error) => debug!(key, %error, "an origin in the store cannot be read"),
+        }
+    }
+
+    /// Whether a record was not read before: only a new one is a sign of life.
+    fn is_news(&self, key: &str, updated_at: String) -> bool {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() >= SEEN {
+            seen.clear();
+        }
+        let before = seen.insert(key.to_owned(), updated_at.clone());
+        updated_at.is_empty() || before.is_none_or(|before| before != updated_at)
+    }
+
+    async fn announce(&self, announcement: Announcement) {
+        let done = match announcement {
+            Announcement::Here(origin) => self.put(&origin).await,
+            Announcement::Gone(origin) => self.take_out(&origin).await,
+        };
+        if let Err(error) = done {
+            debug!(%error, "an origin was not announced; its next heartbeat is");
+        }
+    }
+
+    async fn put(&self, origin: &Origin) -> Result<(), StoreError> {
+        let key = records::server_key(origin);
+        let record = records::server_record(origin, &jiff::Timestamp::now().to_string());
+        let put = self.store.put(&key, &record, self.terms.origin_ttl).await;
+        self.noted("put", put)?;
+        let listed = self.store.add_to_list(list_of(&key), &key).await;
+        self.noted("put", listed)
+    }
+
+    async fn take_out(&self, origin: &Origin) -> Result<(), StoreError> {
+        let key = records::server_key(origin);
+        let listed = self.store.take_from_list(list_of(&key), &key).await;
+        self.noted("remove", listed)
+    }
+
+    /// Gives what is held here its time: players' claims each round, publishers' each hour.
+    async fn renew(&self, round: u64) {
+        let hourly = round.is_multiple_of(ROUNDS_AN_HOUR);
+        let held = self.registry.held();
+        for durable in [false, true] {
+            if durable && !hourly {
+                continue;
+            }
+            let keys: Vec<String> = held
+                .iter()
+                .filter(|(_, _, published)| *published == durable)
+                .map(|(key, _, _)| records::placement_key(key))
+                .collect();
+            if !keys.is_empty() {
+                let renewed = self.store.renew(&keys, self.lifetime(durable)).await;
+                let _ = self.noted("renew", renewed);
+            }
+        }
+        let mut settled = self.lock();
+        settled.retain(|key, settled| settled.holds() && self.registry.is_placed(key));
+    }
+
+    /// The store says `value`: so does the registry, if it knows the origin or can read of it there. Returns the origin.
+    async fn settle(&self, key: &PlacementKey, value: String) -> Option<OriginId> {
+        let server = self.store.bare_key(&value);
+        let named = || records::named_origin(&server).and_then(|name| self.registry.named(name));
+        let mut origin = named();
+        if origin.is_none() {
+            self.learn(&server).await;
+            origin = named();
+        }
+        match &origin {
+            Some(origin) => self.registry.placed(key, origin),
+            // Whoever asks places the stream anew, expecting this very value.
+            None => self.registry.unplaced(key),
+        }
+        let until = (!self.store.tells_of_changes()).then(|| Instant::now() + UNTOLD);
+        self.lock()
+            .insert(key.as_str().to_owned(), Settled { value, until });
+        origin
+    }
+
+    /// Reads of an origin in the store.
+    async fn learn(&self, server: &str) {
+        let read = self.store.get(server).await;
+        if let Ok(Some(record)) = self.noted("get", read) {
+            self.heard(server, &record);
+        }
+    }
+
+    fn is_settled(&self, key: &PlacementKey) -> bool {
+        self.lock().get(key.as_str()).is_some_and(Settled::holds)
+    }
+
+    /// What a placement on `origin` is written as.
+    fn value_of(&self, origin: &OriginId) -> Option<String> {
+        let member = self.registry.member(origin)?;
+        Some(self.store.whole_key(&records::server_key(&member.origin)))
+    }
+
+    fn lifetime(&self, durable: bool) -> Duration {
+        if durable {
+            DURABLE
+        } else {
+            self.terms.play_claim.max(RENEW_EVERY * 3)
+        }
+    }
+
+    fn noted<T>(
+        &self,
+        operation: &'static str,
+        done: Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let outcome = match &done {
+            Ok(_) => "ok",
+            Err(StoreError::Broken(_)) => "broken",
+            Err(StoreError::Unreachable(_)) => "unreachable",
+        };
+        let labels = StoreLabels { operation, outcome };
+        self.metrics.store_operations.get_or_create(&labels).inc();
+        done
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Settled>> {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Settled {
+    fn holds(&self) -> bool {
+        self.until.is_none_or(|until| Instant::now() < until)
+    }
+}
+
+/// The list that an origin's key stands in.
+fn list_of(server: &str) -> &'static str {
+    if server.starts_with(SERVER) {
+        SERVERS
+    } else {
+        OTHER_SERVERS
+    }
+}
+
+/// A publisher's claim, refreshed hourly while it lives: an encoder that is back the next morning finds its origin.
+const DURABLE: Duration = Duration::from_secs(24 * 3600);
+/// A third of the shortest lifetime of a claim.
+const RENEW_EVERY: Duration = Duration::from_secs(20);
+const ROUNDS_AN_HOUR: u64 = 3600 / RENEW_EVERY.as_secs();
+/// How old a placement may be where nobody tells of changes.
+const UNTOLD: Duration = Duration::from_secs(1);
+/// How often the origins are read where nobody tells of changes: a few calls, however many streams there are.
+const UNTOLD_ORIGINS: Duration = Duration::from_secs(2);
+/// Records of origins that are remembered: as many as there may be origins. Past it all are read as new once.
+const SEEN: usize = 100_000;
+/// Claims under way at once when the store is back.
+const CLAIMS_AT_ONCE: usize = 64;
+/// Attempts at one claim: each that fails means that another proxy replaced a claim nobody lives behind.
+const ROUNDS: usize = 3;
+/// Registrations that wait to be told to the others; one that is left out comes again with its heartbeat.
+const ANNOUNCEMENTS: usize = 1_024;

@@ -1,0 +1,256 @@
+//! One connection to Redis, of whichever kind.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use redis::aio::MultiplexedConnection;
+use redis::cluster::ClusterClient;
+use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::{RoutingInfo, SingleNodeRoutingInfo};
+use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, FromRedisValue,
+    IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo, RedisError, RedisResult,
+    ScriptInvocation, TlsCertificates, TlsMode,
+};
+use sluicegate_core::origin::Host;
+
+use super::{Address, Server, Topology};
+
+/// A connection; cheap to clone, and shared by all calls.
+#[derive(Clone)]
+pub(super) enum Link {
+    Cluster(ClusterConnection),
+    Single(MultiplexedConnection),
+}
+
+/// What makes connections.
+pub(super) enum Connector {
+    Cluster(Box<ClusterClient>),
+    Sentinel(Box<SentinelClient>),
+    Single(Box<Client>),
+}
+
+impl Connector {
+    /// Reads the certificates.
+    pub(super) fn new(address: &Address) -> Result<Self, String> {
+        let certificates = certificates(address)?;
+        Self::build(address, certificates).map_err(|error| error.to_string())
+    }
+
+    fn build(address: &Address, certificates: Option<TlsCertificates>) -> RedisResult<Self> {
+        let mut settings = RedisConnectionInfo::default()
+            .set_protocol(ProtocolVersion::RESP3)
+            .set_db(address.database.into())
+            .set_lib_name("sluicegate", env!("CARGO_PKG_VERSION"));
+        if let Some(username) = &address.username {
+            settings = settings.set_username(username);
+        }
+        if let Some(password) = &address.password {
+            settings = settings.set_password(password);
+        }
+        let nodes = || address.servers.iter().map(|server| place(server, address));
+        match &address.topology {
+            Topology::Single => {
+                let place = nodes().next().ok_or_else(nowhere)?;
+                let info = place.into_connection_info()?.set_redis_settings(settings);
+                Ok(Self::Single(Box::new(match certificates {
+                    Some(certificates) => Client::build_with_tls(info, certificates)?,
+                    None => Client::open(info)?,
+                })))
+            }
+            Topology::Cluster => {
+                let mut client = ClusterClient::builder(nodes())
+                    .use_protocol(ProtocolVersion::RESP3)
+                    .connection_timeout(CONNECT)
+                    .retries(CLUSTER_RETRIES);
+                if let Some(username) = &address.username {
+                    client = client.username(username);
+                }
+                if let Some(password) = &address.password {
+                    client = client.password(password);
+                }
+                if let Some(certificates) = certificates {
+                    client = client.tls(TlsMode::Secure).certs(certificates);
+                }
+                Ok(Self::Cluster(Box::new(client.build()?)))
+            }
+            Topology::Sentinel(primary) => {
+                let kind = SentinelServerType::Master;
+                let mut client = SentinelClientBuilder::new(nodes(), primary, kind)?
+                    .set_client_to_redis_protocol(ProtocolVersion::RESP3)
+                    .set_client_to_redis_db(address.database.into());
+                if let Some(username) = &address.username {
+                    client = client.set_client_to_redis_username(username);
+                }
+                if let Some(password) = &address.password {
+                    client = client.set_client_to_redis_password(password);
+                }
+                if let Some(certificates) = certificates {
+                    client = client
+                        .set_client_to_redis_tls_mode(TlsMode::Secure)
+                        .set_client_to_redis_certificates(certificates.clone())
+                        .set_client_to_sentinel_tls_mode(TlsMode::Secure)
+                        .set_client_to_sentinel_certificates(certificates);
+                }
+                Ok(Self::Sentinel(Box::new(client.build()?)))
+            }
+        }
+    }
+
+    /// Connects, with `config` where it is one server that pushes.
+    pub(super) async fn connect(&mut self, config: AsyncConnectionConfig) -> RedisResult<Link> {
+        Ok(match self {
+            Self::Cluster(client) => Link::Cluster(client.get_async_connection().await?),
+            Self::Sentinel(client) => {
+                Link::Single(client.get_async_connection_with_config(&config).await?)
+            }
+            Self::Single(client) => {
+                let link = client.get_multiplexed_async_connection_with_config(&config);
+                Link::Single(link.await?)
+            }
+        })
+    }
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Cluster(_) => "Cluster",
+            Self::Single(_) => "Single",
+        })
+    }
+}
+
+impl Link {
+    pub(super) async fn call<T: FromRedisValue>(&mut self, command: &Cmd) -> RedisResult<T> {
+        match self {
+            Self::Cluster(link) => command.query_async(link).await,
+            Self::Single(link) => command.query_async(link).await,
+        }
+    }
+
+    /// Calls one node of a cluster, or the server there is.
+    pub(super) async fn call_at<T: FromRedisValue>(
+        &mut self,
+        node: Option<&Server>,
+        command: &Cmd,
+    ) -> RedisResult<T> {
+        let (Self::Cluster(link), Some(node)) = (&mut *self, node) else {
+            return self.call(command).await;
+        };
+        let route = SingleNodeRoutingInfo::ByAddress {
+            host: node.host.to_string(),
+            port: node.port,
+        };
+        let route = RoutingInfo::SingleNode(route);
+        let value = link.route_command(command.clone(), route).await?;
+        Ok(redis::from_redis_value(value)?)
+    }
+
+    /// Makes all calls at once; their keys may live on different nodes.
+    pub(super) async fn each<T: FromRedisValue>(
+        &mut self,
+        commands: impl Iterator<Item = Cmd>,
+    ) -> RedisResult<Vec<T>> {
+        match self {
+            Self::Cluster(link) => {
+                let calls = commands.map(|command| {
+                    let mut link = link.clone();
+                    async move { command.query_async(&mut link).await }
+                });
+                try_join_all(calls).await
+            }
+            Self::Single(link) => {
+                let mut pipeline = redis::pipe();
+                for command in commands {
+                    pipeline.add_command(command);
+                }
+                if pipeline.is_empty() {
+                    return Ok(Vec::new());
+                }
+                pipeline.query_async(link).await
+            }
+        }
+    }
+
+    pub(super) async fn invoke<T: FromRedisValue>(
+        &mut self,
+        script: &ScriptInvocation<'_>,
+    ) -> RedisResult<T> {
+        match self {
+            Self::Cluster(link) => script.invoke_async(link).await,
+            Self::Single(link) => script.invoke_async(link).await,
+        }
+    }
+
+    /// The nodes that hold keys; of a single server, itself.
+    pub(super) async fn primaries(&mut self) -> RedisResult<Vec<Option<Server>>> {
+        let Self::Cluster(_) = self else {
+            return Ok(vec![None]);
+        };
+        let text: String = self.call(redis::cmd("CLUSTER").arg("NODES")).await?;
+        Ok(text.lines().filter_map(primary).map(Some).collect())
+    }
+}
+
+/// The address in a line of `CLUSTER NODES`, if it is of a primary that works:
+/// `id ip:port@bus,hostname flags …`.
+fn primary(line: &str) -> Option<Server> {
+    let mut words = line.split(' ');
+    let place = words.nth(1)?.split('@').next()?;
+    let flags = words.next()?;
+    let (host, port) = place.rsplit_once(':')?;
+    let works = flags.split(',').any(|flag| flag == "master")
+        && !flags
+            .split(',')
+            .any(|flag| flag == "fail" || flag == "noaddr");
+    let host: IpAddr = host.parse().ok()?;
+    works.then_some(Server {
+        host: host.into(),
+        port: port.parse().ok()?,
+    })
+}
+
+fn place(server: &Server, address: &Address) -> ConnectionAddr {
+    let host = match &server.host {
+        Host::Ip(ip) => ip.to_string(),
+        Host::Name(name) => name.clone(),
+    };
+    if address.tls.is_none() {
+        return ConnectionAddr::Tcp(host, server.port);
+    }
+    ConnectionAddr::TcpTls {
+        host,
+        port: server.port,
+        insecure: false,
+        tls_params: None,
+    }
+}
+
+fn certificates(address: &Address) -> Result<Option<TlsCertificates>, String> {
+    let Some(tls) = &address.tls else {
+        return Ok(None);
+    };
+    let root_cert = match &tls.authorities {
+        None => None,
+        Some(path) => {
+            let pem = std::fs::read(path);
+            Some(pem.map_err(|error| format!("{}: {error}", path.display()))?)
+        }
+    };
+    Ok(Some(TlsCertificates {
+        client_tls: None,
+        root_cert,
+    }))
+}
+
+fn nowhere() -> RedisError {
+    (ErrorKind::InvalidClientConfig, "no server is named").into()
+}
+
+/// A server that does not take a connection in this time is treated as gone.
+const CONNECT: Duration = Duration::from_secs(1);
+/// Redirections while slots move; a call has its own deadline anyway.
+const CLUSTER_RETRIES: u32 = 4;
