@@ -1,8 +1,13 @@
 //! Sockets: accepting, joining two of them, and the little of HTTP that every surface shares.
 
 pub mod accept;
+pub mod datagram;
+pub mod fetch;
+pub mod forwarded;
 pub mod http;
 pub mod last_words;
+pub mod peek;
+pub mod pool;
 pub mod preface;
 pub mod relay;
 pub mod versions;

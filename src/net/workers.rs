@@ -54,6 +54,22 @@ impl Workers {
         let slot = Slot::new(&fewest.connections);
         tasks.spawn_on(connection(slot), &fewest.runtime);
     }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Runs something on the worker `index`, which it shares with connections: a shard of a datagram listener, say.
+    /// Its sockets have to be made inside it.
+    pub fn run_at<F>(&self, index: usize, tasks: &TaskTracker, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        if let Some(worker) = self.workers.get(index) {
+            tasks.spawn_on(task, &worker.runtime);
+        }
+    }
 }
 
 impl Worker {

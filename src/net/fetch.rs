@@ -1,0 +1,224 @@
+//! Fetches a small document over HTTP/1.1, with a deadline and a bound. Plain HTTP only: what is fetched (lists of
+//! origins, their health, their streams) lives on the same network as the origins.
+
+use std::fmt;
+use std::io;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use hyper::client::conn::http1;
+use hyper::header::{ACCEPT, AUTHORIZATION, HOST, HeaderValue};
+use hyper::{Method, Request, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use sluicegate_core::origin::{Host, Target};
+use tokio::net::TcpStream;
+
+use crate::config::Secret;
+
+/// Where a document is: `http://HOST[:PORT]/PATH[?QUERY]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Url {
+    target: Target,
+    path: String,
+}
+
+impl Url {
+    /// The document at `path` of a server.
+    pub fn of(target: &Target, path: &str) -> Self {
+        Self {
+            target: target.clone(),
+            path: path.to_owned(),
+        }
+    }
+}
+
+impl Url {
+    /// The document at `path` of the same server, beneath this one.
+    #[must_use]
+    pub fn join(&self, path: &str) -> Self {
+        Self {
+            target: self.target.clone(),
+            path: format!("{}{path}", self.path.trim_end_matches('/')),
+        }
+    }
+}
+
+impl FromStr for Url {
+    type Err = NotAUrl;
+
+    fn from_str(text: &str) -> Result<Self, NotAUrl> {
+        let uri: Uri = text.parse().map_err(|_| NotAUrl)?;
+        let authority = uri.authority().ok_or(NotAUrl)?;
+        if uri.scheme_str() != Some("http") || authority.as_str().contains('@') {
+            return Err(NotAUrl);
+        }
+        let host: Host = authority.host().parse().map_err(|_| NotAUrl)?;
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        Ok(Self {
+            target: Target {
+                host,
+                port: authority.port_u16().unwrap_or(80),
+            },
+            path: path.to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for Url {
+    /// Without its query, which may hold a key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.split('?').next().unwrap_or_default();
+        write!(f, "http://{}{path}", self.target)
+    }
+}
+
+/// Text that is no URL of a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("write it as http://HOST:PORT/PATH")]
+pub struct NotAUrl;
+
+/// Why a document did not come.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The exchange broke off.
+    #[error("the answer broke off")]
+    Broken,
+    /// The token is no text that a header can carry.
+    #[error("the token holds other than printable ASCII characters")]
+    NotAToken,
+    /// The server answered with a status of 400 or more.
+    #[error("it answered {0}")]
+    Status(StatusCode),
+    /// Nothing came in time.
+    #[error("no answer within {} ms", .0.as_millis())]
+    Silent(Duration),
+    /// The document is longer than allowed.
+    #[error("its answer is longer than {0} bytes")]
+    TooLong(usize),
+    /// The connection failed.
+    #[error("{}", crate::probe::plain(.0))]
+    Unreachable(#[from] io::Error),
+}
+
+/// The document at `url`, which has `patience` to arrive whole and `most` bytes at the most.
+///
+/// # Errors
+/// [`FetchError`], also for any status of 400 or more.
+pub async fn get(
+    url: &Url,
+    token: Option<&Secret>,
+    patience: Duration,
+    most: usize,
+) -> Result<Bytes, FetchError> {
+    let (status, body) = ask(Method::GET, url, token, patience, most).await?;
+    if status.is_client_error() || status.is_server_error() {
+        return Err(FetchError::Status(status));
+    }
+    Ok(body)
+}
+
+/// The status and the body of the answer to a request without a body, with the same bounds.
+///
+/// # Errors
+/// [`FetchError`], for no status.
+pub async fn ask(
+    method: Method,
+    url: &Url,
+    token: Option<&Secret>,
+    patience: Duration,
+    most: usize,
+) -> Result<(StatusCode, Bytes), FetchError> {
+    tokio::time::timeout(patience, exchange(method, url, token, most))
+        .await
+        .unwrap_or(Err(FetchError::Silent(patience)))
+}
+
+async fn exchange(
+    method: Method,
+    url: &Url,
+    token: Option<&Secret>,
+    most: usize,
+) -> Result<(StatusCode, Bytes), FetchError> {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(&url.path)
+        .header(HOST, url.target.to_string())
+        .header(ACCEPT, "application/json, */*");
+    if let Some(token) = token {
+        let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.reveal()))
+            .map_err(|_| FetchError::NotAToken)?;
+        bearer.set_sensitive(true);
+        request = request.header(AUTHORIZATION, bearer);
+    }
+    let request = request
+        .body(Empty::<Bytes>::new())
+        .map_err(|_| FetchError::Broken)?;
+    let stream = match &url.target.host {
+        Host::Ip(ip) => TcpStream::connect((*ip, url.target.port)).await?,
+        Host::Name(name) => TcpStream::connect((name.as_str(), url.target.port)).await?,
+    };
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|_| FetchError::Broken)?;
+    let ask = async {
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|_| FetchError::Broken)?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), most).collect().await;
+        match body {
+            Ok(body) => Ok((status, body.to_bytes())),
+            Err(error) if error.is::<LengthLimitError>() => Err(FetchError::TooLong(most)),
+            Err(_) => Err(FetchError::Broken),
+        }
+    };
+    tokio::select! {
+        fetched = ask => fetched,
+        // The connection may be over before its last bytes are taken; it has no word of its own.
+        never = async {
+            let _ = connection.await;
+            std::future::pending().await
+        } => never,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_plain_http_and_shown_without_its_query() {
+        let rows = [
+            (
+                "a whole one",
+                "http://10.0.0.1:8080/a?key=1",
+                Some("http://10.0.0.1:8080/a"),
+            ),
+            (
+                "the default port",
+                "http://list.example/",
+                Some("http://list.example:80/"),
+            ),
+            (
+                "no path",
+                "http://list.example",
+                Some("http://list.example:80/"),
+            ),
+            (
+                "IPv6",
+                "http://[2001:db8::1]:9/a",
+                Some("http://[2001:db8::1]:9/a"),
+            ),
+            ("TLS", "https://list.example/", None),
+            ("credentials", "http://a:b@list.example/", None),
+            ("no host", "/a", None),
+        ];
+        for (cause, text, expected) in rows {
+            let url = text.parse::<Url>().map(|url| url.to_string()).ok();
+            assert_eq!(url.as_deref(), expected, "{cause}");
+        }
+    }
+}

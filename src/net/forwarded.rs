@@ -1,0 +1,40 @@
+//! Who is behind the proxies in front of us.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::config::Network;
+
+/// Who is behind the proxies that are believed, by the `lines` of `X-Forwarded-For`: each proxy appended the address
+/// it saw, so the list is read from its end, and what stands before the first address that is no such proxy is only
+/// what a client claims.
+pub fn client<'a>(
+    trusted: &[Network],
+    peer: IpAddr,
+    lines: impl DoubleEndedIterator<Item = &'a str>,
+) -> IpAddr {
+    let mut client = peer;
+    for member in lines.rev().flat_map(|line| line.rsplit(',')) {
+        if !trusted.iter().any(|network| network.contains(client)) {
+            break;
+        }
+        let Some(before) = address(member.trim()) else {
+            break;
+        };
+        client = before;
+    }
+    client
+}
+
+/// An address as proxies write it: plain, or with a port.
+fn address(text: &str) -> Option<IpAddr> {
+    let plain = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(text);
+    let with_port = || text.parse().ok().map(|socket: SocketAddr| socket.ip());
+    plain
+        .parse()
+        .ok()
+        .or_else(with_port)
+        .map(|ip: IpAddr| ip.to_canonical())
+}

@@ -1,0 +1,72 @@
+//! What a stream's decoders need to know, asked of its origin: configurations are sent once, when a player comes, so
+//! who looks at a session from its middle on has missed them.
+
+use std::time::Duration;
+
+use sluicegate_core::flv::Part;
+use sluicegate_core::origin::{Host, Target};
+use sluicegate_core::rtmp::client::{Client, ClientEvent};
+use sluicegate_core::rtmp::message::Message;
+use sluicegate_core::stream::{Action, StreamUrl};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// The metadata and decoder configurations of a stream, as the origin sends them to a player by RTMP; none of those
+/// that do not come in time.
+pub async fn decoder_headers(target: &Target, stream: &StreamUrl) -> Vec<Message> {
+    let mut headers = Vec::new();
+    let _ = timeout(PATIENCE, play(target, stream, &mut headers)).await;
+    headers
+}
+
+/// Plays until a frame comes: everything before it is what was looked for.
+async fn play(target: &Target, stream: &StreamUrl, headers: &mut Vec<Message>) -> Option<()> {
+    let mut origin = match &target.host {
+        Host::Ip(ip) => TcpStream::connect((*ip, target.port)).await.ok()?,
+        Host::Name(name) => TcpStream::connect((name.as_str(), target.port))
+            .await
+            .ok()?,
+    };
+    let full = stream.to_string();
+    let (place, name) = full.rsplit_once('/')?;
+    let mut client = Client::new(
+        [SEED; 32],
+        Action::Play,
+        &format!("rtmp://{place}"),
+        name,
+        Vec::new(),
+    );
+    let mut buffer = Vec::with_capacity(READ);
+    loop {
+        while let Some(bytes) = client.poll_output() {
+            origin.write_all(&bytes).await.ok()?;
+        }
+        buffer.clear();
+        if origin.read_buf(&mut buffer).await.ok()? == 0 {
+            return None;
+        }
+        client.feed(&buffer).ok()?;
+        while let Some(event) = client.poll_event() {
+            let ClientEvent::Media(message) = event else {
+                continue;
+            };
+            match Part::of(message.kind, &message.payload) {
+                Part::AudioHeader | Part::Metadata | Part::VideoHeader if headers.len() < MOST => {
+                    headers.push(message);
+                }
+                // Both tracks are announced before the first picture.
+                Part::Keyframe => return Some(()),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Origins answer within milliseconds; a stream of sound alone has no picture to wait for.
+const PATIENCE: Duration = Duration::from_millis(1500);
+const READ: usize = 16 * 1024;
+/// One of each kind, and as many again for encoders that repeat them.
+const MOST: usize = 6;
+/// The random part of the handshake says nothing here.
+const SEED: u8 = 0x53;
