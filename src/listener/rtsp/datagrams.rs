@@ -1,0 +1,318 @@
+//! Tracks that travel over UDP: a pair of ports towards each side, and what comes in at one goes out at the other.
+//!
+//! Datagrams are taken from, and sent to, the two machines of the session's TCP connections only: nobody can have a
+//! stream sent to somebody else. A client behind an address translator shows by its first datagram which port is its.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll};
+
+use prometheus_client::metrics::counter::Counter;
+use sluicegate_core::rtsp::join::Offer;
+use sluicegate_core::rtsp::transport::Ports;
+use sluicegate_core::stream::Action;
+use socket2::SockRef;
+use tokio::io::ReadBuf;
+use tokio::net::UdpSocket;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::config::PortRange;
+use crate::metrics::{DropLabels, Metrics};
+use crate::session::{Direction, Row};
+
+/// The ports that tracks may have, shared by all sessions.
+#[derive(Debug)]
+pub struct UdpPorts {
+    first: u16,
+    pairs: u32,
+    next: AtomicU32,
+    /// Pairs that may be taken yet: each is two descriptors, of which connections need their share.
+    free: Arc<Semaphore>,
+}
+
+/// The tracks of one session.
+pub(super) struct Datagrams {
+    row: Arc<Row>,
+    client: Side,
+    origin: Side,
+    tracks: Vec<Track>,
+    /// Datagrams of strangers, which are passed over.
+    ignored: Counter,
+}
+
+/// Our address and the other's, on one side.
+#[derive(Debug, Clone, Copy)]
+struct Side {
+    ours: IpAddr,
+    theirs: IpAddr,
+}
+
+struct Track {
+    number: u32,
+    uri: String,
+    /// Media, and the reports on it.
+    lanes: [Lane; 2],
+    granted: bool,
+    /// Gives the pairs back.
+    _permit: OwnedSemaphorePermit,
+}
+
+struct Lane {
+    facing_client: UdpSocket,
+    facing_origin: UdpSocket,
+    /// Where the client waits.
+    client: SocketAddr,
+    /// Where the origin waits; unknown until it says or shows so.
+    origin: Option<SocketAddr>,
+    /// Datagrams of strangers.
+    ignored: Counter,
+}
+
+impl UdpPorts {
+    /// Every pair of the range, of which the first port is even (RFC 3550 §11); with at most so many descriptors.
+    pub fn new(range: PortRange, descriptors: usize) -> Self {
+        let first = range.first.next_multiple_of(2);
+        let pairs = (u32::from(range.last) + 1).saturating_sub(u32::from(first)) / 2;
+        Self {
+            first,
+            pairs,
+            next: AtomicU32::new(0),
+            free: Arc::new(Semaphore::new(
+                (descriptors / 2).min(Semaphore::MAX_PERMITS),
+            )),
+        }
+    }
+
+    /// Room for a pair on each side.
+    fn permit(&self) -> io::Result<OwnedSemaphorePermit> {
+        let permit = Arc::clone(&self.free).try_acquire_many_owned(2);
+        permit.map_err(|_| io::Error::other("media over UDP has all the descriptors it may have"))
+    }
+
+    /// A pair that nobody has.
+    fn bind(&self, address: IpAddr) -> io::Result<[UdpSocket; 2]> {
+        let mut failure = io::Error::from(io::ErrorKind::AddrInUse);
+        for _ in 0..self.pairs.min(MAX_TRIES) {
+            let at = self.next.fetch_add(1, Ordering::Relaxed) % self.pairs;
+            let port = u32::from(self.first) + at * 2;
+            let Ok(port) = u16::try_from(port) else {
+                continue;
+            };
+            match (bind(address, port), bind(address, port.saturating_add(1))) {
+                (Ok(media), Ok(reports)) => return Ok([media, reports]),
+                (Err(error), _) | (_, Err(error)) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+}
+
+fn bind(address: IpAddr, port: u16) -> io::Result<UdpSocket> {
+    let socket = std::net::UdpSocket::bind((address, port))?;
+    socket.set_nonblocking(true)?;
+    // A keyframe comes as a hundred datagrams at once. A smaller buffer than asked for still serves.
+    let _ = SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
+    UdpSocket::from_std(socket)
+}
+
+impl Datagrams {
+    /// No tracks yet. Each side is our address and the other's.
+    pub(super) fn new(
+        row: Arc<Row>,
+        metrics: &Metrics,
+        client: (IpAddr, IpAddr),
+        origin: (IpAddr, IpAddr),
+    ) -> Self {
+        Self {
+            row,
+            client: Side {
+                ours: client.0,
+                theirs: client.1,
+            },
+            origin: Side {
+                ours: origin.0,
+                theirs: origin.1,
+            },
+            tracks: Vec::new(),
+            ignored: metrics
+                .datagrams_dropped
+                .get_or_create(&DropLabels {
+                    listener: "rtsp",
+                    reason: "stranger",
+                })
+                .clone(),
+        }
+    }
+
+    /// Takes ports for a track: those facing the origin, and those facing the client. Nothing is sent before the
+    /// origin has agreed.
+    pub(super) fn prepare(
+        &mut self,
+        ports: &UdpPorts,
+        offer: &Offer,
+    ) -> io::Result<(Ports, Ports)> {
+        self.tracks.retain(|track| track.uri != offer.uri());
+        if self.tracks.len() == MAX_TRACKS {
+            return Err(io::Error::other("as many tracks as a session may have"));
+        }
+        let permit = ports.permit()?;
+        let [media, reports] = ports.bind(self.client.ours)?;
+        let [origin_media, origin_reports] = ports.bind(self.origin.ours)?;
+        let of = |sockets: [&UdpSocket; 2]| -> io::Result<Ports> {
+            let [media, reports] = sockets.map(UdpSocket::local_addr);
+            Ok((media?.port(), reports?.port()))
+        };
+        let facing_client = of([&media, &reports])?;
+        let facing_origin = of([&origin_media, &origin_reports])?;
+        let lane = |facing_client, facing_origin, port| Lane {
+            facing_client,
+            facing_origin,
+            client: SocketAddr::new(self.client.theirs, port),
+            origin: None,
+            ignored: self.ignored.clone(),
+        };
+        let (media_port, reports_port) = offer.client_ports;
+        self.tracks.push(Track {
+            number: offer.track,
+            uri: offer.uri().to_owned(),
+            lanes: [
+                lane(media, origin_media, media_port),
+                lane(reports, origin_reports, reports_port),
+            ],
+            granted: false,
+            _permit: permit,
+        });
+        Ok((facing_origin, facing_client))
+    }
+
+    /// The origin has agreed; `ports` is where it waits, if it said so.
+    pub(super) fn open(&mut self, number: u32, ports: Option<Ports>) {
+        let address = self.origin.theirs;
+        let Some(track) = self.tracks.iter_mut().find(|track| track.number == number) else {
+            return;
+        };
+        track.granted = true;
+        if let (Some((first, second)), [media, reports]) = (ports, &mut track.lanes) {
+            media.origin = Some(SocketAddr::new(address, first));
+            reports.origin = Some(SocketAddr::new(address, second));
+        }
+    }
+
+    /// The origin has not agreed.
+    pub(super) fn remove(&mut self, number: u32) {
+        self.tracks.retain(|track| track.number != number);
+    }
+
+    /// The client has left.
+    pub(super) fn end(&mut self) {
+        self.tracks.clear();
+    }
+
+    /// Passes on what is there, on every track.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) {
+        if self.tracks.is_empty() {
+            return;
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.resize(DATAGRAM_MAX, 0);
+            for track in self.tracks.iter_mut().filter(|track| track.granted) {
+                for (index, lane) in track.lanes.iter_mut().enumerate() {
+                    let is_media = index == 0;
+                    lane.pass_to_client(cx, scratch, self.origin.theirs, &self.row, is_media);
+                    lane.pass_to_origin(cx, scratch, self.client.theirs, &self.row, is_media);
+                }
+            }
+        });
+    }
+}
+
+impl Lane {
+    fn pass_to_client(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut [u8],
+        origin: IpAddr,
+        row: &Row,
+        is_media: bool,
+    ) {
+        while let Poll::Ready((data, from)) = receive(&self.facing_origin, cx, scratch) {
+            if from.ip() != origin || self.origin.is_some_and(|known| known != from) {
+                self.ignored.inc();
+                continue;
+            }
+            self.origin.get_or_insert(from);
+            // What does not fit is lost, as datagrams are.
+            let _ = self.facing_client.try_send_to(data, self.client);
+            row.count(Direction::ToClient, data.len());
+            if is_media && row.request.action == Action::Play {
+                row.media_flows();
+            }
+        }
+    }
+
+    fn pass_to_origin(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut [u8],
+        client: IpAddr,
+        row: &Row,
+        is_media: bool,
+    ) {
+        while let Poll::Ready((data, from)) = receive(&self.facing_client, cx, scratch) {
+            if from.ip() != client {
+                self.ignored.inc();
+                continue;
+            }
+            // Behind an address translator the port is another than it said.
+            self.client = from;
+            let Some(origin) = self.origin else {
+                continue;
+            };
+            let _ = self.facing_origin.try_send_to(data, origin);
+            row.count(Direction::ToOrigin, data.len());
+            if is_media && row.request.action == Action::Publish {
+                row.media_flows();
+            }
+        }
+    }
+}
+
+/// The next datagram. Errors of earlier ones, such as a port that nobody waits at, are passed over.
+fn receive<'a>(
+    socket: &UdpSocket,
+    cx: &mut Context<'_>,
+    scratch: &'a mut [u8],
+) -> Poll<(&'a [u8], SocketAddr)> {
+    for _ in 0..MAX_ERRORS {
+        let mut buffer = ReadBuf::new(scratch);
+        match socket.poll_recv_from(cx, &mut buffer) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Err(_)) => {}
+            Poll::Ready(Ok(from)) => {
+                let count = buffer.filled().len();
+                let data = scratch.get(..count).unwrap_or_default();
+                let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+                return Poll::Ready((data, from));
+            }
+        }
+    }
+    cx.waker().wake_by_ref();
+    Poll::Pending
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Tracks of a session: video and sound, of which cameras with several sensors have a few.
+const MAX_TRACKS: usize = 8;
+/// Pairs looked at before a track is refused: in a range nearly full, more would only take time.
+const MAX_TRIES: u32 = 256;
+/// The longest datagram there is.
+const DATAGRAM_MAX: usize = 65_535;
+const RECEIVE_BUFFER: usize = 512 * 1024;
+/// Errors in a row before the other sessions of the worker get their turn.
+const MAX_ERRORS: usize = 8;

@@ -1,0 +1,210 @@
+//! The origin side while it is asked: one request, one answer.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use sluicegate_core::origin::OriginId;
+use sluicegate_core::rtsp::join::Join;
+use sluicegate_core::rtsp::message::{Message, Speaker};
+use sluicegate_core::rtsp::rewrite::authority;
+use sluicegate_core::rtsp::server::Asked;
+use sluicegate_core::rtsp::walk::{Step, Walk};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::proxy::DialError;
+
+/// A connection to an origin.
+pub(super) struct Leg {
+    origin: OriginId,
+    pub(super) stream: TcpStream,
+    pub(super) walk: Walk,
+    /// Bytes it sent that were not looked at.
+    pub(super) rest: Vec<u8>,
+    peer: SocketAddr,
+    challenging: bool,
+}
+
+/// What an answer means for a request that names a stream.
+pub(super) enum Answer {
+    /// Not without credentials.
+    Challenges,
+    /// Yes.
+    Grants,
+    /// It is elsewhere, at `host:port`.
+    Moves(String),
+    /// No.
+    Refuses,
+}
+
+impl Leg {
+    pub(super) fn new(origin: OriginId, stream: TcpStream) -> Self {
+        let peer = stream
+            .peer_addr()
+            .unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
+        Self {
+            origin,
+            stream,
+            walk: Walk::new(Speaker::Origin),
+            rest: Vec::new(),
+            peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
+            challenging: false,
+        }
+    }
+
+    pub(super) const fn origin(&self) -> &OriginId {
+        &self.origin
+    }
+
+    pub(super) const fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Whether its last answer was that it wants credentials.
+    pub(super) const fn is_challenging(&self) -> bool {
+        self.challenging
+    }
+
+    pub(super) const fn note_challenge(&mut self) {
+        self.challenging = true;
+    }
+
+    /// Asks what it can do, with the client's own OPTIONS if it sent one. Any answer shows that it lives, while the
+    /// answer to what comes next may take as long as a camera takes to wake.
+    pub(super) async fn greet(
+        &mut self,
+        asked: &Asked,
+        patience: Duration,
+    ) -> Result<(), DialError> {
+        let greeting = match &asked.greeting {
+            Some(greeting) => greeting.bytes().to_vec(),
+            None => {
+                let (uri, cseq) = (
+                    asked.message.uri(),
+                    asked.message.cseq().unwrap_or_default(),
+                );
+                format!("OPTIONS {uri} RTSP/1.0\r\nCSeq: {cseq}\r\n\r\n").into_bytes()
+            }
+        };
+        let answer = async {
+            self.write(&greeting).await?;
+            self.answer().await
+        };
+        match timeout(patience, answer).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(DialError::HungUp(why))) => Err(DialError::Failed(why)),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(DialError::Failed(
+                "accepted the connection and answered nothing".to_owned(),
+            )),
+        }
+    }
+
+    /// Sends the client's request and waits for the answer; the caller has a deadline.
+    pub(super) async fn exchange(&mut self, request: &Message) -> Result<Message, DialError> {
+        self.challenging = false;
+        self.write(request.bytes()).await?;
+        self.answer().await
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), DialError> {
+        let written = self.stream.write_all(bytes).await;
+        written.map_err(|error| DialError::HungUp(error.to_string()))
+    }
+
+    /// The next final answer; those that announce one are skipped (RFC 2326 §7.1.1).
+    async fn answer(&mut self) -> Result<Message, DialError> {
+        loop {
+            let bytes = std::mem::take(&mut self.rest);
+            let mut input = bytes.as_slice();
+            while let Some(step) = self
+                .walk
+                .step(&mut input)
+                .map_err(|error| DialError::Failed(error.to_string()))?
+            {
+                if let Step::Message(message) = step
+                    && message.status().is_some_and(|status| status >= 200)
+                {
+                    self.rest = input.to_vec();
+                    return Ok(message);
+                }
+            }
+            self.rest.reserve(READ);
+            match self.stream.read_buf(&mut self.rest).await {
+                Ok(count) if count > 0 => {}
+                _ => {
+                    return Err(DialError::HungUp(
+                        "closed the connection during set-up".to_owned(),
+                    ));
+                }
+            }
+        }
+    }
+}
+
+impl Answer {
+    pub(super) fn of(answer: &Message) -> Self {
+        match answer.status().unwrap_or_default() {
+            200..=299 => Self::Grants,
+            300..=399 => match answer.field("location").and_then(place_of) {
+                Some(place) => Self::Moves(place),
+                None => Self::Refuses,
+            },
+            401 | 407 => Self::Challenges,
+            _ => Self::Refuses,
+        }
+    }
+}
+
+/// An answer as the client gets it.
+pub(super) fn to_client(join: &mut Join, answer: &Message) -> Vec<u8> {
+    join.from_origin(answer)
+        .bytes
+        .unwrap_or_else(|| answer.bytes().to_vec())
+}
+
+/// `host:port` of a URL, with the default port where it names none.
+fn place_of(url: &str) -> Option<String> {
+    let authority = authority(url)?;
+    let has_port = authority
+        .rsplit_once(':')
+        .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    if has_port {
+        Some(authority.to_owned())
+    } else {
+        Some(format!("{authority}:554"))
+    }
+}
+
+const READ: usize = 4 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_of_a_redirect() {
+        let rows = [
+            (
+                "a whole URL",
+                "rtsp://10.0.0.2:8554/live/a?k=v",
+                Some("10.0.0.2:8554"),
+            ),
+            (
+                "the default port",
+                "rtsp://origin.example/live",
+                Some("origin.example:554"),
+            ),
+            (
+                "IPv6",
+                "rtsp://[2001:db8::1]:8554/a",
+                Some("[2001:db8::1]:8554"),
+            ),
+            ("no place", "/live/b", None),
+        ];
+        for (cause, url, expected) in rows {
+            assert_eq!(place_of(url).as_deref(), expected, "{cause}");
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! RTSP: a client is heard until it has named its stream, its request goes on as it came, and from then on the two
+//! talk through us.
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | `mod` | from the first byte to a joined pair, with as many tries as credentials take |
+//! | `leg` | the origin side while it is asked |
+//! | `pair` | a joined pair, and what is watched and changed as it talks |
+//! | `datagrams` | the tracks that travel over UDP |
+
+mod datagrams;
+mod leg;
+mod pair;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sluicegate_core::rtsp::join::Join;
+use sluicegate_core::rtsp::message::{Message, Method, response};
+use sluicegate_core::rtsp::rewrite::{Rewrite, authority};
+use sluicegate_core::rtsp::server::{Asked, Server};
+use sluicegate_core::stream::Protocol;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use self::leg::{Answer, Leg};
+use self::pair::Pair;
+use super::origin_leg::Dialer;
+use crate::config::Network;
+use crate::net::{last_words, preface};
+use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session};
+use crate::session::{Direction, EndReason};
+
+pub use self::datagrams::UdpPorts;
+
+/// What the RTSP listener is set to.
+#[derive(Debug, Clone)]
+pub struct Rtsp {
+    /// A client must have named its stream after this.
+    pub identify_timeout: Duration,
+    /// Peers that send a PROXY protocol header.
+    pub proxy_protocol_from: Arc<[Network]>,
+    /// Reaches origins.
+    pub dialer: Arc<Dialer>,
+    /// Ports for media over UDP; without any it is refused.
+    pub udp: Option<Arc<UdpPorts>>,
+    /// Clients that have not said what they want are let go at this.
+    pub stop: CancellationToken,
+}
+
+/// Why a client never got as far as a request.
+#[derive(Debug, thiserror::Error)]
+enum NoRequest {
+    #[error("{0}")]
+    Broken(String),
+    #[error("the client closed")]
+    Closed,
+    #[error("the session was ended")]
+    Ended,
+    #[error("the client took too long to name its stream")]
+    Slow,
+    #[error("this proxy is stopping")]
+    Stopping,
+}
+
+/// Who talks to whom.
+#[derive(Debug, Clone, Copy)]
+struct Ends {
+    client: SocketAddr,
+    /// Ours, as the client reaches it.
+    local: SocketAddr,
+}
+
+/// How a request ended that found no origin to talk to.
+enum Ended {
+    /// The client is gone, or has to go.
+    Gone,
+    /// It was told why, and may ask for something else; it may have done so already.
+    Told(Option<Box<Asked>>),
+}
+
+impl Rtsp {
+    /// Serves one connection from accept to close.
+    pub fn connection(
+        self,
+        client: TcpStream,
+        peer: SocketAddr,
+        proxy: Proxy,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        // Set-up takes kilobytes and milliseconds, relaying takes hours: it must not keep that room.
+        let set_up = Box::pin(self.set_up(client, peer, proxy));
+        async move {
+            if let Some(pair) = set_up.await {
+                pair.relay().await;
+            }
+        }
+    }
+
+    /// From the first byte to a joined pair; `None` when there is nothing to relay, and the client knows why.
+    async fn set_up(
+        self,
+        mut client: TcpStream,
+        peer: SocketAddr,
+        proxy: Proxy,
+    ) -> Option<Box<Pair>> {
+        let listed = &self.proxy_protocol_from;
+        let (address, early) =
+            preface::caller(&mut client, peer, listed, self.identify_timeout).await?;
+        let local = client.local_addr().unwrap_or(peer);
+        let ends = Ends {
+            client: address,
+            local: SocketAddr::new(local.ip().to_canonical(), local.port()),
+        };
+        let mut server = Server::default();
+        server.feed(&early);
+        let mut known = None;
+        loop {
+            let asked = match known.take() {
+                Some(asked) => asked,
+                None => match self
+                    .identify(&mut client, &mut server, self.identify_timeout)
+                    .await
+                {
+                    Ok(asked) => asked,
+                    Err(error) => {
+                        debug!(client = %address, %error, "no RTSP request came");
+                        return None;
+                    }
+                },
+            };
+            match self
+                .place(&mut client, &mut server, &proxy, asked, ends)
+                .await
+            {
+                Ok((session, leg, join, asked, first)) => {
+                    let (walk, rest) = server.into_rest();
+                    let talk = (join, walk);
+                    let pair = Pair::new(client, leg, talk, session, ends, self.udp.clone());
+                    return pair.begin(first, &asked.message, rest).await;
+                }
+                Err(Ended::Told(asked)) => known = asked.map(|asked| *asked),
+                Err(Ended::Gone) => return None,
+            }
+        }
+    }
+
+    /// Answers the client until it has said what it wants.
+    async fn identify(
+        &self,
+        client: &mut TcpStream,
+        server: &mut Server,
+        patience: Duration,
+    ) -> Result<Asked, NoRequest> {
+        let deadline = Instant::now() + patience;
+        let mut buffer = Vec::new();
+        loop {
+            let heard = server.poll();
+            let answers = server.take_output();
+            if heard.is_err() {
+                last_words::say(client, &answers, last_words::PATIENCE).await;
+            } else if !answers.is_empty() {
+                // A client that does not read its answers is as slow as one that does not speak.
+                let written = timeout_at(deadline, client.write_all(&answers)).await;
+                written
+                    .map_err(|_| NoRequest::Slow)?
+                    .map_err(|_| NoRequest::Closed)?;
+            }
+            if let Some(asked) = heard.map_err(|error| NoRequest::Broken(error.to_string()))? {
+                return Ok(asked);
+            }
+            buffer.clear();
+            buffer.reserve(SETUP_READ);
+            let read = tokio::select! {
+                read = timeout_at(deadline, client.read_buf(&mut buffer)) => read,
+                () = self.stop.cancelled() => return Err(NoRequest::Stopping),
+            };
+            match read.map_err(|_| NoRequest::Slow)? {
+                Ok(count) if count > 0 => server.feed(&buffer),
+                _ => return Err(NoRequest::Closed),
+            }
+        }
+    }
+
+    /// Finds the origin of a stream and asks it, until it has something to say other than to ask for credentials.
+    async fn place(
+        &self,
+        client: &mut TcpStream,
+        server: &mut Server,
+        proxy: &Proxy,
+        mut asked: Asked,
+        ends: Ends,
+    ) -> Result<(Session, Leg, Join, Asked, Vec<u8>), Ended> {
+        let request = Request {
+            stream: asked.stream.clone(),
+            action: asked.action,
+            protocol: Protocol::Rtsp,
+            client: ends.client,
+        };
+        let session = match proxy.open(request).await {
+            Ok(session) => session,
+            Err(refusal) => {
+                let words = refused(&refusal, &asked.message);
+                return Err(self.tell(client, &words).await);
+            }
+        };
+        let kept = Kept::default();
+        loop {
+            // What an origin that says no says to the client.
+            let said = Mutex::new(None);
+            let heard = session
+                .dial(|attempt| self.ask(attempt, &asked, &kept, &said, ends))
+                .await;
+            let (leg, answer) = match heard {
+                Ok(heard) => heard,
+                Err(Refusal::Ended(_)) => return Err(Ended::Gone),
+                Err(refusal) => {
+                    let own = said.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    let words = own.unwrap_or_else(|| refused(&refusal, &asked.message));
+                    return Err(self.tell(client, &words).await);
+                }
+            };
+            session.answered();
+            let row = session.row();
+            row.count(Direction::ToOrigin, asked.message.bytes().len());
+            let mut join = leg.join(&asked, ends);
+            let first = answer.map(|message| leg::to_client(&mut join, &message));
+            let first = first.unwrap_or_default();
+            row.count(Direction::ToClient, first.len());
+            if !leg.is_challenging() {
+                return Ok((session, leg, join, asked, first));
+            }
+            kept.put(leg);
+            if !matches!(self.tell(client, &first).await, Ended::Told(_)) {
+                return Err(Ended::Gone);
+            }
+            let next = tokio::select! {
+                next = self.identify(client, server, CREDENTIALS) => next,
+                _ = row.ended() => Err(NoRequest::Ended),
+            };
+            match next {
+                Ok(next) if next.stream == asked.stream && next.action == asked.action => {
+                    asked = next;
+                }
+                // Another stream is another session.
+                Ok(other) => {
+                    session.finish(EndReason::ClientClosed);
+                    return Err(Ended::Told(Some(Box::new(other))));
+                }
+                Err(error) => {
+                    debug!(client = %ends.client, %error, "no credentials came");
+                    return Err(Ended::Gone);
+                }
+            }
+        }
+    }
+
+    /// Asks one origin: what it can do, which shows that it lives, and then the client's own request.
+    async fn ask(
+        &self,
+        attempt: Attempt,
+        asked: &Asked,
+        kept: &Kept,
+        said: &Mutex<Option<Vec<u8>>>,
+        ends: Ends,
+    ) -> Result<(Leg, Option<Message>), DialError> {
+        let request = &asked.message;
+        if let Some(mut leg) = kept.take(&attempt) {
+            match leg.exchange(request).await {
+                Ok(answer) => return judge(leg, answer, asked, said, ends),
+                // It closed after it had asked for credentials: a new connection takes them too.
+                Err(error) => {
+                    debug!(origin = %attempt.origin, ?error, "asked again on a new connection");
+                }
+            }
+        }
+        let stream = self
+            .dialer
+            .dial(&attempt, ends.client, ends.local, false)
+            .await?;
+        let mut leg = Leg::new(attempt.origin, stream);
+        leg.greet(asked, attempt.patience).await?;
+        if request.method() == Some(Method::Setup) {
+            // What becomes of a SETUP is decided where the two talk.
+            return Ok((leg, None));
+        }
+        let answer = leg.exchange(request).await?;
+        judge(leg, answer, asked, said, ends)
+    }
+
+    /// Writes to a client that may ask again.
+    async fn tell(&self, client: &mut TcpStream, words: &[u8]) -> Ended {
+        match timeout(self.identify_timeout, client.write_all(words)).await {
+            Ok(Ok(())) => Ended::Told(None),
+            _ => Ended::Gone,
+        }
+    }
+}
+
+/// What the answer of an origin means for the request.
+fn judge(
+    mut leg: Leg,
+    answer: Message,
+    asked: &Asked,
+    said: &Mutex<Option<Vec<u8>>>,
+    ends: Ends,
+) -> Result<(Leg, Option<Message>), DialError> {
+    match Answer::of(&answer) {
+        Answer::Grants => Ok((leg, Some(answer))),
+        Answer::Challenges => {
+            leg.note_challenge();
+            Ok((leg, Some(answer)))
+        }
+        Answer::Moves(place) => Err(DialError::Moved(place)),
+        Answer::Refuses => {
+            let mut join = leg.join(asked, ends);
+            let words = leg::to_client(&mut join, &answer);
+            *said.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
+            let status = answer.status().unwrap_or_default();
+            Err(DialError::Refused(format!("{status} {}", answer.reason())))
+        }
+    }
+}
+
+/// A connection to an origin that waits for credentials.
+#[derive(Default)]
+struct Kept(Mutex<Option<Leg>>);
+
+impl Kept {
+    fn put(&self, leg: Leg) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(leg);
+    }
+
+    fn take(&self, attempt: &Attempt) -> Option<Leg> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.take().filter(|leg| leg.origin() == &attempt.origin)
+    }
+}
+
+/// A refusal in RTSP's words: the status says whose turn it is, and the rest says why, without an address.
+fn refused(refusal: &Refusal, request: &Message) -> Vec<u8> {
+    let (status, phrase) = match refusal {
+        Refusal::AllFailed { .. } | Refusal::Refused { .. } => (502, "Bad Gateway"),
+        Refusal::Draining | Refusal::Ended(_) | Refusal::Gone { .. } | Refusal::NoOrigin { .. } => {
+            (503, "Service Unavailable")
+        }
+        Refusal::Exhausted { .. }
+        | Refusal::Full
+        | Refusal::NoRoom { .. }
+        | Refusal::TooManyClaims => (453, "Not Enough Bandwidth"),
+        Refusal::Denied { .. } => (403, "Forbidden"),
+        Refusal::TooSlow { .. } => (504, "Gateway Time-out"),
+        Refusal::WrongService { .. } => (404, "Not Found"),
+    };
+    response(status, &format!("{phrase}: {refusal}"), Some(request), "")
+}
+
+/// What the client calls us: by its URI, else by where it reached us.
+fn own_name(asked: &Asked, local: SocketAddr) -> String {
+    authority(asked.message.uri()).map_or_else(|| local.to_string(), str::to_owned)
+}
+
+impl Leg {
+    /// The talk of the two.
+    fn join(&self, asked: &Asked, ends: Ends) -> Join {
+        let rewrite = Rewrite {
+            authority: own_name(asked, ends.local),
+            origin: self.peer().ip(),
+            local: ends.local.ip(),
+        };
+        Join::new(asked, ends.client.ip(), rewrite)
+    }
+}
+
+const SETUP_READ: usize = 4 * 1024;
+/// Players ask a person for a name and a password.
+const CREDENTIALS: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<A, F: Future>(_: impl Fn(Rtsp, A, SocketAddr, Proxy) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_relaying_connection_keeps_no_room_for_its_set_up() {
+        let bytes = size(Rtsp::connection) + size_of::<Pair>();
+        assert!(bytes <= 2 * 1024, "{bytes} bytes");
+    }
+}

@@ -1,0 +1,296 @@
+//! A client and an origin that talk through us.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use sluicegate_core::rtsp::join::{FromClient, Join, News, Offer};
+use sluicegate_core::rtsp::message::{Message, Method, response};
+use sluicegate_core::rtsp::walk::{Step, Walk};
+use sluicegate_core::stream::Action;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::net::tcp::ReadHalf;
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::Ends;
+use super::datagrams::{Datagrams, UdpPorts};
+use super::leg::Leg;
+use crate::net::relay::{self, Passage, acknowledge_at_once};
+use crate::proxy::Session;
+use crate::session::{Direction, EndReason, Row};
+
+/// A client and an origin, joined.
+pub(super) struct Pair {
+    client: TcpStream,
+    origin: TcpStream,
+    passage: Watched,
+    /// What the client is to get before anything is relayed; until it has begun, what the origin said that was not
+    /// looked at.
+    first: Vec<u8>,
+    // Last, so that the session ends when both connections are closed.
+    session: Session,
+}
+
+/// The walks of a session, and what they find.
+pub(super) struct Watched {
+    from_client: Walk,
+    from_origin: Walk,
+    join: Join,
+    row: Arc<Row>,
+    /// What came out of the last input that was changed.
+    out: Vec<u8>,
+    /// Refusals of ours that the client has yet to get.
+    words: Vec<u8>,
+    udp: Option<Arc<UdpPorts>>,
+    datagrams: Datagrams,
+    /// Reads from the origin have been acknowledged at once so far.
+    hurried: bool,
+}
+
+impl Pair {
+    /// Puts the two together. `from_client` is the walk over what the client said so far.
+    pub(super) fn new(
+        client: TcpStream,
+        leg: Leg,
+        (join, from_client): (Join, Walk),
+        session: Session,
+        ends: Ends,
+        udp: Option<Arc<UdpPorts>>,
+    ) -> Box<Self> {
+        let theirs = leg.peer().ip();
+        let Leg {
+            stream, walk, rest, ..
+        } = leg;
+        let facing_origin = stream
+            .local_addr()
+            .map_or_else(|_| ends.local.ip(), |address| address.ip().to_canonical());
+        let row = Arc::clone(session.row());
+        let datagrams = Datagrams::new(
+            Arc::clone(&row),
+            session.metrics(),
+            (ends.local.ip(), ends.client.ip()),
+            (facing_origin, theirs),
+        );
+        let passage = Watched {
+            from_client,
+            from_origin: walk,
+            join,
+            row,
+            out: Vec::new(),
+            words: Vec::new(),
+            udp,
+            datagrams,
+            hurried: true,
+        };
+        Box::new(Self {
+            client,
+            origin: stream,
+            passage,
+            first: rest,
+            session,
+        })
+    }
+
+    /// Passes on what was said during set-up: `answer` of the origin, and of the client a SETUP that is yet to be
+    /// heard and `rest`. `None` if that ends it.
+    pub(super) async fn begin(
+        mut self: Box<Self>,
+        answer: Vec<u8>,
+        request: &Message,
+        rest: Vec<u8>,
+    ) -> Option<Box<Self>> {
+        let row = Arc::clone(self.session.row());
+        let more = std::mem::replace(&mut self.first, answer);
+        let mut said = Vec::new();
+        if request.method() == Some(Method::Setup) && self.first.is_empty() {
+            said.extend(self.passage.hear(request));
+        }
+        let heard = self.passage.to_client(&more).map(<[u8]>::to_vec);
+        let passed = self.passage.to_origin(&rest).map(<[u8]>::to_vec);
+        let done = heard.and_then(|heard| {
+            self.first.extend(heard);
+            said.extend(passed?);
+            Ok(())
+        });
+        row.count(Direction::ToClient, more.len());
+        row.count(Direction::ToOrigin, rest.len());
+        if let Err(reason) = done {
+            row.end(reason);
+            return None;
+        }
+        let _ = self.passage.passed();
+        let written = timeout(PATIENCE, self.origin.write_all(&said)).await;
+        if !matches!(written, Ok(Ok(()))) {
+            row.end(EndReason::OriginClosed);
+            return None;
+        }
+        Some(self)
+    }
+
+    /// Relays to the end.
+    pub(super) async fn relay(mut self: Box<Self>) {
+        let Self {
+            client,
+            origin,
+            passage,
+            session,
+            first,
+        } = &mut *self;
+        let row = session.row();
+        let first = std::mem::take(first);
+        let ending = relay::join(client, origin, row, passage, first).await;
+        row.end(ending.reason);
+    }
+}
+
+impl Watched {
+    /// What the origin gets for a message of the client.
+    fn hear(&mut self, message: &Message) -> Vec<u8> {
+        match self.join.from_client(message) {
+            FromClient::Pass => message.bytes().to_vec(),
+            FromClient::Refuse(words) => self.refuse(words),
+            FromClient::Setup(offer) => self.set_up(message, offer),
+        }
+    }
+
+    /// A SETUP for datagrams, with ports of ours for the origin to send to.
+    fn set_up(&mut self, message: &Message, offer: Offer) -> Vec<u8> {
+        let Some(udp) = &self.udp else {
+            return match self.join.without_datagrams(message) {
+                Ok(bytes) => bytes,
+                Err(words) => self.refuse(words),
+            };
+        };
+        match self.datagrams.prepare(udp, &offer) {
+            Ok((facing_origin, facing_client)) => {
+                self.join
+                    .grant(offer, message, facing_origin, facing_client)
+            }
+            Err(error) => {
+                debug!(session = self.row.id, %error, "no ports for a track over UDP");
+                let words = "Not Enough Bandwidth: no port is free for media over UDP; use TCP";
+                self.refuse(response(453, words, Some(message), ""))
+            }
+        }
+    }
+
+    fn refuse(&mut self, words: Vec<u8>) -> Vec<u8> {
+        // A client that asks on and on and never reads holds no more than this.
+        if self.words.len() + words.len() > MAX_WORDS {
+            self.row.end(EndReason::ClientError);
+        } else {
+            self.words.extend(words);
+        }
+        Vec::new()
+    }
+
+    fn note_media(&self) {
+        let flows = match self.row.request.action {
+            Action::Play => self.from_origin.saw_media(),
+            Action::Publish => self.from_client.saw_media(),
+        };
+        if flows && self.row.first_media().is_none() {
+            self.row.media_flows();
+        }
+    }
+
+    fn note(&mut self, news: Option<News>) {
+        match news {
+            None => {}
+            Some(News::AllEnd) => self.datagrams.end(),
+            Some(News::Denied(track)) => self.datagrams.remove(track),
+            Some(News::Granted(track, ports)) => self.datagrams.open(track, ports),
+        }
+    }
+}
+
+impl Passage for Watched {
+    fn to_client<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], EndReason> {
+        let broken = |_| EndReason::OriginError;
+        self.out.clear();
+        let mut rest = input;
+        loop {
+            if !self.words.is_empty() && self.from_origin.is_between() {
+                self.out.append(&mut self.words);
+            }
+            let step = if self.words.is_empty() {
+                self.from_origin.step(&mut rest)
+            } else {
+                self.from_origin.short_step(&mut rest)
+            };
+            match step.map_err(broken)? {
+                None => break,
+                Some(Step::Pass(frames)) => {
+                    if frames.len() == input.len() && self.out.is_empty() {
+                        return Ok(input);
+                    }
+                    self.out.extend_from_slice(frames);
+                }
+                Some(Step::Message(message)) => {
+                    let heard = self.join.from_origin(&message);
+                    self.note(heard.news);
+                    match heard.bytes {
+                        Some(bytes) => self.out.extend(bytes),
+                        None => self.out.extend_from_slice(message.bytes()),
+                    }
+                }
+            }
+        }
+        Ok(&self.out)
+    }
+
+    fn to_origin<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], EndReason> {
+        let broken = |_| EndReason::ClientError;
+        self.out.clear();
+        let mut rest = input;
+        while let Some(step) = self.from_client.step(&mut rest).map_err(broken)? {
+            match step {
+                Step::Pass(frames) => {
+                    if frames.len() == input.len() {
+                        return Ok(input);
+                    }
+                    self.out.extend_from_slice(frames);
+                }
+                Step::Message(message) => {
+                    let bytes = self.hear(&message);
+                    self.out.extend(bytes);
+                }
+            }
+        }
+        Ok(&self.out)
+    }
+
+    fn read_from_origin(&mut self, origin: &ReadHalf<'_>) {
+        if self.hurried && self.row.first_media().is_some() {
+            acknowledge_at_once(origin.as_ref(), false);
+            self.hurried = false;
+        }
+    }
+
+    fn passed(&mut self) -> Result<(), EndReason> {
+        if self.out.capacity() > KEEP {
+            self.out = Vec::new();
+        }
+        self.note_media();
+        Ok(())
+    }
+
+    fn words(&mut self) -> Option<Vec<u8>> {
+        (!self.words.is_empty() && self.from_origin.is_between())
+            .then(|| std::mem::take(&mut self.words))
+    }
+
+    fn poll_beside(&mut self, cx: &mut Context<'_>) -> Poll<EndReason> {
+        self.datagrams.poll(cx);
+        Poll::Pending
+    }
+}
+
+/// An origin may take so long for what a client said before it was joined: a few kilobytes.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Refusals that wait for a place between two frames.
+const MAX_WORDS: usize = 16 * 1024;
+/// A session keeps a buffer of this size at most; messages are seldom and small.
+const KEEP: usize = 4 * 1024;
