@@ -1,0 +1,383 @@
+//! SRT: callers are placed by their stream id, and packets pass as they are.
+//!
+//! The [table of flows](flows) speaks the handshake with both sides. Here it is given what it asks for: a caller is a
+//! session like any other, and a dial is an origin that is asked to agree. An origin that stays silent is a dial that
+//! failed, so the next candidate is tried.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sluicegate_core::flow::{FlowId, LinkId};
+use sluicegate_core::srt::cookie::Cookies;
+use sluicegate_core::srt::flows::{self, End, Event, Failure, Flows, Limits, Traffic};
+use sluicegate_core::srt::packet::Rejection;
+use sluicegate_core::stream::{Protocol, SrtStreamId};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info};
+
+use super::origin_leg::Dialer;
+use crate::net::datagram::{Driver, Entries, Handle, Links, Shard, handle};
+use crate::net::workers::Workers;
+use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session};
+use crate::session::{Direction, EndReason, Row};
+
+/// Serves SRT.
+#[derive(Debug, Clone)]
+pub struct Srt {
+    /// How origins are reached.
+    pub dialer: Arc<Dialer>,
+    /// What a table of flows allows.
+    pub limits: Limits,
+}
+
+impl Srt {
+    /// Serves `entries`, one shard on each worker, until `stop` and until the flows have ended; `tasks` keeps count
+    /// of the shards and of the sessions.
+    pub fn serve(
+        self,
+        entries: Vec<Entries>,
+        workers: &Workers,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+        proxy: &Proxy,
+    ) {
+        if let Some(Ok(address)) = entries.first().map(Entries::local_addr) {
+            info!(listener = NAME, %address, "listening");
+        }
+        let mut secret = [0; 32];
+        if let Err(error) = getrandom::fill(&mut secret) {
+            error!(listener = NAME, %error, "not served: the system has no random numbers");
+            return;
+        }
+        let cookies = Cookies::new(secret, Instant::now());
+        for (index, entries) in entries.into_iter().enumerate() {
+            let (to_shard, commands) = handle();
+            let seed = getrandom::u64().unwrap_or_default();
+            let driver = Table {
+                flows: Flows::new(self.limits.clone(), cookies.clone(), seed),
+                joined: BTreeMap::new(),
+                origins: BTreeMap::new(),
+                to_shard,
+                dialer: Arc::clone(&self.dialer),
+                proxy: proxy.clone(),
+                tasks: tasks.clone(),
+                tidy_at: Instant::now() + TIDY_EVERY,
+            };
+            let (metrics, stop) = (Arc::clone(proxy.metrics()), stop.clone());
+            workers.run_at(index, tasks, async move {
+                let served = Shard::serve(NAME, entries, commands, driver, &metrics, stop);
+                if let Err(error) = served.await {
+                    error!(listener = NAME, %error, "a shard cannot be served");
+                }
+            });
+        }
+    }
+}
+
+/// One shard's table, and what it needs to answer what the table asks.
+struct Table {
+    flows: Flows,
+    joined: BTreeMap<FlowId, Open>,
+    /// One link to each origin serves all flows there.
+    origins: BTreeMap<SocketAddr, LinkId>,
+    to_shard: Handle<Command>,
+    dialer: Arc<Dialer>,
+    proxy: Proxy,
+    tasks: TaskTracker,
+    tidy_at: Instant,
+}
+
+/// A flow and the task of its session.
+struct Open {
+    /// Its row, once it is joined.
+    row: Option<Arc<Row>>,
+    /// Who waits for an origin's answer.
+    answer: Option<oneshot::Sender<Result<(), DialError>>>,
+    /// Who waits for its end.
+    closed: oneshot::Sender<EndReason>,
+}
+
+/// What a session's task tells the shard.
+enum Command {
+    /// Ask this origin.
+    Attempt {
+        flow: FlowId,
+        origin: SocketAddr,
+        answer: oneshot::Sender<Result<(), DialError>>,
+    },
+    /// The origin that answered is the one.
+    Join { flow: FlowId, row: Arc<Row> },
+    /// Nobody takes it.
+    Reject { flow: FlowId, code: Rejection },
+    /// The session was ended.
+    Close { flow: FlowId },
+}
+
+impl Driver for Table {
+    type Flows = Flows;
+    type Command = Command;
+
+    fn flows(&mut self) -> &mut Flows {
+        &mut self.flows
+    }
+
+    fn event(&mut self, _: Instant, event: Event, _: &mut Links) {
+        match event {
+            Event::Asked {
+                flow,
+                client,
+                asked,
+            } => self.open(flow, client, asked),
+            Event::Answered { flow } => self.answer(flow, Ok(())),
+            Event::Failed { flow, why } => {
+                let why = match why {
+                    Failure::Refused => "nobody listens at its SRT port",
+                    Failure::NotSrt => "it does not speak SRT 1.3 or later",
+                };
+                self.answer(flow, Err(DialError::Failed(why.to_owned())));
+            }
+            Event::Rejected { flow, code } => {
+                // As libsrt prints it.
+                let code = code.0.saturating_sub(1000);
+                let why = format!("its origin rejected it with SRT code {code}");
+                self.answer(flow, Err(DialError::Refused(why)));
+            }
+            Event::Closed { flow, end, traffic } => {
+                if let Some(open) = self.joined.remove(&flow) {
+                    if let Some(row) = &open.row {
+                        count(row, traffic);
+                    }
+                    let _ = open.closed.send(reason(end));
+                }
+            }
+        }
+    }
+
+    fn command(&mut self, now: Instant, command: Command, links: &mut Links) {
+        match command {
+            Command::Attempt {
+                flow,
+                origin,
+                answer,
+            } => {
+                let Some(open) = self.joined.get_mut(&flow) else {
+                    return;
+                };
+                let link = match self.origins.get(&origin) {
+                    Some(link) => Ok(*link),
+                    None => links.open(origin),
+                };
+                match link {
+                    Ok(link) => {
+                        self.origins.insert(origin, link);
+                        // What was refused to flows before must not be held against a server that came since.
+                        links.forget_refusal(link);
+                        open.answer = Some(answer);
+                        self.flows.attempt(now, flow, link, origin);
+                    }
+                    Err(error) => {
+                        let _ = answer.send(Err(self.dialer.failed(&error)));
+                    }
+                }
+            }
+            Command::Join { flow, row } => {
+                if let Some(open) = self.joined.get_mut(&flow) {
+                    open.row = Some(row);
+                    self.flows.join(now, flow);
+                }
+            }
+            Command::Reject { flow, code } => {
+                self.flows.reject(now, flow, code);
+                self.joined.remove(&flow);
+            }
+            Command::Close { flow } => self.flows.close(flow),
+        }
+    }
+
+    fn settle(&mut self, now: Instant, links: &mut Links) {
+        let joined = &self.joined;
+        self.flows.traffic(|flow, traffic| {
+            if let Some(row) = joined.get(&flow).and_then(|open| open.row.as_ref()) {
+                count(row, traffic);
+            }
+        });
+        if now >= self.tidy_at {
+            self.tidy_at = now + TIDY_EVERY;
+            let flows = &self.flows;
+            self.origins.retain(|_, link| {
+                let used = flows.uses(*link);
+                if !used {
+                    links.close(*link);
+                }
+                used
+            });
+        }
+    }
+
+    fn stop(&mut self, _: Instant) {
+        self.flows.stop();
+    }
+
+    fn is_empty(&self) -> bool {
+        self.flows.open() == 0
+    }
+}
+
+impl Table {
+    /// Starts the session of a caller.
+    fn open(&mut self, flow: FlowId, client: SocketAddr, asked: SrtStreamId) {
+        let (closed, over) = oneshot::channel();
+        let open = Open {
+            row: None,
+            answer: None,
+            closed,
+        };
+        self.joined.insert(flow, open);
+        let caller = Caller {
+            flow,
+            to_shard: self.to_shard.clone(),
+            dialer: Arc::clone(&self.dialer),
+        };
+        let request = Request {
+            stream: asked.stream,
+            action: asked.action,
+            protocol: Protocol::Srt,
+            client,
+        };
+        self.tasks
+            .spawn(caller.serve(self.proxy.clone(), request, over));
+    }
+
+    fn answer(&mut self, flow: FlowId, result: Result<(), DialError>) {
+        let open = self.joined.get_mut(&flow);
+        if let Some(answer) = open.and_then(|open| open.answer.take()) {
+            let _ = answer.send(result);
+        }
+    }
+}
+
+/// The session of one flow.
+struct Caller {
+    flow: FlowId,
+    to_shard: Handle<Command>,
+    dialer: Arc<Dialer>,
+}
+
+impl Caller {
+    async fn serve(self, proxy: Proxy, request: Request, mut over: oneshot::Receiver<EndReason>) {
+        let flow = self.flow;
+        let session = tokio::select! {
+            opened = proxy.open(request) => opened,
+            _ = &mut over => return,
+        };
+        let session = match session {
+            Ok(session) => session.within(SETUP),
+            Err(refusal) => return self.reject(&refusal).await,
+        };
+        let joined = tokio::select! {
+            joined = session.dial(|attempt| self.ask(attempt)) => joined,
+            end = &mut over => return session.finish(end.unwrap_or(EndReason::ClientClosed)),
+        };
+        if let Err(refusal) = joined {
+            return self.reject(&refusal).await;
+        }
+        session.answered();
+        let row = Arc::clone(session.row());
+        self.to_shard.send(Command::Join { flow, row }).await;
+        let reason = self.wait(&session, over).await;
+        session.finish(reason);
+    }
+
+    /// Waits for the end: the flow's, or one that somebody else decided on.
+    async fn wait(&self, session: &Session, mut over: oneshot::Receiver<EndReason>) -> EndReason {
+        let flow = self.flow;
+        tokio::select! {
+            end = &mut over => end.unwrap_or(EndReason::Crashed),
+            reason = session.row().ended() => {
+                self.to_shard.send(Command::Close { flow }).await;
+                // The last bytes are counted by then.
+                let _ = over.await;
+                reason
+            }
+        }
+    }
+
+    /// Asks one origin, until it answers or its time is over.
+    async fn ask(&self, attempt: Attempt) -> Result<(), DialError> {
+        let patience = attempt.patience.min(PATIENCE);
+        let asked = async {
+            let origin = self.dialer.datagrams(&attempt).await?;
+            let (answer, answered) = oneshot::channel();
+            let flow = self.flow;
+            let command = Command::Attempt {
+                flow,
+                origin,
+                answer,
+            };
+            self.to_shard.send(command).await;
+            let gone = || DialError::Failed("it was given up".to_owned());
+            answered.await.unwrap_or_else(|_| Err(gone()))
+        };
+        let silent = || DialError::Failed(format!("{}: no answer in time", attempt.target));
+        timeout(patience, asked)
+            .await
+            .unwrap_or_else(|_| Err(silent()))
+    }
+
+    async fn reject(&self, refusal: &Refusal) {
+        let (flow, code) = (self.flow, code(refusal));
+        self.to_shard.send(Command::Reject { flow, code }).await;
+    }
+}
+
+/// What a caller is told. What an origin said it was told already.
+const fn code(refusal: &Refusal) -> Rejection {
+    match refusal {
+        Refusal::AllFailed { .. } | Refusal::Gone { .. } | Refusal::TooSlow { .. } => {
+            Rejection::GATEWAY
+        }
+        Refusal::Draining | Refusal::Ended(_) | Refusal::NoOrigin { .. } => Rejection::DOWN,
+        Refusal::Exhausted { .. }
+        | Refusal::Full
+        | Refusal::NoRoom { .. }
+        | Refusal::TooManyClaims => Rejection::OVERLOAD,
+        Refusal::Denied { .. } => Rejection::FORBIDDEN,
+        Refusal::Refused { .. } => Rejection::INTERNAL,
+        Refusal::WrongService { .. } => Rejection::NOT_FOUND,
+    }
+}
+
+const fn reason(end: End) -> EndReason {
+    match end {
+        End::Asked => EndReason::Drained,
+        End::ClientClosed | End::ClientIdle => EndReason::ClientClosed,
+        End::OriginClosed | End::OriginIdle => EndReason::OriginClosed,
+    }
+}
+
+fn count(row: &Row, traffic: Traffic) {
+    if traffic.to_client > 0 {
+        row.count(Direction::ToClient, traffic.to_client as usize);
+    }
+    if traffic.to_origin > 0 {
+        row.count(Direction::ToOrigin, traffic.to_origin as usize);
+    }
+    if traffic.media {
+        row.media_flows();
+    }
+}
+
+/// The most flows a shard may have.
+pub const MOST_FLOWS: usize = flows::MOST_FLOWS;
+const NAME: &str = "srt";
+/// All candidates together: a libsrt caller gives up after 3 s, and its first packets took a part of them.
+const SETUP: Duration = Duration::from_millis(2400);
+/// One candidate: it is asked four times in this, and a third one still has its time.
+const PATIENCE: Duration = Duration::from_millis(800);
+/// How often links that no flow needs are closed.
+const TIDY_EVERY: Duration = Duration::from_secs(10);
