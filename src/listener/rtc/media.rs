@@ -1,0 +1,305 @@
+//! What WebRTC adds to the datagram loop: it looks bindings up, opens a socket for each flow, and hands a flow with
+//! its socket to the shard on which its client is heard.
+
+use std::collections::HashMap;
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::time::Instant;
+
+use sluicegate_core::flow::{FlowId, LinkId};
+use sluicegate_core::rtc::flows::{Account, Closed, Event, Flows, Found, Surrender};
+use sluicegate_core::stream::Action;
+use tracing::{debug, warn};
+
+use crate::net::datagram::{Driver, Handle, Links};
+use crate::proxy::Proxy;
+use crate::registry::bindings::Binding;
+use crate::session::{Direction, EndReason, Row};
+
+/// One shard's side of the calls.
+pub(super) struct Media {
+    shard: usize,
+    flows: Flows,
+    /// By the number its flow was found under.
+    calls: HashMap<u64, Call>,
+    next: u64,
+    proxy: Proxy,
+    handles: Arc<[Handle<Command>]>,
+    /// The bindings as they were when absent usernames were last forgotten.
+    generation: u64,
+}
+
+/// A transport of a call.
+struct Call {
+    binding: Arc<Binding>,
+    row: Arc<Row>,
+}
+
+/// What shards tell each other.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// The client of a flow was heard by the shard `to`, which wants it.
+    Give {
+        binding: Arc<Binding>,
+        nominates: bool,
+        to: usize,
+        flow: FlowId,
+    },
+    /// Here it is; without a socket, there was none.
+    Given {
+        binding: Arc<Binding>,
+        flow: FlowId,
+        socket: Option<UdpSocket>,
+    },
+    /// It stays where it is.
+    Kept { flow: FlowId },
+}
+
+impl Media {
+    pub(super) fn new(shard: usize, proxy: Proxy, handles: Arc<[Handle<Command>]>) -> Self {
+        Self {
+            shard,
+            flows: Flows::new(Instant::now(), MAX_FLOWS),
+            calls: HashMap::new(),
+            next: 0,
+            generation: 0,
+            proxy,
+            handles,
+        }
+    }
+
+    fn look_up(&mut self, now: Instant, username: &[u8]) {
+        let binding = self.proxy.registry().bindings().binding(username);
+        let known = binding.and_then(|binding| {
+            let row = self.proxy.sessions().row(binding.call.session)?;
+            Some(Call { binding, row })
+        });
+        let found = known.map(|call| {
+            self.next += 1;
+            let found = Found {
+                call: self.next,
+                password: call.binding.password.clone(),
+            };
+            self.calls.insert(self.next, call);
+            found
+        });
+        self.flows.found(now, username, found);
+    }
+
+    /// Gives a flow its socket: a new one, or the one it has on another shard.
+    fn open(&mut self, now: Instant, flow: FlowId, call: u64, nominates: bool, links: &mut Links) {
+        let Some(binding) = self.calls.get(&call).map(|call| Arc::clone(&call.binding)) else {
+            return;
+        };
+        let owner = binding.claim(self.shard);
+        if owner == self.shard {
+            return self.connect(now, flow, &binding, links);
+        }
+        let give = Command::Give {
+            binding,
+            nominates,
+            to: self.shard,
+            flow,
+        };
+        let asked = self.handles.get(owner).map(|handle| handle.try_send(give));
+        if !matches!(asked, Some(Ok(()))) {
+            self.flows.stay(flow);
+        }
+    }
+
+    fn connect(&mut self, now: Instant, flow: FlowId, binding: &Binding, links: &mut Links) {
+        let call = &binding.call;
+        match links.open(call.media) {
+            Ok(link) => self.link(now, flow, link, links, binding),
+            Err(error) => {
+                warn!(session = call.session, origin = %call.origin, %error, "no socket towards the origin");
+                self.flows.end(now, &binding.username);
+                if let Some(row) = self.proxy.sessions().row(call.session) {
+                    row.end(EndReason::OriginError);
+                }
+            }
+        }
+    }
+
+    fn link(
+        &mut self,
+        now: Instant,
+        flow: FlowId,
+        link: LinkId,
+        links: &mut Links,
+        binding: &Binding,
+    ) {
+        if !self.flows.link(now, flow, link) {
+            links.close(link);
+            binding.release(self.shard);
+        }
+    }
+
+    fn give(
+        &mut self,
+        now: Instant,
+        binding: Arc<Binding>,
+        nominates: bool,
+        to: usize,
+        flow: FlowId,
+        links: &mut Links,
+    ) {
+        let socket = match self.flows.surrender(now, &binding.username, nominates) {
+            Surrender::Kept => return self.tell(to, Command::Kept { flow }),
+            Surrender::Absent => None,
+            Surrender::Given(link, account) => {
+                if let Some(call) = self.known(&binding) {
+                    count(call, account);
+                }
+                links.take(link)
+            }
+        };
+        self.calls
+            .retain(|_, call| !Arc::ptr_eq(&call.binding, &binding));
+        binding.hand_over(self.shard, to);
+        self.tell(
+            to,
+            Command::Given {
+                binding,
+                flow,
+                socket,
+            },
+        );
+    }
+
+    fn known(&self, binding: &Arc<Binding>) -> Option<&Call> {
+        self.calls
+            .values()
+            .find(|call| Arc::ptr_eq(&call.binding, binding))
+    }
+
+    fn tell(&self, shard: usize, command: Command) {
+        let Some(handle) = self.handles.get(shard) else {
+            return;
+        };
+        if let Err(Command::Given { binding, .. }) = handle.try_send(command) {
+            // A shard with a thousand commands before it: its client asks again, and gets a new socket.
+            binding.release(shard);
+        }
+    }
+
+    fn closed(&mut self, call: u64, link: Option<LinkId>, account: Account, reason: Closed) {
+        let Some(call) = self.calls.remove(&call) else {
+            return;
+        };
+        count(&call, account);
+        if link.is_none() {
+            return;
+        }
+        call.binding.release(self.shard);
+        debug!(session = call.row.id, ?reason, "flow closed");
+        match reason {
+            Closed::Ended => {}
+            Closed::Idle => call.row.end(EndReason::ClientIdle),
+            Closed::Refused => call.row.end(EndReason::OriginClosed),
+        }
+    }
+}
+
+impl Driver for Media {
+    type Flows = Flows;
+    type Command = Command;
+
+    fn flows(&mut self) -> &mut Flows {
+        let generation = self.proxy.registry().bindings().generation();
+        if generation != self.generation {
+            self.generation = generation;
+            self.flows.bindings_changed();
+        }
+        &mut self.flows
+    }
+
+    fn event(&mut self, now: Instant, event: Event, links: &mut Links) {
+        match event {
+            Event::Closed {
+                call,
+                link,
+                account,
+                reason,
+            } => {
+                if let Some(link) = link {
+                    links.close(link);
+                }
+                self.closed(call, link, account, reason);
+            }
+            Event::Lookup { username } => self.look_up(now, &username),
+            Event::Open {
+                flow,
+                call,
+                nominates,
+            } => self.open(now, flow, call, nominates, links),
+        }
+    }
+
+    fn command(&mut self, now: Instant, command: Command, links: &mut Links) {
+        match command {
+            Command::Give {
+                binding,
+                nominates,
+                to,
+                flow,
+            } => self.give(now, binding, nominates, to, flow, links),
+            Command::Given {
+                binding,
+                flow,
+                socket,
+            } => match socket.map(|socket| links.adopt(socket)) {
+                Some(Ok(link)) => self.link(now, flow, link, links, &binding),
+                Some(Err(_)) | None => self.connect(now, flow, &binding, links),
+            },
+            Command::Kept { flow } => self.flows.stay(flow),
+        }
+    }
+
+    fn settle(&mut self, now: Instant, _links: &mut Links) {
+        let calls = &self.calls;
+        self.flows.settle(|call, account| {
+            if let Some(call) = calls.get(&call) {
+                count(call, account);
+            }
+        });
+        let over: Vec<Arc<Binding>> = self
+            .calls
+            .values()
+            .filter(|call| call.row.end_reason().is_some())
+            .map(|call| Arc::clone(&call.binding))
+            .collect();
+        for binding in over {
+            self.flows.end(now, &binding.username);
+        }
+    }
+
+    fn stop(&mut self, _now: Instant) {}
+
+    fn is_empty(&self) -> bool {
+        self.flows.open() == 0
+    }
+}
+
+/// Brings what passed to the session's account.
+fn count(call: &Call, account: Account) {
+    let row = &call.row;
+    for (direction, bytes) in [
+        (Direction::ToClient, account.to_client),
+        (Direction::ToOrigin, account.to_origin),
+    ] {
+        if bytes > 0 {
+            row.count(direction, usize::try_from(bytes).unwrap_or(usize::MAX));
+        }
+    }
+    let media = match row.request.action {
+        Action::Play => account.media_to_client,
+        Action::Publish => account.media_to_origin,
+    };
+    if media {
+        row.media_flows();
+    }
+}
+
+/// Flows of one shard: as many as it may have sockets, and some that wait for theirs.
+const MAX_FLOWS: usize = 16_384;

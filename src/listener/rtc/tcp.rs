@@ -1,0 +1,160 @@
+//! ICE over TCP (RFC 6544): a client behind a firewall that lets no UDP through. Each connection is bridged to a
+//! socket of its own towards the origin's UDP port.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sluicegate_core::rtc::classify::Class;
+use sluicegate_core::rtc::flows::CONSENT;
+use sluicegate_core::rtc::frames::{Frame, LENGTH, MAX_FRAME, prefix};
+use sluicegate_core::rtc::stun::{Kind, Message};
+use sluicegate_core::stream::Action;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::debug;
+
+use crate::proxy::Proxy;
+use crate::registry::bindings::Binding;
+use crate::session::{Direction, Row};
+
+/// The TCP side of the media port.
+#[derive(Debug, Clone, Copy)]
+pub struct Tcp;
+
+impl Tcp {
+    /// Serves one connection.
+    pub async fn connection(mut client: TcpStream, peer: SocketAddr, proxy: Proxy) {
+        let mut bytes = Vec::with_capacity(ROOM);
+        let first = timeout(FIRST_WITHIN, first_frame(&mut client, &mut bytes, &proxy)).await;
+        let Ok(Some((binding, row))) = first else {
+            debug!(client = %peer, "a connection without a proof");
+            return;
+        };
+        match bridge(&mut client, &bytes, &binding, &row).await {
+            Ok(()) => debug!(session = row.id, "ICE over TCP ended"),
+            Err(error) => debug!(session = row.id, %error, "ICE over TCP ended"),
+        }
+    }
+}
+
+/// Reads until the first frame is whole. It stays in `bytes`; it has to prove that the client got an answer.
+async fn first_frame(
+    client: &mut TcpStream,
+    bytes: &mut Vec<u8>,
+    proxy: &Proxy,
+) -> Option<(Arc<Binding>, Arc<Row>)> {
+    loop {
+        if let Some(frame) = Frame::parse(bytes).ok()? {
+            return prove(frame.datagram, proxy);
+        }
+        if client.read_buf(bytes).await.ok()? == 0 {
+            return None;
+        }
+    }
+}
+
+fn prove(datagram: &[u8], proxy: &Proxy) -> Option<(Arc<Binding>, Arc<Row>)> {
+    let message = Message::parse(datagram).ok()?;
+    let username = message.username.filter(|_| message.kind == Kind::Request)?;
+    let binding = proxy.registry().bindings().binding(username)?;
+    if !message.is_from_owner_of(&binding.password) {
+        return None;
+    }
+    let row = proxy.sessions().row(binding.call.session)?;
+    Some((binding, row))
+}
+
+/// Carries frames to the origin and datagrams back, until one side ends, the session does, or consent is over.
+async fn bridge(
+    client: &mut TcpStream,
+    early: &[u8],
+    binding: &Binding,
+    row: &Row,
+) -> io::Result<()> {
+    let any: SocketAddr = match binding.call.media {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let origin = UdpSocket::bind(any).await?;
+    origin.connect(binding.call.media).await?;
+    let (reading, writing) = client.split();
+    tokio::select! {
+        ended = to_origin(reading, early.to_vec(), &origin, binding, row) => ended,
+        ended = to_client(writing, &origin, row) => ended,
+        _ = row.ended() => Ok(()),
+    }
+}
+
+async fn to_origin(
+    mut client: ReadHalf<'_>,
+    mut bytes: Vec<u8>,
+    origin: &UdpSocket,
+    binding: &Binding,
+    row: &Row,
+) -> io::Result<()> {
+    let mut consent = Instant::now() + CONSENT;
+    loop {
+        let mut taken = 0;
+        while let Some(frame) = Frame::parse(bytes.get(taken..).unwrap_or_default())
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?
+        {
+            if proves(frame.datagram, binding) {
+                consent = Instant::now() + CONSENT;
+            }
+            row.count(Direction::ToOrigin, frame.datagram.len());
+            if row.request.action == Action::Publish && Class::of(frame.datagram) == Class::Rtp {
+                row.media_flows();
+            }
+            origin.send(frame.datagram).await?;
+            taken += frame.length;
+        }
+        bytes.drain(..taken);
+        let count = tokio::select! {
+            count = client.read_buf(&mut bytes) => count?,
+            () = sleep_until(consent) => 0,
+        };
+        if count == 0 {
+            return Ok(());
+        }
+    }
+}
+
+fn proves(datagram: &[u8], binding: &Binding) -> bool {
+    Class::of(datagram) == Class::Stun
+        && Message::parse(datagram).is_ok_and(|message| {
+            message.kind == Kind::Request && message.is_from_owner_of(&binding.password)
+        })
+}
+
+async fn to_client(mut client: WriteHalf<'_>, origin: &UdpSocket, row: &Row) -> io::Result<()> {
+    let mut frame = vec![0; LENGTH + MAX_FRAME + 1];
+    loop {
+        let (head, rest) = frame.split_at_mut(LENGTH);
+        let count = origin.recv(rest).await?;
+        let datagram = rest.get(..count).unwrap_or_default();
+        let Some(length) = prefix(datagram) else {
+            continue;
+        };
+        head.copy_from_slice(&length);
+        row.count(Direction::ToClient, count);
+        if row.request.action == Action::Play && Class::of(datagram) == Class::Rtp {
+            row.media_flows();
+        }
+        // A client that takes nothing for long is behind anyway, and its media is of no use any more.
+        let written = frame.get(..LENGTH + count).unwrap_or_default();
+        timeout(TAKEN_WITHIN, client.write_all(written))
+            .await
+            .map_err(|_| io::ErrorKind::TimedOut)??;
+    }
+}
+
+/// Room for a few frames of the largest kind.
+const ROOM: usize = 4 * MAX_FRAME;
+/// A client has so long for the request that proves it.
+const FIRST_WITHIN: Duration = Duration::from_secs(5);
+/// A client has so long to take one datagram.
+const TAKEN_WITHIN: Duration = Duration::from_secs(5);

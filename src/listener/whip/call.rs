@@ -1,0 +1,440 @@
+//! One call: from its offer to its end.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use hyper::{Response, StatusCode};
+use serde_json::Value;
+use sluicegate_core::http::head::{Forwarded, RequestHead};
+use sluicegate_core::http::whip::{Asked, resolve, resource as resource_path};
+use sluicegate_core::origin::Target;
+use sluicegate_core::rtc::flows::CONSENT;
+use sluicegate_core::rtc::sdp::{self, Announced, Check, Rewritten};
+use sluicegate_core::stream::{Action, Protocol, Service, StreamUrl};
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::origin::{self, Answer, NoAnswer};
+use super::{Ask, Dialer, Refused, broken_answer, json_target, pass_refusal, refuse};
+use crate::net::http::{Body, full, json, status_of};
+use crate::proxy::{Attempt, DialError, Request, Session};
+use crate::registry::bindings::{Bound, Call};
+use crate::session::{Direction, EndReason};
+
+/// What an origin agreed to.
+struct Agreed {
+    answer: Answer,
+    media: SocketAddr,
+    api: Target,
+}
+
+impl Ask<'_> {
+    /// A new call, by an offer as the body.
+    pub(super) async fn offer(self, asked: Asked) -> Result<Response<Body>, Refused> {
+        let kind = self.head.headers.text("content-type").unwrap_or(SDP);
+        if !kind.trim().to_ascii_lowercase().starts_with(SDP) {
+            let words = format!("an offer is of the type {SDP}");
+            return Err(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, words));
+        }
+        let stream = asked
+            .stream
+            .map_err(|error| refuse(StatusCode::BAD_REQUEST, error.to_string()))?;
+        let offer = read_offer(&self.body)?;
+        let session = self.open(stream, asked.action).await?;
+        let body = Bytes::from(offer.sdp.clone());
+        let agreed = self.place(&session, &asked.target, body).await?;
+        let announced = self.whip.announced(&self.head, self.caller.local);
+        let (answer, checks) = read_answer(&agreed.answer.body, &offer, &announced)?;
+        let location = agreed.answer.headers.get(LOCATION);
+        let location = location.and_then(|value| value.to_str().ok());
+        let resource = location.and_then(|location| resolve(&asked.target, location));
+        let mut response = Response::new(full(answer.sdp));
+        *response.status_mut() = StatusCode::CREATED;
+        keep_headers(&agreed.answer.headers, response.headers_mut());
+        let kind = HeaderValue::from_static(SDP);
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+        let id = self.stand(session, agreed, resource, &offer, &checks)?;
+        if let Ok(location) = HeaderValue::from_str(&resource_path(&id)) {
+            response.headers_mut().insert(LOCATION, location);
+        }
+        Ok(response)
+    }
+
+    /// A new call, by an offer in JSON. It has no resource, and ends when its client is silent.
+    pub(super) async fn json(self, action: Action) -> Result<Response<Body>, Refused> {
+        let bad = |words: &str| refuse(StatusCode::BAD_REQUEST, words);
+        let mut document: Value =
+            serde_json::from_slice(&self.body).map_err(|_| bad("the body is not JSON"))?;
+        let part = |name: &str| document.get(name).and_then(Value::as_str);
+        let url = part("streamurl").ok_or_else(|| bad("the body names no streamurl"))?;
+        let text = part("sdp").ok_or_else(|| bad("the body has no sdp"))?;
+        let stream = StreamUrl::from_webrtc(self.head.host(), url)
+            .map_err(|error| bad(&error.to_string()))?;
+        let offer = read_offer(text.as_bytes())?;
+        let session = self.open(stream, action).await?;
+        set(&mut document, "sdp", &offer.sdp);
+        let query = self.head.target.split_once('?').map(|(_, query)| query);
+        let target = match query {
+            Some(query) => format!("{}?{query}", json_target(action)),
+            None => json_target(action).to_owned(),
+        };
+        let body = Bytes::from(document.to_string());
+        let agreed = self.place(&session, &target, body).await?;
+        let unreadable = || broken_answer(&NoAnswer::Broken("it is not JSON".to_owned()));
+        let mut document: Value =
+            serde_json::from_slice(&agreed.answer.body).map_err(|_| unreadable())?;
+        let Some(text) = document.get("sdp").and_then(Value::as_str) else {
+            // SRS says no with a code other than 0.
+            session.finish(EndReason::Refused);
+            return Err(Box::new(json(
+                StatusCode::BAD_GATEWAY,
+                &refused_code(&document),
+            )));
+        };
+        let announced = self.whip.announced(&self.head, self.caller.local);
+        let (answer, checks) = read_answer(text.as_bytes(), &offer, &announced)?;
+        set(&mut document, "sdp", &answer.sdp);
+        self.stand(session, agreed, None, &offer, &checks)?;
+        Ok(json(StatusCode::OK, &document))
+    }
+
+    /// The end of a call, at the wish of its client.
+    pub(super) async fn delete(self, id: &str) -> Result<Response<Body>, Refused> {
+        let call = self.call(id)?;
+        let status = match &call.resource {
+            None => StatusCode::OK,
+            Some(resource) => {
+                let told = timeout(TELL_WITHIN, self.tell(&call, resource, Bytes::new())).await;
+                match told {
+                    Ok(Ok(answer)) if answer.status.is_client_error() => {
+                        // The call stays if the origin wants it to: a wrong token, say. One that it has forgotten is
+                        // over all the same.
+                        if answer.status != StatusCode::NOT_FOUND
+                            && answer.status != StatusCode::GONE
+                        {
+                            return Err(pass_refusal(answer));
+                        }
+                        StatusCode::OK
+                    }
+                    Ok(Ok(answer)) if answer.status.is_success() => answer.status,
+                    // It is over here, whatever has become of the origin.
+                    Ok(Ok(_) | Err(_)) | Err(_) => StatusCode::OK,
+                }
+            }
+        };
+        self.proxy.registry().bindings().remove(&call);
+        if let Some(row) = self.proxy.sessions().row(call.session) {
+            row.end(EndReason::ClientClosed);
+        }
+        let mut response = Response::new(full(""));
+        *response.status_mut() = status;
+        Ok(response)
+    }
+
+    /// More of the client's ICE, or a restart of it.
+    pub(super) async fn patch(self, id: &str) -> Result<Response<Body>, Refused> {
+        let call = self.call(id)?;
+        let Some(target) = &call.resource else {
+            return Err(refuse(StatusCode::METHOD_NOT_ALLOWED, NO_PATCH));
+        };
+        let fragment = sdp::client_fragment(&self.body)
+            .map_err(|error| refuse(StatusCode::BAD_REQUEST, error.to_string()))?;
+        let told = timeout(
+            TELL_WITHIN,
+            self.tell(&call, target, fragment.sdp.clone().into()),
+        )
+        .await;
+        let answer = match told {
+            Ok(Ok(answer)) => answer,
+            // SRS closes, because it knows no PATCH.
+            Ok(Err(_)) => return Err(refuse(StatusCode::METHOD_NOT_ALLOWED, NO_PATCH)),
+            Err(_) => {
+                return Err(refuse(
+                    StatusCode::GATEWAY_TIMEOUT,
+                    "its origin did not answer",
+                ));
+            }
+        };
+        if !answer.status.is_success() {
+            return Err(pass_refusal(answer));
+        }
+        let mut response = Response::new(full(""));
+        *response.status_mut() = answer.status;
+        keep_headers(&answer.headers, response.headers_mut());
+        if !answer.body.is_empty() {
+            let announced = self.whip.announced(&self.head, self.caller.local);
+            let rewritten = sdp::origin_fragment(&answer.body, &announced)
+                .map_err(|error| broken_answer(&NoAnswer::Broken(error.to_string())))?;
+            // New credentials on both sides are an ICE restart; the old ones still hold until it is done.
+            let offered = if fragment.credentials.iter().any(Option::is_some) {
+                &fragment.credentials
+            } else {
+                &call.offered
+            };
+            if let Ok(checks) = sdp::checks(offered, &rewritten.credentials) {
+                self.proxy.registry().bindings().add(&call, &checks);
+            }
+            *response.body_mut() = full(rewritten.sdp);
+        }
+        Ok(response)
+    }
+
+    fn call(&self, id: &str) -> Result<Arc<Call>, Refused> {
+        let call = self.proxy.registry().bindings().call(id);
+        call.ok_or_else(|| {
+            refuse(
+                StatusCode::NOT_FOUND,
+                "there is no such call, or it is over",
+            )
+        })
+    }
+
+    async fn open(&self, stream: StreamUrl, action: Action) -> Result<Session, Refused> {
+        let request = Request {
+            stream,
+            action,
+            protocol: Protocol::WebRtc,
+            client: self.client(),
+        };
+        let opened = self.proxy.open(request).await;
+        opened.map_err(|refusal| refuse(status_of(&refusal), refusal.to_string()))
+    }
+
+    /// Asks origins until one agrees.
+    async fn place(&self, session: &Session, target: &str, body: Bytes) -> Result<Agreed, Refused> {
+        let said_no = Mutex::new(None);
+        let dialled = session
+            .dial(|attempt| self.ask_origin(attempt, target, body.clone(), &said_no))
+            .await;
+        dialled.map_err(|refusal| {
+            let said_no = said_no.into_inner().unwrap_or_else(PoisonError::into_inner);
+            match said_no {
+                Some(answer) => pass_refusal(answer),
+                None => refuse(status_of(&refusal), refusal.to_string()),
+            }
+        })
+    }
+
+    async fn ask_origin(
+        &self,
+        attempt: Attempt,
+        target: &str,
+        body: Bytes,
+        said_no: &Mutex<Option<Answer>>,
+    ) -> Result<Agreed, DialError> {
+        let registry = self.proxy.registry();
+        let Some(api) = registry.target(&attempt.origin, Service::Api) else {
+            return Err(DialError::Refused(
+                "its origin has WebRTC media and no API to ask for it".to_owned(),
+            ));
+        };
+        let dialer = &self.whip.dialer;
+        let media = dialer.datagrams(&attempt).await?;
+        let at_api = Attempt {
+            target: api.clone(),
+            ..attempt
+        };
+        let stream = dialer
+            .dial(&at_api, self.client(), self.caller.local, false)
+            .await?;
+        let answer = origin::ask(stream, &self.head, target, body, &self.forwarded())
+            .await
+            .map_err(|no_answer| match no_answer {
+                NoAnswer::HungUp => DialError::HungUp(no_answer.to_string()),
+                NoAnswer::Broken(_) => DialError::Failed(no_answer.to_string()),
+            })?;
+        registry.answered(&at_api.origin);
+        if answer.status == StatusCode::OK || answer.status == StatusCode::CREATED {
+            return Ok(Agreed { answer, media, api });
+        }
+        let words = format!("it answered {}", answer.status);
+        let busy = matches!(
+            answer.status,
+            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+        );
+        *said_no.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+        // The next may have room; one that says no to this client says so for all.
+        Err(if busy {
+            DialError::HungUp(words)
+        } else {
+            DialError::Refused(words)
+        })
+    }
+
+    /// Writes the call down, and lets it stand until something ends it. From here on media may come.
+    fn stand(
+        &self,
+        session: Session,
+        agreed: Agreed,
+        resource: Option<String>,
+        offer: &Rewritten,
+        checks: &[Check],
+    ) -> Result<String, Refused> {
+        let id = new_id().ok_or_else(|| {
+            refuse(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the system gives no random numbers",
+            )
+        })?;
+        let row = Arc::clone(session.row());
+        let Some(origin) = row.placed().origin else {
+            return Err(refuse(
+                StatusCode::BAD_GATEWAY,
+                "the call was placed nowhere",
+            ));
+        };
+        let call = Call {
+            id: id.clone(),
+            session: row.id,
+            origin,
+            api: agreed.api,
+            resource,
+            media: agreed.media,
+            offered: offer.credentials.clone(),
+        };
+        let bound = self.proxy.registry().bindings().insert(call, checks);
+        let standing = Standing {
+            session,
+            bound,
+            dialer: Arc::clone(&self.whip.dialer),
+            client: self.client(),
+            local: self.caller.local,
+            forwarded: self.forwarded(),
+            head: self.head.clone(),
+        };
+        self.whip.calls.spawn(standing.until_over());
+        Ok(id)
+    }
+
+    /// Says something of a call to the origin that answered it.
+    async fn tell(&self, call: &Call, target: &str, body: Bytes) -> Result<Answer, NoAnswer> {
+        let stream = reach(&self.whip.dialer, call, self.client(), self.caller.local).await?;
+        origin::ask(stream, &self.head, target, body, &self.forwarded()).await
+    }
+}
+
+/// A call that stands.
+struct Standing {
+    session: Session,
+    bound: Bound,
+    dialer: Arc<Dialer>,
+    client: SocketAddr,
+    local: SocketAddr,
+    forwarded: Forwarded,
+    head: RequestHead,
+}
+
+impl Standing {
+    async fn until_over(self) {
+        let row = Arc::clone(self.session.row());
+        let reason = match timeout(CONSENT, row.ended()).await {
+            Ok(reason) => reason,
+            // Nobody came for the answer.
+            Err(_) if row.bytes(Direction::ToOrigin) == 0 => {
+                row.end(EndReason::ClientIdle);
+                EndReason::ClientIdle
+            }
+            Err(_) => row.ended().await,
+        };
+        // Nothing may find it any more, before the origin is told.
+        let call = Arc::clone(self.bound.call());
+        drop(self.bound);
+        drop(self.session);
+        if matches!(reason, EndReason::ClientClosed | EndReason::OriginClosed) {
+            return;
+        }
+        let Some(target) = &call.resource else {
+            return;
+        };
+        // An origin that is not told finds out by itself, when its own clock runs out.
+        let mut head = self.head;
+        head.method = "DELETE".to_owned();
+        head.headers.remove("content-type");
+        let tell = async {
+            let stream = reach(&self.dialer, &call, self.client, self.local).await?;
+            origin::ask(stream, &head, target, Bytes::new(), &self.forwarded).await
+        };
+        match timeout(TELL_WITHIN, tell).await {
+            Ok(Ok(answer)) => {
+                debug!(origin = %call.origin, status = %answer.status, "told the origin");
+            }
+            Ok(Err(error)) => debug!(origin = %call.origin, %error, "the origin was not told"),
+            Err(_) => debug!(origin = %call.origin, "the origin was not told in time"),
+        }
+    }
+}
+
+async fn reach(
+    dialer: &Dialer,
+    call: &Call,
+    client: SocketAddr,
+    local: SocketAddr,
+) -> Result<tokio::net::TcpStream, NoAnswer> {
+    let attempt = Attempt {
+        origin: call.origin.clone(),
+        label: String::new(),
+        target: call.api.clone(),
+        patience: TELL_WITHIN,
+        step_by_step: false,
+        asks_again: false,
+    };
+    let dialled = dialer.dial(&attempt, client, local, false).await;
+    dialled.map_err(|error| NoAnswer::Broken(format!("{error:?}")))
+}
+
+fn read_offer(body: &[u8]) -> Result<Rewritten, Refused> {
+    sdp::offer(body).map_err(|error| {
+        refuse(
+            StatusCode::BAD_REQUEST,
+            format!("the offer is refused: {error}"),
+        )
+    })
+}
+
+fn read_answer(
+    body: &[u8],
+    offer: &Rewritten,
+    announced: &Announced,
+) -> Result<(Rewritten, Vec<Check>), Refused> {
+    let broken = |error: sdp::SdpError| broken_answer(&NoAnswer::Broken(error.to_string()));
+    let answer = sdp::answer(body, announced).map_err(broken)?;
+    let checks = sdp::checks(&offer.credentials, &answer.credentials).map_err(broken)?;
+    Ok((answer, checks))
+}
+
+/// What of an origin's headers goes on; `Location` is ours.
+fn keep_headers(from: &HeaderMap, to: &mut HeaderMap) {
+    for (name, value) in from {
+        if name != LOCATION {
+            to.append(name, value.clone());
+        }
+    }
+}
+
+/// What SRS's code says, without anything else of its document.
+fn refused_code(document: &Value) -> Value {
+    let code = document.get("code").and_then(Value::as_i64).unwrap_or(500);
+    serde_json::json!({ "code": code, "data": "its origin refused the call" })
+}
+
+fn set(document: &mut Value, name: &str, value: &str) {
+    if let Some(members) = document.as_object_mut() {
+        members.insert(name.to_owned(), value.into());
+    }
+}
+
+/// 128 random bits.
+fn new_id() -> Option<String> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).ok()?;
+    Some(random.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+const SDP: &str = "application/sdp";
+const NO_PATCH: &str =
+    "its origin takes neither further candidates nor an ICE restart; none is needed";
+/// How long an origin may take to hear of the end of a call.
+const TELL_WITHIN: Duration = Duration::from_secs(2);

@@ -1,0 +1,312 @@
+//! Signalling for WebRTC on the API port: WHIP (RFC 9725), WHEP and SRS's older JSON API.
+//!
+//! An offer is placed as every request is, and goes to the API of the origin that holds the stream, without the
+//! client's addresses. The answer comes back with ours. From then on the call is known by its
+//! [bindings](crate::registry::bindings): media finds its way by them, and so do PATCH and DELETE.
+
+mod call;
+mod origin;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CONTENT_TYPE, HOST, HeaderName,
+    HeaderValue,
+};
+use hyper::{Method, Request, Response, StatusCode};
+use sluicegate_core::http::head::{Forwarded, RequestHead};
+use sluicegate_core::http::whip::{Path, Pattern};
+use sluicegate_core::rtc::sdp::Announced;
+use sluicegate_core::stream::Action;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+use tracing::debug;
+
+use self::origin::{Answer, NoAnswer};
+use super::origin_leg::Dialer;
+use crate::config::{Network, PublicAddress};
+use crate::net::forwarded;
+use crate::net::http::{Body, full, text};
+use crate::proxy::Proxy;
+
+/// What signalling is set to.
+#[derive(Debug)]
+pub struct Whip {
+    /// Reaches origins.
+    pub dialer: Arc<Dialer>,
+    /// Peers whose `X-Forwarded-*` is believed.
+    pub trusted_proxies: Arc<[Network]>,
+    /// Further paths, as other servers have them.
+    pub patterns: Vec<Pattern>,
+    /// Where clients find our media port; none means where they found this one.
+    pub public_addresses: Vec<PublicAddress>,
+    /// The media port, as it is bound.
+    pub port: u16,
+    /// Media may come over TCP too, to the same port.
+    pub tcp: bool,
+    /// Keeps count of the calls that stand.
+    pub calls: TaskTracker,
+}
+
+/// A client's connection, and who is behind it.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller {
+    /// Who connected.
+    pub peer: SocketAddr,
+    /// Where it connected to.
+    pub local: SocketAddr,
+}
+
+/// A request of signalling, as far as every kind has the same.
+struct Ask<'a> {
+    whip: &'a Whip,
+    proxy: &'a Proxy,
+    caller: Caller,
+    head: RequestHead,
+    body: Bytes,
+}
+
+/// Why a request gets no answer from an origin.
+type Refused = Box<Response<Body>>;
+
+impl Whip {
+    /// Answers a request; `None` when its path is no business of WebRTC, and the request with it.
+    pub async fn answer(
+        &self,
+        request: Request<Incoming>,
+        caller: Caller,
+        proxy: &Proxy,
+    ) -> Result<Response<Body>, Request<Incoming>> {
+        let host = request
+            .headers()
+            .get(HOST)
+            .and_then(|host| host.to_str().ok());
+        let target = request
+            .uri()
+            .path_and_query()
+            .map_or("/", |target| target.as_str())
+            .to_owned();
+        let host = host.map(str::to_owned);
+        let Some(path) = Path::of(host.as_deref(), &target, &self.patterns) else {
+            return Err(request);
+        };
+        let mut response = self.dispatch(request, caller, proxy, path).await;
+        let headers = response.headers_mut();
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        headers.insert(
+            ACCESS_CONTROL_EXPOSE_HEADERS,
+            HeaderValue::from_static(EXPOSED),
+        );
+        Ok(response)
+    }
+
+    async fn dispatch(
+        &self,
+        request: Request<Incoming>,
+        caller: Caller,
+        proxy: &Proxy,
+        path: Path<'_>,
+    ) -> Response<Body> {
+        let methods = match path {
+            Path::Json(_) | Path::Offer(_) => "POST, OPTIONS",
+            Path::Resource(_) => "PATCH, DELETE, OPTIONS",
+        };
+        let method = request.method().clone();
+        if method == Method::OPTIONS {
+            return preflight(methods);
+        }
+        let ask = match Ask::read(self, proxy, caller, request).await {
+            Ok(ask) => ask,
+            Err(response) => return *response,
+        };
+        let answered = match (path, method) {
+            (Path::Offer(asked), Method::POST) => ask.offer(asked).await,
+            (Path::Json(action), Method::POST) => ask.json(action).await,
+            (Path::Resource(id), Method::DELETE) => ask.delete(id).await,
+            (Path::Resource(id), Method::PATCH) => ask.patch(id).await,
+            _ => {
+                let mut response = text(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    format!("this path takes {methods}"),
+                );
+                response
+                    .headers_mut()
+                    .insert(ALLOW, HeaderValue::from_static(methods));
+                return response;
+            }
+        };
+        answered.unwrap_or_else(|response| *response)
+    }
+
+    /// Where a client finds our media port.
+    fn announced(&self, head: &RequestHead, local: SocketAddr) -> Announced {
+        let at = |ip: IpAddr, port: Option<u16>| SocketAddr::new(ip, port.unwrap_or(self.port));
+        let mut addresses: Vec<SocketAddr> = self
+            .public_addresses
+            .iter()
+            .map(|address| at(address.ip, address.port))
+            .collect();
+        if addresses.is_empty() {
+            // A Host that is an address is the one the client used, also through a NAT that maps ports only. A name
+            // says nothing that could be written into a candidate.
+            let named = head.host().and_then(address_of);
+            addresses.push(at(named.unwrap_or_else(|| local.ip().to_canonical()), None));
+        }
+        Announced {
+            addresses,
+            tcp: self.tcp,
+        }
+    }
+}
+
+impl<'a> Ask<'a> {
+    async fn read(
+        whip: &'a Whip,
+        proxy: &'a Proxy,
+        caller: Caller,
+        request: Request<Incoming>,
+    ) -> Result<Self, Refused> {
+        let (parts, body) = request.into_parts();
+        let head = origin::head_of(&parts)
+            .map_err(|error| refuse(StatusCode::BAD_REQUEST, error.to_string()))?;
+        let collected = timeout(BODY_WITHIN, Limited::new(body, MAX_BODY).collect()).await;
+        let body = match collected {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(_)) => {
+                let words = format!("the body is broken, or longer than {MAX_BODY} bytes");
+                return Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, words));
+            }
+            Err(_) => return Err(refuse(StatusCode::REQUEST_TIMEOUT, "the body did not come")),
+        };
+        Ok(Self {
+            whip,
+            proxy,
+            caller,
+            head,
+            body,
+        })
+    }
+
+    /// Who is behind the connection.
+    fn client(&self) -> SocketAddr {
+        let lines: Vec<&str> = self
+            .head
+            .headers
+            .all("x-forwarded-for")
+            .filter_map(|line| str::from_utf8(line).ok())
+            .collect();
+        let peer = self.caller.peer;
+        let ip = forwarded::client(&self.whip.trusted_proxies, peer.ip(), lines.into_iter());
+        SocketAddr::new(ip, peer.port())
+    }
+
+    fn forwarded(&self) -> Forwarded {
+        let ip = self.caller.peer.ip();
+        let listed = &self.whip.trusted_proxies;
+        Forwarded {
+            client: ip,
+            secure: false,
+            trusted: listed.iter().any(|network| network.contains(ip)),
+        }
+    }
+}
+
+/// A short text in place of an answer.
+fn refuse(status: StatusCode, words: impl Into<String>) -> Refused {
+    Box::new(text(status, words))
+}
+
+/// An origin's own refusal, as it goes to the client: its status, what of its headers is for the client, and its
+/// words if they are few. One that says nothing a client could act upon becomes a 502.
+fn pass_refusal(answer: Answer) -> Refused {
+    let status = match answer.status {
+        status if status.is_client_error() || status.is_server_error() => status,
+        _ => StatusCode::BAD_GATEWAY,
+    };
+    debug!(%status, "the origin refused");
+    let is_text = answer
+        .headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .is_some_and(|kind| kind.starts_with("text/plain") || kind.starts_with("application/json"));
+    let mut response = if is_text && answer.body.len() <= MAX_WORDS {
+        Response::new(full(answer.body))
+    } else {
+        let reason = status.canonical_reason().unwrap_or("no");
+        text(status, format!("its origin says: {reason}"))
+    };
+    *response.status_mut() = status;
+    for (name, value) in &answer.headers {
+        let told = PASSED.contains(name) || (name == CONTENT_TYPE && is_text);
+        if told {
+            response.headers_mut().insert(name, value.clone());
+        }
+    }
+    Box::new(response)
+}
+
+/// An answer that no client could use.
+fn broken_answer(why: &NoAnswer) -> Refused {
+    debug!(%why, "no answer of the origin");
+    refuse(
+        StatusCode::BAD_GATEWAY,
+        "its origin gave no answer that can be used",
+    )
+}
+
+fn preflight(methods: &'static str) -> Response<Body> {
+    let mut response = Response::new(full(""));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    let methods = HeaderValue::from_static(methods);
+    headers.insert(ALLOW, methods.clone());
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, methods);
+    let allowed = "Authorization, Content-Type, If-Match, If-None-Match, *";
+    headers.insert(
+        ACCESS_CONTROL_ALLOW_HEADERS,
+        HeaderValue::from_static(allowed),
+    );
+    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
+    let accepts = HeaderValue::from_static("application/sdp");
+    headers.insert(HeaderName::from_static("accept-post"), accepts);
+    let accepts = HeaderValue::from_static("application/trickle-ice-sdpfrag");
+    headers.insert(HeaderName::from_static("accept-patch"), accepts);
+    response
+}
+
+/// The address in a `Host` header, if it is one.
+fn address_of(host: &str) -> Option<IpAddr> {
+    if let Ok(address) = host.parse::<SocketAddr>() {
+        return Some(address.ip());
+    }
+    host.trim_matches(['[', ']']).parse().ok()
+}
+
+/// SRS's path for a call by JSON.
+const fn json_target(action: Action) -> &'static str {
+    match action {
+        Action::Play => "/rtc/v1/play/",
+        Action::Publish => "/rtc/v1/publish/",
+    }
+}
+
+/// What a page may read of an answer.
+const EXPOSED: &str = "Location, ETag, Link, WWW-Authenticate, Retry-After";
+/// What a client may act upon when an origin says no.
+const PASSED: [HeaderName; 4] = [
+    HeaderName::from_static("allow"),
+    HeaderName::from_static("link"),
+    HeaderName::from_static("retry-after"),
+    HeaderName::from_static("www-authenticate"),
+];
+/// Bytes of a request's body: a description, escaped in JSON at the most.
+const MAX_BODY: usize = 256 * 1024;
+/// Bytes of an origin's words that are passed on.
+const MAX_WORDS: usize = 1024;
+const BODY_WITHIN: Duration = Duration::from_secs(5);
