@@ -1,5 +1,7 @@
-//! The API port: `/api/v1/versions` now; WHIP, WHEP and the API over all origins have their place here.
+//! The API port: signalling for WebRTC, `/api/v1/versions`, and the API over all origins.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -7,18 +9,38 @@ use hyper::{Method, Request, Response, StatusCode};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
+use super::whip::{Caller, Whip};
+use crate::fleet_api::FleetApi;
 use crate::net::http::{Body, json, serve, text};
 use crate::net::versions;
+use crate::proxy::Proxy;
 
 /// The API port.
-#[derive(Debug, Clone, Copy)]
-pub struct Api;
+#[derive(Debug, Clone)]
+pub struct Api {
+    /// The API over all origins.
+    pub fleet: Arc<FleetApi>,
+    /// Calls are asked for here.
+    pub whip: Arc<Whip>,
+    /// Connections that wait for their next request end with it.
+    pub stop: CancellationToken,
+}
 
 impl Api {
     /// Serves one connection.
-    pub async fn connection(stream: TcpStream, stop: CancellationToken) {
-        serve(stream, HEAD_TIMEOUT, stop, |request| async move {
-            answer(&request)
+    pub async fn connection(self, stream: TcpStream, peer: SocketAddr, proxy: Proxy) {
+        let local = stream.local_addr().unwrap_or(peer);
+        let caller = Caller { peer, local };
+        let stop = self.stop.clone();
+        serve(stream, HEAD_TIMEOUT, stop, |request| async {
+            let request = match self.whip.answer(request, caller, &proxy).await {
+                Ok(response) => return response,
+                Err(request) => request,
+            };
+            match self.fleet.answer(&request, peer).await {
+                Some(response) => response,
+                None => answer(&request),
+            }
         })
         .await;
     }
@@ -32,7 +54,10 @@ fn answer(request: &Request<Incoming>) -> Response<Body> {
         (_, "/api/v1/versions") => {
             text(StatusCode::METHOD_NOT_ALLOWED, "this path is read with GET")
         }
-        _ => text(StatusCode::NOT_FOUND, "this port serves /api/v1/versions"),
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "this port serves /api/v1/versions, WHIP and WHEP at /rtc/v1/whip/ and /rtc/v1/whep/, and, where it is set up, the API over all origins",
+        ),
     }
 }
 

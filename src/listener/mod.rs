@@ -3,4 +3,8 @@
 pub mod api;
 pub mod http;
 pub mod origin_leg;
+pub mod rtc;
 pub mod rtmp;
+pub mod rtsp;
+pub mod srt;
+pub mod whip;

@@ -2,13 +2,16 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use rustix::io::Errno;
 use sluicegate_core::origin::{AddressRules, Host, OriginId};
 use sluicegate_core::preface;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, lookup_host};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::config::OriginNames;
 use crate::net::accept::prepare;
@@ -45,11 +48,14 @@ impl Dialer {
             Ok(Err(error)) if is_ours(&error) => {
                 return Err(DialError::Exhausted(error.to_string()));
             }
+            Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => {
+                return Err(DialError::Silent(format!("{}: {error}", attempt.target)));
+            }
             Ok(Err(error)) => {
                 return Err(DialError::Failed(format!("{}: {error}", attempt.target)));
             }
             Err(_) => {
-                return Err(DialError::Failed(format!(
+                return Err(DialError::Silent(format!(
                     "{}: no connection in time",
                     attempt.target
                 )));
@@ -66,10 +72,46 @@ impl Dialer {
         Ok(stream)
     }
 
+    /// What a socket that cannot be had means for a candidate.
+    pub fn failed(&self, error: &io::Error) -> DialError {
+        if is_ours(error) {
+            DialError::Exhausted(error.to_string())
+        } else {
+            DialError::Failed(error.to_string())
+        }
+    }
+
+    /// Whether the candidate is told who the client is at the start of a connection, which is that client's alone
+    /// then.
+    pub fn announces(&self, attempt: &Attempt) -> bool {
+        let names = [attempt.origin.as_str(), attempt.label.as_str()];
+        self.proxy_v1.includes(names) || self.proxy_v2.includes(names)
+    }
+
+    /// The address of an origin's datagram port.
+    ///
+    /// # Errors
+    /// [`DialError::Failed`], when its name leads to no address that may be used.
+    pub async fn datagrams(&self, attempt: &Attempt) -> Result<SocketAddr, DialError> {
+        let target = &attempt.target;
+        let name = match &target.host {
+            Host::Ip(ip) => return Ok((*ip, target.port).into()),
+            Host::Name(name) => name.as_str(),
+        };
+        let failed = |why: String| DialError::Failed(format!("{target}: {why}"));
+        let found = timeout(attempt.patience, lookup_host((name, target.port))).await;
+        let mut found = found
+            .map_err(|_| failed("its name was not resolved in time".to_owned()))?
+            .map_err(|error| failed(error.to_string()))?;
+        found
+            .find(|address| self.addresses.check(&address.ip().into()).is_ok())
+            .ok_or_else(|| failed("its name leads to no address that may be used".to_owned()))
+    }
+
     async fn connect(&self, attempt: &Attempt) -> io::Result<TcpStream> {
         let target = &attempt.target;
         let name = match &target.host {
-            Host::Ip(ip) => return TcpStream::connect((*ip, target.port)).await,
+            Host::Ip(ip) => return connect_to((*ip, target.port).into()).await,
             Host::Name(name) => name.as_str(),
         };
         // The rules were kept when the name was registered; where it leads can change at any time.
@@ -81,7 +123,7 @@ impl Dialer {
         let share = attempt.patience / u32::try_from(allowed.len().max(1)).unwrap_or(u32::MAX);
         let mut failure = io::Error::other("its name leads to no address that may be dialled");
         for address in allowed {
-            match timeout(share, TcpStream::connect(address)).await {
+            match timeout(share, connect_to(address)).await {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) => failure = error,
                 Err(_) => failure = io::ErrorKind::TimedOut.into(),
@@ -117,6 +159,31 @@ impl Dialer {
         words
     }
 }
+
+/// Connects, and knocks again while nothing comes back.
+///
+/// An origin whose accept queue is full drops the first packet of a connection, and the kernel repeats it a second
+/// later, when the dial is over. A second and a third connection of our own get in as soon as there is room; whichever
+/// is first is taken, and the others were never more than a packet.
+async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
+    let mut knocks = FuturesUnordered::new();
+    knocks.push(TcpStream::connect(address));
+    for _ in 1..KNOCKS {
+        tokio::select! {
+            Some(connected) = knocks.next() => return connected,
+            () = sleep(KNOCK_AGAIN) => knocks.push(TcpStream::connect(address)),
+        }
+    }
+    match knocks.next().await {
+        Some(connected) => connected,
+        None => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+/// Connections of one dial that may be under way.
+const KNOCKS: usize = 3;
+/// Longer than a packet takes around the world, and often enough to be heard within a dial of one second.
+const KNOCK_AGAIN: Duration = Duration::from_millis(400);
 
 /// The error says that this machine ran out of something, and nothing of the origin.
 fn is_ours(error: &io::Error) -> bool {

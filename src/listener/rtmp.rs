@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluicegate_core::origin::OriginId;
+use sluicegate_core::rtmp::amf0::Value;
 use sluicegate_core::rtmp::chunk::ChunkWriter;
 use sluicegate_core::rtmp::join::{Join, Joined, Progress};
 use sluicegate_core::rtmp::message::{Command, Message, chunk_stream};
 use sluicegate_core::rtmp::server::{Identified, Server, ServerEvent};
+use sluicegate_core::rule::Via;
 use sluicegate_core::stream::{Action, Protocol, StreamUrl};
+use sluicegate_core::tap;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::ReadHalf;
@@ -20,10 +23,10 @@ use tracing::{debug, info};
 
 use super::origin_leg::Dialer;
 use crate::config::Network;
-use crate::net::relay::{self, Ending, Passage};
+use crate::net::relay::{self, Ending, Passage, acknowledge_at_once};
 use crate::net::{last_words, preface};
 use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session};
-use crate::session::{Direction, EndReason, Row};
+use crate::session::{Direction, EndReason, Piece, Row};
 
 /// What the RTMP listener is set to.
 #[derive(Debug, Clone)]
@@ -99,6 +102,13 @@ impl Rtmp {
                     return refuse(&mut client, asked, &error.to_string()).await;
                 }
             };
+        if asked.action == Action::Play
+            && follows_redirects(&identified.request.connect)
+            && let Some(base) = proxy.redirect(&stream, Protocol::Rtmp, Via::Rtmp)
+        {
+            debug!(client = %address, %stream, to = base, "edge sent away by rule");
+            return send_away(&mut client, &base, &stream).await;
+        }
         let request = Request {
             stream: stream.clone(),
             action: asked.action,
@@ -111,15 +121,16 @@ impl Rtmp {
         };
         let local = client.local_addr().unwrap_or(peer);
         let joined = session
-            .dial(|attempt| self.ask(&proxy, attempt, &identified, &stream, address, local))
+            .dial(|attempt| self.ask(&proxy, attempt, &identified, address, local))
             .await;
         let (origin, joined, first) = match joined {
             Ok(leg) => leg,
             Err(Refusal::Ended(_)) => return None,
             Err(refusal) => return refuse(&mut client, asked, &refusal.to_string()).await,
         };
-        let passage = Watched {
+        let mut passage = Watched {
             joined,
+            flows: false,
             hurried: true,
             row: Arc::clone(session.row()),
         };
@@ -193,16 +204,15 @@ impl Rtmp {
         proxy: &Proxy,
         attempt: Attempt,
         identified: &Identified,
-        stream: &StreamUrl,
         client: SocketAddr,
         local: SocketAddr,
     ) -> Result<(TcpStream, Joined, Vec<u8>), DialError> {
         let mut steps = attempt.step_by_step;
         loop {
             let join = if steps {
-                Join::step_by_step(identified, stream, seed())
+                Join::step_by_step(identified, seed())
             } else {
-                Join::replaying(identified, stream, seed())
+                Join::replaying(identified, seed())
             };
             let join = join.map_err(|error| DialError::Refused(error.to_string()))?;
             let mut origin = self.dialer.dial(&attempt, client, local, true).await?;
@@ -219,6 +229,10 @@ impl Rtmp {
                 }) if !steps => steps = true,
                 Err(interrupted) => return Err(interrupted.into_dial_error()),
                 Ok((mut joined, first)) => {
+                    let refusal = joined.take_refusal().filter(|_| attempt.asks_again);
+                    if let Some(words) = refusal {
+                        return Err(DialError::Refused(words.into()));
+                    }
                     if steps {
                         proxy.registry().note_step_by_step(&attempt.origin);
                     }
@@ -257,7 +271,7 @@ impl Interrupted {
             Self::Moved(place) => DialError::Moved(place),
             Self::Rejected(words) => DialError::Refused(words),
             Self::Silent => {
-                DialError::Failed("accepted the connection and sent nothing".to_owned())
+                DialError::Silent("accepted the connection and sent nothing".to_owned())
             }
             Self::Steps => DialError::Failed("hands out another stream id each time".to_owned()),
         }
@@ -301,7 +315,7 @@ async fn converse(
             Ok(count) if count > 0 => shaken = true,
             _ => return Err(closed),
         }
-        quick_ack(origin, true);
+        acknowledge_at_once(origin, true);
         join.feed(&buffer)
             .map_err(|error| Interrupted::Broken(error.to_string()))?;
     }
@@ -366,18 +380,23 @@ impl Pair {
 #[derive(Debug)]
 struct Watched {
     joined: Joined,
+    /// Media has been seen, and the row knows.
+    flows: bool,
     /// Each read from the origin has been acknowledged at once so far.
     hurried: bool,
     row: Arc<Row>,
 }
 
 impl Watched {
-    fn note_media(&self) {
-        let flows = match self.row.request.action {
+    fn note_media(&mut self) {
+        if self.flows {
+            return;
+        }
+        self.flows = match self.row.request.action {
             Action::Play => self.joined.origin_sent_media(),
             Action::Publish => self.joined.client_sent_media(),
         };
-        if flows && self.row.first_media().is_none() {
+        if self.flows {
             self.row.media_flows();
         }
     }
@@ -385,23 +404,32 @@ impl Watched {
 
 impl Passage for Watched {
     fn to_client<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], EndReason> {
+        if self.row.tap.is_on() && self.row.request.action == Action::Play {
+            let reader = || self.joined.reader_of_origin(tap::MAX_PARTIAL);
+            let start = || reader().map(|reader| Piece::Rtmp(Box::new(reader)));
+            self.row.tap.copy(input, start);
+        }
         self.joined
             .to_client(input)
             .map_err(|_| EndReason::OriginError)
     }
 
     fn to_origin<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], EndReason> {
+        if self.row.tap.is_on() && self.row.request.action == Action::Publish {
+            let reader = || self.joined.reader_of_client(tap::MAX_PARTIAL);
+            let start = || reader().map(|reader| Piece::Rtmp(Box::new(reader)));
+            self.row.tap.copy(input, start);
+        }
         self.joined
             .to_origin(input)
             .map_err(|_| EndReason::ClientError)
     }
 
     fn read_from_origin(&mut self, origin: &ReadHalf<'_>) {
-        if self.row.first_media().is_none() {
-            quick_ack(origin.as_ref(), true);
+        if !self.flows {
+            acknowledge_at_once(origin.as_ref(), true);
         } else if self.hurried {
-            // Media needs no answer each time: delayed acknowledgements are half the packets.
-            quick_ack(origin.as_ref(), false);
+            acknowledge_at_once(origin.as_ref(), false);
             self.hurried = false;
         }
     }
@@ -424,6 +452,40 @@ async fn refuse(client: &mut TcpStream, asked: Asked, words: &str) -> Option<Box
     None
 }
 
+/// Whether a client is an SRS edge, which says so behind its `connect` object and follows what other clients take for
+/// a refusal.
+fn follows_redirects(connect: &Command) -> bool {
+    let said = connect.arguments.first();
+    said.is_some_and(|said| said.field("srs_sig").is_some())
+}
+
+/// Sends a client that follows it to another server, as SRS origins do, and closes. It ends on its own when it has read
+/// that, and says a word before, which nobody needs.
+async fn send_away(client: &mut TcpStream, base: &str, stream: &StreamUrl) -> Option<Box<Pair>> {
+    let tc_url = format!("{base}/{}", stream.app());
+    let url = format!("{tc_url}/{}", stream.stream());
+    let place = vec![
+        ("code".to_owned(), Value::Number(302.0)),
+        ("redirect".to_owned(), tc_url.as_str().into()),
+        ("redirect2".to_owned(), url.as_str().into()),
+    ];
+    let information = vec![
+        ("level".to_owned(), "error".into()),
+        ("code".to_owned(), "NetConnection.Connect.Rejected".into()),
+        ("description".to_owned(), "RTMP 302 Redirect".into()),
+        ("ex".to_owned(), Value::Object(place)),
+    ];
+    let command = Command::call("onStatus", 0.0, vec![Value::Object(information)]);
+    let mut bytes = Vec::new();
+    ChunkWriter::new(CHUNK_SIZE).write(
+        chunk_stream::STREAM,
+        &Message::command(0, &command),
+        &mut bytes,
+    );
+    last_words::say(client, &bytes, last_words::PATIENCE).await;
+    None
+}
+
 fn status(asked: Asked, words: &str) -> Message {
     let code = match asked.action {
         Action::Play => "NetStream.Play.Failed",
@@ -436,12 +498,6 @@ fn note_enhanced(proxy: &Proxy, origin: &OriginId, joined: &mut Joined) {
     if let Some(enhanced) = joined.take_enhanced() {
         proxy.registry().note_enhanced(origin, enhanced);
     }
-}
-
-/// Asks the kernel to acknowledge at once. The option does not stick, so it is set again after each read until
-/// media flows; without it SRS and nginx-rtmp wait 40 ms for the acknowledgement of their handshake.
-fn quick_ack(stream: &TcpStream, on: bool) {
-    let _ = socket2::SockRef::from(stream).set_tcp_quickack(on);
 }
 
 /// `host:port` of an RTMP URL, with the default port where it names none.

@@ -9,7 +9,10 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
-use hyper::header::{CONNECTION, HeaderMap, TRANSFER_ENCODING};
+use hyper::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONNECTION, HeaderMap, HeaderValue, LOCATION,
+    TRANSFER_ENCODING,
+};
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
@@ -20,12 +23,12 @@ use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
-use super::live::{NoAnswer, Raw, check_switch, explain, open};
+use super::live::{NoAnswer, Raw, check_switch, explain, open, redirect};
 use super::{Caller, Http, refusal};
-use crate::net::http::{Body, BoxError, Prefixed, full};
+use crate::net::http::{Body, BoxError, Prefixed, full, text};
 use crate::net::relay;
 use crate::proxy::{Attempt, Proxy, Session};
-use crate::session::{Direction, EndReason, Row};
+use crate::session::{Direction, EndReason, Piece, Row};
 
 /// What a connection shares with the pull that is in progress on it.
 #[derive(Default)]
@@ -59,6 +62,21 @@ impl Current {
     }
 }
 
+/// Sends a viewer elsewhere. Nobody may keep that: the next time, the stream may be at another origin.
+pub(super) fn elsewhere(location: &str) -> Result<Response<Body>, (StatusCode, String)> {
+    let broken = |_| {
+        let words = "the place it is at cannot be written down".to_owned();
+        (StatusCode::BAD_GATEWAY, words)
+    };
+    let mut response = text(StatusCode::FOUND, "it is elsewhere");
+    let location = HeaderValue::try_from(location).map_err(broken)?;
+    let headers = response.headers_mut();
+    headers.insert(LOCATION, location);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    Ok(response)
+}
+
 /// Answers a pull, or says why not.
 pub(super) async fn answer(
     http: &Http,
@@ -77,6 +95,9 @@ pub(super) async fn answer(
     let head = head_of(&request).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
     if head.body() != RequestBody::None {
         return Err((StatusCode::BAD_REQUEST, "a pull has no body".to_owned()));
+    }
+    if let Some(location) = redirect(&head, protocol, proxy) {
+        return elsewhere(&location);
     }
     let (session, forwarded) = open(http, &head, protocol, caller, proxy).await?;
     let pull = Pull {
@@ -178,7 +199,7 @@ async fn ask(
 }
 
 /// The head of a request that hyper read, held to the rules of a first one.
-fn head_of(request: &Request<Incoming>) -> Result<RequestHead, HeadError> {
+pub(super) fn head_of(request: &Request<Incoming>) -> Result<RequestHead, HeadError> {
     let target = request
         .uri()
         .path_and_query()
@@ -190,7 +211,7 @@ fn head_of(request: &Request<Incoming>) -> Result<RequestHead, HeadError> {
 }
 
 /// The head of an origin's response as it goes to a client; how its body is framed is hyper's affair.
-fn for_client(response: &Response<Incoming>) -> Result<Response<()>, BoxError> {
+pub(super) fn for_client<B>(response: &Response<B>) -> Result<Response<()>, BoxError> {
     let start = format!("HTTP/1.1 {} -", response.status().as_u16());
     let (head, _) =
         ResponseHead::parse(&written(&start, response.headers()))?.ok_or(HeadError::StartLine)?;
@@ -299,6 +320,10 @@ impl HttpBody for LiveBody {
         if let Some(Ok(frame)) = &frame {
             let count = frame.data_ref().map_or(0, Bytes::len);
             row.count(Direction::ToClient, count);
+            if row.tap.is_on() {
+                let bytes = frame.data_ref().map_or(&[][..], |data| data);
+                row.tap.copy(bytes, || Some(Piece::Flv));
+            }
             this.came += count as u64;
             row.body_came(this.came);
             row.blocked(Direction::ToClient, true);

@@ -7,16 +7,19 @@ use std::sync::Arc;
 
 use hyper::StatusCode;
 use sluicegate_core::http::head::{Forwarded, RequestHead, ResponseHead};
+use sluicegate_core::rule::Via;
 use sluicegate_core::stream::{Action, Protocol, StreamUrl};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::net::tcp::ReadHalf;
 use tracing::{debug, info};
 
-use super::refusal::{self, send};
+use super::refusal::{self, send, send_away};
 use super::{Caller, Http};
-use crate::net::relay::{self, Passage};
+use crate::net::forwarded;
+use crate::net::relay::{self, Passage, acknowledge_at_once};
 use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session};
-use crate::session::{Direction, EndReason, Row};
+use crate::session::{Direction, EndReason, Piece, Row};
 
 /// Why an origin's answer never came.
 #[derive(Debug)]
@@ -66,6 +69,10 @@ pub(super) async fn set_up(
     caller: Caller,
     proxy: &Proxy,
 ) -> Option<Box<Pair>> {
+    if let Some(location) = redirect(request, protocol, proxy) {
+        send_away(&mut client, &location).await;
+        return None;
+    }
     let (session, forwarded) = match open(http, request, protocol, caller, proxy).await {
         Ok(opened) => opened,
         Err((status, words)) => {
@@ -172,6 +179,14 @@ pub(super) fn check_switch(status: u16, request: &RequestHead) -> Result<(), NoA
     Ok(())
 }
 
+/// Where a viewer is sent instead of being relayed, if a rule says so: the same path at another place.
+pub(super) fn redirect(head: &RequestHead, protocol: Protocol, proxy: &Proxy) -> Option<String> {
+    let stream = StreamUrl::from_http(head.host(), &head.target).ok()?;
+    let base = proxy.redirect(&stream, protocol, Via::Http)?;
+    debug!(%stream, location = base, "viewer sent away by rule");
+    Some(format!("{base}{}", head.target))
+}
+
 /// The session of a pull: its stream is known by the one key, and who asks is told to the origin.
 pub(super) async fn open(
     http: &Http,
@@ -230,39 +245,14 @@ pub(super) fn explain(no_answer: NoAnswer, row: &Row) -> (EndReason, StatusCode,
     }
 }
 
-/// Who is behind the proxies that are believed: each one appended the address it saw, so the list is read from its
-/// end, and what stands before the first address that is no such proxy is only what a client claims.
-fn client_of(http: &Http, head: &RequestHead, peer: IpAddr) -> IpAddr {
+/// Who is behind the proxies that are believed.
+pub(super) fn client_of(http: &Http, head: &RequestHead, peer: IpAddr) -> IpAddr {
     let lines: Vec<&str> = head
         .headers
         .all("x-forwarded-for")
         .filter_map(|line| str::from_utf8(line).ok())
         .collect();
-    let mut client = peer;
-    for member in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
-        if !http.trusts(client) {
-            break;
-        }
-        let Some(before) = address(member.trim()) else {
-            break;
-        };
-        client = before;
-    }
-    client
-}
-
-/// An address as proxies write it: plain, or with a port.
-fn address(text: &str) -> Option<IpAddr> {
-    let plain = text
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(text);
-    let with_port = || text.parse().ok().map(|socket: SocketAddr| socket.ip());
-    plain
-        .parse()
-        .ok()
-        .or_else(with_port)
-        .map(|ip: IpAddr| ip.to_canonical())
+    forwarded::client(&http.trusted_proxies, peer, lines.into_iter())
 }
 
 /// Passes bytes as they are; what a viewer sends is only its end, unless the protocol was switched.
@@ -271,6 +261,8 @@ pub(super) struct Raw {
     row: Arc<Row>,
     came: u64,
     upgraded: bool,
+    /// Media flows, and its acknowledgements may wait.
+    settled: bool,
 }
 
 impl Raw {
@@ -282,12 +274,23 @@ impl Raw {
             row: Arc::clone(row),
             came,
             upgraded,
+            settled: false,
         }
     }
 }
 
 impl Passage for Raw {
+    fn read_from_origin(&mut self, origin: &ReadHalf<'_>) {
+        if !self.settled && self.row.first_media().is_some() {
+            acknowledge_at_once(origin.as_ref(), false);
+            self.settled = true;
+        }
+    }
+
     fn to_client<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], EndReason> {
+        if self.row.tap.is_on() {
+            self.row.tap.copy(input, || Some(Piece::Flv));
+        }
         self.came += input.len() as u64;
         self.row.body_came(self.came);
         Ok(input)

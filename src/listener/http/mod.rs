@@ -2,9 +2,14 @@
 //! else goes to hyper over the bytes that were read.
 
 mod again;
+mod counted;
 mod files;
+mod legs;
 mod live;
+mod pieces;
 mod refusal;
+mod rewrite;
+mod share;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -14,12 +19,13 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue,
+    ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST,
+    HeaderValue,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use sluicegate_core::http::head::{Body as RequestBody, HeadError, RequestHead};
 use sluicegate_core::http::route::{Probe, Route};
-use sluicegate_core::stream::Protocol;
+use sluicegate_core::stream::{Protocol, StreamUrl};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -27,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use self::again::Current;
+pub use self::pieces::Pieces;
 use super::origin_leg::Dialer;
 use crate::config::Network;
 use crate::net::http::{Body, Prefixed, full, json, serve, text};
@@ -49,6 +56,8 @@ pub struct Http {
     pub proxy_protocol_from: Arc<[Network]>,
     /// Reaches origins.
     pub dialer: Arc<Dialer>,
+    /// What is pulled in pieces: links, waits, and what is kept.
+    pub pieces: Arc<Pieces>,
     /// What `/readyz` goes by.
     pub readiness: Arc<Readiness>,
     /// Pages that come with the program, asked before the static directory.
@@ -127,7 +136,7 @@ impl Http {
             }
         };
         let (request, length) = parsed;
-        if let Some(protocol) = live_pull(&request) {
+        if let Some(protocol) = live_pull(&request, &proxy) {
             if head.len() > length {
                 refusal::send(&mut client, StatusCode::BAD_REQUEST, live::NOTHING_FOLLOWS).await;
                 return None;
@@ -163,31 +172,49 @@ impl Http {
         proxy: &Proxy,
         current: &Arc<Current>,
     ) -> Response<Body> {
-        let live = match Route::of(request.uri().path()) {
-            Route::Live(protocol) if request.method() != Method::OPTIONS => Some(protocol),
-            _ => None,
-        };
-        let mut response = match live {
-            Some(protocol) => {
-                match again::answer(self, request, protocol, caller, proxy, current).await {
-                    Ok(response) => return response,
-                    Err((status, words)) => text(status, words),
+        if request.method() == Method::OPTIONS {
+            return open_to_all(preflight());
+        }
+        let target = request.uri().path_and_query().map_or("/", |t| t.as_str());
+        match route(target, request.headers().get(HOST), proxy) {
+            Route::Live(protocol) => {
+                let answered = again::answer(self, request, protocol, caller, proxy, current).await;
+                answered.unwrap_or_else(|(status, words)| open_to_all(text(status, words)))
+            }
+            Route::Piece(kind) => {
+                let response = pieces::answer(self, &request, kind, caller, proxy).await;
+                match self.file_instead(&request, response.status()).await {
+                    Some(file) => open_to_all(file),
+                    None => open_to_all(response),
                 }
             }
-            None => self.own(&request, proxy).await,
-        };
-        response
-            .headers_mut()
-            .insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-        response
+            own => open_to_all(self.own(own, &request, proxy).await),
+        }
+    }
+
+    /// The file of a path that no origin has.
+    async fn file_instead(
+        &self,
+        request: &Request<Incoming>,
+        status: StatusCode,
+    ) -> Option<Response<Body>> {
+        let missing = matches!(
+            status,
+            StatusCode::NOT_FOUND | StatusCode::SERVICE_UNAVAILABLE
+        );
+        let root = self.static_files.as_ref().filter(|_| missing)?;
+        let found = files::answer(root, request).await;
+        (found.status() != StatusCode::NOT_FOUND).then_some(found)
     }
 
     /// Answers what no origin is asked for.
-    async fn own(&self, request: &Request<Incoming>, proxy: &Proxy) -> Response<Body> {
-        if request.method() == Method::OPTIONS {
-            return preflight();
-        }
-        match Route::of(request.uri().path()) {
+    async fn own(
+        &self,
+        route: Route,
+        request: &Request<Incoming>,
+        proxy: &Proxy,
+    ) -> Response<Body> {
+        match route {
             Route::Versions => json(StatusCode::OK, &versions::long()),
             Route::Health(Probe::Live) if self.health => {
                 json(StatusCode::OK, &serde_json::json!({"alive": true}))
@@ -196,7 +223,9 @@ impl Http {
                 let (status, document) = self.readiness.report(proxy);
                 json(status, &document)
             }
-            Route::Health(_) | Route::Live(_) | Route::Other => self.page(request).await,
+            Route::Health(_) | Route::Live(_) | Route::Other | Route::Piece(_) => {
+                self.page(request).await
+            }
         }
     }
 
@@ -220,8 +249,8 @@ impl Http {
             return response;
         }
         match &self.static_files {
-            Some(root) => files::answer(root, request.method(), path).await,
-            None => text(StatusCode::NOT_FOUND, "nothing is here"),
+            Some(root) => files::answer(root, request).await,
+            None => files::nothing(path),
         }
     }
 }
@@ -242,9 +271,34 @@ async fn read_head(
     }
 }
 
+/// What a request is for. A path that may name a stream without end as well as a segment names the stream if that is
+/// placed.
+fn route(target: &str, host: Option<&HeaderValue>, proxy: &Proxy) -> Route {
+    let route = Route::of(target);
+    let Some(protocol) = Route::live(target).filter(|_| matches!(route, Route::Piece(_))) else {
+        return route;
+    };
+    let host = host.and_then(|host| host.to_str().ok());
+    let placed = StreamUrl::from_http(host, target)
+        .is_ok_and(|stream| proxy.registry().standing(&proxy.key(&stream)).is_some());
+    if placed { Route::Live(protocol) } else { route }
+}
+
+/// Any page may read an answer, where the origin does not say otherwise.
+fn open_to_all(mut response: Response<Body>) -> Response<Body> {
+    response
+        .headers_mut()
+        .entry(ACCESS_CONTROL_ALLOW_ORIGIN)
+        .or_insert(HeaderValue::from_static("*"));
+    response
+}
+
 /// The protocol of a request that is relayed raw: a plain GET of a live stream.
-fn live_pull(request: &RequestHead) -> Option<Protocol> {
-    match Route::of(&request.target) {
+fn live_pull(request: &RequestHead, proxy: &Proxy) -> Option<Protocol> {
+    let host = request
+        .host()
+        .and_then(|host| HeaderValue::from_str(host).ok());
+    match route(&request.target, host.as_ref(), proxy) {
         Route::Live(protocol) if request.method == "GET" && request.body() == RequestBody::None => {
             Some(protocol)
         }

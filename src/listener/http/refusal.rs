@@ -3,24 +3,8 @@
 use hyper::StatusCode;
 use tokio::net::TcpStream;
 
+pub(super) use crate::net::http::status_of as status;
 use crate::net::last_words;
-use crate::proxy::Refusal;
-
-/// The status a refusal has.
-pub(super) const fn status(refusal: &Refusal) -> StatusCode {
-    match refusal {
-        Refusal::AllFailed { .. } | Refusal::Refused { .. } => StatusCode::BAD_GATEWAY,
-        Refusal::Draining
-        | Refusal::Ended(_)
-        | Refusal::Exhausted { .. }
-        | Refusal::Full
-        | Refusal::Gone { .. }
-        | Refusal::NoOrigin { .. } => StatusCode::SERVICE_UNAVAILABLE,
-        Refusal::TooManyClaims => StatusCode::TOO_MANY_REQUESTS,
-        Refusal::TooSlow { .. } => StatusCode::GATEWAY_TIMEOUT,
-        Refusal::WrongService { .. } => StatusCode::NOT_FOUND,
-    }
-}
 
 /// Answers a client whose request was read by hand, and closes.
 pub(super) async fn send(client: &mut TcpStream, status: StatusCode, words: &str) {
@@ -34,6 +18,15 @@ pub(super) async fn send(client: &mut TcpStream, status: StatusCode, words: &str
          Access-Control-Allow-Origin: *\r\n{retry}Connection: close\r\n\r\n{words}\n",
         status.as_u16(),
         words.len() + 1,
+    );
+    last_words::say(client, answer.as_bytes(), last_words::PATIENCE).await;
+}
+
+/// Sends a client elsewhere, and closes. Nobody may keep that: the next time, the stream may be at another origin.
+pub(super) async fn send_away(client: &mut TcpStream, location: &str) {
+    let answer = format!(
+        "HTTP/1.1 302 Found\r\nLocation: {location}\r\nCache-Control: no-store\r\nContent-Length: 0\r\n\
+         Access-Control-Allow-Origin: *\r\nConnection: close\r\n\r\n"
     );
     last_words::say(client, answer.as_bytes(), last_words::PATIENCE).await;
 }

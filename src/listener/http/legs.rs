@@ -1,0 +1,108 @@
+//! Asking an origin over a kept connection, or a fresh one.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::{Request, Response, Version};
+use sluicegate_core::http::head::RequestHead;
+use tokio::time::timeout;
+
+use crate::listener::origin_leg::Dialer;
+use crate::net::pool::{Answer, Leg};
+use crate::proxy::{Attempt, DialError};
+
+/// A request without a body that changes nothing at the origin, so that it may be sent again.
+#[derive(Debug)]
+pub(super) struct Ask {
+    /// As it goes to the origin.
+    pub(super) head: RequestHead,
+    /// Who asked first.
+    pub(super) client: SocketAddr,
+    /// Where that client connected to.
+    pub(super) local: SocketAddr,
+}
+
+impl Ask {
+    /// Sends the request and waits for the head of the answer, `patience` in all. A kept connection that turns out
+    /// to be closed costs one more try, on a fresh one.
+    pub(super) async fn send(
+        &self,
+        dialer: &Dialer,
+        attempt: &Attempt,
+        patience: Duration,
+    ) -> Result<Response<Answer>, DialError> {
+        timeout(patience, self.exchange(dialer, attempt))
+            .await
+            .unwrap_or_else(|_| {
+                let words = format!("{}: no answer in time", attempt.target);
+                Err(DialError::Failed(words))
+            })
+    }
+
+    /// Makes sure that there is a connection to send the request on.
+    pub(super) async fn reach(&self, dialer: &Dialer, attempt: &Attempt) -> Result<(), DialError> {
+        if dialer.announces(attempt) {
+            return Ok(());
+        }
+        let leg = match Leg::idle(&attempt.target) {
+            Some(leg) => leg,
+            None => self.fresh(dialer, attempt).await?,
+        };
+        leg.keep();
+        Ok(())
+    }
+
+    async fn exchange(
+        &self,
+        dialer: &Dialer,
+        attempt: &Attempt,
+    ) -> Result<Response<Answer>, DialError> {
+        if let Some(leg) = Leg::idle(&attempt.target)
+            && let Ok(response) = leg.ask(self.request()?).await
+        {
+            return checked(response);
+        }
+        let leg = self.fresh(dialer, attempt).await?;
+        match leg.ask(self.request()?).await {
+            Ok(response) => checked(response),
+            Err(error) => Err(DialError::HungUp(error.to_string())),
+        }
+    }
+
+    /// A new connection. One that begins with the client's address is that client's alone.
+    async fn fresh(&self, dialer: &Dialer, attempt: &Attempt) -> Result<Leg, DialError> {
+        let stream = dialer.dial(attempt, self.client, self.local, false).await?;
+        let home = (!dialer.announces(attempt)).then(|| attempt.target.clone());
+        Leg::open(stream, home)
+            .await
+            .map_err(|error| DialError::HungUp(error.to_string()))
+    }
+
+    fn request(&self) -> Result<Request<Empty<Bytes>>, DialError> {
+        let version = match self.head.host() {
+            Some(_) => Version::HTTP_11,
+            None => Version::HTTP_10,
+        };
+        let mut request = Request::builder()
+            .method(self.head.method.as_str())
+            .uri(&self.head.target)
+            .version(version);
+        for (name, value) in self.head.headers.iter() {
+            request = request.header(name, value);
+        }
+        request
+            .body(Empty::new())
+            .map_err(|error| DialError::Refused(error.to_string()))
+    }
+}
+
+/// Nobody asked for another protocol here.
+fn checked(response: Response<Answer>) -> Result<Response<Answer>, DialError> {
+    if response.status().is_informational() {
+        let words = "it switched protocols without being asked".to_owned();
+        return Err(DialError::HungUp(words));
+    }
+    Ok(response)
+}

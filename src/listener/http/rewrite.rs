@@ -1,0 +1,247 @@
+//! What becomes of an origin's answer on its way to players: its URIs, and the headers that speak of its bytes.
+
+use std::borrow::Cow;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, HeaderName, HeaderValue,
+    LOCATION, SET_COOKIE, VARY,
+};
+use hyper::{HeaderMap, StatusCode};
+use sluicegate_core::http::head::RequestHead;
+use sluicegate_core::http::page::Page;
+use sluicegate_core::http::route::Piece;
+use sluicegate_core::http::{dash, hls};
+use sluicegate_core::origin::Target;
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::share::Head;
+use crate::metrics::{KindLabel, Metrics};
+use crate::net::pool::Answer;
+
+/// A playlist or manifest on its way to players.
+pub(super) struct Rewriting<'a> {
+    pub(super) kind: Piece,
+    /// How the client names us.
+    pub(super) host: &'a str,
+    /// Where it came from.
+    pub(super) target: &'a Target,
+    /// The sealed link that every URI gets.
+    pub(super) link: &'a str,
+}
+
+impl Rewriting<'_> {
+    /// The body as players get it; `head` speaks of the new one then. What cannot be read passes as it is: players
+    /// may know better what it is.
+    pub(super) fn apply(&self, head: &mut Head, body: Bytes, metrics: &Metrics) -> Bytes {
+        let began = Instant::now();
+        let origin = self.target.to_string();
+        let page = Page {
+            host: self.host,
+            origin: &[&origin],
+            link: self.link,
+        };
+        let rewritten = match self.kind {
+            Piece::Playlist => hls::rewrite(&body, &page),
+            Piece::Manifest => dash::rewrite(&body, &page),
+            Piece::Segment => Ok(Cow::Borrowed(&*body)),
+        };
+        metrics
+            .rewrite
+            .get_or_create(&KindLabel {
+                kind: self.kind.as_str(),
+            })
+            .observe(began.elapsed().as_secs_f64());
+        let rewritten = match rewritten {
+            Ok(Cow::Owned(rewritten)) => Some(Bytes::from(rewritten)),
+            Ok(Cow::Borrowed(_)) => None,
+            Err(error) => {
+                debug!(%error, kind = self.kind.as_str(), "passed without a rewrite");
+                None
+            }
+        };
+        for name in ABOUT_BYTES {
+            head.headers.remove(name);
+        }
+        head.headers.remove(ACCEPT_RANGES);
+        let body = rewritten.unwrap_or(body);
+        head.headers
+            .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        body
+    }
+}
+
+/// Asks for a whole, plain body. A validator of ours is the origin's, made weak.
+pub(super) fn plain(head: &mut RequestHead) {
+    for name in ["range", "if-range", "if-match", "accept-encoding"] {
+        head.headers.remove(name);
+    }
+    head.headers.push("Accept-Encoding", "identity");
+    // Its length is that of the rewritten body, which has to be made for it.
+    head.method = "GET".to_owned();
+    if let Some(tags) = head.headers.text("if-none-match").map(str::to_owned) {
+        let strong: Vec<&str> = tags
+            .split(',')
+            .map(|tag| tag.trim().trim_start_matches("W/"))
+            .collect();
+        head.headers.remove("if-none-match");
+        head.headers.push("If-None-Match", &strong.join(", "));
+    }
+}
+
+/// The bytes behind an `ETag` are not the origin's any more, but mean the same (RFC 9110 §8.8.1).
+pub(super) fn weaken(headers: &mut HeaderMap) {
+    let Some(tag) = headers.get(ETAG).and_then(|tag| tag.to_str().ok()) else {
+        return;
+    };
+    if tag.starts_with("W/") {
+        return;
+    }
+    match HeaderValue::from_str(&format!("W/{tag}")) {
+        Ok(weak) => headers.insert(ETAG, weak),
+        Err(_) => headers.remove(ETAG),
+    };
+}
+
+/// A redirect within the origin names a path, and never where the origin is.
+pub(super) fn hide(headers: &mut HeaderMap, target: &Target) {
+    let Some(location) = headers.get(LOCATION).and_then(|place| place.to_str().ok()) else {
+        return;
+    };
+    let path = ["http://", "https://", "//"].iter().find_map(|scheme| {
+        let rest = location.strip_prefix(scheme)?;
+        let rest = rest.strip_prefix(&target.to_string())?;
+        (rest.is_empty() || rest.starts_with(['/', '?'])).then(|| match rest.strip_prefix('/') {
+            Some(path) => format!("/{}", path.trim_start_matches('/')),
+            None => format!("/{rest}"),
+        })
+    });
+    if let Some(path) = path.and_then(|path| HeaderValue::from_str(&path).ok()) {
+        headers.insert(LOCATION, path);
+    }
+}
+
+/// Whether the body is compressed though it was asked for as it is.
+pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_ENCODING)
+        .is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+/// A body in memory.
+pub(super) async fn collect(answer: Answer) -> Result<Bytes, &'static str> {
+    let whole = Limited::new(answer, MAX_BODY).collect();
+    match timeout(COLLECT, whole).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(_)) => Err("its origin's answer broke off, or is too long"),
+        Err(_) => Err("its origin's answer did not come in time"),
+    }
+}
+
+/// Whether an answer may be given to others who sent an equal request.
+pub(super) fn is_for_all(headers: &HeaderMap) -> bool {
+    let varies = |value: &HeaderValue| {
+        value
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .map(<[u8]>::trim_ascii)
+            .any(|name| {
+                !VARYING
+                    .iter()
+                    .any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+            })
+    };
+    !headers.contains_key(SET_COOKIE)
+        && directive(headers, "private").is_none()
+        && !headers.get_all(VARY).iter().any(varies)
+}
+
+/// How long an answer may be given to later requests; the origin's word counts where it is stricter.
+pub(super) fn lifetime(kind: Piece, head: &Head, body: &[u8]) -> Option<Duration> {
+    let ours = match (head.status, kind) {
+        (StatusCode::OK | StatusCode::PARTIAL_CONTENT, Piece::Segment) => SEGMENT_LIFE,
+        (StatusCode::OK, Piece::Playlist) => playlist_life(body),
+        (StatusCode::OK, Piece::Manifest) => MANIFEST_LIFE,
+        (StatusCode::NOT_FOUND, _) => MISSING_LIFE,
+        _ => return None,
+    };
+    let headers = &head.headers;
+    if directive(headers, "no-store").is_some() || directive(headers, "no-cache").is_some() {
+        return None;
+    }
+    let theirs = directive(headers, "s-maxage")
+        .or_else(|| directive(headers, "max-age"))
+        .and_then(|seconds| seconds.parse().ok())
+        .map(Duration::from_secs);
+    Some(theirs.map_or(ours, |theirs| theirs.min(ours)))
+}
+
+/// A quarter of the target duration, so that a player is never more than that behind; of a part in a low-latency
+/// playlist.
+fn playlist_life(body: &[u8]) -> Duration {
+    let text = String::from_utf8_lossy(body.get(..PLAYLIST_HEAD).unwrap_or(body));
+    let after = |mark: &str| -> Option<f64> {
+        let (_, rest) = text.split_once(mark)?;
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.');
+        rest.get(..end.unwrap_or(rest.len()))?.parse().ok()
+    };
+    let target = after("PART-TARGET=").or_else(|| after("#EXT-X-TARGETDURATION:"));
+    Duration::from_secs_f64((target.unwrap_or(1.0) / 4.0).clamp(0.05, 2.0))
+}
+
+/// The value of a `Cache-Control` directive; empty where it has none.
+fn directive<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers
+        .get_all(CACHE_CONTROL)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .find_map(|directive| {
+            let (key, value) = directive.split_once('=').unwrap_or((directive, ""));
+            key.trim()
+                .eq_ignore_ascii_case(name)
+                .then(|| value.trim().trim_matches('"'))
+        })
+}
+
+/// Request headers by which origins tell answers apart.
+pub(super) const VARYING: [&str; 12] = [
+    "accept",
+    "accept-encoding",
+    "access-control-request-headers",
+    "access-control-request-method",
+    "authorization",
+    "cookie",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "origin",
+    "range",
+    "referer",
+];
+
+/// What speaks of the origin's very bytes.
+const ABOUT_BYTES: [HeaderName; 5] = [
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("content-md5"),
+    HeaderName::from_static("content-range"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("repr-digest"),
+];
+
+/// The largest playlist and manifest that are rewritten.
+const MAX_BODY: usize = if hls::MAX_PLAYLIST > dash::MAX_MANIFEST {
+    hls::MAX_PLAYLIST
+} else {
+    dash::MAX_MANIFEST
+};
+/// A playlist has so long behind its head.
+const COLLECT: Duration = Duration::from_secs(10);
+/// The tags that say a playlist's pace stand at its start.
+const PLAYLIST_HEAD: usize = 4096;
+const MANIFEST_LIFE: Duration = Duration::from_millis(500);
+const MISSING_LIFE: Duration = Duration::from_secs(1);
+const SEGMENT_LIFE: Duration = Duration::from_secs(120);

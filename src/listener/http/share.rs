@@ -1,0 +1,367 @@
+//! A stampede is one request: equal requests that are in flight share one answer, and answers may be kept for a
+//! while.
+//!
+//! A flight is an answer on its way. Whoever asks first leads it, in a task of its own; all who ask meanwhile read
+//! along as it fills, each at its own pace. A flight that is kept is the cache.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::unfold;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use hyper::header::{AGE, HeaderValue};
+use hyper::{HeaderMap, Response, StatusCode};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::net::http::{Body, BoxError, full};
+
+/// Answers in flight, and those that are kept.
+#[derive(Debug)]
+pub(super) struct Shares {
+    table: Mutex<Table>,
+    /// Bytes that flights hold and will hold, and that are not kept.
+    flying: AtomicUsize,
+    /// Bytes that may be kept.
+    room: usize,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    flights: HashMap<Arc<str>, Arc<Flight>>,
+    /// What is kept, oldest first.
+    kept: VecDeque<(Arc<str>, Arc<Flight>)>,
+    bytes: usize,
+}
+
+/// An answer on its way, or kept.
+#[derive(Debug)]
+pub(super) struct Flight {
+    state: Mutex<State>,
+    changed: Notify,
+    began: Instant,
+}
+
+#[derive(Debug)]
+struct State {
+    outcome: Option<Outcome>,
+    chunks: Vec<Bytes>,
+    ended: Option<Ended>,
+    until: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Broken,
+    Whole,
+}
+
+/// What came of a request that others wait for.
+#[derive(Debug, Clone)]
+pub(super) enum Outcome {
+    /// The answer is for the one who asked: everybody else asks for himself.
+    Alone,
+    /// No origin answered.
+    Refused(StatusCode, String),
+    /// An answer for all.
+    Shared(Arc<Head>),
+}
+
+/// The head of an answer.
+#[derive(Debug)]
+pub(super) struct Head {
+    /// 200 or another.
+    pub(super) status: StatusCode,
+    /// As they go to clients.
+    pub(super) headers: HeaderMap,
+}
+
+/// What stands under a key.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// A kept answer.
+    Kept(Arc<Flight>),
+    /// Somebody asks already.
+    Flying(Arc<Flight>),
+    /// Nobody does: ask, and tell the flight.
+    Nothing(Lead),
+}
+
+impl Shares {
+    /// `room` is how many bytes of answers are kept; 0 keeps none.
+    pub(super) fn new(room: usize) -> Self {
+        Self {
+            table: Mutex::default(),
+            flying: AtomicUsize::new(0),
+            room,
+        }
+    }
+
+    /// Bytes that are kept now.
+    pub(super) fn kept_bytes(&self) -> usize {
+        lock(&self.table).bytes
+    }
+
+    /// Whether answers are kept.
+    pub(super) const fn keeps(&self) -> bool {
+        self.room > 0
+    }
+
+    /// What stands under `key`; a new flight if nothing does.
+    pub(super) fn find(self: &Arc<Self>, key: &str) -> Found {
+        let mut table = lock(&self.table);
+        if let Some(flight) = table.flights.get(key) {
+            let (ended, until) = {
+                let state = lock(&flight.state);
+                (state.ended, state.until)
+            };
+            match (ended, until) {
+                (None, _) => return Found::Flying(Arc::clone(flight)),
+                (Some(_), Some(until)) if Instant::now() < until => {
+                    return Found::Kept(Arc::clone(flight));
+                }
+                _ => {}
+            }
+        }
+        let key: Arc<str> = key.into();
+        let flight = Arc::new(Flight::new());
+        table.flights.insert(Arc::clone(&key), Arc::clone(&flight));
+        Found::Nothing(Lead {
+            shares: Arc::clone(self),
+            key,
+            flight,
+            reserved: 0,
+        })
+    }
+}
+
+impl Table {
+    /// Keeps a whole answer, and lets the oldest go for it.
+    fn keep(&mut self, key: &Arc<str>, flight: Arc<Flight>, size: usize, room: usize) {
+        let now = Instant::now();
+        while let Some((_, oldest)) = self.kept.front()
+            && (self.bytes + size > room || oldest.is_over(now))
+        {
+            if let Some((key, oldest)) = self.kept.pop_front() {
+                self.bytes -= oldest.size();
+                self.remove(&key, &oldest);
+            }
+        }
+        self.bytes += size;
+        self.flights.insert(Arc::clone(key), Arc::clone(&flight));
+        self.kept.push_back((Arc::clone(key), flight));
+    }
+
+    /// Forgets a flight, unless another stands in its place.
+    fn remove(&mut self, key: &Arc<str>, flight: &Arc<Flight>) {
+        if self
+            .flights
+            .get(key)
+            .is_some_and(|standing| Arc::ptr_eq(standing, flight))
+        {
+            self.flights.remove(key);
+        }
+    }
+}
+
+impl Flight {
+    fn new() -> Self {
+        Self {
+            state: Mutex::new(State {
+                outcome: None,
+                chunks: Vec::new(),
+                ended: None,
+                until: None,
+            }),
+            changed: Notify::new(),
+            began: Instant::now(),
+        }
+    }
+
+    /// What came of it, as soon as that is known.
+    pub(super) async fn outcome(&self) -> Outcome {
+        loop {
+            let changed = self.changed.notified();
+            if let Some(outcome) = &lock(&self.state).outcome {
+                return outcome.clone();
+            }
+            changed.await;
+        }
+    }
+
+    /// The answer for one of those who wait for it.
+    pub(super) fn response(self: &Arc<Self>, head: &Head) -> Response<Body> {
+        let mut response = Response::new(self.body());
+        *response.status_mut() = head.status;
+        *response.headers_mut() = head.headers.clone();
+        let age = self.began.elapsed().as_secs();
+        if age > 0 {
+            response.headers_mut().insert(AGE, HeaderValue::from(age));
+        }
+        response
+    }
+
+    fn body(self: &Arc<Self>) -> Body {
+        {
+            let state = lock(&self.state);
+            if let (Some(Ended::Whole), [] | [_]) = (state.ended, state.chunks.as_slice()) {
+                return full(state.chunks.first().cloned().unwrap_or_default());
+            }
+        }
+        let chunks = unfold((Arc::clone(self), 0), |(flight, at)| async move {
+            let chunk = flight.chunk(at).await?.map(Frame::data);
+            Some((chunk, (flight, at + 1)))
+        });
+        StreamBody::new(Box::pin(chunks)).boxed_unsync()
+    }
+
+    /// The chunk of this number, as soon as it is there; nothing behind the last.
+    async fn chunk(&self, at: usize) -> Option<Result<Bytes, BoxError>> {
+        loop {
+            let changed = self.changed.notified();
+            {
+                let state = lock(&self.state);
+                if let Some(chunk) = state.chunks.get(at) {
+                    return Some(Ok(chunk.clone()));
+                }
+                match state.ended {
+                    Some(Ended::Whole) => return None,
+                    Some(Ended::Broken) => return Some(Err("the origin broke off".into())),
+                    None => {}
+                }
+            }
+            changed.await;
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut lock(&self.state));
+        self.changed.notify_waiters();
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        lock(&self.state).until.is_none_or(|until| until <= now)
+    }
+
+    fn size(&self) -> usize {
+        lock(&self.state).chunks.iter().map(Bytes::len).sum()
+    }
+}
+
+/// The part of the one who asks. Dropping it before the end breaks the answer off for all.
+#[derive(Debug)]
+pub(super) struct Lead {
+    shares: Arc<Shares>,
+    key: Arc<str>,
+    flight: Arc<Flight>,
+    reserved: usize,
+}
+
+impl Lead {
+    /// The flight that is led.
+    pub(super) const fn flight(&self) -> &Arc<Flight> {
+        &self.flight
+    }
+
+    /// Whether an answer of so many bytes may be held for all; the bytes are counted until the flight is over.
+    pub(super) fn reserve(&mut self, bytes: u64) -> bool {
+        let Some(bytes) = usize::try_from(bytes)
+            .ok()
+            .filter(|bytes| *bytes <= SHARED_MAX)
+        else {
+            return false;
+        };
+        let before = self.shares.flying.fetch_add(bytes, Ordering::Relaxed);
+        self.reserved += bytes;
+        before + bytes <= FLYING_MAX
+    }
+
+    /// Tells the waiting what came of it. Whoever asks from now on asks anew, unless it is shared.
+    pub(super) fn settle(&self, outcome: Outcome) {
+        let shared = matches!(outcome, Outcome::Shared(_));
+        if !shared {
+            lock(&self.shares.table).remove(&self.key, &self.flight);
+        }
+        self.flight.change(|state| {
+            state.outcome = Some(outcome);
+            if !shared {
+                state.ended = Some(Ended::Whole);
+            }
+        });
+    }
+
+    /// Adds to the answer.
+    pub(super) fn push(&self, chunk: Bytes) {
+        self.flight.change(|state| state.chunks.push(chunk));
+    }
+
+    /// Whether nobody reads along any more, and nobody will.
+    pub(super) fn is_forsaken(&self) -> bool {
+        // The table's and ours.
+        !self.shares.keeps() && Arc::strong_count(&self.flight) <= 2
+    }
+
+    /// The answer is whole; it is kept for as long as `keep` says.
+    pub(super) fn finish(self, keep: Option<Duration>) {
+        self.flight.change(|state| state.ended = Some(Ended::Whole));
+        let Some(keep) = keep.filter(|keep| !keep.is_zero()) else {
+            return;
+        };
+        let state = lock(&self.flight.state);
+        let size: usize = state.chunks.iter().map(Bytes::len).sum();
+        if size > self.shares.room {
+            return;
+        }
+        // A chunk may pin a larger buffer than itself, so what is kept is copied once.
+        let mut whole = BytesMut::with_capacity(size);
+        state
+            .chunks
+            .iter()
+            .for_each(|chunk| whole.extend_from_slice(chunk));
+        let kept = Flight {
+            state: Mutex::new(State {
+                outcome: state.outcome.clone(),
+                chunks: vec![whole.freeze()],
+                ended: Some(Ended::Whole),
+                until: Some(Instant::now() + keep),
+            }),
+            changed: Notify::new(),
+            began: self.flight.began,
+        };
+        drop(state);
+        lock(&self.shares.table).keep(&self.key, Arc::new(kept), size, self.shares.room);
+    }
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        self.shares
+            .flying
+            .fetch_sub(self.reserved, Ordering::Relaxed);
+        lock(&self.shares.table).remove(&self.key, &self.flight);
+        let over = {
+            let state = lock(&self.flight.state);
+            state.ended.is_some() && state.outcome.is_some()
+        };
+        if !over {
+            self.flight.change(|state| {
+                state.outcome.get_or_insert(Outcome::Alone);
+                state.ended.get_or_insert(Ended::Broken);
+            });
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The largest answer that is held for those who read along: ten seconds of 12 Mbit/s. A larger one passes to the
+/// one who asked, and the others ask for themselves.
+pub(super) const SHARED_MAX: usize = 16 * 1024 * 1024;
+/// Bytes that all flights together hold.
+const FLYING_MAX: usize = 128 * 1024 * 1024;
