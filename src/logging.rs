@@ -1,36 +1,91 @@
-//! Where log lines go and what they look like.
+//! Where log lines go and what they look like: one event, one line, on standard output.
 
-use std::io::IsTerminal;
+mod flood;
+mod line;
 
+use std::io::{IsTerminal, Write};
+use std::time::Instant;
+
+use jiff::Timestamp;
+use tracing::{Event, Level, Subscriber, warn};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::LogFormat;
+use crate::stream_names;
+use flood::Flood;
+use line::{Fields, Look};
 
 /// Starts logging to standard output: text for people on a terminal, one JSON object a line otherwise.
 /// `RUST_LOG` overrides `level`.
-pub fn start(format: LogFormat, level: tracing::Level) {
+pub fn start(format: LogFormat, level: Level) {
     let filter =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level.to_string()));
-    let json = match format {
-        LogFormat::Auto => !std::io::stdout().is_terminal(),
-        LogFormat::Json => true,
-        LogFormat::Text => false,
+    let terminal = std::io::stdout().is_terminal();
+    let look = match format {
+        LogFormat::Auto if terminal => Look::text(colours()),
+        LogFormat::Text => Look::text(terminal && colours()),
+        LogFormat::Auto | LogFormat::Json => Look::Json,
     };
-    let registry = tracing_subscriber::registry().with(filter);
-    if json {
-        registry
-            .with(
-                tracing_subscriber::fmt::layer()
-                    .json()
-                    .flatten_event(true)
-                    .with_current_span(false),
-            )
-            .init();
-    } else {
-        registry
-            .with(tracing_subscriber::fmt::layer().with_target(false))
-            .init();
+    let lines = Lines {
+        look,
+        // A reader that went away is no reason to stop serving.
+        write: |line: &[u8]| {
+            let _ = std::io::stdout().lock().write_all(line);
+        },
+    };
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .init();
+}
+
+/// Says how many lines were left out since the last call, and which; the clocks call it every second.
+pub fn report_left_out() {
+    for (what, count) in FLOOD.take_left_out() {
+        warn!(count, what, "log lines left out");
     }
 }
+
+/// <https://no-color.org>
+fn colours() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Writes each event as one line, unless its kind comes in floods.
+#[derive(Debug)]
+pub struct Lines<W> {
+    look: Look,
+    write: W,
+}
+
+impl<W: Fn(&[u8])> Lines<W> {
+    /// Lines of JSON, or of text without colours, for `write`.
+    pub const fn new(json: bool, write: W) -> Self {
+        let look = if json { Look::Json } else { Look::text(false) };
+        Self { look, write }
+    }
+}
+
+impl<S: Subscriber, W: Fn(&[u8]) + 'static> Layer<S> for Lines<W> {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let metadata = event.metadata();
+        let mut fields = Fields::of(event);
+        // Each session ends once, and its line is its bill: these are never left out.
+        if metadata.target() != ACCESS
+            && !FLOOD.admits(metadata.callsite(), fields.message(), Instant::now())
+        {
+            return;
+        }
+        fields.mask(stream_names::decided());
+        let line = self.look.line(Timestamp::now(), metadata, &fields);
+        (self.write)(line.as_bytes());
+    }
+}
+
+/// The target of the line that each session ends with.
+const ACCESS: &str = crate::session::ACCESS;
+
+// Events come from everywhere, and there is one subscriber for them.
+static FLOOD: Flood = Flood::new();

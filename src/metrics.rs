@@ -1,6 +1,23 @@
-//! Every metric family, typed. Labels come from enums and origin states only, never from what a client sent.
+//! Every metric family, typed. Labels come from enums and origin ids only, never from what a client sent; the one
+//! exception, series per stream, is off until it is asked for, and has a cap.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `catalog` | the registry, and what `docs/metrics.md` says of each family |
+//! | `exposition` | OpenMetrics text, and the older format for those who ask for it |
+//! | `process` | what the kernel says of this process |
+//! | `streams` | series per stream |
+//! | `transitions` | what became of each origin, and why |
 
+mod catalog;
+mod exposition;
+mod process;
+mod streams;
+mod transitions;
+
+use std::fmt;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -8,12 +25,27 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Unit;
+
+pub use catalog::{Described, Labels};
+pub use exposition::Format;
+pub(crate) use streams::StreamShare;
+
+use catalog::{Catalog, labels};
+use process::Process;
+use streams::Streams;
+use transitions::Transitions;
 
 /// The metric families of one proxy.
-#[derive(Debug)]
 pub struct Metrics {
-    registry: Registry,
+    registry: Catalog,
+    // Held for a whole scrape, so that families which are filled anew for each are never read half full.
+    before_scrape: Mutex<Vec<Hook>>,
+    process: Process,
+    /// Series per stream, while there are any.
+    pub streams_by_name: Streams,
+    /// `sluicegate_origin_transitions_total`: origins that changed their state, and why.
+    pub transitions: Transitions,
     /// `sluicegate_sessions`: sessions that are open.
     pub sessions: Family<SessionLabels, Gauge>,
     /// `sluicegate_sessions_ended_total`: sessions that ended, by the reason.
@@ -25,11 +57,33 @@ pub struct Metrics {
     /// `sluicegate_first_media_seconds`: from the request to the first media byte.
     pub first_media: Family<ProtocolLabel, Histogram, fn() -> Histogram>,
     /// `sluicegate_placements_total`: decisions where a stream belongs.
-    pub placements: Family<ReasonLabel, Counter>,
+    pub placements: Family<PlacementLabels, Counter>,
+    /// `sluicegate_claims_total`: claims on a stream that were `won`, and those `lost` to somebody who was first.
+    pub claims: Family<OutcomeLabel, Counter>,
+    /// `sluicegate_claim_conflicts_total`: streams that two proxies had placed at different origins.
+    pub claim_conflicts: Counter,
+    /// `sluicegate_store_operations_total`: calls to the shared store, by how they ended.
+    pub store_operations: Family<StoreLabels, Counter>,
+    /// `sluicegate_store_up`: 1 while the shared store answers; not there without one.
+    pub store_up: Family<StoreLabel, Gauge>,
     /// `sluicegate_failovers_total`: dials that failed and were followed by the next candidate.
     pub failovers: Counter,
+    /// `sluicegate_redirects_total`: players that were sent to an origin or an edge.
+    pub redirects: Counter,
     /// `sluicegate_origins`: origins by state.
     pub origins: Family<StateLabel, Gauge>,
+    /// `sluicegate_origin_up`: 1 for each origin that may be given work, 0 for one that may not.
+    pub origin_up: Family<OriginLabel, Gauge>,
+    /// `sluicegate_origins_by_duty`: origins by what is wanted of them.
+    pub origins_by_duty: Family<DutyLabel, Gauge>,
+    /// `sluicegate_drains_total`: drains of origins that `began`, were `undone`, and ended with the origin `removed`.
+    pub drains: Family<OutcomeLabel, Counter>,
+    /// `sluicegate_draining`: 1 while nothing new is accepted.
+    pub draining: Gauge,
+    /// `sluicegate_auth_refusals_total`: callers without the right credentials or address, by what they asked for.
+    pub auth_refusals: Family<SurfaceLabel, Counter>,
+    /// `sluicegate_api_asks_total`: questions of the API over all origins to one of them, by how they ended.
+    pub api_asks: Family<OutcomeLabel, Counter>,
     /// `sluicegate_streams`: streams with a placement.
     pub streams: Gauge,
     /// `sluicegate_registrations_total`: registrations by what they did.
@@ -38,83 +92,155 @@ pub struct Metrics {
     pub connections: Family<ListenerLabel, Counter>,
     /// `sluicegate_refused_total`: requests that got no session, by reason.
     pub refused: Family<RefusalLabels, Counter>,
+    /// `sluicegate_pieces_total`: requests for playlists, manifests and segments, by what came of them.
+    pub pieces: Family<PieceLabels, Counter>,
+    /// `sluicegate_coalesced_total`: of them, those that waited for an answer that somebody else had asked for.
+    pub coalesced: Family<KindLabel, Counter>,
+    /// `sluicegate_cache_hits_total`: of them, those that were answered from memory.
+    pub cache_hits: Family<KindLabel, Counter>,
+    /// `sluicegate_cache_bytes`: bytes of answers that are kept in memory.
+    pub cache: Gauge,
+    /// `sluicegate_rewrite_seconds`: the time a playlist or manifest took to rewrite.
+    pub rewrite: Family<KindLabel, Histogram, fn() -> Histogram>,
     /// `sluicegate_accept_errors_total`: accepts that failed, out of descriptors for example.
     pub accept_errors: Family<ListenerLabel, Counter<u64, AtomicU64>>,
+    /// `sluicegate_datagrams_received_total`: datagrams that arrived, from clients and origins, by listener.
+    pub datagrams_received: Family<ListenerLabel, Counter>,
+    /// `sluicegate_datagrams_sent_total`: datagrams that were sent, to clients and origins, by listener.
+    pub datagrams_sent: Family<ListenerLabel, Counter>,
+    /// `sluicegate_datagrams_dropped_total`: datagrams that went nowhere, by listener and reason.
+    pub datagrams_dropped: Family<DropLabels, Counter>,
 }
 
-/// `protocol` and `action`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct SessionLabels {
-    /// The protocol of the client.
-    pub protocol: &'static str,
-    /// `play` or `publish`.
-    pub action: &'static str,
-}
+/// Something that brings gauges and totals up to date before they are read.
+type Hook = Box<dyn Fn(&Metrics) + Send + Sync>;
 
-/// `protocol`, `action` and the `reason` a session ended for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct EndLabels {
-    /// The protocol of the client.
-    pub protocol: &'static str,
-    /// `play` or `publish`.
-    pub action: &'static str,
-    /// Why it ended.
-    pub reason: &'static str,
-}
-
-/// `protocol` and `direction`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct DirectionLabels {
-    /// The protocol of the client.
-    pub protocol: &'static str,
-    /// `to_client` or `to_origin`.
-    pub direction: &'static str,
-}
-
-/// `protocol`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ProtocolLabel {
-    /// The protocol of the client.
-    pub protocol: &'static str,
-}
-
-/// `reason`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ReasonLabel {
-    /// What happened.
-    pub reason: &'static str,
-}
-
-/// `protocol` and `reason`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct RefusalLabels {
-    /// The protocol of the client.
-    pub protocol: &'static str,
-    /// Why it was refused.
-    pub reason: &'static str,
-}
-
-/// `state`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct StateLabel {
-    /// The state of an origin.
-    pub state: &'static str,
-}
-
-/// `listener`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ListenerLabel {
-    /// The name of a listener.
-    pub listener: &'static str,
+labels! {
+    /// `kind`.
+    KindLabel {
+        /// The kind of piece: `playlist`, `manifest` or `segment`.
+        kind: &'static str,
+    }
+    /// `kind` and `result`.
+    PieceLabels {
+        /// The kind of piece: `playlist`, `manifest` or `segment`.
+        kind: &'static str,
+        /// What came of the request.
+        result: &'static str,
+    }
+    /// `listener` and `reason`.
+    DropLabels {
+        /// The name of a listener.
+        listener: &'static str,
+        /// Why the datagram went nowhere.
+        reason: &'static str,
+    }
+    /// `protocol` and `action`.
+    SessionLabels {
+        /// The protocol of the client.
+        protocol: &'static str,
+        /// `play` or `publish`.
+        action: &'static str,
+    }
+    /// `protocol`, `action` and the `reason` a session ended for.
+    EndLabels {
+        /// The protocol of the client.
+        protocol: &'static str,
+        /// `play` or `publish`.
+        action: &'static str,
+        /// Why it ended.
+        reason: &'static str,
+    }
+    /// `store`.
+    StoreLabel {
+        /// The kind of store: `redis`.
+        store: &'static str,
+    }
+    /// `operation` and `outcome`.
+    StoreLabels {
+        /// What was asked.
+        operation: &'static str,
+        /// `ok`, `broken` or `unreachable`.
+        outcome: &'static str,
+    }
+    /// `protocol` and `direction`.
+    DirectionLabels {
+        /// The protocol of the client.
+        protocol: &'static str,
+        /// `to_client` or `to_origin`.
+        direction: &'static str,
+    }
+    /// `protocol`.
+    ProtocolLabel {
+        /// The protocol of the client.
+        protocol: &'static str,
+    }
+    /// `reason`.
+    ReasonLabel {
+        /// What happened.
+        reason: &'static str,
+    }
+    /// `policy` and `reason`.
+    PlacementLabels {
+        /// The policy that ranked the origins.
+        policy: &'static str,
+        /// What led to the decision.
+        reason: &'static str,
+    }
+    /// `outcome`.
+    OutcomeLabel {
+        /// How it ended.
+        outcome: &'static str,
+    }
+    /// `surface`.
+    SurfaceLabel {
+        /// What was asked for.
+        surface: &'static str,
+    }
+    /// `origin`.
+    OriginLabel {
+        /// The id it stands under.
+        origin: String,
+    }
+    /// `protocol` and `reason`.
+    RefusalLabels {
+        /// The protocol of the client.
+        protocol: &'static str,
+        /// Why it was refused.
+        reason: &'static str,
+    }
+    /// `state`.
+    StateLabel {
+        /// The state of an origin.
+        state: &'static str,
+    }
+    /// `duty`.
+    DutyLabel {
+        /// What is wanted of an origin.
+        duty: &'static str,
+    }
+    /// `listener`.
+    ListenerLabel {
+        /// The name of a listener.
+        listener: &'static str,
+    }
+    /// `state` and `reason`.
+    TransitionLabels {
+        /// The state that was entered; `gone` for an origin that was forgotten.
+        state: &'static str,
+        /// What led to it.
+        reason: &'static str,
+    }
 }
 
 impl Metrics {
     /// All families, registered under `sluicegate_`.
     pub fn new() -> Self {
-        let mut registry = Registry::with_prefix("sluicegate");
+        let mut registry = Catalog::new("sluicegate");
         let info = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The running version", info);
         let histogram: fn() -> Histogram = || Histogram::new(exponential_buckets(0.001, 2.0, 15));
+        let rewrite: fn() -> Histogram = || Histogram::new(exponential_buckets(1e-6, 2.0, 16));
         let metrics = Self {
             sessions: Family::default(),
             sessions_ended: Family::default(),
@@ -122,14 +248,37 @@ impl Metrics {
             setup: Family::new_with_constructor(histogram),
             first_media: Family::new_with_constructor(histogram),
             placements: Family::default(),
+            claims: Family::default(),
+            origin_up: Family::default(),
+            origins_by_duty: Family::default(),
+            drains: Family::default(),
+            draining: Gauge::default(),
+            auth_refusals: Family::default(),
+            api_asks: Family::default(),
+            before_scrape: Mutex::default(),
+            process: Process::new(&mut registry),
+            streams_by_name: Streams::new(&mut registry),
+            transitions: Transitions::new(&mut registry),
+            claim_conflicts: Counter::default(),
+            store_operations: Family::default(),
+            store_up: Family::default(),
             failovers: Counter::default(),
+            redirects: Counter::default(),
             origins: Family::default(),
             streams: Gauge::default(),
             registrations: Family::default(),
             connections: Family::default(),
             refused: Family::default(),
+            pieces: Family::default(),
+            coalesced: Family::default(),
+            cache_hits: Family::default(),
+            cache: Gauge::default(),
+            rewrite: Family::new_with_constructor(rewrite),
             accept_errors: Family::default(),
-            registry: Registry::default(),
+            datagrams_received: Family::default(),
+            datagrams_sent: Family::default(),
+            datagrams_dropped: Family::default(),
+            registry: Catalog::default(),
         };
         let m = &metrics;
         registry.register("sessions", "Sessions that are open", m.sessions.clone());
@@ -154,7 +303,62 @@ impl Metrics {
             "Dials that failed and were followed by another",
             m.failovers.clone(),
         );
+        registry.register(
+            "claims",
+            "Claims on a stream: won, or lost to somebody who was first",
+            m.claims.clone(),
+        );
+        registry.register(
+            "claim_conflicts",
+            "Streams that two proxies had placed at different origins",
+            m.claim_conflicts.clone(),
+        );
+        registry.register(
+            "store_operations",
+            "Calls to the shared store, by how they ended",
+            m.store_operations.clone(),
+        );
+        registry.register(
+            "store_up",
+            "1 while the shared store answers",
+            m.store_up.clone(),
+        );
+        registry.register(
+            "redirects",
+            "Players sent to an origin or an edge",
+            m.redirects.clone(),
+        );
         registry.register("origins", "Origins, by state", m.origins.clone());
+        registry.register(
+            "origin_up",
+            "1 for an origin that may be given work, 0 for one that may not",
+            m.origin_up.clone(),
+        );
+        registry.register(
+            "origins_by_duty",
+            "Origins, by what is wanted of them: active, draining, disabled",
+            m.origins_by_duty.clone(),
+        );
+        registry.register(
+            "drains",
+            "Drains of origins that began, were undone, and ended with the origin removed",
+            m.drains.clone(),
+        );
+        registry.register(
+            "draining",
+            "1 while nothing new is accepted",
+            m.draining.clone(),
+        );
+        registry.register(
+            "auth_refusals",
+            "Callers without the right credentials or address, by what they asked for",
+            m.auth_refusals.clone(),
+        );
+        registry.register(
+            "api_asks",
+            "Questions of the API over all origins to one of them, by how they ended",
+            m.api_asks.clone(),
+        );
         registry.register("streams", "Streams with a placement", m.streams.clone());
         registry.register(
             "registrations",
@@ -167,10 +371,35 @@ impl Metrics {
             "Requests that got no session, by reason",
             m.refused.clone(),
         );
+        let help = "Requests for playlists, manifests and segments, by result";
+        registry.register("pieces", help, m.pieces.clone());
+        let help = "Requests that waited for an answer somebody else had asked for";
+        registry.register("coalesced", help, m.coalesced.clone());
+        let help = "Requests that were answered from memory";
+        registry.register("cache_hits", help, m.cache_hits.clone());
+        let help = "Bytes of answers that are kept in memory";
+        registry.register_with_unit("cache", help, Unit::Bytes, m.cache.clone());
+        let help = "The time a playlist or manifest took to rewrite";
+        registry.register_with_unit("rewrite", help, Unit::Seconds, m.rewrite.clone());
         registry.register(
             "accept_errors",
             "Accepts that failed",
             m.accept_errors.clone(),
+        );
+        registry.register(
+            "datagrams_received",
+            "Datagrams that arrived",
+            m.datagrams_received.clone(),
+        );
+        registry.register(
+            "datagrams_sent",
+            "Datagrams that were sent",
+            m.datagrams_sent.clone(),
+        );
+        registry.register(
+            "datagrams_dropped",
+            "Datagrams that went nowhere, by reason",
+            m.datagrams_dropped.clone(),
         );
         Self {
             registry,
@@ -178,12 +407,41 @@ impl Metrics {
         }
     }
 
+    /// Has `hook` bring something up to date before each scrape.
+    pub fn before_scrape(&self, hook: impl Fn(&Self) + Send + Sync + 'static) {
+        self.before_scrape
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Box::new(hook));
+    }
+
+    /// Every family there is, in the order of the exposition.
+    pub fn families(&self) -> &[Described] {
+        self.registry.families()
+    }
+
     /// The exposition in OpenMetrics text, which Prometheus reads.
     pub fn render(&self) -> String {
-        let mut text = String::new();
-        // Writing to a string cannot fail.
-        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
-        text
+        let hooks = self
+            .before_scrape
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for hook in hooks.iter() {
+            hook(self);
+        }
+        self.process.sample();
+        self.registry.encode()
+    }
+
+    /// The exposition as `format` has it.
+    pub fn render_as(&self, format: Format) -> String {
+        format.of(self.render())
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
     }
 }
 

@@ -1,0 +1,150 @@
+//! One question to the HTTP API of one origin. An origin may be slow, dead or lie: nothing it does costs more than
+//! the time and the bytes it is given.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use hyper::client::conn::http1;
+use hyper::header::{ACCEPT, AUTHORIZATION, CONNECTION, HOST, HeaderValue};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use sluicegate_core::origin::{Host, Target};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::config::Credential;
+use crate::net::http::BoxError;
+use crate::probe::plain;
+
+/// What is asked.
+#[derive(Debug, Clone)]
+pub(super) struct Question {
+    pub(super) method: Method,
+    /// Path and query.
+    pub(super) path: String,
+    pub(super) credential: Option<Credential>,
+    /// All of it, from the connection to the last byte, may take so long.
+    pub(super) patience: Duration,
+    /// The answer may have so many bytes.
+    pub(super) longest: usize,
+}
+
+/// Why an origin's part is missing. Callers read it, so it names no address.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AskError {
+    #[error("its answer broke off")]
+    Broken,
+    #[error("its answer is not the JSON that is read here")]
+    NotJson,
+    #[error("it answered with code {0}")]
+    Refused(i64),
+    #[error("it did not answer in time")]
+    Silent,
+    #[error("it answered with HTTP status {0}")]
+    Status(StatusCode),
+    #[error("its answer is longer than {0} bytes")]
+    TooLong(usize),
+    #[error("it asks for credentials (origins.api_credentials)")]
+    Unauthorized,
+    #[error("{}", plain(.0))]
+    Unreachable(#[from] io::Error),
+}
+
+impl AskError {
+    /// The error as metrics spell it.
+    pub(super) const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Broken => "broken",
+            Self::NotJson => "not_json",
+            Self::Refused(_) => "refused",
+            Self::Silent => "silent",
+            Self::Status(_) => "status",
+            Self::TooLong(_) => "too_long",
+            Self::Unauthorized => "unauthorized",
+            Self::Unreachable(_) => "unreachable",
+        }
+    }
+}
+
+/// The document an origin answers with: an object whose `code` is 0.
+///
+/// # Errors
+/// Why there is none.
+pub(super) async fn ask(target: &Target, question: Question) -> Result<Value, AskError> {
+    let patience = question.patience;
+    let body = timeout(patience, exchange(target, question))
+        .await
+        .unwrap_or(Err(AskError::Silent))?;
+    // Megabytes take a while to read, and the worker has connections to serve meanwhile.
+    let read = tokio::task::spawn_blocking(move || serde_json::from_slice::<Value>(&body).ok());
+    let document = read.await.ok().flatten().ok_or(AskError::NotJson)?;
+    match document.get("code").and_then(Value::as_i64) {
+        Some(0) => Ok(document),
+        Some(code) => Err(AskError::Refused(code)),
+        None => Err(AskError::NotJson),
+    }
+}
+
+async fn exchange(target: &Target, question: Question) -> Result<Bytes, AskError> {
+    let stream = match &target.host {
+        Host::Ip(ip) => TcpStream::connect((*ip, target.port)).await?,
+        Host::Name(name) => TcpStream::connect((name.as_str(), target.port)).await?,
+    };
+    let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(MAX_HEAD)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|_| AskError::Broken)?;
+    let mut request = Request::builder()
+        .method(question.method)
+        .uri(question.path)
+        .header(HOST, target.to_string())
+        .header(ACCEPT, "application/json")
+        .header(CONNECTION, "close");
+    if let Some(credential) = question.credential {
+        let mut value =
+            HeaderValue::try_from(credential.reveal()).map_err(|_| AskError::Unauthorized)?;
+        value.set_sensitive(true);
+        request = request.header(AUTHORIZATION, value);
+    }
+    let request = request
+        .body(Empty::<Bytes>::new())
+        .map_err(|_| AskError::Broken)?;
+    let longest = question.longest;
+    let answer = async move {
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|_| AskError::Broken)?;
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::UNAUTHORIZED => return Err(AskError::Unauthorized),
+            status => return Err(AskError::Status(status)),
+        }
+        let body = Limited::new(response.into_body(), longest).collect().await;
+        // `sender` goes here, and with it the connection.
+        body.map(|body| body.to_bytes())
+            .map_err(|error: BoxError| too_long(&error, longest))
+    };
+    tokio::pin!(connection);
+    tokio::pin!(answer);
+    tokio::select! {
+        answer = &mut answer => answer,
+        // What came with the end of the connection is still to be read.
+        _ = &mut connection => answer.await,
+    }
+}
+
+fn too_long(error: &BoxError, longest: usize) -> AskError {
+    if error.downcast_ref::<LengthLimitError>().is_some() {
+        AskError::TooLong(longest)
+    } else {
+        AskError::Broken
+    }
+}
+
+/// Of the head of an answer, and of what is read ahead of a body.
+const MAX_HEAD: usize = 64 * 1024;

@@ -1,0 +1,158 @@
+//! A copy of what a session carries, for an operator who wants to look. The session never waits for it: a copy that
+//! is not taken in time ends the tap.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use bytes::Bytes;
+use sluicegate_core::rtmp::chunk::ChunkReader;
+use tokio::sync::mpsc;
+
+/// Where the bytes of a session are copied to, if anywhere.
+#[derive(Debug, Default)]
+pub struct Tap {
+    on: AtomicBool,
+    wire: Mutex<Option<Wire>>,
+}
+
+/// What a tap delivers.
+#[derive(Debug)]
+pub enum Piece {
+    /// Bytes of the connection follow, in any framing FLV comes in.
+    Flv,
+    /// Bytes of RTMP chunks follow, for this reader.
+    Rtmp(Box<ChunkReader>),
+    /// Bytes of the connection, as they came.
+    Bytes(Bytes),
+}
+
+/// Why a tap ended before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Whoever tapped took too long.
+    Behind,
+    /// The session is over.
+    Session,
+}
+
+/// The other end of a tap; dropping it ends the tap.
+#[derive(Debug)]
+pub struct Taken {
+    pieces: mpsc::Receiver<Piece>,
+    ended: Arc<OnceLock<Ended>>,
+}
+
+#[derive(Debug)]
+struct Wire {
+    pieces: mpsc::Sender<Piece>,
+    ended: Arc<OnceLock<Ended>>,
+    started: bool,
+}
+
+impl Tap {
+    /// Whether anybody wants a copy: one load, for every packet.
+    pub fn is_on(&self) -> bool {
+        self.on.load(Ordering::Relaxed)
+    }
+
+    /// Begins to copy; `None` while somebody else does.
+    pub fn open(&self) -> Option<Taken> {
+        let mut wire = self.lock();
+        if wire.as_ref().is_some_and(|wire| !wire.pieces.is_closed()) {
+            return None;
+        }
+        let (sender, receiver) = mpsc::channel(MAX_PIECES);
+        let ended = Arc::new(OnceLock::new());
+        *wire = Some(Wire {
+            pieces: sender,
+            ended: Arc::clone(&ended),
+            started: false,
+        });
+        self.on.store(true, Ordering::Relaxed);
+        Some(Taken {
+            pieces: receiver,
+            ended,
+        })
+    }
+
+    /// Copies `bytes`; nothing is copied until `start` finds a place where a reader can begin.
+    pub fn copy(&self, bytes: &[u8], start: impl FnOnce() -> Option<Piece>) {
+        let mut slot = self.lock();
+        let Some(wire) = slot.as_mut() else { return };
+        let send = |piece| wire.pieces.try_send(piece);
+        let sent = if wire.started {
+            Ok(())
+        } else {
+            let Some(start) = start() else { return };
+            send(start)
+        };
+        wire.started = true;
+        if sent
+            .and_then(|()| send(Piece::Bytes(Bytes::copy_from_slice(bytes))))
+            .is_err()
+        {
+            drop(slot);
+            self.close(Ended::Behind);
+        }
+    }
+
+    /// Ends it, for this reason.
+    pub(super) fn close(&self, why: Ended) {
+        if let Some(wire) = self.lock().take() {
+            let _ = wire.ended.set(why);
+        }
+        self.on.store(false, Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Wire>> {
+        self.wire.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Taken {
+    /// The next piece; `None` when the tap has ended.
+    pub async fn next(&mut self) -> Option<Piece> {
+        self.pieces.recv().await
+    }
+
+    /// Why it ended, once [`next`](Self::next) gave nothing.
+    pub fn why(&self) -> Ended {
+        self.ended.get().copied().unwrap_or(Ended::Session)
+    }
+}
+
+/// What may wait for whoever taps. A piece is a read, 256 KiB at the most.
+const MAX_PIECES: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reader_that_falls_behind_ends_the_tap_and_nothing_else() {
+        let tap = Tap::default();
+        tap.copy(b"nobody", || unreachable!("nobody listens"));
+        let mut taken = tap.open().unwrap();
+        assert!(tap.open().is_none(), "one at a time");
+        tap.copy(b"in the middle", || None);
+        for _ in 0..2 * MAX_PIECES {
+            tap.copy(b"bytes", || Some(Piece::Flv));
+        }
+        assert!(!tap.is_on());
+        assert!(matches!(taken.next().await, Some(Piece::Flv)));
+        let mut pieces = 0;
+        while let Some(Piece::Bytes(bytes)) = taken.next().await {
+            assert_eq!(bytes, "bytes");
+            pieces += 1;
+        }
+        assert_eq!((pieces, taken.why()), (MAX_PIECES - 1, Ended::Behind));
+        let again = tap.open().unwrap();
+        drop(again);
+        tap.copy(b"gone", || Some(Piece::Flv));
+        assert!(!tap.is_on(), "a listener that left ends it");
+        let mut last = tap.open().unwrap();
+        tap.close(Ended::Session);
+        assert!(last.next().await.is_none());
+        assert_eq!(last.why(), Ended::Session);
+    }
+}
