@@ -1,6 +1,8 @@
 //! The command line: what can be asked of `sluicegate`, and how it explains itself.
 
+use crate::operate::{Ask, DrainArguments, ExplainArguments, Named, Numbered, Whom};
 use crate::register::RegisterArguments;
+use crate::tap::TapArguments;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use std::io::{self, Write};
@@ -56,6 +58,35 @@ pub enum Verb {
     Demo,
     /// Register an origin that cannot register itself, while it answers.
     Register(RegisterArguments),
+    /// Show a running proxy at a glance: its state, its origins, what is on them.
+    #[command(after_help = EXIT_CODES)]
+    Ps(Ask),
+    /// List the origins of a running proxy, and how they are.
+    #[command(after_help = EXIT_CODES)]
+    Origins(Ask),
+    /// List its streams and the origins that hold them.
+    #[command(after_help = EXIT_CODES)]
+    Streams(Ask),
+    /// List its sessions.
+    #[command(after_help = EXIT_CODES)]
+    Sessions(Ask),
+    /// Tell why a stream is where it is, or where it would go.
+    #[command(after_help = EXIT_CODES)]
+    Explain(ExplainArguments),
+    /// Give an origin no new streams, or take the proxy itself out of service.
+    #[command(after_help = EXIT_CODES)]
+    Drain(DrainArguments),
+    /// Undo a drain or a disabling.
+    #[command(after_help = EXIT_CODES)]
+    Undrain(Whom),
+    /// Send nobody new to an origin, not even players of its streams.
+    #[command(after_help = EXIT_CODES)]
+    Disable(Named),
+    /// End a session.
+    #[command(after_help = EXIT_CODES)]
+    Kick(Numbered),
+    /// Record what a session carries into an FLV file.
+    Tap(TapArguments),
     /// Check the settings and print each with its source; secrets stay hidden.
     Check {
         /// Read settings from this TOML file; .env and the environment override it.
@@ -98,6 +129,12 @@ Read on:
   README.md                 quick starts: SRS origins, any RTMP server, OBS, FFmpeg, VLC
   docs/settings.md          files, variables, and coming from the SRS proxy
   examples/reference.toml   every setting with its default";
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done             3  no proxy answers
+  1  refused, other   4  the token is missing or wrong
+  2  wrong arguments  5  no such origin, session or stream";
 
 const COMPLETIONS_EXAMPLE: &str = "\
 Example:

@@ -7,8 +7,9 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sluicegate::cli::{Cli, Verb};
 use sluicegate::config::{self, Environment, Loaded, Settings};
+use sluicegate::operate::Question;
 use sluicegate::server::Server;
-use sluicegate::{demo, logging, register};
+use sluicegate::{demo, logging, register, stream_names, tap};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -20,9 +21,19 @@ fn main() -> ExitCode {
             Cli::print_completions(shell);
             ExitCode::SUCCESS
         }
+        Verb::Disable(it) => operate(Question::Disable(it)),
+        Verb::Drain(it) => operate(Question::Drain(it)),
+        Verb::Explain(it) => operate(Question::Explain(it)),
+        Verb::Kick(it) => operate(Question::Kick(it)),
+        Verb::Origins(it) => operate(Question::Origins(it)),
+        Verb::Ps(it) => operate(Question::Ps(it)),
+        Verb::Sessions(it) => operate(Question::Sessions(it)),
+        Verb::Streams(it) => operate(Question::Streams(it)),
+        Verb::Undrain(it) => operate(Question::Undrain(it)),
         Verb::Demo => said(demo()),
         Verb::Register(arguments) => said(block_on(register::run(arguments))),
         Verb::Run { config } => said(run(config.as_deref())),
+        Verb::Tap(arguments) => said(block_on(tap::run(arguments))),
         Verb::Version => {
             println!("sluicegate {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
@@ -41,6 +52,19 @@ fn said(outcome: anyhow::Result<()>) -> ExitCode {
     }
 }
 
+/// Asks a running proxy; its exit codes are those of [`operate::OperateError`](sluicegate::operate::OperateError).
+fn operate(question: Question) -> ExitCode {
+    let mut code = ExitCode::FAILURE;
+    let asked = block_on(async {
+        code = sluicegate::operate::run(question, &Environment::read()?).await;
+        Ok(())
+    });
+    match asked {
+        Ok(()) => code,
+        Err(_) => said(asked),
+    }
+}
+
 fn check(file: Option<&Path>) -> anyhow::Result<()> {
     print!("{}", config::check(file, &Environment::read()?)?);
     Ok(())
@@ -50,6 +74,7 @@ fn run(file: Option<&Path>) -> anyhow::Result<()> {
     let Loaded {
         settings, warnings, ..
     } = Settings::load(file, &Environment::read()?)?;
+    stream_names::decide(settings.log.stream_names);
     logging::start(settings.log.format, settings.log.level);
     for warning in warnings {
         warn!("{warning}");

@@ -1,6 +1,8 @@
 //! Asks an origin whether it answers.
 
-use sluicegate_core::origin::{Host, Target};
+use crate::net::fetch::{self, FetchError, Url};
+
+use sluicegate_core::origin::{Host, Target, Transport};
 use sluicegate_core::stream::Service;
 use std::io;
 use std::time::Duration;
@@ -12,21 +14,50 @@ use crate::net::last_words;
 /// Whether `service` answers at `target` within one second.
 ///
 /// A process that is stopped, or stuck, still accepts TCP connections: the kernel does that for it. RTMP is therefore
-/// asked for the first byte of its handshake. Other services over TCP are only connected to.
+/// asked for the first byte of its handshake, and RTSP what it can do. Other services over TCP are only connected to.
 ///
 /// # Errors
 /// Why it does not answer, or that it cannot be asked.
 pub async fn answers(target: &Target, service: Service) -> Result<(), ProbeError> {
     let ask = async {
         match service {
-            Service::Api | Service::Http | Service::Rtsp => connect(target).await,
+            Service::Api | Service::Http => connect(target).await,
             Service::Rtc | Service::Srt => Err(ProbeError::Datagrams(service)),
             Service::Rtmp => greet(connect(target).await?).await,
+            Service::Rtsp => ask_options(connect(target).await?).await,
         }
     };
     let answered = tokio::time::timeout(PATIENCE, ask).await;
     let mut origin = answered.unwrap_or(Err(ProbeError::Silent))?;
     // It answered, which is all that was asked; now it gets an end to log, and not a reset.
+    last_words::say(&mut origin, &[], LEAVE).await;
+    Ok(())
+}
+
+/// Whether an HTTP server at `target` answers a request for `path` within one second, with a status under 400.
+///
+/// # Errors
+/// Why it does not answer, or what it answered.
+pub async fn answers_http(target: &Target, path: &str) -> Result<(), ProbeError> {
+    let url = Url::of(target, path);
+    match fetch::get(&url, None, PATIENCE, SMALL_ANSWER).await {
+        // Whatever it sends, it lives: only its status is asked for.
+        Ok(_) | Err(FetchError::TooLong(_)) => Ok(()),
+        Err(FetchError::Silent(_)) => Err(ProbeError::Silent),
+        Err(error) => Err(ProbeError::Http(error)),
+    }
+}
+
+/// Whether something accepts connections for `service` at `target` within one second.
+///
+/// # Errors
+/// Why nothing does, or that it cannot be asked.
+pub async fn accepts(target: &Target, service: Service) -> Result<(), ProbeError> {
+    if Transport::of(service) == Transport::Udp {
+        return Err(ProbeError::Datagrams(service));
+    }
+    let connected = tokio::time::timeout(PATIENCE, connect(target)).await;
+    let mut origin = connected.unwrap_or(Err(ProbeError::Silent))?;
     last_words::say(&mut origin, &[], LEAVE).await;
     Ok(())
 }
@@ -40,9 +71,15 @@ pub enum ProbeError {
     /// Services over UDP have no question that anything would answer.
     #[error("{0} is served over UDP and cannot be asked")]
     Datagrams(Service),
+    /// The HTTP request failed, or its answer is no good.
+    #[error("{0}")]
+    Http(FetchError),
     /// It speaks, but not RTMP: the handshake begins with another version (RTMP 1.0 §5.2.2).
     #[error("it does not speak RTMP, its first byte is {0:#04x}")]
     NotRtmp(u8),
+    /// It speaks, but not RTSP (RFC 2326 §7.1).
+    #[error("it does not speak RTSP")]
+    NotRtsp,
     /// It did nothing in time.
     #[error("no answer within {} s", PATIENCE.as_secs())]
     Silent,
@@ -83,11 +120,28 @@ async fn greet(mut origin: TcpStream) -> Result<TcpStream, ProbeError> {
     }
 }
 
+/// Asks for the methods it has (RFC 2326 §10.1), which takes no stream and no credentials.
+async fn ask_options(mut origin: TcpStream) -> Result<TcpStream, ProbeError> {
+    origin.write_all(RTSP_OPTIONS).await?;
+    let mut answer = [0; RTSP_ANSWER.len()];
+    match origin.read_exact(&mut answer).await {
+        Ok(_) if answer == *RTSP_ANSWER => Ok(origin),
+        Ok(_) => Err(ProbeError::NotRtsp),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(ProbeError::Closed),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// How long an origin may take; as long as a session gives each of its candidates.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// What a health page has at the most, before the rest is no longer read.
+const SMALL_ANSWER: usize = 64 * 1024;
 /// How long an origin that answered may take to close.
 const LEAVE: Duration = Duration::from_millis(200);
 const RTMP_VERSION: u8 = 3; // RTMP 1.0 §5.2.2
+const RTSP_OPTIONS: &[u8] = b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n";
+/// The start of any answer, whatever its status.
+const RTSP_ANSWER: &[u8; 9] = b"RTSP/1.0 ";
 /// The random part of C1 says nothing here.
 const FILLER: u8 = 0x53;
 
@@ -144,6 +198,43 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn rtsp_must_answer() {
+        for (cause, words, expected) in [
+            (
+                "a server that wants credentials",
+                &b"RTSP/1.0 401 Unauthorized\r\n"[..],
+                Ok(()),
+            ),
+            (
+                "a web server",
+                b"HTTP/1.1 400 Bad Request\r\n",
+                Err("it does not speak RTSP"),
+            ),
+            (
+                "a server that hangs up",
+                b"",
+                Err("it closed the connection without a word"),
+            ),
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            tokio::spawn(async move {
+                let (mut client, _) = listener.accept().await.unwrap();
+                let mut question = [0; RTSP_OPTIONS.len()];
+                client.read_exact(&mut question).await.unwrap();
+                client.write_all(words).await.unwrap();
+            });
+            let target = Target {
+                host: address.ip().into(),
+                port: address.port(),
+            };
+            let answer = answers(&target, Service::Rtsp).await;
+            let answer = answer.map_err(|error| error.to_string());
+            assert_eq!(answer, expected.map_err(str::to_owned), "{cause}");
+        }
+    }
+
+    #[tokio::test]
     async fn other_services_must_accept() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -151,7 +242,7 @@ mod tests {
             host: address.ip().into(),
             port: address.port(),
         };
-        for service in [Service::Http, Service::Api, Service::Rtsp] {
+        for service in [Service::Http, Service::Api] {
             assert!(answers(&target, service).await.is_ok(), "{service}");
         }
         drop(listener);

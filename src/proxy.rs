@@ -1,20 +1,33 @@
 //! The heart: a [`Request`] comes in, a [`Session`] on the right origin comes out.
 //!
-//! `open` finds where the stream belongs; [`Session::dial`] walks the candidates until one answers. That loop is
-//! the only failover there is, and it ends with the first byte relayed.
+//! `open` finds where the stream belongs; [`Session::dial`] walks the candidates until one answers. That walk is
+//! the only failover there is, and it ends with the first byte relayed. [`Proxy::place`] does the same for clients that
+//! make many requests for one stream.
 
+mod answers;
+mod choice;
+pub mod outside;
+mod walk;
+
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use sluicegate_core::fleet::State as OriginState;
+use sluicegate_core::drain::{Cause, Drain, Duty, Left};
 use sluicegate_core::origin::{OriginId, Target};
 use sluicegate_core::stream::{Action, PlacementKey, Service, StreamUrl, VhostRule};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 use tracing::{debug, info};
 
-use crate::metrics::{Metrics, ReasonLabel, RefusalLabels};
+use self::outside::Outside;
+use self::walk::Walk;
+use crate::cluster::Cluster;
+use crate::config::Takeover;
+use crate::finder::Finder;
+use crate::lookup::Lookup;
+use crate::metrics::{Metrics, RefusalLabels};
 use crate::registry::{Hold, Registry};
 pub use crate::session::Request;
 use crate::session::{Direction, EndReason, OpenRow, Row, Sessions, State};
@@ -32,7 +45,13 @@ struct Shared {
     metrics: Arc<Metrics>,
     vhosts: VhostRule,
     timing: Timing,
-    draining: AtomicBool,
+    lookup: Lookup,
+    outside: Option<Outside>,
+    stopping: AtomicBool,
+    cluster: OnceLock<Arc<Cluster>>,
+    // A std mutex: it is held for a line and never across an await.
+    drain: Mutex<Option<Drain>>,
+    finder: Finder,
 }
 
 /// How long set-up may take.
@@ -43,7 +62,13 @@ pub struct Timing {
     /// All candidates together have so long.
     pub setup: Duration,
     /// A publisher that has sent nothing for so long gives way to one that comes back.
-    pub takeover: Duration,
+    pub takeover_after: Duration,
+    /// Whose publish ends an earlier one.
+    pub takeover: Takeover,
+    /// Between two sessions that a drain ends.
+    pub drain_pace: Duration,
+    /// Whether origins are asked for a stream that one of them refuses to a player.
+    pub ask_streams: bool,
 }
 
 /// A client on its way to, or joined with, an origin. Dropping it settles its accounts.
@@ -51,10 +76,23 @@ pub struct Timing {
 pub struct Session {
     proxy: Proxy,
     service: Service,
+    /// All candidates together have so long.
+    setup: Duration,
     key: PlacementKey,
     // Before the row, so that the claim's lifetime counts from the last session's end.
     hold: Hold,
     row: OpenRow,
+}
+
+/// One of the many requests of a client that pulls a stream piece by piece: a share in the stream's placement
+/// without a row in the table. While one lives the claim stands, and for its lifetime after the last.
+#[derive(Debug)]
+pub struct Place {
+    proxy: Proxy,
+    request: Request,
+    key: PlacementKey,
+    hold: Hold,
+    named: Option<OriginId>,
 }
 
 /// One origin to try.
@@ -70,6 +108,8 @@ pub struct Attempt {
     pub patience: Duration,
     /// It wants RTMP commands one by one.
     pub step_by_step: bool,
+    /// A no is to be reported as [`DialError::Refused`], since there may be a better answer, and not to be passed on.
+    pub asks_again: bool,
 }
 
 /// Why an attempt did not end in a joined session.
@@ -77,7 +117,7 @@ pub struct Attempt {
 pub enum DialError {
     /// This machine has no descriptor, port or memory left for a connection: no origin is to blame.
     Exhausted(String),
-    /// The origin could not be reached or did not answer: the next candidate may.
+    /// The origin could not be reached, or answered nonsense: the next candidate may do better.
     Failed(String),
     /// The origin speaks, and closes the connection when it hears what the client wants. The next candidate may not,
     /// but the origin is alive: a client that every origin hangs up on must not make them all look dead.
@@ -86,6 +126,8 @@ pub enum DialError {
     Moved(String),
     /// The origin answered, and the answer is no.
     Refused(String),
+    /// The origin said nothing in its time.
+    Silent(String),
 }
 
 /// Why a request got no session.
@@ -98,6 +140,14 @@ pub enum Refusal {
         stream: StreamUrl,
         /// What was tried, and how each failed. The text may hold addresses and is for logs only.
         tried: Vec<(OriginId, String)>,
+    },
+    /// Whoever decides about new streams said no.
+    #[error("{stream}: {reason}")]
+    Denied {
+        /// The stream asked for.
+        stream: StreamUrl,
+        /// In the words of who denied it.
+        reason: String,
     },
     /// The proxy stops.
     #[error("this proxy is stopping; connect again")]
@@ -114,8 +164,8 @@ pub enum Refusal {
     /// The session table is full.
     #[error("this proxy holds as many sessions as it may; try again later")]
     Full,
-    /// The stream is published, on an origin that was taken out of the fleet.
-    #[error("{stream} is on {origin}, which is not registered any more")]
+    /// The stream is published, on an origin that takes nobody any more.
+    #[error("{stream} is on {origin}, which is out of service")]
     Gone {
         /// The stream asked for.
         stream: StreamUrl,
@@ -129,6 +179,16 @@ pub enum Refusal {
         stream: StreamUrl,
         /// The kind of endpoint that was looked for.
         service: Service,
+        /// What stood in the way, for logs.
+        detail: String,
+    },
+    /// Those that could take it hold as much as they may.
+    #[error("{stream}: every origin that could take it is full; try again later")]
+    NoRoom {
+        /// The stream asked for.
+        stream: StreamUrl,
+        /// Who is full of what, for logs.
+        detail: String,
     },
     /// The origin said no.
     #[error("{description}")]
@@ -164,25 +224,56 @@ pub enum Refusal {
 }
 
 impl Proxy {
-    /// Puts the parts together.
+    /// Puts the parts together. Cooperative clients are answered by `lookup`, and `outside` is asked where new streams
+    /// go, if somebody is to be asked.
     pub fn new(
         registry: Arc<Registry>,
         sessions: Arc<Sessions>,
         metrics: Arc<Metrics>,
         vhosts: VhostRule,
         timing: Timing,
+        lookup: Lookup,
+        outside: Option<Outside>,
     ) -> Self {
-        let draining = AtomicBool::new(false);
-        Self {
+        let proxy = Self {
             shared: Arc::new(Shared {
                 registry,
                 sessions,
                 metrics,
                 vhosts,
                 timing,
-                draining,
+                lookup,
+                outside,
+                stopping: AtomicBool::new(false),
+                cluster: OnceLock::new(),
+                drain: Mutex::default(),
+                finder: Finder::new(),
             }),
+        };
+        let shared = Arc::downgrade(&proxy.shared);
+        proxy.metrics().before_scrape(move |metrics| {
+            if let Some(shared) = shared.upgrade() {
+                shared.sessions.settle();
+                shared.registry.settle();
+                let draining = Self { shared }.is_draining();
+                metrics.draining.set(draining.into());
+            }
+        });
+        proxy
+    }
+
+    /// Counts what sessions carried since this was called last, a second ago, for each origin.
+    pub fn measure(&self) {
+        let mut kbps: HashMap<OriginId, u64> = HashMap::new();
+        for row in self.shared.sessions.list() {
+            let bytes = row.carried_since();
+            if bytes > 0
+                && let Some(origin) = row.placed().origin
+            {
+                *kbps.entry(origin).or_default() += bytes * 8 / 1000;
+            }
         }
+        self.shared.registry.measured(&kbps);
     }
 
     /// Origins and placements.
@@ -202,12 +293,115 @@ impl Proxy {
 
     /// Whether new work is refused.
     pub fn is_draining(&self) -> bool {
-        self.shared.draining.load(Ordering::Relaxed)
+        self.shared.stopping.load(Ordering::Relaxed) || self.drain_in_progress().is_some()
     }
 
-    /// Refuses new work from now on.
-    pub fn drain(&self) {
-        self.shared.draining.store(true, Ordering::Relaxed);
+    /// Refuses new work from now on, for good.
+    pub fn stop(&self) {
+        self.shared.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Refuses new work until [`Proxy::undrain`]; past `patience`, sessions are ended one by one.
+    pub fn drain(&self, patience: Option<Duration>) {
+        let mut drain = self.lock_drain();
+        let standing = drain.map_or(Duty::Active, Duty::Draining);
+        let now = std::time::Instant::now();
+        *drain = Some(Drain::begin(standing, now, patience, Cause::Operator));
+        info!(deadline = ?patience, "this proxy drains");
+    }
+
+    /// Takes new work again, unless the process stops.
+    pub fn undrain(&self) {
+        if self.lock_drain().take().is_some() {
+            info!("this proxy takes new work again");
+        }
+    }
+
+    /// How long between two sessions that a drain ends.
+    pub fn drain_pace(&self) -> Duration {
+        self.shared.timing.drain_pace
+    }
+
+    /// The drain that an operator asked for.
+    pub fn drain_in_progress(&self) -> Option<Drain> {
+        *self.lock_drain()
+    }
+
+    /// The sessions there are.
+    pub fn left(&self) -> Left {
+        let rows = self.shared.sessions.list();
+        let publishes = |row: &&Arc<Row>| row.request.action == Action::Publish;
+        let publishers = rows.iter().filter(publishes).count();
+        Left {
+            publishers,
+            players: rows.len() - publishers,
+        }
+    }
+
+    /// Ends the players of a stream that are joined elsewhere than at `origin`, where its publisher is now: who comes
+    /// back finds it there.
+    fn end_stale(&self, key: &PlacementKey, origin: &OriginId) {
+        let stale = |row: &&Arc<Row>| {
+            row.request.action == Action::Play
+                && row.state() != State::Connecting
+                && self.key(&row.request.stream) == *key
+                && row.placed().origin.as_ref() != Some(origin)
+        };
+        for row in self.shared.sessions.list().iter().filter(stale) {
+            row.end(EndReason::Moved);
+        }
+    }
+
+    /// An origin says that a stream is published on it, by a way that is not ours: it is played from there. Players
+    /// that wait for it elsewhere are let go, to come back and find it.
+    pub fn note_published(&self, stream: &StreamUrl, origin: &OriginId) {
+        let key = self.key(stream);
+        let registry = &self.shared.registry;
+        if !registry.note_published(&key, origin) {
+            return debug!(%stream, %origin, "a publish was not noted: too many are known");
+        }
+        debug!(%stream, %origin, "origin reports a publish");
+        if !registry.published_here(&key) {
+            self.end_stale(&key, origin);
+        }
+    }
+
+    /// An origin says that a stream is published on it no more.
+    pub fn note_unpublished(&self, stream: &StreamUrl, origin: &OriginId) {
+        debug!(%stream, %origin, "origin reports the end of a publish");
+        let key = self.key(stream);
+        self.shared.registry.note_unpublished(&key, origin);
+    }
+
+    /// Ends every session of a stream that was joined elsewhere than at `origin`, and says how many they were. Those
+    /// that still connect hear of it when their origin answers.
+    pub(crate) fn end_elsewhere(&self, key: &PlacementKey, origin: &OriginId) -> usize {
+        let elsewhere = |row: &&Arc<Row>| {
+            row.state() != State::Connecting
+                && self.key(&row.request.stream) == *key
+                && row.placed().origin.as_ref() != Some(origin)
+        };
+        let rows = self.shared.sessions.list();
+        rows.iter()
+            .filter(elsewhere)
+            .inspect(|row| row.end(EndReason::Moved))
+            .count()
+    }
+
+    /// Claims are made in `cluster`'s store from now on.
+    pub fn join_cluster(&self, cluster: Arc<Cluster>) {
+        // A proxy has one store.
+        let _ = self.shared.cluster.set(cluster);
+    }
+
+    /// The cluster this proxy is part of, if it is.
+    pub fn cluster(&self) -> Option<&Arc<Cluster>> {
+        self.shared.cluster.get()
+    }
+
+    fn lock_drain(&self) -> std::sync::MutexGuard<'_, Option<Drain>> {
+        let drain = &self.shared.drain;
+        drain.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The key a stream is placed under.
@@ -229,12 +423,35 @@ impl Proxy {
         opened
     }
 
+    /// Gives a request of a client that makes many a share in its stream's placement, under the rules of a player's
+    /// claim. `named` is the origin a link names: it is preferred where the stream is not placed yet.
+    ///
+    /// # Errors
+    /// A [`Refusal`], logged and counted.
+    pub fn place(&self, request: Request, named: Option<OriginId>) -> Result<Place, Refusal> {
+        let key = self.key(&request.stream);
+        let (action, source) = (request.action, request.client.ip());
+        match self.shared.registry.hold(&key, action, source) {
+            Ok(hold) => Ok(Place {
+                proxy: self.clone(),
+                request,
+                key,
+                hold,
+                named,
+            }),
+            Err(_) => {
+                self.note_refusal(&request, &Refusal::TooManyClaims);
+                Err(Refusal::TooManyClaims)
+            }
+        }
+    }
+
     async fn try_open(&self, request: Request) -> Result<Session, Refusal> {
         if self.is_draining() {
             return Err(Refusal::Draining);
         }
         if request.action == Action::Publish {
-            self.relieve(&request.stream).await;
+            self.relieve(&request).await;
         }
         let key = self.key(&request.stream);
         let service = request.protocol.service();
@@ -248,20 +465,34 @@ impl Proxy {
         Ok(Session {
             proxy: self.clone(),
             service,
+            setup: self.shared.timing.setup,
             key,
             hold,
             row,
         })
     }
 
-    /// Ends the publisher of `stream` if it has gone silent: its encoder has come back on a new connection, and
-    /// the old one is a hole in the network that nobody has noticed. One that still sends is left alone, and
-    /// the origin decides.
-    async fn relieve(&self, stream: &StreamUrl) {
+    /// Ends the earlier publisher of a stream if it may be taken over. By default that is when it has gone silent: its
+    /// encoder has come back on a new connection, and the old one is a hole in the network that nobody has noticed.
+    /// One that still sends is left alone then, and the origin decides.
+    async fn relieve(&self, request: &Request) {
+        let stream = &request.stream;
         let Some(old) = self.shared.sessions.publisher(stream) else {
             return;
         };
-        let enough = self.shared.timing.takeover;
+        let enough = self.shared.timing.takeover_after;
+        let gives_way_at_once = match self.shared.timing.takeover {
+            Takeover::Never => return,
+            Takeover::Silent => false,
+            Takeover::Address => old.request.client.ip() == request.client.ip(),
+            Takeover::Always => true,
+        };
+        if gives_way_at_once {
+            info!(session = old.id, stream = %stream, "a publisher gives way to one that came later");
+            old.end(EndReason::Replaced);
+            let _ = timeout(enough.max(LEAVE), old.closed()).await;
+            return;
+        }
         let seen = old.bytes(Direction::ToOrigin);
         while old.client_silent_for() < enough {
             if old.bytes(Direction::ToOrigin) != seen {
@@ -304,9 +535,21 @@ impl Proxy {
 }
 
 impl Session {
+    /// The metric families.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        self.proxy.metrics()
+    }
+
     /// The row: counters, and the way to hear of a kick.
     pub fn row(&self) -> &Arc<Row> {
         &self.row
+    }
+
+    /// Shortens the time that all candidates together have, for clients that wait less.
+    #[must_use]
+    pub fn within(mut self, setup: Duration) -> Self {
+        self.setup = self.setup.min(setup);
+        self
     }
 
     /// Tries origins, best first, until `dial` joins one. The claim moves with the choice, so that everybody
@@ -319,13 +562,21 @@ impl Session {
         F: Future<Output = Result<T, DialError>>,
     {
         let joined = tokio::select! {
-            joined = self.walk_candidates(dial) => joined,
+            joined = self.walk().candidates(dial, |_| true) => joined,
             reason = self.row.ended() => Err(Refusal::Ended(reason)),
         };
         match joined {
             Ok(leg) => {
                 self.row.joined();
                 let placed = self.row.placed();
+                let shared = self.proxy.shared.registry.is_shared(&self.key);
+                if let Some(origin) = placed
+                    .origin
+                    .as_ref()
+                    .filter(|_| shared && self.publishes())
+                {
+                    self.proxy.end_stale(&self.key, origin);
+                }
                 info!(
                     session = self.row.id,
                     stream = %self.row.request.stream,
@@ -354,254 +605,83 @@ impl Session {
         }
     }
 
+    fn publishes(&self) -> bool {
+        self.row.request.action == Action::Publish
+    }
+
+    fn walk(&self) -> Walk<'_> {
+        Walk {
+            proxy: &self.proxy,
+            service: self.service,
+            setup: self.setup,
+            key: &self.key,
+            hold: &self.hold,
+            request: &self.row.request,
+            row: Some(&self.row),
+            named: None,
+            directed: OnceLock::new(),
+        }
+    }
+
     /// Ends the session for `reason`, unless something ended it before.
     pub fn finish(self, reason: EndReason) {
         self.row.end(reason);
     }
+}
 
-    async fn walk_candidates<T, F>(&self, dial: impl Fn(Attempt) -> F) -> Result<T, Refusal>
+impl Place {
+    /// The stream, who asks for it and how.
+    pub const fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// How long one origin has to take a connection.
+    pub fn patience(&self) -> Duration {
+        self.proxy.shared.timing.dial
+    }
+
+    /// The origin that [`Place::dial`] would try first, without a claim on it.
+    pub fn likely(&self) -> Option<OriginId> {
+        self.walk().first_choice().ok().map(|choice| choice.origin)
+    }
+
+    /// What to dial to reach an origin of the fleet, unless it is down or has no such service.
+    pub fn attempt(&self, origin: &OriginId) -> Option<Attempt> {
+        let walk = self.walk();
+        walk.is_fit(origin).then(|| walk.attempt(origin)).flatten()
+    }
+
+    /// Tries origins, best first, until `dial` gets an answer from one, as [`Session::dial`] does. An answer that
+    /// does not show the stream there, by the word of `joins`, leaves no claim behind.
+    ///
+    /// # Errors
+    /// A [`Refusal`], logged and counted.
+    pub async fn dial<T, F>(
+        &self,
+        dial: impl Fn(Attempt) -> F,
+        joins: impl Fn(&T) -> bool,
+    ) -> Result<T, Refusal>
     where
         F: Future<Output = Result<T, DialError>>,
     {
-        let registry = &self.proxy.shared.registry;
-        let mut tried: Vec<(OriginId, String)> = Vec::new();
-        let (mut moves, mut hang_ups) = (0, 0);
-        let deadline = Instant::now() + self.proxy.shared.timing.setup;
-        let mut next = self.first_choice()?;
-        loop {
-            let choice = self.claim(next, &tried)?;
-            let origin = choice.origin.clone();
-            let Some(target) = registry.target(&origin, self.service) else {
-                return Err(self.wrong_service(origin));
-            };
-            self.row.note_placed(origin.clone(), choice.why);
-            let member = registry.member(&origin);
-            let began = Instant::now();
-            let patience = self.proxy.shared.timing.dial;
-            let attempt = Attempt {
-                origin: origin.clone(),
-                label: member
-                    .as_ref()
-                    .map(|member| member.origin.label().to_owned())
-                    .unwrap_or_default(),
-                target,
-                patience,
-                step_by_step: member.is_some_and(|member| member.step_by_step),
-            };
-            let Ok(answer) = timeout_at(deadline, dial(attempt)).await else {
-                // One that came last had less than its time, and that was not its doing.
-                if began.elapsed() >= patience {
-                    registry.failed(&origin);
-                }
-                tried.push((origin, "did not answer in time".to_owned()));
-                return Err(Refusal::TooSlow {
-                    stream: self.row.request.stream.clone(),
-                    tried,
-                });
-            };
-            let why = match answer {
-                Ok(leg) => match self.hold.join(&origin) {
-                    Ok(()) => {
-                        if self.service == Service::Rtmp {
-                            registry.answered(&origin);
-                        }
-                        return Ok(leg);
-                    }
-                    Err(moved) => {
-                        next = Choice {
-                            expected: Some(moved.clone()),
-                            origin: moved,
-                            why: "another request placed it there meanwhile".to_owned(),
-                            reason: "lost",
-                        };
-                        continue;
-                    }
-                },
-                Err(DialError::Exhausted(error)) => {
-                    return Err(Refusal::Exhausted { error });
-                }
-                Err(DialError::HungUp(why)) => {
-                    registry.answered(&origin);
-                    hang_ups += 1;
-                    if hang_ups >= MAX_HANG_UPS {
-                        let description =
-                            "its origin closed the connection without a reason".to_owned();
-                        return Err(Refusal::Refused {
-                            origin,
-                            description,
-                        });
-                    }
-                    why
-                }
-                Err(DialError::Refused(description)) => {
-                    registry.answered(&origin);
-                    return Err(Refusal::Refused {
-                        origin,
-                        description,
-                    });
-                }
-                Err(DialError::Moved(place)) => {
-                    registry.answered(&origin);
-                    moves += 1;
-                    next = self.redirected(origin, &place, moves)?;
-                    continue;
-                }
-                Err(DialError::Failed(why)) => {
-                    registry.failed(&origin);
-                    why
-                }
-            };
-            debug!(origin = %origin, why, after = ?began.elapsed(), "dial failed");
-            self.row.note_failed(origin.clone(), why.clone());
-            tried.push((origin.clone(), why));
-            next = match self.next_choice(origin, &tried) {
-                Some(choice) => choice,
-                None => {
-                    return Err(Refusal::AllFailed {
-                        stream: self.row.request.stream.clone(),
-                        tried,
-                    });
-                }
-            };
-            self.proxy.shared.metrics.failovers.inc();
+        let answered = self.walk().candidates(dial, joins).await;
+        if let Err(refusal) = &answered {
+            self.proxy.note_refusal(&self.request, refusal);
         }
+        answered
     }
 
-    /// The origin that `from` points to, if it is registered and alive.
-    fn redirected(&self, from: OriginId, place: &str, moves: usize) -> Result<Choice, Refusal> {
-        let registry = &self.proxy.shared.registry;
-        info!(stream = %self.row.request.stream, origin = %from, to = place, "origin redirects");
-        let known = registry.at(self.service, place).filter(|there| {
-            let state = registry.state(there);
-            *there != from && state.is_some_and(|state| state != OriginState::Suspect)
-        });
-        match known.filter(|_| moves <= MAX_MOVES) {
-            Some(there) => Ok(Choice {
-                why: format!("{from} redirected it here"),
-                expected: Some(from),
-                origin: there,
-                reason: "redirected",
-            }),
-            None => Err(Refusal::Refused {
-                origin: from,
-                description: "its origin redirects it to a place that cannot be followed"
-                    .to_owned(),
-            }),
-        }
-    }
-
-    /// Where the stream is, or where it should go.
-    fn first_choice(&self) -> Result<Choice, Refusal> {
-        let registry = &self.proxy.shared.registry;
-        let claimed = registry.claimed(&self.key);
-        if let Some(origin) = &claimed
-            && registry.published_here(&self.key)
-            && registry.member(origin).is_none()
-        {
-            let stream = self.row.request.stream.clone();
-            return Err(Refusal::Gone {
-                stream,
-                origin: origin.clone(),
-            });
-        }
-        if let Some(standing) = registry.standing(&self.key) {
-            let failing = registry.state(&standing) == Some(OriginState::Failing);
-            // An origin that failed a moment ago keeps what is published on it through here, and nothing else.
-            if !failing || registry.published_here(&self.key) {
-                let why = "it is placed there".to_owned();
-                return Ok(Choice {
-                    expected: claimed,
-                    origin: standing,
-                    why,
-                    reason: "sticky",
-                });
-            }
-        }
-        let ranked = registry.ranked(&self.key, self.service);
-        let count = ranked.len();
-        let Some(origin) = ranked.into_iter().next() else {
-            let stream = self.row.request.stream.clone();
-            return Err(Refusal::NoOrigin {
-                stream,
-                service: self.service,
-            });
-        };
-        let reason = if claimed.is_some() { "moved" } else { "new" };
-        let why = format!("first of {count} by {}", registry.policy());
-        Ok(Choice {
-            expected: claimed,
-            origin,
-            why,
-            reason,
-        })
-    }
-
-    /// Whom to try after `failed`; nobody when a publisher on it is joined through this proxy, since moving the
-    /// claim would split its stream. This session itself is not joined yet.
-    fn next_choice(&self, failed: OriginId, tried: &[(OriginId, String)]) -> Option<Choice> {
-        let registry = &self.proxy.shared.registry;
-        let untried = |id: &OriginId| !tried.iter().any(|(seen, _)| seen == id);
-        if registry.published_here(&self.key) {
-            // A publisher may have been joined elsewhere while this request was still dialling.
-            let origin = registry.standing(&self.key).filter(untried)?;
-            return Some(Choice {
-                expected: Some(origin.clone()),
-                origin,
-                why: "another request placed it there meanwhile".to_owned(),
-                reason: "lost",
-            });
-        }
-        let origin = registry
-            .ranked(&self.key, self.service)
-            .into_iter()
-            .find(untried)?;
-        let why = format!("next by {} after {failed} failed", registry.policy());
-        Some(Choice {
-            expected: Some(failed),
-            origin,
-            why,
-            reason: "failover",
-        })
-    }
-
-    /// Makes the claim for a choice; somebody else's claim, if it was first, is the choice then.
-    fn claim(&self, choice: Choice, tried: &[(OriginId, String)]) -> Result<Choice, Refusal> {
-        let registry = &self.proxy.shared.registry;
-        if choice.reason == "sticky" && registry.target(&choice.origin, self.service).is_none() {
-            return Err(self.wrong_service(choice.origin));
-        }
-        let claim = registry.claim(&self.key, choice.expected.as_ref(), &choice.origin);
-        let reason = if claim.won { choice.reason } else { "lost" };
-        self.proxy
-            .shared
-            .metrics
-            .placements
-            .get_or_create(&ReasonLabel { reason })
-            .inc();
-        if claim.won {
-            return Ok(choice);
-        }
-        let origin = OriginId::from(claim.value);
-        if tried.iter().any(|(seen, _)| *seen == origin) {
-            let stream = self.row.request.stream.clone();
-            return Err(Refusal::AllFailed {
-                stream,
-                tried: tried.to_vec(),
-            });
-        }
-        Ok(Choice {
-            expected: None,
-            origin,
-            why: "another request placed it there first".to_owned(),
-            reason,
-        })
-    }
-
-    fn wrong_service(&self, origin: OriginId) -> Refusal {
-        Refusal::WrongService {
-            stream: self.row.request.stream.clone(),
-            origin,
-            service: self.service,
+    fn walk(&self) -> Walk<'_> {
+        Walk {
+            proxy: &self.proxy,
+            service: self.request.protocol.service(),
+            setup: self.proxy.shared.timing.setup,
+            key: &self.key,
+            hold: &self.hold,
+            request: &self.request,
+            row: None,
+            named: self.named.as_ref(),
+            directed: OnceLock::new(),
         }
     }
 }
@@ -611,12 +691,14 @@ impl Refusal {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::AllFailed { .. } => "all_failed",
+            Self::Denied { .. } => "denied",
             Self::Draining => "draining",
             Self::Ended(_) => "ended",
             Self::Exhausted { .. } => "exhausted",
             Self::Full => "full",
             Self::Gone { .. } => "gone",
             Self::NoOrigin { .. } => "no_origin",
+            Self::NoRoom { .. } => "no_room",
             Self::Refused { .. } => "refused",
             Self::TooManyClaims => "too_many_claims",
             Self::TooSlow { .. } => "too_slow",
@@ -625,7 +707,7 @@ impl Refusal {
     }
 
     /// The whole story, for the log: it may hold addresses.
-    fn detail(&self) -> String {
+    pub(crate) fn detail(&self) -> String {
         match self {
             Self::AllFailed { tried, .. } | Self::TooSlow { tried, .. } => tried
                 .iter()
@@ -633,6 +715,9 @@ impl Refusal {
                 .collect::<Vec<_>>()
                 .join("; "),
             Self::Exhausted { error } => error.clone(),
+            Self::NoOrigin { detail, .. } | Self::NoRoom { detail, .. } => {
+                format!("{self}: {detail}")
+            }
             Self::Refused {
                 origin,
                 description,
@@ -648,15 +733,6 @@ impl fmt::Display for Attempt {
     }
 }
 
-/// An origin to try, and what the claim on the stream is expected to be.
-#[derive(Debug)]
-struct Choice {
-    expected: Option<OriginId>,
-    origin: OriginId,
-    why: String,
-    reason: &'static str,
-}
-
 fn names(tried: &[(OriginId, String)]) -> String {
     tried
         .iter()
@@ -667,8 +743,5 @@ fn names(tried: &[(OriginId, String)]) -> String {
 
 /// How often a publisher that may have gone silent is looked at.
 const POLL: Duration = Duration::from_millis(50);
-/// Redirects followed for one request.
-const MAX_MOVES: usize = 2;
-/// Origins that may hang up on one request: each costs two connections, and a client whose request no origin likes
-/// must not have them all dialled.
-const MAX_HANG_UPS: usize = 2;
+/// How long a publisher that gives way at once may take to close, so that its origin sees the end before the new one.
+const LEAVE: Duration = Duration::from_secs(1);

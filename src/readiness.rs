@@ -34,12 +34,18 @@ impl Readiness {
         } else {
             StatusCode::SERVICE_UNAVAILABLE
         };
+        // An outage of the store is no reason to send clients elsewhere: every other proxy has it too.
+        let store = match proxy.cluster() {
+            None => "memory",
+            Some(cluster) if cluster.is_reachable() => "ok",
+            Some(_) => "degraded",
+        };
         let document = json!({
             "ready": ready,
             "listeners": if serving { "bound" } else { "starting" },
             "draining": draining,
             "origins": {"known": origins.len(), "up": up},
-            "store": "memory",
+            "store": store,
         });
         (status, document)
     }

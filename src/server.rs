@@ -3,15 +3,18 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 use sluicegate_core::fleet::Fleet;
+use sluicegate_core::health::Rules;
+use sluicegate_core::http::link::LinkKey;
 use sluicegate_core::origin::{AddressRules, Origin, OriginId};
+use sluicegate_core::placement;
 use sluicegate_core::policy;
-use sluicegate_core::stream::Service;
+use sluicegate_core::srt::flows::Limits;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -20,19 +23,31 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::admin::{self, Access, System};
-use crate::config::{Listen, Settings};
+use crate::cluster::{Cluster, Terms};
+use crate::config::{Credential, Listen, Probing, Settings};
+use crate::fleet_api::{self, FleetApi};
 use crate::listener::api::Api;
-use crate::listener::http::{Http, Pages};
+use crate::listener::http::{Http, Pages, Pieces};
 use crate::listener::origin_leg::Dialer;
+use crate::listener::rtc::{Rtc, Tcp};
 use crate::listener::rtmp::Rtmp;
+use crate::listener::rtsp::{Rtsp, UdpPorts};
+use crate::listener::srt::{self, Srt};
+use crate::listener::whip::Whip;
+use crate::logging;
+use crate::lookup::Lookup;
 use crate::metrics::Metrics;
 use crate::net::accept::Acceptor;
+use crate::net::datagram::Entries;
 use crate::net::workers::Workers;
-use crate::probe;
+use crate::placer::Placer;
+use crate::proxy::outside::Outside;
 use crate::proxy::{Proxy, Timing};
 use crate::readiness::Readiness;
 use crate::registry::{ClaimLimits, Registry};
-use crate::session::{EndReason, Limits, Sessions};
+use crate::session::{self, EndReason, Sessions};
+use crate::store::{Memory, Options, Redis};
+use crate::{drain, health, sources};
 
 /// A proxy whose listeners are bound; nothing is accepted until [`Server::serve`].
 #[derive(Debug)]
@@ -56,6 +71,14 @@ pub struct Addresses {
     pub api: SocketAddr,
     /// The system API.
     pub system: SocketAddr,
+    /// RTSP.
+    pub rtsp: SocketAddr,
+    /// The metrics, where they have a port of their own.
+    pub metrics: Option<SocketAddr>,
+    /// SRT (UDP).
+    pub srt: SocketAddr,
+    /// WebRTC media.
+    pub rtc: SocketAddr,
 }
 
 #[derive(Debug)]
@@ -64,6 +87,11 @@ struct Listeners {
     http: Vec<TcpListener>,
     api: Vec<TcpListener>,
     system: Vec<TcpListener>,
+    rtsp: Vec<TcpListener>,
+    metrics: Vec<TcpListener>,
+    srt: Vec<Entries>,
+    rtc: Vec<Entries>,
+    rtc_tcp: Vec<TcpListener>,
 }
 
 /// Why a server cannot start.
@@ -79,6 +107,9 @@ pub enum StartError {
         /// What is in the way, and what can be done.
         hint: String,
     },
+    /// The store's certificates cannot be used.
+    #[error("cannot use the store (store.url): {0}")]
+    Store(String),
     /// The system has no thread left for connections.
     #[error("cannot start the threads that serve connections: {0}")]
     Workers(#[source] io::Error),
@@ -90,22 +121,46 @@ impl Server {
     /// # Errors
     /// [`StartError`], for the first port that cannot be had for example.
     pub fn bind(settings: Settings) -> Result<Self, StartError> {
+        let workers = Arc::new(Workers::start().map_err(StartError::Workers)?);
+        let (rtc, rtc_tcp) = listen_rtc(&settings.rtc, workers.count())?;
         let listeners = Listeners {
+            rtc,
+            rtc_tcp,
             rtmp: listen("rtmp.listen", &settings.rtmp.listen)?,
             http: listen("http.listen", &settings.http.listen)?,
             api: listen("api.listen", &settings.api.listen)?,
             system: listen("system.listen", &settings.system.listen)?,
+            rtsp: listen("rtsp.listen", &settings.rtsp.listen)?,
+            metrics: match &settings.metrics.listen {
+                Some(wanted) => listen("metrics.listen", wanted)?,
+                None => Vec::new(),
+            },
+            srt: listen_datagrams("srt.listen", &settings.srt.listen, workers.count())?,
         };
         let metrics = Arc::new(Metrics::new());
-        let fleet = Fleet::new(settings.origins.ttl, settings.origins.max);
+        let rules = Rules {
+            suspect_after: settings.health.heartbeats_missed,
+            rise: settings.health.rise,
+            fall: settings.health.fall,
+            probes: settings.health.probe != Probing::Off,
+            panic_percent: settings.health.panic,
+        };
+        let fleet = Fleet::new(settings.origins.ttl, settings.origins.max, rules);
         let policy = policy::by_name(settings.placement.policy)
             .expect("the settings were checked against the list");
         let claims = ClaimLimits {
             lifetime: settings.placement.play_claim,
             per_source: settings.placement.claims_per_source,
         };
-        let registry = Arc::new(Registry::new(fleet, policy, claims, Arc::clone(&metrics)));
-        let limits = Limits {
+        let registry = Registry::new(
+            fleet,
+            placer(&settings, policy),
+            claims,
+            Arc::clone(&metrics),
+        )
+        .with_attributes(settings.origins.attributes.clone());
+        let registry = Arc::new(registry);
+        let limits = session::Limits {
             publisher_idle: settings.session.publisher_idle,
             player_idle: settings.session.player_idle,
             play_wait: settings.session.play_wait,
@@ -116,7 +171,10 @@ impl Server {
         let timing = Timing {
             dial: settings.session.dial_timeout,
             setup: settings.session.setup_timeout,
-            takeover: settings.session.takeover_after,
+            takeover_after: settings.session.takeover_after,
+            takeover: settings.session.takeover,
+            drain_pace: settings.drain.pace,
+            ask_streams: settings.origins.ask_streams,
         };
         let proxy = Proxy::new(
             registry,
@@ -124,7 +182,12 @@ impl Server {
             metrics,
             settings.placement.vhosts.clone(),
             timing,
+            lookup(&settings),
+            outside(&settings),
         );
+        if let Some(cluster) = cluster(&settings, &proxy)? {
+            proxy.join_cluster(cluster);
+        }
         let readiness = Readiness {
             needs_origin: settings.system.ready_needs_origin,
             ..Readiness::default()
@@ -134,7 +197,7 @@ impl Server {
             settings,
             readiness: Arc::new(readiness),
             listeners,
-            workers: Arc::new(Workers::start().map_err(StartError::Workers)?),
+            workers,
             pages: None,
         })
     }
@@ -167,6 +230,23 @@ impl Server {
             http: first(&self.listeners.http)?,
             api: first(&self.listeners.api)?,
             system: first(&self.listeners.system)?,
+            rtsp: first(&self.listeners.rtsp)?,
+            metrics: match self.listeners.metrics.first() {
+                Some(listener) => Some(listener.local_addr()?),
+                None => None,
+            },
+            rtc: self
+                .listeners
+                .rtc
+                .first()
+                .expect("there is a shard per worker")
+                .local_addr()?,
+            srt: self
+                .listeners
+                .srt
+                .first()
+                .expect("there is a shard per worker")
+                .local_addr()?,
         })
     }
 
@@ -184,8 +264,14 @@ impl Server {
         let tasks = TaskTracker::new();
         // Connections hear of the end only when their time to finish is over.
         let end = CancellationToken::new();
+        if let Some(cluster) = proxy.cluster() {
+            let wait = settings.store.wait_at_start;
+            let patience = (!wait).then(|| settings.store.timeout.max(FIRST_ANSWER));
+            let begun = Arc::clone(cluster).begin(&proxy, patience, &end);
+            stop.run_until_cancelled(begun).await;
+        }
         let connections = Arc::new(Semaphore::new(
-            room().min(settings.session.max + SPARE_CONNECTIONS),
+            room(settings.rtsp.udp_ports.is_some()).min(settings.session.max + SPARE_CONNECTIONS),
         ));
         // The system API has its own: whatever floods the public ports, origins report and operators look.
         let reserved = Arc::new(Semaphore::new(SYSTEM_CONNECTIONS));
@@ -232,13 +318,48 @@ impl Server {
                 move |stream, peer| rtmp.clone().connection(stream, peer, proxy.clone()),
             )
         };
+        let rtsp = Rtsp {
+            identify_timeout: settings.rtsp.identify_timeout,
+            proxy_protocol_from: Arc::clone(&proxy_protocol_from),
+            dialer: Arc::clone(&dialer),
+            udp: settings
+                .rtsp
+                .udp_ports
+                .map(|range| Arc::new(UdpPorts::new(range, spare_descriptors() / UDP_SHARE))),
+            stop: stop.clone(),
+        };
+        let serve_rtsp = {
+            let proxy = proxy.clone();
+            acceptor("rtsp", listeners.rtsp, &connections).serve(
+                tasks.clone(),
+                stop.clone(),
+                move |stream, peer| rtsp.clone().connection(stream, peer, proxy.clone()),
+            )
+        };
+        let srt = Srt {
+            dialer: Arc::clone(&dialer),
+            limits: Limits {
+                flows: settings.session.max.min(srt::MOST_FLOWS),
+                idle: settings.srt.idle,
+                per_source: settings.srt.calls_per_source,
+                default_stream_id: settings.srt.default_streamid.clone(),
+            },
+        };
+        srt.serve(listeners.srt, &workers, &tasks, &stop, &proxy);
+        let pieces = Arc::new(pieces(&settings));
+        let cache = Arc::downgrade(&pieces);
+        proxy.metrics().before_scrape(move |metrics| {
+            let kept = cache.upgrade().map_or(0, |pieces| pieces.kept_bytes());
+            metrics.cache.set(i64::try_from(kept).unwrap_or(i64::MAX));
+        });
         let http = Http {
             head_timeout: settings.http.head_timeout,
             health: settings.http.health,
             static_files: settings.http.static_files.clone(),
             trusted_proxies: settings.http.trusted_proxies.clone().into(),
             proxy_protocol_from,
-            dialer,
+            dialer: Arc::clone(&dialer),
+            pieces,
             readiness: Arc::clone(&readiness),
             pages,
             stop: stop.clone(),
@@ -251,12 +372,40 @@ impl Server {
                 move |stream, peer| http.clone().connection(stream, peer, proxy.clone()),
             )
         };
+        let whip = Whip {
+            dialer,
+            trusted_proxies: settings.http.trusted_proxies.clone().into(),
+            patterns: settings.rtc.paths.clone(),
+            public_addresses: settings.rtc.public_addresses.clone(),
+            port: rtc_port(&listeners.rtc),
+            tcp: settings.rtc.tcp,
+            calls: tasks.clone(),
+        };
+        let api = Api {
+            fleet: Arc::new(FleetApi::new(proxy.clone(), fleet_api_settings(&settings))),
+            whip: Arc::new(whip),
+            stop: stop.clone(),
+        };
         let serve_api = {
-            let stop = stop.clone();
+            let proxy = proxy.clone();
             acceptor("api", listeners.api, &connections).serve(
                 tasks.clone(),
                 stop.clone(),
-                move |stream, _| Api::connection(stream, stop.clone()),
+                move |stream, peer| api.clone().connection(stream, peer, proxy.clone()),
+            )
+        };
+        // Media goes on while sessions finish.
+        let rtc = Rtc {
+            entries: listeners.rtc,
+            workers: Arc::clone(&workers),
+        };
+        rtc.serve(&proxy, &TaskTracker::new(), &end);
+        let serve_rtc_tcp = {
+            let proxy = proxy.clone();
+            acceptor("rtc_tcp", listeners.rtc_tcp, &connections).serve(
+                tasks.clone(),
+                end.clone(),
+                move |stream, peer| Tcp::connection(stream, peer, proxy.clone()),
             )
         };
         let access = Access {
@@ -277,19 +426,48 @@ impl Server {
                 move |stream, peer| admin::connection(stream, peer, router.clone(), end.clone()),
             )
         };
+        proxy
+            .metrics()
+            .streams_by_name
+            .keep(settings.metrics.streams);
+        if !listeners.metrics.is_empty() {
+            let router = admin::metrics_router(Arc::clone(proxy.metrics()));
+            let end = end.clone();
+            let serve_metrics = acceptor("metrics", listeners.metrics, &reserved).serve(
+                TaskTracker::new(),
+                end.clone(),
+                move |stream, peer| admin::connection(stream, peer, router.clone(), end.clone()),
+            );
+            tokio::spawn(serve_metrics);
+        }
         if let Some(origin) = default_origin(&settings) {
             let id = OriginId::from(origin.server.as_str());
-            proxy.registry().insert_permanent(id.clone(), origin);
-            tokio::spawn(keep_default_origin(proxy.clone(), id, end.clone()));
+            proxy.registry().insert_permanent(id, origin);
         }
+        tokio::spawn(
+            end.clone()
+                .run_until_cancelled_owned(health::run(proxy.clone(), settings.health.clone())),
+        );
+        let keep_sources = sources::run(proxy.clone(), settings.sources.clone(), addresses);
+        tokio::spawn(end.clone().run_until_cancelled_owned(keep_sources));
+        tokio::spawn(
+            end.clone()
+                .run_until_cancelled_owned(drain::run(proxy.clone())),
+        );
         tokio::spawn(run_clocks(proxy.clone(), end.clone()));
         tokio::spawn(serve_system);
+        tokio::spawn(serve_rtc_tcp);
+        if let Some(directory) = &settings.http.static_files
+            && !directory.is_dir()
+        {
+            info!(directory = %directory.display(), "no such directory: no static files are served");
+        }
         readiness.serving.store(true, Ordering::Relaxed);
         info!(version = env!("CARGO_PKG_VERSION"), "ready");
 
-        tokio::join!(serve_rtmp, serve_http, serve_api);
+        tokio::join!(serve_rtmp, serve_http, serve_api, serve_rtsp);
 
-        proxy.drain();
+        proxy.stop();
         let open = proxy.sessions().len();
         info!(sessions = open, grace = ?settings.shutdown.grace, "stopping: nothing new is accepted");
         tasks.close();
@@ -309,36 +487,171 @@ impl Server {
     }
 }
 
+/// This proxy's part in a cluster, if there is a store to share.
+fn cluster(settings: &Settings, proxy: &Proxy) -> Result<Option<Arc<Cluster>>, StartError> {
+    let Some(address) = settings.store.redis.clone() else {
+        return Ok(None);
+    };
+    let options = Options {
+        prefix: settings.store.prefix.clone(),
+        patience: settings.store.timeout,
+        watched: Cluster::watched(),
+    };
+    let store = Redis::open(address, options).map_err(StartError::Store)?;
+    let terms = Terms {
+        origin_ttl: settings.origins.ttl,
+        play_claim: settings.placement.play_claim,
+        rules: AddressRules {
+            allow_special: settings.system.allow_special_addresses,
+        },
+    };
+    let (registry, metrics) = (proxy.registry(), proxy.metrics());
+    let cluster = Cluster::new(store, Arc::clone(registry), Arc::clone(metrics), terms);
+    Ok(Some(Arc::new(cluster)))
+}
+
+fn placer(settings: &Settings, policy: Box<dyn policy::Policy>) -> Placer {
+    let wanted = &settings.placement;
+    let mut seed = [0; 8];
+    // Without randomness, draws are the same after every start; they are no secret.
+    let _ = getrandom::fill(&mut seed);
+    Placer {
+        rules: placement::Rules {
+            overflow: wanted.overflow,
+            slow_start: wanted.slow_start,
+        },
+        pools: wanted.rules.clone().into(),
+        zone: wanted.zone.clone(),
+        bound: wanted.bound.filter(|_| Memory::ATOMIC),
+        seed: u64::from_ne_bytes(seed),
+        ..Placer::new(policy)
+    }
+}
+
+fn lookup(settings: &Settings) -> Lookup {
+    let wanted = &settings.placement;
+    Lookup {
+        redirects: wanted.redirects.clone(),
+        networks: wanted.networks.clone(),
+        ttl: wanted.resolve_ttl,
+    }
+}
+
+fn outside(settings: &Settings) -> Option<Outside> {
+    let wanted = &settings.placement;
+    wanted.ask.clone().map(|url| Outside {
+        url,
+        timeout: wanted.ask_timeout,
+        keep: wanted.ask_keep,
+        unanswered: wanted.ask_unanswered,
+        kept: Mutex::default(),
+    })
+}
+
 /// How many public connections there are descriptors for, with an origin side for each, while some are left for the
 /// system API: without it a flood would end in failing dials, and origins that cannot report.
-fn room() -> usize {
+fn room(udp: bool) -> usize {
+    let spare = spare_descriptors();
+    let left = if udp {
+        spare - spare / UDP_SHARE
+    } else {
+        spare
+    };
+    (left / 2).clamp(LEAST_CONNECTIONS, Semaphore::MAX_PERMITS)
+}
+
+/// Descriptors for connections and datagrams.
+fn spare_descriptors() -> usize {
     let limit = getrlimit(Resource::Nofile)
         .current
         .and_then(|limit| usize::try_from(limit).ok());
-    let left = limit
+    limit
         .unwrap_or(usize::MAX)
-        .saturating_sub(SYSTEM_CONNECTIONS + OWN_DESCRIPTORS);
-    (left / 2).clamp(LEAST_CONNECTIONS, Semaphore::MAX_PERMITS)
+        .saturating_sub(SYSTEM_CONNECTIONS + OWN_DESCRIPTORS)
 }
 
 /// Binds every address of a listen setting.
 fn listen(setting: &'static str, wanted: &Listen) -> Result<Vec<TcpListener>, StartError> {
-    let mut listeners = Vec::new();
-    for address in wanted.addresses() {
-        let bound = match bind(*address) {
-            // A machine without IPv6 serves every interface it has by IPv4.
-            Err(error) if wanted.every_interface() && error.kind() != io::ErrorKind::AddrInUse => {
-                bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()))).map_err(|_| error)
-            }
-            bound => bound,
-        };
-        listeners.push(bound.map_err(|error| StartError::Listen {
-            setting,
-            address: *address,
-            hint: hint(&error),
-        })?);
+    let addresses = wanted.addresses().iter().copied();
+    addresses
+        .map(|address| listen_at(setting, address, wanted.every_interface()))
+        .collect()
+}
+
+fn listen_at(
+    setting: &'static str,
+    address: SocketAddr,
+    every_interface: bool,
+) -> Result<TcpListener, StartError> {
+    let bound = match bind(address) {
+        // A machine without IPv6 serves every interface it has by IPv4.
+        Err(error) if every_interface && error.kind() != io::ErrorKind::AddrInUse => {
+            bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()))).map_err(|_| error)
+        }
+        bound => bound,
+    };
+    bound.map_err(|error| not_bound(setting, address, &error))
+}
+
+/// Binds the media port for every shard, and its number over TCP as well.
+fn listen_rtc(
+    settings: &crate::config::Rtc,
+    shards: usize,
+) -> Result<(Vec<Entries>, Vec<TcpListener>), StartError> {
+    const SETTING: &str = "rtc.listen";
+    let wanted = &settings.listen;
+    let chosen = wanted.addresses().iter().any(|address| address.port() == 0);
+    let mut tries = if chosen { PORT_TRIES } else { 1 };
+    loop {
+        let entries = Entries::bind(wanted.addresses(), wanted.every_interface(), shards)
+            .map_err(|(address, error)| not_bound(SETTING, address, &error))?;
+        if !settings.tcp {
+            return Ok((entries, Vec::new()));
+        }
+        let port = rtc_port(&entries);
+        let addresses = wanted.addresses().iter();
+        let listeners: Result<Vec<_>, _> = addresses
+            .map(|address| SocketAddr::new(address.ip(), port))
+            .map(|address| listen_at(SETTING, address, wanted.every_interface()))
+            .collect();
+        tries -= 1;
+        match listeners {
+            // The system chose a port that is free for UDP only.
+            Err(_) if tries > 0 => {}
+            listeners => return listeners.map(|listeners| (entries, listeners)),
+        }
     }
-    Ok(listeners)
+}
+
+/// The media port, as it is bound.
+fn rtc_port(entries: &[Entries]) -> u16 {
+    let address = entries.first().map(Entries::local_addr);
+    address
+        .and_then(Result::ok)
+        .map_or(0, |address| address.port())
+}
+
+fn not_bound(setting: &'static str, address: SocketAddr, error: &io::Error) -> StartError {
+    StartError::Listen {
+        setting,
+        address,
+        hint: hint(error),
+    }
+}
+
+/// Binds every address of a listen setting for datagrams, once for each of the `shards`.
+fn listen_datagrams(
+    setting: &'static str,
+    wanted: &Listen,
+    shards: usize,
+) -> Result<Vec<Entries>, StartError> {
+    Entries::bind(wanted.addresses(), wanted.every_interface(), shards).map_err(
+        |(address, error)| StartError::Listen {
+            setting,
+            address,
+            hint: hint(&error),
+        },
+    )
 }
 
 fn hint(error: &io::Error) -> String {
@@ -371,6 +684,25 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+/// What pulling in pieces is set to.
+fn pieces(settings: &Settings) -> Pieces {
+    let http = &settings.http;
+    let key = if settings.cluster.key.is_empty() {
+        let mut random = [0; 32];
+        getrandom::fill(&mut random).expect("the system has randomness");
+        LinkKey::new(&random)
+    } else {
+        LinkKey::new(settings.cluster.key.reveal().as_bytes())
+    };
+    Pieces::new(
+        key,
+        http.answer_timeout,
+        http.reload_timeout,
+        http.cache_ignore.clone(),
+        http.cache_megabytes * MEGABYTE,
+    )
+}
+
 /// Runs what happens by the clock: idle sessions, silent origins, claims.
 async fn run_clocks(proxy: Proxy, end: CancellationToken) {
     let mut sessions = tokio::time::interval(Duration::from_millis(250));
@@ -379,8 +711,36 @@ async fn run_clocks(proxy: Proxy, end: CancellationToken) {
         tokio::select! {
             () = end.cancelled() => return,
             _ = sessions.tick() => proxy.sessions().end_overdue(),
-            _ = registry.tick() => proxy.registry().sweep(),
+            _ = registry.tick() => {
+                proxy.measure();
+                proxy.registry().sweep();
+                logging::report_left_out();
+            }
         }
+    }
+}
+
+/// The settings of the API over all origins.
+fn fleet_api_settings(settings: &Settings) -> fleet_api::Settings {
+    let api = &settings.api;
+    let credential = if !api.auth_token.is_empty() {
+        Some(Credential::bearer(api.auth_token.reveal()))
+    } else if !api.auth_username.is_empty() {
+        Some(Credential::basic(
+            &api.auth_username,
+            api.auth_password.reveal(),
+        ))
+    } else {
+        None
+    };
+    fleet_api::Settings {
+        access: fleet_api::Access {
+            credential,
+            allow_from: api.allow_from.clone(),
+        },
+        jsonp: api.jsonp,
+        origin_timeout: api.origin_timeout,
+        credentials: settings.origins.api_credentials.clone(),
     }
 }
 
@@ -394,43 +754,13 @@ fn default_origin(settings: &Settings) -> Option<Origin> {
         pid: std::process::id().to_string(),
         device_id: Some("default".to_owned()),
         endpoints: wanted.endpoints.clone(),
+        attributes: Arc::default(),
+        report: None,
     })
 }
 
-/// Keeps the default origin alive as long as it answers.
-async fn keep_default_origin(proxy: Proxy, id: OriginId, end: CancellationToken) {
-    let mut answers = true;
-    loop {
-        let service = if proxy.registry().target(&id, Service::Rtmp).is_some() {
-            Service::Rtmp
-        } else {
-            Service::Http
-        };
-        let Some(target) = proxy.registry().target(&id, service) else {
-            return;
-        };
-        let probed = probe::answers(&target, service).await;
-        match &probed {
-            Ok(()) => proxy.registry().answered(&id),
-            Err(_) => proxy.registry().failed(&id),
-        }
-        if answers != probed.is_ok() {
-            answers = probed.is_ok();
-            match probed {
-                Ok(()) => info!(origin = %id, %target, "the default origin answers again"),
-                Err(error) => {
-                    warn!(origin = %id, %target, %error, "the default origin does not answer");
-                }
-            }
-        }
-        let pause = if answers { PROBE_EVERY } else { PROBE_AGAIN };
-        tokio::select! {
-            () = end.cancelled() => return,
-            () = tokio::time::sleep(pause) => {}
-        }
-    }
-}
-
+/// How long the store may take to its first answer before clients are served without it.
+const FIRST_ANSWER: Duration = Duration::from_secs(2);
 /// Connections beyond the sessions: requests that are not one yet, pages, health checks.
 const SPARE_CONNECTIONS: usize = 512;
 /// A client that takes nothing is kept for so long at the least, by the kernel; relays are ended earlier.
@@ -439,10 +769,13 @@ const GONE_AFTER: Duration = Duration::from_secs(60);
 const SYSTEM_CONNECTIONS: usize = 256;
 /// Listeners, the runtime, log and lookups.
 const OWN_DESCRIPTORS: usize = 64;
+/// One in so many descriptors is for media over UDP, where that is served.
+const UDP_SHARE: usize = 4;
 /// However few descriptors there are, something is tried.
 const LEAST_CONNECTIONS: usize = 16;
+const MEGABYTE: usize = 1_000_000;
 const BACKLOG: i32 = 1024;
-const PROBE_EVERY: Duration = Duration::from_secs(5);
-const PROBE_AGAIN: Duration = Duration::from_secs(1);
+/// How often another port is tried, where the system chooses it, until it is free for UDP and TCP.
+const PORT_TRIES: u32 = 16;
 /// How long ended sessions may take to close.
 const LAST_MOMENT: Duration = Duration::from_secs(2);

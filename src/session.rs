@@ -1,5 +1,7 @@
 //! One client joined to one origin: its row in the table, its accounts, and how it ends.
 
+mod tap;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -8,14 +10,17 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use prometheus_client::metrics::counter::Counter;
 use sluicegate_core::origin::OriginId;
 use sluicegate_core::stream::{Action, Protocol, StreamUrl};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::info;
 
-use crate::metrics::{DirectionLabels, EndLabels, Metrics, ProtocolLabel, SessionLabels};
+use crate::metrics::{
+    DirectionLabels, EndLabels, Metrics, ProtocolLabel, SessionLabels, StreamShare,
+};
+use crate::stream_names::masked;
+pub use tap::{Ended, Piece, Taken, Tap};
 
 /// What a client asks for.
 #[derive(Debug, Clone)]
@@ -44,7 +49,13 @@ pub struct Row {
     placed: Mutex<Placed>,
     to_client: Flow,
     to_origin: Flow,
+    /// Milliseconds until both ends were connected.
+    setup: OnceLock<u64>,
+    /// Bytes of both directions when they were last measured.
+    measured: AtomicU64,
     first_media: OnceLock<Duration>,
+    /// Where its bytes are copied to while somebody wants them.
+    pub tap: Tap,
     end: OnceLock<EndReason>,
     ended: Event,
     closed: Event,
@@ -66,11 +77,49 @@ pub struct Placed {
 #[derive(Debug)]
 struct Flow {
     bytes: AtomicU64,
-    total: Counter,
-    /// Milliseconds after the start at which bytes last arrived to go this way.
+    /// How many of `bytes` the metrics have been told of.
+    reported: AtomicU64,
+    /// How many of `bytes` had come at the last look.
+    noticed: AtomicU64,
+    /// Milliseconds after the start at which a look last found new bytes.
     active: AtomicU64,
     /// Milliseconds after the start since which the receiver takes nothing; 0 while it takes.
     blocked: AtomicU64,
+    /// How often the receiver took nothing for [`STALL`] or longer, and went on.
+    stalls: AtomicU64,
+}
+
+impl Flow {
+    const fn new() -> Self {
+        Self {
+            bytes: AtomicU64::new(0),
+            reported: AtomicU64::new(0),
+            noticed: AtomicU64::new(0),
+            active: AtomicU64::new(0),
+            blocked: AtomicU64::new(0),
+            stalls: AtomicU64::new(0),
+        }
+    }
+
+    /// When bytes last came, as far as this look and those before it can tell: never too early, and too late by
+    /// the time between two looks at the most.
+    fn last_active(&self, now: u64) -> u64 {
+        let bytes = self.bytes.load(Ordering::Relaxed);
+        if self.noticed.swap(bytes, Ordering::Relaxed) != bytes {
+            self.active.store(now, Ordering::Relaxed);
+        }
+        self.active.load(Ordering::Relaxed)
+    }
+
+    /// The bytes nobody has told the metrics of. Each is given out once, however many ask at the same time.
+    fn unreported(&self) -> u64 {
+        let bytes = self.bytes.load(Ordering::Relaxed);
+        bytes.saturating_sub(self.reported.fetch_max(bytes, Ordering::Relaxed))
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed) != 0
+    }
 }
 
 /// Which way bytes go.
@@ -101,14 +150,20 @@ pub enum EndReason {
     ClientClosed,
     /// The client broke its protocol.
     ClientError,
+    /// The client of a call has not said for too long that it is there.
+    ClientIdle,
     /// Our own code failed; the panic is logged.
     Crashed,
     /// The proxy stops.
     Drained,
     /// An operator ended it.
     Kicked,
+    /// The stream moved to another origin; who comes back finds it there.
+    Moved,
     /// The origin closed its connection.
     OriginClosed,
+    /// Its origin is drained, and the time to finish is over.
+    OriginDrained,
     /// The origin broke its protocol.
     OriginError,
     /// The origin sent nothing for too long.
@@ -133,10 +188,13 @@ impl EndReason {
         match self {
             Self::ClientClosed => "client_closed",
             Self::ClientError => "client_error",
+            Self::ClientIdle => "client_idle",
             Self::Crashed => "crashed",
             Self::Drained => "drained",
             Self::Kicked => "kicked",
+            Self::Moved => "moved",
             Self::OriginClosed => "origin_closed",
+            Self::OriginDrained => "origin_drained",
             Self::OriginError => "origin_error",
             Self::PlayerIdle => "player_idle",
             Self::PublisherIdle => "publisher_idle",
@@ -167,21 +225,38 @@ impl State {
 }
 
 impl Row {
-    /// Counts bytes that came in to go `direction`.
+    /// Counts bytes that came in to go `direction`. This runs for every packet: one addition that no other session
+    /// shares, and no clock. Totals are settled, and silence is noticed, by those who look now and then.
     pub fn count(&self, direction: Direction, bytes: usize) {
-        let flow = self.flow(direction);
-        flow.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        flow.total.inc_by(bytes as u64);
-        flow.active.store(self.millis(), Ordering::Relaxed);
+        self.flow(direction)
+            .bytes
+            .fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Notes that the receiver of `direction` took nothing more, or takes again.
     pub fn blocked(&self, direction: Direction, blocked: bool) {
-        let since = if blocked { self.millis().max(1) } else { 0 };
         let flow = self.flow(direction);
-        if !blocked || flow.blocked.load(Ordering::Relaxed) == 0 {
-            flow.blocked.store(since, Ordering::Relaxed);
+        if flow.is_blocked() == blocked {
+            return;
         }
+        let now = self.millis();
+        let since = flow
+            .blocked
+            .swap(if blocked { now.max(1) } else { 0 }, Ordering::Relaxed);
+        if !blocked && now.saturating_sub(since) >= STALL {
+            flow.stalls.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How often a receiver of this session took nothing for a second or longer, the present time included.
+    pub fn stalls(&self) -> u64 {
+        let now = self.millis();
+        let of = |flow: &Flow| {
+            let since = flow.blocked.load(Ordering::Relaxed);
+            let present = since != 0 && now.saturating_sub(since) >= STALL;
+            flow.stalls.load(Ordering::Relaxed) + u64::from(present)
+        };
+        of(&self.to_client) + of(&self.to_origin)
     }
 
     /// Notes that media flows; the first call counts.
@@ -219,6 +294,12 @@ impl Row {
         self.flow(direction).bytes.load(Ordering::Relaxed)
     }
 
+    /// Bytes passed on in both directions since this was asked last.
+    pub(crate) fn carried_since(&self) -> u64 {
+        let bytes = self.bytes(Direction::ToClient) + self.bytes(Direction::ToOrigin);
+        bytes.saturating_sub(self.measured.swap(bytes, Ordering::Relaxed))
+    }
+
     /// How far it has come.
     pub fn state(&self) -> State {
         match self.state.load(Ordering::Relaxed) {
@@ -233,10 +314,10 @@ impl Row {
         self.started.elapsed()
     }
 
-    /// For how long the client has sent nothing.
+    /// For how long the client has sent nothing; short of the truth by one sweep at the most, and never beyond it.
     pub fn client_silent_for(&self) -> Duration {
-        let active = Duration::from_millis(self.to_origin.active.load(Ordering::Relaxed));
-        self.started.elapsed().saturating_sub(active)
+        let now = self.millis();
+        Duration::from_millis(now.saturating_sub(self.to_origin.last_active(now)))
     }
 
     /// Where it went, and why.
@@ -248,6 +329,16 @@ impl Row {
     pub fn end(&self, reason: EndReason) {
         let _ = self.end.set(reason);
         self.ended.set();
+    }
+
+    /// Something ended it, and it is closing.
+    pub fn has_ended(&self) -> bool {
+        self.end.get().is_some()
+    }
+
+    /// Why the session ended, if something ended it.
+    pub fn end_reason(&self) -> Option<EndReason> {
+        self.end.get().copied()
     }
 
     /// Resolves when something ended the session.
@@ -281,6 +372,7 @@ impl Row {
     /// The session is joined: both ends are connected.
     pub(crate) fn joined(&self) {
         self.state.store(State::Waiting as u8, Ordering::Relaxed);
+        let _ = self.setup.set(self.millis());
         let label = ProtocolLabel {
             protocol: self.request.protocol.as_str(),
         };
@@ -294,6 +386,9 @@ impl Row {
     fn overdue(&self, limits: &Limits) -> Option<EndReason> {
         let now = self.millis();
         let since = |then: u64| Duration::from_millis(now.saturating_sub(then));
+        // Looked at each time, whatever the state: silence counts from the look that found the last bytes.
+        let to_client = since(self.to_client.last_active(now));
+        let to_origin = since(self.to_origin.last_active(now));
         let stalled = [&self.to_client, &self.to_origin].into_iter().any(|flow| {
             let blocked = flow.blocked.load(Ordering::Relaxed);
             blocked != 0 && since(blocked) >= limits.write_stall
@@ -304,19 +399,27 @@ impl Row {
         match (self.state(), self.request.action) {
             (State::Connecting, _) => None,
             (_, Action::Publish) => {
-                let silent = since(self.to_origin.active.load(Ordering::Relaxed));
                 // What a publisher cannot deliver because the origin takes nothing is not its silence.
-                let blocked = self.to_origin.blocked.load(Ordering::Relaxed) != 0;
-                (silent >= limits.publisher_idle && !blocked).then_some(EndReason::PublisherIdle)
+                let silent = to_origin >= limits.publisher_idle && !self.to_origin.is_blocked();
+                silent.then_some(EndReason::PublisherIdle)
             }
             (State::Waiting, Action::Play) => {
                 (self.age() >= limits.play_wait).then_some(EndReason::WaitedTooLong)
             }
             (State::Relaying, Action::Play) => {
-                let silent = since(self.to_client.active.load(Ordering::Relaxed));
-                let blocked = self.to_client.blocked.load(Ordering::Relaxed) != 0;
-                (silent >= limits.player_idle && !blocked).then_some(EndReason::PlayerIdle)
+                let silent = to_client >= limits.player_idle && !self.to_client.is_blocked();
+                silent.then_some(EndReason::PlayerIdle)
             }
+        }
+    }
+
+    /// What the metrics are to be told of it: the bytes they have not heard of yet.
+    fn share(&self, open: bool) -> StreamShare {
+        StreamShare {
+            publishes: self.request.action == Action::Publish,
+            open,
+            to_client: self.to_client.unreported(),
+            to_origin: self.to_origin.unreported(),
         }
     }
 
@@ -402,27 +505,18 @@ impl Sessions {
             protocol: request.protocol.as_str(),
             action: request.action.as_str(),
         };
-        let flow = |direction| Flow {
-            bytes: AtomicU64::new(0),
-            total: {
-                let labels = DirectionLabels {
-                    protocol: request.protocol.as_str(),
-                    direction,
-                };
-                self.metrics.relayed_bytes.get_or_create(&labels).clone()
-            },
-            active: AtomicU64::new(0),
-            blocked: AtomicU64::new(0),
-        };
         let row = Arc::new(Row {
             id: self.next.fetch_add(1, Ordering::Relaxed),
             started_at: SystemTime::now(),
             started: Instant::now(),
             state: AtomicU8::new(State::Connecting as u8),
             placed: Mutex::default(),
-            to_client: flow("to_client"),
-            to_origin: flow("to_origin"),
+            to_client: Flow::new(),
+            to_origin: Flow::new(),
+            setup: OnceLock::new(),
+            measured: AtomicU64::new(0),
             first_media: OnceLock::new(),
+            tap: Tap::default(),
             end: OnceLock::new(),
             ended: Event::default(),
             closed: Event::default(),
@@ -488,8 +582,55 @@ impl Sessions {
         }
     }
 
+    /// Tells the metrics of every byte relayed since they were told last: the totals are exact to the byte when this
+    /// returns, for what was counted before it was called.
+    pub fn settle(&self) {
+        let by_name = self.metrics.streams_by_name.wanted();
+        let mut streams = Vec::new();
+        let mut unreported: BTreeMap<&'static str, (u64, u64)> = BTreeMap::new();
+        for row in self.list() {
+            let share = row.share(true);
+            let sums = unreported.entry(row.request.protocol.as_str()).or_default();
+            sums.0 += share.to_client;
+            sums.1 += share.to_origin;
+            if by_name {
+                streams.push((masked(&row.request.stream.to_string()), share));
+            }
+        }
+        for (protocol, (to_client, to_origin)) in unreported {
+            self.report(protocol, to_client, to_origin);
+        }
+        if by_name {
+            let streams = streams.iter().map(|(name, share)| (name.as_str(), *share));
+            self.metrics.streams_by_name.settle(streams);
+        }
+    }
+
+    fn report(&self, protocol: &'static str, to_client: u64, to_origin: u64) {
+        for (direction, bytes) in [("to_client", to_client), ("to_origin", to_origin)] {
+            let labels = DirectionLabels {
+                protocol,
+                direction,
+            };
+            self.metrics
+                .relayed_bytes
+                .get_or_create(&labels)
+                .inc_by(bytes);
+        }
+    }
+
     fn close(&self, row: &Row) {
-        self.lock().remove(&row.id);
+        row.tap.close(Ended::Session);
+        let share = row.share(false);
+        self.report(
+            row.request.protocol.as_str(),
+            share.to_client,
+            share.to_origin,
+        );
+        if self.metrics.streams_by_name.wanted() {
+            let name = masked(&row.request.stream.to_string());
+            self.metrics.streams_by_name.add(&name, share);
+        }
         let (protocol, action) = (row.request.protocol.as_str(), row.request.action.as_str());
         self.metrics
             .sessions
@@ -509,6 +650,8 @@ impl Sessions {
                 reason,
             })
             .inc();
+        // Whoever sees that the row is gone finds its accounts settled.
+        self.lock().remove(&row.id);
         let placed = row.placed();
         let origin = placed.origin.as_ref().map_or("-", |id| id.as_str());
         let path = placed
@@ -518,6 +661,7 @@ impl Sessions {
             .collect::<Vec<_>>()
             .join(", ");
         info!(
+            target: ACCESS,
             session = row.id,
             stream = %row.request.stream,
             action,
@@ -528,7 +672,9 @@ impl Sessions {
             bytes_to_client = row.bytes(Direction::ToClient),
             bytes_to_origin = row.bytes(Direction::ToOrigin),
             seconds = row.age().as_secs_f64(),
+            setup_ms = row.setup.get().copied(),
             first_media_ms = row.first_media().map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+            stalls = row.stalls(),
             reason,
             "session ended"
         );
@@ -568,8 +714,12 @@ impl Drop for OpenRow {
     }
 }
 
+/// The target of the line each session ends with: one for every session, whatever else is left out.
+pub const ACCESS: &str = "sluicegate::access";
 /// Longer than an FLV header with what chunked coding adds to it, shorter than any frame with its own header.
 const FORMAT_HEADER: u64 = 64;
+/// A receiver that takes nothing for so many milliseconds has stalled: a viewer's picture stands still by then.
+const STALL: u64 = 1000;
 
 #[cfg(test)]
 mod tests {
@@ -595,15 +745,115 @@ mod tests {
         }
     }
 
-    /// The reason the only session is ended for after `seconds`, if any.
+    const SWEEP: Duration = Duration::from_millis(250);
+
+    /// The reason a session is ended for after so many seconds of sweeps, if any.
     async fn reason_after(
         table: &Arc<Sessions>,
         row: &Arc<Row>,
         seconds: u64,
     ) -> Option<EndReason> {
-        tokio::time::advance(Duration::from_secs(seconds)).await;
-        table.end_overdue();
+        for _ in 0..seconds * 4 {
+            sweep(table).await;
+        }
         row.end.get().copied()
+    }
+
+    async fn sweep(table: &Arc<Sessions>) {
+        tokio::time::advance(SWEEP).await;
+        table.end_overdue();
+    }
+
+    /// What the metrics say was relayed, to the client and to the origin.
+    fn relayed(table: &Sessions) -> (u64, u64) {
+        let of = |direction| {
+            let labels = DirectionLabels {
+                protocol: "rtmp",
+                direction,
+            };
+            table.metrics.relayed_bytes.get_or_create(&labels).get()
+        };
+        (of("to_client"), of("to_origin"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_are_settled_once_at_a_scrape_and_at_the_end() {
+        let table = sessions(9);
+        let one = table.open(request(Action::Play)).unwrap();
+        let two = table.open(request(Action::Play)).unwrap();
+        one.count(Direction::ToClient, 10);
+        two.count(Direction::ToOrigin, 3);
+        assert_eq!(relayed(&table), (0, 0), "a packet tells nobody");
+        table.settle();
+        table.settle();
+        assert_eq!(relayed(&table), (10, 3), "each byte once");
+        one.count(Direction::ToClient, 7);
+        drop(one);
+        assert_eq!(relayed(&table), (17, 3), "an end settles what is left");
+        two.count(Direction::ToOrigin, 1);
+        table.settle();
+        drop(two);
+        table.settle();
+        assert_eq!(relayed(&table), (17, 4));
+    }
+
+    #[tokio::test]
+    async fn bytes_are_exact_though_many_settle_while_they_are_counted() {
+        let table = sessions(9);
+        let row = table.open(request(Action::Play)).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| (0..50_000).for_each(|_| row.count(Direction::ToClient, 3)));
+                scope.spawn(|| {
+                    let mut before = 0;
+                    for _ in 0..2_000 {
+                        table.settle();
+                        let (now, _) = relayed(&table);
+                        assert!(now >= before, "a counter never falls");
+                        before = now;
+                    }
+                });
+            }
+        });
+        drop(row);
+        assert_eq!(relayed(&table), (300_000, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clients_silence_is_known_within_one_sweep() {
+        let table = sessions(9);
+        let row = table.open(request(Action::Publish)).unwrap();
+        row.joined();
+        row.count(Direction::ToOrigin, 10);
+        tokio::time::advance(Duration::from_millis(100)).await;
+        assert_eq!(
+            row.client_silent_for(),
+            Duration::ZERO,
+            "bytes that no sweep has seen yet are no silence"
+        );
+        tokio::time::advance(Duration::from_millis(150)).await;
+        row.count(Direction::ToOrigin, 10);
+        let sent = Instant::now();
+        for _ in 0..8 {
+            sweep(&table).await;
+            let short = sent.elapsed() - row.client_silent_for();
+            assert!(short <= SWEEP, "short of the truth by {short:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stalls_are_counted_from_a_second_on() {
+        let table = sessions(9);
+        let row = table.open(request(Action::Play)).unwrap();
+        for (cause, millis, expected) in [("a moment", 999, 0), ("a second", 1000, 1)] {
+            row.blocked(Direction::ToClient, true);
+            tokio::time::advance(Duration::from_millis(millis)).await;
+            row.blocked(Direction::ToClient, false);
+            assert_eq!(row.stalls(), expected, "{cause}");
+        }
+        row.blocked(Direction::ToOrigin, true);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(row.stalls(), 2, "one that goes on counts");
     }
 
     #[tokio::test(start_paused = true)]
@@ -646,11 +896,13 @@ mod tests {
         );
         row.joined();
         row.count(Direction::ToOrigin, 10);
-        assert_eq!(reason_after(&table, &row, 29).await, None);
         assert_eq!(
-            reason_after(&table, &row, 1).await,
-            Some(EndReason::PublisherIdle)
+            reason_after(&table, &row, 30).await,
+            None,
+            "it counts from the sweep that saw the bytes"
         );
+        sweep(&table).await;
+        assert_eq!(row.end.get(), Some(&EndReason::PublisherIdle));
     }
 
     #[tokio::test(start_paused = true)]
@@ -661,11 +913,9 @@ mod tests {
         assert_eq!(reason_after(&table, &row, 599).await, None);
         row.count(Direction::ToClient, 10);
         row.media_flows();
-        assert_eq!(reason_after(&table, &row, 29).await, None);
-        assert_eq!(
-            reason_after(&table, &row, 1).await,
-            Some(EndReason::PlayerIdle)
-        );
+        assert_eq!(reason_after(&table, &row, 30).await, None);
+        sweep(&table).await;
+        assert_eq!(row.end.get(), Some(&EndReason::PlayerIdle));
 
         let waiting = table.open(request(Action::Play)).unwrap();
         waiting.joined();

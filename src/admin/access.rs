@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::{System, problem};
 use crate::config::{Network, Secret};
+use crate::metrics::SurfaceLabel;
 
 /// The token, and where registrations may come from.
 #[derive(Debug, Default)]
@@ -62,6 +63,9 @@ pub(super) async fn guard(
     if system.access.may_manage(peer.ip(), request.headers()) {
         return next.run(request).await;
     }
+    let surface = "system";
+    let refusals = &system.proxy.metrics().auth_refusals;
+    refusals.get_or_create(&SurfaceLabel { surface }).inc();
     unauthorized(if system.access.token.is_some() {
         "this needs the token of system.auth_token"
     } else {

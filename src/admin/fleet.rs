@@ -12,12 +12,15 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use sluicegate_core::drain::Duty;
 use sluicegate_core::fleet::Member;
 use sluicegate_core::origin::{OriginId, parse_registration};
 use sluicegate_core::stream::Service;
 use tracing::warn;
 
+use super::drain::drain_document;
 use super::{System, problem};
+use crate::metrics::SurfaceLabel;
 use crate::net::versions::SERVER;
 use crate::session::{Direction, EndReason, Row};
 
@@ -30,6 +33,9 @@ pub(super) async fn register(
 ) -> Response {
     if let Some(refused) = system.access.refuse_registration(peer.ip(), &headers) {
         warn!(%peer, status = refused.status().as_u16(), "registration refused");
+        let surface = "register";
+        let refusals = &system.proxy.metrics().auth_refusals;
+        refusals.get_or_create(&SurfaceLabel { surface }).inc();
         return refused;
     }
     let body = match body {
@@ -73,7 +79,7 @@ pub(super) async fn origins(State(system): State<System>) -> Json<Value> {
                 .iter()
                 .filter(|row| row.placed().origin.as_ref() == Some(id))
                 .count();
-            origin_document(id, member, sessions)
+            origin_document(&system, id, member, sessions)
         })
         .collect();
     data(json!({"total": origins.len(), "origins": origins}))
@@ -84,10 +90,7 @@ pub(super) async fn deregister(State(system): State<System>, Path(id): Path<Stri
     if system.proxy.registry().deregister(&OriginId::from(id)) {
         Json(json!({"code": 0})).into_response()
     } else {
-        problem(
-            StatusCode::NOT_FOUND,
-            "no origin stands under that id; GET /api/v1/origins lists them",
-        )
+        problem(StatusCode::NOT_FOUND, NO_ORIGIN)
     }
 }
 
@@ -139,12 +142,29 @@ pub(super) async fn kick(State(system): State<System>, Path(id): Path<String>) -
     }
 }
 
-fn find(system: &System, id: &str) -> Option<Arc<Row>> {
+pub(super) fn find(system: &System, id: &str) -> Option<Arc<Row>> {
     system.proxy.sessions().row(id.parse().ok()?)
 }
 
-fn origin_document(id: &OriginId, member: &Member, sessions: usize) -> Value {
+fn origin_document(system: &System, id: &OriginId, member: &Member, sessions: usize) -> Value {
     let now = Instant::now();
+    let drain = match member.duty {
+        Duty::Draining(drain) => {
+            let left = system.proxy.registry().left(id);
+            Some(drain_document(&drain, left, system.proxy.drain_pace()))
+        }
+        Duty::Active | Duty::Disabled => None,
+    };
+    let notes: Vec<Value> = member
+        .health
+        .notes()
+        .rev()
+        .map(|note| {
+            let ago = now.saturating_duration_since(note.at).as_secs_f64();
+            json!({"seconds_ago": ago, "what": note.what})
+        })
+        .collect();
+    let attributes = &member.origin.attributes;
     let endpoints = |service: Service| -> Vec<String> {
         member
             .origin
@@ -163,11 +183,26 @@ fn origin_document(id: &OriginId, member: &Member, sessions: usize) -> Value {
         "pid": member.origin.pid,
         "state": member.state(now).as_str(),
         "alive": member.state(now) == sluicegate_core::fleet::State::Up,
-        "failures": member.failures,
+        "duty": member.duty.as_str(),
+        "drain": drain,
+        "failures": member.health.failures(),
+        "notes": notes,
+        "heartbeats_missed": member.missed(now),
         "last_seen_seconds": member.age(now).as_secs_f64(),
         "heartbeat_seconds": member.interval.map(|interval| interval.as_secs_f64()),
         "up_seconds": now.saturating_duration_since(member.first_seen).as_secs_f64(),
         "permanent": member.permanent,
+        "source": member.source.as_deref(),
+        "weight": attributes.weight,
+        "zone": attributes.zone,
+        "labels": attributes.labels,
+        "max_streams": attributes.max_streams,
+        "max_sessions": attributes.max_sessions,
+        "max_mbps": attributes.max_mbps,
+        "cpu_percent": member.load.cpu.map(|cpu| f64::from(cpu) / 10.0),
+        "memory_percent": member.load.memory.map(|memory| f64::from(memory) / 10.0),
+        "connections": member.load.connections,
+        "kbps": member.load.kbps,
         "sessions": sessions,
         "rtmp": endpoints(Service::Rtmp),
         "http": endpoints(Service::Http),
@@ -203,8 +238,9 @@ fn session_document(row: &Row) -> Value {
     })
 }
 
-fn data(data: Value) -> Json<Value> {
+pub(super) fn data(data: Value) -> Json<Value> {
     Json(json!({"code": 0, "data": data}))
 }
 
-const NO_SESSION: &str = "no session has that id; it may have ended";
+pub(super) const NO_ORIGIN: &str = "no origin stands under that id; GET /api/v1/origins lists them";
+pub(super) const NO_SESSION: &str = "no session has that id; it may have ended";

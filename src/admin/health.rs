@@ -2,11 +2,12 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::System;
+use crate::metrics::{Format, Metrics};
 use crate::net::versions;
 
 /// `GET /livez`: the process answers, and nothing else is asked of it.
@@ -25,11 +26,17 @@ pub(super) async fn versions() -> Json<Value> {
     Json(versions::short())
 }
 
-/// `GET /metrics`: OpenMetrics text.
-pub(super) async fn metrics(State(system): State<System>) -> Response {
-    let kind = [(
-        header::CONTENT_TYPE,
-        "application/openmetrics-text; version=1.0.0; charset=utf-8",
-    )];
-    (kind, system.proxy.metrics().render()).into_response()
+/// `GET /metrics`: OpenMetrics text, or the older format for those who ask for it.
+pub(super) async fn metrics(State(system): State<System>, headers: HeaderMap) -> Response {
+    exposition(system.proxy.metrics(), &headers)
+}
+
+/// What a scraper gets.
+pub(super) fn exposition(metrics: &Metrics, headers: &HeaderMap) -> Response {
+    let accept = headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok());
+    let format = Format::for_accept(accept);
+    let kind = [(header::CONTENT_TYPE, format.content_type())];
+    (kind, metrics.render_as(format)).into_response()
 }

@@ -3,8 +3,12 @@
 //! Described in `openapi.yaml` beside this file; a test holds the two together.
 
 mod access;
+mod drain;
 mod fleet;
 mod health;
+mod hooks;
+mod lookup;
+mod tap;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,7 +16,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, DefaultBodyLimit};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use axum::routing::{delete, get, post};
@@ -28,6 +32,7 @@ use tower_service::Service;
 
 pub use access::Access;
 
+use crate::metrics::Metrics;
 use crate::net::http::{Body, serve};
 use crate::proxy::Proxy;
 use crate::readiness::Readiness;
@@ -42,14 +47,24 @@ pub struct System {
 }
 
 /// Every route, as `openapi.yaml` lists them.
-pub const ROUTES: [(&str, &str); 11] = [
+pub const ROUTES: [(&str, &str); 21] = [
     ("post", "/api/v1/srs/register"),
+    ("post", "/api/v1/hooks/srs"),
     ("get", "/api/v1/origins"),
     ("delete", "/api/v1/origins/{id}"),
+    ("post", "/api/v1/origins/{id}/drain"),
+    ("post", "/api/v1/origins/{id}/disable"),
+    ("post", "/api/v1/origins/{id}/undrain"),
+    ("get", "/api/v1/proxy"),
+    ("post", "/api/v1/proxy/drain"),
+    ("post", "/api/v1/proxy/undrain"),
     ("get", "/api/v1/streams"),
     ("get", "/api/v1/sessions"),
     ("get", "/api/v1/sessions/{id}"),
     ("delete", "/api/v1/sessions/{id}"),
+    ("get", "/api/v1/sessions/{id}/tap"),
+    ("get", "/api/v1/explain"),
+    ("get", "/api/v1/resolve"),
     ("get", "/api/v1/versions"),
     ("get", "/livez"),
     ("get", "/readyz"),
@@ -79,15 +94,25 @@ impl System {
         let guarded = Router::new()
             .route("/api/v1/origins", get(fleet::origins))
             .route("/api/v1/origins/{id}", delete(fleet::deregister))
+            .route("/api/v1/origins/{id}/drain", post(drain::drain_origin))
+            .route("/api/v1/origins/{id}/disable", post(drain::disable_origin))
+            .route("/api/v1/origins/{id}/undrain", post(drain::undrain_origin))
+            .route("/api/v1/proxy", get(drain::proxy))
+            .route("/api/v1/proxy/drain", post(drain::drain_proxy))
+            .route("/api/v1/proxy/undrain", post(drain::undrain_proxy))
+            .route("/api/v1/explain", get(lookup::explain))
+            .route("/api/v1/resolve", get(lookup::resolve))
             .route("/api/v1/streams", get(fleet::streams))
             .route("/api/v1/sessions", get(fleet::sessions))
             .route(
                 "/api/v1/sessions/{id}",
                 get(fleet::session).delete(fleet::kick),
             )
+            .route("/api/v1/sessions/{id}/tap", get(tap::tap))
             .route_layer(from_fn_with_state(self.clone(), access::guard));
         Router::new()
             .route("/api/v1/srs/register", register)
+            .route("/api/v1/hooks/srs", post(hooks::srs))
             .route("/api/v1/versions", get(health::versions))
             .route("/livez", get(health::live))
             .route("/readyz", get(health::ready))
@@ -98,6 +123,12 @@ impl System {
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .with_state(self.clone())
     }
+}
+
+/// A surface with `/metrics` and nothing else, for a port of its own.
+pub fn metrics_router(metrics: Arc<Metrics>) -> Router {
+    let render = async move |headers: HeaderMap| health::exposition(&metrics, &headers);
+    Router::new().route("/metrics", get(render))
 }
 
 /// Serves one connection of the system API.

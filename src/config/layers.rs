@@ -1,5 +1,6 @@
 //! The layers of settings: defaults, the file, `.env`, the process environment. Later wins.
 
+use super::table::URL_VARIABLE;
 use super::table::{OWN_PREFIX, Setting, Shape, TABLE, UPSTREAM_PREFIX, Written};
 use super::{ConfigError, Problem, dotenv};
 use std::collections::{BTreeMap, BTreeSet};
@@ -208,9 +209,11 @@ fn is_ours(name: &str) -> bool {
 }
 
 fn is_known_variable(name: &str) -> bool {
-    TABLE
-        .iter()
-        .any(|setting| setting.env == Some(name) || setting.variable() == name)
+    // The proxy that an operator asks may be named in the environment of one that runs.
+    name == URL_VARIABLE
+        || TABLE
+            .iter()
+            .any(|setting| setting.env == Some(name) || setting.variable() == name)
 }
 
 /// Whether this is a variable Kubernetes sets in every pod for a Service named, say, `sluicegate` or `proxy-rtmp`:
@@ -269,6 +272,9 @@ fn read_file(
     for (section, content) in &document {
         let line = line_at(section.span().start);
         let name = section.get_ref().as_ref();
+        if super::sources::LISTS.contains(&name) {
+            continue;
+        }
         let is_section = TABLE.iter().any(|setting| setting.section() == name);
         let DeValue::Table(keys) = content.get_ref() else {
             let hint = if is_section {

@@ -1,12 +1,23 @@
 //! The typed settings, each read from its row of the table.
 
+use super::credentials::Credentials;
 use super::layers::{Entry, Source};
+use super::placement::{NetworkZone, Unanswered};
+use super::sources::Sources;
 use super::table::Written;
-use super::value::{Listen, Network, OriginNames, Secret, ValueError, parse_port};
+use super::value::{
+    Listen, Network, OriginNames, PortRange, PublicAddress, Secret, ValueError, parse_port,
+};
 use super::{Problem, parse_duration, setting};
+use crate::net::fetch::Url;
+use crate::store::{Address, Server, Topology};
+use crate::stream_names::StreamNames;
+use sluicegate_core::attributes::{AttributeError, AttributeRule, Given};
+use sluicegate_core::http::whip::Pattern;
 use sluicegate_core::origin::{Endpoint, Endpoints, Host};
 use sluicegate_core::policy;
-use sluicegate_core::stream::{Service, VhostRule};
+use sluicegate_core::rule::{PoolRule, RedirectRule, RuleError};
+use sluicegate_core::stream::{Service, SrtStreamId, VhostRule};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,11 +36,16 @@ pub struct Settings {
     pub srt: Srt,
     pub rtsp: Rtsp,
     pub origins: Origins,
+    pub health: Health,
+    pub drain: Drain,
+    pub sources: Sources,
     pub default_origin: DefaultOrigin,
     pub store: Store,
     pub placement: Placement,
+    pub cluster: Cluster,
     pub session: SessionLimits,
     pub proxy_protocol: ProxyProtocol,
+    pub metrics: Metrics,
     pub log: Log,
     pub shutdown: Shutdown,
 }
@@ -54,11 +70,23 @@ sections! {
         listen: Listen,
         static_files: Option<PathBuf>,
         head_timeout: Duration,
+        answer_timeout: Duration,
+        reload_timeout: Duration,
+        cache_megabytes: usize,
+        cache_ignore: Vec<String>,
         health: bool,
         trusted_proxies: Vec<Network>,
     }
     /// `[api]`
-    Api { listen: Listen }
+    Api {
+        listen: Listen,
+        allow_from: Vec<Network>,
+        auth_token: Secret,
+        auth_username: String,
+        auth_password: Secret,
+        jsonp: bool,
+        origin_timeout: Duration,
+    }
     /// `[system]`; with `auth_enabled` the token is never empty.
     System {
         listen: Listen,
@@ -69,25 +97,61 @@ sections! {
         ready_needs_origin: bool,
     }
     /// `[rtc]`
-    Rtc { listen: Listen }
+    Rtc { listen: Listen, public_addresses: Vec<PublicAddress>, tcp: bool, paths: Vec<Pattern> }
     /// `[srt]`
-    Srt { listen: Listen }
+    Srt { listen: Listen, default_streamid: String, idle: Duration, calls_per_source: u32 }
     /// `[rtsp]`
-    Rtsp { listen: Listen }
+    Rtsp { listen: Listen, identify_timeout: Duration, udp_ports: Option<PortRange> }
     /// `[origins]`
     Origins {
         ttl: Duration,
         max: usize,
+        ask_streams: bool,
         client_address_preamble: OriginNames,
         proxy_protocol_v1: OriginNames,
         proxy_protocol_v2: OriginNames,
+        attributes: Vec<AttributeRule>,
+        api_credentials: Credentials,
     }
+    /// `[health]`
+    Health {
+        heartbeats_missed: u32,
+        probe: Probing,
+        probe_with: Question,
+        probe_path: String,
+        probe_interval: Duration,
+        probes_at_once: usize,
+        rise: u32,
+        fall: u32,
+        panic: u32,
+    }
+    /// `[drain]`
+    Drain { pace: Duration }
     /// `[default_origin]`; a service it doesn't offer has no endpoint.
     DefaultOrigin { enabled: bool, ip: Host, endpoints: Endpoints }
     /// `[store]`
-    Store { redis_host: Host, redis_port: u16, redis_password: Secret, redis_db: u64, redis_key_prefix: String }
+    Store { redis: Option<Address>, prefix: String, timeout: Duration, wait_at_start: bool }
     /// `[placement]`
-    Placement { policy: &'static str, vhosts: VhostRule, play_claim: Duration, claims_per_source: usize }
+    Placement {
+        policy: &'static str,
+        vhosts: VhostRule,
+        play_claim: Duration,
+        claims_per_source: usize,
+        bound: Option<u32>,
+        overflow: bool,
+        slow_start: Duration,
+        zone: Option<String>,
+        rules: Vec<PoolRule>,
+        redirects: Vec<RedirectRule>,
+        networks: Vec<NetworkZone>,
+        resolve_ttl: Duration,
+        ask: Option<String>,
+        ask_timeout: Duration,
+        ask_keep: Duration,
+        ask_unanswered: Unanswered,
+    }
+    /// `[cluster]`
+    Cluster { key: Secret }
     /// `[session]`
     SessionLimits {
         dial_timeout: Duration,
@@ -97,14 +161,52 @@ sections! {
         play_wait: Duration,
         write_stall: Duration,
         takeover_after: Duration,
+        takeover: Takeover,
         max: usize,
     }
     /// `[proxy_protocol]`
     ProxyProtocol { accept_from: Vec<Network> }
+    /// `[metrics]`
+    Metrics { listen: Option<Listen>, streams: usize }
     /// `[log]`
-    Log { format: LogFormat, level: tracing::Level }
+    Log { format: LogFormat, level: tracing::Level, stream_names: StreamNames }
     /// `[shutdown]`
     Shutdown { grace: Duration, force: Duration }
+}
+
+/// Which origins are probed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probing {
+    /// All of them.
+    Always,
+    /// Those that failed, and those that do not report themselves.
+    Auto,
+    /// None.
+    Off,
+}
+
+/// What a probe asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// A path over HTTP.
+    Http,
+    /// The first byte of an RTMP handshake.
+    Rtmp,
+    /// A connection.
+    Tcp,
+}
+
+/// Whose publish ends an earlier one of the same stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takeover {
+    /// At once from the same address, else once the earlier one is silent.
+    Address,
+    /// Every later one.
+    Always,
+    /// None; the origin decides.
+    Never,
+    /// Once the earlier one is silent.
+    Silent,
 }
 
 /// How log lines are written.
@@ -137,29 +239,61 @@ pub(super) fn read(
             listen: r.read("http.listen", listen),
             static_files: r.read("http.static_files", directory),
             head_timeout: r.read("http.head_timeout", period),
+            answer_timeout: r.read("http.answer_timeout", period),
+            reload_timeout: r.read("http.reload_timeout", period),
+            cache_megabytes: r.read("http.cache_megabytes", |written| {
+                count(written, 0, 1_000_000)
+            }),
+            cache_ignore: r.read("http.cache_ignore", parameters),
             health: r.read("http.health", flag),
             trusted_proxies: r.read("http.trusted_proxies", networks),
         },
-        api: Api {
-            listen: r.read("api.listen", listen),
-        },
+        api: read_api(r),
         system: read_system(r),
         rtc: Rtc {
             listen: r.read("rtc.listen", listen),
+            public_addresses: r.read("rtc.public_addresses", |written| {
+                written.items().into_iter().map(str::parse).collect()
+            }),
+            tcp: r.read("rtc.tcp", flag),
+            paths: r.read("rtc.paths", |written| {
+                let patterns = written.items().into_iter().map(Pattern::parse);
+                Ok(patterns.collect::<Result<_, _>>()?)
+            }),
         },
         srt: Srt {
             listen: r.read("srt.listen", listen),
+            default_streamid: r.read("srt.default_streamid", stream_id),
+            idle: r.read("srt.idle", period),
+            calls_per_source: r.read("srt.calls_per_source", |written| {
+                number(written, 1, 100_000).map(|number| number as u32)
+            }),
         },
         rtsp: Rtsp {
             listen: r.read("rtsp.listen", listen),
+            identify_timeout: r.read("rtsp.identify_timeout", period),
+            udp_ports: r.read("rtsp.udp_ports", port_range),
         },
         origins: Origins {
             ttl: r.read("origins.ttl", period),
             max: r.read("origins.max", |written| count(written, 1, 100_000)),
+            ask_streams: r.read("origins.ask_streams", flag),
             client_address_preamble: r.read("origins.client_address_preamble", origin_names),
             proxy_protocol_v1: r.read("origins.proxy_protocol_v1", origin_names),
             proxy_protocol_v2: r.read("origins.proxy_protocol_v2", origin_names),
+            attributes: r.read("origins.attributes", |written| {
+                let rules = written.items().into_iter().map(str::parse);
+                Ok(rules.collect::<Result<_, AttributeError>>()?)
+            }),
+            api_credentials: r.read("origins.api_credentials", |written| {
+                Credentials::parse(&written.items())
+            }),
         },
+        health: read_health(r),
+        drain: Drain {
+            pace: r.read("drain.pace", period),
+        },
+        sources: Sources::default(),
         default_origin: DefaultOrigin {
             enabled: read_default_origin_enabled(r, warnings),
             ip: r.read("default_origin.ip", host),
@@ -185,18 +319,9 @@ pub(super) fn read(
             },
         },
         store: read_store(r),
-        placement: Placement {
-            policy: r.read("placement.policy", |written| {
-                policy::NAMES
-                    .into_iter()
-                    .find(|name| *name == written.text())
-                    .ok_or(ValueError::NotAChoice)
-            }),
-            vhosts: r.read("placement.vhosts", vhosts),
-            play_claim: r.read("placement.play_claim", period),
-            claims_per_source: r.read("placement.claims_per_source", |written| {
-                count(written, 1, 1_000_000)
-            }),
+        placement: read_placement(r),
+        cluster: Cluster {
+            key: r.read("cluster.key", |written| Ok(Secret::new(written.text()))),
         },
         session: SessionLimits {
             dial_timeout: r.read("session.dial_timeout", period),
@@ -206,14 +331,32 @@ pub(super) fn read(
             play_wait: r.read("session.play_wait", period),
             write_stall: r.read("session.write_stall", period),
             takeover_after: r.read("session.takeover_after", wait),
+            takeover: r.read("session.takeover", |written| {
+                match written.text().as_str() {
+                    "address" => Ok(Takeover::Address),
+                    "always" => Ok(Takeover::Always),
+                    "never" => Ok(Takeover::Never),
+                    "silent" => Ok(Takeover::Silent),
+                    _ => Err(ValueError::NotAChoice),
+                }
+            }),
             max: r.read("session.max", |written| count(written, 1, 1_000_000)),
         },
         proxy_protocol: ProxyProtocol {
             accept_from: r.read("proxy_protocol.accept_from", networks),
         },
+        metrics: Metrics {
+            listen: r.read("metrics.listen", |written| {
+                let items = written.items();
+                let listens = items.iter().any(|item| !item.is_empty());
+                listens.then(|| Listen::parse(&items)).transpose()
+            }),
+            streams: r.read("metrics.streams", |written| count(written, 0, 100_000)),
+        },
         log: Log {
             format: r.read("log.format", log_format),
             level: r.read("log.level", log_level),
+            stream_names: r.read("log.stream_names", stream_names),
         },
         shutdown: Shutdown {
             grace: r.read("shutdown.grace", wait),
@@ -227,7 +370,8 @@ pub(super) fn read(
     {
         r.conflict("origins.proxy_protocol_v1 and origins.proxy_protocol_v2 name the same origin; one header is enough".to_owned());
     }
-    warn(&settings, warnings);
+    let own_files = r.entry("http.static_files").source == Source::Default;
+    warn(&settings, own_files, warnings);
     settings
 }
 
@@ -257,24 +401,166 @@ fn read_system(r: &mut Reader<'_>) -> System {
     system
 }
 
+fn read_health(r: &mut Reader<'_>) -> Health {
+    Health {
+        heartbeats_missed: r.read("health.heartbeats_missed", |written| few(written, 1)),
+        probe: r.read("health.probe", |written| match written.text().as_str() {
+            "always" => Ok(Probing::Always),
+            "auto" => Ok(Probing::Auto),
+            "off" => Ok(Probing::Off),
+            _ => Err(ValueError::NotAChoice),
+        }),
+        probe_with: r.read("health.probe_with", |written| {
+            match written.text().as_str() {
+                "http" => Ok(Question::Http),
+                "rtmp" => Ok(Question::Rtmp),
+                "tcp" => Ok(Question::Tcp),
+                _ => Err(ValueError::NotAChoice),
+            }
+        }),
+        probe_path: r.read("health.probe_path", |written| {
+            let path = written.text();
+            let plain = path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic());
+            if plain {
+                Ok(path)
+            } else {
+                Err(ValueError::NotAPath)
+            }
+        }),
+        probe_interval: r.read("health.probe_interval", period),
+        probes_at_once: r.read("health.probes_at_once", |written| count(written, 1, 1000)),
+        rise: r.read("health.rise", |written| few(written, 1)),
+        fall: r.read("health.fall", |written| few(written, 1)),
+        panic: r.read("health.panic", |written| few(written, 0)),
+    }
+}
+
+/// Credentials of both kinds at once would leave callers guessing which one counts.
+fn read_api(r: &mut Reader<'_>) -> Api {
+    let api = Api {
+        listen: r.read("api.listen", listen),
+        allow_from: r.read("api.allow_from", networks),
+        auth_token: r.read("api.auth_token", token),
+        // RFC 7617 §2: the first colon ends the user name.
+        auth_username: r.read("api.auth_username", |written| {
+            Some(token(written)?.reveal().to_owned())
+                .filter(|name| !name.contains(':'))
+                .ok_or(ValueError::NotAToken)
+        }),
+        auth_password: r.read("api.auth_password", token),
+        jsonp: r.read("api.jsonp", flag),
+        origin_timeout: r.read("api.origin_timeout", period),
+    };
+    if api.auth_username.is_empty() != api.auth_password.is_empty() {
+        r.conflict(
+            "api.auth_username and api.auth_password belong together: set both or neither"
+                .to_owned(),
+        );
+    }
+    if !api.auth_username.is_empty() && !api.auth_token.is_empty() {
+        r.conflict("api.auth_token and api.auth_username are two kinds of credentials for one API: set one of them".to_owned());
+    }
+    api
+}
+
+fn read_placement(r: &mut Reader<'_>) -> Placement {
+    Placement {
+        policy: r.read("placement.policy", |written| {
+            policy::NAMES
+                .into_iter()
+                .find(|name| *name == written.text())
+                .ok_or(ValueError::NotAChoice)
+        }),
+        vhosts: r.read("placement.vhosts", vhosts),
+        play_claim: r.read("placement.play_claim", period),
+        claims_per_source: r.read("placement.claims_per_source", |written| {
+            count(written, 1, 1_000_000)
+        }),
+        bound: r.read("placement.bound", |written| {
+            match number(written, 0, 1000)? {
+                0 => Ok(None),
+                percent @ 100.. => Ok(u32::try_from(percent).ok()),
+                _ => Err(ValueError::OutOfRange(100, 1000)),
+            }
+        }),
+        overflow: r.read("placement.when_full", |written| {
+            match written.text().as_str() {
+                "overflow" => Ok(true),
+                "refuse" => Ok(false),
+                _ => Err(ValueError::NotAChoice),
+            }
+        }),
+        slow_start: r.read("placement.slow_start", wait),
+        zone: r.read("placement.zone", |written| {
+            let text = some_text(written);
+            if let Some(text) = &text {
+                Given::default().name("zone", text)?;
+            }
+            Ok(text)
+        }),
+        rules: r.read("placement.rules", |written| {
+            let rules = written.items().into_iter().map(str::parse);
+            Ok(rules.collect::<Result<_, RuleError>>()?)
+        }),
+        redirects: r.read("placement.redirects", |written| {
+            let rules = written.items().into_iter().map(str::parse);
+            Ok(rules.collect::<Result<_, RuleError>>()?)
+        }),
+        networks: r.read("placement.networks", |written| {
+            written.items().into_iter().map(str::parse).collect()
+        }),
+        resolve_ttl: r.read("placement.resolve_ttl", period),
+        ask: r.read("placement.ask", |written| {
+            let text = some_text(written);
+            text.as_deref().map(str::parse::<Url>).transpose()?;
+            Ok(text)
+        }),
+        ask_timeout: r.read("placement.ask_timeout", period),
+        ask_keep: r.read("placement.ask_keep", wait),
+        ask_unanswered: r.read("placement.ask_unanswered", |written| {
+            match written.text().as_str() {
+                "allow" => Ok(Unanswered::Allow),
+                "deny" => Ok(Unanswered::Deny),
+                _ => Err(ValueError::NotAChoice),
+            }
+        }),
+    }
+}
+
+fn some_text(written: &Written) -> Option<String> {
+    Some(written.text()).filter(|text| !text.is_empty())
+}
+
+/// The Redis is one URL, or upstream's five settings; both are checked, whether or not they are used.
 fn read_store(r: &mut Reader<'_>) -> Store {
-    r.read("store.type", |written| {
-        if written.text() == "memory" {
-            Ok(())
-        } else {
-            Err(ValueError::StoreUnknown)
-        }
+    let shared = r.read("store.type", |written| match written.text().as_str() {
+        "memory" => Ok(false),
+        "redis" => Ok(true),
+        "mesh" => Err(ValueError::NoMesh),
+        _ => Err(ValueError::NotAChoice),
     });
+    let url: Option<Address> = r.read("store.url", |written| {
+        Ok(some_text(written).as_deref().map(str::parse).transpose()?)
+    });
+    let parts = Address {
+        servers: vec![Server {
+            host: r.read("store.redis_host", host),
+            port: r.read("store.redis_port", port),
+        }],
+        topology: Topology::Single,
+        username: None,
+        password: r.read("store.redis_password", |written| Ok(some_text(written))),
+        database: r.read("store.redis_db", |written| {
+            let number = number(written, 0, u64::from(u16::MAX))?;
+            Ok(u16::try_from(number).unwrap_or(u16::MAX))
+        }),
+        tls: None,
+    };
     Store {
-        redis_host: r.read("store.redis_host", host),
-        redis_port: r.read("store.redis_port", port),
-        redis_password: r.read("store.redis_password", |written| {
-            Ok(Secret::new(written.text()))
-        }),
-        redis_db: r.read("store.redis_db", |written| {
-            number(written, 0, u64::from(u16::MAX))
-        }),
-        redis_key_prefix: r.read("store.redis_key_prefix", |written| Ok(written.text())),
+        redis: shared.then(|| url.unwrap_or(parts)),
+        prefix: r.read("store.redis_key_prefix", |written| Ok(written.text())),
+        timeout: r.read("store.timeout", period),
+        wait_at_start: r.read("store.wait_at_start", flag),
     }
 }
 
@@ -298,7 +584,7 @@ fn read_default_origin_enabled(r: &mut Reader<'_>, warnings: &mut Vec<String>) -
 }
 
 /// What holds, but deserves a word.
-fn warn(settings: &Settings, warnings: &mut Vec<String>) {
+fn warn(settings: &Settings, own_files: bool, warnings: &mut Vec<String>) {
     let system = &settings.system;
     if !system.auth_enabled && system.register_from.is_empty() && !system.listen.is_loopback() {
         warnings.push(format!(
@@ -315,7 +601,8 @@ fn warn(settings: &Settings, warnings: &mut Vec<String>) {
         .http
         .static_files
         .as_ref()
-        .filter(|directory| !directory.is_dir())
+        // Nobody asked for the default one.
+        .filter(|directory| !own_files && !directory.is_dir())
     {
         warnings.push(format!(
             "http.static_files: there is no directory {}; no static files are served (an empty value says so on purpose)",
@@ -407,6 +694,22 @@ fn origin_names(written: &Written) -> Result<OriginNames, ValueError> {
     Ok(OriginNames::new(written.items()))
 }
 
+/// Names of query parameters, as they stand in a query.
+fn parameters(written: &Written) -> Result<Vec<String>, ValueError> {
+    let is_name = |name: &str| {
+        name.bytes()
+            .all(|byte| byte.is_ascii_graphic() && !b"&=#?".contains(&byte))
+    };
+    let names = written.items().into_iter();
+    names
+        .map(|name| {
+            is_name(name)
+                .then(|| name.to_owned())
+                .ok_or(ValueError::NotAParameter)
+        })
+        .collect()
+}
+
 fn directory(written: &Written) -> Result<Option<PathBuf>, ValueError> {
     let text = written.text();
     Ok((!text.is_empty()).then(|| PathBuf::from(text)))
@@ -428,11 +731,25 @@ fn number(written: &Written, least: u64, most: u64) -> Result<u64, ValueError> {
         .ok_or(ValueError::OutOfRange(least, most))
 }
 
+/// A number up to a hundred.
+fn few(written: &Written, least: u64) -> Result<u32, ValueError> {
+    let number = number(written, least, 100)?;
+    u32::try_from(number).map_err(|_| ValueError::OutOfRange(least, 100))
+}
+
 fn port(written: &Written) -> Result<u16, ValueError> {
     match parse_port(&written.text())? {
         0 => Err(ValueError::NotAPort),
         port => Ok(port),
     }
+}
+
+fn port_range(written: &Written) -> Result<Option<PortRange>, ValueError> {
+    let text = written.text();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some)
 }
 
 fn endpoint(written: &Written, service: Service) -> Result<Vec<Endpoint>, ValueError> {
@@ -457,6 +774,15 @@ fn token(written: &Written) -> Result<Secret, ValueError> {
     }
 }
 
+/// A stream id that callers are to be taken for must be one.
+fn stream_id(written: &Written) -> Result<String, ValueError> {
+    let text = written.text();
+    if !text.is_empty() {
+        SrtStreamId::parse(&text, "")?;
+    }
+    Ok(text)
+}
+
 fn vhosts(written: &Written) -> Result<VhostRule, ValueError> {
     match written.items().as_slice() {
         [] => Err(ValueError::NotAChoice),
@@ -471,6 +797,15 @@ fn log_format(written: &Written) -> Result<LogFormat, ValueError> {
         "auto" => Ok(LogFormat::Auto),
         "json" => Ok(LogFormat::Json),
         "text" => Ok(LogFormat::Text),
+        _ => Err(ValueError::NotAChoice),
+    }
+}
+
+fn stream_names(written: &Written) -> Result<StreamNames, ValueError> {
+    match written.text().as_str() {
+        "keep" => Ok(StreamNames::Keep),
+        "hash" => Ok(StreamNames::Hash),
+        "last4" => Ok(StreamNames::LastFour),
         _ => Err(ValueError::NotAChoice),
     }
 }

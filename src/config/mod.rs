@@ -7,29 +7,40 @@
 //! | --- | --- |
 //! | `table` | every setting: its path, variables, default and documentation |
 //! | `layers` | which layer set what, and names nobody knows |
+//! | `credentials` | what origins ask of those who use their APIs |
 //! | `dotenv` | the grammar of `.env` |
 //! | `duration`, `value` | what a text means |
 //! | `meaning` | the typed settings, read from the table |
+//! | `sources` | the lists `[[origin]]` and `[[source]]`, which are read again while the proxy runs |
 //! | `report` | what `sluicegate check` prints |
 
+mod credentials;
 mod dotenv;
 mod duration;
 mod layers;
 mod meaning;
+mod placement;
 mod report;
+mod sources;
 mod table;
 mod value;
 
+pub use credentials::{Credential, Credentials};
 pub use duration::{format_duration, parse_duration};
 pub use layers::{Environment, Source};
 pub use meaning::{
-    Api, DefaultOrigin, Http, Log, LogFormat, Origins, Placement, ProxyProtocol, Rtc, Rtmp, Rtsp,
-    SessionLimits, Settings, Shutdown, Srt, Store, System,
+    Api, Cluster, DefaultOrigin, Drain, Health, Http, Log, LogFormat, Metrics, Origins, Placement,
+    Probing, ProxyProtocol, Question, Rtc, Rtmp, Rtsp, SessionLimits, Settings, Shutdown, Srt,
+    Store, System, Takeover,
 };
+pub use placement::{NetworkZone, Unanswered};
 pub use report::check;
+pub use sources::{Place, SourceSettings, Sources, read_sources};
+pub(crate) use table::URL_VARIABLE;
 pub use table::{Setting, Shape, TABLE, setting};
-pub use value::{Listen, Network, OriginNames, Secret, ValueError};
+pub use value::{Listen, Network, OriginNames, PortRange, PublicAddress, Secret, ValueError};
 
+use sluicegate_core::origin::AddressRules;
 use std::path::Path;
 
 /// Settings that hold, and how they came to be.
@@ -140,7 +151,14 @@ impl Settings {
         if environment.variable("GO_PPROF").is_some() {
             warnings.push("GO_PPROF is ignored: it turns on a profiler of the Go proxy".to_owned());
         }
-        let settings = meaning::read(&entries, &mut problems, &mut warnings);
+        let mut settings = meaning::read(&entries, &mut problems, &mut warnings);
+        // A file that cannot be read has been told of.
+        if let Some(file) = file.filter(|_| problems.is_empty()) {
+            let rules = AddressRules {
+                allow_special: settings.system.allow_special_addresses,
+            };
+            settings.sources = sources::gather(file, &rules, &mut problems);
+        }
         if problems.is_empty() {
             Ok(Loaded {
                 settings,

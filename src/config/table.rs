@@ -224,14 +224,23 @@ const fn row(
 
 /// Prefix of the variables that carry our own key names.
 pub(super) const OWN_PREFIX: &str = "SLUICEGATE_";
+/// Names the proxy that the operator's verbs ask; no setting of one that runs.
+pub(crate) const URL_VARIABLE: &str = "SLUICEGATE_URL";
 /// Prefix of the upstream proxy's variables.
 pub(super) const UPSTREAM_PREFIX: &str = "PROXY_";
 
 const ADDRESS: &str = "a port, ip:port or [v6]:port, or a list of addresses";
 const NETWORKS: &str = "a list of networks or addresses, such as 10.0.0.0/8 and ::1";
+const ATTRIBUTES: &str = "a list of an id or label, and any of weight=, zone=, label=, max_streams=, max_sessions=, max_mbps=; such as \"edge-* weight=50 zone=eu-1\"";
+const RULES: &str = "a list of any of vhost=, app=, stream= with what must be of the origin, label= and zone=; such as \"app=live stream=vip-* label=gpu\"";
+const REDIRECTS: &str = "a list of any of vhost=, app=, stream= with via=http or via=rtmp and url=; such as \"app=live via=http url=http://{ip}:{http}\"";
+const NETWORK_ZONES: &str = "a list of networks with their zones, such as \"10.1.0.0/16 eu-1\"";
 const ORIGINS: &str = "a list of origins by server id or device_id, or *";
+const PATH_PATTERNS: &str = "a list of paths with {stream}, perhaps {app}, and a segment whip or whep, such as /{app}/{stream}/whep";
+const PUBLIC_ADDRESSES: &str = "a list of IP addresses, each perhaps with a port: 203.0.113.7, 203.0.113.7:8000, 2001:db8::7 or [2001:db8::7]:8000";
 const PERIOD: &str = "a duration longer than zero, such as 5s, 1m30s or 500ms";
 const ENDPOINT: &str = "a port or ip:port, or nothing if it offers no such service";
+const TOKEN: &str = "printable ASCII characters without spaces";
 const WAIT: &str = "a duration, such as 20s, 1m30s or 0s";
 
 /// Every setting, in the order of the reference.
@@ -241,35 +250,69 @@ pub static TABLE: &[Setting] = &[
     text("rtmp.handshake_timeout", None, "5s", PERIOD, "How long a client may take for the RTMP handshake."),
     text("rtmp.identify_timeout", None, "10s", PERIOD, "How long a client may take from the handshake to publish or play."),
 
-    address("http.listen", Some("PROXY_HTTP_SERVER"), "18080", "Where players fetch HTTP-FLV, HTTP-TS, AAC and MP3, and browsers the static files."),
+    address("http.listen", Some("PROXY_HTTP_SERVER"), "18080", "Where players fetch HTTP-FLV, HTTP-TS, AAC, MP3, HLS and DASH, and browsers the static files."),
     text("http.static_files", Some("PROXY_STATIC_FILES"), "./trunk/research", "a directory, or nothing to serve none", "Directory served for paths that name no stream."),
     text("http.head_timeout", None, "5s", PERIOD, "How long a client may take to send the head of a request."),
+    text("http.answer_timeout", None, "4s", PERIOD, "How long an origin may take to the head of its answer for a playlist, manifest or segment."),
+    text("http.reload_timeout", None, "30s", PERIOD, "How long an origin may hold a blocking reload of a low-latency playlist."),
+    number("http.cache_megabytes", None, "0", "a whole number of megabytes, 0 to 1000000; 0 keeps nothing", "How much memory answers for playlists, manifests and segments may take, so that later requests get them without the origin."),
+    list("http.cache_ignore", "a list of names of query parameters", "Query parameters that do not change an answer: requests that differ in them alone share it."),
     flag("http.health", None, "Answer /livez and /readyz on this port too."),
     list("http.trusted_proxies", NETWORKS, "Networks whose X-Forwarded-For, -Proto and -Host are believed."),
 
     address("api.listen", Some("PROXY_HTTP_API"), "11985", "Where the HTTP API for clients listens."),
+    list("api.allow_from", NETWORKS, "Networks that may use the API over all origins on this port; it is off until this or credentials are set."),
+    secret("api.auth_token", None, TOKEN, "Bearer token the API over all origins asks for."),
+    text("api.auth_username", None, "", "printable ASCII characters without spaces and colons", "User name the API over all origins asks for (basic), with api.auth_password."),
+    secret("api.auth_password", None, TOKEN, "Password the API over all origins asks for (basic), with api.auth_username."),
+    flag("api.jsonp", None, "Answer callback= and method=DELETE in a query, for SRS consoles; any page an allowed caller opens may then ask, too."),
+    text("api.origin_timeout", None, "2s", PERIOD, "How long one origin may take to answer the API over all origins."),
 
     address("system.listen", Some("PROXY_SYSTEM_API"), "12025", "Where origins register and operators look: registration, tables, health and metrics."),
     flag("system.auth_enabled", Some("PROXY_HTTP_API_AUTH_ENABLED"), "Ask for a token at registration and on the system API."),
     text("system.auth_type", Some("PROXY_HTTP_API_AUTH_TYPE"), "", "bearer", "Kind of token, bearer is the only one; needed when auth_enabled is on."),
-    secret("system.auth_token", Some("PROXY_HTTP_API_AUTH_TOKEN"), "printable ASCII characters without spaces", "The token; needed when auth_enabled is on."),
+    secret("system.auth_token", Some("PROXY_HTTP_API_AUTH_TOKEN"), TOKEN, "The token; needed when auth_enabled is on."),
     list("system.register_from", NETWORKS, "Networks that may register origins; empty means any."),
     flag("system.allow_special_addresses", None, "Let origins register multicast, link-local and cloud metadata addresses."),
     flag("system.ready_needs_origin", None, "Let /readyz fail while no origin is alive."),
 
-    address("rtc.listen", Some("PROXY_WEBRTC_SERVER"), "18000", "Where WebRTC media would arrive (UDP); not served by this version."),
+    address("rtc.listen", Some("PROXY_WEBRTC_SERVER"), "18000", "Where WebRTC media arrives, over UDP and, if rtc.tcp is on, over TCP."),
+    list("rtc.public_addresses", PUBLIC_ADDRESSES, "Where clients reach rtc.listen, the preferred first; empty means the address they used for signalling."),
+    row("rtc.tcp", None, "on", Shape::Flag, "on or off (true or false)", "Take WebRTC media over TCP too, on the same port number, and tell clients so."),
+    list("rtc.paths", PATH_PATTERNS, "Further WHIP and WHEP paths on the API port, as other servers have them."),
 
-    address("srt.listen", Some("PROXY_SRT_SERVER"), "20080", "Where SRT would arrive (UDP); not served by this version."),
+    address("srt.listen", Some("PROXY_SRT_SERVER"), "20080", "Where SRT callers arrive (UDP)."),
+    text("srt.default_streamid", None, "", "a stream id such as live/a or #!::r=live/a,m=publish, or nothing to refuse such callers", "What callers that send no stream id ask for: hardware encoders, say."),
+    text("srt.idle", None, "10s", PERIOD, "A caller or an origin that sends nothing, not even a keep-alive, for this long is gone."),
+    number("srt.calls_per_source", None, "100", "a whole number, 1 to 100000", "How many calls of one address are taken per second; twice as many at once."),
 
-    address("rtsp.listen", Some("PROXY_RTSP_SERVER"), "18554", "Where RTSP would connect; not served by this version."),
+    address("rtsp.listen", Some("PROXY_RTSP_SERVER"), "18554", "Where cameras and players connect with RTSP."),
+    text("rtsp.identify_timeout", None, "10s", PERIOD, "How long a client may take to name its stream."),
+    text("rtsp.udp_ports", None, "22000-29999", "a range of ports, such as 22000-29999, or nothing to refuse UDP", "UDP ports for media that does not travel on the RTSP connection; each track takes four."),
 
     text("origins.ttl", Some("PROXY_ORIGIN_SERVER_TTL"), "300s", PERIOD, "An origin that has not reported for this long is forgotten."),
     number("origins.max", None, "1000", "a whole number, 1 to 100000", "How many origins may be registered."),
+    flag("origins.ask_streams", None, "When an origin refuses a player, ask the others' SRS API whether they have the stream."),
     list("origins.client_address_preamble", ORIGINS, "Origins told the RTMP client's address in the 0xF3 preamble SRS reads."),
     list("origins.proxy_protocol_v1", ORIGINS, "Origins told the client's address in a PROXY protocol v1 line."),
     list("origins.proxy_protocol_v2", ORIGINS, "Origins told the client's address in a PROXY protocol v2 header."),
+    list("origins.attributes", ATTRIBUTES, "What origins are given that cannot say it themselves; * stands for anything."),
 
-    flag("default_origin.enabled", Some("PROXY_DEFAULT_BACKEND_ENABLED"), "Use one origin that does not register itself; any RTMP server will do."),
+    Setting { secret: true, ..list("origins.api_credentials", "a list of ORIGIN=basic:USER:PASSWORD or ORIGIN=bearer:TOKEN, where ORIGIN is a server id, a device_id or *", "Credentials for the HTTP APIs of origins; the first that fits is used.") },
+
+    number("health.heartbeats_missed", None, "3", "a whole number, 1 to 100", "Heartbeats an origin may miss before it gets no new streams."),
+    text("health.probe", None, "auto", "auto, always or off", "Which origins are probed: those that failed or do not report themselves, all, or none."),
+    text("health.probe_with", None, "rtmp", "rtmp, http or tcp", "How: an RTMP handshake (RTSP: OPTIONS), an HTTP path, or a connection; a service it lacks falls back to a connection."),
+    text("health.probe_path", None, "/api/v1/versions", "a path that starts with /", "The path an HTTP probe asks for; any answer under 400 will do."),
+    text("health.probe_interval", None, "5s", PERIOD, "How often an origin that is well is probed."),
+    number("health.probes_at_once", None, "32", "a whole number, 1 to 1000", "How many probes may be under way."),
+    number("health.rise", None, "2", "a whole number, 1 to 100", "Probes in a row that must succeed to bring an origin back."),
+    number("health.fall", None, "3", "a whole number, 1 to 100", "Probes in a row that must fail to put an origin out."),
+    number("health.panic", None, "50", "a whole number, 0 to 100", "When more than this percentage of origins fall silent at once, the last good ones are kept; 0: never."),
+
+    text("drain.pace", None, "100ms", PERIOD, "Past its deadline, a drain ends one publisher each time this long has passed."),
+
+    flag("default_origin.enabled", Some("PROXY_DEFAULT_BACKEND_ENABLED"), "Use one origin that does not register itself; any RTMP or RTSP server will do."),
     text("default_origin.ip", Some("PROXY_DEFAULT_BACKEND_IP"), "127.0.0.1", "an IP address or a host name", "Its address."),
     text("default_origin.rtmp", Some("PROXY_DEFAULT_BACKEND_RTMP"), "1935", ENDPOINT, "Its RTMP port."),
     text("default_origin.http", Some("PROXY_DEFAULT_BACKEND_HTTP"), "8080", ENDPOINT, "Its HTTP streaming port."),
@@ -278,17 +321,34 @@ pub static TABLE: &[Setting] = &[
     text("default_origin.srt", Some("PROXY_DEFAULT_BACKEND_SRT"), "10080", ENDPOINT, "Its SRT port (UDP)."),
     text("default_origin.rtsp", Some("PROXY_DEFAULT_BACKEND_RTSP"), "", ENDPOINT, "Its RTSP port."),
 
-    text("store.type", Some("PROXY_LOAD_BALANCER_TYPE"), "memory", "memory", "Where origins and placements are kept; memory is the only store of this version."),
-    text("store.redis_host", Some("PROXY_REDIS_HOST"), "127.0.0.1", "an IP address or a host name", "Redis host; checked, not used by this version."),
-    text("store.redis_port", Some("PROXY_REDIS_PORT"), "6379", "a port, 1 to 65535", "Redis port; checked, not used by this version."),
-    secret("store.redis_password", Some("PROXY_REDIS_PASSWORD"), "any text", "Redis password; not used by this version."),
-    number("store.redis_db", Some("PROXY_REDIS_DB"), "0", "a whole number, 0 to 65535", "Redis database; checked, not used by this version."),
-    text("store.redis_key_prefix", Some("PROXY_REDIS_KEY_PREFIX"), "", "any text", "Prefix of every Redis key; not used by this version."),
+    text("store.type", Some("PROXY_LOAD_BALANCER_TYPE"), "memory", "memory or redis", "Where origins and placements are kept: here, or in a Redis that several proxies share."),
+    secret("store.url", None, "redis://[user[:password]@]host[:port][/database], redis+sentinel://host,host/primary or redis+cluster://host,host; rediss for TLS, ?ca=FILE for its authority", "Where the Redis is; the redis_ settings but the prefix count only without it."),
+    text("store.redis_host", Some("PROXY_REDIS_HOST"), "127.0.0.1", "an IP address or a host name", "Redis host."),
+    text("store.redis_port", Some("PROXY_REDIS_PORT"), "6379", "a port, 1 to 65535", "Redis port."),
+    secret("store.redis_password", Some("PROXY_REDIS_PASSWORD"), "any text", "Redis password."),
+    number("store.redis_db", Some("PROXY_REDIS_DB"), "0", "a whole number, 0 to 65535", "Redis database."),
+    text("store.redis_key_prefix", Some("PROXY_REDIS_KEY_PREFIX"), "", "any text", "Stands, with a colon, before every Redis key."),
+    text("store.timeout", None, "300ms", PERIOD, "How long one call to the store may take; past it, this proxy goes by what it knows."),
+    flag("store.wait_at_start", None, "Take no client before the store has answered once; off: serve without it, and say so."),
 
-    text("placement.policy", None, "rendezvous", "rendezvous or least_streams", "How the origin of a new stream is chosen."),
+    text("placement.policy", None, "rendezvous", "rendezvous, least_streams, least_load, round_robin or random", "How the origin of a new stream is chosen."),
     text_or_list("placement.vhosts", "ignored", "ignored, separate, or a list of the vhosts that count", "Whether streams that differ in their vhost alone may sit on different origins."),
     text("placement.play_claim", None, "60s", PERIOD, "How long a placement made by players outlives the last of them."),
     number("placement.claims_per_source", None, "100", "a whole number, 1 to 1000000", "How many placements players of one address may hold."),
+    number("placement.bound", None, "125", "a whole number of percent, 100 to 1000, or 0 for no bound", "An origin with more than this part of its fair share of streams comes after others; rendezvous alone."),
+    text("placement.when_full", None, "refuse", "refuse or overflow", "What becomes of a new stream when every origin that could take it is full."),
+    text("placement.slow_start", None, "0s", WAIT, "How long an origin that came up takes to its full weight."),
+    text("placement.zone", None, "", "the name of a zone, or nothing", "Origins of this zone are preferred; others take what they cannot."),
+    list("placement.rules", RULES, "Streams that only some origins may hold; the first rule that speaks of a stream counts."),
+    list("placement.redirects", REDIRECTS, "Players that are sent to the origin, or to an edge, instead of being relayed; the first rule counts."),
+    list("placement.networks", NETWORK_ZONES, "The zone nearest to clients of a network, for lookups; the first that holds the client counts."),
+    text("placement.resolve_ttl", None, "5s", PERIOD, "How long an answer to a lookup may be kept."),
+    text("placement.ask", None, "", "a URL such as http://10.0.0.9:8000/place, or nothing", "Who is asked where a new stream goes: allowed, denied, or to which origin."),
+    text("placement.ask_timeout", None, "500ms", PERIOD, "How long the answer may take."),
+    text("placement.ask_keep", None, "10s", WAIT, "How long an answer is kept."),
+    text("placement.ask_unanswered", None, "allow", "allow or deny", "What a missing answer is taken for."),
+
+    secret("cluster.key", None, "any text; the longer the better", "What proxies of one cluster share, so that each serves the links of the others; without it a link lasts until a restart."),
 
     text("session.dial_timeout", None, "1s", PERIOD, "How long one origin may take to its first bytes before the next is tried."),
     text("session.setup_timeout", None, "5s", PERIOD, "How long a session may take to be joined to an origin, all tries together."),
@@ -297,12 +357,17 @@ pub static TABLE: &[Setting] = &[
     text("session.play_wait", None, "10m", PERIOD, "How long a player may wait for its publisher."),
     text("session.write_stall", None, "20s", PERIOD, "A client or an origin that takes no bytes for this long is given up."),
     text("session.takeover_after", None, "1s", WAIT, "A publisher silent for this long gives its stream up to one that comes anew."),
+    text("session.takeover", None, "silent", "silent, address, always or never", "Whose publish ends an earlier one: anybody's once it is silent, at once from the same address, always, or nobody's."),
     number("session.max", None, "9000", "a whole number, 1 to 1000000", "How many sessions may stand at once."),
 
-    list("proxy_protocol.accept_from", NETWORKS, "Networks that start RTMP and HTTP connections with a PROXY protocol v1 or v2 header."),
+    list("proxy_protocol.accept_from", NETWORKS, "Networks that start RTMP, RTSP and HTTP connections with a PROXY protocol v1 or v2 header."),
+
+    text_or_list("metrics.listen", "", "a port, ip:port or [v6]:port, a list of addresses, or nothing", "Where /metrics is served besides the system API, and nothing else."),
+    number("metrics.streams", None, "0", "a whole number, 0 to 100000", "How many streams get metric series of their own, named as log.stream_names says; 0 turns them off."),
 
     text("log.format", None, "auto", "auto, text or json", "Log lines as text or JSON; auto is text on a terminal and JSON elsewhere."),
     text("log.level", None, "info", "error, warn, info, debug or trace", "Least level that is logged; RUST_LOG overrides it."),
+    text("log.stream_names", None, "keep", "keep, hash or last4", "What log lines and metrics show of the last part of a stream's name: all, a hash, or its last four characters."),
 
     text("shutdown.grace", Some("PROXY_GRACE_QUIT_TIMEOUT"), "20s", WAIT, "How long sessions may finish after SIGTERM or SIGINT."),
     text("shutdown.force", Some("PROXY_FORCE_QUIT_TIMEOUT"), "30s", WAIT, "The process ends this long after the signal, come what may."),

@@ -1,7 +1,13 @@
 //! What a setting's text means: addresses, networks, secrets, lists of origins.
 
+use sluicegate_core::attributes::AttributeError;
+use sluicegate_core::http::whip::PatternError;
 use sluicegate_core::origin::EndpointError;
+use sluicegate_core::rule::RuleError;
 use sluicegate_core::stream::StreamError;
+
+use crate::net::fetch::NotAUrl;
+use crate::store::AddressError;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -10,9 +16,21 @@ use std::str::FromStr;
 /// What is wrong with a value. Never quotes the value, which may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
+    /// Not what an origin can be given.
+    #[error(transparent)]
+    Attribute(#[from] AttributeError),
     /// Not a host, or not a place where an origin can be.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
+    /// Not a network with its zone.
+    #[error("not a network and a zone")]
+    NotAPair,
+    /// Not a URL that can be asked.
+    #[error(transparent)]
+    Url(#[from] NotAUrl),
+    /// Not a rule for streams.
+    #[error(transparent)]
+    Rule(#[from] RuleError),
     /// Not one of the values on offer.
     #[error("not one of the choices")]
     NotAChoice,
@@ -22,21 +40,36 @@ pub enum ValueError {
     /// Neither on nor off.
     #[error("neither on nor off")]
     NotAFlag,
+    /// Not an address that clients could be told.
+    #[error("not an IP address, alone or with a port")]
+    NotAPublicAddress,
     /// Not an address a socket can listen on.
     #[error("not an address to listen on")]
     NotAnAddress,
     /// Not an IP network.
     #[error("not a network")]
     NotANetwork,
+    /// Not credentials of an origin.
+    #[error("not credentials of an origin")]
+    NotCredentials,
     /// Not a whole number.
     #[error("not a whole number")]
     NotANumber,
+    /// Not the path of a request.
+    #[error("not a path that starts with / and is printable ASCII")]
+    NotAPath,
     /// Not a TCP or UDP port.
     #[error("not a port")]
     NotAPort,
+    /// Not a range that holds the ports of a track.
+    #[error("not a range of at least four ports from 1024 on")]
+    NotAPortRange,
     /// A bearer token must survive a header line.
     #[error("a token of other than printable ASCII characters, or with a space in it")]
     NotAToken,
+    /// A query parameter's name with what separates parameters in it.
+    #[error("that is no name of a query parameter")]
+    NotAParameter,
     /// A duration without its unit.
     #[error("a number without a unit")]
     NoUnit,
@@ -49,9 +82,15 @@ pub enum ValueError {
     /// A whole number outside its bounds.
     #[error("not between {0} and {1}")]
     OutOfRange(u64, u64),
-    /// A store this version doesn't have.
-    #[error("a store this version does not have, it keeps placements in memory only")]
-    StoreUnknown,
+    /// Not a path that names a stream.
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+    /// Proxies that find each other without a store are not in this version.
+    #[error("this version has no mesh; several proxies need a redis for now")]
+    NoMesh,
+    /// Not the URL of a Redis.
+    #[error(transparent)]
+    Redis(#[from] AddressError),
     /// A duration nobody waits for.
     #[error("longer than 292 years")]
     TooLong,
@@ -61,6 +100,34 @@ pub enum ValueError {
     /// A time that must pass cannot be nothing.
     #[error("zero, which is too short")]
     Zero,
+}
+
+/// Where clients reach a port of ours from outside: an address, perhaps with another port than ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PublicAddress {
+    /// Never a wildcard.
+    pub ip: IpAddr,
+    /// As a NAT maps it; ours, where it says none.
+    pub port: Option<u16>,
+}
+
+impl FromStr for PublicAddress {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let with_port = |address: SocketAddr| (address.ip(), Some(address.port()));
+        let (ip, port) = match text.parse::<IpAddr>() {
+            Ok(ip) => (ip, None),
+            Err(_) => text
+                .parse()
+                .map(with_port)
+                .map_err(|_| ValueError::NotAPublicAddress)?,
+        };
+        if ip.is_unspecified() || port == Some(0) {
+            return Err(ValueError::NotAPublicAddress);
+        }
+        Ok(Self { ip, port })
+    }
 }
 
 /// Where a listener binds: `1935`, `127.0.0.1:1935`, `[::1]:1935`, or several of them.
@@ -192,6 +259,34 @@ impl FromStr for Network {
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+/// Ports from the first to the last, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortRange {
+    /// At least 1024.
+    pub first: u16,
+    /// So far that four ports from an even one on are in it: what one track takes.
+    pub last: u16,
+}
+
+impl FromStr for PortRange {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let (first, last) = text.split_once('-').ok_or(ValueError::NotAPortRange)?;
+        let [first, last] = [first, last].map(|port| parse_port(port.trim()));
+        let range = Self {
+            first: first?,
+            last: last?,
+        };
+        // Pairs begin at even ports, and a track takes one towards each side.
+        let even = u32::from(range.first).next_multiple_of(2);
+        if range.first < 1024 || u32::from(range.last) < even + 3 {
+            return Err(ValueError::NotAPortRange);
+        }
+        Ok(range)
     }
 }
 
@@ -397,6 +492,24 @@ mod tests {
                 Err(ValueError::NotANetwork),
                 "{wrong}"
             );
+        }
+    }
+
+    #[test]
+    fn a_port_range_holds_the_ports_of_a_track() {
+        let range = |first, last| Ok(PortRange { first, last });
+        assert_eq!("22000-29999".parse(), range(22_000, 29_999));
+        assert_eq!("1024 - 1027".parse(), range(1024, 1027));
+        for text in [
+            "22000",
+            "22000-22002",
+            "9-100",
+            "30000-20000",
+            "1025-1028",
+            "65534-65535",
+        ] {
+            let refused = text.parse::<PortRange>();
+            assert_eq!(refused, Err(ValueError::NotAPortRange), "{text}");
         }
     }
 

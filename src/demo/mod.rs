@@ -4,19 +4,18 @@
 //! | file | what it is |
 //! | --- | --- |
 //! | [`clip`] | the embedded clip as an endless stream of messages |
-//! | [`flv`] | FLV tags, read and written |
 //! | [`origin`] | the embedded origin; in-process tests use it too. It is never offered as a media server |
 //! | [`page`] | the page that plays the stream in a browser |
 //! | [`publisher`] | publishes the clip to an RTMP address, at its own pace |
 
 pub mod clip;
-pub mod flv;
 pub mod origin;
 pub mod page;
 pub mod publisher;
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -99,6 +98,8 @@ fn describe(name: &str, origin: &EmbeddedOrigin) -> Origin {
             rtmp: endpoint(origin.rtmp()),
             ..Endpoints::default()
         },
+        attributes: Arc::default(),
+        report: None,
     }
 }
 

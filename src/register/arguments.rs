@@ -3,8 +3,10 @@
 use super::{RegisterError, Registration, SystemApi};
 use crate::config::{Environment, Secret, parse_duration};
 use clap::Args;
+use sluicegate_core::attributes::{Attributes, Given};
 use sluicegate_core::origin::{Endpoint, EndpointError, Endpoints, Host, Origin};
 use sluicegate_core::stream::Service;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Which origin to register, and where.
@@ -19,6 +21,8 @@ pub struct RegisterArguments {
     ip: Host,
     #[command(flatten)]
     endpoints: EndpointArguments,
+    #[command(flatten)]
+    attributes: AttributeArguments,
     /// The system API of a proxy, such as http://10.0.0.1:12025; repeat it for several.
     #[arg(long, value_name = "URL", required = true)]
     to: Vec<SystemApi>,
@@ -64,11 +68,59 @@ struct EndpointArguments {
     rtsp: Option<Endpoint>,
 }
 
+/// What the origin can bear, and where it stands.
+#[derive(Debug, Args)]
+struct AttributeArguments {
+    /// Its share of new streams in relation to other origins, 0 to 10000; 100 is usual.
+    #[arg(long, value_name = "NUMBER")]
+    weight: Option<String>,
+    /// The zone it stands in.
+    #[arg(long, value_name = "ZONE")]
+    zone: Option<String>,
+    /// What it is good for; repeat it for several.
+    #[arg(long, value_name = "LABEL")]
+    label: Vec<String>,
+    /// Streams it may hold at once.
+    #[arg(long, value_name = "NUMBER")]
+    max_streams: Option<String>,
+    /// Sessions it may hold at once.
+    #[arg(long, value_name = "NUMBER")]
+    max_sessions: Option<String>,
+    /// Megabits per second it may send and receive.
+    #[arg(long, value_name = "NUMBER")]
+    max_mbps: Option<String>,
+}
+
+impl AttributeArguments {
+    fn read(&self) -> Result<Attributes, RegisterError> {
+        let mut given = Given::default();
+        let single = [
+            ("weight", &self.weight),
+            ("zone", &self.zone),
+            ("max_streams", &self.max_streams),
+            ("max_sessions", &self.max_sessions),
+            ("max_mbps", &self.max_mbps),
+        ];
+        let single = single
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        let labels = self.label.iter().map(|label| ("label", label));
+        for (name, value) in single.chain(labels) {
+            given
+                .name(name, value)
+                .map_err(|error| RegisterError::Attribute(name, error))?;
+        }
+        let mut attributes = Attributes::default();
+        given.lay_over(&mut attributes);
+        Ok(attributes)
+    }
+}
+
 impl RegisterArguments {
     /// What the arguments ask for, with the token of the environment where they give none.
     ///
     /// # Errors
-    /// A token that no header can carry.
+    /// A token that no header can carry, or an attribute that cannot be.
     pub fn registration(self, environment: &Environment) -> Result<Registration, RegisterError> {
         let from_environment = || {
             environment
@@ -102,6 +154,8 @@ impl RegisterArguments {
                 rtsp: list(rtsp),
                 srt: list(srt),
             },
+            attributes: Arc::new(self.attributes.read()?),
+            report: None,
         };
         Ok(Registration {
             origin,
@@ -193,6 +247,18 @@ mod tests {
             Register::try_parse_from(line.split_whitespace()).is_err(),
             "no proxy"
         );
+    }
+
+    #[test]
+    fn attributes_are_given_by_name() {
+        let given =
+            register("--rtmp 1 --weight 50 --zone eu-1 --label gpu --label ssd --max-streams 1");
+        assert_eq!(
+            given.unwrap().origin.attributes.to_string(),
+            "weight 50, zone eu-1, label gpu, label ssd, at most 1 streams"
+        );
+        assert!(register("--rtmp 1 --weight heavy").is_err());
+        assert!(register("--rtmp 1 --zone a,b").is_err());
     }
 
     #[test]

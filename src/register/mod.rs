@@ -15,6 +15,7 @@ use crate::config::{Environment, Secret, format_duration};
 use crate::probe::{self, ProbeError};
 use bytes::Bytes;
 use futures_util::future::join_all;
+use sluicegate_core::attributes::AttributeError;
 use sluicegate_core::origin::{Origin, Target};
 use sluicegate_core::stream::Service;
 use std::convert::Infallible;
@@ -134,6 +135,9 @@ pub enum Event {
 /// Why registering ended.
 #[derive(Debug, thiserror::Error)]
 pub enum RegisterError {
+    /// An attribute that cannot be.
+    #[error("--{name}: {why}", name = .0.replace('_', "-"), why = .1)]
+    Attribute(&'static str, AttributeError),
     /// The system gives no random bytes.
     #[error("cannot draw an id for the origin: {0}")]
     NoRandomness(getrandom::Error),

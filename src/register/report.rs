@@ -9,6 +9,7 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use sluicegate_core::attributes::USUAL_WEIGHT;
 use sluicegate_core::origin::{Endpoint, Origin, Target};
 use sluicegate_core::stream::Service;
 use std::fmt;
@@ -124,6 +125,26 @@ pub(super) fn document(origin: &Origin, instance: &str) -> Value {
     });
     if let Some(label) = &origin.device_id {
         document["device_id"] = json!(label);
+    }
+    let attributes = &origin.attributes;
+    if attributes.weight != USUAL_WEIGHT {
+        document["weight"] = json!(attributes.weight);
+    }
+    if let Some(zone) = &attributes.zone {
+        document["zone"] = json!(zone);
+    }
+    if !attributes.labels.is_empty() {
+        document["labels"] = json!(attributes.labels);
+    }
+    let limits = [
+        ("max_streams", attributes.max_streams),
+        ("max_sessions", attributes.max_sessions),
+        ("max_mbps", attributes.max_mbps),
+    ];
+    for (field, limit) in limits {
+        if let Some(limit) = limit {
+            document[field] = json!(limit);
+        }
     }
     for service in Service::ALL {
         let endpoints = origin.endpoints.of(service);

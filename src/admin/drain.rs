@@ -1,0 +1,149 @@
+//! Draining: origins, and this proxy itself.
+
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sluicegate_core::drain::{Cause, Drain, Duty, Left};
+use sluicegate_core::origin::OriginId;
+
+use super::fleet::NO_ORIGIN;
+use super::{System, problem};
+use crate::config::{ValueError, parse_duration};
+
+/// What may stand behind the `?` of a drain.
+#[derive(Debug, Deserialize)]
+pub(super) struct Patience {
+    deadline: Option<String>,
+}
+
+impl Patience {
+    /// How long sessions may finish; `None` as long as they like.
+    fn read(&self) -> Result<Option<Duration>, ValueError> {
+        self.deadline.as_deref().map(parse_duration).transpose()
+    }
+}
+
+/// `POST /api/v1/origins/{id}/drain`.
+pub(super) async fn drain_origin(
+    State(system): State<System>,
+    Path(id): Path<String>,
+    Query(patience): Query<Patience>,
+) -> Response {
+    let Ok(patience) = patience.read() else {
+        return not_a_duration();
+    };
+    let id = OriginId::from(id);
+    let known = system
+        .proxy
+        .registry()
+        .drain(&id, patience, Cause::Operator);
+    told(&system, &id, known)
+}
+
+/// `POST /api/v1/origins/{id}/disable`.
+pub(super) async fn disable_origin(
+    State(system): State<System>,
+    Path(id): Path<String>,
+) -> Response {
+    let id = OriginId::from(id);
+    let known = system.proxy.registry().disable(&id);
+    told(&system, &id, known)
+}
+
+/// `POST /api/v1/origins/{id}/undrain`.
+pub(super) async fn undrain_origin(
+    State(system): State<System>,
+    Path(id): Path<String>,
+) -> Response {
+    let id = OriginId::from(id);
+    let known = system.proxy.registry().undrain(&id);
+    told(&system, &id, known)
+}
+
+/// `GET /api/v1/proxy`.
+pub(super) async fn proxy(State(system): State<System>) -> Json<Value> {
+    super::fleet::data(proxy_document(&system))
+}
+
+/// `POST /api/v1/proxy/drain`.
+pub(super) async fn drain_proxy(
+    State(system): State<System>,
+    Query(patience): Query<Patience>,
+) -> Response {
+    match patience.read() {
+        Ok(patience) => system.proxy.drain(patience),
+        Err(_) => return not_a_duration(),
+    }
+    super::fleet::data(proxy_document(&system)).into_response()
+}
+
+/// `POST /api/v1/proxy/undrain`.
+pub(super) async fn undrain_proxy(State(system): State<System>) -> Json<Value> {
+    system.proxy.undrain();
+    super::fleet::data(proxy_document(&system))
+}
+
+fn not_a_duration() -> Response {
+    problem(
+        StatusCode::BAD_REQUEST,
+        "deadline: not a duration, such as 10m, 90s or 0s",
+    )
+}
+
+/// How far a drain has come.
+pub(super) fn drain_document(drain: &Drain, left: Left, pace: Duration) -> Value {
+    let now = Instant::now();
+    let deadline = drain
+        .deadline
+        .map(|deadline| deadline.saturating_duration_since(now).as_secs_f64());
+    json!({
+        "cause": drain.cause.as_str(),
+        "since_seconds": now.saturating_duration_since(drain.since).as_secs_f64(),
+        "deadline_seconds": deadline,
+        "publishers": left.publishers,
+        "players": left.players,
+        "done": left.total() == 0,
+        "eta_seconds": drain.eta(now, left, pace).map(|eta| eta.as_secs_f64()),
+    })
+}
+
+fn proxy_document(system: &System) -> Value {
+    let left = system.proxy.left();
+    let drain = system
+        .proxy
+        .drain_in_progress()
+        .map(|drain| drain_document(&drain, left, system.proxy.drain_pace()));
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "draining": system.proxy.is_draining(),
+        "drain": drain,
+        "publishers": left.publishers,
+        "players": left.players,
+    })
+}
+
+/// What became of the origin.
+fn told(system: &System, id: &OriginId, known: bool) -> Response {
+    let registry = system.proxy.registry();
+    let Some(duty) = registry.duty(id).filter(|_| known) else {
+        return problem(StatusCode::NOT_FOUND, NO_ORIGIN);
+    };
+    let left = registry.left(id);
+    let drain = match duty {
+        Duty::Draining(drain) => Some(drain_document(&drain, left, system.proxy.drain_pace())),
+        Duty::Active | Duty::Disabled => None,
+    };
+    let document = json!({
+        "id": id.as_str(),
+        "duty": duty.as_str(),
+        "drain": drain,
+        "publishers": left.publishers,
+        "players": left.players,
+    });
+    super::fleet::data(document).into_response()
+}

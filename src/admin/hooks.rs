@@ -1,0 +1,73 @@
+//! What origins report of their own streams.
+
+use std::net::SocketAddr;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::json;
+use sluicegate_core::stream::StreamUrl;
+use tracing::{debug, warn};
+
+use super::{System, problem};
+
+/// What SRS sends to the URLs of its `http_hooks`; fields it does not name are skipped.
+#[derive(Debug, Deserialize)]
+struct Callback {
+    action: String,
+    #[serde(default)]
+    server_id: String,
+    #[serde(default)]
+    service_id: String,
+    #[serde(default)]
+    vhost: String,
+    #[serde(default)]
+    app: String,
+    #[serde(default)]
+    stream: String,
+}
+
+/// `POST /api/v1/hooks/srs`: `on_publish` and `on_unpublish` of an origin.
+///
+/// The origin asks whether its client may publish. That is not ours to say, so the answer is yes also where the report
+/// is not believed; only who may not register gets a no.
+pub(super) async fn srs(
+    State(system): State<System>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    if let Some(refused) = system.access.refuse_registration(peer.ip(), &headers) {
+        warn!(%peer, status = refused.status().as_u16(), "callback refused");
+        return refused;
+    }
+    let body = match body {
+        Ok(body) => body,
+        Err(unread) => return problem(unread.status(), &unread.body_text()),
+    };
+    let Ok(callback) = serde_json::from_slice::<Callback>(&body) else {
+        return problem(StatusCode::BAD_REQUEST, "not a callback of SRS");
+    };
+    learn(&system, peer, &callback);
+    Json(json!({"code": 0})).into_response()
+}
+
+fn learn(system: &System, peer: SocketAddr, callback: &Callback) {
+    let (server, service) = (&callback.server_id, &callback.service_id);
+    let registry = system.proxy.registry();
+    let Some(origin) = registry.reporter(server, service, peer.ip()) else {
+        return debug!(%peer, server, "callback not believed: no origin with this id is registered at this address");
+    };
+    let Ok(stream) = StreamUrl::new(&callback.vhost, &callback.app, &callback.stream) else {
+        return debug!(%peer, %origin, "callback not believed: it names no stream");
+    };
+    match callback.action.as_str() {
+        "on_publish" => system.proxy.note_published(&stream, &origin),
+        "on_unpublish" => system.proxy.note_unpublished(&stream, &origin),
+        _ => {}
+    }
+}

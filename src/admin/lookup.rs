@@ -1,0 +1,109 @@
+//! Where a stream is, and why: `explain` for operators, `resolve` for clients that go there themselves.
+
+use std::net::IpAddr;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::json;
+use sluicegate_core::origin::OriginId;
+use sluicegate_core::stream::{Protocol, StreamUrl};
+
+use super::fleet::data;
+use super::{System, problem};
+
+/// What may be asked of `explain`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Explain {
+    stream: String,
+    protocol: Option<String>,
+    without: Option<String>,
+}
+
+/// What may be asked of `resolve`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Resolve {
+    stream: String,
+    client: Option<String>,
+}
+
+/// `GET /api/v1/explain`.
+pub(super) async fn explain(
+    State(system): State<System>,
+    asked: Result<Query<Explain>, QueryRejection>,
+) -> Response {
+    let asked = match asked {
+        Ok(Query(asked)) => asked,
+        Err(unread) => return problem(StatusCode::BAD_REQUEST, &unread.body_text()),
+    };
+    let stream = match stream(&asked.stream) {
+        Ok(stream) => stream,
+        Err(words) => return problem(StatusCode::BAD_REQUEST, &words),
+    };
+    let name = asked.protocol.as_deref().unwrap_or("rtmp");
+    let Some(protocol) = Protocol::ALL.into_iter().find(|one| one.as_str() == name) else {
+        return problem(StatusCode::BAD_REQUEST, &protocols());
+    };
+    let without = asked.without.map(OriginId::from);
+    if let Some(id) = &without
+        && system.proxy.registry().member(id).is_none()
+    {
+        return problem(
+            StatusCode::NOT_FOUND,
+            "without: no origin stands under that id; GET /api/v1/origins lists them",
+        );
+    }
+    data(json!(system.proxy.explain(
+        &stream,
+        protocol,
+        without.as_ref()
+    )))
+    .into_response()
+}
+
+/// `GET /api/v1/resolve`.
+pub(super) async fn resolve(
+    State(system): State<System>,
+    asked: Result<Query<Resolve>, QueryRejection>,
+) -> Response {
+    let asked = match asked {
+        Ok(Query(asked)) => asked,
+        Err(unread) => return problem(StatusCode::BAD_REQUEST, &unread.body_text()),
+    };
+    let stream = match stream(&asked.stream) {
+        Ok(stream) => stream,
+        Err(words) => return problem(StatusCode::BAD_REQUEST, &words),
+    };
+    let client = asked.client.map(|client| client.parse::<IpAddr>());
+    let Ok(client) = client.transpose() else {
+        return problem(StatusCode::BAD_REQUEST, "client: not an IP address");
+    };
+    match system.proxy.resolve(&stream, client) {
+        Ok(resolved) => {
+            let kept = format!("max-age={}", resolved.ttl);
+            ([(header::CACHE_CONTROL, kept)], data(json!(resolved))).into_response()
+        }
+        Err(refusal) => {
+            let retry = [(header::RETRY_AFTER, "2")];
+            let refused = problem(StatusCode::SERVICE_UNAVAILABLE, &refusal.to_string());
+            (retry, refused).into_response()
+        }
+    }
+}
+
+/// Reads `app/stream`, or `vhost/app/stream` as the tables show it.
+fn stream(text: &str) -> Result<StreamUrl, String> {
+    let parts: Vec<&str> = text.splitn(3, '/').collect();
+    let named = match parts.as_slice() {
+        [app, stream] => StreamUrl::new("", app, stream),
+        _ => text.parse(),
+    };
+    named.map_err(|error| format!("stream: {error}"))
+}
+
+fn protocols() -> String {
+    let names: Vec<&str> = Protocol::ALL.iter().map(|one| one.as_str()).collect();
+    format!("protocol: one of {}", names.join(", "))
+}

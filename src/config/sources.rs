@@ -1,0 +1,313 @@
+//! Where origins come from that do not register themselves: `[[origin]]` and `[[source]]` of the settings file. These
+//! two are read again while the proxy runs.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+use sluicegate_core::listed::{KEYS, parse_entry};
+use sluicegate_core::origin::{AddressRules, Host, Origin, OriginId};
+
+use super::value::Secret;
+use super::{ConfigError, Problem, parse_duration};
+
+/// The lists of a settings file. Two are alike that name the same, wherever they are written.
+#[derive(Debug, Clone, Eq, Default)]
+pub struct Sources {
+    /// The file they are read from again; `None` without one.
+    pub file: Option<PathBuf>,
+    /// `[[origin]]`: each with its name.
+    pub origins: Vec<(OriginId, Origin)>,
+    /// `[[source]]`.
+    pub lists: Vec<SourceSettings>,
+}
+
+impl PartialEq for Sources {
+    fn eq(&self, other: &Self) -> bool {
+        self.origins == other.origins && self.lists == other.lists
+    }
+}
+
+/// One `[[source]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceSettings {
+    /// Where the list is.
+    pub place: Place,
+    /// Between two looks.
+    pub every: Duration,
+    /// One look may take so long.
+    pub patience: Duration,
+    /// What holds for every origin of the list: endpoints and attributes.
+    pub common: Map<String, Value>,
+}
+
+/// Where a list of origins is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// Each address of a name, A and AAAA.
+    Dns(String),
+    /// Each target of a service, with its port and weight.
+    Srv(String),
+    /// A JSON document over HTTP, and the token to show for it.
+    Url(String, Option<Secret>),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dns(name) => write!(f, "dns:{name}"),
+            Self::Srv(name) => write!(f, "srv:{name}"),
+            // What stands behind the path may be a key.
+            Self::Url(url, _) => f.write_str(url.split('?').next().unwrap_or_default()),
+        }
+    }
+}
+
+/// The sections of the file that are lists.
+pub(super) const LISTS: [&str; 2] = ["origin", "source"];
+
+/// Reads the lists of `file` anew, as they stand in it now.
+///
+/// # Errors
+/// Every problem found in them; the other settings are not looked at.
+pub fn read_sources(file: &Path, rules: &AddressRules) -> Result<Sources, ConfigError> {
+    let mut problems = Vec::new();
+    let sources = gather(file, rules, &mut problems);
+    if problems.is_empty() {
+        Ok(sources)
+    } else {
+        Err(ConfigError { problems })
+    }
+}
+
+/// The lists of `file`; what is wrong with them goes to `problems`. That a file cannot be read, or is not TOML, is
+/// told by whoever reads the rest of it, and here if nobody does.
+pub(super) fn gather(file: &Path, rules: &AddressRules, problems: &mut Vec<Problem>) -> Sources {
+    let path = file.display().to_string();
+    let mut sources = Sources {
+        file: Some(file.to_owned()),
+        ..Sources::default()
+    };
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) => {
+            problems.push(Problem::Unreadable(path, error));
+            return sources;
+        }
+    };
+    let document: Value = match toml::from_str(&text) {
+        Ok(document) => document,
+        Err(error) => {
+            let offset = error.span().map_or(0, |span| span.start);
+            let line = 1 + text
+                .bytes()
+                .take(offset)
+                .filter(|byte| *byte == b'\n')
+                .count();
+            problems.push(Problem::Syntax {
+                path,
+                line,
+                message: error.message().replace('\n', ", "),
+            });
+            return sources;
+        }
+    };
+    let mut say = |list: &str, number: usize, what: String| {
+        problems.push(Problem::Conflict(format!(
+            "{path}: [[{list}]] {number}: {what}"
+        )));
+    };
+    for (index, entry) in entries(&document, "origin").iter().enumerate() {
+        match read_origin(entry, rules) {
+            Ok((id, _)) if sources.origins.iter().any(|(known, _)| *known == id) => {
+                say("origin", index + 1, format!("{id} is named twice"));
+            }
+            Ok(origin) => sources.origins.push(origin),
+            Err(what) => say("origin", index + 1, what),
+        }
+    }
+    for (index, entry) in entries(&document, "source").iter().enumerate() {
+        match read_source(entry, rules) {
+            Ok(source) => sources.lists.push(source),
+            Err(what) => say("source", index + 1, what),
+        }
+    }
+    sources
+}
+
+/// The entries of a list; one that is no list of tables has one wrong entry.
+fn entries(document: &Value, list: &str) -> Vec<Value> {
+    match document.get(list) {
+        None => Vec::new(),
+        Some(Value::Array(entries)) => entries.clone(),
+        Some(_) => vec![Value::Null],
+    }
+}
+
+fn read_origin(entry: &Value, rules: &AddressRules) -> Result<(OriginId, Origin), String> {
+    let fields = entry.as_object().ok_or(NOT_TABLES)?;
+    only(fields, &KEYS)?;
+    parse_entry(entry, &Map::new(), rules).map_err(|error| error.to_string())
+}
+
+fn read_source(entry: &Value, rules: &AddressRules) -> Result<SourceSettings, String> {
+    let mut common = entry.as_object().cloned().ok_or(NOT_TABLES)?;
+    let mut take = |key: &str| match common.remove(key) {
+        None => Ok(None),
+        Some(Value::String(text)) if !text.is_empty() => Ok(Some(text)),
+        Some(_) => Err(format!("{key}: not a text")),
+    };
+    let (dns, srv, url) = (take("dns")?, take("srv")?, take("url")?);
+    let token = take("token")?.map(Secret::new);
+    let every = period("every", take("every")?, EVERY)?;
+    let patience = period("timeout", take("timeout")?, PATIENCE)?;
+    let name = |key: &str, name: String| match name.parse::<Host>() {
+        Ok(Host::Name(name)) => Ok(name),
+        _ => Err(format!("{key}: not a domain name")),
+    };
+    let place = match (dns, srv, url) {
+        (Some(dns), None, None) => Place::Dns(name("dns", dns)?),
+        (None, Some(srv), None) => Place::Srv(name("srv", srv)?),
+        (None, None, Some(url)) => {
+            let parsed = url.parse::<hyper::Uri>().ok();
+            if parsed.is_none_or(|uri| uri.scheme_str() != Some("http")) {
+                return Err("url: write it as http://HOST:PORT/PATH".to_owned());
+            }
+            Place::Url(url, token)
+        }
+        _ => return Err("a source has either dns, or srv, or url".to_owned()),
+    };
+    only(&common, &KEYS[2..])?;
+    let any = Value::from(match place {
+        Place::Srv(_) => r"srv.example",
+        Place::Dns(_) | Place::Url(..) => "192.0.2.1",
+    });
+    // What all of them have must make sense; whether it is enough shows with the list.
+    let probe = serde_json::json!({"ip": any, "http": common.get("http").cloned().unwrap_or_else(|| "1".into())});
+    parse_entry(&probe, &common, rules).map_err(|error| error.to_string())?;
+    if matches!(place, Place::Dns(_)) && !KEYS[3..9].iter().any(|key| common.contains_key(*key)) {
+        return Err("a name has addresses and no ports: say rtmp, http or another".to_owned());
+    }
+    Ok(SourceSettings {
+        place,
+        every,
+        patience,
+        common,
+    })
+}
+
+fn only(fields: &Map<String, Value>, known: &[&str]) -> Result<(), String> {
+    match fields.keys().find(|key| !known.contains(&key.as_str())) {
+        Some(key) => Err(format!("unknown key {key}; there are {}", known.join(", "))),
+        None => Ok(()),
+    }
+}
+
+fn period(key: &str, text: Option<String>, default: Duration) -> Result<Duration, String> {
+    let Some(text) = text else { return Ok(default) };
+    match parse_duration(&text) {
+        Ok(period) if period >= SHORTEST => Ok(period),
+        _ => Err(format!(
+            "{key}: not a duration of at least 100ms, such as 30s"
+        )),
+    }
+}
+
+const NOT_TABLES: &str = "not a table: write its keys under a line of its own in double brackets";
+const EVERY: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A source is no target for a flood.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Sources, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let path = file.path().display().to_string();
+        read_sources(file.path(), &AddressRules::default())
+            .map_err(|error| error.to_string().replace(&path, "FILE"))
+    }
+
+    #[test]
+    fn both_lists_are_read() {
+        let text = "[origins]\nttl = \"60s\"\n\
+            [[origin]]\nid = \"a\"\nip = \"10.0.0.1\"\nrtmp = 1935\nhttp = [\"8080\"]\nweight = 50\n\
+            [[origin]]\nip = \"10.0.0.2\"\nrtmp = \"1935\"\n\
+            [[source]]\ndns = \"origins.example\"\nrtmp = 1935\nevery = \"10s\"\nzone = \"a\"\n\
+            [[source]]\nsrv = \"_rtmp._tcp.origins.example\"\n\
+            [[source]]\nurl = \"http://10.0.0.9/list?key=1\"\ntoken = \"t\"\ntimeout = \"1s\"\n";
+        let sources = read(text).unwrap();
+        let names: Vec<&str> = sources.origins.iter().map(|(id, _)| id.as_str()).collect();
+        assert_eq!(names, ["a", "10.0.0.2"]);
+        let places: Vec<String> = sources
+            .lists
+            .iter()
+            .map(|list| list.place.to_string())
+            .collect();
+        assert_eq!(
+            places,
+            [
+                "dns:origins.example",
+                "srv:_rtmp._tcp.origins.example",
+                "http://10.0.0.9/list"
+            ]
+        );
+        assert_eq!(sources.lists[0].every, Duration::from_secs(10));
+        assert_eq!(sources.lists[2].patience, Duration::from_secs(1));
+        assert!(
+            !format!("{:?}", sources.lists[2].place).contains("\"t\""),
+            "a token is secret"
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_place() {
+        let rows = [
+            ("[origin]\nid = \"a\"\n", "FILE: [[origin]] 1: not a table"),
+            (
+                "[[origin]]\nid = \"a\"\n",
+                "FILE: [[origin]] 1: ip: missing or empty",
+            ),
+            (
+                "[[origin]]\nip = \"10.0.0.1\"\nrmtp = 1\n",
+                "FILE: [[origin]] 1: unknown key rmtp",
+            ),
+            (
+                "[[origin]]\nip = \"10.0.0.1\"\nrtmp = 1\n[[origin]]\nip = \"10.0.0.1\"\nrtmp = 2\n",
+                "FILE: [[origin]] 2: 10.0.0.1 is named twice",
+            ),
+            (
+                "[[source]]\nrtmp = 1\n",
+                "FILE: [[source]] 1: a source has either dns",
+            ),
+            (
+                "[[source]]\ndns = \"a.example\"\n",
+                "FILE: [[source]] 1: a name has addresses and no ports",
+            ),
+            (
+                "[[source]]\ndns = \"10.0.0.1\"\nrtmp = 1\n",
+                "FILE: [[source]] 1: dns: not a domain name",
+            ),
+            (
+                "[[source]]\nurl = \"https://a/\"\n",
+                "FILE: [[source]] 1: url: write it as http",
+            ),
+            (
+                "[[source]]\nurl = \"http://a/\"\nevery = \"1ms\"\n",
+                "FILE: [[source]] 1: every: not a duration",
+            ),
+            (
+                "[[source]]\nurl = \"http://a/\"\nrtmp = 0\n",
+                "FILE: [[source]] 1: rtmp",
+            ),
+        ];
+        for (text, expected) in rows {
+            let error = read(text).unwrap_err();
+            assert!(error.starts_with(expected), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Ends what is left of a drain whose deadline has passed, one session at a time, so that encoders and players come
+//! back one by one and not as a storm.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use sluicegate_core::drain::Duty;
+use sluicegate_core::origin::OriginId;
+use sluicegate_core::stream::Action;
+use tracing::debug;
+
+use crate::proxy::Proxy;
+use crate::session::{EndReason, Row};
+
+/// Ends overdue sessions for ever, one for each draining origin, and one for a draining proxy, each `drain.pace`.
+pub async fn run(proxy: Proxy) {
+    let mut turns = tokio::time::interval(proxy.drain_pace());
+    turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        turns.tick().await;
+        for id in overdue(&proxy) {
+            let on_it = |row: &Row| row.placed().origin.as_ref() == Some(&id);
+            end_next(&proxy, on_it, EndReason::OriginDrained);
+        }
+        let now = Instant::now();
+        if proxy
+            .drain_in_progress()
+            .is_some_and(|drain| drain.is_overdue(now))
+        {
+            end_next(&proxy, |_| true, EndReason::Drained);
+        }
+    }
+}
+
+/// The origins whose drain is past its deadline.
+fn overdue(proxy: &Proxy) -> Vec<OriginId> {
+    let now = Instant::now();
+    let origins = proxy.registry().origins();
+    let overdue = origins.into_iter().filter(
+        |(_, member)| matches!(member.duty, Duty::Draining(drain) if drain.is_overdue(now)),
+    );
+    overdue.map(|(id, _)| id).collect()
+}
+
+/// Ends the oldest publisher of those `wanted`; its players go with it. Without a publisher, players.
+fn end_next(proxy: &Proxy, wanted: impl Fn(&Row) -> bool, reason: EndReason) {
+    let rows: Vec<Arc<Row>> = proxy
+        .sessions()
+        .list()
+        .into_iter()
+        .filter(|row| wanted(row) && !row.has_ended())
+        .collect();
+    let publishes = |row: &&Arc<Row>| row.request.action == Action::Publish;
+    if let Some(row) = rows.iter().find(publishes) {
+        debug!(session = row.id, stream = %row.request.stream, "drain: its publisher is ended");
+        row.end(reason);
+        return;
+    }
+    let share = rows.len().div_ceil(SHARES);
+    for row in rows.iter().take(share) {
+        row.end(reason);
+    }
+}
+
+/// Players without a publisher here go in so many shares, each smaller than the one before: a thousand in some seconds.
+const SHARES: usize = 50;

@@ -1,0 +1,111 @@
+//! Finds a stream that is somewhere, and not where it was looked for: asks the other origins for their lists.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use serde_json::Value;
+use sluicegate_core::fleet::State;
+use sluicegate_core::inventory::published;
+use sluicegate_core::origin::{Host, OriginId, Target};
+use sluicegate_core::stream::{PlacementKey, Service, StreamUrl};
+use tokio::sync::Semaphore;
+
+use crate::net::fetch::{self, Url};
+use crate::registry::Registry;
+
+/// The searches of one proxy.
+#[derive(Debug)]
+pub(crate) struct Finder {
+    turns: Semaphore,
+    // A std mutex: it is held for a few lines and never across an await.
+    missed: Mutex<HashMap<PlacementKey, Instant>>,
+}
+
+impl Finder {
+    pub(crate) fn new() -> Self {
+        Self {
+            turns: Semaphore::new(SEARCHES),
+            missed: Mutex::default(),
+        }
+    }
+
+    /// The origin, other than `not`, that says it has a publisher of the stream. Streams that were not found a moment
+    /// ago are not looked for, nor anything while enough searches are under way: a client that asks for what is not
+    /// there must not have the whole fleet asked each time.
+    pub(crate) async fn find(
+        &self,
+        registry: &Registry,
+        key: &PlacementKey,
+        key_of: impl Fn(&StreamUrl) -> PlacementKey,
+        not: &OriginId,
+    ) -> Option<OriginId> {
+        let _turn = self.turns.try_acquire().ok()?;
+        if !self.may_look(key) {
+            return None;
+        }
+        let others = candidates(registry, not);
+        let mut asked: FuturesUnordered<_> = others.into_iter().map(ask).collect();
+        while let Some((origin, list)) = asked.next().await {
+            let found = list.is_some_and(|list| published(&list).any(|it| key_of(&it) == *key));
+            if found {
+                return Some(origin);
+            }
+        }
+        self.lock().insert(key.clone(), Instant::now());
+        None
+    }
+
+    /// It was not looked for in vain a moment ago, and there is room to note it if it is now.
+    fn may_look(&self, key: &PlacementKey) -> bool {
+        let mut missed = self.lock();
+        if missed.len() >= MOST_MISSED {
+            missed.retain(|_, at| at.elapsed() < MISSED_FOR);
+        }
+        missed.len() < MOST_MISSED && missed.get(key).is_none_or(|at| at.elapsed() >= MISSED_FOR)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<PlacementKey, Instant>> {
+        self.missed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Those with an API to ask, by address: a name could lead anywhere by now.
+fn candidates(registry: &Registry, not: &OriginId) -> Vec<(OriginId, Target)> {
+    let now = Instant::now();
+    registry
+        .origins()
+        .into_iter()
+        .filter(|(id, member)| {
+            id != not && member.state(now) == State::Up && member.duty.takes_players()
+        })
+        .filter_map(|(id, member)| Some((id, member.origin.target(Service::Api)?)))
+        .filter(|(_, target)| matches!(target.host, Host::Ip(_)))
+        .take(MOST_ASKED)
+        .collect()
+}
+
+async fn ask((origin, target): (OriginId, Target)) -> (OriginId, Option<Value>) {
+    let url = Url::of(&target, STREAMS);
+    let list = fetch::get(&url, None, PATIENCE, MOST_BYTES).await;
+    let list = list
+        .ok()
+        .and_then(|body| serde_json::from_slice(&body).ok());
+    (origin, list)
+}
+
+/// SRS shows ten streams where nothing is said.
+const STREAMS: &str = "/api/v1/streams?count=10000";
+/// Origins asked in one search.
+const MOST_ASKED: usize = 64;
+/// Searches at once.
+const SEARCHES: usize = 4;
+/// An origin that takes longer has more to do than to answer.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// A list of some thousand streams.
+const MOST_BYTES: usize = 8 * 1024 * 1024;
+const MISSED_FOR: Duration = Duration::from_secs(5);
+/// Streams that are known to be missing.
+const MOST_MISSED: usize = 10_000;

@@ -1,0 +1,333 @@
+//! What the answers of the system API say, in tables and sentences.
+
+use serde_json::Value;
+
+use super::table::{WIDTH, table};
+
+/// The fleet.
+pub(super) fn origins(data: &Value) -> String {
+    let rows: Vec<[String; 7]> = rows(data, "origins").map(origin).collect();
+    if rows.is_empty() {
+        return "no origin is known\n".to_owned();
+    }
+    let heading = ["ID", "AT", "STATE", "DUTY", "SESSIONS", "HEARD", "NOTE"];
+    table(heading, &rows)
+}
+
+fn origin(row: &Value) -> [String; 7] {
+    let first = ["rtmp", "http", "api", "srt", "rtsp"]
+        .into_iter()
+        .find_map(|service| row[service][0].as_str())
+        .unwrap_or_default();
+    let port = first.rsplit(':').next().unwrap_or_default();
+    let heard = row["last_seen_seconds"]
+        .as_f64()
+        .map(ago)
+        .unwrap_or_default();
+    let note = match &row["drain"] {
+        Value::Null => row["notes"][0]["what"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned(),
+        drain => progress(drain),
+    };
+    [
+        text(&row["id"]),
+        format!("{}:{port}", text(&row["ip"])),
+        text(&row["state"]),
+        text(&row["duty"]),
+        text(&row["sessions"]),
+        heard,
+        note,
+    ]
+}
+
+/// What is where.
+pub(super) fn streams(data: &Value) -> String {
+    let row =
+        |row: &Value| ["stream", "origin", "publishers", "players"].map(|key| text(&row[key]));
+    let rows: Vec<[String; 4]> = rows(data, "streams").map(row).collect();
+    if rows.is_empty() {
+        return "no stream is placed\n".to_owned();
+    }
+    table(["STREAM", "ORIGIN", "PUBLISHERS", "PLAYERS"], &rows)
+}
+
+/// Who is connected.
+pub(super) fn sessions(data: &Value) -> String {
+    let row = |row: &Value| {
+        let bytes =
+            ["bytes_to_client", "bytes_to_origin"].map(|key| row[key].as_f64().unwrap_or_default());
+        [
+            text(&row["id"]),
+            text(&row["stream"]),
+            format!("{} {}", text(&row["protocol"]), text(&row["action"])),
+            text(&row["client"]),
+            text(&row["origin"]),
+            text(&row["state"]),
+            row["age_seconds"].as_f64().map(span).unwrap_or_default(),
+            size(bytes[0].max(bytes[1])),
+        ]
+    };
+    let rows: Vec<[String; 8]> = rows(data, "sessions").map(row).collect();
+    if rows.is_empty() {
+        return "no session is open\n".to_owned();
+    }
+    let heading = [
+        "ID", "STREAM", "ASKS", "CLIENT", "ORIGIN", "STATE", "AGE", "BYTES",
+    ];
+    table(heading, &rows)
+}
+
+/// All at a glance.
+pub(super) fn ps(all: &Value) -> String {
+    let proxy = &all["proxy"];
+    let state = match &proxy["drain"] {
+        Value::Null if proxy["draining"] == true => "stopping".to_owned(),
+        Value::Null => "taking streams".to_owned(),
+        drain => format!("draining: {}", progress(drain)),
+    };
+    let count = |what: &str| rows(&all[what], what).count();
+    format!(
+        "sluicegate {}, {state}\n{} streams, {} publishers, {} players, {} origins\n\n{}",
+        text(&proxy["version"]),
+        count("streams"),
+        text(&proxy["publishers"]),
+        text(&proxy["players"]),
+        count("origins"),
+        origins(&all["origins"]),
+    )
+}
+
+/// What is wanted of an origin, or of the proxy, from now on.
+pub(super) fn duty(data: &Value) -> String {
+    let who = data["id"].as_str().unwrap_or("this proxy");
+    match &data["drain"] {
+        Value::Null if data["duty"] == "disabled" => {
+            format!("{who} is disabled: nobody new is sent there\n")
+        }
+        Value::Null => format!("{who} takes new streams\n"),
+        drain => format!("{who} drains: {}\n", progress(drain)),
+    }
+}
+
+/// Any answer, as lines that can be read aloud: lists of like things become tables.
+pub(super) fn story(data: &Value) -> String {
+    let mut text = String::new();
+    tell(data, 0, &mut text);
+    text
+}
+
+fn tell(value: &Value, depth: usize, out: &mut String) {
+    let indent = "  ".repeat(depth);
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                let key = key.replace('_', " ");
+                match value {
+                    Value::Object(inner) if !inner.is_empty() => {
+                        out.push_str(&format!("{indent}{key}:\n"));
+                        tell(value, depth + 1, out);
+                    }
+                    Value::Array(items) if items.iter().any(Value::is_object) => {
+                        out.push_str(&format!("{indent}{key}:\n"));
+                        items
+                            .iter()
+                            .for_each(|item| out.push_str(&item_line(item, &indent)));
+                    }
+                    value => out.push_str(&folded(&format!("{indent}{key}: {}", text(value)))),
+                }
+            }
+        }
+        other => out.push_str(&folded(&format!("{indent}{}", text(other)))),
+    }
+}
+
+/// One of several like things, on a line: what it is, then what is known of it.
+fn item_line(item: &Value, indent: &str) -> String {
+    let Some(fields) = item.as_object() else {
+        return folded(&format!("{indent}  - {}", text(item)));
+    };
+    let name = ["origin", "id", "name"]
+        .into_iter()
+        .find(|key| fields.contains_key(*key));
+    let rest: Vec<String> = fields
+        .iter()
+        .filter(|(key, value)| Some(key.as_str()) != name && !value.is_null())
+        .map(|(key, value)| match value.as_str() {
+            Some(words) if matches!(key.as_str(), "why" | "reason" | "what") => words.to_owned(),
+            _ => format!("{} {}", key.replace('_', " "), text(value)),
+        })
+        .collect();
+    let name = name.map(|key| text(&item[key])).unwrap_or_default();
+    folded(&format!("{indent}  - {name}: {}", rest.join(", ")))
+}
+
+/// A line, broken between words where it is too long.
+fn folded(line: &str) -> String {
+    let indent = line.len() - line.trim_start().len() + 4;
+    let mut out = String::new();
+    let mut length = 0;
+    for (index, word) in line.split(' ').enumerate() {
+        let letters = word.chars().count();
+        if index > 0 && length + 1 + letters > WIDTH && length > indent {
+            out.push('\n');
+            out.push_str(&" ".repeat(indent));
+            length = indent;
+        } else if index > 0 {
+            out.push(' ');
+            length += 1;
+        }
+        out.extend(word.chars().filter(|letter| !letter.is_control()));
+        length += letters;
+    }
+    out.push('\n');
+    out
+}
+
+/// How far a drain is.
+fn progress(drain: &Value) -> String {
+    let publishers = text(&drain["publishers"]);
+    let players = text(&drain["players"]);
+    if drain["done"] == true {
+        return "done".to_owned();
+    }
+    let end = match drain["eta_seconds"].as_f64() {
+        Some(seconds) => format!("over in {} at the latest", span(seconds)),
+        None => "no deadline".to_owned(),
+    };
+    format!("{publishers} publishers and {players} players left, {end}")
+}
+
+fn rows<'a>(data: &'a Value, list: &str) -> impl Iterator<Item = &'a Value> {
+    data[list].as_array().into_iter().flatten()
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Number(number) => match number.as_f64() {
+            Some(fraction) if number.is_f64() => format!("{fraction:.1}"),
+            _ => number.to_string(),
+        },
+        Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(", "),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        Value::Object(_) => value.to_string(),
+    }
+}
+
+fn ago(seconds: f64) -> String {
+    format!("{} ago", span(seconds))
+}
+
+/// Seconds as people say them: `9s`, `4m10s`, `3h05m`, `2d04h`.
+fn span(seconds: f64) -> String {
+    let all = seconds.max(0.0).round() as u64;
+    match all {
+        0..60 => format!("{all}s"),
+        60..3600 => format!("{}m{:02}s", all / 60, all % 60),
+        3600..86_400 => format!("{}h{:02}m", all / 3600, all / 60 % 60),
+        _ => format!("{}d{:02}h", all / 86_400, all / 3600 % 24),
+    }
+}
+
+/// Bytes as people say them.
+fn size(bytes: f64) -> String {
+    let units = [("GB", 1e9), ("MB", 1e6), ("kB", 1e3)];
+    match units.into_iter().find(|(_, unit)| bytes >= *unit) {
+        Some((name, unit)) => format!("{:.1} {name}", bytes / unit),
+        None => format!("{bytes:.0} B"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn fits(text: &str) {
+        for line in text.lines() {
+            assert!(line.chars().count() <= WIDTH, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_fleet_is_a_table_that_fits() {
+        let data = json!({"total": 2, "origins": [
+            {"id": "vid-0000001-a-very-long-id-of-an-origin-that-had-a-clone-7f3a-12345", "ip": "10.0.0.1",
+             "rtmp": ["tcp://:1935"], "state": "up", "duty": "draining", "sessions": 12, "last_seen_seconds": 4.2,
+             "drain": {"publishers": 3, "players": 9, "done": false, "eta_seconds": 605.0}, "notes": []},
+            {"id": "b", "ip": "2001:db8::1", "rtmp": [], "http": ["tcp://:8080"], "state": "failing", "duty": "active",
+             "sessions": 0, "last_seen_seconds": 400.0, "drain": null,
+             "notes": [{"seconds_ago": 1.0, "what": "10.0.0.2:1935: connection refused"}]},
+        ]});
+        let text = origins(&data);
+        fits(&text);
+        assert!(
+            text.contains("failing") && text.contains("6m40s ago"),
+            "{text}"
+        );
+        assert!(text.contains("3 publishers"), "{text}");
+        assert_eq!(origins(&json!({"origins": []})), "no origin is known\n");
+    }
+
+    #[test]
+    fn sessions_and_streams_are_tables_that_fit() {
+        let data = json!({"sessions": [{"id": 7, "stream": format!("__defaultVhost__/live/{}", "x".repeat(90)),
+            "protocol": "rtmp", "action": "publish", "client": "[2001:db8::1234:5678]:54321", "origin": "one",
+            "state": "relaying", "age_seconds": 7384.0, "bytes_to_client": 3, "bytes_to_origin": 123_456_789}]});
+        let text = sessions(&data);
+        fits(&text);
+        assert!(
+            text.contains("2h03m") && text.contains("123.5 MB") && text.contains("rtmp publish"),
+            "{text}"
+        );
+        let data = json!({"streams": [{"stream": "v/live/a", "origin": "one", "publishers": 1, "players": 3}]});
+        assert_eq!(streams(&data).lines().count(), 2);
+    }
+
+    #[test]
+    fn a_duty_is_a_sentence() {
+        let drain = json!({"publishers": 1, "players": 0, "done": false, "eta_seconds": null});
+        let rows = [
+            (
+                json!({"id": "a", "duty": "active", "drain": null}),
+                "a takes new streams\n",
+            ),
+            (
+                json!({"id": "a", "duty": "draining", "drain": drain}),
+                "a drains: 1 publishers and 0 players left, no deadline\n",
+            ),
+            (
+                json!({"id": "a", "duty": "disabled", "drain": null}),
+                "a is disabled: nobody new is sent there\n",
+            ),
+            (
+                json!({"draining": false, "drain": null}),
+                "this proxy takes new streams\n",
+            ),
+        ];
+        for (data, expected) in rows {
+            assert_eq!(duty(&data), expected);
+        }
+    }
+
+    #[test]
+    fn any_answer_can_be_told() {
+        let data = json!({
+            "stream": "v/live/a",
+            "claim": {"origin": "one", "age_seconds": 3.25},
+            "candidates": [{"origin": "one", "score": 7}, {"origin": "two", "why": "it is full ".repeat(20)}],
+            "without": null,
+        });
+        let text = story(&data);
+        fits(&text);
+        assert!(
+            text.contains("stream: v/live/a") && text.contains("  - one: score 7"),
+            "{text}"
+        );
+        assert!(text.contains("  age seconds: 3.2"), "{text}");
+    }
+}

@@ -1,0 +1,178 @@
+//! What the proxy says to those who ask where a stream is, instead of asking for the stream.
+
+use std::net::IpAddr;
+
+use sluicegate_core::origin::OriginId;
+use sluicegate_core::placement::Decision;
+use sluicegate_core::rule::Via;
+use sluicegate_core::stream::{Action, Protocol, StreamUrl};
+
+use super::choice::Ask;
+use super::{Proxy, Refusal};
+use crate::lookup::{Claimed, Explanation, Ranked, Rejected, Resolved, base, own_base};
+
+impl Proxy {
+    /// Where a stream is or would go by `protocol`, and why; `without` is left out as if it had vanished. Asks the very
+    /// functions that place sessions, and changes nothing.
+    pub fn explain(
+        &self,
+        stream: &StreamUrl,
+        protocol: Protocol,
+        without: Option<&OriginId>,
+    ) -> Explanation {
+        let key = self.key(stream);
+        let without: Vec<OriginId> = without.cloned().into_iter().collect();
+        let ask = Ask {
+            stream,
+            key: &key,
+            service: protocol.service(),
+            action: Action::Publish,
+            only: None,
+            without: &without,
+            zone: None,
+        };
+        let decision = self.decide(&ask);
+        let choice = match self.settled(&ask) {
+            Ok(None) => self.best(&ask, &decision),
+            Ok(Some(standing)) => Ok(standing),
+            Err(refusal) => Err(refusal),
+        };
+        let placer = self.registry().placer();
+        let (origin, why) = match choice {
+            Ok(choice) => (Some(choice.origin.to_string()), choice.why),
+            Err(refusal) => (None, refusal.detail()),
+        };
+        Explanation {
+            stream: stream.to_string(),
+            service: ask.service.as_str().to_owned(),
+            policy: placer.policy.name().to_owned(),
+            rule: placer.rule(stream).map(|rule| rule.as_str().to_owned()),
+            zone: placer.zone.clone(),
+            origin,
+            why,
+            claim: self.claimed(&ask),
+            candidates: ranked(&decision, placer.zone.is_some()),
+            rejected: rejected(&decision),
+            overflows: decision.overflows,
+            key: key.to_string(),
+        }
+    }
+
+    /// Where a cooperative client had better go for a stream.
+    ///
+    /// # Errors
+    /// A [`Refusal`] when it is nowhere and nobody may take it.
+    pub fn resolve(&self, stream: &StreamUrl, client: Option<IpAddr>) -> Result<Resolved, Refusal> {
+        let lookup = &self.shared.lookup;
+        let key = self.key(stream);
+        let ask = Ask {
+            stream,
+            key: &key,
+            service: Protocol::Rtmp.service(),
+            action: Action::Play,
+            only: None,
+            without: &[],
+            zone: client.and_then(|client| lookup.zone_of(client)),
+        };
+        let choice = self.choose(&ask)?;
+        let Some(member) = self.registry().member(&choice.origin) else {
+            return Err(Refusal::NoOrigin {
+                stream: stream.clone(),
+                service: ask.service,
+                detail: format!("{} is not registered any more", choice.origin),
+            });
+        };
+        let place = |via| {
+            let rule = lookup
+                .redirects
+                .iter()
+                .find(|rule| rule.covers(stream, via));
+            rule.map_or_else(
+                || own_base(via, &member.origin),
+                |rule| base(rule, &choice.origin, &member.origin),
+            )
+        };
+        Ok(Resolved {
+            stream: stream.to_string(),
+            placed: choice.reason == "sticky",
+            zone: member.origin.attributes.zone.clone(),
+            ttl: lookup.ttl.as_secs().max(1),
+            rtmp: place(Via::Rtmp)
+                .map(|base| format!("{base}/{}/{}", stream.app(), stream.stream())),
+            http: place(Via::Http),
+            origin: choice.origin.to_string(),
+        })
+    }
+
+    /// The origin that a player of the stream would be joined to now.
+    ///
+    /// # Errors
+    /// A [`Refusal`] when there is none.
+    pub fn origin_of(&self, stream: &StreamUrl, protocol: Protocol) -> Result<OriginId, Refusal> {
+        let key = self.key(stream);
+        let ask = Ask {
+            stream,
+            key: &key,
+            service: protocol.service(),
+            action: Action::Play,
+            only: None,
+            without: &[],
+            zone: None,
+        };
+        Ok(self.choose(&ask)?.origin)
+    }
+
+    /// Whether any player is sent elsewhere by rule.
+    pub fn redirects(&self) -> bool {
+        !self.shared.lookup.redirects.is_empty()
+    }
+
+    /// The base of the URL to which a player is sent by rule instead of being relayed; `None` where it is relayed, and
+    /// where nothing can be said of the stream.
+    pub fn redirect(&self, stream: &StreamUrl, protocol: Protocol, via: Via) -> Option<String> {
+        let mut rules = self.shared.lookup.redirects.iter();
+        let rule = rules.find(|rule| rule.covers(stream, via))?;
+        let origin = self.origin_of(stream, protocol).ok()?;
+        let member = self.registry().member(&origin)?;
+        let base = base(rule, &origin, &member.origin)?;
+        self.shared.metrics.redirects.inc();
+        Some(base)
+    }
+
+    fn claimed(&self, ask: &Ask<'_>) -> Option<Claimed> {
+        let claim = self.registry().claim_of(ask.key)?;
+        Some(Claimed {
+            origin: claim.origin.to_string(),
+            age_seconds: claim.age.as_secs_f64(),
+            fence: claim.fence,
+            why: claim.why.to_string(),
+            publishers: claim.publishers,
+            players: claim.sessions - claim.publishers,
+        })
+    }
+}
+
+fn ranked(decision: &Decision, zoned: bool) -> Vec<Ranked> {
+    let candidates = decision.ranked.iter().enumerate();
+    candidates
+        .map(|(place, candidate)| Ranked {
+            origin: candidate.origin.to_string(),
+            score: candidate.score,
+            weight: candidate.weight,
+            streams: candidate.streams,
+            load_percent: candidate.load.map(|load| f64::from(load) / 10.0),
+            services: candidate.services,
+            local: zoned.then_some(place < decision.local),
+        })
+        .collect()
+}
+
+fn rejected(decision: &Decision) -> Vec<Rejected> {
+    let rejected = decision.rejected.iter();
+    rejected
+        .map(|(origin, reason)| Rejected {
+            origin: origin.to_string(),
+            reason: reason.as_str().to_owned(),
+        })
+        .collect()
+}

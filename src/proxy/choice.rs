@@ -1,0 +1,175 @@
+//! Which origin a session goes to: where its stream is, or where it should be. The sessions and the explanation of
+//! a placement ask the same function.
+
+use sluicegate_core::drain::Duty;
+use sluicegate_core::fleet::State as OriginState;
+use sluicegate_core::origin::OriginId;
+use sluicegate_core::placement::Decision;
+use sluicegate_core::stream::{Action, PlacementKey, Service, StreamUrl};
+
+use super::{Proxy, Refusal};
+use crate::placer::Wanted;
+use crate::session::State;
+
+/// A stream that wants an origin.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ask<'a> {
+    pub(super) stream: &'a StreamUrl,
+    pub(super) key: &'a PlacementKey,
+    pub(super) service: Service,
+    pub(super) action: Action,
+    /// The only origin that may have it, if somebody else decided.
+    pub(super) only: Option<&'a OriginId>,
+    /// Origins that are not to be taken, whatever is on them.
+    pub(super) without: &'a [OriginId],
+    /// The zone to prefer in place of the proxy's own.
+    pub(super) zone: Option<&'a str>,
+}
+
+/// An origin to try, and what the claim on the stream is expected to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Choice {
+    pub(super) expected: Option<OriginId>,
+    pub(super) origin: OriginId,
+    pub(super) why: String,
+    pub(super) reason: &'static str,
+}
+
+impl Choice {
+    pub(super) fn again(origin: OriginId, why: &str) -> Self {
+        Self {
+            expected: Some(origin.clone()),
+            origin,
+            why: why.to_owned(),
+            reason: "again",
+        }
+    }
+}
+
+impl Ask<'_> {
+    const fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            stream: self.stream,
+            key: self.key,
+            only: self.only,
+            without: self.without,
+            zone: self.zone,
+        }
+    }
+}
+
+impl Proxy {
+    /// Where the stream is, or where it should go. A stream whose claim stands is not ranked.
+    pub(super) fn choose(&self, ask: &Ask<'_>) -> Result<Choice, Refusal> {
+        match self.settled(ask)? {
+            Some(choice) => Ok(choice),
+            None => self.best(ask, &self.decide(ask)),
+        }
+    }
+
+    /// Where the stream is, if it may stay there.
+    pub(super) fn settled(&self, ask: &Ask<'_>) -> Result<Option<Choice>, Refusal> {
+        let registry = self.registry();
+        let claimed = registry.claimed(ask.key);
+        let published = registry.published_here(ask.key);
+        // Where an origin says it is, it is, unless its publisher came through here.
+        if !published
+            && let Some(origin) = registry.reported(ask.key)
+            && claimed.as_ref() != Some(&origin)
+            && !ask.without.contains(&origin)
+        {
+            return Ok(Some(Choice {
+                expected: claimed,
+                why: format!("{origin} reports that it is published there"),
+                origin,
+                reason: "reported",
+            }));
+        }
+        let Some(origin) = claimed.filter(|origin| !ask.without.contains(origin)) else {
+            return Ok(None);
+        };
+        let takes_players = registry
+            .duty(&origin)
+            .is_some_and(|duty| duty.takes_players());
+        if published && !takes_players {
+            return Err(Refusal::Gone {
+                stream: ask.stream.clone(),
+                origin,
+            });
+        }
+        // An origin that fails, or is taken out of service, keeps what is published on it through here.
+        let stays = registry.duty(&origin).is_some() && (published || self.may_stay(ask, &origin));
+        Ok(stays.then(|| Choice {
+            expected: Some(origin.clone()),
+            origin,
+            why: "it is placed there".to_owned(),
+            reason: "sticky",
+        }))
+    }
+
+    /// The pure decision over the origins as they are now.
+    pub(super) fn decide(&self, ask: &Ask<'_>) -> Decision {
+        let registry = self.registry();
+        let origins = registry.survey(Some(ask.service));
+        registry.placer().decide(&origins, &ask.wanted())
+    }
+
+    /// What follows from a decision for a stream that is nowhere, or has to move.
+    pub(super) fn best(&self, ask: &Ask<'_>, decision: &Decision) -> Result<Choice, Refusal> {
+        let registry = self.registry();
+        let words = registry.placer().words(&ask.wanted(), decision);
+        let Some(best) = decision.ranked.first() else {
+            return Err(self.nobody(ask, decision, words));
+        };
+        let claimed = registry.claimed(ask.key);
+        let reason = if claimed.is_some() { "moved" } else { "new" };
+        Ok(Choice {
+            expected: claimed,
+            origin: best.origin.clone(),
+            why: format!("first {words}"),
+            reason,
+        })
+    }
+
+    fn nobody(&self, ask: &Ask<'_>, decision: &Decision, words: String) -> Refusal {
+        let stream = ask.stream.clone();
+        if decision.is_full() {
+            return Refusal::NoRoom {
+                stream,
+                detail: words,
+            };
+        }
+        Refusal::NoOrigin {
+            stream,
+            service: ask.service,
+            detail: words,
+        }
+    }
+
+    /// Whether a stream that is placed at `standing`, and not published through here, stays there.
+    fn may_stay(&self, ask: &Ask<'_>, standing: &OriginId) -> bool {
+        let registry = self.registry();
+        if registry.state(standing) == Some(OriginState::Failing) {
+            return false;
+        }
+        match registry.duty(standing) {
+            Some(Duty::Active) => true,
+            // Its publisher may have come another way: where it is seen, it is.
+            Some(Duty::Draining(_)) => {
+                let reported = || registry.reported(ask.key).as_ref() == Some(standing);
+                ask.action == Action::Play && (reported() || self.is_watched(ask.key, standing))
+            }
+            Some(Duty::Disabled) | None => false,
+        }
+    }
+
+    /// Whether somebody gets the stream's media from `origin` through this proxy.
+    fn is_watched(&self, key: &PlacementKey, origin: &OriginId) -> bool {
+        let rows = self.sessions().list();
+        rows.iter().any(|row| {
+            row.state() == State::Relaying
+                && self.key(&row.request.stream) == *key
+                && row.placed().origin.as_ref() == Some(origin)
+        })
+    }
+}
