@@ -3,9 +3,9 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use sluicegate::demo::flv::{self, FlvError, Part};
 use sluicegate::demo::origin::{EmbeddedOrigin, End, Peer, Seen};
 use sluicegate::demo::publisher::{PublishError, keep_publishing, publish_clip};
+use sluicegate_core::flv::{self, FlvError, Part};
 use sluicegate_core::http::head::ResponseHead;
 use sluicegate_core::read::Reader;
 use sluicegate_core::rtmp::amf0::Value;

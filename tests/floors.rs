@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 fn floor(module: &str) -> Option<u8> {
     Some(match module {
         "cli" | "main" => 4,
-        "demo" | "logging" | "register" | "server" => 3,
+        "demo" | "logging" | "operate" | "register" | "server" | "tap" => 3,
         "admin" | "listener" => 2,
-        "metrics" | "net" | "probe" | "proxy" | "readiness" | "registry" | "session" => 1,
-        "store" => 0,
+        "cluster" | "drain" | "finder" | "fleet_api" | "health" | "lookup" | "metrics" | "net"
+        | "placer" | "probe" | "proxy" | "readiness" | "registry" | "reported" | "session"
+        | "sources" => 1,
+        "store" | "stream_names" => 0,
         _ => return None,
     })
 }
@@ -72,7 +74,7 @@ fn every_import_points_down() {
                     inside.display()
                 ));
             }
-            let listener = |name: &str| matches!(name, "api" | "http" | "rtmp");
+            let listener = |name: &str| matches!(name, "api" | "http" | "rtc" | "rtmp");
             let own_room = inside
                 .iter()
                 .nth(1)

@@ -3,9 +3,11 @@
 use serde_json::Value;
 use sluicegate::config::Secret;
 use sluicegate::register::{Event, RegisterError, Registration, keep};
+use sluicegate_core::attributes::Attributes;
 use sluicegate_core::origin::{Endpoint, Endpoints, Origin, Target};
 use sluicegate_core::stream::Service;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -56,7 +58,7 @@ async fn a_single_report_carries_what_srs_would_send() {
         serde_json::json!({
             "ip": "127.0.0.1", "server": "origin1", "device_id": "left",
             "service": service, "pid": std::process::id().to_string(),
-            "rtmp": ["1"], "http": ["10.0.0.6:8080"], "rtc": ["udp://:8000"], "srt": ["10080"],
+            "rtmp": ["1"], "http": ["10.0.0.6:8080"], "rtc": ["udp://:8000"], "srt": ["10080"], "zone": "eu-1",
         })
     );
     // What we send, our own proxy reads back as the origin it is.
@@ -211,6 +213,11 @@ fn registration(place: SocketAddr, proxies: &[&Proxy]) -> Registration {
             rtmp: vec![rtmp],
             ..Endpoints::default()
         },
+        attributes: Arc::new(Attributes {
+            zone: Some("eu-1".to_owned()),
+            ..Attributes::default()
+        }),
+        report: None,
     };
     let target = Target {
         host: place.ip().into(),

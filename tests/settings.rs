@@ -20,6 +20,8 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(settings.api.listen, listen("11985"));
     assert_eq!(settings.system.listen, listen("12025"));
     assert_eq!(settings.rtsp.listen, listen("18554"));
+    let udp_ports = settings.rtsp.udp_ports.unwrap();
+    assert_eq!((udp_ports.first, udp_ports.last), (22_000, 29_999));
     assert_eq!(settings.origins.ttl, Duration::from_secs(300));
     assert!(!settings.default_origin.enabled);
     let endpoints = settings.default_origin.endpoints;
@@ -293,8 +295,14 @@ fn wrong_values_say_where_what_and_what_is_allowed() {
         (
             "a store that is not there",
             "",
-            vec![("PROXY_LOAD_BALANCER_TYPE", "redis")],
-            r#"PROXY_LOAD_BALANCER_TYPE = "redis": a store this version does not have, it keeps placements in memory only; allowed: memory"#,
+            vec![("PROXY_LOAD_BALANCER_TYPE", "mesh")],
+            r#"PROXY_LOAD_BALANCER_TYPE = "mesh": this version has no mesh; several proxies need a redis for now; allowed: memory or redis"#,
+        ),
+        (
+            "a store's URL without the name of its primary",
+            "[store]\nurl = \"redis+sentinel://gate:swordfish@a\"",
+            vec![],
+            "a sentinel URL ends in the name of its primary",
         ),
         (
             "upstream refuses a redis database that is no number",
@@ -471,6 +479,7 @@ fn a_missing_static_directory_is_a_warning() {
     assert!(!about(
         load("", &[("PROXY_STATIC_FILES", "examples")], "").unwrap()
     ));
+    assert!(!about(load("", &[], "").unwrap()), "the default one");
     let none = load("[http]\nstatic_files = \"\"", &[], "").unwrap();
     assert_eq!(none.settings.http.static_files, None);
     assert!(!about(none));
@@ -598,6 +607,31 @@ fn the_guide_tells_the_truth() {
     let others = ["PROXY_", "PROXY_REDIS_", "PROXY_SERVICE_HOST"];
     let unknown: Vec<&str> = names.filter(|n| !known(n) && !others.contains(n)).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+#[test]
+fn a_redis_is_told_by_its_parts_or_by_a_url_that_wins() {
+    let parts = [
+        ("PROXY_LOAD_BALANCER_TYPE", "redis"),
+        ("PROXY_REDIS_HOST", "10.0.0.6"),
+        ("PROXY_REDIS_PORT", "7000"),
+        ("PROXY_REDIS_PASSWORD", "p@ss"),
+        ("PROXY_REDIS_DB", "3"),
+        ("PROXY_REDIS_KEY_PREFIX", "prod"),
+    ];
+    let store = load("", &parts, "").unwrap().settings.store;
+    let written = "redis://:p%40ss@10.0.0.6:7000/3";
+    assert_eq!(store.redis, Some(written.parse().unwrap()));
+    assert_eq!(store.prefix, "prod");
+    assert_eq!(store.timeout, Duration::from_millis(300));
+    let url = "rediss://gate:word@cache:6380?ca=/etc/ca.pem";
+    let file = format!("[store]\nurl = \"{url}\"\nwait_at_start = true\n");
+    let store = load(&file, &parts, "").unwrap().settings.store;
+    assert_eq!(store.redis, Some(url.parse().unwrap()));
+    assert!(store.wait_at_start);
+    assert_eq!(load(&file, &[], "").unwrap().settings.store.redis, None);
+    let report = check(Some(&write(&file)), &environment(&[], "")).unwrap();
+    assert!(!report.contains("word@"), "{report}");
 }
 
 /// `examples/reference.toml` is written from the table, so it can't fall behind.

@@ -15,6 +15,8 @@ fn an_rtmp_server_that_registers_nowhere_is_used() {
         "PROXY_HTTP_SERVER",
         "PROXY_HTTP_API",
         "PROXY_SYSTEM_API",
+        "PROXY_RTSP_SERVER",
+        "PROXY_SRT_SERVER",
     ] {
         command.env(listener, "127.0.0.1:0");
     }

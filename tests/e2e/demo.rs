@@ -106,8 +106,11 @@ impl Demo {
             ("PROXY_HTTP_SERVER", self.http),
             ("PROXY_HTTP_API", self.api),
             ("PROXY_SYSTEM_API", self.system),
+            ("PROXY_RTSP_SERVER", 0),
         ];
         command.envs(listeners.map(|(name, port)| (name, format!("127.0.0.1:{port}"))));
+        command.env("PROXY_SRT_SERVER", "127.0.0.1:0");
+        command.env("PROXY_WEBRTC_SERVER", "127.0.0.1:0");
         command.arg("demo").current_dir(self.scratch.path());
         command
     }

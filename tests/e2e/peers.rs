@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use crate::support::browser::Browser;
 use crate::support::http::{self, Answer, Server};
-use crate::support::{NginxRtmp, NodeMediaServer, Origin, Player, Publisher, Relay, machine};
+use crate::support::{
+    LowLatency, NginxRtmp, NodeMediaServer, Origin, Player, Publisher, Relay, Tree, machine,
+};
 
 #[test]
 fn nginx_rtmp_carries_an_encoder_to_a_player() {
@@ -133,4 +135,37 @@ fn chromium_runs() {
     });
     let browser = Browser::open(&format!("http://{}/", server.address));
     browser.wait_video("a page", |shown| shown["title"] == "there");
+}
+
+#[test]
+fn what_ffmpeg_packages_is_played_by_ffmpeg_and_in_a_browser() {
+    let _turn = machine::share();
+    let tree = Tree::start("tree");
+    let url = |path: &str| {
+        format!(
+            "http://{}/live/{path}",
+            tree.http().expect("it serves HTTP")
+        )
+    };
+    for playlist in [
+        "fmp4/master.m3u8",
+        "aes.m3u8",
+        "full.m3u8",
+        "dash/index.mpd",
+    ] {
+        Player::frames(&url(playlist), 25);
+    }
+    assert!(tree.asked().contains(&"GET /live/aes.key".to_owned()));
+}
+
+#[test]
+fn the_low_latency_origin_holds_requests_until_there_is_an_answer() {
+    let _turn = machine::share();
+    let origin = LowLatency::start("low-latency");
+    let url = format!(
+        "http://{}/live/ll/master.m3u8",
+        origin.http().expect("it serves HTTP")
+    );
+    Player::frames(&url, 25);
+    assert_eq!(origin.held(), 0, "ffmpeg knows no parts");
 }

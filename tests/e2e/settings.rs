@@ -17,7 +17,7 @@ fn the_file_the_variables_and_dotenv_each_set_a_listener() {
     let config = scratch.write(
         "sluicegate.toml",
         // The file says something about all of them; what is above it wins.
-        &format!("[rtmp]\nlisten = \"{file}\"\n[http]\nlisten = \"{file}\"\n[api]\nlisten = \"{file}\"\n[system]\nlisten = \"{file}\"\n"),
+        &format!("[rtmp]\nlisten = \"{file}\"\n[http]\nlisten = \"{file}\"\n[api]\nlisten = \"{file}\"\n[system]\nlisten = \"{file}\"\n[rtsp]\nlisten = \"127.0.0.1:0\"\n[srt]\nlisten = \"127.0.0.1:0\"\n"),
     );
     scratch.write(
         ".env",
@@ -123,8 +123,8 @@ fn a_wrong_setting_stops_the_start_and_is_named() {
         ),
         (
             "no such store",
-            variables(&[("PROXY_LOAD_BALANCER_TYPE", "redis")]),
-            "PROXY_LOAD_BALANCER_TYPE redis",
+            variables(&[("PROXY_LOAD_BALANCER_TYPE", "mesh")]),
+            "PROXY_LOAD_BALANCER_TYPE mesh",
         ),
         (
             "a misspelt key",
@@ -164,7 +164,14 @@ fn a_taken_port_ends_the_start_with_one_sentence() {
     let address = taken.local_addr().expect("it is bound").to_string();
     let scratch = Scratch::new("taken");
     let mut command = proxy::binary();
-    for listener in ["PROXY_RTMP_SERVER", "PROXY_HTTP_SERVER", "PROXY_HTTP_API"] {
+    for listener in [
+        "PROXY_RTMP_SERVER",
+        "PROXY_HTTP_SERVER",
+        "PROXY_HTTP_API",
+        "PROXY_RTSP_SERVER",
+        "PROXY_SRT_SERVER",
+        "PROXY_WEBRTC_SERVER",
+    ] {
         command.env(listener, "127.0.0.1:0");
     }
     command

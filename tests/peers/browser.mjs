@@ -10,7 +10,8 @@ const POLL_MS = 100;
 const browser = spawn(chromium, [
   "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
   "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--mute-audio",
-  "--autoplay-policy=no-user-gesture-required", "--remote-debugging-pipe", `--user-data-dir=${profile}`, "about:blank",
+  "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream", "--allow-loopback-in-peer-connection",
+  "--disable-features=WebRtcHideLocalIpsWithMdns", "--autoplay-policy=no-user-gesture-required", "--remote-debugging-pipe", `--user-data-dir=${profile}`, "about:blank",
 ], { stdio: ["ignore", "ignore", "inherit", "pipe", "pipe"] });
 
 const stop = () => { browser.kill("SIGKILL"); process.exit(); };
@@ -65,6 +66,7 @@ const look = () => {
     height: video.videoHeight,
     colours: colours.size,
     title: document.title,
+    call: window.callStats ?? null,
     problem: problem ? problem.textContent.trim() : null,
   };
 };

@@ -1,7 +1,6 @@
 //! The tables of the system API, who may see them, and the metrics.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -11,6 +10,7 @@ use http_body_util::BodyExt;
 use hyper::Request;
 use serde_json::{Value, json};
 use sluicegate::admin::{Access, System};
+use sluicegate::logging::Lines;
 use sluicegate::readiness::Readiness;
 use sluicegate_core::origin::AddressRules;
 use sluicegate_core::stream::Action;
@@ -59,6 +59,26 @@ async fn ask_as(
     (status, String::from_utf8(body.to_vec()).expect("text"))
 }
 
+/// The status of a POST with a token by somebody at `peer`.
+pub(crate) async fn call_as(
+    system: &System,
+    peer: &str,
+    token: &str,
+    path: &str,
+    body: &str,
+) -> u16 {
+    let mut request = Request::builder()
+        .method("POST")
+        .uri(path)
+        .header("Authorization", format!("Bearer {token}"))
+        .body(Body::from(body.to_owned()))
+        .expect("a request");
+    let peer: SocketAddr = peer.parse().expect("an address");
+    request.extensions_mut().insert(ConnectInfo(peer));
+    let response = system.router().call(request).await;
+    response.expect("an answer").status().as_u16()
+}
+
 async fn document(house: &House, path: &str) -> Value {
     let (status, body) = get(house.at.system, path).await;
     assert_eq!(status, 200, "{path}: {body}");
@@ -83,6 +103,12 @@ async fn without_a_token_only_this_machine_manages() {
         ("GET", "/api/v1/sessions"),
         ("GET", "/api/v1/sessions/1"),
         ("DELETE", "/api/v1/sessions/1"),
+        ("POST", "/api/v1/origins/one/drain"),
+        ("POST", "/api/v1/origins/one/disable"),
+        ("POST", "/api/v1/origins/one/undrain"),
+        ("GET", "/api/v1/proxy"),
+        ("POST", "/api/v1/proxy/drain"),
+        ("POST", "/api/v1/proxy/undrain"),
     ];
     let open = [
         ("POST", REGISTER),
@@ -276,12 +302,6 @@ async fn a_kick_and_a_deregistration_are_answered_once() {
         delete(&house, "/api/v1/origins/a%20server%2Fwith,%20signs").await,
         (200, r#"{"code":0}"#.to_owned())
     );
-    assert_eq!(
-        delete(&house, "/api/v1/origins/a%20server%2Fwith,%20signs")
-            .await
-            .0,
-        404
-    );
     assert_eq!(house.proxy.sessions().len(), 1, "its sessions go on");
     assert_eq!(
         delete(&house, &format!("/api/v1/sessions/{id}")).await,
@@ -291,6 +311,16 @@ async fn a_kick_and_a_deregistration_are_answered_once() {
     house.until_sessions(0).await;
     assert_eq!(
         delete(&house, &format!("/api/v1/sessions/{id}")).await.0,
+        404
+    );
+    until("the end of its drain", || {
+        house.proxy.registry().origins().is_empty()
+    })
+    .await;
+    assert_eq!(
+        delete(&house, "/api/v1/origins/a%20server%2Fwith,%20signs")
+            .await
+            .0,
         404
     );
     until("its end is counted", || {
@@ -411,46 +441,39 @@ async fn the_metrics_are_what_a_scraper_reads() {
         }
         labels.entry(family.clone()).or_default();
     }
-    let expected: [(&str, &str, &[&str]); 14] = [
-        ("sluicegate_build", "info", &["version"]),
-        ("sluicegate_sessions", "gauge", &["action", "protocol"]),
-        (
-            "sluicegate_sessions_ended",
-            "counter",
-            &["action", "protocol", "reason"],
-        ),
-        (
-            "sluicegate_relayed_bytes",
-            "counter",
-            &["direction", "protocol"],
-        ),
-        ("sluicegate_setup_seconds", "histogram", &["le", "protocol"]),
-        (
-            "sluicegate_first_media_seconds",
-            "histogram",
-            &["le", "protocol"],
-        ),
-        ("sluicegate_placements", "counter", &["reason"]),
-        ("sluicegate_failovers", "counter", &[]),
-        ("sluicegate_origins", "gauge", &["state"]),
-        ("sluicegate_streams", "gauge", &[]),
-        ("sluicegate_registrations", "counter", &["reason"]),
-        ("sluicegate_connections", "counter", &["listener"]),
-        ("sluicegate_accept_errors", "counter", &["listener"]),
-        ("sluicegate_refused", "counter", &["protocol", "reason"]),
-    ];
-    for (family, kind, names) in expected {
-        assert_eq!(
-            types.get(family).map(String::as_str),
-            Some(kind),
-            "{family}"
-        );
-        let expected: BTreeSet<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        assert_eq!(
-            labels.get(family).cloned().unwrap_or_default(),
-            expected,
-            "{family}"
-        );
+    let metrics = house.proxy.metrics();
+    for family in metrics.families() {
+        let name = family.name.trim_end_matches("_total");
+        let name = name.trim_end_matches("_info");
+        let Some(kind) = types.get(name) else {
+            continue;
+        };
+        assert_eq!(kind, family.kind, "{name}");
+        let mut expected: BTreeSet<String> = family
+            .labels
+            .iter()
+            .map(|label| (*label).to_owned())
+            .collect();
+        if family.kind == "histogram" {
+            expected.insert("le".to_owned());
+        }
+        assert_eq!(labels.remove(name), Some(expected), "{name}");
+    }
+    assert!(labels.is_empty(), "in no reference: {labels:?}");
+    for family in [
+        "sluicegate_claims",
+        "sluicegate_connections",
+        "sluicegate_first_media_seconds",
+        "sluicegate_origin_transitions",
+        "sluicegate_origin_up",
+        "sluicegate_placements",
+        "sluicegate_process_cpu_seconds",
+        "sluicegate_refused",
+        "sluicegate_relayed_bytes",
+        "sluicegate_sessions_ended",
+        "sluicegate_setup_seconds",
+    ] {
+        assert!(types.contains_key(family), "{family} has a sample");
     }
 }
 
@@ -459,36 +482,21 @@ async fn the_metrics_are_what_a_scraper_reads() {
 static BOOKS: Mutex<Option<[Vec<u8>; 2]>> = Mutex::new(None);
 
 /// Writes into one of the books.
-struct Book(usize);
-
-impl io::Write for Book {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+fn book(number: usize) -> impl Fn(&[u8]) {
+    move |line| {
         if let Some(books) = BOOKS.lock().expect("a test").as_mut() {
-            books[self.0].extend_from_slice(bytes);
+            books[number].extend_from_slice(line);
         }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
 #[tokio::test]
 async fn nobody_writes_log_lines_of_their_own() {
     // For the whole process, since what a level is set to is: the other stories write into no book.
-    let json = tracing_subscriber::fmt::layer()
-        .json()
-        .flatten_event(true)
-        .with_writer(|| Book(0));
-    let text = tracing_subscriber::fmt::layer()
-        .with_ansi(false)
-        .with_target(false)
-        .with_writer(|| Book(1));
     let subscriber = tracing_subscriber::registry()
         .with(LevelFilter::DEBUG)
-        .with(json)
-        .with(text);
+        .with(Lines::new(true, book(0)))
+        .with(Lines::new(false, book(1)));
     tracing::subscriber::set_global_default(subscriber).expect("no other story logs");
     *BOOKS.lock().expect("a test") = Some(Default::default());
 

@@ -233,12 +233,12 @@ async fn a_published_stream_is_not_moved_though_its_origin_takes_no_more() {
     }
     assert_eq!(house.origin_of("live/a").as_deref(), Some("full"));
 
-    assert!(house.proxy.registry().deregister(&OriginId::from("full")));
+    assert!(house.proxy.registry().disable(&OriginId::from("full")));
     let player = house.ask(Action::Play, "live/a").await;
     assert!(
         player
             .words()
-            .contains("live/a is on full, which is not registered any more"),
+            .contains("live/a is on full, which is out of service"),
         "{}",
         player.words()
     );

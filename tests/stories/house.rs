@@ -1,6 +1,7 @@
 //! Builders: a proxy, origins that behave as told, clients.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -49,7 +50,7 @@ impl House {
         )
         .expect("its own maximum");
         let mut lines = String::new();
-        for section in ["rtmp", "http", "api", "system"] {
+        for section in ["rtmp", "http", "api", "system", "rtsp", "srt", "rtc"] {
             lines.push_str(&format!("[{section}]\nlisten = \"127.0.0.1:0\"\n"));
             let marker = format!("[{section}]\n");
             if let Some((_, rest)) = settings.split_once(&marker) {
@@ -62,7 +63,7 @@ impl House {
             .map(|part| part.trim_start_matches('['))
             .filter(|part| !part.trim().is_empty())
         {
-            if !["rtmp]", "http]", "api]", "system]"]
+            if !["rtmp]", "http]", "api]", "system]", "rtsp]", "srt]", "rtc]"]
                 .iter()
                 .any(|known| part.starts_with(known))
             {
@@ -150,6 +151,8 @@ pub(crate) struct Guest {
     pub(crate) connected: Option<Command>,
     pub(crate) status: Option<(String, String)>,
     pub(crate) media: Vec<Message>,
+    /// Bytes of what it sent on its stream.
+    pub(crate) wrote: u64,
 }
 
 impl Guest {
@@ -187,6 +190,7 @@ impl Guest {
             connected: None,
             status: None,
             media: Vec::new(),
+            wrote: 0,
         };
         while !guest.has_heard() && guest.step().await {}
         guest
@@ -238,6 +242,17 @@ impl Guest {
         while self.step().await {}
     }
 
+    /// Waits, however long, until the proxy closes the connection.
+    pub(crate) async fn wait_for_end(&mut self) {
+        let mut buffer = [0; 4096];
+        while self
+            .stream
+            .read(&mut buffer)
+            .await
+            .is_ok_and(|count| count > 0)
+        {}
+    }
+
     /// Sends one message on the stream.
     pub(crate) async fn send(&mut self, message: &Message) {
         self.machine.send_media(message);
@@ -269,6 +284,7 @@ impl Guest {
 
     async fn flush(&mut self) {
         let bytes = self.machine.poll_output().unwrap_or_default();
+        self.wrote += bytes.len() as u64;
         self.stream
             .write_all(&bytes)
             .await
@@ -291,6 +307,8 @@ pub(crate) enum Manner {
     Streams(usize),
     /// Refuses every request with this code and these words.
     Refuses(&'static str, &'static str),
+    /// Refuses so many requests because it has a publisher already, and grants the rest.
+    BusyFor(Arc<AtomicUsize>),
     /// Sends everybody to another place.
     Redirects(SocketAddr),
     /// Hands out message stream ids from this one on, and grants.
@@ -325,6 +343,16 @@ impl Stub {
     /// An origin that reads `preface` bytes before RTMP and sends `media` to its players.
     pub(crate) async fn with(manner: Manner, preface: usize, media: Vec<Message>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        Self::on(listener, manner, preface, media)
+    }
+
+    /// An origin that accepts on a listener that was there before it.
+    pub(crate) fn on(
+        listener: TcpListener,
+        manner: Manner,
+        preface: usize,
+        media: Vec<Message>,
+    ) -> Self {
         let at = listener.local_addr().expect("bound");
         let seen = Arc::new(Mutex::new(Seen::default()));
         let told = Arc::clone(&seen);
@@ -491,6 +519,18 @@ async fn serve(
                     seen.lock().expect("a test").requests.push(request);
                     if let Manner::Refuses(code, words) = manner {
                         voice.command(message.stream_id, &Command::on_status("error", code, words));
+                        continue;
+                    }
+                    if let Manner::BusyFor(times) = &manner
+                        && times
+                            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                                left.checked_sub(1)
+                            })
+                            .is_ok()
+                    {
+                        let status =
+                            Command::on_status("error", "NetStream.Publish.BadName", "busy");
+                        voice.command(message.stream_id, &status);
                         continue;
                     }
                     playing = action == Action::Play;

@@ -84,6 +84,14 @@ impl Publisher {
         }
     }
 
+    /// The clip as MPEG-TS, by SRT.
+    pub(crate) fn srt(url: &str) -> Publish {
+        Publish {
+            format: "mpegts",
+            ..Self::clip(url)
+        }
+    }
+
     /// Instead of publishing, serves one viewer by HTTP-TS on `port`. Returns when it listens.
     pub(crate) fn serve_http_ts(port: u16, stream: &str) -> Self {
         let publish = Self::encoder(&format!("http://127.0.0.1:{port}/{stream}.ts"));
@@ -166,6 +174,13 @@ impl Publish {
         self
     }
 
+    /// Over RTSP, with `tcp` or `udp` for its media.
+    pub(crate) fn rtsp(mut self, transport: &str) -> Self {
+        self.format = "rtsp";
+        self.options = ["-rtsp_transport", transport].map(str::to_owned).into();
+        self
+    }
+
     /// The stream's own time begins here instead of at zero.
     pub(crate) fn from(mut self, from: Duration) -> Self {
         self.from = from;
@@ -207,6 +222,11 @@ impl Publish {
 
 impl Player {
     pub(crate) fn open(url: &str) -> Self {
+        Self::open_with(url, &[])
+    }
+
+    /// With more options for the protocol.
+    pub(crate) fn open_with(url: &str, options: &[&str]) -> Self {
         let mut ffmpeg = Command::new(installed(&["ffmpeg"]));
         ffmpeg.args([
             "-hide_banner",
@@ -216,15 +236,8 @@ impl Player {
             "warning",
         ]);
         // As a live player does: nothing is kept back, and the frame rate is not studied before the first frame.
-        ffmpeg.args([
-            "-fflags",
-            "nobuffer",
-            "-fpsprobesize",
-            "0",
-            "-copyts",
-            "-i",
-            url,
-        ]);
+        ffmpeg.args(["-fflags", "nobuffer", "-fpsprobesize", "0", "-copyts"]);
+        ffmpeg.args(options).args(["-i", url]);
         // One line per decoded frame, as soon as it is there.
         ffmpeg.args([
             "-map",
@@ -330,7 +343,7 @@ fn decoded(lines: &[Line]) -> Vec<Frame> {
 }
 
 /// The clip's file; it is made by the first test that needs it.
-fn clip() -> PathBuf {
+pub(super) fn clip() -> PathBuf {
     let path = scratch_root().join("clip.flv");
     if !path.is_file() {
         // Other test processes may be making it too: each writes its own file, and the last rename stands.

@@ -2,32 +2,54 @@
 //!
 //! | file | what it is |
 //! | --- | --- |
+//! | [`balancer`] | what stands before several proxies |
 //! | [`browser`] | headless Chromium on one page |
 //! | [`ffmpeg`] | ffmpeg as encoder and as player |
 //! | [`http`] | a small HTTP client, and a server that answers as a test tells it to |
+//! | [`light`] | an RTMP publisher that costs next to nothing |
+//! | [`low_latency`] | a Low-Latency HLS origin of our own |
 //! | [`machine`] | what stories share: ports, folders, and turns of having the machine alone |
 //! | [`origin`] | nginx-rtmp and node-media-server, and the side program that registers them |
+//! | [`page`] | hls.js and dash.js in a browser |
 //! | [`program`] | a child process whose lines can be waited for |
 //! | [`proxy`] | the binary under test |
+//! | [`rtsp`] | gst-rtsp-server and its clients |
 //! | [`relay`] | a TCP relay that turns into a black hole |
+//! | [`srt`] | a libsrt origin, and a network that loses, delays and reorders datagrams |
+//! | [`tree`] | what ffmpeg packages, served by a plain nginx |
+//! | [`rtc`] | WebRTC: an origin, a client, and a relay that changes addresses |
 //! | [`wait`] | waiting with a deadline |
 //!
 //! Everything waits for an event and has a deadline. What is missing on the machine is named with the command
 //! that installs it; nothing is skipped.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub(crate) mod balancer;
 pub(crate) mod browser;
 pub(crate) mod ffmpeg;
 pub(crate) mod http;
+pub(crate) mod light;
+pub(crate) mod low_latency;
 pub(crate) mod machine;
 pub(crate) mod origin;
+pub(crate) mod page;
 pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod relay;
+pub(crate) mod rtc;
+pub(crate) mod rtsp;
+pub(crate) mod srt;
+pub(crate) mod tree;
 pub(crate) mod wait;
 
+pub(crate) use balancer::{Balancer, Dice};
 pub(crate) use ffmpeg::{Player, Publisher};
+pub(crate) use light::Light;
+pub(crate) use low_latency::LowLatency;
 pub(crate) use origin::{NginxRtmp, NodeMediaServer, Origin, Registrar};
+pub(crate) use page::Page;
 pub(crate) use proxy::Proxy;
 pub(crate) use relay::Relay;
+pub(crate) use srt::{BadNetwork, SrtOrigin};
+pub(crate) use tree::Tree;
 pub(crate) use wait::wait_for;

@@ -32,17 +32,25 @@ pub(crate) trait Origin {
             .iter()
             .map(|address| address.port().to_string())
             .collect();
+        // Who gives one address for both speaks HTTP alone.
+        let rtmp: Vec<String> = Some(self.rtmp())
+            .filter(|rtmp| self.http() != Some(*rtmp))
+            .iter()
+            .map(|address| address.port().to_string())
+            .collect();
         serde_json::json!({
             "ip": "127.0.0.1", "server": self.name(), "service": "by-hand", "pid": "1",
-            "rtmp": [self.rtmp().port().to_string()], "http": http,
+            "rtmp": rtmp, "http": http,
         })
     }
 }
 
-/// nginx with its RTMP module: RTMP only.
+/// nginx with its RTMP module: RTMP only, unless it packages.
 pub(crate) struct NginxRtmp {
     name: String,
     rtmp: SocketAddr,
+    /// Where it serves what it packages, if it packages.
+    http: Option<SocketAddr>,
     scratch: Scratch,
     program: Program,
 }
@@ -68,8 +76,35 @@ impl NginxRtmp {
 
     /// With more directives for its application `live`.
     pub(crate) fn with(name: &str, directives: &str) -> Self {
+        Self::build(name, directives, None)
+    }
+
+    /// One that packages HLS and DASH as well, in segments of a second, and serves both.
+    pub(crate) fn packaging(name: &str) -> Self {
+        let http = SocketAddr::from((Ipv4Addr::LOCALHOST, machine::free_port()));
+        Self::build(name, "", Some(http))
+    }
+
+    fn build(name: &str, directives: &str, http: Option<SocketAddr>) -> Self {
         let rtmp = SocketAddr::from((Ipv4Addr::LOCALHOST, machine::free_port()));
         let scratch = Scratch::new(name);
+        let (mut packaging, mut serving) = (String::new(), String::new());
+        if let Some(http) = http {
+            // The module wants a folder for each format; in URLs they are one.
+            let [hls, dash] = ["hls", "dash"].map(|format| scratch.path().join(format));
+            for root in [&hls, &dash] {
+                std::fs::create_dir_all(root.join("live")).expect("a folder in ours");
+            }
+            let (hls, dash) = (hls.display(), dash.display());
+            packaging = format!(
+                "hls on; hls_path {hls}/live; hls_fragment 1s; hls_playlist_length 8s; \
+                 dash on; dash_path {dash}/live; dash_fragment 1s; dash_playlist_length 8s;"
+            );
+            serving = format!(
+                "http {{ {SERVING} server {{ listen {http}; root {hls}; \
+                 location ~ [.](mpd|m4v|m4a)$ {{ root {dash}; }} }} }}\n"
+            );
+        }
         let module = NGINX_MODULES.iter().find(|path| Path::new(path).is_file());
         let module = module.map_or_else(
             || machine::installed(&["ngx_rtmp_module.so"]),
@@ -83,7 +118,7 @@ impl NginxRtmp {
                  daemon off; master_process off; user root; pid nginx.pid;\n\
                  error_log stderr info;\n\
                  events {{ worker_connections 512; }}\n\
-                 rtmp {{ access_log off; server {{ listen {rtmp}; application live {{ live on; {directives} }} }} }}\n",
+                 rtmp {{ access_log off; server {{ listen {rtmp}; application live {{ live on; {directives} {packaging} }} }} }}\n{serving}",
                 module.display()
             ),
         );
@@ -91,6 +126,7 @@ impl NginxRtmp {
         Self {
             name: name.to_owned(),
             rtmp,
+            http,
             scratch,
             program,
         }
@@ -132,7 +168,7 @@ impl Origin for NginxRtmp {
     }
 
     fn http(&self) -> Option<SocketAddr> {
-        None
+        self.http
     }
 
     fn was_published(&self, stream: &str) -> bool {
@@ -251,7 +287,7 @@ impl Registrar {
 
 /// Returns when somebody answers at `address`.
 #[track_caller]
-fn listening(mut program: Program, address: SocketAddr) -> Program {
+pub(super) fn listening(mut program: Program, address: SocketAddr) -> Program {
     wait_for(&format!("{address} is open"), STARTS, || {
         if let Ok(stream) = TcpStream::connect(address) {
             drop(stream);
@@ -267,6 +303,10 @@ fn listening(mut program: Program, address: SocketAddr) -> Program {
     });
     program
 }
+
+/// How nginx serves what its RTMP module packages.
+const SERVING: &str = "access_log off; types { application/vnd.apple.mpegurl m3u8; video/mp2t ts; \
+application/dash+xml mpd; video/mp4 m4v; audio/mp4 m4a; }";
 
 /// Where distributions put nginx's RTMP module.
 const NGINX_MODULES: [&str; 3] = [

@@ -17,6 +17,9 @@ pub(crate) struct Proxy {
     pub(crate) http: SocketAddr,
     pub(crate) api: SocketAddr,
     pub(crate) system: SocketAddr,
+    pub(crate) rtsp: SocketAddr,
+    pub(crate) srt: SocketAddr,
+    pub(crate) rtc: SocketAddr,
     program: Program,
     _scratch: Scratch,
 }
@@ -51,6 +54,10 @@ impl Proxy {
 
     /// Waits for the addresses of a command that runs the proxy.
     pub(crate) fn ready(command: &mut Command, scratch: Scratch) -> Self {
+        // Stories that say nothing of media leave its port to the system.
+        if !command.get_envs().any(|(name, _)| name == MEDIA_PORT) {
+            command.env(MEDIA_PORT, "127.0.0.1:0");
+        }
         let program = Program::start("sluicegate", command);
         let address = |listener: &str| {
             let what = format!("its {listener} listener");
@@ -63,12 +70,16 @@ impl Proxy {
                 .parse()
                 .unwrap_or_else(|_| panic!("{found} is the address of {listener}"))
         };
-        let [rtmp, http, api, system] = ["rtmp", "http", "api", "system"].map(address);
+        let [rtmp, http, api, system, rtsp, srt, rtc] =
+            ["rtmp", "http", "api", "system", "rtsp", "srt", "rtc"].map(address);
         let proxy = Self {
             rtmp,
             http,
             api,
             system,
+            rtsp,
+            srt,
+            rtc,
             program,
             _scratch: scratch,
         };
@@ -84,6 +95,11 @@ impl Proxy {
     /// The address of `app/stream` by HTTP-FLV.
     pub(crate) fn flv_url(&self, stream: &str) -> String {
         format!("http://{}/{stream}.flv", self.http)
+    }
+
+    /// The address of `app/stream` by RTSP.
+    pub(crate) fn rtsp_url(&self, stream: &str) -> String {
+        format!("rtsp://{}/{stream}", self.rtsp)
     }
 
     /// The document at a path of the system API.
@@ -176,6 +192,11 @@ impl Proxy {
             .collect()
     }
 
+    /// Everything it has logged.
+    pub(crate) fn output(&self) -> String {
+        self.program.output()
+    }
+
     /// Asks it to stop, as a supervisor does.
     pub(crate) fn terminate(&self) {
         self.program.signal("TERM");
@@ -211,5 +232,8 @@ rtmp.listen = \"127.0.0.1:0\"
 http.listen = \"127.0.0.1:0\"
 api.listen = \"127.0.0.1:0\"
 system.listen = \"127.0.0.1:0\"
+rtsp.listen = \"127.0.0.1:0\"
+srt.listen = \"127.0.0.1:0\"
 ";
+const MEDIA_PORT: &str = "PROXY_WEBRTC_SERVER";
 const STARTS: Duration = Duration::from_secs(10);

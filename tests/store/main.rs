@@ -1,0 +1,170 @@
+//! Every store through one contract: memory, and Redis as operators run it.
+
+mod contract;
+#[allow(dead_code, reason = "each test binary uses its own part")]
+#[path = "../stories/house.rs"]
+mod house;
+#[allow(dead_code, reason = "each test binary uses its own part")]
+#[path = "../support/machine.rs"]
+mod machine;
+#[allow(dead_code, reason = "each test binary uses its own part")]
+#[path = "../support/program.rs"]
+mod program;
+mod redis_server;
+mod two_proxies;
+#[path = "../support/wait.rs"]
+mod wait;
+
+use std::time::{Duration, Instant};
+
+use sluicegate::store::{Address, Change, Memory, Options, Redis, Store};
+use tokio::time::timeout;
+
+use wait::wait_for;
+
+use redis_server::{Cluster, RedisServer, Sentinels};
+
+#[tokio::test]
+async fn memory_keeps_the_contract() {
+    contract::check(&Memory::default(), "").await;
+}
+
+#[tokio::test]
+async fn a_single_redis_keeps_the_contract() {
+    let server = RedisServer::start();
+    let store = open(&server.url(), "prefix").await;
+    contract::check(&store, "srs-proxy-url:").await;
+}
+
+#[tokio::test]
+async fn a_redis_behind_tls_and_a_password_keeps_the_contract() {
+    let server = RedisServer::start_with_tls("s3cret");
+    let store = open(&server.url(), "").await;
+    contract::check(&store, "srs-proxy-url:").await;
+}
+
+#[tokio::test]
+async fn a_cluster_keeps_the_contract() {
+    let cluster = Cluster::start();
+    let store = open(&cluster.url(), "").await;
+    contract::check(&store, "srs-proxy-url:").await;
+}
+
+#[tokio::test]
+async fn sentinel_keeps_the_contract_and_fails_over() {
+    let mut sentinels = Sentinels::start();
+    let store = open(&sentinels.url(), "").await;
+    contract::check(&store, "srs-proxy-url:").await;
+    store.put("srs-proxy-url:kept", "a", LONG).await.unwrap();
+    sentinels.wait_for_replica();
+    let mut changes = store.changes();
+    sentinels.kill_primary();
+    // A call never hangs while there is no primary: it fails within its patience, until it works again.
+    let began = Instant::now();
+    loop {
+        let called = Instant::now();
+        let claim = store.claim("srs-proxy-url:new", None, "b", LONG).await;
+        assert!(called.elapsed() < PATIENCE * 4, "{:?}", called.elapsed());
+        if claim.is_ok_and(|claim| claim.won) {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(40), "no primary came");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(
+        store.get("srs-proxy-url:kept").await.unwrap().as_deref(),
+        Some("a")
+    );
+    assert_eq!(changes.recv().await.unwrap(), Change::Anything);
+}
+
+#[tokio::test]
+async fn what_another_client_writes_is_heard_of() {
+    let server = RedisServer::start();
+    let (ours, theirs) = (
+        open(&server.url(), "p").await,
+        open(&server.url(), "p").await,
+    );
+    let mut changes = ours.changes();
+    ours.put("srs-proxy-url:live/a", "one", LONG).await.unwrap();
+    theirs
+        .put("srs-proxy-rtc:x", "not watched", LONG)
+        .await
+        .unwrap();
+    theirs
+        .put("srs-proxy-url:live/b", "two", LONG)
+        .await
+        .unwrap();
+    let change = timeout(LONG, changes.recv()).await.unwrap().unwrap();
+    assert_eq!(change, Change::Key("srs-proxy-url:live/b".to_owned()));
+}
+
+#[tokio::test]
+async fn a_store_that_goes_and_comes_back_never_blocks_a_call() {
+    let mut server = RedisServer::start();
+    let store = open(&server.url(), "").await;
+    store.put("k:a", "1", LONG).await.unwrap();
+
+    server.freeze();
+    let called = Instant::now();
+    assert!(store.get("k:a").await.is_err());
+    assert!(called.elapsed() < PATIENCE * 4, "{:?}", called.elapsed());
+    server.thaw();
+    timeout(LONG, store.reachable()).await.unwrap();
+    assert_eq!(until_it_answers(&store, "k:a").await.as_deref(), Some("1"));
+
+    server.kill();
+    let began = Instant::now();
+    while store.is_reachable() {
+        assert!(began.elapsed() < LONG, "the loss is not noticed");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let called = Instant::now();
+    let error = store.get("k:a").await.unwrap_err();
+    assert!(
+        called.elapsed() < Duration::from_millis(50),
+        "it fails at once"
+    );
+    assert!(
+        error
+            .to_string()
+            .contains("no connection to redis://127.0.0.1"),
+        "{error}"
+    );
+    server.start_again();
+    timeout(LONG, store.reachable()).await.unwrap();
+    assert_eq!(
+        until_it_answers(&store, "k:a").await,
+        None,
+        "it came back empty"
+    );
+}
+
+async fn until_it_answers(store: &Redis, key: &str) -> Option<String> {
+    let began = Instant::now();
+    loop {
+        match store.get(key).await {
+            Ok(value) => return value,
+            Err(error) => assert!(began.elapsed() < LONG, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn open(url: &str, prefix: &str) -> Redis {
+    let address: Address = url.parse().expect("a URL of ours");
+    let options = Options {
+        prefix: prefix.to_owned(),
+        patience: PATIENCE,
+        watched: vec!["srs-proxy-url:".to_owned()],
+    };
+    let store = Redis::open(address, options).expect("certificates of ours");
+    timeout(LONG, store.reachable())
+        .await
+        .unwrap_or_else(|_| panic!("{url} cannot be reached"));
+    store
+}
+
+const LONG: Duration = Duration::from_secs(60);
+/// Long enough for a machine that is busy with other tests.
+const PATIENCE: Duration = Duration::from_millis(1_000);

@@ -1,0 +1,255 @@
+//! Two proxies on one Redis, with clients on both.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use serde_json::Value;
+use sluicegate_core::stream::Action;
+
+use crate::house::{Guest, House, Manner, Stub, get, until};
+use crate::redis_server::{Cluster, RedisServer};
+
+/// Two proxies and the origins that registered with the first of them.
+struct Pair {
+    a: House,
+    b: House,
+    origins: Vec<(String, Stub)>,
+    redis: RedisServer,
+}
+
+impl Pair {
+    async fn open(origins: usize) -> Self {
+        let redis = RedisServer::start();
+        let settings = format!(
+            "[store]\ntype = \"redis\"\nurl = \"{}\"\nredis_key_prefix = \"p\"\ntimeout = \"2s\"\n",
+            redis.url()
+        );
+        let (a, b) = (House::open(&settings).await, House::open(&settings).await);
+        for house in [&a, &b] {
+            until("the store", || reached(house)).await;
+        }
+        let mut pair = Self {
+            a,
+            b,
+            origins: Vec::new(),
+            redis,
+        };
+        for number in 0..origins {
+            let name = format!("origin-{number}");
+            pair.origins.push((name, Stub::start(Manner::Grants).await));
+        }
+        pair.register();
+        until("the other proxy's origins", || {
+            pair.b.proxy.registry().origins().len() == origins
+        })
+        .await;
+        pair
+    }
+
+    fn register(&self) {
+        for (name, origin) in &self.origins {
+            self.a.register(name, origin.at);
+        }
+    }
+
+    /// Where a stream was asked for.
+    fn asked(&self, stream: &str) -> BTreeSet<&str> {
+        let asked = |stub: &Stub| {
+            let seen = stub.seen.lock().unwrap();
+            seen.requests.iter().any(|request| request.name == stream)
+        };
+        let origins = self.origins.iter().filter(|(_, stub)| asked(stub));
+        origins.map(|(name, _)| name.as_str()).collect()
+    }
+
+    fn redis(&self, words: &[&str]) -> String {
+        self.redis.cli(words).trim().to_owned()
+    }
+
+    /// What stands for a stream in the Redis.
+    fn stands(&self, stream: &str) -> String {
+        let key = format!("p:srs-proxy-url:__defaultVhost__/live/{stream}");
+        self.redis(&["get", &key])
+    }
+
+    fn conflicts(&self) -> u64 {
+        let count = |house: &House| house.proxy.metrics().claim_conflicts.get();
+        count(&self.a) + count(&self.b)
+    }
+}
+
+fn reached(house: &House) -> bool {
+    house
+        .proxy
+        .cluster()
+        .is_some_and(|cluster| cluster.is_reachable())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn first_publishers_on_both_agree_on_one_origin_for_each_stream() {
+    let pair = Arc::new(Pair::open(5).await);
+    let asking = (0..200).map(|client| {
+        let pair = Arc::clone(&pair);
+        tokio::spawn(async move {
+            let house = if client % 2 == 0 { &pair.a } else { &pair.b };
+            let stream = format!("live/{}", client / 2);
+            house.ask(Action::Publish, &stream).await
+        })
+    });
+    let guests: Vec<Guest> = join_all(asking)
+        .await
+        .into_iter()
+        .map(|guest| guest.expect("a guest"))
+        .collect();
+    for (client, guest) in guests.iter().enumerate() {
+        assert!(guest.has_started(), "client {client}: {:?}", guest.status);
+    }
+    for stream in 0..100 {
+        let stream = stream.to_string();
+        let asked = pair.asked(&stream);
+        assert_eq!(asked.len(), 1, "live/{stream}: {asked:?}");
+        let origin = asked.first().expect("one");
+        let expected = format!("p:srs-proxy-server:{origin}-s-1");
+        assert_eq!(pair.stands(&stream), expected, "as the SRS proxy writes it");
+    }
+    assert_eq!(pair.conflicts(), 0);
+    let listed: Value =
+        serde_json::from_str(&pair.redis(&["get", "p:srs-proxy-all-servers"])).expect("JSON");
+    assert_eq!(listed.as_array().map(Vec::len), Some(5), "{listed}");
+    let record: Value =
+        serde_json::from_str(&pair.redis(&["get", "p:srs-proxy-server:origin-0-s-1"]))
+            .expect("JSON");
+    assert_eq!(record["server_id"], "origin-0");
+    assert_eq!(
+        record["rtmp"][0],
+        format!("{}", pair.origins[0].1.at.port())
+    );
+
+    // A viewer of a stream that is known asks the store for nothing.
+    let operations = || {
+        let text = pair.b.proxy.metrics().render();
+        let calls = text
+            .lines()
+            .filter(|line| line.starts_with("sluicegate_store_operations_total{"))
+            .filter(|line| !line.contains("renew") && !line.contains("\"put\""));
+        calls.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let before = operations();
+    assert!(!before.is_empty());
+    let viewer = pair.b.ask(Action::Play, "live/7").await;
+    assert!(viewer.has_started());
+    assert_eq!(operations(), before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_outage_of_the_store_cuts_nothing_and_splits_nothing() {
+    let mut pair = Pair::open(4).await;
+    let _publisher = pair.a.ask(Action::Publish, "live/known").await;
+    let _viewer = pair.b.ask(Action::Play, "live/known").await;
+    pair.redis.kill();
+    for house in [&pair.a, &pair.b] {
+        until("the loss", || !reached(house)).await;
+    }
+    let mut guests = Vec::new();
+    for (house, action) in [(&pair.b, Action::Play), (&pair.a, Action::Play)] {
+        guests.push(house.ask(action, "live/known").await);
+    }
+    for stream in 0..20 {
+        let stream = format!("live/new-{stream}");
+        guests.push(pair.a.ask(Action::Publish, &stream).await);
+        guests.push(pair.b.ask(Action::Play, &stream).await);
+    }
+    for guest in &guests {
+        assert!(guest.has_started(), "{:?}", guest.status);
+    }
+    let streams: Vec<String> = (0..20)
+        .map(|stream| format!("new-{stream}"))
+        .chain(["known".to_owned()])
+        .collect();
+    for stream in &streams {
+        assert_eq!(pair.asked(stream).len(), 1, "live/{stream}");
+    }
+    let (status, document) = get(pair.a.at.system, "/readyz").await;
+    assert_eq!(status, 200);
+    assert!(document.contains(r#""store":"degraded""#), "{document}");
+
+    pair.redis.start_again();
+    for house in [&pair.a, &pair.b] {
+        until("the store", || reached(house)).await;
+    }
+    // It came back empty, and is told of everything that lives.
+    for stream in &streams {
+        let origin = (*pair.asked(stream).first().expect("one")).to_owned();
+        let expected = format!("p:srs-proxy-server:{origin}-s-1");
+        until("the claim is back", || pair.stands(stream) == expected).await;
+    }
+    let (_, document) = get(pair.a.at.system, "/readyz").await;
+    assert!(document.contains(r#""store":"ok""#), "{document}");
+    assert_eq!(pair.conflicts(), 0);
+    let open = (pair.a.proxy.sessions().len(), pair.b.proxy.sessions().len());
+    assert_eq!(open, (22, 22), "nobody was cut");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_an_srs_proxy_writes_is_followed() {
+    let pair = Pair::open(1).await;
+    let theirs = Stub::start(Manner::Grants).await;
+    let record = format!(
+        r#"{{"ip":"127.0.0.1","server_id":"vid-theirs","service_id":"x1","pid":"77","rtmp":["{}"],
+            "update_at":"2025-01-02T03:04:05.123456789+08:00"}}"#,
+        theirs.at.port()
+    );
+    let server = "p:srs-proxy-server:vid-theirs-x1-77";
+    pair.redis(&["set", server, &record]);
+    let stream = "p:srs-proxy-url:__defaultVhost__/live/theirs";
+    pair.redis(&["set", stream, server]);
+    for house in [&pair.a, &pair.b] {
+        let viewer = house.ask(Action::Play, "live/theirs").await;
+        assert!(viewer.has_started(), "{:?}", viewer.status);
+        assert_eq!(
+            house.origin_of("live/theirs").as_deref(),
+            Some("vid-theirs")
+        );
+    }
+    assert_eq!(theirs.connections(), 2);
+    assert_eq!(pair.redis(&["pttl", stream]), "-1", "theirs never end");
+
+    // Such a proxy writes over a claim: the publisher comes back, and finds where its stream is.
+    let moving = "p:srs-proxy-url:__defaultVhost__/live/moving";
+    pair.redis(&["set", moving, "p:srs-proxy-server:origin-0-s-1"]);
+    let mut publisher = pair.a.ask(Action::Publish, "live/moving").await;
+    assert!(publisher.has_started(), "{:?}", publisher.status);
+    assert_eq!(pair.asked("moving").len(), 1);
+    pair.redis(&["set", moving, server]);
+    publisher.read_to_end().await;
+    assert_eq!(pair.conflicts(), 1);
+    let publisher = pair.a.ask(Action::Publish, "live/moving").await;
+    assert!(publisher.has_started(), "{:?}", publisher.status);
+    assert_eq!(theirs.connections(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn in_a_cluster_a_stream_is_placed_once_too() {
+    let cluster = Cluster::start();
+    let settings = format!(
+        "[store]\ntype = \"redis\"\nurl = \"{}\"\ntimeout = \"2s\"\nwait_at_start = true\n",
+        cluster.url()
+    );
+    let (a, b) = (House::open(&settings).await, House::open(&settings).await);
+    let mut origins = Vec::new();
+    for number in 0..3 {
+        let origin = Stub::start(Manner::Grants).await;
+        a.register(&format!("origin-{number}"), origin.at);
+        origins.push(origin);
+    }
+    until("the other proxy's origins", || {
+        b.proxy.registry().origins().len() == 3
+    })
+    .await;
+    let publisher = a.ask(Action::Publish, "live/a").await;
+    assert!(publisher.has_started(), "{:?}", publisher.status);
+    let viewer = b.ask(Action::Play, "live/a").await;
+    assert!(viewer.has_started(), "{:?}", viewer.status);
+    assert_eq!(a.origin_of("live/a"), b.origin_of("live/a"));
+}

@@ -1,0 +1,217 @@
+//! Origins that are drained, disabled and given back, and a proxy that drains itself.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use sluicegate_core::stream::Action;
+use tokio::task::JoinSet;
+
+use crate::house::{Guest, House, Manner, Stub, get, post, until, video};
+
+/// A POST to the system API, and the `data` of its answer.
+async fn tell(house: &House, path: &str) -> Value {
+    let (status, body) = post(house.at.system, path, "").await;
+    assert_eq!(status, 200, "{path}: {body}");
+    let document: Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!(document["code"], 0);
+    document["data"].clone()
+}
+
+/// The row of an origin.
+async fn row(house: &House, id: &str) -> Value {
+    let (_, body) = get(house.at.system, "/api/v1/origins").await;
+    let document: Value = serde_json::from_str(&body).expect("JSON");
+    let rows = document["data"]["origins"].as_array().expect("rows");
+    let found = rows.iter().find(|row| row["id"] == id);
+    found.expect("it stands").clone()
+}
+
+#[tokio::test]
+async fn a_drained_origin_keeps_its_streams_and_gets_no_new_ones() {
+    let house = House::open("").await;
+    let old = Stub::start(Manner::Streams(2000)).await;
+    house.register("old", old.at);
+    let publisher = house.ask(Action::Publish, "live/a").await;
+    assert!(publisher.has_started());
+    let drained = tell(&house, "/api/v1/origins/old/drain").await;
+    assert_eq!(drained["duty"], "draining");
+    assert_eq!(drained["drain"]["publishers"], 1);
+    assert!(drained["drain"]["eta_seconds"].is_null(), "no deadline");
+
+    let new = Stub::start(Manner::Streams(2000)).await;
+    house.register("new", new.at);
+    let mut player = house.ask(Action::Play, "live/a").await;
+    assert!(player.has_started());
+    assert!(player.read_until(|player| player.media.len() > 2).await);
+    assert_eq!(
+        house.origin_of("live/a").as_deref(),
+        Some("old"),
+        "players may join"
+    );
+    house.ask(Action::Publish, "live/b").await;
+    assert_eq!(
+        house.origin_of("live/b").as_deref(),
+        Some("new"),
+        "a new stream goes elsewhere"
+    );
+
+    // A heartbeat, and a restart, change nothing.
+    house.register("old", old.at);
+    assert_eq!(row(&house, "old").await["duty"], "draining");
+
+    // Its encoder comes back: elsewhere, and its viewers are let go, to find it there.
+    drop(publisher);
+    house.until_sessions(1).await;
+    let back = house.ask(Action::Publish, "live/a").await;
+    assert!(back.has_started());
+    assert_eq!(house.origin_of("live/a").as_deref(), Some("new"));
+    player.read_to_end().await;
+    house.until_sessions(1).await;
+    let metrics = house.proxy.metrics().render();
+    assert!(metrics.contains("reason=\"moved\"} 1"), "{metrics}");
+    let done = row(&house, "old").await;
+    assert_eq!(done["drain"]["done"], true);
+    assert_eq!(done["drain"]["eta_seconds"], 0.0);
+
+    let undone = tell(&house, "/api/v1/origins/old/undrain").await;
+    assert_eq!(undone["duty"], "active");
+    tell(&house, "/api/v1/origins/new/disable").await;
+    house.ask(Action::Publish, "live/c").await;
+    assert_eq!(
+        house.origin_of("live/c").as_deref(),
+        Some("old"),
+        "it takes streams again"
+    );
+    let refused = house.ask(Action::Play, "live/a").await;
+    assert!(
+        refused
+            .words()
+            .contains("live/a is on new, which is out of service"),
+        "{}",
+        refused.words()
+    );
+}
+
+#[tokio::test]
+async fn past_its_deadline_a_drain_moves_fifty_live_streams_one_by_one() {
+    let house = House::open("[drain]\npace = \"10ms\"\n").await;
+    let old = Stub::start(Manner::Grants).await;
+    house.register("old", old.at);
+    let mut encoders = JoinSet::new();
+    for number in 0..STREAMS {
+        let at = house.at.rtmp;
+        encoders.spawn(encode_with_reconnect(at, format!("live/s{number}")));
+    }
+    until("all streams", || {
+        old.seen.lock().expect("a test").media.len() >= STREAMS
+            && house.proxy.sessions().len() == STREAMS
+    })
+    .await;
+    let new = Stub::start(Manner::Grants).await;
+    house.register("new", new.at);
+    let began = Instant::now();
+    let drained = tell(&house, "/api/v1/origins/old/drain?deadline=200ms").await;
+    assert_eq!(drained["drain"]["publishers"], STREAMS);
+    let eta = drained["drain"]["eta_seconds"].as_f64().expect("an ETA");
+    assert!((0.5..1.0).contains(&eta), "{eta}");
+    until("the first move", || new.connections() > 0).await;
+    assert!(
+        began.elapsed() >= Duration::from_millis(200),
+        "nobody is ended before the deadline"
+    );
+    until("the last move", || {
+        house.proxy.registry().left(&"old".into()).total() == 0
+            && new.connections() == STREAMS
+            && house.proxy.sessions().len() == STREAMS
+    })
+    .await;
+    assert!(
+        began.elapsed() >= Duration::from_millis(650),
+        "one by one, not at once: {:?}",
+        began.elapsed()
+    );
+    for number in 0..STREAMS {
+        let stream = format!("live/s{number}");
+        assert_eq!(house.origin_of(&stream).as_deref(), Some("new"), "{stream}");
+    }
+    let (old, new) = (old.connections(), new.connections());
+    assert_eq!((old, new), (STREAMS, STREAMS), "each moved once");
+    let metrics = house.proxy.metrics().render();
+    assert!(
+        metrics.contains("reason=\"origin_drained\"} 50"),
+        "{metrics}"
+    );
+}
+
+/// Publishes, and comes back each time it is ended, as an encoder with reconnect does.
+async fn encode_with_reconnect(at: std::net::SocketAddr, stream: String) {
+    loop {
+        let mut guest = Guest::ask(at, Action::Publish, &stream, Vec::new()).await;
+        assert!(guest.has_started(), "{stream}: {:?}", guest.status);
+        guest.send(&video(0, &[0x17; 100])).await;
+        guest.wait_for_end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_drains_itself_and_changes_its_mind() {
+    let house = House::open("[drain]\npace = \"10ms\"\n").await;
+    let origin = Stub::start(Manner::Grants).await;
+    house.register("one", origin.at);
+    let mut publisher = house.ask(Action::Publish, "live/a").await;
+    let drained = tell(&house, "/api/v1/proxy/drain").await;
+    assert_eq!(drained["draining"], true);
+    assert_eq!(drained["drain"]["publishers"], 1);
+    assert_eq!(get(house.at.system, "/readyz").await.0, 503);
+    let refused = house.ask(Action::Play, "live/a").await;
+    assert!(refused.words().contains("stopping"), "{}", refused.words());
+
+    tell(&house, "/api/v1/proxy/undrain").await;
+    assert_eq!(get(house.at.system, "/readyz").await.0, 200);
+    assert!(house.ask(Action::Play, "live/a").await.has_started());
+
+    tell(&house, "/api/v1/proxy/drain?deadline=0s").await;
+    publisher.read_to_end().await;
+    house.until_sessions(0).await;
+    let (_, body) = get(house.at.system, "/api/v1/proxy").await;
+    let document: Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!(document["data"]["drain"]["done"], true, "{body}");
+}
+
+#[tokio::test]
+async fn a_deregistered_origin_drains_and_is_gone_after_its_last_session() {
+    let house = House::open("").await;
+    let origin = Stub::start(Manner::Grants).await;
+    house.register("one", origin.at);
+    let publisher = house.ask(Action::Publish, "live/a").await;
+    assert!(house.proxy.registry().deregister(&"one".into()));
+    let row = row(&house, "one").await;
+    assert_eq!(row["drain"]["cause"], "deregistered");
+    assert!(
+        house.ask(Action::Play, "live/a").await.has_started(),
+        "players may join"
+    );
+    assert!(!house.ask(Action::Publish, "live/b").await.has_started());
+    drop(publisher);
+    until("its removal", || {
+        house.proxy.registry().origins().is_empty()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_drained_is_said_so() {
+    let house = House::open("").await;
+    house.register("one", "127.0.0.1:1".parse().expect("an address"));
+    for (path, status) in [
+        ("/api/v1/origins/nobody/drain", 404),
+        ("/api/v1/origins/nobody/disable", 404),
+        ("/api/v1/origins/nobody/undrain", 404),
+        ("/api/v1/origins/one/drain?deadline=soon", 400),
+        ("/api/v1/proxy/drain?deadline=10", 400),
+    ] {
+        assert_eq!(post(house.at.system, path, "").await.0, status, "{path}");
+    }
+}
+
+const STREAMS: usize = 50;

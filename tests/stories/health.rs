@@ -1,0 +1,183 @@
+//! Origins that fail, are asked how they are, and come back; and encoders that come back to them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use sluicegate_core::fleet::State;
+use sluicegate_core::stream::Action;
+use socket2::{Domain, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::house::{House, Manner, Stub, get, until, video};
+use crate::rtmp_failover::nowhere;
+
+fn state(house: &House, id: &str) -> Option<State> {
+    house.proxy.registry().state(&id.into())
+}
+
+#[tokio::test]
+async fn an_origin_that_refused_once_is_out_until_probes_find_it_again() {
+    let house = House::open("").await;
+    let at = nowhere().await;
+    house.register("one", at);
+    let refused = house.ask(Action::Publish, "live/a").await;
+    assert!(!refused.has_started());
+    assert_eq!(state(&house, "one"), Some(State::Failing));
+    let (_, body) = get(house.at.system, "/api/v1/origins").await;
+    let document: Value = serde_json::from_str(&body).expect("JSON");
+    let row = &document["data"]["origins"][0];
+    let note = row["notes"][0]["what"].as_str().expect("a reason");
+    assert!(note.to_lowercase().contains("refused"), "{body}");
+
+    // Nobody but the proxy itself asks for it now.
+    let listener = TcpListener::bind(at).await.expect("its port is free");
+    let _origin = Stub::on(listener, Manner::Grants, 0, Vec::new());
+    until("it is found", || state(&house, "one") == Some(State::Up)).await;
+    assert!(house.ask(Action::Publish, "live/a").await.has_started());
+}
+
+#[tokio::test]
+async fn every_origin_is_asked_if_that_is_wished_and_none_if_not() {
+    let always = "[health]\nprobe = \"always\"\nprobe_interval = \"100ms\"\nfall = 2\n";
+    let house = House::open(always).await;
+    let mut origin = Stub::start(Manner::Grants).await;
+    house.register("one", origin.at);
+    until("some probes", || origin.connections() > 3).await;
+    assert_eq!(state(&house, "one"), Some(State::Up));
+    origin.kill().await;
+    until("it is missed", || {
+        state(&house, "one") == Some(State::Failing)
+    })
+    .await;
+
+    let never = House::open("[health]\nprobe = \"off\"\n").await;
+    never.register("one", origin.at);
+    never.ask(Action::Publish, "live/a").await;
+    assert_eq!(state(&never, "one"), Some(State::Failing));
+    until("time brings it back", || {
+        state(&never, "one") == Some(State::Up)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_probe_over_http_goes_by_the_status() {
+    let settings = "[health]\nprobe = \"always\"\nprobe_with = \"http\"\nprobe_path = \"/health\"\n\
+        probe_interval = \"100ms\"\nfall = 1\nrise = 1\n";
+    let house = House::open(settings).await;
+    // Another proxy's system API is an HTTP server like any.
+    let other = House::open("").await;
+    let port = other.at.system.port();
+    house.register_with("one", &format!("\"http\":[\"{port}\"]"));
+    until("a 404 is no health", || {
+        state(&house, "one") == Some(State::Failing)
+    })
+    .await;
+    let good = House::open(&settings.replace("/health", "/livez")).await;
+    good.register_with("one", &format!("\"http\":[\"{port}\"]"));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(state(&good, "one"), Some(State::Up));
+}
+
+#[tokio::test]
+async fn an_origin_with_a_full_queue_is_asked_again_where_nobody_else_may_take_the_stream() {
+    let house = House::open("").await;
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket
+        .bind(
+            &"127.0.0.1:0"
+                .parse::<std::net::SocketAddr>()
+                .expect("an address")
+                .into(),
+        )
+        .expect("a port");
+    socket.listen(0).expect("a listener");
+    socket.set_nonblocking(true).expect("a flag");
+    let listener = TcpListener::from_std(socket.into()).expect("a listener");
+    let at = listener.local_addr().expect("bound");
+    house.register("one", at);
+
+    // Its queue is full: the kernel drops the first packet of every further connection.
+    let mut queue = Vec::new();
+    loop {
+        match tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(at)).await {
+            Ok(Ok(connection)) => queue.push(connection),
+            _ => break,
+        }
+        assert!(queue.len() < 16, "the queue has an end");
+    }
+    let began = Instant::now();
+    let busy = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        drop(queue);
+        Stub::on(listener, Manner::Grants, 0, Vec::new())
+    });
+    let guest = house.ask(Action::Publish, "live/a").await;
+    assert!(guest.has_started(), "{:?}", guest.status);
+    assert!(
+        began.elapsed() >= Duration::from_millis(1500),
+        "it was full until then"
+    );
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
+    drop(busy);
+}
+
+#[tokio::test]
+async fn an_encoder_that_comes_back_too_soon_is_not_told_that_its_stream_is_busy() {
+    let house = House::open("").await;
+    let busy = Arc::new(AtomicUsize::new(0));
+    let origin = Stub::start(Manner::BusyFor(Arc::clone(&busy))).await;
+    house.register("one", origin.at);
+    busy.store(2, Ordering::Relaxed);
+    let stranger = house.ask(Action::Publish, "live/b").await;
+    assert!(
+        !stranger.has_started(),
+        "who never published hears the no at once"
+    );
+
+    drop(stranger);
+    house.until_sessions(0).await;
+    busy.store(0, Ordering::Relaxed);
+    let publisher = house.ask(Action::Publish, "live/a").await;
+    assert!(publisher.has_started());
+    drop(publisher);
+    house.until_sessions(0).await;
+    busy.store(3, Ordering::Relaxed);
+    let back = house.ask(Action::Publish, "live/a").await;
+    assert!(back.has_started(), "{:?}", back.status);
+    assert_eq!(busy.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn whose_publish_ends_an_earlier_one_is_a_setting() {
+    for (takeover, ends) in [("never", false), ("address", true), ("always", true)] {
+        let settings =
+            format!("[session]\ntakeover = \"{takeover}\"\ntakeover_after = \"200ms\"\n");
+        let house = House::open(&settings).await;
+        let origin = Stub::start(Manner::Grants).await;
+        house.register("one", origin.at);
+        let mut first = house.ask(Action::Publish, "live/a").await;
+        first.send(&video(0, &[0x17; 100])).await;
+        until("media", || {
+            !origin.seen.lock().expect("a test").media.is_empty()
+        })
+        .await;
+        if !ends {
+            // However long it says nothing.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        let second = house.ask(Action::Publish, "live/a").await;
+        assert!(second.has_started(), "{takeover}");
+        if ends {
+            first.wait_for_end().await;
+        }
+        let left = if ends { 1 } else { 2 };
+        assert_eq!(house.proxy.sessions().len(), left, "{takeover}");
+    }
+}

@@ -1,0 +1,530 @@
+//! Where streams go: limits, pools, zones, an outside decision, and explanations that say what happens.
+
+use std::net::SocketAddr;
+
+use sluicegate::lookup::Explanation;
+use sluicegate::proxy::{Refusal, Request, Session};
+use sluicegate_core::origin::OriginId;
+use sluicegate_core::policy::NAMES;
+use sluicegate_core::rtmp::amf0::Value;
+use sluicegate_core::rtmp::chunk::{ChunkReader, ChunkWriter};
+use sluicegate_core::rtmp::handshake::ClientHandshake;
+use sluicegate_core::rtmp::message::{Command, Message};
+use sluicegate_core::stream::{Action, Protocol, StreamUrl};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::house::{Guest, House, Manner, Stub, get, post};
+
+/// A session that some origin took at once, without a socket.
+async fn join(house: &House, action: Action, path: &str) -> Result<Session, Refusal> {
+    let request = Request {
+        stream: stream(path),
+        action,
+        protocol: Protocol::Rtmp,
+        client: "192.0.2.1:5000".parse().expect("an address"),
+    };
+    let session = house.proxy.open(request).await?;
+    session.dial(|_| async { Ok(()) }).await?;
+    Ok(session)
+}
+
+fn stream(path: &str) -> StreamUrl {
+    let (app, name) = path.rsplit_once('/').expect("app/stream");
+    StreamUrl::new("", app, name).expect("a stream")
+}
+
+fn origin_of(session: &Session) -> String {
+    let placed = session.row().placed();
+    placed.origin.expect("it was placed").to_string()
+}
+
+fn explain(house: &House, path: &str) -> Explanation {
+    house.proxy.explain(&stream(path), Protocol::Rtmp, None)
+}
+
+/// Registers origins that nobody dials.
+fn register(house: &House, id: &str, attributes: &str) {
+    house.register_with(
+        id,
+        &format!(r#""rtmp":["1935"],"http":["8080"]{attributes}"#),
+    );
+}
+
+#[tokio::test]
+async fn an_explanation_says_what_happens_under_every_policy() {
+    for policy in NAMES {
+        let house = House::open(&format!(
+            "[placement]\npolicy = \"{policy}\"\nrules = [\"app=gpu label=gpu\"]\nzone = \"eu\"\n"
+        ))
+        .await;
+        for number in 0_u32..12 {
+            let zone = if number % 3 == 0 { "eu" } else { "us" };
+            let label = if number % 4 == 0 { "gpu" } else { "cpu" };
+            let weight = 50 + number * 10;
+            let most = 3 + number % 5;
+            let attributes = format!(
+                r#","zone":"{zone}","labels":["{label}"],"weight":{weight},"max_streams":{most}"#
+            );
+            register(&house, &format!("origin-{number}"), &attributes);
+        }
+        let mut sessions = Vec::new();
+        for number in 0..80 {
+            let app = if number % 7 == 0 { "gpu" } else { "live" };
+            let path = format!("{app}/{}", number * 31 % 57);
+            let said = explain(&house, &path);
+            match join(&house, Action::Play, &path).await {
+                Ok(session) => {
+                    assert_eq!(said.origin, Some(origin_of(&session)), "{policy} {path}");
+                    assert_eq!(said.why, session.row().placed().why, "{policy} {path}");
+                    sessions.push(session);
+                }
+                Err(refusal) => {
+                    assert_eq!(said.origin, None, "{policy} {path}: {refusal}");
+                    assert!(!said.rejected.is_empty(), "{policy} {path}");
+                }
+            }
+            let after = explain(&house, &path);
+            assert_eq!(
+                after.claim.map(|claim| claim.origin),
+                said.origin,
+                "{policy} {path}"
+            );
+        }
+        assert!(sessions.len() > 50, "{policy}: {}", sessions.len());
+    }
+}
+
+#[tokio::test]
+async fn an_explanation_shows_what_would_happen_without_an_origin() {
+    let house = House::open("").await;
+    for id in ["a", "b", "c"] {
+        register(&house, id, "");
+    }
+    let session = join(&house, Action::Publish, "live/a").await.unwrap();
+    let at = origin_of(&session);
+    let standing = explain(&house, "live/a");
+    let claim = standing.claim.unwrap();
+    assert_eq!((claim.origin.as_str(), claim.publishers), (at.as_str(), 1));
+    assert!(
+        claim.why.starts_with("first of 3 by rendezvous"),
+        "{}",
+        claim.why
+    );
+    assert_eq!(standing.why, "it is placed there");
+
+    let path = format!("/api/v1/explain?stream=live/a&without={at}");
+    let (status, body) = get(house.at.system, &path).await;
+    assert_eq!(status, 200, "{body}");
+    let document: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let without: Explanation = serde_json::from_value(document["data"].clone()).unwrap();
+    assert_eq!(without.candidates.len(), 2);
+    assert_eq!(without.rejected[0].reason, "excluded");
+    assert_ne!(without.origin.as_deref(), Some(at.as_str()));
+    drop(session);
+
+    // What was said is what comes to pass.
+    house
+        .proxy
+        .registry()
+        .deregister(&OriginId::from(at.as_str()));
+    let moved = join(&house, Action::Publish, "live/a").await.unwrap();
+    assert_eq!(Some(origin_of(&moved)), without.origin);
+    for (path, expected) in [
+        ("/api/v1/explain", 400),
+        ("/api/v1/explain?stream=", 400),
+        ("/api/v1/explain?stream=live/a&protocol=carrier-pigeon", 400),
+        ("/api/v1/explain?stream=live/a&without=nobody", 404),
+        ("/api/v1/resolve?stream=live/a&client=here", 400),
+    ] {
+        assert_eq!(get(house.at.system, path).await.0, expected, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn one_stream_for_each_origin_and_then_no_more() {
+    let house = House::open("[placement]\nplay_claim = \"1s\"\n").await;
+    let mut origins = Vec::new();
+    for number in 0..3 {
+        let origin = Stub::start(Manner::Grants).await;
+        let port = origin.at.port();
+        let document = format!(r#""rtmp":["{port}"],"http":["{port}"],"max_streams":1"#);
+        house.register_with(&format!("encoder-{number}"), &document);
+        origins.push(origin);
+    }
+    let asking: Vec<_> = (0..8)
+        .map(|number| {
+            let at = house.at.rtmp;
+            let path = format!("live/{number}");
+            tokio::spawn(async move { Guest::ask(at, Action::Publish, &path, Vec::new()).await })
+        })
+        .collect();
+    let mut guests = Vec::new();
+    for guest in asking {
+        guests.push(guest.await.unwrap());
+    }
+    let (granted, refused): (Vec<_>, Vec<_>) = guests.into_iter().partition(Guest::has_started);
+    assert_eq!(granted.len(), 3, "of eight that came at once");
+    assert!(
+        refused
+            .iter()
+            .all(|guest| guest.words().contains("is full"))
+    );
+    for origin in &origins {
+        assert_eq!(origin.seen.lock().unwrap().requests.len(), 1);
+    }
+    let answer = raw(
+        &house,
+        "GET /live/new.flv HTTP/1.1\r\nHost: example\r\n\r\n",
+    )
+    .await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(answer.contains("Retry-After:"), "{answer}");
+    let reasons = explain(&house, "live/new").rejected;
+    assert!(reasons.iter().all(|one| one.reason == "full_of_streams"));
+    // A viewer of a stream that is there costs nothing.
+    let known = (0..8)
+        .map(|number| format!("live/{number}"))
+        .find(|path| house.origin_of(path).is_some())
+        .unwrap();
+    assert!(house.ask(Action::Play, &known).await.has_started());
+    drop(granted);
+    crate::house::until("an origin that is free again", || {
+        explain(&house, "live/new").origin.is_some()
+    })
+    .await;
+    assert!(house.ask(Action::Publish, "live/new").await.has_started());
+}
+
+#[tokio::test]
+async fn a_full_fleet_overflows_if_it_is_told_to_and_sessions_have_a_limit_too() {
+    let house =
+        House::open("[placement]\nwhen_full = \"overflow\"\npolicy = \"least_streams\"\n").await;
+    register(&house, "a", r#","max_streams":1"#);
+    register(&house, "b", r#","max_streams":1"#);
+    let mut sessions = Vec::new();
+    for number in 0..4 {
+        let path = format!("live/{number}");
+        sessions.push(join(&house, Action::Publish, &path).await.unwrap());
+    }
+    let on_a = sessions.iter().filter(|one| origin_of(one) == "a").count();
+    assert_eq!(on_a, 2);
+    assert!(sessions[3].row().placed().why.contains("all are full"));
+
+    let house = House::open("").await;
+    register(&house, "a", r#","max_sessions":2"#);
+    let publisher = join(&house, Action::Publish, "live/a").await.unwrap();
+    let player = join(&house, Action::Play, "live/a").await.unwrap();
+    let third = join(&house, Action::Play, "live/a").await;
+    assert!(matches!(third, Err(Refusal::NoRoom { .. })), "{third:?}");
+    drop(player);
+    let player = join(&house, Action::Play, "live/a").await.unwrap();
+    drop((publisher, player));
+}
+
+#[tokio::test]
+async fn rules_zones_and_settings_say_who_may_have_a_stream() {
+    let house = House::open(
+        "[placement]\nrules = [\"app=vip label=gold\", \"stream=cam-* zone=us\"]\nzone = \"eu\"\n\
+         [origins]\nattributes = [\"g* label=gold zone=us weight=10\"]\n",
+    )
+    .await;
+    register(&house, "plain-eu", r#","zone":"eu""#);
+    register(&house, "plain-us", r#","zone":"us""#);
+    register(&house, "gold", r#","zone":"mars""#);
+    for number in 0..8 {
+        let at = |path: String| explain(&house, &path).origin;
+        assert_eq!(at(format!("vip/{number}")).as_deref(), Some("gold"));
+        assert_eq!(
+            at(format!("live/{number}")).as_deref(),
+            Some("plain-eu"),
+            "ours first"
+        );
+        let camera = at(format!("live/cam-{number}"));
+        assert_ne!(camera.as_deref(), Some("plain-eu"));
+    }
+    let said = explain(&house, "vip/1");
+    assert_eq!(said.rule.as_deref(), Some("app=vip label=gold"));
+    assert!(said.why.contains("2 not in pool"), "{}", said.why);
+    house.proxy.registry().deregister(&"plain-eu".into());
+    let spilled = explain(&house, "live/1");
+    assert!(spilled.origin.is_some(), "others take what ours cannot");
+    assert!(spilled.why.contains("none in zone eu"), "{}", spilled.why);
+    house.proxy.registry().deregister(&"gold".into());
+    let refused = join(&house, Action::Publish, "vip/1").await;
+    assert!(
+        matches!(refused, Err(Refusal::NoOrigin { .. })),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn busy_origins_are_spared_by_least_load() {
+    let house = House::open("[placement]\npolicy = \"least_load\"\n").await;
+    let load = |cpu: f64| format!(r#","summaries":{{"system":{{"cpu_percent":{cpu}}}}}"#);
+    register(&house, "hot", &load(0.9));
+    register(&house, "warm", &load(0.5));
+    let said = explain(&house, "live/a");
+    assert_eq!(said.origin.as_deref(), Some("warm"));
+    assert_eq!(said.rejected[0].reason, "busy");
+    assert_eq!(said.candidates[0].load_percent, Some(50.0));
+    register(&house, "cool", &load(0.1));
+    assert_eq!(explain(&house, "live/a").origin.as_deref(), Some("cool"));
+}
+
+/// A service that decides where streams go, and how often it was asked.
+async fn decider(answer: &'static str) -> (u16, std::sync::Arc<std::sync::Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let asked = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let told = std::sync::Arc::clone(&asked);
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let mut buffer = vec![0; 4096];
+            let count = socket.read(&mut buffer).await.unwrap_or_default();
+            let head = String::from_utf8_lossy(&buffer[..count]).into_owned();
+            told.lock()
+                .unwrap()
+                .push(head.lines().next().unwrap_or_default().to_owned());
+            let length = answer.len();
+            let reply = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{answer}"
+            );
+            let _ = socket.write_all(reply.as_bytes()).await;
+        }
+    });
+    (port, asked)
+}
+
+#[tokio::test]
+async fn somebody_else_may_decide_where_a_new_stream_goes() {
+    let settings = |port: u16, more: &str| {
+        format!("[placement]\nask = \"http://127.0.0.1:{port}/place?key=7\"\n{more}")
+    };
+    let (port, asked) = decider(r#"{"origin": "b"}"#).await;
+    let house = House::open(&settings(port, "")).await;
+    for id in ["a", "b", "c"] {
+        register(&house, id, "");
+    }
+    let mut sessions = Vec::new();
+    for number in 0..4 {
+        let session = join(&house, Action::Publish, &format!("live/{number}"))
+            .await
+            .unwrap();
+        assert_eq!(origin_of(&session), "b");
+        sessions.push(session);
+    }
+    sessions.push(join(&house, Action::Play, "live/0").await.unwrap());
+    let lines = asked.lock().unwrap().clone();
+    assert_eq!(
+        lines.len(),
+        4,
+        "nobody is asked about a stream that is placed"
+    );
+    assert!(
+        lines[0].starts_with("GET /place?key=7&stream="),
+        "{}",
+        lines[0]
+    );
+    assert!(
+        lines[0].contains("action=publish&protocol=rtmp&client=192.0.2.1 "),
+        "{}",
+        lines[0]
+    );
+
+    let (port, asked) = decider(r#"{"allow": false, "reason": "not paid for"}"#).await;
+    let house = House::open(&settings(port, "")).await;
+    register(&house, "a", "");
+    for _ in 0..3 {
+        let refused = join(&house, Action::Publish, "live/a").await.unwrap_err();
+        assert!(refused.to_string().contains("not paid for"), "{refused}");
+    }
+    assert_eq!(asked.lock().unwrap().len(), 1, "an answer is kept");
+
+    let nowhere = crate::rtmp_failover::nowhere().await.port();
+    let house = House::open(&settings(nowhere, "")).await;
+    register(&house, "a", "");
+    assert!(
+        join(&house, Action::Publish, "live/a").await.is_ok(),
+        "no answer is a yes"
+    );
+    let house = House::open(&settings(nowhere, "ask_unanswered = \"deny\"\n")).await;
+    register(&house, "a", "");
+    assert!(
+        join(&house, Action::Publish, "live/a").await.is_err(),
+        "or a no"
+    );
+}
+
+/// Everything an HTTP port answers to a request, head and all.
+async fn raw(house: &House, request: &str) -> String {
+    let mut socket = TcpStream::connect(house.at.http).await.unwrap();
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// An SRS edge asks to play; the first `onStatus` it hears.
+async fn edge_asks(at: SocketAddr, app: &str, name: &str) -> Command {
+    let mut socket = TcpStream::connect(at).await.unwrap();
+    let mut handshake = ClientHandshake::new([7; 32]);
+    let writer = ChunkWriter::new(128);
+    let mut reader = ChunkReader::new(1 << 20);
+    let mut buffer = vec![0; 65_536];
+    socket
+        .write_all(&handshake.poll_output().unwrap())
+        .await
+        .unwrap();
+    let mut asked = false;
+    loop {
+        let count = socket.read(&mut buffer).await.unwrap();
+        assert!(count > 0, "it hears where to go");
+        let mut input = &buffer[..count];
+        if !handshake.is_done() {
+            let taken = handshake.feed(input).unwrap();
+            input = &input[taken..];
+        }
+        let mut out = handshake.poll_output().unwrap_or_default();
+        if handshake.is_done() && !asked {
+            asked = true;
+            let tc_url = format!("rtmp://example/{app}");
+            let object = vec![
+                ("app".to_owned(), app.into()),
+                ("tcUrl".to_owned(), tc_url.as_str().into()),
+            ];
+            let said = Value::Object(vec![("srs_sig".to_owned(), "SRS".into())]);
+            let mut connect = Command::call("connect", 1.0, vec![said]);
+            connect.object = Value::Object(object);
+            let create = Command::call("createStream", 2.0, Vec::new());
+            let play = Command::call("play", 3.0, vec![name.into()]);
+            for (id, command) in [(0, connect), (0, create), (1, play)] {
+                writer.write(3, &Message::command(id, &command), &mut out);
+            }
+        }
+        socket.write_all(&out).await.unwrap();
+        while let Some(message) = reader.read(&mut input).unwrap() {
+            match Command::decode(message.kind, &message.payload) {
+                Ok(command) if command.name == "onStatus" => return command,
+                _ => {}
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn cooperative_players_are_sent_to_the_origin() {
+    let house = House::open(
+        "[placement]\nnetworks = [\"10.0.0.0/8 us\"]\nresolve_ttl = \"9s\"\nredirects = [\
+         \"app=away via=http url=https://{id}.example.com:{http}\", \"app=away via=rtmp url=rtmp://{ip}:{rtmp}\"]\n",
+    )
+    .await;
+    let origin = Stub::start(Manner::Grants).await;
+    let port = origin.at.port();
+    house.register_with(
+        "eu1",
+        &format!(r#""rtmp":["{port}"],"http":["8080"],"zone":"eu""#),
+    );
+
+    let answer = raw(
+        &house,
+        "GET /away/a.flv?token=1 HTTP/1.1\r\nHost: example\r\n\r\n",
+    )
+    .await;
+    assert!(answer.starts_with("HTTP/1.1 302 "), "{answer}");
+    assert!(
+        answer.contains("Location: https://eu1.example.com:8080/away/a.flv?token=1\r\n"),
+        "{answer}"
+    );
+    assert!(answer.contains("no-store"), "{answer}");
+    let twice = "GET /nothing HTTP/1.1\r\nHost: example\r\n\r\n\
+                 GET /away/a.flv HTTP/1.1\r\nHost: example\r\nConnection: close\r\n\r\n";
+    let answer = raw(&house, twice).await.to_ascii_lowercase();
+    assert!(
+        answer.contains("location: https://eu1.example.com:8080/away/a.flv\r\n"),
+        "later on a connection too: {answer}"
+    );
+
+    // So are playlists and manifests, whose pieces follow by themselves; the place may be another next time.
+    for file in ["a.m3u8?hls_ctx=1", "a.mpd"] {
+        let request =
+            format!("GET /away/{file} HTTP/1.1\r\nHost: example\r\nConnection: close\r\n\r\n");
+        let answer = raw(&house, &request).await.to_ascii_lowercase();
+        assert!(answer.starts_with("http/1.1 302 "), "{answer}");
+        let place = format!("location: https://eu1.example.com:8080/away/{file}\r\n");
+        assert!(answer.contains(&place), "{answer}");
+        assert!(answer.contains("cache-control: no-store"), "{answer}");
+        assert!(
+            answer.contains("access-control-allow-origin: *"),
+            "{answer}"
+        );
+    }
+
+    // An edge says behind its connect object what it is; it is told where to go. Others are relayed.
+    let status = edge_asks(house.at.rtmp, "away", "a").await;
+    let information = &status.arguments[0];
+    let code = information.field("code").and_then(Value::as_str);
+    assert_eq!(code, Some("NetConnection.Connect.Rejected"));
+    let place = information.field("ex").expect("a place");
+    let redirect = place.field("redirect2").and_then(Value::as_str);
+    assert_eq!(
+        redirect,
+        Some(format!("rtmp://127.0.0.1:{port}/away/a").as_str())
+    );
+    assert_eq!(origin.connections(), 0);
+    assert_eq!(house.proxy.sessions().len(), 0);
+    assert!(house.ask(Action::Play, "away/a").await.has_started());
+    assert_eq!(origin.connections(), 1);
+
+    house.register_with("us1", r#""rtmp":["1"],"http":["2"],"zone":"us""#);
+    let (status, body) = get(
+        house.at.system,
+        "/api/v1/resolve?stream=live/x&client=10.1.1.1",
+    )
+    .await;
+    assert_eq!(status, 200, "{body}");
+    let document: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let data = &document["data"];
+    assert_eq!(data["origin"], "us1", "the nearest");
+    assert_eq!((&data["ttl"], &data["placed"]), (&9.into(), &false.into()));
+    assert_eq!(data["rtmp"], "rtmp://127.0.0.1:1/live/x");
+    assert_eq!(data["http"], "http://127.0.0.1:2");
+    let (_, body) = get(
+        house.at.system,
+        "/api/v1/resolve?stream=away/a&client=10.1.1.1",
+    )
+    .await;
+    let document: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(document["data"]["origin"], "eu1", "where it is");
+    assert_eq!(document["data"]["http"], "https://eu1.example.com:8080");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_origins_register_at_once_and_the_proxy_goes_on() {
+    let house = House::open("").await;
+    let origin = Stub::start(Manner::Grants).await;
+    let port = origin.at.port();
+    let mut storm = Vec::new();
+    for number in 0..1000 {
+        let at = house.at.system;
+        storm.push(tokio::spawn(async move {
+            let (high, low) = (number / 250, number % 250 + 1);
+            let body = format!(
+                r#"{{"ip":"127.1.{high}.{low}","server":"o{number}","service":"s","pid":"1","rtmp":["{port}"]}}"#
+            );
+            post(at, "/api/v1/srs/register", &body).await.0
+        }));
+    }
+    for answered in storm {
+        assert_eq!(answered.await.unwrap(), 200);
+    }
+    assert_eq!(house.proxy.registry().origins().len(), 1000);
+    assert_eq!(explain(&house, "live/a").candidates.len(), 1000);
+    let (status, _) = get(house.at.system, "/api/v1/explain?stream=live/a").await;
+    assert_eq!(status, 200);
+    let body = r#"{"ip":"127.2.0.1","server":"one-more","service":"s","pid":"1","rtmp":["1"]}"#;
+    assert_eq!(
+        post(house.at.system, "/api/v1/srs/register", body).await.0,
+        503
+    );
+}

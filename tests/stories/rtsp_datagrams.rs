@@ -1,0 +1,230 @@
+//! Media over UDP: both sides see ports of ours, and nobody else gets a word in.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use sluicegate_core::rtsp::message::{Message, Method};
+use sluicegate_core::rtsp::transport::Transport;
+use tokio::net::UdpSocket;
+use tokio::time::timeout;
+
+use crate::house::{House, PATIENCE, until};
+use crate::rtsp_house::{Caller, Reply, Stub, answer, grants};
+
+const PORTS: &str = "[rtsp]\nudp_ports = \"20100-20999\"\n";
+
+/// Two sockets, for media and for reports.
+async fn pair() -> [UdpSocket; 2] {
+    [
+        UdpSocket::bind("127.0.0.1:0").await.unwrap(),
+        UdpSocket::bind("127.0.0.1:0").await.unwrap(),
+    ]
+}
+
+fn ports(sockets: &[UdpSocket; 2]) -> String {
+    let [media, reports] = sockets
+        .each_ref()
+        .map(|socket| socket.local_addr().unwrap().port());
+    format!("{media}-{reports}")
+}
+
+async fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
+    let mut buffer = [0; 2048];
+    let (count, from) = timeout(PATIENCE, socket.recv_from(&mut buffer))
+        .await
+        .expect("a datagram")
+        .unwrap();
+    (buffer[..count].to_vec(), from)
+}
+
+/// An origin that takes datagrams at `sockets`; it keeps the Transport it was offered.
+async fn origin(sockets: &[UdpSocket; 2], offered: &Arc<Mutex<String>>) -> Stub {
+    let (own, offered) = (ports(sockets), Arc::clone(offered));
+    Stub::start(move |at| {
+        let others = grants(at, Vec::new());
+        move |request: &Message| {
+            if request.method() != Some(Method::Setup) {
+                return others(request);
+            }
+            let transport = request.field("transport").unwrap_or_default().to_owned();
+            let fields = format!(
+                "Session: 7\r\nTransport: {transport};source=127.0.0.1;server_port={own}\r\n"
+            );
+            *offered.lock().unwrap() = transport;
+            Reply::Say(answer(request, "200 OK", &fields, ""))
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn datagrams_pass_between_the_two_and_from_nobody_else() {
+    let house = House::open(PORTS).await;
+    let (theirs, offered) = (pair().await, Arc::new(Mutex::new(String::new())));
+    let origin = origin(&theirs, &offered).await;
+    house.register_with("one", &format!(r#""rtsp":["{}"]"#, origin.at.port()));
+    let mine = pair().await;
+    let mut player = Caller::connect(house.at.rtsp).await;
+    player
+        .ask("DESCRIBE rtsp://media.example/live/a", 1, "")
+        .await;
+    let transport = format!(
+        "Transport: RTP/AVP;unicast;client_port={}\r\n",
+        ports(&mine)
+    );
+    let answer = player
+        .ask("SETUP rtsp://media.example/live/a/trackID=0", 2, &transport)
+        .await;
+    let told = answer.field("transport").unwrap().to_owned();
+    let told = &Transport::parse(&told).unwrap()[0];
+    assert_eq!(told.value("client_port"), Some(ports(&mine).as_str()));
+    assert_eq!(told.value("source"), None);
+    let (media, reports) = told.ports("server_port").unwrap();
+    assert!(
+        (20_100..=20_999).contains(&media) && media % 2 == 0 && reports == media + 1,
+        "{media}"
+    );
+    let sent = offered.lock().unwrap().clone();
+    let (to_media, to_reports) = Transport::parse(&sent).unwrap()[0]
+        .ports("client_port")
+        .unwrap();
+    assert!((20_100..=20_999).contains(&to_media) && to_media != media);
+    player
+        .ask("PLAY rtsp://media.example/live/a", 3, "Session: 7\r\n")
+        .await;
+
+    // A stranger is on this machine too, so its address is right, but not its port.
+    let stranger = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    stranger
+        .send_to(b"ha", ("127.0.0.1", to_media))
+        .await
+        .unwrap();
+    theirs[0]
+        .send_to(b"media", ("127.0.0.1", to_media))
+        .await
+        .unwrap();
+    theirs[1]
+        .send_to(b"report", ("127.0.0.1", to_reports))
+        .await
+        .unwrap();
+    assert_eq!(
+        receive(&mine[0]).await,
+        (b"media".to_vec(), ([127, 0, 0, 1], media).into())
+    );
+    assert_eq!(
+        receive(&mine[1]).await,
+        (b"report".to_vec(), ([127, 0, 0, 1], reports).into())
+    );
+    mine[1]
+        .send_to(b"heard", ("127.0.0.1", reports))
+        .await
+        .unwrap();
+    assert_eq!(
+        receive(&theirs[1]).await,
+        (b"heard".to_vec(), ([127, 0, 0, 1], to_reports).into())
+    );
+    let row = house.proxy.sessions().list()[0].clone();
+    until("that was media", || row.first_media().is_some()).await;
+
+    // Behind an address translator another port shows up, and counts from then on.
+    let translated = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    translated
+        .send_to(b"punch", ("127.0.0.1", media))
+        .await
+        .unwrap();
+    assert_eq!(receive(&theirs[0]).await.0, b"punch");
+    theirs[0]
+        .send_to(b"more", ("127.0.0.1", to_media))
+        .await
+        .unwrap();
+    assert_eq!(receive(&translated).await.0, b"more");
+
+    player
+        .ask("TEARDOWN rtsp://media.example/live/a", 4, "Session: 7\r\n")
+        .await;
+    until("the ports are free again", || {
+        std::net::UdpSocket::bind(("127.0.0.1", media)).is_ok()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nobody_has_media_sent_to_somebody_else() {
+    let house = House::open(PORTS).await;
+    let origin = Stub::start(|at| grants(at, Vec::new())).await;
+    house.register_with("one", &format!(r#""rtsp":["{}"]"#, origin.at.port()));
+    let mut player = Caller::connect(house.at.rtsp).await;
+    player
+        .ask("DESCRIBE rtsp://media.example/live/a", 1, "")
+        .await;
+    let at = player.local().ip();
+    for (cause, destination, status) in [
+        ("somebody else", "198.51.100.7".to_owned(), 461),
+        ("a name", "victim.example".to_owned(), 461),
+        ("itself", at.to_string(), 200),
+    ] {
+        let transport = format!(
+            "Transport: RTP/AVP;unicast;destination={destination};client_port=5000-5001\r\n"
+        );
+        let answer = player
+            .ask("SETUP rtsp://media.example/live/a/trackID=0", 2, &transport)
+            .await;
+        assert_eq!(answer.status(), Some(status), "{cause}");
+    }
+    assert!(
+        !origin
+            .requests()
+            .iter()
+            .any(|request| request.contains("destination"))
+    );
+}
+
+#[tokio::test]
+async fn where_udp_is_refused_a_client_goes_on_with_tcp() {
+    let house = House::open("[rtsp]\nudp_ports = \"\"\n").await;
+    let origin = Stub::start(|at| grants(at, Vec::new())).await;
+    house.register_with("one", &format!(r#""rtsp":["{}"]"#, origin.at.port()));
+    let mut player = Caller::connect(house.at.rtsp).await;
+    player
+        .ask("DESCRIBE rtsp://media.example/live/a", 1, "")
+        .await;
+    let track = "SETUP rtsp://media.example/live/a/trackID=0";
+    let udp = "Transport: RTP/AVP/UDP;unicast;client_port=5000-5001";
+    let refused = player.ask(track, 2, &format!("{udp}\r\n")).await;
+    assert_eq!(refused.status(), Some(461), "{}", refused.reason());
+    // A client that offers both is given the other at once.
+    let both = format!("{udp},RTP/AVP/TCP;unicast;interleaved=0-1\r\n");
+    let granted = player.ask(track, 3, &both).await;
+    assert_eq!(
+        granted.field("transport"),
+        Some("RTP/AVP/TCP;unicast;interleaved=0-1")
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_sets_up_at_once_is_served() {
+    let house = House::open(PORTS).await;
+    let (theirs, offered) = (pair().await, Arc::new(Mutex::new(String::new())));
+    let origin = origin(&theirs, &offered).await;
+    house.register_with("one", &format!(r#""rtsp":["{}"]"#, origin.at.port()));
+    let mine = pair().await;
+    let mut player = Caller::connect(house.at.rtsp).await;
+    let transport = format!(
+        "Transport: RTP/AVP;unicast;client_port={}\r\n",
+        ports(&mine)
+    );
+    let answer = player
+        .ask("SETUP rtsp://media.example/live/a/trackID=0", 1, &transport)
+        .await;
+    assert_eq!(answer.status(), Some(200));
+    assert_eq!(house.origin_of("live/a").as_deref(), Some("one"));
+    let sent = offered.lock().unwrap().clone();
+    let (to_media, _) = Transport::parse(&sent).unwrap()[0]
+        .ports("client_port")
+        .unwrap();
+    theirs[0]
+        .send_to(b"media", ("127.0.0.1", to_media))
+        .await
+        .unwrap();
+    assert_eq!(receive(&mine[0]).await.0, b"media");
+}

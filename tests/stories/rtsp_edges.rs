@@ -1,0 +1,139 @@
+//! Who cannot be served over RTSP is told why, and may ask for something else.
+
+use sluicegate_core::rtsp::message::{Message, Method};
+
+use crate::house::{House, talk, until};
+use crate::rtsp_house::{Caller, Reply, Stub, answer, grants};
+
+#[tokio::test]
+async fn without_an_origin_the_status_says_why_and_the_connection_stays() {
+    let house = House::open("").await;
+    let mut player = Caller::connect(house.at.rtsp).await;
+    let refused = player
+        .ask("DESCRIBE rtsp://media.example/live/a", 1, "")
+        .await;
+    assert_eq!(refused.status(), Some(503));
+    assert!(
+        refused.reason().contains("no live origin serves rtsp"),
+        "{}",
+        refused.reason()
+    );
+    house.until_sessions(0).await;
+
+    let origin = Stub::start(|at| grants(at, Vec::new())).await;
+    house.register_with("one", &format!(r#""rtsp":["{}"]"#, origin.at.port()));
+    let answer = player
+        .ask("DESCRIBE rtsp://media.example/live/a", 2, "")
+        .await;
+    assert_eq!(answer.status(), Some(200));
+}
+
+#[tokio::test]
+async fn an_origins_own_no_passes_and_leaves_nothing_behind() {
+    let house = House::open("").await;
+    let origin = Stub::start(|at| {
+        let yes = grants(at, Vec::new());
+        move |request: &Message| {
+            if request.method() == Some(Method::Describe) && request.uri().ends_with("nobody") {
+                return Reply::Say(answer(
+                    request,
+                    "404 Stream Not Found",
+                    "Server: mine\r\n",
+                    "",
+                ));
+            }
+            yes(request)
+        }
+    })
+    .await;
+    house.register_with("one", &format!(r#""rtsp":["{}"]"#, origin.at.port()));
+    let mut player = Caller::connect(house.at.rtsp).await;
+    let refused = player
+        .ask("DESCRIBE rtsp://media.example/live/nobody", 1, "")
+        .await;
+    assert_eq!(
+        (refused.status(), refused.reason()),
+        (Some(404), "Stream Not Found")
+    );
+    assert_eq!(refused.field("server"), Some("mine"));
+    until("the row is gone", || house.proxy.sessions().is_empty()).await;
+    assert_eq!(house.origin_of("live/nobody"), None);
+    let granted = player
+        .ask("DESCRIBE rtsp://media.example/live/a", 2, "")
+        .await;
+    assert_eq!(granted.status(), Some(200));
+}
+
+#[tokio::test]
+async fn what_is_no_rtsp_1_0_hears_so() {
+    let house = House::open("").await;
+    let mut client = Caller::connect(house.at.rtsp).await;
+    client
+        .send("DESCRIBE rtsp://h/live/a RTSP/2.0\r\nCSeq: 1\r\n\r\n")
+        .await;
+    assert_eq!(client.hear().await.unwrap().status(), Some(505));
+    let (status, words) = talk(
+        house.at.rtsp,
+        "GET /live/a HTTP/1.0\r\nx-sessioncookie: 1\r\nAccept: application/x-rtsp-tunnelled\r\n\r\n",
+    )
+    .await;
+    assert_eq!(status, 501);
+    assert!(words.contains("use RTSP over TCP"), "{words}");
+    let mut noise = Caller::connect(house.at.rtsp).await;
+    noise.send([0x03; 1537]).await;
+    noise.hear_end().await;
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_is_let_go() {
+    let house = House::open("[rtsp]\nidentify_timeout = \"200ms\"\n").await;
+    let mut silent = Caller::connect(house.at.rtsp).await;
+    silent.send("DESCRIBE rtsp://h/live/a RTSP/1.0\r\n").await;
+    silent.hear_end().await;
+}
+
+#[tokio::test]
+async fn a_stream_on_an_origin_without_rtsp_is_refused_by_name() {
+    let house = House::open("").await;
+    let rtmp = crate::house::Stub::start(crate::house::Manner::Grants).await;
+    house.register("rtmp-only", rtmp.at);
+    let _publisher = house
+        .ask(sluicegate_core::stream::Action::Publish, "live/a")
+        .await;
+    house.register_with("with-rtsp", r#""rtsp":["1"]"#);
+    let mut player = Caller::connect(house.at.rtsp).await;
+    let refused = player
+        .ask("DESCRIBE rtsp://media.example/live/a", 1, "")
+        .await;
+    assert_eq!(refused.status(), Some(404));
+    assert!(
+        refused
+            .reason()
+            .contains("is on rtmp-only, which has no rtsp"),
+        "{}",
+        refused.reason()
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_registers_nowhere_is_used_while_it_answers() {
+    let origin = Stub::start(|at| grants(at, Vec::new())).await;
+    let port = origin.at.port();
+    let house = House::open(&format!(
+        "[default_origin]\nenabled = true\nrtsp = \"{port}\"\nrtmp = \"\"\nhttp = \"\"\n[origins]\nttl = \"1s\"\n"
+    ))
+    .await;
+    until("it is asked", || {
+        let asked = origin.requests();
+        asked
+            .iter()
+            .any(|asked| asked.starts_with("OPTIONS * RTSP/1.0"))
+    })
+    .await;
+    let mut player = Caller::connect(house.at.rtsp).await;
+    let answer = player
+        .ask("DESCRIBE rtsp://media.example/live/a", 1, "")
+        .await;
+    assert_eq!(answer.status(), Some(200), "{}", answer.reason());
+    assert_eq!(house.origin_of("live/a").as_deref(), Some("default"));
+}

@@ -1,0 +1,364 @@
+//! A client and an origin that talk RTSP through the proxy, with media between their messages.
+
+use sluicegate::session::{Direction, State};
+use sluicegate_core::rtsp::message::{Message, Method};
+use sluicegate_core::stream::Action;
+
+use crate::house::{House, until};
+use crate::rtsp_house::{Caller, Reply, Stub, answer, frame, grants};
+
+const TCP: &str = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n";
+
+fn register(house: &House, id: &str, origin: &Stub) {
+    house.register_with(id, &format!(r#""rtsp":["{}"]"#, origin.at.port()));
+}
+
+/// A player up to the answer to PLAY.
+async fn play(house: &House, name: &str) -> Caller {
+    let mut player = Caller::connect(house.at.rtsp).await;
+    let url = format!("rtsp://media.example/live/{name}");
+    player.ask(&format!("DESCRIBE {url}"), 2, "").await;
+    player.ask(&format!("SETUP {url}/trackID=0"), 3, TCP).await;
+    let answer = player
+        .ask(&format!("PLAY {url}"), 4, "Session: 7\r\n")
+        .await;
+    assert_eq!(answer.status(), Some(200));
+    player
+}
+
+#[tokio::test]
+async fn a_player_hears_of_us_alone_and_the_origin_hears_the_player_as_it_spoke() {
+    let house = House::open("").await;
+    let media = [
+        frame(0, &[1; 1400]),
+        frame(1, &[2; 28]),
+        frame(0, &[3; 900]),
+    ]
+    .concat();
+    let sent = media.clone();
+    let mut origin = Stub::start(|at| grants(at, sent)).await;
+    register(&house, "one", &origin);
+
+    let mut player = Caller::connect(house.at.rtsp).await;
+    let url = "rtsp://media.example:554/live/a?token=x";
+    let options = player.ask("OPTIONS *", 1, "").await;
+    assert!(options.field("public").unwrap().contains("DESCRIBE"));
+    assert_eq!(origin.connections(), 0, "that was for us");
+    let credentials = "User-Agent: camera wall\r\nAuthorization: Digest uri=\"rtsp://media.example:554/live/a\"\r\n";
+    player.ask(&format!("OPTIONS {url}"), 2, credentials).await;
+    let described = player.ask(&format!("DESCRIBE {url}"), 3, credentials).await;
+    let text = String::from_utf8(described.bytes().to_vec()).unwrap();
+    assert_eq!(
+        described.field("content-base"),
+        Some("rtsp://media.example:554/live/a/")
+    );
+    assert!(
+        text.contains("\r\na=control:rtsp://media.example:554/live/a/trackID=0\r\n"),
+        "{text}"
+    );
+    assert!(!text.contains(&origin.at.to_string()), "{text}");
+    let set_up = player
+        .ask("SETUP rtsp://media.example:554/live/a/trackID=0", 4, TCP)
+        .await;
+    assert_eq!(
+        set_up.field("transport"),
+        Some("RTP/AVP/TCP;unicast;interleaved=0-1")
+    );
+    let played = player
+        .ask(&format!("PLAY {url}"), 5, "Session: 7\r\n")
+        .await;
+    assert_eq!(
+        played.field("rtp-info"),
+        Some("url=rtsp://media.example:554/live/a/trackID=0;seq=1")
+    );
+    assert!(player.hear_frames(media.len()).await);
+    assert_eq!(player.frames, media);
+
+    let heard = origin.requests();
+    assert_eq!(
+        heard[1],
+        format!("DESCRIBE {url} RTSP/1.0\r\nCSeq: 3\r\n{credentials}\r\n"),
+        "no byte is changed"
+    );
+    let row = house.proxy.sessions().list()[0].clone();
+    assert_eq!(row.request.action, Action::Play);
+    until("media is seen", || row.state() == State::Relaying).await;
+    assert_eq!(house.origin_of("live/a").as_deref(), Some("one"));
+    assert!(row.bytes(Direction::ToClient) > media.len() as u64);
+    assert!(row.bytes(Direction::ToOrigin) > 300);
+
+    origin.kill().await;
+    player.hear_end().await;
+    house.until_sessions(0).await;
+}
+
+#[tokio::test]
+async fn a_publisher_is_seen_to_publish() {
+    let house = House::open("").await;
+    let origin = Stub::start(|at| grants(at, Vec::new())).await;
+    register(&house, "one", &origin);
+    let mut camera = Caller::connect(house.at.rtsp).await;
+    let sdp = "v=0\r\nm=video 0 RTP/AVP 96\r\n";
+    camera
+        .send(format!(
+            "ANNOUNCE rtsp://media.example/live/cam RTSP/1.0\r\nCSeq: 1\r\nContent-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}",
+            sdp.len()
+        ))
+        .await;
+    assert_eq!(camera.hear().await.unwrap().status(), Some(200));
+    let record = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1;mode=record\r\n";
+    camera
+        .ask("SETUP rtsp://media.example/live/cam/streamid=0", 2, record)
+        .await;
+    camera
+        .ask("RECORD rtsp://media.example/live/cam", 3, "Session: 7\r\n")
+        .await;
+    let row = house.proxy.sessions().list()[0].clone();
+    assert_eq!(
+        (row.request.action, row.state()),
+        (Action::Publish, State::Waiting)
+    );
+    let media = [frame(0, &[9; 1200]), frame(1, &[8; 40])].concat();
+    camera.send(&media).await;
+    until("the media", || origin.frames() == media).await;
+    until("media is seen", || row.state() == State::Relaying).await;
+    // A sign of life between two frames.
+    camera
+        .ask(
+            "GET_PARAMETER rtsp://media.example/live/cam",
+            4,
+            "Session: 7\r\n",
+        )
+        .await;
+    camera
+        .ask(
+            "TEARDOWN rtsp://media.example/live/cam",
+            5,
+            "Session: 7\r\n",
+        )
+        .await;
+    drop(camera);
+    house.until_sessions(0).await;
+    assert!(origin.requests().last().unwrap().starts_with("TEARDOWN "));
+}
+
+#[tokio::test]
+async fn another_stream_on_the_same_connection_is_refused_between_frames_and_the_first_goes_on() {
+    let house = House::open("").await;
+    let media = frame(0, &[1; 3000]);
+    let sent = media.clone();
+    let origin = Stub::start(|at| grants(at, sent)).await;
+    register(&house, "one", &origin);
+    let mut player = play(&house, "a").await;
+    assert!(player.hear_frames(media.len()).await);
+    let refused = player
+        .ask("DESCRIBE rtsp://media.example/live/b", 9, "")
+        .await;
+    assert_eq!(refused.status(), Some(455));
+    assert!(
+        refused.reason().contains("carries __defaultVhost__/live/a")
+            || refused.reason().contains("carries media.example/live/a"),
+        "{}",
+        refused.reason()
+    );
+    let alive = player
+        .ask(
+            "GET_PARAMETER rtsp://media.example/live/a",
+            10,
+            "Session: 7\r\n",
+        )
+        .await;
+    assert_eq!(alive.status(), Some(200));
+    assert!(
+        !origin
+            .requests()
+            .iter()
+            .any(|request| request.contains("live/b"))
+    );
+    assert_eq!(house.proxy.sessions().len(), 1);
+}
+
+/// An origin that wants credentials for what names a stream.
+fn challenges(request: &Message, close: bool) -> Reply {
+    if request.method() == Some(Method::Describe) && request.field("authorization").is_none() {
+        let challenge = "WWW-Authenticate: Digest realm=\"cameras\", nonce=\"1\"\r\n";
+        let words = answer(request, "401 Unauthorized", challenge, "");
+        return if close {
+            Reply::SayAndClose(words)
+        } else {
+            Reply::Say(words)
+        };
+    }
+    Reply::Say(answer(request, "200 OK", "", ""))
+}
+
+#[tokio::test]
+async fn credentials_are_asked_for_and_given_on_one_connection() {
+    for closes in [false, true] {
+        let house = House::open("").await;
+        let origin = Stub::start(|_| move |request: &Message| challenges(request, closes)).await;
+        register(&house, "one", &origin);
+        let mut player = Caller::connect(house.at.rtsp).await;
+        let url = "DESCRIBE rtsp://media.example/live/a";
+        let asked = player.ask(url, 1, "").await;
+        assert_eq!(asked.status(), Some(401));
+        assert!(
+            asked
+                .field("www-authenticate")
+                .unwrap()
+                .contains("nonce=\"1\"")
+        );
+        let given = player
+            .ask(url, 2, "Authorization: Digest username=\"a\"\r\n")
+            .await;
+        assert_eq!(given.status(), Some(200), "closes: {closes}");
+        assert_eq!(origin.connections(), 1 + usize::from(closes));
+        assert_eq!(house.proxy.sessions().len(), 1, "one session for both");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_followed_to_a_registered_origin_only() {
+    let house = House::open("").await;
+    let there = Stub::start(|at| grants(at, Vec::new())).await;
+    let to = there.at;
+    let here = Stub::start(move |_| {
+        move |request: &Message| {
+            if request.method() == Some(Method::Describe) {
+                let place = format!("Location: rtsp://{to}/live/a\r\n");
+                return Reply::Say(answer(request, "302 Moved Temporarily", &place, ""));
+            }
+            Reply::Say(answer(request, "200 OK", "", ""))
+        }
+    })
+    .await;
+    register(&house, "here", &here);
+    let mut player = Caller::connect(house.at.rtsp).await;
+    let refused = player
+        .ask("DESCRIBE rtsp://media.example/live/a", 1, "")
+        .await;
+    assert_eq!(refused.status(), Some(502));
+    assert!(
+        !refused.reason().contains("127.0.0.1"),
+        "{}",
+        refused.reason()
+    );
+
+    register(&house, "there", &there);
+    for name in ["a", "b", "c", "d"] {
+        let answer = player
+            .ask(&format!("DESCRIBE rtsp://media.example/live/{name}"), 2, "")
+            .await;
+        assert_eq!(answer.status(), Some(200));
+        assert_eq!(
+            house.origin_of(&format!("live/{name}")).as_deref(),
+            Some("there")
+        );
+        player = Caller::connect(house.at.rtsp).await;
+    }
+}
+
+#[tokio::test]
+async fn an_origin_that_accepts_and_says_nothing_is_left_for_another() {
+    let house = House::open("[session]\ndial_timeout = \"300ms\"\n").await;
+    let silent = Stub::start(|_| |_: &Message| Reply::Wait).await;
+    let alive = Stub::start(|at| grants(at, Vec::new())).await;
+    register(&house, "silent", &silent);
+    register(&house, "alive", &alive);
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        play(&house, name).await;
+        assert_eq!(
+            house.origin_of(&format!("live/{name}")).as_deref(),
+            Some("alive")
+        );
+    }
+    assert!(
+        silent.connections() >= 1,
+        "with six streams one was first sent there"
+    );
+}
+
+#[tokio::test]
+async fn a_camera_that_falls_silent_is_let_go() {
+    let house = House::open("[session]\npublisher_idle = \"300ms\"\n").await;
+    let origin = Stub::start(|at| grants(at, Vec::new())).await;
+    register(&house, "one", &origin);
+    let mut camera = Caller::connect(house.at.rtsp).await;
+    camera
+        .ask("ANNOUNCE rtsp://media.example/live/cam", 1, "")
+        .await;
+    camera.send(frame(0, &[1; 100])).await;
+    camera.hear_end().await;
+    house.until_sessions(0).await;
+    until("the account", || {
+        house
+            .proxy
+            .metrics()
+            .render()
+            .contains("reason=\"publisher_idle\"} 1")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn however_the_bytes_are_split_the_same_arrives() {
+    let house = House::open("").await;
+    let origin = Stub::start(|at| grants(at, Vec::new())).await;
+    register(&house, "one", &origin);
+    let mut camera = Caller::connect(house.at.rtsp).await;
+    let url = "rtsp://media.example/live/cam";
+    camera.ask(&format!("ANNOUNCE {url}"), 1, "").await;
+    let (mut wire, mut media) = (Vec::new(), Vec::new());
+    for number in 0_u8..60 {
+        let frame = frame(number % 2, &vec![b'$'; usize::from(number) * 7]);
+        wire.extend_from_slice(&frame);
+        media.extend(frame);
+        if number % 10 == 9 {
+            let body = "$RTSP/1.0\r\n\r\n";
+            let length = body.len();
+            let head = format!(
+                "SET_PARAMETER {url} RTSP/1.0\r\nCSeq: {number}\r\nContent-Length: {length}\r\n\r\n"
+            );
+            wire.extend_from_slice(head.as_bytes());
+            wire.extend_from_slice(body.as_bytes());
+        }
+    }
+    // Sizes from a seed: the same split each time.
+    let (mut rest, mut seed) = (wire.as_slice(), 7_usize);
+    while !rest.is_empty() {
+        seed = (seed * 421 + 17) % 1009;
+        let (part, after) = rest.split_at((seed % 90 + 1).min(rest.len()));
+        camera.send(part).await;
+        rest = after;
+        tokio::time::sleep(std::time::Duration::from_micros(200)).await;
+    }
+    for number in [9, 19, 29, 39, 49, 59] {
+        let answer = camera.hear().await.expect("an answer");
+        assert_eq!(answer.cseq(), Some(number));
+    }
+    until("the media", || origin.frames() == media).await;
+    let heard = origin.requests();
+    let said = |request: &&String| request.ends_with("$RTSP/1.0\r\n\r\n");
+    assert_eq!(heard.iter().filter(said).count(), 6, "{heard:?}");
+}
+
+#[tokio::test]
+async fn a_kick_closes_both_sides() {
+    let house = House::open("").await;
+    let origin = Stub::start(|at| grants(at, Vec::new())).await;
+    register(&house, "one", &origin);
+    let mut player = play(&house, "a").await;
+    house
+        .proxy
+        .sessions()
+        .end_all(sluicegate::session::EndReason::Kicked);
+    player.hear_end().await;
+    house.until_sessions(0).await;
+    assert!(
+        house
+            .proxy
+            .metrics()
+            .render()
+            .contains("reason=\"kicked\"} 1")
+    );
+}

@@ -1,0 +1,84 @@
+//! Pages with a player of segmented formats, on a server of their own: what they play is of another origin.
+
+use super::browser::Browser;
+use super::http::{Answer, Server};
+use super::machine::peer_file;
+
+/// A page that plays, in a browser.
+pub(crate) struct Page {
+    pub(crate) browser: Browser,
+    _server: Server,
+}
+
+impl Page {
+    /// hls.js, which takes parts where there are some.
+    pub(crate) fn hls(url: &str) -> Self {
+        let play = "const hls = new Hls({ lowLatencyMode: true, fragLoadPolicy: policy, playlistLoadPolicy: policy });
+            hls.on(Hls.Events.ERROR, (_, error) => (error.fatal || error.response?.code >= 400) && say(error.details));
+            hls.loadSource(url);
+            hls.attachMedia(video);";
+        Self::open("node_modules/hls.js/dist/hls.min.js", play, url)
+    }
+
+    /// dash.js.
+    pub(crate) fn dash(url: &str) -> Self {
+        let play = "const player = dashjs.MediaPlayer().create();
+            player.updateSettings({ debug: { logLevel: 0 } });
+            player.on('error', (event) => say(event.error.message ?? JSON.stringify(event.error)));
+            player.initialize(video, url, true);";
+        Self::open(
+            "node_modules/dashjs/dist/modern/umd/dash.all.min.js",
+            play,
+            url,
+        )
+    }
+
+    fn open(player: &str, play: &str, url: &str) -> Self {
+        let script = std::fs::read(peer_file(player)).expect("a file that was found");
+        let page = PAGE.replace("URL", url).replace("PLAY", play);
+        let server = Server::start(move |asked| {
+            let (kind, body) = match asked.target.as_str() {
+                "/" => ("text/html", page.clone().into_bytes()),
+                "/player.js" => ("text/javascript", script.clone()),
+                _ => return Answer::status(404),
+            };
+            Answer {
+                headers: vec![("Content-Type", kind)],
+                body,
+                ..Answer::status(200)
+            }
+        });
+        let browser = Browser::open(&format!("http://{}/", server.address));
+        Self {
+            browser,
+            _server: server,
+        }
+    }
+
+    /// Returns how many frames are decoded when there are at least `count`, in a picture of many colours.
+    ///
+    /// # Panics
+    /// When the player says a problem.
+    #[track_caller]
+    pub(crate) fn wait_frames(&self, count: u64) -> u64 {
+        let shown = self
+            .browser
+            .wait_video(&format!("{count} frames"), |shown| {
+                let frames = shown["frames"].as_u64().unwrap_or(0);
+                let colours = shown["colours"].as_u64().unwrap_or(0);
+                shown["problem"].is_string() || frames >= count && colours > 8
+            });
+        assert!(shown["problem"].is_null(), "{shown}");
+        shown["frames"].as_u64().unwrap_or(0)
+    }
+}
+
+const PAGE: &str = "<!doctype html><title>player</title><video muted autoplay playsinline></video><p role=alert hidden></p>
+<script src=/player.js></script>
+<script>
+const [video, problem, url] = [document.querySelector('video'), document.querySelector('p'), 'URL'];
+const say = (text) => { problem.textContent ||= text; problem.hidden = false; };
+const retry = { maxNumRetry: 3, retryDelayMs: 100, maxRetryDelayMs: 1000 };
+const policy = { default: { maxTimeToFirstByteMs: 10000, maxLoadTimeMs: 20000, timeoutRetry: retry, errorRetry: retry } };
+PLAY
+</script>";
