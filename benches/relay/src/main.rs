@@ -1,7 +1,10 @@
 //! `scripts/bench`: what a relay costs, next to HAProxy and to nothing at all. See that script for how to read it.
 
+mod datagrams;
 mod measure;
 mod origin;
+mod pieces;
+mod plain;
 mod players;
 mod process;
 mod report;
@@ -33,9 +36,15 @@ struct Arguments {
 enum Action {
     /// CPU per GB, memory per connection and set-up times under paced load (the default)
     Load(Plan),
+    /// CPU per packet and loss of SRT media, next to a relay that makes two calls for each packet
+    Datagrams(datagrams::Load),
+    /// Relay datagrams to an origin with two calls for each, and print the port; used by `datagrams`
+    Plain { origin: SocketAddr },
+    /// Playlists and segments next to nginx with proxy_pass, per CPU-second
+    Http(Plan),
     /// Set-up times only: 500 players at once, and 200 one after the other
     Setup(Plan),
-    /// Serve as the synthetic origin and print "RTMP-PORT HTTP-PORT"; used by the other modes, and good for profiling
+    /// Serve as the synthetic origin and print "RTMP-PORT HTTP-PORT RTSP-PORT"; used by the other modes, and good for profiling
     Origin {
         /// Payload of a video message in bytes; 30 are sent per second
         #[arg(long, default_value_t = 8_333)]
@@ -88,6 +97,15 @@ async fn main() -> Result<()> {
                 .iter()
                 .flat_map(|shape| plan.protocols.iter().map(|of| Case::Load(*of, *shape)));
             compare(&plan, cases.collect()).await
+        }
+        Action::Datagrams(load) => datagrams::run(&load),
+        Action::Plain { origin } => plain::serve(origin),
+        Action::Http(plan) => {
+            let rounds = plan.rounds.unwrap_or(if plan.quick { 2 } else { 5 });
+            let seconds = plan.seconds.unwrap_or(if plan.quick { 1.5 } else { 5.0 });
+            let sluicegate = std::path::absolute(&plan.sluicegate)?;
+            let seconds = Duration::from_secs_f64(seconds);
+            pieces::compare(&sluicegate, usize::from(rounds), seconds).await
         }
         Action::Origin { frame } => origin::serve(frame).await,
         Action::Players {

@@ -1,4 +1,4 @@
-//! The synthetic origin: answers RTMP play as SRS does and HTTP GETs with endless FLV, then paces the same pre-encoded
+//! The synthetic origin: answers RTMP play as SRS does, HTTP GETs with endless FLV and RTSP play, then paces the same pre-encoded
 //! frame to every viewer from one thread, so that it costs far less than the relay under test.
 
 use std::io::{ErrorKind, Write};
@@ -12,14 +12,16 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::wire::{self, Amf, Event, Frame, Inbox, Protocol};
 
-/// Serves until killed; prints the two ports it chose on one line. `frame` is the payload of a video message in bytes.
+/// Serves until killed; prints the three ports it chose on one line. `frame` is the payload of a video message in bytes.
 pub(crate) async fn serve(frame: usize) -> Result<()> {
     let rtmp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let http = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let rtsp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     println!(
-        "{} {}",
+        "{} {} {}",
         rtmp.local_addr()?.port(),
-        http.local_addr()?.port()
+        http.local_addr()?.port(),
+        rtsp.local_addr()?.port()
     );
 
     let (viewers, arrivals) = mpsc::channel();
@@ -28,6 +30,7 @@ pub(crate) async fn serve(frame: usize) -> Result<()> {
         let (socket, protocol) = tokio::select! {
             accepted = rtmp.accept() => (accepted?.0, Protocol::Rtmp),
             accepted = http.accept() => (accepted?.0, Protocol::Flv),
+            accepted = rtsp.accept() => (accepted?.0, Protocol::Rtsp),
         };
         let viewers = viewers.clone();
         tokio::spawn(async move {
@@ -54,6 +57,7 @@ async fn admit(
     let mut answer = match protocol {
         Protocol::Flv => admit_http(&mut socket).await?,
         Protocol::Rtmp => admit_rtmp(&mut socket).await?,
+        Protocol::Rtsp => admit_rtsp(&mut socket).await?,
     };
     answer.extend_from_slice(&Frame::new(protocol, frame).bytes);
     socket.write_all(&answer).await?;
@@ -72,6 +76,39 @@ async fn admit_http(socket: &mut TcpStream) -> Result<Vec<u8>> {
         .to_vec();
     answer.extend_from_slice(b"FLV\x01\x01\x00\x00\x00\x09\x00\x00\x00\x00\r\n");
     Ok(answer)
+}
+
+/// Requests up to PLAY; returns the answer to PLAY, not yet written.
+async fn admit_rtsp(socket: &mut TcpStream) -> Result<Vec<u8>> {
+    loop {
+        let mut request = Vec::with_capacity(1024);
+        while !request.ends_with(b"\r\n\r\n") {
+            if socket.read_buf(&mut request).await? == 0 {
+                bail!("closed before PLAY");
+            }
+        }
+        let request = String::from_utf8(request)?;
+        let cseq = request
+            .lines()
+            .find(|line| line.starts_with("CSeq"))
+            .unwrap_or_default();
+        let (fields, body) = if request.starts_with("DESCRIBE") {
+            let body = "v=0\r\ns=bench\r\nm=video 0 RTP/AVP 96\r\na=control:trackID=0\r\n";
+            let length = body.len();
+            let kind = format!("Content-Type: application/sdp\r\nContent-Length: {length}\r\n");
+            (kind, body)
+        } else if request.starts_with("SETUP") {
+            let transport = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\nSession: 1\r\n";
+            (transport.to_owned(), "")
+        } else {
+            ("Session: 1\r\n".to_owned(), "")
+        };
+        let answer = format!("RTSP/1.0 200 OK\r\n{cseq}\r\n{fields}\r\n{body}").into_bytes();
+        if request.starts_with("PLAY") {
+            return Ok(answer);
+        }
+        socket.write_all(&answer).await?;
+    }
 }
 
 /// Handshake and commands up to `play`; returns the answer to `play`, not yet written.
@@ -176,6 +213,7 @@ impl Viewer {
 fn pace(arrivals: &mpsc::Receiver<Viewer>, frame: usize) {
     let mut rtmp = Frame::new(Protocol::Rtmp, frame);
     let mut flv = Frame::new(Protocol::Flv, frame);
+    let mut rtsp = Frame::new(Protocol::Rtsp, frame);
     let mut phases: [Vec<Viewer>; PHASES] = std::array::from_fn(|_| Vec::new());
     let (start, mut seat) = (Instant::now(), 0);
     for tick in 1_u32.. {
@@ -189,11 +227,13 @@ fn pace(arrivals: &mpsc::Receiver<Viewer>, frame: usize) {
         let milliseconds = (now - start).as_millis() as u32;
         rtmp.stamp(milliseconds);
         flv.stamp(milliseconds);
+        rtsp.stamp(milliseconds);
         phases[tick as usize % PHASES].retain_mut(|viewer| {
             viewer.due = (viewer.due + 1).min(MAX_DUE);
             viewer.write(match viewer.protocol {
                 Protocol::Flv => &flv.bytes,
                 Protocol::Rtmp => &rtmp.bytes,
+                Protocol::Rtsp => &rtsp.bytes,
             })
         });
     }

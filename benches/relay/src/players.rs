@@ -101,6 +101,7 @@ pub(crate) async fn set_up(
         match protocol {
             Protocol::Flv => play_flv(&mut socket, relay, stream).await?,
             Protocol::Rtmp => play_rtmp(&mut socket, relay, stream).await?,
+            Protocol::Rtsp => play_rtsp(&mut socket, relay, stream).await?,
         }
         anyhow::Ok(socket)
     };
@@ -171,6 +172,38 @@ async fn play_rtmp(socket: &mut TcpStream, relay: SocketAddr, stream: usize) -> 
         .write_all(&wire::message(8, wire::COMMAND, 1, &play, 128))
         .await?;
     while !matches!(event(socket, &mut inbox).await?, Event::Media) {}
+    Ok(())
+}
+
+async fn play_rtsp(socket: &mut TcpStream, relay: SocketAddr, stream: usize) -> Result<()> {
+    let url = format!("rtsp://{relay}/live/bench{stream}");
+    let requests = [
+        format!("OPTIONS {url} RTSP/1.0\r\nCSeq: 1\r\n\r\n"),
+        format!("DESCRIBE {url} RTSP/1.0\r\nCSeq: 2\r\nAccept: application/sdp\r\n\r\n"),
+        format!(
+            "SETUP {url}/trackID=0 RTSP/1.0\r\nCSeq: 3\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n\r\n"
+        ),
+        format!("PLAY {url} RTSP/1.0\r\nCSeq: 4\r\nSession: 1\r\n\r\n"),
+    ];
+    for (request, end) in requests
+        .iter()
+        .zip(["\r\n\r\n", "trackID=0\r\n", "\r\n\r\n", "$"])
+    {
+        socket.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::with_capacity(4096);
+        // After PLAY the first frame is waited for; before it the end of an answer.
+        while !answer
+            .windows(end.len())
+            .any(|window| window == end.as_bytes())
+        {
+            if socket.read_buf(&mut answer).await? == 0 {
+                bail!("closed during set-up");
+            }
+            if !answer.starts_with(b"RTSP/1.0 2") {
+                bail!("refused: {:?}", String::from_utf8_lossy(&answer));
+            }
+        }
+    }
     Ok(())
 }
 

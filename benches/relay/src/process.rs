@@ -32,11 +32,12 @@ impl Kind {
     }
 }
 
-/// A pair of ports of one process on loopback.
+/// The ports of one process on loopback.
 #[derive(Clone, Copy)]
 pub(crate) struct Ports {
-    rtmp: u16,
-    http: u16,
+    pub(crate) rtmp: u16,
+    pub(crate) http: u16,
+    pub(crate) rtsp: u16,
 }
 
 impl Ports {
@@ -44,6 +45,7 @@ impl Ports {
         let port = match protocol {
             Protocol::Flv => self.http,
             Protocol::Rtmp => self.rtmp,
+            Protocol::Rtsp => self.rtsp,
         };
         (Ipv4Addr::LOCALHOST, port).into()
     }
@@ -64,14 +66,13 @@ impl Origin {
         let mut child = Running::start(&mut command)?;
         let mut line = String::new();
         BufReader::new(child.0.stdout.take().context("stdout is piped")?).read_line(&mut line)?;
-        let (rtmp, http) = line
-            .trim()
-            .split_once(' ')
-            .context("the origin printed no ports")?;
+        let mut ports = line.split_whitespace();
+        let mut port = || ports.next().context("the origin printed no ports");
         Ok(Self {
             ports: Ports {
-                rtmp: rtmp.parse()?,
-                http: http.parse()?,
+                rtmp: port()?.parse()?,
+                http: port()?.parse()?,
+                rtsp: port()?.parse()?,
             },
             child,
         })
@@ -90,7 +91,7 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    /// Returns once the relay serves `origin` on both ports. `sluicegate` is the binary to run for that kind.
+    /// Returns once the relay serves `origin` on every port. `sluicegate` is the binary to run for that kind.
     pub(crate) fn start(kind: Kind, origin: Ports, sluicegate: &Path) -> Result<Self> {
         let directory = std::env::temp_dir().join(format!(
             "relay-bench-{}-{}",
@@ -109,6 +110,7 @@ impl Relay {
         relay.ports = Ports {
             rtmp: free_port()?,
             http: free_port()?,
+            rtsp: free_port()?,
         };
         let configuration = relay.directory.join("configuration");
         let log = relay.directory.join("log");
@@ -158,7 +160,7 @@ impl Relay {
     fn wait(&mut self, kind: Kind, system: u16, origin: Ports) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(5);
         loop {
-            let served = [Protocol::Rtmp, Protocol::Flv]
+            let served = [Protocol::Rtmp, Protocol::Flv, Protocol::Rtsp]
                 .map(|protocol| TcpStream::connect(self.ports.of(protocol)));
             let outcome = match served.into_iter().find_map(Result::err) {
                 Some(error) => Err(error.into()),
@@ -220,14 +222,14 @@ pub(crate) fn cpu(process: u32) -> Result<f64> {
 }
 
 /// A child that ends with us.
-struct Running(Child);
+pub(crate) struct Running(Child);
 
 impl Running {
-    fn start(command: &mut Command) -> Result<Self> {
+    pub(crate) fn start(command: &mut Command) -> Result<Self> {
         Ok(Self(command.stdin(Stdio::null()).spawn()?))
     }
 
-    fn cpu(&self) -> Result<f64> {
+    pub(crate) fn cpu(&self) -> Result<f64> {
         cpu(self.0.id())
     }
 
@@ -259,25 +261,33 @@ fn haproxy(listen: Ports, origin: Ports) -> String {
         head,
         &listener("rtmp", listen.rtmp, origin.rtmp),
         &listener("http", listen.http, origin.http),
+        &listener("rtsp", listen.rtsp, origin.rtsp),
     ]
     .concat()
 }
 
-fn settings(listen: Ports, system: u16) -> Result<String> {
-    let Ports { rtmp, http } = listen;
+pub(crate) fn settings(listen: Ports, system: u16) -> Result<String> {
+    let Ports { rtmp, http, rtsp } = listen;
     let api = free_port()?;
     Ok(format!(
         "[rtmp]\nlisten = \"127.0.0.1:{rtmp}\"\n[http]\nlisten = \"127.0.0.1:{http}\"\n\
-         [api]\nlisten = \"127.0.0.1:{api}\"\n[system]\nlisten = \"127.0.0.1:{system}\"\n"
+         [api]\nlisten = \"127.0.0.1:{api}\"\n[system]\nlisten = \"127.0.0.1:{system}\"\n\
+         [rtsp]\nlisten = \"127.0.0.1:{rtsp}\"\n[srt]\nlisten = \"127.0.0.1:0\"\n"
     ))
 }
 
 /// Reports the origin as SRS's heartbeat does.
-fn register(system: u16, origin: Ports) -> Result<()> {
+pub(crate) fn register(system: u16, origin: Ports) -> Result<()> {
     let body = serde_json::json!({
         "ip": "127.0.0.1", "server": "bench", "service": "bench", "pid": "1",
         "rtmp": [origin.rtmp.to_string()], "http": [origin.http.to_string()],
+        "rtsp": [origin.rtsp.to_string()],
     });
+    report(system, &body)
+}
+
+/// Reports an origin.
+fn report(system: u16, body: &serde_json::Value) -> Result<()> {
     let body = body.to_string();
     let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, system))?;
     socket.set_read_timeout(Some(Duration::from_secs(2)))?;
@@ -292,7 +302,87 @@ fn register(system: u16, origin: Ports) -> Result<()> {
     Ok(())
 }
 
-fn free_port() -> Result<u16> {
+/// A relay of datagrams: Sluicegate's SRT, or this program as `plain`.
+pub(crate) struct DatagramRelay {
+    pub(crate) address: SocketAddr,
+    child: Running,
+    directory: PathBuf,
+}
+
+impl DatagramRelay {
+    /// Returns once it serves the origin at `origin`.
+    pub(crate) fn start(plain: bool, sluicegate: &Path, origin: u16) -> Result<Self> {
+        let name = format!("relay-bench-{}-{}", std::process::id(), free_port()?);
+        let directory = std::env::temp_dir().join(name);
+        fs::create_dir_all(&directory)?;
+        let origin_address = SocketAddr::from((Ipv4Addr::LOCALHOST, origin));
+        if plain {
+            let mut command = Command::new(std::env::current_exe()?);
+            command.args(["plain", &origin_address.to_string()]);
+            let mut child = Running::start(command.stdout(Stdio::piped()))?;
+            let mut line = String::new();
+            BufReader::new(child.0.stdout.take().context("stdout is piped")?)
+                .read_line(&mut line)?;
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, line.trim().parse()?));
+            return Ok(Self {
+                address,
+                child,
+                directory,
+            });
+        }
+        let (system, srt) = (free_port()?, free_port()?);
+        let configuration = directory.join("configuration");
+        let zero = |section: &str| format!("[{section}]\nlisten = \"127.0.0.1:0\"\n");
+        let text = format!(
+            "{}{}{}[system]\nlisten = \"127.0.0.1:{system}\"\n[srt]\nlisten = \"127.0.0.1:{srt}\"\n\
+             idle = \"60s\"\ncalls_per_source = 10000\n[session]\nplay_wait = \"1h\"\n\
+             [placement]\nclaims_per_source = 100000\n",
+            zero("rtmp"),
+            zero("http"),
+            zero("api")
+        );
+        fs::write(&configuration, text)?;
+        let log = File::create(directory.join("log"))?;
+        let mut command = Command::new(std::path::absolute(sluicegate)?);
+        command
+            .args(["run", "--config"])
+            .arg(&configuration)
+            .current_dir(&directory)
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .env_remove("RUST_LOG");
+        let child = Running::start(&mut command)?;
+        let body = serde_json::json!({
+            "ip": "127.0.0.1", "server": "bench", "service": "bench", "pid": "1",
+            "rtmp": ["1"], "srt": [origin.to_string()],
+        });
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while let Err(error) = report(system, &body) {
+            if Instant::now() > deadline {
+                return Err(error.context(fs::read_to_string(directory.join("log"))?));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(Self {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, srt)),
+            child,
+            directory,
+        })
+    }
+
+    /// CPU seconds used so far, user and system.
+    pub(crate) fn cpu(&self) -> Result<f64> {
+        self.child.cpu()
+    }
+}
+
+impl Drop for DatagramRelay {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+pub(crate) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
         .local_addr()?
         .port())

@@ -10,6 +10,8 @@ pub(crate) enum Protocol {
     Flv,
     /// RTMP play.
     Rtmp,
+    /// RTSP play, media interleaved on its connection.
+    Rtsp,
 }
 
 impl Protocol {
@@ -17,6 +19,7 @@ impl Protocol {
         match self {
             Self::Flv => "HTTP-FLV play",
             Self::Rtmp => "RTMP play",
+            Self::Rtsp => "RTSP play",
         }
     }
 }
@@ -51,6 +54,12 @@ impl Frame {
                 bytes: message(6, VIDEO, 1, &payload, ORIGIN_CHUNK),
                 timestamp_at: 1,
             },
+            // As a server sends the packets of a picture: each in a frame of its own, all in one write.
+            Protocol::Rtsp => Self {
+                bytes: payload.chunks(PACKET).flat_map(interleaved).collect(),
+                // The lower three bytes of the first packet's timestamp.
+                timestamp_at: INTERLEAVED + 5,
+            },
         }
     }
 
@@ -59,6 +68,16 @@ impl Frame {
         let at = self.timestamp_at;
         self.bytes[at..at + 3].copy_from_slice(&milliseconds.to_be_bytes()[1..]);
     }
+}
+
+/// An RTP packet (RFC 3550 §5.1) on channel 0 of an RTSP connection (RFC 2326 §10.12).
+fn interleaved(payload: &[u8]) -> Vec<u8> {
+    let length = (RTP_HEADER + payload.len()) as u16;
+    let mut out = vec![b'$', 0];
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(&[0x80, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 7]);
+    out.extend_from_slice(payload);
+    out
 }
 
 /// Bytes of a received RTMP connection after its handshake, taken apart as far as set-up needs.
@@ -225,6 +244,11 @@ fn u24(number: usize) -> [u8; 3] {
     [a, b, c]
 }
 
+/// RTP payload that fits an Ethernet frame.
+const PACKET: usize = 1400;
+const RTP_HEADER: usize = 12;
+/// Bytes before an interleaved packet.
+const INTERLEAVED: usize = 4;
 /// Bytes of the message header of chunk types 0 to 3 (RTMP 1.0 §5.3.1.2).
 const HEADER_LENGTHS: [usize; 4] = [11, 7, 3, 0];
 /// What SRS announces.
