@@ -64,13 +64,7 @@ impl Rtmp {
         peer: SocketAddr,
         proxy: Proxy,
     ) -> impl Future<Output = ()> + Send + 'static {
-        // Set-up takes tens of kilobytes and milliseconds, relaying takes hours: it must not keep that room.
-        let set_up = Box::pin(self.set_up(client, peer, proxy));
-        async move {
-            if let Some(pair) = set_up.await {
-                pair.relay().await;
-            }
-        }
+        relay::set_up_then(self.set_up(client, peer, proxy), Pair::relay)
     }
 
     /// From the first byte to a joined pair; `None` when there is nothing to relay, and the client knows why.

@@ -452,16 +452,17 @@ impl Links {
         self.ports.get_mut(index)?.as_mut()
     }
 
+    /// The socket that datagrams to `to` leave by.
+    fn port_towards(&self, to: Destination) -> Option<&Port> {
+        match to {
+            Destination::Client(path) => self.ports.get(usize::from(path.entry))?.as_ref(),
+            Destination::Origin(link) => self.port(link),
+        }
+    }
+
     /// Sends `bytes`, cut into datagrams of `segment` bytes if there are several.
     fn send(&mut self, to: Destination, bytes: &[u8], segment: Option<usize>, tally: &mut Tally) {
-        let port = match to {
-            Destination::Client(path) => self
-                .ports
-                .get(usize::from(path.entry))
-                .and_then(Option::as_ref),
-            Destination::Origin(link) => self.port(link),
-        };
-        let Some(port) = port else {
+        let Some(port) = self.port_towards(to) else {
             tally.unsent += 1;
             return;
         };
@@ -475,14 +476,8 @@ impl Links {
 
     /// How many datagrams one call may send to a destination.
     fn most_segments(&self, to: Destination) -> usize {
-        let port = match to {
-            Destination::Client(path) => self
-                .ports
-                .get(usize::from(path.entry))
-                .and_then(Option::as_ref),
-            Destination::Origin(link) => self.port(link),
-        };
-        port.map_or(1, |port| port.state.max_gso_segments())
+        self.port_towards(to)
+            .map_or(1, |port| port.state.max_gso_segments())
     }
 }
 

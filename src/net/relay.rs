@@ -52,6 +52,24 @@ pub trait Passage {
     }
 }
 
+/// Serves one connection: `set_up` joins a pair, if it comes to that, and `relay` serves the pair to its end. Set-up takes
+/// tens of kilobytes and milliseconds, relaying takes hours: it does not keep that room.
+pub fn set_up_then<P, F>(
+    set_up: impl Future<Output = Option<P>> + Send + 'static,
+    relay: impl FnOnce(P) -> F + Send + 'static,
+) -> impl Future<Output = ()> + Send + 'static
+where
+    P: Send + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let set_up = Box::pin(set_up);
+    async move {
+        if let Some(pair) = set_up.await {
+            relay(pair).await;
+        }
+    }
+}
+
 /// How a joined pair came apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ending {

@@ -37,7 +37,7 @@ pub use self::pieces::Pieces;
 use super::origin_leg::Dialer;
 use crate::config::Network;
 use crate::net::http::{Body, Prefixed, full, json, serve, text};
-use crate::net::{preface, versions};
+use crate::net::{preface, relay, versions};
 use crate::proxy::Proxy;
 use crate::readiness::Readiness;
 
@@ -95,14 +95,7 @@ impl Http {
         peer: SocketAddr,
         proxy: Proxy,
     ) -> impl Future<Output = ()> + Send + 'static {
-        // Heads and hyper take far more room than relaying, and milliseconds where that takes hours: what relays
-        // must not keep it.
-        let begin = Box::pin(self.begin(client, peer, proxy));
-        async move {
-            if let Some(pair) = begin.await {
-                pair.relay().await;
-            }
-        }
+        relay::set_up_then(self.begin(client, peer, proxy), live::Pair::relay)
     }
 
     /// Serves a connection up to a live pull that is its first request, or to its end if there is none.

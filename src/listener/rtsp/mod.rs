@@ -31,7 +31,7 @@ use self::leg::{Answer, Leg};
 use self::pair::Pair;
 use super::origin_leg::Dialer;
 use crate::config::Network;
-use crate::net::{last_words, preface};
+use crate::net::{last_words, preface, relay};
 use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session};
 use crate::session::{Direction, EndReason};
 
@@ -91,13 +91,7 @@ impl Rtsp {
         peer: SocketAddr,
         proxy: Proxy,
     ) -> impl Future<Output = ()> + Send + 'static {
-        // Set-up takes kilobytes and milliseconds, relaying takes hours: it must not keep that room.
-        let set_up = Box::pin(self.set_up(client, peer, proxy));
-        async move {
-            if let Some(pair) = set_up.await {
-                pair.relay().await;
-            }
-        }
+        relay::set_up_then(self.set_up(client, peer, proxy), Pair::relay)
     }
 
     /// From the first byte to a joined pair; `None` when there is nothing to relay, and the client knows why.
