@@ -584,7 +584,7 @@ impl Session {
                     protocol = self.row.request.protocol.as_str(),
                     client = %self.row.request.client,
                     origin = placed.origin.as_ref().map_or("-", |id| id.as_str()),
-                    why = placed.why,
+                    why = &*placed.why,
                     "session joined"
                 );
                 Ok(leg)

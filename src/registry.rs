@@ -451,6 +451,13 @@ impl Registry {
         lock(&self.fleet).member(id).map(|member| member.duty)
     }
 
+    /// Whether an origin may be given work, and what is wanted of it; `None` when it is not known.
+    pub(crate) fn state_and_duty(&self, id: &OriginId) -> Option<(State, Duty)> {
+        lock(&self.fleet)
+            .member(id)
+            .map(|member| (member.state(Instant::now()), member.duty))
+    }
+
     /// Notes that a session was joined there.
     pub fn answered(&self, id: &OriginId) {
         lock(&self.fleet).answered(Instant::now(), id);

@@ -2,6 +2,7 @@
 
 mod tap;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -68,7 +69,7 @@ pub struct Placed {
     /// The origin that holds it.
     pub origin: Option<OriginId>,
     /// In words, the decision it was placed by.
-    pub why: String,
+    pub why: Cow<'static, str>,
     /// The origins that failed before, and how.
     pub failed: Vec<(OriginId, String)>,
 }
@@ -358,7 +359,7 @@ impl Row {
     }
 
     /// Notes the origin and the decision.
-    pub(crate) fn note_placed(&self, origin: OriginId, why: String) {
+    pub(crate) fn note_placed(&self, origin: OriginId, why: Cow<'static, str>) {
         let mut placed = self.lock_placed();
         placed.origin = Some(origin);
         placed.why = why;

@@ -32,6 +32,12 @@ impl From<&str> for OriginId {
     }
 }
 
+impl From<Arc<str>> for OriginId {
+    fn from(id: Arc<str>) -> Self {
+        Self(id)
+    }
+}
+
 impl From<String> for OriginId {
     fn from(id: String) -> Self {
         Self(id.into())

@@ -431,7 +431,11 @@ impl VhostRule {
         } else {
             DEFAULT_VHOST
         };
-        PlacementKey(format!("{vhost}/{}/{}", url.app, url.stream).into())
+        PlacementKey(
+            [vhost, "/", url.app.as_str(), "/", url.stream.as_str()]
+                .concat()
+                .into(),
+        )
     }
 }
 

@@ -39,7 +39,7 @@ impl Proxy {
         };
         let placer = self.registry().placer();
         let (origin, why) = match choice {
-            Ok(choice) => (Some(choice.origin.to_string()), choice.why),
+            Ok(choice) => (Some(choice.origin.to_string()), choice.why.into_owned()),
             Err(refusal) => (None, refusal.detail()),
         };
         Explanation {

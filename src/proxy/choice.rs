@@ -1,6 +1,8 @@
 //! Which origin a session goes to: where its stream is, or where it should be. The sessions and the explanation of
 //! a placement ask the same function.
 
+use std::borrow::Cow;
+
 use sluicegate_core::drain::Duty;
 use sluicegate_core::fleet::State as OriginState;
 use sluicegate_core::origin::OriginId;
@@ -31,7 +33,7 @@ pub(super) struct Ask<'a> {
 pub(super) struct Choice {
     pub(super) expected: Option<OriginId>,
     pub(super) origin: OriginId,
-    pub(super) why: String,
+    pub(super) why: Cow<'static, str>,
     pub(super) reason: &'static str,
 }
 
@@ -40,7 +42,7 @@ impl Choice {
         Self {
             expected: Some(origin.clone()),
             origin,
-            why: why.to_owned(),
+            why: why.to_owned().into(),
             reason: "again",
         }
     }
@@ -80,7 +82,7 @@ impl Proxy {
         {
             return Ok(Some(Choice {
                 expected: claimed,
-                why: format!("{origin} reports that it is published there"),
+                why: format!("{origin} reports that it is published there").into(),
                 origin,
                 reason: "reported",
             }));
@@ -88,9 +90,8 @@ impl Proxy {
         let Some(origin) = claimed.filter(|origin| !ask.without.contains(origin)) else {
             return Ok(None);
         };
-        let takes_players = registry
-            .duty(&origin)
-            .is_some_and(|duty| duty.takes_players());
+        let known = registry.state_and_duty(&origin);
+        let takes_players = known.is_some_and(|(_, duty)| duty.takes_players());
         if published && !takes_players {
             return Err(Refusal::Gone {
                 stream: ask.stream.clone(),
@@ -98,11 +99,11 @@ impl Proxy {
             });
         }
         // An origin that fails, or is taken out of service, keeps what is published on it through here.
-        let stays = registry.duty(&origin).is_some() && (published || self.may_stay(ask, &origin));
+        let stays = known.is_some_and(|known| published || self.may_stay(ask, &origin, known));
         Ok(stays.then(|| Choice {
             expected: Some(origin.clone()),
             origin,
-            why: "it is placed there".to_owned(),
+            why: "it is placed there".into(),
             reason: "sticky",
         }))
     }
@@ -126,7 +127,7 @@ impl Proxy {
         Ok(Choice {
             expected: claimed,
             origin: best.origin.clone(),
-            why: format!("first {words}"),
+            why: format!("first {words}").into(),
             reason,
         })
     }
@@ -147,19 +148,21 @@ impl Proxy {
     }
 
     /// Whether a stream that is placed at `standing`, and not published through here, stays there.
-    fn may_stay(&self, ask: &Ask<'_>, standing: &OriginId) -> bool {
-        let registry = self.registry();
-        if registry.state(standing) == Some(OriginState::Failing) {
-            return false;
-        }
-        match registry.duty(standing) {
-            Some(Duty::Active) => true,
+    fn may_stay(
+        &self,
+        ask: &Ask<'_>,
+        standing: &OriginId,
+        (state, duty): (OriginState, Duty),
+    ) -> bool {
+        match duty {
+            _ if state == OriginState::Failing => false,
+            Duty::Active => true,
             // Its publisher may have come another way: where it is seen, it is.
-            Some(Duty::Draining(_)) => {
-                let reported = || registry.reported(ask.key).as_ref() == Some(standing);
+            Duty::Draining(_) => {
+                let reported = || self.registry().reported(ask.key).as_ref() == Some(standing);
                 ask.action == Action::Play && (reported() || self.is_watched(ask.key, standing))
             }
-            Some(Duty::Disabled) | None => false,
+            Duty::Disabled => false,
         }
     }
 

@@ -97,7 +97,7 @@ impl Walk<'_> {
                         next = Choice {
                             expected: Some(moved.clone()),
                             origin: moved,
-                            why: "another request placed it there meanwhile".to_owned(),
+                            why: "another request placed it there meanwhile".into(),
                             reason: "lost",
                         };
                         continue;
@@ -129,7 +129,7 @@ impl Walk<'_> {
                     registry.answered(&origin);
                     if let Some(there) = self.found_elsewhere(&origin, &mut searched).await {
                         next = Choice {
-                            why: format!("{there} has it, by its list of streams"),
+                            why: format!("{there} has it, by its list of streams").into(),
                             expected: Some(origin),
                             origin: there,
                             reason: "found",
@@ -200,7 +200,7 @@ impl Walk<'_> {
             return Ok(Choice {
                 expected: self.proxy.shared.registry.claimed(self.key),
                 origin: origin.clone(),
-                why: "its link names it".to_owned(),
+                why: "its link names it".into(),
                 reason: "linked",
             });
         }
@@ -217,7 +217,7 @@ impl Walk<'_> {
         });
         match known.filter(|_| moves <= MAX_MOVES) {
             Some(there) => Ok(Choice {
-                why: format!("{from} redirected it here"),
+                why: format!("{from} redirected it here").into(),
                 expected: Some(from),
                 origin: there,
                 reason: "redirected",
@@ -308,7 +308,7 @@ impl Walk<'_> {
             return Some(Choice {
                 expected: Some(origin.clone()),
                 origin,
-                why: "another request placed it there meanwhile".to_owned(),
+                why: "another request placed it there meanwhile".into(),
                 reason: "lost",
             });
         }
@@ -320,7 +320,7 @@ impl Walk<'_> {
         Some(Choice {
             expected: Some(failed),
             origin,
-            why,
+            why: why.into(),
             reason: "failover",
         })
     }
@@ -344,7 +344,7 @@ impl Walk<'_> {
         Ok(Choice {
             expected: Some(origin.clone()),
             origin,
-            why,
+            why: why.into(),
             reason: "lost",
         })
     }
@@ -410,7 +410,7 @@ impl Walk<'_> {
         Ok(Choice {
             expected: None,
             origin,
-            why: "another request placed it there first".to_owned(),
+            why: "another request placed it there first".into(),
             reason,
         })
     }

@@ -1,7 +1,7 @@
 //! The store of a single proxy: a map in this process.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -22,7 +22,7 @@ pub struct Memory {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
     /// Its value.
-    pub value: String,
+    pub value: Arc<str>,
     /// See [`Claim::fence`](super::Claim).
     pub fence: u64,
     /// How long it has had this value.
@@ -31,7 +31,7 @@ pub struct Kept {
 
 #[derive(Debug, Clone)]
 struct Entry {
-    value: String,
+    value: Arc<str>,
     fence: u64,
     since: Instant,
     expires: Instant,
@@ -48,7 +48,7 @@ impl Memory {
         let mut entries = self.locked();
         let standing = entries.get_mut(key).filter(|entry| entry.expires > now);
         match standing {
-            Some(entry) if entry.value == value => {
+            Some(entry) if *entry.value == *value => {
                 entry.expires = now + ttl;
                 Claim {
                     value: value.to_owned(),
@@ -56,8 +56,8 @@ impl Memory {
                     won: true,
                 }
             }
-            Some(entry) if expected != Some(entry.value.as_str()) => Claim {
-                value: entry.value.clone(),
+            Some(entry) if expected != Some(&*entry.value) => Claim {
+                value: entry.value.to_string(),
                 fence: entry.fence,
                 won: false,
             },
@@ -66,7 +66,7 @@ impl Memory {
                 entries.insert(
                     key.to_owned(),
                     Entry {
-                        value: value.to_owned(),
+                        value: value.into(),
                         fence,
                         since: now,
                         expires: now + ttl,
@@ -82,12 +82,12 @@ impl Memory {
     }
 
     /// The value of a key that lives.
-    pub fn get(&self, key: &str) -> Option<String> {
+    pub fn get(&self, key: &str) -> Option<Arc<str>> {
         let now = Instant::now();
         self.locked()
             .get(key)
             .filter(|entry| entry.expires > now)
-            .map(|entry| entry.value.clone())
+            .map(|entry| Arc::clone(&entry.value))
     }
 
     /// All there is about a key that lives.
@@ -96,7 +96,7 @@ impl Memory {
         let entries = self.locked();
         let entry = entries.get(key).filter(|entry| entry.expires > now)?;
         Some(Kept {
-            value: entry.value.clone(),
+            value: Arc::clone(&entry.value),
             fence: entry.fence,
             age: now - entry.since,
         })
@@ -109,7 +109,7 @@ impl Memory {
         entries
             .iter()
             .filter(|(_, entry)| entry.expires > now)
-            .map(|(key, entry)| (key.clone(), entry.value.clone()))
+            .map(|(key, entry)| (key.clone(), entry.value.to_string()))
             .collect()
     }
 
@@ -134,8 +134,8 @@ impl Memory {
     pub fn rename(&self, from: &str, to: &str) {
         let now = Instant::now();
         let mut entries = self.locked();
-        for entry in entries.values_mut().filter(|entry| entry.value == from) {
-            entry.value = to.to_owned();
+        for entry in entries.values_mut().filter(|entry| *entry.value == *from) {
+            entry.value = to.into();
             entry.fence += 1;
             entry.since = now;
         }
@@ -156,11 +156,11 @@ impl Memory {
         let now = Instant::now();
         let mut entries = self.locked();
         let before = entries.get(key);
-        let changed = before.is_none_or(|entry| entry.value != value || entry.expires <= now);
+        let changed = before.is_none_or(|entry| *entry.value != *value || entry.expires <= now);
         let fence = before.map_or(0, |entry| entry.fence) + u64::from(changed);
         let since = before.filter(|_| !changed).map_or(now, |entry| entry.since);
         let entry = Entry {
-            value: value.to_owned(),
+            value: value.into(),
             fence,
             since,
             expires: now + ttl,
@@ -187,7 +187,7 @@ impl Store for Memory {
     }
 
     async fn get(&self, key: &str) -> Result<Option<String>, StoreError> {
-        Ok(Self::get(self, key))
+        Ok(Self::get(self, key).map(|value| value.to_string()))
     }
 
     async fn put(&self, key: &str, value: &str, ttl: Duration) -> Result<(), StoreError> {
@@ -210,7 +210,7 @@ impl Store for Memory {
 
     async fn remove(&self, key: &str, value: &str) -> Result<(), StoreError> {
         let mut entries = self.locked();
-        if entries.get(key).is_some_and(|entry| entry.value == value) {
+        if entries.get(key).is_some_and(|entry| *entry.value == *value) {
             entries.remove(key);
         }
         Ok(())

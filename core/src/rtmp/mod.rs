@@ -17,6 +17,7 @@ pub mod chunk;
 pub mod client;
 pub mod handshake;
 pub mod header;
+mod held;
 pub mod join;
 pub mod message;
 pub mod server;

@@ -5,13 +5,12 @@
 //! until they are complete, so that a [`Watch`] can judge them. Where a message is dropped, the receiver misses its
 //! headers; what the next one on that chunk stream inherits from them is then written out for it.
 
-use std::collections::VecDeque;
-
 use super::chunk::{self, ChunkError, ChunkReader, ChunkWriter};
 use super::header::{
     ChunkHeader, ChunkStreams, DEFAULT_CHUNK_SIZE, MessageHeader, write_continuation, write_delta,
     write_full,
 };
+use super::held::{Held, MAX_HELD, Part};
 use super::message::{Message, kind};
 use super::stream_ids::StreamIds;
 
@@ -64,11 +63,7 @@ impl Walk {
             chunk_size: DEFAULT_CHUNK_SIZE,
             chunk_left: 0,
             partial: Vec::new(),
-            held: Held {
-                bytes: Vec::new(),
-                segments: VecDeque::new(),
-                bodies: Vec::new(),
-            },
+            held: Held::new(),
             ids: StreamIds::new(),
             output: Vec::new(),
         }
@@ -95,7 +90,6 @@ impl Walk {
     pub fn settle(&mut self) {
         self.output = Vec::new();
         self.streams.shrink();
-        self.held.bodies.shrink_to_fit();
     }
 
     /// From its next message on, message stream `from` is called `to` in what is sent on: in headers, in
@@ -421,9 +415,6 @@ const MAX_HELD_MESSAGE: u32 = 64 * 1024;
 /// Those of the specification and of Adobe's servers have six or ten.
 const MAX_USER_CONTROL: u32 = 64;
 
-/// Room for the longest command and, between its chunks, for as much again and more of other messages.
-const MAX_HELD: usize = 256 * 1024;
-
 /// What a walk knows of a chunk stream beyond its headers.
 #[derive(Debug)]
 struct Track {
@@ -514,101 +505,6 @@ impl Output<'_> {
             changed.extend_from_slice(self.input.get(..before).unwrap_or_default());
             changed
         })
-    }
-}
-
-/// Bytes that wait for a verdict, and those that came after them: order is never changed.
-#[derive(Debug)]
-struct Held {
-    bytes: Vec<u8>,
-    segments: VecDeque<Segment>,
-    /// What came of each message in progress that is kept for its verdict, by chunk stream.
-    bodies: Vec<(u32, Vec<u8>)>,
-}
-
-#[derive(Debug)]
-struct Segment {
-    length: usize,
-    part: Part,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
-    /// Of the message in progress on this chunk stream.
-    Waiting(u32),
-    Judged(Verdict),
-}
-
-impl Held {
-    fn is_empty(&self) -> bool {
-        self.segments.is_empty()
-    }
-
-    fn body(&mut self, chunk_stream: u32) -> &mut Vec<u8> {
-        let known = self.bodies.iter().position(|(id, _)| *id == chunk_stream);
-        let at = known.unwrap_or_else(|| {
-            self.bodies.push((chunk_stream, Vec::new()));
-            self.bodies.len() - 1
-        });
-        let (_, body) = self
-            .bodies
-            .get_mut(at)
-            .expect("it is there, or was just added");
-        body
-    }
-
-    fn take_body(&mut self, chunk_stream: u32) -> Vec<u8> {
-        let known = self.bodies.iter().position(|(id, _)| *id == chunk_stream);
-        known.map_or_else(Vec::new, |at| self.bodies.swap_remove(at).1)
-    }
-
-    fn push(&mut self, bytes: &[u8], part: Part) -> Result<(), WalkError> {
-        self.bytes.extend_from_slice(bytes);
-        match self.segments.back_mut() {
-            Some(last) if last.part == part => last.length += bytes.len(),
-            _ => self.segments.push_back(Segment {
-                length: bytes.len(),
-                part,
-            }),
-        }
-        if self.bytes.len() + self.segments.len() * size_of::<Segment>() > MAX_HELD {
-            return Err(WalkError::Incomplete);
-        }
-        Ok(())
-    }
-
-    fn settle(&mut self, chunk_stream: u32, verdict: Verdict) {
-        for segment in &mut self.segments {
-            if segment.part == Part::Waiting(chunk_stream) {
-                segment.part = Part::Judged(verdict);
-            }
-        }
-    }
-
-    /// Moves to `out` what no longer waits, nor stands behind something that does.
-    fn release(&mut self, out: &mut Vec<u8>) {
-        let mut released = 0;
-        while let Some(Segment {
-            length,
-            part: Part::Judged(verdict),
-        }) = self.segments.front()
-        {
-            if *verdict == Verdict::Pass {
-                let bytes = self
-                    .bytes
-                    .get(released..released + length)
-                    .unwrap_or_default();
-                out.extend_from_slice(bytes);
-            }
-            released += length;
-            self.segments.pop_front();
-        }
-        if self.segments.is_empty() {
-            self.bytes = Vec::new();
-            self.segments = VecDeque::new();
-        } else {
-            self.bytes.drain(..released);
-        }
     }
 }
 
