@@ -80,7 +80,7 @@ pub struct ExplainArguments {
     stream: String,
     /// As if this origin were not there.
     #[arg(long, value_name = "ORIGIN")]
-    without: Option<String>,
+    pub without: Option<String>,
     /// The proxy to ask.
     #[command(flatten)]
     pub ask: Ask,
@@ -109,10 +109,10 @@ impl Deadline {
 }
 
 impl ExplainArguments {
-    /// As the API takes it.
-    pub(super) fn query(&self) -> String {
+    /// As the API takes it, without this origin.
+    pub(super) fn query(&self, without: Option<&str>) -> String {
         let mut query = format!("stream={}", escaped(&self.stream));
-        if let Some(origin) = &self.without {
+        if let Some(origin) = without {
             query.push_str(&format!("&without={}", escaped(origin)));
         }
         query

@@ -1,6 +1,7 @@
 //! `sluicegate ps`, `origins`, `drain` and the like: what an operator asks a running proxy, over its system API.
 
 mod arguments;
+mod explain;
 mod table;
 mod tell;
 
@@ -16,6 +17,7 @@ use hyper::{Method, StatusCode};
 use serde_json::Value;
 
 use crate::config::{Environment, Secret};
+use crate::lookup::Explanation;
 use crate::net::fetch::{self, FetchError, Url};
 
 /// What is asked.
@@ -98,10 +100,8 @@ async fn answer(question: Question, environment: &Environment) -> Result<String,
         Question::Streams(ask) => list(&ask, environment, "streams", tell::streams).await,
         Question::Sessions(ask) => list(&ask, environment, "sessions", tell::sessions).await,
         Question::Explain(it) => {
-            let path = format!("/api/v1/explain?{}", it.query());
             let caller = Caller::new(&it.ask, environment);
-            let document = caller.ask(Method::GET, &path).await?;
-            Ok(shown(&it.ask, &document, tell::story))
+            explained(&it, &caller).await
         }
         Question::Kick(it) => {
             let caller = Caller::new(&it.ask, environment);
@@ -131,6 +131,35 @@ async fn answer(question: Question, environment: &Environment) -> Result<String,
             .await
         }
     }
+}
+
+/// For people, also what would happen without the origin that has the stream, and what is known of those rejected.
+async fn explained(it: &ExplainArguments, caller: &Caller) -> Result<String, OperateError> {
+    let about = async |without: Option<&str>| {
+        let path = format!("/api/v1/explain?{}", it.query(without));
+        caller.ask(Method::GET, &path).await
+    };
+    let left_out = it.without.as_deref();
+    let document = about(left_out).await?;
+    if it.ask.output == Output::Json {
+        return Ok(format!("{document:#}\n"));
+    }
+    let read = |document: Value| {
+        serde_json::from_value::<Explanation>(document)
+            .map_err(|_| OperateError::NotAProxy(caller.at.clone()))
+    };
+    let said = read(document)?;
+    let otherwise = match (&said.origin, left_out) {
+        // It may be gone by now, and then there is nothing to say of its absence.
+        (Some(origin), None) => about(Some(origin.as_str())).await.map(read).ok(),
+        _ => None,
+    };
+    let fleet = match said.rejected.is_empty() {
+        true => Value::Null,
+        false => caller.ask(Method::GET, "/api/v1/origins").await?,
+    };
+    let otherwise = otherwise.transpose()?;
+    Ok(explain::story(&said, left_out, otherwise.as_ref(), &fleet))
 }
 
 async fn list(

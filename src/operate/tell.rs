@@ -111,60 +111,8 @@ pub(super) fn duty(data: &Value) -> String {
     }
 }
 
-/// Any answer, as lines that can be read aloud: lists of like things become tables.
-pub(super) fn story(data: &Value) -> String {
-    let mut text = String::new();
-    tell(data, 0, &mut text);
-    text
-}
-
-fn tell(value: &Value, depth: usize, out: &mut String) {
-    let indent = "  ".repeat(depth);
-    match value {
-        Value::Object(fields) => {
-            for (key, value) in fields {
-                let key = key.replace('_', " ");
-                match value {
-                    Value::Object(inner) if !inner.is_empty() => {
-                        out.push_str(&format!("{indent}{key}:\n"));
-                        tell(value, depth + 1, out);
-                    }
-                    Value::Array(items) if items.iter().any(Value::is_object) => {
-                        out.push_str(&format!("{indent}{key}:\n"));
-                        items
-                            .iter()
-                            .for_each(|item| out.push_str(&item_line(item, &indent)));
-                    }
-                    value => out.push_str(&folded(&format!("{indent}{key}: {}", text(value)))),
-                }
-            }
-        }
-        other => out.push_str(&folded(&format!("{indent}{}", text(other)))),
-    }
-}
-
-/// One of several like things, on a line: what it is, then what is known of it.
-fn item_line(item: &Value, indent: &str) -> String {
-    let Some(fields) = item.as_object() else {
-        return folded(&format!("{indent}  - {}", text(item)));
-    };
-    let name = ["origin", "id", "name"]
-        .into_iter()
-        .find(|key| fields.contains_key(*key));
-    let rest: Vec<String> = fields
-        .iter()
-        .filter(|(key, value)| Some(key.as_str()) != name && !value.is_null())
-        .map(|(key, value)| match value.as_str() {
-            Some(words) if matches!(key.as_str(), "why" | "reason" | "what") => words.to_owned(),
-            _ => format!("{} {}", key.replace('_', " "), text(value)),
-        })
-        .collect();
-    let name = name.map(|key| text(&item[key])).unwrap_or_default();
-    folded(&format!("{indent}  - {name}: {}", rest.join(", ")))
-}
-
 /// A line, broken between words where it is too long.
-fn folded(line: &str) -> String {
+pub(super) fn folded(line: &str) -> String {
     let indent = line.len() - line.trim_start().len() + 4;
     let mut out = String::new();
     let mut length = 0;
@@ -186,7 +134,7 @@ fn folded(line: &str) -> String {
 }
 
 /// How far a drain is.
-fn progress(drain: &Value) -> String {
+pub(super) fn progress(drain: &Value) -> String {
     let publishers = text(&drain["publishers"]);
     let players = text(&drain["players"]);
     if drain["done"] == true {
@@ -203,7 +151,7 @@ fn rows<'a>(data: &'a Value, list: &str) -> impl Iterator<Item = &'a Value> {
     data[list].as_array().into_iter().flatten()
 }
 
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
@@ -218,12 +166,12 @@ fn text(value: &Value) -> String {
     }
 }
 
-fn ago(seconds: f64) -> String {
+pub(super) fn ago(seconds: f64) -> String {
     format!("{} ago", span(seconds))
 }
 
 /// Seconds as people say them: `9s`, `4m10s`, `3h05m`, `2d04h`.
-fn span(seconds: f64) -> String {
+pub(super) fn span(seconds: f64) -> String {
     let all = seconds.max(0.0).round() as u64;
     match all {
         0..60 => format!("{all}s"),
@@ -312,22 +260,5 @@ mod tests {
         for (data, expected) in rows {
             assert_eq!(duty(&data), expected);
         }
-    }
-
-    #[test]
-    fn any_answer_can_be_told() {
-        let data = json!({
-            "stream": "v/live/a",
-            "claim": {"origin": "one", "age_seconds": 3.25},
-            "candidates": [{"origin": "one", "score": 7}, {"origin": "two", "why": "it is full ".repeat(20)}],
-            "without": null,
-        });
-        let text = story(&data);
-        fits(&text);
-        assert!(
-            text.contains("stream: v/live/a") && text.contains("  - one: score 7"),
-            "{text}"
-        );
-        assert!(text.contains("  age seconds: 3.2"), "{text}");
     }
 }

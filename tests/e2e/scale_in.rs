@@ -80,11 +80,20 @@ fn fifty_live_streams_are_drained_from_the_command_line() {
     let document: serde_json::Value = serde_json::from_str(&document).expect("JSON");
     assert_eq!(document["total"], STREAMS);
 
+    let story = told(&proxy, &["explain", "live/s1"]);
+    for words in [
+        "live/s1 goes to new: it is placed there.\nIt was claimed ",
+        " 1 publisher and 0 players are",
+        "If new were gone, it would go nowhere: ",
+        "\nMay not take it:\n  old: draining for ",
+    ] {
+        assert!(story.contains(words), "{words}\n{story}");
+    }
     let story = told(&proxy, &["explain", "live/s1", "--without", "new"]);
-    assert!(
-        story.contains("draining") && story.contains("new"),
-        "{story}"
-    );
+    assert!(story.starts_with("Without new, live/s1 would go nowhere: "));
+    let document = told(&proxy, &["explain", "live/s1", "-o", "json"]);
+    let document: serde_json::Value = serde_json::from_str(&document).expect("JSON");
+    assert_eq!(document["claim"]["origin"], "new");
 
     assert_eq!(told(&proxy, &["undrain", "old"]), "old takes new streams\n");
     assert!(told(&proxy, &["disable", "old"]).contains("disabled"));
