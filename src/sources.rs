@@ -4,18 +4,16 @@
 //! that fails, or answers with nothing at all, leaves its origins as they are: it is more likely to be broken than the
 //! whole fleet to be gone.
 
+mod dns;
+
 use std::future::pending;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use hickory_resolver::TokioResolver;
-use hickory_resolver::proto::rr::RData;
-use hickory_resolver::proto::rr::rdata::SRV;
-use serde_json::{Map, Value, json};
 use sluicegate_core::listed::parse_list;
 use sluicegate_core::origin::{AddressRules, Origin, OriginId};
-use tokio::net::lookup_host;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -49,7 +47,10 @@ pub async fn run(proxy: Proxy, mut sources: Sources, rules: AddressRules) {
         };
         if read == sources {
             if asked {
-                info!(file = %file.display(), "the lists of origins are as before");
+                info!(
+                    file = %file.display(),
+                    "the lists of origins are as before; other settings are read at the next start"
+                );
             }
             continue;
         }
@@ -91,36 +92,36 @@ async fn wait_for_all(mut polls: JoinSet<()>) {
 }
 
 /// Returns when the file is to be read again; true when somebody asked for it.
-async fn changed(file: &Path, seen: &mut Option<Stamp>, hang_up: Option<&mut Signal>) -> bool {
-    let asked = async {
-        match hang_up {
-            Some(signal) => signal.recv().await,
-            None => pending().await,
-        }
-    };
-    let differs = async {
-        loop {
-            sleep(LOOK).await;
-            let now = stamp(file);
-            // A file that is away for a moment is being replaced.
-            if now.is_some() && now != *seen {
-                *seen = now;
-                return;
+async fn changed(file: &Path, seen: &mut Option<Stamp>, mut hang_up: Option<&mut Signal>) -> bool {
+    loop {
+        let asked = async {
+            match hang_up.as_mut() {
+                Some(signal) => signal.recv().await,
+                None => pending().await,
             }
+        };
+        let asked = tokio::select! {
+            _ = asked => true,
+            () = sleep(LOOK) => false,
+        };
+        let now = stamp(file);
+        // A file that is away for a moment is being replaced.
+        let differs = now.is_some() && now != *seen;
+        if differs {
+            *seen = now;
         }
-    };
-    tokio::select! {
-        _ = asked => true,
-        () = differs => false,
+        if asked || differs {
+            return asked;
+        }
     }
 }
 
-/// What tells one state of a file from another.
-type Stamp = (SystemTime, u64);
+/// What tells one state of a file from another: when it was written, how long it is, and which file it is.
+type Stamp = (SystemTime, u64, u64);
 
 fn stamp(file: &Path) -> Option<Stamp> {
     let metadata = std::fs::metadata(file).ok()?;
-    Some((metadata.modified().ok()?, metadata.len()))
+    Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
 }
 
 /// Asks one source again and again.
@@ -167,8 +168,8 @@ async fn look(
     rules: &AddressRules,
 ) -> Result<Vec<(OriginId, Origin)>, String> {
     let document = match &source.place {
-        Place::Dns(name) => addresses(name).await?,
-        Place::Srv(name) => targets(name, &source.common).await?,
+        Place::Dns(name, server) => dns::addresses(name, *server).await?,
+        Place::Srv(name, server) => dns::targets(name, *server, &source.common).await?,
         Place::Url(url, token) => {
             let url = url
                 .parse()
@@ -182,122 +183,7 @@ async fn look(
     parse_list(&document, &source.common, rules).map_err(|error| error.to_string())
 }
 
-/// The addresses of a name, by the resolver of the system, which knows `/etc/hosts` too.
-async fn addresses(name: &str) -> Result<Value, String> {
-    let found = lookup_host((name, 0))
-        .await
-        .map_err(|error| error.to_string())?;
-    let mut addresses: Vec<String> = found
-        .map(|address| address.ip().to_canonical().to_string())
-        .collect();
-    addresses.sort();
-    addresses.dedup();
-    Ok(json!(addresses))
-}
-
-/// The targets of a service with the lowest priority, each with its port and weight (RFC 2782).
-async fn targets(name: &str, common: &Map<String, Value>) -> Result<Value, String> {
-    // Built anew each time: the system's servers may have changed, and its cache would hide what has.
-    let resolver = TokioResolver::builder_tokio()
-        .and_then(|builder| builder.build())
-        .map_err(|error| error.to_string())?;
-    let found = resolver
-        .srv_lookup(name)
-        .await
-        .map_err(|error| error.to_string())?;
-    let records = found
-        .answers()
-        .iter()
-        .filter_map(|record| match &record.data {
-            RData::SRV(target) => Some(target),
-            _ => None,
-        });
-    Ok(entries(records.collect(), service_of(name), common))
-}
-
-/// The entries of the best targets. Those of a higher number are there for when the best are all gone, which is for
-/// whoever writes the zone to say.
-fn entries(records: Vec<&SRV>, service: &str, common: &Map<String, Value>) -> Value {
-    let best = records.iter().map(|target| target.priority).min();
-    let entry = |target: &SRV| {
-        let host = target.target.to_utf8();
-        let host = host.trim_end_matches('.');
-        let mut entry = json!({"id": format!("{host}:{}", target.port), "ip": host});
-        entry[service] = json!([target.port.to_string()]);
-        // 0 is "no preference" there, and "never" here.
-        if target.weight > 0 && !common.contains_key("weight") {
-            entry["weight"] = json!(target.weight);
-        }
-        entry
-    };
-    let best = records
-        .into_iter()
-        .filter(|target| Some(target.priority) == best);
-    Value::Array(best.map(entry).collect())
-}
-
-/// Which service the ports are of, by the first label: `_http._tcp.example` is HTTP, any other is RTMP.
-fn service_of(name: &str) -> &'static str {
-    let label = name.split('.').next().unwrap_or_default();
-    match label {
-        "_api" => "api",
-        "_http" => "http",
-        "_rtsp" => "rtsp",
-        "_srt" => "srt",
-        _ => "rtmp",
-    }
-}
-
 /// How often the file is looked at. A change of a list is no emergency, and a look is one system call.
 const LOOK: Duration = Duration::from_secs(2);
 /// A list of a thousand origins, with room.
 const MOST_BYTES: usize = 1024 * 1024;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use sluicegate_core::stream::Service;
-
-    #[test]
-    fn the_best_targets_of_a_service_are_origins() {
-        let target = |priority, weight, port, name: &str| {
-            SRV::new(priority, weight, port, name.parse().expect("a name"))
-        };
-        let records = [
-            target(10, 60, 1935, "one.example."),
-            target(20, 60, 1935, "spare.example."),
-            target(10, 0, 19350, "two.example."),
-        ];
-        let list = |name: &str| {
-            let document = entries(records.iter().collect(), service_of(name), &Map::new());
-            parse_list(&document, &Map::new(), &AddressRules::default()).expect("a list")
-        };
-        let listed = list("_rtmp._tcp.origins.example");
-        let told: Vec<(String, u32, String)> = listed
-            .iter()
-            .map(|(id, origin)| {
-                let target = origin.target(Service::Rtmp).expect("RTMP");
-                (id.to_string(), origin.attributes.weight, target.to_string())
-            })
-            .collect();
-        let one = "one.example:1935".to_owned();
-        let two = "two.example:19350".to_owned();
-        assert_eq!(told, [(one.clone(), 60, one), (two.clone(), 100, two)]);
-        assert!(
-            list("_http._tcp.origins.example")[0]
-                .1
-                .target(Service::Http)
-                .is_some()
-        );
-    }
-
-    #[tokio::test]
-    async fn a_name_of_this_machine_has_an_address() {
-        let found = addresses("localhost").await.expect("every machine has it");
-        let found = found.as_array().expect("a list");
-        assert!(
-            found.contains(&json!("127.0.0.1")) || found.contains(&json!("::1")),
-            "{found:?}"
-        );
-    }
-}

@@ -2,6 +2,7 @@
 //! two are read again while the proxy runs.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -45,10 +46,10 @@ pub struct SourceSettings {
 /// Where a list of origins is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
-    /// Each address of a name, A and AAAA.
-    Dns(String),
-    /// Each target of a service, with its port and weight.
-    Srv(String),
+    /// Each address of a name, A and AAAA, and the server to ask instead of the system's.
+    Dns(String, Option<SocketAddr>),
+    /// Each target of a service, with its port and weight, and the server to ask instead of the system's.
+    Srv(String, Option<SocketAddr>),
     /// A JSON document over HTTP, and the token to show for it.
     Url(String, Option<Secret>),
 }
@@ -56,8 +57,8 @@ pub enum Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Dns(name) => write!(f, "dns:{name}"),
-            Self::Srv(name) => write!(f, "srv:{name}"),
+            Self::Dns(name, _) => write!(f, "dns:{name}"),
+            Self::Srv(name, _) => write!(f, "srv:{name}"),
             // What stands behind the path may be a key.
             Self::Url(url, _) => f.write_str(url.split('?').next().unwrap_or_default()),
         }
@@ -160,6 +161,7 @@ fn read_source(entry: &Value, rules: &AddressRules) -> Result<SourceSettings, St
     };
     let (dns, srv, url) = (take("dns")?, take("srv")?, take("url")?);
     let token = take("token")?.map(Secret::new);
+    let resolver = take("resolver")?.map(|text| server(&text)).transpose()?;
     let every = period("every", take("every")?, EVERY)?;
     let patience = period("timeout", take("timeout")?, PATIENCE)?;
     let name = |key: &str, name: String| match name.parse::<Host>() {
@@ -167,8 +169,11 @@ fn read_source(entry: &Value, rules: &AddressRules) -> Result<SourceSettings, St
         _ => Err(format!("{key}: not a domain name")),
     };
     let place = match (dns, srv, url) {
-        (Some(dns), None, None) => Place::Dns(name("dns", dns)?),
-        (None, Some(srv), None) => Place::Srv(name("srv", srv)?),
+        (Some(dns), None, None) => Place::Dns(name("dns", dns)?, resolver),
+        (None, Some(srv), None) => Place::Srv(name("srv", srv)?, resolver),
+        (None, None, Some(_)) if resolver.is_some() => {
+            return Err("resolver: it is for dns and srv".to_owned());
+        }
         (None, None, Some(url)) => {
             let parsed = url.parse::<hyper::Uri>().ok();
             if parsed.is_none_or(|uri| uri.scheme_str() != Some("http")) {
@@ -180,13 +185,13 @@ fn read_source(entry: &Value, rules: &AddressRules) -> Result<SourceSettings, St
     };
     only(&common, &KEYS[2..])?;
     let any = Value::from(match place {
-        Place::Srv(_) => r"srv.example",
-        Place::Dns(_) | Place::Url(..) => "192.0.2.1",
+        Place::Srv(..) => r"srv.example",
+        Place::Dns(..) | Place::Url(..) => "192.0.2.1",
     });
     // What all of them have must make sense; whether it is enough shows with the list.
     let probe = serde_json::json!({"ip": any, "http": common.get("http").cloned().unwrap_or_else(|| "1".into())});
     parse_entry(&probe, &common, rules).map_err(|error| error.to_string())?;
-    if matches!(place, Place::Dns(_)) && !KEYS[3..9].iter().any(|key| common.contains_key(*key)) {
+    if matches!(place, Place::Dns(..)) && !KEYS[3..9].iter().any(|key| common.contains_key(*key)) {
         return Err("a name has addresses and no ports: say rtmp, http or another".to_owned());
     }
     Ok(SourceSettings {
@@ -195,6 +200,13 @@ fn read_source(entry: &Value, rules: &AddressRules) -> Result<SourceSettings, St
         patience,
         common,
     })
+}
+
+/// The address of a DNS server, at the usual port if it names none.
+fn server(text: &str) -> Result<SocketAddr, String> {
+    let usual = |ip| SocketAddr::new(ip, DNS_PORT);
+    let named = text.parse().or_else(|_| text.parse().map(usual));
+    named.map_err(|_| "resolver: not an address such as 10.0.0.10:53".to_owned())
 }
 
 fn only(fields: &Map<String, Value>, known: &[&str]) -> Result<(), String> {
@@ -214,6 +226,8 @@ fn period(key: &str, text: Option<String>, default: Duration) -> Result<Duration
     }
 }
 
+/// RFC 1035 §4.2.
+const DNS_PORT: u16 = 53;
 const NOT_TABLES: &str = "not a table: write its keys under a line of its own in double brackets";
 const EVERY: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -238,7 +252,7 @@ mod tests {
             [[origin]]\nid = \"a\"\nip = \"10.0.0.1\"\nrtmp = 1935\nhttp = [\"8080\"]\nweight = 50\n\
             [[origin]]\nip = \"10.0.0.2\"\nrtmp = \"1935\"\n\
             [[source]]\ndns = \"origins.example\"\nrtmp = 1935\nevery = \"10s\"\nzone = \"a\"\n\
-            [[source]]\nsrv = \"_rtmp._tcp.origins.example\"\n\
+            [[source]]\nsrv = \"_rtmp._tcp.origins.example\"\nresolver = \"10.0.0.10\"\n\
             [[source]]\nurl = \"http://10.0.0.9/list?key=1\"\ntoken = \"t\"\ntimeout = \"1s\"\n";
         let sources = read(text).unwrap();
         let names: Vec<&str> = sources.origins.iter().map(|(id, _)| id.as_str()).collect();
@@ -256,6 +270,12 @@ mod tests {
                 "http://10.0.0.9/list"
             ]
         );
+        let asked = |list: &SourceSettings| match list.place {
+            Place::Dns(_, server) | Place::Srv(_, server) => server,
+            Place::Url(..) => None,
+        };
+        let servers: Vec<_> = sources.lists.iter().map(asked).collect();
+        assert_eq!(servers, [None, "10.0.0.10:53".parse().ok(), None]);
         assert_eq!(sources.lists[0].every, Duration::from_secs(10));
         assert_eq!(sources.lists[2].patience, Duration::from_secs(1));
         assert!(
@@ -291,6 +311,14 @@ mod tests {
             (
                 "[[source]]\ndns = \"10.0.0.1\"\nrtmp = 1\n",
                 "FILE: [[source]] 1: dns: not a domain name",
+            ),
+            (
+                "[[source]]\nsrv = \"a.example\"\nresolver = \"dns.example\"\n",
+                "FILE: [[source]] 1: resolver: not an address",
+            ),
+            (
+                "[[source]]\nurl = \"http://a/\"\nresolver = \"10.0.0.10\"\n",
+                "FILE: [[source]] 1: resolver: it is for dns and srv",
             ),
             (
                 "[[source]]\nurl = \"https://a/\"\n",

@@ -26,3 +26,4 @@ mod rtsp_house;
 mod rtsp_talk;
 mod scrape;
 mod sources;
+mod sources_dns;

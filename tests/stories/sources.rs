@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::house::{House, Manner, Stub, until, video};
 
 /// A proxy whose settings file stays where it is.
-async fn open(file: &Path, lists: &str) -> House {
+pub(crate) async fn open(file: &Path, lists: &str) -> House {
     write(file, lists);
     let loaded = Settings::load(Some(file), &Environment::new([], "")).expect("valid settings");
     let server = Server::bind(loaded.settings).expect("free ports");
@@ -42,7 +42,7 @@ fn entry(id: &str, stub: &Stub) -> String {
     format!("[[origin]]\nid = \"{id}\"\nip = \"127.0.0.1\"\nrtmp = {port}\n")
 }
 
-fn duty(house: &House, id: &str) -> Option<Duty> {
+pub(crate) fn duty(house: &House, id: &str) -> Option<Duty> {
     house.proxy.registry().duty(&id.into())
 }
 
