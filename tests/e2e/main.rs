@@ -27,6 +27,7 @@ mod origin_restart;
 mod peers;
 mod policies;
 mod refusals;
+mod reload;
 mod rtsp_cameras;
 mod rtsp_play;
 mod rtsp_record;

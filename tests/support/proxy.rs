@@ -21,7 +21,7 @@ pub(crate) struct Proxy {
     pub(crate) srt: SocketAddr,
     pub(crate) rtc: SocketAddr,
     program: Program,
-    _scratch: Scratch,
+    scratch: Scratch,
 }
 
 /// The binary, without anything in its environment that would set it.
@@ -43,7 +43,7 @@ impl Proxy {
     /// Starts it with more lines of settings, as `session.takeover_after = "1s"`, and returns when it is ready.
     pub(crate) fn start(settings: &str) -> Self {
         let scratch = Scratch::new("proxy");
-        let config = scratch.write("sluicegate.toml", &format!("{LISTEN}{settings}\n"));
+        let config = scratch.write(SETTINGS, &format!("{LISTEN}{settings}\n"));
         let mut command = binary();
         command
             .args(["run", "--config"])
@@ -81,7 +81,7 @@ impl Proxy {
             srt,
             rtc,
             program,
-            _scratch: scratch,
+            scratch,
         };
         proxy.wait_log("ready", |_| true);
         proxy
@@ -197,6 +197,17 @@ impl Proxy {
         self.program.output()
     }
 
+    /// Writes other settings over the file it was started with.
+    pub(crate) fn rewrite(&self, settings: &str) {
+        self.scratch
+            .write(SETTINGS, &format!("{LISTEN}{settings}\n"));
+    }
+
+    /// Asks it to read its lists of origins again, as operators do.
+    pub(crate) fn hang_up(&self) {
+        self.program.signal("HUP");
+    }
+
     /// Asks it to stop, as a supervisor does.
     pub(crate) fn terminate(&self) {
         self.program.signal("TERM");
@@ -235,5 +246,6 @@ system.listen = \"127.0.0.1:0\"
 rtsp.listen = \"127.0.0.1:0\"
 srt.listen = \"127.0.0.1:0\"
 ";
+const SETTINGS: &str = "sluicegate.toml";
 const MEDIA_PORT: &str = "PROXY_WEBRTC_SERVER";
 const STARTS: Duration = Duration::from_secs(10);
