@@ -323,7 +323,7 @@ impl Caller {
             let gone = || DialError::Failed("it was given up".to_owned());
             answered.await.unwrap_or_else(|_| Err(gone()))
         };
-        let silent = || DialError::Failed(format!("{}: no answer in time", attempt.target));
+        let silent = || DialError::Silent(format!("{}: no answer in time", attempt.target));
         timeout(patience, asked)
             .await
             .unwrap_or_else(|_| Err(silent()))

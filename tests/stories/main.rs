@@ -25,5 +25,6 @@ mod rtsp_edges;
 mod rtsp_house;
 mod rtsp_talk;
 mod scrape;
+mod silent_origins;
 mod sources;
 mod sources_dns;

@@ -37,7 +37,7 @@ impl Ask {
             .await
             .unwrap_or_else(|_| {
                 let words = format!("{}: no answer in time", attempt.target);
-                Err(DialError::Failed(words))
+                Err(DialError::Silent(words))
             })
     }
 

@@ -95,7 +95,7 @@ impl Leg {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(DialError::HungUp(why))) => Err(DialError::Failed(why)),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(DialError::Failed(
+            Err(_) => Err(DialError::Silent(
                 "accepted the connection and answered nothing".to_owned(),
             )),
         }

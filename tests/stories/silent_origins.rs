@@ -1,0 +1,125 @@
+//! Origins that accept and say nothing, as stopped ones do, to clients of every protocol.
+
+use std::time::{Duration, Instant};
+
+use sluicegate_core::srt::extension::stream_id;
+use sluicegate_core::srt::packet::{Handshake, Rejection, Step as SrtStep};
+use sluicegate_core::stream::Action;
+use tokio::net::UdpSocket;
+use tokio::time::timeout;
+
+use crate::house::{House, Manner, PATIENCE, Stub, get, post};
+use crate::rtsp_house::Caller;
+
+/// A stub that reads whatever comes, over any protocol of TCP.
+async fn silent() -> Stub {
+    Stub::start(Manner::Silent).await
+}
+
+fn is_silent(house: &House, id: &str) -> bool {
+    let member = house.proxy.registry().member(&id.into());
+    member.expect("it is registered").health.is_silent()
+}
+
+/// What is silent may be well behind a broken network; only who answers wrongly is surely broken.
+#[tokio::test]
+async fn silence_is_known_as_silence_over_every_protocol() {
+    for protocol in ["rtmp", "hls", "rtsp", "srt"] {
+        let house = House::open("[http]\nanswer_timeout = \"300ms\"\n").await;
+        let origin = silent().await;
+        let datagrams = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+        let port = match protocol {
+            "srt" | "webrtc" => datagrams.local_addr().expect("bound").port(),
+            _ => origin.at.port(),
+        };
+        let endpoints = match protocol {
+            "rtmp" => format!(r#""rtmp":["{port}"]"#),
+            "rtsp" => format!(r#""rtmp":[],"rtsp":["{port}"]"#),
+            "srt" => format!(r#""rtmp":[],"srt":["udp://:{port}"]"#),
+            "webrtc" => {
+                let api = origin.at.port();
+                format!(r#""rtmp":[],"api":["{api}"],"rtc":["udp://:{port}"]"#)
+            }
+            _ => format!(r#""rtmp":[],"http":["{port}"]"#),
+        };
+        house.register_with("one", &endpoints);
+        let began = Instant::now();
+        match protocol {
+            "rtmp" => {
+                let guest = house.ask(Action::Publish, "live/a").await;
+                assert!(!guest.has_started());
+            }
+            "http_flv" => assert_refused(get(house.at.http, "/live/a.flv").await.0),
+            "hls" => assert_refused(get(house.at.http, "/live/a.m3u8").await.0),
+            "rtsp" => {
+                let mut player = Caller::connect(house.at.rtsp).await;
+                let url = format!("rtsp://{}/live/a", house.at.rtsp);
+                let answer = player.ask(&format!("DESCRIBE {url}"), 1, "").await;
+                assert_refused(answer.status().expect("an answer"));
+            }
+            "srt" => assert_eq!(call_srt(&house).await, Rejection::GATEWAY),
+            _ => assert_refused(
+                post(house.at.api, "/rtc/v1/whip/?app=live&stream=a", OFFER)
+                    .await
+                    .0,
+            ),
+        }
+        assert!(is_silent(&house, "one"), "{protocol}");
+        let took = began.elapsed();
+        assert!(took < Duration::from_millis(5500), "{protocol}: {took:?}");
+    }
+}
+
+fn assert_refused(status: u16) {
+    assert!((500..600).contains(&status), "{status}");
+}
+
+/// A caller that says what libsrt says, as far as the answer.
+async fn call_srt(house: &House) -> Rejection {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+    socket.connect(house.at.srt).await.expect("loopback");
+    let induction = Handshake {
+        timestamp: 0,
+        destination: 0,
+        version: 4,
+        encryption: 0,
+        extension: 2,
+        initial_sequence: 1,
+        mtu: 1500,
+        window: 8192,
+        step: SrtStep::Induction,
+        socket_id: 7,
+        cookie: 0,
+        peer_ip: [0; 16],
+        extensions: &[],
+    };
+    let mut buffer = [0; 1500];
+    socket.send(&induction.write()).await.expect("loopback");
+    let length = socket.recv(&mut buffer).await.expect("an answer");
+    let cookie = Handshake::parse(&buffer[..length])
+        .expect("a handshake")
+        .cookie;
+    let request = [0, 1, 0, 3, 0, 1, 5, 1, 0, 0, 0, 0xbf, 0, 120, 0, 120];
+    let extensions = [request.as_slice(), &stream_id("#!::r=live/a,m=publish")].concat();
+    let conclusion = Handshake {
+        version: 5,
+        extension: 5,
+        step: SrtStep::Conclusion,
+        cookie,
+        extensions: &extensions,
+        ..induction
+    };
+    socket.send(&conclusion.write()).await.expect("loopback");
+    let answered = timeout(PATIENCE, socket.recv(&mut buffer)).await;
+    let length = answered.expect("in time").expect("an answer");
+    match Handshake::parse(&buffer[..length])
+        .expect("a handshake")
+        .step
+    {
+        SrtStep::Rejection(code) => code,
+        other => panic!("{other:?}"),
+    }
+}
+
+const OFFER: &str = "v=0\r\no=- 1 2 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n\
+    a=ice-ufrag:clnt\r\na=ice-pwd:0123456789012345678901\r\n";
