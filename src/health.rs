@@ -1,6 +1,10 @@
 //! Asks origins how they are, when the [rules](sluicegate_core::health) say that it is time, and passes on what they
 //! say. Which answer means what is decided there; here is the asking.
 
+mod vigil;
+
+pub use vigil::Vigil;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,6 +93,19 @@ async fn ask(proxy: &Proxy, settings: &Health, id: &OriginId) {
             }
         }
     }
+}
+
+/// Whether an origin answers anything at all: a handshake if it has one, else a request for its first page. A no is an
+/// answer too.
+async fn speaks(proxy: &Proxy, id: &OriginId) -> bool {
+    let said = match question(proxy, Question::Rtmp, id) {
+        Some((service @ (Service::Rtmp | Service::Rtsp), target)) => {
+            probe::answers(&target, service).await
+        }
+        Some((_, target)) => probe::answers_http(&target, "/").await,
+        None => return true,
+    };
+    said.map_or_else(|error| fault(&error) != Fault::Silent, |()| true)
 }
 
 /// Which service of an origin is asked, and where: the one the question is about, else any that can be connected to.

@@ -346,6 +346,7 @@ impl Server {
             },
         };
         srt.serve(listeners.srt, &workers, &tasks, &stop, &proxy);
+        let vigil = Arc::new(health::Vigil::new(proxy.clone()));
         let pieces = Arc::new(pieces(&settings));
         let cache = Arc::downgrade(&pieces);
         proxy.metrics().before_scrape(move |metrics| {
@@ -360,6 +361,7 @@ impl Server {
             proxy_protocol_from,
             dialer: Arc::clone(&dialer),
             pieces,
+            vigil: Arc::clone(&vigil),
             readiness: Arc::clone(&readiness),
             pages,
             stop: stop.clone(),
@@ -374,6 +376,7 @@ impl Server {
         };
         let whip = Whip {
             dialer,
+            vigil,
             trusted_proxies: settings.http.trusted_proxies.clone().into(),
             patterns: settings.rtc.paths.clone(),
             public_addresses: settings.rtc.public_addresses.clone(),

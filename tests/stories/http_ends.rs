@@ -45,7 +45,7 @@ async fn the_origin_side_closes_when_a_viewer_leaves_though_nothing_flows() {
     for (moment, script) in scripts {
         for way in WAYS {
             let house = House::open("").await;
-            let origin = HttpOrigin::join(&house, "one", script.clone()).await;
+            let origin = HttpOrigin::join_alive(&house, "one", script.clone()).await;
             let mut viewer = Viewer::pull(house.at.http, way, "/live/a.flv").await;
             origin.visit(0).await;
             if script.len() > 1 {
@@ -71,7 +71,7 @@ async fn the_origin_side_closes_when_a_viewer_leaves_though_nothing_flows() {
 async fn a_viewer_that_waits_for_its_stream_is_kept() {
     for way in WAYS {
         let house = House::open("[session]\ndial_timeout = \"100ms\"\nsetup_timeout = \"200ms\"\nplayer_idle = \"200ms\"\n").await;
-        let origin = HttpOrigin::join(&house, "one", vec![Step::Hold]).await;
+        let origin = HttpOrigin::join_alive(&house, "one", vec![Step::Hold]).await;
         let viewer = Viewer::pull(house.at.http, way, "/live/a.flv").await;
         origin.visit(0).await;
         tokio::time::sleep(Duration::from_millis(800)).await;
@@ -91,7 +91,7 @@ async fn a_viewer_that_waits_for_its_stream_is_kept() {
 async fn waiting_ends_when_its_time_is_over() {
     for way in WAYS {
         let house = House::open("[session]\nplay_wait = \"300ms\"\n").await;
-        let origin = HttpOrigin::join(&house, "one", vec![Step::Hold]).await;
+        let origin = HttpOrigin::join_alive(&house, "one", vec![Step::Hold]).await;
         let mut viewer = Viewer::pull(house.at.http, way, "/live/a.flv").await;
         let head = viewer.head().await;
         assert!(head.starts_with("HTTP/1.1 504 "), "{way:?}: {head}");
@@ -117,7 +117,7 @@ async fn a_kick_ends_a_pull() {
     for (moment, script) in scripts {
         for way in WAYS {
             let house = House::open("").await;
-            let origin = HttpOrigin::join(&house, "one", script.clone()).await;
+            let origin = HttpOrigin::join_alive(&house, "one", script.clone()).await;
             let mut viewer = Viewer::pull(house.at.http, way, "/live/a.flv").await;
             origin.visit(0).await;
             if script.len() > 1 {

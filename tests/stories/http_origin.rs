@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::house::{House, PATIENCE, until};
+use crate::house::{House, Manner, PATIENCE, Stub, until};
 
 /// What an origin does after it has read a request head; behind the last step it closes.
 #[derive(Clone)]
@@ -36,6 +36,8 @@ pub(crate) struct HttpOrigin {
     pub(crate) at: SocketAddr,
     visits: Arc<Mutex<Vec<Visit>>>,
     serving: JoinHandle<()>,
+    /// Its RTMP port, if it has one.
+    rtmp: Option<Stub>,
 }
 
 /// One connection to an origin.
@@ -80,7 +82,19 @@ impl HttpOrigin {
             at,
             visits,
             serving,
+            rtmp: None,
         }
+    }
+
+    /// An origin that may hold its answers: over RTMP it shows that it is not stopped.
+    pub(crate) async fn join_alive(house: &House, id: &str, script: Vec<Step>) -> Self {
+        let mut origin = Self::start(script).await;
+        let rtmp = Stub::start(Manner::Grants).await;
+        let (rtmp_port, http_port) = (rtmp.at.port(), origin.at.port());
+        let endpoints = format!(r#""rtmp":["{rtmp_port}"],"http":["{http_port}"]"#);
+        house.register_with(id, &endpoints);
+        origin.rtmp = Some(rtmp);
+        origin
     }
 
     /// An origin that is registered under `id` as it starts.

@@ -2,14 +2,18 @@
 
 use std::time::{Duration, Instant};
 
+use sluicegate_core::fleet::State;
 use sluicegate_core::srt::extension::stream_id;
 use sluicegate_core::srt::packet::{Handshake, Rejection, Step as SrtStep};
 use sluicegate_core::stream::Action;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
-use crate::house::{House, Manner, PATIENCE, Stub, get, post};
+use crate::house::{House, Manner, PATIENCE, Stub, get, post, until};
+use crate::http_origin::{HttpOrigin, STREAM, Step, Viewer, WAYS, say};
+use crate::http_pieces::{Packager, Reply};
 use crate::rtsp_house::Caller;
+use sluicegate::session::State as SessionState;
 
 /// A stub that reads whatever comes, over any protocol of TCP.
 async fn silent() -> Stub {
@@ -24,7 +28,7 @@ fn is_silent(house: &House, id: &str) -> bool {
 /// What is silent may be well behind a broken network; only who answers wrongly is surely broken.
 #[tokio::test]
 async fn silence_is_known_as_silence_over_every_protocol() {
-    for protocol in ["rtmp", "hls", "rtsp", "srt"] {
+    for protocol in ["rtmp", "http_flv", "hls", "rtsp", "srt", "webrtc"] {
         let house = House::open("[http]\nanswer_timeout = \"300ms\"\n").await;
         let origin = silent().await;
         let datagrams = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
@@ -66,8 +70,97 @@ async fn silence_is_known_as_silence_over_every_protocol() {
         }
         assert!(is_silent(&house, "one"), "{protocol}");
         let took = began.elapsed();
-        assert!(took < Duration::from_millis(5500), "{protocol}: {took:?}");
+        assert!(took < Duration::from_secs(7), "{protocol}: {took:?}");
     }
+}
+
+/// Two seconds after it asked, a viewer is at an origin that speaks.
+#[tokio::test]
+async fn viewers_over_http_go_on_to_the_next_origin() {
+    for way in WAYS {
+        let house = House::open("").await;
+        let stopped = silent().await;
+        house.register_with("stopped", &both(&stopped, stopped.at.port()));
+        let mut viewer = Viewer::pull(house.at.http, way, "/live/a.flv").await;
+        let began = Instant::now();
+        until("the request", || stopped.connections() > 0).await;
+        let script = vec![say(STREAM), say("media"), Step::Hold];
+        let _good = HttpOrigin::join(&house, "good", script).await;
+        let head = viewer.head().await;
+        assert!(head.starts_with("HTTP/1.1 200 "), "{way:?}: {head}");
+        assert_eq!(viewer.take_body(&head, 5).await, b"media", "{way:?}");
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(4), "{way:?}: {took:?}");
+        assert_eq!(house.origin_of("live/a").as_deref(), Some("good"));
+        assert!(is_silent(&house, "stopped"), "{way:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_playlist_comes_from_the_next_origin() {
+    let house = House::open("").await;
+    let stopped = silent().await;
+    house.register_with("stopped", &both(&stopped, stopped.at.port()));
+    let asked = tokio::spawn(get(house.at.http, "/live/a.m3u8"));
+    let began = Instant::now();
+    until("the request", || stopped.connections() > 0).await;
+    let _good = Packager::join(&house, "good", |target: &str, _: &str| {
+        if target.starts_with("/live/a.m3u8") {
+            Reply::ok("", "#EXTM3U\n#EXTINF:2,\na-1.ts\n")
+        } else {
+            Reply::missing()
+        }
+    })
+    .await;
+    let (status, playlist) = asked.await.expect("an answer");
+    assert_eq!(status, 200);
+    assert!(playlist.contains("a-1.ts"), "{playlist}");
+    // Sooner than `http.answer_timeout`, which is for origins that think.
+    let took = began.elapsed();
+    assert!(took < Duration::from_millis(3800), "{took:?}");
+    assert!(is_silent(&house, "stopped"));
+}
+
+/// An origin may hold its answer back until there is a publisher: it says so by speaking otherwise.
+#[tokio::test]
+async fn an_origin_that_only_waits_keeps_its_viewers() {
+    let house = House::open("[session]\ndial_timeout = \"300ms\"\n").await;
+    let rtmp = Stub::start(Manner::Grants).await;
+    let http = HttpOrigin::start(vec![Step::Hold]).await;
+    house.register_with("waits", &both(&rtmp, http.at.port()));
+    let mut viewers = Vec::new();
+    for way in WAYS {
+        for _ in 0..5 {
+            viewers.push(Viewer::pull(house.at.http, way, "/live/a.flv").await);
+        }
+    }
+    let count = viewers.len();
+    until("all wait", || {
+        let rows = house.proxy.sessions().list();
+        let waiting = |row: &&_| is_waiting(row);
+        rows.iter().filter(waiting).count() == count
+    })
+    .await;
+    assert_eq!(http.visits().len(), count, "each was asked for once");
+    assert!(
+        rtmp.connections() <= 3,
+        "they share a question: {}",
+        rtmp.connections()
+    );
+    let state = house.proxy.registry().state(&"waits".into());
+    assert_eq!(state, Some(State::Up));
+    drop(viewers);
+    house.until_sessions(0).await;
+}
+
+fn is_waiting(row: &std::sync::Arc<sluicegate::session::Row>) -> bool {
+    row.state() == SessionState::Waiting
+}
+
+/// The endpoints of an origin that serves RTMP and HTTP.
+fn both(rtmp: &Stub, http: u16) -> String {
+    let rtmp = rtmp.at.port();
+    format!(r#""rtmp":["{rtmp}"],"http":["{http}"]"#)
 }
 
 fn assert_refused(status: u16) {

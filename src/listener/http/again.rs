@@ -1,7 +1,7 @@
 //! A pull that is not the first request of its connection, or a HEAD: hyper frames it on both sides, and
 //! everything else is as it is for a first one.
 
-use std::future::poll_fn;
+use std::future::{self, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -27,7 +27,7 @@ use super::live::{NoAnswer, Raw, check_switch, explain, open, redirect};
 use super::{Caller, Http, refusal};
 use crate::net::http::{Body, BoxError, Prefixed, full, text};
 use crate::net::relay;
-use crate::proxy::{Attempt, Proxy, Session};
+use crate::proxy::{Attempt, Proxy, Refusal, Session};
 use crate::session::{Direction, EndReason, Piece, Row};
 
 /// What a connection shares with the pull that is in progress on it.
@@ -106,13 +106,25 @@ pub(super) async fn answer(
     };
     let row = Arc::clone(pull.session.row());
     let (address, local) = (row.request.client, caller.local);
-    let reach =
-        |attempt: Attempt| async move { http.dialer.dial(&attempt, address, local, false).await };
-    let dialled = pull.session.dial(reach).await;
-    let origin = dialled.map_err(|refusal| (refusal::status(&refusal), refusal.to_string()))?;
-    let outgoing = head.for_origin(&forwarded);
+    let outgoing = &head.for_origin(&forwarded);
+    let send = |attempt: Attempt| async move {
+        let origin = http.dialer.dial(&attempt, address, local, false).await?;
+        let mut answer: Awaited<'_> = Box::pin(ask(origin, outgoing));
+        Ok(match http.vigil.wait(&attempt, &mut answer).await? {
+            Some(answered) => Box::pin(future::ready(answered)),
+            None => answer,
+        })
+    };
+    let dialled = pull.session.dial(send).await;
+    let answer = dialled.map_err(|refusal| match refusal {
+        Refusal::Ended(reason) => {
+            let (_, status, words) = explain(NoAnswer::Ended(reason), &row);
+            (status, words)
+        }
+        refusal => (refusal::status(&refusal), refusal.to_string()),
+    })?;
     let answered = tokio::select! {
-        answered = ask(origin, &outgoing) => answered,
+        answered = answer => answered,
         reason = row.ended() => Err(NoAnswer::Ended(reason)),
     };
     let answered = answered.and_then(|(response, leg)| {
@@ -160,11 +172,12 @@ pub(super) async fn answer(
     }
 }
 
+/// An answer that may have come already.
+type Awaited<'a> = Pin<Box<dyn Future<Output = Result<Answered, NoAnswer>> + Send + 'a>>;
+type Answered = (Response<Incoming>, AbortOnDropHandle<()>);
+
 /// Sends a request over a fresh connection. The task that drives the connection ends with the returned guard.
-async fn ask(
-    origin: TcpStream,
-    head: &RequestHead,
-) -> Result<(Response<Incoming>, AbortOnDropHandle<()>), NoAnswer> {
+async fn ask(origin: TcpStream, head: &RequestHead) -> Result<Answered, NoAnswer> {
     let broken = |problem: hyper::http::Error| NoAnswer::Broken(problem.to_string());
     let no_answer = |error: hyper::Error| {
         if error.is_parse() {

@@ -1,6 +1,7 @@
 //! Asking an origin over a kept connection, or a fresh one.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use hyper::{Request, Response, Version};
 use sluicegate_core::http::head::RequestHead;
 use tokio::time::timeout;
 
+use crate::health::Vigil;
 use crate::listener::origin_leg::Dialer;
 use crate::net::pool::{Answer, Leg};
 use crate::proxy::{Attempt, DialError};
@@ -25,20 +27,26 @@ pub(super) struct Ask {
 }
 
 impl Ask {
-    /// Sends the request and waits for the head of the answer, `patience` in all. A kept connection that turns out
-    /// to be closed costs one more try, on a fresh one.
+    /// Sends the request and waits for the head of the answer, `patience` in all, and less if the origin turns out to
+    /// say nothing to anybody. A kept connection that turns out to be closed costs one more try, on a fresh one.
     pub(super) async fn send(
         &self,
         dialer: &Dialer,
+        vigil: &Vigil,
         attempt: &Attempt,
         patience: Duration,
     ) -> Result<Response<Answer>, DialError> {
-        timeout(patience, self.exchange(dialer, attempt))
-            .await
-            .unwrap_or_else(|_| {
-                let words = format!("{}: no answer in time", attempt.target);
-                Err(DialError::Silent(words))
-            })
+        let answered = async {
+            let mut exchange = pin!(self.exchange(dialer, attempt));
+            match vigil.wait(attempt, &mut exchange).await? {
+                Some(answered) => answered,
+                None => exchange.await,
+            }
+        };
+        timeout(patience, answered).await.unwrap_or_else(|_| {
+            let words = format!("{}: no answer in time", attempt.target);
+            Err(DialError::Silent(words))
+        })
     }
 
     /// Makes sure that there is a connection to send the request on.

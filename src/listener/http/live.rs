@@ -90,11 +90,21 @@ pub(super) async fn set_up(
             .write_all(head)
             .await
             .map_err(|error| DialError::Failed(error.to_string()))?;
+        http.vigil.wait(&attempt, origin.readable()).await?;
         Ok(origin)
     };
-    let mut origin = match session.dial(send_head).await {
+    let dialled = tokio::select! {
+        dialled = session.dial(send_head) => dialled,
+        reason = surplus(&mut client) => Err(Refusal::Ended(reason)),
+    };
+    let mut origin = match dialled {
         Ok(origin) => origin,
-        Err(Refusal::Ended(_)) => return None,
+        Err(Refusal::Ended(reason)) => {
+            let (reason, status, words) = explain(NoAnswer::Ended(reason), session.row());
+            send(&mut client, status, &words).await;
+            session.finish(reason);
+            return None;
+        }
         Err(refusal) => {
             send(&mut client, refusal::status(&refusal), &refusal.to_string()).await;
             return None;
@@ -136,7 +146,6 @@ async fn answer_of(
     row: &Row,
 ) -> Result<(ResponseHead, Vec<u8>), NoAnswer> {
     let mut bytes = Vec::with_capacity(2048);
-    let mut surplus = [0; 1];
     loop {
         match ResponseHead::parse(&bytes) {
             // An interim answer is about the request, which is not waiting for one (RFC 9110 §15.2).
@@ -158,14 +167,18 @@ async fn answer_of(
                     return Err(NoAnswer::OriginGone);
                 }
             }
-            // Whatever this is, it is not patience: the end, or a request behind an endless one.
-            read = client.read(&mut surplus) => {
-                let more = matches!(read, Ok(count) if count > 0);
-                let reason = if more { EndReason::ClientError } else { EndReason::ClientClosed };
-                return Err(NoAnswer::Ended(reason));
-            }
+            reason = surplus(client) => return Err(NoAnswer::Ended(reason)),
             reason = row.ended() => return Err(NoAnswer::Ended(reason)),
         }
+    }
+}
+
+/// Waits for what a viewer that has asked does next. Whatever it is, it is not patience: the end, or a request behind
+/// an endless one.
+async fn surplus(client: &mut TcpStream) -> EndReason {
+    match client.read(&mut [0; 1]).await {
+        Ok(count) if count > 0 => EndReason::ClientError,
+        _ => EndReason::ClientClosed,
     }
 }
 

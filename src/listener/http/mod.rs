@@ -36,6 +36,7 @@ use self::again::Current;
 pub use self::pieces::Pieces;
 use super::origin_leg::Dialer;
 use crate::config::Network;
+use crate::health::Vigil;
 use crate::net::http::{Body, Prefixed, full, json, serve, text};
 use crate::net::{preface, relay, versions};
 use crate::proxy::Proxy;
@@ -58,6 +59,8 @@ pub struct Http {
     pub dialer: Arc<Dialer>,
     /// What is pulled in pieces: links, waits, and what is kept.
     pub pieces: Arc<Pieces>,
+    /// Tells origins that hold an answer back from stopped ones.
+    pub vigil: Arc<Vigil>,
     /// What `/readyz` goes by.
     pub readiness: Arc<Readiness>,
     /// Pages that come with the program, asked before the static directory.

@@ -29,6 +29,7 @@ use super::live::client_of;
 use super::rewrite::{self, Rewriting};
 use super::share::{Found, Head, Lead, Outcome, Shares};
 use super::{Caller, Http, refusal};
+use crate::health::Vigil;
 use crate::listener::origin_leg::Dialer;
 use crate::metrics::{DirectionLabels, KindLabel, PieceLabels};
 use crate::net::http::{Body, text};
@@ -87,6 +88,7 @@ impl Pieces {
 struct Pull {
     pieces: Arc<Pieces>,
     dialer: Arc<Dialer>,
+    vigil: Arc<Vigil>,
     proxy: Proxy,
     kind: Piece,
     place: Place,
@@ -199,6 +201,7 @@ fn pull(
     Ok(Pull {
         pieces: Arc::clone(&http.pieces),
         dialer: Arc::clone(&http.dialer),
+        vigil: Arc::clone(&http.vigil),
         proxy: proxy.clone(),
         kind,
         host: head.host().unwrap_or_default().to_owned(),
@@ -381,7 +384,11 @@ impl Pull {
         };
         let registry = self.proxy.registry();
         if let Some(attempt) = &self.linked {
-            match self.ask.send(&self.dialer, attempt, patience).await {
+            match self
+                .ask
+                .send(&self.dialer, &self.vigil, attempt, patience)
+                .await
+            {
                 Ok(response) => {
                     registry.answered(&attempt.origin);
                     return Ok((attempt.clone(), response));
@@ -403,7 +410,10 @@ impl Pull {
         let found = match self.patience {
             Patience::Answer => {
                 let send = |attempt: Attempt| async move {
-                    let response = self.ask.send(&self.dialer, &attempt, patience).await?;
+                    let response = self
+                        .ask
+                        .send(&self.dialer, &self.vigil, &attempt, patience)
+                        .await?;
                     Ok((attempt, response))
                 };
                 let shows = |(_, response): &(Attempt, Response<Answer>)| {
@@ -417,7 +427,11 @@ impl Pull {
                     Ok(attempt)
                 };
                 match self.place.dial(reach, |_| true).await {
-                    Ok(attempt) => match self.ask.send(&self.dialer, &attempt, patience).await {
+                    Ok(attempt) => match self
+                        .ask
+                        .send(&self.dialer, &self.vigil, &attempt, patience)
+                        .await
+                    {
                         Ok(response) => Ok((attempt, response)),
                         Err(_) => {
                             let stream = &self.place.request().stream;

@@ -1,6 +1,7 @@
 //! One call: from its offer to its end.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -240,12 +241,16 @@ impl Ask<'_> {
         let stream = dialer
             .dial(&at_api, self.client(), self.caller.local, false)
             .await?;
-        let answer = origin::ask(stream, &self.head, target, body, &self.forwarded())
-            .await
-            .map_err(|no_answer| match no_answer {
-                NoAnswer::HungUp => DialError::HungUp(no_answer.to_string()),
-                NoAnswer::Broken(_) => DialError::Failed(no_answer.to_string()),
-            })?;
+        let forwarded = self.forwarded();
+        let mut answer = pin!(origin::ask(stream, &self.head, target, body, &forwarded));
+        let answered = match self.whip.vigil.wait(&at_api, &mut answer).await? {
+            Some(answered) => answered,
+            None => answer.await,
+        };
+        let answer = answered.map_err(|no_answer| match no_answer {
+            NoAnswer::HungUp => DialError::HungUp(no_answer.to_string()),
+            NoAnswer::Broken(_) => DialError::Failed(no_answer.to_string()),
+        })?;
         registry.answered(&at_api.origin);
         if answer.status == StatusCode::OK || answer.status == StatusCode::CREATED {
             return Ok(Agreed { answer, media, api });

@@ -31,6 +31,7 @@ use tracing::debug;
 use self::origin::{Answer, NoAnswer};
 use super::origin_leg::Dialer;
 use crate::config::{Network, PublicAddress};
+use crate::health::Vigil;
 use crate::net::forwarded;
 use crate::net::http::{Body, full, text};
 use crate::proxy::Proxy;
@@ -40,6 +41,8 @@ use crate::proxy::Proxy;
 pub struct Whip {
     /// Reaches origins.
     pub dialer: Arc<Dialer>,
+    /// Tells APIs that take their time from those that are stopped.
+    pub vigil: Arc<Vigil>,
     /// Peers whose `X-Forwarded-*` is believed.
     pub trusted_proxies: Arc<[Network]>,
     /// Further paths, as other servers have them.

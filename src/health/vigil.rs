@@ -1,0 +1,89 @@
+//! Whether an origin that owes somebody an answer speaks at all.
+//!
+//! An HTTP origin may hold an answer back, until there is a publisher for example. One that is stopped or stuck is as
+//! silent, and accepts connections like any other: the kernel does that for it. So when an answer stays away, the
+//! origin is asked something that costs it nothing to answer.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sluicegate_core::origin::OriginId;
+use tokio::time::timeout;
+
+use super::speaks;
+use crate::proxy::{Attempt, DialError, Proxy};
+
+/// Tells origins that hold an answer back from those that cannot answer. However many wait for one, it is asked once
+/// a second at the most.
+#[derive(Debug)]
+pub struct Vigil {
+    proxy: Proxy,
+    said: Mutex<BTreeMap<OriginId, Arc<Said>>>,
+}
+
+/// Whether an origin spoke when it was asked last. Who finds it locked waits for the same answer.
+type Said = tokio::sync::Mutex<Option<(Instant, bool)>>;
+
+impl Vigil {
+    /// Over the origins that `proxy` knows.
+    pub fn new(proxy: Proxy) -> Self {
+        Self {
+            proxy,
+            said: Mutex::default(),
+        }
+    }
+
+    /// Waits for `answer` as long as the attempt has; then asks the origin whether it speaks. `None` when it does:
+    /// its answer is to be waited for.
+    ///
+    /// # Errors
+    /// [`DialError::Silent`] when it does not.
+    pub async fn wait<T>(
+        &self,
+        attempt: &Attempt,
+        answer: impl Future<Output = T>,
+    ) -> Result<Option<T>, DialError> {
+        let mut answer = pin!(answer);
+        if let Ok(answer) = timeout(attempt.patience, &mut answer).await {
+            return Ok(Some(answer));
+        }
+        tokio::select! {
+            biased;
+            answer = answer => Ok(Some(answer)),
+            speaks = self.speaks(&attempt.origin) => match speaks {
+                true => Ok(None),
+                false => Err(DialError::Silent(format!(
+                    "{}: accepted the request, and neither answered it nor spoke when asked",
+                    attempt.target
+                ))),
+            },
+        }
+    }
+
+    async fn speaks(&self, origin: &OriginId) -> bool {
+        let said = self.of(origin);
+        let mut said = said.lock().await;
+        if let Some((at, spoke)) = *said
+            && at.elapsed() < KEPT
+        {
+            return spoke;
+        }
+        let spoke = speaks(&self.proxy, origin).await;
+        *said = Some((Instant::now(), spoke));
+        spoke
+    }
+
+    fn of(&self, origin: &OriginId) -> Arc<Said> {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if !said.contains_key(origin) {
+            // No more of them than there are origins.
+            said.retain(|id, _| self.proxy.registry().member(id).is_some());
+        }
+        Arc::clone(said.entry(origin.clone()).or_default())
+    }
+}
+
+/// How long what an origin said is believed.
+const KEPT: Duration = Duration::from_secs(1);
