@@ -527,6 +527,7 @@ impl Proxy {
             action = request.action.as_str(),
             protocol = request.protocol.as_str(),
             client = %request.client,
+            peer = request.by_way_of().map(tracing::field::display),
             reason = refusal.as_str(),
             detail = refusal.detail(),
             "refused"
@@ -583,6 +584,7 @@ impl Session {
                     action = self.row.request.action.as_str(),
                     protocol = self.row.request.protocol.as_str(),
                     client = %self.row.request.client,
+                    peer = self.row.request.by_way_of().map(tracing::field::display),
                     origin = placed.origin.as_ref().map_or("-", |id| id.as_str()),
                     why = &*placed.why,
                     "session joined"

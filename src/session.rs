@@ -34,6 +34,15 @@ pub struct Request {
     pub protocol: Protocol,
     /// Where it is: the peer, or what a trusted proxy in front of us said.
     pub client: SocketAddr,
+    /// Who connected to us: the client, or the last proxy in front of us.
+    pub peer: SocketAddr,
+}
+
+impl Request {
+    /// The proxy in front of us by which it came, if it is known that there is one.
+    pub fn by_way_of(&self) -> Option<SocketAddr> {
+        (self.peer != self.client).then_some(self.peer)
+    }
 }
 
 /// A row of the session table: what the API shows, what the relay counts, what a kick reaches.
@@ -668,6 +677,7 @@ impl Sessions {
             action,
             protocol,
             client = %row.request.client,
+            peer = row.request.by_way_of().map(tracing::field::display),
             origin,
             failed = path,
             bytes_to_client = row.bytes(Direction::ToClient),
@@ -743,6 +753,7 @@ mod tests {
             action,
             protocol: Protocol::Rtmp,
             client: "192.0.2.1:5000".parse().unwrap(),
+            peer: "192.0.2.1:5000".parse().unwrap(),
         }
     }
 

@@ -108,6 +108,7 @@ impl Rtmp {
             action: asked.action,
             protocol: Protocol::Rtmp,
             client: address,
+            peer,
         };
         let session = match proxy.open(request).await {
             Ok(session) => session,

@@ -248,6 +248,7 @@ impl Table {
             action: asked.action,
             protocol: Protocol::Srt,
             client,
+            peer: client,
         };
         self.tasks
             .spawn(caller.serve(self.proxy.clone(), request, over));

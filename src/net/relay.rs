@@ -329,6 +329,7 @@ mod tests {
             action: Action::Play,
             protocol: Protocol::Rtmp,
             client: "192.0.2.1:5000".parse().unwrap(),
+            peer: "192.0.2.1:5000".parse().unwrap(),
         };
         Arc::new(Sessions::new(limits, Arc::new(Metrics::new())))
             .open(request)

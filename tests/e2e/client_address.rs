@@ -49,6 +49,37 @@ fn an_http_origin_sees_the_viewer_its_host_and_its_query() {
         !seen.contains("198.51.100.7"),
         "a viewer cannot say it is somebody else: {seen}"
     );
+    let line = proxy.wait_log("session ended", |_| true);
+    assert_eq!(ip(&line["client"]), VIEWER);
+    assert!(line.get("peer").is_none(), "it came by itself: {line}");
+}
+
+#[test]
+fn a_log_line_names_the_client_and_the_proxy_it_came_by() {
+    let _turn = machine::share();
+    let origin = flv_origin();
+    let proxy = Proxy::start("http.trusted_proxies = [\"127.0.0.2\"]");
+    proxy.register(&registration(origin.address));
+    let headers = ["X-Forwarded-For: 203.0.113.7"];
+    let response = http::request_from(VIEWER, proxy.http, "GET", "/live/a.flv", &headers, "");
+    assert_eq!(response.status, 200);
+    for message in ["session joined", "session ended"] {
+        let line = proxy.wait_log(message, |_| true);
+        assert_eq!(ip(&line["client"]).to_string(), "203.0.113.7", "{line}");
+        assert_eq!(ip(&line["peer"]), VIEWER, "{line}");
+    }
+    // Whoever reads the line finds each of its fields explained.
+    let line = proxy.wait_log("session ended", |_| true);
+    for field in line.as_object().expect("a line is an object").keys() {
+        let explained = OBSERVABILITY.contains(&format!("`{field}`"))
+            || OBSERVABILITY.contains(&format!("\"{field}\":"));
+        assert!(explained, "{field}");
+    }
+}
+
+fn ip(address: &serde_json::Value) -> IpAddr {
+    let address = address.as_str().expect("an address");
+    address.parse::<SocketAddr>().expect("with a port").ip()
 }
 
 #[test]
@@ -64,6 +95,9 @@ fn a_balancer_in_front_tells_the_client_by_the_proxy_protocol() {
         origin.asked()[0].header("x-forwarded-for"),
         Some("127.0.0.2")
     );
+    let line = proxy.wait_log("session ended", |_| true);
+    assert_eq!(ip(&line["client"]), VIEWER, "{line}");
+    assert_eq!(ip(&line["peer"]), IpAddr::V4(Ipv4Addr::LOCALHOST), "{line}");
     drop(balancer);
 }
 
@@ -143,5 +177,6 @@ fn haproxy(to: SocketAddr) -> (Program, SocketAddr) {
     (program, address)
 }
 
+const OBSERVABILITY: &str = include_str!("../../docs/observability.md");
 /// All of 127.0.0.0/8 is this machine, so a client can be told from the proxy.
 const VIEWER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));

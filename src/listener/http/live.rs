@@ -216,6 +216,7 @@ pub(super) async fn open(
         action: Action::Play,
         protocol,
         client,
+        peer: caller.socket,
     };
     let trusted = http.trusts(caller.peer.ip());
     let forwarded = Forwarded {

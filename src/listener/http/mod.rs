@@ -86,6 +86,8 @@ pub struct Pages {
 struct Caller {
     /// Who connected, or what a PROXY protocol header said.
     peer: SocketAddr,
+    /// Who connected, whatever it said.
+    socket: SocketAddr,
     /// Where it connected to.
     local: SocketAddr,
 }
@@ -114,6 +116,7 @@ impl Http {
         let local = client.local_addr().unwrap_or(peer);
         let caller = Caller {
             peer: address,
+            socket: peer,
             local,
         };
         let reading = timeout(self.head_timeout, read_head(&mut client, &mut head)).await;

@@ -71,6 +71,8 @@ enum NoRequest {
 #[derive(Debug, Clone, Copy)]
 struct Ends {
     client: SocketAddr,
+    /// Who connected, for the client or as it.
+    peer: SocketAddr,
     /// Ours, as the client reaches it.
     local: SocketAddr,
 }
@@ -107,6 +109,7 @@ impl Rtsp {
         let local = client.local_addr().unwrap_or(peer);
         let ends = Ends {
             client: address,
+            peer,
             local: SocketAddr::new(local.ip().to_canonical(), local.port()),
         };
         let mut server = Server::default();
@@ -193,6 +196,7 @@ impl Rtsp {
             action: asked.action,
             protocol: Protocol::Rtsp,
             client: ends.client,
+            peer: ends.peer,
         };
         let session = match proxy.open(request).await {
             Ok(session) => session,

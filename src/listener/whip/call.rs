@@ -199,6 +199,7 @@ impl Ask<'_> {
             action,
             protocol: Protocol::WebRtc,
             client: self.client(),
+            peer: self.caller.peer,
         };
         let opened = self.proxy.open(request).await;
         opened.map_err(|refusal| refuse(status_of(&refusal), refusal.to_string()))
