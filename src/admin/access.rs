@@ -53,6 +53,14 @@ impl Access {
     }
 }
 
+impl System {
+    /// Counts somebody without the right credentials or address, by what was asked for.
+    pub(super) fn count_refusal(&self, surface: &'static str) {
+        let refusals = &self.proxy.metrics().auth_refusals;
+        refusals.get_or_create(&SurfaceLabel { surface }).inc();
+    }
+}
+
 /// Lets managers through and sends everybody else away.
 pub(super) async fn guard(
     State(system): State<System>,
@@ -63,9 +71,7 @@ pub(super) async fn guard(
     if system.access.may_manage(peer.ip(), request.headers()) {
         return next.run(request).await;
     }
-    let surface = "system";
-    let refusals = &system.proxy.metrics().auth_refusals;
-    refusals.get_or_create(&SurfaceLabel { surface }).inc();
+    system.count_refusal("system");
     unauthorized(if system.access.token.is_some() {
         "this needs the token of system.auth_token"
     } else {

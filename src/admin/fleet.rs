@@ -20,7 +20,6 @@ use tracing::warn;
 
 use super::drain::drain_document;
 use super::{System, problem};
-use crate::metrics::SurfaceLabel;
 use crate::net::versions::SERVER;
 use crate::session::{Direction, EndReason, Row};
 
@@ -33,9 +32,7 @@ pub(super) async fn register(
 ) -> Response {
     if let Some(refused) = system.access.refuse_registration(peer.ip(), &headers) {
         warn!(%peer, status = refused.status().as_u16(), "registration refused");
-        let surface = "register";
-        let refusals = &system.proxy.metrics().auth_refusals;
-        refusals.get_or_create(&SurfaceLabel { surface }).inc();
+        system.count_refusal("register");
         return refused;
     }
     let body = match body {

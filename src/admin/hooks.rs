@@ -43,6 +43,7 @@ pub(super) async fn srs(
 ) -> Response {
     if let Some(refused) = system.access.refuse_registration(peer.ip(), &headers) {
         warn!(%peer, status = refused.status().as_u16(), "callback refused");
+        system.count_refusal("hooks");
         return refused;
     }
     let body = match body {

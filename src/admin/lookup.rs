@@ -34,12 +34,8 @@ pub(super) async fn explain(
     State(system): State<System>,
     asked: Result<Query<Explain>, QueryRejection>,
 ) -> Response {
-    let asked = match asked {
-        Ok(Query(asked)) => asked,
-        Err(unread) => return problem(StatusCode::BAD_REQUEST, &unread.body_text()),
-    };
-    let stream = match stream(&asked.stream) {
-        Ok(stream) => stream,
+    let (stream, asked) = match read(asked, |asked| &asked.stream) {
+        Ok(asked) => asked,
         Err(words) => return problem(StatusCode::BAD_REQUEST, &words),
     };
     let name = asked.protocol.as_deref().unwrap_or("rtmp");
@@ -68,12 +64,8 @@ pub(super) async fn resolve(
     State(system): State<System>,
     asked: Result<Query<Resolve>, QueryRejection>,
 ) -> Response {
-    let asked = match asked {
-        Ok(Query(asked)) => asked,
-        Err(unread) => return problem(StatusCode::BAD_REQUEST, &unread.body_text()),
-    };
-    let stream = match stream(&asked.stream) {
-        Ok(stream) => stream,
+    let (stream, asked) = match read(asked, |asked| &asked.stream) {
+        Ok(asked) => asked,
         Err(words) => return problem(StatusCode::BAD_REQUEST, &words),
     };
     let client = asked.client.map(|client| client.parse::<IpAddr>());
@@ -93,14 +85,20 @@ pub(super) async fn resolve(
     }
 }
 
-/// Reads `app/stream`, or `vhost/app/stream` as the tables show it.
-fn stream(text: &str) -> Result<StreamUrl, String> {
+/// A query, and the stream it is about: `app/stream`, or `vhost/app/stream` as the tables show it.
+fn read<Q>(
+    asked: Result<Query<Q>, QueryRejection>,
+    stream: impl Fn(&Q) -> &str,
+) -> Result<(StreamUrl, Q), String> {
+    let Query(asked) = asked.map_err(|unread| unread.body_text())?;
+    let text = stream(&asked);
     let parts: Vec<&str> = text.splitn(3, '/').collect();
     let named = match parts.as_slice() {
         [app, stream] => StreamUrl::new("", app, stream),
         _ => text.parse(),
     };
-    named.map_err(|error| format!("stream: {error}"))
+    let stream = named.map_err(|error| format!("stream: {error}"))?;
+    Ok((stream, asked))
 }
 
 fn protocols() -> String {

@@ -100,6 +100,9 @@ async fn only_a_registered_origin_is_believed_and_everybody_is_answered() {
         let status = crate::api_fleet::call_as(&system, peer, token, path, &body).await;
         assert_eq!(status, expected, "{token} {peer}");
     }
+    let metrics = house.proxy.metrics().render();
+    let refused = "sluicegate_auth_refusals_total{surface=\"hooks\"} 2\n";
+    assert!(metrics.contains(refused), "{metrics}");
     house.ask(Action::Play, "live/a").await;
     assert_eq!(
         house.origin_of("live/a").as_deref(),
