@@ -568,7 +568,7 @@ impl Session {
         };
         match joined {
             Ok(leg) => {
-                self.row.joined();
+                let first = self.row.joined();
                 let placed = self.row.placed();
                 let shared = self.proxy.shared.registry.is_shared(&self.key);
                 if let Some(origin) = placed
@@ -578,17 +578,19 @@ impl Session {
                 {
                     self.proxy.end_stale(&self.key, origin);
                 }
-                info!(
-                    session = self.row.id,
-                    stream = %self.row.request.stream,
-                    action = self.row.request.action.as_str(),
-                    protocol = self.row.request.protocol.as_str(),
-                    client = %self.row.request.client,
-                    peer = self.row.request.by_way_of().map(tracing::field::display),
-                    origin = placed.origin.as_ref().map_or("-", |id| id.as_str()),
-                    why = &*placed.why,
-                    "session joined"
-                );
+                if first {
+                    info!(
+                        session = self.row.id,
+                        stream = %self.row.request.stream,
+                        action = self.row.request.action.as_str(),
+                        protocol = self.row.request.protocol.as_str(),
+                        client = %self.row.request.client,
+                        peer = self.row.request.by_way_of().map(tracing::field::display),
+                        origin = placed.origin.as_ref().map_or("-", |id| id.as_str()),
+                        why = placed.why,
+                        "session joined"
+                    );
+                }
                 Ok(leg)
             }
             Err(refusal) => {

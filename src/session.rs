@@ -379,10 +379,13 @@ impl Row {
         self.lock_placed().failed.push((origin, why));
     }
 
-    /// The session is joined: both ends are connected.
-    pub(crate) fn joined(&self) {
+    /// The session is joined: both ends are connected. False if it was before: an origin asked for credentials, and the
+    /// client asked again with them.
+    pub(crate) fn joined(&self) -> bool {
         self.state.store(State::Waiting as u8, Ordering::Relaxed);
-        let _ = self.setup.set(self.millis());
+        if self.setup.set(self.millis()).is_err() {
+            return false;
+        }
         let label = ProtocolLabel {
             protocol: self.request.protocol.as_str(),
         };
@@ -390,6 +393,7 @@ impl Row {
             .setup
             .get_or_create(&label)
             .observe(self.started.elapsed().as_secs_f64());
+        true
     }
 
     /// The reason to end it now, if one of its clocks ran out.

@@ -69,6 +69,11 @@ fn digest_credentials_reach_the_origin_that_asks_for_them() {
     );
     let logged = proxy.log("session ended");
     assert!(!format!("{logged:?}").contains("secret"));
+    let mut joined: Vec<_> = proxy.log("session joined");
+    let all = joined.len();
+    joined.dedup_by_key(|line| line["session"].clone());
+    assert_eq!(joined.len(), all, "each is joined once: {joined:?}");
+    assert!(all >= 2, "{joined:?}");
 }
 
 #[test]

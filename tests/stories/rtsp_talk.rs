@@ -214,6 +214,9 @@ async fn credentials_are_asked_for_and_given_on_one_connection() {
         assert_eq!(given.status(), Some(200), "closes: {closes}");
         assert_eq!(origin.connections(), 1 + usize::from(closes));
         assert_eq!(house.proxy.sessions().len(), 1, "one session for both");
+        let metrics = house.proxy.metrics().render();
+        let once = "sluicegate_setup_seconds_count{protocol=\"rtsp\"} 1\n";
+        assert!(metrics.contains(once), "set up once: {metrics}");
     }
 }
 
