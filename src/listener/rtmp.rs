@@ -12,7 +12,7 @@ use sluicegate_core::rtmp::join::{Join, Joined, Progress};
 use sluicegate_core::rtmp::message::{Command, Message, chunk_stream};
 use sluicegate_core::rtmp::server::{Identified, Server, ServerEvent};
 use sluicegate_core::rule::Via;
-use sluicegate_core::stream::{Action, Protocol, StreamUrl};
+use sluicegate_core::stream::{Action, DEFAULT_VHOST, Protocol, StreamUrl};
 use sluicegate_core::tap;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -101,7 +101,8 @@ impl Rtmp {
             && let Some(base) = proxy.redirect(&stream, Protocol::Rtmp, Via::Rtmp)
         {
             debug!(client = %address, %stream, to = base, "edge sent away by rule");
-            return send_away(&mut client, &base, &stream).await;
+            let name = &identified.request.name;
+            return send_away(&mut client, &base, &stream, name).await;
         }
         let request = Request {
             stream: stream.clone(),
@@ -455,10 +456,24 @@ fn follows_redirects(connect: &Command) -> bool {
 }
 
 /// Sends a client that follows it to another server, as SRS origins do, and closes. It ends on its own when it has read
-/// that, and says a word before, which nobody needs.
-async fn send_away(client: &mut TcpStream, base: &str, stream: &StreamUrl) -> Option<Box<Pair>> {
+/// that, and says a word before, which nobody needs. The stream's `name` brings its query along, as it was asked.
+async fn send_away(
+    client: &mut TcpStream,
+    base: &str,
+    stream: &StreamUrl,
+    name: &str,
+) -> Option<Box<Pair>> {
     let tc_url = format!("{base}/{}", stream.app());
-    let url = format!("{tc_url}/{}", stream.stream());
+    let query = name.split_once('?').map_or("", |(_, query)| query);
+    let mut url = format!("{tc_url}/{}", stream.stream());
+    let says_vhost = query.split('&').any(|part| part.starts_with("vhost="));
+    let vhost = format!("vhost={}", stream.vhost());
+    let vhost = (stream.vhost() != DEFAULT_VHOST && !says_vhost).then_some(vhost.as_str());
+    let parts = Some(query).filter(|query| !query.is_empty());
+    for (index, part) in parts.into_iter().chain(vhost).enumerate() {
+        url.push(if index == 0 { '?' } else { '&' });
+        url.push_str(part);
+    }
     let place = vec![
         ("code".to_owned(), Value::Number(302.0)),
         ("redirect".to_owned(), tc_url.as_str().into()),

@@ -28,3 +28,4 @@ mod scrape;
 mod silent_origins;
 mod sources;
 mod sources_dns;
+mod srs_edges;

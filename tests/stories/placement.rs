@@ -1,15 +1,9 @@
 //! Where streams go: limits, pools, zones, an outside decision, and explanations that say what happens.
 
-use std::net::SocketAddr;
-
 use sluicegate::lookup::Explanation;
 use sluicegate::proxy::{Refusal, Request, Session};
 use sluicegate_core::origin::OriginId;
 use sluicegate_core::policy::NAMES;
-use sluicegate_core::rtmp::amf0::Value;
-use sluicegate_core::rtmp::chunk::{ChunkReader, ChunkWriter};
-use sluicegate_core::rtmp::handshake::ClientHandshake;
-use sluicegate_core::rtmp::message::{Command, Message};
 use sluicegate_core::stream::{Action, Protocol, StreamUrl};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -366,53 +360,6 @@ async fn raw(house: &House, request: &str) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// An SRS edge asks to play; the first `onStatus` it hears.
-async fn edge_asks(at: SocketAddr, app: &str, name: &str) -> Command {
-    let mut socket = TcpStream::connect(at).await.unwrap();
-    let mut handshake = ClientHandshake::new([7; 32]);
-    let writer = ChunkWriter::new(128);
-    let mut reader = ChunkReader::new(1 << 20);
-    let mut buffer = vec![0; 65_536];
-    socket
-        .write_all(&handshake.poll_output().unwrap())
-        .await
-        .unwrap();
-    let mut asked = false;
-    loop {
-        let count = socket.read(&mut buffer).await.unwrap();
-        assert!(count > 0, "it hears where to go");
-        let mut input = &buffer[..count];
-        if !handshake.is_done() {
-            let taken = handshake.feed(input).unwrap();
-            input = &input[taken..];
-        }
-        let mut out = handshake.poll_output().unwrap_or_default();
-        if handshake.is_done() && !asked {
-            asked = true;
-            let tc_url = format!("rtmp://example/{app}");
-            let object = vec![
-                ("app".to_owned(), app.into()),
-                ("tcUrl".to_owned(), tc_url.as_str().into()),
-            ];
-            let said = Value::Object(vec![("srs_sig".to_owned(), "SRS".into())]);
-            let mut connect = Command::call("connect", 1.0, vec![said]);
-            connect.object = Value::Object(object);
-            let create = Command::call("createStream", 2.0, Vec::new());
-            let play = Command::call("play", 3.0, vec![name.into()]);
-            for (id, command) in [(0, connect), (0, create), (1, play)] {
-                writer.write(3, &Message::command(id, &command), &mut out);
-            }
-        }
-        socket.write_all(&out).await.unwrap();
-        while let Some(message) = reader.read(&mut input).unwrap() {
-            match Command::decode(message.kind, &message.payload) {
-                Ok(command) if command.name == "onStatus" => return command,
-                _ => {}
-            }
-        }
-    }
-}
-
 #[tokio::test]
 async fn cooperative_players_are_sent_to_the_origin() {
     let house = House::open(
@@ -461,19 +408,7 @@ async fn cooperative_players_are_sent_to_the_origin() {
         );
     }
 
-    // An edge says behind its connect object what it is; it is told where to go. Others are relayed.
-    let status = edge_asks(house.at.rtmp, "away", "a").await;
-    let information = &status.arguments[0];
-    let code = information.field("code").and_then(Value::as_str);
-    assert_eq!(code, Some("NetConnection.Connect.Rejected"));
-    let place = information.field("ex").expect("a place");
-    let redirect = place.field("redirect2").and_then(Value::as_str);
-    assert_eq!(
-        redirect,
-        Some(format!("rtmp://127.0.0.1:{port}/away/a").as_str())
-    );
-    assert_eq!(origin.connections(), 0);
-    assert_eq!(house.proxy.sessions().len(), 0);
+    // Who plays over RTMP is relayed; an edge is not (its own stories).
     assert!(house.ask(Action::Play, "away/a").await.has_started());
     assert_eq!(origin.connections(), 1);
 
