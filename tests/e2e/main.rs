@@ -37,6 +37,7 @@ mod slow_player;
 mod srt_bad_network;
 mod srt_encryption;
 mod srt_origin_fails;
+mod srt_remuxed;
 mod srt_streams;
 mod survival;
 mod tap;

@@ -78,7 +78,7 @@ fn an_origin_that_dies_is_noticed_and_its_successor_used() {
     wait_for("both rows are gone", PATIENCE, || {
         proxy.sessions().is_empty().then_some(())
     });
-    // Whoever calls meanwhile puts it out, and no probe would ever bring it back: its RTMP port is nobody's.
+    // Whoever calls meanwhile puts it out, and no probe will bring it back: it has nothing that could be asked.
     let said = call(proxy.srt, "#!::r=live/b,m=publish", None);
     assert!(said.starts_with("rejected"), "{said}");
     origin.restart();

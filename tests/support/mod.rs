@@ -14,6 +14,7 @@
 //! | [`program`] | a child process whose lines can be waited for |
 //! | [`proxy`] | the binary under test |
 //! | [`rtsp`] | gst-rtsp-server and its clients |
+//! | [`remuxing`] | an origin that takes SRT and offers it by RTMP and HTTP too |
 //! | [`relay`] | a TCP relay that turns into a black hole |
 //! | [`srt`] | a libsrt origin, and a network that loses, delays and reorders datagrams |
 //! | [`tree`] | what ffmpeg packages, served by a plain nginx |
@@ -36,6 +37,7 @@ pub(crate) mod page;
 pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod relay;
+pub(crate) mod remuxing;
 pub(crate) mod rtc;
 pub(crate) mod rtsp;
 pub(crate) mod srt;
@@ -50,6 +52,7 @@ pub(crate) use origin::{NginxRtmp, NodeMediaServer, Origin, Registrar};
 pub(crate) use page::Page;
 pub(crate) use proxy::Proxy;
 pub(crate) use relay::Relay;
+pub(crate) use remuxing::Remuxing;
 pub(crate) use srt::{BadNetwork, SrtOrigin};
 pub(crate) use tree::Tree;
 pub(crate) use wait::wait_for;

@@ -33,17 +33,26 @@ impl SrtOrigin {
         Self::with(proxy, name, Some(passphrase))
     }
 
+    /// One that no proxy knows yet.
+    pub(crate) fn unregistered(name: &str) -> Self {
+        Self::open(name, None)
+    }
+
     fn with(proxy: &Proxy, name: &str, passphrase: Option<&'static str>) -> Self {
+        let origin = Self::open(name, passphrase);
+        register(proxy, name, origin.port);
+        origin
+    }
+
+    fn open(name: &str, passphrase: Option<&'static str>) -> Self {
         let port = machine::free_port();
         let program = Self::run(name, port, passphrase);
-        let origin = Self {
+        Self {
             name: name.to_owned(),
             port,
             passphrase,
             program,
-        };
-        origin.register(proxy);
-        origin
+        }
     }
 
     fn run(name: &str, port: u16, passphrase: Option<&str>) -> Program {
@@ -56,16 +65,12 @@ impl SrtOrigin {
         program
     }
 
-    fn register(&self, proxy: &Proxy) {
-        // An origin has to name an RTMP port; nobody is sent there.
-        proxy.register(&json!({
-            "ip": "127.0.0.1", "server": self.name, "service": "by-hand", "pid": "1",
-            "rtmp": ["1"], "srt": [self.port.to_string()],
-        }));
-    }
-
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
     /// Returns when it says `what`: `publish live/a`, `play live/a`, `gone live/a`.
@@ -98,6 +103,13 @@ impl SrtOrigin {
     pub(crate) fn thaw(&self) {
         self.program.signal("CONT");
     }
+}
+
+/// Registers an origin that speaks SRT and nothing else.
+pub(crate) fn register(proxy: &Proxy, name: &str, port: u16) {
+    proxy.register(&json!({
+        "ip": "127.0.0.1", "server": name, "service": "by-hand", "pid": "1", "srt": [port.to_string()],
+    }));
 }
 
 impl Proxy {

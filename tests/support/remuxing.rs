@@ -1,0 +1,62 @@
+//! An origin that takes SRT and offers what it took by RTMP and HTTP as well, as SRS does with `srt_to_rtmp`: the
+//! libsrt origin, a media server, and ffmpeg between the two, under one registration.
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::machine::installed;
+use super::origin::Origin;
+use super::program::Program;
+use super::proxy::Proxy;
+use super::srt::SrtOrigin;
+use super::wait_for;
+
+/// One such origin; it ends with the value.
+pub(crate) struct Remuxing<O> {
+    srt: SrtOrigin,
+    server: O,
+    remuxer: Option<Program>,
+}
+
+impl<O: Origin> Remuxing<O> {
+    /// Gives a media server a port for SRT, and registers both as one.
+    pub(crate) fn start(proxy: &Proxy, server: O) -> Self {
+        let srt = SrtOrigin::unregistered(server.name());
+        let mut registration = server.registration();
+        registration["srt"] = json!([srt.address().port().to_string()]);
+        proxy.register(&registration);
+        Self {
+            srt,
+            server,
+            remuxer: None,
+        }
+    }
+
+    pub(crate) fn server(&self) -> &O {
+        &self.server
+    }
+
+    /// It holds a publisher of the stream by SRT.
+    pub(crate) fn takes(&self, stream: &str) -> bool {
+        self.srt.said(&format!("publish {stream}"))
+    }
+
+    /// Offers a stream that it takes by SRT to everybody else, as it is and under the name it was published by.
+    pub(crate) fn remux(&mut self, stream: &str) {
+        assert!(self.takes(stream), "{stream} is not here");
+        let mut ffmpeg = Command::new(installed(&["ffmpeg"]));
+        ffmpeg.args(["-hide_banner", "-nostdin", "-nostats"]);
+        ffmpeg.args(["-loglevel", "warning", "-analyzeduration", "1000000"]);
+        ffmpeg.arg("-i");
+        ffmpeg.arg(format!("srt://{}?streamid={stream}", self.srt.address()));
+        ffmpeg.args(["-c", "copy", "-f", "flv", &self.server.rtmp_url(stream)]);
+        self.remuxer = Some(Program::start("remuxer", &mut ffmpeg).abrupt());
+        wait_for("it is there by RTMP", PATIENCE, || {
+            self.server.was_published(stream).then_some(())
+        });
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);
