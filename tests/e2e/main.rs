@@ -36,6 +36,7 @@ mod settings;
 mod slow_player;
 mod srt_bad_network;
 mod srt_encryption;
+mod srt_listeners;
 mod srt_origin_fails;
 mod srt_remuxed;
 mod srt_streams;

@@ -1,11 +1,10 @@
 //! SRT through three origins: each stream is on one of them, whoever asks for it is led there, and frames decode.
 
 use std::collections::BTreeSet;
-use std::process::Command;
 use std::time::Duration;
 
-use crate::support::program::Program;
 use crate::support::srt::srt_url;
+use crate::support::srt_live_transmit::SrtLiveTransmit;
 use crate::support::{Player, Proxy, Publisher, SrtOrigin, machine, wait_for};
 
 #[test]
@@ -48,9 +47,7 @@ fn twenty_streams_on_three_origins_meet_their_players() {
     // The other common caller.
     let out = format!("udp://127.0.0.1:{}", machine::free_port());
     let taken = Player::open(&out);
-    let mut transmit = Command::new(machine::installed(&["srt-live-transmit"]));
-    transmit.args([&proxy.srt_play("live/encoder"), &out]);
-    let transmit = Program::start("srt-live-transmit", &mut transmit).abrupt();
+    let transmit = SrtLiveTransmit::start(&proxy.srt_play("live/encoder"), &out);
     taken.wait_frames(50);
     drop((transmit, taken));
 

@@ -52,15 +52,25 @@ pub(crate) fn free_port() -> u16 {
 
 /// Somebody listens on the port, found out without a connection: some servers take only one.
 pub(crate) fn is_listening(port: u16) -> bool {
-    // `sl local_address rem_address st …` in hexadecimal; state 0A is LISTEN.
+    has_socket("/proc/net/tcp", port, "0A")
+}
+
+/// Somebody takes datagrams on the port.
+pub(crate) fn takes_datagrams(port: u16) -> bool {
+    has_socket("/proc/net/udp", port, "07")
+}
+
+/// A table of the system's has a socket on the port in this state: 0A is LISTEN, 07 a datagram socket without a peer.
+fn has_socket(table: &str, port: u16, state: &str) -> bool {
+    // `sl local_address rem_address st …` in hexadecimal.
     let local = format!(":{port:04X}");
-    let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let table = fs::read_to_string(table).unwrap_or_default();
     table.lines().any(|line| {
         let mut fields = line.split_whitespace().skip(1);
         fields
             .next()
             .is_some_and(|address| address.ends_with(&local))
-            && fields.nth(1) == Some("0A")
+            && fields.nth(1) == Some(state)
     })
 }
 

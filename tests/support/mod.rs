@@ -17,6 +17,7 @@
 //! | [`remuxing`] | an origin that takes SRT and offers it by RTMP and HTTP too |
 //! | [`relay`] | a TCP relay that turns into a black hole |
 //! | [`srt`] | a libsrt origin, and a network that loses, delays and reorders datagrams |
+//! | [`srt_live_transmit`] | srt-live-transmit between SRT and UDP, and who listens there |
 //! | [`tree`] | what ffmpeg packages, served by a plain nginx |
 //! | [`rtc`] | WebRTC: an origin, a client, and a relay that changes addresses |
 //! | [`wait`] | waiting with a deadline |
@@ -41,6 +42,7 @@ pub(crate) mod remuxing;
 pub(crate) mod rtc;
 pub(crate) mod rtsp;
 pub(crate) mod srt;
+pub(crate) mod srt_live_transmit;
 pub(crate) mod tree;
 pub(crate) mod wait;
 
