@@ -123,6 +123,13 @@ impl Bindings {
         self.read().checks.get(username).cloned()
     }
 
+    /// Some shard has a socket for a transport of this call.
+    pub fn is_open(&self, call: &Arc<Call>) -> bool {
+        let tables = self.read();
+        let mut bindings = tables.checks.values();
+        bindings.any(|binding| Arc::ptr_eq(&binding.call, call) && binding.shard().is_some())
+    }
+
     /// Grows with each new binding.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
@@ -246,5 +253,21 @@ mod tests {
         assert_eq!(binding.shard(), Some(1));
         binding.release(1);
         assert_eq!(binding.shard(), None);
+    }
+
+    #[test]
+    fn a_call_is_open_while_one_of_its_transports_is() {
+        let bindings = Arc::new(Bindings::default());
+        let bound = bindings.insert(call("a"), &[check("o:c")]);
+        let other = bindings.insert(call("b"), &[check("o:d")]);
+        bindings.add(bound.call(), &[check("p:c")]);
+        let [before, after] = [b"o:c", b"p:c"].map(|name| bindings.binding(name).unwrap());
+        assert!(!bindings.is_open(bound.call()));
+        before.claim(0);
+        after.claim(1);
+        before.release(0);
+        assert!(bindings.is_open(bound.call()) && !bindings.is_open(other.call()));
+        after.release(1);
+        assert!(!bindings.is_open(bound.call()));
     }
 }

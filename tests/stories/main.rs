@@ -16,6 +16,8 @@ mod http_requests;
 mod http_segments;
 mod placement;
 mod pressure;
+mod rtc_media;
+mod rtc_peer;
 mod rtc_roams;
 mod rtmp_failover;
 mod rtmp_origins;

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use sluicegate_core::rtc::stun::{Kind, Message, binding_request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::time::timeout;
 
 use crate::house::House;
+use crate::rtc_peer::{ask, location};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_roams_leave_one_socket_towards_the_origin() {
@@ -19,19 +20,11 @@ async fn a_hundred_roams_leave_one_socket_towards_the_origin() {
     let (api, media, sources) = origin().await;
     house.register_with(
         "o1",
-        &format!(
-            r#""rtmp":["1"],"api":["{}"],"rtc":["{}"]"#,
-            api.port(),
-            media.port()
-        ),
+        &format!(r#""api":["{}"],"rtc":["{}"]"#, api.port(), media.port()),
     );
     let (status, head, _) = ask(house.at.api, "POST", "/rtc/v1/whip/?stream=a", &sdp("clnt")).await;
     assert_eq!(status, 201, "{head}");
-    let location = head
-        .lines()
-        .find_map(|line| line.strip_prefix("location: "))
-        .expect("a call has a resource")
-        .to_owned();
+    let location = location(&head);
 
     let mut transaction = 0;
     for roam in 0..100 {
@@ -149,29 +142,6 @@ async fn origin() -> (SocketAddr, SocketAddr, Arc<Mutex<BTreeSet<SocketAddr>>>) 
         }
     });
     (api, media, sources)
-}
-
-async fn ask(api: SocketAddr, method: &str, target: &str, body: &str) -> (u16, String, String) {
-    let mut stream = TcpStream::connect(api).await.expect("it listens");
-    let head = format!(
-        "{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    stream
-        .write_all(head.as_bytes())
-        .await
-        .expect("it is taken");
-    let mut answer = String::new();
-    stream
-        .read_to_string(&mut answer)
-        .await
-        .expect("it is answered");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a whole head");
-    let status = head
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok());
-    (status.expect("a status"), head.to_owned(), body.to_owned())
 }
 
 fn sdp(fragment: &str) -> String {

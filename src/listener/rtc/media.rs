@@ -195,6 +195,8 @@ impl Media {
         debug!(session = call.row.id, ?reason, "flow closed");
         match reason {
             Closed::Ended => {}
+            // After an ICE restart the call goes on by another.
+            Closed::Idle if self.proxy.registry().bindings().is_open(&call.binding.call) => {}
             Closed::Idle => call.row.end(EndReason::ClientIdle),
             Closed::Refused => call.row.end(EndReason::OriginClosed),
         }

@@ -1,0 +1,160 @@
+//! Calls with media in this process: real ICE, DTLS and SRTP between a client and an origin, and ICE that starts again
+//! in the middle.
+
+use std::time::Duration;
+
+use sluicegate_core::rtc::stun::{Kind, Message, binding_request};
+use str0m::change::SdpPendingOffer;
+use str0m::media::Direction;
+use tokio::net::UdpSocket;
+use tokio::time::timeout;
+
+use crate::house::{House, until};
+use crate::rtc_peer::{
+    Origin, Patches, Peer, ask, attribute, fragment, location, with_credentials,
+};
+
+/// A call that stands.
+struct Call {
+    client: Peer,
+    offer: String,
+    answer: String,
+    at: String,
+}
+
+impl Call {
+    async fn start(house: &House, path: &str, direction: Direction) -> Self {
+        let client = Peer::start("127.0.0.1", false).await;
+        let (offer, pending) = client.offer(direction).await;
+        let (status, head, answer) = ask(house.at.api, "POST", path, &offer).await;
+        assert_eq!(status, 201, "{head}\n{answer}");
+        let call = Self {
+            client,
+            offer,
+            at: location(&head),
+            answer,
+        };
+        call.client.answered(pending, &call.answer).await;
+        call
+    }
+
+    /// The username that its checks began with.
+    fn username(&self) -> String {
+        let name = |description: &str| attribute(description, "ice-ufrag");
+        format!("{}:{}", name(&self.answer), name(&self.offer))
+    }
+
+    /// Asks for a restart of ICE.
+    async fn restart(&self, house: &House) -> (SdpPendingOffer, (u16, String, String)) {
+        let (offer, pending) = self.client.restart().await;
+        let said = ask(house.at.api, "PATCH", &self.at, &fragment(&offer)).await;
+        (pending, said)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_pass_to_and_from_origins_of_both_kinds() {
+    for lite in [true, false] {
+        let house = House::open("").await;
+        let origin = Origin::start(lite, Patches::Taken).await;
+        house.register_with("o1", &origin.endpoints());
+        let publisher = Call::start(&house, WHIP, Direction::SendOnly).await;
+        origin.peer.wait_more(50).await;
+        let rows = house.proxy.sessions().list();
+        assert_eq!(rows.len(), 1);
+        let (status, ..) = ask(house.at.api, "DELETE", &publisher.at, "").await;
+        assert_eq!(status, 200);
+        rows[0].ended().await;
+
+        let origin = Origin::start(lite, Patches::Taken).await;
+        house.register_with("o1", &origin.endpoints());
+        let player = Call::start(&house, WHEP, Direction::RecvOnly).await;
+        player.client.wait_more(50).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn media_goes_on_after_ice_started_again() {
+    for lite in [true, false] {
+        let house = House::open("").await;
+        let origin = Origin::start(lite, Patches::Taken).await;
+        house.register_with("o1", &origin.endpoints());
+        let call = Call::start(&house, WHIP, Direction::SendOnly).await;
+        origin.peer.wait_more(10).await;
+        let other = second_way(&house, &call).await;
+
+        let trickled = "a=end-of-candidates\r\n";
+        let (status, ..) = ask(house.at.api, "PATCH", &call.at, trickled).await;
+        assert_eq!(status, 204, "nothing is new");
+
+        let (pending, (status, head, said)) = call.restart(&house).await;
+        assert_eq!(status, 200, "{said}");
+        assert!(head.contains("etag: \"2\""), "{head}");
+        let ours = format!(" 127.0.0.1 {} typ host", house.at.rtc.port());
+        let candidates = said.lines().filter(|line| line.starts_with("a=candidate:"));
+        let (ours, others): (Vec<&str>, Vec<&str>) =
+            candidates.partition(|line| line.contains(&ours));
+        assert!(!ours.is_empty() && others.is_empty(), "{said}");
+        assert_ne!(
+            attribute(&said, "ice-ufrag"),
+            attribute(&call.answer, "ice-ufrag")
+        );
+        let answer = with_credentials(&call.answer, &said);
+        call.client.answered(pending, &answer).await;
+        origin.peer.wait_more(50).await;
+
+        // What was there before ends, and the call does not.
+        other.send(&[21, 254, 253, 0]).await.expect("it goes out");
+        until("the old way ends", || {
+            let bindings = house.proxy.registry().bindings();
+            let old = bindings.binding(call.username().as_bytes());
+            old.is_none_or(|binding| binding.shard().is_none())
+        })
+        .await;
+        origin.peer.wait_more(50).await;
+        assert_eq!(house.proxy.sessions().len(), 1, "the call stands");
+        assert_eq!(origin.asked("DELETE"), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_goes_on_where_its_origin_knows_no_patch() {
+    for (patches, expected) in [
+        (Patches::Refused(405), 405),
+        (Patches::Refused(501), 501),
+        (Patches::HangUp, 405),
+    ] {
+        let house = House::open("").await;
+        let origin = Origin::start(true, patches).await;
+        house.register_with("o1", &origin.endpoints());
+        let call = Call::start(&house, WHIP, Direction::SendOnly).await;
+        origin.peer.wait_more(10).await;
+        let (pending, (status, ..)) = call.restart(&house).await;
+        drop(pending);
+        assert_eq!(status, expected, "{patches:?}");
+        assert_eq!(origin.asked("PATCH"), 1);
+        origin.peer.wait_more(50).await;
+    }
+}
+
+/// Another address of the client's, proven with the credentials that the call began with. One whose packets arrive at
+/// another shard proves nothing while the client is heard on its own, so the next is tried.
+async fn second_way(house: &House, call: &Call) -> UdpSocket {
+    let password = attribute(&call.answer, "ice-pwd");
+    let mut bytes = [0; 2048];
+    for number in 1..=20 {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+        socket.connect(house.at.rtc).await.expect("loopback");
+        let request = binding_request(&call.username(), password.as_bytes(), [number; 12], false);
+        socket.send(&request).await.expect("it goes out");
+        let answer = timeout(Duration::from_millis(500), socket.recv(&mut bytes)).await;
+        let said = answer.map(|count| Message::parse(&bytes[..count.unwrap_or(0)]));
+        if said.is_ok_and(|said| said.is_ok_and(|message| message.kind == Kind::Success)) {
+            return socket;
+        }
+    }
+    panic!("no address of twenty was answered");
+}
+
+const WHIP: &str = "/rtc/v1/whip/?app=live&stream=a";
+const WHEP: &str = "/rtc/v1/whep/?app=live&stream=a";
