@@ -113,11 +113,16 @@ impl House {
         }
     }
 
+    /// The socket of a call.
+    fn link_of(&self, call: u64) -> Option<LinkId> {
+        let found = self.links.iter().find(|(_, owner)| **owner == call);
+        found.map(|(link, _)| *link)
+    }
+
     /// Opens a call's flow from `path`, and returns its socket.
     fn open(&mut self, call: u64, path: ClientPath, transaction: u8) -> LinkId {
         self.client(path, &check(call, transaction, true));
-        let found = self.links.iter().find(|(_, owner)| **owner == call);
-        *found.expect("the flow has its socket").0
+        self.link_of(call).expect("the flow has its socket")
     }
 }
 
@@ -546,7 +551,8 @@ impl Dice {
     }
 }
 
-/// Calls that come, roam, fall silent and end, while somebody who sees every packet forges more.
+/// Calls that come, roam, fall silent and end over a network that loses, reorders and repeats, while somebody who sees
+/// every packet forges more.
 #[test]
 fn no_forged_packet_diverts_or_injects() {
     let packets: usize = match std::env::var("FORGED_PACKETS") {
@@ -566,8 +572,12 @@ fn simulate(seed: u64, packets: usize) {
     let mut at: BTreeMap<u64, u16> = BTreeMap::new();
     let mut used: BTreeSet<(u64, u16)> = BTreeSet::new();
     let mut seen: Vec<Vec<u8>> = Vec::new();
+    // What is on its way: the next to arrive is any of it, and some of it arrives again.
+    let mut wire: Vec<(u64, u16, Vec<u8>)> = Vec::new();
+    // Who asked what, as far as the origin heard it and has not answered.
+    let mut asked: Vec<(u64, u16, [u8; 12])> = Vec::new();
     let mut transaction: u64 = 0;
-    let mut forged = 0;
+    let (mut forged, mut overtaken, mut repeated) = (0, 0, 0);
     while forged < packets {
         let call = dice.roll(CALLS);
         match dice.roll(10) {
@@ -588,29 +598,38 @@ fn simulate(seed: u64, packets: usize) {
                     seen.remove(0);
                 }
                 if dice.roll(5) > 0 {
-                    used.insert((call, at[&call]));
-                    house.client(path(at[&call]), &data);
+                    wire.push((call, at[&call], data));
                 }
             }
-            3 => {
-                if let Some(port) = at.get(&call) {
-                    let link = house.links.iter().find(|(_, owner)| **owner == call);
-                    let link = link.map(|(link, _)| *link);
-                    let (fate, _) = house.client(path(*port), RTP);
-                    if let Fate::ToOrigin { link: taken } = fate {
-                        assert_eq!(Some(taken), link, "seed {seed}: media of {call}");
-                    }
-                }
-            }
+            3 => wire.extend(at.get(&call).map(|port| (call, *port, RTP.to_vec()))),
             4 => {
-                let link = house.links.iter().find(|(_, owner)| **owner == call);
-                if let Some(link) = link.map(|(link, _)| *link)
+                if let Some(link) = house.link_of(call)
                     && let Fate::ToClient { path, .. } = house.origin(link, RTP)
                 {
                     let port = path.remote.port();
                     assert!(
                         used.contains(&(call, port)),
                         "seed {seed}: {call} went to {port}"
+                    );
+                }
+            }
+            // The origin answers some question, in no order, and repeats itself.
+            5 if !asked.is_empty() => {
+                let which = usize::try_from(dice.roll(asked.len() as u64)).unwrap();
+                let (call, port, id) = if dice.roll(4) == 0 {
+                    asked[which]
+                } else {
+                    asked.swap_remove(which)
+                };
+                let mut answer = success(0);
+                answer[8..].copy_from_slice(&id);
+                if let Some(link) = house.link_of(call)
+                    && let Fate::ToClient { path, .. } = house.origin(link, &answer)
+                {
+                    let to = path.remote.port();
+                    assert!(
+                        to == port || used.contains(&(call, to)),
+                        "seed {seed}: an answer to {call} at {port} went to {to}"
                     );
                 }
             }
@@ -628,9 +647,30 @@ fn simulate(seed: u64, packets: usize) {
                 assert!(harmless, "seed {seed}: {fate:?} for {data:?}");
             }
         }
+        while wire.len() > usize::try_from(dice.roll(8)).unwrap() {
+            let which = usize::try_from(dice.roll(wire.len() as u64)).unwrap();
+            let (call, port, data) = if dice.roll(8) == 0 {
+                repeated += 1;
+                wire[which].clone()
+            } else {
+                overtaken += usize::from(which > 0);
+                wire.swap_remove(which)
+            };
+            let (fate, _) = house.client(path(port), &data);
+            if data != RTP {
+                used.insert((call, port));
+                if asked.len() < 64 {
+                    asked.push((call, port, data[8..20].try_into().unwrap()));
+                }
+            }
+            if let Fate::ToOrigin { link } = fate {
+                assert_eq!(Some(link), house.link_of(call), "seed {seed}: of {call}");
+            }
+        }
         assert!(house.links.len() <= usize::try_from(CALLS).unwrap());
         assert!(house.flows.len() <= usize::try_from(CALLS).unwrap());
     }
+    assert!(overtaken > 100 && repeated > 100, "seed {seed}");
     assert!(house.links.len() > 3, "seed {seed}: calls were open");
     for (link, _) in house.links.clone() {
         if let Fate::ToClient { path, .. } = house.origin(link, RTP) {
