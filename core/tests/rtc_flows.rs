@@ -223,16 +223,37 @@ fn nothing_but_a_proof_opens_or_moves_a_flow() {
     cut.truncate(cut.len() - 24);
     let length = u16::try_from(cut.len() - 20).unwrap().to_be_bytes();
     cut[2..4].copy_from_slice(&length);
-    let cases: [(&str, Vec<u8>, DropReason); 12] = [
-        ("RTP", RTP.to_vec(), DropReason::UnknownFlow),
+    let trailing = |count: u8| {
+        let mut message = success(1);
+        message[..4].copy_from_slice(&[0, 1, 0, count]);
+        message.extend((0..count).map(|_| 0));
+        message
+    };
+    let cases: [(&str, Vec<u8>, DropReason); 15] = [
+        (
+            "K1: one byte where attributes are",
+            trailing(1),
+            DropReason::Malformed,
+        ),
+        (
+            "K1: two bytes where attributes are",
+            trailing(2),
+            DropReason::Malformed,
+        ),
+        (
+            "K1: three bytes where attributes are",
+            trailing(3),
+            DropReason::Malformed,
+        ),
+        ("K8: RTP", RTP.to_vec(), DropReason::UnknownFlow),
         ("RTCP", RTCP.to_vec(), DropReason::UnknownFlow),
         ("DTLS", DTLS.to_vec(), DropReason::UnknownFlow),
         ("a DTLS alert", ALERT.to_vec(), DropReason::UnknownFlow),
         ("an indication", indication(), DropReason::UnknownFlow),
         ("a response", success(1), DropReason::UnknownFlow),
-        ("a request signed by nobody", cut, DropReason::Forged),
+        ("K8: a request signed by nobody", cut, DropReason::Forged),
         (
-            "a request signed by somebody else",
+            "K8: a request signed by somebody else",
             signed_by(b"x"),
             DropReason::Forged,
         ),
@@ -247,7 +268,7 @@ fn nothing_but_a_proof_opens_or_moves_a_flow() {
             DropReason::Malformed,
         ),
         (
-            "an attribute without padding",
+            "K2: an attribute without padding",
             {
                 let mut message = success(1);
                 message[..4].copy_from_slice(&[0, 1, 0, 5]);

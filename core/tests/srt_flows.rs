@@ -488,6 +488,46 @@ fn a_caller_without_a_stream_id_gets_the_default_one_and_so_does_its_origin() {
 }
 
 #[test]
+fn a_link_of_a_bond_passes_as_a_caller_of_its_own() {
+    // The group extension (section 3.2.1.4): its id, its type and its flags, then the weight of the link.
+    const GROUP: [u8; 12] = [0, 8, 0, 2, 0x40, 0, 0, 7, 1, 1, 0, 5];
+    let now = start();
+    let mut table = table(now);
+    let asked = [asks("#!::r=live/a,m=publish"), GROUP.to_vec()].concat();
+    let mut flows = BTreeSet::new();
+    for link in 1..=2 {
+        let cookie = cookie(&mut table, now, path(link), u32::from(link));
+        let packet = handshake(Step::Conclusion, u32::from(link), cookie, &asked).write();
+        assert_eq!(client(&mut table, now, path(link), &packet).0, Fate::Kept);
+        let said_first = outputs(&mut table);
+        let [Output::Event(Event::Asked { flow, asked, .. })] = said_first.as_slice() else {
+            panic!("{said_first:?}");
+        };
+        assert_eq!(asked.stream.to_string(), "__defaultVhost__/live/a");
+        flows.insert(*flow);
+        table.attempt(now, *flow, LINK, ORIGIN);
+        outputs(&mut table);
+        let mut answer = handshake(Step::Induction, flow.0, 77, &[]);
+        (answer.version, answer.extension, answer.destination) = (5, MAGIC, flow.0);
+        origin(&mut table, now, &answer.write());
+        let second = said(&mut table);
+        let second = Handshake::parse(&second).unwrap();
+        assert!(second.extensions.ends_with(&GROUP), "its origin is told");
+    }
+    assert_eq!(flows.len(), 2);
+    // One whose extension is of no honest size is told no.
+    let cookie = cookie(&mut table, now, path(3), 3);
+    let broken = [asks("live/a"), GROUP[..8].to_vec()].concat();
+    let mut broken = handshake(Step::Conclusion, 3, cookie, &broken).write();
+    let at = broken.len() - 5;
+    broken[at] = 1;
+    let (fate, reply) = client(&mut table, now, path(3), &broken);
+    assert_eq!(fate, Fate::Reply { len: 64 });
+    let reply = Handshake::parse(&reply).unwrap();
+    assert_eq!(reply.step, Step::Rejection(Rejection::BAD_REQUEST));
+}
+
+#[test]
 fn flows_end_by_goodbye_silence_and_refusal() {
     type Ends = fn(&mut Flows, Instant, FlowId);
     let goodbye: Ends = |table, now, flow| {
