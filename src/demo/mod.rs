@@ -5,7 +5,7 @@
 //! | --- | --- |
 //! | [`clip`] | the embedded clip as an endless stream of messages |
 //! | [`origin`] | the embedded origin; in-process tests use it too. It is never offered as a media server |
-//! | [`page`] | the page that plays the stream in a browser |
+//! | [`page`] | the page that plays the stream in a browser, and one for WebRTC |
 //! | [`publisher`] | publishes the clip to an RTMP address, at its own pace |
 
 pub mod clip;
@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use hyper::header::HeaderValue;
 use sluicegate_core::origin::{Endpoint, Endpoints, Host, Origin, OriginId, Transport};
 use tokio_util::sync::CancellationToken;
 
@@ -39,11 +40,13 @@ pub async fn run(stop: CancellationToken) -> anyhow::Result<()> {
     let settings = Settings::load(None, &Environment::read()?)?.settings;
     logging::start(settings.log.format, tracing::Level::WARN);
     let policy = settings.placement.policy.to_owned();
-    let server = Server::bind(settings)?.with_pages(Pages {
-        find: page::asset,
-        content_security_policy: page::CONTENT_SECURITY_POLICY,
-    });
+    let server = Server::bind(settings)?;
     let at = server.addresses()?;
+    let policy_of_pages = page::content_security_policy(at.api.port());
+    let server = server.with_pages(Pages {
+        find: page::asset,
+        content_security_policy: HeaderValue::try_from(policy_of_pages)?,
+    });
     let proxy = server.proxy().clone();
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let mut origins = Vec::new();
@@ -61,6 +64,7 @@ pub async fn run(stop: CancellationToken) -> anyhow::Result<()> {
     };
     let origin = placed(&proxy).await.context("the clip found no origin")?;
     let facts = DemoFacts {
+        api: at.api,
         http: at.http,
         origin,
         origins: origins
@@ -124,6 +128,8 @@ async fn placed(proxy: &Proxy) -> Option<String> {
 /// What there is to tell once the demo runs.
 #[derive(Debug, Clone)]
 pub struct DemoFacts {
+    /// The address the API listener is bound to; WebRTC calls are made there.
+    pub api: SocketAddr,
     /// The address the HTTP streaming listener is bound to; the page is there too.
     pub http: SocketAddr,
     /// The origin that got the stream: the name of one of `origins`.
@@ -174,6 +180,13 @@ pub fn banner(facts: &DemoFacts) -> String {
     line("HTTP-FLV", &format!("play http://{http}/{stream}.flv"));
     line("", "");
     line("page", &format!("http://{http}/"));
+    line(
+        "WebRTC",
+        &format!(
+            "{}    publishes and plays once an origin with WebRTC registers",
+            webrtc_page(http, reachable(facts.api))
+        ),
+    );
     line("metrics", &format!("http://{system}/metrics"));
     line(
         "health",
@@ -196,6 +209,15 @@ pub fn banner(facts: &DemoFacts) -> String {
     text.lines()
         .flat_map(|line| [line.trim_end(), "\n"])
         .collect()
+}
+
+/// The page calls the usual API port of the machine it comes from, unless its address says another.
+fn webrtc_page(http: SocketAddr, api: SocketAddr) -> String {
+    let mut url = format!("http://{http}/webrtc/");
+    if api.port() != API_PORT {
+        let _ = write!(url, "?api=http://{api}");
+    }
+    url
 }
 
 fn reason(facts: &DemoFacts) -> String {
@@ -225,6 +247,8 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     }
 }
 
+/// What `assets/webrtc/webrtc.js` takes for granted.
+const API_PORT: u16 = 11_985;
 /// Everything is in this process, so this is generous.
 const PLACED_WITHIN: Duration = Duration::from_secs(5);
 
@@ -234,6 +258,7 @@ mod tests {
 
     fn facts() -> DemoFacts {
         DemoFacts {
+            api: "[::]:11985".parse().expect("an address"),
             http: "[::]:18080".parse().expect("an address"),
             origin: "demo-b".into(),
             origins: vec![
@@ -263,6 +288,7 @@ mod tests {
   HTTP-FLV  play http://127.0.0.1:18080/live/demo.flv
 
   page      http://127.0.0.1:18080/
+  WebRTC    http://127.0.0.1:18080/webrtc/    publishes and plays once an origin with WebRTC registers
   metrics   http://[::1]:12025/metrics
   health    http://[::1]:12025/livez http://[::1]:12025/readyz
 
@@ -273,6 +299,12 @@ mod tests {
   stop      Ctrl-C
 ";
         assert_eq!(banner(&facts()), expected);
+        let elsewhere = DemoFacts {
+            api: "127.0.0.1:4000".parse().expect("an address"),
+            ..facts()
+        };
+        let page = "http://127.0.0.1:18080/webrtc/?api=http://127.0.0.1:4000 ";
+        assert!(banner(&elsewhere).contains(page));
     }
 
     #[test]

@@ -1,10 +1,14 @@
-//! The page of `sluicegate demo` and what it loads, all from the binary itself.
+//! The pages of `sluicegate demo` and what they load, all from the binary itself: one plays by HTTP-FLV, the other
+//! publishes and plays by WebRTC.
 
-/// Sent with the page: everything comes from this address, nothing from elsewhere. Media Source playback needs
-/// `blob:`.
-pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
-     connect-src 'self'; media-src 'self' blob:; img-src 'self' data:; base-uri 'none'; form-action 'self'; \
-     frame-ancestors 'none'";
+/// Sent with the pages: everything comes from this address, nothing from elsewhere, but that calls are made at the
+/// API's port. Media Source playback needs `blob:`.
+pub fn content_security_policy(api_port: u16) -> String {
+    format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' *:{api_port}; \
+         media-src 'self' blob:; img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    )
+}
 
 /// The content type and the bytes served at `path`, which is a request target without its query. None: the page
 /// has nothing there.
@@ -21,6 +25,9 @@ pub fn asset(path: &str) -> Option<(&'static str, &'static [u8])> {
         )),
         "/demo/page.css" => Some((STYLE, include_bytes!("../../assets/page/page.css"))),
         "/demo/page.js" => Some((SCRIPT, include_bytes!("../../assets/page/page.js"))),
+        "/webrtc/" => Some((HTML, include_bytes!("../../assets/webrtc/index.html"))),
+        "/webrtc/webrtc.css" => Some((STYLE, include_bytes!("../../assets/webrtc/webrtc.css"))),
+        "/webrtc/webrtc.js" => Some((SCRIPT, include_bytes!("../../assets/webrtc/webrtc.js"))),
         _ => None,
     }
 }
@@ -35,8 +42,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everything_the_page_names_is_served_and_nothing_comes_from_elsewhere() {
-        let (content_type, page) = asset("/").expect("the page is there");
+    fn everything_a_page_names_is_served_and_nothing_comes_from_elsewhere() {
+        for (path, least) in [("/", 4), ("/webrtc/", 2)] {
+            names_what_is_served(path, least);
+        }
+        let policy = content_security_policy(11985);
+        assert!(policy.contains("connect-src 'self' *:11985;"), "{policy}");
+    }
+
+    /// The page at `path` names at least so many files.
+    fn names_what_is_served(path: &str, least: usize) {
+        let (content_type, page) = asset(path).expect("the page is there");
         assert_eq!(content_type, "text/html; charset=utf-8");
         let page = std::str::from_utf8(page).expect("the page is text");
         let named: Vec<&str> = ["src=\"", "href=\""]
@@ -45,13 +61,15 @@ mod tests {
             .filter_map(|rest| rest.split('"').next())
             .filter(|link| !link.starts_with("data:"))
             .collect();
-        assert!(
-            named.len() >= 4,
-            "style, two scripts and the licence: {named:?}"
-        );
+        assert!(named.len() >= least, "styles, scripts, licences: {named:?}");
         for link in named {
+            let link = if link.starts_with('/') {
+                link.to_owned()
+            } else {
+                format!("{path}{link}")
+            };
             assert!(
-                asset(link).is_some(),
+                asset(&link).is_some(),
                 "{link} is named by the page and not served"
             );
         }
@@ -70,6 +88,7 @@ mod tests {
             "/demo/../page.js",
             "/live/demo.flv",
             "/demo/page.js/",
+            "/webrtc",
         ] {
             assert!(asset(path).is_none(), "{path}");
         }

@@ -8,6 +8,7 @@ use crate::support::http;
 use crate::support::machine::{self, Scratch};
 use crate::support::program::Program;
 use crate::support::proxy;
+use crate::support::rtc::RtcOrigin;
 use crate::support::{Player, Publisher};
 
 #[test]
@@ -61,6 +62,33 @@ fn the_demo_tells_where_everything_is_and_a_browser_shows_the_picture() {
         "",
     );
     assert_eq!(ready.status, 200);
+}
+
+#[test]
+fn the_page_for_webrtc_publishes_and_plays_once_an_origin_registers() {
+    let _turn = machine::share();
+    let demo = Demo::new();
+    let program = Program::start("demo", &mut demo.command());
+    let page = program.wait_line("the page", Duration::from_secs(10), |line| {
+        let rest = line.text.trim().strip_prefix("WebRTC ")?;
+        rest.split_whitespace().next().map(str::to_owned)
+    });
+    let origin = RtcOrigin::start("origin");
+    let registered = http::request(
+        ([127, 0, 0, 1], demo.system).into(),
+        "POST",
+        "/api/v1/srs/register",
+        &[],
+        &origin.registration().to_string(),
+    );
+    assert_eq!(registered.status, 200, "{}", registered.text());
+    for (action, frames) in [("publish&source=test", 30), ("play", 30)] {
+        let browser = Browser::open(&format!("{page}&stream=camera&action={action}"));
+        let shown = browser.wait_video(action, |shown| {
+            shown["call"]["frames"].as_u64() >= Some(frames) && shown["colours"].as_u64() > Some(1)
+        });
+        assert!(shown["problem"].is_null(), "{shown}");
+    }
 }
 
 #[test]

@@ -261,7 +261,7 @@ async fn files_and_pages_are_served() {
         find: |path| {
             (path == "/demo.html").then_some(("text/html; charset=utf-8", &b"<p>demo"[..]))
         },
-        content_security_policy: "default-src 'self'",
+        content_security_policy: hyper::header::HeaderValue::from_static("default-src 'self'"),
     };
     let house = House::open_with(&settings, |server| server.with_pages(pages)).await;
 

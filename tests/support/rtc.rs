@@ -53,10 +53,15 @@ impl RtcOrigin {
 
     /// Registers it with a proxy.
     pub(crate) fn register(&self, proxy: &Proxy) {
-        proxy.register(&json!({
+        proxy.register(&self.registration());
+    }
+
+    /// The body of its registration.
+    pub(crate) fn registration(&self) -> Value {
+        json!({
             "ip": "127.0.0.1", "server": self.name, "service": "by-hand", "pid": "1",
             "api": [self.api.port().to_string()], "rtc": [self.media.to_string()],
-        }));
+        })
     }
 
     pub(crate) fn name(&self) -> &str {

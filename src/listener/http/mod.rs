@@ -73,12 +73,12 @@ pub struct Http {
 pub type Page = (&'static str, &'static [u8]);
 
 /// Pages that come with the program.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Pages {
     /// Finds a page by its path.
     pub find: fn(&str) -> Option<Page>,
     /// What the pages may load, and from where.
-    pub content_security_policy: &'static str,
+    pub content_security_policy: HeaderValue,
 }
 
 /// A client's connection, and who is behind it.
@@ -232,10 +232,11 @@ impl Http {
         let path = request.uri().path();
         if let Some((pages, (kind, bytes))) = self
             .pages
+            .as_ref()
             .and_then(|pages| Some((pages, (pages.find)(path)?)))
         {
             let mut response = Response::new(full(bytes));
-            let policy = HeaderValue::from_static(pages.content_security_policy);
+            let policy = pages.content_security_policy.clone();
             response
                 .headers_mut()
                 .insert(CONTENT_SECURITY_POLICY, policy);
