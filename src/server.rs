@@ -380,7 +380,7 @@ impl Server {
             trusted_proxies: settings.http.trusted_proxies.clone().into(),
             patterns: settings.rtc.paths.clone(),
             public_addresses: settings.rtc.public_addresses.clone(),
-            port: rtc_port(&listeners.rtc),
+            media: media_addresses(&listeners.rtc).collect(),
             tcp: settings.rtc.tcp,
             calls: tasks.clone(),
         };
@@ -596,7 +596,7 @@ fn listen_at(
     bound.map_err(|error| not_bound(setting, address, &error))
 }
 
-/// Binds the media port for every shard, and its number over TCP as well.
+/// Binds the media addresses for every shard, and each over TCP as well.
 fn listen_rtc(
     settings: &crate::config::Rtc,
     shards: usize,
@@ -611,10 +611,7 @@ fn listen_rtc(
         if !settings.tcp {
             return Ok((entries, Vec::new()));
         }
-        let port = rtc_port(&entries);
-        let addresses = wanted.addresses().iter();
-        let listeners: Result<Vec<_>, _> = addresses
-            .map(|address| SocketAddr::new(address.ip(), port))
+        let listeners: Result<Vec<_>, _> = media_addresses(&entries)
             .map(|address| listen_at(SETTING, address, wanted.every_interface()))
             .collect();
         tries -= 1;
@@ -626,12 +623,9 @@ fn listen_rtc(
     }
 }
 
-/// The media port, as it is bound.
-fn rtc_port(entries: &[Entries]) -> u16 {
-    let address = entries.first().map(Entries::local_addr);
-    address
-        .and_then(Result::ok)
-        .map_or(0, |address| address.port())
+/// Where media arrives, as it is bound.
+fn media_addresses(entries: &[Entries]) -> impl Iterator<Item = SocketAddr> + '_ {
+    entries.first().into_iter().flat_map(Entries::addresses)
 }
 
 fn not_bound(setting: &'static str, address: SocketAddr, error: &io::Error) -> StartError {

@@ -46,7 +46,7 @@ impl Srt {
         stop: &CancellationToken,
         proxy: &Proxy,
     ) {
-        if let Some(Ok(address)) = entries.first().map(Entries::local_addr) {
+        for address in entries.first().into_iter().flat_map(Entries::addresses) {
             info!(listener = NAME, %address, "listening");
         }
         let mut secret = [0; 32];

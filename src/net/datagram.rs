@@ -106,6 +106,12 @@ impl Entries {
             .ok_or(io::ErrorKind::NotConnected)?
             .local_addr()
     }
+
+    /// Every address, in the order of the setting.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        // The system knows where a bound socket is.
+        self.0.iter().filter_map(|socket| socket.local_addr().ok())
+    }
 }
 
 /// Tells a shard something from another task.

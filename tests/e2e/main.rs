@@ -34,6 +34,7 @@ mod rtsp_record;
 mod scale_in;
 mod settings;
 mod slow_player;
+mod srt_addresses;
 mod srt_bad_network;
 mod srt_encryption;
 mod srt_listeners;

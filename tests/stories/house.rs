@@ -51,12 +51,15 @@ impl House {
         .expect("its own maximum");
         let mut lines = String::new();
         for section in ["rtmp", "http", "api", "system", "rtsp", "srt", "rtc"] {
-            lines.push_str(&format!("[{section}]\nlisten = \"127.0.0.1:0\"\n"));
             let marker = format!("[{section}]\n");
-            if let Some((_, rest)) = settings.split_once(&marker) {
-                lines.push_str(rest.split("\n[").next().unwrap_or_default());
-                lines.push('\n');
+            let said = settings.split_once(&marker);
+            let said = said.map_or("", |(_, rest)| rest.split("\n[").next().unwrap_or_default());
+            lines.push_str(&marker);
+            if !said.contains("listen = ") {
+                lines.push_str("listen = \"127.0.0.1:0\"\n");
             }
+            lines.push_str(said);
+            lines.push('\n');
         }
         for part in settings
             .split("\n[")

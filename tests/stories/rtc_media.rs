@@ -6,7 +6,7 @@ use std::time::Duration;
 use sluicegate_core::rtc::stun::{Kind, Message, binding_request};
 use str0m::change::SdpPendingOffer;
 use str0m::media::Direction;
-use tokio::net::UdpSocket;
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use crate::house::{House, until};
@@ -24,7 +24,12 @@ struct Call {
 
 impl Call {
     async fn start(house: &House, path: &str, direction: Direction) -> Self {
-        let client = Peer::start("127.0.0.1", false).await;
+        Self::start_at("127.0.0.1", house, path, direction).await
+    }
+
+    /// From a client at this address.
+    async fn start_at(client: &str, house: &House, path: &str, direction: Direction) -> Self {
+        let client = Peer::start(client, false).await;
         let (offer, pending) = client.offer(direction).await;
         let (status, head, answer) = ask(house.at.api, "POST", path, &offer).await;
         assert_eq!(status, 201, "{head}\n{answer}");
@@ -135,6 +140,66 @@ async fn a_call_goes_on_where_its_origin_knows_no_patch() {
         assert_eq!(origin.asked("PATCH"), 1);
         origin.peer.wait_more(50).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_of_both_families_reach_an_origin_by_ipv4() {
+    const LISTEN: &str = "listen = [\"127.0.0.1:0\", \"[::1]:0\"]";
+    const PUBLIC: &str = "public_addresses = [\"127.0.0.1\", \"::1\"]";
+    for (signalling, media, client, candidates) in [
+        ("\"[::1]:0\"", LISTEN.to_owned(), "::1", &["::1"][..]),
+        (
+            "\"127.0.0.1:0\"",
+            LISTEN.to_owned(),
+            "127.0.0.1",
+            &["127.0.0.1"],
+        ),
+        (
+            "\"127.0.0.1:0\"",
+            format!("{LISTEN}\n{PUBLIC}"),
+            "127.0.0.1",
+            &["127.0.0.1", "::1"],
+        ),
+        (
+            "\"127.0.0.1:0\"",
+            format!("{LISTEN}\n{PUBLIC}"),
+            "::1",
+            &["127.0.0.1", "::1"],
+        ),
+        (
+            "\"127.0.0.1:0\"",
+            format!("listen = \"[::]:0\"\n{PUBLIC}"),
+            "::1",
+            &["127.0.0.1", "::1"],
+        ),
+    ] {
+        let house = House::open(&format!("[api]\nlisten = {signalling}\n[rtc]\n{media}")).await;
+        let origin = Origin::start(true, Patches::Taken).await;
+        house.register_with("o1", &origin.endpoints());
+        let call = Call::start_at(client, &house, WHIP, Direction::SendOnly).await;
+        let said: Vec<(&str, u16)> = candidates_of(&call.answer, "udp");
+        let hosts: Vec<&str> = said.iter().map(|(host, _)| *host).collect();
+        assert_eq!(hosts, candidates, "{media}");
+        origin.peer.wait_more(50).await;
+        // Whatever the clients' firewalls think of UDP.
+        let by_tcp = candidates_of(&call.answer, "tcp");
+        assert_eq!(by_tcp, said, "{media}");
+        for (host, port) in by_tcp {
+            let connected = TcpStream::connect((host, port)).await;
+            assert!(connected.is_ok(), "{host} {port}: {connected:?}");
+        }
+    }
+}
+
+/// Where a description says that media arrives by this transport.
+fn candidates_of<'a>(description: &'a str, transport: &str) -> Vec<(&'a str, u16)> {
+    let lines = description.lines();
+    let candidates = lines.filter_map(|line| line.strip_prefix("a=candidate:"));
+    let words = candidates.map(|candidate| candidate.split(' ').collect::<Vec<&str>>());
+    let of_it = words.filter(|words| words[2] == transport);
+    of_it
+        .map(|words| (words[4], words[5].parse().expect("a port")))
+        .collect()
 }
 
 /// Another address of the client's, proven with the credentials that the call began with. One whose packets arrive at

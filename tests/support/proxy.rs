@@ -43,7 +43,12 @@ impl Proxy {
     /// Starts it with more lines of settings, as `session.takeover_after = "1s"`, and returns when it is ready.
     pub(crate) fn start(settings: &str) -> Self {
         let scratch = Scratch::new("proxy");
-        let config = scratch.write(SETTINGS, &format!("{LISTEN}{settings}\n"));
+        let others = LISTEN.lines().filter(|line| {
+            let name = line.split(" = ").next().unwrap_or_default();
+            !settings.contains(name)
+        });
+        let listeners: String = others.flat_map(|line| [line, "\n"]).collect();
+        let config = scratch.write("sluicegate.toml", &format!("{listeners}{settings}\n"));
         let mut command = binary();
         command
             .args(["run", "--config"])
@@ -182,6 +187,16 @@ impl Proxy {
             })
     }
 
+    /// Every address of a listener.
+    pub(crate) fn addresses(&self, listener: &str) -> Vec<SocketAddr> {
+        let listening = self.log("listening");
+        let its = listening
+            .iter()
+            .filter(|record| record["listener"] == listener);
+        its.filter_map(|record| record["address"].as_str()?.parse().ok())
+            .collect()
+    }
+
     /// The records of the log so far with this message.
     pub(crate) fn log(&self, message: &str) -> Vec<Value> {
         let lines = self.program.lines();
@@ -237,7 +252,7 @@ fn rows(document: &Value, name: &str) -> Vec<Value> {
         .clone()
 }
 
-/// Every listener on a free port of 127.0.0.1.
+/// Every listener on a free port of 127.0.0.1, unless a story says otherwise.
 const LISTEN: &str = "\
 rtmp.listen = \"127.0.0.1:0\"
 http.listen = \"127.0.0.1:0\"

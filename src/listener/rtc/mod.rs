@@ -30,7 +30,12 @@ pub struct Rtc {
 impl Rtc {
     /// Serves until `end`; `tasks` keeps count of the shards.
     pub fn serve(self, proxy: &Proxy, tasks: &TaskTracker, end: &CancellationToken) {
-        if let Some(Ok(address)) = self.entries.first().map(Entries::local_addr) {
+        for address in self
+            .entries
+            .first()
+            .into_iter()
+            .flat_map(Entries::addresses)
+        {
             info!(listener = NAME, %address, "listening");
         }
         let (handles, commands): (Vec<Handle<Command>>, Vec<Commands<Command>>) =

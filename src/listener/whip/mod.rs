@@ -49,9 +49,9 @@ pub struct Whip {
     pub patterns: Vec<Pattern>,
     /// Where clients find our media port; none means where they found this one.
     pub public_addresses: Vec<PublicAddress>,
-    /// The media port, as it is bound.
-    pub port: u16,
-    /// Media may come over TCP too, to the same port.
+    /// Where media arrives, as it is bound.
+    pub media: Vec<SocketAddr>,
+    /// Media may come over TCP too, to the same ports.
     pub tcp: bool,
     /// Keeps count of the calls that stand.
     pub calls: TaskTracker,
@@ -149,7 +149,9 @@ impl Whip {
 
     /// Where a client finds our media port.
     fn announced(&self, head: &RequestHead, local: SocketAddr) -> Announced {
-        let at = |ip: IpAddr, port: Option<u16>| SocketAddr::new(ip, port.unwrap_or(self.port));
+        let at = |ip: IpAddr, port: Option<u16>| {
+            SocketAddr::new(ip, port.unwrap_or_else(|| port_at(&self.media, ip)))
+        };
         let mut addresses: Vec<SocketAddr> = self
             .public_addresses
             .iter()
@@ -291,6 +293,19 @@ fn address_of(host: &str) -> Option<IpAddr> {
     host.trim_matches(['[', ']']).parse().ok()
 }
 
+/// The port of the media address that packets for `ip` arrive at: the one that is `ip`, else one of its family, which
+/// is on every interface or behind a NAT.
+fn port_at(media: &[SocketAddr], ip: IpAddr) -> u16 {
+    let same = media.iter().find(|address| address.ip() == ip);
+    let family = || {
+        media
+            .iter()
+            .find(|address| address.is_ipv4() == ip.is_ipv4())
+    };
+    let found = same.or_else(family).or_else(|| media.first());
+    found.map_or(0, SocketAddr::port)
+}
+
 /// SRS's path for a call by JSON.
 const fn json_target(action: Action) -> &'static str {
     match action {
@@ -313,3 +328,29 @@ const MAX_BODY: usize = 256 * 1024;
 /// Bytes of an origin's words that are passed on.
 const MAX_WORDS: usize = 1024;
 const BODY_WITHIN: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_candidate_has_the_port_that_its_address_is_bound_with() {
+        let two = ["192.0.2.1:1", "[2001:db8::1]:2"];
+        for (cause, media, ip, expected) in [
+            ("every interface", &["[::]:1"][..], "192.0.2.1", 1),
+            ("its own", &two, "2001:db8::1", 2),
+            ("a NAT's", &two, "198.51.100.1", 1),
+            ("a NAT's of the other family", &two, "2001:db8::9", 2),
+            ("one family alone", &["192.0.2.1:1"], "2001:db8::1", 1),
+            (
+                "two of one family",
+                &["192.0.2.1:1", "192.0.2.2:2"],
+                "192.0.2.2",
+                2,
+            ),
+        ] {
+            let media: Vec<SocketAddr> = media.iter().map(|text| text.parse().unwrap()).collect();
+            assert_eq!(port_at(&media, ip.parse().unwrap()), expected, "{cause}");
+        }
+    }
+}
