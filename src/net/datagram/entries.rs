@@ -1,0 +1,74 @@
+//! The public sockets of the shards.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket as StdSocket};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// The public sockets of one shard, bound and not yet served.
+#[derive(Debug)]
+pub struct Entries(pub(super) Vec<StdSocket>);
+
+impl Entries {
+    /// Binds `addresses` for `shards` shards. `every_interface` says that a wildcard IPv6 address must take IPv4 too,
+    /// and that IPv4 alone will do on a machine without IPv6. A port 0 becomes one port for all of them.
+    ///
+    /// # Errors
+    /// With the address that could not be had, for example because another program listens there.
+    pub fn bind(
+        addresses: &[SocketAddr],
+        every_interface: bool,
+        shards: usize,
+    ) -> Result<Vec<Self>, (SocketAddr, io::Error)> {
+        let mut entries: Vec<Self> = (0..shards).map(|_| Self(Vec::new())).collect();
+        for wanted in addresses {
+            let address = match free(*wanted) {
+                Err(error) if every_interface && error.kind() != io::ErrorKind::AddrInUse => {
+                    free(SocketAddr::from((Ipv4Addr::UNSPECIFIED, wanted.port())))
+                        .map_err(|_| error)
+                }
+                address => address,
+            };
+            let mut address = address.map_err(|error| (*wanted, error))?;
+            for entry in &mut entries {
+                let socket = bind(address, true).map_err(|error| (*wanted, error))?;
+                address = socket.local_addr().map_err(|error| (*wanted, error))?;
+                entry.0.push(socket);
+            }
+        }
+        Ok(entries)
+    }
+
+    /// The first address, with the port the system chose for port 0.
+    ///
+    /// # Errors
+    /// When the system does not know, which it does for a bound socket.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0
+            .first()
+            .ok_or(io::ErrorKind::NotConnected)?
+            .local_addr()
+    }
+}
+
+/// The address, if no other program has it: sockets that share a port would share it with a stranger too.
+fn free(address: SocketAddr) -> io::Result<SocketAddr> {
+    bind(address, false).map(|_| address)
+}
+
+pub(super) fn bind(address: SocketAddr, shared: bool) -> io::Result<StdSocket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}

@@ -1,0 +1,172 @@
+//! The sockets of a shard, by number.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdSocket};
+use std::sync::Arc;
+
+use sluicegate_core::flow::{ClientPath, LinkId};
+use socket2::SockRef;
+
+use super::entries::{Entries, bind};
+use super::port::{Port, Role};
+use super::ready::Ready;
+use super::tally::Tally;
+
+/// The sockets of a shard: its entries, and its links to origins.
+#[derive(Debug)]
+pub struct Links {
+    ports: Vec<Option<Port>>,
+    free: Vec<usize>,
+    generation: u32,
+    pub(super) ready: Arc<Ready>,
+    /// Links on which a send was refused since the table was told last.
+    pub(super) refused: Vec<LinkId>,
+}
+
+impl Links {
+    pub(super) fn new(entries: Entries) -> io::Result<Self> {
+        let mut links = Self {
+            ports: Vec::new(),
+            free: Vec::new(),
+            generation: 0,
+            ready: Arc::default(),
+            refused: Vec::new(),
+        };
+        for (entry, socket) in entries.0.into_iter().enumerate() {
+            let role = Role::Entry {
+                entry: u8::try_from(entry).map_err(io::Error::other)?,
+                wildcard: socket.local_addr()?.ip().is_unspecified(),
+            };
+            let port = Port::new(socket, role, &links.ready, entry)?;
+            links.ports.push(Some(port));
+        }
+        Ok(links)
+    }
+
+    /// Opens a socket to an origin.
+    ///
+    /// # Errors
+    /// When the address cannot be reached from this machine, or no descriptor or place is left.
+    pub fn open(&mut self, origin: SocketAddr) -> io::Result<LinkId> {
+        let any = match origin {
+            SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+        };
+        let socket = bind(any, false)?;
+        socket.connect(origin)?;
+        self.adopt(socket)
+    }
+
+    /// Takes a connected socket over, for example from another shard.
+    ///
+    /// # Errors
+    /// When no place is left, or the system refuses it an event queue.
+    pub fn adopt(&mut self, socket: StdSocket) -> io::Result<LinkId> {
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None if self.ports.len() < MAX_PORTS => {
+                self.ports.push(None);
+                self.ports.len() - 1
+            }
+            None => return Err(io::Error::other("this shard has as many sockets as it may")),
+        };
+        self.generation = self.generation.wrapping_add(1);
+        let number = u32::try_from(index).map_err(io::Error::other)?;
+        let link = LinkId(self.generation << INDEX_BITS | number);
+        match Port::new(socket, Role::Link(link), &self.ready, index) {
+            Ok(port) => {
+                if let Some(place) = self.ports.get_mut(index) {
+                    *place = Some(port);
+                }
+                Ok(link)
+            }
+            Err(error) => {
+                self.free.push(index);
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives a link's socket away, so that another shard can [adopt](Links::adopt) it: the origin sees no change.
+    pub fn take(&mut self, link: LinkId) -> Option<StdSocket> {
+        self.port(link)?;
+        let index = index_of(link);
+        let port = self.ports.get_mut(index)?.take()?;
+        self.free.push(index);
+        port.socket.into_std().ok()
+    }
+
+    /// Closes a link; one that is closed already stays so.
+    pub fn close(&mut self, link: LinkId) {
+        drop(self.take(link));
+    }
+
+    /// Forgets that a datagram sent on this link was refused. The kernel keeps that for the next call on the socket,
+    /// however much later it comes.
+    pub fn forget_refusal(&mut self, link: LinkId) {
+        if let Some(port) = self.port(link) {
+            let _ = SockRef::from(&port.socket).take_error();
+        }
+        self.refused.retain(|refused| *refused != link);
+    }
+
+    fn port(&self, link: LinkId) -> Option<&Port> {
+        let port = self.ports.get(index_of(link))?.as_ref()?;
+        // The place may have been given to another link since.
+        (port.role == Role::Link(link)).then_some(port)
+    }
+
+    pub(super) fn port_mut(&mut self, index: usize) -> Option<&mut Port> {
+        self.ports.get_mut(index)?.as_mut()
+    }
+
+    /// The socket that datagrams to `to` leave by.
+    fn port_towards(&self, to: Destination) -> Option<&Port> {
+        match to {
+            Destination::Client(path) => self.ports.get(usize::from(path.entry))?.as_ref(),
+            Destination::Origin(link) => self.port(link),
+        }
+    }
+
+    /// Sends `bytes`, cut into datagrams of `segment` bytes if there are several.
+    pub(super) fn send(
+        &mut self,
+        to: Destination,
+        bytes: &[u8],
+        segment: Option<usize>,
+        tally: &mut Tally,
+    ) {
+        let Some(port) = self.port_towards(to) else {
+            tally.unsent += 1;
+            return;
+        };
+        let refused = port.send(to, bytes, segment, tally);
+        if let (true, Destination::Origin(link)) = (refused, to)
+            && !self.refused.contains(&link)
+        {
+            self.refused.push(link);
+        }
+    }
+
+    /// How many datagrams one call may send to a destination.
+    pub(super) fn most_segments(&self, to: Destination) -> usize {
+        self.port_towards(to)
+            .map_or(1, |port| port.state.max_gso_segments())
+    }
+}
+
+/// Where datagrams go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Destination {
+    Client(ClientPath),
+    Origin(LinkId),
+}
+
+const fn index_of(link: LinkId) -> usize {
+    (link.0 & ((1 << INDEX_BITS) - 1)) as usize
+}
+
+/// Bits of a link's number that say where its socket is; the others tell it from those that were there before.
+const INDEX_BITS: u32 = 13;
+/// Sockets of one shard: a WebRTC flow has one of its own.
+pub(super) const MAX_PORTS: usize = 1 << INDEX_BITS;

@@ -1,0 +1,85 @@
+//! Which sockets want a look.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Wake;
+
+use futures_util::task::AtomicWaker;
+
+use super::links::MAX_PORTS;
+
+/// Which sockets of a shard have something to read. Sockets ring from the runtime's event loop; the shard's task
+/// looks. Two levels of bits, so that a look at an idle shard reads a word or two.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) task: AtomicWaker,
+    summary: [AtomicU64; MAX_PORTS / (WORD * WORD)],
+    words: [AtomicU64; MAX_PORTS / WORD],
+}
+
+impl Default for Ready {
+    fn default() -> Self {
+        Self {
+            task: AtomicWaker::new(),
+            summary: [const { AtomicU64::new(0) }; MAX_PORTS / (WORD * WORD)],
+            words: [const { AtomicU64::new(0) }; MAX_PORTS / WORD],
+        }
+    }
+}
+
+impl Ready {
+    /// Notes that a socket wants a look, and wakes the task.
+    fn ring(&self, index: usize) {
+        self.mark(index);
+        self.task.wake();
+    }
+
+    /// Notes that a socket wants a look.
+    pub(super) fn mark(&self, index: usize) {
+        let word = index / WORD;
+        let (Some(bits), Some(summary)) = (self.words.get(word), self.summary.get(word / WORD))
+        else {
+            return;
+        };
+        bits.fetch_or(1 << (index % WORD), Ordering::Release);
+        summary.fetch_or(1 << (word % WORD), Ordering::Release);
+    }
+
+    /// Calls `look` with each socket that rang since.
+    pub(super) fn drain(&self, mut look: impl FnMut(usize)) {
+        for (group, summary) in self.summary.iter().enumerate() {
+            let mut words = summary.swap(0, Ordering::AcqRel);
+            while words != 0 {
+                let word = group * WORD + words.trailing_zeros() as usize;
+                words &= words - 1;
+                let Some(bits) = self.words.get(word) else {
+                    continue;
+                };
+                let mut bits = bits.swap(0, Ordering::AcqRel);
+                while bits != 0 {
+                    look(word * WORD + bits.trailing_zeros() as usize);
+                    bits &= bits - 1;
+                }
+            }
+        }
+    }
+}
+
+/// How one socket rings.
+#[derive(Debug)]
+pub(super) struct Bell {
+    pub(super) index: usize,
+    pub(super) ready: Arc<Ready>,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.ready.ring(self.index);
+    }
+}
+
+const WORD: usize = u64::BITS as usize;
