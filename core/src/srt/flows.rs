@@ -16,17 +16,19 @@
 //! A flow has a socket id of our own that both sides write to, so ids of different callers and origins never meet,
 //! and one socket towards an origin serves all flows there.
 
+mod flow;
+mod handshake;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use self::flow::{Asking, Attempt, Flow, Stage};
+use self::handshake::{conclusion, induction, rejection};
 use super::cookie::Cookies;
-use super::extension::{self, ExtensionError, Extensions};
-use super::packet::{
-    self, HANDSHAKE, HAS_CONFIG, Handshake, Header, Kind, MAGIC, Rejection, Step, peer_ip,
-};
-use crate::flow::{self, ClientPath, DropReason, Fate, FlowId, Input, LinkId, Output};
-use crate::stream::{SrtStreamId, StreamError};
+use super::packet::{self, Handshake, Header, Kind, Rejection};
+use crate::flow::{ClientPath, DropReason, Fate, FlowId, Flows as Table, Input, LinkId, Output};
+use crate::stream::SrtStreamId;
 
 /// What a table allows.
 #[derive(Debug, Clone)]
@@ -135,64 +137,6 @@ pub struct Traffic {
     pub to_origin: u64,
     /// Media was among them: acknowledgements and keep-alives are not.
     pub media: bool,
-}
-
-#[derive(Debug)]
-struct Flow {
-    id: FlowId,
-    /// The caller's own socket id.
-    caller: u32,
-    path: ClientPath,
-    /// The caller's first sequence number: another one is another connection.
-    initial_sequence: u32,
-    stage: Stage,
-    client_active: Instant,
-    origin_active: Instant,
-    traffic: Traffic,
-}
-
-#[derive(Debug)]
-enum Stage {
-    /// No origin is asked.
-    Placing(Box<Asking>),
-    /// An origin is asked: for its cookie while there is none, then for its agreement.
-    Attempting(Box<Asking>, Attempt),
-    /// An origin agreed, and the caller does not know yet.
-    Answered(Box<Asking>, Leg, Reply),
-    /// Packets pass.
-    Joined(Leg, Reply),
-    /// The caller was told no, and is told again if it asks again until then.
-    Rejected(Reply, Instant),
-}
-
-/// A caller's conclusion.
-#[derive(Debug)]
-struct Asking {
-    packet: Vec<u8>,
-    at: Instant,
-}
-
-#[derive(Debug)]
-struct Attempt {
-    link: LinkId,
-    origin: SocketAddr,
-    cookie: Option<u32>,
-    again_at: Instant,
-}
-
-/// A flow's place at its origin.
-#[derive(Debug, Clone, Copy)]
-struct Leg {
-    link: LinkId,
-    /// The origin's socket id for it.
-    socket_id: u32,
-}
-
-/// What a caller is answered, and again if it asks again.
-#[derive(Debug)]
-struct Reply {
-    packet: Vec<u8>,
-    at: Instant,
 }
 
 impl Flows {
@@ -375,171 +319,6 @@ impl Flows {
         Fate::ToClient { flow: id, path }
     }
 
-    /// A handshake for the listener. Until the cookie holds nothing is kept, and no more is answered than was sent.
-    fn handshake(&mut self, now: Instant, path: ClientPath, data: &mut [u8]) -> Fate {
-        let asked = match Handshake::parse(data) {
-            Ok(asked) if asked.socket_id != 0 => asked,
-            _ => return Fate::Drop(DropReason::Malformed),
-        };
-        let client = path.client();
-        let head = match asked.step {
-            Step::Induction => Handshake {
-                destination: asked.socket_id,
-                version: 5,
-                encryption: 0,
-                extension: MAGIC,
-                cookie: self.cookies.make(now, client),
-                peer_ip: peer_ip(client),
-                extensions: &[],
-                ..asked
-            }
-            .head(),
-            // A rendezvous needs two that meet in the middle; we are in the middle.
-            Step::Wavehand | Step::Agreement => rejection(asked, path, Rejection::BAD_MODE),
-            Step::Rejection(_) => return Fate::Drop(DropReason::Untimely),
-            Step::Conclusion if !self.cookies.check(now, client, asked.cookie) => {
-                return Fate::Drop(DropReason::Forged);
-            }
-            Step::Conclusion => match self.conclusion(now, path, asked) {
-                Ok(fate) => return fate,
-                Err(code) => rejection(asked, path, code),
-            },
-        };
-        if let Some(place) = data.get_mut(..HANDSHAKE) {
-            place.copy_from_slice(&head);
-        }
-        Fate::Reply { len: HANDSHAKE }
-    }
-
-    /// A conclusion from an address that is proven.
-    fn conclusion(
-        &mut self,
-        now: Instant,
-        path: ClientPath,
-        asked: Handshake<'_>,
-    ) -> Result<Fate, Rejection> {
-        let client = path.client();
-        if asked.version < 5 {
-            return Err(Rejection::VERSION);
-        }
-        let caller = (client, asked.socket_id);
-        if let Some(id) = self.callers.get(&caller).copied() {
-            match find(&mut self.places, id) {
-                Some(known) if known.initial_sequence == asked.initial_sequence => {
-                    return Ok(known.repeat(now, &mut self.outputs));
-                }
-                // The same address and number, and another connection: the one before is gone.
-                _ => self.end(id, End::ClientClosed, Farewell::Origin),
-            }
-        }
-        let (asks, packet) = self.read(asked).map_err(|_| Rejection::BAD_REQUEST)?;
-        if self.stopping {
-            return Err(Rejection::DOWN);
-        }
-        if self.len() >= self.limits.flows.min(MOST_FLOWS) || !self.may_ask(now, client.ip()) {
-            return Err(Rejection::OVERLOAD);
-        }
-        let flow = self.insert(|id| Flow {
-            id,
-            caller: asked.socket_id,
-            path,
-            initial_sequence: asked.initial_sequence,
-            stage: Stage::Placing(Box::new(Asking { packet, at: now })),
-            client_active: now,
-            origin_active: now,
-            traffic: Traffic::default(),
-        });
-        self.callers.insert(caller, flow);
-        self.wake_at(now + SWEEP);
-        self.outputs.push_back(Output::Event(Event::Asked {
-            flow,
-            client,
-            asked: asks,
-        }));
-        Ok(Fate::Kept)
-    }
-
-    /// What a conclusion asks for, and the conclusion as an origin is to see it: with the stream id that a caller
-    /// left out, because the origin must take it for the same stream.
-    fn read(&self, asked: Handshake<'_>) -> Result<(SrtStreamId, Vec<u8>), Unreadable> {
-        let found = Extensions::parse(asked.extensions, asked.extension)?;
-        let named = found.stream_id.unwrap_or_default();
-        let default = &self.limits.default_stream_id;
-        let asks = SrtStreamId::parse(&named, default)?;
-        let mut packet = asked.write();
-        if named.is_empty() {
-            packet = Handshake {
-                extension: asked.extension | HAS_CONFIG,
-                ..asked
-            }
-            .write();
-            packet.extend(extension::stream_id(default));
-        }
-        Ok((asks, packet))
-    }
-
-    /// A handshake from the origin that is asked.
-    fn answer(&mut self, now: Instant, id: FlowId, data: &[u8]) -> Fate {
-        let Some(flow) = find(&mut self.places, id) else {
-            return Fate::Drop(DropReason::UnknownFlow);
-        };
-        let Stage::Attempting(asking, attempt) = &mut flow.stage else {
-            return Fate::Drop(DropReason::Untimely);
-        };
-        let Ok(answer) = Handshake::parse(data) else {
-            return Fate::Drop(DropReason::Malformed);
-        };
-        match (answer.step, attempt.cookie) {
-            (Step::Induction, None) if answer.version == 5 && answer.extension == MAGIC => {
-                attempt.cookie = Some(answer.cookie);
-                attempt.again_at = now + ASK_AGAIN;
-                self.outputs.push_back(Output::ToOrigin {
-                    link: attempt.link,
-                    data: conclusion(now, id, asking, attempt),
-                });
-                Fate::Kept
-            }
-            (Step::Induction, None) => self.fail(id, Failure::NotSrt),
-            // The answer to an induction that was repeated.
-            (Step::Induction, Some(_)) => Fate::Drop(DropReason::Untimely),
-            (Step::Conclusion, Some(_)) => {
-                if answer.version < 5
-                    || answer.socket_id == 0
-                    || Extensions::parse(answer.extensions, answer.extension).is_err()
-                {
-                    return self.fail(id, Failure::NotSrt);
-                }
-                let leg = Leg {
-                    link: attempt.link,
-                    socket_id: answer.socket_id,
-                };
-                let reply = Reply {
-                    packet: flow.for_caller(answer, id.0),
-                    at: now,
-                };
-                let answered = |stage| match stage {
-                    Stage::Attempting(asking, _) => Stage::Answered(asking, leg, reply),
-                    other => other,
-                };
-                let stage = std::mem::replace(&mut flow.stage, Stage::nothing(now));
-                flow.stage = answered(stage);
-                self.outputs
-                    .push_back(Output::Event(Event::Answered { flow: id }));
-                Fate::Kept
-            }
-            (Step::Rejection(code), _) => {
-                let packet = flow.for_caller(answer, answer.socket_id);
-                flow.say_no(now, packet, &mut self.outputs);
-                self.outputs
-                    .push_back(Output::Event(Event::Rejected { flow: id, code }));
-                Fate::Kept
-            }
-            (Step::Conclusion, None) | (Step::Wavehand | Step::Agreement, _) => {
-                Fate::Drop(DropReason::Untimely)
-            }
-        }
-    }
-
     /// An attempt came to nothing.
     fn fail(&mut self, flow: FlowId, why: Failure) -> Fate {
         self.abandon(flow);
@@ -714,7 +493,7 @@ impl Flows {
     }
 }
 
-impl flow::Flows for Flows {
+impl Table for Flows {
     type Event = Event;
 
     fn handle(&mut self, now: Instant, input: Input<'_>) -> Fate {
@@ -741,141 +520,6 @@ impl flow::Flows for Flows {
     fn poll_timeout(&self) -> Option<Instant> {
         self.sweep_at
     }
-}
-
-impl Flow {
-    const fn link(&self) -> Option<LinkId> {
-        match &self.stage {
-            Stage::Attempting(_, attempt) => Some(attempt.link),
-            Stage::Answered(_, leg, _) | Stage::Joined(leg, _) => Some(leg.link),
-            Stage::Placing(_) | Stage::Rejected(..) => None,
-        }
-    }
-
-    /// The caller repeats its conclusion, because the answer is late or was lost.
-    fn repeat(&self, now: Instant, outputs: &mut VecDeque<Output<Event>>) -> Fate {
-        match &self.stage {
-            Stage::Placing(_) | Stage::Attempting(..) | Stage::Answered(..) => {
-                Fate::Drop(DropReason::Untimely)
-            }
-            Stage::Joined(_, reply) | Stage::Rejected(reply, _) => {
-                outputs.push_back(Output::ToClient {
-                    path: self.path,
-                    data: reply.told(now),
-                });
-                Fate::Kept
-            }
-        }
-    }
-
-    /// An origin's answer as the caller is to see it.
-    fn for_caller(&self, answer: Handshake<'_>, socket_id: u32) -> Vec<u8> {
-        Handshake {
-            destination: self.caller,
-            socket_id,
-            peer_ip: peer_ip(self.path.client()),
-            ..answer
-        }
-        .write()
-    }
-
-    fn say_no(&mut self, now: Instant, packet: Vec<u8>, outputs: &mut VecDeque<Output<Event>>) {
-        let reply = Reply { packet, at: now };
-        outputs.push_back(Output::ToClient {
-            path: self.path,
-            data: reply.told(now),
-        });
-        self.stage = Stage::Rejected(reply, now + REMEMBER_NO);
-    }
-}
-
-impl Stage {
-    /// Stands for a stage that is being replaced.
-    const fn nothing(now: Instant) -> Self {
-        let packet = Vec::new();
-        Self::Rejected(Reply { packet, at: now }, now)
-    }
-}
-
-impl Reply {
-    /// The answer as it would be written now. A receiver reckons from a handshake's time when its peer began, so one
-    /// that was kept must not look fresh.
-    fn told(&self, now: Instant) -> Vec<u8> {
-        aged(&self.packet, self.at, now)
-    }
-}
-
-/// A handshake that was received at `at`, sent on at `now`.
-fn aged(packet: &[u8], at: Instant, now: Instant) -> Vec<u8> {
-    let Ok(handshake) = Handshake::parse(packet) else {
-        return packet.to_vec();
-    };
-    let held = now.saturating_duration_since(at).as_micros() as u32;
-    Handshake {
-        timestamp: handshake.timestamp.wrapping_add(held),
-        ..handshake
-    }
-    .write()
-}
-
-/// The first word to an origin, as libsrt writes it.
-fn induction(flow: FlowId, asking: &Asking, attempt: &Attempt) -> Vec<u8> {
-    let Ok(asked) = Handshake::parse(&asking.packet) else {
-        return Vec::new();
-    };
-    Handshake {
-        destination: 0,
-        version: 4,
-        encryption: 0,
-        extension: DATAGRAM,
-        step: Step::Induction,
-        socket_id: flow.0,
-        cookie: 0,
-        peer_ip: peer_ip(attempt.origin),
-        extensions: &[],
-        ..asked
-    }
-    .write()
-}
-
-/// The caller's conclusion, as an origin is to see it now.
-fn conclusion(now: Instant, flow: FlowId, asking: &Asking, attempt: &Attempt) -> Vec<u8> {
-    let packet = aged(&asking.packet, asking.at, now);
-    let Ok(asked) = Handshake::parse(&packet) else {
-        return Vec::new();
-    };
-    Handshake {
-        destination: 0,
-        socket_id: flow.0,
-        cookie: attempt.cookie.unwrap_or_default(),
-        peer_ip: peer_ip(attempt.origin),
-        ..asked
-    }
-    .write()
-}
-
-/// The answer that says no.
-fn rejection(asked: Handshake<'_>, path: ClientPath, code: Rejection) -> [u8; HANDSHAKE] {
-    Handshake {
-        destination: asked.socket_id,
-        version: 5,
-        encryption: 0,
-        extension: 0,
-        step: Step::Rejection(code),
-        peer_ip: peer_ip(path.client()),
-        extensions: &[],
-        ..asked
-    }
-    .head()
-}
-
-/// A conclusion that cannot be read.
-#[derive(Debug, thiserror::Error)]
-enum Unreadable {
-    #[error(transparent)]
-    Extension(#[from] ExtensionError),
-    #[error(transparent)]
-    Stream(#[from] StreamError),
 }
 
 /// Who is told that a flow ends.
@@ -912,12 +556,8 @@ const INDEX_BITS: u32 = 14;
 const INDEX_MASK: u32 = (1 << INDEX_BITS) - 1;
 /// Bit 30 marks groups of sockets, bit 31 is never set.
 const HIGH_MASK: u32 = (1 << 30) - 1 - INDEX_MASK;
-/// What a caller's induction has for its extensions: datagrams, as ever since UDT.
-const DATAGRAM: u16 = 2;
 /// An origin that has not answered is asked again; libsrt does the same.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
-/// A caller that was told no may ask again for so long because it did not hear.
-const REMEMBER_NO: Duration = Duration::from_secs(1);
 /// An origin that is alive says something in this time.
 const SILENT: Duration = Duration::from_millis(1500);
 /// How often flows are looked through, and how often while an origin is asked.

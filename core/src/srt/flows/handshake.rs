@@ -1,0 +1,249 @@
+//! The handshake with both sides.
+
+use std::time::Instant;
+
+use super::super::extension::{self, ExtensionError, Extensions};
+use super::super::packet::{HANDSHAKE, HAS_CONFIG, Handshake, MAGIC, Rejection, Step, peer_ip};
+use super::flow::{Asking, Attempt, Flow, Leg, Reply, Stage, aged};
+use super::{ASK_AGAIN, End, Event, Failure, Farewell, Flows, MOST_FLOWS, SWEEP, Traffic, find};
+use crate::flow::{ClientPath, DropReason, Fate, FlowId, Output};
+use crate::stream::{SrtStreamId, StreamError};
+
+impl Flows {
+    /// A handshake for the listener. Until the cookie holds nothing is kept, and no more is answered than was sent.
+    pub(super) fn handshake(&mut self, now: Instant, path: ClientPath, data: &mut [u8]) -> Fate {
+        let asked = match Handshake::parse(data) {
+            Ok(asked) if asked.socket_id != 0 => asked,
+            _ => return Fate::Drop(DropReason::Malformed),
+        };
+        let client = path.client();
+        let head = match asked.step {
+            Step::Induction => Handshake {
+                destination: asked.socket_id,
+                version: 5,
+                encryption: 0,
+                extension: MAGIC,
+                cookie: self.cookies.make(now, client),
+                peer_ip: peer_ip(client),
+                extensions: &[],
+                ..asked
+            }
+            .head(),
+            // A rendezvous needs two that meet in the middle; we are in the middle.
+            Step::Wavehand | Step::Agreement => rejection(asked, path, Rejection::BAD_MODE),
+            Step::Rejection(_) => return Fate::Drop(DropReason::Untimely),
+            Step::Conclusion if !self.cookies.check(now, client, asked.cookie) => {
+                return Fate::Drop(DropReason::Forged);
+            }
+            Step::Conclusion => match self.conclusion(now, path, asked) {
+                Ok(fate) => return fate,
+                Err(code) => rejection(asked, path, code),
+            },
+        };
+        if let Some(place) = data.get_mut(..HANDSHAKE) {
+            place.copy_from_slice(&head);
+        }
+        Fate::Reply { len: HANDSHAKE }
+    }
+
+    /// A conclusion from an address that is proven.
+    fn conclusion(
+        &mut self,
+        now: Instant,
+        path: ClientPath,
+        asked: Handshake<'_>,
+    ) -> Result<Fate, Rejection> {
+        let client = path.client();
+        if asked.version < 5 {
+            return Err(Rejection::VERSION);
+        }
+        let caller = (client, asked.socket_id);
+        if let Some(id) = self.callers.get(&caller).copied() {
+            match find(&mut self.places, id) {
+                Some(known) if known.initial_sequence == asked.initial_sequence => {
+                    return Ok(known.repeat(now, &mut self.outputs));
+                }
+                // The same address and number, and another connection: the one before is gone.
+                _ => self.end(id, End::ClientClosed, Farewell::Origin),
+            }
+        }
+        let (asks, packet) = self.read(asked).map_err(|_| Rejection::BAD_REQUEST)?;
+        if self.stopping {
+            return Err(Rejection::DOWN);
+        }
+        if self.len() >= self.limits.flows.min(MOST_FLOWS) || !self.may_ask(now, client.ip()) {
+            return Err(Rejection::OVERLOAD);
+        }
+        let flow = self.insert(|id| Flow {
+            id,
+            caller: asked.socket_id,
+            path,
+            initial_sequence: asked.initial_sequence,
+            stage: Stage::Placing(Box::new(Asking { packet, at: now })),
+            client_active: now,
+            origin_active: now,
+            traffic: Traffic::default(),
+        });
+        self.callers.insert(caller, flow);
+        self.wake_at(now + SWEEP);
+        self.outputs.push_back(Output::Event(Event::Asked {
+            flow,
+            client,
+            asked: asks,
+        }));
+        Ok(Fate::Kept)
+    }
+
+    /// What a conclusion asks for, and the conclusion as an origin is to see it: with the stream id that a caller
+    /// left out, because the origin must take it for the same stream.
+    fn read(&self, asked: Handshake<'_>) -> Result<(SrtStreamId, Vec<u8>), Unreadable> {
+        let found = Extensions::parse(asked.extensions, asked.extension)?;
+        let named = found.stream_id.unwrap_or_default();
+        let default = &self.limits.default_stream_id;
+        let asks = SrtStreamId::parse(&named, default)?;
+        let mut packet = asked.write();
+        if named.is_empty() {
+            packet = Handshake {
+                extension: asked.extension | HAS_CONFIG,
+                ..asked
+            }
+            .write();
+            packet.extend(extension::stream_id(default));
+        }
+        Ok((asks, packet))
+    }
+
+    /// A handshake from the origin that is asked.
+    pub(super) fn answer(&mut self, now: Instant, id: FlowId, data: &[u8]) -> Fate {
+        let Some(flow) = find(&mut self.places, id) else {
+            return Fate::Drop(DropReason::UnknownFlow);
+        };
+        let Stage::Attempting(asking, attempt) = &mut flow.stage else {
+            return Fate::Drop(DropReason::Untimely);
+        };
+        let Ok(answer) = Handshake::parse(data) else {
+            return Fate::Drop(DropReason::Malformed);
+        };
+        match (answer.step, attempt.cookie) {
+            (Step::Induction, None) if answer.version == 5 && answer.extension == MAGIC => {
+                attempt.cookie = Some(answer.cookie);
+                attempt.again_at = now + ASK_AGAIN;
+                self.outputs.push_back(Output::ToOrigin {
+                    link: attempt.link,
+                    data: conclusion(now, id, asking, attempt),
+                });
+                Fate::Kept
+            }
+            (Step::Induction, None) => self.fail(id, Failure::NotSrt),
+            // The answer to an induction that was repeated.
+            (Step::Induction, Some(_)) => Fate::Drop(DropReason::Untimely),
+            (Step::Conclusion, Some(_)) => {
+                if answer.version < 5
+                    || answer.socket_id == 0
+                    || Extensions::parse(answer.extensions, answer.extension).is_err()
+                {
+                    return self.fail(id, Failure::NotSrt);
+                }
+                let leg = Leg {
+                    link: attempt.link,
+                    socket_id: answer.socket_id,
+                };
+                let reply = Reply {
+                    packet: flow.for_caller(answer, id.0),
+                    at: now,
+                };
+                let answered = |stage| match stage {
+                    Stage::Attempting(asking, _) => Stage::Answered(asking, leg, reply),
+                    other => other,
+                };
+                let stage = std::mem::replace(&mut flow.stage, Stage::nothing(now));
+                flow.stage = answered(stage);
+                self.outputs
+                    .push_back(Output::Event(Event::Answered { flow: id }));
+                Fate::Kept
+            }
+            (Step::Rejection(code), _) => {
+                let packet = flow.for_caller(answer, answer.socket_id);
+                flow.say_no(now, packet, &mut self.outputs);
+                self.outputs
+                    .push_back(Output::Event(Event::Rejected { flow: id, code }));
+                Fate::Kept
+            }
+            (Step::Conclusion, None) | (Step::Wavehand | Step::Agreement, _) => {
+                Fate::Drop(DropReason::Untimely)
+            }
+        }
+    }
+}
+
+/// The first word to an origin, as libsrt writes it.
+pub(super) fn induction(flow: FlowId, asking: &Asking, attempt: &Attempt) -> Vec<u8> {
+    let Ok(asked) = Handshake::parse(&asking.packet) else {
+        return Vec::new();
+    };
+    Handshake {
+        destination: 0,
+        version: 4,
+        encryption: 0,
+        extension: DATAGRAM,
+        step: Step::Induction,
+        socket_id: flow.0,
+        cookie: 0,
+        peer_ip: peer_ip(attempt.origin),
+        extensions: &[],
+        ..asked
+    }
+    .write()
+}
+
+/// The caller's conclusion, as an origin is to see it now.
+pub(super) fn conclusion(
+    now: Instant,
+    flow: FlowId,
+    asking: &Asking,
+    attempt: &Attempt,
+) -> Vec<u8> {
+    let packet = aged(&asking.packet, asking.at, now);
+    let Ok(asked) = Handshake::parse(&packet) else {
+        return Vec::new();
+    };
+    Handshake {
+        destination: 0,
+        socket_id: flow.0,
+        cookie: attempt.cookie.unwrap_or_default(),
+        peer_ip: peer_ip(attempt.origin),
+        ..asked
+    }
+    .write()
+}
+
+/// The answer that says no.
+pub(super) fn rejection(
+    asked: Handshake<'_>,
+    path: ClientPath,
+    code: Rejection,
+) -> [u8; HANDSHAKE] {
+    Handshake {
+        destination: asked.socket_id,
+        version: 5,
+        encryption: 0,
+        extension: 0,
+        step: Step::Rejection(code),
+        peer_ip: peer_ip(path.client()),
+        extensions: &[],
+        ..asked
+    }
+    .head()
+}
+
+/// A conclusion that cannot be read.
+#[derive(Debug, thiserror::Error)]
+enum Unreadable {
+    #[error(transparent)]
+    Extension(#[from] ExtensionError),
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+}
+
+/// What a caller's induction has for its extensions: datagrams, as ever since UDT.
+const DATAGRAM: u16 = 2;
