@@ -24,12 +24,12 @@ use tracing::{debug, error, info, warn};
 use crate::metrics::{Metrics, StoreLabel, StoreLabels};
 use crate::proxy::Proxy;
 use crate::registry::{Announcement, Registry};
-use crate::store::{Change, Redis, Store, StoreError};
+use crate::store::{Change, Shared, Store, StoreError};
 
 /// This proxy's part in a cluster.
 #[derive(Debug)]
 pub struct Cluster {
-    store: Redis,
+    store: Shared,
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
     terms: Terms,
@@ -70,7 +70,12 @@ pub(crate) enum Claimed {
 
 impl Cluster {
     /// A part in the cluster of all who use `store`.
-    pub fn new(store: Redis, registry: Arc<Registry>, metrics: Arc<Metrics>, terms: Terms) -> Self {
+    pub fn new(
+        store: Shared,
+        registry: Arc<Registry>,
+        metrics: Arc<Metrics>,
+        terms: Terms,
+    ) -> Self {
         Self {
             store,
             registry,
@@ -214,10 +219,12 @@ impl Cluster {
         let reachable = self.is_reachable();
         self.metrics
             .store_up
-            .get_or_create(&StoreLabel { store: "redis" })
+            .get_or_create(&StoreLabel {
+                store: self.store.name(),
+            })
             .set(i64::from(reachable));
         let alone = &self.registry.placer().alone;
-        alone.store(!reachable, Ordering::Relaxed);
+        alone.store(!reachable || !self.store.is_atomic(), Ordering::Relaxed);
         if !reachable {
             return;
         }
@@ -241,8 +248,8 @@ impl Cluster {
     }
 
     async fn list_origins(&self) {
-        for list in [SERVERS, OTHER_SERVERS] {
-            let listed = self.store.in_list(list).await;
+        for (list, prefix) in [(SERVERS, SERVER), (OTHER_SERVERS, OTHER_SERVER)] {
+            let listed = self.store.in_list(list, prefix).await;
             for (key, record) in self.noted("list", listed).unwrap_or_default() {
                 self.heard(&key, &record);
             }

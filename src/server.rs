@@ -46,7 +46,7 @@ use crate::proxy::{Proxy, Timing};
 use crate::readiness::Readiness;
 use crate::registry::{ClaimLimits, Registry};
 use crate::session::{self, EndReason, Sessions};
-use crate::store::{Memory, Options, Redis};
+use crate::store::{Memory, Options, Redis, Shared};
 use crate::{drain, health, sources};
 
 /// A proxy whose listeners are bound; nothing is accepted until [`Server::serve`].
@@ -509,7 +509,12 @@ fn cluster(settings: &Settings, proxy: &Proxy) -> Result<Option<Arc<Cluster>>, S
         },
     };
     let (registry, metrics) = (proxy.registry(), proxy.metrics());
-    let cluster = Cluster::new(store, Arc::clone(registry), Arc::clone(metrics), terms);
+    let cluster = Cluster::new(
+        Shared::Redis(store),
+        Arc::clone(registry),
+        Arc::clone(metrics),
+        terms,
+    );
     Ok(Some(Arc::new(cluster)))
 }
 

@@ -13,11 +13,13 @@
 
 mod memory;
 mod redis;
+mod shared;
 
 use std::time::Duration;
 
 pub use memory::{Kept, Memory};
 pub use redis::{Address, AddressError, Options, Redis, Server, Tls, Topology};
+pub use shared::Shared;
 
 /// Keys with a lifetime.
 pub trait Store: Send + Sync {

@@ -1,0 +1,150 @@
+//! The store that the proxies of a cluster share, of whichever kind, and what a cluster needs of it beyond a [`Store`].
+
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+
+use super::{Change, Claim, Redis, Store, StoreError};
+
+/// A store that several proxies use.
+#[derive(Debug)]
+pub enum Shared {
+    /// A Redis.
+    Redis(Redis),
+}
+
+impl Shared {
+    /// Which kind it is, as `store.type` spells it.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Redis(_) => "redis",
+        }
+    }
+
+    /// Whether everybody who claims sees every earlier claim, so that what one proxy counts may decide.
+    pub const fn is_atomic(&self) -> bool {
+        match self {
+            Self::Redis(_) => true,
+        }
+    }
+
+    /// Whether the others can be heard now.
+    pub fn is_reachable(&self) -> bool {
+        match self {
+            Self::Redis(redis) => redis.is_reachable(),
+        }
+    }
+
+    /// Resolves when the others can be heard.
+    pub async fn reachable(&self) {
+        match self {
+            Self::Redis(redis) => redis.reachable().await,
+        }
+    }
+
+    /// What others change from now on. One that falls behind has to take it as [`Change::Anything`].
+    pub fn changes(&self) -> broadcast::Receiver<Change> {
+        match self {
+            Self::Redis(redis) => redis.changes(),
+        }
+    }
+
+    /// Whether changes by others are told of.
+    pub fn tells_of_changes(&self) -> bool {
+        match self {
+            Self::Redis(redis) => redis.tells_of_changes(),
+        }
+    }
+
+    /// A key without what the store writes around it; the inverse of [`whole_key`](Self::whole_key).
+    pub fn bare_key(&self, key: &str) -> String {
+        match self {
+            Self::Redis(redis) => redis.bare_key(key),
+        }
+    }
+
+    /// A key as it stands in the store, where another kind of proxy would look for it.
+    pub fn whole_key(&self, key: &str) -> String {
+        match self {
+            Self::Redis(redis) => redis.whole_key(key),
+        }
+    }
+
+    /// Adds a key to a list of keys, where the store has no other way to find them.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn add_to_list(&self, list: &str, key: &str) -> Result<(), StoreError> {
+        match self {
+            Self::Redis(redis) => redis.add_to_list(list, key).await,
+        }
+    }
+
+    /// Ends a key, whatever its value, and takes it out of a list of keys.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn take_from_list(&self, list: &str, key: &str) -> Result<(), StoreError> {
+        match self {
+            Self::Redis(redis) => redis.take_from_list(list, key).await,
+        }
+    }
+
+    /// The keys of a list that live, with their values. All of them begin with `prefix`.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn in_list(
+        &self,
+        list: &str,
+        _prefix: &str,
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        match self {
+            Self::Redis(redis) => redis.in_list(list).await,
+        }
+    }
+}
+
+impl Store for Shared {
+    async fn claim(
+        &self,
+        key: &str,
+        expected: Option<&str>,
+        value: &str,
+        ttl: Duration,
+    ) -> Result<Claim, StoreError> {
+        match self {
+            Self::Redis(redis) => redis.claim(key, expected, value, ttl).await,
+        }
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<String>, StoreError> {
+        match self {
+            Self::Redis(redis) => redis.get(key).await,
+        }
+    }
+
+    async fn put(&self, key: &str, value: &str, ttl: Duration) -> Result<(), StoreError> {
+        match self {
+            Self::Redis(redis) => redis.put(key, value, ttl).await,
+        }
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<(String, String)>, StoreError> {
+        match self {
+            Self::Redis(redis) => redis.list(prefix).await,
+        }
+    }
+
+    async fn renew(&self, keys: &[String], ttl: Duration) -> Result<(), StoreError> {
+        match self {
+            Self::Redis(redis) => redis.renew(keys, ttl).await,
+        }
+    }
+
+    async fn remove(&self, key: &str, value: &str) -> Result<(), StoreError> {
+        match self {
+            Self::Redis(redis) => redis.remove(key, value).await,
+        }
+    }
+}
