@@ -25,6 +25,7 @@
 //! | [`flv`], [`tap`] | FLV tags, and a file of them from the middle of a session |
 //! | [`preface`] | the PROXY protocol and the like: who a client really is |
 //! | [`records`] | what proxies share in a Redis, in the shapes of the SRS proxy |
+//! | [`mesh`] | what proxies agree on by hearing each other, and the datagrams they speak in |
 //! | [`srt`] | handshakes, and the flows of SRT |
 //! | [`read`] | the checked reader every parser stands on |
 //!
@@ -40,6 +41,7 @@ pub mod http;
 pub mod inventory;
 pub mod listed;
 pub mod load;
+pub mod mesh;
 pub mod origin;
 pub mod pattern;
 pub mod placement;

@@ -1,0 +1,518 @@
+//! What proxies of a mesh send each other: messages in pieces, each a datagram sealed under the cluster's key.
+//!
+//! ```text
+//! 1 (version) · nonce (24) · XChaCha20-Poly1305( header · piece ) · tag (16)
+//! header: kind · sender's start · receiver's start · count of datagrams · sender's address and port · piece · pieces
+//! ```
+//!
+//! Nothing is read of a datagram that is not sealed under the key. A *start* is drawn at random when a proxy starts. Only
+//! a datagram that names the receiver's start is believed, so what was recorded before that start is worth nothing, and
+//! none is believed twice. Who does not name it is told it, in a datagram that is not longer, at the address that stands
+//! sealed in the datagram: an answer never goes where a datagram merely seems to come from.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use chacha20poly1305::aead::AeadInOut;
+use chacha20poly1305::{KeyInit, Tag, XChaCha20Poly1305, XNonce};
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+
+use crate::read::{Reader, Truncated};
+
+/// Seals what one proxy sends, and opens what it receives.
+pub struct Gate {
+    cipher: XChaCha20Poly1305,
+    /// Where the others reach this proxy.
+    me: SocketAddr,
+    start: u64,
+    /// The first part of each nonce; the count of datagrams follows.
+    nonce: [u8; SEED],
+    sent: u64,
+    opened: u64,
+    peers: HashMap<SocketAddr, Peer>,
+    /// Starts that others followed at the same address.
+    past: VecDeque<u64>,
+}
+
+/// What an opened datagram asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// A message is whole.
+    Message {
+        /// Who sent it, and where answers go.
+        from: SocketAddr,
+        /// The message.
+        bytes: Vec<u8>,
+    },
+    /// Nothing yet.
+    Nothing,
+    /// The sender does not know this start: [`hello`](Gate::hello) is for it.
+    Stranger {
+        /// Where it is.
+        at: SocketAddr,
+        /// Its start.
+        start: u64,
+    },
+}
+
+/// Why a datagram does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// It is not sealed under this cluster's key.
+    #[error("it is not sealed under this cluster's key")]
+    Foreign,
+    /// It was sealed under the key, and is of another version.
+    #[error("it is of another version")]
+    Other,
+    /// It was here before, or is of a proxy that is no more.
+    #[error("it was here before")]
+    Repeated,
+}
+
+#[derive(Debug)]
+struct Peer {
+    start: u64,
+    /// The greatest count that came from it, and which of those beneath it came, the nearest first.
+    greatest: u64,
+    came: u128,
+    /// When it was heard last, in datagrams opened.
+    heard: u64,
+    parts: Parts,
+}
+
+/// A message of several pieces, on its way.
+#[derive(Debug, Default)]
+struct Parts {
+    /// The count of its first piece.
+    first: u64,
+    pieces: Vec<Option<Vec<u8>>>,
+}
+
+struct Header {
+    kind: u8,
+    from_start: u64,
+    to_start: u64,
+    count: u64,
+    from: SocketAddr,
+    piece: u16,
+    pieces: u16,
+}
+
+impl Gate {
+    /// The gate of a proxy that the others reach at `me`. `random` is drawn anew for every start.
+    pub fn new(cluster_key: &[u8], me: SocketAddr, random: [u8; SEED + 8]) -> Self {
+        let mut hash =
+            Hmac::<Sha256>::new_from_slice(cluster_key).expect("HMAC takes keys of any length");
+        hash.update(b"sluicegate mesh: datagrams");
+        let key: [u8; 32] = hash.finalize().into_bytes().into();
+        let (nonce, start) = random.split_first_chunk().expect("it is longer");
+        Self {
+            cipher: XChaCha20Poly1305::new(&key.into()),
+            me,
+            // None is 0.
+            start: u64::from_be_bytes(start.try_into().unwrap_or_default()) | 1,
+            nonce: *nonce,
+            sent: 0,
+            opened: 0,
+            peers: HashMap::new(),
+            past: VecDeque::new(),
+        }
+    }
+
+    /// The datagrams that carry `message` to the proxy at `to`; none for one that is too long for [`MOST_PIECES`].
+    pub fn seal(&mut self, to: SocketAddr, message: &[u8]) -> Vec<Vec<u8>> {
+        let pieces = message.len().div_ceil(PIECE).max(1);
+        let Some(pieces) = u16::try_from(pieces)
+            .ok()
+            .filter(|pieces| *pieces <= MOST_PIECES)
+        else {
+            return Vec::new();
+        };
+        let to_start = self.peers.get(&to).map_or(0, |peer| peer.start);
+        (0..pieces)
+            .map(|piece| {
+                let from = usize::from(piece) * PIECE;
+                let bytes = message.get(from..).unwrap_or_default();
+                let bytes = bytes.get(..PIECE).unwrap_or(bytes);
+                self.write(KIND_PIECE, to_start, piece, pieces, bytes)
+            })
+            .collect()
+    }
+
+    /// Tells a [stranger](Opened::Stranger) this start.
+    pub fn hello(&mut self, its_start: u64) -> Vec<u8> {
+        self.write(KIND_HELLO, its_start, 0, 1, b"")
+    }
+
+    /// Reads a datagram.
+    ///
+    /// # Errors
+    /// [`Refused`]; it has changed nothing then.
+    pub fn open(&mut self, datagram: &[u8]) -> Result<Opened, Refused> {
+        let plain = self.unsealed(datagram).ok_or(Refused::Foreign)?;
+        let mut reader = Reader::new(&plain);
+        let header = Header::read(&mut reader)
+            .ok()
+            .flatten()
+            .ok_or(Refused::Other)?;
+        if header.to_start != self.start {
+            return Ok(match header.kind {
+                KIND_PIECE => Opened::Stranger {
+                    at: header.from,
+                    start: header.from_start,
+                },
+                _ => Opened::Nothing,
+            });
+        }
+        self.opened += 1;
+        let opened = self.opened;
+        let peer = self.peer(&header)?;
+        peer.heard = opened;
+        if !peer.is_new(header.count) {
+            return Err(Refused::Repeated);
+        }
+        if header.kind != KIND_PIECE {
+            return Ok(Opened::Nothing);
+        }
+        let whole = match header.pieces {
+            1 => Some(reader.rest().to_vec()),
+            _ => peer.parts.add(&header, reader.rest()),
+        };
+        let from = header.from;
+        Ok(whole.map_or(Opened::Nothing, |bytes| Opened::Message { from, bytes }))
+    }
+
+    fn unsealed(&self, datagram: &[u8]) -> Option<Vec<u8>> {
+        let (&[version], sealed) = datagram.split_first_chunk()?;
+        if version != VERSION || datagram.len() > LONGEST_DATAGRAM {
+            return None;
+        }
+        let (nonce, sealed) = sealed.split_first_chunk::<NONCE>()?;
+        let (bytes, tag) = sealed.split_last_chunk::<TAG>()?;
+        let mut bytes = bytes.to_vec();
+        self.cipher
+            .decrypt_inout_detached(
+                &XNonce::from(*nonce),
+                &[VERSION],
+                bytes.as_mut_slice().into(),
+                &Tag::from(*tag),
+            )
+            .ok()?;
+        Some(bytes)
+    }
+
+    /// Whoever named our start.
+    fn peer(&mut self, header: &Header) -> Result<&mut Peer, Refused> {
+        let start = header.from_start;
+        if self.past.contains(&start) {
+            return Err(Refused::Repeated);
+        }
+        match self.peers.get(&header.from).map(|peer| peer.start) {
+            Some(known) if known == start => {}
+            Some(known) => {
+                self.past.push_back(known);
+                if self.past.len() > MOST_PEERS {
+                    self.past.pop_front();
+                }
+                self.peers.remove(&header.from);
+            }
+            None if self.peers.len() >= MOST_PEERS => {
+                let oldest = self.peers.iter().min_by_key(|(_, peer)| peer.heard);
+                if let Some(at) = oldest.map(|(at, _)| *at) {
+                    self.peers.remove(&at);
+                }
+            }
+            None => {}
+        }
+        Ok(self.peers.entry(header.from).or_insert_with(|| Peer {
+            start,
+            greatest: 0,
+            came: 0,
+            heard: 0,
+            parts: Parts::default(),
+        }))
+    }
+
+    fn write(&mut self, kind: u8, to_start: u64, piece: u16, pieces: u16, bytes: &[u8]) -> Vec<u8> {
+        self.sent += 1;
+        let nonce: [u8; NONCE] = [self.nonce.as_slice(), &self.sent.to_be_bytes()]
+            .concat()
+            .try_into()
+            .expect("the parts of a nonce");
+        let mut datagram = Vec::with_capacity(LONGEST_DATAGRAM);
+        datagram.push(VERSION);
+        datagram.extend(nonce);
+        let header = Header {
+            kind,
+            from_start: self.start,
+            to_start,
+            count: self.sent,
+            from: self.me,
+            piece,
+            pieces,
+        };
+        header.write(&mut datagram);
+        datagram.extend(bytes);
+        let plain = datagram.get_mut(1 + NONCE..).unwrap_or_default();
+        let tag = self
+            .cipher
+            .encrypt_inout_detached(&XNonce::from(nonce), &[VERSION], plain.into())
+            .expect("a datagram is far shorter than the 256 GiB that the cipher takes");
+        datagram.extend(tag);
+        datagram
+    }
+}
+
+impl std::fmt::Debug for Gate {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Gate")
+            .field("me", &self.me)
+            .field("peers", &self.peers.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Peer {
+    /// Whether `count` did not come before, and notes it. One too old to tell is taken for an old one.
+    fn is_new(&mut self, count: u64) -> bool {
+        if count > self.greatest {
+            let ahead = u32::try_from(count - self.greatest).unwrap_or(u32::MAX);
+            self.came = self.came.checked_shl(ahead).unwrap_or(0) | 1;
+            self.greatest = count;
+            return true;
+        }
+        let behind = u32::try_from(self.greatest - count).unwrap_or(u32::MAX);
+        let Some(bit) = 1_u128.checked_shl(behind) else {
+            return false;
+        };
+        let new = self.came & bit == 0;
+        self.came |= bit;
+        new
+    }
+}
+
+impl Parts {
+    /// Adds a piece; returns the message once it is whole. One message at a time: a later one displaces it.
+    fn add(&mut self, header: &Header, bytes: &[u8]) -> Option<Vec<u8>> {
+        let first = header.count.checked_sub(u64::from(header.piece))?;
+        let pieces = usize::from(header.pieces);
+        if first > self.first {
+            *self = Self {
+                first,
+                pieces: vec![None; pieces],
+            };
+        }
+        if first != self.first {
+            return None;
+        }
+        *self.pieces.get_mut(usize::from(header.piece))? = Some(bytes.to_vec());
+        if self.pieces.iter().any(Option::is_none) {
+            return None;
+        }
+        let pieces = std::mem::take(&mut self.pieces);
+        Some(pieces.into_iter().flatten().flatten().collect())
+    }
+}
+
+impl Header {
+    fn write(&self, to: &mut Vec<u8>) {
+        to.push(self.kind);
+        for number in [self.from_start, self.to_start, self.count] {
+            to.extend(number.to_be_bytes());
+        }
+        let ip = match self.from.ip() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        to.extend(ip.octets());
+        for number in [self.from.port(), self.piece, self.pieces] {
+            to.extend(number.to_be_bytes());
+        }
+    }
+
+    /// `None` for what no proxy of this version writes.
+    fn read(reader: &mut Reader<'_>) -> Result<Option<Self>, Truncated> {
+        let [kind] = reader.array::<1>()?;
+        let mut number = || reader.array().map(u64::from_be_bytes);
+        let (from_start, to_start, count) = (number()?, number()?, number()?);
+        let ip = Ipv6Addr::from(reader.array::<16>()?);
+        let mut number = || reader.array().map(u16::from_be_bytes);
+        let (port, piece, pieces) = (number()?, number()?, number()?);
+        let known = matches!(kind, KIND_HELLO | KIND_PIECE)
+            && piece < pieces
+            && pieces <= MOST_PIECES
+            && port != 0;
+        Ok(known.then(|| Self {
+            kind,
+            from_start,
+            to_start,
+            count,
+            from: SocketAddr::new(IpAddr::V6(ip).to_canonical(), port),
+            piece,
+            pieces,
+        }))
+    }
+}
+
+/// What a nonce begins with, in bytes.
+pub const SEED: usize = 16;
+/// The longest datagram: it fits the smallest packet that IPv6 lets pass whole, so none is cut up on the way.
+pub const LONGEST_DATAGRAM: usize = 1_232;
+/// Datagrams of one message: more than the 65,507 bytes of the longest.
+pub const MOST_PIECES: u16 = 64;
+const VERSION: u8 = 1;
+const KIND_HELLO: u8 = 0;
+const KIND_PIECE: u8 = 1;
+const NONCE: usize = SEED + 8;
+const TAG: usize = 16;
+const HEADER: usize = 1 + 3 * 8 + 16 + 3 * 2;
+const PIECE: usize = LONGEST_DATAGRAM - 1 - NONCE - HEADER - TAG;
+/// Addresses and past starts that are remembered; past it the one heard longest ago is forgotten.
+const MOST_PEERS: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn gate(key: &str, port: u16, start: u8) -> Gate {
+        let me = SocketAddr::from(([10, 0, 0, 1], port));
+        Gate::new(key.as_bytes(), me, [start; SEED + 8])
+    }
+
+    /// Two proxies that know each other's start.
+    fn met() -> (Gate, Gate) {
+        let (mut a, mut b) = (gate("key", 1, 2), gate("key", 2, 4));
+        meet(&mut a, &mut b);
+        meet(&mut b, &mut a);
+        (a, b)
+    }
+
+    fn meet(from: &mut Gate, to: &mut Gate) {
+        let message = from.seal(to.me, b"are you there?");
+        let Ok(Opened::Stranger { at, start }) = to.open(&message[0]) else {
+            return;
+        };
+        assert_eq!(at, from.me);
+        let hello = to.hello(start);
+        assert!(hello.len() <= message[0].len(), "no amplification");
+        assert_eq!(from.open(&hello), Ok(Opened::Nothing));
+    }
+
+    fn carried(from: &mut Gate, to: &mut Gate, message: &[u8]) -> Option<Vec<u8>> {
+        let mut whole = None;
+        for datagram in from.seal(to.me, message) {
+            assert!(datagram.len() <= LONGEST_DATAGRAM);
+            if let Opened::Message {
+                from: sender,
+                bytes,
+            } = to.open(&datagram).expect("fresh")
+            {
+                assert_eq!(sender, from.me);
+                whole = Some(bytes);
+            }
+        }
+        whole
+    }
+
+    #[test]
+    fn messages_of_every_length_arrive_whole() {
+        let (mut a, mut b) = met();
+        for length in [0, 1, PIECE - 1, PIECE, PIECE + 1, 65_507] {
+            let message: Vec<u8> = (0..length)
+                .map(|at| u8::try_from(at % 251).unwrap())
+                .collect();
+            assert_eq!(
+                carried(&mut a, &mut b, &message),
+                Some(message.clone()),
+                "{length}"
+            );
+            assert_eq!(carried(&mut b, &mut a, &message), Some(message), "{length}");
+        }
+        let too_long = vec![0; usize::from(MOST_PIECES) * PIECE + 1];
+        assert!(a.seal(b.me, &too_long).is_empty());
+    }
+
+    #[test]
+    fn pieces_come_in_any_order_and_a_later_message_displaces_a_broken_one() {
+        let (mut a, mut b) = met();
+        let message = vec![7; 3 * PIECE];
+        let mut pieces = a.seal(b.me, &message);
+        pieces.reverse();
+        let opened: Vec<Opened> = pieces.iter().map(|piece| b.open(piece).unwrap()).collect();
+        assert!(matches!(&opened[2], Opened::Message { bytes, .. } if *bytes == message));
+        let broken = a.seal(b.me, &message);
+        assert_eq!(b.open(&broken[0]), Ok(Opened::Nothing));
+        assert_eq!(
+            carried(&mut a, &mut b, &[8; 2 * PIECE]),
+            Some(vec![8; 2 * PIECE])
+        );
+        assert_eq!(
+            b.open(&broken[1]),
+            Ok(Opened::Nothing),
+            "its message is given up"
+        );
+    }
+
+    #[test]
+    fn nothing_is_believed_twice() {
+        let (mut a, mut b) = met();
+        let once = a.seal(b.me, b"once");
+        let later = a.seal(b.me, b"later");
+        assert!(matches!(b.open(&later[0]), Ok(Opened::Message { .. })));
+        assert!(
+            matches!(b.open(&once[0]), Ok(Opened::Message { .. })),
+            "order is free"
+        );
+        assert_eq!(b.open(&once[0]), Err(Refused::Repeated));
+        assert_eq!(b.open(&later[0]), Err(Refused::Repeated));
+        for _ in 0..200 {
+            let _ = carried(&mut a, &mut b, b"more");
+        }
+        assert_eq!(b.open(&once[0]), Err(Refused::Repeated), "long ago");
+    }
+
+    #[test]
+    fn what_was_recorded_before_a_start_is_worth_nothing() {
+        let (mut a, mut b) = met();
+        let recorded = a.seal(b.me, b"recorded");
+        let mut anew = gate("key", 2, 6);
+        let opened = anew.open(&recorded[0]);
+        assert!(matches!(opened, Ok(Opened::Stranger { .. })), "{opened:?}");
+        // The sender starts anew: what its former life sent, and b did not get yet, is not of now.
+        let mut a_anew = gate("key", 1, 8);
+        meet(&mut a_anew, &mut b);
+        assert_eq!(carried(&mut a_anew, &mut b, b"new"), Some(b"new".to_vec()));
+        assert_eq!(b.open(&recorded[0]), Err(Refused::Repeated));
+    }
+
+    #[test]
+    fn another_key_is_not_heard() {
+        let (_, mut b) = met();
+        let mut stranger = gate("another key", 1, 2);
+        let datagram = &stranger.seal(b.me, b"let me in")[0];
+        assert_eq!(b.open(datagram), Err(Refused::Foreign));
+        assert!(
+            !datagram.windows(6).any(|bytes| bytes == b"let me"),
+            "and it is sealed"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..2_000)) {
+            let (_, mut b) = met();
+            prop_assert_eq!(b.open(&bytes), Err(Refused::Foreign));
+        }
+
+        #[test]
+        fn a_datagram_that_was_touched_is_refused(at in 0..100_usize, bit in 0..8_u32) {
+            let (mut a, mut b) = met();
+            let mut datagram = a.seal(b.me, &[1; 200])[0].clone();
+            datagram[at] ^= 1 << bit;
+            prop_assert_eq!(b.open(&datagram), Err(Refused::Foreign));
+        }
+    }
+}

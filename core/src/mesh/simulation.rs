@@ -1,0 +1,485 @@
+//! The rule under loss, delay, repetition, partitions, pauses, restarts and clocks that disagree, seed by seed. What
+//! carries the rows is a model of the gossip: it moves the latest word of each proxy on each key, in any order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::{GRACE, Row, Table};
+
+#[test]
+fn every_seed_agrees_on_one_winner_within_five_seconds_of_healing() {
+    for seed in 0..SEEDS {
+        let mut world = World::new(seed);
+        world.live(80);
+        world.heal();
+        world.pass(FIVE_SECONDS);
+        world.agrees("after healing");
+        world.new_words_replace_old_ones();
+        world.what_ended_stays_ended();
+    }
+}
+
+#[test]
+fn a_partition_longer_than_the_grace_heals_too() {
+    for seed in 0..24 {
+        let mut world = World::new(seed);
+        world.live(20);
+        world.cut_in_two();
+        world.pass(4 * (GRACE.as_secs() + 10));
+        world.live_apart(20);
+        world.heal();
+        world.pass(FIVE_SECONDS);
+        world.agrees("after a long partition");
+        world.what_ended_stays_ended();
+    }
+}
+
+/// A claim of a player does not take a stream from a publisher that nobody could hear of for a while.
+#[test]
+fn a_publisher_beyond_the_grace_keeps_its_stream() {
+    let (mut world, key) = (World::new(1), "k0");
+    world.claim(0, key, None, "with the publisher", DAY);
+    world.pass(FIVE_SECONDS);
+    world.cut_off(0);
+    world.pass(4 * (GRACE.as_secs() + 10));
+    assert_eq!(world.seen(1, key), None, "the claim has lapsed");
+    world.claim(1, key, None, "for a player", MINUTE);
+    world.heal();
+    world.pass(FIVE_SECONDS);
+    world.agrees("afterwards");
+    assert_eq!(world.seen(2, key).as_deref(), Some("with the publisher"));
+
+    world.cut_off(0);
+    world.pass(4 * (GRACE.as_secs() + 10));
+    world.claim(1, key, None, "of its next publisher", DAY);
+    world.heal();
+    world.pass(FIVE_SECONDS);
+    world.agrees("afterwards");
+    assert_eq!(world.seen(0, key).as_deref(), Some("of its next publisher"));
+}
+
+#[test]
+fn who_was_paused_does_not_think_the_others_dead() {
+    let mut world = World::new(3);
+    world.claim(1, "k0", None, "a", MINUTE);
+    world.pass(FIVE_SECONDS);
+    world.proxies[0].paused = true;
+    world.pass(4 * 4 * GRACE.as_secs());
+    assert_eq!(world.seen(2, "k0"), None, "a minute is over");
+    world.claim(1, "k0", None, "b", DAY);
+    world.pass(FIVE_SECONDS);
+    world.proxies[0].paused = false;
+    world.step();
+    let now = world.now(0);
+    assert_eq!(
+        world.proxies[0].table.others().1,
+        0,
+        "it knows that it was away"
+    );
+    assert_eq!(world.proxies[0].table.get("k1", now), None);
+    world.pass(FIVE_SECONDS);
+    world.agrees("afterwards");
+    assert_eq!(world.seen(0, "k0").as_deref(), Some("b"));
+}
+
+/// One proxy, from its start to its end.
+struct Proxy {
+    id: u32,
+    table: Table<u32>,
+    /// What the gossip knows here, of everybody.
+    known: BTreeMap<u32, Carried>,
+    /// When each heartbeat moved last. Who is silent for longer than the grace is not spoken of any more.
+    moved: BTreeMap<u32, Instant>,
+    version: u64,
+    /// Its monotonic clock began so long before the others', and its time of day is off by as much.
+    off: Duration,
+    paused: bool,
+}
+
+#[derive(Clone, Default)]
+struct Carried {
+    beat: u64,
+    rows: BTreeMap<&'static str, (u64, Option<Rc<Row>>)>,
+}
+
+struct Message {
+    due: u64,
+    from: usize,
+    to: usize,
+    known: BTreeMap<u32, Carried>,
+}
+
+struct World {
+    random: u64,
+    seed: u64,
+    step: u64,
+    began: Instant,
+    proxies: Vec<Proxy>,
+    /// Which side of a partition each proxy is on.
+    sides: Vec<u32>,
+    under_way: Vec<Message>,
+    /// In percent.
+    loss: u64,
+    starts: u32,
+    claimed: BTreeSet<(&'static str, String)>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut world = Self {
+            random: seed,
+            seed,
+            step: 0,
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "any instant will do to count from"
+            )]
+            began: Instant::now() + Duration::from_secs(10_000),
+            proxies: Vec::new(),
+            sides: Vec::new(),
+            under_way: Vec::new(),
+            loss: 0,
+            starts: 0,
+            claimed: BTreeSet::new(),
+        };
+        world.loss = world.below(25);
+        for _ in 0..3 + world.below(2) {
+            let proxy = world.start();
+            world.proxies.push(proxy);
+            world.sides.push(0);
+        }
+        world
+    }
+
+    fn start(&mut self) -> Proxy {
+        self.starts += 1;
+        Proxy {
+            id: self.starts,
+            table: Table::new(self.starts),
+            known: BTreeMap::from([(
+                self.starts,
+                Carried {
+                    beat: 1,
+                    ..Carried::default()
+                },
+            )]),
+            moved: BTreeMap::new(),
+            version: 0,
+            off: Duration::from_secs(self.below(7_200)),
+            paused: false,
+        }
+    }
+
+    /// Everything happens.
+    fn live(&mut self, steps: u64) {
+        for _ in 0..steps {
+            match self.below(40) {
+                0 => self.cut_in_two(),
+                1 => self.sides.fill(0),
+                2 => {
+                    let proxy = self.any();
+                    self.proxies[proxy] = self.start();
+                }
+                3 => {
+                    let proxy = self.any();
+                    self.proxies[proxy].paused ^= true;
+                }
+                _ => {}
+            }
+            self.live_apart(1);
+        }
+    }
+
+    /// Proxies claim, put, renew and remove, as they like.
+    fn live_apart(&mut self, steps: u64) {
+        for _ in 0..steps {
+            for proxy in 0..self.proxies.len() {
+                if !self.proxies[proxy].paused && self.below(4) == 0 {
+                    self.act(proxy);
+                }
+            }
+            self.step();
+        }
+    }
+
+    fn act(&mut self, proxy: usize) {
+        let key = KEYS[usize::try_from(self.below(4)).unwrap()];
+        let lifetime =
+            [Duration::from_secs(3), MINUTE, DAY][usize::try_from(self.below(3)).unwrap()];
+        let value = format!("origin-{}", self.below(5));
+        let seen = self.seen(proxy, key);
+        let now = self.now(proxy);
+        match self.below(10) {
+            0 => self.proxies[proxy]
+                .table
+                .remove(key, seen.as_deref(), now)
+                .unwrap(),
+            1 => self.put(proxy, key, &value),
+            2 => self.proxies[proxy].table.renew(key, lifetime, now).unwrap(),
+            3 | 4 => self.claim(proxy, key, seen.as_deref(), &value, lifetime),
+            _ => self.claim(proxy, key, None, &value, lifetime),
+        }
+    }
+
+    fn claim(
+        &mut self,
+        proxy: usize,
+        key: &'static str,
+        expected: Option<&str>,
+        value: &str,
+        lifetime: Duration,
+    ) {
+        let (now, clock) = (self.now(proxy), self.clock(proxy));
+        let table = &mut self.proxies[proxy].table;
+        let before = table.get(key, now).map(str::to_owned);
+        let claim = table
+            .claim(key, expected, value, lifetime, clock, now)
+            .unwrap();
+        assert_eq!(
+            table.get(key, now),
+            Some(claim.value.as_str()),
+            "it says what stands"
+        );
+        let free = before
+            .as_deref()
+            .is_none_or(|stood| stood == value || expected == Some(stood));
+        assert_eq!(claim.won, free, "seed {}", self.seed);
+        self.claimed.insert((key, claim.value));
+    }
+
+    fn put(&mut self, proxy: usize, key: &'static str, value: &str) {
+        let (now, clock) = (self.now(proxy), self.clock(proxy));
+        let table = &mut self.proxies[proxy].table;
+        table.put(key, value, DAY, clock, now).unwrap();
+        assert_eq!(table.get(key, now), Some(value));
+        self.claimed.insert((key, value.to_owned()));
+    }
+
+    fn cut_in_two(&mut self) {
+        for proxy in 0..self.sides.len() {
+            self.sides[proxy] = u32::try_from(self.below(2)).unwrap();
+        }
+    }
+
+    fn cut_off(&mut self, proxy: usize) {
+        self.sides[proxy] = 1;
+    }
+
+    fn heal(&mut self) {
+        self.sides.fill(0);
+        for proxy in &mut self.proxies {
+            proxy.paused = false;
+        }
+    }
+
+    fn pass(&mut self, steps: u64) {
+        for _ in 0..steps {
+            self.step();
+        }
+    }
+
+    /// A quarter of a second.
+    fn step(&mut self) {
+        self.step += 1;
+        for from in 0..self.proxies.len() {
+            if self.proxies[from].paused {
+                continue;
+            }
+            let now = self.now(from);
+            let proxy = &mut self.proxies[from];
+            proxy.table.sweep(now);
+            proxy.say();
+            for _ in 0..2 {
+                let to = self.any();
+                let times = if self.below(100) < self.loss {
+                    0
+                } else {
+                    1 + u64::from(self.below(20) == 0)
+                };
+                for _ in 0..times {
+                    let (due, known) =
+                        (self.step + self.below(4), self.proxies[from].spoken_of(now));
+                    self.under_way.push(Message {
+                        due,
+                        from,
+                        to,
+                        known,
+                    });
+                }
+            }
+        }
+        let (due, later) = std::mem::take(&mut self.under_way)
+            .into_iter()
+            .partition(|message: &Message| message.due <= self.step);
+        self.under_way = later;
+        for message in due {
+            let (from, to) = (message.from, message.to);
+            if from != to && self.sides[from] == self.sides[to] && !self.proxies[to].paused {
+                let now = self.now(to);
+                self.proxies[to].hear(message.known, now);
+            }
+        }
+    }
+
+    fn agrees(&mut self, when: &str) {
+        for key in KEYS {
+            let seen = self.seen(0, key);
+            for proxy in 1..self.proxies.len() {
+                let other = self.seen(proxy, key);
+                assert_eq!(
+                    other, seen,
+                    "seed {}, {key}, {when}, proxy {proxy}",
+                    self.seed
+                );
+            }
+            if let Some(value) = seen {
+                let known = self.claimed.contains(&(key, value.clone()));
+                assert!(known, "seed {}: nobody claimed {value}", self.seed);
+            }
+        }
+    }
+
+    fn new_words_replace_old_ones(&mut self) {
+        let (one, other) = (self.any(), self.any());
+        self.put(one, "k0", "the first");
+        self.pass(FIVE_SECONDS / 2);
+        self.put(other, "k0", "the second");
+        self.pass(FIVE_SECONDS / 2);
+        self.agrees("after two puts");
+        assert_eq!(
+            self.seen(0, "k0").as_deref(),
+            Some("the second"),
+            "seed {}",
+            self.seed
+        );
+    }
+
+    /// Neither what was removed nor what ran out comes back, whatever happens to the proxies then.
+    fn what_ended_stays_ended(&mut self) {
+        let (one, other) = (self.any(), self.any());
+        for key in KEYS {
+            // What lapsed with its proxy may count for somebody new. This is above it.
+            let seen = self.seen(one, key);
+            self.claim(one, key, seen.as_deref(), "the last", DAY);
+        }
+        self.pass(FIVE_SECONDS);
+        for key in KEYS {
+            let (seen, now) = (self.seen(one, key), self.now(one));
+            assert_eq!(seen.as_deref(), Some("the last"));
+            self.proxies[one]
+                .table
+                .remove(key, seen.as_deref(), now)
+                .unwrap();
+        }
+        self.pass(FIVE_SECONDS);
+        self.claim(other, "k1", None, "for a moment", Duration::from_secs(1));
+        self.pass(FIVE_SECONDS);
+        self.cut_in_two();
+        self.pass(FIVE_SECONDS);
+        let restarted = self.any();
+        self.proxies[restarted] = self.start();
+        self.pass(2);
+        self.heal();
+        for _ in 0..FIVE_SECONDS {
+            self.step();
+            for proxy in 0..self.proxies.len() {
+                for key in KEYS {
+                    assert_eq!(self.seen(proxy, key), None, "seed {}, {key}", self.seed);
+                }
+            }
+        }
+    }
+
+    fn seen(&self, proxy: usize, key: &str) -> Option<String> {
+        let now = self.now(proxy);
+        self.proxies[proxy].table.get(key, now).map(str::to_owned)
+    }
+
+    fn now(&self, proxy: usize) -> Instant {
+        self.began + self.proxies[proxy].off + STEP * u32::try_from(self.step).unwrap()
+    }
+
+    fn clock(&self, proxy: usize) -> u64 {
+        let off = u64::try_from(self.proxies[proxy].off.as_millis()).unwrap();
+        1_700_000_000_000 + off + self.step * 250
+    }
+
+    fn any(&mut self) -> usize {
+        let proxies = u64::try_from(self.proxies.len()).unwrap();
+        usize::try_from(self.below(proxies)).unwrap()
+    }
+
+    /// The next of a sequence that the seed decides (SplitMix64), less than `bound`.
+    fn below(&mut self, bound: u64) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+}
+
+impl Proxy {
+    fn say(&mut self) {
+        let own = self.known.entry(self.id).or_default();
+        own.beat += 1;
+        for (key, row) in self.table.unsaid() {
+            self.version += 1;
+            let key = KEYS
+                .into_iter()
+                .find(|known| *known == key)
+                .expect("one of ours");
+            // It goes over the wire.
+            let row = row.map(|row| Rc::new(Row::parse(&row.encode()).expect("readable")));
+            own.rows.insert(key, (self.version, row));
+        }
+    }
+
+    fn spoken_of(&self, now: Instant) -> BTreeMap<u32, Carried> {
+        let mut known = self.known.clone();
+        known.retain(|owner, _| {
+            self.moved
+                .get(owner)
+                .is_none_or(|moved| now - *moved < GRACE)
+        });
+        known
+    }
+
+    fn hear(&mut self, known: BTreeMap<u32, Carried>, now: Instant) {
+        for (owner, carried) in known {
+            if owner == self.id {
+                continue;
+            }
+            let here = self.known.entry(owner).or_default();
+            for (key, (version, row)) in carried.rows {
+                let newest = here.rows.get(key).map_or(0, |(version, _)| *version);
+                if version > newest {
+                    if let Some(row) = &row {
+                        self.table.hear(&owner, key, Row::clone(row), now);
+                    }
+                    here.rows.insert(key, (version, row));
+                }
+            }
+            if carried.beat > here.beat {
+                here.beat = carried.beat;
+                self.moved.insert(owner, now);
+            }
+            self.table.beat(&owner, here.beat, now);
+        }
+        let known = &self.known;
+        let says = |owner: &u32, key: &str| {
+            let row = known.get(owner).and_then(|carried| carried.rows.get(key));
+            row.is_some_and(|(_, row)| row.is_some())
+        };
+        self.table.check(says, now);
+    }
+}
+
+const SEEDS: u64 = 1_024;
+const KEYS: [&str; 4] = ["k0", "k1", "k2", "k3"];
+const STEP: Duration = Duration::from_millis(250);
+/// In steps.
+const FIVE_SECONDS: u64 = 20;
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(86_400);

@@ -1,0 +1,538 @@
+//! The rows that one proxy knows, its own and those it heard.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
+use std::ops::Bound;
+use std::time::{Duration, Instant};
+
+use super::{Fact, GRACE, MOST_ROWS, REMEMBERED, Row, SILENCE, STALL};
+
+/// All rows that one proxy knows. `O` names a proxy from its start to its end; who starts anew is another.
+///
+/// `now` is this machine's monotonic clock; it never goes back from call to call.
+#[derive(Debug)]
+pub struct Table<O> {
+    me: O,
+    keys: BTreeMap<String, Vec<Told<O>>>,
+    /// Rows in `keys`.
+    rows: usize,
+    others: HashMap<O, Life>,
+    /// Own keys that the others have to hear of.
+    unsaid: BTreeSet<String>,
+    swept: Option<Instant>,
+}
+
+/// What stands after a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed {
+    /// The value that stands.
+    pub value: String,
+    /// Its fence.
+    pub fence: u64,
+    /// It is the claimant's.
+    pub won: bool,
+}
+
+/// There are [`MOST_ROWS`] already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{MOST_ROWS} keys are known already")]
+pub struct Full;
+
+#[derive(Debug)]
+struct Told<O> {
+    owner: O,
+    row: Row,
+    /// When an own value ends, and when a row without a value is forgotten. Nothing to others' values.
+    until: Instant,
+    /// It counts no more, since its proxy has been silent for too long.
+    lapsed: bool,
+}
+
+/// What is known of another proxy's life.
+#[derive(Debug)]
+struct Life {
+    beat: u64,
+    /// When its heartbeat moved last; for one that was never alive here, when it was heard of.
+    heard: Instant,
+    alive: bool,
+}
+
+impl<O: Clone + Eq + Hash> Table<O> {
+    /// An empty table of the proxy `me`.
+    pub fn new(me: O) -> Self {
+        Self {
+            me,
+            keys: BTreeMap::new(),
+            rows: 0,
+            others: HashMap::new(),
+            unsaid: BTreeSet::new(),
+            swept: None,
+        }
+    }
+
+    /// How many rows there are, of all proxies, with those that ended lately.
+    pub const fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// How many other proxies are alive, and how many are silent.
+    pub fn others(&self) -> (usize, usize) {
+        let alive = self.others.values().filter(|life| life.alive).count();
+        (alive, self.others.len() - alive)
+    }
+
+    /// Whether `owner` is another proxy that is alive.
+    pub fn is_alive(&self, owner: &O) -> bool {
+        self.others.get(owner).is_some_and(|life| life.alive)
+    }
+
+    /// The value that stands.
+    pub fn get(&self, key: &str, now: Instant) -> Option<&str> {
+        self.standing(key, now).and_then(Row::value)
+    }
+
+    /// Every key that begins with `prefix` and its value, in order.
+    pub fn list(&self, prefix: &str, now: Instant) -> Vec<(String, String)> {
+        let from = (Bound::Included(prefix), Bound::Unbounded);
+        self.keys
+            .range::<str, _>(from)
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .filter_map(|(key, _)| Some((key.clone(), self.get(key, now)?.to_owned())))
+            .collect()
+    }
+
+    /// Compare-and-set, as far as this proxy sees: `value` stands afterwards if nothing stood, or `expected`, or `value`
+    /// itself. `clock` is the time of day in milliseconds.
+    ///
+    /// # Errors
+    /// [`Full`]; nothing has changed then.
+    pub fn claim(
+        &mut self,
+        key: &str,
+        expected: Option<&str>,
+        value: &str,
+        lifetime: Duration,
+        clock: u64,
+        now: Instant,
+    ) -> Result<Claimed, Full> {
+        let fence = match self.standing(key, now).cloned() {
+            Some(row) => {
+                let stands = row.value().unwrap_or_default();
+                if stands == value {
+                    self.support(key, &row, lifetime, now)?;
+                    return Ok(claimed(value, row.fence, true));
+                }
+                if expected != Some(stands) {
+                    return Ok(claimed(stands, row.fence, false));
+                }
+                self.greatest_fence(key).saturating_add(1)
+            }
+            None => self.fence_where_nothing_stands(key, lifetime),
+        };
+        // The older claim is the senior one.
+        let fact = held(lifetime, !clock, value);
+        self.say(key, Row { fence, fact }, now + lifetime)?;
+        Ok(claimed(value, fence, true))
+    }
+
+    /// Sets a key, whatever stood there. `clock` is the time of day in milliseconds.
+    ///
+    /// # Errors
+    /// [`Full`]; nothing has changed then.
+    pub fn put(
+        &mut self,
+        key: &str,
+        value: &str,
+        lifetime: Duration,
+        clock: u64,
+        now: Instant,
+    ) -> Result<(), Full> {
+        let lifetime = whole_millis(lifetime);
+        let me = self.me.clone();
+        let same = |told: &Told<O>| {
+            told.owner == me
+                && told.until > now
+                && matches!(&told.row.fact, Fact::Held { lifetime: written, value: stands, .. }
+                    if *written == lifetime && stands == value)
+        };
+        let rows = self
+            .keys
+            .get_mut(key)
+            .map(Vec::as_mut_slice)
+            .unwrap_or_default();
+        // What is said again to no others' word needs not be told: its proxy alone knows how long it lives.
+        if let [told] = rows
+            && same(told)
+        {
+            told.until = now + lifetime;
+            return Ok(());
+        }
+        let fence = self.greatest_fence(key).saturating_add(1);
+        let fact = held(lifetime, clock, value);
+        self.say(key, Row { fence, fact }, now + lifetime)
+    }
+
+    /// Gives what stands under a key `lifetime` from now, or longer if it has longer; what does not stand stays so.
+    ///
+    /// # Errors
+    /// [`Full`]; nothing has changed then.
+    pub fn renew(&mut self, key: &str, lifetime: Duration, now: Instant) -> Result<(), Full> {
+        match self.standing(key, now).cloned() {
+            Some(row) => self.support(key, &row, lifetime, now),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends a key for everybody, if `value` stands there, or any value for `None`.
+    ///
+    /// # Errors
+    /// [`Full`]; nothing has changed then.
+    pub fn remove(&mut self, key: &str, value: Option<&str>, now: Instant) -> Result<(), Full> {
+        let Some(row) = self.standing(key, now) else {
+            return Ok(());
+        };
+        if value.is_some_and(|value| row.value() != Some(value)) {
+            return Ok(());
+        }
+        let (fence, fact) = (row.fence, Fact::Removed);
+        self.say(key, Row { fence, fact }, now + REMEMBERED)
+    }
+
+    /// Another proxy says `row` of `key`, later than all it said of it before. Returns whether another value stands now.
+    pub fn hear(&mut self, owner: &O, key: &str, row: Row, now: Instant) -> bool {
+        if *owner == self.me {
+            return false;
+        }
+        self.life(owner, now);
+        let before = self.get(key, now).map(str::to_owned);
+        let rows = self.keys.entry(key.to_owned()).or_default();
+        let told = Told {
+            owner: owner.clone(),
+            row,
+            until: now + REMEMBERED,
+            lapsed: false,
+        };
+        match rows.iter_mut().find(|told| told.owner == *owner) {
+            Some(known) => *known = told,
+            None => {
+                rows.push(told);
+                self.rows += 1;
+            }
+        }
+        self.give_way(key, now);
+        self.get(key, now) != before.as_deref()
+    }
+
+    /// How far another proxy's heartbeat is. Returns the keys under which another value stands, where it was silent.
+    pub fn beat(&mut self, owner: &O, beat: u64, now: Instant) -> Vec<String> {
+        if *owner == self.me {
+            return Vec::new();
+        }
+        let life = self.life(owner, now);
+        if beat <= life.beat {
+            return Vec::new();
+        }
+        // The first one heard may be of somebody long gone.
+        let moved = life.beat != 0;
+        life.beat = beat;
+        if !moved {
+            return Vec::new();
+        }
+        life.heard = now;
+        if std::mem::replace(&mut life.alive, true) {
+            return Vec::new();
+        }
+        let lapsed: Vec<String> = self
+            .keys
+            .iter()
+            .filter(|(_, rows)| rows.iter().any(|told| told.lapsed && told.owner == *owner))
+            .map(|(key, _)| key.clone())
+            .collect();
+        let mut changed = Vec::new();
+        for key in lapsed {
+            let before = self.get(&key, now).map(str::to_owned);
+            for told in self.keys.get_mut(&key).into_iter().flatten() {
+                if told.owner == *owner {
+                    told.lapsed = false;
+                }
+            }
+            self.give_way(&key, now);
+            if self.get(&key, now) != before.as_deref() {
+                changed.push(key);
+            }
+        }
+        changed
+    }
+
+    /// Forgets another proxy and all it said. Returns the keys under which nothing, or another value, stands now.
+    pub fn forget(&mut self, owner: &O, now: Instant) -> Vec<String> {
+        self.others.remove(owner);
+        self.drop_rows(|told, _| told.owner == *owner, now)
+    }
+
+    /// Drops what others are known to say no more: `says` tells whether they do.
+    pub fn check(&mut self, says: impl Fn(&O, &str) -> bool, now: Instant) -> Vec<String> {
+        let me = self.me.clone();
+        self.drop_rows(|told, key| told.owner != me && !says(&told.owner, key), now)
+    }
+
+    /// What the clock brings, to be called several times in [`SILENCE`]: own values end, others fall silent, and what
+    /// they said lapses. Returns the keys under which another value stands because of that.
+    pub fn sweep(&mut self, now: Instant) -> Vec<String> {
+        let stalled = self.swept.is_some_and(|swept| now - swept > STALL);
+        self.swept = Some(now);
+        for life in self.others.values_mut().filter(|life| life.alive) {
+            if stalled {
+                // Nobody could be heard: the silence was ours.
+                life.heard = now;
+            }
+            life.alive = now - life.heard <= SILENCE;
+        }
+        let others = &self.others;
+        let mut changed = Vec::new();
+        let mut forgotten = 0;
+        for (key, rows) in &mut self.keys {
+            let mut ended = false;
+            rows.retain_mut(|told| {
+                let own = told.owner == self.me;
+                match &told.row.fact {
+                    Fact::Held { .. } if own && told.until <= now => {
+                        told.row.fact = Fact::Ended;
+                        told.until = now + REMEMBERED;
+                        self.unsaid.insert(key.clone());
+                        ended = true;
+                    }
+                    Fact::Held { lifetime, .. } if !own && !told.lapsed => {
+                        told.lapsed = !others
+                            .get(&told.owner)
+                            .is_some_and(|life| life.bears(*lifetime, now));
+                        ended |= told.lapsed;
+                    }
+                    Fact::Ended | Fact::Removed if told.until <= now => {
+                        if own {
+                            self.unsaid.insert(key.clone());
+                        }
+                        forgotten += 1;
+                        return false;
+                    }
+                    _ => {}
+                }
+                true
+            });
+            if ended {
+                changed.push(key.clone());
+            }
+        }
+        self.rows -= forgotten;
+        self.keys.retain(|_, rows| !rows.is_empty());
+        changed
+    }
+
+    /// What the others have to hear: the own keys that changed since the last call, and what to say of them; `None` for
+    /// one that is forgotten.
+    pub fn unsaid(&mut self) -> Vec<(String, Option<Row>)> {
+        let keys = std::mem::take(&mut self.unsaid);
+        keys.into_iter()
+            .map(|key| {
+                let row = self.own(&key).map(|told| told.row.clone());
+                (key, row)
+            })
+            .collect()
+    }
+
+    fn standing(&self, key: &str, now: Instant) -> Option<&Row> {
+        self.keys
+            .get(key)?
+            .iter()
+            .filter(|told| self.counts(told, now))
+            .map(|told| &told.row)
+            .max_by(|one, other| one.rank().cmp(&other.rank()))
+            .filter(|row| row.value().is_some())
+    }
+
+    fn counts(&self, told: &Told<O>, now: Instant) -> bool {
+        match &told.row.fact {
+            Fact::Ended | Fact::Removed => told.until > now,
+            Fact::Held { .. } if told.owner == self.me => told.until > now,
+            Fact::Held { lifetime, .. } => {
+                let life = self.others.get(&told.owner);
+                !told.lapsed && life.is_some_and(|life| life.bears(*lifetime, now))
+            }
+        }
+    }
+
+    /// Adds this proxy's word to a row that stands, or prolongs it.
+    fn support(
+        &mut self,
+        key: &str,
+        row: &Row,
+        lifetime: Duration,
+        now: Instant,
+    ) -> Result<(), Full> {
+        let Fact::Held {
+            seniority, value, ..
+        } = &row.fact
+        else {
+            return Ok(());
+        };
+        let lifetime = whole_millis(lifetime);
+        let (mut longest, mut until) = (lifetime, now + lifetime);
+        if let Some(own) = self.own(key)
+            && own.until > now
+            && own.row.fence == row.fence
+            && own.row.value() == Some(value)
+            && let Fact::Held {
+                lifetime: written, ..
+            } = &own.row.fact
+        {
+            longest = longest.max(*written);
+            until = until.max(own.until);
+        }
+        let fact = held(longest, *seniority, value);
+        self.say(
+            key,
+            Row {
+                fence: row.fence,
+                fact,
+            },
+            until,
+        )
+    }
+
+    /// Above all that is known; but no claim outranks one of a longer life that lapsed in silence.
+    fn fence_where_nothing_stands(&self, key: &str, lifetime: Duration) -> u64 {
+        let rows = self.keys.get(key).map(Vec::as_slice).unwrap_or_default();
+        let top = rows
+            .iter()
+            .max_by(|one, other| one.row.rank().cmp(&other.row.rank()));
+        match top {
+            Some(told) if told.owner != self.me && told.row.outlives(lifetime) => told.row.fence,
+            _ => self.greatest_fence(key).saturating_add(1),
+        }
+    }
+
+    fn greatest_fence(&self, key: &str) -> u64 {
+        let rows = self.keys.get(key).into_iter().flatten();
+        rows.map(|told| told.row.fence).max().unwrap_or(0)
+    }
+
+    fn own(&self, key: &str) -> Option<&Told<O>> {
+        self.keys
+            .get(key)?
+            .iter()
+            .find(|told| told.owner == self.me)
+    }
+
+    /// Writes an own row.
+    fn say(&mut self, key: &str, row: Row, until: Instant) -> Result<(), Full> {
+        let known = self
+            .keys
+            .get_mut(key)
+            .and_then(|rows| rows.iter_mut().find(|told| told.owner == self.me));
+        if let Some(told) = known {
+            told.until = until;
+            if told.row != row {
+                told.row = row;
+                self.unsaid.insert(key.to_owned());
+            }
+            return Ok(());
+        }
+        if self.rows >= MOST_ROWS {
+            return Err(Full);
+        }
+        let told = Told {
+            owner: self.me.clone(),
+            row,
+            until,
+            lapsed: false,
+        };
+        self.keys.entry(key.to_owned()).or_default().push(told);
+        self.rows += 1;
+        self.unsaid.insert(key.to_owned());
+        Ok(())
+    }
+
+    /// Ends the own row if another value beats it.
+    fn give_way(&mut self, key: &str, now: Instant) {
+        let Some(own) = self.own(key) else { return };
+        let Some(value) = own.row.value() else { return };
+        let rank = own.row.rank();
+        let beaten = self.keys.get(key).into_iter().flatten().any(|told| {
+            let same = told.row.fence == own.row.fence && told.row.value() == Some(value);
+            !same && told.row.rank() > rank && self.counts(told, now)
+        });
+        if !beaten {
+            return;
+        }
+        let rows = self.keys.get_mut(key).into_iter().flatten();
+        for told in rows.filter(|told| told.owner == self.me) {
+            told.row.fact = Fact::Ended;
+            told.until = now + REMEMBERED;
+        }
+        self.unsaid.insert(key.to_owned());
+    }
+
+    fn life(&mut self, owner: &O, now: Instant) -> &mut Life {
+        self.others.entry(owner.clone()).or_insert(Life {
+            beat: 0,
+            heard: now,
+            alive: false,
+        })
+    }
+
+    fn drop_rows(&mut self, drops: impl Fn(&Told<O>, &str) -> bool, now: Instant) -> Vec<String> {
+        let dropped: Vec<String> = self
+            .keys
+            .iter()
+            .filter(|(key, rows)| rows.iter().any(|told| drops(told, key)))
+            .map(|(key, _)| key.clone())
+            .collect();
+        let mut changed = Vec::new();
+        for key in dropped {
+            let before = self.get(&key, now).map(str::to_owned);
+            if let Some(rows) = self.keys.get_mut(&key) {
+                let were = rows.len();
+                rows.retain(|told| !drops(told, &key));
+                self.rows -= were - rows.len();
+            }
+            if self.get(&key, now) != before.as_deref() {
+                changed.push(key);
+            }
+        }
+        self.keys.retain(|_, rows| !rows.is_empty());
+        changed
+    }
+}
+
+impl Life {
+    /// Whether what this proxy wrote for `lifetime` counts.
+    fn bears(&self, lifetime: Duration, now: Instant) -> bool {
+        self.alive || now.saturating_duration_since(self.heard) < lifetime.min(GRACE)
+    }
+}
+
+fn held(lifetime: Duration, seniority: u64, value: &str) -> Fact {
+    Fact::Held {
+        lifetime: whole_millis(lifetime),
+        seniority,
+        value: value.to_owned(),
+    }
+}
+
+fn claimed(value: &str, fence: u64, won: bool) -> Claimed {
+    Claimed {
+        value: value.to_owned(),
+        fence,
+        won,
+    }
+}
+
+/// As rows travel.
+fn whole_millis(lifetime: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX))
+}
