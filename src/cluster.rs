@@ -407,6 +407,7 @@ impl Cluster {
         let outcome = match &done {
             Ok(_) => "ok",
             Err(StoreError::Broken(_)) => "broken",
+            Err(StoreError::Full(_)) => "full",
             Err(StoreError::Unreachable(_)) => "unreachable",
         };
         let labels = StoreLabels { operation, outcome };

@@ -153,14 +153,14 @@ labels! {
     }
     /// `store`.
     StoreLabel {
-        /// The kind of store: `redis`.
+        /// The kind of store: `redis` or `mesh`.
         store: &'static str,
     }
     /// `operation` and `outcome`.
     StoreLabels {
         /// What was asked.
         operation: &'static str,
-        /// `ok`, `broken` or `unreachable`.
+        /// `ok`, `broken`, `full` or `unreachable`.
         outcome: &'static str,
     }
     /// `protocol` and `direction`.

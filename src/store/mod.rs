@@ -12,12 +12,14 @@
 //! | [`Change`]s | none: nobody else writes | every change of another client; [`Change::Anything`] after a gap | none: what is cached must be short-lived |
 
 mod memory;
+mod mesh;
 mod redis;
 mod shared;
 
 use std::time::Duration;
 
 pub use memory::{Kept, Memory};
+pub use mesh::{Mesh, MeshFigures, MeshOptions};
 pub use redis::{Address, AddressError, Options, Redis, Server, Tls, Topology};
 pub use shared::Shared;
 
@@ -88,6 +90,9 @@ pub enum StoreError {
     /// It answered, and not as a store does.
     #[error("the store's answer makes no sense: {0}")]
     Broken(String),
+    /// It takes no more.
+    #[error("the store takes no more: {0}")]
+    Full(String),
     /// It cannot be reached, or took too long.
     #[error("the store is out of reach: {0}")]
     Unreachable(String),

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 
-use super::{Change, Claim, Redis, Store, StoreError};
+use super::{Change, Claim, Mesh, MeshFigures, Redis, Store, StoreError};
 
 /// A store that several proxies use.
 #[derive(Debug)]
 pub enum Shared {
+    /// The proxies themselves.
+    Mesh(Mesh),
     /// A Redis.
     Redis(Redis),
 }
@@ -17,6 +19,7 @@ impl Shared {
     /// Which kind it is, as `store.type` spells it.
     pub const fn name(&self) -> &'static str {
         match self {
+            Self::Mesh(_) => "mesh",
             Self::Redis(_) => "redis",
         }
     }
@@ -24,13 +27,23 @@ impl Shared {
     /// Whether everybody who claims sees every earlier claim, so that what one proxy counts may decide.
     pub const fn is_atomic(&self) -> bool {
         match self {
+            Self::Mesh(_) => false,
             Self::Redis(_) => true,
+        }
+    }
+
+    /// How the mesh is, if it is one.
+    pub fn mesh_figures(&self) -> Option<MeshFigures> {
+        match self {
+            Self::Mesh(mesh) => Some(mesh.figures()),
+            Self::Redis(_) => None,
         }
     }
 
     /// Whether the others can be heard now.
     pub fn is_reachable(&self) -> bool {
         match self {
+            Self::Mesh(mesh) => mesh.is_reachable(),
             Self::Redis(redis) => redis.is_reachable(),
         }
     }
@@ -38,6 +51,7 @@ impl Shared {
     /// Resolves when the others can be heard.
     pub async fn reachable(&self) {
         match self {
+            Self::Mesh(mesh) => mesh.reachable().await,
             Self::Redis(redis) => redis.reachable().await,
         }
     }
@@ -45,6 +59,7 @@ impl Shared {
     /// What others change from now on. One that falls behind has to take it as [`Change::Anything`].
     pub fn changes(&self) -> broadcast::Receiver<Change> {
         match self {
+            Self::Mesh(mesh) => mesh.changes(),
             Self::Redis(redis) => redis.changes(),
         }
     }
@@ -52,6 +67,7 @@ impl Shared {
     /// Whether changes by others are told of.
     pub fn tells_of_changes(&self) -> bool {
         match self {
+            Self::Mesh(_) => true,
             Self::Redis(redis) => redis.tells_of_changes(),
         }
     }
@@ -59,6 +75,7 @@ impl Shared {
     /// A key without what the store writes around it; the inverse of [`whole_key`](Self::whole_key).
     pub fn bare_key(&self, key: &str) -> String {
         match self {
+            Self::Mesh(_) => key.to_owned(),
             Self::Redis(redis) => redis.bare_key(key),
         }
     }
@@ -66,6 +83,7 @@ impl Shared {
     /// A key as it stands in the store, where another kind of proxy would look for it.
     pub fn whole_key(&self, key: &str) -> String {
         match self {
+            Self::Mesh(_) => key.to_owned(),
             Self::Redis(redis) => redis.whole_key(key),
         }
     }
@@ -76,6 +94,7 @@ impl Shared {
     /// [`StoreError`]
     pub async fn add_to_list(&self, list: &str, key: &str) -> Result<(), StoreError> {
         match self {
+            Self::Mesh(_) => Ok(()),
             Self::Redis(redis) => redis.add_to_list(list, key).await,
         }
     }
@@ -86,6 +105,7 @@ impl Shared {
     /// [`StoreError`]
     pub async fn take_from_list(&self, list: &str, key: &str) -> Result<(), StoreError> {
         match self {
+            Self::Mesh(mesh) => mesh.end(key),
             Self::Redis(redis) => redis.take_from_list(list, key).await,
         }
     }
@@ -97,9 +117,10 @@ impl Shared {
     pub async fn in_list(
         &self,
         list: &str,
-        _prefix: &str,
+        prefix: &str,
     ) -> Result<Vec<(String, String)>, StoreError> {
         match self {
+            Self::Mesh(mesh) => mesh.list(prefix).await,
             Self::Redis(redis) => redis.in_list(list).await,
         }
     }
@@ -114,36 +135,42 @@ impl Store for Shared {
         ttl: Duration,
     ) -> Result<Claim, StoreError> {
         match self {
+            Self::Mesh(mesh) => mesh.claim(key, expected, value, ttl).await,
             Self::Redis(redis) => redis.claim(key, expected, value, ttl).await,
         }
     }
 
     async fn get(&self, key: &str) -> Result<Option<String>, StoreError> {
         match self {
+            Self::Mesh(mesh) => mesh.get(key).await,
             Self::Redis(redis) => redis.get(key).await,
         }
     }
 
     async fn put(&self, key: &str, value: &str, ttl: Duration) -> Result<(), StoreError> {
         match self {
+            Self::Mesh(mesh) => mesh.put(key, value, ttl).await,
             Self::Redis(redis) => redis.put(key, value, ttl).await,
         }
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<(String, String)>, StoreError> {
         match self {
+            Self::Mesh(mesh) => mesh.list(prefix).await,
             Self::Redis(redis) => redis.list(prefix).await,
         }
     }
 
     async fn renew(&self, keys: &[String], ttl: Duration) -> Result<(), StoreError> {
         match self {
+            Self::Mesh(mesh) => mesh.renew(keys, ttl).await,
             Self::Redis(redis) => redis.renew(keys, ttl).await,
         }
     }
 
     async fn remove(&self, key: &str, value: &str) -> Result<(), StoreError> {
         match self {
+            Self::Mesh(mesh) => mesh.remove(key, value).await,
             Self::Redis(redis) => redis.remove(key, value).await,
         }
     }

@@ -86,6 +86,11 @@ impl<O: Clone + Eq + Hash> Table<O> {
         (alive, self.others.len() - alive)
     }
 
+    /// The other proxies that something is known of.
+    pub fn known(&self) -> impl Iterator<Item = &O> {
+        self.others.keys()
+    }
+
     /// Whether `owner` is another proxy that is alive.
     pub fn is_alive(&self, owner: &O) -> bool {
         self.others.get(owner).is_some_and(|life| life.alive)

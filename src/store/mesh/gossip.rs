@@ -1,0 +1,270 @@
+//! The task that keeps a table in step with what chitchat carries.
+
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chitchat::{
+    Chitchat, ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, spawn_chitchat,
+};
+use sluicegate_core::mesh::datagram::{Gate, SEED};
+use sluicegate_core::mesh::{GRACE, Row};
+use tokio::net::lookup_host;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use super::socket::Sealed;
+use super::{MeshOptions, Shared};
+
+/// Gossips until `end`.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    id: ChitchatId,
+    options: MeshOptions,
+    socket: UdpSocket,
+    end: CancellationToken,
+) {
+    let mut random = [0; SEED + 8];
+    getrandom::fill(&mut random).expect("the system has randomness");
+    let gate = Gate::new(&options.key, options.advertise, random);
+    let transport = Sealed::new(socket, gate, Arc::clone(&shared.refused));
+    let chitchat = match spawn_chitchat(config(id, &options), Vec::new(), &transport).await {
+        Ok(chitchat) => chitchat,
+        Err(error) => return error!(%error, "the mesh did not start"),
+    };
+    let listening = Arc::clone(&shared);
+    chitchat
+        .with_chitchat(|state| {
+            let shared = Arc::clone(&listening);
+            state
+                .subscribe_event("", move |event| {
+                    let Some(row) = Row::parse(event.value) else {
+                        return;
+                    };
+                    let changed = shared
+                        .table()
+                        .hear(event.node, event.key, row, Instant::now());
+                    if changed {
+                        shared.changed(event.key.to_owned());
+                    }
+                    // An own row may have given way.
+                    shared.unsaid.notify_one();
+                })
+                .forever();
+        })
+        .await;
+    let gossip = Gossip {
+        shared,
+        chitchat: &chitchat,
+        me: options.advertise,
+        seeds: options.seeds,
+        at: BTreeSet::new(),
+        heard: BTreeSet::new(),
+    };
+    let stopped = chitchat.termination_watcher();
+    tokio::select! {
+        () = end.cancelled() => {}
+        () = gossip.keep() => {}
+        ended = stopped => error!(?ended, "the mesh has stopped: this proxy goes by what it knows; restart it"),
+    }
+    chitchat.abort();
+}
+
+struct Gossip<'a> {
+    shared: Arc<Shared>,
+    chitchat: &'a ChitchatHandle,
+    me: SocketAddr,
+    seeds: Vec<String>,
+    /// Where the seeds are, without this proxy.
+    at: BTreeSet<SocketAddr>,
+    /// Who is heard.
+    heard: BTreeSet<SocketAddr>,
+}
+
+impl Gossip<'_> {
+    async fn keep(mut self) {
+        self.look_up().await;
+        let mut beats = ticks(BEAT);
+        let mut seeds = ticks(SEEDS);
+        let mut lookups = ticks(LOOK_UP);
+        let mut checks = ticks(CHECK);
+        loop {
+            tokio::select! {
+                _ = beats.tick() => self.beat().await,
+                _ = seeds.tick() => self.ask_seeds(),
+                _ = lookups.tick() => self.look_up().await,
+                _ = checks.tick() => self.check().await,
+                () = self.shared.unsaid.notified() => {
+                    self.say().await;
+                    // Claims that come together travel together.
+                    sleep(TOGETHER).await;
+                }
+            }
+        }
+    }
+
+    /// Tells the others what is new here, at once.
+    async fn say(&self) {
+        let unsaid = self.shared.table().unsaid();
+        if unsaid.is_empty() {
+            return;
+        }
+        self.chitchat
+            .with_chitchat(|chitchat| {
+                let own = chitchat.self_node_state();
+                for (key, row) in &unsaid {
+                    match row {
+                        Some(row) => own.set(key, row.encode()),
+                        None if own.get(key).is_some() => own.delete(key),
+                        None => {}
+                    }
+                }
+            })
+            .await;
+        for at in self.heard.iter().take(TOLD_AT_ONCE) {
+            let _ = self.chitchat.gossip(*at);
+        }
+    }
+
+    async fn beat(&mut self) {
+        let heartbeats = |chitchat: &mut Chitchat| -> Vec<(ChitchatId, u64)> {
+            let states = chitchat.node_states().iter();
+            states
+                .map(|(id, state)| (id.clone(), state.heartbeat().into()))
+                .collect()
+        };
+        let heartbeats = self.chitchat.with_chitchat(heartbeats).await;
+        let now = Instant::now();
+        let mut heard = BTreeSet::new();
+        let (changed, alive, silent) = {
+            let mut table = self.shared.table();
+            let mut changed = Vec::new();
+            for (id, beat) in &heartbeats {
+                changed.extend(table.beat(id, *beat, now));
+            }
+            changed.extend(table.sweep(now));
+            heard.extend(
+                heartbeats
+                    .iter()
+                    .filter(|(id, _)| table.is_alive(id))
+                    .map(|(id, _)| id.gossip_advertise_addr),
+            );
+            let (alive, silent) = table.others();
+            (changed, alive, silent)
+        };
+        for key in changed {
+            self.shared.changed(key);
+        }
+        self.shared.unsaid.notify_one();
+        for at in heard.difference(&self.heard) {
+            info!(proxy = %at, others = alive, "another proxy of the mesh is heard");
+        }
+        for at in self.heard.difference(&heard) {
+            warn!(proxy = %at, others = alive, "another proxy of the mesh is silent; what it claimed holds for a while");
+        }
+        self.heard = heard;
+        self.shared
+            .set_in_company(alive > 0 || (silent == 0 && self.at.is_empty()));
+    }
+
+    /// Seeds that are not heard, some at a time: newcomers, and those behind a partition.
+    fn ask_seeds(&mut self) {
+        let unheard = self.at.difference(&self.heard).copied();
+        let unheard: Vec<SocketAddr> = unheard.collect();
+        let mut first = [0; 1];
+        let _ = getrandom::fill(&mut first);
+        let first = usize::from(first[0]);
+        for offset in 0..SEEDS_AT_ONCE.min(unheard.len()) {
+            let at = unheard[(first + offset) % unheard.len()];
+            let _ = self.chitchat.gossip(at);
+        }
+    }
+
+    async fn look_up(&mut self) {
+        let mut at = BTreeSet::new();
+        for seed in &self.seeds {
+            match timeout(LOOK_UP, lookup_host(seed)).await {
+                Ok(Ok(found)) => at.extend(found.take(MOST_SEEDS)),
+                Ok(Err(error)) => debug!(seed, %error, "a seed of the mesh has no address"),
+                Err(_) => debug!(seed, "a seed of the mesh has no address yet"),
+            }
+        }
+        at.remove(&self.me);
+        self.at = at;
+    }
+
+    /// Rows that were dropped on the way, while this proxy was cut off, and proxies that are given up.
+    async fn check(&self) {
+        let shared = &self.shared;
+        let changed = self
+            .chitchat
+            .with_chitchat(|chitchat| {
+                let states = chitchat.node_states();
+                let says = |id: &ChitchatId, key: &str| {
+                    states.get(id).is_some_and(|state| state.contains_key(key))
+                };
+                let mut table = shared.table();
+                let now = Instant::now();
+                let mut changed = table.check(says, now);
+                for gone in table
+                    .known()
+                    .filter(|id| !states.contains_key(id))
+                    .cloned()
+                    .collect::<Vec<_>>()
+                {
+                    changed.extend(table.forget(&gone, now));
+                }
+                changed
+            })
+            .await;
+        for key in changed {
+            self.shared.changed(key);
+        }
+    }
+}
+
+fn config(id: ChitchatId, options: &MeshOptions) -> ChitchatConfig {
+    ChitchatConfig {
+        chitchat_id: id,
+        cluster_id: "sluicegate".to_owned(),
+        gossip_interval: ROUND,
+        listen_addr: options.listen,
+        // They are looked up here, more often than chitchat does.
+        seed_nodes: Vec::new(),
+        // Who is alive is the table's to say; this decides who is gossiped with.
+        failure_detector_config: FailureDetectorConfig {
+            phi_threshold: 8.0,
+            sampling_window_size: 100,
+            max_interval: Duration::from_secs(2),
+            initial_interval: Duration::from_millis(500),
+            // From half of it on, a silent proxy is not spoken of any more.
+            dead_node_grace_period: GRACE * 2,
+        },
+        marked_for_deletion_grace_period: GRACE,
+        catchup_callback: None,
+        // Nobody takes the copies of all live tables that it would make after every change.
+        extra_liveness_predicate: Some(Box::new(|_| false)),
+    }
+}
+
+fn ticks(every: Duration) -> tokio::time::Interval {
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// Each proxy talks to up to three others so often.
+const ROUND: Duration = Duration::from_millis(200);
+const BEAT: Duration = Duration::from_millis(100);
+const SEEDS: Duration = Duration::from_secs(1);
+const SEEDS_AT_ONCE: usize = 3;
+/// Addresses of one seed that count.
+const MOST_SEEDS: usize = 256;
+const LOOK_UP: Duration = Duration::from_secs(5);
+const CHECK: Duration = Duration::from_secs(10);
+/// How long a change waits for others to travel with it.
+const TOGETHER: Duration = Duration::from_millis(10);
+/// Proxies that hear of a change at once; the others within a few rounds.
+const TOLD_AT_ONCE: usize = 16;

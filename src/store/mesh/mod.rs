@@ -1,0 +1,253 @@
+//! The store of several proxies without a server between them: each says what it did, and hears what the others say.
+//!
+//! The rule by which they agree is [`sluicegate_core::mesh`]. Here it meets the network: chitchat carries every proxy's
+//! rows to all others, in datagrams that [`socket`] seals, and a task keeps the table in step with it. A call never
+//! waits: it is answered from the table, and what it changed is told to the others at once.
+
+mod gossip;
+mod socket;
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use chitchat::ChitchatId;
+use sluicegate_core::mesh::{Full, LONGEST, Table};
+use tokio::sync::{Notify, broadcast};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::{Change, Claim, Store, StoreError};
+
+/// This proxy's part in a mesh, and the task that gossips.
+#[derive(Debug)]
+pub struct Mesh {
+    shared: Arc<Shared>,
+    _gossip: DropGuard,
+}
+
+/// How a [`Mesh`] is entered.
+#[derive(Clone)]
+pub struct MeshOptions {
+    /// Where the others' datagrams arrive.
+    pub listen: SocketAddr,
+    /// Where the others send them.
+    pub advertise: SocketAddr,
+    /// `host:port` of proxies to begin with; names are looked up again and again. This proxy may be among them.
+    pub seeds: Vec<String>,
+    /// What the proxies of the mesh share; not empty where strangers could reach `listen`.
+    pub key: Vec<u8>,
+    /// Keys that begin so are watched for changes by others.
+    pub watched: Vec<String>,
+}
+
+/// How a mesh is, in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MeshFigures {
+    /// Other proxies that are heard.
+    pub alive: usize,
+    /// Other proxies that fell silent, and are remembered.
+    pub silent: usize,
+    /// Rows of all proxies.
+    pub rows: usize,
+    /// Datagrams that were refused since the start.
+    pub refused: u64,
+}
+
+#[derive(Debug)]
+struct Shared {
+    // A std mutex: it is held for a look-up, never across an await.
+    table: Mutex<Table<ChitchatId>>,
+    watched: Vec<String>,
+    changes: broadcast::Sender<Change>,
+    /// Rung when the others have to hear of something.
+    unsaid: Notify,
+    /// Another proxy is heard, or none is known to be missed.
+    in_company: AtomicBool,
+    /// Rung when that comes true.
+    joined: Notify,
+    refused: Arc<AtomicU64>,
+}
+
+impl Mesh {
+    /// Enters the mesh, in a task of the current runtime; the task ends when this is dropped, and the others see this
+    /// proxy fall silent.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on. Proxies that cannot be reached are no error: they may come.
+    pub fn open(options: MeshOptions) -> std::io::Result<Self> {
+        let socket = UdpSocket::bind(options.listen)?;
+        socket.set_nonblocking(true)?;
+        // A message may come in sixty datagrams at once. What the system grants has to do.
+        let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
+        let id = ChitchatId {
+            node_id: options.advertise.to_string().into(),
+            generation_id: clock(),
+            gossip_advertise_addr: options.advertise,
+        };
+        let shared = Arc::new(Shared {
+            table: Mutex::new(Table::new(id.clone())),
+            watched: options.watched.clone(),
+            changes: broadcast::channel(CHANGES).0,
+            unsaid: Notify::new(),
+            in_company: AtomicBool::new(false),
+            joined: Notify::new(),
+            refused: Arc::default(),
+        });
+        let end = CancellationToken::new();
+        let gossip = gossip::run(Arc::clone(&shared), id, options, socket, end.clone());
+        tokio::spawn(gossip);
+        Ok(Self {
+            shared,
+            _gossip: end.drop_guard(),
+        })
+    }
+
+    /// Whether another proxy is heard, or none is known that could be.
+    pub fn is_reachable(&self) -> bool {
+        self.shared.in_company.load(Ordering::Relaxed)
+    }
+
+    /// Resolves when another proxy is heard, or once none is known that could be.
+    pub async fn reachable(&self) {
+        loop {
+            let joined = self.shared.joined.notified();
+            if self.is_reachable() {
+                return;
+            }
+            joined.await;
+        }
+    }
+
+    /// What others change from now on. One that falls behind has to take it as [`Change::Anything`].
+    pub fn changes(&self) -> broadcast::Receiver<Change> {
+        self.shared.changes.subscribe()
+    }
+
+    /// How it is now.
+    pub fn figures(&self) -> MeshFigures {
+        let table = self.shared.table();
+        let (alive, silent) = table.others();
+        MeshFigures {
+            alive,
+            silent,
+            rows: table.len(),
+            refused: self.shared.refused.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Ends a key, whatever its value.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`]
+    pub fn end(&self, key: &str) -> Result<(), StoreError> {
+        self.write(|table, now| table.remove(key, None, now))
+    }
+
+    /// Changes the table, and has the others told of it.
+    fn write<T>(
+        &self,
+        write: impl FnOnce(&mut Table<ChitchatId>, Instant) -> Result<T, Full>,
+    ) -> Result<T, StoreError> {
+        let written = write(&mut self.shared.table(), Instant::now());
+        self.shared.unsaid.notify_one();
+        written.map_err(|full| StoreError::Full(full.to_string()))
+    }
+}
+
+impl Store for Mesh {
+    async fn claim(
+        &self,
+        key: &str,
+        expected: Option<&str>,
+        value: &str,
+        ttl: Duration,
+    ) -> Result<Claim, StoreError> {
+        fits(key, value)?;
+        let claim =
+            self.write(|table, now| table.claim(key, expected, value, ttl, clock(), now))?;
+        Ok(Claim {
+            value: claim.value,
+            fence: claim.fence,
+            won: claim.won,
+        })
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<String>, StoreError> {
+        let table = self.shared.table();
+        Ok(table.get(key, Instant::now()).map(str::to_owned))
+    }
+
+    async fn put(&self, key: &str, value: &str, ttl: Duration) -> Result<(), StoreError> {
+        fits(key, value)?;
+        self.write(|table, now| table.put(key, value, ttl, clock(), now))
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<(String, String)>, StoreError> {
+        Ok(self.shared.table().list(prefix, Instant::now()))
+    }
+
+    async fn renew(&self, keys: &[String], ttl: Duration) -> Result<(), StoreError> {
+        self.write(|table, now| keys.iter().try_for_each(|key| table.renew(key, ttl, now)))
+    }
+
+    async fn remove(&self, key: &str, value: &str) -> Result<(), StoreError> {
+        self.write(|table, now| table.remove(key, Some(value), now))
+    }
+}
+
+impl Shared {
+    fn table(&self) -> MutexGuard<'_, Table<ChitchatId>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another value stands under `key`.
+    fn changed(&self, key: String) {
+        if self.watched.iter().any(|kind| key.starts_with(kind)) {
+            // Nobody may be listening.
+            let _ = self.changes.send(Change::Key(key));
+        }
+    }
+
+    fn set_in_company(&self, company: bool) {
+        if self.in_company.swap(company, Ordering::Relaxed) == company {
+            return;
+        }
+        let _ = self.changes.send(Change::Anything);
+        if company {
+            self.joined.notify_waiters();
+        }
+    }
+}
+
+impl std::fmt::Debug for MeshOptions {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("MeshOptions")
+            .field("listen", &self.listen)
+            .field("advertise", &self.advertise)
+            .field("seeds", &self.seeds)
+            .finish_non_exhaustive()
+    }
+}
+
+fn fits(key: &str, value: &str) -> Result<(), StoreError> {
+    if key.len() + value.len() <= LONGEST {
+        return Ok(());
+    }
+    let words = format!("a key and its value of more than {LONGEST} bytes do not fit a message");
+    Err(StoreError::Full(words))
+}
+
+/// The time of day in milliseconds.
+fn clock() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
+}
+
+/// Changes that wait for a reader; one that is further behind reads everything again.
+const CHANGES: usize = 4_096;
+/// Several of the longest messages.
+const RECEIVE_BUFFER: usize = 2 << 20;
