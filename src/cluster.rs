@@ -21,7 +21,7 @@ use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use crate::metrics::{Metrics, StoreLabel, StoreLabels};
+use crate::metrics::{Metrics, StateLabel, StoreLabel, StoreLabels};
 use crate::proxy::Proxy;
 use crate::registry::{Announcement, Registry};
 use crate::store::{Change, Shared, Store, StoreError};
@@ -194,6 +194,7 @@ impl Cluster {
     ) {
         let mut renewals = interval(RENEW_EVERY);
         let mut untold = interval(UNTOLD_ORIGINS);
+        let mut measures = interval(MEASURE_EVERY);
         let mut round = 0_u64;
         loop {
             tokio::select! {
@@ -204,6 +205,7 @@ impl Cluster {
                 },
                 Some(announcement) = announced.recv() => self.announce(announcement).await,
                 _ = untold.tick(), if !self.store.tells_of_changes() => self.list_origins().await,
+                _ = measures.tick() => self.measure(),
                 _ = renewals.tick() => {
                     self.renew(round).await;
                     round += 1;
@@ -245,6 +247,22 @@ impl Cluster {
                 }
             })
             .await;
+    }
+
+    fn measure(&self) {
+        let Some(figures) = self.store.mesh_figures() else {
+            return;
+        };
+        let metrics = &self.metrics;
+        for (state, proxies) in [("heard", figures.alive), ("silent", figures.silent)] {
+            let gauge = metrics.mesh_proxies.get_or_create(&StateLabel { state });
+            gauge.set(i64::try_from(proxies).unwrap_or(i64::MAX));
+        }
+        let rows = i64::try_from(figures.rows).unwrap_or(i64::MAX);
+        metrics.mesh_rows.set(rows);
+        let counted = metrics.mesh_refused.get();
+        let refused = figures.refused.saturating_sub(counted);
+        metrics.mesh_refused.inc_by(refused);
     }
 
     async fn list_origins(&self) {
@@ -439,6 +457,7 @@ fn list_of(server: &str) -> &'static str {
 const DURABLE: Duration = Duration::from_secs(24 * 3600);
 /// A third of the shortest lifetime of a claim.
 const RENEW_EVERY: Duration = Duration::from_secs(20);
+const MEASURE_EVERY: Duration = Duration::from_secs(1);
 const ROUNDS_AN_HOUR: u64 = 3600 / RENEW_EVERY.as_secs();
 /// How old a placement may be where nobody tells of changes.
 const UNTOLD: Duration = Duration::from_secs(1);

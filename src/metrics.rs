@@ -66,6 +66,12 @@ pub struct Metrics {
     pub store_operations: Family<StoreLabels, Counter>,
     /// `sluicegate_store_up`: 1 while the shared store answers; not there without one.
     pub store_up: Family<StoreLabel, Gauge>,
+    /// `sluicegate_mesh_proxies`: other proxies of the mesh, heard and silent.
+    pub mesh_proxies: Family<StateLabel, Gauge>,
+    /// `sluicegate_mesh_rows`: what all proxies of the mesh say, with what ended lately.
+    pub mesh_rows: Gauge,
+    /// `sluicegate_mesh_refused_total`: datagrams to the mesh that were not sealed as they should be.
+    pub mesh_refused: Counter,
     /// `sluicegate_failovers_total`: dials that failed and were followed by the next candidate.
     pub failovers: Counter,
     /// `sluicegate_redirects_total`: players that were sent to an origin or an edge.
@@ -262,6 +268,9 @@ impl Metrics {
             claim_conflicts: Counter::default(),
             store_operations: Family::default(),
             store_up: Family::default(),
+            mesh_proxies: Family::default(),
+            mesh_rows: Gauge::default(),
+            mesh_refused: Counter::default(),
             failovers: Counter::default(),
             redirects: Counter::default(),
             origins: Family::default(),
@@ -322,6 +331,21 @@ impl Metrics {
             "store_up",
             "1 while the shared store answers",
             m.store_up.clone(),
+        );
+        registry.register(
+            "mesh_proxies",
+            "Other proxies of the mesh, heard and silent",
+            m.mesh_proxies.clone(),
+        );
+        registry.register(
+            "mesh_rows",
+            "Rows of all proxies of the mesh, with those that ended lately",
+            m.mesh_rows.clone(),
+        );
+        registry.register(
+            "mesh_refused",
+            "Datagrams to the mesh that were not sealed as they should be",
+            m.mesh_refused.clone(),
         );
         registry.register(
             "redirects",

@@ -46,7 +46,7 @@ use crate::proxy::{Proxy, Timing};
 use crate::readiness::Readiness;
 use crate::registry::{ClaimLimits, Registry};
 use crate::session::{self, EndReason, Sessions};
-use crate::store::{Memory, Options, Redis, Shared};
+use crate::store::{Memory, Mesh, MeshOptions, Options, Redis, Shared};
 use crate::{drain, health, sources};
 
 /// A proxy whose listeners are bound; nothing is accepted until [`Server::serve`].
@@ -492,15 +492,18 @@ impl Server {
 
 /// This proxy's part in a cluster, if there is a store to share.
 fn cluster(settings: &Settings, proxy: &Proxy) -> Result<Option<Arc<Cluster>>, StartError> {
-    let Some(address) = settings.store.redis.clone() else {
+    let store = if settings.store.mesh {
+        Shared::Mesh(enter_mesh(settings)?)
+    } else if let Some(address) = settings.store.redis.clone() {
+        let options = Options {
+            prefix: settings.store.prefix.clone(),
+            patience: settings.store.timeout,
+            watched: Cluster::watched(),
+        };
+        Shared::Redis(Redis::open(address, options).map_err(StartError::Store)?)
+    } else {
         return Ok(None);
     };
-    let options = Options {
-        prefix: settings.store.prefix.clone(),
-        patience: settings.store.timeout,
-        watched: Cluster::watched(),
-    };
-    let store = Redis::open(address, options).map_err(StartError::Store)?;
     let terms = Terms {
         origin_ttl: settings.origins.ttl,
         play_claim: settings.placement.play_claim,
@@ -509,13 +512,24 @@ fn cluster(settings: &Settings, proxy: &Proxy) -> Result<Option<Arc<Cluster>>, S
         },
     };
     let (registry, metrics) = (proxy.registry(), proxy.metrics());
-    let cluster = Cluster::new(
-        Shared::Redis(store),
-        Arc::clone(registry),
-        Arc::clone(metrics),
-        terms,
-    );
+    let cluster = Cluster::new(store, Arc::clone(registry), Arc::clone(metrics), terms);
     Ok(Some(Arc::new(cluster)))
+}
+
+fn enter_mesh(settings: &Settings) -> Result<Mesh, StartError> {
+    let wanted = &settings.mesh;
+    let options = MeshOptions {
+        listen: wanted.listen,
+        advertise: wanted.advertise,
+        seeds: wanted.seeds.clone(),
+        key: settings.cluster.key.reveal().as_bytes().to_vec(),
+        watched: Cluster::watched(),
+    };
+    Mesh::open(options).map_err(|error| StartError::Listen {
+        setting: "mesh.listen",
+        address: wanted.listen,
+        hint: hint(&error),
+    })
 }
 
 fn placer(settings: &Settings, policy: Box<dyn policy::Policy>) -> Placer {

@@ -293,10 +293,22 @@ fn wrong_values_say_where_what_and_what_is_allowed() {
             "origins.max = 0: not between 1 and 100000",
         ),
         (
-            "a store that is not there",
-            "",
+            "a mesh that strangers could enter",
+            "[mesh]\nlisten = \"10.0.0.1:12027\"",
             vec![("PROXY_LOAD_BALANCER_TYPE", "mesh")],
-            r#"PROXY_LOAD_BALANCER_TYPE = "mesh": this version has no mesh; several proxies need a redis for now; allowed: memory or redis"#,
+            "cluster.key is missing: store.type is mesh and mesh.listen is 10.0.0.1:12027, where anyone could take part",
+        ),
+        (
+            "a mesh that the others cannot reach",
+            "[mesh]\nlisten = 12027\n[cluster]\nkey = \"k\"",
+            vec![("PROXY_LOAD_BALANCER_TYPE", "mesh")],
+            "mesh.advertise is missing: store.type is mesh and mesh.listen is [::]:12027, which names no address",
+        ),
+        (
+            "a seed that is a URL",
+            "[mesh]\nseeds = [\"a b\"]",
+            vec![],
+            "not a host, or a host and a port",
         ),
         (
             "a store's URL without the name of its primary",

@@ -8,7 +8,7 @@ use super::table::Written;
 use super::value::{
     Listen, Network, OriginNames, PortRange, PublicAddress, Secret, ValueError, parse_port,
 };
-use super::{Problem, parse_duration, setting};
+use super::{Problem, mesh, parse_duration, setting};
 use crate::net::fetch::Url;
 use crate::store::{Address, Server, Topology};
 use crate::stream_names::StreamNames;
@@ -18,6 +18,7 @@ use sluicegate_core::origin::{Endpoint, Endpoints, Host};
 use sluicegate_core::policy;
 use sluicegate_core::rule::{PoolRule, RedirectRule, RuleError};
 use sluicegate_core::stream::{Service, SrtStreamId, VhostRule};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -42,6 +43,7 @@ pub struct Settings {
     pub default_origin: DefaultOrigin,
     pub store: Store,
     pub placement: Placement,
+    pub mesh: Mesh,
     pub cluster: Cluster,
     pub session: SessionLimits,
     pub proxy_protocol: ProxyProtocol,
@@ -130,7 +132,7 @@ sections! {
     /// `[default_origin]`; a service it doesn't offer has no endpoint.
     DefaultOrigin { enabled: bool, ip: Host, endpoints: Endpoints }
     /// `[store]`
-    Store { redis: Option<Address>, prefix: String, timeout: Duration, wait_at_start: bool }
+    Store { redis: Option<Address>, mesh: bool, prefix: String, timeout: Duration, wait_at_start: bool }
     /// `[placement]`
     Placement {
         policy: &'static str,
@@ -150,6 +152,8 @@ sections! {
         ask_keep: Duration,
         ask_unanswered: Unanswered,
     }
+    /// `[mesh]`; what is advertised can be reached, and seeds have a port.
+    Mesh { listen: SocketAddr, advertise: SocketAddr, seeds: Vec<String> }
     /// `[cluster]`
     Cluster { key: Secret }
     /// `[session]`
@@ -320,6 +324,7 @@ pub(super) fn read(
         },
         store: read_store(r),
         placement: read_placement(r),
+        mesh: read_mesh(r),
         cluster: Cluster {
             key: r.read("cluster.key", |written| Ok(Secret::new(written.text()))),
         },
@@ -370,6 +375,7 @@ pub(super) fn read(
     {
         r.conflict("origins.proxy_protocol_v1 and origins.proxy_protocol_v2 name the same origin; one header is enough".to_owned());
     }
+    check_mesh(&settings, r);
     let own_files = r.entry("http.static_files").source == Source::Default;
     warn(&settings, own_files, warnings);
     settings
@@ -533,10 +539,10 @@ fn some_text(written: &Written) -> Option<String> {
 
 /// The Redis is one URL, or upstream's five settings; both are checked, whether or not they are used.
 fn read_store(r: &mut Reader<'_>) -> Store {
-    let shared = r.read("store.type", |written| match written.text().as_str() {
-        "memory" => Ok(false),
-        "redis" => Ok(true),
-        "mesh" => Err(ValueError::NoMesh),
+    let (shared, mesh) = r.read("store.type", |written| match written.text().as_str() {
+        "memory" => Ok((false, false)),
+        "mesh" => Ok((false, true)),
+        "redis" => Ok((true, false)),
         _ => Err(ValueError::NotAChoice),
     });
     let url: Option<Address> = r.read("store.url", |written| {
@@ -558,9 +564,58 @@ fn read_store(r: &mut Reader<'_>) -> Store {
     };
     Store {
         redis: shared.then(|| url.unwrap_or(parts)),
+        mesh,
         prefix: r.read("store.redis_key_prefix", |written| Ok(written.text())),
         timeout: r.read("store.timeout", period),
         wait_at_start: r.read("store.wait_at_start", flag),
+    }
+}
+
+fn read_mesh(r: &mut Reader<'_>) -> Mesh {
+    let listen = r.read("mesh.listen", |written| {
+        let listen = Listen::parse(&written.items())?;
+        match listen.addresses() {
+            [address] if address.port() != 0 => Ok(*address),
+            [_] => Err(ValueError::NotAPort),
+            _ => Err(ValueError::NotOne),
+        }
+    });
+    let advertise: Option<PublicAddress> = r.read("mesh.advertise", |written| {
+        some_text(written).map(|text| text.parse()).transpose()
+    });
+    let seeds = r.read("mesh.seeds", |written| {
+        let seeds = written.items().into_iter();
+        seeds.map(|seed| mesh::seed(seed, listen.port())).collect()
+    });
+    let advertise = advertise.map_or(listen, |at| {
+        SocketAddr::new(at.ip, at.port.unwrap_or_else(|| listen.port()))
+    });
+    Mesh {
+        listen,
+        advertise,
+        seeds,
+    }
+}
+
+/// A mesh that strangers could enter, or that nobody could, does not start.
+fn check_mesh(settings: &Settings, r: &mut Reader<'_>) {
+    let Mesh {
+        listen, advertise, ..
+    } = &settings.mesh;
+    if !settings.store.mesh {
+        return;
+    }
+    if settings.cluster.key.is_empty() && !listen.ip().to_canonical().is_loopback() {
+        r.conflict(format!(
+            "cluster.key is missing: store.type is mesh and mesh.listen is {listen}, where anyone could take part; \
+             give all proxies of the mesh the same key, or listen on loopback"
+        ));
+    }
+    if advertise.ip().is_unspecified() {
+        r.conflict(format!(
+            "mesh.advertise is missing: store.type is mesh and mesh.listen is {listen}, which names no address; \
+             say where the other proxies reach this one"
+        ));
     }
 }
 

@@ -19,6 +19,7 @@ mod dotenv;
 mod duration;
 mod layers;
 mod meaning;
+mod mesh;
 mod placement;
 mod report;
 mod sources;
@@ -29,9 +30,9 @@ pub use credentials::{Credential, Credentials};
 pub use duration::{format_duration, parse_duration};
 pub use layers::{Environment, Source};
 pub use meaning::{
-    Api, Cluster, DefaultOrigin, Drain, Health, Http, Log, LogFormat, Metrics, Origins, Placement,
-    Probing, ProxyProtocol, Question, Rtc, Rtmp, Rtsp, SessionLimits, Settings, Shutdown, Srt,
-    Store, System, Takeover,
+    Api, Cluster, DefaultOrigin, Drain, Health, Http, Log, LogFormat, Mesh, Metrics, Origins,
+    Placement, Probing, ProxyProtocol, Question, Rtc, Rtmp, Rtsp, SessionLimits, Settings,
+    Shutdown, Srt, Store, System, Takeover,
 };
 pub use placement::{NetworkZone, Unanswered};
 pub use report::check;

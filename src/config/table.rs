@@ -321,7 +321,7 @@ pub static TABLE: &[Setting] = &[
     text("default_origin.srt", Some("PROXY_DEFAULT_BACKEND_SRT"), "10080", ENDPOINT, "Its SRT port (UDP)."),
     text("default_origin.rtsp", Some("PROXY_DEFAULT_BACKEND_RTSP"), "", ENDPOINT, "Its RTSP port."),
 
-    text("store.type", Some("PROXY_LOAD_BALANCER_TYPE"), "memory", "memory or redis", "Where origins and placements are kept: here, or in a Redis that several proxies share."),
+    text("store.type", Some("PROXY_LOAD_BALANCER_TYPE"), "memory", "memory, redis or mesh", "Where origins and placements are kept: here, in a Redis that several proxies share, or among the proxies themselves."),
     secret("store.url", None, "redis://[user[:password]@]host[:port][/database], redis+sentinel://host,host/primary or redis+cluster://host,host; rediss for TLS, ?ca=FILE for its authority", "Where the Redis is; the redis_ settings but the prefix count only without it."),
     text("store.redis_host", Some("PROXY_REDIS_HOST"), "127.0.0.1", "an IP address or a host name", "Redis host."),
     text("store.redis_port", Some("PROXY_REDIS_PORT"), "6379", "a port, 1 to 65535", "Redis port."),
@@ -347,6 +347,10 @@ pub static TABLE: &[Setting] = &[
     text("placement.ask_timeout", None, "500ms", PERIOD, "How long the answer may take."),
     text("placement.ask_keep", None, "10s", WAIT, "How long an answer is kept."),
     text("placement.ask_unanswered", None, "allow", "allow or deny", "What a missing answer is taken for."),
+
+    text("mesh.listen", None, "127.0.0.1:12027", "a port, ip:port or [v6]:port", "Where other proxies are heard (UDP), with store.type mesh; what is not loopback needs a cluster.key."),
+    text("mesh.advertise", None, "", "an IP address, alone or with a port, or nothing", "Where the others reach mesh.listen; empty means mesh.listen itself, which has to name one address then."),
+    list("mesh.seeds", "a list of hosts, alone or with a port; a name may stand for many", "Proxies to begin with, this one too if you like; names are looked up every five seconds."),
 
     secret("cluster.key", None, "any text; the longer the better", "What proxies of one cluster share, so that each serves the links of the others; without it a link lasts until a restart."),
 

@@ -85,9 +85,9 @@ pub enum ValueError {
     /// Not a path that names a stream.
     #[error(transparent)]
     Pattern(#[from] PatternError),
-    /// Proxies that find each other without a store are not in this version.
-    #[error("this version has no mesh; several proxies need a redis for now")]
-    NoMesh,
+    /// Not a place where another proxy could be.
+    #[error("not a host, or a host and a port")]
+    NotASeed,
     /// Not the URL of a Redis.
     #[error(transparent)]
     Redis(#[from] AddressError),

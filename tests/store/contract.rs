@@ -132,4 +132,4 @@ async fn values_are_put_listed_and_removed(store: &impl Store, prefix: &str) {
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(400);
 /// More than a page of any listing.
-const MANY: usize = 3_000;
+pub(crate) const MANY: usize = 3_000;

@@ -7,6 +7,8 @@ mod house;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../support/machine.rs"]
 mod machine;
+mod mesh;
+mod mesh_proxies;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../support/program.rs"]
 mod program;

@@ -7,7 +7,7 @@
 mod gossip;
 mod socket;
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -23,6 +23,7 @@ use super::{Change, Claim, Store, StoreError};
 #[derive(Debug)]
 pub struct Mesh {
     shared: Arc<Shared>,
+    address: SocketAddr,
     _gossip: DropGuard,
 }
 
@@ -76,7 +77,12 @@ impl Mesh {
     /// # Errors
     /// When the address cannot be listened on. Proxies that cannot be reached are no error: they may come.
     pub fn open(options: MeshOptions) -> std::io::Result<Self> {
-        let socket = UdpSocket::bind(options.listen)?;
+        let mut listen = options.listen;
+        if listen.ip().is_unspecified() && options.advertise.is_ipv4() {
+            // A socket of IPv6 takes no addresses of IPv4 to send to.
+            listen.set_ip(Ipv4Addr::UNSPECIFIED.into());
+        }
+        let socket = UdpSocket::bind(listen)?;
         socket.set_nonblocking(true)?;
         // A message may come in sixty datagrams at once. What the system grants has to do.
         let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
@@ -95,10 +101,12 @@ impl Mesh {
             refused: Arc::default(),
         });
         let end = CancellationToken::new();
+        let address = options.advertise;
         let gossip = gossip::run(Arc::clone(&shared), id, options, socket, end.clone());
         tokio::spawn(gossip);
         Ok(Self {
             shared,
+            address,
             _gossip: end.drop_guard(),
         })
     }
@@ -122,6 +130,11 @@ impl Mesh {
     /// What others change from now on. One that falls behind has to take it as [`Change::Anything`].
     pub fn changes(&self) -> broadcast::Receiver<Change> {
         self.shared.changes.subscribe()
+    }
+
+    /// Where the others reach this proxy.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// How it is now.

@@ -1,0 +1,1 @@
+//! Whole proxies in a mesh.
