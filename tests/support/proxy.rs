@@ -57,6 +57,19 @@ impl Proxy {
         Self::ready(&mut command, scratch)
     }
 
+    /// The same with a log that tells of troubles only: for runs with many sessions, since the log is kept.
+    pub(crate) fn start_terse(settings: &str) -> Self {
+        let scratch = Scratch::new("proxy");
+        let config = scratch.write("sluicegate.toml", &format!("{LISTEN}{settings}\n"));
+        let mut command = binary();
+        command
+            .args(["run", "--config"])
+            .arg(config)
+            .current_dir(scratch.path())
+            .env("RUST_LOG", TERSE);
+        Self::ready(&mut command, scratch)
+    }
+
     /// Waits for the addresses of a command that runs the proxy.
     pub(crate) fn ready(command: &mut Command, scratch: Scratch) -> Self {
         // Stories that say nothing of media leave its port to the system.
@@ -228,6 +241,21 @@ impl Proxy {
         self.program.signal("TERM");
     }
 
+    /// Stops the process without ending it: its ports still accept, and nobody answers.
+    pub(crate) fn freeze(&self) {
+        self.program.signal("STOP");
+    }
+
+    /// Ends [`freeze`](Self::freeze).
+    pub(crate) fn thaw(&self) {
+        self.program.signal("CONT");
+    }
+
+    /// Ends it without a word, as a crash does.
+    pub(crate) fn kill(&mut self) {
+        self.program.kill();
+    }
+
     #[track_caller]
     pub(crate) fn wait_end(&mut self, patience: Duration) -> ExitStatus {
         self.program.wait_end(patience)
@@ -261,6 +289,8 @@ system.listen = \"127.0.0.1:0\"
 rtsp.listen = \"127.0.0.1:0\"
 srt.listen = \"127.0.0.1:0\"
 ";
-const SETTINGS: &str = "sluicegate.toml";
+/// Enough for [`Proxy::ready`].
+const TERSE: &str =
+    "warn,sluicegate::server=info,sluicegate::listener::srt=info,sluicegate::listener::rtc=info";
 const MEDIA_PORT: &str = "PROXY_WEBRTC_SERVER";
 const STARTS: Duration = Duration::from_secs(10);

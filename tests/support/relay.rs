@@ -49,6 +49,17 @@ impl Relay {
         state.holes_below = state.next;
     }
 
+    /// From now on nothing passes, on later connections neither, until [`mend`](Self::mend).
+    pub(crate) fn part(&self) {
+        self.shared.lock().holes_below = u64::MAX;
+    }
+
+    /// Everything passes again. What was sent meanwhile arrives late, as TCP repeats it.
+    pub(crate) fn mend(&self) {
+        self.shared.lock().holes_below = 0;
+        self.shared.changed.notify_all();
+    }
+
     /// Closes the connections that stand.
     pub(crate) fn cut(&self) {
         for socket in self.shared.lock().sockets.drain(..) {

@@ -1,0 +1,223 @@
+//! Is a stream ever in two places? Thousands of first publishes and plays through three proxies, while proxies and
+//! origins are killed and stopped, the Redis is stopped, and proxies are cut off from it. What each client saw is judged
+//! by the [`checker`](crate::checker).
+
+use std::collections::BTreeMap;
+use std::env;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use sluicegate_core::stream::Action;
+use tokio::runtime::Handle;
+use tokio::time::sleep;
+
+use crate::balancer::Dice;
+use crate::checker::Verdict;
+use crate::fleet::{Fleet, PROXIES};
+use crate::history::History;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_is_in_one_place_whatever_fails() {
+    Run::to_its_end(5_000, 24).await;
+}
+
+/// `CLAIMS=100000 cargo test --release --test cluster -- --ignored --nocapture long`
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes: scripts/long claims"]
+async fn long_a_stream_is_in_one_place_whatever_fails() {
+    let asks = env::var("CLAIMS").map_or(100_000, |text| text.parse().expect("a number"));
+    Run::to_its_end(asks, 64).await;
+}
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fault {
+    /// A proxy is cut off from the Redis, and what it sent arrives later.
+    Part,
+    /// A proxy is killed, and started again.
+    KillProxy,
+    /// An origin is killed, and comes back as another process.
+    KillOrigin,
+    /// A proxy is stopped, and goes on where it was.
+    FreezeProxy,
+    /// The Redis is stopped, and goes on.
+    FreezeRedis,
+}
+
+impl Fault {
+    const ALL: [Self; 5] = [
+        Self::Part,
+        Self::KillProxy,
+        Self::KillOrigin,
+        Self::FreezeProxy,
+        Self::FreezeRedis,
+    ];
+}
+
+/// One run and its history.
+struct Run {
+    fleet: Fleet,
+    history: History,
+    dice: Mutex<Dice>,
+    /// Streams so far.
+    streams: AtomicUsize,
+    is_over: AtomicBool,
+}
+
+impl Run {
+    async fn to_its_end(asks: usize, at_once: usize) {
+        let run = Arc::new(Self {
+            fleet: Fleet::start(ORIGINS, None).await,
+            history: History::begin(),
+            dice: Mutex::new(Dice::new()),
+            streams: AtomicUsize::new(0),
+            is_over: AtomicBool::new(false),
+        });
+        let failing = {
+            let (run, runtime) = (Arc::clone(&run), Handle::current());
+            tokio::task::spawn_blocking(move || run.fail(asks, &runtime))
+        };
+        let streams = (0..at_once).map(|_| tokio::spawn(Arc::clone(&run).streams()));
+        let streams: Vec<_> = streams.collect();
+        let faults = failing.await.expect("faults come and go");
+        for done in join_all(streams).await {
+            done.expect("streams come and go");
+        }
+        let verdict = run.history.judged();
+        run.tell(&verdict, &faults);
+        assert!(verdict.splits.is_empty(), "{}", verdict.words());
+        let asked = run.history.asks();
+        assert!(verdict.lives * 10 > asked * 7, "most were served");
+    }
+
+    /// One stream after the other, until the run is over.
+    async fn streams(self: Arc<Self>) {
+        while !self.is_over.load(Ordering::Relaxed) {
+            let number = self.streams.fetch_add(1, Ordering::Relaxed);
+            // Some live through a fault and its end.
+            let unit = if number.is_multiple_of(12) {
+                8_000
+            } else {
+                250
+            };
+            let stream = format!("live/s{number}");
+            // First publishers and players at one moment; then the publisher comes back.
+            let (publish, play) = (Action::Publish, Action::Play);
+            for guests in [
+                &[publish, publish, play, play, play][..],
+                &[publish, play, play],
+            ] {
+                let attending = guests.iter().map(|action| {
+                    let late = self.roll(15);
+                    let stays = unit / 2 + self.roll(unit);
+                    self.attend(*action, &stream, millis(late), millis(stays))
+                });
+                join_all(attending).await;
+            }
+        }
+    }
+
+    async fn attend(&self, action: Action, stream: &str, late: Duration, stays: Duration) {
+        sleep(late).await;
+        let ask = || {
+            let proxy = self.roll(PROXIES);
+            (named(proxy), self.fleet.ask(proxy, action, stream))
+        };
+        self.history.attend(action, stream, stays, ask).await;
+    }
+
+    /// One fault after the other, until there were enough requests and each kind of fault; then the run is over.
+    fn fail(&self, asks: usize, runtime: &Handle) -> BTreeMap<Fault, usize> {
+        let mut faults = BTreeMap::new();
+        for fault in Fault::ALL.into_iter().cycle() {
+            std::thread::sleep(BETWEEN);
+            let enough = self.history.asks() >= asks;
+            if enough && faults.len() == Fault::ALL.len() {
+                break;
+            }
+            let proxy = self.roll(PROXIES);
+            let from = self.history.now();
+            match fault {
+                Fault::Part => {
+                    self.fleet.part(proxy);
+                    std::thread::sleep(LASTS);
+                    self.fleet.mend(proxy);
+                    self.excuse(&[proxy], from);
+                }
+                Fault::KillProxy => {
+                    self.history.kill(named(proxy));
+                    self.fleet.proxy(proxy).kill();
+                    self.fleet.start_again(proxy);
+                }
+                Fault::KillOrigin => {
+                    let origin = &self.fleet.origins[self.roll(ORIGINS)];
+                    self.history.kill(origin.instance());
+                    runtime.block_on(origin.kill());
+                    std::thread::sleep(LASTS);
+                    runtime.block_on(origin.start_again());
+                }
+                Fault::FreezeProxy => {
+                    self.fleet.proxy(proxy).freeze();
+                    std::thread::sleep(LASTS);
+                    self.fleet.proxy(proxy).thaw();
+                    self.excuse(&[proxy], from);
+                }
+                Fault::FreezeRedis => {
+                    self.fleet.redis().freeze();
+                    std::thread::sleep(LASTS);
+                    self.fleet.redis().thaw();
+                    self.excuse(&[0, 1, 2], from);
+                }
+            }
+            *faults.entry(fault).or_default() += 1;
+        }
+        self.is_over.store(true, Ordering::Relaxed);
+        faults
+    }
+
+    /// These were without the store from then until they say that they have it again.
+    fn excuse(&self, proxies: &[usize], from: Duration) {
+        for proxy in proxies {
+            self.fleet.wait_for_store(*proxy, "ok");
+            self.history.excuse(named(*proxy), from);
+        }
+    }
+
+    fn tell(&self, verdict: &Verdict, faults: &BTreeMap<Fault, usize>) {
+        println!(
+            "{} requests in {:.0?}: {} sessions of {} streams; {} splits; {} excused, the last over {:.1?} after the \
+             store was back; {} conflicts ended by the proxies",
+            self.history.asks(),
+            self.history.now(),
+            verdict.lives,
+            verdict.streams,
+            verdict.splits.len(),
+            verdict.excused.len(),
+            verdict.healed_within(),
+            self.fleet.count("sluicegate_claim_conflicts_total", ""),
+        );
+        println!("faults: {faults:?}");
+        println!("refused: {:?}", self.history.refused());
+    }
+
+    /// Less than `sides`.
+    fn roll(&self, sides: usize) -> usize {
+        self.dice.lock().expect("a test").roll(sides)
+    }
+}
+
+fn named(proxy: usize) -> String {
+    format!("proxy-{proxy}")
+}
+
+fn millis(count: usize) -> Duration {
+    Duration::from_millis(count as u64)
+}
+
+const ORIGINS: usize = 5;
+/// Between two faults.
+const BETWEEN: Duration = Duration::from_secs(1);
+/// How long a fault lasts: past the second that a call has, and the check of each second.
+const LASTS: Duration = Duration::from_millis(2_500);

@@ -1,0 +1,112 @@
+//! An RTMP client that asks for a stream, hears which origin granted it, and stays for a while.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use sluicegate_core::rtmp::client::{Client, ClientEvent};
+use sluicegate_core::rtmp::message::{Message, kind};
+use sluicegate_core::stream::Action;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::origin::NAMED;
+
+/// A session that was granted.
+pub(crate) struct Session {
+    /// The instance of an origin that granted it, in its own words.
+    pub(crate) origin: String,
+    /// Frames that came so far.
+    pub(crate) frames: u64,
+    action: Action,
+    socket: TcpStream,
+    machine: Client,
+}
+
+impl Session {
+    /// Asks the proxy at `at` for `app/stream`.
+    ///
+    /// # Errors
+    /// What was heard instead of a grant.
+    pub(crate) async fn ask(at: SocketAddr, action: Action, stream: &str) -> Result<Self, String> {
+        timeout(PATIENCE, Self::asked(at, action, stream))
+            .await
+            .unwrap_or_else(|_| Err("no answer".to_owned()))
+    }
+
+    async fn asked(at: SocketAddr, action: Action, stream: &str) -> Result<Self, String> {
+        let (app, name) = stream.rsplit_once('/').expect("app/stream");
+        let url = format!("rtmp://example/{app}");
+        let socket = TcpStream::connect(at).await;
+        let mut session = Self {
+            origin: String::new(),
+            frames: 0,
+            action,
+            socket: socket.map_err(|_| "no connection".to_owned())?,
+            machine: Client::new([7; 32], action, &url, name, Vec::new()),
+        };
+        while session.origin.is_empty() {
+            session.step().await?;
+        }
+        Ok(session)
+    }
+
+    /// Stays until `end`; false if the session ended before.
+    pub(crate) async fn stay(&mut self, end: Instant) -> bool {
+        loop {
+            match timeout_at(end, self.step()).await {
+                Err(_) => return true,
+                Ok(Err(_)) => return false,
+                Ok(Ok(())) => {}
+            }
+        }
+    }
+
+    pub(crate) fn plays(&self) -> bool {
+        self.action == Action::Play
+    }
+
+    /// Sends a frame with the next bytes that are due.
+    pub(crate) fn send_frame(&mut self) {
+        self.machine.send_media(&Message {
+            timestamp: 0,
+            kind: kind::VIDEO,
+            stream_id: 1,
+            payload: vec![0x27, 1, 0, 0, 0, 0],
+        });
+    }
+
+    /// Sends what is due and reads once.
+    async fn step(&mut self) -> Result<(), String> {
+        let cut = |_| "cut".to_owned();
+        if let Some(bytes) = self.machine.poll_output() {
+            self.socket.write_all(&bytes).await.map_err(cut)?;
+        }
+        let mut buffer = [0; 4096];
+        let count = self.socket.read(&mut buffer).await.map_err(cut)?;
+        if count == 0 {
+            return Err("closed".to_owned());
+        }
+        let fed = self.machine.feed(&buffer[..count]);
+        fed.map_err(|error| error.to_string())?;
+        while let Some(event) = self.machine.poll_event() {
+            match event {
+                ClientEvent::Status {
+                    code, description, ..
+                } if code == NAMED => self.origin = description,
+                ClientEvent::Status {
+                    level,
+                    code,
+                    description,
+                } if level == "error" => return Err(format!("{code}: {description}")),
+                ClientEvent::Media(_) => self.frames += 1,
+                ClientEvent::Refused(_) => return Err("refused".to_owned()),
+                ClientEvent::Connected(_) | ClientEvent::Status { .. } => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Longer than a proxy takes to try all it can.
+const PATIENCE: Duration = Duration::from_secs(20);

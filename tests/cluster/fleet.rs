@@ -1,0 +1,223 @@
+//! Three proxies as processes on one Redis, and the origins behind them. Each proxy reaches the Redis by a relay of its
+//! own, which can be parted.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use sluicegate_core::stream::Action;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::client::Session;
+use crate::http;
+use crate::origin::Origin;
+use crate::proxy::Proxy;
+use crate::redis_server::RedisServer;
+use crate::relay::Relay;
+use crate::wait_for;
+
+pub(crate) struct Fleet {
+    redis: Mutex<RedisServer>,
+    pub(crate) origins: Vec<Arc<Origin>>,
+    members: Vec<Member>,
+    /// Where each proxy is, for those who must not wait while it is started anew.
+    places: Places,
+    _reporting: DropGuard,
+}
+
+/// One proxy and its way to the Redis.
+struct Member {
+    proxy: Mutex<Proxy>,
+    relay: Relay,
+    settings: String,
+}
+
+/// RTMP and system API of each proxy.
+type Places = Arc<Mutex<Vec<(SocketAddr, SocketAddr)>>>;
+
+impl Fleet {
+    /// Starts everything; returns when each proxy knows each origin. `frames` as of [`Origin::start`].
+    pub(crate) async fn start(origins: usize, frames: Option<Duration>) -> Self {
+        let redis = RedisServer::start();
+        let at: SocketAddr = redis
+            .url()
+            .trim_start_matches("redis://")
+            .parse()
+            .expect("an address");
+        let members: Vec<Member> = (0..PROXIES)
+            .map(|_| {
+                let relay = Relay::to(at);
+                let settings = format!(
+                    "store.type = \"redis\"\nstore.url = \"redis://{}\"\n{SETTINGS}",
+                    relay.address()
+                );
+                Member {
+                    proxy: Mutex::new(Proxy::start_terse(&settings)),
+                    relay,
+                    settings,
+                }
+            })
+            .collect();
+        let mut running = Vec::new();
+        for number in 0..origins {
+            let origin = Origin::start(&format!("origin-{number}"), frames).await;
+            running.push(Arc::new(origin));
+        }
+        let places = members.iter().map(|member| member.place()).collect();
+        let places: Places = Arc::new(Mutex::new(places));
+        let stop = CancellationToken::new();
+        for origin in &running {
+            let reporting = report(Arc::clone(origin), Arc::clone(&places));
+            tokio::spawn(stop.clone().run_until_cancelled_owned(reporting));
+        }
+        let fleet = Self {
+            redis: Mutex::new(redis),
+            origins: running,
+            members,
+            places,
+            _reporting: stop.drop_guard(),
+        };
+        for proxy in 0..PROXIES {
+            fleet.wait_for_origins(proxy);
+        }
+        fleet
+    }
+
+    pub(crate) fn redis(&self) -> MutexGuard<'_, RedisServer> {
+        self.redis.lock().expect("a test")
+    }
+
+    /// The origin that calls itself so; the number of its instance does not count.
+    pub(crate) fn origin(&self, instance: &str) -> &Origin {
+        let name = instance.split('/').next().unwrap_or_default();
+        let found = self.origins.iter().find(|origin| origin.name == name);
+        found.expect("an origin of this fleet")
+    }
+
+    /// What stands for `live/…` in the Redis; empty for nothing.
+    pub(crate) fn stands(&self, stream: &str) -> String {
+        let key = format!("srs-proxy-url:__defaultVhost__/{stream}");
+        self.redis().cli(&["get", &key]).trim().to_owned()
+    }
+
+    /// Asks a proxy for a stream.
+    pub(crate) async fn ask(
+        &self,
+        proxy: usize,
+        action: Action,
+        stream: &str,
+    ) -> Result<Session, String> {
+        let (rtmp, _) = self.places.lock().expect("a test")[proxy];
+        Session::ask(rtmp, action, stream).await
+    }
+
+    /// Cuts one proxy off from the Redis. Nobody is told: what it sends stays under way.
+    pub(crate) fn part(&self, proxy: usize) {
+        self.members[proxy].relay.part();
+    }
+
+    pub(crate) fn mend(&self, proxy: usize) {
+        self.members[proxy].relay.mend();
+    }
+
+    pub(crate) fn proxy(&self, proxy: usize) -> MutexGuard<'_, Proxy> {
+        self.members[proxy].proxy.lock().expect("a test")
+    }
+
+    /// Starts a proxy that was killed; returns when it knows the origins.
+    pub(crate) fn start_again(&self, proxy: usize) {
+        let member = &self.members[proxy];
+        *self.proxy(proxy) = Proxy::start_terse(&member.settings);
+        self.places.lock().expect("a test")[proxy] = member.place();
+        self.wait_for_origins(proxy);
+    }
+
+    /// Returns when a proxy says that it has the store, or that it has not.
+    pub(crate) fn wait_for_store(&self, proxy: usize, word: &str) {
+        let (_, system) = self.places.lock().expect("a test")[proxy];
+        wait_for(&format!("store {word} at proxy {proxy}"), PATIENCE, || {
+            let answer = http::request(system, "GET", "/readyz", &[], "");
+            let says = format!(r#""store":"{word}""#);
+            answer.text().contains(&says).then_some(())
+        });
+    }
+
+    /// The sum of a family over all proxies, of its samples that hold `label`.
+    pub(crate) fn count(&self, family: &str, label: &str) -> u64 {
+        let systems: Vec<SocketAddr> = {
+            let places = self.places.lock().expect("a test");
+            places.iter().map(|(_, system)| *system).collect()
+        };
+        let text = systems
+            .iter()
+            .map(|system| http::request(*system, "GET", "/metrics", &[], "").text())
+            .collect::<String>();
+        text.lines()
+            .filter(|line| line.starts_with(family) && line.contains(label))
+            .filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok())
+            .sum()
+    }
+
+    fn wait_for_origins(&self, proxy: usize) {
+        let wanted = self.origins.iter().filter(|origin| origin.is_running());
+        let wanted = wanted.count();
+        wait_for("its origins", PATIENCE, || {
+            let known = self.proxy(proxy).origins();
+            let up = known.iter().filter(|origin| origin["state"] == "up");
+            (up.count() >= wanted).then_some(())
+        });
+    }
+}
+
+impl Member {
+    fn place(&self) -> (SocketAddr, SocketAddr) {
+        let proxy = self.proxy.lock().expect("a test");
+        (proxy.rtmp, proxy.system)
+    }
+}
+
+/// Reports an origin each second to one of the proxies, as through a balancer that passes over those that do not answer.
+async fn report(origin: Arc<Origin>, places: Places) {
+    let mut turn = usize::from(origin.at.port());
+    loop {
+        if origin.is_running() {
+            for _ in 0..PROXIES {
+                turn += 1;
+                let (_, system) = places.lock().expect("a test")[turn % PROXIES];
+                let body = origin.registration();
+                if timeout(REPORT, post(system, &body)).await == Ok(true) {
+                    break;
+                }
+            }
+        }
+        tokio::time::sleep(REPORT).await;
+    }
+}
+
+async fn post(system: SocketAddr, body: &str) -> bool {
+    let Ok(mut socket) = TcpStream::connect(system).await else {
+        return false;
+    };
+    let length = body.len();
+    let request = format!(
+        "POST /api/v1/srs/register HTTP/1.1\r\nHost: fleet\r\nConnection: close\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    );
+    if socket.write_all(request.as_bytes()).await.is_err() {
+        return false;
+    }
+    let mut answer = Vec::new();
+    let read = socket.read_to_end(&mut answer).await;
+    read.is_ok() && answer.starts_with(b"HTTP/1.1 200")
+}
+
+pub(crate) const PROXIES: usize = 3;
+/// All clients of a run have one address. Calls have longer than usual: the machine is busy with the run itself, and an
+/// origin or a store that is slow for that reason is not away.
+const SETTINGS: &str = "store.timeout = \"1s\"\nplacement.claims_per_source = 100000\n\
+                        session.dial_timeout = \"5s\"\nsession.setup_timeout = \"15s\"\n";
+const REPORT: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(30);

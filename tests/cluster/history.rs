@@ -1,0 +1,134 @@
+//! What the clients of a run saw.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use sluicegate_core::stream::Action;
+
+use crate::checker::{Excuse, Life, Verdict, judge};
+use crate::client::Session;
+
+/// The history of one run.
+pub(crate) struct History {
+    began: Instant,
+    /// Requests so far.
+    asks: AtomicUsize,
+    lives: Mutex<Vec<Life>>,
+    excuses: Mutex<Vec<Excuse>>,
+    /// Proxies and instances of origins that were killed, and when.
+    killed: Mutex<Vec<(String, Duration)>>,
+    refused: Mutex<BTreeMap<String, usize>>,
+}
+
+impl History {
+    pub(crate) fn begin() -> Self {
+        Self {
+            began: Instant::now(),
+            asks: AtomicUsize::new(0),
+            lives: Mutex::default(),
+            excuses: Mutex::default(),
+            killed: Mutex::default(),
+            refused: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    pub(crate) fn asks(&self) -> usize {
+        self.asks.load(Ordering::Relaxed)
+    }
+
+    /// A client that wants a stream for some time, and comes back when it is cut off. `ask` names the proxy it goes to,
+    /// and asks it.
+    pub(crate) async fn attend<F>(
+        &self,
+        action: Action,
+        stream: &str,
+        stays: Duration,
+        ask: impl Fn() -> (String, F),
+    ) where
+        F: Future<Output = Result<Session, String>>,
+    {
+        let end = tokio::time::Instant::now() + stays;
+        loop {
+            self.asks.fetch_add(1, Ordering::Relaxed);
+            let asked = self.now();
+            let (proxy, answer) = ask();
+            match answer.await {
+                Ok(mut session) => {
+                    let from = self.now();
+                    let stayed = session.stay(end).await;
+                    let life = Life {
+                        stream: stream.to_owned(),
+                        action: action.as_str(),
+                        proxy,
+                        origin: session.origin.clone(),
+                        asked,
+                        from,
+                        until: self.now(),
+                    };
+                    self.lives.lock().expect("a test").push(life);
+                    if stayed {
+                        return;
+                    }
+                }
+                Err(why) => {
+                    let is_busy = why.contains("BadName");
+                    let mut refused = self.refused.lock().expect("a test");
+                    *refused.entry(why).or_default() += 1;
+                    if is_busy {
+                        return;
+                    }
+                }
+            }
+            tokio::time::sleep(COMES_BACK).await;
+            if tokio::time::Instant::now() >= end {
+                return;
+            }
+        }
+    }
+
+    /// A proxy may have placed streams without the store from then until now.
+    pub(crate) fn excuse(&self, proxy: String, from: Duration) {
+        let until = self.now();
+        let excuse = Excuse { proxy, from, until };
+        self.excuses.lock().expect("a test").push(excuse);
+    }
+
+    /// A proxy or an instance of an origin is killed now.
+    pub(crate) fn kill(&self, who: String) {
+        let at = self.now();
+        self.killed.lock().expect("a test").push((who, at));
+    }
+
+    /// What clients saw; nothing outlives its proxy or its origin, whenever its client noticed.
+    pub(crate) fn lives(&self) -> Vec<Life> {
+        let mut lives = self.lives.lock().expect("a test").clone();
+        let killed = self.killed.lock().expect("a test");
+        for life in &mut lives {
+            for (who, at) in killed.iter() {
+                let was_there = *who == life.origin || (*who == life.proxy && life.asked < *at);
+                if was_there {
+                    life.until = life.until.min(*at);
+                }
+            }
+        }
+        lives
+    }
+
+    pub(crate) fn judged(&self) -> Verdict {
+        judge(&self.lives(), &self.excuses.lock().expect("a test"))
+    }
+
+    /// Refusals and how often each was heard.
+    pub(crate) fn refused(&self) -> BTreeMap<String, usize> {
+        self.refused.lock().expect("a test").clone()
+    }
+}
+
+/// As encoders and players do, only sooner.
+const COMES_BACK: Duration = Duration::from_millis(50);

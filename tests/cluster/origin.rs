@@ -1,0 +1,209 @@
+//! An origin that takes part in a run: it grants what real ones grant, says who it is, and can be killed.
+
+use std::collections::HashSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use sluicegate_core::rtmp::message::{Command, Message, kind};
+use sluicegate_core::rtmp::server::{Server, ServerEvent};
+use sluicegate_core::stream::Action;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The status by which an origin says who it is.
+pub(crate) const NAMED: &str = "Origin.Named";
+
+/// One origin on one port, in one instance after the other.
+pub(crate) struct Origin {
+    pub(crate) name: String,
+    pub(crate) at: SocketAddr,
+    /// Between two frames to a player; none are sent without it.
+    frames: Option<Duration>,
+    instance: Mutex<Instance>,
+}
+
+#[derive(Clone)]
+struct Instance {
+    number: u32,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Origin {
+    pub(crate) async fn start(name: &str, frames: Option<Duration>) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+        let listener = listener.expect("loopback has ports");
+        let at = listener.local_addr().expect("it is bound");
+        let instance = Instance::new(1);
+        instance.serve(listener, name, frames);
+        Self {
+            name: name.to_owned(),
+            at,
+            frames,
+            instance: Mutex::new(instance),
+        }
+    }
+
+    /// The instance that runs, as it tells clients.
+    pub(crate) fn instance(&self) -> String {
+        format!("{}/{}", self.name, self.current().number)
+    }
+
+    /// The body of its registration; a new instance has another pid, as a new process has.
+    pub(crate) fn registration(&self) -> String {
+        let (name, port, pid) = (&self.name, self.at.port(), self.current().number);
+        format!(
+            r#"{{"ip":"127.0.0.1","server":"{name}","service":"s{pid}","pid":"{pid}","rtmp":["{port}"]}}"#
+        )
+    }
+
+    /// Its key in the Redis.
+    pub(crate) fn key(&self) -> String {
+        let (name, number) = (&self.name, self.current().number);
+        format!("srs-proxy-server:{name}-s{number}-{number}")
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        !self.current().stop.is_cancelled()
+    }
+
+    /// Ends the instance as `kill -9` would: every connection, and the listener.
+    pub(crate) async fn kill(&self) {
+        let instance = self.current();
+        instance.stop.cancel();
+        instance.tasks.wait().await;
+    }
+
+    /// Starts the next instance on the same port.
+    pub(crate) async fn start_again(&self) {
+        let next = Instance::new(self.current().number + 1);
+        let listener = TcpListener::bind(self.at).await.expect("the port is free");
+        next.serve(listener, &self.name, self.frames);
+        *self.instance.lock().expect("a test") = next;
+    }
+
+    fn current(&self) -> Instance {
+        self.instance.lock().expect("a test").clone()
+    }
+}
+
+impl Instance {
+    fn new(number: u32) -> Self {
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        tasks.close();
+        Self {
+            number,
+            stop,
+            tasks,
+        }
+    }
+
+    fn serve(&self, listener: TcpListener, name: &str, frames: Option<Duration>) {
+        let named = format!("{name}/{}", self.number);
+        let published = Published::default();
+        let (stop, tasks) = (self.stop.clone(), self.tasks.clone());
+        let accepting = async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let connection = Connection {
+                    named: named.clone(),
+                    published: Arc::clone(&published),
+                    publishes: None,
+                    plays: None,
+                };
+                let serving = connection.serve(socket, frames);
+                tasks.spawn(stop.clone().run_until_cancelled_owned(serving));
+            }
+        };
+        self.tasks
+            .spawn(self.stop.clone().run_until_cancelled_owned(accepting));
+    }
+}
+
+/// The streams that have a publisher.
+type Published = Arc<Mutex<HashSet<String>>>;
+
+struct Connection {
+    named: String,
+    published: Published,
+    publishes: Option<String>,
+    /// The message stream that is played.
+    plays: Option<u32>,
+}
+
+impl Connection {
+    async fn serve(mut self, mut socket: TcpStream, frames: Option<Duration>) {
+        let mut server = Server::serving([3; 32], None);
+        let mut buffer = vec![0; 16 * 1024];
+        let mut number = 0;
+        loop {
+            let frame = async {
+                match (self.plays, frames) {
+                    (Some(stream), Some(pause)) => {
+                        tokio::time::sleep(pause).await;
+                        stream
+                    }
+                    _ => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                read = socket.read(&mut buffer) => match read {
+                    Ok(count @ 1..) if server.feed(&buffer[..count]).is_ok() => {}
+                    _ => return,
+                },
+                stream_id = frame => {
+                    let payload = vec![0x27, 1, 0, 0, 0, 0];
+                    server.send_media(&Message { timestamp: number, kind: kind::VIDEO, stream_id, payload });
+                    number += 1;
+                }
+            }
+            while let Some(event) = server.poll_event() {
+                if let ServerEvent::Request(request) = event {
+                    self.answer(
+                        &mut server,
+                        request.action,
+                        &request.name,
+                        request.stream_id,
+                    );
+                }
+            }
+            let bytes = server.poll_output().unwrap_or_default();
+            if socket.write_all(&bytes).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn answer(&mut self, server: &mut Server, action: Action, name: &str, stream_id: u32) {
+        match action {
+            Action::Play => self.plays = Some(stream_id),
+            Action::Publish => {
+                let is_free = self
+                    .published
+                    .lock()
+                    .expect("a test")
+                    .insert(name.to_owned());
+                if !is_free {
+                    let words = "it has a publisher";
+                    let _ = server.refuse(stream_id, "NetStream.Publish.BadName", words);
+                    return;
+                }
+                self.publishes = Some(name.to_owned());
+            }
+        }
+        let named = Command::on_status("status", NAMED, &self.named);
+        if server.accept(stream_id).is_ok() {
+            server.send_media(&Message::command(stream_id, &named));
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(name) = &self.publishes {
+            self.published.lock().expect("a test").remove(name);
+        }
+    }
+}
