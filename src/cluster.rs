@@ -17,7 +17,7 @@ use sluicegate_core::records::{self, OTHER_SERVER, OTHER_SERVERS, PLACEMENT, SER
 use sluicegate_core::stream::PlacementKey;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
-use tokio::time::{interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
@@ -194,7 +194,8 @@ impl Cluster {
     ) {
         let mut renewals = interval(RENEW_EVERY);
         let mut untold = interval(UNTOLD_ORIGINS);
-        let mut measures = interval(MEASURE_EVERY);
+        let mut deaf = interval(DEAF);
+        deaf.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut round = 0_u64;
         loop {
             tokio::select! {
@@ -204,6 +205,7 @@ impl Cluster {
                     Err(RecvError::Closed) => return,
                 },
                 Some(announcement) = announced.recv() => self.announce(announcement).await,
+                _ = deaf.tick(), if !self.is_reachable() => self.registry.hears_only_itself(DEAF),
                 _ = untold.tick(), if !self.store.tells_of_changes() => self.list_origins().await,
                 _ = measures.tick() => self.measure(),
                 _ = renewals.tick() => {
@@ -461,6 +463,8 @@ const MEASURE_EVERY: Duration = Duration::from_secs(1);
 const ROUNDS_AN_HOUR: u64 = 3600 / RENEW_EVERY.as_secs();
 /// How old a placement may be where nobody tells of changes.
 const UNTOLD: Duration = Duration::from_secs(1);
+/// How often silence is forgiven while the store is away, and how much of it: it may have been away for so long.
+const DEAF: Duration = Duration::from_secs(1);
 /// How often the origins are read where nobody tells of changes: a few calls, however many streams there are.
 const UNTOLD_ORIGINS: Duration = Duration::from_secs(2);
 /// Records of origins that are remembered: as many as there may be origins. Past it all are read as new once.

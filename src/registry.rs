@@ -441,6 +441,11 @@ impl Registry {
         lock(&self.fleet).probes_due(Instant::now(), every, reporting)
     }
 
+    /// For so long, other proxies could not tell of the origins that report to them.
+    pub(crate) fn hears_only_itself(&self, lately: Duration) {
+        lock(&self.fleet).hears_only_itself(lately);
+    }
+
     /// Whether so many origins are silent at once that this proxy doubts its own network.
     pub fn suspects_itself(&self) -> bool {
         lock(&self.fleet).suspects_itself(Instant::now())

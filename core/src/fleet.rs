@@ -36,6 +36,8 @@ pub struct Member {
     pub first_seen: Instant,
     /// When it was heard last.
     pub last_seen: Instant,
+    /// Of the time since then, that in which others could not have told of it.
+    pub unheard: Duration,
     /// The longest of the recent gaps between two heartbeats; `None` until the second one.
     pub interval: Option<Duration>,
     /// Kept for ever, and alive as long as its probe says so, instead of by heartbeats.
@@ -344,11 +346,20 @@ impl Fleet {
         gone
     }
 
+    /// For so long, others could not tell of the origins that report to them: that silence counts against nobody.
+    /// Without this, proxies that hear different origins would place new streams differently, when they can ask
+    /// nobody. An origin that answers no dial or probe still fails.
+    pub fn hears_only_itself(&mut self, lately: Duration) {
+        for member in self.members.values_mut() {
+            member.unheard += lately;
+        }
+    }
+
     /// Whether [`Fleet::expire`] or [`Fleet::remove_drained`] could take an origin out now, if nothing is on it.
     pub fn may_lose_one(&self, now: Instant) -> bool {
         self.members.values().any(|member| {
             matches!(member.duty, Duty::Draining(_))
-                || !member.permanent && member.age(now) >= self.ttl
+                || !member.permanent && member.silence(now) >= self.ttl
         })
     }
 
@@ -414,7 +425,7 @@ impl Fleet {
         if panic && trusted() {
             return None;
         }
-        if member.suspect(now) || (!member.permanent && member.age(now) >= self.ttl) {
+        if member.suspect(now) || (!member.permanent && member.silence(now) >= self.ttl) {
             return Some(Reject::Silent);
         }
         match member.state(now) {
@@ -551,7 +562,7 @@ impl Fleet {
         } else {
             self.ttl
         };
-        member.age(now) >= patience
+        member.silence(now) >= patience
     }
 
     fn newcomer(&self, now: Instant, origin: Origin) -> Member {
@@ -580,6 +591,7 @@ impl Member {
             origin,
             first_seen: now,
             last_seen: now,
+            unheard: Duration::ZERO,
             interval: None,
             permanent: false,
             source: None,
@@ -600,9 +612,14 @@ impl Member {
         }
     }
 
-    /// How long it has been silent.
+    /// How long ago it was heard.
     pub fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.last_seen)
+    }
+
+    /// How long it has been silent, as far as can be known.
+    pub fn silence(&self, now: Instant) -> Duration {
+        self.age(now).saturating_sub(self.unheard)
     }
 
     /// Whether it may be given work now.
@@ -655,7 +672,7 @@ impl Member {
     }
 
     fn heard(&mut self, now: Instant, origin: Origin) {
-        let gap = self.age(now).max(SHORTEST_INTERVAL);
+        let gap = self.silence(now).max(SHORTEST_INTERVAL);
         if self.suspect(now) {
             self.up_since = now;
         }
@@ -666,18 +683,19 @@ impl Member {
         );
         self.load = self.load.heard(origin.report, gap);
         self.last_seen = now;
+        self.unheard = Duration::ZERO;
         self.origin = origin;
     }
 
     /// Two heartbeats missed: somebody else may take its name.
     fn silent(&self, now: Instant) -> bool {
-        self.age(now) >= 2 * self.interval.unwrap_or(USUAL_INTERVAL)
+        self.silence(now) >= 2 * self.interval.unwrap_or(USUAL_INTERVAL)
     }
 
     /// Heartbeats missed by now; 0 while the interval is not known.
     pub fn missed(&self, now: Instant) -> u32 {
         self.interval.map_or(0, |interval| {
-            u32::try_from(self.age(now).as_millis() / interval.as_millis().max(1))
+            u32::try_from(self.silence(now).as_millis() / interval.as_millis().max(1))
                 .unwrap_or(u32::MAX)
         })
     }
@@ -1062,6 +1080,35 @@ mod tests {
         );
         let done = fleet.reconcile(now, &"dns".into(), listed(&[("b", "10.0.0.9")]));
         assert_eq!(done.refused, ["b".into()], "another source's name");
+    }
+
+    #[test]
+    fn silence_that_could_not_be_heard_does_not_count() {
+        let (mut fleet, start) = fleet();
+        let second = Duration::from_secs(1);
+        let here = || origin("here", "1", "10.0.0.1", 1935);
+        let (a, b) = (here(), origin("there", "1", "10.0.0.2", 1935));
+        for (name, beats) in [("here", a), ("there", b)] {
+            for beat in 0..2 {
+                let heard = fleet.register(start + second * beat, beats.clone());
+                assert_eq!(heard.unwrap().id.as_str(), name);
+            }
+        }
+        let mut now = start + second;
+        let states = |fleet: &Fleet, now| {
+            ["here", "there"].map(|name| fleet.state(now, &OriginId::from(name)).unwrap())
+        };
+        for _ in 0..400 {
+            now += second;
+            fleet.hears_only_itself(second);
+            fleet.register(now, here()).unwrap();
+            assert_eq!(states(&fleet, now), [State::Up; 2]);
+            assert!(fleet.expire(now, |_| false).is_empty());
+        }
+        // Others tell again, and nothing comes: that is silence.
+        now += second * 3;
+        fleet.register(now, here()).unwrap();
+        assert_eq!(states(&fleet, now), [State::Up, State::Suspect]);
     }
 
     #[test]

@@ -69,8 +69,8 @@ impl Fleet {
         let places = members.iter().map(|member| member.place()).collect();
         let places: Places = Arc::new(Mutex::new(places));
         let stop = CancellationToken::new();
-        for origin in &running {
-            let reporting = report(Arc::clone(origin), Arc::clone(&places));
+        for (number, origin) in running.iter().enumerate() {
+            let reporting = report(number, Arc::clone(origin), Arc::clone(&places));
             tokio::spawn(stop.clone().run_until_cancelled_owned(reporting));
         }
         let fleet = Self {
@@ -179,14 +179,13 @@ impl Member {
     }
 }
 
-/// Reports an origin each second to one of the proxies, as through a balancer that passes over those that do not answer.
-async fn report(origin: Arc<Origin>, places: Places) {
-    let mut turn = usize::from(origin.at.port());
+/// Reports an origin each second, always to the same proxy while that answers: as through a balancer that goes by
+/// addresses, and unevenly. The others hear of it by the store alone.
+async fn report(number: usize, origin: Arc<Origin>, places: Places) {
     loop {
         if origin.is_running() {
-            for _ in 0..PROXIES {
-                turn += 1;
-                let (_, system) = places.lock().expect("a test")[turn % PROXIES];
+            for turn in 0..PROXIES {
+                let (_, system) = places.lock().expect("a test")[(number.min(1) + turn) % PROXIES];
                 let body = origin.registration();
                 if timeout(REPORT, post(system, &body)).await == Ok(true) {
                     break;

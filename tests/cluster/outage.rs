@@ -40,6 +40,11 @@ async fn without_the_redis_for(time: Duration) {
     }
 
     block_in_place(|| {
+        // Each proxy has to know how often each origin reports: only then is silence a sign.
+        wait_for("two heartbeats of each", HEALS * 4, || {
+            let heard = fleet.count("sluicegate_registrations_total", "heartbeat");
+            (heard >= (2 * PROXIES * ORIGINS) as u64).then_some(())
+        });
         fleet.redis().kill();
         (0..PROXIES).for_each(|proxy| fleet.wait_for_store(proxy, "degraded"));
     });
