@@ -35,6 +35,8 @@ pub struct Cluster {
     terms: Terms,
     // A std mutex: it is held for a look-up, never across an await.
     settled: Mutex<HashMap<String, Settled>>,
+    /// Since when the store has not confirmed what is known here; `None` while it does.
+    stale_since: Mutex<Option<Instant>>,
     /// When the records of origins were written that were read last, in their words.
     seen: Mutex<HashMap<String, String>>,
 }
@@ -82,6 +84,7 @@ impl Cluster {
             metrics,
             terms,
             settled: Mutex::default(),
+            stale_since: Mutex::new(Some(Instant::now())),
             seen: Mutex::default(),
         }
     }
@@ -89,6 +92,14 @@ impl Cluster {
     /// Whether the store answers; without it known streams go on, and new ones go where every proxy would put them.
     pub fn is_reachable(&self) -> bool {
         self.store.is_reachable()
+    }
+
+    /// For how long what is known here has not been confirmed: zero while the store answers and tells of changes. It
+    /// begins when the loss is noticed, two seconds late at the most, and ends when all that is held here is claimed
+    /// again.
+    pub fn staleness(&self) -> Duration {
+        let since = *self.stale_since();
+        since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// The keys whose changes have to be heard of here.
@@ -230,6 +241,7 @@ impl Cluster {
         let alone = &self.registry.placer().alone;
         alone.store(!reachable || !self.store.is_atomic(), Ordering::Relaxed);
         if !reachable {
+            self.stale_since().get_or_insert_with(Instant::now);
             return;
         }
         self.list_origins().await;
@@ -249,6 +261,10 @@ impl Cluster {
                 }
             })
             .await;
+        // It may have gone again meanwhile; then somebody says so.
+        if self.is_reachable() {
+            *self.stale_since() = None;
+        }
     }
 
     fn measure(&self) {
@@ -433,6 +449,11 @@ impl Cluster {
         let labels = StoreLabels { operation, outcome };
         self.metrics.store_operations.get_or_create(&labels).inc();
         done
+    }
+
+    fn stale_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        let since = &self.stale_since;
+        since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Settled>> {

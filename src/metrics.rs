@@ -66,12 +66,8 @@ pub struct Metrics {
     pub store_operations: Family<StoreLabels, Counter>,
     /// `sluicegate_store_up`: 1 while the shared store answers; not there without one.
     pub store_up: Family<StoreLabel, Gauge>,
-    /// `sluicegate_mesh_proxies`: other proxies of the mesh, heard and silent.
-    pub mesh_proxies: Family<StateLabel, Gauge>,
-    /// `sluicegate_mesh_rows`: what all proxies of the mesh say, with what ended lately.
-    pub mesh_rows: Gauge,
-    /// `sluicegate_mesh_refused_total`: datagrams to the mesh that were not sealed as they should be.
-    pub mesh_refused: Counter,
+    /// `sluicegate_store_staleness_seconds`: for how long the shared store has not confirmed what is known here.
+    pub store_staleness: Family<StoreLabel, Gauge<f64, AtomicU64>>,
     /// `sluicegate_failovers_total`: dials that failed and were followed by the next candidate.
     pub failovers: Counter,
     /// `sluicegate_redirects_total`: players that were sent to an origin or an edge.
@@ -268,9 +264,7 @@ impl Metrics {
             claim_conflicts: Counter::default(),
             store_operations: Family::default(),
             store_up: Family::default(),
-            mesh_proxies: Family::default(),
-            mesh_rows: Gauge::default(),
-            mesh_refused: Counter::default(),
+            store_staleness: Family::default(),
             failovers: Counter::default(),
             redirects: Counter::default(),
             origins: Family::default(),
@@ -331,6 +325,13 @@ impl Metrics {
             "store_up",
             "1 while the shared store answers",
             m.store_up.clone(),
+        );
+        let help = "For how long the shared store has not confirmed what is known here";
+        registry.register_with_unit(
+            "store_staleness",
+            help,
+            Unit::Seconds,
+            m.store_staleness.clone(),
         );
         registry.register(
             "mesh_proxies",

@@ -27,7 +27,7 @@ use crate::cluster::Cluster;
 use crate::config::Takeover;
 use crate::finder::Finder;
 use crate::lookup::Lookup;
-use crate::metrics::{Metrics, RefusalLabels};
+use crate::metrics::{Metrics, RefusalLabels, StoreLabel};
 use crate::registry::{Hold, Registry};
 pub use crate::session::Request;
 use crate::session::{Direction, EndReason, OpenRow, Row, Sessions, State};
@@ -255,6 +255,11 @@ impl Proxy {
             if let Some(shared) = shared.upgrade() {
                 shared.sessions.settle();
                 shared.registry.settle();
+                if let Some(cluster) = shared.cluster.get() {
+                    let label = StoreLabel { store: "redis" };
+                    let staleness = cluster.staleness().as_secs_f64();
+                    metrics.store_staleness.get_or_create(&label).set(staleness);
+                }
                 let draining = Self { shared }.is_draining();
                 metrics.draining.set(draining.into());
             }

@@ -52,7 +52,8 @@ pub trait Store: Send + Sync {
         prefix: &str,
     ) -> impl Future<Output = Result<Vec<(String, String)>, StoreError>> + Send;
 
-    /// Gives each of `keys` that lives `ttl` from now, or longer if it has longer.
+    /// Gives each of `keys` that lives `ttl` from now, or longer if it has longer. A store may let one be that has three
+    /// quarters of that.
     fn renew(
         &self,
         keys: &[String],

@@ -102,6 +102,40 @@ async fn what_another_client_writes_is_heard_of() {
 }
 
 #[tokio::test]
+async fn what_lives_long_enough_is_not_renewed_for_all_to_hear() {
+    let server = RedisServer::start();
+    let (ours, theirs) = (open(&server.url(), "").await, open(&server.url(), "").await);
+    let mut changes = ours.changes();
+    let (old, new) = ("srs-proxy-url:live/old", "srs-proxy-url:live/new");
+    theirs.claim(old, None, "a", LONG / 2).await.unwrap();
+    theirs.claim(new, None, "a", LONG).await.unwrap();
+    for key in [old, new] {
+        let change = timeout(LONG, changes.recv()).await.unwrap().unwrap();
+        assert_eq!(change, Change::Key(key.to_owned()));
+    }
+    // Whoever claims or renews both means the one that has less than three quarters left.
+    for key in [new, old] {
+        assert!(theirs.claim(key, None, "a", LONG).await.unwrap().won);
+    }
+    let change = timeout(LONG, changes.recv()).await.unwrap().unwrap();
+    assert_eq!(change, Change::Key(old.to_owned()));
+    let keys = [new, old].map(str::to_owned);
+    theirs.renew(&keys, LONG * 2).await.unwrap();
+    let both = [
+        timeout(LONG, changes.recv()).await.unwrap().unwrap(),
+        timeout(LONG, changes.recv()).await.unwrap().unwrap(),
+    ];
+    assert_eq!(both, keys.map(Change::Key));
+    let left: Vec<String> = [old, new]
+        .map(|key| server.cli(&["ttl", key]).trim().to_owned())
+        .into();
+    assert!(
+        left.iter().all(|left| left == "120" || left == "119"),
+        "{left:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_store_that_goes_and_comes_back_never_blocks_a_call() {
     let mut server = RedisServer::start();
     let store = open(&server.url(), "").await;

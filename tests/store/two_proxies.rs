@@ -79,6 +79,14 @@ impl Pair {
     }
 }
 
+/// For how long the store has not confirmed what is known, as a scrape shows it.
+fn staleness(house: &House) -> String {
+    let text = house.proxy.metrics().render();
+    let name = "sluicegate_store_staleness_seconds{store=\"redis\"} ";
+    let value = text.lines().find_map(|line| line.strip_prefix(name));
+    value.expect("the metric").to_owned()
+}
+
 fn reached(house: &House) -> bool {
     house
         .proxy
@@ -170,6 +178,11 @@ async fn an_outage_of_the_store_cuts_nothing_and_splits_nothing() {
     for stream in &streams {
         assert_eq!(pair.asked(stream).len(), 1, "live/{stream}");
     }
+    assert!(
+        !staleness(&pair.a).starts_with("0.0"),
+        "{}",
+        staleness(&pair.a)
+    );
     let (status, document) = get(pair.a.at.system, "/readyz").await;
     assert_eq!(status, 200);
     assert!(document.contains(r#""store":"degraded""#), "{document}");
@@ -184,6 +197,7 @@ async fn an_outage_of_the_store_cuts_nothing_and_splits_nothing() {
         let expected = format!("p:srs-proxy-server:{origin}-s-1");
         until("the claim is back", || pair.stands(stream) == expected).await;
     }
+    until("what is known is confirmed", || staleness(&pair.a) == "0.0").await;
     let (_, document) = get(pair.a.at.system, "/readyz").await;
     assert!(document.contains(r#""store":"ok""#), "{document}");
     assert_eq!(pair.conflicts(), 0);
