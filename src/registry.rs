@@ -595,15 +595,15 @@ impl Registry {
         }
     }
 
-    /// Every stream with sessions here, where they are, and whether one publishes it.
+    /// Every stream with sessions here, where they are, and whether one publishes it. One that is still asking its
+    /// origin counts: it may have been placed without the store, and nobody asks again when it is joined.
     pub(crate) fn held(&self) -> Vec<(PlacementKey, OriginId, bool)> {
         let holds = lock(&self.holds);
-        let held = holds
-            .streams
-            .iter()
-            .filter(|(_, held)| held.joined && held.sessions > 0);
-        held.filter_map(|(key, held)| Some((key.clone(), held.origin.clone()?, held.published > 0)))
-            .collect()
+        let held = holds.streams.iter().filter(|(_, held)| held.sessions > 0);
+        held.filter_map(|(key, held)| {
+            Some((key.clone(), held.origin.clone()?, held.publishers > 0))
+        })
+        .collect()
     }
 
     /// Where the sessions of a stream are, if it has some here.

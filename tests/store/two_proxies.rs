@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use serde_json::Value;
 use sluicegate_core::stream::Action;
+use tokio::net::TcpListener;
 
 use crate::house::{Guest, House, Manner, Stub, get, until};
 use crate::redis_server::{Cluster, RedisServer};
@@ -22,7 +23,8 @@ impl Pair {
     async fn open(origins: usize) -> Self {
         let redis = RedisServer::start();
         let settings = format!(
-            "[store]\ntype = \"redis\"\nurl = \"{}\"\nredis_key_prefix = \"p\"\ntimeout = \"2s\"\n",
+            "[store]\ntype = \"redis\"\nurl = \"{}\"\nredis_key_prefix = \"p\"\ntimeout = \"2s\"\n\
+             [session]\ndial_timeout = \"5s\"\n",
             redis.url()
         );
         let (a, b) = (House::open(&settings).await, House::open(&settings).await);
@@ -203,6 +205,47 @@ async fn an_outage_of_the_store_cuts_nothing_and_splits_nothing() {
     assert_eq!(pair.conflicts(), 0);
     let open = (pair.a.proxy.sessions().len(), pair.b.proxy.sessions().len());
     assert_eq!(open, (22, 22), "nobody was cut");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_was_on_its_way_when_the_store_came_back_is_claimed_too() {
+    let mut pair = Pair::open(0).await;
+    // Two origins that take their time: the kernel accepts for them.
+    let mut waiting = Vec::new();
+    for number in 0..2 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let at = listener.local_addr().expect("bound");
+        for house in [&pair.a, &pair.b] {
+            house.register(&format!("origin-{number}"), at);
+        }
+        waiting.push((format!("origin-{number}"), listener));
+    }
+    pair.redis.kill();
+    for house in [&pair.a, &pair.b] {
+        until("the loss", || !reached(house)).await;
+    }
+    let at = pair.a.at.rtmp;
+    let publishing = Guest::ask(at, Action::Publish, "live/slow", Vec::new());
+    let publishing = tokio::spawn(publishing);
+    until("its origin", || pair.a.origin_of("live/slow").is_some()).await;
+    let origin = pair.a.origin_of("live/slow").expect("one");
+    pair.redis.start_again();
+    let expected = format!("p:srs-proxy-server:{origin}-s-1");
+    until("the claim", || pair.stands("slow") == expected).await;
+    let left: u64 = pair
+        .redis(&["ttl", "p:srs-proxy-url:__defaultVhost__/live/slow"])
+        .parse()
+        .expect("a number");
+    assert!(left > 3600, "a publisher's, for {left} s");
+    for (name, listener) in waiting {
+        let stub = Stub::on(listener, Manner::Grants, 0, Vec::new());
+        pair.origins.push((name, stub));
+    }
+    let publisher = publishing.await.expect("a guest");
+    assert!(publisher.has_started(), "{:?}", publisher.status);
+    let viewer = pair.b.ask(Action::Play, "live/slow").await;
+    assert!(viewer.has_started(), "{:?}", viewer.status);
+    assert_eq!(pair.asked("slow"), BTreeSet::from([origin.as_str()]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
