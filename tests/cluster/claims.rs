@@ -2,7 +2,7 @@
 //! origins are killed and stopped, the Redis is stopped, and proxies are cut off from it. What each client saw is judged
 //! by the [`checker`](crate::checker).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -23,9 +23,34 @@ async fn a_stream_is_in_one_place_whatever_fails() {
     Run::to_its_end(5_000, 24).await;
 }
 
-/// `CLAIMS=100000 cargo test --release --test cluster -- --ignored --nocapture long`
+/// The run finds what it looks for: proxies that share nothing are caught at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "takes minutes: scripts/long claims"]
+async fn proxies_that_share_nothing_are_caught() {
+    let run = Run::with(Fleet::strangers(ORIGINS).await);
+    // The first streams of a run that live for a moment only.
+    run.streams.store(1, Ordering::Relaxed);
+    let streams: Vec<_> = (0..8)
+        .map(|_| tokio::spawn(Arc::clone(&run).streams()))
+        .collect();
+    while run.history.asks() < 50 {
+        sleep(BETWEEN / 10).await;
+    }
+    run.is_over.store(true, Ordering::Relaxed);
+    for done in join_all(streams).await {
+        done.expect("streams come and go");
+    }
+    let verdict = run.history.judged();
+    let split: BTreeSet<&str> = verdict
+        .splits
+        .iter()
+        .map(|split| split.one.stream.as_str())
+        .collect();
+    assert!(split.len() * 2 > verdict.streams, "{}", verdict.words());
+}
+
+/// The long form: `scripts/long claims`, or `scripts/long claims 20000`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "it takes minutes: scripts/long claims"]
 async fn long_a_stream_is_in_one_place_whatever_fails() {
     let asks = env::var("CLAIMS").map_or(100_000, |text| text.parse().expect("a number"));
     Run::to_its_end(asks, 64).await;
@@ -67,14 +92,18 @@ struct Run {
 }
 
 impl Run {
-    async fn to_its_end(asks: usize, at_once: usize) {
-        let run = Arc::new(Self {
-            fleet: Fleet::start(ORIGINS, None).await,
+    fn with(fleet: Fleet) -> Arc<Self> {
+        Arc::new(Self {
+            fleet,
             history: History::begin(),
             dice: Mutex::new(Dice::new()),
             streams: AtomicUsize::new(0),
             is_over: AtomicBool::new(false),
-        });
+        })
+    }
+
+    async fn to_its_end(asks: usize, at_once: usize) {
+        let run = Self::with(Fleet::start(ORIGINS, None).await);
         let failing = {
             let (run, runtime) = (Arc::clone(&run), Handle::current());
             tokio::task::spawn_blocking(move || run.fail(asks, &runtime))

@@ -41,6 +41,24 @@ type Places = Arc<Mutex<Vec<(SocketAddr, SocketAddr)>>>;
 impl Fleet {
     /// Starts everything; returns when each proxy knows each origin. `frames` as of [`Origin::start`].
     pub(crate) async fn start(origins: usize, frames: Option<Duration>) -> Self {
+        Self::build(origins, frames, |_| String::new(), 1).await
+    }
+
+    /// Proxies that share nothing: each has keys of its own in the Redis, and draws its origins.
+    pub(crate) async fn strangers(origins: usize) -> Self {
+        let own = |proxy| {
+            format!("store.redis_key_prefix = \"own-{proxy}\"\nplacement.policy = \"random\"\n")
+        };
+        Self::build(origins, None, own, PROXIES).await
+    }
+
+    /// Each origin reports to so many of the proxies.
+    async fn build(
+        origins: usize,
+        frames: Option<Duration>,
+        own: impl Fn(usize) -> String,
+        reports: usize,
+    ) -> Self {
         let redis = RedisServer::start();
         let at: SocketAddr = redis
             .url()
@@ -48,11 +66,12 @@ impl Fleet {
             .parse()
             .expect("an address");
         let members: Vec<Member> = (0..PROXIES)
-            .map(|_| {
+            .map(|proxy| {
                 let relay = Relay::to(at);
                 let settings = format!(
-                    "store.type = \"redis\"\nstore.url = \"redis://{}\"\n{SETTINGS}",
-                    relay.address()
+                    "store.type = \"redis\"\nstore.url = \"redis://{}\"\n{SETTINGS}{}",
+                    relay.address(),
+                    own(proxy)
                 );
                 Member {
                     proxy: Mutex::new(Proxy::start_terse(&settings)),
@@ -70,7 +89,7 @@ impl Fleet {
         let places: Places = Arc::new(Mutex::new(places));
         let stop = CancellationToken::new();
         for (number, origin) in running.iter().enumerate() {
-            let reporting = report(number, Arc::clone(origin), Arc::clone(&places));
+            let reporting = report(number, Arc::clone(origin), Arc::clone(&places), reports);
             tokio::spawn(stop.clone().run_until_cancelled_owned(reporting));
         }
         let fleet = Self {
@@ -179,18 +198,18 @@ impl Member {
     }
 }
 
-/// Reports an origin each second, always to the same proxy while that answers: as through a balancer that goes by
-/// addresses, and unevenly. The others hear of it by the store alone.
-async fn report(number: usize, origin: Arc<Origin>, places: Places) {
+/// Reports an origin each second to so many proxies, always to the same while they answer: as through a balancer that
+/// goes by addresses, and unevenly. The others hear of it by the store alone.
+async fn report(number: usize, origin: Arc<Origin>, places: Places, reports: usize) {
     loop {
-        if origin.is_running() {
-            for turn in 0..PROXIES {
-                let (_, system) = places.lock().expect("a test")[(number.min(1) + turn) % PROXIES];
-                let body = origin.registration();
-                if timeout(REPORT, post(system, &body)).await == Ok(true) {
-                    break;
-                }
+        let mut told = 0;
+        for turn in 0..PROXIES {
+            if !origin.is_running() || told == reports {
+                break;
             }
+            let (_, system) = places.lock().expect("a test")[(number.min(1) + turn) % PROXIES];
+            let body = origin.registration();
+            told += usize::from(timeout(REPORT, post(system, &body)).await == Ok(true));
         }
         tokio::time::sleep(REPORT).await;
     }

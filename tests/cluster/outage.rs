@@ -20,7 +20,7 @@ async fn ten_seconds_without_the_redis_cut_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "takes more than a minute: scripts/long outage"]
+#[ignore = "it takes more than a minute: scripts/long outage"]
 async fn long_a_minute_without_the_redis_cuts_nobody() {
     without_the_redis_for(Duration::from_secs(60)).await;
 }
