@@ -5,6 +5,8 @@
 //! its placement is known to be what the store says, and costs no call then. The store tells when that changes; where it
 //! cannot (Redis Cluster), a stream stays settled for a second only.
 
+pub(crate) mod calls;
+
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +16,7 @@ use futures_util::{StreamExt, stream};
 use sluicegate_core::fleet::State;
 use sluicegate_core::origin::{AddressRules, Origin, OriginId};
 use sluicegate_core::records::{self, OTHER_SERVER, OTHER_SERVERS, PLACEMENT, SERVER, SERVERS};
+use sluicegate_core::rtc::record::{CALL, CHECK};
 use sluicegate_core::stream::PlacementKey;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
@@ -21,6 +24,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use self::calls::Asked;
 use crate::metrics::{Metrics, StateLabel, StoreLabel, StoreLabels};
 use crate::proxy::Proxy;
 use crate::registry::{Announcement, Registry};
@@ -29,6 +33,8 @@ use crate::store::{Change, Shared, Store, StoreError};
 /// This proxy's part in a cluster.
 #[derive(Debug)]
 pub struct Cluster {
+    /// What this proxy is called among them: random, so that a restart is somebody else.
+    id: String,
     store: Shared,
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
@@ -39,6 +45,7 @@ pub struct Cluster {
     stale_since: Mutex<Option<Instant>>,
     /// When the records of origins were written that were read last, in their words.
     seen: Mutex<HashMap<String, String>>,
+    calls: Asked,
 }
 
 /// How records are written and read.
@@ -79,6 +86,8 @@ impl Cluster {
         terms: Terms,
     ) -> Self {
         Self {
+            id: new_id(),
+            calls: Asked::default(),
             store,
             registry,
             metrics,
@@ -87,6 +96,11 @@ impl Cluster {
             stale_since: Mutex::new(Some(Instant::now())),
             seen: Mutex::default(),
         }
+    }
+
+    /// What this proxy is called in the store.
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     /// Whether the store answers; without it known streams go on, and new ones go where every proxy would put them.
@@ -104,7 +118,9 @@ impl Cluster {
 
     /// The keys whose changes have to be heard of here.
     pub fn watched() -> Vec<String> {
-        [SERVER, OTHER_SERVER, PLACEMENT].map(str::to_owned).into()
+        [SERVER, OTHER_SERVER, PLACEMENT, CALL, CHECK]
+            .map(str::to_owned)
+            .into()
     }
 
     /// Reads what the others know, and keeps in step from now on, until `end`. Returns when the first is done: a store
@@ -135,6 +151,8 @@ impl Cluster {
             );
         }
         self.take_stock(proxy).await;
+        let keep = Arc::clone(&self).keep_calls(proxy.clone());
+        tokio::spawn(end.clone().run_until_cancelled_owned(keep));
         let follow = Arc::clone(&self).follow(proxy.clone(), changes, announced);
         tokio::spawn(end.clone().run_until_cancelled_owned(follow));
     }
@@ -245,6 +263,7 @@ impl Cluster {
             return;
         }
         self.list_origins().await;
+        self.look_after_calls(proxy).await;
         let held = self.registry.held();
         stream::iter(held)
             .for_each_concurrent(CLAIMS_AT_ONCE, |held| async move {
@@ -305,6 +324,8 @@ impl Cluster {
             }
         } else if key.starts_with(SERVER) || key.starts_with(OTHER_SERVER) {
             self.learn(key).await;
+        } else {
+            self.call_changed(proxy, key).await;
         }
     }
 
@@ -389,15 +410,19 @@ impl Cluster {
         settled.retain(|key, settled| settled.holds() && self.registry.is_placed(key));
     }
 
+    /// The origin under a key, if it is known or can be read of in the store.
+    async fn origin_at(&self, server: &str) -> Option<OriginId> {
+        let named = || records::named_origin(server).and_then(|name| self.registry.named(name));
+        if let Some(origin) = named() {
+            return Some(origin);
+        }
+        self.learn(server).await;
+        named()
+    }
+
     /// The store says `value`: so does the registry, if it knows the origin or can read of it there. Returns the origin.
     async fn settle(&self, key: &PlacementKey, value: String) -> Option<OriginId> {
-        let server = self.store.bare_key(&value);
-        let named = || records::named_origin(&server).and_then(|name| self.registry.named(name));
-        let mut origin = named();
-        if origin.is_none() {
-            self.learn(&server).await;
-            origin = named();
-        }
+        let origin = self.origin_at(&self.store.bare_key(&value)).await;
         match &origin {
             Some(origin) => self.registry.placed(key, origin),
             // Whoever asks places the stream anew, expecting this very value.
@@ -465,6 +490,13 @@ impl Settled {
     fn holds(&self) -> bool {
         self.until.is_none_or(|until| Instant::now() < until)
     }
+}
+
+/// 32 random bits: two proxies of one cluster with the same would be an accident of a lifetime.
+fn new_id() -> String {
+    let mut random = [0; 4];
+    getrandom::fill(&mut random).expect("the system has randomness");
+    random.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The list that an origin's key stands in.

@@ -4,6 +4,7 @@
 //! the only failover there is, and it ends with the first byte relayed. [`Proxy::place`] does the same for clients that
 //! make many requests for one stream.
 
+mod adopt;
 mod answers;
 mod choice;
 pub mod outside;

@@ -33,6 +33,7 @@ use crate::listener::rtc::{Rtc, Tcp};
 use crate::listener::rtmp::Rtmp;
 use crate::listener::rtsp::{Rtsp, UdpPorts};
 use crate::listener::srt::{self, Srt};
+use crate::listener::standing::Calls;
 use crate::listener::whip::Whip;
 use crate::logging;
 use crate::lookup::Lookup;
@@ -374,15 +375,15 @@ impl Server {
                 move |stream, peer| http.clone().connection(stream, peer, proxy.clone()),
             )
         };
+        let calls = Calls::new(dialer, tasks.clone());
         let whip = Whip {
-            dialer,
             vigil,
             trusted_proxies: settings.http.trusted_proxies.clone().into(),
             patterns: settings.rtc.paths.clone(),
             public_addresses: settings.rtc.public_addresses.clone(),
             media: media_addresses(&listeners.rtc).collect(),
             tcp: settings.rtc.tcp,
-            calls: tasks.clone(),
+            calls: calls.clone(),
         };
         let api = Api {
             fleet: Arc::new(FleetApi::new(proxy.clone(), fleet_api_settings(&settings))),
@@ -401,14 +402,16 @@ impl Server {
         let rtc = Rtc {
             entries: listeners.rtc,
             workers: Arc::clone(&workers),
+            calls: calls.clone(),
         };
         rtc.serve(&proxy, &TaskTracker::new(), &end);
         let serve_rtc_tcp = {
             let proxy = proxy.clone();
+            let tcp = Tcp { calls };
             acceptor("rtc_tcp", listeners.rtc_tcp, &connections).serve(
                 tasks.clone(),
                 end.clone(),
-                move |stream, peer| Tcp::connection(stream, peer, proxy.clone()),
+                move |stream, peer| tcp.clone().connection(stream, peer, proxy.clone()),
             )
         };
         let access = Access {

@@ -166,6 +166,8 @@ pub enum EndReason {
     Crashed,
     /// The proxy stops.
     Drained,
+    /// Another proxy carries the call.
+    Elsewhere,
     /// An operator ended it.
     Kicked,
     /// The stream moved to another origin; who comes back finds it there.
@@ -201,6 +203,7 @@ impl EndReason {
             Self::ClientIdle => "client_idle",
             Self::Crashed => "crashed",
             Self::Drained => "drained",
+            Self::Elsewhere => "elsewhere",
             Self::Kicked => "kicked",
             Self::Moved => "moved",
             Self::OriginClosed => "origin_closed",

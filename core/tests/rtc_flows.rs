@@ -83,7 +83,7 @@ impl House {
     fn serve(&mut self) {
         while let Some(output) = self.flows.poll_output() {
             match output {
-                Output::Event(Event::Lookup { username }) => {
+                Output::Event(Event::Lookup { username, .. }) => {
                     self.lookups += 1;
                     let name = String::from_utf8_lossy(&username).into_owned();
                     let found = self.known.get(&name).map(|call| Found {

@@ -46,7 +46,7 @@ pub fn law(mut data: &[u8]) {
         );
         assert!(matches!(fate, Fate::Drop(_)), "no flow has a socket");
         while let Some(output) = flows.poll_output() {
-            let Output::Event(Event::Lookup { username }) = output else {
+            let Output::Event(Event::Lookup { username, .. }) = output else {
                 panic!("{output:?}");
             };
             let found = (username.len() % 2 == 0).then(|| Found {

@@ -2,9 +2,11 @@
 
 pub mod api;
 pub mod http;
+mod origin_call;
 pub mod origin_leg;
 pub mod rtc;
 pub mod rtmp;
 pub mod rtsp;
 pub mod srt;
+pub mod standing;
 pub mod whip;

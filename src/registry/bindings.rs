@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use sluicegate_core::origin::{OriginId, Target};
 use sluicegate_core::rtc::sdp::{Check, Credentials};
+use sluicegate_core::stream::{Action, StreamUrl};
 
 /// The calls this proxy knows.
 #[derive(Debug, Default)]
@@ -29,8 +30,12 @@ struct Tables {
 pub struct Call {
     /// Names its resource; 128 random bits, so that knowing it is the right to end it.
     pub id: String,
-    /// Its row in the session table.
-    pub session: u64,
+    /// The stream.
+    pub stream: StreamUrl,
+    /// Whether its client sends or receives.
+    pub action: Action,
+    /// Who asked for it.
+    pub client: SocketAddr,
     /// The origin that answered.
     pub origin: OriginId,
     /// Where that origin's API is.
@@ -41,6 +46,18 @@ pub struct Call {
     pub media: SocketAddr,
     /// The client's credentials, for an ICE restart.
     pub offered: Vec<Option<Credentials>>,
+    /// How its client proves itself, and which proxy carries it.
+    pub shared: Shared,
+}
+
+/// What of a call changes while it stands.
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// Its row in the session table; 0 while another proxy has it.
+    session: AtomicU64,
+    // std mutexes: each is held for a line.
+    checks: Mutex<Vec<Check>>,
+    carrier: Mutex<String>,
 }
 
 /// How the checks of one transport of a call are known.
@@ -69,14 +86,68 @@ impl fmt::Debug for Binding {
     }
 }
 
+impl Shared {
+    /// Of a call that `carrier` carries.
+    pub fn new(checks: Vec<Check>, carrier: &str) -> Self {
+        Self {
+            session: AtomicU64::new(0),
+            checks: Mutex::new(checks),
+            carrier: Mutex::new(carrier.to_owned()),
+        }
+    }
+}
+
+impl Call {
+    /// Its row in the session table here, once it has one.
+    pub fn session(&self) -> u64 {
+        self.shared.session.load(Ordering::Acquire)
+    }
+
+    /// How its client proves itself.
+    pub fn checks(&self) -> Vec<Check> {
+        let checks = &self.shared.checks;
+        checks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// The proxy that carries it, as far as is known.
+    pub fn carrier(&self) -> String {
+        let carrier = &self.shared.carrier;
+        carrier
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Another proxy carries it from now on.
+    pub fn carried_by(&self, proxy: &str) {
+        let carrier = &self.shared.carrier;
+        *carrier.lock().unwrap_or_else(PoisonError::into_inner) = proxy.to_owned();
+    }
+
+    /// Takes a further check; false if it was known.
+    pub fn learn(&self, check: &Check) -> bool {
+        let checks = &self.shared.checks;
+        let mut checks = checks.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = !checks.contains(check);
+        if new {
+            checks.push(check.clone());
+        }
+        new
+    }
+}
+
 impl Bindings {
-    /// Takes an answered call and its checks.
-    pub fn insert(self: &Arc<Self>, call: Call, checks: &[Check]) -> Bound {
-        let call = Arc::new(call);
+    /// Takes a call that has its row in `session`, with its checks.
+    pub fn insert(self: &Arc<Self>, call: Arc<Call>, session: u64) -> Bound {
+        call.shared.session.store(session, Ordering::Release);
+        let checks = call.checks();
         self.write()
             .calls
             .insert(call.id.clone(), Arc::clone(&call));
-        self.add(&call, checks);
+        self.add(&call, &checks);
         Bound {
             bindings: Arc::clone(self),
             call,
@@ -91,26 +162,37 @@ impl Bindings {
                 return;
             }
             for check in checks {
-                let username: Box<[u8]> = check.username.as_bytes().into();
-                let binding = Binding {
-                    call: Arc::clone(call),
-                    username: username.clone(),
-                    password: check.password.as_bytes().into(),
-                    shard: AtomicUsize::new(NO_SHARD),
-                };
-                tables.checks.insert(username, Arc::new(binding));
+                call.learn(check);
+                let binding = Binding::new(Arc::clone(call), check);
+                tables
+                    .checks
+                    .insert(binding.username.clone(), Arc::new(binding));
             }
         }
-        self.generation.fetch_add(1, Ordering::Release);
+        self.changed();
     }
 
     /// Takes a call out, with its bindings: nothing finds it from here on.
     pub fn remove(&self, call: &Arc<Call>) {
         let mut tables = self.write();
         tables.calls.remove(&call.id);
-        tables
-            .checks
-            .retain(|_, binding| !Arc::ptr_eq(&binding.call, call));
+        for check in call.checks() {
+            let username = check.username.as_bytes();
+            let own = |binding: &Arc<Binding>| Arc::ptr_eq(&binding.call, call);
+            if tables.checks.get(username).is_some_and(own) {
+                tables.checks.remove(username);
+            }
+        }
+    }
+
+    /// A username that was nobody's may be somebody's now.
+    pub fn changed(&self) {
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// Every call that stands here.
+    pub fn calls(&self) -> Vec<Arc<Call>> {
+        self.read().calls.values().cloned().collect()
     }
 
     /// The call of a resource.
@@ -123,14 +205,16 @@ impl Bindings {
         self.read().checks.get(username).cloned()
     }
 
-    /// Some shard has a socket for a transport of this call.
-    pub fn is_open(&self, call: &Arc<Call>) -> bool {
+    /// Some shard has a socket for a transport of this call: its client has proven itself here, by UDP.
+    pub fn is_open(&self, call: &Call) -> bool {
         let tables = self.read();
-        let mut bindings = tables.checks.values();
-        bindings.any(|binding| Arc::ptr_eq(&binding.call, call) && binding.shard().is_some())
+        call.checks().iter().any(|check| {
+            let binding = tables.checks.get(check.username.as_bytes());
+            binding.is_some_and(|binding| binding.shard().is_some())
+        })
     }
 
-    /// Grows with each new binding.
+    /// Grows with each new binding, here or elsewhere.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
@@ -155,6 +239,16 @@ impl Bindings {
 }
 
 impl Binding {
+    /// A binding that no shard has a socket for.
+    pub fn new(call: Arc<Call>, check: &Check) -> Self {
+        Self {
+            call,
+            username: check.username.as_bytes().into(),
+            password: check.password.as_bytes().into(),
+            shard: AtomicUsize::new(NO_SHARD),
+        }
+    }
+
     /// The shard that has its socket, if one has.
     pub fn shard(&self) -> Option<usize> {
         Some(self.shard.load(Ordering::Acquire)).filter(|shard| *shard != NO_SHARD)
@@ -201,10 +295,12 @@ const NO_SHARD: usize = usize::MAX;
 mod tests {
     use super::*;
 
-    fn call(id: &str) -> Call {
-        Call {
+    fn call(id: &str, checks: Vec<Check>) -> Arc<Call> {
+        Arc::new(Call {
             id: id.to_owned(),
-            session: 1,
+            stream: "v.example/live/a".parse().unwrap(),
+            action: Action::Play,
+            client: "127.0.0.1:9".parse().unwrap(),
             origin: OriginId::from("o"),
             api: Target {
                 host: "127.0.0.1".parse().unwrap(),
@@ -213,7 +309,8 @@ mod tests {
             resource: None,
             media: "127.0.0.1:8000".parse().unwrap(),
             offered: Vec::new(),
-        }
+            shared: Shared::new(checks, "here"),
+        })
     }
 
     fn check(username: &str) -> Check {
@@ -226,8 +323,8 @@ mod tests {
     #[test]
     fn bindings_go_with_their_call() {
         let bindings = Arc::new(Bindings::default());
-        let bound = bindings.insert(call("a"), &[check("o:c")]);
-        let other = bindings.insert(call("b"), &[check("o:d")]);
+        let bound = bindings.insert(call("a", vec![check("o:c")]), 1);
+        let other = bindings.insert(call("b", vec![check("o:d")]), 2);
         bindings.add(bound.call(), &[check("p:c")]);
         assert_eq!(bindings.generation(), 3);
         assert!(bindings.binding(b"o:c").is_some() && bindings.binding(b"p:c").is_some());
@@ -244,7 +341,7 @@ mod tests {
     #[test]
     fn one_shard_has_the_socket() {
         let bindings = Arc::new(Bindings::default());
-        let _bound = bindings.insert(call("a"), &[check("o:c")]);
+        let _bound = bindings.insert(call("a", vec![check("o:c")]), 1);
         let binding = bindings.binding(b"o:c").unwrap();
         assert_eq!(binding.shard(), None);
         assert_eq!((binding.claim(0), binding.claim(1)), (0, 0));

@@ -45,5 +45,6 @@ mod survival;
 mod tap;
 mod three_origins;
 mod tokens;
+mod two_proxies;
 mod webrtc;
 mod webrtc_paths;

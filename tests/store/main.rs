@@ -1,5 +1,9 @@
 //! Every store through one contract: memory, and Redis as operators run it.
 
+#[allow(dead_code, reason = "each test binary uses its own part")]
+#[path = "../support/call.rs"]
+mod call;
+mod calls;
 mod contract;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../stories/house.rs"]

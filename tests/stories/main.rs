@@ -2,6 +2,9 @@
 
 mod api_fleet;
 mod api_register;
+#[allow(dead_code, reason = "each test binary uses its own part")]
+#[path = "../support/call.rs"]
+mod call;
 mod claims;
 mod direct_publish;
 mod drains;

@@ -13,6 +13,7 @@
 //! | [`page`] | hls.js and dash.js in a browser |
 //! | [`program`] | a child process whose lines can be waited for |
 //! | [`proxy`] | the binary under test |
+//! | [`redis`] | a Redis between proxies |
 //! | [`rtsp`] | gst-rtsp-server and its clients |
 //! | [`remuxing`] | an origin that takes SRT and offers it by RTMP and HTTP too |
 //! | [`relay`] | a TCP relay that turns into a black hole |
@@ -37,6 +38,7 @@ pub(crate) mod origin;
 pub(crate) mod page;
 pub(crate) mod program;
 pub(crate) mod proxy;
+pub(crate) mod redis;
 pub(crate) mod relay;
 pub(crate) mod remuxing;
 pub(crate) mod rtc;
@@ -53,6 +55,7 @@ pub(crate) use low_latency::LowLatency;
 pub(crate) use origin::{NginxRtmp, NodeMediaServer, Origin, Registrar};
 pub(crate) use page::Page;
 pub(crate) use proxy::Proxy;
+pub(crate) use redis::Redis;
 pub(crate) use relay::Relay;
 pub(crate) use remuxing::Remuxing;
 pub(crate) use srt::{BadNetwork, SrtOrigin};

@@ -241,17 +241,7 @@ impl Proxy {
         self.program.signal("TERM");
     }
 
-    /// Stops the process without ending it: its ports still accept, and nobody answers.
-    pub(crate) fn freeze(&self) {
-        self.program.signal("STOP");
-    }
-
-    /// Ends [`freeze`](Self::freeze).
-    pub(crate) fn thaw(&self) {
-        self.program.signal("CONT");
-    }
-
-    /// Ends it without a word, as a crash does.
+    /// Ends it without a word.
     pub(crate) fn kill(&mut self) {
         self.program.kill();
     }

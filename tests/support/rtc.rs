@@ -109,6 +109,17 @@ impl RtcClient {
         Self::start("play", &whep(proxy, stream), Some(relay.address))
     }
 
+    /// Plays it, signalled by one proxy, with its media by the port of another.
+    pub(crate) fn play_by(proxy: &Proxy, stream: &str, media: SocketAddr) -> Self {
+        Self::start("play", &whep(proxy, stream), Some(media))
+    }
+
+    /// Publishes it in the same way.
+    pub(crate) fn publish_by(proxy: &Proxy, stream: &str, media: SocketAddr) -> Self {
+        let url = whep(proxy, stream).replace("/whep/", "/whip/");
+        Self::start("publish", &url, Some(media))
+    }
+
     fn start(action: &str, url: &str, through: Option<SocketAddr>) -> Self {
         let mut python = python("rtc_client.py");
         python.args([action, url]);

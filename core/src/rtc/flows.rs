@@ -12,6 +12,7 @@
 //! ```
 
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::classify::Class;
@@ -62,6 +63,8 @@ pub enum Event {
     Lookup {
         /// The username of a request.
         username: Box<[u8]>,
+        /// Who sent it.
+        client: IpAddr,
     },
     /// A client has proven its address: the flow needs its socket, by [`Flows::link`].
     Open {
@@ -209,6 +212,14 @@ impl Flows {
         }
     }
 
+    /// The call of this username goes on elsewhere: its flow here is over, and its client hears nothing of that.
+    pub fn leave(&mut self, now: Instant, username: &[u8]) {
+        if let Some(id) = self.by_username.get(username).copied() {
+            self.close(now, id, Closed::Ended);
+            self.remove(id);
+        }
+    }
+
     /// Calls `visit` with each call and what passed since this was last asked.
     pub fn settle(&mut self, mut visit: impl FnMut(u64, Account)) {
         for flow in self.flows.iter_mut().flatten() {
@@ -308,9 +319,11 @@ impl Flows {
         self.arm(now);
         match self.unknown.ask(now, username, path, data) {
             Ok(()) => {
-                let username = username.into();
-                self.outputs
-                    .push_back(Output::Event(Event::Lookup { username }));
+                let lookup = Event::Lookup {
+                    username: username.into(),
+                    client: path.client().ip(),
+                };
+                self.outputs.push_back(Output::Event(lookup));
                 Fate::Kept
             }
             Err(reason) => Fate::Drop(reason),
@@ -445,16 +458,13 @@ impl Flows {
         if let Some(link) = link {
             self.by_link.remove(&link);
         }
-        let call = flow.found.call;
         // One that never had a socket here may have one on another shard.
-        if link.is_some() || reason != Closed::Idle {
-            self.outputs.push_back(Output::Event(Event::Closed {
-                call,
-                link,
-                account,
-                reason,
-            }));
-        }
+        self.outputs.push_back(Output::Event(Event::Closed {
+            call: flow.found.call,
+            link,
+            account,
+            reason,
+        }));
         self.arm(now);
     }
 

@@ -5,10 +5,12 @@
 //! here. The one secret we hold is the origin's `ice-pwd`, which was in the answer we relayed, and with which a
 //! client proves that it is the one that got this answer.
 
+pub mod allowance;
 pub mod classify;
 mod flow;
 pub mod flows;
 pub mod frames;
+pub mod record;
 pub mod sdp;
 pub mod stun;
 mod unknown;

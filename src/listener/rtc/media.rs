@@ -2,7 +2,7 @@
 //! its socket to the shard on which its client is heard.
 
 use std::collections::HashMap;
-use std::net::UdpSocket;
+use std::net::{IpAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,6 +11,7 @@ use sluicegate_core::rtc::flows::{Account, Closed, Event, Flows, Found, Surrende
 use sluicegate_core::stream::Action;
 use tracing::{debug, warn};
 
+use super::super::standing::Calls;
 use crate::net::datagram::{Driver, Handle, Links};
 use crate::proxy::Proxy;
 use crate::registry::bindings::Binding;
@@ -24,6 +25,7 @@ pub(super) struct Media {
     calls: HashMap<u64, Call>,
     next: u64,
     proxy: Proxy,
+    standing: Calls,
     handles: Arc<[Handle<Command>]>,
     /// The bindings as they were when absent usernames were last forgotten.
     generation: u64,
@@ -32,12 +34,18 @@ pub(super) struct Media {
 /// A transport of a call.
 struct Call {
     binding: Arc<Binding>,
-    row: Arc<Row>,
+    /// None until its client has proven itself here, where another proxy signalled the call.
+    row: Option<Arc<Row>>,
 }
 
 /// What shards tell each other.
 #[derive(Debug)]
 pub(super) enum Command {
+    /// What the store knows of a username.
+    Found {
+        username: Box<[u8]>,
+        binding: Option<Arc<Binding>>,
+    },
     /// The client of a flow was heard by the shard `to`, which wants it.
     Give {
         binding: Arc<Binding>,
@@ -56,9 +64,15 @@ pub(super) enum Command {
 }
 
 impl Media {
-    pub(super) fn new(shard: usize, proxy: Proxy, handles: Arc<[Handle<Command>]>) -> Self {
+    pub(super) fn new(
+        shard: usize,
+        proxy: Proxy,
+        standing: Calls,
+        handles: Arc<[Handle<Command>]>,
+    ) -> Self {
         Self {
             shard,
+            standing,
             flows: Flows::new(Instant::now(), MAX_FLOWS),
             calls: HashMap::new(),
             next: 0,
@@ -68,27 +82,55 @@ impl Media {
         }
     }
 
-    fn look_up(&mut self, now: Instant, username: &[u8]) {
-        let binding = self.proxy.registry().bindings().binding(username);
-        let known = binding.and_then(|binding| {
-            let row = self.proxy.sessions().row(binding.call.session)?;
-            Some(Call { binding, row })
+    /// Says whose a username is: at once where it is known here, or is nobody's; else when the store has answered.
+    fn look_up(&mut self, now: Instant, username: Box<[u8]>, client: IpAddr) {
+        let known = self.proxy.registry().bindings().binding(&username);
+        let cluster = self.proxy.cluster();
+        let (Some(cluster), None) = (cluster, &known) else {
+            return self.found(now, &username, known);
+        };
+        let (cluster, handles, shard) =
+            (Arc::clone(cluster), Arc::clone(&self.handles), self.shard);
+        tokio::spawn(async move {
+            let binding = cluster.find_check(&username, client).await;
+            if let Some(handle) = handles.get(shard) {
+                // A shard with a thousand commands before it: its client asks again.
+                let _ = handle.try_send(Command::Found { username, binding });
+            }
         });
-        let found = known.map(|call| {
+    }
+
+    fn found(&mut self, now: Instant, username: &[u8], binding: Option<Arc<Binding>>) {
+        let found = binding.map(|binding| {
             self.next += 1;
             let found = Found {
                 call: self.next,
-                password: call.binding.password.clone(),
+                password: binding.password.clone(),
             };
-            self.calls.insert(self.next, call);
+            let row = self.proxy.sessions().row(binding.call.session());
+            self.calls.insert(self.next, Call { binding, row });
             found
         });
         self.flows.found(now, username, found);
     }
 
+    /// The binding of a call whose client has proven itself, with its row; a call of another proxy is taken.
+    fn proven(&mut self, call: u64) -> Option<Arc<Binding>> {
+        let call = self.calls.get_mut(&call)?;
+        if call.row.is_none() {
+            let (binding, row) = self.standing.take(&self.proxy, &call.binding)?;
+            call.binding = binding;
+            call.row = Some(row);
+        }
+        Some(Arc::clone(&call.binding))
+    }
+
     /// Gives a flow its socket: a new one, or the one it has on another shard.
     fn open(&mut self, now: Instant, flow: FlowId, call: u64, nominates: bool, links: &mut Links) {
-        let Some(binding) = self.calls.get(&call).map(|call| Arc::clone(&call.binding)) else {
+        let Some(binding) = self.proven(call) else {
+            if let Some(call) = self.calls.get(&call) {
+                self.flows.leave(now, &call.binding.username);
+            }
             return;
         };
         let owner = binding.claim(self.shard);
@@ -112,9 +154,9 @@ impl Media {
         match links.open(call.media) {
             Ok(link) => self.link(now, flow, link, links, binding),
             Err(error) => {
-                warn!(session = call.session, origin = %call.origin, %error, "no socket towards the origin");
+                warn!(session = call.session(), origin = %call.origin, %error, "no socket towards the origin");
                 self.flows.end(now, &binding.username);
-                if let Some(row) = self.proxy.sessions().row(call.session) {
+                if let Some(row) = self.proxy.sessions().row(call.session()) {
                     row.end(EndReason::OriginError);
                 }
             }
@@ -192,13 +234,14 @@ impl Media {
             return;
         }
         call.binding.release(self.shard);
-        debug!(session = call.row.id, ?reason, "flow closed");
+        let Some(row) = call.row else { return };
+        debug!(session = row.id, ?reason, "flow closed");
         match reason {
             Closed::Ended => {}
             // After an ICE restart the call goes on by another.
             Closed::Idle if self.proxy.registry().bindings().is_open(&call.binding.call) => {}
-            Closed::Idle => call.row.end(EndReason::ClientIdle),
-            Closed::Refused => call.row.end(EndReason::OriginClosed),
+            Closed::Idle => row.end(EndReason::ClientIdle),
+            Closed::Refused => row.end(EndReason::OriginClosed),
         }
     }
 }
@@ -229,7 +272,7 @@ impl Driver for Media {
                 }
                 self.closed(call, link, account, reason);
             }
-            Event::Lookup { username } => self.look_up(now, &username),
+            Event::Lookup { username, client } => self.look_up(now, username, client),
             Event::Open {
                 flow,
                 call,
@@ -254,6 +297,7 @@ impl Driver for Media {
                 Some(Ok(link)) => self.link(now, flow, link, links, &binding),
                 Some(Err(_)) | None => self.connect(now, flow, &binding, links),
             },
+            Command::Found { username, binding } => self.found(now, &username, binding),
             Command::Kept { flow } => self.flows.stay(flow),
         }
     }
@@ -265,14 +309,23 @@ impl Driver for Media {
                 count(call, account);
             }
         });
-        let over: Vec<Arc<Binding>> = self
-            .calls
-            .values()
-            .filter(|call| call.row.end_reason().is_some())
-            .map(|call| Arc::clone(&call.binding))
-            .collect();
-        for binding in over {
-            self.flows.end(now, &binding.username);
+        let ended = |call: &Call| {
+            let reason = call.row.as_ref()?.end_reason()?;
+            Some((Arc::clone(&call.binding), reason))
+        };
+        let over: Vec<_> = self.calls.values().filter_map(ended).collect();
+        for (binding, reason) in over {
+            // A client that may go on elsewhere is not told that its call is over.
+            let goes_on = match reason {
+                EndReason::Elsewhere => true,
+                EndReason::Drained => self.proxy.cluster().is_some(),
+                _ => false,
+            };
+            if goes_on {
+                self.flows.leave(now, &binding.username);
+            } else {
+                self.flows.end(now, &binding.username);
+            }
         }
     }
 
@@ -285,7 +338,7 @@ impl Driver for Media {
 
 /// Brings what passed to the session's account.
 fn count(call: &Call, account: Account) {
-    let row = &call.row;
+    let Some(row) = &call.row else { return };
     for (direction, bytes) in [
         (Direction::ToClient, account.to_client),
         (Direction::ToOrigin, account.to_origin),

@@ -14,6 +14,7 @@ use tracing::{error, info};
 
 use self::media::{Command, Media};
 pub use self::tcp::Tcp;
+use super::standing::Calls;
 use crate::net::datagram::{Commands, Entries, Handle, Shard, handle};
 use crate::net::workers::Workers;
 use crate::proxy::Proxy;
@@ -25,6 +26,8 @@ pub struct Rtc {
     pub entries: Vec<Entries>,
     /// Serve the shards, one each.
     pub workers: Arc<Workers>,
+    /// Lets calls stand that another proxy signalled.
+    pub calls: Calls,
 }
 
 impl Rtc {
@@ -43,7 +46,12 @@ impl Rtc {
         let handles: Arc<[Handle<Command>]> = handles.into();
         let shards = self.entries.into_iter().zip(commands).enumerate();
         for (index, (entries, commands)) in shards {
-            let media = Media::new(index, proxy.clone(), Arc::clone(&handles));
+            let media = Media::new(
+                index,
+                proxy.clone(),
+                self.calls.clone(),
+                Arc::clone(&handles),
+            );
             let (proxy, end) = (proxy.clone(), end.clone());
             self.workers.run_at(index, tasks, async move {
                 let metrics = Arc::clone(proxy.metrics());

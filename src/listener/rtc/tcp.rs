@@ -2,7 +2,7 @@
 //! socket of its own towards the origin's UDP port.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,20 +17,28 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
 
+use super::super::standing::Calls;
 use crate::proxy::Proxy;
 use crate::registry::bindings::Binding;
 use crate::session::{Direction, Row};
 
 /// The TCP side of the media port.
-#[derive(Debug, Clone, Copy)]
-pub struct Tcp;
+#[derive(Debug, Clone)]
+pub struct Tcp {
+    /// Lets calls stand that another proxy signalled.
+    pub calls: Calls,
+}
 
 impl Tcp {
     /// Serves one connection.
-    pub async fn connection(mut client: TcpStream, peer: SocketAddr, proxy: Proxy) {
+    pub async fn connection(self, mut client: TcpStream, peer: SocketAddr, proxy: Proxy) {
         let mut bytes = Vec::with_capacity(ROOM);
-        let first = timeout(FIRST_WITHIN, first_frame(&mut client, &mut bytes, &proxy)).await;
-        let Ok(Some((binding, row))) = first else {
+        let proven = async {
+            let length = first_frame(&mut client, &mut bytes).await?;
+            let datagram = bytes.get(LENGTH..length)?;
+            self.prove(datagram, peer.ip(), &proxy).await
+        };
+        let Ok(Some((binding, row))) = timeout(FIRST_WITHIN, proven).await else {
             debug!(client = %peer, "a connection without a proof");
             return;
         };
@@ -41,31 +49,38 @@ impl Tcp {
     }
 }
 
-/// Reads until the first frame is whole. It stays in `bytes`; it has to prove that the client got an answer.
-async fn first_frame(
-    client: &mut TcpStream,
-    bytes: &mut Vec<u8>,
-    proxy: &Proxy,
-) -> Option<(Arc<Binding>, Arc<Row>)> {
+impl Tcp {
+    /// A client that got an answer shows that with its first frame. A username that is not known here is looked for
+    /// in the store, as often as its network may ask, by UDP or TCP.
+    async fn prove(
+        &self,
+        datagram: &[u8],
+        client: IpAddr,
+        proxy: &Proxy,
+    ) -> Option<(Arc<Binding>, Arc<Row>)> {
+        let message = Message::parse(datagram).ok()?;
+        let username = message.username.filter(|_| message.kind == Kind::Request)?;
+        let mut found = proxy.registry().bindings().binding(username);
+        if found.is_none()
+            && let Some(cluster) = proxy.cluster()
+        {
+            found = cluster.find_check(username, client).await;
+        }
+        let binding = found.filter(|binding| message.is_from_owner_of(&binding.password))?;
+        self.calls.take(proxy, &binding)
+    }
+}
+
+/// Reads until the first frame is whole, and says how long it is. It stays in `bytes`.
+async fn first_frame(client: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<usize> {
     loop {
         if let Some(frame) = Frame::parse(bytes).ok()? {
-            return prove(frame.datagram, proxy);
+            return Some(frame.length);
         }
         if client.read_buf(bytes).await.ok()? == 0 {
             return None;
         }
     }
-}
-
-fn prove(datagram: &[u8], proxy: &Proxy) -> Option<(Arc<Binding>, Arc<Row>)> {
-    let message = Message::parse(datagram).ok()?;
-    let username = message.username.filter(|_| message.kind == Kind::Request)?;
-    let binding = proxy.registry().bindings().binding(username)?;
-    if !message.is_from_owner_of(&binding.password) {
-        return None;
-    }
-    let row = proxy.sessions().row(binding.call.session)?;
-    Some((binding, row))
 }
 
 /// Carries frames to the origin and datagrams back, until one side ends, the session does, or consent is over.

@@ -3,27 +3,24 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use hyper::{Response, StatusCode};
 use serde_json::Value;
-use sluicegate_core::http::head::{Forwarded, RequestHead};
 use sluicegate_core::http::whip::{Asked, resolve, resource as resource_path};
 use sluicegate_core::origin::Target;
-use sluicegate_core::rtc::flows::CONSENT;
 use sluicegate_core::rtc::sdp::{self, Announced, Check, Rewritten};
 use sluicegate_core::stream::{Action, Protocol, Service, StreamUrl};
 use tokio::time::timeout;
-use tracing::debug;
 
-use super::origin::{self, Answer, NoAnswer};
-use super::{Ask, Dialer, Refused, broken_answer, json_target, pass_refusal, refuse};
+use super::super::origin_call::{self, Answer, NoAnswer, TELL_WITHIN, tell};
+use super::super::standing::Voice;
+use super::{Ask, Refused, broken_answer, json_target, pass_refusal, refuse};
 use crate::net::http::{Body, full, json, status_of};
 use crate::proxy::{Attempt, DialError, Request, Session};
-use crate::registry::bindings::{Bound, Call};
-use crate::session::{Direction, EndReason};
+use crate::registry::bindings::{Call, Shared};
+use crate::session::EndReason;
 
 /// What an origin agreed to.
 struct Agreed {
@@ -57,7 +54,9 @@ impl Ask<'_> {
         keep_headers(&agreed.answer.headers, response.headers_mut());
         let kind = HeaderValue::from_static(SDP);
         response.headers_mut().insert(CONTENT_TYPE, kind);
-        let id = self.stand(session, agreed, resource, &offer, &checks)?;
+        let id = self
+            .stand(session, agreed, resource, &offer, checks)
+            .await?;
         if let Ok(location) = HeaderValue::from_str(&resource_path(&id)) {
             response.headers_mut().insert(LOCATION, location);
         }
@@ -98,13 +97,13 @@ impl Ask<'_> {
         let announced = self.whip.announced(&self.head, self.caller.local);
         let (answer, checks) = read_answer(text.as_bytes(), &offer, &announced)?;
         set(&mut document, "sdp", &answer.sdp);
-        self.stand(session, agreed, None, &offer, &checks)?;
+        self.stand(session, agreed, None, &offer, checks).await?;
         Ok(json(StatusCode::OK, &document))
     }
 
     /// The end of a call, at the wish of its client.
     pub(super) async fn delete(self, id: &str) -> Result<Response<Body>, Refused> {
-        let call = self.call(id)?;
+        let call = self.call(id).await?;
         let status = match &call.resource {
             None => StatusCode::OK,
             Some(resource) => {
@@ -126,8 +125,11 @@ impl Ask<'_> {
                 }
             }
         };
+        if let Some(cluster) = self.proxy.cluster() {
+            cluster.end_call(&call).await;
+        }
         self.proxy.registry().bindings().remove(&call);
-        if let Some(row) = self.proxy.sessions().row(call.session) {
+        if let Some(row) = self.proxy.sessions().row(call.session()) {
             row.end(EndReason::ClientClosed);
         }
         let mut response = Response::new(full(""));
@@ -137,7 +139,7 @@ impl Ask<'_> {
 
     /// More of the client's ICE, or a restart of it.
     pub(super) async fn patch(self, id: &str) -> Result<Response<Body>, Refused> {
-        let call = self.call(id)?;
+        let call = self.call(id).await?;
         let Some(target) = &call.resource else {
             return Err(refuse(StatusCode::METHOD_NOT_ALLOWED, NO_PATCH));
         };
@@ -177,14 +179,23 @@ impl Ask<'_> {
             };
             if let Ok(checks) = sdp::checks(offered, &rewritten.credentials) {
                 self.proxy.registry().bindings().add(&call, &checks);
+                if let Some(cluster) = self.proxy.cluster() {
+                    cluster.tell_of_checks(self.proxy, &call, &checks).await;
+                }
             }
             *response.body_mut() = full(rewritten.sdp);
         }
         Ok(response)
     }
 
-    fn call(&self, id: &str) -> Result<Arc<Call>, Refused> {
-        let call = self.proxy.registry().bindings().call(id);
+    /// The call of a resource, whichever proxy signalled it.
+    async fn call(&self, id: &str) -> Result<Arc<Call>, Refused> {
+        let mut call = self.proxy.registry().bindings().call(id);
+        if call.is_none()
+            && let Some(cluster) = self.proxy.cluster()
+        {
+            call = cluster.find_call(id, self.client().ip()).await;
+        }
         call.ok_or_else(|| {
             refuse(
                 StatusCode::NOT_FOUND,
@@ -233,7 +244,7 @@ impl Ask<'_> {
                 "its origin has WebRTC media and no API to ask for it".to_owned(),
             ));
         };
-        let dialer = &self.whip.dialer;
+        let dialer = self.whip.calls.dialer();
         let media = dialer.datagrams(&attempt).await?;
         let at_api = Attempt {
             target: api.clone(),
@@ -243,7 +254,7 @@ impl Ask<'_> {
             .dial(&at_api, self.client(), self.caller.local, false)
             .await?;
         let forwarded = self.forwarded();
-        let mut answer = pin!(origin::ask(stream, &self.head, target, body, &forwarded));
+        let mut answer = pin!(origin_call::ask(stream, &self.head, target, body, &forwarded));
         let answered = match self.whip.vigil.wait(&at_api, &mut answer).await? {
             Some(answered) => answered,
             None => answer.await,
@@ -270,14 +281,14 @@ impl Ask<'_> {
         })
     }
 
-    /// Writes the call down, and lets it stand until something ends it. From here on media may come.
-    fn stand(
+    /// Writes the call down, and lets it stand until something ends it. From here on media may come, to any proxy.
+    async fn stand(
         &self,
         session: Session,
         agreed: Agreed,
         resource: Option<String>,
         offer: &Rewritten,
-        checks: &[Check],
+        checks: Vec<Check>,
     ) -> Result<String, Refused> {
         let id = new_id().ok_or_else(|| {
             refuse(
@@ -285,110 +296,55 @@ impl Ask<'_> {
                 "the system gives no random numbers",
             )
         })?;
-        let row = Arc::clone(session.row());
+        let row = session.row();
         let Some(origin) = row.placed().origin else {
             return Err(refuse(
                 StatusCode::BAD_GATEWAY,
                 "the call was placed nowhere",
             ));
         };
-        let call = Call {
+        let carrier = self.proxy.cluster().map_or("", |cluster| cluster.id());
+        let call = Arc::new(Call {
             id: id.clone(),
-            session: row.id,
+            stream: row.request.stream.clone(),
+            action: row.request.action,
+            client: row.request.client,
             origin,
             api: agreed.api,
             resource,
             media: agreed.media,
             offered: offer.credentials.clone(),
-        };
-        let bound = self.proxy.registry().bindings().insert(call, checks);
-        let standing = Standing {
-            session,
-            bound,
-            dialer: Arc::clone(&self.whip.dialer),
+            shared: Shared::new(checks, carrier),
+        });
+        let voice = Voice {
             client: self.client(),
             local: self.caller.local,
             forwarded: self.forwarded(),
             head: self.head.clone(),
         };
-        self.whip.calls.spawn(standing.until_over());
+        let calls = &self.whip.calls;
+        calls.stand(self.proxy, session, Arc::clone(&call), voice);
+        if let Some(cluster) = self.proxy.cluster() {
+            cluster.tell_of_call(self.proxy, &call).await;
+        }
         Ok(id)
     }
 
     /// Says something of a call to the origin that answered it.
     async fn tell(&self, call: &Call, target: &str, body: Bytes) -> Result<Answer, NoAnswer> {
-        let stream = reach(&self.whip.dialer, call, self.client(), self.caller.local).await?;
-        origin::ask(stream, &self.head, target, body, &self.forwarded()).await
+        let who = (self.client(), self.caller.local);
+        let dialer = self.whip.calls.dialer();
+        tell(
+            dialer,
+            call,
+            who,
+            &self.head,
+            target,
+            body,
+            &self.forwarded(),
+        )
+        .await
     }
-}
-
-/// A call that stands.
-struct Standing {
-    session: Session,
-    bound: Bound,
-    dialer: Arc<Dialer>,
-    client: SocketAddr,
-    local: SocketAddr,
-    forwarded: Forwarded,
-    head: RequestHead,
-}
-
-impl Standing {
-    async fn until_over(self) {
-        let row = Arc::clone(self.session.row());
-        let reason = match timeout(CONSENT, row.ended()).await {
-            Ok(reason) => reason,
-            // Nobody came for the answer.
-            Err(_) if row.bytes(Direction::ToOrigin) == 0 => {
-                row.end(EndReason::ClientIdle);
-                EndReason::ClientIdle
-            }
-            Err(_) => row.ended().await,
-        };
-        // Nothing may find it any more, before the origin is told.
-        let call = Arc::clone(self.bound.call());
-        drop(self.bound);
-        drop(self.session);
-        if matches!(reason, EndReason::ClientClosed | EndReason::OriginClosed) {
-            return;
-        }
-        let Some(target) = &call.resource else {
-            return;
-        };
-        // An origin that is not told finds out by itself, when its own clock runs out.
-        let mut head = self.head;
-        head.method = "DELETE".to_owned();
-        head.headers.remove("content-type");
-        let tell = async {
-            let stream = reach(&self.dialer, &call, self.client, self.local).await?;
-            origin::ask(stream, &head, target, Bytes::new(), &self.forwarded).await
-        };
-        match timeout(TELL_WITHIN, tell).await {
-            Ok(Ok(answer)) => {
-                debug!(origin = %call.origin, status = %answer.status, "told the origin");
-            }
-            Ok(Err(error)) => debug!(origin = %call.origin, %error, "the origin was not told"),
-            Err(_) => debug!(origin = %call.origin, "the origin was not told in time"),
-        }
-    }
-}
-
-async fn reach(
-    dialer: &Dialer,
-    call: &Call,
-    client: SocketAddr,
-    local: SocketAddr,
-) -> Result<tokio::net::TcpStream, NoAnswer> {
-    let attempt = Attempt {
-        origin: call.origin.clone(),
-        label: String::new(),
-        target: call.api.clone(),
-        patience: TELL_WITHIN,
-        step_by_step: false,
-        asks_again: false,
-    };
-    let dialled = dialer.dial(&attempt, client, local, false).await;
-    dialled.map_err(|error| NoAnswer::Broken(format!("{error:?}")))
 }
 
 fn read_offer(body: &[u8]) -> Result<Rewritten, Refused> {
@@ -442,5 +398,3 @@ fn new_id() -> Option<String> {
 const SDP: &str = "application/sdp";
 const NO_PATCH: &str =
     "its origin takes neither further candidates nor an ICE restart; none is needed";
-/// How long an origin may take to hear of the end of a call.
-const TELL_WITHIN: Duration = Duration::from_secs(2);

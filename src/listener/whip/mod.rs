@@ -5,7 +5,6 @@
 //! [bindings](crate::registry::bindings): media finds its way by them, and so do PATCH and DELETE.
 
 mod call;
-mod origin;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -25,11 +24,10 @@ use sluicegate_core::http::whip::{Path, Pattern};
 use sluicegate_core::rtc::sdp::Announced;
 use sluicegate_core::stream::Action;
 use tokio::time::timeout;
-use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-use self::origin::{Answer, NoAnswer};
-use super::origin_leg::Dialer;
+use super::origin_call::{self, Answer, NoAnswer};
+use super::standing::Calls;
 use crate::config::{Network, PublicAddress};
 use crate::health::Vigil;
 use crate::net::forwarded;
@@ -39,8 +37,6 @@ use crate::proxy::Proxy;
 /// What signalling is set to.
 #[derive(Debug)]
 pub struct Whip {
-    /// Reaches origins.
-    pub dialer: Arc<Dialer>,
     /// Tells APIs that take their time from those that are stopped.
     pub vigil: Arc<Vigil>,
     /// Peers whose `X-Forwarded-*` is believed.
@@ -53,8 +49,8 @@ pub struct Whip {
     pub media: Vec<SocketAddr>,
     /// Media may come over TCP too, to the same ports.
     pub tcp: bool,
-    /// Keeps count of the calls that stand.
-    pub calls: TaskTracker,
+    /// Lets calls stand.
+    pub calls: Calls,
 }
 
 /// A client's connection, and who is behind it.
@@ -178,7 +174,7 @@ impl<'a> Ask<'a> {
         request: Request<Incoming>,
     ) -> Result<Self, Refused> {
         let (parts, body) = request.into_parts();
-        let head = origin::head_of(&parts)
+        let head = origin_call::head_of(&parts)
             .map_err(|error| refuse(StatusCode::BAD_REQUEST, error.to_string()))?;
         let collected = timeout(BODY_WITHIN, Limited::new(body, MAX_BODY).collect()).await;
         let body = match collected {

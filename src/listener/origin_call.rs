@@ -1,4 +1,7 @@
-//! A request of signalling, sent on to an origin, and what comes back.
+//! What is said to an origin about a call: a request of signalling, sent on, and what comes back.
+
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -9,6 +12,10 @@ use hyper_util::rt::TokioIo;
 use sluicegate_core::http::head::{Forwarded, HeadError, RequestHead, ResponseHead};
 use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
+
+use super::origin_leg::Dialer;
+use crate::proxy::Attempt;
+use crate::registry::bindings::Call;
 
 /// What an origin answered.
 #[derive(Debug, Clone)]
@@ -87,6 +94,31 @@ pub(super) async fn ask(
     })
 }
 
+/// Says something of a call to the origin that answered it.
+pub(super) async fn tell(
+    dialer: &Dialer,
+    call: &Call,
+    (client, local): (SocketAddr, SocketAddr),
+    head: &RequestHead,
+    target: &str,
+    body: Bytes,
+    forwarded: &Forwarded,
+) -> Result<Answer, NoAnswer> {
+    let attempt = Attempt {
+        origin: call.origin.clone(),
+        label: String::new(),
+        target: call.api.clone(),
+        patience: TELL_WITHIN,
+        step_by_step: false,
+        asks_again: false,
+    };
+    let stream = dialer
+        .dial(&attempt, client, local, false)
+        .await
+        .map_err(|error| NoAnswer::Broken(format!("{error:?}")))?;
+    ask(stream, head, target, body, forwarded).await
+}
+
 /// The headers that are for the client. What frames the body, and what is ours to say, is left out.
 fn end_to_end(status: StatusCode, headers: &HeaderMap) -> Result<HeaderMap, NoAnswer> {
     let broken = |error: HeadError| NoAnswer::Broken(error.to_string());
@@ -133,3 +165,5 @@ fn written(start: &str, headers: &HeaderMap) -> Vec<u8> {
 
 /// Bytes of an answer: a description, in JSON at the most.
 const MAX_ANSWER: usize = 256 * 1024;
+/// How long an origin may take to hear of the end of a call.
+pub(super) const TELL_WITHIN: Duration = Duration::from_secs(2);

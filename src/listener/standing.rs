@@ -1,0 +1,202 @@
+//! Calls that stand here: those this proxy signalled, and those whose client it heard though another did. Signalling and
+//! media both let them stand, and know nothing of each other.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use sluicegate_core::http::head::{Forwarded, RequestHead};
+use sluicegate_core::rtc::flows::CONSENT;
+use sluicegate_core::stream::Protocol;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+use tracing::debug;
+
+use super::origin_call::{TELL_WITHIN, tell};
+use super::origin_leg::Dialer;
+use crate::proxy::{Proxy, Request, Session};
+use crate::registry::bindings::{Binding, Bound, Call};
+use crate::session::{Direction, EndReason, Row};
+
+/// Lets calls stand until something ends them; a cheap clone.
+#[derive(Debug, Clone)]
+pub struct Calls {
+    dialer: Arc<Dialer>,
+    /// Keeps count of them.
+    tasks: TaskTracker,
+    // A std mutex: held for the few lines in which a call is taken over, so that two shards do not take it twice.
+    taking: Arc<Mutex<()>>,
+}
+
+/// Who speaks for a call when its origin is told of the end.
+#[derive(Debug)]
+pub(super) struct Voice {
+    pub(super) client: SocketAddr,
+    pub(super) local: SocketAddr,
+    pub(super) forwarded: Forwarded,
+    pub(super) head: RequestHead,
+}
+
+impl Calls {
+    /// Calls whose origins are reached by `dialer`, counted by `tasks`.
+    pub fn new(dialer: Arc<Dialer>, tasks: TaskTracker) -> Self {
+        Self {
+            dialer,
+            tasks,
+            taking: Arc::default(),
+        }
+    }
+
+    /// Reaches origins.
+    pub(super) const fn dialer(&self) -> &Arc<Dialer> {
+        &self.dialer
+    }
+
+    /// Lets a call stand that was signalled here.
+    pub(super) fn stand(&self, proxy: &Proxy, session: Session, call: Arc<Call>, voice: Voice) {
+        let bound = proxy.registry().bindings().insert(call, session.row().id);
+        let standing = Standing {
+            session,
+            bound,
+            proxy: proxy.clone(),
+            dialer: Arc::clone(&self.dialer),
+            voice,
+        };
+        self.tasks.spawn(standing.until_over());
+    }
+
+    /// The row of a call whose client has proven itself here by `found`. A call that another proxy signalled is taken:
+    /// it has its row here from now on. The binding that counts is the one that is returned. `None` while this proxy
+    /// takes nobody.
+    pub(super) fn take(
+        &self,
+        proxy: &Proxy,
+        found: &Arc<Binding>,
+    ) -> Option<(Arc<Binding>, Arc<Row>)> {
+        let bindings = proxy.registry().bindings();
+        let _one_at_a_time = self.taking.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(call) = bindings.call(&found.call.id) {
+            let binding = bindings.binding(&found.username).or_else(|| {
+                bindings.add(&call, &found.call.checks());
+                bindings.binding(&found.username)
+            })?;
+            let row = proxy.sessions().row(call.session())?;
+            return Some((binding, row));
+        }
+        let call = Arc::clone(&found.call);
+        let request = Request {
+            stream: call.stream.clone(),
+            action: call.action,
+            protocol: Protocol::WebRtc,
+            client: call.client,
+            peer: call.client,
+        };
+        let refused = |refusal| debug!(%refusal, "a call of another proxy is not taken");
+        let session = proxy.adopt(request, &call.origin).map_err(refused).ok()?;
+        let row = Arc::clone(session.row());
+        let voice = Voice::of(&call);
+        if let Some(cluster) = proxy.cluster() {
+            let (cluster, proxy, call) = (Arc::clone(cluster), proxy.clone(), Arc::clone(&call));
+            tokio::spawn(async move { cluster.carry(&proxy, &call).await });
+        }
+        self.stand(proxy, session, call, voice);
+        let binding = bindings.binding(&found.username)?;
+        Some((binding, row))
+    }
+}
+
+impl Voice {
+    /// Our own, for a call whose client never spoke to us by HTTP.
+    fn of(call: &Call) -> Self {
+        let mut head = RequestHead::parse(b"DELETE / HTTP/1.1\r\nHost: -\r\n\r\n")
+            .ok()
+            .flatten()
+            .map(|(head, _)| head)
+            .expect("a head of our own");
+        head.headers.remove("host");
+        head.headers.push("host", &call.api.to_string());
+        Self {
+            client: call.client,
+            local: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
+            forwarded: Forwarded {
+                client: call.client.ip(),
+                secure: false,
+                trusted: false,
+            },
+            head,
+        }
+    }
+}
+
+/// A call that stands.
+struct Standing {
+    session: Session,
+    bound: Bound,
+    proxy: Proxy,
+    dialer: Arc<Dialer>,
+    voice: Voice,
+}
+
+impl Standing {
+    async fn until_over(self) {
+        let row = Arc::clone(self.session.row());
+        let reason = match timeout(CONSENT, row.ended()).await {
+            Ok(reason) => reason,
+            // Nobody came for the answer.
+            Err(_) if row.bytes(Direction::ToOrigin) == 0 => {
+                row.end(EndReason::ClientIdle);
+                row.end_reason().unwrap_or(EndReason::ClientIdle)
+            }
+            Err(_) => row.ended().await,
+        };
+        // Nothing may find it any more, before the origin is told.
+        let call = Arc::clone(self.bound.call());
+        drop(self.bound);
+        drop(self.session);
+        let cluster = self.proxy.cluster();
+        match (reason, cluster) {
+            (EndReason::ClientClosed | EndReason::Elsewhere, _) => return,
+            (EndReason::OriginClosed, None) => return,
+            (EndReason::OriginClosed, Some(cluster)) => return cluster.end_call(&call).await,
+            // Another proxy takes it, when its client finds one.
+            (EndReason::Drained, Some(cluster)) if cluster.is_reachable() => return,
+            (_, Some(cluster)) => {
+                if !cluster.carries(&call).await {
+                    return;
+                }
+                cluster.end_call(&call).await;
+            }
+            (_, None) => {}
+        }
+        self.voice.say_goodbye(&self.dialer, &call).await;
+    }
+}
+
+impl Voice {
+    /// Tells the origin that a call is over. One that is not told finds out by itself, when its own clock runs out.
+    async fn say_goodbye(self, dialer: &Dialer, call: &Call) {
+        let Some(target) = &call.resource else {
+            return;
+        };
+        let mut head = self.head;
+        head.method = "DELETE".to_owned();
+        head.headers.remove("content-type");
+        let who = (self.client, self.local);
+        let told = tell(
+            dialer,
+            call,
+            who,
+            &head,
+            target,
+            Bytes::new(),
+            &self.forwarded,
+        );
+        match timeout(TELL_WITHIN, told).await {
+            Ok(Ok(answer)) => {
+                debug!(origin = %call.origin, status = %answer.status, "told the origin");
+            }
+            Ok(Err(error)) => debug!(origin = %call.origin, %error, "the origin was not told"),
+            Err(_) => debug!(origin = %call.origin, "the origin was not told in time"),
+        }
+    }
+}

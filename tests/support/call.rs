@@ -1,0 +1,187 @@
+//! Calls in process: an origin that answers every offer and every check, and a client that asks and proves itself.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use sluicegate_core::rtc::stun::{Kind, Message, binding_request};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::time::timeout;
+
+/// An origin that answers every offer and every check, and sends media back.
+pub(crate) struct CallOrigin {
+    api: SocketAddr,
+    media: SocketAddr,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// What came to it.
+#[derive(Default)]
+struct Seen {
+    sources: BTreeSet<SocketAddr>,
+    requests: Vec<String>,
+}
+
+impl CallOrigin {
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("loopback has ports");
+        let api = listener.local_addr().expect("it is bound");
+        let seen: Arc<Mutex<Seen>> = Arc::default();
+        tokio::spawn(signal(listener, Arc::clone(&seen)));
+        let socket = UdpSocket::bind("127.0.0.1:0")
+            .await
+            .expect("loopback has ports");
+        let media = socket.local_addr().expect("it is bound");
+        tokio::spawn(echo(socket, Arc::clone(&seen)));
+        Self { api, media, seen }
+    }
+
+    /// Its endpoints, as a registration names them.
+    pub(crate) fn endpoints(&self) -> String {
+        format!(
+            r#""rtmp":["1"],"api":["{}"],"rtc":["{}"]"#,
+            self.api.port(),
+            self.media.port()
+        )
+    }
+
+    /// Who sent it datagrams.
+    pub(crate) fn sources(&self) -> BTreeSet<SocketAddr> {
+        self.seen.lock().expect("no panic").sources.clone()
+    }
+
+    /// The methods and targets it was asked for.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        self.seen.lock().expect("no panic").requests.clone()
+    }
+}
+
+async fn signal(listener: TcpListener, seen: Arc<Mutex<Seen>>) {
+    while let Ok((mut client, _)) = listener.accept().await {
+        let mut bytes = vec![0; 8192];
+        let count = client.read(&mut bytes).await.unwrap_or(0);
+        let text = String::from_utf8_lossy(&bytes[..count]).into_owned();
+        let line = text.split(" HTTP/").next().unwrap_or_default().to_owned();
+        let (status, body) = match line.split(' ').next() {
+            Some("POST") => (
+                "201 Created\r\nLocation: /call/1\r\nContent-Type: application/sdp",
+                sdp("orig"),
+            ),
+            Some("PATCH") => (
+                "200 OK\r\nContent-Type: application/trickle-ice-sdpfrag",
+                fragment("orig2"),
+            ),
+            _ => ("200 OK", String::new()),
+        };
+        seen.lock().expect("no panic").requests.push(line);
+        let length = body.len();
+        let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}");
+        let _ = client.write_all(answer.as_bytes()).await;
+    }
+}
+
+async fn echo(socket: UdpSocket, seen: Arc<Mutex<Seen>>) {
+    let mut bytes = [0; 2048];
+    while let Ok((count, from)) = socket.recv_from(&mut bytes).await {
+        seen.lock().expect("no panic").sources.insert(from);
+        let answer = match bytes[..count].first() {
+            Some(0) => [&[1, 1, 0, 0], &bytes[4..20]].concat(),
+            _ => bytes[..count].to_vec(),
+        };
+        let _ = socket.send_to(&answer, from).await;
+    }
+}
+
+/// Asks by `username` until there is an answer, as an ICE agent does.
+pub(crate) async fn check(
+    client: &UdpSocket,
+    username: &str,
+    transaction: &mut u64,
+) -> Option<Kind> {
+    for _ in 0..20 {
+        if let Some(kind) = check_once(client, username, transaction).await {
+            return Some(kind);
+        }
+    }
+    None
+}
+
+pub(crate) async fn check_once(
+    client: &UdpSocket,
+    username: &str,
+    transaction: &mut u64,
+) -> Option<Kind> {
+    client
+        .send(&proof(username, transaction))
+        .await
+        .expect("it goes out");
+    let answer = receive(client).await?;
+    Some(Message::parse(&answer).ok()?.kind)
+}
+
+/// A request that shows the password of the answer.
+pub(crate) fn proof(username: &str, transaction: &mut u64) -> Vec<u8> {
+    *transaction += 1;
+    let mut id = [0; 12];
+    id[4..].copy_from_slice(&transaction.to_be_bytes());
+    binding_request(username, PASSWORD.as_bytes(), id, true)
+}
+
+pub(crate) async fn receive(client: &UdpSocket) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; 2048];
+    let count = timeout(Duration::from_millis(500), client.recv(&mut bytes))
+        .await
+        .ok()?;
+    bytes.truncate(count.ok()?);
+    Some(bytes)
+}
+
+/// A request of signalling: its status, head and body.
+pub(crate) async fn ask(
+    api: SocketAddr,
+    method: &str,
+    target: &str,
+    body: &str,
+) -> (u16, String, String) {
+    let mut stream = TcpStream::connect(api).await.expect("it listens");
+    let head = format!(
+        "{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream
+        .write_all(head.as_bytes())
+        .await
+        .expect("it is taken");
+    let mut answer = String::new();
+    stream
+        .read_to_string(&mut answer)
+        .await
+        .expect("it is answered");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a whole head");
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
+    (status.expect("a status"), head.to_owned(), body.to_owned())
+}
+
+/// A description with these credentials.
+pub(crate) fn sdp(fragment: &str) -> String {
+    format!(
+        "v=0\r\no=- 1 2 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n\
+         a=ice-ufrag:{fragment}\r\na=ice-pwd:{PASSWORD}\r\n"
+    )
+}
+
+/// What is exchanged for an ICE restart.
+pub(crate) fn fragment(fragment: &str) -> String {
+    format!(
+        "a=ice-ufrag:{fragment}\r\na=ice-pwd:{PASSWORD}\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:0\r\n"
+    )
+}
+
+const PASSWORD: &str = "0123456789012345678901";

@@ -1,0 +1,40 @@
+//! A Redis between proxies.
+
+use std::process::Command;
+use std::time::Duration;
+
+use super::program::Program;
+use super::proxy::Proxy;
+use super::{machine, wait_for};
+
+/// One server that keeps nothing on disk. It ends with the value.
+pub(crate) struct Redis {
+    port: u16,
+    _program: Program,
+}
+
+impl Redis {
+    pub(crate) fn start() -> Self {
+        let port = machine::free_port();
+        let mut command = Command::new(machine::installed(&["redis-server"]));
+        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
+        command.args(["--save", "", "--appendonly", "no"]);
+        let program = Program::start("redis-server", &mut command).abrupt();
+        wait_for("redis-server listens", Duration::from_secs(10), || {
+            machine::is_listening(port).then_some(())
+        });
+        Self {
+            port,
+            _program: program,
+        }
+    }
+
+    /// A proxy that shares it, with more settings.
+    pub(crate) fn proxy(&self, settings: &str) -> Proxy {
+        let store = format!(
+            "store = {{ type = \"redis\", url = \"redis://127.0.0.1:{}\", wait_at_start = true, timeout = \"2s\" }}",
+            self.port
+        );
+        Proxy::start(&format!("{store}\n{settings}"))
+    }
+}
