@@ -5,7 +5,11 @@
 //! its placement is known to be what the store says, and costs no call then. The store tells when that changes; where it
 //! cannot (Redis Cluster), a stream stays settled for a second only.
 
-pub(crate) mod calls;
+mod calls;
+mod duties;
+mod keep;
+mod peers;
+mod reports;
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -14,7 +18,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
 use sluicegate_core::fleet::State;
-use sluicegate_core::origin::{AddressRules, Origin, OriginId};
+use sluicegate_core::origin::{AddressRules, Origin, OriginId, Target};
+use sluicegate_core::peers::{DUTY, PROXY, PeerRecord, REPORT};
 use sluicegate_core::records::{self, OTHER_SERVER, OTHER_SERVERS, PLACEMENT, SERVER, SERVERS};
 use sluicegate_core::rtc::record::{CALL, CHECK};
 use sluicegate_core::stream::PlacementKey;
@@ -25,6 +30,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use self::calls::Asked;
+use self::duties::Duties;
+pub use self::peers::Peer;
+use self::peers::Peers;
 use crate::metrics::{Metrics, StateLabel, StoreLabel, StoreLabels};
 use crate::proxy::Proxy;
 use crate::registry::{Announcement, Registry};
@@ -46,6 +54,9 @@ pub struct Cluster {
     /// When the records of origins were written that were read last, in their words.
     seen: Mutex<HashMap<String, String>>,
     calls: Asked,
+    duties: Duties,
+    peers: Peers,
+    record: PeerRecord,
 }
 
 /// How records are written and read.
@@ -57,6 +68,8 @@ pub struct Terms {
     pub play_claim: Duration,
     /// Where origins may be.
     pub rules: AddressRules,
+    /// Where other proxies reach the system API of this one, if they can.
+    pub system: Option<Target>,
 }
 
 /// A placement that is known to be what the store says.
@@ -88,6 +101,13 @@ impl Cluster {
         Self {
             id: new_id(),
             calls: Asked::default(),
+            duties: Duties::default(),
+            peers: Peers::default(),
+            record: PeerRecord {
+                system: terms.system.clone(),
+                started: jiff::Timestamp::now().to_string(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+            },
             store,
             registry,
             metrics,
@@ -118,9 +138,18 @@ impl Cluster {
 
     /// The keys whose changes have to be heard of here.
     pub fn watched() -> Vec<String> {
-        [SERVER, OTHER_SERVER, PLACEMENT, CALL, CHECK]
-            .map(str::to_owned)
-            .into()
+        [
+            SERVER,
+            OTHER_SERVER,
+            PLACEMENT,
+            CALL,
+            CHECK,
+            PROXY,
+            DUTY,
+            REPORT,
+        ]
+        .map(str::to_owned)
+        .into()
     }
 
     /// Reads what the others know, and keeps in step from now on, until `end`. Returns when the first is done: a store
@@ -151,7 +180,7 @@ impl Cluster {
             );
         }
         self.take_stock(proxy).await;
-        let keep = Arc::clone(&self).keep_calls(proxy.clone());
+        let keep = Arc::clone(&self).keep(proxy.clone());
         tokio::spawn(end.clone().run_until_cancelled_owned(keep));
         let follow = Arc::clone(&self).follow(proxy.clone(), changes, announced);
         tokio::spawn(end.clone().run_until_cancelled_owned(follow));
@@ -263,7 +292,7 @@ impl Cluster {
             return;
         }
         self.list_origins().await;
-        self.look_after_calls(proxy).await;
+        self.read_the_others(proxy).await;
         let held = self.registry.held();
         stream::iter(held)
             .for_each_concurrent(CLAIMS_AT_ONCE, |held| async move {
@@ -324,6 +353,13 @@ impl Cluster {
             }
         } else if key.starts_with(SERVER) || key.starts_with(OTHER_SERVER) {
             self.learn(key).await;
+            self.keep_duties();
+        } else if key.starts_with(DUTY) {
+            self.duty_changed(key).await;
+        } else if key.starts_with(PROXY) {
+            self.peer_changed(key).await;
+        } else if key.starts_with(REPORT) {
+            self.report_changed(proxy, key).await;
         } else {
             self.call_changed(proxy, key).await;
         }
@@ -364,6 +400,7 @@ impl Cluster {
     }
 
     async fn announce(&self, announcement: Announcement) {
+        self.keep_duties();
         let done = match announcement {
             Announcement::Here(origin) => self.put(&origin).await,
             Announcement::Gone(origin) => self.take_out(&origin).await,
@@ -412,7 +449,11 @@ impl Cluster {
 
     /// The origin under a key, if it is known or can be read of in the store.
     async fn origin_at(&self, server: &str) -> Option<OriginId> {
-        let named = || records::named_origin(server).and_then(|name| self.registry.named(name));
+        // The ids in a key may hold its dashes, so that only the whole key is sure to be read right.
+        let named = || {
+            let named = || self.registry.named(records::named_origin(server)?);
+            self.registry.keyed(server).or_else(named)
+        };
         if let Some(origin) = named() {
             return Some(origin);
         }

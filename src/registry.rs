@@ -15,6 +15,7 @@ use sluicegate_core::fleet::{Change, Fleet, FleetFull, Member, Reconciled, Regis
 use sluicegate_core::health::Fault;
 use sluicegate_core::origin::{Host, Origin, OriginId, Target};
 use sluicegate_core::placement::{Standing, Usage};
+use sluicegate_core::records::server_key;
 use sluicegate_core::rtmp::message::EnhancedRtmp;
 use sluicegate_core::stream::{Action, PlacementKey, Service};
 use tokio::sync::mpsc;
@@ -548,6 +549,18 @@ impl Registry {
         self.reported.forget(key, origin);
     }
 
+    /// Nobody says any more that a stream is published somewhere.
+    pub(crate) fn forget_report(&self, key: &PlacementKey) {
+        if let Some(origin) = self.reported.origin(key) {
+            self.reported.forget(key, &origin);
+        }
+    }
+
+    /// The streams that origins say are published on them.
+    pub(crate) fn reported_keys(&self) -> Vec<PlacementKey> {
+        self.reported.keys()
+    }
+
     /// Where an origin says that a stream is published, if that origin is well and takes players.
     pub(crate) fn reported(&self, key: &PlacementKey) -> Option<OriginId> {
         let id = self.reported.origin(key)?;
@@ -612,6 +625,15 @@ impl Registry {
         let (key, held) = holds.streams.get_key_value(key)?;
         let origin = held.origin.clone().filter(|_| held.sessions > 0)?;
         Some((key.clone(), origin))
+    }
+
+    /// The origin whose record stands under `key`.
+    pub(crate) fn keyed(&self, key: &str) -> Option<OriginId> {
+        let fleet = lock(&self.fleet);
+        let mut members = fleet.members();
+        let its = |origin: &Origin| key.contains(&origin.server) && server_key(origin) == key;
+        let (id, _) = members.find(|(_, member)| its(&member.origin))?;
+        Some(id.clone())
     }
 
     /// The origin that another proxy knows by its `server`, `service` and `pid`; one that was restarted since is still

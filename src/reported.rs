@@ -40,6 +40,11 @@ impl Reported {
         self.lock().get(key).cloned()
     }
 
+    /// The streams that somebody spoke of.
+    pub(crate) fn keys(&self) -> Vec<PlacementKey> {
+        self.lock().keys().cloned().collect()
+    }
+
     /// Forgets what origins said that are not `known`, or have started anew since.
     pub(crate) fn keep(&self, known: impl Fn(&OriginId) -> bool) {
         self.lock().retain(|_, origin| known(origin));

@@ -2,7 +2,7 @@
 //! knows all the others.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use rustix::process::{Resource, getrlimit};
 use sluicegate_core::fleet::Fleet;
 use sluicegate_core::health::Rules;
 use sluicegate_core::http::link::LinkKey;
-use sluicegate_core::origin::{AddressRules, Origin, OriginId};
+use sluicegate_core::origin::{AddressRules, Origin, OriginId, Target};
 use sluicegate_core::placement;
 use sluicegate_core::policy;
 use sluicegate_core::srt::flows::Limits;
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::admin::{self, Access, System};
+use crate::admin::{self, Access, PeerAccess, System};
 use crate::cluster::{Cluster, Terms};
 use crate::config::{Credential, Listen, Probing, Settings};
 use crate::fleet_api::{self, FleetApi};
@@ -186,7 +186,7 @@ impl Server {
             lookup(&settings),
             outside(&settings),
         );
-        if let Some(cluster) = cluster(&settings, &proxy)? {
+        if let Some(cluster) = cluster(&settings, &listeners.system, &proxy)? {
             proxy.join_cluster(cluster);
         }
         let readiness = Readiness {
@@ -420,6 +420,9 @@ impl Server {
                 .auth_enabled
                 .then(|| settings.system.auth_token.clone()),
             register_from: settings.system.register_from.clone(),
+            peers: proxy
+                .cluster()
+                .and_then(|cluster| PeerAccess::new(&settings.cluster.key, cluster.id())),
         };
         let router = System::new(proxy.clone(), access, addresses, Arc::clone(&readiness)).router();
         // The system API goes on while sessions finish, so that a drain can be watched.
@@ -489,12 +492,19 @@ impl Server {
             let _ = tokio::time::timeout(LAST_MOMENT, tasks.wait()).await;
         }
         end.cancel();
+        if let Some(cluster) = proxy.cluster() {
+            cluster.leave().await;
+        }
         info!("stopped");
     }
 }
 
 /// This proxy's part in a cluster, if there is a store to share.
-fn cluster(settings: &Settings, proxy: &Proxy) -> Result<Option<Arc<Cluster>>, StartError> {
+fn cluster(
+    settings: &Settings,
+    system: &[TcpListener],
+    proxy: &Proxy,
+) -> Result<Option<Arc<Cluster>>, StartError> {
     let store = if settings.store.mesh {
         Shared::Mesh(enter_mesh(settings)?)
     } else if let Some(address) = settings.store.redis.clone() {
@@ -513,6 +523,11 @@ fn cluster(settings: &Settings, proxy: &Proxy) -> Result<Option<Arc<Cluster>>, S
         rules: AddressRules {
             allow_special: settings.system.allow_special_addresses,
         },
+        system: settings
+            .system
+            .advertise
+            .clone()
+            .or_else(|| reachable_at(system.first()?.local_addr().ok()?)),
     };
     let (registry, metrics) = (proxy.registry(), proxy.metrics());
     let cluster = Cluster::new(store, Arc::clone(registry), Arc::clone(metrics), terms);
@@ -532,6 +547,23 @@ fn enter_mesh(settings: &Settings) -> Result<Mesh, StartError> {
         setting: "mesh.listen",
         address: wanted.listen,
         hint: hint(&error),
+    })
+}
+
+/// Where other machines reach a listener: its address; for one on every interface, the address that this machine's
+/// packets to the outside carry. `None` on a machine that has no way out.
+fn reachable_at(listener: SocketAddr) -> Option<Target> {
+    let ip = if listener.ip().is_unspecified() {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+        // Nothing is sent: the kernel only looks for a route.
+        socket.connect(SOMEWHERE).ok()?;
+        socket.local_addr().ok()?.ip()
+    } else {
+        listener.ip()
+    };
+    Some(Target {
+        host: ip.into(),
+        port: listener.port(),
     })
 }
 
@@ -778,6 +810,8 @@ fn default_origin(settings: &Settings) -> Option<Origin> {
     })
 }
 
+/// An address of RFC 5737 that nobody has.
+const SOMEWHERE: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 1), 9);
 /// How long the store may take to its first answer before clients are served without it.
 const FIRST_ANSWER: Duration = Duration::from_secs(2);
 /// Connections beyond the sessions: requests that are not one yet, pages, health checks.

@@ -122,7 +122,7 @@ impl SystemApi {
         if let Ok(id) = wanted.parse() {
             return Ok(id);
         }
-        let response = self.get("/api/v1/sessions").await?;
+        let response = self.get("/api/v1/sessions?scope=local").await?;
         if !response.status().is_success() {
             bail!(refusal(response).await);
         }

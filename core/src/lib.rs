@@ -26,6 +26,7 @@
 //! | [`preface`] | the PROXY protocol and the like: who a client really is |
 //! | [`records`] | what proxies share in a Redis, in the shapes of the SRS proxy |
 //! | [`mesh`] | what proxies agree on by hearing each other, and the datagrams they speak in |
+//! | [`peers`] | what the proxies of a cluster tell each other of themselves |
 //! | [`srt`] | handshakes, and the flows of SRT |
 //! | [`read`] | the checked reader every parser stands on |
 //!
@@ -44,6 +45,7 @@ pub mod load;
 pub mod mesh;
 pub mod origin;
 pub mod pattern;
+pub mod peers;
 pub mod placement;
 pub mod policy;
 pub mod preface;

@@ -7,6 +7,8 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use sluicegate_core::peers::token;
+
 use super::{System, problem};
 use crate::config::{Network, Secret};
 use crate::metrics::SurfaceLabel;
@@ -18,14 +20,48 @@ pub struct Access {
     pub token: Option<Secret>,
     /// Networks that may register; none means any.
     pub register_from: Vec<Network>,
+    /// What proxies of one cluster show each other, where they share a key.
+    pub peers: Option<PeerAccess>,
+}
+
+/// How proxies of one cluster know each other.
+#[derive(Debug)]
+pub struct PeerAccess {
+    /// What they share.
+    key: Secret,
+    /// What the others show here.
+    own: Secret,
+}
+
+impl PeerAccess {
+    /// Of the proxy that is called `id`, with the `cluster.key`; `None` without a key.
+    pub fn new(key: &Secret, id: &str) -> Option<Self> {
+        let access = Self {
+            key: key.clone(),
+            own: Secret::new(token(key.reveal().as_bytes(), id)),
+        };
+        (!key.is_empty()).then_some(access)
+    }
+
+    /// What to show the proxy that is called `id`.
+    pub(super) fn token_for(&self, id: &str) -> Secret {
+        Secret::new(token(self.key.reveal().as_bytes(), id))
+    }
 }
 
 impl Access {
-    /// Whether a caller may manage the fleet: by the token, or without one from this machine.
+    /// Whether a caller may manage the fleet: by the token, or without one from this machine; or as another proxy of
+    /// this cluster.
     fn may_manage(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
-        self.token
+        let manager = self
+            .token
             .as_ref()
-            .map_or_else(|| peer.is_loopback(), |token| shows(token, headers))
+            .map_or_else(|| peer.is_loopback(), |token| shows(token, headers));
+        manager
+            || self
+                .peers
+                .as_ref()
+                .is_some_and(|peers| shows(&peers.own, headers))
     }
 
     /// The answer to a caller that may not register an origin.

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use sluicegate_core::drain::{Cause, Drain, Duty, Left};
 use sluicegate_core::origin::OriginId;
 
-use super::fleet::NO_ORIGIN;
+use super::cluster::{Asked, Scope, marked};
+use super::fleet::{NO_ORIGIN, add_origins};
 use super::{System, problem};
 use crate::config::{ValueError, parse_duration};
 
@@ -33,6 +34,7 @@ pub(super) async fn drain_origin(
     State(system): State<System>,
     Path(id): Path<String>,
     Query(patience): Query<Patience>,
+    Query(asked): Query<Asked>,
 ) -> Response {
     let Ok(patience) = patience.read() else {
         return not_a_duration();
@@ -42,27 +44,29 @@ pub(super) async fn drain_origin(
         .proxy
         .registry()
         .drain(&id, patience, Cause::Operator);
-    told(&system, &id, known)
+    told(&system, &id, known, asked.scope, patience).await
 }
 
 /// `POST /api/v1/origins/{id}/disable`.
 pub(super) async fn disable_origin(
     State(system): State<System>,
     Path(id): Path<String>,
+    Query(asked): Query<Asked>,
 ) -> Response {
     let id = OriginId::from(id);
     let known = system.proxy.registry().disable(&id);
-    told(&system, &id, known)
+    told(&system, &id, known, asked.scope, None).await
 }
 
 /// `POST /api/v1/origins/{id}/undrain`.
 pub(super) async fn undrain_origin(
     State(system): State<System>,
     Path(id): Path<String>,
+    Query(asked): Query<Asked>,
 ) -> Response {
     let id = OriginId::from(id);
     let known = system.proxy.registry().undrain(&id);
-    told(&system, &id, known)
+    told(&system, &id, known, asked.scope, None).await
 }
 
 /// `GET /api/v1/proxy`.
@@ -118,7 +122,21 @@ fn proxy_document(system: &System) -> Value {
         .proxy
         .drain_in_progress()
         .map(|drain| drain_document(&drain, left, system.proxy.drain_pace()));
+    let peers: Vec<Value> = system
+        .peers(Scope::Cluster)
+        .into_iter()
+        .map(|peer| {
+            json!({
+                "id": peer.id,
+                "system": peer.record.system.map(|system| system.to_string()),
+                "started": peer.record.started,
+                "version": peer.record.version,
+            })
+        })
+        .collect();
     json!({
+        "id": system.own_id(),
+        "peers": peers,
         "version": env!("CARGO_PKG_VERSION"),
         "draining": system.proxy.is_draining(),
         "drain": drain,
@@ -127,23 +145,36 @@ fn proxy_document(system: &System) -> Value {
     })
 }
 
-/// What became of the origin.
-fn told(system: &System, id: &OriginId, known: bool) -> Response {
+/// What became of the origin. The other proxies hear of it, unless only this one was meant.
+async fn told(
+    system: &System,
+    id: &OriginId,
+    known: bool,
+    scope: Scope,
+    patience: Option<Duration>,
+) -> Response {
     let registry = system.proxy.registry();
     let Some(duty) = registry.duty(id).filter(|_| known) else {
         return problem(StatusCode::NOT_FOUND, NO_ORIGIN);
     };
+    if scope == Scope::Cluster
+        && let Some(cluster) = system.proxy.cluster()
+    {
+        cluster.tell_duty(id, duty, patience).await;
+    }
     let left = registry.left(id);
     let drain = match duty {
         Duty::Draining(drain) => Some(drain_document(&drain, left, system.proxy.drain_pace())),
         Duty::Active | Duty::Disabled => None,
     };
-    let document = json!({
+    let mut rows = [json!({
         "id": id.as_str(),
         "duty": duty.as_str(),
         "drain": drain,
         "publishers": left.publishers,
         "players": left.players,
-    });
-    super::fleet::data(document).into_response()
+    })];
+    let missing = add_origins(system, scope, &mut rows).await;
+    let [document] = rows;
+    super::fleet::data(marked(document, scope, &missing)).into_response()
 }

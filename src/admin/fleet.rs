@@ -1,5 +1,6 @@
 //! Registration, and the tables: origins, streams, sessions.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,9 +8,10 @@ use std::time::Instant;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{ConnectInfo, Path, State};
+use axum::extract::{ConnectInfo, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use hyper::Method;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use sluicegate_core::drain::Duty;
@@ -18,8 +20,10 @@ use sluicegate_core::origin::{OriginId, parse_registration};
 use sluicegate_core::stream::Service;
 use tracing::warn;
 
+use super::cluster::{Asked, Scope, add_drain, marked, number, passed};
 use super::drain::drain_document;
 use super::{System, problem};
+use crate::net::fetch::escaped;
 use crate::net::versions::SERVER;
 use crate::session::{Direction, EndReason, Row};
 
@@ -64,9 +68,12 @@ pub(super) async fn register(
 }
 
 /// `GET /api/v1/origins`.
-pub(super) async fn origins(State(system): State<System>) -> Json<Value> {
+pub(super) async fn origins(
+    State(system): State<System>,
+    Query(asked): Query<Asked>,
+) -> Json<Value> {
     let rows = system.proxy.sessions().list();
-    let origins: Vec<Value> = system
+    let mut origins: Vec<Value> = system
         .proxy
         .registry()
         .origins()
@@ -79,7 +86,41 @@ pub(super) async fn origins(State(system): State<System>) -> Json<Value> {
             origin_document(&system, id, member, sessions)
         })
         .collect();
-    data(json!({"total": origins.len(), "origins": origins}))
+    let missing = add_origins(&system, asked.scope, &mut origins).await;
+    let document = json!({"total": origins.len(), "origins": origins});
+    data(marked(document, asked.scope, &missing))
+}
+
+/// Adds what the other proxies have on each origin; says who did not answer.
+pub(super) async fn add_origins(
+    system: &System,
+    scope: Scope,
+    ours: &mut [Value],
+) -> Vec<(String, String)> {
+    let mut said = system.ask_all(scope, Method::GET, "/api/v1/origins").await;
+    for (_, row) in said.take_rows("origins") {
+        let Some(own) = ours.iter_mut().find(|own| own["id"] == row["id"]) else {
+            continue;
+        };
+        let sessions = number(&row["sessions"]);
+        if own["sessions"].is_number() {
+            own["sessions"] = json!(number(&own["sessions"]) + sessions);
+        }
+        if !own["drain"].is_object() {
+            continue;
+        }
+        match &row["drain"] {
+            Value::Null if sessions > 0 => own["drain"]["done"] = json!(false),
+            Value::Null => {}
+            theirs => add_drain(&mut own["drain"], theirs),
+        }
+    }
+    for own in ours.iter_mut().filter(|own| own["drain"].is_object()) {
+        if !said.missing.is_empty() {
+            own["drain"]["done"] = json!(false);
+        }
+    }
+    said.missing
 }
 
 /// `DELETE /api/v1/origins/{id}`.
@@ -92,55 +133,187 @@ pub(super) async fn deregister(State(system): State<System>, Path(id): Path<Stri
 }
 
 /// `GET /api/v1/streams`.
-pub(super) async fn streams(State(system): State<System>) -> Json<Value> {
-    let rows = system.proxy.registry().placements();
-    let streams: Vec<Value> = rows
-        .into_iter()
-        .map(|row| {
-            json!({
-                "stream": row.key,
-                "origin": row.origin,
-                "publishers": row.publishers,
-                "players": row.sessions - row.publishers,
-            })
-        })
-        .collect();
-    data(json!({"total": streams.len(), "streams": streams}))
+pub(super) async fn streams(
+    State(system): State<System>,
+    Query(asked): Query<Asked>,
+) -> Json<Value> {
+    let mut streams: BTreeMap<(String, String), Value> = BTreeMap::new();
+    let mut add = |proxy: Option<&str>, row: &Value| {
+        let key = ["stream", "origin"].map(|name| row[name].as_str().unwrap_or_default());
+        let entry = streams.entry((key[0].to_owned(), key[1].to_owned()));
+        let sum = entry.or_insert_with(
+            || json!({"stream": key[0], "origin": key[1], "publishers": 0, "players": 0, "proxies": []}),
+        );
+        for count in ["publishers", "players"] {
+            sum[count] = json!(number(&sum[count]) + number(&row[count]));
+        }
+        if let (Some(proxy), Some(proxies)) = (proxy, sum["proxies"].as_array_mut()) {
+            proxies.push(json!(proxy));
+        }
+    };
+    for row in system.proxy.registry().placements() {
+        let row = json!({
+            "stream": row.key,
+            "origin": row.origin,
+            "publishers": row.publishers,
+            "players": row.sessions - row.publishers,
+        });
+        add(system.own_id(), &row);
+    }
+    let path = "/api/v1/streams";
+    let mut said = system.ask_all(asked.scope, Method::GET, path).await;
+    for (proxy, row) in said.take_rows("streams") {
+        add(Some(&proxy), &row);
+    }
+    let streams: Vec<Value> = streams.into_values().collect();
+    let document = json!({"total": streams.len(), "streams": streams});
+    data(marked(document, asked.scope, &said.missing))
+}
+
+/// `DELETE /api/v1/streams/{stream}`: ends every session of it.
+pub(super) async fn end_stream(
+    State(system): State<System>,
+    Path(name): Path<String>,
+    Query(asked): Query<Asked>,
+) -> Response {
+    let stream = match super::lookup::stream(&name) {
+        Ok(stream) => stream,
+        Err(words) => return problem(StatusCode::BAD_REQUEST, &words),
+    };
+    let key = system.proxy.key(&stream);
+    let rows = system.proxy.sessions().list();
+    let of_it = rows
+        .iter()
+        .filter(|row| !row.has_ended() && system.proxy.key(&row.request.stream) == key);
+    let mut ended = of_it.inspect(|row| row.end(EndReason::Kicked)).count() as u64;
+    let path = format!("/api/v1/streams/{}", escaped(&stream.to_string()));
+    let said = system.ask_all(asked.scope, Method::DELETE, &path).await;
+    let mut missing = said.missing;
+    for (proxy, status, document) in said.answers {
+        match status {
+            StatusCode::OK => ended += number(&document["data"]["ended"]),
+            StatusCode::NOT_FOUND => {}
+            status => missing.push((proxy, format!("it answered {status}"))),
+        }
+    }
+    if ended == 0 && missing.is_empty() {
+        return problem(
+            StatusCode::NOT_FOUND,
+            "nobody publishes or plays that stream",
+        );
+    }
+    data(marked(json!({"ended": ended}), asked.scope, &missing)).into_response()
 }
 
 /// `GET /api/v1/sessions`.
-pub(super) async fn sessions(State(system): State<System>) -> Json<Value> {
-    let sessions: Vec<Value> = system
-        .proxy
-        .sessions()
-        .list()
+pub(super) async fn sessions(
+    State(system): State<System>,
+    Query(asked): Query<Asked>,
+) -> Json<Value> {
+    let rows = system.proxy.sessions().list();
+    let mut sessions: Vec<Value> = rows
         .iter()
-        .map(|row| session_document(row))
+        .map(|row| session_document(&system, row))
         .collect();
-    data(json!({"total": sessions.len(), "sessions": sessions}))
+    let path = "/api/v1/sessions";
+    let mut said = system.ask_all(asked.scope, Method::GET, path).await;
+    let theirs = said.take_rows("sessions").into_iter();
+    sessions.extend(theirs.map(|(proxy, mut row)| {
+        row["proxy"] = json!(proxy);
+        row
+    }));
+    let document = json!({"total": sessions.len(), "sessions": sessions});
+    data(marked(document, asked.scope, &said.missing))
 }
 
 /// `GET /api/v1/sessions/{id}`.
-pub(super) async fn session(State(system): State<System>, Path(id): Path<String>) -> Response {
+pub(super) async fn session(
+    State(system): State<System>,
+    Path(id): Path<String>,
+    Query(asked): Query<Asked>,
+) -> Response {
     match find(&system, &id) {
-        Some(row) => data(session_document(&row)).into_response(),
-        None => problem(StatusCode::NOT_FOUND, NO_SESSION),
+        Some(row) => data(session_document(&system, &row)).into_response(),
+        None => elsewhere(&system, asked.scope, &id, Method::GET).await,
     }
 }
 
 /// `DELETE /api/v1/sessions/{id}`: ends it now.
-pub(super) async fn kick(State(system): State<System>, Path(id): Path<String>) -> Response {
+pub(super) async fn kick(
+    State(system): State<System>,
+    Path(id): Path<String>,
+    Query(asked): Query<Asked>,
+) -> Response {
     match find(&system, &id) {
         Some(row) => {
             row.end(EndReason::Kicked);
             Json(json!({"code": 0})).into_response()
         }
-        None => problem(StatusCode::NOT_FOUND, NO_SESSION),
+        None => elsewhere(&system, asked.scope, &id, Method::DELETE).await,
     }
 }
 
+/// A session of this proxy, by its number, or by our name and its number.
 pub(super) fn find(system: &System, id: &str) -> Option<Arc<Row>> {
-    system.proxy.sessions().row(id.parse().ok()?)
+    let number = match id.split_once(':') {
+        Some((proxy, number)) => Some(number).filter(|_| system.own_id() == Some(proxy))?,
+        None => id,
+    };
+    system.proxy.sessions().row(number.parse().ok()?)
+}
+
+/// What another proxy says to a request for a session that is not here: the one that the id names, or the only one that
+/// has such a number.
+async fn elsewhere(system: &System, scope: Scope, id: &str, method: Method) -> Response {
+    let absent = || problem(StatusCode::NOT_FOUND, NO_SESSION);
+    let (proxy, number) = match id.split_once(':') {
+        Some((proxy, number)) => (Some(proxy), number),
+        None => (None, id),
+    };
+    if number.parse::<u64>().is_err() {
+        return absent();
+    }
+    let path = format!("/api/v1/sessions/{number}");
+    let peers = system.peers(scope);
+    let owner = match proxy {
+        Some(proxy) => proxy.to_owned(),
+        None => {
+            let said = system.ask_all(scope, Method::GET, &path).await;
+            let has = |(proxy, status, _): (String, StatusCode, Value)| {
+                (status == StatusCode::OK).then_some(proxy)
+            };
+            let owners: Vec<String> = said.answers.into_iter().filter_map(has).collect();
+            match owners.as_slice() {
+                [] => {
+                    return match said.missing.first() {
+                        Some((proxy, why)) => problem(
+                            StatusCode::NOT_FOUND,
+                            &format!(
+                                "no session has that id, as far as is known: proxy {proxy} did not say ({why})"
+                            ),
+                        ),
+                        None => absent(),
+                    };
+                }
+                [owner] => owner.clone(),
+                owners => {
+                    let ids: Vec<String> = owners
+                        .iter()
+                        .map(|owner| format!("{owner}:{number}"))
+                        .collect();
+                    let words = format!(
+                        "several proxies have a session of that number: {}",
+                        ids.join(", ")
+                    );
+                    return problem(StatusCode::CONFLICT, &words);
+                }
+            }
+        }
+    };
+    match peers.iter().find(|peer| peer.id == owner) {
+        Some(peer) => passed(system.ask(peer, method, &path).await, &owner),
+        None => absent(),
+    }
 }
 
 fn origin_document(system: &System, id: &OriginId, member: &Member, sessions: usize) -> Value {
@@ -210,7 +383,7 @@ fn origin_document(system: &System, id: &OriginId, member: &Member, sessions: us
     })
 }
 
-fn session_document(row: &Row) -> Value {
+fn session_document(system: &System, row: &Row) -> Value {
     let placed = row.placed();
     let failed: Vec<Value> = placed
         .failed
@@ -219,6 +392,7 @@ fn session_document(row: &Row) -> Value {
         .collect();
     json!({
         "id": row.id,
+        "proxy": system.own_id(),
         "protocol": row.request.protocol.as_str(),
         "action": row.request.action.as_str(),
         "stream": row.request.stream.to_string(),

@@ -53,11 +53,11 @@ pub(super) async fn srs(
     let Ok(callback) = serde_json::from_slice::<Callback>(&body) else {
         return problem(StatusCode::BAD_REQUEST, "not a callback of SRS");
     };
-    learn(&system, peer, &callback);
+    learn(&system, peer, &callback).await;
     Json(json!({"code": 0})).into_response()
 }
 
-fn learn(system: &System, peer: SocketAddr, callback: &Callback) {
+async fn learn(system: &System, peer: SocketAddr, callback: &Callback) {
     let (server, service) = (&callback.server_id, &callback.service_id);
     let registry = system.proxy.registry();
     let Some(origin) = registry.reporter(server, service, peer.ip()) else {
@@ -66,9 +66,21 @@ fn learn(system: &System, peer: SocketAddr, callback: &Callback) {
     let Ok(stream) = StreamUrl::new(&callback.vhost, &callback.app, &callback.stream) else {
         return debug!(%peer, %origin, "callback not believed: it names no stream");
     };
+    let proxy = &system.proxy;
+    let cluster = proxy.cluster();
     match callback.action.as_str() {
-        "on_publish" => system.proxy.note_published(&stream, &origin),
-        "on_unpublish" => system.proxy.note_unpublished(&stream, &origin),
+        "on_publish" => {
+            proxy.note_published(&stream, &origin);
+            if let Some(cluster) = cluster {
+                cluster.tell_published(proxy, &stream, &origin).await;
+            }
+        }
+        "on_unpublish" => {
+            proxy.note_unpublished(&stream, &origin);
+            if let Some(cluster) = cluster {
+                cluster.tell_unpublished(proxy, &stream, &origin).await;
+            }
+        }
         _ => {}
     }
 }

@@ -85,20 +85,23 @@ pub(super) async fn resolve(
     }
 }
 
-/// A query, and the stream it is about: `app/stream`, or `vhost/app/stream` as the tables show it.
+/// A query, and the stream it is about.
 fn read<Q>(
     asked: Result<Query<Q>, QueryRejection>,
-    stream: impl Fn(&Q) -> &str,
+    named: impl Fn(&Q) -> &str,
 ) -> Result<(StreamUrl, Q), String> {
     let Query(asked) = asked.map_err(|unread| unread.body_text())?;
-    let text = stream(&asked);
+    Ok((stream(named(&asked))?, asked))
+}
+
+/// Reads `app/stream`, or `vhost/app/stream` as the tables show it.
+pub(super) fn stream(text: &str) -> Result<StreamUrl, String> {
     let parts: Vec<&str> = text.splitn(3, '/').collect();
     let named = match parts.as_slice() {
         [app, stream] => StreamUrl::new("", app, stream),
         _ => text.parse(),
     };
-    let stream = named.map_err(|error| format!("stream: {error}"))?;
-    Ok((stream, asked))
+    named.map_err(|error| format!("stream: {error}"))
 }
 
 fn protocols() -> String {

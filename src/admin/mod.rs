@@ -3,6 +3,7 @@
 //! Described in `openapi.yaml` beside this file; a test holds the two together.
 
 mod access;
+mod cluster;
 mod drain;
 mod fleet;
 mod health;
@@ -30,7 +31,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
-pub use access::Access;
+pub use access::{Access, PeerAccess};
 
 use crate::metrics::Metrics;
 use crate::net::http::{Body, serve};
@@ -47,7 +48,7 @@ pub struct System {
 }
 
 /// Every route, as `openapi.yaml` lists them.
-pub const ROUTES: [(&str, &str); 21] = [
+pub const ROUTES: [(&str, &str); 22] = [
     ("post", "/api/v1/srs/register"),
     ("post", "/api/v1/hooks/srs"),
     ("get", "/api/v1/origins"),
@@ -59,6 +60,7 @@ pub const ROUTES: [(&str, &str); 21] = [
     ("post", "/api/v1/proxy/drain"),
     ("post", "/api/v1/proxy/undrain"),
     ("get", "/api/v1/streams"),
+    ("delete", "/api/v1/streams/{stream}"),
     ("get", "/api/v1/sessions"),
     ("get", "/api/v1/sessions/{id}"),
     ("delete", "/api/v1/sessions/{id}"),
@@ -103,6 +105,7 @@ impl System {
             .route("/api/v1/explain", get(lookup::explain))
             .route("/api/v1/resolve", get(lookup::resolve))
             .route("/api/v1/streams", get(fleet::streams))
+            .route("/api/v1/streams/{*stream}", delete(fleet::end_stream))
             .route("/api/v1/sessions", get(fleet::sessions))
             .route(
                 "/api/v1/sessions/{id}",

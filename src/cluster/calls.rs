@@ -20,7 +20,6 @@ use sluicegate_core::rtc::record::{
 use sluicegate_core::rtc::sdp::{Check, Credentials};
 use sluicegate_core::stream::Service;
 use tokio::sync::OnceCell;
-use tokio::time::interval;
 use tracing::{debug, warn};
 
 use super::Cluster;
@@ -177,49 +176,45 @@ impl Cluster {
         }
     }
 
-    /// Gives calls that are in use their time, and takes note of what others did with them, for ever.
-    pub(super) async fn keep_calls(self: Arc<Self>, proxy: Proxy) {
-        let mut ticks = interval(LOOK_EVERY);
-        let mut seen: HashMap<String, u64> = HashMap::new();
-        let mut round = 0_u64;
-        loop {
-            ticks.tick().await;
-            round += 1;
-            self.calls.sweep();
-            if !self.store.tells_of_changes() {
-                self.look_after_calls(&proxy).await;
+    /// Gives calls that are in use their time. `before` is what each had heard of its client in the round before;
+    /// returns what it is now.
+    pub(super) async fn keep_calls(
+        &self,
+        proxy: &Proxy,
+        round: u64,
+        before: HashMap<String, u64>,
+    ) -> HashMap<String, u64> {
+        self.calls.sweep();
+        let mut keys = Vec::new();
+        let mut now = HashMap::new();
+        for call in self.registry.bindings().calls() {
+            let Some(row) = proxy.sessions().row(call.session()) else {
+                continue;
+            };
+            let heard = row.bytes(Direction::ToOrigin);
+            let in_use = heard != before.get(&call.id).copied().unwrap_or(0);
+            now.insert(call.id.clone(), heard);
+            if !in_use {
+                continue;
             }
-            let mut keys = Vec::new();
-            let mut now = HashMap::new();
-            for call in proxy.registry().bindings().calls() {
-                let Some(row) = proxy.sessions().row(call.session()) else {
-                    continue;
-                };
-                let heard = row.bytes(Direction::ToOrigin);
-                let before = seen.get(&call.id).copied().unwrap_or(0);
-                now.insert(call.id.clone(), heard);
-                if heard == before {
-                    continue;
-                }
-                if call.carrier() != self.id {
-                    // Its client came back to us, on a way that was never closed.
-                    self.carry(&proxy, &call).await;
-                }
-                keys.extend(call_key(&call.id));
-                let checks = call.checks();
-                keys.extend(
-                    checks
-                        .iter()
-                        .filter_map(|c| check_key(c.username.as_bytes())),
-                );
+            if call.carrier() != self.id {
+                // Its client came back to us, on a way that was never closed.
+                self.carry(proxy, &call).await;
             }
-            // What is not heard in this round is heard in the next, long before its time is over.
-            seen = now;
-            if !keys.is_empty() && round.is_multiple_of(RENEW_ROUNDS) {
-                let renewed = self.store.renew(&keys, LIFETIME).await;
-                let _ = self.noted("renew", renewed);
-            }
+            keys.extend(call_key(&call.id));
+            let checks = call.checks();
+            keys.extend(
+                checks
+                    .iter()
+                    .filter_map(|check| check_key(check.username.as_bytes())),
+            );
         }
+        // One that was not heard in this round is heard in the next, long before its time is over.
+        if !keys.is_empty() && round.is_multiple_of(RENEW_ROUNDS) {
+            let renewed = self.store.renew(&keys, LIFETIME).await;
+            let _ = self.noted("renew", renewed);
+        }
+        now
     }
 
     /// Compares the calls here with what stands of them.
@@ -367,9 +362,6 @@ impl Cluster {
 const LIFETIME: Duration = Duration::from_secs(120);
 /// Longer than any proxy goes on without a look.
 const OVER_FOR: Duration = Duration::from_secs(60);
-/// A third of the time after which a silent client is given up: the one it speaks to is written down as the carrier
-/// long before another could take it for gone.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Calls get their time each so many looks.
 const RENEW_ROUNDS: u64 = 3;
 /// Look-ups under way at once.

@@ -14,7 +14,8 @@ use crate::store::{Address, Server, Topology};
 use crate::stream_names::StreamNames;
 use sluicegate_core::attributes::{AttributeError, AttributeRule, Given};
 use sluicegate_core::http::whip::Pattern;
-use sluicegate_core::origin::{Endpoint, Endpoints, Host};
+use sluicegate_core::origin::{Endpoint, Endpoints, Host, Target};
+use sluicegate_core::peers::target;
 use sluicegate_core::policy;
 use sluicegate_core::rule::{PoolRule, RedirectRule, RuleError};
 use sluicegate_core::stream::{Service, SrtStreamId, VhostRule};
@@ -92,6 +93,7 @@ sections! {
     /// `[system]`; with `auth_enabled` the token is never empty.
     System {
         listen: Listen,
+        advertise: Option<Target>,
         auth_enabled: bool,
         auth_token: Secret,
         register_from: Vec<Network>,
@@ -385,6 +387,10 @@ pub(super) fn read(
 fn read_system(r: &mut Reader<'_>) -> System {
     let system = System {
         listen: r.read("system.listen", listen),
+        advertise: r.read("system.advertise", |written| match some_text(written) {
+            Some(text) => Ok(Some(target(&text).ok_or(ValueError::NotATarget)?)),
+            None => Ok(None),
+        }),
         auth_enabled: r.read("system.auth_enabled", flag),
         auth_token: r.read("system.auth_token", token),
         register_from: r.read("system.register_from", networks),

@@ -82,6 +82,9 @@ pub enum ValueError {
     /// A whole number outside its bounds.
     #[error("not between {0} and {1}")]
     OutOfRange(u64, u64),
+    /// Not a host with a port.
+    #[error("not a host and a port, such as 10.0.0.5:12025")]
+    NotATarget,
     /// Not a path that names a stream.
     #[error(transparent)]
     Pattern(#[from] PatternError),

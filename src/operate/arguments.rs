@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use crate::config::{Environment, Secret, URL_VARIABLE, parse_duration};
-use crate::net::fetch::Url;
+use crate::net::fetch::{Url, escaped};
 
 /// Which proxy, and how to print.
 #[derive(Debug, Args)]
@@ -14,6 +14,9 @@ pub struct Ask {
     /// The bearer token; in PROXY_HTTP_API_AUTH_TOKEN other users can't see it.
     #[arg(long, value_name = "TOKEN")]
     token: Option<String>,
+    /// Speak of this proxy alone, and not of all that share its store.
+    #[arg(long)]
+    pub local: bool,
     /// Print a table for people, or the JSON of the API.
     #[arg(long, short, value_enum, default_value = "table", value_name = "FORM")]
     pub output: Output,
@@ -63,11 +66,11 @@ pub struct DrainArguments {
     pub deadline: Option<Deadline>,
 }
 
-/// A session.
+/// A session, or all of a stream.
 #[derive(Debug, Args)]
 pub struct Numbered {
-    /// The session, by the number that `sluicegate sessions` shows.
-    pub id: u64,
+    /// The session, by the id that `sluicegate sessions` shows; or a stream, as app/name or vhost/app/name.
+    pub id: String,
     /// The proxy to ask.
     #[command(flatten)]
     pub ask: Ask,
@@ -104,7 +107,7 @@ impl std::str::FromStr for Deadline {
 impl Deadline {
     /// As the API takes it.
     pub(super) fn query(&self) -> String {
-        format!("?deadline={}", escaped(&self.0))
+        format!("deadline={}", escaped(&self.0))
     }
 }
 
@@ -132,19 +135,6 @@ impl Ask {
             .find_map(|name| environment.variable(name));
         self.token.as_deref().or(token).map(Secret::from)
     }
-}
-
-/// `text` as a part of a path or a query (RFC 3986 §2.1).
-pub(super) fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            escaped.push(char::from(byte));
-        } else {
-            escaped.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    escaped
 }
 
 const USUAL_PROXY: &str = "http://127.0.0.1:12025";

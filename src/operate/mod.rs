@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::config::{Environment, Secret};
 use crate::lookup::Explanation;
-use crate::net::fetch::{self, FetchError, Url};
+use crate::net::fetch::{self, FetchError, Url, escaped};
 
 /// What is asked.
 #[derive(Debug)]
@@ -105,11 +105,14 @@ async fn answer(question: Question, environment: &Environment) -> Result<String,
         }
         Question::Kick(it) => {
             let caller = Caller::new(&it.ask, environment);
-            let path = format!("/api/v1/sessions/{}", it.id);
+            let what = if it.id.contains('/') {
+                "streams"
+            } else {
+                "sessions"
+            };
+            let path = format!("/api/v1/{what}/{}", escaped(&it.id));
             let document = caller.ask(Method::DELETE, &path).await?;
-            Ok(shown(&it.ask, &document, |_| {
-                format!("session {} ended\n", it.id)
-            }))
+            Ok(shown(&it.ask, &document, |data| tell::kick(&it.id, data)))
         }
         Question::Disable(it) => duty(&it.ask, environment, Some(&it.origin), "disable", "").await,
         Question::Undrain(it) => {
@@ -192,11 +195,8 @@ async fn duty(
     query: &str,
 ) -> Result<String, OperateError> {
     let path = match origin {
-        Some(origin) => format!(
-            "/api/v1/origins/{}/{verb}{query}",
-            arguments::escaped(origin)
-        ),
-        None => format!("/api/v1/proxy/{verb}{query}"),
+        Some(origin) => format!("/api/v1/origins/{}/{verb}?{query}", escaped(origin)),
+        None => format!("/api/v1/proxy/{verb}?{query}"),
     };
     let document = Caller::new(ask, environment)
         .ask(Method::POST, &path)
@@ -215,6 +215,8 @@ fn shown(ask: &Ask, document: &Value, tell: impl FnOnce(&Value) -> String) -> St
 struct Caller {
     at: Url,
     token: Option<Secret>,
+    /// Only the proxy itself is to answer.
+    local: bool,
 }
 
 impl Caller {
@@ -222,12 +224,15 @@ impl Caller {
         Self {
             at: ask.proxy(environment),
             token: ask.token(environment),
+            local: ask.local,
         }
     }
 
     /// The `data` of an answer.
     async fn ask(&self, method: Method, path: &str) -> Result<Value, OperateError> {
-        let url = self.at.join(path);
+        let separator = if path.contains('?') { '&' } else { '?' };
+        let scope = if self.local { "local" } else { "cluster" };
+        let url = self.at.join(&format!("{path}{separator}scope={scope}"));
         let asked = fetch::ask(method, &url, self.token.as_ref(), PATIENCE, LONGEST_ANSWER).await;
         let (status, body) =
             asked.map_err(|error| OperateError::Unreachable(self.at.clone(), error))?;

@@ -11,7 +11,7 @@ pub(super) fn origins(data: &Value) -> String {
         return "no origin is known\n".to_owned();
     }
     let heading = ["ID", "AT", "STATE", "DUTY", "SESSIONS", "HEARD", "NOTE"];
-    table(heading, &rows)
+    table(heading, &rows) + &missing(data)
 }
 
 fn origin(row: &Value) -> [String; 7] {
@@ -48,9 +48,26 @@ pub(super) fn streams(data: &Value) -> String {
         |row: &Value| ["stream", "origin", "publishers", "players"].map(|key| text(&row[key]));
     let rows: Vec<[String; 4]> = rows(data, "streams").map(row).collect();
     if rows.is_empty() {
-        return "no stream is placed\n".to_owned();
+        return format!("no stream is placed\n{}", missing(data));
     }
-    table(["STREAM", "ORIGIN", "PUBLISHERS", "PLAYERS"], &rows)
+    table(["STREAM", "ORIGIN", "PUBLISHERS", "PLAYERS"], &rows) + &missing(data)
+}
+
+/// What has ended.
+pub(super) fn kick(id: &str, data: &Value) -> String {
+    match data["ended"].as_u64() {
+        Some(ended) => format!("{ended} sessions of {id} ended\n{}", missing(data)),
+        None => format!("session {id} ended\n"),
+    }
+}
+
+/// Who said nothing, where the answer is for all proxies.
+fn missing(data: &Value) -> String {
+    let line = |row: &Value| {
+        let (proxy, why) = (text(&row["proxy"]), text(&row["why"]));
+        folded(&format!("without proxy {proxy}: {why}"))
+    };
+    rows(data, "missing").map(line).collect()
 }
 
 /// Who is connected.
@@ -59,7 +76,10 @@ pub(super) fn sessions(data: &Value) -> String {
         let bytes =
             ["bytes_to_client", "bytes_to_origin"].map(|key| row[key].as_f64().unwrap_or_default());
         [
-            text(&row["id"]),
+            match row["proxy"].as_str() {
+                Some(proxy) => format!("{proxy}:{}", text(&row["id"])),
+                None => text(&row["id"]),
+            },
             text(&row["stream"]),
             format!("{} {}", text(&row["protocol"]), text(&row["action"])),
             text(&row["client"]),
@@ -71,12 +91,12 @@ pub(super) fn sessions(data: &Value) -> String {
     };
     let rows: Vec<[String; 8]> = rows(data, "sessions").map(row).collect();
     if rows.is_empty() {
-        return "no session is open\n".to_owned();
+        return format!("no session is open\n{}", missing(data));
     }
     let heading = [
         "ID", "STREAM", "ASKS", "CLIENT", "ORIGIN", "STATE", "AGE", "BYTES",
     ];
-    table(heading, &rows)
+    table(heading, &rows) + &missing(data)
 }
 
 /// All at a glance.
@@ -88,12 +108,20 @@ pub(super) fn ps(all: &Value) -> String {
         drain => format!("draining: {}", progress(drain)),
     };
     let count = |what: &str| rows(&all[what], what).count();
+    let sum = |what: &str| -> u64 {
+        let counts = rows(&all["streams"], "streams").map(|row| row[what].as_u64());
+        counts.map(Option::unwrap_or_default).sum()
+    };
+    let others = match rows(proxy, "peers").count() {
+        0 => String::new(),
+        others => format!(", {} proxies", others + 1),
+    };
     format!(
-        "sluicegate {}, {state}\n{} streams, {} publishers, {} players, {} origins\n\n{}",
+        "sluicegate {}, {state}\n{} streams, {} publishers, {} players, {} origins{others}\n\n{}",
         text(&proxy["version"]),
         count("streams"),
-        text(&proxy["publishers"]),
-        text(&proxy["players"]),
+        sum("publishers"),
+        sum("players"),
         count("origins"),
         origins(&all["origins"]),
     )

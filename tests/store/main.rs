@@ -13,6 +13,7 @@ mod house;
 mod machine;
 mod mesh;
 mod mesh_proxies;
+mod one_api;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../support/program.rs"]
 mod program;

@@ -151,6 +151,7 @@ async fn networks_that_may_register_are_told_apart() {
             "10.0.0.0/8".parse().unwrap(),
             "2001:db8::/32".parse().unwrap(),
         ],
+        peers: None,
     };
     for (peer, expected) in [
         ("10.1.2.3:5", 200),

@@ -88,6 +88,7 @@ async fn only_a_registered_origin_is_believed_and_everybody_is_answered() {
         let access = Access {
             token: Some("sesame".into()),
             register_from: Vec::new(),
+            peers: None,
         };
         let rules = AddressRules::default();
         let system = System::new(

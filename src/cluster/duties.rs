@@ -1,0 +1,160 @@
+//! What operators want of origins, as all proxies follow it: the word given to one is in the store, and outlives the
+//! proxy it was given to.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use sluicegate_core::drain::{Cause, Duty};
+use sluicegate_core::origin::OriginId;
+use sluicegate_core::peers::{DUTY, DutyRecord, REPORT, Wanted};
+use tracing::warn;
+
+use super::Cluster;
+use crate::store::Store;
+
+/// The last word on each origin.
+#[derive(Debug, Default)]
+pub(super) struct Duties {
+    // A std mutex: it is held for a few lines, never across an await.
+    words: Mutex<HashMap<OriginId, DutyRecord>>,
+}
+
+impl Duties {
+    /// Takes a word if it is later than the one that is known.
+    fn take(&self, origin: &OriginId, word: DutyRecord) -> bool {
+        let mut words = self.lock();
+        let known = words.get(origin).map(|known| known.at);
+        let later = known.map_or(words.len() < MOST_WORDS, |known| word.at > known);
+        if later {
+            words.insert(origin.clone(), word);
+        }
+        later
+    }
+
+    fn all(&self) -> Vec<(OriginId, DutyRecord)> {
+        let words = self.lock();
+        words.iter().map(|(id, word)| (id.clone(), *word)).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<OriginId, DutyRecord>> {
+        self.words.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Cluster {
+    /// Tells all proxies what is wanted of an origin from now on. `patience` is how long its sessions may finish.
+    pub async fn tell_duty(&self, origin: &OriginId, duty: Duty, patience: Option<Duration>) {
+        let at = now();
+        let wanted = match duty {
+            Duty::Active => Wanted::Active,
+            Duty::Disabled => Wanted::Disabled,
+            Duty::Draining(_) => Wanted::Draining(patience.map(|patience| {
+                let patience = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+                at.saturating_add(patience)
+            })),
+        };
+        let word = DutyRecord { at, wanted };
+        self.duties.take(origin, word);
+        self.write_duty(origin, word).await;
+    }
+
+    /// Another proxy wrote `key`.
+    pub(super) async fn duty_changed(&self, key: &str) {
+        let read = self.store.get(key).await;
+        if let Ok(Some(record)) = self.noted("get", read) {
+            self.heard_duty(key, &record);
+        }
+    }
+
+    /// Reads every word, and says again what is known here and not there: it was said while the store was away.
+    pub(super) async fn list_duties(&self) {
+        let listed = self.store.list(DUTY).await;
+        let Ok(listed) = self.noted("list", listed) else {
+            return;
+        };
+        let mut there = HashMap::new();
+        for (key, record) in &listed {
+            if let Some(word) = self.heard_duty(key, record) {
+                there.insert(key.clone(), word.at);
+            }
+        }
+        for (origin, word) in self.duties.all() {
+            if there.get(&key_of(&origin)).is_none_or(|at| *at < word.at) {
+                self.write_duty(&origin, word).await;
+            }
+        }
+    }
+
+    /// What was said of origins holds for those that came since, or came back.
+    pub(super) fn keep_duties(&self) {
+        for (origin, word) in self.duties.all() {
+            if word.wanted != Wanted::Active && self.registry.duty(&origin) == Some(Duty::Active) {
+                self.follow_duty(&origin, word);
+            }
+        }
+    }
+
+    /// Gives words and reports their time.
+    pub(super) async fn renew_words(&self) {
+        let words = self.duties.all();
+        let mut keys: Vec<String> = words.iter().map(|(origin, _)| key_of(origin)).collect();
+        let reported = self.registry.reported_keys();
+        keys.extend(reported.iter().map(|key| format!("{REPORT}{key}")));
+        if !keys.is_empty() {
+            let renewed = self.store.renew(&keys, super::DURABLE).await;
+            let _ = self.noted("renew", renewed);
+        }
+    }
+
+    fn heard_duty(&self, key: &str, record: &str) -> Option<DutyRecord> {
+        let origin = OriginId::from(key.strip_prefix(DUTY)?);
+        let word = DutyRecord::parse(record)?;
+        if self.duties.take(&origin, word) {
+            self.follow_duty(&origin, word);
+        }
+        Some(word)
+    }
+
+    fn follow_duty(&self, origin: &OriginId, word: DutyRecord) {
+        let registry = &self.registry;
+        let Some(duty) = registry.duty(origin) else {
+            return;
+        };
+        match word.wanted {
+            Wanted::Active if duty == Duty::Active => {}
+            Wanted::Active => drop(registry.undrain(origin)),
+            Wanted::Disabled if duty == Duty::Disabled => {}
+            Wanted::Disabled => drop(registry.disable(origin)),
+            Wanted::Draining(deadline) => {
+                let left = deadline.map(|at| Duration::from_millis(at.saturating_sub(now())));
+                registry.drain(origin, left, Cause::Operator);
+            }
+        }
+    }
+
+    async fn write_duty(&self, origin: &OriginId, word: DutyRecord) {
+        let put = self
+            .store
+            .put(&key_of(origin), &word.text(), super::DURABLE)
+            .await;
+        if let Err(error) = self.noted("put", put) {
+            warn!(%origin, %error, "other proxies hear what is wanted of the origin when the store is back");
+        }
+    }
+}
+
+fn key_of(origin: &OriginId) -> String {
+    format!("{DUTY}{origin}")
+}
+
+/// Milliseconds since 1970, by this machine's clock.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
+}
+
+/// Origins that something was said of.
+const MOST_WORDS: usize = 10_000;
