@@ -1,4 +1,4 @@
-//! Every store through one contract: memory, and Redis as operators run it.
+//! Every store through one contract: memory, Redis as operators run it, and the mesh.
 
 #[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../support/call.rs"]
@@ -9,6 +9,9 @@ mod contract;
 #[path = "../stories/house.rs"]
 mod house;
 #[allow(dead_code, reason = "each test binary uses its own part")]
+#[path = "../support/http.rs"]
+mod http;
+#[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../support/machine.rs"]
 mod machine;
 mod mesh;
@@ -17,6 +20,9 @@ mod one_api;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../support/program.rs"]
 mod program;
+#[allow(dead_code, reason = "each test binary uses its own part")]
+#[path = "../support/proxy.rs"]
+mod proxy;
 mod redis_server;
 mod two_proxies;
 #[path = "../support/wait.rs"]

@@ -1,1 +1,407 @@
-//! Whole proxies in a mesh.
+//! Whole proxies in a mesh: in this process, with the air between them, and as programs of their own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use sluicegate_core::stream::Action;
+use tokio::net::UdpSocket;
+use tokio::task::JoinHandle;
+
+use crate::house::{Guest, House, Manner, Stub, get, until};
+use crate::machine::free_port;
+use crate::proxy::Proxy;
+use crate::wait_for;
+
+/// The air between proxies: each is reached through a relay of its own, which may drop what comes.
+struct Air {
+    /// Where each listens, and where the others reach it.
+    places: Vec<(SocketAddr, SocketAddr)>,
+    /// The first of them is cut off from the others.
+    parted: Arc<AtomicBool>,
+    relays: Vec<JoinHandle<()>>,
+}
+
+impl Air {
+    async fn between(proxies: usize) -> Self {
+        let parted = Arc::new(AtomicBool::new(false));
+        let mut fronts = Vec::new();
+        let mut places = Vec::new();
+        for _ in 0..proxies {
+            let front = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let listens = SocketAddr::from(([127, 0, 0, 1], free_port()));
+            places.push((listens, front.local_addr().unwrap()));
+            fronts.push(front);
+        }
+        let first = places[0].0;
+        let relays = fronts
+            .into_iter()
+            .zip(places.clone())
+            .map(|(front, (to, _))| {
+                let parted = Arc::clone(&parted);
+                tokio::spawn(async move {
+                    let mut datagram = [0; 2_048];
+                    while let Ok((length, from)) = front.recv_from(&mut datagram).await {
+                        let across = (from == first) != (to == first);
+                        if !(across && parted.load(Ordering::Relaxed)) {
+                            let _ = front.send_to(&datagram[..length], to).await;
+                        }
+                    }
+                })
+            });
+        let relays = relays.collect();
+        Self {
+            places,
+            parted,
+            relays,
+        }
+    }
+
+    fn part(&self) {
+        self.parted.store(true, Ordering::Relaxed);
+    }
+
+    fn heal(&self) {
+        self.parted.store(false, Ordering::Relaxed);
+    }
+
+    /// The proxy of a place.
+    async fn enter(&self, place: usize) -> House {
+        let (listens, reached) = self.places[place];
+        let seeds: Vec<String> = self.places.iter().map(|(_, at)| at.to_string()).collect();
+        House::open(&format!(
+            "[store]\ntype = \"mesh\"\n[cluster]\nkey = \"of this test\"\n\
+             [mesh]\nlisten = \"{listens}\"\nadvertise = \"{reached}\"\nseeds = {seeds:?}\n"
+        ))
+        .await
+    }
+}
+
+impl Drop for Air {
+    fn drop(&mut self) {
+        for relay in &self.relays {
+            relay.abort();
+        }
+    }
+}
+
+fn reached(house: &House) -> bool {
+    house.proxy.cluster().expect("it has a mesh").is_reachable()
+}
+
+fn knows(house: &House, origins: usize) -> bool {
+    house.proxy.registry().origins().len() == origins
+}
+
+fn asked(origins: &[Stub], stream: &str) -> BTreeSet<usize> {
+    let asked = |stub: &Stub| {
+        let seen = stub.seen.lock().unwrap();
+        seen.requests.iter().any(|request| request.name == stream)
+    };
+    (0..origins.len())
+        .filter(|origin| asked(&origins[*origin]))
+        .collect()
+}
+
+fn conflicts(house: &House) -> u64 {
+    house.proxy.metrics().claim_conflicts.get()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn any_proxy_serves_any_stream_and_one_that_comes_later_knows_them() {
+    let air = Air::between(3).await;
+    let (a, b) = (air.enter(0).await, air.enter(1).await);
+    for house in [&a, &b] {
+        until("the other proxy", || reached(house)).await;
+    }
+    let mut origins = Vec::new();
+    for number in 0..4 {
+        let origin = Stub::start(Manner::Grants).await;
+        a.register(&format!("origin-{number}"), origin.at);
+        origins.push(origin);
+    }
+    until("the other proxy's origins", || knows(&b, 4)).await;
+    // First publishers come to both at once.
+    let asking = (0..100).map(|client| {
+        let at = if client % 2 == 0 {
+            a.at.rtmp
+        } else {
+            b.at.rtmp
+        };
+        let stream = format!("live/{}", client / 2);
+        tokio::spawn(async move { Guest::ask(at, Action::Publish, &stream, Vec::new()).await })
+    });
+    let publishers: Vec<Guest> = join_all(asking)
+        .await
+        .into_iter()
+        .map(|guest| guest.expect("a guest"))
+        .collect();
+    assert!(publishers.iter().all(Guest::has_started));
+    for stream in 0..50 {
+        let asked = asked(&origins, &stream.to_string());
+        assert_eq!(asked.len(), 1, "live/{stream}: {asked:?}");
+    }
+
+    let c = air.enter(2).await;
+    until("what the others know", || knows(&c, 4)).await;
+    let viewer = c.ask(Action::Play, "live/7").await;
+    assert!(viewer.has_started(), "{:?}", viewer.status);
+    assert_eq!(c.origin_of("live/7"), a.origin_of("live/7"));
+    assert_eq!(asked(&origins, "7").len(), 1);
+    assert_eq!(conflicts(&a) + conflicts(&b) + conflicts(&c), 0);
+    let (_, document) = get(c.at.system, "/readyz").await;
+    assert!(document.contains(r#""store":"ok""#), "{document}");
+    until("the figures", || {
+        let metrics = c.proxy.metrics().render();
+        metrics.contains("sluicegate_mesh_proxies{state=\"heard\"} 2")
+            && metrics.contains("sluicegate_store_up{store=\"mesh\"} 1")
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_stream_published_on_both_sides_of_a_partition_ends_at_one_origin() {
+    let air = Air::between(2).await;
+    let (a, b) = (air.enter(0).await, air.enter(1).await);
+    for house in [&a, &b] {
+        until("the other proxy", || reached(house)).await;
+    }
+    air.part();
+    for house in [&a, &b] {
+        until("the silence", || !reached(house)).await;
+    }
+    let (_, document) = get(a.at.system, "/readyz").await;
+    assert!(document.contains(r#""store":"degraded""#), "{document}");
+    // Each side has an origin that the other does not know, or else both would choose the same.
+    let origins = [
+        Stub::start(Manner::Grants).await,
+        Stub::start(Manner::Grants).await,
+    ];
+    a.register("origin-a", origins[0].at);
+    b.register("origin-b", origins[1].at);
+    let _first = a.ask(Action::Publish, "live/both").await;
+    let mut second = b.ask(Action::Publish, "live/both").await;
+    let mut viewer = b.ask(Action::Play, "live/both").await;
+    let _other = b.ask(Action::Publish, "live/only-b").await;
+    assert!(second.has_started() && viewer.has_started());
+    assert_eq!(b.origin_of("live/both").as_deref(), Some("origin-b"));
+
+    air.heal();
+    let healed = Instant::now();
+    second.read_to_end().await;
+    viewer.read_to_end().await;
+    assert!(
+        healed.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        healed.elapsed()
+    );
+    assert_eq!(conflicts(&b), 1);
+    // The older claim stands, and who was ended comes back to it.
+    let again = b.ask(Action::Publish, "live/both").await;
+    assert!(again.has_started(), "{:?}", again.status);
+    for house in [&a, &b] {
+        assert_eq!(house.origin_of("live/both").as_deref(), Some("origin-a"));
+        until("the other proxy", || reached(house)).await;
+    }
+    assert_eq!(asked(&origins, "both"), BTreeSet::from([0, 1]));
+    assert_eq!(conflicts(&a), 0);
+    assert_eq!(a.proxy.sessions().len(), 1, "nobody else was cut");
+    b.until_sessions(2).await;
+    let viewer = a.ask(Action::Play, "live/only-b").await;
+    assert!(viewer.has_started());
+    assert_eq!(a.origin_of("live/only-b").as_deref(), Some("origin-b"));
+}
+
+/// Programs in a mesh on loopback.
+struct Fleet {
+    ports: Vec<u16>,
+    proxies: BTreeMap<usize, Proxy>,
+}
+
+impl Fleet {
+    fn of(proxies: usize) -> Self {
+        let ports = (0..proxies).map(|_| free_port()).collect();
+        let mut fleet = Self {
+            ports,
+            proxies: BTreeMap::new(),
+        };
+        for number in 0..proxies {
+            fleet.start(number, "fleet");
+        }
+        for number in 0..proxies {
+            fleet.wait_heard(number, proxies - 1);
+        }
+        fleet
+    }
+
+    fn start(&mut self, number: usize, key: &str) {
+        let proxy = Proxy::start(&fleet_settings(&self.ports, self.ports[number], key));
+        self.proxies.insert(number, proxy);
+    }
+
+    fn wait_heard(&self, number: usize, others: usize) {
+        wait_for("the others", LONG, || {
+            (self.figure(number, "proxies{state=\"heard\"}") == others).then_some(())
+        });
+    }
+
+    fn wait_silent(&self, number: usize, others: usize) {
+        wait_for("the silence", LONG, || {
+            (self.figure(number, "proxies{state=\"silent\"}") == others).then_some(())
+        });
+    }
+
+    fn figure(&self, number: usize, name: &str) -> usize {
+        let metrics = self[number].system("GET", "/metrics").text();
+        let line = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("sluicegate_mesh_{name} ")));
+        line.map_or(0, |value| value.parse().expect("a number"))
+    }
+}
+
+impl std::ops::Index<usize> for Fleet {
+    type Output = Proxy;
+
+    fn index(&self, number: usize) -> &Proxy {
+        &self.proxies[&number]
+    }
+}
+
+fn fleet_settings(seeds: &[u16], port: u16, key: &str) -> String {
+    let seeds: Vec<String> = seeds
+        .iter()
+        .map(|port| format!("localhost:{port}"))
+        .collect();
+    format!(
+        "store.type = \"mesh\"\ncluster.key = \"{key}\"\nmesh.listen = \"127.0.0.1:{port}\"\nmesh.seeds = {seeds:?}\n"
+    )
+}
+
+fn registration(name: &str, origin: &Stub) -> Value {
+    json!({"ip": "127.0.0.1", "server": name, "service": "s", "pid": "1", "rtmp": [origin.at.port().to_string()]})
+}
+
+/// Everything a pause of a second or more could break.
+const ENDED: &str = "another proxy placed the stream elsewhere; sessions that were not there are ended, so that they come back to it";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_proxy_that_is_paused_loses_no_session_and_costs_none() {
+    let fleet = Fleet::of(3);
+    let origins = [
+        Stub::start(Manner::Streams(500)).await,
+        Stub::start(Manner::Streams(500)).await,
+    ];
+    fleet[0].register(&registration("one", &origins[0]));
+    fleet[1].register(&registration("two", &origins[1]));
+    for number in 0..3 {
+        fleet[number].wait_origin("one");
+        fleet[number].wait_origin("two");
+    }
+    let mut guests = Vec::new();
+    for number in 0..3 {
+        let rtmp = fleet[number].rtmp;
+        for stream in ["live/a", "live/b", &format!("live/only-{number}")] {
+            let guest = Guest::ask(rtmp, Action::Play, stream, Vec::new()).await;
+            assert!(guest.has_started(), "{:?}", guest.status);
+            guests.push(guest);
+        }
+    }
+    let paused = Instant::now();
+    fleet[2].signal("STOP");
+    fleet.wait_silent(0, 1);
+    let noticed = paused.elapsed();
+    assert!(noticed < Duration::from_millis(3_500), "{noticed:?}");
+    // Longer than it takes to be missed, from its own side too.
+    tokio::time::sleep(Duration::from_secs(4).saturating_sub(paused.elapsed())).await;
+    fleet[2].signal("CONT");
+    for number in 0..3 {
+        fleet.wait_heard(number, 2);
+    }
+    for guest in &mut guests {
+        let before = guest.media.len();
+        let goes_on = guest
+            .read_until(|guest| guest.media.len() > before + 20)
+            .await;
+        assert!(goes_on, "a session was ended");
+    }
+    for number in 0..3 {
+        assert!(fleet[number].log(ENDED).is_empty());
+        assert_eq!(fleet[number].sessions().len(), 3);
+    }
+    assert!(
+        fleet[2]
+            .log("another proxy of the mesh is silent; what it claimed holds for a while")
+            .is_empty(),
+        "the silence was its own"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_proxy_leaves_and_comes_back_and_a_stranger_does_not() {
+    let mut fleet = Fleet::of(3);
+    let mut origins = Vec::new();
+    for number in 0..4 {
+        let origin = Stub::start(Manner::Grants).await;
+        fleet[2].register(&registration(&format!("origin-{number}"), &origin));
+        origins.push(origin);
+    }
+    for number in 0..4 {
+        fleet[0].wait_origin(&format!("origin-{number}"));
+    }
+    let mut publishers = Vec::new();
+    for stream in 0..20 {
+        let stream = format!("live/{stream}");
+        publishers.push(Guest::ask(fleet[2].rtmp, Action::Publish, &stream, Vec::new()).await);
+    }
+    assert!(publishers.iter().all(Guest::has_started));
+    // It ends without a word, and with it its sessions; the encoders come back through another one.
+    fleet.proxies.remove(&2);
+    fleet.wait_silent(0, 1);
+    for stream in 0..20 {
+        let stream = format!("live/{stream}");
+        let guest = Guest::ask(
+            fleet[stream.len() % 2].rtmp,
+            Action::Publish,
+            &stream,
+            Vec::new(),
+        )
+        .await;
+        assert!(guest.has_started(), "{:?}", guest.status);
+        publishers.push(guest);
+    }
+    fleet.start(2, "fleet");
+    fleet.wait_heard(2, 2);
+    for number in 0..4 {
+        fleet[2].wait_origin(&format!("origin-{number}"));
+    }
+    for stream in 0..20 {
+        let guest = Guest::ask(
+            fleet[2].rtmp,
+            Action::Play,
+            &format!("live/{stream}"),
+            Vec::new(),
+        )
+        .await;
+        assert!(guest.has_started(), "{:?}", guest.status);
+        let asked = asked(&origins, &stream.to_string());
+        assert_eq!(asked.len(), 1, "live/{stream}: {asked:?}");
+    }
+
+    let refused = "a datagram to mesh.listen was refused; if this is one of our proxies, it has another cluster.key or version. \
+                   More of them are counted in sluicegate_mesh_refused_total, and not told of for an hour";
+    let stranger = Proxy::start(&fleet_settings(&fleet.ports, free_port(), "another key"));
+    wait_for("refusals", LONG, || {
+        (fleet.figure(0, "refused_total") > 2).then_some(())
+    });
+    assert_eq!(fleet[0].log(refused).len(), 1, "once");
+    assert!(stranger.origins().is_empty());
+    assert!(stranger.api("/readyz").to_string().contains("degraded"));
+    fleet.wait_heard(0, 2);
+}
+
+const LONG: Duration = Duration::from_secs(20);

@@ -241,9 +241,9 @@ impl Proxy {
         self.program.signal("TERM");
     }
 
-    /// Ends it without a word.
-    pub(crate) fn kill(&mut self) {
-        self.program.kill();
+    /// Sends a signal by its name: `STOP`, `CONT`.
+    pub(crate) fn signal(&self, name: &str) {
+        self.program.signal(name);
     }
 
     #[track_caller]
