@@ -1,5 +1,4 @@
-//! Three proxies as processes on one Redis, and the origins behind them. Each proxy reaches the Redis by a relay of its
-//! own, which can be parted.
+//! Three proxies as processes on one Redis, and the origins behind them.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -13,10 +12,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::client::Session;
 use crate::http;
+use crate::network::{self, Way};
 use crate::origin::Origin;
 use crate::proxy::Proxy;
 use crate::redis_server::RedisServer;
-use crate::relay::Relay;
 use crate::wait_for;
 
 pub(crate) struct Fleet {
@@ -31,7 +30,7 @@ pub(crate) struct Fleet {
 /// One proxy and its way to the Redis.
 struct Member {
     proxy: Mutex<Proxy>,
-    relay: Relay,
+    to_redis: Way,
     settings: String,
 }
 
@@ -59,7 +58,8 @@ impl Fleet {
         own: impl Fn(usize) -> String,
         reports: usize,
     ) -> Self {
-        let redis = RedisServer::start();
+        network::lay_links();
+        let redis = RedisServer::start_for_all();
         let at: SocketAddr = redis
             .url()
             .trim_start_matches("redis://")
@@ -67,15 +67,15 @@ impl Fleet {
             .expect("an address");
         let members: Vec<Member> = (0..PROXIES)
             .map(|proxy| {
-                let relay = Relay::to(at);
+                let to_redis = Way::to(at, proxy);
                 let settings = format!(
                     "store.type = \"redis\"\nstore.url = \"redis://{}\"\n{SETTINGS}{}",
-                    relay.address(),
+                    to_redis.address(),
                     own(proxy)
                 );
                 Member {
-                    proxy: Mutex::new(Proxy::start_terse(&settings)),
-                    relay,
+                    proxy: Mutex::new(Proxy::start_terse(&settings, network::home(proxy))),
+                    to_redis,
                     settings,
                 }
             })
@@ -135,11 +135,11 @@ impl Fleet {
 
     /// Cuts one proxy off from the Redis. Nobody is told: what it sends stays under way.
     pub(crate) fn part(&self, proxy: usize) {
-        self.members[proxy].relay.part();
+        self.members[proxy].to_redis.part();
     }
 
     pub(crate) fn mend(&self, proxy: usize) {
-        self.members[proxy].relay.mend();
+        self.members[proxy].to_redis.mend();
     }
 
     pub(crate) fn proxy(&self, proxy: usize) -> MutexGuard<'_, Proxy> {
@@ -149,7 +149,7 @@ impl Fleet {
     /// Starts a proxy that was killed; returns when it knows the origins.
     pub(crate) fn start_again(&self, proxy: usize) {
         let member = &self.members[proxy];
-        *self.proxy(proxy) = Proxy::start_terse(&member.settings);
+        *self.proxy(proxy) = Proxy::start_terse(&member.settings, network::home(proxy));
         self.places.lock().expect("a test")[proxy] = member.place();
         self.wait_for_origins(proxy);
     }
@@ -166,14 +166,13 @@ impl Fleet {
 
     /// The sum of a family over all proxies, of its samples that hold `label`.
     pub(crate) fn count(&self, family: &str, label: &str) -> u64 {
-        let systems: Vec<SocketAddr> = {
-            let places = self.places.lock().expect("a test");
-            places.iter().map(|(_, system)| *system).collect()
-        };
-        let text = systems
-            .iter()
-            .map(|system| http::request(*system, "GET", "/metrics", &[], "").text())
-            .collect::<String>();
+        let count = |proxy| self.count_at(proxy, family, label);
+        (0..PROXIES).map(count).sum()
+    }
+
+    fn count_at(&self, proxy: usize, family: &str, label: &str) -> u64 {
+        let (_, system) = self.places.lock().expect("a test")[proxy];
+        let text = http::request(system, "GET", "/metrics", &[], "").text();
         text.lines()
             .filter(|line| line.starts_with(family) && line.contains(label))
             .filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok())
@@ -184,9 +183,8 @@ impl Fleet {
         let wanted = self.origins.iter().filter(|origin| origin.is_running());
         let wanted = wanted.count();
         wait_for("its origins", PATIENCE, || {
-            let known = self.proxy(proxy).origins();
-            let up = known.iter().filter(|origin| origin["state"] == "up");
-            (up.count() >= wanted).then_some(())
+            let up = self.count_at(proxy, "sluicegate_origins{", "\"up\"");
+            (up >= wanted as u64).then_some(())
         });
     }
 }

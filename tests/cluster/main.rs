@@ -7,6 +7,7 @@
 //! | [`client`] | an RTMP client that hears which origin granted its stream |
 //! | [`fleet`] | the proxies, their Redis and the ways between them |
 //! | [`history`] | what the clients of a run saw |
+//! | [`network`] | the ways between them, in namespaces or on loopback |
 //! | [`origin`] | an origin that says who it is, and can be killed |
 //! | [`outage`] | the Redis is gone while a hundred streams play |
 //! | [`srs_proxy`] | a proxy of the other kind in the same fleet, which claims without looking |
@@ -25,6 +26,7 @@ mod http;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../support/machine.rs"]
 mod machine;
+mod network;
 mod origin;
 mod outage;
 #[allow(dead_code, reason = "each test binary uses its own part")]

@@ -1,7 +1,7 @@
 //! An origin that takes part in a run: it grants what real ones grant, says who it is, and can be killed.
 
 use std::collections::HashSet;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::network;
 
 /// The status by which an origin says who it is.
 pub(crate) const NAMED: &str = "Origin.Named";
@@ -34,8 +36,8 @@ struct Instance {
 
 impl Origin {
     pub(crate) async fn start(name: &str, frames: Option<Duration>) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
-        let listener = listener.expect("loopback has ports");
+        let listener = TcpListener::bind((network::of_origins(), 0)).await;
+        let listener = listener.expect("it has ports");
         let at = listener.local_addr().expect("it is bound");
         let instance = Instance::new(1);
         instance.serve(listener, name, frames);
@@ -54,9 +56,10 @@ impl Origin {
 
     /// The body of its registration; a new instance has another pid, as a new process has.
     pub(crate) fn registration(&self) -> String {
-        let (name, port, pid) = (&self.name, self.at.port(), self.current().number);
+        let (name, pid) = (&self.name, self.current().number);
+        let (ip, port) = (self.at.ip(), self.at.port());
         format!(
-            r#"{{"ip":"127.0.0.1","server":"{name}","service":"s{pid}","pid":"{pid}","rtmp":["{port}"]}}"#
+            r#"{{"ip":"{ip}","server":"{name}","service":"s{pid}","pid":"{pid}","rtmp":["{port}"]}}"#
         )
     }
 

@@ -34,6 +34,20 @@ impl RedisServer {
         )
     }
 
+    /// A server that others reach by any of our addresses.
+    pub(crate) fn start_for_all() -> Self {
+        let port = free_port();
+        let arguments = ["--bind", "0.0.0.0", "--protected-mode", "no", "--port"];
+        let mut arguments: Vec<String> = arguments.map(str::to_owned).into();
+        arguments.push(port.to_string());
+        Self::run(
+            port,
+            arguments,
+            format!("redis://127.0.0.1:{port}"),
+            folder(),
+        )
+    }
+
     /// A server that speaks TLS only, under an authority of its own, and wants a password.
     pub(crate) fn start_with_tls(password: &str) -> Self {
         let (port, folder) = (free_port(), folder());

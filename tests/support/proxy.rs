@@ -1,6 +1,6 @@
 //! The binary under test, run as its users run it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
@@ -57,11 +57,26 @@ impl Proxy {
         Self::ready(&mut command, scratch)
     }
 
-    /// The same with a log that tells of troubles only: for runs with many sessions, since the log is kept.
-    pub(crate) fn start_terse(settings: &str) -> Self {
+    /// The same with a log that tells of troubles only: for runs with many sessions, since the log is kept. It may live
+    /// in a network namespace, at an address there.
+    pub(crate) fn start_terse(settings: &str, home: Option<(String, IpAddr)>) -> Self {
         let scratch = Scratch::new("proxy");
         let config = scratch.write("sluicegate.toml", &format!("{LISTEN}{settings}\n"));
         let mut command = binary();
+        if let Some((namespace, address)) = home {
+            command = Command::new("ip");
+            command.args([
+                "netns",
+                "exec",
+                &namespace,
+                env!("CARGO_BIN_EXE_sluicegate"),
+            ]);
+            command.env(MEDIA_PORT, format!("{address}:0"));
+            for listener in ["RTMP", "HTTP", "API", "SYSTEM", "RTSP", "SRT"] {
+                let name = format!("SLUICEGATE_{listener}__LISTEN");
+                command.env(name, format!("{address}:0"));
+            }
+        }
         command
             .args(["run", "--config"])
             .arg(config)

@@ -1,0 +1,148 @@
+//! The ways between the proxies, their Redis and their origins, and how one is parted.
+//!
+//! Where the system lets us, each proxy is in a network namespace of its own, with two links: one to clients and
+//! origins, one to the Redis, which can be taken down. The test runs itself again inside namespaces that end with it,
+//! so that nothing of it is seen outside. Elsewhere everything is on loopback, and a relay that can be parted stands
+//! before the Redis for each proxy. Either way what is sent while it is parted arrives later, as TCP repeats it.
+
+use std::env;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::{Command, Stdio};
+
+use crate::fleet::PROXIES;
+use crate::relay::Relay;
+
+/// The way from one proxy to the Redis.
+pub(crate) enum Way {
+    /// The name of our end of the link, and where the proxy finds the Redis.
+    Link(String, SocketAddr),
+    Relay(Relay),
+}
+
+impl Way {
+    pub(crate) fn to(redis: SocketAddr, proxy: usize) -> Self {
+        if !is_inside() {
+            return Self::Relay(Relay::to(redis));
+        }
+        let store = Ipv4Addr::new(10, 8, octet(proxy), 1);
+        Self::Link(format!("store{proxy}"), (store, redis.port()).into())
+    }
+
+    /// Where the proxy finds the Redis.
+    pub(crate) fn address(&self) -> SocketAddr {
+        match self {
+            Self::Link(_, address) => *address,
+            Self::Relay(relay) => relay.address(),
+        }
+    }
+
+    /// Nothing passes any more, and nobody is told.
+    pub(crate) fn part(&self) {
+        match self {
+            Self::Link(link, _) => ip(&format!("link set {link} down")),
+            Self::Relay(relay) => relay.part(),
+        }
+    }
+
+    pub(crate) fn mend(&self) {
+        match self {
+            Self::Link(link, _) => ip(&format!("link set {link} up")),
+            Self::Relay(relay) => relay.mend(),
+        }
+    }
+}
+
+/// Where a proxy runs: the namespace, if it has one, and its address there.
+pub(crate) fn home(proxy: usize) -> Option<(String, IpAddr)> {
+    is_inside().then(|| {
+        let address = Ipv4Addr::new(10, 9, octet(proxy), 2);
+        (format!("proxy{proxy}"), address.into())
+    })
+}
+
+/// Where origins are.
+pub(crate) fn of_origins() -> Ipv4Addr {
+    if is_inside() {
+        ORIGINS
+    } else {
+        Ipv4Addr::LOCALHOST
+    }
+}
+
+/// Runs this test again where each proxy has a namespace, and returns whether it did; false there, and where the system
+/// does not allow it, which is said.
+pub(crate) fn ran_in_namespaces(test: &str) -> bool {
+    if is_inside() {
+        return false;
+    }
+    let inside = |then: &str| {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["-rnm", "sh", "-c", &format!("{WORLD} && {then}")]);
+        unshare
+    };
+    let trial = inside("ip netns add trial").stderr(Stdio::null()).status();
+    if !trial.is_ok_and(|status| status.success()) {
+        println!(
+            "network namespaces are not allowed here (unshare -rnm, ip netns): the proxies are on loopback, behind \
+             relays that can be parted"
+        );
+        return false;
+    }
+    let ran = inside("exec \"$0\" \"$@\"")
+        .arg(env::current_exe().expect("this test"))
+        .args(["--include-ignored", "--nocapture", "--exact", test])
+        .env(INSIDE, "1")
+        .output()
+        .expect("it ran a moment ago");
+    println!("{}", String::from_utf8_lossy(&ran.stdout));
+    let errors = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "in namespaces: {errors}");
+    true
+}
+
+/// Makes the namespaces and their links, once; does nothing on loopback.
+pub(crate) fn lay_links() {
+    if !is_inside() {
+        return;
+    }
+    ip(&format!("addr add {ORIGINS}/32 dev lo"));
+    for proxy in 0..PROXIES {
+        let home = format!("proxy{proxy}");
+        ip(&format!("netns add {home}"));
+        for (link, net) in [("media", 9), ("store", 8)] {
+            ip(&format!(
+                "link add {link}{proxy} type veth peer name {link} netns {home}"
+            ));
+            ip(&format!("addr add 10.{net}.{proxy}.1/24 dev {link}{proxy}"));
+            ip(&format!("link set {link}{proxy} up"));
+            ip(&format!(
+                "-n {home} addr add 10.{net}.{proxy}.2/24 dev {link}"
+            ));
+            ip(&format!("-n {home} link set {link} up"));
+        }
+        ip(&format!("-n {home} link set lo up"));
+        ip(&format!(
+            "-n {home} route add {ORIGINS}/32 via 10.9.{proxy}.1"
+        ));
+    }
+}
+
+fn is_inside() -> bool {
+    env::var_os(INSIDE).is_some()
+}
+
+#[track_caller]
+fn ip(words: &str) {
+    let done = Command::new("ip").args(words.split(' ')).status();
+    assert!(done.is_ok_and(|status| status.success()), "ip {words}");
+}
+
+fn octet(proxy: usize) -> u8 {
+    u8::try_from(proxy).expect("a few")
+}
+
+/// Set for the test that runs inside.
+const INSIDE: &str = "CLUSTER_IN_NAMESPACES";
+/// A loopback and a place for the names of namespaces, in a world of our own.
+const WORLD: &str = "mount -t tmpfs none /run && mkdir /run/netns && ip link set lo up";
+const ORIGINS: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 1);
