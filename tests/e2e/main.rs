@@ -47,4 +47,5 @@ mod three_origins;
 mod tokens;
 mod two_proxies;
 mod webrtc;
+mod webrtc_origin_fails;
 mod webrtc_paths;

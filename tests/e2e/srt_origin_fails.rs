@@ -72,9 +72,12 @@ fn an_origin_that_dies_is_noticed_and_its_successor_used() {
     let mut player = Player::open(&proxy.srt_play("live/a"));
     player.wait_frames(25);
     origin.kill();
+    let killed = Instant::now();
     // Both are told, long before their own clocks run out.
     publisher.wait_end();
     player.wait_end();
+    let took = killed.elapsed();
+    assert!(took < Duration::from_millis(2900), "{took:?}");
     wait_for("both rows are gone", PATIENCE, || {
         proxy.sessions().is_empty().then_some(())
     });

@@ -10,12 +10,12 @@ use crate::support::rtc::{RtcClient, RtcOrigin, page_folder};
 use crate::support::{Proxy, machine, wait_for};
 
 /// A proxy that serves the page.
-fn proxy() -> Proxy {
+pub(crate) fn proxy() -> Proxy {
     let folder = page_folder().display().to_string();
     Proxy::start(&format!("http.static_files = {folder:?}"))
 }
 
-fn page(proxy: &Proxy, action: &str, stream: &str) -> String {
+pub(crate) fn page(proxy: &Proxy, action: &str, stream: &str) -> String {
     format!(
         "http://{}/index.html?action={action}&stream={stream}&api=http://{}",
         proxy.http, proxy.api

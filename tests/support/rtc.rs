@@ -90,6 +90,11 @@ impl RtcOrigin {
     pub(crate) fn kill(&mut self) {
         self.program.kill();
     }
+
+    /// Stops the process without ending it: its ports take what comes, and nobody answers.
+    pub(crate) fn freeze(&self) {
+        self.program.signal("STOP");
+    }
 }
 
 impl RtcClient {
