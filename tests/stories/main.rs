@@ -17,6 +17,7 @@ mod http_passes;
 mod http_pieces;
 mod http_requests;
 mod http_segments;
+mod kill_list;
 mod placement;
 mod pressure;
 mod rtc_media;

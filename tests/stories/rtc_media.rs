@@ -4,58 +4,12 @@
 use std::time::Duration;
 
 use sluicegate_core::rtc::stun::{Kind, Message, binding_request};
-use str0m::change::SdpPendingOffer;
 use str0m::media::Direction;
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use crate::house::{House, until};
-use crate::rtc_peer::{
-    Origin, Patches, Peer, ask, attribute, fragment, location, with_credentials,
-};
-
-/// A call that stands.
-struct Call {
-    client: Peer,
-    offer: String,
-    answer: String,
-    at: String,
-}
-
-impl Call {
-    async fn start(house: &House, path: &str, direction: Direction) -> Self {
-        Self::start_at("127.0.0.1", house, path, direction).await
-    }
-
-    /// From a client at this address.
-    async fn start_at(client: &str, house: &House, path: &str, direction: Direction) -> Self {
-        let client = Peer::start(client, false).await;
-        let (offer, pending) = client.offer(direction).await;
-        let (status, head, answer) = ask(house.at.api, "POST", path, &offer).await;
-        assert_eq!(status, 201, "{head}\n{answer}");
-        let call = Self {
-            client,
-            offer,
-            at: location(&head),
-            answer,
-        };
-        call.client.answered(pending, &call.answer).await;
-        call
-    }
-
-    /// The username that its checks began with.
-    fn username(&self) -> String {
-        let name = |description: &str| attribute(description, "ice-ufrag");
-        format!("{}:{}", name(&self.answer), name(&self.offer))
-    }
-
-    /// Asks for a restart of ICE.
-    async fn restart(&self, house: &House) -> (SdpPendingOffer, (u16, String, String)) {
-        let (offer, pending) = self.client.restart().await;
-        let said = ask(house.at.api, "PATCH", &self.at, &fragment(&offer)).await;
-        (pending, said)
-    }
-}
+use crate::rtc_peer::{Call, Origin, Patches, WHIP, ask, attribute, with_credentials};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn frames_pass_to_and_from_origins_of_both_kinds() {
@@ -221,5 +175,4 @@ async fn second_way(house: &House, call: &Call) -> UdpSocket {
     panic!("no address of twenty was answered");
 }
 
-const WHIP: &str = "/rtc/v1/whip/?app=live&stream=a";
 const WHEP: &str = "/rtc/v1/whep/?app=live&stream=a";

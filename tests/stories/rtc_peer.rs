@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::house::PATIENCE;
+use crate::house::{House, PATIENCE};
 
 /// One end of a call. It sends fifty numbered frames a second where it may send, until it is dropped.
 pub(crate) struct Peer {
@@ -183,6 +183,55 @@ fn write(rtc: &mut Rtc, track: Mid, number: u64) {
     let frame = [&number.to_be_bytes(), MARK].concat();
     // Before the call stands, nothing goes out.
     let _ = writer.write(kind, Instant::now(), time, frame);
+}
+
+/// A call that stands.
+pub(crate) struct Call {
+    pub(crate) client: Peer,
+    pub(crate) offer: String,
+    pub(crate) answer: String,
+    /// Its resource.
+    pub(crate) at: String,
+}
+
+impl Call {
+    pub(crate) async fn start(house: &House, path: &str, direction: Direction) -> Self {
+        Self::start_at("127.0.0.1", house, path, direction).await
+    }
+
+    /// From a client at this address.
+    pub(crate) async fn start_at(
+        client: &str,
+        house: &House,
+        path: &str,
+        direction: Direction,
+    ) -> Self {
+        let client = Peer::start(client, false).await;
+        let (offer, pending) = client.offer(direction).await;
+        let (status, head, answer) = ask(house.at.api, "POST", path, &offer).await;
+        assert_eq!(status, 201, "{head}\n{answer}");
+        let call = Self {
+            client,
+            offer,
+            at: location(&head),
+            answer,
+        };
+        call.client.answered(pending, &call.answer).await;
+        call
+    }
+
+    /// The username that its checks began with.
+    pub(crate) fn username(&self) -> String {
+        let name = |description: &str| attribute(description, "ice-ufrag");
+        format!("{}:{}", name(&self.answer), name(&self.offer))
+    }
+
+    /// Asks for a restart of ICE.
+    pub(crate) async fn restart(&self, house: &House) -> (SdpPendingOffer, (u16, String, String)) {
+        let (offer, pending) = self.client.restart().await;
+        let said = ask(house.at.api, "PATCH", &self.at, &fragment(&offer)).await;
+        (pending, said)
+    }
 }
 
 /// An origin for one call.
@@ -357,6 +406,8 @@ pub(crate) fn attribute(description: &str, name: &str) -> String {
     found.expect("a description has it").to_owned()
 }
 
+/// Where `live/a` is published.
+pub(crate) const WHIP: &str = "/rtc/v1/whip/?app=live&stream=a";
 /// The end of every frame.
 const MARK: &[u8] = b"a frame of ours";
 const FRAME: Duration = Duration::from_millis(20);
