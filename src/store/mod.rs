@@ -1,15 +1,16 @@
 //! What the proxies of a cluster agree on: keys with a lifetime. One trait, one contract (`tests/store`), and a store for
-//! each way to run: [`Memory`] for a single proxy, [`Redis`] for several.
+//! each way to run: [`Memory`] for a single proxy, [`Redis`] for several, and [`Mesh`] for several with nothing else.
 //!
 //! What a store promises, operation by operation:
 //!
-//! | operation | memory | Redis, single or Sentinel | Redis Cluster |
-//! | --- | --- | --- | --- |
-//! | `claim` | atomic | atomic (one script); after a fail-over the last claims may be lost, and are claimed again | the same, per key |
-//! | `get`, `put`, `remove`, `renew` | linearizable | linearizable on the primary | linearizable per key |
-//! | `list` | a snapshot | each key as it was at some moment of the call | the same |
-//! | expiry | exact | to the millisecond on the server's clock | the same |
-//! | [`Change`]s | none: nobody else writes | every change of another client; [`Change::Anything`] after a gap | none: what is cached must be short-lived |
+//! | operation | memory | Redis, single or Sentinel | Redis Cluster | mesh |
+//! | --- | --- | --- | --- | --- |
+//! | `claim` | atomic | atomic (one script); after a fail-over the last claims may be lost, and are claimed again | the same, per key | atomic among callers of one proxy; two proxies that do not see each other may both win, and end at one value: [the rule](sluicegate_core::mesh) |
+//! | fences | grow while the key is remembered, for ever | grow, two days past the key | the same | grow, ten minutes past the key; equal for a claim that must not outrank one that lapsed in silence |
+//! | `get`, `put`, `remove`, `renew` | linearizable | linearizable on the primary | linearizable per key | what this proxy did, and what it heard of the others: mostly within a round trip, within five seconds of any partition's end |
+//! | `list` | a snapshot | each key as it was at some moment of the call | the same | a snapshot of that |
+//! | expiry | exact | to the millisecond on the server's clock | the same | exact where it was written, heard of elsewhere; of a silent proxy, its lifetime after it fell silent, five minutes at most |
+//! | [`Change`]s | none: nobody else writes | every change of another client; [`Change::Anything`] after a gap | none: what is cached must be short-lived | every key whose value changed because of another proxy; [`Change::Anything`] when the first is heard or the last falls silent |
 
 mod memory;
 mod mesh;

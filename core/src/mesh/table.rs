@@ -276,8 +276,9 @@ impl<O: Clone + Eq + Hash> Table<O> {
 
     /// Forgets another proxy and all it said. Returns the keys under which nothing, or another value, stands now.
     pub fn forget(&mut self, owner: &O, now: Instant) -> Vec<String> {
+        let changed = self.drop_rows(|told, _| told.owner == *owner, now);
         self.others.remove(owner);
-        self.drop_rows(|told, _| told.owner == *owner, now)
+        changed
     }
 
     /// Drops what others are known to say no more: `says` tells whether they do.
@@ -540,4 +541,204 @@ fn claimed(value: &str, fence: u64, won: bool) -> Claimed {
 /// As rows travel.
 fn whole_millis(lifetime: Duration) -> Duration {
     Duration::from_millis(u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn now() -> Instant {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "any instant will do to count from"
+        )]
+        Instant::now()
+    }
+
+    fn row(fence: u64, value: &str) -> Row {
+        Row {
+            fence,
+            fact: held(MINUTE, 0, value),
+        }
+    }
+
+    /// What was said since the last time, as it travels.
+    fn said(table: &mut Table<u32>) -> Vec<(String, Option<String>)> {
+        let unsaid = table.unsaid().into_iter();
+        unsaid
+            .map(|(key, row)| (key, row.map(|row| row.encode())))
+            .collect()
+    }
+
+    #[test]
+    fn what_is_said_again_needs_no_telling() {
+        let (mut table, now) = (Table::new(0), now());
+        table.put("k", "v", MINUTE, 5, now).unwrap();
+        assert_eq!(
+            said(&mut table),
+            [("k".into(), Some("1 held 60000 5 v".into()))]
+        );
+        table.put("k", "v", MINUTE, 6, now + MINUTE / 2).unwrap();
+        table.renew("k", MINUTE, now + MINUTE).unwrap();
+        assert_eq!(said(&mut table), []);
+        assert_eq!(
+            table.get("k", now + MINUTE * 3 / 2),
+            Some("v"),
+            "it lives on"
+        );
+        assert_eq!(table.sweep(now + MINUTE * 2), ["k"]);
+        assert_eq!(said(&mut table), [("k".into(), Some("1 ended".into()))]);
+        assert!(table.sweep(now + MINUTE * 2 + REMEMBERED).is_empty());
+        assert_eq!(said(&mut table), [("k".into(), None)]);
+        assert!(table.is_empty());
+    }
+
+    #[test]
+    fn a_claim_lives_while_one_of_its_proxies_holds_it() {
+        let (mut table, now) = (Table::new(0), now());
+        table.hear(&1, "k", row(7, "v"), now);
+        let claim = table.claim("k", None, "v", DAY, 0, now).unwrap();
+        assert_eq!((claim.fence, claim.won), (7, true));
+        let ended = Row {
+            fence: 7,
+            fact: Fact::Ended,
+        };
+        assert!(!table.hear(&1, "k", ended, now), "it stands all the same");
+        assert_eq!(table.get("k", now), Some("v"));
+        let removed = Row {
+            fence: 7,
+            fact: Fact::Removed,
+        };
+        assert!(
+            table.hear(&1, "k", removed, now),
+            "but a removal is for all"
+        );
+        assert_eq!(table.get("k", now), None);
+        let claim = table.claim("k", None, "w", DAY, 0, now).unwrap();
+        assert_eq!((claim.fence, claim.won), (8, true));
+    }
+
+    #[test]
+    fn a_beaten_row_is_ended_by_its_own_proxy() {
+        let (mut table, now) = (Table::new(0), now());
+        table.claim("k", None, "ours", MINUTE, 9, now).unwrap();
+        table.unsaid();
+        assert!(table.hear(&1, "k", row(2, "theirs"), now));
+        assert_eq!(said(&mut table), [("k".into(), Some("1 ended".into()))]);
+        assert_eq!(table.get("k", now), Some("theirs"));
+        assert_eq!(table.forget(&1, now), ["k"]);
+        assert_eq!(
+            table.get("k", now),
+            None,
+            "what gave way does not come back"
+        );
+    }
+
+    #[test]
+    fn a_silent_proxys_rows_lapse_and_count_again_when_it_is_heard() {
+        let (mut table, mut now) = (Table::new(0), now());
+        table.hear(&1, "k", row(1, "v"), now);
+        let mut pass = |table: &mut Table<u32>, time: Duration, beats: Option<u64>| {
+            let (mut changed, mut beat) = (Vec::new(), beats);
+            for _ in 0..time.as_millis() / 500 {
+                now += Duration::from_millis(500);
+                if let Some(beat) = &mut beat {
+                    *beat += 1;
+                    changed.extend(table.beat(&1, *beat, now));
+                }
+                changed.extend(table.sweep(now));
+            }
+            changed
+        };
+        assert!(
+            pass(&mut table, MINUTE * 3, Some(1)).is_empty(),
+            "it lives while its proxy does"
+        );
+        assert_eq!(table.others(), (1, 0));
+        assert!(pass(&mut table, MINUTE - SILENCE, None).is_empty());
+        assert_eq!(table.others(), (0, 1));
+        assert_eq!(pass(&mut table, SILENCE * 2, None), ["k"]);
+        assert_eq!(pass(&mut table, SILENCE, Some(1_000)), ["k"]);
+    }
+
+    #[test]
+    fn a_full_table_takes_nothing_more() {
+        let (mut table, now) = (Table::new(0), now());
+        for key in 0..MOST_ROWS {
+            table.put(&key.to_string(), "v", MINUTE, 0, now).unwrap();
+        }
+        assert_eq!(table.claim("more", None, "v", MINUTE, 0, now), Err(Full));
+        assert_eq!(table.get("more", now), None);
+        table
+            .put("7", "w", MINUTE, 0, now)
+            .expect("what is known may change");
+        table.remove("7", None, now).expect("and end");
+    }
+
+    #[test]
+    fn what_nobody_says_any_more_is_dropped() {
+        let (mut table, now) = (Table::new(0), now());
+        table.hear(&1, "a:k", row(1, "v"), now);
+        table.hear(&1, "a:l", row(1, "v"), now);
+        table.put("a:own", "v", MINUTE, 0, now).unwrap();
+        table.put("b:own", "v", MINUTE, 0, now).unwrap();
+        assert_eq!(table.check(|_, key| key == "a:l", now), ["a:k"]);
+        let listed: Vec<String> = table
+            .list("a:", now)
+            .into_iter()
+            .map(|(key, _)| key)
+            .collect();
+        assert_eq!(listed, ["a:l", "a:own"]);
+        assert_eq!(table.len(), 3);
+    }
+
+    fn any_row() -> impl Strategy<Value = Row> {
+        let fact = prop_oneof![
+            Just(Fact::Ended),
+            Just(Fact::Removed),
+            (0..3_u64, 0..3_u64, "[ab]").prop_map(|(lifetime, seniority, value)| {
+                held(
+                    MINUTE * u32::try_from(lifetime).unwrap() + MINUTE,
+                    seniority,
+                    &value,
+                )
+            }),
+        ];
+        (1..4_u64, fact).prop_map(|(fence, fact)| Row { fence, fact })
+    }
+
+    proptest! {
+        #[test]
+        fn what_stands_is_the_same_in_whatever_order_rows_are_heard(
+            (rows, shuffled) in proptest::collection::vec(any_row(), 1..6)
+                .prop_map(|rows| (1_u32..).zip(rows).collect::<Vec<_>>())
+                .prop_flat_map(|rows| (Just(rows.clone()), Just(rows).prop_shuffle()))
+        ) {
+            let now = now();
+            let mut table = Table::new(0);
+            for (owner, row) in &rows {
+                table.hear(owner, "k", row.clone(), now);
+            }
+            // Another proxy hears them in another order, and some of them twice.
+            let mut other = Table::new(99);
+            for (owner, row) in shuffled.iter().chain(&rows) {
+                other.hear(owner, "k", row.clone(), now);
+            }
+            prop_assert_eq!(table.get("k", now), other.get("k", now));
+            // Whoever owns one of them itself gives way to the same.
+            let (owner, row) = &shuffled[0];
+            if row.value().is_some() {
+                let mut owning = Table::new(*owner);
+                owning.say("k", row.clone(), now + DAY).unwrap();
+                for (owner, row) in &rows {
+                    owning.hear(owner, "k", row.clone(), now);
+                }
+                prop_assert_eq!(owning.get("k", now), table.get("k", now));
+            }
+        }
+    }
 }

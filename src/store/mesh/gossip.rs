@@ -265,6 +265,6 @@ const MOST_SEEDS: usize = 256;
 const LOOK_UP: Duration = Duration::from_secs(5);
 const CHECK: Duration = Duration::from_secs(10);
 /// How long a change waits for others to travel with it.
-const TOGETHER: Duration = Duration::from_millis(10);
+const TOGETHER: Duration = Duration::from_millis(20);
 /// Proxies that hear of a change at once; the others within a few rounds.
 const TOLD_AT_ONCE: usize = 16;
