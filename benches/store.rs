@@ -169,7 +169,6 @@ async fn proxy(server: &RedisServer, stop: &CancellationToken) -> Result<Proxy, 
     ];
     let rest = rest.map(|(name, value)| (format!("SLUICEGATE_{name}"), value));
     let variables = ports.into_iter().chain(rest);
-    let variables = variables.map(|(name, value)| (name, value));
     let settings = Settings::load(None, &Environment::new(variables, ""))?.settings;
     let server = Server::bind(settings)?;
     let proxy = server.proxy().clone();
