@@ -10,7 +10,7 @@
 //! | `credentials` | what origins ask of those who use their APIs |
 //! | `dotenv` | the grammar of `.env` |
 //! | `duration`, `value` | what a text means |
-//! | `meaning` | the typed settings, read from the table |
+//! | `meaning` | the typed settings; `meaning/sections` reads them from the table, `meaning/values` each of them |
 //! | `sources` | the lists `[[origin]]` and `[[source]]`, which are read again while the proxy runs |
 //! | `report` | what `sluicegate check` prints |
 

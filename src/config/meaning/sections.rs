@@ -1,0 +1,473 @@
+//! Reads every section from its rows of the table.
+
+use super::values::{
+    Reader, count, directory, endpoint, few, flag, host, listen, log_format, log_level, networks,
+    number, origin_names, parameters, period, port, port_range, stream_id, stream_names, token,
+    vhosts, wait,
+};
+use super::{
+    Api, Cluster, DefaultOrigin, Drain, Health, Http, Log, Mesh, Metrics, Origins, Placement,
+    Probing, ProxyProtocol, Question, Rtc, Rtmp, Rtsp, SessionLimits, Settings, Shutdown, Srt,
+    Store, System, Takeover,
+};
+use crate::config::credentials::Credentials;
+use crate::config::layers::{Entry, Source};
+use crate::config::placement::Unanswered;
+use crate::config::sources::Sources;
+use crate::config::table::Written;
+use crate::config::value::{Listen, PublicAddress, Secret, ValueError};
+use crate::config::{Problem, mesh};
+use crate::net::fetch::Url;
+use crate::store::{Address, Server, Topology};
+use sluicegate_core::attributes::{AttributeError, Given};
+use sluicegate_core::http::whip::Pattern;
+use sluicegate_core::origin::Endpoints;
+use sluicegate_core::policy;
+use sluicegate_core::rule::RuleError;
+use sluicegate_core::stream::Service;
+use std::net::SocketAddr;
+
+/// Makes sense of every entry. Where that fails, the problem is noted and the default stands in, so that all problems
+/// are found in one go.
+pub(in crate::config) fn read(
+    entries: &[Entry],
+    problems: &mut Vec<Problem>,
+    warnings: &mut Vec<String>,
+) -> Settings {
+    let mut reader = Reader { entries, problems };
+    let r = &mut reader;
+    let settings = Settings {
+        rtmp: Rtmp {
+            listen: r.read("rtmp.listen", listen),
+            handshake_timeout: r.read("rtmp.handshake_timeout", period),
+            identify_timeout: r.read("rtmp.identify_timeout", period),
+        },
+        http: Http {
+            listen: r.read("http.listen", listen),
+            static_files: r.read("http.static_files", directory),
+            head_timeout: r.read("http.head_timeout", period),
+            answer_timeout: r.read("http.answer_timeout", period),
+            reload_timeout: r.read("http.reload_timeout", period),
+            cache_megabytes: r.read("http.cache_megabytes", |written| {
+                count(written, 0, 1_000_000)
+            }),
+            cache_ignore: r.read("http.cache_ignore", parameters),
+            health: r.read("http.health", flag),
+            trusted_proxies: r.read("http.trusted_proxies", networks),
+        },
+        api: read_api(r),
+        system: read_system(r),
+        rtc: Rtc {
+            listen: r.read("rtc.listen", listen),
+            public_addresses: r.read("rtc.public_addresses", |written| {
+                written.items().into_iter().map(str::parse).collect()
+            }),
+            tcp: r.read("rtc.tcp", flag),
+            paths: r.read("rtc.paths", |written| {
+                let patterns = written.items().into_iter().map(Pattern::parse);
+                Ok(patterns.collect::<Result<_, _>>()?)
+            }),
+        },
+        srt: Srt {
+            listen: r.read("srt.listen", listen),
+            default_streamid: r.read("srt.default_streamid", stream_id),
+            idle: r.read("srt.idle", period),
+            calls_per_source: r.read("srt.calls_per_source", |written| {
+                number(written, 1, 100_000).map(|number| number as u32)
+            }),
+        },
+        rtsp: Rtsp {
+            listen: r.read("rtsp.listen", listen),
+            identify_timeout: r.read("rtsp.identify_timeout", period),
+            udp_ports: r.read("rtsp.udp_ports", port_range),
+        },
+        origins: Origins {
+            ttl: r.read("origins.ttl", period),
+            max: r.read("origins.max", |written| count(written, 1, 100_000)),
+            ask_streams: r.read("origins.ask_streams", flag),
+            client_address_preamble: r.read("origins.client_address_preamble", origin_names),
+            proxy_protocol_v1: r.read("origins.proxy_protocol_v1", origin_names),
+            proxy_protocol_v2: r.read("origins.proxy_protocol_v2", origin_names),
+            attributes: r.read("origins.attributes", |written| {
+                let rules = written.items().into_iter().map(str::parse);
+                Ok(rules.collect::<Result<_, AttributeError>>()?)
+            }),
+            api_credentials: r.read("origins.api_credentials", |written| {
+                Credentials::parse(&written.items())
+            }),
+        },
+        health: read_health(r),
+        drain: Drain {
+            pace: r.read("drain.pace", period),
+        },
+        sources: Sources::default(),
+        default_origin: DefaultOrigin {
+            enabled: read_default_origin_enabled(r, warnings),
+            ip: r.read("default_origin.ip", host),
+            endpoints: Endpoints {
+                api: r.read("default_origin.api", |written| {
+                    endpoint(written, Service::Api)
+                }),
+                http: r.read("default_origin.http", |written| {
+                    endpoint(written, Service::Http)
+                }),
+                rtc: r.read("default_origin.rtc", |written| {
+                    endpoint(written, Service::Rtc)
+                }),
+                rtmp: r.read("default_origin.rtmp", |written| {
+                    endpoint(written, Service::Rtmp)
+                }),
+                rtsp: r.read("default_origin.rtsp", |written| {
+                    endpoint(written, Service::Rtsp)
+                }),
+                srt: r.read("default_origin.srt", |written| {
+                    endpoint(written, Service::Srt)
+                }),
+            },
+        },
+        store: read_store(r),
+        placement: read_placement(r),
+        mesh: read_mesh(r),
+        cluster: Cluster {
+            key: r.read("cluster.key", |written| Ok(Secret::new(written.text()))),
+        },
+        session: SessionLimits {
+            dial_timeout: r.read("session.dial_timeout", period),
+            setup_timeout: r.read("session.setup_timeout", period),
+            publisher_idle: r.read("session.publisher_idle", period),
+            player_idle: r.read("session.player_idle", period),
+            play_wait: r.read("session.play_wait", period),
+            write_stall: r.read("session.write_stall", period),
+            takeover_after: r.read("session.takeover_after", wait),
+            takeover: r.read("session.takeover", |written| {
+                match written.text().as_str() {
+                    "address" => Ok(Takeover::Address),
+                    "always" => Ok(Takeover::Always),
+                    "never" => Ok(Takeover::Never),
+                    "silent" => Ok(Takeover::Silent),
+                    _ => Err(ValueError::NotAChoice),
+                }
+            }),
+            max: r.read("session.max", |written| count(written, 1, 1_000_000)),
+        },
+        proxy_protocol: ProxyProtocol {
+            accept_from: r.read("proxy_protocol.accept_from", networks),
+        },
+        metrics: Metrics {
+            listen: r.read("metrics.listen", |written| {
+                let items = written.items();
+                let listens = items.iter().any(|item| !item.is_empty());
+                listens.then(|| Listen::parse(&items)).transpose()
+            }),
+            streams: r.read("metrics.streams", |written| count(written, 0, 100_000)),
+        },
+        log: Log {
+            format: r.read("log.format", log_format),
+            level: r.read("log.level", log_level),
+            stream_names: r.read("log.stream_names", stream_names),
+        },
+        shutdown: Shutdown {
+            grace: r.read("shutdown.grace", wait),
+            force: r.read("shutdown.force", wait),
+        },
+    };
+    if settings
+        .origins
+        .proxy_protocol_v1
+        .overlaps(&settings.origins.proxy_protocol_v2)
+    {
+        r.conflict("origins.proxy_protocol_v1 and origins.proxy_protocol_v2 name the same origin; one header is enough".to_owned());
+    }
+    check_mesh(&settings, r);
+    let own_files = r.entry("http.static_files").source == Source::Default;
+    warn(&settings, own_files, warnings);
+    settings
+}
+
+/// Auth as upstream has it: who enables it must say `bearer` and a token.
+fn read_system(r: &mut Reader<'_>) -> System {
+    let system = System {
+        listen: r.read("system.listen", listen),
+        auth_enabled: r.read("system.auth_enabled", flag),
+        auth_token: r.read("system.auth_token", token),
+        register_from: r.read("system.register_from", networks),
+        allow_special_addresses: r.read("system.allow_special_addresses", flag),
+        ready_needs_origin: r.read("system.ready_needs_origin", flag),
+    };
+    let auth_type = r.read("system.auth_type", |written| Ok(written.text()));
+    if !auth_type.is_empty() && auth_type != "bearer" {
+        r.wrong("system.auth_type", ValueError::NotAChoice);
+    }
+    if system.auth_enabled && auth_type.is_empty() {
+        r.conflict(
+            "PROXY_HTTP_API_AUTH_TYPE (system.auth_type) is missing: PROXY_HTTP_API_AUTH_ENABLED is on, and bearer is the only type supported"
+                .to_owned(),
+        );
+    }
+    if system.auth_enabled && r.entry("system.auth_token").written.text().is_empty() {
+        r.conflict("PROXY_HTTP_API_AUTH_TOKEN (system.auth_token) is missing: PROXY_HTTP_API_AUTH_ENABLED is on, so it must not be empty".to_owned());
+    }
+    system
+}
+
+fn read_health(r: &mut Reader<'_>) -> Health {
+    Health {
+        heartbeats_missed: r.read("health.heartbeats_missed", |written| few(written, 1)),
+        probe: r.read("health.probe", |written| match written.text().as_str() {
+            "always" => Ok(Probing::Always),
+            "auto" => Ok(Probing::Auto),
+            "off" => Ok(Probing::Off),
+            _ => Err(ValueError::NotAChoice),
+        }),
+        probe_with: r.read("health.probe_with", |written| {
+            match written.text().as_str() {
+                "http" => Ok(Question::Http),
+                "rtmp" => Ok(Question::Rtmp),
+                "tcp" => Ok(Question::Tcp),
+                _ => Err(ValueError::NotAChoice),
+            }
+        }),
+        probe_path: r.read("health.probe_path", |written| {
+            let path = written.text();
+            let plain = path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic());
+            if plain {
+                Ok(path)
+            } else {
+                Err(ValueError::NotAPath)
+            }
+        }),
+        probe_interval: r.read("health.probe_interval", period),
+        probes_at_once: r.read("health.probes_at_once", |written| count(written, 1, 1000)),
+        rise: r.read("health.rise", |written| few(written, 1)),
+        fall: r.read("health.fall", |written| few(written, 1)),
+        panic: r.read("health.panic", |written| few(written, 0)),
+    }
+}
+
+/// Credentials of both kinds at once would leave callers guessing which one counts.
+fn read_api(r: &mut Reader<'_>) -> Api {
+    let api = Api {
+        listen: r.read("api.listen", listen),
+        allow_from: r.read("api.allow_from", networks),
+        auth_token: r.read("api.auth_token", token),
+        // RFC 7617 §2: the first colon ends the user name.
+        auth_username: r.read("api.auth_username", |written| {
+            Some(token(written)?.reveal().to_owned())
+                .filter(|name| !name.contains(':'))
+                .ok_or(ValueError::NotAToken)
+        }),
+        auth_password: r.read("api.auth_password", token),
+        jsonp: r.read("api.jsonp", flag),
+        origin_timeout: r.read("api.origin_timeout", period),
+    };
+    if api.auth_username.is_empty() != api.auth_password.is_empty() {
+        r.conflict(
+            "api.auth_username and api.auth_password belong together: set both or neither"
+                .to_owned(),
+        );
+    }
+    if !api.auth_username.is_empty() && !api.auth_token.is_empty() {
+        r.conflict("api.auth_token and api.auth_username are two kinds of credentials for one API: set one of them".to_owned());
+    }
+    api
+}
+
+fn read_placement(r: &mut Reader<'_>) -> Placement {
+    Placement {
+        policy: r.read("placement.policy", |written| {
+            policy::NAMES
+                .into_iter()
+                .find(|name| *name == written.text())
+                .ok_or(ValueError::NotAChoice)
+        }),
+        vhosts: r.read("placement.vhosts", vhosts),
+        play_claim: r.read("placement.play_claim", period),
+        claims_per_source: r.read("placement.claims_per_source", |written| {
+            count(written, 1, 1_000_000)
+        }),
+        bound: r.read("placement.bound", |written| {
+            match number(written, 0, 1000)? {
+                0 => Ok(None),
+                percent @ 100.. => Ok(u32::try_from(percent).ok()),
+                _ => Err(ValueError::OutOfRange(100, 1000)),
+            }
+        }),
+        overflow: r.read("placement.when_full", |written| {
+            match written.text().as_str() {
+                "overflow" => Ok(true),
+                "refuse" => Ok(false),
+                _ => Err(ValueError::NotAChoice),
+            }
+        }),
+        slow_start: r.read("placement.slow_start", wait),
+        zone: r.read("placement.zone", |written| {
+            let text = some_text(written);
+            if let Some(text) = &text {
+                Given::default().name("zone", text)?;
+            }
+            Ok(text)
+        }),
+        rules: r.read("placement.rules", |written| {
+            let rules = written.items().into_iter().map(str::parse);
+            Ok(rules.collect::<Result<_, RuleError>>()?)
+        }),
+        redirects: r.read("placement.redirects", |written| {
+            let rules = written.items().into_iter().map(str::parse);
+            Ok(rules.collect::<Result<_, RuleError>>()?)
+        }),
+        networks: r.read("placement.networks", |written| {
+            written.items().into_iter().map(str::parse).collect()
+        }),
+        resolve_ttl: r.read("placement.resolve_ttl", period),
+        ask: r.read("placement.ask", |written| {
+            let text = some_text(written);
+            text.as_deref().map(str::parse::<Url>).transpose()?;
+            Ok(text)
+        }),
+        ask_timeout: r.read("placement.ask_timeout", period),
+        ask_keep: r.read("placement.ask_keep", wait),
+        ask_unanswered: r.read("placement.ask_unanswered", |written| {
+            match written.text().as_str() {
+                "allow" => Ok(Unanswered::Allow),
+                "deny" => Ok(Unanswered::Deny),
+                _ => Err(ValueError::NotAChoice),
+            }
+        }),
+    }
+}
+
+fn some_text(written: &Written) -> Option<String> {
+    Some(written.text()).filter(|text| !text.is_empty())
+}
+
+/// The Redis is one URL, or upstream's five settings; both are checked, whether or not they are used.
+fn read_store(r: &mut Reader<'_>) -> Store {
+    let (shared, mesh) = r.read("store.type", |written| match written.text().as_str() {
+        "memory" => Ok((false, false)),
+        "mesh" => Ok((false, true)),
+        "redis" => Ok((true, false)),
+        _ => Err(ValueError::NotAChoice),
+    });
+    let url: Option<Address> = r.read("store.url", |written| {
+        Ok(some_text(written).as_deref().map(str::parse).transpose()?)
+    });
+    let parts = Address {
+        servers: vec![Server {
+            host: r.read("store.redis_host", host),
+            port: r.read("store.redis_port", port),
+        }],
+        topology: Topology::Single,
+        username: None,
+        password: r.read("store.redis_password", |written| Ok(some_text(written))),
+        database: r.read("store.redis_db", |written| {
+            let number = number(written, 0, u64::from(u16::MAX))?;
+            Ok(u16::try_from(number).unwrap_or(u16::MAX))
+        }),
+        tls: None,
+    };
+    Store {
+        redis: shared.then(|| url.unwrap_or(parts)),
+        mesh,
+        prefix: r.read("store.redis_key_prefix", |written| Ok(written.text())),
+        timeout: r.read("store.timeout", period),
+        wait_at_start: r.read("store.wait_at_start", flag),
+    }
+}
+
+fn read_mesh(r: &mut Reader<'_>) -> Mesh {
+    let listen = r.read("mesh.listen", |written| {
+        let listen = Listen::parse(&written.items())?;
+        match listen.addresses() {
+            [address] if address.port() != 0 => Ok(*address),
+            [_] => Err(ValueError::NotAPort),
+            _ => Err(ValueError::NotOne),
+        }
+    });
+    let advertise: Option<PublicAddress> = r.read("mesh.advertise", |written| {
+        some_text(written).map(|text| text.parse()).transpose()
+    });
+    let seeds = r.read("mesh.seeds", |written| {
+        let seeds = written.items().into_iter();
+        seeds.map(|seed| mesh::seed(seed, listen.port())).collect()
+    });
+    let advertise = advertise.map_or(listen, |at| {
+        SocketAddr::new(at.ip, at.port.unwrap_or_else(|| listen.port()))
+    });
+    Mesh {
+        listen,
+        advertise,
+        seeds,
+    }
+}
+
+/// A mesh that strangers could enter, or that nobody could, does not start.
+fn check_mesh(settings: &Settings, r: &mut Reader<'_>) {
+    let Mesh {
+        listen, advertise, ..
+    } = &settings.mesh;
+    if !settings.store.mesh {
+        return;
+    }
+    if settings.cluster.key.is_empty() && !listen.ip().to_canonical().is_loopback() {
+        r.conflict(format!(
+            "cluster.key is missing: store.type is mesh and mesh.listen is {listen}, where anyone could take part; \
+             give all proxies of the mesh the same key, or listen on loopback"
+        ));
+    }
+    if advertise.ip().is_unspecified() {
+        r.conflict(format!(
+            "mesh.advertise is missing: store.type is mesh and mesh.listen is {listen}, which names no address; \
+             say where the other proxies reach this one"
+        ));
+    }
+}
+
+/// Upstream takes exactly `on`; whoever wrote something else there should hear that it does nothing.
+fn read_default_origin_enabled(r: &mut Reader<'_>, warnings: &mut Vec<String>) -> bool {
+    let entry = r.entry("default_origin.enabled");
+    let text = entry.written.text();
+    match &entry.source {
+        Source::Dotenv(name) | Source::Environment(name)
+            if entry.setting.env == Some(name.as_str()) =>
+        {
+            if text != "on" && text != "off" {
+                warnings.push(format!(
+                    "{name} is {text:?}: only `on` enables the default origin, so it stays off"
+                ));
+            }
+            text == "on"
+        }
+        _ => r.read("default_origin.enabled", flag),
+    }
+}
+
+/// What holds, but deserves a word.
+fn warn(settings: &Settings, own_files: bool, warnings: &mut Vec<String>) {
+    let system = &settings.system;
+    if !system.auth_enabled && system.register_from.is_empty() && !system.listen.is_loopback() {
+        warnings.push(format!(
+            "anyone who reaches {} may register an origin; close it with PROXY_HTTP_API_AUTH_ENABLED=on PROXY_HTTP_API_AUTH_TYPE=bearer \
+             PROXY_HTTP_API_AUTH_TOKEN=choose-a-secret, or under [system] in the file: auth_enabled = true, auth_type = \"bearer\", \
+             auth_token = \"choose-a-secret\"",
+            system.listen
+        ));
+    }
+    if !system.auth_enabled && !system.auth_token.is_empty() {
+        warnings.push("a token is set but not asked for: system.auth_enabled (PROXY_HTTP_API_AUTH_ENABLED) is off".to_owned());
+    }
+    if let Some(directory) = settings
+        .http
+        .static_files
+        .as_ref()
+        // Nobody asked for the default one.
+        .filter(|directory| !own_files && !directory.is_dir())
+    {
+        warnings.push(format!(
+            "http.static_files: there is no directory {}; no static files are served (an empty value says so on purpose)",
+            directory.display()
+        ));
+    }
+    if settings.shutdown.force < settings.shutdown.grace {
+        warnings.push("shutdown.force is shorter than shutdown.grace: sessions are cut before their grace is over".to_owned());
+    }
+}

@@ -1,0 +1,225 @@
+//! Reads one setting: what its text means, or what is wrong with it.
+
+use super::LogFormat;
+use crate::config::layers::Entry;
+use crate::config::table::Written;
+use crate::config::value::{
+    Listen, Network, OriginNames, PortRange, Secret, ValueError, parse_port,
+};
+use crate::config::{Problem, parse_duration, setting};
+use crate::stream_names::StreamNames;
+use sluicegate_core::origin::{Endpoint, Host};
+use sluicegate_core::stream::{Service, SrtStreamId, VhostRule};
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub(super) struct Reader<'a> {
+    pub(super) entries: &'a [Entry],
+    pub(super) problems: &'a mut Vec<Problem>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn entry(&self, path: &str) -> &'a Entry {
+        self.entries
+            .iter()
+            .find(|entry| entry.setting.path == path)
+            .expect("the layers hold an entry for every row of the table")
+    }
+
+    pub(super) fn read<T>(
+        &mut self,
+        path: &str,
+        parse: impl Fn(&Written) -> Result<T, ValueError>,
+    ) -> T {
+        match parse(&self.entry(path).written) {
+            Ok(value) => value,
+            Err(why) => {
+                self.wrong(path, why);
+                let default = setting(path).map(|setting| setting.default());
+                default
+                    .and_then(|default| parse(&default).ok())
+                    .expect("every default is a value of its setting")
+            }
+        }
+    }
+
+    pub(super) fn wrong(&mut self, path: &str, why: ValueError) {
+        let Entry {
+            setting,
+            written,
+            source,
+        } = self.entry(path);
+        let shown = setting.shown(written);
+        self.problems.push(Problem::Value {
+            name: source.name_of(setting),
+            shown,
+            why,
+            allowed: setting.allowed,
+        });
+    }
+
+    pub(super) fn conflict(&mut self, sentence: String) {
+        self.problems.push(Problem::Conflict(sentence));
+    }
+}
+
+pub(super) fn listen(written: &Written) -> Result<Listen, ValueError> {
+    Listen::parse(&written.items())
+}
+
+pub(super) fn period(written: &Written) -> Result<Duration, ValueError> {
+    wait(written).and_then(|duration| {
+        if duration.is_zero() {
+            Err(ValueError::Zero)
+        } else {
+            Ok(duration)
+        }
+    })
+}
+
+pub(super) fn wait(written: &Written) -> Result<Duration, ValueError> {
+    parse_duration(&written.text())
+}
+
+pub(super) fn flag(written: &Written) -> Result<bool, ValueError> {
+    match written.text().as_str() {
+        "on" | "true" => Ok(true),
+        "off" | "false" => Ok(false),
+        _ => Err(ValueError::NotAFlag),
+    }
+}
+
+pub(super) fn networks(written: &Written) -> Result<Vec<Network>, ValueError> {
+    written.items().into_iter().map(str::parse).collect()
+}
+
+pub(super) fn origin_names(written: &Written) -> Result<OriginNames, ValueError> {
+    Ok(OriginNames::new(written.items()))
+}
+
+/// Names of query parameters, as they stand in a query.
+pub(super) fn parameters(written: &Written) -> Result<Vec<String>, ValueError> {
+    let is_name = |name: &str| {
+        name.bytes()
+            .all(|byte| byte.is_ascii_graphic() && !b"&=#?".contains(&byte))
+    };
+    let names = written.items().into_iter();
+    names
+        .map(|name| {
+            is_name(name)
+                .then(|| name.to_owned())
+                .ok_or(ValueError::NotAParameter)
+        })
+        .collect()
+}
+
+pub(super) fn directory(written: &Written) -> Result<Option<PathBuf>, ValueError> {
+    let text = written.text();
+    Ok((!text.is_empty()).then(|| PathBuf::from(text)))
+}
+
+pub(super) fn count(written: &Written, least: u64, most: u64) -> Result<usize, ValueError> {
+    let number = number(written, least, most)?;
+    usize::try_from(number).map_err(|_| ValueError::OutOfRange(least, most))
+}
+
+pub(super) fn number(written: &Written, least: u64, most: u64) -> Result<u64, ValueError> {
+    let text = written.text();
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(ValueError::NotANumber);
+    }
+    text.parse()
+        .ok()
+        .filter(|number| (least..=most).contains(number))
+        .ok_or(ValueError::OutOfRange(least, most))
+}
+
+/// A number up to a hundred.
+pub(super) fn few(written: &Written, least: u64) -> Result<u32, ValueError> {
+    let number = number(written, least, 100)?;
+    u32::try_from(number).map_err(|_| ValueError::OutOfRange(least, 100))
+}
+
+pub(super) fn port(written: &Written) -> Result<u16, ValueError> {
+    match parse_port(&written.text())? {
+        0 => Err(ValueError::NotAPort),
+        port => Ok(port),
+    }
+}
+
+pub(super) fn port_range(written: &Written) -> Result<Option<PortRange>, ValueError> {
+    let text = written.text();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some)
+}
+
+pub(super) fn endpoint(written: &Written, service: Service) -> Result<Vec<Endpoint>, ValueError> {
+    let text = written.text();
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(vec![Endpoint::parse(&text, service)?])
+}
+
+pub(super) fn host(written: &Written) -> Result<Host, ValueError> {
+    Ok(written.text().parse()?)
+}
+
+/// A token that came with a line end from a file would never match what a header can carry.
+pub(super) fn token(written: &Written) -> Result<Secret, ValueError> {
+    let text = written.text();
+    if text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(Secret::new(text))
+    } else {
+        Err(ValueError::NotAToken)
+    }
+}
+
+/// A stream id that callers are to be taken for must be one.
+pub(super) fn stream_id(written: &Written) -> Result<String, ValueError> {
+    let text = written.text();
+    if !text.is_empty() {
+        SrtStreamId::parse(&text, "")?;
+    }
+    Ok(text)
+}
+
+pub(super) fn vhosts(written: &Written) -> Result<VhostRule, ValueError> {
+    match written.items().as_slice() {
+        [] => Err(ValueError::NotAChoice),
+        ["ignored"] => Ok(VhostRule::Ignored),
+        ["separate"] => Ok(VhostRule::Separate),
+        names => Ok(VhostRule::listed(names)?),
+    }
+}
+
+pub(super) fn log_format(written: &Written) -> Result<LogFormat, ValueError> {
+    match written.text().as_str() {
+        "auto" => Ok(LogFormat::Auto),
+        "json" => Ok(LogFormat::Json),
+        "text" => Ok(LogFormat::Text),
+        _ => Err(ValueError::NotAChoice),
+    }
+}
+
+pub(super) fn stream_names(written: &Written) -> Result<StreamNames, ValueError> {
+    match written.text().as_str() {
+        "keep" => Ok(StreamNames::Keep),
+        "hash" => Ok(StreamNames::Hash),
+        "last4" => Ok(StreamNames::LastFour),
+        _ => Err(ValueError::NotAChoice),
+    }
+}
+
+pub(super) fn log_level(written: &Written) -> Result<tracing::Level, ValueError> {
+    match written.text().as_str() {
+        "error" => Ok(tracing::Level::ERROR),
+        "warn" => Ok(tracing::Level::WARN),
+        "info" => Ok(tracing::Level::INFO),
+        "debug" => Ok(tracing::Level::DEBUG),
+        "trace" => Ok(tracing::Level::TRACE),
+        _ => Err(ValueError::NotAChoice),
+    }
+}
