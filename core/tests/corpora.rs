@@ -14,6 +14,8 @@ pub mod hls;
 pub mod http_head;
 #[path = "../../fuzz/laws/link.rs"]
 pub mod link;
+#[path = "../../fuzz/laws/mesh.rs"]
+pub mod mesh;
 #[path = "../../fuzz/laws/register.rs"]
 pub mod register;
 #[path = "../../fuzz/laws/rtc_flows.rs"]
@@ -61,6 +63,7 @@ const LAWS: &[(&str, Law)] = &[
     ("hls", hls::law),
     ("http_head", http_head::law),
     ("link", link::law),
+    ("mesh", mesh::law),
     ("register", register::law),
     ("rtc_flows", rtc_flows::law),
     ("rtc_frames", rtc_frames::law),

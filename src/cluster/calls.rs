@@ -244,8 +244,8 @@ impl Cluster {
             Ok(Some(CallRecord::Over)) => row.end(EndReason::ClientClosed),
             Ok(Some(CallRecord::Stands(record))) => {
                 call.carried_by(&record.carrier);
-                let heard = row.bytes(Direction::ToOrigin) > 0
-                    || proxy.registry().bindings().is_open(call);
+                let heard =
+                    row.bytes(Direction::ToOrigin) > 0 || proxy.registry().bindings().is_open(call);
                 if record.carrier != self.id && !heard {
                     row.end(EndReason::Elsewhere);
                 }

@@ -118,6 +118,25 @@ async fn who_comes_later_knows_all_and_who_leaves_is_missed_soon() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twenty_thousand_streams_reach_a_newcomer() {
+    let a = Mesh::open(options(free_port(), vec![], "")).unwrap();
+    let (value, streams) = ("srs-proxy-server:vid-0l5xp0s-8m2j1x7k-4711", 20_000);
+    for stream in 0..streams {
+        let key = format!("srs-proxy-url:__defaultVhost__/live/{stream}");
+        assert!(a.claim(&key, None, value, LONG * 60).await.unwrap().won);
+    }
+    let late = Mesh::open(options(free_port(), vec![a.address()], "")).unwrap();
+    let began = Instant::now();
+    until("all of them", async || late.figures().rows == streams).await;
+    println!("{streams} streams took {:?}", began.elapsed());
+    let claimed = Instant::now();
+    let key = "srs-proxy-url:__defaultVhost__/live/new";
+    assert!(late.claim(key, None, value, LONG).await.unwrap().won);
+    until("a new one", async || a.get(key).await.unwrap().is_some()).await;
+    println!("one more took {:?}", claimed.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_key_is_not_let_in() {
     let [a, b] = enter(["right", "right"]).await;
     let stranger = Mesh::open(options(free_port(), vec![a.address()], "wrong")).unwrap();

@@ -254,7 +254,9 @@ impl Ask<'_> {
             .dial(&at_api, self.client(), self.caller.local, false)
             .await?;
         let forwarded = self.forwarded();
-        let mut answer = pin!(origin_call::ask(stream, &self.head, target, body, &forwarded));
+        let mut answer = pin!(origin_call::ask(
+            stream, &self.head, target, body, &forwarded
+        ));
         let answered = match self.whip.vigil.wait(&at_api, &mut answer).await? {
             Some(answered) => answered,
             None => answer.await,
