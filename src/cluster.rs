@@ -128,6 +128,11 @@ impl Cluster {
         self.store.is_reachable()
     }
 
+    /// The kind of its store, as metrics spell it.
+    pub const fn store_name(&self) -> &'static str {
+        self.store.name()
+    }
+
     /// For how long what is known here has not been confirmed: zero while the store answers and tells of changes. It
     /// begins when the loss is noticed, two seconds late at the most, and ends when all that is held here is claimed
     /// again.

@@ -257,7 +257,9 @@ impl Proxy {
                 shared.sessions.settle();
                 shared.registry.settle();
                 if let Some(cluster) = shared.cluster.get() {
-                    let label = StoreLabel { store: "redis" };
+                    let label = StoreLabel {
+                        store: cluster.store_name(),
+                    };
                     let staleness = cluster.staleness().as_secs_f64();
                     metrics.store_staleness.get_or_create(&label).set(staleness);
                 }
