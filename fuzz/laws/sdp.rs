@@ -33,8 +33,14 @@ pub fn law(data: &[u8]) {
 
 fn lines(before: &[u8], after: &str) {
     let kept = |line: &&str| {
-        let line = line.to_ascii_lowercase();
-        !(line.starts_with("a=") && line.contains("candidate"))
+        let attribute = line
+            .strip_prefix("a=")
+            .and_then(|rest| rest.split_once(':'));
+        !attribute.is_some_and(|(name, _)| {
+            ["candidate", "remote-candidates"]
+                .iter()
+                .any(|known| name.trim().eq_ignore_ascii_case(known))
+        })
     };
     let before = std::str::from_utf8(before).expect("it was taken as text");
     assert_eq!(

@@ -206,7 +206,8 @@ fn header(reader: &mut Reader<'_>) -> Result<(Kind, usize, [u8; 12]), StunError>
         Ok::<_, crate::read::Truncated>((kind, length, cookie, reader.array()?))
     };
     let (kind, length, cookie, transaction) = read().map_err(|_| StunError::Header)?;
-    if cookie != COOKIE || kind >> 14 != 0 {
+    // Of a port that is shared, STUN has what begins with 0 to 3 (RFC 7983 §7).
+    if cookie != COOKIE || kind >> 10 != 0 {
         return Err(StunError::Header);
     }
     let kind = match kind {
@@ -322,7 +323,7 @@ mod tests {
             message.extend_from_slice(attributes);
             message
         };
-        let cases: [(&str, Vec<u8>, StunError); 12] = [
+        let cases: [(&str, Vec<u8>, StunError); 13] = [
             ("nothing", vec![], StunError::Header),
             ("half a header", plain[..19].to_vec(), StunError::Header),
             (
@@ -333,6 +334,11 @@ mod tests {
             (
                 "RTP",
                 hex!("80010000 2112a442 000000000000000000000000").to_vec(),
+                StunError::Header,
+            ),
+            (
+                "a method that shares its first byte with others",
+                hex!("04010000 2112a442 000000000000000000000000").to_vec(),
                 StunError::Header,
             ),
             (
