@@ -36,7 +36,7 @@ struct Arguments {
 enum Action {
     /// CPU per GB, memory per connection and set-up times under paced load (the default)
     Load(Plan),
-    /// CPU per packet and loss of SRT media, next to a relay that makes two calls for each packet
+    /// CPU per packet, loss and latency of SRT or WebRTC media, next to a relay that makes two calls for each packet
     Datagrams(datagrams::Load),
     /// Relay datagrams to an origin with two calls for each, and print the port; used by `datagrams`
     Plain { origin: SocketAddr },

@@ -302,44 +302,64 @@ fn report(system: u16, body: &serde_json::Value) -> Result<()> {
     Ok(())
 }
 
-/// A relay of datagrams: Sluicegate's SRT, or this program as `plain`.
+/// A relay of datagrams: Sluicegate, or this program as `plain`, which relays whatever comes.
 pub(crate) struct DatagramRelay {
-    pub(crate) address: SocketAddr,
+    pub(crate) srt: SocketAddr,
+    pub(crate) rtc: SocketAddr,
+    /// Where WebRTC is signalled.
+    pub(crate) api: SocketAddr,
     child: Running,
     directory: PathBuf,
 }
 
 impl DatagramRelay {
-    /// Returns once it serves the origin at `origin`.
-    pub(crate) fn start(plain: bool, sluicegate: &Path, origin: u16) -> Result<Self> {
+    /// Returns once it serves the origin with its media at `origin` and its API at `api`.
+    pub(crate) fn start(
+        plain: bool,
+        sluicegate: &Path,
+        origin: u16,
+        api: u16,
+        every_address: bool,
+    ) -> Result<Self> {
         let name = format!("relay-bench-{}-{}", std::process::id(), free_port()?);
         let directory = std::env::temp_dir().join(name);
         fs::create_dir_all(&directory)?;
-        let origin_address = SocketAddr::from((Ipv4Addr::LOCALHOST, origin));
+        let here = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         if plain {
             let mut command = Command::new(std::env::current_exe()?);
-            command.args(["plain", &origin_address.to_string()]);
+            command.args(["plain", &here(origin).to_string()]);
             let mut child = Running::start(command.stdout(Stdio::piped()))?;
             let mut line = String::new();
             BufReader::new(child.0.stdout.take().context("stdout is piped")?)
                 .read_line(&mut line)?;
-            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, line.trim().parse()?));
+            let address = here(line.trim().parse()?);
             return Ok(Self {
-                address,
+                srt: address,
+                rtc: address,
+                api: address,
                 child,
                 directory,
             });
         }
-        let (system, srt) = (free_port()?, free_port()?);
+        let (system, srt, rtc, signalling) =
+            (free_port()?, free_port()?, free_port()?, free_port()?);
         let configuration = directory.join("configuration");
-        let zero = |section: &str| format!("[{section}]\nlisten = \"127.0.0.1:0\"\n");
+        let at = |port: u16| {
+            if every_address {
+                port.to_string()
+            } else {
+                format!("\"127.0.0.1:{port}\"")
+            }
+        };
         let text = format!(
-            "{}{}{}[system]\nlisten = \"127.0.0.1:{system}\"\n[srt]\nlisten = \"127.0.0.1:{srt}\"\n\
-             idle = \"60s\"\ncalls_per_source = 10000\n[session]\nplay_wait = \"1h\"\n\
-             [placement]\nclaims_per_source = 100000\n",
-            zero("rtmp"),
-            zero("http"),
-            zero("api")
+            "[rtmp]\nlisten = \"127.0.0.1:0\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
+             [rtsp]\nlisten = \"127.0.0.1:0\"\n[api]\nlisten = \"127.0.0.1:{signalling}\"\n\
+             [system]\nlisten = \"127.0.0.1:{system}\"\n\
+             [srt]\nlisten = {}\nidle = \"60s\"\ncalls_per_source = 10000\n\
+             [rtc]\nlisten = {}\npublic_addresses = [\"127.0.0.1\"]\n\
+             [session]\nplay_wait = \"1h\"\n[placement]\nclaims_per_source = 100000\n",
+            at(srt),
+            at(rtc)
         );
         fs::write(&configuration, text)?;
         let log = File::create(directory.join("log"))?;
@@ -355,6 +375,7 @@ impl DatagramRelay {
         let body = serde_json::json!({
             "ip": "127.0.0.1", "server": "bench", "service": "bench", "pid": "1",
             "rtmp": ["1"], "srt": [origin.to_string()],
+            "api": [api.to_string()], "rtc": [origin.to_string()],
         });
         let deadline = Instant::now() + Duration::from_secs(5);
         while let Err(error) = report(system, &body) {
@@ -364,7 +385,9 @@ impl DatagramRelay {
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(Self {
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, srt)),
+            srt: here(srt),
+            rtc: here(rtc),
+            api: here(signalling),
             child,
             directory,
         })

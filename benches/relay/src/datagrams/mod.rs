@@ -1,28 +1,51 @@
-//! What relaying datagrams costs: SRT media through Sluicegate, next to the same packets through a relay that makes
-//! two calls for each of them.
+//! What relaying datagrams costs: SRT and WebRTC media through Sluicegate, next to the same packets through a relay
+//! that makes two calls for each of them.
+
+mod rtc;
+mod srt;
+mod stream;
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 use socket2::SockRef;
 
+use self::stream::{Offered, Sample, measure};
 use crate::process::DatagramRelay;
 
 /// What is offered, and how often.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct Load {
-    /// Flows at once
-    #[arg(long, default_value_t = 40)]
-    flows: usize,
-    /// Packets per second of each flow
-    #[arg(long, default_value_t = 2000)]
-    rate: usize,
+    /// Whose packets
+    #[arg(default_value = "srt")]
+    protocol: Protocol,
+    /// Flows at once [default: srt 40, rtc 400]
+    #[arg(long)]
+    flows: Option<usize>,
+    /// Packets per second of each flow [default: srt 2000, rtc 250]
+    #[arg(long)]
+    rate: Option<usize>,
+    /// Only these bursts: packets of a flow sent at once
+    #[arg(long, value_delimiter = ',', default_values = ["1", "4", "8"])]
+    bursts: Vec<usize>,
+    /// Only these ways
+    #[arg(long, value_delimiter = ',', default_values = ["down", "up"])]
+    ways: Vec<Way>,
+    /// Only these ways to send a burst
+    #[arg(long, value_delimiter = ',', default_values = ["each", "gso"])]
+    sends: Vec<Sending>,
+    /// Those who receive take each packet by itself, as libsrt does; otherwise they take what belongs together at once,
+    /// as a network card lets the sender leave it
+    #[arg(long)]
+    single_receivers: bool,
+    /// Sluicegate listens on every address of the machine, as it does by default, and has to answer from the right one
+    #[arg(long)]
+    every_address: bool,
     /// Seconds measured
-    #[arg(long, default_value_t = 3.0)]
+    #[arg(long, default_value_t = 2.0)]
     seconds: f64,
     /// Rounds
     #[arg(long, default_value_t = 3)]
@@ -35,6 +58,33 @@ pub(crate) struct Load {
     sluicegate: PathBuf,
 }
 
+/// Whose packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Protocol {
+    /// WebRTC media: 1,200 bytes, and a socket towards the origin for each flow.
+    Rtc,
+    /// SRT media: 1,332 bytes.
+    Srt,
+}
+
+impl Protocol {
+    /// Bytes of a packet: video as libwebrtc cuts it; what SRT makes of seven MPEG-TS packets.
+    const fn packet(self) -> usize {
+        match self {
+            Self::Rtc => 1200,
+            Self::Srt => 1332,
+        }
+    }
+
+    /// Flows, and packets per second of each.
+    const fn usual(self) -> (usize, usize) {
+        match self {
+            Self::Rtc => (400, 250),
+            Self::Srt => (40, 2000),
+        }
+    }
+}
+
 /// Which way packets go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Way {
@@ -44,294 +94,214 @@ pub(crate) enum Way {
     Up,
 }
 
-/// One measurement.
-struct Sample {
-    sent: u64,
-    received: u64,
-    seconds: f64,
-    cpu: f64,
-}
-
-impl Sample {
-    /// CPU of the relay for each packet it delivered, in microseconds.
-    fn cost(&self) -> f64 {
-        self.cpu * 1e6 / self.received.max(1) as f64
-    }
-
-    fn loss(&self) -> f64 {
-        100.0 * (self.sent - self.received.min(self.sent)) as f64 / self.sent.max(1) as f64
-    }
+/// How the packets of a burst are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sending {
+    /// With a call for each: on loopback the relay finds them one by one, as they come.
+    Each,
+    /// With one call, which the kernel cuts into packets: on loopback the relay finds them together, as it finds a burst
+    /// that came by a network card.
+    Gso,
 }
 
 pub(crate) fn run(load: &Load) -> Result<()> {
     if load.sweep {
         return sweep(load);
     }
-    println!("way   burst  plain us/packet (loss)   sluicegate us/packet (loss)   ratio");
-    for way in [Way::Down, Way::Up] {
-        for burst in [1, 4, 8] {
-            let mut ratios = Vec::new();
-            for round in 0..load.rounds {
-                // Whoever comes first has no advantage of it.
-                let mut order = [false, true];
-                if round % 2 == 1 {
-                    order.reverse();
+    let (flows, rate) = load.amount();
+    println!(
+        "{:?}: {flows} flows of {rate} packets of {} bytes each second; relays as they do it by default, the plain one with two calls for each packet",
+        load.protocol,
+        load.protocol.packet()
+    );
+    println!(
+        "way   burst sent   plain us/packet   loss   p50/p99 us   sluicegate us/packet   loss   p50/p99 us   ratio"
+    );
+    for way in &load.ways {
+        for burst in &load.bursts {
+            for sending in &load.sends {
+                if *burst == 1 && *sending == Sending::Gso {
+                    continue;
                 }
-                let mut samples = Vec::new();
-                for plain in order {
-                    samples.push((plain, measure(load, plain, way, burst, load.rate)?));
-                }
-                samples.sort_by_key(|(plain, _)| !plain);
-                let (plain, ours) = (&samples[0].1, &samples[1].1);
-                let ratio = ours.cost() / plain.cost();
-                println!(
-                    "{way:?}  {burst:>5}  {:>8.2} ({:.2} %)  {:>18.2} ({:.2} %)  {:>15.2}",
-                    plain.cost(),
-                    plain.loss(),
-                    ours.cost(),
-                    ours.loss(),
-                    ratio
-                );
-                ratios.push(ratio);
+                let offered = Offered {
+                    way: *way,
+                    burst: *burst,
+                    sending: *sending,
+                    rate,
+                };
+                compare(load, offered)?;
             }
-            ratios.sort_by(f64::total_cmp);
+        }
+    }
+    Ok(())
+}
+
+fn compare(load: &Load, offered: Offered) -> Result<()> {
+    let mut rounds = Vec::new();
+    for round in 0..load.rounds {
+        // Whoever comes first has no advantage of it.
+        let mut order = [false, true];
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        let mut samples = Vec::new();
+        for plain in order {
+            samples.push((plain, once(load, plain, offered)?));
+        }
+        samples.sort_by_key(|(plain, _)| !plain);
+        let ours = samples.remove(1).1;
+        rounds.push((samples.remove(0).1, ours));
+    }
+    let ratio = |(plain, ours): &(Sample, Sample)| ours.cost() / plain.cost();
+    rounds.sort_by(|one, other| ratio(one).total_cmp(&ratio(other)));
+    let (plain, ours) = &rounds[rounds.len() / 2];
+    let shown = |sample: &Sample| {
+        format!(
+            "{:>15.2} {:>5.2}% {:>5.0}/{:<6.0}",
+            sample.cost(),
+            sample.loss(),
+            sample.latency(0.5),
+            sample.latency(0.99)
+        )
+    };
+    let all: Vec<String> = rounds.iter().map(|r| format!("{:.2}", ratio(r))).collect();
+    println!(
+        "{:<5?} {:>5} {:<5?} {}  {:>5}{}  {:>6.2}   of {}",
+        offered.way,
+        offered.burst,
+        offered.sending,
+        shown(plain),
+        "",
+        shown(ours),
+        ratio(&rounds[rounds.len() / 2]),
+        all.join(" ")
+    );
+    for (name, lost) in [
+        ("plain", plain.where_lost()),
+        ("sluicegate", ours.where_lost()),
+    ] {
+        if let Some(lost) = lost {
+            println!("      {name} lost {lost}");
+        }
+    }
+    Ok(())
+}
+
+/// From a rate that everybody bears to one that nobody does.
+fn sweep(load: &Load) -> Result<()> {
+    let (flows, _) = load.amount();
+    println!(
+        "relay       burst sent   offered kpps  delivered kpps    loss  us/packet  p50/p99 us"
+    );
+    let mut load = load.clone();
+    load.seconds = load.seconds.min(1.0);
+    for (burst, sending) in [(1, Sending::Each), (8, Sending::Gso)] {
+        for plain in [true, false] {
+            let mut free_up_to = 0.0;
+            // The least that was delivered from the first loss on.
+            let mut beyond: Option<f64> = None;
+            for offered in [
+                40_000, 80_000, 120_000, 160_000, 240_000, 320_000, 480_000, 640_000,
+            ] {
+                let offered = Offered {
+                    way: load.ways[0],
+                    burst,
+                    sending,
+                    rate: offered / flows,
+                };
+                let sample = once(&load, plain, offered)?;
+                let (sent, delivered) = (sample.offered_kpps(), sample.delivered_kpps());
+                println!(
+                    "{:<11} {burst:>5} {sending:<5?}  {sent:>12.1}  {delivered:>14.1}  {:>5.2}%  {:>8.2}  {:>5.0}/{:<6.0}",
+                    name(plain),
+                    sample.loss(),
+                    sample.cost(),
+                    sample.latency(0.5),
+                    sample.latency(0.99),
+                );
+                if sample.loss() < 0.1 && beyond.is_none() {
+                    free_up_to = sent;
+                } else {
+                    beyond = Some(beyond.map_or(delivered, |least| least.min(delivered)));
+                }
+            }
+            let beyond = beyond.map_or_else(
+                || "the sender could not offer more".to_owned(),
+                |least| format!("at least {least:.1} kpps delivered beyond it"),
+            );
             println!(
-                "{way:?}  {burst:>5}  median ratio {:.2}",
-                ratios[ratios.len() / 2]
+                "{:<11} {burst:>5} {sending:<5?}  free of loss up to {free_up_to:.1} kpps; {beyond}",
+                name(plain)
             );
         }
     }
     Ok(())
 }
 
-fn sweep(load: &Load) -> Result<()> {
-    println!("relay       offered kpps  delivered kpps    loss  us/packet");
-    for burst in [1, 8] {
-        for rate in [1000, 2000, 3000, 4000, 6000, 8000] {
-            for plain in [true, false] {
-                let sample = measure(load, plain, Way::Down, burst, rate)?;
-                println!(
-                    "{:<11} {:>12.1}  {:>14.1}  {:>5.2} %  {:>8.2}  burst {burst}",
-                    if plain { "plain" } else { "sluicegate" },
-                    sample.sent as f64 / sample.seconds / 1e3,
-                    sample.received as f64 / sample.seconds / 1e3,
-                    sample.loss(),
-                    sample.cost()
-                );
-            }
-        }
-    }
-    Ok(())
+const fn name(plain: bool) -> &'static str {
+    if plain { "plain" } else { "sluicegate" }
 }
 
-fn measure(load: &Load, plain: bool, way: Way, burst: usize, rate: usize) -> Result<Sample> {
+impl Load {
+    fn amount(&self) -> (usize, usize) {
+        let (flows, rate) = self.protocol.usual();
+        (self.flows.unwrap_or(flows), self.rate.unwrap_or(rate))
+    }
+}
+
+/// One measurement through a fresh relay.
+fn once(load: &Load, plain: bool, offered: Offered) -> Result<Sample> {
     let origin = socket()?;
-    let relay = DatagramRelay::start(plain, &load.sluicegate, origin.local_addr()?.port())?;
-    let flows = (0..load.flows)
-        .map(|index| Flow::open(plain, relay.address, &origin, index))
-        .collect::<Result<Vec<_>>>()?;
-    let stop = AtomicBool::new(false);
-    let received = AtomicU64::new(0);
-    std::thread::scope(|scope| {
-        let receiver = scope.spawn(|| match way {
-            Way::Down => {
-                let sockets: Vec<&UdpSocket> = flows.iter().map(|flow| &flow.client).collect();
-                count(&sockets, &received, &stop)
-            }
-            Way::Up => count(&[&origin], &received, &stop),
-        });
-        let before = relay.cpu()?;
-        let began = Instant::now();
-        let sent = send(load, way, burst, rate, &flows, &origin);
-        let seconds = began.elapsed().as_secs_f64();
-        std::thread::sleep(DRAIN);
-        let cpu = relay.cpu()? - before;
-        stop.store(true, Ordering::Relaxed);
-        let counted = receiver.join();
-        counted.map_err(|_| anyhow::anyhow!("the receiver failed"))??;
-        Ok(Sample {
-            sent,
-            received: received.load(Ordering::Relaxed),
-            seconds,
-            cpu,
+    let media = origin.local_addr()?.port();
+    let api = rtc::Api::start(media)?;
+    let relay = DatagramRelay::start(plain, &load.sluicegate, media, api.port, load.every_address)?;
+    let (count, _) = load.amount();
+    let flows = (0..count)
+        .map(|index| match (plain, load.protocol) {
+            (true, _) => Flow::plain(relay.rtc, &origin),
+            (false, Protocol::Rtc) => rtc::open(&relay, &origin, index),
+            (false, Protocol::Srt) => srt::open(relay.srt, &origin, index),
         })
-    })
-}
-
-/// Sends at the rate wanted, `burst` packets of a flow at once; returns how many.
-fn send(
-    load: &Load,
-    way: Way,
-    burst: usize,
-    rate: usize,
-    flows: &[Flow],
-    origin: &UdpSocket,
-) -> u64 {
-    let began = Instant::now();
-    let (mut sent, mut sequence, mut next) = (0_u64, 0_u32, 0);
-    let mut packet = vec![0x55; PACKET];
-    loop {
-        let elapsed = began.elapsed().as_secs_f64();
-        if elapsed >= load.seconds {
-            return sent;
-        }
-        let due = (elapsed * (rate * flows.len()) as f64) as u64;
-        while sent < due {
-            let flow = &flows[next % flows.len()];
-            next += 1;
-            for _ in 0..burst {
-                sequence = sequence.wrapping_add(1) & 0x7fff_ffff;
-                packet[..4].copy_from_slice(&sequence.to_be_bytes());
-                packet[12..16].copy_from_slice(&flow.relay_id.to_be_bytes());
-                let taken = match way {
-                    Way::Down => origin.send_to(&packet, flow.link),
-                    Way::Up => flow.client.send(&packet),
-                };
-                sent += u64::from(taken.is_ok());
-            }
-        }
-        std::thread::sleep(Duration::from_micros(50));
-    }
-}
-
-/// Counts media until `stop`.
-fn count(sockets: &[&UdpSocket], received: &AtomicU64, stop: &AtomicBool) -> Result<()> {
-    let mut buffer = [0; 2048];
-    for socket in sockets {
-        socket.set_nonblocking(true)?;
-    }
-    while !stop.load(Ordering::Relaxed) {
-        let mut got = 0;
-        for socket in sockets {
-            while let Ok(length) = socket.recv(&mut buffer) {
-                got += u64::from(length == PACKET);
-            }
-        }
-        received.fetch_add(got, Ordering::Relaxed);
-        std::thread::sleep(Duration::from_micros(200));
-    }
-    for socket in sockets {
-        socket.set_nonblocking(false)?;
-    }
-    Ok(())
+        .collect::<Result<Vec<_>>>()?;
+    measure(load, offered, &relay, &flows, &origin)
 }
 
 /// One client, joined through the relay.
 struct Flow {
     client: UdpSocket,
-    /// The socket id both sides write to.
+    /// The socket id both sides write to; SRT only.
     relay_id: u32,
     /// Where the origin sees it.
     link: SocketAddr,
 }
 
 impl Flow {
-    fn open(plain: bool, relay: SocketAddr, origin: &UdpSocket, index: usize) -> Result<Self> {
-        let client = socket()?;
-        client.connect(relay)?;
-        for socket in [&client, origin] {
-            socket.set_read_timeout(Some(Duration::from_secs(5)))?;
-        }
-        let mut buffer = [0; 2048];
-        if plain {
-            client.send(b"hello")?;
-            let (_, link) = origin.recv_from(&mut buffer)?;
-            return Ok(Self {
-                client,
-                relay_id: 1,
-                link,
-            });
-        }
-        let id = u32::try_from(index)? + 1;
-        client.send(&handshake(0, 4, 2, 1, id, 0, &[]))?;
-        let length = client.recv(&mut buffer)?;
-        let cookie = word(&buffer[..length], 44)?;
-        let asked = [REQUEST, &stream_id(&format!("live/{index}"))].concat();
-        client.send(&handshake(0, 5, 5, CONCLUSION, id, cookie, &asked))?;
-        let (length, link) = origin.recv_from(&mut buffer)?;
-        let relay_id = word(&buffer[..length], 40)?;
-        origin.send_to(&handshake(relay_id, 5, 0x4a17, 1, 7, 99, &[]), link)?;
-        origin.recv_from(&mut buffer)?;
-        let mut agreed = REQUEST.to_vec();
-        agreed[1] = 2;
-        origin.send_to(
-            &handshake(relay_id, 5, 1, CONCLUSION, id, 99, &agreed),
-            link,
-        )?;
-        let length = client.recv(&mut buffer)?;
-        ensure!(
-            word(&buffer[..length], 36)? == CONCLUSION,
-            "the relay refused a caller: {}",
-            word(&buffer[..length], 36)?
-        );
+    fn plain(relay: SocketAddr, origin: &UdpSocket) -> Result<Self> {
+        let client = client(relay, origin)?;
+        client.send(b"hello")?;
+        let (_, link) = origin.recv_from(&mut [0; 64])?;
         Ok(Self {
             client,
-            relay_id,
+            relay_id: 1,
             link,
         })
     }
 }
 
-fn handshake(
-    to: u32,
-    version: u32,
-    extension: u32,
-    step: u32,
-    id: u32,
-    cookie: u32,
-    extensions: &[u8],
-) -> Vec<u8> {
-    let words = [
-        0x8000_0000,
-        0,
-        0,
-        to,
-        version,
-        extension,
-        1,
-        1500,
-        8192,
-        step,
-        id,
-        cookie,
-        0,
-        0,
-        0,
-        0,
-    ];
-    let mut packet: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
-    packet.extend(extensions);
-    packet
-}
-
-fn stream_id(text: &str) -> Vec<u8> {
-    let words = u8::try_from(text.len().div_ceil(4)).unwrap_or(u8::MAX);
-    let mut extension = vec![0, 5, 0, words];
-    for chunk in text.as_bytes().chunks(4) {
-        let mut word = [0; 4];
-        for (place, byte) in word.iter_mut().rev().zip(chunk) {
-            *place = *byte;
-        }
-        extension.extend(word);
+/// A client's socket; neither it nor the origin waits for ever for an answer.
+fn client(relay: SocketAddr, origin: &UdpSocket) -> Result<UdpSocket> {
+    let client = socket()?;
+    client.connect(relay)?;
+    for socket in [&client, origin] {
+        socket.set_nonblocking(false)?;
+        socket.set_read_timeout(Some(Duration::from_secs(5)))?;
     }
-    extension
-}
-
-fn word(packet: &[u8], at: usize) -> Result<u32> {
-    let bytes = packet.get(at..at + 4).context("a short handshake")?;
-    Ok(u32::from_be_bytes(bytes.try_into()?))
+    Ok(client)
 }
 
 fn socket() -> Result<UdpSocket> {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     SockRef::from(&socket).set_recv_buffer_size(4 << 20)?;
+    SockRef::from(&socket).set_send_buffer_size(4 << 20)?;
     Ok(socket)
 }
-
-const CONCLUSION: u32 = 0xffff_ffff;
-/// The handshake extension.
-const REQUEST: &[u8] = &[0, 1, 0, 3, 0, 1, 5, 1, 0, 0, 0, 0xbf, 0, 120, 0, 120];
-/// What SRT makes of seven MPEG-TS packets.
-const PACKET: usize = 1332;
-/// What is on its way arrives in this.
-const DRAIN: Duration = Duration::from_millis(300);

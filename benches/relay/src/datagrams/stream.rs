@@ -1,0 +1,302 @@
+//! Media at a pace, and what came of it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::IoSliceMut;
+use std::net::UdpSocket;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Result, anyhow};
+use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
+
+use super::{Flow, Load, Protocol, Sending, Way};
+use crate::process::DatagramRelay;
+
+/// What is sent.
+#[derive(Clone, Copy)]
+pub(super) struct Offered {
+    pub(super) way: Way,
+    /// Packets of a flow at once.
+    pub(super) burst: usize,
+    pub(super) sending: Sending,
+    /// Packets per second of each flow.
+    pub(super) rate: usize,
+}
+
+/// One measurement.
+pub(super) struct Sample {
+    sent: u64,
+    received: u64,
+    seconds: f64,
+    /// CPU seconds of the relay.
+    cpu: f64,
+    /// From the call that sent a packet to its arrival at the other end, in microseconds, in order; of those receivers
+    /// that have the kernel's clock.
+    latencies: Vec<u32>,
+    /// What full receive buffers cost: our own, and others, which are the relay's.
+    full: (u64, u64),
+}
+
+impl Sample {
+    /// CPU of the relay for each packet it delivered, in microseconds.
+    pub(super) fn cost(&self) -> f64 {
+        self.cpu * 1e6 / self.received.max(1) as f64
+    }
+
+    /// Per cent.
+    pub(super) fn loss(&self) -> f64 {
+        100.0 * (self.sent - self.received.min(self.sent)) as f64 / self.sent.max(1) as f64
+    }
+
+    pub(super) fn offered_kpps(&self) -> f64 {
+        self.sent as f64 / self.seconds / 1e3
+    }
+
+    pub(super) fn delivered_kpps(&self) -> f64 {
+        self.received as f64 / self.seconds / 1e3
+    }
+
+    /// That of the packet at this share of all, in microseconds.
+    pub(super) fn latency(&self, share: f64) -> f64 {
+        let at = (self.latencies.len() as f64 * share) as usize;
+        self.latencies
+            .get(at.min(self.latencies.len().saturating_sub(1)))
+            .map_or(f64::NAN, |latency| f64::from(*latency))
+    }
+
+    pub(super) fn where_lost(&self) -> Option<String> {
+        let lost = self.sent - self.received.min(self.sent);
+        let (ours, relay) = self.full;
+        (lost > 0).then(|| {
+            format!("{lost} of {}: {relay} in full buffers of the relay, {ours} in those of the receivers, the others by choice of the relay", self.sent)
+        })
+    }
+}
+
+/// Sends for as long as is asked, and counts what arrives.
+pub(super) fn measure(
+    load: &Load,
+    offered: Offered,
+    relay: &DatagramRelay,
+    flows: &[Flow],
+    origin: &UdpSocket,
+) -> Result<Sample> {
+    let clients: Vec<&UdpSocket> = flows.iter().map(|flow| &flow.client).collect();
+    let receivers = match offered.way {
+        Way::Down => clients.clone(),
+        Way::Up => vec![origin],
+    };
+    let ports: BTreeSet<u16> = clients
+        .iter()
+        .chain(&[origin])
+        .map(|socket| Ok(socket.local_addr()?.port()))
+        .collect::<Result<_>>()?;
+    let receivers = receivers
+        .into_iter()
+        .map(|socket| {
+            socket.set_nonblocking(true)?;
+            let state = (!load.single_receivers).then(|| UdpSocketState::new(socket.into()));
+            Ok((socket, state.transpose()?))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let full = full_buffers(&ports)?;
+    let stop = AtomicBool::new(false);
+    let arrived = AtomicU64::new(0);
+    let size = load.protocol.packet();
+    std::thread::scope(|scope| {
+        let receiver = scope.spawn(|| receive(&receivers, size, &arrived, &stop));
+        let before = relay.cpu()?;
+        let began = Instant::now();
+        let sent = send(load, offered, flows, origin);
+        let seconds = began.elapsed().as_secs_f64();
+        // What waits in buffers while others have the cores is late and not lost.
+        let mut seen = u64::MAX;
+        while seen != arrived.load(Ordering::Relaxed)
+            && began.elapsed() < Duration::from_secs_f64(load.seconds) + PATIENCE
+        {
+            seen = arrived.load(Ordering::Relaxed);
+            std::thread::sleep(DRAIN);
+        }
+        let cpu = relay.cpu()? - before;
+        stop.store(true, Ordering::Relaxed);
+        let counted = receiver.join();
+        let mut latencies = counted.map_err(|_| anyhow!("the receiver failed"))?;
+        latencies.sort_unstable();
+        let now = full_buffers(&ports)?;
+        Ok(Sample {
+            sent: sent?,
+            received: arrived.load(Ordering::Relaxed),
+            seconds,
+            cpu,
+            latencies,
+            full: (now.0.saturating_sub(full.0), now.1.saturating_sub(full.1)),
+        })
+    })
+}
+
+/// Sends at the rate wanted, `burst` packets of a flow at once; returns how many.
+fn send(load: &Load, offered: Offered, flows: &[Flow], origin: &UdpSocket) -> Result<u64> {
+    let Offered {
+        way, burst, rate, ..
+    } = offered;
+    let size = load.protocol.packet();
+    let senders = match (way, offered.sending) {
+        (_, Sending::Each) => Vec::new(),
+        (Way::Down, Sending::Gso) => vec![UdpSocketState::new(origin.into())?],
+        (Way::Up, Sending::Gso) => flows
+            .iter()
+            .map(|flow| UdpSocketState::new((&flow.client).into()))
+            .collect::<std::io::Result<_>>()?,
+    };
+    let began = Instant::now();
+    let (mut sent, mut sequence, mut next) = (0_u64, 0_u32, 0);
+    let mut packets = vec![0x55; size * burst];
+    loop {
+        let elapsed = began.elapsed().as_secs_f64();
+        if elapsed >= load.seconds {
+            return Ok(sent);
+        }
+        let due = (elapsed * (rate * flows.len()) as f64) as u64;
+        while sent < due && began.elapsed().as_secs_f64() < load.seconds {
+            let at = next % flows.len();
+            let flow = &flows[at];
+            next += 1;
+            for packet in packets.chunks_mut(size) {
+                sequence = sequence.wrapping_add(1) & 0x7fff_ffff;
+                head(load.protocol, packet, sequence, flow.relay_id);
+            }
+            let taken = match offered.sending {
+                Sending::Gso => {
+                    let (socket, state, destination) = match way {
+                        Way::Down => (origin, &senders[0], flow.link),
+                        Way::Up => (&flow.client, &senders[at], flow.client.peer_addr()?),
+                    };
+                    let transmit = Transmit {
+                        destination,
+                        ecn: None,
+                        contents: &packets,
+                        segment_size: Some(size),
+                        src_ip: None,
+                    };
+                    let taken = state.try_send(socket.into(), &transmit).is_ok();
+                    if taken { burst } else { 0 }
+                }
+                Sending::Each => packets
+                    .chunks(size)
+                    .filter(|packet| match way {
+                        Way::Down => origin.send_to(packet, flow.link).is_ok(),
+                        Way::Up => flow.client.send(packet).is_ok(),
+                    })
+                    .count(),
+            };
+            sent += taken as u64;
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// What the relay looks at, and the time.
+fn head(protocol: Protocol, packet: &mut [u8], sequence: u32, relay_id: u32) {
+    match protocol {
+        Protocol::Rtc => {
+            packet[..4].copy_from_slice(&[0x80, 96, (sequence >> 8) as u8, sequence as u8]);
+        }
+        Protocol::Srt => {
+            packet[..4].copy_from_slice(&sequence.to_be_bytes());
+            packet[12..16].copy_from_slice(&relay_id.to_be_bytes());
+        }
+    }
+    packet[TIME..TIME + 8].copy_from_slice(&now().to_be_bytes());
+}
+
+/// Nanoseconds.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_nanos() as u64)
+}
+
+/// Counts media until `stop`, and how long each packet took. It looks now and then: nobody has to wake it.
+fn receive(
+    sockets: &[(&UdpSocket, Option<UdpSocketState>)],
+    size: usize,
+    arrived: &AtomicU64,
+    stop: &AtomicBool,
+) -> Vec<u32> {
+    let mut buffer = vec![0; BATCH_SIZE * BATCH_BYTES];
+    let mut metas = [RecvMeta::default(); BATCH_SIZE];
+    let mut latencies = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let mut received = 0;
+        for (socket, state) in sockets {
+            let Some(state) = state else {
+                while let Ok(length) = socket.recv(&mut buffer) {
+                    received += u64::from(length == size);
+                }
+                continue;
+            };
+            loop {
+                let mut chunks = buffer.chunks_exact_mut(BATCH_BYTES);
+                let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
+                    std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
+                let Ok(count) = state.recv((*socket).into(), &mut slices, &mut metas) else {
+                    break;
+                };
+                for (meta, bytes) in metas[..count].iter().zip(buffer.chunks(BATCH_BYTES)) {
+                    let arrived = meta.timestamp.map(|time| time.as_nanos() as u64);
+                    for packet in bytes[..meta.len].chunks(meta.stride.max(1)) {
+                        if packet.len() != size {
+                            continue;
+                        }
+                        received += 1;
+                        let mut time = [0; 8];
+                        time.copy_from_slice(&packet[TIME..TIME + 8]);
+                        let took = arrived.map(|at| at.saturating_sub(u64::from_be_bytes(time)));
+                        latencies.extend(took.and_then(|took| u32::try_from(took / 1000).ok()));
+                    }
+                }
+            }
+        }
+        arrived.fetch_add(received, Ordering::Relaxed);
+        std::thread::sleep(LOOK);
+    }
+    latencies
+}
+
+/// Datagrams that found no room since boot: at sockets with one of these ports, and at others.
+fn full_buffers(ports: &BTreeSet<u16>) -> Result<(u64, u64)> {
+    let (mut ours, mut others) = (0, 0);
+    for table in ["/proc/net/udp", "/proc/net/udp6"] {
+        for line in fs::read_to_string(table)
+            .unwrap_or_default()
+            .lines()
+            .skip(1)
+        {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let (Some(local), Some(drops)) = (fields.get(1), fields.last()) else {
+                continue;
+            };
+            let port = local.rsplit_once(':').map_or("", |(_, port)| port);
+            let drops: u64 = drops.parse().unwrap_or(0);
+            if ports.contains(&u16::from_str_radix(port, 16).unwrap_or(0)) {
+                ours += drops;
+            } else {
+                others += drops;
+            }
+        }
+    }
+    Ok((ours, others))
+}
+
+/// Where a packet says when it was sent: behind every header.
+const TIME: usize = 16;
+/// What the kernel may put together.
+const BATCH_BYTES: usize = 65_536;
+/// The sender's rest.
+const PAUSE: Duration = Duration::from_micros(50);
+/// How often receivers look.
+const LOOK: Duration = Duration::from_millis(1);
+/// Something arrives in this as long as anything is on its way.
+const DRAIN: Duration = Duration::from_millis(300);
+/// How long that may go on.
+const PATIENCE: Duration = Duration::from_secs(3);
