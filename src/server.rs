@@ -58,6 +58,7 @@ pub struct Server {
     readiness: Arc<Readiness>,
     listeners: Listeners,
     workers: Arc<Workers>,
+    shards: Arc<Workers>,
     pages: Option<Pages>,
 }
 
@@ -122,8 +123,11 @@ impl Server {
     /// # Errors
     /// [`StartError`], for the first port that cannot be had for example.
     pub fn bind(settings: Settings) -> Result<Self, StartError> {
-        let workers = Arc::new(Workers::start().map_err(StartError::Workers)?);
-        let (rtc, rtc_tcp) = listen_rtc(&settings.rtc, workers.count())?;
+        let start = |name| Workers::start(name).map_err(StartError::Workers);
+        let workers = Arc::new(start("worker")?);
+        // Shards of datagrams rest when they are busy, and no connection is to wait for that.
+        let shards = Arc::new(start("shard")?);
+        let (rtc, rtc_tcp) = listen_rtc(&settings.rtc, shards.count())?;
         let listeners = Listeners {
             rtc,
             rtc_tcp,
@@ -136,7 +140,7 @@ impl Server {
                 Some(wanted) => listen("metrics.listen", wanted)?,
                 None => Vec::new(),
             },
-            srt: listen_datagrams("srt.listen", &settings.srt.listen, workers.count())?,
+            srt: listen_datagrams("srt.listen", &settings.srt.listen, shards.count())?,
         };
         let metrics = Arc::new(Metrics::new());
         let rules = Rules {
@@ -199,6 +203,7 @@ impl Server {
             readiness: Arc::new(readiness),
             listeners,
             workers,
+            shards,
             pages: None,
         })
     }
@@ -260,6 +265,7 @@ impl Server {
             readiness,
             listeners,
             workers,
+            shards,
             pages,
         } = self;
         let tasks = TaskTracker::new();
@@ -346,7 +352,7 @@ impl Server {
                 default_stream_id: settings.srt.default_streamid.clone(),
             },
         };
-        srt.serve(listeners.srt, &workers, &tasks, &stop, &proxy);
+        srt.serve(listeners.srt, &shards, &tasks, &stop, &proxy);
         let vigil = Arc::new(health::Vigil::new(proxy.clone()));
         let pieces = Arc::new(pieces(&settings));
         let cache = Arc::downgrade(&pieces);
@@ -401,7 +407,7 @@ impl Server {
         // Media goes on while sessions finish.
         let rtc = Rtc {
             entries: listeners.rtc,
-            workers: Arc::clone(&workers),
+            workers: Arc::clone(&shards),
             calls: calls.clone(),
         };
         rtc.serve(&proxy, &TaskTracker::new(), &end);

@@ -12,7 +12,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-/// The threads that serve connections. They end, with what they still serve, when this is dropped.
+/// The threads that serve connections, or the shards of datagrams. They end, with what they still serve, when this is dropped.
 #[derive(Debug)]
 pub struct Workers {
     workers: Vec<Worker>,
@@ -26,14 +26,14 @@ struct Worker {
 }
 
 impl Workers {
-    /// Starts a worker per core that this process may use.
+    /// Starts a worker per core that this process may use; `name` and a number are their threads'.
     ///
     /// # Errors
     /// When the system has no thread or no event queue left.
-    pub fn start() -> io::Result<Self> {
+    pub fn start(name: &str) -> io::Result<Self> {
         let stop = CancellationToken::new();
         let count = thread::available_parallelism().map_or(1, NonZero::get);
-        let workers = (0..count).map(|index| Worker::start(index, stop.clone()));
+        let workers = (0..count).map(|index| Worker::start(name, index, stop.clone()));
         Ok(Self {
             workers: workers.collect::<io::Result<_>>()?,
             _stop: stop.drop_guard(),
@@ -73,7 +73,7 @@ impl Workers {
 }
 
 impl Worker {
-    fn start(index: usize, stop: CancellationToken) -> io::Result<Self> {
+    fn start(name: &str, index: usize, stop: CancellationToken) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let serve = move || {
@@ -82,7 +82,7 @@ impl Worker {
             runtime.shutdown_background();
         };
         thread::Builder::new()
-            .name(format!("worker-{index}"))
+            .name(format!("{name}-{index}"))
             .spawn(serve)?;
         Ok(Self {
             runtime: handle,
@@ -114,7 +114,7 @@ mod tests {
 
     #[tokio::test]
     async fn connections_are_spread_evenly_and_forgotten_when_they_end() {
-        let workers = Workers::start().unwrap();
+        let workers = Workers::start("worker").unwrap();
         let tasks = TaskTracker::new();
         let go = CancellationToken::new();
         let each = 3;

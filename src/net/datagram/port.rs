@@ -123,8 +123,10 @@ impl Port {
                 _ => Err(io::ErrorKind::WouldBlock.into()),
             }
         });
-        // Asked again in the next turn, so that the runtime knows whom to wake.
-        self.bell.ready.mark(self.bell.index);
+        // Asked again, so that the runtime knows whom to wake.
+        if self.socket.poll_recv_ready(&mut context).is_ready() {
+            self.bell.ready.mark(self.bell.index);
+        }
         match read {
             Ok(count) => {
                 self.room = if count == room {
@@ -181,13 +183,15 @@ impl Port {
     }
 
     fn send_once(&self, to: Destination, bytes: &[u8], segment: Option<usize>) -> io::Result<()> {
+        let socket = SockRef::from(&self.socket);
         let (destination, src_ip) = match (to, segment, self.peer) {
-            // The plain call costs the least, and a connected socket knows its way.
-            (Destination::Origin(_), None, _) => {
-                return SockRef::from(&self.socket).send(bytes).map(|_| ());
-            }
+            // The plain calls cost the least, and a connected socket knows its way.
+            (Destination::Origin(_), None, _) => return socket.send(bytes).map(|_| ()),
             (Destination::Origin(_), _, Some(peer)) => (peer, None),
             (Destination::Origin(_), _, None) => return Err(io::ErrorKind::NotConnected.into()),
+            (Destination::Client(path), None, _) if path.local.is_none() => {
+                return socket.send_to(bytes, &path.remote.into()).map(|_| ());
+            }
             (Destination::Client(path), _, _) => (path.remote, path.local),
         };
         let transmit = Transmit {

@@ -45,6 +45,12 @@ impl Ready {
         summary.fetch_or(1 << (word % WORD), Ordering::Release);
     }
 
+    /// No socket rang since it was looked at.
+    pub(super) fn is_quiet(&self) -> bool {
+        let quiet = |summary: &AtomicU64| summary.load(Ordering::Acquire) == 0;
+        self.summary.iter().all(quiet)
+    }
+
     /// Calls `look` with each socket that rang since.
     pub(super) fn drain(&self, mut look: impl FnMut(usize)) {
         for (group, summary) in self.summary.iter().enumerate() {

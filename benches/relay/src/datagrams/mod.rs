@@ -220,7 +220,7 @@ fn sweep(load: &Load) -> Result<()> {
                     sample.latency(0.99),
                 );
                 if sample.loss() < 0.1 && beyond.is_none() {
-                    free_up_to = sent;
+                    free_up_to = f64::max(free_up_to, sent);
                 } else {
                     beyond = Some(beyond.map_or(delivered, |least| least.min(delivered)));
                 }
