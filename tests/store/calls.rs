@@ -11,24 +11,30 @@ use tokio::net::{TcpStream, UdpSocket};
 
 use crate::call::{CallOrigin, ask, check, check_once, fragment, proof, receive, sdp};
 use crate::house::{House, until};
+use crate::machine::free_port;
 use crate::redis_server::RedisServer;
 
-/// Two proxies on one Redis, and an origin that both know.
+/// Two proxies that share a store, and an origin that both know.
 struct Pair {
     a: House,
     b: House,
     origin: CallOrigin,
-    redis: RedisServer,
 }
 
 impl Pair {
-    async fn open() -> Self {
-        let redis = RedisServer::start();
+    async fn on(redis: &RedisServer) -> Self {
         let settings = format!(
             "[store]\ntype = \"redis\"\nurl = \"{}\"\nredis_key_prefix = \"p\"\ntimeout = \"2s\"\nwait_at_start = true\n",
             redis.url()
         );
-        let (a, b) = (House::open(&settings).await, House::open(&settings).await);
+        Self::open([&settings, &settings]).await
+    }
+
+    async fn open(settings: [&str; 2]) -> Self {
+        let (a, b) = (
+            House::open(settings[0]).await,
+            House::open(settings[1]).await,
+        );
         for house in [&a, &b] {
             let cluster = house.proxy.cluster().expect("a store");
             until("the store", || cluster.is_reachable()).await;
@@ -39,12 +45,7 @@ impl Pair {
             b.proxy.registry().origins().len() == 1
         })
         .await;
-        Self {
-            a,
-            b,
-            origin,
-            redis,
-        }
+        Self { a, b, origin }
     }
 
     /// Asks the first proxy for a call, and returns its resource.
@@ -77,16 +78,17 @@ fn asked(house: &House) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_media_of_a_call_goes_by_a_proxy_that_did_not_signal_it() {
-    let pair = Pair::open().await;
+    let redis = RedisServer::start();
+    let pair = Pair::on(&redis).await;
     let location = pair.signal().await;
-    let known = pair.redis.cli(&["get", "p:srs-proxy-ufrag:orig:clnt"]);
+    let known = redis.cli(&["get", "p:srs-proxy-ufrag:orig:clnt"]);
     let known: Value = serde_json::from_str(&known).expect("JSON");
     assert_eq!(
         known["stream_url"], "__defaultVhost__/live/a",
         "as the SRS proxy has it"
     );
     assert_eq!(known["ufrag"], "orig:clnt");
-    let life = pair.redis.cli(&["pttl", "p:srs-proxy-ufrag:orig:clnt"]);
+    let life = redis.cli(&["pttl", "p:srs-proxy-ufrag:orig:clnt"]);
     let life: i64 = life.trim().parse().expect("a number");
     assert!((1..=120_000).contains(&life), "{life}");
 
@@ -132,8 +134,30 @@ async fn the_media_of_a_call_goes_by_a_proxy_that_did_not_signal_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn in_a_mesh_any_proxy_carries_a_call_too() {
+    let ports = [free_port(), free_port()];
+    let settings = ports.map(|port| {
+        format!(
+            "[store]\ntype = \"mesh\"\n[mesh]\nlisten = \"127.0.0.1:{port}\"\nseeds = [\"127.0.0.1:{}\", \"127.0.0.1:{}\"]\n",
+            ports[0], ports[1]
+        )
+    });
+    let pair = Pair::open(settings.each_ref().map(String::as_str)).await;
+    let location = pair.signal().await;
+    let client = client_of(&pair.b).await;
+    let answer = check(&client, CHECK, &mut 0).await;
+    assert_eq!(answer, Some(Kind::Success));
+    pair.a.until_sessions(0).await;
+    let row = pair.b.proxy.sessions().list().remove(0);
+    let (status, ..) = ask(pair.a.at.api, "DELETE", &location, "").await;
+    assert_eq!(status, 200);
+    assert_eq!(row.ended().await.as_str(), "client_closed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_client_moves_from_proxy_to_proxy_and_back() {
-    let pair = Pair::open().await;
+    let redis = RedisServer::start();
+    let pair = Pair::on(&redis).await;
     let location = pair.signal().await;
     let mut transaction = 0;
     let (at_a, at_b) = (client_of(&pair.a).await, client_of(&pair.b).await);
@@ -157,7 +181,8 @@ async fn a_client_moves_from_proxy_to_proxy_and_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_kick_at_the_proxy_that_carries_a_call_tells_the_origin_once() {
-    let pair = Pair::open().await;
+    let redis = RedisServer::start();
+    let pair = Pair::on(&redis).await;
     pair.signal().await;
     let client = client_of(&pair.b).await;
     assert_eq!(check(&client, CHECK, &mut 0).await, Some(Kind::Success));
@@ -175,7 +200,8 @@ async fn a_kick_at_the_proxy_that_carries_a_call_tells_the_origin_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_ice_restart_goes_through_any_proxy() {
-    let pair = Pair::open().await;
+    let redis = RedisServer::start();
+    let pair = Pair::on(&redis).await;
     let location = pair.signal().await;
     let client = client_of(&pair.a).await;
     assert_eq!(check(&client, CHECK, &mut 0).await, Some(Kind::Success));
@@ -192,7 +218,8 @@ async fn an_ice_restart_goes_through_any_proxy() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn names_that_nobody_has_cost_the_store_little() {
-    let pair = Pair::open().await;
+    let redis = RedisServer::start();
+    let pair = Pair::on(&redis).await;
     let before = asked(&pair.b);
     let mut transaction = 0;
     // By TCP, each on a connection of its own, and by UDP.
@@ -214,7 +241,8 @@ async fn names_that_nobody_has_cost_the_store_little() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_name_that_was_nobodys_is_known_as_soon_as_its_binding_is_there() {
-    let pair = Pair::open().await;
+    let redis = RedisServer::start();
+    let pair = Pair::on(&redis).await;
     let client = client_of(&pair.b).await;
     let mut transaction = 0;
     let request = proof(CHECK, &mut transaction);

@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::house::{House, Manner, Stub, until};
+use crate::machine::free_port;
 use crate::redis_server::RedisServer;
 
 /// Two proxies on one Redis that share a key, and want a token of everybody else.
@@ -291,6 +292,48 @@ async fn what_is_wanted_of_an_origin_is_followed_by_all_and_outlives_a_restart()
     })
     .await;
     assert_eq!(duty(&pair.b, "o2"), Duty::Active, "that was for one alone");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn proxies_in_a_mesh_answer_as_one_too() {
+    let ports = [free_port(), free_port()];
+    let open = async |port: u16| {
+        let settings = format!(
+            "[store]\ntype = \"mesh\"\n[mesh]\nlisten = \"127.0.0.1:{port}\"\n\
+             seeds = [\"127.0.0.1:{}\", \"127.0.0.1:{}\"]\n[cluster]\nkey = \"shared\"\n",
+            ports[0], ports[1]
+        );
+        House::open(&settings).await
+    };
+    let (a, b) = (open(ports[0]).await, open(ports[1]).await);
+    for (house, other) in [(&a, &b), (&b, &a)] {
+        until("the other proxy", || {
+            let peers = house.proxy.cluster().expect("a mesh").peers();
+            peers.iter().any(|peer| peer.id == id(other))
+        })
+        .await;
+    }
+    let origin = Stub::start(Manner::Grants).await;
+    a.register("o1", origin.at);
+    until("the other's origin", || {
+        b.proxy.registry().origins().len() == 1
+    })
+    .await;
+    let _publisher = a.ask(Action::Publish, "live/a").await;
+    let (_, document) = ask(&b, "GET", "/api/v1/sessions").await;
+    assert_eq!(document["data"]["total"], 1, "{document}");
+    assert_eq!(
+        document["data"]["sessions"][0]["proxy"],
+        id(&a),
+        "{document}"
+    );
+    assert_eq!(ask(&a, "POST", "/api/v1/origins/o1/drain").await.0, 200);
+    until("the other follows", || {
+        matches!(duty(&b, "o1"), Duty::Draining(_))
+    })
+    .await;
+    assert_eq!(ask(&b, "POST", "/api/v1/origins/o1/undrain").await.0, 200);
+    until("it is undone", || duty(&a, "o1") == Duty::Active).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -206,6 +206,10 @@ impl Redis {
         keys: &[String],
         rows: &mut Vec<(String, String)>,
     ) -> Result<(), StoreError> {
+        // A Redis Cluster takes a pipeline of nothing for a fault.
+        if keys.is_empty() {
+            return Ok(());
+        }
         let values: Vec<Option<String>> = self
             .within(async |link| link.each(keys.iter().map(Cmd::get)).await)
             .await?;
