@@ -33,9 +33,12 @@ impl Cluster {
 
     /// Reads everything that others may have written: at the start, after a gap, and where nobody tells of changes.
     pub(super) async fn read_the_others(&self, proxy: &Proxy) {
-        self.list_peers().await;
-        self.list_duties().await;
-        self.list_reports(proxy).await;
+        // A walk over all keys of a Redis Cluster is not for every few seconds.
+        if self.knows_the_others() {
+            self.list_peers().await;
+            self.list_duties().await;
+            self.list_reports(proxy).await;
+        }
         self.look_after_calls(proxy).await;
     }
 }

@@ -45,6 +45,11 @@ impl Cluster {
         &self.record
     }
 
+    /// Whether the other proxies are known at all, and what is said to them is heard here: a Redis Cluster tells nobody.
+    pub fn knows_the_others(&self) -> bool {
+        self.store.tells_of_changes()
+    }
+
     /// The other proxies that live, in the order of their ids.
     pub fn peers(&self) -> Vec<Peer> {
         let table = self.peers.lock();
