@@ -100,7 +100,7 @@ struct Proxy {
 #[derive(Clone, Default)]
 struct Carried {
     beat: u64,
-    rows: BTreeMap<&'static str, (u64, Option<Rc<Row>>)>,
+    rows: Rc<BTreeMap<&'static str, (u64, Option<Rc<Row>>)>>,
 }
 
 struct Message {
@@ -432,7 +432,7 @@ impl Proxy {
                 .expect("one of ours");
             // It goes over the wire.
             let row = row.map(|row| Rc::new(Row::parse(&row.encode()).expect("readable")));
-            own.rows.insert(key, (self.version, row));
+            Rc::make_mut(&mut own.rows).insert(key, (self.version, row));
         }
     }
 
@@ -452,13 +452,13 @@ impl Proxy {
                 continue;
             }
             let here = self.known.entry(owner).or_default();
-            for (key, (version, row)) in carried.rows {
+            for (key, (version, row)) in carried.rows.iter() {
                 let newest = here.rows.get(key).map_or(0, |(version, _)| *version);
-                if version > newest {
-                    if let Some(row) = &row {
+                if *version > newest {
+                    if let Some(row) = row {
                         self.table.hear(&owner, key, Row::clone(row), now);
                     }
-                    here.rows.insert(key, (version, row));
+                    Rc::make_mut(&mut here.rows).insert(key, (*version, row.clone()));
                 }
             }
             if carried.beat > here.beat {
