@@ -100,8 +100,11 @@ struct Proxy {
 #[derive(Clone, Default)]
 struct Carried {
     beat: u64,
-    rows: Rc<BTreeMap<&'static str, (u64, Option<Rc<Row>>)>>,
+    rows: Rc<BTreeMap<&'static str, Said>>,
 }
+
+/// A version, and the row, unless it is forgotten.
+type Said = (u64, Option<Rc<Row>>);
 
 struct Message {
     due: u64,
