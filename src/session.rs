@@ -60,15 +60,17 @@ pub struct Row {
     to_client: Flow,
     to_origin: Flow,
     /// Milliseconds until both ends were connected.
-    setup: OnceLock<u64>,
+    setup: OnceLock<u32>,
     /// Bytes of both directions when they were last measured.
     measured: AtomicU64,
-    first_media: OnceLock<Duration>,
+    /// Milliseconds until media flowed.
+    first_media: OnceLock<u32>,
     /// Where its bytes are copied to while somebody wants them.
     pub tap: Tap,
     end: OnceLock<EndReason>,
-    ended: Event,
-    closed: Event,
+    closed: AtomicBool,
+    /// Rings when something ends it, and when it is closed.
+    bell: Notify,
     metrics: Arc<Metrics>,
 }
 
@@ -276,7 +278,7 @@ impl Row {
     pub fn media_flows(&self) {
         if self.first_media.get().is_none() {
             let after = self.started.elapsed();
-            if self.first_media.set(after).is_ok() {
+            if self.first_media.set(whole_millis(after)).is_ok() {
                 self.state.store(State::Relaying as u8, Ordering::Relaxed);
                 let label = ProtocolLabel {
                     protocol: self.request.protocol.as_str(),
@@ -299,7 +301,8 @@ impl Row {
 
     /// How long the first media byte took, once there was one.
     pub fn first_media(&self) -> Option<Duration> {
-        self.first_media.get().copied()
+        let after = self.first_media.get()?;
+        Some(Duration::from_millis((*after).into()))
     }
 
     /// Bytes passed on so far.
@@ -341,7 +344,7 @@ impl Row {
     /// Ends the session; the first reason stands.
     pub fn end(&self, reason: EndReason) {
         let _ = self.end.set(reason);
-        self.ended.set();
+        self.bell.notify_waiters();
     }
 
     /// Something ended it, and it is closing.
@@ -356,8 +359,7 @@ impl Row {
 
     /// Resolves when something ended the session.
     pub async fn ended(&self) -> EndReason {
-        self.ended.wait().await;
-        self.end.get().copied().unwrap_or(EndReason::Drained)
+        self.once(|| self.end_reason()).await
     }
 
     /// Resolves when something ended the session; for bodies that outlive the call.
@@ -367,7 +369,8 @@ impl Row {
 
     /// Resolves when both connections of the session are closed and its row is gone.
     pub(crate) async fn closed(&self) {
-        self.closed.wait().await;
+        self.once(|| self.closed.load(Ordering::Acquire).then_some(()))
+            .await;
     }
 
     /// Notes the origin and the decision.
@@ -386,7 +389,11 @@ impl Row {
     /// client asked again with them.
     pub(crate) fn joined(&self) -> bool {
         self.state.store(State::Waiting as u8, Ordering::Relaxed);
-        if self.setup.set(self.millis()).is_err() {
+        if self
+            .setup
+            .set(whole_millis(self.started.elapsed()))
+            .is_err()
+        {
             return false;
         }
         let label = ProtocolLabel {
@@ -451,32 +458,21 @@ impl Row {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn lock_placed(&self) -> MutexGuard<'_, Placed> {
-        self.placed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Something that happens once and can be waited for. It lives in the row: a cancellation token would be an
-/// allocation of its own, and a lock at each look.
-#[derive(Debug, Default)]
-struct Event {
-    happened: AtomicBool,
-    bell: Notify,
-}
-
-impl Event {
-    fn set(&self) {
-        self.happened.store(true, Ordering::Release);
-        self.bell.notify_waiters();
-    }
-
-    async fn wait(&self) {
-        let mut rung = pin!(self.bell.notified());
-        // Enlisted before the look, so that nothing can happen unseen between the two.
-        rung.as_mut().enable();
-        if !self.happened.load(Ordering::Acquire) {
+    /// Waits until there is something to see, looking whenever the bell rings.
+    async fn once<T>(&self, look: impl Fn() -> Option<T>) -> T {
+        loop {
+            let mut rung = pin!(self.bell.notified());
+            // Enlisted before the look, so that nothing can happen unseen between the two.
+            rung.as_mut().enable();
+            if let Some(seen) = look() {
+                return seen;
+            }
             rung.await;
         }
+    }
+
+    fn lock_placed(&self) -> MutexGuard<'_, Placed> {
+        self.placed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -535,8 +531,8 @@ impl Sessions {
             first_media: OnceLock::new(),
             tap: Tap::default(),
             end: OnceLock::new(),
-            ended: Event::default(),
-            closed: Event::default(),
+            closed: AtomicBool::new(false),
+            bell: Notify::new(),
             metrics: Arc::clone(&self.metrics),
             request,
         });
@@ -728,8 +724,14 @@ impl Drop for OpenRow {
             EndReason::ClientClosed
         });
         self.sessions.close(&self.row);
-        self.row.closed.set();
+        self.row.closed.store(true, Ordering::Release);
+        self.row.bell.notify_waiters();
     }
+}
+
+/// The milliseconds of a time, 49 days at the most.
+fn whole_millis(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
 
 /// The target of the line each session ends with: one for every session, whatever else is left out.

@@ -12,7 +12,8 @@ use tokio::sync::mpsc;
 #[derive(Debug, Default)]
 pub struct Tap {
     on: AtomicBool,
-    wire: Mutex<Option<Wire>>,
+    // Boxed: hardly any session is ever tapped.
+    wire: Mutex<Option<Box<Wire>>>,
 }
 
 /// What a tap delivers.
@@ -63,11 +64,11 @@ impl Tap {
         }
         let (sender, receiver) = mpsc::channel(MAX_PIECES);
         let ended = Arc::new(OnceLock::new());
-        *wire = Some(Wire {
+        *wire = Some(Box::new(Wire {
             pieces: sender,
             ended: Arc::clone(&ended),
             started: false,
-        });
+        }));
         self.on.store(true, Ordering::Relaxed);
         Some(Taken {
             pieces: receiver,
@@ -104,7 +105,7 @@ impl Tap {
         self.on.store(false, Ordering::Relaxed);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Wire>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Box<Wire>>> {
         self.wire.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -123,8 +123,8 @@ fn a_wrong_setting_stops_the_start_and_is_named() {
         ),
         (
             "no such store",
-            variables(&[("PROXY_LOAD_BALANCER_TYPE", "mesh")]),
-            "PROXY_LOAD_BALANCER_TYPE mesh",
+            variables(&[("PROXY_LOAD_BALANCER_TYPE", "etcd")]),
+            "PROXY_LOAD_BALANCER_TYPE etcd",
         ),
         (
             "a misspelt key",

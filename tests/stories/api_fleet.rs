@@ -240,7 +240,7 @@ async fn the_tables_show_the_fleet_as_documented() {
     let streams = document(&house, "/api/v1/streams").await;
     let stream = &streams["data"]["streams"][0];
     has_the_keys_of("Stream", stream);
-    let expected = json!({"stream": "__defaultVhost__/live/a", "origin": "one", "publishers": 1, "players": 2});
+    let expected = json!({"stream": "__defaultVhost__/live/a", "origin": "one", "publishers": 1, "players": 2, "proxies": []});
     assert_eq!((&streams["data"]["total"], stream), (&json!(1), &expected));
 
     let sessions = document(&house, "/api/v1/sessions").await;
