@@ -73,12 +73,13 @@ impl Proxy {
     pub(super) fn settled(&self, ask: &Ask<'_>) -> Result<Option<Choice>, Refusal> {
         let registry = self.registry();
         let claimed = registry.claimed(ask.key);
-        let published = registry.published_here(ask.key);
+        // Asked only where it matters: a stream on an origin that is well costs one look less.
+        let published = || registry.published_here(ask.key);
         // Where an origin says it is, it is, unless its publisher came through here.
-        if !published
-            && let Some(origin) = registry.reported(ask.key)
+        if let Some(origin) = registry.reported(ask.key)
             && claimed.as_ref() != Some(&origin)
             && !ask.without.contains(&origin)
+            && !published()
         {
             return Ok(Some(Choice {
                 expected: claimed,
@@ -92,14 +93,13 @@ impl Proxy {
         };
         let known = registry.state_and_duty(&origin);
         let takes_players = known.is_some_and(|(_, duty)| duty.takes_players());
-        if published && !takes_players {
+        if !takes_players && published() {
             return Err(Refusal::Gone {
                 stream: ask.stream.clone(),
                 origin,
             });
         }
-        // An origin that fails, or is taken out of service, keeps what is published on it through here.
-        let stays = known.is_some_and(|known| published || self.may_stay(ask, &origin, known));
+        let stays = known.is_some_and(|known| self.may_stay(ask, &origin, known, published));
         Ok(stays.then(|| Choice {
             expected: Some(origin.clone()),
             origin,
@@ -147,22 +147,25 @@ impl Proxy {
         }
     }
 
-    /// Whether a stream that is placed at `standing`, and not published through here, stays there.
+    /// Whether a stream that is placed at `standing` stays there.
     fn may_stay(
         &self,
         ask: &Ask<'_>,
         standing: &OriginId,
         (state, duty): (OriginState, Duty),
+        published: impl Fn() -> bool,
     ) -> bool {
+        let fails = state == OriginState::Failing;
         match duty {
-            _ if state == OriginState::Failing => false,
-            Duty::Active => true,
+            Duty::Active if !fails => true,
+            // An origin that fails, or is taken out of service, keeps what is published on it through here.
+            _ if published() => true,
             // Its publisher may have come another way: where it is seen, it is.
-            Duty::Draining(_) => {
+            Duty::Draining(_) if !fails => {
                 let reported = || self.registry().reported(ask.key).as_ref() == Some(standing);
                 ask.action == Action::Play && (reported() || self.is_watched(ask.key, standing))
             }
-            Duty::Disabled => false,
+            _ => false,
         }
     }
 

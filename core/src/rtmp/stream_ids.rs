@@ -1,31 +1,32 @@
 //! Message stream ids that one side calls differently: in headers, and in the few messages that carry one in their
 //! body.
 
-use std::collections::VecDeque;
-
 use super::amf0::Value;
 use super::message::{Command, kind};
 
-/// What the receiver calls each of the sender's message streams, where that differs.
+/// What the receiver calls each of the sender's message streams, where that differs; oldest first. It hardly ever does,
+/// and a relay keeps one for each direction of each session: a slice is the smallest that can be empty.
 #[derive(Debug, Default)]
-pub(super) struct StreamIds(VecDeque<(u32, u32)>);
+pub(super) struct StreamIds(Option<Box<[(u32, u32)]>>);
 
 impl StreamIds {
     pub(super) const fn new() -> Self {
-        Self(VecDeque::new())
+        Self(None)
     }
 
     /// From now on the sender's `from` is the receiver's `to`.
     pub(super) fn map(&mut self, from: u32, to: u32) {
-        self.0.retain(|(known, _)| *known != from);
-        if self.0.len() >= MAX_IDS {
-            self.0.pop_front();
+        let others = self.pairs().iter().filter(|(known, _)| *known != from);
+        let mut pairs: Vec<(u32, u32)> = others.copied().collect();
+        if pairs.len() >= MAX_IDS {
+            pairs.remove(0);
         }
-        self.0.push_back((from, to));
+        pairs.push((from, to));
+        self.0 = Some(pairs.into());
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.pairs().is_empty()
     }
 
     /// The receiver's name for `id`.
@@ -75,8 +76,12 @@ impl StreamIds {
     }
 
     fn other(&self, id: u32) -> Option<u32> {
-        let pair = self.0.iter().find(|(from, _)| *from == id)?;
+        let pair = self.pairs().iter().find(|(from, _)| *from == id)?;
         Some(pair.1)
+    }
+
+    fn pairs(&self) -> &[(u32, u32)] {
+        self.0.as_deref().unwrap_or_default()
     }
 }
 
