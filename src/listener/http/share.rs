@@ -120,8 +120,9 @@ impl Shares {
                 (state.ended, state.until)
             };
             match (ended, until) {
-                (None, _) => return Found::Flying(Arc::clone(flight)),
-                (Some(_), Some(until)) if Instant::now() < until => {
+                // A whole one without a time is about to be kept, or to go: it is the answer in any case.
+                (None | Some(Ended::Whole), None) => return Found::Flying(Arc::clone(flight)),
+                (_, Some(until)) if Instant::now() < until => {
                     return Found::Kept(Arc::clone(flight));
                 }
                 _ => {}
@@ -365,3 +366,44 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(super) const SHARED_MAX: usize = 16 * 1024 * 1024;
 /// Bytes that all flights together hold.
 const FLYING_MAX: usize = 128 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn led(shares: &Arc<Shares>) -> Lead {
+        let Found::Nothing(lead) = shares.find("key") else {
+            panic!("nobody asks yet");
+        };
+        let head = Head {
+            status: StatusCode::OK,
+            headers: HeaderMap::new(),
+        };
+        lead.settle(Outcome::Shared(Arc::new(head)));
+        lead.push(Bytes::from_static(b"segment"));
+        lead
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn between_the_last_byte_and_the_cache_nobody_asks_again() {
+        let shares = Arc::new(Shares::new(1024));
+        let lead = led(&shares);
+        assert!(matches!(shares.find("key"), Found::Flying(_)));
+        // What `finish` does first.
+        lead.flight.change(|state| state.ended = Some(Ended::Whole));
+        assert!(matches!(shares.find("key"), Found::Flying(_)), "whole");
+        lead.finish(Some(Duration::from_secs(1)));
+        assert!(matches!(shares.find("key"), Found::Kept(_)));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert!(matches!(shares.find("key"), Found::Nothing(_)), "too old");
+    }
+
+    #[tokio::test]
+    async fn what_broke_off_or_is_not_kept_is_asked_for_anew() {
+        let shares = Arc::new(Shares::new(1024));
+        drop(led(&shares));
+        assert!(matches!(shares.find("key"), Found::Nothing(_)), "broken");
+        led(&shares).finish(None);
+        assert!(matches!(shares.find("key"), Found::Nothing(_)), "not kept");
+    }
+}
