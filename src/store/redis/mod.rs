@@ -206,7 +206,7 @@ impl Redis {
         keys: &[String],
         rows: &mut Vec<(String, String)>,
     ) -> Result<(), StoreError> {
-        // A Redis Cluster takes a pipeline of nothing for a fault.
+        // Most pages of a scan hold no match.
         if keys.is_empty() {
             return Ok(());
         }
