@@ -257,6 +257,7 @@ impl Cluster {
     ) {
         let mut renewals = interval(RENEW_EVERY);
         let mut untold = interval(UNTOLD_ORIGINS);
+        let mut measures = interval(MEASURE_EVERY);
         let mut deaf = interval(DEAF);
         deaf.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut round = 0_u64;

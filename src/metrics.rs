@@ -66,6 +66,12 @@ pub struct Metrics {
     pub store_operations: Family<StoreLabels, Counter>,
     /// `sluicegate_store_up`: 1 while the shared store answers; not there without one.
     pub store_up: Family<StoreLabel, Gauge>,
+    /// `sluicegate_mesh_proxies`: other proxies of the mesh, heard and silent.
+    pub mesh_proxies: Family<StateLabel, Gauge>,
+    /// `sluicegate_mesh_rows`: what all proxies of the mesh say, with what ended lately.
+    pub mesh_rows: Gauge,
+    /// `sluicegate_mesh_refused_total`: datagrams to the mesh that were not sealed as they should be.
+    pub mesh_refused: Counter,
     /// `sluicegate_store_staleness_seconds`: for how long the shared store has not confirmed what is known here.
     pub store_staleness: Family<StoreLabel, Gauge<f64, AtomicU64>>,
     /// `sluicegate_failovers_total`: dials that failed and were followed by the next candidate.
@@ -264,6 +270,9 @@ impl Metrics {
             claim_conflicts: Counter::default(),
             store_operations: Family::default(),
             store_up: Family::default(),
+            mesh_proxies: Family::default(),
+            mesh_rows: Gauge::default(),
+            mesh_refused: Counter::default(),
             store_staleness: Family::default(),
             failovers: Counter::default(),
             redirects: Counter::default(),

@@ -595,7 +595,7 @@ impl Session {
                         client = %self.row.request.client,
                         peer = self.row.request.by_way_of().map(tracing::field::display),
                         origin = placed.origin.as_ref().map_or("-", |id| id.as_str()),
-                        why = placed.why,
+                        why = &*placed.why,
                         "session joined"
                     );
                 }

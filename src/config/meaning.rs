@@ -13,7 +13,7 @@ use crate::store::Address;
 use crate::stream_names::StreamNames;
 use sluicegate_core::attributes::AttributeRule;
 use sluicegate_core::http::whip::Pattern;
-use sluicegate_core::origin::{Endpoints, Host};
+use sluicegate_core::origin::{Endpoints, Host, Target};
 use sluicegate_core::rule::{PoolRule, RedirectRule};
 use sluicegate_core::stream::VhostRule;
 use std::net::SocketAddr;

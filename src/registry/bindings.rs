@@ -355,8 +355,8 @@ mod tests {
     #[test]
     fn a_call_is_open_while_one_of_its_transports_is() {
         let bindings = Arc::new(Bindings::default());
-        let bound = bindings.insert(call("a"), &[check("o:c")]);
-        let other = bindings.insert(call("b"), &[check("o:d")]);
+        let bound = bindings.insert(call("a", vec![check("o:c")]), 1);
+        let other = bindings.insert(call("b", vec![check("o:d")]), 2);
         bindings.add(bound.call(), &[check("p:c")]);
         let [before, after] = [b"o:c", b"p:c"].map(|name| bindings.binding(name).unwrap());
         assert!(!bindings.is_open(bound.call()));

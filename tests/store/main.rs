@@ -21,6 +21,9 @@ mod one_api;
 #[path = "../support/program.rs"]
 mod program;
 #[allow(dead_code, reason = "each test binary uses its own part")]
+#[path = "../support/proxy.rs"]
+mod proxy;
+#[allow(dead_code, reason = "each test binary uses its own part")]
 mod redis_server;
 mod two_proxies;
 #[path = "../support/wait.rs"]

@@ -312,13 +312,13 @@ async fn a_proxy_that_is_paused_loses_no_session_and_costs_none() {
         }
     }
     let paused = Instant::now();
-    fleet[2].signal("STOP");
+    fleet[2].freeze();
     fleet.wait_silent(0, 1);
     let noticed = paused.elapsed();
     assert!(noticed < Duration::from_millis(3_500), "{noticed:?}");
     // Longer than it takes to be missed, from its own side too.
     tokio::time::sleep(Duration::from_secs(4).saturating_sub(paused.elapsed())).await;
-    fleet[2].signal("CONT");
+    fleet[2].thaw();
     for number in 0..3 {
         fleet.wait_heard(number, 2);
     }

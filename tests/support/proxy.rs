@@ -48,7 +48,7 @@ impl Proxy {
             !settings.contains(name)
         });
         let listeners: String = others.flat_map(|line| [line, "\n"]).collect();
-        let config = scratch.write("sluicegate.toml", &format!("{listeners}{settings}\n"));
+        let config = scratch.write(SETTINGS, &format!("{listeners}{settings}\n"));
         let mut command = binary();
         command
             .args(["run", "--config"])
@@ -256,9 +256,19 @@ impl Proxy {
         self.program.signal("TERM");
     }
 
-    /// Sends a signal by its name: `STOP`, `CONT`.
-    pub(crate) fn signal(&self, name: &str) {
-        self.program.signal(name);
+    /// Stops the process without ending it: its ports still accept, and nobody answers.
+    pub(crate) fn freeze(&self) {
+        self.program.signal("STOP");
+    }
+
+    /// Ends [`freeze`](Self::freeze).
+    pub(crate) fn thaw(&self) {
+        self.program.signal("CONT");
+    }
+
+    /// Ends it without a word, as a crash does.
+    pub(crate) fn kill(&mut self) {
+        self.program.kill();
     }
 
     #[track_caller]
@@ -294,6 +304,7 @@ system.listen = \"127.0.0.1:0\"
 rtsp.listen = \"127.0.0.1:0\"
 srt.listen = \"127.0.0.1:0\"
 ";
+const SETTINGS: &str = "sluicegate.toml";
 /// Enough for [`Proxy::ready`].
 const TERSE: &str =
     "warn,sluicegate::server=info,sluicegate::listener::srt=info,sluicegate::listener::rtc=info";

@@ -22,6 +22,7 @@ use crate::store::{Address, Server, Topology};
 use sluicegate_core::attributes::{AttributeError, Given};
 use sluicegate_core::http::whip::Pattern;
 use sluicegate_core::origin::Endpoints;
+use sluicegate_core::peers::target;
 use sluicegate_core::policy;
 use sluicegate_core::rule::RuleError;
 use sluicegate_core::stream::Service;
@@ -188,6 +189,10 @@ pub(in crate::config) fn read(
 fn read_system(r: &mut Reader<'_>) -> System {
     let system = System {
         listen: r.read("system.listen", listen),
+        advertise: r.read("system.advertise", |written| match some_text(written) {
+            Some(text) => Ok(Some(target(&text).ok_or(ValueError::NotATarget)?)),
+            None => Ok(None),
+        }),
         auth_enabled: r.read("system.auth_enabled", flag),
         auth_token: r.read("system.auth_token", token),
         register_from: r.read("system.register_from", networks),

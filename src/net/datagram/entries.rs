@@ -49,6 +49,12 @@ impl Entries {
             .ok_or(io::ErrorKind::NotConnected)?
             .local_addr()
     }
+
+    /// Every address, in the order of the setting.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        // The system knows where a bound socket is.
+        self.0.iter().filter_map(|socket| socket.local_addr().ok())
+    }
 }
 
 /// The address, if no other program has it: sockets that share a port would share it with a stranger too.
