@@ -31,7 +31,7 @@ use crate::lookup::Lookup;
 use crate::metrics::{Metrics, RefusalLabels, StoreLabel};
 use crate::registry::{Hold, Registry};
 pub use crate::session::Request;
-use crate::session::{Direction, EndReason, OpenRow, Row, Sessions, State};
+use crate::session::{Direction, EndReason, OpenRow, Placed, Row, Sessions, State};
 
 /// Everything a listener needs to join a client to its stream; a cheap clone.
 #[derive(Debug, Clone)]
@@ -461,6 +461,11 @@ impl Proxy {
         if request.action == Action::Publish {
             self.relieve(&request).await;
         }
+        self.admit(request)
+    }
+
+    /// Gives a session its share in the placement of its stream, and its row.
+    fn admit(&self, request: Request) -> Result<Session, Refusal> {
         let key = self.key(&request.stream);
         let service = request.protocol.service();
         let (action, source) = (request.action, request.client.ip());
@@ -587,17 +592,7 @@ impl Session {
                     self.proxy.end_stale(&self.key, origin);
                 }
                 if first {
-                    info!(
-                        session = self.row.id,
-                        stream = %self.row.request.stream,
-                        action = self.row.request.action.as_str(),
-                        protocol = self.row.request.protocol.as_str(),
-                        client = %self.row.request.client,
-                        peer = self.row.request.by_way_of().map(tracing::field::display),
-                        origin = placed.origin.as_ref().map_or("-", |id| id.as_str()),
-                        why = &*placed.why,
-                        "session joined"
-                    );
+                    self.tell_joined(&placed);
                 }
                 Ok(leg)
             }
@@ -607,6 +602,21 @@ impl Session {
                 Err(refusal)
             }
         }
+    }
+
+    fn tell_joined(&self, placed: &Placed) {
+        let request = &self.row.request;
+        info!(
+            session = self.row.id,
+            stream = %request.stream,
+            action = request.action.as_str(),
+            protocol = request.protocol.as_str(),
+            client = %request.client,
+            peer = request.by_way_of().map(tracing::field::display),
+            origin = placed.origin.as_ref().map_or("-", |id| id.as_str()),
+            why = &*placed.why,
+            "session joined"
+        );
     }
 
     /// Notes that the origin answered. A dial that ended with the connection, before a word of the origin, does not

@@ -1,7 +1,6 @@
 //! A session that another proxy placed: its client is heard here now.
 
 use sluicegate_core::origin::OriginId;
-use tracing::info;
 
 use super::{Proxy, Refusal, Session};
 use crate::session::Request;
@@ -16,41 +15,17 @@ impl Proxy {
         if self.is_draining() {
             return Err(Refusal::Draining);
         }
-        let key = self.key(&request.stream);
-        let registry = &self.shared.registry;
-        let hold = registry
-            .hold(&key, request.action, request.client.ip())
-            .map_err(|_| Refusal::TooManyClaims)?;
-        let service = request.protocol.service();
-        let row = self.shared.sessions.open(request).ok_or(Refusal::Full)?;
+        let session = self.admit(request)?;
         // Where the stream is said to be elsewhere, this session stays alone where it is.
-        let expected = registry.claimed(&key);
-        if hold
-            .claim(expected.as_ref(), origin, WHY)
-            .is_ok_and(|claim| claim.won)
-        {
-            let _ = hold.join(origin);
+        let expected = self.registry().claimed(&session.key);
+        let claim = session.hold.claim(expected.as_ref(), origin, WHY);
+        if claim.is_ok_and(|claim| claim.won) {
+            let _ = session.hold.join(origin);
         }
-        row.note_placed(origin.clone(), WHY.into());
-        row.joined();
-        info!(
-            session = row.id,
-            stream = %row.request.stream,
-            action = row.request.action.as_str(),
-            protocol = row.request.protocol.as_str(),
-            client = %row.request.client,
-            %origin,
-            why = WHY,
-            "session joined"
-        );
-        Ok(Session {
-            proxy: self.clone(),
-            service,
-            setup: self.shared.timing.setup,
-            key,
-            hold,
-            row,
-        })
+        session.row.note_placed(origin.clone(), WHY.into());
+        session.row.joined();
+        session.tell_joined(&session.row.placed());
+        Ok(session)
     }
 }
 

@@ -9,7 +9,7 @@ use sluicegate_core::rtc::stun::Kind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
-use crate::call::{CallOrigin, ask, check, check_once, fragment, proof, receive, sdp};
+use crate::call::{CallOrigin, ask, check, check_once, fragment, location, proof, receive, sdp};
 use crate::house::{House, until};
 use crate::machine::free_port;
 use crate::redis_server::RedisServer;
@@ -53,10 +53,7 @@ impl Pair {
         let whip = "/rtc/v1/whip/?stream=a";
         let (status, head, _) = ask(self.a.at.api, "POST", whip, &sdp("clnt")).await;
         assert_eq!(status, 201, "{head}");
-        let location = head
-            .lines()
-            .find_map(|line| line.strip_prefix("location: "));
-        location.expect("a call has a resource").to_owned()
+        location(&head)
     }
 }
 

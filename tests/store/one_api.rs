@@ -7,9 +7,8 @@ use serde_json::{Value, json};
 use sluicegate_core::drain::Duty;
 use sluicegate_core::origin::OriginId;
 use sluicegate_core::stream::Action;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
+use crate::call;
 use crate::house::{House, Manner, Stub, until};
 use crate::machine::free_port;
 use crate::redis_server::RedisServer;
@@ -79,30 +78,9 @@ async fn ask_with(
     token: &str,
     body: &str,
 ) -> (u16, Value) {
-    let mut stream = TcpStream::connect(at).await.expect("it listens");
-    let head = format!(
-        "{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\
-         Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    stream
-        .write_all(head.as_bytes())
-        .await
-        .expect("it is taken");
-    let mut answer = String::new();
-    stream
-        .read_to_string(&mut answer)
-        .await
-        .expect("it is answered");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a whole head");
-    let status = head
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok());
-    (
-        status.expect("a status"),
-        serde_json::from_str(body).unwrap_or_default(),
-    )
+    let bearer = format!("Authorization: Bearer {token}\r\n");
+    let (status, _, body) = call::ask_with(at, method, target, &bearer, body).await;
+    (status, serde_json::from_str(&body).unwrap_or_default())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

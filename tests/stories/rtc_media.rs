@@ -8,8 +8,9 @@ use str0m::media::Direction;
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
+use crate::call::ask;
 use crate::house::{House, until};
-use crate::rtc_peer::{Call, Origin, Patches, WHIP, ask, attribute, with_credentials};
+use crate::rtc_peer::{Call, Origin, Patches, WHIP, attribute, with_credentials};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn frames_pass_to_and_from_origins_of_both_kinds() {

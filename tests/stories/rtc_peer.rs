@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::call::{ask, location};
 use crate::house::{House, PATIENCE};
 
 /// One end of a call. It sends fifty numbered frames a second where it may send, until it is dropped.
@@ -359,43 +360,6 @@ pub(crate) fn with_credentials(description: &str, fragment: &str) -> String {
             [new.unwrap_or(line), "\r\n"]
         })
         .collect()
-}
-
-/// Asks the API for something: the status, the head and the body of the answer.
-pub(crate) async fn ask(
-    api: SocketAddr,
-    method: &str,
-    target: &str,
-    body: &str,
-) -> (u16, String, String) {
-    let mut stream = TcpStream::connect(api).await.expect("it listens");
-    let head = format!(
-        "{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    stream
-        .write_all(head.as_bytes())
-        .await
-        .expect("it is taken");
-    let mut answer = String::new();
-    stream
-        .read_to_string(&mut answer)
-        .await
-        .expect("it is answered");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a whole head");
-    let status = head
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok());
-    (status.expect("a status"), head.to_owned(), body.to_owned())
-}
-
-/// Where a call's resource is, by the head of its answer.
-pub(crate) fn location(head: &str) -> String {
-    let found = head
-        .lines()
-        .find_map(|line| line.strip_prefix("location: "));
-    found.expect("a call has a resource").to_owned()
 }
 
 /// The value of the first attribute of this name.

@@ -7,9 +7,8 @@ use sluicegate_core::rtc::stun::Kind;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
-use crate::call::{CallOrigin, ask, check, check_once, receive, sdp};
+use crate::call::{CallOrigin, ask, check, check_once, location, receive, sdp};
 use crate::house::House;
-use crate::rtc_peer::location;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_roams_leave_one_socket_towards_the_origin() {

@@ -147,9 +147,20 @@ pub(crate) async fn ask(
     target: &str,
     body: &str,
 ) -> (u16, String, String) {
+    ask_with(api, method, target, "", body).await
+}
+
+/// The same with more headers, each with the end of its line.
+pub(crate) async fn ask_with(
+    api: SocketAddr,
+    method: &str,
+    target: &str,
+    headers: &str,
+    body: &str,
+) -> (u16, String, String) {
     let mut stream = TcpStream::connect(api).await.expect("it listens");
     let head = format!(
-        "{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        "{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n{body}",
         body.len()
     );
     stream
@@ -167,6 +178,14 @@ pub(crate) async fn ask(
         .nth(1)
         .and_then(|status| status.parse().ok());
     (status.expect("a status"), head.to_owned(), body.to_owned())
+}
+
+/// Where a call's resource is, by the head of its answer.
+pub(crate) fn location(head: &str) -> String {
+    let found = head
+        .lines()
+        .find_map(|line| line.strip_prefix("location: "));
+    found.expect("a call has a resource").to_owned()
 }
 
 /// A description with these credentials.
