@@ -62,16 +62,7 @@ impl History {
                 Ok(mut session) => {
                     let from = self.now();
                     let stayed = session.stay(end).await;
-                    let life = Life {
-                        stream: stream.to_owned(),
-                        action: action.as_str(),
-                        proxy,
-                        origin: session.origin.clone(),
-                        asked,
-                        from,
-                        until: self.now(),
-                    };
-                    self.lives.lock().expect("a test").push(life);
+                    self.lived(stream, action, &proxy, &session, (asked, from));
                     if stayed {
                         return;
                     }
@@ -90,6 +81,27 @@ impl History {
                 return;
             }
         }
+    }
+
+    /// A session is over that was asked for and granted then.
+    pub(crate) fn lived(
+        &self,
+        stream: &str,
+        action: Action,
+        proxy: &str,
+        session: &Session,
+        (asked, from): (Duration, Duration),
+    ) {
+        let life = Life {
+            stream: stream.to_owned(),
+            action: action.as_str(),
+            proxy: proxy.to_owned(),
+            origin: session.origin.clone(),
+            asked,
+            from,
+            until: self.now(),
+        };
+        self.lives.lock().expect("a test").push(life);
     }
 
     /// A proxy may have placed streams without the store from then until now.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use sluicegate_core::stream::Action;
 use tokio::task::block_in_place;
+use tokio::time::Instant;
 
 use crate::checker::{Excuse, judge};
 use crate::client::Session;
@@ -21,42 +22,63 @@ use crate::history::History;
 /// What the other proxy makes of a stream, between looking and writing.
 struct Pick {
     url: String,
-    /// The key of an origin.
-    server: String,
-    is_new: bool,
+    /// The keys of the origins it may draw from.
+    list: Vec<String>,
 }
 
 impl Pick {
-    /// `GET` of the claim and of its origin; else the list, and a draw.
-    fn look(fleet: &Fleet, stream: &str, draw: usize) -> Self {
+    /// `GET` of the claim, which is not there yet; then the list.
+    fn look(fleet: &Fleet, stream: &str) -> Self {
         let get = |key: &str| fleet.redis().cli(&["get", key]).trim().to_owned();
         let url = format!("srs-proxy-url:__defaultVhost__/{stream}");
-        let server = get(&url);
-        if !server.is_empty() && !get(&server).is_empty() {
-            let is_new = false;
-            return Self {
-                url,
-                server,
-                is_new,
-            };
-        }
-        let list: Vec<String> = serde_json::from_str(&get("srs-proxy-all-servers")).expect("JSON");
-        let server = list[draw % list.len()].clone();
-        assert!(!get(&server).is_empty(), "{server} is alive");
-        let is_new = true;
-        Self {
-            url,
-            server,
-            is_new,
-        }
+        assert_eq!(get(&url), "", "nobody has claimed {stream}");
+        let list = serde_json::from_str(&get("srs-proxy-all-servers")).expect("JSON");
+        Self { url, list }
     }
 
-    /// `SET`, whatever stands there by now, and for ever.
-    fn write(&self, fleet: &Fleet) {
-        if self.is_new {
-            fleet.redis().cli(&["set", &self.url, &self.server]);
-        }
+    /// A draw from the list, and `SET`, whatever stands there by now, and for ever. It draws at random; here it draws
+    /// what the story needs: the origin that `ours` is, or another. Returns the key of the origin.
+    fn write(&self, fleet: &Fleet, ours: &str, is_split: bool) -> String {
+        let is_drawn = |server: &&String| (server.as_str() != ours) == is_split;
+        let server = self.list.iter().find(is_drawn).expect("three origins");
+        fleet.redis().cli(&["set", &self.url, server]);
+        server.clone()
     }
+}
+
+/// One stream, of which two proxies of ours know nothing, and one holds the publisher. Returns where the other put it.
+async fn meets_the_other(fleet: &Fleet, history: &History, number: usize, stream: &str) -> String {
+    let pick = block_in_place(|| Pick::look(fleet, stream));
+    let publish = || async {
+        let asked = history.now();
+        let ask = fleet.ask(number % PROXIES, Action::Publish, stream).await;
+        (asked, history.now(), ask.expect("a grant"))
+    };
+    let (asked, from, mut ours) = publish().await;
+    let (theirs, at) = block_in_place(|| {
+        let server = pick.write(fleet, &fleet.stands(stream), is_split(number));
+        let name = server.trim_start_matches("srs-proxy-server:");
+        let origin = fleet.origin(&name.replace("-s1-1", "/1"));
+        (origin.instance(), origin.at)
+    });
+    assert_eq!(ours.origin != theirs, is_split(number), "{stream}");
+    let until = Instant::now() + PATIENCE;
+    let ask = || ("theirs".to_owned(), Session::ask(at, Action::Play, stream));
+    let playing = history.attend(Action::Play, stream, STAYS, ask);
+    let publishing = async {
+        let mut life = (asked, from);
+        if is_split(number) {
+            assert!(!ours.stay(until).await, "{stream} is ended here");
+            history.lived(stream, Action::Publish, "ours", &ours, life);
+            let (asked, from, back) = publish().await;
+            assert_eq!(back.origin, theirs, "{stream} comes back there");
+            (ours, life) = (back, (asked, from));
+        }
+        assert!(ours.stay(Instant::now() + STAYS).await, "{stream} stays");
+        history.lived(stream, Action::Publish, "ours", &ours, life);
+    };
+    tokio::join!(playing, publishing);
+    theirs
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -67,59 +89,25 @@ async fn what_an_srs_proxy_splits_is_noticed_and_comes_together() {
         let (fleet, history) = (Arc::clone(&fleet), Arc::clone(&history));
         tokio::spawn(async move {
             let stream = format!("live/{number}");
-            // The other looks first, and there is nothing.
-            let pick = block_in_place(|| Pick::look(&fleet, &stream, number));
-            let publishing = {
-                let (fleet, history, stream) =
-                    (Arc::clone(&fleet), Arc::clone(&history), stream.clone());
-                tokio::spawn(async move {
-                    let ask = || {
-                        let ask = fleet.ask(number % PROXIES, Action::Publish, &stream);
-                        ("ours".to_owned(), ask)
-                    };
-                    history.attend(Action::Publish, &stream, STAYS, ask).await;
-                })
-            };
-            // Ours has claimed it by now; the other does not know, and writes.
-            while fleet.stands(&stream).is_empty() {
-                tokio::task::yield_now().await;
-            }
-            block_in_place(|| pick.write(&fleet));
-            let name = pick.server.trim_start_matches("srs-proxy-server:");
-            let origin = fleet.origin(&name.replace("-s1-1", "/1"));
-            let at = origin.at;
-            let ask = || ("theirs".to_owned(), Session::ask(at, Action::Play, &stream));
-            let playing = history.attend(Action::Play, &stream, STAYS, ask);
-            playing.await;
-            publishing.await.expect("it comes and goes");
-            (stream, origin.instance())
+            let theirs = meets_the_other(&fleet, &history, number, &stream).await;
+            (stream, theirs)
         })
     });
-    let placed = join_all(streams.collect::<Vec<_>>()).await;
-
-    // The checker sees each of them, and nothing but them.
-    let lives = history.lives();
-    let first = |stream: &str| {
-        let ours = |life: &&_| -> bool {
-            let life: &&crate::checker::Life = life;
-            life.stream == stream && life.proxy == "ours"
-        };
-        let ours = lives.iter().filter(ours).min_by_key(|life| life.from);
-        ours.expect("it was published").origin.clone()
-    };
-    let mut split = BTreeSet::new();
-    for done in placed {
+    for done in join_all(streams.collect::<Vec<_>>()).await {
         let (stream, theirs) = done.expect("it comes and goes");
-        if first(&stream) != theirs {
-            split.insert(stream.clone());
-        }
         // In the end the stream is where the other has put it, for all of us.
         for proxy in 0..PROXIES {
             let player = fleet.ask(proxy, Action::Play, &stream).await;
             assert_eq!(player.expect("a grant").origin, theirs, "{stream}");
         }
     }
-    assert!(split.len() > STREAMS / 3, "{split:?}");
+
+    // The checker sees nothing but them.
+    let lives = history.lives();
+    let split: BTreeSet<String> = (0..STREAMS)
+        .filter(|number| is_split(*number))
+        .map(|number| format!("live/{number}"))
+        .collect();
     let seen = judge(&lives, &[]).splits;
     let seen: BTreeSet<String> = seen.into_iter().map(|split| split.one.stream).collect();
     assert!(seen.is_subset(&split), "{seen:?} of {split:?}");
@@ -154,7 +142,14 @@ async fn what_an_srs_proxy_splits_is_noticed_and_comes_together() {
     );
 }
 
+/// A draw from three misses in two of three.
+fn is_split(number: usize) -> bool {
+    !number.is_multiple_of(3)
+}
+
 const STREAMS: usize = 30;
-/// Long enough for an encoder to come back.
+/// Long enough to be told that it must not be here.
 const STAYS: Duration = Duration::from_secs(2);
+/// For the end of a session that is elsewhere.
+const PATIENCE: Duration = Duration::from_secs(20);
 const TOLD: &str = "another proxy placed the stream elsewhere; sessions that were not there are ended, so that they come back to it";
