@@ -1,0 +1,341 @@
+//! Who holds a stream here: sessions, their share in its placement, and what origins bear of them.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use sluicegate_core::attributes::Attributes;
+use sluicegate_core::origin::OriginId;
+use sluicegate_core::placement::Usage;
+use sluicegate_core::stream::{Action, PlacementKey};
+
+use super::{Registry, lock};
+use crate::metrics::OutcomeLabel;
+use crate::store::Claim;
+
+/// Which streams have sessions here, and where.
+#[derive(Debug, Default)]
+pub(super) struct Holds {
+    pub(super) streams: HashMap<PlacementKey, Held>,
+    pub(super) by_origin: HashMap<OriginId, Usage>,
+    pub(super) by_source: HashMap<IpAddr, usize>,
+    /// Streams without a session whose claims run out, each once.
+    pub(super) leaving: VecDeque<PlacementKey>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    pub(super) sessions: usize,
+    /// Those of them that publish, or want to.
+    pub(super) publishers: usize,
+    /// Publishers that an origin has taken.
+    pub(super) published: usize,
+    pub(super) origin: Option<OriginId>,
+    /// Those of the sessions that were let in there.
+    pub(super) let_in: usize,
+    /// In words, the decision the stream was placed by.
+    pub(super) why: Arc<str>,
+    /// A session was joined, so that the claim outlives the sessions.
+    pub(super) joined: bool,
+    /// When the last publisher that an origin had taken left.
+    pub(super) unpublished_at: Option<Instant>,
+    /// It is among those that leave.
+    pub(super) leaving: bool,
+    /// The source address whose play caused the claim; `None` once a publisher made it durable.
+    pub(super) claimed_by: Option<IpAddr>,
+}
+
+/// A session's share in a placement: while one lives, the claim stands.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    registry: Arc<Registry>,
+    key: PlacementKey,
+    action: Action,
+    joined: AtomicBool,
+    let_in: AtomicBool,
+}
+
+/// The origin to be claimed holds as much as it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NoRoom;
+
+/// One source address made too many claims that no publisher confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TooManyClaims;
+
+impl Registry {
+    /// Joins a session to the placement of its stream.
+    pub(crate) fn hold(
+        self: &Arc<Self>,
+        key: &PlacementKey,
+        action: Action,
+        source: IpAddr,
+    ) -> Result<Hold, TooManyClaims> {
+        let mut holds = lock(&self.holds);
+        let known = holds.streams.contains_key(key);
+        let source = network_of(source);
+        if !known && action == Action::Play {
+            let claims = holds.by_source.get(&source).copied().unwrap_or(0);
+            if claims >= self.limits.per_source {
+                return Err(TooManyClaims);
+            }
+            holds.by_source.insert(source, claims + 1);
+        }
+        if known {
+            self.placements.renew(key.as_str(), IN_USE);
+        }
+        let held = holds.streams.entry(key.clone()).or_default();
+        held.sessions += 1;
+        match action {
+            Action::Play if !known => held.claimed_by = Some(source),
+            Action::Play => {}
+            Action::Publish => held.publishers += 1,
+        }
+        Ok(Hold {
+            registry: Arc::clone(self),
+            key: key.clone(),
+            action,
+            joined: AtomicBool::new(false),
+            let_in: AtomicBool::new(false),
+        })
+    }
+}
+
+impl Holds {
+    pub(super) fn assign(&mut self, key: &PlacementKey, origin: &OriginId) {
+        let Some(held) = self.streams.get_mut(key) else {
+            return;
+        };
+        let previous = held.origin.replace(origin.clone());
+        if previous.as_ref() == Some(origin) {
+            return;
+        }
+        let sessions = held.let_in;
+        let usage = self.by_origin.entry(origin.clone()).or_default();
+        usage.streams += 1;
+        usage.sessions += sessions;
+        self.release_origin(previous, sessions);
+    }
+
+    pub(super) fn forget(&mut self, key: &PlacementKey) {
+        if self.streams.get(key).is_none_or(|held| held.sessions > 0) {
+            return;
+        }
+        let Some(held) = self.streams.remove(key) else {
+            return;
+        };
+        self.release_origin(held.origin, held.let_in);
+        if let Some(source) = held.claimed_by {
+            self.release_source(source);
+        }
+    }
+
+    pub(super) fn rename(&mut self, from: &OriginId, to: &OriginId) {
+        for held in self.streams.values_mut() {
+            if held.origin.as_ref() == Some(from) {
+                held.origin = Some(to.clone());
+            }
+        }
+        if let Some(moved) = self.by_origin.remove(from) {
+            let usage = self.by_origin.entry(to.clone()).or_default();
+            usage.streams += moved.streams;
+            usage.sessions += moved.sessions;
+            usage.kbps += moved.kbps;
+        }
+    }
+
+    /// Whether `origin` has room for one more session of the stream, and for the stream if that is not there yet.
+    fn has_room(
+        &self,
+        key: &PlacementKey,
+        origin: &OriginId,
+        limits: &Attributes,
+        let_in: bool,
+    ) -> bool {
+        let usage = self.by_origin.get(origin).copied().unwrap_or_default();
+        let held = self.streams.get(key);
+        let is_there = held.is_some_and(|held| held.origin.as_ref() == Some(origin));
+        let coming = match held {
+            Some(_) if is_there => usize::from(!let_in),
+            held => held.map_or(0, |held| held.let_in) + usize::from(!let_in),
+        };
+        let within =
+            |count: usize, most: Option<u32>| most.is_none_or(|most| count <= most as usize);
+        (is_there || within(usage.streams + 1, limits.max_streams))
+            && (coming == 0 || within(usage.sessions + coming, limits.max_sessions))
+    }
+
+    fn release_origin(&mut self, origin: Option<OriginId>, sessions: usize) {
+        let Some(origin) = origin else { return };
+        if let Some(usage) = self.by_origin.get_mut(&origin) {
+            usage.streams -= 1;
+            usage.sessions -= sessions;
+            if usage.streams == 0 {
+                self.by_origin.remove(&origin);
+            }
+        }
+    }
+
+    fn release_source(&mut self, source: IpAddr) {
+        if let Some(count) = self.by_source.get_mut(&source) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_source.remove(&source);
+            }
+        }
+    }
+}
+
+impl Hold {
+    /// Claims the stream for `origin`, from `expected`, and says what stands. A claim under a publisher that is joined
+    /// through this proxy does not move: its players would be sent to where it is not. `why` is kept with a claim
+    /// that changes.
+    ///
+    /// # Errors
+    /// [`NoRoom`] when that would be more than the origin may hold. The count is taken where the claim is made, so
+    /// that of two who come at once only one gets the last place.
+    pub(crate) fn claim(
+        &self,
+        expected: Option<&OriginId>,
+        origin: &OriginId,
+        why: &str,
+    ) -> Result<Claim, NoRoom> {
+        let registry = &self.registry;
+        let limits = (!registry.placer.rules.overflow)
+            .then(|| {
+                lock(&registry.fleet)
+                    .member(origin)
+                    .map(|member| Arc::clone(&member.origin.attributes))
+            })
+            .flatten();
+        let mut holds = lock(&registry.holds);
+        let let_in = self.let_in.load(Ordering::Relaxed);
+        if let Some(limits) = limits
+            && !holds.has_room(&self.key, origin, &limits, let_in)
+        {
+            return Err(NoRoom);
+        }
+        let held = holds.streams.get(&self.key);
+        let published = held.is_some_and(|held| held.published > 0);
+        let expected = if published {
+            Some(origin.as_str())
+        } else {
+            expected.map(OriginId::as_str)
+        };
+        let claim = registry
+            .placements
+            .claim(self.key.as_str(), expected, origin.as_str(), IN_USE);
+        let outcome = if claim.won { "won" } else { "lost" };
+        let claims = &registry.metrics.claims;
+        claims.get_or_create(&OutcomeLabel { outcome }).inc();
+        if !claim.won {
+            return Ok(claim);
+        }
+        let moves = held.is_none_or(|held| held.origin.as_ref() != Some(origin));
+        holds.assign(&self.key, origin);
+        if moves {
+            registry.placer.turns.fetch_add(1, Ordering::Relaxed);
+            if let Some(held) = holds.streams.get_mut(&self.key) {
+                held.why = why.into();
+            }
+        }
+        if !self.let_in.swap(true, Ordering::Relaxed) {
+            if let Some(held) = holds.streams.get_mut(&self.key) {
+                held.let_in += 1;
+            }
+            if let Some(usage) = holds.by_origin.get_mut(origin) {
+                usage.sessions += 1;
+            }
+        }
+        Ok(claim)
+    }
+
+    /// `origin` took the session: its claim will outlive it, and a publisher makes it durable.
+    ///
+    /// # Errors
+    /// Where the stream is now, when the claim moved while the origin was asked.
+    pub(crate) fn join(&self, origin: &OriginId) -> Result<(), OriginId> {
+        let registry = &self.registry;
+        let mut holds = lock(&registry.holds);
+        let id = origin.as_str();
+        let claim = registry
+            .placements
+            .claim(self.key.as_str(), Some(id), id, IN_USE);
+        if !claim.won {
+            return Err(OriginId::from(claim.value));
+        }
+        let Some(held) = holds.streams.get_mut(&self.key) else {
+            return Ok(());
+        };
+        if self.joined.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        held.joined = true;
+        if self.action == Action::Publish {
+            held.published += 1;
+            if let Some(source) = held.claimed_by.take() {
+                holds.release_source(source);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let registry = &self.registry;
+        let mut locked = lock(&registry.holds);
+        let holds = &mut *locked;
+        let Some(held) = holds.streams.get_mut(&self.key) else {
+            return;
+        };
+        held.sessions -= 1;
+        if self.let_in.load(Ordering::Relaxed) {
+            held.let_in -= 1;
+            if let Some(usage) = held
+                .origin
+                .as_ref()
+                .and_then(|origin| holds.by_origin.get_mut(origin))
+            {
+                usage.sessions -= 1;
+            }
+        }
+        if self.action == Action::Publish {
+            held.publishers -= 1;
+            if self.joined.load(Ordering::Relaxed) {
+                held.published -= 1;
+                held.unpublished_at = Some(Instant::now());
+            }
+        }
+        if held.sessions > 0 {
+            return;
+        }
+        if held.joined {
+            // The claim lives on for its lifetime from here, so that a reconnecting encoder finds its origin.
+            registry
+                .placements
+                .renew(self.key.as_str(), registry.limits.lifetime);
+            if !held.leaving {
+                held.leaving = true;
+                holds.leaving.push_back(self.key.clone());
+            }
+        } else {
+            // Nobody ever got the stream there: the claim says nothing, and would count against its source.
+            registry.placements.release(self.key.as_str());
+            holds.forget(&self.key);
+        }
+    }
+}
+
+/// The address whose claims are counted together: an IPv6 subscriber has a whole /64.
+fn network_of(source: IpAddr) -> IpAddr {
+    match source.to_canonical() {
+        IpAddr::V4(v4) => IpAddr::V4(v4),
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
+    }
+}
+
+/// How long a claim lives that a session holds: longer than any session. What ends the last one says how long is left.
+pub(super) const IN_USE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
