@@ -11,7 +11,7 @@ mod keep;
 mod peers;
 mod reports;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -53,6 +53,8 @@ pub struct Cluster {
     stale_since: Mutex<Option<Instant>>,
     /// When the records of origins were written that were read last, in their words.
     seen: Mutex<HashMap<String, String>>,
+    /// The keys of the reports that stood when they were read last, where nobody tells of changes.
+    listed_reports: Mutex<HashSet<String>>,
     calls: Asked,
     duties: Duties,
     peers: Peers,
@@ -115,6 +117,7 @@ impl Cluster {
             settled: Mutex::default(),
             stale_since: Mutex::new(Some(Instant::now())),
             seen: Mutex::default(),
+            listed_reports: Mutex::default(),
         }
     }
 

@@ -80,15 +80,6 @@ impl System {
             .iter()
             .map(|peer| self.ask(peer, method.clone(), path));
         let mut said = Said::default();
-        if scope == Scope::Cluster
-            && self
-                .proxy
-                .cluster()
-                .is_some_and(|cluster| !cluster.knows_the_others())
-        {
-            let why = "proxies that share a Redis Cluster do not know each other";
-            said.missing.push(("others".to_owned(), why.to_owned()));
-        }
         for (peer, answer) in peers.iter().zip(join_all(asked).await) {
             match answer {
                 Ok((status, document)) => said.answers.push((peer.id.clone(), status, document)),

@@ -67,14 +67,10 @@ impl Cluster {
         }
     }
 
-    /// Reads every word, and says again what is known here and not there: it was said while the store was away.
-    pub(super) async fn list_duties(&self) {
-        let listed = self.store.list(DUTY).await;
-        let Ok(listed) = self.noted("list", listed) else {
-            return;
-        };
+    /// Takes every word there is, and says again what is known here and not there: it was said while the store was away.
+    pub(super) async fn duties_listed(&self, rows: &[(String, String)]) {
         let mut there = HashMap::new();
-        for (key, record) in &listed {
+        for (key, record) in rows {
             if let Some(word) = self.heard_duty(key, record) {
                 there.insert(key.clone(), word.at);
             }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sluicegate_core::peers::{DUTY, PROXY, REPORT};
 use tokio::time::interval;
 
 use super::Cluster;
@@ -33,11 +34,15 @@ impl Cluster {
 
     /// Reads everything that others may have written: at the start, after a gap, and where nobody tells of changes.
     pub(super) async fn read_the_others(&self, proxy: &Proxy) {
-        // A walk over all keys of a Redis Cluster is not for every few seconds.
-        if self.knows_the_others() {
-            self.list_peers().await;
-            self.list_duties().await;
-            self.list_reports(proxy).await;
+        let listed = self.store.list_all(&[PROXY, DUTY, REPORT]).await;
+        if let Ok(rows) = self.noted("list", listed) {
+            let of = |kind: &str| {
+                let rows = rows.iter().filter(|(key, _)| key.starts_with(kind));
+                rows.cloned().collect::<Vec<_>>()
+            };
+            self.peers_listed(&of(PROXY));
+            self.duties_listed(&of(DUTY)).await;
+            self.reports_listed(proxy, &of(REPORT)).await;
         }
         self.look_after_calls(proxy).await;
     }

@@ -45,11 +45,6 @@ impl Cluster {
         &self.record
     }
 
-    /// Whether the other proxies are known at all, and what is said to them is heard here: a Redis Cluster tells nobody.
-    pub fn knows_the_others(&self) -> bool {
-        self.store.tells_of_changes()
-    }
-
     /// The other proxies that live, in the order of their ids.
     pub fn peers(&self) -> Vec<Peer> {
         let table = self.peers.lock();
@@ -77,10 +72,18 @@ impl Cluster {
         let _ = self.noted("put", shown);
     }
 
-    pub(super) async fn list_peers(&self) {
-        let listed = self.store.list(PROXY).await;
-        for (key, record) in self.noted("list", listed).unwrap_or_default() {
-            self.peer_said(&key, Some(&record));
+    /// These proxies show themselves now.
+    pub(super) fn peers_listed(&self, rows: &[(String, String)]) {
+        if !self.store.tells_of_changes() {
+            // Nobody says that a proxy left, but that it is not there. Elsewhere a store that came back empty says nothing.
+            let there = |id: &String| {
+                rows.iter()
+                    .any(|(key, _)| key.strip_prefix(PROXY) == Some(id))
+            };
+            self.peers.lock().retain(|id, _| there(id));
+        }
+        for (key, record) in rows {
+            self.peer_said(key, Some(record));
         }
     }
 

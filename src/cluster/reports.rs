@@ -1,5 +1,9 @@
 //! What origins report of streams that were published directly on them: a report reaches one proxy, and all follow it.
 
+use std::collections::HashSet;
+use std::mem;
+use std::sync::{MutexGuard, PoisonError};
+
 use sluicegate_core::origin::OriginId;
 use sluicegate_core::peers::{REPORT, ReportRecord};
 use sluicegate_core::records;
@@ -33,21 +37,38 @@ impl Cluster {
         let read = self.store.get(key).await;
         match self.noted("get", read) {
             Ok(Some(record)) => self.reported(proxy, &record).await,
-            Ok(None) => {
-                let stream = key.strip_prefix(REPORT).map(str::parse::<StreamUrl>);
-                if let Some(Ok(stream)) = stream {
-                    self.registry.forget_report(&proxy.key(&stream));
-                }
-            }
+            Ok(None) => self.forget_report(proxy, key),
             Err(_) => {}
         }
     }
 
-    pub(super) async fn list_reports(&self, proxy: &Proxy) {
-        let listed = self.store.list(REPORT).await;
-        for (_, record) in self.noted("list", listed).unwrap_or_default() {
-            self.reported(proxy, &record).await;
+    /// These reports stand now.
+    pub(super) async fn reports_listed(&self, proxy: &Proxy, rows: &[(String, String)]) {
+        if !self.store.tells_of_changes() {
+            // Nobody says that a report was taken back, but that it is not there any more.
+            let now: HashSet<String> = rows.iter().map(|(key, _)| key.clone()).collect();
+            let before = mem::replace(&mut *self.listed_reports(), now);
+            for key in before {
+                if !self.listed_reports().contains(&key) {
+                    self.forget_report(proxy, &key);
+                }
+            }
         }
+        for (_, record) in rows {
+            self.reported(proxy, record).await;
+        }
+    }
+
+    fn forget_report(&self, proxy: &Proxy, key: &str) {
+        let stream = key.strip_prefix(REPORT).map(str::parse::<StreamUrl>);
+        if let Some(Ok(stream)) = stream {
+            self.registry.forget_report(&proxy.key(&stream));
+        }
+    }
+
+    fn listed_reports(&self) -> MutexGuard<'_, HashSet<String>> {
+        let listed = &self.listed_reports;
+        listed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn reported(&self, proxy: &Proxy, record: &str) {

@@ -110,6 +110,23 @@ impl Shared {
         }
     }
 
+    /// Every living key that begins with one of `prefixes`, and its value, in no order.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn list_all(&self, prefixes: &[&str]) -> Result<Vec<(String, String)>, StoreError> {
+        match self {
+            Self::Mesh(mesh) => {
+                let mut rows = Vec::new();
+                for prefix in prefixes {
+                    rows.extend(mesh.list(prefix).await?);
+                }
+                Ok(rows)
+            }
+            Self::Redis(redis) => redis.list_all(prefixes).await,
+        }
+    }
+
     /// The keys of a list that live, with their values. All of them begin with `prefix`.
     ///
     /// # Errors

@@ -23,6 +23,7 @@ mod program;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../support/proxy.rs"]
 mod proxy;
+mod redis_cluster;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 mod redis_server;
 mod two_proxies;

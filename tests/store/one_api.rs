@@ -57,17 +57,17 @@ impl Pair {
     }
 }
 
-fn id(house: &House) -> String {
+pub(crate) fn id(house: &House) -> String {
     house.proxy.cluster().expect("a store").id().to_owned()
 }
 
-fn duty(house: &House, origin: &str) -> Duty {
+pub(crate) fn duty(house: &House, origin: &str) -> Duty {
     let duty = house.proxy.registry().duty(&OriginId::from(origin));
     duty.expect("it is known")
 }
 
 /// Asks the system API as an operator.
-async fn ask(house: &House, method: &str, target: &str) -> (u16, Value) {
+pub(crate) async fn ask(house: &House, method: &str, target: &str) -> (u16, Value) {
     ask_with(house.at.system, method, target, TOKEN, "").await
 }
 

@@ -136,13 +136,22 @@ impl Drop for House {
 }
 
 /// Polls for an event that has no other voice.
-pub(crate) async fn until(what: &str, mut happened: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, happened: impl FnMut() -> bool) {
+    until_within(PATIENCE, what, happened).await;
+}
+
+/// The same, for what takes its time.
+pub(crate) async fn until_within(
+    patience: Duration,
+    what: &str,
+    mut happened: impl FnMut() -> bool,
+) {
     let waiting = async {
         while !happened() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(PATIENCE, waiting)
+    timeout(patience, waiting)
         .await
         .unwrap_or_else(|_| panic!("{what} did not come in time"));
 }

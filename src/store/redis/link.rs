@@ -1,13 +1,15 @@
 //! One connection to Redis, of whichever kind.
 
-use std::net::IpAddr;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
-use redis::cluster_routing::{RoutingInfo, SingleNodeRoutingInfo};
+use redis::cluster_routing::{
+    MultipleNodeRoutingInfo, ResponsePolicy, RoutingInfo, SingleNodeRoutingInfo,
+};
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, FromRedisValue,
@@ -23,6 +25,13 @@ use super::{Address, Server, Topology};
 pub(super) enum Link {
     Cluster(ClusterConnection),
     Single(MultiplexedConnection),
+}
+
+/// A node of a cluster, by the name the connection has for it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Node {
+    host: String,
+    port: u16,
 }
 
 /// What makes connections.
@@ -134,14 +143,14 @@ impl Link {
     /// Calls one node of a cluster, or the server there is.
     pub(super) async fn call_at<T: FromRedisValue>(
         &mut self,
-        node: Option<&Server>,
+        node: Option<&Node>,
         command: &Cmd,
     ) -> RedisResult<T> {
         let (Self::Cluster(link), Some(node)) = (&mut *self, node) else {
             return self.call(command).await;
         };
         let route = SingleNodeRoutingInfo::ByAddress {
-            host: node.host.to_string(),
+            host: node.host.clone(),
             port: node.port,
         };
         let route = RoutingInfo::SingleNode(route);
@@ -185,32 +194,51 @@ impl Link {
         }
     }
 
-    /// The nodes that hold keys; of a single server, itself.
-    pub(super) async fn primaries(&mut self) -> RedisResult<Vec<Option<Server>>> {
-        let Self::Cluster(_) = self else {
-            return Ok(vec![None]);
+    /// The nodes that hold keys; of a single server, itself. `None` while one of them is not connected: without it a
+    /// list would not be whole.
+    pub(super) async fn primaries(&mut self) -> RedisResult<Option<Vec<Option<Node>>>> {
+        let Self::Cluster(link) = self else {
+            return Ok(Some(vec![None]));
         };
-        let text: String = self.call(redis::cmd("CLUSTER").arg("NODES")).await?;
-        Ok(text.lines().filter_map(primary).map(Some).collect())
+        let mut command = redis::cmd("CLUSTER");
+        command.arg("NODES");
+        // Asked of all, so that the answers have the names under which the connection knows them. A call to any other
+        // name would cost the connection, and with it the calls of everybody else.
+        let everywhere = RoutingInfo::MultiNode((
+            MultipleNodeRoutingInfo::AllMasters,
+            Some(ResponsePolicy::Special),
+        ));
+        let views = link.route_command(command, everywhere).await?;
+        let views: HashMap<String, String> = redis::from_redis_value(views)?;
+        let whole = views.values().map(|view| holders(view)).max();
+        let named = views.keys().filter_map(|name| Node::named(name));
+        let nodes: Vec<Option<Node>> = named.map(Some).collect();
+        Ok((whole.is_some_and(|whole| nodes.len() >= whole)).then_some(nodes))
     }
 }
 
-/// The address in a line of `CLUSTER NODES`, if it is of a primary that works:
-/// `id ip:port@bus,hostname flags …`.
-fn primary(line: &str) -> Option<Server> {
-    let mut words = line.split(' ');
-    let place = words.nth(1)?.split('@').next()?;
-    let flags = words.next()?;
-    let (host, port) = place.rsplit_once(':')?;
-    let works = flags.split(',').any(|flag| flag == "master")
-        && !flags
-            .split(',')
-            .any(|flag| flag == "fail" || flag == "noaddr");
-    let host: IpAddr = host.parse().ok()?;
-    works.then_some(Server {
-        host: host.into(),
-        port: port.parse().ok()?,
-    })
+impl Node {
+    /// Reads `host:port`; the connection writes an IPv6 address without brackets.
+    fn named(name: &str) -> Option<Self> {
+        let (host, port) = name.rsplit_once(':')?;
+        Some(Self {
+            host: host.to_owned(),
+            port: port.parse().ok()?,
+        })
+    }
+}
+
+/// How many nodes hold slots, by an answer to `CLUSTER NODES`: lines of `id place flags primary ping pong epoch link
+/// slots…`. A primary without slots holds no key: it may be a replica that is not known as one yet.
+fn holders(view: &str) -> usize {
+    let holds = |line: &&str| {
+        let mut words = line.split(' ');
+        let primary = words
+            .nth(2)
+            .is_some_and(|flags| flags.split(',').any(|flag| flag == "master"));
+        primary && words.nth(5).is_some_and(|slots| !slots.is_empty())
+    };
+    view.lines().filter(holds).count()
 }
 
 fn place(server: &Server, address: &Address) -> ConnectionAddr {
@@ -254,3 +282,62 @@ fn nowhere() -> RedisError {
 const CONNECT: Duration = Duration::from_secs(1);
 /// Redirections while slots move; a call has its own deadline anyway.
 const CLUSTER_RETRIES: u32 = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_nodes_with_slots_are_counted() {
+        let rows = [
+            (
+                "a primary",
+                "07c3 127.0.0.1:1@2 myself,master - 0 1426 1 connected 0-5460",
+                1,
+            ),
+            (
+                "of one slot",
+                "07c3 127.0.0.1:1@2,name master - 0 1426 1 connected 7",
+                1,
+            ),
+            (
+                "one that failed, and is missed",
+                "07c3 127.0.0.1:1@2 master,fail - 0 1426 1 disconnected 0-9",
+                1,
+            ),
+            (
+                "a replica",
+                "e7d1 127.0.0.1:1@2 slave 07c3 0 1426 4 connected",
+                0,
+            ),
+            (
+                "a replica that is not known as one",
+                "e7d1 127.0.0.1:1@2 master - 0 1426 4 connected",
+                0,
+            ),
+            (
+                "a stranger in a handshake",
+                "e7d1 :0@0 handshake - 0 0 0 disconnected",
+                0,
+            ),
+            ("nothing", "", 0),
+        ];
+        for (cause, view, expected) in rows {
+            assert_eq!(holders(view), expected, "{cause}");
+        }
+        let all: Vec<&str> = rows.iter().map(|(_, view, _)| *view).collect();
+        assert_eq!(holders(&all.join("\n")), 3);
+    }
+
+    #[test]
+    fn a_node_is_called_as_the_connection_calls_it() {
+        let node = |host: &str, port| {
+            let host = host.to_owned();
+            Some(Node { host, port })
+        };
+        assert_eq!(Node::named("127.0.0.1:7000"), node("127.0.0.1", 7000));
+        assert_eq!(Node::named("2001:db8::1:7000"), node("2001:db8::1", 7000));
+        assert_eq!(Node::named("cache-1.example:1"), node("cache-1.example", 1));
+        assert_eq!(Node::named("nowhere"), None);
+    }
+}

@@ -18,7 +18,7 @@ use tokio_util::sync::DropGuard;
 
 pub use address::{Address, AddressError, Server, Tls, Topology};
 
-use self::link::Link;
+use self::link::{Link, Node};
 use super::{Change, Claim, Store, StoreError};
 
 /// A connection to one Redis, and the task that keeps it.
@@ -147,6 +147,40 @@ impl Redis {
         Ok(rows)
     }
 
+    /// Every living key that begins with one of `prefixes`, and its value: one walk over all keys.
+    ///
+    /// # Errors
+    /// [`StoreError`], also while a part of the keys cannot be asked for.
+    pub async fn list_all(&self, prefixes: &[&str]) -> Result<Vec<(String, String)>, StoreError> {
+        let prefixes: Vec<String> = prefixes
+            .iter()
+            .map(|prefix| self.shared.listed(prefix))
+            .collect();
+        let pattern = pattern_of(&prefixes);
+        let nodes = self.within(async |link| link.primaries().await).await?;
+        let Some(nodes) = nodes else {
+            let words = "a primary of the cluster cannot be asked now".to_owned();
+            return Err(StoreError::Unreachable(words));
+        };
+        let mut rows = Vec::new();
+        for node in nodes {
+            let mut cursor = 0;
+            loop {
+                let (next, mut keys) = self.page(&pattern, node.as_ref(), cursor).await?;
+                keys.retain(|key| prefixes.iter().any(|prefix| key.starts_with(prefix)));
+                self.values(&keys, &mut rows).await?;
+                cursor = next;
+                if cursor == 0 {
+                    break;
+                }
+            }
+        }
+        // A scan may show a key twice.
+        rows.sort();
+        rows.dedup_by(|one, other| one.0 == other.0);
+        Ok(rows)
+    }
+
     async fn edit_list(&self, script: &str, list: &str, key: &str) -> Result<(), StoreError> {
         let script = Script::new(script);
         let mut edit = script.key(self.key(list));
@@ -188,7 +222,7 @@ impl Redis {
     async fn page(
         &self,
         pattern: &str,
-        node: Option<&Server>,
+        node: Option<&Node>,
         cursor: u64,
     ) -> Result<(u64, Vec<String>), StoreError> {
         let mut scan = redis::cmd("SCAN");
@@ -251,24 +285,7 @@ impl Store for Redis {
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<(String, String)>, StoreError> {
-        let pattern = format!("{}*", escaped(&self.shared.listed(prefix)));
-        let nodes = self.within(async |link| link.primaries().await).await?;
-        let mut rows = Vec::new();
-        for node in nodes {
-            let mut cursor = 0;
-            loop {
-                let (next, keys) = self.page(&pattern, node.as_ref(), cursor).await?;
-                self.values(&keys, &mut rows).await?;
-                cursor = next;
-                if cursor == 0 {
-                    break;
-                }
-            }
-        }
-        // A scan may show a key twice.
-        rows.sort();
-        rows.dedup_by(|one, other| one.0 == other.0);
-        Ok(rows)
+        self.list_all(&[prefix]).await
     }
 
     async fn renew(&self, keys: &[String], ttl: Duration) -> Result<(), StoreError> {
@@ -388,6 +405,29 @@ impl Shared {
     }
 }
 
+/// A glob that matches what begins with any of `prefixes`, and little else: what they have in common, and how each goes
+/// on.
+fn pattern_of(prefixes: &[String]) -> String {
+    let first = prefixes.first().map_or("", String::as_str);
+    let common = first
+        .char_indices()
+        .map(|(at, character)| &first[..at + character.len_utf8()])
+        .take_while(|start| prefixes.iter().all(|prefix| prefix.starts_with(start)))
+        .last()
+        .unwrap_or_default();
+    let next: Vec<char> = prefixes
+        .iter()
+        .filter_map(|prefix| prefix[common.len()..].chars().next())
+        .collect();
+    let pattern = escaped(common);
+    // One of them may be what all have in common.
+    if next.len() < prefixes.len() || next.is_empty() {
+        return format!("{pattern}*");
+    }
+    let next: String = next.into_iter().collect();
+    format!("{pattern}[{}]*", escaped(&next))
+}
+
 /// A glob that matches `text` itself.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -473,3 +513,31 @@ const FENCE: i64 = 172_800_000;
 const PAGE: usize = 500;
 /// Changes that wait for a reader; one that is further behind reads everything again.
 const CHANGES: usize = 4_096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_pattern_finds_all_kinds() {
+        let rows: [(&str, &[&str], &str); 5] = [
+            ("one kind", &["sluicegate-duty:"], r"sluicegate\-duty:*"),
+            (
+                "three kinds",
+                &[
+                    "p:sluicegate-proxy:",
+                    "p:sluicegate-duty:",
+                    "p:sluicegate-published:",
+                ],
+                r"p:sluicegate\-[pdp]*",
+            ),
+            ("nothing in common", &["a:", "-:"], r"[a\-]*"),
+            ("one within the other", &["kind", "kindred"], "kind*"),
+            ("everything", &[""], "*"),
+        ];
+        for (cause, prefixes, expected) in rows {
+            let prefixes: Vec<String> = prefixes.iter().map(|&prefix| prefix.into()).collect();
+            assert_eq!(pattern_of(&prefixes), expected, "{cause}");
+        }
+    }
+}
