@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sluicegate_core::rtc::stun::binding_request;
-use sluicegate_core::srt::extension::stream_id;
-use sluicegate_core::srt::packet::{HAS_CONFIG, HAS_HANDSHAKE, Handshake, Step};
+use sluicegate_core::srt::packet::{Handshake, Step};
 use str0m::media::Direction;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
 use crate::house::{House, PATIENCE, get};
 use crate::rtc_peer::{Call, Origin, Patches, WHIP};
+use crate::srt_caller::{asks_for, conclusion, induction};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn packets_that_ended_other_relays_end_nothing() {
@@ -54,15 +54,13 @@ async fn packets_that_ended_other_relays_end_nothing() {
     }
 
     let caller = stranger(house.at.srt).await;
-    let request = [0, 1, 0, 3, 0, 1, 5, 1, 0, 0, 0, 0xbf, 0, 120, 0, 120];
-    let asked = [request.as_slice(), &stream_id("#!::r=live/b,m=publish")].concat();
+    let asked = asks_for("#!::r=live/b,m=publish");
     let conclusion = |cookie: u32, more: &[u8]| {
         let extensions = [asked.as_slice(), more].concat();
-        handshake(Step::Conclusion, cookie, &extensions).write()
+        conclusion(5, cookie, &extensions)
     };
     let mut answer = [0; 1500];
-    let induction = handshake(Step::Induction, 0, &[]).write();
-    caller.send(&induction).await.expect("it goes out");
+    caller.send(&induction(5)).await.expect("it goes out");
     let count = timeout(PATIENCE, caller.recv(&mut answer)).await;
     let count = count.expect("in time").expect("an answer");
     let cookie = Handshake::parse(&answer[..count])
@@ -134,27 +132,4 @@ async fn dropped(house: &House, listener: &str, reason: &str) -> u64 {
     let value = metrics.lines().find_map(|line| line.split_once(&labels));
     let value = value.and_then(|(_, value)| value.parse().ok());
     value.expect("a counter for every reason")
-}
-
-fn handshake(step: Step, cookie: u32, extensions: &[u8]) -> Handshake<'_> {
-    let induction = step == Step::Induction;
-    Handshake {
-        timestamp: 0,
-        destination: 0,
-        version: if induction { 4 } else { 5 },
-        encryption: 0,
-        extension: if induction {
-            2
-        } else {
-            HAS_HANDSHAKE | HAS_CONFIG
-        },
-        initial_sequence: 1,
-        mtu: 1500,
-        window: 8192,
-        step,
-        socket_id: 5,
-        cookie,
-        peer_ip: [0; 16],
-        extensions,
-    }
 }

@@ -18,6 +18,9 @@ mod http_pieces;
 mod http_requests;
 mod http_segments;
 mod kill_list;
+#[allow(dead_code, reason = "each test binary uses its own part")]
+#[path = "../support/machine.rs"]
+mod machine;
 mod placement;
 mod pressure;
 mod rtc_media;
@@ -35,3 +38,5 @@ mod silent_origins;
 mod sources;
 mod sources_dns;
 mod srs_edges;
+#[path = "../support/srt_caller.rs"]
+mod srt_caller;

@@ -1,9 +1,6 @@
 //! Origins that accept and say nothing, as stopped ones do, to clients of every protocol.
 
-use std::time::{Duration, Instant};
-
 use sluicegate_core::fleet::State;
-use sluicegate_core::srt::extension::stream_id;
 use sluicegate_core::srt::packet::{Handshake, Rejection, Step as SrtStep};
 use sluicegate_core::stream::Action;
 use tokio::net::UdpSocket;
@@ -13,6 +10,7 @@ use crate::house::{House, Manner, PATIENCE, Stub, get, post, until};
 use crate::http_origin::{HttpOrigin, STREAM, Step, Viewer, WAYS, say};
 use crate::http_pieces::{Packager, Reply};
 use crate::rtsp_house::Caller;
+use crate::srt_caller::{asks_for, conclusion, induction};
 use sluicegate::session::State as SessionState;
 
 /// A stub that reads whatever comes, over any protocol of TCP.
@@ -47,7 +45,6 @@ async fn silence_is_known_as_silence_over_every_protocol() {
             _ => format!(r#""rtmp":[],"http":["{port}"]"#),
         };
         house.register_with("one", &endpoints);
-        let began = Instant::now();
         match protocol {
             "rtmp" => {
                 let guest = house.ask(Action::Publish, "live/a").await;
@@ -69,8 +66,6 @@ async fn silence_is_known_as_silence_over_every_protocol() {
             ),
         }
         assert!(is_silent(&house, "one"), "{protocol}");
-        let took = began.elapsed();
-        assert!(took < Duration::from_secs(7), "{protocol}: {took:?}");
     }
 }
 
@@ -78,19 +73,16 @@ async fn silence_is_known_as_silence_over_every_protocol() {
 #[tokio::test]
 async fn viewers_over_http_go_on_to_the_next_origin() {
     for way in WAYS {
-        let house = House::open("").await;
+        let house = House::open(PATIENT).await;
         let stopped = silent().await;
         house.register_with("stopped", &both(&stopped, stopped.at.port()));
         let mut viewer = Viewer::pull(house.at.http, way, "/live/a.flv").await;
-        let began = Instant::now();
         until("the request", || stopped.connections() > 0).await;
         let script = vec![say(STREAM), say("media"), Step::Hold];
         let _good = HttpOrigin::join(&house, "good", script).await;
         let head = viewer.head().await;
         assert!(head.starts_with("HTTP/1.1 200 "), "{way:?}: {head}");
         assert_eq!(viewer.take_body(&head, 5).await, b"media", "{way:?}");
-        let took = began.elapsed();
-        assert!(took < Duration::from_secs(4), "{way:?}: {took:?}");
         assert_eq!(house.origin_of("live/a").as_deref(), Some("good"));
         assert!(is_silent(&house, "stopped"), "{way:?}");
     }
@@ -98,11 +90,10 @@ async fn viewers_over_http_go_on_to_the_next_origin() {
 
 #[tokio::test]
 async fn a_playlist_comes_from_the_next_origin() {
-    let house = House::open("").await;
+    let house = House::open(PATIENT).await;
     let stopped = silent().await;
     house.register_with("stopped", &both(&stopped, stopped.at.port()));
     let asked = tokio::spawn(get(house.at.http, "/live/a.m3u8"));
-    let began = Instant::now();
     until("the request", || stopped.connections() > 0).await;
     let _good = Packager::join(&house, "good", |target: &str, _: &str| {
         if target.starts_with("/live/a.m3u8") {
@@ -115,9 +106,6 @@ async fn a_playlist_comes_from_the_next_origin() {
     let (status, playlist) = asked.await.expect("an answer");
     assert_eq!(status, 200);
     assert!(playlist.contains("a-1.ts"), "{playlist}");
-    // Sooner than `http.answer_timeout`, which is for origins that think.
-    let took = began.elapsed();
-    assert!(took < Duration::from_millis(3800), "{took:?}");
     assert!(is_silent(&house, "stopped"));
 }
 
@@ -171,38 +159,14 @@ fn assert_refused(status: u16) {
 async fn call_srt(house: &House) -> Rejection {
     let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
     socket.connect(house.at.srt).await.expect("loopback");
-    let induction = Handshake {
-        timestamp: 0,
-        destination: 0,
-        version: 4,
-        encryption: 0,
-        extension: 2,
-        initial_sequence: 1,
-        mtu: 1500,
-        window: 8192,
-        step: SrtStep::Induction,
-        socket_id: 7,
-        cookie: 0,
-        peer_ip: [0; 16],
-        extensions: &[],
-    };
     let mut buffer = [0; 1500];
-    socket.send(&induction.write()).await.expect("loopback");
+    socket.send(&induction(7)).await.expect("loopback");
     let length = socket.recv(&mut buffer).await.expect("an answer");
     let cookie = Handshake::parse(&buffer[..length])
         .expect("a handshake")
         .cookie;
-    let request = [0, 1, 0, 3, 0, 1, 5, 1, 0, 0, 0, 0xbf, 0, 120, 0, 120];
-    let extensions = [request.as_slice(), &stream_id("#!::r=live/a,m=publish")].concat();
-    let conclusion = Handshake {
-        version: 5,
-        extension: 5,
-        step: SrtStep::Conclusion,
-        cookie,
-        extensions: &extensions,
-        ..induction
-    };
-    socket.send(&conclusion.write()).await.expect("loopback");
+    let conclusion = conclusion(7, cookie, &asks_for("#!::r=live/a,m=publish"));
+    socket.send(&conclusion).await.expect("loopback");
     let answered = timeout(PATIENCE, socket.recv(&mut buffer)).await;
     let length = answered.expect("in time").expect("an answer");
     match Handshake::parse(&buffer[..length])
@@ -214,5 +178,7 @@ async fn call_srt(house: &House) -> Rejection {
     }
 }
 
+/// Who is at the next origin long before these times, which are for origins that think, was not kept by them.
+const PATIENT: &str = "[session]\nsetup_timeout = \"60s\"\n[http]\nanswer_timeout = \"60s\"\n";
 const OFFER: &str = "v=0\r\no=- 1 2 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n\
     a=ice-ufrag:clnt\r\na=ice-pwd:0123456789012345678901\r\n";

@@ -18,6 +18,7 @@
 //! | [`remuxing`] | an origin that takes SRT and offers it by RTMP and HTTP too |
 //! | [`relay`] | a TCP relay that turns into a black hole |
 //! | [`srt`] | a libsrt origin, and a network that loses, delays and reorders datagrams |
+//! | [`srt_caller`] | what an SRT caller says, packet by packet |
 //! | [`srt_live_transmit`] | srt-live-transmit between SRT and UDP, and who listens there |
 //! | [`tree`] | what ffmpeg packages, served by a plain nginx |
 //! | [`rtc`] | WebRTC: an origin, a client, and a relay that changes addresses |
@@ -44,6 +45,7 @@ pub(crate) mod remuxing;
 pub(crate) mod rtc;
 pub(crate) mod rtsp;
 pub(crate) mod srt;
+pub(crate) mod srt_caller;
 pub(crate) mod srt_live_transmit;
 pub(crate) mod tree;
 pub(crate) mod wait;
