@@ -148,7 +148,7 @@ const FILLER: u8 = 0x53;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpSocket};
 
     /// An origin that reads the greeting and says `words`, or nothing for ever.
     async fn origin(words: Option<&'static [u8]>) -> Target {
@@ -245,7 +245,13 @@ mod tests {
         for service in [Service::Http, Service::Api] {
             assert!(answers(&target, service).await.is_ok(), "{service}");
         }
-        drop(listener);
+        // Bound, so that nobody else gets its port, and not listening.
+        let closed = TcpSocket::new_v4().unwrap();
+        closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let target = Target {
+            host: address.ip().into(),
+            port: closed.local_addr().unwrap().port(),
+        };
         let error = answers(&target, Service::Http).await.unwrap_err();
         assert_eq!(error.to_string(), "connection refused");
         let error = answers(&target, Service::Srt).await.unwrap_err();

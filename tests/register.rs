@@ -15,6 +15,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+#[allow(dead_code, reason = "each test binary uses its own part")]
+#[path = "support/machine.rs"]
+mod machine;
+
 #[tokio::test]
 async fn a_single_report_carries_what_srs_would_send() {
     let mut proxy = Proxy::start(TAKEN).await;
@@ -99,9 +103,7 @@ async fn a_single_report_that_is_refused_is_an_error() {
 #[tokio::test]
 async fn an_origin_is_reported_while_it_answers_and_comes_back_as_another_instance() {
     let mut proxy = Proxy::start(TAKEN).await;
-    let origin = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let place = origin.local_addr().unwrap();
-    drop(origin);
+    let place = nowhere();
     let mut program = Program::start(registration(place, &[&proxy]));
 
     let silent = format!("origin1 does not answer at {place}: ");
@@ -157,14 +159,7 @@ async fn a_stopped_process_is_not_reported_though_its_port_accepts() {
 
 #[tokio::test]
 async fn a_proxy_that_is_down_is_tried_again_and_told_of_once() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
-    let place = TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let (address, place) = (nowhere(), nowhere());
     let _origin = answer_rtmp(place).await;
     let mut down = registration(place, &[]);
     down.to = vec![format!("http://{address}").parse().unwrap()];
@@ -199,6 +194,11 @@ async fn services_over_udp_alone_are_reported_unasked() {
     proxy.next().await;
     assert!(program.events.try_recv().is_err(), "only changes are told");
     program.stop().await;
+}
+
+/// An address where nothing listens, until a test does.
+fn nowhere() -> SocketAddr {
+    ([127, 0, 0, 1], machine::free_port()).into()
 }
 
 fn registration(place: SocketAddr, proxies: &[&Proxy]) -> Registration {
@@ -335,7 +335,7 @@ async fn answer_rtmp(place: SocketAddr) -> JoinHandle<()> {
 
 /// Events come quickly, or something is wrong.
 async fn soon<T>(event: impl Future<Output = T>) -> T {
-    timeout(Duration::from_secs(10), event)
+    timeout(Duration::from_secs(30), event)
         .await
         .expect("it happens soon")
 }

@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::machine::free_port;
 use crate::network;
 
 /// The status by which an origin says who it is.
@@ -36,7 +37,8 @@ struct Instance {
 
 impl Origin {
     pub(crate) async fn start(name: &str, frames: Option<Duration>) -> Self {
-        let listener = TcpListener::bind((network::of_origins(), 0)).await;
+        // A port that nobody else gets when it is killed.
+        let listener = TcpListener::bind((network::of_origins(), free_port())).await;
         let listener = listener.expect("it has ports");
         let at = listener.local_addr().expect("it is bound");
         let instance = Instance::new(1);

@@ -7,8 +7,7 @@ use sluicegate_core::fleet::State;
 use sluicegate_core::origin::OriginId;
 use sluicegate_core::stream::Action;
 
-use crate::house::{Guest, House, Manner, Stub, get, until, video};
-use crate::rtmp_failover::nowhere;
+use crate::house::{Guest, House, Manner, PATIENCE, Stub, get, nowhere, until, video};
 
 /// Ten clients for each of twenty streams, all at once; one of the ten publishes.
 async fn rush(house: &House) -> Vec<(usize, Guest)> {
@@ -47,11 +46,14 @@ fn gauges(house: &House) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn two_hundred_first_requests_agree_on_one_origin_for_each_stream() {
     for dead in [0, 2] {
-        let house = House::open("[placement]\nplay_claim = \"1s\"\n").await;
+        // Two hundred at once keep a machine busy: an origin that takes its time for that reason is not away.
+        let settings = "[placement]\nplay_claim = \"1s\"\n\
+                        [session]\ndial_timeout = \"10s\"\nsetup_timeout = \"30s\"\n";
+        let house = House::open(settings).await;
         let mut origins = Vec::new();
         for number in 0..5 {
             if number < dead {
-                house.register(&format!("dead-{number}"), nowhere().await);
+                house.register(&format!("dead-{number}"), nowhere());
             } else {
                 let origin = Stub::start(Manner::Grants).await;
                 house.register(&format!("origin-{number}"), origin.at);
@@ -117,13 +119,12 @@ async fn plays_of_unknown_names_are_capped_for_each_address_until_their_claims_e
         "one",
         &format!(r#""rtmp":["{0}"],"http":["{0}"]"#, origin.at.port()),
     );
+    // They stay, and so do their claims.
+    let mut players = Vec::new();
     for name in 0..5 {
-        assert!(
-            house
-                .ask(Action::Play, &format!("live/{name}"))
-                .await
-                .has_started()
-        );
+        let player = house.ask(Action::Play, &format!("live/{name}")).await;
+        assert!(player.has_started());
+        players.push(player);
     }
     let beyond = house.ask(Action::Play, "live/beyond").await;
     assert_eq!(beyond.code(), "NetStream.Play.Failed");
@@ -140,6 +141,7 @@ async fn plays_of_unknown_names_are_capped_for_each_address_until_their_claims_e
         house.ask(Action::Publish, "live/own").await.has_started(),
         "publishers are not held back"
     );
+    drop(players);
     house.until_sessions(0).await;
     until("the end of the claims", || {
         house.proxy.registry().claiming_sources() == 0
@@ -168,7 +170,7 @@ async fn a_publisher_makes_the_claim_of_a_player_durable() {
 #[tokio::test]
 async fn a_request_that_got_nowhere_leaves_no_claim() {
     let house = House::open("[placement]\nclaims_per_source = 3\n").await;
-    house.register("dead", nowhere().await);
+    house.register("dead", nowhere());
     for name in 0..10 {
         for action in [Action::Play, Action::Publish] {
             let guest = house.ask(action, &format!("live/{name}")).await;
@@ -214,17 +216,25 @@ async fn a_client_that_every_origin_hangs_up_on_does_not_make_them_look_dead() {
 
 #[tokio::test]
 async fn a_published_stream_is_not_moved_though_its_origin_takes_no_more() {
-    let house = House::open("").await;
-    let full = Stub::start(Manner::Grants).await;
+    let house = House::open("[session]\ntakeover_after = \"60s\"\n").await;
+    let mut full = Stub::start(Manner::Grants).await;
     house.register("full", full.at);
     let mut publisher = house.ask(Action::Publish, "live/a").await;
-    let seen = std::sync::Arc::clone(&full.seen);
-    drop(full); // Its listener; connections stay.
+    full.close().await;
     let spare = Stub::start(Manner::Grants).await;
     house.register("spare", spare.at);
     for action in [Action::Play, Action::Publish] {
-        publisher.send(&video(0, &[0x17; 100])).await;
-        let guest = house.ask(action, "live/a").await;
+        // It sends all the time, and so is seen to send while another asks for its stream.
+        let sending = async {
+            loop {
+                publisher.send(&video(0, &[0x17; 100])).await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let guest = tokio::select! {
+            guest = house.ask(action, "live/a") => guest,
+            () = sending => unreachable!("it sends on"),
+        };
         assert!(
             guest.words().contains("no origin answered; tried full"),
             "{}",
@@ -244,7 +254,11 @@ async fn a_published_stream_is_not_moved_though_its_origin_takes_no_more() {
     );
     assert_eq!(spare.connections(), 0);
     publisher.send(&video(40, &[0x17; 100])).await;
-    until("the media", || seen.lock().unwrap().media.len() == 3).await;
+    until("the media", || {
+        let seen = full.seen.lock().unwrap();
+        seen.media.iter().any(|frame| frame.timestamp == 40)
+    })
+    .await;
     drop(publisher);
     house.until_sessions(0).await;
     assert!(
@@ -254,8 +268,9 @@ async fn a_published_stream_is_not_moved_though_its_origin_takes_no_more() {
 }
 
 #[tokio::test]
-async fn the_stream_of_an_origin_that_is_killed_is_published_on_another_within_a_second() {
-    let house = House::open("").await;
+async fn the_stream_of_an_origin_that_is_killed_is_published_on_another_at_once() {
+    // Whoever waits for the dead one, waits for this.
+    let house = House::open("[session]\ndial_timeout = \"60s\"\nsetup_timeout = \"60s\"\n").await;
     let mut origins = [
         Stub::start(Manner::Grants).await,
         Stub::start(Manner::Grants).await,
@@ -279,11 +294,7 @@ async fn the_stream_of_an_origin_that_is_killed_is_published_on_another_within_a
     publisher.read_to_end().await;
     let again = house.ask(Action::Publish, "live/a").await;
     assert!(again.has_started(), "{:?}", again.status);
-    assert!(
-        killed.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        killed.elapsed()
-    );
+    assert!(killed.elapsed() < PATIENCE, "{:?}", killed.elapsed());
     assert_eq!(origins[1 - holder].connections(), 1);
     let player = house.ask(Action::Play, "live/a").await;
     assert!(

@@ -10,8 +10,8 @@ use sluicegate_core::stream::Action;
 use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::house::{House, Manner, Stub, get, until, video};
-use crate::rtmp_failover::nowhere;
+use crate::house::{House, Manner, PATIENCE, Stub, get, nowhere, until, video};
+use crate::http_pieces::{Packager, Reply};
 
 fn state(house: &House, id: &str) -> Option<State> {
     house.proxy.registry().state(&id.into())
@@ -20,7 +20,7 @@ fn state(house: &House, id: &str) -> Option<State> {
 #[tokio::test]
 async fn an_origin_that_refused_once_is_out_until_probes_find_it_again() {
     let house = House::open("").await;
-    let at = nowhere().await;
+    let at = nowhere();
     house.register("one", at);
     let refused = house.ask(Action::Publish, "live/a").await;
     assert!(!refused.has_started());
@@ -32,7 +32,7 @@ async fn an_origin_that_refused_once_is_out_until_probes_find_it_again() {
     assert!(note.to_lowercase().contains("refused"), "{body}");
 
     // Nobody but the proxy itself asks for it now.
-    let listener = TcpListener::bind(at).await.expect("its port is free");
+    let listener = TcpListener::bind(at).await.expect("nobody has its port");
     let _origin = Stub::on(listener, Manner::Grants, 0, Vec::new());
     until("it is found", || state(&house, "one") == Some(State::Up)).await;
     assert!(house.ask(Action::Publish, "live/a").await.has_started());
@@ -67,23 +67,25 @@ async fn a_probe_over_http_goes_by_the_status() {
     let settings = "[health]\nprobe = \"always\"\nprobe_with = \"http\"\nprobe_path = \"/health\"\n\
         probe_interval = \"100ms\"\nfall = 1\nrise = 1\n";
     let house = House::open(settings).await;
-    // Another proxy's system API is an HTTP server like any.
-    let other = House::open("").await;
-    let port = other.at.system.port();
-    house.register_with("one", &format!("\"http\":[\"{port}\"]"));
+    let origin = Packager::join(&house, "one", |target: &str, _: &str| match target {
+        "/livez" => Reply::ok("", "alive"),
+        _ => Reply::missing(),
+    })
+    .await;
     until("a 404 is no health", || {
         state(&house, "one") == Some(State::Failing)
     })
     .await;
     let good = House::open(&settings.replace("/health", "/livez")).await;
-    good.register_with("one", &format!("\"http\":[\"{port}\"]"));
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    good.register_with("one", &format!("\"http\":[\"{}\"]", origin.at.port()));
+    until("some probes", || origin.count("/livez") > 3).await;
     assert_eq!(state(&good, "one"), Some(State::Up));
 }
 
 #[tokio::test]
 async fn an_origin_with_a_full_queue_is_asked_again_where_nobody_else_may_take_the_stream() {
-    let house = House::open("").await;
+    // Time for several attempts of the kernel, a second apart and more.
+    let house = House::open("[session]\nsetup_timeout = \"30s\"\n").await;
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket
         .bind(
@@ -120,11 +122,7 @@ async fn an_origin_with_a_full_queue_is_asked_again_where_nobody_else_may_take_t
         began.elapsed() >= Duration::from_millis(1500),
         "it was full until then"
     );
-    assert!(
-        began.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        began.elapsed()
-    );
+    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
     drop(busy);
 }
 
@@ -178,6 +176,7 @@ async fn whose_publish_ends_an_earlier_one_is_a_setting() {
             first.wait_for_end().await;
         }
         let left = if ends { 1 } else { 2 };
-        assert_eq!(house.proxy.sessions().len(), left, "{takeover}");
+        house.until_sessions(left).await;
+        assert_eq!(origin.connections(), 2, "{takeover}");
     }
 }

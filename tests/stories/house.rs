@@ -23,6 +23,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::machine::free_port;
+
 /// A proxy that runs until it is dropped.
 pub(crate) struct House {
     pub(crate) proxy: Proxy,
@@ -304,6 +306,11 @@ impl Guest {
     }
 }
 
+/// An address where nothing listens, now and later: no other test gets its port.
+pub(crate) fn nowhere() -> SocketAddr {
+    ([127, 0, 0, 1], free_port()).into()
+}
+
 /// How a stub origin treats those who ask.
 #[derive(Clone)]
 pub(crate) enum Manner {
@@ -354,7 +361,8 @@ impl Stub {
 
     /// An origin that reads `preface` bytes before RTMP and sends `media` to its players.
     pub(crate) async fn with(manner: Manner, preface: usize, media: Vec<Message>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        // A port that nobody else gets when it is killed.
+        let listener = TcpListener::bind(nowhere()).await.expect("a port");
         Self::on(listener, manner, preface, media)
     }
 
@@ -393,6 +401,11 @@ impl Stub {
     /// Ends it as `kill -9` would: every connection, and the listener.
     pub(crate) async fn kill(&mut self) {
         self.killed.cancel();
+        self.close().await;
+    }
+
+    /// Refuses connections from now on; those that stand stay.
+    pub(crate) async fn close(&mut self) {
         self.serving.abort();
         let _ = (&mut self.serving).await;
     }
@@ -647,7 +660,8 @@ pub(crate) fn video(timestamp: u32, payload: &[u8]) -> Message {
     }
 }
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// Enough for a machine that is busy with other things.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One GET, with the status and the body.
 pub(crate) async fn get(at: SocketAddr, path: &str) -> (u16, String) {

@@ -1,22 +1,13 @@
 //! How a pull ends, and what a viewer hears when it never began.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sluicegate::session::{Direction, State};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
+use tokio::time::timeout;
 
-use crate::house::{House, until};
+use crate::house::{House, PATIENCE, nowhere, until};
 use crate::http_origin::{HttpOrigin, STREAM, Step, Viewer, WAYS, Way, header, register, say};
-
-/// An address where nothing listens.
-async fn nowhere() -> std::net::SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap()
-}
 
 /// The accounts say that one session ended for this reason, and none for another.
 async fn ended_for(house: &House, reason: &str) {
@@ -34,15 +25,13 @@ async fn ended_for(house: &House, reason: &str) {
 
 #[tokio::test]
 async fn the_origin_side_closes_when_a_viewer_leaves_though_nothing_flows() {
+    // Before the origin's head, before media, and between two frames.
     let scripts = [
-        ("before the origin's head", vec![Step::Hold]),
-        ("before media", vec![say(STREAM), Step::Hold]),
-        (
-            "between two frames",
-            vec![say(STREAM), say("media"), Step::Hold],
-        ),
+        vec![Step::Hold],
+        vec![say(STREAM), Step::Hold],
+        vec![say(STREAM), say("media"), Step::Hold],
     ];
-    for (moment, script) in scripts {
+    for script in scripts {
         for way in WAYS {
             let house = House::open("").await;
             let origin = HttpOrigin::join_alive(&house, "one", script.clone()).await;
@@ -54,15 +43,10 @@ async fn the_origin_side_closes_when_a_viewer_leaves_though_nothing_flows() {
             if script.len() > 2 {
                 viewer.take(1).await;
             }
-            let left = Instant::now();
+            // Long before anybody would take it for idle.
             drop(viewer);
             origin.until_closed(1).await;
             ended_for(&house, "client_closed").await;
-            assert!(
-                left.elapsed() < Duration::from_secs(1),
-                "{moment}, {way:?}: {:?}",
-                left.elapsed()
-            );
         }
     }
 }
@@ -70,17 +54,18 @@ async fn the_origin_side_closes_when_a_viewer_leaves_though_nothing_flows() {
 #[tokio::test]
 async fn a_viewer_that_waits_for_its_stream_is_kept() {
     for way in WAYS {
-        let house = House::open("[session]\ndial_timeout = \"100ms\"\nsetup_timeout = \"200ms\"\nplayer_idle = \"200ms\"\n").await;
+        let house = House::open("[session]\ndial_timeout = \"100ms\"\nsetup_timeout = \"1s\"\nplayer_idle = \"200ms\"\n").await;
         let origin = HttpOrigin::join_alive(&house, "one", vec![Step::Hold]).await;
         let viewer = Viewer::pull(house.at.http, way, "/live/a.flv").await;
         origin.visit(0).await;
-        tokio::time::sleep(Duration::from_millis(800)).await;
-        let rows = house.proxy.sessions().list();
-        assert_eq!(
-            rows.iter().map(|row| row.state()).collect::<Vec<_>>(),
-            [State::Waiting],
-            "{way:?}"
-        );
+        let states = || {
+            let rows = house.proxy.sessions().list();
+            rows.iter().map(|row| row.state()).collect::<Vec<_>>()
+        };
+        until("it waits", || states() == [State::Waiting]).await;
+        // However long: past each of those times.
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        assert_eq!(states(), [State::Waiting], "{way:?}");
         assert!(!origin.visits()[0].closed);
         drop(viewer);
         origin.until_closed(1).await;
@@ -103,18 +88,13 @@ async fn waiting_ends_when_its_time_is_over() {
 
 #[tokio::test]
 async fn a_kick_ends_a_pull() {
+    // While it waits, while nothing flows, and while the viewer takes nothing.
     let scripts = [
-        ("while it waits", vec![Step::Hold]),
-        (
-            "while nothing flows",
-            vec![say(STREAM), say("media"), Step::Hold],
-        ),
-        (
-            "while the viewer takes nothing",
-            vec![say(STREAM), Step::Flood],
-        ),
+        vec![Step::Hold],
+        vec![say(STREAM), say("media"), Step::Hold],
+        vec![say(STREAM), Step::Flood],
     ];
-    for (moment, script) in scripts {
+    for script in scripts {
         for way in WAYS {
             let house = House::open("").await;
             let origin = HttpOrigin::join_alive(&house, "one", script.clone()).await;
@@ -133,7 +113,6 @@ async fn a_kick_ends_a_pull() {
                 }
             }
             let id = house.proxy.sessions().list()[0].id;
-            let kicked = Instant::now();
             let request = format!(
                 "DELETE /api/v1/sessions/{id} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
             );
@@ -151,11 +130,6 @@ async fn a_kick_ends_a_pull() {
             }
             origin.until_closed(1).await;
             ended_for(&house, "kicked").await;
-            assert!(
-                kicked.elapsed() < Duration::from_secs(2),
-                "{moment}, {way:?}: {:?}",
-                kicked.elapsed()
-            );
         }
     }
 }
@@ -225,13 +199,8 @@ async fn a_drain_ends_what_is_left() {
         let mut viewer = Viewer::pull(house.at.http, way, "/live/a.flv").await;
         viewer.head().await;
         house.stop.cancel();
-        let began = Instant::now();
-        (&mut house.serving).await.unwrap();
-        assert!(
-            began.elapsed() < Duration::from_millis(1500),
-            "{way:?}: {:?}",
-            began.elapsed()
-        );
+        let stopped = timeout(PATIENCE, &mut house.serving).await;
+        stopped.expect("soon after the grace").unwrap();
         ended_for(&house, "drained").await;
     }
 }
@@ -307,7 +276,7 @@ async fn a_dead_origin_is_passed_over() {
         let house = House::open("").await;
         let _alive =
             HttpOrigin::join(&house, "alive", vec![say(STREAM), say("media"), Step::Hold]).await;
-        register(&house, "dead", nowhere().await);
+        register(&house, "dead", nowhere());
         let mut viewers = Vec::new();
         for name in ["a", "b", "c", "d", "e", "f", "g", "h"] {
             let mut viewer = Viewer::pull(house.at.http, way, &format!("/live/{name}.flv")).await;
@@ -331,7 +300,7 @@ async fn a_dead_origin_is_passed_over() {
 async fn with_every_origin_dead_the_viewer_hears_names_and_no_address() {
     for way in WAYS {
         let house = House::open("").await;
-        let places = [nowhere().await, nowhere().await];
+        let places = [nowhere(), nowhere()];
         for (id, at) in ["one", "two"].iter().zip(places) {
             register(&house, id, at);
         }

@@ -8,7 +8,7 @@ use sluicegate_core::stream::{Action, Protocol, StreamUrl};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::house::{Guest, House, Manner, Stub, get, post};
+use crate::house::{Guest, House, Manner, Stub, get, nowhere, post};
 
 /// A session that some origin took at once, without a socket.
 async fn join(house: &House, action: Action, path: &str) -> Result<Session, Refusal> {
@@ -336,7 +336,7 @@ async fn somebody_else_may_decide_where_a_new_stream_goes() {
     }
     assert_eq!(asked.lock().unwrap().len(), 1, "an answer is kept");
 
-    let nowhere = crate::rtmp_failover::nowhere().await.port();
+    let nowhere = nowhere().port();
     let house = House::open(&settings(nowhere, "")).await;
     register(&house, "a", "");
     assert!(

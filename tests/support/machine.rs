@@ -1,9 +1,11 @@
 //! What stories share: ports, folders, programs, and turns of having the machine alone.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// A turn on the machine; it ends with the value.
 #[must_use]
@@ -30,24 +32,55 @@ pub(crate) fn alone() -> Turn {
     Turn(turns)
 }
 
-/// A TCP port of 127.0.0.1 that nobody listens on. It is outside the range the system hands out by itself, so
-/// that it is still free a moment later.
+/// A port of 127.0.0.1 that nobody has, over TCP or UDP, and that nobody else gets while this process lives: not before
+/// its server has started, nor while it is started again. It is outside the range the system hands out by itself, and
+/// test processes that run at the same time take their ports from different blocks.
 pub(crate) fn free_port() -> u16 {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    // Test processes that run at the same time start at different places.
-    let start = std::process::id().wrapping_mul(97);
-    for _ in 0..PORTS {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let offset = u16::try_from(start.wrapping_add(step) % PORTS).expect("less than PORTS");
-        let port = FIRST_PORT + offset;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+    static OURS: Mutex<Ours> = Mutex::new(Ours {
+        left: 0..0,
+        next: FIRST_PORT,
+        locks: Vec::new(),
+    });
+    let mut ours = OURS.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        let port = ours.left.next().unwrap_or_else(|| ours.another_block());
+        let is_free = TcpListener::bind(("127.0.0.1", port)).is_ok()
+            && UdpSocket::bind(("127.0.0.1", port)).is_ok();
+        if is_free {
             return port;
         }
     }
-    panic!(
-        "no port is free between {FIRST_PORT} and {}",
-        u32::from(FIRST_PORT) + PORTS
-    );
+}
+
+/// The ports of this process.
+struct Ours {
+    /// What is left of the last block.
+    left: Range<u16>,
+    /// Where the next block begins.
+    next: u16,
+    /// The blocks, until the process ends.
+    locks: Vec<File>,
+}
+
+impl Ours {
+    /// Locks the next block that no process has, and returns its first port.
+    fn another_block(&mut self) -> u16 {
+        let folder = std::env::temp_dir().join("sluicegate-test-ports");
+        fs::create_dir_all(&folder).expect("a folder for temporary files");
+        while self.next < LAST_PORT {
+            let first = self.next;
+            self.next += BLOCK;
+            let path = folder.join(first.to_string());
+            // Another user's is as good as taken.
+            let block = File::options().create(true).append(true).open(path).ok();
+            if let Some(block) = block.filter(|block| block.try_lock().is_ok()) {
+                self.locks.push(block);
+                self.left = first + 1..self.next;
+                return first;
+            }
+        }
+        panic!("no port is free between {FIRST_PORT} and {LAST_PORT}");
+    }
 }
 
 /// Somebody listens on the port, found out without a connection: some servers take only one.
@@ -156,4 +189,6 @@ fn lock_file(name: &str) -> File {
 }
 
 const FIRST_PORT: u16 = 21_000;
-const PORTS: u32 = 11_000;
+const LAST_PORT: u16 = 32_000;
+/// Ports that a process takes at once.
+const BLOCK: u16 = 50;

@@ -155,7 +155,8 @@ async fn datagrams_pass_both_ways_in_order_and_a_refusal_is_told() {
         assert_eq!(receive(&client).await, datagram);
     }
 
-    drop(origin);
+    // From here on it takes datagrams of another peer alone: ours are refused, and its port stays its own.
+    origin.connect((Ipv4Addr::LOCALHOST, 9)).await.unwrap();
     while heard.try_recv().is_err() {
         client.send(b"anybody").await.unwrap();
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -180,9 +181,10 @@ async fn a_port_of_another_program_is_not_shared() {
 #[tokio::test]
 async fn a_refusal_is_forgotten_before_a_new_attempt() {
     let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    // It takes datagrams of another peer alone: ours are refused, and its port stays its own.
     let gone = StdSocket::bind(local).unwrap();
+    gone.connect((Ipv4Addr::LOCALHOST, 9)).unwrap();
     let origin = gone.local_addr().unwrap();
-    drop(gone);
     let mut links = Links::new(Entries(Vec::new())).unwrap();
     let mut tally = Tally::new("test", &Metrics::new());
     for (forgets, expected) in [(false, true), (true, false)] {
