@@ -1,12 +1,14 @@
 //! Clients that take and give nothing, beside others that must not notice.
 
+use std::env;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use sluicegate_core::stream::Action;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::house::{Guest, House, Manner, Stub, until, video};
+use crate::house::{Guest, House, Manner, PATIENCE, Stub, until, video};
 
 /// Kilobytes this process has resident.
 fn resident() -> u64 {
@@ -21,12 +23,45 @@ fn resident() -> u64 {
         .expect("a number")
 }
 
+/// Runs this story again in a process of its own, and returns whether it did; false there. Memory is counted by process,
+/// and other stories have some too.
+fn ran_alone(story: &str) -> bool {
+    if env::var_os(ALONE).is_some() {
+        return false;
+    }
+    let ran = Command::new(env::current_exe().expect("this test"))
+        .args(["--exact", "--nocapture", story])
+        .env(ALONE, "1")
+        .output()
+        .expect("it runs here");
+    let said = String::from_utf8_lossy(&ran.stdout);
+    assert!(
+        said.contains("1 passed"),
+        "alone: {said}{}",
+        String::from_utf8_lossy(&ran.stderr)
+    );
+    true
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn five_hundred_stalled_players_cost_little_and_a_healthy_one_misses_nothing() {
+    let story =
+        "pressure::five_hundred_stalled_players_cost_little_and_a_healthy_one_misses_nothing";
+    if ran_alone(story) {
+        return;
+    }
     let house = House::open("[session]\nwrite_stall = \"2s\"\n").await;
     let origin = Stub::start(Manner::Streams(32 * 1024)).await;
     house.register("one", origin.at);
+    // It reads on whatever happens, or it would be one of them.
     let mut healthy = house.ask(Action::Play, "live/a").await;
+    let healthy = tokio::spawn(async move {
+        loop {
+            assert!(healthy.step().await, "the healthy one goes on");
+            let last = healthy.media.len().saturating_sub(1);
+            healthy.media.drain(..last).for_each(drop);
+        }
+    });
     let before = resident();
     let mut stalled = Vec::new();
     for _ in 0..10 {
@@ -43,13 +78,6 @@ async fn five_hundred_stalled_players_cost_little_and_a_healthy_one_misses_nothi
         for guest in asking {
             stalled.push(guest.await.expect("a guest"));
         }
-        // It reads on while they come, or it would be one of them.
-        let seen = healthy.media.len();
-        assert!(
-            healthy
-                .read_until(|healthy| healthy.media.len() > seen)
-                .await
-        );
     }
     let mut most = 0;
     let ended = || {
@@ -64,14 +92,12 @@ async fn five_hundred_stalled_players_cost_little_and_a_healthy_one_misses_nothi
             Instant::now() < deadline,
             "{open} sessions are open; the stalled ones have to end"
         );
-        assert!(healthy.step().await, "the healthy one goes on");
-        healthy
-            .media
-            .drain(..healthy.media.len().saturating_sub(1))
-            .for_each(drop);
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     drop(stalled);
     house.until_sessions(1).await;
+    assert!(!healthy.is_finished(), "the healthy one goes on");
+    healthy.abort();
     let cost = most.saturating_sub(before);
     assert!(cost < 500 * 300, "{cost} kB were held for 500 of them");
 }
@@ -108,7 +134,7 @@ async fn a_player_gets_every_message_in_order_while_others_stall() {
 #[tokio::test]
 async fn half_open_handshakes_end_while_a_publisher_works() {
     let house =
-        House::open("[rtmp]\nhandshake_timeout = \"1s\"\nidentify_timeout = \"1s\"\n").await;
+        House::open("[rtmp]\nhandshake_timeout = \"3s\"\nidentify_timeout = \"3s\"\n").await;
     let origin = Stub::start(Manner::Grants).await;
     house.register("one", origin.at);
     let opened = Instant::now();
@@ -148,12 +174,12 @@ async fn half_open_handshakes_end_while_a_publisher_works() {
         origin.seen.lock().unwrap().media.len() == before + 30
     })
     .await;
-    let took = tokio::time::timeout(Duration::from_secs(10), drip)
+    let took = tokio::time::timeout(PATIENCE * 2, drip)
         .await
         .expect("they are closed")
         .unwrap();
     assert!(
-        took >= Duration::from_millis(900),
+        took >= Duration::from_millis(2900),
         "not before their time: {took:?}"
     );
     assert_eq!(
@@ -176,7 +202,7 @@ async fn a_flood_of_connections_leaves_the_system_api_reachable() {
 
 #[tokio::test]
 async fn a_drain_does_not_wait_for_clients_that_have_asked_for_nothing() {
-    let mut house = House::open("[shutdown]\ngrace = \"8s\"\n").await;
+    let mut house = House::open("[shutdown]\ngrace = \"60s\"\n").await;
     let mut idle = TcpStream::connect(house.at.rtmp).await.unwrap();
     idle.write_all(&[3]).await.unwrap();
     until("its connection", || {
@@ -187,12 +213,10 @@ async fn a_drain_does_not_wait_for_clients_that_have_asked_for_nothing() {
             .contains("connections_total{listener=\"rtmp\"} 1")
     })
     .await;
-    let stopped = Instant::now();
     house.stop.cancel();
-    (&mut house.serving).await.unwrap();
-    assert!(
-        stopped.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        stopped.elapsed()
-    );
+    let stopped = tokio::time::timeout(PATIENCE, &mut house.serving).await;
+    stopped.expect("long before the grace is over").unwrap();
 }
+
+/// Set for the story that has a process of its own.
+const ALONE: &str = "STORY_ALONE";
