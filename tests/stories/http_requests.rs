@@ -1,11 +1,13 @@
 //! Requests that are refused for how they are written, and those that are for the proxy itself.
 
-use std::time::{Duration, Instant};
+use std::iter;
+use std::time::Duration;
 
 use sluicegate::listener::http::Pages;
 use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
 
-use crate::house::{House, get, talk};
+use crate::house::{House, PATIENCE, get, talk};
 use crate::http_origin::{HttpOrigin, STREAM, Step, Viewer, WAYS, Way, header, say};
 
 #[tokio::test]
@@ -216,27 +218,20 @@ async fn a_head_that_drips_is_not_waited_for() {
         } else {
             Viewer::send(house.at.http, "").await
         };
-        let began = Instant::now();
-        for byte in request.bytes() {
-            if viewer.socket.write_all(&[byte]).await.is_err() {
-                break;
+        // A byte buys no time: they would go on for ever.
+        let drip = async {
+            for byte in request.bytes().chain(iter::repeat(b'x')) {
+                if viewer.socket.write_all(&[byte]).await.is_err() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            if began.elapsed() > Duration::from_millis(900) {
-                break;
-            }
-        }
-        viewer.rest().await;
-        assert!(
-            began.elapsed() < Duration::from_millis(1500),
-            "again: {again}, {:?}",
-            began.elapsed()
-        );
+        };
+        let given_up = timeout(PATIENCE, drip).await.is_ok();
+        assert!(given_up, "again: {again}");
     }
     let silent = Viewer::send(house.at.http, "").await;
-    let began = Instant::now();
     assert!(silent.rest().await.is_empty());
-    assert!(began.elapsed() < Duration::from_millis(1500));
 }
 
 #[tokio::test]
@@ -354,15 +349,10 @@ async fn health_is_told_on_the_http_port_by_setting_only() {
 
 #[tokio::test]
 async fn a_connection_that_waits_for_its_next_request_does_not_hold_up_a_stop() {
-    let mut house = House::open("[shutdown]\ngrace = \"5s\"\n").await;
+    let mut house = House::open("[shutdown]\ngrace = \"60s\"\n").await;
     let mut viewer = Viewer::pull(house.at.http, Way::Second, "/api/v1/versions").await;
     viewer.head().await;
     house.stop.cancel();
-    let began = Instant::now();
-    (&mut house.serving).await.unwrap();
-    assert!(
-        began.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        began.elapsed()
-    );
+    let stopped = timeout(PATIENCE, &mut house.serving).await;
+    stopped.expect("long before the grace is over").unwrap();
 }
