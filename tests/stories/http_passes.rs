@@ -349,6 +349,7 @@ async fn a_body_that_ends_with_its_connection_arrives_byte_for_byte() {
             assert!(viewer.rest().await.is_empty());
         }
     }
+    house.until_sessions(0).await;
     let metrics = house.proxy.metrics().render();
     let passed: u64 = metrics
         .lines()
@@ -364,7 +365,6 @@ async fn a_body_that_ends_with_its_connection_arrives_byte_for_byte() {
         (600_000..601_000).contains(&passed),
         "both are counted: {passed}"
     );
-    house.until_sessions(0).await;
     let ended = r#"sluicegate_sessions_ended_total{protocol="http_flv",action="play",reason="origin_closed"} 2"#;
     until("the accounts", || {
         house.proxy.metrics().render().contains(ended)

@@ -222,7 +222,8 @@ async fn an_edge_that_is_told_where_the_stream_is_goes_there_and_comes_back_when
     let (mut edge, way) = Edge::pull(house.at.rtmp, &WISH).await;
     assert_eq!(way, [house.at.rtmp, first.at]);
     edge.media().await;
-    assert_eq!(house.proxy.sessions().len(), 0, "its media is not ours");
+    // Its media is not ours.
+    house.until_sessions(0).await;
     let request = first.request();
     assert_eq!(request.tc_url, "rtmp://video.example.com/live");
     assert_eq!(request.name, "a?token=x");
