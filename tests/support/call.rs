@@ -110,6 +110,7 @@ pub(crate) async fn check(
     None
 }
 
+/// Asks once, and waits for the answer as long as an ICE agent does before it asks again.
 pub(crate) async fn check_once(
     client: &UdpSocket,
     username: &str,
@@ -119,25 +120,56 @@ pub(crate) async fn check_once(
         .send(&proof(username, transaction))
         .await
         .expect("it goes out");
-    let answer = receive(client).await?;
-    Some(Message::parse(&answer).ok()?.kind)
+    let answer = answer(client, *transaction);
+    timeout(Duration::from_millis(500), answer).await.ok()
+}
+
+/// The answer to the request of this number. What else comes, as answers to earlier ones that were late, is passed over.
+pub(crate) async fn answer(client: &UdpSocket, transaction: u64) -> Kind {
+    loop {
+        let bytes = receive(client).await;
+        if let Ok(message) = Message::parse(&bytes)
+            && message.transaction == id(transaction)
+        {
+            return message.kind;
+        }
+    }
+}
+
+/// The next packet that is none of ICE.
+pub(crate) async fn receive_media(client: &UdpSocket) -> Vec<u8> {
+    let media = async {
+        loop {
+            let bytes = receive(client).await;
+            if Message::parse(&bytes).is_err() {
+                return bytes;
+            }
+        }
+    };
+    timeout(PATIENCE, media).await.expect("media in time")
 }
 
 /// A request that shows the password of the answer.
 pub(crate) fn proof(username: &str, transaction: &mut u64) -> Vec<u8> {
     *transaction += 1;
-    let mut id = [0; 12];
-    id[4..].copy_from_slice(&transaction.to_be_bytes());
-    binding_request(username, PASSWORD.as_bytes(), id, true)
+    binding_request(username, PASSWORD.as_bytes(), id(*transaction), true)
 }
 
-pub(crate) async fn receive(client: &UdpSocket) -> Option<Vec<u8>> {
+fn id(transaction: u64) -> [u8; 12] {
+    let mut id = [0; 12];
+    id[4..].copy_from_slice(&transaction.to_be_bytes());
+    id
+}
+
+/// The next packet. A refusal of one before is no packet.
+async fn receive(client: &UdpSocket) -> Vec<u8> {
     let mut bytes = vec![0; 2048];
-    let count = timeout(Duration::from_millis(500), client.recv(&mut bytes))
-        .await
-        .ok()?;
-    bytes.truncate(count.ok()?);
-    Some(bytes)
+    loop {
+        if let Ok(count) = client.recv(&mut bytes).await {
+            bytes.truncate(count);
+            return bytes;
+        }
+    }
 }
 
 /// A request of signalling: its status, head and body.
@@ -203,4 +235,5 @@ pub(crate) fn fragment(fragment: &str) -> String {
     )
 }
 
+const PATIENCE: Duration = Duration::from_secs(30);
 const PASSWORD: &str = "0123456789012345678901";
