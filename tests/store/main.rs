@@ -79,11 +79,11 @@ async fn sentinel_keeps_the_contract_and_fails_over() {
     loop {
         let called = Instant::now();
         let claim = store.claim("srs-proxy-url:new", None, "b", LONG).await;
-        assert!(called.elapsed() < PATIENCE * 4, "{:?}", called.elapsed());
+        assert!(called.elapsed() < PATIENCE * 10, "{:?}", called.elapsed());
         if claim.is_ok_and(|claim| claim.won) {
             break;
         }
-        assert!(began.elapsed() < Duration::from_secs(40), "no primary came");
+        assert!(began.elapsed() < LONG, "no primary came");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(
@@ -139,13 +139,9 @@ async fn what_lives_long_enough_is_not_renewed_for_all_to_hear() {
         timeout(LONG, changes.recv()).await.unwrap().unwrap(),
     ];
     assert_eq!(both, keys.map(Change::Key));
-    let left: Vec<String> = [old, new]
-        .map(|key| server.cli(&["ttl", key]).trim().to_owned())
-        .into();
-    assert!(
-        left.iter().all(|left| left == "120" || left == "119"),
-        "{left:?}"
-    );
+    let left = [old, new].map(|key| server.cli(&["ttl", key]).trim().parse().expect("a number"));
+    let renewed = LONG.as_secs()..=LONG.as_secs() * 2;
+    assert!(left.iter().all(|left| renewed.contains(left)), "{left:?}");
 }
 
 #[tokio::test]
@@ -157,7 +153,7 @@ async fn a_store_that_goes_and_comes_back_never_blocks_a_call() {
     server.freeze();
     let called = Instant::now();
     assert!(store.get("k:a").await.is_err());
-    assert!(called.elapsed() < PATIENCE * 4, "{:?}", called.elapsed());
+    assert!(called.elapsed() < PATIENCE * 10, "{:?}", called.elapsed());
     server.thaw();
     timeout(LONG, store.reachable()).await.unwrap();
     assert_eq!(until_it_answers(&store, "k:a").await.as_deref(), Some("1"));
@@ -170,10 +166,7 @@ async fn a_store_that_goes_and_comes_back_never_blocks_a_call() {
     }
     let called = Instant::now();
     let error = store.get("k:a").await.unwrap_err();
-    assert!(
-        called.elapsed() < Duration::from_millis(50),
-        "it fails at once"
-    );
+    assert!(called.elapsed() < PATIENCE, "it fails at once");
     assert!(
         error
             .to_string()

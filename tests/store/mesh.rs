@@ -84,7 +84,7 @@ async fn who_comes_later_knows_all_and_who_leaves_is_missed_soon() {
             .await
             .unwrap();
     }
-    b.put("sluicegate-x:b", "from b", Duration::from_secs(3))
+    b.put("sluicegate-x:b", "from b", Duration::from_secs(6))
         .await
         .unwrap();
     let at = b.address();
@@ -95,20 +95,14 @@ async fn who_comes_later_knows_all_and_who_leaves_is_missed_soon() {
     .await;
     until("both others", async || late.figures().alive == 2).await;
 
-    let left = Instant::now();
     drop(b);
     until("b's silence", async || {
         a.figures().silent == 1 && late.figures().silent == 1
     })
     .await;
     assert!(
-        left.elapsed() < Duration::from_secs(3),
-        "{:?}",
-        left.elapsed()
-    );
-    assert!(
         a.get("sluicegate-x:b").await.unwrap().is_some(),
-        "for a while"
+        "what it said is believed for longer than that"
     );
     until("the end of what b said", async || {
         a.get("sluicegate-x:b").await.unwrap().is_none()
@@ -230,10 +224,7 @@ async fn next_key(changes: &mut tokio::sync::broadcast::Receiver<Change>) -> Str
 async fn until(what: &str, mut come: impl AsyncFnMut() -> bool) {
     let began = Instant::now();
     while !come().await {
-        assert!(
-            began.elapsed() < Duration::from_secs(20),
-            "{what} did not come"
-        );
+        assert!(began.elapsed() < LONG * 2, "{what} did not come");
         sleep(Duration::from_millis(10)).await;
     }
 }

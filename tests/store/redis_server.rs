@@ -181,8 +181,15 @@ impl Sentinels {
 
     /// Waits until the sentinels know each other and the replica, and it has what the primary has.
     pub(crate) fn wait_for_replica(&self) {
+        let offset = |told: &str, name: &str| {
+            let line = told.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|offset| offset.trim().parse::<u64>().ok())
+        };
+        let written = self.primary.cli(&["info", "replication"]);
+        let written = offset(&written, "master_repl_offset:").expect("a primary tells it");
         until("the replica is in step", || {
             let told = self.replica.cli(&["info", "replication"]);
+            let has_all = offset(&told, "slave_repl_offset:") >= Some(written);
             let known = |port: &u16| {
                 let told = cli(*port, &["sentinel", "master", "mymaster"]);
                 // A name in one line, its value in the next.
@@ -194,6 +201,7 @@ impl Sentinels {
                 (value("num-slaves"), value("num-other-sentinels")) == (Some("1"), Some("2"))
             };
             told.contains("master_link_status:up")
+                && has_all
                 && self.sentinels.iter().all(|(port, _)| known(port))
         });
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::Value;
@@ -145,8 +146,12 @@ async fn first_publishers_on_both_agree_on_one_origin_for_each_stream() {
             .filter(|line| !line.contains("renew") && !line.contains("\"put\""));
         calls.map(str::to_owned).collect::<Vec<_>>()
     };
-    let before = operations();
-    assert!(!before.is_empty());
+    // What others have claimed is heard of a little later, and looked up.
+    let mut before = Vec::new();
+    while before.is_empty() || before != operations() {
+        before = operations();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
     let viewer = pair.b.ask(Action::Play, "live/7").await;
     assert!(viewer.has_started());
     assert_eq!(operations(), before);
