@@ -233,7 +233,7 @@ async fn post(system: SocketAddr, body: &str) -> bool {
 pub(crate) const PROXIES: usize = 3;
 /// All clients of a run have one address. Calls have longer than usual: the machine is busy with the run itself, and an
 /// origin or a store that is slow for that reason is not away.
-const SETTINGS: &str = "store.timeout = \"1s\"\nplacement.claims_per_source = 100000\n\
+const SETTINGS: &str = "store.timeout = \"2s\"\nplacement.claims_per_source = 100000\n\
                         session.dial_timeout = \"5s\"\nsession.setup_timeout = \"15s\"\n";
 const REPORT: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(30);
