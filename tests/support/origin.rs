@@ -280,6 +280,15 @@ impl Registrar {
         }
     }
 
+    /// Returns when a first report of it was taken.
+    #[track_caller]
+    pub(crate) fn wait_taken(&self) {
+        self.program
+            .wait_line("its first report is taken", STARTS, |line| {
+                line.text.contains(" is registered at ").then_some(())
+            });
+    }
+
     pub(crate) fn program(&mut self) -> &mut Program {
         &mut self.program
     }
@@ -314,4 +323,4 @@ const NGINX_MODULES: [&str; 3] = [
     "/usr/lib64/nginx/modules/ngx_rtmp_module.so",
     "/usr/share/nginx/modules/ngx_rtmp_module.so",
 ];
-const STARTS: Duration = Duration::from_secs(10);
+const STARTS: Duration = Duration::from_secs(30);
