@@ -32,7 +32,7 @@ fn ffmpeg_is_an_origin_too() {
         &format!("rtsp://127.0.0.1:{port}/live/cam"),
         &["-rtsp_flags", "listen"],
     );
-    crate::support::wait_for("ffmpeg listens", std::time::Duration::from_secs(20), || {
+    crate::support::wait_for("ffmpeg listens", std::time::Duration::from_secs(40), || {
         machine::is_listening(port).then_some(())
     });
     let proxy = Proxy::start("session.setup_timeout = \"20s\"");

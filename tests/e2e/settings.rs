@@ -194,7 +194,7 @@ struct Wrong<'a> {
 /// Runs a command that ends by itself.
 fn run(command: &mut Command) -> Output {
     let mut program = Program::start("sluicegate", command);
-    let status = program.wait_end(Duration::from_secs(10));
+    let status = program.wait_end(Duration::from_secs(40));
     Output {
         status,
         stdout: program.output().into_bytes(),

@@ -15,7 +15,7 @@ fn players_by_rtmp_and_hls_meet_a_stream_published_by_srt() {
     let origins = servers.map(|server| Remuxing::start(&proxy, server));
     let (home, _publisher) = published(&proxy, origins);
     let playlist = home.server().http().expect("it packages");
-    wait_for("it is packaged", Duration::from_secs(20), || {
+    wait_for("it is packaged", Duration::from_secs(40), || {
         let playlist = http::request(playlist, "GET", "/live/a.m3u8", &[], "");
         (playlist.text().matches("#EXTINF").count() >= 3).then_some(())
     });

@@ -56,7 +56,7 @@ fn twenty_streams_on_three_origins_meet_their_players() {
     for publisher in &mut publishers {
         publisher.stop();
     }
-    wait_for("every row is gone", Duration::from_secs(20), || {
+    wait_for("every row is gone", Duration::from_secs(40), || {
         proxy.sessions().is_empty().then_some(())
     });
     for origin in &origins {

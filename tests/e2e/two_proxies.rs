@@ -78,7 +78,7 @@ fn hls() {
     let publisher = Publisher::clip(&pair.a.rtmp_url("live/a")).start();
     publisher.wait_frames(25);
     let playlist = "/live/a.m3u8";
-    wait_for("a playlist", Duration::from_secs(20), || {
+    wait_for("a playlist", Duration::from_secs(40), || {
         let response = http::request(pair.b.http, "GET", playlist, &[], "");
         (response.text().matches(".ts").count() > 2).then_some(())
     });
@@ -137,7 +137,7 @@ fn webrtc_media_goes_by_a_proxy_that_did_not_signal_it_and_outlives_the_one_that
     pair.b.wait_origin("origin");
     let publisher = RtcClient::publish_by(&pair.a, "a", pair.b.rtc);
     let decoded = |least: u64| {
-        wait_for("the origin decodes", Duration::from_secs(20), || {
+        wait_for("the origin decodes", Duration::from_secs(40), || {
             let calls = origin.state()["calls"].clone();
             let mut frames = calls.as_array()?.iter().map(|call| call["frames"].as_u64());
             frames.any(|frames| frames > Some(least)).then_some(())
@@ -154,7 +154,7 @@ fn webrtc_media_goes_by_a_proxy_that_did_not_signal_it_and_outlives_the_one_that
             let rows = proxy.sessions();
             rows.iter().filter(|row| row["action"] == action).count()
         };
-        wait_for("each call has one row", Duration::from_secs(5), || {
+        wait_for("each call has one row", Duration::from_secs(40), || {
             (count("publish") == publishers && count("play") == players).then_some(())
         });
     }

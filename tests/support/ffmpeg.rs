@@ -422,4 +422,4 @@ fn codecs(gop: u32, bitrate: &str) -> Vec<String> {
         .collect()
 }
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(40);

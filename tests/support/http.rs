@@ -277,4 +277,4 @@ fn unchunk(mut rest: &[u8]) -> Vec<u8> {
     body
 }
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);

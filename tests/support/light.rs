@@ -122,5 +122,5 @@ fn frame(timestamp: u32) -> Message {
     }
 }
 
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(100);

@@ -63,7 +63,9 @@ impl LowLatency {
         std::thread::spawn(move || while growing.read_box(&mut fragments).is_some() {});
         let answering = Arc::clone(&stream);
         let server = Server::start(move |asked| answering.answer(asked));
-        drop(stream.wait(|cut| cut.segments.len() > 3));
+        super::wait_for("four segments", STARTS, || {
+            (stream.lock().segments.len() > 3).then_some(())
+        });
         Self {
             name: name.to_owned(),
             server,
@@ -306,3 +308,4 @@ const INDEX: &str = "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-TARGETDURATION:1\n#EXT-X-
 const WINDOW: usize = 6;
 /// How long a request is held before it is answered with what there is: three target durations.
 const HOLD: Duration = Duration::from_secs(3);
+const STARTS: Duration = Duration::from_secs(40);

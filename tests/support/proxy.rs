@@ -43,12 +43,7 @@ impl Proxy {
     /// Starts it with more lines of settings, as `session.takeover_after = "1s"`, and returns when it is ready.
     pub(crate) fn start(settings: &str) -> Self {
         let scratch = Scratch::new("proxy");
-        let others = LISTEN.lines().filter(|line| {
-            let name = line.split(" = ").next().unwrap_or_default();
-            !settings.contains(name)
-        });
-        let listeners: String = others.flat_map(|line| [line, "\n"]).collect();
-        let config = scratch.write(SETTINGS, &format!("{listeners}{settings}\n"));
+        let config = scratch.write(SETTINGS, &with_ours(settings));
         let mut command = binary();
         command
             .args(["run", "--config"])
@@ -242,8 +237,7 @@ impl Proxy {
 
     /// Writes other settings over the file it was started with.
     pub(crate) fn rewrite(&self, settings: &str) {
-        self.scratch
-            .write(SETTINGS, &format!("{LISTEN}{settings}\n"));
+        self.scratch.write(SETTINGS, &with_ours(settings));
     }
 
     /// Asks it to read its lists of origins again, as operators do.
@@ -295,6 +289,21 @@ fn rows(document: &Value, name: &str) -> Vec<Value> {
         .clone()
 }
 
+/// What a story sets, and what all of them want where it says nothing of that.
+fn with_ours(settings: &str) -> String {
+    let unsaid = LISTEN.lines().chain(PATIENT.lines()).filter(|line| {
+        let name = line.split(" = ").next().unwrap_or_default();
+        !settings.contains(name)
+    });
+    let ours: String = unsaid.flat_map(|line| [line, "\n"]).collect();
+    format!("{ours}{settings}\n")
+}
+
+/// An origin that is slow because the machine is busy is not away.
+const PATIENT: &str = "\
+session.dial_timeout = \"5s\"
+session.setup_timeout = \"20s\"
+";
 /// Every listener on a free port of 127.0.0.1, unless a story says otherwise.
 const LISTEN: &str = "\
 rtmp.listen = \"127.0.0.1:0\"
@@ -309,4 +318,4 @@ const SETTINGS: &str = "sluicegate.toml";
 const TERSE: &str =
     "warn,sluicegate::server=info,sluicegate::listener::srt=info,sluicegate::listener::rtc=info";
 const MEDIA_PORT: &str = "PROXY_WEBRTC_SERVER";
-const STARTS: Duration = Duration::from_secs(10);
+const STARTS: Duration = Duration::from_secs(30);

@@ -20,7 +20,7 @@ impl Redis {
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
         command.args(["--save", "", "--appendonly", "no"]);
         let program = Program::start("redis-server", &mut command).abrupt();
-        wait_for("redis-server listens", Duration::from_secs(10), || {
+        wait_for("redis-server listens", Duration::from_secs(30), || {
             machine::is_listening(port).then_some(())
         });
         Self {

@@ -59,4 +59,4 @@ impl<O: Origin> Remuxing<O> {
     }
 }
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(40);

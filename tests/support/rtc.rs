@@ -261,4 +261,4 @@ fn wait(program: &Program, what: &str, pick: impl Fn(&Value) -> bool) -> Value {
     })
 }
 
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(60);

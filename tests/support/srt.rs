@@ -269,4 +269,4 @@ fn socket() -> UdpSocket {
     socket
 }
 
-const STARTS: Duration = Duration::from_secs(20);
+const STARTS: Duration = Duration::from_secs(40);

@@ -31,4 +31,4 @@ pub(crate) fn wait_bound(port: u16) {
     });
 }
 
-const STARTS: Duration = Duration::from_secs(10);
+const STARTS: Duration = Duration::from_secs(30);

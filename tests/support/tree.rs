@@ -190,4 +190,4 @@ types { application/vnd.apple.mpegurl m3u8; video/mp2t ts; video/mp4 mp4 m4s; ap
 log_format target '$request_method $request_uri'; access_log access.log target; root www; etag on; gzip on;
 gzip_types application/vnd.apple.mpegurl application/dash+xml;";
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(40);
