@@ -14,6 +14,7 @@
 //! `core/tests/names.rs` holds the table of cases.
 
 use std::borrow::{Borrow, Cow};
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
@@ -176,12 +177,9 @@ impl fmt::Display for Service {
 /// assert_eq!(published, played);
 /// assert_eq!(published.to_string(), "example.com/live/a");
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StreamUrl {
-    vhost: String,
-    app: String,
-    stream: String,
-}
+// One text, because each open session keeps one. Neither a vhost nor the name of a stream has a slash in it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct StreamUrl(Box<str>);
 
 impl StreamUrl {
     /// The stream `stream` of `app` on `vhost`. A slash in `stream` moves what is before it into the app; an empty
@@ -234,9 +232,9 @@ impl StreamUrl {
             }
         }
         let url = path.on(vhost_of([query, ""], host)?)?;
-        match url.stream.rsplit_once('.') {
+        match url.stream().rsplit_once('.') {
             Some((stem, extension)) if is_media_extension(extension) => {
-                Self::new(&url.vhost, &url.app, stem)
+                Self::new(url.vhost(), url.app(), stem)
             }
             _ => Ok(url),
         }
@@ -277,23 +275,42 @@ impl StreamUrl {
 
     /// A lower-case domain name, or [`DEFAULT_VHOST`].
     pub fn vhost(&self) -> &str {
-        &self.vhost
+        self.parts().0
     }
 
     /// The application: one or several segments.
     pub fn app(&self) -> &str {
-        &self.app
+        self.parts().1
     }
 
     /// The name of the stream within its app: one segment.
     pub fn stream(&self) -> &str {
-        &self.stream
+        self.parts().2
+    }
+
+    /// The vhost, the app and the stream.
+    fn parts(&self) -> (&str, &str, &str) {
+        let (vhost, path) = self.0.split_once('/').unwrap_or_default();
+        let (app, stream) = path.rsplit_once('/').unwrap_or_default();
+        (vhost, app, stream)
+    }
+}
+
+impl Ord for StreamUrl {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.parts().cmp(&other.parts())
+    }
+}
+
+impl PartialOrd for StreamUrl {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
 impl fmt::Display for StreamUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}/{}/{}", self.vhost, self.app, self.stream)
+        formatter.write_str(&self.0)
     }
 }
 
@@ -421,21 +438,14 @@ impl VhostRule {
 
     /// The key under which `url` is placed.
     pub fn key(&self, url: &StreamUrl) -> PlacementKey {
+        let (vhost, app, stream) = url.parts();
         let counts = match self {
             Self::Ignored => false,
-            Self::Listed(names) => names.contains(&url.vhost),
+            Self::Listed(names) => names.contains(vhost),
             Self::Separate => true,
         };
-        let vhost = if counts {
-            url.vhost.as_str()
-        } else {
-            DEFAULT_VHOST
-        };
-        PlacementKey(
-            [vhost, "/", url.app.as_str(), "/", url.stream.as_str()]
-                .concat()
-                .into(),
-        )
+        let vhost = if counts { vhost } else { DEFAULT_VHOST };
+        PlacementKey([vhost, "/", app, "/", stream].concat().into())
     }
 }
 
@@ -537,11 +547,11 @@ impl Path {
     fn on(self, vhost: String) -> Result<StreamUrl, StreamError> {
         let stream = self.stream.ok_or(StreamError::EmptyStream)?;
         within("stream", &stream, MAX_STREAM)?;
-        let app = match self.app {
-            app if app.is_empty() => DEFAULT_APP.to_owned(),
+        let app = match self.app.as_str() {
+            "" => DEFAULT_APP,
             app => app,
         };
-        Ok(StreamUrl { vhost, app, stream })
+        Ok(StreamUrl([&vhost, "/", app, "/", &stream].concat().into()))
     }
 }
 
