@@ -37,7 +37,7 @@ async fn measure(policy: &str) {
             action: Action::Publish,
             protocol: Protocol::Rtmp,
             client: ([192, 0, 2, 1], 5000).into(),
-            peer: ([192, 0, 2, 1], 5000).into(),
+            by_way_of: None,
         };
         let session = proxy.open(request).await.expect("room");
         let joined = session.dial(|_| async { Ok(()) }).await;

@@ -122,7 +122,7 @@ async fn open(proxy: &Proxy) -> Result<Vec<Session>, Box<dyn Error>> {
                 action: Action::Publish,
                 protocol: Protocol::Rtmp,
                 client: "192.0.2.1:5000".parse()?,
-                peer: "192.0.2.1:5000".parse()?,
+                by_way_of: None,
             })
             .await?;
         session.dial(|_| ready(Ok::<_, DialError>(()))).await?;

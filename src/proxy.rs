@@ -76,10 +76,8 @@ pub struct Timing {
 #[derive(Debug)]
 pub struct Session {
     proxy: Proxy,
-    service: Service,
     /// All candidates together have so long.
     setup: Duration,
-    key: PlacementKey,
     // Before the row, so that the claim's lifetime counts from the last session's end.
     hold: Hold,
     row: OpenRow,
@@ -467,7 +465,6 @@ impl Proxy {
     /// Gives a session its share in the placement of its stream, and its row.
     fn admit(&self, request: Request) -> Result<Session, Refusal> {
         let key = self.key(&request.stream);
-        let service = request.protocol.service();
         let (action, source) = (request.action, request.client.ip());
         let hold = self
             .shared
@@ -477,9 +474,7 @@ impl Proxy {
         let row = self.shared.sessions.open(request).ok_or(Refusal::Full)?;
         Ok(Session {
             proxy: self.clone(),
-            service,
             setup: self.shared.timing.setup,
-            key,
             hold,
             row,
         })
@@ -540,7 +535,7 @@ impl Proxy {
             action = request.action.as_str(),
             protocol = request.protocol.as_str(),
             client = %request.client,
-            peer = request.by_way_of().map(tracing::field::display),
+            peer = request.by_way_of.as_ref().map(tracing::field::display),
             reason = refusal.as_str(),
             detail = refusal.detail(),
             "refused"
@@ -583,13 +578,13 @@ impl Session {
             Ok(leg) => {
                 let first = self.row.joined();
                 let placed = self.row.placed();
-                let shared = self.proxy.shared.registry.is_shared(&self.key);
+                let shared = self.proxy.shared.registry.is_shared(self.key());
                 if let Some(origin) = placed
                     .origin
                     .as_ref()
                     .filter(|_| shared && self.publishes())
                 {
-                    self.proxy.end_stale(&self.key, origin);
+                    self.proxy.end_stale(self.key(), origin);
                 }
                 if first {
                     self.tell_joined(&placed);
@@ -612,7 +607,7 @@ impl Session {
             action = request.action.as_str(),
             protocol = request.protocol.as_str(),
             client = %request.client,
-            peer = request.by_way_of().map(tracing::field::display),
+            peer = request.by_way_of.as_ref().map(tracing::field::display),
             origin = placed.origin.as_ref().map_or("-", |id| id.as_str()),
             why = &*placed.why,
             "session joined"
@@ -627,6 +622,11 @@ impl Session {
         }
     }
 
+    /// The name its stream is placed under.
+    const fn key(&self) -> &PlacementKey {
+        self.hold.key()
+    }
+
     fn publishes(&self) -> bool {
         self.row.request.action == Action::Publish
     }
@@ -634,9 +634,9 @@ impl Session {
     fn walk(&self) -> Walk<'_> {
         Walk {
             proxy: &self.proxy,
-            service: self.service,
+            service: self.row.request.protocol.service(),
             setup: self.setup,
-            key: &self.key,
+            key: self.key(),
             hold: &self.hold,
             request: &self.row.request,
             row: Some(&self.row),

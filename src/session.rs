@@ -34,14 +34,20 @@ pub struct Request {
     pub protocol: Protocol,
     /// Where it is: the peer, or what a trusted proxy in front of us said.
     pub client: SocketAddr,
-    /// Who connected to us: the client, or the last proxy in front of us.
-    pub peer: SocketAddr,
+    /// The last proxy in front of us, where one connected in the client's place. Boxed: each open session keeps room
+    /// for it, and few have one.
+    pub by_way_of: Option<Box<SocketAddr>>,
 }
 
 impl Request {
-    /// The proxy in front of us by which it came, if it is known that there is one.
-    pub fn by_way_of(&self) -> Option<SocketAddr> {
-        (self.peer != self.client).then_some(self.peer)
+    /// Who connected to us: the client, or the last proxy in front of us.
+    pub fn peer(&self) -> SocketAddr {
+        self.by_way_of.as_deref().copied().unwrap_or(self.client)
+    }
+
+    /// What [`by_way_of`](Self::by_way_of) is when `peer` connected to us for `client`.
+    pub fn way(client: SocketAddr, peer: SocketAddr) -> Option<Box<SocketAddr>> {
+        (peer != client).then(|| Box::new(peer))
     }
 }
 
@@ -680,7 +686,7 @@ impl Sessions {
             action,
             protocol,
             client = %row.request.client,
-            peer = row.request.by_way_of().map(tracing::field::display),
+            peer = row.request.by_way_of.as_ref().map(tracing::field::display),
             origin,
             failed = path,
             bytes_to_client = row.bytes(Direction::ToClient),
@@ -762,7 +768,7 @@ mod tests {
             action,
             protocol: Protocol::Rtmp,
             client: "192.0.2.1:5000".parse().unwrap(),
-            peer: "192.0.2.1:5000".parse().unwrap(),
+            by_way_of: None,
         }
     }
 

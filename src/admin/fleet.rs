@@ -397,7 +397,7 @@ fn session_document(system: &System, row: &Row) -> Value {
         "action": row.request.action.as_str(),
         "stream": row.request.stream.to_string(),
         "client": row.request.client.to_string(),
-        "peer": row.request.peer.to_string(),
+        "peer": row.request.peer().to_string(),
         "origin": placed.origin.as_ref().map(OriginId::as_str),
         "why": placed.why,
         "failed": failed,

@@ -248,7 +248,7 @@ impl Table {
             action: asked.action,
             protocol: Protocol::Srt,
             client,
-            peer: client,
+            by_way_of: None,
         };
         self.tasks
             .spawn(caller.serve(self.proxy.clone(), request, over));

@@ -89,7 +89,7 @@ impl Calls {
             action: call.action,
             protocol: Protocol::WebRtc,
             client: call.client,
-            peer: call.client,
+            by_way_of: None,
         };
         let refused = |refusal| debug!(%refusal, "a call of another proxy is not taken");
         let session = proxy.adopt(request, &call.origin).map_err(refused).ok()?;

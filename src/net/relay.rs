@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -82,47 +82,61 @@ pub struct Ending {
 /// Joins the two until one side closes, fails, or the session is ended from outside; says why. The client gets
 /// `first` before anything else; it is counted already. Bytes that one side sent before it closed still reach the
 /// other, if it takes them.
-pub async fn join(
-    client: &mut TcpStream,
-    origin: &mut TcpStream,
-    row: &Row,
-    passage: &mut impl Passage,
+pub fn join<'a>(
+    client: &'a mut TcpStream,
+    origin: &'a mut TcpStream,
+    row: &'a Row,
+    passage: &'a mut impl Passage,
     first: Vec<u8>,
-) -> Ending {
+) -> impl Future<Output = Ending> {
     let (client_read, client_write) = client.split();
     let (origin_read, origin_write) = origin.split();
     let mut to_client = Half::new(Direction::ToClient, origin_read, client_write);
-    to_client.left_over = first;
+    to_client.left_over = LeftOver::new(first);
     let mut to_origin = Half::new(Direction::ToOrigin, client_read, origin_write);
-    let copy = poll_fn(|cx| {
-        loop {
-            if let Poll::Ready(reason) = to_client.poll(cx, row, passage) {
-                return Poll::Ready(reason);
-            }
-            if let Poll::Ready(reason) = to_origin.poll(cx, row, passage) {
-                return Poll::Ready(reason);
-            }
-            if let Poll::Ready(reason) = passage.poll_beside(cx) {
-                return Poll::Ready(reason);
-            }
-            // While a slow client has yet to take something, its socket wakes this again.
-            if !to_client.left_over.is_empty() {
-                return Poll::Pending;
-            }
-            match passage.words() {
-                Some(words) => to_client.left_over = words,
-                None => return Poll::Pending,
-            }
+    // The halves are made out here, because what is moved within a future is kept twice in it, for hours.
+    async move {
+        let mut ended = pin!(row.ended());
+        let reason =
+            poll_fn(
+                |cx| match poll_both(cx, &mut to_client, &mut to_origin, row, passage) {
+                    Poll::Pending => ended.as_mut().poll(cx),
+                    ready => ready,
+                },
+            );
+        Ending {
+            reason: reason.await,
+            client_is_current: to_client.left_over.is_none(),
         }
-    });
-    let reason = tokio::select! {
-        biased;
-        reason = copy => reason,
-        reason = row.ended() => reason,
-    };
-    Ending {
-        reason,
-        client_is_current: to_client.left_over.is_empty(),
+    }
+}
+
+/// Moves what can be moved now, both ways; ready when that ends the session.
+fn poll_both(
+    cx: &mut Context<'_>,
+    to_client: &mut Half<'_>,
+    to_origin: &mut Half<'_>,
+    row: &Row,
+    passage: &mut impl Passage,
+) -> Poll<EndReason> {
+    loop {
+        if let Poll::Ready(reason) = to_client.poll(cx, row, passage) {
+            return Poll::Ready(reason);
+        }
+        if let Poll::Ready(reason) = to_origin.poll(cx, row, passage) {
+            return Poll::Ready(reason);
+        }
+        if let Poll::Ready(reason) = passage.poll_beside(cx) {
+            return Poll::Ready(reason);
+        }
+        // While a slow client has yet to take something, its socket wakes this again.
+        if to_client.left_over.is_some() {
+            return Poll::Pending;
+        }
+        match passage.words() {
+            Some(words) => to_client.left_over = LeftOver::new(words),
+            None => return Poll::Pending,
+        }
     }
 }
 
@@ -131,10 +145,23 @@ struct Half<'a> {
     direction: Direction,
     from: ReadHalf<'a>,
     to: WriteHalf<'a>,
-    left_over: Vec<u8>,
-    taken: usize,
+    // Boxed: most receivers take what they get, for hours.
+    left_over: Option<Box<LeftOver>>,
     read_size: usize,
     closed: Option<EndReason>,
+}
+
+/// What a receiver did not take at once.
+struct LeftOver {
+    bytes: Vec<u8>,
+    taken: usize,
+}
+
+impl LeftOver {
+    /// `None`: there is nothing.
+    fn new(bytes: Vec<u8>) -> Option<Box<Self>> {
+        (!bytes.is_empty()).then(|| Box::new(Self { bytes, taken: 0 }))
+    }
 }
 
 impl<'a> Half<'a> {
@@ -143,8 +170,7 @@ impl<'a> Half<'a> {
             direction,
             from,
             to,
-            left_over: Vec::new(),
-            taken: 0,
+            left_over: None,
             read_size: READ_FIRST,
             closed: None,
         }
@@ -214,7 +240,7 @@ impl<'a> Half<'a> {
                 self.read_size = (self.read_size * 2).min(READ_MAX);
             }
         } else {
-            self.left_over.extend_from_slice(rest);
+            self.left_over = LeftOver::new(rest.to_vec());
             self.read_size = READ_SLOW;
             row.blocked(self.direction, true);
         }
@@ -223,17 +249,17 @@ impl<'a> Half<'a> {
 
     /// Writes what the receiver did not take before.
     fn poll_left_over(&mut self, cx: &mut Context<'_>, row: &Row) -> Poll<Result<(), EndReason>> {
-        if self.left_over.is_empty() {
+        let Some(left_over) = &mut self.left_over else {
             return Poll::Ready(Ok(()));
-        }
-        while let Some(rest) = self
-            .left_over
-            .get(self.taken..)
+        };
+        while let Some(rest) = left_over
+            .bytes
+            .get(left_over.taken..)
             .filter(|rest| !rest.is_empty())
         {
             match Pin::new(&mut self.to).poll_write(cx, rest) {
                 Poll::Ready(Ok(wrote)) if wrote > 0 => {
-                    self.taken += wrote;
+                    left_over.taken += wrote;
                     row.blocked(self.direction, false);
                 }
                 Poll::Ready(_) => return Poll::Ready(Err(self.receiver_closed())),
@@ -244,8 +270,7 @@ impl<'a> Half<'a> {
             }
         }
         row.blocked(self.direction, false);
-        self.left_over = Vec::new();
-        self.taken = 0;
+        self.left_over = None;
         Poll::Ready(Ok(()))
     }
 
@@ -265,17 +290,36 @@ impl<'a> Half<'a> {
 }
 
 /// Asks the kernel to acknowledge what comes on `stream` at once, or only with what goes out and every second
-/// read. The first does not stick: set-up sets it after each read, because SRS and nginx-rtmp wait 40 ms for the
-/// acknowledgement of their handshake. The second does, and saves a third of the packets of a stream: media needs
-/// no answer each time.
+/// read. Neither sticks. Set-up sets the first after each read, because SRS and nginx-rtmp wait 40 ms for the
+/// acknowledgement of their handshake.
 pub fn acknowledge_at_once(stream: &TcpStream, at_once: bool) {
     let _ = socket2::SockRef::from(stream).set_tcp_quickack(at_once);
+}
+
+/// Keeps the acknowledgements of an origin's media delayed: it needs no answer each time, and a third of the packets of a
+/// stream are saved. Once a pause was so long that the kernel's timer had to acknowledge (40 ms and more), it goes back
+/// to one for each frame, for good; so it is asked again.
+#[derive(Debug, Default)]
+pub struct Unhurried {
+    reads: u8,
+}
+
+impl Unhurried {
+    /// Called after each read of media.
+    pub fn read(&mut self, origin: &ReadHalf<'_>) {
+        if self.reads == 0 {
+            acknowledge_at_once(origin.as_ref(), false);
+        }
+        self.reads = (self.reads + 1) % ASK_AGAIN;
+    }
 }
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
+/// After so many reads the kernel is asked again to delay acknowledgements: half a second of video, and no cost.
+const ASK_AGAIN: u8 = 16;
 /// The largest read, and the size of the scratch buffer of a worker.
 pub const READ_MAX: usize = 256 * 1024;
 /// A new session reads this much; full reads double it.
@@ -329,7 +373,7 @@ mod tests {
             action: Action::Play,
             protocol: Protocol::Rtmp,
             client: "192.0.2.1:5000".parse().unwrap(),
-            peer: "192.0.2.1:5000".parse().unwrap(),
+            by_way_of: None,
         };
         Arc::new(Sessions::new(limits, Arc::new(Metrics::new())))
             .open(request)

@@ -17,7 +17,7 @@ impl Proxy {
         }
         let session = self.admit(request)?;
         // Where the stream is said to be elsewhere, this session stays alone where it is.
-        let expected = self.registry().claimed(&session.key);
+        let expected = self.registry().claimed(session.key());
         let claim = session.hold.claim(expected.as_ref(), origin, WHY);
         if claim.is_ok_and(|claim| claim.won) {
             let _ = session.hold.join(origin);

@@ -74,7 +74,11 @@ impl Registry {
         source: IpAddr,
     ) -> Result<Hold, TooManyClaims> {
         let mut holds = lock(&self.holds);
-        let known = holds.streams.contains_key(key);
+        // All sessions of a stream share the text of its name.
+        let shared = holds.streams.get_key_value(key);
+        let shared = shared.map(|(key, _)| key.clone());
+        let known = shared.is_some();
+        let key = shared.unwrap_or_else(|| key.clone());
         let source = network_of(source);
         if !known && action == Action::Play {
             let claims = holds.by_source.get(&source).copied().unwrap_or(0);
@@ -95,7 +99,7 @@ impl Registry {
         }
         Ok(Hold {
             registry: Arc::clone(self),
-            key: key.clone(),
+            key,
             action,
             joined: AtomicBool::new(false),
             let_in: AtomicBool::new(false),
@@ -189,6 +193,11 @@ impl Holds {
 }
 
 impl Hold {
+    /// The name under which the stream is placed.
+    pub(crate) const fn key(&self) -> &PlacementKey {
+        &self.key
+    }
+
     /// Claims the stream for `origin`, from `expected`, and says what stands. A claim under a publisher that is joined
     /// through this proxy does not move: its players would be sent to where it is not. `why` is kept with a claim
     /// that changes.

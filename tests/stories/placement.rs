@@ -17,7 +17,7 @@ async fn join(house: &House, action: Action, path: &str) -> Result<Session, Refu
         action,
         protocol: Protocol::Rtmp,
         client: "192.0.2.1:5000".parse().expect("an address"),
-        peer: "192.0.2.1:5000".parse().expect("an address"),
+        by_way_of: None,
     };
     let session = house.proxy.open(request).await?;
     session.dial(|_| async { Ok(()) }).await?;

@@ -119,7 +119,7 @@ struct ClientWatch {
     drop_replay: bool,
     /// Transaction ids the client used after it: their answers belong to it.
     used: Vec<f64>,
-    second: Option<String>,
+    second: Option<Box<str>>,
     /// A command that cannot be read.
     broken: Option<CommandError>,
     media: bool,
@@ -536,7 +536,7 @@ impl Watch for ClientWatch {
         if self.names_the_same(name) {
             return Verdict::Pass;
         }
-        self.second = Some(name.to_owned());
+        self.second = Some(name.into());
         Verdict::Drop
     }
 }

@@ -21,10 +21,17 @@ pub struct Walk {
     chunk_size: u32,
     /// Bytes of the current chunk's body that are still to come.
     chunk_left: u32,
-    /// The start of a header whose end hasn't come yet; not sent on.
-    partial: Vec<u8>,
     held: Held,
     ids: StreamIds,
+    // Boxed: most steps need none of it, and a relay keeps a walk for each direction of each session.
+    aside: Option<Box<Aside>>,
+}
+
+/// Bytes of a step that are not simply its input.
+#[derive(Debug, Default)]
+struct Aside {
+    /// The start of a header whose end hasn't come yet; not sent on.
+    partial: Vec<u8>,
     /// What the last step returned.
     output: Vec<u8>,
 }
@@ -62,33 +69,39 @@ impl Walk {
             streams: ChunkStreams::new(),
             chunk_size: DEFAULT_CHUNK_SIZE,
             chunk_left: 0,
-            partial: Vec::new(),
             held: Held::new(),
             ids: StreamIds::new(),
-            output: Vec::new(),
+            aside: None,
         }
     }
 
     /// Steps over `input` and says what to send on. After an error the connection cannot be understood any more.
     pub fn feed(&mut self, input: &[u8], watch: &mut impl Watch) -> Result<Step<'_>, WalkError> {
-        self.output = if self.partial.is_empty() {
+        let partial = self
+            .aside
+            .take()
+            .map_or_else(Vec::new, |aside| aside.partial);
+        let output = if partial.is_empty() {
             let Some(changed) = self.step(input, watch)? else {
-                // Bytes of an earlier step would only take up room.
-                self.output = Vec::new();
                 return Ok(Step::Unchanged);
             };
             changed
         } else {
-            let mut joined = std::mem::take(&mut self.partial);
+            let mut joined = partial;
             joined.extend_from_slice(input);
             self.step(&joined, watch)?.unwrap_or(joined)
         };
-        Ok(Step::Changed(&self.output))
+        let aside = self.aside.get_or_insert_default();
+        aside.output = output;
+        Ok(Step::Changed(&aside.output))
     }
 
     /// Gives back the room that set-up took; what the last step returned is gone then.
     pub fn settle(&mut self) {
-        self.output = Vec::new();
+        self.aside = self.aside.take().filter(|aside| aside.holds_back());
+        if let Some(aside) = &mut self.aside {
+            aside.output = Vec::new();
+        }
         self.streams.shrink();
     }
 
@@ -118,8 +131,8 @@ impl Walk {
     /// A reader for what comes next, when the bytes so far end between two messages; it holds at most `max_partial`
     /// bytes of unfinished ones.
     pub fn reader(&self, max_partial: usize) -> Option<ChunkReader> {
-        let between =
-            self.chunk_left == 0 && self.partial.is_empty() && self.streams.between_messages();
+        let in_header = self.aside.as_ref().is_some_and(|aside| aside.holds_back());
+        let between = self.chunk_left == 0 && !in_header && self.streams.between_messages();
         between.then(|| {
             ChunkReader::resuming(self.streams.with_states(), self.chunk_size, max_partial)
         })
@@ -160,7 +173,7 @@ impl Walk {
                 }
                 let Some(header) = self.streams.read(rest).map_err(ChunkError::from)? else {
                     output.depart(rest);
-                    self.partial = rest.to_vec();
+                    self.aside.get_or_insert_default().partial = rest.to_vec();
                     break;
                 };
                 rest = self.enter_chunk(&header, rest, &mut output, watch)?;
@@ -377,6 +390,12 @@ impl Walk {
         };
         output.depart(rest);
         self.held.push(bytes, part)
+    }
+}
+
+impl Aside {
+    fn holds_back(&self) -> bool {
+        !self.partial.is_empty()
     }
 }
 

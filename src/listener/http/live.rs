@@ -17,7 +17,7 @@ use tracing::{debug, info};
 use super::refusal::{self, send, send_away};
 use super::{Caller, Http};
 use crate::net::forwarded;
-use crate::net::relay::{self, Passage, acknowledge_at_once};
+use crate::net::relay::{self, Passage, Unhurried};
 use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session};
 use crate::session::{Direction, EndReason, Piece, Row};
 
@@ -46,16 +46,15 @@ pub(super) struct Pair {
 impl Pair {
     /// Relays to the end.
     pub(super) async fn relay(mut self: Box<Self>) {
-        let Self {
-            client,
-            origin,
-            passage,
-            first,
-            session,
-        } = &mut *self;
-        let first = std::mem::take(first);
-        let ending = relay::join(client, origin, session.row(), passage, first).await;
-        session.row().end(ending.reason);
+        let ending = relay::join(
+            &mut self.client,
+            &mut self.origin,
+            self.session.row(),
+            &mut self.passage,
+            std::mem::take(&mut self.first),
+        )
+        .await;
+        self.session.row().end(ending.reason);
     }
 }
 
@@ -216,7 +215,7 @@ pub(super) async fn open(
         action: Action::Play,
         protocol,
         client,
-        peer: caller.socket,
+        by_way_of: Request::way(client, caller.socket),
     };
     let trusted = http.trusts(caller.peer.ip());
     let forwarded = Forwarded {
@@ -275,8 +274,7 @@ pub(super) struct Raw {
     row: Arc<Row>,
     came: u64,
     upgraded: bool,
-    /// Media flows, and its acknowledgements may wait.
-    settled: bool,
+    unhurried: Unhurried,
 }
 
 impl Raw {
@@ -288,16 +286,15 @@ impl Raw {
             row: Arc::clone(row),
             came,
             upgraded,
-            settled: false,
+            unhurried: Unhurried::default(),
         }
     }
 }
 
 impl Passage for Raw {
     fn read_from_origin(&mut self, origin: &ReadHalf<'_>) {
-        if !self.settled && self.row.first_media().is_some() {
-            acknowledge_at_once(origin.as_ref(), false);
-            self.settled = true;
+        if self.row.first_media().is_some() {
+            self.unhurried.read(origin);
         }
     }
 

@@ -183,7 +183,7 @@ fn pull(
         action: Action::Play,
         protocol: Protocol::HttpSegments,
         client,
-        peer: caller.socket,
+        by_way_of: Asked::way(client, caller.socket),
     };
     let named = link.as_ref().map(|link| link.origin.clone());
     let place = proxy

@@ -196,7 +196,7 @@ impl Rtsp {
             action: asked.action,
             protocol: Protocol::Rtsp,
             client: ends.client,
-            peer: ends.peer,
+            by_way_of: Request::way(ends.client, ends.peer),
         };
         let session = match proxy.open(request).await {
             Ok(session) => session,

@@ -17,7 +17,7 @@ use tracing::debug;
 use super::Ends;
 use super::datagrams::{Datagrams, UdpPorts};
 use super::leg::Leg;
-use crate::net::relay::{self, Passage, acknowledge_at_once};
+use crate::net::relay::{self, Passage, Unhurried};
 use crate::proxy::Session;
 use crate::session::{Direction, EndReason, Row};
 
@@ -45,8 +45,7 @@ pub(super) struct Watched {
     words: Vec<u8>,
     udp: Option<Arc<UdpPorts>>,
     datagrams: Datagrams,
-    /// Reads from the origin have been acknowledged at once so far.
-    hurried: bool,
+    unhurried: Unhurried,
 }
 
 impl Pair {
@@ -82,7 +81,7 @@ impl Pair {
             words: Vec::new(),
             udp,
             datagrams,
-            hurried: true,
+            unhurried: Unhurried::default(),
         };
         Box::new(Self {
             client,
@@ -131,17 +130,15 @@ impl Pair {
 
     /// Relays to the end.
     pub(super) async fn relay(mut self: Box<Self>) {
-        let Self {
-            client,
-            origin,
-            passage,
-            session,
-            first,
-        } = &mut *self;
-        let row = session.row();
-        let first = std::mem::take(first);
-        let ending = relay::join(client, origin, row, passage, first).await;
-        row.end(ending.reason);
+        let ending = relay::join(
+            &mut self.client,
+            &mut self.origin,
+            self.session.row(),
+            &mut self.passage,
+            std::mem::take(&mut self.first),
+        )
+        .await;
+        self.session.row().end(ending.reason);
     }
 }
 
@@ -263,9 +260,8 @@ impl Passage for Watched {
     }
 
     fn read_from_origin(&mut self, origin: &ReadHalf<'_>) {
-        if self.hurried && self.row.first_media().is_some() {
-            acknowledge_at_once(origin.as_ref(), false);
-            self.hurried = false;
+        if self.row.first_media().is_some() {
+            self.unhurried.read(origin);
         }
     }
 

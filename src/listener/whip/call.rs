@@ -205,12 +205,13 @@ impl Ask<'_> {
     }
 
     async fn open(&self, stream: StreamUrl, action: Action) -> Result<Session, Refused> {
+        let client = self.client();
         let request = Request {
             stream,
             action,
             protocol: Protocol::WebRtc,
-            client: self.client(),
-            peer: self.caller.peer,
+            client,
+            by_way_of: Request::way(client, self.caller.peer),
         };
         let opened = self.proxy.open(request).await;
         opened.map_err(|refusal| refuse(status_of(&refusal), refusal.to_string()))
