@@ -14,10 +14,10 @@ use sluicegate_core::rtmp::server::{Identified, Server, ServerEvent};
 use sluicegate_core::rule::Via;
 use sluicegate_core::stream::{Action, DEFAULT_VHOST, Protocol, StreamUrl};
 use sluicegate_core::tap;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::net::tcp::ReadHalf;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
@@ -116,12 +116,18 @@ impl Rtmp {
             Err(refusal) => return refuse(&mut client, asked, &refusal.to_string()).await,
         };
         let local = client.local_addr().unwrap_or(peer);
-        let joined = session
-            .dial(|attempt| self.ask(&proxy, attempt, &identified, address, local))
-            .await;
+        let joined = tokio::select! {
+            biased;
+            joined = session
+                .dial(|attempt| self.ask(&proxy, attempt, &identified, address, local)) => joined,
+            () = left(&client) => Err(Refusal::Ended(EndReason::ClientClosed)),
+        };
         let (origin, joined, first) = match joined {
             Ok(leg) => leg,
-            Err(Refusal::Ended(_)) => return None,
+            Err(Refusal::Ended(reason)) => {
+                session.finish(reason);
+                return None;
+            }
             Err(refusal) => return refuse(&mut client, asked, &refusal.to_string()).await,
         };
         let mut passage = Watched {
@@ -237,6 +243,17 @@ impl Rtmp {
                 }
             }
         }
+    }
+}
+
+/// Resolves when a client has closed its connection. What it sends meanwhile stays unread, because it belongs to what is
+/// relayed, and the socket stays readable then; so the end behind it is looked for now and then.
+async fn left(client: &TcpStream) {
+    while let Ok(ready) = client.ready(Interest::READABLE).await {
+        if ready.is_read_closed() {
+            return;
+        }
+        sleep(LOOK_AGAIN).await;
     }
 }
 
@@ -531,6 +548,8 @@ fn seed() -> [u8; 32] {
 /// What we speak to a client until its origin takes over (RTMP 1.0 §5.4.1).
 const CHUNK_SIZE: u32 = 128;
 const SETUP_READ: usize = 4 * 1024;
+/// How late the end of a client is noticed that sent something before, while its origin is asked.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {

@@ -188,6 +188,19 @@ impl Guest {
         stream: &str,
         extra: Vec<(String, Value)>,
     ) -> Self {
+        let mut guest = Self::call(at, preface, action, stream, extra).await;
+        while !guest.has_heard() && guest.step().await {}
+        guest
+    }
+
+    /// Connects; what it asks is said as its bytes are read.
+    pub(crate) async fn call(
+        at: SocketAddr,
+        preface: &[u8],
+        action: Action,
+        stream: &str,
+        extra: Vec<(String, Value)>,
+    ) -> Self {
         let (app, name) = stream.rsplit_once('/').expect("app/stream");
         let machine = Client::new(
             [7; 32],
@@ -198,16 +211,14 @@ impl Guest {
         );
         let mut socket = TcpStream::connect(at).await.expect("the proxy listens");
         socket.write_all(preface).await.expect("the proxy reads");
-        let mut guest = Self {
+        Self {
             stream: socket,
             machine,
             connected: None,
             status: None,
             media: Vec::new(),
             wrote: 0,
-        };
-        while !guest.has_heard() && guest.step().await {}
-        guest
+        }
     }
 
     /// Sends what is due and reads once; `false` at the end of the connection.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use sluicegate::session::EndReason;
 use sluicegate_core::stream::Action;
 
-use crate::house::{House, Manner, PATIENCE, Stub, nowhere, until, video};
+use crate::house::{Guest, House, Manner, PATIENCE, Stub, nowhere, until, video};
 
 #[tokio::test]
 async fn a_dead_origin_costs_nothing_and_the_claim_moves() {
@@ -47,6 +47,39 @@ async fn an_origin_that_accepts_and_says_nothing_is_left_after_its_second() {
         "with eight streams one was first sent there"
     );
     assert_eq!(alive.seen.lock().unwrap().requests.len(), 8);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_its_origin_is_asked_is_gone_at_once() {
+    let surplus = video(0, &[0x27, 1]);
+    for (cause, surplus) in [
+        ("without a word more", None),
+        ("behind media that nobody has read", Some(&surplus)),
+    ] {
+        for action in [Action::Play, Action::Publish] {
+            // Whoever waits for the silent one, waits for this.
+            let settings = "[session]\ndial_timeout = \"60s\"\nsetup_timeout = \"60s\"\n";
+            let house = House::open(settings).await;
+            let silent = Stub::start(Manner::Silent).await;
+            house.register("silent", silent.at);
+            let mut guest = Guest::call(house.at.rtmp, &[], action, "live/a", Vec::new()).await;
+            tokio::select! {
+                () = guest.read_to_end() => panic!("the proxy let it go"),
+                () = until("the dial", || silent.connections() == 1) => {}
+            }
+            if let Some(surplus) = surplus {
+                guest.send(surplus).await;
+            }
+            drop(guest);
+            house.until_sessions(0).await;
+            let ended = format!(
+                r#"sluicegate_sessions_ended_total{{protocol="rtmp",action="{}",reason="client_closed"}} 1"#,
+                action.as_str()
+            );
+            let metrics = house.proxy.metrics().render();
+            assert!(metrics.contains(&ended), "{action:?} {cause}: {metrics}");
+        }
+    }
 }
 
 #[tokio::test]
