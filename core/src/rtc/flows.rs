@@ -22,6 +22,10 @@ use super::stun::{Kind, Message, refusal};
 use super::unknown::Unknown;
 use crate::flow::{ClientPath, DropReason, Fate, FlowId, Flows as Table, Input, LinkId, Output};
 
+/// For what is looked up with each datagram. It is keyed, and weaker than the standard one: addresses get into a table
+/// by a proof, and links by ourselves, so nobody can fill one with keys that meet.
+type Hasher = foldhash::fast::RandomState;
+
 /// The table of one shard.
 #[derive(Debug)]
 pub struct Flows {
@@ -29,8 +33,8 @@ pub struct Flows {
     flows: Vec<Option<Flow>>,
     free: Vec<u32>,
     by_username: HashMap<Box<[u8]>, FlowId>,
-    by_path: HashMap<ClientPath, FlowId>,
-    by_link: HashMap<LinkId, FlowId>,
+    by_path: HashMap<ClientPath, FlowId, Hasher>,
+    by_link: HashMap<LinkId, FlowId, Hasher>,
     unknown: Unknown,
     outputs: VecDeque<Output<Event>>,
     sweep_at: Option<Instant>,
@@ -115,8 +119,8 @@ impl Flows {
             flows: Vec::new(),
             free: Vec::new(),
             by_username: HashMap::new(),
-            by_path: HashMap::new(),
-            by_link: HashMap::new(),
+            by_path: HashMap::default(),
+            by_link: HashMap::default(),
             unknown: Unknown::new(now),
             outputs: VecDeque::new(),
             sweep_at: None,
