@@ -6,12 +6,14 @@
 //! | `catalog` | the registry, and what `docs/metrics.md` says of each family |
 //! | `exposition` | OpenMetrics text, and the older format for those who ask for it |
 //! | `process` | what the kernel says of this process |
+//! | `receive_buffers` | datagrams that the kernel had no room for |
 //! | `streams` | series per stream |
 //! | `transitions` | what became of each origin, and why |
 
 mod catalog;
 mod exposition;
 mod process;
+mod receive_buffers;
 mod streams;
 mod transitions;
 
@@ -29,6 +31,8 @@ use prometheus_client::registry::Unit;
 
 pub use catalog::{Described, Labels};
 pub use exposition::Format;
+pub(crate) use receive_buffers::Counted;
+pub use receive_buffers::ReceiveBuffers;
 pub(crate) use streams::StreamShare;
 
 use catalog::{Catalog, labels};
@@ -118,6 +122,8 @@ pub struct Metrics {
     pub datagrams_sent: Family<ListenerLabel, Counter>,
     /// `sluicegate_datagrams_dropped_total`: datagrams that went nowhere, by listener and reason.
     pub datagrams_dropped: Family<DropLabels, Counter>,
+    /// `sluicegate_datagrams_overflowed_total`: datagrams that found the receive buffer of a socket full.
+    pub receive_buffers: ReceiveBuffers,
 }
 
 /// Something that brings gauges and totals up to date before they are read.
@@ -290,6 +296,7 @@ impl Metrics {
             datagrams_received: Family::default(),
             datagrams_sent: Family::default(),
             datagrams_dropped: Family::default(),
+            receive_buffers: ReceiveBuffers::default(),
             registry: Catalog::default(),
         };
         let m = &metrics;
@@ -435,6 +442,11 @@ impl Metrics {
             "Datagrams that went nowhere, by reason",
             m.datagrams_dropped.clone(),
         );
+        registry.register(
+            "datagrams_overflowed",
+            "Datagrams that never arrived, because the receive buffer of a socket was full",
+            m.receive_buffers.overflowed.clone(),
+        );
         Self {
             registry,
             ..metrics
@@ -464,6 +476,7 @@ impl Metrics {
             hook(self);
         }
         self.process.sample();
+        self.receive_buffers.sample();
         self.registry.encode()
     }
 

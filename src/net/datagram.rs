@@ -8,14 +8,15 @@
 //! - the table says of each where it goes, and may rewrite it in place;
 //! - packets to one destination are gathered for as long as the batch lasts, and leave with one call (GSO). A batch
 //!   ends with what the kernel had;
-//! - a busy shard rests for a moment before it asks the kernel for more: a wake-up costs more than a packet, and what
-//!   comes meanwhile is one batch. So a shard needs a thread on which nobody else waits;
+//! - a busy shard [rests](pace) for a moment before it asks the kernel for more: a wake-up costs more than a packet,
+//!   and what comes meanwhile is one batch. So a shard needs a thread on which nobody else waits;
 //! - what a socket does not take is dropped and counted, as a router would.
 //!
 //! A [`Driver`] is what a protocol adds: it opens links, acts on what its table says, and hears [commands](Handle).
 
 mod entries;
 mod links;
+mod pace;
 mod port;
 mod ready;
 mod staged;
@@ -36,6 +37,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 pub use self::entries::Entries;
 use self::links::Destination;
 pub use self::links::Links;
+use self::pace::Pace;
 use self::port::{Read, Received, Role, Scratch};
 use self::staged::Staged;
 use self::tally::Tally;
@@ -117,8 +119,7 @@ pub struct Shard<D: Driver> {
     timer_at: Option<Instant>,
     settle_at: Instant,
     tally: Tally,
-    /// So much comes that more of it leaves together when the shard rests between its batches.
-    rests: bool,
+    pace: Pace,
 }
 
 impl<D: Driver> Shard<D> {
@@ -138,7 +139,7 @@ impl<D: Driver> Shard<D> {
         let now = Instant::now();
         let mut shard = Self {
             driver,
-            links: Links::new(entries)?,
+            links: Links::new(entries, name, metrics.receive_buffers.clone())?,
             scratch: Scratch::new(),
             staged: Staged::new(),
             commands: commands.0,
@@ -148,7 +149,7 @@ impl<D: Driver> Shard<D> {
             timer_at: None,
             settle_at: now + SETTLE_EVERY,
             tally: Tally::new(name, metrics),
-            rests: false,
+            pace: Pace::new(now),
         };
         std::future::poll_fn(|context| shard.poll(context)).await;
         let now = Instant::now();
@@ -160,7 +161,7 @@ impl<D: Driver> Shard<D> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.links.ready.task.register(context.waker());
         let mut received = false;
-        loop {
+        for _ in 0..ROUNDS {
             let now = Instant::now();
             if !self.stopping && self.stop.as_mut().poll(context).is_ready() {
                 self.stopping = true;
@@ -182,7 +183,7 @@ impl<D: Driver> Shard<D> {
             self.say(now);
             if now >= self.settle_at {
                 self.settle_at = now + SETTLE_EVERY;
-                self.rests = self.tally.received >= BUSY;
+                self.pace.settle(now, self.tally.received);
                 self.driver.settle(now, &mut self.links);
                 self.tally.settle();
                 self.say(now);
@@ -201,14 +202,17 @@ impl<D: Driver> Shard<D> {
             }
             if self.timer.as_mut().poll(context).is_pending() {
                 // A turn that the runtime cut short leaves sockets that want a look.
-                if received && self.rests && self.links.ready.is_quiet() {
+                if let Some(rest) = self.pace.rest(received && self.links.ready.is_quiet()) {
                     // The thread serves nothing but shards.
-                    std::thread::sleep(REST);
+                    std::thread::sleep(rest);
                 }
                 return Poll::Pending;
             }
             self.timer_at = None;
         }
+        // Whoever else is on this thread has a turn.
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// What each socket has, up to a bound; whether there was any.
@@ -318,14 +322,11 @@ impl<D: Driver> Shard<D> {
 
 /// Reads of one socket before others have their turn.
 const READS: usize = 8;
+/// Looks at the sockets before others on the thread have their turn: under a flood there is always one more.
+const ROUNDS: usize = 16;
 /// Marks a link's key, so that no flow has the same.
 const LINK_KEY: u64 = 1 << 32;
 /// Commands that may wait for a shard; a sender waits beyond.
 const MAX_COMMANDS: usize = 1024;
 /// How often accounts are settled.
 const SETTLE_EVERY: Duration = Duration::from_millis(250);
-/// Datagrams between two settlements that make a shard busy: ten a millisecond, so that a rest brings some together.
-const BUSY: u64 = 2500;
-/// How long a busy shard rests, and so the most by which it delays a datagram that finds it idle; the system adds some
-/// fifty microseconds.
-const REST: Duration = Duration::from_micros(200);

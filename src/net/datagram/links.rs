@@ -11,6 +11,7 @@ use super::entries::{Entries, bind};
 use super::port::{Port, Role};
 use super::ready::Ready;
 use super::tally::Tally;
+use crate::metrics::{Counted, ReceiveBuffers};
 
 /// The sockets of a shard: its entries, and its links to origins.
 #[derive(Debug)]
@@ -21,23 +22,33 @@ pub struct Links {
     pub(super) ready: Arc<Ready>,
     /// Links on which a send was refused since the table was told last.
     pub(super) refused: Vec<LinkId>,
+    listener: &'static str,
+    buffers: ReceiveBuffers,
 }
 
 impl Links {
-    pub(super) fn new(entries: Entries) -> io::Result<Self> {
+    /// `listener` is whose sockets they are, and `buffers` counts what they lose.
+    pub(super) fn new(
+        entries: Entries,
+        listener: &'static str,
+        buffers: ReceiveBuffers,
+    ) -> io::Result<Self> {
         let mut links = Self {
             ports: Vec::new(),
             free: Vec::new(),
             generation: 0,
             ready: Arc::default(),
             refused: Vec::new(),
+            listener,
+            buffers,
         };
         for (entry, socket) in entries.0.into_iter().enumerate() {
             let role = Role::Entry {
                 entry: u8::try_from(entry).map_err(io::Error::other)?,
                 wildcard: socket.local_addr()?.ip().is_unspecified(),
             };
-            let port = Port::new(socket, role, &links.ready, entry)?;
+            let counted = links.count(&socket, true);
+            let port = Port::new(socket, role, &links.ready, entry, counted)?;
             links.ports.push(Some(port));
         }
         Ok(links)
@@ -54,7 +65,7 @@ impl Links {
         };
         let socket = bind(any, false)?;
         socket.connect(origin)?;
-        self.adopt(socket)
+        self.put(socket, true)
     }
 
     /// Takes a connected socket over, for example from another shard.
@@ -62,6 +73,10 @@ impl Links {
     /// # Errors
     /// When no place is left, or the system refuses it an event queue.
     pub fn adopt(&mut self, socket: StdSocket) -> io::Result<LinkId> {
+        self.put(socket, false)
+    }
+
+    fn put(&mut self, socket: StdSocket, fresh: bool) -> io::Result<LinkId> {
         let index = match self.free.pop() {
             Some(index) => index,
             None if self.ports.len() < MAX_PORTS => {
@@ -73,7 +88,8 @@ impl Links {
         self.generation = self.generation.wrapping_add(1);
         let number = u32::try_from(index).map_err(io::Error::other)?;
         let link = LinkId(self.generation << INDEX_BITS | number);
-        match Port::new(socket, Role::Link(link), &self.ready, index) {
+        let counted = self.count(&socket, fresh);
+        match Port::new(socket, Role::Link(link), &self.ready, index, counted) {
             Ok(port) => {
                 if let Some(place) = self.ports.get_mut(index) {
                     *place = Some(port);
@@ -108,6 +124,10 @@ impl Links {
             let _ = SockRef::from(&port.socket).take_error();
         }
         self.refused.retain(|refused| *refused != link);
+    }
+
+    fn count(&self, socket: &StdSocket, fresh: bool) -> Counted {
+        self.buffers.count(socket, self.listener, fresh)
     }
 
     fn port(&self, link: LinkId) -> Option<&Port> {
@@ -150,8 +170,7 @@ impl Links {
 
     /// How many datagrams one call may send to a destination.
     pub(super) fn most_segments(&self, to: Destination) -> usize {
-        self.port_towards(to)
-            .map_or(1, |port| port.state.max_gso_segments())
+        self.port_towards(to).map_or(1, Port::most_segments)
     }
 }
 

@@ -1,23 +1,26 @@
 //! One socket: what it takes in one call, and what it is sent.
 
-use std::io::{self, IoSliceMut};
-use std::net::{SocketAddr, UdpSocket as StdSocket};
+use std::cell::Cell;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::UdpSocket as StdSocket;
 use std::sync::Arc;
 use std::task::{Context, Wake, Waker};
 
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
+use rustix::io::Errno;
 use rustix::net::sockopt::{
-    Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
-    set_socket_recv_buffer_size_force,
+    Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ip_recvtos,
+    set_ipv6_mtu_discover, set_ipv6_recvtclass, set_socket_recv_buffer_size_force,
 };
 use sluicegate_core::flow::LinkId;
-use socket2::SockRef;
+use socket2::{MsgHdr, SockAddr, SockRef};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 use super::links::Destination;
 use super::ready::{Bell, Ready};
 use super::tally::Tally;
+use crate::metrics::Counted;
 
 /// One socket and what is known of it.
 #[derive(Debug)]
@@ -25,12 +28,13 @@ pub(super) struct Port {
     pub(super) socket: UdpSocket,
     pub(super) state: UdpSocketState,
     pub(super) role: Role,
-    /// The origin, of a link.
-    peer: Option<SocketAddr>,
     bell: Arc<Bell>,
     waker: Waker,
     /// How many batches the next read makes room for: preparing room for many costs more than reading one.
     pub(super) room: usize,
+    /// The system cuts what it is given into datagrams.
+    cuts: Cell<bool>,
+    _counted: Counted,
 }
 
 /// What a socket is for.
@@ -75,12 +79,16 @@ impl Port {
         role: Role,
         ready: &Arc<Ready>,
         index: usize,
+        counted: Counted,
     ) -> io::Result<Self> {
         let state = UdpSocketState::new((&socket).into())?;
         // A relay must not turn datagrams that routers may cut into datagrams that are lost: the probing mode that
         // the line above chose is undone. It fails for the family a socket is not of.
         let _ = set_ip_mtu_discover(&socket, Ipv4PathMtuDiscovery::WANT);
         let _ = set_ipv6_mtu_discover(&socket, Ipv6PathMtuDiscovery::WANT);
+        // Nobody here asks how a datagram was marked, and being told costs something for each.
+        let _ = set_ip_recvtos(&socket, false);
+        let _ = set_ipv6_recvtclass(&socket, false);
         // Media comes in bursts, and one link may carry all flows of an origin. Only a privileged process may have more
         // than the system gives to all.
         if set_socket_recv_buffer_size_force(&socket, SOCKET_BUFFER).is_err() {
@@ -93,25 +101,21 @@ impl Port {
         });
         bell.wake_by_ref();
         Ok(Self {
-            peer: socket.peer_addr().ok(),
             socket: UdpSocket::from_std(socket)?,
             state,
             role,
             waker: Waker::from(Arc::clone(&bell)),
             bell,
             room: LEAST_ROOM,
+            cuts: Cell::new(true),
+            _counted: counted,
         })
     }
 
     /// Reads what lies there, at most as much as there is room for.
     pub(super) fn receive(&mut self, scratch: &mut Scratch) -> Received {
-        let mut context = Context::from_waker(&self.waker);
-        // Pending means that the bell will be rung, also when this task has had its share of the thread.
-        if self.socket.poll_recv_ready(&mut context).is_pending() {
-            return Received::Nothing;
-        }
         let room = self.room;
-        let mut read = Ok(0);
+        let mut read = Err(io::ErrorKind::WouldBlock.into());
         let _ = self.socket.try_io(Interest::READABLE, || {
             read = scratch.receive(&self.state, &self.socket, room);
             match read {
@@ -123,7 +127,9 @@ impl Port {
                 _ => Err(io::ErrorKind::WouldBlock.into()),
             }
         });
-        // Asked again, so that the runtime knows whom to wake.
+        // Asked, so that the runtime knows whom to wake. Pending means that the bell will be rung, also when this task
+        // has had its share of the thread.
+        let mut context = Context::from_waker(&self.waker);
         if self.socket.poll_recv_ready(&mut context).is_ready() {
             self.bell.ready.mark(self.bell.index);
         }
@@ -132,7 +138,7 @@ impl Port {
                 self.room = if count == room {
                     (room * 2).min(BATCH_SIZE)
                 } else {
-                    (room / 2).max(count + 1).max(LEAST_ROOM)
+                    (room - 1).max(count + 1).max(LEAST_ROOM)
                 };
                 Received::Batches(count)
             }
@@ -140,6 +146,15 @@ impl Port {
             // There was nothing after all, or another error that an earlier datagram met, such as a host that
             // cannot be reached.
             Err(_) => Received::Nothing,
+        }
+    }
+
+    /// How many datagrams one call may send.
+    pub(super) fn most_segments(&self) -> usize {
+        if self.cuts.get() {
+            self.state.max_gso_segments()
+        } else {
+            1
         }
     }
 
@@ -168,6 +183,14 @@ impl Port {
                 match segment {
                     // The system or the device does not cut it after all, or the way is too narrow for this size.
                     Some(size) if error.kind() != io::ErrorKind::WouldBlock => {
+                        let code = error.raw_os_error();
+                        if [Errno::IO, Errno::INVAL]
+                            .map(Errno::raw_os_error)
+                            .map(Some)
+                            .contains(&code)
+                        {
+                            self.cuts.set(false);
+                        }
                         for datagram in bytes.chunks(size.max(1)) {
                             match self.send_once(to, datagram, None) {
                                 Ok(()) => tally.sent += 1,
@@ -184,24 +207,60 @@ impl Port {
 
     fn send_once(&self, to: Destination, bytes: &[u8], segment: Option<usize>) -> io::Result<()> {
         let socket = SockRef::from(&self.socket);
-        let (destination, src_ip) = match (to, segment, self.peer) {
-            // The plain calls cost the least, and a connected socket knows its way.
-            (Destination::Origin(_), None, _) => return socket.send(bytes).map(|_| ()),
-            (Destination::Origin(_), _, Some(peer)) => (peer, None),
-            (Destination::Origin(_), _, None) => return Err(io::ErrorKind::NotConnected.into()),
-            (Destination::Client(path), None, _) if path.local.is_none() => {
-                return socket.send_to(bytes, &path.remote.into()).map(|_| ());
+        // The plain calls cost the least, and a connected socket that is given no address knows its way.
+        let address = match to {
+            Destination::Origin(_) => None,
+            Destination::Client(path) if path.local.is_none() => Some(SockAddr::from(path.remote)),
+            Destination::Client(path) => {
+                let transmit = Transmit {
+                    destination: path.remote,
+                    ecn: None,
+                    contents: bytes,
+                    segment_size: segment,
+                    src_ip: path.local,
+                };
+                return self.state.try_send((&self.socket).into(), &transmit);
             }
-            (Destination::Client(path), _, _) => (path.remote, path.local),
         };
-        let transmit = Transmit {
-            destination,
-            ecn: None,
-            contents: bytes,
-            segment_size: segment,
-            src_ip,
+        let sent = match (segment, &address) {
+            (None, None) => socket.send(bytes),
+            (None, Some(address)) => socket.send_to(bytes, address),
+            (Some(size), address) => {
+                let control = Segments::of(size)?;
+                let buffers = [IoSlice::new(bytes)];
+                let message = MsgHdr::new()
+                    .with_buffers(&buffers)
+                    .with_control(&control.0);
+                match address {
+                    None => socket.sendmsg(&message, 0),
+                    Some(address) => socket.sendmsg(&message.with_addr(address), 0),
+                }
+            }
         };
-        self.state.try_send((&self.socket).into(), &transmit)
+        sent.map(|_| ())
+    }
+}
+
+/// The control message that says into how large datagrams the kernel is to cut what it is given (udp(7)).
+struct Segments([u8; Segments::SPACE]);
+
+impl Segments {
+    /// A length as wide as a pointer, a level and a type.
+    const HEADER: usize = size_of::<usize>() + 8;
+    const SPACE: usize = Self::HEADER + size_of::<usize>();
+    /// `SOL_UDP` and `UDP_SEGMENT`.
+    const KIND: [i32; 2] = [17, 103];
+
+    fn of(size: usize) -> io::Result<Self> {
+        let size = u16::try_from(size).map_err(io::Error::other)?.to_ne_bytes();
+        let length = (Self::HEADER + size.len()).to_ne_bytes();
+        let [level, kind] = Self::KIND.map(i32::to_ne_bytes);
+        let mut message = Self([0; Self::SPACE]);
+        let written = length.iter().chain(&level).chain(&kind).chain(&size);
+        for (place, byte) in message.0.iter_mut().zip(written) {
+            *place = *byte;
+        }
+        Ok(message)
     }
 }
 
@@ -229,10 +288,23 @@ impl Scratch {
         socket: &UdpSocket,
         room: usize,
     ) -> io::Result<usize> {
+        if room <= FEW {
+            self.receive_into::<FEW>(state, socket, room)
+        } else {
+            self.receive_into::<BATCH_SIZE>(state, socket, room)
+        }
+    }
+
+    fn receive_into<const MOST: usize>(
+        &mut self,
+        state: &UdpSocketState,
+        socket: &UdpSocket,
+        room: usize,
+    ) -> io::Result<usize> {
         let mut chunks = self.bytes.chunks_exact_mut(BATCH_BYTES);
-        let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
+        let mut slices: [IoSliceMut<'_>; MOST] =
             std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
-        let room = room.min(BATCH_SIZE);
+        let room = room.min(MOST);
         let (Some(slices), Some(metas)) = (slices.get_mut(..room), self.metas.get_mut(..room))
         else {
             return Ok(0);
@@ -250,8 +322,10 @@ impl Scratch {
 
 /// What the kernel may put together: 64 KiB at the most.
 const BATCH_BYTES: usize = 65_536;
-/// The least room of a read, in batches.
-const LEAST_ROOM: usize = 8;
+/// The least room of a read, in batches: a socket is empty when less than that came.
+const LEAST_ROOM: usize = 2;
+/// Room that is prepared at once; more than that is prepared for as much as a call can take.
+const FEW: usize = 6;
 /// Wanted of the kernel for each direction of each socket: over a tenth of a second at forty thousand packets per second. It
 /// gives what `net.core.rmem_max` and `wmem_max` allow, and more for reading if this process has `CAP_NET_ADMIN`.
 const SOCKET_BUFFER: usize = 8 << 20;

@@ -18,6 +18,8 @@ struct Group {
     to: Destination,
     segment: usize,
     bytes: Vec<u8>,
+    /// It stands among the open ones.
+    open: bool,
 }
 
 impl Staged {
@@ -27,6 +29,7 @@ impl Staged {
             to: Destination::Origin(LinkId(0)),
             segment: 0,
             bytes: Vec::new(),
+            open: false,
         };
         Self {
             groups: (0..GROUPS).map(|_| group()).collect(),
@@ -60,7 +63,8 @@ impl Staged {
             group.key = key;
             group.to = to;
             group.segment = data.len();
-            if !self.open.contains(&place) {
+            if !group.open {
+                group.open = true;
                 self.open.push(place);
             }
         }
@@ -75,6 +79,7 @@ impl Staged {
     pub(super) fn flush(&mut self, links: &mut Links, tally: &mut Tally) {
         for place in self.open.drain(..) {
             if let Some(group) = self.groups.get_mut(place) {
+                group.open = false;
                 group.send(links, tally);
             }
         }

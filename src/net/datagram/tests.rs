@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::links::Destination;
 use super::tally::Tally;
 use super::*;
+use crate::metrics::ReceiveBuffers;
 
 /// One flow: what the first client sends goes to one origin and back, `!` is answered, `-` dropped.
 #[derive(Default)]
@@ -95,6 +96,10 @@ impl Driver for Test {
     fn is_empty(&self) -> bool {
         true
     }
+}
+
+fn links() -> Links {
+    Links::new(Entries(Vec::new()), "test", ReceiveBuffers::default()).unwrap()
 }
 
 async fn receive(socket: &UdpSocket) -> Vec<u8> {
@@ -185,7 +190,7 @@ async fn a_refusal_is_forgotten_before_a_new_attempt() {
     let gone = StdSocket::bind(local).unwrap();
     gone.connect((Ipv4Addr::LOCALHOST, 9)).unwrap();
     let origin = gone.local_addr().unwrap();
-    let mut links = Links::new(Entries(Vec::new())).unwrap();
+    let mut links = links();
     let mut tally = Tally::new("test", &Metrics::new());
     for (forgets, expected) in [(false, true), (true, false)] {
         let link = links.open(origin).unwrap();
@@ -205,8 +210,7 @@ async fn a_refusal_is_forgotten_before_a_new_attempt() {
 async fn a_link_moves_with_its_socket_and_an_old_number_is_nobodys() {
     let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let origin = UdpSocket::bind(local).await.unwrap();
-    let empty = || Links::new(Entries(Vec::new())).unwrap();
-    let (mut one, mut other) = (empty(), empty());
+    let (mut one, mut other) = (links(), links());
     let link = one.open(origin.local_addr().unwrap()).unwrap();
     let mut tally = Tally::new("test", &Metrics::new());
     one.send(Destination::Origin(link), b"a", None, &mut tally);
