@@ -108,7 +108,7 @@ impl Run {
     }
 
     async fn to_its_end(asks: usize, at_once: usize) {
-        let run = Self::with(Fleet::start(ORIGINS, None).await);
+        let run = Self::with(Fleet::with_store_timeout(ORIGINS, ANSWERS).await);
         let failing = {
             let (run, runtime) = (Arc::clone(&run), Handle::current());
             tokio::task::spawn_blocking(move || run.fail(asks, &runtime))
@@ -255,5 +255,7 @@ fn millis(count: usize) -> Duration {
 const ORIGINS: usize = 5;
 /// Between two faults.
 const BETWEEN: Duration = Duration::from_secs(1);
-/// How long a fault lasts: past the two seconds that a call has, and the check of each second.
-const LASTS: Duration = Duration::from_millis(3_500);
+/// How long a call to the store may take: the machine is busy with the run itself.
+const ANSWERS: Duration = Duration::from_secs(3);
+/// How long a fault lasts: past the time that a call has, and the check of each second.
+const LASTS: Duration = Duration::from_millis(4_500);

@@ -109,4 +109,4 @@ impl Session {
 }
 
 /// Longer than a proxy takes to try all it can.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);

@@ -40,13 +40,23 @@ type Places = Arc<Mutex<Vec<(SocketAddr, SocketAddr)>>>;
 impl Fleet {
     /// Starts everything; returns when each proxy knows each origin. `frames` as of [`Origin::start`].
     pub(crate) async fn start(origins: usize, frames: Option<Duration>) -> Self {
-        Self::build(origins, frames, |_| String::new(), 1).await
+        // However busy the machine is: nothing here is about a store that takes its time.
+        let patient = |_| "store.timeout = \"20s\"\n".to_owned();
+        Self::build(origins, frames, patient, 1).await
+    }
+
+    /// The same, whose calls to the store have as long as said.
+    pub(crate) async fn with_store_timeout(origins: usize, timeout: Duration) -> Self {
+        let timeout = format!("store.timeout = \"{}ms\"\n", timeout.as_millis());
+        Self::build(origins, None, |_| timeout.clone(), 1).await
     }
 
     /// Proxies that share nothing: each has keys of its own in the Redis, and draws its origins.
     pub(crate) async fn strangers(origins: usize) -> Self {
         let own = |proxy| {
-            format!("store.redis_key_prefix = \"own-{proxy}\"\nplacement.policy = \"random\"\n")
+            format!(
+                "store.redis_key_prefix = \"own-{proxy}\"\nplacement.policy = \"random\"\nstore.timeout = \"20s\"\n"
+            )
         };
         Self::build(origins, None, own, PROXIES).await
     }
@@ -233,7 +243,7 @@ async fn post(system: SocketAddr, body: &str) -> bool {
 pub(crate) const PROXIES: usize = 3;
 /// All clients of a run have one address. Calls have longer than usual: the machine is busy with the run itself, and an
 /// origin or a store that is slow for that reason is not away.
-const SETTINGS: &str = "store.timeout = \"2s\"\nplacement.claims_per_source = 100000\n\
+const SETTINGS: &str = "placement.claims_per_source = 100000\n\
                         session.dial_timeout = \"5s\"\nsession.setup_timeout = \"15s\"\n";
 const REPORT: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(30);

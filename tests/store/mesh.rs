@@ -84,7 +84,7 @@ async fn who_comes_later_knows_all_and_who_leaves_is_missed_soon() {
             .await
             .unwrap();
     }
-    b.put("sluicegate-x:b", "from b", Duration::from_secs(6))
+    b.put("sluicegate-x:b", "from b", Duration::from_secs(10))
         .await
         .unwrap();
     let at = b.address();

@@ -47,7 +47,8 @@ fn gauges(house: &House) -> Vec<String> {
 async fn two_hundred_first_requests_agree_on_one_origin_for_each_stream() {
     for dead in [0, 2] {
         // Two hundred at once keep a machine busy: an origin that takes its time for that reason is not away.
-        let settings = "[placement]\nplay_claim = \"1s\"\n\
+        let settings = "[rtmp]\nhandshake_timeout = \"30s\"\nidentify_timeout = \"30s\"\n\
+                        [placement]\nplay_claim = \"1s\"\n\
                         [session]\ndial_timeout = \"10s\"\nsetup_timeout = \"30s\"\n";
         let house = House::open(settings).await;
         let mut origins = Vec::new();
