@@ -428,7 +428,7 @@ impl Server {
             register_from: settings.system.register_from.clone(),
             peers: proxy
                 .cluster()
-                .and_then(|cluster| PeerAccess::new(&settings.cluster.key, cluster.id())),
+                .and_then(|cluster| PeerAccess::new(&settings.cluster.keys, cluster.id())),
         };
         let router = System::new(proxy.clone(), access, addresses, Arc::clone(&readiness)).router();
         // The system API goes on while sessions finish, so that a drain can be watched.
@@ -546,7 +546,12 @@ fn enter_mesh(settings: &Settings) -> Result<Mesh, StartError> {
         listen: wanted.listen,
         advertise: wanted.advertise,
         seeds: wanted.seeds.clone(),
-        key: settings.cluster.key.reveal().as_bytes().to_vec(),
+        keys: settings
+            .cluster
+            .keys
+            .iter()
+            .map(|key| key.reveal().as_bytes().to_vec())
+            .collect(),
         watched: Cluster::watched(),
     };
     Mesh::open(options).map_err(|error| StartError::Listen {
@@ -744,15 +749,15 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// What pulling in pieces is set to.
 fn pieces(settings: &Settings) -> Pieces {
     let http = &settings.http;
-    let key = if settings.cluster.key.is_empty() {
+    let keys = settings.cluster.keys.iter();
+    let mut keys = keys.map(|key| LinkKey::new(key.reveal().as_bytes()));
+    let key = keys.next().unwrap_or_else(|| {
         let mut random = [0; 32];
         getrandom::fill(&mut random).expect("the system has randomness");
         LinkKey::new(&random)
-    } else {
-        LinkKey::new(settings.cluster.key.reveal().as_bytes())
-    };
+    });
     Pieces::new(
-        key,
+        key.or(keys),
         http.answer_timeout,
         http.reload_timeout,
         http.cache_ignore.clone(),

@@ -299,6 +299,18 @@ fn wrong_values_say_where_what_and_what_is_allowed() {
             "cluster.key is missing: store.type is mesh and mesh.listen is 10.0.0.1:12027, where anyone could take part",
         ),
         (
+            "an empty key among others, which would let everybody in",
+            "[cluster]\nkey = [\"new\", \"\"]",
+            vec![],
+            r#"settings.toml:2: cluster.key = "***": not one to four keys that are not empty"#,
+        ),
+        (
+            "more keys than a change needs",
+            "",
+            vec![("SLUICEGATE_CLUSTER__KEY", "a,b,c,d,e")],
+            r#"SLUICEGATE_CLUSTER__KEY = "***": not one to four keys that are not empty"#,
+        ),
+        (
             "a mesh that the others cannot reach",
             "[mesh]\nlisten = 12027\n[cluster]\nkey = \"k\"",
             vec![("PROXY_LOAD_BALANCER_TYPE", "mesh")],
@@ -376,6 +388,46 @@ fn all_problems_are_told_at_once() {
         "",
     );
     assert_eq!(error.unwrap_err().to_string().lines().count(), 3);
+}
+
+#[test]
+fn a_cluster_has_one_key_or_several_while_they_change() {
+    let variable = "SLUICEGATE_CLUSTER__KEY";
+    for (cause, file, environment, keys) in [
+        ("none", "", vec![], vec![]),
+        ("one", "cluster.key = \"old\"", vec![], vec!["old"]),
+        (
+            "a list",
+            "cluster.key = [\"new\", \"old\"]",
+            vec![],
+            vec!["new", "old"],
+        ),
+        (
+            "with a comma in a list",
+            "cluster.key = [\"a,b\"]",
+            vec![],
+            vec!["a,b"],
+        ),
+        (
+            "a variable",
+            "",
+            vec![(variable, "new, old")],
+            vec!["new", "old"],
+        ),
+    ] {
+        let loaded = load(file, &environment, "").unwrap();
+        let found = loaded.settings.cluster.keys;
+        let found: Vec<&str> = found.iter().map(|key| key.reveal()).collect();
+        assert_eq!(found, keys, "{cause}");
+        for entry in loaded
+            .effective
+            .iter()
+            .filter(|entry| entry.setting.path == "cluster.key")
+        {
+            let shown = if keys.is_empty() { "\"\"" } else { "\"***\"" };
+            assert_eq!(entry.value, shown, "{cause}");
+        }
+    }
 }
 
 #[test]

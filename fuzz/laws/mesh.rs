@@ -1,17 +1,22 @@
-//! No stranger's datagram is believed; a message arrives whole or not at all, however its datagrams come; a row that is
-//! read is written the same.
+//! No stranger's datagram is believed; a message arrives whole or not at all, however its datagrams come, and under any
+//! key that both know; rows and news that are read are written the same.
 
-use sluicegate_core::mesh::Row;
-use sluicegate_core::mesh::datagram::{Gate, Opened, Refused, SEED};
+use sluicegate_core::mesh::datagram::{Gate, NEWS, Opened, Refused, SEED};
+use sluicegate_core::mesh::{News, Word};
 
 /// The data is a stranger's datagram, a row, a message, and the order in which its datagrams come.
 pub fn law(data: &[u8]) {
     let (a, b) = (([10, 0, 0, 1], 1), ([10, 0, 0, 2], 2));
-    let mut from = Gate::new(b"fuzz", a.into(), [2; SEED + 8]);
-    let mut to = Gate::new(b"fuzz", b.into(), [4; SEED + 8]);
+    let mut from = Gate::new(&[b"new", b"old"], a.into(), [2; SEED + 8]);
+    let mut to = Gate::new(&[b"old", b"new"], b.into(), [4; SEED + 8]);
     assert_eq!(to.open(data), Err(Refused::Foreign));
-    if let Some(row) = Row::parse(&String::from_utf8_lossy(data)) {
-        assert_eq!(Row::parse(&row.encode()), Some(row));
+    if let Some(word) = Word::parse(&String::from_utf8_lossy(data)) {
+        assert_eq!(Word::parse(&word.encode()), Some(word));
+    }
+    if let Ok(news) = News::read(data) {
+        let (messages, whole) = news.write(data.len(), 1);
+        assert_eq!((messages.len(), whole), (1, true));
+        assert_eq!(News::read(&messages[0]), Ok(news));
     }
     let asked = from.seal(b.into(), b"?");
     let Ok(Opened::Stranger { at, start }) = to.open(&asked[0]) else {
@@ -19,6 +24,15 @@ pub fn law(data: &[u8]) {
     };
     assert_eq!(at, a.into());
     assert_eq!(from.open(&to.hello(start)), Ok(Opened::Nothing));
+
+    match from.seal_news(b.into(), data) {
+        Some(datagram) => {
+            let (from, bytes) = (a.into(), data.to_vec());
+            assert_eq!(to.open(&datagram), Ok(Opened::News { from, bytes }));
+            assert_eq!(to.open(&datagram), Err(Refused::Repeated));
+        }
+        None => assert!(data.len() > NEWS),
+    }
 
     let message = data.repeat(16);
     let mut datagrams = from.seal(b.into(), &message);

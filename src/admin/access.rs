@@ -27,20 +27,20 @@ pub struct Access {
 /// How proxies of one cluster know each other.
 #[derive(Debug)]
 pub struct PeerAccess {
-    /// What they share.
+    /// What they share, and this one shows the others.
     key: Secret,
-    /// What the others show here.
-    own: Secret,
+    /// What the others show here, of each key.
+    own: Vec<Secret>,
 }
 
 impl PeerAccess {
-    /// Of the proxy that is called `id`, with the `cluster.key`; `None` without a key.
-    pub fn new(key: &Secret, id: &str) -> Option<Self> {
-        let access = Self {
-            key: key.clone(),
-            own: Secret::new(token(key.reveal().as_bytes(), id)),
-        };
-        (!key.is_empty()).then_some(access)
+    /// Of the proxy that is called `id`, with what `cluster.key` says; `None` without a key.
+    pub fn new(keys: &[Secret], id: &str) -> Option<Self> {
+        let own = |key: &Secret| Secret::new(token(key.reveal().as_bytes(), id));
+        Some(Self {
+            key: keys.first()?.clone(),
+            own: keys.iter().map(own).collect(),
+        })
     }
 
     /// What to show the proxy that is called `id`.
@@ -60,8 +60,9 @@ impl Access {
         manager
             || self
                 .peers
-                .as_ref()
-                .is_some_and(|peers| shows(&peers.own, headers))
+                .iter()
+                .flat_map(|peers| &peers.own)
+                .any(|own| shows(own, headers))
     }
 
     /// The answer to a caller that may not register an origin.

@@ -153,8 +153,8 @@ sections! {
     }
     /// `[mesh]`; what is advertised can be reached, and seeds have a port.
     Mesh { listen: SocketAddr, advertise: SocketAddr, seeds: Vec<String> }
-    /// `[cluster]`
-    Cluster { key: Secret }
+    /// `[cluster]`; the first key seals and is shown, and each opens and is taken.
+    Cluster { keys: Vec<Secret> }
     /// `[session]`
     SessionLimits {
         dial_timeout: Duration,

@@ -184,6 +184,13 @@ const fn secret(
     }
 }
 
+const fn secret_list(path: &'static str, allowed: &'static str, doc: &'static str) -> Setting {
+    Setting {
+        secret: true,
+        ..row(path, None, "", Shape::TextOrList, allowed, doc)
+    }
+}
+
 const fn text(
     path: &'static str,
     env: Option<&'static str>,
@@ -353,7 +360,7 @@ pub static TABLE: &[Setting] = &[
     text("mesh.advertise", None, "", "an IP address, alone or with a port, or nothing", "Where the others reach mesh.listen; empty means mesh.listen itself, which has to name one address then."),
     list("mesh.seeds", "a list of hosts, alone or with a port; a name may stand for many", "Proxies to begin with, this one too if you like; names are looked up every five seconds."),
 
-    secret("cluster.key", None, "any text; the longer the better", "What proxies of one cluster share, so that each serves the links of the others; without it a link lasts until a restart."),
+    secret_list("cluster.key", "any text, the longer the better, or a list of at most four; a comma separates", "What proxies of one cluster share, so that each serves the links of the others; without it a link lasts until a restart. The first seals, and all open."),
 
     text("session.dial_timeout", None, "1s", PERIOD, "How long one origin may take to its first bytes before the next is tried."),
     text("session.setup_timeout", None, "5s", PERIOD, "How long a session may take to be joined to an origin, all tries together."),

@@ -52,6 +52,9 @@ pub enum ValueError {
     /// Not credentials of an origin.
     #[error("not credentials of an origin")]
     NotCredentials,
+    /// Not what proxies of a cluster could share.
+    #[error("not one to four keys that are not empty")]
+    NotKeys,
     /// Not a whole number.
     #[error("not a whole number")]
     NotANumber,

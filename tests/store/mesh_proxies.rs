@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use sluicegate_core::mesh::SILENCE;
 use sluicegate_core::stream::Action;
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
@@ -21,14 +21,14 @@ use crate::wait_for;
 struct Air {
     /// Where each listens, and where the others reach it.
     places: Vec<(SocketAddr, SocketAddr)>,
-    /// The first of them is cut off from the others.
-    parted: Arc<AtomicBool>,
+    /// From whom to whom nothing passes.
+    cut: Arc<Mutex<BTreeSet<(usize, usize)>>>,
     relays: Vec<JoinHandle<()>>,
 }
 
 impl Air {
     async fn between(proxies: usize) -> Self {
-        let parted = Arc::new(AtomicBool::new(false));
+        let cut = Arc::new(Mutex::new(BTreeSet::new()));
         let mut fronts = Vec::new();
         let mut places = Vec::new();
         for _ in 0..proxies {
@@ -37,36 +37,35 @@ impl Air {
             places.push((listens, front.local_addr().unwrap()));
             fronts.push(front);
         }
-        let first = places[0].0;
-        let relays = fronts
-            .into_iter()
-            .zip(places.clone())
-            .map(|(front, (to, _))| {
-                let parted = Arc::clone(&parted);
-                tokio::spawn(async move {
-                    let mut datagram = [0; 2_048];
-                    while let Ok((length, from)) = front.recv_from(&mut datagram).await {
-                        let across = (from == first) != (to == first);
-                        if !(across && parted.load(Ordering::Relaxed)) {
-                            let _ = front.send_to(&datagram[..length], to).await;
-                        }
+        let relays = fronts.into_iter().enumerate().map(|(number, front)| {
+            let (places, cut) = (places.clone(), Arc::clone(&cut));
+            tokio::spawn(async move {
+                let mut datagram = [0; 2_048];
+                while let Ok((length, from)) = front.recv_from(&mut datagram).await {
+                    let sender = places.iter().position(|(listens, _)| *listens == from);
+                    let way = (sender.expect("one of them"), number);
+                    let passes = !cut.lock().unwrap().contains(&way);
+                    if passes {
+                        let _ = front.send_to(&datagram[..length], places[number].0).await;
                     }
-                })
-            });
+                }
+            })
+        });
         let relays = relays.collect();
         Self {
             places,
-            parted,
+            cut,
             relays,
         }
     }
 
-    fn part(&self) {
-        self.parted.store(true, Ordering::Relaxed);
+    /// Nothing passes these ways, each from one proxy to another.
+    fn cut(&self, ways: impl IntoIterator<Item = (usize, usize)>) {
+        self.cut.lock().unwrap().extend(ways);
     }
 
     fn heal(&self) {
-        self.parted.store(false, Ordering::Relaxed);
+        self.cut.lock().unwrap().clear();
     }
 
     /// The proxy of a place.
@@ -105,6 +104,13 @@ fn asked(origins: &[Stub], stream: &str) -> BTreeSet<usize> {
     (0..origins.len())
         .filter(|origin| asked(&origins[*origin]))
         .collect()
+}
+
+/// All that proxies of the mesh have told each other.
+fn rows(house: &House) -> Option<String> {
+    let metrics = house.proxy.metrics().render();
+    let mut lines = metrics.lines();
+    lines.find_map(|line| Some(line.strip_prefix("sluicegate_mesh_rows ")?.to_owned()))
 }
 
 fn conflicts(house: &House) -> u64 {
@@ -170,7 +176,7 @@ async fn a_stream_published_on_both_sides_of_a_partition_ends_at_one_origin() {
     for house in [&a, &b] {
         until("the other proxy", || reached(house)).await;
     }
-    air.part();
+    air.cut([(0, 1), (1, 0)]);
     for house in [&a, &b] {
         until("the silence", || !reached(house)).await;
     }
@@ -212,6 +218,70 @@ async fn a_stream_published_on_both_sides_of_a_partition_ends_at_one_origin() {
     assert_eq!(a.origin_of("live/only-b").as_deref(), Some("origin-b"));
 }
 
+/// Two of three that cannot reach each other, then two of which one hears the other only: what one says comes to the
+/// other by way of the third, so neither misses the other and no stream is placed twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_two_cannot_tell_each_other_comes_by_way_of_a_third() {
+    let air = Air::between(3).await;
+    let houses = [air.enter(0).await, air.enter(1).await, air.enter(2).await];
+    let heard = |others: usize| {
+        let figure = format!("sluicegate_mesh_proxies{{state=\"heard\"}} {others}");
+        houses
+            .iter()
+            .all(|house| house.proxy.metrics().render().contains(&figure))
+    };
+    until("the others", || heard(2)).await;
+    let mut origins = Vec::new();
+    for (cuts, ways) in [
+        ("both ways", vec![(0, 1), (1, 0)]),
+        ("one way", vec![(0, 1)]),
+        ("the other way", vec![(1, 0)]),
+    ] {
+        air.cut(ways);
+        // An origin that one of them hears of, and a stream on it that others are asked for.
+        let name = format!("origin-{}", origins.len());
+        let known = origins.len() + 1;
+        let origin = Stub::start(Manner::Grants).await;
+        houses[0].register(&name, origin.at);
+        origins.push(origin);
+        let told = Instant::now();
+        until("its origin", || {
+            houses.iter().all(|house| knows(house, known))
+        })
+        .await;
+        assert!(
+            told.elapsed() < FIVE_SECONDS,
+            "{cuts}: {:?}",
+            told.elapsed()
+        );
+        let stream = format!("live/{known}");
+        let publisher = houses[1].ask(Action::Publish, &stream).await;
+        assert!(publisher.has_started(), "{cuts}: {:?}", publisher.status);
+        let claimed = Instant::now();
+        until("the claim", || {
+            let [a, b, c] = houses.each_ref().map(rows);
+            a == b && b == c
+        })
+        .await;
+        assert!(
+            claimed.elapsed() < FIVE_SECONDS,
+            "{cuts}: {:?}",
+            claimed.elapsed()
+        );
+        let player = houses[0].ask(Action::Play, &stream).await;
+        assert!(player.has_started(), "{cuts}: {:?}", player.status);
+        assert_eq!(asked(&origins, &known.to_string()).len(), 1, "{cuts}");
+        // Long enough for a silence to show.
+        let quiet = Instant::now();
+        while quiet.elapsed() < SILENCE + SILENCE / 2 {
+            assert!(heard(2), "{cuts}: somebody is missed");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        air.heal();
+    }
+    assert!(houses.iter().all(|house| conflicts(house) == 0));
+}
+
 /// Programs in a mesh on loopback.
 struct Fleet {
     ports: Vec<u16>,
@@ -226,7 +296,7 @@ impl Fleet {
             proxies: BTreeMap::new(),
         };
         for number in 0..proxies {
-            fleet.start(number, "fleet");
+            fleet.start(number, r#""fleet""#);
         }
         for number in 0..proxies {
             fleet.wait_heard(number, proxies - 1);
@@ -234,6 +304,7 @@ impl Fleet {
         fleet
     }
 
+    /// `key` as the settings file has it.
     fn start(&mut self, number: usize, key: &str) {
         let proxy = Proxy::start(&fleet_settings(&self.ports, self.ports[number], key));
         self.proxies.insert(number, proxy);
@@ -274,7 +345,7 @@ fn fleet_settings(seeds: &[u16], port: u16, key: &str) -> String {
         .map(|port| format!("localhost:{port}"))
         .collect();
     format!(
-        "store.type = \"mesh\"\ncluster.key = \"{key}\"\nmesh.listen = \"127.0.0.1:{port}\"\nmesh.seeds = {seeds:?}\n"
+        "store.type = \"mesh\"\ncluster.key = {key}\nmesh.listen = \"127.0.0.1:{port}\"\nmesh.seeds = {seeds:?}\n"
     )
 }
 
@@ -369,7 +440,7 @@ async fn a_proxy_leaves_and_comes_back_and_a_stranger_does_not() {
         assert!(guest.has_started(), "{:?}", guest.status);
         publishers.push(guest);
     }
-    fleet.start(2, "fleet");
+    fleet.start(2, r#""fleet""#);
     fleet.wait_heard(2, 2);
     for number in 0..4 {
         fleet[2].wait_origin(&format!("origin-{number}"));
@@ -387,17 +458,81 @@ async fn a_proxy_leaves_and_comes_back_and_a_stranger_does_not() {
         assert_eq!(asked.len(), 1, "live/{stream}: {asked:?}");
     }
 
-    let refused = "a datagram to mesh.listen was refused; if this is one of our proxies, it has another cluster.key or version. \
-                   More of them are counted in sluicegate_mesh_refused_total, and not told of for an hour";
-    let stranger = Proxy::start(&fleet_settings(&fleet.ports, free_port(), "another key"));
+    let stranger = Proxy::start(&fleet_settings(
+        &fleet.ports,
+        free_port(),
+        r#""another key""#,
+    ));
     wait_for("refusals", LONG, || {
         (fleet.figure(0, "refused_total") > 2).then_some(())
     });
-    assert_eq!(fleet[0].log(refused).len(), 1, "once");
+    assert_eq!(fleet[0].log(REFUSED).len(), 1, "once");
     assert!(stranger.origins().is_empty());
     assert!(stranger.api("/readyz").to_string().contains("degraded"));
     fleet.wait_heard(0, 2);
 }
 
+/// The steps of a change of key, with a proxy that is a step ahead of another at each.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_new_key_goes_through_the_fleet_proxy_by_proxy() {
+    let mut fleet = Fleet {
+        ports: vec![free_port(), free_port()],
+        proxies: BTreeMap::new(),
+    };
+    let origin = Stub::start(Manner::Grants).await;
+    let (old, old_new) = (r#""the-old-one""#, r#"["the-old-one", "the-new-one"]"#);
+    let (new_old, new) = (r#"["the-new-one", "the-old-one"]"#, r#""the-new-one""#);
+    fleet.start(0, old);
+    fleet[0].register(&registration("one", &origin));
+    for (step, (restarted, key)) in [
+        (1, old_new),
+        (0, old_new),
+        (1, new_old),
+        (0, new_old),
+        (1, new),
+        (0, new),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        fleet.proxies.remove(&restarted);
+        fleet.start(restarted, key);
+        let other = 1 - restarted;
+        fleet.wait_heard(restarted, 1);
+        fleet.wait_heard(other, 1);
+        fleet[restarted].wait_origin("one");
+        // They answer as one, which takes the key too.
+        let name = format!("live/{step}");
+        let guest = Guest::ask(fleet[restarted].rtmp, Action::Publish, &name, Vec::new()).await;
+        assert!(guest.has_started(), "{:?}", guest.status);
+        wait_for("its session", LONG, || {
+            let sessions = fleet[other].api("/api/v1/sessions?scope=cluster");
+            let listed = sessions["data"]["sessions"].as_array().map(Vec::len);
+            (listed == Some(1)).then_some(())
+        });
+        for number in [0, 1] {
+            let refused = fleet.figure(number, "refused_total");
+            assert_eq!(refused, 0, "step {step}");
+            assert!(fleet[number].log(REFUSED).is_empty());
+        }
+    }
+    // Who was left out has the old one alone.
+    let forgotten = Proxy::start(&fleet_settings(&fleet.ports, free_port(), old));
+    wait_for("refusals", LONG, || {
+        (fleet.figure(0, "refused_total") > 2).then_some(())
+    });
+    assert_eq!(fleet[0].log(REFUSED).len(), 1, "once");
+    assert!(forgotten.origins().is_empty());
+    assert!(forgotten.api("/readyz").to_string().contains("degraded"));
+    fleet.wait_heard(0, 1);
+    for proxy in fleet.proxies.values().chain([&forgotten]) {
+        assert!(!proxy.output().contains("the-old-one"), "a key in the log");
+        assert!(!proxy.output().contains("the-new-one"), "a key in the log");
+    }
+}
+
+const REFUSED: &str = "a datagram to mesh.listen was refused; if this is one of our proxies, it has another cluster.key or version. \
+                       More of them are counted in sluicegate_mesh_refused_total, and not told of for an hour";
 /// Ten times what a mesh takes to notice, and to agree: the machine has other work.
 const LONG: Duration = Duration::from_secs(20);
+const FIVE_SECONDS: Duration = Duration::from_secs(5);

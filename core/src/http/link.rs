@@ -47,6 +47,8 @@ pub struct LinkKey {
     cipher: ChaCha20Poly1305,
     nonces: Hmac<Sha256>,
     id: String,
+    /// Keys that open as well, and seal nothing.
+    others: Vec<Self>,
 }
 
 impl LinkKey {
@@ -62,7 +64,15 @@ impl LinkKey {
             cipher: ChaCha20Poly1305::new(&derive("sluicegate link: cipher").into()),
             nonces: keyed(&derive("sluicegate link: nonces")),
             id: Base64UrlUnpadded::encode_string(id.get(..KEY_ID_BYTES).unwrap_or_default()),
+            others: Vec::new(),
         }
+    }
+
+    /// Opens what was sealed under `others` too, so that a cluster may change to another key proxy by proxy.
+    #[must_use]
+    pub fn or(mut self, others: impl IntoIterator<Item = Self>) -> Self {
+        self.others.extend(others);
+        self
     }
 
     /// The text of `link`, of letters that need no escape in a query, in XML or in a quoted string.
@@ -85,7 +95,10 @@ impl LinkKey {
 
     /// Reads a link's text. `now` is in seconds since 1970.
     pub fn open(&self, text: &str, now: u64) -> Result<Link, LinkError> {
-        let sealed = text.strip_prefix(&self.id).ok_or(LinkError::Foreign)?;
+        let Some(sealed) = text.strip_prefix(&self.id) else {
+            let other = self.others.iter().find(|key| text.starts_with(&key.id));
+            return other.ok_or(LinkError::Foreign)?.open(text, now);
+        };
         if sealed.len() > MAX_LINK {
             return Err(LinkError::Forged);
         }
@@ -292,6 +305,31 @@ mod tests {
                 Err(LinkError::Foreign),
                 "{host}"
             );
+        }
+    }
+
+    #[test]
+    fn keys_are_changed_one_proxy_at_a_time() {
+        let key = |names: &str| {
+            let mut keys = names.split(' ').map(|name| LinkKey::new(name.as_bytes()));
+            keys.next().unwrap().or(keys)
+        };
+        let link = link("10.0.0.1", "a");
+        for (sealing, opening, opens) in [
+            ("old new", "old", true),
+            ("old new", "new old", true),
+            ("new old", "old new", true),
+            ("new old", "new", true),
+            ("new old", "old", false),
+            ("old", "new", false),
+        ] {
+            let opened = key(opening).open(&key(sealing).seal(&link), 99);
+            let expected = if opens {
+                Ok(link.clone())
+            } else {
+                Err(LinkError::Foreign)
+            };
+            assert_eq!(opened, expected, "{sealing}, then {opening}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! What proxies of a mesh send each other: messages in pieces, each a datagram sealed under the cluster's key.
 //!
 //! ```text
-//! 1 (version) · nonce (24) · XChaCha20-Poly1305( header · piece ) · tag (16)
+//! 2 (version) · nonce (24) · XChaCha20-Poly1305( header · piece ) · tag (16)
 //! header: kind · sender's start · receiver's start · count of datagrams · sender's address and port · piece · pieces
 //! ```
 //!
@@ -9,6 +9,9 @@
 //! a datagram that names the receiver's start is believed, so what was recorded before that start is worth nothing, and
 //! none is believed twice. Who does not name it is told it, in a datagram that is not longer, at the address that stands
 //! sealed in the datagram: an answer never goes where a datagram merely seems to come from.
+//!
+//! A proxy seals under the first of its keys and opens what is sealed under any, so that proxies may change to another
+//! key one by one.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -23,6 +26,8 @@ use crate::read::{Reader, Truncated};
 /// Seals what one proxy sends, and opens what it receives.
 pub struct Gate {
     cipher: XChaCha20Poly1305,
+    /// Of keys that others may seal under as well.
+    others: Vec<XChaCha20Poly1305>,
     /// Where the others reach this proxy.
     me: SocketAddr,
     start: u64,
@@ -45,6 +50,13 @@ pub enum Opened {
         /// The message.
         bytes: Vec<u8>,
     },
+    /// A message that was not asked for, and is not answered.
+    News {
+        /// Who sent it.
+        from: SocketAddr,
+        /// The message.
+        bytes: Vec<u8>,
+    },
     /// Nothing yet.
     Nothing,
     /// The sender does not know this start: [`hello`](Gate::hello) is for it.
@@ -59,8 +71,8 @@ pub enum Opened {
 /// Why a datagram does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// It is not sealed under this cluster's key.
-    #[error("it is not sealed under this cluster's key")]
+    /// It is not sealed under a key of this cluster.
+    #[error("it is not sealed under a key of this cluster")]
     Foreign,
     /// It was sealed under the key, and is of another version.
     #[error("it is of another version")]
@@ -100,15 +112,14 @@ struct Header {
 }
 
 impl Gate {
-    /// The gate of a proxy that the others reach at `me`. `random` is drawn anew for every start.
-    pub fn new(cluster_key: &[u8], me: SocketAddr, random: [u8; SEED + 8]) -> Self {
-        let mut hash =
-            Hmac::<Sha256>::new_from_slice(cluster_key).expect("HMAC takes keys of any length");
-        hash.update(b"sluicegate mesh: datagrams");
-        let key: [u8; 32] = hash.finalize().into_bytes().into();
+    /// The gate of a proxy that the others reach at `me`. The first of `cluster_keys` seals, and each opens; none is as
+    /// good as an empty one. `random` is drawn anew for every start.
+    pub fn new(cluster_keys: &[&[u8]], me: SocketAddr, random: [u8; SEED + 8]) -> Self {
+        let (first, others) = cluster_keys.split_first().unwrap_or((&NO_KEY, &[]));
         let (nonce, start) = random.split_first_chunk().expect("it is longer");
         Self {
-            cipher: XChaCha20Poly1305::new(&key.into()),
+            cipher: cipher(first),
+            others: others.iter().map(|key| cipher(key)).collect(),
             me,
             // None is 0.
             start: u64::from_be_bytes(start.try_into().unwrap_or_default()) | 1,
@@ -138,6 +149,13 @@ impl Gate {
                 self.write(KIND_PIECE, to_start, piece, pieces, bytes)
             })
             .collect()
+    }
+
+    /// The datagram that carries news to the proxy at `to`; none for one whose start is not known, and none for more
+    /// than [`NEWS`] bytes.
+    pub fn seal_news(&mut self, to: SocketAddr, news: &[u8]) -> Option<Vec<u8>> {
+        let to_start = self.peers.get(&to)?.start;
+        (news.len() <= NEWS).then(|| self.write(KIND_NEWS, to_start, 0, 1, news))
     }
 
     /// Tells a [stranger](Opened::Stranger) this start.
@@ -172,14 +190,16 @@ impl Gate {
         if !peer.is_new(header.count) {
             return Err(Refused::Repeated);
         }
-        if header.kind != KIND_PIECE {
-            return Ok(Opened::Nothing);
-        }
-        let whole = match header.pieces {
-            1 => Some(reader.rest().to_vec()),
+        let from = header.from;
+        let whole = match (header.kind, header.pieces) {
+            (KIND_HELLO, _) => return Ok(Opened::Nothing),
+            (KIND_NEWS, _) => {
+                let bytes = reader.rest().to_vec();
+                return Ok(Opened::News { from, bytes });
+            }
+            (_, 1) => Some(reader.rest().to_vec()),
             _ => peer.parts.add(&header, reader.rest()),
         };
-        let from = header.from;
         Ok(whole.map_or(Opened::Nothing, |bytes| Opened::Message { from, bytes }))
     }
 
@@ -190,16 +210,19 @@ impl Gate {
         }
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE>()?;
         let (bytes, tag) = sealed.split_last_chunk::<TAG>()?;
-        let mut bytes = bytes.to_vec();
-        self.cipher
-            .decrypt_inout_detached(
+        let mut plain = bytes.to_vec();
+        let mut ciphers = std::iter::once(&self.cipher).chain(&self.others);
+        // The tag is checked first: what does not open it leaves it as it is.
+        let opened = ciphers.any(|cipher| {
+            let opened = cipher.decrypt_inout_detached(
                 &XNonce::from(*nonce),
                 &[VERSION],
-                bytes.as_mut_slice().into(),
+                plain.as_mut_slice().into(),
                 &Tag::from(*tag),
-            )
-            .ok()?;
-        Some(bytes)
+            );
+            opened.is_ok()
+        });
+        opened.then_some(plain)
     }
 
     /// Whoever named our start.
@@ -340,7 +363,7 @@ impl Header {
         let ip = Ipv6Addr::from(reader.array::<16>()?);
         let mut number = || reader.array().map(u16::from_be_bytes);
         let (port, piece, pieces) = (number()?, number()?, number()?);
-        let known = matches!(kind, KIND_HELLO | KIND_PIECE)
+        let known = matches!(kind, KIND_HELLO | KIND_NEWS | KIND_PIECE)
             && piece < pieces
             && pieces <= MOST_PIECES
             && port != 0;
@@ -356,15 +379,27 @@ impl Header {
     }
 }
 
+fn cipher(cluster_key: &[u8]) -> XChaCha20Poly1305 {
+    let mut hash =
+        Hmac::<Sha256>::new_from_slice(cluster_key).expect("HMAC takes keys of any length");
+    hash.update(b"sluicegate mesh: datagrams");
+    let key: [u8; 32] = hash.finalize().into_bytes().into();
+    XChaCha20Poly1305::new(&key.into())
+}
+
+const NO_KEY: &[u8] = b"";
 /// What a nonce begins with, in bytes.
 pub const SEED: usize = 16;
 /// The longest datagram: it fits the smallest packet that IPv6 lets pass whole, so none is cut up on the way.
 pub const LONGEST_DATAGRAM: usize = 1_232;
 /// Datagrams of one message: more than the 65,507 bytes of the longest.
 pub const MOST_PIECES: u16 = 64;
-const VERSION: u8 = 1;
+/// The longest news, in bytes.
+pub const NEWS: usize = PIECE;
+const VERSION: u8 = 2;
 const KIND_HELLO: u8 = 0;
 const KIND_PIECE: u8 = 1;
+const KIND_NEWS: u8 = 2;
 const NONCE: usize = SEED + 8;
 const TAG: usize = 16;
 const HEADER: usize = 1 + 3 * 8 + 16 + 3 * 2;
@@ -377,9 +412,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn gate(key: &str, port: u16, start: u8) -> Gate {
+    /// Keys are separated by spaces.
+    fn gate(keys: &str, port: u16, start: u8) -> Gate {
         let me = SocketAddr::from(([10, 0, 0, 1], port));
-        Gate::new(key.as_bytes(), me, [start; SEED + 8])
+        let keys: Vec<&[u8]> = keys.split(' ').map(str::as_bytes).collect();
+        Gate::new(&keys, me, [start; SEED + 8])
     }
 
     /// Two proxies that know each other's start.
@@ -491,13 +528,66 @@ mod tests {
     #[test]
     fn another_key_is_not_heard() {
         let (_, mut b) = met();
-        let mut stranger = gate("another key", 1, 2);
+        let mut stranger = gate("another", 1, 2);
         let datagram = &stranger.seal(b.me, b"let me in")[0];
         assert_eq!(b.open(datagram), Err(Refused::Foreign));
         assert!(
             !datagram.windows(6).any(|bytes| bytes == b"let me"),
             "and it is sealed"
         );
+    }
+
+    #[test]
+    fn the_first_key_seals_and_every_key_opens() {
+        for (cause, one, other, meet) in [
+            ("before", "old", "old", true),
+            ("one has the new key too", "old new", "old", true),
+            ("both have it", "old new", "old new", true),
+            ("one seals under it", "new old", "old new", true),
+            ("both do", "new old", "new old", true),
+            ("one has dropped the old one", "new", "new old", true),
+            ("a step was left out", "new old", "old", false),
+            (
+                "it is dropped while one seals under it",
+                "new",
+                "old new",
+                false,
+            ),
+            ("that only one seals under", "new", "old", false),
+            ("a stranger", "strange", "new old", false),
+            ("no key", "", "new old", false),
+        ] {
+            let (mut a, mut b) = (gate(one, 1, 2), gate(other, 2, 4));
+            let to_b = a.seal(b.me, b"?").remove(0);
+            let to_a = b.seal(a.me, b"?").remove(0);
+            let both = matches!(b.open(&to_b), Ok(Opened::Stranger { .. }))
+                && matches!(a.open(&to_a), Ok(Opened::Stranger { .. }));
+            assert_eq!(both, meet, "{cause}");
+        }
+    }
+
+    #[test]
+    fn news_pass_a_message_in_pieces() {
+        let (mut a, mut b) = met();
+        assert_eq!(
+            a.seal_news(SocketAddr::from(([10, 0, 0, 9], 1)), b"new"),
+            None
+        );
+        assert_eq!(a.seal_news(b.me, &[0; NEWS + 1]), None);
+        let message = vec![7; 2 * PIECE];
+        let pieces = a.seal(b.me, &message);
+        let news = a.seal_news(b.me, &[9; NEWS]).unwrap();
+        assert_eq!(news.len(), LONGEST_DATAGRAM);
+        assert_eq!(b.open(&pieces[0]), Ok(Opened::Nothing));
+        let (from, bytes) = (a.me, vec![9; NEWS]);
+        assert_eq!(b.open(&news), Ok(Opened::News { from, bytes }));
+        assert_eq!(b.open(&news), Err(Refused::Repeated));
+        let whole = b.open(&pieces[1]).unwrap();
+        assert!(matches!(whole, Opened::Message { bytes, .. } if bytes == message));
+        // To who started anew they are of before.
+        let mut anew = gate("key", 2, 6);
+        let news = a.seal_news(b.me, b"new").unwrap();
+        assert_eq!(anew.open(&news), Ok(Opened::Nothing));
     }
 
     proptest! {

@@ -17,17 +17,22 @@
 //! 6. A claim that lapsed only because its proxy fell silent is not outranked by a claim of a shorter lifetime: that one
 //!    gets the same fence, and the lapsed one stands again if its proxy comes back.
 //!
+//! 7. A word that came as [news](News) alone, before gossip had it, is taken back when its proxy falls silent: nobody would
+//!    tell it to those who missed it.
+//!
 //! What stands follows from the rows alone, in whatever order they were heard, and no two machines' clocks are compared,
 //! but to choose between two claims of which neither proxy saw the other's: a clock that is wrong makes the choice
 //! unfair, not different.
 
 pub mod datagram;
+mod news;
 mod row;
 #[cfg(test)]
 mod simulation;
 mod table;
 
-pub use row::{Fact, Row};
+pub use news::News;
+pub use row::{Fact, Row, Way, Word};
 pub use table::{Claimed, Full, Table};
 
 use std::time::Duration;

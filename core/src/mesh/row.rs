@@ -29,6 +29,41 @@ pub enum Fact {
     Removed,
 }
 
+/// A row as its proxy tells it to the others, by more than one way: of two words on one key, the greater number is the
+/// later one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Word {
+    /// Counts what its proxy has said since it started, from 1.
+    pub number: u64,
+    /// What it says.
+    pub row: Row,
+}
+
+/// How a word came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// By gossip, which carries it on to everybody: in the order in which it was said.
+    Gossip,
+    /// From its proxy itself, and to nobody else on from here: in any order, before gossip or after it.
+    News,
+}
+
+impl Word {
+    /// As it travels: the number, a space, and the row.
+    pub fn encode(&self) -> String {
+        format!("{} {}", self.number, self.row.encode())
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (number, row) = text.split_once(' ')?;
+        Some(Self {
+            number: number.parse().ok()?,
+            row: Row::parse(row)?,
+        })
+    }
+}
+
 impl Row {
     /// What rows are compared by; see the [rule](super).
     pub fn rank(&self) -> (u64, u8, Duration, u64, &str) {
@@ -143,7 +178,9 @@ mod tests {
                 fact: Fact::Removed,
             },
         ] {
-            assert_eq!(Row::parse(&row.encode()), Some(row));
+            assert_eq!(Row::parse(&row.encode()).as_ref(), Some(&row));
+            let word = Word { number: 9, row };
+            assert_eq!(Word::parse(&word.encode()), Some(word));
         }
         for text in [
             "",
@@ -156,6 +193,7 @@ mod tests {
             "7 gone",
         ] {
             assert_eq!(Row::parse(text), None, "{text}");
+            assert_eq!(Word::parse(text), None, "{text}");
         }
     }
 }

@@ -1,11 +1,15 @@
-//! The rule under loss, delay, repetition, partitions, pauses, restarts and clocks that disagree, seed by seed. What
-//! carries the rows is a model of the gossip: it moves the latest word of each proxy on each key, in any order.
+//! The rule under loss, delay, repetition, partitions, pauses, restarts and clocks that disagree, seed by seed.
+//! Partitions cut a network in two, or two proxies off from each other, or let one hear what the other does not.
+//!
+//! What carries the rows is a model of the gossip, message by message: who asks tells heartbeats, the answer has
+//! heartbeats and rows, and what the asker has beyond that follows it. Each moves the latest word of each proxy on each
+//! key, in any order; and news go past all that, to whoever seems alive.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::{GRACE, Row, Table};
+use super::{GRACE, Row, Table, Way, Word};
 
 #[test]
 fn every_seed_agrees_on_one_winner_within_five_seconds_of_healing() {
@@ -16,6 +20,51 @@ fn every_seed_agrees_on_one_winner_within_five_seconds_of_healing() {
         world.pass(FIVE_SECONDS);
         world.agrees("after healing");
         world.new_words_replace_old_ones();
+        world.what_ended_stays_ended();
+    }
+}
+
+/// A network that is whole only by way of one proxy agrees as another does, before anything heals.
+#[test]
+fn what_two_cannot_tell_each_other_goes_through_a_third() {
+    for seed in 0..SEEDS / 4 {
+        let mut world = World::new(seed);
+        let hub = world.any();
+        for one in world.all().filter(|one| *one != hub) {
+            for other in world.all().filter(|other| ![hub, one].contains(other)) {
+                // One way or both, so that nothing passes between them but heartbeats and news.
+                if one < other || world.below(2) == 0 {
+                    world.cut.insert((one, other));
+                }
+            }
+        }
+        world.live_apart(40);
+        world.pass(FIVE_SECONDS);
+        world.agrees("by way of one");
+        if world.loss == 0 {
+            for proxy in world.all() {
+                let (alive, silent) = world.proxies[proxy].table.others();
+                assert_eq!((alive, silent), (world.proxies.len() - 1, 0), "seed {seed}");
+            }
+        }
+        world.heal();
+        world.pass(FIVE_SECONDS);
+        world.agrees("after healing");
+    }
+}
+
+/// Two alone, of which one hears the other and is not heard: it sees heartbeats and news, and no answer.
+#[test]
+fn a_way_that_works_in_one_direction_is_no_way_and_heals_as_any() {
+    for seed in 0..SEEDS / 4 {
+        let mut world = World::new(seed);
+        world.proxies.truncate(2);
+        world.pass(FIVE_SECONDS);
+        world.cut.insert((1, 0));
+        world.live_apart(40);
+        world.heal();
+        world.pass(FIVE_SECONDS);
+        world.agrees("after healing");
         world.what_ended_stays_ended();
     }
 }
@@ -88,10 +137,9 @@ struct Proxy {
     id: u32,
     table: Table<u32>,
     /// What the gossip knows here, of everybody.
-    known: BTreeMap<u32, Carried>,
+    known: Known,
     /// When each heartbeat moved last. Who is silent for longer than the grace is not spoken of any more.
     moved: BTreeMap<u32, Instant>,
-    version: u64,
     /// Its monotonic clock began so long before the others', and its time of day is off by as much.
     off: Duration,
     paused: bool,
@@ -100,18 +148,34 @@ struct Proxy {
 #[derive(Clone, Default)]
 struct Carried {
     beat: u64,
+    /// How many words.
+    said: u64,
     rows: Rc<BTreeMap<&'static str, Said>>,
 }
 
-/// A version, and the row, unless it is forgotten.
+/// The number of a word, and its row, unless it is forgotten.
 type Said = (u64, Option<Rc<Row>>);
 
 struct Message {
     due: u64,
     from: usize,
     to: usize,
-    known: BTreeMap<u32, Carried>,
+    says: Says,
 }
+
+#[derive(Clone)]
+enum Says {
+    /// Heartbeats, and what is wanted is rows. Answered.
+    Ask(Known),
+    /// Heartbeats and rows. Answered.
+    Answer(Known),
+    /// Rows.
+    Rest(Known),
+    /// Words of one proxy that are new.
+    News(u32, Vec<(&'static str, Word)>),
+}
+
+type Known = BTreeMap<u32, Carried>;
 
 struct World {
     random: u64,
@@ -119,8 +183,8 @@ struct World {
     step: u64,
     began: Instant,
     proxies: Vec<Proxy>,
-    /// Which side of a partition each proxy is on.
-    sides: Vec<u32>,
+    /// From whom to whom nothing passes.
+    cut: BTreeSet<(usize, usize)>,
     under_way: Vec<Message>,
     /// In percent.
     loss: u64,
@@ -140,7 +204,7 @@ impl World {
             )]
             began: Instant::now() + Duration::from_secs(10_000),
             proxies: Vec::new(),
-            sides: Vec::new(),
+            cut: BTreeSet::new(),
             under_way: Vec::new(),
             loss: 0,
             starts: 0,
@@ -150,7 +214,6 @@ impl World {
         for _ in 0..3 + world.below(2) {
             let proxy = world.start();
             world.proxies.push(proxy);
-            world.sides.push(0);
         }
         world
     }
@@ -168,7 +231,6 @@ impl World {
                 },
             )]),
             moved: BTreeMap::new(),
-            version: 0,
             off: Duration::from_secs(self.below(7_200)),
             paused: false,
         }
@@ -179,7 +241,7 @@ impl World {
         for _ in 0..steps {
             match self.below(40) {
                 0 => self.cut_in_two(),
-                1 => self.sides.fill(0),
+                1 => self.cut.clear(),
                 2 => {
                     let proxy = self.any();
                     self.proxies[proxy] = self.start();
@@ -187,6 +249,14 @@ impl World {
                 3 => {
                     let proxy = self.any();
                     self.proxies[proxy].paused ^= true;
+                }
+                4 => {
+                    let (one, other) = (self.any(), self.any());
+                    self.cut.extend([(one, other), (other, one)]);
+                }
+                5 | 6 => {
+                    let way = (self.any(), self.any());
+                    self.cut.insert(way);
                 }
                 _ => {}
             }
@@ -209,7 +279,7 @@ impl World {
     fn act(&mut self, proxy: usize) {
         let key = KEYS[usize::try_from(self.below(4)).unwrap()];
         let lifetime =
-            [Duration::from_secs(3), MINUTE, DAY][usize::try_from(self.below(3)).unwrap()];
+            [Duration::from_secs(1), MINUTE, DAY][usize::try_from(self.below(3)).unwrap()];
         let value = format!("origin-{}", self.below(5));
         let seen = self.seen(proxy, key);
         let now = self.now(proxy);
@@ -260,17 +330,23 @@ impl World {
     }
 
     fn cut_in_two(&mut self) {
-        for proxy in 0..self.sides.len() {
-            self.sides[proxy] = u32::try_from(self.below(2)).unwrap();
-        }
+        let sides: Vec<u64> = self.all().map(|_| self.below(2)).collect();
+        self.cut_between(|one, other| sides[one] != sides[other]);
     }
 
     fn cut_off(&mut self, proxy: usize) {
-        self.sides[proxy] = 1;
+        self.cut_between(|one, other| (one == proxy) != (other == proxy));
+    }
+
+    fn cut_between(&mut self, apart: impl Fn(usize, usize) -> bool) {
+        let ways = self
+            .all()
+            .flat_map(|one| self.all().map(move |other| (one, other)));
+        self.cut = ways.filter(|(one, other)| apart(*one, *other)).collect();
     }
 
     fn heal(&mut self) {
-        self.sides.fill(0);
+        self.cut.clear();
         for proxy in &mut self.proxies {
             proxy.paused = false;
         }
@@ -292,24 +368,19 @@ impl World {
             let now = self.now(from);
             let proxy = &mut self.proxies[from];
             proxy.table.sweep(now);
-            proxy.say();
-            for _ in 0..2 {
-                let to = self.any();
-                let times = if self.below(100) < self.loss {
-                    0
-                } else {
-                    1 + u64::from(self.below(20) == 0)
-                };
-                for _ in 0..times {
-                    let (due, known) =
-                        (self.step + self.below(4), self.proxies[from].spoken_of(now));
-                    self.under_way.push(Message {
-                        due,
-                        from,
-                        to,
-                        known,
-                    });
+            let said = proxy.say();
+            if !said.is_empty() {
+                for to in self.all() {
+                    if self.proxies[from].table.is_alive(&self.proxies[to].id) {
+                        let news = Says::News(self.proxies[from].id, said.clone());
+                        self.send(from, to, &news);
+                    }
                 }
+            }
+            for _ in 0..3 {
+                let to = self.any();
+                let known = self.proxies[from].spoken_of(now);
+                self.send(from, to, &Says::Ask(known));
             }
         }
         let (due, later) = std::mem::take(&mut self.under_way)
@@ -318,10 +389,48 @@ impl World {
         self.under_way = later;
         for message in due {
             let (from, to) = (message.from, message.to);
-            if from != to && self.sides[from] == self.sides[to] && !self.proxies[to].paused {
-                let now = self.now(to);
-                self.proxies[to].hear(message.known, now);
+            if from == to || self.cut.contains(&(from, to)) || self.proxies[to].paused {
+                continue;
             }
+            let now = self.now(to);
+            let hearer = &mut self.proxies[to];
+            match message.says {
+                Says::Ask(known) => {
+                    hearer.hear_beats(&known, now);
+                    let answer = Says::Answer(hearer.spoken_of(now));
+                    self.send(to, from, &answer);
+                }
+                Says::Answer(known) => {
+                    hearer.hear_beats(&known, now);
+                    hearer.hear_rows(known, now);
+                    let rest = Says::Rest(hearer.spoken_of(now));
+                    self.send(to, from, &rest);
+                }
+                Says::Rest(known) => hearer.hear_rows(known, now),
+                Says::News(owner, words) => {
+                    for (key, word) in words {
+                        hearer.table.hear(&owner, key, word, Way::News, now);
+                    }
+                }
+            }
+        }
+    }
+
+    /// It may be lost, or come late, or twice.
+    fn send(&mut self, from: usize, to: usize, says: &Says) {
+        let times = if self.below(100) < self.loss {
+            0
+        } else {
+            1 + u64::from(self.below(20) == 0)
+        };
+        for _ in 0..times {
+            let (due, says) = (self.step + self.below(2), says.clone());
+            self.under_way.push(Message {
+                due,
+                from,
+                to,
+                says,
+            });
         }
     }
 
@@ -408,6 +517,10 @@ impl World {
         1_700_000_000_000 + off + self.step * 250
     }
 
+    fn all(&self) -> std::ops::Range<usize> {
+        0..self.proxies.len()
+    }
+
     fn any(&mut self) -> usize {
         let proxies = u64::try_from(self.proxies.len()).unwrap();
         usize::try_from(self.below(proxies)).unwrap()
@@ -424,22 +537,29 @@ impl World {
 }
 
 impl Proxy {
-    fn say(&mut self) {
+    /// Returns what is new.
+    fn say(&mut self) -> Vec<(&'static str, Word)> {
         let own = self.known.entry(self.id).or_default();
         own.beat += 1;
+        let mut said = Vec::new();
         for (key, row) in self.table.unsaid() {
-            self.version += 1;
+            own.said += 1;
             let key = KEYS
                 .into_iter()
                 .find(|known| *known == key)
                 .expect("one of ours");
+            let number = own.said;
+            let word = row.map(|row| Word { number, row });
             // It goes over the wire.
-            let row = row.map(|row| Rc::new(Row::parse(&row.encode()).expect("readable")));
-            Rc::make_mut(&mut own.rows).insert(key, (self.version, row));
+            let word = word.map(|word| Word::parse(&word.encode()).expect("readable"));
+            said.extend(word.clone().map(|word| (key, word)));
+            let row = word.map(|word| Rc::new(word.row));
+            Rc::make_mut(&mut own.rows).insert(key, (number, row));
         }
+        said
     }
 
-    fn spoken_of(&self, now: Instant) -> BTreeMap<u32, Carried> {
+    fn spoken_of(&self, now: Instant) -> Known {
         let mut known = self.known.clone();
         known.retain(|owner, _| {
             self.moved
@@ -449,31 +569,42 @@ impl Proxy {
         known
     }
 
-    fn hear(&mut self, known: BTreeMap<u32, Carried>, now: Instant) {
+    fn hear_beats(&mut self, known: &Known, now: Instant) {
         for (owner, carried) in known {
-            if owner == self.id {
-                continue;
+            let here = self.known.entry(*owner).or_default();
+            if *owner != self.id && carried.beat > here.beat {
+                here.beat = carried.beat;
+                self.moved.insert(*owner, now);
+                self.table.beat(owner, carried.beat, now);
             }
-            let here = self.known.entry(owner).or_default();
-            for (key, (version, row)) in carried.rows.iter() {
-                let newest = here.rows.get(key).map_or(0, |(version, _)| *version);
-                if *version > newest {
+        }
+    }
+
+    fn hear_rows(&mut self, known: Known, now: Instant) {
+        for (owner, carried) in known {
+            // Rows of somebody without a heartbeat have nowhere to go.
+            let Some(here) = self.known.get_mut(&owner).filter(|_| owner != self.id) else {
+                continue;
+            };
+            for (key, (number, row)) in carried.rows.iter() {
+                let newest = here.rows.get(key).map_or(0, |(number, _)| *number);
+                if *number > newest {
                     if let Some(row) = row {
-                        self.table.hear(&owner, key, Row::clone(row), now);
+                        let (number, row) = (*number, Row::clone(row));
+                        let word = Word { number, row };
+                        self.table.hear(&owner, key, word, Way::Gossip, now);
                     }
-                    Rc::make_mut(&mut here.rows).insert(key, (*version, row.clone()));
+                    Rc::make_mut(&mut here.rows).insert(key, (*number, row.clone()));
                 }
             }
-            if carried.beat > here.beat {
-                here.beat = carried.beat;
-                self.moved.insert(owner, now);
-            }
-            self.table.beat(&owner, here.beat, now);
+            here.said = here.said.max(carried.said);
         }
         let known = &self.known;
-        let says = |owner: &u32, key: &str| {
-            let row = known.get(owner).and_then(|carried| carried.rows.get(key));
-            row.is_some_and(|(_, row)| row.is_some())
+        let says = |owner: &u32, key: &str, number: u64| {
+            known.get(owner).is_some_and(|carried| {
+                let row = carried.rows.get(key);
+                row.is_some_and(|(_, row)| row.is_some()) || number > carried.said
+            })
         };
         self.table.check(says, now);
     }

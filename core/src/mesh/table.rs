@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::ops::Bound;
 use std::time::{Duration, Instant};
 
-use super::{Fact, GRACE, MOST_ROWS, REMEMBERED, Row, SILENCE, STALL};
+use super::{Fact, GRACE, MOST_ROWS, REMEMBERED, Row, SILENCE, STALL, Way, Word};
 
 /// All rows that one proxy knows. `O` names a proxy from its start to its end; who starts anew is another.
 ///
@@ -41,11 +41,15 @@ pub struct Full;
 #[derive(Debug)]
 struct Told<O> {
     owner: O,
+    /// Which of its words it is; nothing to own rows.
+    number: u64,
     row: Row,
     /// When an own value ends, and when a row without a value is forgotten. Nothing to others' values.
     until: Instant,
     /// It counts no more, since its proxy has been silent for too long.
     lapsed: bool,
+    /// Gossip does not have it yet, and has this instead.
+    ahead_of: Option<Option<Box<Word>>>,
 }
 
 /// What is known of another proxy's life.
@@ -208,22 +212,40 @@ impl<O: Clone + Eq + Hash> Table<O> {
         self.say(key, Row { fence, fact }, now + REMEMBERED)
     }
 
-    /// Another proxy says `row` of `key`, later than all it said of it before. Returns whether another value stands now.
-    pub fn hear(&mut self, owner: &O, key: &str, row: Row, now: Instant) -> bool {
-        if *owner == self.me {
+    /// Another proxy has said this of `key`; words come again, and news in any order. News of a proxy that is not alive
+    /// here are left to gossip. Returns whether another value stands now.
+    pub fn hear(&mut self, owner: &O, key: &str, word: Word, way: Way, now: Instant) -> bool {
+        if *owner == self.me || (way == Way::News && !self.is_alive(owner)) {
             return false;
         }
         self.life(owner, now);
         let before = self.get(key, now).map(str::to_owned);
         let rows = self.keys.entry(key.to_owned()).or_default();
-        let told = Told {
+        let mut told = Told {
             owner: owner.clone(),
-            row,
+            number: word.number,
+            row: word.row,
             until: now + REMEMBERED,
             lapsed: false,
+            ahead_of: (way == Way::News).then_some(None),
         };
         match rows.iter_mut().find(|told| told.owner == *owner) {
-            Some(known) => *known = told,
+            Some(known) if known.number >= told.number => {
+                if way == Way::Gossip && known.ahead_of.is_some() {
+                    known.ahead_of =
+                        (known.number > told.number).then(|| Some(Box::new(told.word())));
+                }
+                return false;
+            }
+            Some(known) => {
+                if let Some(ahead_of) = &mut told.ahead_of {
+                    *ahead_of = match known.ahead_of.take() {
+                        Some(gossiped) => gossiped,
+                        None => Some(Box::new(known.word())),
+                    };
+                }
+                *known = told;
+            }
             None => {
                 rows.push(told);
                 self.rows += 1;
@@ -281,10 +303,13 @@ impl<O: Clone + Eq + Hash> Table<O> {
         changed
     }
 
-    /// Drops what others are known to say no more: `says` tells whether they do.
-    pub fn check(&mut self, says: impl Fn(&O, &str) -> bool, now: Instant) -> Vec<String> {
+    /// Drops what others are known to say no more: `says` tells whether they do, by the key and the number of the word.
+    pub fn check(&mut self, says: impl Fn(&O, &str, u64) -> bool, now: Instant) -> Vec<String> {
         let me = self.me.clone();
-        self.drop_rows(|told, key| told.owner != me && !says(&told.owner, key), now)
+        self.drop_rows(
+            |told, key| told.owner != me && !says(&told.owner, key, told.number),
+            now,
+        )
     }
 
     /// What the clock brings, to be called several times in [`SILENCE`]: own values end, others fall silent, and what
@@ -300,12 +325,23 @@ impl<O: Clone + Eq + Hash> Table<O> {
             life.alive = now - life.heard <= SILENCE;
         }
         let others = &self.others;
+        let alive = |owner: &O| others.get(owner).is_some_and(|life: &Life| life.alive);
         let mut changed = Vec::new();
         let mut forgotten = 0;
         for (key, rows) in &mut self.keys {
             let mut ended = false;
             rows.retain_mut(|told| {
                 let own = told.owner == self.me;
+                if told.ahead_of.is_some() && !alive(&told.owner) {
+                    ended = true;
+                    let Some(gossiped) = told.ahead_of.take().flatten() else {
+                        forgotten += 1;
+                        return false;
+                    };
+                    told.number = gossiped.number;
+                    told.row = gossiped.row;
+                    told.until = now + REMEMBERED;
+                }
                 match &told.row.fact {
                     Fact::Held { .. } if own && told.until <= now => {
                         told.row.fact = Fact::Ended;
@@ -453,9 +489,11 @@ impl<O: Clone + Eq + Hash> Table<O> {
         }
         let told = Told {
             owner: self.me.clone(),
+            number: 0,
             row,
             until,
             lapsed: false,
+            ahead_of: None,
         };
         self.keys.entry(key.to_owned()).or_default().push(told);
         self.rows += 1;
@@ -515,6 +553,15 @@ impl<O: Clone + Eq + Hash> Table<O> {
     }
 }
 
+impl<O> Told<O> {
+    fn word(&self) -> Word {
+        Word {
+            number: self.number,
+            row: self.row.clone(),
+        }
+    }
+}
+
 impl Life {
     /// Whether what this proxy wrote for `lifetime` counts.
     fn bears(&self, lifetime: Duration, now: Instant) -> bool {
@@ -566,6 +613,12 @@ mod tests {
         }
     }
 
+    fn word(number: u64, row: Row) -> Word {
+        Word { number, row }
+    }
+
+    const GOSSIP: Way = Way::Gossip;
+
     /// What was said since the last time, as it travels.
     fn said(table: &mut Table<u32>) -> Vec<(String, Option<String>)> {
         let unsaid = table.unsaid().into_iter();
@@ -600,21 +653,23 @@ mod tests {
     #[test]
     fn a_claim_lives_while_one_of_its_proxies_holds_it() {
         let (mut table, now) = (Table::new(0), now());
-        table.hear(&1, "k", row(7, "v"), now);
+        table.hear(&1, "k", word(1, row(7, "v")), GOSSIP, now);
         let claim = table.claim("k", None, "v", DAY, 0, now).unwrap();
         assert_eq!((claim.fence, claim.won), (7, true));
         let ended = Row {
             fence: 7,
             fact: Fact::Ended,
         };
-        assert!(!table.hear(&1, "k", ended, now), "it stands all the same");
+        let ended = word(2, ended);
+        let heard = table.hear(&1, "k", ended, GOSSIP, now);
+        assert!(!heard, "it stands all the same");
         assert_eq!(table.get("k", now), Some("v"));
         let removed = Row {
             fence: 7,
             fact: Fact::Removed,
         };
         assert!(
-            table.hear(&1, "k", removed, now),
+            table.hear(&1, "k", word(3, removed), GOSSIP, now),
             "but a removal is for all"
         );
         assert_eq!(table.get("k", now), None);
@@ -622,12 +677,83 @@ mod tests {
         assert_eq!((claim.fence, claim.won), (8, true));
     }
 
+    /// A table that hears proxy 1.
+    fn hearing(now: Instant) -> Table<u32> {
+        let mut table = Table::new(0);
+        table.beat(&1, 1, now);
+        table.beat(&1, 2, now);
+        table
+    }
+
+    #[test]
+    fn an_earlier_word_does_not_replace_a_later_one() {
+        let now = now();
+        let mut table = hearing(now);
+        let mut hear = |number, fence, value, way| {
+            table.hear(&1, "k", word(number, row(fence, value)), way, now);
+            table.get("k", now).map(str::to_owned).unwrap()
+        };
+        assert_eq!(hear(4, 2, "later", Way::News), "later");
+        for way in [Way::News, Way::Gossip] {
+            assert_eq!(hear(3, 1, "earlier", way), "later");
+            assert_eq!(hear(4, 2, "again", way), "later");
+        }
+        assert_eq!(hear(5, 3, "latest", Way::Gossip), "latest");
+        // Each proxy counts its own.
+        let others = word(1, row(4, "another's"));
+        assert!(table.hear(&2, "k", others, Way::Gossip, now));
+    }
+
+    #[test]
+    fn news_that_gossip_never_had_go_with_their_proxy() {
+        let now = now();
+        let mut table = hearing(now);
+        for (key, way) in [
+            ("gossiped", Way::Gossip),
+            ("both", Way::News),
+            ("both", Way::Gossip),
+            ("news", Way::News),
+            ("changed", Way::Gossip),
+        ] {
+            table.hear(&1, key, word(1, row(1, "first")), way, now);
+        }
+        table.hear(&1, "changed", word(2, row(2, "second")), Way::News, now);
+        table.hear(&1, "changed", word(3, row(3, "third")), Way::News, now);
+        // Gossip may come between them.
+        table.hear(&1, "changed", word(2, row(2, "second")), Way::Gossip, now);
+        let stood = |table: &Table<u32>, now| {
+            ["gossiped", "both", "news", "changed"]
+                .map(|key| table.get(key, now).map(str::to_owned))
+        };
+        let [first, second, third] =
+            ["first", "second", "third"].map(|value| Some(value.to_owned()));
+        assert!(table.sweep(now).is_empty());
+        assert_eq!(
+            stood(&table, now),
+            [first.clone(), first.clone(), first.clone(), third]
+        );
+        let mut later = now;
+        let mut changed = Vec::new();
+        while later < now + SILENCE * 2 {
+            later += STALL / 2;
+            changed.extend(table.sweep(later));
+        }
+        assert_eq!(changed, ["changed", "news"]);
+        assert_eq!(stood(&table, later), [first.clone(), first, None, second]);
+        assert_eq!(table.len(), 3);
+        let unheard = word(4, row(4, "v"));
+        assert!(
+            !table.hear(&1, "news", unheard, Way::News, later),
+            "it is silent"
+        );
+    }
+
     #[test]
     fn a_beaten_row_is_ended_by_its_own_proxy() {
         let (mut table, now) = (Table::new(0), now());
         table.claim("k", None, "ours", MINUTE, 9, now).unwrap();
         table.unsaid();
-        assert!(table.hear(&1, "k", row(2, "theirs"), now));
+        assert!(table.hear(&1, "k", word(1, row(2, "theirs")), GOSSIP, now));
         assert_eq!(said(&mut table), [("k".into(), Some("1 ended".into()))]);
         assert_eq!(table.get("k", now), Some("theirs"));
         assert_eq!(table.forget(&1, now), ["k"]);
@@ -641,7 +767,7 @@ mod tests {
     #[test]
     fn a_silent_proxys_rows_lapse_and_count_again_when_it_is_heard() {
         let (mut table, mut now) = (Table::new(0), now());
-        table.hear(&1, "k", row(1, "v"), now);
+        table.hear(&1, "k", word(1, row(1, "v")), GOSSIP, now);
         let mut pass = |table: &mut Table<u32>, time: Duration, beats: Option<u64>| {
             let (mut changed, mut beat) = (Vec::new(), beats);
             for _ in 0..time.as_millis() / 500 {
@@ -682,11 +808,11 @@ mod tests {
     #[test]
     fn what_nobody_says_any_more_is_dropped() {
         let (mut table, now) = (Table::new(0), now());
-        table.hear(&1, "a:k", row(1, "v"), now);
-        table.hear(&1, "a:l", row(1, "v"), now);
+        table.hear(&1, "a:k", word(1, row(1, "v")), GOSSIP, now);
+        table.hear(&1, "a:l", word(2, row(1, "v")), GOSSIP, now);
         table.put("a:own", "v", MINUTE, 0, now).unwrap();
         table.put("b:own", "v", MINUTE, 0, now).unwrap();
-        assert_eq!(table.check(|_, key| key == "a:l", now), ["a:k"]);
+        assert_eq!(table.check(|_, key, _| key == "a:l", now), ["a:k"]);
         let listed: Vec<String> = table
             .list("a:", now)
             .into_iter()
@@ -721,12 +847,12 @@ mod tests {
             let now = now();
             let mut table = Table::new(0);
             for (owner, row) in &rows {
-                table.hear(owner, "k", row.clone(), now);
+                table.hear(owner, "k", word(1, row.clone()), GOSSIP, now);
             }
             // Another proxy hears them in another order, and some of them twice.
             let mut other = Table::new(99);
             for (owner, row) in shuffled.iter().chain(&rows) {
-                other.hear(owner, "k", row.clone(), now);
+                other.hear(owner, "k", word(1, row.clone()), GOSSIP, now);
             }
             prop_assert_eq!(table.get("k", now), other.get("k", now));
             // Whoever owns one of them itself gives way to the same.
@@ -735,7 +861,7 @@ mod tests {
                 let mut owning = Table::new(*owner);
                 owning.say("k", row.clone(), now + DAY).unwrap();
                 for (owner, row) in &rows {
-                    owning.hear(owner, "k", row.clone(), now);
+                    owning.hear(owner, "k", word(1, row.clone()), GOSSIP, now);
                 }
                 prop_assert_eq!(owning.get("k", now), table.get("k", now));
             }

@@ -1,9 +1,9 @@
 //! Reads every section from its rows of the table.
 
 use super::values::{
-    Reader, count, directory, endpoint, few, flag, host, listen, log_format, log_level, networks,
-    number, origin_names, parameters, period, port, port_range, stream_id, stream_names, token,
-    vhosts, wait,
+    Reader, cluster_keys, count, directory, endpoint, few, flag, host, listen, log_format,
+    log_level, networks, number, origin_names, parameters, period, port, port_range, stream_id,
+    stream_names, token, vhosts, wait,
 };
 use super::{
     Api, Cluster, DefaultOrigin, Drain, Health, Http, Log, Mesh, Metrics, Origins, Placement,
@@ -15,7 +15,7 @@ use crate::config::layers::{Entry, Source};
 use crate::config::placement::Unanswered;
 use crate::config::sources::Sources;
 use crate::config::table::Written;
-use crate::config::value::{Listen, PublicAddress, Secret, ValueError};
+use crate::config::value::{Listen, PublicAddress, ValueError};
 use crate::config::{Problem, mesh};
 use crate::net::fetch::Url;
 use crate::store::{Address, Server, Topology};
@@ -130,7 +130,7 @@ pub(in crate::config) fn read(
         placement: read_placement(r),
         mesh: read_mesh(r),
         cluster: Cluster {
-            key: r.read("cluster.key", |written| Ok(Secret::new(written.text()))),
+            keys: r.read("cluster.key", cluster_keys),
         },
         session: SessionLimits {
             dial_timeout: r.read("session.dial_timeout", period),
@@ -413,7 +413,7 @@ fn check_mesh(settings: &Settings, r: &mut Reader<'_>) {
     if !settings.store.mesh {
         return;
     }
-    if settings.cluster.key.is_empty() && !listen.ip().to_canonical().is_loopback() {
+    if settings.cluster.keys.is_empty() && !listen.ip().to_canonical().is_loopback() {
         r.conflict(format!(
             "cluster.key is missing: store.type is mesh and mesh.listen is {listen}, where anyone could take part; \
              give all proxies of the mesh the same key, or listen on loopback"

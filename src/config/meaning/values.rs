@@ -167,6 +167,19 @@ pub(super) fn host(written: &Written) -> Result<Host, ValueError> {
     Ok(written.text().parse()?)
 }
 
+/// A change of key has two at a time, or three where the next change has begun.
+const MOST_KEYS: usize = 4;
+
+/// None for nothing: an empty key is as good as none, and one among others would let everybody in.
+pub(super) fn cluster_keys(written: &Written) -> Result<Vec<Secret>, ValueError> {
+    let keys = written.items();
+    let empty = keys.iter().any(|key| key.is_empty());
+    if empty || keys.len() > MOST_KEYS {
+        return Err(ValueError::NotKeys);
+    }
+    Ok(keys.into_iter().map(Secret::new).collect())
+}
+
 /// A token that came with a line end from a file would never match what a header can carry.
 pub(super) fn token(written: &Written) -> Result<Secret, ValueError> {
     let text = written.text();

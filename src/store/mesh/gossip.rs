@@ -8,29 +8,36 @@ use std::time::{Duration, Instant};
 use chitchat::{
     Chitchat, ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, spawn_chitchat,
 };
-use sluicegate_core::mesh::datagram::{Gate, SEED};
-use sluicegate_core::mesh::{GRACE, Row};
+use sluicegate_core::mesh::datagram::{Gate, NEWS, SEED};
+use sluicegate_core::mesh::{GRACE, News, Way, Word};
 use tokio::net::lookup_host;
+use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::socket::Sealed;
-use super::{MeshOptions, Shared};
+use super::socket::Link;
+use super::{MeshOptions, Shared, id};
 
 /// Gossips until `end`.
 pub(super) async fn run(
     shared: Arc<Shared>,
-    id: ChitchatId,
+    own: ChitchatId,
     options: MeshOptions,
     socket: UdpSocket,
     end: CancellationToken,
 ) {
     let mut random = [0; SEED + 8];
     getrandom::fill(&mut random).expect("the system has randomness");
-    let gate = Gate::new(&options.key, options.advertise, random);
-    let transport = Sealed::new(socket, gate, Arc::clone(&shared.refused));
-    let chitchat = match spawn_chitchat(config(id, &options), Vec::new(), &transport).await {
+    let keys: Vec<&[u8]> = options.keys.iter().map(Vec::as_slice).collect();
+    let gate = Gate::new(&keys, options.advertise, random);
+    let link = match Link::new(socket, gate, Arc::clone(&shared.refused)) {
+        Ok(link) => Arc::new(link),
+        Err(error) => return error!(%error, "the mesh did not start"),
+    };
+    let (transport, more) = link.for_gossip();
+    let start = own.generation_id;
+    let chitchat = match spawn_chitchat(config(own, &options), Vec::new(), &transport).await {
         Ok(chitchat) => chitchat,
         Err(error) => return error!(%error, "the mesh did not start"),
     };
@@ -40,24 +47,41 @@ pub(super) async fn run(
             let shared = Arc::clone(&listening);
             state
                 .subscribe_event("", move |event| {
-                    let Some(row) = Row::parse(event.value) else {
-                        return;
-                    };
-                    let changed = shared
-                        .table()
-                        .hear(event.node, event.key, row, Instant::now());
-                    if changed {
-                        shared.changed(event.key.to_owned());
+                    if let Some(word) = Word::parse(event.value) {
+                        shared.hear(event.node, event.key, word, Way::Gossip);
                     }
-                    // An own row may have given way.
-                    shared.unsaid.notify_one();
                 })
                 .forever();
         })
         .await;
+    let listening = Arc::clone(&shared);
+    let hear = move |from: SocketAddr, message: &[u8]| match News::read(message) {
+        Ok(news) => {
+            let owner = id(from, news.start);
+            listening.beat(&owner, news.beat);
+            for (key, word) in news.words {
+                listening.hear(&owner, &key, word, Way::News);
+            }
+        }
+        Err(error) => debug!(%from, %error, "another proxy's news are not read"),
+    };
+    // On its own, so that news do not wait for gossip to be taken in.
+    let receiving = tokio::spawn({
+        let link = Arc::clone(&link);
+        async move { link.receive(hear).await }
+    });
     let gossip = Gossip {
         shared,
+        link,
         chitchat: &chitchat,
+        news: News {
+            start,
+            beat: 0,
+            words: Vec::new(),
+        },
+        said: 0,
+        owing: false,
+        more,
         me: options.advertise,
         seeds: options.seeds,
         at: BTreeSet::new(),
@@ -69,12 +93,22 @@ pub(super) async fn run(
         () = gossip.keep() => {}
         ended = stopped => error!(?ended, "the mesh has stopped: this proxy goes by what it knows; restart it"),
     }
+    receiving.abort();
     chitchat.abort();
 }
 
 struct Gossip<'a> {
     shared: Arc<Shared>,
+    link: Arc<Link>,
     chitchat: &'a ChitchatHandle,
+    /// What this proxy has to tell at once.
+    news: News,
+    /// How many words this proxy has said: chitchat's version of its rows.
+    said: u64,
+    /// Not all that is new could be told at once.
+    owing: bool,
+    /// Who had more to say than a message holds.
+    more: watch::Receiver<Option<SocketAddr>>,
     me: SocketAddr,
     seeds: Vec<String>,
     /// Where the seeds are, without this proxy.
@@ -101,31 +135,63 @@ impl Gossip<'_> {
                     // Claims that come together travel together.
                     sleep(TOGETHER).await;
                 }
+                Ok(()) = self.more.changed() => {
+                    let from = *self.more.borrow_and_update();
+                    if let Some(from) = from {
+                        let _ = self.chitchat.gossip(from);
+                    }
+                    // Several have the same to say, and one of them is enough.
+                    sleep(PACE).await;
+                }
             }
         }
     }
 
-    /// Tells the others what is new here, at once.
-    async fn say(&self) {
-        let unsaid = self.shared.table().unsaid();
-        if unsaid.is_empty() {
+    /// Tells the others what is new here: at once, and by gossip whoever did not hear it.
+    async fn say(&mut self) {
+        let words = &mut self.news.words;
+        let mut forgotten = Vec::new();
+        for (key, row) in self.shared.table().unsaid() {
+            match row {
+                Some(row) => {
+                    let number = self.said + 1 + words.len() as u64;
+                    words.push((key, Word { number, row }));
+                }
+                None => forgotten.push(key),
+            }
+        }
+        if words.is_empty() && forgotten.is_empty() {
             return;
         }
-        self.chitchat
+        let whole = self.tell(&self.heard);
+        self.owing |= !whole || self.heard.len() > TOLD_AT_ONCE;
+        let words = std::mem::take(&mut self.news.words);
+        self.said = self
+            .chitchat
             .with_chitchat(|chitchat| {
                 let own = chitchat.self_node_state();
-                for (key, row) in &unsaid {
-                    match row {
-                        Some(row) => own.set(key, row.encode()),
-                        None if own.get(key).is_some() => own.delete(key),
-                        None => {}
+                for (key, word) in &words {
+                    own.set(key, word.encode());
+                }
+                for key in &forgotten {
+                    if own.contains_key(key) {
+                        own.delete(key);
                     }
                 }
+                own.max_version()
             })
             .await;
-        for at in self.heard.iter().take(TOLD_AT_ONCE) {
-            let _ = self.chitchat.gossip(*at);
+    }
+
+    /// Sends the news to each, as far as they go; returns whether that is all of them.
+    fn tell(&self, others: &BTreeSet<SocketAddr>) -> bool {
+        let (messages, whole) = self.news.write(NEWS, MOST_NEWS);
+        for at in others.iter().take(TOLD_AT_ONCE) {
+            for message in &messages {
+                self.link.tell(*at, message);
+            }
         }
+        whole
     }
 
     async fn beat(&mut self) {
@@ -136,6 +202,18 @@ impl Gossip<'_> {
                 .collect()
         };
         let heartbeats = self.chitchat.with_chitchat(heartbeats).await;
+        let own = heartbeats.iter().find(|(id, _)| {
+            id.gossip_advertise_addr == self.me && id.generation_id == self.news.start
+        });
+        let beat = own.map_or(0, |(_, beat)| *beat);
+        if beat > self.news.beat {
+            self.news.beat = beat;
+            // To those who are silent too: they may have been cut off, and this is what they wait for.
+            let known = heartbeats.iter().map(|(id, _)| id.gossip_advertise_addr);
+            let mut known: BTreeSet<SocketAddr> = known.collect();
+            known.remove(&self.me);
+            self.tell(&known);
+        }
         let now = Instant::now();
         let mut heard = BTreeSet::new();
         let (changed, alive, silent) = {
@@ -165,6 +243,11 @@ impl Gossip<'_> {
             warn!(proxy = %at, others = alive, "another proxy of the mesh is silent; what it claimed holds for a while");
         }
         self.heard = heard;
+        if std::mem::take(&mut self.owing) {
+            for at in &self.heard {
+                let _ = self.chitchat.gossip(*at);
+            }
+        }
         self.shared
             .set_in_company(alive > 0 || (silent == 0 && self.at.is_empty()));
     }
@@ -202,8 +285,11 @@ impl Gossip<'_> {
             .chitchat
             .with_chitchat(|chitchat| {
                 let states = chitchat.node_states();
-                let says = |id: &ChitchatId, key: &str| {
-                    states.get(id).is_some_and(|state| state.contains_key(key))
+                // News are ahead of gossip.
+                let says = |id: &ChitchatId, key: &str, number: u64| {
+                    states.get(id).is_some_and(|state| {
+                        state.contains_key(key) || number > state.max_version()
+                    })
                 };
                 let mut table = shared.table();
                 let now = Instant::now();
@@ -266,5 +352,9 @@ const LOOK_UP: Duration = Duration::from_secs(5);
 const CHECK: Duration = Duration::from_secs(10);
 /// How long a change waits for others to travel with it.
 const TOGETHER: Duration = Duration::from_millis(20);
+/// How long more is not asked for again.
+const PACE: Duration = Duration::from_millis(10);
 /// Proxies that hear of a change at once; the others within a few rounds.
-const TOLD_AT_ONCE: usize = 16;
+const TOLD_AT_ONCE: usize = 64;
+/// Datagrams with news that each of them gets at a time, of about eight rows each.
+const MOST_NEWS: usize = 16;

@@ -2,7 +2,8 @@
 //!
 //! The rule by which they agree is [`sluicegate_core::mesh`]. Here it meets the network: chitchat carries every proxy's
 //! rows to all others, in datagrams that [`socket`] seals, and a task keeps the table in step with it. A call never
-//! waits: it is answered from the table, and what it changed is told to the others at once.
+//! waits: it is answered from the table, and what it changed is told to the others at once, past what chitchat has still
+//! to carry.
 
 mod gossip;
 mod socket;
@@ -13,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use chitchat::ChitchatId;
-use sluicegate_core::mesh::{Full, LONGEST, Table};
+use sluicegate_core::mesh::{Full, LONGEST, Table, Way, Word};
 use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -36,8 +37,9 @@ pub struct MeshOptions {
     pub advertise: SocketAddr,
     /// `host:port` of proxies to begin with; names are looked up again and again. This proxy may be among them.
     pub seeds: Vec<String>,
-    /// What the proxies of the mesh share; not empty where strangers could reach `listen`.
-    pub key: Vec<u8>,
+    /// What the proxies of the mesh share: the first seals what this one says, and each opens what the others say. There
+    /// is one where strangers could reach `listen`.
+    pub keys: Vec<Vec<u8>>,
     /// Keys that begin so are watched for changes by others.
     pub watched: Vec<String>,
 }
@@ -76,8 +78,14 @@ impl Mesh {
     ///
     /// # Errors
     /// When the address cannot be listened on. Proxies that cannot be reached are no error: they may come.
-    pub fn open(options: MeshOptions) -> std::io::Result<Self> {
-        let mut listen = options.listen;
+    pub fn open(mut options: MeshOptions) -> std::io::Result<Self> {
+        let MeshOptions {
+            mut listen,
+            advertise,
+            ..
+        } = options;
+        // As datagrams have it, which say whose they are.
+        options.advertise = SocketAddr::new(advertise.ip().to_canonical(), advertise.port());
         if listen.ip().is_unspecified() && options.advertise.is_ipv4() {
             // A socket of IPv6 takes no addresses of IPv4 to send to.
             listen.set_ip(Ipv4Addr::UNSPECIFIED.into());
@@ -86,11 +94,7 @@ impl Mesh {
         socket.set_nonblocking(true)?;
         // A message may come in sixty datagrams at once. What the system grants has to do.
         let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
-        let id = ChitchatId {
-            node_id: options.advertise.to_string().into(),
-            generation_id: clock(),
-            gossip_advertise_addr: options.advertise,
-        };
+        let id = id(options.advertise, clock());
         let shared = Arc::new(Shared {
             table: Mutex::new(Table::new(id.clone())),
             watched: options.watched.clone(),
@@ -214,6 +218,24 @@ impl Shared {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How far another proxy's heartbeat is.
+    fn beat(&self, owner: &ChitchatId, beat: u64) {
+        let changed = self.table().beat(owner, beat, Instant::now());
+        for key in changed {
+            self.changed(key);
+        }
+    }
+
+    /// Another proxy has said this of `key`.
+    fn hear(&self, owner: &ChitchatId, key: &str, word: Word, way: Way) {
+        let now = Instant::now();
+        if self.table().hear(owner, key, word, way, now) {
+            self.changed(key.to_owned());
+        }
+        // An own row may have given way.
+        self.unsaid.notify_one();
+    }
+
     /// Another value stands under `key`.
     fn changed(&self, key: String) {
         if self.watched.iter().any(|kind| key.starts_with(kind)) {
@@ -241,6 +263,15 @@ impl std::fmt::Debug for MeshOptions {
             .field("advertise", &self.advertise)
             .field("seeds", &self.seeds)
             .finish_non_exhaustive()
+    }
+}
+
+/// One life of the proxy at `address`, which began at `start`.
+fn id(address: SocketAddr, start: u64) -> ChitchatId {
+    ChitchatId {
+        node_id: address.to_string().into(),
+        generation_id: start,
+        gossip_advertise_addr: address,
     }
 }
 
