@@ -242,20 +242,17 @@ impl Port {
 }
 
 /// The control message that says into how large datagrams the kernel is to cut what it is given (udp(7)).
-struct Segments([u8; Segments::SPACE]);
+struct Segments([u8; SEGMENTS]);
 
 impl Segments {
-    /// A length as wide as a pointer, a level and a type.
-    const HEADER: usize = size_of::<usize>() + 8;
-    const SPACE: usize = Self::HEADER + size_of::<usize>();
     /// `SOL_UDP` and `UDP_SEGMENT`.
     const KIND: [i32; 2] = [17, 103];
 
     fn of(size: usize) -> io::Result<Self> {
         let size = u16::try_from(size).map_err(io::Error::other)?.to_ne_bytes();
-        let length = (Self::HEADER + size.len()).to_ne_bytes();
+        let length = (SEGMENTS_HEADER + size.len()).to_ne_bytes();
         let [level, kind] = Self::KIND.map(i32::to_ne_bytes);
-        let mut message = Self([0; Self::SPACE]);
+        let mut message = Self([0; SEGMENTS]);
         let written = length.iter().chain(&level).chain(&kind).chain(&size);
         for (place, byte) in message.0.iter_mut().zip(written) {
             *place = *byte;
@@ -320,6 +317,10 @@ impl Scratch {
     }
 }
 
+/// A length as wide as a pointer, a level and a type.
+const SEGMENTS_HEADER: usize = size_of::<usize>() + 8;
+/// The size behind it takes as much as a pointer.
+const SEGMENTS: usize = SEGMENTS_HEADER + size_of::<usize>();
 /// What the kernel may put together: 64 KiB at the most.
 const BATCH_BYTES: usize = 65_536;
 /// The least room of a read, in batches: a socket is empty when less than that came.
