@@ -260,7 +260,7 @@ async fn a_name_that_was_nobodys_is_known_as_soon_as_its_binding_is_there() {
     // The first question is answered, though the one before was but a moment ago.
     let first = proof(CHECK, &mut transaction);
     client.send(&first).await.expect("it goes out");
-    let answer = timeout(LONG, answer(&client, transaction)).await;
+    let answer = timeout(LONG, answer(&client, transaction..=transaction)).await;
     assert_eq!(answer.expect("in time"), Kind::Success);
     assert!(asked(&pair.b) > asked_before);
     let request = proof(CHECK, &mut transaction);

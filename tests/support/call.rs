@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -96,14 +97,15 @@ async fn echo(socket: UdpSocket, seen: Arc<Mutex<Seen>>) {
     }
 }
 
-/// Asks by `username` until there is an answer, as an ICE agent does.
+/// Asks by `username` until there is an answer to any of its requests, as an ICE agent does.
 pub(crate) async fn check(
     client: &UdpSocket,
     username: &str,
     transaction: &mut u64,
 ) -> Option<Kind> {
+    let first = *transaction + 1;
     for _ in 0..20 {
-        if let Some(kind) = check_once(client, username, transaction).await {
+        if let Some(kind) = check_since(client, username, transaction, first).await {
             return Some(kind);
         }
     }
@@ -116,20 +118,32 @@ pub(crate) async fn check_once(
     username: &str,
     transaction: &mut u64,
 ) -> Option<Kind> {
+    let first = *transaction + 1;
+    check_since(client, username, transaction, first).await
+}
+
+async fn check_since(
+    client: &UdpSocket,
+    username: &str,
+    transaction: &mut u64,
+    first: u64,
+) -> Option<Kind> {
     client
         .send(&proof(username, transaction))
         .await
         .expect("it goes out");
-    let answer = answer(client, *transaction);
+    let answer = answer(client, first..=*transaction);
     timeout(Duration::from_millis(500), answer).await.ok()
 }
 
-/// The answer to the request of this number. What else comes, as answers to earlier ones that were late, is passed over.
-pub(crate) async fn answer(client: &UdpSocket, transaction: u64) -> Kind {
+/// The answer to one of these requests. What else comes, as answers to earlier ones that were late, is passed over.
+pub(crate) async fn answer(client: &UdpSocket, transactions: RangeInclusive<u64>) -> Kind {
     loop {
         let bytes = receive(client).await;
         if let Ok(message) = Message::parse(&bytes)
-            && message.transaction == id(transaction)
+            && transactions
+                .clone()
+                .any(|transaction| message.transaction == id(transaction))
         {
             return message.kind;
         }
