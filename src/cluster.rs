@@ -207,6 +207,17 @@ impl Cluster {
         }
     }
 
+    /// Where the store says that a stream is, for those who only ask: nothing that is known here changes by it. `None`
+    /// where it says nothing, or cannot be asked.
+    pub(crate) async fn look_up(&self, key: &PlacementKey) -> Option<OriginId> {
+        if self.is_settled(key) {
+            return self.registry.claimed(key);
+        }
+        let read = self.store.get(&records::placement_key(key)).await;
+        let value = self.noted("get", read).ok().flatten()?;
+        self.origin_at(&self.store.bare_key(&value)).await
+    }
+
     /// Claims a stream for `origin` in the store. What the store said last may be replaced: whoever claims has found its
     /// origin to be of no use. A `durable` claim, a publisher's, is kept for a day.
     pub(crate) async fn claim(

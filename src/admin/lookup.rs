@@ -51,12 +51,8 @@ pub(super) async fn explain(
             "without: no origin stands under that id; GET /api/v1/origins lists them",
         );
     }
-    data(json!(system.proxy.explain(
-        &stream,
-        protocol,
-        without.as_ref()
-    )))
-    .into_response()
+    let explained = system.proxy.explain(&stream, protocol, without.as_ref());
+    data(json!(explained.await)).into_response()
 }
 
 /// `GET /api/v1/resolve`.
@@ -72,7 +68,7 @@ pub(super) async fn resolve(
     let Ok(client) = client.transpose() else {
         return problem(StatusCode::BAD_REQUEST, "client: not an IP address");
     };
-    match system.proxy.resolve(&stream, client) {
+    match system.proxy.resolve(&stream, client).await {
         Ok(resolved) => {
             let kept = format!("max-age={}", resolved.ttl);
             ([(header::CACHE_CONTROL, kept)], data(json!(resolved))).into_response()

@@ -98,7 +98,7 @@ impl Rtmp {
             };
         if asked.action == Action::Play
             && follows_redirects(&identified.request.connect)
-            && let Some(base) = proxy.redirect(&stream, Protocol::Rtmp, Via::Rtmp)
+            && let Some(base) = proxy.redirect(&stream, Protocol::Rtmp, Via::Rtmp).await
         {
             debug!(client = %address, %stream, to = base, "edge sent away by rule");
             let name = &identified.request.name;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use sluicegate_core::origin::OriginId;
 use sluicegate_core::placement::Decision;
 use sluicegate_core::rule::Via;
-use sluicegate_core::stream::{Action, Protocol, StreamUrl};
+use sluicegate_core::stream::{Action, PlacementKey, Protocol, StreamUrl};
 
 use super::choice::Ask;
 use super::{Proxy, Refusal};
@@ -14,13 +14,14 @@ use crate::lookup::{Claimed, Explanation, Ranked, Rejected, Resolved, base, own_
 impl Proxy {
     /// Where a stream is or would go by `protocol`, and why; `without` is left out as if it had vanished. Asks the very
     /// functions that place sessions, and changes nothing.
-    pub fn explain(
+    pub async fn explain(
         &self,
         stream: &StreamUrl,
         protocol: Protocol,
         without: Option<&OriginId>,
     ) -> Explanation {
         let key = self.key(stream);
+        let stands = self.stands(&key).await;
         let without: Vec<OriginId> = without.cloned().into_iter().collect();
         let ask = Ask {
             stream,
@@ -30,6 +31,7 @@ impl Proxy {
             only: None,
             without: &without,
             zone: None,
+            stands: stands.as_ref(),
         };
         let decision = self.decide(&ask);
         let choice = match self.settled(&ask) {
@@ -62,9 +64,14 @@ impl Proxy {
     ///
     /// # Errors
     /// A [`Refusal`] when it is nowhere and nobody may take it.
-    pub fn resolve(&self, stream: &StreamUrl, client: Option<IpAddr>) -> Result<Resolved, Refusal> {
+    pub async fn resolve(
+        &self,
+        stream: &StreamUrl,
+        client: Option<IpAddr>,
+    ) -> Result<Resolved, Refusal> {
         let lookup = &self.shared.lookup;
         let key = self.key(stream);
+        let stands = self.stands(&key).await;
         let ask = Ask {
             stream,
             key: &key,
@@ -73,6 +80,7 @@ impl Proxy {
             only: None,
             without: &[],
             zone: client.and_then(|client| lookup.zone_of(client)),
+            stands: stands.as_ref(),
         };
         let choice = self.choose(&ask)?;
         let Some(member) = self.registry().member(&choice.origin) else {
@@ -104,11 +112,20 @@ impl Proxy {
         })
     }
 
-    /// The origin that a player of the stream would be joined to now.
+    /// The origin that a player of the stream would be joined to now, by what is known here.
     ///
     /// # Errors
     /// A [`Refusal`] when there is none.
     pub fn origin_of(&self, stream: &StreamUrl, protocol: Protocol) -> Result<OriginId, Refusal> {
+        self.for_player(stream, protocol, None)
+    }
+
+    fn for_player(
+        &self,
+        stream: &StreamUrl,
+        protocol: Protocol,
+        stands: Option<&OriginId>,
+    ) -> Result<OriginId, Refusal> {
         let key = self.key(stream);
         let ask = Ask {
             stream,
@@ -118,6 +135,7 @@ impl Proxy {
             only: None,
             without: &[],
             zone: None,
+            stands,
         };
         Ok(self.choose(&ask)?.origin)
     }
@@ -129,14 +147,25 @@ impl Proxy {
 
     /// The base of the URL to which a player is sent by rule instead of being relayed; `None` where it is relayed, and
     /// where nothing can be said of the stream.
-    pub fn redirect(&self, stream: &StreamUrl, protocol: Protocol, via: Via) -> Option<String> {
+    pub async fn redirect(
+        &self,
+        stream: &StreamUrl,
+        protocol: Protocol,
+        via: Via,
+    ) -> Option<String> {
         let mut rules = self.shared.lookup.redirects.iter();
         let rule = rules.find(|rule| rule.covers(stream, via))?;
-        let origin = self.origin_of(stream, protocol).ok()?;
+        let stands = self.stands(&self.key(stream)).await;
+        let origin = self.for_player(stream, protocol, stands.as_ref()).ok()?;
         let member = self.registry().member(&origin)?;
         let base = base(rule, &origin, &member.origin)?;
         self.shared.metrics.redirects.inc();
         Some(base)
+    }
+
+    /// Another proxy may have placed the stream, and this one need not have heard of it.
+    async fn stands(&self, key: &PlacementKey) -> Option<OriginId> {
+        self.cluster()?.look_up(key).await
     }
 
     fn claimed(&self, ask: &Ask<'_>) -> Option<Claimed> {

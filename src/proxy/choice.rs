@@ -26,6 +26,8 @@ pub(super) struct Ask<'a> {
     pub(super) without: &'a [OriginId],
     /// The zone to prefer in place of the proxy's own.
     pub(super) zone: Option<&'a str>,
+    /// Where the store says that it is, if that was asked for this one question.
+    pub(super) stands: Option<&'a OriginId>,
 }
 
 /// An origin to try, and what the claim on the stream is expected to be.
@@ -72,7 +74,8 @@ impl Proxy {
     /// Where the stream is, if it may stay there.
     pub(super) fn settled(&self, ask: &Ask<'_>) -> Result<Option<Choice>, Refusal> {
         let registry = self.registry();
-        let claimed = registry.claimed(ask.key);
+        let stands = ask.stands.cloned();
+        let claimed = stands.or_else(|| registry.claimed(ask.key));
         // Asked only where it matters: a stream on an origin that is well costs one look less.
         let published = || registry.published_here(ask.key);
         // Where an origin says it is, it is, unless its publisher came through here.
@@ -162,8 +165,12 @@ impl Proxy {
             _ if published() => true,
             // Its publisher may have come another way: where it is seen, it is.
             Duty::Draining(_) if !fails => {
+                // With other proxies it may have come through one of them, and none says so. Where it did not, the
+                // encoder that comes back is placed elsewhere, and ends who waits here.
+                let shared = self.cluster().is_some();
                 let reported = || self.registry().reported(ask.key).as_ref() == Some(standing);
-                ask.action == Action::Play && (reported() || self.is_watched(ask.key, standing))
+                let may_be_there = || shared || reported() || self.is_watched(ask.key, standing);
+                ask.action == Action::Play && may_be_there()
             }
             _ => false,
         }

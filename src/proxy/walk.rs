@@ -261,6 +261,7 @@ impl Walk<'_> {
             only: self.directed.get(),
             without,
             zone: None,
+            stands: None,
         }
     }
 

@@ -9,7 +9,7 @@ use sluicegate_core::origin::OriginId;
 use sluicegate_core::stream::Action;
 
 use crate::call;
-use crate::house::{House, Manner, Stub, until};
+use crate::house::{House, Manner, Stub, until, until_told};
 use crate::machine::free_port;
 use crate::redis_server::RedisServer;
 
@@ -368,15 +368,13 @@ async fn a_stream_that_was_published_directly_is_found_by_all() {
         let key = format!("sluicegate-published:__defaultVhost__/live/{stream}");
         assert!(pair.redis.cli(&["get", &key]).contains(name));
         let before = stub.connections();
-        until("the other heard of it", || {
+        until_told("the other heard of it", async || {
             let stream = format!("__defaultVhost__/live/{stream}")
                 .parse()
                 .expect("a stream");
-            let explained =
-                pair.b
-                    .proxy
-                    .explain(&stream, sluicegate_core::stream::Protocol::Rtmp, None);
-            json!(explained)
+            let protocol = sluicegate_core::stream::Protocol::Rtmp;
+            let explained = pair.b.proxy.explain(&stream, protocol, None);
+            json!(explained.await)
                 .to_string()
                 .contains(&format!("{name} reports"))
         })

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use sluicegate_core::drain::Duty;
 use sluicegate_core::stream::Action;
 
 use crate::call;
-use crate::house::{House, Manner, Stub, until_within};
+use crate::house::{House, Manner, Stub, until_told, until_within};
 use crate::one_api::{ask, duty, id};
 use crate::redis_server::Cluster;
 
@@ -122,14 +122,14 @@ async fn a_report_reaches_the_other_and_so_does_its_end() {
         assert_eq!(status, 200);
     };
     let stream = "__defaultVhost__/live/direct".parse().expect("a stream");
-    let heard = || {
+    let heard = async || {
         let protocol = sluicegate_core::stream::Protocol::Rtmp;
-        let explained: Value = json!(pair.b.proxy.explain(&stream, protocol, None));
-        explained.to_string().contains("o1 reports")
+        let explained = pair.b.proxy.explain(&stream, protocol, None).await;
+        json!(explained).to_string().contains("o1 reports")
     };
-    assert!(!heard());
+    assert!(!heard().await);
     report("on_publish").await;
-    until("the other heard of it", heard).await;
+    until_told("the other heard of it", heard).await;
     report("on_unpublish").await;
-    until("the other heard of its end", || !heard()).await;
+    until_told("the other heard of its end", async || !heard().await).await;
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::Value;
+use sluicegate_core::drain::Cause;
+use sluicegate_core::origin::OriginId;
 use sluicegate_core::stream::Action;
 use tokio::net::TcpListener;
 
@@ -289,6 +291,51 @@ async fn what_an_srs_proxy_writes_is_followed() {
     let publisher = pair.a.ask(Action::Publish, "live/moving").await;
     assert!(publisher.has_started(), "{:?}", publisher.status);
     assert_eq!(theirs.connections(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_viewer_at_another_proxy_does_not_move_what_is_published_on_a_drained_origin() {
+    let pair = Pair::open(3).await;
+    let publisher = pair.a.ask(Action::Publish, "live/stays").await;
+    assert!(publisher.has_started(), "{:?}", publisher.status);
+    let origin = pair.a.origin_of("live/stays").expect("it is placed");
+    let id = OriginId::from(origin.clone());
+    for house in [&pair.a, &pair.b] {
+        assert!(house.proxy.registry().drain(&id, None, Cause::Operator));
+    }
+    let stands = pair.stands("stays");
+    let viewer = pair.b.ask(Action::Play, "live/stays").await;
+    assert!(viewer.has_started(), "{:?}", viewer.status);
+    assert_eq!(pair.asked("stays"), BTreeSet::from([origin.as_str()]));
+    assert_eq!(pair.stands("stays"), stands);
+    assert_eq!(pair.conflicts(), 0);
+    assert_eq!(pair.a.proxy.sessions().len(), 1, "the publisher is there");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_only_asks_where_a_stream_is_hears_what_stands() {
+    let pair = Pair::open(3).await;
+    // On one of the three it would be placed anyway; on the others it stands because somebody put it there.
+    for number in 0..3 {
+        let origin = format!("origin-{number}");
+        let server = format!("p:srs-proxy-server:{origin}-s-1");
+        let key = "p:srs-proxy-url:__defaultVhost__/live/same";
+        pair.redis(&["set", key, &server]);
+        for house in [&pair.a, &pair.b] {
+            for question in ["resolve", "explain"] {
+                let path = format!("/api/v1/{question}?stream=live/same");
+                let (status, body) = get(house.at.system, &path).await;
+                assert_eq!(status, 200, "{body}");
+                let answer: Value = serde_json::from_str(&body).expect("JSON");
+                assert_eq!(answer["data"]["origin"], *origin, "{question}: {body}");
+            }
+        }
+        assert_eq!(pair.stands("same"), server, "to ask changes nothing");
+    }
+    // Nor here: a viewer goes where it stands.
+    let viewer = pair.b.ask(Action::Play, "live/same").await;
+    assert!(viewer.has_started(), "{:?}", viewer.status);
+    assert_eq!(pair.asked("same"), BTreeSet::from(["origin-2"]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -142,6 +142,18 @@ pub(crate) async fn until(what: &str, happened: impl FnMut() -> bool) {
     until_within(PATIENCE, what, happened).await;
 }
 
+/// The same, for what has to be asked for.
+pub(crate) async fn until_told(what: &str, mut told: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !told().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, waiting)
+        .await
+        .unwrap_or_else(|_| panic!("{what} did not come in time"));
+}
+
 /// The same, for what takes its time.
 pub(crate) async fn until_within(
     patience: Duration,

@@ -34,8 +34,9 @@ fn origin_of(session: &Session) -> String {
     placed.origin.expect("it was placed").to_string()
 }
 
-fn explain(house: &House, path: &str) -> Explanation {
-    house.proxy.explain(&stream(path), Protocol::Rtmp, None)
+async fn explain(house: &House, path: &str) -> Explanation {
+    let stream = stream(path);
+    house.proxy.explain(&stream, Protocol::Rtmp, None).await
 }
 
 /// Registers origins that nobody dials.
@@ -67,7 +68,7 @@ async fn an_explanation_says_what_happens_under_every_policy() {
         for number in 0..80 {
             let app = if number % 7 == 0 { "gpu" } else { "live" };
             let path = format!("{app}/{}", number * 31 % 57);
-            let said = explain(&house, &path);
+            let said = explain(&house, &path).await;
             match join(&house, Action::Play, &path).await {
                 Ok(session) => {
                     assert_eq!(said.origin, Some(origin_of(&session)), "{policy} {path}");
@@ -79,7 +80,7 @@ async fn an_explanation_says_what_happens_under_every_policy() {
                     assert!(!said.rejected.is_empty(), "{policy} {path}");
                 }
             }
-            let after = explain(&house, &path);
+            let after = explain(&house, &path).await;
             assert_eq!(
                 after.claim.map(|claim| claim.origin),
                 said.origin,
@@ -98,7 +99,7 @@ async fn an_explanation_shows_what_would_happen_without_an_origin() {
     }
     let session = join(&house, Action::Publish, "live/a").await.unwrap();
     let at = origin_of(&session);
-    let standing = explain(&house, "live/a");
+    let standing = explain(&house, "live/a").await;
     let claim = standing.claim.unwrap();
     assert_eq!((claim.origin.as_str(), claim.publishers), (at.as_str(), 1));
     assert!(
@@ -175,7 +176,7 @@ async fn one_stream_for_each_origin_and_then_no_more() {
     .await;
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert!(answer.contains("Retry-After:"), "{answer}");
-    let reasons = explain(&house, "live/new").rejected;
+    let reasons = explain(&house, "live/new").await.rejected;
     assert!(reasons.iter().all(|one| one.reason == "full_of_streams"));
     // A viewer of a stream that is there costs nothing.
     let known = (0..8)
@@ -184,8 +185,8 @@ async fn one_stream_for_each_origin_and_then_no_more() {
         .unwrap();
     assert!(house.ask(Action::Play, &known).await.has_started());
     drop(granted);
-    crate::house::until("an origin that is free again", || {
-        explain(&house, "live/new").origin.is_some()
+    crate::house::until_told("an origin that is free again", async || {
+        explain(&house, "live/new").await.origin.is_some()
     })
     .await;
     assert!(house.ask(Action::Publish, "live/new").await.has_started());
@@ -228,21 +229,21 @@ async fn rules_zones_and_settings_say_who_may_have_a_stream() {
     register(&house, "plain-us", r#","zone":"us""#);
     register(&house, "gold", r#","zone":"mars""#);
     for number in 0..8 {
-        let at = |path: String| explain(&house, &path).origin;
-        assert_eq!(at(format!("vip/{number}")).as_deref(), Some("gold"));
+        let at = async |path: String| explain(&house, &path).await.origin;
+        assert_eq!(at(format!("vip/{number}")).await.as_deref(), Some("gold"));
         assert_eq!(
-            at(format!("live/{number}")).as_deref(),
+            at(format!("live/{number}")).await.as_deref(),
             Some("plain-eu"),
             "ours first"
         );
-        let camera = at(format!("live/cam-{number}"));
+        let camera = at(format!("live/cam-{number}")).await;
         assert_ne!(camera.as_deref(), Some("plain-eu"));
     }
-    let said = explain(&house, "vip/1");
+    let said = explain(&house, "vip/1").await;
     assert_eq!(said.rule.as_deref(), Some("app=vip label=gold"));
     assert!(said.why.contains("2 not in pool"), "{}", said.why);
     house.proxy.registry().deregister(&"plain-eu".into());
-    let spilled = explain(&house, "live/1");
+    let spilled = explain(&house, "live/1").await;
     assert!(spilled.origin.is_some(), "others take what ours cannot");
     assert!(spilled.why.contains("none in zone eu"), "{}", spilled.why);
     house.proxy.registry().deregister(&"gold".into());
@@ -259,12 +260,13 @@ async fn busy_origins_are_spared_by_least_load() {
     let load = |cpu: f64| format!(r#","summaries":{{"system":{{"cpu_percent":{cpu}}}}}"#);
     register(&house, "hot", &load(0.9));
     register(&house, "warm", &load(0.5));
-    let said = explain(&house, "live/a");
+    let said = explain(&house, "live/a").await;
     assert_eq!(said.origin.as_deref(), Some("warm"));
     assert_eq!(said.rejected[0].reason, "busy");
     assert_eq!(said.candidates[0].load_percent, Some(50.0));
     register(&house, "cool", &load(0.1));
-    assert_eq!(explain(&house, "live/a").origin.as_deref(), Some("cool"));
+    let said = explain(&house, "live/a").await;
+    assert_eq!(said.origin.as_deref(), Some("cool"));
 }
 
 /// A service that decides where streams go, and how often it was asked.
@@ -455,7 +457,7 @@ async fn a_thousand_origins_register_at_once_and_the_proxy_goes_on() {
         assert_eq!(answered.await.unwrap(), 200);
     }
     assert_eq!(house.proxy.registry().origins().len(), 1000);
-    assert_eq!(explain(&house, "live/a").candidates.len(), 1000);
+    assert_eq!(explain(&house, "live/a").await.candidates.len(), 1000);
     let (status, _) = get(house.at.system, "/api/v1/explain?stream=live/a").await;
     assert_eq!(status, 200);
     let body = r#"{"ip":"127.2.0.1","server":"one-more","service":"s","pid":"1","rtmp":["1"]}"#;

@@ -96,7 +96,7 @@ pub(super) async fn answer(
     if head.body() != RequestBody::None {
         return Err((StatusCode::BAD_REQUEST, "a pull has no body".to_owned()));
     }
-    if let Some(location) = redirect(&head, protocol, proxy) {
+    if let Some(location) = redirect(&head, protocol, proxy).await {
         return elsewhere(&location);
     }
     let (session, forwarded) = open(http, &head, protocol, caller, proxy).await?;

@@ -68,7 +68,7 @@ pub(super) async fn set_up(
     caller: Caller,
     proxy: &Proxy,
 ) -> Option<Box<Pair>> {
-    if let Some(location) = redirect(request, protocol, proxy) {
+    if let Some(location) = redirect(request, protocol, proxy).await {
         send_away(&mut client, &location).await;
         return None;
     }
@@ -192,9 +192,13 @@ pub(super) fn check_switch(status: u16, request: &RequestHead) -> Result<(), NoA
 }
 
 /// Where a viewer is sent instead of being relayed, if a rule says so: the same path at another place.
-pub(super) fn redirect(head: &RequestHead, protocol: Protocol, proxy: &Proxy) -> Option<String> {
+pub(super) async fn redirect(
+    head: &RequestHead,
+    protocol: Protocol,
+    proxy: &Proxy,
+) -> Option<String> {
     let stream = StreamUrl::from_http(head.host(), &head.target).ok()?;
-    let base = proxy.redirect(&stream, protocol, Via::Http)?;
+    let base = proxy.redirect(&stream, protocol, Via::Http).await?;
     debug!(%stream, location = base, "viewer sent away by rule");
     Some(format!("{base}{}", head.target))
 }

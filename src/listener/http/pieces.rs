@@ -117,7 +117,7 @@ pub(super) async fn answer(
     caller: Caller,
     proxy: &Proxy,
 ) -> Response<Body> {
-    let response = match elsewhere(request, kind, proxy) {
+    let response = match elsewhere(request, kind, proxy).await {
         Some(location) => {
             again::elsewhere(&location).unwrap_or_else(|(status, words)| text(status, words))
         }
@@ -142,7 +142,7 @@ pub(super) async fn answer(
 
 /// Where a player is sent by rule for a playlist or a manifest. What these list is relative to them, so that the rest
 /// follows; a piece that was listed by us is served by us.
-fn elsewhere(request: &Request<Incoming>, kind: Piece, proxy: &Proxy) -> Option<String> {
+async fn elsewhere(request: &Request<Incoming>, kind: Piece, proxy: &Proxy) -> Option<String> {
     let asks = matches!(*request.method(), Method::GET | Method::HEAD);
     if kind == Piece::Segment || !asks || !proxy.redirects() {
         return None;
@@ -150,7 +150,9 @@ fn elsewhere(request: &Request<Incoming>, kind: Piece, proxy: &Proxy) -> Option<
     let head = head_of(request).ok()?;
     let (target, _) = link::take(&head.target);
     let stream = stream_of(proxy, head.host(), &target).ok()?;
-    let base = proxy.redirect(&stream, Protocol::HttpSegments, Via::Http)?;
+    let base = proxy
+        .redirect(&stream, Protocol::HttpSegments, Via::Http)
+        .await?;
     debug!(%stream, location = base, "viewer sent away by rule");
     Some(format!("{base}{target}"))
 }
