@@ -112,7 +112,7 @@ async fn who_comes_later_knows_all_and_who_leaves_is_missed_soon() {
 }
 
 /// Gossip tells a newcomer everything in order. What is new passes by all that, whoever claims it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
 async fn new_claims_do_not_wait_until_a_newcomer_has_heard_of_twenty_thousand_streams() {
     let [a, b] = enter(["", ""]).await;
     let value = "srs-proxy-server:vid-0l5xp0s-8m2j1x7k-4711";

@@ -1,11 +1,12 @@
-//! What is new, told at once: messages of one datagram each, with a heartbeat and words that nobody has to ask for.
+//! What is new, told at once: messages of one datagram each, with words that nobody has to ask for; with none, they say
+//! that their proxy is alive.
 //!
 //! Gossip carries everything to everybody, and does so in the order in which it was said. Whoever has thousands of rows
 //! to hear first would hear of a new claim last, and of who is alive between them. News pass them by; what is lost of
 //! them is what gossip is for.
 //!
 //! ```text
-//! start (8) · heartbeat (8) · words: length (2) · key · length (2) · word
+//! start (8) · words: length (2) · key · length (2) · word
 //! ```
 
 use super::Word;
@@ -16,8 +17,6 @@ use crate::read::{Reader, Truncated};
 pub struct News {
     /// Tells one life of it from another.
     pub start: u64,
-    /// How far its heartbeat is.
-    pub beat: u64,
     /// What it says, by keys.
     pub words: Vec<(String, Word)>,
 }
@@ -26,7 +25,7 @@ impl News {
     /// Messages of at most `longest` bytes, at least one and at most `most`, and whether that is all of it: words that
     /// do not fit are left to gossip.
     pub fn write(&self, longest: usize, most: usize) -> (Vec<Vec<u8>>, bool) {
-        let head = [self.start.to_be_bytes(), self.beat.to_be_bytes()].concat();
+        let head = self.start.to_be_bytes().to_vec();
         let mut messages: Vec<Vec<u8>> = Vec::new();
         let mut message = head.clone();
         let mut whole = true;
@@ -60,15 +59,14 @@ impl News {
     /// When it ends too early.
     pub fn read(message: &[u8]) -> Result<Self, Truncated> {
         let mut reader = Reader::new(message);
-        let mut number = || reader.array().map(u64::from_be_bytes);
-        let (start, beat) = (number()?, number()?);
+        let start = u64::from_be_bytes(reader.array()?);
         let mut words = Vec::new();
         while reader.remaining() > 0 {
             let (key, word) = (text(&mut reader)?, text(&mut reader)?);
             let word = word.as_deref().and_then(Word::parse);
             words.extend(key.zip(word));
         }
-        Ok(Self { start, beat, words })
+        Ok(Self { start, words })
     }
 }
 
@@ -97,11 +95,10 @@ mod tests {
             .collect();
         let news = |words: &[(String, Word)]| News {
             start: 5,
-            beat: 6,
             words: words.to_vec(),
         };
         // A word has 4 + 5 + 11 bytes, so three of them fit.
-        let longest = 16 + 3 * 20;
+        let longest = 8 + 3 * 20;
         let (messages, whole) = news(&words).write(longest, 9);
         assert_eq!((messages.len(), whole), (3, true));
         for (message, words) in messages.iter().zip(words.chunks(3)) {
@@ -114,7 +111,7 @@ mod tests {
         assert!(!whole, "too long");
         assert_eq!(News::read(&messages[0]), Ok(news(&long[1..])));
         let (messages, whole) = news(&[]).write(longest, 9);
-        assert_eq!((messages.len(), whole), (1, true), "a heartbeat alone");
+        assert_eq!((messages.len(), whole), (1, true), "a sign of life");
         assert_eq!(News::read(&messages[0]), Ok(news(&[])));
     }
 

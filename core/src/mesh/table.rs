@@ -267,9 +267,19 @@ impl<O: Clone + Eq + Hash> Table<O> {
         // The first one heard may be of somebody long gone.
         let moved = life.beat != 0;
         life.beat = beat;
-        if !moved {
+        if moved {
+            self.hear_from(owner, now)
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Another proxy itself was heard just now. Returns the keys under which another value stands, where it was silent.
+    pub fn hear_from(&mut self, owner: &O, now: Instant) -> Vec<String> {
+        if *owner == self.me {
             return Vec::new();
         }
+        let life = self.life(owner, now);
         life.heard = now;
         if std::mem::replace(&mut life.alive, true) {
             return Vec::new();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use chitchat::{
     Chitchat, ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, spawn_chitchat,
 };
-use sluicegate_core::mesh::datagram::{Gate, NEWS, SEED};
+use sluicegate_core::mesh::datagram::{Gate, SEED};
 use sluicegate_core::mesh::{GRACE, News, Way, Word};
 use tokio::net::lookup_host;
 use tokio::sync::watch;
@@ -16,6 +16,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use super::herald::{Herald, Others};
 use super::socket::Link;
 use super::{MeshOptions, Shared, id};
 
@@ -58,7 +59,7 @@ pub(super) async fn run(
     let hear = move |from: SocketAddr, message: &[u8]| match News::read(message) {
         Ok(news) => {
             let owner = id(from, news.start);
-            listening.beat(&owner, news.beat);
+            listening.hear_from(&owner);
             for (key, word) in news.words {
                 listening.hear(&owner, &key, word, Way::News);
             }
@@ -70,16 +71,12 @@ pub(super) async fn run(
         let link = Arc::clone(&link);
         async move { link.receive(hear).await }
     });
+    let (others, told) = watch::channel(Others::default());
+    let herald = Herald::new(Arc::clone(&shared), link, start, told);
     let gossip = Gossip {
         shared,
-        link,
         chitchat: &chitchat,
-        news: News {
-            start,
-            beat: 0,
-            words: Vec::new(),
-        },
-        said: 0,
+        others,
         owing: false,
         more,
         me: options.advertise,
@@ -87,24 +84,23 @@ pub(super) async fn run(
         at: BTreeSet::new(),
         heard: BTreeSet::new(),
     };
+    let telling = tokio::spawn(herald.run());
     let stopped = chitchat.termination_watcher();
     tokio::select! {
         () = end.cancelled() => {}
         () = gossip.keep() => {}
         ended = stopped => error!(?ended, "the mesh has stopped: this proxy goes by what it knows; restart it"),
     }
+    telling.abort();
     receiving.abort();
     chitchat.abort();
 }
 
 struct Gossip<'a> {
     shared: Arc<Shared>,
-    link: Arc<Link>,
     chitchat: &'a ChitchatHandle,
-    /// What this proxy has to tell at once.
-    news: News,
-    /// How many words this proxy has said: chitchat's version of its rows.
-    said: u64,
+    /// Whom the herald tells.
+    others: watch::Sender<Others>,
     /// Not all that is new could be told at once.
     owing: bool,
     /// Who had more to say than a message holds.
@@ -130,11 +126,7 @@ impl Gossip<'_> {
                 _ = seeds.tick() => self.ask_seeds(),
                 _ = lookups.tick() => self.look_up().await,
                 _ = checks.tick() => self.check().await,
-                () = self.shared.unsaid.notified() => {
-                    self.say().await;
-                    // Claims that come together travel together.
-                    sleep(TOGETHER).await;
-                }
+                () = self.shared.telling.notified() => self.carry().await,
                 Ok(()) = self.more.changed() => {
                     let from = *self.more.borrow_and_update();
                     if let Some(from) = from {
@@ -147,51 +139,25 @@ impl Gossip<'_> {
         }
     }
 
-    /// Tells the others what is new here: at once, and by gossip whoever did not hear it.
-    async fn say(&mut self) {
-        let words = &mut self.news.words;
-        let mut forgotten = Vec::new();
-        for (key, row) in self.shared.table().unsaid() {
-            match row {
-                Some(row) => {
-                    let number = self.said + 1 + words.len() as u64;
-                    words.push((key, Word { number, row }));
-                }
-                None => forgotten.push(key),
-            }
-        }
-        if words.is_empty() && forgotten.is_empty() {
+    /// Has gossip carry what was told.
+    async fn carry(&mut self) {
+        let told = std::mem::take(&mut *self.shared.told());
+        self.owing |= told.missed;
+        if told.words.is_empty() {
             return;
         }
-        let whole = self.tell(&self.heard);
-        self.owing |= !whole || self.heard.len() > TOLD_AT_ONCE;
-        let words = std::mem::take(&mut self.news.words);
-        self.said = self
-            .chitchat
+        self.chitchat
             .with_chitchat(|chitchat| {
                 let own = chitchat.self_node_state();
-                for (key, word) in &words {
-                    own.set(key, word.encode());
-                }
-                for key in &forgotten {
-                    if own.contains_key(key) {
-                        own.delete(key);
+                for (key, word) in &told.words {
+                    match word {
+                        Some(word) => own.set(key, word.encode()),
+                        None if own.contains_key(key) => own.delete(key),
+                        None => {}
                     }
                 }
-                own.max_version()
             })
             .await;
-    }
-
-    /// Sends the news to each, as far as they go; returns whether that is all of them.
-    fn tell(&self, others: &BTreeSet<SocketAddr>) -> bool {
-        let (messages, whole) = self.news.write(NEWS, MOST_NEWS);
-        for at in others.iter().take(TOLD_AT_ONCE) {
-            for message in &messages {
-                self.link.tell(*at, message);
-            }
-        }
-        whole
     }
 
     async fn beat(&mut self) {
@@ -202,18 +168,6 @@ impl Gossip<'_> {
                 .collect()
         };
         let heartbeats = self.chitchat.with_chitchat(heartbeats).await;
-        let own = heartbeats.iter().find(|(id, _)| {
-            id.gossip_advertise_addr == self.me && id.generation_id == self.news.start
-        });
-        let beat = own.map_or(0, |(_, beat)| *beat);
-        if beat > self.news.beat {
-            self.news.beat = beat;
-            // To those who are silent too: they may have been cut off, and this is what they wait for.
-            let known = heartbeats.iter().map(|(id, _)| id.gossip_advertise_addr);
-            let mut known: BTreeSet<SocketAddr> = known.collect();
-            known.remove(&self.me);
-            self.tell(&known);
-        }
         let now = Instant::now();
         let mut heard = BTreeSet::new();
         let (changed, alive, silent) = {
@@ -242,6 +196,12 @@ impl Gossip<'_> {
         for at in self.heard.difference(&heard) {
             warn!(proxy = %at, others = alive, "another proxy of the mesh is silent; what it claimed holds for a while");
         }
+        let known = heartbeats.iter().map(|(id, _)| id.gossip_advertise_addr);
+        let known = known.filter(|at| *at != self.me).collect();
+        self.others.send_replace(Others {
+            heard: heard.clone(),
+            known,
+        });
         self.heard = heard;
         if std::mem::take(&mut self.owing) {
             for at in &self.heard {
@@ -350,11 +310,5 @@ const SEEDS_AT_ONCE: usize = 3;
 const MOST_SEEDS: usize = 256;
 const LOOK_UP: Duration = Duration::from_secs(5);
 const CHECK: Duration = Duration::from_secs(10);
-/// How long a change waits for others to travel with it.
-const TOGETHER: Duration = Duration::from_millis(20);
 /// How long more is not asked for again.
 const PACE: Duration = Duration::from_millis(10);
-/// Proxies that hear of a change at once; the others within a few rounds.
-const TOLD_AT_ONCE: usize = 64;
-/// Datagrams with news that each of them gets at a time, of about eight rows each.
-const MOST_NEWS: usize = 16;

@@ -6,6 +6,7 @@
 //! to carry.
 
 mod gossip;
+mod herald;
 mod socket;
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -19,6 +20,7 @@ use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Change, Claim, Store, StoreError};
+use herald::Told;
 
 /// This proxy's part in a mesh, and the task that gossips.
 #[derive(Debug)]
@@ -65,6 +67,10 @@ struct Shared {
     changes: broadcast::Sender<Change>,
     /// Rung when the others have to hear of something.
     unsaid: Notify,
+    /// What they were told at once, and gossip has to carry: all that is claimed while it is busy with a message.
+    told: Mutex<Told>,
+    /// Rung when there is some of it.
+    telling: Notify,
     /// Another proxy is heard, or none is known to be missed.
     in_company: AtomicBool,
     /// Rung when that comes true.
@@ -100,6 +106,8 @@ impl Mesh {
             watched: options.watched.clone(),
             changes: broadcast::channel(CHANGES).0,
             unsaid: Notify::new(),
+            told: Mutex::default(),
+            telling: Notify::new(),
             in_company: AtomicBool::new(false),
             joined: Notify::new(),
             refused: Arc::default(),
@@ -218,9 +226,9 @@ impl Shared {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How far another proxy's heartbeat is.
-    fn beat(&self, owner: &ChitchatId, beat: u64) {
-        let changed = self.table().beat(owner, beat, Instant::now());
+    /// Another proxy itself was heard.
+    fn hear_from(&self, owner: &ChitchatId) {
+        let changed = self.table().hear_from(owner, Instant::now());
         for key in changed {
             self.changed(key);
         }
@@ -242,6 +250,10 @@ impl Shared {
             // Nobody may be listening.
             let _ = self.changes.send(Change::Key(key));
         }
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set_in_company(&self, company: bool) {
