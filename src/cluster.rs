@@ -8,6 +8,7 @@
 mod calls;
 mod duties;
 mod keep;
+mod origins;
 mod peers;
 mod reports;
 
@@ -20,7 +21,7 @@ use futures_util::{StreamExt, stream};
 use sluicegate_core::fleet::State;
 use sluicegate_core::origin::{AddressRules, Origin, OriginId, Target};
 use sluicegate_core::peers::{DUTY, PROXY, PeerRecord, REPORT};
-use sluicegate_core::records::{self, OTHER_SERVER, OTHER_SERVERS, PLACEMENT, SERVER, SERVERS};
+use sluicegate_core::records::{self, OTHER_SERVER, PLACEMENT, SERVER};
 use sluicegate_core::rtc::record::{CALL, CHECK};
 use sluicegate_core::stream::PlacementKey;
 use tokio::sync::broadcast::error::RecvError;
@@ -35,7 +36,7 @@ pub use self::peers::Peer;
 use self::peers::Peers;
 use crate::metrics::{Metrics, StateLabel, StoreLabel, StoreLabels};
 use crate::proxy::Proxy;
-use crate::registry::{Announcement, Registry};
+use crate::registry::Registry;
 use crate::store::{Change, Shared, Store, StoreError};
 
 /// This proxy's part in a cluster.
@@ -53,8 +54,14 @@ pub struct Cluster {
     stale_since: Mutex<Option<Instant>>,
     /// When the records of origins were written that were read last, in their words.
     seen: Mutex<HashMap<String, String>>,
+    /// Since when claims name these origins, whose records have not come.
+    unknown: Mutex<HashMap<String, Instant>>,
+    /// The origins that report here, by their keys, and when they did last.
+    reporting: Mutex<HashMap<String, (Origin, Instant)>>,
     /// The keys of the reports that stood when they were read last, where nobody tells of changes.
     listed_reports: Mutex<HashSet<String>>,
+    /// Origins that register here, until somebody follows them.
+    announced: Mutex<Option<mpsc::Receiver<Origin>>>,
     calls: Asked,
     duties: Duties,
     peers: Peers,
@@ -83,6 +90,15 @@ struct Settled {
     until: Option<Instant>,
 }
 
+/// Whether an origin that is not known yet is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// Others wait for us.
+    Goes,
+    /// A client waits, and would be sent elsewhere.
+    Waits,
+}
+
 /// What became of a claim in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Claimed {
@@ -100,6 +116,9 @@ impl Cluster {
         metrics: Arc<Metrics>,
         terms: Terms,
     ) -> Self {
+        // From here on, so that who registers before the first look at the store is told of after it.
+        let (announcements, announced) = mpsc::channel(ANNOUNCEMENTS);
+        registry.announce_to(announcements);
         Self {
             id: new_id(),
             calls: Asked::default(),
@@ -117,7 +136,10 @@ impl Cluster {
             settled: Mutex::default(),
             stale_since: Mutex::new(Some(Instant::now())),
             seen: Mutex::default(),
+            unknown: Mutex::default(),
+            reporting: Mutex::default(),
             listed_reports: Mutex::default(),
+            announced: Mutex::new(Some(announced)),
         }
     }
 
@@ -168,8 +190,15 @@ impl Cluster {
         patience: Option<Duration>,
         end: &CancellationToken,
     ) {
-        let (announcements, announced) = mpsc::channel(ANNOUNCEMENTS);
-        self.registry.announce_to(announcements);
+        let announced = &self.announced;
+        let announced = announced
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(announced) = announced else {
+            // It has begun already.
+            return;
+        };
         let changes = self.store.changes();
         let reached = async {
             match patience {
@@ -199,9 +228,13 @@ impl Cluster {
         if self.is_settled(key) {
             return;
         }
+        self.read_placement(key, Patience::Waits).await;
+    }
+
+    async fn read_placement(&self, key: &PlacementKey, patience: Patience) {
         let read = self.store.get(&records::placement_key(key)).await;
         match self.noted("get", read) {
-            Ok(Some(value)) => drop(self.settle(key, value).await),
+            Ok(Some(value)) => drop(self.settle(key, value, patience).await),
             Ok(None) => self.registry.unplaced(key),
             Err(error) => debug!(%key, %error, "the placement goes by what is known here"),
         }
@@ -240,6 +273,14 @@ impl Cluster {
                 }
                 known.map(|known| known.value.clone())
             };
+            // A claim that came before the record of its origin is no dead one yet: its origin was judged unseen.
+            if let Some(stands) = expected.as_ref().filter(|stands| **stands != value)
+                && self.is_unknown(stands)
+                && let Some(stands) = self.settle(key, stands.clone(), Patience::Waits).await
+                && stands != *origin
+            {
+                return Claimed::Lost(stands);
+            }
             let claim = self
                 .store
                 .claim(&name, expected.as_deref(), &value, lifetime);
@@ -251,7 +292,7 @@ impl Cluster {
                     return Claimed::Won;
                 }
             };
-            match self.settle(key, claim.value).await {
+            match self.settle(key, claim.value, Patience::Waits).await {
                 _ if claim.won => return Claimed::Won,
                 Some(stands) if stands == *origin => return Claimed::Won,
                 Some(stands) => return Claimed::Lost(stands),
@@ -267,7 +308,7 @@ impl Cluster {
         self: Arc<Self>,
         proxy: Proxy,
         mut changes: broadcast::Receiver<Change>,
-        mut announced: mpsc::Receiver<Announcement>,
+        mut announced: mpsc::Receiver<Origin>,
     ) {
         let mut renewals = interval(RENEW_EVERY);
         let mut untold = interval(UNTOLD_ORIGINS);
@@ -282,7 +323,7 @@ impl Cluster {
                     Ok(Change::Anything) | Err(RecvError::Lagged(_)) => self.take_stock(&proxy).await,
                     Err(RecvError::Closed) => return,
                 },
-                Some(announcement) = announced.recv() => self.announce(announcement).await,
+                Some(origin) = announced.recv() => self.announce(origin).await,
                 _ = deaf.tick(), if !self.is_reachable() => self.registry.hears_only_itself(DEAF),
                 _ = untold.tick(), if !self.store.tells_of_changes() => self.list_origins().await,
                 _ = measures.tick() => self.measure(),
@@ -311,6 +352,7 @@ impl Cluster {
             self.stale_since().get_or_insert_with(Instant::now);
             return;
         }
+        self.announce_again().await;
         self.list_origins().await;
         self.read_the_others(proxy).await;
         let held = self.registry.held();
@@ -351,29 +393,18 @@ impl Cluster {
         metrics.mesh_refused.inc_by(refused);
     }
 
-    async fn list_origins(&self) {
-        for (list, prefix) in [(SERVERS, SERVER), (OTHER_SERVERS, OTHER_SERVER)] {
-            let listed = self.store.in_list(list, prefix).await;
-            for (key, record) in self.noted("list", listed).unwrap_or_default() {
-                self.heard(&key, &record);
-            }
-        }
-    }
-
     /// Another proxy wrote `key`.
     async fn changed(&self, proxy: &Proxy, key: &str) {
         if let Some(placement) = key.strip_prefix(PLACEMENT) {
             self.lock().remove(placement);
-            let Some((key, origin)) = self.registry.holding(placement) else {
-                return;
-            };
-            self.recall(&key).await;
-            if let Some(winner) = self.registry.claimed(&key).filter(|now| *now != origin) {
-                self.conflict(proxy, &key, &origin, &winner);
-            }
+            self.placed_elsewhere(proxy, placement).await;
         } else if key.starts_with(SERVER) || key.starts_with(OTHER_SERVER) {
             self.learn(key).await;
             self.keep_duties();
+            if self.is_unknown(key) && self.origin_at(key).await.is_some() {
+                self.unknown().remove(key);
+                self.follow_to(proxy, key).await;
+            }
         } else if key.starts_with(DUTY) {
             self.duty_changed(key).await;
         } else if key.starts_with(PROXY) {
@@ -382,6 +413,31 @@ impl Cluster {
             self.report_changed(proxy, key).await;
         } else {
             self.call_changed(proxy, key).await;
+        }
+    }
+
+    /// A placement may be another than that of the sessions here, which follow it then.
+    async fn placed_elsewhere(&self, proxy: &Proxy, placement: &str) {
+        let Some((key, origin)) = self.registry.holding(placement) else {
+            return;
+        };
+        self.read_placement(&key, Patience::Goes).await;
+        if let Some(winner) = self.registry.claimed(&key).filter(|now| *now != origin) {
+            self.conflict(proxy, &key, &origin, &winner);
+        }
+    }
+
+    /// An origin is known now. Claims on it were told of before, and nobody could follow them, though one who asked
+    /// since may have gone there.
+    async fn follow_to(&self, proxy: &Proxy, server: &str) {
+        for placement in self.settled_at(server) {
+            let Some((key, origin)) = self.registry.holding(&placement) else {
+                continue;
+            };
+            self.read_placement(&key, Patience::Goes).await;
+            if let Some(winner) = self.registry.claimed(&key) {
+                self.conflict(proxy, &key, &origin, &winner);
+            }
         }
     }
 
@@ -396,53 +452,6 @@ impl Cluster {
             stream = %key, %here, %there, ended,
             "another proxy placed the stream elsewhere; sessions that were not there are ended, so that they come back to it"
         );
-    }
-
-    fn heard(&self, key: &str, record: &str) {
-        match records::parse_server_record(record, &self.terms.rules) {
-            Ok((origin, updated_at)) => {
-                if self.is_news(key, updated_at) {
-                    self.registry.hear_of(origin);
-                }
-            }
-            Err(error) => debug!(key, %error, "an origin in the store cannot be read"),
-        }
-    }
-
-    /// Whether a record was not read before: only a new one is a sign of life.
-    fn is_news(&self, key: &str, updated_at: String) -> bool {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.len() >= SEEN {
-            seen.clear();
-        }
-        let before = seen.insert(key.to_owned(), updated_at.clone());
-        updated_at.is_empty() || before.is_none_or(|before| before != updated_at)
-    }
-
-    async fn announce(&self, announcement: Announcement) {
-        self.keep_duties();
-        let done = match announcement {
-            Announcement::Here(origin) => self.put(&origin).await,
-            Announcement::Gone(origin) => self.take_out(&origin).await,
-        };
-        if let Err(error) = done {
-            debug!(%error, "an origin was not announced; its next heartbeat is");
-        }
-    }
-
-    async fn put(&self, origin: &Origin) -> Result<(), StoreError> {
-        let key = records::server_key(origin);
-        let record = records::server_record(origin, &jiff::Timestamp::now().to_string());
-        let put = self.store.put(&key, &record, self.terms.origin_ttl).await;
-        self.noted("put", put)?;
-        let listed = self.store.add_to_list(list_of(&key), &key).await;
-        self.noted("put", listed)
-    }
-
-    async fn take_out(&self, origin: &Origin) -> Result<(), StoreError> {
-        let key = records::server_key(origin);
-        let listed = self.store.take_from_list(list_of(&key), &key).await;
-        self.noted("remove", listed)
     }
 
     /// Gives what is held here its time: players' claims each round, publishers' each hour.
@@ -465,42 +474,44 @@ impl Cluster {
         }
         let mut settled = self.lock();
         settled.retain(|key, settled| settled.holds() && self.registry.is_placed(key));
+        drop(settled);
+        self.unknown()
+            .retain(|_, since| since.elapsed() < origins::STAYS_UNKNOWN);
     }
 
-    /// The origin under a key, if it is known or can be read of in the store.
-    async fn origin_at(&self, server: &str) -> Option<OriginId> {
-        // The ids in a key may hold its dashes, so that only the whole key is sure to be read right.
-        let named = || {
-            let named = || self.registry.named(records::named_origin(server)?);
-            self.registry.keyed(server).or_else(named)
-        };
-        if let Some(origin) = named() {
-            return Some(origin);
-        }
-        self.learn(server).await;
-        named()
+    /// The placements that are known to stand for this origin.
+    fn settled_at(&self, server: &str) -> Vec<String> {
+        let settled = self.lock();
+        let there = settled
+            .iter()
+            .filter(|(_, settled)| self.store.bare_key(&settled.value) == server);
+        there.map(|(placement, _)| placement.clone()).collect()
     }
 
     /// The store says `value`: so does the registry, if it knows the origin or can read of it there. Returns the origin.
-    async fn settle(&self, key: &PlacementKey, value: String) -> Option<OriginId> {
-        let origin = self.origin_at(&self.store.bare_key(&value)).await;
+    async fn settle(
+        &self,
+        key: &PlacementKey,
+        value: String,
+        patience: Patience,
+    ) -> Option<OriginId> {
+        let server = self.store.bare_key(&value);
+        let origin = match patience {
+            Patience::Waits => self.origin_in_time(&server).await,
+            Patience::Goes => self.origin_at(&server).await,
+        };
         match &origin {
             Some(origin) => self.registry.placed(key, origin),
             // Whoever asks places the stream anew, expecting this very value.
-            None => self.registry.unplaced(key),
+            None => {
+                self.note_unknown(&server);
+                self.registry.unplaced(key);
+            }
         }
         let until = (!self.store.tells_of_changes()).then(|| Instant::now() + UNTOLD);
         self.lock()
             .insert(key.as_str().to_owned(), Settled { value, until });
         origin
-    }
-
-    /// Reads of an origin in the store.
-    async fn learn(&self, server: &str) {
-        let read = self.store.get(server).await;
-        if let Ok(Some(record)) = self.noted("get", read) {
-            self.heard(server, &record);
-        }
     }
 
     fn is_settled(&self, key: &PlacementKey) -> bool {
@@ -560,15 +571,6 @@ fn new_id() -> String {
     random.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The list that an origin's key stands in.
-fn list_of(server: &str) -> &'static str {
-    if server.starts_with(SERVER) {
-        SERVERS
-    } else {
-        OTHER_SERVERS
-    }
-}
-
 /// A publisher's claim, refreshed hourly while it lives: an encoder that is back the next morning finds its origin.
 const DURABLE: Duration = Duration::from_secs(24 * 3600);
 /// A third of the shortest lifetime of a claim.
@@ -581,8 +583,6 @@ const UNTOLD: Duration = Duration::from_secs(1);
 const DEAF: Duration = Duration::from_secs(1);
 /// How often the origins are read where nobody tells of changes: a few calls, however many streams there are.
 const UNTOLD_ORIGINS: Duration = Duration::from_secs(2);
-/// Records of origins that are remembered: as many as there may be origins. Past it all are read as new once.
-const SEEN: usize = 100_000;
 /// Claims under way at once when the store is back.
 const CLAIMS_AT_ONCE: usize = 64;
 /// Attempts at one claim: each that fails means that another proxy replaced a claim nobody lives behind.

@@ -6,7 +6,7 @@ mod origins;
 mod placements;
 mod registrations;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,7 +22,6 @@ use self::bindings::Bindings;
 use self::hold::Holds;
 pub(crate) use self::hold::{Hold, NoRoom};
 pub use self::placements::{ClaimRow, PlacementRow};
-pub use self::registrations::Announcement;
 use crate::metrics::{DutyLabel, Metrics, OriginLabel, StateLabel};
 use crate::placer::Placer;
 use crate::reported::Reported;
@@ -35,8 +34,10 @@ pub struct Registry {
     fleet: Mutex<Fleet>,
     holds: Mutex<Holds>,
     placements: Memory,
-    announcements: OnceLock<mpsc::Sender<Announcement>>,
+    announcements: OnceLock<mpsc::Sender<Origin>>,
     reported: Reported,
+    /// Until when origins stay that were deregistered: other proxies may have sessions on them.
+    kept: Mutex<HashMap<OriginId, Instant>>,
     bindings: Arc<Bindings>,
     placer: Placer,
     limits: ClaimLimits,
@@ -62,6 +63,7 @@ impl Registry {
             placements: Memory::default(),
             announcements: OnceLock::new(),
             reported: Reported::default(),
+            kept: Mutex::default(),
             bindings: Arc::default(),
             placer,
             limits,
@@ -174,14 +176,18 @@ impl Registry {
             .set(i64::try_from(streams).unwrap_or(i64::MAX));
     }
 
-    /// The origins that something is published on through here, and those that have sessions, while there is one that
-    /// may have to go.
+    /// The origins that something is published on through here, and those that have sessions here or may have some
+    /// elsewhere, while there is one that may have to go.
     fn occupied(&self, now: Instant) -> (HashSet<OriginId>, HashSet<OriginId>) {
         let mut published = HashSet::new();
         let mut used = HashSet::new();
         if !lock(&self.fleet).may_lose_one(now) {
             return (published, used);
         }
+        let mut kept = lock(&self.kept);
+        kept.retain(|_, until| now < *until);
+        used.extend(kept.keys().cloned());
+        drop(kept);
         for held in lock(&self.holds).streams.values() {
             let Some(origin) = held.origin.as_ref().filter(|_| held.sessions > 0) else {
                 continue;

@@ -43,6 +43,10 @@ pub enum Wanted {
     Active,
     /// It takes nobody new.
     Disabled,
+    /// It was deregistered, and nobody has sessions on it.
+    Gone,
+    /// It was deregistered, and somebody may have sessions on it: it takes no new streams until nobody says so any more.
+    Leaving,
     /// It takes no new streams; its sessions are ended from this moment on, in milliseconds since 1970.
     Draining(Option<u64>),
 }
@@ -85,6 +89,8 @@ impl DutyRecord {
         let (duty, deadline) = match self.wanted {
             Wanted::Active => ("active", None),
             Wanted::Disabled => ("disabled", None),
+            Wanted::Gone => ("gone", None),
+            Wanted::Leaving => ("leaving", None),
             Wanted::Draining(deadline) => ("draining", deadline),
         };
         json!({"duty": duty, "at": self.at, "deadline": deadline}).to_string()
@@ -99,6 +105,8 @@ impl DutyRecord {
             wanted: match document.get("duty")?.as_str()? {
                 "active" => Wanted::Active,
                 "disabled" => Wanted::Disabled,
+                "gone" => Wanted::Gone,
+                "leaving" => Wanted::Leaving,
                 "draining" => Wanted::Draining(deadline),
                 _ => return None,
             },
@@ -167,6 +175,8 @@ mod tests {
         let wanted = [
             Wanted::Active,
             Wanted::Disabled,
+            Wanted::Gone,
+            Wanted::Leaving,
             Wanted::Draining(None),
             Wanted::Draining(Some(9)),
         ];

@@ -2,19 +2,21 @@
 
 use std::time::{Duration, Instant};
 
-use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use hyper::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sluicegate_core::drain::{Cause, Drain, Duty, Left};
 use sluicegate_core::origin::OriginId;
+use sluicegate_core::peers::PeerRecord;
 
-use super::cluster::{Asked, Scope, marked};
+use super::cluster::{Asked, Scope, marked, passed};
 use super::fleet::{NO_ORIGIN, add_origins};
 use super::{System, problem};
 use crate::config::{ValueError, parse_duration};
+use crate::net::fetch::escaped;
 
 /// What may stand behind the `?` of a drain.
 #[derive(Debug, Deserialize)]
@@ -27,6 +29,13 @@ impl Patience {
     fn read(&self) -> Result<Option<Duration>, ValueError> {
         self.deadline.as_deref().map(parse_duration).transpose()
     }
+}
+
+/// What may stand behind the `?` of a request about a proxy.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Which {
+    /// Another proxy of the cluster; else the one that is asked.
+    proxy: Option<String>,
 }
 
 /// `POST /api/v1/origins/{id}/drain`.
@@ -70,26 +79,66 @@ pub(super) async fn undrain_origin(
 }
 
 /// `GET /api/v1/proxy`.
-pub(super) async fn proxy(State(system): State<System>) -> Json<Value> {
-    super::fleet::data(proxy_document(&system))
+pub(super) async fn proxy(State(system): State<System>, Query(which): Query<Which>) -> Response {
+    if let Some(other) = another(&system, which, Method::GET, "/api/v1/proxy").await {
+        return other;
+    }
+    super::fleet::data(proxy_document(&system)).into_response()
 }
 
 /// `POST /api/v1/proxy/drain`.
 pub(super) async fn drain_proxy(
     State(system): State<System>,
     Query(patience): Query<Patience>,
+    Query(which): Query<Which>,
 ) -> Response {
-    match patience.read() {
-        Ok(patience) => system.proxy.drain(patience),
-        Err(_) => return not_a_duration(),
+    let Ok(deadline) = patience.read() else {
+        return not_a_duration();
+    };
+    let mut path = "/api/v1/proxy/drain".to_owned();
+    if let Some(deadline) = &patience.deadline {
+        path.push_str(&format!("?deadline={}", escaped(deadline)));
     }
+    if let Some(other) = another(&system, which, Method::POST, &path).await {
+        return other;
+    }
+    system.proxy.drain(deadline);
     super::fleet::data(proxy_document(&system)).into_response()
 }
 
 /// `POST /api/v1/proxy/undrain`.
-pub(super) async fn undrain_proxy(State(system): State<System>) -> Json<Value> {
+pub(super) async fn undrain_proxy(
+    State(system): State<System>,
+    Query(which): Query<Which>,
+) -> Response {
+    let path = "/api/v1/proxy/undrain";
+    if let Some(other) = another(&system, which, Method::POST, path).await {
+        return other;
+    }
     system.proxy.undrain();
-    super::fleet::data(proxy_document(&system))
+    super::fleet::data(proxy_document(&system)).into_response()
+}
+
+/// The answer of the proxy that is meant, by what it is called or by the address of its system API; `None` if it is this
+/// one.
+async fn another(system: &System, which: Which, method: Method, path: &str) -> Option<Response> {
+    let name = which.proxy?;
+    let own = system.proxy.cluster();
+    let is_named = |id: &str, record: &PeerRecord| {
+        id == name
+            || record
+                .system
+                .as_ref()
+                .is_some_and(|at| at.to_string() == name)
+    };
+    if own.is_some_and(|own| is_named(own.id(), own.record())) {
+        return None;
+    }
+    let peers = system.peers(Scope::Cluster);
+    let Some(peer) = peers.iter().find(|peer| is_named(&peer.id, &peer.record)) else {
+        return Some(problem(StatusCode::NOT_FOUND, NO_PROXY));
+    };
+    Some(passed(system.ask(peer, method, path).await, &peer.id))
 }
 
 fn not_a_duration() -> Response {
@@ -178,3 +227,5 @@ async fn told(
     let [document] = rows;
     super::fleet::data(marked(document, scope, &missing)).into_response()
 }
+
+const NO_PROXY: &str = "no proxy of this cluster has that name; GET /api/v1/proxy lists them";

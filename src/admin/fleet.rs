@@ -124,12 +124,27 @@ pub(super) async fn add_origins(
 }
 
 /// `DELETE /api/v1/origins/{id}`.
-pub(super) async fn deregister(State(system): State<System>, Path(id): Path<String>) -> Response {
-    if system.proxy.registry().deregister(&OriginId::from(id)) {
-        Json(json!({"code": 0})).into_response()
-    } else {
-        problem(StatusCode::NOT_FOUND, NO_ORIGIN)
+pub(super) async fn deregister(
+    State(system): State<System>,
+    Path(id): Path<String>,
+    Query(asked): Query<Asked>,
+) -> Response {
+    let id = OriginId::from(id);
+    let registry = system.proxy.registry();
+    if registry.member(&id).is_none() {
+        return problem(StatusCode::NOT_FOUND, NO_ORIGIN);
     }
+    match system.proxy.cluster() {
+        Some(cluster) if asked.scope == Scope::Cluster => {
+            let mut rows = [json!({"id": id.as_str(), "sessions": registry.left(&id).total()})];
+            let missing = add_origins(&system, asked.scope, &mut rows).await;
+            // Whoever says nothing may have some.
+            let used = number(&rows[0]["sessions"]) > 0 || !missing.is_empty();
+            cluster.tell_deregistered(&id, used).await;
+        }
+        _ => drop(registry.deregister(&id)),
+    }
+    Json(json!({"code": 0})).into_response()
 }
 
 /// `GET /api/v1/streams`.

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use sluicegate_core::drain::{Cause, Duty};
 use sluicegate_core::origin::OriginId;
@@ -17,27 +17,42 @@ use crate::store::Store;
 #[derive(Debug, Default)]
 pub(super) struct Duties {
     // A std mutex: it is held for a few lines, never across an await.
-    words: Mutex<HashMap<OriginId, DutyRecord>>,
+    words: Mutex<HashMap<OriginId, Word>>,
+}
+
+/// What was said, and when it was heard here.
+#[derive(Debug, Clone, Copy)]
+struct Word {
+    record: DutyRecord,
+    heard: Instant,
+}
+
+impl Word {
+    /// That an origin was deregistered is an event, and no wish that outlives it.
+    fn lasts(&self) -> bool {
+        !matches!(self.record.wanted, Wanted::Gone | Wanted::Leaving)
+    }
 }
 
 impl Duties {
     /// Takes a word if it is later than the one that is known.
-    fn take(&self, origin: &OriginId, word: DutyRecord) -> bool {
+    fn take(&self, origin: &OriginId, record: DutyRecord) -> bool {
         let mut words = self.lock();
-        let known = words.get(origin).map(|known| known.at);
-        let later = known.map_or(words.len() < MOST_WORDS, |known| word.at > known);
+        let known = words.get(origin).map(|known| known.record.at);
+        let later = known.map_or(words.len() < MOST_WORDS, |known| record.at > known);
         if later {
-            words.insert(origin.clone(), word);
+            let heard = Instant::now();
+            words.insert(origin.clone(), Word { record, heard });
         }
         later
     }
 
-    fn all(&self) -> Vec<(OriginId, DutyRecord)> {
+    fn all(&self) -> Vec<(OriginId, Word)> {
         let words = self.lock();
         words.iter().map(|(id, word)| (id.clone(), *word)).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<OriginId, DutyRecord>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<OriginId, Word>> {
         self.words.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -59,6 +74,44 @@ impl Cluster {
         self.write_duty(origin, word).await;
     }
 
+    /// Deregisters an origin at every proxy. Where `used`, somebody may have sessions on it: then it drains everywhere
+    /// until the last of them is over. An origin that is still there comes back by its next heartbeat.
+    pub async fn tell_deregistered(&self, origin: &OriginId, used: bool) {
+        let Some(member) = self.registry.member(origin) else {
+            return;
+        };
+        let wanted = if used { Wanted::Leaving } else { Wanted::Gone };
+        let word = DutyRecord { at: now(), wanted };
+        self.duties.take(origin, word);
+        self.follow_duty(origin, word);
+        if !used {
+            // Of one that is used its record has to say where its streams are; that ends by itself.
+            let taken = self.take_out(&member.origin).await;
+            if let Err(error) = taken {
+                warn!(%origin, %error, "the origin's record stays in the store for its time");
+            }
+        }
+        self.write_duty(origin, word).await;
+    }
+
+    /// Says again of origins that were deregistered that they have sessions here.
+    pub(super) async fn keep_leaving(&self) {
+        for (origin, word) in self.duties.all() {
+            let leaves = matches!(
+                self.registry.duty(&origin),
+                Some(Duty::Draining(drain)) if drain.cause == Cause::Deregistered
+            );
+            if !word.lasts() && leaves && self.registry.left(&origin).total() > 0 {
+                let at = now().max(word.record.at.saturating_add(1));
+                let wanted = Wanted::Leaving;
+                let word = DutyRecord { at, wanted };
+                self.duties.take(&origin, word);
+                self.follow_duty(&origin, word);
+                self.write_duty(&origin, word).await;
+            }
+        }
+    }
+
     /// Another proxy wrote `key`.
     pub(super) async fn duty_changed(&self, key: &str) {
         let read = self.store.get(key).await;
@@ -76,8 +129,9 @@ impl Cluster {
             }
         }
         for (origin, word) in self.duties.all() {
-            if there.get(&key_of(&origin)).is_none_or(|at| *at < word.at) {
-                self.write_duty(&origin, word).await;
+            let later = |at: &u64| *at < word.record.at;
+            if word.lasts() && there.get(&key_of(&origin)).is_none_or(later) {
+                self.write_duty(&origin, word.record).await;
             }
         }
     }
@@ -85,8 +139,14 @@ impl Cluster {
     /// What was said of origins holds for those that came since, or came back.
     pub(super) fn keep_duties(&self) {
         for (origin, word) in self.duties.all() {
-            if word.wanted != Wanted::Active && self.registry.duty(&origin) == Some(Duty::Active) {
-                self.follow_duty(&origin, word);
+            let holds = match word.record.wanted {
+                Wanted::Active | Wanted::Gone => false,
+                // It may have been read of again before those who use it are done.
+                Wanted::Leaving => word.heard.elapsed() < LEAVING,
+                Wanted::Disabled | Wanted::Draining(_) => true,
+            };
+            if holds && self.registry.duty(&origin) == Some(Duty::Active) {
+                self.follow_duty(&origin, word.record);
             }
         }
     }
@@ -94,7 +154,8 @@ impl Cluster {
     /// Gives words and reports their time.
     pub(super) async fn renew_words(&self) {
         let words = self.duties.all();
-        let mut keys: Vec<String> = words.iter().map(|(origin, _)| key_of(origin)).collect();
+        let lasting = words.iter().filter(|(_, word)| word.lasts());
+        let mut keys: Vec<String> = lasting.map(|(origin, _)| key_of(origin)).collect();
         let reported = self.registry.reported_keys();
         keys.extend(reported.iter().map(|key| format!("{REPORT}{key}")));
         if !keys.is_empty() {
@@ -122,6 +183,8 @@ impl Cluster {
             Wanted::Active => drop(registry.undrain(origin)),
             Wanted::Disabled if duty == Duty::Disabled => {}
             Wanted::Disabled => drop(registry.disable(origin)),
+            Wanted::Gone => drop(registry.deregister(origin)),
+            Wanted::Leaving => registry.deregister_after(origin, LEAVING),
             Wanted::Draining(deadline) => {
                 let left = deadline.map(|at| Duration::from_millis(at.saturating_sub(now())));
                 registry.drain(origin, left, Cause::Operator);
@@ -130,9 +193,13 @@ impl Cluster {
     }
 
     async fn write_duty(&self, origin: &OriginId, word: DutyRecord) {
+        let lifetime = match word.wanted {
+            Wanted::Gone | Wanted::Leaving => LEAVING,
+            Wanted::Active | Wanted::Disabled | Wanted::Draining(_) => super::DURABLE,
+        };
         let put = self
             .store
-            .put(&key_of(origin), &word.text(), super::DURABLE)
+            .put(&key_of(origin), &word.text(), lifetime)
             .await;
         if let Err(error) = self.noted("put", put) {
             warn!(%origin, %error, "other proxies hear what is wanted of the origin when the store is back");
@@ -152,5 +219,8 @@ fn now() -> u64 {
     })
 }
 
+/// How long an origin that was deregistered waits for those who use it to say so again: three looks, since where nobody
+/// tells of changes a word is a look old before it is heard.
+const LEAVING: Duration = Duration::from_secs(30);
 /// Origins that something was said of.
 const MOST_WORDS: usize = 10_000;

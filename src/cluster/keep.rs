@@ -24,6 +24,7 @@ impl Cluster {
                 self.read_the_others(&proxy).await;
             }
             self.keep_duties();
+            self.keep_leaving().await;
             heard = self.keep_calls(&proxy, round, heard).await;
             if round.is_multiple_of(ROUNDS_AN_HOUR) {
                 self.renew_words().await;

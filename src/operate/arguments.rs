@@ -47,9 +47,9 @@ pub struct Whom {
     /// The origin, by the id that `sluicegate origins` shows.
     #[arg(required_unless_present = "proxy")]
     pub origin: Option<String>,
-    /// The proxy itself, for its update.
-    #[arg(long, conflicts_with = "origin")]
-    proxy: bool,
+    /// The proxy that is asked, for its update; or another of its cluster, by the name that `sluicegate ps` shows.
+    #[arg(long, conflicts_with = "origin", value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
+    proxy: Option<String>,
     /// The proxy to ask.
     #[command(flatten)]
     pub ask: Ask,
@@ -108,6 +108,16 @@ impl Deadline {
     /// As the API takes it.
     pub(super) fn query(&self) -> String {
         format!("deadline={}", escaped(&self.0))
+    }
+}
+
+impl Whom {
+    /// Another proxy that is meant, as the API takes it.
+    pub(super) fn query(&self) -> String {
+        match self.proxy.as_deref() {
+            None | Some("") => String::new(),
+            Some(proxy) => format!("proxy={}", escaped(proxy)),
+        }
     }
 }
 

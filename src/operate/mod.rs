@@ -116,14 +116,19 @@ async fn answer(question: Question, environment: &Environment) -> Result<String,
         }
         Question::Disable(it) => duty(&it.ask, environment, Some(&it.origin), "disable", "").await,
         Question::Undrain(it) => {
-            duty(&it.ask, environment, it.origin.as_deref(), "undrain", "").await
+            let query = it.query();
+            duty(
+                &it.ask,
+                environment,
+                it.origin.as_deref(),
+                "undrain",
+                &query,
+            )
+            .await
         }
         Question::Drain(it) => {
-            let query = it
-                .deadline
-                .as_ref()
-                .map(Deadline::query)
-                .unwrap_or_default();
+            let deadline = it.deadline.as_ref().map(Deadline::query);
+            let query = format!("{}&{}", it.whom.query(), deadline.unwrap_or_default());
             duty(
                 &it.whom.ask,
                 environment,

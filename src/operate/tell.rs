@@ -117,14 +117,32 @@ pub(super) fn ps(all: &Value) -> String {
         others => format!(", {} proxies", others + 1),
     };
     format!(
-        "sluicegate {}, {state}\n{} streams, {} publishers, {} players, {} origins{others}\n\n{}",
+        "sluicegate {}, {state}\n{} streams, {} publishers, {} players, {} origins{others}\n\n{}{}",
         text(&proxy["version"]),
         count("streams"),
         sum("publishers"),
         sum("players"),
         count("origins"),
+        proxies(proxy),
         origins(&all["origins"]),
     )
+}
+
+/// The proxies of a cluster; nothing where there is one.
+fn proxies(proxy: &Value) -> String {
+    let mut all: Vec<[String; 3]> = rows(proxy, "peers")
+        .map(|row| ["id", "system", "version"].map(|key| text(&row[key])))
+        .collect();
+    if all.is_empty() {
+        return String::new();
+    }
+    let own = [
+        text(&proxy["id"]),
+        "asked".to_owned(),
+        text(&proxy["version"]),
+    ];
+    all.insert(0, own);
+    format!("{}\n", table(["PROXY", "SYSTEM API", "VERSION"], &all))
 }
 
 /// What is wanted of an origin, or of the proxy, from now on.

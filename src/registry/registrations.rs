@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use sluicegate_core::drain::Cause;
+use sluicegate_core::drain::{Cause, Duty};
 use sluicegate_core::fleet::{Change, FleetFull, Reconciled, Registered};
 use sluicegate_core::origin::{Host, Origin, OriginId};
 use sluicegate_core::records::server_key;
@@ -16,26 +16,17 @@ use tracing::{info, warn};
 use super::{Registry, lock};
 use crate::metrics::ReasonLabel;
 
-/// What other proxies are to hear of an origin that registers here.
-#[derive(Debug, Clone)]
-pub enum Announcement {
-    /// It left.
-    Gone(Origin),
-    /// It is here, and well.
-    Here(Origin),
-}
-
 impl Registry {
-    /// Where registrations are announced from now on.
-    pub fn announce_to(&self, announcements: mpsc::Sender<Announcement>) {
+    /// Where the origins that register here are announced from now on.
+    pub fn announce_to(&self, announcements: mpsc::Sender<Origin>) {
         // Whoever comes second serves another store; there is one.
         let _ = self.announcements.set(announcements);
     }
 
-    fn announce(&self, announcement: Announcement) {
+    fn announce(&self, origin: Origin) {
         if let Some(announcements) = self.announcements.get() {
             // A full queue is a store that is out of reach, and the next heartbeat is near.
-            let _ = announcements.try_send(announcement);
+            let _ = announcements.try_send(origin);
         }
     }
 
@@ -52,7 +43,7 @@ impl Registry {
     /// [`FleetFull`] when a newcomer does not fit.
     pub fn register(&self, origin: Origin) -> Result<Registered, FleetFull> {
         let registered = self.take(origin.clone())?;
-        self.announce(Announcement::Here(self.described(origin)));
+        self.announce(self.described(origin));
         Ok(registered)
     }
 
@@ -108,13 +99,9 @@ impl Registry {
         self.note_state(&id, "permanent");
     }
 
-    /// Forgets an origin at its own wish; while sessions are on it, it drains first. False if it is not known.
+    /// Forgets an origin at an operator's wish; while sessions are on it, it drains first. False if it is not known.
     pub fn deregister(&self, id: &OriginId) -> bool {
-        if let Some(member) = self.member(id) {
-            self.announce(Announcement::Gone(member.origin));
-        }
-        let left = self.left(id).total();
-        if left > 0 {
+        if self.left(id).total() > 0 {
             return self.drain(id, None, Cause::Deregistered);
         }
         let removed = lock(&self.fleet).remove(id).is_some();
@@ -123,6 +110,17 @@ impl Registry {
             info!(origin = %id, "origin deregistered");
         }
         removed
+    }
+
+    /// The same while other proxies may have sessions on it: it drains, and stays for so long at least.
+    pub(crate) fn deregister_after(&self, id: &OriginId, at_least: Duration) {
+        if let Some(until) = Instant::now().checked_add(at_least) {
+            lock(&self.kept).insert(id.clone(), until);
+        }
+        let leaves = |duty| matches!(duty, Some(Duty::Draining(drain)) if drain.cause == Cause::Deregistered);
+        if !leaves(self.duty(id)) {
+            self.drain(id, None, Cause::Deregistered);
+        }
     }
 
     /// Takes the whole list of a source of origins.

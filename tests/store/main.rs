@@ -11,6 +11,8 @@ mod house;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../support/http.rs"]
 mod http;
+mod late_record;
+mod leaving;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../support/machine.rs"]
 mod machine;
