@@ -8,7 +8,7 @@
 //! - the table says of each where it goes, and may rewrite it in place;
 //! - packets to one destination are gathered for as long as the batch lasts, and leave with one call (GSO). A batch
 //!   ends with what the kernel had;
-//! - a busy shard [rests](pace) for a moment before it asks the kernel for more: a wake-up costs more than a packet,
+//! - a busy shard rests for a moment before it asks the kernel for more: a wake-up costs more than a packet,
 //!   and what comes meanwhile is one batch. So a shard needs a thread on which nobody else waits;
 //! - what a socket does not take is dropped and counted, as a router would.
 //!

@@ -136,7 +136,7 @@ impl Registry {
         lock(&self.fleet).probed(Instant::now(), id, said)
     }
 
-    /// The origins to probe now, see [`Fleet::probes_due`].
+    /// The origins to probe now, see [`probes_due`](sluicegate_core::fleet::Fleet::probes_due).
     pub fn probes_due(&self, every: Duration, reporting: bool) -> Vec<OriginId> {
         lock(&self.fleet).probes_due(Instant::now(), every, reporting)
     }

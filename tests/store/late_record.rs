@@ -97,7 +97,7 @@ async fn one_that_never_comes_is_dead(house: &House, theirs: &Theirs<impl Store>
     let began = Instant::now();
     let publisher = house.ask(Action::Publish, "live/too").await;
     assert!(publisher.has_started(), "{:?}", publisher.status);
-    assert!(began.elapsed() < Duration::from_secs(1), "and once only");
+    assert!(began.elapsed() < Duration::from_secs(2), "and once only");
 }
 
 async fn ours(house: &House) -> Stub {
