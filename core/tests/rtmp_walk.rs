@@ -182,6 +182,10 @@ fn any_sent(first_may_inherit: bool) -> impl Strategy<Value = Sent> {
     let schedule = prop::collection::vec(any::<u8>(), 1..20);
     (plans, schedule)
         .prop_map(move |(plans, schedule)| Sender::new(first_may_inherit).send(&plans, &schedule))
+        .prop_filter(
+            "more than a walk keeps of unfinished commands",
+            Sent::is_kept,
+        )
 }
 
 fn any_plan() -> impl Strategy<Value = Plan> {
@@ -252,6 +256,7 @@ struct Sent {
     /// In the order of their ends.
     complete: Vec<Complete>,
     chunk_size: usize,
+    chunks: usize,
 }
 
 #[derive(Debug)]
@@ -263,6 +268,12 @@ struct Complete {
 }
 
 impl Sent {
+    /// Nothing of it is refused as too much, even if a command that begins first ends last: 256 KiB are kept, of the
+    /// bytes and of 24 more for each header and each body of a chunk.
+    fn is_kept(&self) -> bool {
+        self.wire.len() + self.chunks * 48 <= 256 * 1024
+    }
+
     fn messages(&self, salt: u32) -> Vec<Message> {
         self.passed(salt).map(|sent| sent.message.clone()).collect()
     }
@@ -309,6 +320,7 @@ impl Sender {
             wire: Vec::new(),
             complete: Vec::new(),
             chunk_size: 128,
+            chunks: 0,
         };
         Self {
             first_may_inherit,
@@ -436,6 +448,7 @@ impl Sender {
     }
 
     fn basic_header(&mut self, format: u8, plan: &Plan) {
+        self.sent.chunks += 1;
         let first = format << 6;
         let wire = &mut self.sent.wire;
         match plan.chunk_stream {
