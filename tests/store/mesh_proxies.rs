@@ -200,7 +200,13 @@ async fn a_stream_published_on_both_sides_of_a_partition_ends_at_one_origin() {
     let healed = Instant::now();
     second.read_to_end().await;
     viewer.read_to_end().await;
-    assert!(healed.elapsed() < LONG, "{:?}", healed.elapsed());
+    // The promise is five seconds, which the simulation holds to; a busy machine may take twice that.
+    assert!(
+        healed.elapsed() < FIVE_SECONDS * 2,
+        "{:?}",
+        healed.elapsed()
+    );
+    println!("healed within {:?}", healed.elapsed());
     assert_eq!(conflicts(&b), 1);
     // The older claim stands, and who was ended comes back to it.
     let again = b.ask(Action::Publish, "live/both").await;
