@@ -146,6 +146,14 @@ fn said(table: &mut Flows) -> Vec<u8> {
     }
 }
 
+/// The origin that is tried answers the induction with its cookie; what it is sent then.
+fn induced(table: &mut Flows, now: Instant, flow: FlowId) -> Vec<u8> {
+    let mut answer = handshake(Step::Induction, flow.0, 77, &[]);
+    (answer.version, answer.extension, answer.destination) = (5, MAGIC, flow.0);
+    assert_eq!(origin(table, now, &answer.write()).0, Fate::Kept);
+    said(table)
+}
+
 /// A caller that is joined, whose origin knows it as `leg`; what the caller was answered.
 fn join(
     table: &mut Flows,
@@ -163,10 +171,7 @@ fn join(
         (Step::Induction, 0, 4)
     );
     assert_eq!(first.socket_id, flow.0, "a socket id of our own");
-    let mut answer = handshake(Step::Induction, first.socket_id, 77, &[]);
-    (answer.version, answer.extension, answer.destination) = (5, MAGIC, flow.0);
-    assert_eq!(origin(table, now, &answer.write()).0, Fate::Kept);
-    let second = said(table);
+    let second = induced(table, now, flow);
     let second = Handshake::parse(&second).unwrap();
     assert_eq!(
         (second.step, second.cookie),
@@ -478,10 +483,7 @@ fn a_caller_without_a_stream_id_gets_the_default_one_and_so_does_its_origin() {
     assert_eq!(asked.action, Action::Play);
     table.attempt(now, *flow, LINK, ORIGIN);
     outputs(&mut table);
-    let mut answer = handshake(Step::Induction, flow.0, 77, &[]);
-    (answer.version, answer.extension, answer.destination) = (5, MAGIC, flow.0);
-    origin(&mut table, now, &answer.write());
-    let second = said(&mut table);
+    let second = induced(&mut table, now, *flow);
     let second = Handshake::parse(&second).unwrap();
     assert_eq!(second.extension, HAS_HANDSHAKE | HAS_CONFIG);
     assert!(second.extensions.ends_with(&stream_id("live/default")));
@@ -507,10 +509,7 @@ fn a_link_of_a_bond_passes_as_a_caller_of_its_own() {
         flows.insert(*flow);
         table.attempt(now, *flow, LINK, ORIGIN);
         outputs(&mut table);
-        let mut answer = handshake(Step::Induction, flow.0, 77, &[]);
-        (answer.version, answer.extension, answer.destination) = (5, MAGIC, flow.0);
-        origin(&mut table, now, &answer.write());
-        let second = said(&mut table);
+        let second = induced(&mut table, now, *flow);
         let second = Handshake::parse(&second).unwrap();
         assert!(second.extensions.ends_with(&GROUP), "its origin is told");
     }
