@@ -347,15 +347,7 @@ impl Proxy {
     /// Ends the players of a stream that are joined elsewhere than at `origin`, where its publisher is now: who comes
     /// back finds it there.
     fn end_stale(&self, key: &PlacementKey, origin: &OriginId) {
-        let stale = |row: &&Arc<Row>| {
-            row.request.action == Action::Play
-                && row.state() != State::Connecting
-                && self.key(&row.request.stream) == *key
-                && row.placed().origin.as_ref() != Some(origin)
-        };
-        for row in self.shared.sessions.list().iter().filter(stale) {
-            row.end(EndReason::Moved);
-        }
+        self.end_those_elsewhere(key, origin, |row| row.request.action == Action::Play);
     }
 
     /// An origin says that a stream is published on it, by a way that is not ours: it is played from there. Players
@@ -382,8 +374,18 @@ impl Proxy {
     /// Ends every session of a stream that was joined elsewhere than at `origin`, and says how many they were. Those
     /// that still connect hear of it when their origin answers.
     pub(crate) fn end_elsewhere(&self, key: &PlacementKey, origin: &OriginId) -> usize {
+        self.end_those_elsewhere(key, origin, |_| true)
+    }
+
+    fn end_those_elsewhere(
+        &self,
+        key: &PlacementKey,
+        origin: &OriginId,
+        meant: impl Fn(&Row) -> bool,
+    ) -> usize {
         let elsewhere = |row: &&Arc<Row>| {
-            row.state() != State::Connecting
+            meant(row)
+                && row.state() != State::Connecting
                 && self.key(&row.request.stream) == *key
                 && row.placed().origin.as_ref() != Some(origin)
         };
