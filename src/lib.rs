@@ -18,12 +18,13 @@
 //! | 3 | [`server`], [`config`], [`demo`], [`register`], [`operate`], [`logging`], [`tap`]: they know everyone |
 //! | 2 | [`listener`], [`admin`]: one protocol or surface each; they know [`proxy`], not each other |
 //! | 1 | [`proxy`], [`session`], [`registry`], [`cluster`], [`health`], [`drain`], [`sources`], [`readiness`], [`probe`], [`placer`], [`lookup`], [`net`], [`metrics`], [`fleet_api`] |
-//! | 0 | [`store`], [`stream_names`] |
+//! | 0 | [`store`], [`stream_names`], `bell` |
 //!
 //! Below the crate boundary, in `sluicegate_core`, there is no socket, clock or task: bytes become events and
 //! facts become decisions there.
 
 pub mod admin;
+mod bell;
 pub mod cli;
 pub mod cluster;
 pub mod config;

@@ -6,7 +6,6 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -17,6 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::info;
 
+use crate::bell;
 use crate::metrics::{
     DirectionLabels, EndLabels, Metrics, ProtocolLabel, SessionLabels, StreamShare,
 };
@@ -365,7 +365,7 @@ impl Row {
 
     /// Resolves when something ended the session.
     pub async fn ended(&self) -> EndReason {
-        self.once(|| self.end_reason()).await
+        bell::once(&self.bell, || self.end_reason()).await
     }
 
     /// Resolves when something ended the session; for bodies that outlive the call.
@@ -375,8 +375,8 @@ impl Row {
 
     /// Resolves when both connections of the session are closed and its row is gone.
     pub(crate) async fn closed(&self) {
-        self.once(|| self.closed.load(Ordering::Acquire).then_some(()))
-            .await;
+        let is_closed = || self.closed.load(Ordering::Acquire).then_some(());
+        bell::once(&self.bell, is_closed).await;
     }
 
     /// Notes the origin and the decision.
@@ -462,19 +462,6 @@ impl Row {
 
     fn millis(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    /// Waits until there is something to see, looking whenever the bell rings.
-    async fn once<T>(&self, look: impl Fn() -> Option<T>) -> T {
-        loop {
-            let mut rung = pin!(self.bell.notified());
-            // Enlisted before the look, so that nothing can happen unseen between the two.
-            rung.as_mut().enable();
-            if let Some(seen) = look() {
-                return seen;
-            }
-            rung.await;
-        }
     }
 
     fn lock_placed(&self) -> MutexGuard<'_, Placed> {

@@ -13,7 +13,7 @@ fn floor(module: &str) -> Option<u8> {
         "cluster" | "drain" | "finder" | "fleet_api" | "health" | "lookup" | "metrics" | "net"
         | "placer" | "probe" | "proxy" | "readiness" | "registry" | "reported" | "session"
         | "sources" => 1,
-        "store" | "stream_names" => 0,
+        "bell" | "store" | "stream_names" => 0,
         _ => return None,
     })
 }

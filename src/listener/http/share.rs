@@ -18,6 +18,7 @@ use hyper::{HeaderMap, Response, StatusCode};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::bell;
 use crate::net::http::{Body, BoxError, full};
 
 /// Answers in flight, and those that are kept.
@@ -185,13 +186,7 @@ impl Flight {
 
     /// What came of it, as soon as that is known.
     pub(super) async fn outcome(&self) -> Outcome {
-        loop {
-            let changed = self.changed.notified();
-            if let Some(outcome) = &lock(&self.state).outcome {
-                return outcome.clone();
-            }
-            changed.await;
-        }
+        bell::once(&self.changed, || lock(&self.state).outcome.clone()).await
     }
 
     /// The answer for one of those who wait for it.
@@ -222,21 +217,17 @@ impl Flight {
 
     /// The chunk of this number, as soon as it is there; nothing behind the last.
     async fn chunk(&self, at: usize) -> Option<Result<Bytes, BoxError>> {
-        loop {
-            let changed = self.changed.notified();
-            {
-                let state = lock(&self.state);
-                if let Some(chunk) = state.chunks.get(at) {
-                    return Some(Ok(chunk.clone()));
-                }
-                match state.ended {
-                    Some(Ended::Whole) => return None,
-                    Some(Ended::Broken) => return Some(Err("the origin broke off".into())),
-                    None => {}
-                }
+        bell::once(&self.changed, || {
+            let state = lock(&self.state);
+            if let Some(chunk) = state.chunks.get(at) {
+                return Some(Some(Ok(chunk.clone())));
             }
-            changed.await;
-        }
+            Some(match state.ended? {
+                Ended::Whole => None,
+                Ended::Broken => Some(Err("the origin broke off".into())),
+            })
+        })
+        .await
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {

@@ -20,6 +20,7 @@ use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Change, Claim, Store, StoreError};
+use crate::bell;
 use herald::Told;
 
 /// This proxy's part in a mesh, and the task that gossips.
@@ -130,13 +131,7 @@ impl Mesh {
 
     /// Resolves when another proxy is heard, or once none is known that could be.
     pub async fn reachable(&self) {
-        loop {
-            let joined = self.shared.joined.notified();
-            if self.is_reachable() {
-                return;
-            }
-            joined.await;
-        }
+        bell::once(&self.shared.joined, || self.is_reachable().then_some(())).await;
     }
 
     /// What others change from now on. One that falls behind has to take it as [`Change::Anything`].

@@ -13,6 +13,8 @@ use tokio::net::UdpSocket;
 use tokio::sync::{Notify, watch};
 use tracing::{debug, warn};
 
+use crate::bell;
+
 /// A socket, and the gate before it.
 pub(super) struct Link {
     socket: UdpSocket,
@@ -175,13 +177,7 @@ impl Waiting {
     }
 
     async fn next(&self) -> (SocketAddr, Vec<u8>) {
-        loop {
-            let came = self.came.notified();
-            if let Some(message) = self.messages().pop_front() {
-                return message;
-            }
-            came.await;
-        }
+        bell::once(&self.came, || self.messages().pop_front()).await
     }
 
     fn messages(&self) -> MutexGuard<'_, VecDeque<(SocketAddr, Vec<u8>)>> {

@@ -20,6 +20,7 @@ pub use address::{Address, AddressError, Server, Tls, Topology};
 
 use self::link::{Link, Node};
 use super::{Change, Claim, Store, StoreError};
+use crate::bell;
 
 /// A connection to one Redis, and the task that keeps it.
 #[derive(Debug)]
@@ -85,13 +86,7 @@ impl Redis {
 
     /// Resolves when there is a connection.
     pub async fn reachable(&self) {
-        loop {
-            let mended = self.shared.mended.notified();
-            if self.is_reachable() {
-                return;
-            }
-            mended.await;
-        }
+        bell::once(&self.shared.mended, || self.is_reachable().then_some(())).await;
     }
 
     /// What other clients change from now on. One that falls behind has to take it as [`Change::Anything`].
