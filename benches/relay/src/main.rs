@@ -39,7 +39,12 @@ enum Action {
     /// CPU per packet, loss and latency of SRT or WebRTC media, next to a relay that makes two calls for each packet
     Datagrams(datagrams::Load),
     /// Relay datagrams to an origin with two calls for each, and print the port; used by `datagrams`
-    Plain { origin: SocketAddr },
+    Plain {
+        origin: SocketAddr,
+        /// Two calls for what the kernel has together, and a rest
+        #[arg(long)]
+        batched: bool,
+    },
     /// Playlists and segments next to nginx with proxy_pass, per CPU-second
     Http(Plan),
     /// Set-up times only: 500 players at once, and 200 one after the other
@@ -99,7 +104,7 @@ async fn main() -> Result<()> {
             compare(&plan, cases.collect()).await
         }
         Action::Datagrams(load) => datagrams::run(&load),
-        Action::Plain { origin } => plain::serve(origin),
+        Action::Plain { origin, batched } => plain::serve(origin, batched),
         Action::Http(plan) => {
             let rounds = plan.rounds.unwrap_or(if plan.quick { 2 } else { 5 });
             let seconds = plan.seconds.unwrap_or(if plan.quick { 1.5 } else { 5.0 });

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::process::{Ports, Running, free_port, register, settings};
+use crate::process::{Ports, Running, free_port, free_ports, register, settings};
 
 /// What stands between players and an origin that is nginx with files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +126,7 @@ fn start(kind: Kind, directory: &Path, sluicegate: &Path, origin: u16) -> Result
         until_served(port)?;
         return Ok((relay, port));
     }
-    let (rtmp, rtsp, system) = (free_port()?, free_port()?, free_port()?);
+    let [rtmp, rtsp, system] = free_ports()?;
     let cache = if kind == Kind::SluicegateCached {
         64
     } else {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -107,14 +107,10 @@ impl Relay {
         if kind == Kind::Direct {
             return Ok(relay);
         }
-        relay.ports = Ports {
-            rtmp: free_port()?,
-            http: free_port()?,
-            rtsp: free_port()?,
-        };
+        let [rtmp, http, rtsp, system] = free_ports()?;
+        relay.ports = Ports { rtmp, http, rtsp };
         let configuration = relay.directory.join("configuration");
         let log = relay.directory.join("log");
-        let system = free_port()?;
         let (text, mut command) = match kind {
             Kind::Direct | Kind::Haproxy => {
                 let mut command = Command::new("haproxy");
@@ -302,7 +298,7 @@ fn report(system: u16, body: &serde_json::Value) -> Result<()> {
     Ok(())
 }
 
-/// A relay of datagrams: Sluicegate, or this program as `plain`, which relays whatever comes.
+/// A relay of datagrams: Sluicegate, or this program as `plain` with such arguments, which relays whatever comes.
 pub(crate) struct DatagramRelay {
     pub(crate) srt: SocketAddr,
     pub(crate) rtc: SocketAddr,
@@ -315,7 +311,7 @@ pub(crate) struct DatagramRelay {
 impl DatagramRelay {
     /// Returns once it serves the origin with its media at `origin` and its API at `api`.
     pub(crate) fn start(
-        plain: bool,
+        plain: Option<&[&str]>,
         sluicegate: &Path,
         origin: u16,
         api: u16,
@@ -325,9 +321,10 @@ impl DatagramRelay {
         let directory = std::env::temp_dir().join(name);
         fs::create_dir_all(&directory)?;
         let here = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        if plain {
+        if let Some(arguments) = plain {
             let mut command = Command::new(std::env::current_exe()?);
             command.args(["plain", &here(origin).to_string()]);
+            command.args(arguments);
             let mut child = Running::start(command.stdout(Stdio::piped()))?;
             let mut line = String::new();
             BufReader::new(child.0.stdout.take().context("stdout is piped")?)
@@ -341,8 +338,8 @@ impl DatagramRelay {
                 directory,
             });
         }
-        let (system, srt, rtc, signalling) =
-            (free_port()?, free_port()?, free_port()?, free_port()?);
+        // One that the system chose for the first could be one that is meant for the last.
+        let [rtmp, http, rtsp, system, srt, rtc, signalling] = free_ports()?;
         let configuration = directory.join("configuration");
         let at = |port: u16| {
             if every_address {
@@ -352,8 +349,8 @@ impl DatagramRelay {
             }
         };
         let text = format!(
-            "[rtmp]\nlisten = \"127.0.0.1:0\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
-             [rtsp]\nlisten = \"127.0.0.1:0\"\n[api]\nlisten = \"127.0.0.1:{signalling}\"\n\
+            "[rtmp]\nlisten = \"127.0.0.1:{rtmp}\"\n[http]\nlisten = \"127.0.0.1:{http}\"\n\
+             [rtsp]\nlisten = \"127.0.0.1:{rtsp}\"\n[api]\nlisten = \"127.0.0.1:{signalling}\"\n\
              [system]\nlisten = \"127.0.0.1:{system}\"\n\
              [srt]\nlisten = {}\nidle = \"60s\"\ncalls_per_source = 10000\n\
              [rtc]\nlisten = {}\npublic_addresses = [\"127.0.0.1\"]\n\
@@ -405,10 +402,27 @@ impl Drop for DatagramRelay {
     }
 }
 
+/// A port that nobody has, for TCP or UDP.
 pub(crate) fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-        .local_addr()?
-        .port())
+    Ok(free_ports::<1>()?[0])
+}
+
+/// Ports that nobody has, for TCP or UDP, each another.
+pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
+    let mut held = Vec::new();
+    let mut ports = Vec::new();
+    for _ in 0..100 * N {
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let port = tcp.local_addr()?.port();
+        if let Ok(udp) = UdpSocket::bind((Ipv4Addr::LOCALHOST, port)) {
+            held.push((tcp, udp));
+            ports.push(port);
+        }
+        if let Ok(ports) = ports.as_slice().try_into() {
+            return Ok(ports);
+        }
+    }
+    bail!("no port is free for TCP and for UDP")
 }
 
 /// Linux counts CPU time for user space in hundredths of a second, whatever the kernel's own clock.

@@ -50,6 +50,10 @@ pub(crate) struct Load {
     /// Rounds
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// In place of Sluicegate: a relay that takes and sends what belongs together with one call each, rests as long, and
+    /// looks at nothing; what the calls cost by themselves
+    #[arg(long)]
+    floor: bool,
     /// Instead of costs: more and more packets, to see from where on some are lost
     #[arg(long)]
     sweep: bool,
@@ -114,8 +118,9 @@ pub(crate) fn run(load: &Load) -> Result<()> {
         load.protocol,
         load.protocol.packet()
     );
+    let measured = if load.floor { "floor" } else { "sluicegate" };
     println!(
-        "way   burst sent   plain us/packet   loss   p50/p99 us   sluicegate us/packet   loss   p50/p99 us   ratio"
+        "way   burst sent   plain us/packet   loss   p50/p99 us   {measured:>10} us/packet   loss   p50/p99 us   ratio"
     );
     for way in &load.ways {
         for burst in &load.bursts {
@@ -178,7 +183,7 @@ fn compare(load: &Load, offered: Offered) -> Result<()> {
     );
     for (name, lost) in [
         ("plain", plain.where_lost()),
-        ("sluicegate", ours.where_lost()),
+        ("the other", ours.where_lost()),
     ] {
         if let Some(lost) = lost {
             println!("      {name} lost {lost}");
@@ -254,10 +259,15 @@ fn once(load: &Load, plain: bool, offered: Offered) -> Result<Sample> {
     let origin = socket()?;
     let media = origin.local_addr()?.port();
     let api = rtc::Api::start(media)?;
+    let plain = match (plain, load.floor) {
+        (true, _) => Some(&[][..]),
+        (false, true) => Some(&["--batched"][..]),
+        (false, false) => None,
+    };
     let relay = DatagramRelay::start(plain, &load.sluicegate, media, api.port, load.every_address)?;
     let (count, _) = load.amount();
     let flows = (0..count)
-        .map(|index| match (plain, load.protocol) {
+        .map(|index| match (plain.is_some(), load.protocol) {
             (true, _) => Flow::plain(relay.rtc, &origin),
             (false, Protocol::Rtc) => rtc::open(&relay, &origin, index),
             (false, Protocol::Srt) => srt::open(relay.srt, &origin, index),

@@ -106,9 +106,11 @@ pub(super) fn measure(
     let size = load.protocol.packet();
     std::thread::scope(|scope| {
         let receiver = scope.spawn(|| receive(&receivers, size, &arrived, &stop));
-        let before = relay.cpu()?;
+        // A relay may have to notice that there is much to do.
+        let warm = send(load, offered, flows, origin, WARM_UP);
+        let (before, early) = (relay.cpu()?, arrived.load(Ordering::Relaxed));
         let began = Instant::now();
-        let sent = send(load, offered, flows, origin);
+        let sent = send(load, offered, flows, origin, load.seconds);
         let seconds = began.elapsed().as_secs_f64();
         // What waits in buffers while others have the cores is late and not lost.
         let mut seen = u64::MAX;
@@ -124,9 +126,11 @@ pub(super) fn measure(
         let mut latencies = counted.map_err(|_| anyhow!("the receiver failed"))?;
         latencies.sort_unstable();
         let now = full_buffers(&ports)?;
+        // What was on its way before counts here as what is after.
+        let received = arrived.load(Ordering::Relaxed);
         Ok(Sample {
-            sent: sent?,
-            received: arrived.load(Ordering::Relaxed),
+            sent: (sent? + warm?).saturating_sub(early),
+            received: received - early,
             seconds,
             cpu,
             latencies,
@@ -135,8 +139,14 @@ pub(super) fn measure(
     })
 }
 
-/// Sends at the rate wanted, `burst` packets of a flow at once; returns how many.
-fn send(load: &Load, offered: Offered, flows: &[Flow], origin: &UdpSocket) -> Result<u64> {
+/// Sends at the rate wanted for so many seconds, `burst` packets of a flow at once; returns how many.
+fn send(
+    load: &Load,
+    offered: Offered,
+    flows: &[Flow],
+    origin: &UdpSocket,
+    seconds: f64,
+) -> Result<u64> {
     let Offered {
         way, burst, rate, ..
     } = offered;
@@ -154,11 +164,11 @@ fn send(load: &Load, offered: Offered, flows: &[Flow], origin: &UdpSocket) -> Re
     let mut packets = vec![0x55; size * burst];
     loop {
         let elapsed = began.elapsed().as_secs_f64();
-        if elapsed >= load.seconds {
+        if elapsed >= seconds {
             return Ok(sent);
         }
         let due = (elapsed * (rate * flows.len()) as f64) as u64;
-        while sent < due && began.elapsed().as_secs_f64() < load.seconds {
+        while sent < due && began.elapsed().as_secs_f64() < seconds {
             let at = next % flows.len();
             let flow = &flows[at];
             next += 1;
@@ -292,6 +302,8 @@ fn full_buffers(ports: &BTreeSet<u16>) -> Result<(u64, u64)> {
 const TIME: usize = 16;
 /// What the kernel may put together.
 const BATCH_BYTES: usize = 65_536;
+/// Seconds before anything is measured.
+const WARM_UP: f64 = 0.5;
 /// The sender's rest.
 const PAUSE: Duration = Duration::from_micros(50);
 /// How often receivers look.
