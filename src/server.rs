@@ -58,7 +58,8 @@ pub struct Server {
     readiness: Arc<Readiness>,
     listeners: Listeners,
     workers: Arc<Workers>,
-    shards: Arc<Workers>,
+    srt_workers: Arc<Workers>,
+    rtc_workers: Arc<Workers>,
     pages: Option<Pages>,
 }
 
@@ -125,9 +126,10 @@ impl Server {
     pub fn bind(settings: Settings) -> Result<Self, StartError> {
         let start = |name| Workers::start(name).map_err(StartError::Workers);
         let workers = Arc::new(start("worker")?);
-        // Shards of datagrams rest when they are busy, and no connection is to wait for that.
-        let shards = Arc::new(start("shard")?);
-        let (rtc, rtc_tcp) = listen_rtc(&settings.rtc, shards.count())?;
+        // Shards of datagrams rest when they are busy, and nobody else is to wait for that.
+        let srt_workers = Arc::new(start("srt")?);
+        let rtc_workers = Arc::new(start("rtc")?);
+        let (rtc, rtc_tcp) = listen_rtc(&settings.rtc, rtc_workers.count())?;
         let listeners = Listeners {
             rtc,
             rtc_tcp,
@@ -140,7 +142,7 @@ impl Server {
                 Some(wanted) => listen("metrics.listen", wanted)?,
                 None => Vec::new(),
             },
-            srt: listen_datagrams("srt.listen", &settings.srt.listen, shards.count())?,
+            srt: listen_datagrams("srt.listen", &settings.srt.listen, srt_workers.count())?,
         };
         let metrics = Arc::new(Metrics::new());
         let rules = Rules {
@@ -203,7 +205,8 @@ impl Server {
             readiness: Arc::new(readiness),
             listeners,
             workers,
-            shards,
+            srt_workers,
+            rtc_workers,
             pages: None,
         })
     }
@@ -265,7 +268,8 @@ impl Server {
             readiness,
             listeners,
             workers,
-            shards,
+            srt_workers,
+            rtc_workers,
             pages,
         } = self;
         let tasks = TaskTracker::new();
@@ -352,7 +356,7 @@ impl Server {
                 default_stream_id: settings.srt.default_streamid.clone(),
             },
         };
-        srt.serve(listeners.srt, &shards, &tasks, &stop, &proxy);
+        srt.serve(listeners.srt, &srt_workers, &tasks, &stop, &proxy);
         let vigil = Arc::new(health::Vigil::new(proxy.clone()));
         let pieces = Arc::new(pieces(&settings));
         let cache = Arc::downgrade(&pieces);
@@ -407,7 +411,7 @@ impl Server {
         // Media goes on while sessions finish.
         let rtc = Rtc {
             entries: listeners.rtc,
-            workers: Arc::clone(&shards),
+            workers: Arc::clone(&rtc_workers),
             calls: calls.clone(),
         };
         rtc.serve(&proxy, &TaskTracker::new(), &end);

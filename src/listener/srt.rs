@@ -121,6 +121,8 @@ enum Command {
 impl Driver for Table {
     type Flows = Flows;
     type Command = Command;
+    /// A receiver shows nothing before its latency has passed, which is 120 ms if nobody chose otherwise.
+    const REST: Duration = Duration::from_millis(2);
 
     fn flows(&mut self) -> &mut Flows {
         &mut self.flows

@@ -49,6 +49,9 @@ pub trait Driver: Send + 'static {
     type Flows: Flows + Send;
     /// What other tasks tell this shard by its [`Handle`].
     type Command: Send + 'static;
+    /// How long a busy shard sleeps before it looks again: by so much it may delay a datagram. It has its thread to
+    /// itself.
+    const REST: Duration;
 
     /// The table.
     fn flows(&mut self) -> &mut Self::Flows;
@@ -137,9 +140,11 @@ impl<D: Driver> Shard<D> {
         stop: CancellationToken,
     ) -> io::Result<()> {
         let now = Instant::now();
+        let links = Links::new(entries, name, metrics.receive_buffers.clone())?;
+        let pace = Pace::new(now, D::REST, links.least_buffer());
         let mut shard = Self {
             driver,
-            links: Links::new(entries, name, metrics.receive_buffers.clone())?,
+            links,
             scratch: Scratch::new(),
             staged: Staged::new(),
             commands: commands.0,
@@ -149,7 +154,7 @@ impl<D: Driver> Shard<D> {
             timer_at: None,
             settle_at: now + SETTLE_EVERY,
             tally: Tally::new(name, metrics),
-            pace: Pace::new(now),
+            pace,
         };
         std::future::poll_fn(|context| shard.poll(context)).await;
         let now = Instant::now();
@@ -172,10 +177,12 @@ impl<D: Driver> Shard<D> {
                 self.driver.command(now, command, &mut self.links);
                 busy = true;
             }
+            let before = self.tally.received;
             if self.receive(now) {
                 busy = true;
                 received = true;
             }
+            self.pace.count(now, self.tally.received - before);
             let due = self.driver.flows().poll_timeout();
             if due.is_some_and(|due| due <= now) {
                 self.driver.flows().handle(now, Input::Timeout);
@@ -183,7 +190,6 @@ impl<D: Driver> Shard<D> {
             self.say(now);
             if now >= self.settle_at {
                 self.settle_at = now + SETTLE_EVERY;
-                self.pace.settle(now, self.tally.received);
                 self.driver.settle(now, &mut self.links);
                 self.tally.settle();
                 self.say(now);
@@ -203,7 +209,7 @@ impl<D: Driver> Shard<D> {
             if self.timer.as_mut().poll(context).is_pending() {
                 // A turn that the runtime cut short leaves sockets that want a look.
                 if let Some(rest) = self.pace.rest(received && self.links.ready.is_quiet()) {
-                    // The thread serves nothing but shards.
+                    // The thread serves nothing but this shard.
                     std::thread::sleep(rest);
                 }
                 return Poll::Pending;

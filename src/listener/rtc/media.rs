@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, UdpSocket};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sluicegate_core::flow::{FlowId, LinkId};
 use sluicegate_core::rtc::flows::{Account, Closed, Event, Flows, Found, Surrender};
@@ -249,6 +249,8 @@ impl Media {
 impl Driver for Media {
     type Flows = Flows;
     type Command = Command;
+    /// Clients send in bursts of some milliseconds, and keep a buffer against that.
+    const REST: Duration = Duration::from_millis(1);
 
     fn flows(&mut self) -> &mut Flows {
         let generation = self.proxy.registry().bindings().generation();

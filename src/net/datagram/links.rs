@@ -109,7 +109,7 @@ impl Links {
         let index = index_of(link);
         let port = self.ports.get_mut(index)?.take()?;
         self.free.push(index);
-        port.socket.into_std().ok()
+        Some(port.socket.into_inner())
     }
 
     /// Closes a link; one that is closed already stays so.
@@ -121,13 +121,22 @@ impl Links {
     /// however much later it comes.
     pub fn forget_refusal(&mut self, link: LinkId) {
         if let Some(port) = self.port(link) {
-            let _ = SockRef::from(&port.socket).take_error();
+            let _ = SockRef::from(port.socket.get_ref()).take_error();
         }
         self.refused.retain(|refused| *refused != link);
     }
 
     fn count(&self, socket: &StdSocket, fresh: bool) -> Counted {
         self.buffers.count(socket, self.listener, fresh)
+    }
+
+    /// The size of the smallest receive buffer, in bytes as the system counts them.
+    pub(super) fn least_buffer(&self) -> usize {
+        let sizes = self.ports.iter().flatten().map(|port| {
+            let size = SockRef::from(port.socket.get_ref()).recv_buffer_size();
+            size.unwrap_or_default()
+        });
+        sizes.min().unwrap_or_default()
     }
 
     fn port(&self, link: LinkId) -> Option<&Port> {

@@ -9,74 +9,114 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(super) struct Pace {
     since: Instant,
+    arrived: u64,
     busy: bool,
+    rest: Duration,
 }
 
 impl Pace {
-    pub(super) const fn new(now: Instant) -> Self {
+    /// `rest` is how long a busy shard rests, and so the most by which it delays a datagram that finds it idle; the system
+    /// adds some fifty microseconds. It rests less where the system gave it so small a receive buffer, in bytes, that a
+    /// burst would find it full.
+    pub(super) fn new(now: Instant, rest: Duration, buffer: usize) -> Self {
+        let datagrams = u32::try_from(buffer / ROOM_OF_ONE).unwrap_or(u32::MAX);
         Self {
             since: now,
+            arrived: 0,
             busy: false,
+            rest: rest.min(AT_ONCE.saturating_mul(datagrams)),
         }
     }
 
-    /// Takes how many datagrams arrived since this was last said.
-    pub(super) fn settle(&mut self, now: Instant, arrived: u64) {
-        let millis = now.saturating_duration_since(self.since).as_millis();
-        self.busy = u128::from(arrived) >= u128::from(BUSY) * millis.max(1);
-        self.since = now;
+    /// Takes how many datagrams the last look found.
+    pub(super) fn count(&mut self, now: Instant, arrived: u64) {
+        self.arrived += arrived;
+        let passed = now.saturating_duration_since(self.since);
+        if passed >= WINDOW {
+            self.busy = u128::from(self.arrived) >= u128::from(BUSY) * passed.as_millis();
+            self.since = now;
+            self.arrived = 0;
+        }
     }
 
     /// How long to rest, after a turn in which something was `received` or not.
     pub(super) fn rest(&self, received: bool) -> Option<Duration> {
-        (self.busy && received).then_some(REST)
+        (self.busy && received).then_some(self.rest)
     }
 }
 
 /// Datagrams a millisecond that make a shard busy, so that a rest brings some together.
 const BUSY: u32 = 10;
-/// How long a busy shard rests, and so the most by which it delays a datagram that finds it idle; the system adds some
-/// fifty microseconds.
-const REST: Duration = Duration::from_micros(600);
+/// What the system counts for a full-sized datagram in a receive buffer, in bytes.
+const ROOM_OF_ONE: usize = 2304;
+/// How far apart datagrams of a burst may be: at five gigabits a second.
+const AT_ONCE: Duration = Duration::from_micros(2);
+/// How long they are counted before that is decided.
+const WINDOW: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const REST: Duration = Duration::from_millis(1);
+
     #[test]
     fn a_shard_rests_while_much_comes_and_not_otherwise() {
-        let second = Duration::from_secs(1);
-        let quarter = second / 4;
+        let millis = Duration::from_millis;
         let rows = [
-            ("nothing came", &[(quarter, 0)][..], true, None),
-            ("a call or two", &[(quarter, 200)], true, None),
-            ("just not busy", &[(quarter, 2499)], true, None),
-            ("busy", &[(quarter, 2500)], true, Some(REST)),
+            ("nothing came", &[(millis(20), 0)][..], true, None),
+            ("a call or two", &[(millis(20), 16)], true, None),
+            ("just not busy", &[(millis(20), 199)], true, None),
+            ("busy", &[(millis(20), 200)], true, Some(REST)),
             (
-                "busy, and now nothing is there",
-                &[(quarter, 2500)],
-                false,
-                None,
-            ),
-            ("as much in a longer time", &[(second, 2500)], true, None),
-            ("busy no more", &[(quarter, 9000), (quarter, 3)], true, None),
-            (
-                "busy again",
-                &[(quarter, 3), (quarter, 9000)],
+                "busy, in several looks",
+                &[(millis(5), 50), (millis(5), 70), (millis(10), 80)],
                 true,
                 Some(REST),
             ),
-            ("no time passed", &[(Duration::ZERO, 9)], true, None),
+            (
+                "busy, and now nothing is there",
+                &[(millis(20), 200)],
+                false,
+                None,
+            ),
+            ("as much in a longer time", &[(millis(80), 200)], true, None),
+            ("much, and not for long", &[(millis(19), 9000)], true, None),
+            (
+                "busy no more",
+                &[(millis(20), 900), (millis(20), 3)],
+                true,
+                None,
+            ),
+            (
+                "busy again",
+                &[(millis(20), 3), (millis(20), 900)],
+                true,
+                Some(REST),
+            ),
+            ("no time passed", &[(Duration::ZERO, 900)], true, None),
         ];
-        for (cause, settled, received, expected) in rows {
+        for (cause, counted, received, expected) in rows {
             let mut now = Instant::now();
-            let mut pace = Pace::new(now);
+            let mut pace = Pace::new(now, REST, 16 << 20);
             assert_eq!(pace.rest(received), None, "{cause}: before it is known");
-            for (passed, arrived) in settled {
+            for (passed, arrived) in counted {
                 now += *passed;
-                pace.settle(now, *arrived);
+                pace.count(now, *arrived);
             }
             assert_eq!(pace.rest(received), expected, "{cause}");
+        }
+    }
+
+    #[test]
+    fn a_small_receive_buffer_shortens_rests() {
+        // What Linux gives to all who ask for more, as it counts it; and less than anybody has.
+        for (buffer, micros) in [(16 << 20, 1000), (2 * 212_992, 368), (2304, 2), (0, 0)] {
+            let mut now = Instant::now();
+            let mut pace = Pace::new(now, REST, buffer);
+            now += Duration::from_millis(20);
+            pace.count(now, 900);
+            assert_eq!(pace.rest(true), Some(Duration::from_micros(micros)));
         }
     }
 }

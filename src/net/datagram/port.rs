@@ -15,7 +15,7 @@ use rustix::net::sockopt::{
 use sluicegate_core::flow::LinkId;
 use socket2::{MsgHdr, SockAddr, SockRef};
 use tokio::io::Interest;
-use tokio::net::UdpSocket;
+use tokio::io::unix::AsyncFd;
 
 use super::links::Destination;
 use super::ready::{Bell, Ready};
@@ -25,7 +25,7 @@ use crate::metrics::Counted;
 /// One socket and what is known of it.
 #[derive(Debug)]
 pub(super) struct Port {
-    pub(super) socket: UdpSocket,
+    pub(super) socket: AsyncFd<StdSocket>,
     pub(super) state: UdpSocketState,
     pub(super) role: Role,
     bell: Arc<Bell>,
@@ -101,7 +101,7 @@ impl Port {
         });
         bell.wake_by_ref();
         Ok(Self {
-            socket: UdpSocket::from_std(socket)?,
+            socket: readable(socket)?,
             state,
             role,
             waker: Waker::from(Arc::clone(&bell)),
@@ -116,8 +116,8 @@ impl Port {
     pub(super) fn receive(&mut self, scratch: &mut Scratch) -> Received {
         let room = self.room;
         let mut read = Err(io::ErrorKind::WouldBlock.into());
-        let _ = self.socket.try_io(Interest::READABLE, || {
-            read = scratch.receive(&self.state, &self.socket, room);
+        let _ = self.socket.try_io(Interest::READABLE, |socket| {
+            read = scratch.receive(&self.state, socket, room);
             match read {
                 // There may be more.
                 Ok(count) if count == room => Ok(()),
@@ -130,7 +130,7 @@ impl Port {
         // Asked, so that the runtime knows whom to wake. Pending means that the bell will be rung, also when this task
         // has had its share of the thread.
         let mut context = Context::from_waker(&self.waker);
-        if self.socket.poll_recv_ready(&mut context).is_ready() {
+        if self.socket.poll_read_ready(&mut context).is_ready() {
             self.bell.ready.mark(self.bell.index);
         }
         match read {
@@ -206,7 +206,7 @@ impl Port {
     }
 
     fn send_once(&self, to: Destination, bytes: &[u8], segment: Option<usize>) -> io::Result<()> {
-        let socket = SockRef::from(&self.socket);
+        let socket = SockRef::from(self.socket.get_ref());
         // The plain calls cost the least, and a connected socket that is given no address knows its way.
         let address = match to {
             Destination::Origin(_) => None,
@@ -219,7 +219,7 @@ impl Port {
                     segment_size: segment,
                     src_ip: path.local,
                 };
-                return self.state.try_send((&self.socket).into(), &transmit);
+                return self.state.try_send(self.socket.get_ref().into(), &transmit);
             }
         };
         let sent = match (segment, &address) {
@@ -239,6 +239,16 @@ impl Port {
         };
         sent.map(|_| ())
     }
+}
+
+/// Registers a socket for what it receives, and for nothing else: with the runtime's own kind of socket each datagram that
+/// leaves is an event too, that it may be sent more, and nobody here waits for that.
+#[expect(
+    deprecated,
+    reason = "it is for a descriptor that may be closed while it is registered, and a socket closes its own when it is dropped"
+)]
+fn readable(socket: StdSocket) -> io::Result<AsyncFd<StdSocket>> {
+    AsyncFd::with_interest(socket, Interest::READABLE)
 }
 
 /// The control message that says into how large datagrams the kernel is to cut what it is given (udp(7)).
@@ -282,7 +292,7 @@ impl Scratch {
     fn receive(
         &mut self,
         state: &UdpSocketState,
-        socket: &UdpSocket,
+        socket: &StdSocket,
         room: usize,
     ) -> io::Result<usize> {
         if room <= FEW {
@@ -295,7 +305,7 @@ impl Scratch {
     fn receive_into<const MOST: usize>(
         &mut self,
         state: &UdpSocketState,
-        socket: &UdpSocket,
+        socket: &StdSocket,
         room: usize,
     ) -> io::Result<usize> {
         let mut chunks = self.bytes.chunks_exact_mut(BATCH_BYTES);

@@ -72,6 +72,7 @@ struct Test {
 impl Driver for Test {
     type Flows = Pair;
     type Command = SocketAddr;
+    const REST: Duration = Duration::from_millis(1);
 
     fn flows(&mut self) -> &mut Pair {
         &mut self.pair
