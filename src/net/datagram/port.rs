@@ -245,7 +245,7 @@ impl Port {
 /// leaves is an event too, that it may be sent more, and nobody here waits for that.
 #[expect(
     deprecated,
-    reason = "it is for a descriptor that may be closed while it is registered, and a socket closes its own when it is dropped"
+    reason = "of bare descriptors, which may be closed while they are registered; a socket closes its own when it is dropped"
 )]
 fn readable(socket: StdSocket) -> io::Result<AsyncFd<StdSocket>> {
     AsyncFd::with_interest(socket, Interest::READABLE)
