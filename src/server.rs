@@ -58,8 +58,8 @@ pub struct Server {
     readiness: Arc<Readiness>,
     listeners: Listeners,
     workers: Arc<Workers>,
-    srt_workers: Arc<Workers>,
-    rtc_workers: Arc<Workers>,
+    srt_workers: Workers,
+    rtc_workers: Workers,
     pages: Option<Pages>,
 }
 
@@ -127,8 +127,8 @@ impl Server {
         let start = |name| Workers::start(name).map_err(StartError::Workers);
         let workers = Arc::new(start("worker")?);
         // Shards of datagrams rest when they are busy, and nobody else is to wait for that.
-        let srt_workers = Arc::new(start("srt")?);
-        let rtc_workers = Arc::new(start("rtc")?);
+        let srt_workers = start("srt")?;
+        let rtc_workers = start("rtc")?;
         let (rtc, rtc_tcp) = listen_rtc(&settings.rtc, rtc_workers.count())?;
         let listeners = Listeners {
             rtc,
@@ -411,10 +411,9 @@ impl Server {
         // Media goes on while sessions finish.
         let rtc = Rtc {
             entries: listeners.rtc,
-            workers: Arc::clone(&rtc_workers),
             calls: calls.clone(),
         };
-        rtc.serve(&proxy, &TaskTracker::new(), &end);
+        rtc.serve(&rtc_workers, &TaskTracker::new(), &end, &proxy);
         let serve_rtc_tcp = {
             let proxy = proxy.clone();
             let tcp = Tcp { calls };

@@ -29,9 +29,7 @@ impl Cluster {
         let key = records::server_key(&origin);
         let report = (origin.clone(), Instant::now());
         self.reporting().insert(key, report);
-        if let Err(error) = self.put(&origin).await {
-            debug!(%error, "an origin was not announced; its next heartbeat is");
-        }
+        self.put(&origin).await;
     }
 
     /// Writes of the origins that reported here a moment ago: a store that was away has not heard of them, or came back
@@ -46,15 +44,19 @@ impl Cluster {
                 .collect()
         };
         stream::iter(fresh)
-            .for_each_concurrent(super::CLAIMS_AT_ONCE, |origin| async move {
-                if let Err(error) = self.put(&origin).await {
-                    debug!(%error, "an origin was not announced; its next heartbeat is");
-                }
+            .for_each_concurrent(super::CLAIMS_AT_ONCE, async |origin| {
+                self.put(&origin).await;
             })
             .await;
     }
 
-    async fn put(&self, origin: &Origin) -> Result<(), StoreError> {
+    async fn put(&self, origin: &Origin) {
+        if let Err(error) = self.try_put(origin).await {
+            debug!(%error, "an origin was not announced; its next heartbeat is");
+        }
+    }
+
+    async fn try_put(&self, origin: &Origin) -> Result<(), StoreError> {
         let key = records::server_key(origin);
         let record = records::server_record(origin, &jiff::Timestamp::now().to_string());
         let put = self.store.put(&key, &record, self.terms.origin_ttl).await;

@@ -47,11 +47,9 @@ impl Cluster {
         if !self.store.tells_of_changes() {
             // Nobody says that a report was taken back, but that it is not there any more.
             let now: HashSet<String> = rows.iter().map(|(key, _)| key.clone()).collect();
-            let before = mem::replace(&mut *self.listed_reports(), now);
-            for key in before {
-                if !self.listed_reports().contains(&key) {
-                    self.forget_report(proxy, &key);
-                }
+            let before = mem::replace(&mut *self.listed_reports(), now.clone());
+            for key in before.difference(&now) {
+                self.forget_report(proxy, key);
             }
         }
         for (_, record) in rows {

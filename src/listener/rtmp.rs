@@ -22,10 +22,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::origin_leg::Dialer;
+use super::pair;
 use crate::config::Network;
-use crate::net::relay::{self, Ending, Passage, Unhurried, acknowledge_at_once};
+use crate::net::relay::{self, Passage, Unhurried, acknowledge_at_once};
 use crate::net::{last_words, preface};
-use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session};
+use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request};
 use crate::session::{Direction, EndReason, Piece, Row};
 
 /// What the RTMP listener is set to.
@@ -64,7 +65,7 @@ impl Rtmp {
         peer: SocketAddr,
         proxy: Proxy,
     ) -> impl Future<Output = ()> + Send + 'static {
-        relay::set_up_then(self.set_up(client, peer, proxy), Pair::relay)
+        relay::set_up_then(self.set_up(client, peer, proxy), Pair::relay_and_tell)
     }
 
     /// From the first byte to a joined pair; `None` when there is nothing to relay, and the client knows why.
@@ -132,6 +133,7 @@ impl Rtmp {
         };
         let mut passage = Watched {
             joined,
+            asked,
             flows: false,
             unhurried: Unhurried::default(),
             row: Arc::clone(session.row()),
@@ -146,9 +148,8 @@ impl Rtmp {
             client,
             origin,
             passage,
-            session,
-            asked,
             first,
+            session,
         }))
     }
 
@@ -342,32 +343,12 @@ struct Asked {
 }
 
 /// A client and an origin, joined.
-struct Pair {
-    client: TcpStream,
-    origin: TcpStream,
-    passage: Watched,
-    asked: Asked,
-    /// What the client is to get before anything is relayed.
-    first: Vec<u8>,
-    // Last, so that the session ends when both connections are closed.
-    session: Session,
-}
+type Pair = pair::Pair<Watched>;
 
 impl Pair {
     /// Relays to the end, and tells a client that asked for a second stream why it is let go.
-    async fn relay(mut self: Box<Self>) {
-        let Ending {
-            reason,
-            client_is_current,
-        } = relay::join(
-            &mut self.client,
-            &mut self.origin,
-            self.session.row(),
-            &mut self.passage,
-            std::mem::take(&mut self.first),
-        )
-        .await;
-        self.session.row().end(reason);
+    async fn relay_and_tell(mut self: Box<Self>) {
+        let client_is_current = self.relay().await;
         if let Some(bytes) = self.last_words().filter(|_| client_is_current) {
             // Boxed: what relays for hours keeps no room for it.
             let said = timeout(last_words::PATIENCE, self.client.write_all(&bytes));
@@ -384,7 +365,7 @@ impl Pair {
             self.session.row().request.stream,
             name.split('?').next().unwrap_or_default()
         );
-        joined.message_to_client(&status(self.asked, &words))
+        joined.message_to_client(&status(self.passage.asked, &words))
     }
 }
 
@@ -392,6 +373,7 @@ impl Pair {
 #[derive(Debug)]
 struct Watched {
     joined: Joined,
+    asked: Asked,
     /// Media has been seen, and the row knows.
     flows: bool,
     unhurried: Unhurried,

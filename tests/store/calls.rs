@@ -14,7 +14,7 @@ use crate::call::{
     CallOrigin, answer, ask, check, check_once, fragment, location, proof, receive_media, sdp,
 };
 use crate::house::{House, until};
-use crate::machine::free_port;
+use crate::pair;
 use crate::redis_server::RedisServer;
 
 /// Two proxies that share a store, and an origin that both know.
@@ -135,13 +135,7 @@ async fn the_media_of_a_call_goes_by_a_proxy_that_did_not_signal_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn in_a_mesh_any_proxy_carries_a_call_too() {
-    let ports = [free_port(), free_port()];
-    let settings = ports.map(|port| {
-        format!(
-            "[store]\ntype = \"mesh\"\n[mesh]\nlisten = \"127.0.0.1:{port}\"\nseeds = [\"127.0.0.1:{}\", \"127.0.0.1:{}\"]\n",
-            ports[0], ports[1]
-        )
-    });
+    let settings = pair::in_a_mesh("");
     let pair = Pair::open(settings.each_ref().map(String::as_str)).await;
     let location = pair.signal().await;
     let client = client_of(&pair.b).await;

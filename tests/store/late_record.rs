@@ -8,6 +8,7 @@ use sluicegate_core::stream::Action;
 use tokio::time::timeout;
 
 use crate::house::{House, Manner, Stub, until};
+use crate::pair;
 use crate::redis_server::RedisServer;
 
 /// What another proxy wrote, as it arrives: first that the stream is there, later who that is.
@@ -108,10 +109,7 @@ async fn ours(house: &House) -> Stub {
 
 async fn on_a_redis() -> (RedisServer, House) {
     let redis = RedisServer::start();
-    let settings = format!(
-        "[store]\ntype = \"redis\"\nurl = \"{}\"\nwait_at_start = true\ntimeout = \"2s\"\n",
-        redis.url()
-    );
+    let settings = pair::on_a_redis(&redis, "");
     let house = House::open(&settings).await;
     until("the store", || reached(&house)).await;
     (redis, house)

@@ -9,8 +9,8 @@ use sluicegate_core::origin::OriginId;
 use sluicegate_core::stream::Action;
 
 use crate::house::{House, Manner, Stub, until, until_within};
-use crate::machine::free_port;
 use crate::one_api::{ask, duty, id};
+use crate::pair;
 use crate::redis_server::RedisServer;
 
 /// Two proxies on one store.
@@ -23,36 +23,16 @@ struct Pair {
 impl Pair {
     async fn on_a_redis() -> Self {
         let redis = RedisServer::start();
-        let settings = format!(
-            "[store]\ntype = \"redis\"\nurl = \"{}\"\nwait_at_start = true\ntimeout = \"2s\"\n{KEY}",
-            redis.url()
-        );
-        let (a, b) = (House::open(&settings).await, House::open(&settings).await);
-        Self::know(a, b, Some(redis)).await
+        let settings = pair::on_a_redis(&redis, KEY);
+        let (a, b) = pair::met([&settings, &settings]).await;
+        let redis = Some(redis);
+        Self { a, b, redis }
     }
 
     async fn in_a_mesh() -> Self {
-        let ports = [free_port(), free_port()];
-        let open = async |port: u16| {
-            let settings = format!(
-                "[store]\ntype = \"mesh\"\n[mesh]\nlisten = \"127.0.0.1:{port}\"\n\
-                 seeds = [\"127.0.0.1:{}\", \"127.0.0.1:{}\"]\n{KEY}",
-                ports[0], ports[1]
-            );
-            House::open(&settings).await
-        };
-        let (a, b) = (open(ports[0]).await, open(ports[1]).await);
-        Self::know(a, b, None).await
-    }
-
-    async fn know(a: House, b: House, redis: Option<RedisServer>) -> Self {
-        for (house, other) in [(&a, &b), (&b, &a)] {
-            until("the other proxy", || {
-                let peers = house.proxy.cluster().expect("a store").peers();
-                peers.iter().any(|peer| peer.id == id(other))
-            })
-            .await;
-        }
+        let settings = pair::in_a_mesh(KEY);
+        let (a, b) = pair::met(settings.each_ref().map(String::as_str)).await;
+        let redis = None;
         Self { a, b, redis }
     }
 

@@ -19,6 +19,7 @@ mod machine;
 mod mesh;
 mod mesh_proxies;
 mod one_api;
+mod pair;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../support/program.rs"]
 mod program;

@@ -10,7 +10,7 @@ use sluicegate_core::stream::Action;
 
 use crate::call;
 use crate::house::{House, Manner, Stub, until, until_told};
-use crate::machine::free_port;
+use crate::pair;
 use crate::redis_server::RedisServer;
 
 /// Two proxies on one Redis that share a key, and want a token of everybody else.
@@ -24,20 +24,12 @@ struct Pair {
 impl Pair {
     async fn open(key: &str) -> Self {
         let redis = RedisServer::start();
-        let settings = format!(
-            "[store]\ntype = \"redis\"\nurl = \"{}\"\nwait_at_start = true\ntimeout = \"2s\"\n\
-             [cluster]\nkey = \"{key}\"\n\
-             [system]\nauth_enabled = true\nauth_type = \"bearer\"\nauth_token = \"{TOKEN}\"\n",
-            redis.url()
+        let more = format!(
+            "[cluster]\nkey = \"{key}\"\n\
+             [system]\nauth_enabled = true\nauth_type = \"bearer\"\nauth_token = \"{TOKEN}\"\n"
         );
-        let (a, b) = (House::open(&settings).await, House::open(&settings).await);
-        for (house, other) in [(&a, &b), (&b, &a)] {
-            until("the other proxy", || {
-                let peers = house.proxy.cluster().expect("a store").peers();
-                peers.iter().any(|peer| peer.id == id(other))
-            })
-            .await;
-        }
+        let settings = pair::on_a_redis(&redis, &more);
+        let (a, b) = pair::met([&settings, &settings]).await;
         Self {
             a,
             b,
@@ -274,23 +266,8 @@ async fn what_is_wanted_of_an_origin_is_followed_by_all_and_outlives_a_restart()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn proxies_in_a_mesh_answer_as_one_too() {
-    let ports = [free_port(), free_port()];
-    let open = async |port: u16| {
-        let settings = format!(
-            "[store]\ntype = \"mesh\"\n[mesh]\nlisten = \"127.0.0.1:{port}\"\n\
-             seeds = [\"127.0.0.1:{}\", \"127.0.0.1:{}\"]\n[cluster]\nkey = \"shared\"\n",
-            ports[0], ports[1]
-        );
-        House::open(&settings).await
-    };
-    let (a, b) = (open(ports[0]).await, open(ports[1]).await);
-    for (house, other) in [(&a, &b), (&b, &a)] {
-        until("the other proxy", || {
-            let peers = house.proxy.cluster().expect("a mesh").peers();
-            peers.iter().any(|peer| peer.id == id(other))
-        })
-        .await;
-    }
+    let settings = pair::in_a_mesh("[cluster]\nkey = \"shared\"\n");
+    let (a, b) = pair::met(settings.each_ref().map(String::as_str)).await;
     let origin = Stub::start(Manner::Grants).await;
     a.register("o1", origin.at);
     until("the other's origin", || {

@@ -9,6 +9,7 @@ use sluicegate_core::stream::Action;
 use crate::call;
 use crate::house::{House, Manner, Stub, until_told, until_within};
 use crate::one_api::{ask, duty, id};
+use crate::pair::knows;
 use crate::redis_server::Cluster;
 
 struct Pair {
@@ -45,11 +46,6 @@ impl Pair {
         .await;
         origin
     }
-}
-
-fn knows(house: &House, other: &House) -> bool {
-    let peers = house.proxy.cluster().expect("a store").peers();
-    peers.iter().any(|peer| peer.id == id(other))
 }
 
 /// What stands is read every ten seconds.

@@ -14,10 +14,11 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::ReadHalf;
 use tracing::{debug, info};
 
+use super::super::pair;
 use super::refusal::{self, send, send_away};
 use super::{Caller, Http};
 use crate::net::forwarded;
-use crate::net::relay::{self, Passage, Unhurried};
+use crate::net::relay::{Passage, Unhurried};
 use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session};
 use crate::session::{Direction, EndReason, Piece, Row};
 
@@ -33,30 +34,7 @@ pub(super) enum NoAnswer {
 }
 
 /// A viewer and an origin, joined.
-pub(super) struct Pair {
-    client: TcpStream,
-    origin: TcpStream,
-    passage: Raw,
-    /// What the viewer is to get before anything is relayed.
-    first: Vec<u8>,
-    // Last, so that the session ends when both connections are closed.
-    session: Session,
-}
-
-impl Pair {
-    /// Relays to the end.
-    pub(super) async fn relay(mut self: Box<Self>) {
-        let ending = relay::join(
-            &mut self.client,
-            &mut self.origin,
-            self.session.row(),
-            &mut self.passage,
-            std::mem::take(&mut self.first),
-        )
-        .await;
-        self.session.row().end(ending.reason);
-    }
-}
+pub(super) type Pair = pair::Pair<Raw>;
 
 /// From the first request of a connection to a joined pair: its head is rewritten once, everything behind it is to
 /// pass raw. `None` when there is nothing to relay, and the viewer knows why.

@@ -100,7 +100,7 @@ impl Http {
         peer: SocketAddr,
         proxy: Proxy,
     ) -> impl Future<Output = ()> + Send + 'static {
-        relay::set_up_then(self.begin(client, peer, proxy), live::Pair::relay)
+        relay::set_up_then(self.begin(client, peer, proxy), live::Pair::relay_only)
     }
 
     /// Serves a connection up to a live pull that is its first request, or to its end if there is none.

@@ -24,15 +24,19 @@ use crate::proxy::Proxy;
 pub struct Rtc {
     /// The sockets of each shard.
     pub entries: Vec<Entries>,
-    /// Serve the shards, one each.
-    pub workers: Arc<Workers>,
     /// Lets calls stand that another proxy signalled.
     pub calls: Calls,
 }
 
 impl Rtc {
-    /// Serves until `end`; `tasks` keeps count of the shards.
-    pub fn serve(self, proxy: &Proxy, tasks: &TaskTracker, end: &CancellationToken) {
+    /// Serves, one shard on each worker, until `end`; `tasks` keeps count of the shards.
+    pub fn serve(
+        self,
+        workers: &Workers,
+        tasks: &TaskTracker,
+        end: &CancellationToken,
+        proxy: &Proxy,
+    ) {
         for address in self
             .entries
             .first()
@@ -53,7 +57,7 @@ impl Rtc {
                 Arc::clone(&handles),
             );
             let (proxy, end) = (proxy.clone(), end.clone());
-            self.workers.run_at(index, tasks, async move {
+            workers.run_at(index, tasks, async move {
                 let metrics = Arc::clone(proxy.metrics());
                 let served = Shard::serve(NAME, entries, commands, media, &metrics, end).await;
                 if let Err(error) = served {

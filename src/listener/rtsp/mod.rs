@@ -93,7 +93,7 @@ impl Rtsp {
         peer: SocketAddr,
         proxy: Proxy,
     ) -> impl Future<Output = ()> + Send + 'static {
-        relay::set_up_then(self.set_up(client, peer, proxy), Pair::relay)
+        relay::set_up_then(self.set_up(client, peer, proxy), Pair::relay_only)
     }
 
     /// From the first byte to a joined pair; `None` when there is nothing to relay, and the client knows why.

@@ -14,24 +14,16 @@ use tokio::net::tcp::ReadHalf;
 use tokio::time::timeout;
 use tracing::debug;
 
+use super::super::pair;
 use super::Ends;
 use super::datagrams::{Datagrams, UdpPorts};
 use super::leg::Leg;
-use crate::net::relay::{self, Passage, Unhurried};
+use crate::net::relay::{Passage, Unhurried};
 use crate::proxy::Session;
 use crate::session::{Direction, EndReason, Row};
 
-/// A client and an origin, joined.
-pub(super) struct Pair {
-    client: TcpStream,
-    origin: TcpStream,
-    passage: Watched,
-    /// What the client is to get before anything is relayed; until it has begun, what the origin said that was not
-    /// looked at.
-    first: Vec<u8>,
-    // Last, so that the session ends when both connections are closed.
-    session: Session,
-}
+/// A client and an origin, joined. Until it has begun, `first` is what the origin said that was not looked at.
+pub(super) type Pair = pair::Pair<Watched>;
 
 /// The walks of a session, and what they find.
 pub(super) struct Watched {
@@ -126,19 +118,6 @@ impl Pair {
             return None;
         }
         Some(self)
-    }
-
-    /// Relays to the end.
-    pub(super) async fn relay(mut self: Box<Self>) {
-        let ending = relay::join(
-            &mut self.client,
-            &mut self.origin,
-            self.session.row(),
-            &mut self.passage,
-            std::mem::take(&mut self.first),
-        )
-        .await;
-        self.session.row().end(ending.reason);
     }
 }
 

@@ -1,0 +1,41 @@
+//! A client and an origin, joined: what a connection keeps while it is relayed.
+
+use tokio::net::TcpStream;
+
+use crate::net::relay::{self, Ending, Passage};
+use crate::proxy::Session;
+
+/// A client and an origin, and what happens to bytes between them.
+pub(super) struct Pair<P> {
+    pub(super) client: TcpStream,
+    pub(super) origin: TcpStream,
+    pub(super) passage: P,
+    /// What the client is to get before anything is relayed; it is counted already.
+    pub(super) first: Vec<u8>,
+    // Last, so that the session ends when both connections are closed.
+    pub(super) session: Session,
+}
+
+impl<P: Passage> Pair<P> {
+    /// Relays to the end, and says whether the client has everything, so that a last word may follow.
+    pub(super) async fn relay(&mut self) -> bool {
+        let Ending {
+            reason,
+            client_is_current,
+        } = relay::join(
+            &mut self.client,
+            &mut self.origin,
+            self.session.row(),
+            &mut self.passage,
+            std::mem::take(&mut self.first),
+        )
+        .await;
+        self.session.row().end(reason);
+        client_is_current
+    }
+
+    /// Relays to the end, and no more.
+    pub(super) async fn relay_only(mut self: Box<Self>) {
+        self.relay().await;
+    }
+}
