@@ -11,9 +11,9 @@ use sluicegate::proxy::{Proxy, Request, Timing};
 use sluicegate::registry::{ClaimLimits, Registry};
 use sluicegate::session::{Limits, Sessions};
 use sluicegate_core::fleet::Fleet;
-use sluicegate_core::health::Rules;
-use sluicegate_core::origin::{AddressRules, parse_registration};
-use sluicegate_core::policy::{NAMES, by_name};
+use sluicegate_core::fleet::health::Rules;
+use sluicegate_core::fleet::origin::{AddressRules, parse_registration};
+use sluicegate_core::place::policy::{NAMES, by_name};
 use sluicegate_core::stream::{Action, Protocol, StreamUrl, VhostRule};
 
 fn main() {

@@ -16,7 +16,7 @@ use sluicegate::metrics::Format;
 use sluicegate::proxy::{DialError, Proxy, Request, Session};
 use sluicegate::server::Server;
 use sluicegate::session::Direction;
-use sluicegate_core::origin::{AddressRules, parse_registration};
+use sluicegate_core::fleet::origin::{AddressRules, parse_registration};
 use sluicegate_core::stream::{Action, Protocol, StreamUrl};
 
 const STREAMS: usize = 10_000;

@@ -13,7 +13,7 @@ use sluicegate::config::{Environment, Settings};
 use sluicegate::proxy::{Proxy, Request, Session};
 use sluicegate::server::Server;
 use sluicegate::store::{Options, Redis, Store};
-use sluicegate_core::origin::{AddressRules, parse_registration};
+use sluicegate_core::fleet::origin::{AddressRules, parse_registration};
 use sluicegate_core::stream::{Action, Protocol, StreamUrl};
 use tokio_util::sync::CancellationToken;
 
@@ -206,7 +206,7 @@ async fn proxy(server: &RedisServer, stop: &CancellationToken) -> Result<Proxy, 
     Ok(proxy)
 }
 
-fn origin(number: usize) -> Result<sluicegate_core::origin::Origin, Box<dyn Error>> {
+fn origin(number: usize) -> Result<sluicegate_core::fleet::origin::Origin, Box<dyn Error>> {
     let body = format!(
         r#"{{"ip":"10.1.0.{}","server":"vid-{number}","service":"s","pid":"1","rtmp":["1935"]}}"#,
         number + 1

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use sluicegate_core::drain::Duty;
-use sluicegate_core::origin::OriginId;
+use sluicegate_core::fleet::drain::Duty;
+use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::stream::Action;
 use tracing::debug;
 

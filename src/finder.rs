@@ -8,13 +8,14 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use serde_json::Value;
 use sluicegate_core::fleet::State;
-use sluicegate_core::inventory::published;
-use sluicegate_core::origin::{Host, OriginId, Target};
+use sluicegate_core::fleet::inventory::published;
+use sluicegate_core::fleet::origin::{Host, OriginId, Target};
 use sluicegate_core::stream::{PlacementKey, Service, StreamUrl};
 use tokio::sync::Semaphore;
 
-use crate::net::fetch::{self, Url};
+use crate::net::fetch;
 use crate::registry::Registry;
+use crate::value::Url;
 
 /// The searches of one proxy.
 #[derive(Debug)]

@@ -15,10 +15,10 @@
 //! | floor | modules |
 //! | --- | --- |
 //! | 4 | `main`, [`cli`] |
-//! | 3 | [`server`], [`config`], [`demo`], [`register`], [`operate`], [`logging`], [`tap`]: they know everyone |
+//! | 3 | [`server`], [`config`], [`demo`], [`logging`]: they know everyone |
 //! | 2 | [`listener`], [`admin`]: one protocol or surface each; they know [`proxy`], not each other |
 //! | 1 | [`proxy`], [`session`], [`registry`], [`cluster`], [`health`], [`drain`], [`sources`], [`readiness`], [`probe`], [`placer`], [`lookup`], [`net`], [`metrics`], [`fleet_api`] |
-//! | 0 | [`store`], [`stream_names`], `bell` |
+//! | 0 | [`store`], [`stream_names`], [`value`], `bell` |
 //!
 //! Below the crate boundary, in `sluicegate_core`, there is no socket, clock or task: bytes become events and
 //! facts become decisions there.
@@ -38,12 +38,10 @@ pub mod logging;
 pub mod lookup;
 pub mod metrics;
 pub mod net;
-pub mod operate;
 pub mod placer;
 pub mod probe;
 pub mod proxy;
 pub mod readiness;
-pub mod register;
 pub mod registry;
 mod reported;
 pub mod server;
@@ -51,4 +49,4 @@ pub mod session;
 pub mod sources;
 pub mod store;
 pub mod stream_names;
-pub mod tap;
+pub mod value;

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sluicegate_core::origin::{Host, Origin, OriginId};
-use sluicegate_core::rule::{Place, RedirectRule, Via};
+use sluicegate_core::fleet::origin::{Host, Origin, OriginId};
+use sluicegate_core::place::rule::{Place, RedirectRule, Via};
 use sluicegate_core::stream::Service;
 
 use crate::config::NetworkZone;

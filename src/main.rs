@@ -5,11 +5,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sluicegate::cli::operate::Question;
 use sluicegate::cli::{Cli, Verb};
+use sluicegate::cli::{register, tap};
 use sluicegate::config::{self, Environment, Loaded, Settings};
-use sluicegate::operate::Question;
 use sluicegate::server::Server;
-use sluicegate::{demo, logging, register, stream_names, tap};
+use sluicegate::{demo, logging, stream_names};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -52,11 +53,11 @@ fn said(outcome: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-/// Asks a running proxy; its exit codes are those of [`operate::OperateError`](sluicegate::operate::OperateError).
+/// Asks a running proxy; its exit codes are those of [`operate::OperateError`](sluicegate::cli::operate::OperateError).
 fn operate(question: Question) -> ExitCode {
     let mut code = ExitCode::FAILURE;
     let asked = block_on(async {
-        code = sluicegate::operate::run(question, &Environment::read()?).await;
+        code = sluicegate::cli::operate::run(question, &Environment::read()?).await;
         Ok(())
     });
     match asked {

@@ -4,10 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use sluicegate_core::origin::OriginId;
-use sluicegate_core::placement::{Decision, Question, Rules, Standing, place};
-use sluicegate_core::policy::{Draw, Policy};
-use sluicegate_core::rule::PoolRule;
+use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::place::placement::{Decision, Question, Rules, Standing, place};
+use sluicegate_core::place::policy::{Draw, Policy};
+use sluicegate_core::place::rule::PoolRule;
 use sluicegate_core::stream::{PlacementKey, StreamUrl};
 
 /// The rules by which streams are placed.

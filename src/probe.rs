@@ -1,8 +1,9 @@
 //! Asks an origin whether it answers.
 
-use crate::net::fetch::{self, FetchError, Url};
+use crate::net::fetch::{self, FetchError};
+use crate::value::Url;
 
-use sluicegate_core::origin::{Host, Target, Transport};
+use sluicegate_core::fleet::origin::{Host, Target, Transport};
 use sluicegate_core::stream::Service;
 use std::io;
 use std::time::Duration;

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use sluicegate_core::origin::OriginId;
+use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::stream::PlacementKey;
 
 /// Where streams are said to be.

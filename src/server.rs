@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 use sluicegate_core::fleet::Fleet;
-use sluicegate_core::health::Rules;
+use sluicegate_core::fleet::health::Rules;
+use sluicegate_core::fleet::origin::{AddressRules, Origin, OriginId, Target};
 use sluicegate_core::http::link::LinkKey;
-use sluicegate_core::origin::{AddressRules, Origin, OriginId, Target};
-use sluicegate_core::placement;
-use sluicegate_core::policy;
+use sluicegate_core::place::placement;
+use sluicegate_core::place::policy;
 use sluicegate_core::srt::flows::Limits;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
@@ -24,7 +24,7 @@ use tracing::{info, warn};
 
 use crate::admin::{self, Access, PeerAccess, System};
 use crate::cluster::{Cluster, Terms};
-use crate::config::{Credential, Listen, Probing, Settings};
+use crate::config::{Credential, Probing, Settings};
 use crate::fleet_api::{self, FleetApi};
 use crate::listener::api::Api;
 use crate::listener::http::{Http, Pages, Pieces};
@@ -48,6 +48,7 @@ use crate::readiness::Readiness;
 use crate::registry::{ClaimLimits, Registry};
 use crate::session::{self, EndReason, Sessions};
 use crate::store::{Memory, Mesh, MeshOptions, Options, Redis, Shared};
+use crate::value::Listen;
 use crate::{drain, health, sources};
 
 /// A proxy whose listeners are bound; nothing is accepted until [`Server::serve`].

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use sluicegate::demo::origin::{EmbeddedOrigin, End, Peer, Seen};
 use sluicegate::demo::publisher::{PublishError, keep_publishing, publish_clip};
-use sluicegate_core::flv::{self, FlvError, Part};
 use sluicegate_core::http::head::ResponseHead;
+use sluicegate_core::media::flv::{self, FlvError, Part};
 use sluicegate_core::read::Reader;
 use sluicegate_core::rtmp::amf0::Value;
 use sluicegate_core::rtmp::client::{Client, ClientEvent};

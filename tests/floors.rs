@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 fn floor(module: &str) -> Option<u8> {
     Some(match module {
         "cli" | "main" => 4,
-        "demo" | "logging" | "operate" | "register" | "server" | "tap" => 3,
+        "demo" | "logging" | "server" => 3,
         "admin" | "listener" => 2,
         "cluster" | "drain" | "finder" | "fleet_api" | "health" | "lookup" | "metrics" | "net"
         | "placer" | "probe" | "proxy" | "readiness" | "registry" | "reported" | "session"
         | "sources" => 1,
-        "bell" | "store" | "stream_names" => 0,
+        "bell" | "store" | "stream_names" | "value" => 0,
         _ => return None,
     })
 }

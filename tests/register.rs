@@ -1,10 +1,10 @@
 //! The side program that registers origins, between a stand-in origin and stand-in proxies.
 
 use serde_json::Value;
-use sluicegate::config::Secret;
-use sluicegate::register::{Event, RegisterError, Registration, keep};
-use sluicegate_core::attributes::Attributes;
-use sluicegate_core::origin::{Endpoint, Endpoints, Origin, Target};
+use sluicegate::cli::register::{Event, RegisterError, Registration, keep};
+use sluicegate::value::Secret;
+use sluicegate_core::fleet::attributes::Attributes;
+use sluicegate_core::fleet::origin::{Endpoint, Endpoints, Origin, Target};
 use sluicegate_core::stream::Service;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -66,10 +66,11 @@ async fn a_single_report_carries_what_srs_would_send() {
         })
     );
     // What we send, our own proxy reads back as the origin it is.
-    let rules = sluicegate_core::origin::AddressRules {
+    let rules = sluicegate_core::fleet::origin::AddressRules {
         allow_special: false,
     };
-    let read = sluicegate_core::origin::parse_registration(document.to_string().as_bytes(), &rules);
+    let read =
+        sluicegate_core::fleet::origin::parse_registration(document.to_string().as_bytes(), &rules);
     assert!(read.unwrap().same_place(&registration.origin));
 }
 

@@ -1,9 +1,10 @@
 //! Settings as people write them: layers, names, wrong values, the examples and the reference.
 
 use sluicegate::config::{
-    ConfigError, Environment, Listen, Loaded, LogFormat, Settings, Source, TABLE, check,
+    ConfigError, Environment, Loaded, LogFormat, Settings, Source, TABLE, check,
 };
-use sluicegate_core::origin::Endpoint;
+use sluicegate::value::Listen;
+use sluicegate_core::fleet::origin::Endpoint;
 use sluicegate_core::stream::{Service, VhostRule};
 use std::fmt::Write as _;
 use std::fs;

@@ -5,10 +5,10 @@ use std::fmt::Write;
 use std::hint::black_box;
 use std::time::Instant;
 
+use sluicegate_core::fleet::origin::Target;
 use sluicegate_core::http::link::{Link, LinkKey};
 use sluicegate_core::http::page::Page;
 use sluicegate_core::http::{dash, hls};
-use sluicegate_core::origin::Target;
 use sluicegate_core::stream::StreamUrl;
 
 fn main() {

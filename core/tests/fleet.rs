@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use sluicegate_core::fleet::health::{Fault, Rules};
+use sluicegate_core::fleet::origin::{AddressRules, Origin, OriginId, parse_registration};
 use sluicegate_core::fleet::{Change, Fleet, State};
-use sluicegate_core::health::{Fault, Rules};
-use sluicegate_core::origin::{AddressRules, Origin, OriginId, parse_registration};
-use sluicegate_core::placement::Reject;
+use sluicegate_core::place::placement::Reject;
 use sluicegate_core::stream::Service;
 
 #[test]

@@ -2,11 +2,11 @@
 
 use m3u8_rs::{MasterPlaylist, MediaPlaylist, Playlist, parse_playlist_res};
 use proptest::prelude::*;
+use sluicegate_core::fleet::origin::Target;
 use sluicegate_core::http::link::{Link, LinkKey, PARAMETER, take};
 use sluicegate_core::http::page::Page;
 use sluicegate_core::http::segment::{MAX_READINGS, Readings};
 use sluicegate_core::http::{dash, hls};
-use sluicegate_core::origin::Target;
 use sluicegate_core::stream::StreamUrl;
 
 const PAGE: Page<'_> = Page {

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use sluicegate_core::attributes::Attributes;
-use sluicegate_core::origin::{
+use sluicegate_core::fleet::attributes::Attributes;
+use sluicegate_core::fleet::origin::{
     AddressError, AddressRules, Endpoint, EndpointError, Host, MAX_REGISTRATION, Origin,
     RegistrationError, Target, Transport, parse_registration,
 };

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use sluicegate_core::attributes::Attributes;
-use sluicegate_core::load::Load;
-use sluicegate_core::origin::OriginId;
-use sluicegate_core::placement::{Decision, Question, Reject, Rules, Standing, Usage, place};
-use sluicegate_core::policy::{Draw, NAMES, by_name};
+use sluicegate_core::fleet::attributes::Attributes;
+use sluicegate_core::fleet::load::Load;
+use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::place::placement::{
+    Decision, Question, Reject, Rules, Standing, Usage, place,
+};
+use sluicegate_core::place::policy::{Draw, NAMES, by_name};
 use sluicegate_core::stream::{PlacementKey, StreamUrl, VhostRule};
 
 const ORIGINS: usize = 200;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use sluicegate_core::origin::OriginId;
-use sluicegate_core::policy::{Candidate, Draw, NAMES, Policy, by_name};
+use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::place::policy::{Candidate, Draw, NAMES, Policy, by_name};
 use sluicegate_core::stream::{PlacementKey, StreamUrl, VhostRule};
 
 /// The policies under which an origin that comes or goes leaves the others in their order.

@@ -1,8 +1,8 @@
 //! No stranger's datagram is believed; a message arrives whole or not at all, however its datagrams come, and under any
 //! key that both know; rows and news that are read are written the same.
 
-use sluicegate_core::mesh::datagram::{Gate, NEWS, Opened, Refused, SEED};
-use sluicegate_core::mesh::{News, Word};
+use sluicegate_core::cluster::mesh::datagram::{Gate, NEWS, Opened, Refused, SEED};
+use sluicegate_core::cluster::mesh::{News, Word};
 
 /// The data is a stranger's datagram, a row, a message, and the order in which its datagrams come.
 pub fn law(data: &[u8]) {

@@ -1,6 +1,6 @@
 //! Whatever is registered can be dialled, at addresses that are allowed, and every endpoint reads as it is written.
 
-use sluicegate_core::origin::{AddressRules, Endpoint, parse_registration};
+use sluicegate_core::fleet::origin::{AddressRules, Endpoint, parse_registration};
 use sluicegate_core::stream::Service;
 
 /// `data` is the body of a registration.

@@ -1,8 +1,8 @@
 //! Whatever HTTP-FLV a session carries, from wherever on: what is recorded is FLV, whole.
 
-use sluicegate_core::flv;
+use sluicegate_core::media::flv;
+use sluicegate_core::media::tap::Recorder;
 use sluicegate_core::read::Reader;
-use sluicegate_core::tap::Recorder;
 
 /// The first byte says how the rest is split.
 pub fn law(data: &[u8]) {

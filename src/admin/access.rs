@@ -7,11 +7,11 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use sluicegate_core::peers::token;
+use sluicegate_core::cluster::peers::token;
 
 use super::{System, problem};
-use crate::config::{Network, Secret};
 use crate::metrics::SurfaceLabel;
+use crate::value::{Network, Secret};
 
 /// The token, and where registrations may come from.
 #[derive(Debug, Default)]

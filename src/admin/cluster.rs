@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 
 use super::{System, problem};
 use crate::cluster::Peer;
-use crate::net::fetch::{self, Url};
+use crate::net::fetch;
+use crate::value::Url;
 
 /// Whom a question is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]

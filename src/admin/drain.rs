@@ -8,15 +8,16 @@ use axum::response::{IntoResponse, Response};
 use hyper::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sluicegate_core::drain::{Cause, Drain, Duty, Left};
-use sluicegate_core::origin::OriginId;
-use sluicegate_core::peers::PeerRecord;
+use sluicegate_core::cluster::peers::PeerRecord;
+use sluicegate_core::fleet::drain::{Cause, Drain, Duty, Left};
+use sluicegate_core::fleet::origin::OriginId;
 
 use super::cluster::{Asked, Scope, marked, passed};
 use super::fleet::{NO_ORIGIN, add_origins};
 use super::{System, problem};
-use crate::config::{ValueError, parse_duration};
+use crate::config::parse_duration;
 use crate::net::fetch::escaped;
+use crate::value::ValueError;
 
 /// What may stand behind the `?` of a drain.
 #[derive(Debug, Deserialize)]

@@ -14,9 +14,9 @@ use axum::response::{IntoResponse, Response};
 use hyper::Method;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use sluicegate_core::drain::Duty;
 use sluicegate_core::fleet::Member;
-use sluicegate_core::origin::{OriginId, parse_registration};
+use sluicegate_core::fleet::drain::Duty;
+use sluicegate_core::fleet::origin::{OriginId, parse_registration};
 use sluicegate_core::stream::Service;
 use tracing::warn;
 

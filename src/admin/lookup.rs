@@ -8,7 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
-use sluicegate_core::origin::OriginId;
+use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::stream::{Protocol, StreamUrl};
 
 use super::fleet::data;

@@ -11,9 +11,9 @@ use futures_util::stream;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
 use serde::Deserialize;
+use sluicegate_core::media::tap::Recorder;
 use sluicegate_core::rtmp::message::Message;
 use sluicegate_core::stream::{Protocol, Service};
-use sluicegate_core::tap::Recorder;
 use tokio::time::{Instant, timeout_at};
 use tracing::info;
 

@@ -10,8 +10,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sluicegate_core::origin::Host;
-use sluicegate_core::records;
+use sluicegate_core::cluster::records;
+use sluicegate_core::fleet::origin::Host;
 use sluicegate_core::rtc::allowance::Allowance;
 use sluicegate_core::rtc::record::{
     CALL, CHECK, CallRecord, CheckRecord, StandingCall, call_key, check_key, check_record,

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use sluicegate_core::drain::{Cause, Duty};
-use sluicegate_core::origin::OriginId;
-use sluicegate_core::peers::{DUTY, DutyRecord, REPORT, Wanted};
+use sluicegate_core::cluster::peers::{DUTY, DutyRecord, REPORT, Wanted};
+use sluicegate_core::fleet::drain::{Cause, Duty};
+use sluicegate_core::fleet::origin::OriginId;
 use tracing::warn;
 
 use super::Cluster;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluicegate_core::peers::{DUTY, PROXY, REPORT};
+use sluicegate_core::cluster::peers::{DUTY, PROXY, REPORT};
 use tokio::time::interval;
 
 use super::Cluster;

@@ -5,8 +5,8 @@ use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
-use sluicegate_core::origin::{Origin, OriginId};
-use sluicegate_core::records::{self, OTHER_SERVER, OTHER_SERVERS, SERVER, SERVERS};
+use sluicegate_core::cluster::records::{self, OTHER_SERVER, OTHER_SERVERS, SERVER, SERVERS};
+use sluicegate_core::fleet::origin::{Origin, OriginId};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{timeout, timeout_at};
 use tracing::debug;

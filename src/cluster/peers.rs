@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sluicegate_core::peers::{PROXY, PeerRecord};
+use sluicegate_core::cluster::peers::{PROXY, PeerRecord};
 
 use super::Cluster;
 use crate::store::Store;

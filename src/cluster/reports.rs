@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::mem;
 use std::sync::{MutexGuard, PoisonError};
 
-use sluicegate_core::origin::OriginId;
-use sluicegate_core::peers::{REPORT, ReportRecord};
-use sluicegate_core::records;
+use sluicegate_core::cluster::peers::{REPORT, ReportRecord};
+use sluicegate_core::cluster::records;
+use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::stream::StreamUrl;
 
 use super::Cluster;

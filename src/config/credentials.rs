@@ -1,7 +1,7 @@
 //! Credentials as an `Authorization` header carries them: what origins ask of those who use their APIs, and what the
 //! API over all origins asks of its callers.
 
-use super::value::{Secret, ValueError};
+use crate::value::{Secret, ValueError};
 
 /// What goes into an `Authorization` header (RFC 9110 §11.6.2), whole.
 #[derive(Debug, Clone, PartialEq, Eq)]

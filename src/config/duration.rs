@@ -1,6 +1,6 @@
 //! Lengths of time as people write them: Go's grammar, which the upstream proxy's variables use.
 
-use super::ValueError;
+use crate::value::ValueError;
 use std::time::Duration;
 
 /// Reads `300s`, `1m30s`, `1.5s` or `500ms`: one or more decimals, each with its unit (`ns us µs ms s m h`).

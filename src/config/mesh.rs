@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::value::{ValueError, parse_port};
+use crate::value::{ValueError, parse_port};
 
 /// A seed with its port, as names are looked up: `proxies.example:12027`, `10.0.0.1:12027`, `[2001:db8::1]:12027`.
 pub(super) fn seed(text: &str, port: u16) -> Result<String, ValueError> {

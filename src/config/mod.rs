@@ -24,7 +24,6 @@ mod placement;
 mod report;
 mod sources;
 mod table;
-mod value;
 
 pub use credentials::{Credential, Credentials};
 pub use duration::{format_duration, parse_duration};
@@ -39,10 +38,11 @@ pub use report::check;
 pub use sources::{Place, SourceSettings, Sources, read_sources};
 pub(crate) use table::URL_VARIABLE;
 pub use table::{Setting, Shape, TABLE, setting};
-pub use value::{Listen, Network, OriginNames, PortRange, PublicAddress, Secret, ValueError};
 
-use sluicegate_core::origin::AddressRules;
+use sluicegate_core::fleet::origin::AddressRules;
 use std::path::Path;
+
+use crate::value::ValueError;
 
 /// Settings that hold, and how they came to be.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use super::value::{Network, ValueError};
+use crate::value::{Network, ValueError};
 
 /// Clients of a network, and the zone that is nearest to them: `10.1.0.0/16 eu-1`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
-use sluicegate_core::listed::{KEYS, parse_entry};
-use sluicegate_core::origin::{AddressRules, Host, Origin, OriginId};
+use sluicegate_core::fleet::listed::{KEYS, parse_entry};
+use sluicegate_core::fleet::origin::{AddressRules, Host, Origin, OriginId};
 
-use super::value::Secret;
 use super::{ConfigError, Problem, parse_duration};
+use crate::value::Secret;
 
 /// The lists of a settings file. Two are alike that name the same, wherever they are written.
 #[derive(Debug, Clone, Eq, Default)]

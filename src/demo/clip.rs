@@ -3,7 +3,7 @@
 use sluicegate_core::read::Reader;
 use sluicegate_core::rtmp::message::{Message, kind};
 
-use sluicegate_core::flv::{self, FlvError, Part, Tag};
+use sluicegate_core::media::flv::{self, FlvError, Part, Tag};
 
 /// A short FLV file, ready to be published for ever.
 #[derive(Debug, Clone)]

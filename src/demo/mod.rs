@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use hyper::header::HeaderValue;
-use sluicegate_core::origin::{Endpoint, Endpoints, Host, Origin, OriginId, Transport};
+use sluicegate_core::fleet::origin::{Endpoint, Endpoints, Host, Origin, OriginId, Transport};
 use tokio_util::sync::CancellationToken;
 
 use self::origin::EmbeddedOrigin;

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use hyper::header::AUTHORIZATION;
 use hyper::{HeaderMap, StatusCode};
 
-use crate::config::{Credential, Network};
+use crate::config::Credential;
+use crate::value::Network;
 
 /// Credentials, networks, or both; with neither the API is off.
 #[derive(Debug, Default)]

@@ -11,7 +11,7 @@ use hyper::header::{ACCEPT, AUTHORIZATION, CONNECTION, HOST, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use sluicegate_core::origin::{Host, Target};
+use sluicegate_core::fleet::origin::{Host, Target};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 

@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sluicegate_core::origin::OriginId;
+use sluicegate_core::fleet::origin::OriginId;
 use tokio::time::timeout;
 
 use super::speaks;

@@ -7,15 +7,15 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use rustix::io::Errno;
-use sluicegate_core::origin::{AddressRules, Host, OriginId};
+use sluicegate_core::fleet::origin::{AddressRules, Host, OriginId};
 use sluicegate_core::preface;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{sleep, timeout};
 
-use crate::config::OriginNames;
 use crate::net::accept::prepare;
 use crate::proxy::{Attempt, DialError};
+use crate::value::OriginNames;
 
 /// How origins are reached, and which of them are told the client's address.
 #[derive(Debug, Clone, Default)]

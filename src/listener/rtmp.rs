@@ -5,15 +5,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluicegate_core::origin::OriginId;
+use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::media::tap;
+use sluicegate_core::place::rule::Via;
 use sluicegate_core::rtmp::amf0::Value;
 use sluicegate_core::rtmp::chunk::ChunkWriter;
 use sluicegate_core::rtmp::join::{Join, Joined, Progress};
 use sluicegate_core::rtmp::message::{Command, Message, chunk_stream};
 use sluicegate_core::rtmp::server::{Identified, Server, ServerEvent};
-use sluicegate_core::rule::Via;
 use sluicegate_core::stream::{Action, DEFAULT_VHOST, Protocol, StreamUrl};
-use sluicegate_core::tap;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::net::tcp::ReadHalf;
@@ -23,11 +23,11 @@ use tracing::{debug, info};
 
 use super::origin_leg::Dialer;
 use super::pair;
-use crate::config::Network;
 use crate::net::relay::{self, Passage, Unhurried, acknowledge_at_once};
 use crate::net::{last_words, preface};
 use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request};
 use crate::session::{Direction, EndReason, Piece, Row};
+use crate::value::Network;
 
 /// What the RTMP listener is set to.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use sluicegate_core::origin::OriginId;
+use sluicegate_core::fleet::origin::OriginId;
 
 use super::TransitionLabels;
 use super::catalog::Catalog;

@@ -1,83 +1,19 @@
 //! Fetches a small document over HTTP/1.1, with a deadline and a bound. Plain HTTP only: what is fetched (lists of
 //! origins, their health, their streams) lives on the same network as the origins.
 
-use std::fmt;
 use std::io;
-use std::str::FromStr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper::header::{ACCEPT, AUTHORIZATION, HOST, HeaderValue};
-use hyper::{Method, Request, StatusCode, Uri};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use sluicegate_core::origin::{Host, Target};
+use sluicegate_core::fleet::origin::Host;
 use tokio::net::TcpStream;
 
-use crate::config::Secret;
-
-/// Where a document is: `http://HOST[:PORT]/PATH[?QUERY]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Url {
-    target: Target,
-    path: String,
-}
-
-impl Url {
-    /// The document at `path` of a server.
-    pub fn of(target: &Target, path: &str) -> Self {
-        Self {
-            target: target.clone(),
-            path: path.to_owned(),
-        }
-    }
-}
-
-impl Url {
-    /// The document at `path` of the same server, beneath this one.
-    #[must_use]
-    pub fn join(&self, path: &str) -> Self {
-        Self {
-            target: self.target.clone(),
-            path: format!("{}{path}", self.path.trim_end_matches('/')),
-        }
-    }
-}
-
-impl FromStr for Url {
-    type Err = NotAUrl;
-
-    fn from_str(text: &str) -> Result<Self, NotAUrl> {
-        let uri: Uri = text.parse().map_err(|_| NotAUrl)?;
-        let authority = uri.authority().ok_or(NotAUrl)?;
-        if uri.scheme_str() != Some("http") || authority.as_str().contains('@') {
-            return Err(NotAUrl);
-        }
-        let host: Host = authority.host().parse().map_err(|_| NotAUrl)?;
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        Ok(Self {
-            target: Target {
-                host,
-                port: authority.port_u16().unwrap_or(80),
-            },
-            path: path.to_owned(),
-        })
-    }
-}
-
-impl fmt::Display for Url {
-    /// Without its query, which may hold a key.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.split('?').next().unwrap_or_default();
-        write!(f, "http://{}{path}", self.target)
-    }
-}
-
-/// Text that is no URL of a document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("write it as http://HOST:PORT/PATH")]
-pub struct NotAUrl;
+use crate::value::{Secret, Url};
 
 /// Why a document did not come.
 #[derive(Debug, thiserror::Error)]
@@ -143,8 +79,8 @@ async fn exchange(
 ) -> Result<(StatusCode, Bytes), FetchError> {
     let mut request = Request::builder()
         .method(method)
-        .uri(&url.path)
-        .header(HOST, url.target.to_string())
+        .uri(url.path())
+        .header(HOST, url.target().to_string())
         .header(ACCEPT, "application/json, */*");
     if let Some(token) = token {
         let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.reveal()))
@@ -155,9 +91,9 @@ async fn exchange(
     let request = request
         .body(Empty::<Bytes>::new())
         .map_err(|_| FetchError::Broken)?;
-    let stream = match &url.target.host {
-        Host::Ip(ip) => TcpStream::connect((*ip, url.target.port)).await?,
-        Host::Name(name) => TcpStream::connect((name.as_str(), url.target.port)).await?,
+    let stream = match &url.target().host {
+        Host::Ip(ip) => TcpStream::connect((*ip, url.target().port)).await?,
+        Host::Name(name) => TcpStream::connect((name.as_str(), url.target().port)).await?,
     };
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::config::Network;
+use crate::value::Network;
 
 /// Who is behind the proxies that are believed, by the `lines` of `X-Forwarded-For`: each proxy appended the address
 /// it saw, so the list is read from its end, and what stands before the first address that is no such proxy is only

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use sluicegate_core::flv::Part;
-use sluicegate_core::origin::{Host, Target};
+use sluicegate_core::fleet::origin::{Host, Target};
+use sluicegate_core::media::flv::Part;
 use sluicegate_core::rtmp::client::{Client, ClientEvent};
 use sluicegate_core::rtmp::message::Message;
 use sluicegate_core::stream::{Action, StreamUrl};

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 use tracing::{debug, info};
 
-use crate::config::Network;
+use crate::value::Network;
 
 /// Why no client address could be had.
 #[derive(Debug, thiserror::Error)]

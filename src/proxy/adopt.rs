@@ -1,6 +1,6 @@
 //! A session that another proxy placed: its client is heard here now.
 
-use sluicegate_core::origin::OriginId;
+use sluicegate_core::fleet::origin::OriginId;
 
 use super::{Proxy, Refusal, Session};
 use crate::session::Request;

@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use sluicegate_core::origin::OriginId;
-use sluicegate_core::placement::Decision;
-use sluicegate_core::rule::Via;
+use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::place::placement::Decision;
+use sluicegate_core::place::rule::Via;
 use sluicegate_core::stream::{Action, PlacementKey, Protocol, StreamUrl};
 
 use super::choice::Ask;

@@ -3,10 +3,10 @@
 
 use std::borrow::Cow;
 
-use sluicegate_core::drain::Duty;
 use sluicegate_core::fleet::State as OriginState;
-use sluicegate_core::origin::OriginId;
-use sluicegate_core::placement::Decision;
+use sluicegate_core::fleet::drain::Duty;
+use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::place::placement::Decision;
 use sluicegate_core::stream::{Action, PlacementKey, Service, StreamUrl};
 
 use super::{Proxy, Refusal};

@@ -6,14 +6,15 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Deserialize;
-use sluicegate_core::origin::OriginId;
+use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::stream::PlacementKey;
 use tokio::time::Instant;
 use tracing::warn;
 
 use crate::config::Unanswered;
-use crate::net::fetch::{self, NotAUrl, Url};
+use crate::net::fetch;
 use crate::session::Request;
+use crate::value::{NotAUrl, Url};
 
 /// Who is asked, and what is known from before.
 #[derive(Debug)]

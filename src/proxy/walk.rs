@@ -4,8 +4,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use sluicegate_core::fleet::State as OriginState;
-use sluicegate_core::health::Fault;
-use sluicegate_core::origin::{OriginId, Transport};
+use sluicegate_core::fleet::health::Fault;
+use sluicegate_core::fleet::origin::{OriginId, Transport};
 use sluicegate_core::stream::{Action, PlacementKey, Service, StreamUrl};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{debug, info};

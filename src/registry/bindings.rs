@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use sluicegate_core::origin::{OriginId, Target};
+use sluicegate_core::fleet::origin::{OriginId, Target};
 use sluicegate_core::rtc::sdp::{Check, Credentials};
 use sluicegate_core::stream::{Action, StreamUrl};
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use sluicegate_core::attributes::Attributes;
-use sluicegate_core::origin::OriginId;
-use sluicegate_core::placement::Usage;
+use sluicegate_core::fleet::attributes::Attributes;
+use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::place::placement::Usage;
 use sluicegate_core::stream::{Action, PlacementKey};
 
 use super::{Registry, lock};

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use sluicegate_core::drain::{Cause, Drain, Duty, Left};
+use sluicegate_core::fleet::drain::{Cause, Drain, Duty, Left};
+use sluicegate_core::fleet::health::Fault;
+use sluicegate_core::fleet::origin::{OriginId, Target};
 use sluicegate_core::fleet::{Member, State};
-use sluicegate_core::health::Fault;
-use sluicegate_core::origin::{OriginId, Target};
-use sluicegate_core::placement::Standing;
+use sluicegate_core::place::placement::Standing;
 use sluicegate_core::rtmp::message::EnhancedRtmp;
 use sluicegate_core::stream::Service;
 use tracing::info;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sluicegate_core::fleet::State;
-use sluicegate_core::origin::OriginId;
+use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::stream::PlacementKey;
 
 use super::hold::IN_USE;

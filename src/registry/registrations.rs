@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sluicegate_core::drain::{Cause, Duty};
+use sluicegate_core::cluster::records::server_key;
+use sluicegate_core::fleet::drain::{Cause, Duty};
+use sluicegate_core::fleet::origin::{Host, Origin, OriginId};
 use sluicegate_core::fleet::{Change, FleetFull, Reconciled, Registered};
-use sluicegate_core::origin::{Host, Origin, OriginId};
-use sluicegate_core::records::server_key;
 use sluicegate_core::stream::Service;
 use tokio::sync::mpsc;
 use tracing::{info, warn};

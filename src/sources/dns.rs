@@ -140,8 +140,8 @@ fn service_of(name: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sluicegate_core::listed::parse_list;
-    use sluicegate_core::origin::AddressRules;
+    use sluicegate_core::fleet::listed::parse_list;
+    use sluicegate_core::fleet::origin::AddressRules;
     use sluicegate_core::stream::Service;
 
     #[test]

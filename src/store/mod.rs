@@ -5,7 +5,7 @@
 //!
 //! | operation | memory | Redis, single or Sentinel | Redis Cluster | mesh |
 //! | --- | --- | --- | --- | --- |
-//! | `claim` | atomic | atomic (one script); after a fail-over the last claims may be lost, and are claimed again | the same, per key | atomic among callers of one proxy; two proxies that do not see each other may both win, and end at one value: [the rule](sluicegate_core::mesh) |
+//! | `claim` | atomic | atomic (one script); after a fail-over the last claims may be lost, and are claimed again | the same, per key | atomic among callers of one proxy; two proxies that do not see each other may both win, and end at one value: [the rule](sluicegate_core::cluster::mesh) |
 //! | fences | grow while the key is remembered, for ever | grow, two days past the key | the same | grow, ten minutes past the key; equal for a claim that must not outrank one that lapsed in silence |
 //! | `get`, `put`, `remove`, `renew` | linearizable | linearizable on the primary | linearizable per key | what this proxy did, and what it heard of the others: mostly within a round trip, within five seconds of any partition's end |
 //! | `list` | a snapshot | each key as it was at some moment of the call | the same | a snapshot of that |

@@ -4,8 +4,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
-use sluicegate_core::drain::{Cause, Duty};
-use sluicegate_core::origin::OriginId;
+use sluicegate_core::fleet::drain::{Cause, Duty};
+use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::stream::Action;
 
 use crate::house::{House, Manner, Stub, until, until_within};

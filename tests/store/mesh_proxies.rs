@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use sluicegate_core::mesh::SILENCE;
+use sluicegate_core::cluster::mesh::SILENCE;
 use sluicegate_core::stream::Action;
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use sluicegate_core::drain::Duty;
-use sluicegate_core::origin::OriginId;
+use sluicegate_core::fleet::drain::Duty;
+use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::stream::Action;
 
 use crate::call;
@@ -128,7 +128,7 @@ async fn tables_and_kicks_are_of_the_whole_cluster() {
 
     // A token is for the proxy it was made for, and another key makes others.
     for (key, proxy, expected) in [("shared", &b, 200), ("shared", &a, 401), ("else", &b, 401)] {
-        let token = sluicegate_core::peers::token(key.as_bytes(), proxy);
+        let token = sluicegate_core::cluster::peers::token(key.as_bytes(), proxy);
         let (status, _) = ask_with(pair.b.at.system, "GET", "/api/v1/sessions", &token, "").await;
         assert_eq!(status, expected, "{key} {proxy}");
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use sluicegate_core::drain::Duty;
+use sluicegate_core::fleet::drain::Duty;
 use sluicegate_core::stream::Action;
 
 use crate::call;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::Value;
-use sluicegate_core::drain::Cause;
-use sluicegate_core::origin::OriginId;
+use sluicegate_core::fleet::drain::Cause;
+use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::stream::Action;
 use tokio::net::TcpListener;
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use sluicegate::admin::{Access, System};
 use sluicegate::logging::Lines;
 use sluicegate::readiness::Readiness;
-use sluicegate_core::origin::AddressRules;
+use sluicegate_core::fleet::origin::AddressRules;
 use sluicegate_core::stream::Action;
 use tower_service::Service;
 use tracing_subscriber::filter::LevelFilter;

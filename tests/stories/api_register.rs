@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sluicegate::admin::{self, Access, System};
 use sluicegate::readiness::Readiness;
-use sluicegate_core::origin::AddressRules;
+use sluicegate_core::fleet::origin::AddressRules;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;

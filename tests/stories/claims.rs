@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use sluicegate_core::fleet::State;
-use sluicegate_core::origin::OriginId;
+use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::stream::Action;
 
 use crate::house::{Guest, House, Manner, PATIENCE, Stub, get, nowhere, until, video};

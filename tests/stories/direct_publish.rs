@@ -1,7 +1,7 @@
 //! Streams that come to an origin by another way, and players that look for them here.
 
 use sluicegate::admin::{Access, System};
-use sluicegate_core::origin::AddressRules;
+use sluicegate_core::fleet::origin::AddressRules;
 use sluicegate_core::stream::Action;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

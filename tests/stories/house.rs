@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sluicegate::config::{Environment, Settings};
 use sluicegate::proxy::Proxy;
 use sluicegate::server::{Addresses, Server};
-use sluicegate_core::origin::{AddressRules, parse_registration};
+use sluicegate_core::fleet::origin::{AddressRules, parse_registration};
 use sluicegate_core::rtmp::amf0::Value;
 use sluicegate_core::rtmp::chunk::{ChunkReader, ChunkWriter};
 use sluicegate_core::rtmp::client::{Client, ClientEvent};

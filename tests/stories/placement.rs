@@ -2,8 +2,8 @@
 
 use sluicegate::lookup::Explanation;
 use sluicegate::proxy::{Refusal, Request, Session};
-use sluicegate_core::origin::OriginId;
-use sluicegate_core::policy::NAMES;
+use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::place::policy::NAMES;
 use sluicegate_core::stream::{Action, Protocol, StreamUrl};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use sluicegate::config::{Environment, Settings};
 use sluicegate::server::Server;
-use sluicegate_core::drain::Duty;
+use sluicegate_core::fleet::drain::Duty;
 use sluicegate_core::stream::Action;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use hickory_resolver::proto::op::{Message, OpCode, ResponseCode};
 use hickory_resolver::proto::rr::rdata::{A, SRV};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
-use sluicegate_core::drain::Duty;
+use sluicegate_core::fleet::drain::Duty;
 use sluicegate_core::stream::Action;
 use tokio::net::UdpSocket;
 

@@ -1,113 +1,223 @@
-//! Origins that do not register themselves: one that stands for ever, and the lists of sources.
+//! Origins that do not register themselves, as a list names them: in the settings, or fetched from somewhere.
+//!
+//! An entry is a registration document with less in it: `id` instead of `server`, no process, one endpoint where a
+//! list could stand, and whatever its list says of all of its entries. A bare text is an address.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::time::Instant;
+use serde_json::{Map, Value};
 
-use super::{Fleet, Member};
-use crate::drain::{Cause, Drain, Duty};
-use crate::origin::{Origin, OriginId};
+use crate::fleet::origin::{AddressRules, Origin, OriginId, RegistrationError, parse_registration};
 
-/// What a source's new list did to the table.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Reconciled {
-    /// Those that were not known.
-    pub added: Vec<OriginId>,
-    /// Those it names again before they were drained.
-    pub returned: Vec<OriginId>,
-    /// Those it names no more: they drain.
-    pub gone: Vec<OriginId>,
-    /// Those that register themselves by now, and the names they do it under. Placements follow.
-    pub superseded: Vec<(OriginId, OriginId)>,
-    /// Those that cannot be taken, because another stands under their name or the table is full.
-    pub refused: Vec<OriginId>,
+/// What may stand in an entry.
+pub const KEYS: [&str; 15] = [
+    "id",
+    "ip",
+    "device_id",
+    "rtmp",
+    "http",
+    "api",
+    "srt",
+    "rtc",
+    "rtsp",
+    "weight",
+    "zone",
+    "labels",
+    "max_streams",
+    "max_sessions",
+    "max_mbps",
+];
+
+/// Why a list cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ListError {
+    /// An entry is no origin.
+    #[error("entry {0}: {1}")]
+    Entry(usize, RegistrationError),
+    /// The document is neither a list nor an object with a list `origins`.
+    #[error(
+        "neither a JSON list of origins, nor an object with such a list under origins or data.origins"
+    )]
+    NotAList,
+    /// More entries than any fleet has.
+    #[error("more than {MAX_ENTRIES} entries")]
+    TooLong,
+    /// Two entries have one name.
+    #[error("{0} is named twice")]
+    Twice(OriginId),
 }
 
-impl Fleet {
-    /// Puts an origin in that never registers: it stands until [`Fleet::remove`], alive while its probe succeeds.
-    pub fn insert_permanent(&mut self, now: Instant, id: OriginId, origin: Origin) {
-        let member = Member::permanent(now, origin, self.rules, None);
-        self.members.insert(id, member);
-    }
-
-    /// Takes the whole list of a source: what is new on it joins, what is gone from it drains. One that an operator
-    /// disabled or drains stays so. An origin that registers itself from the same place is known better by that.
-    pub fn reconcile(
-        &mut self,
-        now: Instant,
-        source: &Arc<str>,
-        listed: Vec<(OriginId, Origin)>,
-    ) -> Reconciled {
-        let mut done = Reconciled::default();
-        let named: BTreeSet<OriginId> = listed.iter().map(|(id, _)| id.clone()).collect();
-        for (id, origin) in listed {
-            self.take_listed(now, source, id, origin, &mut done);
+/// One entry of a list, over what `common` says of all. Without an `id` it is called by its address.
+///
+/// # Errors
+/// What is wrong with the first field that is wrong.
+pub fn parse_entry(
+    entry: &Value,
+    common: &Map<String, Value>,
+    rules: &AddressRules,
+) -> Result<(OriginId, Origin), RegistrationError> {
+    let mut document = common.clone();
+    match entry {
+        Value::String(address) => {
+            document.insert("ip".to_owned(), Value::String(address.clone()));
         }
-        for (id, member) in &mut self.members {
-            let ours = member.source.as_ref() == Some(source);
-            if ours && !named.contains(id) && member.duty == Duty::Active {
-                let drain = Drain::begin(member.duty, now, None, Cause::Gone);
-                member.duty = Duty::Draining(drain);
-                done.gone.push(id.clone());
-            }
-        }
-        done
-    }
-
-    fn take_listed(
-        &mut self,
-        now: Instant,
-        source: &Arc<str>,
-        id: OriginId,
-        origin: Origin,
-        done: &mut Reconciled,
-    ) {
-        let registered = self
-            .members
-            .iter()
-            .find(|(_, member)| !member.permanent && member.origin.shares_endpoint(&origin))
-            .map(|(id, _)| id.clone());
-        let full = self.members.len() >= self.max;
-        match (self.members.get_mut(&id), registered) {
-            (Some(member), other) if member.source.as_ref() == Some(source) => {
-                if let Some(other) = other {
-                    self.members.remove(&id);
-                    done.superseded.push((id, other));
-                    return;
-                }
-                member.origin = origin;
-                if matches!(member.duty, Duty::Draining(drain) if drain.cause == Cause::Gone) {
-                    member.duty = Duty::Active;
-                    done.returned.push(id);
-                }
-            }
-            (_, Some(_)) => {}
-            (Some(_), None) => done.refused.push(id),
-            (None, None) if full => done.refused.push(id),
-            (None, None) => {
-                let source = Some(Arc::clone(source));
-                let member = Member::permanent(now, origin, self.rules, source);
-                self.members.insert(id.clone(), member);
-                done.added.push(id);
-            }
+        Value::Object(fields) => document.extend(fields.clone()),
+        _ => {
+            return Err(RegistrationError {
+                field: "body",
+                problem: "neither an address nor a JSON object".to_owned(),
+            });
         }
     }
-
-    /// Takes out and names those whose drain is to end so, and that are not `in_use` any more.
-    pub fn remove_drained(&mut self, in_use: impl Fn(&OriginId) -> bool) -> Vec<OriginId> {
-        let over = |(id, member): &(&OriginId, &Member)| {
-            matches!(member.duty, Duty::Draining(drain) if drain.cause.ends_in_removal())
-                && !in_use(id)
-        };
-        let gone: Vec<OriginId> = self
-            .members
-            .iter()
-            .filter(over)
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in &gone {
-            self.members.remove(id);
+    for service in ["rtmp", "http", "api", "srt", "rtc", "rtsp"] {
+        if let Some(endpoint @ (Value::String(_) | Value::Number(_))) = document.get_mut(service) {
+            *endpoint = Value::Array(vec![endpoint.take()]);
         }
-        gone
+    }
+    let name = ["id", "server", "ip"].into_iter().find_map(|key| {
+        document
+            .remove(key)
+            .filter(|name| !name.is_null())
+            .map(|name| (key, name))
+    });
+    if let Some((key, name)) = name {
+        if key == "ip" {
+            document.insert("ip".to_owned(), name.clone());
+        }
+        document.insert("server".to_owned(), name);
+    }
+    document.insert("service".to_owned(), "listed".into());
+    document.insert("pid".to_owned(), "0".into());
+    document.remove("summaries");
+    let body = Value::Object(document).to_string();
+    let origin = parse_registration(body.as_bytes(), rules)?;
+    Ok((OriginId::from(origin.server.as_str()), origin))
+}
+
+/// A whole list: a JSON list of entries, or an object that holds one under `origins`, or `data.origins`.
+///
+/// # Errors
+/// The first thing found wrong. A list is taken whole or not at all: half a fleet would look like a scale-in.
+pub fn parse_list(
+    document: &Value,
+    common: &Map<String, Value>,
+    rules: &AddressRules,
+) -> Result<Vec<(OriginId, Origin)>, ListError> {
+    let entries = [
+        Some(document),
+        document.get("origins"),
+        document.pointer("/data/origins"),
+    ]
+    .into_iter()
+    .flatten()
+    .find_map(Value::as_array)
+    .ok_or(ListError::NotAList)?;
+    if entries.len() > MAX_ENTRIES {
+        return Err(ListError::TooLong);
+    }
+    let mut listed: Vec<(OriginId, Origin)> = Vec::with_capacity(entries.len());
+    let mut names = std::collections::BTreeSet::new();
+    for (index, entry) in entries.iter().enumerate() {
+        let (id, origin) = parse_entry(entry, common, rules)
+            .map_err(|error| ListError::Entry(index + 1, error))?;
+        if !names.insert(id.clone()) {
+            return Err(ListError::Twice(id));
+        }
+        listed.push((id, origin));
+    }
+    Ok(listed)
+}
+
+/// Entries of one list: as many as `origins.max` can allow.
+const MAX_ENTRIES: usize = 100_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::Service;
+    use serde_json::json;
+
+    fn list(document: Value, common: Value) -> Result<Vec<(String, String)>, String> {
+        let common = common.as_object().cloned().unwrap_or_default();
+        parse_list(&document, &common, &AddressRules::default())
+            .map(|listed| {
+                let told = |(id, origin): (OriginId, Origin)| {
+                    let rtmp = origin
+                        .target(Service::Rtmp)
+                        .map(|target| target.to_string());
+                    (id.to_string(), rtmp.unwrap_or_default())
+                };
+                listed.into_iter().map(told).collect()
+            })
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn lists_of_every_shape() {
+        let named = vec![("a".to_owned(), "10.0.0.1:1935".to_owned())];
+        let rows = [
+            (
+                "a bare list",
+                json!([{"id": "a", "ip": "10.0.0.1", "rtmp": 1935}]),
+                json!({}),
+            ),
+            (
+                "under origins",
+                json!({"origins": [{"id": "a", "ip": "10.0.0.1", "rtmp": ["1935"]}]}),
+                json!({}),
+            ),
+            (
+                "as the system API of another proxy has it",
+                json!({"code": 0, "data": {"origins": [{"id": "a", "server": "x", "ip": "10.0.0.1", "rtmp": ["tcp://:1935"]}]}}),
+                json!({}),
+            ),
+            (
+                "a registration",
+                json!([{"server": "a", "service": "s", "pid": "9", "ip": "10.0.0.1", "rtmp": "1935"}]),
+                json!({}),
+            ),
+            (
+                "what all have",
+                json!([{"id": "a", "ip": "10.0.0.1"}]),
+                json!({"rtmp": "1935"}),
+            ),
+        ];
+        for (cause, document, common) in rows {
+            assert_eq!(list(document, common), Ok(named.clone()), "{cause}");
+        }
+        let addresses = list(json!(["10.0.0.1", "10.0.0.2"]), json!({"rtmp": "1935"}));
+        let expected = [("10.0.0.1", "10.0.0.1:1935"), ("10.0.0.2", "10.0.0.2:1935")];
+        assert_eq!(
+            addresses,
+            Ok(expected
+                .map(|(id, at)| (id.to_owned(), at.to_owned()))
+                .to_vec()),
+            "addresses are names"
+        );
+    }
+
+    #[test]
+    fn a_list_with_a_flaw_is_not_taken_at_all() {
+        let rows = [
+            ("no list", json!({"a": 1}), "neither a JSON list"),
+            ("no origin", json!([1]), "entry 1: body: neither an address"),
+            (
+                "no endpoint",
+                json!(["10.0.0.1"]),
+                "entry 1: rtmp: no endpoint",
+            ),
+            (
+                "the second is wrong",
+                json!([{"id": "a", "ip": "10.0.0.1", "rtmp": 1}, {"id": "b", "ip": "169.254.169.254", "rtmp": 1}]),
+                "entry 2: ip: cloud metadata",
+            ),
+            (
+                "one name for two",
+                json!([{"id": "a", "ip": "10.0.0.1", "rtmp": 1}, {"id": "a", "ip": "10.0.0.2", "rtmp": 1}]),
+                "a is named twice",
+            ),
+        ];
+        for (cause, document, expected) in rows {
+            let error = list(document, json!({})).unwrap_err();
+            assert!(error.starts_with(expected), "{cause}: {error}");
+        }
     }
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::drain::Duty;
-use crate::health::{Health, Rules};
-use crate::load::Load;
-use crate::origin::{Origin, Transport};
+use crate::fleet::drain::Duty;
+use crate::fleet::health::{Health, Rules};
+use crate::fleet::load::Load;
+use crate::fleet::origin::{Origin, Transport};
 use crate::rtmp::message::EnhancedRtmp;
 use crate::stream::Service;
 

@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use super::{Fleet, Member};
-use crate::drain::Duty;
-use crate::origin::{Origin, OriginId};
+use crate::fleet::drain::Duty;
+use crate::fleet::origin::{Origin, OriginId};
 
 /// What a registration did to the table.
 #[derive(Debug, Clone, PartialEq, Eq)]

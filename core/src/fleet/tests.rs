@@ -1,9 +1,9 @@
 //! What a fleet makes of registrations, silence, dials and lists.
 
 use super::*;
-use crate::drain::{Cause, Drain};
-use crate::origin::{AddressRules, Origin, parse_registration};
-use crate::placement::{Question, place};
+use crate::fleet::drain::{Cause, Drain};
+use crate::fleet::origin::{AddressRules, Origin, parse_registration};
+use crate::place::placement::{Question, place};
 
 fn origin(server: &str, pid: &str, ip: &str, rtmp: u16) -> Origin {
     let body = format!(
@@ -28,11 +28,16 @@ fn candidates(fleet: &Fleet, now: Instant, service: Service) -> Vec<String> {
         zone: None,
         only: None,
         without: &[],
-        draw: crate::policy::Draw::default(),
+        draw: crate::place::policy::Draw::default(),
     };
     let standing = fleet.survey(now, Some(service));
-    let rules = crate::placement::Rules::default();
-    let decision = place(&crate::policy::Rendezvous, &rules, &standing, &question);
+    let rules = crate::place::placement::Rules::default();
+    let decision = place(
+        &crate::place::policy::Rendezvous,
+        &rules,
+        &standing,
+        &question,
+    );
     let mut names: Vec<String> = decision
         .ranked
         .iter()

@@ -21,7 +21,7 @@ use chacha20poly1305::{ChaCha20Poly1305, KeyInit, Nonce, Tag};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-use crate::origin::{Host, OriginId, Target};
+use crate::fleet::origin::{Host, OriginId, Target};
 use crate::read::{Reader, Truncated};
 use crate::stream::{DEFAULT_VHOST, StreamUrl};
 

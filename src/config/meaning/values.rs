@@ -3,12 +3,10 @@
 use super::LogFormat;
 use crate::config::layers::Entry;
 use crate::config::table::Written;
-use crate::config::value::{
-    Listen, Network, OriginNames, PortRange, Secret, ValueError, parse_port,
-};
 use crate::config::{Problem, parse_duration, setting};
 use crate::stream_names::StreamNames;
-use sluicegate_core::origin::{Endpoint, Host};
+use crate::value::{Listen, Network, OriginNames, PortRange, Secret, ValueError, parse_port};
+use sluicegate_core::fleet::origin::{Endpoint, Host};
 use sluicegate_core::stream::{Service, SrtStreamId, VhostRule};
 use std::path::PathBuf;
 use std::time::Duration;

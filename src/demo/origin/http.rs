@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::hub::Subscription;
 use super::seen::{End, Peer};
 use super::{Shared, key};
-use sluicegate_core::flv::{self, Tag};
+use sluicegate_core::media::flv::{self, Tag};
 
 /// Serves one connection until it ends, a player on it is too slow, or the origin stops.
 pub(super) async fn serve(socket: TcpStream, address: SocketAddr, shared: &Shared) {

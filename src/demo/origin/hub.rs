@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::demo::clip::SET_DATA_FRAME;
-use sluicegate_core::flv::Part;
+use sluicegate_core::media::flv::Part;
 
 /// The streams of one origin. A cheap clone of one table.
 #[derive(Debug, Clone, Default)]

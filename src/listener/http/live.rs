@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use hyper::StatusCode;
 use sluicegate_core::http::head::{Forwarded, RequestHead, ResponseHead};
-use sluicegate_core::rule::Via;
+use sluicegate_core::place::rule::Via;
 use sluicegate_core::stream::{Action, Protocol, StreamUrl};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

@@ -35,12 +35,12 @@ use tracing::debug;
 use self::again::Current;
 pub use self::pieces::Pieces;
 use super::origin_leg::Dialer;
-use crate::config::Network;
 use crate::health::Vigil;
 use crate::net::http::{Body, Prefixed, full, json, serve, text};
 use crate::net::{preface, relay, versions};
 use crate::proxy::Proxy;
 use crate::readiness::Readiness;
+use crate::value::Network;
 
 /// What the HTTP listener is set to.
 #[derive(Debug, Clone)]

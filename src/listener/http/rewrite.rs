@@ -10,11 +10,11 @@ use hyper::header::{
     LOCATION, SET_COOKIE, VARY,
 };
 use hyper::{HeaderMap, StatusCode};
+use sluicegate_core::fleet::origin::Target;
 use sluicegate_core::http::head::RequestHead;
 use sluicegate_core::http::page::Page;
 use sluicegate_core::http::route::Piece;
 use sluicegate_core::http::{dash, hls};
-use sluicegate_core::origin::Target;
 use tokio::time::timeout;
 use tracing::debug;
 

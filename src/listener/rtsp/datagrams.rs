@@ -19,9 +19,9 @@ use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::config::PortRange;
 use crate::metrics::{DropLabels, Metrics};
 use crate::session::{Direction, Row};
+use crate::value::PortRange;
 
 /// The ports that tracks may have, shared by all sessions.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use sluicegate_core::origin::OriginId;
+use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::rtsp::join::Join;
 use sluicegate_core::rtsp::message::{Message, Speaker};
 use sluicegate_core::rtsp::rewrite::authority;

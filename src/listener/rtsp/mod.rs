@@ -30,10 +30,10 @@ use tracing::debug;
 use self::leg::{Answer, Leg};
 use self::pair::Pair;
 use super::origin_leg::Dialer;
-use crate::config::Network;
 use crate::net::{last_words, preface, relay};
 use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session};
 use crate::session::{Direction, EndReason};
+use crate::value::Network;
 
 pub use self::datagrams::UdpPorts;
 

@@ -28,11 +28,11 @@ use tracing::debug;
 
 use super::origin_call::{self, Answer, NoAnswer};
 use super::standing::Calls;
-use crate::config::{Network, PublicAddress};
 use crate::health::Vigil;
 use crate::net::forwarded;
 use crate::net::http::{Body, full, text};
 use crate::proxy::Proxy;
+use crate::value::{Network, PublicAddress};
 
 /// What signalling is set to.
 #[derive(Debug)]

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use chitchat::{
     Chitchat, ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, spawn_chitchat,
 };
-use sluicegate_core::mesh::datagram::{Gate, SEED};
-use sluicegate_core::mesh::{GRACE, News, Way, Word};
+use sluicegate_core::cluster::mesh::datagram::{Gate, SEED};
+use sluicegate_core::cluster::mesh::{GRACE, News, Way, Word};
 use tokio::net::lookup_host;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluicegate_core::mesh::datagram::NEWS;
-use sluicegate_core::mesh::{News, Word};
+use sluicegate_core::cluster::mesh::datagram::NEWS;
+use sluicegate_core::cluster::mesh::{News, Word};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 

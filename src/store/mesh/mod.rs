@@ -1,6 +1,6 @@
 //! The store of several proxies without a server between them: each says what it did, and hears what the others say.
 //!
-//! The rule by which they agree is [`sluicegate_core::mesh`]. Here it meets the network: chitchat carries every proxy's
+//! The rule by which they agree is [`sluicegate_core::cluster::mesh`]. Here it meets the network: chitchat carries every proxy's
 //! rows to all others, in datagrams that [`socket`] seals, and a task keeps the table in step with it. A call never
 //! waits: it is answered from the table, and what it changed is told to the others at once, past what chitchat has still
 //! to carry.
@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use chitchat::ChitchatId;
-use sluicegate_core::mesh::{Full, LONGEST, Table, Way, Word};
+use sluicegate_core::cluster::mesh::{Full, LONGEST, Table, Way, Word};
 use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::{CancellationToken, DropGuard};
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use chitchat::transport::{Socket, Transport};
 use chitchat::{ChitchatMessage, Deserializable, Serializable};
-use sluicegate_core::mesh::datagram::{Gate, LONGEST_DATAGRAM, Opened, Refused};
+use sluicegate_core::cluster::mesh::datagram::{Gate, LONGEST_DATAGRAM, Opened, Refused};
 use tokio::net::UdpSocket;
 use tokio::sync::{Notify, watch};
 use tracing::{debug, warn};

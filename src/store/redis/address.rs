@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use sluicegate_core::origin::Host;
+use sluicegate_core::fleet::origin::Host;
 
 /// One Redis in the way it is run, and who we are to it. Its text is a URL:
 ///

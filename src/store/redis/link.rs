@@ -16,7 +16,7 @@ use redis::{
     IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo, RedisError, RedisResult,
     ScriptInvocation, TlsCertificates, TlsMode,
 };
-use sluicegate_core::origin::Host;
+use sluicegate_core::fleet::origin::Host;
 
 use super::{Address, Server, Topology};
 

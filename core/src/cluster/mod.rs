@@ -1,0 +1,5 @@
+//! What the proxies of one cluster tell each other, through a store that they share or directly.
+
+pub mod mesh;
+pub mod peers;
+pub mod records;

@@ -1,0 +1,280 @@
+//! What an origin can bear and where it stands: weight, zone, labels and limits. An origin says so in its
+//! registration, and an operator says it of origins that cannot.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use serde_json::Value;
+
+use crate::place::pattern::{Pattern, PatternError};
+
+/// What placement takes into account of an origin besides its health and its load.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attributes {
+    /// Its share of new streams in relation to the others; [`USUAL_WEIGHT`] unless told, at most [`MAX_WEIGHT`].
+    /// With 0 it gets no new streams.
+    pub weight: u32,
+    /// Where it stands: a data centre, a rack, a region.
+    pub zone: Option<String>,
+    /// What it is good for, for rules to ask for.
+    pub labels: BTreeSet<String>,
+    /// Streams it may hold at once.
+    pub max_streams: Option<u32>,
+    /// Sessions it may hold at once, publishers and players.
+    pub max_sessions: Option<u32>,
+    /// Megabits per second it may send and receive, in both directions together.
+    pub max_mbps: Option<u32>,
+}
+
+impl Default for Attributes {
+    fn default() -> Self {
+        Self {
+            weight: USUAL_WEIGHT,
+            zone: None,
+            labels: BTreeSet::new(),
+            max_streams: None,
+            max_sessions: None,
+            max_mbps: None,
+        }
+    }
+}
+
+/// Attributes as somebody gave them: what is not named stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Given {
+    weight: Option<u32>,
+    zone: Option<String>,
+    labels: BTreeSet<String>,
+    max_streams: Option<u32>,
+    max_sessions: Option<u32>,
+    max_mbps: Option<u32>,
+}
+
+impl Given {
+    /// Names one attribute as text: `weight=50`, `zone=eu-1`, `label=gpu`, `max_streams=1`, `max_sessions=500`,
+    /// `max_mbps=900`. Labels add up; of anything else the last word counts.
+    ///
+    /// # Errors
+    /// [`AttributeError`] when there is no such attribute, or no such value of it.
+    pub fn name(&mut self, key: &str, value: &str) -> Result<(), AttributeError> {
+        let number = |most: u32| -> Result<Option<u32>, AttributeError> {
+            let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+            let number = value
+                .parse()
+                .ok()
+                .filter(|number| digits && *number <= most);
+            number.map(Some).ok_or(AttributeError::Number(most))
+        };
+        match key {
+            "weight" => self.weight = number(MAX_WEIGHT)?,
+            "zone" => self.zone = Some(word(value)?.to_owned()),
+            "label" if self.labels.len() >= MAX_LABELS => {
+                return Err(AttributeError::TooManyLabels);
+            }
+            "label" => drop(self.labels.insert(word(value)?.to_owned())),
+            "max_streams" => self.max_streams = number(MAX_LIMIT)?,
+            "max_sessions" => self.max_sessions = number(MAX_LIMIT)?,
+            "max_mbps" => self.max_mbps = number(MAX_LIMIT)?,
+            _ => return Err(AttributeError::Unknown),
+        }
+        Ok(())
+    }
+
+    /// Writes what was given over `attributes`; labels are added to those there are.
+    pub fn lay_over(&self, attributes: &mut Attributes) {
+        if let Some(weight) = self.weight {
+            attributes.weight = weight;
+        }
+        if let Some(zone) = &self.zone {
+            attributes.zone = Some(zone.clone());
+        }
+        attributes.labels.extend(self.labels.iter().cloned());
+        attributes.max_streams = self.max_streams.or(attributes.max_streams);
+        attributes.max_sessions = self.max_sessions.or(attributes.max_sessions);
+        attributes.max_mbps = self.max_mbps.or(attributes.max_mbps);
+    }
+
+    /// Takes one field of a registration.
+    pub(crate) fn take(&mut self, field: &str, value: &Value) -> Result<(), AttributeError> {
+        match value {
+            Value::Null => Ok(()),
+            Value::Number(number) => self.name(field, &number.to_string()),
+            Value::String(text) if text.is_empty() => Ok(()),
+            Value::String(text) => self.name(field, text),
+            Value::Array(labels) if field == "label" => labels.iter().try_for_each(|label| {
+                let label = label.as_str().ok_or(AttributeError::Word)?;
+                self.name(field, label)
+            }),
+            _ => Err(AttributeError::Kind),
+        }
+    }
+}
+
+/// What an operator says of the origins whose id or label is of a certain form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttributeRule {
+    pattern: Pattern,
+    given: Given,
+}
+
+impl AttributeRule {
+    /// Writes over `attributes` if the rule speaks of an origin that goes by any of `names`.
+    pub fn apply<'a>(&self, names: impl IntoIterator<Item = &'a str>, attributes: &mut Attributes) {
+        if names.into_iter().any(|name| self.pattern.matches(name)) {
+            self.given.lay_over(attributes);
+        }
+    }
+}
+
+impl FromStr for AttributeRule {
+    type Err = AttributeError;
+
+    /// Reads a pattern and what it is given: `edge-* weight=50 zone=eu-1 label=gpu max_streams=1`.
+    fn from_str(text: &str) -> Result<Self, AttributeError> {
+        let mut words = text.split_ascii_whitespace();
+        let pattern = words.next().unwrap_or_default().parse()?;
+        let mut given = Given::default();
+        for word in words {
+            let (key, value) = word.split_once('=').ok_or(AttributeError::Unknown)?;
+            given.name(key, value)?;
+        }
+        if given == Given::default() {
+            return Err(AttributeError::Nothing);
+        }
+        Ok(Self { pattern, given })
+    }
+}
+
+/// Why attributes cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AttributeError {
+    /// A JSON value of a kind it never has.
+    #[error("a value of the wrong kind")]
+    Kind,
+    /// A rule that says nothing.
+    #[error("what the origins have is missing, as in: edge-* weight=50")]
+    Nothing,
+    /// Not a whole number up to what it may be.
+    #[error("not a whole number from 0 to {0}")]
+    Number(u32),
+    /// Not a name of origins.
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+    /// More labels than any origin needs.
+    #[error("more than {MAX_LABELS} labels")]
+    TooManyLabels,
+    /// No attribute goes by that name.
+    #[error("not one of weight=, zone=, label=, max_streams=, max_sessions= and max_mbps=")]
+    Unknown,
+    /// Not a zone or a label.
+    #[error("a zone or label is 1 to {MAX_WORD} letters, digits and any of - _ . : / =")]
+    Word,
+}
+
+impl fmt::Display for Attributes {
+    /// `weight 50, zone eu-1, labels gpu`; nothing of what is as usual.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut words = Vec::new();
+        if self.weight != USUAL_WEIGHT {
+            words.push(format!("weight {}", self.weight));
+        }
+        words.extend(self.zone.as_ref().map(|zone| format!("zone {zone}")));
+        words.extend(self.labels.iter().map(|label| format!("label {label}")));
+        let limits = [
+            ("streams", self.max_streams),
+            ("sessions", self.max_sessions),
+            ("Mbit/s", self.max_mbps),
+        ];
+        for (unit, limit) in limits {
+            words.extend(limit.map(|limit| format!("at most {limit} {unit}")));
+        }
+        formatter.write_str(&words.join(", "))
+    }
+}
+
+fn word(text: &str) -> Result<&str, AttributeError> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/=".contains(&byte);
+    if (1..=MAX_WORD).contains(&text.len()) && text.bytes().all(fits) {
+        Ok(text)
+    } else {
+        Err(AttributeError::Word)
+    }
+}
+
+/// The weight of an origin of which nothing is said, so that there is room for lighter ones.
+pub const USUAL_WEIGHT: u32 = 100;
+
+/// A hundred times the usual one.
+pub const MAX_WEIGHT: u32 = 10_000;
+
+/// Streams, sessions or megabits per second of one origin: more than a machine has ports.
+const MAX_LIMIT: u32 = 10_000_000;
+
+/// Labels of one origin.
+const MAX_LABELS: usize = 32;
+
+/// Bytes of a zone or label.
+const MAX_WORD: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_write_over_what_an_origin_says() {
+        let mut attributes = Attributes {
+            weight: 7,
+            labels: BTreeSet::from(["ssd".to_owned()]),
+            ..Attributes::default()
+        };
+        let rule: AttributeRule = "edge-* weight=50 zone=eu-1 label=gpu label=tier=1 max_streams=1"
+            .parse()
+            .unwrap();
+        rule.apply(["origin1", "core-1"], &mut attributes);
+        assert_eq!(attributes.weight, 7, "it speaks of others");
+        rule.apply(["vid-1", "edge-1"], &mut attributes);
+        assert_eq!(
+            attributes.to_string(),
+            "weight 50, zone eu-1, label gpu, label ssd, label tier=1, at most 1 streams"
+        );
+        assert_eq!(Attributes::default().to_string(), "");
+    }
+
+    #[test]
+    fn what_is_no_rule_is_refused() {
+        for (cause, text, error) in [
+            ("nothing", "", AttributeError::Pattern(PatternError::Empty)),
+            ("a pattern alone", "edge-*", AttributeError::Nothing),
+            ("a word", "* gpu", AttributeError::Unknown),
+            ("an unknown name", "* wait=1", AttributeError::Unknown),
+            (
+                "no number",
+                "* weight=heavy",
+                AttributeError::Number(MAX_WEIGHT),
+            ),
+            (
+                "a signed number",
+                "* weight=+1",
+                AttributeError::Number(MAX_WEIGHT),
+            ),
+            (
+                "too much",
+                "* weight=10001",
+                AttributeError::Number(MAX_WEIGHT),
+            ),
+            ("an empty zone", "* zone=", AttributeError::Word),
+            ("a zone that is no word", "* zone=a;b", AttributeError::Word),
+        ] {
+            assert_eq!(text.parse::<AttributeRule>(), Err(error), "{cause}");
+        }
+        let mut given = Given::default();
+        for number in 0..MAX_LABELS {
+            given.name("label", &number.to_string()).unwrap();
+        }
+        assert_eq!(
+            given.name("label", "more"),
+            Err(AttributeError::TooManyLabels)
+        );
+    }
+}

@@ -1,0 +1,299 @@
+//! Who exists and who lives: the origins a proxy has heard of, and what each heartbeat means.
+//!
+//! Two clocks run per origin. After three observed heartbeat intervals (`suspect_after`) without a word it is
+//! *suspect* and gets no new streams; after the time to live it is *forgotten*. Dials and probes that fail make it *failing*, see
+//! [`health`]. What its operator wants of it is its [`Duty`].
+
+pub mod attributes;
+pub mod drain;
+pub mod health;
+pub mod inventory;
+pub mod listed;
+pub mod load;
+mod member;
+pub mod origin;
+mod reconcile;
+mod registration;
+
+pub use member::{Member, State};
+pub use reconcile::Reconciled;
+pub use registration::{Change, FleetFull, Registered};
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::fleet::drain::Duty;
+use crate::fleet::health::{Fault, Rules};
+use crate::fleet::origin::OriginId;
+use crate::place::placement::{Reject, Standing, Usage};
+use crate::rtmp::message::EnhancedRtmp;
+use crate::stream::Service;
+
+/// The table of origins. Every method takes the time; nothing here reads a clock.
+#[derive(Debug)]
+pub struct Fleet {
+    members: BTreeMap<OriginId, Member>,
+    ttl: Duration,
+    max: usize,
+    rules: Rules,
+    /// Who was up when this proxy last believed its own ears.
+    last_good: BTreeSet<OriginId>,
+}
+
+impl Fleet {
+    /// A table that forgets origins after `ttl` of silence and holds `max` of them at the most.
+    pub const fn new(ttl: Duration, max: usize, rules: Rules) -> Self {
+        Self {
+            members: BTreeMap::new(),
+            ttl,
+            max,
+            rules,
+            last_good: BTreeSet::new(),
+        }
+    }
+
+    /// Says what is wanted of an origin; false if it is not known.
+    pub fn set_duty(&mut self, id: &OriginId, duty: Duty) -> bool {
+        let Some(member) = self.members.get_mut(id) else {
+            return false;
+        };
+        member.duty = duty;
+        true
+    }
+
+    /// Takes an origin out, by the name it stands under.
+    pub fn remove(&mut self, id: &OriginId) -> Option<Member> {
+        self.members.remove(id)
+    }
+
+    /// Forgets every origin not heard of for the time to live, and names them. One that is `in_use` is kept: it
+    /// stopped reporting, and the streams that still come to it from here can be played nowhere else. So are one that
+    /// an operator disabled, which is not to come back as a stranger, and for a while those that all fell silent at
+    /// once.
+    pub fn expire(&mut self, now: Instant, in_use: impl Fn(&OriginId) -> bool) -> Vec<OriginId> {
+        if !self.suspects_itself(now) {
+            self.last_good = self
+                .members
+                .iter()
+                .filter(|(_, member)| member.state(now) == State::Up)
+                .map(|(id, _)| id.clone())
+                .collect();
+        }
+        let gone: Vec<OriginId> = self
+            .members
+            .iter()
+            .filter(|(id, member)| {
+                !member.permanent && !in_use(id) && self.is_over(now, id, member)
+            })
+            .filter(|(_, member)| member.duty != Duty::Disabled)
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in &gone {
+            self.members.remove(id);
+        }
+        gone
+    }
+
+    /// For so long, others could not tell of the origins that report to them: that silence counts against nobody.
+    /// Without this, proxies that hear different origins would place new streams differently, when they can ask
+    /// nobody. An origin that answers no dial or probe still fails.
+    pub fn hears_only_itself(&mut self, lately: Duration) {
+        for member in self.members.values_mut() {
+            member.unheard += lately;
+        }
+    }
+
+    /// Whether [`Fleet::expire`] or [`Fleet::remove_drained`] could take an origin out now, if nothing is on it.
+    pub fn may_lose_one(&self, now: Instant) -> bool {
+        self.members.values().any(|member| {
+            matches!(member.duty, Duty::Draining(_))
+                || !member.permanent && member.silence(now) >= self.ttl
+        })
+    }
+
+    /// One origin.
+    pub fn member(&self, id: &OriginId) -> Option<&Member> {
+        self.members.get(id)
+    }
+
+    /// One origin, to note something about it.
+    pub fn member_mut(&mut self, id: &OriginId) -> Option<&mut Member> {
+        self.members.get_mut(id)
+    }
+
+    /// Every origin, in the order of their ids.
+    pub fn members(&self) -> impl Iterator<Item = (&OriginId, &Member)> {
+        self.members.iter()
+    }
+
+    /// Whether an origin may be given work now; `None` if it is not known.
+    pub fn state(&self, now: Instant, id: &OriginId) -> Option<State> {
+        self.members.get(id).map(|member| member.state(now))
+    }
+
+    /// Every origin as placement has to know it, for a stream that is played or published through `service`; what is
+    /// on each of them, others know. One that is suspect takes no stream, nor one past its time to live that is kept
+    /// for its streams. While this proxy suspects itself, those that were well before and have done nothing but fall
+    /// silent count as up.
+    pub fn survey(&self, now: Instant, service: Option<Service>) -> Vec<Standing> {
+        let panic = self.suspects_itself(now);
+        let members = self.members.iter();
+        members
+            .map(|(id, member)| Standing {
+                origin: id.clone(),
+                attributes: Arc::clone(&member.origin.attributes),
+                services: member.origin.endpoints.services(),
+                reject: self.reject(now, id, member, service, panic),
+                up: now.saturating_duration_since(member.up_since),
+                load: member.load,
+                usage: Usage::default(),
+            })
+            .collect()
+    }
+
+    fn reject(
+        &self,
+        now: Instant,
+        id: &OriginId,
+        member: &Member,
+        service: Option<Service>,
+        panic: bool,
+    ) -> Option<Reject> {
+        if service.is_some_and(|service| !member.origin.serves(service)) {
+            return Some(Reject::NoService);
+        }
+        match member.duty {
+            Duty::Active => {}
+            Duty::Disabled => return Some(Reject::Disabled),
+            Duty::Draining(_) => return Some(Reject::Draining),
+        }
+        let trusted = || {
+            member.is_silent(now) && self.last_good.contains(id) && !member.health.backs_off(now)
+        };
+        if panic && trusted() {
+            return None;
+        }
+        if member.suspect(now) || (!member.permanent && member.silence(now) >= self.ttl) {
+            return Some(Reject::Silent);
+        }
+        match member.state(now) {
+            State::Up => None,
+            State::Failing => Some(Reject::Failing),
+            State::Suspect => Some(Reject::Silent),
+        }
+    }
+
+    /// Whether so many origins are silent at once that this proxy had better doubt its own network.
+    pub fn suspects_itself(&self, now: Instant) -> bool {
+        let active = self
+            .members
+            .values()
+            .filter(|member| member.duty.takes_streams());
+        let (mut count, mut silent) = (0, 0);
+        for member in active {
+            count += 1;
+            silent += usize::from(member.is_silent(now));
+        }
+        health::suspects_itself(&self.rules, count, silent)
+    }
+
+    /// The origin that serves `service` at `target`, as a redirect names it.
+    pub fn at(&self, service: Service, target: &str) -> Option<&OriginId> {
+        self.members
+            .iter()
+            .find(|(_, member)| {
+                member
+                    .origin
+                    .target(service)
+                    .is_some_and(|found| found.to_string() == target)
+            })
+            .map(|(id, _)| id)
+    }
+
+    /// Notes that a session's dial failed.
+    pub fn dial_failed(&mut self, now: Instant, id: &OriginId, fault: Fault, why: &str) {
+        if let Some(member) = self.members.get_mut(id) {
+            member.health.dial_failed(now, fault, why);
+        }
+    }
+
+    /// Notes that a session's dial of a service over UDP failed.
+    pub fn datagrams_failed(&mut self, now: Instant, id: &OriginId, fault: Fault, why: &str) {
+        if let Some(member) = self.members.get_mut(id) {
+            member.health.datagrams_failed(now, fault, why);
+        }
+    }
+
+    /// Notes that a session was joined there.
+    pub fn answered(&mut self, now: Instant, id: &OriginId) {
+        let Some(member) = self.members.get_mut(id) else {
+            return;
+        };
+        if member.health.is_out(now) {
+            member.up_since = now;
+        }
+        member.health.answered(now);
+        if member.permanent {
+            member.last_seen = now;
+        }
+    }
+
+    /// Notes what a probe said; `Err` with the fault and the reason. True when that changed the verdict.
+    pub fn probed(&mut self, now: Instant, id: &OriginId, said: Result<(), (Fault, &str)>) -> bool {
+        let Some(member) = self.members.get_mut(id) else {
+            return false;
+        };
+        match said {
+            Ok(()) => {
+                if member.permanent {
+                    member.last_seen = now;
+                }
+                let back = member.health.probe_answered(now);
+                if back {
+                    member.up_since = now;
+                }
+                back
+            }
+            Err((fault, why)) => member.health.probe_failed(now, fault, why),
+        }
+    }
+
+    /// The origins to probe now. `every` is how often those are asked that are well; those that report themselves
+    /// only if `reporting` too.
+    pub fn probes_due(&self, now: Instant, every: Duration, reporting: bool) -> Vec<OriginId> {
+        self.members
+            .iter()
+            .filter(|(_, member)| {
+                let every = (member.permanent || reporting).then_some(every);
+                member.health.probe_is_due(now, every)
+            })
+            .map(|(id, _)| id.clone())
+            .collect()
+    }
+
+    /// The enhanced-RTMP properties that every live origin is known to have; `None` until one is known.
+    pub fn enhanced(&self, now: Instant) -> Option<EnhancedRtmp> {
+        self.members
+            .values()
+            .filter(|member| member.state(now) == State::Up)
+            .filter_map(|member| member.enhanced.clone())
+            .reduce(|a, b| a.intersection(&b))
+    }
+
+    /// Past its time to live; while this proxy suspects itself, those it lost at once have longer.
+    fn is_over(&self, now: Instant, id: &OriginId, member: &Member) -> bool {
+        let patience = if self.last_good.contains(id) && self.suspects_itself(now) {
+            self.ttl.saturating_mul(PANIC_PATIENCE)
+        } else {
+            self.ttl
+        };
+        member.silence(now) >= patience
+    }
+}
+
+/// Times to live that origins have which all fell silent at once.
+const PANIC_PATIENCE: u32 = 4;
+
+#[cfg(test)]
+mod tests;

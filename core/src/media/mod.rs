@@ -1,0 +1,4 @@
+//! Media as it is carried, independent of the protocol that carries it.
+
+pub mod flv;
+pub mod tap;

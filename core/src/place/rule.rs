@@ -1,0 +1,363 @@
+//! Rules for streams: which origins may hold them, and where cooperative clients are sent.
+
+use std::collections::BTreeSet;
+use std::str::FromStr;
+
+use crate::fleet::attributes::Attributes;
+use crate::place::pattern::{Pattern, PatternError};
+use crate::stream::StreamUrl;
+
+/// Streams by vhost, app and name; what is not named may be anything.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Streams {
+    vhost: Option<Pattern>,
+    app: Option<Pattern>,
+    stream: Option<Pattern>,
+}
+
+impl Streams {
+    /// Whether `url` is one of them.
+    pub fn include(&self, url: &StreamUrl) -> bool {
+        let parts = [
+            (&self.vhost, url.vhost()),
+            (&self.app, url.app()),
+            (&self.stream, url.stream()),
+        ];
+        parts
+            .into_iter()
+            .all(|(pattern, text)| pattern.as_ref().is_none_or(|pattern| pattern.matches(text)))
+    }
+
+    /// Takes a word of a rule; `false` if it is about something else.
+    fn take(&mut self, key: &str, value: &str) -> Result<bool, RuleError> {
+        let part = match key {
+            "vhost" => &mut self.vhost,
+            "app" => &mut self.app,
+            "stream" => &mut self.stream,
+            _ => return Ok(false),
+        };
+        *part = Some(value.parse()?);
+        Ok(true)
+    }
+}
+
+/// The origins that may hold a stream.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Pool {
+    labels: BTreeSet<String>,
+    zone: Option<String>,
+}
+
+impl Pool {
+    /// Whether an origin is one of them: it has every label, and stands in the zone if one is named.
+    pub fn allows(&self, attributes: &Attributes) -> bool {
+        self.labels.is_subset(&attributes.labels)
+            && (self.zone.is_none() || self.zone == attributes.zone)
+    }
+}
+
+/// Streams, and the origins that may hold them: `app=live stream=vip-* label=gpu zone=eu-1`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolRule {
+    text: String,
+    streams: Streams,
+    /// Who may hold them.
+    pub pool: Pool,
+}
+
+impl PoolRule {
+    /// Whether it speaks of `url`.
+    pub fn covers(&self, url: &StreamUrl) -> bool {
+        self.streams.include(url)
+    }
+
+    /// The rule as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl FromStr for PoolRule {
+    type Err = RuleError;
+
+    fn from_str(text: &str) -> Result<Self, RuleError> {
+        let (mut streams, mut pool) = (Streams::default(), Pool::default());
+        for word in words(text)? {
+            let (key, value) = word?;
+            match key {
+                "label" => drop(pool.labels.insert(value.to_owned())),
+                "zone" => pool.zone = Some(value.to_owned()),
+                _ if streams.take(key, value)? => {}
+                _ => {
+                    return Err(RuleError::Unknown(
+                        "vhost=, app=, stream=, label= and zone=",
+                    ));
+                }
+            }
+        }
+        if pool == Pool::default() {
+            return Err(RuleError::Incomplete("label= or zone="));
+        }
+        let text = text.trim().to_owned();
+        Ok(Self {
+            text,
+            streams,
+            pool,
+        })
+    }
+}
+
+/// Streams whose clients are sent elsewhere: `app=live via=http url=http://{ip}:{http}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedirectRule {
+    text: String,
+    streams: Streams,
+    via: BTreeSet<Via>,
+    url: String,
+}
+
+/// Clients that can be sent elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Via {
+    /// HTTP clients, by a 302.
+    Http,
+    /// RTMP clients that follow what SRS origins say to SRS edges.
+    Rtmp,
+}
+
+/// What the words in braces of a [`RedirectRule`] stand for. An address that is IPv6 comes with its brackets.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// `{id}`
+    pub id: &'a str,
+    /// `{label}`
+    pub label: &'a str,
+    /// `{zone}`
+    pub zone: &'a str,
+    /// `{ip}`
+    pub ip: &'a str,
+    /// `{http}`
+    pub http: Option<u16>,
+    /// `{rtmp}`
+    pub rtmp: Option<u16>,
+}
+
+impl RedirectRule {
+    /// Whether it speaks of such clients of `url`.
+    pub fn covers(&self, url: &StreamUrl, via: Via) -> bool {
+        self.via.contains(&via) && self.streams.include(url)
+    }
+
+    /// The base of the URL to send them to, without a slash at its end; `None` if it names a port that the origin
+    /// does not have.
+    pub fn base(&self, place: &Place<'_>) -> Option<String> {
+        let port = |port: Option<u16>| port.map(|port| port.to_string());
+        let mut base = String::with_capacity(self.url.len() + 32);
+        let mut rest = self.url.as_str();
+        while let Some((before, after)) = rest.split_once('{') {
+            let (name, after) = after.split_once('}')?;
+            base.push_str(before);
+            base.push_str(&match name {
+                "id" => place.id.to_owned(),
+                "label" => place.label.to_owned(),
+                "zone" => place.zone.to_owned(),
+                "ip" => place.ip.to_owned(),
+                "http" => port(place.http)?,
+                "rtmp" => port(place.rtmp)?,
+                _ => return None,
+            });
+            rest = after;
+        }
+        base.push_str(rest);
+        Some(base)
+    }
+
+    /// The rule as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl FromStr for RedirectRule {
+    type Err = RuleError;
+
+    fn from_str(text: &str) -> Result<Self, RuleError> {
+        let mut rule = Self {
+            text: text.trim().to_owned(),
+            streams: Streams::default(),
+            via: BTreeSet::new(),
+            url: String::new(),
+        };
+        for word in words(text)? {
+            let (key, value) = word?;
+            match key {
+                "via" => drop(rule.via.insert(via(value)?)),
+                "url" => value.trim_end_matches('/').clone_into(&mut rule.url),
+                _ if rule.streams.take(key, value)? => {}
+                _ => return Err(RuleError::Unknown("vhost=, app=, stream=, via= and url=")),
+            }
+        }
+        if rule.via.is_empty() {
+            return Err(RuleError::Incomplete("via=http or via=rtmp"));
+        }
+        let fits = |via: &Via| match via {
+            Via::Http => rule.url.starts_with("http://") || rule.url.starts_with("https://"),
+            Via::Rtmp => rule.url.starts_with("rtmp://"),
+        };
+        if !rule.via.iter().all(fits) {
+            return Err(RuleError::Url);
+        }
+        let everything = Place {
+            id: "",
+            label: "",
+            zone: "",
+            ip: "",
+            http: Some(1),
+            rtmp: Some(1),
+        };
+        rule.base(&everything).ok_or(RuleError::Braces)?;
+        Ok(rule)
+    }
+}
+
+/// Why a rule cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RuleError {
+    /// A word in braces that stands for nothing.
+    #[error("braces stand for {{id}}, {{label}}, {{zone}}, {{ip}}, {{http}} and {{rtmp}} only")]
+    Braces,
+    /// A rule that says nothing.
+    #[error("the rule says nothing without {0}")]
+    Incomplete(&'static str),
+    /// Not a form of a vhost, app or stream.
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+    /// A word that no such rule has.
+    #[error("a rule is made of {0}")]
+    Unknown(&'static str),
+    /// Not where such clients could go.
+    #[error("url= is http:// or https:// for via=http, and rtmp:// for via=rtmp")]
+    Url,
+    /// Neither http nor rtmp.
+    #[error("via= is http or rtmp")]
+    Via,
+}
+
+type Word<'a> = Result<(&'a str, &'a str), RuleError>;
+
+/// The words of a rule, each a name and a value.
+fn words(text: &str) -> Result<impl Iterator<Item = Word<'_>>, RuleError> {
+    if text.trim().is_empty() {
+        return Err(RuleError::Incomplete("a word"));
+    }
+    Ok(text.split_ascii_whitespace().map(|word| {
+        word.split_once('=')
+            .ok_or(RuleError::Unknown("words such as app=live"))
+    }))
+}
+
+fn via(text: &str) -> Result<Via, RuleError> {
+    match text {
+        "http" => Ok(Via::Http),
+        "rtmp" => Ok(Via::Rtmp),
+        _ => Err(RuleError::Via),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> StreamUrl {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn pools_are_for_streams_by_their_parts() {
+        let rule: PoolRule = "vhost=*.example.com app=live stream=vip-* label=gpu zone=eu"
+            .parse()
+            .unwrap();
+        for (cause, stream, expected) in [
+            ("all of it", "a.example.com/live/vip-1", true),
+            ("another vhost", "example.org/live/vip-1", false),
+            ("another app", "a.example.com/vod/vip-1", false),
+            ("another stream", "a.example.com/live/1", false),
+        ] {
+            assert_eq!(rule.covers(&url(stream)), expected, "{cause}");
+        }
+        let origin = |zone: &str, labels: &[&str]| Attributes {
+            zone: Some(zone.to_owned()),
+            labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+            ..Attributes::default()
+        };
+        assert!(rule.pool.allows(&origin("eu", &["gpu", "ssd"])));
+        assert!(!rule.pool.allows(&origin("us", &["gpu"])));
+        assert!(!rule.pool.allows(&origin("eu", &["ssd"])));
+        for (cause, text) in [
+            ("nothing", ""),
+            ("no pool", "app=live"),
+            ("a word", "live label=gpu"),
+            ("an unknown word", "path=live label=gpu"),
+            ("an empty pattern", "app= label=gpu"),
+        ] {
+            assert!(text.parse::<PoolRule>().is_err(), "{cause}");
+        }
+    }
+
+    #[test]
+    fn redirects_name_a_place() {
+        let place = Place {
+            id: "vid-1",
+            label: "left",
+            zone: "eu",
+            ip: "[::1]",
+            http: Some(8080),
+            rtmp: None,
+        };
+        let base = |text: &str| text.parse::<RedirectRule>().unwrap().base(&place);
+        assert_eq!(
+            base("app=live via=http url=http://{ip}:{http}/").as_deref(),
+            Some("http://[::1]:8080")
+        );
+        assert_eq!(
+            base("via=http url=https://{id}.{zone}.example.com/{label}").as_deref(),
+            Some("https://vid-1.eu.example.com/left")
+        );
+        assert_eq!(
+            base("via=rtmp url=rtmp://{ip}:{rtmp}"),
+            None,
+            "no such port"
+        );
+        for (cause, text, error) in [
+            (
+                "no client",
+                "url=http://a",
+                RuleError::Incomplete("via=http or via=rtmp"),
+            ),
+            ("no url", "via=http", RuleError::Url),
+            ("another scheme", "via=rtmp url=http://a", RuleError::Url),
+            (
+                "both with one url",
+                "via=http via=rtmp url=http://a",
+                RuleError::Url,
+            ),
+            (
+                "a client that follows nothing",
+                "via=srt url=srt://a",
+                RuleError::Via,
+            ),
+            (
+                "strange braces",
+                "via=http url=http://{host}",
+                RuleError::Braces,
+            ),
+            (
+                "an open brace",
+                "via=http url=http://{ip",
+                RuleError::Braces,
+            ),
+        ] {
+            assert_eq!(text.parse::<RedirectRule>(), Err(error), "{cause}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The command line: what can be asked of `sluicegate`, and how it explains itself.
+
+pub mod operate;
+pub mod register;
+pub mod tap;
+
+use crate::cli::operate::{Ask, DrainArguments, ExplainArguments, Named, Numbered, Whom};
+use crate::cli::register::RegisterArguments;
+use crate::cli::tap::TapArguments;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+/// One address in front of a fleet of live media origin servers.
+///
+/// Encoders and players talk to Sluicegate; it finds which origin holds the stream
+/// they ask for and joins the two, while origins come and go. It speaks RTMP,
+/// HTTP-FLV and HTTP-TS, and takes the place of the SRS origin-cluster proxy without
+/// a change to origins, encoders or players.
+#[derive(Debug, Parser)]
+#[command(name = "sluicegate", version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
+#[command(verbatim_doc_comment)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    run: SettingsFile,
+}
+
+impl Cli {
+    /// The arguments of this process. Ends it where they ask for help or make no sense.
+    pub fn read() -> Self {
+        Self::parse()
+    }
+
+    /// What to do; without a verb that is to run.
+    pub fn verb(self) -> Verb {
+        self.verb.unwrap_or(Verb::Run {
+            config: self.run.config,
+        })
+    }
+
+    /// Prints the completion script for `shell`.
+    pub fn print_completions(shell: Shell) {
+        // A reader that has seen enough is no failure.
+        let _ = io::stdout().write_all(&completions(shell));
+    }
+}
+
+/// What `sluicegate` can do.
+#[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, at start")]
+pub enum Verb {
+    /// Run the proxy; this is what happens without a command.
+    Run {
+        /// Read settings from this TOML file; .env and the environment override it.
+        #[arg(long, short, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// See it work: the proxy, two small origins of its own and a stream to watch.
+    Demo,
+    /// Register an origin that cannot register itself, while it answers.
+    Register(RegisterArguments),
+    /// Show a running proxy at a glance: its state, its origins, what is on them.
+    #[command(after_help = EXIT_CODES)]
+    Ps(Ask),
+    /// List the origins of a running proxy, and how they are.
+    #[command(after_help = EXIT_CODES)]
+    Origins(Ask),
+    /// List its streams and the origins that hold them.
+    #[command(after_help = EXIT_CODES)]
+    Streams(Ask),
+    /// List its sessions.
+    #[command(after_help = EXIT_CODES)]
+    Sessions(Ask),
+    /// Tell why a stream is where it is, or where it would go.
+    #[command(after_help = EXIT_CODES)]
+    Explain(ExplainArguments),
+    /// Give an origin no new streams, or take the proxy itself out of service.
+    #[command(after_help = EXIT_CODES)]
+    Drain(DrainArguments),
+    /// Undo a drain or a disabling.
+    #[command(after_help = EXIT_CODES)]
+    Undrain(Whom),
+    /// Send nobody new to an origin, not even players of its streams.
+    #[command(after_help = EXIT_CODES)]
+    Disable(Named),
+    /// End a session.
+    #[command(after_help = EXIT_CODES)]
+    Kick(Numbered),
+    /// Record what a session carries into an FLV file.
+    Tap(TapArguments),
+    /// Check the settings and print each with its source; secrets stay hidden.
+    Check {
+        /// Read settings from this TOML file; .env and the environment override it.
+        #[arg(long, short, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Print the name and the version.
+    Version,
+    /// Print a completion script for a shell.
+    #[command(after_help = COMPLETIONS_EXAMPLE)]
+    Completions {
+        /// The shell to complete for.
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+struct SettingsFile {
+    /// Read settings from this TOML file; .env and the environment override it.
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+fn completions(shell: Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "sluicegate", &mut script);
+    script
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sluicegate demo                                  see it work, nothing else needed
+  sluicegate --config sluicegate.toml              run with a settings file
+  PROXY_RTMP_SERVER=1935 sluicegate                run with the variables of the SRS proxy
+  sluicegate check --config sluicegate.toml        what holds, and who said so
+  ffmpeg -re -i clip.flv -c copy -f flv rtmp://127.0.0.1:11935/live/a
+  ffplay http://127.0.0.1:18080/live/a.flv
+
+Read on:
+  README.md                 quick starts: SRS origins, any RTMP server, OBS, FFmpeg, VLC
+  docs/settings.md          files, variables, and coming from the SRS proxy
+  examples/reference.toml   every setting with its default";
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done             3  no proxy answers
+  1  refused, other   4  the token is missing or wrong
+  2  wrong arguments  5  no such origin, session or stream";
+
+const COMPLETIONS_EXAMPLE: &str = "\
+Example:
+  sluicegate completions bash > ~/.local/share/bash-completion/completions/sluicegate";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Verb, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace()).map(Cli::verb)
+    }
+
+    #[test]
+    fn the_definition_is_sound_and_every_option_is_explained() {
+        fn explained(command: &clap::Command) {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            for argument in command.get_arguments() {
+                assert!(
+                    argument.get_help().is_some(),
+                    "{} {}",
+                    command.get_name(),
+                    argument.get_id()
+                );
+            }
+            command.get_subcommands().for_each(explained);
+        }
+        Cli::command().debug_assert();
+        explained(&Cli::command());
+    }
+
+    #[test]
+    fn running_is_the_default() {
+        let config = |line: &str| match parse(line) {
+            Ok(Verb::Run { config }) => config,
+            other => panic!("{line}: {other:?}"),
+        };
+        assert_eq!(config("sluicegate"), None);
+        for line in [
+            "sluicegate --config a.toml",
+            "sluicegate run --config a.toml",
+            "sluicegate run -c a.toml",
+        ] {
+            assert_eq!(config(line), Some(PathBuf::from("a.toml")), "{line}");
+        }
+        assert!(matches!(
+            parse("sluicegate check --config a.toml"),
+            Ok(Verb::Check { .. })
+        ));
+        assert!(parse("sluicegate rnu").is_err());
+    }
+
+    #[test]
+    fn completions_know_the_options() {
+        let script = String::from_utf8(completions(Shell::Bash)).unwrap();
+        assert!(script.contains("--while-answers"));
+    }
+}

@@ -1,0 +1,152 @@
+//! The options of the operator's verbs.
+
+use clap::{Args, ValueEnum};
+
+use crate::config::{Environment, URL_VARIABLE, parse_duration};
+use crate::net::fetch::escaped;
+use crate::value::Secret;
+use crate::value::Url;
+
+/// Which proxy, and how to print.
+#[derive(Debug, Args)]
+pub struct Ask {
+    /// The proxy's system API; else SLUICEGATE_URL, else http://127.0.0.1:12025.
+    #[arg(long, value_name = "URL")]
+    to: Option<Url>,
+    /// The bearer token; in PROXY_HTTP_API_AUTH_TOKEN other users can't see it.
+    #[arg(long, value_name = "TOKEN")]
+    token: Option<String>,
+    /// Speak of this proxy alone, and not of all that share its store.
+    #[arg(long)]
+    pub local: bool,
+    /// Print a table for people, or the JSON of the API.
+    #[arg(long, short, value_enum, default_value = "table", value_name = "FORM")]
+    pub output: Output,
+}
+
+/// How answers are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// An origin.
+#[derive(Debug, Args)]
+pub struct Named {
+    /// The origin, by the id that `sluicegate origins` shows.
+    pub origin: String,
+    /// The proxy to ask.
+    #[command(flatten)]
+    pub ask: Ask,
+}
+
+/// An origin, or the proxy itself.
+#[derive(Debug, Args)]
+pub struct Whom {
+    /// The origin, by the id that `sluicegate origins` shows.
+    #[arg(required_unless_present = "proxy")]
+    pub origin: Option<String>,
+    /// The proxy that is asked, for its update; or another of its cluster, by the name that `sluicegate ps` shows.
+    #[arg(long, conflicts_with = "origin", value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
+    proxy: Option<String>,
+    /// The proxy to ask.
+    #[command(flatten)]
+    pub ask: Ask,
+}
+
+/// What to drain, and how long it may take.
+#[derive(Debug, Args)]
+pub struct DrainArguments {
+    /// What to drain.
+    #[command(flatten)]
+    pub whom: Whom,
+    /// End what is left after this time, one by one; without it, sessions finish by themselves.
+    #[arg(long, value_name = "DURATION")]
+    pub deadline: Option<Deadline>,
+}
+
+/// A session, or all of a stream.
+#[derive(Debug, Args)]
+pub struct Numbered {
+    /// The session, by the id that `sluicegate sessions` shows; or a stream, as app/name or vhost/app/name.
+    pub id: String,
+    /// The proxy to ask.
+    #[command(flatten)]
+    pub ask: Ask,
+}
+
+/// A stream.
+#[derive(Debug, Args)]
+pub struct ExplainArguments {
+    /// The stream, as app/name or vhost/app/name.
+    stream: String,
+    /// As if this origin were not there.
+    #[arg(long, value_name = "ORIGIN")]
+    pub without: Option<String>,
+    /// The proxy to ask.
+    #[command(flatten)]
+    pub ask: Ask,
+}
+
+/// How long sessions may finish.
+#[derive(Debug, Clone)]
+pub struct Deadline(String);
+
+impl std::str::FromStr for Deadline {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match parse_duration(text) {
+            Ok(_) => Ok(Self(text.to_owned())),
+            Err(_) => Err("write a duration, such as 10m, 90s or 0s"),
+        }
+    }
+}
+
+impl Deadline {
+    /// As the API takes it.
+    pub(super) fn query(&self) -> String {
+        format!("deadline={}", escaped(&self.0))
+    }
+}
+
+impl Whom {
+    /// Another proxy that is meant, as the API takes it.
+    pub(super) fn query(&self) -> String {
+        match self.proxy.as_deref() {
+            None | Some("") => String::new(),
+            Some(proxy) => format!("proxy={}", escaped(proxy)),
+        }
+    }
+}
+
+impl ExplainArguments {
+    /// As the API takes it, without this origin.
+    pub(super) fn query(&self, without: Option<&str>) -> String {
+        let mut query = format!("stream={}", escaped(&self.stream));
+        if let Some(origin) = without {
+            query.push_str(&format!("&without={}", escaped(origin)));
+        }
+        query
+    }
+}
+
+impl Ask {
+    pub(super) fn proxy(&self, environment: &Environment) -> Url {
+        let named = || environment.variable(URL_VARIABLE)?.parse().ok();
+        let usual = || USUAL_PROXY.parse().expect("a constant URL");
+        self.to.clone().or_else(named).unwrap_or_else(usual)
+    }
+
+    pub(super) fn token(&self, environment: &Environment) -> Option<Secret> {
+        let token = ["SLUICEGATE_SYSTEM__AUTH_TOKEN", "PROXY_HTTP_API_AUTH_TOKEN"]
+            .into_iter()
+            .find_map(|name| environment.variable(name));
+        self.token.as_deref().or(token).map(Secret::from)
+    }
+}
+
+const USUAL_PROXY: &str = "http://127.0.0.1:12025";

@@ -1,0 +1,364 @@
+//! Why a stream is where it is, in sentences for somebody who was just woken up.
+
+use serde_json::Value;
+
+use super::table::table;
+use super::tell::{ago, folded, progress, span, text};
+use crate::lookup::{Claimed, Explanation, Ranked};
+
+/// `said` of a stream; `left_out` is the origin it was asked to leave out, `otherwise` what would be said without the
+/// origin that the stream goes to, and `fleet` the answer with all origins, for what is known of those rejected.
+pub(super) fn story(
+    said: &Explanation,
+    left_out: Option<&str>,
+    otherwise: Option<&Explanation>,
+    fleet: &Value,
+) -> String {
+    let mut out = folded(&goes(said, left_out));
+    if let Some(claim) = &said.claim {
+        out.push_str(&folded(&claimed(claim, said.origin.as_deref())));
+    }
+    if said.key != said.stream {
+        out.push_str(&folded(&format!(
+            "It is placed as {}, together with the streams of other vhosts.",
+            short(&said.key)
+        )));
+    }
+    if let Some(rule) = &said.rule {
+        out.push_str(&folded(&format!(
+            "The rule \"{rule}\" says which origins may have it."
+        )));
+    }
+    if let (Some(origin), Some(otherwise)) = (&said.origin, otherwise) {
+        out.push_str(&folded(&match &otherwise.origin {
+            Some(next) => format!(
+                "If {origin} were gone, it would go to {next}: {}.",
+                otherwise.why
+            ),
+            None => format!(
+                "If {origin} were gone, it would go nowhere: {}.",
+                why(otherwise)
+            ),
+        }));
+    }
+    if !said.candidates.is_empty() {
+        let zone = said.zone.as_ref();
+        let preferred =
+            zone.map_or_else(String::new, |zone| format!(", those in zone {zone} first"));
+        let all_full = if said.overflows {
+            "; all are full, and take streams nevertheless"
+        } else {
+            ""
+        };
+        out.push('\n');
+        out.push_str(&folded(&format!(
+            "May take it over {} if it is nowhere, the best first by {}{preferred}{all_full}:",
+            said.service, said.policy
+        )));
+        out.push_str(&candidates(&said.candidates));
+    }
+    if !said.rejected.is_empty() {
+        out.push_str("\nMay not take it:\n");
+    }
+    for rejected in &said.rejected {
+        let row = fleet["origins"]
+            .as_array()
+            .and_then(|rows| rows.iter().find(|row| row["id"] == *rejected.origin));
+        let why = why_not(&rejected.reason, &said.service, row.unwrap_or(&Value::Null));
+        out.push_str(&folded(&format!("  {}: {why}", rejected.origin)));
+    }
+    out
+}
+
+fn goes(said: &Explanation, left_out: Option<&str>) -> String {
+    let (stream, why) = (short(&said.stream), why(said));
+    match (left_out, &said.origin) {
+        (None, Some(origin)) => format!("{stream} goes to {origin}: {why}."),
+        (None, None) => format!("{stream} goes nowhere: {why}."),
+        (Some(gone), Some(origin)) => {
+            format!("Without {gone}, {stream} would go to {origin}: {why}.")
+        }
+        (Some(gone), None) => format!("Without {gone}, {stream} would go nowhere: {why}."),
+    }
+}
+
+/// A refusal begins with its stream, which was named already.
+fn why(said: &Explanation) -> &str {
+    let rest = said.why.strip_prefix(said.stream.as_str());
+    rest.and_then(|rest| rest.strip_prefix(": "))
+        .unwrap_or(&said.why)
+}
+
+fn claimed(claim: &Claimed, goes_to: Option<&str>) -> String {
+    let who = if goes_to == Some(claim.origin.as_str()) {
+        "It was claimed".to_owned()
+    } else {
+        format!("It is claimed for {},", claim.origin)
+    };
+    let why = if claim.why.is_empty() {
+        "not by this proxy since it started"
+    } else {
+        &claim.why
+    };
+    let joined = match (claim.publishers, claim.players) {
+        (0, 0) => "Nobody has it through this proxy now".to_owned(),
+        (0, players) => format!(
+            "No publisher and {} are joined through this proxy",
+            some(players, "player")
+        ),
+        (publishers, players) => format!(
+            "{} and {} are joined through this proxy",
+            some(publishers, "publisher"),
+            some(players, "player")
+        ),
+    };
+    format!(
+        "{who} {} (fence {}): {why}. {joined}.",
+        ago(claim.age_seconds),
+        claim.fence
+    )
+}
+
+fn some(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
+}
+
+fn candidates(ranked: &[Ranked]) -> String {
+    let row = |one: &Ranked| {
+        [
+            one.origin.clone(),
+            format!("{:.2}", one.score),
+            one.weight.to_string(),
+            one.streams.to_string(),
+            one.load_percent
+                .map_or_else(|| "-".to_owned(), |load| format!("{load:.0}%")),
+            one.services.to_string(),
+            match one.local {
+                Some(true) => "near",
+                Some(false) => "far",
+                None => "-",
+            }
+            .to_owned(),
+        ]
+    };
+    let rows: Vec<[String; 7]> = ranked.iter().map(row).collect();
+    let heading = [
+        "ORIGIN", "SCORE", "WEIGHT", "STREAMS", "LOAD", "SERVICES", "ZONE",
+    ];
+    table(heading, &rows)
+}
+
+/// Why an origin may not have the stream, with what its row among the origins tells of it.
+fn why_not(reason: &str, service: &str, row: &Value) -> String {
+    let limit = |name: &str| text(&row[name]);
+    let seconds = |value: &Value| value.as_f64().map(span);
+    match reason {
+        "busy" => "more than four fifths of its processors or of its bandwidth are in use".into(),
+        "disabled" => "an operator disabled it; `sluicegate undrain` gives it back".into(),
+        "draining" => {
+            let drain = &row["drain"];
+            match (seconds(&drain["since_seconds"]), drain["cause"].as_str()) {
+                (Some(since), Some(cause)) => {
+                    format!("draining for {since} ({cause}), {}", progress(drain))
+                }
+                _ => "draining".into(),
+            }
+        }
+        "excluded" => "left out, as asked".into(),
+        "failing" => {
+            let note = &row["notes"][0];
+            match (note["what"].as_str(), seconds(&note["seconds_ago"])) {
+                (Some(what), Some(since)) => format!("failing; {since} ago: {what}"),
+                _ => "failing".into(),
+            }
+        }
+        "full_of_bandwidth" => format!("full: max_mbps is {}", limit("max_mbps")),
+        "full_of_sessions" => format!("full: max_sessions is {}", limit("max_sessions")),
+        "full_of_streams" => format!("full: max_streams is {}", limit("max_streams")),
+        "no_service" => format!("it has no {service} endpoint"),
+        "not_in_pool" => "the rule asks for others".into(),
+        "silent" => match seconds(&row["last_seen_seconds"]) {
+            Some(since) => format!("it stopped reporting, {since} ago"),
+            None => "it stopped reporting".into(),
+        },
+        "weightless" => "its weight is 0".into(),
+        other => other.replace('_', " "),
+    }
+}
+
+/// A stream as people write it: nobody says the vhost that all are in.
+fn short(stream: &str) -> &str {
+    stream.strip_prefix("__defaultVhost__/").unwrap_or(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::operate::table::WIDTH;
+    use crate::lookup::Rejected;
+    use serde_json::json;
+
+    fn said(origin: Option<&str>, why: &str) -> Explanation {
+        Explanation {
+            stream: "__defaultVhost__/live/a".to_owned(),
+            key: "__defaultVhost__/live/a".to_owned(),
+            service: "rtmp".to_owned(),
+            policy: "rendezvous".to_owned(),
+            rule: None,
+            zone: None,
+            origin: origin.map(str::to_owned),
+            why: why.to_owned(),
+            claim: None,
+            candidates: Vec::new(),
+            rejected: Vec::new(),
+            overflows: false,
+        }
+    }
+
+    fn claim(origin: &str, why: &str, publishers: usize, players: usize) -> Option<Claimed> {
+        Some(Claimed {
+            origin: origin.to_owned(),
+            age_seconds: 724.0,
+            fence: 3,
+            why: why.to_owned(),
+            publishers,
+            players,
+        })
+    }
+
+    #[test]
+    fn where_it_goes_is_the_first_sentence() {
+        let rows = [
+            (
+                said(Some("two"), "it is placed there"),
+                None,
+                "live/a goes to two: it is placed there.\n",
+            ),
+            (
+                said(
+                    None,
+                    "__defaultVhost__/live/a: no origin has an rtmp endpoint",
+                ),
+                None,
+                "live/a goes nowhere: no origin has an rtmp endpoint.\n",
+            ),
+            (
+                said(Some("one"), "first of 1 by rendezvous"),
+                Some("two"),
+                "Without two, live/a would go to one: first of 1 by rendezvous.\n",
+            ),
+            (
+                said(None, "0 of 1"),
+                Some("two"),
+                "Without two, live/a would go nowhere: 0 of 1.\n",
+            ),
+        ];
+        for (said, left_out, expected) in rows {
+            assert_eq!(story(&said, left_out, None, &Value::Null), expected);
+        }
+    }
+
+    #[test]
+    fn the_claim_says_since_when_why_and_for_whom() {
+        let rows = [
+            (
+                claim("two", "first of 3 by rendezvous", 1, 4),
+                "It was claimed 12m04s ago (fence 3): first of 3 by rendezvous. \
+                 1 publisher and 4 players are joined through this proxy.",
+            ),
+            (
+                claim("two", "", 0, 1),
+                "It was claimed 12m04s ago (fence 3): not by this proxy since it started. \
+                 No publisher and 1 player are joined through this proxy.",
+            ),
+            (
+                claim("three", "first of 3 by rendezvous", 0, 0),
+                "It is claimed for three, 12m04s ago (fence 3): first of 3 by rendezvous. \
+                 Nobody has it through this proxy now.",
+            ),
+        ];
+        for (claim, expected) in rows {
+            let told = claimed(&claim.expect("a claim"), Some("two"));
+            assert_eq!(told, expected);
+        }
+    }
+
+    #[test]
+    fn a_rejection_says_what_is_known_of_the_origin() {
+        let row = json!({
+            "last_seen_seconds": 40.0, "max_streams": 1, "max_sessions": 9, "max_mbps": 900,
+            "drain": {"cause": "operator", "since_seconds": 250.0, "publishers": 3, "players": 2,
+                      "done": false, "eta_seconds": null},
+            "notes": [{"seconds_ago": 12.0, "what": "10.0.0.4:1935: connection refused"}],
+        });
+        let rows = [
+            (
+                "draining",
+                "draining for 4m10s (operator), 3 publishers and 2 players left, no deadline",
+            ),
+            (
+                "failing",
+                "failing; 12s ago: 10.0.0.4:1935: connection refused",
+            ),
+            ("silent", "it stopped reporting, 40s ago"),
+            ("full_of_streams", "full: max_streams is 1"),
+            ("full_of_sessions", "full: max_sessions is 9"),
+            ("full_of_bandwidth", "full: max_mbps is 900"),
+            ("no_service", "it has no srt endpoint"),
+            ("excluded", "left out, as asked"),
+            ("a_new_word", "a new word"),
+        ];
+        for (reason, expected) in rows {
+            assert_eq!(why_not(reason, "srt", &row), expected);
+            // An origin that is gone by now has no row.
+            assert!(!why_not(reason, "srt", &Value::Null).is_empty());
+        }
+    }
+
+    #[test]
+    fn the_whole_story_fits_a_terminal() {
+        let ranked = |origin: &str, score, local| Ranked {
+            origin: origin.to_owned(),
+            score,
+            weight: 100,
+            streams: 12,
+            load_percent: Some(40.04),
+            services: 3,
+            local: Some(local),
+        };
+        let whole = Explanation {
+            key: "*/live/a".to_owned(),
+            rule: Some("app=live label=gpu".to_owned()),
+            zone: Some("eu".to_owned()),
+            claim: claim("two", "first of 3 by rendezvous, 1 draining", 1, 4),
+            candidates: vec![
+                ranked("two", 0.914, true),
+                ranked(&"x".repeat(120), -1.0, false),
+            ],
+            rejected: vec![Rejected {
+                origin: "three".to_owned(),
+                reason: "draining".to_owned(),
+            }],
+            ..said(Some("two"), "it is placed there")
+        };
+        let otherwise = said(Some("one"), "first of 1 by rendezvous, 1 excluded");
+        let fleet = json!({"origins": [{"id": "three", "drain": {"cause": "gone from its source",
+            "since_seconds": 5.0, "publishers": 1, "players": 0, "done": false, "eta_seconds": null}}]});
+        let told = story(&whole, None, Some(&otherwise), &fleet);
+        for line in told.lines() {
+            assert!(line.chars().count() <= WIDTH, "{line}");
+        }
+        for sentence in [
+            "live/a goes to two: it is placed there.\n",
+            "If two were gone, it would go to one: first of 1 by rendezvous, 1 excluded.\n",
+            "It is placed as */live/a",
+            "The rule \"app=live label=gpu\"",
+            "\n\nMay take it over rtmp if it is nowhere, the best first by rendezvous, those in zone eu first:\n",
+            "40%   3         near\n",
+            "\n\nMay not take it:\n  three: draining for 5s (gone from its source), 1 publishers",
+        ] {
+            assert!(told.contains(sentence), "{sentence}\n{told}");
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! `sluicegate ps`, `origins`, `drain` and the like: what an operator asks a running proxy, over its system API.
+
+mod arguments;
+mod explain;
+mod table;
+mod tell;
+
+pub use arguments::{
+    Ask, Deadline, DrainArguments, ExplainArguments, Named, Numbered, Output, Whom,
+};
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use hyper::{Method, StatusCode};
+use serde_json::Value;
+
+use crate::config::Environment;
+use crate::lookup::Explanation;
+use crate::net::fetch::{self, FetchError, escaped};
+use crate::value::Secret;
+use crate::value::Url;
+
+/// What is asked.
+#[derive(Debug)]
+pub enum Question {
+    /// Send nobody new to an origin.
+    Disable(Named),
+    /// Drain an origin, or the proxy.
+    Drain(DrainArguments),
+    /// Why a stream is where it is.
+    Explain(ExplainArguments),
+    /// End a session.
+    Kick(Numbered),
+    /// The fleet.
+    Origins(Ask),
+    /// All at a glance.
+    Ps(Ask),
+    /// Who is connected.
+    Sessions(Ask),
+    /// What is where.
+    Streams(Ask),
+    /// Undo a drain.
+    Undrain(Whom),
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum OperateError {
+    /// The token is missing or wrong.
+    #[error("{0}; give the token with --token or PROXY_HTTP_API_AUTH_TOKEN")]
+    Denied(String),
+    /// No proxy is there.
+    #[error("no proxy answers at {0}: {1}")]
+    Unreachable(Url, FetchError),
+    /// The proxy said no.
+    #[error("{0}")]
+    Refused(String),
+    /// What was named does not exist.
+    #[error("{0}")]
+    Unknown(String),
+    /// Something answers that is no proxy.
+    #[error("{0} answers, but not as a proxy does: is this the system API?")]
+    NotAProxy(Url),
+    /// The answer cannot be written.
+    #[error("cannot write: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl OperateError {
+    /// The exit code, which scripts may rely on.
+    pub const fn code(&self) -> u8 {
+        match self {
+            Self::Refused(_) | Self::NotAProxy(_) | Self::Output(_) => 1,
+            Self::Unreachable(..) => 3,
+            Self::Denied(_) => 4,
+            Self::Unknown(_) => 5,
+        }
+    }
+}
+
+/// Asks, prints the answer, and says how it went.
+pub async fn run(question: Question, environment: &Environment) -> ExitCode {
+    match answer(question, environment).await {
+        Ok(text) => {
+            // A reader that has seen enough is no failure.
+            let _ = io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("sluicegate: {error}");
+            ExitCode::from(error.code())
+        }
+    }
+}
+
+async fn answer(question: Question, environment: &Environment) -> Result<String, OperateError> {
+    match question {
+        Question::Ps(ask) => ps(&ask, environment).await,
+        Question::Origins(ask) => list(&ask, environment, "origins", tell::origins).await,
+        Question::Streams(ask) => list(&ask, environment, "streams", tell::streams).await,
+        Question::Sessions(ask) => list(&ask, environment, "sessions", tell::sessions).await,
+        Question::Explain(it) => {
+            let caller = Caller::new(&it.ask, environment);
+            explained(&it, &caller).await
+        }
+        Question::Kick(it) => {
+            let caller = Caller::new(&it.ask, environment);
+            let what = if it.id.contains('/') {
+                "streams"
+            } else {
+                "sessions"
+            };
+            let path = format!("/api/v1/{what}/{}", escaped(&it.id));
+            let document = caller.ask(Method::DELETE, &path).await?;
+            Ok(shown(&it.ask, &document, |data| tell::kick(&it.id, data)))
+        }
+        Question::Disable(it) => duty(&it.ask, environment, Some(&it.origin), "disable", "").await,
+        Question::Undrain(it) => {
+            let query = it.query();
+            duty(
+                &it.ask,
+                environment,
+                it.origin.as_deref(),
+                "undrain",
+                &query,
+            )
+            .await
+        }
+        Question::Drain(it) => {
+            let deadline = it.deadline.as_ref().map(Deadline::query);
+            let query = format!("{}&{}", it.whom.query(), deadline.unwrap_or_default());
+            duty(
+                &it.whom.ask,
+                environment,
+                it.whom.origin.as_deref(),
+                "drain",
+                &query,
+            )
+            .await
+        }
+    }
+}
+
+/// For people, also what would happen without the origin that has the stream, and what is known of those rejected.
+async fn explained(it: &ExplainArguments, caller: &Caller) -> Result<String, OperateError> {
+    let about = async |without: Option<&str>| {
+        let path = format!("/api/v1/explain?{}", it.query(without));
+        caller.ask(Method::GET, &path).await
+    };
+    let left_out = it.without.as_deref();
+    let document = about(left_out).await?;
+    if it.ask.output == Output::Json {
+        return Ok(format!("{document:#}\n"));
+    }
+    let read = |document: Value| {
+        serde_json::from_value::<Explanation>(document)
+            .map_err(|_| OperateError::NotAProxy(caller.at.clone()))
+    };
+    let said = read(document)?;
+    let otherwise = match (&said.origin, left_out) {
+        // It may be gone by now, and then there is nothing to say of its absence.
+        (Some(origin), None) => about(Some(origin.as_str())).await.map(read).ok(),
+        _ => None,
+    };
+    let fleet = match said.rejected.is_empty() {
+        true => Value::Null,
+        false => caller.ask(Method::GET, "/api/v1/origins").await?,
+    };
+    let otherwise = otherwise.transpose()?;
+    Ok(explain::story(&said, left_out, otherwise.as_ref(), &fleet))
+}
+
+async fn list(
+    ask: &Ask,
+    environment: &Environment,
+    what: &str,
+    tell: fn(&Value) -> String,
+) -> Result<String, OperateError> {
+    let caller = Caller::new(ask, environment);
+    let document = caller.ask(Method::GET, &format!("/api/v1/{what}")).await?;
+    Ok(shown(ask, &document, tell))
+}
+
+async fn ps(ask: &Ask, environment: &Environment) -> Result<String, OperateError> {
+    let caller = Caller::new(ask, environment);
+    let mut all = serde_json::Map::new();
+    for what in ["proxy", "origins", "streams"] {
+        let document = caller.ask(Method::GET, &format!("/api/v1/{what}")).await?;
+        all.insert(what.to_owned(), document);
+    }
+    Ok(shown(ask, &Value::Object(all), tell::ps))
+}
+
+/// Says what is wanted of an origin; of the proxy where none is named.
+async fn duty(
+    ask: &Ask,
+    environment: &Environment,
+    origin: Option<&str>,
+    verb: &str,
+    query: &str,
+) -> Result<String, OperateError> {
+    let path = match origin {
+        Some(origin) => format!("/api/v1/origins/{}/{verb}?{query}", escaped(origin)),
+        None => format!("/api/v1/proxy/{verb}?{query}"),
+    };
+    let document = Caller::new(ask, environment)
+        .ask(Method::POST, &path)
+        .await?;
+    Ok(shown(ask, &document, tell::duty))
+}
+
+fn shown(ask: &Ask, document: &Value, tell: impl FnOnce(&Value) -> String) -> String {
+    match ask.output {
+        Output::Json => format!("{document:#}\n"),
+        Output::Table => tell(document),
+    }
+}
+
+/// A proxy, and what to show it.
+struct Caller {
+    at: Url,
+    token: Option<Secret>,
+    /// Only the proxy itself is to answer.
+    local: bool,
+}
+
+impl Caller {
+    fn new(ask: &Ask, environment: &Environment) -> Self {
+        Self {
+            at: ask.proxy(environment),
+            token: ask.token(environment),
+            local: ask.local,
+        }
+    }
+
+    /// The `data` of an answer.
+    async fn ask(&self, method: Method, path: &str) -> Result<Value, OperateError> {
+        let separator = if path.contains('?') { '&' } else { '?' };
+        let scope = if self.local { "local" } else { "cluster" };
+        let url = self.at.join(&format!("{path}{separator}scope={scope}"));
+        let asked = fetch::ask(method, &url, self.token.as_ref(), PATIENCE, LONGEST_ANSWER).await;
+        let (status, body) =
+            asked.map_err(|error| OperateError::Unreachable(self.at.clone(), error))?;
+        let document: Option<Value> = serde_json::from_slice(&body).ok();
+        let words = document
+            .as_ref()
+            .and_then(|document| document.get("error"))
+            .and_then(Value::as_str)
+            .map(|words| {
+                words
+                    .chars()
+                    .filter(|letter| !letter.is_control())
+                    .collect::<String>()
+            });
+        match (status, words) {
+            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, Some(words)) => {
+                Err(OperateError::Denied(words))
+            }
+            (StatusCode::NOT_FOUND, Some(words)) => Err(OperateError::Unknown(words)),
+            (status, Some(words)) if !status.is_success() => Err(OperateError::Refused(words)),
+            (status, _) if status.is_success() => {
+                let document = document.filter(|document| document.get("code").is_some());
+                let mut document =
+                    document.ok_or_else(|| OperateError::NotAProxy(self.at.clone()))?;
+                Ok(document.get_mut("data").map_or(Value::Null, Value::take))
+            }
+            _ => Err(OperateError::NotAProxy(self.at.clone())),
+        }
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The table of a hundred thousand sessions.
+const LONGEST_ANSWER: usize = 128 * 1024 * 1024;

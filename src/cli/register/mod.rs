@@ -1,0 +1,339 @@
+//! The side program for origins that cannot register themselves: asks the origin, and reports it while it answers.
+//!
+//! | file | what it knows |
+//! | --- | --- |
+//! | `arguments` | the options of `sluicegate register` |
+//! | `report` | one report to one proxy, and its answer |
+
+mod arguments;
+mod report;
+
+pub use arguments::RegisterArguments;
+pub use report::{NotASystemApi, ReportError, SystemApi};
+
+use crate::config::{Environment, format_duration};
+use crate::probe::{self, ProbeError};
+use crate::value::Secret;
+use bytes::Bytes;
+use futures_util::future::join_all;
+use sluicegate_core::fleet::attributes::AttributeError;
+use sluicegate_core::fleet::origin::{Origin, Target};
+use sluicegate_core::stream::Service;
+use std::convert::Infallible;
+use std::fmt;
+use std::io::{self, Write};
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// `sluicegate register`: does what `arguments` ask for until SIGTERM or SIGINT, and says what happens in sentences,
+/// on standard output or, where somebody may have to act, on standard error.
+///
+/// # Errors
+/// Those of [`keep`], and a token that no header can carry.
+pub async fn run(arguments: RegisterArguments) -> anyhow::Result<()> {
+    let registration = arguments.registration(&Environment::read()?)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(RegisterError::NoSignals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RegisterError::NoSignals)?;
+    let stop = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    let tell = |event: Event| {
+        // Whoever reads this may go; the origin stays registered.
+        let _ = if event.is_problem() {
+            writeln!(io::stderr(), "{event}")
+        } else {
+            writeln!(io::stdout(), "{event}")
+        };
+    };
+    Ok(keep(&registration, tell, stop).await?)
+}
+
+/// What to report, and to whom.
+#[derive(Debug, Clone)]
+pub struct Registration {
+    /// The origin; its `service` is set anew each time it comes back.
+    pub origin: Origin,
+    /// The proxies that shall know it.
+    pub to: Vec<SystemApi>,
+    /// The bearer token they ask for; empty for none.
+    pub token: Secret,
+    /// Report it again and again, as long as it answers, with this pause. `None`: report it once, unasked.
+    pub while_answers: Option<Duration>,
+}
+
+/// Reports the origin until `stop` completes, or once. `tell` hears each change, once.
+///
+/// # Errors
+/// For a single report, that a proxy did not take it. Reports that repeat don't give up.
+pub async fn keep(
+    registration: &Registration,
+    mut tell: impl FnMut(Event),
+    stop: impl Future<Output = ()>,
+) -> Result<(), RegisterError> {
+    let work = async {
+        let Some(every) = registration.while_answers else {
+            return report_once(registration, &mut tell).await;
+        };
+        match report_while_answering(registration, every, &mut tell).await {
+            Err(error) => Err(error),
+        }
+    };
+    tokio::select! {
+        result = work => result,
+        () = stop => Ok(()),
+    }
+}
+
+/// Something changed.
+#[derive(Debug)]
+pub enum Event {
+    /// A proxy has taken the origin.
+    Accepted {
+        /// What the origin is called.
+        server: String,
+        /// Which proxy.
+        proxy: SystemApi,
+    },
+    /// The origin answers again.
+    Answers {
+        /// What the origin is called.
+        server: String,
+        /// Where it was asked.
+        target: Target,
+        /// How often it is reported.
+        every: Duration,
+    },
+    /// A proxy has not taken the origin.
+    Refused {
+        /// What the origin is called.
+        server: String,
+        /// Which proxy.
+        proxy: SystemApi,
+        /// Why.
+        why: ReportError,
+    },
+    /// The origin does not answer.
+    Silent {
+        /// What the origin is called.
+        server: String,
+        /// Where it was asked.
+        target: Target,
+        /// Why.
+        why: ProbeError,
+    },
+    /// The origin has only services that cannot be asked.
+    Unasked {
+        /// What the origin is called.
+        server: String,
+        /// How often it is reported.
+        every: Duration,
+    },
+}
+
+/// Why registering ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    /// An attribute that cannot be.
+    #[error("--{name}: {why}", name = .0.replace('_', "-"), why = .1)]
+    Attribute(&'static str, AttributeError),
+    /// The system gives no random bytes.
+    #[error("cannot draw an id for the origin: {0}")]
+    NoRandomness(getrandom::Error),
+    /// A token that no header can carry.
+    #[error("the token holds other than printable ASCII characters, or a space")]
+    NotAToken,
+    /// One proxy or more did not take the single report.
+    #[error("{0}")]
+    NotTaken(String),
+    /// The system gives no signals.
+    #[error("cannot wait for signals: {0}")]
+    NoSignals(io::Error),
+}
+
+impl Event {
+    /// Whether somebody may have to act.
+    pub const fn is_problem(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::Silent { .. })
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accepted { server, proxy } => write!(f, "{server} is registered at {proxy}"),
+            Self::Answers {
+                server,
+                target,
+                every,
+            } => {
+                write!(
+                    f,
+                    "{server} answers at {target}; reporting it every {}",
+                    format_duration(*every)
+                )
+            }
+            Self::Refused { server, proxy, why } => {
+                write!(f, "{server} is not registered at {proxy}: {why}")
+            }
+            Self::Silent {
+                server,
+                target,
+                why,
+            } => {
+                write!(
+                    f,
+                    "{server} does not answer at {target}: {why}; not reporting it until it does"
+                )
+            }
+            Self::Unasked { server, every } => write!(
+                f,
+                "{server} has services over UDP only, which cannot be asked; reporting it every {} whether it answers or not",
+                format_duration(*every)
+            ),
+        }
+    }
+}
+
+async fn report_once(
+    registration: &Registration,
+    tell: &mut impl FnMut(Event),
+) -> Result<(), RegisterError> {
+    let mut refusals = Vec::new();
+    let results = report(registration, &new_instance()?).await;
+    for (proxy, result) in registration.to.iter().zip(results) {
+        match outcome(registration, proxy, result) {
+            refusal @ Event::Refused { .. } => refusals.push(refusal.to_string()),
+            event => tell(event),
+        }
+    }
+    if refusals.is_empty() {
+        Ok(())
+    } else {
+        Err(RegisterError::NotTaken(refusals.join("; ")))
+    }
+}
+
+async fn report_while_answering(
+    registration: &Registration,
+    every: Duration,
+    tell: &mut impl FnMut(Event),
+) -> Result<Infallible, RegisterError> {
+    let server = || registration.origin.server.clone();
+    let asked = asked(&registration.origin);
+    if asked.is_none() {
+        tell(Event::Unasked {
+            server: server(),
+            every,
+        });
+    }
+    let mut instance = new_instance()?;
+    let mut answered = None;
+    // What each proxy last said, so that only changes are told.
+    let mut told: Vec<Option<String>> = vec![None; registration.to.len()];
+    loop {
+        if let Some((service, target)) = &asked {
+            let target = target.clone();
+            match probe::answers(&target, *service).await {
+                Err(why) => {
+                    if answered.replace(false) != Some(false) {
+                        tell(Event::Silent {
+                            server: server(),
+                            target,
+                            why,
+                        });
+                    }
+                    tokio::time::sleep(AGAIN.min(every)).await;
+                    continue;
+                }
+                Ok(()) => {
+                    let before = answered.replace(true);
+                    if before != Some(true) {
+                        tell(Event::Answers {
+                            server: server(),
+                            target,
+                            every,
+                        });
+                    }
+                    if before == Some(false) {
+                        // It may have been restarted: a new id lets the proxies treat it so.
+                        instance = new_instance()?;
+                    }
+                }
+            }
+        }
+        let results = report(registration, &instance).await;
+        let all_taken = results.iter().all(Result::is_ok);
+        for ((proxy, told), result) in registration.to.iter().zip(&mut told).zip(results) {
+            let event = outcome(registration, proxy, result);
+            let sentence = event.to_string();
+            if told.as_ref() != Some(&sentence) {
+                tell(event);
+                *told = Some(sentence);
+            }
+        }
+        tokio::time::sleep(if all_taken { every } else { AGAIN.min(every) }).await;
+    }
+}
+
+fn outcome(
+    registration: &Registration,
+    proxy: &SystemApi,
+    result: Result<(), ReportError>,
+) -> Event {
+    let (server, proxy) = (registration.origin.server.clone(), proxy.clone());
+    match result {
+        Ok(()) => Event::Accepted { server, proxy },
+        Err(why) => Event::Refused { server, proxy, why },
+    }
+}
+
+/// The service to ask: RTMP before all others, as its handshake tells most.
+fn asked(origin: &Origin) -> Option<(Service, Target)> {
+    [Service::Rtmp, Service::Http, Service::Api, Service::Rtsp]
+        .into_iter()
+        .find_map(|service| Some((service, origin.target(service)?)))
+}
+
+/// Reports the origin to every proxy at once.
+async fn report(registration: &Registration, instance: &str) -> Vec<Result<(), ReportError>> {
+    let document = Bytes::from(report::document(&registration.origin, instance).to_string());
+    join_all(
+        registration
+            .to
+            .iter()
+            .map(|proxy| proxy.report(&registration.token, document.clone())),
+    )
+    .await
+}
+
+/// Eight random letters and digits, as SRS draws for each start.
+fn new_instance() -> Result<String, RegisterError> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(RegisterError::NoRandomness)?;
+    let alphabet = ('a'..='z').chain('2'..='7');
+    Ok(random
+        .iter()
+        .filter_map(|byte| alphabet.clone().nth(usize::from(byte % 32)))
+        .collect())
+}
+
+/// The pause after an origin or a proxy that did not answer.
+const AGAIN: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instances_differ() {
+        let (one, two) = (new_instance().unwrap(), new_instance().unwrap());
+        assert_ne!(one, two);
+        assert!(
+            one.len() == 8 && one.bytes().all(|byte| byte.is_ascii_alphanumeric()),
+            "{one}"
+        );
+    }
+}

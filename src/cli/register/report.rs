@@ -1,0 +1,337 @@
+//! One report to one proxy: the document SRS would send, and what the answer means.
+
+use crate::probe::plain;
+use crate::value::Secret;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::{Method, Request, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use sluicegate_core::fleet::attributes::USUAL_WEIGHT;
+use sluicegate_core::fleet::origin::{Endpoint, Origin, Target};
+use sluicegate_core::stream::Service;
+use std::fmt;
+use std::io;
+use std::str::FromStr;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// The system API of a proxy, as a URL: `http://10.0.0.1:12025`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SystemApi {
+    host: String,
+    port: u16,
+    authority: String,
+    path: String,
+}
+
+impl SystemApi {
+    /// Reports the origin of `document` here.
+    ///
+    /// # Errors
+    /// Why the proxy has not taken it, as far as it can be known within five seconds.
+    pub(super) async fn report(&self, token: &Secret, document: Bytes) -> Result<(), ReportError> {
+        let post = post(self, token, document);
+        tokio::time::timeout(PATIENCE, post)
+            .await
+            .unwrap_or(Err(ReportError::Silent))
+    }
+}
+
+impl FromStr for SystemApi {
+    type Err = NotASystemApi;
+
+    /// Reads `http://HOST[:PORT]`, with the path of the registration where the URL has none.
+    fn from_str(text: &str) -> Result<Self, NotASystemApi> {
+        let url: Uri = text.parse().map_err(|_| NotASystemApi)?;
+        let authority = url.authority().ok_or(NotASystemApi)?;
+        if url.scheme_str() != Some("http")
+            || authority.as_str().contains('@')
+            || url.query().is_some()
+        {
+            return Err(NotASystemApi);
+        }
+        let host = authority
+            .host()
+            .trim_start_matches('[')
+            .trim_end_matches(']');
+        let path = if url.path() == "/" {
+            REGISTRATION_PATH
+        } else {
+            url.path()
+        };
+        Ok(Self {
+            host: host.to_owned(),
+            port: authority.port_u16().unwrap_or(80),
+            authority: authority.to_string(),
+            path: path.to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for SystemApi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}", self.authority)
+    }
+}
+
+/// Why a proxy did not take a report.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// It answered in a way no proxy does.
+    #[error("it answered {0}, but not as a proxy does: is this the system API?")]
+    NotAProxy(StatusCode),
+    /// It refused.
+    #[error("{status}: {message}")]
+    Refused {
+        /// The HTTP status.
+        status: StatusCode,
+        /// What it said.
+        message: String,
+    },
+    /// It did not answer in time.
+    #[error("no answer within {} s", PATIENCE.as_secs())]
+    Silent,
+    /// It wants a token, or another one.
+    #[error("{status}: {message}; give the token with --token or PROXY_HTTP_API_AUTH_TOKEN")]
+    Unauthorized {
+        /// The HTTP status.
+        status: StatusCode,
+        /// What it said.
+        message: String,
+    },
+    /// The connection failed.
+    #[error("{}", plain(.0))]
+    Unreachable(#[from] io::Error),
+    /// The exchange broke off.
+    #[error("the answer broke off: {0}")]
+    Broken(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A URL that names no system API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("write the proxy's system API as http://HOST:12025")]
+pub struct NotASystemApi;
+
+/// The registration as SRS would send it, with the process that speaks for the origin: this one.
+pub(super) fn document(origin: &Origin, instance: &str) -> Value {
+    let mut document = json!({
+        "ip": origin.ip.to_string(),
+        "server": origin.server,
+        "service": instance,
+        "pid": std::process::id().to_string(),
+    });
+    if let Some(label) = &origin.device_id {
+        document["device_id"] = json!(label);
+    }
+    let attributes = &origin.attributes;
+    if attributes.weight != USUAL_WEIGHT {
+        document["weight"] = json!(attributes.weight);
+    }
+    if let Some(zone) = &attributes.zone {
+        document["zone"] = json!(zone);
+    }
+    if !attributes.labels.is_empty() {
+        document["labels"] = json!(attributes.labels);
+    }
+    let limits = [
+        ("max_streams", attributes.max_streams),
+        ("max_sessions", attributes.max_sessions),
+        ("max_mbps", attributes.max_mbps),
+    ];
+    for (field, limit) in limits {
+        if let Some(limit) = limit {
+            document[field] = json!(limit);
+        }
+    }
+    for service in Service::ALL {
+        let endpoints = origin.endpoints.of(service);
+        if !endpoints.is_empty() {
+            document[service.as_str()] = endpoints
+                .iter()
+                .map(|endpoint| spell(endpoint, service))
+                .collect();
+        }
+    }
+    document
+}
+
+/// An endpoint as every reader takes it: the Go proxy knows `udp://:8000` for WebRTC, and only a bare port elsewhere.
+fn spell(endpoint: &Endpoint, service: Service) -> String {
+    if service == Service::Rtc {
+        return endpoint.to_string();
+    }
+    match &endpoint.host {
+        None => endpoint.port.to_string(),
+        Some(host) => Target {
+            host: host.clone(),
+            port: endpoint.port,
+        }
+        .to_string(),
+    }
+}
+
+async fn post(proxy: &SystemApi, token: &Secret, document: Bytes) -> Result<(), ReportError> {
+    let broken = |error: hyper::Error| ReportError::Broken(error.into());
+    let mut request = Request::builder()
+        .method(Method::POST)
+        .uri(&proxy.path)
+        .header(HOST, &proxy.authority)
+        .header(CONTENT_TYPE, "application/json");
+    if !token.is_empty() {
+        let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.reveal()))
+            .map_err(|error| ReportError::Broken(error.into()))?;
+        bearer.set_sensitive(true);
+        request = request.header(AUTHORIZATION, bearer);
+    }
+    let request = request
+        .body(Full::new(document))
+        .map_err(|error| ReportError::Broken(error.into()))?;
+
+    let stream = TcpStream::connect((proxy.host.as_str(), proxy.port)).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(broken)?;
+    let exchange = async move {
+        let response = sender.send_request(request).await.map_err(broken)?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), LONGEST_ANSWER)
+            .collect()
+            .await
+            .map_err(ReportError::Broken)?;
+        // `sender` goes here, and with it the connection.
+        Ok::<_, ReportError>((status, body.to_bytes()))
+    };
+    let (_, exchanged) = tokio::join!(connection, exchange);
+    let (status, body) = exchanged?;
+    judge(status, &body)
+}
+
+/// What an answer means: 200 with `"code":0` is yes.
+fn judge(status: StatusCode, body: &[u8]) -> Result<(), ReportError> {
+    let document: Option<Value> = serde_json::from_slice(body).ok();
+    let code = document
+        .as_ref()
+        .and_then(|document| document.get("code"))
+        .and_then(Value::as_i64);
+    if status.is_success() {
+        return match code {
+            Some(0) => Ok(()),
+            Some(code) => Err(ReportError::Refused {
+                status,
+                message: format!("code {code}"),
+            }),
+            None => Err(ReportError::NotAProxy(status)),
+        };
+    }
+    let said = document
+        .as_ref()
+        .and_then(|document| document.get("error"))
+        .and_then(Value::as_str);
+    let text = String::from_utf8_lossy(body);
+    let first_line = || text.lines().next().unwrap_or_default();
+    let message: String = said
+        .unwrap_or_else(first_line)
+        .chars()
+        .filter(|letter| !letter.is_control())
+        .take(LONGEST_MESSAGE)
+        .collect();
+    Err(match status {
+        StatusCode::UNAUTHORIZED => ReportError::Unauthorized { status, message },
+        _ => ReportError::Refused { status, message },
+    })
+}
+
+const REGISTRATION_PATH: &str = "/api/v1/srs/register";
+/// How long a proxy may take for one report.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A proxy answers a report in some dozen bytes.
+const LONGEST_ANSWER: usize = 64 * 1024;
+/// What a person reads of an answer, in letters.
+const LONGEST_MESSAGE: usize = 300;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proxies_are_named_by_url() {
+        for (cause, text, expected) in [
+            (
+                "host and port",
+                "http://10.0.0.1:12025",
+                Some(("10.0.0.1", 12025, REGISTRATION_PATH)),
+            ),
+            (
+                "a slash",
+                "http://proxy:12025/",
+                Some(("proxy", 12025, REGISTRATION_PATH)),
+            ),
+            (
+                "IPv6",
+                "http://[::1]:12025",
+                Some(("::1", 12025, REGISTRATION_PATH)),
+            ),
+            (
+                "no port",
+                "http://proxy",
+                Some(("proxy", 80, REGISTRATION_PATH)),
+            ),
+            (
+                "a path of its own",
+                "http://proxy:1/a/b",
+                Some(("proxy", 1, "/a/b")),
+            ),
+            ("no scheme", "proxy:12025", None),
+            ("TLS", "https://proxy:12025", None),
+            ("a password", "http://me:secret@proxy:12025", None),
+            ("nothing", "", None),
+        ] {
+            let parsed = text.parse::<SystemApi>().ok();
+            let parts = parsed
+                .as_ref()
+                .map(|api| (api.host.as_str(), api.port, api.path.as_str()));
+            assert_eq!(parts, expected, "{cause}: {text}");
+        }
+    }
+
+    #[test]
+    fn answers_are_read_for_people() {
+        let sentence = |status: u16, body: &str| {
+            judge(StatusCode::from_u16(status).unwrap(), body.as_bytes())
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(sentence(200, r#"{"code":0,"pid":"7"}"#), Ok(()));
+        for (cause, status, body, expected) in [
+            (
+                "our refusal",
+                400,
+                r#"{"code":400,"field":"ip","error":"ip: no"}"#,
+                "400 Bad Request: ip: no",
+            ),
+            (
+                "the Go proxy's",
+                500,
+                "empty ip\n{\"code\":0}",
+                "500 Internal Server Error: empty ip",
+            ),
+            ("a code", 200, r#"{"code":100}"#, "200 OK: code 100"),
+            (
+                "a web page",
+                200,
+                "<html>",
+                "it answered 200 OK, but not as a proxy does: is this the system API?",
+            ),
+            (
+                "a missing token",
+                401,
+                r#"{"code":401,"error":"a token is asked for"}"#,
+                "401 Unauthorized: a token is asked for; give the token with --token or PROXY_HTTP_API_AUTH_TOKEN",
+            ),
+        ] {
+            assert_eq!(sentence(status, body), Err(expected.to_owned()), "{cause}");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! `sluicegate tap`: records what a session carries, through the system API of a running proxy.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use clap::Args;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::header::{AUTHORIZATION, HOST, HeaderValue, TE};
+use hyper::{Request, Response, Uri};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::value::Secret;
+
+/// What to record, and where to.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE)]
+pub struct TapArguments {
+    /// The stream, as app/stream or vhost/app/stream, or the number of a session.
+    stream: String,
+    /// How long to record, 300 at the most.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=300))]
+    seconds: u64,
+    /// The FLV file to write; - is standard output.
+    #[arg(long, short, value_name = "FILE")]
+    output: PathBuf,
+    /// The system API of the proxy.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:12025")]
+    proxy: Uri,
+    /// The bearer token the proxy asks for; in PROXY_HTTP_API_AUTH_TOKEN other users can't see it.
+    #[arg(long, value_name = "TOKEN")]
+    token: Option<Secret>,
+}
+
+/// Records into the file, and says on standard error how it ended.
+///
+/// # Errors
+/// Why there is no recording, or why it ended early.
+pub async fn run(arguments: TapArguments) -> anyhow::Result<()> {
+    let api = SystemApi::of(&arguments)?;
+    let id = api.session(&arguments.stream).await?;
+    let path = format!("/api/v1/sessions/{id}/tap?seconds={}", arguments.seconds);
+    let response = api.get(&path).await?;
+    if !response.status().is_success() {
+        bail!(refusal(response).await);
+    }
+    let mut file: Box<dyn Write> = if arguments.output.as_os_str() == "-" {
+        Box::new(io::stdout())
+    } else {
+        let name = arguments.output.display();
+        Box::new(File::create(&arguments.output).with_context(|| format!("cannot write {name}"))?)
+    };
+    let (mut bytes, mut ended) = (0, None);
+    let mut body = response.into_body();
+    while let Some(frame) = body.frame().await {
+        match frame.context("the recording broke off")?.into_data() {
+            Ok(data) => {
+                bytes += data.len();
+                file.write_all(&data)
+                    .context("cannot write the recording")?;
+            }
+            Err(frame) => ended = frame.into_trailers().ok(),
+        }
+    }
+    file.flush().context("cannot write the recording")?;
+    let why = ended
+        .as_ref()
+        .and_then(|trailers| trailers.get("tap-ended"));
+    match why.and_then(|why| why.to_str().ok()) {
+        Some("time") => eprintln!("recorded {bytes} bytes of session {id}"),
+        Some("session") => eprintln!("recorded {bytes} bytes; session {id} ended"),
+        Some("behind") => bail!("recorded {bytes} bytes; this end was too slow for the session"),
+        Some("unreadable") => bail!("recorded {bytes} bytes; what follows cannot be read as FLV"),
+        _ => bail!("recorded {bytes} bytes; the proxy went away"),
+    }
+    Ok(())
+}
+
+struct SystemApi {
+    authority: String,
+    host: String,
+    port: u16,
+    token: Option<HeaderValue>,
+}
+
+impl SystemApi {
+    fn of(arguments: &TapArguments) -> anyhow::Result<Self> {
+        let authority = arguments.proxy.authority();
+        let Some(authority) = authority.filter(|_| arguments.proxy.scheme_str() == Some("http"))
+        else {
+            bail!("--proxy: write the system API as http://HOST:12025");
+        };
+        let from_environment = || std::env::var(TOKEN_VARIABLE).ok().map(Secret::new);
+        let token = arguments.token.clone().or_else(from_environment);
+        let bearer = |token: Secret| {
+            let mut value = HeaderValue::try_from(format!("Bearer {}", token.reveal()))
+                .context("--token: not a token that a header can carry")?;
+            value.set_sensitive(true);
+            anyhow::Ok(value)
+        };
+        Ok(Self {
+            authority: authority.to_string(),
+            host: authority.host().trim_matches(['[', ']']).to_owned(),
+            port: authority.port_u16().unwrap_or(12025),
+            token: token
+                .filter(|token| !token.is_empty())
+                .map(bearer)
+                .transpose()?,
+        })
+    }
+
+    /// The session to record: the publisher of the stream if there is one here, for it has everything.
+    async fn session(&self, wanted: &str) -> anyhow::Result<u64> {
+        if let Ok(id) = wanted.parse() {
+            return Ok(id);
+        }
+        let response = self.get("/api/v1/sessions?scope=local").await?;
+        if !response.status().is_success() {
+            bail!(refusal(response).await);
+        }
+        let body = Limited::new(response.into_body(), LONGEST_LIST)
+            .collect()
+            .await;
+        let body = body.map_err(|error| anyhow::anyhow!("the list of sessions: {error}"))?;
+        let document: Value = serde_json::from_slice(&body.to_bytes())
+            .context("the answer is not that of a system API")?;
+        let ends = format!("/{wanted}");
+        let fits = |row: &&Value| {
+            let stream = row["stream"].as_str().unwrap_or_default();
+            let carries = matches!(row["protocol"].as_str(), Some("http_flv" | "rtmp"));
+            carries && (stream == wanted || stream.ends_with(&ends))
+        };
+        let rows = document["data"]["sessions"].as_array();
+        let mut rows: Vec<&Value> = rows.into_iter().flatten().filter(fits).collect();
+        rows.sort_by_key(|row| row["action"] != "publish");
+        let id = rows.first().and_then(|row| row["id"].as_u64());
+        id.with_context(|| format!("no session carries {wanted} by RTMP or HTTP-FLV here"))
+    }
+
+    async fn get(&self, path: &str) -> anyhow::Result<Response<Incoming>> {
+        let what = format!("cannot reach {}", self.authority);
+        let connect = TcpStream::connect((self.host.as_str(), self.port));
+        let stream = timeout(PATIENCE, connect)
+            .await
+            .context(what.clone())?
+            .context(what)?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        let mut request = Request::builder()
+            .uri(path)
+            .header(HOST, &self.authority)
+            .header(TE, "trailers");
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, token);
+        }
+        let request = request.body(Empty::<Bytes>::new())?;
+        let answer = timeout(PATIENCE, sender.send_request(request)).await;
+        Ok(answer.context("the system API did not answer")??)
+    }
+}
+
+/// What the proxy said instead.
+async fn refusal(response: Response<Incoming>) -> String {
+    let status = response.status();
+    let body = Limited::new(response.into_body(), LONGEST_WORDS)
+        .collect()
+        .await;
+    let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+    let document: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let words = document["error"].as_str().unwrap_or("no reason given");
+    format!("{status}: {words}")
+}
+
+const TOKEN_VARIABLE: &str = "PROXY_HTTP_API_AUTH_TOKEN";
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A hundred thousand sessions.
+const LONGEST_LIST: usize = 64 * 1024 * 1024;
+const LONGEST_WORDS: usize = 64 * 1024;
+const EXAMPLE: &str = "\
+Example:
+  sluicegate tap live/a --seconds 10 -o a.flv";

@@ -1,0 +1,591 @@
+//! The proxies that share a store with this one: what they claim is seen here, and what is claimed here is seen there.
+//!
+//! The registry keeps the placements this proxy has seen; they are its cache, and what it goes by while the store is out
+//! of reach. The store has the last word: a new stream is claimed in it before it is dialled. A stream is *settled* while
+//! its placement is known to be what the store says, and costs no call then. The store tells when that changes; where it
+//! cannot (Redis Cluster), a stream stays settled for a second only.
+
+mod calls;
+mod duties;
+mod keep;
+mod origins;
+mod peers;
+mod reports;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt, stream};
+use sluicegate_core::cluster::peers::{DUTY, PROXY, PeerRecord, REPORT};
+use sluicegate_core::cluster::records::{self, OTHER_SERVER, PLACEMENT, SERVER};
+use sluicegate_core::fleet::State;
+use sluicegate_core::fleet::origin::{AddressRules, Origin, OriginId, Target};
+use sluicegate_core::rtc::record::{CALL, CHECK};
+use sluicegate_core::stream::PlacementKey;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use self::calls::Asked;
+use self::duties::Duties;
+pub use self::peers::Peer;
+use self::peers::Peers;
+use crate::metrics::{Metrics, StateLabel, StoreLabel, StoreLabels};
+use crate::proxy::Proxy;
+use crate::registry::Registry;
+use crate::store::{Change, Shared, Store, StoreError};
+
+/// This proxy's part in a cluster.
+#[derive(Debug)]
+pub struct Cluster {
+    /// What this proxy is called among them: random, so that a restart is somebody else.
+    id: String,
+    store: Shared,
+    registry: Arc<Registry>,
+    metrics: Arc<Metrics>,
+    terms: Terms,
+    // A std mutex: it is held for a look-up, never across an await.
+    settled: Mutex<HashMap<String, Settled>>,
+    /// Since when the store has not confirmed what is known here; `None` while it does.
+    stale_since: Mutex<Option<Instant>>,
+    /// When the records of origins were written that were read last, in their words.
+    seen: Mutex<HashMap<String, String>>,
+    /// Since when claims name these origins, whose records have not come.
+    unknown: Mutex<HashMap<String, Instant>>,
+    /// The origins that report here, by their keys, and when they did last.
+    reporting: Mutex<HashMap<String, (Origin, Instant)>>,
+    /// The keys of the reports that stood when they were read last, where nobody tells of changes.
+    listed_reports: Mutex<HashSet<String>>,
+    /// Origins that register here, until somebody follows them.
+    announced: Mutex<Option<mpsc::Receiver<Origin>>>,
+    calls: Asked,
+    duties: Duties,
+    peers: Peers,
+    record: PeerRecord,
+}
+
+/// How records are written and read.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// How long an origin is kept after its last heartbeat.
+    pub origin_ttl: Duration,
+    /// How long a placement that only players asked for is kept after the last of them.
+    pub play_claim: Duration,
+    /// Where origins may be.
+    pub rules: AddressRules,
+    /// Where other proxies reach the system API of this one, if they can.
+    pub system: Option<Target>,
+}
+
+/// A placement that is known to be what the store says.
+#[derive(Debug)]
+struct Settled {
+    /// As it stands there: the key of an origin.
+    value: String,
+    /// Until when, if nobody would tell of a change.
+    until: Option<Instant>,
+}
+
+/// Whether an origin that is not known yet is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// Others wait for us.
+    Goes,
+    /// A client waits, and would be sent elsewhere.
+    Waits,
+}
+
+/// What became of a claim in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Claimed {
+    /// Another origin stands there.
+    Lost(OriginId),
+    /// It is ours, or the store cannot be asked: then it is settled when it comes back.
+    Won,
+}
+
+impl Cluster {
+    /// A part in the cluster of all who use `store`.
+    pub fn new(
+        store: Shared,
+        registry: Arc<Registry>,
+        metrics: Arc<Metrics>,
+        terms: Terms,
+    ) -> Self {
+        // From here on, so that who registers before the first look at the store is told of after it.
+        let (announcements, announced) = mpsc::channel(ANNOUNCEMENTS);
+        registry.announce_to(announcements);
+        Self {
+            id: new_id(),
+            calls: Asked::default(),
+            duties: Duties::default(),
+            peers: Peers::default(),
+            record: PeerRecord {
+                system: terms.system.clone(),
+                started: jiff::Timestamp::now().to_string(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+            },
+            store,
+            registry,
+            metrics,
+            terms,
+            settled: Mutex::default(),
+            stale_since: Mutex::new(Some(Instant::now())),
+            seen: Mutex::default(),
+            unknown: Mutex::default(),
+            reporting: Mutex::default(),
+            listed_reports: Mutex::default(),
+            announced: Mutex::new(Some(announced)),
+        }
+    }
+
+    /// What this proxy is called in the store.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Whether the store answers; without it known streams go on, and new ones go where every proxy would put them.
+    pub fn is_reachable(&self) -> bool {
+        self.store.is_reachable()
+    }
+
+    /// The kind of its store, as metrics spell it.
+    pub const fn store_name(&self) -> &'static str {
+        self.store.name()
+    }
+
+    /// For how long what is known here has not been confirmed: zero while the store answers and tells of changes. It
+    /// begins when the loss is noticed, two seconds late at the most, and ends when all that is held here is claimed
+    /// again.
+    pub fn staleness(&self) -> Duration {
+        let since = *self.stale_since();
+        since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// The keys whose changes have to be heard of here.
+    pub fn watched() -> Vec<String> {
+        [
+            SERVER,
+            OTHER_SERVER,
+            PLACEMENT,
+            CALL,
+            CHECK,
+            PROXY,
+            DUTY,
+            REPORT,
+        ]
+        .map(str::to_owned)
+        .into()
+    }
+
+    /// Reads what the others know, and keeps in step from now on, until `end`. Returns when the first is done: a store
+    /// that does not answer within `patience` is left for later, and without a `patience` it is waited for.
+    pub async fn begin(
+        self: Arc<Self>,
+        proxy: &Proxy,
+        patience: Option<Duration>,
+        end: &CancellationToken,
+    ) {
+        let announced = &self.announced;
+        let announced = announced
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(announced) = announced else {
+            // It has begun already.
+            return;
+        };
+        let changes = self.store.changes();
+        let reached = async {
+            match patience {
+                Some(patience) => timeout(patience, self.store.reachable()).await.is_ok(),
+                None => {
+                    info!("waiting for the store, as store.wait_at_start says");
+                    self.store.reachable().await;
+                    true
+                }
+            }
+        };
+        if !reached.await {
+            error!(
+                "serving WITHOUT the store: origins and streams of other proxies are not known here until it answers; \
+                 set store.wait_at_start to wait for it"
+            );
+        }
+        self.take_stock(proxy).await;
+        let keep = Arc::clone(&self).keep(proxy.clone());
+        tokio::spawn(end.clone().run_until_cancelled_owned(keep));
+        let follow = Arc::clone(&self).follow(proxy.clone(), changes, announced);
+        tokio::spawn(end.clone().run_until_cancelled_owned(follow));
+    }
+
+    /// Makes the registry know what the store says of a stream.
+    pub(crate) async fn recall(&self, key: &PlacementKey) {
+        if self.is_settled(key) {
+            return;
+        }
+        self.read_placement(key, Patience::Waits).await;
+    }
+
+    async fn read_placement(&self, key: &PlacementKey, patience: Patience) {
+        let read = self.store.get(&records::placement_key(key)).await;
+        match self.noted("get", read) {
+            Ok(Some(value)) => drop(self.settle(key, value, patience).await),
+            Ok(None) => self.registry.unplaced(key),
+            Err(error) => debug!(%key, %error, "the placement goes by what is known here"),
+        }
+    }
+
+    /// Where the store says that a stream is, for those who only ask: nothing that is known here changes by it. `None`
+    /// where it says nothing, or cannot be asked.
+    pub(crate) async fn look_up(&self, key: &PlacementKey) -> Option<OriginId> {
+        if self.is_settled(key) {
+            return self.registry.claimed(key);
+        }
+        let read = self.store.get(&records::placement_key(key)).await;
+        let value = self.noted("get", read).ok().flatten()?;
+        self.origin_at(&self.store.bare_key(&value)).await
+    }
+
+    /// Claims a stream for `origin` in the store. What the store said last may be replaced: whoever claims has found its
+    /// origin to be of no use. A `durable` claim, a publisher's, is kept for a day.
+    pub(crate) async fn claim(
+        &self,
+        key: &PlacementKey,
+        origin: &OriginId,
+        durable: bool,
+    ) -> Claimed {
+        let Some(value) = self.value_of(origin) else {
+            return Claimed::Won;
+        };
+        let lifetime = self.lifetime(durable);
+        let name = records::placement_key(key);
+        for _ in 0..ROUNDS {
+            let expected = {
+                let settled = self.lock();
+                let known = settled.get(key.as_str());
+                if !durable && known.is_some_and(|known| known.value == value && known.holds()) {
+                    return Claimed::Won;
+                }
+                known.map(|known| known.value.clone())
+            };
+            // A claim that came before the record of its origin is no dead one yet: its origin was judged unseen.
+            if let Some(stands) = expected.as_ref().filter(|stands| **stands != value)
+                && self.is_unknown(stands)
+                && let Some(stands) = self.settle(key, stands.clone(), Patience::Waits).await
+                && stands != *origin
+            {
+                return Claimed::Lost(stands);
+            }
+            let claim = self
+                .store
+                .claim(&name, expected.as_deref(), &value, lifetime);
+            let claim = match self.noted("claim", claim.await) {
+                Ok(claim) => claim,
+                Err(error) => {
+                    warn!(stream = %key, %origin, %error, "placed without the store; the claim follows when it is back");
+                    self.lock().remove(key.as_str());
+                    return Claimed::Won;
+                }
+            };
+            match self.settle(key, claim.value, Patience::Waits).await {
+                _ if claim.won => return Claimed::Won,
+                Some(stands) if stands == *origin => return Claimed::Won,
+                Some(stands) => return Claimed::Lost(stands),
+                // What stands names nobody who lives: it may be replaced.
+                None => {}
+            }
+        }
+        warn!(stream = %key, %origin, "the claim in the store kept changing; placed without it");
+        Claimed::Won
+    }
+
+    async fn follow(
+        self: Arc<Self>,
+        proxy: Proxy,
+        mut changes: broadcast::Receiver<Change>,
+        mut announced: mpsc::Receiver<Origin>,
+    ) {
+        let mut renewals = interval(RENEW_EVERY);
+        let mut untold = interval(UNTOLD_ORIGINS);
+        let mut measures = interval(MEASURE_EVERY);
+        let mut deaf = interval(DEAF);
+        deaf.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut round = 0_u64;
+        loop {
+            tokio::select! {
+                change = changes.recv() => match change {
+                    Ok(Change::Key(key)) => self.changed(&proxy, &key).await,
+                    Ok(Change::Anything) | Err(RecvError::Lagged(_)) => self.take_stock(&proxy).await,
+                    Err(RecvError::Closed) => return,
+                },
+                Some(origin) = announced.recv() => self.announce(origin).await,
+                _ = deaf.tick(), if !self.is_reachable() => self.registry.hears_only_itself(DEAF),
+                _ = untold.tick(), if !self.store.tells_of_changes() => self.list_origins().await,
+                _ = measures.tick() => self.measure(),
+                _ = renewals.tick() => {
+                    self.renew(round).await;
+                    round += 1;
+                }
+            }
+        }
+    }
+
+    /// Reads all origins, and claims again what is held here: changes may have been missed, and claims made without the
+    /// store are not in it.
+    async fn take_stock(&self, proxy: &Proxy) {
+        self.lock().clear();
+        let reachable = self.is_reachable();
+        self.metrics
+            .store_up
+            .get_or_create(&StoreLabel {
+                store: self.store.name(),
+            })
+            .set(i64::from(reachable));
+        let alone = &self.registry.placer().alone;
+        alone.store(!reachable || !self.store.is_atomic(), Ordering::Relaxed);
+        if !reachable {
+            self.stale_since().get_or_insert_with(Instant::now);
+            return;
+        }
+        self.announce_again().await;
+        self.list_origins().await;
+        self.read_the_others(proxy).await;
+        let held = self.registry.held();
+        stream::iter(held)
+            .for_each_concurrent(CLAIMS_AT_ONCE, |held| async move {
+                let (key, origin, published) = held;
+                let mut claimed = self.claim(&key, &origin, published).await;
+                if let Claimed::Lost(winner) = &claimed
+                    && self.registry.state(winner) != Some(State::Up)
+                {
+                    // It stands for an origin that is down, and here are sessions that live.
+                    claimed = self.claim(&key, &origin, published).await;
+                }
+                if let Claimed::Lost(winner) = claimed {
+                    self.conflict(proxy, &key, &origin, &winner);
+                }
+            })
+            .await;
+        // It may have gone again meanwhile; then somebody says so.
+        if self.is_reachable() {
+            *self.stale_since() = None;
+        }
+    }
+
+    fn measure(&self) {
+        let Some(figures) = self.store.mesh_figures() else {
+            return;
+        };
+        let metrics = &self.metrics;
+        for (state, proxies) in [("heard", figures.alive), ("silent", figures.silent)] {
+            let gauge = metrics.mesh_proxies.get_or_create(&StateLabel { state });
+            gauge.set(i64::try_from(proxies).unwrap_or(i64::MAX));
+        }
+        let rows = i64::try_from(figures.rows).unwrap_or(i64::MAX);
+        metrics.mesh_rows.set(rows);
+        let counted = metrics.mesh_refused.get();
+        let refused = figures.refused.saturating_sub(counted);
+        metrics.mesh_refused.inc_by(refused);
+    }
+
+    /// Another proxy wrote `key`.
+    async fn changed(&self, proxy: &Proxy, key: &str) {
+        if let Some(placement) = key.strip_prefix(PLACEMENT) {
+            self.lock().remove(placement);
+            self.placed_elsewhere(proxy, placement).await;
+        } else if key.starts_with(SERVER) || key.starts_with(OTHER_SERVER) {
+            self.learn(key).await;
+            self.keep_duties();
+            if self.is_unknown(key) && self.origin_at(key).await.is_some() {
+                self.unknown().remove(key);
+                self.follow_to(proxy, key).await;
+            }
+        } else if key.starts_with(DUTY) {
+            self.duty_changed(key).await;
+        } else if key.starts_with(PROXY) {
+            self.peer_changed(key).await;
+        } else if key.starts_with(REPORT) {
+            self.report_changed(proxy, key).await;
+        } else {
+            self.call_changed(proxy, key).await;
+        }
+    }
+
+    /// A placement may be another than that of the sessions here, which follow it then.
+    async fn placed_elsewhere(&self, proxy: &Proxy, placement: &str) {
+        let Some((key, origin)) = self.registry.holding(placement) else {
+            return;
+        };
+        self.read_placement(&key, Patience::Goes).await;
+        if let Some(winner) = self.registry.claimed(&key).filter(|now| *now != origin) {
+            self.conflict(proxy, &key, &origin, &winner);
+        }
+    }
+
+    /// An origin is known now. Claims on it were told of before, and nobody could follow them, though one who asked
+    /// since may have gone there.
+    async fn follow_to(&self, proxy: &Proxy, server: &str) {
+        for placement in self.settled_at(server) {
+            let Some((key, origin)) = self.registry.holding(&placement) else {
+                continue;
+            };
+            self.read_placement(&key, Patience::Goes).await;
+            if let Some(winner) = self.registry.claimed(&key) {
+                self.conflict(proxy, &key, &origin, &winner);
+            }
+        }
+    }
+
+    /// Two proxies held a stream at different origins. What stands in the store counts; who is elsewhere comes back.
+    fn conflict(&self, proxy: &Proxy, key: &PlacementKey, here: &OriginId, there: &OriginId) {
+        let ended = proxy.end_elsewhere(key, there);
+        if ended == 0 {
+            return debug!(stream = %key, %here, %there, "another proxy placed the stream elsewhere");
+        }
+        self.metrics.claim_conflicts.inc();
+        warn!(
+            stream = %key, %here, %there, ended,
+            "another proxy placed the stream elsewhere; sessions that were not there are ended, so that they come back to it"
+        );
+    }
+
+    /// Gives what is held here its time: players' claims each round, publishers' each hour.
+    async fn renew(&self, round: u64) {
+        let hourly = round.is_multiple_of(ROUNDS_AN_HOUR);
+        let held = self.registry.held();
+        for durable in [false, true] {
+            if durable && !hourly {
+                continue;
+            }
+            let keys: Vec<String> = held
+                .iter()
+                .filter(|(_, _, published)| *published == durable)
+                .map(|(key, _, _)| records::placement_key(key))
+                .collect();
+            if !keys.is_empty() {
+                let renewed = self.store.renew(&keys, self.lifetime(durable)).await;
+                let _ = self.noted("renew", renewed);
+            }
+        }
+        let mut settled = self.lock();
+        settled.retain(|key, settled| settled.holds() && self.registry.is_placed(key));
+        drop(settled);
+        self.unknown()
+            .retain(|_, since| since.elapsed() < origins::STAYS_UNKNOWN);
+    }
+
+    /// The placements that are known to stand for this origin.
+    fn settled_at(&self, server: &str) -> Vec<String> {
+        let settled = self.lock();
+        let there = settled
+            .iter()
+            .filter(|(_, settled)| self.store.bare_key(&settled.value) == server);
+        there.map(|(placement, _)| placement.clone()).collect()
+    }
+
+    /// The store says `value`: so does the registry, if it knows the origin or can read of it there. Returns the origin.
+    async fn settle(
+        &self,
+        key: &PlacementKey,
+        value: String,
+        patience: Patience,
+    ) -> Option<OriginId> {
+        let server = self.store.bare_key(&value);
+        let origin = match patience {
+            Patience::Waits => self.origin_in_time(&server).await,
+            Patience::Goes => self.origin_at(&server).await,
+        };
+        match &origin {
+            Some(origin) => self.registry.placed(key, origin),
+            // Whoever asks places the stream anew, expecting this very value.
+            None => {
+                self.note_unknown(&server);
+                self.registry.unplaced(key);
+            }
+        }
+        let until = (!self.store.tells_of_changes()).then(|| Instant::now() + UNTOLD);
+        self.lock()
+            .insert(key.as_str().to_owned(), Settled { value, until });
+        origin
+    }
+
+    fn is_settled(&self, key: &PlacementKey) -> bool {
+        self.lock().get(key.as_str()).is_some_and(Settled::holds)
+    }
+
+    /// What a placement on `origin` is written as.
+    fn value_of(&self, origin: &OriginId) -> Option<String> {
+        let member = self.registry.member(origin)?;
+        Some(self.store.whole_key(&records::server_key(&member.origin)))
+    }
+
+    fn lifetime(&self, durable: bool) -> Duration {
+        if durable {
+            DURABLE
+        } else {
+            self.terms.play_claim.max(RENEW_EVERY * 3)
+        }
+    }
+
+    fn noted<T>(
+        &self,
+        operation: &'static str,
+        done: Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let outcome = match &done {
+            Ok(_) => "ok",
+            Err(StoreError::Broken(_)) => "broken",
+            Err(StoreError::Full(_)) => "full",
+            Err(StoreError::Unreachable(_)) => "unreachable",
+        };
+        let labels = StoreLabels { operation, outcome };
+        self.metrics.store_operations.get_or_create(&labels).inc();
+        done
+    }
+
+    fn stale_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        let since = &self.stale_since;
+        since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Settled>> {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Settled {
+    fn holds(&self) -> bool {
+        self.until.is_none_or(|until| Instant::now() < until)
+    }
+}
+
+/// 32 random bits: two proxies of one cluster with the same would be an accident of a lifetime.
+fn new_id() -> String {
+    let mut random = [0; 4];
+    getrandom::fill(&mut random).expect("the system has randomness");
+    random.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A publisher's claim, refreshed hourly while it lives: an encoder that is back the next morning finds its origin.
+const DURABLE: Duration = Duration::from_secs(24 * 3600);
+/// A third of the shortest lifetime of a claim.
+const RENEW_EVERY: Duration = Duration::from_secs(20);
+const MEASURE_EVERY: Duration = Duration::from_secs(1);
+const ROUNDS_AN_HOUR: u64 = 3600 / RENEW_EVERY.as_secs();
+/// How old a placement may be where nobody tells of changes.
+const UNTOLD: Duration = Duration::from_secs(1);
+/// How often silence is forgiven while the store is away, and how much of it: it may have been away for so long.
+const DEAF: Duration = Duration::from_secs(1);
+/// How often the origins are read where nobody tells of changes: a few calls, however many streams there are.
+const UNTOLD_ORIGINS: Duration = Duration::from_secs(2);
+/// Claims under way at once when the store is back.
+const CLAIMS_AT_ONCE: usize = 64;
+/// Attempts at one claim: each that fails means that another proxy replaced a claim nobody lives behind.
+const ROUNDS: usize = 3;
+/// Registrations that wait to be told to the others; one that is left out comes again with its heartbeat.
+const ANNOUNCEMENTS: usize = 1_024;

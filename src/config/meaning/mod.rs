@@ -1,0 +1,224 @@
+//! The typed settings, each read from its row of the table.
+
+mod sections;
+mod values;
+
+pub(super) use sections::read;
+
+use super::credentials::Credentials;
+use super::placement::{NetworkZone, Unanswered};
+use super::sources::Sources;
+use crate::store::Address;
+use crate::stream_names::StreamNames;
+use crate::value::{Listen, Network, OriginNames, PortRange, PublicAddress, Secret};
+use sluicegate_core::fleet::attributes::AttributeRule;
+use sluicegate_core::fleet::origin::{Endpoints, Host, Target};
+use sluicegate_core::http::whip::Pattern;
+use sluicegate_core::place::rule::{PoolRule, RedirectRule};
+use sluicegate_core::stream::VhostRule;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What the settings mean, section by section. Each field is documented by its row of [`TABLE`](super::TABLE).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    missing_docs,
+    reason = "the table documents every key; saying it twice would let the two drift apart"
+)]
+pub struct Settings {
+    pub rtmp: Rtmp,
+    pub http: Http,
+    pub api: Api,
+    pub system: System,
+    pub rtc: Rtc,
+    pub srt: Srt,
+    pub rtsp: Rtsp,
+    pub origins: Origins,
+    pub health: Health,
+    pub drain: Drain,
+    pub sources: Sources,
+    pub default_origin: DefaultOrigin,
+    pub store: Store,
+    pub placement: Placement,
+    pub mesh: Mesh,
+    pub cluster: Cluster,
+    pub session: SessionLimits,
+    pub proxy_protocol: ProxyProtocol,
+    pub metrics: Metrics,
+    pub log: Log,
+    pub shutdown: Shutdown,
+}
+
+/// A section: public fields, all of them plain data.
+macro_rules! sections {
+    ($($(#[$doc:meta])* $name:ident { $($field:ident: $kind:ty),* $(,)? })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug, Clone, PartialEq, Eq)]
+            #[expect(missing_docs, reason = "the table documents every key")]
+            pub struct $name { $(pub $field: $kind),* }
+        )*
+    };
+}
+
+sections! {
+    /// `[rtmp]`
+    Rtmp { listen: Listen, handshake_timeout: Duration, identify_timeout: Duration }
+    /// `[http]`
+    Http {
+        listen: Listen,
+        static_files: Option<PathBuf>,
+        head_timeout: Duration,
+        answer_timeout: Duration,
+        reload_timeout: Duration,
+        cache_megabytes: usize,
+        cache_ignore: Vec<String>,
+        health: bool,
+        trusted_proxies: Vec<Network>,
+    }
+    /// `[api]`
+    Api {
+        listen: Listen,
+        allow_from: Vec<Network>,
+        auth_token: Secret,
+        auth_username: String,
+        auth_password: Secret,
+        jsonp: bool,
+        origin_timeout: Duration,
+    }
+    /// `[system]`; with `auth_enabled` the token is never empty.
+    System {
+        listen: Listen,
+        advertise: Option<Target>,
+        auth_enabled: bool,
+        auth_token: Secret,
+        register_from: Vec<Network>,
+        allow_special_addresses: bool,
+        ready_needs_origin: bool,
+    }
+    /// `[rtc]`
+    Rtc { listen: Listen, public_addresses: Vec<PublicAddress>, tcp: bool, paths: Vec<Pattern> }
+    /// `[srt]`
+    Srt { listen: Listen, default_streamid: String, idle: Duration, calls_per_source: u32 }
+    /// `[rtsp]`
+    Rtsp { listen: Listen, identify_timeout: Duration, udp_ports: Option<PortRange> }
+    /// `[origins]`
+    Origins {
+        ttl: Duration,
+        max: usize,
+        ask_streams: bool,
+        client_address_preamble: OriginNames,
+        proxy_protocol_v1: OriginNames,
+        proxy_protocol_v2: OriginNames,
+        attributes: Vec<AttributeRule>,
+        api_credentials: Credentials,
+    }
+    /// `[health]`
+    Health {
+        heartbeats_missed: u32,
+        probe: Probing,
+        probe_with: Question,
+        probe_path: String,
+        probe_interval: Duration,
+        probes_at_once: usize,
+        rise: u32,
+        fall: u32,
+        panic: u32,
+    }
+    /// `[drain]`
+    Drain { pace: Duration }
+    /// `[default_origin]`; a service it doesn't offer has no endpoint.
+    DefaultOrigin { enabled: bool, ip: Host, endpoints: Endpoints }
+    /// `[store]`
+    Store { redis: Option<Address>, mesh: bool, prefix: String, timeout: Duration, wait_at_start: bool }
+    /// `[placement]`
+    Placement {
+        policy: &'static str,
+        vhosts: VhostRule,
+        play_claim: Duration,
+        claims_per_source: usize,
+        bound: Option<u32>,
+        overflow: bool,
+        slow_start: Duration,
+        zone: Option<String>,
+        rules: Vec<PoolRule>,
+        redirects: Vec<RedirectRule>,
+        networks: Vec<NetworkZone>,
+        resolve_ttl: Duration,
+        ask: Option<String>,
+        ask_timeout: Duration,
+        ask_keep: Duration,
+        ask_unanswered: Unanswered,
+    }
+    /// `[mesh]`; what is advertised can be reached, and seeds have a port.
+    Mesh { listen: SocketAddr, advertise: SocketAddr, seeds: Vec<String> }
+    /// `[cluster]`; the first key seals and is shown, and each opens and is taken.
+    Cluster { keys: Vec<Secret> }
+    /// `[session]`
+    SessionLimits {
+        dial_timeout: Duration,
+        setup_timeout: Duration,
+        publisher_idle: Duration,
+        player_idle: Duration,
+        play_wait: Duration,
+        write_stall: Duration,
+        takeover_after: Duration,
+        takeover: Takeover,
+        max: usize,
+    }
+    /// `[proxy_protocol]`
+    ProxyProtocol { accept_from: Vec<Network> }
+    /// `[metrics]`
+    Metrics { listen: Option<Listen>, streams: usize }
+    /// `[log]`
+    Log { format: LogFormat, level: tracing::Level, stream_names: StreamNames }
+    /// `[shutdown]`
+    Shutdown { grace: Duration, force: Duration }
+}
+
+/// Which origins are probed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probing {
+    /// All of them.
+    Always,
+    /// Those that failed, and those that do not report themselves.
+    Auto,
+    /// None.
+    Off,
+}
+
+/// What a probe asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// A path over HTTP.
+    Http,
+    /// The first byte of an RTMP handshake.
+    Rtmp,
+    /// A connection.
+    Tcp,
+}
+
+/// Whose publish ends an earlier one of the same stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takeover {
+    /// At once from the same address, else once the earlier one is silent.
+    Address,
+    /// Every later one.
+    Always,
+    /// None; the origin decides.
+    Never,
+    /// Once the earlier one is silent.
+    Silent,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// One JSON object per line.
+    Json,
+    /// For eyes.
+    Text,
+}

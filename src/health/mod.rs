@@ -1,0 +1,169 @@
+//! Asks origins how they are, when the [rules](sluicegate_core::fleet::health) say that it is time, and passes on what they
+//! say. Which answer means what is decided there; here is the asking.
+
+mod vigil;
+
+pub use vigil::Vigil;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sluicegate_core::fleet::health::Fault;
+use sluicegate_core::fleet::origin::{OriginId, Target};
+use sluicegate_core::stream::Service;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use crate::config::{Health, Probing, Question};
+use crate::probe::{self, ProbeError};
+use crate::proxy::Proxy;
+
+/// Probes origins as the settings say, for ever.
+pub async fn run(proxy: Proxy, settings: Health) {
+    if settings.probe == Probing::Off {
+        return;
+    }
+    let settings = Arc::new(settings);
+    let turns = Arc::new(Semaphore::new(settings.probes_at_once));
+    let reporting = settings.probe == Probing::Always;
+    let mut looks = tokio::time::interval(LOOK);
+    let mut doubts = false;
+    let mut asked: JoinSet<OriginId> = JoinSet::new();
+    let mut under_way = std::collections::BTreeSet::new();
+    loop {
+        tokio::select! {
+            _ = looks.tick() => {}
+            Some(done) = asked.join_next() => {
+                if let Ok(id) = done {
+                    under_way.remove(&id);
+                }
+                continue;
+            }
+        }
+        doubts = note_doubt(&proxy, doubts);
+        for id in proxy
+            .registry()
+            .probes_due(settings.probe_interval, reporting)
+        {
+            if !under_way.insert(id.clone()) {
+                continue;
+            }
+            let (proxy, settings, turns) =
+                (proxy.clone(), Arc::clone(&settings), Arc::clone(&turns));
+            asked.spawn(async move {
+                // Origins that were found together would be asked together for ever.
+                tokio::time::sleep(jitter(settings.probe_interval)).await;
+                let _turn = turns.acquire().await;
+                ask(&proxy, &settings, &id).await;
+                id
+            });
+        }
+    }
+}
+
+/// Asks one origin, and notes what it says.
+async fn ask(proxy: &Proxy, settings: &Health, id: &OriginId) {
+    let Some(question) = question(proxy, settings.probe_with, id) else {
+        return;
+    };
+    let said = match &question {
+        (Service::Http | Service::Api, target) if settings.probe_with == Question::Http => {
+            probe::answers_http(target, &settings.probe_path).await
+        }
+        (service @ (Service::Rtmp | Service::Rtsp), target)
+            if settings.probe_with == Question::Rtmp =>
+        {
+            probe::answers(target, *service).await
+        }
+        (service, target) => probe::accepts(target, *service).await,
+    };
+    let (_, target) = question;
+    match said {
+        Ok(()) => {
+            if proxy.registry().probed(id, Ok(())) {
+                info!(origin = %id, %target, "the origin answers again");
+            }
+        }
+        Err(error) => {
+            let why = format!("{target}: {error}");
+            if proxy.registry().probed(id, Err((fault(&error), &why))) {
+                warn!(origin = %id, %target, %error, "the origin does not answer");
+            }
+        }
+    }
+}
+
+/// Whether an origin answers anything at all: a handshake if it has one, else a request for its first page. A no is an
+/// answer too.
+async fn speaks(proxy: &Proxy, id: &OriginId) -> bool {
+    let said = match question(proxy, Question::Rtmp, id) {
+        Some((service @ (Service::Rtmp | Service::Rtsp), target)) => {
+            probe::answers(&target, service).await
+        }
+        Some((_, target)) => probe::answers_http(&target, "/").await,
+        None => return true,
+    };
+    said.map_or_else(|error| fault(&error) != Fault::Silent, |()| true)
+}
+
+/// Which service of an origin is asked, and where: the one the question is about, else any that can be connected to.
+fn question(proxy: &Proxy, wanted: Question, id: &OriginId) -> Option<(Service, Target)> {
+    let first: &[Service] = match wanted {
+        Question::Http => &[Service::Api, Service::Http],
+        Question::Rtmp | Question::Tcp => &[Service::Rtmp],
+    };
+    let rest = [Service::Rtmp, Service::Rtsp, Service::Http, Service::Api];
+    let member = proxy.registry().member(id)?;
+    first
+        .iter()
+        .chain(&rest)
+        .find_map(|service| Some((*service, member.origin.target(*service)?)))
+}
+
+/// A word is a word, however rude; only its lack may be our own fault.
+fn fault(error: &ProbeError) -> Fault {
+    match error {
+        ProbeError::Silent => Fault::Silent,
+        ProbeError::Unreachable(error) => match error.kind() {
+            io::ErrorKind::TimedOut
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable => Fault::Silent,
+            _ => Fault::Refused,
+        },
+        ProbeError::Closed
+        | ProbeError::Datagrams(_)
+        | ProbeError::Http(_)
+        | ProbeError::NotRtmp(_)
+        | ProbeError::NotRtsp => Fault::Refused,
+    }
+}
+
+/// Says once when this proxy begins to doubt itself, and once when that is over.
+fn note_doubt(proxy: &Proxy, before: bool) -> bool {
+    let now = proxy.registry().suspects_itself();
+    if now && !before {
+        warn!(
+            "most origins fell silent at once: this proxy suspects its own network and keeps the last good set \
+             (health.panic)"
+        );
+    } else if before && !now {
+        info!("most origins are heard again");
+    }
+    now
+}
+
+/// Up to a tenth of `every`.
+fn jitter(every: Duration) -> Duration {
+    let mut byte = [0];
+    let _ = getrandom::fill(&mut byte);
+    every
+        .mul_f64(f64::from(byte[0]) / 2560.0)
+        .min(LONGEST_JITTER)
+}
+
+/// How often it is looked who is due.
+const LOOK: Duration = Duration::from_millis(250);
+/// However seldom origins are asked, one that is out comes back within its back-off and this.
+const LONGEST_JITTER: Duration = Duration::from_millis(500);

@@ -1,0 +1,230 @@
+//! What the proxy knows: origins and placements, as typed tables. Placements live in a [store](crate::store).
+
+pub mod bindings;
+mod hold;
+mod origins;
+mod placements;
+mod registrations;
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use sluicegate_core::fleet::attributes::AttributeRule;
+use sluicegate_core::fleet::drain::Duty;
+use sluicegate_core::fleet::origin::{Origin, OriginId};
+use sluicegate_core::fleet::{Fleet, State};
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use self::bindings::Bindings;
+use self::hold::Holds;
+pub(crate) use self::hold::{Hold, NoRoom};
+pub use self::placements::{ClaimRow, PlacementRow};
+use crate::metrics::{DutyLabel, Metrics, OriginLabel, StateLabel};
+use crate::placer::Placer;
+use crate::reported::Reported;
+use crate::store::Memory;
+
+/// The typed tables of one proxy.
+pub struct Registry {
+    // std mutexes: each is held for a few lines and never across an await. `fleet` is never held together with
+    // another; `placements` is only changed while `holds` is held, so that the two always agree.
+    fleet: Mutex<Fleet>,
+    holds: Mutex<Holds>,
+    placements: Memory,
+    announcements: OnceLock<mpsc::Sender<Origin>>,
+    reported: Reported,
+    /// Until when origins stay that were deregistered: other proxies may have sessions on them.
+    kept: Mutex<HashMap<OriginId, Instant>>,
+    bindings: Arc<Bindings>,
+    placer: Placer,
+    limits: ClaimLimits,
+    attributes: Vec<AttributeRule>,
+    metrics: Arc<Metrics>,
+}
+
+/// How long claims live, and how many one client may cause.
+#[derive(Debug, Clone)]
+pub struct ClaimLimits {
+    /// A claim ends this long after its last session.
+    pub lifetime: Duration,
+    /// Claims without a publisher that one source address may hold.
+    pub per_source: usize,
+}
+
+impl Registry {
+    /// Empty tables.
+    pub fn new(fleet: Fleet, placer: Placer, limits: ClaimLimits, metrics: Arc<Metrics>) -> Self {
+        Self {
+            fleet: Mutex::new(fleet),
+            holds: Mutex::default(),
+            placements: Memory::default(),
+            announcements: OnceLock::new(),
+            reported: Reported::default(),
+            kept: Mutex::default(),
+            bindings: Arc::default(),
+            placer,
+            limits,
+            attributes: Vec::new(),
+            metrics,
+        }
+    }
+
+    /// Writes what an operator says of origins over what they say of themselves.
+    #[must_use]
+    pub fn with_attributes(mut self, rules: Vec<AttributeRule>) -> Self {
+        self.attributes = rules;
+        self
+    }
+
+    /// An origin with what the operator says of it.
+    fn described(&self, mut origin: Origin) -> Origin {
+        for rule in &self.attributes {
+            let names = [Some(origin.server.as_str()), origin.device_id.as_deref()];
+            rule.apply(
+                names.into_iter().flatten(),
+                Arc::make_mut(&mut origin.attributes),
+            );
+        }
+        origin
+    }
+
+    /// Calls that were answered.
+    pub const fn bindings(&self) -> &Arc<Bindings> {
+        &self.bindings
+    }
+
+    /// How streams are placed.
+    pub const fn placer(&self) -> &Placer {
+        &self.placer
+    }
+
+    /// Brings the gauge of each origin up to date; one scrape at a time calls it.
+    pub(crate) fn settle(&self) {
+        let now = Instant::now();
+        let members: Vec<(OriginId, bool, Duty)> = lock(&self.fleet)
+            .members()
+            .map(|(id, member)| (id.clone(), member.state(now) == State::Up, member.duty))
+            .collect();
+        for duty in DUTIES {
+            let count = members.iter().filter(|one| one.2.as_str() == duty).count();
+            self.metrics
+                .origins_by_duty
+                .get_or_create(&DutyLabel { duty })
+                .set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        self.metrics.origin_up.clear();
+        for (id, up, _) in members {
+            let label = OriginLabel {
+                origin: id.as_str().to_owned(),
+            };
+            self.metrics.origin_up.get_or_create(&label).set(up.into());
+        }
+    }
+
+    /// Runs the clocks: forgets silent origins, drops claims that ran out, sets gauges. It costs what there is to do,
+    /// not what is known: streams are walked only while an origin is not well or drains.
+    pub fn sweep(&self) {
+        let now = Instant::now();
+        let (published, used) = self.occupied(now);
+        let (gone, drained, states) = {
+            let mut fleet = lock(&self.fleet);
+            let gone = fleet.expire(now, |id| published.contains(id));
+            let drained = fleet.remove_drained(|id| used.contains(id));
+            let states: Vec<(OriginId, State)> = fleet
+                .members()
+                .map(|(id, member)| (id.clone(), member.state(now)))
+                .collect();
+            (gone, drained, states)
+        };
+        if !gone.is_empty() || !drained.is_empty() {
+            let over = |id: &OriginId| gone.contains(id) || drained.contains(id);
+            self.reported.keep(|id| !over(id));
+        }
+        for id in drained {
+            self.note_drain("removed");
+            info!(origin = %id, "origin drained: it is taken out");
+        }
+        for (id, state) in &states {
+            // What happened by itself is time that passed: heartbeats that did not come, a back-off that is over.
+            let reason = match state {
+                State::Failing => "dial_failed",
+                State::Suspect => "silent",
+                State::Up => "back_off_over",
+            };
+            self.metrics.transitions.now_in(id, state.as_str(), reason);
+        }
+        for id in gone {
+            self.metrics.transitions.gone(&id, "silent");
+            warn!(origin = %id, "origin forgotten: it was silent for its time to live");
+        }
+        for state in State::ALL {
+            let count = states.iter().filter(|(_, found)| *found == state).count();
+            let label = StateLabel {
+                state: state.as_str(),
+            };
+            self.metrics
+                .origins
+                .get_or_create(&label)
+                .set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        let streams = self.forget_ended();
+        self.metrics
+            .streams
+            .set(i64::try_from(streams).unwrap_or(i64::MAX));
+    }
+
+    /// The origins that something is published on through here, and those that have sessions here or may have some
+    /// elsewhere, while there is one that may have to go.
+    fn occupied(&self, now: Instant) -> (HashSet<OriginId>, HashSet<OriginId>) {
+        let mut published = HashSet::new();
+        let mut used = HashSet::new();
+        if !lock(&self.fleet).may_lose_one(now) {
+            return (published, used);
+        }
+        let mut kept = lock(&self.kept);
+        kept.retain(|_, until| now < *until);
+        used.extend(kept.keys().cloned());
+        drop(kept);
+        for held in lock(&self.holds).streams.values() {
+            let Some(origin) = held.origin.as_ref().filter(|_| held.sessions > 0) else {
+                continue;
+            };
+            if !used.contains(origin) {
+                used.insert(origin.clone());
+            }
+            if held.published > 0 && !published.contains(origin) {
+                published.insert(origin.clone());
+            }
+        }
+        (published, used)
+    }
+
+    /// Placements that name `from` now name `to`.
+    fn rename(&self, from: &OriginId, to: &OriginId) {
+        if from == to {
+            return;
+        }
+        self.metrics.transitions.renamed(from, to);
+        let mut holds = lock(&self.holds);
+        self.placements.rename(from.as_str(), to.as_str());
+        holds.rename(from, to);
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry")
+            .field("placer", &self.placer)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What may be wanted of an origin, as [`Duty::as_str`] has it.
+const DUTIES: [&str; 3] = ["active", "draining", "disabled"];
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
