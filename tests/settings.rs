@@ -727,8 +727,8 @@ fn the_reference_shows_every_setting_with_its_default() {
 fn reference() -> String {
     let mut text = String::from(
         "# Every setting with its default; a file needs only those that differ. Each key is also a variable named\n\
-         # SLUICEGATE_<SECTION>__<KEY>, and some have a name of the SRS proxy, given in brackets. Later wins: this file,\n\
-         # .env, the environment. `sluicegate check` prints what holds, and why.\n",
+         # SLUICEGATE_<SECTION>__<KEY>, and some have a second name, that of the SRS proxy, in brackets. Later wins: this file,\n\
+         # .env, the environment. `sluicegate check` prints each value and where it is set.\n",
     );
     let mut section = "";
     for setting in TABLE {
