@@ -1,4 +1,4 @@
-//! The command line: what can be asked of `sluicegate`, and how it explains itself.
+//! The command line: the verbs and options of `sluicegate`, and its help.
 
 pub mod operate;
 pub mod register;
@@ -14,10 +14,12 @@ use std::path::PathBuf;
 
 /// One address in front of a fleet of live media origin servers.
 ///
-/// Encoders and players talk to Sluicegate; it finds which origin holds the stream
-/// they ask for and joins the two, while origins come and go. It speaks RTMP,
-/// HTTP-FLV and HTTP-TS, and takes the place of the SRS origin-cluster proxy without
-/// a change to origins, encoders or players.
+/// Encoders and players connect to Sluicegate. It finds the origin that holds the stream
+/// they ask for and joins the two, while origins come and go.
+///
+/// It carries RTMP, RTSP, SRT, WebRTC (WHIP and WHEP), HTTP-FLV, HTTP-TS, AAC, MP3, HLS
+/// (also Low-Latency HLS) and MPEG-DASH. It can replace the SRS origin-cluster proxy
+/// without a change to origins, encoders or players.
 #[derive(Debug, Parser)]
 #[command(name = "sluicegate", version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
 #[command(verbatim_doc_comment)]
@@ -29,12 +31,12 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// The arguments of this process. Ends it where they ask for help or make no sense.
+    /// The arguments of this process. Ends the process if they ask for help or make no sense.
     pub fn read() -> Self {
         Self::parse()
     }
 
-    /// What to do; without a verb that is to run.
+    /// What to do. Without a verb, run the proxy.
     pub fn verb(self) -> Verb {
         self.verb.unwrap_or(Verb::Run {
             config: self.run.config,
@@ -43,7 +45,7 @@ impl Cli {
 
     /// Prints the completion script for `shell`.
     pub fn print_completions(shell: Shell) {
-        // A reader that has seen enough is no failure.
+        // A reader that closes the pipe early is no failure.
         let _ = io::stdout().write_all(&completions(shell));
     }
 }
@@ -58,20 +60,20 @@ pub enum Verb {
         #[arg(long, short, value_name = "FILE")]
         config: Option<PathBuf>,
     },
-    /// See it work: the proxy, two small origins of its own and a stream to watch.
+    /// See Sluicegate work: a proxy, two small embedded origins and a stream to watch.
     Demo,
-    /// Register an origin that cannot register itself, while it answers.
+    /// Register an origin that cannot register itself, for as long as it answers.
     Register(RegisterArguments),
-    /// Show a running proxy at a glance: its state, its origins, what is on them.
+    /// Show a running proxy at a glance: its state, its origins, and what they carry.
     #[command(after_help = EXIT_CODES)]
     Ps(Ask),
-    /// List the origins of a running proxy, and how they are.
+    /// List the origins of a running proxy, and their health.
     #[command(after_help = EXIT_CODES)]
     Origins(Ask),
-    /// List its streams and the origins that hold them.
+    /// List the streams of a running proxy, and the origins that hold them.
     #[command(after_help = EXIT_CODES)]
     Streams(Ask),
-    /// List its sessions.
+    /// List the sessions of a running proxy.
     #[command(after_help = EXIT_CODES)]
     Sessions(Ask),
     /// Tell why a stream is where it is, or where it would go.
@@ -83,10 +85,10 @@ pub enum Verb {
     /// Undo a drain or a disabling.
     #[command(after_help = EXIT_CODES)]
     Undrain(Whom),
-    /// Send nobody new to an origin, not even players of its streams.
+    /// Send no new clients to an origin, not even players of its streams.
     #[command(after_help = EXIT_CODES)]
     Disable(Named),
-    /// End a session.
+    /// End a session, or every session of a stream.
     #[command(after_help = EXIT_CODES)]
     Kick(Numbered),
     /// Record what a session carries into an FLV file.
@@ -122,10 +124,10 @@ fn completions(shell: Shell) -> Vec<u8> {
 
 const EXAMPLES: &str = "\
 Examples:
-  sluicegate demo                                  see it work, nothing else needed
+  sluicegate demo                                  see it work; needs nothing else
   sluicegate --config sluicegate.toml              run with a settings file
   PROXY_RTMP_SERVER=1935 sluicegate                run with the variables of the SRS proxy
-  sluicegate check --config sluicegate.toml        what holds, and who said so
+  sluicegate check --config sluicegate.toml        each value, and where it is set
   ffmpeg -re -i clip.flv -c copy -f flv rtmp://127.0.0.1:11935/live/a
   ffplay http://127.0.0.1:18080/live/a.flv
 
@@ -168,6 +170,17 @@ mod tests {
         }
         Cli::command().debug_assert();
         explained(&Cli::command());
+    }
+
+    #[test]
+    fn the_help_names_every_protocol() {
+        let help = Cli::command().render_long_help().to_string();
+        for protocol in [
+            "RTMP", "RTSP", "SRT", "WebRTC", "WHIP", "WHEP", "HTTP-FLV", "HTTP-TS", "AAC", "MP3",
+            "HLS", "DASH",
+        ] {
+            assert!(help.contains(protocol), "{protocol}");
+        }
     }
 
     #[test]

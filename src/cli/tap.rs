@@ -1,4 +1,4 @@
-//! `sluicegate tap`: records what a session carries, through the system API of a running proxy.
+//! `sluicegate tap` records what a session carries, through the system API of a running proxy.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -20,13 +20,13 @@ use tokio::time::timeout;
 
 use crate::value::Secret;
 
-/// What to record, and where to.
+/// What to record, and where to write it.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE)]
 pub struct TapArguments {
     /// The stream, as app/stream or vhost/app/stream, or the number of a session.
     stream: String,
-    /// How long to record, 300 at the most.
+    /// How many seconds to record, at most 300.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=300))]
     seconds: u64,
     /// The FLV file to write; - is standard output.
@@ -35,12 +35,12 @@ pub struct TapArguments {
     /// The system API of the proxy.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:12025")]
     proxy: Uri,
-    /// The bearer token the proxy asks for; in PROXY_HTTP_API_AUTH_TOKEN other users can't see it.
+    /// The bearer token that the proxy requires; in PROXY_HTTP_API_AUTH_TOKEN other users can't see it.
     #[arg(long, value_name = "TOKEN")]
     token: Option<Secret>,
 }
 
-/// Records into the file, and says on standard error how it ended.
+/// Records into the file, and says on standard error how the recording ended.
 ///
 /// # Errors
 /// Why there is no recording, or why it ended early.
@@ -117,7 +117,7 @@ impl SystemApi {
         })
     }
 
-    /// The session to record: the publisher of the stream if there is one here, for it has everything.
+    /// The session to record. The stream's publisher comes first if it is on this proxy, because it carries everything.
     async fn session(&self, wanted: &str) -> anyhow::Result<u64> {
         if let Ok(id) = wanted.parse() {
             return Ok(id);
@@ -167,7 +167,7 @@ impl SystemApi {
     }
 }
 
-/// What the proxy said instead.
+/// What a proxy that refuses said.
 async fn refusal(response: Response<Incoming>) -> String {
     let status = response.status();
     let body = Limited::new(response.into_body(), LONGEST_WORDS)

@@ -10,13 +10,13 @@ use crate::value::Url;
 /// Which proxy, and how to print.
 #[derive(Debug, Args)]
 pub struct Ask {
-    /// The proxy's system API; else SLUICEGATE_URL, else http://127.0.0.1:12025.
+    /// The proxy's system API; default: SLUICEGATE_URL, then http://127.0.0.1:12025.
     #[arg(long, value_name = "URL")]
     to: Option<Url>,
     /// The bearer token; in PROXY_HTTP_API_AUTH_TOKEN other users can't see it.
     #[arg(long, value_name = "TOKEN")]
     token: Option<String>,
-    /// Speak of this proxy alone, and not of all that share its store.
+    /// Cover this proxy only, not all that share its store.
     #[arg(long)]
     pub local: bool,
     /// Print a table for people, or the JSON of the API.
@@ -49,7 +49,7 @@ pub struct Whom {
     /// The origin, by the id that `sluicegate origins` shows.
     #[arg(required_unless_present = "proxy")]
     pub origin: Option<String>,
-    /// The proxy that is asked, for its update; or another of its cluster, by the name that `sluicegate ps` shows.
+    /// The proxy itself, before an update; or another of its cluster, by the name that `sluicegate ps` shows.
     #[arg(long, conflicts_with = "origin", value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
     proxy: Option<String>,
     /// The proxy to ask.
@@ -63,12 +63,12 @@ pub struct DrainArguments {
     /// What to drain.
     #[command(flatten)]
     pub whom: Whom,
-    /// End what is left after this time, one by one; without it, sessions finish by themselves.
+    /// End what is left after this time, one by one; without it, sessions end by themselves.
     #[arg(long, value_name = "DURATION")]
     pub deadline: Option<Deadline>,
 }
 
-/// A session, or all of a stream.
+/// A session, or every session of a stream.
 #[derive(Debug, Args)]
 pub struct Numbered {
     /// The session, by the id that `sluicegate sessions` shows; or a stream, as app/name or vhost/app/name.
@@ -83,7 +83,7 @@ pub struct Numbered {
 pub struct ExplainArguments {
     /// The stream, as app/name or vhost/app/name.
     stream: String,
-    /// As if this origin were not there.
+    /// Explain as if this origin did not exist.
     #[arg(long, value_name = "ORIGIN")]
     pub without: Option<String>,
     /// The proxy to ask.
@@ -107,14 +107,14 @@ impl std::str::FromStr for Deadline {
 }
 
 impl Deadline {
-    /// As the API takes it.
+    /// The deadline as a query of the API.
     pub(super) fn query(&self) -> String {
         format!("deadline={}", escaped(&self.0))
     }
 }
 
 impl Whom {
-    /// Another proxy that is meant, as the API takes it.
+    /// The other proxy that is meant, as a query of the API; empty for the one that is asked.
     pub(super) fn query(&self) -> String {
         match self.proxy.as_deref() {
             None | Some("") => String::new(),
@@ -124,7 +124,7 @@ impl Whom {
 }
 
 impl ExplainArguments {
-    /// As the API takes it, without this origin.
+    /// The stream as a query of the API, explained without the origin `without` if one is given.
     pub(super) fn query(&self, without: Option<&str>) -> String {
         let mut query = format!("stream={}", escaped(&self.stream));
         if let Some(origin) = without {

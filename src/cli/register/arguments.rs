@@ -10,11 +10,11 @@ use sluicegate_core::stream::Service;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Which origin to register, and where.
+/// Which origin to register, and with which proxies.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, override_usage = USAGE)]
 pub struct RegisterArguments {
-    /// A name for the origin that stays the same over restarts.
+    /// A name for the origin that stays the same across restarts.
     #[arg(long, value_name = "ID")]
     server: String,
     /// The address or host name at which proxies reach the origin.
@@ -30,14 +30,14 @@ pub struct RegisterArguments {
     /// A label for people, shown in place of the id.
     #[arg(long, value_name = "LABEL")]
     device_id: Option<String>,
-    /// Keep running: ask the origin again and again, and report it only while it answers.
+    /// Keep running: probe the origin repeatedly, and report it only while it answers.
     ///
-    /// RTMP is asked for the first byte of its handshake, other services over TCP for
-    /// a connection. Without this option the origin is registered once, unasked, and
-    /// forgotten by the proxy after its ttl.
+    /// RTMP has to send the first byte of its handshake; other services over TCP have to
+    /// accept a connection. Without this option the origin is registered once, without a
+    /// probe, and the proxy forgets it after its ttl.
     #[arg(long, verbatim_doc_comment)]
     while_answers: bool,
-    /// How often to report it.
+    /// How often to report the origin.
     #[arg(long, value_name = "DURATION", default_value = "9s", value_parser = parse_period, requires = "while_answers")]
     every: Duration,
     /// The bearer token proxies ask for; in PROXY_HTTP_API_AUTH_TOKEN other users can't see it.
@@ -49,45 +49,45 @@ pub struct RegisterArguments {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
 struct EndpointArguments {
-    /// Its RTMP port, or ip:port.
+    /// RTMP port, or ip:port.
     #[arg(long, value_name = "PORT", value_parser = |text: &str| Endpoint::parse(text, Service::Rtmp))]
     rtmp: Option<Endpoint>,
-    /// Its HTTP streaming port (FLV, TS, HLS).
+    /// HTTP streaming port (FLV, TS, HLS).
     #[arg(long, value_name = "PORT", value_parser = |text: &str| Endpoint::parse(text, Service::Http))]
     http: Option<Endpoint>,
-    /// Its HTTP API port (WHIP, WHEP).
+    /// HTTP API port (WHIP, WHEP).
     #[arg(long, value_name = "PORT", value_parser = |text: &str| Endpoint::parse(text, Service::Api))]
     api: Option<Endpoint>,
-    /// Its SRT port (UDP).
+    /// SRT port (UDP).
     #[arg(long, value_name = "PORT", value_parser = |text: &str| Endpoint::parse(text, Service::Srt))]
     srt: Option<Endpoint>,
-    /// Its WebRTC port (UDP).
+    /// WebRTC port (UDP).
     #[arg(long, value_name = "PORT", value_parser = |text: &str| Endpoint::parse(text, Service::Rtc))]
     rtc: Option<Endpoint>,
-    /// Its RTSP port.
+    /// RTSP port.
     #[arg(long, value_name = "PORT", value_parser = |text: &str| Endpoint::parse(text, Service::Rtsp))]
     rtsp: Option<Endpoint>,
 }
 
-/// What the origin can bear, and where it stands.
+/// The origin's limits, and where it is.
 #[derive(Debug, Args)]
 struct AttributeArguments {
-    /// Its share of new streams in relation to other origins, 0 to 10000; 100 is usual.
+    /// Share of new streams relative to other origins, 0 to 10000; 100 is the default.
     #[arg(long, value_name = "NUMBER")]
     weight: Option<String>,
-    /// The zone it stands in.
+    /// The zone of the origin.
     #[arg(long, value_name = "ZONE")]
     zone: Option<String>,
-    /// What it is good for; repeat it for several.
+    /// A label that placement rules can match; repeat it for several.
     #[arg(long, value_name = "LABEL")]
     label: Vec<String>,
-    /// Streams it may hold at once.
+    /// Maximum concurrent streams.
     #[arg(long, value_name = "NUMBER")]
     max_streams: Option<String>,
-    /// Sessions it may hold at once.
+    /// Maximum concurrent sessions.
     #[arg(long, value_name = "NUMBER")]
     max_sessions: Option<String>,
-    /// Megabits per second it may send and receive.
+    /// Maximum megabits per second, sent and received together.
     #[arg(long, value_name = "NUMBER")]
     max_mbps: Option<String>,
 }
@@ -118,7 +118,7 @@ impl AttributeArguments {
 }
 
 impl RegisterArguments {
-    /// What the arguments ask for, with the token of the environment where they give none.
+    /// The registration that the arguments describe. Without a token among them, the environment's is used.
     ///
     /// # Errors
     /// A token that no header can carry, or an attribute that cannot be.
