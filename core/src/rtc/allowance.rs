@@ -1,11 +1,11 @@
-//! How often somebody may ask for usernames that nobody here knows: tokens in total, and for each network, so that a
-//! flood from one place leaves the others theirs.
+//! How often clients may ask for usernames that nobody here knows. There is a total, and a limit per network, so that a
+//! flood from one network leaves the others their share.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Instant;
 
-/// The tokens that look-ups cost.
+/// The tokens that look-ups cost, in total and per network.
 #[derive(Debug)]
 pub struct Allowance {
     all: Bucket,
@@ -13,7 +13,7 @@ pub struct Allowance {
 }
 
 impl Allowance {
-    /// Every token there may be.
+    /// An allowance with all its tokens.
     pub fn new(now: Instant) -> Self {
         Self {
             all: Bucket::new(now, ALL),
@@ -21,7 +21,7 @@ impl Allowance {
         }
     }
 
-    /// Takes a token of the network of `source`, and one of all. False: there is none.
+    /// Takes one token from the total and one from the network of `source`. Returns false if either has none left.
     pub fn take(&mut self, now: Instant, source: IpAddr) -> bool {
         let network = network_of(source.to_canonical());
         if !self.sources.contains_key(&network) && self.sources.len() >= MAX_SOURCES {
@@ -40,7 +40,7 @@ impl Allowance {
             .retain(|_, bucket| !bucket.is_full(now, SOURCE));
     }
 
-    /// No network has spent any.
+    /// Whether no network has spent any tokens.
     pub fn is_whole(&self) -> bool {
         self.sources.is_empty()
     }
@@ -53,7 +53,7 @@ struct Bucket {
     at: Instant,
 }
 
-/// How fast tokens come back, and how many there may be.
+/// How fast tokens come back, and their maximum.
 #[derive(Debug, Clone, Copy)]
 struct Rate {
     each_second: f64,
@@ -89,7 +89,7 @@ impl Bucket {
     }
 }
 
-/// What one customer has: a /24 of IPv4, a /56 of IPv6.
+/// The network that shares one bucket: a /24 of IPv4, a /56 of IPv6.
 fn network_of(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(ip) => IpAddr::V4((u32::from(ip) & 0xffff_ff00).into()),
@@ -97,17 +97,17 @@ fn network_of(address: IpAddr) -> IpAddr {
     }
 }
 
-/// A store answers two thousand look-ups a second without noticing, and no crowd arrives faster at one shard.
+/// A store answers two thousand look-ups a second with ease, and no crowd arrives faster at one shard.
 const ALL: Rate = Rate {
     each_second: 2000.0,
     most: 2000.0,
 };
-/// A company behind one address may join a call together.
+/// Per network: the people of a company behind one address may join a call together.
 const SOURCE: Rate = Rate {
     each_second: 100.0,
     most: 200.0,
 };
-/// Networks with spent tokens: more at once is a flood from forged addresses.
+/// Maximum networks with spent tokens; more at once is a flood from forged addresses.
 const MAX_SOURCES: usize = 4096;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! Which protocol a datagram on a WebRTC port belongs to: the ranges of RFC 7983 §7, and RTCP among RTP as
-//! RFC 5761 §4 tells it.
+//! Which protocol a datagram on a WebRTC port belongs to: the ranges of RFC 7983 §7, with RTCP told from RTP as in RFC
+//! 5761 §4.
 
-/// What a datagram is, going by its first bytes alone.
+/// What a datagram is, judged by its first bytes alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
     /// A DTLS record.
@@ -10,9 +10,9 @@ pub enum Class {
     Rtcp,
     /// Media.
     Rtp,
-    /// STUN; the message itself may still be broken.
+    /// STUN; the message itself may still be malformed.
     Stun,
-    /// None of what a call is made of: ZRTP, TURN channels, noise.
+    /// Nothing that a call uses: ZRTP, TURN channels, noise.
     Unknown,
 }
 
@@ -28,8 +28,8 @@ impl Class {
         }
     }
 
-    /// Whether a DTLS record is an alert (RFC 6347 §4.1, content type 21). Where it is the end of a connection, it
-    /// is encrypted; so this is a hint and no more.
+    /// Whether a DTLS record is an alert (RFC 6347 §4.1, content type 21). An alert that ends a connection is
+    /// encrypted, so this is only a hint that the connection may have ended.
     pub fn is_alert(datagram: &[u8]) -> bool {
         datagram.first() == Some(&ALERT)
     }

@@ -1,4 +1,4 @@
-//! One flow: the proven addresses of a client, and the socket that stands for it at the origin.
+//! One flow: the proven addresses of a client, and the socket that represents it at the origin.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -6,68 +6,68 @@ use std::time::{Duration, Instant};
 use super::flows::Found;
 use crate::flow::{ClientPath, LinkId};
 
-/// A client that got an answer, as far as its datagrams go.
+/// A client that got an answer, as far as its datagrams are concerned.
 #[derive(Debug)]
 pub(super) struct Flow {
     pub(super) username: Box<[u8]>,
     pub(super) found: Found,
     pub(super) stage: Stage,
-    /// Proven addresses, the one that media goes to first.
+    /// Proven addresses; media goes to the first.
     paths: Vec<Proven>,
-    /// The last requests that proved an address: an answer goes where its question came from, and a question that
-    /// was seen proves nothing from elsewhere.
+    /// The transactions of the last requests that proved an address, and where they came from. An answer goes where its
+    /// request came from, and a request seen before proves nothing from another address.
     asked: VecDeque<([u8; 12], ClientPath)>,
-    /// Without a further proof it is over then.
+    /// When the flow ends, unless another proof comes before.
     deadline: Instant,
-    /// Since when the origin's machine says that nobody listens there.
+    /// Since when the origin's machine has been saying that nothing listens there.
     refused: Option<Instant>,
     pub(super) account: Account,
 }
 
-/// How far a flow has come.
+/// The stage of a flow.
 #[derive(Debug)]
 pub(super) enum Stage {
-    /// Its client has yet to prove an address.
+    /// The client has yet to prove an address.
     Known,
-    /// It waits for its socket, with the request that proved its address.
+    /// The flow waits for its socket, with the request that proved the client's address.
     Opening { kept: Vec<u8>, since: Instant },
     /// Media may pass.
     Open(LinkId),
-    /// The call is over. A client that still asks is told so.
+    /// The call is over. A client that still sends requests is told so.
     Over { until: Instant },
 }
 
-/// What passed since accounts were last settled.
+/// What passed since the accounts were last settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Account {
     /// Bytes for the client.
     pub to_client: u64,
     /// Bytes for the origin.
     pub to_origin: u64,
-    /// Media was among those for the client.
+    /// Whether media was among the bytes for the client.
     pub media_to_client: bool,
-    /// Media was among those for the origin.
+    /// Whether media was among the bytes for the origin.
     pub media_to_origin: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Proven {
     path: ClientPath,
-    /// The last proof.
+    /// When the address was last proven.
     proved: Instant,
-    /// The last datagram of any kind.
+    /// When the last datagram of any kind came from it.
     heard: Instant,
 }
 
 /// What a proof changed.
 pub(super) enum Proof {
-    /// The address was proven before.
+    /// Nothing: the address was proven before.
     Again,
-    /// The request was seen from another address: somebody sends a copy.
+    /// Nothing: the same request came from another address before, so this one is a copy.
     Copied,
     /// The address is new.
     New {
-        /// An address that was given up for it.
+        /// The address that was given up to make room for the new one.
         instead: Option<ClientPath>,
     },
 }
@@ -86,8 +86,9 @@ impl Flow {
         }
     }
 
-    /// Takes a request that proved `path`. Media follows a nominated address at once, and any other when the one it
-    /// goes to has fallen silent: a client with several ways asks on all of them and sends on one.
+    /// Takes a request that proved `path`. Media follows a nominated address at once. It follows any other address only
+    /// if the active one has fallen silent, because a client with several paths sends checks on all of them and media
+    /// on one.
     pub(super) fn prove(
         &mut self,
         now: Instant,
@@ -135,21 +136,21 @@ impl Flow {
         proof
     }
 
-    /// Whether the address that media goes to has sent nothing for a while, or there is none.
+    /// Whether the address that media goes to has been silent for [`QUIET`], or there is none.
     pub(super) fn is_quiet(&self, now: Instant) -> bool {
         self.paths
             .first()
             .is_none_or(|active| now.saturating_duration_since(active.heard) >= QUIET)
     }
 
-    /// A datagram came from a proven address.
+    /// Notes a datagram from a proven address.
     pub(super) fn hear(&mut self, now: Instant, path: ClientPath) {
         if let Some(known) = self.paths.iter_mut().find(|known| known.path == path) {
             known.heard = now;
         }
     }
 
-    /// Where media goes.
+    /// The address that media goes to.
     pub(super) fn active(&self) -> Option<ClientPath> {
         self.paths.first().map(|active| active.path)
     }
@@ -165,12 +166,12 @@ impl Flow {
         self.paths.iter().map(|known| known.path)
     }
 
-    /// Another flow has proven this address since.
+    /// Drops an address that another flow has proven since.
     pub(super) fn lose(&mut self, path: ClientPath) {
         self.paths.retain(|known| known.path != path);
     }
 
-    /// Gives up addresses without a proof for as long as consent lasts; calls `lost` with each.
+    /// Drops addresses without a proof for [`CONSENT`], and calls `lost` with each.
     pub(super) fn expire_paths(&mut self, now: Instant, mut lost: impl FnMut(ClientPath)) {
         self.paths.retain(|known| {
             let lives = now < known.proved + CONSENT;
@@ -181,38 +182,38 @@ impl Flow {
         });
     }
 
-    /// Somebody sent what may be the end of the connection, and may be forged: without a proof it is over soon.
+    /// Notes what may be the end of the connection, and may be forged: without a new proof the flow ends soon.
     pub(super) fn hint_of_end(&mut self, now: Instant) {
         self.deadline = self.deadline.min(now + AFTER_ALERT);
     }
 
-    /// Nothing proved that the client is there, for too long.
+    /// Whether nothing has proven for too long that the client is there.
     pub(super) fn is_idle(&self, now: Instant) -> bool {
         now >= self.deadline
     }
 
-    /// The origin's machine says that nobody listens. Anybody can forge that once; it holds if the origin does not
-    /// speak in between.
+    /// Notes that the origin's machine says that nothing listens. Such a message can be forged, so it counts only if
+    /// the origin stays silent for [`REFUSED_FOR`]. Returns true once it counts.
     pub(super) fn refused(&mut self, now: Instant) -> bool {
         let since = *self.refused.get_or_insert(now);
         now.saturating_duration_since(since) >= REFUSED_FOR
     }
 
-    /// The origin speaks.
+    /// Notes that the origin has sent something.
     pub(super) const fn origin_speaks(&mut self) {
         self.refused = None;
     }
 }
 
-/// Consent to send lasts so long after a proof (RFC 7675 §5.1).
+/// How long consent to send lasts after a proof (RFC 7675 §5.1).
 pub const CONSENT: Duration = Duration::from_secs(30);
-/// What is left of it after a DTLS alert.
+/// How long consent lasts after a DTLS alert.
 pub const AFTER_ALERT: Duration = Duration::from_secs(5);
-/// An address that sends media is never silent for so long, and clients ask each two and a half seconds.
+/// An address that sends media is never silent this long, and clients send a check every two and a half seconds.
 const QUIET: Duration = Duration::from_millis(1500);
-/// Refusals for so long, with no word of the origin between, are the end.
+/// Refusals for this long, without a packet from the origin in between, end the flow.
 const REFUSED_FOR: Duration = Duration::from_secs(1);
-/// Addresses of one client: IPv4 and IPv6 on two networks.
+/// Maximum addresses of one client: IPv4 and IPv6 on two networks.
 const MAX_PATHS: usize = 4;
-/// Requests remembered: half a minute of them.
+/// Requests that are remembered: half a minute's worth.
 const ASKED: usize = 16;

@@ -1,9 +1,9 @@
-//! The flows of one shard: which datagram belongs to whom.
+//! The flows of one shard: which datagram belongs to which call.
 //!
-//! A client is known by the username of its checks, and by nothing else. What opens a flow, and what gives it a
-//! further address, is a STUN request whose MESSAGE-INTEGRITY was made with the password from the answer we relayed;
-//! everything else has to come from an address that was proven so. Somebody who can forge source addresses, or who
-//! read the username on its way, gets nowhere.
+//! A client is known by the username of its checks, and by nothing else. A flow is opened, and gets a further address,
+//! by a STUN request whose MESSAGE-INTEGRITY was made with the password from the answer that we relayed. Everything
+//! else has to come from an address that was proven this way. An attacker who can forge source addresses, or who read
+//! the username on its way, gains nothing.
 //!
 //! ```text
 //! request of an unknown username ─► Event::Lookup ─► found()
@@ -22,8 +22,8 @@ use super::stun::{Kind, Message, refusal};
 use super::unknown::Unknown;
 use crate::flow::{ClientPath, DropReason, Fate, FlowId, Flows as Table, Input, LinkId, Output};
 
-/// For what is looked up with each datagram. It is keyed, and weaker than the standard one: addresses get into a table
-/// by a proof, and links by ourselves, so nobody can fill one with keys that meet.
+/// Hashes what is looked up with each datagram. It is keyed, and weaker than the standard hasher: addresses enter a
+/// table by a proof, and links are our own, so no attacker can fill a table with colliding keys.
 type Hasher = foldhash::fast::RandomState;
 
 /// The table of one shard.
@@ -40,43 +40,43 @@ pub struct Flows {
     sweep_at: Option<Instant>,
 }
 
-/// What is known of a username.
+/// What is known about a username.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Found {
-    /// Whose call it is, by a number of the shell's.
+    /// The call that the username belongs to, by a number of the shell's choice.
     pub call: u64,
     /// The origin's `ice-pwd`.
     pub password: Box<[u8]>,
 }
 
-/// What the shell has to act upon.
+/// What the shell has to act on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A flow is over: its link, if it had one, is to be closed, and its account settled.
+    /// A flow is over. Close its link, if it had one, and settle its account.
     Closed {
-        /// Whose.
+        /// The call of the flow.
         call: u64,
-        /// Its socket.
+        /// The socket of the flow.
         link: Option<LinkId>,
         /// What passed since the last settlement.
         account: Account,
-        /// Why.
+        /// Why the flow ended.
         reason: Closed,
     },
-    /// Who is this? The answer goes to [`Flows::found`].
+    /// A username is unknown. The answer goes to [`Flows::found`].
     Lookup {
         /// The username of a request.
         username: Box<[u8]>,
-        /// Who sent it.
+        /// The address that sent the request.
         client: IpAddr,
     },
-    /// A client has proven its address: the flow needs its socket, by [`Flows::link`].
+    /// A client has proven its address, and the flow needs its socket: see [`Flows::link`].
     Open {
-        /// Which flow.
+        /// The flow.
         flow: FlowId,
-        /// Whose.
+        /// The call of the flow.
         call: u64,
-        /// The client has chosen the way of this request.
+        /// Whether the client has nominated the path of this request.
         nominates: bool,
     },
 }
@@ -84,22 +84,22 @@ pub enum Event {
 /// Why a flow ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Closed {
-    /// The shell said so.
+    /// The shell ended it.
     Ended,
     /// The client proved nothing for too long.
     Idle,
-    /// The origin's machine says that nobody listens there.
+    /// The origin's machine says that nothing listens there.
     Refused,
 }
 
-/// What a shard says when another asks for a flow.
+/// What a shard answers when another shard asks for a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Surrender {
     /// There is no such flow here.
     Absent,
-    /// Here is its socket, and what passed since the last settlement.
+    /// The socket of the flow, and what passed since the last settlement.
     Given(LinkId, Account),
-    /// Media flows here, and the client has not chosen another way.
+    /// The flow stays: media passes here, and the client has not nominated another path.
     Kept,
 }
 
@@ -127,7 +127,7 @@ impl Flows {
         }
     }
 
-    /// The answer to [`Event::Lookup`]. The request that asked is looked at again.
+    /// Takes the answer to [`Event::Lookup`], and looks at the request that caused it again.
     pub fn found(&mut self, now: Instant, username: &[u8], found: Option<Found>) {
         let question = self.unknown.answered(username);
         let Some(found) = found else {
@@ -142,18 +142,18 @@ impl Flows {
         {
             let data = &mut question.datagram;
             let path = question.path;
-            // A flow without a socket keeps its request itself, so there is nothing to be done with the fate.
+            // A flow without a socket keeps its request itself, so the fate of the datagram needs no action.
             let _ = self.handle(now, Input::Client { path, data });
         }
     }
 
-    /// New bindings are there: a username that was nobody's may be somebody's now.
+    /// Notes that there are new bindings: a username that was unknown may be known now.
     pub fn bindings_changed(&mut self) {
         self.unknown.forget_absent();
     }
 
-    /// Gives a flow its socket; the request that proved its address goes out by it. Says whether the flow was still
-    /// waiting for it.
+    /// Gives a flow its socket, and sends the request that proved the client's address through it. Returns whether the
+    /// flow was still waiting for a socket.
     pub fn link(&mut self, now: Instant, id: FlowId, link: LinkId) -> bool {
         let Some(flow) = slot(&mut self.flows, id) else {
             return false;
@@ -171,7 +171,7 @@ impl Flows {
         true
     }
 
-    /// The flow stays where it is, on another shard: what was proven here does not count.
+    /// Notes that another shard keeps the flow: what was proven here does not count.
     pub fn stay(&mut self, id: FlowId) {
         if let Some(flow) = slot(&mut self.flows, id)
             && matches!(flow.stage, Stage::Opening { .. })
@@ -185,8 +185,8 @@ impl Flows {
         }
     }
 
-    /// Another shard has heard the client of this flow. It is given away if the client chose the new way, or has
-    /// fallen silent here.
+    /// Asks for the flow of a client that another shard has heard. The flow is given away if the client nominated the
+    /// new path, or has fallen silent here.
     pub fn surrender(&mut self, now: Instant, username: &[u8], nominates: bool) -> Surrender {
         let Some(id) = self.by_username.get(username).copied() else {
             return Surrender::Absent;
@@ -209,14 +209,14 @@ impl Flows {
         }
     }
 
-    /// The call of this username is over. A client that still asks is told so for a while.
+    /// Ends the call of this username. A client that still sends requests is told so for [`TELL_FOR`].
     pub fn end(&mut self, now: Instant, username: &[u8]) {
         if let Some(id) = self.by_username.get(username).copied() {
             self.close(now, id, Closed::Ended);
         }
     }
 
-    /// The call of this username goes on elsewhere: its flow here is over, and its client hears nothing of that.
+    /// Ends the flow of a call that goes on elsewhere, without telling its client.
     pub fn leave(&mut self, now: Instant, username: &[u8]) {
         if let Some(id) = self.by_username.get(username).copied() {
             self.close(now, id, Closed::Ended);
@@ -224,7 +224,7 @@ impl Flows {
         }
     }
 
-    /// Calls `visit` with each call and what passed since this was last asked.
+    /// Calls `visit` with each call and what passed since the last settlement.
     pub fn settle(&mut self, mut visit: impl FnMut(u64, Account)) {
         for flow in self.flows.iter_mut().flatten() {
             let account = std::mem::take(&mut flow.account);
@@ -239,12 +239,12 @@ impl Flows {
         self.by_link.len()
     }
 
-    /// How many flows there are, with those that wait and those that are over.
+    /// How many flows there are, including those that wait and those that are over.
     pub fn len(&self) -> usize {
         self.by_username.len()
     }
 
-    /// There is none.
+    /// Whether there is no flow.
     pub fn is_empty(&self) -> bool {
         self.by_username.is_empty()
     }
@@ -265,7 +265,7 @@ impl Flows {
         }
     }
 
-    /// What only a proven address may send.
+    /// Handles a datagram that only a proven address may send.
     fn bound(&mut self, now: Instant, path: ClientPath, class: Class, data: &[u8]) -> Fate {
         let Some(flow) = self
             .by_path
@@ -286,7 +286,7 @@ impl Flows {
         Fate::ToOrigin { link }
     }
 
-    /// A request of a client: a proof, or somebody else's.
+    /// Handles a client's request: a proof for a known username, or the first sight of another one.
     fn request(&mut self, now: Instant, path: ClientPath, data: &mut [u8]) -> Fate {
         let Ok(message) = Message::parse(data) else {
             return Fate::Drop(DropReason::Malformed);
@@ -408,7 +408,7 @@ impl Flows {
         }
     }
 
-    /// An address belongs to the flow that proved it last: behind a NAT a new call may get an old one's port.
+    /// Binds an address to the flow that proved it last: behind a NAT a new call may get the port of an old one.
     fn bind(&mut self, path: ClientPath, id: FlowId) {
         if let Some(before) = self.by_path.insert(path, id)
             && before != id
@@ -462,7 +462,7 @@ impl Flows {
         if let Some(link) = link {
             self.by_link.remove(&link);
         }
-        // One that never had a socket here may have one on another shard.
+        // A flow that never had a socket here may have one on another shard.
         self.outputs.push_back(Output::Event(Event::Closed {
             call: flow.found.call,
             link,
@@ -472,7 +472,7 @@ impl Flows {
         self.arm(now);
     }
 
-    /// Forgets a flow without a word.
+    /// Forgets a flow without telling its client.
     fn remove(&mut self, id: FlowId) {
         let Some(flow) = self.flows.get_mut(id.0 as usize).and_then(Option::take) else {
             return;
@@ -480,7 +480,7 @@ impl Flows {
         self.free.push(id.0);
         self.by_username.remove(&flow.username);
         for path in flow.paths() {
-            // It may have been proven for another flow since.
+            // Another flow may have proven the address since.
             if self.by_path.get(&path) == Some(&id) {
                 self.by_path.remove(&path);
             }
@@ -556,7 +556,7 @@ fn slot(flows: &mut [Option<Flow>], id: FlowId) -> Option<&mut Flow> {
     flows.get_mut(id.0 as usize)?.as_mut()
 }
 
-/// Answers in the place of the question, if it fits.
+/// Writes an answer in place of the request, if it fits.
 fn reply(data: &mut [u8], answer: &[u8]) -> Fate {
     match data.get_mut(..answer.len()) {
         Some(place) => {
@@ -567,9 +567,9 @@ fn reply(data: &mut [u8], answer: &[u8]) -> Fate {
     }
 }
 
-/// How often clocks are looked at; each is a matter of seconds.
+/// How often deadlines are checked; each of them is a matter of seconds.
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
-/// A client asks at least each two and a half seconds; so each hears of the end.
+/// A client sends a check at least every two and a half seconds, so within this time each hears of the end.
 const TELL_FOR: Duration = Duration::from_secs(8);
-/// A shell that has not answered by then is asked again.
+/// How long the shell may take to open a socket before it is asked again.
 const OPEN_AGAIN: Duration = Duration::from_millis(250);

@@ -1,23 +1,23 @@
-//! ICE over TCP: each datagram behind its length (RFC 4571 §2).
+//! ICE over TCP: each datagram follows its length (RFC 4571 §2).
 
 use crate::read::Reader;
 
-/// What stands at the front of a byte stream.
+/// The first frame of a byte stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame<'a> {
     /// The datagram.
     pub datagram: &'a [u8],
-    /// Bytes of the stream it took.
+    /// How many bytes of the stream the frame took.
     pub length: usize,
 }
 
-/// A frame longer than any datagram of a call.
+/// A frame longer than any datagram of a call; its length in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a frame of {0} bytes is longer than the {MAX_FRAME} that a datagram of a call may have")]
 pub struct TooLong(pub usize);
 
 impl<'a> Frame<'a> {
-    /// The first frame of `stream`; `None` while its end is yet to come.
+    /// The first frame of `stream`, or `None` if it is not complete yet.
     ///
     /// # Errors
     /// [`TooLong`], as soon as the length is read.
@@ -37,16 +37,17 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// The bytes that go before `datagram` on the stream; `None` if it is longer than a frame may be.
+/// The bytes that precede `datagram` on the stream; `None` if it is longer than a frame may be.
 pub fn prefix(datagram: &[u8]) -> Option<[u8; LENGTH]> {
     let length = u16::try_from(datagram.len()).ok()?;
     (datagram.len() <= MAX_FRAME).then(|| length.to_be_bytes())
 }
 
-/// Bytes of a datagram: what a call sends fits an Ethernet packet, and some send a little more over loopback.
+/// Maximum bytes of a datagram: what a call sends fits into an Ethernet packet, and some send a little more over
+/// loopback.
 pub const MAX_FRAME: usize = 2048;
 
-/// Bytes of the length before each.
+/// Bytes of the length before each datagram.
 pub const LENGTH: usize = 2;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! What proxies that share a store tell each other of an answered call, so that any of them can take its media, and
+//! What proxies that share a store tell each other about an answered call, so that any of them can take its media and
 //! its DELETE.
 //!
-//! A check stands under the key and in the shape that the SRS proxy has for it; what that proxy does not know stands
-//! beside it, and it ignores that. The call itself stands under a key of our own.
+//! A check has the key and the shape that the SRS proxy uses. Fields that the SRS proxy does not know are added; it
+//! ignores them. The call itself has a key of our own.
 
 use std::net::SocketAddr;
 
@@ -11,42 +11,42 @@ use serde_json::{Map, Value, json};
 use super::sdp::Check;
 use crate::stream::{Action, PlacementKey, StreamUrl};
 
-/// What the key of a check begins with; its username follows.
+/// Prefix of the key of a check; the username follows.
 pub const CHECK: &str = "srs-proxy-ufrag:";
-/// What the key of a call begins with; its id follows.
+/// Prefix of the key of a call; its id follows.
 pub const CALL: &str = "sluicegate-call:";
 
-/// What is written of a call.
+/// What a proxy writes about a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallRecord {
-    /// It is over, and nobody is to bring it back.
+    /// The call is over, and no proxy may bring it back.
     Over,
-    /// It stands.
+    /// The call is up.
     Stands(Box<StandingCall>),
 }
 
-/// A call that stands.
+/// A call that is up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StandingCall {
-    /// The proxy that its media goes through.
+    /// The proxy that carries its media.
     pub carrier: String,
-    /// Who asked for it.
+    /// The client that asked for the call.
     pub client: SocketAddr,
-    /// Whether that client sends or receives.
+    /// Whether the client sends or receives.
     pub action: Action,
-    /// What the client calls itself in each media section, for an ICE restart.
+    /// The client's ICE username fragment in each media section, for an ICE restart.
     pub fragments: Vec<Option<String>>,
-    /// Where its media goes.
+    /// Where the call's media goes.
     pub media: SocketAddr,
     /// The key of the origin that answered.
     pub origin: String,
-    /// Where its resource is there, if the origin said so.
+    /// The path of the call's resource at the origin, if the origin named one.
     pub resource: Option<String>,
     /// The stream.
     pub stream: StreamUrl,
 }
 
-/// Whose a check is, and what signs it.
+/// Which call a check belongs to, and what signs it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CheckRecord {
     /// The id of its call.
@@ -63,13 +63,13 @@ impl std::fmt::Debug for CheckRecord {
     }
 }
 
-/// The key of a call; `None` for an id that is none of ours, and so leads nowhere.
+/// The key of a call; `None` for an id that cannot be one of ours.
 pub fn call_key(id: &str) -> Option<String> {
     let ours = id.len() == ID_LETTERS && id.bytes().all(|letter| letter.is_ascii_hexdigit());
     ours.then(|| format!("{CALL}{id}"))
 }
 
-/// The key of a check; `None` for a username that no call has (RFC 8445 §7.2.2, RFC 8839 §5.4).
+/// The key of a check; `None` for a username that no call can have (RFC 8445 §7.2.2, RFC 8839 §5.4).
 pub fn check_key(username: &[u8]) -> Option<String> {
     let username = str::from_utf8(username).ok()?;
     let fits = username.len() <= LONGEST_USERNAME
@@ -78,7 +78,7 @@ pub fn check_key(username: &[u8]) -> Option<String> {
     fits.then(|| format!("{CHECK}{username}"))
 }
 
-/// What is written of a check.
+/// What a proxy writes about a check.
 pub fn check_record(stream: &PlacementKey, check: &Check, call: &str) -> String {
     json!({
         "stream_url": stream.as_str(),
@@ -89,7 +89,7 @@ pub fn check_record(stream: &PlacementKey, check: &Check, call: &str) -> String 
     .to_string()
 }
 
-/// Reads what a proxy of ours wrote of a check; `None` for what another kind wrote.
+/// Reads what a Sluicegate proxy wrote about a check; `None` for what another kind of proxy wrote.
 pub fn parse_check_record(record: &str) -> Option<CheckRecord> {
     let document: Map<String, Value> = serde_json::from_str(record).ok()?;
     let text = |name: &str| document.get(name)?.as_str().map(str::to_owned);
@@ -100,7 +100,7 @@ pub fn parse_check_record(record: &str) -> Option<CheckRecord> {
 }
 
 impl CallRecord {
-    /// As it is written.
+    /// The record as it is written.
     pub fn text(&self) -> String {
         match self {
             Self::Over => json!({"over": true}).to_string(),
@@ -118,7 +118,7 @@ impl CallRecord {
         }
     }
 
-    /// Reads what a proxy wrote.
+    /// Reads what a proxy wrote about a call.
     pub fn parse(record: &str) -> Option<Self> {
         let document: Map<String, Value> = serde_json::from_str(record).ok()?;
         if document.get("over") == Some(&Value::Bool(true)) {
@@ -144,9 +144,9 @@ impl CallRecord {
     }
 }
 
-/// The letters of a call's id: 128 random bits.
+/// The characters of a call's id: 128 random bits.
 const ID_LETTERS: usize = 32;
-/// Two fragments of 256 letters, and a colon.
+/// Two fragments of 256 characters, and a colon.
 const LONGEST_USERNAME: usize = 513;
 
 #[cfg(test)]

@@ -1,23 +1,23 @@
-//! Session descriptions (RFC 8866) line by line: the addresses in them become ours, and no other byte changes.
+//! Session descriptions (RFC 8866), line by line: the addresses in them become ours, and no other byte changes.
 //!
-//! A client's addresses never reach an origin, or media would go around us; an origin's never reach a client. Who
-//! reads a line that we do not is the question everywhere here: a text is refused when another parser might see more
-//! lines in it than we do.
+//! A client's addresses must never reach an origin, or media would go around us; an origin's must never reach a client.
+//! The danger is a line that another parser reads and we do not, so a text is refused when another parser might see
+//! more lines in it than we do.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-/// A description with its addresses exchanged.
+/// A description with its addresses replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rewritten {
-    /// What goes on.
+    /// The description to send on.
     pub sdp: String,
-    /// The ICE credentials of each media section, in their order; what stands before the first section counts for
-    /// those without their own.
+    /// The ICE credentials of each media section, in order. Credentials before the first section apply to sections
+    /// without their own.
     pub credentials: Vec<Option<Credentials>>,
 }
 
-/// What an ICE agent calls itself, and what those must know who ask it (RFC 8839 §5.4).
+/// The name of an ICE agent, and the password that signs checks sent to it (RFC 8839 §5.4).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// `ice-ufrag`.
@@ -37,9 +37,9 @@ impl std::fmt::Debug for Credentials {
 /// How the checks of one transport are recognised.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Check {
-    /// The USERNAME of the client's requests: the origin's fragment, a colon, the client's.
+    /// The USERNAME of the client's requests: the origin's fragment, a colon, and the client's fragment.
     pub username: String,
-    /// The origin's password, which signs them.
+    /// The origin's password, which signs the requests.
     pub password: String,
 }
 
@@ -54,47 +54,48 @@ impl std::fmt::Debug for Check {
 /// Where clients find us.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announced {
-    /// Our public addresses, the ones to prefer first. At least one.
+    /// Our public addresses, preferred ones first. There is at least one.
     pub addresses: Vec<SocketAddr>,
-    /// The same addresses serve ICE over TCP.
+    /// Whether the same addresses serve ICE over TCP.
     pub tcp: bool,
 }
 
-/// Why a description is refused. None of them repeats what it said.
+/// Why a description is refused. No variant repeats the text of the description.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SdpError {
-    /// It holds a control character or another line end than LF and CR LF.
+    /// It holds a control character, or a line end other than LF and CR LF.
     #[error("it holds a control character or an unusual line end")]
     ControlCharacter,
     /// A line is not a letter, `=` and a value.
     #[error("a line is not of the form letter=value")]
     Line,
-    /// No media section, or no ICE credentials where they are needed.
+    /// There is no media section, or ICE credentials are missing where they are needed.
     #[error("it has no media section with ice-ufrag and ice-pwd")]
     NoCredentials,
-    /// Not UTF-8.
+    /// It is not UTF-8.
     #[error("it is not UTF-8 text")]
     NotText,
-    /// A fragment or a password of a form that ICE does not have.
+    /// A fragment or a password does not have the form that ICE requires.
     #[error(
         "an ice-ufrag or ice-pwd is too short, too long, or holds other than printable characters"
     )]
     Secret,
-    /// More than one may have.
+    /// There are more of something than allowed.
     #[error("it has more than {limit} {what}")]
     TooMany {
-        /// Of what: `bytes`, `candidates`, `media sections`.
+        /// Of what there are too many: `bytes`, `candidates` or `media sections`.
         what: &'static str,
-        /// How many there may be.
+        /// The limit.
         limit: usize,
     },
-    /// It does not start as a description does.
+    /// It does not start like a description.
     #[error("it does not start with v=0")]
     Version,
 }
 
-/// Rewrites a client's offer: its candidates go, and addresses elsewhere say nothing. Each section gets one
-/// candidate that leads to the origin itself, since some stacks (aioice is one) give up at once without any.
+/// Rewrites a client's offer: its candidates are removed, and addresses elsewhere are replaced by one that says
+/// nothing. Each section gets one candidate that leads to the origin itself, since some stacks (aioice is one) give up
+/// at once without any.
 ///
 /// # Errors
 /// [`SdpError`], for what no origin should have to read.
@@ -103,7 +104,8 @@ pub fn offer(text: &[u8]) -> Result<Rewritten, SdpError> {
     rewriter.whole()
 }
 
-/// Rewrites an origin's answer: its host candidates become ours, others go, and no address of its network is left.
+/// Rewrites an origin's answer: its host candidates become ours, others are removed, and no address of its network is
+/// left.
 ///
 /// # Errors
 /// [`SdpError`], for what no client could use.
@@ -112,26 +114,27 @@ pub fn answer(text: &[u8], announced: &Announced) -> Result<Rewritten, SdpError>
     rewriter.whole()
 }
 
-/// Rewrites what a client adds to its offer (RFC 8840 §9): its candidates go.
+/// Rewrites what a client adds to its offer (RFC 8840 §9): its candidates are removed.
 ///
 /// # Errors
-/// [`SdpError`], as for an offer; but nothing has to be in it.
+/// [`SdpError`], as for an offer, except that nothing is required.
 pub fn client_fragment(text: &[u8]) -> Result<Rewritten, SdpError> {
     Rewriter::new(text, Side::Client { placeholder: false })?.lines()
 }
 
-/// Rewrites an origin's answer to such an addition, after an ICE restart for example.
+/// Rewrites an origin's answer to such an addition, for example after an ICE restart.
 ///
 /// # Errors
-/// [`SdpError`], as for an answer; but nothing has to be in it.
+/// [`SdpError`], as for an answer, except that nothing is required.
 pub fn origin_fragment(text: &[u8], announced: &Announced) -> Result<Rewritten, SdpError> {
     Rewriter::new(text, Side::Origin(announced))?.lines()
 }
 
-/// The checks that a client will send for what `offer` and `answer` agreed on, one for each transport.
+/// The checks that a client will send after this `offer` and `answer`, one for each transport.
 ///
 /// # Errors
-/// [`SdpError::NoCredentials`] when no section has credentials on both sides, [`SdpError::TooMany`].
+/// [`SdpError::NoCredentials`] when no section has credentials on both sides, [`SdpError::TooMany`] when there are more
+/// than [`MAX_TRANSPORTS`].
 pub fn checks(
     offer: &[Option<Credentials>],
     answer: &[Option<Credentials>],
@@ -156,19 +159,19 @@ pub fn checks(
     Ok(checks)
 }
 
-/// Whose description it is.
+/// The side that wrote the description.
 #[derive(Clone, Copy)]
 enum Side<'a> {
     Client { placeholder: bool },
     Origin(&'a Announced),
 }
 
-/// One pass over the lines.
+/// One pass over the lines of a description.
 struct Rewriter<'a> {
     text: &'a str,
     side: Side<'a>,
     out: String,
-    /// Of the session, then of each section.
+    /// What was found, first for the session, then for each section.
     found: Vec<Found>,
     candidates: usize,
 }
@@ -177,9 +180,9 @@ struct Rewriter<'a> {
 struct Found {
     fragment: Option<String>,
     password: Option<String>,
-    /// The section is refused by the answerer (RFC 8829 §5.3.1).
+    /// Whether the answerer rejected the section (RFC 8829 §5.3.1).
     rejected: bool,
-    /// Our candidates stand in it.
+    /// Whether our candidates are already in the section.
     announced: bool,
 }
 
@@ -196,7 +199,7 @@ impl<'a> Rewriter<'a> {
         })
     }
 
-    /// A whole description.
+    /// Rewrites a whole description.
     fn whole(&mut self) -> Result<Rewritten, SdpError> {
         if !matches!(self.text.lines().next(), Some("v=0")) {
             return Err(SdpError::Version);
@@ -209,7 +212,7 @@ impl<'a> Rewriter<'a> {
     }
 
     fn lines(&mut self) -> Result<Rewritten, SdpError> {
-        // An origin that names no address at all leaves it to its first section to say ours.
+        // If the origin names no address at all, its first section gets ours.
         let silent = !self
             .text
             .lines()
@@ -266,7 +269,7 @@ impl<'a> Rewriter<'a> {
         Ok(())
     }
 
-    /// What has to stand before the first attribute of a section.
+    /// Writes what has to precede the first attribute of a section.
     fn before_attributes(&mut self, end: &str, silent: bool) {
         match self.side {
             Side::Client { placeholder: true } if self.found.len() > 1 => self.announce(end),
@@ -299,7 +302,8 @@ impl<'a> Rewriter<'a> {
         }
     }
 
-    /// `m=video 9 UDP/TLS/RTP/SAVPF 96`: a port that is an address's becomes ours or says nothing.
+    /// Rewrites `m=video 9 UDP/TLS/RTP/SAVPF 96`: a port that belongs to an address becomes ours, or the port that
+    /// means none.
     fn media(&mut self, line: &str) {
         let port = match (port_of(line), self.side) {
             (None | Some("0" | "9"), _) => return self.out.push_str(line),
@@ -315,7 +319,7 @@ impl<'a> Rewriter<'a> {
         }
     }
 
-    /// A line whose word at `index` is an address, behind its network and its kind: `c=IN IP4 10.0.0.1`.
+    /// Rewrites a line whose word at `index` is an address, after its network and its kind: `c=IN IP4 10.0.0.1`.
     fn address(&mut self, line: &str, index: usize) {
         let words: Vec<&str> = line.split(' ').collect();
         let says_nothing = words
@@ -336,7 +340,7 @@ impl<'a> Rewriter<'a> {
         let _ = write!(self.out, "IN {kind} {ip}");
     }
 
-    /// `a=rtcp:9 IN IP4 10.0.0.1` (RFC 3605); the address may be missing.
+    /// Rewrites `a=rtcp:9 IN IP4 10.0.0.1` (RFC 3605); the address may be missing.
     fn rtcp(&mut self, line: &str) {
         let port = match self.side {
             Side::Client { .. } => NO_PORT,
@@ -351,7 +355,7 @@ impl<'a> Rewriter<'a> {
         let _ = write!(self.out, "a=rtcp:{port} IN {kind} {ip}");
     }
 
-    /// What stands for an address.
+    /// The address that is shown in place of a real one.
     fn shown(&self) -> IpAddr {
         match self.side {
             Side::Client { .. } => Ipv4Addr::UNSPECIFIED.into(),
@@ -391,7 +395,7 @@ impl Announced {
     }
 }
 
-/// Our candidates (RFC 8839 §5.1, RFC 6544 §4.5): UDP first, TCP with less priority.
+/// Writes our candidates (RFC 8839 §5.1, RFC 6544 §4.5): UDP first, TCP with a lower priority.
 fn write_candidates(out: &mut String, announced: &Announced, end: &str) {
     let mut number = 0;
     for (address, rank) in announced.addresses.iter().zip((0..=u16::MAX).rev()) {
@@ -417,19 +421,19 @@ fn write_candidates(out: &mut String, announced: &Announced, end: &str) {
     }
 }
 
-/// RFC 8445 §5.1.2.1, for the first component.
+/// The priority of a candidate for the first component (RFC 8445 §5.1.2.1).
 fn priority(preference: u32, rank: u16) -> u32 {
     (preference << 24) + (u32::from(rank) << 8) + 255
 }
 
-/// A line without its end, and its end.
+/// A line without its line end, and the line end.
 fn split_end(line: &str) -> (&str, &str) {
     let content = line.strip_suffix('\n').unwrap_or(line);
     let content = content.strip_suffix('\r').unwrap_or(content);
     line.split_at_checked(content.len()).unwrap_or((line, ""))
 }
 
-/// Refuses what another parser might read as other lines than we do.
+/// Refuses a line that another parser might split differently.
 fn check(line: &str) -> Result<(), SdpError> {
     let strange = |c: char| (c.is_control() && c != '\t') || matches!(c, '\u{2028}' | '\u{2029}');
     if line.contains(strange) {
@@ -453,7 +457,7 @@ fn port_of(line: &str) -> Option<&str> {
     line.split(' ').nth(1)
 }
 
-/// A fragment or a password (RFC 8839 §5.4), with tolerance in the characters; a colon would end a fragment early.
+/// Reads a fragment or a password (RFC 8839 §5.4). Most characters are tolerated; a colon would end a fragment early.
 fn secret(value: &str, least: usize) -> Result<String, SdpError> {
     let value = value.trim();
     let fits = (least..=MAX_SECRET).contains(&value.len());
@@ -470,32 +474,32 @@ const fn within(what: &'static str, count: usize, limit: usize) -> Result<(), Sd
     Ok(())
 }
 
-/// Bytes of a description: a browser's offer with every codec has ten to twenty thousand.
+/// Maximum bytes of a description: a browser's offer with every codec has ten to twenty thousand.
 pub const MAX_SDP: usize = 128 * 1024;
 
-/// Candidates in a description: a machine with many interfaces and TURN servers has a few dozen for each section.
+/// Maximum candidates in a description: a machine with many interfaces and TURN servers has a few dozen per section.
 pub const MAX_CANDIDATES: usize = 512;
 
-/// Media sections: an ordinary call has two.
+/// Maximum media sections: an ordinary call has two.
 pub const MAX_SECTIONS: usize = 32;
 
-/// Transports that are not bundled: each costs a flow.
+/// Maximum transports that are not bundled: each costs a flow.
 pub const MAX_TRANSPORTS: usize = 4;
 
-/// Characters of an `ice-ufrag` or `ice-pwd` (RFC 8839 §5.4).
+/// Maximum characters of an `ice-ufrag` or `ice-pwd` (RFC 8839 §5.4).
 const MAX_SECRET: usize = 256;
 
-/// Characters of an `ice-pwd`: 128 bits of randomness (RFC 8839 §5.4).
+/// Minimum characters of an `ice-pwd`: 128 bits of randomness (RFC 8839 §5.4).
 const MIN_PASSWORD: usize = 22;
 
-/// What a rewritten description may grow by without moving.
+/// Bytes by which a rewritten description may grow without a new allocation.
 const SPARE: usize = 512;
 
 /// The port that means none (RFC 8840 §4.1.1).
 const NO_PORT: u16 = 9;
 
-/// Leads from the origin to itself, to the port that discards. It is replaced by what the origin learns from our
-/// first check (a peer-reflexive candidate, RFC 8445 §7.3.1.3).
+/// A candidate that leads the origin to itself, to the discard port. The origin replaces it with what it learns from
+/// our first check (a peer-reflexive candidate, RFC 8445 §7.3.1.3).
 const PLACEHOLDER: &str = "a=candidate:1 1 udp 1 127.0.0.1 9 typ host";
 
 /// Type preferences (RFC 8445 §5.1.2.2, RFC 6544 §4.2): host, and host over TCP.

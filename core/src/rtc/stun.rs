@@ -1,4 +1,4 @@
-//! STUN (RFC 8489) as ICE uses it (RFC 8445 §7): enough to know whose check a datagram is, and to prove that the
+//! STUN (RFC 8489) as ICE uses it (RFC 8445 §7): enough to know which client a check is from, and to prove that the
 //! sender has the password from the answer it was given.
 
 use hmac::{Hmac, Mac};
@@ -6,56 +6,56 @@ use sha1::Sha1;
 
 use crate::read::Reader;
 
-/// A message whose header, length, attributes and, where it has one, fingerprint are sound.
+/// A message whose header, length, attributes and fingerprint (if it has one) are valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Message<'a> {
-    /// What it is.
+    /// The class of the message.
     pub kind: Kind,
     /// Pairs a response with its request.
     pub transaction: [u8; 12],
-    /// Whose check it is: `receiver:sender`, as bytes.
+    /// The USERNAME of the check: `receiver:sender`, as bytes.
     pub username: Option<&'a [u8]>,
-    /// The sender has chosen the way this request takes (USE-CANDIDATE, RFC 8445 §7.1.2).
+    /// Whether the sender has chosen the path of this request (USE-CANDIDATE, RFC 8445 §7.1.2).
     pub nominates: bool,
     bytes: &'a [u8],
     integrity: Option<Integrity>,
 }
 
-/// The four classes of a binding message (RFC 8489 §5), and all else.
+/// The four classes of a binding message (RFC 8489 §5), and everything else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// The answer no.
+    /// An error response.
     Error,
-    /// Sent without asking for an answer.
+    /// An indication, which expects no response.
     Indication,
     /// A method other than binding.
     Other,
-    /// The question.
+    /// A request.
     Request,
-    /// The answer yes.
+    /// A success response.
     Success,
 }
 
-/// A MESSAGE-INTEGRITY attribute: where it starts, and what it says.
+/// A MESSAGE-INTEGRITY attribute: where it starts, and its code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Integrity {
     start: usize,
     code: [u8; INTEGRITY_LENGTH],
 }
 
-/// Why a datagram is no STUN message.
+/// Why a datagram is not a STUN message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StunError {
-    /// The attributes do not fill the message.
+    /// The attributes do not exactly fill the message.
     #[error("an attribute goes beyond the end of the message")]
     Attribute,
     /// The fingerprint belongs to another message.
     #[error("the fingerprint is wrong")]
     Fingerprint,
-    /// Not the header of a STUN message.
+    /// The header is not that of a STUN message.
     #[error("this is not the header of a STUN message")]
     Header,
-    /// The header says another length than the datagram has.
+    /// The length in the header differs from that of the datagram.
     #[error("the length in the header is not that of the datagram")]
     Length,
 }
@@ -63,8 +63,8 @@ pub enum StunError {
 impl<'a> Message<'a> {
     /// Reads a datagram that holds one message and nothing else.
     ///
-    /// What stands behind MESSAGE-INTEGRITY is not looked at (RFC 8489 §14.5), save a FINGERPRINT, which has to be
-    /// the last attribute and right.
+    /// Attributes after MESSAGE-INTEGRITY are ignored (RFC 8489 §14.5), except a FINGERPRINT, which has to be the last
+    /// attribute and correct.
     ///
     /// # Errors
     /// [`StunError`], for anything else.
@@ -93,9 +93,9 @@ impl<'a> Message<'a> {
         Ok(message)
     }
 
-    /// Whether the sender knows `password`: the HMAC-SHA1 over the message up to its MESSAGE-INTEGRITY (RFC 8489
-    /// §14.5, short-term credentials). A message without one does not prove anything. The comparison takes the same
-    /// time however wrong the code is.
+    /// Whether the sender knows `password`: checks the HMAC-SHA1 over the message up to its MESSAGE-INTEGRITY (RFC 8489
+    /// §14.5, short-term credentials). A message without this attribute proves nothing. The comparison takes constant
+    /// time.
     pub fn is_from_owner_of(&self, password: &[u8]) -> bool {
         let Some(integrity) = self.integrity else {
             return false;
@@ -118,7 +118,7 @@ impl<'a> Message<'a> {
                 let code = value.try_into().map_err(|_| StunError::Attribute)?;
                 self.integrity = Some(Integrity { start, code });
             }
-            // Of two the first counts (RFC 8489 §14).
+            // If an attribute occurs twice, the first counts (RFC 8489 §14).
             USERNAME if self.username.is_none() => {
                 if value.len() > MAX_USERNAME {
                     return Err(StunError::Attribute);
@@ -132,7 +132,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// A check as a controlling ICE agent sends it (RFC 8445 §7.1): for test clients and load.
+/// A check as a controlling ICE agent sends it (RFC 8445 §7.1), for test clients and load generators.
 pub fn binding_request(
     username: &str,
     password: &[u8],
@@ -150,8 +150,8 @@ pub fn binding_request(
     message
 }
 
-/// The answer no to a binding request, signed by the one that was asked: the call is over. Never longer than a
-/// request that proved something, which has a username and the same signature.
+/// An error response to a binding request, signed by the agent that was asked: the call is over. It is never longer
+/// than a request that proved something, since such a request has a username and the same signature.
 pub fn refusal(transaction: [u8; 12], password: &[u8]) -> Vec<u8> {
     let mut message = start(BINDING_ERROR, transaction);
     push(&mut message, ERROR_CODE, &FORBIDDEN);
@@ -174,7 +174,7 @@ fn sign(message: &mut Vec<u8>, password: &[u8]) {
         let code: [u8; INTEGRITY_LENGTH] = hmac.finalize().into_bytes().into();
         push(message, MESSAGE_INTEGRITY, &code);
     }
-    // The length counts the fingerprint before it is made.
+    // The length already includes the fingerprint when the fingerprint is computed.
     let total = message.len() + ATTRIBUTE_HEADER + 4;
     set_length(message, total);
     let fingerprint = crc32fast::hash(message) ^ FINGERPRINT_XOR;
@@ -206,7 +206,7 @@ fn header(reader: &mut Reader<'_>) -> Result<(Kind, usize, [u8; 12]), StunError>
         Ok::<_, crate::read::Truncated>((kind, length, cookie, reader.array()?))
     };
     let (kind, length, cookie, transaction) = read().map_err(|_| StunError::Header)?;
-    // Of a port that is shared, STUN has what begins with 0 to 3 (RFC 7983 §7).
+    // On a shared port, datagrams whose first byte is 0 to 3 are STUN (RFC 7983 §7).
     if cookie != COOKIE || kind >> 10 != 0 {
         return Err(StunError::Header);
     }
@@ -220,7 +220,7 @@ fn header(reader: &mut Reader<'_>) -> Result<(Kind, usize, [u8; 12]), StunError>
     Ok((kind, usize::from(length), transaction))
 }
 
-/// A name and a value, and the padding behind it.
+/// Reads a type and a value, and skips the padding after it.
 fn attribute<'a>(reader: &mut Reader<'a>) -> Option<(u16, &'a [u8])> {
     let name = reader.u16().ok()?;
     let length = usize::from(reader.u16().ok()?);
@@ -229,8 +229,8 @@ fn attribute<'a>(reader: &mut Reader<'a>) -> Option<(u16, &'a [u8])> {
     Some((name, value))
 }
 
-/// The HMAC over a message up to an integrity attribute at `start`, with the length in the header set to the end
-/// of that attribute.
+/// The HMAC over a message up to the integrity attribute at `start`, with the length in the header set to the end of
+/// that attribute.
 fn integrity_over(message: &[u8], start: usize, password: &[u8]) -> Option<Hmac<Sha1>> {
     let length = (start + ATTRIBUTE_HEADER + INTEGRITY_LENGTH).checked_sub(HEADER)?;
     let mut hmac = Hmac::<Sha1>::new_from_slice(password).ok()?;
@@ -240,8 +240,8 @@ fn integrity_over(message: &[u8], start: usize, password: &[u8]) -> Option<Hmac<
     Some(hmac)
 }
 
-/// Bytes of a username: two ICE fragments of at most 256 characters and a colon (RFC 8445 §5.3); a STUN username
-/// has fewer than 509 bytes (RFC 8489 §14.3).
+/// Maximum bytes of a username: two ICE fragments of at most 256 characters and a colon (RFC 8445 §5.3). A STUN
+/// username has fewer than 509 bytes (RFC 8489 §14.3).
 pub const MAX_USERNAME: usize = 513;
 
 const COOKIE: u32 = 0x2112_a442;
@@ -263,7 +263,8 @@ const ICE_CONTROLLING: u16 = 0x802a;
 const FINGERPRINT: u16 = 0x8028;
 const FINGERPRINT_XOR: u32 = 0x5354_554e;
 
-/// 403 without words (RFC 8489 §14.8): agents take it as final, where they try again after a 401 or a 500.
+/// Code 403 without a reason phrase (RFC 8489 §14.8): agents take it as final, while they try again after a 401 or a
+/// 500.
 const FORBIDDEN: [u8; 4] = [0, 0, 4, 3];
 
 #[cfg(test)]
@@ -385,7 +386,7 @@ mod tests {
         for (cause, datagram, expected) in cases {
             assert_eq!(Message::parse(&datagram), Err(expected), "{cause}");
         }
-        // Of the fingerprint behind it, the name alone is not covered by anything.
+        // Only the type of the fingerprint that follows is not covered by anything.
         let uncovered = request.len() - 8..request.len() - 6;
         for at in (0..request.len()).filter(|at| !uncovered.contains(at)) {
             let mut changed = request.clone();
@@ -400,7 +401,7 @@ mod tests {
     fn what_stands_behind_the_code_is_not_believed() {
         let mut message = start(BINDING_REQUEST, [7; 12]);
         sign(&mut message, b"secret");
-        // The fingerprint goes, a username comes behind the code, and the fingerprint is made anew.
+        // Remove the fingerprint, add a username after the code, and append a new fingerprint.
         message.truncate(message.len() - 8);
         push(&mut message, USERNAME, b"abcd:efgh");
         let read = Message::parse(&message).unwrap();

@@ -1,4 +1,5 @@
-//! Usernames that this shard does not know yet: who is asked about, how often, and what is known to be nobody's.
+//! Usernames that this shard does not know yet: which ones to ask the store about, how often, and which ones no call
+//! has.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -6,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::allowance::Allowance;
 use crate::flow::{ClientPath, DropReason};
 
-/// Look-ups in flight, look-ups that found nothing, and the tokens that pay for them.
+/// Look-ups under way, look-ups that found nothing, and the tokens that pay for them.
 #[derive(Debug)]
 pub(super) struct Unknown {
     asked: HashMap<Box<[u8]>, Question>,
@@ -14,8 +15,8 @@ pub(super) struct Unknown {
     allowance: Allowance,
 }
 
-/// A look-up in flight, and the datagram that caused it: with the answer it is looked at again, which spares the
-/// client the time to send it anew.
+/// A look-up under way, and the datagram that caused it. When the answer comes, that datagram is handled again, which
+/// spares the client from sending it again.
 #[derive(Debug)]
 pub(super) struct Question {
     pub(super) path: ClientPath,
@@ -32,7 +33,7 @@ impl Unknown {
         }
     }
 
-    /// Whether to ask for `username` now. A datagram that is kept until then is looked at again.
+    /// Decides whether to ask the store for `username` now. A kept datagram is handled again when the answer comes.
     pub(super) fn ask(
         &mut self,
         now: Instant,
@@ -59,24 +60,24 @@ impl Unknown {
         Ok(())
     }
 
-    /// The answer has come.
+    /// Takes the question that an answer has come for.
     pub(super) fn answered(&mut self, username: &[u8]) -> Option<Question> {
         self.asked.remove(username)
     }
 
-    /// The answer is that nobody has this name.
+    /// Notes that no call has this username.
     pub(super) fn is_absent(&mut self, now: Instant, username: &[u8]) {
         if self.absent.len() < MAX_ABSENT {
             self.absent.insert(username.into(), now + ABSENT_FOR);
         }
     }
 
-    /// Somebody new has come: nothing is known to be absent.
+    /// Forgets which usernames are absent, because a new call has come.
     pub(super) fn forget_absent(&mut self) {
         self.absent.clear();
     }
 
-    /// Forgets what is over.
+    /// Forgets what has expired.
     pub(super) fn sweep(&mut self, now: Instant) {
         self.absent.retain(|_, until| now < *until);
         self.asked
@@ -89,13 +90,14 @@ impl Unknown {
     }
 }
 
-/// Look-ups in flight, each with a datagram.
+/// Maximum look-ups under way, each with a datagram.
 const MAX_ASKED: usize = 256;
-/// Bytes of a datagram that waits: a check has about a hundred.
+/// Maximum bytes of a datagram that waits: a check has about a hundred.
 const MAX_KEPT: usize = 768;
-/// Names known to be nobody's.
+/// Maximum usernames that are known to be absent.
 const MAX_ABSENT: usize = 4096;
-/// An answer may be on its way to the client while its binding is on its way to us.
+/// How long a username counts as absent. Its binding may still be on the way to us while the answer is on the way to
+/// the client.
 const ABSENT_FOR: Duration = Duration::from_millis(500);
-/// A store that has not answered by then will not; the client asks again.
+/// How long a store may take to answer. After that it is not expected to, and the client asks again.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);

@@ -1,4 +1,4 @@
-//! The cookie that proves a caller's address without a word of it being kept.
+//! The cookie that proves a caller's address without any stored state.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -6,8 +6,8 @@ use std::time::Instant;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-/// Makes and checks cookies; all shards of a listener have the same, because the kernel may send a caller's second
-/// packet to another one.
+/// Makes and checks cookies. All shards of a listener use the same secret, because the kernel may give a caller's
+/// second packet to another shard.
 #[derive(Clone)]
 pub struct Cookies {
     key: [u8; 32],
@@ -21,17 +21,17 @@ impl std::fmt::Debug for Cookies {
 }
 
 impl Cookies {
-    /// Cookies of the secret `key`, whose windows are counted from `since`.
+    /// Cookies of the secret `key`; windows are counted from `since`.
     pub const fn new(key: [u8; 32], since: Instant) -> Self {
         Self { key, since }
     }
 
-    /// The cookie for `client` now; never 0, which callers send before they have one.
+    /// The cookie for `client` at `now`. It is never 0, which callers send before they have a cookie.
     pub fn make(&self, now: Instant, client: SocketAddr) -> u32 {
         self.of(self.window(now), client)
     }
 
-    /// Whether `cookie` was made for `client` in this window or the one before.
+    /// Whether `cookie` was made for `client` in the current window or the one before.
     pub fn check(&self, now: Instant, client: SocketAddr, cookie: u32) -> bool {
         let window = self.window(now);
         let before = window.checked_sub(1);
@@ -39,7 +39,7 @@ impl Cookies {
             || before.is_some_and(|before| cookie == self.of(before, client))
     }
 
-    /// A number that follows from the secret and nobody else knows.
+    /// A number derived from the secret, unknown to everybody else.
     pub(super) fn salt(&self) -> u32 {
         self.of(u64::MAX, SocketAddr::from(([0, 0, 0, 0], 0)))
     }
@@ -62,7 +62,7 @@ impl Cookies {
     }
 }
 
-/// A cookie lives one to two of these.
+/// Length of a window; a cookie is valid for one to two of them.
 const WINDOW_SECONDS: u64 = 60;
 
 #[cfg(test)]

@@ -1,42 +1,42 @@
-//! The extensions of a handshake (section 3.2.1.1 to 3.2.1.3): checked for their bounds, and passed on as they are.
-//! Origins have had faults in reading them, so what no honest caller sends does not reach one.
+//! The extensions of a handshake (sections 3.2.1.1 to 3.2.1.3): their bounds are checked, and they are passed on
+//! unchanged. Origins have had bugs in reading them, so what no honest caller sends must not reach an origin.
 
 use super::packet::{HAS_CONFIG, HAS_HANDSHAKE, HAS_KEY};
 use crate::read::{Reader, Truncated};
 
-/// What a relay has to know of a handshake's extensions.
+/// What a relay has to know about a handshake's extensions.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Extensions {
     /// The stream id, if one was sent.
     pub stream_id: Option<String>,
-    /// A key was sent: the stream is encrypted.
+    /// Whether a key was sent, so that the stream is encrypted.
     pub encrypted: bool,
 }
 
 /// Why extensions are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ExtensionError {
-    /// One ends behind the packet, or bytes are left.
+    /// An extension runs past the end of the packet, or bytes are left over.
     #[error("an extension is cut off")]
     Truncated,
-    /// One is there twice.
+    /// An extension occurs twice.
     #[error("extension {0} is there twice")]
     Twice(u16),
-    /// One is there and not announced.
+    /// An extension is present that the flags do not announce.
     #[error("extension {0} is not announced in the extension field")]
     Unannounced(u16),
-    /// One has a size it cannot have.
+    /// An extension has an invalid size.
     #[error("extension {kind} cannot be {words} words long")]
     Size {
-        /// Which.
+        /// The type of the extension.
         kind: u16,
         /// Its size in words of four bytes.
         words: u16,
     },
-    /// A conclusion without the handshake extension.
+    /// A conclusion has no handshake extension.
     #[error("the handshake extension is missing")]
     NoHandshake,
-    /// The stream id is not text.
+    /// The stream id is not UTF-8.
     #[error("the stream id is not text")]
     NotText,
 }
@@ -69,7 +69,7 @@ impl Extensions {
                 CONGESTION => (1..=MOST_CONGESTION, HAS_CONFIG),
                 FILTER => (1..=MOST_FILTER, HAS_CONFIG),
                 GROUP => (2..=2, HAS_CONFIG),
-                // What is not known yet passes, if it is in bounds.
+                // Unknown extensions pass if they stay within the packet.
                 _ => (0..=u16::MAX, flags),
             };
             if !range.contains(&words) {
@@ -96,7 +96,7 @@ impl Extensions {
     }
 }
 
-/// A stream id as an extension; at most 512 bytes of it.
+/// Encodes a stream id as an extension; at most 512 bytes of it.
 pub fn stream_id(text: &str) -> Vec<u8> {
     let most = usize::from(MOST_STREAM_ID) * 4;
     let text = text.as_bytes();
@@ -115,7 +115,7 @@ pub fn stream_id(text: &str) -> Vec<u8> {
     extension
 }
 
-/// Text in words whose bytes are swapped, filled up with zeros.
+/// Reads text from words whose bytes are swapped, padded with zeros.
 fn read_text(data: &[u8]) -> Result<String, ExtensionError> {
     let mut text = Vec::with_capacity(data.len());
     for word in data.chunks(4) {

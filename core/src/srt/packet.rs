@@ -1,33 +1,33 @@
-//! SRT packets (section 3): the header every packet has, and the handshake.
+//! SRT packets (section 3): the header of every packet, and the handshake.
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::read::{Reader, Truncated};
 
-/// What a relay has to know of a packet: where it goes, and whether it may simply pass.
+/// What a relay has to know about a packet: where it goes, and whether it may simply pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
-    /// What kind of packet it is.
+    /// The kind of the packet.
     pub kind: Kind,
-    /// The socket id it is for; 0 is the listener.
+    /// The socket id that the packet is for; 0 is the listener.
     pub destination: u32,
 }
 
-/// Kinds of packets, as far as they differ for a relay.
+/// The kinds of packets that a relay treats differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Acknowledgements, keep-alives, key refreshes and the like: they pass.
+    /// Acknowledgements, keep-alives, key refreshes and similar packets, which pass.
     Control,
-    /// Media: it passes.
+    /// Media, which passes.
     Data,
     /// A handshake (section 3.2.1).
     Handshake,
-    /// The sender is gone (section 3.2.7).
+    /// The sender has closed the connection (section 3.2.7).
     Shutdown,
 }
 
 impl Header {
-    /// Reads the first 16 bytes.
+    /// Reads the first 16 bytes of a packet.
     ///
     /// # Errors
     /// [`Truncated`] if there are fewer.
@@ -45,14 +45,14 @@ impl Header {
     }
 }
 
-/// Makes a packet one for the socket `destination`.
+/// Changes the destination of a packet to the socket `destination`.
 pub fn readdress(packet: &mut [u8], destination: u32) {
     if let Some(place) = packet.get_mut(12..HEADER) {
         place.copy_from_slice(&destination.to_be_bytes());
     }
 }
 
-/// The packet that ends a connection. libsrt sends four bytes behind the header, and so do we.
+/// The packet that ends a connection. Like libsrt, it has four bytes after the header.
 pub fn shutdown(destination: u32) -> Vec<u8> {
     let mut packet = vec![0; HEADER + 4];
     if let Some(start) = packet.get_mut(..2) {
@@ -62,78 +62,78 @@ pub fn shutdown(destination: u32) -> Vec<u8> {
     packet
 }
 
-/// A handshake packet, with its extensions as they are.
+/// A handshake packet, with its extensions unparsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Handshake<'a> {
     /// Microseconds since the sender's socket was opened.
     pub timestamp: u32,
-    /// The socket id it is for; 0 is the listener.
+    /// The socket id that the packet is for; 0 is the listener.
     pub destination: u32,
     /// 4 or 5.
     pub version: u32,
     /// The length of the key in units of 8 bytes, or 0.
     pub encryption: u16,
-    /// What extensions follow ([`HAS_HANDSHAKE`], [`HAS_KEY`], [`HAS_CONFIG`]); in the answer to an induction,
+    /// Which extensions follow ([`HAS_HANDSHAKE`], [`HAS_KEY`], [`HAS_CONFIG`]); in the answer to an induction,
     /// [`MAGIC`].
     pub extension: u16,
     /// The first sequence number.
     pub initial_sequence: u32,
-    /// The largest packet, in bytes with the IP header.
+    /// Maximum size of a packet, in bytes including the IP header.
     pub mtu: u32,
-    /// How many packets may be under way.
+    /// Maximum packets in flight.
     pub window: u32,
-    /// Which step this is.
+    /// The step of the handshake.
     pub step: Step,
     /// The sender's socket id.
     pub socket_id: u32,
-    /// What the listener said.
+    /// The cookie that the listener sent.
     pub cookie: u32,
-    /// The receiver's address as the sender knows it, as it is on the wire.
+    /// The receiver's address as the sender knows it, in the form it has on the wire.
     pub peer_ip: [u8; 16],
-    /// What follows.
+    /// The bytes of the extensions.
     pub extensions: &'a [u8],
 }
 
-/// The steps of a handshake, and the ways it fails.
+/// The steps of a handshake, and its failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// The last step of a rendezvous.
     Agreement,
     /// The caller repeats the cookie and says what it wants, or the listener agrees.
     Conclusion,
-    /// The caller's first word, or the listener's first.
+    /// The first packet of the caller, or of the listener.
     Induction,
-    /// No, with the code as it is on the wire.
+    /// A rejection, with its code as it is on the wire.
     Rejection(Rejection),
     /// The first step of a rendezvous.
     Wavehand,
 }
 
-/// A reason to say no, as it is on the wire: 1000 and one of the protocol's own, or 2000 and one like HTTP's. A
-/// libsrt caller sees it less 1000.
+/// A reason for a rejection, as it is on the wire: 1000 plus a code of the protocol, or 2000 plus one like HTTP's.
+/// libsrt reports it to the caller less 1000.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rejection(pub u32);
 
 impl Rejection {
     /// The caller's version is too old.
     pub const VERSION: Self = Self(1008);
-    /// What the caller wants cannot be read.
+    /// The caller's request cannot be read.
     pub const BAD_REQUEST: Self = Self(2400);
-    /// As many as may be are served.
+    /// The maximum number of sessions or calls is reached.
     pub const OVERLOAD: Self = Self(2402);
-    /// 403: somebody who decides said no.
+    /// 403: an authority denied the request.
     pub const FORBIDDEN: Self = Self(2403);
-    /// The stream is nowhere.
+    /// The stream was not found.
     pub const NOT_FOUND: Self = Self(2404);
-    /// It works otherwise, but not in this mode.
+    /// The stream exists, but not in this mode.
     pub const BAD_MODE: Self = Self(2405);
-    /// Somebody else publishes it.
+    /// Another client publishes the stream.
     pub const CONFLICT: Self = Self(2409);
-    /// Our mistake.
+    /// A bug of ours.
     pub const INTERNAL: Self = Self(2500);
     /// No origin answered.
     pub const GATEWAY: Self = Self(2502);
-    /// The proxy stops, or has no origin.
+    /// The proxy is stopping, or has no origin.
     pub const DOWN: Self = Self(2503);
 }
 
@@ -160,28 +160,28 @@ impl Step {
     }
 }
 
-/// Why a packet is not what it should be.
+/// Why a packet cannot be read as a handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PacketError {
     /// It ends too early.
     #[error(transparent)]
     Truncated(#[from] Truncated),
-    /// It is not a handshake.
+    /// It is not a handshake packet.
     #[error("not a handshake")]
     NotAHandshake,
-    /// A step nobody knows.
+    /// It has an unknown step.
     #[error("an unknown step of the handshake")]
     Step,
-    /// Longer than any handshake.
+    /// It is longer than any handshake.
     #[error("the handshake is longer than {MAX_HANDSHAKE} bytes")]
     TooLong,
 }
 
 impl<'a> Handshake<'a> {
-    /// Reads a handshake packet; its extensions are not looked at.
+    /// Reads a handshake packet without parsing its extensions.
     ///
     /// # Errors
-    /// [`PacketError`].
+    /// [`PacketError`], if it is malformed.
     pub fn parse(packet: &'a [u8]) -> Result<Self, PacketError> {
         if packet.len() > MAX_HANDSHAKE {
             return Err(PacketError::TooLong);
@@ -241,8 +241,8 @@ impl<'a> Handshake<'a> {
     }
 }
 
-/// An address as a handshake spells it: libsrt swaps the bytes of every word of a control packet, and those of an
-/// address are in network order before.
+/// An address in the form a handshake uses: libsrt swaps the bytes of every word of a control packet, and those of an
+/// address are in network order before the swap.
 pub fn peer_ip(address: SocketAddr) -> [u8; 16] {
     let mut wire = [0; 16];
     match address.ip().to_canonical() {
@@ -263,20 +263,20 @@ pub fn peer_ip(address: SocketAddr) -> [u8; 16] {
 
 /// Bytes of the header of every packet.
 pub const HEADER: usize = 16;
-/// Bytes of a handshake without extensions.
+/// Bytes of a handshake without extensions, including the header.
 pub const HANDSHAKE: usize = 64;
-/// A handshake must fit into one packet of an Ethernet.
+/// Maximum bytes of a handshake: it must fit into one Ethernet packet.
 pub const MAX_HANDSHAKE: usize = 1500;
-/// What the listener's first word has in place of its extensions.
+/// What the listener's first packet has in place of extension flags.
 pub const MAGIC: u16 = 0x4A17;
-/// The handshake extension follows.
+/// Flag: the handshake extension follows.
 pub const HAS_HANDSHAKE: u16 = 1;
-/// A key follows.
+/// Flag: a key follows.
 pub const HAS_KEY: u16 = 2;
-/// A stream id and the like follow.
+/// Flag: a stream id or other configuration follows.
 pub const HAS_CONFIG: u16 = 4;
 const LEAST_REJECTION: u32 = 1000;
-/// Codes of applications of their own go up to here; beyond is room for wire values nobody has seen.
+/// Applications use codes up to here; the room beyond is for wire values that nobody has seen yet.
 const MOST_REJECTION: u32 = 9999;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! One flow: how far it has come, and what its caller was told.
+//! One flow: its stage, and what its caller was told.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ pub(super) struct Flow {
     /// The caller's own socket id.
     pub(super) caller: u32,
     pub(super) path: ClientPath,
-    /// The caller's first sequence number: another one is another connection.
+    /// The caller's first sequence number; a different one means a different connection.
     pub(super) initial_sequence: u32,
     pub(super) stage: Stage,
     pub(super) client_active: Instant,
@@ -24,19 +24,19 @@ pub(super) struct Flow {
 
 #[derive(Debug)]
 pub(super) enum Stage {
-    /// No origin is asked.
+    /// No origin is being asked.
     Placing(Box<Asking>),
-    /// An origin is asked: for its cookie while there is none, then for its agreement.
+    /// An origin is being asked: first for its cookie, then for its agreement.
     Attempting(Box<Asking>, Attempt),
-    /// An origin agreed, and the caller does not know yet.
+    /// An origin agreed, and the caller has not been told yet.
     Answered(Box<Asking>, Leg, Reply),
     /// Packets pass.
     Joined(Leg, Reply),
-    /// The caller was told no, and is told again if it asks again until then.
+    /// The caller was rejected, and hears that again if it repeats its conclusion before this time.
     Rejected(Reply, Instant),
 }
 
-/// A caller's conclusion.
+/// A caller's conclusion, while its origin is chosen and asked.
 #[derive(Debug)]
 pub(super) struct Asking {
     pub(super) packet: Vec<u8>,
@@ -51,15 +51,15 @@ pub(super) struct Attempt {
     pub(super) again_at: Instant,
 }
 
-/// A flow's place at its origin.
+/// The flow's connection to its origin.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Leg {
     pub(super) link: LinkId,
-    /// The origin's socket id for it.
+    /// The socket id that the origin chose for the flow.
     pub(super) socket_id: u32,
 }
 
-/// What a caller is answered, and again if it asks again.
+/// The answer to a caller, repeated if the caller asks again.
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) packet: Vec<u8>,
@@ -75,7 +75,7 @@ impl Flow {
         }
     }
 
-    /// The caller repeats its conclusion, because the answer is late or was lost.
+    /// Handles a repeated conclusion of the caller: the answer is late or was lost.
     pub(super) fn repeat(&self, now: Instant, outputs: &mut VecDeque<Output<Event>>) -> Fate {
         match &self.stage {
             Stage::Placing(_) | Stage::Attempting(..) | Stage::Answered(..) => {
@@ -91,7 +91,7 @@ impl Flow {
         }
     }
 
-    /// An origin's answer as the caller is to see it.
+    /// An origin's answer as the caller is to receive it.
     pub(super) fn for_caller(&self, answer: Handshake<'_>, socket_id: u32) -> Vec<u8> {
         Handshake {
             destination: self.caller,
@@ -118,7 +118,7 @@ impl Flow {
 }
 
 impl Stage {
-    /// Stands for a stage that is being replaced.
+    /// A placeholder for a stage that is being replaced.
     pub(super) const fn nothing(now: Instant) -> Self {
         let packet = Vec::new();
         Self::Rejected(Reply { packet, at: now }, now)
@@ -126,14 +126,14 @@ impl Stage {
 }
 
 impl Reply {
-    /// The answer as it would be written now. A receiver reckons from a handshake's time when its peer began, so one
-    /// that was kept must not look fresh.
+    /// The answer as it would be written now. A receiver derives from the time in a handshake when its peer began, so
+    /// an answer that was kept must not look fresh.
     pub(super) fn told(&self, now: Instant) -> Vec<u8> {
         aged(&self.packet, self.at, now)
     }
 }
 
-/// A handshake that was received at `at`, sent on at `now`.
+/// A handshake that was received at `at`, with its timestamp adjusted to be sent at `now`.
 pub(super) fn aged(packet: &[u8], at: Instant, now: Instant) -> Vec<u8> {
     let Ok(handshake) = Handshake::parse(packet) else {
         return packet.to_vec();
@@ -146,5 +146,5 @@ pub(super) fn aged(packet: &[u8], at: Instant, now: Instant) -> Vec<u8> {
     .write()
 }
 
-/// A caller that was told no may ask again for so long because it did not hear.
+/// How long a rejected caller is remembered, in case it did not receive the rejection and asks again.
 const REMEMBER_NO: Duration = Duration::from_secs(1);

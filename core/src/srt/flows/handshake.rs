@@ -10,7 +10,8 @@ use crate::flow::{ClientPath, DropReason, Fate, FlowId, Output};
 use crate::stream::{SrtStreamId, StreamError};
 
 impl Flows {
-    /// A handshake for the listener. Until the cookie holds nothing is kept, and no more is answered than was sent.
+    /// Handles a handshake for the listener. Nothing is stored, and no more is sent than was received, until the cookie
+    /// is valid.
     pub(super) fn handshake(&mut self, now: Instant, path: ClientPath, data: &mut [u8]) -> Fate {
         let asked = match Handshake::parse(data) {
             Ok(asked) if asked.socket_id != 0 => asked,
@@ -29,7 +30,7 @@ impl Flows {
                 ..asked
             }
             .head(),
-            // A rendezvous needs two that meet in the middle; we are in the middle.
+            // Rendezvous mode needs two peers that connect to each other, and we are in between.
             Step::Wavehand | Step::Agreement => rejection(asked, path, Rejection::BAD_MODE),
             Step::Rejection(_) => return Fate::Drop(DropReason::Untimely),
             Step::Conclusion if !self.cookies.check(now, client, asked.cookie) => {
@@ -46,7 +47,7 @@ impl Flows {
         Fate::Reply { len: HANDSHAKE }
     }
 
-    /// A conclusion from an address that is proven.
+    /// Handles a conclusion from a proven address.
     fn conclusion(
         &mut self,
         now: Instant,
@@ -63,7 +64,7 @@ impl Flows {
                 Some(known) if known.initial_sequence == asked.initial_sequence => {
                     return Ok(known.repeat(now, &mut self.outputs));
                 }
-                // The same address and number, and another connection: the one before is gone.
+                // The same address and socket id with a different sequence number: the earlier connection is gone.
                 _ => self.end(id, End::ClientClosed, Farewell::Origin),
             }
         }
@@ -94,8 +95,8 @@ impl Flows {
         Ok(Fate::Kept)
     }
 
-    /// What a conclusion asks for, and the conclusion as an origin is to see it: with the stream id that a caller
-    /// left out, because the origin must take it for the same stream.
+    /// What a conclusion asks for, and the conclusion as an origin is to see it. A missing stream id is added, because
+    /// the origin must understand the same stream.
     fn read(&self, asked: Handshake<'_>) -> Result<(SrtStreamId, Vec<u8>), Unreadable> {
         let found = Extensions::parse(asked.extensions, asked.extension)?;
         let named = found.stream_id.unwrap_or_default();
@@ -113,7 +114,7 @@ impl Flows {
         Ok((asks, packet))
     }
 
-    /// A handshake from the origin that is asked.
+    /// Handles a handshake packet from the origin that is being asked.
     pub(super) fn answer(&mut self, now: Instant, id: FlowId, data: &[u8]) -> Fate {
         let Some(flow) = find(&mut self.places, id) else {
             return Fate::Drop(DropReason::UnknownFlow);
@@ -135,7 +136,7 @@ impl Flows {
                 Fate::Kept
             }
             (Step::Induction, None) => self.fail(id, Failure::NotSrt),
-            // The answer to an induction that was repeated.
+            // The answer to a repeated induction.
             (Step::Induction, Some(_)) => Fate::Drop(DropReason::Untimely),
             (Step::Conclusion, Some(_)) => {
                 if answer.version < 5
@@ -176,7 +177,7 @@ impl Flows {
     }
 }
 
-/// The first word to an origin, as libsrt writes it.
+/// The first packet to an origin, as libsrt writes it.
 pub(super) fn induction(flow: FlowId, asking: &Asking, attempt: &Attempt) -> Vec<u8> {
     let Ok(asked) = Handshake::parse(&asking.packet) else {
         return Vec::new();
@@ -217,7 +218,7 @@ pub(super) fn conclusion(
     .write()
 }
 
-/// The answer that says no.
+/// The answer that rejects a caller.
 pub(super) fn rejection(
     asked: Handshake<'_>,
     path: ClientPath,
@@ -245,5 +246,5 @@ enum Unreadable {
     Stream(#[from] StreamError),
 }
 
-/// What a caller's induction has for its extensions: datagrams, as ever since UDT.
+/// The value that a caller's induction has in place of extension flags: datagram mode, inherited from UDT.
 const DATAGRAM: u16 = 2;

@@ -13,8 +13,8 @@
 //!   ◄──────────────── packets pass, readdressed ──────────────────►
 //! ```
 //!
-//! A flow has a socket id of our own that both sides write to, so ids of different callers and origins never meet,
-//! and one socket towards an origin serves all flows there.
+//! A flow has a socket id of our own, which both sides write to. Ids of different callers and origins therefore never
+//! collide, and one socket to an origin serves all flows there.
 
 mod flow;
 mod handshake;
@@ -30,86 +30,86 @@ use super::packet::{self, Handshake, Header, Kind, Rejection};
 use crate::flow::{ClientPath, DropReason, Fate, FlowId, Flows as Table, Input, LinkId, Output};
 use crate::stream::SrtStreamId;
 
-/// What a table allows.
+/// The limits of a table.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Flows at once, at most [`MOST_FLOWS`].
+    /// Maximum concurrent flows, at most [`MOST_FLOWS`].
     pub flows: usize,
-    /// A side that sends nothing for so long is gone: living ones send a keep-alive each second.
+    /// How long a side may send nothing before it counts as gone; a live one sends a keep-alive every second.
     pub idle: Duration,
-    /// New flows of one address (an IPv6 /64) per second; twice as many may come at once.
+    /// New flows of one address (an IPv6 /64) per second; twice as many in a burst.
     pub per_source: u32,
-    /// What a caller without a stream id asks for; empty refuses it.
+    /// The stream id of callers that send none; if empty, such callers are rejected.
     pub default_stream_id: String,
 }
 
-/// The table.
+/// The table of one shard.
 #[derive(Debug)]
 pub struct Flows {
     limits: Limits,
     cookies: Cookies,
     places: Vec<Option<Flow>>,
     free: Vec<u32>,
-    /// Where the flow of a caller is: by its address and its socket id.
+    /// The flow of each caller, by the caller's address and socket id.
     callers: BTreeMap<(SocketAddr, u32), FlowId>,
-    /// When the sources of each place of the table may ask again.
+    /// For each slot of the table of sources, when they may open another flow.
     sources: Vec<Option<Instant>>,
     outputs: VecDeque<Output<Event>>,
     sweep_at: Option<Instant>,
     random: u64,
-    /// Keeps sources from choosing their place.
+    /// Keeps sources from choosing their slot.
     salt: u64,
     stopping: bool,
 }
 
-/// What the shell has to act upon.
+/// What the shell has to act on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A caller with a proven address wants a stream: [`Flows::attempt`] or [`Flows::reject`].
+    /// A caller with a proven address wants a stream. Answer with [`Flows::attempt`] or [`Flows::reject`].
     Asked {
-        /// Its flow.
+        /// The caller's flow.
         flow: FlowId,
-        /// Where it is.
+        /// The caller's address.
         client: SocketAddr,
-        /// What it wants.
+        /// What the caller wants.
         asked: SrtStreamId,
     },
-    /// The origin agreed: [`Flows::join`], or another attempt.
+    /// The origin agreed. Call [`Flows::join`], or make another attempt.
     Answered {
-        /// Whose attempt.
+        /// The flow of the attempt.
         flow: FlowId,
     },
-    /// The attempt came to nothing: another one, or [`Flows::reject`].
+    /// The attempt failed. Make another attempt, or call [`Flows::reject`].
     Failed {
-        /// Whose attempt.
+        /// The flow of the attempt.
         flow: FlowId,
-        /// How.
+        /// How it failed.
         why: Failure,
     },
-    /// The origin said no, and the caller was told so.
+    /// The origin rejected the caller, and the caller was told so.
     Rejected {
-        /// Whose attempt.
+        /// The flow of the attempt.
         flow: FlowId,
         /// The origin's code.
         code: Rejection,
     },
-    /// The flow is gone.
+    /// A joined flow ended.
     Closed {
-        /// Which.
+        /// The flow.
         flow: FlowId,
-        /// Why.
+        /// Why it ended.
         end: End,
-        /// What passed since [`Flows::traffic`] was asked last.
+        /// What passed since the last call of [`Flows::traffic`].
         traffic: Traffic,
     },
 }
 
-/// How an attempt fails other than by silence.
+/// How an attempt fails, other than by silence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// Nobody listens at the origin's port.
+    /// Nothing listens at the origin's port.
     Refused,
-    /// The origin speaks no SRT of version 5.
+    /// The origin does not speak version 5 of SRT's handshake.
     NotSrt,
 }
 
@@ -118,11 +118,11 @@ pub enum Failure {
 pub enum End {
     /// The shell ended it.
     Asked,
-    /// The caller said goodbye, or started anew.
+    /// The caller closed the connection, or started a new one.
     ClientClosed,
     /// The caller sent nothing for too long.
     ClientIdle,
-    /// The origin said goodbye, or nobody listens there any more.
+    /// The origin closed the connection, or nothing listens there any more.
     OriginClosed,
     /// The origin sent nothing for too long.
     OriginIdle,
@@ -135,12 +135,12 @@ pub struct Traffic {
     pub to_client: u64,
     /// From the client to the origin.
     pub to_origin: u64,
-    /// Media was among them: acknowledgements and keep-alives are not.
+    /// Whether media was among the bytes; acknowledgements and keep-alives do not count.
     pub media: bool,
 }
 
 impl Flows {
-    /// An empty table. `seed` makes the socket ids hard to guess.
+    /// An empty table. `seed` makes socket ids hard to guess.
     pub fn new(limits: Limits, cookies: Cookies, seed: u64) -> Self {
         let salt = u64::from(cookies.salt());
         Self {
@@ -158,8 +158,8 @@ impl Flows {
         }
     }
 
-    /// Asks the origin at `origin`, over `link`, to take the flow; an attempt under way is given up. What comes of
-    /// it is an event; silence is for the shell to end.
+    /// Asks the origin at `origin`, over `link`, to take the flow. An attempt under way is given up. The outcome is an
+    /// event; the shell decides how long silence may last.
     pub fn attempt(&mut self, now: Instant, flow: FlowId, link: LinkId, origin: SocketAddr) {
         let Some((taken, asking)) = self.take_asking(flow) else {
             return;
@@ -176,14 +176,14 @@ impl Flows {
         self.wake_at(now + SWEEP_SOON);
     }
 
-    /// Gives up an attempt; the caller goes on waiting.
+    /// Gives up an attempt; the caller keeps waiting.
     pub fn abandon(&mut self, flow: FlowId) {
         if let Some((taken, asking)) = self.take_asking(flow) {
             taken.stage = Stage::Placing(asking);
         }
     }
 
-    /// Tells the caller that the origin agreed; packets pass from now on.
+    /// Tells the caller that the origin agreed. Packets pass from now on.
     pub fn join(&mut self, now: Instant, flow: FlowId) {
         let Some(joined) = find(&mut self.places, flow) else {
             return;
@@ -204,7 +204,7 @@ impl Flows {
         joined.origin_active = now;
     }
 
-    /// Tells a caller that is not joined no.
+    /// Rejects a caller that is not joined.
     pub fn reject(&mut self, now: Instant, flow: FlowId, code: Rejection) {
         self.abandon(flow);
         let Some(rejected) = find(&mut self.places, flow) else {
@@ -225,7 +225,7 @@ impl Flows {
         self.end(flow, End::Asked, Farewell::Both);
     }
 
-    /// What passed on each joined flow since this was asked last; flows on which nothing did are left out.
+    /// Calls `each` with what passed on each joined flow since the last call; flows without traffic are left out.
     pub fn traffic(&mut self, mut each: impl FnMut(FlowId, Traffic)) {
         for flow in self.places.iter_mut().flatten() {
             let traffic = std::mem::take(&mut flow.traffic);
@@ -235,28 +235,28 @@ impl Flows {
         }
     }
 
-    /// Takes no new callers from now on.
+    /// Accepts no new callers from now on.
     pub const fn stop(&mut self) {
         self.stopping = true;
     }
 
-    /// How many flows there are, those that were told no and may ask again included.
+    /// How many flows there are, including rejected ones that may ask again.
     pub fn len(&self) -> usize {
         self.places.len() - self.free.len()
     }
 
-    /// No flow is there.
+    /// Whether there is no flow.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many callers wait or are joined.
+    /// How many callers are waiting or joined.
     pub fn open(&self) -> usize {
         let open = |flow: &&Flow| !matches!(flow.stage, Stage::Rejected(..));
         self.places.iter().flatten().filter(open).count()
     }
 
-    /// Whether a flow needs the link.
+    /// Whether any flow uses the link.
     pub fn uses(&self, link: LinkId) -> bool {
         let mut flows = self.places.iter().flatten();
         flows.any(|flow| flow.link() == Some(link))
@@ -319,7 +319,7 @@ impl Flows {
         Fate::ToClient { flow: id, path }
     }
 
-    /// An attempt came to nothing.
+    /// Reports a failed attempt.
     fn fail(&mut self, flow: FlowId, why: Failure) -> Fate {
         self.abandon(flow);
         self.outputs
@@ -327,8 +327,8 @@ impl Flows {
         Fate::Kept
     }
 
-    /// Nobody listens at the other end of `link`. Attempts there are over. Joined flows are, if their origin has been
-    /// silent for a while: the message is easily forged, and a living origin speaks.
+    /// Notes that nothing listens at the other end of `link`. Attempts there are over. Joined flows end only if their
+    /// origin has been silent for a while, because the message is easily forged and a live origin keeps sending.
     fn refused(&mut self, now: Instant, link: LinkId) {
         let (mut failed, mut gone) = (Vec::new(), Vec::new());
         for flow in self.places.iter().flatten() {
@@ -391,7 +391,7 @@ impl Flows {
         self.sweep_at = (!self.is_empty()).then(|| now + next);
     }
 
-    /// Removes a flow, with a goodbye to those who may think that it stands.
+    /// Removes a flow, and tells the sides that may think it still exists.
     fn end(&mut self, id: FlowId, end: End, farewell: Farewell) {
         let Some(place) = self.places.get_mut(index_of(id)) else {
             return;
@@ -430,8 +430,8 @@ impl Flows {
         }
     }
 
-    /// Takes the caller's conclusion out of a flow that is not joined; the origin that was asked is told that it is
-    /// over. The flow needs a new stage then.
+    /// Takes the caller's conclusion out of a flow that is not joined; the origin that was asked is told that the
+    /// attempt is over. The caller of this function has to set a new stage.
     fn take_asking(&mut self, id: FlowId) -> Option<(&mut Flow, Box<Asking>)> {
         let flow = find(&mut self.places, id)?;
         let stage = std::mem::replace(&mut flow.stage, Stage::nothing(flow.client_active));
@@ -467,8 +467,8 @@ impl Flows {
         id
     }
 
-    /// Whether an address may open another flow: so many a second, and twice as many at once. Addresses that meet in
-    /// a place of the table share it, which costs them little and the table nothing.
+    /// Whether an address may open another flow: `per_source` a second, and twice as many in a burst. Addresses that
+    /// share a slot share the allowance, which costs them little and the table nothing.
     fn may_ask(&mut self, now: Instant, source: IpAddr) -> bool {
         let number = match source {
             IpAddr::V4(ip) => u64::from(u32::from(ip)),
@@ -549,21 +549,21 @@ const fn next_random(state: &mut u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Flows of one table at most. A socket id has 30 bits; so many of them say where the flow is, and the others are
-/// not to be guessed.
+/// Maximum flows of one table. A socket id has 30 bits: the low ones are the index of the flow, and the others make the
+/// id hard to guess.
 pub const MOST_FLOWS: usize = 1 << INDEX_BITS;
 const INDEX_BITS: u32 = 14;
 const INDEX_MASK: u32 = (1 << INDEX_BITS) - 1;
-/// Bit 30 marks groups of sockets, bit 31 is never set.
+/// Bit 30 marks socket groups, and bit 31 is never set.
 const HIGH_MASK: u32 = (1 << 30) - 1 - INDEX_MASK;
-/// An origin that has not answered is asked again; libsrt does the same.
+/// How long an origin may take to answer before the packet is repeated; libsrt uses the same time.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
-/// An origin that is alive says something in this time.
+/// How long an origin is silent before a refusal ends its flows; a live origin sends something within this time.
 const SILENT: Duration = Duration::from_millis(1500);
-/// How often flows are looked through, and how often while an origin is asked.
+/// How often flows are checked; attempts are checked more often.
 const SWEEP: Duration = Duration::from_millis(500);
 const SWEEP_SOON: Duration = Duration::from_millis(50);
-/// What one address may ask for at once, in the time it would be allowed it.
+/// How much time's worth of flows one address may open in a burst.
 const BURST: Duration = Duration::from_secs(2);
-/// Places for sources: a page or two of memory, however many there are.
+/// Slots for sources: 64 KiB of memory, however many sources there are.
 const SOURCES: usize = 4096;
