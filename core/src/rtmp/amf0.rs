@@ -4,26 +4,26 @@ use crate::read::{Reader, Truncated};
 
 /// One AMF0 value.
 ///
-/// `decode` and `encode` are inverses: what one wrote the other reads back equal. Markers that only Flash itself
-/// ever wrote (MovieClip, RecordSet) and the switch to AMF3 are errors.
+/// `decode` and `encode` are inverses: what one writes, the other reads back equal. Markers that only Flash itself ever
+/// wrote (MovieClip, RecordSet) and the switch to AMF3 are errors.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// A double (§2.2).
     Number(f64),
     /// A boolean (§2.3).
     Boolean(bool),
-    /// A string; the long form (§2.14) is written when it does not fit the short one (§2.4). Bytes that are not
-    /// UTF-8 are replaced while decoding.
+    /// A string. The long form (§2.14) is written when it does not fit the short one (§2.4). Bytes that are not UTF-8
+    /// are replaced during decoding.
     String(String),
-    /// An anonymous object (§2.5), its properties in wire order.
+    /// An anonymous object (§2.5), with its properties in wire order.
     Object(Vec<(String, Self)>),
     /// Null (§2.7).
     Null,
     /// Undefined (§2.8).
     Undefined,
-    /// The index of an object that came before (§2.9); never resolved here.
+    /// The index of an earlier object (§2.9); never resolved here.
     Reference(u16),
-    /// An associative array (§2.10). Its announced count is advice that encoders get wrong, so it is not kept.
+    /// An associative array (§2.10). Encoders get its announced count wrong, so it is not kept.
     EcmaArray(Vec<(String, Self)>),
     /// An array by position (§2.12).
     StrictArray(Vec<Self>),
@@ -31,10 +31,10 @@ pub enum Value {
     Date {
         /// Milliseconds since 1970 in UTC.
         milliseconds: f64,
-        /// Reserved by the specification, which wants 0.
+        /// Reserved by the specification, which requires 0.
         time_zone: i16,
     },
-    /// A value its sender could not express (§2.15).
+    /// A value that its sender could not express (§2.15).
     Unsupported,
     /// The text of an XML document (§2.17).
     XmlDocument(String),
@@ -47,7 +47,7 @@ impl Value {
     ///
     /// # Errors
     ///
-    /// When the value is cut off, has an unknown marker, or is larger or deeper than anything a peer of ours says.
+    /// When the value is cut off, has an unknown marker, or is larger or nested deeper than anything a real peer sends.
     pub fn decode(reader: &mut Reader<'_>) -> Result<Self, Amf0Error> {
         Decoder {
             elements: 0,
@@ -56,7 +56,8 @@ impl Value {
         .value(0)
     }
 
-    /// Appends the value to `out`. A property name longer than the wire can say (65,535 bytes) is cut short.
+    /// Appends the value to `out`. A property name that is longer than the wire format allows (65,535 bytes) is
+    /// truncated.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Self::Number(number) => {
@@ -112,7 +113,7 @@ impl Value {
         }
     }
 
-    /// The text of a string.
+    /// The text, if the value is a string.
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Self::String(text) => Some(text),
@@ -120,7 +121,7 @@ impl Value {
         }
     }
 
-    /// The value of a number.
+    /// The number, if the value is a number.
     pub const fn as_number(&self) -> Option<f64> {
         match self {
             Self::Number(number) => Some(*number),
@@ -128,7 +129,7 @@ impl Value {
         }
     }
 
-    /// The value of a boolean.
+    /// The boolean, if the value is a boolean.
     pub const fn as_boolean(&self) -> Option<bool> {
         match self {
             Self::Boolean(boolean) => Some(*boolean),
@@ -173,22 +174,22 @@ impl From<bool> for Value {
     }
 }
 
-/// Why bytes are not an AMF0 value we take.
+/// Why bytes are not an AMF0 value that we accept.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Amf0Error {
-    /// The input ended first.
+    /// The input ended before the value did.
     #[error("an AMF0 value is cut off")]
     Truncated,
-    /// A marker that means nothing, or nothing we know.
+    /// An undefined marker, or one that we do not support.
     #[error("AMF0 marker {0:#04x} is unknown")]
     UnknownMarker(u8),
-    /// Objects within objects within objects.
+    /// Objects are nested too deep.
     #[error("AMF0 values are nested more than {MAX_DEPTH} deep")]
     TooDeep,
-    /// One value with very many parts.
+    /// A value has too many parts.
     #[error("an AMF0 value has more than {MAX_ELEMENTS} elements")]
     TooManyElements,
-    /// One very long text.
+    /// A text is too long.
     #[error("an AMF0 string exceeds {MAX_STRING} bytes")]
     StringTooLong,
 }
@@ -245,8 +246,8 @@ impl Decoder<'_, '_> {
         })
     }
 
-    /// Properties up to the end marker: an empty name, then 0x09 (§2.11). An empty name before any other marker is
-    /// a property that is called nothing.
+    /// Reads properties up to the end marker: an empty name, then 0x09 (§2.11). An empty name before any other marker
+    /// is a property with an empty name.
     fn properties(&mut self, depth: usize) -> Result<Vec<(String, Value)>, Amf0Error> {
         let mut properties = Vec::new();
         loop {
@@ -262,7 +263,7 @@ impl Decoder<'_, '_> {
     fn name(&mut self) -> Result<String, Amf0Error> {
         let length = self.reader.u16()?;
         let text = text(self.reader.bytes(usize::from(length))?);
-        // Replaced bytes grow to three each; a name must still fit the length it will be written with.
+        // Each replaced byte grows to three; a name must still fit the length field that it will be written with.
         if text.len() > usize::from(u16::MAX) {
             return Err(Amf0Error::StringTooLong);
         }
@@ -313,7 +314,7 @@ fn encode_long(marker: u8, text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// Four bytes of count. Values come from a decoder bounded far below, or from our own code.
+/// Encodes a count in four bytes. Values come from a decoder with a far lower bound, or from our own code.
 fn count(length: usize) -> [u8; 4] {
     u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes()
 }

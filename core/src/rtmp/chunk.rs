@@ -1,4 +1,4 @@
-//! Whole messages from chunks, and chunks from messages (RTMP 1.0 §5.3, §5.4).
+//! Assembles messages from chunks, and splits messages into chunks (RTMP 1.0 §5.3, §5.4).
 
 use super::header::{
     ChunkStreams, DEFAULT_CHUNK_SIZE, HeaderError, MAX_CHUNK_SIZE, MAX_HEADER_LENGTH,
@@ -7,22 +7,22 @@ use super::header::{
 use super::message::Message;
 use crate::read::Reader;
 
-/// Assembles the messages of one peer. It obeys Set Chunk Size and Abort by itself, and still yields them.
+/// Assembles the messages of one peer. It applies Set Chunk Size and Abort itself, and yields them as well.
 #[derive(Debug)]
 pub struct ChunkReader {
     streams: ChunkStreams<Vec<u8>>,
     chunk_size: u32,
     /// Bytes of the current chunk's body that are still to come.
     chunk_left: u32,
-    /// Bytes read in search of a header's end: never more than [`MAX_HEADER_LENGTH`].
+    /// Bytes read while looking for the end of a header: never more than [`MAX_HEADER_LENGTH`].
     ahead: Vec<u8>,
-    /// What the messages in progress will need in all.
+    /// How many bytes the messages in progress will need in total.
     promised: usize,
     max_partial: usize,
 }
 
 impl ChunkReader {
-    /// A reader that holds at most `max_partial` bytes of unfinished messages, and so refuses any longer message.
+    /// A reader that holds at most `max_partial` bytes of unfinished messages, and refuses any longer message.
     pub const fn new(max_partial: usize) -> Self {
         Self {
             streams: ChunkStreams::new(),
@@ -34,7 +34,7 @@ impl ChunkReader {
         }
     }
 
-    /// A reader that comes later, between two messages, and knows what was said before.
+    /// A reader that starts later, between two messages, and knows the state of the chunk streams.
     pub(super) fn resuming(
         streams: ChunkStreams<Vec<u8>>,
         chunk_size: u32,
@@ -47,8 +47,8 @@ impl ChunkReader {
         }
     }
 
-    /// Takes bytes off the front of `input` up to the end of the next message. `None`: all was taken, and the message
-    /// needs more. After an error the connection cannot be understood any more.
+    /// Takes bytes off the front of `input` up to the end of the next message. Returns `None` when all bytes are taken
+    /// and the message needs more. After an error the rest of the connection cannot be read.
     pub fn read(&mut self, input: &mut &[u8]) -> Result<Option<Message>, ChunkError> {
         loop {
             if self.chunk_left == 0 && !self.read_header(input)? {
@@ -79,12 +79,12 @@ impl ChunkReader {
         }
     }
 
-    /// The chunk size the peer writes with.
+    /// The chunk size that the peer writes with.
     pub const fn chunk_size(&self) -> u32 {
         self.chunk_size
     }
 
-    /// Whether the header is complete; if not, all input is taken.
+    /// Reads a header. Returns whether it is complete; if not, all input is taken.
     fn read_header(&mut self, input: &mut &[u8]) -> Result<bool, ChunkError> {
         let known = self.ahead.len();
         let header = if known == 0 {
@@ -101,7 +101,7 @@ impl ChunkReader {
             *input = &[];
             return Ok(false);
         };
-        // The search for a repeated extended timestamp may have taken bytes of the body; those stay in `ahead`.
+        // The search for a repeated extended timestamp may have taken bytes of the body; these stay in `ahead`.
         self.ahead.truncate(known);
         self.ahead.drain(..header.size.min(known));
         *input = input
@@ -125,7 +125,7 @@ impl ChunkReader {
         Ok(true)
     }
 
-    /// Whether the chunk's body is complete; if not, all input is taken.
+    /// Reads the chunk's body. Returns whether it is complete; if not, all input is taken.
     fn read_body(&mut self, input: &mut &[u8]) -> bool {
         if !self.ahead.is_empty() {
             let ahead = std::mem::take(&mut self.ahead);
@@ -145,7 +145,7 @@ impl ChunkReader {
         *source = rest;
         let stream = self.streams.current();
         stream.state.extend_from_slice(taken);
-        // At most chunk_left, so it fits.
+        // The count is at most chunk_left, so it fits.
         self.chunk_left -= count as u32;
         stream.left -= count as u32;
     }
@@ -170,8 +170,8 @@ impl ChunkReader {
     }
 }
 
-/// Cuts messages into chunks. Every message starts with a type 0 header, so nothing depends on what went before, and
-/// an extended timestamp is repeated in every chunk, as the specification and every known receiver want it.
+/// Splits messages into chunks. Every message starts with a type 0 header, so nothing depends on earlier messages. An
+/// extended timestamp is repeated in every chunk, as the specification and every known receiver expect.
 #[derive(Debug, Clone)]
 pub struct ChunkWriter {
     chunk_size: u32,
@@ -187,7 +187,7 @@ impl ChunkWriter {
         writer
     }
 
-    /// From the next message on: 1..=[`MAX_CHUNK_SIZE`], clamped. The receiver must have been told first.
+    /// Sets the chunk size from the next message on, clamped to 1..=[`MAX_CHUNK_SIZE`]. Tell the receiver first.
     pub const fn set_chunk_size(&mut self, chunk_size: u32) {
         self.chunk_size = match chunk_size {
             0 => 1,
@@ -232,13 +232,13 @@ impl ChunkWriter {
 /// What a peer did wrong in its chunks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ChunkError {
-    /// Set Chunk Size with a size outside 1..=[`MAX_CHUNK_SIZE`].
+    /// Set Chunk Size has a size outside 1..=[`MAX_CHUNK_SIZE`].
     #[error("Set Chunk Size asks for {0} bytes; 1 to {MAX_CHUNK_SIZE} are possible")]
     ChunkSize(u32),
-    /// A header that makes no sense here.
+    /// A header is invalid at this point.
     #[error(transparent)]
     Header(#[from] HeaderError),
-    /// Set Chunk Size or Abort without its four bytes.
+    /// Set Chunk Size or Abort is shorter than its four bytes.
     #[error("a control message of type {kind} has {length} bytes; it needs 4")]
     ShortControl {
         /// The message type id.
@@ -246,21 +246,21 @@ pub enum ChunkError {
         /// Bytes of its body.
         length: usize,
     },
-    /// This message, or all messages in progress together, are longer than we hold.
+    /// This message, or all messages in progress together, exceed the limit.
     #[error(
         "a message of type {kind} announces {length} bytes; unfinished messages may have {limit} in all"
     )]
     TooLong {
         /// The message type id.
         kind: u8,
-        /// Bytes it announces.
+        /// The length that the message announces, in bytes.
         length: u32,
-        /// Bytes all unfinished messages may have.
+        /// Maximum bytes of all unfinished messages.
         limit: usize,
     },
 }
 
-/// The size a Set Chunk Size message asks for (RTMP 1.0 §5.4.1).
+/// The size in a Set Chunk Size message (RTMP 1.0 §5.4.1).
 pub(super) fn set_chunk_size(payload: &[u8]) -> Result<u32, ChunkError> {
     match control(SET_CHUNK_SIZE, payload)? {
         size @ 1..=MAX_CHUNK_SIZE => Ok(size),
@@ -268,7 +268,7 @@ pub(super) fn set_chunk_size(payload: &[u8]) -> Result<u32, ChunkError> {
     }
 }
 
-/// The chunk stream whose message in progress an Abort message discards (RTMP 1.0 §5.4.2).
+/// The chunk stream whose unfinished message an Abort message discards (RTMP 1.0 §5.4.2).
 pub(super) fn abort(payload: &[u8]) -> Result<u32, ChunkError> {
     control(ABORT, payload)
 }

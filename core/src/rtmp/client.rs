@@ -1,7 +1,7 @@
 //! The end of an RTMP connection that connects to an origin, to publish or to play one stream.
 //!
-//! Feed it bytes, send what it puts out, and read its events. It takes one step after the other; the proxy, which
-//! has everything to say at once, uses [`join`](super::join) instead.
+//! Feed it bytes, send its output, and read its events. It takes one step at a time; the proxy, which can send
+//! everything at once, uses [`join`](super::join) instead.
 
 use std::collections::VecDeque;
 
@@ -31,19 +31,19 @@ pub struct Client {
 /// What the origin did.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ClientEvent {
-    /// It answered `connect`, with this command.
+    /// The origin answered `connect` with this command.
     Connected(Command),
     /// Audio, video, data or an aggregate.
     Media(Message),
-    /// It refused `connect` or `createStream`, with this command.
+    /// The origin refused `connect` or `createStream` with this command.
     Refused(Command),
-    /// It said something of the stream: an `onStatus`.
+    /// The origin reported the state of the stream with an `onStatus`.
     Status {
         /// `status`, `warning` or `error`.
         level: String,
-        /// For programs.
+        /// The code, for programs.
         code: String,
-        /// For people.
+        /// The description, for people.
         description: String,
     },
 }
@@ -51,16 +51,16 @@ pub enum ClientEvent {
 /// Why an origin cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
-    /// Its chunks.
+    /// Its chunks are invalid.
     #[error("the origin's chunks are broken: {0}")]
     Chunk(#[from] ChunkError),
-    /// Its handshake.
+    /// Its handshake is invalid.
     #[error("the origin's handshake is broken: {0}")]
     Handshake(#[from] HandshakeError),
 }
 
 impl Client {
-    /// A client for the stream `name` behind `tc_url`. `seed` fills C1; `extra` are further properties of the
+    /// A client for the stream `name` under `tc_url`. `seed` fills C1; `extra` are additional properties of the
     /// `connect` command, such as those of enhanced RTMP.
     pub fn new(
         seed: [u8; 32],
@@ -87,7 +87,7 @@ impl Client {
     /// Takes bytes from the origin.
     ///
     /// # Errors
-    /// [`ClientError`]; the connection cannot be understood any more then.
+    /// [`ClientError`]; the rest of the connection cannot be read.
     pub fn feed(&mut self, mut input: &[u8]) -> Result<(), ClientError> {
         if let Some(handshake) = &mut self.handshake {
             let consumed = handshake.feed(input)?;
@@ -110,7 +110,7 @@ impl Client {
         Ok(())
     }
 
-    /// Bytes for the origin.
+    /// The next bytes for the origin.
     pub fn poll_output(&mut self) -> Option<Vec<u8>> {
         if let Some(handshake) = &mut self.handshake {
             self.output
@@ -119,17 +119,17 @@ impl Client {
         (!self.output.is_empty()).then(|| std::mem::take(&mut self.output))
     }
 
-    /// What the origin did.
+    /// The next event.
     pub fn poll_event(&mut self) -> Option<ClientEvent> {
         self.events.pop_front()
     }
 
-    /// The message stream the origin gave; 0 before it did.
+    /// The message stream that the origin assigned; 0 before that.
     pub const fn stream_id(&self) -> u32 {
         self.stream_id
     }
 
-    /// Sends audio, video or data on the stream, whatever stream id the message carries.
+    /// Sends audio, video or data on the stream, whatever stream id the message has.
     pub fn send_media(&mut self, message: &Message) {
         let message = Message {
             stream_id: self.stream_id,
@@ -138,7 +138,7 @@ impl Client {
         self.send(message.chunk_stream(), &message);
     }
 
-    /// Sends any command on the stream: pause, a second request, what a test needs.
+    /// Sends any command on the stream, such as a pause or a second request in a test.
     pub fn send_command(&mut self, command: &Command) {
         self.send(
             chunk_stream::COMMAND,
@@ -253,7 +253,7 @@ const RELEASE: f64 = 2.0;
 const FC_PUBLISH: f64 = 3.0;
 const CREATE: f64 = 4.0;
 const REQUEST: f64 = 5.0;
-/// Frames of a few kilobytes go in one chunk.
+/// Frames of a few kilobytes fit into one chunk.
 const CHUNK_SIZE: u32 = 60_000;
-/// A keyframe at 8K is below it.
+/// Maximum bytes of a message; a keyframe at 8K is smaller.
 const MAX_MESSAGE: usize = 16 * 1024 * 1024;

@@ -1,8 +1,8 @@
 //! The handshake (RTMP 1.0 §5.2): C0, C1, C2 from the client, S0, S1, S2 from the server.
 //!
-//! A client may sign its C1 ("digest" or "complex" handshake, undocumented by Adobe, and what Flash demands for
-//! H.264); a server that finds a valid signature signs S1 and S2. Everybody else gets the simple form, in which
-//! each side echoes the other's 1,536 bytes.
+//! A client may sign its C1. This "digest" or "complex" handshake is not documented by Adobe; Flash requires it for
+//! H.264. A server that finds a valid signature signs S1 and S2. All others get the simple form, in which each side
+//! echoes the other's 1,536 bytes.
 
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
@@ -20,21 +20,21 @@ pub struct ClientHandshake {
     exchange: Exchange,
 }
 
-/// Why a peer's handshake cannot be accepted.
+/// Why a peer's handshake is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HandshakeError {
-    /// RTMPE and its kin.
+    /// The version of RTMPE or a related encrypted variant.
     #[error("encrypted RTMP (version {0}) is not spoken here")]
     Encrypted(u8),
-    /// The first byte is no version of RTMP.
+    /// The first byte is not a version of RTMP.
     #[error("this is not RTMP: its first byte is {0:#04x}")]
     NotRtmp(u8),
-    /// A TLS hello.
+    /// The first byte is that of a TLS hello.
     #[error("this is TLS (RTMPS), and plain RTMP is spoken here")]
     Tls,
 }
 
-/// What both sides do: take a version and a block, answer them, take another block.
+/// The part that both sides share: receive a version and a block, answer them, receive another block.
 #[derive(Debug)]
 struct Exchange {
     received: Vec<u8>,
@@ -44,65 +44,65 @@ struct Exchange {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// For C0 and C1, or S0 and S1.
+    /// Receiving C0 and C1, or S0 and S1.
     First,
-    /// For C2 or S2.
+    /// Receiving C2 or S2.
     Second,
     Done,
 }
 
 impl ServerHandshake {
-    /// Waits for C0 and C1. `seed` fills S1.
+    /// A server that waits for C0 and C1. `seed` fills S1.
     pub const fn new(seed: [u8; 32]) -> Self {
         let exchange = Exchange::new(None);
         Self { seed, exchange }
     }
 
-    /// Takes bytes from the client and says how many were its handshake's.
+    /// Takes bytes from the client and returns how many belonged to its handshake.
     ///
     /// # Errors
-    /// [`HandshakeError`] when C0 says that what follows is not for us.
+    /// [`HandshakeError`] when C0 shows that this is not RTMP, or a variant that we do not serve.
     pub fn feed(&mut self, input: &[u8]) -> Result<usize, HandshakeError> {
         self.exchange.feed(input, |c1| answer(&self.seed, c1))
     }
 
-    /// Bytes for the client.
+    /// The next bytes for the client.
     pub const fn poll_output(&mut self) -> Option<Vec<u8>> {
         self.exchange.output.take()
     }
 
-    /// C2 is in.
+    /// Whether C2 has been received.
     pub fn is_done(&self) -> bool {
         self.exchange.stage == Stage::Done
     }
 }
 
 impl ClientHandshake {
-    /// Puts out C0 and C1 first; `seed` fills C1.
+    /// A client whose first output is C0 and C1; `seed` fills C1.
     pub fn new(seed: [u8; 32]) -> Self {
         let mut output = vec![VERSION];
-        // Zero time and zero version: the simple form.
+        // A zero time and a zero version announce the simple form.
         output.extend_from_slice(&[0; 8]);
         fill(&seed, BLOCK - 8, &mut output);
         let exchange = Exchange::new(Some(output));
         Self { exchange }
     }
 
-    /// Takes bytes from the server and says how many were its handshake's. C2 comes out when S1 is in; the
-    /// handshake is done when S2 is in.
+    /// Takes bytes from the server and returns how many belonged to its handshake. C2 is output once S1 has been
+    /// received; the handshake is done once S2 has been received.
     ///
     /// # Errors
-    /// [`HandshakeError`] when S0 says that what follows is not for us.
+    /// [`HandshakeError`] when S0 shows that this is not RTMP, or a variant that we do not serve.
     pub fn feed(&mut self, input: &[u8]) -> Result<usize, HandshakeError> {
         self.exchange.feed(input, |s1| s1.to_vec())
     }
 
-    /// Bytes for the server.
+    /// The next bytes for the server.
     pub const fn poll_output(&mut self) -> Option<Vec<u8>> {
         self.exchange.output.take()
     }
 
-    /// S2 is in.
+    /// Whether S2 has been received.
     pub fn is_done(&self) -> bool {
         self.exchange.stage == Stage::Done
     }
@@ -135,7 +135,7 @@ impl Exchange {
             self.received = Vec::new();
         }
         if self.stage == Stage::Second {
-            // What the second block says is not checked: encoders echo anything.
+            // The content of the second block is not checked: encoders echo anything.
             let rest = input.get(consumed..).unwrap_or_default();
             consumed += take(&mut self.received, rest, BLOCK);
             if self.received.len() == BLOCK {
@@ -147,14 +147,14 @@ impl Exchange {
     }
 }
 
-/// Moves bytes until `want` are there; returns how many were moved.
+/// Moves bytes until `want` have been received; returns how many were moved.
 fn take(received: &mut Vec<u8>, input: &[u8], want: usize) -> usize {
     let count = want.saturating_sub(received.len()).min(input.len());
     received.extend_from_slice(input.get(..count).unwrap_or_default());
     count
 }
 
-/// The 1,536 bytes behind the version, once they are in.
+/// The 1,536 bytes after the version, once they have been received.
 fn block(received: &[u8]) -> Option<&[u8; BLOCK]> {
     received.get(1..)?.try_into().ok()
 }
@@ -163,14 +163,14 @@ fn check_version(received: &[u8]) -> Result<(), HandshakeError> {
     match received.first() {
         Some(version @ (6 | 8 | 9)) => Err(HandshakeError::Encrypted(*version)),
         Some(0x16) => Err(HandshakeError::Tls),
-        // §5.2.2: 4 to 31 are for versions to come, and an end that does not know one goes on with 3. Below are
-        // deprecated ones; from 32 on it is text.
+        // §5.2.2: versions 4 to 31 are reserved for the future, and a peer that does not know one continues with 3.
+        // Lower ones are deprecated; from 32 on it is text.
         None | Some(VERSION..32) => Ok(()),
         Some(other) => Err(HandshakeError::NotRtmp(*other)),
     }
 }
 
-/// S0, S1 and S2 for a C1.
+/// S0, S1 and S2 in answer to a C1.
 fn answer(seed: &[u8; 32], c1: &[u8; BLOCK]) -> Vec<u8> {
     let mut out = Vec::with_capacity(1 + 2 * BLOCK);
     out.push(VERSION);
@@ -182,7 +182,7 @@ fn answer(seed: &[u8; 32], c1: &[u8; BLOCK]) -> Vec<u8> {
     };
     let mut s1 = vec![0, 0, 0, 0, 4, 5, 0, 1]; // a time, and the version of a server that signs
     fill(seed, BLOCK - 8, &mut s1);
-    // Where the client put its own is where it looks first.
+    // A client looks for the digest first at the place it uses itself.
     let at = digest_position(&s1, base).expect("the block is whole");
     let signature = sign(SERVER_NAME, &without(&s1, at));
     s1.splice(at..at + DIGEST, signature);
@@ -195,7 +195,8 @@ fn answer(seed: &[u8; 32], c1: &[u8; BLOCK]) -> Vec<u8> {
     out
 }
 
-/// The digest a client hid in its C1, if it is valid in either of the two places it may be, and that place.
+/// Looks for the client's digest in both places of its C1 where it may be. Returns the place and the digest if it is
+/// valid.
 fn find_digest(c1: &[u8; BLOCK]) -> Option<(usize, [u8; DIGEST])> {
     [DIGEST_FIRST, KEY_FIRST].into_iter().find_map(|base| {
         let at = digest_position(c1, base)?;
@@ -204,7 +205,7 @@ fn find_digest(c1: &[u8; BLOCK]) -> Option<(usize, [u8; DIGEST])> {
     })
 }
 
-/// Four bytes at `base` say how far behind them the digest is.
+/// The position of the digest: the sum of the four bytes at `base` determines its distance from them.
 fn digest_position(block: &[u8], base: usize) -> Option<usize> {
     let offset: usize = block
         .get(base..base + 4)?
@@ -226,7 +227,7 @@ fn sign(key: &[u8], message: &[u8]) -> [u8; DIGEST] {
     mac.finalize().into_bytes().into()
 }
 
-/// Appends `count` bytes that nobody can tell from random ones without the seed.
+/// Appends `count` bytes that look random to anyone without the seed.
 fn fill(seed: &[u8; 32], count: usize, out: &mut Vec<u8>) {
     let end = out.len() + count;
     let mut counter = 0_u32;
@@ -241,16 +242,17 @@ fn fill(seed: &[u8; 32], count: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// C0 and S0 (§5.2.2).
+/// The version in C0 and S0 (§5.2.2).
 const VERSION: u8 = 3;
-/// C1, C2, S1 and S2 (§5.2.3, §5.2.4).
+/// The bytes of C1, C2, S1 and S2 (§5.2.3, §5.2.4).
 const BLOCK: usize = 1536;
 const DIGEST: usize = 32;
 /// A signed block is eight bytes and two sections, one with the digest and one with a key.
 const SECTION: usize = 764;
 const DIGEST_FIRST: usize = 8;
 const KEY_FIRST: usize = 8 + SECTION;
-/// Names sign first blocks; a server's second block is signed with its name and what follows it here.
+/// Each first block is signed with its sender's name. A server's second block is signed with its name and the bytes
+/// after it.
 const CLIENT_KEY: &[u8] = b"Genuine Adobe Flash Player 001";
 const SERVER_KEY: &[u8] = b"Genuine Adobe Flash Media Server 001\
     \xf0\xee\xc2\x4a\x80\x68\xbe\xe8\x2e\x00\xd0\xd1\x02\x9e\x7e\x57\
@@ -261,7 +263,7 @@ const SERVER_NAME: &[u8] = b"Genuine Adobe Flash Media Server 001";
 mod tests {
     use super::*;
 
-    /// Both sides, fed `step` bytes at a time.
+    /// Runs the handshake of both sides, feeding `step` bytes at a time.
     fn shake(step: usize) -> (ClientHandshake, ServerHandshake) {
         let (mut client, mut server) =
             (ClientHandshake::new([1; 32]), ServerHandshake::new([2; 32]));

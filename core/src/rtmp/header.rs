@@ -1,15 +1,15 @@
-//! Chunk headers (RTMP 1.0 §5.3.1): read against what each chunk stream said before, and written.
+//! Chunk headers (RTMP 1.0 §5.3.1): reading, with the state of each chunk stream, and writing.
 
 use crate::read::{Reader, Truncated};
 
-/// What a chunk's headers say of the message it belongs to, inherited values filled in.
+/// The header of a message, with inherited values filled in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MessageHeader {
-    /// The chunk stream the message travels on: 2..=65599.
+    /// The chunk stream of the message: 2..=65599.
     pub chunk_stream: u32,
-    /// Absolute, in milliseconds, wrapping at 2^32.
+    /// The absolute timestamp in milliseconds, wrapping at 2^32.
     pub timestamp: u32,
-    /// Bytes of the body as announced: at most 2^24 - 1.
+    /// The announced length of the body in bytes: at most 2^24 - 1.
     pub length: u32,
     /// The message type id.
     pub kind: u8,
@@ -20,10 +20,10 @@ pub struct MessageHeader {
 /// What a peer did wrong in a chunk header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
-    /// A type 0, 1 or 2 header where only a continuation (type 3) makes sense.
+    /// A type 0, 1 or 2 header in the middle of a message, where only a continuation (type 3) is valid.
     #[error("a new message began on chunk stream {0} before the last one was complete")]
     Interrupted(u32),
-    /// A type 2 or 3 header on a chunk stream that has not been used.
+    /// A type 2 or 3 header on a chunk stream that has not been used before.
     #[error(
         "chunk stream {chunk_stream} began with a type {format} header, which refers to a message that never was"
     )]
@@ -41,23 +41,23 @@ pub enum HeaderError {
 /// The chunk size before any Set Chunk Size (RTMP 1.0 §5.4.1).
 pub const DEFAULT_CHUNK_SIZE: u32 = 128;
 
-/// No message is longer, so no larger chunk means anything (RTMP 1.0 §5.4.1).
+/// No message is longer, so a larger chunk size is meaningless (RTMP 1.0 §5.4.1).
 pub const MAX_CHUNK_SIZE: u32 = 0xFF_FFFF;
 
-/// RTMP allows 65,598 chunk streams; encoders use a handful, and each one costs memory.
+/// RTMP allows 65,598 chunk streams; encoders use a handful, and each costs memory.
 pub const MAX_CHUNK_STREAMS: usize = 64;
 
-/// The longest chunk header: three bytes basic, eleven of message header, four of extended timestamp.
+/// The longest chunk header: three bytes of basic header, eleven of message header, four of extended timestamp.
 pub(super) const MAX_HEADER_LENGTH: usize = 18;
 
-/// The chunk streams one peer has used, each with what its last headers said, and with a `T` of the caller's.
+/// The chunk streams that one peer has used, each with its last headers and with a state `T` of the caller.
 #[derive(Debug)]
 pub(super) struct ChunkStreams<T> {
     streams: Vec<ChunkStream<T>>,
     current: usize,
 }
 
-/// What the last headers of one chunk stream said.
+/// The last headers of one chunk stream.
 #[derive(Debug)]
 pub(super) struct ChunkStream<T> {
     /// The message in progress, or the last one.
@@ -70,14 +70,14 @@ pub(super) struct ChunkStream<T> {
     extended: bool,
 }
 
-/// A chunk header just read.
+/// A chunk header that was just read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ChunkHeader {
     /// The header type, 0..=3.
     pub(super) format: u8,
-    /// Bytes the header took.
+    /// The size of the header in bytes.
     pub(super) size: usize,
-    /// Whether it is the first chunk of its message.
+    /// Whether this is the first chunk of its message.
     pub(super) starts: bool,
 }
 
@@ -89,8 +89,8 @@ impl<T: Default> ChunkStreams<T> {
         }
     }
 
-    /// Reads the header at the front of `bytes` and makes its chunk stream the [`current`](Self::current) one.
-    /// `None`, and nothing changed: more bytes are needed, never more than [`MAX_HEADER_LENGTH`] in all.
+    /// Reads the header at the front of `bytes` and makes its chunk stream the [`current`](Self::current) one. Returns
+    /// `None`, without any change, when more bytes are needed: never more than [`MAX_HEADER_LENGTH`] in all.
     pub(super) fn read(&mut self, bytes: &[u8]) -> Result<Option<ChunkHeader>, HeaderError> {
         let mut reader = Reader::new(bytes);
         let Ok((format, id)) = basic_header(&mut reader) else {
@@ -142,17 +142,17 @@ impl<T: Default> ChunkStreams<T> {
         self.streams.iter_mut()
     }
 
-    /// Keeps no more room than the chunk streams in use take.
+    /// Releases memory that the chunk streams in use do not need.
     pub(super) fn shrink(&mut self) {
         self.streams.shrink_to_fit();
     }
 
-    /// Whether every message that was begun is complete.
+    /// Whether no message is incomplete.
     pub(super) fn between_messages(&self) -> bool {
         self.streams.iter().all(|stream| stream.left == 0)
     }
 
-    /// The same chunk streams for another caller, with what their headers said.
+    /// The same chunk streams and headers, with new states of another type.
     pub(super) fn with_states<U: Default>(&self) -> ChunkStreams<U> {
         let streams = self.streams.iter().map(|stream| ChunkStream {
             header: stream.header,
@@ -173,7 +173,7 @@ impl<T: Default> ChunkStreams<T> {
     }
 
     fn position(&self, id: u32) -> Option<usize> {
-        // Chunks of one message mostly follow each other.
+        // Consecutive chunks mostly belong to the same message.
         let same = self
             .last()
             .is_some_and(|stream| stream.header.chunk_stream == id);
@@ -192,8 +192,8 @@ impl<T: Default> ChunkStreams<T> {
         format: u8,
         id: u32,
     ) -> Result<Option<ChunkHeader>, HeaderError> {
-        // librtmp starts chunk stream 2 with type 1 when it pings, and others elsewhere; what such a header leaves
-        // out can only be zero.
+        // librtmp starts chunk stream 2 with a type 1 header when it pings, and other senders do so elsewhere.
+        // Everything that such a header leaves out can only be zero.
         if format > 1 {
             return Err(HeaderError::NothingBefore {
                 chunk_stream: id,
@@ -239,7 +239,7 @@ impl<T> ChunkStream<T> {
         (!self.extended).then_some(3 << 6 | id)
     }
 
-    /// The message header of a first chunk (RTMP 1.0 §5.3.1.2). Fails without changing anything.
+    /// Reads the message header of a first chunk (RTMP 1.0 §5.3.1.2). Fails without changing anything.
     fn start(&mut self, reader: &mut Reader<'_>, format: u8) -> Result<(), Truncated> {
         let mut header = self.header;
         let mut field = self.field;
@@ -258,7 +258,7 @@ impl<T> ChunkStream<T> {
                 field = reader.u32()?;
             }
         } else if extended {
-            // Every known receiver reads the field here without looking, so a sender must have written it.
+            // Every known receiver reads the field here unconditionally, so a sender must have written it.
             reader.u32()?;
         }
         header.timestamp = if format == 0 {
@@ -273,9 +273,10 @@ impl<T> ChunkStream<T> {
         Ok(())
     }
 
-    /// What follows the basic header of a continuation: nothing, or the extended timestamp again. The specification
-    /// asks for it (§5.3.1.3), but some senders leave it out; like SRS we look whether the bytes are the same. We
-    /// wait for all four only as long as they look alike, so that a last short chunk isn't kept back for the next.
+    /// Reads what follows the basic header of a continuation: nothing, or the extended timestamp again. The
+    /// specification requires the repetition (§5.3.1.3), but some senders leave it out; like SRS, we check whether the
+    /// bytes are the same. All four bytes are awaited only as long as they match, so that a short last chunk is not
+    /// held back until the next one.
     fn resume(&self, reader: &mut Reader<'_>) -> Result<(), Truncated> {
         if !self.extended {
             return Ok(());
@@ -293,7 +294,7 @@ impl<T> ChunkStream<T> {
     }
 }
 
-/// Writes a type 0 header with everything in it.
+/// Writes a type 0 header with all fields.
 pub(super) fn write_full(header: &MessageHeader, out: &mut Vec<u8>) {
     write_basic(0, header.chunk_stream, out);
     put_u24(header.timestamp.min(EXTENDED), out);
@@ -303,23 +304,23 @@ pub(super) fn write_full(header: &MessageHeader, out: &mut Vec<u8>) {
     put_extended(header.timestamp, out);
 }
 
-/// Writes a type 2 header: the same as the last message, `delta` milliseconds later.
+/// Writes a type 2 header: like the last message, `delta` milliseconds later.
 pub(super) fn write_delta(chunk_stream: u32, delta: u32, out: &mut Vec<u8>) {
     write_basic(2, chunk_stream, out);
     put_u24(delta.min(EXTENDED), out);
     put_extended(delta, out);
 }
 
-/// Writes the type 3 header of a continuation, where `field` is the timestamp field the message started with.
+/// Writes the type 3 header of a continuation; `field` is the timestamp field that the message started with.
 pub(super) fn write_continuation(chunk_stream: u32, field: u32, out: &mut Vec<u8>) {
     write_basic(3, chunk_stream, out);
     put_extended(field, out);
 }
 
-/// A timestamp field with this value says that the real one follows in four bytes (RTMP 1.0 §5.3.1.3).
+/// The timestamp field that announces an extended timestamp in four bytes (RTMP 1.0 §5.3.1.3).
 const EXTENDED: u32 = 0xFF_FFFF;
 
-/// The basic header (RTMP 1.0 §5.3.1.1): header type and chunk stream id.
+/// Reads the basic header (RTMP 1.0 §5.3.1.1): header type and chunk stream id.
 fn basic_header(reader: &mut Reader<'_>) -> Result<(u8, u32), Truncated> {
     let byte = reader.u8()?;
     let id = match byte & 0x3f {

@@ -1,11 +1,11 @@
-//! Bytes of a walk that wait for a verdict, and those that came after them: order is never changed.
+//! Bytes of a walk that wait for a verdict, and bytes that came after them: the order never changes.
 
 use std::collections::VecDeque;
 
 use super::walk::{Verdict, WalkError};
 
-/// What a walk keeps back. Between commands that is nothing, and takes no room: a relay keeps one for each direction of
-/// each session.
+/// The bytes that a walk holds back. Between commands there are none, and this takes no memory: a relay keeps one for
+/// each direction of each session.
 #[derive(Debug, Default)]
 pub(super) struct Held(Option<Box<Kept>>);
 
@@ -13,7 +13,7 @@ pub(super) struct Held(Option<Box<Kept>>);
 struct Kept {
     bytes: Vec<u8>,
     segments: VecDeque<Segment>,
-    /// What came of each message in progress that is kept for its verdict, by chunk stream.
+    /// The received part of each unfinished message that waits for its verdict, by chunk stream.
     bodies: Vec<(u32, Vec<u8>)>,
 }
 
@@ -23,12 +23,12 @@ struct Segment {
     part: Part,
 }
 
-/// What becomes of some bytes.
+/// What some held bytes belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
-    /// Of the message in progress on this chunk stream.
+    /// The message in progress on this chunk stream.
     Waiting(u32),
-    /// Of a message that was judged.
+    /// A message that has its verdict.
     Judged(Verdict),
 }
 
@@ -37,12 +37,12 @@ impl Held {
         Self(None)
     }
 
-    /// Nothing is kept back.
+    /// Whether nothing is held back.
     pub(super) fn is_empty(&self) -> bool {
         self.0.as_ref().is_none_or(|kept| kept.segments.is_empty())
     }
 
-    /// What came so far of the message in progress on a chunk stream.
+    /// The received part of the message in progress on a chunk stream.
     pub(super) fn body(&mut self, chunk_stream: u32) -> &mut Vec<u8> {
         let bodies = &mut self.0.get_or_insert_default().bodies;
         let known = bodies.iter().position(|(id, _)| *id == chunk_stream);
@@ -54,7 +54,7 @@ impl Held {
         body
     }
 
-    /// Takes it out: the message is complete, or given up.
+    /// Takes the body of a message that is complete or abandoned.
     pub(super) fn take_body(&mut self, chunk_stream: u32) -> Vec<u8> {
         let Some(kept) = &mut self.0 else {
             return Vec::new();
@@ -63,10 +63,10 @@ impl Held {
         known.map_or_else(Vec::new, |at| kept.bodies.swap_remove(at).1)
     }
 
-    /// Keeps bytes behind those that are kept already.
+    /// Holds bytes, after those that are held already.
     ///
     /// # Errors
-    /// [`WalkError::Incomplete`] past [`MAX_HELD`].
+    /// [`WalkError::Incomplete`] beyond [`MAX_HELD`].
     pub(super) fn push(&mut self, bytes: &[u8], part: Part) -> Result<(), WalkError> {
         let kept = self.0.get_or_insert_default();
         kept.bytes.extend_from_slice(bytes);
@@ -83,7 +83,7 @@ impl Held {
         Ok(())
     }
 
-    /// The verdict on the message in progress on a chunk stream.
+    /// Sets the verdict on the message in progress on a chunk stream.
     pub(super) fn settle(&mut self, chunk_stream: u32, verdict: Verdict) {
         let segments = self.0.iter_mut().flat_map(|kept| &mut kept.segments);
         for segment in segments {
@@ -93,7 +93,7 @@ impl Held {
         }
     }
 
-    /// Moves to `out` what no longer waits, nor stands behind something that does.
+    /// Moves to `out` all bytes that neither wait nor come after bytes that wait.
     pub(super) fn release(&mut self, out: &mut Vec<u8>) {
         let Some(kept) = &mut self.0 else {
             return;
@@ -121,5 +121,5 @@ impl Held {
     }
 }
 
-/// Room for the longest command and, between its chunks, for as much again and more of other messages.
+/// Maximum bytes held: the longest command and, between its chunks, more than as much of other messages.
 pub(super) const MAX_HELD: usize = 256 * 1024;

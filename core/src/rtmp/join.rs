@@ -1,13 +1,13 @@
-//! Joins a client that has asked with the origin that is to answer: replay, walk, pass through.
+//! Joins a client that has asked for a stream with the origin that is to answer: replay, walk, pass through.
 //!
-//! The client has been answered up to its `publish` or `play`. What it sent after the handshake is replayed to
-//! the origin in one write, together with C2, so that set-up costs one round trip and the origin sees the
-//! client's chunk streams from their first byte. The origin answers commands that the client has answers to
-//! already; those answers are dropped, by transaction id, and everything else passes.
+//! The client has been answered up to its `publish` or `play`. Everything it sent after the handshake is replayed to
+//! the origin in one write, together with C2. Set-up therefore costs one round trip, and the origin sees the client's
+//! chunk streams from their first byte. The origin also answers commands that the client already has answers for; those
+//! answers are dropped by transaction id, and everything else passes.
 //!
-//! An origin that hands out another message stream id than the client was given, or that hangs up on
-//! pipelined commands, is dialled again *step by step*: the same commands one by one, and the message stream id
-//! rewritten in the headers that carry it.
+//! Some origins assign another message stream id than the client was given, or hang up on pipelined commands. Such an
+//! origin is dialled again *step by step*: it gets the same commands one by one, and the message stream id is rewritten
+//! in the headers that carry it.
 
 use super::amf0::Value;
 use super::chunk::{ChunkReader, ChunkWriter};
@@ -18,53 +18,53 @@ use super::server::{Answered, Identified, What};
 use super::walk::{Step, Verdict, Walk, WalkError, Watch};
 use crate::stream::StreamUrl;
 
-/// An origin being asked for what a client wants. Feed it the origin's bytes, send what it puts out, and read
-/// its [`Progress`].
+/// A connection to an origin that is being asked for what a client wants. Feed it the origin's bytes, send its output,
+/// and read its [`Progress`].
 #[derive(Debug)]
 pub struct Join {
     handshake: Option<ClientHandshake>,
-    /// What goes out behind the handshake: everything at once, or the commands still to send.
+    /// What is sent after the handshake: everything at once, or the remaining commands.
     script: Script,
     relay: Joined,
     out: Vec<u8>,
     held: Vec<u8>,
 }
 
-/// How far an origin has come with its answer.
+/// How far an origin has come with its answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
-    /// It answers its commands, or has yet to.
+    /// It has yet to answer commands of the connection.
     Asking,
-    /// It has answered what the client was told already; only its word on the stream is missing.
+    /// It has answered everything that the client was told already; only its answer about the stream is missing.
     Answered,
-    /// It spoke of the stream: its status, or media. The client hears it from here on.
+    /// It sent a status of the stream, or media. The client hears it from here on.
     Joined,
-    /// It hands out a message stream id that the client was not given: it has to be asked step by step.
+    /// It assigned a message stream id that the client was not given: it has to be asked step by step.
     NeedsSteps,
-    /// It said no to `connect` or `createStream`, in these words.
+    /// It refused `connect` or `createStream` with this description.
     Rejected(String),
-    /// It names another place for the stream, as an RTMP URL.
+    /// It redirects to another place for the stream, given as an RTMP URL.
     Redirected(String),
 }
 
-/// Why an origin's bytes, or its client's, cannot be understood.
+/// Why the bytes of an origin, or of its client, cannot be understood.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
-    /// A command of the client's. An origin might read it, so it must not reach one as if it were nothing.
+    /// A command of the client cannot be read. An origin might read it, so it must not be passed on unexamined.
     #[error("the client's command is broken: {0}")]
     Command(#[from] CommandError),
-    /// In its handshake.
+    /// The origin's handshake is invalid.
     #[error("its handshake is broken: {0}")]
     Handshake(#[from] HandshakeError),
-    /// In what follows.
+    /// The bytes after the handshake are invalid.
     #[error("its chunks are broken: {0}")]
     Walk(#[from] WalkError),
-    /// It says a lot and nothing of the stream.
+    /// The origin sent too much without a word about the stream.
     #[error("it sent {0} bytes without a word on the stream")]
     TooMuch(usize),
 }
 
-/// Both directions of a client and an origin that are joined: the walks, and what they watch for.
+/// Both directions of a joined client and origin: the walks, and what they watch for.
 #[derive(Debug)]
 pub struct Joined {
     to_client: Walk,
@@ -75,58 +75,58 @@ pub struct Joined {
 
 #[derive(Debug)]
 enum Script {
-    /// Everything goes out behind C2.
+    /// Everything is sent after C2.
     Replay(Vec<u8>),
-    /// One command after the other, each after the answer to the one before where it has to be known. Then what
-    /// came behind the last: `replay` is walked only when the origin's message stream is known.
+    /// Commands are sent one by one; where a command needs the previous answer, it waits for it. What followed the last
+    /// command comes at the end: `replay` is walked only when the origin's message stream is known.
     Steps {
         waiting: std::vec::IntoIter<(u32, Command)>,
         replay: Vec<u8>,
     },
 }
 
-/// Looks at what an origin says.
+/// Watches the origin's messages.
 #[derive(Debug)]
 struct OriginWatch {
-    /// Commands the client has answers to already.
+    /// Commands that the client already has answers for.
     answered: Vec<Answered>,
     progress: Progress,
-    /// The message stream the client was given for its request.
+    /// The message stream that the client was given for its request.
     client_stream: u32,
-    /// The one the origin gave, where that is allowed to differ.
+    /// The message stream that the origin assigned, where it may differ.
     origin_stream: Option<u32>,
     remap: bool,
-    /// The first word on the stream was a no: the description of it.
+    /// The description of the origin's refusal, if its first word about the stream was one.
     refusal: Option<Box<str>>,
-    /// The request has been sent: what is said before it, is not said of the stream.
+    /// Whether the request has been sent: earlier messages are not about the stream.
     asked: bool,
     connected: bool,
     created: bool,
-    // Boxed: it is gone once set-up is over.
+    // Boxed: gone once set-up is over.
     enhanced: Option<Box<EnhancedRtmp>>,
     media: bool,
 }
 
-/// Looks at what a client says.
+/// Watches the client's messages.
 #[derive(Debug)]
 struct ClientWatch {
     tc_url: Box<str>,
     /// The name of the first request.
     name: Box<str>,
-    /// The `publish` or `play` that this session is about has gone by.
+    /// Whether the `publish` or `play` of this session has passed.
     asked: bool,
-    /// Drop what comes before it, because the origin is asked step by step.
+    /// Whether to drop what comes before it, because the origin is asked step by step.
     drop_replay: bool,
-    /// Transaction ids the client used after it: their answers belong to it.
+    /// Transaction ids that the client used after it: their answers belong to the client.
     used: Vec<f64>,
     second: Option<Box<str>>,
-    /// A command that cannot be read.
+    /// The error in a command that cannot be read.
     broken: Option<CommandError>,
     media: bool,
 }
 
 impl Join {
-    /// Everything in one write. `seed` fills C1.
+    /// Sends everything in one write. `seed` fills C1.
     ///
     /// # Errors
     /// [`JoinError::Walk`] or [`JoinError::Command`] when the client's own bytes cannot be walked.
@@ -134,7 +134,7 @@ impl Join {
         Self::new(identified, seed, false)
     }
 
-    /// One command after the other. `seed` fills C1.
+    /// Sends one command after the other. `seed` fills C1.
     ///
     /// # Errors
     /// [`JoinError::Walk`] or [`JoinError::Command`] when the client's own bytes cannot be walked.
@@ -144,10 +144,10 @@ impl Join {
 
     fn new(identified: &Identified, seed: [u8; 32], steps: bool) -> Result<Self, JoinError> {
         let mut relay = Joined::new(identified, steps);
-        // The walk towards the origin learns the client's chunk streams from the same bytes the origin does.
+        // The walk towards the origin learns the client's chunk streams from the same bytes as the origin.
         let replay = relay.to_origin(&identified.replay)?.to_vec();
         let script = if steps {
-            // That was to find the client's faults before the origin is told anything.
+            // This pass only finds faults of the client before the origin is told anything.
             relay = Joined::new(identified, steps);
             let waiting = identified.commands.clone().into_iter();
             Script::Steps {
@@ -167,7 +167,7 @@ impl Join {
         })
     }
 
-    /// Bytes for the origin; empty when it is the origin's turn.
+    /// Takes the bytes for the origin; empty when it is the origin's turn.
     pub fn take_output(&mut self) -> Vec<u8> {
         if let Some(handshake) = &mut self.handshake {
             self.out.extend(handshake.poll_output().unwrap_or_default());
@@ -178,7 +178,7 @@ impl Join {
     /// Takes bytes from the origin.
     ///
     /// # Errors
-    /// [`JoinError`] when they are not RTMP, or too many come before the origin speaks of the stream.
+    /// [`JoinError`] when they are not RTMP, or when too many arrive before the origin says anything about the stream.
     pub fn feed(&mut self, mut input: &[u8]) -> Result<(), JoinError> {
         if let Some(handshake) = &mut self.handshake {
             let consumed = handshake.feed(input)?;
@@ -203,9 +203,9 @@ impl Join {
         &self.relay.origin_says.progress
     }
 
-    /// The joined pair, and what the client is to get first.
+    /// The joined pair, and the bytes that the client gets first.
     pub fn into_joined(mut self) -> (Joined, Vec<u8>) {
-        // A session lasts for hours, so it starts without the room that set-up took.
+        // A session lasts for hours, so it starts without the memory that set-up needed.
         self.relay.to_client.settle();
         self.relay.to_origin.settle();
         self.relay.origin_says.answered.shrink_to_fit();
@@ -300,7 +300,7 @@ impl Joined {
         }
     }
 
-    /// What goes on to the client for `input` from the origin.
+    /// Takes bytes from the origin and returns what to send to the client.
     ///
     /// # Errors
     /// [`WalkError`] when the origin's chunks cannot be walked.
@@ -317,11 +317,11 @@ impl Joined {
         })
     }
 
-    /// What goes on to the origin for `input` from the client.
+    /// Takes bytes from the client and returns what to send to the origin.
     ///
     /// # Errors
-    /// [`JoinError::Walk`] when the client's chunks cannot be walked, [`JoinError::Command`] when a command of it
-    /// cannot be read.
+    /// [`JoinError::Walk`] when the client's chunks cannot be walked, [`JoinError::Command`] when a command cannot be
+    /// read.
     pub fn to_origin<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], JoinError> {
         let step = self.to_origin.feed(input, &mut self.client_says)?;
         if let Some(error) = self.client_says.broken.take() {
@@ -343,33 +343,33 @@ impl Joined {
         self.to_origin.reader(max_partial)
     }
 
-    /// Audio or video has come from the origin.
+    /// Whether audio or video has come from the origin.
     pub const fn origin_sent_media(&self) -> bool {
         self.origin_says.media
     }
 
-    /// Audio or video has come from the client.
+    /// Whether audio or video has come from the client.
     pub const fn client_sent_media(&self) -> bool {
         self.client_says.media
     }
 
-    /// The origin's first word on the stream, if it was a no: its description, once. The client is to get the no itself,
-    /// unless the origin is asked again.
+    /// Takes the description of the origin's refusal, if its first word about the stream was one. The client still has
+    /// to get the refusal itself, unless the origin is asked again.
     pub fn take_refusal(&mut self) -> Option<Box<str>> {
         self.origin_says.refusal.take()
     }
 
-    /// The name of another stream that the client asked for on this connection. It was not passed on.
+    /// The name of another stream that the client asked for on this connection. That request was not passed on.
     pub fn second_request(&self) -> Option<&str> {
         self.client_says.second.as_deref()
     }
 
-    /// What the origin's answer to `connect` said of enhanced RTMP, once.
+    /// Takes what the origin's answer to `connect` said about enhanced RTMP.
     pub fn take_enhanced(&mut self) -> Option<EnhancedRtmp> {
         self.origin_says.enhanced.take().map(|enhanced| *enhanced)
     }
 
-    /// The chunks of a message of ours to the client, if the client is between two of the origin's chunks now.
+    /// The chunks of a message of ours for the client, if the client is now between two of the origin's chunks.
     pub fn message_to_client(&mut self, message: &Message) -> Option<Vec<u8>> {
         self.to_client
             .at_boundary()
@@ -391,7 +391,7 @@ impl OriginWatch {
             What::Connect | What::CreateStream { .. } if refused => self.refuse(command),
             What::Connect => {
                 self.connected = true;
-                // Saying nothing of it is an answer too: then no client may count on it.
+                // An answer without it counts too: then no client may rely on enhanced RTMP.
                 let enhanced = EnhancedRtmp::from_connect_result(command).unwrap_or_default();
                 self.enhanced = Some(Box::new(enhanced));
             }
@@ -477,7 +477,7 @@ impl Watch for OriginWatch {
             self.join();
             return Verdict::Pass;
         }
-        // A command that cannot be read is none of ours; the client will judge it.
+        // A command that cannot be read is not one of ours; the client will judge it.
         let Some(Ok(command)) = command(header, body) else {
             return Verdict::Pass;
         };
@@ -524,7 +524,7 @@ impl Watch for ClientWatch {
         if !matches!(command.name.as_str(), "publish" | "play" | "play2") {
             return replayed;
         }
-        // `false` in place of a name stops; it names nothing new.
+        // `false` in place of a name means stop, so it names no new stream.
         if command.arguments.first() == Some(&Value::Boolean(false)) {
             return replayed;
         }
@@ -541,13 +541,13 @@ impl Watch for ClientWatch {
     }
 }
 
-/// `None`: the message is no command.
+/// Reads a command; `None` if the message is not one.
 fn command(header: &MessageHeader, body: Option<&[u8]>) -> Option<Result<Command, CommandError>> {
     let body = body.filter(|_| matches!(header.kind, kind::COMMAND_AMF0 | kind::COMMAND_AMF3))?;
     Some(Command::decode(header.kind, body))
 }
 
-/// Where an `onStatus` or `_error` sends the client (SRS: `ex.redirect2` whole, `ex.redirect` the tcUrl only).
+/// Where an `onStatus` or `_error` sends the client (SRS: `ex.redirect2` is a whole URL, `ex.redirect` only the tcUrl).
 fn redirect(command: &Command) -> Option<&str> {
     let extra = command.arguments.first()?.field("ex")?;
     let code = extra.field("code").and_then(Value::as_number);
@@ -559,7 +559,9 @@ fn redirect(command: &Command) -> Option<&str> {
         .find_map(|name| extra.field(name).and_then(Value::as_str))
 }
 
-/// Set-up answers are a few hundred bytes; metadata and first frames come after the status.
+/// Maximum bytes held during set-up: answers are a few hundred bytes, and metadata and first frames come after the
+/// status.
 const MAX_HELD: usize = 64 * 1024;
-/// Commands between two reads from the origin; an answer that is not told apart is merely not dropped.
+/// Maximum transaction ids remembered between two reads from the origin. If one is forgotten, its answer is merely not
+/// dropped.
 const MAX_USED: usize = 32;

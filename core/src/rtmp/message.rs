@@ -1,4 +1,4 @@
-//! One RTMP message, and the commands and controls found in one.
+//! An RTMP message, and the commands and control messages that it may hold.
 
 use super::amf0::{Amf0Error, Value};
 use crate::read::Reader;
@@ -6,47 +6,48 @@ use crate::read::Reader;
 /// A whole RTMP message, as assembled from chunks (RTMP 1.0 §5.3, §6.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// Milliseconds, wrapping at 2^32.
+    /// The timestamp in milliseconds, wrapping at 2^32.
     pub timestamp: u32,
     /// The message type id; see [`kind`].
     pub kind: u8,
-    /// The message stream id: 0 for the connection, else what `createStream` answered.
+    /// The message stream id: 0 for the connection, otherwise the id that `createStream` returned.
     pub stream_id: u32,
     /// The body.
     pub payload: Vec<u8>,
 }
 
 impl Message {
-    /// The chunks of this sender's messages carry up to `size` bytes from here on (§5.4.1).
+    /// Set Chunk Size: from here on, this sender's chunks carry up to `size` bytes (§5.4.1).
     pub fn set_chunk_size(size: u32) -> Self {
         Self::control(kind::SET_CHUNK_SIZE, size.to_be_bytes().to_vec())
     }
 
-    /// This sender has received `count` bytes so far, modulo 2^32 (§5.4.3).
+    /// Acknowledgement: this sender has received `count` bytes so far, modulo 2^32 (§5.4.3).
     pub fn acknowledgement(count: u32) -> Self {
         Self::control(kind::ACKNOWLEDGEMENT, count.to_be_bytes().to_vec())
     }
 
-    /// This sender wants an acknowledgement for every `size` bytes it sends (§5.4.4).
+    /// Window Acknowledgement Size: this sender wants an acknowledgement for every `size` bytes that it sends (§5.4.4).
     pub fn window_ack_size(size: u32) -> Self {
         Self::control(kind::WINDOW_ACK_SIZE, size.to_be_bytes().to_vec())
     }
 
-    /// The peer should keep at most `size` bytes unacknowledged; a dynamic limit (§5.4.5, limit type 2).
+    /// Set Peer Bandwidth: the peer should keep at most `size` bytes unacknowledged; a dynamic limit (§5.4.5, limit
+    /// type 2).
     pub fn set_peer_bandwidth(size: u32) -> Self {
         let mut payload = size.to_be_bytes().to_vec();
         payload.push(2);
         Self::control(kind::SET_PEER_BANDWIDTH, payload)
     }
 
-    /// A user control message with one number: most of them (§7.1.7). For `event` see [`user_control`].
+    /// A user control message with one number, as most have (§7.1.7). For `event` see [`user_control`].
     pub fn user_control(event: u16, value: u32) -> Self {
         let mut payload = event.to_be_bytes().to_vec();
         payload.extend_from_slice(&value.to_be_bytes());
         Self::control(kind::USER_CONTROL, payload)
     }
 
-    /// `command` in AMF0, on the message stream `stream_id`.
+    /// A message with `command` in AMF0, on the message stream `stream_id`.
     pub fn command(stream_id: u32, command: &Command) -> Self {
         Self {
             timestamp: 0,
@@ -56,7 +57,7 @@ impl Message {
         }
     }
 
-    /// AMF0 data: `values` in a row, on the message stream `stream_id`.
+    /// A message with AMF0 data: `values` one after the other, on the message stream `stream_id`.
     pub fn data(stream_id: u32, values: &[Value]) -> Self {
         let mut payload = Vec::new();
         for value in values {
@@ -70,7 +71,7 @@ impl Message {
         }
     }
 
-    /// Whether this is a command, in either encoding.
+    /// Whether this is a command, in AMF0 or AMF3.
     pub const fn is_command(&self) -> bool {
         matches!(self.kind, kind::COMMAND_AMF0 | kind::COMMAND_AMF3)
     }
@@ -83,8 +84,8 @@ impl Message {
         )
     }
 
-    /// The chunk stream our machines send this message on. One per kind of message, as servers and encoders do, so
-    /// that video in many chunks lets audio pass between them.
+    /// The chunk stream on which our state machines send this message. Each kind of message has its own, as with
+    /// servers and encoders, so that audio can pass between the chunks of a video message.
     pub const fn chunk_stream(&self) -> u32 {
         match self.kind {
             kind::SET_CHUNK_SIZE
@@ -112,17 +113,17 @@ impl Message {
 
 /// Message type ids (RTMP 1.0 §5.4, §7.1).
 pub mod kind {
-    /// The sender's new chunk size (§5.4.1).
+    /// Sets the sender's new chunk size (§5.4.1).
     pub const SET_CHUNK_SIZE: u8 = 1;
-    /// Forget a message that is half sent (§5.4.2).
+    /// Discards an unfinished message (§5.4.2).
     pub const ABORT: u8 = 2;
-    /// How much was received (§5.4.3).
+    /// Reports how much was received (§5.4.3).
     pub const ACKNOWLEDGEMENT: u8 = 3;
     /// Stream events and pings (§6.2, §7.1.7).
     pub const USER_CONTROL: u8 = 4;
-    /// How often to acknowledge (§5.4.4).
+    /// Sets how often to acknowledge (§5.4.4).
     pub const WINDOW_ACK_SIZE: u8 = 5;
-    /// How much may be unacknowledged (§5.4.5).
+    /// Sets how much may be unacknowledged (§5.4.5).
     pub const SET_PEER_BANDWIDTH: u8 = 6;
     /// Audio (§7.1.4).
     pub const AUDIO: u8 = 8;
@@ -142,17 +143,17 @@ pub mod kind {
 
 /// User control events (RTMP 1.0 §7.1.7).
 pub mod user_control {
-    /// The server started the stream.
+    /// The server has started the stream.
     pub const STREAM_BEGIN: u16 = 0;
-    /// Are you there? With a timestamp to send back.
+    /// A ping, with a timestamp to send back.
     pub const PING_REQUEST: u16 = 6;
-    /// Yes.
+    /// The answer to a ping.
     pub const PING_RESPONSE: u16 = 7;
 }
 
-/// The chunk streams our own messages go on. Any id works; these are the ones peers are used to.
+/// The chunk streams of our own messages. Any id works; these are the ones that peers are used to.
 pub mod chunk_stream {
-    /// Protocol control: the one the specification fixes (§5.4).
+    /// Protocol control, fixed by the specification (§5.4).
     pub const CONTROL: u32 = 2;
     /// Commands of the connection.
     pub const COMMAND: u32 = 3;
@@ -167,30 +168,30 @@ pub mod chunk_stream {
 /// A command (RTMP 1.0 §7.2): `connect`, `createStream`, `publish`, `_result`, `onStatus`…
 #[derive(Debug, Clone, PartialEq)]
 pub struct Command {
-    /// What is asked or answered.
+    /// The name of the command or of the answer.
     pub name: String,
-    /// Ties `_result` and `_error` to their question; 0 asks for no answer.
+    /// Pairs `_result` and `_error` with their command; 0 requests no answer.
     pub transaction_id: f64,
     /// The command object; [`Value::Null`] where there is none.
     pub object: Value,
-    /// What follows the command object.
+    /// The values after the command object.
     pub arguments: Vec<Value>,
 }
 
 impl Command {
     /// Reads the body of a message of `kind`.
     ///
-    /// A command of type 17 is AMF0 behind one zero byte, in every sender known; an argument that does switch to
-    /// AMF3 ends what we read, because nothing we need comes after it.
+    /// A command of type 17 is AMF0 after one zero byte, with every known sender. An argument that does switch to AMF3
+    /// ends the reading, because nothing we need follows it.
     ///
     /// # Errors
     ///
-    /// When `kind` is no command, or the body is not one.
+    /// When `kind` is not a command, or the body is not one.
     pub fn decode(kind: u8, payload: &[u8]) -> Result<Self, CommandError> {
         let mut reader = Reader::new(payload);
         match kind {
             kind::COMMAND_AMF0 => {}
-            // Some senders leave the zero byte out; no command name starts with the number marker.
+            // Some senders leave out the zero byte; no command name starts with the number marker.
             kind::COMMAND_AMF3 if payload.first() == Some(&0) => {
                 reader.u8().map_err(Amf0Error::from)?;
             }
@@ -257,7 +258,7 @@ impl Command {
         }
     }
 
-    /// A status of a stream or connection (§7.2.2): `level` is `status`, `warning` or `error`.
+    /// A status of a stream or a connection (§7.2.2): `level` is `status`, `warning` or `error`.
     pub fn on_status(level: &str, code: &str, description: &str) -> Self {
         Self::call("onStatus", 0.0, vec![information(level, code, description)])
     }
@@ -267,7 +268,7 @@ impl Command {
         self.arguments.get(index).and_then(Value::as_str)
     }
 
-    /// The stream that a `publish`, `play` or `play2` (which wraps it in an object) names.
+    /// The stream that a `publish`, `play` or `play2` names (`play2` wraps it in an object).
     pub fn stream_name(&self) -> Option<&str> {
         let first = self.arguments.first()?;
         first
@@ -275,7 +276,7 @@ impl Command {
             .or_else(|| first.field("streamName")?.as_str())
     }
 
-    /// What an `onStatus`, `_result` or `_error` says of itself: its information object, the first argument.
+    /// The information object of an `onStatus`, `_result` or `_error`: its first argument.
     pub fn status(&self) -> Option<Status<'_>> {
         let information = self.arguments.first()?;
         let text = |name| information.field(name).and_then(Value::as_str);
@@ -292,9 +293,9 @@ impl Command {
 pub struct Status<'a> {
     /// `status`, `warning` or `error`; empty if the sender left it out.
     pub level: &'a str,
-    /// For programs, such as `NetStream.Publish.Start`.
+    /// The code, such as `NetStream.Publish.Start`, for programs.
     pub code: &'a str,
-    /// For people; empty if the sender left it out.
+    /// The description, for people; empty if the sender left it out.
     pub description: &'a str,
 }
 
@@ -308,7 +309,7 @@ impl Status<'_> {
 /// Why the body of a message is not a command.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
-    /// A message of another type.
+    /// The message has another type.
     #[error("message type {0} is no command")]
     NotACommand(u8),
     /// The first value is not a string.
@@ -317,40 +318,40 @@ pub enum CommandError {
     /// The second value is not a number.
     #[error("a command has no transaction id")]
     NoTransactionId,
-    /// More values than any command has.
+    /// There are more values than any command has.
     #[error("a command has more than {MAX_ARGUMENTS} arguments")]
     TooManyArguments,
-    /// A value is broken.
+    /// A value is invalid.
     #[error("a command cannot be read")]
     Value(#[from] Amf0Error),
 }
 
-/// What a peer says of itself in enhanced RTMP (v2, "Enhancing NetConnection connect Command"): which codecs it
-/// takes behind a FourCC, and what else it knows.
+/// What a peer supports of enhanced RTMP (v2, "Enhancing NetConnection connect Command"): the codecs it accepts by
+/// FourCC, and further capabilities.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct EnhancedRtmp {
     /// Codecs by FourCC, `*` for any; empty if the peer did not say.
     pub four_cc_list: Vec<String>,
-    /// For each video FourCC (`*`: any) a mask: 1 decode, 2 encode, 4 forward.
+    /// For each video FourCC (`*`: any), a mask: 1 decode, 2 encode, 4 forward.
     pub video_info_map: Vec<(String, u32)>,
-    /// The same for audio.
+    /// For each audio FourCC (`*`: any), the same mask.
     pub audio_info_map: Vec<(String, u32)>,
     /// Mask: 1 reconnect, 2 multitrack, 4 ModEx, 8 nanosecond offsets.
     pub caps_ex: u32,
 }
 
 impl EnhancedRtmp {
-    /// What the answer to `connect` says; none if it does not speak of enhanced RTMP.
+    /// What the answer to `connect` says; `None` if it says nothing about enhanced RTMP.
     pub fn from_connect_result(result: &Command) -> Option<Self> {
         if result.name != "_result" {
             return None;
         }
-        // The specification shows the command object; servers exist that use the information object.
+        // The specification puts it in the command object; some servers use the information object.
         Self::from_properties(&result.object)
             .or_else(|| Self::from_properties(result.arguments.first()?))
     }
 
-    /// What both say: the capabilities a client may count on at whichever of two origins it lands.
+    /// What both support: the capabilities that a client may rely on at either of two origins.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
         Self {
@@ -361,7 +362,7 @@ impl EnhancedRtmp {
         }
     }
 
-    /// The properties for a `connect` or its answer; those with nothing to say are left out.
+    /// The properties for a `connect` or its answer; empty ones are left out.
     pub fn properties(&self) -> Vec<(String, Value)> {
         let mut properties = Vec::new();
         if !self.four_cc_list.is_empty() {
@@ -428,7 +429,7 @@ impl EnhancedRtmp {
     }
 }
 
-/// Bytes received against the window the peer asked for: when to acknowledge (§5.4.3).
+/// Counts received bytes against the window that the peer set, to know when to acknowledge (§5.4.3).
 #[derive(Debug)]
 pub(super) struct ReceiveWindow {
     size: u32,
@@ -437,14 +438,14 @@ pub(super) struct ReceiveWindow {
 }
 
 impl ReceiveWindow {
-    /// Nothing was asked for yet.
+    /// No window was set yet.
     pub(super) const NONE: Self = Self {
         size: 0,
         received: 0,
         acknowledged: 0,
     };
 
-    /// The peer asks for an acknowledgement every `size` bytes; 0 for none.
+    /// Sets the window: the peer wants an acknowledgement every `size` bytes, or none if 0.
     pub(super) const fn resize(&mut self, size: u32) {
         self.size = size;
     }
@@ -455,7 +456,7 @@ impl ReceiveWindow {
         self.received = self.received.wrapping_add(length);
     }
 
-    /// The acknowledgement that is due, if one is.
+    /// The acknowledgement that is due, if any.
     pub(super) fn due(&mut self) -> Option<Message> {
         if self.size == 0 || self.received.wrapping_sub(self.acknowledged) < self.size {
             return None;
@@ -474,7 +475,7 @@ pub(super) fn information(level: &str, code: &str, description: &str) -> Value {
     ])
 }
 
-/// The ping response, if `payload` of a user control message is a ping request.
+/// The ping response, if `payload` (a user control message) is a ping request.
 pub(super) fn ping_response(payload: &[u8]) -> Option<Message> {
     let mut reader = Reader::new(payload);
     if reader.u16() != Ok(user_control::PING_REQUEST) {
@@ -487,12 +488,12 @@ pub(super) fn ping_response(payload: &[u8]) -> Option<Message> {
     ))
 }
 
-/// The number in a message that is one number: Window Acknowledgement Size and its like.
+/// The number in a message that is one number, such as Window Acknowledgement Size.
 pub(super) fn number(payload: &[u8]) -> Option<u32> {
     Reader::new(payload).u32().ok()
 }
 
-/// A bit mask out of an AMF0 number: NaN, negative and fractional ones are no masks.
+/// A bit mask from an AMF0 number; NaN, negative and fractional numbers are not masks.
 fn as_mask(value: &Value) -> Option<u32> {
     let number = value.as_number()?;
     if !(0.0..=f64::from(u32::MAX)).contains(&number) || number.fract() != 0.0 {

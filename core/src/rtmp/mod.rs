@@ -3,13 +3,13 @@
 //! | file | what it does |
 //! | --- | --- |
 //! | [`handshake`] | C0–C2 and S0–S2, simple and digest form, both sides |
-//! | [`header`] | chunk basic and message headers: parse and write, the per-chunk-stream memory |
-//! | [`chunk`] | whole messages from chunks, and chunks from messages |
+//! | [`header`] | chunk basic and message headers: reading and writing, with the state of each chunk stream |
+//! | [`chunk`] | assembles messages from chunks, and splits messages into chunks |
 //! | [`amf0`] | the values of commands and metadata |
-//! | [`message`] | a message, and the commands and controls found in one |
-//! | [`server`] | the end a client connects to |
+//! | [`message`] | a message, and the commands and control messages that it may hold |
+//! | [`server`] | the end that a client connects to |
 //! | [`client`] | the end that connects to an origin |
-//! | [`join`] | a client that has asked and an origin that is to answer, joined |
+//! | [`join`] | joins a client that has asked for a stream with the origin that is to answer |
 //! | [`walk`] | steps over chunks that pass through, so that a relay sees messages without copying them |
 
 pub mod amf0;

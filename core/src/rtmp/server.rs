@@ -1,10 +1,10 @@
 //! The end of an RTMP connection that a client connects to.
 //!
-//! It serves two masters. The proxy wants to know what the client asks for, and then everything the client has
-//! sent, to replay it: [`Server::into_identified`]. A small origin, as in the demo and in tests, goes on:
+//! It has two users. The proxy needs to know what the client asks for, and then all bytes that the client has sent, to
+//! replay them: [`Server::into_identified`]. A small origin, as in the demo and in tests, continues:
 //! [`Server::accept`], media in and out, unpublish and publish again.
 //!
-//! Feed it bytes, send what it puts out, and read its events.
+//! Feed it bytes, send its output, and read its events.
 
 use std::collections::VecDeque;
 
@@ -37,27 +37,28 @@ pub struct Server {
 /// What a client did.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ServerEvent {
-    /// It stopped publishing or playing on a message stream.
+    /// The client stopped publishing or playing on a message stream.
     Closed {
         /// The message stream.
         stream_id: u32,
     },
-    /// Audio, video, data or an aggregate from a publisher that was accepted.
+    /// Audio, video, data or an aggregate from an accepted publisher.
     Media(Message),
-    /// It wants to publish or play. Nothing behind it is read before it is answered; in the proxy's use, nothing ever.
+    /// The client wants to publish or play. Nothing after the request is read until it is answered; in the proxy's use,
+    /// nothing at all.
     Request(Box<StreamRequest>),
 }
 
 /// A `publish` or `play`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StreamRequest {
-    /// Which of the two.
+    /// Publish or play.
     pub action: Action,
     /// The `tcUrl` of the connection, as sent.
     pub tc_url: String,
-    /// The stream's name as sent, with its query.
+    /// The stream's name as sent, including its query.
     pub name: String,
-    /// The message stream it is for.
+    /// The message stream of the request.
     pub stream_id: u32,
     /// The whole command.
     pub command: Command,
@@ -65,12 +66,12 @@ pub struct StreamRequest {
     pub connect: Command,
 }
 
-/// A client that has said what it wants, with all it sent to say it.
+/// A client that has asked for a stream, and everything it sent for that.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Identified {
-    /// What it wants.
+    /// What the client asks for.
     pub request: StreamRequest,
-    /// Every byte after the handshake, those behind the request too.
+    /// Every byte after the handshake, including those after the request.
     pub replay: Vec<u8>,
     /// The commands in `replay` with their message streams, up to the request.
     pub commands: Vec<(u32, Command)>,
@@ -78,54 +79,54 @@ pub struct Identified {
     pub answered: Vec<Answered>,
 }
 
-/// An answer that the client has.
+/// An answer that the client already has.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answered {
-    /// Of the question and the answer.
+    /// The transaction id of the command and its answer.
     pub transaction_id: f64,
-    /// What was asked.
+    /// The command that was answered.
     pub what: What,
 }
 
-/// What an answer was about.
+/// Which command was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
     /// `connect`.
     Connect,
-    /// `createStream`, and the message stream that was given.
+    /// `createStream`.
     CreateStream {
-        /// Its id.
+        /// The message stream that was assigned.
         stream_id: u32,
     },
-    /// Something that needs no more than an answer.
+    /// A command that needs nothing but an answer.
     Other,
 }
 
 /// Why a client cannot be served further.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ServerError {
-    /// Its chunks.
+    /// Its chunks are invalid.
     #[error("the client's chunks are broken: {0}")]
     Chunk(#[from] ChunkError),
-    /// A command that cannot be read. An origin might read it, so it must not reach one as if it were nothing.
+    /// A command cannot be read. An origin might read it, so it must not be passed on unexamined.
     #[error("the client's command is broken: {0}")]
     Command(#[from] CommandError),
-    /// Its handshake.
+    /// Its handshake is invalid.
     #[error("the client's handshake is broken: {0}")]
     Handshake(#[from] HandshakeError),
-    /// It goes on and on without the answer to its request.
+    /// The client sends too much without waiting for the answer to its request.
     #[error("the client sent more than {MAX_UNREAD} bytes before its request was answered")]
     Impatient,
-    /// `publish` or `play` of something that is not a name.
+    /// `publish` or `play` has no name.
     #[error("the client sent {0} without the name of a stream")]
     NoName(Action),
     /// A command came before `connect`, or `connect` came twice.
     #[error("the client sent {0} out of turn")]
     OutOfTurn(&'static str),
-    /// It sends and sends, and asks for nothing.
+    /// The client sends too much without asking for a stream.
     #[error("the client sent more than {MAX_REPLAY} bytes without publish or play")]
     TooMuch,
-    /// More message streams than any client has.
+    /// There are more message streams than any client has.
     #[error("the client uses more than {MAX_STREAMS} streams at once")]
     TooManyStreams,
 }
@@ -138,9 +139,9 @@ enum Phase {
         commands: Vec<(u32, Command)>,
         answered: Vec<Answered>,
     },
-    /// The request is out; bytes behind it are only kept.
+    /// The client has asked; further bytes are only kept.
     Identified(Box<Identified>),
-    /// An origin's connection. `unread` is what came behind a request that is not answered yet.
+    /// The connection of an origin. `unread` is what came after a request that is not answered yet.
     Serving { unread: Vec<u8> },
 }
 
@@ -153,7 +154,8 @@ struct OpenStream {
 }
 
 impl Server {
-    /// The proxy's end: it stops at the first request. `seed` fills S1; `enhanced` goes into the `connect` answer.
+    /// The proxy's end, which stops at the first request. `seed` fills S1; `enhanced` goes into the answer to
+    /// `connect`.
     pub const fn identifying(seed: [u8; 32], enhanced: Option<EnhancedRtmp>) -> Self {
         let phase = Phase::Identifying {
             replay: Vec::new(),
@@ -163,7 +165,7 @@ impl Server {
         Self::new(seed, enhanced, phase, MAX_REPLAY)
     }
 
-    /// An origin's end: it serves publishers and players for as long as they stay.
+    /// An origin's end, which serves publishers and players for as long as they stay.
     pub const fn serving(seed: [u8; 32], enhanced: Option<EnhancedRtmp>) -> Self {
         Self::new(
             seed,
@@ -197,8 +199,7 @@ impl Server {
     /// Takes bytes from the client.
     ///
     /// # Errors
-    /// [`ServerError`]; the connection cannot be understood any more then. Output and events that came before it
-    /// are there.
+    /// [`ServerError`]; the rest of the connection cannot be read. Earlier output and events are still available.
     pub fn feed(&mut self, mut input: &[u8]) -> Result<(), ServerError> {
         if let Some(handshake) = &mut self.handshake {
             let consumed = handshake.feed(input)?;
@@ -230,22 +231,22 @@ impl Server {
         }
     }
 
-    /// Bytes for the client.
+    /// The next bytes for the client.
     pub fn poll_output(&mut self) -> Option<Vec<u8>> {
         (!self.output.is_empty()).then(|| std::mem::take(&mut self.output))
     }
 
-    /// What the client did.
+    /// The next event.
     pub fn poll_event(&mut self) -> Option<ServerEvent> {
         self.events.pop_front()
     }
 
-    /// The handshake is over.
+    /// Whether the handshake is done.
     pub const fn handshake_done(&self) -> bool {
         self.handshake.is_none()
     }
 
-    /// Everything the client sent, once it has asked for a stream.
+    /// Everything that the client sent, once it has asked for a stream.
     pub fn into_identified(self) -> Option<Identified> {
         match self.phase {
             Phase::Identified(identified) => Some(*identified),
@@ -253,8 +254,8 @@ impl Server {
         }
     }
 
-    /// Grants the request on a message stream: its status goes out, media may flow, and what the client sent
-    /// behind its request is read.
+    /// Grants the request on a message stream. Its status is sent, media may flow, and what the client sent after its
+    /// request is read.
     ///
     /// # Errors
     /// [`ServerError`] in what is read then, as from [`feed`](Self::feed).
@@ -310,7 +311,7 @@ impl Server {
         self.read_on()
     }
 
-    /// Denies the request on a message stream, or ends what was granted. The client may ask for something else.
+    /// Denies the request on a message stream, or ends what was granted. The client may ask for another stream.
     ///
     /// # Errors
     /// [`ServerError`] in what is read then, as from [`feed`](Self::feed).
@@ -330,13 +331,13 @@ impl Server {
         self.send(message.chunk_stream(), message);
     }
 
-    /// Announces and uses another chunk size from here on.
+    /// Announces another chunk size, and uses it from here on.
     pub fn set_chunk_size(&mut self, size: u32) {
         self.send(chunk_stream::CONTROL, &Message::set_chunk_size(size));
         self.writer.set_chunk_size(size);
     }
 
-    /// A request waits for its answer.
+    /// Whether a request waits for its answer.
     fn is_asked(&self) -> bool {
         match self.phase {
             Phase::Identified(_) => true,
@@ -362,7 +363,7 @@ impl Server {
         Ok(())
     }
 
-    /// Reads what came behind a request that is answered now.
+    /// Reads what came after a request that has been answered.
     fn read_on(&mut self) -> Result<(), ServerError> {
         if self.is_asked() {
             return Ok(());
@@ -493,7 +494,7 @@ impl Server {
         command: Command,
     ) -> Result<(), ServerError> {
         let Some(name) = command.stream_name().map(str::to_owned) else {
-            // `false` in place of a name stops.
+            // `false` in place of a name means stop.
             if command.arguments.first() != Some(&Value::Boolean(false)) {
                 return Err(ServerError::NoName(action));
             }
@@ -594,7 +595,7 @@ impl Server {
     }
 }
 
-/// Appends to what is only kept.
+/// Appends bytes that are only kept.
 fn keep(kept: &mut Vec<u8>, input: &[u8]) -> Result<(), ServerError> {
     if kept.len() + input.len() > MAX_UNREAD {
         return Err(ServerError::Impatient);
@@ -604,19 +605,19 @@ fn keep(kept: &mut Vec<u8>, input: &[u8]) -> Result<(), ServerError> {
 }
 
 impl Answered {
-    /// It gave this message stream.
+    /// Whether this answer assigned the message stream.
     pub fn creates(&self, stream_id: u32) -> bool {
         self.what == What::CreateStream { stream_id }
     }
 }
 
-/// What is kept of a client until it asks for a stream: commands are a few hundred bytes each.
+/// Maximum bytes kept of a client until it asks for a stream: commands are a few hundred bytes each.
 pub const MAX_REPLAY: usize = 64 * 1024;
-/// The longest message an origin takes: a keyframe at 8K is below it.
+/// Maximum bytes of a message that an origin accepts; a keyframe at 8K is smaller.
 const MAX_MESSAGE: usize = 16 * 1024 * 1024;
-/// What may come behind a request before it is answered: clients wait, or send a first keyframe.
+/// Maximum bytes after a request that is not answered yet: clients wait, or send a first keyframe.
 const MAX_UNREAD: usize = 1024 * 1024;
-/// A client has one stream, or one after the other.
+/// Maximum message streams: a client has one, or one after the other.
 const MAX_STREAMS: usize = 32;
-/// What SRS announces (§5.4.4, §5.4.5).
+/// The window that SRS announces (§5.4.4, §5.4.5).
 const WINDOW: u32 = 2_500_000;

@@ -1,11 +1,12 @@
-//! Message stream ids that one side calls differently: in headers, and in the few messages that carry one in their
+//! Message stream ids that differ between the two sides: in headers, and in the few messages that carry one in their
 //! body.
 
 use super::amf0::Value;
 use super::message::{Command, kind};
 
-/// What the receiver calls each of the sender's message streams, where that differs; oldest first. It hardly ever does,
-/// and a relay keeps one for each direction of each session: a slice is the smallest that can be empty.
+/// The receiver's id for each of the sender's message streams, where they differ; oldest first. They hardly ever
+/// differ, and a relay keeps one such list for each direction of each session, so it is a boxed slice, the smallest
+/// type that can be empty.
 #[derive(Debug, Default)]
 pub(super) struct StreamIds(Option<Box<[(u32, u32)]>>);
 
@@ -14,7 +15,7 @@ impl StreamIds {
         Self(None)
     }
 
-    /// From now on the sender's `from` is the receiver's `to`.
+    /// Maps the sender's id `from` to the receiver's id `to` from now on.
     pub(super) fn map(&mut self, from: u32, to: u32) {
         let others = self.pairs().iter().filter(|(known, _)| *known != from);
         let mut pairs: Vec<(u32, u32)> = others.copied().collect();
@@ -29,12 +30,12 @@ impl StreamIds {
         self.pairs().is_empty()
     }
 
-    /// The receiver's name for `id`.
+    /// The receiver's id for the sender's `id`.
     pub(super) fn of(&self, id: u32) -> u32 {
         self.other(id).unwrap_or(id)
     }
 
-    /// The body that says to the receiver what `body` said; `None` if that is the same.
+    /// The body with the receiver's ids; `None` if it does not change.
     pub(super) fn in_body(&self, of_kind: u8, body: &[u8]) -> Option<Vec<u8>> {
         match of_kind {
             kind::USER_CONTROL => self.in_user_control(body),
@@ -43,8 +44,8 @@ impl StreamIds {
         }
     }
 
-    /// Stream Begin, EOF, Dry, Set Buffer Length and Is Recorded (RTMP 1.0 §7.1.7), and Adobe's Buffer Empty and Ready:
-    /// a two-byte event, then the stream.
+    /// Handles Stream Begin, EOF, Dry, Set Buffer Length and Is Recorded (RTMP 1.0 §7.1.7), and Adobe's Buffer Empty
+    /// and Ready: a two-byte event, then the stream.
     fn in_user_control(&self, body: &[u8]) -> Option<Vec<u8>> {
         let (event, rest) = body.split_first_chunk()?;
         let (id, after) = rest.split_first_chunk()?;
@@ -53,7 +54,7 @@ impl StreamIds {
         Some([&event[..], &theirs.to_be_bytes(), after].concat())
     }
 
-    /// `deleteStream` names the stream in its argument; all others mean the one of their header.
+    /// `deleteStream` names the stream in its argument; all other commands mean the stream of their header.
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -85,7 +86,7 @@ impl StreamIds {
     }
 }
 
-/// A connection carries one stream, rarely a few; the oldest is forgotten beyond this.
+/// Maximum ids: a connection carries one stream, rarely a few. Beyond this, the oldest is forgotten.
 const MAX_IDS: usize = 16;
 
 #[cfg(test)]
@@ -93,7 +94,7 @@ mod tests {
     use super::*;
     use hex_literal::hex;
 
-    /// What it is, the message kind, its body, and the body that is sent in its place.
+    /// A description, the message kind, its body, and the body that is sent in its place.
     type Row = (&'static str, u8, &'static [u8], Option<&'static [u8]>);
 
     #[test]

@@ -1,9 +1,9 @@
 //! Steps over the chunks of a connection that passes through, so that a relay sees messages without copying them.
 //!
 //! The bytes of one direction go through [`Walk::feed`] and on, nearly always unchanged: headers are read, bodies
-//! skipped. Only commands and the two control messages that change how chunks are read (Set Chunk Size, Abort) are kept
-//! until they are complete, so that a [`Watch`] can judge them. Where a message is dropped, the receiver misses its
-//! headers; what the next one on that chunk stream inherits from them is then written out for it.
+//! skipped. Only commands and the two control messages that change how chunks are read (Set Chunk Size, Abort) are held
+//! until they are complete, so that a [`Watch`] can judge them. When a message is dropped, the receiver misses its
+//! headers; what the next message on that chunk stream inherits from them is then written out.
 
 use super::chunk::{self, ChunkError, ChunkReader, ChunkWriter};
 use super::header::{
@@ -27,27 +27,28 @@ pub struct Walk {
     aside: Option<Box<Aside>>,
 }
 
-/// Bytes of a step that are not simply its input.
+/// The bytes of a step that are not simply its input.
 #[derive(Debug, Default)]
 struct Aside {
-    /// The start of a header whose end hasn't come yet; not sent on.
+    /// The start of a header that is not complete yet; not sent on.
     partial: Vec<u8>,
     /// What the last step returned.
     output: Vec<u8>,
 }
 
-/// Who looks at the messages that pass, and may take some out.
+/// Watches the messages that pass, and may drop some.
 pub trait Watch {
-    /// Called for each message, in the order in which they can be judged: with the whole `body` for Set Chunk Size,
-    /// Abort and commands (types 1, 2, 17 and 20), at their end; without, for all others, at their first chunk.
-    /// `header` is as the sender wrote it. Set Chunk Size and Abort pass in any case: both ends must agree on them.
+    /// Called for each message, in the order in which they can be judged. Set Chunk Size, Abort and commands (types 1,
+    /// 2, 17 and 20) come with the whole `body`, at their end; all other messages come without it, at their first
+    /// chunk. `header` is as the sender wrote it. Set Chunk Size and Abort pass in any case, because both ends must
+    /// agree on them.
     fn message(&mut self, header: &MessageHeader, body: Option<&[u8]>) -> Verdict;
 }
 
-/// What becomes of a message.
+/// What happens to a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It goes on.
+    /// It is sent on.
     Pass,
     /// The receiver never sees it.
     Drop,
@@ -58,7 +59,7 @@ pub enum Verdict {
 pub enum Step<'a> {
     /// The input, exactly.
     Unchanged,
-    /// These bytes in place of the input; there may be none.
+    /// These bytes in place of the input; they may be empty.
     Changed(&'a [u8]),
 }
 
@@ -75,7 +76,7 @@ impl Walk {
         }
     }
 
-    /// Steps over `input` and says what to send on. After an error the connection cannot be understood any more.
+    /// Steps over `input` and says what to send on. After an error the rest of the connection cannot be read.
     pub fn feed(&mut self, input: &[u8], watch: &mut impl Watch) -> Result<Step<'_>, WalkError> {
         let partial = self
             .aside
@@ -96,7 +97,7 @@ impl Walk {
         Ok(Step::Changed(&aside.output))
     }
 
-    /// Gives back the room that set-up took; what the last step returned is gone then.
+    /// Releases the memory that set-up needed; the result of the last step is gone then.
     pub fn settle(&mut self) {
         self.aside = self.aside.take().filter(|aside| aside.holds_back());
         if let Some(aside) = &mut self.aside {
@@ -105,7 +106,7 @@ impl Walk {
         self.streams.shrink();
     }
 
-    /// From its next message on, message stream `from` is called `to` in what is sent on: in headers, in
+    /// From its next message on, renames message stream `from` to `to` in what is sent on: in headers, in
     /// `deleteStream` and in user control messages.
     pub fn remap_stream(&mut self, from: u32, to: u32) {
         self.ids.map(from, to);
@@ -114,12 +115,12 @@ impl Walk {
         }
     }
 
-    /// The chunk size the peer writes with, and so the receiver reads with.
+    /// The chunk size that the peer writes with, and so the receiver reads with.
     pub const fn chunk_size(&self) -> u32 {
         self.chunk_size
     }
 
-    /// Whether what was sent on ends between two chunks, with no message kept: the moment for [`insert`](Self::insert).
+    /// Whether the bytes sent on end between two chunks, with no message held: the moment for [`insert`](Self::insert).
     pub fn at_boundary(&self) -> bool {
         let dropping = self
             .streams
@@ -128,8 +129,8 @@ impl Walk {
         (self.chunk_left == 0 || dropping) && self.held.is_empty()
     }
 
-    /// A reader for what comes next, when the bytes so far end between two messages; it holds at most `max_partial`
-    /// bytes of unfinished ones.
+    /// A reader for what comes next, if the bytes so far end between two messages. It holds at most `max_partial` bytes
+    /// of unfinished messages.
     pub fn reader(&self, max_partial: usize) -> Option<ChunkReader> {
         let in_header = self.aside.as_ref().is_some_and(|aside| aside.holds_back());
         let between = self.chunk_left == 0 && !in_header && self.streams.between_messages();
@@ -138,11 +139,11 @@ impl Walk {
         })
     }
 
-    /// The bytes of a message of ours, to be sent at a [boundary](Self::at_boundary), on a chunk stream the peer has not
-    /// used. Set Chunk Size and Abort are not ours to send.
+    /// The bytes of a message of ours, to be sent at a [boundary](Self::at_boundary), on a chunk stream that the peer
+    /// has not used. Set Chunk Size and Abort must not be sent this way.
     pub fn insert(&self, message: &Message) -> Vec<u8> {
-        // From the top of the one-byte ids, where nobody starts. Should the peer come to use it after all, its first
-        // header inherits nothing from ours.
+        // Take the highest one-byte id that is free, since peers start at the low ones. If the peer uses it later after
+        // all, its first header inherits nothing from ours.
         let chunk_stream = (3..64)
             .rev()
             .chain(64..)
@@ -153,7 +154,7 @@ impl Walk {
         out
     }
 
-    /// `None`: the input goes on as it is.
+    /// Takes one step; `None` means that the input goes on unchanged.
     fn step(&mut self, input: &[u8], watch: &mut impl Watch) -> Result<Option<Vec<u8>>, WalkError> {
         let mut output = Output {
             input,
@@ -183,7 +184,7 @@ impl Walk {
                 .split_at_checked(count)
                 .expect("count is at most the length");
             let stream = self.streams.current();
-            // At most chunk_left, so it fits.
+            // The count is at most chunk_left, so it fits.
             self.chunk_left -= count as u32;
             stream.left -= count as u32;
             let complete = stream.left == 0;
@@ -200,8 +201,8 @@ impl Walk {
         Ok(output.changed)
     }
 
-    /// What [`step`](Self::step) does over and over with a long message that passes, in a tight loop: with chunks of
-    /// 128 bytes it decides what a walk costs. Returns what follows the last chunk skipped.
+    /// Does what [`step`](Self::step) would do repeatedly with a long message that passes, in a tight loop: with chunks
+    /// of 128 bytes this loop decides what a walk costs. Returns what follows the last chunk skipped.
     fn skip_chunks<'a>(&mut self, mut rest: &'a [u8]) -> &'a [u8] {
         let chunk_size = self.chunk_size;
         let Some(stream) = self.streams.last_mut() else {
@@ -213,7 +214,7 @@ impl Walk {
         if stream.state.fate != Fate::Pass || stream.state.rewritten.is_some() {
             return rest;
         }
-        // A message's last chunk ends more than itself.
+        // The last chunk of a message also ends the message, so it is left to the caller.
         while stream.left > chunk_size && rest.first() == Some(&header) {
             let Some((_, after)) = rest.split_at_checked(1 + chunk_size as usize) else {
                 break;
@@ -224,7 +225,7 @@ impl Walk {
         rest
     }
 
-    /// Sends on the header at the front of `rest`, or what must stand in its place. Returns what follows it.
+    /// Sends on the header at the front of `rest`, or its replacement. Returns what follows it.
     fn enter_chunk<'a>(
         &mut self,
         header: &ChunkHeader,
@@ -292,7 +293,7 @@ impl Walk {
             && !self.ids.is_empty()
     }
 
-    /// Judges the message that just ended before `rest`, if it is one we kept.
+    /// Judges the message that just ended before `rest`, if it was held.
     fn finish_message(
         &mut self,
         rest: &[u8],
@@ -350,7 +351,8 @@ impl Walk {
         self.held.push(&bytes, Part::Judged(Verdict::Pass))
     }
 
-    /// The sender gives up the message in progress there. What was kept of it goes on, and so does the Abort.
+    /// Handles an Abort: the sender abandons the message in progress. The held part of that message goes on, and so
+    /// does the Abort.
     fn abort(&mut self, chunk_stream: u32) {
         let aborted = self
             .streams
@@ -366,7 +368,7 @@ impl Walk {
         }
     }
 
-    /// Sends on `bytes` of the current message, which stand, or stand for what stood, at the front of `rest`.
+    /// Sends on `bytes` of the current message, which are at the front of `rest` or replace what is there.
     fn send(
         &mut self,
         bytes: &[u8],
@@ -408,50 +410,51 @@ impl Default for Walk {
 /// Why a connection cannot be walked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WalkError {
-    /// The chunks make no sense.
+    /// The chunks are invalid.
     #[error(transparent)]
     Chunk(#[from] ChunkError),
-    /// A command came in pieces, with too much between them.
+    /// A command came in chunks with too much between them.
     #[error(
         "a command was still incomplete after {MAX_HELD} bytes of it and of messages sent in between"
     )]
     Incomplete,
-    /// A message we would have to keep whole.
+    /// A message that has to be held is too long.
     #[error(
         "a command or control message of type {kind} announces {length} bytes; {MAX_HELD_MESSAGE} are possible"
     )]
     TooLong {
         /// The message type id.
         kind: u8,
-        /// Bytes it announces.
+        /// The length that it announces, in bytes.
         length: u32,
     },
 }
 
-/// Commands of real peers have a few hundred bytes; the longest strings in one (a token in tcUrl) a few thousand.
+/// Maximum bytes of a held message: commands of real peers have a few hundred bytes, and the longest strings in one (a
+/// token in tcUrl) a few thousand.
 const MAX_HELD_MESSAGE: u32 = 64 * 1024;
 
-/// Those of the specification and of Adobe's servers have six or ten.
+/// Maximum bytes of a user control message: those of the specification and of Adobe's servers have six or ten.
 const MAX_USER_CONTROL: u32 = 64;
 
-/// What a walk knows of a chunk stream beyond its headers.
+/// What a walk knows about a chunk stream beyond its headers.
 #[derive(Debug)]
 struct Track {
-    /// Of the message in progress.
+    /// What happens to the message in progress.
     fate: Fate,
-    /// Our headers replace those of the message in progress; they started it with this timestamp field.
+    /// If our headers replace those of the message in progress, the timestamp field that they started it with.
     rewritten: Option<u32>,
-    /// The receiver has not seen the last header, so the next message must inherit nothing from it.
+    /// Whether the receiver missed the last header, so that the next message must inherit nothing from it.
     stale: bool,
-    /// The receiver's last header had an absolute timestamp where the sender's had a delta.
+    /// Whether the receiver's last header had an absolute timestamp where the sender's had a delta.
     absolute: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
-    /// It goes on as it comes.
+    /// It passes as it comes.
     Pass,
-    /// It waits for its end and a verdict.
+    /// It is held until its end and a verdict.
     Hold,
     /// It is left out.
     Drop,
@@ -469,8 +472,8 @@ impl Default for Track {
 }
 
 impl Track {
-    /// Begins `message`, whose header was of type `format` with timestamp field `field`. Where the receiver would read
-    /// something else from that header than the sender meant, appends the one to send instead.
+    /// Begins `message`, whose header was of type `format` with timestamp field `field`. If the receiver would
+    /// understand that header differently than the sender meant it, appends the header to send instead.
     fn start(
         &mut self,
         fate: Fate,
@@ -509,14 +512,14 @@ impl Track {
     }
 }
 
-/// What is sent on for one input: the input itself until something departs from it.
+/// What is sent on for one input: the input itself, until something differs from it.
 struct Output<'a> {
     input: &'a [u8],
     changed: Option<Vec<u8>>,
 }
 
 impl Output<'_> {
-    /// From `rest`, the end of the input, on, something else may be sent: here.
+    /// The place for bytes that differ, from `rest` (the end of the input) on.
     fn depart(&mut self, rest: &[u8]) -> &mut Vec<u8> {
         self.changed.get_or_insert_with(|| {
             let before = self.input.len().saturating_sub(rest.len());
@@ -532,7 +535,7 @@ mod tests {
     use super::*;
     use hex_literal::hex;
 
-    /// Drops what has one of these timestamps.
+    /// Drops messages with one of these timestamps.
     struct Without(&'static [u32]);
 
     impl Watch for Without {

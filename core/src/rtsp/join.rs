@@ -1,4 +1,4 @@
-//! A client and an origin that talk through us: which requests pass, and what becomes of a SETUP.
+//! Joins a client and an origin: which requests pass, and what happens to a SETUP.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -9,60 +9,60 @@ use super::server::Asked;
 use super::transport::{Carrier, Ports, Transport};
 use crate::stream::StreamUrl;
 
-/// The talk of one session.
+/// The conversation of one session.
 #[derive(Debug)]
 pub struct Join {
     stream: StreamUrl,
     client: IpAddr,
     rewrite: Rewrite,
-    /// Paths whose requests belong to the stream: what the client asked for, and what the origin called it.
+    /// Paths whose requests belong to the stream: the one the client asked for, and the names that the origin uses.
     paths: Vec<String>,
-    /// SETUPs with datagrams that the origin has yet to answer.
+    /// SETUPs with UDP transports that the origin has yet to answer.
     asked: VecDeque<Pending>,
-    /// CSeq of the TEARDOWN under way.
+    /// The CSeq of a TEARDOWN that is under way.
     leaving: Option<u32>,
     tracks: u32,
 }
 
-/// What becomes of a message of the client.
+/// What happens to a message of the client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum FromClient {
-    /// It goes to the origin as it is.
+    /// It goes to the origin unchanged.
     Pass,
-    /// It does not; the client gets this.
+    /// It is refused, and the client gets this answer.
     Refuse(Vec<u8>),
-    /// A track over UDP: the shell finds ports for it, or refuses it.
+    /// It sets up a track over UDP: the shell finds ports for it, or refuses it.
     Setup(Offer),
 }
 
-/// A track that is to travel in datagrams.
+/// A track that is to travel over UDP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
-    /// Names the track within its session.
+    /// Identifies the track within its session.
     pub track: u32,
-    /// Where the client waits for media and reports.
+    /// The client's ports for media and reports.
     pub client_ports: Ports,
     cseq: u32,
     uri: String,
 }
 
-/// What becomes of a message of the origin.
+/// What happens to a message of the origin.
 #[derive(Debug, PartialEq, Eq)]
 pub struct FromOrigin {
-    /// What the client gets; `None` if it is the message as it came.
+    /// What the client gets; `None` if the message passes unchanged.
     pub bytes: Option<Vec<u8>>,
-    /// What it means for datagrams.
+    /// What the message means for UDP tracks.
     pub news: Option<News>,
 }
 
-/// What the answer of an origin means for datagrams.
+/// What an origin's answer means for UDP tracks.
 #[derive(Debug, PartialEq, Eq)]
 pub enum News {
-    /// The client has left: no track goes on.
+    /// The client has left: all tracks end.
     AllEnd,
-    /// A track does not travel in datagrams.
+    /// This track does not use UDP.
     Denied(u32),
-    /// A track does, and the origin waits for what it gets there, where it said.
+    /// This track uses UDP, and these are the origin's ports, if it named them.
     Granted(u32, Option<Ports>),
 }
 
@@ -73,13 +73,14 @@ struct Pending {
 }
 
 impl Join {
-    /// The talk between a client at `client`, which asked for something, and an origin. `rewrite` names all of us.
+    /// A conversation between a client at `client`, which asked for a stream, and an origin. `rewrite` holds the names
+    /// of all three sides.
     pub fn new(asked: &Asked, client: IpAddr, mut rewrite: Rewrite) -> Self {
         if let Some(authority) = authority(asked.message.uri()) {
             authority.clone_into(&mut rewrite.authority);
         }
         let named = path(asked.message.uri()).to_owned();
-        // The stream's own path: a client that sets up at once names a track.
+        // The stream's own path, because a client that starts with SETUP names a track.
         let own = format!("{}/{}", asked.stream.app(), asked.stream.stream());
         Self {
             stream: asked.stream.clone(),
@@ -92,12 +93,12 @@ impl Join {
         }
     }
 
-    /// A message of the client.
+    /// Handles a message of the client.
     pub fn from_client(&mut self, message: &Message) -> FromClient {
         let refuse =
             |status, words: &str| FromClient::Refuse(response(status, words, Some(message), ""));
         let Some(method) = message.method() else {
-            // The answer to a request of the origin.
+            // A response to a request of the origin.
             return FromClient::Pass;
         };
         if message.version() != Version::Rtsp10 {
@@ -120,8 +121,8 @@ impl Join {
         }
     }
 
-    /// The SETUP as the origin gets it, with `facing_origin` for the client's ports; the client will hear of
-    /// `facing_client`. `message` is the one the offer was made from.
+    /// The SETUP as the origin gets it, with `facing_origin` in place of the client's ports. The client will be told
+    /// `facing_client`. `message` is the one that the offer was made from.
     pub fn grant(
         &mut self,
         offer: Offer,
@@ -140,7 +141,7 @@ impl Join {
         })
     }
 
-    /// The SETUP without datagrams, where the client offers something else as well; or its refusal.
+    /// The SETUP without UDP transports if the client offers others as well; otherwise its refusal.
     pub fn without_datagrams(&self, message: &Message) -> Result<Vec<u8>, Vec<u8>> {
         let mut left = 0;
         let bytes = written(message, |transport| {
@@ -155,7 +156,7 @@ impl Join {
         Err(response(461, words, Some(message), ""))
     }
 
-    /// A message of the origin.
+    /// Handles a message of the origin.
     pub fn from_origin(&mut self, message: &Message) -> FromOrigin {
         self.note_paths(message);
         let (mut transport, mut news) = (None, None);
@@ -244,14 +245,14 @@ impl Join {
                     || self.paths.iter().any(|own| own == asked)
             }
             Method::Pause | Method::Play | Method::Record | Method::Setup => {
-                // A camera that calls itself by nothing but its address has one stream.
+                // A camera that names itself by its address alone has one stream.
                 matches!(asked, "*" | "") || self.paths.iter().any(|own| is_under(asked, own))
             }
             _ => true,
         }
     }
 
-    /// What the origin calls the stream and its tracks: requests for those are about it too.
+    /// Notes the origin's names for the stream and its tracks, because requests for these belong to it too.
     fn note_paths(&mut self, message: &Message) {
         let named = message
             .field("content-base")
@@ -280,7 +281,7 @@ impl Join {
 }
 
 impl Offer {
-    /// The track as the client names it; a second SETUP for it takes the place of the first.
+    /// The track's URI as the client wrote it. A second SETUP for the same track replaces the first.
     pub fn uri(&self) -> &str {
         &self.uri
     }
@@ -297,7 +298,7 @@ fn is_under(path: &str, root: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// A SETUP with only the transports that `keep` gives a text for.
+/// Writes a SETUP with only those transports for which `keep` returns a text.
 fn written(message: &Message, mut keep: impl FnMut(&Transport<'_>) -> Option<String>) -> Vec<u8> {
     let offers = Transport::parse(message.field("transport").unwrap_or_default());
     let texts: Vec<String> = offers.iter().flatten().filter_map(&mut keep).collect();
@@ -314,7 +315,7 @@ fn written(message: &Message, mut keep: impl FnMut(&Transport<'_>) -> Option<Str
     )
 }
 
-/// SETUPs under way at once: one for each track.
+/// Maximum SETUPs under way: one per track.
 const MAX_PENDING: usize = 16;
-/// Names of a stream and its tracks.
+/// Maximum names of a stream and its tracks.
 const MAX_PATHS: usize = 32;

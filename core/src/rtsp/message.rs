@@ -1,61 +1,61 @@
-//! A request or a response (RFC 2326 §6, §7), kept as the bytes it came in.
+//! A request or a response (RFC 2326 §6, §7), kept as the bytes it was received in.
 //!
-//! A relay passes messages on; so nothing is normalised, and what is changed is changed in place. A client is read
-//! strictly: wherever its origin might see another end of the message than we do, it is refused. An origin, which was
-//! chosen and not met, may end its lines as it likes.
+//! A relay passes messages on, so nothing is normalised, and changes are made in place. A client is read strictly: it
+//! is refused wherever its origin might see a different end of the message than we do. An origin was chosen by the
+//! operator, so it may end its lines as it likes.
 
 use std::ops::Range;
 
-/// Who wrote a message.
+/// The side that wrote a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Speaker {
-    /// The client: read strictly.
+    /// The client, which is read strictly.
     Client,
-    /// The origin: read with tolerance.
+    /// The origin, which is read with tolerance.
     Origin,
 }
 
-/// What a request asks for (RFC 2326 §10).
+/// The method of a request (RFC 2326 §10).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
     /// A publisher describes what it will send.
     Announce,
-    /// A player wants to know what there is.
+    /// A player asks for the description of a stream.
     Describe,
-    /// A question, or nothing but a sign of life.
+    /// A query, or a keep-alive.
     GetParameter,
-    /// What can be asked.
+    /// A query for the supported methods.
     Options,
-    /// An extension we do not know.
+    /// An extension that we do not know.
     Other,
     /// Stop for a while.
     Pause,
-    /// Send now.
+    /// Start sending to the client.
     Play,
-    /// Receive now.
+    /// Start receiving from the client.
     Record,
-    /// Sent by an origin: go elsewhere.
+    /// Sent by an origin: the client should go elsewhere.
     Redirect,
-    /// A value to set.
+    /// Sets a value.
     SetParameter,
-    /// How one track travels.
+    /// Sets up the transport of one track.
     Setup,
-    /// The end.
+    /// Ends the session.
     Teardown,
 }
 
-/// What a request line says it speaks.
+/// The protocol version of a request line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
-    /// HTTP: the start of a tunnel through it.
+    /// HTTP: the start of RTSP tunnelled through HTTP.
     Http,
-    /// RTSP, but not 1.0.
+    /// RTSP, but not version 1.0.
     OtherRtsp,
     /// RTSP/1.0.
     Rtsp10,
 }
 
-/// A whole message: its head and the body its `Content-Length` announces.
+/// A complete message: its head, and the body that its `Content-Length` announces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     bytes: Vec<u8>,
@@ -64,12 +64,12 @@ pub struct Message {
     fields: Vec<Field>,
 }
 
-/// What becomes of a header field when a message is written out again.
+/// What happens to a header field when a message is written out again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// It is left out.
     Drop,
-    /// It stays as it is.
+    /// It stays unchanged.
     Keep,
     /// It gets another value.
     Value(String),
@@ -90,44 +90,44 @@ enum Start {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Field {
-    /// The line with its end.
+    /// The line including its line end.
     line: Range<usize>,
     name: Range<usize>,
     value: Range<usize>,
 }
 
-/// Why bytes are no message.
+/// Why bytes are not a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
-    /// Its body is larger than anybody's description of a stream.
+    /// The body is larger than any description of a stream.
     #[error("a body of more than {MAX_BODY} bytes")]
     Body,
-    /// A header line that continues the one before; two servers may read it differently.
+    /// A header line continues the previous one; two servers may read that differently.
     #[error("a folded header line")]
     Folded,
-    /// A line that is no header field.
+    /// A line is not a header field.
     #[error("a line that is no header field")]
     Header,
-    /// Its lengths contradict each other, or are no number.
+    /// The lengths contradict each other, or are not numbers.
     #[error("an unclear Content-Length")]
     Length,
     /// A line ends in a way that two servers may read differently.
     #[error("a line that does not end in CR LF")]
     LineEnd,
-    /// The first line is neither a request's nor a response's.
+    /// The first line is neither a request line nor a status line.
     #[error("a first line that is no RTSP")]
     Start,
-    /// The head does not end.
+    /// The head is too long.
     #[error("a head of more than {MAX_HEAD} bytes")]
     TooLong,
-    /// More header fields than any client sends.
+    /// There are more header fields than any client sends.
     #[error("more than {MAX_FIELDS} header fields")]
     TooManyFields,
 }
 
 impl Message {
-    /// Reads a message from the front of `input`: the message and how many bytes it took, or `None` while its end is
-    /// yet to come. An error is final, whatever follows.
+    /// Reads a message from the front of `input`. Returns the message and how many bytes it took, or `None` if it is
+    /// not complete yet. An error is final, whatever bytes follow.
     pub fn parse(input: &[u8], speaker: Speaker) -> Result<Option<(Self, usize)>, MessageError> {
         let Some(head) = head_end(input, 0)? else {
             return Ok(None);
@@ -139,7 +139,7 @@ impl Message {
         Ok(Some((Self::read(bytes.to_vec(), head, speaker)?, length)))
     }
 
-    /// Reads a message that is all there; `head` is where its head ends.
+    /// Reads a complete message; `head` is where its head ends.
     pub(super) fn read(
         bytes: Vec<u8>,
         head: usize,
@@ -168,17 +168,17 @@ impl Message {
         })
     }
 
-    /// The message as it came.
+    /// The message as it was received.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// What follows the head.
+    /// The body.
     pub fn body(&self) -> &[u8] {
         self.bytes.get(self.head..).unwrap_or_default()
     }
 
-    /// What a request asks for; `None` in a response.
+    /// The method of a request; `None` for a response.
     pub const fn method(&self) -> Option<Method> {
         match &self.start {
             Start::Request { method, .. } => Some(*method),
@@ -186,7 +186,7 @@ impl Message {
         }
     }
 
-    /// The request's URI, exactly as sent; empty in a response.
+    /// The request's URI, exactly as sent; empty for a response.
     pub fn uri(&self) -> &str {
         match &self.start {
             Start::Request { uri, .. } => self.text(uri),
@@ -194,7 +194,7 @@ impl Message {
         }
     }
 
-    /// What a request speaks; a response is RTSP/1.0.
+    /// The version of a request; for a response RTSP/1.0.
     pub const fn version(&self) -> Version {
         match &self.start {
             Start::Request { version, .. } => *version,
@@ -202,7 +202,7 @@ impl Message {
         }
     }
 
-    /// The status of a response, 100 to 999; `None` in a request.
+    /// The status of a response, 100 to 999; `None` for a request.
     pub const fn status(&self) -> Option<u16> {
         match &self.start {
             Start::Request { .. } => None,
@@ -210,7 +210,7 @@ impl Message {
         }
     }
 
-    /// The words after the status of a response.
+    /// The reason phrase of a response.
     pub fn reason(&self) -> &str {
         match &self.start {
             Start::Request { .. } => "",
@@ -218,14 +218,14 @@ impl Message {
         }
     }
 
-    /// The first value of `name`, whose case does not matter, if it is UTF-8.
+    /// The first value of the field `name` (in any case), if it is UTF-8.
     pub fn field(&self, name: &str) -> Option<&str> {
         self.fields()
             .find(|(known, _)| known.eq_ignore_ascii_case(name))
             .and_then(|(_, value)| str::from_utf8(value).ok())
     }
 
-    /// Every header field: its name and its value.
+    /// The name and the value of every header field.
     pub fn fields(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.fields.iter().map(|field| {
             let value = self.bytes.get(field.value.clone()).unwrap_or_default();
@@ -238,7 +238,7 @@ impl Message {
         self.field("cseq")?.parse().ok()
     }
 
-    /// The message with other values of its fields, and with `body` for its own if there is one. Whatever is kept is
+    /// The message with changed fields, and with `body` in place of its own if one is given. Everything that is kept is
     /// kept byte for byte.
     pub fn with(
         &self,
@@ -296,7 +296,7 @@ impl Message {
     }
 }
 
-/// A response of our own, without a body. `words` stand where the reason phrase stands: it is what players show.
+/// A response of our own, without a body. `words` is the reason phrase, which players show to their users.
 pub fn response(status: u16, words: &str, request: Option<&Message>, fields: &str) -> Vec<u8> {
     let words: String = words
         .chars()
@@ -310,7 +310,7 @@ pub fn response(status: u16, words: &str, request: Option<&Message>, fields: &st
     format!("RTSP/1.0 {status} {words}\r\n{cseq}{fields}\r\n").into_bytes()
 }
 
-/// Where the head of a message ends: behind its first empty line. Bytes before `searched` are known not to hold it.
+/// Where the head of a message ends: after its first empty line. The head is known not to end before `searched`.
 pub(super) fn head_end(bytes: &[u8], searched: usize) -> Result<Option<usize>, MessageError> {
     let from = searched.saturating_sub(END_SPAN);
     let rest = bytes.get(from..).unwrap_or_default();
@@ -358,9 +358,9 @@ pub(super) fn body_length(head: &[u8], speaker: Speaker) -> Result<usize, Messag
 
 struct Line<'a> {
     at: usize,
-    /// Without its end.
+    /// The line without its line end.
     text: &'a [u8],
-    /// Behind its end.
+    /// The position after its line end.
     end: usize,
 }
 
@@ -486,23 +486,23 @@ fn split_field(line: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((line.get(..colon)?, line.get(colon + 1..)?))
 }
 
-/// Where `part`, which was cut out of `whole`, stands in it.
+/// The range of `part`, which is a slice of `whole`.
 fn range_of(whole: &[u8], part: &[u8]) -> Range<usize> {
     let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
     start..start + part.len()
 }
 
-/// The longest head: a DESCRIBE with digest credentials and cookies takes one kilobyte.
+/// Maximum bytes of a head: a DESCRIBE with digest credentials and cookies takes one kilobyte.
 pub const MAX_HEAD: usize = 16 * 1024;
-/// The longest body: the description of a stream takes a few kilobytes.
+/// Maximum bytes of a body: the description of a stream takes a few kilobytes.
 pub const MAX_BODY: usize = 64 * 1024;
-/// Clients send five to ten.
+/// Maximum header fields; clients send five to ten.
 pub const MAX_FIELDS: usize = 64;
-/// Words of ours in a status line.
+/// Maximum characters of our reason phrases.
 const MAX_WORDS: usize = 400;
-/// The longest end of a head, `\n\r\n`, less the byte that completes it.
+/// Bytes of `\n\r\n`, the longest end of a head, without its last byte.
 const END_SPAN: usize = 2;
-/// Changed URLs are a little longer or shorter.
+/// Extra room for a changed message: changed URLs are a little longer or shorter.
 const ROOM_FOR_CHANGES: usize = 128;
 
 #[cfg(test)]

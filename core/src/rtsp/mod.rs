@@ -2,12 +2,12 @@
 //!
 //! | file | what it does |
 //! | --- | --- |
-//! | [`message`] | a request or a response, read with bounds and written back as it was |
+//! | [`message`] | a request or a response, read with bounds and written back unchanged |
 //! | [`transport`] | the `Transport` header of SETUP |
-//! | [`walk`] | steps over interleaved frames that pass through, and finds the messages between them |
+//! | [`walk`] | steps over interleaved frames, and finds the messages between them |
 //! | [`rewrite`] | an origin's URLs become ours on their way to the client |
-//! | [`server`] | the end a client connects to, until it has named its stream |
-//! | [`join`] | a client and an origin that talk: which requests pass, and what becomes of a SETUP |
+//! | [`server`] | the end that a client connects to, until it has named its stream |
+//! | [`join`] | a client and an origin in conversation: which requests pass, and what happens to a SETUP |
 
 pub mod join;
 pub mod message;

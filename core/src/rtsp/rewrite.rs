@@ -1,8 +1,8 @@
-//! What an origin says of itself, told to a client: its URLs name our address, and nothing else changes.
+//! Rewrites what an origin says about itself, so that its URLs name our address. Nothing else changes.
 //!
-//! Requests on their way to an origin keep their URI, because digest credentials sign it (RFC 2617 §3.2.2.5). So an
-//! origin that builds its answers from the request already speaks of us; others name themselves, and a client that
-//! believed them would ask them for its tracks.
+//! Requests on their way to an origin keep their URI, because digest credentials sign it (RFC 2617 §3.2.2.5). An origin
+//! that builds its answers from the request therefore already names us. Others name themselves, and a client that
+//! followed those URLs would ask the origin for its tracks.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -10,20 +10,20 @@ use std::net::IpAddr;
 use super::message::{Change, Message};
 use super::transport::Transport;
 
-/// Whose names are replaced by whose.
+/// The names to replace, and their replacements.
 #[derive(Debug, Clone)]
 pub struct Rewrite {
-    /// What the client calls us: `example.com:8554`.
+    /// The authority that the client uses for us: `example.com:8554`.
     pub authority: String,
-    /// Where the origin is.
+    /// The origin's address.
     pub origin: IpAddr,
-    /// Our address as the client reaches it.
+    /// Our own address on the client's connection.
     pub local: IpAddr,
 }
 
 impl Rewrite {
-    /// The message as the client gets it; `None` if it passes as it is. `transport` is what it hears of a SETUP
-    /// whose ports are ours.
+    /// The message as the client gets it; `None` if it passes unchanged. `transport` is the `Transport` to show for a
+    /// SETUP whose ports are ours.
     pub fn to_client(&self, message: &Message, transport: Option<&str>) -> Option<Vec<u8>> {
         let moved = match message.method() {
             Some(_) => self.urls(message.uri()),
@@ -44,7 +44,7 @@ impl Rewrite {
         if !request_changes {
             return Some(message.with(change, body.as_deref()));
         }
-        // The request line comes first, so the rest keeps its place relative to its end.
+        // The request line comes first, so everything after it keeps its position relative to the end.
         let written = message.with(change, body.as_deref());
         let first = message.with_uri(&moved);
         let line = |bytes: &[u8]| bytes.iter().position(|byte| *byte == b'\n').unwrap_or(0);
@@ -97,7 +97,7 @@ impl Rewrite {
         Cow::Owned(out)
     }
 
-    /// A description (SDP, RFC 4566) with our name in its control URLs, and our address where the origin's own is;
+    /// A description (SDP, RFC 4566) with our name in its control URLs, and our address in place of the origin's;
     /// `None` if nothing changes.
     fn description(&self, body: &[u8]) -> Option<Vec<u8>> {
         let text = str::from_utf8(body).ok()?;
@@ -117,7 +117,7 @@ impl Rewrite {
         differs.then(|| out.into_bytes())
     }
 
-    /// A line of a description that may end in the origin's address.
+    /// Rewrites a line of a description that may end in the origin's address.
     fn addresses<'a>(&self, line: &'a str) -> Cow<'a, str> {
         let text = line.trim_end();
         let end = line.get(text.len()..).unwrap_or_default();
@@ -127,7 +127,7 @@ impl Rewrite {
         if last.parse() != Ok(self.origin) || self.origin == self.local {
             return Cow::Borrowed(line);
         }
-        // The line says which family its address is of.
+        // The line names the family of its address.
         let address = match (self.origin, self.local) {
             (IpAddr::V4(_), IpAddr::V6(_)) => "0.0.0.0".to_owned(),
             (IpAddr::V6(_), IpAddr::V4(_)) => "::".to_owned(),
@@ -137,7 +137,7 @@ impl Rewrite {
     }
 }
 
-/// The host and port of a URL, without credentials; nothing for `*` and relative ones.
+/// The host and port of a URL, without credentials; `None` for `*` and relative URLs.
 pub fn authority(url: &str) -> Option<&str> {
     let (scheme, rest) = url.split_once("://")?;
     if scheme.contains('/') {
@@ -148,7 +148,7 @@ pub fn authority(url: &str) -> Option<&str> {
     (!authority.is_empty()).then_some(authority)
 }
 
-/// The path of a URL, without its query and slashes at its ends; it may be relative.
+/// The path of a URL, without its query and without slashes at its ends; the URL may be relative.
 pub fn path(url: &str) -> &str {
     let rest = match url.split_once("://") {
         Some((scheme, rest)) if !scheme.contains('/') => rest
@@ -171,7 +171,7 @@ fn changed(old: &str, new: String) -> Change {
     }
 }
 
-/// Where the first RTSP URL of a text begins, and how long its scheme is with `://`.
+/// Where the first RTSP URL of a text begins, and the length of its scheme including `://`.
 fn find_url(text: &str) -> Option<(usize, usize)> {
     text.match_indices("://").find_map(|(at, _)| {
         let before = text.get(..at)?;

@@ -1,7 +1,7 @@
-//! The end a client connects to, until it has said which stream it is about.
+//! The end that a client connects to, until the client has named its stream.
 //!
-//! What can be answered without an origin is: OPTIONS, which most clients send first, says nothing of whether they
-//! will play or publish. The request that does say is handed on as it came.
+//! Requests that need no origin are answered here: OPTIONS, which most clients send first, does not say whether they
+//! will play or publish. The request that does say is handed on unchanged.
 
 use std::collections::VecDeque;
 
@@ -23,26 +23,26 @@ pub struct Server {
 /// What a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked {
-    /// DESCRIBE, ANNOUNCE, or SETUP by a client that knows the rest.
+    /// DESCRIBE, ANNOUNCE, or SETUP by a client that knows everything else already.
     pub message: Message,
-    /// The stream its URI names.
+    /// The stream that its URI names.
     pub stream: StreamUrl,
-    /// Publish for ANNOUNCE and a SETUP to record; play otherwise.
+    /// Publish for ANNOUNCE, and for a SETUP that records; otherwise play.
     pub action: Action,
-    /// The OPTIONS the client sent before, if it did.
+    /// The OPTIONS that the client sent earlier, if any.
     pub greeting: Option<Message>,
 }
 
-/// Why a client is let go before it asked.
+/// Why a client's connection is closed before it named a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ServerError {
-    /// It answers, though nobody asked.
+    /// It sent a response without a request.
     #[error("a response where a request belongs")]
     Response,
-    /// It goes on and on.
+    /// It sent too many requests without naming a stream.
     #[error("more than {MAX_ANSWERED} requests that name no stream to play or publish")]
     TooMany,
-    /// It wants RTSP through HTTP.
+    /// It wants RTSP tunnelled through HTTP.
     #[error("RTSP tunnelled through HTTP is not served")]
     Tunnel,
     /// Its bytes are not RTSP.
@@ -63,26 +63,26 @@ impl Default for Server {
 }
 
 impl Server {
-    /// Takes bytes of the client; [`Server::poll`] says what they mean. What is kept is at most what was fed since
-    /// the last request.
+    /// Takes bytes of the client; [`Server::poll`] says what they mean. At most the bytes since the last request are
+    /// kept.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.inbox.extend_from_slice(bytes);
     }
 
-    /// Bytes for the client, each time anything was polled.
+    /// Takes the bytes for the client. Call this after each poll.
     pub fn take_output(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.output).into()
     }
 
-    /// The next request that names a stream; `None` until more bytes come.
+    /// The next request that names a stream; `None` until more bytes arrive.
     ///
     /// # Errors
-    /// [`ServerError`], after an answer where there is one: the connection is over.
+    /// [`ServerError`], after an answer if there is one: the connection is over.
     pub fn poll(&mut self) -> Result<Option<Asked>, ServerError> {
         let inbox = std::mem::take(&mut self.inbox);
         let mut rest = inbox.as_slice();
         while let Some(step) = self.walk.step(&mut rest)? {
-            // Frames without a session belong to one that was refused: they are dropped.
+            // Frames without a session belong to a session that was refused, so they are dropped.
             let Step::Message(message) = step else {
                 continue;
             };
@@ -99,7 +99,7 @@ impl Server {
         Ok(None)
     }
 
-    /// The walk over what the client says, and the bytes it said that were not looked at.
+    /// The walk over the client's bytes, and the bytes that have not been read yet.
     pub fn into_rest(self) -> (Walk, Vec<u8>) {
         (self.walk, self.inbox)
     }
@@ -135,7 +135,7 @@ impl Server {
                 self.greeting = (message.uri() != "*").then_some(message);
                 return Ok(None);
             }
-            // A session is not known by then, so there is nothing to end or to keep alive.
+            // No session exists at this point, so there is nothing to end or to keep alive.
             Method::GetParameter | Method::SetParameter | Method::Teardown => {
                 self.say(454, "Session Not Found", &message, "");
                 return Ok(None);
@@ -174,7 +174,7 @@ impl Server {
     }
 }
 
-/// A client that sets up without asking first says in the transport whether it will record.
+/// A client that starts with SETUP says in the transport whether it will record.
 fn setup_action(message: &Message) -> Action {
     let offers = Transport::parse(message.field("transport").unwrap_or_default());
     let records = offers.iter().flatten().any(|offer| {
@@ -189,7 +189,7 @@ fn setup_action(message: &Message) -> Action {
     }
 }
 
-/// The URI of the stream that a track's URI belongs to. Tracks are called `trackID=1`, `streamid=0`, `stream=0` or
+/// The URI of the stream that a track's URI belongs to. Tracks have names like `trackID=1`, `streamid=0`, `stream=0` or
 /// `track1`.
 fn without_track(uri: &str) -> &str {
     let (before, last) = uri.rsplit_once('/').unwrap_or((uri, ""));
@@ -202,7 +202,7 @@ fn without_track(uri: &str) -> &str {
     if is_track { before } else { uri }
 }
 
-/// Requests in a row that name no stream: clients send one or two.
+/// Maximum requests in a row that name no stream: clients send one or two.
 pub const MAX_ANSWERED: usize = 64;
 const PUBLIC: &str = "Public: OPTIONS, DESCRIBE, ANNOUNCE, SETUP, PLAY, PAUSE, RECORD, TEARDOWN, \
                       GET_PARAMETER, SET_PARAMETER\r\n";

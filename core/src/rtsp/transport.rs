@@ -1,6 +1,6 @@
-//! The `Transport` header (RFC 2326 §12.39): how a client would like a track to travel, and how it does.
+//! The `Transport` header (RFC 2326 §12.39): how a client wants a track to travel, and how it does.
 
-/// One way to travel, of which a client may offer several.
+/// One transport; a client may offer several.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transport<'a> {
     profile: &'a str,
@@ -10,11 +10,11 @@ pub struct Transport<'a> {
 /// What carries the packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Carrier {
-    /// Datagrams to a group.
+    /// Datagrams to a multicast group.
     Multicast,
     /// Frames on the RTSP connection.
     Tcp,
-    /// Datagrams between the two.
+    /// Datagrams between client and server.
     Udp,
 }
 
@@ -24,13 +24,13 @@ pub type Ports = (u16, u16);
 /// Why a header cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TransportError {
-    /// No transport, or one without a profile.
+    /// A transport is missing, or has no profile.
     #[error("a Transport header that names none")]
     Empty,
-    /// A quote that does not end with its parameter.
+    /// A quoted value does not end within its parameter.
     #[error("a Transport header with a quote that does not end with its parameter")]
     Quote,
-    /// More transports or parameters than anybody has use for.
+    /// There are more transports or parameters than any client needs.
     #[error(
         "a Transport header with more than {MAX_OFFERS} transports or {MAX_PARAMETERS} parameters"
     )]
@@ -41,7 +41,7 @@ impl<'a> Transport<'a> {
     /// Reads every transport of a header, best first.
     pub fn parse(value: &'a str) -> Result<Vec<Self>, TransportError> {
         let mut offers = Vec::new();
-        // A quote that spans parameters, or none of them: two servers may find different ones in it.
+        // A quote that spans parameters is refused: two servers may split it differently.
         let is_open = |part: &str| part.matches('"').count() % 2 == 1;
         if value.split(';').any(is_open) {
             return Err(TransportError::Quote);
@@ -73,8 +73,8 @@ impl<'a> Transport<'a> {
         Ok(offers)
     }
 
-    /// What carries it. Where neither is said, datagrams go to the client alone: the specification's default is a
-    /// group, and nobody means that.
+    /// What carries the packets. If neither unicast nor multicast is given, it is unicast: the specification's default
+    /// is multicast, but nobody means that.
     pub fn carrier(&self) -> Carrier {
         let lower = self.profile.rsplit('/').next().unwrap_or_default();
         if lower.eq_ignore_ascii_case("tcp") || self.value("interleaved").is_some() {
@@ -97,7 +97,7 @@ impl<'a> Transport<'a> {
         })
     }
 
-    /// A pair of ports; where one is named, the other is the next.
+    /// A pair of ports; if only one is given, the other is the next number.
     pub fn ports(&self, name: &str) -> Option<Ports> {
         let value = self.value(name)?;
         let (first, second) = value.split_once('-').unwrap_or((value, ""));
@@ -109,26 +109,26 @@ impl<'a> Transport<'a> {
         Some((first, second))
     }
 
-    /// The transport as an origin is offered it: with `ports` of ours where the client's were, and without an
-    /// address, so that it sends to who asks.
+    /// The transport as it is offered to an origin: with `ports` of ours in place of the client's, and without an
+    /// address, so that the origin sends to the address that asks.
     pub fn for_origin(&self, ports: Ports) -> String {
         let client = format!("client_port={}-{}", ports.0, ports.1);
         self.written(&[("client_port", client)])
     }
 
-    /// The transport as a client hears of it: with its own ports, and `ours` where the origin's were.
+    /// The transport as it is shown to a client: with the client's own ports, and `ours` in place of the origin's.
     pub fn for_client(&self, client: Ports, ours: Ports) -> String {
         let client = format!("client_port={}-{}", client.0, client.1);
         let server = format!("server_port={}-{}", ours.0, ours.1);
         self.written(&[("client_port", client), ("server_port", server)])
     }
 
-    /// The transport without the addresses of anybody.
+    /// The transport without any addresses.
     pub fn without_addresses(&self) -> String {
         self.written(&[])
     }
 
-    /// Writes it with other `values`, in the place of the old ones or at the end.
+    /// Writes the transport with other `values`, in the place of the old ones or at the end.
     fn written(&self, values: &[(&str, String)]) -> String {
         let mut out = self.profile.to_owned();
         let mut written = vec![false; values.len()];
@@ -173,7 +173,7 @@ fn push(out: &mut String, parameter: &str) {
     out.push_str(parameter);
 }
 
-/// The transports of a header. A comma in quotes separates nothing, as in `mode="PLAY,RECORD"`.
+/// Splits a header into transports. A comma in quotes does not separate, as in `mode="PLAY,RECORD"`.
 fn offers(value: &str) -> impl Iterator<Item = &str> {
     let mut quoted = false;
     value
@@ -187,9 +187,9 @@ fn offers(value: &str) -> impl Iterator<Item = &str> {
 
 /// Parameters whose value is an address.
 const ADDRESSES: [&str; 2] = ["destination", "source"];
-/// Clients offer one to three.
+/// Maximum transports in a header; clients offer one to three.
 pub const MAX_OFFERS: usize = 8;
-/// There are a dozen of them.
+/// Maximum parameters of a transport; a dozen are defined.
 pub const MAX_PARAMETERS: usize = 24;
 
 #[cfg(test)]

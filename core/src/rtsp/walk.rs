@@ -1,9 +1,9 @@
-//! Steps over one direction of a relayed connection: `$` frames (RFC 2326 §10.12) are skipped by their four-byte
+//! Steps over one direction of a relayed connection. `$` frames (RFC 2326 §10.12) are skipped by their four-byte
 //! headers, and the messages between them are read. What passes is never copied.
 
 use super::message::{self, Message, MessageError, Speaker};
 
-/// Where one direction of a connection is between its units.
+/// The position of one direction of a connection between its units.
 #[derive(Debug)]
 pub struct Walk {
     speaker: Speaker,
@@ -11,41 +11,41 @@ pub struct Walk {
     media: bool,
 }
 
-/// What came next.
+/// One step of a walk.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step<'a> {
-    /// A message, whole.
+    /// A complete message.
     Message(Message),
-    /// Frames, or parts of them: they pass as they are.
+    /// Frames, or parts of frames, which pass unchanged.
     Pass(&'a [u8]),
 }
 
 #[derive(Debug)]
 enum State {
-    /// The next byte begins something.
+    /// The next byte begins a frame or a message.
     Between,
-    /// Header bytes of a frame that are here, and how many.
+    /// The header bytes of a frame that have arrived, and their number.
     Header([u8; FRAME_HEADER], usize),
-    /// This many bytes of a frame are yet to come.
+    /// This many bytes of a frame are still to come.
     Payload(usize),
-    /// A message whose end is yet to come.
+    /// A message that is not complete yet.
     Message(Box<Partial>),
 }
 
 #[derive(Debug, Default)]
 struct Partial {
     bytes: Vec<u8>,
-    /// Where its head ends and where it ends, once the head is here.
+    /// Where the head ends and where the message ends, once the head is complete.
     ends: Option<(usize, usize)>,
 }
 
 /// Why a direction cannot be followed any further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WalkError {
-    /// A message that cannot be read.
+    /// A message cannot be read.
     #[error("{0}")]
     Message(#[from] MessageError),
-    /// Neither a frame nor a message begins like this.
+    /// Neither a frame nor a message begins with this byte.
     #[error("the byte {0:#04x} begins neither a frame nor a message")]
     NotAStart(u8),
 }
@@ -60,8 +60,7 @@ impl Walk {
         }
     }
 
-    /// Takes the next step from the front of `input`; `None` when all of it is taken. Frames that follow each other
-    /// are one step.
+    /// Takes the next step from the front of `input`; `None` when all of it is taken. Consecutive frames are one step.
     ///
     /// # Errors
     /// [`WalkError`]; the walk is over then.
@@ -69,8 +68,8 @@ impl Walk {
         self.take(input, false)
     }
 
-    /// The same, but no step goes past the end of a frame, so that the walk stands [between](Self::is_between) units
-    /// as soon as it can.
+    /// Like [`Walk::step`], but no step goes past the end of a frame, so that the walk is [between](Self::is_between)
+    /// units as soon as possible.
     ///
     /// # Errors
     /// [`WalkError`]; the walk is over then.
@@ -78,12 +77,12 @@ impl Walk {
         self.take(input, true)
     }
 
-    /// Whether nothing has begun that is yet to end: something else may be said here.
+    /// Whether no frame or message is incomplete, so that something else may be inserted here.
     pub const fn is_between(&self) -> bool {
         matches!(self.state, State::Between)
     }
 
-    /// Whether a frame of media has come. By custom media is on even channels and its reports are on odd ones.
+    /// Whether a media frame has been seen. By convention media is on even channels and its reports are on odd ones.
     pub const fn saw_media(&self) -> bool {
         self.media
     }
@@ -106,7 +105,7 @@ impl Walk {
                         }
                     }
                     [DOLLAR, ..] => self.state = State::Header([0; FRAME_HEADER], 0),
-                    // Some end a body with a line end too many.
+                    // Some senders end a body with an extra line end.
                     [b'\r' | b'\n', ..] => at += 1,
                     _ if at > 0 => break,
                     [byte, ..] if byte.is_ascii_alphabetic() => {
@@ -162,7 +161,7 @@ impl Walk {
 }
 
 impl Partial {
-    /// Takes what belongs to the message: how many bytes, and the message once it is whole.
+    /// Takes the bytes that belong to the message. Returns how many, and the message once it is complete.
     fn take(
         &mut self,
         input: &[u8],
@@ -170,7 +169,7 @@ impl Partial {
     ) -> Result<(usize, Option<Message>), WalkError> {
         let before = self.bytes.len();
         if self.ends.is_none() {
-            // One byte more than a head may have, so that one too long is found out.
+            // One byte more than the maximum of a head, so that a head that is too long is detected.
             let room = (message::MAX_HEAD + 1).saturating_sub(before);
             self.bytes.extend(input.iter().take(room));
             let Some(head) = message::head_end(&self.bytes, before)? else {
@@ -203,6 +202,6 @@ const fn payload(left: usize) -> State {
     }
 }
 
-/// The first byte of a frame; then its channel, and the length of its payload in two bytes.
+/// The first byte of a frame; its channel and the length of its payload (two bytes) follow.
 const DOLLAR: u8 = 0x24;
 const FRAME_HEADER: usize = 4;
