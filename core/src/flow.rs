@@ -1,9 +1,9 @@
-//! A datagram protocol as a table of flows: what goes in, what comes out. WebRTC and SRT are two such tables, and
-//! one loop in the shell serves both.
+//! A datagram protocol as a table of flows: its inputs and outputs. WebRTC and SRT are two such tables, and one loop in
+//! the shell serves both.
 //!
 //! A table neither reads nor sends. The loop hands it each datagram, mutable so that a header can be rewritten in
-//! place, and is told its [`Fate`]. That is the fast path: no allocation and no copy. What a table says of its own
-//! accord (a handshake towards an origin, a question where a stream belongs) is rare and is polled.
+//! place, and gets back its [`Fate`]. That is the fast path: no allocation and no copy. What a table sends by itself (a
+//! handshake with an origin, a question about a stream) is rare and is polled.
 //!
 //! ```text
 //! datagram ─► handle(now, Input) ─► Fate: to the client, to the origin, back, kept, dropped
@@ -19,138 +19,138 @@ use std::time::Instant;
 
 /// A table of flows.
 pub trait Flows {
-    /// What the shell has to act upon: flows to place, flows that ended.
+    /// What the shell has to act on: flows to place, flows that ended.
     type Event;
 
-    /// Takes one input and says what becomes of its datagram; for an input without one, [`Fate::Kept`].
+    /// Takes one input and returns the fate of its datagram; for an input without a datagram, [`Fate::Kept`].
     fn handle(&mut self, now: Instant, input: Input<'_>) -> Fate;
 
-    /// What the table has to say; called until it is `None` after each batch of inputs.
+    /// The next output of the table. Call this until it returns `None` after each batch of inputs.
     fn poll_output(&mut self) -> Option<Output<Self::Event>>;
 
     /// When [`Input::Timeout`] is due, if ever.
     fn poll_timeout(&self) -> Option<Instant>;
 }
 
-/// What a table of flows is told.
+/// An input of a table of flows.
 #[derive(Debug)]
 pub enum Input<'a> {
     /// A datagram arrived at the public port.
     Client {
-        /// Where it came from, and where it arrived.
+        /// Where the datagram came from, and where it arrived.
         path: ClientPath,
-        /// All of it; the table may rewrite it in place.
+        /// The whole datagram; the table may rewrite it in place.
         data: &'a mut [u8],
     },
     /// A datagram arrived from an origin.
     Origin {
-        /// At which of our sockets.
+        /// The socket of ours where it arrived.
         link: LinkId,
-        /// All of it; the table may rewrite it in place.
+        /// The whole datagram; the table may rewrite it in place.
         data: &'a mut [u8],
     },
-    /// The origin's machine said that nobody listens there (ICMP). It is said of an earlier datagram, and anybody
-    /// who knows both ports can forge it.
+    /// The origin's machine reported that nothing listens there (ICMP). The message is about an earlier datagram, and
+    /// anyone who knows both ports can forge it.
     Refused {
-        /// On which of our sockets.
+        /// The socket of ours that it is about.
         link: LinkId,
     },
     /// The time of [`Flows::poll_timeout`] has come.
     Timeout,
 }
 
-/// What becomes of a datagram, as it stands after the table saw it.
+/// What to do with a datagram, in the form in which the table left it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// It is nobody's.
+    /// Drop it.
     Drop(DropReason),
-    /// The table has taken what it needs.
+    /// Nothing: the table has taken what it needs.
     Kept,
-    /// Its first `len` bytes go back to where they came from. For clients whose address is not proven: never more
-    /// than they sent.
+    /// Send its first `len` bytes back to where it came from. Clients with unproven addresses never get more bytes than
+    /// they sent.
     Reply {
-        /// How many bytes.
+        /// The number of bytes.
         len: usize,
     },
-    /// It goes on to the client.
+    /// Send it on to the client.
     ToClient {
-        /// Whose: datagrams of one flow are sent together where they can be.
+        /// The flow; datagrams of one flow are sent together where possible.
         flow: FlowId,
-        /// Where to.
+        /// The path to the client.
         path: ClientPath,
     },
-    /// It goes on to the origin.
+    /// Send it on to the origin.
     ToOrigin {
-        /// By which of our sockets. Datagrams of different flows to one origin may be sent together.
+        /// The socket of ours to use. Datagrams of different flows to one origin may be sent together.
         link: LinkId,
     },
 }
 
-/// What a table says of its own accord.
+/// What a table outputs by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output<E> {
-    /// For the shell.
+    /// An event for the shell.
     Event(E),
     /// A datagram of the table's own for a client.
     ToClient {
-        /// Where to.
+        /// The path to the client.
         path: ClientPath,
-        /// All of it.
+        /// The whole datagram.
         data: Vec<u8>,
     },
     /// A datagram of the table's own for an origin.
     ToOrigin {
-        /// By which of our sockets.
+        /// The socket of ours to use.
         link: LinkId,
-        /// All of it.
+        /// The whole datagram.
         data: Vec<u8>,
     },
 }
 
-/// One client's datagrams, by a number its table chose; unique within the table while the flow lives.
+/// A client's flow, by a number that its table chose; unique within the table while the flow exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FlowId(pub u32);
 
-/// An origin-side socket of the loop.
+/// A socket of the loop towards an origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u32);
 
-/// Both ends of the way to a client. An answer has to leave from where the question arrived, or no firewall lets it
-/// through.
+/// Both ends of the path to a client. An answer has to leave from the address where the request arrived, or no firewall
+/// lets it through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientPath {
-    /// The client, as the socket names it: an IPv4 client of an IPv6 socket is an IPv4-mapped address.
+    /// The client's address as the socket reports it: an IPv4 client of an IPv6 socket has an IPv4-mapped address.
     pub remote: SocketAddr,
-    /// Which of our addresses it wrote to, where the socket listens on all of them.
+    /// The address of ours that it wrote to, if the socket listens on all of them.
     pub local: Option<IpAddr>,
-    /// Which of the listener's sockets, where it has several addresses.
+    /// The index of the listener's socket, if it has several addresses.
     pub entry: u8,
 }
 
 impl ClientPath {
-    /// The client's address, IPv4 as IPv4.
+    /// The client's address, with IPv4 as IPv4.
     pub const fn client(&self) -> SocketAddr {
         SocketAddr::new(self.remote.ip().to_canonical(), self.remote.port())
     }
 }
 
-/// Why a datagram goes nowhere: a closed list, for metrics.
+/// Why a datagram is dropped: a closed list, for metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum DropReason {
-    /// Its proof of the sender's address or secret does not hold.
+    /// It does not prove the sender's address or secret.
     Forged,
     /// It is for a flow of another address.
     ForeignAddress,
-    /// It breaks its protocol.
+    /// It violates its protocol.
     Malformed,
     /// Its sender asks too often, or the table is full.
     TooMany,
-    /// It is of no kind this port serves.
+    /// This port does not serve its kind.
     UnknownKind,
-    /// No flow is there for it.
+    /// There is no flow for it.
     UnknownFlow,
-    /// It is in order, but not now: a duplicate of something that is under way, or before its time.
+    /// It is valid, but not at this time: a duplicate of something under way, or too early.
     Untimely,
 }
 
@@ -166,7 +166,7 @@ impl DropReason {
         Self::Untimely,
     ];
 
-    /// The reason as metrics spell it.
+    /// The reason in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Forged => "forged",

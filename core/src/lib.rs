@@ -1,8 +1,8 @@
 //! The pure half of Sluicegate: bytes become events, facts become decisions.
 //!
-//! Nothing in this crate opens a socket, reads a clock, draws a random number or awaits. Time, seeds and
-//! addresses come in as arguments; outputs are returned or polled. So every parser can be fuzzed, every
-//! decision replayed, and test publishers, players and stub origins are built from the same machines.
+//! Nothing in this crate opens a socket, reads a clock, draws a random number or awaits. Time, seeds and addresses come
+//! in as arguments; outputs are returned or polled. Every parser can therefore be fuzzed and every decision replayed,
+//! and test publishers, players and stub origins are built from the same state machines.
 //!
 //! | module | what it knows |
 //! | --- | --- |

@@ -1,5 +1,5 @@
-//! The PROXY protocol, versions 1 and 2 (HAProxy's `proxy-protocol.txt`): who the client really is, told in a
-//! few bytes before its own. Read from trusted peers, and written to origins that want it.
+//! The PROXY protocol, versions 1 and 2 (HAProxy's `proxy-protocol.txt`): a header before a connection's own bytes that
+//! names the real client. It is read from trusted peers, and written to origins that want it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -8,7 +8,7 @@ use crate::read::{Reader, Truncated};
 /// What a PROXY header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preface {
-    /// The connection is the sender's own (a health check): the peer's address stands.
+    /// The connection is the sender's own (a health check), so the peer's address counts.
     Local,
     /// The client's address.
     Client(SocketAddr),
@@ -20,13 +20,13 @@ pub enum PrefaceError {
     /// Neither version's signature.
     #[error("the connection does not start with a PROXY protocol header")]
     NotAHeader,
-    /// The signature is there, and the rest is not as the specification says.
+    /// The signature is there, but the rest does not follow the specification.
     #[error("the PROXY protocol header is malformed")]
     Malformed,
 }
 
-/// Reads a header from the front of `bytes`, with its length; `None` when more bytes are needed. A header is at
-/// most [`MAX_PREFACE`] bytes.
+/// Reads a header from the front of `bytes`, and returns it with its length; `None` if more bytes are needed. A header
+/// has at most [`MAX_PREFACE`] bytes.
 ///
 /// # Errors
 /// [`PrefaceError`] as soon as the bytes cannot become a header.
@@ -80,8 +80,8 @@ pub fn write_v2(client: SocketAddr, local: SocketAddr) -> Vec<u8> {
     out
 }
 
-/// The client address preamble of go-oryx that SRS reads before C0: 0xF3, a length, an IPv4 address in network
-/// order. There is no form for IPv6 clients; they get `None`.
+/// The client address preamble of go-oryx, which SRS reads before C0: 0xF3, a length, and an IPv4 address in network
+/// order. It has no form for IPv6, so IPv6 clients get `None`.
 pub fn write_rtmp_client_address(client: IpAddr) -> Option<[u8; 7]> {
     let IpAddr::V4(v4) = client.to_canonical() else {
         return None;
@@ -137,7 +137,7 @@ fn parse_v2(bytes: &[u8]) -> Result<Option<(Preface, usize)>, PrefaceError> {
     }
 }
 
-/// The outer error is "more bytes needed", the inner one "never".
+/// Reads version 2. The outer error means that more bytes are needed, the inner one that the bytes are wrong.
 fn read_v2(bytes: &[u8]) -> Result<Result<(Preface, usize), PrefaceError>, Truncated> {
     let mut reader = Reader::new(bytes);
     reader.bytes(SIGNATURE_V2.len())?;
@@ -171,7 +171,7 @@ fn mapped(ip: IpAddr) -> Ipv6Addr {
     }
 }
 
-/// The longest header that is read: version 2 with room for extensions, which are skipped.
+/// Maximum bytes of a header: version 2 with room for extensions, which are skipped.
 pub const MAX_PREFACE: usize = 536;
 const MAX_V1: usize = 107; // "worst case (optional fields set to 0xff)", §2.1
 const SIGNATURE_V1: &[u8] = b"PROXY ";

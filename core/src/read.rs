@@ -1,4 +1,4 @@
-//! A checked big-endian reader over bytes: the only place of this crate that walks a buffer by position.
+//! A checked big-endian reader over bytes: the only place in this crate that walks a buffer by position.
 
 /// The input ended before the value did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -17,7 +17,7 @@ impl<'a> Reader<'a> {
         Self { rest: bytes }
     }
 
-    /// How many bytes are left.
+    /// The number of bytes that are left.
     pub const fn remaining(&self) -> usize {
         self.rest.len()
     }

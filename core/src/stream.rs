@@ -1,10 +1,10 @@
-//! What a client asks for: a stream, named the same however a protocol spells it.
+//! What a client asks for: a stream, with the same name however a protocol spells it.
 //!
-//! Every protocol has its own way to say "live/a on example.com": RTMP splits it between `tcUrl` and a play name,
-//! HTTP puts the domain into `Host` and an extension behind the name, SRT packs all of it into one stream id. The
-//! functions here turn each spelling into one [`StreamUrl`], and a [`VhostRule`] turns that into the
-//! [`PlacementKey`] under which origins are chosen. They follow what SRS origins do with the same bytes, because a
-//! publisher and a player meet only if both are sent to the same origin:
+//! Every protocol has its own way to say "live/a on example.com": RTMP splits it between `tcUrl` and a play name, HTTP
+//! puts the domain into `Host` and an extension after the name, SRT packs all of it into one stream id. The functions
+//! here turn each spelling into one [`StreamUrl`], and a [`VhostRule`] turns that into the [`PlacementKey`] under which
+//! origins are chosen. They follow what SRS origins do with the same bytes, because a publisher and a player meet only
+//! if both are sent to the same origin:
 //!
 //! - the last path segment is the stream, everything before it is the app;
 //! - repeated, leading and trailing slashes, white space and `_definst_` do not count, percent-escapes are resolved;
@@ -20,7 +20,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// Whether the client takes a stream or brings one.
+/// Whether the client receives a stream or sends one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {
     /// The client watches.
@@ -45,7 +45,7 @@ impl fmt::Display for Action {
     }
 }
 
-/// How a client speaks to us, and so how we speak to the origin.
+/// The protocol between a client and us, and so between us and the origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
     /// AAC in an endless HTTP body.
@@ -64,7 +64,7 @@ pub enum Protocol {
     Rtsp,
     /// SRT over UDP.
     Srt,
-    /// WebRTC, asked for by WHIP or WHEP.
+    /// WebRTC, with WHIP or WHEP for signalling.
     WebRtc,
 }
 
@@ -82,7 +82,7 @@ impl Protocol {
         Self::WebRtc,
     ];
 
-    /// The name used in logs, rows and metric labels, such as `http_flv`.
+    /// The name in logs, rows and metric labels, such as `http_flv`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::HttpAac => "http_aac",
@@ -97,7 +97,7 @@ impl Protocol {
         }
     }
 
-    /// Which kind of endpoint of an origin serves this protocol.
+    /// The kind of endpoint of an origin that serves this protocol.
     pub const fn service(self) -> Service {
         match self {
             Self::HttpAac | Self::HttpFlv | Self::HttpMp3 | Self::HttpSegments | Self::HttpTs => {
@@ -120,7 +120,7 @@ impl fmt::Display for Protocol {
 /// A kind of endpoint that an origin may offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Service {
-    /// The HTTP API, WHIP and WHEP included.
+    /// The HTTP API, including WHIP and WHEP.
     Api,
     /// HTTP streaming: FLV, TS, AAC, MP3, HLS.
     Http,
@@ -145,7 +145,7 @@ impl Service {
         Self::Srt,
     ];
 
-    /// The name an origin's registration uses for it, such as `http`.
+    /// The name in an origin's registration, such as `http`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Api => "api",
@@ -177,13 +177,13 @@ impl fmt::Display for Service {
 /// assert_eq!(published, played);
 /// assert_eq!(published.to_string(), "example.com/live/a");
 /// ```
-// One text, because each open session keeps one. Neither a vhost nor the name of a stream has a slash in it.
+// One text, because each open session keeps one. Neither a vhost nor the name of a stream contains a slash.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct StreamUrl(Box<str>);
 
 impl StreamUrl {
-    /// The stream `stream` of `app` on `vhost`. A slash in `stream` moves what is before it into the app; an empty
-    /// app is [`DEFAULT_APP`].
+    /// The stream `stream` of `app` on `vhost`. If `stream` contains slashes, what precedes the last one moves into the
+    /// app. An empty app is [`DEFAULT_APP`].
     pub fn new(vhost: &str, app: &str, stream: &str) -> Result<Self, StreamError> {
         let mut path = Path::default();
         path.push(app)?;
@@ -193,18 +193,18 @@ impl StreamUrl {
         path.on(fold_vhost(vhost)?)
     }
 
-    /// What an RTMP client asks for: `tc_url` from its `connect` and `name` from its `publish` or `play`, either of
-    /// which may carry a query.
+    /// What an RTMP client asks for: `tc_url` from its `connect` and `name` from its `publish` or `play`. Either may
+    /// carry a query.
     ///
-    /// Without a name, an app of several segments gives its last one away, as SRS guesses; otherwise the stream is
+    /// Without a name, the last segment of an app with several becomes the stream, as in SRS; otherwise the stream is
     /// empty and refused. A `tc_url` without a scheme is taken as a path.
     pub fn from_rtmp(tc_url: &str, name: &str) -> Result<Self, StreamError> {
         // Clients that cannot send a query write `app...vhost...example.com`.
         let tc_url = tc_url.replace(DOTTED_VHOST, "?vhost=");
         let name = name.replace(DOTTED_VHOST, "?vhost=");
         let (host, target) = split_authority(&tc_url);
-        // Flash encoders write `rtmp://h/app?k=v/stream`: the query of the tcUrl stands before the name, so both
-        // are split on their own. A slash inside a query never counts.
+        // Flash encoders write `rtmp://h/app?k=v/stream`: the query of the tcUrl comes before the name, so each is
+        // split by itself. A slash inside a query never counts.
         let (app, app_query) = split_query(target);
         let (name, name_query) = split_query(&name);
 
@@ -220,8 +220,8 @@ impl StreamUrl {
     /// What an HTTP client asks for: the `Host` header and an origin-form request target, such as
     /// `/live/a.flv?vhost=example.com`. A known media extension is not part of the name.
     ///
-    /// The form `/?app=live&stream=a` is understood only where the path names nothing: an origin serves the path,
-    /// and two readings of one request must not differ.
+    /// The form `/?app=live&stream=a` is understood only if the path names nothing: an origin serves the path, and two
+    /// readings of one request must not differ.
     pub fn from_http(host: Option<&str>, target: &str) -> Result<Self, StreamError> {
         let (text, query) = split_query(target);
         let mut path = Path::default();
@@ -241,7 +241,7 @@ impl StreamUrl {
     }
 
     /// What a WHIP or WHEP client asks for: the `Host` header and a request target such as
-    /// `/rtc/v1/whip/?app=live&stream=a`. As in SRS, the app is `live` and the stream `livestream` unless named.
+    /// `/rtc/v1/whip/?app=live&stream=a`. As in SRS, the defaults are the app `live` and the stream `livestream`.
     pub fn from_whip(host: Option<&str>, target: &str) -> Result<Self, StreamError> {
         let (_, query) = split_query(target);
         let app = query_value([query], "app")?;
@@ -254,8 +254,8 @@ impl StreamUrl {
         path.on(vhost_of([query, ""], host)?)
     }
 
-    /// What a WebRTC client asks for: a `webrtc://example.com/live/a?token=1`, or, with the `Host` header beside it, a
-    /// path. The vhost is that of the URL, where it names a host.
+    /// What a WebRTC client asks for: `webrtc://example.com/live/a?token=1`, or a path together with the `Host` header.
+    /// The vhost is that of the URL if it names a host.
     pub fn from_webrtc(host: Option<&str>, url: &str) -> Result<Self, StreamError> {
         let (named, target) = split_authority(url);
         let (text, query) = split_query(target);
@@ -278,12 +278,12 @@ impl StreamUrl {
         self.parts().0
     }
 
-    /// The application: one or several segments.
+    /// The application, which has one or more segments.
     pub fn app(&self) -> &str {
         self.parts().1
     }
 
-    /// The name of the stream within its app: one segment.
+    /// The name of the stream within its app, which has one segment.
     pub fn stream(&self) -> &str {
         self.parts().2
     }
@@ -328,27 +328,27 @@ impl FromStr for StreamUrl {
     }
 }
 
-/// What an SRT caller asks for in its stream id, which names the action as well.
+/// What an SRT caller asks for with its stream id, which also names the action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SrtStreamId {
     /// The stream asked for.
     pub stream: StreamUrl,
-    /// `m=publish` (or `bidirectional`) or `m=request`; play where the id does not say.
+    /// Publish for `m=publish` and `m=bidirectional`, play for `m=request` and for ids without `m`.
     pub action: Action,
 }
 
 impl SrtStreamId {
-    /// Reads a stream id: either `#!::h=example.com,r=live/a,m=publish` (SRT access control) or a plain path
-    /// `live/a`. A path of one segment is a stream of the app `live`. An empty `id` stands for `default`.
+    /// Reads a stream id: either `#!::h=example.com,r=live/a,m=publish` (SRT access control) or a plain path `live/a`.
+    /// A path of one segment is a stream of the app `live`. An empty `id` means `default`.
     ///
-    /// `h` is the vhost; with one slash it is the path instead (an older form), with more its first segment is the
-    /// vhost and the rest the path. `r`, where named, is the path in any case.
+    /// `h` is the vhost. In an older form it has one slash and is the path instead; with more slashes, its first
+    /// segment is the vhost and the rest the path. If there is an `r`, it is always the path.
     pub fn parse(id: &str, default: &str) -> Result<Self, StreamError> {
         let id = match unquote(id) {
             "" => unquote(default),
             named => named,
         };
-        // Some senders take the id from a URL and leave it escaped.
+        // Some senders copy the id from a URL and leave it escaped.
         let id = match id.get(..ESCAPED_SRT_PREFIX.len()) {
             Some(start) if start == ESCAPED_SRT_PREFIX => decode(id)?,
             _ => Cow::Borrowed(id),
@@ -377,7 +377,7 @@ impl SrtStreamId {
             let value = unquote(value);
             match key.trim() {
                 "h" => host = Some(value),
-                // Who sends and receives brings a stream in any case.
+                // A caller that sends and receives is a publisher in any case.
                 "m" if ["publish", "bidirectional"]
                     .iter()
                     .any(|mode| value.eq_ignore_ascii_case(mode)) =>
@@ -408,23 +408,23 @@ impl SrtStreamId {
     }
 }
 
-/// What vhosts mean for placement.
+/// How vhosts affect placement.
 ///
-/// An origin tells vhosts apart by itself, so two streams that share a placement are always served correctly, while
-/// a publisher by domain name and a player by address that miss each other never are.
+/// An origin tells vhosts apart itself, so two streams that share a placement are always served correctly. A publisher
+/// that uses a domain name and a player that uses an address would miss each other if they had different placements.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum VhostRule {
     /// Streams that differ only in their vhost share a placement.
     #[default]
     Ignored,
-    /// Only these vhosts count; all others share the default one. Use [`VhostRule::listed`].
+    /// Only these vhosts count; all others share the default placement. Use [`VhostRule::listed`].
     Listed(BTreeSet<String>),
-    /// Every vhost counts: many tenants with equal stream names, or a store shared with other proxies.
+    /// Every vhost counts: for many tenants with equal stream names, or for a store shared with other kinds of proxies.
     Separate,
 }
 
 impl VhostRule {
-    /// The rule under which only the `names` count; each must be a domain name.
+    /// The rule under which only these `names` count; each must be a domain name.
     pub fn listed<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Result<Self, StreamError> {
         names
             .into_iter()
@@ -449,12 +449,12 @@ impl VhostRule {
     }
 }
 
-/// The name under which a stream is placed: `vhost/app/stream`, with the vhost as the [`VhostRule`] has it.
+/// The name under which a stream is placed: `vhost/app/stream`, with the vhost as the [`VhostRule`] maps it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PlacementKey(Arc<str>);
 
 impl PlacementKey {
-    /// The key as text; also what a shared store is asked for.
+    /// The key as text, which is also the key in a shared store.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -472,7 +472,7 @@ impl fmt::Display for PlacementKey {
     }
 }
 
-/// Why a client's name for a stream is refused. None of them repeats what the client wrote.
+/// Why a client's name for a stream is refused. No variant repeats what the client wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StreamError {
     /// A part of the name holds a control character.
@@ -481,10 +481,10 @@ pub enum StreamError {
     /// A segment is `.` or `..`.
     #[error("the name holds a `.` or `..` segment")]
     DotSegment,
-    /// No stream is named.
+    /// The stream has no name.
     #[error("no stream is named")]
     EmptyStream,
-    /// Text that should be `vhost/app/stream` has fewer parts.
+    /// A text in the form `vhost/app/stream` has too few parts.
     #[error("a stream is written as vhost/app/stream")]
     Incomplete,
     /// A listed vhost is an address or has no dot.
@@ -495,7 +495,7 @@ pub enum StreamError {
     /// The percent-escapes of the name do not decode to UTF-8.
     #[error("the name is not UTF-8")]
     NotUtf8,
-    /// The mode of an SRT stream id is none of the three.
+    /// The mode of an SRT stream id is unknown.
     #[error("the mode of an SRT stream id is publish, request or bidirectional")]
     SrtMode,
     /// A part of the name is too long.
@@ -503,12 +503,12 @@ pub enum StreamError {
     TooLong {
         /// Which part: `vhost`, `app` or `stream`.
         part: &'static str,
-        /// How many bytes it may have.
+        /// Maximum bytes of the part.
         limit: usize,
     },
 }
 
-/// A path as it grows segment by segment: the last segment so far, and what was before it.
+/// A path that grows segment by segment: the last segment so far, and what precedes it.
 #[derive(Default)]
 struct Path {
     app: String,
@@ -516,11 +516,11 @@ struct Path {
 }
 
 impl Path {
-    /// Takes the segments of `text`; returns whether there was one.
+    /// Adds the segments of `text`; returns whether there was one.
     fn push(&mut self, text: &str) -> Result<bool, StreamError> {
         let mut named = false;
         for segment in text.split('/') {
-            // SRS removes spaces from names anywhere, and hand-typed stream keys end in line breaks.
+            // SRS removes spaces anywhere in names, and hand-typed stream keys end in line breaks.
             let segment = segment
                 .trim_matches([' ', '\t', '\r', '\n'])
                 .replace(' ', "");
@@ -562,7 +562,7 @@ fn within(part: &'static str, text: &str, limit: usize) -> Result<(), StreamErro
     Ok(())
 }
 
-/// The stream an SRT path names: one segment alone is a stream of [`SRT_APP`].
+/// The stream that an SRT path names: a single segment is a stream of [`SRT_APP`].
 fn srt_stream(path: &str, vhost: String) -> Result<StreamUrl, StreamError> {
     let mut named = Path::default();
     named.push(&decode(path)?)?;
@@ -572,14 +572,14 @@ fn srt_stream(path: &str, vhost: String) -> Result<StreamUrl, StreamError> {
     named.on(vhost)
 }
 
-/// The vhost that the `queries` name, else `host`.
+/// The vhost that the `queries` name, or else `host`.
 fn vhost_of(queries: [&str; 2], host: Option<&str>) -> Result<String, StreamError> {
     let named = match query_value(queries, "vhost")? {
         None => query_value(queries, "domain")?,
         vhost => vhost,
     };
     match named.as_deref().map(str::trim) {
-        // Asking for the default vhost by name is asking for nothing, in SRS too.
+        // In SRS too, naming the default vhost is the same as naming none.
         None | Some(DEFAULT_VHOST) => fold_vhost(host.unwrap_or_default()),
         Some(vhost) => fold_vhost(vhost),
     }
@@ -595,7 +595,7 @@ fn fold_vhost(host: &str) -> Result<String, StreamError> {
     let name = match host.split_once(':') {
         None => host,
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        // An IPv6 address, or nothing anybody can read.
+        // An IPv6 address, or nothing readable.
         Some(_) => "",
     };
     let name = name.strip_suffix('.').unwrap_or(name);
@@ -606,7 +606,7 @@ fn fold_vhost(host: &str) -> Result<String, StreamError> {
     Ok(name.to_ascii_lowercase())
 }
 
-/// Whether `name` has two labels or more and does not end as an IPv4 address does, in a number.
+/// Whether `name` has two labels or more and does not end in a number, as an IPv4 address does.
 fn is_domain(name: &str) -> bool {
     let Some((_, last)) = name.rsplit_once('.') else {
         return false;
@@ -620,7 +620,7 @@ fn is_domain(name: &str) -> bool {
     name.split('.').all(is_label) && !last.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// `scheme://user@host:port/path?query` as host and the rest; without a scheme all of it is the rest.
+/// Splits `scheme://user@host:port/path?query` into the host and the rest. Without a scheme, all of it is the rest.
 fn split_authority(url: &str) -> (Option<&str>, &str) {
     let (text, _) = split_query(url);
     let Some((scheme, _)) = text.split_once("://") else {
@@ -635,13 +635,13 @@ fn split_authority(url: &str) -> (Option<&str>, &str) {
     (Some(host), target)
 }
 
-/// A path and what follows its first `?` or `#`.
+/// Splits a path from what follows its first `?` or `#`.
 fn split_query(target: &str) -> (&str, &str) {
     target.split_once(['?', '#']).unwrap_or((target, ""))
 }
 
-/// The last non-empty value of `name` in the `queries`, decoded. Extra `?` and `#` separate like `&`: names that
-/// went through several hands carry more than one.
+/// The last non-empty value of `name` in the `queries`, decoded. Additional `?` and `#` separate like `&`: names that
+/// passed through several programs have more than one.
 fn query_value<const N: usize>(
     queries: [&str; N],
     name: &str,
@@ -656,7 +656,7 @@ fn query_value<const N: usize>(
         .transpose()
 }
 
-/// Resolves percent-escapes (RFC 3986 §2.1). A `%` that starts none stands for itself: RTMP encoders send such names.
+/// Resolves percent-escapes (RFC 3986 §2.1). A `%` that does not start one is kept: RTMP encoders send such names.
 fn decode(text: &str) -> Result<Cow<'_, str>, StreamError> {
     if !text.contains('%') {
         return Ok(Cow::Borrowed(text));
@@ -685,7 +685,7 @@ fn hex_digit(byte: u8) -> Option<u8> {
         .and_then(|digit| u8::try_from(digit).ok())
 }
 
-/// `text` without white space and one pair of quotes around it, which ids taken from configuration files keep.
+/// `text` without white space and one pair of quotes around it, which ids copied from configuration files keep.
 fn unquote(text: &str) -> &str {
     let text = text.trim();
     ['"', '\'']
@@ -700,28 +700,29 @@ fn is_media_extension(extension: &str) -> bool {
         .any(|known| extension.eq_ignore_ascii_case(known))
 }
 
-/// The vhost of clients that name none.
+/// The vhost of clients that do not name one.
 pub const DEFAULT_VHOST: &str = "__defaultVhost__";
 
-/// The app of streams named without one.
+/// The app of streams that do not name one.
 pub const DEFAULT_APP: &str = "__defaultApp__";
 
-/// A domain name has at most 253 characters (RFC 1035 §2.3.4, without the root dot).
+/// Maximum characters of a domain name: 253 (RFC 1035 §2.3.4, without the root dot).
 pub const MAX_VHOST: usize = 253;
 
-/// Bytes of an app. Real ones have a few dozen; with the other limits it bounds every key, row and log line.
+/// Maximum bytes of an app. Real ones have a few dozen. Together with the other limits, this bounds every key, row and
+/// log line.
 pub const MAX_APP: usize = 256;
 
-/// Bytes of a stream's name; signed names are the longest seen, at about a hundred.
+/// Maximum bytes of a stream's name. Signed names are the longest seen, at about a hundred.
 pub const MAX_STREAM: usize = 256;
 
-/// What Flash encoders put between the app and the stream; it names nothing.
+/// A segment that Flash encoders put between the app and the stream; it names nothing.
 const DEFAULT_INSTANCE: &str = "_definst_";
 
-/// What stands before a vhost where a client cannot send a query.
+/// The marker before a vhost, for clients that cannot send a query.
 const DOTTED_VHOST: &str = "...vhost...";
 
-/// What may follow a stream's name over HTTP without being part of it.
+/// Extensions that may follow a stream's name over HTTP without being part of it.
 const MEDIA_EXTENSIONS: [&str; 8] = ["aac", "flv", "m3u8", "m4s", "mp3", "mp4", "mpd", "ts"];
 
 /// The start of a structured stream id (SRT access control guidelines), plain and as a URL carries it.

@@ -1,4 +1,4 @@
-//! What the proxies of one cluster tell each other, through a store that they share or directly.
+//! What the proxies of a cluster tell each other, through a store that they share or directly.
 
 pub mod mesh;
 pub mod peers;

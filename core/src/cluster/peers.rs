@@ -1,5 +1,5 @@
-//! What the proxies of a cluster tell each other of themselves, and of what their operators want: records in the store
-//! they share, and the token that one shows another.
+//! What the proxies of a cluster tell each other about themselves and about their operators' orders: records in the
+//! store that they share, and the token by which they authenticate.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use hmac::{Hmac, Mac};
@@ -9,17 +9,17 @@ use sha2::Sha256;
 use crate::fleet::origin::Target;
 use crate::stream::StreamUrl;
 
-/// What the key of a proxy begins with; its id follows.
+/// Prefix of the key of a proxy; its id follows.
 pub const PROXY: &str = "sluicegate-proxy:";
-/// What the key of a duty begins with; the id of the origin follows.
+/// Prefix of the key of a duty; the id of the origin follows.
 pub const DUTY: &str = "sluicegate-duty:";
-/// What the key of a report begins with; the placement key follows.
+/// Prefix of the key of a report; the placement key follows.
 pub const REPORT: &str = "sluicegate-published:";
 
-/// A proxy, as the others see it.
+/// A proxy, as the other proxies see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerRecord {
-    /// Where its system API is; `None` if it has no address that others can use.
+    /// The address of its system API; `None` if it has no address that others can use.
     pub system: Option<Target>,
     /// When it started (RFC 3339).
     pub started: String,
@@ -27,31 +27,32 @@ pub struct PeerRecord {
     pub version: String,
 }
 
-/// What an operator wants of an origin, for all proxies.
+/// What an operator wants of an origin, on all proxies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DutyRecord {
-    /// When that was said, in milliseconds since 1970: the later word counts.
+    /// When that was ordered, in milliseconds since 1970. A later order wins.
     pub at: u64,
-    /// What is wanted.
+    /// The order.
     pub wanted: Wanted,
 }
 
-/// What may be wanted.
+/// What an operator can order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// It takes new streams.
+    /// The origin takes new streams.
     Active,
-    /// It takes nobody new.
+    /// The origin takes no new clients.
     Disabled,
-    /// It was deregistered, and nobody has sessions on it.
+    /// The origin was deregistered, and no proxy has sessions on it.
     Gone,
-    /// It was deregistered, and somebody may have sessions on it: it takes no new streams until nobody says so any more.
+    /// The origin was deregistered, and some proxy may have sessions on it: it takes no new streams until no proxy says
+    /// so any more.
     Leaving,
-    /// It takes no new streams; its sessions are ended from this moment on, in milliseconds since 1970.
+    /// The origin takes no new streams; its sessions are ended from this moment on, in milliseconds since 1970.
     Draining(Option<u64>),
 }
 
-/// An origin says that a stream is published on it.
+/// An origin's report that a stream is published on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReportRecord {
     /// The key of the origin.
@@ -61,7 +62,7 @@ pub struct ReportRecord {
 }
 
 impl PeerRecord {
-    /// As it is written.
+    /// The record as it is written.
     pub fn text(&self) -> String {
         json!({
             "system": self.system.as_ref().map(ToString::to_string),
@@ -84,7 +85,7 @@ impl PeerRecord {
 }
 
 impl DutyRecord {
-    /// As it is written.
+    /// The record as it is written.
     pub fn text(&self) -> String {
         let (duty, deadline) = match self.wanted {
             Wanted::Active => ("active", None),
@@ -115,7 +116,7 @@ impl DutyRecord {
 }
 
 impl ReportRecord {
-    /// As it is written; the same report is the same text.
+    /// The record as it is written; equal reports are equal text.
     pub fn text(&self) -> String {
         json!({"origin": self.origin, "stream": self.stream.to_string()}).to_string()
     }
@@ -131,8 +132,8 @@ impl ReportRecord {
     }
 }
 
-/// What proxies of one cluster show at the system API of `proxy`. It is of no use anywhere else, so that an address that
-/// somebody wrote into the store learns nothing but its own token.
+/// The token that proxies of one cluster send to the system API of `proxy`. It is valid nowhere else. So if an attacker
+/// wrote an address into the store, it learns only the token for itself.
 pub fn token(cluster_key: &[u8], proxy: &str) -> String {
     let mut hash =
         <Hmac<Sha256> as Mac>::new_from_slice(cluster_key).expect("HMAC takes keys of any length");
@@ -141,7 +142,7 @@ pub fn token(cluster_key: &[u8], proxy: &str) -> String {
     Base64UrlUnpadded::encode_string(&hash.finalize().into_bytes())
 }
 
-/// Reads `HOST:PORT`; an IPv6 address stands in brackets.
+/// Reads `HOST:PORT`; an IPv6 address has brackets.
 pub fn target(text: &str) -> Option<Target> {
     let (host, port) = text.rsplit_once(':')?;
     if host.contains(':') && !host.starts_with('[') {

@@ -1,5 +1,5 @@
-//! The records that proxies share in a Redis, in the keys and shapes of the SRS proxy, so that both kinds can stand in
-//! front of one fleet during a migration. What that proxy does not know, it ignores.
+//! The records that proxies share in a Redis, in the keys and shapes of the SRS proxy, so that both kinds can serve one
+//! fleet during a migration. The SRS proxy ignores what it does not know.
 
 use serde_json::{Map, Value, json};
 
@@ -10,11 +10,11 @@ use crate::stream::{PlacementKey, Service};
 
 /// The list of the keys of all origins, a JSON array.
 pub const SERVERS: &str = "srs-proxy-all-servers";
-/// What the key of an origin begins with; its [instance](Origin::instance) follows.
+/// Prefix of the key of an origin; its [instance](Origin::instance) follows.
 pub const SERVER: &str = "srs-proxy-server:";
-/// What the key of a placement begins with; the placement key follows, and the value is the key of an origin.
+/// Prefix of the key of a placement; the placement key follows. The value is the key of an origin.
 pub const PLACEMENT: &str = "srs-proxy-url:";
-/// Origins without RTMP stand under a key of our own: the SRS proxy would pick them for RTMP.
+/// Prefix of the key of an origin without RTMP: under the other prefix, the SRS proxy would pick it for RTMP.
 pub const OTHER_SERVER: &str = "sluicegate-server:";
 
 /// The list of the keys of origins without RTMP.
@@ -35,18 +35,18 @@ pub fn placement_key(key: &PlacementKey) -> String {
     format!("{PLACEMENT}{key}")
 }
 
-/// Which origin the value of a placement names: `server`, `service` and `pid`. A prefix of the whole Redis may stand in
-/// front, as the SRS proxy writes it.
+/// The origin that the value of a placement names: `server`, `service` and `pid`. A prefix of the whole Redis may
+/// precede it, as the SRS proxy writes it.
 pub fn named_origin(value: &str) -> Option<(&str, &str, &str)> {
     let at = |kind: &str| value.find(kind).map(|at| at + kind.len());
     let instance = value.get(at(SERVER).or_else(|| at(OTHER_SERVER))?..)?;
     let (rest, pid) = instance.rsplit_once('-')?;
-    // SRS ids hold dashes (`vid-0l5xp0s`), the id of a start does not.
+    // SRS ids contain dashes (`vid-0l5xp0s`); the id of a start does not.
     let (server, service) = rest.rsplit_once('-')?;
     Some((server, service, pid)).filter(|(server, _, _)| !server.is_empty())
 }
 
-/// What is written of an origin, at `updated_at` (RFC 3339 with nanoseconds and a zone).
+/// The record of an origin at `updated_at` (RFC 3339 with nanoseconds and a zone).
 pub fn server_record(origin: &Origin, updated_at: &str) -> String {
     let mut record = Map::new();
     let mut put = |name: &str, value: Value| drop(record.insert(name.to_owned(), value));
@@ -89,7 +89,8 @@ pub fn server_record(origin: &Origin, updated_at: &str) -> String {
     Value::Object(record).to_string()
 }
 
-/// The SRS proxy reads an endpoint of RTMP, HTTP or the API as a bare port number, and fails on anything else.
+/// Writes an endpoint. The SRS proxy reads RTMP, HTTP and API endpoints as bare port numbers, and fails on anything
+/// else.
 fn written(service: Service, endpoint: &Endpoint) -> String {
     if endpoint.host.is_none() && endpoint.transport == Transport::Tcp && service != Service::Rtc {
         endpoint.port.to_string()
@@ -98,11 +99,11 @@ fn written(service: Service, endpoint: &Endpoint) -> String {
     }
 }
 
-/// Reads what any proxy wrote of an origin, under the rules for registrations: whoever can write to the Redis can
-/// register. Returns `update_at` as it stands there.
+/// Reads what any proxy wrote about an origin, under the rules for registrations: anyone who can write to the Redis can
+/// register. Returns `update_at` as written.
 ///
 /// # Errors
-/// [`RegistrationError`], with the field in the words of a registration.
+/// [`RegistrationError`], with the field named as in a registration.
 pub fn parse_server_record(
     record: &str,
     rules: &AddressRules,

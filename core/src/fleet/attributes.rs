@@ -1,5 +1,5 @@
-//! What an origin can bear and where it stands: weight, zone, labels and limits. An origin says so in its
-//! registration, and an operator says it of origins that cannot.
+//! The weight, zone, labels and limits of an origin. An origin states them in its registration, and an operator states
+//! them for origins that cannot.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,21 +9,21 @@ use serde_json::Value;
 
 use crate::place::pattern::{Pattern, PatternError};
 
-/// What placement takes into account of an origin besides its health and its load.
+/// What placement takes into account about an origin besides its health and its load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attributes {
-    /// Its share of new streams in relation to the others; [`USUAL_WEIGHT`] unless told, at most [`MAX_WEIGHT`].
-    /// With 0 it gets no new streams.
+    /// Its share of new streams relative to the others: [`USUAL_WEIGHT`] by default, at most [`MAX_WEIGHT`]. With 0 it
+    /// gets no new streams.
     pub weight: u32,
-    /// Where it stands: a data centre, a rack, a region.
+    /// Where it is: a data centre, a rack, a region.
     pub zone: Option<String>,
-    /// What it is good for, for rules to ask for.
+    /// What rules can ask for.
     pub labels: BTreeSet<String>,
-    /// Streams it may hold at once.
+    /// Maximum concurrent streams.
     pub max_streams: Option<u32>,
-    /// Sessions it may hold at once, publishers and players.
+    /// Maximum concurrent sessions, publishers and players together.
     pub max_sessions: Option<u32>,
-    /// Megabits per second it may send and receive, in both directions together.
+    /// Maximum megabits per second, sent and received together.
     pub max_mbps: Option<u32>,
 }
 
@@ -40,7 +40,7 @@ impl Default for Attributes {
     }
 }
 
-/// Attributes as somebody gave them: what is not named stays as it is.
+/// Attributes as they were given: what is not named stays unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Given {
     weight: Option<u32>,
@@ -52,11 +52,11 @@ pub struct Given {
 }
 
 impl Given {
-    /// Names one attribute as text: `weight=50`, `zone=eu-1`, `label=gpu`, `max_streams=1`, `max_sessions=500`,
-    /// `max_mbps=900`. Labels add up; of anything else the last word counts.
+    /// Sets one attribute from text: `weight=50`, `zone=eu-1`, `label=gpu`, `max_streams=1`, `max_sessions=500`,
+    /// `max_mbps=900`. Labels add up; for all others the last value counts.
     ///
     /// # Errors
-    /// [`AttributeError`] when there is no such attribute, or no such value of it.
+    /// [`AttributeError`] when there is no such attribute, or the value is not valid for it.
     pub fn name(&mut self, key: &str, value: &str) -> Result<(), AttributeError> {
         let number = |most: u32| -> Result<Option<u32>, AttributeError> {
             let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
@@ -81,7 +81,7 @@ impl Given {
         Ok(())
     }
 
-    /// Writes what was given over `attributes`; labels are added to those there are.
+    /// Overwrites `attributes` with what was given; labels are added to the existing ones.
     pub fn lay_over(&self, attributes: &mut Attributes) {
         if let Some(weight) = self.weight {
             attributes.weight = weight;
@@ -111,7 +111,7 @@ impl Given {
     }
 }
 
-/// What an operator says of the origins whose id or label is of a certain form.
+/// Attributes that an operator gives to the origins whose id or label matches a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttributeRule {
     pattern: Pattern,
@@ -119,7 +119,7 @@ pub struct AttributeRule {
 }
 
 impl AttributeRule {
-    /// Writes over `attributes` if the rule speaks of an origin that goes by any of `names`.
+    /// Overwrites `attributes` if the rule matches an origin that has any of these `names`.
     pub fn apply<'a>(&self, names: impl IntoIterator<Item = &'a str>, attributes: &mut Attributes) {
         if names.into_iter().any(|name| self.pattern.matches(name)) {
             self.given.lay_over(attributes);
@@ -130,7 +130,7 @@ impl AttributeRule {
 impl FromStr for AttributeRule {
     type Err = AttributeError;
 
-    /// Reads a pattern and what it is given: `edge-* weight=50 zone=eu-1 label=gpu max_streams=1`.
+    /// Reads a pattern and attributes: `edge-* weight=50 zone=eu-1 label=gpu max_streams=1`.
     fn from_str(text: &str) -> Result<Self, AttributeError> {
         let mut words = text.split_ascii_whitespace();
         let pattern = words.next().unwrap_or_default().parse()?;
@@ -149,31 +149,31 @@ impl FromStr for AttributeRule {
 /// Why attributes cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AttributeError {
-    /// A JSON value of a kind it never has.
+    /// A JSON value has the wrong type.
     #[error("a value of the wrong kind")]
     Kind,
-    /// A rule that says nothing.
+    /// A rule gives no attribute.
     #[error("what the origins have is missing, as in: edge-* weight=50")]
     Nothing,
-    /// Not a whole number up to what it may be.
+    /// It is not a whole number up to this maximum.
     #[error("not a whole number from 0 to {0}")]
     Number(u32),
-    /// Not a name of origins.
+    /// It is not a pattern for names of origins.
     #[error(transparent)]
     Pattern(#[from] PatternError),
-    /// More labels than any origin needs.
+    /// There are more labels than any origin needs.
     #[error("more than {MAX_LABELS} labels")]
     TooManyLabels,
-    /// No attribute goes by that name.
+    /// There is no attribute with this name.
     #[error("not one of weight=, zone=, label=, max_streams=, max_sessions= and max_mbps=")]
     Unknown,
-    /// Not a zone or a label.
+    /// It is not a valid zone or label.
     #[error("a zone or label is 1 to {MAX_WORD} letters, digits and any of - _ . : / =")]
     Word,
 }
 
 impl fmt::Display for Attributes {
-    /// `weight 50, zone eu-1, labels gpu`; nothing of what is as usual.
+    /// Writes `weight 50, zone eu-1, labels gpu`, without what has its default.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut words = Vec::new();
         if self.weight != USUAL_WEIGHT {
@@ -202,19 +202,19 @@ fn word(text: &str) -> Result<&str, AttributeError> {
     }
 }
 
-/// The weight of an origin of which nothing is said, so that there is room for lighter ones.
+/// The default weight; it leaves room for lighter origins.
 pub const USUAL_WEIGHT: u32 = 100;
 
-/// A hundred times the usual one.
+/// Maximum weight: a hundred times the default.
 pub const MAX_WEIGHT: u32 = 10_000;
 
-/// Streams, sessions or megabits per second of one origin: more than a machine has ports.
+/// Maximum of a limit on streams, sessions or megabits per second: more than a machine has ports.
 const MAX_LIMIT: u32 = 10_000_000;
 
-/// Labels of one origin.
+/// Maximum labels of one origin.
 const MAX_LABELS: usize = 32;
 
-/// Bytes of a zone or label.
+/// Maximum bytes of a zone or label.
 const MAX_WORD: usize = 64;
 
 #[cfg(test)]

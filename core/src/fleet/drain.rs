@@ -1,44 +1,44 @@
-//! Whether an origin is meant to work, as its operator or its source says; and how a drain comes to its end.
+//! Whether an origin is to work, as its operator or its source decides, and how a drain comes to its end.
 //!
-//! This is a wish, and health is an observation: an origin can be well and drained, or wanted and dead.
+//! This is an order, while health is an observation: an origin can be healthy and drained, or wanted and dead.
 
 use std::time::{Duration, Instant};
 
-/// What is wanted of an origin.
+/// What an origin is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Duty {
     /// It takes new streams.
     #[default]
     Active,
-    /// It takes nobody new, not even players of the streams on it; its sessions go on.
+    /// It takes no new clients, not even players of its streams. Its sessions go on.
     Disabled,
-    /// It takes no new streams. Players may still join those it has, and what is on it finishes.
+    /// It takes no new streams. Players may still join the streams it has, and its sessions may finish.
     Draining(Drain),
 }
 
 /// A drain in progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drain {
-    /// When it began.
+    /// When the drain began.
     pub since: Instant,
-    /// From when on its sessions are ended one by one; `None`: they finish by themselves.
+    /// When its sessions begin to be ended one by one; `None` if they finish by themselves.
     pub deadline: Option<Instant>,
-    /// Who began it.
+    /// Who began the drain.
     pub cause: Cause,
 }
 
 /// Who began a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
-    /// It was deregistered.
+    /// The origin was deregistered.
     Deregistered,
-    /// The source that named it names it no more.
+    /// The source that listed it no longer does.
     Gone,
     /// An operator.
     Operator,
 }
 
-/// The sessions that are left on an origin.
+/// The sessions that remain on an origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Left {
     /// Those that publish.
@@ -48,7 +48,7 @@ pub struct Left {
 }
 
 impl Duty {
-    /// The state in lower case, as the API spells it.
+    /// The state in lower case, as in the API.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -57,19 +57,19 @@ impl Duty {
         }
     }
 
-    /// It may be given a stream that is nowhere yet.
+    /// Whether it may get a stream that is not placed yet.
     pub const fn takes_streams(&self) -> bool {
         matches!(self, Self::Active)
     }
 
-    /// Players may join a stream that is on it.
+    /// Whether players may join a stream that is on it.
     pub const fn takes_players(&self) -> bool {
         !matches!(self, Self::Disabled)
     }
 }
 
 impl Cause {
-    /// The cause in words, as the API spells it.
+    /// The cause, as in the API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Deregistered => "deregistered",
@@ -78,15 +78,15 @@ impl Cause {
         }
     }
 
-    /// An origin that is drained for this cause is taken out of the table when its last session is over. An
-    /// operator's drain is undone by the operator alone.
+    /// Whether an origin drained for this cause is removed from the table after its last session. Only the operator
+    /// undoes an operator's drain.
     pub const fn ends_in_removal(self) -> bool {
         matches!(self, Self::Deregistered | Self::Gone)
     }
 }
 
 impl Drain {
-    /// A drain that begins now. One that stands goes on, and gets the new deadline and cause.
+    /// A drain that begins now. If one is already in progress, it continues with the new deadline and cause.
     pub fn begin(standing: Duty, now: Instant, patience: Option<Duration>, cause: Cause) -> Self {
         let since = match standing {
             Duty::Draining(drain) => drain.since,
@@ -99,13 +99,14 @@ impl Drain {
         }
     }
 
-    /// Whether sessions are to be ended now.
+    /// Whether sessions should be ended now.
     pub fn is_overdue(&self, now: Instant) -> bool {
         self.deadline.is_some_and(|deadline| now >= deadline)
     }
 
-    /// When the last session is over at the latest, if one is ended each `pace` from the deadline on. A publisher
-    /// takes its players along, so it is usually sooner. `None` without a deadline: that is up to the clients.
+    /// How long until the last session ends at the latest, if one is ended every `pace` from the deadline on. Usually
+    /// it is sooner, because a publisher takes its players along. `None` without a deadline: then it depends on the
+    /// clients.
     pub fn eta(&self, now: Instant, left: Left, pace: Duration) -> Option<Duration> {
         if left.total() == 0 {
             return Some(Duration::ZERO);
@@ -117,7 +118,7 @@ impl Drain {
 }
 
 impl Left {
-    /// All of them.
+    /// The number of all sessions.
     pub const fn total(&self) -> usize {
         self.publishers + self.players
     }

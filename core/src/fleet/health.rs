@@ -1,8 +1,9 @@
-//! What is known of an origin's health, and what follows from it: dials that failed, probes, and how it comes back.
+//! What is known about an origin's health, and what follows from it: failed dials, probes, and recovery.
 //!
-//! A failed dial puts an origin *out* at once, for everybody; failed probes do so after `fall` in a row. It comes
-//! back by `rise` probes in a row that succeed, or at once when a session was joined there. Where nothing can be
-//! probed, time alone brings it back; so it does after a failed dial of a service over UDP, which no probe asks. Tries to bring it back are spaced by a back-off that doubles.
+//! A failed dial takes an origin *out* at once, for all clients; failed probes do so after `fall` in a row. It comes
+//! back after `rise` successful probes in a row, or at once when a session is joined there. Where nothing can be
+//! probed, time alone brings it back. The same holds after a failed dial of a service over UDP, which no probe asks.
+//! Attempts to bring it back are spaced by a back-off that doubles.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 /// How health is judged; the same for every origin of a fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
-    /// Heartbeat intervals in silence after which an origin is suspect.
+    /// The number of heartbeat intervals in silence after which an origin is suspect.
     pub suspect_after: u32,
     /// Probes in a row that must succeed to bring an origin back.
     pub rise: u32,
@@ -18,26 +19,26 @@ pub struct Rules {
     pub fall: u32,
     /// Whether origins are probed at all. If not, time brings them back.
     pub probes: bool,
-    /// When more than so many percent of the origins are silent at once, this proxy suspects itself; 0: never.
+    /// If more than this percentage of the origins are silent at once, this proxy suspects itself; 0 for never.
     pub panic_percent: u32,
 }
 
 /// What went wrong between us and an origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// It answered, and not as it should: refused the connection, reset it, or spoke nonsense. Whoever hears a no
-    /// has a working network.
+    /// It answered wrongly: it refused the connection, reset it, or did not speak the protocol. A refusal proves that
+    /// the network works.
     Refused,
-    /// It said nothing in its time. The fault may be ours.
+    /// It did not answer in time. The fault may be ours.
     Silent,
 }
 
-/// Something that happened to an origin.
+/// An event in an origin's life.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
-    /// When.
+    /// When it happened.
     pub at: Instant,
-    /// In words.
+    /// What happened, in words.
     pub what: String,
 }
 
@@ -46,21 +47,21 @@ pub struct Note {
 pub struct Health {
     rules: Rules,
     out: Option<Fault>,
-    /// What put it out is served over UDP, and probes ask another service: they say nothing of it.
+    /// Whether the service that put it out uses UDP, so that probes of another service say nothing about it.
     unasked: bool,
-    /// Failures since it was last known to be well; the exponent of its back-off.
+    /// Failures since it was last healthy; the exponent of its back-off.
     failures: u32,
-    /// Probes in a row of the kind that changes the verdict.
+    /// Consecutive probes whose results contradict the current verdict.
     streak: u32,
     retry_at: Option<Instant>,
     probed_at: Option<Instant>,
-    /// Something of it can be probed.
+    /// Whether any of its services can be probed.
     probeable: bool,
     notes: VecDeque<Note>,
 }
 
 impl Default for Rules {
-    /// Time alone decides, and every silence is believed.
+    /// Health without probes: time alone decides, and every silence is believed.
     fn default() -> Self {
         Self {
             suspect_after: 3,
@@ -73,7 +74,7 @@ impl Default for Rules {
 }
 
 impl Health {
-    /// A newcomer is well until it shows otherwise.
+    /// A new origin, which is healthy until it shows otherwise.
     pub const fn new(rules: Rules, probeable: bool) -> Self {
         Self {
             rules,
@@ -88,7 +89,7 @@ impl Health {
         }
     }
 
-    /// The rules it is judged by.
+    /// The rules by which it is judged.
     pub const fn rules(&self) -> &Rules {
         &self.rules
     }
@@ -98,28 +99,28 @@ impl Health {
         self.out.is_some() && (self.comes_back_by_probe() || self.backs_off(now))
     }
 
-    /// Whether it failed so lately that it is not tried again.
+    /// Whether it failed so recently that it is not tried again.
     pub fn backs_off(&self, now: Instant) -> bool {
         self.retry_at.is_some_and(|at| now < at)
     }
 
-    /// Whether all that is held against it is silence.
+    /// Whether silence is the only thing held against it.
     pub fn is_silent(&self) -> bool {
         self.out == Some(Fault::Silent)
     }
 
-    /// Failures since it was last known to be well.
+    /// Failures since it was last healthy.
     pub const fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// What happened to it lately, oldest first.
+    /// Recent events, oldest first.
     pub fn notes(&self) -> impl DoubleEndedIterator<Item = &Note> {
         self.notes.iter()
     }
 
-    /// A session's dial failed: it is out at once. Dials that fail while it is out are the same failure, since many
-    /// clients at once must not turn a hiccup into the longest back-off.
+    /// Notes that a session's dial failed, which takes it out at once. Further failed dials while it is out count as
+    /// the same failure: many clients at once must not turn a hiccup into the longest back-off.
     pub fn dial_failed(&mut self, now: Instant, fault: Fault, why: &str) {
         if self.out.is_some() && self.backs_off(now) {
             return;
@@ -128,15 +129,15 @@ impl Health {
         self.put_out(now, fault);
     }
 
-    /// A session's dial of a service over UDP failed: it is out at once, and comes back with time, unless it was out
-    /// for a reason that a probe can ask about.
+    /// Notes that a session's dial of a service over UDP failed. This takes it out at once, and it comes back with
+    /// time, unless it was already out for a reason that a probe can check.
     pub fn datagrams_failed(&mut self, now: Instant, fault: Fault, why: &str) {
         let unasked = self.out.is_none() || self.unasked;
         self.dial_failed(now, fault, why);
         self.unasked = unasked;
     }
 
-    /// A probe failed. True when that put it out.
+    /// Notes a failed probe. Returns true if that took it out.
     pub fn probe_failed(&mut self, now: Instant, fault: Fault, why: &str) -> bool {
         self.probed_at = Some(now);
         if self.awaits_probe() {
@@ -152,7 +153,7 @@ impl Health {
         true
     }
 
-    /// A probe succeeded. True when that brought it back.
+    /// Notes a successful probe. Returns true if that brought it back.
     pub fn probe_answered(&mut self, now: Instant) -> bool {
         self.probed_at = Some(now);
         if !self.awaits_probe() {
@@ -168,7 +169,7 @@ impl Health {
         true
     }
 
-    /// A session was joined there.
+    /// Notes that a session was joined there.
     pub fn answered(&mut self, now: Instant) {
         if self.out.is_some() {
             self.come_back(now);
@@ -176,7 +177,7 @@ impl Health {
         self.failures = 0;
     }
 
-    /// Whether a probe is due; `every` is how often one that is well is asked, if at all.
+    /// Whether a probe is due; `every` is how often a healthy origin is probed, if at all.
     pub fn probe_is_due(&self, now: Instant, every: Option<Duration>) -> bool {
         if !self.rules.probes || !self.probeable {
             return false;
@@ -203,7 +204,7 @@ impl Health {
         self.rules.probes && self.probeable && !self.unasked
     }
 
-    /// It is out, and what a probe hears changes that.
+    /// Whether it is out and the result of a probe can change that.
     const fn awaits_probe(&self) -> bool {
         self.out.is_some() && !self.unasked
     }
@@ -228,24 +229,24 @@ impl Health {
     }
 }
 
-/// Whether `silent` of `active` origins are too many to be believed: they hardly all died at once, it is more
-/// likely that this proxy cannot hear them.
+/// Whether too many of `active` origins are `silent` to be believed. They hardly all died at once; it is more likely
+/// that this proxy cannot hear them.
 pub const fn suspects_itself(rules: &Rules, active: usize, silent: usize) -> bool {
     active >= LEAST_FOR_PANIC
         && rules.panic_percent > 0
         && silent.saturating_mul(100) > active.saturating_mul(rules.panic_percent as usize)
 }
 
-/// How long an origin is passed over after its first failure; doubles with each further one.
+/// How long an origin is passed over after its first failure; doubles with each further failure.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(15);
-/// Sixteen seconds, which is past the longest.
+/// Maximum doublings: sixteen seconds, beyond the longest back-off.
 const MOST_DOUBLINGS: u32 = 4;
-/// Of two origins, one is no majority and both may well be dead.
+/// Minimum number of origins for the panic rule: one of two is no majority, and both may well be dead.
 const LEAST_FOR_PANIC: usize = 3;
-/// Sentences kept for each origin.
+/// Maximum sentences kept per origin.
 const MAX_NOTES: usize = 8;
-/// Letters of each.
+/// Maximum characters of a sentence.
 const MAX_WORDS: usize = 200;
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! What an origin has, by its own list of streams: `/api/v1/streams` of SRS.
+//! The streams that an origin has, from its own list: `/api/v1/streams` of SRS.
 
 use serde_json::Value;
 
 use crate::stream::StreamUrl;
 
-/// The streams of the list that have a publisher. An entry that names no stream is passed over.
+/// The streams on the list that have a publisher. An entry without the name of a stream is skipped.
 pub fn published(document: &Value) -> impl Iterator<Item = StreamUrl> {
     let entries = document.get("streams").and_then(Value::as_array);
     entries.into_iter().flatten().filter_map(read)
@@ -15,7 +15,7 @@ fn read(entry: &Value) -> Option<StreamUrl> {
     let is_published = entry.pointer("/publish/active").and_then(Value::as_bool);
     is_published.filter(|active| *active)?;
     let name = text("name")?;
-    // Its `vhost` is the id of a virtual host, not its name; the URL that its publisher gave has the name.
+    // `vhost` in this list is the id of a virtual host, not its name; the name is in the URL that the publisher used.
     match text("tcUrl") {
         Some(tc_url) => StreamUrl::from_rtmp(tc_url, name).ok(),
         None => StreamUrl::new("", text("app")?, name).ok(),

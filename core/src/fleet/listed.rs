@@ -1,13 +1,13 @@
-//! Origins that do not register themselves, as a list names them: in the settings, or fetched from somewhere.
+//! Origins that do not register themselves, as listed in the settings or fetched from a source.
 //!
-//! An entry is a registration document with less in it: `id` instead of `server`, no process, one endpoint where a
-//! list could stand, and whatever its list says of all of its entries. A bare text is an address.
+//! An entry is a shorter registration document: it has `id` instead of `server`, no process id, may have one endpoint
+//! in place of a list, and inherits what its list says about all of its entries. A bare text is an address.
 
 use serde_json::{Map, Value};
 
 use crate::fleet::origin::{AddressRules, Origin, OriginId, RegistrationError, parse_registration};
 
-/// What may stand in an entry.
+/// The keys that an entry may have.
 pub const KEYS: [&str; 15] = [
     "id",
     "ip",
@@ -29,7 +29,7 @@ pub const KEYS: [&str; 15] = [
 /// Why a list cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ListError {
-    /// An entry is no origin.
+    /// An entry is not an origin.
     #[error("entry {0}: {1}")]
     Entry(usize, RegistrationError),
     /// The document is neither a list nor an object with a list `origins`.
@@ -37,18 +37,19 @@ pub enum ListError {
         "neither a JSON list of origins, nor an object with such a list under origins or data.origins"
     )]
     NotAList,
-    /// More entries than any fleet has.
+    /// There are more entries than in any fleet.
     #[error("more than {MAX_ENTRIES} entries")]
     TooLong,
-    /// Two entries have one name.
+    /// Two entries have the same name.
     #[error("{0} is named twice")]
     Twice(OriginId),
 }
 
-/// One entry of a list, over what `common` says of all. Without an `id` it is called by its address.
+/// Reads one entry of a list, on top of what `common` says about all. Without an `id`, the origin's name is its
+/// address.
 ///
 /// # Errors
-/// What is wrong with the first field that is wrong.
+/// What is wrong with the first invalid field.
 pub fn parse_entry(
     entry: &Value,
     common: &Map<String, Value>,
@@ -92,10 +93,10 @@ pub fn parse_entry(
     Ok((OriginId::from(origin.server.as_str()), origin))
 }
 
-/// A whole list: a JSON list of entries, or an object that holds one under `origins`, or `data.origins`.
+/// Reads a whole list: a JSON list of entries, or an object that has one under `origins` or `data.origins`.
 ///
 /// # Errors
-/// The first thing found wrong. A list is taken whole or not at all: half a fleet would look like a scale-in.
+/// The first problem found. A list is accepted whole or not at all: half a fleet would look like a scale-in.
 pub fn parse_list(
     document: &Value,
     common: &Map<String, Value>,
@@ -126,7 +127,7 @@ pub fn parse_list(
     Ok(listed)
 }
 
-/// Entries of one list: as many as `origins.max` can allow.
+/// Maximum entries of one list: as many as `origins.max` can allow.
 const MAX_ENTRIES: usize = 100_000;
 
 #[cfg(test)]

@@ -1,27 +1,27 @@
-//! How busy an origin says it is: the `summaries` of an SRS heartbeat, smoothed over time.
+//! The load that an origin reports: the `summaries` of an SRS heartbeat, smoothed over time.
 
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-/// One report, as far as placement can use it. What an origin does not tell is absent.
+/// One report, as far as placement can use it. What an origin does not report is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Report {
-    /// Of the machine's processors, in thousandths.
+    /// Use of the machine's processors, in thousandths.
     pub cpu: Option<u32>,
-    /// Of the machine's memory, in thousandths.
+    /// Use of the machine's memory, in thousandths.
     pub memory: Option<u32>,
-    /// Connections of the origin.
+    /// The number of the origin's connections.
     pub connections: Option<u32>,
-    /// Bytes the origin has sent and received since it started, and the moment they were counted, in milliseconds of
-    /// its own clock.
+    /// Bytes that the origin has sent and received since it started, and when they were counted, in milliseconds of its
+    /// own clock.
     pub transferred: Option<(u64, u64)>,
 }
 
 impl Report {
-    /// Reads the `summaries` of a heartbeat, wrapped in `data` or not. Nonsense is nothing: a heartbeat that says
-    /// where an origin is must not be lost for what it says of its processors.
+    /// Reads the `summaries` of a heartbeat, with or without a `data` wrapper. Invalid values are ignored: a heartbeat
+    /// that says where an origin is must not be lost because of what it says about its processors.
     pub(crate) fn parse(summaries: Value) -> Option<Self> {
         let mut summaries = summaries;
         let inner = summaries.get_mut("data").map(Value::take);
@@ -47,14 +47,14 @@ impl Report {
     }
 }
 
-/// The reports of one origin, smoothed: what it bears, not what it bore in the second it was asked.
+/// The smoothed reports of one origin, so that a momentary value does not decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Load {
-    /// Of the machine's processors, in thousandths.
+    /// Use of the machine's processors, in thousandths.
     pub cpu: Option<u32>,
-    /// Of the machine's memory, in thousandths.
+    /// Use of the machine's memory, in thousandths.
     pub memory: Option<u32>,
-    /// Connections of the origin, as last told.
+    /// The number of the origin's connections in the last report.
     pub connections: Option<u32>,
     /// Kilobits per second, both directions together.
     pub kbps: Option<u64>,
@@ -62,11 +62,11 @@ pub struct Load {
 }
 
 impl Load {
-    /// Takes the report that came `after` the one before.
+    /// Takes a report that came `after` the previous one.
     #[must_use]
     pub fn heard(self, report: Option<Report>, after: Duration) -> Self {
         let Some(report) = report else {
-            // An origin that tells nothing any more is not as busy as it once was for ever.
+            // An origin that stops reporting must not count as busy for ever.
             return Self::default();
         };
         let smooth = |old: Option<u32>, new: Option<u32>| match (old, new) {
@@ -90,15 +90,15 @@ impl Load {
     }
 }
 
-/// Kilobits per second between two counts, where both are and the count has grown: one that restarted begins anew.
+/// Kilobits per second between two counts, if both exist and the count has grown; after a restart it begins again.
 fn rate(before: Option<(u64, u64)>, now: Option<(u64, u64)>) -> Option<u64> {
     let ((old, from), (new, to)) = before.zip(now)?;
     let bits = new.checked_sub(old)?.checked_mul(8)?;
-    // Bits per millisecond are kilobits per second.
+    // Bits per millisecond equal kilobits per second.
     bits.checked_div(to.checked_sub(from)?)
 }
 
-/// An exponential mean: what was known loses half its say in every [`HALF_LIFE`].
+/// An exponential mean: the old value loses half its weight in every [`HALF_LIFE`].
 fn mix(old: u64, new: u64, after: Duration) -> u64 {
     let halves = after.as_secs_f64() / HALF_LIFE.as_secs_f64();
     let keep = (-halves).exp2();
@@ -106,7 +106,7 @@ fn mix(old: u64, new: u64, after: Duration) -> u64 {
     mixed.round() as u64
 }
 
-/// SRS writes what it calls percent as a fraction of one.
+/// Converts a fraction of one, which SRS calls a percentage, to thousandths.
 fn thousandths(fraction: Option<f64>) -> Option<u32> {
     let fraction = fraction.filter(|fraction| fraction.is_finite())?;
     Some((fraction.clamp(0.0, 1.0) * 1000.0).round() as u32)
@@ -139,7 +139,7 @@ struct Machine {
     conn_srs: Option<u64>,
 }
 
-/// Two heartbeats of SRS.
+/// How long until a report has lost half its weight: two heartbeats of SRS.
 const HALF_LIFE: Duration = Duration::from_secs(20);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! One origin of a fleet: what it said, since when, and what that says of it now.
+//! One origin of a fleet: its registration, when it was heard, and what follows from that now.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,42 +13,42 @@ use crate::stream::Service;
 /// One origin and what is known of it.
 #[derive(Debug, Clone)]
 pub struct Member {
-    /// What it said of itself last.
+    /// Its latest registration.
     pub origin: Origin,
     /// When this instance was first heard.
     pub first_seen: Instant,
-    /// When it was heard last.
+    /// When it was last heard.
     pub last_seen: Instant,
-    /// Of the time since then, that in which others could not have told of it.
+    /// How much of the time since then other proxies could not have passed on its heartbeats.
     pub unheard: Duration,
     /// The longest of the recent gaps between two heartbeats; `None` until the second one.
     pub interval: Option<Duration>,
-    /// Kept for ever, and alive as long as its probe says so, instead of by heartbeats.
+    /// Whether it stays for ever, and is alive as long as its probe says so, instead of by heartbeats.
     pub permanent: bool,
-    /// The source that names it; `None` for one that registers itself.
+    /// The source that lists it; `None` if it registers itself.
     pub source: Option<Arc<str>>,
-    /// What is wanted of it.
+    /// What it is to do.
     pub duty: Duty,
-    /// What dials and probes say of it.
+    /// What dials and probes say about it.
     pub health: Health,
-    /// How busy it says it is.
+    /// The load that it reports.
     pub load: Load,
-    /// Since when it has been up, or is believed to be.
+    /// Since when it has been up, or has been believed to be.
     pub up_since: Instant,
-    /// It did not take a pipelined set-up; commands are sent to it one by one.
+    /// Whether it did not accept a pipelined set-up, so that commands are sent to it one by one.
     pub step_by_step: bool,
     /// The enhanced-RTMP properties its last `connect` answer carried.
     pub enhanced: Option<EnhancedRtmp>,
 }
 
-/// Whether an origin may be given work.
+/// Whether an origin may get work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// A dial to it failed, or its probes did, and it has not come back since.
+    /// A dial to it or its probes failed, and it has not come back since.
     Failing,
     /// Three heartbeat intervals passed in silence.
     Suspect,
-    /// Heard in time, and nothing failed.
+    /// It was heard in time, and nothing failed.
     Up,
 }
 
@@ -56,7 +56,7 @@ impl State {
     /// Every state, for gauges.
     pub const ALL: [Self; 3] = [Self::Failing, Self::Suspect, Self::Up];
 
-    /// The state in lower case, as metrics and the API spell it.
+    /// The state in lower case, as in metrics and the API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Failing => "failing",
@@ -102,7 +102,7 @@ impl Member {
         }
     }
 
-    /// How long ago it was heard.
+    /// How long ago it was last heard.
     pub fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.last_seen)
     }
@@ -112,7 +112,7 @@ impl Member {
         self.age(now).saturating_sub(self.unheard)
     }
 
-    /// Whether it may be given work now.
+    /// Whether it may get work now.
     pub fn state(&self, now: Instant) -> State {
         if self.health.is_out(now) {
             State::Failing
@@ -123,7 +123,7 @@ impl Member {
         }
     }
 
-    /// Where it is, for people: its address and first port.
+    /// Its address and first port, for people.
     pub fn place(&self) -> String {
         [
             Service::Rtmp,
@@ -138,12 +138,12 @@ impl Member {
         .map_or_else(|| self.origin.ip.to_string(), |target| target.to_string())
     }
 
-    /// Too many heartbeats missed, whatever else is known of it.
+    /// Whether too many heartbeats are missing, whatever else is known about it.
     pub(super) fn suspect(&self, now: Instant) -> bool {
         !self.permanent && self.missed(now) >= self.health.rules().suspect_after
     }
 
-    /// All that is held against it is that nothing is heard of it.
+    /// Whether silence is the only thing held against it.
     pub(super) fn is_silent(&self, now: Instant) -> bool {
         match self.state(now) {
             State::Failing => self.health.is_silent(),
@@ -152,7 +152,8 @@ impl Member {
         }
     }
 
-    /// The very process that `origin` says it is: its id joins three texts with a dash, and may read like another's.
+    /// Whether it is exactly the process that `origin` says it is. The id alone cannot tell: it joins three texts with
+    /// a dash, and may equal another origin's.
     pub(super) fn is_instance(&self, origin: &Origin) -> bool {
         let known = &self.origin;
         !self.permanent
@@ -166,7 +167,7 @@ impl Member {
         if self.suspect(now) {
             self.up_since = now;
         }
-        // Follows a longer interval at once and a shorter one slowly: a hiccup must not turn into a suspicion.
+        // A longer interval is adopted at once, a shorter one slowly: a hiccup must not make it suspect.
         self.interval = Some(
             self.interval
                 .map_or(gap, |known| gap.max(known - (known - gap.min(known)) / 4)),
@@ -177,12 +178,12 @@ impl Member {
         self.origin = origin;
     }
 
-    /// Two heartbeats missed: somebody else may take its name.
+    /// Whether two heartbeats are missing, so that another origin may take its name.
     pub(super) fn silent(&self, now: Instant) -> bool {
         self.silence(now) >= 2 * self.interval.unwrap_or(USUAL_INTERVAL)
     }
 
-    /// Heartbeats missed by now; 0 while the interval is not known.
+    /// The number of heartbeats missed by now; 0 while the interval is unknown.
     pub fn missed(&self, now: Instant) -> u32 {
         self.interval.map_or(0, |interval| {
             u32::try_from(self.silence(now).as_millis() / interval.as_millis().max(1))
@@ -191,8 +192,8 @@ impl Member {
     }
 }
 
-/// Two registrations in the same instant (one per network interface, say) do not make an interval.
+/// Minimum interval: two registrations at the same instant (one per network interface, say) do not make one.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What SRS sends by default (9.9 s), for an origin that was heard once.
+/// The assumed interval of an origin that was heard once: the default of SRS (9.9 s), rounded.
 const USUAL_INTERVAL: Duration = Duration::from_secs(10);

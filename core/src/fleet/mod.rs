@@ -1,7 +1,7 @@
-//! Who exists and who lives: the origins a proxy has heard of, and what each heartbeat means.
+//! Which origins exist and which are alive: the origins that a proxy has heard of, and what each heartbeat means.
 //!
-//! Two clocks run per origin. After three observed heartbeat intervals (`suspect_after`) without a word it is
-//! *suspect* and gets no new streams; after the time to live it is *forgotten*. Dials and probes that fail make it *failing*, see
+//! Two clocks run per origin. After `suspect_after` (three) observed heartbeat intervals of silence it is *suspect* and
+//! gets no new streams; after the time to live it is *forgotten*. Failed dials and probes make it *failing*, see
 //! [`health`]. What its operator wants of it is its [`Duty`].
 
 pub mod attributes;
@@ -37,12 +37,12 @@ pub struct Fleet {
     ttl: Duration,
     max: usize,
     rules: Rules,
-    /// Who was up when this proxy last believed its own ears.
+    /// The origins that were up when this proxy last trusted its own network.
     last_good: BTreeSet<OriginId>,
 }
 
 impl Fleet {
-    /// A table that forgets origins after `ttl` of silence and holds `max` of them at the most.
+    /// A table that forgets origins after `ttl` of silence, and holds at most `max` of them.
     pub const fn new(ttl: Duration, max: usize, rules: Rules) -> Self {
         Self {
             members: BTreeMap::new(),
@@ -53,7 +53,7 @@ impl Fleet {
         }
     }
 
-    /// Says what is wanted of an origin; false if it is not known.
+    /// Sets what an origin is to do; returns false if it is unknown.
     pub fn set_duty(&mut self, id: &OriginId, duty: Duty) -> bool {
         let Some(member) = self.members.get_mut(id) else {
             return false;
@@ -62,15 +62,14 @@ impl Fleet {
         true
     }
 
-    /// Takes an origin out, by the name it stands under.
+    /// Removes an origin by its name in the table.
     pub fn remove(&mut self, id: &OriginId) -> Option<Member> {
         self.members.remove(id)
     }
 
-    /// Forgets every origin not heard of for the time to live, and names them. One that is `in_use` is kept: it
-    /// stopped reporting, and the streams that still come to it from here can be played nowhere else. So are one that
-    /// an operator disabled, which is not to come back as a stranger, and for a while those that all fell silent at
-    /// once.
+    /// Forgets every origin that was not heard of for the time to live, and returns their names. Kept are: an origin
+    /// that is `in_use`, because its streams can be played nowhere else; one that an operator disabled, because it must
+    /// not come back as a new one; and for a while those that all fell silent at once.
     pub fn expire(&mut self, now: Instant, in_use: impl Fn(&OriginId) -> bool) -> Vec<OriginId> {
         if !self.suspects_itself(now) {
             self.last_good = self
@@ -95,16 +94,16 @@ impl Fleet {
         gone
     }
 
-    /// For so long, others could not tell of the origins that report to them: that silence counts against nobody.
-    /// Without this, proxies that hear different origins would place new streams differently, when they can ask
-    /// nobody. An origin that answers no dial or probe still fails.
+    /// Tells that for the last `lately`, other proxies could not pass on the heartbeats of the origins that report to
+    /// them, so that this silence counts against no origin. Otherwise proxies that hear different origins would place
+    /// new streams differently while they cannot ask each other. An origin that answers no dial or probe still fails.
     pub fn hears_only_itself(&mut self, lately: Duration) {
         for member in self.members.values_mut() {
             member.unheard += lately;
         }
     }
 
-    /// Whether [`Fleet::expire`] or [`Fleet::remove_drained`] could take an origin out now, if nothing is on it.
+    /// Whether [`Fleet::expire`] or [`Fleet::remove_drained`] could remove an origin now, if nothing is on it.
     pub fn may_lose_one(&self, now: Instant) -> bool {
         self.members.values().any(|member| {
             matches!(member.duty, Duty::Draining(_))
@@ -117,25 +116,25 @@ impl Fleet {
         self.members.get(id)
     }
 
-    /// One origin, to note something about it.
+    /// One origin, mutable, to note something about it.
     pub fn member_mut(&mut self, id: &OriginId) -> Option<&mut Member> {
         self.members.get_mut(id)
     }
 
-    /// Every origin, in the order of their ids.
+    /// Every origin, ordered by id.
     pub fn members(&self) -> impl Iterator<Item = (&OriginId, &Member)> {
         self.members.iter()
     }
 
-    /// Whether an origin may be given work now; `None` if it is not known.
+    /// Whether an origin may get work now; `None` if it is unknown.
     pub fn state(&self, now: Instant, id: &OriginId) -> Option<State> {
         self.members.get(id).map(|member| member.state(now))
     }
 
-    /// Every origin as placement has to know it, for a stream that is played or published through `service`; what is
-    /// on each of them, others know. One that is suspect takes no stream, nor one past its time to live that is kept
-    /// for its streams. While this proxy suspects itself, those that were well before and have done nothing but fall
-    /// silent count as up.
+    /// The facts about every origin for a placement decision about a stream that is played or published through
+    /// `service`; the caller adds what is on each of them. A suspect origin takes no stream, and neither does one past
+    /// its time to live that is kept for its streams. While this proxy suspects itself, origins that were healthy
+    /// before and have only fallen silent count as up.
     pub fn survey(&self, now: Instant, service: Option<Service>) -> Vec<Standing> {
         let panic = self.suspects_itself(now);
         let members = self.members.iter();
@@ -184,7 +183,7 @@ impl Fleet {
         }
     }
 
-    /// Whether so many origins are silent at once that this proxy had better doubt its own network.
+    /// Whether so many origins are silent at once that this proxy should suspect its own network.
     pub fn suspects_itself(&self, now: Instant) -> bool {
         let active = self
             .members
@@ -198,7 +197,7 @@ impl Fleet {
         health::suspects_itself(&self.rules, count, silent)
     }
 
-    /// The origin that serves `service` at `target`, as a redirect names it.
+    /// The origin that serves `service` at `target`, as named by a redirect.
     pub fn at(&self, service: Service, target: &str) -> Option<&OriginId> {
         self.members
             .iter()
@@ -239,7 +238,7 @@ impl Fleet {
         }
     }
 
-    /// Notes what a probe said; `Err` with the fault and the reason. True when that changed the verdict.
+    /// Notes the result of a probe: `Err` has the fault and the reason. Returns true if that changed the verdict.
     pub fn probed(&mut self, now: Instant, id: &OriginId, said: Result<(), (Fault, &str)>) -> bool {
         let Some(member) = self.members.get_mut(id) else {
             return false;
@@ -259,8 +258,8 @@ impl Fleet {
         }
     }
 
-    /// The origins to probe now. `every` is how often those are asked that are well; those that report themselves
-    /// only if `reporting` too.
+    /// The origins to probe now. `every` is how often healthy ones are probed; those that report themselves are
+    /// included only if `reporting` is true.
     pub fn probes_due(&self, now: Instant, every: Duration, reporting: bool) -> Vec<OriginId> {
         self.members
             .iter()
@@ -281,7 +280,8 @@ impl Fleet {
             .reduce(|a, b| a.intersection(&b))
     }
 
-    /// Past its time to live; while this proxy suspects itself, those it lost at once have longer.
+    /// Whether it is past its time to live, which is longer for origins that were lost at once while this proxy
+    /// suspects itself.
     fn is_over(&self, now: Instant, id: &OriginId, member: &Member) -> bool {
         let patience = if self.last_good.contains(id) && self.suspects_itself(now) {
             self.ttl.saturating_mul(PANIC_PATIENCE)
@@ -292,7 +292,7 @@ impl Fleet {
     }
 }
 
-/// Times to live that origins have which all fell silent at once.
+/// How many times to live origins have that all fell silent at once.
 const PANIC_PATIENCE: u32 = 4;
 
 #[cfg(test)]

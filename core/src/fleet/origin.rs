@@ -1,7 +1,7 @@
-//! What an origin says of itself: where its services are, and the document with which it registers.
+//! How an origin describes itself: where its services are, and the document with which it registers.
 //!
-//! The document is the heartbeat of SRS 5 and later, with `ports on`: every endpoint is one of the forms that a
-//! `listen` line of an SRS configuration may have, sometimes behind `tcp://` or `udp://`.
+//! The document is the heartbeat of SRS 5 and later, with `ports on`: every endpoint has one of the forms of a `listen`
+//! line in an SRS configuration, sometimes after `tcp://` or `udp://`.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -15,7 +15,7 @@ use crate::fleet::attributes::{Attributes, Given};
 use crate::fleet::load::Report;
 use crate::stream::Service;
 
-/// The name under which an origin stands in the registry.
+/// The name of an origin in the registry.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OriginId(Arc<str>);
 
@@ -53,9 +53,9 @@ impl fmt::Display for OriginId {
 /// An address or a domain name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Host {
-    /// An address; IPv4 written as IPv6 (`::ffff:10.0.0.1`) is kept as IPv4.
+    /// An address; an IPv4-mapped IPv6 address (`::ffff:10.0.0.1`) is kept as IPv4.
     Ip(IpAddr),
-    /// A lower-case name to resolve. Never one that a resolver would read as an address.
+    /// A lower-case name to resolve; never one that a resolver would read as an address.
     Name(String),
 }
 
@@ -116,7 +116,7 @@ impl fmt::Display for Host {
     }
 }
 
-/// What carries a service.
+/// The transport of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Transport {
     /// A byte stream.
@@ -134,7 +134,7 @@ impl Transport {
         }
     }
 
-    /// What carries `service` where an origin does not say, and the only thing we dial it over.
+    /// The transport of `service` unless an origin says otherwise, and the only one that we dial.
     pub const fn of(service: Service) -> Self {
         match service {
             Service::Api | Service::Http | Service::Rtmp | Service::Rtsp => Self::Tcp,
@@ -152,26 +152,26 @@ impl fmt::Display for Transport {
 /// Where one service of an origin listens.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Endpoint {
-    /// The host it listens on; `None` is every address, and means the origin's own `ip`.
+    /// The host it listens on; `None` means every address, and so the origin's own `ip`.
     pub host: Option<Host>,
-    /// Never 0.
+    /// The port; never 0.
     pub port: u16,
-    /// What carries it.
+    /// The transport.
     pub transport: Transport,
 }
 
 impl Endpoint {
-    /// Reads `1935`, `:1935`, `10.0.0.1:1935`, `[::]:1935` or `name:1935`, each also behind `tcp://`, `udp://` or,
-    /// as older origins write it, `tcp:` and `udp:`.
+    /// Reads `1935`, `:1935`, `10.0.0.1:1935`, `[::]:1935` or `name:1935`, each also after `tcp://` or `udp://`, or
+    /// after `tcp:` or `udp:` as older origins write it.
     ///
-    /// Without one of these it is carried by what `service` is usually carried by. Only WebRTC may name another.
+    /// Without one of these, the transport is the usual one of `service`. Only WebRTC may name another.
     pub fn parse(text: &str, service: Service) -> Result<Self, EndpointError> {
         let mut endpoint = Self::read(text, service)?;
         endpoint.host = endpoint.host.filter(|host| !is_wildcard(host));
         Ok(endpoint)
     }
 
-    /// Like `parse`, with a wildcard address still in place of the host.
+    /// Like `parse`, but keeps a wildcard address as the host.
     fn read(text: &str, service: Service) -> Result<Self, EndpointError> {
         let default = Transport::of(service);
         let (transport, address) = split_transport(text.trim(), default)?;
@@ -199,7 +199,7 @@ impl Endpoint {
 }
 
 impl fmt::Display for Endpoint {
-    /// `tcp://10.0.0.1:1935`; `udp://:8000` where the host is every address.
+    /// Writes `tcp://10.0.0.1:1935`, or `udp://:8000` if the host means every address.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}://", self.transport)?;
         if let Some(host) = &self.host {
@@ -212,7 +212,7 @@ impl fmt::Display for Endpoint {
 /// Why a host or an endpoint cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
-    /// An IPv6 address stands before a port without brackets.
+    /// An IPv6 address before a port has no brackets.
     #[error("an IPv6 address before a port stands in brackets, as in [::1]:1935")]
     Brackets,
     /// The host is neither an address nor a domain name.
@@ -224,15 +224,15 @@ pub enum EndpointError {
     /// The text before `://` is neither `tcp` nor `udp`.
     #[error("the transport is neither tcp:// nor udp://")]
     Scheme,
-    /// The service is never carried by the transport named.
+    /// The service never uses this transport.
     #[error("{0} is served over {1} only")]
     Transport(Service, Transport),
 }
 
-/// All endpoints of an origin, the ones to prefer first.
+/// All endpoints of an origin, preferred ones first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Endpoints {
-    /// HTTP API, WHIP and WHEP.
+    /// The HTTP API, including WHIP and WHEP.
     pub api: Vec<Endpoint>,
     /// HTTP streaming.
     pub http: Vec<Endpoint>,
@@ -259,7 +259,7 @@ impl Endpoints {
         }
     }
 
-    /// How many services have an endpoint.
+    /// The number of services that have an endpoint.
     pub fn services(&self) -> usize {
         Service::ALL
             .into_iter()
@@ -279,17 +279,17 @@ impl Endpoints {
     }
 }
 
-/// What is dialled.
+/// An address to dial.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Target {
-    /// An address, or a name to resolve. What it resolves to is held to the [`AddressRules`] too.
+    /// An address, or a name to resolve. The [`AddressRules`] apply to what it resolves to as well.
     pub host: Host,
-    /// Never 0.
+    /// The port; never 0.
     pub port: u16,
 }
 
 impl fmt::Display for Target {
-    /// `10.0.0.1:1935`, `[::1]:1935` or `name:1935`.
+    /// Writes `10.0.0.1:1935`, `[::1]:1935` or `name:1935`.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_host(formatter, &self.host)?;
         write!(formatter, ":{}", self.port)
@@ -299,30 +299,30 @@ impl fmt::Display for Target {
 /// A media server, as it describes itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
-    /// Where it is dialled, unless an endpoint names a host of its own.
+    /// The host to dial, unless an endpoint names its own.
     pub ip: Host,
-    /// The id it keeps over restarts.
+    /// The id that it keeps across restarts.
     pub server: String,
     /// The id of this start.
     pub service: String,
-    /// Its process id.
+    /// The process id, as text.
     pub pid: String,
-    /// What its operator calls it.
+    /// The name that its operator gave it.
     pub device_id: Option<String>,
     /// Where its services are.
     pub endpoints: Endpoints,
-    /// What it can bear and where it stands.
+    /// Its weight, zone, labels and limits.
     pub attributes: Arc<Attributes>,
-    /// How busy it was when it said so.
+    /// The load that it reported with this registration.
     pub report: Option<Report>,
 }
 
 impl Origin {
-    /// Where to dial `service`, if this origin has it over the transport we use.
+    /// Where to dial `service`, if this origin has it over the transport that we use.
     ///
-    /// A host named in the endpoint is used, otherwise the origin's `ip`. Of several endpoints the first of the
-    /// address family of `ip` is taken. One on the loopback of an origin that is elsewhere comes last: dialled from
-    /// here, it would be our own loopback.
+    /// The host in the endpoint is used, otherwise the origin's `ip`. Of several endpoints, the first of the address
+    /// family of `ip` is used. An endpoint on the loopback of an origin elsewhere comes last: dialled from here, it
+    /// would be our own loopback.
     pub fn target(&self, service: Service) -> Option<Target> {
         let fitness = |endpoint: &&Endpoint| match &endpoint.host {
             Some(host) if host.is_loopback() && !self.ip.is_loopback() => 2,
@@ -341,7 +341,7 @@ impl Origin {
         })
     }
 
-    /// Whether [`Origin::target`] names something for `service`.
+    /// Whether [`Origin::target`] finds an address for `service`.
     pub fn serves(&self, service: Service) -> bool {
         self.endpoints
             .of(service)
@@ -354,7 +354,7 @@ impl Origin {
         self.ip == other.ip && self.endpoints == other.endpoints
     }
 
-    /// Whether a service of both is dialled at the same place: then they are one origin under two names.
+    /// Whether both offer a service at the same address and port, so that they are one origin under two names.
     pub fn shares_endpoint(&self, other: &Self) -> bool {
         Service::ALL.into_iter().any(|service| {
             let target = self.target(service);
@@ -362,29 +362,29 @@ impl Origin {
         })
     }
 
-    /// The name of this very process: `server-service-pid`, the identity that other proxies use.
+    /// The name of this process: `server-service-pid`, the identity that other proxies use.
     pub fn instance(&self) -> String {
         format!("{}-{}-{}", self.server, self.service, self.pid)
     }
 
-    /// What to call it before people: its `device_id`, else its `server` id.
+    /// The name to show to people: its `device_id`, or else its `server` id.
     pub fn label(&self) -> &str {
         self.device_id.as_deref().unwrap_or(&self.server)
     }
 }
 
-/// Which addresses an origin may name.
+/// The addresses that an origin may name.
 ///
-/// A registration tells us where to connect, so it must not be able to point us at the services that a cloud or a
-/// network offers to its own machines only. Loopback and private addresses are where origins usually live.
+/// A registration tells us where to connect. It must not be able to point us at the services that a cloud or a network
+/// offers only to its own machines. Loopback and private addresses are allowed, since origins usually have one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AddressRules {
-    /// Allows every address.
+    /// Whether every address is allowed.
     pub allow_special: bool,
 }
 
 impl AddressRules {
-    /// Whether `host` may be dialled. A name that is fine says nothing of the addresses it resolves to: ask again.
+    /// Whether `host` may be dialled. For a name, check the addresses that it resolves to as well.
     pub fn check(&self, host: &Host) -> Result<(), AddressError> {
         if self.allow_special {
             return Ok(());
@@ -408,10 +408,10 @@ pub enum AddressError {
     /// `169.254.0.0/16` or `fe80::/10`.
     #[error("link-local addresses are refused")]
     LinkLocal,
-    /// Where a cloud tells a machine its secrets.
+    /// The address of a cloud's metadata service, which tells a machine its secrets.
     #[error("cloud metadata addresses are refused")]
     Metadata,
-    /// A group of machines.
+    /// A multicast group.
     #[error("multicast addresses are refused")]
     Multicast,
     /// `0.0.0.0` or `::`.
@@ -421,9 +421,9 @@ pub enum AddressError {
 
 /// Reads the body of a registration.
 ///
-/// Unknown fields are skipped and absent lists are empty; `service` and `pid` may be numbers. An empty body is an
+/// Unknown fields are skipped and missing lists are empty; `service` and `pid` may be numbers. An empty body is an
 /// empty document. Beyond what SRS sends, `weight`, `zone`, `labels` (a list), `max_streams`, `max_sessions` and
-/// `max_mbps` are its [`Attributes`]. Within a service, endpoints that listen on the address family of `ip` are put first.
+/// `max_mbps` are read as its [`Attributes`]. Within a service, endpoints of the address family of `ip` come first.
 pub fn parse_registration(body: &[u8], rules: &AddressRules) -> Result<Origin, RegistrationError> {
     let document = read_document(body)?;
     let ip = required("ip", &document.ip, MAX_ADDRESS)?
@@ -483,11 +483,11 @@ pub fn parse_registration(body: &[u8], rules: &AddressRules) -> Result<Origin, R
     })
 }
 
-/// What is wrong with a registration, in the words its sender used.
+/// What is wrong with a registration, with the field named as its sender wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {problem}")]
 pub struct RegistrationError {
-    /// The first field found wrong; `body` where it is no document at all.
+    /// The first invalid field; `body` if the body is not a document at all.
     pub field: &'static str,
     /// What is wrong with it.
     pub problem: String,
@@ -502,7 +502,7 @@ impl RegistrationError {
     }
 }
 
-/// The registration as JSON has it. Fields it does not name are skipped unread.
+/// The registration as JSON. Fields that it does not name are skipped.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Document {
@@ -533,7 +533,7 @@ fn read_document(body: &[u8]) -> Result<Document, RegistrationError> {
     }
     match body.trim_ascii() {
         [] => Ok(Document::default()),
-        // A struct could be read from a JSON list as well; nobody means that.
+        // serde would read a struct from a JSON list as well, but nobody means that.
         [b'{', ..] => serde_json::from_slice(body).map_err(|error| {
             let problem = format!(
                 "not JSON (line {}, column {})",
@@ -550,7 +550,7 @@ fn required(field: &'static str, value: &Value, limit: usize) -> Result<String, 
     optional(field, value, limit)?.ok_or_else(|| RegistrationError::new(field, "missing or empty"))
 }
 
-/// The text of a field; `None` where it is absent, null or empty.
+/// The text of a field; `None` if it is missing, null or empty.
 fn optional(
     field: &'static str,
     value: &Value,
@@ -612,7 +612,7 @@ fn read_endpoints(
         }
         endpoints.push((misses_family, endpoint));
     }
-    // A stable sort: origins name the endpoint to prefer first.
+    // A stable sort: origins name the preferred endpoint first.
     endpoints.sort_by_key(|(misses_family, _)| *misses_family);
     Ok(endpoints
         .into_iter()
@@ -638,7 +638,7 @@ fn transport_named(name: &str) -> Option<Transport> {
         .find(|transport| name.eq_ignore_ascii_case(transport.as_str()))
 }
 
-/// `str::parse` alone would take `+1935` as well.
+/// Reads a port; `str::parse` alone would accept `+1935` as well.
 fn port_number(text: &str) -> Result<u16, EndpointError> {
     match text.parse() {
         Ok(port) if port != 0 && text.bytes().all(|byte| byte.is_ascii_digit()) => Ok(port),
@@ -657,8 +657,8 @@ fn is_wildcard(host: &Host) -> bool {
     matches!(host, Host::Ip(ip) if ip.is_unspecified())
 }
 
-/// Whether a resolver might read `name` as an IPv4 address: `127.1`, `2130706433` and `0x7f.1` are such
-/// (URL standard, "ends in a number").
+/// Whether a resolver might read `name` as an IPv4 address, as with `127.1`, `2130706433` and `0x7f.1` (URL standard,
+/// "ends in a number").
 fn ends_in_number(name: &str) -> bool {
     let last = name.rsplit('.').next().unwrap_or(name);
     match last.strip_prefix("0x").or_else(|| last.strip_prefix("0X")) {
@@ -685,23 +685,23 @@ fn special(ip: IpAddr) -> Option<AddressError> {
     }
 }
 
-/// Bytes of a registration. A heartbeat with summaries has a few kilobytes.
+/// Maximum bytes of a registration. A heartbeat with summaries has a few kilobytes.
 pub const MAX_REGISTRATION: usize = 64 * 1024;
 
-/// Bytes of an id in a registration. Those of SRS have a dozen.
+/// Maximum bytes of an id in a registration. Those of SRS have a dozen.
 const MAX_ID: usize = 128;
 
-/// Bytes of an address or endpoint: the longest domain name with a port and `tcp://` fits.
+/// Maximum bytes of an address or endpoint: the longest domain name with a port and `tcp://` fits.
 const MAX_ADDRESS: usize = 300;
 
-/// Endpoints of one service. An origin names one for each address it listens on.
+/// Maximum endpoints of one service. An origin names one for each address that it listens on.
 const MAX_ENDPOINTS: usize = 16;
 
-/// A domain name and its labels (RFC 1035 §2.3.4).
+/// Maximum characters of a domain name and of its labels (RFC 1035 §2.3.4).
 const MAX_HOST: usize = 253;
 const MAX_LABEL: usize = 63;
 
-/// The metadata services of AWS (IPv4, as most clouds, and IPv6) and Alibaba Cloud.
+/// The metadata services of AWS (IPv4, the same as in most clouds, and IPv6) and Alibaba Cloud.
 const METADATA_ADDRESSES: [IpAddr; 3] = [
     IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254)),

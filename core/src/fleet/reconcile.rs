@@ -1,4 +1,4 @@
-//! Origins that do not register themselves: one that stands for ever, and the lists of sources.
+//! Origins that do not register themselves: permanent ones, and the lists of sources.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,30 +8,30 @@ use super::{Fleet, Member};
 use crate::fleet::drain::{Cause, Drain, Duty};
 use crate::fleet::origin::{Origin, OriginId};
 
-/// What a source's new list did to the table.
+/// How a source's new list changed the table.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reconciled {
-    /// Those that were not known.
+    /// Origins that were unknown.
     pub added: Vec<OriginId>,
-    /// Those it names again before they were drained.
+    /// Origins that the list names again, and whose drain is undone.
     pub returned: Vec<OriginId>,
-    /// Those it names no more: they drain.
+    /// Origins that the list no longer names: they drain.
     pub gone: Vec<OriginId>,
-    /// Those that register themselves by now, and the names they do it under. Placements follow.
+    /// Origins that now register themselves, with their old and new names. Placements follow.
     pub superseded: Vec<(OriginId, OriginId)>,
-    /// Those that cannot be taken, because another stands under their name or the table is full.
+    /// Origins that cannot be added, because another one has their name or the table is full.
     pub refused: Vec<OriginId>,
 }
 
 impl Fleet {
-    /// Puts an origin in that never registers: it stands until [`Fleet::remove`], alive while its probe succeeds.
+    /// Adds an origin that never registers. It stays until [`Fleet::remove`], and is alive while its probe succeeds.
     pub fn insert_permanent(&mut self, now: Instant, id: OriginId, origin: Origin) {
         let member = Member::permanent(now, origin, self.rules, None);
         self.members.insert(id, member);
     }
 
-    /// Takes the whole list of a source: what is new on it joins, what is gone from it drains. One that an operator
-    /// disabled or drains stays so. An origin that registers itself from the same place is known better by that.
+    /// Takes the whole list of a source: new origins join, missing ones drain. An origin that an operator disabled or
+    /// drains stays so. If an origin on the list registers itself from the same place, its registration counts.
     pub fn reconcile(
         &mut self,
         now: Instant,
@@ -93,7 +93,7 @@ impl Fleet {
         }
     }
 
-    /// Takes out and names those whose drain is to end so, and that are not `in_use` any more.
+    /// Removes origins whose drain ends in removal and that are no longer `in_use`, and returns their names.
     pub fn remove_drained(&mut self, in_use: impl Fn(&OriginId) -> bool) -> Vec<OriginId> {
         let over = |(id, member): &(&OriginId, &Member)| {
             matches!(member.duty, Duty::Draining(drain) if drain.cause.ends_in_removal())

@@ -1,4 +1,4 @@
-//! What a registration means: a heartbeat, a restart, a newcomer, or a second origin under a used name.
+//! What a registration means: a heartbeat, a restart, a new origin, or a second origin under a used name.
 
 use std::time::Instant;
 
@@ -6,47 +6,47 @@ use super::{Fleet, Member};
 use crate::fleet::drain::Duty;
 use crate::fleet::origin::{Origin, OriginId};
 
-/// What a registration did to the table.
+/// How a registration changed the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registered {
-    /// The name the origin stands under.
+    /// The origin's name in the table.
     pub id: OriginId,
-    /// What happened.
+    /// The kind of change.
     pub change: Change,
 }
 
 /// What a registration meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// Another live origin uses the same server id (a cloned disk): both now stand under their long ids.
-    /// Placements that name `old` belong to `renamed`.
+    /// Another live origin uses the same server id (a cloned disk): both now have their long ids. Placements that name
+    /// `old` belong to `renamed`.
     Collision {
-        /// The name the other origin had until now, if it had to give it up.
+        /// The old and new name of the other origin, if it had to change.
         renamed: Option<(OriginId, OriginId)>,
-        /// Where the other origin is.
+        /// The address of the other origin.
         other: String,
     },
     /// The same instance as before.
     Heartbeat,
-    /// Not known before.
+    /// An unknown origin.
     New,
-    /// A new instance in the place of an old one. Placements that name `previous` belong to the new id.
+    /// A new instance replaced an old one. Placements that name `previous` belong to the new id.
     Restarted {
-        /// The name the old instance stood under.
+        /// The name of the old instance.
         previous: OriginId,
     },
 }
 
-/// The table is full.
+/// The table is full; its maximum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0} origins are registered, which is the limit (origins.max)")]
 pub struct FleetFull(pub usize);
 
 impl Fleet {
-    /// Takes a registration: a heartbeat, a restart, a newcomer, or a second origin with a used server id.
+    /// Takes a registration: a heartbeat, a restart, a new origin, or a second origin with a used server id.
     ///
     /// # Errors
-    /// [`FleetFull`] when a newcomer does not fit; nothing is stored then.
+    /// [`FleetFull`] when a new origin does not fit; nothing is stored then.
     pub fn register(&mut self, now: Instant, origin: Origin) -> Result<Registered, FleetFull> {
         if let Some((id, member)) = self
             .members
@@ -62,7 +62,7 @@ impl Fleet {
         let short = OriginId::from(origin.server.as_str());
         if let Some(previous) = self.restarted(now, &origin) {
             let duty = self.members.remove(&previous).map(|old| old.duty);
-            // A long id names one instance, so a restart under it changes the id; a short one stays.
+            // A long id names one instance, so a restart changes it; a short one stays.
             let id = if previous == short {
                 short
             } else {
@@ -70,7 +70,8 @@ impl Fleet {
             };
             let mut member = self.newcomer(now, origin);
             member.duty = match duty {
-                // A new process in its place is a new registration; an operator's wish outlives it.
+                // A new process is a new registration, so a deregistration is over; an operator's order outlives the
+                // process.
                 Some(Duty::Draining(drain)) if drain.cause.ends_in_removal() => Duty::Active,
                 duty => duty.unwrap_or_default(),
             };
@@ -84,7 +85,7 @@ impl Fleet {
             return Err(FleetFull(self.max));
         }
         let Some((standing, other)) = self.namesakes(&origin).next() else {
-            // Another origin may stand under this name: a permanent one, or one whose long id happens to read so.
+            // Another origin may have this name: a permanent one, or one whose long id happens to be equal.
             let id = if self.members.contains_key(&short) {
                 self.long_id(&origin)
             } else {
@@ -114,8 +115,8 @@ impl Fleet {
         })
     }
 
-    /// The standing entry that `origin` is a new instance of: same server id, and either in the same place or
-    /// silent for two of its heartbeats.
+    /// The entry that `origin` is a new instance of: it has the same server id, and is in the same place or has missed
+    /// two of its heartbeats.
     fn restarted(&self, now: Instant, origin: &Origin) -> Option<OriginId> {
         let in_place = self
             .namesakes(origin)
@@ -127,7 +128,7 @@ impl Fleet {
         in_place.or_else(silent).map(|(id, _)| id.clone())
     }
 
-    /// The origins with the same server id. A permanent one never registers, so it is nobody's namesake.
+    /// The origins with the same server id. A permanent one never registers, so it has no namesakes.
     fn namesakes<'a>(
         &'a self,
         origin: &'a Origin,
@@ -141,7 +142,7 @@ impl Fleet {
         Member::new(now, origin, self.rules)
     }
 
-    /// A name for one instance of `origin` that nobody stands under.
+    /// A name for one instance of `origin` that no other origin has.
     fn long_id(&self, origin: &Origin) -> OriginId {
         let long = OriginId::from(origin.instance());
         let numbered = || (2_u32..).map(|number| OriginId::from(format!("{long}-{number}")));

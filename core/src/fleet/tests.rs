@@ -1,4 +1,4 @@
-//! What a fleet makes of registrations, silence, dials and lists.
+//! How a fleet reacts to registrations, silence, dials and lists.
 
 use super::*;
 use crate::fleet::drain::{Cause, Drain};
@@ -19,7 +19,7 @@ fn fleet() -> (Fleet, Instant) {
     )
 }
 
-/// The origins that may take a stream, as placement sees it.
+/// The origins that may take a stream, as placement sees them.
 fn candidates(fleet: &Fleet, now: Instant, service: Service) -> Vec<String> {
     let url = crate::stream::StreamUrl::new("", "live", "a").unwrap();
     let question = Question {
@@ -363,7 +363,7 @@ fn a_source_adds_updates_and_drains_what_it_names() {
         "a list does not undo what an operator did"
     );
 
-    // It registers itself by now, under the id of its own file.
+    // The origin now registers itself, under the id in its own file.
     fleet
         .register(now, origin("vid-1", "7", "10.0.0.1", 1935))
         .unwrap();
@@ -401,7 +401,7 @@ fn silence_that_could_not_be_heard_does_not_count() {
         assert_eq!(states(&fleet, now), [State::Up; 2]);
         assert!(fleet.expire(now, |_| false).is_empty());
     }
-    // Others tell again, and nothing comes: that is silence.
+    // The other proxies can report again, and nothing comes: now it is silence.
     now += second * 3;
     fleet.register(now, here()).unwrap();
     assert_eq!(states(&fleet, now), [State::Up, State::Suspect]);
@@ -427,7 +427,7 @@ fn when_most_fall_silent_at_once_the_last_good_set_is_kept() {
     fleet.expire(now + 10 * SECOND, |_| false);
     let candidates = |fleet: &Fleet, at| candidates(fleet, at, Service::Rtmp).len();
 
-    // One dies for sure: a refusal is an answer. It is not among the silent.
+    // One origin is certainly dead, because a refusal is an answer. It is not among the silent.
     let lost = now + 60 * SECOND;
     assert_eq!(candidates(&fleet, lost), 4, "all silent at once");
     assert!(fleet.suspects_itself(lost));

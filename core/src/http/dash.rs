@@ -7,11 +7,11 @@ use quick_xml::reader::Reader;
 
 use super::page::{Page, RewriteError, Whereto, split_byte_order_mark};
 
-/// `manifest` with every URI that points at the origin pointing at us, and carrying the page's link.
+/// `manifest` with every URI that points at the origin changed to point at us, with the page's link.
 ///
-/// A base that is a folder is only made root-relative: a player does not hand its query down, so the link goes on the
-/// templates and segments below it. Below a base on another server everything stays as it is, and so do clocks
-/// (`UTCTiming`), unknown elements and all other bytes. The patch of a manifest is rewritten alike.
+/// A base that is a folder is only made root-relative: a player does not pass its query down, so the templates and
+/// segments below it carry the link. Below a base on another server everything stays unchanged, and so do clocks
+/// (`UTCTiming`), unknown elements and all other bytes. The patch of a manifest is rewritten in the same way.
 pub fn rewrite<'a>(manifest: &'a [u8], page: &Page<'_>) -> Result<Cow<'a, [u8]>, RewriteError> {
     if manifest.len() > MAX_MANIFEST {
         return Err(RewriteError::TooLong {
@@ -42,27 +42,27 @@ pub fn rewrite<'a>(manifest: &'a [u8], page: &Page<'_>) -> Result<Cow<'a, [u8]>,
 struct Rewriter<'a, 'p> {
     page: &'p Page<'p>,
     source: &'a [u8],
-    /// How much of the source is written, changed or not.
+    /// How much of the source has been written, changed or not.
     written: usize,
     out: Vec<u8>,
     open: Vec<Open>,
 }
 
-/// An element that is not closed yet.
+/// An element whose end tag has not come yet.
 struct Open {
     holds: Option<Holds>,
-    /// Where its content begins.
+    /// Where the element's content begins.
     content: usize,
-    /// Whether what it contains is on another server, going by the bases so far.
+    /// Whether the element's content is on another server, according to the bases so far.
     elsewhere: bool,
-    /// Whether one of its own bases was on ours, or was relative.
+    /// Whether one of the element's own bases was on our server, or was relative.
     based_here: bool,
 }
 
 /// What the text of an element is.
 #[derive(Clone, Copy)]
 enum Holds {
-    /// A URI that others are resolved against.
+    /// A URI that other URIs are resolved against.
     Base,
     /// A URI of its own, resolved against the manifest's.
     Location,
@@ -115,7 +115,7 @@ impl Rewriter<'_, '_> {
         Ok(())
     }
 
-    /// An element ends, its end tag begins at `end`.
+    /// Ends an element whose end tag begins at `end`.
     fn leave(&mut self, end: usize) -> Result<(), RewriteError> {
         let Some(element) = self.open.pop() else {
             return Ok(());
@@ -148,7 +148,7 @@ impl Rewriter<'_, '_> {
         self.skip_to(at + raw.len())
     }
 
-    /// Where the text between two tags is, without white space around it; `None` if it is more than a text.
+    /// The position and the text between two tags, without white space around it; `None` if there is more than text.
     fn text(&self, start: usize, end: usize) -> Option<(usize, &[u8])> {
         let text = self.source.get(start..end)?;
         let trimmed = text.trim_ascii_start();
@@ -158,7 +158,7 @@ impl Rewriter<'_, '_> {
         (!trimmed.is_empty() && !markup.contains(&b'<')).then_some((at, trimmed))
     }
 
-    /// Takes a base of the element that is open now; returns what it becomes, if that is another text.
+    /// Takes a base of the innermost open element. Returns the base's new text, if it changes.
     fn base(&mut self, uri: &[u8]) -> Option<Vec<u8>> {
         let whereto = self.page.whereto(uri);
         let inherited = match self.open.as_slice() {
@@ -191,7 +191,7 @@ impl Rewriter<'_, '_> {
         }
     }
 
-    /// Writes the URIs among the attributes of a tag, which is at `start..end` of the source.
+    /// Writes the URIs among the attributes of the tag at `start..end` of the source.
     fn attributes(&mut self, name: &str, start: usize, end: usize) -> Result<(), RewriteError> {
         let Some((_, wanted)) = ATTRIBUTES.iter().find(|(element, _)| *element == name) else {
             return Ok(());
@@ -239,14 +239,14 @@ impl Rewriter<'_, '_> {
     }
 }
 
-/// Walks the attributes of a well-formed tag: where each name is, and where its value is within the quotes.
+/// Iterates over the attributes of a well-formed tag: the position of each name, and of its value within the quotes.
 struct Attributes<'a> {
     tag: &'a [u8],
     at: usize,
 }
 
 impl<'a> Attributes<'a> {
-    /// `tag` with its `<`.
+    /// The attributes of `tag`, which includes its `<`.
     fn of(tag: &'a [u8]) -> Self {
         let at = tag.iter().position(u8::is_ascii_whitespace);
         Self {
@@ -278,7 +278,7 @@ impl Iterator for Attributes<'_> {
     }
 }
 
-/// Resolves the five entities of XML and character references; what is neither stays.
+/// Resolves the five entities of XML and character references; everything else stays.
 fn unescape(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -297,7 +297,7 @@ fn unescape(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The character that `text` begins with an entity for, and what follows it.
+/// The character of the entity that `text` begins with, and what follows the entity.
 fn entity(text: &[u8]) -> Option<(char, &[u8])> {
     let end = text
         .iter()
@@ -322,7 +322,7 @@ fn entity(text: &[u8]) -> Option<(char, &[u8])> {
     Some((letter, after.get(1..)?))
 }
 
-/// Writes `text` so that it may stand between tags and between quotes of either kind.
+/// Writes `text` so that it can be between tags and between quotes of either kind.
 fn escape(text: &[u8], out: &mut Vec<u8>) {
     for &byte in text {
         match byte {
@@ -336,15 +336,15 @@ fn escape(text: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// A place in a text that is in memory, so it fits.
+/// Converts a position in a text that is in memory, so it fits.
 fn position(place: u64) -> usize {
     usize::try_from(place).unwrap_or(usize::MAX)
 }
 
-/// What a manifest begins with: itself, or a patch of one (ISO/IEC 23009-1 §5.15).
+/// The root elements: a manifest, or a patch of one (ISO/IEC 23009-1 §5.15).
 const ROOTS: [&str; 2] = ["MPD", "Patch"];
 
-/// Every attribute that is the URI of something to fetch, by its element.
+/// Every attribute that is the URI of something to fetch, by element.
 const ATTRIBUTES: [(&str, &[&str]); 5] = [
     ("BitstreamSwitching", &["sourceURL"]),
     ("Initialization", &["sourceURL"]),
@@ -358,16 +358,16 @@ const ATTRIBUTES: [(&str, &[&str]); 5] = [
 
 const CDATA: &[u8] = b"<![CDATA[";
 
-/// Bytes of a manifest as an origin sends it. A day of segments of two seconds in a list has three million.
+/// Maximum bytes of a manifest from an origin. A list of two-second segments for a day has three million.
 pub const MAX_MANIFEST: usize = 4 * 1024 * 1024;
 
-/// Bytes of a manifest with its links.
+/// Maximum bytes of a manifest with its links.
 const MAX_REWRITTEN: usize = 32 * 1024 * 1024;
 
-/// Elements within elements. Manifests have six.
+/// Maximum nesting of elements. Manifests have six levels.
 const MAX_DEPTH: usize = 32;
 
-/// Letters of the longest entity, `&#x10ffff;`.
+/// Characters of the longest entity, `&#x10ffff;`.
 const MAX_ENTITY: usize = 10;
 
 #[cfg(test)]

@@ -1,30 +1,29 @@
 //! The head of an HTTP/1 request or response (RFC 9112), for a relay that forwards it.
 //!
-//! A request is read strictly: wherever two servers are known to read the same bytes differently (line ends,
-//! folded lines, lengths, `Host`), we refuse instead of guessing, so that what we placed is what the origin serves.
-//! A response comes from an origin we chose and is read with tolerance, then written cleanly.
+//! A request is read strictly. Where two servers are known to read the same bytes differently (line ends, folded lines,
+//! lengths, `Host`), it is refused, so that the origin serves what we placed. A response comes from an origin that we
+//! chose; it is read with tolerance and written cleanly.
 
 use std::net::IpAddr;
 
 /// The head of a request, with its target in origin form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestHead {
-    /// A token, such as `GET`.
+    /// The method, a token such as `GET`.
     pub method: String,
-    /// Starts with `/`, query included, exactly as sent; or is `*`, for `OPTIONS`.
+    /// The target. It starts with `/` and includes the query, exactly as sent; or it is `*`, for `OPTIONS`.
     pub target: String,
-    /// Which version the client speaks.
+    /// The client's version of HTTP.
     pub version: Version,
-    /// In the order sent.
+    /// The header fields in the order sent.
     pub headers: Headers,
 }
 
 impl RequestHead {
-    /// Reads a head from the front of `input`: the head and how many bytes it took, or `None` while its end is yet
-    /// to come. An error is final, whatever follows.
+    /// Reads a head from the front of `input`. Returns the head and how many bytes it took, or `None` if it is not
+    /// complete yet. An error is final, whatever bytes follow.
     ///
-    /// A target in absolute form is turned into origin form, and its authority becomes the `Host`
-    /// (RFC 9112 §3.2.2).
+    /// A target in absolute form is turned into origin form, and its authority becomes the `Host` (RFC 9112 §3.2.2).
     pub fn parse(input: &[u8]) -> Result<Option<(Self, usize)>, HeadError> {
         let Some(length) = head_length(input, LineEnds::Strict)? else {
             return Ok(None);
@@ -54,7 +53,7 @@ impl RequestHead {
         Ok(Some((head, length)))
     }
 
-    /// Appends the head, up to and with its empty line.
+    /// Appends the head, including its empty line.
     pub fn write(&self, out: &mut Vec<u8>) {
         for text in [
             self.method.as_str(),
@@ -74,7 +73,7 @@ impl RequestHead {
         self.headers.text("host")
     }
 
-    /// What follows this head.
+    /// How the body after this head is framed.
     pub fn body(&self) -> Body {
         if self.headers.contains("transfer-encoding") {
             return Body::Chunked;
@@ -85,7 +84,7 @@ impl RequestHead {
         }
     }
 
-    /// Whether the client asks to go on in WebSocket (RFC 6455 §4.1).
+    /// Whether the client asks to switch to WebSocket (RFC 6455 §4.1).
     pub fn is_websocket(&self) -> bool {
         self.version == Version::Http11
             && self.method == "GET"
@@ -93,11 +92,11 @@ impl RequestHead {
             && self.headers.has_token("upgrade", "websocket")
     }
 
-    /// This head as it goes to an origin, on a connection used once.
+    /// This head as it goes to an origin, on a connection that is used once.
     ///
-    /// The request line, `Host` and every end-to-end header stay as they are; what concerns one connection only
-    /// (RFC 9110 §7.6.1) is dropped, save a WebSocket upgrade. `X-Forwarded-For`, `-Proto` and `-Host` say who
-    /// asked: what a trusted proxy already wrote is kept and added to, what anyone else wrote is replaced.
+    /// The request line, `Host` and every end-to-end header stay unchanged. Headers of a single connection (RFC 9110
+    /// §7.6.1) are dropped, except for a WebSocket upgrade. `X-Forwarded-For`, `-Proto` and `-Host` name the client:
+    /// what a trusted proxy wrote is kept and extended, and what anyone else wrote is replaced.
     pub fn for_origin(&self, client: &Forwarded) -> Self {
         let mut head = self.clone();
         head.headers.remove_hop_by_hop();
@@ -155,7 +154,7 @@ impl RequestHead {
         }
         let length = str::from_utf8(first).ok().and_then(length_number);
         let length = length.ok_or(HeadError::Length)?;
-        // Said twice alike, or with zeros in front: the origin hears it once, plainly.
+        // Repeated with the same value, or with leading zeros: the origin gets it once, in plain form.
         self.headers.set("Content-Length", &length.to_string());
         Ok(())
     }
@@ -177,22 +176,22 @@ impl RequestHead {
 /// The head of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResponseHead {
-    /// Which version the origin speaks.
+    /// The origin's version of HTTP.
     pub version: Version,
-    /// 100 to 999.
+    /// The status, 100 to 999.
     pub status: u16,
-    /// The words after the status; may be empty.
+    /// The reason phrase; may be empty.
     pub reason: Vec<u8>,
-    /// In the order sent.
+    /// The header fields in the order sent.
     pub headers: Headers,
 }
 
 impl ResponseHead {
-    /// Reads a head from the front of `input`: the head and how many bytes it took, or `None` while its end is yet
-    /// to come.
+    /// Reads a head from the front of `input`. Returns the head and how many bytes it took, or `None` if it is not
+    /// complete yet.
     ///
-    /// Lines may end in a bare line feed, folded lines are joined, and a space before the colon of a header is
-    /// dropped, as RFC 9112 §2.2 and §5 ask of a proxy.
+    /// Lines may end in a bare line feed, folded lines are joined, and a space before the colon of a header is dropped,
+    /// as RFC 9112 §2.2 and §5 require of a proxy.
     pub fn parse(input: &[u8]) -> Result<Option<(Self, usize)>, HeadError> {
         let Some(length) = head_length(input, LineEnds::Tolerant)? else {
             return Ok(None);
@@ -218,7 +217,7 @@ impl ResponseHead {
         Ok(Some((head, length)))
     }
 
-    /// Appends the head, up to and with its empty line.
+    /// Appends the head, including its empty line.
     pub fn write(&self, out: &mut Vec<u8>) {
         let start = format!("{} {} ", self.version.as_str(), self.status);
         out.extend_from_slice(start.as_bytes());
@@ -229,9 +228,9 @@ impl ResponseHead {
 
     /// This head as it goes to a client, on a connection that ends with the body.
     ///
-    /// Status and end-to-end headers stay as the origin gave them, and so do `Content-Length` and
-    /// `Transfer-Encoding`, because the body passes as it is. Where the origin says nothing about CORS, every page
-    /// may play the stream. A switch of protocols (101) keeps its `Upgrade`.
+    /// Status and end-to-end headers stay as the origin gave them. So do `Content-Length` and `Transfer-Encoding`,
+    /// because the body passes unchanged. If the origin says nothing about CORS, every page may play the stream. A
+    /// switch of protocols (101) keeps its `Upgrade`.
     pub fn for_client(&self) -> Self {
         let mut head = self.clone();
         head.headers.remove_hop_by_hop();
@@ -259,7 +258,7 @@ impl ResponseHead {
 /// A version of HTTP/1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Version {
-    /// HTTP/1.0: no chunks; one request per connection unless agreed.
+    /// HTTP/1.0: no chunked coding; one request per connection unless agreed otherwise.
     Http10,
     /// HTTP/1.1.
     Http11,
@@ -284,36 +283,36 @@ impl Version {
     }
 }
 
-/// What follows the head of a request.
+/// How the body of a request is framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Body {
-    /// Chunks, up to the last one.
+    /// Chunked, up to the last chunk.
     Chunked,
     /// This many bytes, more than 0.
     Length(u64),
-    /// Nothing.
+    /// No body.
     None,
 }
 
-/// Who asked, for the headers that tell the origin.
+/// The client, for the headers that tell the origin about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Forwarded {
-    /// The address the request came from.
+    /// The address that the request came from.
     pub client: IpAddr,
-    /// Whether it came over TLS.
+    /// Whether the request came over TLS.
     pub secure: bool,
-    /// Whether that address is a proxy whose own `X-Forwarded-*` are believed.
+    /// Whether that address is a proxy whose own `X-Forwarded-*` headers are believed.
     pub trusted: bool,
 }
 
-/// Header fields in the order sent. Names keep their case and are compared without it.
+/// Header fields in the order sent. Names keep their case, and are compared without regard to it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Headers {
     entries: Vec<(String, Vec<u8>)>,
 }
 
 impl Headers {
-    /// Every field: its name and value.
+    /// The name and value of every field.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.entries
             .iter()
@@ -339,7 +338,7 @@ impl Headers {
         self.all(name).next().is_some()
     }
 
-    /// Whether `token` stands in the comma-separated lists that are the values of `name`.
+    /// Whether `token` is in the comma-separated lists that are the values of `name`.
     pub fn has_token(&self, name: &str, token: &str) -> bool {
         self.all(name)
             .flat_map(|value| value.split(|byte| *byte == b','))
@@ -358,7 +357,7 @@ impl Headers {
             .retain(|(known, _)| !known.eq_ignore_ascii_case(name));
     }
 
-    /// Makes `value` the only one of `name`, in the place of the first.
+    /// Makes `value` the only value of `name`, in the place of the first.
     fn set(&mut self, name: &str, value: &str) {
         let mut value = Some(value);
         self.entries.retain_mut(|(known, old)| {
@@ -397,7 +396,8 @@ impl Headers {
         Ok(())
     }
 
-    /// Removes what concerns one connection only, and what `Connection` names; never what frames the message.
+    /// Removes the headers of a single connection and those that `Connection` names, but never the ones that frame the
+    /// message.
     fn remove_hop_by_hop(&mut self) {
         let named: Vec<Vec<u8>> = self
             .all("connection")
@@ -465,10 +465,10 @@ pub enum HeadError {
     /// A line is not `name: value`.
     #[error("a header is malformed")]
     Header,
-    /// `Host` is absent, there twice, or not a host.
+    /// `Host` is absent, occurs twice, or is not a host.
     #[error("the Host header is missing, repeated or malformed")]
     Host,
-    /// `Content-Length` is no number, contradicts itself, or stands beside `Transfer-Encoding`.
+    /// `Content-Length` is not a number, contradicts itself, or comes together with `Transfer-Encoding`.
     #[error("the length of the body is ambiguous")]
     Length,
     /// The method is `CONNECT`.
@@ -480,13 +480,13 @@ pub enum HeadError {
     /// The target is not in origin or absolute form.
     #[error("the request target is malformed")]
     Target,
-    /// The head does not end within [`MAX_HEAD`] bytes.
+    /// The head is longer than [`MAX_HEAD`] bytes.
     #[error("the head is longer than {MAX_HEAD} bytes")]
     TooLong,
     /// There are more than [`MAX_HEADERS`] headers.
     #[error("the head has more than {MAX_HEADERS} headers")]
     TooManyHeaders,
-    /// The body of a request is encoded as anything but chunks.
+    /// The body of a request is encoded in another way than chunked.
     #[error("the transfer encoding is not supported")]
     TransferEncoding,
     /// The version is neither HTTP/1.0 nor HTTP/1.1.
@@ -495,7 +495,7 @@ pub enum HeadError {
 }
 
 impl HeadError {
-    /// The status with which a request of this kind is refused.
+    /// The status with which a request is refused for this error.
     pub const fn status(self) -> u16 {
         match self {
             Self::Method | Self::TransferEncoding => 501,
@@ -512,7 +512,7 @@ enum LineEnds {
     Tolerant,
 }
 
-/// How many bytes the head at the front of `input` has, its empty line included; `None` while that is yet to come.
+/// The length of the head at the front of `input`, including its empty line; `None` if it is not complete yet.
 fn head_length(input: &[u8], ends: LineEnds) -> Result<Option<usize>, HeadError> {
     let mut length = 0;
     let mut started = false;
@@ -532,7 +532,7 @@ fn head_length(input: &[u8], ends: LineEnds) -> Result<Option<usize>, HeadError>
         if text.is_empty() && started {
             return Ok(Some(length));
         }
-        // One empty line may come before a request, not more.
+        // One empty line may come before a request, but not more.
         if text.is_empty() && (length > line.len() || ends == LineEnds::Tolerant) {
             return Err(HeadError::StartLine);
         }
@@ -548,7 +548,7 @@ fn without_return(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// `method SP target SP version`, with one space each (RFC 9112 §3).
+/// Reads `method SP target SP version`, with one space each (RFC 9112 §3).
 fn request_line(line: &[u8]) -> Result<(&str, &str, Version), HeadError> {
     let (method, rest) = line.split_once_at(b' ').ok_or(HeadError::StartLine)?;
     let (target, version) = rest.split_once_at(b' ').ok_or(HeadError::StartLine)?;
@@ -557,7 +557,7 @@ fn request_line(line: &[u8]) -> Result<(&str, &str, Version), HeadError> {
     if method == "CONNECT" {
         return Err(HeadError::Method);
     }
-    // Escaped or not: players send names in UTF-8 as they are.
+    // Escaped or not: some players send names in unescaped UTF-8.
     let target = str::from_utf8(target).map_err(|_| HeadError::Target)?;
     if target.is_empty() || target.contains(char::is_control) {
         return Err(HeadError::Target);
@@ -565,7 +565,7 @@ fn request_line(line: &[u8]) -> Result<(&str, &str, Version), HeadError> {
     Ok((method, target, version))
 }
 
-/// `version SP status SP reason`; the reason and the space before it may be missing.
+/// Reads `version SP status SP reason`; the reason and the space before it may be missing.
 fn status_line(line: &[u8]) -> Result<(Version, u16, Vec<u8>), HeadError> {
     let (version, rest) = line.split_once_at(b' ').ok_or(HeadError::StartLine)?;
     let version = Version::read(version)?;
@@ -578,14 +578,14 @@ fn status_line(line: &[u8]) -> Result<(Version, u16, Vec<u8>), HeadError> {
     Ok((version, status, reason.to_vec()))
 }
 
-/// A token (RFC 9110 §5.6.2).
+/// Reads a token (RFC 9110 §5.6.2).
 fn token(bytes: &[u8]) -> Option<&str> {
     let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     let text = str::from_utf8(bytes).ok()?;
     (!bytes.is_empty() && bytes.iter().all(is_token)).then_some(text)
 }
 
-/// A value without the white space around it. Control characters are refused, bytes above ASCII are not.
+/// A value without the white space around it. Control characters are refused; bytes above ASCII are not.
 fn field_value(bytes: &[u8]) -> Result<&[u8], HeadError> {
     if bytes
         .iter()
@@ -596,7 +596,7 @@ fn field_value(bytes: &[u8]) -> Result<&[u8], HeadError> {
     Ok(bytes.trim_ascii())
 }
 
-/// A host and an optional port (RFC 9110 §7.2); may be empty.
+/// Whether the bytes are a host and an optional port (RFC 9110 §7.2); they may be empty.
 fn is_host(bytes: &[u8]) -> bool {
     let (host, port) = match bytes.strip_prefix(b"[") {
         Some(rest) => {
@@ -620,7 +620,7 @@ fn is_host(bytes: &[u8]) -> bool {
     host.iter().all(is_name) && port.iter().all(u8::is_ascii_digit)
 }
 
-/// A `Content-Length`: digits only, and few enough that nobody overflows.
+/// Reads a `Content-Length`: digits only, and few enough that no parser overflows.
 fn length_number(text: &str) -> Option<u64> {
     text.bytes()
         .all(|byte| byte.is_ascii_digit())
@@ -632,7 +632,7 @@ fn starts_with_ignore_case(text: &str, prefix: &str) -> bool {
         .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
-/// `slice::split_once` is not stable yet.
+/// A stand-in for `slice::split_once`, which is not stable yet.
 trait SplitOnceAt {
     fn split_once_at(&self, separator: u8) -> Option<(&[u8], &[u8])>;
 }
@@ -645,22 +645,22 @@ impl SplitOnceAt for [u8] {
     }
 }
 
-/// Bytes of a head. Browsers and CDNs stay below 8 KiB; signed URLs and cookies are the largest part.
+/// Maximum bytes of a head. Browsers and CDNs stay below 8 KiB; signed URLs and cookies are the largest part.
 pub const MAX_HEAD: usize = 16 * 1024;
 
-/// Headers in a head; browsers send about twenty.
+/// Maximum headers in a head; browsers send about twenty.
 pub const MAX_HEADERS: usize = 100;
 
-/// The answer to an accepted upgrade.
+/// The status of the answer to an accepted upgrade.
 const SWITCHING_PROTOCOLS: u16 = 101;
 
-/// What concerns one connection only (RFC 9110 §7.6.1), besides `Proxy-*`.
+/// Headers of a single connection (RFC 9110 §7.6.1), besides `Proxy-*`.
 const HOP_BY_HOP: [&str; 5] = ["connection", "keep-alive", "te", "trailer", "upgrade"];
 
-/// What `Connection` cannot remove: without these the next server reads another message.
+/// Headers that `Connection` cannot remove: without them the next server would read a different message.
 const FRAMING: [&str; 3] = ["content-length", "host", "transfer-encoding"];
 
-/// What a client may claim about itself, believed from trusted proxies only.
+/// Headers in which a client may make claims about itself; believed from trusted proxies only.
 const CLAIMS: [&str; 5] = [
     "forwarded",
     "x-forwarded-for",
@@ -669,7 +669,7 @@ const CLAIMS: [&str; 5] = [
     "x-real-ip",
 ];
 
-/// What a page on another site needs to play a stream.
+/// Headers that a page on another site needs to play a stream.
 const CORS: [(&str, &str); 4] = [
     ("Access-Control-Allow-Origin", "*"),
     ("Access-Control-Allow-Methods", "*"),

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use super::page::{Page, RewriteError, Whereto, split_byte_order_mark};
 
-/// `playlist` with every URI that points at the origin pointing at us, and carrying the page's link.
+/// `playlist` with every URI that points at the origin changed to point at us, with the page's link.
 ///
-/// URIs stand on lines of their own and in the `URI` and `SERVER-URI` attributes of the tags that have them. Those of
-/// other servers, `data:` and the like, unknown tags, line ends and all else stay as they are.
+/// URIs are on lines of their own, and in the `URI` and `SERVER-URI` attributes of the tags that have them. URIs of
+/// other servers, `data:` and similar ones, unknown tags, line ends and everything else stay unchanged.
 pub fn rewrite<'a>(playlist: &'a [u8], page: &Page<'_>) -> Result<Cow<'a, [u8]>, RewriteError> {
     let too_long = |limit, unit| RewriteError::TooLong {
         kind: "playlist",
@@ -46,14 +46,14 @@ pub fn rewrite<'a>(playlist: &'a [u8], page: &Page<'_>) -> Result<Cow<'a, [u8]>,
 
 struct Rewriter<'a, 'p> {
     page: &'p Page<'p>,
-    /// What `EXT-X-DEFINE` named so far.
+    /// The variables that `EXT-X-DEFINE` has defined so far.
     variables: Vec<(&'a [u8], &'a [u8])>,
     out: Vec<u8>,
     changed: bool,
 }
 
 impl<'a> Rewriter<'a, '_> {
-    /// Takes a line with its end.
+    /// Handles a line, including its line end.
     fn line(&mut self, line: &'a [u8]) {
         let bare = line.trim_ascii_end();
         let end = line.get(bare.len()..).unwrap_or_default();
@@ -69,7 +69,7 @@ impl<'a> Rewriter<'a, '_> {
         self.out.extend(end);
     }
 
-    /// Takes a line that begins with `#`, and what follows it.
+    /// Handles a line that begins with `#`; `tag` is what follows it.
     fn tag(&mut self, line: &'a [u8], tag: &'a [u8]) {
         let Some(colon) = tag.iter().position(|&byte| byte == b':') else {
             self.out.extend(line);
@@ -89,7 +89,7 @@ impl<'a> Rewriter<'a, '_> {
             if attribute.name != *wanted {
                 continue;
             }
-            // What is before the value: the tag and the attributes so far.
+            // What precedes the value: the tag and the attributes so far.
             let before = line.len() - attributes.len() + attribute.at;
             self.out
                 .extend(line.get(written..before).unwrap_or_default());
@@ -124,13 +124,13 @@ impl<'a> Rewriter<'a, '_> {
         match whereto {
             _ if unknown => self.out.extend(uri),
             Whereto::Elsewhere => self.out.extend(uri),
-            // The variable may hold the authority, so it has to go.
+            // The variable may hold the authority, so it has to be replaced.
             Whereto::Origin(_) => self.changed |= self.page.write(&meant, &mut self.out),
             Whereto::Relative => self.changed |= self.page.write(uri, &mut self.out),
         }
     }
 
-    /// `uri` with the variables in its place that this playlist defines (RFC 8216bis §4.3).
+    /// `uri` with the variables that this playlist defines replaced by their values (RFC 8216bis §4.3).
     fn resolve<'u>(&self, uri: &'u [u8]) -> Cow<'u, [u8]> {
         if self.variables.is_empty() || !uri.contains(&b'$') {
             return Cow::Borrowed(uri);
@@ -165,13 +165,13 @@ impl<'a> Rewriter<'a, '_> {
 /// An attribute of a tag (RFC 8216bis §4.2).
 struct Attribute<'a> {
     name: &'a [u8],
-    /// Without its quotes.
+    /// The value without its quotes.
     value: &'a [u8],
     /// Where the value begins in the list.
     at: usize,
 }
 
-/// Walks `NAME=value,NAME="value"`. What does not read as a list ends it.
+/// Iterates over `NAME=value,NAME="value"`. It ends at the first text that is not part of such a list.
 struct Attributes<'a> {
     list: &'a [u8],
     at: usize,
@@ -198,7 +198,7 @@ impl<'a> Iterator for Attributes<'a> {
         let mark = if quote == 1 { b'"' } else { b',' };
         let length = match value.iter().position(|&byte| byte == mark) {
             Some(length) => length,
-            // A quote that nobody closes.
+            // A quote that is never closed.
             None if quote == 1 => return None,
             None => value.len(),
         };
@@ -234,19 +234,19 @@ const TAGS: [(&[u8], &[u8]); 10] = [
 
 const DEFINE: &[u8] = b"EXT-X-DEFINE";
 
-/// Bytes of a playlist as an origin sends it. A day of segments of two seconds has three million.
+/// Maximum bytes of a playlist from an origin. Two-second segments for a day have three million.
 pub const MAX_PLAYLIST: usize = 4 * 1024 * 1024;
 
-/// Bytes of a playlist with its links: a hundred for each of the lines that may be.
+/// Maximum bytes of a playlist with its links: a hundred for each of the maximum lines.
 const MAX_REWRITTEN: usize = 32 * 1024 * 1024;
 
-/// Lines of a playlist. A day of segments of two seconds has 130,000.
+/// Maximum lines of a playlist. Two-second segments for a day have 130,000.
 const MAX_LINES: usize = 200_000;
 
-/// Variables of a playlist. Packagers use one or two.
+/// Maximum variables of a playlist. Packagers use one or two.
 const MAX_VARIABLES: usize = 64;
 
-/// Bytes to which variables may grow a URI.
+/// Maximum bytes of a URI after its variables are replaced.
 const MAX_URI: usize = 64 * 1024;
 
 #[cfg(test)]

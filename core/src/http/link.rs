@@ -1,16 +1,16 @@
-//! The sealed link that rewritten URIs carry: which origin holds what they point at.
+//! The sealed link in rewritten URIs: it says which origin holds what they point at.
 //!
 //! Players of segmented formats make many requests over many connections, through any of several proxies. Instead of
-//! a table of players, every URI in a playlist carries what a proxy needs to know, sealed under a key that all proxies
-//! of a cluster share (ChaCha20-Poly1305, RFC 8439). Nobody else can read it, and nobody else can make one:
+//! keeping a table of players, we put into every URI of a playlist what a proxy needs to know. It is sealed under a key
+//! that all proxies of a cluster share (ChaCha20-Poly1305, RFC 8439). Nobody else can read or make one:
 //!
 //! ```text
 //! spbhid=AbCdEf12 base64url( nonce (12 bytes) · sealed link · tag (16 bytes) )
 //!        key id
 //! ```
 //!
-//! The nonce is a keyed hash of the link, so one link is one text: the same playlist fetched twice, or through two
-//! proxies, names the same URIs, and every cache on the way keeps working.
+//! The nonce is a keyed hash of the link, so equal links are equal text: the same playlist fetched twice, or through
+//! two proxies, names the same URIs, and every cache on the way keeps working.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -25,34 +25,34 @@ use crate::fleet::origin::{Host, OriginId, Target};
 use crate::read::{Reader, Truncated};
 use crate::stream::{DEFAULT_VHOST, StreamUrl};
 
-/// The query parameter that holds a link. The name is the one that other proxies use.
+/// The query parameter that holds a link. Other proxies use the same name.
 pub const PARAMETER: &str = "spbhid";
 
-/// The origin that holds a stream, for as long as the link lasts.
+/// The origin that holds a stream, for as long as the link is valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
-    /// The stream that the playlist belongs to.
+    /// The stream of the playlist.
     pub stream: StreamUrl,
-    /// The origin it was fetched from.
+    /// The origin that the playlist was fetched from.
     pub origin: OriginId,
     /// Where that origin's HTTP service was.
     pub target: Target,
-    /// When the link is over, in seconds since 1970. Rounded, or else every playlist names other URIs.
+    /// When the link expires, in seconds since 1970. It is rounded, or else every playlist would name other URIs.
     pub expires: u64,
 }
 
-/// The keys of a cluster, for links.
+/// The keys of a cluster, as they are used for links.
 #[derive(Clone)]
 pub struct LinkKey {
     cipher: ChaCha20Poly1305,
     nonces: Hmac<Sha256>,
     id: String,
-    /// Keys that open as well, and seal nothing.
+    /// Keys that only open.
     others: Vec<Self>,
 }
 
 impl LinkKey {
-    /// Keys derived from `cluster_key`, whatever its length. Proxies with equal keys open each other's links.
+    /// Keys derived from `cluster_key`, which may have any length. Proxies with equal keys open each other's links.
     pub fn new(cluster_key: &[u8]) -> Self {
         let derive = |purpose: &str| -> [u8; 32] {
             let mut hash = keyed(cluster_key);
@@ -68,14 +68,14 @@ impl LinkKey {
         }
     }
 
-    /// Opens what was sealed under `others` too, so that a cluster may change to another key proxy by proxy.
+    /// Also opens what was sealed under `others`, so that a cluster can change its key proxy by proxy.
     #[must_use]
     pub fn or(mut self, others: impl IntoIterator<Item = Self>) -> Self {
         self.others.extend(others);
         self
     }
 
-    /// The text of `link`, of letters that need no escape in a query, in XML or in a quoted string.
+    /// The text of `link`, in characters that need no escape in a query, in XML or in a quoted string.
     pub fn seal(&self, link: &Link) -> String {
         let mut bytes = link.encode();
         let mut hash = self.nonces.clone();
@@ -93,7 +93,7 @@ impl LinkKey {
         format!("{}{}", self.id, Base64UrlUnpadded::encode_string(&sealed))
     }
 
-    /// Reads a link's text. `now` is in seconds since 1970.
+    /// Reads the text of a link. `now` is in seconds since 1970.
     pub fn open(&self, text: &str, now: u64) -> Result<Link, LinkError> {
         let Some(sealed) = text.strip_prefix(&self.id) else {
             let other = self.others.iter().find(|key| text.starts_with(&key.id));
@@ -118,7 +118,7 @@ impl LinkKey {
                 &Tag::from(*tag),
             )
             .map_err(|_| LinkError::Forged)?;
-        // It is ours, so what cannot be read was sealed by another version.
+        // Our key opened it, so if it cannot be read, another version sealed it.
         let link = Link::decode(&bytes).ok_or(LinkError::Foreign)?;
         if link.expires <= now {
             return Err(LinkError::Expired);
@@ -136,16 +136,16 @@ impl std::fmt::Debug for LinkKey {
     }
 }
 
-/// Why a link does not count.
+/// Why a link is not valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
-    /// It was sealed under our key and is over. What its path names is served.
+    /// It was sealed under our key and has expired. The path is served instead.
     #[error("the link is over")]
     Expired,
-    /// It was sealed under another key, or by another kind of proxy. What its path names is served.
+    /// It was sealed under another key, or by another kind of proxy. The path is served instead.
     #[error("the link is not one of this cluster's")]
     Foreign,
-    /// It claims our key and was not sealed with it. To be refused.
+    /// It names our key and was not sealed with it. The request has to be refused.
     #[error("the link was tampered with")]
     Forged,
 }
@@ -215,8 +215,8 @@ impl Link {
     }
 }
 
-/// Takes every link out of an origin-form request target: the target as the origin gets it, all other bytes as they
-/// were, and the text of the last link.
+/// Takes every link out of an origin-form request target. Returns the target as the origin gets it, with all other
+/// bytes unchanged, and the text of the last link.
 ///
 /// ```
 /// use sluicegate_core::http::link::take;
@@ -257,7 +257,7 @@ fn first<const N: usize>(bytes: &[u8]) -> [u8; N] {
         .expect("a hash of 32 bytes is longer than a nonce")
 }
 
-/// Two bytes of length, then the text. Every part of a link is bounded by the type it comes from, but for the id.
+/// Writes two bytes of length, then the text. Every part of a link except the id is bounded by its type.
 fn put_text(out: &mut Vec<u8>, text: &str) {
     let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
     out.extend(length.to_be_bytes());
@@ -270,17 +270,17 @@ fn text(reader: &mut Reader<'_>) -> Result<String, Truncated> {
     String::from_utf8(bytes.to_vec()).map_err(|_| Truncated)
 }
 
-/// The key id is six bytes, eight letters: no other proxy's id of seven hex digits begins with one.
+/// The key id is six bytes, eight characters. Another proxy's id of seven hexadecimal digits cannot begin with one.
 const KEY_ID_BYTES: usize = 6;
 
-/// The nonce and tag of ChaCha20-Poly1305 (RFC 8439 §2.8).
+/// The sizes of the nonce and the tag of ChaCha20-Poly1305 (RFC 8439 §2.8).
 const NONCE: usize = 12;
 const TAG: usize = 16;
 
-/// Letters of a link behind its key id: all its parts at their longest, sealed and encoded, have 1,800.
+/// Maximum characters of a link after its key id: with all parts at their longest, sealed and encoded, it has 1,800.
 const MAX_LINK: usize = 2048;
 
-/// The first byte of a link, so that another layout can be told from this one.
+/// The first byte of a link, so that another layout can be told apart.
 const VERSION: u8 = 1;
 
 const HOST_V4: u8 = 4;

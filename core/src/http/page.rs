@@ -1,55 +1,55 @@
-//! What becomes of a URI in a playlist or manifest that passes through us.
+//! How a URI in a playlist or manifest changes on its way through us.
 
 use super::link::PARAMETER;
 
-/// A playlist or manifest on its way from an origin to a player: what its URIs are measured by.
+/// A playlist or manifest on its way from an origin to a player: the names and the link for its URIs.
 #[derive(Debug, Clone, Copy)]
 pub struct Page<'a> {
-    /// `host:port` as the client asked for it, port optional: what names us.
+    /// `host:port` as the client asked for it, port optional: the name for us.
     pub host: &'a str,
-    /// Each `host:port` by which the origin may name itself. A host without a port has the scheme's own.
+    /// Each `host:port` by which the origin may name itself. A host without a port has the default port of the scheme.
     pub origin: &'a [&'a str],
     /// The sealed link ([`super::link::LinkKey::seal`]).
     pub link: &'a str,
 }
 
-/// Why a playlist or manifest is not rewritten. To be passed on as it is: players may know better what it is.
+/// Why a playlist or manifest is not rewritten. Pass it on unchanged: players may know better what it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RewriteError {
-    /// It does not begin as its kind does.
+    /// It does not begin like a document of its kind.
     #[error("this is no {0}")]
     Kind(&'static str),
-    /// Elements within elements, more than any manifest has.
+    /// Its elements are nested deeper than in any manifest.
     #[error("elements are nested more than {0} deep")]
     Nested(usize),
-    /// It would have to be held in memory whole.
+    /// It is too long to be held in memory as a whole.
     #[error("the {kind} has more than {limit} {unit}")]
     TooLong {
         /// `playlist` or `manifest`.
         kind: &'static str,
-        /// How many it may have.
+        /// The limit.
         limit: usize,
-        /// Of what.
+        /// The unit of the limit.
         unit: &'static str,
     },
-    /// It is not well-formed.
+    /// It is not well-formed XML.
     #[error("the manifest is not well-formed XML (near byte {0})")]
     Xml(u64),
 }
 
-/// What a URI points at.
+/// Where a URI points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Whereto<'a> {
-    /// Another server, or no server at all: it stays as it is.
+    /// Another server, or no server at all: the URI stays unchanged.
     Elsewhere,
-    /// Our origin, named in full; what follows the authority.
+    /// Our origin, named in full; this is what follows the authority.
     Origin(&'a [u8]),
-    /// Whatever the page itself is on.
+    /// The server that the page itself is on.
     Relative,
 }
 
 impl Page<'_> {
-    /// What `uri` points at.
+    /// Where `uri` points.
     pub(super) fn whereto<'a>(&self, uri: &'a [u8]) -> Whereto<'a> {
         let (scheme, rest) = split_scheme(uri);
         let port = match scheme {
@@ -86,8 +86,8 @@ impl Page<'_> {
         }
     }
 
-    /// Writes what `uri` becomes: root-relative if it named the origin in full, and with the link in its query.
-    /// Returns whether it is another text than before.
+    /// Writes the new form of `uri`: root-relative if it named the origin in full, and with the link in its query.
+    /// Returns whether the text changed.
     pub(super) fn write(&self, uri: &[u8], out: &mut Vec<u8>) -> bool {
         let start = out.len();
         match self.whereto(uri) {
@@ -102,7 +102,7 @@ impl Page<'_> {
         out.get(start..) != Some(uri)
     }
 
-    /// What followed an authority, without it and without a link.
+    /// The root-relative form of what followed an authority, without a link.
     pub(super) fn rooted(&self, target: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(target.len() + 1);
         write_rooted(target, &mut out);
@@ -110,7 +110,7 @@ impl Page<'_> {
         out
     }
 
-    /// Writes `target` with the link as the last parameter of its query, and as the only one of its name.
+    /// Writes `target` with the link as the last parameter of its query, and the only one of that name.
     fn write_target(&self, target: &[u8], out: &mut Vec<u8>) {
         let (target, fragment) = split_before(target, b'#');
         let (path, query) = split_before(target, b'?');
@@ -133,7 +133,7 @@ impl Page<'_> {
     }
 }
 
-/// The byte order mark that some editors put before a text, and the text.
+/// Splits off the byte order mark that some editors put before a text.
 pub(super) fn split_byte_order_mark(text: &[u8]) -> (&[u8], &[u8]) {
     match text.split_first_chunk::<3>() {
         Some((mark @ b"\xef\xbb\xbf", text)) => (mark, text),
@@ -162,7 +162,7 @@ fn is_link(pair: &[u8]) -> bool {
         .is_some_and(|value| value.starts_with(b"="))
 }
 
-/// What is before the first `mark`, and the rest with it.
+/// What precedes the first `mark`, and the rest beginning with it.
 fn split_before(text: &[u8], mark: u8) -> (&[u8], &[u8]) {
     let at = text
         .iter()
@@ -189,7 +189,7 @@ fn split_scheme(uri: &[u8]) -> (Option<&[u8]>, &[u8]) {
     }
 }
 
-/// Whether both name one server. `port` is what the scheme implies; without a scheme, 80 or 443.
+/// Whether both name the same server. `port` is the default of the scheme; without a scheme, 80 and 443 count.
 fn same_authority(named: &str, known: &str, port: Option<&str>) -> bool {
     let (named_host, named_port) = split_port(named);
     let (known_host, known_port) = split_port(known);

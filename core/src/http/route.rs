@@ -3,18 +3,18 @@
 use super::link::PARAMETER;
 use crate::stream::Protocol;
 
-/// What a request is for, going by its target alone.
+/// What a request is for, judged by its target alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Route {
-    /// A question about our own health; answered on this port only if so set.
+    /// A health check of this proxy; answered on this port only if that is set.
     Health(Probe),
     /// A live stream in an endless body.
     Live(Protocol),
-    /// None of the others: a file, if there is one.
+    /// Anything else: a file, if there is one.
     Other,
-    /// One of the many pieces in which a stream is pulled.
+    /// A playlist, a manifest or a segment.
     Piece(Piece),
-    /// Which version this is.
+    /// A query for our version.
     Versions,
 }
 
@@ -34,7 +34,7 @@ impl Route {
         if let Some((_, piece)) = PIECE_EXTENSIONS.iter().find(known) {
             return Self::Piece(*piece);
         }
-        // Whatever it is called: a playlist of ours listed it.
+        // A link counts whatever the name: a playlist of ours listed it.
         if query.split('&').any(is_token) {
             return Self::Piece(Piece::Segment);
         }
@@ -49,7 +49,7 @@ impl Route {
         }
     }
 
-    /// The live stream that a path may name as well: `a-12.ts` is a segment of `a`, or a stream `a-12` without end.
+    /// The live stream that a path may also name: `a-12.ts` is a segment of `a`, or an endless stream `a-12`.
     pub fn live(target: &str) -> Option<Protocol> {
         let (path, query) = target.split_once(['?', '#']).unwrap_or((target, ""));
         let (_, extension) = path.rsplit_once('.')?;
@@ -61,14 +61,14 @@ impl Route {
     }
 }
 
-/// One kind of piece.
+/// The kinds of files in segmented formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Piece {
     /// A DASH manifest.
     Manifest,
     /// An HLS playlist, of media or of other playlists.
     Playlist,
-    /// What they list: media, init sections, keys, subtitles.
+    /// What playlists and manifests list: media, init sections, keys, subtitles.
     Segment,
 }
 
@@ -83,12 +83,12 @@ impl Piece {
     }
 }
 
-/// What an orchestrator asks about us.
+/// A health check by an orchestrator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Probe {
-    /// Should this process be restarted?
+    /// Whether this process should be restarted.
     Live,
-    /// Should this process get new clients?
+    /// Whether this process should get new clients.
     Ready,
 }
 
@@ -100,7 +100,7 @@ const LIVE_EXTENSIONS: [(&str, Protocol); 4] = [
     ("ts", Protocol::HttpTs),
 ];
 
-/// Endings that no endless stream has.
+/// Extensions that no endless stream has.
 const PIECE_EXTENSIONS: [(&str, Piece); 14] = [
     ("cmfa", Piece::Segment),
     ("cmft", Piece::Segment),
@@ -124,7 +124,7 @@ fn is_token(parameter: &str) -> bool {
         .is_some_and(|rest| rest.starts_with('='))
 }
 
-/// `a-12`: how segments are called.
+/// Whether a name is like `a-12`, as segments are named.
 fn is_numbered(stem: &str) -> bool {
     let digits = |number: &str| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
     stem.rsplit_once(['-', '_'])

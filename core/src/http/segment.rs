@@ -1,22 +1,22 @@
-//! Which stream the path of a playlist or segment names, where no link says it.
+//! Which stream the path of a playlist or segment names, if it has no link.
 //!
-//! Packagers write a stream's name into paths in their own ways: `live/a-12.ts`, `live/a/12.ts`,
-//! `live/a/chunk-stream0-00001.m4s`. Some of these are names of streams as well, so a path has several readings; who
-//! knows which streams exist takes the first reading that does.
+//! Packagers put a stream's name into paths in their own ways: `live/a-12.ts`, `live/a/12.ts`,
+//! `live/a/chunk-stream0-00001.m4s`. Some of these are also names of streams, so a path has several readings. A caller
+//! that knows which streams exist takes the first reading that does.
 
 use crate::stream::{StreamError, StreamUrl};
 
 /// The readings of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Readings {
-    /// Every reading, to the letter first. At most [`MAX_READINGS`].
+    /// Every reading, beginning with the literal one. At most [`MAX_READINGS`].
     pub all: Vec<StreamUrl>,
-    /// The reading to take where none of them is known to exist.
+    /// The reading to take if none of them is known to exist.
     pub likely: StreamUrl,
 }
 
 impl Readings {
-    /// Reads what the `Host` header and an origin-form request target name.
+    /// The readings of a `Host` header and an origin-form request target.
     pub fn of(host: Option<&str>, target: &str) -> Result<Self, StreamError> {
         let path = target.split(['?', '#']).next().unwrap_or_default();
         let kind = Kind::of(path);
@@ -26,8 +26,8 @@ impl Readings {
         let mut folders = letter.app();
         let mut name = letter.stream();
 
-        // A file that is named after what it is, or by a number alone, says nothing: its folder does. The first
-        // folder is an app, never a stream.
+        // A file that is named after its role, or by a number alone, does not name the stream; its folder does. The
+        // first folder is an app, never a stream.
         let mut stripped = strip(name, kind);
         while stripped.is_empty() {
             let Some((app, folder)) = folders.rsplit_once('/') else {
@@ -50,7 +50,7 @@ impl Readings {
                 likely = counted;
             }
         }
-        // `a_720p` may be a stream, and may be a rendition of one.
+        // `a_720p` may be a stream, or a rendition of the stream `a`.
         let base = likely.stream().rsplit_once('_');
         if let Some((base, _)) = base.filter(|(base, end)| !base.is_empty() && is_rendition(end)) {
             push(
@@ -65,9 +65,9 @@ impl Readings {
 /// What kind of file a path names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// What lists others. Its name is the stream's, unless it is generic.
+    /// A file that lists others. Its name is the stream's, unless it is generic.
     Index,
-    /// What is listed. Its name ends in a number.
+    /// A file that is listed. Its name ends in a number.
     Segment,
 }
 
@@ -80,7 +80,7 @@ impl Kind {
     }
 }
 
-/// `name` without what a packager adds behind it; empty if there is nothing else.
+/// `name` without what a packager appends to it; empty if nothing else is left.
 fn strip(name: &str, kind: Kind) -> &str {
     if is_generic(name) || is_rendition(name) {
         return "";
@@ -114,18 +114,18 @@ fn strip_words(name: &str) -> &str {
     }
 }
 
-/// Whether a name says what a file is, but not of which stream: `index`, `init`, `stream0`, `12`.
+/// Whether a name says what a file is, but not which stream it belongs to: `index`, `init`, `stream0`, `12`.
 fn is_generic(name: &str) -> bool {
     is_word(name) || name.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn is_word(name: &str) -> bool {
     let word = name.trim_end_matches(|letter: char| letter.is_ascii_digit());
-    // A letter alone is as good a name as any.
+    // A single letter is as good a name as any.
     word.len() < name.len() && one_of(&TRACKS, word) || one_of(&WORDS, word)
 }
 
-/// Whether a name is the height of a picture or the like: `720p`, `1080p60`, `low`.
+/// Whether a name is the height of a picture or similar: `720p`, `1080p60`, `low`.
 fn is_rendition(name: &str) -> bool {
     let height = name.trim_start_matches(|letter: char| letter.is_ascii_digit());
     let rate = height.strip_prefix(['p', 'P']);
@@ -134,7 +134,7 @@ fn is_rendition(name: &str) -> bool {
     is_height || one_of(&RENDITIONS, name)
 }
 
-/// Whether the name of a file that a live stream could have as well, `cam12.ts`, is taken to the letter.
+/// Whether a file name that a live stream could also have, such as `cam12.ts`, is taken literally.
 fn is_live_name(path: &str, name: &str) -> bool {
     let is_live = path
         .rsplit_once('.')
@@ -143,7 +143,7 @@ fn is_live_name(path: &str, name: &str) -> bool {
     is_live && before.len() < name.len() && !before.ends_with(SEPARATORS)
 }
 
-/// [`StreamUrl::from_http`] knows the extensions that streams are asked for with; segments have more.
+/// Removes a segment's extension; [`StreamUrl::from_http`] knows only the extensions of streams.
 fn without_extension(url: StreamUrl) -> Result<StreamUrl, StreamError> {
     match url.stream().rsplit_once('.') {
         Some((stem, extension)) if !stem.is_empty() && one_of(&EXTENSIONS, extension) => {
@@ -163,19 +163,19 @@ fn one_of(known: &[&str], name: &str) -> bool {
     known.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
-/// Readings of one path: to the letter, its folder, without its number, without its rendition.
+/// Maximum readings of a path: literal, its folder, without its number, without its rendition.
 pub const MAX_READINGS: usize = 4;
 
-/// The extensions of what lists segments.
+/// The extensions of files that list segments.
 const INDEXES: [&str; 2] = ["m3u8", "mpd"];
 
-/// The extensions that a live stream may have as well.
+/// The extensions of segments that a live stream may have as well.
 const LIVE: [&str; 2] = ["aac", "ts"];
 
-/// The extensions of segments, keys and subtitles that no stream is asked for with.
+/// The extensions of segments, keys and subtitles that no stream is requested with.
 const EXTENSIONS: [&str; 6] = ["cmfa", "cmfv", "key", "m4a", "m4v", "vtt"];
 
-/// What packagers call playlists, init segments, tracks and segments, with a number behind it or without.
+/// Names that packagers use for playlists, init segments, tracks and segments, with or without a number after them.
 const WORDS: [&str; 22] = [
     "audio",
     "chunk",
@@ -201,13 +201,13 @@ const WORDS: [&str; 22] = [
     "video",
 ];
 
-/// What tracks are called in one letter and a number.
+/// Names of tracks that are one letter and a number.
 const TRACKS: [&str; 2] = ["a", "v"];
 
-/// What renditions are called besides their height; nginx-rtmp's own examples have these.
+/// Names of renditions other than their height, as in nginx-rtmp's own examples.
 const RENDITIONS: [&str; 6] = ["hd", "hi", "high", "low", "mid", "src"];
 
-/// What stands between the parts of a file's name.
+/// Separators between the parts of a file name.
 const SEPARATORS: [char; 3] = ['-', '_', '.'];
 
 #[cfg(test)]
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_path_is_read_in_every_way_that_makes_sense() {
-        // What it says; the path; the likely reading; the others.
+        // A description; the path; the likely reading; the others.
         let cases: &[(&str, &str, &str, &[&str])] = &[
             ("a playlist", "live/a.m3u8", "live/a", &[]),
             ("a manifest", "live/a.mpd", "live/a", &[]),

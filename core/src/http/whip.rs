@@ -1,4 +1,4 @@
-//! Signalling for WebRTC over HTTP: which paths ask for a call (WHIP is RFC 9725, WHEP its counterpart for players,
+//! Signalling for WebRTC over HTTP: which paths ask for a call (WHIP is RFC 9725, WHEP is its counterpart for players,
 //! and SRS has its own), and where the resource of a call is.
 
 use crate::stream::{Action, StreamError, StreamUrl};
@@ -6,26 +6,26 @@ use crate::stream::{Action, StreamError, StreamUrl};
 /// What a request's path is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Path<'a> {
-    /// A new call, by an offer in JSON: SRS's older API. The stream is named in the body.
+    /// A new call with an offer in JSON: SRS's older API. The body names the stream.
     Json(Action),
-    /// A new call, by an offer as the body.
+    /// A new call with an offer as its body.
     Offer(Asked),
-    /// A call that stands, by the id we gave it.
+    /// An existing call, by the id that we gave it.
     Resource(&'a str),
 }
 
-/// A call asked for by its path and query.
+/// A call as its path and query ask for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked {
-    /// The stream; its name may be one that is refused.
+    /// The stream, or the reason why its name is refused.
     pub stream: Result<StreamUrl, StreamError>,
     /// Whether the client sends or receives.
     pub action: Action,
-    /// The target as the origin is asked for it: SRS redirects a path without its last slash.
+    /// The target for the origin: SRS redirects a path without its last slash.
     pub target: String,
 }
 
-/// Further paths of WHIP and WHEP, as other servers have them.
+/// A path of WHIP or WHEP in the form that other servers use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
     segments: Vec<Segment>,
@@ -39,23 +39,23 @@ enum Segment {
     Stream,
 }
 
-/// Why a text is no path pattern.
+/// Why a text is not a path pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
-    /// Neither or both of the two words that tell a publisher from a player.
+    /// It has neither or both of the two words that tell a publisher from a player.
     #[error("one segment has to be whip or whep, which tells publishers from players")]
     Action,
-    /// A part of the name twice, or no stream.
+    /// A part of the name occurs twice, or `{stream}` is missing.
     #[error("{{stream}} stands in it once, and {{app}} at most once")]
     Name,
-    /// Not a path, or with braces around something else.
+    /// It is not a path, or has braces around something else.
     #[error("it is a path such as /{{app}}/{{stream}}/whip")]
     Path,
 }
 
 impl<'a> Path<'a> {
-    /// What a request target asks for; `None` when it is no business of WebRTC. `patterns` are looked at after the
-    /// paths that SRS has. A slash at the end of a path does not count.
+    /// What a request target asks for; `None` if it has nothing to do with WebRTC. `patterns` are tried after the paths
+    /// of SRS. A slash at the end of a path does not matter.
     pub fn of(host: Option<&str>, target: &'a str, patterns: &[Pattern]) -> Option<Self> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let path = path.strip_suffix('/').unwrap_or(path);
@@ -84,10 +84,10 @@ impl<'a> Path<'a> {
 }
 
 impl Pattern {
-    /// Reads a pattern such as `/{app}/{stream}/whip`. Without `{app}` the app is `live`.
+    /// Reads a pattern such as `/{app}/{stream}/whip`. Without `{app}`, the app is `live`.
     ///
     /// # Errors
-    /// [`PatternError`], for a text that would match nothing or does not say enough.
+    /// [`PatternError`], for a text that would match nothing or is incomplete.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
         let path = text.trim().strip_prefix('/').ok_or(PatternError::Path)?;
         let path = path.strip_suffix('/').unwrap_or(path);
@@ -139,13 +139,13 @@ impl Pattern {
     }
 }
 
-/// The path of the resource of a call, for its `Location`.
+/// The path of a call's resource, for its `Location`.
 pub fn resource(id: &str) -> String {
     format!("{RESOURCES}{id}")
 }
 
-/// Where an origin keeps the resource of a call: its `Location`, resolved against the target it was asked for
-/// (RFC 3986 §5.2), in origin form. Another host than the origin itself is not followed. `None` if it leads nowhere.
+/// Where an origin keeps the resource of a call: its `Location`, resolved against the target of the request (RFC 3986
+/// §5.2), in origin form. A host other than the origin itself is not followed. `None` if it leads nowhere.
 pub fn resolve(target: &str, location: &str) -> Option<String> {
     let location = location.trim();
     let location = location.split('#').next().unwrap_or_default();
@@ -195,13 +195,13 @@ fn with_query(path: &str, query: &str) -> String {
     format!("{path}?{query}")
 }
 
-/// Where the resources of calls are.
+/// The path under which the resources of calls are.
 const RESOURCES: &str = "/rtc/v1/session/";
 
-/// Bytes of an origin's `Location`: SRS's has about two hundred and the name of the stream.
+/// Maximum bytes of an origin's `Location`: SRS's has about two hundred plus the name of the stream.
 const MAX_LOCATION: usize = 2048;
 
-/// The app of a pattern without one, as of a WHIP request without one.
+/// The app of a pattern that has none, as for a WHIP request without one.
 const DEFAULT_APP: &str = "live";
 
 #[cfg(test)]

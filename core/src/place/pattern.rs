@@ -1,14 +1,14 @@
-//! Names with stars in them, as settings write them.
+//! Name patterns with stars, as they are written in settings.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A text in which `*` stands for any run of characters, none included. Everything else stands for itself.
+/// A text in which `*` matches any run of characters, including none. All other characters match themselves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern(String);
 
 impl Pattern {
-    /// Whether `text` as a whole is of this form. Takes no longer than the product of both lengths.
+    /// Whether the pattern matches all of `text`. Takes time proportional to at most the product of both lengths.
     pub fn matches(&self, text: &str) -> bool {
         let mut parts = self.0.split('*');
         let first = parts.next().unwrap_or_default();
@@ -53,18 +53,18 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// Why a text is no pattern.
+/// Why a text is not a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
-    /// Nothing matches nothing.
+    /// It is empty, and would match nothing.
     #[error("a pattern is missing; * means everything")]
     Empty,
-    /// Longer than any name.
+    /// It is longer than any name.
     #[error("a pattern of more than {MAX_PATTERN} bytes")]
     TooLong,
 }
 
-/// Bytes of a pattern: the longest name of a stream has as many.
+/// Maximum bytes of a pattern, which is enough for the longest name of a stream.
 const MAX_PATTERN: usize = 1024;
 
 #[cfg(test)]

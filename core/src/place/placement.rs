@@ -1,5 +1,5 @@
-//! Where a new stream goes: one pure function over a snapshot of the origins. The data path walks what it ranks, and
-//! an explanation shows it.
+//! Where a new stream goes: one pure function over a snapshot of the origins. The data path tries the origins in the
+//! order it returns, and an explanation shows that order.
 //!
 //! Origins that may not take the stream are rejected, each for one reason. Of the others, those in the preferred zone
 //! come first, and within a zone the [`Policy`] decides.
@@ -15,67 +15,67 @@ use crate::place::policy::{Candidate, Draw, Policy};
 use crate::place::rule::Pool;
 use crate::stream::PlacementKey;
 
-/// One origin at the moment of a decision.
+/// The facts about one origin at the moment of a decision.
 #[derive(Debug, Clone)]
 pub struct Standing {
-    /// Which origin.
+    /// The origin.
     pub origin: OriginId,
-    /// What it can bear and where it stands.
+    /// Its weight, zone, labels and limits.
     pub attributes: Arc<Attributes>,
-    /// How many services it offers.
+    /// The number of services that it offers.
     pub services: usize,
     /// Why it may not take a new stream, as far as the fleet knows.
     pub reject: Option<Reject>,
-    /// For how long it has been up.
+    /// How long it has been up.
     pub up: Duration,
-    /// How busy it says it is.
+    /// Its load, as it reports it.
     pub load: Load,
-    /// What is on it, as far as this proxy knows.
+    /// Its use, as far as this proxy knows.
     pub usage: Usage,
 }
 
-/// What is on an origin.
+/// What an origin carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
-    /// Streams that are claimed for it.
+    /// The number of streams that are claimed for it.
     pub streams: usize,
-    /// Sessions of them here.
+    /// The number of this proxy's sessions on it.
     pub sessions: usize,
-    /// Kilobits per second that these sessions carry, both directions together.
+    /// Kilobits per second of these sessions, both directions together.
     pub kbps: u64,
 }
 
 /// Why an origin may not take a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reject {
-    /// More than four fifths of its processors or of its bandwidth are in use.
+    /// It uses more than four fifths of its processors or of its bandwidth.
     Busy,
     /// An operator disabled it.
     Disabled,
-    /// It drains.
+    /// It is being drained.
     Draining,
-    /// It was tried, or is left out on purpose.
+    /// It was tried already, or is deliberately left out.
     Excluded,
-    /// Dials to it fail, and others are up.
+    /// Dials to it fail, while other origins are up.
     Failing,
-    /// It carries as much as it may.
+    /// It has reached its limit of bandwidth.
     FullOfBandwidth,
-    /// It holds as many sessions as it may.
+    /// It has reached its limit of sessions.
     FullOfSessions,
-    /// It holds as many streams as it may.
+    /// It has reached its limit of streams.
     FullOfStreams,
-    /// It does not offer the service asked for.
+    /// It does not offer the requested service.
     NoService,
-    /// The rule for the stream asks for others.
+    /// The rule for the stream requires other origins.
     NotInPool,
-    /// Its heartbeats stay away.
+    /// Its heartbeats are missing.
     Silent,
     /// Its weight is 0.
     Weightless,
 }
 
 impl Reject {
-    /// The reason in lower case, as the API spells it.
+    /// The reason in lower case, as in the API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Busy => "busy",
@@ -93,7 +93,7 @@ impl Reject {
         }
     }
 
-    /// There is only too much on it: it will take streams again when some have ended.
+    /// Whether the only reason is its load, so that it will take streams again when some have ended.
     pub const fn is_full(self) -> bool {
         matches!(
             self,
@@ -102,47 +102,47 @@ impl Reject {
     }
 }
 
-/// How streams are placed, whichever they are.
+/// The rules that apply to all placements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rules {
-    /// When all are full, the least full take streams nevertheless.
+    /// Whether the least full origins take streams when all are full.
     pub overflow: bool,
-    /// How long an origin takes to its full weight after it came up; zero for at once.
+    /// How long an origin takes to reach its full weight after it came up; zero for at once.
     pub slow_start: Duration,
 }
 
-/// What is asked of [`place`].
+/// The question for [`place`].
 #[derive(Debug, Clone, Copy)]
 pub struct Question<'a> {
     /// The stream.
     pub key: &'a PlacementKey,
     /// The origins that a rule allows.
     pub pool: Option<&'a Pool>,
-    /// The zone to prefer.
+    /// The preferred zone.
     pub zone: Option<&'a str>,
-    /// The only origin that may take it, if somebody else decided so.
+    /// The only origin that may take it, if an outside service decided so.
     pub only: Option<&'a OriginId>,
-    /// Origins that are not to be taken.
+    /// Origins to leave out.
     pub without: &'a [OriginId],
-    /// What comes from outside.
+    /// The part of the decision that does not follow from facts.
     pub draw: Draw,
 }
 
-/// What came of a question.
+/// The answer to a question.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Decision {
-    /// Those that may take the stream, the best first.
+    /// The origins that may take the stream, best first.
     pub ranked: Vec<Candidate>,
-    /// So many of them, the first ones, are in the zone to prefer.
+    /// How many of them, at the front, are in the preferred zone.
     pub local: usize,
-    /// Those that may not, and why.
+    /// The origins that may not take it, with the reason.
     pub rejected: Vec<(OriginId, Reject)>,
-    /// All are full, and take the stream nevertheless.
+    /// Whether all are full, and take the stream nevertheless.
     pub overflows: bool,
 }
 
 impl Decision {
-    /// The reasons for which origins were rejected, each with how many.
+    /// The reasons for which origins were rejected, with the number of origins for each.
     pub fn reasons(&self) -> BTreeMap<Reject, usize> {
         let mut reasons = BTreeMap::new();
         for (_, why) in &self.rejected {
@@ -151,13 +151,13 @@ impl Decision {
         reasons
     }
 
-    /// Nobody may take the stream, and that is because all who could are full.
+    /// Whether no origin may take the stream because all that could are full.
     pub fn is_full(&self) -> bool {
         self.ranked.is_empty() && self.rejected.iter().any(|(_, why)| why.is_full())
     }
 }
 
-/// Decides where a stream goes that is nowhere yet. A time of the order of the origins and of sorting them.
+/// Decides where a stream goes that is not placed yet. Takes as long as sorting the origins.
 pub fn place(
     policy: &dyn Policy,
     rules: &Rules,
@@ -189,7 +189,7 @@ pub fn place(
             Some(why) => decision.rejected.push((standing.origin.clone(), why)),
         }
     }
-    // One failed dial must not refuse everybody, so those that fail are better than nobody.
+    // One failed dial must not refuse all clients, so failing origins are better than none.
     let use_failing = admitted == 0 && full.is_empty();
     let overflows = admitted == 0 && rules.overflow && !full.is_empty();
     for standing in failing {
@@ -215,7 +215,7 @@ pub fn place(
     decision
 }
 
-/// Why an origin may not take the stream; the reason that nothing else could outweigh comes first.
+/// Why an origin may not take the stream. If there are several reasons, the most decisive one comes first.
 fn reject(policy: &dyn Policy, standing: &Standing, question: &Question<'_>) -> Option<Reject> {
     let attributes = &standing.attributes;
     let is_left_out = question.only.is_some_and(|only| *only != standing.origin);
@@ -238,7 +238,7 @@ fn reject(policy: &dyn Policy, standing: &Standing, question: &Question<'_>) -> 
         .or_else(|| (policy.spares_the_busy() && is_busy(standing)).then_some(Reject::Busy))
 }
 
-/// Which of its limits an origin has reached.
+/// The limit that an origin has reached, if any.
 fn limit_reached(standing: &Standing) -> Option<Reject> {
     let (attributes, usage) = (&standing.attributes, &standing.usage);
     let reached = |count: usize, limit: Option<u32>| {
@@ -260,7 +260,7 @@ fn is_busy(standing: &Standing) -> bool {
     used.into_iter().flatten().any(|used| used > BUSY)
 }
 
-/// The part of its bandwidth that an origin uses, in thousandths: what it says, or what we see if that is more.
+/// The share of its bandwidth that an origin uses, in thousandths: as reported or as measured here, whichever is more.
 fn bandwidth(standing: &Standing) -> Option<u32> {
     let most = u64::from(standing.attributes.max_mbps?).saturating_mul(1000);
     let used = standing
@@ -290,8 +290,8 @@ fn candidate(rules: &Rules, standing: &Standing) -> Candidate {
     )
 }
 
-/// The weight of an origin that came up lately grows in ten steps, so that proxies which heard of it at different
-/// moments mostly agree.
+/// The current weight of an origin. After it came up, its weight grows in ten steps, so that proxies that heard of it
+/// at different moments mostly agree.
 fn weight(rules: &Rules, standing: &Standing) -> u32 {
     let weight = standing.attributes.weight;
     if standing.up >= rules.slow_start {
@@ -307,7 +307,7 @@ fn part(used: u64, most: u64) -> u32 {
     u32::try_from(part).unwrap_or(u32::MAX)
 }
 
-/// In thousandths.
+/// The whole, in thousandths.
 const ALL: u32 = 1000;
-/// Above this, in thousandths, an origin is busy.
+/// Above this share, in thousandths, an origin is busy.
 const BUSY: u32 = 800;

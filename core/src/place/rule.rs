@@ -1,4 +1,4 @@
-//! Rules for streams: which origins may hold them, and where cooperative clients are sent.
+//! Rules for streams: which origins may hold them, and where cooperative clients are redirected.
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use crate::fleet::attributes::Attributes;
 use crate::place::pattern::{Pattern, PatternError};
 use crate::stream::StreamUrl;
 
-/// Streams by vhost, app and name; what is not named may be anything.
+/// A set of streams by vhost, app and name; a part that is not named matches anything.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Streams {
     vhost: Option<Pattern>,
@@ -16,7 +16,7 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// Whether `url` is one of them.
+    /// Whether the set contains `url`.
     pub fn include(&self, url: &StreamUrl) -> bool {
         let parts = [
             (&self.vhost, url.vhost()),
@@ -28,7 +28,7 @@ impl Streams {
             .all(|(pattern, text)| pattern.as_ref().is_none_or(|pattern| pattern.matches(text)))
     }
 
-    /// Takes a word of a rule; `false` if it is about something else.
+    /// Takes a word of a rule; returns `false` if it is about something else.
     fn take(&mut self, key: &str, value: &str) -> Result<bool, RuleError> {
         let part = match key {
             "vhost" => &mut self.vhost,
@@ -41,7 +41,7 @@ impl Streams {
     }
 }
 
-/// The origins that may hold a stream.
+/// A set of origins that may hold a stream.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Pool {
     labels: BTreeSet<String>,
@@ -49,7 +49,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Whether an origin is one of them: it has every label, and stands in the zone if one is named.
+    /// Whether an origin is in the pool: it has every label, and is in the zone if one is named.
     pub fn allows(&self, attributes: &Attributes) -> bool {
         self.labels.is_subset(&attributes.labels)
             && (self.zone.is_none() || self.zone == attributes.zone)
@@ -61,12 +61,12 @@ impl Pool {
 pub struct PoolRule {
     text: String,
     streams: Streams,
-    /// Who may hold them.
+    /// The origins that may hold them.
     pub pool: Pool,
 }
 
 impl PoolRule {
-    /// Whether it speaks of `url`.
+    /// Whether the rule covers `url`.
     pub fn covers(&self, url: &StreamUrl) -> bool {
         self.streams.include(url)
     }
@@ -107,7 +107,7 @@ impl FromStr for PoolRule {
     }
 }
 
-/// Streams whose clients are sent elsewhere: `app=live via=http url=http://{ip}:{http}`.
+/// Streams whose clients are redirected: `app=live via=http url=http://{ip}:{http}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedirectRule {
     text: String,
@@ -116,16 +116,16 @@ pub struct RedirectRule {
     url: String,
 }
 
-/// Clients that can be sent elsewhere.
+/// Clients that can be redirected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Via {
-    /// HTTP clients, by a 302.
+    /// HTTP clients, with a 302.
     Http,
-    /// RTMP clients that follow what SRS origins say to SRS edges.
+    /// SRS edges over RTMP, with the redirect that SRS origins use.
     Rtmp,
 }
 
-/// What the words in braces of a [`RedirectRule`] stand for. An address that is IPv6 comes with its brackets.
+/// The values for the words in braces of a [`RedirectRule`]. An IPv6 address has its brackets.
 #[derive(Debug, Clone, Copy)]
 pub struct Place<'a> {
     /// `{id}`
@@ -143,13 +143,13 @@ pub struct Place<'a> {
 }
 
 impl RedirectRule {
-    /// Whether it speaks of such clients of `url`.
+    /// Whether the rule covers clients of this kind for `url`.
     pub fn covers(&self, url: &StreamUrl, via: Via) -> bool {
         self.via.contains(&via) && self.streams.include(url)
     }
 
-    /// The base of the URL to send them to, without a slash at its end; `None` if it names a port that the origin
-    /// does not have.
+    /// The base of the URL to redirect to, without a slash at its end; `None` if it names a port that the origin does
+    /// not have.
     pub fn base(&self, place: &Place<'_>) -> Option<String> {
         let port = |port: Option<u16>| port.map(|port| port.to_string());
         let mut base = String::with_capacity(self.url.len() + 32);
@@ -223,29 +223,29 @@ impl FromStr for RedirectRule {
 /// Why a rule cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
-    /// A word in braces that stands for nothing.
+    /// A word in braces has no meaning.
     #[error("braces stand for {{id}}, {{label}}, {{zone}}, {{ip}}, {{http}} and {{rtmp}} only")]
     Braces,
-    /// A rule that says nothing.
+    /// A required part is missing.
     #[error("the rule says nothing without {0}")]
     Incomplete(&'static str),
-    /// Not a form of a vhost, app or stream.
+    /// A part is not a pattern for a vhost, app or stream.
     #[error(transparent)]
     Pattern(#[from] PatternError),
-    /// A word that no such rule has.
+    /// A word is unknown.
     #[error("a rule is made of {0}")]
     Unknown(&'static str),
-    /// Not where such clients could go.
+    /// The URL is not one for such clients.
     #[error("url= is http:// or https:// for via=http, and rtmp:// for via=rtmp")]
     Url,
-    /// Neither http nor rtmp.
+    /// `via` is neither `http` nor `rtmp`.
     #[error("via= is http or rtmp")]
     Via,
 }
 
 type Word<'a> = Result<(&'a str, &'a str), RuleError>;
 
-/// The words of a rule, each a name and a value.
+/// The words of a rule, each with a name and a value.
 fn words(text: &str) -> Result<impl Iterator<Item = Word<'_>>, RuleError> {
     if text.trim().is_empty() {
         return Err(RuleError::Incomplete("a word"));

@@ -2,11 +2,11 @@ use super::rendezvous::by_score;
 use super::{Candidate, Draw, Policy, fields};
 use crate::stream::PlacementKey;
 
-/// The less busy of two: the power of two choices (Mitzenmacher 2001).
+/// Prefers the less busy of two origins: the power of two choices (Mitzenmacher 2001).
 ///
-/// Rendezvous draws the two, so the draw is a function of the stream: reports are some seconds old, and if everybody
-/// ran to the one origin that was least busy then, it would soon be the busiest. After the two come the others in the
-/// order of rendezvous.
+/// Rendezvous hashing draws the two, so the draw is a function of the stream. Reports are some seconds old: if every
+/// stream went to the origin that was least busy then, it would soon be the busiest. The other origins follow in the
+/// order of rendezvous hashing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeastLoad;
 
@@ -34,14 +34,14 @@ impl Policy for LeastLoad {
     }
 }
 
-/// Between two of which nothing is told, or the same, streams for their weight count; one that tells nothing is
-/// neither busy nor idle.
+/// How busy an origin is. If both have no report or report the same, streams per weight count. An origin without a
+/// report is neither busy nor idle.
 fn busy(candidate: &Candidate) -> (u32, u64) {
     let streams = (candidate.streams as u64).saturating_mul(FINE) / u64::from(candidate.weight);
     (candidate.load.unwrap_or(UNKNOWN), streams)
 }
 
-/// What one of which nothing is told counts as, in thousandths.
+/// The load of an origin without a report, in thousandths.
 const UNKNOWN: u32 = 500;
-/// Streams for a weight, in fractions as small as the largest weight can make them.
+/// The scale for streams per weight, fine enough for the largest weight.
 const FINE: u64 = 1_000_000;

@@ -1,8 +1,9 @@
-//! Which origin should hold a stream: a policy orders the candidates, its caller walks them until one answers.
+//! Which origin should hold a stream: a policy orders the candidates, and its caller tries them until one answers.
 //!
-//! A policy is a pure function of the key, the candidates and the [`Draw`]. It never filters: who may take new work,
-//! and who offers the protocol asked for, is decided before, by [`placement`](crate::place::placement). To add one: a file
-//! here, an arm in [`by_name`], its name in [`NAMES`]; the suite in `core/tests/policy.rs` finds it there.
+//! A policy is a pure function of the key, the candidates and the [`Draw`]. It never filters:
+//! [`placement`](crate::place::placement) decides beforehand which origins may take new work and offer the requested
+//! protocol. To add a policy, write a file here, an arm in [`by_name`] and its name in [`NAMES`]; the suite in
+//! `core/tests/policy.rs` then finds it.
 
 mod least_load;
 mod least_streams;
@@ -25,25 +26,25 @@ use crate::stream::PlacementKey;
 /// An origin that may take a new stream.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Candidate {
-    /// Which origin.
+    /// The origin.
     pub origin: OriginId,
-    /// How many services it offers. Origins with more come first under every policy, because a stream stays where
-    /// it is placed and every protocol its players may ask for should be served there.
+    /// The number of services that it offers. Origins with more come first under every policy, because a stream stays
+    /// where it is placed, and every protocol that its players may use should be served there.
     pub services: usize,
-    /// How many streams it holds now.
+    /// The number of streams that it holds now.
     pub streams: usize,
-    /// Its share of new streams in relation to the others; never 0.
+    /// Its share of new streams relative to the others; never 0.
     pub weight: u32,
-    /// How busy it is, in thousandths of what it can bear; `None` where nothing tells.
+    /// Its load, in thousandths of its capacity; `None` if unknown.
     pub load: Option<u32>,
-    /// What the policy gives it, more is better; compared among origins of as many services.
+    /// Its score by the policy, higher is better; compared among origins with equally many services.
     pub score: f64,
-    /// Decides between equals; the policy sets it.
+    /// Decides between equals; set by the policy.
     pub hash: u64,
 }
 
 impl Candidate {
-    /// An origin that has yet to be ranked.
+    /// An origin that has not been ranked yet.
     pub const fn new(
         origin: OriginId,
         services: usize,
@@ -63,15 +64,15 @@ impl Candidate {
     }
 }
 
-/// What comes from outside the facts: the same draw and the same candidates give the same order.
+/// The part of a decision that does not follow from facts: the same draw and the same candidates give the same order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Draw {
-    /// Drawn once, at start.
+    /// A random number, drawn once at start.
     pub seed: u64,
     /// How many streams were placed before.
     pub turn: u64,
-    /// How far over its fair share of streams an origin may be before others are preferred, in percent of that share;
-    /// `None` where counts are not to be trusted, because claims are not atomic. Only [`Rendezvous`] asks.
+    /// How far over its fair share of streams an origin may be before others are preferred, in percent of that share.
+    /// `None` if counts cannot be trusted, because claims are not atomic. Only [`Rendezvous`] uses it.
     pub bound: Option<u32>,
 }
 
@@ -80,17 +81,17 @@ pub trait Policy: Send + Sync {
     /// The name in the settings.
     fn name(&self) -> &'static str;
 
-    /// Orders `candidates`, best first, and sets their scores. Every proxy that ranks the same candidates with the
-    /// same draw, in whatever order it holds them, gets the same result.
+    /// Orders `candidates`, best first, and sets their scores. Every proxy that ranks the same candidates with the same
+    /// draw gets the same result, whatever order it has them in.
     fn rank(&self, key: &PlacementKey, draw: Draw, candidates: &mut [Candidate]);
 
-    /// Whether an origin that is busy takes no new streams under this policy.
+    /// Whether a busy origin gets no new streams under this policy.
     fn spares_the_busy(&self) -> bool {
         false
     }
 }
 
-/// The policy called `name` in the settings; one of [`NAMES`].
+/// The policy called `name` in the settings, which is one of [`NAMES`].
 pub fn by_name(name: &str) -> Option<Box<dyn Policy>> {
     match name {
         "least_load" => Some(Box::new(LeastLoad)),
@@ -111,7 +112,7 @@ pub const NAMES: [&str; 5] = [
     "random",
 ];
 
-/// Gives every candidate the hash that decides between equals.
+/// Sets the hash of every candidate, which decides between equals.
 fn hash(key: &PlacementKey, candidates: &mut [Candidate]) {
     let hasher = Hasher::new(key);
     for candidate in candidates {
@@ -119,7 +120,7 @@ fn hash(key: &PlacementKey, candidates: &mut [Candidate]) {
     }
 }
 
-/// Sorts by services and score, then by the hash; `first` comes between services and score.
+/// Sorts by services and score, then by the hash; `first` decides between services and score.
 fn sort(candidates: &mut [Candidate], first: impl Fn(&Candidate, &Candidate) -> Ordering) {
     candidates.sort_unstable_by(|one, two| {
         two.services
@@ -131,7 +132,7 @@ fn sort(candidates: &mut [Candidate], first: impl Fn(&Candidate, &Candidate) -> 
     });
 }
 
-/// Runs of as many services in sorted candidates: policies that look at the whole field look at one of them.
+/// Groups of sorted candidates with equally many services. Policies that look at all candidates look at one group.
 fn fields(candidates: &mut [Candidate]) -> impl Iterator<Item = &mut [Candidate]> {
     candidates.chunk_by_mut(|one, two| one.services == two.services)
 }

@@ -2,10 +2,10 @@ use super::rendezvous::{avalanche, by_score};
 use super::{Candidate, Draw, Policy};
 use crate::stream::{PlacementKey, StreamUrl, VhostRule};
 
-/// Any of them, as the upstream proxy does it; heavier ones more often.
+/// Any origin, as the SRS proxy chooses; those with more weight more often.
 ///
-/// The draw is all that is random about it: the same draw gives the same order, so an explanation can show the one that
-/// the next stream will get.
+/// Only the draw is random: the same draw gives the same order, so an explanation can show the order that the next
+/// stream will get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Random;
 

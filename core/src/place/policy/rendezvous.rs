@@ -2,14 +2,14 @@ use super::{Candidate, Draw, Policy, fields, hash, sort};
 use crate::fleet::origin::OriginId;
 use crate::stream::PlacementKey;
 
-/// Rendezvous hashing (highest random weight), weighted: every origin has its own score for a stream, the highest
-/// wins.
+/// Weighted rendezvous hashing (highest random weight): every origin has its own score for a stream, and the highest
+/// score wins.
 ///
-/// An origin that comes takes only the streams it now wins; one that goes gives up only its own. Nothing is
-/// stored, so proxies that know the same origins agree without talking.
+/// A new origin takes only the streams that it now wins, and a vanishing one gives up only its own. Nothing is stored,
+/// so proxies that know the same origins agree without talking.
 ///
-/// With a bound in the [`Draw`], origins that hold more than their share and a little come after the others
-/// (consistent hashing with bounded loads, Mirrokni, Thorup, Zadimoghaddam 2016).
+/// With a bound in the [`Draw`], origins that hold more than their share plus a slack come after the others (consistent
+/// hashing with bounded loads, Mirrokni, Thorup, Zadimoghaddam 2016).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rendezvous;
 
@@ -27,33 +27,34 @@ impl Policy for Rendezvous {
             let is_over =
                 |one: &Candidate| one.streams >= bound(streams, weights, one.weight, percent);
             if field.iter().any(is_over) {
-                // Stable, so that each half stays in the order of its scores.
+                // A stable sort, so that each half stays in the order of its scores.
                 field.sort_by_key(is_over);
             }
         }
     }
 }
 
-/// Orders by the weighted score alone.
+/// Orders by the weighted score only.
 pub(super) fn by_score(key: &PlacementKey, candidates: &mut [Candidate]) {
     hash(key, candidates);
     let weight = candidates.first().map_or(1, |one| one.weight);
     let alike = candidates.iter().all(|one| one.weight == weight);
     for candidate in &mut *candidates {
-        // In (0, 1]; between like weights it orders as the hash itself, which is what the golden test holds.
+        // In (0, 1]. Between equal weights it orders like the hash itself, which the golden test checks.
         let unit = (candidate.hash as f64 + 1.0) / (u64::MAX as f64 + 1.0);
         candidate.score = if alike {
             unit
         } else {
-            // Weighted rendezvous hashing (Schindelhauer, Schomaker 2005). The largest hash is no division by zero.
+            // Weighted rendezvous hashing (Schindelhauer, Schomaker 2005). The minimum avoids a division by zero for
+            // the largest hash.
             f64::from(candidate.weight) / -unit.min(LARGEST_UNIT).ln()
         };
     }
     sort(candidates, |_, _| std::cmp::Ordering::Equal);
 }
 
-/// How many streams an origin of `weight` may hold, of `streams` that are on origins of `weights` together, before
-/// others are preferred.
+/// How many streams an origin of `weight` may hold before others are preferred, if origins with total weight `weights`
+/// hold `streams`.
 pub(super) fn bound(streams: usize, weights: u64, weight: u32, percent: u32) -> usize {
     let streams = streams as u64 + 1;
     let share = streams.saturating_mul(u64::from(weight));
@@ -66,13 +67,14 @@ pub(super) fn bound(streams: usize, weights: u64, weight: u32, percent: u32) -> 
 
 /// The scores of origins for one stream.
 ///
-/// They are part of what a cluster agrees on: proxies of different versions place new streams alike only while they
-/// stay as they are. The golden test below holds them.
+/// A cluster agrees on them: proxies of different versions place new streams alike only if the scores do not change.
+/// The golden test below checks this.
 pub(super) struct Hasher(u64);
 
 impl Hasher {
     pub(super) fn new(key: &PlacementKey) -> Self {
-        // FNV-1a, with a byte between the two texts that UTF-8 never uses, so no two pairs run together.
+        // FNV-1a, with a byte between the two texts that never occurs in UTF-8, so that no two pairs are the same
+        // input.
         Self(fnv(fnv(FNV_OFFSET_BASIS, key.as_str().bytes()), [0xff]))
     }
 
@@ -87,7 +89,7 @@ fn fnv(hash: u64, bytes: impl IntoIterator<Item = u8>) -> u64 {
     })
 }
 
-/// The finaliser of MurmurHash3: FNV-1a alone leaves the high bits of ids that differ in their last byte alike.
+/// The finaliser of MurmurHash3. FNV-1a alone gives ids that differ only in their last byte similar high bits.
 pub(super) const fn avalanche(mut hash: u64) -> u64 {
     hash ^= hash >> 33;
     hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
@@ -96,13 +98,13 @@ pub(super) const fn avalanche(mut hash: u64) -> u64 {
     hash ^ (hash >> 33)
 }
 
-/// FNV-1a's 64-bit parameters; the basis is our fixed seed.
+/// The 64-bit parameters of FNV-1a; the basis is our fixed seed.
 const FNV_OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
-/// The largest number beneath one.
+/// The largest number below one.
 const LARGEST_UNIT: f64 = 1.0 - f64::EPSILON / 2.0;
-/// Streams above its share that an origin may hold however small the share: while there are few streams, proxies
-/// that count differently had better agree than be even.
+/// Streams above its share that an origin may always hold, however small the share. While there are few streams, it
+/// matters more that proxies with different counts agree than that the load is even.
 const LEAST_SLACK: u64 = 4;
 
 #[cfg(test)]

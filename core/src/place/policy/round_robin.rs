@@ -1,7 +1,8 @@
 use super::{Candidate, Draw, Policy, fields, hash, sort};
 use crate::stream::PlacementKey;
 
-/// One after the other, in the order of their ids; heavier ones come up more often, in between the others.
+/// One origin after the other, in the order of their ids; those with more weight come up more often, spread among the
+/// others.
 ///
 /// The turn is counted where streams are placed, so two proxies do not take turns with each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +26,7 @@ impl Policy for RoundRobin {
     }
 }
 
-/// The place of the one whose turn it is: every origin has as many fields of a wheel as its weight says.
+/// The index of the origin whose turn it is. Every origin has as many fields on a wheel as its weight.
 fn whose_turn(candidates: &[Candidate], turn: u64) -> usize {
     let divisor = candidates
         .iter()
@@ -48,8 +49,9 @@ fn whose_turn(candidates: &[Candidate], turn: u64) -> usize {
     0
 }
 
-/// How far the wheel turns each time. With one field each, by one. Else by some golden part of it, so that the fields
-/// of a heavy origin do not come up in a row; without a common divisor with the wheel, so that all of them come up.
+/// How far the wheel turns each time. With one field per origin, by one. Otherwise by about the golden ratio of it, so
+/// that the fields of one origin do not come up in a row, and without a common divisor with the wheel, so that all
+/// fields come up.
 fn stride(wheel: u64, origins: usize) -> u64 {
     if wheel == origins as u64 {
         return 1;
