@@ -1,17 +1,19 @@
-//! What proxies of a mesh send each other: messages in pieces, each a datagram sealed under the cluster's key.
+//! What the proxies of a mesh send each other: messages in pieces, each piece a datagram that is sealed under the
+//! cluster's key.
 //!
 //! ```text
 //! 2 (version) · nonce (24) · XChaCha20-Poly1305( header · piece ) · tag (16)
 //! header: kind · sender's start · receiver's start · count of datagrams · sender's address and port · piece · pieces
 //! ```
 //!
-//! Nothing is read of a datagram that is not sealed under the key. A *start* is drawn at random when a proxy starts. Only
-//! a datagram that names the receiver's start is believed, so what was recorded before that start is worth nothing, and
-//! none is believed twice. Who does not name it is told it, in a datagram that is not longer, at the address that stands
-//! sealed in the datagram: an answer never goes where a datagram merely seems to come from.
+//! Nothing in a datagram is read unless it is sealed under the key. A *start* is a number that a proxy draws when it
+//! starts. A datagram is believed only if it names the receiver's start, and only once, so anything recorded before
+//! that start is worthless. A sender that does not know the receiver's start is told it, in a datagram that is not
+//! longer than its own. That answer goes to the address inside the sealed datagram, never to the address that the
+//! datagram seems to come from.
 //!
-//! A proxy seals under the first of its keys and opens what is sealed under any, so that proxies may change to another
-//! key one by one.
+//! A proxy seals under the first of its keys and opens what is sealed under any of them, so that proxies can change to
+//! another key one by one.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -26,9 +28,9 @@ use crate::read::{Reader, Truncated};
 /// Seals what one proxy sends, and opens what it receives.
 pub struct Gate {
     cipher: XChaCha20Poly1305,
-    /// Of keys that others may seal under as well.
+    /// The ciphers of further keys, which others may seal under.
     others: Vec<XChaCha20Poly1305>,
-    /// Where the others reach this proxy.
+    /// The address at which the others reach this proxy.
     me: SocketAddr,
     start: u64,
     /// The first part of each nonce; the count of datagrams follows.
@@ -36,39 +38,39 @@ pub struct Gate {
     sent: u64,
     opened: u64,
     peers: HashMap<SocketAddr, Peer>,
-    /// Starts that others followed at the same address.
+    /// Earlier starts at the same address.
     past: VecDeque<u64>,
 }
 
-/// What an opened datagram asks for.
+/// The result of opening a datagram.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Opened {
-    /// A message is whole.
+    /// A message is complete.
     Message {
-        /// Who sent it, and where answers go.
+        /// The sender, and the address for answers.
         from: SocketAddr,
         /// The message.
         bytes: Vec<u8>,
     },
-    /// A message that was not asked for, and is not answered.
+    /// A message that was not requested and is not answered.
     News {
-        /// Who sent it.
+        /// The sender.
         from: SocketAddr,
         /// The message.
         bytes: Vec<u8>,
     },
-    /// Nothing yet.
+    /// Nothing yet: the message is not complete.
     Nothing,
-    /// The sender does not know this start: [`hello`](Gate::hello) is for it.
+    /// The sender does not know this proxy's start: answer with [`hello`](Gate::hello).
     Stranger {
-        /// Where it is.
+        /// The sender's address.
         at: SocketAddr,
-        /// Its start.
+        /// The sender's start.
         start: u64,
     },
 }
 
-/// Why a datagram does not count.
+/// Why a datagram is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// It is not sealed under a key of this cluster.
@@ -77,7 +79,7 @@ pub enum Refused {
     /// It was sealed under the key, and is of another version.
     #[error("it is of another version")]
     Other,
-    /// It was here before, or is of a proxy that is no more.
+    /// It was received before, or its sender no longer exists.
     #[error("it was here before")]
     Repeated,
 }
@@ -85,18 +87,18 @@ pub enum Refused {
 #[derive(Debug)]
 struct Peer {
     start: u64,
-    /// The greatest count that came from it, and which of those beneath it came, the nearest first.
+    /// The greatest count that was received, and which of the counts below it were, nearest first.
     greatest: u64,
     came: u128,
-    /// When it was heard last, in datagrams opened.
+    /// When it was last heard, as a number of opened datagrams.
     heard: u64,
     parts: Parts,
 }
 
-/// A message of several pieces, on its way.
+/// A message of several pieces that is not complete yet.
 #[derive(Debug, Default)]
 struct Parts {
-    /// The count of its first piece.
+    /// The count of the first piece.
     first: u64,
     pieces: Vec<Option<Vec<u8>>>,
 }
@@ -112,8 +114,8 @@ struct Header {
 }
 
 impl Gate {
-    /// The gate of a proxy that the others reach at `me`. The first of `cluster_keys` seals, and each opens; none is as
-    /// good as an empty one. `random` is drawn anew for every start.
+    /// The gate of a proxy that the others reach at `me`. The first of `cluster_keys` seals, and all of them open; no
+    /// key is the same as an empty one. `random` has to be new at every start.
     pub fn new(cluster_keys: &[&[u8]], me: SocketAddr, random: [u8; SEED + 8]) -> Self {
         let (first, others) = cluster_keys.split_first().unwrap_or((&NO_KEY, &[]));
         let (nonce, start) = random.split_first_chunk().expect("it is longer");
@@ -121,7 +123,7 @@ impl Gate {
             cipher: cipher(first),
             others: others.iter().map(|key| cipher(key)).collect(),
             me,
-            // None is 0.
+            // A start is never 0.
             start: u64::from_be_bytes(start.try_into().unwrap_or_default()) | 1,
             nonce: *nonce,
             sent: 0,
@@ -131,7 +133,7 @@ impl Gate {
         }
     }
 
-    /// The datagrams that carry `message` to the proxy at `to`; none for one that is too long for [`MOST_PIECES`].
+    /// The datagrams that carry `message` to the proxy at `to`; none if it is too long for [`MOST_PIECES`].
     pub fn seal(&mut self, to: SocketAddr, message: &[u8]) -> Vec<Vec<u8>> {
         let pieces = message.len().div_ceil(PIECE).max(1);
         let Some(pieces) = u16::try_from(pieces)
@@ -151,22 +153,22 @@ impl Gate {
             .collect()
     }
 
-    /// The datagram that carries news to the proxy at `to`; none for one whose start is not known, and none for more
+    /// The datagram that carries news to the proxy at `to`. `None` if its start is not known, or if the news has more
     /// than [`NEWS`] bytes.
     pub fn seal_news(&mut self, to: SocketAddr, news: &[u8]) -> Option<Vec<u8>> {
         let to_start = self.peers.get(&to)?.start;
         (news.len() <= NEWS).then(|| self.write(KIND_NEWS, to_start, 0, 1, news))
     }
 
-    /// Tells a [stranger](Opened::Stranger) this start.
+    /// The datagram that tells a [stranger](Opened::Stranger) this proxy's start.
     pub fn hello(&mut self, its_start: u64) -> Vec<u8> {
         self.write(KIND_HELLO, its_start, 0, 1, b"")
     }
 
-    /// Reads a datagram.
+    /// Opens a datagram.
     ///
     /// # Errors
-    /// [`Refused`]; it has changed nothing then.
+    /// [`Refused`]; nothing has changed then.
     pub fn open(&mut self, datagram: &[u8]) -> Result<Opened, Refused> {
         let plain = self.unsealed(datagram).ok_or(Refused::Foreign)?;
         let mut reader = Reader::new(&plain);
@@ -212,7 +214,7 @@ impl Gate {
         let (bytes, tag) = sealed.split_last_chunk::<TAG>()?;
         let mut plain = bytes.to_vec();
         let mut ciphers = std::iter::once(&self.cipher).chain(&self.others);
-        // The tag is checked first: what does not open it leaves it as it is.
+        // The tag is checked first, so a key that does not open the datagram leaves it unchanged.
         let opened = ciphers.any(|cipher| {
             let opened = cipher.decrypt_inout_detached(
                 &XNonce::from(*nonce),
@@ -225,7 +227,7 @@ impl Gate {
         opened.then_some(plain)
     }
 
-    /// Whoever named our start.
+    /// The sender, if the datagram names our start.
     fn peer(&mut self, header: &Header) -> Result<&mut Peer, Refused> {
         let start = header.from_start;
         if self.past.contains(&start) {
@@ -298,7 +300,7 @@ impl std::fmt::Debug for Gate {
 }
 
 impl Peer {
-    /// Whether `count` did not come before, and notes it. One too old to tell is taken for an old one.
+    /// Whether `count` is new, and notes it. A count that is too old to tell counts as seen.
     fn is_new(&mut self, count: u64) -> bool {
         if count > self.greatest {
             let ahead = u32::try_from(count - self.greatest).unwrap_or(u32::MAX);
@@ -317,7 +319,8 @@ impl Peer {
 }
 
 impl Parts {
-    /// Adds a piece; returns the message once it is whole. One message at a time: a later one displaces it.
+    /// Adds a piece, and returns the message once it is complete. There is one message at a time: a later one displaces
+    /// it.
     fn add(&mut self, header: &Header, bytes: &[u8]) -> Option<Vec<u8>> {
         let first = header.count.checked_sub(u64::from(header.piece))?;
         let pieces = usize::from(header.pieces);
@@ -355,7 +358,7 @@ impl Header {
         }
     }
 
-    /// `None` for what no proxy of this version writes.
+    /// Reads a header; `None` if no proxy of this version writes it.
     fn read(reader: &mut Reader<'_>) -> Result<Option<Self>, Truncated> {
         let [kind] = reader.array::<1>()?;
         let mut number = || reader.array().map(u64::from_be_bytes);
@@ -388,13 +391,14 @@ fn cipher(cluster_key: &[u8]) -> XChaCha20Poly1305 {
 }
 
 const NO_KEY: &[u8] = b"";
-/// What a nonce begins with, in bytes.
+/// Bytes at the start of each nonce.
 pub const SEED: usize = 16;
-/// The longest datagram: it fits the smallest packet that IPv6 lets pass whole, so none is cut up on the way.
+/// Maximum bytes of a datagram: it fits into the smallest packet that every IPv6 network passes whole, so it is never
+/// fragmented.
 pub const LONGEST_DATAGRAM: usize = 1_232;
-/// Datagrams of one message: more than the 65,507 bytes of the longest.
+/// Maximum datagrams of one message: more than the 65,507 bytes of the longest message.
 pub const MOST_PIECES: u16 = 64;
-/// The longest news, in bytes.
+/// Maximum bytes of news.
 pub const NEWS: usize = PIECE;
 const VERSION: u8 = 2;
 const KIND_HELLO: u8 = 0;
@@ -404,7 +408,7 @@ const NONCE: usize = SEED + 8;
 const TAG: usize = 16;
 const HEADER: usize = 1 + 3 * 8 + 16 + 3 * 2;
 const PIECE: usize = LONGEST_DATAGRAM - 1 - NONCE - HEADER - TAG;
-/// Addresses and past starts that are remembered; past it the one heard longest ago is forgotten.
+/// Maximum addresses and earlier starts that are remembered. Beyond this, the one heard longest ago is forgotten.
 const MOST_PEERS: usize = 1_024;
 
 #[cfg(test)]
@@ -412,7 +416,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Keys are separated by spaces.
+    /// `keys` are separated by spaces.
     fn gate(keys: &str, port: u16, start: u8) -> Gate {
         let me = SocketAddr::from(([10, 0, 0, 1], port));
         let keys: Vec<&[u8]> = keys.split(' ').map(str::as_bytes).collect();
@@ -518,7 +522,7 @@ mod tests {
         let mut anew = gate("key", 2, 6);
         let opened = anew.open(&recorded[0]);
         assert!(matches!(opened, Ok(Opened::Stranger { .. })), "{opened:?}");
-        // The sender starts anew: what its former life sent, and b did not get yet, is not of now.
+        // The sender restarts: what it sent before and b has not received yet is no longer valid.
         let mut a_anew = gate("key", 1, 8);
         meet(&mut a_anew, &mut b);
         assert_eq!(carried(&mut a_anew, &mut b, b"new"), Some(b"new".to_vec()));
@@ -584,7 +588,7 @@ mod tests {
         assert_eq!(b.open(&news), Err(Refused::Repeated));
         let whole = b.open(&pieces[1]).unwrap();
         assert!(matches!(whole, Opened::Message { bytes, .. } if bytes == message));
-        // To who started anew they are of before.
+        // To a restarted proxy, these datagrams are from before.
         let mut anew = gate("key", 2, 6);
         let news = a.seal_news(b.me, b"new").unwrap();
         assert_eq!(anew.open(&news), Ok(Opened::Nothing));

@@ -1,9 +1,9 @@
-//! What is new, told at once: messages of one datagram each, with words that nobody has to ask for; with none, they say
-//! that their proxy is alive.
+//! News, sent at once: messages of one datagram each, with words that nobody has to ask for. A message without words
+//! says that its proxy is alive.
 //!
-//! Gossip carries everything to everybody, and does so in the order in which it was said. Whoever has thousands of rows
-//! to hear first would hear of a new claim last, and of who is alive between them. News pass them by; what is lost of
-//! them is what gossip is for.
+//! Gossip carries everything to all proxies, in the order in which it was said. A proxy that has thousands of rows to
+//! hear would hear of a new claim last, and of heartbeats in between. News travels ahead of that; what gets lost,
+//! gossip delivers.
 //!
 //! ```text
 //! start (8) · words: length (2) · key · length (2) · word
@@ -15,15 +15,15 @@ use crate::read::{Reader, Truncated};
 /// News of one proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct News {
-    /// Tells one life of it from another.
+    /// The start of the proxy, which tells one life of it from another.
     pub start: u64,
-    /// What it says, by keys.
+    /// What the proxy says, by key.
     pub words: Vec<(String, Word)>,
 }
 
 impl News {
-    /// Messages of at most `longest` bytes, at least one and at most `most`, and whether that is all of it: words that
-    /// do not fit are left to gossip.
+    /// Writes messages of at most `longest` bytes, at least one and at most `most`. Also returns whether they hold
+    /// everything: words that do not fit are left to gossip.
     pub fn write(&self, longest: usize, most: usize) -> (Vec<Vec<u8>>, bool) {
         let head = self.start.to_be_bytes().to_vec();
         let mut messages: Vec<Vec<u8>> = Vec::new();
@@ -53,10 +53,10 @@ impl News {
         (messages, whole)
     }
 
-    /// Reads a message; words that cannot be read are left out.
+    /// Reads a message; words that cannot be read are skipped.
     ///
     /// # Errors
-    /// When it ends too early.
+    /// When the message ends too early.
     pub fn read(message: &[u8]) -> Result<Self, Truncated> {
         let mut reader = Reader::new(message);
         let start = u64::from_be_bytes(reader.array()?);

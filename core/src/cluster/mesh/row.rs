@@ -1,36 +1,36 @@
-//! One proxy's word on one key, and which of two words counts.
+//! What one proxy says about one key, and which of two words counts.
 
 use std::time::Duration;
 
-/// What one proxy says of one key.
+/// What one proxy says about one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// Grows with every change that saw the one before.
+    /// Grows with every change that saw the previous one.
     pub fence: u64,
-    /// What it says.
+    /// What the row says.
     pub fact: Fact,
 }
 
 /// What a row says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
-    /// Its proxy holds no value here any more; others may.
+    /// This proxy no longer holds a value here; others may.
     Ended,
-    /// There is a value.
+    /// The proxy holds a value.
     Held {
-        /// The longest that was asked for. In whole milliseconds.
+        /// The longest lifetime that was requested, in whole milliseconds.
         lifetime: Duration,
-        /// The greater goes first among equals: the age of a claim, or the youth of what was put.
+        /// Decides between equals, greater first: the age of a claim, or the youth of a put.
         seniority: u64,
         /// The value.
         value: String,
     },
-    /// The value was removed, for everybody.
+    /// The value was removed, for all proxies.
     Removed,
 }
 
-/// A row as its proxy tells it to the others, by more than one way: of two words on one key, the greater number is the
-/// later one.
+/// A row as its proxy tells it to the others, by gossip and as news. Of two words on one key, the one with the greater
+/// number is the later one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Word {
     /// Counts what its proxy has said since it started, from 1.
@@ -39,17 +39,17 @@ pub struct Word {
     pub row: Row,
 }
 
-/// How a word came.
+/// How a word arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    /// By gossip, which carries it on to everybody: in the order in which it was said.
+    /// By gossip, which carries it on to all proxies, in the order in which it was said.
     Gossip,
-    /// From its proxy itself, and to nobody else on from here: in any order, before gossip or after it.
+    /// Directly from its proxy, and not passed on: in any order, before gossip or after it.
     News,
 }
 
 impl Word {
-    /// As it travels: the number, a space, and the row.
+    /// The word as it travels: the number, a space, and the row.
     pub fn encode(&self) -> String {
         format!("{} {}", self.number, self.row.encode())
     }
@@ -78,7 +78,7 @@ impl Row {
         }
     }
 
-    /// The value, if there is one.
+    /// The value, if the row holds one.
     pub fn value(&self) -> Option<&str> {
         match &self.fact {
             Fact::Held { value, .. } => Some(value),
@@ -86,12 +86,12 @@ impl Row {
         }
     }
 
-    /// Whether it holds a value, for longer than `than`.
+    /// Whether the row holds a value with a longer lifetime than `than`.
     pub(super) fn outlives(&self, than: Duration) -> bool {
         matches!(&self.fact, Fact::Held { lifetime, .. } if *lifetime > than)
     }
 
-    /// As it travels: `7 held 60000 1760000000000 the value`, `7 ended` or `7 removed`.
+    /// The row as it travels: `7 held 60000 1760000000000 the value`, `7 ended` or `7 removed`.
     pub fn encode(&self) -> String {
         let fence = self.fence;
         match &self.fact {

@@ -1,9 +1,10 @@
-//! The rule under loss, delay, repetition, partitions, pauses, restarts and clocks that disagree, seed by seed.
-//! Partitions cut a network in two, or two proxies off from each other, or let one hear what the other does not.
+//! A simulation of the rule under loss, delay, repetition, partitions, pauses, restarts and clocks that disagree, seed
+//! by seed. Partitions cut a network in two, cut two proxies off from each other, or let one proxy hear another that
+//! does not hear it.
 //!
-//! What carries the rows is a model of the gossip, message by message: who asks tells heartbeats, the answer has
-//! heartbeats and rows, and what the asker has beyond that follows it. Each moves the latest word of each proxy on each
-//! key, in any order; and news go past all that, to whoever seems alive.
+//! The rows are carried by a model of gossip, message by message: a request has heartbeats, the answer has heartbeats
+//! and rows, and the rows that the asking proxy has beyond that follow. Each message carries the latest word of each
+//! proxy on each key, in any order. News goes ahead of that, to every proxy that seems alive.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -24,7 +25,7 @@ fn every_seed_agrees_on_one_winner_within_five_seconds_of_healing() {
     }
 }
 
-/// A network that is whole only by way of one proxy agrees as another does, before anything heals.
+/// A network that is connected only through one proxy agrees like any other, before anything heals.
 #[test]
 fn what_two_cannot_tell_each_other_goes_through_a_third() {
     for seed in 0..SEEDS / 4 {
@@ -32,7 +33,7 @@ fn what_two_cannot_tell_each_other_goes_through_a_third() {
         let hub = world.any();
         for one in world.all().filter(|one| *one != hub) {
             for other in world.all().filter(|other| ![hub, one].contains(other)) {
-                // One way or both, so that nothing passes between them but heartbeats and news.
+                // One way or both ways, so that only heartbeats and news pass between them.
                 if one < other || world.below(2) == 0 {
                     world.cut.insert((one, other));
                 }
@@ -53,7 +54,7 @@ fn what_two_cannot_tell_each_other_goes_through_a_third() {
     }
 }
 
-/// Two alone, of which one hears the other and is not heard: it sees heartbeats and news, and no answer.
+/// Of two proxies, one hears the other and is not heard: it sees heartbeats and news, but no answers.
 #[test]
 fn a_way_that_works_in_one_direction_is_no_way_and_heals_as_any() {
     for seed in 0..SEEDS / 4 {
@@ -84,7 +85,7 @@ fn a_partition_longer_than_the_grace_heals_too() {
     }
 }
 
-/// A claim of a player does not take a stream from a publisher that nobody could hear of for a while.
+/// A player's claim does not take a stream from a publisher that nobody could hear for a while.
 #[test]
 fn a_publisher_beyond_the_grace_keeps_its_stream() {
     let (mut world, key) = (World::new(1), "k0");
@@ -136,11 +137,11 @@ fn who_was_paused_does_not_think_the_others_dead() {
 struct Proxy {
     id: u32,
     table: Table<u32>,
-    /// What the gossip knows here, of everybody.
+    /// What the gossip here knows about all proxies.
     known: Known,
-    /// When each heartbeat moved last. Who is silent for longer than the grace is not spoken of any more.
+    /// When each heartbeat last moved. A proxy that is silent for longer than the grace is no longer passed on.
     moved: BTreeMap<u32, Instant>,
-    /// Its monotonic clock began so long before the others', and its time of day is off by as much.
+    /// By how much its monotonic clock began before the others', and its time of day is off.
     off: Duration,
     paused: bool,
 }
@@ -148,12 +149,12 @@ struct Proxy {
 #[derive(Clone, Default)]
 struct Carried {
     beat: u64,
-    /// How many words.
+    /// The number of words.
     said: u64,
     rows: Rc<BTreeMap<&'static str, Said>>,
 }
 
-/// The number of a word, and its row, unless it is forgotten.
+/// The number of a word, and its row unless it is forgotten.
 type Said = (u64, Option<Rc<Row>>);
 
 struct Message {
@@ -165,13 +166,13 @@ struct Message {
 
 #[derive(Clone)]
 enum Says {
-    /// Heartbeats, and what is wanted is rows. Answered.
+    /// A request for rows, with heartbeats. It is answered.
     Ask(Known),
-    /// Heartbeats and rows. Answered.
+    /// An answer with heartbeats and rows. It is answered.
     Answer(Known),
-    /// Rows.
+    /// The remaining rows.
     Rest(Known),
-    /// Words of one proxy that are new.
+    /// New words of one proxy.
     News(u32, Vec<(&'static str, Word)>),
 }
 
@@ -183,10 +184,10 @@ struct World {
     step: u64,
     began: Instant,
     proxies: Vec<Proxy>,
-    /// From whom to whom nothing passes.
+    /// The pairs of sender and receiver between which nothing passes.
     cut: BTreeSet<(usize, usize)>,
     under_way: Vec<Message>,
-    /// In percent.
+    /// The share of lost messages, in percent.
     loss: u64,
     starts: u32,
     claimed: BTreeSet<(&'static str, String)>,
@@ -236,7 +237,7 @@ impl World {
         }
     }
 
-    /// Everything happens.
+    /// Runs with every kind of disturbance.
     fn live(&mut self, steps: u64) {
         for _ in 0..steps {
             match self.below(40) {
@@ -264,7 +265,7 @@ impl World {
         }
     }
 
-    /// Proxies claim, put, renew and remove, as they like.
+    /// Proxies claim, put, renew and remove at random.
     fn live_apart(&mut self, steps: u64) {
         for _ in 0..steps {
             for proxy in 0..self.proxies.len() {
@@ -358,7 +359,7 @@ impl World {
         }
     }
 
-    /// A quarter of a second.
+    /// Takes a step of a quarter of a second.
     fn step(&mut self) {
         self.step += 1;
         for from in 0..self.proxies.len() {
@@ -416,7 +417,7 @@ impl World {
         }
     }
 
-    /// It may be lost, or come late, or twice.
+    /// Sends a message, which may be lost, late or repeated.
     fn send(&mut self, from: usize, to: usize, says: &Says) {
         let times = if self.below(100) < self.loss {
             0
@@ -467,11 +468,11 @@ impl World {
         );
     }
 
-    /// Neither what was removed nor what ran out comes back, whatever happens to the proxies then.
+    /// What was removed and what expired does not come back, whatever happens to the proxies then.
     fn what_ended_stays_ended(&mut self) {
         let (one, other) = (self.any(), self.any());
         for key in KEYS {
-            // What lapsed with its proxy may count for somebody new. This is above it.
+            // A claim that lapsed with its proxy may count again for a new one. This fence is above it.
             let seen = self.seen(one, key);
             self.claim(one, key, seen.as_deref(), "the last", DAY);
         }
@@ -526,7 +527,7 @@ impl World {
         usize::try_from(self.below(proxies)).unwrap()
     }
 
-    /// The next of a sequence that the seed decides (SplitMix64), less than `bound`.
+    /// The next number below `bound` of a sequence that the seed determines (SplitMix64).
     fn below(&mut self, bound: u64) -> u64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.random;
@@ -537,7 +538,7 @@ impl World {
 }
 
 impl Proxy {
-    /// Returns what is new.
+    /// Says what has changed, and returns what is new.
     fn say(&mut self) -> Vec<(&'static str, Word)> {
         let own = self.known.entry(self.id).or_default();
         own.beat += 1;
@@ -550,7 +551,7 @@ impl Proxy {
                 .expect("one of ours");
             let number = own.said;
             let word = row.map(|row| Word { number, row });
-            // It goes over the wire.
+            // The word is encoded and parsed, as on the wire.
             let word = word.map(|word| Word::parse(&word.encode()).expect("readable"));
             said.extend(word.clone().map(|word| (key, word)));
             let row = word.map(|word| Rc::new(word.row));
@@ -582,7 +583,7 @@ impl Proxy {
 
     fn hear_rows(&mut self, known: Known, now: Instant) {
         for (owner, carried) in known {
-            // Rows of somebody without a heartbeat have nowhere to go.
+            // Rows of a proxy without a heartbeat cannot be stored.
             let Some(here) = self.known.get_mut(&owner).filter(|_| owner != self.id) else {
                 continue;
             };
@@ -613,7 +614,7 @@ impl Proxy {
 const SEEDS: u64 = 1_024;
 const KEYS: [&str; 4] = ["k0", "k1", "k2", "k3"];
 const STEP: Duration = Duration::from_millis(250);
-/// In steps.
+/// Five seconds, in steps.
 const FIVE_SECONDS: u64 = 20;
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);

@@ -1,4 +1,4 @@
-//! The rows that one proxy knows, its own and those it heard.
+//! The rows that one proxy knows: its own and those that it heard.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
@@ -7,33 +7,33 @@ use std::time::{Duration, Instant};
 
 use super::{Fact, GRACE, MOST_ROWS, REMEMBERED, Row, SILENCE, STALL, Way, Word};
 
-/// All rows that one proxy knows. `O` names a proxy from its start to its end; who starts anew is another.
+/// All rows that one proxy knows. `O` identifies a proxy from its start to its end; after a restart it is another.
 ///
 /// `now` is this machine's monotonic clock; it never goes back from call to call.
 #[derive(Debug)]
 pub struct Table<O> {
     me: O,
     keys: BTreeMap<String, Vec<Told<O>>>,
-    /// Rows in `keys`.
+    /// The number of rows in `keys`.
     rows: usize,
     others: HashMap<O, Life>,
-    /// Own keys that the others have to hear of.
+    /// The proxy's own keys that the others still have to hear of.
     unsaid: BTreeSet<String>,
     swept: Option<Instant>,
 }
 
-/// What stands after a claim.
+/// The result of a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claimed {
-    /// The value that stands.
+    /// The current value.
     pub value: String,
-    /// Its fence.
+    /// The fence of the current value.
     pub fence: u64,
-    /// It is the claimant's.
+    /// Whether it is the claimant's value.
     pub won: bool,
 }
 
-/// There are [`MOST_ROWS`] already.
+/// There are [`MOST_ROWS`] rows already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{MOST_ROWS} keys are known already")]
 pub struct Full;
@@ -41,22 +41,22 @@ pub struct Full;
 #[derive(Debug)]
 struct Told<O> {
     owner: O,
-    /// Which of its words it is; nothing to own rows.
+    /// The number of the word; unused for own rows.
     number: u64,
     row: Row,
-    /// When an own value ends, and when a row without a value is forgotten. Nothing to others' values.
+    /// When an own value ends, or when a row without a value is forgotten. Unused for others' values.
     until: Instant,
-    /// It counts no more, since its proxy has been silent for too long.
+    /// Whether the row no longer counts, because its proxy has been silent for too long.
     lapsed: bool,
-    /// Gossip does not have it yet, and has this instead.
+    /// If gossip does not have this word yet: what gossip has instead.
     ahead_of: Option<Option<Box<Word>>>,
 }
 
-/// What is known of another proxy's life.
+/// What is known about another proxy's life.
 #[derive(Debug)]
 struct Life {
     beat: u64,
-    /// When its heartbeat moved last; for one that was never alive here, when it was heard of.
+    /// When its heartbeat last moved. If it was never alive here: when it was first heard of.
     heard: Instant,
     alive: bool,
 }
@@ -74,12 +74,12 @@ impl<O: Clone + Eq + Hash> Table<O> {
         }
     }
 
-    /// How many rows there are, of all proxies, with those that ended lately.
+    /// The number of rows of all proxies, including those that ended lately.
     pub const fn len(&self) -> usize {
         self.rows
     }
 
-    /// Whether there is none.
+    /// Whether there is no row.
     pub const fn is_empty(&self) -> bool {
         self.rows == 0
     }
@@ -90,7 +90,7 @@ impl<O: Clone + Eq + Hash> Table<O> {
         (alive, self.others.len() - alive)
     }
 
-    /// The other proxies that something is known of.
+    /// The other proxies about which something is known.
     pub fn known(&self) -> impl Iterator<Item = &O> {
         self.others.keys()
     }
@@ -100,12 +100,12 @@ impl<O: Clone + Eq + Hash> Table<O> {
         self.others.get(owner).is_some_and(|life| life.alive)
     }
 
-    /// The value that stands.
+    /// The current value of a key.
     pub fn get(&self, key: &str, now: Instant) -> Option<&str> {
         self.standing(key, now).and_then(Row::value)
     }
 
-    /// Every key that begins with `prefix` and its value, in order.
+    /// Every key that begins with `prefix` and its current value, in order.
     pub fn list(&self, prefix: &str, now: Instant) -> Vec<(String, String)> {
         let from = (Bound::Included(prefix), Bound::Unbounded);
         self.keys
@@ -115,8 +115,8 @@ impl<O: Clone + Eq + Hash> Table<O> {
             .collect()
     }
 
-    /// Compare-and-set, as far as this proxy sees: `value` stands afterwards if nothing stood, or `expected`, or `value`
-    /// itself. `clock` is the time of day in milliseconds.
+    /// Compare-and-set, as far as this proxy sees. Afterwards `value` is current if there was no value before, or
+    /// `expected`, or `value` itself. `clock` is the time of day in milliseconds.
     ///
     /// # Errors
     /// [`Full`]; nothing has changed then.
@@ -149,7 +149,7 @@ impl<O: Clone + Eq + Hash> Table<O> {
         Ok(claimed(value, fence, true))
     }
 
-    /// Sets a key, whatever stood there. `clock` is the time of day in milliseconds.
+    /// Sets a key, whatever its value was. `clock` is the time of day in milliseconds.
     ///
     /// # Errors
     /// [`Full`]; nothing has changed then.
@@ -174,7 +174,8 @@ impl<O: Clone + Eq + Hash> Table<O> {
             .get_mut(key)
             .map(Vec::as_mut_slice)
             .unwrap_or_default();
-        // What is said again to no others' word needs not be told: its proxy alone knows how long it lives.
+        // If no other proxy has a row here and the same value is put again, the others need not hear of it: its own
+        // proxy alone decides how long it lives.
         if let [told] = rows
             && same(told)
         {
@@ -186,7 +187,8 @@ impl<O: Clone + Eq + Hash> Table<O> {
         self.say(key, Row { fence, fact }, now + lifetime)
     }
 
-    /// Gives what stands under a key `lifetime` from now, or longer if it has longer; what does not stand stays so.
+    /// Gives the current value of a key `lifetime` from now on, unless it already has longer. Without a current value,
+    /// nothing happens.
     ///
     /// # Errors
     /// [`Full`]; nothing has changed then.
@@ -197,7 +199,7 @@ impl<O: Clone + Eq + Hash> Table<O> {
         }
     }
 
-    /// Ends a key for everybody, if `value` stands there, or any value for `None`.
+    /// Removes a key for all proxies if its value is `value`, or whatever its value is for `None`.
     ///
     /// # Errors
     /// [`Full`]; nothing has changed then.
@@ -212,8 +214,8 @@ impl<O: Clone + Eq + Hash> Table<O> {
         self.say(key, Row { fence, fact }, now + REMEMBERED)
     }
 
-    /// Another proxy has said this of `key`; words come again, and news in any order. News of a proxy that is not alive
-    /// here are left to gossip. Returns whether another value stands now.
+    /// Takes what another proxy says about `key`. Words may be repeated, and news comes in any order. News of a proxy
+    /// that is not alive here is left to gossip. Returns whether the current value changed.
     pub fn hear(&mut self, owner: &O, key: &str, word: Word, way: Way, now: Instant) -> bool {
         if *owner == self.me || (way == Way::News && !self.is_alive(owner)) {
             return false;
@@ -255,7 +257,8 @@ impl<O: Clone + Eq + Hash> Table<O> {
         self.get(key, now) != before.as_deref()
     }
 
-    /// How far another proxy's heartbeat is. Returns the keys under which another value stands, where it was silent.
+    /// Takes the count of another proxy's heartbeat. If that proxy was silent, returns the keys whose current value
+    /// changed.
     pub fn beat(&mut self, owner: &O, beat: u64, now: Instant) -> Vec<String> {
         if *owner == self.me {
             return Vec::new();
@@ -264,7 +267,7 @@ impl<O: Clone + Eq + Hash> Table<O> {
         if beat <= life.beat {
             return Vec::new();
         }
-        // The first one heard may be of somebody long gone.
+        // The first heartbeat may be of a proxy that is long gone.
         let moved = life.beat != 0;
         life.beat = beat;
         if moved {
@@ -274,7 +277,8 @@ impl<O: Clone + Eq + Hash> Table<O> {
         }
     }
 
-    /// Another proxy itself was heard just now. Returns the keys under which another value stands, where it was silent.
+    /// Notes that another proxy itself was heard just now. If it was silent, returns the keys whose current value
+    /// changed.
     pub fn hear_from(&mut self, owner: &O, now: Instant) -> Vec<String> {
         if *owner == self.me {
             return Vec::new();
@@ -306,14 +310,15 @@ impl<O: Clone + Eq + Hash> Table<O> {
         changed
     }
 
-    /// Forgets another proxy and all it said. Returns the keys under which nothing, or another value, stands now.
+    /// Forgets another proxy and everything it said. Returns the keys whose current value changed or is gone.
     pub fn forget(&mut self, owner: &O, now: Instant) -> Vec<String> {
         let changed = self.drop_rows(|told, _| told.owner == *owner, now);
         self.others.remove(owner);
         changed
     }
 
-    /// Drops what others are known to say no more: `says` tells whether they do, by the key and the number of the word.
+    /// Drops rows that their proxies no longer have: `says` tells whether a proxy still has a word, by key and number.
+    /// Returns the keys whose current value changed.
     pub fn check(&mut self, says: impl Fn(&O, &str, u64) -> bool, now: Instant) -> Vec<String> {
         let me = self.me.clone();
         self.drop_rows(
@@ -322,8 +327,8 @@ impl<O: Clone + Eq + Hash> Table<O> {
         )
     }
 
-    /// What the clock brings, to be called several times in [`SILENCE`]: own values end, others fall silent, and what
-    /// they said lapses. Returns the keys under which another value stands because of that.
+    /// Lets time pass; call this several times per [`SILENCE`]. Own values end, other proxies fall silent, and what
+    /// those said lapses. Returns the keys whose current value changed because of that.
     pub fn sweep(&mut self, now: Instant) -> Vec<String> {
         let stalled = self.swept.is_some_and(|swept| now - swept > STALL);
         self.swept = Some(now);
@@ -385,8 +390,8 @@ impl<O: Clone + Eq + Hash> Table<O> {
         changed
     }
 
-    /// What the others have to hear: the own keys that changed since the last call, and what to say of them; `None` for
-    /// one that is forgotten.
+    /// What the others have to hear: the own keys that changed since the last call, and their rows; `None` for a key
+    /// that is forgotten.
     pub fn unsaid(&mut self) -> Vec<(String, Option<Row>)> {
         let keys = std::mem::take(&mut self.unsaid);
         keys.into_iter()
@@ -418,7 +423,7 @@ impl<O: Clone + Eq + Hash> Table<O> {
         }
     }
 
-    /// Adds this proxy's word to a row that stands, or prolongs it.
+    /// Adds this proxy's word to the current row, or extends its lifetime.
     fn support(
         &mut self,
         key: &str,
@@ -456,7 +461,7 @@ impl<O: Clone + Eq + Hash> Table<O> {
         )
     }
 
-    /// Above all that is known; but no claim outranks one of a longer life that lapsed in silence.
+    /// A fence above all that are known; but no claim outranks a lapsed claim with a longer lifetime.
     fn fence_where_nothing_stands(&self, key: &str, lifetime: Duration) -> u64 {
         let rows = self.keys.get(key).map(Vec::as_slice).unwrap_or_default();
         let top = rows
@@ -573,7 +578,7 @@ impl<O> Told<O> {
 }
 
 impl Life {
-    /// Whether what this proxy wrote for `lifetime` counts.
+    /// Whether a row that this proxy wrote for `lifetime` still counts.
     fn bears(&self, lifetime: Duration, now: Instant) -> bool {
         self.alive || now.saturating_duration_since(self.heard) < lifetime.min(GRACE)
     }
@@ -595,7 +600,7 @@ fn claimed(value: &str, fence: u64, won: bool) -> Claimed {
     }
 }
 
-/// As rows travel.
+/// Lifetimes travel in whole milliseconds.
 fn whole_millis(lifetime: Duration) -> Duration {
     Duration::from_millis(u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX))
 }
@@ -629,7 +634,7 @@ mod tests {
 
     const GOSSIP: Way = Way::Gossip;
 
-    /// What was said since the last time, as it travels.
+    /// What was said since the last call, as it travels.
     fn said(table: &mut Table<u32>) -> Vec<(String, Option<String>)> {
         let unsaid = table.unsaid().into_iter();
         unsaid
@@ -709,7 +714,7 @@ mod tests {
             assert_eq!(hear(4, 2, "again", way), "later");
         }
         assert_eq!(hear(5, 3, "latest", Way::Gossip), "latest");
-        // Each proxy counts its own.
+        // Each proxy numbers its own words.
         let others = word(1, row(4, "another's"));
         assert!(table.hear(&2, "k", others, Way::Gossip, now));
     }
@@ -729,7 +734,7 @@ mod tests {
         }
         table.hear(&1, "changed", word(2, row(2, "second")), Way::News, now);
         table.hear(&1, "changed", word(3, row(3, "third")), Way::News, now);
-        // Gossip may come between them.
+        // Gossip may come in between.
         table.hear(&1, "changed", word(2, row(2, "second")), Way::Gossip, now);
         let stood = |table: &Table<u32>, now| {
             ["gossiped", "both", "news", "changed"]
@@ -865,7 +870,7 @@ mod tests {
                 other.hear(owner, "k", word(1, row.clone()), GOSSIP, now);
             }
             prop_assert_eq!(table.get("k", now), other.get("k", now));
-            // Whoever owns one of them itself gives way to the same.
+            // A proxy that owns one of them gives way to the same value.
             let (owner, row) = &shuffled[0];
             if row.value().is_some() {
                 let mut owning = Table::new(*owner);
