@@ -10,15 +10,15 @@ use super::{Claim, Store, StoreError};
 
 /// A map of keys with a lifetime.
 ///
-/// Consistency: every call is atomic and sees every call that returned before it. A key is gone the moment its
-/// lifetime ends, whether or not it was swept.
+/// Consistency: every call is atomic and sees every call that returned before it. A key is gone the moment its lifetime
+/// ends, whether or not it was swept.
 #[derive(Debug, Default)]
 pub struct Memory {
     // A std mutex: it is held for a few lines and never across an await.
     entries: Mutex<HashMap<String, Entry>>,
 }
 
-/// A key that lives.
+/// A key whose lifetime has not ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
     /// Its value.
@@ -38,11 +38,11 @@ struct Entry {
 }
 
 impl Memory {
-    /// Whether everybody who claims sees every earlier claim, so that counts taken from claims can be trusted.
+    /// Whether every claimant sees every earlier claim, so that counts taken from claims can be trusted.
     pub const ATOMIC: bool = true;
 
-    /// Compare-and-set. Sets `key` to `value` if what stands is `expected` (`None`: nothing), or is `value`
-    /// already; says what stands in either case. A claim that wins lives for `ttl`.
+    /// Compare-and-set. Sets `key` to `value` if its current value is `expected` (`None`: it has none), or already
+    /// `value`. Returns the current value in either case. A claim that wins lives for `ttl`.
     pub fn claim(&self, key: &str, expected: Option<&str>, value: &str, ttl: Duration) -> Claim {
         let now = Instant::now();
         let mut entries = self.locked();
@@ -81,7 +81,7 @@ impl Memory {
         }
     }
 
-    /// The value of a key that lives.
+    /// The value of a key, if its lifetime has not ended.
     pub fn get(&self, key: &str) -> Option<Arc<str>> {
         let now = Instant::now();
         self.locked()
@@ -90,7 +90,7 @@ impl Memory {
             .map(|entry| Arc::clone(&entry.value))
     }
 
-    /// All there is about a key that lives.
+    /// Everything about a key, if its lifetime has not ended.
     pub fn kept(&self, key: &str) -> Option<Kept> {
         let now = Instant::now();
         let entries = self.locked();
@@ -102,7 +102,7 @@ impl Memory {
         })
     }
 
-    /// Every living key and its value, in no order.
+    /// Every live key and its value, in no order.
     pub fn list(&self) -> Vec<(String, String)> {
         let now = Instant::now();
         let entries = self.locked();
@@ -113,12 +113,12 @@ impl Memory {
             .collect()
     }
 
-    /// Ends a key before its time.
+    /// Ends a key before its lifetime does.
     pub fn release(&self, key: &str) {
         self.locked().remove(key);
     }
 
-    /// Gives a key `ttl` from now, if it lives.
+    /// Gives a live key `ttl` from now on.
     pub fn renew(&self, key: &str, ttl: Duration) {
         let now = Instant::now();
         if let Some(entry) = self
@@ -130,7 +130,7 @@ impl Memory {
         }
     }
 
-    /// Every key with the value `from` gets the value `to`, for as long as it lives.
+    /// Replaces the value `from` by `to` in every key; lifetimes stay.
     pub fn rename(&self, from: &str, to: &str) {
         let now = Instant::now();
         let mut entries = self.locked();
@@ -141,17 +141,17 @@ impl Memory {
         }
     }
 
-    /// How many keys there are, with those that ran out and were not released yet.
+    /// The number of keys, including those that have expired and were not released yet.
     pub fn len(&self) -> usize {
         self.locked().len()
     }
 
-    /// Whether there is none.
+    /// Whether there is no key.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Sets a key for `ttl`, whatever stood there.
+    /// Sets a key for `ttl`, whatever its value was.
     pub fn set(&self, key: &str, value: &str, ttl: Duration) {
         let now = Instant::now();
         let mut entries = self.locked();
@@ -265,7 +265,7 @@ mod tests {
                 won: true
             }
         );
-        // Whoever still believes in `a` learns of `b`.
+        // A claimant that still believes in `a` learns about `b`.
         assert_eq!(
             store.claim("k", Some("a"), "c", MINUTE),
             Claim {
@@ -274,7 +274,7 @@ mod tests {
                 won: false
             }
         );
-        // Nothing stands, though something was expected: the claim is free.
+        // The key has no value, though one was expected: the claim is free.
         assert!(store.claim("new", Some("a"), "c", MINUTE).won);
     }
 

@@ -1,4 +1,4 @@
-//! The store that the proxies of a cluster share, of whichever kind, and what a cluster needs of it beyond a [`Store`].
+//! The store that the proxies of a cluster share, whatever its kind, and what a cluster needs beyond a [`Store`].
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use super::{Change, Claim, Mesh, MeshFigures, Redis, Store, StoreError};
 /// A store that several proxies use.
 #[derive(Debug)]
 pub enum Shared {
-    /// The proxies themselves.
+    /// A mesh of the proxies themselves.
     Mesh(Mesh),
     /// A Redis.
     Redis(Redis),
 }
 
 impl Shared {
-    /// Which kind it is, as `store.type` spells it.
+    /// The kind, as `store.type` spells it.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Mesh(_) => "mesh",
@@ -24,7 +24,7 @@ impl Shared {
         }
     }
 
-    /// Whether everybody who claims sees every earlier claim, so that what one proxy counts may decide.
+    /// Whether every claimant sees every earlier claim, so that the counts of one proxy may decide.
     pub const fn is_atomic(&self) -> bool {
         match self {
             Self::Mesh(_) => false,
@@ -32,7 +32,7 @@ impl Shared {
         }
     }
 
-    /// How the mesh is, if it is one.
+    /// The state of the mesh, if it is one.
     pub fn mesh_figures(&self) -> Option<MeshFigures> {
         match self {
             Self::Mesh(mesh) => Some(mesh.figures()),
@@ -40,7 +40,7 @@ impl Shared {
         }
     }
 
-    /// Whether the others can be heard now.
+    /// Whether the other proxies can be heard now.
     pub fn is_reachable(&self) -> bool {
         match self {
             Self::Mesh(mesh) => mesh.is_reachable(),
@@ -48,7 +48,7 @@ impl Shared {
         }
     }
 
-    /// Resolves when the others can be heard.
+    /// Resolves when the other proxies can be heard.
     pub async fn reachable(&self) {
         match self {
             Self::Mesh(mesh) => mesh.reachable().await,
@@ -56,7 +56,7 @@ impl Shared {
         }
     }
 
-    /// What others change from now on. One that falls behind has to take it as [`Change::Anything`].
+    /// Subscribes to changes by others. A reader that falls behind has to treat that as [`Change::Anything`].
     pub fn changes(&self) -> broadcast::Receiver<Change> {
         match self {
             Self::Mesh(mesh) => mesh.changes(),
@@ -64,7 +64,7 @@ impl Shared {
         }
     }
 
-    /// Whether changes by others are told of.
+    /// Whether the store announces changes by others.
     pub fn tells_of_changes(&self) -> bool {
         match self {
             Self::Mesh(_) => true,
@@ -72,7 +72,7 @@ impl Shared {
         }
     }
 
-    /// A key without what the store writes around it; the inverse of [`whole_key`](Self::whole_key).
+    /// A key without the store's prefix; the inverse of [`whole_key`](Self::whole_key).
     pub fn bare_key(&self, key: &str) -> String {
         match self {
             Self::Mesh(_) => key.to_owned(),
@@ -80,7 +80,7 @@ impl Shared {
         }
     }
 
-    /// A key as it stands in the store, where another kind of proxy would look for it.
+    /// A key as it is in the store, where another kind of proxy would look for it.
     pub fn whole_key(&self, key: &str) -> String {
         match self {
             Self::Mesh(_) => key.to_owned(),
@@ -88,7 +88,7 @@ impl Shared {
         }
     }
 
-    /// Adds a key to a list of keys, where the store has no other way to find them.
+    /// Adds a key to a list of keys, if the store has no other way to find them.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -99,7 +99,7 @@ impl Shared {
         }
     }
 
-    /// Ends a key, whatever its value, and takes it out of a list of keys.
+    /// Ends a key, whatever its value, and removes it from a list of keys.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -110,7 +110,7 @@ impl Shared {
         }
     }
 
-    /// Every living key that begins with one of `prefixes`, and its value, in no order.
+    /// Every live key that begins with one of `prefixes`, and its value, in no order.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -127,7 +127,7 @@ impl Shared {
         }
     }
 
-    /// The keys of a list that live, with their values. All of them begin with `prefix`.
+    /// The live keys of a list, with their values. All of them begin with `prefix`.
     ///
     /// # Errors
     /// [`StoreError`]

@@ -5,16 +5,16 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket as StdSocket};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// The public sockets of one shard, bound and not yet served.
+/// The public sockets of one shard, bound but not served yet.
 #[derive(Debug)]
 pub struct Entries(pub(super) Vec<StdSocket>);
 
 impl Entries {
-    /// Binds `addresses` for `shards` shards. `every_interface` says that a wildcard IPv6 address must take IPv4 too,
-    /// and that IPv4 alone will do on a machine without IPv6. A port 0 becomes one port for all of them.
+    /// Binds `addresses` for `shards` shards. `every_interface` says that a wildcard IPv6 address must accept IPv4 too,
+    /// and that IPv4 is enough on a machine without IPv6. A port 0 becomes one port for all of them.
     ///
     /// # Errors
-    /// With the address that could not be had, for example because another program listens there.
+    /// Names the address that could not be bound, for example because another program listens there.
     pub fn bind(
         addresses: &[SocketAddr],
         every_interface: bool,
@@ -39,10 +39,10 @@ impl Entries {
         Ok(entries)
     }
 
-    /// The first address, with the port the system chose for port 0.
+    /// The first address, with the port that the system chose for port 0.
     ///
     /// # Errors
-    /// When the system does not know, which it does for a bound socket.
+    /// When the system does not know the address, which it does for a bound socket.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0
             .first()
@@ -52,12 +52,12 @@ impl Entries {
 
     /// Every address, in the order of the setting.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        // The system knows where a bound socket is.
+        // The system knows the address of a bound socket.
         self.0.iter().filter_map(|socket| socket.local_addr().ok())
     }
 }
 
-/// The address, if no other program has it: sockets that share a port would share it with a stranger too.
+/// Checks that no other program has the address: sockets that share a port would share it with a stranger too.
 fn free(address: SocketAddr) -> io::Result<SocketAddr> {
     bind(address, false).map(|_| address)
 }

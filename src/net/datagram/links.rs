@@ -20,14 +20,14 @@ pub struct Links {
     free: Vec<usize>,
     generation: u32,
     pub(super) ready: Arc<Ready>,
-    /// Links on which a send was refused since the table was told last.
+    /// Links on which a send was refused since the table was last told.
     pub(super) refused: Vec<LinkId>,
     listener: &'static str,
     buffers: ReceiveBuffers,
 }
 
 impl Links {
-    /// `listener` is whose sockets they are, and `buffers` counts what they lose.
+    /// `listener` names the owner of the sockets, and `buffers` counts what they lose.
     pub(super) fn new(
         entries: Entries,
         listener: &'static str,
@@ -57,7 +57,7 @@ impl Links {
     /// Opens a socket to an origin.
     ///
     /// # Errors
-    /// When the address cannot be reached from this machine, or no descriptor or place is left.
+    /// When the address cannot be reached from this machine, or no descriptor or slot is left.
     pub fn open(&mut self, origin: SocketAddr) -> io::Result<LinkId> {
         let any = match origin {
             SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
@@ -68,10 +68,10 @@ impl Links {
         self.put(socket, true)
     }
 
-    /// Takes a connected socket over, for example from another shard.
+    /// Takes over a connected socket, for example from another shard.
     ///
     /// # Errors
-    /// When no place is left, or the system refuses it an event queue.
+    /// When no slot is left, or the system cannot register it with the event queue.
     pub fn adopt(&mut self, socket: StdSocket) -> io::Result<LinkId> {
         self.put(socket, false)
     }
@@ -103,7 +103,7 @@ impl Links {
         }
     }
 
-    /// Gives a link's socket away, so that another shard can [adopt](Links::adopt) it: the origin sees no change.
+    /// Gives a link's socket away, so that another shard can [adopt](Links::adopt) it; the origin sees no change.
     pub fn take(&mut self, link: LinkId) -> Option<StdSocket> {
         self.port(link)?;
         let index = index_of(link);
@@ -112,13 +112,13 @@ impl Links {
         Some(port.socket.into_inner())
     }
 
-    /// Closes a link; one that is closed already stays so.
+    /// Closes a link; a link that is already closed stays so.
     pub fn close(&mut self, link: LinkId) {
         drop(self.take(link));
     }
 
-    /// Forgets that a datagram sent on this link was refused. The kernel keeps that for the next call on the socket,
-    /// however much later it comes.
+    /// Forgets that a datagram sent on this link was refused. The kernel keeps that error for the next call on the
+    /// socket, however much later it comes.
     pub fn forget_refusal(&mut self, link: LinkId) {
         if let Some(port) = self.port(link) {
             let _ = SockRef::from(port.socket.get_ref()).take_error();
@@ -141,7 +141,7 @@ impl Links {
 
     fn port(&self, link: LinkId) -> Option<&Port> {
         let port = self.ports.get(index_of(link))?.as_ref()?;
-        // The place may have been given to another link since.
+        // The slot may have been given to another link since.
         (port.role == Role::Link(link)).then_some(port)
     }
 
@@ -149,7 +149,7 @@ impl Links {
         self.ports.get_mut(index)?.as_mut()
     }
 
-    /// The socket that datagrams to `to` leave by.
+    /// The socket that sends datagrams to `to`.
     fn port_towards(&self, to: Destination) -> Option<&Port> {
         match to {
             Destination::Client(path) => self.ports.get(usize::from(path.entry))?.as_ref(),
@@ -157,7 +157,7 @@ impl Links {
         }
     }
 
-    /// Sends `bytes`, cut into datagrams of `segment` bytes if there are several.
+    /// Sends `bytes`, split into datagrams of `segment` bytes if there are several.
     pub(super) fn send(
         &mut self,
         to: Destination,
@@ -177,13 +177,13 @@ impl Links {
         }
     }
 
-    /// How many datagrams one call may send to a destination.
+    /// The maximum number of datagrams that one call may send to a destination.
     pub(super) fn most_segments(&self, to: Destination) -> usize {
         self.port_towards(to).map_or(1, Port::most_segments)
     }
 }
 
-/// Where datagrams go.
+/// The destination of datagrams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Destination {
     Client(ClientPath),
@@ -194,7 +194,7 @@ const fn index_of(link: LinkId) -> usize {
     (link.0 & ((1 << INDEX_BITS) - 1)) as usize
 }
 
-/// Bits of a link's number that say where its socket is; the others tell it from those that were there before.
+/// Bits of a link's number that are the index of its socket; the others tell it from earlier links in the same slot.
 const INDEX_BITS: u32 = 13;
-/// Sockets of one shard: a WebRTC flow has one of its own.
+/// Maximum sockets of one shard; each WebRTC flow has its own.
 pub(super) const MAX_PORTS: usize = 1 << INDEX_BITS;

@@ -1,18 +1,19 @@
 //! The datagram loop: moves the packets of any [`Flows`] between a public port and origins.
 //!
-//! A listener has a *shard* per worker: a socket of its own on the public port (`SO_REUSEPORT`: the kernel sends a
-//! client's packets to the same one), its own table of flows, its own origin links. Shards share nothing, so there
-//! is no lock on the way of a packet. A shard is one task:
+//! A listener has one *shard* per worker: a socket of its own on the public port (`SO_REUSEPORT`: the kernel sends a
+//! client's packets to the same one), its own table of flows, and its own origin links. Shards share nothing, so a
+//! packet meets no lock. A shard is one task:
 //!
-//! - it receives as many packets as lie there with one call (`recvmmsg`, with GRO), into one scratch buffer;
-//! - the table says of each where it goes, and may rewrite it in place;
-//! - packets to one destination are gathered for as long as the batch lasts, and leave with one call (GSO). A batch
-//!   ends with what the kernel had;
-//! - a busy shard rests for a moment before it asks the kernel for more: a wake-up costs more than a packet,
-//!   and what comes meanwhile is one batch. So a shard needs a thread on which nobody else waits;
-//! - what a socket does not take is dropped and counted, as a router would.
+//! - It receives as many packets as are queued with one call (`recvmmsg`, with GRO), into one scratch buffer.
+//! - The table decides the fate of each packet, and may rewrite it in place.
+//! - Packets to one destination are gathered for as long as the batch lasts, and leave with one call (GSO). A batch
+//!   ends with what the kernel had queued.
+//! - A busy shard sleeps for a moment before it asks the kernel for more: a wake-up costs more than a packet, and what
+//!   arrives meanwhile is one batch. So a shard needs a thread that serves nothing else.
+//! - What a socket does not accept is dropped and counted, as a router would do.
 //!
-//! A [`Driver`] is what a protocol adds: it opens links, acts on what its table says, and hears [commands](Handle).
+//! A [`Driver`] is what a protocol adds: it opens links, acts on the events of its table, and receives
+//! [commands](Handle).
 
 mod entries;
 mod links;
@@ -47,32 +48,32 @@ use crate::metrics::Metrics;
 pub trait Driver: Send + 'static {
     /// Its table of flows.
     type Flows: Flows + Send;
-    /// What other tasks tell this shard by its [`Handle`].
+    /// What other tasks tell this shard through its [`Handle`].
     type Command: Send + 'static;
-    /// How long a busy shard sleeps before it looks again: by so much it may delay a datagram. It has its thread to
-    /// itself.
+    /// How long a busy shard sleeps between two reads, and so the most by which it may delay a datagram. The shard has
+    /// its thread to itself.
     const REST: Duration;
 
     /// The table.
     fn flows(&mut self) -> &mut Self::Flows;
 
-    /// Acts on what the table says.
+    /// Acts on an event of the table.
     fn event(&mut self, now: Instant, event: <Self::Flows as Flows>::Event, links: &mut Links);
 
-    /// Acts on what another task says.
+    /// Acts on a command of another task.
     fn command(&mut self, now: Instant, command: Self::Command, links: &mut Links);
 
-    /// Settles accounts; called a few times a second while there is traffic, and before the end.
+    /// Settles accounts. Called a few times a second while there is traffic, and before the end.
     fn settle(&mut self, now: Instant, links: &mut Links);
 
-    /// The proxy stops: nothing new from now on.
+    /// Tells that the proxy stops: no new flows from now on.
     fn stop(&mut self, now: Instant);
 
-    /// No flow is left; a stopped shard ends then.
+    /// Whether no flow is left; a stopped shard then ends.
     fn is_empty(&self) -> bool;
 }
 
-/// Tells a shard something from another task.
+/// Sends commands to a shard from other tasks.
 #[derive(Debug)]
 pub struct Handle<C>(mpsc::Sender<C>);
 
@@ -83,15 +84,15 @@ impl<C> Clone for Handle<C> {
 }
 
 impl<C> Handle<C> {
-    /// Waits for room and tells the shard `command`; a shard that has ended does not hear it.
+    /// Waits for room and sends `command`; a shard that has ended does not receive it.
     pub async fn send(&self, command: C) {
         let _ = self.0.send(command).await;
     }
 
-    /// Tells the shard `command` if there is room and it still runs; otherwise gives it back.
+    /// Sends `command` if there is room and the shard still runs; otherwise gives it back.
     ///
     /// # Errors
-    /// The command, when it could not be delivered.
+    /// The command, if it could not be delivered.
     pub fn try_send(&self, command: C) -> Result<(), C> {
         self.0
             .try_send(command)
@@ -103,7 +104,7 @@ impl<C> Handle<C> {
 #[derive(Debug)]
 pub struct Commands<C>(mpsc::Receiver<C>);
 
-/// A handle to a shard, and what the shard needs to hear it. Made before the shards, so that each can know all.
+/// A handle to a shard, and its receiving end. Made before the shards, so that each shard can know all of them.
 pub fn handle<C>() -> (Handle<C>, Commands<C>) {
     let (sender, receiver) = mpsc::channel(MAX_COMMANDS);
     (Handle(sender), Commands(receiver))
@@ -126,11 +127,11 @@ pub struct Shard<D: Driver> {
 }
 
 impl<D: Driver> Shard<D> {
-    /// Serves `entries` until `stop` and until no flow is left after it. `name` is the listener's, for metrics.
+    /// Serves `entries` until `stop`, and then until no flow is left. `name` is the listener's, for metrics.
     ///
     /// # Errors
-    /// When the system refuses the sockets an event queue. Must be called on the worker that is to serve it: a
-    /// socket belongs to the runtime it was made in.
+    /// When the system cannot register the sockets with an event queue. Must be called on the worker that will serve
+    /// them: a socket belongs to the runtime in which it was made.
     pub async fn serve(
         name: &'static str,
         entries: Entries,
@@ -207,7 +208,7 @@ impl<D: Driver> Shard<D> {
                 self.timer.as_mut().reset(next.into());
             }
             if self.timer.as_mut().poll(context).is_pending() {
-                // A turn that the runtime cut short leaves sockets that want a look.
+                // If the runtime cut this turn short, some sockets still have to be read.
                 if let Some(rest) = self.pace.rest(received && self.links.ready.is_quiet()) {
                     // The thread serves nothing but this shard.
                     std::thread::sleep(rest);
@@ -216,17 +217,17 @@ impl<D: Driver> Shard<D> {
             }
             self.timer_at = None;
         }
-        // Whoever else is on this thread has a turn.
+        // Let other tasks on this thread have a turn.
         context.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// What each socket has, up to a bound; whether there was any.
+    /// Reads each socket, up to a bound; returns whether anything was received.
     fn receive(&mut self, now: Instant) -> bool {
         let mut any = false;
         let ready = Arc::clone(&self.links.ready);
         ready.drain(|index| {
-            // A socket that has more is read on, so that what belongs together leaves together.
+            // Reading goes on while a socket has more, so that what belongs together leaves together.
             for _ in 0..READS {
                 match self.receive_at(now, index) {
                     Read::Nothing => break,
@@ -302,7 +303,7 @@ impl<D: Driver> Shard<D> {
         if count == room { Read::Part } else { Read::All }
     }
 
-    /// Passes on what the table and the sockets say.
+    /// Sends what the table and the sockets have to say.
     fn say(&mut self, now: Instant) {
         loop {
             while let Some(output) = self.driver.flows().poll_output() {
@@ -326,13 +327,14 @@ impl<D: Driver> Shard<D> {
     }
 }
 
-/// Reads of one socket before others have their turn.
+/// Maximum reads of one socket before others have their turn.
 const READS: usize = 8;
-/// Looks at the sockets before others on the thread have their turn: under a flood there is always one more.
+/// Maximum rounds over the sockets before other tasks on the thread have their turn: under a flood there is always one
+/// more.
 const ROUNDS: usize = 16;
-/// Marks a link's key, so that no flow has the same.
+/// Marks the key of a link, so that no flow has the same key.
 const LINK_KEY: u64 = 1 << 32;
-/// Commands that may wait for a shard; a sender waits beyond.
+/// Maximum commands that wait for a shard; beyond that a sender waits.
 const MAX_COMMANDS: usize = 1024;
 /// How often accounts are settled.
 const SETTLE_EVERY: Duration = Duration::from_millis(250);

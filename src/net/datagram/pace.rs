@@ -1,11 +1,12 @@
-//! When a shard rests.
+//! When a shard sleeps between two reads.
 
 use std::time::{Duration, Instant};
 
-/// Whether a shard is so busy that it should rest between its looks.
+/// Decides whether a shard is so busy that it should sleep between its reads.
 ///
-/// A wake-up costs more than a datagram. A shard to which little comes has one for each, and nothing is delayed. One to
-/// which much comes sleeps for a moment when it has found its sockets empty, and then takes what came meanwhile.
+/// A wake-up costs more than a datagram. A shard with little traffic wakes up for each datagram, and nothing is
+/// delayed. A shard with much traffic sleeps for a moment when it has emptied its sockets, and then reads what arrived
+/// meanwhile.
 #[derive(Debug)]
 pub(super) struct Pace {
     since: Instant,
@@ -15,9 +16,9 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// `rest` is how long a busy shard rests, and so the most by which it delays a datagram that finds it idle; the system
-    /// adds some fifty microseconds. It rests less where the system gave it so small a receive buffer, in bytes, that a
-    /// burst would find it full.
+    /// `rest` is how long a busy shard sleeps, and so the most by which it delays a datagram; the system adds about
+    /// fifty microseconds. It sleeps less if the system gave it a receive buffer (in bytes) so small that a burst would
+    /// fill it.
     pub(super) fn new(now: Instant, rest: Duration, buffer: usize) -> Self {
         let datagrams = u32::try_from(buffer / ROOM_OF_ONE).unwrap_or(u32::MAX);
         Self {
@@ -28,7 +29,7 @@ impl Pace {
         }
     }
 
-    /// Takes how many datagrams the last look found.
+    /// Takes the number of datagrams of the last read.
     pub(super) fn count(&mut self, now: Instant, arrived: u64) {
         self.arrived += arrived;
         let passed = now.saturating_duration_since(self.since);
@@ -39,19 +40,19 @@ impl Pace {
         }
     }
 
-    /// How long to rest, after a turn in which something was `received` or not.
+    /// How long to sleep after a turn in which something was `received` or not; `None` for not at all.
     pub(super) fn rest(&self, received: bool) -> Option<Duration> {
         (self.busy && received).then_some(self.rest)
     }
 }
 
-/// Datagrams a millisecond that make a shard busy, so that a rest brings some together.
+/// Datagrams per millisecond that make a shard busy, so that a sleep gathers several.
 const BUSY: u32 = 10;
-/// What the system counts for a full-sized datagram in a receive buffer, in bytes.
+/// Bytes that the system counts for a full-sized datagram in a receive buffer.
 const ROOM_OF_ONE: usize = 2304;
-/// How far apart datagrams of a burst may be: at five gigabits a second.
+/// How far apart the datagrams of a burst are: at five gigabits per second.
 const AT_ONCE: Duration = Duration::from_micros(2);
-/// How long they are counted before that is decided.
+/// How long datagrams are counted before that is decided.
 const WINDOW: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
@@ -110,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_small_receive_buffer_shortens_rests() {
-        // What Linux gives to all who ask for more, as it counts it; and less than anybody has.
+        // What Linux gives to anyone who asks for more, as Linux counts it; and less than any system has.
         for (buffer, micros) in [(16 << 20, 1000), (2 * 212_992, 368), (2304, 2), (0, 0)] {
             let mut now = Instant::now();
             let mut pace = Pace::new(now, REST, buffer);

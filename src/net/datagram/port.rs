@@ -1,4 +1,4 @@
-//! One socket: what it takes in one call, and what it is sent.
+//! One socket: what it receives in one call, and what it sends.
 
 use std::cell::Cell;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -22,7 +22,7 @@ use super::ready::{Bell, Ready};
 use super::tally::Tally;
 use crate::metrics::Counted;
 
-/// One socket and what is known of it.
+/// One socket and its state.
 #[derive(Debug)]
 pub(super) struct Port {
     pub(super) socket: AsyncFd<StdSocket>,
@@ -30,17 +30,18 @@ pub(super) struct Port {
     pub(super) role: Role,
     bell: Arc<Bell>,
     waker: Waker,
-    /// How many batches the next read makes room for: preparing room for many costs more than reading one.
+    /// How many batches the next read has room for: preparing room for many costs more than reading one.
     pub(super) room: usize,
-    /// The system cuts what it is given into datagrams.
+    /// Whether the system splits what it is given into datagrams.
     cuts: Cell<bool>,
     _counted: Counted,
 }
 
-/// What a socket is for.
+/// The purpose of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
-    /// Clients write to it. A wildcard one listens on several addresses, and answers from the one written to.
+    /// Clients write to it. A wildcard socket listens on several addresses, and answers from the one that was written
+    /// to.
     Entry { entry: u8, wildcard: bool },
     /// It is connected to an origin.
     Link(LinkId),
@@ -66,7 +67,7 @@ pub(super) enum Read {
     Part,
 }
 
-/// What a read came to.
+/// The result of a read.
 pub(super) enum Received {
     Nothing,
     Refused,
@@ -82,15 +83,15 @@ impl Port {
         counted: Counted,
     ) -> io::Result<Self> {
         let state = UdpSocketState::new((&socket).into())?;
-        // A relay must not turn datagrams that routers may cut into datagrams that are lost: the probing mode that
-        // the line above chose is undone. It fails for the family a socket is not of.
+        // A relay must not turn datagrams that routers may fragment into datagrams that are lost, so the probing mode
+        // that the line above chose is undone. The call fails for the address family that the socket does not have.
         let _ = set_ip_mtu_discover(&socket, Ipv4PathMtuDiscovery::WANT);
         let _ = set_ipv6_mtu_discover(&socket, Ipv6PathMtuDiscovery::WANT);
-        // Nobody here asks how a datagram was marked, and being told costs something for each.
+        // Nothing here needs a datagram's traffic class, and receiving it has a cost per datagram.
         let _ = set_ip_recvtos(&socket, false);
         let _ = set_ipv6_recvtclass(&socket, false);
-        // Media comes in bursts, and one link may carry all flows of an origin. Only a privileged process may have more
-        // than the system gives to all.
+        // Media comes in bursts, and one link may carry all flows of an origin. Only a privileged process may get more
+        // than the system's limit.
         if set_socket_recv_buffer_size_force(&socket, SOCKET_BUFFER).is_err() {
             let _ = state.set_recv_buffer_size((&socket).into(), SOCKET_BUFFER);
         }
@@ -112,7 +113,7 @@ impl Port {
         })
     }
 
-    /// Reads what lies there, at most as much as there is room for.
+    /// Reads what is queued, at most as much as there is room for.
     pub(super) fn receive(&mut self, scratch: &mut Scratch) -> Received {
         let room = self.room;
         let mut read = Err(io::ErrorKind::WouldBlock.into());
@@ -122,13 +123,13 @@ impl Port {
                 // There may be more.
                 Ok(count) if count == room => Ok(()),
                 Err(ref error) if error.kind() != io::ErrorKind::WouldBlock => Ok(()),
-                // It is empty now. Saying so spares the call that would find out; what arrives from here on is a
-                // new event.
+                // The socket is empty now. Saying so saves the call that would find out; whatever arrives from here on
+                // is a new event.
                 _ => Err(io::ErrorKind::WouldBlock.into()),
             }
         });
-        // Asked, so that the runtime knows whom to wake. Pending means that the bell will be rung, also when this task
-        // has had its share of the thread.
+        // Polled, so that the runtime knows which task to wake. Pending means that the waker will be called, also when
+        // this task has used up its share of the thread.
         let mut context = Context::from_waker(&self.waker);
         if self.socket.poll_read_ready(&mut context).is_ready() {
             self.bell.ready.mark(self.bell.index);
@@ -143,13 +144,13 @@ impl Port {
                 Received::Batches(count)
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Received::Refused,
-            // There was nothing after all, or another error that an earlier datagram met, such as a host that
-            // cannot be reached.
+            // There was nothing after all, or there is an error caused by an earlier datagram, such as an unreachable
+            // host.
             Err(_) => Received::Nothing,
         }
     }
 
-    /// How many datagrams one call may send.
+    /// The maximum number of datagrams that one call may send.
     pub(super) fn most_segments(&self) -> usize {
         if self.cuts.get() {
             self.state.max_gso_segments()
@@ -158,7 +159,7 @@ impl Port {
         }
     }
 
-    /// Sends; returns whether the origin's machine refused an earlier datagram.
+    /// Sends a datagram. Returns whether the origin's machine refused an earlier one.
     pub(super) fn send(
         &self,
         to: Destination,
@@ -171,7 +172,7 @@ impl Port {
                 tally.sent += datagrams(bytes, segment);
                 false
             }
-            // The error is of an earlier datagram, and this one was not sent.
+            // The error is about an earlier datagram, and this one was not sent.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 match self.send_once(to, bytes, segment) {
                     Ok(()) => tally.sent += datagrams(bytes, segment),
@@ -181,7 +182,7 @@ impl Port {
             }
             Err(error) => {
                 match segment {
-                    // The system or the device does not cut it after all, or the way is too narrow for this size.
+                    // The system or the device does not split it after all, or the path is too narrow for this size.
                     Some(size) if error.kind() != io::ErrorKind::WouldBlock => {
                         let code = error.raw_os_error();
                         if [Errno::IO, Errno::INVAL]
@@ -207,7 +208,7 @@ impl Port {
 
     fn send_once(&self, to: Destination, bytes: &[u8], segment: Option<usize>) -> io::Result<()> {
         let socket = SockRef::from(self.socket.get_ref());
-        // The plain calls cost the least, and a connected socket that is given no address knows its way.
+        // The plain calls cost the least, and a connected socket that is given no address has its route cached.
         let address = match to {
             Destination::Origin(_) => None,
             Destination::Client(path) if path.local.is_none() => Some(SockAddr::from(path.remote)),
@@ -241,8 +242,8 @@ impl Port {
     }
 }
 
-/// Registers a socket for what it receives, and for nothing else: with the runtime's own kind of socket each datagram that
-/// leaves is an event too, that it may be sent more, and nobody here waits for that.
+/// Registers a socket for receiving only. With tokio's own socket type, every datagram that leaves also raises an
+/// event, that more may be sent, and nothing here waits for that.
 #[expect(
     deprecated,
     reason = "of bare descriptors, which may be closed while they are registered; a socket closes its own when it is dropped"
@@ -251,7 +252,7 @@ fn readable(socket: StdSocket) -> io::Result<AsyncFd<StdSocket>> {
     AsyncFd::with_interest(socket, Interest::READABLE)
 }
 
-/// The control message that says into how large datagrams the kernel is to cut what it is given (udp(7)).
+/// The control message that tells the kernel the size of the datagrams to split its input into (udp(7)).
 struct Segments([u8; SEGMENTS]);
 
 impl Segments {
@@ -275,7 +276,7 @@ fn datagrams(bytes: &[u8], segment: Option<usize>) -> u64 {
     segment.map_or(1, |size| bytes.len().div_ceil(size.max(1))) as u64
 }
 
-/// Room for one read: a batch is a datagram, or several of one sender and size that the kernel put together.
+/// The buffers of one read. A batch is one datagram, or several of one sender and size that the kernel joined.
 pub(super) struct Scratch {
     bytes: Vec<u8>,
     metas: [RecvMeta; BATCH_SIZE],
@@ -329,14 +330,15 @@ impl Scratch {
 
 /// A length as wide as a pointer, a level and a type.
 const SEGMENTS_HEADER: usize = size_of::<usize>() + 8;
-/// The size behind it takes as much as a pointer.
+/// The segment size after the header takes as much room as a pointer.
 const SEGMENTS: usize = SEGMENTS_HEADER + size_of::<usize>();
-/// What the kernel may put together: 64 KiB at the most.
+/// Maximum bytes that the kernel may join.
 const BATCH_BYTES: usize = 65_536;
-/// The least room of a read, in batches: a socket is empty when less than that came.
+/// The least room of a read, in batches: fewer batches than the room mean that the socket is empty.
 const LEAST_ROOM: usize = 2;
-/// Room that is prepared at once; more than that is prepared for as much as a call can take.
+/// Batches that are prepared at first; beyond that, room is prepared for as many as a call can take.
 const FEW: usize = 6;
-/// Wanted of the kernel for each direction of each socket: over a tenth of a second at forty thousand packets per second. It
-/// gives what `net.core.rmem_max` and `wmem_max` allow, and more for reading if this process has `CAP_NET_ADMIN`.
+/// The buffer requested from the kernel for each direction of each socket: more than a tenth of a second at forty
+/// thousand packets per second. The kernel grants what `net.core.rmem_max` and `wmem_max` allow, and more for reading
+/// if this process has `CAP_NET_ADMIN`.
 const SOCKET_BUFFER: usize = 8 << 20;

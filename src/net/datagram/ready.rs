@@ -1,4 +1,4 @@
-//! Which sockets want a look.
+//! Which sockets have something to read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,8 +8,8 @@ use futures_util::task::AtomicWaker;
 
 use super::links::MAX_PORTS;
 
-/// Which sockets of a shard have something to read. Sockets ring from the runtime's event loop; the shard's task
-/// looks. Two levels of bits, so that a look at an idle shard reads a word or two.
+/// The sockets of a shard that have something to read. Sockets set bits from the runtime's event loop, and the shard's
+/// task reads them. There are two levels of bits, so that checking an idle shard reads a word or two.
 #[derive(Debug)]
 pub(super) struct Ready {
     pub(super) task: AtomicWaker,
@@ -28,13 +28,13 @@ impl Default for Ready {
 }
 
 impl Ready {
-    /// Notes that a socket wants a look, and wakes the task.
+    /// Marks a socket, and wakes the task.
     fn ring(&self, index: usize) {
         self.mark(index);
         self.task.wake();
     }
 
-    /// Notes that a socket wants a look.
+    /// Marks a socket.
     pub(super) fn mark(&self, index: usize) {
         let word = index / WORD;
         let (Some(bits), Some(summary)) = (self.words.get(word), self.summary.get(word / WORD))
@@ -45,13 +45,13 @@ impl Ready {
         summary.fetch_or(1 << (word % WORD), Ordering::Release);
     }
 
-    /// No socket rang since it was looked at.
+    /// Whether no socket was marked since the last check.
     pub(super) fn is_quiet(&self) -> bool {
         let quiet = |summary: &AtomicU64| summary.load(Ordering::Acquire) == 0;
         self.summary.iter().all(quiet)
     }
 
-    /// Calls `look` with each socket that rang since.
+    /// Calls `look` with each socket that was marked since the last call.
     pub(super) fn drain(&self, mut look: impl FnMut(usize)) {
         for (group, summary) in self.summary.iter().enumerate() {
             let mut words = summary.swap(0, Ordering::AcqRel);
@@ -71,7 +71,7 @@ impl Ready {
     }
 }
 
-/// How one socket rings.
+/// The waker of one socket.
 #[derive(Debug)]
 pub(super) struct Bell {
     pub(super) index: usize,

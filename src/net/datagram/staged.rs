@@ -1,24 +1,24 @@
-//! Datagrams that leave together.
+//! Datagrams that are sent together.
 
 use sluicegate_core::flow::LinkId;
 
 use super::links::{Destination, Links};
 use super::tally::Tally;
 
-/// Datagrams that wait for company until the end of the batch, by their destination.
+/// Datagrams that wait for others until the end of the batch, by destination.
 pub(super) struct Staged {
     groups: Vec<Group>,
-    /// The groups that hold something.
+    /// The groups that are not empty.
     open: Vec<usize>,
 }
 
-/// Datagrams to one destination, of one size but for the last.
+/// Datagrams to one destination, all of one size except the last.
 struct Group {
     key: u64,
     to: Destination,
     segment: usize,
     bytes: Vec<u8>,
-    /// It stands among the open ones.
+    /// Whether the group is among the open ones.
     open: bool,
 }
 
@@ -37,7 +37,7 @@ impl Staged {
         }
     }
 
-    /// Adds a datagram. Those of one key leave in the order they came in.
+    /// Adds a datagram. Datagrams of one key leave in the order in which they were added.
     pub(super) fn push(
         &mut self,
         key: u64,
@@ -46,7 +46,7 @@ impl Staged {
         links: &mut Links,
         tally: &mut Tally,
     ) {
-        // Two keys that meet in a place send each other off: it costs a call and nothing else.
+        // Two keys that share a slot flush each other: that costs a call and nothing else.
         let place = (key.wrapping_mul(SPREAD) >> (u64::BITS - GROUPS.ilog2())) as usize;
         let Some(group) = self.groups.get_mut(place) else {
             return;
@@ -70,7 +70,7 @@ impl Staged {
         }
         group.bytes.extend_from_slice(data);
         if data.len() < group.segment {
-            // Only the last may be shorter.
+            // Only the last datagram may be shorter.
             group.send(links, tally);
         }
     }
@@ -97,9 +97,9 @@ impl Group {
     }
 }
 
-/// Bytes one call may send: an IP packet before it is cut, less its headers.
+/// Maximum bytes that one call may send: an IP packet before it is split, less its headers.
 const MAX_SEND: usize = 65_000;
-/// Destinations gathered for at once: each may hold [`MAX_SEND`] bytes.
+/// Maximum destinations that are gathered for at the same time; each may hold [`MAX_SEND`] bytes.
 const GROUPS: usize = 64;
 /// 2^64 divided by the golden ratio: spreads neighbouring keys.
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;

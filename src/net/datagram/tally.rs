@@ -5,7 +5,7 @@ use sluicegate_core::flow::DropReason;
 
 use crate::metrics::{DropLabels, ListenerLabel, Metrics};
 
-/// What a shard counts, brought to the metrics now and then: counters of all shards are shared.
+/// The counts of a shard. They are added to the metrics now and then, because all shards share those counters.
 pub(super) struct Tally {
     pub(super) received: u64,
     pub(super) sent: u64,
@@ -20,7 +20,7 @@ pub(super) struct Tally {
 impl Tally {
     pub(super) fn new(listener: &'static str, metrics: &Metrics) -> Self {
         let label = ListenerLabel { listener };
-        // Each in a statement of its own: a family is locked until the end of the statement.
+        // A statement of its own for each: a family is locked until the end of the statement.
         let received_total = metrics.datagrams_received.get_or_create(&label).clone();
         let sent_total = metrics.datagrams_sent.get_or_create(&label).clone();
         let dropped = |reason: &'static str| {

@@ -16,7 +16,7 @@ use super::tally::Tally;
 use super::*;
 use crate::metrics::ReceiveBuffers;
 
-/// One flow: what the first client sends goes to one origin and back, `!` is answered, `-` dropped.
+/// One flow: what the first client sends goes to one origin and back; `!` is answered and `-` dropped.
 #[derive(Default)]
 struct Pair {
     client: Option<ClientPath>,
@@ -136,7 +136,7 @@ async fn datagrams_pass_both_ways_in_order_and_a_refusal_is_told() {
     let client = UdpSocket::bind(local).await.unwrap();
     client.connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
 
-    // Runs of equal sizes, shorter ends, longer ones after shorter ones.
+    // Runs of equal sizes, shorter last ones, and longer ones after shorter ones.
     let sizes = [1200, 1200, 1200, 700, 1200, 1300, 1300, 5, 5, 5, 1400];
     for (index, size) in sizes.into_iter().enumerate() {
         client.send(&vec![b'a' + index as u8; size]).await.unwrap();
@@ -161,7 +161,7 @@ async fn datagrams_pass_both_ways_in_order_and_a_refusal_is_told() {
         assert_eq!(receive(&client).await, datagram);
     }
 
-    // From here on it takes datagrams of another peer alone: ours are refused, and its port stays its own.
+    // From here on it accepts only datagrams of another peer: ours are refused, and its port stays its own.
     origin.connect((Ipv4Addr::LOCALHOST, 9)).await.unwrap();
     while heard.try_recv().is_err() {
         client.send(b"anybody").await.unwrap();
@@ -187,7 +187,7 @@ async fn a_port_of_another_program_is_not_shared() {
 #[tokio::test]
 async fn a_refusal_is_forgotten_before_a_new_attempt() {
     let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    // It takes datagrams of another peer alone: ours are refused, and its port stays its own.
+    // It accepts only datagrams of another peer: ours are refused, and its port stays its own.
     let gone = StdSocket::bind(local).unwrap();
     gone.connect((Ipv4Addr::LOCALHOST, 9)).unwrap();
     let origin = gone.local_addr().unwrap();
@@ -196,7 +196,7 @@ async fn a_refusal_is_forgotten_before_a_new_attempt() {
     for (forgets, expected) in [(false, true), (true, false)] {
         let link = links.open(origin).unwrap();
         links.send(Destination::Origin(link), b"a", None, &mut tally);
-        // Loopback says at once that nobody listens; the next call on the socket hears it.
+        // On loopback a refusal is reported at once; the next call on the socket sees it.
         if forgets {
             links.forget_refusal(link);
         }

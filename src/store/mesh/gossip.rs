@@ -1,4 +1,4 @@
-//! The task that keeps a table in step with what chitchat carries.
+//! The task that keeps the table in step with chitchat.
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
@@ -66,7 +66,7 @@ pub(super) async fn run(
         }
         Err(error) => debug!(%from, %error, "another proxy's news are not read"),
     };
-    // On its own, so that news do not wait for gossip to be taken in.
+    // A task of its own, so that news need not wait until gossip is processed.
     let receiving = tokio::spawn({
         let link = Arc::clone(&link);
         async move { link.receive(hear).await }
@@ -99,17 +99,17 @@ pub(super) async fn run(
 struct Gossip<'a> {
     shared: Arc<Shared>,
     chitchat: &'a ChitchatHandle,
-    /// Whom the herald tells.
+    /// The proxies that the herald tells.
     others: watch::Sender<Others>,
-    /// Not all that is new could be told at once.
+    /// Whether not all news could be sent at once.
     owing: bool,
-    /// Who had more to say than a message holds.
+    /// The proxy that had more to say than fits into a message.
     more: watch::Receiver<Option<SocketAddr>>,
     me: SocketAddr,
     seeds: Vec<String>,
-    /// Where the seeds are, without this proxy.
+    /// The addresses of the seeds, without this proxy.
     at: BTreeSet<SocketAddr>,
-    /// Who is heard.
+    /// The proxies that are heard.
     heard: BTreeSet<SocketAddr>,
 }
 
@@ -132,14 +132,14 @@ impl Gossip<'_> {
                     if let Some(from) = from {
                         let _ = self.chitchat.gossip(from);
                     }
-                    // Several have the same to say, and one of them is enough.
+                    // Several proxies have the same to say, and one of them is enough.
                     sleep(PACE).await;
                 }
             }
         }
     }
 
-    /// Has gossip carry what was told.
+    /// Gives gossip what the herald has told.
     async fn carry(&mut self) {
         let told = std::mem::take(&mut *self.shared.told());
         self.owing |= told.missed;
@@ -212,7 +212,7 @@ impl Gossip<'_> {
             .set_in_company(alive > 0 || (silent == 0 && self.at.is_empty()));
     }
 
-    /// Seeds that are not heard, some at a time: newcomers, and those behind a partition.
+    /// Contacts seeds that are not heard, a few at a time: new proxies, and those on the other side of a partition.
     fn ask_seeds(&mut self) {
         let unheard = self.at.difference(&self.heard).copied();
         let unheard: Vec<SocketAddr> = unheard.collect();
@@ -238,14 +238,14 @@ impl Gossip<'_> {
         self.at = at;
     }
 
-    /// Rows that were dropped on the way, while this proxy was cut off, and proxies that are given up.
+    /// Drops rows that were removed elsewhere while this proxy was cut off, and proxies that are given up.
     async fn check(&self) {
         let shared = &self.shared;
         let changed = self
             .chitchat
             .with_chitchat(|chitchat| {
                 let states = chitchat.node_states();
-                // News are ahead of gossip.
+                // News is ahead of gossip.
                 let says = |id: &ChitchatId, key: &str, number: u64| {
                     states.get(id).is_some_and(|state| {
                         state.contains_key(key) || number > state.max_version()
@@ -277,20 +277,20 @@ fn config(id: ChitchatId, options: &MeshOptions) -> ChitchatConfig {
         cluster_id: "sluicegate".to_owned(),
         gossip_interval: ROUND,
         listen_addr: options.listen,
-        // They are looked up here, more often than chitchat does.
+        // The seeds are looked up here, more often than by chitchat.
         seed_nodes: Vec::new(),
-        // Who is alive is the table's to say; this decides who is gossiped with.
+        // The table decides which proxies are alive; this only decides with whom to gossip.
         failure_detector_config: FailureDetectorConfig {
             phi_threshold: 8.0,
             sampling_window_size: 100,
             max_interval: Duration::from_secs(2),
             initial_interval: Duration::from_millis(500),
-            // From half of it on, a silent proxy is not spoken of any more.
+            // After half of this time, a silent proxy is no longer passed on.
             dead_node_grace_period: GRACE * 2,
         },
         marked_for_deletion_grace_period: GRACE,
         catchup_callback: None,
-        // Nobody takes the copies of all live tables that it would make after every change.
+        // Avoids copies of all live tables after every change, which nobody would use.
         extra_liveness_predicate: Some(Box::new(|_| false)),
     }
 }
@@ -301,14 +301,14 @@ fn ticks(every: Duration) -> tokio::time::Interval {
     ticks
 }
 
-/// Each proxy talks to up to three others so often.
+/// How often each proxy talks to up to three others.
 const ROUND: Duration = Duration::from_millis(200);
 const BEAT: Duration = Duration::from_millis(100);
 const SEEDS: Duration = Duration::from_secs(1);
 const SEEDS_AT_ONCE: usize = 3;
-/// Addresses of one seed that count.
+/// Maximum addresses of one seed.
 const MOST_SEEDS: usize = 256;
 const LOOK_UP: Duration = Duration::from_secs(5);
 const CHECK: Duration = Duration::from_secs(10);
-/// How long more is not asked for again.
+/// How long to wait before asking for more again.
 const PACE: Duration = Duration::from_millis(10);

@@ -1,4 +1,4 @@
-//! The task that tells the others what is new, and that this proxy is alive, without waiting for gossip.
+//! The task that tells the other proxies what is new, and that this proxy is alive, without waiting for gossip.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -13,36 +13,36 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use super::Shared;
 use super::socket::Link;
 
-/// Tells news to the others.
+/// Sends news to the other proxies.
 pub(super) struct Herald {
     shared: Arc<Shared>,
     link: Arc<Link>,
     news: News,
-    /// How many words this proxy has said; gossip counts them alike.
+    /// How many words this proxy has said; gossip counts them in the same way.
     said: u64,
     others: watch::Receiver<Others>,
 }
 
-/// Other proxies, without this one.
+/// The other proxies, without this one.
 #[derive(Debug, Default)]
 pub(super) struct Others {
-    /// Those that are heard.
+    /// The proxies that are heard.
     pub(super) heard: BTreeSet<SocketAddr>,
-    /// Those and the silent ones.
+    /// All known proxies, including silent ones.
     pub(super) known: BTreeSet<SocketAddr>,
 }
 
-/// What was told, and gossip does not have yet.
+/// Words that were sent as news, and that gossip does not have yet.
 #[derive(Debug, Default)]
 pub(super) struct Told {
-    /// By keys, in order; `None` for what is forgotten.
+    /// The words by key, in order; `None` for a key that is forgotten.
     pub(super) words: Vec<(String, Option<Word>)>,
-    /// Somebody was not told everything.
+    /// Whether some proxy was not told everything.
     pub(super) missed: bool,
 }
 
 impl Herald {
-    /// The herald of the life of this proxy that began at `start`.
+    /// A herald for the life of this proxy that began at `start`.
     pub(super) fn new(
         shared: Arc<Shared>,
         link: Arc<Link>,
@@ -59,19 +59,19 @@ impl Herald {
         }
     }
 
-    /// Tells for ever.
+    /// Sends news for ever.
     pub(super) async fn run(mut self) {
         let mut signs = interval(SIGN);
         signs.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                // To the silent ones too: they may have been cut off, and this is what they wait for.
+                // Silent proxies get it too: they may have been cut off, and this is what they wait for.
                 _ = signs.tick() => {
                     self.tell(&self.others.borrow().known);
                 }
                 () = self.shared.unsaid.notified() => {
                     self.say();
-                    // Claims that come together travel together.
+                    // Claims that are made together travel together.
                     sleep(TOGETHER).await;
                 }
             };
@@ -101,7 +101,7 @@ impl Herald {
         self.shared.telling.notify_one();
     }
 
-    /// Sends the news to each, as far as they go; returns whether that is all of them, to all of these.
+    /// Sends as much of the news as fits. Returns whether everything was sent to all of them.
     fn tell(&self, others: &BTreeSet<SocketAddr>) -> bool {
         let (messages, whole) = self.news.write(NEWS, MOST_NEWS);
         for at in others.iter().take(TOLD_AT_ONCE) {
@@ -113,11 +113,11 @@ impl Herald {
     }
 }
 
-/// How often a proxy says that it is alive: several times in the silence after which it is missed.
+/// How often a proxy says that it is alive: several times within the silence after which it is missed.
 const SIGN: Duration = Duration::from_millis(200);
 /// How long a change waits for others to travel with it.
 const TOGETHER: Duration = Duration::from_millis(20);
-/// Proxies that hear of a change at once; the others within a few rounds.
+/// Maximum proxies that hear of a change at once; the others hear of it within a few rounds.
 const TOLD_AT_ONCE: usize = 64;
-/// Datagrams with news that each of them gets at a time, of about eight rows each.
+/// Maximum datagrams of news for each of them at a time; each holds about eight rows.
 const MOST_NEWS: usize = 16;

@@ -1,9 +1,8 @@
 //! The store of several proxies without a server between them: each says what it did, and hears what the others say.
 //!
-//! The rule by which they agree is [`sluicegate_core::cluster::mesh`]. Here it meets the network: chitchat carries every proxy's
-//! rows to all others, in datagrams that [`socket`] seals, and a task keeps the table in step with it. A call never
-//! waits: it is answered from the table, and what it changed is told to the others at once, past what chitchat has still
-//! to carry.
+//! The rule by which they agree is [`sluicegate_core::cluster::mesh`]. Here it meets the network. chitchat carries
+//! every proxy's rows to all others, in datagrams that [`socket`] seals, and a task keeps the table in step. A call
+//! never waits: it is answered from the table, and its change is sent to the others at once, ahead of gossip.
 
 mod gossip;
 mod herald;
@@ -23,7 +22,7 @@ use super::{Change, Claim, Store, StoreError};
 use crate::bell;
 use herald::Told;
 
-/// This proxy's part in a mesh, and the task that gossips.
+/// This proxy's part of a mesh, and the task that gossips.
 #[derive(Debug)]
 pub struct Mesh {
     shared: Arc<Shared>,
@@ -31,32 +30,32 @@ pub struct Mesh {
     _gossip: DropGuard,
 }
 
-/// How a [`Mesh`] is entered.
+/// The settings of a [`Mesh`].
 #[derive(Clone)]
 pub struct MeshOptions {
-    /// Where the others' datagrams arrive.
+    /// Where the datagrams of the other proxies arrive.
     pub listen: SocketAddr,
-    /// Where the others send them.
+    /// Where the other proxies send them.
     pub advertise: SocketAddr,
-    /// `host:port` of proxies to begin with; names are looked up again and again. This proxy may be among them.
+    /// `host:port` of proxies to contact first; names are looked up again and again. This proxy may be among them.
     pub seeds: Vec<String>,
-    /// What the proxies of the mesh share: the first seals what this one says, and each opens what the others say. There
-    /// is one where strangers could reach `listen`.
+    /// The keys that the proxies of the mesh share: the first seals what this proxy sends, and each opens what the
+    /// others send. There is at least one if strangers could reach `listen`.
     pub keys: Vec<Vec<u8>>,
-    /// Keys that begin so are watched for changes by others.
+    /// Prefixes of keys that are watched for changes by others.
     pub watched: Vec<String>,
 }
 
-/// How a mesh is, in numbers.
+/// The state of a mesh, in numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MeshFigures {
-    /// Other proxies that are heard.
+    /// The number of other proxies that are heard.
     pub alive: usize,
-    /// Other proxies that fell silent, and are remembered.
+    /// The number of other proxies that fell silent and are remembered.
     pub silent: usize,
-    /// Rows of all proxies.
+    /// The number of rows of all proxies.
     pub rows: usize,
-    /// Datagrams that were refused since the start.
+    /// The number of datagrams that were refused since the start.
     pub refused: u64,
 }
 
@@ -66,40 +65,41 @@ struct Shared {
     table: Mutex<Table<ChitchatId>>,
     watched: Vec<String>,
     changes: broadcast::Sender<Change>,
-    /// Rung when the others have to hear of something.
+    /// Notified when the other proxies have to hear of something.
     unsaid: Notify,
-    /// What they were told at once, and gossip has to carry: all that is claimed while it is busy with a message.
+    /// What was sent as news and gossip still has to carry: everything that is claimed while gossip is busy with a
+    /// message.
     told: Mutex<Told>,
-    /// Rung when there is some of it.
+    /// Notified when `told` is not empty.
     telling: Notify,
-    /// Another proxy is heard, or none is known to be missed.
+    /// Whether another proxy is heard, or none is known to be missing.
     in_company: AtomicBool,
-    /// Rung when that comes true.
+    /// Notified when `in_company` becomes true.
     joined: Notify,
     refused: Arc<AtomicU64>,
 }
 
 impl Mesh {
-    /// Enters the mesh, in a task of the current runtime; the task ends when this is dropped, and the others see this
-    /// proxy fall silent.
+    /// Joins the mesh, in a task of the current runtime. The task ends when this is dropped, and the others then see
+    /// this proxy fall silent.
     ///
     /// # Errors
-    /// When the address cannot be listened on. Proxies that cannot be reached are no error: they may come.
+    /// When the address cannot be listened on. Proxies that cannot be reached are not an error: they may come up later.
     pub fn open(mut options: MeshOptions) -> std::io::Result<Self> {
         let MeshOptions {
             mut listen,
             advertise,
             ..
         } = options;
-        // As datagrams have it, which say whose they are.
+        // In the form in which datagrams name their sender.
         options.advertise = SocketAddr::new(advertise.ip().to_canonical(), advertise.port());
         if listen.ip().is_unspecified() && options.advertise.is_ipv4() {
-            // A socket of IPv6 takes no addresses of IPv4 to send to.
+            // An IPv6 socket cannot send to IPv4 addresses.
             listen.set_ip(Ipv4Addr::UNSPECIFIED.into());
         }
         let socket = UdpSocket::bind(listen)?;
         socket.set_nonblocking(true)?;
-        // A message may come in sixty datagrams at once. What the system grants has to do.
+        // A message may arrive as sixty datagrams at once. If the system grants less, that has to do.
         let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
         let id = id(options.advertise, clock());
         let shared = Arc::new(Shared {
@@ -124,27 +124,27 @@ impl Mesh {
         })
     }
 
-    /// Whether another proxy is heard, or none is known that could be.
+    /// Whether another proxy is heard, or no other is known.
     pub fn is_reachable(&self) -> bool {
         self.shared.in_company.load(Ordering::Relaxed)
     }
 
-    /// Resolves when another proxy is heard, or once none is known that could be.
+    /// Resolves when another proxy is heard, or when no other is known.
     pub async fn reachable(&self) {
         bell::once(&self.shared.joined, || self.is_reachable().then_some(())).await;
     }
 
-    /// What others change from now on. One that falls behind has to take it as [`Change::Anything`].
+    /// Subscribes to changes by others. A reader that falls behind has to treat that as [`Change::Anything`].
     pub fn changes(&self) -> broadcast::Receiver<Change> {
         self.shared.changes.subscribe()
     }
 
-    /// Where the others reach this proxy.
+    /// The address at which the other proxies reach this one.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// How it is now.
+    /// The current figures.
     pub fn figures(&self) -> MeshFigures {
         let table = self.shared.table();
         let (alive, silent) = table.others();
@@ -164,7 +164,7 @@ impl Mesh {
         self.write(|table, now| table.remove(key, None, now))
     }
 
-    /// Changes the table, and has the others told of it.
+    /// Changes the table, and notifies the herald.
     fn write<T>(
         &self,
         write: impl FnOnce(&mut Table<ChitchatId>, Instant) -> Result<T, Full>,
@@ -221,7 +221,7 @@ impl Shared {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Another proxy itself was heard.
+    /// Notes that another proxy itself was heard.
     fn hear_from(&self, owner: &ChitchatId) {
         let changed = self.table().hear_from(owner, Instant::now());
         for key in changed {
@@ -229,7 +229,7 @@ impl Shared {
         }
     }
 
-    /// Another proxy has said this of `key`.
+    /// Takes what another proxy said about `key`.
     fn hear(&self, owner: &ChitchatId, key: &str, word: Word, way: Way) {
         let now = Instant::now();
         if self.table().hear(owner, key, word, way, now) {
@@ -239,10 +239,10 @@ impl Shared {
         self.unsaid.notify_one();
     }
 
-    /// Another value stands under `key`.
+    /// Announces that the value of `key` changed.
     fn changed(&self, key: String) {
         if self.watched.iter().any(|kind| key.starts_with(kind)) {
-            // Nobody may be listening.
+            // There may be no subscriber.
             let _ = self.changes.send(Change::Key(key));
         }
     }
@@ -273,7 +273,7 @@ impl std::fmt::Debug for MeshOptions {
     }
 }
 
-/// One life of the proxy at `address`, which began at `start`.
+/// Identifies one life of the proxy at `address`, which began at `start`.
 fn id(address: SocketAddr, start: u64) -> ChitchatId {
     ChitchatId {
         node_id: address.to_string().into(),
@@ -298,7 +298,7 @@ fn clock() -> u64 {
     })
 }
 
-/// Changes that wait for a reader; one that is further behind reads everything again.
+/// Maximum changes that wait for a reader; a reader that is further behind reads everything again.
 const CHANGES: usize = 4_096;
-/// Several of the longest messages.
+/// Enough for several of the longest messages.
 const RECEIVE_BUFFER: usize = 2 << 20;

@@ -1,4 +1,4 @@
-//! The transport under chitchat: its messages in sealed datagrams, and news past it.
+//! The transport under chitchat: its messages travel in sealed datagrams, and news travels beside them.
 
 use std::collections::VecDeque;
 use std::net::{SocketAddr, UdpSocket as StdSocket};
@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 
 use crate::bell;
 
-/// A socket, and the gate before it.
+/// A socket, and the gate that seals and opens its datagrams.
 pub(super) struct Link {
     socket: UdpSocket,
     // A std mutex: it is held for a message, never across an await.
@@ -24,11 +24,11 @@ pub(super) struct Link {
     refused: Arc<AtomicU64>,
 }
 
-/// Gossip that came and waits to be taken in.
+/// Gossip messages that wait to be processed.
 #[derive(Default)]
 struct Waiting {
     messages: Mutex<VecDeque<(SocketAddr, Vec<u8>)>>,
-    /// Rung when one comes.
+    /// Notified when a message arrives.
     came: Notify,
 }
 
@@ -40,13 +40,13 @@ pub(super) struct Sealed {
 
 struct Sealing {
     link: Arc<Link>,
-    /// Who sent the message before this one, if there was no room for more in it.
+    /// The sender of the previous message, if that message was full.
     long: Option<SocketAddr>,
     more: watch::Sender<Option<SocketAddr>>,
 }
 
 impl Link {
-    /// A link over `socket`, which is bound. What is refused is counted in `refused`.
+    /// A link over `socket`, which is bound. Refused datagrams are counted in `refused`.
     pub(super) fn new(
         socket: StdSocket,
         gate: Gate,
@@ -60,14 +60,14 @@ impl Link {
         })
     }
 
-    /// Chitchat's end of this link, and where it says who has more to say than a message holds.
+    /// Chitchat's end of this link, and a channel that names a proxy with more to say than fits into a message.
     pub(super) fn for_gossip(self: &Arc<Self>) -> (Sealed, watch::Receiver<Option<SocketAddr>>) {
         let (more, told) = watch::channel(None);
         let link = Arc::clone(self);
         (Sealed { link, more }, told)
     }
 
-    /// Sends news to another proxy. What cannot be sent now is lost, as on the way.
+    /// Sends news to another proxy. If it cannot be sent now it is lost, like a packet on the network.
     pub(super) fn tell(&self, to: SocketAddr, news: &[u8]) {
         let datagram = self.gate().seal_news(to, news);
         if let Some(datagram) = datagram {
@@ -75,7 +75,7 @@ impl Link {
         }
     }
 
-    /// Receives for ever: gossip waits for chitchat, and news go to `hear` at once.
+    /// Receives for ever: gossip is queued for chitchat, and news goes to `hear` at once.
     pub(super) async fn receive(&self, hear: impl Fn(SocketAddr, &[u8])) {
         let mut buffer = Box::new([0; LONGEST_DATAGRAM + 1]);
         let mut complained = None;
@@ -83,7 +83,8 @@ impl Link {
             let (length, source) = match self.socket.recv_from(&mut buffer[..]).await {
                 Ok(received) => received,
                 Err(error) => {
-                    // A refused port of somebody's shows up here; nothing of it is fatal, and a pause keeps it cheap.
+                    // A refused port of another proxy shows up here. None of these errors is fatal, and a pause keeps
+                    // them cheap.
                     debug!(%error, "nothing was received");
                     tokio::time::sleep(PAUSE).await;
                     continue;
@@ -96,7 +97,7 @@ impl Link {
                 Ok(Opened::Nothing) => {}
                 Ok(Opened::Stranger { at, start }) => {
                     let hello = self.gate().hello(start);
-                    // What does not leave at once is asked for again.
+                    // If it cannot be sent now, the other proxy will ask again.
                     let _ = self.socket.try_send_to(&hello, at);
                 }
                 Err(refused) => {
@@ -125,7 +126,7 @@ impl Transport for Sealed {
 
 #[async_trait::async_trait]
 impl Socket for Sealing {
-    /// What cannot be sent is lost, as on the way; the next round says it again.
+    /// Sends a message. If it cannot be sent it is lost, like a packet on the network; the next round says it again.
     async fn send(&mut self, to: SocketAddr, message: ChitchatMessage) -> anyhow::Result<()> {
         let datagrams = self.link.gate().seal(to, &message.serialize_to_vec());
         for datagram in datagrams {
@@ -139,7 +140,7 @@ impl Socket for Sealing {
 
     async fn recv(&mut self) -> anyhow::Result<(SocketAddr, ChitchatMessage)> {
         if let Some(from) = self.long.take() {
-            // By now it has been taken in.
+            // By now the message has been processed.
             self.more.send_replace(Some(from));
         }
         loop {
@@ -156,8 +157,8 @@ impl Socket for Sealing {
 }
 
 impl Waiting {
-    /// A short message, which asks more than it tells, takes the place of an earlier one of its kind from the same
-    /// proxy: what that one asked for has been overtaken, and would be told twice.
+    /// Queues a message. A short message, which asks more than it tells, replaces an earlier short one from the same
+    /// proxy: that request is outdated, and would be answered twice.
     fn push(&self, from: SocketAddr, bytes: Vec<u8>) {
         let mut messages = self.messages();
         let alike = |(sender, waits): &&mut (SocketAddr, Vec<u8>)| {
@@ -173,7 +174,7 @@ impl Waiting {
             messages.push_back((from, bytes));
             self.came.notify_one();
         }
-        // What finds no room is asked for again.
+        // A message that finds no room will be asked for again.
     }
 
     async fn next(&self) -> (SocketAddr, Vec<u8>) {
@@ -199,14 +200,14 @@ fn complain(source: SocketAddr, refused: Refused, complained: &mut Option<Instan
     );
 }
 
-/// Messages of gossip that wait, of 64 KiB at most.
+/// Maximum gossip messages that wait, of at most 64 KiB each.
 const WAITING: usize = 32;
-/// What a message of chitchat's begins with: its magic number, version and kind.
+/// Bytes at the start of a chitchat message: its magic number, version and kind.
 const KIND: usize = 4;
-/// In bytes: heartbeats of some twenty proxies, and few rows.
+/// Maximum bytes of a short message: heartbeats of about twenty proxies, and few rows.
 const SHORT: usize = 2_048;
-/// A message of gossip that was cut where it was full is longer than this: the longest has 65,507 bytes, less what its
-/// last block of 16 KiB saves by compression.
+/// A gossip message that was cut off because it was full is longer than this: the longest has 65,507 bytes, less what
+/// the compression of its last 16 KiB block saves.
 const LONG: usize = 40_000;
 const PAUSE: Duration = Duration::from_millis(10);
 const COMPLAINTS: Duration = Duration::from_secs(3_600);

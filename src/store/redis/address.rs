@@ -1,4 +1,4 @@
-//! Where a Redis is, as operators write it.
+//! The address of a Redis, as operators write it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use sluicegate_core::fleet::origin::Host;
 
-/// One Redis in the way it is run, and who we are to it. Its text is a URL:
+/// A Redis, how it is run, and how we log in. Its text is a URL:
 ///
 /// ```text
 /// redis://[user[:password]@]host[:port][/database]
@@ -14,21 +14,21 @@ use sluicegate_core::fleet::origin::Host;
 /// redis+cluster://[user[:password]@]host[:port],…
 /// ```
 ///
-/// With `rediss` in place of `redis` the connections use TLS; `?ca=FILE` names the certificates (PEM) to trust in
-/// place of the system's.
+/// With `rediss` instead of `redis`, the connections use TLS; `?ca=FILE` names the certificates (PEM) to trust instead
+/// of the system's.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address {
-    /// The servers, sentinels or nodes to ask first; at least one.
+    /// The servers, sentinels or nodes to try first; at least one.
     pub servers: Vec<Server>,
-    /// How it is run.
+    /// How the Redis is run.
     pub topology: Topology,
-    /// The ACL user (Redis 6); none is `default`.
+    /// The ACL user (Redis 6); `None` is the user `default`.
     pub username: Option<String>,
-    /// Its password.
+    /// The user's password.
     pub password: Option<String>,
-    /// The database, 0 in a cluster.
+    /// The database; 0 in a cluster.
     pub database: u16,
-    /// TLS, and how servers prove themselves.
+    /// TLS settings, if TLS is used.
     pub tls: Option<Tls>,
 }
 
@@ -44,45 +44,45 @@ pub struct Server {
 /// How a Redis is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Topology {
-    /// Keys are spread over nodes.
+    /// Keys are spread over several nodes.
     Cluster,
     /// Sentinels know which server is the primary of this name.
     Sentinel(String),
-    /// One server.
+    /// A single server.
     Single,
 }
 
-/// TLS towards Redis.
+/// TLS for connections to Redis.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
-    /// A PEM file with the certificates to trust; none: the system's.
+    /// A PEM file with the certificates to trust; `None` means the system's.
     pub authorities: Option<PathBuf>,
 }
 
-/// What is wrong with a URL. It never quotes the URL, which may hold a password.
+/// What is wrong with a URL. The text never quotes the URL, which may hold a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// Not a database number.
+    /// The database is not a number that Redis has.
     #[error("the database is a whole number from 0 to 65535")]
     Database,
-    /// A percent sign without two hexadecimal digits behind it.
+    /// A percent sign is not followed by two hexadecimal digits.
     #[error("a percent sign stands for a character only with two hexadecimal digits behind it")]
     Escape,
-    /// A path where none belongs.
+    /// There is a path where none belongs.
     #[error("nothing follows the nodes of a cluster, which has one database")]
     Path,
-    /// An option we don't know, or one that says nothing here.
+    /// An option is unknown, or has no meaning here.
     #[error("the only option is ca=FILE, and it needs rediss")]
     Option,
-    /// No name of a primary.
+    /// The name of the primary is missing.
     #[error("a sentinel URL ends in the name of its primary: redis+sentinel://host:26379/mymaster")]
     Primary,
-    /// Not one of ours.
+    /// The scheme is unknown.
     #[error(
         "a Redis URL begins with redis://, redis+sentinel:// or redis+cluster://, rediss for TLS"
     )]
     Scheme,
-    /// Not a host with a port.
+    /// A server is not a host with a port.
     #[error("a server is host or host:port, with an IPv6 address in brackets")]
     Server,
 }
@@ -139,7 +139,7 @@ impl FromStr for Address {
     }
 }
 
-/// Without the password.
+/// Writes the URL without the password.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.tls.is_some() {
@@ -219,7 +219,7 @@ fn tls(secure: bool, options: &str) -> Result<Option<Tls>, AddressError> {
     }
 }
 
-/// Percent-escapes resolved (RFC 3986 §2.1).
+/// Resolves percent-escapes (RFC 3986 §2.1).
 fn decoded(text: &str) -> Result<String, AddressError> {
     let mut parts = text.split('%');
     let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();

@@ -1,5 +1,5 @@
-//! The task that keeps a connection to Redis: it connects, listens for changes, notices when the connection is of no
-//! use, and connects again.
+//! The task that keeps a connection to Redis. It connects, listens for changes, notices when the connection is no
+//! longer usable, and connects again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,7 @@ async fn serve(shared: &Arc<Shared>, mut connector: Connector) {
                 failures = 0;
                 info!(store = %shared.address, "connected to the store");
                 shared.set_link(Some(link.clone()));
-                // What changed before we listened was not heard of.
+                // Changes before this moment were not heard.
                 let _ = shared.changes.send(Change::Anything);
                 let why = until_broken(shared, link).await;
                 shared.set_link(None);
@@ -70,7 +70,7 @@ async fn connect(shared: &Arc<Shared>, connector: &mut Connector) -> Result<Link
     };
     match timeout(CONNECT * 3, ready).await {
         Ok(Ok(link)) => {
-            // An old ring is not about this connection.
+            // Discard an old notification, which is not about this connection.
             let _ = timeout(Duration::ZERO, shared.broken.notified()).await;
             Ok(link)
         }
@@ -79,7 +79,7 @@ async fn connect(shared: &Arc<Shared>, connector: &mut Connector) -> Result<Link
     }
 }
 
-/// Asks the server to tell what others change (client tracking in broadcast mode, Redis 6).
+/// Asks the server to announce what other clients change (client tracking in broadcast mode, Redis 6).
 async fn watch(shared: &Shared, link: &mut Link) -> RedisResult<()> {
     if shared.address.topology == Topology::Cluster || shared.options.watched.is_empty() {
         return Ok(());
@@ -96,14 +96,14 @@ async fn watch(shared: &Shared, link: &mut Link) -> RedisResult<()> {
     link.call(&tracking).await
 }
 
-/// Whether the server answers, and may be written to: after a fail-over the old primary is a replica.
+/// Checks whether the server answers and accepts writes: after a fail-over the old primary is a replica.
 async fn check(shared: &Shared, link: &mut Link) -> RedisResult<()> {
     if shared.address.topology == Topology::Cluster {
         return link.call(&redis::cmd("PING")).await;
     }
     let role: RedisResult<Vec<Value>> = link.call(&redis::cmd("ROLE")).await;
     let role = match role {
-        // An access list may forbid the question.
+        // An access list may forbid this question.
         Err(error) if error.code() == Some("NOPERM") => return Ok(()),
         role => role?,
     };
@@ -132,7 +132,7 @@ async fn until_broken(shared: &Shared, mut link: Link) -> &'static str {
     }
 }
 
-/// What a server says unasked.
+/// Receives what a server sends without a request.
 struct Pushes {
     shared: Arc<Shared>,
 }
@@ -149,7 +149,7 @@ impl AsyncPushSender for Pushes {
 }
 
 impl Pushes {
-    /// A list of keys; nil when the whole database was emptied.
+    /// Handles a list of changed keys; nil means that the whole database was flushed.
     fn invalidated(&self, data: &[Value]) {
         let Some(Value::Array(keys)) = data.first() else {
             let _ = self.shared.changes.send(Change::Anything);
@@ -166,7 +166,7 @@ impl Pushes {
     }
 }
 
-/// Doubling, with a random part, so that a fleet of proxies does not come back at one moment.
+/// A pause that doubles, with a random part, so that a fleet of proxies does not come back at the same moment.
 fn pause(failures: u32) -> Duration {
     let mut byte = [0; 1];
     let _ = getrandom::fill(&mut byte);

@@ -1,4 +1,4 @@
-//! One connection to Redis, of whichever kind.
+//! One connection to a Redis of any kind.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -20,21 +20,21 @@ use sluicegate_core::fleet::origin::Host;
 
 use super::{Address, Server, Topology};
 
-/// A connection; cheap to clone, and shared by all calls.
+/// A connection, cheap to clone and shared by all calls.
 #[derive(Clone)]
 pub(super) enum Link {
     Cluster(ClusterConnection),
     Single(MultiplexedConnection),
 }
 
-/// A node of a cluster, by the name the connection has for it.
+/// A node of a cluster, by the name that the connection uses for it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Node {
     host: String,
     port: u16,
 }
 
-/// What makes connections.
+/// Makes connections.
 pub(super) enum Connector {
     Cluster(Box<ClusterClient>),
     Sentinel(Box<SentinelClient>),
@@ -42,7 +42,7 @@ pub(super) enum Connector {
 }
 
 impl Connector {
-    /// Reads the certificates.
+    /// A connector; reads the certificates.
     pub(super) fn new(address: &Address) -> Result<Self, String> {
         let certificates = certificates(address)?;
         Self::build(address, certificates).map_err(|error| error.to_string())
@@ -108,7 +108,7 @@ impl Connector {
         }
     }
 
-    /// Connects, with `config` where it is one server that pushes.
+    /// Connects. `config` is for a single server, which can push messages.
     pub(super) async fn connect(&mut self, config: AsyncConnectionConfig) -> RedisResult<Link> {
         Ok(match self {
             Self::Cluster(client) => Link::Cluster(client.get_async_connection().await?),
@@ -140,7 +140,7 @@ impl Link {
         }
     }
 
-    /// Calls one node of a cluster, or the server there is.
+    /// Calls one node of a cluster, or the single server.
     pub(super) async fn call_at<T: FromRedisValue>(
         &mut self,
         node: Option<&Node>,
@@ -158,7 +158,7 @@ impl Link {
         Ok(redis::from_redis_value(value)?)
     }
 
-    /// Makes all calls at once; their keys may live on different nodes.
+    /// Makes all calls at once; their keys may be on different nodes.
     pub(super) async fn each<T: FromRedisValue>(
         &mut self,
         commands: impl Iterator<Item = Cmd>,
@@ -194,16 +194,16 @@ impl Link {
         }
     }
 
-    /// The nodes that hold keys; of a single server, itself. `None` while one of them is not connected: without it a
-    /// list would not be whole.
+    /// The nodes that hold keys; for a single server, itself. `None` while one of them is not connected, because a list
+    /// would then be incomplete.
     pub(super) async fn primaries(&mut self) -> RedisResult<Option<Vec<Option<Node>>>> {
         let Self::Cluster(link) = self else {
             return Ok(Some(vec![None]));
         };
         let mut command = redis::cmd("CLUSTER");
         command.arg("NODES");
-        // Asked of all, so that the answers have the names under which the connection knows them. A call to any other
-        // name would cost the connection, and with it the calls of everybody else.
+        // All nodes are asked, so that the answers have the names that the connection knows. A call to any other name
+        // would break the connection, and with it all other calls.
         let everywhere = RoutingInfo::MultiNode((
             MultipleNodeRoutingInfo::AllMasters,
             Some(ResponsePolicy::Special),
@@ -228,8 +228,8 @@ impl Node {
     }
 }
 
-/// How many nodes hold slots, by an answer to `CLUSTER NODES`: lines of `id place flags primary ping pong epoch link
-/// slots…`. A primary without slots holds no key: it may be a replica that is not known as one yet.
+/// How many nodes hold slots, according to an answer to `CLUSTER NODES`: lines of `id place flags primary ping pong
+/// epoch link slots…`. A primary without slots holds no key; it may be a replica that is not known as one yet.
 fn holders(view: &str) -> usize {
     let holds = |line: &&str| {
         let mut words = line.split(' ');
@@ -278,9 +278,9 @@ fn nowhere() -> RedisError {
     (ErrorKind::InvalidClientConfig, "no server is named").into()
 }
 
-/// A server that does not take a connection in this time is treated as gone.
+/// How long a server may take to accept a connection before it counts as gone.
 const CONNECT: Duration = Duration::from_secs(1);
-/// Redirections while slots move; a call has its own deadline anyway.
+/// Maximum redirections while slots move; a call has its own deadline anyway.
 const CLUSTER_RETRIES: u32 = 4;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! The store of several proxies: Redis, or Valkey. One server, Sentinel, or Cluster.
+//! The store of several proxies: Redis or Valkey, as a single server, with Sentinel, or as a Cluster.
 //!
-//! A call never waits for a connection: while there is none it fails at once, and a keeper in the background brings the
-//! connection back. A call that takes longer than its patience fails, and so does the connection it was made on. What
-//! others change is heard of by RESP3 client tracking, where the server offers it.
+//! A call never waits for a connection. While there is none, calls fail at once, and a keeper in the background
+//! restores the connection. A call that takes too long fails, and its connection is given up. Changes by others are
+//! learned through RESP3 client tracking, where the server offers it.
 
 mod address;
 mod keeper;
@@ -32,11 +32,11 @@ pub struct Redis {
 /// How a [`Redis`] is used.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Stands, with a colon, before every key; may be empty.
+    /// The prefix of every key, which a colon follows; may be empty.
     pub prefix: String,
     /// How long a call may take.
     pub patience: Duration,
-    /// Keys that begin so are watched for changes by others.
+    /// Prefixes of keys that are watched for changes by others.
     pub watched: Vec<String>,
 }
 
@@ -46,21 +46,22 @@ struct Shared {
     options: Options,
     // A std mutex: it is held to clone the link, never across an await.
     link: Mutex<Option<Link>>,
-    /// Rung when the link is of no use any more.
+    /// Notified when the link is no longer usable.
     broken: Notify,
-    /// Rung when there is a link again.
+    /// Notified when there is a link again.
     mended: Notify,
     changes: broadcast::Sender<Change>,
     claim: Script,
 }
 
 impl Redis {
-    /// Begins to connect, in a task of the current runtime; the task ends when this is dropped.
+    /// Starts connecting, in a task of the current runtime. The task ends when this is dropped.
     ///
     /// # Errors
-    /// When the certificates cannot be read, in words. A server that cannot be reached is no error: it may come.
+    /// A description, when the certificates cannot be read. A server that cannot be reached is not an error: it may
+    /// come up later.
     pub fn open(address: Address, options: Options) -> Result<Self, String> {
-        // Whoever was first has installed the same one.
+        // Ignore the error: an earlier caller has already installed the same provider.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let connector = link::Connector::new(&address)?;
         let shared = Arc::new(Shared {
@@ -89,28 +90,28 @@ impl Redis {
         bell::once(&self.shared.mended, || self.is_reachable().then_some(())).await;
     }
 
-    /// What other clients change from now on. One that falls behind has to take it as [`Change::Anything`].
+    /// Subscribes to changes by other clients. A reader that falls behind has to treat that as [`Change::Anything`].
     pub fn changes(&self) -> broadcast::Receiver<Change> {
         self.shared.changes.subscribe()
     }
 
-    /// Whether changes by others are told of.
+    /// Whether the server announces changes by others.
     pub fn tells_of_changes(&self) -> bool {
         self.shared.address.topology != Topology::Cluster
     }
 
-    /// A key without what is written around it in the Redis; the inverse of [`whole_key`](Self::whole_key).
+    /// A key without the prefix of this Redis; the inverse of [`whole_key`](Self::whole_key).
     pub fn bare_key(&self, key: &str) -> String {
         self.shared.without_prefix(key)
     }
 
-    /// A key as it stands in the Redis, with its prefix.
+    /// A key as it is in the Redis, with its prefix.
     pub fn whole_key(&self, key: &str) -> String {
         self.key(key)
     }
 
-    /// Adds a key, as it stands in the Redis, to the JSON array under `list`, if it is not in it. The array lives for
-    /// ever, and it is the one the SRS proxy rewrites as a whole: whoever was lost by that is added again.
+    /// Adds a key, as it is in the Redis, to the JSON array under `list`, if it is not in it. The array never expires.
+    /// The SRS proxy rewrites the same array as a whole, so a key that was lost by that is added again.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -118,7 +119,7 @@ impl Redis {
         self.edit_list(ADD_TO_LIST, list, key).await
     }
 
-    /// Removes a key, and takes it out of the JSON array under `list`.
+    /// Removes a key, also from the JSON array under `list`.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -127,13 +128,13 @@ impl Redis {
         self.edit_list(TAKE_FROM_LIST, list, key).await
     }
 
-    /// The keys in the JSON array under `list` that live, with their values.
+    /// The live keys in the JSON array under `list`, with their values.
     ///
     /// # Errors
     /// [`StoreError`]
     pub async fn in_list(&self, list: &str) -> Result<Vec<(String, String)>, StoreError> {
         let array = self.get(list).await?.unwrap_or_default();
-        // Nonsense is no list; whoever adds to it next begins a new one.
+        // A value that is not a list counts as an empty one; the next key that is added replaces it.
         let keys: Vec<String> = serde_json::from_str(&array).unwrap_or_default();
         let mut rows = Vec::new();
         for keys in keys.chunks(PAGE) {
@@ -142,10 +143,10 @@ impl Redis {
         Ok(rows)
     }
 
-    /// Every living key that begins with one of `prefixes`, and its value: one walk over all keys.
+    /// Every live key that begins with one of `prefixes`, and its value: one scan over all keys.
     ///
     /// # Errors
-    /// [`StoreError`], also while a part of the keys cannot be asked for.
+    /// [`StoreError`], also while a part of the keys cannot be read.
     pub async fn list_all(&self, prefixes: &[&str]) -> Result<Vec<(String, String)>, StoreError> {
         let prefixes: Vec<String> = prefixes
             .iter()
@@ -170,7 +171,7 @@ impl Redis {
                 }
             }
         }
-        // A scan may show a key twice.
+        // A scan may return a key twice.
         rows.sort();
         rows.dedup_by(|one, other| one.0 == other.0);
         Ok(rows)
@@ -187,7 +188,7 @@ impl Redis {
         self.within(async |link| link.call(&command).await).await
     }
 
-    /// Runs `work` on the link within our patience, and gives the link up if it fails.
+    /// Runs `work` on the link within the time limit, and gives up the link if it fails.
     async fn within<T>(
         &self,
         work: impl AsyncFnOnce(&mut Link) -> redis::RedisResult<T>,
@@ -235,7 +236,7 @@ impl Redis {
         keys: &[String],
         rows: &mut Vec<(String, String)>,
     ) -> Result<(), StoreError> {
-        // Most pages of a scan hold no match.
+        // Most pages of a scan have no match.
         if keys.is_empty() {
             return Ok(());
         }
@@ -338,7 +339,7 @@ impl Shared {
         }
     }
 
-    /// In a cluster the part behind the kind of key is its hash tag, so that a key and its fence share a slot.
+    /// In a cluster, what follows the prefix of the key is its hash tag, so that a key and its fence are in one slot.
     fn key(&self, key: &str) -> String {
         let key = match (
             self.address.topology == Topology::Cluster,
@@ -400,8 +401,8 @@ impl Shared {
     }
 }
 
-/// A glob that matches what begins with any of `prefixes`, and little else: what they have in common, and how each goes
-/// on.
+/// A glob that matches everything that begins with one of `prefixes`, and little else: their common start, and the next
+/// character of each.
 fn pattern_of(prefixes: &[String]) -> String {
     let first = prefixes.first().map_or("", String::as_str);
     let common = first
@@ -415,7 +416,7 @@ fn pattern_of(prefixes: &[String]) -> String {
         .filter_map(|prefix| prefix[common.len()..].chars().next())
         .collect();
     let pattern = escaped(common);
-    // One of them may be what all have in common.
+    // One of the prefixes may be the common start itself.
     if next.len() < prefixes.len() || next.is_empty() {
         return format!("{pattern}*");
     }
@@ -423,7 +424,7 @@ fn pattern_of(prefixes: &[String]) -> String {
     format!("{pattern}[{}]*", escaped(&next))
 }
 
-/// A glob that matches `text` itself.
+/// A glob that matches exactly `text`.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
@@ -439,11 +440,11 @@ fn millis(ttl: Duration) -> u64 {
     u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
-/// First writer wins. `KEYS`: the claim and its fence. `ARGV`: the value, what is expected to stand, the lifetime in
-/// milliseconds. Returns what stands, its fence, and whether the claim was won. Who claims what stands already never
-/// shortens its life: another proxy may have a publisher on it, and the SRS proxy's never end.
-/// A life that has three quarters of its time left is let be: a new one would be told to every proxy, and those that hold
-/// the stream would read it again, for nothing.
+/// The first writer wins. `KEYS`: the claim and its fence. `ARGV`: the value, the expected value, the lifetime in
+/// milliseconds. Returns the current value, its fence, and whether the claim was won. A claim of the current value
+/// never shortens its lifetime: another proxy may have a publisher on it, and the SRS proxy's claims have no expiry. A
+/// lifetime with more than three quarters remaining is left alone: a new one would be announced to every proxy, and
+/// those that hold the stream would read it again for nothing.
 const CLAIM: &str = r"
 local stands = redis.call('GET', KEYS[1])
 if stands and stands ~= ARGV[1] and stands ~= ARGV[2] then
@@ -465,8 +466,9 @@ end
 return {ARGV[1], fence, 1}
 ";
 
-/// `KEYS`: a key and its fence. `ARGV`: their lifetimes in milliseconds. No life gets shorter, and as with claims, one
-/// that has three quarters left is let be: of all the proxies that hold a stream, one renews it.
+/// `KEYS`: a key and its fence. `ARGV`: their lifetimes in milliseconds. No lifetime is shortened. As with claims, a
+/// lifetime with more than three quarters remaining is left alone: of all the proxies that hold a stream, one renews
+/// it.
 const RENEW: &str = r"
 local left = redis.call('PTTL', KEYS[1])
 if left >= 0 and left < tonumber(ARGV[1]) * 3 / 4 then
@@ -504,9 +506,9 @@ redis.call('SET', KEYS[1], #kept > 0 and cjson.encode(kept) or '[]')
 
 /// Two days, as in [`CLAIM`]; twice as long as a claim that is not renewed.
 const FENCE: i64 = 172_800_000;
-/// Keys in one step of a listing or a renewal.
+/// Keys per step of a listing or a renewal.
 const PAGE: usize = 500;
-/// Changes that wait for a reader; one that is further behind reads everything again.
+/// Maximum changes that wait for a reader; a reader that is further behind reads everything again.
 const CHANGES: usize = 4_096;
 
 #[cfg(test)]
