@@ -27,10 +27,10 @@ fn the_reference_lists_every_family() {
 fn reference() -> String {
     let mut text = String::from(
         "# Metrics\n\n\
-         Every family that `/metrics` on the system API (and on `metrics.listen`) may show; one without a sample is left\n\
-         out of the exposition. Written from the code by `UPDATE_REFERENCE=1 cargo test --test monitoring`. How to use\n\
-         them stands in [Observability](observability.md).\n\n\
-         | name | type | labels | what it says |\n| --- | --- | --- | --- |\n",
+         Every family that `/metrics` may show, on the system API and on `metrics.listen`. A family without a sample is left\n\
+         out. This page is generated from the code by `UPDATE_REFERENCE=1 cargo test --test monitoring`. For how to use the\n\
+         metrics, see [Observability](observability.md).\n\n\
+         | name | type | labels | meaning |\n| --- | --- | --- | --- |\n",
     );
     for family in Metrics::new().families() {
         let labels: Vec<String> = family

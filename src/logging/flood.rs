@@ -1,5 +1,5 @@
-//! The answer to a flood is a number, not a flood of lines: each place in the code may log so many lines a second,
-//! and what is left out is counted.
+//! Limits floods of log lines: each place in the code may write a limited number of lines a second, and the rest is
+//! counted.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tracing::callsite::Identifier;
 
-/// What each place in the code has logged of late; as many entries as there are places.
+/// The recent lines of each place in the code; there are as many entries as places.
 #[derive(Debug)]
 pub(super) struct Flood {
     places: Mutex<Option<HashMap<Identifier, Place>>>,
@@ -28,7 +28,7 @@ impl Flood {
         }
     }
 
-    /// Whether the line is to be written; if not, it is counted.
+    /// Whether to write the line; if not, it is counted.
     pub(super) fn admits(&self, callsite: Identifier, message: &str, now: Instant) -> bool {
         let mut places = self.lock();
         let place = places
@@ -69,7 +69,7 @@ impl Flood {
 }
 
 const SECOND: Duration = Duration::from_secs(1);
-/// Lines a second from one place: what a person can still make sense of, and far more than a quiet fleet says.
+/// Maximum lines a second from one place: as much as a person can still read, and far more than a quiet fleet writes.
 const MOST: u32 = 100;
 
 #[cfg(test)]

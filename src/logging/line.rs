@@ -1,4 +1,4 @@
-//! One event as one line.
+//! Formats an event as one line.
 
 use std::fmt::{self, Write};
 
@@ -9,14 +9,14 @@ use tracing::{Event, Level, Metadata};
 
 use crate::stream_names::StreamNames;
 
-/// How lines look.
+/// The format of lines.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Look {
     Json,
     Text { colours: bool },
 }
 
-/// What an event says, in order; the message stands apart.
+/// The fields of an event, in order; the message is kept apart.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
     message: String,
@@ -34,7 +34,7 @@ impl Fields {
         &self.message
     }
 
-    /// Shows no more of the stream's name than `names` allows, wherever it stands in the line.
+    /// Shows no more of the stream's name than `names` allows, wherever it occurs in the line.
     pub(super) fn mask(&mut self, names: StreamNames) {
         let stream = self.fields.iter().find(|(name, _)| *name == "stream");
         let Some(stream) = stream.and_then(|(_, value)| value.as_str()) else {
@@ -97,7 +97,7 @@ impl Look {
         Self::Text { colours }
     }
 
-    /// The line, with its end.
+    /// The line, including its line end.
     pub(super) fn line(self, at: Timestamp, metadata: &Metadata<'_>, fields: &Fields) -> String {
         match self {
             Self::Json => json(at, metadata, fields),
@@ -146,7 +146,7 @@ fn text(at: Timestamp, level: Level, fields: &Fields, colours: bool) -> String {
     line
 }
 
-/// What a client sent must not move the cursor or begin a line.
+/// Escapes what a client sent, so that it cannot move the cursor or begin a line.
 fn plain(text: &str) -> String {
     let safe = |letter: char| letter == ' ' || !letter.escape_debug().any(|part| part == '\\');
     if text.chars().all(safe) {
@@ -156,7 +156,7 @@ fn plain(text: &str) -> String {
     }
 }
 
-/// A word as it is, anything else in quotes.
+/// A plain word unchanged, and anything else in quotes.
 fn quoted(text: &str) -> String {
     let escaped = plain(text);
     let word =

@@ -1,4 +1,4 @@
-//! Where log lines go and what they look like: one event, one line, on standard output.
+//! Writes log lines: one event, one line, on standard output.
 
 mod flood;
 mod line;
@@ -17,8 +17,8 @@ use crate::stream_names;
 use flood::Flood;
 use line::{Fields, Look};
 
-/// Starts logging to standard output: text for people on a terminal, one JSON object a line otherwise.
-/// `RUST_LOG` overrides `level`.
+/// Starts logging to standard output: text for people on a terminal, otherwise one JSON object per line. `RUST_LOG`
+/// overrides `level`.
 pub fn start(format: LogFormat, level: Level) {
     let filter =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level.to_string()));
@@ -30,7 +30,7 @@ pub fn start(format: LogFormat, level: Level) {
     };
     let lines = Lines {
         look,
-        // A reader that went away is no reason to stop serving.
+        // If the reader of standard output has gone, that is no reason to stop serving.
         write: |line: &[u8]| {
             let _ = std::io::stdout().lock().write_all(line);
         },
@@ -41,7 +41,7 @@ pub fn start(format: LogFormat, level: Level) {
         .init();
 }
 
-/// Says how many lines were left out since the last call, and which; the clocks call it every second.
+/// Reports how many lines were left out since the last call, and which. The sweep calls this every second.
 pub fn report_left_out() {
     for (what, count) in FLOOD.take_left_out() {
         warn!(count, what, "log lines left out");
@@ -53,7 +53,7 @@ fn colours() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Writes each event as one line, unless its kind comes in floods.
+/// Writes each event as one line, unless its place in the code exceeds its limit.
 #[derive(Debug)]
 pub struct Lines<W> {
     look: Look,
@@ -72,7 +72,7 @@ impl<S: Subscriber, W: Fn(&[u8]) + 'static> Layer<S> for Lines<W> {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let metadata = event.metadata();
         let mut fields = Fields::of(event);
-        // Each session ends once, and its line is its bill: these are never left out.
+        // Each session ends once, and that line is its summary, so it is never left out.
         if metadata.target() != ACCESS
             && !FLOOD.admits(metadata.callsite(), fields.message(), Instant::now())
         {

@@ -1,4 +1,4 @@
-//! The registry, and what the reference says of each family in it.
+//! The registry, and the description of each family for the reference.
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::EncodeMetric;
@@ -10,26 +10,26 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
-/// One family, as the reference tells it.
+/// The description of one family.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Described {
-    /// The name of its samples, without the suffixes of a histogram's.
+    /// The name of its samples, without the suffixes of a histogram.
     pub name: String,
     /// `counter`, `gauge`, `histogram` or `info`.
     pub kind: &'static str,
-    /// What it counts.
+    /// The help text.
     pub help: &'static str,
     /// The names of its labels.
     pub labels: &'static [&'static str],
 }
 
-/// The names of the labels of a set, in order.
+/// The label names of a label set, in order.
 pub trait Labels {
     /// One name for each label.
     const NAMES: &'static [&'static str];
 }
 
-/// Label sets, with the names of their labels for the reference.
+/// Declares label sets, with the names of their labels for the reference.
 macro_rules! labels {
     ($($(#[$doc:meta])* $name:ident { $($(#[$label_doc:meta])* $label:ident: $kind:ty),* $(,)? })*) => {
         $(
@@ -46,7 +46,7 @@ macro_rules! labels {
 
 pub(super) use labels;
 
-/// A metric whose labels are known before it has a sample.
+/// A metric whose label names are known before it has a sample.
 pub(super) trait Labelled {
     const LABELS: &'static [&'static str] = &[];
 }
@@ -61,7 +61,7 @@ impl<S: Labels, M, C> Labelled for Family<S, M, C> {
     const LABELS: &'static [&'static str] = S::NAMES;
 }
 
-/// Families under one prefix.
+/// Families under a common prefix.
 #[derive(Debug, Default)]
 pub(super) struct Catalog {
     registry: Registry,
@@ -101,7 +101,7 @@ impl Catalog {
         self.registry.register_with_unit(name, help, unit, metric);
     }
 
-    /// Adds families that are written anew at each scrape; their names carry their units.
+    /// Adds families that are written again at each scrape; their names include their units.
     pub(super) fn register_collector(
         &mut self,
         families: [(
@@ -122,7 +122,7 @@ impl Catalog {
         &self.families
     }
 
-    /// Every family that has a sample, in OpenMetrics text.
+    /// Every family that has a sample, as OpenMetrics text.
     pub(super) fn encode(&self) -> String {
         let mut text = String::new();
         // Writing to a string cannot fail.

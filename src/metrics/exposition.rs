@@ -1,6 +1,6 @@
-//! The two text formats: OpenMetrics 1.0, and Prometheus' own of before, which some tools still ask for.
+//! The two text formats: OpenMetrics 1.0, and Prometheus' older format, which some tools still ask for.
 
-/// How an exposition is written.
+/// The format of an exposition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// `application/openmetrics-text; version=1.0.0`.
@@ -10,8 +10,8 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format for a caller with this `Accept` header: OpenMetrics, unless it asks for plain text and for nothing
-    /// else that fits.
+    /// The format for a caller with this `Accept` header: OpenMetrics, unless it accepts plain text and no better
+    /// match.
     pub fn for_accept(accept: Option<&str>) -> Self {
         let names = |kind: &str| accept.is_some_and(|accept| accept.contains(kind));
         if names("text/plain") && !names("openmetrics-text") {
@@ -29,7 +29,7 @@ impl Format {
         }
     }
 
-    /// `exposition`, which is OpenMetrics, in this format.
+    /// Converts `exposition`, which is OpenMetrics, to this format.
     pub(super) fn of(self, exposition: String) -> String {
         match self {
             Self::OpenMetrics => exposition,
@@ -38,14 +38,13 @@ impl Format {
     }
 }
 
-/// The older format names a family as its samples are named, knows no units and no end, and has no type for what
-/// only informs.
+/// The older format names a family like its samples, has neither units nor an end marker, and has no type `info`.
 fn plain(exposition: &str) -> String {
     let mut out = String::with_capacity(exposition.len());
     let mut help = "";
     for line in exposition.lines() {
         if let Some(rest) = line.strip_prefix("# HELP ") {
-            // Which name it belongs to is known when the type comes.
+            // The name it belongs to is known when the type comes.
             help = rest.split_once(' ').map_or("", |(_, words)| words);
         } else if let Some((name, kind)) = line
             .strip_prefix("# TYPE ")

@@ -1,14 +1,14 @@
-//! Every metric family, typed. Labels come from enums and origin ids only, never from what a client sent; the one
-//! exception, series per stream, is off until it is asked for, and has a cap.
+//! Every metric family, typed. Labels come from enums and origin ids only, never from what a client sent. The one
+//! exception, series per stream, is off by default and limited in number.
 //!
 //! | file | what it holds |
 //! | --- | --- |
-//! | `catalog` | the registry, and what `docs/metrics.md` says of each family |
+//! | `catalog` | the registry, and the description of each family for `docs/metrics.md` |
 //! | `exposition` | OpenMetrics text, and the older format for those who ask for it |
-//! | `process` | what the kernel says of this process |
+//! | `process` | what the kernel reports about this process |
 //! | `receive_buffers` | datagrams that the kernel had no room for |
 //! | `streams` | series per stream |
-//! | `transitions` | what became of each origin, and why |
+//! | `transitions` | state changes of origins, and their reasons |
 
 mod catalog;
 mod exposition;
@@ -43,50 +43,50 @@ use transitions::Transitions;
 /// The metric families of one proxy.
 pub struct Metrics {
     registry: Catalog,
-    // Held for a whole scrape, so that families which are filled anew for each are never read half full.
+    // Held for a whole scrape, so that families that are filled at each scrape are never read half full.
     before_scrape: Mutex<Vec<Hook>>,
     process: Process,
-    /// Series per stream, while there are any.
+    /// Series per stream, if enabled.
     pub streams_by_name: Streams,
-    /// `sluicegate_origin_transitions_total`: origins that changed their state, and why.
+    /// `sluicegate_origin_transitions_total`: state changes of origins, by reason.
     pub transitions: Transitions,
-    /// `sluicegate_sessions`: sessions that are open.
+    /// `sluicegate_sessions`: open sessions.
     pub sessions: Family<SessionLabels, Gauge>,
-    /// `sluicegate_sessions_ended_total`: sessions that ended, by the reason.
+    /// `sluicegate_sessions_ended_total`: sessions that ended, by reason.
     pub sessions_ended: Family<EndLabels, Counter>,
     /// `sluicegate_relayed_bytes_total`: bytes passed on.
     pub relayed_bytes: Family<DirectionLabels, Counter>,
-    /// `sluicegate_setup_seconds`: from the request to an origin that answered.
+    /// `sluicegate_setup_seconds`: time from the request to an origin that answered.
     pub setup: Family<ProtocolLabel, Histogram, fn() -> Histogram>,
-    /// `sluicegate_first_media_seconds`: from the request to the first media byte.
+    /// `sluicegate_first_media_seconds`: time from the request to the first media byte.
     pub first_media: Family<ProtocolLabel, Histogram, fn() -> Histogram>,
-    /// `sluicegate_placements_total`: decisions where a stream belongs.
+    /// `sluicegate_placements_total`: placement decisions.
     pub placements: Family<PlacementLabels, Counter>,
-    /// `sluicegate_claims_total`: claims on a stream that were `won`, and those `lost` to somebody who was first.
+    /// `sluicegate_claims_total`: claims on a stream that were `won`, and those `lost` to an earlier one.
     pub claims: Family<OutcomeLabel, Counter>,
-    /// `sluicegate_claim_conflicts_total`: streams that two proxies had placed at different origins.
+    /// `sluicegate_claim_conflicts_total`: streams that two proxies had placed on different origins.
     pub claim_conflicts: Counter,
-    /// `sluicegate_store_operations_total`: calls to the shared store, by how they ended.
+    /// `sluicegate_store_operations_total`: calls to the shared store, by outcome.
     pub store_operations: Family<StoreLabels, Counter>,
-    /// `sluicegate_store_up`: 1 while the shared store answers; not there without one.
+    /// `sluicegate_store_up`: 1 while the shared store answers; missing without a shared store.
     pub store_up: Family<StoreLabel, Gauge>,
     /// `sluicegate_mesh_proxies`: other proxies of the mesh, heard and silent.
     pub mesh_proxies: Family<StateLabel, Gauge>,
-    /// `sluicegate_mesh_rows`: what all proxies of the mesh say, with what ended lately.
+    /// `sluicegate_mesh_rows`: rows of all proxies of the mesh, including those that ended lately.
     pub mesh_rows: Gauge,
-    /// `sluicegate_mesh_refused_total`: datagrams to the mesh that were not sealed as they should be.
+    /// `sluicegate_mesh_refused_total`: datagrams to the mesh that were refused.
     pub mesh_refused: Counter,
-    /// `sluicegate_store_staleness_seconds`: for how long the shared store has not confirmed what is known here.
+    /// `sluicegate_store_staleness_seconds`: how long the shared store has not confirmed what this proxy knows.
     pub store_staleness: Family<StoreLabel, Gauge<f64, AtomicU64>>,
     /// `sluicegate_failovers_total`: dials that failed and were followed by the next candidate.
     pub failovers: Counter,
-    /// `sluicegate_redirects_total`: players that were sent to an origin or an edge.
+    /// `sluicegate_redirects_total`: players that were redirected to an origin or an edge.
     pub redirects: Counter,
     /// `sluicegate_origins`: origins by state.
     pub origins: Family<StateLabel, Gauge>,
-    /// `sluicegate_origin_up`: 1 for each origin that may be given work, 0 for one that may not.
+    /// `sluicegate_origin_up`: 1 for each origin that may get work, 0 for one that may not.
     pub origin_up: Family<OriginLabel, Gauge>,
-    /// `sluicegate_origins_by_duty`: origins by what is wanted of them.
+    /// `sluicegate_origins_by_duty`: origins by duty.
     pub origins_by_duty: Family<DutyLabel, Gauge>,
     /// `sluicegate_drains_total`: drains of origins that `began`, were `undone`, and ended with the origin `removed`.
     pub drains: Family<OutcomeLabel, Counter>,
@@ -94,59 +94,59 @@ pub struct Metrics {
     pub draining: Gauge,
     /// `sluicegate_auth_refusals_total`: callers without the right credentials or address, by what they asked for.
     pub auth_refusals: Family<SurfaceLabel, Counter>,
-    /// `sluicegate_api_asks_total`: questions of the API over all origins to one of them, by how they ended.
+    /// `sluicegate_api_asks_total`: requests of the API over all origins to one origin, by outcome.
     pub api_asks: Family<OutcomeLabel, Counter>,
     /// `sluicegate_streams`: streams with a placement.
     pub streams: Gauge,
-    /// `sluicegate_registrations_total`: registrations by what they did.
+    /// `sluicegate_registrations_total`: registrations by effect.
     pub registrations: Family<ReasonLabel, Counter>,
     /// `sluicegate_connections_total`: accepted connections by listener.
     pub connections: Family<ListenerLabel, Counter>,
     /// `sluicegate_refused_total`: requests that got no session, by reason.
     pub refused: Family<RefusalLabels, Counter>,
-    /// `sluicegate_pieces_total`: requests for playlists, manifests and segments, by what came of them.
+    /// `sluicegate_pieces_total`: requests for playlists, manifests and segments, by result.
     pub pieces: Family<PieceLabels, Counter>,
-    /// `sluicegate_coalesced_total`: of them, those that waited for an answer that somebody else had asked for.
+    /// `sluicegate_coalesced_total`: requests that shared the answer to an equal request.
     pub coalesced: Family<KindLabel, Counter>,
-    /// `sluicegate_cache_hits_total`: of them, those that were answered from memory.
+    /// `sluicegate_cache_hits_total`: requests that were answered from memory.
     pub cache_hits: Family<KindLabel, Counter>,
     /// `sluicegate_cache_bytes`: bytes of answers that are kept in memory.
     pub cache: Gauge,
     /// `sluicegate_rewrite_seconds`: the time a playlist or manifest took to rewrite.
     pub rewrite: Family<KindLabel, Histogram, fn() -> Histogram>,
-    /// `sluicegate_accept_errors_total`: accepts that failed, out of descriptors for example.
+    /// `sluicegate_accept_errors_total`: connections that could not be accepted, for example for lack of descriptors.
     pub accept_errors: Family<ListenerLabel, Counter<u64, AtomicU64>>,
     /// `sluicegate_datagrams_received_total`: datagrams that arrived, from clients and origins, by listener.
     pub datagrams_received: Family<ListenerLabel, Counter>,
     /// `sluicegate_datagrams_sent_total`: datagrams that were sent, to clients and origins, by listener.
     pub datagrams_sent: Family<ListenerLabel, Counter>,
-    /// `sluicegate_datagrams_dropped_total`: datagrams that went nowhere, by listener and reason.
+    /// `sluicegate_datagrams_dropped_total`: dropped datagrams, by listener and reason.
     pub datagrams_dropped: Family<DropLabels, Counter>,
     /// `sluicegate_datagrams_overflowed_total`: datagrams that found the receive buffer of a socket full.
     pub receive_buffers: ReceiveBuffers,
 }
 
-/// Something that brings gauges and totals up to date before they are read.
+/// A function that brings gauges and totals up to date before they are read.
 type Hook = Box<dyn Fn(&Metrics) + Send + Sync>;
 
 labels! {
     /// `kind`.
     KindLabel {
-        /// The kind of piece: `playlist`, `manifest` or `segment`.
+        /// The kind of file: `playlist`, `manifest` or `segment`.
         kind: &'static str,
     }
     /// `kind` and `result`.
     PieceLabels {
-        /// The kind of piece: `playlist`, `manifest` or `segment`.
+        /// The kind of file: `playlist`, `manifest` or `segment`.
         kind: &'static str,
-        /// What came of the request.
+        /// The result of the request.
         result: &'static str,
     }
     /// `listener` and `reason`.
     DropLabels {
         /// The name of a listener.
         listener: &'static str,
-        /// Why the datagram went nowhere.
+        /// Why the datagram was dropped.
         reason: &'static str,
     }
     /// `protocol` and `action`.
@@ -156,7 +156,7 @@ labels! {
         /// `play` or `publish`.
         action: &'static str,
     }
-    /// `protocol`, `action` and the `reason` a session ended for.
+    /// `protocol`, `action` and the `reason` for which a session ended.
     EndLabels {
         /// The protocol of the client.
         protocol: &'static str,
@@ -172,7 +172,7 @@ labels! {
     }
     /// `operation` and `outcome`.
     StoreLabels {
-        /// What was asked.
+        /// The operation.
         operation: &'static str,
         /// `ok`, `broken`, `full` or `unreachable`.
         outcome: &'static str,
@@ -203,7 +203,7 @@ labels! {
     }
     /// `outcome`.
     OutcomeLabel {
-        /// How it ended.
+        /// The outcome.
         outcome: &'static str,
     }
     /// `surface`.
@@ -213,7 +213,7 @@ labels! {
     }
     /// `origin`.
     OriginLabel {
-        /// The id it stands under.
+        /// The id of the origin.
         origin: String,
     }
     /// `protocol` and `reason`.
@@ -230,7 +230,7 @@ labels! {
     }
     /// `duty`.
     DutyLabel {
-        /// What is wanted of an origin.
+        /// What the origin is to do.
         duty: &'static str,
     }
     /// `listener`.
@@ -300,7 +300,7 @@ impl Metrics {
             registry: Catalog::default(),
         };
         let m = &metrics;
-        registry.register("sessions", "Sessions that are open", m.sessions.clone());
+        registry.register("sessions", "Open sessions", m.sessions.clone());
         registry.register(
             "sessions_ended",
             "Sessions that ended, by reason",
@@ -308,13 +308,13 @@ impl Metrics {
         );
         let help = "Bytes passed on, by direction";
         registry.register_with_unit("relayed", help, Unit::Bytes, m.relayed_bytes.clone());
-        let help = "From the request to an origin that answered";
+        let help = "Time from the request to an origin that answered";
         registry.register_with_unit("setup", help, Unit::Seconds, m.setup.clone());
-        let help = "From the request to the first media byte";
+        let help = "Time from the request to the first media byte";
         registry.register_with_unit("first_media", help, Unit::Seconds, m.first_media.clone());
         registry.register(
             "placements",
-            "Decisions where a stream belongs, by reason",
+            "Placement decisions, by reason",
             m.placements.clone(),
         );
         registry.register(
@@ -324,17 +324,17 @@ impl Metrics {
         );
         registry.register(
             "claims",
-            "Claims on a stream: won, or lost to somebody who was first",
+            "Claims on a stream: won, or lost to an earlier one",
             m.claims.clone(),
         );
         registry.register(
             "claim_conflicts",
-            "Streams that two proxies had placed at different origins",
+            "Streams that two proxies had placed on different origins",
             m.claim_conflicts.clone(),
         );
         registry.register(
             "store_operations",
-            "Calls to the shared store, by how they ended",
+            "Calls to the shared store, by outcome",
             m.store_operations.clone(),
         );
         registry.register(
@@ -342,7 +342,7 @@ impl Metrics {
             "1 while the shared store answers",
             m.store_up.clone(),
         );
-        let help = "For how long the shared store has not confirmed what is known here";
+        let help = "How long the shared store has not confirmed what this proxy knows";
         registry.register_with_unit(
             "store_staleness",
             help,
@@ -356,12 +356,12 @@ impl Metrics {
         );
         registry.register(
             "mesh_rows",
-            "Rows of all proxies of the mesh, with those that ended lately",
+            "Rows of all proxies of the mesh, including those that ended lately",
             m.mesh_rows.clone(),
         );
         registry.register(
             "mesh_refused",
-            "Datagrams to the mesh that were not sealed as they should be",
+            "Datagrams to the mesh that were refused",
             m.mesh_refused.clone(),
         );
         registry.register(
@@ -372,12 +372,12 @@ impl Metrics {
         registry.register("origins", "Origins, by state", m.origins.clone());
         registry.register(
             "origin_up",
-            "1 for an origin that may be given work, 0 for one that may not",
+            "1 for an origin that may get work, 0 for one that may not",
             m.origin_up.clone(),
         );
         registry.register(
             "origins_by_duty",
-            "Origins, by what is wanted of them: active, draining, disabled",
+            "Origins, by duty: active, draining, disabled",
             m.origins_by_duty.clone(),
         );
         registry.register(
@@ -397,13 +397,13 @@ impl Metrics {
         );
         registry.register(
             "api_asks",
-            "Questions of the API over all origins to one of them, by how they ended",
+            "Requests of the API over all origins to one origin, by outcome",
             m.api_asks.clone(),
         );
         registry.register("streams", "Streams with a placement", m.streams.clone());
         registry.register(
             "registrations",
-            "Registrations, by what they did",
+            "Registrations, by effect",
             m.registrations.clone(),
         );
         registry.register("connections", "Accepted connections", m.connections.clone());
@@ -414,7 +414,7 @@ impl Metrics {
         );
         let help = "Requests for playlists, manifests and segments, by result";
         registry.register("pieces", help, m.pieces.clone());
-        let help = "Requests that waited for an answer somebody else had asked for";
+        let help = "Requests that shared the answer to an equal request";
         registry.register("coalesced", help, m.coalesced.clone());
         let help = "Requests that were answered from memory";
         registry.register("cache_hits", help, m.cache_hits.clone());
@@ -424,7 +424,7 @@ impl Metrics {
         registry.register_with_unit("rewrite", help, Unit::Seconds, m.rewrite.clone());
         registry.register(
             "accept_errors",
-            "Accepts that failed",
+            "Connections that could not be accepted",
             m.accept_errors.clone(),
         );
         registry.register(
@@ -439,7 +439,7 @@ impl Metrics {
         );
         registry.register(
             "datagrams_dropped",
-            "Datagrams that went nowhere, by reason",
+            "Dropped datagrams, by reason",
             m.datagrams_dropped.clone(),
         );
         registry.register(
@@ -453,7 +453,7 @@ impl Metrics {
         }
     }
 
-    /// Has `hook` bring something up to date before each scrape.
+    /// Registers `hook`, which brings something up to date before each scrape.
     pub fn before_scrape(&self, hook: impl Fn(&Self) + Send + Sync + 'static) {
         self.before_scrape
             .lock()
@@ -461,7 +461,7 @@ impl Metrics {
             .push(Box::new(hook));
     }
 
-    /// Every family there is, in the order of the exposition.
+    /// Every family, in the order of the exposition.
     pub fn families(&self) -> &[Described] {
         self.registry.families()
     }
@@ -480,7 +480,7 @@ impl Metrics {
         self.registry.encode()
     }
 
-    /// The exposition as `format` has it.
+    /// The exposition in `format`.
     pub fn render_as(&self, format: Format) -> String {
         format.of(self.render())
     }

@@ -1,4 +1,5 @@
-//! What the kernel says of this process, read from `/proc` at each scrape. Where there is none, nothing is said.
+//! What the kernel reports about this process, read from `/proc` at each scrape. Without `/proc`, these metrics are
+//! missing.
 
 use std::fs;
 use std::sync::atomic::AtomicU64;
@@ -21,7 +22,7 @@ pub(super) struct Process {
     started: Gauge<f64, AtomicU64>,
 }
 
-/// The parts of `/proc/self/stat` that are told, in its units (proc(5)).
+/// The values from `/proc/self/stat` that are exposed, in its units (proc(5)).
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
     cpu_ticks: u64,
@@ -47,18 +48,18 @@ impl Process {
             Unit::Bytes,
             process.resident.clone(),
         );
-        let help = "Descriptors this process has open";
+        let help = "Open file descriptors of this process";
         registry.register("process_open_fds", help, process.descriptors.clone());
-        let help = "Descriptors this process may open";
+        let help = "Maximum file descriptors of this process";
         registry.register("process_max_fds", help, process.most_descriptors.clone());
         registry.register(
             "process_threads",
             "Threads of this process",
             process.threads.clone(),
         );
-        let help = "CPU time of this process, its own and the kernel's for it";
+        let help = "CPU time of this process, user and system";
         registry.register_with_unit("process_cpu", help, Unit::Seconds, process.cpu.clone());
-        let help = "When this process began, since 1970";
+        let help = "Start time of this process, since 1970";
         registry.register_with_unit(
             "process_start_time",
             help,
@@ -68,10 +69,10 @@ impl Process {
         process
     }
 
-    /// Brings all of it up to date. One scrape at a time calls it.
+    /// Brings all values up to date. Only one scrape at a time calls this.
     pub(super) fn sample(&self) {
         let entries = fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
-        // Reading the directory takes one itself.
+        // Reading the directory itself takes one descriptor.
         self.descriptors
             .set(i64::try_from(entries.saturating_sub(1)).unwrap_or(i64::MAX));
         let limit = getrlimit(Resource::Nofile)
@@ -104,7 +105,7 @@ impl Process {
 
 impl Stat {
     fn parse(text: &str) -> Option<Self> {
-        // The name of the program stands in brackets, and may hold any byte.
+        // The name of the program is in brackets, and may hold any byte.
         let (_, rest) = text.rsplit_once(')')?;
         let fields: Vec<&str> = rest.split_whitespace().collect();
         // Field 3 of proc(5) is the first here.

@@ -1,5 +1,5 @@
-//! Datagrams that found the receive buffer of a socket full, as the kernel counts them in `/proc/net/udp`. They are
-//! looked up at each scrape. Where there is no such file, nothing is said.
+//! Datagrams that found the receive buffer of a socket full, as the kernel counts them in `/proc/net/udp`. The counts
+//! are read at each scrape. Without that file, the metric is missing.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -13,7 +13,7 @@ use prometheus_client::metrics::family::Family;
 
 use super::ListenerLabel;
 
-/// The sockets whose losses are counted, by their inode.
+/// The sockets whose losses are counted, by inode.
 #[derive(Debug, Clone, Default)]
 pub struct ReceiveBuffers {
     sockets: Arc<Mutex<BTreeMap<u64, Socket>>>,
@@ -24,11 +24,11 @@ pub struct ReceiveBuffers {
 #[derive(Debug)]
 struct Socket {
     total: Counter,
-    /// What the kernel had counted when it was last asked; nothing is known of a socket that was used elsewhere.
+    /// The kernel's count when it was last read; `None` for a socket that was used elsewhere before.
     seen: Option<u64>,
 }
 
-/// A socket is counted for as long as this lives.
+/// A socket is counted for as long as this value lives.
 #[derive(Debug)]
 pub(crate) struct Counted {
     buffers: ReceiveBuffers,
@@ -36,7 +36,7 @@ pub(crate) struct Counted {
 }
 
 impl ReceiveBuffers {
-    /// Counts what a socket of `listener` loses from now on; a `fresh` one has lost nothing before.
+    /// Counts the losses of a socket of `listener` from now on; a `fresh` socket has lost nothing before.
     pub(crate) fn count(&self, socket: &impl AsFd, listener: &'static str, fresh: bool) -> Counted {
         let descriptor = socket.as_fd().as_raw_fd();
         let metadata = fs::metadata(format!("/proc/self/fd/{descriptor}"));
@@ -55,7 +55,7 @@ impl ReceiveBuffers {
         }
     }
 
-    /// Brings the counters up to date. One scrape at a time calls it.
+    /// Brings the counters up to date. Only one scrape at a time calls this.
     pub(super) fn sample(&self) {
         if self.lock(|sockets| sockets.is_empty()) {
             return;
@@ -95,7 +95,7 @@ impl Drop for Counted {
     }
 }
 
-/// The inode of a line, and how many datagrams it says were dropped: the tenth field and the last (proc_net_udp).
+/// The inode in a line, and the number of dropped datagrams: the tenth field and the last one (proc_net_udp).
 fn parse(line: &str) -> Option<(u64, u64)> {
     let mut fields = line.split_whitespace();
     let inode = fields.nth(9)?.parse().ok()?;
@@ -103,7 +103,7 @@ fn parse(line: &str) -> Option<(u64, u64)> {
     Some((inode, dropped))
 }
 
-/// Bytes read of a table: thirty thousand sockets of the whole machine, in some ten milliseconds.
+/// Maximum bytes read of a table: thirty thousand sockets of the whole machine, in about ten milliseconds.
 const MOST_READ: u64 = 4 << 20;
 
 #[cfg(test)]
@@ -130,7 +130,7 @@ mod tests {
         let receiver = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let flood = || {
-            // Many times what the system gives by default, or allows.
+            // Many times what the system grants by default, or allows.
             for _ in 0..8192 {
                 sender
                     .send_to(&[0; 1400], receiver.local_addr().unwrap())

@@ -1,4 +1,4 @@
-//! Series per stream, for those who ask for them: the first so many streams have their own, all others share `other`.
+//! Series per stream, if enabled: the first streams, up to a limit, have series of their own; all others share `other`.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -23,13 +23,13 @@ pub struct Streams {
 
 #[derive(Debug, Default)]
 struct Table {
-    /// How many streams may have series of their own; 0: there are none at all.
+    /// Maximum number of streams with series of their own; 0 turns all series per stream off.
     most: usize,
     own: HashMap<String, Sums>,
     other: Sums,
 }
 
-/// What is known of one stream, or of all others.
+/// The sums of one stream, or of all others.
 #[derive(Debug, Default)]
 struct Sums {
     publishers: i64,
@@ -39,16 +39,16 @@ struct Sums {
     seen: Option<Instant>,
 }
 
-/// What a session has to say of its stream.
+/// What a session adds to the series of its stream.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StreamShare {
-    /// It publishes.
+    /// Whether the session publishes.
     pub(crate) publishes: bool,
-    /// It is open.
+    /// Whether the session is open.
     pub(crate) open: bool,
-    /// Bytes not told of before.
+    /// Bytes to the client since the last report.
     pub(crate) to_client: u64,
-    /// Bytes not told of before.
+    /// Bytes to the origin since the last report.
     pub(crate) to_origin: u64,
 }
 
@@ -75,17 +75,17 @@ impl Streams {
         streams
     }
 
-    /// Gives series of their own to so many streams, and a shared one to all others; 0 gives none.
+    /// Gives up to `most` streams series of their own, and a shared one to all others; 0 gives none.
     pub fn keep(&self, most: usize) {
         self.lock().most = most;
     }
 
-    /// Whether anything is to be told.
+    /// Whether series per stream are enabled.
     pub(crate) fn wanted(&self) -> bool {
         self.lock().most > 0
     }
 
-    /// A scrape: who has sessions is counted anew from what every session has to say, and streams that had none for
+    /// Prepares a scrape: sessions are counted again from the shares of all sessions, and streams that had none for
     /// [`KEPT`] make room.
     pub(crate) fn settle<'a>(&self, shares: impl IntoIterator<Item = (&'a str, StreamShare)>) {
         let now = Instant::now();
@@ -103,7 +103,7 @@ impl Streams {
         }
     }
 
-    /// Adds what one session has to say.
+    /// Adds the share of one session.
     pub(crate) fn add(&self, stream: &str, share: StreamShare) {
         self.lock().add(stream, share, Instant::now());
     }
@@ -135,7 +135,7 @@ impl Table {
     }
 }
 
-/// Written straight from the table: families would hold every name twice more.
+/// Written straight from the table: families would keep each name twice more.
 impl Collector for Streams {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let table = self.lock();
@@ -164,13 +164,14 @@ impl Collector for Streams {
 }
 
 const SESSIONS: &str = "stream_sessions";
-const SESSIONS_HELP: &str = "Sessions of a stream that are open; only with metrics.streams";
+const SESSIONS_HELP: &str = "Open sessions of a stream; only with metrics.streams";
 const BYTES: &str = "stream_relayed";
 const BYTES_NAME: &str = "stream_relayed_bytes";
 const BYTES_HELP: &str = "Bytes passed on for a stream; only with metrics.streams";
-/// The stream that stands for all without series of their own. Names of streams hold slashes, so none is called so.
+/// The label of all streams without series of their own. The names of streams contain slashes, so no stream has this
+/// name.
 const OTHER: &str = "other";
-/// How long the series of a stream without sessions stay: long enough for the last bytes to be scraped.
+/// How long the series of a stream without sessions are kept: long enough for the last bytes to be scraped.
 const KEPT: Duration = Duration::from_secs(300);
 
 #[cfg(test)]

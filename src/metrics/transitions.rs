@@ -1,4 +1,4 @@
-//! What became of each origin, and why: a counter that moves when a state does.
+//! State changes of origins, and their reasons: a counter that moves when a state does.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -10,7 +10,7 @@ use sluicegate_core::fleet::origin::OriginId;
 use super::TransitionLabels;
 use super::catalog::Catalog;
 
-/// The states origins were last seen in, and how often each was entered. As many entries as there are origins.
+/// The last known state of each origin, and how often each state was entered. There are as many entries as origins.
 #[derive(Debug)]
 pub struct Transitions {
     seen: Mutex<HashMap<OriginId, &'static str>>,
@@ -20,7 +20,7 @@ pub struct Transitions {
 impl Transitions {
     pub(super) fn new(registry: &mut Catalog) -> Self {
         let counts = Family::default();
-        let help = "Origins that entered a state, by what led to it";
+        let help = "Origins that entered a state, by reason";
         registry.register("origin_transitions", help, counts.clone());
         Self {
             seen: Mutex::default(),
@@ -28,7 +28,7 @@ impl Transitions {
         }
     }
 
-    /// Notes the state `origin` is in now; it counts if it was in another before.
+    /// Notes the state that `origin` is in now; it counts if the state differs from the last one.
     pub fn now_in(&self, origin: &OriginId, state: &'static str, reason: &'static str) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.get(origin) != Some(&state) {
@@ -37,7 +37,7 @@ impl Transitions {
         }
     }
 
-    /// Notes that `origin` is known no more.
+    /// Notes that `origin` is no longer known.
     pub fn gone(&self, origin: &OriginId, reason: &'static str) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.remove(origin).is_some() {
@@ -45,7 +45,7 @@ impl Transitions {
         }
     }
 
-    /// Notes that the origin `from` stands under another name.
+    /// Notes that the origin `from` has another name now.
     pub fn renamed(&self, from: &OriginId, to: &OriginId) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(state) = seen.remove(from) {
