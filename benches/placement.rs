@@ -9,7 +9,7 @@ use sluicegate::metrics::Metrics;
 use sluicegate::placer::Placer;
 use sluicegate::proxy::{Proxy, Request, Timing};
 use sluicegate::registry::{ClaimLimits, Registry};
-use sluicegate::session::{Limits, Sessions};
+use sluicegate::sessions::{Limits, Sessions};
 use sluicegate_core::fleet::Fleet;
 use sluicegate_core::fleet::health::Rules;
 use sluicegate_core::fleet::origin::{AddressRules, parse_registration};

@@ -15,7 +15,7 @@ use sluicegate::config::{Environment, Settings};
 use sluicegate::metrics::Format;
 use sluicegate::proxy::{DialError, Proxy, Request, Session};
 use sluicegate::server::Server;
-use sluicegate::session::Direction;
+use sluicegate::sessions::Direction;
 use sluicegate_core::fleet::origin::{AddressRules, parse_registration};
 use sluicegate_core::stream::{Action, Protocol, StreamUrl};
 

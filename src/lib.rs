@@ -17,7 +17,7 @@
 //! | 4 | `main`, [`cli`] |
 //! | 3 | [`server`], [`config`], [`demo`], [`logging`]: they know everyone |
 //! | 2 | [`listener`], [`admin`]: one protocol or surface each; they know [`proxy`], not each other |
-//! | 1 | [`proxy`], [`session`], [`registry`], [`cluster`], [`health`], [`drain`], [`sources`], [`readiness`], [`probe`], [`placer`], [`lookup`], [`net`], [`metrics`], [`fleet_api`] |
+//! | 1 | [`proxy`], [`sessions`], [`registry`], [`cluster`], [`health`], [`sources`], [`readiness`], [`probe`], [`placer`], [`lookup`], [`net`], [`metrics`], [`fleet_api`] |
 //! | 0 | [`store`], [`stream_names`], [`value`], `bell` |
 //!
 //! Below the crate boundary, in `sluicegate_core`, there is no socket, clock or task: bytes become events and
@@ -29,7 +29,6 @@ pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod demo;
-pub mod drain;
 mod finder;
 pub mod fleet_api;
 pub mod health;
@@ -45,7 +44,7 @@ pub mod readiness;
 pub mod registry;
 mod reported;
 pub mod server;
-pub mod session;
+pub mod sessions;
 pub mod sources;
 pub mod store;
 pub mod stream_names;

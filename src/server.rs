@@ -43,13 +43,13 @@ use crate::net::datagram::Entries;
 use crate::net::workers::Workers;
 use crate::placer::Placer;
 use crate::proxy::outside::Outside;
-use crate::proxy::{Proxy, Timing};
+use crate::proxy::{self, Proxy, Timing};
 use crate::readiness::Readiness;
 use crate::registry::{ClaimLimits, Registry};
-use crate::session::{self, EndReason, Sessions};
+use crate::sessions::{self, EndReason, Sessions};
 use crate::store::{Memory, Mesh, MeshOptions, Options, Redis, Shared};
 use crate::value::Listen;
-use crate::{drain, health, sources};
+use crate::{health, sources};
 
 /// A proxy whose listeners are bound; nothing is accepted until [`Server::serve`].
 #[derive(Debug)]
@@ -168,7 +168,7 @@ impl Server {
         )
         .with_attributes(settings.origins.attributes.clone());
         let registry = Arc::new(registry);
-        let limits = session::Limits {
+        let limits = sessions::Limits {
             publisher_idle: settings.session.publisher_idle,
             player_idle: settings.session.player_idle,
             play_wait: settings.session.play_wait,
@@ -471,7 +471,7 @@ impl Server {
         tokio::spawn(end.clone().run_until_cancelled_owned(keep_sources));
         tokio::spawn(
             end.clone()
-                .run_until_cancelled_owned(drain::run(proxy.clone())),
+                .run_until_cancelled_owned(proxy::drain::run(proxy.clone())),
         );
         tokio::spawn(run_clocks(proxy.clone(), end.clone()));
         tokio::spawn(serve_system);

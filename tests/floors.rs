@@ -10,9 +10,8 @@ fn floor(module: &str) -> Option<u8> {
         "cli" | "main" => 4,
         "demo" | "logging" | "server" => 3,
         "admin" | "listener" => 2,
-        "cluster" | "drain" | "finder" | "fleet_api" | "health" | "lookup" | "metrics" | "net"
-        | "placer" | "probe" | "proxy" | "readiness" | "registry" | "reported" | "session"
-        | "sources" => 1,
+        "cluster" | "finder" | "fleet_api" | "health" | "lookup" | "metrics" | "net" | "placer"
+        | "probe" | "proxy" | "readiness" | "registry" | "reported" | "sessions" | "sources" => 1,
         "bell" | "store" | "stream_names" | "value" => 0,
         _ => return None,
     })

@@ -25,7 +25,7 @@ use super::drain::drain_document;
 use super::{System, problem};
 use crate::net::fetch::escaped;
 use crate::net::versions::SERVER;
-use crate::session::{Direction, EndReason, Row};
+use crate::sessions::{Direction, EndReason, Row};
 
 /// `POST /api/v1/srs/register`: what SRS sends every heartbeat.
 pub(super) async fn register(

@@ -20,7 +20,7 @@ use tracing::info;
 use super::fleet::{NO_SESSION, find};
 use super::{System, problem};
 use crate::net::peek;
-use crate::session::{Ended, Piece, Row, Taken};
+use crate::sessions::{Ended, Piece, Row, Taken};
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Wanted {

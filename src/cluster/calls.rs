@@ -25,7 +25,7 @@ use tracing::{debug, warn};
 use super::Cluster;
 use crate::proxy::Proxy;
 use crate::registry::bindings::{Binding, Call, Shared};
-use crate::session::{Direction, EndReason};
+use crate::sessions::{Direction, EndReason};
 use crate::store::{Store, StoreError};
 
 /// Look-ups under way, names that nobody has, and what pays for asking.

@@ -26,7 +26,7 @@ use super::pair;
 use crate::net::relay::{self, Passage, Unhurried, acknowledge_at_once};
 use crate::net::{last_words, preface};
 use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request};
-use crate::session::{Direction, EndReason, Piece, Row};
+use crate::sessions::{Direction, EndReason, Piece, Row};
 use crate::value::Network;
 
 /// What the RTMP listener is set to.

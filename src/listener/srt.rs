@@ -24,7 +24,7 @@ use super::origin_leg::Dialer;
 use crate::net::datagram::{Driver, Entries, Handle, Links, Shard, handle};
 use crate::net::workers::Workers;
 use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session};
-use crate::session::{Direction, EndReason, Row};
+use crate::sessions::{Direction, EndReason, Row};
 
 /// Serves SRT.
 #[derive(Debug, Clone)]

@@ -16,7 +16,7 @@ use super::origin_call::{TELL_WITHIN, tell};
 use super::origin_leg::Dialer;
 use crate::proxy::{Proxy, Request, Session};
 use crate::registry::bindings::{Binding, Bound, Call};
-use crate::session::{Direction, EndReason, Row};
+use crate::sessions::{Direction, EndReason, Row};
 
 /// Lets calls stand until something ends them; a cheap clone.
 #[derive(Debug, Clone)]

@@ -85,7 +85,7 @@ impl<S: Subscriber, W: Fn(&[u8]) + 'static> Layer<S> for Lines<W> {
 }
 
 /// The target of the line that each session ends with.
-const ACCESS: &str = crate::session::ACCESS;
+const ACCESS: &str = crate::sessions::ACCESS;
 
 // Events come from everywhere, and there is one subscriber for them.
 static FLOOD: Flood = Flood::new();

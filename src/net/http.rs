@@ -18,8 +18,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::proxy::Refusal;
-
 /// A response body of any kind.
 pub type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>;
 
@@ -154,24 +152,6 @@ pub fn text(status: StatusCode, message: impl Into<String>) -> Response<Body> {
             .insert(RETRY_AFTER, HeaderValue::from_static("2"));
     }
     response
-}
-
-/// The status a refusal has: it says whose turn it is.
-pub const fn status_of(refusal: &Refusal) -> StatusCode {
-    match refusal {
-        Refusal::AllFailed { .. } | Refusal::Refused { .. } => StatusCode::BAD_GATEWAY,
-        Refusal::Denied { .. } => StatusCode::FORBIDDEN,
-        Refusal::Draining
-        | Refusal::Ended(_)
-        | Refusal::Exhausted { .. }
-        | Refusal::Full
-        | Refusal::Gone { .. }
-        | Refusal::NoOrigin { .. }
-        | Refusal::NoRoom { .. } => StatusCode::SERVICE_UNAVAILABLE,
-        Refusal::TooManyClaims => StatusCode::TOO_MANY_REQUESTS,
-        Refusal::TooSlow { .. } => StatusCode::GATEWAY_TIMEOUT,
-        Refusal::WrongService { .. } => StatusCode::NOT_FOUND,
-    }
 }
 
 /// A JSON document.

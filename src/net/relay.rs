@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 
-use crate::session::{Direction, EndReason, Row};
+use crate::sessions::{Direction, EndReason, Row};
 
 /// What happens to the bytes of a session on their way: nothing, or a walk that watches them.
 pub trait Passage {
@@ -338,7 +338,7 @@ mod tests {
 
     use super::*;
     use crate::metrics::Metrics;
-    use crate::session::{Limits, OpenRow, Request, Sessions};
+    use crate::sessions::{Limits, OpenRow, Request, Sessions};
 
     struct Identity;
 

@@ -3,7 +3,7 @@
 use sluicegate_core::fleet::origin::OriginId;
 
 use super::{Proxy, Refusal, Session};
-use crate::session::Request;
+use crate::sessions::Request;
 
 impl Proxy {
     /// Opens a session that is joined to `origin` already. It counts on that origin, whatever the origin may hold: it

@@ -11,7 +11,7 @@ use sluicegate_core::stream::{Action, PlacementKey, Service, StreamUrl};
 
 use super::{Proxy, Refusal};
 use crate::placer::Wanted;
-use crate::session::State;
+use crate::sessions::State;
 
 /// A stream that wants an origin.
 #[derive(Debug, Clone, Copy)]

@@ -13,7 +13,7 @@ use tracing::warn;
 
 use crate::config::Unanswered;
 use crate::net::fetch;
-use crate::session::Request;
+use crate::sessions::Request;
 use crate::value::{NotAUrl, Url};
 
 /// Who is asked, and what is known from before.

@@ -16,7 +16,7 @@ use super::{Attempt, DialError, Proxy, Refusal};
 use crate::cluster::Claimed;
 use crate::metrics::PlacementLabels;
 use crate::registry::{Hold, NoRoom};
-use crate::session::{Request, Row};
+use crate::sessions::{Request, Row};
 
 /// A request on its way to an origin.
 pub(super) struct Walk<'a> {

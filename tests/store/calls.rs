@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::Value;
-use sluicegate::session::Direction;
+use sluicegate::sessions::Direction;
 use sluicegate_core::rtc::stun::Kind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
@@ -182,7 +182,7 @@ async fn a_kick_at_the_proxy_that_carries_a_call_tells_the_origin_once() {
     assert_eq!(check(&client, CHECK, &mut 0).await, Some(Kind::Success));
     pair.a.until_sessions(0).await;
     let row = pair.b.proxy.sessions().list().remove(0);
-    row.end(sluicegate::session::EndReason::Kicked);
+    row.end(sluicegate::sessions::EndReason::Kicked);
     until("the origin is told", || pair.origin.requests().len() == 2).await;
     let at_a = client_of(&pair.a).await;
     assert_eq!(

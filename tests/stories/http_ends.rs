@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sluicegate::session::{Direction, State};
+use sluicegate::sessions::{Direction, State};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use sluicegate::session::EndReason;
+use sluicegate::sessions::EndReason;
 use sluicegate_core::stream::Action;
 
 use crate::house::{Guest, House, Manner, PATIENCE, Stub, nowhere, until, video};

@@ -1,6 +1,6 @@
 //! A client and an origin that talk RTSP through the proxy, with media between their messages.
 
-use sluicegate::session::{Direction, State};
+use sluicegate::sessions::{Direction, State};
 use sluicegate_core::rtsp::message::{Message, Method};
 use sluicegate_core::stream::Action;
 
@@ -354,7 +354,7 @@ async fn a_kick_closes_both_sides() {
     house
         .proxy
         .sessions()
-        .end_all(sluicegate::session::EndReason::Kicked);
+        .end_all(sluicegate::sessions::EndReason::Kicked);
     player.hear_end().await;
     house.until_sessions(0).await;
     assert!(

@@ -11,7 +11,7 @@ use crate::http_origin::{HttpOrigin, STREAM, Step, Viewer, WAYS, say};
 use crate::http_pieces::{Packager, Reply};
 use crate::rtsp_house::Caller;
 use crate::srt_caller::{asks_for, conclusion, induction};
-use sluicegate::session::State as SessionState;
+use sluicegate::sessions::State as SessionState;
 
 /// A stub that reads whatever comes, over any protocol of TCP.
 async fn silent() -> Stub {
@@ -141,7 +141,7 @@ async fn an_origin_that_only_waits_keeps_its_viewers() {
     house.until_sessions(0).await;
 }
 
-fn is_waiting(row: &std::sync::Arc<sluicegate::session::Row>) -> bool {
+fn is_waiting(row: &std::sync::Arc<sluicegate::sessions::Row>) -> bool {
     row.state() == SessionState::Waiting
 }
 

@@ -24,11 +24,11 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
 use super::live::{NoAnswer, Raw, check_switch, explain, open, redirect};
-use super::{Caller, Http, refusal};
+use super::{Caller, Http};
 use crate::net::http::{Body, BoxError, Prefixed, full, text};
 use crate::net::relay;
 use crate::proxy::{Attempt, Proxy, Refusal, Session};
-use crate::session::{Direction, EndReason, Piece, Row};
+use crate::sessions::{Direction, EndReason, Piece, Row};
 
 /// What a connection shares with the pull that is in progress on it.
 #[derive(Default)]
@@ -121,7 +121,7 @@ pub(super) async fn answer(
             let (_, status, words) = explain(NoAnswer::Ended(reason), &row);
             (status, words)
         }
-        refusal => (refusal::status(&refusal), refusal.to_string()),
+        refusal => (refusal.http_status(), refusal.to_string()),
     })?;
     let answered = tokio::select! {
         answered = answer => answered,

@@ -15,12 +15,12 @@ use tokio::net::tcp::ReadHalf;
 use tracing::{debug, info};
 
 use super::super::pair;
-use super::refusal::{self, send, send_away};
+use super::refusal::{send, send_away};
 use super::{Caller, Http};
 use crate::net::forwarded;
 use crate::net::relay::{Passage, Unhurried};
 use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session};
-use crate::session::{Direction, EndReason, Piece, Row};
+use crate::sessions::{Direction, EndReason, Piece, Row};
 
 /// Why an origin's answer never came.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ pub(super) async fn set_up(
             return None;
         }
         Err(refusal) => {
-            send(&mut client, refusal::status(&refusal), &refusal.to_string()).await;
+            send(&mut client, refusal.http_status(), &refusal.to_string()).await;
             return None;
         }
     };
@@ -207,7 +207,7 @@ pub(super) async fn open(
     };
     match proxy.open(request).await {
         Ok(session) => Ok((session, forwarded)),
-        Err(refusal) => Err((refusal::status(&refusal), refusal.to_string())),
+        Err(refusal) => Err((refusal.http_status(), refusal.to_string())),
     }
 }
 
@@ -226,7 +226,7 @@ pub(super) fn explain(no_answer: NoAnswer, row: &Row) -> (EndReason, StatusCode,
         ),
         NoAnswer::Ended(reason) => {
             let refusal = Refusal::Ended(reason);
-            (reason, refusal::status(&refusal), refusal.to_string())
+            (reason, refusal.http_status(), refusal.to_string())
         }
         NoAnswer::OriginGone => {
             let words = format!("{stream}: its origin closed the connection without an answer");

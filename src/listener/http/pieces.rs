@@ -28,7 +28,7 @@ use super::legs::Ask;
 use super::live::client_of;
 use super::rewrite::{self, Rewriting};
 use super::share::{Found, Head, Lead, Outcome, Shares};
-use super::{Caller, Http, refusal};
+use super::{Caller, Http};
 use crate::health::Vigil;
 use crate::listener::origin_leg::Dialer;
 use crate::metrics::{DirectionLabels, KindLabel, PieceLabels};
@@ -190,7 +190,7 @@ fn pull(
     let named = link.as_ref().map(|link| link.origin.clone());
     let place = proxy
         .place(asked, named)
-        .map_err(|refusal| (refusal::status(&refusal), refusal.to_string()))?;
+        .map_err(|refusal| (refusal.http_status(), refusal.to_string()))?;
     let linked = link.and_then(|link| linked(http, proxy, &place, &link, kind));
     let forwarded = Forwarded {
         client: caller.peer.ip(),
@@ -451,7 +451,7 @@ impl Pull {
                 registry.answered(&attempt.origin);
                 Ok((attempt, response))
             }
-            Err(refusal) => Err((status_of(refusal::status(&refusal)), refusal.to_string())),
+            Err(refusal) => Err((status_of(refusal.http_status()), refusal.to_string())),
         }
     }
 

@@ -3,7 +3,6 @@
 use hyper::StatusCode;
 use tokio::net::TcpStream;
 
-pub(super) use crate::net::http::status_of as status;
 use crate::net::last_words;
 
 /// Answers a client whose request was read by hand, and closes.

@@ -15,7 +15,7 @@ use super::super::standing::Calls;
 use crate::net::datagram::{Driver, Handle, Links};
 use crate::proxy::Proxy;
 use crate::registry::bindings::Binding;
-use crate::session::{Direction, EndReason, Row};
+use crate::sessions::{Direction, EndReason, Row};
 
 /// One shard's side of the calls.
 pub(super) struct Media {

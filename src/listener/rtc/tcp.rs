@@ -20,7 +20,7 @@ use tracing::debug;
 use super::super::standing::Calls;
 use crate::proxy::Proxy;
 use crate::registry::bindings::Binding;
-use crate::session::{Direction, Row};
+use crate::sessions::{Direction, Row};
 
 /// The TCP side of the media port.
 #[derive(Debug, Clone)]

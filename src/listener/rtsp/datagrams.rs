@@ -20,7 +20,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::metrics::{DropLabels, Metrics};
-use crate::session::{Direction, Row};
+use crate::sessions::{Direction, Row};
 use crate::value::PortRange;
 
 /// The ports that tracks may have, shared by all sessions.

@@ -32,7 +32,7 @@ use self::pair::Pair;
 use super::origin_leg::Dialer;
 use crate::net::{last_words, preface, relay};
 use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session};
-use crate::session::{Direction, EndReason};
+use crate::sessions::{Direction, EndReason};
 use crate::value::Network;
 
 pub use self::datagrams::UdpPorts;

@@ -20,7 +20,7 @@ use super::datagrams::{Datagrams, UdpPorts};
 use super::leg::Leg;
 use crate::net::relay::{Passage, Unhurried};
 use crate::proxy::Session;
-use crate::session::{Direction, EndReason, Row};
+use crate::sessions::{Direction, EndReason, Row};
 
 /// A client and an origin, joined. Until it has begun, `first` is what the origin said that was not looked at.
 pub(super) type Pair = pair::Pair<Watched>;

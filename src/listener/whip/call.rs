@@ -17,10 +17,10 @@ use tokio::time::timeout;
 use super::super::origin_call::{self, Answer, NoAnswer, TELL_WITHIN, tell};
 use super::super::standing::Voice;
 use super::{Ask, Refused, broken_answer, json_target, pass_refusal, refuse};
-use crate::net::http::{Body, full, json, status_of};
+use crate::net::http::{Body, full, json};
 use crate::proxy::{Attempt, DialError, Request, Session};
 use crate::registry::bindings::{Call, Shared};
-use crate::session::EndReason;
+use crate::sessions::EndReason;
 
 /// What an origin agreed to.
 struct Agreed {
@@ -214,7 +214,7 @@ impl Ask<'_> {
             by_way_of: Request::way(client, self.caller.peer),
         };
         let opened = self.proxy.open(request).await;
-        opened.map_err(|refusal| refuse(status_of(&refusal), refusal.to_string()))
+        opened.map_err(|refusal| refuse(refusal.http_status(), refusal.to_string()))
     }
 
     /// Asks origins until one agrees.
@@ -227,7 +227,7 @@ impl Ask<'_> {
             let said_no = said_no.into_inner().unwrap_or_else(PoisonError::into_inner);
             match said_no {
                 Some(answer) => pass_refusal(answer),
-                None => refuse(status_of(&refusal), refusal.to_string()),
+                None => refuse(refusal.http_status(), refusal.to_string()),
             }
         })
     }

@@ -1,0 +1,121 @@
+//! The proxy's own drain; and what ends what is left of any drain whose deadline has passed, one session at a time, so
+//! that encoders and players come back one by one and not as a storm.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use sluicegate_core::fleet::drain::{Cause, Drain, Duty, Left};
+use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::stream::Action;
+use tracing::{debug, info};
+
+use super::Proxy;
+use crate::sessions::{EndReason, Row};
+
+impl Proxy {
+    /// Whether new work is refused.
+    pub fn is_draining(&self) -> bool {
+        self.shared.stopping.load(Ordering::Relaxed) || self.drain_in_progress().is_some()
+    }
+
+    /// Refuses new work from now on, for good.
+    pub fn stop(&self) {
+        self.shared.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Refuses new work until [`Proxy::undrain`]; past `patience`, sessions are ended one by one.
+    pub fn drain(&self, patience: Option<Duration>) {
+        let mut drain = self.lock_drain();
+        let standing = drain.map_or(Duty::Active, Duty::Draining);
+        let now = Instant::now();
+        *drain = Some(Drain::begin(standing, now, patience, Cause::Operator));
+        info!(deadline = ?patience, "this proxy drains");
+    }
+
+    /// Takes new work again, unless the process stops.
+    pub fn undrain(&self) {
+        if self.lock_drain().take().is_some() {
+            info!("this proxy takes new work again");
+        }
+    }
+
+    /// How long between two sessions that a drain ends.
+    pub fn drain_pace(&self) -> Duration {
+        self.shared.timing.drain_pace
+    }
+
+    /// The drain that an operator asked for.
+    pub fn drain_in_progress(&self) -> Option<Drain> {
+        *self.lock_drain()
+    }
+
+    /// The sessions there are.
+    pub fn left(&self) -> Left {
+        let rows = self.shared.sessions.list();
+        let publishes = |row: &&Arc<Row>| row.request.action == Action::Publish;
+        let publishers = rows.iter().filter(publishes).count();
+        Left {
+            publishers,
+            players: rows.len() - publishers,
+        }
+    }
+
+    fn lock_drain(&self) -> MutexGuard<'_, Option<Drain>> {
+        let drain = &self.shared.drain;
+        drain.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends overdue sessions for ever, one for each draining origin, and one for a draining proxy, each `drain.pace`.
+pub async fn run(proxy: Proxy) {
+    let mut turns = tokio::time::interval(proxy.drain_pace());
+    turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        turns.tick().await;
+        for id in overdue(&proxy) {
+            let on_it = |row: &Row| row.placed().origin.as_ref() == Some(&id);
+            end_next(&proxy, on_it, EndReason::OriginDrained);
+        }
+        let now = Instant::now();
+        if proxy
+            .drain_in_progress()
+            .is_some_and(|drain| drain.is_overdue(now))
+        {
+            end_next(&proxy, |_| true, EndReason::Drained);
+        }
+    }
+}
+
+/// The origins whose drain is past its deadline.
+fn overdue(proxy: &Proxy) -> Vec<OriginId> {
+    let now = Instant::now();
+    let origins = proxy.registry().origins();
+    let overdue = origins.into_iter().filter(
+        |(_, member)| matches!(member.duty, Duty::Draining(drain) if drain.is_overdue(now)),
+    );
+    overdue.map(|(id, _)| id).collect()
+}
+
+/// Ends the oldest publisher of those `wanted`; its players go with it. Without a publisher, players.
+fn end_next(proxy: &Proxy, wanted: impl Fn(&Row) -> bool, reason: EndReason) {
+    let rows: Vec<Arc<Row>> = proxy
+        .sessions()
+        .list()
+        .into_iter()
+        .filter(|row| wanted(row) && !row.has_ended())
+        .collect();
+    let publishes = |row: &&Arc<Row>| row.request.action == Action::Publish;
+    if let Some(row) = rows.iter().find(publishes) {
+        debug!(session = row.id, stream = %row.request.stream, "drain: its publisher is ended");
+        row.end(reason);
+        return;
+    }
+    let share = rows.len().div_ceil(SHARES);
+    for row in rows.iter().take(share) {
+        row.end(reason);
+    }
+}
+
+/// Players without a publisher here go in so many shares, each smaller than the one before: a thousand in some seconds.
+const SHARES: usize = 50;

@@ -1,0 +1,167 @@
+//! Why a request got no session, in the words of each who hears of it.
+
+use hyper::StatusCode;
+use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::stream::{Service, StreamUrl};
+
+use crate::sessions::EndReason;
+
+/// Why a request got no session.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Every candidate failed.
+    #[error("{stream}: no origin answered; tried {}", names(.tried))]
+    AllFailed {
+        /// The stream asked for.
+        stream: StreamUrl,
+        /// What was tried, and how each failed. The text may hold addresses and is for logs only.
+        tried: Vec<(OriginId, String)>,
+    },
+    /// Whoever decides about new streams said no.
+    #[error("{stream}: {reason}")]
+    Denied {
+        /// The stream asked for.
+        stream: StreamUrl,
+        /// In the words of who denied it.
+        reason: String,
+    },
+    /// The proxy stops.
+    #[error("this proxy is stopping; connect again")]
+    Draining,
+    /// No descriptor, port or memory is left for a connection to an origin.
+    #[error("this proxy has no room for a further connection; try again later")]
+    Exhausted {
+        /// What the system said.
+        error: String,
+    },
+    /// Something ended the session before it was joined.
+    #[error("the session was ended: {0}")]
+    Ended(EndReason),
+    /// The session table is full.
+    #[error("this proxy holds as many sessions as it may; try again later")]
+    Full,
+    /// The stream is published, on an origin that takes nobody any more.
+    #[error("{stream} is on {origin}, which is out of service")]
+    Gone {
+        /// The stream asked for.
+        stream: StreamUrl,
+        /// The origin that holds it.
+        origin: OriginId,
+    },
+    /// No origin is there that could take it.
+    #[error("{stream}: no live origin serves {}", .service.as_str())]
+    NoOrigin {
+        /// The stream asked for.
+        stream: StreamUrl,
+        /// The kind of endpoint that was looked for.
+        service: Service,
+        /// What stood in the way, for logs.
+        detail: String,
+    },
+    /// Those that could take it hold as much as they may.
+    #[error("{stream}: every origin that could take it is full; try again later")]
+    NoRoom {
+        /// The stream asked for.
+        stream: StreamUrl,
+        /// Who is full of what, for logs.
+        detail: String,
+    },
+    /// The origin said no.
+    #[error("{description}")]
+    Refused {
+        /// Which origin.
+        origin: OriginId,
+        /// Its own words.
+        description: String,
+    },
+    /// Too many plays of unpublished streams from one address.
+    #[error(
+        "too many streams without a publisher are waited for from your address; try again in a minute"
+    )]
+    TooManyClaims,
+    /// The candidates together took too long.
+    #[error("{stream}: no origin answered in time; tried {}", names(.tried))]
+    TooSlow {
+        /// The stream asked for.
+        stream: StreamUrl,
+        /// What was tried, and how each failed. The text may hold addresses and is for logs only.
+        tried: Vec<(OriginId, String)>,
+    },
+    /// The stream is on an origin that does not speak this protocol.
+    #[error("{stream} is on {origin}, which has no {}", .service.as_str())]
+    WrongService {
+        /// The stream asked for.
+        stream: StreamUrl,
+        /// The origin that holds it.
+        origin: OriginId,
+        /// What that origin lacks.
+        service: Service,
+    },
+}
+
+impl Refusal {
+    /// The refusal as metrics spell it.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::AllFailed { .. } => "all_failed",
+            Self::Denied { .. } => "denied",
+            Self::Draining => "draining",
+            Self::Ended(_) => "ended",
+            Self::Exhausted { .. } => "exhausted",
+            Self::Full => "full",
+            Self::Gone { .. } => "gone",
+            Self::NoOrigin { .. } => "no_origin",
+            Self::NoRoom { .. } => "no_room",
+            Self::Refused { .. } => "refused",
+            Self::TooManyClaims => "too_many_claims",
+            Self::TooSlow { .. } => "too_slow",
+            Self::WrongService { .. } => "wrong_service",
+        }
+    }
+
+    /// The status it has in HTTP, which says whose turn it is.
+    pub const fn http_status(&self) -> StatusCode {
+        match self {
+            Self::AllFailed { .. } | Self::Refused { .. } => StatusCode::BAD_GATEWAY,
+            Self::Denied { .. } => StatusCode::FORBIDDEN,
+            Self::Draining
+            | Self::Ended(_)
+            | Self::Exhausted { .. }
+            | Self::Full
+            | Self::Gone { .. }
+            | Self::NoOrigin { .. }
+            | Self::NoRoom { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManyClaims => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooSlow { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Self::WrongService { .. } => StatusCode::NOT_FOUND,
+        }
+    }
+
+    /// The whole story, for the log: it may hold addresses.
+    pub(crate) fn detail(&self) -> String {
+        match self {
+            Self::AllFailed { tried, .. } | Self::TooSlow { tried, .. } => tried
+                .iter()
+                .map(|(id, why)| format!("{id}: {why}"))
+                .collect::<Vec<_>>()
+                .join("; "),
+            Self::Exhausted { error } => error.clone(),
+            Self::NoOrigin { detail, .. } | Self::NoRoom { detail, .. } => {
+                format!("{self}: {detail}")
+            }
+            Self::Refused {
+                origin,
+                description,
+            } => format!("{origin}: {description}"),
+            other => other.to_string(),
+        }
+    }
+}
+
+fn names(tried: &[(OriginId, String)]) -> String {
+    tried
+        .iter()
+        .map(|(id, _)| id.as_str())
+        .collect::<Vec<_>>()
+        .join(", ")
+}

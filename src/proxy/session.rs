@@ -1,0 +1,201 @@
+//! A client and an origin, on the way to each other or joined; and a share in a placement without a row.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::stream::{Action, PlacementKey};
+use tracing::info;
+
+use super::walk::Walk;
+use super::{Attempt, DialError, Proxy, Refusal, Request};
+use crate::metrics::Metrics;
+use crate::registry::Hold;
+use crate::sessions::{EndReason, OpenRow, Placed, Row};
+
+/// A client on its way to, or joined with, an origin. Dropping it settles its accounts.
+#[derive(Debug)]
+pub struct Session {
+    pub(super) proxy: Proxy,
+    /// All candidates together have so long.
+    pub(super) setup: Duration,
+    // Before the row, so that the claim's lifetime counts from the last session's end.
+    pub(super) hold: Hold,
+    pub(super) row: OpenRow,
+}
+
+/// One of the many requests of a client that pulls a stream piece by piece: a share in the stream's placement
+/// without a row in the table. While one lives the claim stands, and for its lifetime after the last.
+#[derive(Debug)]
+pub struct Place {
+    pub(super) proxy: Proxy,
+    pub(super) request: Request,
+    pub(super) key: PlacementKey,
+    pub(super) hold: Hold,
+    pub(super) named: Option<OriginId>,
+}
+
+impl Session {
+    /// The metric families.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        self.proxy.metrics()
+    }
+
+    /// The row: counters, and the way to hear of a kick.
+    pub fn row(&self) -> &Arc<Row> {
+        &self.row
+    }
+
+    /// Shortens the time that all candidates together have, for clients that wait less.
+    #[must_use]
+    pub fn within(mut self, setup: Duration) -> Self {
+        self.setup = self.setup.min(setup);
+        self
+    }
+
+    /// Tries origins, best first, until `dial` joins one. The claim moves with the choice, so that everybody
+    /// else who asks for the stream is sent to the same origin.
+    ///
+    /// # Errors
+    /// A [`Refusal`], logged and counted; the session is over then.
+    pub async fn dial<T, F>(&self, dial: impl Fn(Attempt) -> F) -> Result<T, Refusal>
+    where
+        F: Future<Output = Result<T, DialError>>,
+    {
+        let joined = tokio::select! {
+            joined = self.walk().candidates(dial, |_| true) => joined,
+            reason = self.row.ended() => Err(Refusal::Ended(reason)),
+        };
+        match joined {
+            Ok(leg) => {
+                let first = self.row.joined();
+                let placed = self.row.placed();
+                let shared = self.proxy.shared.registry.is_shared(self.key());
+                if let Some(origin) = placed
+                    .origin
+                    .as_ref()
+                    .filter(|_| shared && self.publishes())
+                {
+                    self.proxy.end_stale(self.key(), origin);
+                }
+                if first {
+                    self.tell_joined(&placed);
+                }
+                Ok(leg)
+            }
+            Err(refusal) => {
+                self.proxy.note_refusal(&self.row.request, &refusal);
+                self.row.end(EndReason::Refused);
+                Err(refusal)
+            }
+        }
+    }
+
+    pub(super) fn tell_joined(&self, placed: &Placed) {
+        let request = &self.row.request;
+        info!(
+            session = self.row.id,
+            stream = %request.stream,
+            action = request.action.as_str(),
+            protocol = request.protocol.as_str(),
+            client = %request.client,
+            peer = request.by_way_of.as_ref().map(tracing::field::display),
+            origin = placed.origin.as_ref().map_or("-", |id| id.as_str()),
+            why = &*placed.why,
+            "session joined"
+        );
+    }
+
+    /// Notes that the origin answered. A dial that ended with the connection, before a word of the origin, does not
+    /// show that it lives: the kernel accepts connections for a process that is stopped.
+    pub fn answered(&self) {
+        if let Some(origin) = self.row.placed().origin {
+            self.proxy.shared.registry.answered(&origin);
+        }
+    }
+
+    /// The name its stream is placed under.
+    pub(super) const fn key(&self) -> &PlacementKey {
+        self.hold.key()
+    }
+
+    fn publishes(&self) -> bool {
+        self.row.request.action == Action::Publish
+    }
+
+    fn walk(&self) -> Walk<'_> {
+        Walk {
+            proxy: &self.proxy,
+            service: self.row.request.protocol.service(),
+            setup: self.setup,
+            key: self.key(),
+            hold: &self.hold,
+            request: &self.row.request,
+            row: Some(&self.row),
+            named: None,
+            directed: OnceLock::new(),
+        }
+    }
+
+    /// Ends the session for `reason`, unless something ended it before.
+    pub fn finish(self, reason: EndReason) {
+        self.row.end(reason);
+    }
+}
+
+impl Place {
+    /// The stream, who asks for it and how.
+    pub const fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// How long one origin has to take a connection.
+    pub fn patience(&self) -> Duration {
+        self.proxy.shared.timing.dial
+    }
+
+    /// The origin that [`Place::dial`] would try first, without a claim on it.
+    pub fn likely(&self) -> Option<OriginId> {
+        self.walk().first_choice().ok().map(|choice| choice.origin)
+    }
+
+    /// What to dial to reach an origin of the fleet, unless it is down or has no such service.
+    pub fn attempt(&self, origin: &OriginId) -> Option<Attempt> {
+        let walk = self.walk();
+        walk.is_fit(origin).then(|| walk.attempt(origin)).flatten()
+    }
+
+    /// Tries origins, best first, until `dial` gets an answer from one, as [`Session::dial`] does. An answer that
+    /// does not show the stream there, by the word of `joins`, leaves no claim behind.
+    ///
+    /// # Errors
+    /// A [`Refusal`], logged and counted.
+    pub async fn dial<T, F>(
+        &self,
+        dial: impl Fn(Attempt) -> F,
+        joins: impl Fn(&T) -> bool,
+    ) -> Result<T, Refusal>
+    where
+        F: Future<Output = Result<T, DialError>>,
+    {
+        let answered = self.walk().candidates(dial, joins).await;
+        if let Err(refusal) = &answered {
+            self.proxy.note_refusal(&self.request, refusal);
+        }
+        answered
+    }
+
+    fn walk(&self) -> Walk<'_> {
+        Walk {
+            proxy: &self.proxy,
+            service: self.request.protocol.service(),
+            setup: self.proxy.shared.timing.setup,
+            key: &self.key,
+            hold: &self.hold,
+            request: &self.request,
+            row: None,
+            named: self.named.as_ref(),
+            directed: OnceLock::new(),
+        }
+    }
+}

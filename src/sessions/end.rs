@@ -1,0 +1,76 @@
+//! Why a session ended.
+
+use std::fmt;
+
+/// Why a session ended: a closed list, for logs and metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndReason {
+    /// The client closed its connection.
+    ClientClosed,
+    /// The client broke its protocol.
+    ClientError,
+    /// The client of a call has not said for too long that it is there.
+    ClientIdle,
+    /// Our own code failed; the panic is logged.
+    Crashed,
+    /// The proxy stops.
+    Drained,
+    /// Another proxy carries the call.
+    Elsewhere,
+    /// An operator ended it.
+    Kicked,
+    /// The stream moved to another origin; who comes back finds it there.
+    Moved,
+    /// The origin closed its connection.
+    OriginClosed,
+    /// Its origin is drained, and the time to finish is over.
+    OriginDrained,
+    /// The origin broke its protocol.
+    OriginError,
+    /// The origin sent nothing for too long.
+    PlayerIdle,
+    /// The publisher sent nothing for too long.
+    PublisherIdle,
+    /// No origin took it, or the origin said no.
+    Refused,
+    /// The same stream's publisher came back on a new connection.
+    Replaced,
+    /// The client asked for another stream on a connection that carries one.
+    SecondStream,
+    /// The receiver took nothing for too long.
+    Stalled,
+    /// No publisher came in the time a player may wait.
+    WaitedTooLong,
+}
+
+impl EndReason {
+    /// The reason as logs and metrics spell it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientClosed => "client_closed",
+            Self::ClientError => "client_error",
+            Self::ClientIdle => "client_idle",
+            Self::Crashed => "crashed",
+            Self::Drained => "drained",
+            Self::Elsewhere => "elsewhere",
+            Self::Kicked => "kicked",
+            Self::Moved => "moved",
+            Self::OriginClosed => "origin_closed",
+            Self::OriginDrained => "origin_drained",
+            Self::OriginError => "origin_error",
+            Self::PlayerIdle => "player_idle",
+            Self::PublisherIdle => "publisher_idle",
+            Self::Refused => "refused",
+            Self::Replaced => "replaced",
+            Self::SecondStream => "second_stream",
+            Self::Stalled => "stalled",
+            Self::WaitedTooLong => "waited_too_long",
+        }
+    }
+}
+
+impl fmt::Display for EndReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

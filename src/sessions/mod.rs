@@ -1,0 +1,14 @@
+//! One client joined to one origin: its row in the table, its accounts, and how it ends.
+
+mod end;
+mod request;
+mod row;
+mod table;
+mod tap;
+
+pub use end::EndReason;
+pub use request::Request;
+pub use row::{Direction, Placed, Row, State};
+pub(crate) use table::OpenRow;
+pub use table::{ACCESS, Limits, Sessions};
+pub use tap::{Ended, Piece, Taken, Tap};

@@ -1,0 +1,33 @@
+//! What a client asks for.
+
+use std::net::SocketAddr;
+
+use sluicegate_core::stream::{Action, Protocol, StreamUrl};
+
+/// What a client asks for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The stream it names.
+    pub stream: StreamUrl,
+    /// Whether it sends or receives.
+    pub action: Action,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Where it is: the peer, or what a trusted proxy in front of us said.
+    pub client: SocketAddr,
+    /// The last proxy in front of us, where one connected in the client's place. Boxed: each open session keeps room
+    /// for it, and few have one.
+    pub by_way_of: Option<Box<SocketAddr>>,
+}
+
+impl Request {
+    /// Who connected to us: the client, or the last proxy in front of us.
+    pub fn peer(&self) -> SocketAddr {
+        self.by_way_of.as_deref().copied().unwrap_or(self.client)
+    }
+
+    /// What [`by_way_of`](Self::by_way_of) is when `peer` connected to us for `client`.
+    pub fn way(client: SocketAddr, peer: SocketAddr) -> Option<Box<SocketAddr>> {
+        (peer != client).then(|| Box::new(peer))
+    }
+}

@@ -1,0 +1,403 @@
+//! A row of the session table: what is known of one session, and its counters.
+
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::stream::Action;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::{EndReason, Limits, Request, Tap};
+use crate::bell;
+use crate::metrics::{Metrics, ProtocolLabel, StreamShare};
+
+/// A row of the session table: what the API shows, what the relay counts, what a kick reaches.
+#[derive(Debug)]
+pub struct Row {
+    /// Names the session in logs and in the API.
+    pub id: u64,
+    /// What was asked.
+    pub request: Request,
+    /// When it was asked.
+    pub started_at: SystemTime,
+    started: Instant,
+    state: AtomicU8,
+    placed: Mutex<Placed>,
+    to_client: Flow,
+    to_origin: Flow,
+    /// Milliseconds until both ends were connected.
+    setup: OnceLock<u32>,
+    /// Bytes of both directions when they were last measured.
+    measured: AtomicU64,
+    /// Milliseconds until media flowed.
+    first_media: OnceLock<u32>,
+    /// Where its bytes are copied to while somebody wants them.
+    pub tap: Tap,
+    end: OnceLock<EndReason>,
+    closed: AtomicBool,
+    /// Rings when something ends it, and when it is closed.
+    bell: Notify,
+    metrics: Arc<Metrics>,
+}
+
+/// Where a session went, and why.
+#[derive(Debug, Clone, Default)]
+pub struct Placed {
+    /// The origin that holds it.
+    pub origin: Option<OriginId>,
+    /// In words, the decision it was placed by.
+    pub why: Cow<'static, str>,
+    /// The origins that failed before, and how.
+    pub failed: Vec<(OriginId, String)>,
+}
+
+/// One direction of a session.
+#[derive(Debug)]
+struct Flow {
+    bytes: AtomicU64,
+    /// How many of `bytes` the metrics have been told of.
+    reported: AtomicU64,
+    /// How many of `bytes` had come at the last look.
+    noticed: AtomicU64,
+    /// Milliseconds after the start at which a look last found new bytes.
+    active: AtomicU64,
+    /// Milliseconds after the start since which the receiver takes nothing; 0 while it takes.
+    blocked: AtomicU64,
+    /// How often the receiver took nothing for [`STALL`] or longer, and went on.
+    stalls: AtomicU64,
+}
+
+impl Flow {
+    const fn new() -> Self {
+        Self {
+            bytes: AtomicU64::new(0),
+            reported: AtomicU64::new(0),
+            noticed: AtomicU64::new(0),
+            active: AtomicU64::new(0),
+            blocked: AtomicU64::new(0),
+            stalls: AtomicU64::new(0),
+        }
+    }
+
+    /// When bytes last came, as far as this look and those before it can tell: never too early, and too late by
+    /// the time between two looks at the most.
+    fn last_active(&self, now: u64) -> u64 {
+        let bytes = self.bytes.load(Ordering::Relaxed);
+        if self.noticed.swap(bytes, Ordering::Relaxed) != bytes {
+            self.active.store(now, Ordering::Relaxed);
+        }
+        self.active.load(Ordering::Relaxed)
+    }
+
+    /// The bytes nobody has told the metrics of. Each is given out once, however many ask at the same time.
+    fn unreported(&self) -> u64 {
+        let bytes = self.bytes.load(Ordering::Relaxed);
+        bytes.saturating_sub(self.reported.fetch_max(bytes, Ordering::Relaxed))
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed) != 0
+    }
+}
+
+/// Which way bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From the origin to the client.
+    ToClient,
+    /// From the client to the origin.
+    ToOrigin,
+}
+
+/// How far a session has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// An origin is looked for and dialled.
+    Connecting,
+    /// Joined, and no media yet.
+    Waiting,
+    /// Media flows.
+    Relaying,
+}
+
+impl State {
+    /// The state as the API spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Waiting => "waiting",
+            Self::Relaying => "relaying",
+        }
+    }
+}
+
+impl Row {
+    /// A session that begins now.
+    pub(super) fn new(id: u64, request: Request, metrics: Arc<Metrics>) -> Self {
+        Self {
+            id,
+            started_at: SystemTime::now(),
+            started: Instant::now(),
+            state: AtomicU8::new(State::Connecting as u8),
+            placed: Mutex::default(),
+            to_client: Flow::new(),
+            to_origin: Flow::new(),
+            setup: OnceLock::new(),
+            measured: AtomicU64::new(0),
+            first_media: OnceLock::new(),
+            tap: Tap::default(),
+            end: OnceLock::new(),
+            closed: AtomicBool::new(false),
+            bell: Notify::new(),
+            metrics,
+            request,
+        }
+    }
+
+    /// Counts bytes that came in to go `direction`. This runs for every packet: one addition that no other session
+    /// shares, and no clock. Totals are settled, and silence is noticed, by those who look now and then.
+    pub fn count(&self, direction: Direction, bytes: usize) {
+        self.flow(direction)
+            .bytes
+            .fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Notes that the receiver of `direction` took nothing more, or takes again.
+    pub fn blocked(&self, direction: Direction, blocked: bool) {
+        let flow = self.flow(direction);
+        if flow.is_blocked() == blocked {
+            return;
+        }
+        let now = self.millis();
+        let since = flow
+            .blocked
+            .swap(if blocked { now.max(1) } else { 0 }, Ordering::Relaxed);
+        if !blocked && now.saturating_sub(since) >= STALL {
+            flow.stalls.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How often a receiver of this session took nothing for a second or longer, the present time included.
+    pub fn stalls(&self) -> u64 {
+        let now = self.millis();
+        let of = |flow: &Flow| {
+            let since = flow.blocked.load(Ordering::Relaxed);
+            let present = since != 0 && now.saturating_sub(since) >= STALL;
+            flow.stalls.load(Ordering::Relaxed) + u64::from(present)
+        };
+        of(&self.to_client) + of(&self.to_origin)
+    }
+
+    /// Notes that media flows; the first call counts.
+    pub fn media_flows(&self) {
+        if self.first_media.get().is_none() {
+            let after = self.started.elapsed();
+            if self.first_media.set(whole_millis(after)).is_ok() {
+                self.state.store(State::Relaying as u8, Ordering::Relaxed);
+                let label = ProtocolLabel {
+                    protocol: self.request.protocol.as_str(),
+                };
+                self.metrics
+                    .first_media
+                    .get_or_create(&label)
+                    .observe(after.as_secs_f64());
+            }
+        }
+    }
+
+    /// Notes what has come of an HTTP body so far. An origin may send a format's header long before its
+    /// publisher comes; media flows when there is more than such a header.
+    pub fn body_came(&self, bytes: u64) {
+        if bytes > FORMAT_HEADER {
+            self.media_flows();
+        }
+    }
+
+    /// Milliseconds until both ends were connected, once they were.
+    pub(super) fn setup_millis(&self) -> Option<u32> {
+        self.setup.get().copied()
+    }
+
+    /// How long the first media byte took, once there was one.
+    pub fn first_media(&self) -> Option<Duration> {
+        let after = self.first_media.get()?;
+        Some(Duration::from_millis((*after).into()))
+    }
+
+    /// Bytes passed on so far.
+    pub fn bytes(&self, direction: Direction) -> u64 {
+        self.flow(direction).bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes passed on in both directions since this was asked last.
+    pub(crate) fn carried_since(&self) -> u64 {
+        let bytes = self.bytes(Direction::ToClient) + self.bytes(Direction::ToOrigin);
+        bytes.saturating_sub(self.measured.swap(bytes, Ordering::Relaxed))
+    }
+
+    /// How far it has come.
+    pub fn state(&self) -> State {
+        match self.state.load(Ordering::Relaxed) {
+            0 => State::Connecting,
+            1 => State::Waiting,
+            _ => State::Relaying,
+        }
+    }
+
+    /// How long ago it began.
+    pub fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// For how long the client has sent nothing; short of the truth by one sweep at the most, and never beyond it.
+    pub fn client_silent_for(&self) -> Duration {
+        let now = self.millis();
+        Duration::from_millis(now.saturating_sub(self.to_origin.last_active(now)))
+    }
+
+    /// Where it went, and why.
+    pub fn placed(&self) -> Placed {
+        self.lock_placed().clone()
+    }
+
+    /// Ends the session; the first reason stands.
+    pub fn end(&self, reason: EndReason) {
+        let _ = self.end.set(reason);
+        self.bell.notify_waiters();
+    }
+
+    /// Something ended it, and it is closing.
+    pub fn has_ended(&self) -> bool {
+        self.end.get().is_some()
+    }
+
+    /// Why the session ended, if something ended it.
+    pub fn end_reason(&self) -> Option<EndReason> {
+        self.end.get().copied()
+    }
+
+    /// Resolves when something ended the session.
+    pub async fn ended(&self) -> EndReason {
+        bell::once(&self.bell, || self.end_reason()).await
+    }
+
+    /// Resolves when something ended the session; for bodies that outlive the call.
+    pub(crate) async fn into_ended(self: Arc<Self>) -> EndReason {
+        self.ended().await
+    }
+
+    /// Both connections of the session are closed, and its row is gone.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.bell.notify_waiters();
+    }
+
+    /// Resolves when both connections of the session are closed and its row is gone.
+    pub(crate) async fn closed(&self) {
+        let is_closed = || self.closed.load(Ordering::Acquire).then_some(());
+        bell::once(&self.bell, is_closed).await;
+    }
+
+    /// Notes the origin and the decision.
+    pub(crate) fn note_placed(&self, origin: OriginId, why: Cow<'static, str>) {
+        let mut placed = self.lock_placed();
+        placed.origin = Some(origin);
+        placed.why = why;
+    }
+
+    /// Notes an origin that failed.
+    pub(crate) fn note_failed(&self, origin: OriginId, why: String) {
+        self.lock_placed().failed.push((origin, why));
+    }
+
+    /// The session is joined: both ends are connected. False if it was before: an origin asked for credentials, and the
+    /// client asked again with them.
+    pub(crate) fn joined(&self) -> bool {
+        self.state.store(State::Waiting as u8, Ordering::Relaxed);
+        if self
+            .setup
+            .set(whole_millis(self.started.elapsed()))
+            .is_err()
+        {
+            return false;
+        }
+        let label = ProtocolLabel {
+            protocol: self.request.protocol.as_str(),
+        };
+        self.metrics
+            .setup
+            .get_or_create(&label)
+            .observe(self.started.elapsed().as_secs_f64());
+        true
+    }
+
+    /// The reason to end it now, if one of its clocks ran out.
+    pub(super) fn overdue(&self, limits: &Limits) -> Option<EndReason> {
+        let now = self.millis();
+        let since = |then: u64| Duration::from_millis(now.saturating_sub(then));
+        // Looked at each time, whatever the state: silence counts from the look that found the last bytes.
+        let to_client = since(self.to_client.last_active(now));
+        let to_origin = since(self.to_origin.last_active(now));
+        let stalled = [&self.to_client, &self.to_origin].into_iter().any(|flow| {
+            let blocked = flow.blocked.load(Ordering::Relaxed);
+            blocked != 0 && since(blocked) >= limits.write_stall
+        });
+        if stalled {
+            return Some(EndReason::Stalled);
+        }
+        match (self.state(), self.request.action) {
+            (State::Connecting, _) => None,
+            (_, Action::Publish) => {
+                // What a publisher cannot deliver because the origin takes nothing is not its silence.
+                let silent = to_origin >= limits.publisher_idle && !self.to_origin.is_blocked();
+                silent.then_some(EndReason::PublisherIdle)
+            }
+            (State::Waiting, Action::Play) => {
+                (self.age() >= limits.play_wait).then_some(EndReason::WaitedTooLong)
+            }
+            (State::Relaying, Action::Play) => {
+                let silent = to_client >= limits.player_idle && !self.to_client.is_blocked();
+                silent.then_some(EndReason::PlayerIdle)
+            }
+        }
+    }
+
+    /// What the metrics are to be told of it: the bytes they have not heard of yet.
+    pub(super) fn share(&self, open: bool) -> StreamShare {
+        StreamShare {
+            publishes: self.request.action == Action::Publish,
+            open,
+            to_client: self.to_client.unreported(),
+            to_origin: self.to_origin.unreported(),
+        }
+    }
+
+    fn flow(&self, direction: Direction) -> &Flow {
+        match direction {
+            Direction::ToClient => &self.to_client,
+            Direction::ToOrigin => &self.to_origin,
+        }
+    }
+
+    fn millis(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn lock_placed(&self) -> MutexGuard<'_, Placed> {
+        self.placed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The milliseconds of a time, 49 days at the most.
+fn whole_millis(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
+}
+
+/// Longer than an FLV header with what chunked coding adds to it, shorter than any frame with its own header.
+const FORMAT_HEADER: u64 = 64;
+/// A receiver that takes nothing for so many milliseconds has stalled: a viewer's picture stands still by then.
+const STALL: u64 = 1000;

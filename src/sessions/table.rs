@@ -1,0 +1,474 @@
+//! The table of open sessions.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sluicegate_core::stream::{Action, StreamUrl};
+use tracing::info;
+
+use super::{Direction, EndReason, Ended, Request, Row};
+use crate::metrics::{DirectionLabels, EndLabels, Metrics, SessionLabels};
+use crate::stream_names::masked;
+
+/// How long the parts of a session may take.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// A publisher may send nothing for so long.
+    pub publisher_idle: Duration,
+    /// An origin that has sent media may send nothing to a player for so long.
+    pub player_idle: Duration,
+    /// A player may wait so long for the first media.
+    pub play_wait: Duration,
+    /// A receiver may take nothing for so long.
+    pub write_stall: Duration,
+    /// So many sessions at once.
+    pub max: usize,
+}
+
+/// The table of open sessions.
+#[derive(Debug)]
+pub struct Sessions {
+    // A std mutex: it is held for a few lines and never across an await.
+    rows: Mutex<BTreeMap<u64, Arc<Row>>>,
+    next: AtomicU64,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+}
+
+impl Sessions {
+    /// An empty table.
+    pub fn new(limits: Limits, metrics: Arc<Metrics>) -> Self {
+        Self {
+            rows: Mutex::default(),
+            next: AtomicU64::new(1),
+            limits,
+            metrics,
+        }
+    }
+
+    /// Opens a row, unless the table is full.
+    pub(crate) fn open(self: &Arc<Self>, request: Request) -> Option<OpenRow> {
+        let labels = SessionLabels {
+            protocol: request.protocol.as_str(),
+            action: request.action.as_str(),
+        };
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let row = Arc::new(Row::new(id, request, Arc::clone(&self.metrics)));
+        {
+            let mut rows = self.lock();
+            if rows.len() >= self.limits.max {
+                return None;
+            }
+            rows.insert(row.id, Arc::clone(&row));
+        }
+        self.metrics.sessions.get_or_create(&labels).inc();
+        Some(OpenRow {
+            row,
+            sessions: Arc::clone(self),
+        })
+    }
+
+    /// Every open session, oldest first.
+    pub fn list(&self) -> Vec<Arc<Row>> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// One session.
+    pub fn row(&self, id: u64) -> Option<Arc<Row>> {
+        self.lock().get(&id).cloned()
+    }
+
+    /// How many are open.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// None is open.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The session that publishes `stream` through this proxy.
+    pub(crate) fn publisher(&self, stream: &StreamUrl) -> Option<Arc<Row>> {
+        let rows = self.lock();
+        let publishes = |row: &&Arc<Row>| {
+            row.request.action == Action::Publish && row.request.stream == *stream
+        };
+        rows.values().rfind(publishes).cloned()
+    }
+
+    /// Ends every session one of whose clocks ran out.
+    pub fn end_overdue(&self) {
+        for row in self.list() {
+            if let Some(reason) = row.overdue(&self.limits) {
+                row.end(reason);
+            }
+        }
+    }
+
+    /// Ends every session.
+    pub fn end_all(&self, reason: EndReason) {
+        for row in self.list() {
+            row.end(reason);
+        }
+    }
+
+    /// Tells the metrics of every byte relayed since they were told last: the totals are exact to the byte when this
+    /// returns, for what was counted before it was called.
+    pub fn settle(&self) {
+        let by_name = self.metrics.streams_by_name.wanted();
+        let mut streams = Vec::new();
+        let mut unreported: BTreeMap<&'static str, (u64, u64)> = BTreeMap::new();
+        for row in self.list() {
+            let share = row.share(true);
+            let sums = unreported.entry(row.request.protocol.as_str()).or_default();
+            sums.0 += share.to_client;
+            sums.1 += share.to_origin;
+            if by_name {
+                streams.push((masked(&row.request.stream.to_string()), share));
+            }
+        }
+        for (protocol, (to_client, to_origin)) in unreported {
+            self.report(protocol, to_client, to_origin);
+        }
+        if by_name {
+            let streams = streams.iter().map(|(name, share)| (name.as_str(), *share));
+            self.metrics.streams_by_name.settle(streams);
+        }
+    }
+
+    fn report(&self, protocol: &'static str, to_client: u64, to_origin: u64) {
+        for (direction, bytes) in [("to_client", to_client), ("to_origin", to_origin)] {
+            let labels = DirectionLabels {
+                protocol,
+                direction,
+            };
+            self.metrics
+                .relayed_bytes
+                .get_or_create(&labels)
+                .inc_by(bytes);
+        }
+    }
+
+    fn close(&self, row: &Row) {
+        row.tap.close(Ended::Session);
+        let share = row.share(false);
+        self.report(
+            row.request.protocol.as_str(),
+            share.to_client,
+            share.to_origin,
+        );
+        if self.metrics.streams_by_name.wanted() {
+            let name = masked(&row.request.stream.to_string());
+            self.metrics.streams_by_name.add(&name, share);
+        }
+        let (protocol, action) = (row.request.protocol.as_str(), row.request.action.as_str());
+        self.metrics
+            .sessions
+            .get_or_create(&SessionLabels { protocol, action })
+            .dec();
+        let reason = row.end_reason().unwrap_or(EndReason::ClientClosed).as_str();
+        self.metrics
+            .sessions_ended
+            .get_or_create(&EndLabels {
+                protocol,
+                action,
+                reason,
+            })
+            .inc();
+        // Whoever sees that the row is gone finds its accounts settled.
+        self.lock().remove(&row.id);
+        let placed = row.placed();
+        let origin = placed.origin.as_ref().map_or("-", |id| id.as_str());
+        let path = placed
+            .failed
+            .iter()
+            .map(|(id, why)| format!("{id} ({why})"))
+            .collect::<Vec<_>>()
+            .join(", ");
+        info!(
+            target: ACCESS,
+            session = row.id,
+            stream = %row.request.stream,
+            action,
+            protocol,
+            client = %row.request.client,
+            peer = row.request.by_way_of.as_ref().map(tracing::field::display),
+            origin,
+            failed = path,
+            bytes_to_client = row.bytes(Direction::ToClient),
+            bytes_to_origin = row.bytes(Direction::ToOrigin),
+            seconds = row.age().as_secs_f64(),
+            setup_ms = row.setup_millis(),
+            first_media_ms = row.first_media().map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+            stalls = row.stalls(),
+            reason,
+            "session ended"
+        );
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Row>>> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A row that is open: dropping it settles its accounts.
+#[derive(Debug)]
+pub(crate) struct OpenRow {
+    row: Arc<Row>,
+    sessions: Arc<Sessions>,
+}
+
+impl std::ops::Deref for OpenRow {
+    type Target = Arc<Row>;
+
+    fn deref(&self) -> &Arc<Row> {
+        &self.row
+    }
+}
+
+impl Drop for OpenRow {
+    fn drop(&mut self) {
+        // Whoever served it had no last word: a panic, or a connection whose task ended because its client left.
+        let crashed = std::thread::panicking();
+        self.row.end(if crashed {
+            EndReason::Crashed
+        } else {
+            EndReason::ClientClosed
+        });
+        self.sessions.close(&self.row);
+        self.row.close();
+    }
+}
+
+/// The target of the line each session ends with: one for every session, whatever else is left out.
+pub const ACCESS: &str = "sluicegate::access";
+
+#[cfg(test)]
+mod tests {
+    use sluicegate_core::stream::Protocol;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    fn sessions(max: usize) -> Arc<Sessions> {
+        let limits = Limits {
+            publisher_idle: Duration::from_secs(30),
+            player_idle: Duration::from_secs(30),
+            play_wait: Duration::from_secs(600),
+            write_stall: Duration::from_secs(20),
+            max,
+        };
+        Arc::new(Sessions::new(limits, Arc::new(Metrics::new())))
+    }
+
+    fn request(action: Action) -> Request {
+        Request {
+            stream: StreamUrl::new("", "live", "a").unwrap(),
+            action,
+            protocol: Protocol::Rtmp,
+            client: "192.0.2.1:5000".parse().unwrap(),
+            by_way_of: None,
+        }
+    }
+
+    const SWEEP: Duration = Duration::from_millis(250);
+
+    /// The reason a session is ended for after so many seconds of sweeps, if any.
+    async fn reason_after(
+        table: &Arc<Sessions>,
+        row: &Arc<Row>,
+        seconds: u64,
+    ) -> Option<EndReason> {
+        for _ in 0..seconds * 4 {
+            sweep(table).await;
+        }
+        row.end_reason()
+    }
+
+    async fn sweep(table: &Arc<Sessions>) {
+        tokio::time::advance(SWEEP).await;
+        table.end_overdue();
+    }
+
+    /// What the metrics say was relayed, to the client and to the origin.
+    fn relayed(table: &Sessions) -> (u64, u64) {
+        let of = |direction| {
+            let labels = DirectionLabels {
+                protocol: "rtmp",
+                direction,
+            };
+            table.metrics.relayed_bytes.get_or_create(&labels).get()
+        };
+        (of("to_client"), of("to_origin"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_are_settled_once_at_a_scrape_and_at_the_end() {
+        let table = sessions(9);
+        let one = table.open(request(Action::Play)).unwrap();
+        let two = table.open(request(Action::Play)).unwrap();
+        one.count(Direction::ToClient, 10);
+        two.count(Direction::ToOrigin, 3);
+        assert_eq!(relayed(&table), (0, 0), "a packet tells nobody");
+        table.settle();
+        table.settle();
+        assert_eq!(relayed(&table), (10, 3), "each byte once");
+        one.count(Direction::ToClient, 7);
+        drop(one);
+        assert_eq!(relayed(&table), (17, 3), "an end settles what is left");
+        two.count(Direction::ToOrigin, 1);
+        table.settle();
+        drop(two);
+        table.settle();
+        assert_eq!(relayed(&table), (17, 4));
+    }
+
+    #[tokio::test]
+    async fn bytes_are_exact_though_many_settle_while_they_are_counted() {
+        let table = sessions(9);
+        let row = table.open(request(Action::Play)).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| (0..50_000).for_each(|_| row.count(Direction::ToClient, 3)));
+                scope.spawn(|| {
+                    let mut before = 0;
+                    for _ in 0..2_000 {
+                        table.settle();
+                        let (now, _) = relayed(&table);
+                        assert!(now >= before, "a counter never falls");
+                        before = now;
+                    }
+                });
+            }
+        });
+        drop(row);
+        assert_eq!(relayed(&table), (300_000, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clients_silence_is_known_within_one_sweep() {
+        let table = sessions(9);
+        let row = table.open(request(Action::Publish)).unwrap();
+        row.joined();
+        row.count(Direction::ToOrigin, 10);
+        tokio::time::advance(Duration::from_millis(100)).await;
+        assert_eq!(
+            row.client_silent_for(),
+            Duration::ZERO,
+            "bytes that no sweep has seen yet are no silence"
+        );
+        tokio::time::advance(Duration::from_millis(150)).await;
+        row.count(Direction::ToOrigin, 10);
+        let sent = Instant::now();
+        for _ in 0..8 {
+            sweep(&table).await;
+            let short = sent.elapsed() - row.client_silent_for();
+            assert!(short <= SWEEP, "short of the truth by {short:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stalls_are_counted_from_a_second_on() {
+        let table = sessions(9);
+        let row = table.open(request(Action::Play)).unwrap();
+        for (cause, millis, expected) in [("a moment", 999, 0), ("a second", 1000, 1)] {
+            row.blocked(Direction::ToClient, true);
+            tokio::time::advance(Duration::from_millis(millis)).await;
+            row.blocked(Direction::ToClient, false);
+            assert_eq!(row.stalls(), expected, "{cause}");
+        }
+        row.blocked(Direction::ToOrigin, true);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(row.stalls(), 2, "one that goes on counts");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dropped_session_leaves_no_row_and_no_gauge() {
+        let table = sessions(1);
+        let open = table.open(request(Action::Play)).unwrap();
+        assert!(
+            table.open(request(Action::Play)).is_none(),
+            "the table holds one"
+        );
+        assert!(
+            table
+                .metrics
+                .render()
+                .contains("sluicegate_sessions{protocol=\"rtmp\",action=\"play\"} 1")
+        );
+        open.end(EndReason::Kicked);
+        open.end(EndReason::Drained);
+        drop(open);
+        assert!(table.is_empty());
+        let text = table.metrics.render();
+        assert!(
+            text.contains("sluicegate_sessions{protocol=\"rtmp\",action=\"play\"} 0"),
+            "{text}"
+        );
+        assert!(
+            text.contains("action=\"play\",reason=\"kicked\"} 1"),
+            "the first reason stands: {text}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_publisher_is_ended() {
+        let table = sessions(9);
+        let row = table.open(request(Action::Publish)).unwrap();
+        assert_eq!(
+            reason_after(&table, &row, 60).await,
+            None,
+            "set-up has its own deadline"
+        );
+        row.joined();
+        row.count(Direction::ToOrigin, 10);
+        assert_eq!(
+            reason_after(&table, &row, 30).await,
+            None,
+            "it counts from the sweep that saw the bytes"
+        );
+        sweep(&table).await;
+        assert_eq!(row.end_reason(), Some(EndReason::PublisherIdle));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_player_waits_long_for_its_publisher_and_briefly_afterwards() {
+        let table = sessions(9);
+        let row = table.open(request(Action::Play)).unwrap();
+        row.joined();
+        assert_eq!(reason_after(&table, &row, 599).await, None);
+        row.count(Direction::ToClient, 10);
+        row.media_flows();
+        assert_eq!(reason_after(&table, &row, 30).await, None);
+        sweep(&table).await;
+        assert_eq!(row.end_reason(), Some(EndReason::PlayerIdle));
+
+        let waiting = table.open(request(Action::Play)).unwrap();
+        waiting.joined();
+        assert_eq!(
+            reason_after(&table, &waiting, 600).await,
+            Some(EndReason::WaitedTooLong)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_receiver_that_takes_nothing_is_ended() {
+        let table = sessions(9);
+        let row = table.open(request(Action::Play)).unwrap();
+        row.joined();
+        row.media_flows();
+        row.count(Direction::ToClient, 10);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        row.blocked(Direction::ToClient, true);
+        assert_eq!(reason_after(&table, &row, 15).await, None);
+        row.blocked(Direction::ToClient, true);
+        assert_eq!(
+            reason_after(&table, &row, 5).await,
+            Some(EndReason::Stalled),
+            "the first moment counts"
+        );
+    }
+}
