@@ -1,9 +1,9 @@
-//! Credentials as an `Authorization` header carries them: what origins ask of those who use their APIs, and what the
-//! API over all origins asks of its callers.
+//! Credentials in an `Authorization` header: those that origins require for their APIs, and those that the API over all
+//! origins requires of its callers.
 
 use crate::value::{Secret, ValueError};
 
-/// What goes into an `Authorization` header (RFC 9110 §11.6.2), whole.
+/// The whole value of an `Authorization` header (RFC 9110 §11.6.2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credential(Secret);
 
@@ -23,12 +23,12 @@ impl Credential {
         Self(Secret::new(format!("Bearer {token}")))
     }
 
-    /// The header's value, for the one place that must send it.
+    /// The value of the header, for the one place that must send it.
     pub fn reveal(&self) -> &str {
         self.0.reveal()
     }
 
-    /// Whether a header carries it. The scheme is case-insensitive (RFC 9110 §11.1).
+    /// Whether a header has this value. The scheme is case-insensitive (RFC 9110 §11.1).
     pub fn is_in(&self, header: &str) -> bool {
         let (Some((scheme, shown)), Some((own, secret))) =
             (header.split_once(' '), self.reveal().split_once(' '))
@@ -63,7 +63,7 @@ impl Credentials {
             .map(Self)
     }
 
-    /// What an origin asks for that goes by any of `names`.
+    /// The credentials for an origin that has any of these `names`.
     pub fn of<'a>(&self, names: impl IntoIterator<Item = &'a str> + Clone) -> Option<&Credential> {
         let fits =
             |listed: &str| listed == "*" || names.clone().into_iter().any(|name| name == listed);
@@ -72,7 +72,7 @@ impl Credentials {
     }
 }
 
-/// RFC 4648 §4.
+/// Base64 (RFC 4648 §4).
 fn base64(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {

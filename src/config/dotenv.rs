@@ -1,9 +1,9 @@
-//! The `.env` file: assignments read as the upstream proxy reads them.
+//! The `.env` file, read in the same way as by the SRS proxy.
 
-/// The assignments of a `.env` text, in order; where a name stands twice, the first one counts.
+/// The assignments in a `.env` text, in order. If a name occurs twice, the first one counts.
 ///
-/// Per line: trimmed; blank lines, `#` lines and lines without `=` are skipped; `export ` may stand in front. A value
-/// in single quotes is taken as it is, in double quotes `\n \r \" \\` are unescaped, without quotes it ends at ` #`.
+/// Lines are trimmed. Blank lines, `#` lines and lines without `=` are skipped; `export ` may come first. A value in
+/// single quotes is literal; in double quotes `\n \r \" \\` are unescaped; without quotes it ends at ` #`.
 pub(super) fn parse(text: &str) -> Vec<(String, String)> {
     let mut assignments: Vec<(String, String)> = Vec::new();
     for line in text.lines().map(str::trim) {

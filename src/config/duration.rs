@@ -1,10 +1,10 @@
-//! Lengths of time as people write them: Go's grammar, which the upstream proxy's variables use.
+//! Durations as people write them, in Go's grammar, which the SRS proxy's variables use.
 
 use crate::value::ValueError;
 use std::time::Duration;
 
-/// Reads `300s`, `1m30s`, `1.5s` or `500ms`: one or more decimals, each with its unit (`ns us µs ms s m h`).
-/// A bare number is refused, except `0`, and so is a negative length.
+/// Reads `300s`, `1m30s`, `1.5s` or `500ms`: one or more decimals, each with its unit (`ns us µs ms s m h`). A bare
+/// number other than `0` is refused, and so is a negative duration.
 pub fn parse_duration(text: &str) -> Result<Duration, ValueError> {
     let text = text.strip_prefix('+').unwrap_or(text);
     if text.starts_with('-') {
@@ -29,7 +29,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, ValueError> {
     Ok(Duration::from_nanos(nanoseconds))
 }
 
-/// Writes what [`parse_duration`] reads, in the fewest units: `5m`, `1m30s`, `500ms`, `1.5ms` as `1ms500us`.
+/// Writes a duration that [`parse_duration`] reads, with as few units as possible: `5m`, `1m30s`, `500ms`, `1.5ms` as
+/// `1ms500us`.
 pub fn format_duration(duration: Duration) -> String {
     let mut left = duration.as_nanos();
     let mut text = String::new();
@@ -46,7 +47,7 @@ pub fn format_duration(duration: Duration) -> String {
     text
 }
 
-/// One `decimal unit` from the front: its nanoseconds and the rest of the text.
+/// Reads one `decimal unit` from the front. Returns its nanoseconds and the rest of the text.
 fn take_part(text: &str) -> Result<(u64, &str), ValueError> {
     let (whole, after) = split_while(text, |c| c.is_ascii_digit());
     let (fraction, after) = match after.strip_prefix('.') {
@@ -61,7 +62,7 @@ fn take_part(text: &str) -> Result<(u64, &str), ValueError> {
         return Err(ValueError::NoUnit);
     }
     let size = match unit {
-        // The micro sign and the Greek letter look the same; Go takes both.
+        // The micro sign and the Greek letter look the same; Go accepts both.
         "µs" | "μs" => 1_000,
         _ => UNITS
             .iter()
@@ -93,10 +94,10 @@ fn split_while(text: &str, keep: impl Fn(char) -> bool) -> (&str, &str) {
     text.split_at_checked(end).unwrap_or((text, ""))
 }
 
-/// Go counts in signed nanoseconds: 292 years.
+/// Maximum duration: Go counts in signed nanoseconds, which is 292 years.
 const LONGEST: u64 = i64::MAX as u64;
 
-/// Units, longest first, with their nanoseconds.
+/// The units, longest first, with their nanoseconds.
 const UNITS: [(&str, u64); 6] = [
     ("h", 3_600_000_000_000),
     ("m", 60_000_000_000),

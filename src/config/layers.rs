@@ -1,4 +1,4 @@
-//! The layers of settings: defaults, the file, `.env`, the process environment. Later wins.
+//! The layers of settings: defaults, the file, `.env`, the process environment. A later layer wins.
 
 use super::table::URL_VARIABLE;
 use super::table::{OWN_PREFIX, Setting, Shape, TABLE, UPSTREAM_PREFIX, Written};
@@ -9,30 +9,30 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// The variables settings are read from.
+/// The variables from which settings are read.
 #[derive(Clone, Default)]
 pub struct Environment {
     process: BTreeMap<String, String>,
     dotenv: BTreeMap<String, String>,
 }
 
-/// Variables, and what to call the place they stand in.
+/// Variables, and the source to name for a value from them.
 type Layer<'a> = (&'a BTreeMap<String, String>, fn(String) -> Source);
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// Nobody set it.
+    /// The default.
     Default,
-    /// The `.env` file, under this name.
+    /// The `.env` file, with the name of the variable.
     Dotenv(String),
-    /// The process environment, under this name.
+    /// The process environment, with the name of the variable.
     Environment(String),
     /// The settings file, at this line.
     File {
-        /// The file as it was named.
+        /// The file, as it was named.
         path: String,
-        /// Counted from 1.
+        /// The line, counted from 1.
         line: usize,
     },
 }
@@ -45,7 +45,7 @@ pub(super) struct Entry {
 }
 
 impl Environment {
-    /// The variables of this process and of `.env` in the current directory, which may be missing.
+    /// The variables of this process, and of `.env` in the current directory, which may be missing.
     pub fn read() -> Result<Self, ConfigError> {
         let mut process = BTreeMap::new();
         let mut problems = Vec::new();
@@ -74,12 +74,12 @@ impl Environment {
         }
     }
 
-    /// These process variables, and the text of a `.env` file.
+    /// The given process variables, and the text of a `.env` file.
     pub fn new(process: impl IntoIterator<Item = (String, String)>, dotenv: &str) -> Self {
         let process: BTreeMap<_, _> = process.into_iter().collect();
         let mut variables = BTreeMap::new();
         for (name, value) in dotenv::parse(dotenv) {
-            // A name the process has, even empty, is not overwritten by the file.
+            // A variable that the process has, even an empty one, is not overwritten by the file.
             if !process.contains_key(&name) {
                 variables.insert(name, value);
             }
@@ -90,13 +90,13 @@ impl Environment {
         }
     }
 
-    /// What `name` is set to; an empty variable counts as not set.
+    /// The value of `name`; an empty variable counts as not set.
     pub fn variable(&self, name: &str) -> Option<&str> {
         let value = self.process.get(name).or_else(|| self.dotenv.get(name));
         value.map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// Layers of variables, the stronger one last.
+    /// The layers of variables, the stronger one last.
     fn layers(&self) -> [Layer<'_>; 2] {
         [
             (&self.dotenv, Source::Dotenv),
@@ -106,7 +106,7 @@ impl Environment {
 }
 
 impl fmt::Debug for Environment {
-    /// Names alone: values may be secret.
+    /// Shows names only: values may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Environment")
             .field("process", &self.process.keys())
@@ -116,7 +116,7 @@ impl fmt::Debug for Environment {
 }
 
 impl Source {
-    /// The name a message should call `setting` by: what the reader can go and change.
+    /// The name of `setting` for messages: the one that the reader can change.
     pub(super) fn name_of(&self, setting: &Setting) -> String {
         match self {
             Self::Default => setting.path.to_owned(),
@@ -138,7 +138,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// Every setting with its strongest value. What is unknown goes to `problems` and `warnings`.
+/// Every setting with the value of its strongest layer. Unknown names go to `problems` and `warnings`.
 pub(super) fn gather(
     file: Option<&Path>,
     environment: &Environment,
@@ -170,7 +170,7 @@ fn from_environment(setting: &Setting, environment: &Environment) -> Option<(Wri
         if let Some(value) = variables.get(&own) {
             return Some((Written::Text(value.clone()), source(own)));
         }
-        // The upstream proxy fills what is empty with its default.
+        // Like the SRS proxy, treat an empty variable as not set.
         let Some(name) = setting.env else { continue };
         if let Some(value) = variables.get(name).filter(|value| !value.is_empty()) {
             return Some((Written::Text(value.clone()), source(name.to_owned())));
@@ -209,15 +209,15 @@ fn is_ours(name: &str) -> bool {
 }
 
 fn is_known_variable(name: &str) -> bool {
-    // The proxy that an operator asks may be named in the environment of one that runs.
+    // The environment of a running proxy may also name the proxy that an operator asks.
     name == URL_VARIABLE
         || TABLE
             .iter()
             .any(|setting| setting.env == Some(name) || setting.variable() == name)
 }
 
-/// Whether this is a variable Kubernetes sets in every pod for a Service named, say, `sluicegate` or `proxy-rtmp`:
-/// `SLUICEGATE_SERVICE_HOST`, `SLUICEGATE_PORT=tcp://10.0.0.1:1935`, `SLUICEGATE_PORT_1935_TCP_ADDR`.
+/// Whether this is a variable that Kubernetes sets in every pod for a Service with a name such as `sluicegate` or
+/// `proxy-rtmp`: `SLUICEGATE_SERVICE_HOST`, `SLUICEGATE_PORT=tcp://10.0.0.1:1935`, `SLUICEGATE_PORT_1935_TCP_ADDR`.
 fn is_service_link(name: &str, value: &str) -> bool {
     let numbered_port = || {
         let (_, after) = name.split_once("_PORT_")?;
@@ -235,7 +235,7 @@ fn is_service_link(name: &str, value: &str) -> bool {
         || numbered_port().unwrap_or(false)
 }
 
-/// What the file sets. Problems with its text or its keys are told together.
+/// What the file sets. Problems with its text and its keys are reported together.
 fn read_file(
     file: &Path,
     problems: &mut Vec<Problem>,
@@ -259,7 +259,7 @@ fn read_file(
     let document = match DeTable::parse(&text) {
         Ok(document) => document.into_inner(),
         Err(error) => {
-            // Only the message: the error's own rendering quotes the line, which may hold a secret.
+            // Only the message: the full text of the error quotes the line, which may hold a secret.
             let line = error.span().map_or(1, |span| line_at(span.start));
             problems.push(Problem::Syntax {
                 path,
@@ -334,7 +334,7 @@ fn read_file(
     found
 }
 
-/// The text of a TOML value, or `None` if it is of no kind the setting takes.
+/// The text of a TOML value, or `None` if its type does not fit the setting.
 fn write_down(setting: &Setting, value: &Spanned<DeValue<'_>>) -> Option<Written> {
     match value.get_ref() {
         DeValue::Array(items) if matches!(setting.shape, Shape::List | Shape::TextOrList) => {
@@ -356,10 +356,10 @@ fn scalar(value: &DeValue<'_>) -> Option<String> {
     }
 }
 
-/// The nearest of `candidates`, as the end of a sentence; empty when none is near.
+/// The nearest of `candidates`, as the end of a sentence; empty if none is near.
 fn did_you_mean(name: &str, candidates: impl IntoIterator<Item = String>) -> String {
     let near = (name.len() / 3).clamp(2, 6);
-    // A key on its own is compared with keys on their own.
+    // A key without a section is compared with keys without sections.
     let distance = |candidate: &str| {
         let bare = candidate
             .split_once('.')
@@ -378,7 +378,7 @@ fn did_you_mean(name: &str, candidates: impl IntoIterator<Item = String>) -> Str
         .unwrap_or_default()
 }
 
-/// How many letters must be added, removed, changed or swapped with their neighbour to make `a` into `b`.
+/// How many characters must be added, removed, changed or swapped with their neighbour to turn `a` into `b`.
 fn edit_distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut cost = vec![vec![0; b.len() + 1]; a.len() + 1];

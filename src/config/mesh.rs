@@ -1,10 +1,11 @@
-//! Where the proxies of a mesh are.
+//! The addresses of the proxies of a mesh.
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::value::{ValueError, parse_port};
 
-/// A seed with its port, as names are looked up: `proxies.example:12027`, `10.0.0.1:12027`, `[2001:db8::1]:12027`.
+/// Reads a seed and adds the default port, in the form in which names are looked up: `proxies.example:12027`,
+/// `10.0.0.1:12027`, `[2001:db8::1]:12027`.
 pub(super) fn seed(text: &str, port: u16) -> Result<String, ValueError> {
     let address = match text.parse::<IpAddr>() {
         Ok(ip) => Ok(SocketAddr::new(ip, port)),

@@ -1,16 +1,16 @@
 //! Settings: what was written (a TOML file, `.env`, the environment) and what it means.
 //!
-//! [`TABLE`] names every setting once; [`Settings::load`] lays the layers over each other (default, file, `.env`,
-//! process environment; later wins), checks each value and returns typed settings, or every problem found at once.
+//! [`TABLE`] names every setting once. [`Settings::load`] combines the layers (default, file, `.env`, process
+//! environment; a later one wins), checks each value and returns typed settings, or every problem found at once.
 //!
 //! | file | what it knows |
 //! | --- | --- |
 //! | `table` | every setting: its path, variables, default and documentation |
-//! | `layers` | which layer set what, and names nobody knows |
-//! | `credentials` | what origins ask of those who use their APIs |
+//! | `layers` | which layer set what, and unknown names |
+//! | `credentials` | credentials for the APIs of origins |
 //! | `dotenv` | the grammar of `.env` |
-//! | `duration`, `value` | what a text means |
-//! | `meaning` | the typed settings; `meaning/sections` reads them from the table, `meaning/values` each of them |
+//! | `duration`, `value` | the meaning of a text |
+//! | `meaning` | the typed settings; `meaning/sections` reads them from the table, `meaning/values` reads each value |
 //! | `sources` | the lists `[[origin]]` and `[[source]]`, which are read again while the proxy runs |
 //! | `report` | what `sluicegate check` prints |
 
@@ -44,81 +44,81 @@ use std::path::Path;
 
 use crate::value::ValueError;
 
-/// Settings that hold, and how they came to be.
+/// Valid settings, and their sources.
 #[derive(Debug)]
 pub struct Loaded {
-    /// What the settings mean.
+    /// The typed settings.
     pub settings: Settings,
     /// Every setting in the order of [`TABLE`], for people to read.
     pub effective: Vec<Effective>,
-    /// What deserves a warning at start, one sentence each.
+    /// Warnings to log at start, one sentence each.
     pub warnings: Vec<String>,
 }
 
-/// One setting as it stands.
+/// The value of one setting in effect.
 #[derive(Debug, Clone)]
 pub struct Effective {
-    /// Which setting.
+    /// The setting.
     pub setting: &'static Setting,
     /// Its value as TOML; a secret is `"***"`.
     pub value: String,
-    /// Who set it.
+    /// Where the value comes from.
     pub source: Source,
 }
 
-/// Settings that don't hold: every problem found, one line each.
+/// Invalid settings: every problem found, one line each.
 #[derive(Debug)]
 pub struct ConfigError {
-    /// At least one.
+    /// The problems; there is at least one.
     pub problems: Vec<Problem>,
 }
 
-/// Why the settings don't hold.
+/// What is wrong with the settings.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
-    /// Two settings that contradict each other.
+    /// Two settings contradict each other.
     #[error("{0}")]
     Conflict(String),
-    /// A TOML value of a kind no setting of this name takes.
+    /// A TOML value has a type that the setting does not accept.
     #[error("{name}: a value of the wrong kind; allowed: {allowed}")]
     Kind {
-        /// File, line and key.
+        /// The file, line and key.
         name: String,
-        /// What may stand there.
+        /// What is allowed.
         allowed: &'static str,
     },
-    /// A variable that is not UTF-8.
+    /// A variable is not UTF-8.
     #[error("{0}: its value is not UTF-8 text")]
     NotText(String),
     /// The file is not TOML.
     #[error("{path}:{line}: not TOML: {message}")]
     Syntax {
-        /// The file as it was named.
+        /// The file, as it was named.
         path: String,
-        /// Counted from 1.
+        /// The line, counted from 1.
         line: usize,
-        /// What the parser met.
+        /// The parser's message.
         message: String,
     },
-    /// A section or key of the file that means nothing here.
+    /// A section or key of the file is unknown.
     #[error("{path}:{line}: unknown setting {key}{hint}")]
     UnknownKey {
-        /// The file as it was named.
+        /// The file, as it was named.
         path: String,
-        /// Counted from 1.
+        /// The line, counted from 1.
         line: usize,
-        /// What stands there.
+        /// The unknown name.
         key: String,
         /// What may have been meant.
         hint: String,
     },
-    /// One of our variables that means nothing here.
+    /// One of our own variables is unknown.
     #[error("{0}: no such setting{1}")]
     UnknownVariable(Source, String),
-    /// A file that cannot be read.
+    /// A file cannot be read.
     #[error("{0}: cannot be read: {1}")]
     Unreadable(String, #[source] std::io::Error),
-    /// A value its setting doesn't take.
+    /// A value is not valid for its setting.
     #[error("{name} = {shown}: {why}; allowed: {allowed}")]
     Value {
         /// The variable, or the file, line and key.
@@ -127,16 +127,16 @@ pub enum Problem {
         shown: String,
         /// What is wrong with it.
         why: ValueError,
-        /// What may stand there.
+        /// What is allowed.
         allowed: &'static str,
     },
 }
 
 impl Settings {
-    /// Settings from `file`, if one is named, and `environment` over it.
+    /// Loads settings from `file`, if one is named, and from `environment`, which wins.
     ///
     /// # Errors
-    /// Every problem found: an unreadable file, unknown names, wrong values, contradictions.
+    /// Every problem found: an unreadable file, unknown names, invalid values, contradictions.
     pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Loaded, ConfigError> {
         let mut problems = Vec::new();
         let mut warnings = Vec::new();
@@ -153,7 +153,7 @@ impl Settings {
             warnings.push("GO_PPROF is ignored: it turns on a profiler of the Go proxy".to_owned());
         }
         let mut settings = meaning::read(&entries, &mut problems, &mut warnings);
-        // A file that cannot be read has been told of.
+        // A file that cannot be read has been reported already.
         if let Some(file) = file.filter(|_| problems.is_empty()) {
             let rules = AddressRules {
                 allow_special: settings.system.allow_special_addresses,

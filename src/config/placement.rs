@@ -1,4 +1,4 @@
-//! `[placement]`: what its rows mean.
+//! The values of `[placement]`.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use crate::value::{Network, ValueError};
 
-/// Clients of a network, and the zone that is nearest to them: `10.1.0.0/16 eu-1`.
+/// A network of clients, and the zone that is nearest to them: `10.1.0.0/16 eu-1`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkZone {
     network: Network,
@@ -41,11 +41,11 @@ impl fmt::Display for NetworkZone {
     }
 }
 
-/// What an outside decision that does not come is taken for.
+/// What to do when the outside decision does not come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unanswered {
-    /// Yes: the stream is placed as if nobody had been asked.
+    /// Place the stream as if nobody had been asked.
     Allow,
-    /// No.
+    /// Refuse it.
     Deny,
 }

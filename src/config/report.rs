@@ -1,4 +1,4 @@
-//! What `sluicegate check` prints.
+//! The output of `sluicegate check`.
 
 use super::{ConfigError, Environment, Settings};
 use std::fmt::Write as _;
@@ -40,5 +40,5 @@ pub fn check(file: Option<&Path>, environment: &Environment) -> Result<String, C
     Ok(report)
 }
 
-/// Comments line up unless a value is longer than this.
+/// Maximum width of a value up to which comments are aligned.
 const WIDEST: usize = 60;

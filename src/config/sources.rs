@@ -1,5 +1,5 @@
-//! Where origins come from that do not register themselves: `[[origin]]` and `[[source]]` of the settings file. These
-//! two are read again while the proxy runs.
+//! Origins that do not register themselves: `[[origin]]` and `[[source]]` of the settings file. These two lists are
+//! read again while the proxy runs.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,14 +13,14 @@ use sluicegate_core::fleet::origin::{AddressRules, Host, Origin, OriginId};
 use super::{ConfigError, Problem, parse_duration};
 use crate::value::Secret;
 
-/// The lists of a settings file. Two are alike that name the same, wherever they are written.
+/// The lists of a settings file. Two of them are equal if they list the same, wherever they are written.
 #[derive(Debug, Clone, Eq, Default)]
 pub struct Sources {
-    /// The file they are read from again; `None` without one.
+    /// The file from which they are read again; `None` if there is no file.
     pub file: Option<PathBuf>,
-    /// `[[origin]]`: each with its name.
+    /// The origins of `[[origin]]`, each with its name.
     pub origins: Vec<(OriginId, Origin)>,
-    /// `[[source]]`.
+    /// The lists of `[[source]]`.
     pub lists: Vec<SourceSettings>,
 }
 
@@ -30,27 +30,27 @@ impl PartialEq for Sources {
     }
 }
 
-/// One `[[source]]`.
+/// The settings of one `[[source]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceSettings {
     /// Where the list is.
     pub place: Place,
-    /// Between two looks.
+    /// How long to wait between two requests.
     pub every: Duration,
-    /// One look may take so long.
+    /// How long one request may take.
     pub patience: Duration,
-    /// What holds for every origin of the list: endpoints and attributes.
+    /// Endpoints and attributes that apply to every origin of the list.
     pub common: Map<String, Value>,
 }
 
 /// Where a list of origins is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
-    /// Each address of a name, A and AAAA, and the server to ask instead of the system's.
+    /// Each address of a name (A and AAAA), and the DNS server to ask instead of the system's.
     Dns(String, Option<SocketAddr>),
-    /// Each target of a service, with its port and weight, and the server to ask instead of the system's.
+    /// Each target of a service, with its port and weight, and the DNS server to ask instead of the system's.
     Srv(String, Option<SocketAddr>),
-    /// A JSON document over HTTP, and the token to show for it.
+    /// A JSON document over HTTP, and the token to send.
     Url(String, Option<Secret>),
 }
 
@@ -59,7 +59,7 @@ impl fmt::Display for Place {
         match self {
             Self::Dns(name, _) => write!(f, "dns:{name}"),
             Self::Srv(name, _) => write!(f, "srv:{name}"),
-            // What stands behind the path may be a key.
+            // What follows the path may be a key.
             Self::Url(url, _) => f.write_str(url.split('?').next().unwrap_or_default()),
         }
     }
@@ -68,10 +68,10 @@ impl fmt::Display for Place {
 /// The sections of the file that are lists.
 pub(super) const LISTS: [&str; 2] = ["origin", "source"];
 
-/// Reads the lists of `file` anew, as they stand in it now.
+/// Reads the lists of `file` again.
 ///
 /// # Errors
-/// Every problem found in them; the other settings are not looked at.
+/// Every problem found in the lists; the other settings are not checked.
 pub fn read_sources(file: &Path, rules: &AddressRules) -> Result<Sources, ConfigError> {
     let mut problems = Vec::new();
     let sources = gather(file, rules, &mut problems);
@@ -82,8 +82,8 @@ pub fn read_sources(file: &Path, rules: &AddressRules) -> Result<Sources, Config
     }
 }
 
-/// The lists of `file`; what is wrong with them goes to `problems`. That a file cannot be read, or is not TOML, is
-/// told by whoever reads the rest of it, and here if nobody does.
+/// The lists of `file`; problems with them are added to `problems`. If the file cannot be read or is not TOML, that is
+/// also added, unless `problems` has it from reading the other settings.
 pub(super) fn gather(file: &Path, rules: &AddressRules, problems: &mut Vec<Problem>) -> Sources {
     let path = file.display().to_string();
     let mut sources = Sources {
@@ -137,7 +137,7 @@ pub(super) fn gather(file: &Path, rules: &AddressRules, problems: &mut Vec<Probl
     sources
 }
 
-/// The entries of a list; one that is no list of tables has one wrong entry.
+/// The entries of a list; a value that is not a list of tables counts as one invalid entry.
 fn entries(document: &Value, list: &str) -> Vec<Value> {
     match document.get(list) {
         None => Vec::new(),
@@ -188,7 +188,7 @@ fn read_source(entry: &Value, rules: &AddressRules) -> Result<SourceSettings, St
         Place::Srv(..) => r"srv.example",
         Place::Dns(..) | Place::Url(..) => "192.0.2.1",
     });
-    // What all of them have must make sense; whether it is enough shows with the list.
+    // What is common to all must be valid; whether it is enough shows when the list is read.
     let probe = serde_json::json!({"ip": any, "http": common.get("http").cloned().unwrap_or_else(|| "1".into())});
     parse_entry(&probe, &common, rules).map_err(|error| error.to_string())?;
     if matches!(place, Place::Dns(..)) && !KEYS[3..9].iter().any(|key| common.contains_key(*key)) {
@@ -202,7 +202,7 @@ fn read_source(entry: &Value, rules: &AddressRules) -> Result<SourceSettings, St
     })
 }
 
-/// The address of a DNS server, at the usual port if it names none.
+/// The address of a DNS server, with the default port if it names none.
 fn server(text: &str) -> Result<SocketAddr, String> {
     let usual = |ip| SocketAddr::new(ip, DNS_PORT);
     let named = text.parse().or_else(|_| text.parse().map(usual));
@@ -226,12 +226,12 @@ fn period(key: &str, text: Option<String>, default: Duration) -> Result<Duration
     }
 }
 
-/// RFC 1035 §4.2.
+/// The default port of DNS servers (RFC 1035 §4.2).
 const DNS_PORT: u16 = 53;
 const NOT_TABLES: &str = "not a table: write its keys under a line of its own in double brackets";
 const EVERY: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A source is no target for a flood.
+/// The minimum interval, so that a source is not flooded.
 const SHORTEST: Duration = Duration::from_millis(100);
 
 #[cfg(test)]

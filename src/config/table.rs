@@ -1,25 +1,25 @@
-//! Every setting there is, in one table: the file, the environment, `check` and the reference follow from it.
+//! Every setting, in one table: the file, the environment, `check` and the reference are derived from it.
 
 /// One setting.
 #[derive(Debug)]
 pub struct Setting {
     /// Section and key in the file: `rtmp.listen`.
     pub path: &'static str,
-    /// The upstream proxy's variable for it, where it has one.
+    /// The SRS proxy's variable for the setting, if it has one.
     pub env: Option<&'static str>,
-    /// The default as an environment variable would spell it; a list is separated by commas.
+    /// The default as it would be written in an environment variable; the items of a list are separated by commas.
     pub default: &'static str,
-    /// How the file spells it.
+    /// How the value is written in the file.
     pub shape: Shape,
-    /// Never shown.
+    /// Whether the value is secret, and so never shown.
     pub secret: bool,
-    /// What may be written, for people.
+    /// What is allowed, for people.
     pub allowed: &'static str,
-    /// What it does, in one line.
+    /// What the setting does, in one line.
     pub doc: &'static str,
 }
 
-/// How a value is spelled in TOML.
+/// How a value is written in TOML.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
     /// `true` or `false`; `"on"` and `"off"` as well.
@@ -34,7 +34,7 @@ pub enum Shape {
     TextOrList,
 }
 
-/// A value as somebody wrote it, before anything is made of it.
+/// A value as it was written, before it is parsed.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Written {
     List(Vec<String>),
@@ -52,7 +52,7 @@ impl Setting {
         self.path.split_once('.').map_or("", |(section, _)| section)
     }
 
-    /// Our own variable for it: `SLUICEGATE_RTMP__LISTEN`.
+    /// Our own variable for the setting: `SLUICEGATE_RTMP__LISTEN`.
     pub fn variable(&self) -> String {
         format!(
             "{OWN_PREFIX}{}",
@@ -229,11 +229,11 @@ const fn row(
     }
 }
 
-/// Prefix of the variables that carry our own key names.
+/// Prefix of the variables that are named after our keys.
 pub(super) const OWN_PREFIX: &str = "SLUICEGATE_";
-/// Names the proxy that the operator's verbs ask; no setting of one that runs.
+/// Names the proxy that the operator's verbs ask; not a setting of a running proxy.
 pub(crate) const URL_VARIABLE: &str = "SLUICEGATE_URL";
-/// Prefix of the upstream proxy's variables.
+/// Prefix of the SRS proxy's variables.
 pub(super) const UPSTREAM_PREFIX: &str = "PROXY_";
 
 const ADDRESS: &str = "a port, ip:port or [v6]:port, or a list of addresses";

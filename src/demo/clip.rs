@@ -5,7 +5,7 @@ use sluicegate_core::rtmp::message::{Message, kind};
 
 use sluicegate_core::media::flv::{self, FlvError, Part, Tag};
 
-/// A short FLV file, ready to be published for ever.
+/// A short FLV file that can be published for ever.
 #[derive(Debug, Clone)]
 pub struct Clip {
     opening: Vec<Message>,
@@ -14,7 +14,7 @@ pub struct Clip {
 }
 
 impl Clip {
-    /// The clip that is built into the binary: 4 s, 25 frames per second, a keyframe each second, H.264 and AAC
+    /// The clip that is built into the binary: 4 s, 25 frames per second, a keyframe every second, H.264 and AAC
     /// (`assets/README.md` says how it was made).
     pub fn embedded() -> Self {
         Self::parse(include_bytes!("../../assets/demo.flv"))
@@ -60,7 +60,7 @@ impl Clip {
         })
     }
 
-    /// What a stream starts with: metadata as publishers send it, behind `@setDataFrame`, and the sequence headers.
+    /// The start of a stream: metadata as publishers send it, after `@setDataFrame`, and the sequence headers.
     /// Timestamps and message stream ids are 0.
     pub fn opening(&self) -> impl Iterator<Item = Message> + '_ {
         self.opening.iter().map(|message| {
@@ -72,7 +72,7 @@ impl Clip {
         })
     }
 
-    /// The frames, over and over. Timestamps start at 0, go on from one round to the next and wrap at 2^32;
+    /// The frames, repeated without end. Timestamps start at 0, continue from one round to the next and wrap at 2^32;
     /// message stream ids are 0.
     pub fn frames(&self) -> impl Iterator<Item = Message> + '_ {
         let start = self.frames.first().map_or(0, |frame| frame.timestamp);
@@ -87,7 +87,7 @@ impl Clip {
         })
     }
 
-    /// How long one round is, in milliseconds.
+    /// The length of one round, in milliseconds.
     pub const fn period(&self) -> u32 {
         self.period
     }
@@ -107,7 +107,8 @@ pub enum ClipError {
     TooShort,
 }
 
-/// An AMF0 string: tells an RTMP server to keep what follows and hand it to every player (FMLE, and all since).
+/// An AMF0 string that tells an RTMP server to keep what follows and send it to every player (used by FMLE, and by all
+/// encoders since).
 pub(super) const SET_DATA_FRAME: &[u8] = b"\x02\x00\x0d@setDataFrame";
 
 fn message(timestamp: u32, tag: &Tag<'_>) -> Message {
@@ -119,7 +120,7 @@ fn message(timestamp: u32, tag: &Tag<'_>) -> Message {
     }
 }
 
-/// From the first frame to the end of the last one, which lasts as long as the others do on average.
+/// The time from the first frame to the end of the last one, which lasts as long as the others do on average.
 fn track_length(frames: &[Message], kind: u8) -> Option<u32> {
     let mut times = frames
         .iter()

@@ -1,5 +1,5 @@
-//! `sluicegate demo`: the proxy with two small origins of its own and a clip that never ends, so that a first run
-//! needs nothing installed.
+//! `sluicegate demo`: the proxy with two small embedded origins and a clip that never ends, so that a first run needs
+//! nothing installed.
 //!
 //! | file | what it is |
 //! | --- | --- |
@@ -31,11 +31,11 @@ use crate::logging;
 use crate::proxy::Proxy;
 use crate::server::Server;
 
-/// Starts everything, prints where to look, and runs until `stop`. The proxy listens where the environment says,
-/// which is on its usual ports if it says nothing.
+/// Starts everything, prints where to look, and runs until `stop`. The proxy listens where the environment says, and
+/// otherwise on its default ports.
 ///
 /// # Errors
-/// A port that cannot be had, settings that cannot be read, or a stream that finds no origin.
+/// A port that cannot be bound, settings that cannot be read, or a stream that finds no origin.
 pub async fn run(stop: CancellationToken) -> anyhow::Result<()> {
     let settings = Settings::load(None, &Environment::read()?)?.settings;
     logging::start(settings.log.format, tracing::Level::WARN);
@@ -82,7 +82,7 @@ pub async fn run(stop: CancellationToken) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What an embedded origin would register as.
+/// The registration of an embedded origin.
 fn describe(name: &str, origin: &EmbeddedOrigin) -> Origin {
     let endpoint = |address: SocketAddr| {
         vec![Endpoint {
@@ -107,7 +107,7 @@ fn describe(name: &str, origin: &EmbeddedOrigin) -> Origin {
     }
 }
 
-/// The origin that the clip was placed on, as soon as its publisher is joined there.
+/// The origin on which the clip was placed, as soon as its publisher is joined there.
 async fn placed(proxy: &Proxy) -> Option<String> {
     let waiting = async {
         loop {
@@ -125,29 +125,29 @@ async fn placed(proxy: &Proxy) -> Option<String> {
     tokio::time::timeout(PLACED_WITHIN, waiting).await.ok()
 }
 
-/// What there is to tell once the demo runs.
+/// What to print once the demo runs.
 #[derive(Debug, Clone)]
 pub struct DemoFacts {
-    /// The address the API listener is bound to; WebRTC calls are made there.
+    /// The address of the API listener, where WebRTC calls are made.
     pub api: SocketAddr,
-    /// The address the HTTP streaming listener is bound to; the page is there too.
+    /// The address of the HTTP streaming listener, where the page is.
     pub http: SocketAddr,
-    /// The origin that got the stream: the name of one of `origins`.
+    /// The name of the one of `origins` that got the stream.
     pub origin: String,
     /// The name and the RTMP address of each embedded origin.
     pub origins: Vec<(String, SocketAddr)>,
     /// The name of the placement policy that chose the origin.
     pub policy: String,
-    /// The address the RTMP listener is bound to.
+    /// The address of the RTMP listener.
     pub rtmp: SocketAddr,
-    /// The stream that the clip is published to, as `app/stream`.
+    /// The stream to which the clip is published, as `app/stream`.
     pub stream: String,
-    /// The address the system API is bound to.
+    /// The address of the system API.
     pub system: SocketAddr,
 }
 
-/// The text that `sluicegate demo` prints when everything runs: who holds the stream and why, where to publish and
-/// play by each protocol, where to look, and what to try next. Ends with a newline.
+/// The text that `sluicegate demo` prints when everything runs: which origin holds the stream and why, where to publish
+/// and play with each protocol, where to look, and what to try next. It ends with a newline.
 pub fn banner(facts: &DemoFacts) -> String {
     let DemoFacts { origin, stream, .. } = facts;
     let app = stream.split('/').next().unwrap_or_default();
@@ -211,7 +211,8 @@ pub fn banner(facts: &DemoFacts) -> String {
         .collect()
 }
 
-/// The page calls the usual API port of the machine it comes from, unless its address says another.
+/// The address of the WebRTC page. The page calls the default API port of the machine that serves it, unless its
+/// address names another.
 fn webrtc_page(http: SocketAddr, api: SocketAddr) -> String {
     let mut url = format!("http://{http}/webrtc/");
     if api.port() != API_PORT {
@@ -239,7 +240,7 @@ fn reason(facts: &DemoFacts) -> String {
 /// The address to type on this machine: a listener on every address is reached on loopback.
 fn reachable(address: SocketAddr) -> SocketAddr {
     match address.ip() {
-        // A dual-stack listener: IPv4 is what players are most sure to understand.
+        // For a dual-stack listener, IPv4 is what players are most likely to support.
         IpAddr::V6(Ipv6Addr::UNSPECIFIED) | IpAddr::V4(Ipv4Addr::UNSPECIFIED) => {
             SocketAddr::from((Ipv4Addr::LOCALHOST, address.port()))
         }
@@ -247,9 +248,9 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// What `assets/webrtc/webrtc.js` takes for granted.
+/// The port that `assets/webrtc/webrtc.js` uses by default.
 const API_PORT: u16 = 11_985;
-/// Everything is in this process, so this is generous.
+/// How long the placement may take; everything is in this process, so this is generous.
 const PLACED_WITHIN: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! The pages of `sluicegate demo` and what they load, all from the binary itself: one plays by HTTP-FLV, the other
-//! publishes and plays by WebRTC.
+//! The pages of `sluicegate demo` and the files they load, all from the binary itself. One page plays with HTTP-FLV,
+//! the other publishes and plays with WebRTC.
 
-/// Sent with the pages: everything comes from this address, nothing from elsewhere, but that calls are made at the
-/// API's port. Media Source playback needs `blob:`.
+/// The policy that is sent with the pages: everything comes from this address and nothing from elsewhere, except that
+/// calls are made at the API's port. Media Source playback needs `blob:`.
 pub fn content_security_policy(api_port: u16) -> String {
     format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' *:{api_port}; \
@@ -10,8 +10,7 @@ pub fn content_security_policy(api_port: u16) -> String {
     )
 }
 
-/// The content type and the bytes served at `path`, which is a request target without its query. None: the page
-/// has nothing there.
+/// The content type and the bytes at `path`, which is a request target without its query; `None` if there is nothing.
 pub fn asset(path: &str) -> Option<(&'static str, &'static [u8])> {
     match path {
         "/" | "/index.html" => Some((HTML, include_bytes!("../../assets/page/index.html"))),
@@ -50,7 +49,7 @@ mod tests {
         assert!(policy.contains("connect-src 'self' *:11985;"), "{policy}");
     }
 
-    /// The page at `path` names at least so many files.
+    /// Checks that the page at `path` names at least `least` files, and that all of them are served.
     fn names_what_is_served(path: &str, least: usize) {
         let (content_type, page) = asset(path).expect("the page is there");
         assert_eq!(content_type, "text/html; charset=utf-8");
@@ -73,7 +72,7 @@ mod tests {
                 "{link} is named by the page and not served"
             );
         }
-        // What the policy would block in the browser, found here.
+        // Finds what the policy would block in the browser.
         assert!(
             !page.contains("<style") && !page.contains(" style=") && !page.contains("<script>")
         );

@@ -19,11 +19,11 @@ use super::clip::Clip;
 
 /// Publishes the clip as `app/stream` to the RTMP server at `address` until `stop`, then unpublishes it.
 ///
-/// `stream` may carry a query.
+/// `stream` may include a query.
 ///
 /// # Errors
 ///
-/// When the server cannot be reached, refuses the stream, breaks the protocol or ends the connection.
+/// When the server cannot be reached, refuses the stream, violates the protocol or ends the connection.
 pub async fn publish_clip(
     address: SocketAddr,
     app: &str,
@@ -40,14 +40,14 @@ pub async fn publish_clip(
     };
     let mut publisher = publisher.map_err(|_| PublishError::Silent)??;
     let Some(outcome) = stop.run_until_cancelled(publisher.send_clip()).await else {
-        // The server sees the connection end anyway; it only learns less of why.
+        // The server sees the end of the connection anyway; it only learns less about the reason.
         let _ = timeout(FAREWELL, publisher.unpublish(stream)).await;
         return Ok(());
     };
     outcome
 }
 
-/// Publishes the clip as [`publish_clip`] does, and begins again a second after a failure, until `stop`.
+/// Publishes the clip like [`publish_clip`], and starts again a second after a failure, until `stop`.
 pub async fn keep_publishing(
     address: SocketAddr,
     app: &str,
@@ -62,7 +62,7 @@ pub async fn keep_publishing(
     }
 }
 
-/// Why the clip is not published, or no longer.
+/// Why the clip is not, or no longer, published.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     /// The server ended the connection.
@@ -71,21 +71,21 @@ pub enum PublishError {
     /// The connection could not be made, or failed.
     #[error("the connection failed: {0}")]
     Connection(#[from] io::Error),
-    /// The server broke the protocol.
+    /// The server violated the protocol.
     #[error(transparent)]
     Protocol(#[from] ClientError),
-    /// This machine has no randomness to offer.
+    /// The system provides no random bytes.
     #[error("no randomness for the handshake: {0}")]
     Randomness(getrandom::Error),
     /// The server refused the stream, or ended it.
     #[error("the server refused the stream: {description} ({code})")]
     Refused {
-        /// For programs, such as `NetStream.Publish.BadName`.
+        /// The code, such as `NetStream.Publish.BadName`, for programs.
         code: String,
-        /// For people.
+        /// The description, for people.
         description: String,
     },
-    /// The server did not say in time whether it takes the stream.
+    /// The server did not answer in time.
     #[error("the server did not answer within {} s", SETUP.as_secs())]
     Silent,
 }
@@ -93,7 +93,7 @@ pub enum PublishError {
 struct Publisher {
     socket: TcpStream,
     client: Client,
-    /// Bytes that are due on the socket. Kept here so that a write can be given up and taken up again.
+    /// Bytes that are to be written. Kept here so that a write can be interrupted and resumed.
     pending: BytesMut,
     buffer: Vec<u8>,
 }
@@ -114,7 +114,7 @@ impl Publisher {
         })
     }
 
-    /// Goes through the handshake and the commands until the server takes the stream.
+    /// Performs the handshake and the commands until the server accepts the stream.
     async fn start(&mut self) -> Result<(), PublishError> {
         loop {
             self.flush().await?;
@@ -125,7 +125,7 @@ impl Publisher {
         }
     }
 
-    /// Never Ok: the clip has no end.
+    /// Sends the clip. It never returns Ok, because the clip has no end.
     async fn send_clip(&mut self) -> Result<(), PublishError> {
         let clip = Clip::embedded();
         for message in clip.opening() {
@@ -133,7 +133,7 @@ impl Publisher {
         }
         let (mut due, mut last) = (Instant::now(), 0);
         for frame in clip.frames() {
-            // The difference, because timestamps wrap after 49 days and the clock does not.
+            // Add the difference, because timestamps wrap after 49 days and the clock does not.
             due += Duration::from_millis(frame.timestamp.wrapping_sub(last).into());
             last = frame.timestamp;
             loop {
@@ -178,7 +178,7 @@ impl Publisher {
         }
     }
 
-    /// Whether the server has said, since it was last asked, that the stream is published.
+    /// Whether the server has said since the last call that the stream is published.
     fn started(&mut self) -> Result<bool, PublishError> {
         let mut started = false;
         while let Some(event) = self.client.poll_event() {
@@ -210,7 +210,7 @@ impl Publisher {
     }
 }
 
-/// From connecting to the server's word that the stream is published.
+/// How long it may take from connecting until the server says that the stream is published.
 const SETUP: Duration = Duration::from_secs(10);
 /// How long a server may take to read that the stream ends.
 const FAREWELL: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! Why a stream is where it is, in sentences for somebody who was just woken up.
+//! Explains why a stream is where it is, in sentences for an operator who was just woken up.
 
 use serde_json::Value;
 
@@ -6,8 +6,8 @@ use super::table::table;
 use super::tell::{ago, folded, progress, span, text};
 use crate::lookup::{Claimed, Explanation, Ranked};
 
-/// `said` of a stream; `left_out` is the origin it was asked to leave out, `otherwise` what would be said without the
-/// origin that the stream goes to, and `fleet` the answer with all origins, for what is known of those rejected.
+/// The text about `said`. `left_out` is the origin that was left out of the question, `otherwise` the answer without
+/// the origin that the stream goes to, and `fleet` the answer with all origins, for facts about the rejected ones.
 pub(super) fn story(
     said: &Explanation,
     left_out: Option<&str>,
@@ -82,7 +82,7 @@ fn goes(said: &Explanation, left_out: Option<&str>) -> String {
     }
 }
 
-/// A refusal begins with its stream, which was named already.
+/// The reason without the stream: a refusal begins with the stream's name, which was already mentioned.
 fn why(said: &Explanation) -> &str {
     let rest = said.why.strip_prefix(said.stream.as_str());
     rest.and_then(|rest| rest.strip_prefix(": "))
@@ -149,7 +149,7 @@ fn candidates(ranked: &[Ranked]) -> String {
     table(heading, &rows)
 }
 
-/// Why an origin may not have the stream, with what its row among the origins tells of it.
+/// Why an origin may not have the stream, with facts from its row in the table of origins.
 fn why_not(reason: &str, service: &str, row: &Value) -> String {
     let limit = |name: &str| text(&row[name]);
     let seconds = |value: &Value| value.as_f64().map(span);
@@ -187,7 +187,7 @@ fn why_not(reason: &str, service: &str, row: &Value) -> String {
     }
 }
 
-/// A stream as people write it: nobody says the vhost that all are in.
+/// A stream's name as people write it: without the default vhost.
 fn short(stream: &str) -> &str {
     stream.strip_prefix("__defaultVhost__/").unwrap_or(stream)
 }

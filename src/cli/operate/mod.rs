@@ -1,4 +1,5 @@
-//! `sluicegate ps`, `origins`, `drain` and the like: what an operator asks a running proxy, over its system API.
+//! `sluicegate ps`, `origins`, `drain` and similar verbs: what an operator asks a running proxy, through its system
+//! API.
 
 mod arguments;
 mod explain;
@@ -22,24 +23,24 @@ use crate::net::fetch::{self, FetchError, escaped};
 use crate::value::Secret;
 use crate::value::Url;
 
-/// What is asked.
+/// An operator's question or command.
 #[derive(Debug)]
 pub enum Question {
-    /// Send nobody new to an origin.
+    /// Send no new clients to an origin.
     Disable(Named),
     /// Drain an origin, or the proxy.
     Drain(DrainArguments),
-    /// Why a stream is where it is.
+    /// Explain why a stream is where it is.
     Explain(ExplainArguments),
     /// End a session.
     Kick(Numbered),
-    /// The fleet.
+    /// List the origins.
     Origins(Ask),
-    /// All at a glance.
+    /// Show everything at a glance.
     Ps(Ask),
-    /// Who is connected.
+    /// List the sessions.
     Sessions(Ask),
-    /// What is where.
+    /// List the streams.
     Streams(Ask),
     /// Undo a drain.
     Undrain(Whom),
@@ -51,16 +52,16 @@ pub enum OperateError {
     /// The token is missing or wrong.
     #[error("{0}; give the token with --token or PROXY_HTTP_API_AUTH_TOKEN")]
     Denied(String),
-    /// No proxy is there.
+    /// No proxy answers there.
     #[error("no proxy answers at {0}: {1}")]
     Unreachable(Url, FetchError),
-    /// The proxy said no.
+    /// The proxy refused.
     #[error("{0}")]
     Refused(String),
     /// What was named does not exist.
     #[error("{0}")]
     Unknown(String),
-    /// Something answers that is no proxy.
+    /// Something answers that is not a proxy.
     #[error("{0} answers, but not as a proxy does: is this the system API?")]
     NotAProxy(Url),
     /// The answer cannot be written.
@@ -80,11 +81,11 @@ impl OperateError {
     }
 }
 
-/// Asks, prints the answer, and says how it went.
+/// Asks, prints the answer, and returns the exit code.
 pub async fn run(question: Question, environment: &Environment) -> ExitCode {
     match answer(question, environment).await {
         Ok(text) => {
-            // A reader that has seen enough is no failure.
+            // A reader that closes the pipe early is no failure.
             let _ = io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }
@@ -143,7 +144,8 @@ async fn answer(question: Question, environment: &Environment) -> Result<String,
     }
 }
 
-/// For people, also what would happen without the origin that has the stream, and what is known of those rejected.
+/// The explanation for people. It also says what would happen without the origin that has the stream, and what is known
+/// about the rejected ones.
 async fn explained(it: &ExplainArguments, caller: &Caller) -> Result<String, OperateError> {
     let about = async |without: Option<&str>| {
         let path = format!("/api/v1/explain?{}", it.query(without));
@@ -160,7 +162,7 @@ async fn explained(it: &ExplainArguments, caller: &Caller) -> Result<String, Ope
     };
     let said = read(document)?;
     let otherwise = match (&said.origin, left_out) {
-        // It may be gone by now, and then there is nothing to say of its absence.
+        // The origin may be gone by now; then there is nothing to say about its absence.
         (Some(origin), None) => about(Some(origin.as_str())).await.map(read).ok(),
         _ => None,
     };
@@ -193,7 +195,7 @@ async fn ps(ask: &Ask, environment: &Environment) -> Result<String, OperateError
     Ok(shown(ask, &Value::Object(all), tell::ps))
 }
 
-/// Says what is wanted of an origin; of the proxy where none is named.
+/// Sets the duty of an origin, or of the proxy if no origin is named.
 async fn duty(
     ask: &Ask,
     environment: &Environment,
@@ -218,11 +220,11 @@ fn shown(ask: &Ask, document: &Value, tell: impl FnOnce(&Value) -> String) -> St
     }
 }
 
-/// A proxy, and what to show it.
+/// A proxy, and the credentials for it.
 struct Caller {
     at: Url,
     token: Option<Secret>,
-    /// Only the proxy itself is to answer.
+    /// Whether only the proxy itself should answer.
     local: bool,
 }
 
@@ -272,5 +274,5 @@ impl Caller {
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The table of a hundred thousand sessions.
+/// Maximum bytes of an answer: the table of a hundred thousand sessions.
 const LONGEST_ANSWER: usize = 128 * 1024 * 1024;

@@ -1,7 +1,7 @@
-//! Tables for people: columns as wide as they need to be, lines no longer than a terminal.
+//! Tables for people: columns as wide as needed, lines no longer than a terminal.
 
-/// Rows under a heading, none longer than [`WIDTH`]. Where there is too little room, the widest columns give way, and
-/// what is cut ends in `…`.
+/// Formats rows under a heading, with no line longer than [`WIDTH`]. If there is too little room, the widest columns
+/// are shortened, and shortened texts end in `…`.
 pub(super) fn table<const COLUMNS: usize>(
     heading: [&str; COLUMNS],
     rows: &[[String; COLUMNS]],
@@ -41,7 +41,7 @@ fn line(cells: &[String], widths: &[usize]) -> String {
     line
 }
 
-/// `text` in `width` letters, without any that would move the cursor.
+/// `text` in at most `width` characters, without any that would move the cursor.
 fn cut(text: &str, width: usize) -> String {
     let plain: String = text.chars().filter(|letter| !letter.is_control()).collect();
     if plain.chars().count() <= width {
@@ -52,9 +52,9 @@ fn cut(text: &str, width: usize) -> String {
     short
 }
 
-/// Letters of a line.
+/// Maximum characters of a line.
 pub(super) const WIDTH: usize = 100;
-/// A column narrower than this says nothing.
+/// Minimum width of a column; a narrower one would say nothing.
 const NARROWEST: usize = 4;
 const GAP: &str = "  ";
 

@@ -1,10 +1,10 @@
-//! What the answers of the system API say, in tables and sentences.
+//! Formats the answers of the system API as tables and sentences.
 
 use serde_json::Value;
 
 use super::table::{WIDTH, table};
 
-/// The fleet.
+/// The table of origins.
 pub(super) fn origins(data: &Value) -> String {
     let rows: Vec<[String; 7]> = rows(data, "origins").map(origin).collect();
     if rows.is_empty() {
@@ -42,7 +42,7 @@ fn origin(row: &Value) -> [String; 7] {
     ]
 }
 
-/// What is where.
+/// The table of streams.
 pub(super) fn streams(data: &Value) -> String {
     let row =
         |row: &Value| ["stream", "origin", "publishers", "players"].map(|key| text(&row[key]));
@@ -53,7 +53,7 @@ pub(super) fn streams(data: &Value) -> String {
     table(["STREAM", "ORIGIN", "PUBLISHERS", "PLAYERS"], &rows) + &missing(data)
 }
 
-/// What has ended.
+/// Which sessions were ended.
 pub(super) fn kick(id: &str, data: &Value) -> String {
     match data["ended"].as_u64() {
         Some(ended) => format!("{ended} sessions of {id} ended\n{}", missing(data)),
@@ -61,7 +61,7 @@ pub(super) fn kick(id: &str, data: &Value) -> String {
     }
 }
 
-/// Who said nothing, where the answer is for all proxies.
+/// Which proxies did not answer, if the answer is for all of them.
 fn missing(data: &Value) -> String {
     let line = |row: &Value| {
         let (proxy, why) = (text(&row["proxy"]), text(&row["why"]));
@@ -70,7 +70,7 @@ fn missing(data: &Value) -> String {
     rows(data, "missing").map(line).collect()
 }
 
-/// Who is connected.
+/// The table of sessions.
 pub(super) fn sessions(data: &Value) -> String {
     let row = |row: &Value| {
         let bytes =
@@ -99,7 +99,7 @@ pub(super) fn sessions(data: &Value) -> String {
     table(heading, &rows) + &missing(data)
 }
 
-/// All at a glance.
+/// Everything at a glance.
 pub(super) fn ps(all: &Value) -> String {
     let proxy = &all["proxy"];
     let state = match &proxy["drain"] {
@@ -128,7 +128,7 @@ pub(super) fn ps(all: &Value) -> String {
     )
 }
 
-/// The proxies of a cluster; nothing where there is one.
+/// The proxies of a cluster; empty if there is only one.
 fn proxies(proxy: &Value) -> String {
     let mut all: Vec<[String; 3]> = rows(proxy, "peers")
         .map(|row| ["id", "system", "version"].map(|key| text(&row[key])))
@@ -145,7 +145,7 @@ fn proxies(proxy: &Value) -> String {
     format!("{}\n", table(["PROXY", "SYSTEM API", "VERSION"], &all))
 }
 
-/// What is wanted of an origin, or of the proxy, from now on.
+/// The new duty of an origin or of the proxy.
 pub(super) fn duty(data: &Value) -> String {
     let who = data["id"].as_str().unwrap_or("this proxy");
     match &data["drain"] {
@@ -157,7 +157,7 @@ pub(super) fn duty(data: &Value) -> String {
     }
 }
 
-/// A line, broken between words where it is too long.
+/// A line, broken between words if it is too long.
 pub(super) fn folded(line: &str) -> String {
     let indent = line.len() - line.trim_start().len() + 4;
     let mut out = String::new();
@@ -179,7 +179,7 @@ pub(super) fn folded(line: &str) -> String {
     out
 }
 
-/// How far a drain is.
+/// The progress of a drain.
 pub(super) fn progress(drain: &Value) -> String {
     let publishers = text(&drain["publishers"]);
     let players = text(&drain["players"]);
@@ -216,7 +216,7 @@ pub(super) fn ago(seconds: f64) -> String {
     format!("{} ago", span(seconds))
 }
 
-/// Seconds as people say them: `9s`, `4m10s`, `3h05m`, `2d04h`.
+/// Seconds in the form that people use: `9s`, `4m10s`, `3h05m`, `2d04h`.
 pub(super) fn span(seconds: f64) -> String {
     let all = seconds.max(0.0).round() as u64;
     match all {
@@ -227,7 +227,7 @@ pub(super) fn span(seconds: f64) -> String {
     }
 }
 
-/// Bytes as people say them.
+/// Bytes in the form that people use.
 fn size(bytes: f64) -> String {
     let units = [("GB", 1e9), ("MB", 1e6), ("kB", 1e3)];
     match units.into_iter().find(|(_, unit)| bytes >= *unit) {

@@ -1,4 +1,5 @@
-//! The side program for origins that cannot register themselves: asks the origin, and reports it while it answers.
+//! The side program for origins that cannot register themselves: it probes the origin, and reports it for as long as it
+//! answers.
 //!
 //! | file | what it knows |
 //! | --- | --- |
@@ -25,8 +26,8 @@ use std::io::{self, Write};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// `sluicegate register`: does what `arguments` ask for until SIGTERM or SIGINT, and says what happens in sentences,
-/// on standard output or, where somebody may have to act, on standard error.
+/// `sluicegate register`: does what `arguments` ask for until SIGTERM or SIGINT. It reports what happens in sentences,
+/// on standard output, or on standard error if an operator may have to act.
 ///
 /// # Errors
 /// Those of [`keep`], and a token that no header can carry.
@@ -41,7 +42,7 @@ pub async fn run(arguments: RegisterArguments) -> anyhow::Result<()> {
         }
     };
     let tell = |event: Event| {
-        // Whoever reads this may go; the origin stays registered.
+        // The reader of this output may go; the origin stays registered.
         let _ = if event.is_problem() {
             writeln!(io::stderr(), "{event}")
         } else {
@@ -51,23 +52,23 @@ pub async fn run(arguments: RegisterArguments) -> anyhow::Result<()> {
     Ok(keep(&registration, tell, stop).await?)
 }
 
-/// What to report, and to whom.
+/// What to report, and to which proxies.
 #[derive(Debug, Clone)]
 pub struct Registration {
-    /// The origin; its `service` is set anew each time it comes back.
+    /// The origin; its `service` gets a new value each time it comes back.
     pub origin: Origin,
-    /// The proxies that shall know it.
+    /// The proxies to register it with.
     pub to: Vec<SystemApi>,
-    /// The bearer token they ask for; empty for none.
+    /// The bearer token that they require; empty for none.
     pub token: Secret,
-    /// Report it again and again, as long as it answers, with this pause. `None`: report it once, unasked.
+    /// How long to wait between two reports, while the origin answers. `None`: report it once, without a probe.
     pub while_answers: Option<Duration>,
 }
 
-/// Reports the origin until `stop` completes, or once. `tell` hears each change, once.
+/// Reports the origin until `stop` completes, or once. `tell` gets each change once.
 ///
 /// # Errors
-/// For a single report, that a proxy did not take it. Reports that repeat don't give up.
+/// For a single report, that a proxy refused it. Repeated reports do not give up.
 pub async fn keep(
     registration: &Registration,
     mut tell: impl FnMut(Event),
@@ -87,48 +88,48 @@ pub async fn keep(
     }
 }
 
-/// Something changed.
+/// A change.
 #[derive(Debug)]
 pub enum Event {
-    /// A proxy has taken the origin.
+    /// A proxy accepted the origin.
     Accepted {
-        /// What the origin is called.
+        /// The id of the origin.
         server: String,
-        /// Which proxy.
+        /// The proxy.
         proxy: SystemApi,
     },
     /// The origin answers again.
     Answers {
-        /// What the origin is called.
+        /// The id of the origin.
         server: String,
-        /// Where it was asked.
+        /// The address that was probed.
         target: Target,
-        /// How often it is reported.
+        /// How often the origin is reported.
         every: Duration,
     },
-    /// A proxy has not taken the origin.
+    /// A proxy refused the origin.
     Refused {
-        /// What the origin is called.
+        /// The id of the origin.
         server: String,
-        /// Which proxy.
+        /// The proxy.
         proxy: SystemApi,
-        /// Why.
+        /// The reason.
         why: ReportError,
     },
     /// The origin does not answer.
     Silent {
-        /// What the origin is called.
+        /// The id of the origin.
         server: String,
-        /// Where it was asked.
+        /// The address that was probed.
         target: Target,
-        /// Why.
+        /// The reason.
         why: ProbeError,
     },
-    /// The origin has only services that cannot be asked.
+    /// The origin has only services that cannot be probed.
     Unasked {
-        /// What the origin is called.
+        /// The id of the origin.
         server: String,
-        /// How often it is reported.
+        /// How often the origin is reported.
         every: Duration,
     },
 }
@@ -136,25 +137,25 @@ pub enum Event {
 /// Why registering ended.
 #[derive(Debug, thiserror::Error)]
 pub enum RegisterError {
-    /// An attribute that cannot be.
+    /// An attribute is invalid.
     #[error("--{name}: {why}", name = .0.replace('_', "-"), why = .1)]
     Attribute(&'static str, AttributeError),
-    /// The system gives no random bytes.
+    /// The system provides no random bytes.
     #[error("cannot draw an id for the origin: {0}")]
     NoRandomness(getrandom::Error),
-    /// A token that no header can carry.
+    /// The token cannot be sent in a header.
     #[error("the token holds other than printable ASCII characters, or a space")]
     NotAToken,
-    /// One proxy or more did not take the single report.
+    /// At least one proxy refused the single report.
     #[error("{0}")]
     NotTaken(String),
-    /// The system gives no signals.
+    /// The system provides no signals.
     #[error("cannot wait for signals: {0}")]
     NoSignals(io::Error),
 }
 
 impl Event {
-    /// Whether somebody may have to act.
+    /// Whether an operator may have to act.
     pub const fn is_problem(&self) -> bool {
         matches!(self, Self::Refused { .. } | Self::Silent { .. })
     }
@@ -231,7 +232,7 @@ async fn report_while_answering(
     }
     let mut instance = new_instance()?;
     let mut answered = None;
-    // What each proxy last said, so that only changes are told.
+    // The last answer of each proxy, so that only changes are reported.
     let mut told: Vec<Option<String>> = vec![None; registration.to.len()];
     loop {
         if let Some((service, target)) = &asked {
@@ -258,7 +259,7 @@ async fn report_while_answering(
                         });
                     }
                     if before == Some(false) {
-                        // It may have been restarted: a new id lets the proxies treat it so.
+                        // The origin may have been restarted: with a new id, proxies treat it so.
                         instance = new_instance()?;
                     }
                 }
@@ -290,14 +291,14 @@ fn outcome(
     }
 }
 
-/// The service to ask: RTMP before all others, as its handshake tells most.
+/// The service to probe: RTMP before all others, because its handshake tells most.
 fn asked(origin: &Origin) -> Option<(Service, Target)> {
     [Service::Rtmp, Service::Http, Service::Api, Service::Rtsp]
         .into_iter()
         .find_map(|service| Some((service, origin.target(service)?)))
 }
 
-/// Reports the origin to every proxy at once.
+/// Reports the origin to all proxies at the same time.
 async fn report(registration: &Registration, instance: &str) -> Vec<Result<(), ReportError>> {
     let document = Bytes::from(report::document(&registration.origin, instance).to_string());
     join_all(
@@ -309,7 +310,7 @@ async fn report(registration: &Registration, instance: &str) -> Vec<Result<(), R
     .await
 }
 
-/// Eight random letters and digits, as SRS draws for each start.
+/// Eight random letters and digits, as SRS draws at each start.
 fn new_instance() -> Result<String, RegisterError> {
     let mut random = [0; 8];
     getrandom::fill(&mut random).map_err(RegisterError::NoRandomness)?;
@@ -320,7 +321,7 @@ fn new_instance() -> Result<String, RegisterError> {
         .collect())
 }
 
-/// The pause after an origin or a proxy that did not answer.
+/// How long to wait after an origin or a proxy that did not answer.
 const AGAIN: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

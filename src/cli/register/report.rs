@@ -1,4 +1,4 @@
-//! One report to one proxy: the document SRS would send, and what the answer means.
+//! One report to one proxy: the document that SRS would send, and the meaning of the answer.
 
 use crate::probe::plain;
 use crate::value::Secret;
@@ -28,10 +28,10 @@ pub struct SystemApi {
 }
 
 impl SystemApi {
-    /// Reports the origin of `document` here.
+    /// Reports the origin of `document` to this proxy.
     ///
     /// # Errors
-    /// Why the proxy has not taken it, as far as it can be known within five seconds.
+    /// Why the proxy did not accept it, as far as that is known within five seconds.
     pub(super) async fn report(&self, token: &Secret, document: Bytes) -> Result<(), ReportError> {
         let post = post(self, token, document);
         tokio::time::timeout(PATIENCE, post)
@@ -43,7 +43,7 @@ impl SystemApi {
 impl FromStr for SystemApi {
     type Err = NotASystemApi;
 
-    /// Reads `http://HOST[:PORT]`, with the path of the registration where the URL has none.
+    /// Reads `http://HOST[:PORT]`; without a path, that of the registration is added.
     fn from_str(text: &str) -> Result<Self, NotASystemApi> {
         let url: Uri = text.parse().map_err(|_| NotASystemApi)?;
         let authority = url.authority().ok_or(NotASystemApi)?;
@@ -77,10 +77,10 @@ impl fmt::Display for SystemApi {
     }
 }
 
-/// Why a proxy did not take a report.
+/// Why a proxy did not accept a report.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
-    /// It answered in a way no proxy does.
+    /// It answered in a way that no proxy does.
     #[error("it answered {0}, but not as a proxy does: is this the system API?")]
     NotAProxy(StatusCode),
     /// It refused.
@@ -88,34 +88,34 @@ pub enum ReportError {
     Refused {
         /// The HTTP status.
         status: StatusCode,
-        /// What it said.
+        /// The message of the answer.
         message: String,
     },
     /// It did not answer in time.
     #[error("no answer within {} s", PATIENCE.as_secs())]
     Silent,
-    /// It wants a token, or another one.
+    /// It requires a token, or a different one.
     #[error("{status}: {message}; give the token with --token or PROXY_HTTP_API_AUTH_TOKEN")]
     Unauthorized {
         /// The HTTP status.
         status: StatusCode,
-        /// What it said.
+        /// The message of the answer.
         message: String,
     },
     /// The connection failed.
     #[error("{}", plain(.0))]
     Unreachable(#[from] io::Error),
-    /// The exchange broke off.
+    /// The exchange was interrupted.
     #[error("the answer broke off: {0}")]
     Broken(Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// A URL that names no system API.
+/// The URL does not name a system API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("write the proxy's system API as http://HOST:12025")]
 pub struct NotASystemApi;
 
-/// The registration as SRS would send it, with the process that speaks for the origin: this one.
+/// The registration as SRS would send it, with the id of the process that speaks for the origin: this one.
 pub(super) fn document(origin: &Origin, instance: &str) -> Value {
     let mut document = json!({
         "ip": origin.ip.to_string(),
@@ -158,7 +158,8 @@ pub(super) fn document(origin: &Origin, instance: &str) -> Value {
     document
 }
 
-/// An endpoint as every reader takes it: the Go proxy knows `udp://:8000` for WebRTC, and only a bare port elsewhere.
+/// An endpoint in a form that every reader accepts: the Go proxy understands `udp://:8000` for WebRTC, and otherwise
+/// only a bare port.
 fn spell(endpoint: &Endpoint, service: Service) -> String {
     if service == Service::Rtc {
         return endpoint.to_string();
@@ -201,7 +202,7 @@ async fn post(proxy: &SystemApi, token: &Secret, document: Bytes) -> Result<(), 
             .collect()
             .await
             .map_err(ReportError::Broken)?;
-        // `sender` goes here, and with it the connection.
+        // `sender` is dropped here, and with it the connection.
         Ok::<_, ReportError>((status, body.to_bytes()))
     };
     let (_, exchanged) = tokio::join!(connection, exchange);
@@ -209,7 +210,7 @@ async fn post(proxy: &SystemApi, token: &Secret, document: Bytes) -> Result<(), 
     judge(status, &body)
 }
 
-/// What an answer means: 200 with `"code":0` is yes.
+/// The meaning of an answer: 200 with `"code":0` is a success.
 fn judge(status: StatusCode, body: &[u8]) -> Result<(), ReportError> {
     let document: Option<Value> = serde_json::from_slice(body).ok();
     let code = document
@@ -247,9 +248,9 @@ fn judge(status: StatusCode, body: &[u8]) -> Result<(), ReportError> {
 const REGISTRATION_PATH: &str = "/api/v1/srs/register";
 /// How long a proxy may take for one report.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A proxy answers a report in some dozen bytes.
+/// Maximum bytes of an answer; a proxy answers a report in a few dozen.
 const LONGEST_ANSWER: usize = 64 * 1024;
-/// What a person reads of an answer, in letters.
+/// Maximum characters of a message for people.
 const LONGEST_MESSAGE: usize = 300;
 
 #[cfg(test)]

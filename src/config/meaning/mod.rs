@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What the settings mean, section by section. Each field is documented by its row of [`TABLE`](super::TABLE).
+/// The typed settings, section by section. The row of [`TABLE`](super::TABLE) documents each field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(
     missing_docs,
@@ -50,7 +50,7 @@ pub struct Settings {
     pub shutdown: Shutdown,
 }
 
-/// A section: public fields, all of them plain data.
+/// Declares a section: public fields of plain data.
 macro_rules! sections {
     ($($(#[$doc:meta])* $name:ident { $($field:ident: $kind:ty),* $(,)? })*) => {
         $(
@@ -87,7 +87,7 @@ sections! {
         jsonp: bool,
         origin_timeout: Duration,
     }
-    /// `[system]`; with `auth_enabled` the token is never empty.
+    /// `[system]`; with `auth_enabled`, the token is never empty.
     System {
         listen: Listen,
         advertise: Option<Target>,
@@ -128,7 +128,7 @@ sections! {
     }
     /// `[drain]`
     Drain { pace: Duration }
-    /// `[default_origin]`; a service it doesn't offer has no endpoint.
+    /// `[default_origin]`; a service that it does not offer has no endpoint.
     DefaultOrigin { enabled: bool, ip: Host, endpoints: Endpoints }
     /// `[store]`
     Store { redis: Option<Address>, mesh: bool, prefix: String, timeout: Duration, wait_at_start: bool }
@@ -151,9 +151,9 @@ sections! {
         ask_keep: Duration,
         ask_unanswered: Unanswered,
     }
-    /// `[mesh]`; what is advertised can be reached, and seeds have a port.
+    /// `[mesh]`; `advertise` is an address that can be reached, and each seed has a port.
     Mesh { listen: SocketAddr, advertise: SocketAddr, seeds: Vec<String> }
-    /// `[cluster]`; the first key seals and is shown, and each opens and is taken.
+    /// `[cluster]`; the first key seals, and all of them open.
     Cluster { keys: Vec<Secret> }
     /// `[session]`
     SessionLimits {
@@ -188,7 +188,7 @@ pub enum Probing {
     Off,
 }
 
-/// What a probe asks.
+/// What a probe asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Question {
     /// A path over HTTP.
@@ -199,16 +199,16 @@ pub enum Question {
     Tcp,
 }
 
-/// Whose publish ends an earlier one of the same stream.
+/// Which publish ends an earlier one of the same stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Takeover {
-    /// At once from the same address, else once the earlier one is silent.
+    /// One from the same address at once; any other once the earlier publisher is silent.
     Address,
     /// Every later one.
     Always,
     /// None; the origin decides.
     Never,
-    /// Once the earlier one is silent.
+    /// Any, once the earlier publisher is silent.
     Silent,
 }
 
@@ -219,6 +219,6 @@ pub enum LogFormat {
     Auto,
     /// One JSON object per line.
     Json,
-    /// For eyes.
+    /// Text for people.
     Text,
 }

@@ -28,8 +28,8 @@ use sluicegate_core::place::rule::RuleError;
 use sluicegate_core::stream::Service;
 use std::net::SocketAddr;
 
-/// Makes sense of every entry. Where that fails, the problem is noted and the default stands in, so that all problems
-/// are found in one go.
+/// Reads all entries. If one is invalid, the problem is noted and the default is used, so that all problems are found
+/// at once.
 pub(in crate::config) fn read(
     entries: &[Entry],
     problems: &mut Vec<Problem>,
@@ -185,7 +185,7 @@ pub(in crate::config) fn read(
     settings
 }
 
-/// Auth as upstream has it: who enables it must say `bearer` and a token.
+/// Reads authentication as the SRS proxy defines it: enabling it requires `bearer` and a token.
 fn read_system(r: &mut Reader<'_>) -> System {
     let system = System {
         listen: r.read("system.listen", listen),
@@ -249,13 +249,13 @@ fn read_health(r: &mut Reader<'_>) -> Health {
     }
 }
 
-/// Credentials of both kinds at once would leave callers guessing which one counts.
+/// Both kinds of credentials together are refused, because callers would have to guess which one counts.
 fn read_api(r: &mut Reader<'_>) -> Api {
     let api = Api {
         listen: r.read("api.listen", listen),
         allow_from: r.read("api.allow_from", networks),
         auth_token: r.read("api.auth_token", token),
-        // RFC 7617 §2: the first colon ends the user name.
+        // The first colon ends the user name (RFC 7617 §2).
         auth_username: r.read("api.auth_username", |written| {
             Some(token(written)?.reveal().to_owned())
                 .filter(|name| !name.contains(':'))
@@ -345,7 +345,7 @@ fn some_text(written: &Written) -> Option<String> {
     Some(written.text()).filter(|text| !text.is_empty())
 }
 
-/// The Redis is one URL, or upstream's five settings; both are checked, whether or not they are used.
+/// The Redis is given as one URL, or by the SRS proxy's five settings. Both are checked, whether or not they are used.
 fn read_store(r: &mut Reader<'_>) -> Store {
     let (shared, mesh) = r.read("store.type", |written| match written.text().as_str() {
         "memory" => Ok((false, false)),
@@ -405,7 +405,7 @@ fn read_mesh(r: &mut Reader<'_>) -> Mesh {
     }
 }
 
-/// A mesh that strangers could enter, or that nobody could, does not start.
+/// Refuses a mesh that strangers could join, or that no other proxy could.
 fn check_mesh(settings: &Settings, r: &mut Reader<'_>) {
     let Mesh {
         listen, advertise, ..
@@ -427,7 +427,7 @@ fn check_mesh(settings: &Settings, r: &mut Reader<'_>) {
     }
 }
 
-/// Upstream takes exactly `on`; whoever wrote something else there should hear that it does nothing.
+/// The SRS proxy accepts exactly `on`; any other value gets a warning that it has no effect.
 fn read_default_origin_enabled(r: &mut Reader<'_>, warnings: &mut Vec<String>) -> bool {
     let entry = r.entry("default_origin.enabled");
     let text = entry.written.text();
@@ -446,7 +446,7 @@ fn read_default_origin_enabled(r: &mut Reader<'_>, warnings: &mut Vec<String>) -
     }
 }
 
-/// What holds, but deserves a word.
+/// Adds warnings about valid settings that deserve one.
 fn warn(settings: &Settings, own_files: bool, warnings: &mut Vec<String>) {
     let system = &settings.system;
     if !system.auth_enabled && system.register_from.is_empty() && !system.listen.is_loopback() {
@@ -464,7 +464,7 @@ fn warn(settings: &Settings, own_files: bool, warnings: &mut Vec<String>) {
         .http
         .static_files
         .as_ref()
-        // Nobody asked for the default one.
+        // The default directory was not asked for.
         .filter(|directory| !own_files && !directory.is_dir())
     {
         warnings.push(format!(

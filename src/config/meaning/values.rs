@@ -95,7 +95,7 @@ pub(super) fn origin_names(written: &Written) -> Result<OriginNames, ValueError>
     Ok(OriginNames::new(written.items()))
 }
 
-/// Names of query parameters, as they stand in a query.
+/// Names of query parameters, as they appear in a query.
 pub(super) fn parameters(written: &Written) -> Result<Vec<String>, ValueError> {
     let is_name = |name: &str| {
         name.bytes()
@@ -132,7 +132,7 @@ pub(super) fn number(written: &Written, least: u64, most: u64) -> Result<u64, Va
         .ok_or(ValueError::OutOfRange(least, most))
 }
 
-/// A number up to a hundred.
+/// A number from `least` to a hundred.
 pub(super) fn few(written: &Written, least: u64) -> Result<u32, ValueError> {
     let number = number(written, least, 100)?;
     u32::try_from(number).map_err(|_| ValueError::OutOfRange(least, 100))
@@ -165,10 +165,11 @@ pub(super) fn host(written: &Written) -> Result<Host, ValueError> {
     Ok(written.text().parse()?)
 }
 
-/// A change of key has two at a time, or three where the next change has begun.
+/// Maximum keys: a key change needs two at a time, or three if the next change has begun.
 const MOST_KEYS: usize = 4;
 
-/// None for nothing: an empty key is as good as none, and one among others would let everybody in.
+/// The keys of a cluster. No key results in an empty list; an empty key among others would admit everybody, so it is
+/// refused.
 pub(super) fn cluster_keys(written: &Written) -> Result<Vec<Secret>, ValueError> {
     let keys = written.items();
     let empty = keys.iter().any(|key| key.is_empty());
@@ -178,7 +179,7 @@ pub(super) fn cluster_keys(written: &Written) -> Result<Vec<Secret>, ValueError>
     Ok(keys.into_iter().map(Secret::new).collect())
 }
 
-/// A token that came with a line end from a file would never match what a header can carry.
+/// A token. A line end from a file is refused, because it would never match what a header can carry.
 pub(super) fn token(written: &Written) -> Result<Secret, ValueError> {
     let text = written.text();
     if text.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -188,7 +189,7 @@ pub(super) fn token(written: &Written) -> Result<Secret, ValueError> {
     }
 }
 
-/// A stream id that callers are to be taken for must be one.
+/// A stream id for callers that send none; it has to be valid.
 pub(super) fn stream_id(written: &Written) -> Result<String, ValueError> {
     let text = written.text();
     if !text.is_empty() {

@@ -1,5 +1,5 @@
-//! HTTP-FLV from an embedded origin: `GET /app/stream.flv`, chunked or ended by closing, waiting for a publisher
-//! if there is none yet.
+//! HTTP-FLV from an embedded origin: `GET /app/stream.flv`, chunked or ended by closing the connection. It waits for a
+//! publisher if there is none yet.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -28,7 +28,7 @@ use super::seen::{End, Peer};
 use super::{Shared, key};
 use sluicegate_core::media::flv::{self, Tag};
 
-/// Serves one connection until it ends, a player on it is too slow, or the origin stops.
+/// Serves one connection until it ends, its player is too slow, or the origin stops.
 pub(super) async fn serve(socket: TcpStream, address: SocketAddr, shared: &Shared) {
     let slow = CancellationToken::new();
     let service = service_fn(|request: Request<Incoming>| {
@@ -36,7 +36,8 @@ pub(super) async fn serve(socket: TcpStream, address: SocketAddr, shared: &Share
         async move { Ok::<_, Infallible>(response) }
     });
     let connection = http1::Builder::new().serve_connection(TokioIo::new(socket), service);
-    // How a player left is in the journal when its body is dropped; a connection without one has nothing to tell.
+    // The journal learns how a player left when its body is dropped; a connection without a player has nothing to
+    // report.
     tokio::select! {
         _ = connection => {}
         () = slow.cancelled() => {}
@@ -153,7 +154,7 @@ impl Body for Live {
     }
 }
 
-/// A player over HTTP; dropping it settles its line in the journal.
+/// A player over HTTP; dropping it closes its entry in the journal.
 struct Playing {
     id: u64,
     opened: bool,
@@ -164,7 +165,7 @@ struct Playing {
 }
 
 impl Playing {
-    /// The next bytes of the file: the header at once, then everything that waits, in pieces of a bounded size.
+    /// The next bytes of the file: the header at once, then everything that waits, in chunks of limited size.
     fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let mut bytes = Vec::new();
         if !self.opened {
@@ -183,7 +184,7 @@ impl Playing {
                 .pop_front()
                 .or_else(|| self.subscription.queue.try_recv().ok())
         {
-            // FLV knows three kinds of tag; RTMP's others have no place in it.
+            // FLV has three kinds of tags; RTMP's other messages do not fit.
             if matches!(message.kind, kind::AUDIO | kind::VIDEO | kind::DATA_AMF0) {
                 let tag = Tag {
                     kind: message.kind,
@@ -198,7 +199,7 @@ impl Playing {
         Poll::Ready(Some(bytes.into()))
     }
 
-    /// Announces the tracks that are known to be there; all, as long as nothing is known.
+    /// The file header, which announces the known tracks; all tracks while none is known.
     fn header(&self) -> [u8; 13] {
         let has = |kind| self.waiting.iter().any(|message| message.kind == kind);
         match (has(kind::AUDIO), has(kind::VIDEO)) {
@@ -219,5 +220,5 @@ impl Drop for Playing {
     }
 }
 
-/// About how many bytes are handed to the connection at a time.
+/// About how many bytes are passed to the connection at a time.
 const PIECE: usize = 64 << 10;

@@ -1,5 +1,4 @@
-//! The streams of an embedded origin: one publisher each, any number of players, and what a player that comes
-//! later needs first.
+//! The streams of an embedded origin: one publisher each, any number of players, and what a later player needs first.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,14 +10,14 @@ use tokio_util::sync::CancellationToken;
 use crate::demo::clip::SET_DATA_FRAME;
 use sluicegate_core::media::flv::Part;
 
-/// The streams of one origin. A cheap clone of one table.
+/// The streams of one origin; a cheap clone of one table.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Hub {
     streams: Arc<Mutex<BTreeMap<String, Stream>>>,
 }
 
 impl Hub {
-    /// Begins to publish `name`, unless another does.
+    /// Starts to publish `name`, unless another publisher does.
     pub(super) fn publish(&self, name: &str) -> Result<Publication, Busy> {
         let mut streams = self.lock();
         let stream = streams.entry(name.to_owned()).or_default();
@@ -32,8 +31,8 @@ impl Hub {
         })
     }
 
-    /// Begins to play `name`, published or not. `slow` is cancelled when the player has fallen so far behind that
-    /// its queue is full.
+    /// Starts to play `name`, whether it is published or not. `slow` is cancelled when the player is so slow that its
+    /// queue is full.
     pub(super) fn play(&self, name: &str, slow: CancellationToken) -> Subscription {
         let (sender, receiver) = mpsc::channel(MAX_QUEUED);
         let mut streams = self.lock();
@@ -54,7 +53,7 @@ impl Hub {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Stream>> {
-        // Nothing below panics between two related changes, so a poisoned table is still whole.
+        // Nothing below panics between two related changes, so a poisoned table is still consistent.
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -78,7 +77,7 @@ pub(super) struct Publication {
 }
 
 impl Publication {
-    /// Hands a message to every player and keeps what later ones need.
+    /// Sends a message to every player, and keeps what later ones need.
     pub(super) fn send(&self, message: Message) {
         self.hub.change(&self.name, |stream| stream.send(message));
     }
@@ -90,12 +89,12 @@ impl Drop for Publication {
     }
 }
 
-/// A player's place at a stream; dropping it leaves.
+/// A player of a stream; dropping it leaves the stream.
 #[derive(Debug)]
 pub(super) struct Subscription {
-    /// What comes before anything in the queue: metadata, sequence headers and the pictures since the keyframe.
+    /// What precedes the queue: metadata, sequence headers and the pictures since the keyframe.
     pub(super) backlog: Vec<Arc<Message>>,
-    /// What comes from now on.
+    /// The messages from now on.
     pub(super) queue: mpsc::Receiver<Arc<Message>>,
     hub: Hub,
     name: String,
@@ -110,7 +109,7 @@ impl Drop for Subscription {
     }
 }
 
-/// The stream has a publisher already.
+/// The stream already has a publisher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the stream has a publisher already")]
 pub(super) struct Busy;
@@ -138,9 +137,9 @@ impl Stream {
         self.cache = Cache::default();
     }
 
-    /// What is kept for a player that comes now, as if the stream began here. Sequence headers carry the time of the
-    /// first picture, because players measure from what comes first; metadata is timeless, and FFmpeg takes it for
-    /// a subtitle unless it comes at 0.
+    /// What a new player gets first, as if the stream began here. Sequence headers carry the time of the first picture,
+    /// because players measure from what comes first. Metadata has time 0, because FFmpeg otherwise takes it for a
+    /// subtitle.
     fn backlog(&self) -> Vec<Arc<Message>> {
         let Cache {
             metadata,
@@ -179,13 +178,13 @@ impl Stream {
     }
 }
 
-/// What a player that comes later gets first.
+/// What a later player gets first.
 #[derive(Debug, Default)]
 struct Cache {
     metadata: Option<Arc<Message>>,
     video: Option<Arc<Message>>,
     audio: Option<Arc<Message>>,
-    /// Everything since the last keyframe, which is its first; empty without one.
+    /// Everything since the last keyframe, which comes first; empty without one.
     group: Vec<Arc<Message>>,
     group_bytes: usize,
 }
@@ -224,13 +223,13 @@ impl Cache {
     }
 }
 
-/// Lets a stream's time go on where it was when another publisher starts again at 0: players that waited would
-/// take a step back for damage.
+/// Continues a stream's time when another publisher starts again at 0: players that waited would take a step back for
+/// damage.
 #[derive(Debug, Default)]
 struct Clock {
-    /// The newest timestamp that went out.
+    /// The newest timestamp that was sent.
     last: Option<u32>,
-    /// Added to each timestamp; None until the publication's first message says where it starts.
+    /// Added to each timestamp; `None` until the publication's first message shows where it starts.
     shift: Option<u32>,
 }
 
@@ -258,7 +257,7 @@ struct Player {
 }
 
 impl Player {
-    /// Queues the message if it is of use. False: the player is gone or must go.
+    /// Queues the message if the player can use it. Returns false if the player is gone or must go.
     fn offer(&mut self, part: Part, message: &Arc<Message>) -> bool {
         match part {
             Part::Keyframe => self.needs_keyframe = false,
@@ -276,14 +275,14 @@ impl Player {
     }
 }
 
-/// A player this far behind is slow: well over ten seconds of a usual stream. Messages are shared between players,
-/// so a full queue costs little.
+/// Maximum messages queued for a player; a player this far behind is slow. It is well over ten seconds of a usual
+/// stream. Messages are shared between players, so a full queue costs little.
 const MAX_QUEUED: usize = 1024;
-/// Keyframes further apart than this many messages, or than so many bytes, are not waited for: a later player then
-/// starts at the next one.
+/// Maximum messages, and bytes, between keyframes that are kept; beyond this, a later player starts at the next
+/// keyframe.
 const MAX_GROUP: usize = 1024;
 const MAX_GROUP_BYTES: usize = 16 << 20;
-/// Between the last message of one publication and the first of the next, in milliseconds: one frame.
+/// The time between the last message of one publication and the first of the next, in milliseconds: one frame.
 const GAP: u32 = 40;
 
 #[cfg(test)]

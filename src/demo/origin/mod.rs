@@ -1,6 +1,6 @@
-//! A small origin inside the process: RTMP publish and play, HTTP-FLV play. The demo has two of them, and tests use
-//! it as an origin that tells what it has seen. It is no media server: no limits per stream, no authentication, no
-//! recording, and it is never offered as one.
+//! A small origin inside the process: RTMP publish and play, HTTP-FLV play. The demo has two of them, and tests use it
+//! as an origin that reports what it has seen. It is not a media server: it has no limits per stream, no authentication
+//! and no recording, and it is never offered as one.
 
 mod http;
 mod hub;
@@ -34,7 +34,7 @@ pub struct EmbeddedOrigin {
 }
 
 impl EmbeddedOrigin {
-    /// Listens on both addresses and serves from now on. Port 0 takes a free one.
+    /// Listens on both addresses and serves from now on. Port 0 means any free port.
     ///
     /// # Errors
     ///
@@ -73,12 +73,12 @@ impl EmbeddedOrigin {
         })
     }
 
-    /// Where it takes RTMP.
+    /// The address of its RTMP port.
     pub const fn rtmp(&self) -> SocketAddr {
         self.rtmp
     }
 
-    /// Where it serves HTTP-FLV.
+    /// The address of its HTTP-FLV port.
     pub const fn http(&self) -> SocketAddr {
         self.http
     }
@@ -88,20 +88,20 @@ impl EmbeddedOrigin {
         self.shared.journal.watch().borrow().clone()
     }
 
-    /// What it sees, as it changes: `origin.watch().wait_for(|seen| seen.players().count() == 2)` waits for the
-    /// second player.
+    /// What it sees, as it changes. For example, `origin.watch().wait_for(|seen| seen.players().count() == 2)` waits
+    /// for the second player.
     pub fn watch(&self) -> watch::Receiver<Seen> {
         self.shared.journal.watch()
     }
 
-    /// Cuts every connection and frees both ports.
+    /// Closes every connection and frees both ports.
     pub async fn stop(&self) {
         self.shared.stop.cancel();
         self.tasks.wait().await;
     }
 }
 
-/// What every connection of one origin works on.
+/// What all connections of one origin share.
 #[derive(Debug, Clone)]
 struct Shared {
     connections: Arc<Semaphore>,
@@ -110,7 +110,7 @@ struct Shared {
     stop: CancellationToken,
 }
 
-/// Where a stream is in the hub. The vhost does not count: a publisher by name and a player by address meet.
+/// The key of a stream in the hub. The vhost does not count, so that a publisher by name and a player by address meet.
 fn key(stream: &StreamUrl) -> String {
     format!("{}/{}", stream.app(), stream.stream())
 }
@@ -121,7 +121,7 @@ enum Port {
     Rtmp,
 }
 
-/// Takes connections until the origin stops, each into a task of its own.
+/// Accepts connections until the origin stops, each into a task of its own.
 async fn accept(listener: TcpListener, port: Port, shared: Shared, tasks: TaskTracker) {
     loop {
         let permit = Arc::clone(&shared.connections).acquire_owned();
@@ -132,7 +132,7 @@ async fn accept(listener: TcpListener, port: Port, shared: Shared, tasks: TaskTr
         let (socket, address) = match accepted {
             Ok(accepted) => accepted,
             Err(problem) => {
-                // One connection failed, or the process is out of descriptors and the next accept fails as fast.
+                // One connection failed, or the process is out of descriptors and the next accept would fail as fast.
                 debug!(%problem, "embedded origin could not accept");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
@@ -149,7 +149,7 @@ async fn accept(listener: TcpListener, port: Port, shared: Shared, tasks: TaskTr
 }
 
 async fn serve(socket: TcpStream, address: SocketAddr, port: Port, shared: &Shared) {
-    // Frames are written whole; waiting for more only makes them late.
+    // Frames are written whole; waiting for more would only delay them.
     let _ = socket.set_nodelay(true);
     match port {
         Port::Http => http::serve(socket, address, shared).await,
@@ -157,7 +157,7 @@ async fn serve(socket: TcpStream, address: SocketAddr, port: Port, shared: &Shar
     }
 }
 
-/// How many connections an origin has at a time, so that a mistake in a test or a script ends as waiting and not
-/// as memory.
+/// Maximum concurrent connections of an origin, so that a mistake in a test or a script leads to waiting and not to
+/// using up memory.
 const MAX_CONNECTIONS: usize = 4096;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -17,7 +17,7 @@ use super::hub::{Publication, Subscription};
 use super::seen::{End, Peer};
 use super::{Shared, key};
 
-/// Serves one connection until it ends, a player on it is too slow, or the origin stops.
+/// Serves one connection until it ends, its player is too slow, or the origin stops.
 pub(super) async fn serve(socket: TcpStream, address: SocketAddr, shared: &Shared) {
     let mut seed = [0; 32];
     if getrandom::fill(&mut seed).is_err() {
@@ -49,11 +49,11 @@ struct Connection {
     address: SocketAddr,
     preamble: Option<Ipv4Addr>,
     server: Server,
-    /// What is published here, by message stream.
+    /// The streams that are published here, by message stream.
     publications: BTreeMap<u32, Publishing>,
-    /// What is played here. One stream at a time is all that players ask of a connection.
+    /// The stream that is played here. Players ask for no more than one stream at a time on a connection.
     playing: Option<Playing>,
-    /// A request was denied: the answer still goes out, then the connection is closed.
+    /// Whether a request was denied: the answer is still sent, then the connection is closed.
     refused: bool,
     slow: CancellationToken,
     shared: Shared,
@@ -71,7 +71,7 @@ struct Playing {
 }
 
 impl Connection {
-    /// Ok: the client closed the connection, or was refused and has heard why.
+    /// Runs the connection. Ok means that the client closed it, or was refused and has been told why.
     async fn run(&mut self, mut socket: TcpStream) -> Result<(), Problem> {
         self.read_preamble(&mut socket).await?;
         let (mut reader, mut writer) = socket.split();
@@ -87,7 +87,7 @@ impl Connection {
                     Ok(())
                 }
             };
-            // What was said before something broke still goes out.
+            // What was to be sent before the failure is still sent.
             while let Some(output) = self.server.poll_output() {
                 writer.write_all(&output).await?;
             }
@@ -103,8 +103,8 @@ impl Connection {
         Ok(())
     }
 
-    /// A relay may name the client before the handshake: 0xF3, a length in two bytes, and so many bytes of which
-    /// the first four are an IPv4 address. No handshake starts with that byte.
+    /// Reads the preamble with which a relay may name the client before the handshake: 0xF3, a length in two bytes, and
+    /// that many bytes, the first four of which are an IPv4 address. No handshake starts with that byte.
     async fn read_preamble(&mut self, socket: &mut TcpStream) -> Result<(), Problem> {
         let first = socket.read_u8().await?;
         if first != PREAMBLE {
@@ -122,7 +122,7 @@ impl Connection {
     }
 
     fn read(&mut self, input: &[u8]) -> Result<(), ServerError> {
-        // What came before something broke still counts.
+        // Events before the failure still count.
         let outcome = self.server.feed(input);
         self.handle_events()?;
         outcome
@@ -148,7 +148,7 @@ impl Connection {
 
     fn request(&mut self, request: &StreamRequest) -> Result<(), ServerError> {
         let stream_id = request.stream_id;
-        // A second request on a message stream takes the place of the first.
+        // A second request on a message stream replaces the first.
         self.close(stream_id);
         let url = StreamUrl::from_rtmp(&request.tc_url, &request.name);
         let stream = url.as_ref().map(key).unwrap_or_default();
@@ -221,7 +221,7 @@ impl Connection {
         self.server.refuse(stream_id, code, why)
     }
 
-    /// Hands over what the player missed.
+    /// Sends what the player missed.
     fn play_backlog(&mut self) {
         let Some(playing) = &mut self.playing else {
             return;
@@ -235,7 +235,7 @@ impl Connection {
             .count(playing.peer, backlog.len().try_into().unwrap_or(u64::MAX));
     }
 
-    /// Hands over `message` and those that already wait behind it, up to a bounded amount, as one write.
+    /// Sends `message` and the messages that already wait after it, up to a limit, as one write.
     fn play(&mut self, message: Arc<Message>) {
         let Some(playing) = &mut self.playing else {
             return;
@@ -255,7 +255,7 @@ impl Connection {
         self.shared.journal.count(playing.peer, count);
     }
 
-    /// Ends what happens on one message stream: the client wants it so.
+    /// Ends what happens on one message stream, at the client's request.
     fn close(&mut self, stream_id: u32) {
         let publishing = self
             .publications
@@ -270,7 +270,7 @@ impl Connection {
         }
     }
 
-    /// Ends everything, with the reason the whole connection ended for.
+    /// Ends everything, with the reason for which the connection ended.
     fn leave(&mut self, end: &End) {
         let publishing = std::mem::take(&mut self.publications)
             .into_values()
@@ -296,7 +296,7 @@ enum Problem {
 impl Problem {
     fn into_end(self) -> End {
         match self {
-            // Players are closed with data on the way to them, which looks like this from here.
+            // Players are closed with data on the way to them, which looks like this here.
             Self::Connection(problem)
                 if matches!(
                     problem.kind(),
@@ -312,7 +312,7 @@ impl Problem {
     }
 }
 
-/// The next message for the player on this connection; never, if there is none.
+/// The next message for the player on this connection; never, if there is no player.
 async fn next(playing: &mut Option<Playing>) -> Arc<Message> {
     let received = match playing {
         Some(playing) => playing.subscription.queue.recv().await,
@@ -320,7 +320,7 @@ async fn next(playing: &mut Option<Playing>) -> Arc<Message> {
     };
     match received {
         Some(message) => message,
-        // No player, or one that was told to go: the connection's other ends decide what happens.
+        // There is no player, or it was told to go: other events of the connection decide what happens.
         None => std::future::pending().await,
     }
 }
@@ -333,12 +333,12 @@ fn send(server: &mut Server, stream_id: u32, message: &Message) {
 }
 
 const PREAMBLE: u8 = 0xf3;
-/// The longest preamble that relays agree on.
+/// Maximum length of a preamble, on which relays agree.
 const MAX_PREAMBLE: usize = 1024;
 const READ_BYTES: usize = 16 << 10;
-/// About how much is handed to the socket at a time.
+/// About how many bytes are passed to the socket at a time.
 const WRITE_BYTES: usize = 64 << 10;
-/// What SRS announces.
+/// The chunk size that SRS announces.
 const CHUNK_SIZE: u32 = 60_000;
-/// How long a refused client may take to close.
+/// How long a refused client may take to close the connection.
 const LINGER: Duration = Duration::from_secs(1);

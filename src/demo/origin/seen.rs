@@ -1,4 +1,4 @@
-//! What an embedded origin has seen: tests assert on it.
+//! What an embedded origin has seen, for tests to assert on.
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -12,22 +12,22 @@ use tokio::sync::watch;
 pub struct Seen {
     /// Connections accepted on either port, whether or not they asked for a stream.
     pub accepted: u64,
-    /// How many of them are open now.
+    /// How many of these connections are open now.
     pub open: u64,
-    /// Every publisher and player in the order they asked, also those that left; the oldest are forgotten when
-    /// there are more than [`MAX_PEERS`].
+    /// Every publisher and player in the order of their requests, including those that left. Beyond [`MAX_PEERS`], the
+    /// oldest are forgotten.
     pub peers: VecDeque<Peer>,
 }
 
 impl Seen {
-    /// The publishers that are here now.
+    /// The current publishers.
     pub fn publishers(&self) -> impl Iterator<Item = &Peer> {
         self.peers
             .iter()
             .filter(|peer| peer.end.is_none() && peer.action == Action::Publish)
     }
 
-    /// The players that are here now, also those that wait for a publisher.
+    /// The current players, including those that wait for a publisher.
     pub fn players(&self) -> impl Iterator<Item = &Peer> {
         self.peers
             .iter()
@@ -40,25 +40,25 @@ impl Seen {
 pub struct Peer {
     /// Counts up from 0 with each peer of this origin.
     pub id: u64,
-    /// What it asked for.
+    /// Publish or play.
     pub action: Action,
     /// The other end of the connection.
     pub address: SocketAddr,
     /// The client that a 0xF3 preamble named before the RTMP handshake.
     pub preamble: Option<Ipv4Addr>,
-    /// The application and the stream without any query, as `app/stream`.
+    /// The application and the stream without a query, as `app/stream`.
     pub stream: String,
     /// The stream as it was asked for: RTMP's stream name or HTTP's request target, with the query.
     pub name: String,
-    /// The values behind the stream name in the RTMP `publish` or `play` command.
+    /// The values after the stream name in the RTMP `publish` or `play` command.
     pub arguments: Vec<Value>,
     /// The command object of RTMP's `connect`; null over HTTP.
     pub connect: Value,
-    /// The HTTP request's headers in their order; empty over RTMP.
+    /// The headers of the HTTP request in order; empty over RTMP.
     pub headers: Vec<(String, String)>,
-    /// Audio, video and data messages: received from a publisher, handed to the socket for a player.
+    /// Audio, video and data messages: received from a publisher, or passed to the socket for a player.
     pub messages: u64,
-    /// Why it is gone. None: it is here.
+    /// Why it is gone; `None` while it is here.
     pub end: Option<End>,
 }
 
@@ -78,25 +78,25 @@ impl Peer {
     }
 }
 
-/// Why a publisher or a player is gone.
+/// Why a publisher or a player left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
     /// It closed the connection or the stream.
     Left,
-    /// The stream has another publisher.
+    /// The stream already has another publisher.
     Refused,
-    /// It did not take what was sent to it.
+    /// It did not read fast enough.
     Slow,
     /// The origin was stopped.
     Stopped,
-    /// It broke the protocol or the connection broke; in words.
+    /// It violated the protocol or the connection broke; with a description.
     Wrong(String),
 }
 
-/// How many peers an origin remembers: more than any test has, and an hour of the demo's page being reloaded.
+/// Maximum peers that an origin remembers: more than any test has, and an hour of reloading the demo's page.
 pub const MAX_PEERS: usize = 4096;
 
-/// Where the connections of one origin write down what they see.
+/// Where the connections of one origin record what they see.
 #[derive(Debug)]
 pub(super) struct Journal {
     seen: watch::Sender<Seen>,
@@ -124,7 +124,7 @@ impl Journal {
         self.seen.send_modify(|seen| seen.open -= 1);
     }
 
-    /// Enters a peer, whose id is given here, and returns the id.
+    /// Adds a peer, assigns its id, and returns it.
     pub(super) fn enter(&self, peer: Peer) -> u64 {
         let mut id = 0;
         self.seen.send_modify(|seen| {
@@ -141,7 +141,7 @@ impl Journal {
         self.change(id, |peer| peer.messages += messages);
     }
 
-    /// Notes why a peer is gone; the first reason stands.
+    /// Notes why a peer left; the first reason counts.
     pub(super) fn leave(&self, id: u64, end: End) {
         self.change(id, |peer| {
             peer.end.get_or_insert(end);
@@ -150,7 +150,7 @@ impl Journal {
 
     fn change(&self, id: u64, change: impl FnOnce(&mut Peer)) {
         self.seen.send_modify(|seen| {
-            // Ids count up without gaps, so a peer's place follows from its id unless it is forgotten.
+            // Ids count up without gaps, so a peer's position follows from its id unless it is forgotten.
             let Some(first) = seen.peers.front().map(|peer| peer.id) else {
                 return;
             };
