@@ -1,4 +1,4 @@
-# Sourced by the scripts that install: apt, as root or through sudo.
+# Sourced by the scripts that install packages: runs apt as root or through sudo.
 
 as_root() {
   if ((EUID == 0)); then
@@ -11,7 +11,7 @@ as_root() {
   fi
 }
 
-# apt_install WHAT_FOR PACKAGE...: says what it installs, and tries a second time when a mirror hiccups.
+# apt_install WHAT_FOR PACKAGE...: says what it installs, and tries again once if a mirror fails.
 apt_install() {
   local what=$1
   shift
@@ -29,7 +29,7 @@ apt_once() {
       install --no-install-recommends "$@" >/dev/null
 }
 
-# stop_service NAME: stops and disables what a package has just started, by whichever means the machine has.
+# stop_service NAME: stops and disables a service that a package has just started, with the tools that the machine has.
 stop_service() {
   if [[ -d /run/systemd/system ]]; then
     as_root systemctl disable --now "$1" >/dev/null 2>&1 || true

@@ -1,10 +1,10 @@
-# Sourced by the scripts that build: a Rust toolchain and a linker, or what to do about it.
+# Sourced by the scripts that build: finds a Rust toolchain and a linker, or says how to get them.
 . "$(dirname "${BASH_SOURCE[0]}")/apt.sh"
 
 RUSTUP_LINE="curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal"
 
 need_cargo() {
-  # A toolchain that was installed a moment ago is not on the path of this shell yet.
+  # A toolchain that has just been installed is not on this shell's path yet.
   if ! command -v cargo >/dev/null && [[ -x ${CARGO_HOME:-$HOME/.cargo}/bin/cargo ]]; then
     PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH
   fi

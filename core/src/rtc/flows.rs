@@ -209,7 +209,7 @@ impl Flows {
         }
     }
 
-    /// Ends the call of this username. A client that still sends requests is told so for [`TELL_FOR`].
+    /// Ends the call of this username. A client that still sends requests is told so for a while.
     pub fn end(&mut self, now: Instant, username: &[u8]) {
         if let Some(id) = self.by_username.get(username).copied() {
             self.close(now, id, Closed::Ended);
