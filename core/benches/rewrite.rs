@@ -1,4 +1,4 @@
-//! What a rewrite costs: `cargo bench -p sluicegate-core --bench rewrite`. A command, not a timed test.
+//! Measures what a rewrite costs: `cargo bench -p sluicegate-core --bench rewrite`. A command, not a timed test.
 #![expect(clippy::disallowed_methods, reason = "it measures time")]
 
 use std::fmt::Write;
@@ -52,7 +52,7 @@ fn rewritten<E: std::fmt::Debug>(rewritten: Result<std::borrow::Cow<'_, [u8]>, E
     rewritten.expect("it is rewritten").len()
 }
 
-/// The median of the rounds, in microseconds for each call.
+/// Measures the median of the rounds, in microseconds per call.
 fn measure(what: &str, work: impl Fn() -> usize) {
     let mut rounds: Vec<f64> = (0..ROUNDS)
         .map(|_| {

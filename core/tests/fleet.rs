@@ -1,4 +1,4 @@
-//! The fleet table against a model: origins that start, restart, are cloned, fall silent and come back, over
+//! The fleet table compared with a model: origins that start, restart, are cloned, fall silent and come back, over
 //! thousands of steps from a seed.
 
 use std::collections::BTreeMap;
@@ -45,11 +45,11 @@ fn heartbeats_of_clones_never_change_a_name() {
     }
 }
 
-/// A machine with an origin on it. Several have the same server id, as copied disks do.
+/// A machine with an origin. Several machines have the same server id, as with copied disks.
 struct Host {
     server: &'static str,
     pid: u32,
-    /// It reports nothing before this.
+    /// The machine reports nothing before this time.
     silent_until: Instant,
 }
 
@@ -58,7 +58,7 @@ struct World {
     hosts: Vec<Host>,
     now: Instant,
     state: u64,
-    /// The instance that stands under each name, by what the table said it did.
+    /// The instance under each name, according to what the table said it did.
     named: BTreeMap<OriginId, String>,
     collisions: usize,
     restarts: usize,
@@ -140,7 +140,7 @@ impl World {
         }
     }
 
-    /// A heartbeat, and what the table's answer means for the model.
+    /// Sends a heartbeat, and applies the table's answer to the model.
     fn report(&mut self, host: usize) {
         let Host {
             server,
@@ -209,7 +209,7 @@ impl World {
             "{at}: an instance stands once"
         );
         let mut candidates = self.fleet.survey(self.now, Some(Service::Rtmp));
-        // Those that fail are candidates where nobody is up.
+        // Failing origins are candidates if none is up.
         let admits_up = candidates.iter().any(|one| one.reject.is_none());
         let wanted = (!admits_up).then_some(Reject::Failing);
         candidates.retain(|one| one.reject == wanted);
@@ -260,7 +260,7 @@ impl World {
     }
 }
 
-/// A member, compared by what a registration could change.
+/// A member, compared by the fields that a registration could change.
 #[derive(Debug)]
 struct Member(sluicegate_core::fleet::Member);
 
@@ -289,8 +289,8 @@ fn origin(server: &str, pid: u32, ip: &str) -> Origin {
 const SEEDS: u64 = 32;
 const STEPS: usize = 3000;
 const HOSTS: usize = 12;
-/// Fewer ids than hosts; two that read like another's long id, and one that is the permanent origin's name.
+/// Fewer ids than hosts; two that look like another's long id, and one that is the permanent origin's name.
 const SERVERS: [&str; 5] = ["vid-1", "vid-2", "vid-1-s-0", "default", "default-s-3000"];
 const TTL: Duration = Duration::from_secs(60);
-/// Too few for every instance that ever was.
+/// Too few for every instance that ever existed.
 const MAX: usize = 11;

@@ -390,7 +390,7 @@ proptest! {
         prop_assert!(other.path.is_some_and(|path| path.ends_with(head.target.trim_start_matches('/'))));
         prop_assert_eq!(other.version, Some(u8::from(head.version == Version::Http11)));
         for (name, value) in head.headers.iter() {
-            // These we write anew.
+            // These two are rewritten by us.
             let ours = ["host", "content-length"].iter().any(|ours| name.eq_ignore_ascii_case(ours));
             let theirs = other.headers.iter().any(|field| field.name == name && field.value == value);
             prop_assert!(ours || theirs, "{}", name);
@@ -404,7 +404,7 @@ proptest! {
         let sent = head.for_origin(&client);
         let mut out = Vec::new();
         sent.write(&mut out);
-        // Our own headers may be more than a client is allowed.
+        // With our own headers there may be more than a client is allowed.
         prop_assume!(sent.headers.iter().count() <= MAX_HEADERS);
         let (again, _) = RequestHead::parse(&out).expect("strict").expect("complete");
         prop_assert_eq!(&again, &sent);
@@ -493,7 +493,7 @@ fn header_lines() -> impl Strategy<Value = String> {
         .prop_map(|lines| lines.iter().map(|line| format!("{line}\r\n")).collect())
 }
 
-/// At times one byte is another.
+/// Sometimes replaces one byte.
 #[derive(Debug, Clone)]
 struct Noise(Option<(prop::sample::Index, u8)>);
 

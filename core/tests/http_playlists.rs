@@ -1,4 +1,4 @@
-//! Playlists and manifests, rewritten: only URIs change, and what read them before reads them after.
+//! Playlists and manifests, rewritten: only URIs change, and whatever could read them before still can.
 
 use m3u8_rs::{MasterPlaylist, MediaPlaylist, Playlist, parse_playlist_res};
 use proptest::prelude::*;
@@ -29,7 +29,7 @@ fn uri() -> impl Strategy<Value = (String, bool)> {
     ]
 }
 
-/// What a player asks the origin for when it takes `after`, against what it would have asked for with `before`.
+/// Whether a player that requests `after` gets from the origin what it would have got with `before`.
 fn same_resource(before: &str, after: &str) -> bool {
     let before = before
         .strip_prefix("http://10.0.0.1:8080")
@@ -79,7 +79,7 @@ fn parsed_master(text: &[u8]) -> MasterPlaylist {
     }
 }
 
-/// A playlist with every URI in it taken out.
+/// A playlist without any of its URIs.
 fn without_uris(mut playlist: MediaPlaylist) -> MediaPlaylist {
     for segment in &mut playlist.segments {
         segment.uri.clear();
@@ -89,7 +89,7 @@ fn without_uris(mut playlist: MediaPlaylist) -> MediaPlaylist {
         if let Some(key) = &mut segment.key {
             key.uri = None;
         }
-        // What the parser does not know, it keeps as text; parts are such.
+        // The parser keeps unknown tags as text, parts among them.
         segment.unknown_tags.retain(|tag| tag.tag != "X-PART");
     }
     playlist

@@ -1,4 +1,4 @@
-//! How each protocol names a stream: the table of cases, and what holds for every name.
+//! How each protocol names a stream: the table of cases, and what is true for every name.
 
 use proptest::prelude::*;
 use sluicegate_core::stream::{Action, SrtStreamId, StreamError, StreamUrl, VhostRule};
@@ -376,7 +376,7 @@ fn a_vhost_counts_as_the_rule_says() {
     }
 }
 
-/// Text made of what means something to the rules, in any order.
+/// Text made of what has a meaning in the rules, in any order.
 fn hostile_text() -> impl Strategy<Value = String> {
     #[rustfmt::skip]
     let special = vec![
@@ -393,7 +393,7 @@ fn hostile_text() -> impl Strategy<Value = String> {
     prop::collection::vec(token, 0..12).prop_map(|tokens| tokens.concat())
 }
 
-/// Whatever the functions make of two texts.
+/// The streams that the functions accept from two texts.
 fn accepted(one: &str, two: &str) -> Vec<StreamUrl> {
     let srt = |id: &str, default: &str| SrtStreamId::parse(id, default).map(|id| id.stream);
     let results = [

@@ -1,4 +1,4 @@
-//! What an origin may say in its registration, and where it is dialled then.
+//! What an origin may say in its registration, and where it is then dialled.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use sluicegate_core::fleet::origin::{
 };
 use sluicegate_core::stream::Service;
 
-/// cause, text, as it is written back; read as an endpoint of RTMP
+/// cause, text, written form; read as an endpoint of RTMP
 #[rustfmt::skip]
 const ENDPOINTS: &[(&str, &str, &str)] = &[
     ("a port", "1935", "tcp://:1935"),
@@ -392,7 +392,7 @@ fn register(body: &[u8]) -> Result<Origin, RegistrationError> {
     parse_registration(body, &AddressRules::default())
 }
 
-/// A registration that is fine, with `changes` made to it.
+/// A valid registration with `changes` applied.
 fn document(changes: &Value) -> Vec<u8> {
     let mut document = json!({
         "ip": "10.0.0.7", "server": "vid-1", "service": "svc-1", "pid": "1", "rtmp": ["1935"],

@@ -1,5 +1,5 @@
-//! A fleet of two hundred origins and twenty thousand streams, seeded: what placement keeps up while streams come and
-//! go, origins fill up, and a zone is lost.
+//! A fleet of two hundred origins and twenty thousand streams, from a seed: what placement maintains while streams come
+//! and go, origins fill up, and a zone is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,14 +20,14 @@ const STREAMS: usize = 20_000;
 const ZONES: usize = 4;
 const BOUND: u32 = 125;
 
-/// A fleet, and which stream is where.
+/// A fleet, and where each stream is.
 struct World {
     policy: &'static str,
     rules: Rules,
     origins: Vec<Standing>,
     streams: BTreeMap<usize, usize>,
     turn: u64,
-    /// xorshift64
+    /// The state of xorshift64.
     random: u64,
 }
 
@@ -75,7 +75,7 @@ impl World {
         place(&*policy, &self.rules, &self.origins, &question)
     }
 
-    /// Places a stream that is nowhere; false if nobody takes it.
+    /// Places a stream that is not placed; returns false if no origin takes it.
     fn start(&mut self, stream: usize) -> bool {
         let decision = self.decide(stream);
         let Some(best) = decision.ranked.first() else {
@@ -99,7 +99,7 @@ impl World {
         origin.as_str().trim_start_matches('o').parse().unwrap()
     }
 
-    /// No origin that is up holds more than its bound allows, with the one that was let in last.
+    /// Checks that no origin that is up holds more than its bound allows, counting the last one admitted.
     fn check_bound(&self, at: &str) {
         let up = || self.origins.iter().filter(|one| one.reject.is_none());
         let weights: usize = up().map(|one| one.attributes.weight as usize).sum();
@@ -161,7 +161,7 @@ fn the_bound_holds_while_streams_come_and_go_and_a_zone_is_lost() {
         .filter(|(stream, at)| world.streams[*stream] != **at);
     assert_eq!(moved.count(), homeless.len(), "nobody else moved");
 
-    // Back again: what stands stays, and new streams fill the empty ones to no more than their share.
+    // The zone is back: existing streams stay, and new ones fill the empty origins up to their share.
     for number in &lost {
         world.origins[*number].reject = None;
     }
@@ -244,7 +244,7 @@ fn least_load_evens_out_though_reports_are_old() {
     world.origins.truncate(40);
     for stream in 0..1_400 {
         if stream % 40 == 0 {
-            // A heartbeat of everybody: a stream costs two hundredths of a usual machine.
+            // Every origin sends a heartbeat: a stream costs two hundredths of a usual machine.
             for origin in &mut world.origins {
                 let cpu = origin.usage.streams as u32 * 2_000 / origin.attributes.weight;
                 origin.load.cpu = Some(cpu);

@@ -1,4 +1,4 @@
-//! What holds for every placement policy, and what each one promises beyond.
+//! What is true for every placement policy, and what each of them promises in addition.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +23,7 @@ fn every_name_is_that_of_its_policy() {
 fn rendezvous_gives_every_origin_its_share() {
     let origins: Vec<Candidate> = (0..10).map(|number| candidate(number, 5, 0)).collect();
     let shares = shares("rendezvous", &origins);
-    // 1000 each in the mean, with a standard deviation of 30.
+    // The mean is 1000 each, with a standard deviation of 30.
     assert_eq!(shares.len(), 10);
     assert!(
         shares.values().all(|share| (850..=1150).contains(share)),

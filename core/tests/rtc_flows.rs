@@ -21,7 +21,7 @@ struct House {
     now: Instant,
     known: BTreeMap<String, u64>,
     next_link: u32,
-    /// Sockets that are open, by the call they are for.
+    /// Open sockets, with the call that each is for.
     links: BTreeMap<LinkId, u64>,
     closed: Vec<(u64, Closed)>,
     lookups: usize,
@@ -79,7 +79,7 @@ impl House {
         self.now = end;
     }
 
-    /// Does what a shell does.
+    /// Does what the shell does.
     fn serve(&mut self) {
         while let Some(output) = self.flows.poll_output() {
             match output {
@@ -153,7 +153,7 @@ fn path(port: u16) -> ClientPath {
     }
 }
 
-/// The answer yes, as an origin gives it.
+/// A success response, as an origin sends it.
 fn success(transaction: u8) -> Vec<u8> {
     let mut message = vec![1, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
     message.extend([transaction; 12]);
@@ -302,7 +302,7 @@ fn a_client_moves_when_it_says_so_or_falls_silent() {
         Fate::ToClient { path, .. } => path,
         other => panic!("{other:?}"),
     };
-    // A second way is tried while the first carries media: the answer goes back on it, and media stays.
+    // A second path is tried while the first carries media: its answer goes back on it, and media stays.
     assert_eq!(
         house.client(path(2), &check(0, 2, false)).0,
         Fate::ToOrigin { link }
@@ -314,7 +314,7 @@ fn a_client_moves_when_it_says_so_or_falls_silent() {
         path(1),
         "an answer to nobody"
     );
-    // It is chosen.
+    // The second path is nominated.
     house.client(path(2), &check(0, 3, true));
     assert_eq!(goes_to(&mut house, RTP), path(2));
     // The client's address changes without its knowledge.
@@ -322,7 +322,7 @@ fn a_client_moves_when_it_says_so_or_falls_silent() {
     house.client(path(3), &check(0, 4, false));
     assert_eq!(goes_to(&mut house, RTP), path(3));
     assert_eq!(house.links.len(), 1, "the origin sees no change");
-    // Addresses are few.
+    // The number of addresses is limited.
     for port in 10..20 {
         house.client(path(port), &check(0, u8::try_from(port).unwrap(), true));
     }
@@ -447,13 +447,13 @@ fn nobody_is_asked_for_once_and_paid_for() {
         "known to be nobody"
     );
     assert_eq!(house.lookups, 1);
-    // Its binding arrives.
+    // The call's binding arrives.
     house.known.insert(username(1), 1);
     assert_eq!(house.client(path(1), &stranger(1)).0, unknown);
     house.flows.bindings_changed();
     house.client(path(1), &stranger(1));
     assert_eq!(house.links.len(), 1);
-    // A flood of names from one network.
+    // A flood of usernames from one network.
     for call in 100..1000 {
         house.client(path(1), &stranger(call));
     }
@@ -524,7 +524,7 @@ fn a_flow_is_given_to_the_shard_that_hears_its_client() {
         "it is not over"
     );
 
-    // On a shard that is not given the flow, nothing stays of the proof.
+    // A shard that is not given the flow forgets the proof.
     let mut there = Flows::new(here.now, 10);
     let found = Found {
         call: 0,
@@ -560,7 +560,7 @@ fn a_flow_is_given_to_the_shard_that_hears_its_client() {
     assert!(!there.link(here.now, flow, link), "nobody waits for it");
 }
 
-/// A generator without a library, so that a seed says everything.
+/// A generator without a library, so that the seed determines everything.
 struct Dice(u64);
 
 impl Dice {
@@ -572,7 +572,7 @@ impl Dice {
     }
 }
 
-/// Calls that come, roam, fall silent and end over a network that loses, reorders and repeats, while somebody who sees
+/// Calls come, roam, fall silent and end over a network that loses, reorders and repeats, while an attacker who sees
 /// every packet forges more.
 #[test]
 fn no_forged_packet_diverts_or_injects() {
@@ -593,9 +593,9 @@ fn simulate(seed: u64, packets: usize) {
     let mut at: BTreeMap<u64, u16> = BTreeMap::new();
     let mut used: BTreeSet<(u64, u16)> = BTreeSet::new();
     let mut seen: Vec<Vec<u8>> = Vec::new();
-    // What is on its way: the next to arrive is any of it, and some of it arrives again.
+    // Packets in flight: any of them may arrive next, and some arrive twice.
     let mut wire: Vec<(u64, u16, Vec<u8>)> = Vec::new();
-    // Who asked what, as far as the origin heard it and has not answered.
+    // Requests that the origin has received and not answered.
     let mut asked: Vec<(u64, u16, [u8; 12])> = Vec::new();
     let mut transaction: u64 = 0;
     let (mut forged, mut overtaken, mut repeated) = (0, 0, 0);
@@ -603,7 +603,7 @@ fn simulate(seed: u64, packets: usize) {
         let call = dice.roll(CALLS);
         match dice.roll(10) {
             0 => house.pass(Duration::from_millis(dice.roll(400))),
-            // The client asks, from where it is or from a new address; some of it is lost.
+            // The client sends a check, from its address or from a new one; some are lost.
             1 | 2 => {
                 if dice.roll(4) == 0 || !at.contains_key(&call) {
                     let port = 1000 + u16::try_from(call * 1000 + dice.roll(1000)).unwrap();
@@ -634,7 +634,7 @@ fn simulate(seed: u64, packets: usize) {
                     );
                 }
             }
-            // The origin answers some question, in no order, and repeats itself.
+            // The origin answers requests in any order, and repeats answers.
             5 if !asked.is_empty() => {
                 let which = usize::try_from(dice.roll(asked.len() as u64)).unwrap();
                 let (call, port, id) = if dice.roll(4) == 0 {
@@ -706,8 +706,8 @@ fn simulate(seed: u64, packets: usize) {
     assert_eq!((house.flows.open(), house.flows.poll_timeout()), (0, None));
 }
 
-/// What somebody sends who has seen every packet and has no password. An exact copy is a case of its own above: it
-/// proves an address if it overtakes the packet itself, which takes somebody on the way.
+/// What an attacker sends who has seen every packet and has no password. An exact copy is a case of its own above: it
+/// proves an address if it overtakes the packet itself, which takes an attacker on the path.
 fn forge(dice: &mut Dice, seen: &[Vec<u8>], call: u64) -> Vec<u8> {
     let copied = usize::try_from(dice.roll(seen.len().max(1) as u64)).unwrap();
     let copy = seen.get(copied).cloned().unwrap_or_else(|| RTP.to_vec());
@@ -719,7 +719,7 @@ fn forge(dice: &mut Dice, seen: &[Vec<u8>], call: u64) -> Vec<u8> {
         4 => {
             let mut changed = copy;
             let at = usize::try_from(dice.roll(changed.len() as u64)).unwrap();
-            // The fingerprint is not what proves.
+            // The fingerprint proves nothing.
             let last = changed.len().saturating_sub(9);
             changed[at.min(last)] ^= 1 << dice.roll(8);
             changed

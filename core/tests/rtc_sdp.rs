@@ -24,7 +24,7 @@ const OURS_TCP: &str = "a=candidate:3 1 tcp 1526726655 203.0.113.7 8000 typ host
     a=candidate:4 1 tcp 1526726399 2001:db8::7 8000 typ host tcptype passive\r\n";
 const PLACEHOLDER: &str = "a=candidate:1 1 udp 1 127.0.0.1 9 typ host\r\n";
 
-/// What an origin like SRS answers: two sections, bundled, a candidate of each kind in each.
+/// The answer of an origin like SRS: two bundled sections, with a candidate of each kind in each.
 fn lite_answer(candidates: &str) -> String {
     format!(
         "v=0\r\no=SRS/7.0 1 2 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=ice-lite\r\na=group:BUNDLE 0 1\r\n\
@@ -116,7 +116,7 @@ fn every_place_where_an_origin_may_write_its_address_says_ours() {
         ),
     ];
     for (cause, theirs, expected) in cases {
-        // A candidate stands before it, so that where ours go is the same in every case.
+        // A candidate precedes it, so that ours are in the same place in every case.
         let head = format!("v=0\r\nm=audio 9 X 1\r\na=ice-ufrag:abcd\r\n{PASSWORD}");
         let text = format!("{head}a=candidate:0 1 udp 1 10.0.0.9 1 typ host\r\n{theirs}\r\n");
         let end = if expected.is_empty() { "" } else { "\r\n" };
@@ -347,7 +347,7 @@ proptest! {
         let text = format!("v=0\r\n{}\r\n", lines.join("\r\n"));
         for rewritten in [answer(text.as_bytes(), &announced(false)), offer(text.as_bytes())].into_iter().flatten() {
             prop_assert!(!rewritten.sdp.contains("10.9.8.7"), "{}", rewritten.sdp);
-            // What had no address is there, in its order.
+            // Lines without an address are unchanged and in order.
             let plain = |line: &&str| !["m=", "c=", "o=", "a=rtcp:", "a=candidate", "a=remote-candidates"].iter().any(|start| line.starts_with(start));
             let before: Vec<&str> = text.lines().filter(plain).collect();
             let after: Vec<&str> = rewritten.sdp.lines().filter(plain).collect();

@@ -1,5 +1,5 @@
-//! A client and an origin that are joined: whatever both may put on the wire, in whatever pieces it arrives, each hears
-//! what the other said, but for the answers that the client has already.
+//! A client and an origin that are joined: whatever each puts on the wire, in whatever chunks it arrives, each hears
+//! what the other said, except for answers that the client already has.
 
 use std::collections::BTreeMap;
 
@@ -62,7 +62,7 @@ proptest! {
         prop_assert_eq!(replayed.progress, Progress::NeedsSteps);
         let session = join(&client, origin, &sizes, true).unwrap();
         session.check(&client, true, offset)?;
-        // An origin that cannot take two things at once was not asked for two.
+        // An origin that cannot handle two commands at once did not get two.
         let batches = &session.origin.batches;
         prop_assert_eq!(&batches[0], &["connect"]);
         for batch in batches {
@@ -154,15 +154,15 @@ proptest! {
             }
             Some((join.progress().clone(), out, join.into_joined().1))
         });
-        // After an error in the only piece there is no output. Step by step, answers that do not wait for their
-        // questions mean something else in pieces.
+        // After an error in the only piece there is no output. In step-by-step mode, answers that do not wait for their
+        // commands mean something different when they are split.
         if let ([Some(whole), Some(parts)], false) = (&ends, steps) {
             prop_assert_eq!(whole, parts);
         }
     }
 }
 
-/// Requests for something else than `a`, and what is told of them.
+/// Requests for other streams than `a`, and how each is described.
 fn others() -> Vec<(Command, &'static str)> {
     let wrapped = Value::Object(vec![("streamName".to_owned(), "b".into())]);
     vec![
@@ -175,14 +175,14 @@ fn others() -> Vec<(Command, &'static str)> {
     ]
 }
 
-/// What became of a client and an origin.
+/// The result for a client and an origin.
 struct Session<O> {
     origin: O,
     progress: Progress,
     joined: Option<Joined>,
     end: Option<JoinError>,
     identified: Identified,
-    /// What the client has from us before there is an origin.
+    /// What the client gets from us before there is an origin.
     told: Vec<Message>,
     to_client: Vec<u8>,
     origin_hears: ChunkReader,
@@ -191,7 +191,7 @@ struct Session<O> {
 }
 
 impl<O: Speaks> Session<O> {
-    /// Passes `bytes` to the origin, and says what it answers.
+    /// Passes `bytes` to the origin, and returns its answer.
     fn pass(&mut self, bytes: &[u8]) -> Vec<u8> {
         let before = self.heard.len();
         let mut rest = bytes;
@@ -201,8 +201,8 @@ impl<O: Speaks> Session<O> {
         self.origin.hear(bytes, &self.heard[before..])
     }
 
-    /// The client hears all that the origin said but the answers it has; the origin hears all that the client said, or
-    /// what it has to be told step by step.
+    /// Checks that the client hears everything from the origin except answers that it has, and that the origin hears
+    /// everything from the client, or what it has to be told step by step.
     fn check(&self, client: &Client, steps: bool, offset: u32) -> Result<(), TestCaseError> {
         prop_assert_eq!(&self.progress, &Progress::Joined);
         prop_assert!(self.end.is_none(), "{:?}", self.end);
@@ -249,7 +249,7 @@ impl<O: Speaks> Session<O> {
     }
 }
 
-/// Puts a client through to an origin, every transfer in pieces.
+/// Joins a client with an origin, with every transfer split.
 fn join<O: Speaks>(
     client: &Client,
     origin: O,
@@ -303,7 +303,7 @@ fn join<O: Speaks>(
             said.drain(..HANDSHAKE);
         }
         wire = session.pass(&said);
-        // With nothing to answer, the client speaks on.
+        // When nothing needs an answer, the client goes on.
         while wire.is_empty() && session.end.is_none() {
             let Some(joined) = &mut session.joined else {
                 break;
@@ -352,12 +352,12 @@ fn identify(client: &Client, sizes: &[usize]) -> (Identified, Vec<u8>, Vec<Vec<u
 
 /// An origin, after the handshake.
 trait Speaks {
-    /// Hears `bytes`, which end the `messages`.
+    /// Receives `bytes`, in which these `messages` end, and returns its answer.
     fn hear(&mut self, bytes: &[u8], messages: &[Message]) -> Vec<u8>;
     fn answers(&self, command: &str) -> bool;
 }
 
-/// Our own.
+/// Our own origin.
 struct Serving {
     server: Server,
     frames: Vec<Line>,
@@ -391,17 +391,17 @@ impl Speaks for Serving {
     }
 }
 
-/// One that uses all the freedom there is.
+/// An origin that uses all freedom of the specification.
 #[derive(Debug, Clone)]
 struct Origin {
     speaker: Speaker,
     chunk_size: u32,
-    /// What its stream ids are above those a client of ours is given.
+    /// By how much its stream ids exceed those that our clients are given.
     offset: u32,
     streams: u32,
-    /// Answers nothing but what it must.
+    /// Whether it answers only what it must.
     terse: bool,
-    /// Sends a status before anyone asked for a stream.
+    /// Whether it sends a status before a stream was requested.
     early: bool,
     refusal: Option<Refusal>,
     frames: Vec<Line>,
@@ -412,9 +412,9 @@ struct Origin {
 enum Refusal {
     Connect,
     CreateStream,
-    /// Of the connection, to another place.
+    /// Redirects the connection.
     Redirect,
-    /// Of the stream, to another place.
+    /// Redirects the stream.
     Status,
 }
 
@@ -529,11 +529,11 @@ impl Speaks for Origin {
     }
 }
 
-/// A client, and all it says.
+/// A client, and everything it sends.
 #[derive(Debug, Clone)]
 struct Client {
     speaker: Speaker,
-    /// Its request is the last.
+    /// The set-up; the request is last.
     setup: Vec<Line>,
     behind: Vec<Line>,
     stream_id: u32,
@@ -544,7 +544,7 @@ impl Client {
         self.speak().0
     }
 
-    /// The bytes, and the messages up to the request and behind it.
+    /// The bytes, and the messages up to the request and after it.
     fn speak(&self) -> (Vec<u8>, Vec<Message>, Vec<Message>) {
         let mut speaker = self.speaker.clone();
         let mut wire = speaker.say(&self.setup);
@@ -607,7 +607,7 @@ impl Client {
         self.setup.len() > 4
     }
 
-    /// The name of its request.
+    /// The name in its request.
     fn request(&self) -> String {
         let message = &self.setup.last().unwrap().message;
         Command::decode(message.kind, &message.payload)
@@ -621,12 +621,12 @@ impl Client {
     }
 }
 
-/// A message to say, and how.
+/// A message to send, and how.
 #[derive(Debug, Clone)]
 struct Line {
     chunk_stream: u32,
     message: Message,
-    /// The header type to use where it is legal, else the highest that is; `None` leaves it to the speaker.
+    /// The header type to use where it is legal, otherwise the highest legal one; `None` leaves it to the speaker.
     format: Option<u8>,
 }
 
@@ -650,7 +650,8 @@ impl Line {
         )
     }
 
-    /// An answer, and a command of the same length right behind it that needs no header but that of the answer.
+    /// An answer, and directly after it a command of the same length that needs no header fields beyond those of the
+    /// answer.
     fn answer(answer: &Command) -> [Self; 2] {
         let answer = Self::command(0, answer);
         let mut note = Self::call(0, "note", 0.0, &["".into()]);
@@ -668,16 +669,17 @@ impl Line {
     }
 }
 
-/// Cuts messages into chunks with all the freedom the specification gives, written apart from the code under test.
+/// Splits messages into chunks with all freedom that the specification gives; written independently of the code under
+/// test.
 #[derive(Debug, Clone)]
 struct Speaker {
-    /// What it does where it may choose, round and round.
+    /// Its choices, used in rotation.
     choices: Vec<u8>,
     chosen: usize,
     interleaves: bool,
     chunk_size: usize,
     memory: BTreeMap<u32, (Message, u32)>,
-    /// In the order of their ends.
+    /// The messages in the order in which they end.
     said: Vec<Message>,
 }
 
@@ -747,7 +749,7 @@ impl Speaker {
         } = line;
         let wanted = format.unwrap_or_else(|| self.choose() % 4);
         let highest = match self.memory.get(chunk_stream) {
-            // As librtmp's first ping.
+            // Like librtmp's first ping.
             None if message.stream_id == 0 => 1,
             None => 0,
             Some((before, _)) if before.stream_id != message.stream_id => 0,
@@ -807,7 +809,7 @@ fn extended(field: u32, wire: &mut Vec<u8>) {
 
 fn any_speaker() -> impl Strategy<Value = Speaker> {
     prop::collection::vec(any::<u8>(), 1..20).prop_map(|mut choices| {
-        // With odd ones alone nothing would ever begin.
+        // With only odd ones, nothing would ever begin.
         choices.push(0);
         Speaker {
             choices,
@@ -885,7 +887,7 @@ fn any_client() -> impl Strategy<Value = Client> {
                     behind.push(Line::call(stream_id, "play", 0.0, &[Value::Boolean(false)]));
                     behind.push(request);
                 }
-                // Answers to questions of its own are not mistaken for those it has.
+                // Answers to its own later commands are not mistaken for those that it has.
                 behind.push(Line::call(0, "getSomething", 81.0, &[]));
                 // A client waits with its request until it has the answers; nothing overtakes.
                 let speaker = Speaker {
@@ -902,7 +904,7 @@ fn any_client() -> impl Strategy<Value = Client> {
         )
 }
 
-/// What real clients say up to their request, and the message stream that is for.
+/// What real clients send up to their request, and the message stream of the request.
 fn client(which: usize) -> (Vec<Line>, u32) {
     let connect = Command {
         object: Value::Object(vec![
@@ -969,14 +971,14 @@ fn client(which: usize) -> (Vec<Line>, u32) {
             ],
             2,
         ),
-        // one that asks on a stream it never created
+        // a client that asks on a stream it never created
         _ => (vec![call(1, "play", 0.0, &["a".into()])], 1),
     };
     lines.insert(0, Line::command(0, &connect));
     (lines, stream_id)
 }
 
-/// What the other side is to hear of a message about the stream `from`, which it calls `to`.
+/// What the other side should hear of a message about the stream `from`, which it calls `to`.
 fn rename(message: &mut Message, from: u32, to: u32) {
     if message.stream_id == from {
         message.stream_id = to;
@@ -1053,7 +1055,7 @@ fn split<'a>(mut wire: &'a [u8], sizes: &[usize]) -> Vec<&'a [u8]> {
     parts
 }
 
-/// One end's: version, first and second packet.
+/// One end's handshake: version, first and second packet.
 fn handshake() -> Vec<u8> {
     let mut bytes = vec![0; 1 + 2 * HANDSHAKE];
     bytes[0] = 3;

@@ -1,5 +1,5 @@
-//! The server and the client machine: with real clients' ways of asking, with each other over any split of the bytes,
-//! and with peers that mean harm.
+//! The server and the client machines: with the ways in which real clients ask, with each other over any split of the
+//! bytes, and with malicious peers.
 
 use hex_literal::hex;
 use proptest::prelude::*;
@@ -306,7 +306,7 @@ fn hostile_and_broken_clients_are_named() {
         payload: deep,
         ..call(0, "", 0.0, &[])
     };
-    // An empty message on each. One-byte basic headers reach 63; then there is a second byte.
+    // An empty message on each chunk stream. One-byte basic headers reach 63; beyond that there is a second byte.
     let many_streams: Vec<u8> = (3..=67_u8)
         .flat_map(|id| {
             let basic = if id < 64 { vec![id] } else { vec![0, id - 64] };
@@ -654,8 +654,8 @@ proptest! {
     }
 }
 
-/// Passes bytes to and fro, cut in pieces, until both have nothing to say; the server accepts what is asked, and sends
-/// `frames` to a player.
+/// Passes bytes back and forth, split, until both ends have nothing to send. The server accepts what is requested, and
+/// sends `frames` to a player.
 fn talk(
     client: &mut Client,
     server: &mut Server,
@@ -700,7 +700,7 @@ fn pieces(mut bytes: &[u8], cut: &mut impl Iterator<Item = usize>, mut feed: imp
     }
 }
 
-/// What happened, by its code; media aside.
+/// The codes of events, without media.
 fn codes(events: &[ClientEvent]) -> Vec<&str> {
     let codes = events.iter().filter_map(|event| match event {
         ClientEvent::Connected(_) => Some("connected"),
@@ -711,7 +711,7 @@ fn codes(events: &[ClientEvent]) -> Vec<&str> {
     codes.collect()
 }
 
-/// What a server said, controls aside: results by transaction id, statuses by code, everything else by name.
+/// What a server sent, without control messages: results by transaction id, statuses by code, everything else by name.
 fn told(bytes: &[u8]) -> Vec<String> {
     let messages = read(bytes);
     let told = messages.iter().filter_map(|message| match message.kind {

@@ -1,4 +1,4 @@
-//! What passes through a walk: whatever a sender may legally put on the wire, in whatever pieces it arrives.
+//! What passes through a walk: whatever a sender may legally put on the wire, in whatever chunks it arrives.
 
 use std::collections::BTreeMap;
 
@@ -91,7 +91,7 @@ proptest! {
     }
 }
 
-/// Drops every third message or so, by what its header says, so that any split drops the same ones.
+/// Drops about every third message, decided by its header, so that any split drops the same ones.
 struct Dropper {
     salt: u32,
 }
@@ -176,7 +176,7 @@ fn any_sizes() -> impl Strategy<Value = Vec<usize>> {
     ]
 }
 
-/// `first_may_inherit`: a chunk stream may begin with a type 1 header, as librtmp's pings do.
+/// `first_may_inherit`: whether a chunk stream may begin with a type 1 header, as librtmp's pings do.
 fn any_sent(first_may_inherit: bool) -> impl Strategy<Value = Sent> {
     let plans = prop::collection::vec(any_plan(), 1..25);
     let schedule = prop::collection::vec(any::<u8>(), 1..20);
@@ -231,16 +231,16 @@ fn any_plan() -> impl Strategy<Value = Plan> {
     )
 }
 
-/// A message to send; where its header type inherits a value, that one counts instead.
+/// A message to send; if its header type inherits a value, the inherited one counts.
 #[derive(Debug, Clone)]
 struct Plan {
     chunk_stream: u32,
-    /// The header type to use where it is legal, else the highest that is.
+    /// The header type to use where it is legal, otherwise the highest legal one.
     format: u8,
     stream_id: u32,
-    /// Continuations repeat an extended timestamp.
+    /// Whether continuations repeat an extended timestamp.
     repeats: bool,
-    /// The basic header is longer than needed, where it can be.
+    /// Whether the basic header is longer than needed, where that is possible.
     long_id: bool,
     /// The timestamp, or the delta.
     time: u32,
@@ -253,7 +253,7 @@ struct Plan {
 #[derive(Debug)]
 struct Sent {
     wire: Vec<u8>,
-    /// In the order of their ends.
+    /// The messages in the order in which they end.
     complete: Vec<Complete>,
     chunk_size: usize,
     chunks: usize,
@@ -262,14 +262,14 @@ struct Sent {
 #[derive(Debug)]
 struct Complete {
     chunk_stream: u32,
-    /// Where on the wire its first header ends.
+    /// Where on the wire the first header ends.
     header_end: usize,
     message: Message,
 }
 
 impl Sent {
-    /// Nothing of it is refused as too much, even if a command that begins first ends last: 256 KiB are kept, of the
-    /// bytes and of 24 more for each header and each body of a chunk.
+    /// Whether it is held completely, even if a command that begins first ends last: 256 KiB are held, counting the
+    /// bytes and 24 more for each header and each body of a chunk.
     fn is_kept(&self) -> bool {
         self.wire.len() + self.chunks * 48 <= 256 * 1024
     }
@@ -293,7 +293,7 @@ impl Sent {
     }
 }
 
-/// A sender that uses all the freedom the specification gives, written apart from the code under test.
+/// A sender that uses all freedom of the specification; written independently of the code under test.
 struct Sender {
     first_may_inherit: bool,
     memory: BTreeMap<u32, Memory>,
@@ -428,7 +428,7 @@ impl Sender {
                 let target = self.open.last().map_or(77, |open| open.plan.chunk_stream);
                 target.to_be_bytes().to_vec()
             }
-            // Unlike the first byte of any extended timestamp here, so that the two can always be told apart.
+            // Differs from the first byte of any extended timestamp here, so that the two can always be told apart.
             _ => (0..length)
                 .map(|index| plan.fill | (index % 256) as u8)
                 .collect(),
@@ -439,7 +439,7 @@ impl Sender {
         let plan = self.open[index].plan.clone();
         let field = self.memory[&plan.chunk_stream].field;
         self.basic_header(3, &plan);
-        // The bodies of these are not ours to choose, so they could be mistaken for a timestamp.
+        // The bodies of these messages are fixed, so they could be mistaken for a timestamp.
         let control = matches!(self.open[index].message.kind, SET_CHUNK_SIZE | ABORT);
         if field >= 0xFF_FFFF && (plan.repeats || control) {
             self.sent.wire.extend(field.to_be_bytes());

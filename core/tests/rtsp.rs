@@ -1,4 +1,4 @@
-//! RTSP over random splits: what is heard depends on the bytes alone, and what is rewritten is URLs alone.
+//! RTSP over random splits: what is read depends only on the bytes, and only URLs are rewritten.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -9,7 +9,8 @@ use sluicegate_core::rtsp::server::{Asked, Server};
 use sluicegate_core::rtsp::walk::{Step, Walk};
 use sluicegate_core::stream::Action;
 
-/// What a walk says of some bytes: those that pass, and each message with how many bytes passed before it.
+/// The result of a walk over some bytes: those that pass, and each message with the number of bytes that passed before
+/// it.
 fn events(walk: &mut Walk, parts: &[&[u8]], short: bool) -> (Vec<u8>, Vec<(usize, Message)>) {
     let (mut passed, mut messages) = (Vec::new(), Vec::new());
     for part in parts {
@@ -69,7 +70,7 @@ fn authority() -> impl Strategy<Value = String> {
     ("[a-z]{1,8}", 1_u16..).prop_map(|(name, port)| format!("{name}.example:{port}"))
 }
 
-/// An answer with URLs of `host` at every place where they may stand.
+/// An answer with URLs of `host` at every place where they may be.
 fn answer(host: &str, parts: &(String, String, String), cseq: u32) -> String {
     let (words, path, sdp) = parts;
     let body = format!(
@@ -113,7 +114,7 @@ proptest! {
             let parts = split(&wire, &sizes);
             prop_assert_eq!(&events(&mut Walk::new(speaker), &parts, false), &whole);
             prop_assert_eq!(&events(&mut Walk::new(speaker), &parts, true), &whole);
-            // Nothing is lost and nothing is made up.
+            // Nothing is lost and nothing is invented.
             let messages: usize = whole.1.iter().map(|(_, message)| message.bytes().len()).sum();
             prop_assert_eq!(whole.0.len() + messages, wire.len());
         }

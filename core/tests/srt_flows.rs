@@ -1,4 +1,4 @@
-//! The SRT table between callers and origins that lose, repeat and reorder, and what breaks other relays.
+//! The SRT table between callers and origins that lose, repeat and reorder packets, and cases that break other relays.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -84,7 +84,7 @@ fn agrees() -> Vec<u8> {
     vec![0, 2, 0, 3, 0, 1, 5, 1, 0, 0, 0, 0xbf, 0, 120, 0, 120]
 }
 
-/// Sends as a client; what comes back, if something does.
+/// Sends as a client, and returns what comes back, if anything.
 fn client(table: &mut Flows, now: Instant, path: ClientPath, packet: &[u8]) -> (Fate, Vec<u8>) {
     let mut data = packet.to_vec();
     let fate = table.handle(
@@ -126,7 +126,7 @@ fn outputs(table: &mut Flows) -> Vec<Output<Event>> {
     std::iter::from_fn(|| table.poll_output()).collect()
 }
 
-/// A caller up to the question where its stream belongs.
+/// A caller up to the point where its stream is to be placed.
 fn call(table: &mut Flows, now: Instant, path: ClientPath, socket_id: u32) -> FlowId {
     let cookie = cookie(table, now, path, socket_id);
     let asked = asks("#!::r=live/a,m=publish");
@@ -138,7 +138,7 @@ fn call(table: &mut Flows, now: Instant, path: ClientPath, socket_id: u32) -> Fl
     }
 }
 
-/// The only packet that was said, and to whom.
+/// The only packet that was sent, and to whom.
 fn said(table: &mut Flows) -> Vec<u8> {
     match outputs(table).pop() {
         Some(Output::ToOrigin { data, .. } | Output::ToClient { data, .. }) => data,
@@ -146,7 +146,7 @@ fn said(table: &mut Flows) -> Vec<u8> {
     }
 }
 
-/// The origin that is tried answers the induction with its cookie; what it is sent then.
+/// The origin that is tried answers the induction with its cookie; returns what it is sent then.
 fn induced(table: &mut Flows, now: Instant, flow: FlowId) -> Vec<u8> {
     let mut answer = handshake(Step::Induction, flow.0, 77, &[]);
     (answer.version, answer.extension, answer.destination) = (5, MAGIC, flow.0);
@@ -154,7 +154,7 @@ fn induced(table: &mut Flows, now: Instant, flow: FlowId) -> Vec<u8> {
     said(table)
 }
 
-/// A caller that is joined, whose origin knows it as `leg`; what the caller was answered.
+/// Joins a caller whose origin knows it as `leg`; returns what the caller was answered.
 fn join(
     table: &mut Flows,
     now: Instant,
@@ -203,7 +203,7 @@ fn packets_pass_both_ways_readdressed_and_nothing_else_changes() {
     let now = start();
     let mut table = table(now);
     let (one, _) = join(&mut table, now, path(1), 500, 900);
-    // Another caller with the same number of its own, and another origin's socket with the same number.
+    // Another caller with the same socket id, and another origin's socket with the same id.
     let (two, _) = join(&mut table, now, path(2), 500, 900);
     for first in [
         0x0000_0001,
@@ -402,7 +402,7 @@ fn a_repeated_conclusion_is_answered_from_the_flow() {
     );
     assert_eq!(table.len(), 1);
 
-    // The same address and number, and another connection.
+    // The same address and socket id, but another connection.
     let mut other = handshake(Step::Conclusion, 5, cookie, &asked);
     other.initial_sequence = 6;
     assert_eq!(
@@ -514,7 +514,7 @@ fn a_link_of_a_bond_passes_as_a_caller_of_its_own() {
         assert!(second.extensions.ends_with(&GROUP), "its origin is told");
     }
     assert_eq!(flows.len(), 2);
-    // One whose extension is of no honest size is told no.
+    // A caller whose extension has an invalid size is rejected.
     let cookie = cookie(&mut table, now, path(3), 3);
     let broken = [asks("live/a"), GROUP[..8].to_vec()].concat();
     let mut broken = handshake(Step::Conclusion, 3, cookie, &broken).write();
@@ -679,8 +679,8 @@ fn one_address_may_call_so_often_and_others_go_on() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Callers and origins over a network that loses, repeats and reorders: every caller is joined, every packet that
-    /// arrives is its own, and everything is gone after silence.
+    /// Callers and origins over a network that loses, repeats and reorders: every caller is joined, every packet
+    /// reaches its own peer, and nothing is left after a silence.
     #[test]
     fn every_caller_is_joined_over_a_bad_network(seed: u64, loss in 0_u64..40) {
         let mut world = World::new(seed, loss);
@@ -707,9 +707,9 @@ struct World {
     random: u64,
     loss: u64,
     table: Flows,
-    /// On their way: when they arrive, to whom, and what.
+    /// Packets in flight: when they arrive, where, and their bytes.
     wire: Vec<(Instant, Whom, Vec<u8>)>,
-    /// Callers that know of their connection: the socket id they write to.
+    /// Callers that know about their connection, with the socket id that they write to.
     joined: BTreeMap<u16, u32>,
     cookies: BTreeMap<u16, u32>,
     heard: BTreeMap<u16, BTreeSet<u8>>,
@@ -755,7 +755,7 @@ impl World {
         }
     }
 
-    /// 10 ms of the world.
+    /// A step of 10 ms.
     fn step(&mut self) {
         self.now += Duration::from_millis(10);
         let now = self.now;
@@ -838,7 +838,7 @@ impl World {
         }
     }
 
-    /// The origin: agrees to everything, and sends packets back.
+    /// The origin, which agrees to everything, and sends packets back.
     fn answer(&mut self, packet: &[u8]) {
         let agreed = agrees();
         let answer = match Handshake::parse(packet) {

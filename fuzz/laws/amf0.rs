@@ -1,4 +1,4 @@
-//! What was decoded encodes to bytes that decode to the same, for values and for whole commands.
+//! What was decoded encodes to bytes that decode to the same value, for values and for whole commands.
 
 use sluicegate_core::read::Reader;
 use sluicegate_core::rtmp::amf0::Value;

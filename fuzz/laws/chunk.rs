@@ -1,10 +1,10 @@
-//! Chunks are read the same however they are split, and what was read can be written and read again.
+//! Chunks are read in the same way however they are split, and what was read can be written and read again.
 
 use sluicegate_core::rtmp::chunk::{ChunkError, ChunkReader, ChunkWriter};
 use sluicegate_core::rtmp::header::DEFAULT_CHUNK_SIZE;
 use sluicegate_core::rtmp::message::Message;
 
-/// The first byte is the size of the pieces, the rest what a peer sends.
+/// The first byte is the size of the pieces; the rest is what a peer sends.
 pub fn law(data: &[u8]) {
     let Some((size, wire)) = data.split_first() else {
         return;

@@ -1,4 +1,4 @@
-//! A manifest keeps its markup, only URIs change, and twice is once.
+//! A manifest keeps its markup, only URIs change, and rewriting twice is the same as once.
 
 use sluicegate_core::http::dash::rewrite;
 use sluicegate_core::http::page::Page;

@@ -1,4 +1,4 @@
-//! A playlist keeps its lines, only lines with a URI change, and twice is once.
+//! A playlist keeps its lines, only lines with a URI change, and rewriting twice is the same as once.
 
 use sluicegate_core::http::hls::rewrite;
 use sluicegate_core::http::page::Page;

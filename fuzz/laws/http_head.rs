@@ -1,5 +1,5 @@
-//! A head is read the same however its bytes arrive, reads as it is written, and what we send to an origin passes our
-//! own strict reading as the same request.
+//! A head is read in the same way however its bytes arrive and reads back as it is written, and what we send to an
+//! origin passes our own strict parser as the same request.
 
 use sluicegate_core::http::head::{Forwarded, MAX_HEAD, MAX_HEADERS, RequestHead, ResponseHead};
 
@@ -33,7 +33,7 @@ pub fn law(data: &[u8]) {
         let mut written = Vec::new();
         head.write(&mut written);
         let length = written.len();
-        // Written out, a head may be longer than one that is read: `a:b` becomes `a: b`.
+        // The written head may be longer than the one that was read: `a:b` becomes `a: b`.
         if length <= MAX_HEAD {
             assert_eq!(ResponseHead::parse(&written), Ok(Some((head, length))));
         }
@@ -58,7 +58,7 @@ fn request(head: &RequestHead, trusted: bool) {
     let mut written = Vec::new();
     sent.write(&mut written);
     let length = written.len();
-    // Ours come on top of as many as a client may send.
+    // Our headers are added to as many as a client may send.
     if length <= MAX_HEAD && sent.headers.iter().count() <= MAX_HEADERS {
         let again = RequestHead::parse(&written);
         assert_eq!(again, Ok(Some((sent.clone(), length))));

@@ -1,4 +1,4 @@
-//! What is opened was sealed here; a target without its links is what it was without them.
+//! What can be opened was sealed here; a target without its links is otherwise unchanged.
 
 use sluicegate_core::http::link::{LinkError, LinkKey, take};
 

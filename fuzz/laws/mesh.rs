@@ -1,10 +1,10 @@
-//! No stranger's datagram is believed; a message arrives whole or not at all, however its datagrams come, and under any
-//! key that both know; rows and news that are read are written the same.
+//! No stranger's datagram is believed. A message arrives whole or not at all, in whatever order its datagrams come, and
+//! under any key that both sides know. Rows and news that are read are written back the same.
 
 use sluicegate_core::cluster::mesh::datagram::{Gate, NEWS, Opened, Refused, SEED};
 use sluicegate_core::cluster::mesh::{News, Word};
 
-/// The data is a stranger's datagram, a row, a message, and the order in which its datagrams come.
+/// The data is a stranger's datagram, a row, a message, and the order in which its datagrams arrive.
 pub fn law(data: &[u8]) {
     let (a, b) = (([10, 0, 0, 1], 1), ([10, 0, 0, 2], 2));
     let mut from = Gate::new(&[b"new", b"old"], a.into(), [2; SEED + 8]);

@@ -1,4 +1,4 @@
-//! Whatever is registered can be dialled, at addresses that are allowed, and every endpoint reads as it is written.
+//! Whatever is registered can be dialled, at allowed addresses, and every endpoint reads back as it is written.
 
 use sluicegate_core::fleet::origin::{AddressRules, Endpoint, parse_registration};
 use sluicegate_core::stream::Service;
@@ -9,7 +9,7 @@ pub fn law(data: &[u8]) {
     let origin = match parse_registration(data, &rules) {
         Ok(origin) => origin,
         Err(error) => {
-            // It goes into a log line and a JSON answer.
+            // The problem goes into a log line and a JSON answer.
             assert!(!error.problem.contains(char::is_control), "{error:?}");
             assert!(error.problem.len() < 4096, "{error:?}");
             return;

@@ -1,4 +1,4 @@
-//! Whatever arrives from an address that proved nothing goes nowhere, no more goes back than came, and all is
+//! Whatever arrives from an unproven address is dropped, no more is sent back than was received, and everything is
 //! forgotten after a while.
 
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use sluicegate_core::rtc::flows::{CONSENT, Event, Flows, Found};
     clippy::disallowed_methods,
     reason = "the law starts somewhere, and time passes by hand"
 )]
-/// Datagrams, each behind a byte that says how long it is. None is signed with the password.
+/// Datagrams, each after a byte with its length. None is signed with the password.
 pub fn law(mut data: &[u8]) {
     let start = Instant::now();
     let mut now = start;

@@ -1,13 +1,13 @@
-//! However an origin's bytes are split, a client sees the same events, says the same, and fails the same; and what it
-//! says can be read.
+//! However an origin's bytes are split, a client sees the same events, sends the same and fails in the same way; and
+//! what it sends can be read.
 
 use sluicegate_core::rtmp::chunk::ChunkReader;
 use sluicegate_core::rtmp::client::{Client, ClientError, ClientEvent};
 use sluicegate_core::rtmp::message::{Message, kind};
 use sluicegate_core::stream::Action;
 
-/// The first byte is the size of the pieces and whether the client publishes, the rest what an origin sends after the
-/// handshake.
+/// The first byte is the size of the pieces and whether the client publishes; the rest is what an origin sends after
+/// the handshake.
 pub fn law(data: &[u8]) {
     let Some((choice, wire)) = data.split_first() else {
         return;
@@ -49,7 +49,7 @@ fn connect(
     (events, read(chunks), end)
 }
 
-/// All but acknowledgements: those count what was received at once.
+/// Everything but acknowledgements, which depend on how much was received at once.
 fn read(mut bytes: &[u8]) -> Vec<Message> {
     let mut reader = ChunkReader::new(1 << 20);
     let mut messages = Vec::new();

@@ -1,6 +1,6 @@
-//! However an origin's bytes are split, a client that is joined with it by a replay gets the same, and the origin too;
-//! what the client reads is what the origin said, in that order, at most without the answers that the client has.
-//! Nothing an origin sends is any harm, nor in a session that goes on.
+//! However an origin's bytes are split, a client that is joined with it by a replay gets the same, and so does the
+//! origin. What the client reads is what the origin sent, in that order, at most without the answers that the client
+//! already has. Nothing that an origin sends does harm, also in a session that goes on.
 
 use sluicegate_core::rtmp::amf0::Value;
 use sluicegate_core::rtmp::chunk::{ChunkReader, ChunkWriter};
@@ -9,12 +9,12 @@ use sluicegate_core::rtmp::join::{Join, Progress};
 use sluicegate_core::rtmp::message::{Command, Message};
 use sluicegate_core::rtmp::server::{Identified, Server};
 
-/// The first byte is the size of the pieces, the rest what an origin sends after the handshake.
+/// The first byte is the size of the pieces; the rest is what an origin sends after the handshake.
 pub fn law(data: &[u8]) {
     let Some((size, wire)) = data.split_first() else {
         return;
     };
-    // Below what is held for a client in any case.
+    // Less than what is held for a client in any case.
     let wire = wire.get(..MAX_WIRE).unwrap_or(wire);
     let pieces: Vec<&[u8]> = wire.chunks(usize::from(*size).max(1)).collect();
     let identified = identified();
@@ -41,7 +41,7 @@ struct Asked {
     held: Vec<u8>,
 }
 
-/// What comes of asking; `None` after an error.
+/// The result of asking; `None` after an error.
 fn ask(identified: &Identified, pieces: &[&[u8]], steps: bool) -> Option<Asked> {
     let mut join = join(identified, steps);
     let mut out = join.take_output();

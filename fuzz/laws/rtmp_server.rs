@@ -1,11 +1,11 @@
-//! However a client's bytes are split, a server sees the same events, says the same, and fails the same; what it says
-//! can be read; and what it keeps for a replay is what the client sent.
+//! However a client's bytes are split, a server sees the same events, sends the same and fails in the same way. What it
+//! sends can be read, and what it keeps for a replay is what the client sent.
 
 use sluicegate_core::rtmp::chunk::ChunkReader;
 use sluicegate_core::rtmp::message::{Message, kind};
 use sluicegate_core::rtmp::server::{Identified, Server, ServerError, ServerEvent};
 
-/// The first byte is the size of the pieces, the rest what a client sends after the handshake.
+/// The first byte is the size of the pieces; the rest is what a client sends after the handshake.
 pub fn law(data: &[u8]) {
     let Some((size, wire)) = data.split_first() else {
         return;
@@ -26,7 +26,7 @@ pub fn law(data: &[u8]) {
     }
 }
 
-/// What an origin sees and says. It takes names of even length.
+/// What an origin sees and sends. It accepts names of even length.
 fn serve(pieces: &[&[u8]]) -> (Vec<ServerEvent>, Vec<Message>, Result<(), ServerError>) {
     let mut server = shaken(Server::serving(SEED, None));
     let mut events = Vec::new();
@@ -91,7 +91,7 @@ fn shaken(mut server: Server) -> Server {
     server
 }
 
-/// All but acknowledgements: those count what was received at once.
+/// Everything but acknowledgements, which depend on how much was received at once.
 fn read(mut bytes: &[u8]) -> Vec<Message> {
     let mut reader = ChunkReader::new(1 << 20);
     let mut messages = Vec::new();

@@ -1,5 +1,5 @@
-//! A message is read the same however its bytes arrive, is written back as it came, and what a client hears of an
-//! origin's message is a message again, in which nothing more is to be changed.
+//! A message is read in the same way however its bytes arrive and is written back as it was. What a client gets of an
+//! origin's message is again a message, in which nothing more needs to change.
 
 use sluicegate_core::rtsp::message::{Change, MAX_BODY, MAX_HEAD, Message, Speaker};
 use sluicegate_core::rtsp::rewrite::Rewrite;
@@ -38,7 +38,7 @@ fn rewrite(message: &Message) {
     let Some(bytes) = rewrite.to_client(message, None) else {
         return;
     };
-    // A URL that grew may be too long for a head or a body.
+    // A URL that grew may make a head or a body too long.
     if bytes.len() > MAX_HEAD.min(MAX_BODY) {
         return;
     }

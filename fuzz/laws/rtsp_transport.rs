@@ -1,4 +1,4 @@
-//! What is written of a transport reads as the same transport with our ports, and holds nobody's address.
+//! What is written of a transport reads back as the same transport with our ports, and holds no address.
 
 use sluicegate_core::rtsp::transport::{Carrier, Transport};
 
@@ -15,7 +15,7 @@ pub fn law(data: &[u8]) {
         let sent = offer.for_origin((22_000, 22_001));
         let told = offer.for_client((5_000, 5_001), (22_002, 22_003));
         for written in [&bare, &sent, &told] {
-            // Written, one that had as many parameters as it may has two more.
+            // A transport that had as many parameters as allowed has two more when it is written.
             let Ok(again) = Transport::parse(written) else {
                 continue;
             };

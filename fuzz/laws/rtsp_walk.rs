@@ -1,12 +1,12 @@
 //! A walk over frames and messages finds the same however the bytes arrive and however far it steps, loses none of
-//! them, and ends at the same place if they are no RTSP.
+//! them, and ends at the same place if they are not RTSP.
 
 use sluicegate_core::rtsp::message::{Message, Speaker};
 use sluicegate_core::rtsp::walk::{Step, Walk};
 
 type Found = (Vec<u8>, Vec<(usize, Message)>, bool);
 
-/// The first byte says how large the parts are; the rest is what a peer sends.
+/// The first byte is the size of the pieces; the rest is what a peer sends.
 pub fn law(data: &[u8]) {
     let Some((choice, wire)) = data.split_first() else {
         return;

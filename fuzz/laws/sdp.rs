@@ -1,5 +1,5 @@
-//! A description that is taken is rewritten to one that is taken again and stays as it is; no line comes or goes
-//! but candidates.
+//! A description that is accepted is rewritten to one that is accepted again and then stays unchanged; only candidate
+//! lines are added or removed.
 
 use sluicegate_core::rtc::sdp::{
     Announced, MAX_SDP, answer, client_fragment, offer, origin_fragment,

@@ -1,5 +1,5 @@
-//! Whatever clients and origins send: no more is answered than was sent, nothing is kept for an address that is not
-//! proven, packets go to whom they belong to, and after silence nothing is left.
+//! Whatever clients and origins send: no more is answered than was received, nothing is kept for an unproven address,
+//! packets reach the peer they belong to, and after a silence nothing is left.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -9,8 +9,8 @@ use sluicegate_core::srt::cookie::Cookies;
 use sluicegate_core::srt::flows::{Event, Flows, Limits};
 use sluicegate_core::srt::packet::{Handshake, Rejection};
 
-/// A sequence of datagrams, each behind a byte that says from whom, whether its cookie is made good, and which of the
-/// flows it is for, and two of its length.
+/// A sequence of datagrams. A byte before each says who sends it, whether its cookie is made valid, and which flow it
+/// is for; two bytes have its length.
 pub fn law(data: &[u8]) {
     #[expect(
         clippy::disallowed_methods,

@@ -1,5 +1,4 @@
-//! A handshake that is read and written is the same; what passes the checks of its extensions has a stream id that
-//! can be written again.
+//! A handshake that is read and written is the same; if its extensions are valid, the stream id can be written again.
 
 use sluicegate_core::srt::extension::{Extensions, stream_id};
 use sluicegate_core::srt::packet::{HANDSHAKE, HAS_CONFIG, Handshake, Header};

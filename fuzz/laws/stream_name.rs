@@ -1,10 +1,10 @@
-//! A stream reads as it is written, is clean and bounded, and shares its key with no other.
+//! A stream reads back as it is written, is clean and bounded, and shares its key with no other.
 
 use sluicegate_core::stream::{
     MAX_APP, MAX_STREAM, MAX_VHOST, SrtStreamId, StreamError, StreamUrl, VhostRule,
 };
 
-/// Two texts, with the first line feed between them, as every protocol may send them.
+/// Two texts as any protocol may send them, separated by the first line feed.
 pub fn law(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else {
         return;

@@ -1,4 +1,4 @@
-//! A datagram is read or refused, never more of it than there is; what proves its sender to the owner of a password
+//! A datagram is read or refused, and never read beyond its end. What proves its sender to the owner of one password
 //! proves it to no other.
 
 use sluicegate_core::rtc::classify::Class;

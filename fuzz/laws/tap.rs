@@ -1,4 +1,4 @@
-//! Whatever HTTP-FLV a session carries, from wherever on: what is recorded is FLV, whole.
+//! Whatever HTTP-FLV a session carries, from any point on: the recording is complete FLV.
 
 use sluicegate_core::media::flv;
 use sluicegate_core::media::tap::Recorder;

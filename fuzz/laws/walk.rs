@@ -1,12 +1,12 @@
-//! A walk sends on the same bytes however they are split; the receiver reads what the sender meant; and where nothing
-//! is dropped and nothing was left to guess, not a byte changes.
+//! A walk sends on the same bytes however they are split, and the receiver reads what the sender meant. If nothing is
+//! dropped and nothing was left to guess, not a byte changes.
 
 use sluicegate_core::rtmp::chunk::{ChunkReader, ChunkWriter};
 use sluicegate_core::rtmp::header::{DEFAULT_CHUNK_SIZE, MAX_CHUNK_STREAMS, MessageHeader};
 use sluicegate_core::rtmp::message::Message;
 use sluicegate_core::rtmp::walk::{Step, Verdict, Walk, WalkError, Watch};
 
-/// The first byte is the size of the pieces, the second says what is dropped, the rest is what a peer sends.
+/// The first byte is the size of the pieces, the second says what is dropped; the rest is what a peer sends.
 pub fn law(data: &[u8]) {
     let [size, salt, wire @ ..] = data else {
         return;
@@ -73,8 +73,8 @@ fn walk(pieces: &[&[u8]], watch: &mut Dropper) -> (Vec<u8>, bool, Option<WalkErr
     (output, walk.at_boundary(), None)
 }
 
-/// An empty message on each of as many chunk streams as there may be: none can begin with a header that leaves
-/// something out, the one thing a walk completes even where nothing is dropped.
+/// An empty message on each of as many chunk streams as allowed. After these, no chunk stream can begin with a header
+/// that leaves something out, which is the one thing that a walk completes even where nothing is dropped.
 fn introductions() -> Vec<u8> {
     let nothing = Message {
         timestamp: 0,
