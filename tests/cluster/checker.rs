@@ -1,32 +1,33 @@
-//! The claims checker: it judges what clients saw of a fleet of proxies, and knows nothing of how they work.
+//! The claims checker: it judges what clients saw of a fleet of proxies, and knows nothing about how proxies work.
 //!
-//! The rule: at any moment, all sessions of a stream are on one instance of one origin. It is more than "one origin for
-//! each life of a publisher": players without a publisher are together, too. Two sessions that are apart at one moment
-//! are a *split*.
+//! The rule: at any moment, all sessions of a stream are on one instance of one origin. This is more than "one origin
+//! for each life of a publisher": players without a publisher must be together, too. Two sessions that are apart at the
+//! same moment are a *split*.
 //!
-//! The proxies promise less in one case, and say so: one that cannot ask the store goes by what it knows, and what it
-//! placed then is put right when the store is back. So a split is *excused* when one of the two was placed in a time that
-//! an [`Excuse`] covers, and it is over [`HEALS`] after that time. One that goes on longer is a split again.
+//! The proxies promise less in one case, and say so: a proxy that cannot ask the store relies on what it knows, and
+//! what it placed then is put right when the store is back. So a split is *excused* if one of the two sessions was
+//! placed in a time that an [`Excuse`] covers, and if the split is over [`HEALS`] after that time. An excused split
+//! that lasts longer counts as a split again.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-/// One session as its client saw it. Times are counted from the beginning of the run.
+/// One session as its client saw it. Times count from the beginning of the run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Life {
     pub(crate) stream: String,
     /// `publish` or `play`.
     pub(crate) action: &'static str,
-    /// Through whom.
+    /// The proxy that it went through.
     pub(crate) proxy: String,
-    /// The instance that granted it, in its own words.
+    /// The instance that granted it, as the instance names itself.
     pub(crate) origin: String,
-    /// When it was asked for.
+    /// When it was requested.
     pub(crate) asked: Duration,
     /// When the grant was read.
     pub(crate) from: Duration,
-    /// When it was over at the latest: the client left or saw the end, or its proxy or origin was killed.
+    /// The latest possible end: the client left or saw the end, or the proxy or origin was killed.
     pub(crate) until: Duration,
 }
 
@@ -35,7 +36,7 @@ pub(crate) struct Life {
 pub(crate) struct Excuse {
     pub(crate) proxy: String,
     pub(crate) from: Duration,
-    /// When it could again.
+    /// When the proxy could ask the store again.
     pub(crate) until: Duration,
 }
 
@@ -44,28 +45,28 @@ pub(crate) struct Excuse {
 pub(crate) struct Split {
     pub(crate) one: Life,
     pub(crate) other: Life,
-    /// Until when it had to be over, if it is excused.
+    /// If it is excused: when it had to be over.
     pub(crate) excused_until: Option<Duration>,
 }
 
-/// What a history comes to.
+/// The result of judging a history.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
     pub(crate) lives: usize,
     pub(crate) streams: usize,
-    /// What must not be.
+    /// Splits that break the promise.
     pub(crate) splits: Vec<Split>,
-    /// What was promised to be put right, and was.
+    /// Splits that were excused and healed in time.
     pub(crate) excused: Vec<Split>,
 }
 
 impl Split {
-    /// When they began to be apart.
+    /// When the two began to be apart.
     pub(crate) fn from(&self) -> Duration {
         self.one.from.max(self.other.from)
     }
 
-    /// When they were no more.
+    /// When they were no longer apart.
     pub(crate) fn until(&self) -> Duration {
         self.one.until.min(self.other.until)
     }
@@ -97,7 +98,7 @@ impl fmt::Display for Split {
 }
 
 impl Verdict {
-    /// The splits as a text, the first of them in full.
+    /// The splits as a text, the first ones in full.
     pub(crate) fn words(&self) -> String {
         let shown: Vec<String> = self
             .splits
@@ -108,7 +109,7 @@ impl Verdict {
         format!("{} splits\n{}", self.splits.len(), shown.join("\n"))
     }
 
-    /// How long it took after the store was back until the last of the excused was over.
+    /// How long after the store was back the last excused split was over.
     pub(crate) fn healed_within(&self) -> Duration {
         let after = self.excused.iter().filter_map(|split| {
             let back = split.excused_until?.saturating_sub(HEALS);
@@ -134,7 +135,7 @@ pub(crate) fn judge(lives: &[Life], excuses: &[Excuse]) -> Verdict {
         for (at, one) in lives.iter().enumerate() {
             let later = lives.iter().skip(at + 1);
             for other in later.take_while(|other| other.from < one.until) {
-                // One that was over before its grant was read was with nobody.
+                // A session that was over before its grant was read overlaps with none.
                 if other.origin == one.origin || other.until <= other.from {
                     continue;
                 }
@@ -154,7 +155,7 @@ pub(crate) fn judge(lives: &[Life], excuses: &[Excuse]) -> Verdict {
     verdict
 }
 
-/// The latest that an excuse of either gives.
+/// The latest time that an excuse of either session allows.
 fn excused_until(one: &Life, other: &Life, excuses: &[Excuse]) -> Option<Duration> {
     let covers = |excuse: &&Excuse| {
         [one, other].iter().any(|life| {
@@ -165,9 +166,9 @@ fn excused_until(one: &Life, other: &Life, excuses: &[Excuse]) -> Option<Duratio
     covering.map(|excuse| excuse.until + HEALS).max()
 }
 
-/// How long sessions that are apart may be so once the store is back.
+/// How long sessions may be apart once the store is back.
 pub(crate) const HEALS: Duration = Duration::from_secs(5);
-/// Splits told in full.
+/// Maximum splits that are described in full.
 const SHOWN: usize = 5;
 
 #[cfg(test)]
@@ -201,7 +202,7 @@ mod tests {
         }
     }
 
-    /// Cause, history, excuses, splits, excused.
+    /// Cause, history, excuses, splits, excused splits.
     type Row = (
         &'static str,
         &'static [&'static str],

@@ -26,16 +26,16 @@ async fn a_stream_is_in_one_place_whatever_fails() {
     }
 }
 
-/// The run finds what it looks for: proxies that share nothing are caught at once.
+/// The run detects what it looks for: proxies that share nothing are caught at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn proxies_that_share_nothing_are_caught() {
     let run = Run::with(Fleet::strangers(ORIGINS).await);
-    // The first streams of a run that live for a moment only.
+    // The first streams of a run live only for a moment.
     run.streams.store(1, Ordering::Relaxed);
     let streams: Vec<_> = (0..8)
         .map(|_| tokio::spawn(Arc::clone(&run).streams()))
         .collect();
-    // How soon depends on how many clients of a stream overlap, and so on the machine.
+    // How soon that is depends on how many clients of a stream overlap, and so on the machine.
     loop {
         let verdict = run.history.judged();
         let split = verdict.splits.iter().map(|split| &split.one.stream);
@@ -51,7 +51,7 @@ async fn proxies_that_share_nothing_are_caught() {
     }
 }
 
-/// The long form: `scripts/long claims`, or `scripts/long claims 20000`.
+/// The long version: `scripts/long claims`, or `scripts/long claims 20000`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "it takes minutes: scripts/long claims"]
 async fn long_a_stream_is_in_one_place_whatever_fails() {
@@ -61,7 +61,7 @@ async fn long_a_stream_is_in_one_place_whatever_fails() {
     }
 }
 
-/// What goes wrong.
+/// The kinds of faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Fault {
     /// A proxy is cut off from the Redis, and what it sent arrives later.
@@ -70,9 +70,9 @@ enum Fault {
     KillProxy,
     /// An origin is killed, and comes back as another process.
     KillOrigin,
-    /// A proxy is stopped, and goes on where it was.
+    /// A proxy is stopped, and continues where it was.
     FreezeProxy,
-    /// The Redis is stopped, and goes on.
+    /// The Redis is stopped, and continues later.
     FreezeRedis,
 }
 
@@ -91,7 +91,7 @@ struct Run {
     fleet: Fleet,
     history: History,
     dice: Mutex<Dice>,
-    /// Streams so far.
+    /// The number of streams so far.
     streams: AtomicUsize,
     is_over: AtomicBool,
 }
@@ -126,18 +126,18 @@ impl Run {
         assert!(verdict.lives * 10 > asked * 7, "most were served");
     }
 
-    /// One stream after the other, until the run is over.
+    /// Runs one stream after the other until the run is over.
     async fn streams(self: Arc<Self>) {
         while !self.is_over.load(Ordering::Relaxed) {
             let number = self.streams.fetch_add(1, Ordering::Relaxed);
-            // Some live through a fault and its end.
+            // Some streams live through a fault and its end.
             let unit = if number.is_multiple_of(12) {
                 8_000
             } else {
                 250
             };
             let stream = format!("live/s{number}");
-            // First publishers and players at one moment; then the publisher comes back.
+            // The first publishers and players come at the same moment; then the publisher comes back.
             let (publish, play) = (Action::Publish, Action::Play);
             for guests in [
                 &[publish, publish, play, play, play][..],
@@ -162,7 +162,8 @@ impl Run {
         self.history.attend(action, stream, stays, ask).await;
     }
 
-    /// One fault after the other, until there were enough requests and each kind of fault; then the run is over.
+    /// Causes one fault after the other until there were enough requests and each kind of fault occurred. Then the run
+    /// is over.
     fn fail(&self, asks: usize, runtime: &Handle) -> BTreeMap<Fault, usize> {
         let mut faults = BTreeMap::new();
         for fault in Fault::ALL.into_iter().cycle() {
@@ -213,7 +214,7 @@ impl Run {
         faults
     }
 
-    /// These were without the store from then until they say that they have it again.
+    /// Notes that these proxies were without the store from `from` until they say that they have it again.
     fn excuse(&self, proxies: &[usize], from: Duration) {
         for proxy in proxies {
             self.fleet.wait_for_store(*proxy, "ok");
@@ -238,7 +239,7 @@ impl Run {
         println!("refused: {:?}", self.history.refused());
     }
 
-    /// Less than `sides`.
+    /// A random number below `sides`.
     fn roll(&self, sides: usize) -> usize {
         self.dice.lock().expect("a test").roll(sides)
     }
@@ -253,9 +254,9 @@ fn millis(count: usize) -> Duration {
 }
 
 const ORIGINS: usize = 5;
-/// Between two faults.
+/// How long to wait between two faults.
 const BETWEEN: Duration = Duration::from_secs(1);
 /// How long a call to the store may take: the machine is busy with the run itself.
 const ANSWERS: Duration = Duration::from_secs(3);
-/// How long a fault lasts: past the time that a call has, and the check of each second.
+/// How long a fault lasts: longer than a call to the store may take, and than the interval of the check.
 const LASTS: Duration = Duration::from_millis(4_500);

@@ -1,4 +1,4 @@
-//! An RTMP client that asks for a stream, hears which origin granted it, and stays for a while.
+//! An RTMP client that asks for a stream, learns which origin granted it, and stays for a while.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,9 +14,9 @@ use crate::origin::NAMED;
 
 /// A session that was granted.
 pub(crate) struct Session {
-    /// The instance of an origin that granted it, in its own words.
+    /// The instance of an origin that granted it, as the instance names itself.
     pub(crate) origin: String,
-    /// Frames that came so far.
+    /// The number of frames received so far.
     pub(crate) frames: u64,
     action: Action,
     socket: TcpStream,
@@ -27,7 +27,7 @@ impl Session {
     /// Asks the proxy at `at` for `app/stream`.
     ///
     /// # Errors
-    /// What was heard instead of a grant.
+    /// What the client heard instead of a grant.
     pub(crate) async fn ask(at: SocketAddr, action: Action, stream: &str) -> Result<Self, String> {
         timeout(PATIENCE, Self::asked(at, action, stream))
             .await
@@ -51,7 +51,7 @@ impl Session {
         Ok(session)
     }
 
-    /// Stays until `end`; false if the session ended before.
+    /// Stays until `end`; returns false if the session ended earlier.
     pub(crate) async fn stay(&mut self, end: Instant) -> bool {
         loop {
             match timeout_at(end, self.step()).await {
@@ -66,7 +66,7 @@ impl Session {
         self.action == Action::Play
     }
 
-    /// Sends a frame with the next bytes that are due.
+    /// Sends a frame together with the next bytes that are due.
     pub(crate) fn send_frame(&mut self) {
         self.machine.send_media(&Message {
             timestamp: 0,
@@ -76,7 +76,7 @@ impl Session {
         });
     }
 
-    /// Sends what is due and reads once.
+    /// Sends what is due, and reads once.
     async fn step(&mut self) -> Result<(), String> {
         let cut = |_| "cut".to_owned();
         if let Some(bytes) = self.machine.poll_output() {
@@ -108,5 +108,5 @@ impl Session {
     }
 }
 
-/// Longer than a proxy takes to try all it can.
+/// Longer than a proxy takes to try everything.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -22,36 +22,36 @@ pub(crate) struct Fleet {
     redis: Mutex<RedisServer>,
     pub(crate) origins: Vec<Arc<Origin>>,
     members: Vec<Member>,
-    /// Where each proxy is, for those who must not wait while it is started anew.
+    /// The addresses of each proxy, for readers that must not wait while it restarts.
     places: Places,
     _reporting: DropGuard,
 }
 
-/// One proxy and its way to the Redis.
+/// One proxy and its path to the Redis.
 struct Member {
     proxy: Mutex<Proxy>,
     to_redis: Way,
     settings: String,
 }
 
-/// RTMP and system API of each proxy.
+/// The RTMP and system API addresses of each proxy.
 type Places = Arc<Mutex<Vec<(SocketAddr, SocketAddr)>>>;
 
 impl Fleet {
-    /// Starts everything; returns when each proxy knows each origin. `frames` as of [`Origin::start`].
+    /// Starts everything; returns when each proxy knows each origin. `frames` is as in [`Origin::start`].
     pub(crate) async fn start(origins: usize, frames: Option<Duration>) -> Self {
-        // However busy the machine is: nothing here is about a store that takes its time.
+        // However busy the machine is: this run is not about a store that takes its time.
         let patient = |_| "store.timeout = \"20s\"\n".to_owned();
         Self::build(origins, frames, patient, 1).await
     }
 
-    /// The same, whose calls to the store have as long as said.
+    /// Like `start`, with this timeout for calls to the store.
     pub(crate) async fn with_store_timeout(origins: usize, timeout: Duration) -> Self {
         let timeout = format!("store.timeout = \"{}ms\"\n", timeout.as_millis());
         Self::build(origins, None, |_| timeout.clone(), 1).await
     }
 
-    /// Proxies that share nothing: each has keys of its own in the Redis, and draws its origins.
+    /// Proxies that share nothing: each has keys of its own in the Redis, and chooses its origins at random.
     pub(crate) async fn strangers(origins: usize) -> Self {
         let own = |proxy| {
             format!(
@@ -61,7 +61,7 @@ impl Fleet {
         Self::build(origins, None, own, PROXIES).await
     }
 
-    /// Each origin reports to so many of the proxies.
+    /// Builds a fleet whose origins each report to `reports` of the proxies.
     async fn build(
         origins: usize,
         frames: Option<Duration>,
@@ -119,14 +119,14 @@ impl Fleet {
         self.redis.lock().expect("a test")
     }
 
-    /// The origin that calls itself so; the number of its instance does not count.
+    /// The origin with this name; the number of its instance does not matter.
     pub(crate) fn origin(&self, instance: &str) -> &Origin {
         let name = instance.split('/').next().unwrap_or_default();
         let found = self.origins.iter().find(|origin| origin.name == name);
         found.expect("an origin of this fleet")
     }
 
-    /// What stands for `live/…` in the Redis; empty for nothing.
+    /// The claim on `live/…` in the Redis; empty if there is none.
     pub(crate) fn stands(&self, stream: &str) -> String {
         let key = format!("srs-proxy-url:__defaultVhost__/{stream}");
         self.redis().cli(&["get", &key]).trim().to_owned()
@@ -143,7 +143,7 @@ impl Fleet {
         Session::ask(rtmp, action, stream).await
     }
 
-    /// Cuts one proxy off from the Redis. Nobody is told: what it sends stays under way.
+    /// Cuts one proxy off from the Redis without telling anybody: what it sends stays in flight.
     pub(crate) fn part(&self, proxy: usize) {
         self.members[proxy].to_redis.part();
     }
@@ -156,7 +156,7 @@ impl Fleet {
         self.members[proxy].proxy.lock().expect("a test")
     }
 
-    /// Starts a proxy that was killed; returns when it knows the origins.
+    /// Restarts a proxy that was killed; returns when it knows the origins.
     pub(crate) fn start_again(&self, proxy: usize) {
         let member = &self.members[proxy];
         *self.proxy(proxy) = Proxy::start_terse(&member.settings, network::home(proxy));
@@ -164,7 +164,7 @@ impl Fleet {
         self.wait_for_origins(proxy);
     }
 
-    /// Returns when a proxy says that it has the store, or that it has not.
+    /// Returns when a proxy reports `word` as the state of its store.
     pub(crate) fn wait_for_store(&self, proxy: usize, word: &str) {
         let (_, system) = self.places.lock().expect("a test")[proxy];
         wait_for(&format!("store {word} at proxy {proxy}"), PATIENCE, || {
@@ -174,7 +174,7 @@ impl Fleet {
         });
     }
 
-    /// The sum of a family over all proxies, of its samples that hold `label`.
+    /// The sum of a family over all proxies, counting the samples that contain `label`.
     pub(crate) fn count(&self, family: &str, label: &str) -> u64 {
         let count = |proxy| self.count_at(proxy, family, label);
         (0..PROXIES).map(count).sum()
@@ -206,8 +206,8 @@ impl Member {
     }
 }
 
-/// Reports an origin each second to so many proxies, always to the same while they answer: as through a balancer that
-/// goes by addresses, and unevenly. The others hear of it by the store alone.
+/// Reports an origin each second to `reports` proxies, always to the same ones while they answer: as through a balancer
+/// that distributes by address, unevenly. The other proxies hear of it only through the store.
 async fn report(number: usize, origin: Arc<Origin>, places: Places, reports: usize) {
     loop {
         let mut told = 0;
@@ -241,8 +241,8 @@ async fn post(system: SocketAddr, body: &str) -> bool {
 }
 
 pub(crate) const PROXIES: usize = 3;
-/// All clients of a run have one address. Calls have longer than usual: the machine is busy with the run itself, and an
-/// origin or a store that is slow for that reason is not away.
+/// All clients of a run have one address. Calls may take longer than by default: the machine is busy with the run
+/// itself, and an origin or a store that is slow for that reason is not gone.
 const SETTINGS: &str = "placement.claims_per_source = 100000\n\
                         session.dial_timeout = \"5s\"\nsession.setup_timeout = \"15s\"\n";
 const REPORT: Duration = Duration::from_secs(1);

@@ -13,7 +13,7 @@ use crate::client::Session;
 /// The history of one run.
 pub(crate) struct History {
     began: Instant,
-    /// Requests so far.
+    /// The number of requests so far.
     asks: AtomicUsize,
     lives: Mutex<Vec<Life>>,
     excuses: Mutex<Vec<Excuse>>,
@@ -42,8 +42,8 @@ impl History {
         self.asks.load(Ordering::Relaxed)
     }
 
-    /// A client that wants a stream for some time, and comes back when it is cut off. `ask` names the proxy it goes to,
-    /// and asks it.
+    /// A client that wants a stream for some time, and comes back when it is cut off. `ask` chooses the proxy and asks
+    /// it.
     pub(crate) async fn attend<F>(
         &self,
         action: Action,
@@ -83,7 +83,7 @@ impl History {
         }
     }
 
-    /// A session is over that was asked for and granted then.
+    /// Notes that a session, requested and granted at these times, is over.
     pub(crate) fn lived(
         &self,
         stream: &str,
@@ -104,20 +104,20 @@ impl History {
         self.lives.lock().expect("a test").push(life);
     }
 
-    /// A proxy may have placed streams without the store from then until now.
+    /// Notes that a proxy may have placed streams without the store from `from` until now.
     pub(crate) fn excuse(&self, proxy: String, from: Duration) {
         let until = self.now();
         let excuse = Excuse { proxy, from, until };
         self.excuses.lock().expect("a test").push(excuse);
     }
 
-    /// A proxy or an instance of an origin is killed now.
+    /// Notes that a proxy or an instance of an origin is being killed.
     pub(crate) fn kill(&self, who: String) {
         let at = self.now();
         self.killed.lock().expect("a test").push((who, at));
     }
 
-    /// What clients saw; nothing outlives its proxy or its origin, whenever its client noticed.
+    /// The sessions that clients saw. No session outlives its proxy or its origin, whenever its client noticed.
     pub(crate) fn lives(&self) -> Vec<Life> {
         let mut lives = self.lives.lock().expect("a test").clone();
         let killed = self.killed.lock().expect("a test");
@@ -136,11 +136,11 @@ impl History {
         judge(&self.lives(), &self.excuses.lock().expect("a test"))
     }
 
-    /// Refusals and how often each was heard.
+    /// The refusals, and how often each was heard.
     pub(crate) fn refused(&self) -> BTreeMap<String, usize> {
         self.refused.lock().expect("a test").clone()
     }
 }
 
-/// As encoders and players do, only sooner.
+/// How soon a client comes back: as encoders and players do, only sooner.
 const COMES_BACK: Duration = Duration::from_millis(50);

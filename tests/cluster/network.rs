@@ -1,9 +1,9 @@
-//! The ways between the proxies, their Redis and their origins, and how one is parted.
+//! The paths between the proxies, their Redis and their origins, and how to cut one.
 //!
-//! Where the system lets us, each proxy is in a network namespace of its own, with two links: one to clients and
-//! origins, one to the Redis, which can be taken down. The test runs itself again inside namespaces that end with it,
-//! so that nothing of it is seen outside. Elsewhere everything is on loopback, and a relay that can be parted stands
-//! before the Redis for each proxy. Either way what is sent while it is parted arrives later, as TCP repeats it.
+//! If the system allows it, each proxy is in a network namespace of its own with two links: one to clients and origins,
+//! and one to the Redis, which can be taken down. The test runs itself again inside namespaces that end with it, so
+//! that nothing of it is visible outside. Elsewhere everything is on loopback, and each proxy reaches the Redis through
+//! a relay that can be cut. In either case, what is sent while the path is cut arrives later, because TCP repeats it.
 
 use std::env;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -12,9 +12,9 @@ use std::process::{Command, Stdio};
 use crate::fleet::PROXIES;
 use crate::relay::Relay;
 
-/// The way from one proxy to the Redis.
+/// The path from one proxy to the Redis.
 pub(crate) enum Way {
-    /// The name of our end of the link, and where the proxy finds the Redis.
+    /// The name of our end of the link, and the address at which the proxy finds the Redis.
     Link(String, SocketAddr),
     Relay(Relay),
 }
@@ -28,7 +28,7 @@ impl Way {
         Self::Link(format!("store{proxy}"), (store, redis.port()).into())
     }
 
-    /// Where the proxy finds the Redis.
+    /// The address at which the proxy finds the Redis.
     pub(crate) fn address(&self) -> SocketAddr {
         match self {
             Self::Link(_, address) => *address,
@@ -36,7 +36,7 @@ impl Way {
         }
     }
 
-    /// Nothing passes any more, and nobody is told.
+    /// Cuts the path: nothing passes any more, and nobody is told.
     pub(crate) fn part(&self) {
         match self {
             Self::Link(link, _) => ip(&format!("link set {link} down")),
@@ -52,7 +52,7 @@ impl Way {
     }
 }
 
-/// Where a proxy runs: the namespace, if it has one, and its address there.
+/// Where a proxy runs: its namespace, if it has one, and its address there.
 pub(crate) fn home(proxy: usize) -> Option<(String, IpAddr)> {
     is_inside().then(|| {
         let address = Ipv4Addr::new(10, 9, octet(proxy), 2);
@@ -60,7 +60,7 @@ pub(crate) fn home(proxy: usize) -> Option<(String, IpAddr)> {
     })
 }
 
-/// Where origins are.
+/// The address of the origins.
 pub(crate) fn of_origins() -> Ipv4Addr {
     if is_inside() {
         ORIGINS
@@ -69,8 +69,8 @@ pub(crate) fn of_origins() -> Ipv4Addr {
     }
 }
 
-/// Runs this test again where each proxy has a namespace, and returns whether it did; false there, and where the system
-/// does not allow it, which is said.
+/// Runs this test again where each proxy has a namespace, and returns whether it did. Returns false inside that run,
+/// and where the system does not allow it, which is printed.
 pub(crate) fn ran_in_namespaces(test: &str) -> bool {
     if is_inside() {
         return false;
@@ -141,8 +141,8 @@ fn octet(proxy: usize) -> u8 {
     u8::try_from(proxy).expect("a few")
 }
 
-/// Set for the test that runs inside.
+/// Set for the run of the test inside the namespaces.
 const INSIDE: &str = "CLUSTER_IN_NAMESPACES";
-/// A loopback and a place for the names of namespaces, in a world of our own.
+/// A loopback interface and a place for the names of namespaces.
 const WORLD: &str = "mount -t tmpfs none /run && mkdir /run/netns && ip link set lo up";
 const ORIGINS: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 1);

@@ -1,4 +1,4 @@
-//! An origin that takes part in a run: it grants what real ones grant, says who it is, and can be killed.
+//! An origin for a run: it grants what real origins grant, says who it is, and can be killed.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -19,11 +19,11 @@ use crate::network;
 /// The status by which an origin says who it is.
 pub(crate) const NAMED: &str = "Origin.Named";
 
-/// One origin on one port, in one instance after the other.
+/// One origin on one port, which runs one instance after the other.
 pub(crate) struct Origin {
     pub(crate) name: String,
     pub(crate) at: SocketAddr,
-    /// Between two frames to a player; none are sent without it.
+    /// The time between two frames to a player; without it, none are sent.
     frames: Option<Duration>,
     instance: Mutex<Instance>,
 }
@@ -37,7 +37,7 @@ struct Instance {
 
 impl Origin {
     pub(crate) async fn start(name: &str, frames: Option<Duration>) -> Self {
-        // A port that nobody else gets when it is killed.
+        // A port that no other process gets when the origin is killed.
         let listener = TcpListener::bind((network::of_origins(), free_port())).await;
         let listener = listener.expect("it has ports");
         let at = listener.local_addr().expect("it is bound");
@@ -51,12 +51,12 @@ impl Origin {
         }
     }
 
-    /// The instance that runs, as it tells clients.
+    /// The name of the running instance, as it tells clients.
     pub(crate) fn instance(&self) -> String {
         format!("{}/{}", self.name, self.current().number)
     }
 
-    /// The body of its registration; a new instance has another pid, as a new process has.
+    /// The body of its registration. A new instance has another pid, as a new process does.
     pub(crate) fn registration(&self) -> String {
         let (name, pid) = (&self.name, self.current().number);
         let (ip, port) = (self.at.ip(), self.at.port());
@@ -75,7 +75,7 @@ impl Origin {
         !self.current().stop.is_cancelled()
     }
 
-    /// Ends the instance as `kill -9` would: every connection, and the listener.
+    /// Ends the instance as `kill -9` would: closes every connection and the listener.
     pub(crate) async fn kill(&self) {
         let instance = self.current();
         instance.stop.cancel();
@@ -134,7 +134,7 @@ struct Connection {
     named: String,
     published: Published,
     publishes: Option<String>,
-    /// The message stream that is played.
+    /// The message stream that is being played.
     plays: Option<u32>,
 }
 

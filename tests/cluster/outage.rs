@@ -1,5 +1,5 @@
-//! The Redis is gone while a hundred streams play: nobody is cut, new streams work, and afterwards all is as if it had
-//! not been away.
+//! The Redis is gone while a hundred streams play: no session is cut, new streams work, and afterwards everything is as
+//! if it had not been away.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +48,7 @@ async fn without_the_redis_for(time: Duration) {
         fleet.redis().kill();
         (0..PROXIES).for_each(|proxy| fleet.wait_for_store(proxy, "degraded"));
     });
-    // Streams that nobody knows, through all three: they agree without a word.
+    // Streams that no proxy knows, requested through all three: the proxies agree without talking.
     let gone = Instant::now();
     let mut round = 0;
     while gone.elapsed() < time {
@@ -73,7 +73,7 @@ async fn without_the_redis_for(time: Duration) {
     block_in_place(|| {
         fleet.redis().start_again();
         (0..PROXIES).for_each(|proxy| fleet.wait_for_store(proxy, "ok"));
-        // It came back empty, and is told of all that lives.
+        // The Redis came back empty, and is told everything that is live.
         for (stream, origin) in &streams {
             let expected = fleet.origin(origin).key();
             wait_for("the claim is back", HEALS, || {
@@ -81,7 +81,7 @@ async fn without_the_redis_for(time: Duration) {
             });
         }
     });
-    // And everybody finds what began meanwhile.
+    // All proxies find what began meanwhile.
     for (number, (stream, origin)) in streams.iter().enumerate() {
         let player = fleet.ask(number % PROXIES, Action::Play, stream).await;
         assert_eq!(player.expect("a grant").origin, *origin, "{stream}");
@@ -95,7 +95,7 @@ async fn without_the_redis_for(time: Duration) {
     println!("{} streams, {STREAMS} of them from before", streams.len());
 }
 
-/// A stream with a publisher through one proxy and players through others, all at one origin.
+/// A stream with a publisher through one proxy and players through others, all on one origin.
 async fn watched(
     fleet: &Fleet,
     stream: &str,
@@ -118,7 +118,8 @@ async fn watched(
     (origin, clients)
 }
 
-/// Sends frames as a publisher, and gets those of the stream as a player, until it is over. An error says what went wrong.
+/// Sends frames as a publisher, and receives those of the stream as a player, until `over`. An error says what went
+/// wrong.
 async fn stay(mut client: Session, over: CancellationToken) -> Result<(), String> {
     let plays = client.plays();
     while !over.is_cancelled() {
@@ -138,11 +139,11 @@ async fn stay(mut client: Session, over: CancellationToken) -> Result<(), String
 
 const ORIGINS: usize = 4;
 const STREAMS: usize = 100;
-/// New streams each second of the outage.
+/// New streams per second of the outage.
 const A_ROUND: usize = 3;
-/// Between two frames of an origin.
+/// The time between two frames of an origin.
 const FRAMES: Duration = Duration::from_millis(200);
-/// The longest time without one: the machine is shared with other tests.
+/// The longest time without a frame: the machine is shared with other tests.
 const GAP: Duration = Duration::from_secs(6);
-/// A few seconds, and much more on a busy machine.
+/// How long healing may take: a few seconds, and much longer on a busy machine.
 const HEALS: Duration = Duration::from_secs(20);

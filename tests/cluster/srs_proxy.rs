@@ -1,9 +1,9 @@
-//! A proxy of the other kind in the same fleet: it looks for a claim, draws an origin, and writes it down without looking
-//! again. This is an imitation of its Redis mode, command for command; its media path is left out, so its clients go
-//! straight to the origin it names.
+//! A proxy of the other kind in the same fleet: it looks for a claim, chooses an origin at random, and writes it
+//! without looking again. This is an imitation of its Redis mode, command for command. Its media path is left out, so
+//! its clients go straight to the origin that it names.
 //!
-//! A split between the two kinds cannot be kept from happening. What is promised: it is noticed, it is told, and our
-//! sessions go to where the other has put the stream.
+//! A split between the two kinds of proxies cannot be prevented. What is promised: it is noticed and reported, and our
+//! sessions go where the other proxy has put the stream.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,15 +19,15 @@ use crate::client::Session;
 use crate::fleet::{Fleet, PROXIES};
 use crate::history::History;
 
-/// What the other proxy makes of a stream, between looking and writing.
+/// What the other proxy knows about a stream, between looking and writing.
 struct Pick {
     url: String,
-    /// The keys of the origins it may draw from.
+    /// The keys of the origins that it may choose from.
     list: Vec<String>,
 }
 
 impl Pick {
-    /// `GET` of the claim, which is not there yet; then the list.
+    /// A `GET` of the claim, which does not exist yet; then the list.
     fn look(fleet: &Fleet, stream: &str) -> Self {
         let get = |key: &str| fleet.redis().cli(&["get", key]).trim().to_owned();
         let url = format!("srs-proxy-url:__defaultVhost__/{stream}");
@@ -36,8 +36,9 @@ impl Pick {
         Self { url, list }
     }
 
-    /// A draw from the list, and `SET`, whatever stands there by now, and for ever. It draws at random; here it draws
-    /// what the story needs: the origin that `ours` is, or another. Returns the key of the origin.
+    /// Chooses from the list, and calls `SET`, whatever the current value is, without an expiry. The real proxy chooses
+    /// at random; here it chooses what the story needs: the origin of `ours`, or another. Returns the key of the
+    /// origin.
     fn write(&self, fleet: &Fleet, ours: &str, is_split: bool) -> String {
         let is_drawn = |server: &&String| (server.as_str() != ours) == is_split;
         let server = self.list.iter().find(is_drawn).expect("three origins");
@@ -46,7 +47,8 @@ impl Pick {
     }
 }
 
-/// One stream, of which two proxies of ours know nothing, and one holds the publisher. Returns where the other put it.
+/// One stream, which two of our proxies do not know, and whose publisher is on the third. Returns where the other proxy
+/// put it.
 async fn meets_the_other(fleet: &Fleet, history: &History, number: usize, stream: &str) -> String {
     let pick = block_in_place(|| Pick::look(fleet, stream));
     let publish = || async {
@@ -95,14 +97,14 @@ async fn what_an_srs_proxy_splits_is_noticed_and_comes_together() {
     });
     for done in join_all(streams.collect::<Vec<_>>()).await {
         let (stream, theirs) = done.expect("it comes and goes");
-        // In the end the stream is where the other has put it, for all of us.
+        // In the end, for all of our proxies the stream is where the other one has put it.
         for proxy in 0..PROXIES {
             let player = fleet.ask(proxy, Action::Play, &stream).await;
             assert_eq!(player.expect("a grant").origin, theirs, "{stream}");
         }
     }
 
-    // The checker sees nothing but them.
+    // The checker sees only these clients.
     let lives = history.lives();
     let split: BTreeSet<String> = (0..STREAMS)
         .filter(|number| is_split(*number))
@@ -111,7 +113,7 @@ async fn what_an_srs_proxy_splits_is_noticed_and_comes_together() {
     let seen = judge(&lives, &[]).splits;
     let seen: BTreeSet<String> = seen.into_iter().map(|split| split.one.stream).collect();
     assert!(seen.is_subset(&split), "{seen:?} of {split:?}");
-    // They were over soon.
+    // The splits were over soon.
     let excuses: Vec<Excuse> = lives
         .iter()
         .filter(|life| life.proxy == "theirs")
@@ -123,7 +125,7 @@ async fn what_an_srs_proxy_splits_is_noticed_and_comes_together() {
         .collect();
     let verdict = judge(&lives, &excuses);
     assert!(verdict.splits.is_empty(), "{}", verdict.words());
-    // And each was told.
+    // Each split was reported.
     let (conflicts, told) = block_in_place(|| {
         let told = (0..PROXIES).map(|proxy| fleet.proxy(proxy).log(TOLD).len());
         (
@@ -142,7 +144,7 @@ async fn what_an_srs_proxy_splits_is_noticed_and_comes_together() {
     );
 }
 
-/// A draw from three misses in two of three.
+/// A random choice among three origins misses in two of three cases.
 fn is_split(number: usize) -> bool {
     !number.is_multiple_of(3)
 }
@@ -150,6 +152,6 @@ fn is_split(number: usize) -> bool {
 const STREAMS: usize = 30;
 /// Long enough to be told that it must not be here.
 const STAYS: Duration = Duration::from_secs(2);
-/// For the end of a session that is elsewhere.
+/// How long to wait for the end of a session that is elsewhere.
 const PATIENCE: Duration = Duration::from_secs(20);
 const TOLD: &str = "another proxy placed the stream elsewhere; sessions that were not there are ended, so that they come back to it";

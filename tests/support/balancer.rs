@@ -1,4 +1,4 @@
-//! What stands before several proxies: each connection goes to another one, at random.
+//! A load balancer in front of several proxies: each connection goes to one of them at random.
 
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -51,7 +51,7 @@ fn join(client: &TcpStream, server: &TcpStream) {
     });
 }
 
-/// Numbers nobody would call a pattern (xorshift, 64 bits).
+/// Numbers without a visible pattern (xorshift, 64 bits).
 pub(crate) struct Dice(u64);
 
 impl Dice {
@@ -59,7 +59,7 @@ impl Dice {
         Self(0x9E37_79B9_7F4A_7C15 ^ u64::from(std::process::id()))
     }
 
-    /// Less than `sides`.
+    /// A number below `sides`.
     pub(crate) fn roll(&mut self, sides: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;

@@ -34,8 +34,8 @@ impl Browser {
         }
     }
 
-    /// Returns what the page's video shows when `pick` takes it: `frames` decoded, `width`, `height`, `colours`
-    /// counted in the picture, and `problem` if the page says one.
+    /// Returns what the page's video shows once `pick` accepts it: decoded `frames`, `width`, `height`, the number of
+    /// `colours` in the picture, and `problem` if the page reports one.
     #[track_caller]
     pub(crate) fn wait_video(&self, what: &str, pick: impl Fn(&Value) -> bool) -> Value {
         self.program.wait_line(what, PATIENCE, |line| {

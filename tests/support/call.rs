@@ -1,4 +1,4 @@
-//! Calls in process: an origin that answers every offer and every check, and a client that asks and proves itself.
+//! Calls in process: an origin that answers every offer and every check, and a client that asks and proves its address.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ pub(crate) struct CallOrigin {
     seen: Arc<Mutex<Seen>>,
 }
 
-/// What came to it.
+/// What the origin has received.
 #[derive(Default)]
 struct Seen {
     sources: BTreeSet<SocketAddr>,
@@ -50,7 +50,7 @@ impl CallOrigin {
         )
     }
 
-    /// Who sent it datagrams.
+    /// The addresses that sent it datagrams.
     pub(crate) fn sources(&self) -> BTreeSet<SocketAddr> {
         self.seen.lock().expect("no panic").sources.clone()
     }
@@ -97,7 +97,7 @@ async fn echo(socket: UdpSocket, seen: Arc<Mutex<Seen>>) {
     }
 }
 
-/// Asks by `username` until there is an answer to any of its requests, as an ICE agent does.
+/// Sends checks with `username` until one of them is answered, as an ICE agent does.
 pub(crate) async fn check(
     client: &UdpSocket,
     username: &str,
@@ -112,7 +112,7 @@ pub(crate) async fn check(
     None
 }
 
-/// Asks once, and waits for the answer as long as an ICE agent does before it asks again.
+/// Sends one check, and waits for the answer as long as an ICE agent does before it tries again.
 pub(crate) async fn check_once(
     client: &UdpSocket,
     username: &str,
@@ -136,7 +136,7 @@ async fn check_since(
     timeout(Duration::from_millis(500), answer).await.ok()
 }
 
-/// The answer to one of these requests. What else comes, as answers to earlier ones that were late, is passed over.
+/// The answer to one of these requests. Anything else, such as late answers to earlier requests, is skipped.
 pub(crate) async fn answer(client: &UdpSocket, transactions: RangeInclusive<u64>) -> Kind {
     loop {
         let bytes = receive(client).await;
@@ -150,7 +150,7 @@ pub(crate) async fn answer(client: &UdpSocket, transactions: RangeInclusive<u64>
     }
 }
 
-/// The next packet that is none of ICE.
+/// The next packet that is not ICE.
 pub(crate) async fn receive_media(client: &UdpSocket) -> Vec<u8> {
     let media = async {
         loop {
@@ -163,7 +163,7 @@ pub(crate) async fn receive_media(client: &UdpSocket) -> Vec<u8> {
     timeout(PATIENCE, media).await.expect("media in time")
 }
 
-/// A request that shows the password of the answer.
+/// A request that proves knowledge of the password in the answer.
 pub(crate) fn proof(username: &str, transaction: &mut u64) -> Vec<u8> {
     *transaction += 1;
     binding_request(username, PASSWORD.as_bytes(), id(*transaction), true)
@@ -175,7 +175,7 @@ fn id(transaction: u64) -> [u8; 12] {
     id
 }
 
-/// The next packet. A refusal of one before is no packet.
+/// The next packet. An error about an earlier packet is skipped.
 async fn receive(client: &UdpSocket) -> Vec<u8> {
     let mut bytes = vec![0; 2048];
     loop {
@@ -186,7 +186,7 @@ async fn receive(client: &UdpSocket) -> Vec<u8> {
     }
 }
 
-/// A request of signalling: its status, head and body.
+/// Sends a signalling request; returns its status, head and body.
 pub(crate) async fn ask(
     api: SocketAddr,
     method: &str,
@@ -196,7 +196,7 @@ pub(crate) async fn ask(
     ask_with(api, method, target, "", body).await
 }
 
-/// The same with more headers, each with the end of its line.
+/// Like `ask`, with additional headers, each with its line end.
 pub(crate) async fn ask_with(
     api: SocketAddr,
     method: &str,
@@ -226,7 +226,7 @@ pub(crate) async fn ask_with(
     (status.expect("a status"), head.to_owned(), body.to_owned())
 }
 
-/// Where a call's resource is, by the head of its answer.
+/// The path of a call's resource, from the head of its answer.
 pub(crate) fn location(head: &str) -> String {
     let found = head
         .lines()

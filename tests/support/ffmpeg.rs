@@ -1,4 +1,4 @@
-//! ffmpeg as encoder and as player.
+//! ffmpeg as an encoder and as a player.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use super::machine::{self, installed, scratch_root};
 use super::program::{Line, Program};
 use super::wait_for;
 
-/// ffmpeg publishing a test picture with a tone, at its own pace.
+/// ffmpeg publishing a test picture with a tone, in real time.
 pub(crate) struct Publisher {
     program: Program,
 }
@@ -21,12 +21,12 @@ pub(crate) struct Publish {
     source: Source,
     /// Frames per second.
     rate: u32,
-    /// A keyframe each so many frames.
+    /// The number of frames between keyframes.
     gop: u32,
     bitrate: &'static str,
     format: &'static str,
     from: Duration,
-    /// For the protocol.
+    /// Options for the protocol.
     options: Vec<String>,
 }
 
@@ -34,11 +34,11 @@ pub(crate) struct Publish {
 enum Source {
     /// x264 and AAC encode while it publishes.
     Encoder,
-    /// A clip that was encoded before, over and over: a tenth of the work.
+    /// A clip that was encoded earlier, repeated: a tenth of the work.
     Clip,
 }
 
-/// ffmpeg playing: it decodes each video frame and says so.
+/// ffmpeg playing: it prints a line for each decoded video frame.
 pub(crate) struct Player {
     url: String,
     program: Program,
@@ -49,7 +49,7 @@ pub(crate) struct Player {
 pub(crate) struct Frame {
     /// When it was decoded.
     pub(crate) at: Instant,
-    /// The stream's own time of it, in seconds.
+    /// The frame's own timestamp, in seconds.
     pub(crate) time: f64,
 }
 
@@ -57,12 +57,12 @@ pub(crate) struct Frame {
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
-    /// Its last words.
+    /// Its error output.
     pub(crate) errors: String,
 }
 
 impl Publisher {
-    /// A live encoder: 320x180 at 25 frames per second, a keyframe each second.
+    /// A live encoder: 320x180 at 25 frames per second, with a keyframe every second.
     pub(crate) fn encoder(url: &str) -> Publish {
         Publish {
             url: url.to_owned(),
@@ -92,7 +92,7 @@ impl Publisher {
         }
     }
 
-    /// Instead of publishing, serves one viewer by HTTP-TS on `port`. Returns when it listens.
+    /// Serves one viewer with HTTP-TS on `port` instead of publishing. Returns when it listens.
     pub(crate) fn serve_http_ts(port: u16, stream: &str) -> Self {
         let publish = Self::encoder(&format!("http://127.0.0.1:{port}/{stream}.ts"));
         let options = vec!["-listen".to_owned(), "1".to_owned()];
@@ -108,7 +108,7 @@ impl Publisher {
         publisher
     }
 
-    /// Returns when it has sent so many frames, which it does only after the server took the stream.
+    /// Returns when it has sent `count` frames, which it does only after the server accepted the stream.
     #[track_caller]
     pub(crate) fn wait_frames(&self, count: u64) {
         self.program
@@ -117,7 +117,7 @@ impl Publisher {
             });
     }
 
-    /// Returns when it has sent so many frames, or has ended without: false then.
+    /// Returns true when it has sent `count` frames, and false if it ended before that.
     pub(crate) fn frames_before_its_end(&mut self, count: u64) -> bool {
         wait_for("it publishes or gives up", PATIENCE, || {
             let running = self.program.is_running();
@@ -134,7 +134,7 @@ impl Publisher {
         self.program.is_running()
     }
 
-    /// Ends it without a word to anybody.
+    /// Kills it without a goodbye.
     pub(crate) fn kill(&mut self) {
         self.program.kill();
     }
@@ -162,7 +162,7 @@ impl Publish {
         self
     }
 
-    /// A keyframe each `gop` frames. Encoder only.
+    /// A keyframe every `gop` frames. Encoder only.
     pub(crate) fn gop(mut self, gop: u32) -> Self {
         self.gop = gop;
         self
@@ -181,7 +181,7 @@ impl Publish {
         self
     }
 
-    /// The stream's own time begins here instead of at zero.
+    /// Starts the stream's own time here instead of at zero.
     pub(crate) fn from(mut self, from: Duration) -> Self {
         self.from = from;
         self
@@ -225,7 +225,7 @@ impl Player {
         Self::open_with(url, &[])
     }
 
-    /// With more options for the protocol.
+    /// Opens with additional options for the protocol.
     pub(crate) fn open_with(url: &str, options: &[&str]) -> Self {
         let mut ffmpeg = Command::new(installed(&["ffmpeg"]));
         ffmpeg.args([
@@ -235,10 +235,10 @@ impl Player {
             "-loglevel",
             "warning",
         ]);
-        // As a live player does: nothing is kept back, and the frame rate is not studied before the first frame.
+        // As a live player does: nothing is buffered, and the frame rate is not analysed before the first frame.
         ffmpeg.args(["-fflags", "nobuffer", "-fpsprobesize", "0", "-copyts"]);
         ffmpeg.args(options).args(["-i", url]);
-        // One line per decoded frame, as soon as it is there.
+        // One line per decoded frame, as soon as it is decoded.
         ffmpeg.args([
             "-map",
             "0:v:0",
@@ -281,7 +281,7 @@ impl Player {
         })
     }
 
-    /// Returns when `count` frames more are decoded than now.
+    /// Returns when `count` more frames are decoded than now.
     #[track_caller]
     pub(crate) fn wait_more(&self, count: usize) -> Vec<Frame> {
         self.wait_frames(self.decoded().len() + count)
@@ -346,7 +346,7 @@ fn decoded(lines: &[Line]) -> Vec<Frame> {
 pub(super) fn clip() -> PathBuf {
     let path = scratch_root().join("clip.flv");
     if !path.is_file() {
-        // Other test processes may be making it too: each writes its own file, and the last rename stands.
+        // Other test processes may be making it too: each writes its own file, and the last rename wins.
         let partial = scratch_root().join(format!(
             "clip-{}-{:?}.flv",
             std::process::id(),
@@ -402,7 +402,7 @@ fn codecs(gop: u32, bitrate: &str) -> Vec<String> {
         "-g",
         &gop,
     ];
-    // Padded to its bit rate: a test picture would take far less.
+    // Padded to its bit rate, because a test picture would need far less.
     let rate = [
         "-b:v",
         bitrate,

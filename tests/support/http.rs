@@ -216,7 +216,7 @@ impl Server {
             .clone()
     }
 
-    /// The first request, past or to come, that `pick` takes.
+    /// The first request, past or future, that `pick` accepts.
     #[track_caller]
     pub(crate) fn wait_asked(&self, what: &str, pick: impl Fn(&Asked) -> bool) -> Asked {
         wait_for(what, PATIENCE, || self.asked().into_iter().find(&pick))
@@ -258,7 +258,7 @@ fn find<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
         .map(|(_, value)| value.as_str())
 }
 
-/// What is complete of a chunked body.
+/// The complete part of a chunked body.
 fn unchunk(mut rest: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     while let Some(end) = rest.windows(2).position(|window| window == b"\r\n") {

@@ -1,4 +1,4 @@
-//! An RTMP publisher that costs next to nothing: for stories with many, or with a clock on their set-up.
+//! An RTMP publisher that costs next to nothing: for stories with many publishers, or that time their set-up.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -19,7 +19,7 @@ pub(crate) struct Light {
 }
 
 impl Light {
-    /// Publishes `app/stream`; an error is what it heard instead of a yes.
+    /// Publishes `app/stream`; an error is what it heard instead of a grant.
     pub(crate) fn publish(at: SocketAddr, stream: &str) -> Result<Self, String> {
         let began = Instant::now();
         let (app, name) = stream.rsplit_once('/').expect("app/stream");
@@ -98,7 +98,7 @@ fn send(socket: &mut TcpStream, machine: &mut Client, stop: &AtomicBool) {
         if socket.write_all(&bytes).is_err() {
             return;
         }
-        // The pause is a look whether somebody closed.
+        // The pause also checks whether the other side closed.
         match socket.read(&mut buffer) {
             Ok(0) => return,
             Ok(_) => {}

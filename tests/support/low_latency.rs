@@ -1,4 +1,4 @@
-//! A Low-Latency HLS origin: ffmpeg's fragmented MP4 cut into parts, blocking reloads really held.
+//! A Low-Latency HLS origin: ffmpeg's fragmented MP4 cut into parts, with blocking reloads that really block.
 
 use std::fmt::Write;
 use std::io::Read;
@@ -26,13 +26,13 @@ struct Stream {
     grown: Condvar,
 }
 
-/// What is cut so far.
+/// What has been cut so far.
 #[derive(Default)]
 struct Cut {
     init: Vec<u8>,
     /// Every segment since the start, as its parts. The last one still grows.
     segments: Vec<Vec<Vec<u8>>>,
-    /// Requests that waited for a part that was not there yet.
+    /// The number of requests that waited for a part that did not exist yet.
     held: usize,
 }
 
@@ -74,7 +74,7 @@ impl LowLatency {
         }
     }
 
-    /// How many requests waited for a part that was not there yet.
+    /// How many requests waited for a part that did not exist yet.
     pub(crate) fn held(&self) -> usize {
         self.stream.lock().held
     }
@@ -97,7 +97,7 @@ impl Origin for LowLatency {
         &self.name
     }
 
-    /// It has none, which its registration says.
+    /// It has no RTMP, which its registration says.
     fn rtmp(&self) -> SocketAddr {
         self.server.address
     }
@@ -143,7 +143,7 @@ impl Stream {
         Some(())
     }
 
-    /// Waits until `ready`, as an origin waits: for a while.
+    /// Waits until `ready`, as an origin waits: for a limited time.
     fn wait(&self, ready: impl Fn(&Cut) -> bool) -> MutexGuard<'_, Cut> {
         let deadline = Instant::now() + HOLD;
         let mut cut = self.lock();
@@ -187,7 +187,7 @@ impl Stream {
         playlist(self.lock().index(other))
     }
 
-    /// A segment `7.m4s`, or a part `7.2.m4s`, which is waited for if it was hinted at.
+    /// A segment `7.m4s`, or a part `7.2.m4s`, which is waited for if a hint announced it.
     fn media(&self, file: &str) -> Answer {
         let mut numbers = file
             .split('.')
@@ -223,12 +223,12 @@ impl Stream {
 }
 
 impl Cut {
-    /// Whether a part is whole, which shows when the next one begins; a part that was never made counts as had.
+    /// Whether a part is complete, which shows when the next one begins; a part that never existed counts as complete.
     fn has(&self, segment: usize, part: usize) -> bool {
         self.end() > (segment, part)
     }
 
-    /// The part that is made now: its segment and its place there.
+    /// The part that is being made: its segment and its index there.
     fn end(&self) -> (usize, usize) {
         let last = self.segments.len().saturating_sub(1);
         (
@@ -270,7 +270,8 @@ impl Cut {
     }
 }
 
-/// ffmpeg says what the first frame of a run is only where it differs from the rest (§8.8.8, flag 0x4).
+/// Whether a run begins with a keyframe. ffmpeg describes its first frame only if it differs from the rest (§8.8.8,
+/// flag 0x4).
 fn begins_with_keyframe(moof: &[u8]) -> bool {
     let run = moof.windows(4).position(|name| name == b"trun");
     run.and_then(|at| moof.get(at + 7))
@@ -304,8 +305,8 @@ const MASTER: &str = "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-INDEPENDENT-SEGMENTS\n\
 #EXT-X-STREAM-INF:BANDWIDTH=500000,RESOLUTION=320x180,CODECS=\"avc1.42c00c\"\nv1/index.m3u8\n";
 const INDEX: &str = "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-TARGETDURATION:1\n#EXT-X-PART-INF:PART-TARGET=0.2\n\
 #EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=0.8\n";
-/// Whole segments in a playlist.
+/// Maximum whole segments in a playlist.
 const WINDOW: usize = 6;
-/// How long a request is held before it is answered with what there is: three target durations.
+/// How long a request is held before it is answered with what exists: three target durations.
 const HOLD: Duration = Duration::from_secs(3);
 const STARTS: Duration = Duration::from_secs(40);

@@ -1,4 +1,4 @@
-//! What stories share: ports, folders, programs, and turns of having the machine alone.
+//! What stories share: ports, folders, programs, and turns to have the machine alone.
 
 use std::fs::{self, File};
 use std::net::{TcpListener, UdpSocket};
@@ -14,7 +14,7 @@ pub(crate) struct Turn(#[expect(dead_code, reason = "the lock lives as long as t
 /// A turn beside other stories: what every story takes first.
 pub(crate) fn share() -> Turn {
     let turns = lock_file("turns.lock");
-    // Whoever waits for a turn alone holds the gate, and would else wait until nobody has anything left to run.
+    // A story that waits for a turn alone holds the gate; otherwise it would wait until no story is left to run.
     let gate = lock_file("gate.lock");
     gate.lock_shared()
         .and_then(|()| turns.lock_shared())
@@ -32,9 +32,9 @@ pub(crate) fn alone() -> Turn {
     Turn(turns)
 }
 
-/// A port of 127.0.0.1 that nobody has, over TCP or UDP, and that nobody else gets while this process lives: not before
-/// its server has started, nor while it is started again. It is outside the range the system hands out by itself, and
-/// test processes that run at the same time take their ports from different blocks.
+/// A port of 127.0.0.1 that is free over TCP and UDP, and that no other process gets while this process lives: neither
+/// before its server has started, nor while the server restarts. It is outside the range that the system hands out by
+/// itself, and test processes that run at the same time take their ports from different blocks.
 pub(crate) fn free_port() -> u16 {
     static OURS: Mutex<Ours> = Mutex::new(Ours {
         left: 0..0,
@@ -71,7 +71,7 @@ impl Ours {
             let first = self.next;
             self.next += BLOCK;
             let path = folder.join(first.to_string());
-            // Another user's is as good as taken.
+            // A block of another user counts as taken.
             let block = File::options().create(true).append(true).open(path).ok();
             if let Some(block) = block.filter(|block| block.try_lock().is_ok()) {
                 self.locks.push(block);
@@ -83,17 +83,18 @@ impl Ours {
     }
 }
 
-/// Somebody listens on the port, found out without a connection: some servers take only one.
+/// Whether a program listens on the port, checked without a connection: some servers accept only one.
 pub(crate) fn is_listening(port: u16) -> bool {
     has_socket("/proc/net/tcp", port, "0A")
 }
 
-/// Somebody takes datagrams on the port.
+/// Whether a program receives datagrams on the port.
 pub(crate) fn takes_datagrams(port: u16) -> bool {
     has_socket("/proc/net/udp", port, "07")
 }
 
-/// A table of the system's has a socket on the port in this state: 0A is LISTEN, 07 a datagram socket without a peer.
+/// Whether a table of the system has a socket on the port in this state: 0A is LISTEN, 07 a datagram socket without a
+/// peer.
 fn has_socket(table: &str, port: u16, state: &str) -> bool {
     // `sl local_address rem_address st …` in hexadecimal.
     let local = format!(":{port:04X}");
@@ -111,7 +112,7 @@ fn has_socket(table: &str, port: u16, state: &str) -> bool {
 pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
-    /// An empty folder; `name` helps whoever looks into it after a crash.
+    /// An empty folder; `name` helps to recognise it after a crash.
     pub(crate) fn new(name: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -134,7 +135,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // A program that dies slowly may still write into it; what is left over is in the target folder.
+        // A program that exits slowly may still write into the folder; what is left over is in the target folder.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
@@ -147,7 +148,7 @@ pub(crate) fn scratch_root() -> &'static Path {
 /// The first of `names` that is on the search path.
 ///
 /// # Panics
-/// When none is there: a story does not pass because its peer is missing.
+/// When none is there: a story must not pass because its peer is missing.
 pub(crate) fn installed(names: &[&str]) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Daemons are in sbin, which is not on every user's path.
@@ -190,5 +191,5 @@ fn lock_file(name: &str) -> File {
 
 const FIRST_PORT: u16 = 21_000;
 const LAST_PORT: u16 = 32_000;
-/// Ports that a process takes at once.
+/// Ports that a process reserves at a time.
 const BLOCK: u16 = 50;

@@ -2,30 +2,30 @@
 //!
 //! | file | what it is |
 //! | --- | --- |
-//! | [`balancer`] | what stands before several proxies |
+//! | [`balancer`] | a load balancer in front of several proxies |
 //! | [`browser`] | headless Chromium on one page |
-//! | [`ffmpeg`] | ffmpeg as encoder and as player |
+//! | [`ffmpeg`] | ffmpeg as an encoder and as a player |
 //! | [`http`] | a small HTTP client, and a server that answers as a test tells it to |
 //! | [`light`] | an RTMP publisher that costs next to nothing |
 //! | [`low_latency`] | a Low-Latency HLS origin of our own |
-//! | [`machine`] | what stories share: ports, folders, and turns of having the machine alone |
+//! | [`machine`] | what stories share: ports, folders, and turns to have the machine alone |
 //! | [`origin`] | nginx-rtmp and node-media-server, and the side program that registers them |
 //! | [`page`] | hls.js and dash.js in a browser |
 //! | [`program`] | a child process whose lines can be waited for |
 //! | [`proxy`] | the binary under test |
 //! | [`redis`] | a Redis between proxies |
 //! | [`rtsp`] | gst-rtsp-server and its clients |
-//! | [`remuxing`] | an origin that takes SRT and offers it by RTMP and HTTP too |
+//! | [`remuxing`] | an origin that takes SRT and offers it over RTMP and HTTP too |
 //! | [`relay`] | a TCP relay that turns into a black hole |
 //! | [`srt`] | a libsrt origin, and a network that loses, delays and reorders datagrams |
-//! | [`srt_caller`] | what an SRT caller says, packet by packet |
-//! | [`srt_live_transmit`] | srt-live-transmit between SRT and UDP, and who listens there |
+//! | [`srt_caller`] | what an SRT caller sends, packet by packet |
+//! | [`srt_live_transmit`] | srt-live-transmit between SRT and UDP |
 //! | [`tree`] | what ffmpeg packages, served by a plain nginx |
 //! | [`rtc`] | WebRTC: an origin, a client, and a relay that changes addresses |
 //! | [`wait`] | waiting with a deadline |
 //!
-//! Everything waits for an event and has a deadline. What is missing on the machine is named with the command
-//! that installs it; nothing is skipped.
+//! Everything waits for an event and has a deadline. If something is missing on the machine, the message names the
+//! command that installs it; nothing is skipped.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub(crate) mod balancer;

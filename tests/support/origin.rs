@@ -15,9 +15,9 @@ pub(crate) trait Origin {
     /// The server id it registers under.
     fn name(&self) -> &str;
     fn rtmp(&self) -> SocketAddr;
-    /// Where it serves HTTP-FLV, if it does.
+    /// The address of HTTP-FLV, if the server has it.
     fn http(&self) -> Option<SocketAddr>;
-    /// It holds, or held, a publisher of `app/stream`, by its own log.
+    /// Whether it holds, or held, a publisher of `app/stream`, according to its own log.
     fn was_published(&self, stream: &str) -> bool;
 
     /// The address of a stream on the origin itself.
@@ -25,14 +25,14 @@ pub(crate) trait Origin {
         format!("rtmp://{}/{stream}", self.rtmp())
     }
 
-    /// The body of a registration, for origins that are registered by hand.
+    /// The body of a registration, for origins that a story registers itself.
     fn registration(&self) -> serde_json::Value {
         let http: Vec<String> = self
             .http()
             .iter()
             .map(|address| address.port().to_string())
             .collect();
-        // Who gives one address for both speaks HTTP alone.
+        // A server that gives one address for both speaks only HTTP.
         let rtmp: Vec<String> = Some(self.rtmp())
             .filter(|rtmp| self.http() != Some(*rtmp))
             .iter()
@@ -49,7 +49,7 @@ pub(crate) trait Origin {
 pub(crate) struct NginxRtmp {
     name: String,
     rtmp: SocketAddr,
-    /// Where it serves what it packages, if it packages.
+    /// The address at which it serves what it packages, if it packages.
     http: Option<SocketAddr>,
     scratch: Scratch,
     program: Program,
@@ -64,7 +64,7 @@ pub(crate) struct NodeMediaServer {
     _scratch: Scratch,
 }
 
-/// `sluicegate register --while-answers` beside an origin. The origin is not heard of any more when it ends.
+/// `sluicegate register --while-answers` beside an origin. When it ends, the origin stops reporting.
 pub(crate) struct Registrar {
     program: Program,
 }
@@ -74,12 +74,12 @@ impl NginxRtmp {
         Self::with(name, "")
     }
 
-    /// With more directives for its application `live`.
+    /// A server with additional directives for its application `live`.
     pub(crate) fn with(name: &str, directives: &str) -> Self {
         Self::build(name, directives, None)
     }
 
-    /// One that packages HLS and DASH as well, in segments of a second, and serves both.
+    /// A server that also packages HLS and DASH, in segments of a second, and serves both.
     pub(crate) fn packaging(name: &str) -> Self {
         let http = SocketAddr::from((Ipv4Addr::LOCALHOST, machine::free_port()));
         Self::build(name, "", Some(http))
@@ -90,7 +90,7 @@ impl NginxRtmp {
         let scratch = Scratch::new(name);
         let (mut packaging, mut serving) = (String::new(), String::new());
         if let Some(http) = http {
-            // The module wants a folder for each format; in URLs they are one.
+            // The module needs a folder for each format; in URLs they are one.
             let [hls, dash] = ["hls", "dash"].map(|format| scratch.path().join(format));
             for root in [&hls, &dash] {
                 std::fs::create_dir_all(root.join("live")).expect("a folder in ours");
@@ -110,7 +110,7 @@ impl NginxRtmp {
             || machine::installed(&["ngx_rtmp_module.so"]),
             |path| path.into(),
         );
-        // The default chunk size, so that what passes through is what operators run.
+        // The default chunk size, so that what passes is what operators run.
         scratch.write(
             "nginx.conf",
             &format!(
@@ -138,12 +138,12 @@ impl NginxRtmp {
         self.program = Self::run(&self.name, self.scratch.path(), self.rtmp);
     }
 
-    /// Ends the process and leaves the port closed.
+    /// Ends the process, so that the port is closed.
     pub(crate) fn kill(&mut self) {
         self.program.kill();
     }
 
-    /// Stops the process without ending it: its port still accepts, and nobody answers.
+    /// Stops the process without ending it: its port still accepts connections, and nothing answers.
     pub(crate) fn freeze(&self) {
         self.program.signal("STOP");
     }
@@ -185,12 +185,12 @@ impl NodeMediaServer {
         Self::with(name, &[])
     }
 
-    /// With more command line arguments.
+    /// A server with additional command line arguments.
     pub(crate) fn with(name: &str, arguments: &[&str]) -> Self {
         let [rtmp, http] = [machine::free_port(), machine::free_port()]
             .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
         let scratch = Scratch::new(name);
-        // It rewrites its settings file and puts its data beside it, so it gets a file of its own.
+        // The server rewrites its settings file and puts its data beside it, so it gets a file of its own.
         let config = scratch.write(
             "config.json",
             &serde_json::json!({
@@ -247,7 +247,7 @@ impl Origin for NodeMediaServer {
 }
 
 impl Registrar {
-    /// Registers `origin` each second while it answers; returns when the proxy knows it.
+    /// Registers `origin` every second while it answers; returns when the proxy knows it.
     pub(crate) fn start(proxy: &Proxy, origin: &dyn Origin) -> Self {
         let registrar = Self::spawn(proxy, origin, origin.http());
         proxy.wait_origin(origin.name());
@@ -280,7 +280,7 @@ impl Registrar {
         }
     }
 
-    /// Returns when a first report of it was taken.
+    /// Returns when its first report was accepted.
     #[track_caller]
     pub(crate) fn wait_taken(&self) {
         self.program
@@ -294,7 +294,7 @@ impl Registrar {
     }
 }
 
-/// Returns when somebody answers at `address`.
+/// Returns when a server answers at `address`.
 #[track_caller]
 pub(super) fn listening(mut program: Program, address: SocketAddr) -> Program {
     wait_for(&format!("{address} is open"), STARTS, || {

@@ -1,4 +1,4 @@
-//! Pages with a player of segmented formats, on a server of their own: what they play is of another origin.
+//! Pages with a player of segmented formats, on a server of their own: they play from another web origin.
 
 use super::browser::Browser;
 use super::http::{Answer, Server};
@@ -55,10 +55,10 @@ impl Page {
         }
     }
 
-    /// Returns how many frames are decoded when there are at least `count`, in a picture of many colours.
+    /// Returns the number of decoded frames once there are at least `count`, with a picture of many colours.
     ///
     /// # Panics
-    /// When the player says a problem.
+    /// When the player reports a problem.
     #[track_caller]
     pub(crate) fn wait_frames(&self, count: u64) -> u64 {
         let shown = self

@@ -21,7 +21,7 @@ pub(crate) struct Program {
 pub(crate) struct Line {
     /// When it was read.
     pub(crate) at: Instant,
-    /// It came on stderr.
+    /// Whether it came on stderr.
     pub(crate) error: bool,
     pub(crate) text: String,
 }
@@ -63,7 +63,7 @@ impl Program {
         }
     }
 
-    /// Is killed at its end instead of asked to stop: for programs that would finish their work first.
+    /// Makes it be killed at its end instead of asked to stop: for programs that would finish their work first.
     pub(crate) fn abrupt(mut self) -> Self {
         self.gentle = false;
         self
@@ -77,22 +77,22 @@ impl Program {
         self.started
     }
 
-    /// Everything it has said so far.
+    /// Everything it has printed so far.
     pub(crate) fn lines(&self) -> Vec<Line> {
         self.said.lock().all.clone()
     }
 
-    /// What it has said on stderr so far.
+    /// What it has printed on stderr so far.
     pub(crate) fn errors(&self) -> String {
         self.text(|line| line.error)
     }
 
-    /// What it has said on stdout so far.
+    /// What it has printed on stdout so far.
     pub(crate) fn output(&self) -> String {
         self.text(|line| !line.error)
     }
 
-    /// The first line, past or to come, that `pick` takes.
+    /// The first line, past or future, that `pick` accepts.
     #[track_caller]
     pub(crate) fn wait_line<T>(
         &self,
@@ -108,7 +108,7 @@ impl Program {
         })
     }
 
-    /// Looks at all lines each time there are more, until `pick` returns something.
+    /// Passes all lines to `pick` whenever there are more, until it returns something.
     #[track_caller]
     pub(crate) fn wait_lines<T>(
         &self,
@@ -149,7 +149,7 @@ impl Program {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Waits for its end and returns its status; everything it said is there then.
+    /// Waits for its end and returns its status; by then all its output has been read.
     #[track_caller]
     pub(crate) fn wait_end(&mut self, patience: Duration) -> ExitStatus {
         let name = format!("{} ends", self.name);
@@ -171,7 +171,7 @@ impl Program {
 
     /// Sends a signal by its name: `TERM`, `STOP`, `CONT`.
     pub(crate) fn signal(&self, name: &str) {
-        // The shell's own kill: the crate forbids unsafe code, and one call does not earn a dependency.
+        // The shell's own kill: the crate forbids unsafe code, and one call does not justify a dependency.
         let command = format!("kill -{name} {}", self.pid());
         let status = Command::new("sh")
             .args(["-c", &command])
@@ -180,7 +180,7 @@ impl Program {
         assert!(status.is_ok(), "sh is everywhere");
     }
 
-    /// Ends it without a word, as a crash does.
+    /// Kills it without a goodbye, as a crash does.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -258,5 +258,5 @@ const PIPES: usize = 2;
 const PIPES_CLOSE: Duration = Duration::from_secs(2);
 /// How long a program that was asked to stop may take.
 const GENTLE: Duration = Duration::from_millis(500);
-/// Lines shown when something fails.
+/// Maximum lines that are shown when something fails.
 const TAIL: usize = 30;

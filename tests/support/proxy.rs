@@ -24,7 +24,7 @@ pub(crate) struct Proxy {
     scratch: Scratch,
 }
 
-/// The binary, without anything in its environment that would set it.
+/// The binary, without any environment variable that would configure it.
 pub(crate) fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sluicegate"));
     for (name, _) in std::env::vars_os() {
@@ -40,7 +40,7 @@ pub(crate) fn binary() -> Command {
 }
 
 impl Proxy {
-    /// Starts it with more lines of settings, as `session.takeover_after = "1s"`, and returns when it is ready.
+    /// Starts it with additional settings, such as `session.takeover_after = "1s"`, and returns when it is ready.
     pub(crate) fn start(settings: &str) -> Self {
         let scratch = Scratch::new("proxy");
         let config = scratch.write(SETTINGS, &with_ours(settings));
@@ -52,8 +52,8 @@ impl Proxy {
         Self::ready(&mut command, scratch)
     }
 
-    /// The same with a log that tells of troubles only: for runs with many sessions, since the log is kept. It may live
-    /// in a network namespace, at an address there.
+    /// Like `start`, with a log of warnings and errors only: for runs with many sessions, since the log is kept. The
+    /// proxy may run in a network namespace, at an address there.
     pub(crate) fn start_terse(settings: &str, home: Option<(String, IpAddr)>) -> Self {
         let scratch = Scratch::new("proxy");
         let config = scratch.write("sluicegate.toml", &format!("{LISTEN}{settings}\n"));
@@ -82,7 +82,7 @@ impl Proxy {
 
     /// Waits for the addresses of a command that runs the proxy.
     pub(crate) fn ready(command: &mut Command, scratch: Scratch) -> Self {
-        // Stories that say nothing of media leave its port to the system.
+        // Stories that do not use media leave its port to the system.
         if !command.get_envs().any(|(name, _)| name == MEDIA_PORT) {
             command.env(MEDIA_PORT, "127.0.0.1:0");
         }
@@ -115,17 +115,17 @@ impl Proxy {
         proxy
     }
 
-    /// The address of `app/stream` by RTMP.
+    /// The RTMP address of `app/stream`.
     pub(crate) fn rtmp_url(&self, stream: &str) -> String {
         format!("rtmp://{}/{stream}", self.rtmp)
     }
 
-    /// The address of `app/stream` by HTTP-FLV.
+    /// The HTTP-FLV address of `app/stream`.
     pub(crate) fn flv_url(&self, stream: &str) -> String {
         format!("http://{}/{stream}.flv", self.http)
     }
 
-    /// The address of `app/stream` by RTSP.
+    /// The RTSP address of `app/stream`.
     pub(crate) fn rtsp_url(&self, stream: &str) -> String {
         format!("rtsp://{}/{stream}", self.rtsp)
     }
@@ -146,7 +146,7 @@ impl Proxy {
         assert_eq!(response.status, 200, "{}", response.text());
     }
 
-    /// Asks the system API for something else.
+    /// Sends another request to the system API.
     #[track_caller]
     pub(crate) fn system(&self, method: &str, path: &str) -> Response {
         http::request(self.system, method, path, &[], "")
@@ -164,7 +164,7 @@ impl Proxy {
         rows(&self.api("/api/v1/sessions"), "sessions")
     }
 
-    /// The origin that holds `app/stream`, by the proxy's table.
+    /// The origin that holds `app/stream`, according to the proxy's table.
     pub(crate) fn origin_of(&self, stream: &str) -> Option<String> {
         let ends = format!("/{stream}");
         let streams = self.streams();
@@ -184,7 +184,7 @@ impl Proxy {
         origin
     }
 
-    /// Returns the row of a server when the proxy knows it.
+    /// Returns the row of a server once the proxy knows it.
     #[track_caller]
     pub(crate) fn wait_origin(&self, server: &str) -> Value {
         let known = || {
@@ -195,13 +195,13 @@ impl Proxy {
         wait_for(&format!("{server} registers"), STARTS, known)
     }
 
-    /// Returns the first session row that `pick` takes.
+    /// Returns the first session row that `pick` accepts.
     #[track_caller]
     pub(crate) fn wait_session(&self, what: &str, pick: impl Fn(&Value) -> bool) -> Value {
         wait_for(what, STARTS, || self.sessions().into_iter().find(&pick))
     }
 
-    /// The first record of the log, past or to come, with this message that `pick` takes.
+    /// The first log record with this message, past or future, that `pick` accepts.
     #[track_caller]
     pub(crate) fn wait_log(&self, message: &str, pick: impl Fn(&Value) -> bool) -> Value {
         self.program
@@ -220,7 +220,7 @@ impl Proxy {
             .collect()
     }
 
-    /// The records of the log so far with this message.
+    /// The log records with this message so far.
     pub(crate) fn log(&self, message: &str) -> Vec<Value> {
         let lines = self.program.lines();
         lines
@@ -260,7 +260,7 @@ impl Proxy {
         self.program.signal("CONT");
     }
 
-    /// Ends it without a word, as a crash does.
+    /// Kills it without a goodbye, as a crash does.
     pub(crate) fn kill(&mut self) {
         self.program.kill();
     }
@@ -289,7 +289,7 @@ fn rows(document: &Value, name: &str) -> Vec<Value> {
         .clone()
 }
 
-/// What a story sets, and what all of them want where it says nothing of that.
+/// Adds the settings that all stories need, where the story does not set them itself.
 fn with_ours(settings: &str) -> String {
     let unsaid = LISTEN.lines().chain(PATIENT.lines()).filter(|line| {
         let name = line.split(" = ").next().unwrap_or_default();
@@ -299,7 +299,7 @@ fn with_ours(settings: &str) -> String {
     format!("{ours}{settings}\n")
 }
 
-/// An origin that is slow because the machine is busy is not away.
+/// An origin that is slow because the machine is busy is not gone.
 const PATIENT: &str = "\
 session.dial_timeout = \"5s\"
 session.setup_timeout = \"20s\"

@@ -1,4 +1,4 @@
-//! A Redis between proxies.
+//! A Redis for several proxies.
 
 use std::process::Command;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::program::Program;
 use super::proxy::Proxy;
 use super::{machine, wait_for};
 
-/// One server that keeps nothing on disk. It ends with the value.
+/// A server that keeps nothing on disk. It ends with the value.
 pub(crate) struct Redis {
     port: u16,
     _program: Program,
@@ -29,7 +29,7 @@ impl Redis {
         }
     }
 
-    /// A proxy that shares it, with more settings.
+    /// A proxy that uses it, with additional settings.
     pub(crate) fn proxy(&self, settings: &str) -> Proxy {
         let store = format!(
             "store = {{ type = \"redis\", url = \"redis://127.0.0.1:{}\", wait_at_start = true, timeout = \"2s\" }}",

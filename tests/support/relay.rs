@@ -1,4 +1,4 @@
-//! A TCP relay that turns into a black hole: bytes stop, connections stay, nobody hears a FIN.
+//! A TCP relay that can turn into a black hole: bytes stop, connections stay open, and neither side sees a FIN.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -33,7 +33,7 @@ impl Relay {
         Self::open(target, false)
     }
 
-    /// With small receive buffers, so that a reader that stops is soon felt at the other end.
+    /// A relay with small receive buffers, so that the other end soon notices a reader that stops.
     pub(crate) fn narrow(target: SocketAddr) -> Self {
         Self::open(target, true)
     }
@@ -42,25 +42,25 @@ impl Relay {
         self.address
     }
 
-    /// From now on nothing passes on the connections that stand, in either direction, not even their end. Later
+    /// From now on nothing passes on the existing connections, in either direction, not even their end. Later
     /// connections are relayed.
     pub(crate) fn swallow(&self) {
         let mut state = self.shared.lock();
         state.holes_below = state.next;
     }
 
-    /// From now on nothing passes, on later connections neither, until [`mend`](Self::mend).
+    /// From now on nothing passes, also on later connections, until [`mend`](Self::mend).
     pub(crate) fn part(&self) {
         self.shared.lock().holes_below = u64::MAX;
     }
 
-    /// Everything passes again. What was sent meanwhile arrives late, as TCP repeats it.
+    /// From now on everything passes again. What was sent meanwhile arrives late, because TCP repeats it.
     pub(crate) fn mend(&self) {
         self.shared.lock().holes_below = 0;
         self.shared.changed.notify_all();
     }
 
-    /// Closes the connections that stand.
+    /// Closes the existing connections.
     pub(crate) fn cut(&self) {
         for socket in self.shared.lock().sockets.drain(..) {
             let _ = socket.shutdown(Shutdown::Both);
@@ -94,7 +94,7 @@ impl Drop for Relay {
         self.shared.lock().over = true;
         self.shared.changed.notify_all();
         self.cut();
-        // Wakes the accepting thread.
+        // This wakes the accepting thread.
         let _ = TcpStream::connect(self.address);
     }
 }
@@ -142,7 +142,7 @@ impl Shared {
         }
     }
 
-    /// Returns at once, unless the connection is a black hole: then at the relay's end.
+    /// Returns at once, unless the connection is a black hole; then it returns when the relay ends.
     fn pass(&self, number: u64) {
         let mut state = self.lock();
         while number < state.holes_below && !state.over {

@@ -1,5 +1,5 @@
-//! An origin that takes SRT and offers what it took by RTMP and HTTP as well, as SRS does with `srt_to_rtmp`: the
-//! libsrt origin, a media server, and ffmpeg between the two, under one registration.
+//! An origin that takes SRT and also offers what it took over RTMP and HTTP, as SRS does with `srt_to_rtmp`: the libsrt
+//! origin, a media server, and ffmpeg between the two, under one registration.
 
 use std::process::Command;
 use std::time::Duration;
@@ -38,12 +38,12 @@ impl<O: Origin> Remuxing<O> {
         &self.server
     }
 
-    /// It holds a publisher of the stream by SRT.
+    /// Whether it holds a publisher of the stream over SRT.
     pub(crate) fn takes(&self, stream: &str) -> bool {
         self.srt.said(&format!("publish {stream}"))
     }
 
-    /// Offers a stream that it takes by SRT to everybody else, as it is and under the name it was published by.
+    /// Offers a stream that it takes over SRT to all other clients, unchanged and under its own name.
     pub(crate) fn remux(&mut self, stream: &str) {
         assert!(self.takes(stream), "{stream} is not here");
         let mut ffmpeg = Command::new(installed(&["ffmpeg"]));

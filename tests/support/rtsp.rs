@@ -9,7 +9,7 @@ use super::machine::{self, installed};
 use super::program::Program;
 use super::{Proxy, proxy};
 
-/// gst-rtsp-server, by the script beside the tests. It speaks RTSP alone.
+/// gst-rtsp-server, run by the script beside the tests. It speaks only RTSP.
 pub(crate) struct RtspServer {
     name: String,
     at: SocketAddr,
@@ -17,11 +17,11 @@ pub(crate) struct RtspServer {
 }
 
 impl RtspServer {
-    /// With more arguments: mounts to play, mounts to record to, credentials.
+    /// Starts it with additional arguments: mounts to play, mounts to record to, credentials.
     pub(crate) fn start(name: &str, arguments: &[&str]) -> Self {
         let at = SocketAddr::from((Ipv4Addr::LOCALHOST, machine::free_port()));
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/rtsp_server.py");
-        // The system's own, which has the bindings; another may be first on the path.
+        // The system's Python, which has the bindings; another one may come first on the path.
         let mut python = Command::new("/usr/bin/python3");
         python
             .arg(script)
@@ -40,7 +40,7 @@ impl RtspServer {
         }
     }
 
-    /// Keeps it registered by the side program, as an operator would.
+    /// Keeps it registered with the side program, as an operator would.
     pub(crate) fn register(&self, proxy: &Proxy) -> Program {
         let mut register = proxy::binary();
         register.args(["register", "--server", &self.name, "--ip", "127.0.0.1"]);
@@ -60,7 +60,7 @@ impl RtspServer {
         self.at
     }
 
-    /// Returns when it has decoded so many frames of what is published to a mount.
+    /// Returns when it has decoded `count` frames of what is published to a mount.
     #[track_caller]
     pub(crate) fn wait_recorded(&self, stream: &str, count: usize) {
         let start = format!("recorded {stream} ");
@@ -84,7 +84,7 @@ impl RtspServer {
     }
 }
 
-/// GStreamer playing so many video buffers of a URL, decoded; returns when it has.
+/// Runs GStreamer until it has played `buffers` decoded video buffers of a URL.
 #[track_caller]
 pub(crate) fn gstreamer_plays(url: &str, protocols: &str, buffers: usize) {
     let mut gstreamer = Command::new(installed(&["gst-launch-1.0"]));
@@ -98,13 +98,14 @@ pub(crate) fn gstreamer_plays(url: &str, protocols: &str, buffers: usize) {
     gstreamer.args(["identity", "silent=false", &format!("eos-after={buffers}")]);
     gstreamer.args(["!", "fakesink"]);
     let mut program = Program::start("gstreamer", &mut gstreamer).abrupt();
-    // Not its status: rtspsrc closes its connection and then complains that it cannot say PAUSE on it, now and then.
+    // Its status does not count: rtspsrc closes its connection and then sometimes complains that it cannot send PAUSE
+    // on it.
     program.wait_end(PATIENCE);
     let said = program.output();
     let pictures = said.matches("chain   ******* (identity0:sink)").count();
-    // The one that would be the last is not let through.
+    // The last buffer is not let through.
     assert!(pictures + 1 >= buffers, "{said}{}", program.errors());
 }
 
-/// Pipelines take their time to start on a machine with work to do.
+/// Pipelines take some time to start on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(40);

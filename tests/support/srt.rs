@@ -28,12 +28,12 @@ impl SrtOrigin {
         Self::with(proxy, name, None)
     }
 
-    /// One that wants its callers encrypted.
+    /// An origin that requires encryption from its callers.
     pub(crate) fn encrypted(proxy: &Proxy, name: &str, passphrase: &'static str) -> Self {
         Self::with(proxy, name, Some(passphrase))
     }
 
-    /// One that no proxy knows yet.
+    /// An origin that no proxy knows yet.
     pub(crate) fn unregistered(name: &str) -> Self {
         Self::open(name, None)
     }
@@ -73,7 +73,7 @@ impl SrtOrigin {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
-    /// Returns when it says `what`: `publish live/a`, `play live/a`, `gone live/a`.
+    /// Returns when it prints `what`: `publish live/a`, `play live/a`, `gone live/a`.
     #[track_caller]
     pub(crate) fn wait_said(&self, what: &str) {
         self.program
@@ -84,18 +84,18 @@ impl SrtOrigin {
         self.program.output().lines().any(|line| line == what)
     }
 
-    /// Ends without a word.
+    /// Kills it without a goodbye.
     pub(crate) fn kill(&mut self) {
         self.program.kill();
     }
 
-    /// Another process on the same port.
+    /// Starts another process on the same port.
     pub(crate) fn restart(&mut self) {
         self.program.kill();
         self.program = Self::run(&self.name, self.port, self.passphrase);
     }
 
-    /// Stops the process without ending it: nobody answers.
+    /// Stops the process without ending it: nothing answers.
     pub(crate) fn freeze(&self) {
         self.program.signal("STOP");
     }
@@ -105,7 +105,7 @@ impl SrtOrigin {
     }
 }
 
-/// Registers an origin that speaks SRT and nothing else.
+/// Registers an origin that speaks only SRT.
 pub(crate) fn register(proxy: &Proxy, name: &str, port: u16) {
     proxy.register(&json!({
         "ip": "127.0.0.1", "server": name, "service": "by-hand", "pid": "1", "srt": [port.to_string()],
@@ -113,12 +113,12 @@ pub(crate) fn register(proxy: &Proxy, name: &str, port: u16) {
 }
 
 impl Proxy {
-    /// The address a publisher of `app/stream` calls.
+    /// The address that a publisher of `app/stream` calls.
     pub(crate) fn srt_publish(&self, stream: &str) -> String {
         srt_url(self.srt, &format!("#!::r={stream},m=publish"))
     }
 
-    /// The address a player of `app/stream` calls.
+    /// The address that a player of `app/stream` calls.
     pub(crate) fn srt_play(&self, stream: &str) -> String {
         srt_url(self.srt, &format!("#!::r={stream},m=request"))
     }
@@ -129,7 +129,7 @@ pub(crate) fn srt_url(at: SocketAddr, stream_id: &str) -> String {
     format!("srt://{at}?streamid={stream_id}")
 }
 
-/// What a libsrt caller says that calls with `stream_id`: `joined`, or `rejected 1404`.
+/// What a libsrt caller with `stream_id` prints: `joined`, or `rejected 1404`.
 #[track_caller]
 pub(crate) fn call(at: SocketAddr, stream_id: &str, passphrase: Option<&str>) -> String {
     let mut caller = Command::new(built("srt_caller"));
@@ -147,7 +147,7 @@ fn built(name: &str) -> PathBuf {
     let written = |path: &Path| std::fs::metadata(path).and_then(|file| file.modified());
     let stale = written(&path).ok() < written(&source).ok();
     if stale {
-        // Other tests may be building it too: each has its own file, and the last rename stands.
+        // Other tests may be building it too: each has its own file, and the last rename wins.
         let partial = scratch_root().join(format!(
             "{name}-{}-{:?}",
             std::process::id(),
@@ -167,15 +167,15 @@ fn built(name: &str) -> PathBuf {
     path
 }
 
-/// A network between clients and a server that loses, delays and reorders datagrams, by a seed.
+/// A network between clients and a server that loses, delays and reorders datagrams, from a seed.
 pub(crate) struct BadNetwork {
     pub(crate) address: SocketAddr,
     stop: Arc<AtomicBool>,
 }
 
 impl BadNetwork {
-    /// In front of `server`: of a thousand datagrams each way so many are lost; each takes up to `delay`, so that
-    /// later ones overtake.
+    /// A network in front of `server`. Of a thousand datagrams in each direction, `lost` are lost; each takes up to
+    /// `delay`, so that later ones overtake.
     pub(crate) fn before(server: SocketAddr, lost: u64, delay: Duration, seed: u64) -> Self {
         let public = socket();
         let address = public.local_addr().expect("it is bound");
@@ -212,9 +212,9 @@ struct Network {
     lost: u64,
     delay: Duration,
     random: u64,
-    /// A socket towards the server for each client.
+    /// For each client, a socket to the server.
     clients: HashMap<SocketAddr, UdpSocket>,
-    /// On their way: when, by which client, whether to it, and what.
+    /// Datagrams in flight: when they arrive, the client, whether they go to the client, and their bytes.
     wire: Vec<(Instant, SocketAddr, bool, Vec<u8>)>,
 }
 
@@ -233,7 +233,7 @@ impl Network {
         }
         let now = Instant::now();
         for (at, client, to_client, datagram) in std::mem::take(&mut self.wire) {
-            // A client that has left is nobody's business.
+            // A client that has left does not matter.
             let _ = match (at <= now, to_client) {
                 (false, _) => {
                     self.wire.push((at, client, to_client, datagram));

@@ -1,4 +1,4 @@
-//! What an SRT caller says, packet by packet, for tests that stop in the middle of it.
+//! What an SRT caller sends, packet by packet, for tests that stop in the middle of a handshake.
 
 use sluicegate_core::srt::extension::stream_id;
 use sluicegate_core::srt::packet::{HAS_CONFIG, HAS_HANDSHAKE, Handshake, Step};
@@ -8,7 +8,7 @@ pub(crate) fn induction(socket_id: u32) -> Vec<u8> {
     handshake(socket_id).write()
 }
 
-/// The second, with the cookie of the answer to the first.
+/// The second packet, with the cookie from the answer to the first.
 pub(crate) fn conclusion(socket_id: u32, cookie: u32, extensions: &[u8]) -> Vec<u8> {
     let conclusion = Handshake {
         version: 5,
@@ -21,7 +21,8 @@ pub(crate) fn conclusion(socket_id: u32, cookie: u32, extensions: &[u8]) -> Vec<
     conclusion.write()
 }
 
-/// The extensions of a call by stream id: what libsrt 1.5.1 can do, with 120 ms of latency, and the stream id.
+/// The extensions of a call with a stream id: the capabilities of libsrt 1.5.1, with 120 ms of latency, and the stream
+/// id.
 pub(crate) fn asks_for(stream: &str) -> Vec<u8> {
     let request = [0, 1, 0, 3, 0, 1, 5, 1, 0, 0, 0, 0xbf, 0, 120, 0, 120];
     [request.as_slice(), &stream_id(stream)].concat()

@@ -7,7 +7,7 @@ use super::machine::{self, installed};
 use super::program::Program;
 use super::wait_for;
 
-/// Carries what comes from one address to another; it ends with the value.
+/// Carries what arrives at one address to another; it ends with the value.
 pub(crate) struct SrtLiveTransmit(#[expect(dead_code, reason = "it runs")] Program);
 
 impl SrtLiveTransmit {
@@ -23,7 +23,7 @@ pub(crate) fn listener_url(port: u16) -> String {
     format!("srt://127.0.0.1:{port}?mode=listener")
 }
 
-/// Returns when somebody takes datagrams on `port`.
+/// Returns when a program receives datagrams on `port`.
 #[track_caller]
 pub(crate) fn wait_bound(port: u16) {
     wait_for(&format!("{port} is bound"), STARTS, || {

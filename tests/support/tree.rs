@@ -1,4 +1,4 @@
-//! Folders that ffmpeg packages a live picture into, served by a plain nginx: an origin of files.
+//! Folders into which ffmpeg packages a live picture, served by a plain nginx: an origin of files.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -28,7 +28,7 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// Returns when every playlist is there.
+    /// Returns when every playlist exists.
     pub(crate) fn start(name: &str) -> Self {
         let http = SocketAddr::from((Ipv4Addr::LOCALHOST, machine::free_port()));
         let scratch = Scratch::new(name);
@@ -74,7 +74,7 @@ impl Tree {
         self.nginx = run(&self.name, self.scratch.path(), self.http);
     }
 
-    /// How often it was asked for each target, as it was asked.
+    /// The targets that were requested, one entry per request.
     pub(crate) fn asked(&self) -> Vec<String> {
         let log = std::fs::read_to_string(self.scratch.path().join("access.log"));
         let log = log.unwrap_or_default();
@@ -87,7 +87,7 @@ impl Origin for Tree {
         &self.name
     }
 
-    /// It has none, which its registration says.
+    /// It has no RTMP, which its registration says.
     fn rtmp(&self) -> SocketAddr {
         self.http
     }
@@ -184,7 +184,7 @@ fn packager(folder: &Path, http: SocketAddr) -> Command {
     ffmpeg
 }
 
-/// What origins of files have in common; the log has a line for each request.
+/// The configuration that origins of files share; the log has a line for each request.
 const HTTP: &str = "\
 types { application/vnd.apple.mpegurl m3u8; video/mp2t ts; video/mp4 mp4 m4s; application/dash+xml mpd; }
 log_format target '$request_method $request_uri'; access_log access.log target; root www; etag on; gzip on;

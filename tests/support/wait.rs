@@ -1,8 +1,8 @@
-//! Waiting with a deadline, for what can only be asked and does not tell.
+//! Waiting with a deadline, for what can only be polled.
 
 use std::time::{Duration, Instant};
 
-/// Asks again and again until there is an answer, and panics with `what` when there is none in time.
+/// Calls `ask` repeatedly until it returns something, and panics with `what` if it does not in time.
 #[track_caller]
 pub(crate) fn wait_for<T>(what: &str, patience: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + patience;
