@@ -14,6 +14,8 @@ pub mod hls;
 pub mod http_head;
 #[path = "../../fuzz/laws/link.rs"]
 pub mod link;
+#[path = "../../fuzz/laws/media_part.rs"]
+pub mod media_part;
 #[path = "../../fuzz/laws/mesh.rs"]
 pub mod mesh;
 #[path = "../../fuzz/laws/register.rs"]
@@ -63,6 +65,7 @@ const LAWS: &[(&str, Law)] = &[
     ("hls", hls::law),
     ("http_head", http_head::law),
     ("link", link::law),
+    ("media_part", media_part::law),
     ("mesh", mesh::law),
     ("register", register::law),
     ("rtc_flows", rtc_flows::law),

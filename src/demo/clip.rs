@@ -3,7 +3,8 @@
 use sluicegate_core::read::Reader;
 use sluicegate_core::rtmp::message::{Message, kind};
 
-use sluicegate_core::media::flv::{self, FlvError, Part, Tag};
+use sluicegate_core::media::flv::{self, FlvError, Tag};
+use sluicegate_core::media::part::{Part, SET_DATA_FRAME};
 
 /// A short FLV file that can be published for ever.
 #[derive(Debug, Clone)]
@@ -30,12 +31,10 @@ impl Clip {
         while reader.remaining() > 0 {
             let tag = flv::read_tag(&mut reader)?;
             match Part::of(tag.kind, tag.payload) {
-                Part::AudioHeader | Part::Metadata | Part::VideoHeader => {
-                    opening.push(message(0, &tag));
-                }
+                part if part.is_header() => opening.push(message(0, &tag)),
                 // The stream goes on after the file's end, so the end must not be sent.
                 Part::End => {}
-                Part::Frame | Part::Keyframe => {
+                _ => {
                     if frames
                         .last()
                         .is_some_and(|last| tag.timestamp < last.timestamp)
@@ -106,10 +105,6 @@ pub enum ClipError {
     #[error("the clip has no two frames at different times")]
     TooShort,
 }
-
-/// An AMF0 string that tells an RTMP server to keep what follows and send it to every player (used by FMLE, and by all
-/// encoders since).
-pub(super) const SET_DATA_FRAME: &[u8] = b"\x02\x00\x0d@setDataFrame";
 
 fn message(timestamp: u32, tag: &Tag<'_>) -> Message {
     Message {

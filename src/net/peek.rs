@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use sluicegate_core::fleet::origin::{Host, Target};
-use sluicegate_core::media::flv::Part;
+use sluicegate_core::media::part::{MAX_TRACKS, Part};
 use sluicegate_core::rtmp::client::{Client, ClientEvent};
 use sluicegate_core::rtmp::message::Message;
 use sluicegate_core::stream::{Action, StreamUrl};
@@ -52,9 +52,7 @@ async fn play(target: &Target, stream: &StreamUrl, headers: &mut Vec<Message>) -
                 continue;
             };
             match Part::of(message.kind, &message.payload) {
-                Part::AudioHeader | Part::Metadata | Part::VideoHeader if headers.len() < MOST => {
-                    headers.push(message);
-                }
+                part if part.is_header() && headers.len() < MOST => headers.push(message),
                 // Both tracks are announced before the first picture.
                 Part::Keyframe => return Some(()),
                 _ => {}
@@ -66,7 +64,7 @@ async fn play(target: &Target, stream: &StreamUrl, headers: &mut Vec<Message>) -
 /// Origins answer within milliseconds; a stream of sound alone has no picture to wait for.
 const PATIENCE: Duration = Duration::from_millis(1500);
 const READ: usize = 16 * 1024;
-/// One of each kind, and as many again for encoders that repeat them.
-const MOST: usize = 6;
+/// Metadata, two headers of each track, and as many again for encoders that repeat them.
+const MOST: usize = 2 * (1 + 2 * MAX_TRACKS);
 /// The random part of the handshake says nothing here.
 const SEED: u8 = 0x53;

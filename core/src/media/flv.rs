@@ -1,5 +1,4 @@
-//! FLV: the file header and tags, read and written, and what an audio or video body says of itself
-//! (Adobe FLV specification v10.1, annex E; enhanced RTMP v2 for the codecs that came later).
+//! FLV: the file header and tags, read and written (Adobe FLV specification v10.1, annex E).
 //!
 //! An FLV tag and an RTMP message carry the same body under the same type number, so a stream is turned from one
 //! into the other by changing the frame around it.
@@ -117,174 +116,15 @@ pub fn write_tag(tag: &Tag<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(&(TAG_HEADER_BYTES + length).to_be_bytes());
 }
 
-/// What a player that comes later needs to know of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
-    /// The decoder configuration of the audio track.
-    AudioHeader,
-    /// The encoder's word that a track has ended; nothing to show.
-    End,
-    /// Sound, a picture that needs others before it, or data that belongs to its moment.
-    Frame,
-    /// A picture that can be decoded by itself, given the decoder configuration.
-    Keyframe,
-    /// `onMetaData`: what the tracks are.
-    Metadata,
-    /// The decoder configuration of the video track.
-    VideoHeader,
-}
-
-impl Part {
-    /// Which part of a stream a message of type `kind` with this body is. Bodies it cannot read are frames: they
-    /// pass, and the player judges them.
-    pub fn of(kind: u8, payload: &[u8]) -> Self {
-        match kind {
-            kind::AUDIO => Self::of_audio(payload),
-            kind::VIDEO => Self::of_video(payload),
-            kind::DATA_AMF0 if payload.starts_with(ON_METADATA) => Self::Metadata,
-            // Cue points, captions and the like belong to their moment, as frames do.
-            _ => Self::Frame,
-        }
-    }
-
-    fn of_audio(payload: &[u8]) -> Self {
-        match *payload {
-            // Enhanced RTMP: format 9 says that the low nibble is a packet type.
-            [first, ..] if first >> 4 == AUDIO_ENHANCED => match first & 0x0f {
-                0 => Self::AudioHeader,
-                2 => Self::End,
-                _ => Self::Frame,
-            },
-            [first, 0, ..] if first >> 4 == AUDIO_AAC => Self::AudioHeader,
-            _ => Self::Frame,
-        }
-    }
-
-    fn of_video(payload: &[u8]) -> Self {
-        match *payload {
-            // Enhanced RTMP: the top bit is set, frame type in three bits, packet type in four.
-            [first, ..] if first & 0x80 != 0 => match (first & 0x0f, first >> 4 & 0b111) {
-                (0, _) => Self::VideoHeader,
-                (2, _) => Self::End,
-                (_, VIDEO_KEYFRAME) => Self::Keyframe,
-                _ => Self::Frame,
-            },
-            [first, packet, ..] if matches!(first & 0x0f, VIDEO_AVC | VIDEO_HEVC) => match packet {
-                0 => Self::VideoHeader,
-                2 => Self::End,
-                _ if first >> 4 == VIDEO_KEYFRAME => Self::Keyframe,
-                _ => Self::Frame,
-            },
-            [first, ..] if first >> 4 == VIDEO_KEYFRAME => Self::Keyframe,
-            _ => Self::Frame,
-        }
-    }
-}
-
-const ON_METADATA: &[u8] = b"\x02\x00\x0aonMetaData"; // §E.5, an AMF0 string
 const SIGNATURE: &[u8] = b"FLV\x01";
 const HEADER_BYTES: u32 = 9;
 const TAG_HEADER_BYTES: u32 = 11;
-const AUDIO_AAC: u8 = 10; // §E.4.2.1 SoundFormat
-const AUDIO_ENHANCED: u8 = 9; // enhanced RTMP v2 "ExAudioTagHeader"
-const VIDEO_KEYFRAME: u8 = 1; // §E.4.3.1 FrameType
-const VIDEO_AVC: u8 = 7; // §E.4.3.1 CodecID
-const VIDEO_HEVC: u8 = 12; // never in the specification, sent by encoders before enhanced RTMP
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    #[test]
-    fn a_body_says_which_part_it_is() {
-        let rows: &[(&str, u8, &[u8], Part)] = &[
-            (
-                "AAC AudioSpecificConfig",
-                8,
-                &[0xaf, 0, 0x12, 0x10],
-                Part::AudioHeader,
-            ),
-            ("AAC frame", 8, &[0xaf, 1, 0x21], Part::Frame),
-            (
-                "MP3 frame whose first byte is 0",
-                8,
-                &[0x2f, 0],
-                Part::Frame,
-            ),
-            (
-                "enhanced Opus start",
-                8,
-                &[0x90, b'O', b'p', b'u', b's'],
-                Part::AudioHeader,
-            ),
-            (
-                "enhanced Opus frame",
-                8,
-                &[0x91, b'O', b'p', b'u', b's'],
-                Part::Frame,
-            ),
-            (
-                "AVC configuration",
-                9,
-                &[0x17, 0, 0, 0, 0, 1],
-                Part::VideoHeader,
-            ),
-            ("AVC keyframe", 9, &[0x17, 1, 0, 0, 0], Part::Keyframe),
-            ("AVC inter frame", 9, &[0x27, 1, 0, 0, 0], Part::Frame),
-            ("AVC end of sequence", 9, &[0x17, 2, 0, 0, 0], Part::End),
-            (
-                "HEVC as codec 12",
-                9,
-                &[0x1c, 0, 0, 0, 0],
-                Part::VideoHeader,
-            ),
-            (
-                "enhanced HEVC start",
-                9,
-                &[0x90, b'h', b'v', b'c', b'1'],
-                Part::VideoHeader,
-            ),
-            (
-                "enhanced HEVC keyframe",
-                9,
-                &[0x91, b'h', b'v', b'c', b'1'],
-                Part::Keyframe,
-            ),
-            (
-                "enhanced HEVC keyframe without composition time",
-                9,
-                &[0x93, b'h', b'v', b'c', b'1'],
-                Part::Keyframe,
-            ),
-            (
-                "enhanced HEVC inter frame",
-                9,
-                &[0xa1, b'h', b'v', b'c', b'1'],
-                Part::Frame,
-            ),
-            ("Sorenson keyframe", 9, &[0x12], Part::Keyframe),
-            ("empty video", 9, &[], Part::Frame),
-            ("empty audio", 8, &[], Part::Frame),
-            (
-                "metadata",
-                18,
-                b"\x02\x00\x0aonMetaData\x05",
-                Part::Metadata,
-            ),
-            (
-                "a cue point",
-                18,
-                b"\x02\x00\x0aonCuePoint\x05",
-                Part::Frame,
-            ),
-            ("an aggregate", 22, &[9, 0, 0, 1], Part::Frame),
-        ];
-        for (cause, kind, payload, expected) in rows {
-            assert_eq!(Part::of(*kind, payload), *expected, "{cause}");
-        }
-    }
 
     #[test]
     fn wrong_bytes_are_named() {

@@ -1,4 +1,5 @@
 //! Media as it is carried, independent of the protocol that carries it.
 
 pub mod flv;
+pub mod part;
 pub mod tap;

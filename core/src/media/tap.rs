@@ -1,6 +1,7 @@
 //! An FLV file from the middle of a session: RTMP chunks, or HTTP-FLV in whichever framing it comes.
 
-use crate::media::flv::{self, FlvError, Part, Tag};
+use crate::media::flv::{self, FlvError, Tag};
+use crate::media::part::{Content, Part, Tracks, without_set_data_frame};
 use crate::read::Reader;
 use crate::rtmp::chunk::ChunkReader;
 use crate::rtmp::message::{Message, kind};
@@ -14,7 +15,8 @@ pub struct Recorder {
     headers: Vec<Message>,
     started: bool,
     first: Option<u32>,
-    pictures: bool,
+    /// The tracks of video that have had a keyframe.
+    pictures: Tracks,
 }
 
 #[derive(Debug)]
@@ -45,7 +47,7 @@ impl Recorder {
             headers,
             started: false,
             first: None,
-            pictures: false,
+            pictures: Tracks::none(),
         }
     }
 
@@ -73,10 +75,18 @@ impl Recorder {
         if !matches!(message.kind, kind::AUDIO | kind::VIDEO | kind::DATA_AMF0) {
             return;
         }
-        let part = Part::of(message.kind, &message.payload);
-        self.pictures |= part == Part::Keyframe;
-        if message.kind == kind::VIDEO && part == Part::Frame && !self.pictures {
-            return;
+        let Content { part, tracks } = Content::of(message.kind, &message.payload);
+        match part {
+            Part::Keyframe => tracks.iter().for_each(|track| {
+                self.pictures.insert(track);
+            }),
+            Part::Command | Part::Frame
+                if message.kind == kind::VIDEO
+                    && !tracks.iter().any(|track| self.pictures.contains(track)) =>
+            {
+                return;
+            }
+            _ => {}
         }
         if !self.started {
             self.started = true;
@@ -101,7 +111,7 @@ fn write_tag(timestamp: u32, message: &Message, out: &mut Vec<u8>) {
     let tag = Tag {
         kind: message.kind,
         timestamp,
-        payload: &message.payload,
+        payload: without_set_data_frame(&message.payload),
     };
     flv::write_tag(&tag, out);
 }
@@ -255,6 +265,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::media::part::SET_DATA_FRAME;
     use crate::rtmp::header::MessageHeader;
     use crate::rtmp::walk::{Verdict, Walk, Watch};
 
@@ -348,6 +359,55 @@ mod tests {
             assert_eq!(found.len(), 4, "chunked: {chunked}");
             assert_eq!(found[0], (0, vec![0x17, 0, 0, 0, 0, 1]));
             assert_eq!(found[1..], tags(&file(0..3)));
+        }
+    }
+
+    #[test]
+    fn each_track_begins_with_its_own_keyframe_and_metadata_is_what_players_get() {
+        let first = |payload: &[u8], kind| Message {
+            timestamp: 0,
+            kind,
+            stream_id: 1,
+            payload: payload.to_vec(),
+        };
+        let metadata = b"\x02\x00\x0aonMetaData\x05";
+        let rows: [(&str, Vec<u8>, u8, bool); 6] = [
+            (
+                "metadata",
+                [SET_DATA_FRAME, metadata].concat(),
+                kind::DATA_AMF0,
+                true,
+            ),
+            ("colours", b"\x94hvc1\x02".to_vec(), kind::VIDEO, true),
+            (
+                "an inter frame after them",
+                b"\xa1hvc1\0\0\0".to_vec(),
+                kind::VIDEO,
+                false,
+            ),
+            ("a keyframe", b"\x91hvc1\0\0\0".to_vec(), kind::VIDEO, true),
+            (
+                "the second picture's inter frame",
+                b"\xa6\x01hvc1\x01\0".to_vec(),
+                kind::VIDEO,
+                false,
+            ),
+            (
+                "the first picture's inter frame",
+                b"\xa1hvc1\0\0\x01".to_vec(),
+                kind::VIDEO,
+                true,
+            ),
+        ];
+        let mut recorder = Recorder::of_flv(Vec::new());
+        for (cause, payload, kind, recorded) in rows {
+            let mut out = Vec::new();
+            recorder.write(&first(&payload, kind), &mut out);
+            assert_eq!(!out.is_empty(), recorded, "{cause}");
+            if kind == kind::DATA_AMF0 {
+                assert!(out.windows(metadata.len()).any(|window| window == metadata));
+                assert!(!out.windows(4).any(|window| window == b"@set"), "{cause}");
+            }
         }
     }
 

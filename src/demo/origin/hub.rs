@@ -7,8 +7,7 @@ use sluicegate_core::rtmp::message::{Message, kind};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::demo::clip::SET_DATA_FRAME;
-use sluicegate_core::media::flv::Part;
+use sluicegate_core::media::part::{Part, without_set_data_frame};
 
 /// The streams of one origin; a cheap clone of one table.
 #[derive(Debug, Clone, Default)]
@@ -167,8 +166,9 @@ impl Stream {
 
     fn send(&mut self, mut message: Message) {
         message.timestamp = self.clock.adjust(message.timestamp);
-        if let Some(inner) = message.payload.strip_prefix(SET_DATA_FRAME) {
-            message.payload = inner.to_vec();
+        let shown = without_set_data_frame(&message.payload);
+        if shown.len() < message.payload.len() {
+            message.payload = shown.to_vec();
         }
         let part = Part::of(message.kind, &message.payload);
         let message = Arc::new(message);
@@ -204,8 +204,8 @@ impl Cache {
                 self.forget_group();
                 self.append(message);
             }
-            Part::Frame if self.group.is_empty() => {}
-            Part::Frame => self.append(message),
+            _ if self.group.is_empty() => {}
+            _ => self.append(message),
         }
     }
 
@@ -262,7 +262,7 @@ impl Player {
         match part {
             Part::Keyframe => self.needs_keyframe = false,
             Part::Frame if message.kind == kind::VIDEO && self.needs_keyframe => return true,
-            Part::AudioHeader | Part::End | Part::Frame | Part::Metadata | Part::VideoHeader => {}
+            _ => {}
         }
         match self.queue.try_send(Arc::clone(message)) {
             Ok(()) => true,
@@ -288,6 +288,8 @@ const GAP: u32 = 40;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use sluicegate_core::media::part::SET_DATA_FRAME;
 
     const METADATA: &[u8] = b"\x02\x00\x0aonMetaData\x05";
     const VIDEO_HEADER: &[u8] = &[0x17, 0, 0, 0, 0, 1];
