@@ -1,4 +1,4 @@
-//! WebRTC calls that any proxy of two may carry: their bindings are in the Redis between them.
+//! WebRTC calls that either of two proxies may carry: their bindings are in the Redis that the proxies share.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -51,7 +51,7 @@ impl Pair {
         Self { a, b, origin }
     }
 
-    /// Asks the first proxy for a call, and returns its resource.
+    /// Requests a call from the first proxy, and returns its resource.
     async fn signal(&self) -> String {
         let whip = "/rtc/v1/whip/?stream=a";
         let (status, head, _) = ask(self.a.at.api, "POST", whip, &sdp("clnt")).await;
@@ -66,7 +66,7 @@ async fn client_of(house: &House) -> UdpSocket {
     client
 }
 
-/// How often the store was asked for a key.
+/// How many lookups the store has answered.
 fn asked(house: &House) -> u64 {
     let text = house.proxy.metrics().render();
     let line = text.lines().find(|line| {
@@ -109,7 +109,7 @@ async fn the_media_of_a_call_goes_by_a_proxy_that_did_not_signal_it() {
         row.bytes(Direction::ToOrigin) > 100 && row.bytes(Direction::ToClient) > 20
     })
     .await;
-    // The row of the one that signalled goes, and its origin hears nothing of that.
+    // The row at the signalling proxy goes, and the origin is not told.
     pair.a.until_sessions(0).await;
     assert_eq!(pair.origin.requests(), ["POST /rtc/v1/whip/?stream=a"]);
 
@@ -161,7 +161,7 @@ async fn a_client_moves_from_proxy_to_proxy_and_back() {
             Some(Kind::Success)
         );
     }
-    // Both have it: the one before keeps its side while it may be needed.
+    // Both have the call: the earlier carrier keeps its side while it may be needed.
     let open = (pair.a.proxy.sessions().len(), pair.b.proxy.sessions().len());
     assert_eq!(open, (1, 1));
     let (status, ..) = ask(pair.b.at.api, "DELETE", &location, "").await;
@@ -217,7 +217,7 @@ async fn names_that_nobody_has_cost_the_store_little() {
     let before = asked(&pair.b);
     let began = tokio::time::Instant::now();
     let mut transaction = 0;
-    // By TCP, each on a connection of its own, and by UDP.
+    // Over TCP, each on a connection of its own, and over UDP.
     for number in 0..300 {
         let request = proof(&format!("nobody:{number}"), &mut transaction);
         assert_eq!(by_tcp(pair.b.at.rtc, &request).await, None);
@@ -251,7 +251,7 @@ async fn a_name_that_was_nobodys_is_known_as_soon_as_its_binding_is_there() {
         pair.b.proxy.registry().bindings().generation() != generation
     })
     .await;
-    // The first question is answered, though the one before was but a moment ago.
+    // The first question is answered, although the previous one was only a moment ago.
     let first = proof(CHECK, &mut transaction);
     client.send(&first).await.expect("it goes out");
     let answer = timeout(LONG, answer(&client, transaction..=transaction)).await;
@@ -265,7 +265,7 @@ async fn a_name_that_was_nobodys_is_known_as_soon_as_its_binding_is_there() {
     );
 }
 
-/// The first bytes of what comes back for a request in a frame; `None` if the connection is closed.
+/// The first bytes of the answer to a framed request; `None` if the connection is closed.
 async fn by_tcp(at: SocketAddr, request: &[u8]) -> Option<Vec<u8>> {
     let mut stream = TcpStream::connect(at).await.expect("it listens");
     let length = u16::try_from(request.len()).expect("short").to_be_bytes();

@@ -1,4 +1,4 @@
-//! What every [`Store`] keeps to, as a suite that each of them is run through.
+//! The promises of every [`Store`], as a suite that each of them runs through.
 
 use std::time::{Duration, Instant};
 
@@ -6,8 +6,8 @@ use futures_util::future::join_all;
 
 use sluicegate::store::{Claim, Store};
 
-/// Runs the suite against an empty `store`. Keys begin with `prefix`. It takes some seconds, because lifetimes are
-/// waited for.
+/// Runs the suite against an empty `store`. Keys begin with `prefix`. It takes some seconds, because it waits for
+/// lifetimes to end.
 ///
 /// # Panics
 /// When the store breaks a promise; the message says which.
@@ -89,7 +89,7 @@ async fn values_live_for_their_time(store: &impl Store, key: &str) {
         .renew(&[key.to_owned()], SHORT * 4)
         .await
         .expect("it answers");
-    // A machine that stands still for so long cannot tell.
+    // A machine that was stalled this long cannot tell.
     if claimed.elapsed() < SHORT * 2 {
         tokio::time::sleep(SHORT * 5 / 2).await;
         let value = store.get(key).await.expect("it answers");
@@ -137,5 +137,5 @@ async fn values_are_put_listed_and_removed(store: &impl Store, prefix: &str) {
 
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(400);
-/// More than a page of any listing.
+/// More than one page of any listing.
 pub(crate) const MANY: usize = 3_000;

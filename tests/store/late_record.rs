@@ -1,5 +1,5 @@
-//! A claim that comes before the record of its origin, as where proxies meet again after a partition or an outage: it is
-//! followed all the same.
+//! A claim that arrives before the record of its origin, as when proxies meet again after a partition or an outage: it
+//! is followed all the same.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::house::{House, Manner, Stub, until};
 use crate::pair;
 use crate::redis_server::RedisServer;
 
-/// What another proxy wrote, as it arrives: first that the stream is there, later who that is.
+/// What another proxy wrote, in the order of arrival: first that the stream is there, later which origin that is.
 struct Theirs<S> {
     store: S,
     origin: Stub,
@@ -45,7 +45,7 @@ impl<S: Store> Theirs<S> {
     }
 }
 
-/// One who asks for the stream waits for the record, and nobody takes the claim meanwhile.
+/// A client that asks for the stream waits for the record, and meanwhile no proxy takes the claim over.
 async fn who_asks_first_finds_it(house: &House, theirs: &Theirs<impl Store>) {
     theirs.claim("live/asked").await;
     let asking = house.ask(Action::Play, "live/asked");
@@ -61,7 +61,7 @@ async fn who_asks_first_finds_it(house: &House, theirs: &Theirs<impl Store>) {
     house.until_sessions(0).await;
 }
 
-/// Whoever has the stream elsewhere does not take the claim over, but follows it when the record is there.
+/// A proxy that has the stream elsewhere does not take the claim over, but follows it once the record is there.
 async fn who_has_it_elsewhere_follows(house: &House, theirs: &Theirs<impl Store>) {
     let mut publisher = house.ask(Action::Publish, "live/held").await;
     assert!(publisher.has_started(), "{:?}", publisher.status);
@@ -83,7 +83,7 @@ async fn who_has_it_elsewhere_follows(house: &House, theirs: &Theirs<impl Store>
     assert_eq!(house.proxy.metrics().claim_conflicts.get(), 1);
 }
 
-/// A record that never comes is not waited for longer than that.
+/// A record that never arrives is not waited for any longer than that.
 async fn one_that_never_comes_is_dead(house: &House, theirs: &Theirs<impl Store>) {
     theirs.claim("live/dead").await;
     theirs.claim("live/too").await;

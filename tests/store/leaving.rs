@@ -36,7 +36,7 @@ impl Pair {
         Self { a, b, redis }
     }
 
-    /// An origin that reports to A.
+    /// Lets an origin report to A.
     async fn reports(&self, name: &str, origin: &Stub) {
         self.a.register(name, origin.at);
         until("the other proxy's origin", || {
@@ -50,7 +50,7 @@ impl Pair {
     }
 }
 
-/// What is wanted of an origin, if it is known.
+/// The duty of an origin, if it is known.
 fn wanted(house: &House, origin: &str) -> Option<Duty> {
     house.proxy.registry().duty(&OriginId::from(origin))
 }
@@ -75,7 +75,7 @@ async fn an_idle_origin_is_gone_at_once(pair: Pair) {
         assert_eq!(list.trim(), "[]");
     }
     assert_eq!(ask(&pair.b, "DELETE", target).await.0, 404);
-    // It is still there, and says so.
+    // The origin is still there, and reports.
     pair.reports("o1", &origin).await;
     for house in pair.both() {
         assert_eq!(duty(house, "o1"), Duty::Active);
@@ -103,7 +103,7 @@ async fn an_origin_in_use_drains_everywhere(pair: Pair) {
     for house in pair.both() {
         until("it drains", || leaves(house, "o1")).await;
     }
-    // A heartbeat does not change that, new streams go elsewhere, and players find the one that is there.
+    // A heartbeat does not change that, new streams go elsewhere, and players find the existing one.
     pair.reports("o1", &one).await;
     for (house, stream) in [(&pair.a, "live/b"), (&pair.b, "live/c")] {
         let publisher = house.ask(Action::Publish, stream).await;
@@ -116,7 +116,7 @@ async fn an_origin_in_use_drains_everywhere(pair: Pair) {
     drop(player);
     pair.b.until_sessions(0).await;
 
-    // A's session is the last one, and B knows that long after its own.
+    // A's session is the last one, and B knows that long after its own ended.
     let last = pair.a.proxy.sessions().list();
     let said_again = async {
         for _ in 0..2 {
@@ -179,7 +179,7 @@ async fn a_proxy_is_drained_through_another() {
     let drain = pair.a.proxy.drain_in_progress().expect("it drains");
     assert!(drain.deadline.is_some());
 
-    // How far it is, by either of its names; and that of the one that is asked.
+    // The progress of the drain, by either name of the proxy; and that of the proxy that is asked.
     let address = pair.a.at.system.to_string();
     for name in [&a, &address] {
         let (status, document) = ask(&pair.b, "GET", &format!("/api/v1/proxy?proxy={name}")).await;
@@ -199,12 +199,12 @@ async fn a_proxy_is_drained_through_another() {
     assert_eq!(code, Some(0));
     assert!(!pair.a.proxy.is_draining());
     assert_eq!(told(&["drain", "--proxy", "nobody"]).0, Some(5));
-    // Without a name it is the one that is asked.
+    // Without a name it means the proxy that is asked.
     let (code, text) = told(&["drain", "--proxy"]);
     assert_eq!((code, text.starts_with(&b)), (Some(0), true), "{text}");
     assert!(pair.b.proxy.is_draining() && !pair.a.proxy.is_draining());
 }
 
 const KEY: &str = "[cluster]\nkey = \"shared\"\n";
-/// Three looks and a little.
+/// Three rounds of checks, and a little more.
 const LOOKS: Duration = Duration::from_secs(45);

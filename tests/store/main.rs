@@ -78,7 +78,7 @@ async fn sentinel_keeps_the_contract_and_fails_over() {
     sentinels.wait_for_replica();
     let mut changes = store.changes();
     sentinels.kill_primary();
-    // A call never hangs while there is no primary: it fails within its patience, until it works again.
+    // A call never hangs while there is no primary: it fails within its time limit, until the store works again.
     let began = Instant::now();
     loop {
         let called = Instant::now();
@@ -130,7 +130,7 @@ async fn what_lives_long_enough_is_not_renewed_for_all_to_hear() {
         let change = timeout(LONG, changes.recv()).await.unwrap().unwrap();
         assert_eq!(change, Change::Key(key.to_owned()));
     }
-    // Whoever claims or renews both means the one that has less than three quarters left.
+    // A claim or a renewal of both extends the one that has less than three quarters left.
     for key in [new, old] {
         assert!(theirs.claim(key, None, "a", LONG).await.unwrap().won);
     }
@@ -197,7 +197,7 @@ async fn until_it_answers(store: &Redis, key: &str) -> Option<String> {
     }
 }
 
-/// A store whose calls have all the time that a machine takes which is busy with other tests.
+/// A store whose calls may take as long as a machine needs that is busy with other tests.
 async fn open(url: &str, prefix: &str) -> Redis {
     open_with(url, prefix, LONG).await
 }
@@ -217,5 +217,5 @@ async fn open_with(url: &str, prefix: &str, patience: Duration) -> Redis {
 }
 
 const LONG: Duration = Duration::from_secs(60);
-/// For calls that are to fail.
+/// The time limit for calls that are meant to fail.
 const PATIENCE: Duration = Duration::from_millis(1_000);

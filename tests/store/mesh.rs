@@ -1,4 +1,4 @@
-//! The mesh as a store: two parts of one through the contract, and what only a mesh does.
+//! The mesh as a store: two parts of a mesh run through the contract, and tests of what only a mesh does.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -60,7 +60,7 @@ async fn what_another_part_does_is_heard_of() {
     b.put(key, "one", LONG).await.unwrap();
     assert_eq!(next_key(&mut changes).await, key);
     assert_eq!(a.get(key).await.unwrap().as_deref(), Some("one"));
-    // Either may end it, or say anew what it is.
+    // Either may end it, or set it to another value.
     a.put(key, "two", LONG).await.unwrap();
     until("the newer value", async || {
         b.get(key).await.unwrap().as_deref() == Some("two")
@@ -111,7 +111,7 @@ async fn who_comes_later_knows_all_and_who_leaves_is_missed_soon() {
     .await;
 }
 
-/// Gossip tells a newcomer everything in order. What is new passes by all that, whoever claims it.
+/// Gossip tells a new proxy everything in order. News travels ahead of that, whoever makes the claim.
 #[tokio::test(flavor = "multi_thread", worker_threads = 6)]
 async fn new_claims_are_known_while_a_newcomer_hears_of_twenty_thousand_streams() {
     let [a, b] = enter(["", ""]).await;
@@ -177,7 +177,7 @@ async fn another_key_is_not_let_in() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_was_recorded_is_not_believed() {
-    // What b sends to a passes here, and comes again.
+    // What b sends to a passes here, and arrives twice.
     let relay = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let at = relay.local_addr().unwrap();
     let (a_port, b_port) = (free_port(), free_port());
@@ -208,7 +208,7 @@ async fn who_was_recorded_is_not_believed() {
     assert_eq!(b.figures().refused, 0);
 }
 
-/// Parts of one mesh on loopback, which hear each other.
+/// Parts of one mesh on loopback that hear each other.
 pub(crate) async fn enter<const N: usize>(keys: [&str; N]) -> [Mesh; N] {
     let ports = keys.map(|_| free_port());
     let seeds: Vec<SocketAddr> = ports
@@ -258,5 +258,5 @@ async fn until(what: &str, mut come: impl AsyncFnMut() -> bool) {
 
 const LONG: Duration = Duration::from_secs(60);
 const STREAMS: usize = 20_000;
-/// How long a claim may take to be known everywhere, in a build for tests on a machine that is busy with others.
+/// How long a claim may take to be known everywhere, in a test build on a busy machine.
 const NEW: Duration = Duration::from_secs(5);

@@ -1,4 +1,4 @@
-//! Whole proxies in a mesh: in this process, with the air between them, and as programs of their own.
+//! Whole proxies in a mesh: in this process, with a network between them that can be cut, and as programs of their own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -17,11 +17,11 @@ use crate::machine::free_port;
 use crate::proxy::Proxy;
 use crate::wait_for;
 
-/// The air between proxies: each is reached through a relay of its own, which may drop what comes.
+/// The network between proxies: each is reached through a relay of its own, which can drop packets.
 struct Air {
-    /// Where each listens, and where the others reach it.
+    /// For each proxy, its address, and the address at which the others reach it.
     places: Vec<(SocketAddr, SocketAddr)>,
-    /// From whom to whom nothing passes.
+    /// The pairs of sender and receiver between which nothing passes.
     cut: Arc<Mutex<BTreeSet<(usize, usize)>>>,
     relays: Vec<JoinHandle<()>>,
 }
@@ -59,7 +59,7 @@ impl Air {
         }
     }
 
-    /// Nothing passes these ways, each from one proxy to another.
+    /// Cuts these paths, each from one proxy to another.
     fn cut(&self, ways: impl IntoIterator<Item = (usize, usize)>) {
         self.cut.lock().unwrap().extend(ways);
     }
@@ -68,7 +68,7 @@ impl Air {
         self.cut.lock().unwrap().clear();
     }
 
-    /// The proxy of a place.
+    /// Starts the proxy at a place.
     async fn enter(&self, place: usize) -> House {
         let (listens, reached) = self.places[place];
         let seeds: Vec<String> = self.places.iter().map(|(_, at)| at.to_string()).collect();
@@ -106,7 +106,7 @@ fn asked(origins: &[Stub], stream: &str) -> BTreeSet<usize> {
         .collect()
 }
 
-/// All that proxies of the mesh have told each other.
+/// Everything that the proxies of the mesh have told each other.
 fn rows(house: &House) -> Option<String> {
     let metrics = house.proxy.metrics().render();
     let mut lines = metrics.lines();
@@ -131,7 +131,7 @@ async fn any_proxy_serves_any_stream_and_one_that_comes_later_knows_them() {
         origins.push(origin);
     }
     until("the other proxy's origins", || knows(&b, 4)).await;
-    // First publishers come to both at once.
+    // The first publishers come to both at the same time.
     let asking = (0..100).map(|client| {
         let at = if client % 2 == 0 {
             a.at.rtmp
@@ -182,7 +182,7 @@ async fn a_stream_published_on_both_sides_of_a_partition_ends_at_one_origin() {
     }
     let (_, document) = get(a.at.system, "/readyz").await;
     assert!(document.contains(r#""store":"degraded""#), "{document}");
-    // Each side has an origin that the other does not know, or else both would choose the same.
+    // Each side has an origin that the other does not know; otherwise both would choose the same.
     let origins = [
         Stub::start(Manner::Grants).await,
         Stub::start(Manner::Grants).await,
@@ -200,7 +200,7 @@ async fn a_stream_published_on_both_sides_of_a_partition_ends_at_one_origin() {
     let healed = Instant::now();
     second.read_to_end().await;
     viewer.read_to_end().await;
-    // The promise is five seconds, which the simulation holds to; a busy machine may take twice that.
+    // The promise is five seconds, which the simulation checks; a busy machine may take twice that.
     assert!(
         healed.elapsed() < FIVE_SECONDS * 2,
         "{:?}",
@@ -208,7 +208,7 @@ async fn a_stream_published_on_both_sides_of_a_partition_ends_at_one_origin() {
     );
     println!("healed within {:?}", healed.elapsed());
     assert_eq!(conflicts(&b), 1);
-    // The older claim stands, and who was ended comes back to it.
+    // The older claim wins, and the client that was ended comes back to it.
     let again = b.ask(Action::Publish, "live/both").await;
     assert!(again.has_started(), "{:?}", again.status);
     for house in [&a, &b] {
@@ -224,8 +224,8 @@ async fn a_stream_published_on_both_sides_of_a_partition_ends_at_one_origin() {
     assert_eq!(a.origin_of("live/only-b").as_deref(), Some("origin-b"));
 }
 
-/// Two of three that cannot reach each other, then two of which one hears the other only: what one says comes to the
-/// other by way of the third, so neither misses the other and no stream is placed twice.
+/// First two of three proxies cannot reach each other, then only one of the two hears the other. What one says reaches
+/// the other through the third, so neither misses the other and no stream is placed twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_two_cannot_tell_each_other_comes_by_way_of_a_third() {
     let air = Air::between(3).await;
@@ -244,7 +244,7 @@ async fn what_two_cannot_tell_each_other_comes_by_way_of_a_third() {
         ("the other way", vec![(1, 0)]),
     ] {
         air.cut(ways);
-        // An origin that one of them hears of, and a stream on it that others are asked for.
+        // An origin that reports to one of the proxies, and a stream on it that is requested from the others.
         let name = format!("origin-{}", origins.len());
         let known = origins.len() + 1;
         let origin = Stub::start(Manner::Grants).await;
@@ -310,7 +310,7 @@ impl Fleet {
         fleet
     }
 
-    /// `key` as the settings file has it.
+    /// `key` in the form of the settings file.
     fn start(&mut self, number: usize, key: &str) {
         let proxy = Proxy::start(&fleet_settings(&self.ports, self.ports[number], key));
         self.proxies.insert(number, proxy);
@@ -359,7 +359,7 @@ fn registration(name: &str, origin: &Stub) -> Value {
     json!({"ip": "127.0.0.1", "server": name, "service": "s", "pid": "1", "rtmp": [origin.at.port().to_string()]})
 }
 
-/// Everything a pause of a second or more could break.
+/// A log message about anything that a pause of a second or more could break.
 const ENDED: &str = "another proxy placed the stream elsewhere; sessions that were not there are ended, so that they come back to it";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -387,7 +387,7 @@ async fn a_proxy_that_is_paused_loses_no_session_and_costs_none() {
     let paused = Instant::now();
     fleet[2].freeze();
     fleet.wait_silent(0, 1);
-    // Longer than it takes to be missed, from its own side too.
+    // Longer than it takes to be missed, also from the proxy's own side.
     tokio::time::sleep(Duration::from_secs(4).saturating_sub(paused.elapsed())).await;
     fleet[2].thaw();
     for number in 0..3 {
@@ -431,7 +431,7 @@ async fn a_proxy_leaves_and_comes_back_and_a_stranger_does_not() {
         publishers.push(Guest::ask(fleet[2].rtmp, Action::Publish, &stream, Vec::new()).await);
     }
     assert!(publishers.iter().all(Guest::has_started));
-    // It ends without a word, and with it its sessions; the encoders come back through another one.
+    // The proxy ends without a goodbye, and its sessions end with it; the encoders come back through another one.
     fleet.proxies.remove(&2);
     fleet.wait_silent(0, 1);
     for stream in 0..20 {
@@ -478,7 +478,7 @@ async fn a_proxy_leaves_and_comes_back_and_a_stranger_does_not() {
     fleet.wait_heard(0, 2);
 }
 
-/// The steps of a change of key, with a proxy that is a step ahead of another at each.
+/// The steps of a key change, with one proxy a step ahead of another at each.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_new_key_goes_through_the_fleet_proxy_by_proxy() {
     let mut fleet = Fleet {
@@ -507,7 +507,7 @@ async fn a_new_key_goes_through_the_fleet_proxy_by_proxy() {
         fleet.wait_heard(restarted, 1);
         fleet.wait_heard(other, 1);
         fleet[restarted].wait_origin("one");
-        // They answer as one, which takes the key too.
+        // They answer as one, which needs the key too.
         let name = format!("live/{step}");
         let guest = Guest::ask(fleet[restarted].rtmp, Action::Publish, &name, Vec::new()).await;
         assert!(guest.has_started(), "{:?}", guest.status);
@@ -522,7 +522,7 @@ async fn a_new_key_goes_through_the_fleet_proxy_by_proxy() {
             assert!(fleet[number].log(REFUSED).is_empty());
         }
     }
-    // Who was left out has the old one alone.
+    // A proxy that was left out has only the old key.
     let forgotten = Proxy::start(&fleet_settings(&fleet.ports, free_port(), old));
     wait_for("refusals", LONG, || {
         (fleet.figure(0, "refused_total") > 2).then_some(())

@@ -13,7 +13,7 @@ use crate::house::{House, Manner, Stub, until, until_told};
 use crate::pair;
 use crate::redis_server::RedisServer;
 
-/// Two proxies on one Redis that share a key, and want a token of everybody else.
+/// Two proxies on one Redis that share a key, and require a token of all other callers.
 struct Pair {
     a: House,
     b: House,
@@ -126,14 +126,14 @@ async fn tables_and_kicks_are_of_the_whole_cluster() {
         "{shown}"
     );
 
-    // A token is for the proxy it was made for, and another key makes others.
+    // A token is for the proxy it was made for, and another key makes other tokens.
     for (key, proxy, expected) in [("shared", &b, 200), ("shared", &a, 401), ("else", &b, 401)] {
         let token = sluicegate_core::cluster::peers::token(key.as_bytes(), proxy);
         let (status, _) = ask_with(pair.b.at.system, "GET", "/api/v1/sessions", &token, "").await;
         assert_eq!(status, expected, "{key} {proxy}");
     }
 
-    // By its whole name, from anywhere.
+    // By its full name, from either proxy.
     let row = pair.b.proxy.sessions().list().remove(0);
     let whole = format!("/api/v1/sessions/{b}:{}", row.id);
     let (status, document) = ask(&pair.a, "GET", &whole).await;
@@ -146,14 +146,14 @@ async fn tables_and_kicks_are_of_the_whole_cluster() {
     player.read_to_end().await;
     assert_eq!(row.ended().await.as_str(), "kicked");
     assert_eq!(ask(&pair.a, "DELETE", &whole).await.0, 404);
-    // A number is of the one that is asked, and else of the only one that has it.
+    // A number means a session of the proxy that is asked, and otherwise of the only proxy that has it.
     let only = pair.b.proxy.sessions().list().remove(0);
     let target = format!("/api/v1/sessions/{}", only.id);
     assert_eq!(ask(&pair.a, "DELETE", &target).await.0, 200);
     other.read_to_end().await;
     assert_eq!(ask(&pair.a, "DELETE", "/api/v1/sessions/999").await.0, 404);
 
-    // And a stream ends wherever it is.
+    // A stream is ended wherever it is.
     let mut player = pair.b.ask(Action::Play, "live/a").await;
     let (status, document) = ask(&pair.b, "DELETE", "/api/v1/streams/live/a").await;
     assert_eq!(
@@ -193,7 +193,7 @@ async fn an_answer_without_everybody_says_so() {
     let why = data["missing"][0]["why"].as_str().expect("words");
     assert!(why.contains("refused") && !why.contains(TOKEN), "{why}");
 
-    // One that takes its leave is not waited for.
+    // A proxy that announced its stop is not waited for.
     pair.b.stop.cancel();
     until("it left", || {
         pair.a.proxy.cluster().expect("a store").peers().len() == 1
@@ -234,7 +234,7 @@ async fn what_is_wanted_of_an_origin_is_followed_by_all_and_outlives_a_restart()
     }
     assert_eq!((one.connections(), two.connections()), (0, 10));
 
-    // A proxy that starts now hears of it, though the one that was told is gone.
+    // A proxy that starts now learns about it, although the one that was told is gone.
     pair.a.stop.cancel();
     let third = House::open(&pair.settings).await;
     until("it follows", || {

@@ -1,4 +1,4 @@
-//! Two proxies on a Redis Cluster, which tells nobody of changes: they answer as one all the same.
+//! Two proxies on a Redis Cluster, which does not announce changes: they answer as one all the same.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ impl Pair {
     }
 }
 
-/// What stands is read every ten seconds.
+/// The store is read every ten seconds.
 async fn until(what: &str, happened: impl FnMut() -> bool) {
     until_within(Duration::from_secs(25), what, happened).await;
 }
@@ -61,7 +61,7 @@ async fn tables_kicks_and_drains_are_of_both() {
     let mut player = pair.a.ask(Action::Play, "live/a").await;
     assert!(player.has_started(), "{:?}", player.status);
 
-    // Everything is at A, and B says so.
+    // Everything is on A, and B says so.
     let (status, document) = ask(&pair.b, "GET", "/api/v1/sessions").await;
     let data = &document["data"];
     assert_eq!((status, &data["total"]), (200, &json!(2)), "{document}");
@@ -75,7 +75,7 @@ async fn tables_kicks_and_drains_are_of_both() {
     let (_, document) = ask(&pair.b, "GET", "/api/v1/origins").await;
     assert_eq!(document["data"]["origins"][0]["sessions"], 2, "{document}");
 
-    // So do kicks: of one session, and of a stream.
+    // Kicks work too: of one session, and of a stream.
     let rows = pair.a.proxy.sessions().list();
     let playing = rows.iter().find(|row| row.request.action == Action::Play);
     let playing = playing.expect("the player's");
@@ -87,7 +87,7 @@ async fn tables_kicks_and_drains_are_of_both() {
     assert_eq!((status, ended), (200, &json!(1)), "{document}");
     publisher.read_to_end().await;
 
-    // And what is wanted of an origin.
+    // The duty of an origin works too.
     let drain = "/api/v1/origins/o1/drain?deadline=1h";
     assert_eq!(ask(&pair.b, "POST", drain).await.0, 200);
     until("the other follows", || {
@@ -98,7 +98,7 @@ async fn tables_kicks_and_drains_are_of_both() {
     assert_eq!(ask(&pair.a, "POST", undrain).await.0, 200);
     until("it is undone", || duty(&pair.b, "o1") == Duty::Active).await;
 
-    // One that takes its leave is not asked any more.
+    // A proxy that announced its stop is not asked any more.
     pair.a.stop.cancel();
     until("it left", || !knows(&pair.b, &pair.a)).await;
     let (_, document) = ask(&pair.b, "GET", "/api/v1/sessions").await;

@@ -1,4 +1,4 @@
-//! Redis servers of the tests' own, alone, behind TLS, with sentinels, as a cluster.
+//! Redis servers for tests: alone, with TLS, with sentinels, as a cluster.
 
 use std::fs;
 use std::process::Command;
@@ -34,7 +34,7 @@ impl RedisServer {
         )
     }
 
-    /// A server that others reach by any of our addresses.
+    /// A server that others can reach at any of our addresses.
     pub(crate) fn start_for_all() -> Self {
         let port = free_port();
         let arguments = ["--bind", "0.0.0.0", "--protected-mode", "no", "--port"];
@@ -48,7 +48,7 @@ impl RedisServer {
         )
     }
 
-    /// A server that speaks TLS only, under an authority of its own, and wants a password.
+    /// A server that speaks only TLS, with an authority of its own, and requires a password.
     pub(crate) fn start_with_tls(password: &str) -> Self {
         let (port, folder) = (free_port(), folder());
         let file = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
@@ -94,12 +94,12 @@ impl RedisServer {
         }
     }
 
-    /// Where it is, as our settings take it.
+    /// Its address, in the form of our settings.
     pub(crate) fn url(&self) -> String {
         self.url.clone()
     }
 
-    /// Stops it from answering, with its connections open.
+    /// Stops it from answering, while its connections stay open.
     pub(crate) fn freeze(&self) {
         self.signal(Signal::STOP);
     }
@@ -109,14 +109,14 @@ impl RedisServer {
         self.signal(Signal::CONT);
     }
 
-    /// Ends it at once, and what it knew.
+    /// Kills it, and with it everything it knew.
     pub(crate) fn kill(&mut self) {
         self.signal(Signal::KILL);
         let port = self.port;
         until("redis-server ends", || !is_listening(port));
     }
 
-    /// Starts it anew on the same port.
+    /// Starts it again on the same port.
     pub(crate) fn start_again(&mut self) {
         self.program = redis_server(&self.arguments, &self.folder, self.port);
     }
@@ -169,7 +169,7 @@ impl Sentinels {
         }
     }
 
-    /// Where they are, as our settings take it.
+    /// Their addresses, in the form of our settings.
     pub(crate) fn url(&self) -> String {
         let places: Vec<String> = self
             .sentinels
@@ -179,7 +179,7 @@ impl Sentinels {
         format!("redis+sentinel://{}/mymaster", places.join(","))
     }
 
-    /// Waits until the sentinels know each other and the replica, and it has what the primary has.
+    /// Waits until the sentinels know each other and the replica, and the replica has what the primary has.
     pub(crate) fn wait_for_replica(&self) {
         let offset = |told: &str, name: &str| {
             let line = told.lines().find_map(|line| line.strip_prefix(name));
@@ -192,7 +192,7 @@ impl Sentinels {
             let has_all = offset(&told, "slave_repl_offset:") >= Some(written);
             let known = |port: &u16| {
                 let told = cli(*port, &["sentinel", "master", "mymaster"]);
-                // A name in one line, its value in the next.
+                // A name on one line, its value on the next.
                 let lines: Vec<&str> = told.lines().collect();
                 let value = |name: &str| {
                     let at = lines.iter().position(|line| *line == name)?;
@@ -206,7 +206,7 @@ impl Sentinels {
         });
     }
 
-    /// Ends the primary at once.
+    /// Kills the primary.
     pub(crate) fn kill_primary(&mut self) {
         self.primary.kill();
     }
@@ -267,7 +267,7 @@ impl Cluster {
         Self { nodes }
     }
 
-    /// Where it is, as our settings take it: two of its nodes are enough.
+    /// Its address, in the form of our settings: two of its nodes are enough.
     pub(crate) fn url(&self) -> String {
         let place = |index: usize| format!("127.0.0.1:{}", self.nodes[index].port);
         format!("redis+cluster://{},{}", place(0), place(3))

@@ -58,7 +58,7 @@ impl Pair {
         }
     }
 
-    /// Where a stream was asked for.
+    /// The origins that were asked for a stream.
     fn asked(&self, stream: &str) -> BTreeSet<&str> {
         let asked = |stub: &Stub| {
             let seen = stub.seen.lock().unwrap();
@@ -72,7 +72,7 @@ impl Pair {
         self.redis.cli(words).trim().to_owned()
     }
 
-    /// What stands for a stream in the Redis.
+    /// The claim on a stream in the Redis.
     fn stands(&self, stream: &str) -> String {
         let key = format!("p:srs-proxy-url:__defaultVhost__/live/{stream}");
         self.redis(&["get", &key])
@@ -84,7 +84,7 @@ impl Pair {
     }
 }
 
-/// For how long the store has not confirmed what is known, as a scrape shows it.
+/// How long the store has not confirmed what the proxy knows, as a scrape shows it.
 fn staleness(house: &House) -> String {
     let text = house.proxy.metrics().render();
     let name = "sluicegate_store_staleness_seconds{store=\"redis\"} ";
@@ -139,7 +139,7 @@ async fn first_publishers_on_both_agree_on_one_origin_for_each_stream() {
         format!("{}", pair.origins[0].1.at.port())
     );
 
-    // A viewer of a stream that is known asks the store for nothing.
+    // A viewer of a known stream asks the store for nothing.
     let operations = || {
         let text = pair.b.proxy.metrics().render();
         let calls = text
@@ -148,7 +148,7 @@ async fn first_publishers_on_both_agree_on_one_origin_for_each_stream() {
             .filter(|line| !line.contains("renew") && !line.contains("\"put\""));
         calls.map(str::to_owned).collect::<Vec<_>>()
     };
-    // What others have claimed is heard of a little later, and looked up.
+    // Claims by others are announced a little later, and looked up.
     let mut before = Vec::new();
     while before.is_empty() || before != operations() {
         before = operations();
@@ -200,7 +200,7 @@ async fn an_outage_of_the_store_cuts_nothing_and_splits_nothing() {
     for house in [&pair.a, &pair.b] {
         until("the store", || reached(house)).await;
     }
-    // It came back empty, and is told of everything that lives.
+    // The Redis came back empty, and is told everything that is live.
     for stream in &streams {
         let origin = (*pair.asked(stream).first().expect("one")).to_owned();
         let expected = format!("p:srs-proxy-server:{origin}-s-1");
@@ -217,7 +217,7 @@ async fn an_outage_of_the_store_cuts_nothing_and_splits_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn who_was_on_its_way_when_the_store_came_back_is_claimed_too() {
     let mut pair = Pair::open(0).await;
-    // Two origins that take their time: the kernel accepts for them.
+    // Two origins that take their time: the kernel accepts connections for them.
     let mut waiting = Vec::new();
     for number in 0..2 {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -279,7 +279,7 @@ async fn what_an_srs_proxy_writes_is_followed() {
     assert_eq!(theirs.connections(), 2);
     assert_eq!(pair.redis(&["pttl", stream]), "-1", "theirs never end");
 
-    // Such a proxy writes over a claim: the publisher comes back, and finds where its stream is.
+    // Such a proxy overwrites a claim: the publisher comes back, and finds where its stream is.
     let moving = "p:srs-proxy-url:__defaultVhost__/live/moving";
     pair.redis(&["set", moving, "p:srs-proxy-server:origin-0-s-1"]);
     let mut publisher = pair.a.ask(Action::Publish, "live/moving").await;
@@ -315,7 +315,7 @@ async fn a_viewer_at_another_proxy_does_not_move_what_is_published_on_a_drained_
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn who_only_asks_where_a_stream_is_hears_what_stands() {
     let pair = Pair::open(3).await;
-    // On one of the three it would be placed anyway; on the others it stands because somebody put it there.
+    // On one of the three it would be placed anyway; on the others it is because another proxy put it there.
     for number in 0..3 {
         let origin = format!("origin-{number}");
         let server = format!("p:srs-proxy-server:{origin}-s-1");
@@ -332,7 +332,7 @@ async fn who_only_asks_where_a_stream_is_hears_what_stands() {
         }
         assert_eq!(pair.stands("same"), server, "to ask changes nothing");
     }
-    // Nor here: a viewer goes where it stands.
+    // Nor here: a viewer goes where the stream is.
     let viewer = pair.b.ask(Action::Play, "live/same").await;
     assert!(viewer.has_started(), "{:?}", viewer.status);
     assert_eq!(pair.asked("same"), BTreeSet::from(["origin-2"]));

@@ -21,7 +21,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use crate::house::{House, Manner, Stub, get, post, talk, until, video};
 use crate::http_origin::{HttpOrigin, STREAM, Step, Viewer, WAYS, Way, say};
 
-/// Asks a router of the house's proxy as `peer` would, and gives the status and the body.
+/// Asks a router of the house's proxy as a caller at `peer`, and returns the status and the body.
 async fn ask_as(
     house: &House,
     access: Access,
@@ -59,7 +59,7 @@ async fn ask_as(
     (status, String::from_utf8(body.to_vec()).expect("text"))
 }
 
-/// The status of a POST with a token by somebody at `peer`.
+/// The status of a POST with a token by a caller at `peer`.
 pub(crate) async fn call_as(
     system: &System,
     peer: &str,
@@ -274,7 +274,7 @@ async fn the_tables_show_the_fleet_as_documented() {
     );
     assert_eq!(pulled["why"], "it is placed there");
 
-    // Those who publish leave, and those who play stay.
+    // Publishers leave, and players stay.
     drop(publisher);
     house.until_sessions(2).await;
     let streams = document(&house, "/api/v1/streams").await;
@@ -478,8 +478,8 @@ async fn the_metrics_are_what_a_scraper_reads() {
     }
 }
 
-/// What was logged while somebody cared: as JSON, and as text. Connections log on threads of their own, so the lines
-/// of stories told at the same time are among them; what is asked of a line is asked of theirs too.
+/// What was logged while a story recorded it: as JSON, and as text. Connections log on threads of their own, so the
+/// lines of stories that run at the same time are among them; the checks of a line apply to these too.
 static BOOKS: Mutex<Option<[Vec<u8>; 2]>> = Mutex::new(None);
 
 /// Writes into one of the books.
@@ -493,7 +493,7 @@ fn book(number: usize) -> impl Fn(&[u8]) {
 
 #[tokio::test]
 async fn nobody_writes_log_lines_of_their_own() {
-    // For the whole process, since what a level is set to is: the other stories write into no book.
+    // For the whole process, because the level is global: other stories write into no book.
     let subscriber = tracing_subscriber::registry()
         .with(LevelFilter::DEBUG)
         .with(Lines::new(true, book(0)))

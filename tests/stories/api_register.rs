@@ -19,7 +19,7 @@ fn usual() -> Value {
     json!({"ip": "10.0.0.1", "server": "vid-1", "service": "s", "pid": "1", "rtmp": ["1935"]})
 }
 
-/// The usual registration with one field changed, or with `null`, taken out.
+/// A usual registration with one field changed or, for `null`, removed.
 fn with(field: &str, value: Value) -> String {
     let mut document = usual();
     let map = document.as_object_mut().expect("an object");

@@ -1,4 +1,4 @@
-//! Where a stream belongs when many ask at once, and what is left of it when they are gone.
+//! Where a stream goes when many clients ask at the same time, and what remains when they are gone.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -46,7 +46,7 @@ fn gauges(house: &House) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn two_hundred_first_requests_agree_on_one_origin_for_each_stream() {
     for dead in [0, 2] {
-        // Two hundred at once keep a machine busy: an origin that takes its time for that reason is not away.
+        // Two hundred clients keep a machine busy: an origin that is slow for that reason is not gone.
         let settings = "[rtmp]\nhandshake_timeout = \"30s\"\nidentify_timeout = \"30s\"\n\
                         [placement]\nplay_claim = \"1s\"\n\
                         [session]\ndial_timeout = \"10s\"\nsetup_timeout = \"30s\"\n";
@@ -120,7 +120,7 @@ async fn plays_of_unknown_names_are_capped_for_each_address_until_their_claims_e
         "one",
         &format!(r#""rtmp":["{0}"],"http":["{0}"]"#, origin.at.port()),
     );
-    // They stay, and so do their claims.
+    // The players stay, and so do their claims.
     let mut players = Vec::new();
     for name in 0..5 {
         let player = house.ask(Action::Play, &format!("live/{name}")).await;
@@ -225,7 +225,7 @@ async fn a_published_stream_is_not_moved_though_its_origin_takes_no_more() {
     let spare = Stub::start(Manner::Grants).await;
     house.register("spare", spare.at);
     for action in [Action::Play, Action::Publish] {
-        // It sends all the time, and so is seen to send while another asks for its stream.
+        // It sends all the time, and so is seen to send while another client asks for its stream.
         let sending = async {
             loop {
                 publisher.send(&video(0, &[0x17; 100])).await;
@@ -270,7 +270,7 @@ async fn a_published_stream_is_not_moved_though_its_origin_takes_no_more() {
 
 #[tokio::test]
 async fn the_stream_of_an_origin_that_is_killed_is_published_on_another_at_once() {
-    // Whoever waits for the dead one, waits for this.
+    // A client that waited for the dead origin would wait this long.
     let house = House::open("[session]\ndial_timeout = \"60s\"\nsetup_timeout = \"60s\"\n").await;
     let mut origins = [
         Stub::start(Manner::Grants).await,

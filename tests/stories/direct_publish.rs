@@ -1,4 +1,4 @@
-//! Streams that come to an origin by another way, and players that look for them here.
+//! Streams that reach an origin without the proxy, and players that look for them here.
 
 use sluicegate::admin::{Access, System};
 use sluicegate_core::fleet::origin::AddressRules;
@@ -22,7 +22,7 @@ async fn call(house: &House, body: &str) -> u16 {
         .0
 }
 
-/// Two origins: the one where the stream goes by itself, and the other.
+/// Two origins: the one on which the proxy would place the stream, and the other.
 async fn two_origins(house: &House) -> ([Stub; 2], &'static str, &'static str) {
     let stubs = [
         Stub::start(Manner::Streams(2000)).await,
@@ -58,7 +58,7 @@ async fn a_stream_published_at_an_origin_is_played_from_there() {
     })
     .await;
 
-    // Only the origin that has it is believed about its end.
+    // Only the origin that has the stream is believed about its end.
     house.register(usual, "127.0.0.1:1".parse().expect("an address"));
     assert_eq!(
         call(&house, &callback("on_unpublish", usual, "s")).await,
@@ -78,7 +78,7 @@ async fn only_a_registered_origin_is_believed_and_everybody_is_answered() {
     }
     assert_eq!(call(&house, "not json").await, 400);
 
-    // From another address than its own, and without the token where one is asked for.
+    // From another address than its own, and without the token where one is required.
     let body = callback("on_publish", other, "s");
     for (token, peer, expected) in [
         ("", "127.0.0.1:5", 401),

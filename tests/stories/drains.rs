@@ -1,4 +1,4 @@
-//! Origins that are drained, disabled and given back, and a proxy that drains itself.
+//! Origins that are drained, disabled and undrained, and a proxy that drains itself.
 
 use std::time::{Duration, Instant};
 
@@ -55,11 +55,11 @@ async fn a_drained_origin_keeps_its_streams_and_gets_no_new_ones() {
         "a new stream goes elsewhere"
     );
 
-    // A heartbeat, and a restart, change nothing.
+    // Neither a heartbeat nor a restart changes anything.
     house.register("old", old.at);
     assert_eq!(row(&house, "old").await["duty"], "draining");
 
-    // Its encoder comes back: elsewhere, and its viewers are let go, to find it there.
+    // Its encoder comes back on another origin, and its viewers are ended, so that they find it there.
     drop(publisher);
     house.until_sessions(1).await;
     let back = house.ask(Action::Publish, "live/a").await;

@@ -1,4 +1,4 @@
-//! The API over all origins: three origins with SRS' own shapes, and what a slow, a dead and a lying one do to it.
+//! The API over all origins: three origins with SRS's own shapes, and the effect of a slow, a dead and a lying one.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -14,15 +14,15 @@ use crate::house::{House, get, talk};
 /// How an origin's API behaves.
 #[derive(Clone)]
 enum Manner {
-    /// As SRS does, with so many clients.
+    /// As SRS behaves, with this number of clients.
     Honest(usize),
-    /// Accepts, reads and says nothing.
+    /// Accepts and reads, but does not answer.
     Silent,
-    /// Sends a body of so many bytes, as fast as it is taken.
+    /// Sends a body of this many bytes, as fast as it is read.
     Floods(usize),
-    /// Sends this document, whatever is asked.
+    /// Sends this document, whatever is requested.
     Lies(&'static str),
-    /// Asks for this header.
+    /// Requires this header.
     Guarded(&'static str),
 }
 
@@ -134,7 +134,7 @@ fn document(id: &str, line: &str, clients: usize) -> Value {
         return document;
     }
     match path.trim_start_matches("/api/v1/") {
-        // SRS sends a redirect where the slash is missing, which nobody follows here.
+        // SRS sends a redirect if the slash is missing, which nothing follows here.
         "vhosts/" => {
             document["vhosts"] = json!([{"id": format!("vid-v{id}"), "name": "__defaultVhost__", "enabled": true,
                 "clients": clients, "streams": 1, "send_bytes": 1000, "recv_bytes": 10, "kbps": kbps,
@@ -213,7 +213,7 @@ async fn three_origins_read_as_one() {
     assert_eq!(summary["data"]["self"]["srs_uptime"], 60);
     assert_eq!(summary["data"]["origins"].as_array().map(Vec::len), Some(3));
 
-    // Pages of a merged list: together they are the list, and each row stands once.
+    // Pages of a merged list: together they are the list, and each row occurs once.
     let began = Instant::now();
     let mut paged = Vec::new();
     for start in [0, 10, 20, 30] {
@@ -297,7 +297,7 @@ async fn slow_dead_and_lying_origins_are_missing_and_cost_no_more_than_their_sha
     let _deep = Origin::join(&house, "deep", Manner::Lies(deep)).await;
     let _page = Origin::join(&house, "page", Manner::Lies("<html>hello</html>")).await;
     let _refuses = Origin::join(&house, "refuses", Manner::Lies(r#"{"code":1061}"#)).await;
-    // What is valid and makes no sense is taken for what it is.
+    // Valid JSON that makes no sense is passed on as it is.
     let odd = r#"{"code":0,"clients":[null,[],"x",{"id":{"$ref":1}},{"id":"odd-1","origin":"honest","kbps":1e400}]}"#;
     let _odd = Origin::join(&house, "odd", Manner::Lies(odd)).await;
     let odd = r#"{"code":0,"clients":[null,[],"x",{"id":{"$ref":1}},{"id":"odd-1","origin":"honest","alive":-1e300}]}"#;

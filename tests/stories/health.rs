@@ -1,4 +1,4 @@
-//! Origins that fail, are asked how they are, and come back; and encoders that come back to them.
+//! Origins that fail, are probed, and come back; and encoders that come back to them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,7 +31,7 @@ async fn an_origin_that_refused_once_is_out_until_probes_find_it_again() {
     let note = row["notes"][0]["what"].as_str().expect("a reason");
     assert!(note.to_lowercase().contains("refused"), "{body}");
 
-    // Nobody but the proxy itself asks for it now.
+    // Only the proxy itself connects to it now.
     let listener = TcpListener::bind(at).await.expect("nobody has its port");
     let _origin = Stub::on(listener, Manner::Grants, 0, Vec::new());
     until("it is found", || state(&house, "one") == Some(State::Up)).await;
@@ -84,7 +84,7 @@ async fn a_probe_over_http_goes_by_the_status() {
 
 #[tokio::test]
 async fn an_origin_with_a_full_queue_is_asked_again_where_nobody_else_may_take_the_stream() {
-    // Time for several attempts of the kernel, a second apart and more.
+    // Time for several attempts by the kernel, which are a second and more apart.
     let house = House::open("[session]\nsetup_timeout = \"30s\"\n").await;
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket
@@ -167,7 +167,7 @@ async fn whose_publish_ends_an_earlier_one_is_a_setting() {
         })
         .await;
         if !ends {
-            // However long it says nothing.
+            // However long it is silent.
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
         let second = house.ask(Action::Publish, "live/a").await;

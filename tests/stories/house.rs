@@ -34,12 +34,12 @@ pub(crate) struct House {
 }
 
 impl House {
-    /// A proxy on free ports of loopback, with `settings` as TOML on top.
+    /// A proxy on free ports of loopback, with `settings` as additional TOML.
     pub(crate) async fn open(settings: &str) -> Self {
         Self::open_with(settings, |server| server).await
     }
 
-    /// The same, with a server that `furnish` may change before it serves.
+    /// Like `open`, with a server that `furnish` may change before it serves.
     pub(crate) async fn open_with(settings: &str, furnish: impl FnOnce(Server) -> Server) -> Self {
         // The usual soft limit is too low for hundreds of clients, their sessions and their origins in one process.
         let limit = getrlimit(Resource::Nofile);
@@ -137,12 +137,12 @@ impl Drop for House {
     }
 }
 
-/// Polls for an event that has no other voice.
+/// Polls for an event that is not announced.
 pub(crate) async fn until(what: &str, happened: impl FnMut() -> bool) {
     until_within(PATIENCE, what, happened).await;
 }
 
-/// The same, for what has to be asked for.
+/// Like `until`, for what has to be requested.
 pub(crate) async fn until_told(what: &str, mut told: impl AsyncFnMut() -> bool) {
     let waiting = async {
         while !told().await {
@@ -154,7 +154,7 @@ pub(crate) async fn until_told(what: &str, mut told: impl AsyncFnMut() -> bool) 
         .unwrap_or_else(|_| panic!("{what} did not come in time"));
 }
 
-/// The same, for what takes its time.
+/// Like `until`, with a longer deadline.
 pub(crate) async fn until_within(
     patience: Duration,
     what: &str,
@@ -177,12 +177,12 @@ pub(crate) struct Guest {
     pub(crate) connected: Option<Command>,
     pub(crate) status: Option<(String, String)>,
     pub(crate) media: Vec<Message>,
-    /// Bytes of what it sent on its stream.
+    /// Bytes that it has sent on its stream.
     pub(crate) wrote: u64,
 }
 
 impl Guest {
-    /// Connects, asks, and reads until a status of the stream or the end.
+    /// Connects, asks, and reads until a status of the stream or the end of the connection.
     pub(crate) async fn ask(
         at: SocketAddr,
         action: Action,
@@ -192,7 +192,7 @@ impl Guest {
         Self::ask_after(at, &[], action, stream, extra).await
     }
 
-    /// The same, behind bytes of another protocol.
+    /// Like `ask`, after bytes of another protocol.
     pub(crate) async fn ask_after(
         at: SocketAddr,
         preface: &[u8],
@@ -205,7 +205,7 @@ impl Guest {
         guest
     }
 
-    /// Connects; what it asks is said as its bytes are read.
+    /// Connects; its request is sent as the answers are read.
     pub(crate) async fn call(
         at: SocketAddr,
         preface: &[u8],
@@ -302,7 +302,7 @@ impl Guest {
         self.flush().await;
     }
 
-    /// The stream was spoken of, for good or ill.
+    /// Whether the stream was granted or refused.
     fn has_heard(&self) -> bool {
         self.status.is_some() && self.code() != "NetStream.Play.Reset"
     }
@@ -334,32 +334,32 @@ pub(crate) fn nowhere() -> SocketAddr {
     ([127, 0, 0, 1], free_port()).into()
 }
 
-/// How a stub origin treats those who ask.
+/// How a stub origin treats its clients.
 #[derive(Clone)]
 pub(crate) enum Manner {
     /// Grants every request.
     Grants,
-    /// Accepts connections and says nothing.
+    /// Accepts connections and sends nothing.
     Silent,
-    /// Shakes hands, and closes every connection when it hears what is wanted.
+    /// Completes the handshake, and closes every connection when it hears the request.
     Declines,
-    /// Closes every connection after its handshake bytes came.
+    /// Closes every connection after the handshake bytes have arrived.
     HangsUp,
-    /// Grants, and sends a player numbered video messages of this many bytes, twenty a second, without an end.
+    /// Grants, and sends a player numbered video messages of this many bytes, twenty a second, without end.
     Streams(usize),
-    /// Refuses every request with this code and these words.
+    /// Refuses every request with this code and description.
     Refuses(&'static str, &'static str),
-    /// Refuses so many requests because it has a publisher already, and grants the rest.
+    /// Refuses this many requests because it has a publisher already, and grants the rest.
     BusyFor(Arc<AtomicUsize>),
-    /// Sends everybody to another place.
+    /// Redirects every client to another place.
     Redirects(SocketAddr),
-    /// Hands out message stream ids from this one on, and grants.
+    /// Assigns message stream ids from this one on, and grants.
     NumbersFrom(u32),
     /// Closes when it gets commands faster than it answers; grants otherwise.
     OneByOne,
 }
 
-/// An origin that keeps what it saw.
+/// An origin that records what it saw.
 pub(crate) struct Stub {
     pub(crate) at: SocketAddr,
     pub(crate) seen: Arc<Mutex<Seen>>,
@@ -367,7 +367,7 @@ pub(crate) struct Stub {
     killed: CancellationToken,
 }
 
-/// What came to a stub origin.
+/// What a stub origin has received.
 #[derive(Default)]
 pub(crate) struct Seen {
     pub(crate) connections: usize,
@@ -389,7 +389,7 @@ impl Stub {
         Self::on(listener, manner, preface, media)
     }
 
-    /// An origin that accepts on a listener that was there before it.
+    /// An origin that accepts on an existing listener.
     pub(crate) fn on(
         listener: TcpListener,
         manner: Manner,
@@ -427,7 +427,7 @@ impl Stub {
         self.close().await;
     }
 
-    /// Refuses connections from now on; those that stand stay.
+    /// Refuses connections from now on; existing ones stay.
     pub(crate) async fn close(&mut self) {
         self.serving.abort();
         let _ = (&mut self.serving).await;
@@ -454,7 +454,7 @@ impl Drop for Stub {
     }
 }
 
-/// One connection, spoken by hand so that it can misbehave.
+/// Serves one connection by hand, so that it can misbehave.
 async fn serve(
     mut socket: TcpStream,
     manner: Manner,

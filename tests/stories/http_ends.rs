@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use crate::house::{House, PATIENCE, nowhere, until};
 use crate::http_origin::{HttpOrigin, STREAM, Step, Viewer, WAYS, Way, header, register, say};
 
-/// The accounts say that one session ended for this reason, and none for another.
+/// Checks that the accounts say that one session ended for this reason, and none for another.
 async fn ended_for(house: &House, reason: &str) {
     house.until_sessions(0).await;
     let text = house.proxy.metrics().render();
@@ -43,7 +43,7 @@ async fn the_origin_side_closes_when_a_viewer_leaves_though_nothing_flows() {
             if script.len() > 2 {
                 viewer.take(1).await;
             }
-            // Long before anybody would take it for idle.
+            // Long before it would count as idle.
             drop(viewer);
             origin.until_closed(1).await;
             ended_for(&house, "client_closed").await;
@@ -63,7 +63,7 @@ async fn a_viewer_that_waits_for_its_stream_is_kept() {
             rows.iter().map(|row| row.state()).collect::<Vec<_>>()
         };
         until("it waits", || states() == [State::Waiting]).await;
-        // However long: past each of those times.
+        // However long: beyond each of those times.
         tokio::time::sleep(Duration::from_millis(1200)).await;
         assert_eq!(states(), [State::Waiting], "{way:?}");
         assert!(!origin.visits()[0].closed);
@@ -88,7 +88,7 @@ async fn waiting_ends_when_its_time_is_over() {
 
 #[tokio::test]
 async fn a_kick_ends_a_pull() {
-    // While it waits, while nothing flows, and while the viewer takes nothing.
+    // While it waits, while nothing flows, and while the viewer reads nothing.
     let scripts = [
         vec![Step::Hold],
         vec![say(STREAM), say("media"), Step::Hold],
@@ -350,7 +350,7 @@ async fn bytes_behind_a_pull_end_it() {
 #[tokio::test]
 async fn a_viewer_that_leaves_while_origins_are_dialled_leaves_no_row() {
     for way in WAYS {
-        // A full backlog: the kernel answers no further handshake, as a host that drops packets.
+        // A full backlog: the kernel answers no further handshake, like a host that drops packets.
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let full = socket.listen(1).unwrap();

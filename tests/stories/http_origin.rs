@@ -1,4 +1,4 @@
-//! Builders for HTTP: an origin that follows a script and keeps what it saw, and a viewer that sees every byte.
+//! Builders for HTTP: an origin that follows a script and records what it saw, and a viewer that sees every byte.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -10,10 +10,10 @@ use tokio::time::timeout;
 
 use crate::house::{House, Manner, PATIENCE, Stub, until};
 
-/// What an origin does after it has read a request head; behind the last step it closes.
+/// What an origin does after it has read a request head; after the last step it closes.
 #[derive(Clone)]
 pub(crate) enum Step {
-    /// Sends back whatever comes, until the peer closes.
+    /// Sends back everything it receives, until the peer closes.
     Echo,
     /// Sends without end, until the peer closes.
     Flood,
@@ -31,7 +31,7 @@ pub(crate) fn say(text: impl AsRef<[u8]>) -> Step {
 /// The head of a stream whose end is the end of the connection.
 pub(crate) const STREAM: &str = "HTTP/1.1 200 OK\r\nContent-Type: video/x-flv\r\n\r\n";
 
-/// An origin that keeps what it saw.
+/// An origin that records what it saw.
 pub(crate) struct HttpOrigin {
     pub(crate) at: SocketAddr,
     visits: Arc<Mutex<Vec<Visit>>>,
@@ -45,9 +45,9 @@ pub(crate) struct HttpOrigin {
 pub(crate) struct Visit {
     /// The request head as it came, without its empty line.
     pub(crate) head: String,
-    /// What came behind the head.
+    /// What followed the head.
     pub(crate) rest: Vec<u8>,
-    /// The proxy closed it.
+    /// Whether the proxy closed it.
     pub(crate) closed: bool,
 }
 
@@ -86,7 +86,7 @@ impl HttpOrigin {
         }
     }
 
-    /// An origin that may hold its answers: over RTMP it shows that it is not stopped.
+    /// An origin that may hold back its answers: over RTMP it shows that it is alive.
     pub(crate) async fn join_alive(house: &House, id: &str, script: Vec<Step>) -> Self {
         let mut origin = Self::start(script).await;
         let rtmp = Stub::start(Manner::Grants).await;
@@ -108,7 +108,7 @@ impl HttpOrigin {
         self.visits.lock().expect("a test")
     }
 
-    /// The visit of this number, with its head.
+    /// The visit with this number, with its head.
     pub(crate) async fn visit(&self, index: usize) -> Visit {
         let came = || {
             self.visits()
@@ -119,7 +119,7 @@ impl HttpOrigin {
         self.visits()[index].clone()
     }
 
-    /// Waits until the proxy has closed so many connections.
+    /// Waits until the proxy has closed this many connections.
     pub(crate) async fn until_closed(&self, count: usize) {
         let closed = || self.visits().iter().filter(|visit| visit.closed).count() == count;
         until("the end of the origin side", closed).await;
@@ -187,12 +187,12 @@ async fn follow(
     }
 }
 
-/// How a pull comes to the proxy: the two ways it is relayed.
+/// How a pull reaches the proxy: the two ways in which it is relayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
     /// As the first request of its connection.
     First,
-    /// Behind a request for a page, on the same connection.
+    /// After a request for a page, on the same connection.
     Second,
 }
 
@@ -276,7 +276,7 @@ impl Viewer {
         self.read.drain(..count).collect()
     }
 
-    /// The next `count` bytes of a body that may come in chunks.
+    /// The next `count` bytes of a body that may be chunked.
     pub(crate) async fn take_body(&mut self, head: &str, count: usize) -> Vec<u8> {
         if header(head, "transfer-encoding") != ["chunked"] {
             return self.take(count).await;

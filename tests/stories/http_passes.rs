@@ -1,4 +1,4 @@
-//! What a viewer asks reaches the origin, and what the origin answers reaches the viewer.
+//! What a viewer requests reaches the origin, and what the origin answers reaches the viewer.
 
 use tokio::net::TcpStream;
 

@@ -1,4 +1,4 @@
-//! An origin of the tests' own that answers many requests per connection, counts them, and says what it is told to.
+//! An origin for tests that answers many requests per connection, counts them, and sends what it is told to.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -11,13 +11,13 @@ use tokio_util::sync::CancellationToken;
 use crate::house::House;
 use crate::http_origin::register;
 
-/// What an origin says to a request, after `wait`.
+/// An origin's answer to a request, after `wait`.
 #[derive(Clone, Default)]
 pub(crate) struct Reply {
     pub(crate) bytes: Vec<u8>,
-    /// Nothing is said before this is cancelled.
+    /// Nothing is sent before this is cancelled.
     pub(crate) wait: Option<CancellationToken>,
-    /// Only so many bytes are said before this is cancelled.
+    /// Only this many bytes are sent before this is cancelled.
     pub(crate) pause: Option<(usize, CancellationToken)>,
     pub(crate) close: bool,
 }
@@ -125,7 +125,7 @@ impl Packager {
         Self { at, seen, end }
     }
 
-    /// Ends it, with every connection.
+    /// Ends the origin, with every connection.
     pub(crate) fn kill(&self) {
         self.end.cancel();
     }
@@ -140,12 +140,12 @@ impl Packager {
         seen.heads.get(target).cloned().unwrap_or_default()
     }
 
-    /// How often a target was asked for.
+    /// How often a target was requested.
     pub(crate) fn count(&self, target: &str) -> usize {
         self.heads(target).len()
     }
 
-    /// Every target that was asked for.
+    /// Every target that was requested.
     pub(crate) fn targets(&self) -> Vec<String> {
         let mut targets: Vec<String> = {
             let seen = self.seen.lock().expect("a test");

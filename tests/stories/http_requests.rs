@@ -1,4 +1,4 @@
-//! Requests that are refused for how they are written, and those that are for the proxy itself.
+//! Requests that are refused because of their form, and requests to the proxy itself.
 
 use std::iter;
 use std::time::Duration;
@@ -218,7 +218,7 @@ async fn a_head_that_drips_is_not_waited_for() {
         } else {
             Viewer::send(house.at.http, "").await
         };
-        // A byte buys no time: they would go on for ever.
+        // Sending a byte now and then does not extend the deadline: it would go on for ever.
         let drip = async {
             for byte in request.bytes().chain(iter::repeat(b'x')) {
                 if viewer.socket.write_all(&[byte]).await.is_err() {

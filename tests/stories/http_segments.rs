@@ -22,13 +22,13 @@ fn one_stream(target: &str, _: &str) -> Reply {
     }
 }
 
-/// What a playlist lists.
+/// The URIs that a playlist lists.
 fn listed(playlist: &str) -> Vec<String> {
     let lines = playlist.lines().filter(|line| !line.starts_with('#'));
     lines.map(|line| format!("/live/{line}")).collect()
 }
 
-/// A request on a connection that stays, with its answer.
+/// A request on a connection that stays open, with its answer.
 async fn ask(viewer: &mut Viewer, target: &str, headers: &str) -> (String, Vec<u8>) {
     viewer
         .more(format!(
@@ -64,7 +64,7 @@ async fn what_a_playlist_lists_comes_from_the_origin_it_came_from() {
     assert_eq!(house.proxy.sessions().len(), 0, "no row per request");
     let name = "sluicegate_relayed_bytes_total{protocol=\"http_segments\",direction=\"to_client\"}";
     let bytes = format!("{name} {}\n", playlist.len() + 2 * 300_000);
-    // Who has read something may be ahead of who counts it.
+    // The reader may run ahead of the counter.
     until("the accounts", || {
         let metrics = house.proxy.metrics().render();
         metrics.contains("sluicegate_pieces_total{kind=\"segment\",result=\"ok\"} 2")
@@ -92,7 +92,7 @@ async fn any_proxy_with_the_key_serves_a_link_and_nobody_else_can_make_one() {
     // Another cluster's link does not count, and the path names no origin there.
     let other = House::open("[cluster]\nkey = \"other\"").await;
     assert_eq!(get(other.at.http, &segment).await.0, 503);
-    // By its path alone it is served where the origin is known; so is the link of another kind of proxy.
+    // By its path alone it is served where the origin is known; so is a link of another kind of proxy.
     let asked = origin.count("/live/a-1.ts");
     assert_eq!(get(first.at.http, "/live/a-1.ts").await.0, 200);
     assert_eq!(
@@ -125,7 +125,7 @@ async fn a_forged_endpoint_is_not_dialled_and_special_addresses_never() {
             LinkKey::new(b"secret").seal(&link)
         )
     };
-    // The registry says where `one` is.
+    // The registry knows the address of `one`.
     let target = link("one", &elsewhere.at.to_string());
     assert_eq!(get(house.at.http, &target).await.0, 200);
     assert_eq!(origin.count("/live/a-1.ts"), 1);
@@ -166,7 +166,7 @@ async fn a_stream_that_is_not_there_is_a_404_and_leaves_no_claim() {
 
 #[tokio::test]
 async fn one_connection_to_the_origin_serves_many_requests() {
-    // Nobody asks whether it is well while it only takes its time.
+    // It is not probed while it only takes its time.
     let house = House::open("[session]\ndial_timeout = \"10s\"\nsetup_timeout = \"30s\"").await;
     let origin = Packager::join(&house, "one", one_stream).await;
     let mut viewer = Viewer::send(house.at.http, "").await;
@@ -198,7 +198,7 @@ async fn a_kept_connection_that_was_closed_costs_nobody_an_answer() {
 
 #[tokio::test]
 async fn a_thousand_players_cost_one_request_for_each_segment() {
-    // A thousand at once keep a machine busy: an origin that takes its time for that reason is not away.
+    // A thousand requests keep a machine busy: an origin that is slow for that reason is not gone.
     let settings = "[session]\ndial_timeout = \"30s\"\nsetup_timeout = \"60s\"\n[http]\ncache_megabytes = 16\nanswer_timeout = \"60s\"";
     let house = House::open(settings).await;
     let go = CancellationToken::new();
@@ -312,7 +312,7 @@ async fn a_viewer_gets_what_has_come_and_a_slow_one_holds_up_nobody() {
     };
     let origin = Packager::join(&house, "one", halting).await;
     let request = "GET /live/a-1.ts HTTP/1.1\r\nHost: example.com\r\n\r\n";
-    // It asked first, and reads nothing.
+    // This client asked first, and reads nothing.
     let slow = Viewer::send(house.at.http, request).await;
     until("the request", || origin.count("/live/a-1.ts") == 1).await;
     let mut quick = Viewer::send(house.at.http, request).await;
@@ -397,7 +397,7 @@ async fn the_headers_of_a_rewritten_playlist_speak_of_what_is_sent() {
 
 #[tokio::test]
 async fn a_blocking_reload_is_held_for_as_long_as_the_origin_holds_it() {
-    // Setting up may take far less than the origin holds the request.
+    // Set-up may take far less time than the origin holds the request.
     let settings = "[session]\nsetup_timeout = \"1s\"\n[http]\nanswer_timeout = \"1s\"\nreload_timeout = \"20s\"";
     let house = House::open(settings).await;
     let go = CancellationToken::new();
@@ -425,7 +425,7 @@ async fn a_blocking_reload_is_held_for_as_long_as_the_origin_holds_it() {
 
 #[tokio::test]
 async fn an_origin_that_says_nothing_is_given_up_in_time() {
-    // Given up before anybody asks whether it is well.
+    // Given up before the origin is probed.
     let settings = "[session]\ndial_timeout = \"5s\"\nsetup_timeout = \"30s\"\n[http]\nanswer_timeout = \"1s\"";
     let house = House::open(settings).await;
     let never = CancellationToken::new();
@@ -440,7 +440,7 @@ async fn an_origin_that_says_nothing_is_given_up_in_time() {
     let two = Packager::join(&house, "two", one_stream).await;
     let (head, _) = ask(&mut viewer, "/live/a.m3u8", "").await;
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
-    // Nobody else could have it, so the first was asked once more.
+    // No other origin could have it, so the first was asked once more.
     assert_eq!((one.connections(), two.connections()), (2, 1));
 }
 

@@ -1,4 +1,4 @@
-//! Single packets that ended other relays, sent to a proxy that has a call: each goes nowhere, and the call goes on.
+//! Single packets that ended other relays, sent to a proxy that has a call: each is dropped, and the call goes on.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -103,8 +103,8 @@ async fn stranger(at: SocketAddr) -> UdpSocket {
     socket
 }
 
-/// Sends a packet, again and again, until it is counted among those that went nowhere for this reason. The first with a
-/// known username only makes a shard ask for its call.
+/// Sends a packet repeatedly until it is counted as dropped for this reason. The first one with a known username only
+/// makes a shard look up its call.
 async fn goes_nowhere(
     house: &House,
     listener: &str,

@@ -1,4 +1,4 @@
-//! Whole proxies in this process, with clients and origins made from the same machines, and told as stories.
+//! Whole proxies in this process, with clients and origins made from the same state machines, told as stories.
 
 mod api_fleet;
 mod api_register;

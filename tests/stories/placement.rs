@@ -39,7 +39,7 @@ async fn explain(house: &House, path: &str) -> Explanation {
     house.proxy.explain(&stream, Protocol::Rtmp, None).await
 }
 
-/// Registers origins that nobody dials.
+/// Registers origins that nothing dials.
 fn register(house: &House, id: &str, attributes: &str) {
     house.register_with(
         id,
@@ -119,7 +119,7 @@ async fn an_explanation_shows_what_would_happen_without_an_origin() {
     assert_ne!(without.origin.as_deref(), Some(at.as_str()));
     drop(session);
 
-    // What was said is what comes to pass.
+    // The explanation comes true.
     house
         .proxy
         .registry()
@@ -178,7 +178,7 @@ async fn one_stream_for_each_origin_and_then_no_more() {
     assert!(answer.contains("Retry-After:"), "{answer}");
     let reasons = explain(&house, "live/new").await.rejected;
     assert!(reasons.iter().all(|one| one.reason == "full_of_streams"));
-    // A viewer of a stream that is there costs nothing.
+    // A viewer of a placed stream costs nothing.
     let known = (0..8)
         .map(|number| format!("live/{number}"))
         .find(|path| house.origin_of(path).is_some())
@@ -269,7 +269,7 @@ async fn busy_origins_are_spared_by_least_load() {
     assert_eq!(said.origin.as_deref(), Some("cool"));
 }
 
-/// A service that decides where streams go, and how often it was asked.
+/// A service that decides where streams go, and the requests that it got.
 async fn decider(answer: &'static str) -> (u16, std::sync::Arc<std::sync::Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -395,7 +395,8 @@ async fn cooperative_players_are_sent_to_the_origin() {
         "later on a connection too: {answer}"
     );
 
-    // So are playlists and manifests, whose pieces follow by themselves; the place may be another next time.
+    // Playlists and manifests are redirected too, and their segments follow by themselves; the target may differ next
+    // time.
     for file in ["a.m3u8?hls_ctx=1", "a.mpd"] {
         let request =
             format!("GET /away/{file} HTTP/1.1\r\nHost: example\r\nConnection: close\r\n\r\n");
@@ -410,7 +411,7 @@ async fn cooperative_players_are_sent_to_the_origin() {
         );
     }
 
-    // Who plays over RTMP is relayed; an edge is not (its own stories).
+    // A player over RTMP is relayed; an edge is not (it has its own stories).
     assert!(house.ask(Action::Play, "away/a").await.has_started());
     assert_eq!(origin.connections(), 1);
 

@@ -1,4 +1,4 @@
-//! Clients that take and give nothing, beside others that must not notice.
+//! Clients that neither read nor write, beside others that must not notice.
 
 use std::env;
 use std::process::Command;
@@ -23,8 +23,8 @@ fn resident() -> u64 {
         .expect("a number")
 }
 
-/// Runs this story again in a process of its own, and returns whether it did; false there. Memory is counted by process,
-/// and other stories have some too.
+/// Runs this story again in a process of its own, and returns whether it did; false inside that process. Memory is
+/// counted per process, and other stories use some too.
 fn ran_alone(story: &str) -> bool {
     if env::var_os(ALONE).is_some() {
         return false;
@@ -53,7 +53,7 @@ async fn five_hundred_stalled_players_cost_little_and_a_healthy_one_misses_nothi
     let house = House::open("[session]\nwrite_stall = \"2s\"\n").await;
     let origin = Stub::start(Manner::Streams(32 * 1024)).await;
     house.register("one", origin.at);
-    // It reads on whatever happens, or it would be one of them.
+    // This client keeps reading whatever happens, or it would be one of the slow ones.
     let mut healthy = house.ask(Action::Play, "live/a").await;
     let healthy = tokio::spawn(async move {
         loop {
@@ -147,7 +147,7 @@ async fn half_open_handshakes_end_while_a_publisher_works() {
             .unwrap();
         open.push(socket);
     }
-    // One more byte now and then does not buy time.
+    // Sending one more byte now and then does not extend the deadline.
     let drip = tokio::spawn(async move {
         loop {
             let mut closed = 0;
@@ -218,5 +218,5 @@ async fn a_drain_does_not_wait_for_clients_that_have_asked_for_nothing() {
     stopped.expect("long before the grace is over").unwrap();
 }
 
-/// Set for the story that has a process of its own.
+/// Set for the story in its own process.
 const ALONE: &str = "STORY_ALONE";

@@ -1,5 +1,5 @@
-//! Calls with media in this process: real ICE, DTLS and SRTP between a client and an origin, and ICE that starts again
-//! in the middle.
+//! Calls with media in this process: real ICE, DTLS and SRTP between a client and an origin, and ICE restarts in the
+//! middle.
 
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ async fn media_goes_on_after_ice_started_again() {
         call.client.answered(pending, &answer).await;
         origin.peer.wait_more(50).await;
 
-        // What was there before ends, and the call does not.
+        // The earlier transport ends, and the call does not.
         other.send(&[21, 254, 253, 0]).await.expect("it goes out");
         until("the old way ends", || {
             let bindings = house.proxy.registry().bindings();
@@ -136,7 +136,7 @@ async fn clients_of_both_families_reach_an_origin_by_ipv4() {
         let hosts: Vec<&str> = said.iter().map(|(host, _)| *host).collect();
         assert_eq!(hosts, candidates, "{media}");
         origin.peer.wait_more(50).await;
-        // Whatever the clients' firewalls think of UDP.
+        // For clients whose firewalls block UDP.
         let by_tcp = candidates_of(&call.answer, "tcp");
         assert_eq!(by_tcp, said, "{media}");
         for (host, port) in by_tcp {
@@ -146,7 +146,7 @@ async fn clients_of_both_families_reach_an_origin_by_ipv4() {
     }
 }
 
-/// Where a description says that media arrives by this transport.
+/// The addresses at which media arrives over this transport, according to a description.
 fn candidates_of<'a>(description: &'a str, transport: &str) -> Vec<(&'a str, u16)> {
     let lines = description.lines();
     let candidates = lines.filter_map(|line| line.strip_prefix("a=candidate:"));
@@ -157,8 +157,8 @@ fn candidates_of<'a>(description: &'a str, transport: &str) -> Vec<(&'a str, u16
         .collect()
 }
 
-/// Another address of the client's, proven with the credentials that the call began with. One whose packets arrive at
-/// another shard proves nothing while the client is heard on its own, so the next is tried.
+/// Another address of the client, proven with the credentials that the call began with. A packet that arrives at
+/// another shard proves nothing while the client is heard on its own shard, so the next port is tried.
 async fn second_way(house: &House, call: &Call) -> UdpSocket {
     let password = attribute(&call.answer, "ice-pwd");
     let mut bytes = [0; 2048];

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use crate::call::{ask, location};
 use crate::house::{House, PATIENCE};
 
-/// One end of a call. It sends fifty numbered frames a second where it may send, until it is dropped.
+/// One end of a call. It sends fifty numbered frames a second whenever it may send, until it is dropped.
 pub(crate) struct Peer {
     pub(crate) at: SocketAddr,
     changes: mpsc::UnboundedSender<Change>,
@@ -34,7 +34,7 @@ pub(crate) struct Agent {
 type Change = Box<dyn FnOnce(&mut Agent) + Send>;
 
 impl Peer {
-    /// An agent on a free port of `ip`; with `lite`, one that answers checks and makes none, as SRS is.
+    /// An agent on a free port of `ip`; with `lite`, one that answers checks and sends none, like SRS.
     pub(crate) async fn start(ip: &str, lite: bool) -> Self {
         let socket = UdpSocket::bind((ip, 0)).await.expect("loopback has ports");
         let at = socket.local_addr().expect("it is bound");
@@ -52,7 +52,7 @@ impl Peer {
         }
     }
 
-    /// Does something to the agent between two of its packets.
+    /// Changes the agent between two of its packets.
     async fn change<T: Send + 'static>(
         &self,
         change: impl FnOnce(&mut Agent) -> T + Send + 'static,
@@ -77,7 +77,7 @@ impl Peer {
         (offer.to_sdp_string(), pending)
     }
 
-    /// An offer that starts ICE again.
+    /// An offer that restarts ICE.
     pub(crate) async fn restart(&self) -> (String, SdpPendingOffer) {
         let offer = self.change(|agent| {
             let mut change = agent.rtc.sdp_api();
@@ -101,7 +101,7 @@ impl Peer {
         Some(answer.await.ok()?.to_sdp_string())
     }
 
-    /// Waits for so many frames more than there are now.
+    /// Waits for `count` more frames than there are now.
     pub(crate) async fn wait_more(&self, count: u64) {
         let mut frames = self.frames.clone();
         let wanted = *frames.borrow() + count;
@@ -120,7 +120,7 @@ impl Drop for Peer {
     }
 }
 
-/// What str0m asks of those who use it: after each input, everything it has to say.
+/// Runs the loop that str0m requires: after each input, all its outputs are drained.
 async fn drive(
     mut agent: Agent,
     socket: UdpSocket,
@@ -135,7 +135,7 @@ async fn drive(
         let due = loop {
             match agent.rtc.poll_output().expect("the agent goes on") {
                 Output::Timeout(due) => break due,
-                // A candidate that nobody has is no failure.
+                // A candidate that does not exist is no failure.
                 Output::Transmit(packet) => {
                     let _ = socket.send_to(&packet.contents, packet.destination).await;
                 }
@@ -182,11 +182,11 @@ fn write(rtc: &mut Rtc, track: Mid, number: u64) {
     };
     let time = MediaTime::new(number * 960, Frequency::FORTY_EIGHT_KHZ);
     let frame = [&number.to_be_bytes(), MARK].concat();
-    // Before the call stands, nothing goes out.
+    // Before the call is up, nothing is sent.
     let _ = writer.write(kind, Instant::now(), time, frame);
 }
 
-/// A call that stands.
+/// A call that is up.
 pub(crate) struct Call {
     pub(crate) client: Peer,
     pub(crate) offer: String,
@@ -200,7 +200,7 @@ impl Call {
         Self::start_at("127.0.0.1", house, path, direction).await
     }
 
-    /// From a client at this address.
+    /// Starts a call from a client at this address.
     pub(crate) async fn start_at(
         client: &str,
         house: &House,
@@ -221,13 +221,13 @@ impl Call {
         call
     }
 
-    /// The username that its checks began with.
+    /// The username of its first checks.
     pub(crate) fn username(&self) -> String {
         let name = |description: &str| attribute(description, "ice-ufrag");
         format!("{}:{}", name(&self.answer), name(&self.offer))
     }
 
-    /// Asks for a restart of ICE.
+    /// Requests an ICE restart.
     pub(crate) async fn restart(&self, house: &House) -> (SdpPendingOffer, (u16, String, String)) {
         let (offer, pending) = self.client.restart().await;
         let said = ask(house.at.api, "PATCH", &self.at, &fragment(&offer)).await;
@@ -243,14 +243,14 @@ pub(crate) struct Origin {
     serving: JoinHandle<()>,
 }
 
-/// What an origin makes of a PATCH.
+/// How an origin answers a PATCH.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Patches {
-    /// It closes the connection without a word, as SRS does.
+    /// It closes the connection without an answer, like SRS.
     HangUp,
     /// It refuses with a status.
     Refused(u16),
-    /// It restarts ICE, and takes everything else for granted.
+    /// It restarts ICE, and accepts everything else.
     Taken,
 }
 
@@ -301,13 +301,13 @@ impl Origin {
         }
     }
 
-    /// Its API and its media port, as a registration names them.
+    /// Its API and its media port, in the form of a registration.
     pub(crate) fn endpoints(&self) -> String {
         let (api, media) = (self.api.port(), self.peer.at.port());
         format!(r#""api":["{api}"],"rtc":["{media}"]"#)
     }
 
-    /// How often it was asked this.
+    /// How many requests with this method it got.
     pub(crate) fn asked(&self, method: &str) -> usize {
         let asked = self.asked.lock().expect("no panic");
         asked.iter().filter(|known| *known == method).count()
@@ -339,7 +339,7 @@ async fn read(client: &mut TcpStream) -> Option<(String, String)> {
     }
 }
 
-/// What a description says of ICE, as a PATCH carries it (RFC 8840 §9).
+/// The ICE part of a description, in the form of a PATCH (RFC 8840 §9).
 pub(crate) fn fragment(description: &str) -> String {
     let said = ["m=", "a=mid:", "a=ice-ufrag:", "a=ice-pwd:", "a=candidate:"];
     let lines = description.lines();

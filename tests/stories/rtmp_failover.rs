@@ -1,4 +1,4 @@
-//! Origins that are gone, silent or stubborn, and what a client hears then.
+//! Origins that are gone, silent or stubborn, and what a client then hears.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::house::{Guest, House, Manner, PATIENCE, Stub, nowhere, until, video};
 
 #[tokio::test]
 async fn a_dead_origin_costs_nothing_and_the_claim_moves() {
-    // Whoever waits for the dead one, waits for this.
+    // A client that waited for the dead origin would wait this long.
     let house = House::open("[session]\ndial_timeout = \"60s\"\nsetup_timeout = \"60s\"\n").await;
     let alive = Stub::start(Manner::Grants).await;
     house.register("alive", alive.at);
@@ -57,7 +57,7 @@ async fn a_client_that_leaves_while_its_origin_is_asked_is_gone_at_once() {
         ("behind media that nobody has read", Some(&surplus)),
     ] {
         for action in [Action::Play, Action::Publish] {
-            // Whoever waits for the silent one, waits for this.
+            // A client that waited for the silent origin would wait this long.
             let settings = "[session]\ndial_timeout = \"60s\"\nsetup_timeout = \"60s\"\n";
             let house = House::open(settings).await;
             let silent = Stub::start(Manner::Silent).await;
@@ -220,7 +220,7 @@ async fn a_kick_closes_both_sides() {
 
 #[tokio::test]
 async fn a_drain_lets_sessions_finish_and_then_ends_them() {
-    // Time enough to look around on a busy machine.
+    // Enough time for the checks on a busy machine.
     let mut house = House::open("[shutdown]\ngrace = \"4s\"\n").await;
     let origin = Stub::start(Manner::Grants).await;
     house.register("one", origin.at);

@@ -1,4 +1,4 @@
-//! Origins with ways of their own.
+//! Origins with peculiarities.
 
 use sluicegate_core::stream::Action;
 

@@ -1,4 +1,4 @@
-//! What clients and origins say to each other passes as it was said.
+//! What clients and origins say to each other passes unchanged.
 
 use sluicegate_core::rtmp::amf0::Value;
 use sluicegate_core::rtmp::message::{Command, EnhancedRtmp};

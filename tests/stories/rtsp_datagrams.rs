@@ -1,4 +1,4 @@
-//! Media over UDP: both sides see ports of ours, and nobody else gets a word in.
+//! Media over UDP: both sides see our ports, and no other sender gets through.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -37,7 +37,7 @@ async fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
     (buffer[..count].to_vec(), from)
 }
 
-/// An origin that takes datagrams at `sockets`; it keeps the Transport it was offered.
+/// An origin that receives datagrams at `sockets`; it records the Transport that it was offered.
 async fn origin(sockets: &[UdpSocket; 2], offered: &Arc<Mutex<String>>) -> Stub {
     let (own, offered) = (ports(sockets), Arc::clone(offered));
     Stub::start(move |at| {
@@ -93,7 +93,7 @@ async fn datagrams_pass_between_the_two_and_from_nobody_else() {
         .ask("PLAY rtsp://media.example/live/a", 3, "Session: 7\r\n")
         .await;
 
-    // A stranger is on this machine too, so its address is right, but not its port.
+    // A stranger is on this machine too, so its address is right, but its port is not.
     let stranger = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     stranger
         .send_to(b"ha", ("127.0.0.1", to_media))
@@ -126,7 +126,7 @@ async fn datagrams_pass_between_the_two_and_from_nobody_else() {
     let row = house.proxy.sessions().list()[0].clone();
     until("that was media", || row.first_media().is_some()).await;
 
-    // Behind an address translator another port shows up, and counts from then on.
+    // Behind an address translator another port shows up, and is used from then on.
     let translated = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     translated
         .send_to(b"punch", ("127.0.0.1", media))
@@ -192,7 +192,7 @@ async fn where_udp_is_refused_a_client_goes_on_with_tcp() {
     let udp = "Transport: RTP/AVP/UDP;unicast;client_port=5000-5001";
     let refused = player.ask(track, 2, &format!("{udp}\r\n")).await;
     assert_eq!(refused.status(), Some(461), "{}", refused.reason());
-    // A client that offers both is given the other at once.
+    // A client that offers both is given TCP at once.
     let both = format!("{udp},RTP/AVP/TCP;unicast;interleaved=0-1\r\n");
     let granted = player.ask(track, 3, &both).await;
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Who cannot be served over RTSP is told why, and may ask for something else.
+//! A client that cannot be served over RTSP is told why, and may ask for something else.
 
 use sluicegate_core::rtsp::message::{Message, Method};
 

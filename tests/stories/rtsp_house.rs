@@ -1,4 +1,4 @@
-//! Builders for RTSP: a client that says what it is told to, and an origin that answers as it is told to.
+//! Builders for RTSP: a client that sends what it is told to, and an origin that answers as it is told to.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -18,7 +18,7 @@ pub(crate) struct Caller {
     stream: TcpStream,
     walk: Walk,
     inbox: Vec<u8>,
-    /// The frames that came so far, as one.
+    /// The frames received so far, concatenated.
     pub(crate) frames: Vec<u8>,
 }
 
@@ -48,7 +48,7 @@ impl Caller {
             .expect("it reads");
     }
 
-    /// A request with more header lines; returns the answer.
+    /// Sends a request with additional header lines; returns the answer.
     pub(crate) async fn ask(&mut self, line: &str, cseq: u32, fields: &str) -> Message {
         self.send(format!("{line} RTSP/1.0\r\nCSeq: {cseq}\r\n{fields}\r\n"))
             .await;
@@ -69,7 +69,7 @@ impl Caller {
         }
     }
 
-    /// Reads until so many bytes of frames have come; `false` at the end of the connection.
+    /// Reads until this many bytes of frames have arrived; returns false at the end of the connection.
     pub(crate) async fn hear_frames(&mut self, bytes: usize) -> bool {
         while self.frames.len() < bytes {
             assert_eq!(self.next_message(), None, "frames are waited for");
@@ -80,7 +80,7 @@ impl Caller {
         true
     }
 
-    /// Reads what comes until the connection ends.
+    /// Reads until the connection ends.
     pub(crate) async fn hear_end(&mut self) {
         while self.hear().await.is_some() {}
     }
@@ -112,17 +112,17 @@ pub(crate) fn frame(channel: u8, payload: &[u8]) -> Vec<u8> {
     [&[b'$', channel], &length[..], payload].concat()
 }
 
-/// What an origin does about a request.
+/// How an origin answers a request.
 pub(crate) enum Reply {
-    /// Says something and goes on.
+    /// Sends something and goes on.
     Say(Vec<u8>),
-    /// Says something and closes.
+    /// Sends something and closes.
     SayAndClose(Vec<u8>),
     /// Does nothing at all.
     Wait,
 }
 
-/// An answer with more header lines and a body.
+/// An answer with additional header lines and a body.
 pub(crate) fn answer(request: &Message, status: &str, fields: &str, body: &str) -> Vec<u8> {
     let cseq = request.cseq().expect("requests are numbered");
     let length = match body.len() {
@@ -132,7 +132,7 @@ pub(crate) fn answer(request: &Message, status: &str, fields: &str, body: &str) 
     format!("RTSP/1.0 {status}\r\nCSeq: {cseq}\r\n{fields}{length}\r\n{body}").into_bytes()
 }
 
-/// An origin that grants every request, speaks of itself by its own address, and sends `frames` after PLAY.
+/// An origin that grants every request, names itself by its own address, and sends `frames` after PLAY.
 pub(crate) fn grants(at: SocketAddr, frames: Vec<u8>) -> impl Fn(&Message) -> Reply + Send + Sync {
     move |request| {
         let session = "Session: 7;timeout=60\r\n";
@@ -160,7 +160,7 @@ pub(crate) fn grants(at: SocketAddr, frames: Vec<u8>) -> impl Fn(&Message) -> Re
     }
 }
 
-/// An origin that keeps what it heard.
+/// An origin that records what it received.
 pub(crate) struct Stub {
     pub(crate) at: SocketAddr,
     heard: Arc<Mutex<Heard>>,
@@ -176,7 +176,7 @@ struct Heard {
 }
 
 impl Stub {
-    /// An origin with manners made for its address.
+    /// An origin whose behaviour depends on its address.
     pub(crate) async fn start<M>(manners: impl FnOnce(SocketAddr) -> M) -> Self
     where
         M: Fn(&Message) -> Reply + Send + Sync + 'static,
@@ -214,7 +214,7 @@ impl Stub {
         self.heard.lock().expect("a test").connections
     }
 
-    /// The requests so far, each as it came.
+    /// The requests so far, each as it was received.
     pub(crate) fn requests(&self) -> Vec<String> {
         let heard = self.heard.lock().expect("a test");
         let text = |message: &Message| String::from_utf8_lossy(message.bytes()).into_owned();

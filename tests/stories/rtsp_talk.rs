@@ -13,7 +13,7 @@ fn register(house: &House, id: &str, origin: &Stub) {
     house.register_with(id, &format!(r#""rtsp":["{}"]"#, origin.at.port()));
 }
 
-/// A player up to the answer to PLAY.
+/// A player, up to the answer to PLAY.
 async fn play(house: &House, name: &str) -> Caller {
     let mut player = Caller::connect(house.at.rtsp).await;
     let url = format!("rtsp://media.example/live/{name}");
@@ -122,7 +122,7 @@ async fn a_publisher_is_seen_to_publish() {
     camera.send(&media).await;
     until("the media", || origin.frames() == media).await;
     until("media is seen", || row.state() == State::Relaying).await;
-    // A sign of life between two frames.
+    // A keep-alive between two frames.
     camera
         .ask(
             "GET_PARAMETER rtsp://media.example/live/cam",
@@ -178,7 +178,7 @@ async fn another_stream_on_the_same_connection_is_refused_between_frames_and_the
     assert_eq!(house.proxy.sessions().len(), 1);
 }
 
-/// An origin that wants credentials for what names a stream.
+/// An origin that requires credentials for requests that name a stream.
 fn challenges(request: &Message, close: bool) -> Reply {
     if request.method() == Some(Method::Describe) && request.field("authorization").is_none() {
         let challenge = "WWW-Authenticate: Digest realm=\"cameras\", nonce=\"1\"\r\n";

@@ -1,4 +1,5 @@
-//! What a scrape says is what happened: under a thousand sessions of every kind, to the byte, and zero after all end.
+//! What a scrape shows is what happened: under a thousand sessions of every kind, exact to the byte, and zero after all
+//! end.
 
 use std::net::SocketAddr;
 
@@ -16,7 +17,7 @@ const PLAYERS: usize = 400;
 const VIEWERS: usize = 500;
 const BODY: usize = 10_000;
 
-/// A value of an exposition; no such series is nothing.
+/// A value of an exposition; 0 if there is no such series.
 fn value(text: &str, series: &str) -> u64 {
     let line = text
         .lines()
@@ -45,7 +46,7 @@ const TO_VIEWERS: &str =
 const FROM_VIEWERS: &str =
     "sluicegate_relayed_bytes_total{protocol=\"http_flv\",direction=\"to_origin\"}";
 
-/// A viewer, and all it got: the head and the whole body.
+/// A viewer, and everything it got: the head and the whole body.
 async fn view(at: SocketAddr, stream: String) -> (TcpStream, u64) {
     let mut socket = TcpStream::connect(at).await.expect("it listens");
     let request = format!("GET /live/{stream}.flv HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -75,7 +76,7 @@ async fn view(at: SocketAddr, stream: String) -> (TcpStream, u64) {
 
 async fn ask_all(house: &House, action: Action, count: usize) -> Vec<Guest> {
     let mut guests = Vec::new();
-    // In companies, so that the backlog of a listener holds them.
+    // In groups, so that the backlog of a listener has room for them.
     for company in (0..count).collect::<Vec<_>>().chunks(50) {
         let mut asking = JoinSet::new();
         for number in company {
@@ -91,7 +92,7 @@ async fn ask_all(house: &House, action: Action, count: usize) -> Vec<Guest> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_scrape_under_a_thousand_sessions_is_exact_to_the_byte() {
-    // A thousand at once keep a machine busy: an origin that takes its time for that reason is not away.
+    // A thousand sessions keep a machine busy: an origin that is slow for that reason is not gone.
     let settings =
         "[metrics]\nstreams = 10\n[session]\ndial_timeout = \"10s\"\nsetup_timeout = \"30s\"\n";
     let house = House::open(settings).await;
@@ -116,7 +117,7 @@ async fn a_scrape_under_a_thousand_sessions_is_exact_to_the_byte() {
     }
     house.until_sessions(PUBLISHERS + PLAYERS + VIEWERS).await;
 
-    // Who has read something may be ahead of who counts it.
+    // The reader may run ahead of the counter.
     let seen: u64 = viewers.iter().map(|(_, got)| got).sum();
     until("every byte that viewers got", || {
         value(&house.proxy.metrics().render(), TO_VIEWERS) >= seen
@@ -143,7 +144,7 @@ async fn a_scrape_under_a_thousand_sessions_is_exact_to_the_byte() {
         "every byte their origin read"
     );
 
-    // While publishers send, totals only grow; when all has come, they are what was sent.
+    // While publishers send, totals only grow; when everything has arrived, they equal what was sent.
     let start = value(&before, TO_ORIGIN);
     let mut last = start;
     for round in 0..5 {
@@ -164,7 +165,7 @@ async fn a_scrape_under_a_thousand_sessions_is_exact_to_the_byte() {
     let (_, text) = get(house.at.system, "/metrics").await;
     assert_eq!(value(&text, TO_ORIGIN), start + sent);
 
-    // Ten streams have series of their own, all others one together; all of it is all there was.
+    // Ten streams have series of their own, all others share one; the sum is everything.
     let all = sum(&text, "sluicegate_relayed_bytes_total", &[]);
     assert_eq!(
         sum(&text, "sluicegate_stream_relayed_bytes_total", &[]),

@@ -1,4 +1,4 @@
-//! Origins that accept and say nothing, as stopped ones do, to clients of every protocol.
+//! Origins that accept and send nothing, as stopped ones do, to clients of every protocol.
 
 use sluicegate_core::fleet::State;
 use sluicegate_core::srt::packet::{Handshake, Rejection, Step as SrtStep};
@@ -23,7 +23,7 @@ fn is_silent(house: &House, id: &str) -> bool {
     member.expect("it is registered").health.is_silent()
 }
 
-/// What is silent may be well behind a broken network; only who answers wrongly is surely broken.
+/// A silent origin may be healthy behind a broken network; only one that answers wrongly is surely broken.
 #[tokio::test]
 async fn silence_is_known_as_silence_over_every_protocol() {
     for protocol in ["rtmp", "http_flv", "hls", "rtsp", "srt", "webrtc"] {
@@ -69,7 +69,7 @@ async fn silence_is_known_as_silence_over_every_protocol() {
     }
 }
 
-/// Two seconds after it asked, a viewer is at an origin that speaks.
+/// Two seconds after its request, a viewer is on an origin that answers.
 #[tokio::test]
 async fn viewers_over_http_go_on_to_the_next_origin() {
     for way in WAYS {
@@ -109,7 +109,7 @@ async fn a_playlist_comes_from_the_next_origin() {
     assert!(is_silent(&house, "stopped"));
 }
 
-/// An origin may hold its answer back until there is a publisher: it says so by speaking otherwise.
+/// An origin may hold its answer back until there is a publisher: it shows that it is alive over another protocol.
 #[tokio::test]
 async fn an_origin_that_only_waits_keeps_its_viewers() {
     let house = House::open("[session]\ndial_timeout = \"300ms\"\n").await;
@@ -155,7 +155,7 @@ fn assert_refused(status: u16) {
     assert!((500..600).contains(&status), "{status}");
 }
 
-/// A caller that says what libsrt says, as far as the answer.
+/// A caller that sends what libsrt sends, up to the answer.
 async fn call_srt(house: &House) -> Rejection {
     let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
     socket.connect(house.at.srt).await.expect("loopback");
@@ -178,7 +178,8 @@ async fn call_srt(house: &House) -> Rejection {
     }
 }
 
-/// Who is at the next origin long before these times, which are for origins that think, was not kept by them.
+/// These long times are for origins that take their time. A client that is on the next origin much sooner was not held
+/// up by them.
 const PATIENT: &str = "[session]\nsetup_timeout = \"60s\"\n[http]\nanswer_timeout = \"60s\"\n";
 const OFFER: &str = "v=0\r\no=- 1 2 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n\
     a=ice-ufrag:clnt\r\na=ice-pwd:0123456789012345678901\r\n";

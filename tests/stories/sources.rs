@@ -1,4 +1,4 @@
-//! Origins that a file or a document names, while it changes.
+//! Origins that a file or a document lists, while it changes.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::house::{House, Manner, Stub, until, video};
 
-/// A proxy whose settings file stays where it is.
+/// A proxy whose settings file stays in place.
 pub(crate) async fn open(file: &Path, lists: &str) -> House {
     write(file, lists);
     let loaded = Settings::load(Some(file), &Environment::new([], "")).expect("valid settings");
@@ -74,7 +74,7 @@ async fn a_file_that_changes_changes_the_fleet_and_cuts_nobody() {
     drop(publisher);
     until("the end of the drain", || duty(&house, "one").is_none()).await;
 
-    // A file that does not hold changes nothing, and the next one that does is taken.
+    // A file with a mistake changes nothing, and the next valid one is used.
     write(
         &file,
         &format!("{}[[origin]]\nid = \"broken\"\n", entry("one", &one)),

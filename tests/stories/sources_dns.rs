@@ -1,4 +1,4 @@
-//! Origins that a DNS server of its own names, while its zone changes, and while it is silent or tells nonsense.
+//! Origins that a DNS server lists, while its zone changes, and while it is silent or answers nonsense.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -26,11 +26,11 @@ struct Server {
 }
 
 enum Saying {
-    /// What is in the zone; the rest has no such name.
+    /// The contents of the zone; other names do not exist.
     Truth(Zone),
-    /// Nothing at all.
+    /// No answer at all.
     Silence,
-    /// This code, whatever is asked.
+    /// This code for every question.
     Code(ResponseCode),
 }
 
@@ -60,8 +60,8 @@ impl Server {
         *self.zone.lock().expect("a test") = saying;
     }
 
-    /// Waits until it was asked so often that two looks at least are over: each question is sent four times at the
-    /// most before it is given up.
+    /// Waits until it was asked so often that at least two lookups are over: each question is sent at most four times
+    /// before it is given up.
     async fn is_asked_again(&self) {
         let before = self.asked.load(Ordering::Relaxed);
         until("more questions", || {
@@ -89,7 +89,7 @@ fn answer(question: &Message, says: &Saying) -> Option<Message> {
     if !zone.keys().any(|(known, _)| *known == name) {
         answer.metadata.response_code = ResponseCode::NXDomain;
     }
-    // The shortest time to live there is: no answer may be kept beyond it.
+    // The shortest possible time to live: no answer may be kept beyond it.
     let records = zone.get(&(name, query.query_type()));
     for record in records.into_iter().flatten() {
         answer.add_answer(Record::from_rdata(query.name().clone(), 1, record.clone()));
@@ -145,7 +145,7 @@ async fn the_targets_of_a_service_join_and_drain_as_the_zone_changes() {
     until("the second target", || duty(&house, &two_id).is_some()).await;
     assert_eq!(duty(&house, &one_id), Some(Duty::Active));
 
-    // Another is new and the first is gone: it drains, and its session goes on.
+    // Another target is new and the first is gone: it drains, and its session goes on.
     let three_id = id("three", &three);
     server.says(Saying::Truth(targets(&[("two", &two), ("three", &three)])));
     until("the third target", || duty(&house, &three_id).is_some()).await;
@@ -158,7 +158,7 @@ async fn the_targets_of_a_service_join_and_drain_as_the_zone_changes() {
     assert!(house.ask(Action::Publish, "live/b").await.has_started());
     assert_ne!(house.origin_of("live/b"), Some(one_id.clone()));
 
-    // The last good list stands while nothing that makes sense is heard.
+    // The last good list is used while no valid answer is heard.
     let mut nowhere = targets(&[("two", &two), ("four", &one)]);
     nowhere.remove(&("four.example.".to_owned(), RecordType::A));
     let mut empty = targets(&[("two", &two)]);

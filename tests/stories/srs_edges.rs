@@ -1,4 +1,4 @@
-//! SRS edges that pull through us: relayed like any player, or told where the stream is and gone there.
+//! SRS edges that pull through the proxy: relayed like any player, or redirected to the stream.
 
 use std::net::SocketAddr;
 
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::house::{House, Manner, PATIENCE, Stub, until};
 
-/// What an edge pulls, as its viewer asked for it.
+/// What an edge pulls, as its viewer requested it.
 struct Wish {
     vhost: &'static str,
     app: &'static str,
@@ -21,24 +21,24 @@ struct Wish {
     stream: &'static str,
 }
 
-/// An edge at one server, as far as it got there: it waits for each answer before it asks on, as SRS does.
+/// An edge at one server, as far as it got: it waits for each answer before it goes on, like SRS.
 struct Edge {
     socket: TcpStream,
     reader: ChunkReader,
     inbox: Vec<u8>,
 }
 
-/// What an edge hears when it has asked to play.
+/// What an edge hears after its request to play.
 enum Heard {
     /// The server shows the stream.
     Plays,
-    /// `redirect2`, which SRS takes before `redirect`, and that one.
+    /// `redirect2`, which SRS uses before `redirect`, and `redirect`.
     Redirect(String, String),
 }
 
 impl Edge {
-    /// Pulls from `at`, and from where that sends it: of a redirect, an edge takes the address alone, and asks there for
-    /// what its viewer asked.
+    /// Pulls from `at`, and from where it is redirected: an edge uses only the address of a redirect, and asks there
+    /// for what its viewer requested.
     async fn pull(at: SocketAddr, wish: &Wish) -> (Self, Vec<SocketAddr>) {
         let mut way = vec![at];
         loop {
@@ -56,7 +56,7 @@ impl Edge {
         }
     }
 
-    /// Connects, says what it is, and asks to play.
+    /// Connects, identifies itself, and asks to play.
     async fn ask(at: SocketAddr, wish: &Wish) -> (Self, Heard) {
         let mut edge = Self {
             socket: TcpStream::connect(at).await.expect("it listens"),
@@ -206,7 +206,7 @@ async fn an_edge_pulls_through_us_and_its_words_reach_the_origin() {
     }
     assert_eq!(said.field("srs_pid"), Some(&Value::Number(4711.0)));
 
-    // However many edges: a placement has one origin, and a stream one key whatever its vhost says of it.
+    // With any number of edges: a placement has one origin, and a stream has one key whatever its vhost.
     let (_second, _) = Edge::pull(house.at.rtmp, &WISH).await;
     assert_eq!(house.proxy.sessions().len(), 2);
     assert_eq!(house.proxy.registry().placements().len(), 1);
@@ -222,18 +222,18 @@ async fn an_edge_that_is_told_where_the_stream_is_goes_there_and_comes_back_when
     let (mut edge, way) = Edge::pull(house.at.rtmp, &WISH).await;
     assert_eq!(way, [house.at.rtmp, first.at]);
     edge.media().await;
-    // Its media is not ours.
+    // The proxy does not carry its media.
     house.until_sessions(0).await;
     let request = first.request();
     assert_eq!(request.tc_url, "rtmp://video.example.com/live");
     assert_eq!(request.name, "a?token=x");
 
-    // A viewer, or an encoder, is relayed: it would take a redirect for a refusal.
+    // A viewer or an encoder is relayed: it would take a redirect for a refusal.
     let player = house.ask(Action::Play, "live/a").await;
     assert!(player.has_started());
     drop(player);
 
-    // Its origin dies, and we hear of it: the edge asks again, and is sent to the next.
+    // Its origin dies, and the proxy learns about it: the edge asks again, and is redirected to the next one.
     let second = Stub::start(Manner::Streams(500)).await;
     house.register("two", second.at);
     first.kill().await;
