@@ -1,5 +1,5 @@
-//! What a placement costs: `scripts/bench place`. A million streams are known and a thousand origins registered; then
-//! known streams are asked for, and new ones, each on one thread.
+//! Measures what a placement costs: `scripts/bench place`. With a million known streams and a thousand registered
+//! origins, known streams and new ones are requested, each on one thread.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ fn main() {
 
 async fn measure(policy: &str) {
     let proxy = proxy(policy);
-    // With few origins a million decisions take seconds; the rest of the fleet comes when they are made.
+    // With few origins a million decisions take seconds; the rest of the fleet is added when they are made.
     (0..FIRST).for_each(|number| register(&proxy, number));
     for number in 0..STREAMS {
         let request = Request {
@@ -44,7 +44,7 @@ async fn measure(policy: &str) {
         joined.expect("an origin");
     }
     (FIRST..ORIGINS).for_each(|number| register(&proxy, number));
-    // Known streams are timed by the thousand, since a clock costs as much as one of them.
+    // Known streams are timed by the thousand, because reading the clock costs as much as one of them.
     let known = timed(
         1000,
         |number| {
@@ -71,7 +71,7 @@ async fn measure(policy: &str) {
     );
 }
 
-/// Median and 99th percentile, in microseconds for one call, of a hundred rounds of `calls` each.
+/// Median and 99th percentile, in microseconds per call, of a hundred rounds of `calls` each.
 fn timed<F: Fn(&Proxy) -> bool>(
     calls: usize,
     ask: impl Fn(usize) -> F,

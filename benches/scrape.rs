@@ -1,8 +1,8 @@
-//! What being seen costs: `cargo bench --bench scrape`.
+//! Measures what metrics cost: `cargo bench --bench scrape`.
 //!
-//! Ten thousand streams, each with a publisher that is placed and counted, on a hundred origins. A scrape has to take
-//! 50 ms at the most, and counting, the sweep and scrapes together a hundredth of what relaying costs. A read and a
-//! write of a socket stand for relaying: a relay does at least these for what it counts once.
+//! There are ten thousand streams on a hundred origins, each with a publisher that is placed and counted. A scrape has
+//! to take at most 50 ms, and counting, the sweep and scrapes together at most a hundredth of what relaying costs. A
+//! read and a write on a socket stand for relaying: a relay does at least these for each time it counts.
 
 use std::error::Error;
 use std::future::ready;
@@ -24,7 +24,7 @@ const ORIGINS: usize = 100;
 const SCRAPES: usize = 21;
 const COUNTS: usize = 20_000_000;
 const PAIRS: usize = 200_000;
-/// What a relayed stream of some Mbit/s brings with one read.
+/// What a relayed stream of some Mbit/s delivers with one read.
 const READ: usize = 16 * 1024;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -90,7 +90,7 @@ async fn measure() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The median of some runs.
+/// The median of several runs.
 fn timed(run: impl Fn()) -> Duration {
     let mut times: Vec<Duration> = (0..SCRAPES)
         .map(|_| {
@@ -103,7 +103,7 @@ fn timed(run: impl Fn()) -> Duration {
     times[SCRAPES / 2]
 }
 
-/// Publishers of as many streams, joined with origins that take all of them.
+/// Publishers of `STREAMS` streams, joined with origins that accept all of them.
 async fn open(proxy: &Proxy) -> Result<Vec<Session>, Box<dyn Error>> {
     for number in 0..ORIGINS {
         let body = format!(
@@ -132,7 +132,7 @@ async fn open(proxy: &Proxy) -> Result<Vec<Session>, Box<dyn Error>> {
     Ok(sessions)
 }
 
-/// Seconds that a write and a read of [`READ`] bytes take.
+/// The seconds that a write and a read of [`READ`] bytes take.
 fn pair() -> Result<f64, Box<dyn Error>> {
     let (mut from, mut to) = UnixStream::pair()?;
     let mut bytes = vec![7; READ];

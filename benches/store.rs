@@ -1,5 +1,6 @@
-//! What a shared store costs: `scripts/bench store`. A redis-server of its own, two proxies on it, and streams that are
-//! claimed, joined and looked up. Nothing is relayed: sessions are opened and joined to an origin that is not asked.
+//! Measures what a shared store costs: `scripts/bench store`. It starts a redis-server and two proxies on it, and
+//! claims, joins and looks up streams. Nothing is relayed: sessions are opened and joined to an origin that is not
+//! contacted.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -41,7 +42,7 @@ async fn measure() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// First claims, each on a key of its own, with so many under way at once.
+/// First claims, each on a key of its own, with different numbers of claims under way.
 async fn claims(server: &RedisServer) -> Result<(), Box<dyn Error>> {
     let store = Arc::new(Redis::open(
         server.url().parse()?,
@@ -77,7 +78,7 @@ async fn claims(server: &RedisServer) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What a thousand sessions cost the Redis, by how well their stream is known.
+/// What a thousand sessions cost the Redis, depending on how well their stream is known.
 async fn joins(server: &RedisServer, near: &Proxy, far: &Proxy) -> Result<(), Box<dyn Error>> {
     println!(
         "commands for each 1,000 joins, as the Redis counts them (those inside a script too):"
@@ -101,7 +102,7 @@ async fn joins(server: &RedisServer, near: &Proxy, far: &Proxy) -> Result<(), Bo
             .into_iter()
             .filter_map(|(name, count)| {
                 let more = count - before.get(&name).copied().unwrap_or(0);
-                // How the connections are kept, and this very question.
+                // Commands that keep the connections, and this very query.
                 let ours = !["client|tracking", "info", "role"].contains(&name.as_str());
                 (more > 0 && ours).then(|| format!("{name} {}", more * 1000 / JOINS))
             })
@@ -118,8 +119,8 @@ async fn joins(server: &RedisServer, near: &Proxy, far: &Proxy) -> Result<(), Bo
     Ok(())
 }
 
-/// Where a stream is that this proxy has placed: what a viewer of it costs beyond the connection. On one thread, and on
-/// all cores at once, as they would get in each other's way.
+/// Finds a stream that this proxy has placed: what a viewer of it costs beyond the connection. On one thread, and on
+/// all cores at once, where they could get in each other's way.
 fn lookups(proxy: &Proxy) {
     let streams: Vec<StreamUrl> = (0..JOINS).map(stream).collect();
     let look = || {
@@ -174,7 +175,7 @@ async fn join(proxy: &Proxy, action: Action, number: usize) -> Result<Session, B
     Ok(session)
 }
 
-/// A proxy as it is by default, on free ports, with the store.
+/// A proxy with default settings, on free ports, with the store.
 async fn proxy(server: &RedisServer, stop: &CancellationToken) -> Result<Proxy, Box<dyn Error>> {
     let ports = ["rtmp", "http", "api", "system", "rtsp", "srt", "rtc"];
     let ports = ports.map(|section| {
@@ -243,7 +244,7 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// How often each command was called since the server began.
+    /// How often each command was called since the server started.
     fn commands(&self) -> Result<BTreeMap<String, usize>, Box<dyn Error>> {
         let told = Command::new("redis-cli")
             .args(["-p", &self.port.to_string(), "info", "commandstats"])

@@ -1,4 +1,4 @@
-//! The embedded origin and the clip's publisher, met over real sockets.
+//! The embedded origin and the clip's publisher, tested over real sockets.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// What a test waits for comes within milliseconds, or never.
+/// How long a test waits: what it waits for comes within milliseconds, or never.
 const PATIENCE: Duration = Duration::from_secs(20);
 const KEYFRAME: &[u8] = &[0x17, 1, 0, 0, 0, 0xaa];
 const INTER: &[u8] = &[0x27, 1, 0, 0, 0, 0xbb];
@@ -76,7 +76,7 @@ impl Rtmp {
         }
     }
 
-    /// Opens and goes on until the origin has said `code`.
+    /// Opens a client and runs it until the origin has sent `code`.
     async fn started(origin: &EmbeddedOrigin, action: Action, name: &str, code: &str) -> Self {
         let mut peer = Self::open(origin, action, name, b"").await;
         peer.until_status(code).await;
@@ -91,7 +91,7 @@ impl Rtmp {
         Self::started(origin, Action::Play, name, "NetStream.Play.Start").await
     }
 
-    /// What the origin does next; None when it has closed the connection.
+    /// The next event of the origin; `None` when it has closed the connection.
     async fn event(&mut self) -> Option<ClientEvent> {
         let mut buffer = vec![0; 64 << 10];
         loop {
@@ -141,7 +141,7 @@ impl Rtmp {
 
     async fn flush(&mut self) {
         while let Some(output) = self.client.poll_output() {
-            // The origin may have closed; what it said before is still to be read.
+            // The origin may have closed the connection; what it sent before is still to be read.
             let _ = self.socket.write_all(&output).await;
         }
     }
@@ -151,7 +151,7 @@ fn part(message: &Message) -> Part {
     Part::of(message.kind, &message.payload)
 }
 
-/// A response to `request`, which must have a head; its body is read as it comes.
+/// The response to `request`, which must have a head; its body is read as it arrives.
 struct Http {
     socket: TcpStream,
     head: ResponseHead,
@@ -210,7 +210,7 @@ impl Http {
     }
 }
 
-/// The whole tags in the front of an FLV file.
+/// The complete tags at the front of an FLV file.
 fn tags(file: &[u8]) -> Result<Vec<Message>, FlvError> {
     let mut reader = Reader::new(file);
     flv::read_header(&mut reader)?;
@@ -241,7 +241,7 @@ fn dechunked(mut body: &[u8]) -> Vec<u8> {
     out
 }
 
-/// What every player must get first, whenever it comes.
+/// Checks what every player must get first, whenever it comes.
 fn assert_opens_well(messages: &[Message]) {
     let parts: Vec<Part> = messages.iter().map(part).collect();
     assert_eq!(
@@ -377,7 +377,7 @@ async fn a_second_publisher_is_refused_and_the_first_goes_on() {
         matches!(&refused, Err(PublishError::Refused { code, .. }) if code == "NetStream.Publish.BadName"),
         "{refused:?}"
     );
-    // The client hears why, and then the end of the connection.
+    // The client is told why, and then the connection ends.
     let mut third = Rtmp::open(&origin, Action::Publish, "demo", b"").await;
     third.until_status("NetStream.Publish.BadName").await;
     assert_eq!(third.event().await, None);
@@ -403,7 +403,7 @@ async fn a_name_without_a_stream_is_refused() {
 async fn a_slow_player_is_dropped_and_the_others_stay() {
     let origin = origin().await;
     let mut publisher = Rtmp::publishing(&origin, "a").await;
-    // Neither reads on; what they are sent fills the sockets' buffers and then their queues.
+    // Neither of them reads on; what they are sent fills the sockets' buffers and then their queues.
     let _sleeper = Rtmp::playing(&origin, "a").await;
     let _viewer = Http::ask(&origin, "GET /live/a.flv HTTP/1.1\r\nHost: a\r\n\r\n").await;
     let mut reader = Rtmp::playing(&origin, "a").await;

@@ -1,4 +1,4 @@
-//! What is written about metrics holds: the reference, the dashboard and the alert rules name what the code has.
+//! What is written about metrics is true: the reference, the dashboard and the alert rules name metrics that exist.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;

@@ -65,7 +65,7 @@ async fn a_single_report_carries_what_srs_would_send() {
             "rtmp": ["1"], "http": ["10.0.0.6:8080"], "rtc": ["udp://:8000"], "srt": ["10080"], "zone": "eu-1",
         })
     );
-    // What we send, our own proxy reads back as the origin it is.
+    // Our own proxy reads back what we send as the same origin.
     let rules = sluicegate_core::fleet::origin::AddressRules {
         allow_special: false,
     };
@@ -125,10 +125,10 @@ async fn an_origin_is_reported_while_it_answers_and_comes_back_as_another_instan
 
     origin.abort();
     assert!(origin.await.is_err());
-    // Refused, or reset where it went away in the middle of a question.
+    // Refused, or reset if it went away in the middle of a question.
     let event = program.next().await.to_string();
     assert!(event.starts_with(&silent), "{event}");
-    // Whatever was reported before it fell silent.
+    // Discard what was reported before it fell silent.
     while proxy.reports.try_recv().is_ok() {}
 
     let origin = answer_rtmp(place).await;
@@ -197,7 +197,7 @@ async fn services_over_udp_alone_are_reported_unasked() {
     program.stop().await;
 }
 
-/// An address where nothing listens, until a test does.
+/// An address where nothing listens until a test does.
 fn nowhere() -> SocketAddr {
     ([127, 0, 0, 1], machine::free_port()).into()
 }
@@ -236,7 +236,7 @@ fn registration(place: SocketAddr, proxies: &[&Proxy]) -> Registration {
     }
 }
 
-/// The program at work, with what it tells.
+/// The program at work, with the events that it reports.
 struct Program {
     events: UnboundedReceiver<Event>,
     task: JoinHandle<Result<(), RegisterError>>,
@@ -260,7 +260,7 @@ impl Program {
 
     async fn stop(self) {
         self.stop.send(()).unwrap();
-        // The receiver goes with `self.events`, after the task.
+        // The receiver is dropped with `self.events`, after the task.
         soon(self.task).await.unwrap().unwrap();
     }
 }
@@ -308,7 +308,7 @@ async fn take_report(
         let Some((head, body)) = text.split_once("\r\n\r\n") else {
             continue;
         };
-        // The body is complete once it is a document: the same as its Content-Length.
+        // The body is complete once it is a valid document, which is the same as its Content-Length.
         if let Ok(document) = serde_json::from_str(body) {
             break (format!("{head}\r\n"), document);
         }

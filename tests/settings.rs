@@ -139,7 +139,7 @@ fn a_later_layer_wins() {
 #[test]
 fn every_setting_is_read_under_each_of_its_names() {
     for setting in TABLE {
-        // No setting takes this; a list of origins takes anything, and so does plain text.
+        // No setting accepts this, except that a list of origins and a plain text accept anything.
         let wrong = "\u{1}, ,-";
         let lenient = setting.allowed.contains("any text")
             || setting.allowed.contains("list of origins")
@@ -668,7 +668,7 @@ fn the_guide_tells_the_truth() {
     let names = guide
         .split(|c| !is_letter(c))
         .filter(|word| word.starts_with("PROXY_"));
-    // Prefixes, and what Kubernetes sets.
+    // Prefixes, and variables that Kubernetes sets.
     let others = ["PROXY_", "PROXY_REDIS_", "PROXY_SERVICE_HOST"];
     let unknown: Vec<&str> = names.filter(|n| !known(n) && !others.contains(n)).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
@@ -699,7 +699,7 @@ fn a_redis_is_told_by_its_parts_or_by_a_url_that_wins() {
     assert!(!report.contains("word@"), "{report}");
 }
 
-/// `examples/reference.toml` is written from the table, so it can't fall behind.
+/// `examples/reference.toml` is generated from the table, so it cannot get out of date.
 #[test]
 fn the_reference_shows_every_setting_with_its_default() {
     let path = Path::new("examples/reference.toml");

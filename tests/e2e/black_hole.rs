@@ -45,12 +45,12 @@ fn returns_within_five_seconds(origin: &dyn Origin) {
     let ended = proxy.wait_log("session ended", |record| record["action"] == "publish");
     assert_eq!(ended["reason"], "replaced", "{ended}");
 
-    // The player goes on, or it is told; it is never left with a still picture.
+    // The player goes on, or it is told; it is never left with a frozen picture.
     if player.is_running() {
         player.wait_more(50);
     }
     Player::frames(&proxy.rtmp_url("live/a"), 25);
-    // By the proxy's own account: an encoder takes its time to start.
+    // According to the proxy's own account: an encoder takes its time to start.
     drop(again);
     let first = &ended["session"];
     let ended = proxy.wait_log("session ended", |record| {
@@ -61,5 +61,5 @@ fn returns_within_five_seconds(origin: &dyn Origin) {
 }
 
 const ALLOWED: Duration = Duration::from_secs(5);
-/// Sooner than a publisher that sends nothing is given up by itself.
+/// Sooner than a publisher that sends nothing would be given up.
 const STUCK: Duration = Duration::from_secs(25);

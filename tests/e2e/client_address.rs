@@ -1,4 +1,4 @@
-//! An origin that wants to know sees who the client is, and not only the proxy.
+//! An origin that wants to know the real client is told its address.
 
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -68,7 +68,7 @@ fn a_log_line_names_the_client_and_the_proxy_it_came_by() {
         assert_eq!(ip(&line["client"]).to_string(), "203.0.113.7", "{line}");
         assert_eq!(ip(&line["peer"]), VIEWER, "{line}");
     }
-    // Whoever reads the line finds each of its fields explained.
+    // Each field of the line is explained in the documentation.
     let line = proxy.wait_log("session ended", |_| true);
     for field in line.as_object().expect("a line is an object").keys() {
         let explained = OBSERVABILITY.contains(&format!("`{field}`"))
@@ -113,7 +113,7 @@ fn an_rtmp_origin_that_asks_for_it_gets_the_address_before_the_handshake() {
             "ip": "127.0.0.1", "server": server, "service": "s", "pid": "1", "rtmp": [port.to_string()],
         }));
     }
-    // Neither answers, so that each stream is tried on both.
+    // Neither origin answers, so each stream is tried on both.
     let _publisher = Publisher::clip(&proxy.rtmp_url("live/a")).start();
     let bytes = first_bytes::<8>(&told);
     assert_eq!(
@@ -159,7 +159,7 @@ fn first_bytes<const COUNT: usize>(listener: &TcpListener) -> [u8; COUNT] {
     bytes
 }
 
-/// HAProxy as a TCP balancer that sends PROXY protocol v2, and its address.
+/// HAProxy as a TCP load balancer that sends PROXY protocol v2, and its address.
 fn haproxy(to: SocketAddr) -> (Program, SocketAddr) {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, machine::free_port()));
     let scratch = Scratch::new("haproxy");

@@ -1,4 +1,4 @@
-//! In front of any RTMP server, by three variables and nothing else.
+//! A proxy in front of any RTMP server, configured with three variables and nothing else.
 
 use crate::support::machine::{self, Scratch};
 use crate::support::proxy::{self, Proxy};
@@ -26,7 +26,7 @@ fn an_rtmp_server_that_registers_nowhere_is_used() {
         "PROXY_DEFAULT_BACKEND_RTMP",
         origin.rtmp().port().to_string(),
     );
-    // It sends no heartbeat, and stays while it answers.
+    // The origin sends no heartbeat, and stays while it answers.
     command.env("PROXY_ORIGIN_SERVER_TTL", "1s");
     command.current_dir(scratch.path());
     let proxy = Proxy::ready(&mut command, scratch);

@@ -1,4 +1,4 @@
-//! `sluicegate demo`: the first thing anybody runs.
+//! `sluicegate demo`: the first command that a new user runs.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -39,7 +39,7 @@ fn the_demo_tells_where_everything_is_and_a_browser_shows_the_picture() {
         "{shown}"
     );
 
-    // One's own stream, as the banner proposes.
+    // A stream of one's own, as the banner suggests.
     let publisher = Publisher::clip(&demo.rtmp_url("live/mine")).start();
     publisher.wait_frames(5);
     let mine = Browser::open(&format!("http://127.0.0.1:{}/?stream=live/mine", demo.http));
@@ -67,7 +67,7 @@ fn the_demo_shows_its_picture_within_seconds() {
     });
     let first = Player::open(&demo.flv_url("live/demo")).wait_frames(1)[0].at - started;
     println!("told after {told:?}, the picture was there after {first:?}");
-    // Two seconds, and five with a player's own start; as much again where the machine has other work.
+    // The limit is two seconds, or five with a player's own start; twice that on a busy machine.
     assert!(told <= Duration::from_secs(4), "it told after {told:?}");
     assert!(
         first <= Duration::from_secs(10),
@@ -122,7 +122,7 @@ fn a_taken_port_is_one_sentence() {
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The demo on ports of its own: its usual ones may be taken on the machine of whoever runs the tests.
+/// The demo on ports of its own: its default ports may be in use on the machine that runs the tests.
 struct Demo {
     rtmp: u16,
     http: u16,

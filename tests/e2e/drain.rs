@@ -1,4 +1,4 @@
-//! Asked to stop, the proxy takes nothing new and lets what plays play on, for a while.
+//! When it is asked to stop, the proxy accepts nothing new and lets running sessions go on for a while.
 
 use std::net::TcpStream;
 use std::time::{Duration, Instant};

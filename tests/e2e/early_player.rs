@@ -1,4 +1,4 @@
-//! Players come before their publisher: their play decides where the stream will be.
+//! Players come before their publisher: they decide where the stream will be.
 
 use crate::support::{
     NginxRtmp, NodeMediaServer, Origin, Player, Proxy, Publisher, Registrar, machine,
@@ -31,7 +31,7 @@ fn a_publisher_is_led_to_where_its_flv_viewer_waits() {
 
 fn meets(proxy: &Proxy, url: &str, protocol: &str) {
     let player = Player::open(url);
-    // Node-media-server sends the nine bytes that start every FLV file at once; they are no media yet.
+    // node-media-server sends the nine bytes that start every FLV file at once; these are not media yet.
     let row = proxy.wait_session("the player waits for longer than a pause may be", |row| {
         row["age_seconds"].as_f64() > Some(6.0)
     });
@@ -46,5 +46,5 @@ fn meets(proxy: &Proxy, url: &str, protocol: &str) {
     assert_eq!(publisher["origin"], row["origin"]);
 }
 
-/// A stream that has begun may pause for five seconds; one that has not is waited for, as by default, for ten minutes.
+/// A stream that has begun may pause for five seconds; one that has not is waited for ten minutes, the default.
 const IMPATIENT: &str = "session.player_idle = \"5s\"";

@@ -7,7 +7,7 @@ use crate::support::{NginxRtmp, Origin, Player, Proxy, Publisher, Registrar, mac
 #[test]
 fn a_frozen_origin_costs_about_a_second() {
     let _turn = machine::share();
-    // A stopped process: its port still accepts, and no byte comes back.
+    // A stopped process: its port still accepts connections, and no byte comes back.
     moves_on("session.dial_timeout = \"1s\"", |origin| origin.freeze());
 }
 
@@ -31,7 +31,7 @@ fn moves_on(settings: &str, fails: impl Fn(&mut NginxRtmp)) {
         proxy.sessions().is_empty().then_some(())
     });
 
-    // Nobody has told the proxy yet.
+    // The proxy has not been told yet.
     drop(registrars);
     for origin in origins.iter_mut().filter(|origin| origin.name() == held) {
         fails(origin);
@@ -41,7 +41,7 @@ fn moves_on(settings: &str, fails: impl Fn(&mut NginxRtmp)) {
     let now = proxy.origin_of("live/a").expect("it is placed");
     assert_ne!(now, held, "the claim moved with it");
     Player::frames(&proxy.rtmp_url("live/a"), 25);
-    // By the proxy's own account: an encoder takes its time to start.
+    // According to the proxy's own account: an encoder takes its time to start.
     publisher.kill();
     let ended = proxy.wait_log("session ended", |record| {
         record["action"] == "publish" && record["origin"] == now.as_str()
@@ -50,5 +50,5 @@ fn moves_on(settings: &str, fails: impl Fn(&mut NginxRtmp)) {
     assert!(took <= ALLOWED, "{ended}");
 }
 
-/// A second and what a busy machine adds to it; less than the patience with one that is only slow.
+/// A second plus what a busy machine adds; less than the timeout for an origin that is only slow.
 const ALLOWED: Duration = Duration::from_secs(4);

@@ -1,4 +1,4 @@
-//! What the proxy costs a viewer: the time until there is a picture.
+//! What the proxy costs a viewer: the time until the first picture.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::support::{
 #[test]
 fn the_first_frame_comes_within_100_ms_of_direct_play() {
     let _turn = machine::alone();
-    // Keyframes only, so that no player waits for one: what is left is set-up.
+    // Keyframes only, so that no player waits for one: what remains is set-up.
     let nginx = NginxRtmp::start("nginx");
     let nms = NodeMediaServer::start("nms");
     let proxy = Proxy::start("");
@@ -19,7 +19,7 @@ fn the_first_frame_comes_within_100_ms_of_direct_play() {
         .gop(1)
         .start();
     on_nginx.wait_frames(50);
-    // It speaks more protocols, so what is new from here on is placed there.
+    // This origin offers more protocols, so new streams from here on are placed there.
     let _second = Registrar::start(&proxy, &nms);
     let on_nms = Publisher::encoder(&proxy.rtmp_url("live/nms"))
         .rate(50)
@@ -46,7 +46,8 @@ fn the_first_frame_comes_within_100_ms_of_direct_play() {
     ];
     for (way, direct, through) in ways {
         let (mut alone, mut proxied) = (Duration::MAX, Duration::MAX);
-        // The best of each: what other work on the machine adds is not ours. The busier it is, the longer that takes.
+        // The best of several rounds, because other work on the machine adds to the times. The busier it is, the more
+        // rounds that takes.
         for round in 1..=ROUNDS {
             alone = alone.min(Player::first_frame(&direct));
             proxied = proxied.min(Player::first_frame(&through));

@@ -1,4 +1,4 @@
-//! A thousand players of one stream cost its origin one fetch for each segment.
+//! A thousand players of one stream cost its origin one fetch per segment.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -32,7 +32,7 @@ fn a_thousand_players_are_one_to_the_origin() {
     );
 }
 
-/// A playlist, and the last segments it lists.
+/// Fetches a playlist, and the last segments that it lists.
 fn play(proxy: &Proxy) {
     let playlist = http::request(proxy.http, "GET", "/live/full.m3u8", &[], "");
     assert_eq!(playlist.status, 200, "{}", playlist.text());
@@ -46,5 +46,5 @@ fn play(proxy: &Proxy) {
 }
 
 const PLAYERS: usize = 1000;
-/// Players at the same time.
+/// Concurrent players.
 const ABREAST: usize = 50;

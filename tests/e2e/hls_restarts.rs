@@ -1,4 +1,4 @@
-//! A player that plays on: its proxy is replaced by another with the same key, then its origin starts again.
+//! A player that keeps playing: its proxy is replaced by another with the same key, then its origin restarts.
 
 use crate::support::{Balancer, Origin, Page, Player, Proxy, Tree, machine};
 
@@ -15,7 +15,7 @@ fn a_player_outlives_its_proxy_and_a_restart_of_its_origin() {
     let frames = page.wait_frames(50);
     player.wait_frames(50);
 
-    // The new one knows nothing but the key and the origin.
+    // The new proxy knows nothing but the key and the origin.
     let second = Proxy::start("cluster.key = \"one\"");
     second.register(&tree.registration());
     balancer.change(&[second.http]);

@@ -1,4 +1,4 @@
-//! Two proxies with one key and nothing shared, and every request at either of them: no error.
+//! Two proxies that share a key and nothing else, with requests to either of them: no request fails.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ fn requests_sprayed_over_both_find_the_origin() {
     {
         proxy.register(&origin.registration());
     }
-    // The other one learns of no publisher, so that only links and paths lead it.
+    // The other proxy learns of no publisher, so that it has only links and paths.
     let publisher = Publisher::clip(&proxies[0].rtmp_url("live/a")).start();
     publisher.wait_frames(25);
     wait_for("a playlist", PATIENCE, || {
@@ -42,7 +42,7 @@ fn requests_sprayed_over_both_find_the_origin() {
         };
         let playlist = get(&mut dice, PLAYLIST).text();
         let segments = playlist.lines().filter(|line| !line.starts_with('#'));
-        // The oldest may go while we ask for it.
+        // The oldest segment may disappear while it is requested.
         for segment in segments.skip(2) {
             let (name, _) = segment
                 .split_once("?spbhid=")
@@ -59,7 +59,7 @@ fn requests_sprayed_over_both_find_the_origin() {
     page.wait_frames(100);
 }
 
-/// A minute where there is time, a few seconds otherwise.
+/// A minute in the long version, otherwise a few seconds.
 fn length() -> Duration {
     match std::env::var_os("SLUICEGATE_LONG") {
         Some(_) => Duration::from_secs(60),

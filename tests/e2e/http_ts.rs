@@ -8,7 +8,7 @@ fn a_ts_stream_is_pulled_through() {
     let port = machine::free_port();
     let origin = Publisher::serve_http_ts(port, "live/a");
     let proxy = Proxy::start("");
-    // By hand: the side program would probe the origin, which takes one connection only.
+    // Registered by the test itself: the side program would probe the origin, which accepts only one connection.
     proxy.register(&serde_json::json!({
         "ip": "127.0.0.1", "server": "ts", "service": "s", "pid": "1", "rtmp": ["1"], "http": [port.to_string()],
     }));

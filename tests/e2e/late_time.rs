@@ -1,4 +1,4 @@
-//! A stream that has run for longer than three bytes of milliseconds: 4 h 39 min 37 s.
+//! A stream that has run longer than three bytes of milliseconds can count: 4 h 39 min 37 s.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ fn plays_across(proxy: &Proxy, url: impl Fn(&Proxy) -> String) {
         .windows(2)
         .all(|pair| (0.0..0.2).contains(&(pair[1].time - pair[0].time)));
     assert!(steady, "time does not jump");
-    // One that comes later meets such times from its first byte.
+    // A later player meets such timestamps from its first byte.
     let later = Player::frames(&url(proxy), 25);
     assert!(later[0].time > THREE_BYTES, "{}", later[0].time);
 }

@@ -1,6 +1,6 @@
 //! End to end: the binary between real encoders, real players and real origins. `scripts/peers` installs them.
 //!
-//! One file per story. [`peers`] comes first: it shows that the peers work without the proxy.
+//! There is one file per story. [`peers`] comes first: it shows that the peers work without the proxy.
 
 #[path = "../support/mod.rs"]
 mod support;

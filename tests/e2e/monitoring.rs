@@ -1,4 +1,5 @@
-//! What others make of our metrics and log lines: Prometheus' own tool, an independent parser, and a reader of JSON.
+//! What other programs read from our metrics and log lines: Prometheus' own tool, an independent parser, and a reader
+//! of JSON.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -75,7 +76,7 @@ fn the_tools_of_prometheus_read_metrics_and_rules() {
     );
     assert!(said.contains("SUCCESS"), "{said}");
 
-    // The bill of each session, read back.
+    // The summary line of each session, read back.
     drop(viewer);
     let bill = proxy.wait_log("session ended", |record| record["protocol"] == "http_flv");
     assert_eq!(bill["target"], "sluicegate::access");
@@ -122,7 +123,7 @@ fn the_tools_of_prometheus_read_metrics_and_rules() {
     );
 }
 
-/// What a program says to `input`.
+/// The output of a program for `input`.
 fn check(program: &[&str], input: &str) -> String {
     let mut child = Command::new(program[0])
         .args(&program[1..])

@@ -14,7 +14,7 @@ fn a_restarted_origin_is_back_within_one_heartbeat() {
     let mut publisher = Publisher::clip(&proxy.rtmp_url("live/a")).start();
     publisher.wait_frames(5);
 
-    // The side program goes with its machine, as SRS's own heartbeat goes with SRS: both come back as new processes.
+    // The side program goes with its machine, as SRS's heartbeat goes with SRS: both come back as new processes.
     drop(registrar);
     origin.restart();
     publisher.wait_end();

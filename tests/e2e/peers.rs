@@ -1,5 +1,5 @@
-//! The ground under the other stories: the peers carry frames among themselves. When one of these fails, look at
-//! the machine before the proxy.
+//! The basis of the other stories: the peers exchange frames without the proxy. When one of these fails, look at the
+//! machine first.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Every policy between real encoders and real origins: streams go where the policy says, their players follow, and an
-//! origin takes no more than it may.
+//! Every policy between real encoders and real origins: streams go where the policy decides, their players follow, and
+//! an origin gets no more than it may.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ fn every_policy_places_streams_that_their_players_find() {
             .iter()
             .map(|stream| {
                 let publisher = Publisher::clip(&proxy.rtmp_url(stream)).start();
-                // One after the other, so that each decision knows the last.
+                // One after the other, so that each decision knows the previous one.
                 publisher.wait_frames(5);
                 publisher
             })

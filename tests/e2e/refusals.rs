@@ -1,4 +1,4 @@
-//! Who cannot be served is told why, in the words of its own protocol.
+//! A client that cannot be served is told why, in the terms of its own protocol.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn without_an_origin_everybody_is_refused_with_a_reason() {
     let response = http::request(proxy.http, "GET", "/live/a.flv", &[], "");
     assert_eq!(response.status, 503, "{}", response.text());
     assert!(response.text().contains("origin"), "{}", response.text());
-    // The answer is out a moment before its row is gone.
+    // The answer is sent a moment before its row is gone.
     wait_for(
         "a refusal leaves nothing behind",
         Duration::from_secs(40),

@@ -24,7 +24,7 @@ fn a_signal_and_a_change_of_the_file_both_reload_the_list_and_cut_nobody() {
     let player = Player::open(&proxy.rtmp_url("live/a"));
     player.wait_frames(25);
 
-    // Asked for: the new origin joins, and the one that is gone drains under its live stream.
+    // With a signal: the new origin joins, and the missing one drains under its live stream.
     proxy.rewrite(&entry(&two));
     proxy.hang_up();
     let said = proxy.wait_log("the lists of origins changed", |_| true);
@@ -35,7 +35,7 @@ fn a_signal_and_a_change_of_the_file_both_reload_the_list_and_cut_nobody() {
     assert_eq!(proxy.origin_of("live/b").as_deref(), Some("two"));
     player.wait_more(25);
 
-    // A file that does not hold: one sentence with its place, and nothing else happens.
+    // A file with a mistake: one sentence says where, and nothing else happens.
     proxy.rewrite(&format!("{}[[origin]]\nid = \"broken\"\n", entry(&three)));
     proxy.hang_up();
     let refused = "the lists of origins are kept: the file does not hold";
@@ -53,7 +53,7 @@ fn a_signal_and_a_change_of_the_file_both_reload_the_list_and_cut_nobody() {
     assert_eq!(duty(&proxy, &three), None);
     player.wait_more(25);
 
-    // Not asked for: the file is looked at by itself.
+    // Without a signal: the proxy checks the file by itself.
     proxy.rewrite(&(entry(&two) + &entry(&three)));
     wait_for("the third origin", Duration::from_secs(40), || {
         duty(&proxy, &three)
@@ -63,14 +63,14 @@ fn a_signal_and_a_change_of_the_file_both_reload_the_list_and_cut_nobody() {
     assert!(publisher.is_running() && second.is_running());
     assert_eq!(proxy.log("session ended").len(), 0, "nobody was cut");
 
-    // The drain is over with the last session, and the origin is gone.
+    // The drain ends with the last session, and the origin is gone.
     drop(player);
     publisher.stop();
     wait_for("the end of the drain", Duration::from_secs(40), || {
         duty(&proxy, &one).is_none().then_some(())
     });
 
-    // Asked for without a change, it says that it looked, and what it does not look at.
+    // With a signal but without a change, the proxy says that it checked, and what it does not reload.
     proxy.hang_up();
     proxy.wait_log(
         "the lists of origins are as before; other settings are read at the next start",

@@ -1,4 +1,4 @@
-//! Fifty cameras behind three origins: each address leads to one of them, for everybody who asks.
+//! Fifty cameras behind three origins: each address leads every client to the same origin.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -24,7 +24,7 @@ fn fifty_cameras_on_three_origins() {
         .iter()
         .map(|camera| Viewer::play(proxy.rtsp, camera))
         .collect();
-    // All of them at the same time.
+    // All viewers play at the same time.
     for viewer in &mut viewers {
         viewer.wait_frames(10);
     }
@@ -39,7 +39,7 @@ fn fifty_cameras_on_three_origins() {
         origins.len(),
         "fifty cameras spread over all: {used:?}"
     );
-    // Whoever comes later is led to the same place, and sees a picture.
+    // A later player is led to the same place, and sees a picture.
     Player::open_with(&proxy.rtsp_url(&cameras[7]), &["-rtsp_transport", "tcp"]).wait_frames(5);
     drop(viewers);
     crate::support::wait_for("everybody has left", PATIENCE, || {
@@ -47,7 +47,7 @@ fn fifty_cameras_on_three_origins() {
     });
 }
 
-/// A player of a few lines: fifty of ffmpeg would be the load.
+/// A minimal player: fifty of ffmpeg's would be too much load.
 struct Viewer {
     stream: TcpStream,
     bytes: Vec<u8>,
@@ -90,7 +90,7 @@ impl Viewer {
         viewer
     }
 
-    /// Says something and reads the answer.
+    /// Sends a request and reads the answer.
     fn ask(&mut self, request: &str) -> String {
         self.stream
             .write_all(request.as_bytes())
@@ -113,7 +113,7 @@ impl Viewer {
         }
     }
 
-    /// Reads until so many frames of media have come.
+    /// Reads until `count` frames of media have arrived.
     fn wait_frames(&mut self, mut count: usize) {
         while count > 0 {
             let length = match self.bytes.as_slice() {

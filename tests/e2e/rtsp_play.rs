@@ -33,7 +33,7 @@ fn players_over_tcp_and_udp_see_and_hear_until_the_origin_dies() {
         assert!(frames.len() >= 75, "{protocol}");
     }
 
-    // Nobody is left staring at a picture that stands still until silence is noticed.
+    // No player is left with a frozen picture until silence is noticed.
     origin.kill();
     let died = Instant::now();
     for player in &mut players {
@@ -82,7 +82,7 @@ fn where_udp_is_refused_players_fall_back_to_tcp() {
     let origin = RtspServer::start("inside", &["--play", "live/cam"]);
     let proxy = Proxy::start("session.setup_timeout = \"20s\"\nrtsp.udp_ports = \"\"");
     let _registrar = origin.register(&proxy);
-    // Without a word about transports ffmpeg tries UDP first.
+    // If it is told nothing about transports, ffmpeg tries UDP first.
     Player::open(&proxy.rtsp_url("live/cam")).wait_frames(25);
     let absent = Player::open(&proxy.rtsp_url("live/nobody")).wait_end();
     assert!(absent.errors.contains("404 Not Found"), "{}", absent.errors);

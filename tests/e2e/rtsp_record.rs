@@ -1,4 +1,4 @@
-//! Publishers by RTSP: ffmpeg to gst-rtsp-server and to another ffmpeg, with picture and sound.
+//! Publishers over RTSP: ffmpeg to gst-rtsp-server and to another ffmpeg, with picture and sound.
 
 use crate::support::rtsp::RtspServer;
 use crate::support::{Player, Proxy, Publisher, machine};
@@ -27,7 +27,7 @@ fn cameras_publish_over_tcp_and_udp() {
 fn ffmpeg_is_an_origin_too() {
     let _turn = machine::share();
     let port = machine::free_port();
-    // It takes one publisher and shows what comes.
+    // This origin accepts one publisher and shows what arrives.
     let origin = Player::open_with(
         &format!("rtsp://127.0.0.1:{port}/live/cam"),
         &["-rtsp_flags", "listen"],

@@ -53,7 +53,7 @@ fn fifty_live_streams_are_drained_from_the_command_line() {
     );
     assert!(told(&proxy, &["ps"]).contains("draining"));
 
-    // Who is ended comes back, and finds the other origin.
+    // A client that is ended comes back, and finds the other origin.
     wait_for("everybody has moved", Duration::from_secs(30), || {
         for (index, light) in lights.iter_mut().enumerate() {
             if !light.is_running() {
@@ -88,7 +88,7 @@ fn fifty_live_streams_are_drained_from_the_command_line() {
     ] {
         assert!(story.contains(words), "{words}\n{story}");
     }
-    // Where a line ends depends on how long ago it was claimed.
+    // Where a line is broken depends on how long ago the stream was claimed.
     let words: Vec<&str> = story.split_whitespace().collect();
     let words = words.join(" ");
     assert!(

@@ -16,7 +16,7 @@ fn the_file_the_variables_and_dotenv_each_set_a_listener() {
     let scratch = Scratch::new("layers");
     let config = scratch.write(
         "sluicegate.toml",
-        // The file says something about all of them; what is above it wins.
+        // The file sets all of them; the layers above it win.
         &format!("[rtmp]\nlisten = \"{file}\"\n[http]\nlisten = \"{file}\"\n[api]\nlisten = \"{file}\"\n[system]\nlisten = \"{file}\"\n[rtsp]\nlisten = \"127.0.0.1:0\"\n[srt]\nlisten = \"127.0.0.1:0\"\n"),
     );
     scratch.write(

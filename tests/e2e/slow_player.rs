@@ -1,4 +1,4 @@
-//! A player that stops reading is its own problem.
+//! A player that stops reading affects nobody else.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ fn a_flv_viewer_that_stops_reading_is_let_go_and_disturbs_nobody() {
 }
 
 fn stall(proxy: &Proxy, slow: &Relay, slow_url: &str, good_url: &str) {
-    // Enough to fill what the kernel buffers for a connection, 4 MB, in two seconds.
+    // Enough to fill in two seconds what the kernel buffers for a connection, 4 MB.
     let mut publisher = Publisher::encoder(&proxy.rtmp_url("live/a"))
         .bitrate("16M")
         .start();
@@ -56,7 +56,7 @@ fn stall(proxy: &Proxy, slow: &Relay, slow_url: &str, good_url: &str) {
         .map(|pair| pair[1].at - pair[0].at)
         .max()
         .expect("many frames");
-    // Who waited for the other, waited for as long as that may stall.
+    // If one player had to wait for the other, it would wait as long as that one may stall.
     assert!(
         gap < Duration::from_secs(3),
         "the other player waited {gap:?} for a frame"

@@ -1,4 +1,4 @@
-//! SRT on addresses of both families, in front of an origin that has IPv4 alone.
+//! SRT on addresses of both families, in front of an origin that has only IPv4.
 
 use crate::support::srt::srt_url;
 use crate::support::{Player, Proxy, Publisher, SrtOrigin, machine};

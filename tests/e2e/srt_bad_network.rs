@@ -1,4 +1,4 @@
-//! A network that loses, delays and reorders: SRT repairs it through the proxy as it does without.
+//! A network that loses, delays and reorders packets: SRT repairs that through the proxy as it does without.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ fn lost_and_late_packets_are_sent_again_through_the_proxy() {
     for player in &players {
         let frames = player.wait_frames(150);
         let first = frames[0].time;
-        // Every frame is there, in order: 25 a second, without a hole.
+        // Every frame arrives, in order: 25 a second, without a gap.
         for (index, frame) in frames.iter().enumerate() {
             let due = first + 0.04 * index as f64;
             assert!(

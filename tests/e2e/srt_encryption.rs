@@ -1,4 +1,4 @@
-//! Passphrases are between callers and origins: the proxy knows none, and passes both the keys and the refusals.
+//! Passphrases are between callers and origins: the proxy knows none, and passes on both the keys and the refusals.
 
 use crate::support::srt::call;
 use crate::support::{Player, Proxy, Publisher, SrtOrigin, machine};

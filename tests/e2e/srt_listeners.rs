@@ -1,4 +1,4 @@
-//! ffmpeg and srt-live-transmit as origins: each listens, the proxy calls. They also call, as publisher and player.
+//! ffmpeg and srt-live-transmit as origins: they listen, and the proxy calls. They also call, as publisher and player.
 
 use crate::support::srt::register;
 use crate::support::srt_live_transmit::{SrtLiveTransmit, listener_url, wait_bound};
@@ -61,7 +61,7 @@ fn udp(port: u16) -> String {
     format!("udp://127.0.0.1:{port}")
 }
 
-/// The same, in packets that fit into one of SRT's.
+/// The same, in packets that fit into one SRT packet.
 fn packets(port: u16) -> String {
     format!("{}?pkt_size=1316", udp(port))
 }

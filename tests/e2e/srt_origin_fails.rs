@@ -1,4 +1,4 @@
-//! Origins of SRT that die, stop and come back, and callers that vanish.
+//! SRT origins that die, stop and come back, and callers that vanish.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -38,7 +38,7 @@ fn two_hundred_callers_of_a_silent_origin_disturb_nobody() {
 
     first.freeze();
     let before = player.decoded().len();
-    // Its publisher is joined here, so the stream cannot move: the caller hears of it before libsrt gives up.
+    // Its publisher is joined here, so the stream cannot move: the caller is told before libsrt gives up.
     let callers: Vec<Caller> = (1..=200)
         .map(|id| Caller::start(&proxy, silent, id))
         .collect();
@@ -73,7 +73,7 @@ fn an_origin_that_dies_is_noticed_and_its_successor_used() {
     player.wait_frames(25);
     origin.kill();
     let killed = Instant::now();
-    // Both are told, before their own clocks run out, which takes five seconds.
+    // Both are told before their own timeout of five seconds.
     publisher.wait_end();
     player.wait_end();
     let took = killed.elapsed();
@@ -81,7 +81,8 @@ fn an_origin_that_dies_is_noticed_and_its_successor_used() {
     wait_for("both rows are gone", PATIENCE, || {
         proxy.sessions().is_empty().then_some(())
     });
-    // Whoever calls meanwhile puts it out, and no probe will bring it back: it has nothing that could be asked.
+    // A caller in the meantime takes the origin out, and no probe can bring it back: it has no service that can be
+    // probed.
     let said = call(proxy.srt, "#!::r=live/b,m=publish", None);
     assert!(said.starts_with("rejected"), "{said}");
     origin.restart();
@@ -99,7 +100,7 @@ fn an_origin_that_dies_is_noticed_and_its_successor_used() {
     origin.wait_said("gone live/a");
 }
 
-/// A caller that says what libsrt says, and nothing after the answer.
+/// A caller that sends what libsrt sends, and nothing after the answer.
 struct Caller {
     socket: UdpSocket,
 }
@@ -137,7 +138,7 @@ impl Caller {
     }
 }
 
-/// The counter of datagrams that went nowhere for `reason`, as a line.
+/// The counter of datagrams dropped for `reason`, as a line.
 fn dropped(proxy: &Proxy, reason: &str) -> String {
     let metrics = proxy.system("GET", "/metrics").text();
     let labels = format!("datagrams_dropped_total{{listener=\"srt\",reason=\"{reason}\"}}");
@@ -146,5 +147,6 @@ fn dropped(proxy: &Proxy, reason: &str) -> String {
 }
 
 const PATIENCE: Duration = Duration::from_secs(40);
-/// A machine may be busy for longer than the usual 120 ms, and nobody is to drop what comes late for that reason.
+/// A machine may be busy for longer than the default of 120 ms, and packets that are late for that reason must not be
+/// dropped.
 const LATENCY: &str = "&latency=2000000";

@@ -1,5 +1,5 @@
-//! A stream published by SRT is played by RTMP, HLS and HTTP-FLV, from the origin that remuxes it: one name leads all
-//! of them there.
+//! A stream published over SRT is played over RTMP, HLS and HTTP-FLV, from the origin that remuxes it: one name leads
+//! all clients there.
 
 use std::time::Duration;
 
@@ -44,8 +44,8 @@ fn players_by_rtmp_and_http_flv_meet_a_stream_published_by_srt() {
     }
 }
 
-/// Publishes `live/a` by SRT, and returns the origin that got it once it remuxes. The others run on, with nothing to
-/// play: whoever is led there decodes nothing.
+/// Publishes `live/a` over SRT, and returns the origin that got it once it remuxes. The other origins keep running with
+/// nothing to play: a player that is led there decodes nothing.
 fn published<O: Origin>(
     proxy: &Proxy,
     origins: [Remuxing<O>; 2],

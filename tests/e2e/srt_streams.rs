@@ -1,4 +1,4 @@
-//! SRT through three origins: each stream is on one of them, whoever asks for it is led there, and frames decode.
+//! SRT through three origins: each stream is on one of them, every client is led there, and frames decode.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -35,7 +35,7 @@ fn twenty_streams_on_three_origins_meet_their_players() {
     }
     assert_eq!(used.len(), 3, "twenty streams spread over all: {used:?}");
 
-    // Both spellings of a stream id, of every fourth stream: decoding takes the time.
+    // Both spellings of a stream id, for every fourth stream: decoding takes the time.
     let urls = streams.iter().step_by(4).flat_map(|stream| {
         let plain = srt_url(proxy.srt, stream);
         [proxy.srt_play(stream), plain]
@@ -51,7 +51,7 @@ fn twenty_streams_on_three_origins_meet_their_players() {
     taken.wait_frames(50);
     drop((transmit, taken));
 
-    // Goodbyes of callers pass, and rows go with them.
+    // Callers' goodbyes pass, and their rows go.
     drop(players);
     for publisher in &mut publishers {
         publisher.stop();

@@ -28,7 +28,7 @@ impl Broadcast {
         }
     }
 
-    /// Starts again what has ended, and says how many frames the player decoded since it was started last.
+    /// Restarts what has ended, and returns how many frames the player has decoded since its last start.
     fn keep(&mut self) -> usize {
         if !self.encoder.is_running() {
             self.encoder = Publisher::clip(&self.url).start();
@@ -41,7 +41,7 @@ impl Broadcast {
     }
 }
 
-/// Every player decodes a second of video more than it has.
+/// Checks that every player decodes one more second of video.
 fn everybody_watches(broadcasts: &mut [Broadcast], after: &str) {
     for broadcast in broadcasts.iter_mut() {
         broadcast.seen = broadcast.player.decoded().len();
@@ -56,7 +56,7 @@ fn everybody_watches(broadcasts: &mut [Broadcast], after: &str) {
     });
 }
 
-/// New streams are accepted within `allowed`, each on its own.
+/// Checks that new streams are accepted within `allowed`, each by itself.
 fn new_streams(proxy: &Proxy, name: &str, allowed: Duration) -> Vec<Light> {
     let publish = |number| {
         let light = Light::publish(proxy.rtmp, &format!("live/{name}{number}"));
@@ -92,7 +92,7 @@ fn origins_that_die_stop_and_return_leave_nobody_stuck() {
     let mut broadcasts = ["live/a", "live/b"].map(|stream| Broadcast::start(&proxy, stream));
     everybody_watches(&mut broadcasts, "the start");
 
-    // Killed: its port refuses, and whoever comes is placed on the other at once.
+    // Killed: its port refuses connections, and new streams are placed on the other origin at once.
     let held = proxy.origin_of("live/a").expect("it is placed");
     let index = usize::from(origins[1].name() == held);
     origins[index].kill();
@@ -112,7 +112,7 @@ fn origins_that_die_stop_and_return_leave_nobody_stuck() {
     });
     assert_eq!(proxy.origin_of("live/a"), Some(other.clone()));
 
-    // Stopped: its port accepts, and no byte comes back.
+    // Stopped: its port accepts connections, and no byte comes back.
     origins[1 - index].freeze();
     let began = Instant::now();
     let stopped = new_streams(&proxy, "stopped", Duration::from_secs(8));
@@ -136,5 +136,5 @@ fn origins_that_die_stop_and_return_leave_nobody_stuck() {
     });
 }
 
-/// Longer than any clock in the settings above, with room for a busy machine.
+/// Longer than any timeout in the settings above, with room for a busy machine.
 const STUCK: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! An operator records what a session carries, from its middle on, and the session does not notice.
+//! An operator records what a session carries, from the middle of the session on, and the session does not notice.
 
 use std::path::Path;
 use std::process::Command;
@@ -25,7 +25,7 @@ fn a_session_of_rtmp_and_one_of_http_flv_are_recorded_while_they_go_on() {
     player.wait_frames(20);
     let scratch = Scratch::new("tap");
 
-    // The stream's publisher is taken where it can be; the others by their numbers.
+    // The stream's publisher is recorded where possible; the others by their numbers.
     let sessions = proxy.api("/api/v1/sessions");
     let of = |protocol: &str, action: &str| {
         let rows = sessions["data"]["sessions"].as_array().expect("rows");
@@ -90,7 +90,7 @@ fn tap(proxy: &Proxy, what: &str, token: Option<&str>, file: &Path) -> (bool, St
     )
 }
 
-/// How many pictures decode.
+/// The number of pictures that decode.
 fn frames(file: &Path) -> u64 {
     let output = Command::new("ffprobe")
         .args(["-v", "error", "-count_frames", "-select_streams", "v:0"])

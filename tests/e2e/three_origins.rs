@@ -1,4 +1,4 @@
-//! Three origins, ten streams: each stream is on one origin, and whoever asks for it is led there.
+//! Three origins, ten streams: each stream is on one origin, and every client is led there.
 
 use std::collections::BTreeSet;
 
@@ -40,7 +40,7 @@ fn origins_of_different_makes_share_ten_streams() {
     let (first, second) = (NginxRtmp::start("origin1"), NginxRtmp::start("origin2"));
     let third = NodeMediaServer::start("origin3");
     let proxy = Proxy::start("");
-    // Were its HTTP told as well, node-media-server would speak more protocols and get every stream.
+    // If its HTTP port were registered too, node-media-server would offer more protocols and get every stream.
     let origins: [&dyn Origin; 3] = [&first, &second, &third];
     let _registrars = origins.map(|origin| Registrar::rtmp_only(&proxy, origin));
     let _publishers = publish(&proxy);
@@ -68,7 +68,7 @@ fn publish(proxy: &Proxy) -> Vec<Publisher> {
     publishers
 }
 
-/// By the proxy's table, and by what the origins themselves logged.
+/// According to the proxy's table, and to the logs of the origins.
 fn each_stream_is_on_one_origin(proxy: &Proxy, origins: &[&dyn Origin]) {
     let mut used = BTreeSet::new();
     for stream in streams() {

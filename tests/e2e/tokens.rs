@@ -1,4 +1,4 @@
-//! Tokens are the origin's affair: the query a client gives reaches it, and its no reaches the client.
+//! The origin decides about tokens: a client's query reaches it, and its refusal reaches the client.
 
 use crate::support::http::{Answer, Server};
 use crate::support::{NginxRtmp, NodeMediaServer, Player, Proxy, Publisher, Registrar, machine};

@@ -1,4 +1,5 @@
-//! Two proxies on one Redis, in each protocol: origins know one of them, publishers come to one, players to the other.
+//! Two proxies on one Redis, with each protocol: origins register with one of them, publishers use one, players the
+//! other.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use crate::support::{
     machine, wait_for,
 };
 
-/// The two, and what they share.
+/// The two proxies, and what they share.
 struct Pair {
     a: Proxy,
     b: Proxy,
@@ -27,7 +28,7 @@ impl Pair {
         }
     }
 
-    /// What `stream` is placed on, by the word of both.
+    /// The origin on which `stream` is placed, according to both.
     fn agrees_on(&self, stream: &str) -> String {
         let [a, b] = [&self.a, &self.b].map(|proxy| proxy.origin_of(stream));
         assert_eq!(a, b, "{stream}");
@@ -114,7 +115,7 @@ fn rtsp() {
     let camera = RtspServer::start("camera", &mounts);
     let _registrar = camera.register(&pair.a);
     pair.b.wait_origin("camera");
-    // This origin shows what it records by what it says of the frames it decoded.
+    // This origin shows what it records by printing the frames that it decoded.
     let publisher = Publisher::clip(&pair.b.rtsp_url("live/rec"))
         .rtsp("tcp")
         .start();
@@ -144,7 +145,7 @@ fn webrtc_media_goes_by_a_proxy_that_did_not_signal_it_and_outlives_the_one_that
         });
     };
     decoded(10);
-    // Who plays is signalled by the other, and gets what was published.
+    // The player is signalled by the other proxy, and gets what was published.
     let player = RtcClient::play_by(&pair.b, "a", pair.a.rtc);
     player.wait_frame(10);
     let stays = RtcClient::play_by(&pair.a, "a", pair.b.rtc);
@@ -163,7 +164,7 @@ fn webrtc_media_goes_by_a_proxy_that_did_not_signal_it_and_outlives_the_one_that
     });
     assert_eq!(row["origin"], "origin", "{row}");
 
-    // Nothing of a call is in the proxy that signalled it.
+    // Nothing of a call is lost with the proxy that signalled it.
     pair.a.kill();
     stays.wait_more(25);
     let answer = publisher.wait("its answer", |event| event["event"] == "answer");

@@ -1,4 +1,4 @@
-//! WebRTC: real clients publish and play by WHIP and WHEP, and their media goes by our port.
+//! WebRTC: real clients publish with WHIP and play with WHEP, and their media uses our port.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ pub(crate) fn page(proxy: &Proxy, action: &str, stream: &str) -> String {
     )
 }
 
-/// The bytes our own row counted in the direction of the media.
+/// The bytes that our own row counted in the direction of the media.
 fn bytes(proxy: &Proxy, action: &str) -> u64 {
     let direction = if action == "play" {
         "bytes_to_client"
@@ -34,7 +34,7 @@ fn bytes(proxy: &Proxy, action: &str) -> u64 {
     row.and_then(|row| row[direction].as_u64()).unwrap_or(0)
 }
 
-/// The page's call goes by our port, and our account covers what the browser counted.
+/// Checks that the page's call uses our port, and that our account covers what the browser counted.
 fn goes_by_us(proxy: &Proxy, browser: &Browser, action: &str) {
     let ours = proxy.rtc.to_string();
     let shown = browser.wait_video(&format!("{action}: frames"), |shown| {
@@ -155,7 +155,7 @@ fn the_first_picture_comes_within_a_second_of_the_answer() {
     let origin = RtcOrigin::start("origin");
     let proxy = Proxy::start("");
     origin.register(&proxy);
-    // The best of some: what other work on the machine adds is not ours.
+    // The best of several rounds, because other work on the machine adds to the times.
     let mut best = f64::INFINITY;
     for _ in 0..ROUNDS {
         let player = RtcClient::play(&proxy, "a");
@@ -182,7 +182,7 @@ fn a_browser_hears_of_the_death_of_its_origin() {
     let ended = proxy.wait_log("session ended", |_| true);
     assert_eq!(ended["reason"], "origin_closed", "{ended}");
     wait_for_no_row(&proxy);
-    // Left to itself it would hope for half a minute.
+    // Without the proxy's error it would wait for half a minute.
     let told = Instant::now();
     player.wait_video("it is told", |shown| shown["call"]["state"] == "failed");
     assert!(
@@ -306,7 +306,7 @@ fn what_cannot_be_answered_is_refused_in_few_words() {
     assert_eq!(http::request(proxy.api, "GET", whep, &[], "").status, 405);
 }
 
-/// Who hears the end of a call may be ahead of its row.
+/// A client that hears the end of its call may run ahead of the row's removal.
 fn wait_for_no_row(proxy: &Proxy) {
     wait_for("no row is left", Duration::from_secs(40), || {
         proxy.sessions().is_empty().then_some(())
@@ -315,7 +315,7 @@ fn wait_for_no_row(proxy: &Proxy) {
 
 const ROUNDS: usize = 5;
 
-/// What a browser that wants a video offers, without what it does not need.
+/// The offer of a browser that wants a video, without what it does not need.
 fn offer() -> String {
     "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\na=msid-semantic: WMS\r\n\
      m=video 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\na=ice-ufrag:EsAw\r\n\

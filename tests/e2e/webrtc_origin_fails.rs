@@ -1,4 +1,4 @@
-//! What a browser that publishes and one that plays live through when their origin dies, or stops.
+//! What a publishing and a playing browser experience when their origin dies, or stops.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use crate::support::rtc::RtcOrigin;
 use crate::support::{Proxy, machine};
 use crate::webrtc::{page, proxy};
 
-/// A publisher and a player that are both in the picture, on one of two origins.
+/// A publisher and a player that both show pictures, on one of two origins.
 struct Scene {
     proxy: Proxy,
     origins: [RtcOrigin; 2],
@@ -35,7 +35,7 @@ impl Scene {
         }
     }
 
-    /// Both pages are told; each after so long from `began`.
+    /// Waits until both pages are told; returns how long after `began` each was.
     fn are_told(&self, began: Instant) -> [Duration; 2] {
         [&self.publisher, &self.player].map(|browser| {
             browser.wait_video("it is told", |shown| shown["call"]["state"] == "failed");
@@ -43,7 +43,7 @@ impl Scene {
         })
     }
 
-    /// Both come back, as a page does that tries again, and are at the other origin.
+    /// Both come back, as a page does that tries again, and are on the other origin.
     fn come_back(self) {
         let Self {
             proxy,
@@ -59,7 +59,7 @@ impl Scene {
     }
 }
 
-/// A publisher and a player, when both have pictures.
+/// A publisher and a player, once both show pictures.
 fn call(proxy: &Proxy) -> (Browser, Browser) {
     ["publish", "play"]
         .map(|action| {
@@ -85,7 +85,7 @@ fn an_origin_that_dies_ends_both_calls_and_who_comes_back_is_at_the_next() {
     }
     let noticed = began.elapsed();
     let told = scene.are_told(began);
-    // Sooner than silence would be noticed: by us, and by the browsers.
+    // Sooner than silence would be noticed, by us and by the browsers.
     assert!(noticed < Duration::from_secs(8), "{noticed:?}");
     for told in told {
         assert!(told < Duration::from_secs(16), "{told:?}");
@@ -106,7 +106,7 @@ fn an_origin_that_stops_is_missed_by_browsers_themselves() {
     }
     let doubted = began.elapsed();
     let told = scene.are_told(began);
-    // Chromium's own clocks: five seconds without an answer, and a dozen more.
+    // Chromium's own timeouts: five seconds without an answer, and a dozen more.
     assert!(doubted > Duration::from_secs(3), "{doubted:?}");
     for told in told {
         assert!(told < Duration::from_secs(60), "{told:?}");

@@ -1,4 +1,4 @@
-//! WebRTC on other ways than the plain one: a client whose address changes, and ICE over TCP.
+//! WebRTC over other paths than the plain one: a client whose address changes, and ICE over TCP.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,4 +1,5 @@
-//! `scripts/bench`: what a relay costs, next to HAProxy and to nothing at all. See that script for how to read it.
+//! `scripts/bench`: what a relay costs, compared with HAProxy and with no relay at all. That script says how to read
+//! it.
 
 mod datagrams;
 mod measure;
@@ -22,7 +23,7 @@ use crate::players::Crowd;
 use crate::process::Kind;
 use crate::wire::Protocol;
 
-/// Measures what a relay costs beside HAProxy and beside no relay.
+/// Measures what a relay costs compared with HAProxy and with no relay.
 #[derive(Parser)]
 #[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
@@ -36,16 +37,17 @@ struct Arguments {
 enum Action {
     /// CPU per GB, memory per connection and set-up times under paced load (the default)
     Load(Plan),
-    /// CPU per packet, loss and latency of SRT or WebRTC media, next to a relay that makes two calls for each packet
+    /// CPU per packet, loss and latency of SRT or WebRTC media, compared with a relay that makes two calls for each
+    /// packet
     Datagrams(datagrams::Load),
     /// Relay datagrams to an origin with two calls for each, and print the port; used by `datagrams`
     Plain {
         origin: SocketAddr,
-        /// Two calls for what the kernel has together, and a rest
+        /// Two calls for what the kernel has together, and a sleep
         #[arg(long)]
         batched: bool,
     },
-    /// Playlists and segments next to nginx with proxy_pass, per CPU-second
+    /// Playlists and segments compared with nginx and proxy_pass, per CPU-second
     Http(Plan),
     /// Set-up times only: 500 players at once, and 200 one after the other
     Setup(Plan),
@@ -55,7 +57,7 @@ enum Action {
         #[arg(long, default_value_t = 8_333)]
         frame: usize,
     },
-    /// Open players at an address, print what they receive each second, until interrupted; good for profiling
+    /// Open players at an address and print what they receive each second, until interrupted; useful for profiling
     Players {
         protocol: Protocol,
         relay: SocketAddr,

@@ -13,7 +13,7 @@ use crate::players::{Crowd, set_up};
 use crate::process::{self, Kind, Origin, Relay};
 use crate::wire::Protocol;
 
-/// How many players at which rate.
+/// The number of players and their rate.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Shape {
     players: usize,
@@ -89,7 +89,7 @@ impl Case {
         let origin = Origin::start(shape.frame())?;
         let relay = Relay::start(kind, origin.ports, sluicegate)?;
         let address = relay.ports.of(protocol);
-        // The first sessions touch code and scratch buffers that all later ones share.
+        // The first sessions use code and scratch buffers that all later ones share.
         let warm_up = Crowd::open(protocol, address, WARM_UP, Duration::ZERO).await;
         sleep(SETTLE).await;
         if let Some(failure) = warm_up.failures.first() {
@@ -153,28 +153,28 @@ impl Case {
     }
 }
 
-/// What one measurement found.
+/// The result of one measurement.
 pub(crate) struct Sample {
     pub(crate) load: Option<Load>,
     /// Milliseconds from TCP connect to the first media byte.
     pub(crate) p50: f64,
     pub(crate) p99: f64,
-    /// Players that did not come up or were lost, with the reasons.
+    /// Players that could not start or were lost, with the reasons.
     pub(crate) failures: Vec<String>,
-    /// Share of the machine used by processes that are not ours; above [`NOISY`] the sample is not trusted.
+    /// Share of the machine used by other processes; above [`NOISY`] the sample is not trusted.
     pub(crate) foreign: f64,
 }
 
 pub(crate) struct Load {
     /// Gbit/s the players received.
     pub(crate) gigabits: f64,
-    /// Received over offered.
+    /// Received bytes divided by offered bytes.
     pub(crate) kept_up: f64,
     /// CPU seconds of the relay process per GB received.
     pub(crate) cpu: f64,
-    /// The same of origin, relay and players together: a relay can push its work onto its neighbours.
+    /// The same for origin, relay and players together: a relay can shift its work to its neighbours.
     pub(crate) machine: f64,
-    /// kB of `VmRSS` per connection above the relay's warmed-up idle.
+    /// kB of `VmRSS` per connection above the relay's idle value after the warm-up.
     pub(crate) resident: f64,
 }
 
@@ -191,7 +191,7 @@ impl Sample {
         }
     }
 
-    /// CPU seconds of the relay per GB; not a number where no load was measured.
+    /// CPU seconds of the relay per GB; NaN if no load was measured.
     pub(crate) fn cpu(&self) -> f64 {
         self.load.as_ref().map_or(f64::NAN, |load| load.cpu)
     }
@@ -277,7 +277,7 @@ fn processors() -> f64 {
     std::thread::available_parallelism().map_or(1.0, |count| count.get() as f64)
 }
 
-/// Samples with more foreign work than this are left out of the report while enough quiet ones remain.
+/// Samples with more work by other processes than this are left out of the report while enough quiet ones remain.
 pub(crate) const NOISY: f64 = 0.10;
 const WARM_UP: usize = 4;
 const BURST: usize = 500;

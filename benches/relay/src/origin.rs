@@ -12,7 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::wire::{self, Amf, Event, Frame, Inbox, Protocol};
 
-/// Serves until killed; prints the three ports it chose on one line. `frame` is the payload of a video message in bytes.
+/// Serves until killed; prints the three ports that it chose on one line. `frame` is the payload of a video message in
+/// bytes.
 pub(crate) async fn serve(frame: usize) -> Result<()> {
     let rtmp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let http = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
@@ -34,7 +35,7 @@ pub(crate) async fn serve(frame: usize) -> Result<()> {
         };
         let viewers = viewers.clone();
         tokio::spawn(async move {
-            // A player that left during set-up is its own affair; the player counts it.
+            // A player that left during set-up does not matter here; the player counts it.
             if let Ok(socket) = admit(socket, protocol, frame).await {
                 let _ = viewers.send(Viewer {
                     socket,
@@ -47,7 +48,7 @@ pub(crate) async fn serve(frame: usize) -> Result<()> {
     }
 }
 
-/// Answers until the first frame is out: a player's set-up must not wait for the pace.
+/// Answers until the first frame is sent: a player's set-up must not wait for the pacing.
 async fn admit(
     mut socket: TcpStream,
     protocol: Protocol,
@@ -185,12 +186,12 @@ struct Viewer {
     protocol: Protocol,
     /// Bytes of the current frame already written.
     sent: usize,
-    /// Frames that should be out by now; open loop, so a slow relay is not waited for.
+    /// Frames that should have been sent by now; open loop, so a slow relay is not waited for.
     due: usize,
 }
 
 impl Viewer {
-    /// Writes what is due; `false` once the viewer is gone.
+    /// Writes what is due; returns `false` once the viewer is gone.
     fn write(&mut self, frame: &[u8]) -> bool {
         while self.due > 0 {
             match self.socket.write(&frame[self.sent..]) {
@@ -208,8 +209,9 @@ impl Viewer {
     }
 }
 
-/// Every viewer gets a frame at 30 Hz. Viewers are spread over the phases of a frame interval, as the players of many
-/// streams are; all of them at once would let a relay serve hundreds of sockets per wakeup and flatter it.
+/// Sends every viewer a frame at 30 Hz. Viewers are spread over the phases of a frame interval, as the players of many
+/// streams are. If all of them got frames at once, a relay could serve hundreds of sockets per wake-up, which would
+/// flatter it.
 fn pace(arrivals: &mpsc::Receiver<Viewer>, frame: usize) {
     let mut rtmp = Frame::new(Protocol::Rtmp, frame);
     let mut flv = Frame::new(Protocol::Flv, frame);
@@ -220,7 +222,7 @@ fn pace(arrivals: &mpsc::Receiver<Viewer>, frame: usize) {
         let now = start + tick * FRAME_INTERVAL / PHASES as u32;
         std::thread::sleep(now.saturating_duration_since(Instant::now()));
         for viewer in arrivals.try_iter() {
-            // A stride prime to PHASES spreads even a few viewers over the interval.
+            // A stride that is prime to PHASES spreads even a few viewers over the interval.
             seat = (seat + 13) % PHASES;
             phases[seat].push(viewer);
         }
@@ -259,5 +261,5 @@ pub(crate) const FRAME_RATE: usize = 30;
 const FRAME_INTERVAL: Duration = Duration::from_nanos(1_000_000_000 / FRAME_RATE as u64);
 /// About one tick a millisecond.
 const PHASES: usize = 32;
-/// A viewer further behind than a second loses frames, as behind a real origin's queue limit.
+/// A viewer that is more than a second behind loses frames, as with a real origin's queue limit.
 const MAX_DUE: usize = FRAME_RATE;

@@ -1,4 +1,4 @@
-//! Playlists and segments: what a request costs the relay, next to nginx with `proxy_pass`.
+//! Playlists and segments: what a request costs the relay, compared with nginx and `proxy_pass`.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream as Socket};
@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 use crate::process::{Ports, Running, free_port, free_ports, register, settings};
 
-/// What stands between players and an origin that is nginx with files.
+/// The relay between players and an origin, which is nginx with files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Nginx,
@@ -32,7 +32,7 @@ impl Kind {
     }
 }
 
-/// What is asked for, over and over.
+/// The request that is repeated.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     name: &'static str,
@@ -50,7 +50,7 @@ const CASES: [Case; 2] = [
     },
 ];
 
-/// Measures each case through each relay, `rounds` times in turning order, and prints the medians.
+/// Measures each case through each relay, in `rounds` rounds of alternating order, and prints the medians.
 pub(crate) async fn compare(sluicegate: &Path, rounds: usize, seconds: Duration) -> Result<()> {
     let directory = std::env::temp_dir().join(format!("pieces-bench-{}", std::process::id()));
     let outcome = measure_all(&directory, sluicegate, rounds, seconds).await;
@@ -216,7 +216,7 @@ fn until_served(port: u16) -> Result<()> {
     Ok(())
 }
 
-/// Asks over and over on [`CONNECTIONS`] connections; how many answers, and bytes of bodies.
+/// Repeats a request on [`CONNECTIONS`] connections; returns the number of answers, and the bytes of their bodies.
 async fn load(port: u16, target: &'static str, time: Duration) -> Result<(u64, u64)> {
     let end = Instant::now() + time;
     let players: Vec<_> = (0..CONNECTIONS)
@@ -235,7 +235,7 @@ async fn play(port: u16, target: &str, number: usize, end: Instant) -> Result<(u
     let at = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut socket = TcpStream::connect(at).await?;
     socket.set_nodelay(true)?;
-    // Each player asks with a query of its own, or all uncached requests would be one.
+    // Each player has a query of its own, or all uncached requests would be one.
     let request = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: bench\r\n\r\n");
     let mut buffer = vec![0; 256 * 1024];
     let (mut asked, mut came) = (0, 0);

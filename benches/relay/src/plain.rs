@@ -1,5 +1,6 @@
-//! A UDP relay as anybody would write it: a socket of its own for each client, one call to receive a packet and one to
-//! send it. It looks at nothing and rewrites nothing. Batched, it is what the calls of Sluicegate cost by themselves.
+//! A UDP relay as most people would write it: a socket of its own for each client, one call to receive a packet and one
+//! to send it. It looks at nothing and rewrites nothing. In batched mode it shows what the calls of Sluicegate cost by
+//! themselves.
 
 use std::collections::HashMap;
 use std::io::{self, IoSliceMut};
@@ -14,8 +15,8 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::task::LocalSet;
 
-/// Relays to `origin` with a thread per core, and prints its port. `batched` says to take what the kernel put together
-/// (GRO), to send it with one call (GSO), and to rest between.
+/// Relays to `origin` with a thread per core, and prints its port. `batched` means to read what the kernel joined
+/// (GRO), to send it with one call (GSO), and to sleep in between.
 pub(crate) fn serve(origin: SocketAddr, batched: bool) -> Result<()> {
     let cores = std::thread::available_parallelism()?.get();
     let mut at = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -76,7 +77,7 @@ async fn serve_clients(public: Rc<Line>, origin: SocketAddr, batched: bool) -> R
     }
 }
 
-/// Lets packets gather, and everybody have a turn.
+/// Lets packets gather, and gives every task a turn.
 async fn rest() {
     loop {
         std::thread::sleep(REST);
@@ -84,10 +85,10 @@ async fn rest() {
     }
 }
 
-/// A socket, and what takes several packets at once.
+/// A socket with calls that handle several packets at once.
 struct Line {
     socket: UdpSocket,
-    /// Where it is connected to.
+    /// The peer that it is connected to.
     peer: Option<SocketAddr>,
     bursts: Option<UdpSocketState>,
 }
@@ -102,7 +103,7 @@ impl Line {
         })
     }
 
-    /// How much came, how long each packet of it is, and from whom.
+    /// Receives; returns how many bytes, how long each packet is, and the sender.
     async fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, usize, SocketAddr)> {
         let Some(bursts) = &self.bursts else {
             let (length, from) = match self.peer {
@@ -145,7 +146,7 @@ impl Line {
     }
 }
 
-/// The longest a call may bring.
+/// Maximum bytes that a call may return.
 const LONGEST: usize = 65_536;
-/// As a shard of WebRTC rests.
+/// How long to sleep: as long as a WebRTC shard.
 const REST: Duration = Duration::from_millis(1);

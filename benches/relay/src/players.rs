@@ -1,4 +1,4 @@
-//! Many players in one thread: each walks through its set-up as a real one does, then reads and counts.
+//! Many players in one thread: each goes through its set-up as a real one does, then reads and counts.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -17,9 +17,9 @@ use crate::wire::{self, Amf, Command, Event, Inbox, Protocol};
 
 /// Players that were opened; dropping it closes them all.
 pub(crate) struct Crowd {
-    /// From the start of the TCP connect to the first media byte, milliseconds, unsorted.
+    /// The times from the start of the TCP connect to the first media byte, in milliseconds, unsorted.
     pub(crate) set_ups: Vec<f64>,
-    /// Why players did not come up.
+    /// Why players could not start.
     pub(crate) failures: Vec<String>,
     counts: Arc<Counts>,
     _tasks: JoinSet<()>,
@@ -77,7 +77,7 @@ impl Crowd {
         crowd
     }
 
-    /// Bytes received by all players since they play.
+    /// Bytes received by all players since they started to play.
     pub(crate) fn bytes(&self) -> u64 {
         self.counts.bytes.load(Ordering::Relaxed)
     }
@@ -191,7 +191,7 @@ async fn play_rtsp(socket: &mut TcpStream, relay: SocketAddr, stream: usize) -> 
     {
         socket.write_all(request.as_bytes()).await?;
         let mut answer = Vec::with_capacity(4096);
-        // After PLAY the first frame is waited for; before it the end of an answer.
+        // After PLAY, wait for the first frame; before that, for the end of an answer.
         while !answer
             .windows(end.len())
             .any(|window| window == end.as_bytes())
@@ -262,6 +262,6 @@ async fn discard(mut socket: TcpStream, bytes: &AtomicU64) {
     }
 }
 
-/// Distinct streams the players are spread over.
+/// The number of different streams over which the players are spread.
 const STREAMS: usize = 10;
 const SET_UP_LIMIT: Duration = Duration::from_secs(10);

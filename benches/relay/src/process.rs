@@ -1,4 +1,4 @@
-//! The processes of a measurement: the origin, the relay in front of it, and what `/proc` says they used.
+//! The processes of a measurement: the origin, the relay in front of it, and what `/proc` reports about their use.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::wire::Protocol;
 
-/// What stands between player and origin.
+/// What is between player and origin.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, clap::ValueEnum)]
 pub(crate) enum Kind {
     /// Nothing.
@@ -83,7 +83,7 @@ impl Origin {
     }
 }
 
-/// A relay with its own directory for configuration and log, both gone when it is dropped.
+/// A relay with its own directory for configuration and log, which is removed when the relay is dropped.
 pub(crate) struct Relay {
     pub(crate) ports: Ports,
     child: Option<Running>,
@@ -143,7 +143,7 @@ impl Relay {
         Ok(relay)
     }
 
-    /// CPU seconds used so far, user and system; nothing when there is no relay.
+    /// CPU seconds used so far, user and system; 0 if there is no relay.
     pub(crate) fn cpu(&self) -> Result<f64> {
         self.child.as_ref().map_or(Ok(0.0), Running::cpu)
     }
@@ -204,7 +204,7 @@ pub(crate) fn busy() -> Result<f64> {
 /// CPU seconds of a process, user and system; the resolution is a hundredth.
 pub(crate) fn cpu(process: u32) -> Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
-    // The name before it may hold spaces and brackets of its own.
+    // The name before it may contain spaces and brackets.
     let (_, fields) = stat.rsplit_once(')').context("no name in /proc/PID/stat")?;
     let mut ticks = fields
         .split_whitespace()
@@ -250,7 +250,7 @@ fn haproxy(listen: Ports, origin: Ports) -> String {
     let listener = |name: &str, from: u16, to: u16| {
         format!("listen {name}\n  bind 127.0.0.1:{from}\n  server origin 127.0.0.1:{to}\n")
     };
-    // Without `maxpipes` a quarter of the connections could splice at once, the rest would copy.
+    // Without `maxpipes`, only a quarter of the connections could splice at once, and the rest would copy.
     let head = "global\n  nbthread 2\n  maxconn 4000\n  maxpipes 4000\ndefaults\n  mode tcp\n  option splice-response\n  \
         timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n";
     [
@@ -298,11 +298,11 @@ fn report(system: u16, body: &serde_json::Value) -> Result<()> {
     Ok(())
 }
 
-/// A relay of datagrams: Sluicegate, or this program as `plain` with such arguments, which relays whatever comes.
+/// A relay of datagrams: Sluicegate, or this program as `plain` with arguments, which relays anything.
 pub(crate) struct DatagramRelay {
     pub(crate) srt: SocketAddr,
     pub(crate) rtc: SocketAddr,
-    /// Where WebRTC is signalled.
+    /// The address for WebRTC signalling.
     pub(crate) api: SocketAddr,
     child: Running,
     directory: PathBuf,
@@ -338,7 +338,7 @@ impl DatagramRelay {
                 directory,
             });
         }
-        // One that the system chose for the first could be one that is meant for the last.
+        // A port that the system chose for the first one could be the port meant for the last one.
         let [rtmp, http, rtsp, system, srt, rtc, signalling] = free_ports()?;
         let configuration = directory.join("configuration");
         let at = |port: u16| {
@@ -402,12 +402,12 @@ impl Drop for DatagramRelay {
     }
 }
 
-/// A port that nobody has, for TCP or UDP.
+/// A port that is free over TCP and UDP.
 pub(crate) fn free_port() -> Result<u16> {
     Ok(free_ports::<1>()?[0])
 }
 
-/// Ports that nobody has, for TCP or UDP, each another.
+/// Different ports that are free over TCP and UDP.
 pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
     let mut held = Vec::new();
     let mut ports = Vec::new();

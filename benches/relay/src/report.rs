@@ -1,4 +1,4 @@
-//! Samples to ratios: a markdown table, or JSON.
+//! Turns samples into ratios: a Markdown table, or JSON.
 
 use serde_json::{Map, Value, json};
 
@@ -6,10 +6,10 @@ use crate::measure::{Case, Load, NOISY, Sample};
 use crate::process::Kind;
 use crate::wire::Protocol;
 
-/// What was measured, one entry per case and relay, one sample per round.
+/// The samples: one entry per case and relay, with one sample per round.
 pub(crate) type Samples = [(Case, Kind, Vec<Sample>)];
 
-/// One line per case and relay, then what went wrong and how the goals stand.
+/// One line per case and relay, then what went wrong and whether the goals are met.
 pub(crate) fn table(samples: &Samples) -> String {
     let (mut out, mut notes) = (String::new(), String::new());
     for (case, kind, taken) in samples {
@@ -97,7 +97,7 @@ struct Column {
     key: &'static str,
     decimals: usize,
     spread: Option<Spread>,
-    /// What Sluicegate should stay within.
+    /// The limit that Sluicegate should stay within.
     goal: Option<f64>,
 }
 
@@ -126,7 +126,8 @@ impl Spread {
 
 fn columns(samples: &Samples, case: Case, kind: Kind, taken: &[Sample]) -> Vec<Column> {
     let of_case = || samples.iter().filter(|(of, ..)| *of == case);
-    // A round is one comparison: it counts for every relay or for none. Too few quiet ones, and all must do.
+    // A round is one comparison: it counts for every relay or for none. If too few rounds were quiet, all of them
+    // count.
     let mut counted: Vec<usize> = (0..taken.len()).collect();
     counted.retain(|round| {
         of_case().all(|(_, _, taken)| {
@@ -175,7 +176,7 @@ fn columns(samples: &Samples, case: Case, kind: Kind, taken: &[Sample]) -> Vec<C
             relays(load(|load| load.cpu)),
         ),
         Column {
-            // A pure pass-through is a match for it; RTMP and HTTP are to be better.
+            // A pure pass-through only has to match it; RTMP and HTTP have to be better.
             goal: Some(match case {
                 Case::Load(Protocol::Rtsp, _) => 1.0,
                 _ => 0.9,

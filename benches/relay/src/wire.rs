@@ -1,9 +1,9 @@
-//! The little RTMP and FLV that both ends of the load need. Written apart from the product's own machines, so that a
-//! mistake there cannot cancel itself out here.
+//! The parts of RTMP and FLV that both ends of the load need. They are written independently of the product's own state
+//! machines, so that a mistake there cannot cancel itself out here.
 
 use std::collections::HashMap;
 
-/// What the bytes between origin and player are.
+/// The format of the bytes between origin and player.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, clap::ValueEnum)]
 pub(crate) enum Protocol {
     /// HTTP-FLV: one GET, an endless chunked body.
@@ -31,7 +31,7 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// `length` is the size of the video payload in bytes.
+    /// A frame; `length` is the size of the video payload in bytes.
     pub(crate) fn new(protocol: Protocol, length: usize) -> Self {
         // 0x27 0x01: an AVC inter frame with NAL units (FLV 10.1 E.4.3.1).
         let mut payload = vec![0x5a; length];
@@ -54,7 +54,7 @@ impl Frame {
                 bytes: message(6, VIDEO, 1, &payload, ORIGIN_CHUNK),
                 timestamp_at: 1,
             },
-            // As a server sends the packets of a picture: each in a frame of its own, all in one write.
+            // Like a server that sends the packets of a picture: each in a frame of its own, all in one write.
             Protocol::Rtsp => Self {
                 bytes: payload.chunks(PACKET).flat_map(interleaved).collect(),
                 // The lower three bytes of the first packet's timestamp.
@@ -63,7 +63,7 @@ impl Frame {
         }
     }
 
-    /// Milliseconds; a bench ends long before 2^24 of them, so the extended form is never needed.
+    /// Sets the timestamp in milliseconds. A bench ends long before 2^24 of them, so the extended form is never needed.
     pub(crate) fn stamp(&mut self, milliseconds: u32) {
         let at = self.timestamp_at;
         self.bytes[at..at + 3].copy_from_slice(&milliseconds.to_be_bytes()[1..]);
@@ -80,7 +80,7 @@ fn interleaved(payload: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Bytes of a received RTMP connection after its handshake, taken apart as far as set-up needs.
+/// The bytes of a received RTMP connection after its handshake, parsed as far as set-up needs.
 pub(crate) struct Inbox {
     pub(crate) bytes: Vec<u8>,
     chunk_size: usize,
@@ -97,9 +97,9 @@ struct Partial {
 
 pub(crate) enum Event {
     Command(Command),
-    /// The first payload byte of an audio or video message is here.
+    /// The first payload byte of an audio or video message has arrived.
     Media,
-    /// Control messages and the like.
+    /// A control message or similar.
     Other,
 }
 
@@ -127,7 +127,7 @@ impl Inbox {
         }
     }
 
-    /// Takes one chunk: `None` if it is not all here, `Some(None)` if its message is not complete yet.
+    /// Takes one chunk: `None` if it is incomplete, `Some(None)` if its message is.
     fn chunk(&mut self) -> Option<Option<Event>> {
         let bytes = &self.bytes;
         let first = *bytes.first()?;

@@ -1,5 +1,5 @@
-//! What relaying datagrams costs: SRT and WebRTC media through Sluicegate, next to the same packets through a relay
-//! that makes two calls for each of them.
+//! What relaying datagrams costs: SRT and WebRTC media through Sluicegate, compared with the same packets through a
+//! relay that makes two calls for each of them.
 
 mod rtc;
 mod srt;
@@ -16,13 +16,13 @@ use socket2::SockRef;
 use self::stream::{Offered, Sample, measure};
 use crate::process::DatagramRelay;
 
-/// What is offered, and how often.
+/// The offered load, and how often it is measured.
 #[derive(Args, Clone)]
 pub(crate) struct Load {
-    /// Whose packets
+    /// Protocol of the packets
     #[arg(default_value = "srt")]
     protocol: Protocol,
-    /// Flows at once [default: srt 40, rtc 400]
+    /// Concurrent flows [default: srt 40, rtc 400]
     #[arg(long)]
     flows: Option<usize>,
     /// Packets per second of each flow [default: srt 2000, rtc 250]
@@ -31,17 +31,17 @@ pub(crate) struct Load {
     /// Only these bursts: packets of a flow sent at once
     #[arg(long, value_delimiter = ',', default_values = ["1", "4", "8"])]
     bursts: Vec<usize>,
-    /// Only these ways
+    /// Only these directions
     #[arg(long, value_delimiter = ',', default_values = ["down", "up"])]
     ways: Vec<Way>,
     /// Only these ways to send a burst
     #[arg(long, value_delimiter = ',', default_values = ["each", "gso"])]
     sends: Vec<Sending>,
-    /// Those who receive take each packet by itself, as libsrt does; otherwise they take what belongs together at once,
-    /// as a network card lets the sender leave it
+    /// Receivers read each packet by itself, as libsrt does; otherwise they read what belongs together at once, as a
+    /// network card would deliver it
     #[arg(long)]
     single_receivers: bool,
-    /// Sluicegate listens on every address of the machine, as it does by default, and has to answer from the right one
+    /// Sluicegate listens on every address of the machine, which is its default, and has to answer from the right one
     #[arg(long)]
     every_address: bool,
     /// Seconds measured
@@ -50,11 +50,11 @@ pub(crate) struct Load {
     /// Rounds
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// In place of Sluicegate: a relay that takes and sends what belongs together with one call each, rests as long, and
-    /// looks at nothing; what the calls cost by themselves
+    /// Instead of Sluicegate, a relay that reads and sends what belongs together with one call each, sleeps as long,
+    /// and looks at nothing: what the calls cost by themselves
     #[arg(long)]
     floor: bool,
-    /// Instead of costs: more and more packets, to see from where on some are lost
+    /// Instead of costs, raise the rate to see where loss begins
     #[arg(long)]
     sweep: bool,
     /// The binary to measure
@@ -62,7 +62,7 @@ pub(crate) struct Load {
     sluicegate: PathBuf,
 }
 
-/// Whose packets.
+/// The protocol of the packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Protocol {
     /// WebRTC media: 1,200 bytes, and a socket towards the origin for each flow.
@@ -72,7 +72,7 @@ pub(crate) enum Protocol {
 }
 
 impl Protocol {
-    /// Bytes of a packet: video as libwebrtc cuts it; what SRT makes of seven MPEG-TS packets.
+    /// Bytes of a packet: video as libwebrtc splits it, or seven MPEG-TS packets in SRT.
     const fn packet(self) -> usize {
         match self {
             Self::Rtc => 1200,
@@ -80,7 +80,7 @@ impl Protocol {
         }
     }
 
-    /// Flows, and packets per second of each.
+    /// The number of flows, and packets per second of each.
     const fn usual(self) -> (usize, usize) {
         match self {
             Self::Rtc => (400, 250),
@@ -89,7 +89,7 @@ impl Protocol {
     }
 }
 
-/// Which way packets go.
+/// The direction of packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Way {
     /// From the origin: players.
@@ -101,10 +101,10 @@ pub(crate) enum Way {
 /// How the packets of a burst are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Sending {
-    /// With a call for each: on loopback the relay finds them one by one, as they come.
+    /// With a call for each: on loopback they reach the relay one by one.
     Each,
-    /// With one call, which the kernel cuts into packets: on loopback the relay finds them together, as it finds a burst
-    /// that came by a network card.
+    /// With one call, which the kernel splits into packets: on loopback they reach the relay together, like a burst
+    /// from a network card.
     Gso,
 }
 
@@ -144,7 +144,7 @@ pub(crate) fn run(load: &Load) -> Result<()> {
 fn compare(load: &Load, offered: Offered) -> Result<()> {
     let mut rounds = Vec::new();
     for round in 0..load.rounds {
-        // Whoever comes first has no advantage of it.
+        // Alternate the order, so that the first has no advantage.
         let mut order = [false, true];
         if round % 2 == 1 {
             order.reverse();
@@ -192,7 +192,7 @@ fn compare(load: &Load, offered: Offered) -> Result<()> {
     Ok(())
 }
 
-/// From a rate that everybody bears to one that nobody does.
+/// Measures from a rate that every relay can handle to one that none can.
 fn sweep(load: &Load) -> Result<()> {
     let (flows, _) = load.amount();
     println!(
@@ -203,7 +203,7 @@ fn sweep(load: &Load) -> Result<()> {
     for (burst, sending) in [(1, Sending::Each), (8, Sending::Gso)] {
         for plain in [true, false] {
             let mut free_up_to = 0.0;
-            // The least that was delivered from the first loss on.
+            // The lowest delivered rate since the first loss.
             let mut beyond: Option<f64> = None;
             for offered in [
                 40_000, 80_000, 120_000, 160_000, 240_000, 320_000, 480_000, 640_000,
@@ -281,7 +281,7 @@ struct Flow {
     client: UdpSocket,
     /// The socket id both sides write to; SRT only.
     relay_id: u32,
-    /// Where the origin sees it.
+    /// The address that the origin sees.
     link: SocketAddr,
 }
 
@@ -298,7 +298,7 @@ impl Flow {
     }
 }
 
-/// A client's socket; neither it nor the origin waits for ever for an answer.
+/// A client's socket. Neither the client nor the origin waits for ever for an answer.
 fn client(relay: SocketAddr, origin: &UdpSocket) -> Result<UdpSocket> {
     let client = socket()?;
     client.connect(relay)?;

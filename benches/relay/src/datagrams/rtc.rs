@@ -11,13 +11,13 @@ use sha1::Sha1;
 use super::{Flow, client};
 use crate::process::DatagramRelay;
 
-/// The origin's API: each offer gets the same answer. Its thread ends with this program.
+/// The origin's API, which gives each offer the same answer. Its thread ends with this program.
 pub(super) struct Api {
     pub(super) port: u16,
 }
 
 impl Api {
-    /// `media` is where the answer says that media goes.
+    /// Starts the API; `media` is the port for media in its answers.
     pub(super) fn start(media: u16) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let port = listener.local_addr()?.port();
@@ -56,7 +56,7 @@ fn answer(stream: TcpStream, media: u16) -> Result<()> {
     Ok(())
 }
 
-/// Calls, and proves the client's address.
+/// Requests a call, and proves the client's address.
 pub(super) fn open(relay: &DatagramRelay, origin: &UdpSocket, index: usize) -> Result<Flow> {
     let fragment = format!("clnt{index}");
     call(relay.api, index, &fragment)?;
@@ -72,15 +72,15 @@ pub(super) fn open(relay: &DatagramRelay, origin: &UdpSocket, index: usize) -> R
     })
 }
 
-/// Sends a check until the origin has it, as a client does (RFC 8445 §14): a relay takes so many new ones a second from an
-/// address and no more. Returns where the origin sees it from.
+/// Sends a check until the origin has it, as a client does (RFC 8445 §14): a relay accepts only so many new ones per
+/// second from an address. Returns the address that the origin sees.
 fn prove(client: &UdpSocket, origin: &UdpSocket, check: &[u8]) -> Result<SocketAddr> {
     origin.set_read_timeout(Some(RETRY))?;
     let mut buffer = [0; 2048];
     for _ in 0..RETRIES {
         client.send(check)?;
         while let Ok((length, link)) = origin.recv_from(&mut buffer) {
-            // One of an earlier client may come twice.
+            // A check of an earlier client may arrive twice.
             if buffer[..length] == *check {
                 return Ok(link);
             }
@@ -120,7 +120,7 @@ fn check(username: &str, transaction: [u8; 12]) -> Vec<u8> {
     message.extend(transaction);
     attribute(&mut message, USERNAME, username.as_bytes());
     attribute(&mut message, USE_CANDIDATE, &[]);
-    // The length counts the signature before it is made.
+    // The length already includes the signature when the signature is computed.
     let length = (message.len() + 24 - 20) as u16;
     message[2..4].copy_from_slice(&length.to_be_bytes());
     let mut hmac = Hmac::<Sha1>::new_from_slice(PASSWORD.as_bytes()).expect("any length is a key");
@@ -137,10 +137,10 @@ fn attribute(message: &mut Vec<u8>, name: u16, value: &[u8]) {
     message.resize(message.len().next_multiple_of(4), 0);
 }
 
-/// How long a check waits for the next, and how many there are.
+/// How long a check waits for the next one, and the maximum number of checks.
 const RETRY: Duration = Duration::from_millis(100);
 const RETRIES: usize = 50;
-/// The origin's fragment, and the password of everybody.
+/// The origin's fragment, and the password of all clients.
 const ORIGIN: &str = "orig";
 const PASSWORD: &str = "0123456789012345678901";
 const USERNAME: u16 = 0x0006;

@@ -1,4 +1,4 @@
-//! SRT callers, joined to their origin as libsrt would be.
+//! SRT callers, joined to their origin as libsrt does it.
 
 use std::net::{SocketAddr, UdpSocket};
 

@@ -1,4 +1,4 @@
-//! Media at a pace, and what came of it.
+//! Paced media, and how much of it arrived.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,11 +13,11 @@ use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
 use super::{Flow, Load, Protocol, Sending, Way};
 use crate::process::DatagramRelay;
 
-/// What is sent.
+/// The offered load.
 #[derive(Clone, Copy)]
 pub(super) struct Offered {
     pub(super) way: Way,
-    /// Packets of a flow at once.
+    /// Packets of a flow that are sent at once.
     pub(super) burst: usize,
     pub(super) sending: Sending,
     /// Packets per second of each flow.
@@ -31,20 +31,20 @@ pub(super) struct Sample {
     seconds: f64,
     /// CPU seconds of the relay.
     cpu: f64,
-    /// From the call that sent a packet to its arrival at the other end, in microseconds, in order; of those receivers
-    /// that have the kernel's clock.
+    /// The times from the call that sent a packet to its arrival at the other end, in microseconds, sorted; from
+    /// receivers that have the kernel's timestamps.
     latencies: Vec<u32>,
-    /// What full receive buffers cost: our own, and others, which are the relay's.
+    /// Datagrams lost to full receive buffers: at our own sockets, and at others, which are the relay's.
     full: (u64, u64),
 }
 
 impl Sample {
-    /// CPU of the relay for each packet it delivered, in microseconds.
+    /// CPU of the relay per delivered packet, in microseconds.
     pub(super) fn cost(&self) -> f64 {
         self.cpu * 1e6 / self.received.max(1) as f64
     }
 
-    /// Per cent.
+    /// The loss in per cent.
     pub(super) fn loss(&self) -> f64 {
         100.0 * (self.sent - self.received.min(self.sent)) as f64 / self.sent.max(1) as f64
     }
@@ -57,7 +57,7 @@ impl Sample {
         self.received as f64 / self.seconds / 1e3
     }
 
-    /// That of the packet at this share of all, in microseconds.
+    /// The latency of the packet at this share of all packets, in microseconds.
     pub(super) fn latency(&self, share: f64) -> f64 {
         let at = (self.latencies.len() as f64 * share) as usize;
         self.latencies
@@ -74,7 +74,7 @@ impl Sample {
     }
 }
 
-/// Sends for as long as is asked, and counts what arrives.
+/// Sends for the requested time, and counts what arrives.
 pub(super) fn measure(
     load: &Load,
     offered: Offered,
@@ -106,13 +106,13 @@ pub(super) fn measure(
     let size = load.protocol.packet();
     std::thread::scope(|scope| {
         let receiver = scope.spawn(|| receive(&receivers, size, &arrived, &stop));
-        // A relay may have to notice that there is much to do.
+        // A relay may need some time to notice that there is much to do.
         let warm = send(load, offered, flows, origin, WARM_UP);
         let (before, early) = (relay.cpu()?, arrived.load(Ordering::Relaxed));
         let began = Instant::now();
         let sent = send(load, offered, flows, origin, load.seconds);
         let seconds = began.elapsed().as_secs_f64();
-        // What waits in buffers while others have the cores is late and not lost.
+        // Packets that wait in buffers while other threads have the cores are late, not lost.
         let mut seen = u64::MAX;
         while seen != arrived.load(Ordering::Relaxed)
             && began.elapsed() < Duration::from_secs_f64(load.seconds) + PATIENCE
@@ -126,7 +126,7 @@ pub(super) fn measure(
         let mut latencies = counted.map_err(|_| anyhow!("the receiver failed"))?;
         latencies.sort_unstable();
         let now = full_buffers(&ports)?;
-        // What was on its way before counts here as what is after.
+        // Packets that were in flight before count here as packets in flight after.
         let received = arrived.load(Ordering::Relaxed);
         Ok(Sample {
             sent: (sent? + warm?).saturating_sub(early),
@@ -139,7 +139,7 @@ pub(super) fn measure(
     })
 }
 
-/// Sends at the rate wanted for so many seconds, `burst` packets of a flow at once; returns how many.
+/// Sends at the wanted rate for `seconds`, with `burst` packets of a flow at once; returns how many.
 fn send(
     load: &Load,
     offered: Offered,
@@ -206,7 +206,7 @@ fn send(
     }
 }
 
-/// What the relay looks at, and the time.
+/// Writes what the relay looks at, and the time.
 fn head(protocol: Protocol, packet: &mut [u8], sequence: u32, relay_id: u32) {
     match protocol {
         Protocol::Rtc => {
@@ -220,13 +220,13 @@ fn head(protocol: Protocol, packet: &mut [u8], sequence: u32, relay_id: u32) {
     packet[TIME..TIME + 8].copy_from_slice(&now().to_be_bytes());
 }
 
-/// Nanoseconds.
+/// The time in nanoseconds.
 fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_nanos() as u64)
 }
 
-/// Counts media until `stop`, and how long each packet took. It looks now and then: nobody has to wake it.
+/// Counts media until `stop`, and how long each packet took. It polls, so that nothing has to wake it.
 fn receive(
     sockets: &[(&UdpSocket, Option<UdpSocketState>)],
     size: usize,
@@ -298,17 +298,17 @@ fn full_buffers(ports: &BTreeSet<u16>) -> Result<(u64, u64)> {
     Ok((ours, others))
 }
 
-/// Where a packet says when it was sent: behind every header.
+/// The position of the send time in a packet: after every header.
 const TIME: usize = 16;
-/// What the kernel may put together.
+/// Maximum bytes that the kernel may join.
 const BATCH_BYTES: usize = 65_536;
-/// Seconds before anything is measured.
+/// Seconds of load before the measurement.
 const WARM_UP: f64 = 0.5;
-/// The sender's rest.
+/// How long the sender sleeps.
 const PAUSE: Duration = Duration::from_micros(50);
-/// How often receivers look.
+/// How often receivers poll.
 const LOOK: Duration = Duration::from_millis(1);
-/// Something arrives in this as long as anything is on its way.
+/// Something arrives within this time as long as anything is in flight.
 const DRAIN: Duration = Duration::from_millis(300);
-/// How long that may go on.
+/// Maximum time to wait for that.
 const PATIENCE: Duration = Duration::from_secs(3);
