@@ -8,9 +8,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
+use rustix::system::uname;
 use sluicegate_core::fleet::Fleet;
 use sluicegate_core::fleet::health::Rules;
 use sluicegate_core::fleet::origin::{AddressRules, Origin, OriginId, Target};
+use sluicegate_core::http::caller::OwnNames;
 use sluicegate_core::http::link::LinkKey;
 use sluicegate_core::place::placement;
 use sluicegate_core::place::policy;
@@ -433,6 +435,7 @@ impl Server {
             peers: proxy
                 .cluster()
                 .and_then(|cluster| PeerAccess::new(&settings.cluster.keys, cluster.id())),
+            names: own_names(&settings),
         };
         let router = System::new(proxy.clone(), access, addresses, Arc::clone(&readiness)).router();
         // The system API goes on while sessions finish, so that a drain can be watched.
@@ -803,10 +806,20 @@ fn fleet_api_settings(settings: &Settings) -> fleet_api::Settings {
         access: fleet_api::Access {
             credential,
             allow_from: api.allow_from.clone(),
+            names: own_names(settings),
         },
         jsonp: api.jsonp,
         origin_timeout: api.origin_timeout,
         credentials: settings.origins.api_credentials.clone(),
+    }
+}
+
+/// How callers on this machine may call it: as it calls itself, and as others do.
+fn own_names(settings: &Settings) -> OwnNames {
+    let names = OwnNames::of(&uname().nodename().to_string_lossy());
+    match &settings.system.advertise {
+        Some(target) => names.and(&target.host),
+        None => names,
     }
 }
 

@@ -514,6 +514,42 @@ fn open_registration_is_warned_about_with_the_line_that_closes_it() {
 }
 
 #[test]
+fn proxies_in_front_without_a_token_are_warned_about_with_the_line_that_sets_one() {
+    let line =
+        "PROXY_HTTP_API_AUTH_ENABLED=on PROXY_HTTP_API_AUTH_TYPE=bearer PROXY_HTTP_API_AUTH_TOKEN=";
+    let http = ("SLUICEGATE_HTTP__TRUSTED_PROXIES", "127.0.0.1");
+    let preface = ("SLUICEGATE_PROXY_PROTOCOL__ACCEPT_FROM", "10.0.0.0/8");
+    let token = [
+        ("PROXY_HTTP_API_AUTH_ENABLED", "on"),
+        ("PROXY_HTTP_API_AUTH_TYPE", "bearer"),
+        ("PROXY_HTTP_API_AUTH_TOKEN", "hunter2"),
+    ];
+    for (cause, variables, about) in [
+        ("none", vec![], None),
+        ("over HTTP", vec![http], Some("http.trusted_proxies")),
+        (
+            "over anything",
+            vec![preface],
+            Some("proxy_protocol.accept_from"),
+        ),
+        (
+            "with a token",
+            [vec![http, preface], token.to_vec()].concat(),
+            None,
+        ),
+    ] {
+        // Nothing else is open there.
+        let loopback = ("PROXY_SYSTEM_API", "127.0.0.1:12025");
+        let variables = [vec![loopback], variables].concat();
+        let warnings = load("", &variables, "").unwrap().warnings;
+        let found = warnings.iter().find(|warning| warning.contains(line));
+        assert_eq!(found.is_some(), about.is_some(), "{cause}: {warnings:?}");
+        let named = about.is_none_or(|name| found.is_some_and(|found| found.starts_with(name)));
+        assert!(named, "{cause}: {warnings:?}");
+    }
+}
+
+#[test]
 fn the_default_origin_is_enabled_by_on_alone() {
     let name = "PROXY_DEFAULT_BACKEND_ENABLED";
     for (value, enabled, warned) in [

@@ -5,21 +5,23 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{ConnectInfo, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use hyper::Method;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use sluicegate_core::fleet::Member;
 use sluicegate_core::fleet::drain::Duty;
 use sluicegate_core::fleet::origin::{OriginId, parse_registration};
+use sluicegate_core::http::caller::Caller;
 use sluicegate_core::stream::Service;
 use tracing::warn;
 
+use super::access::Surface;
 use super::cluster::{Asked, Scope, add_drain, marked, number, passed};
 use super::drain::drain_document;
 use super::{System, problem};
@@ -31,12 +33,13 @@ use crate::sessions::{Direction, EndReason, Row};
 pub(super) async fn register(
     State(system): State<System>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    if let Some(refused) = system.access.refuse_registration(peer.ip(), &headers) {
+    if let Some(refused) = system.access.refuse_registration(&caller, &headers) {
         warn!(%peer, status = refused.status().as_u16(), "registration refused");
-        system.count_refusal("register");
+        system.count_refusal(Surface::Registration);
         return refused;
     }
     let body = match body {

@@ -2,17 +2,19 @@
 
 use std::net::SocketAddr;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::json;
+use sluicegate_core::http::caller::Caller;
 use sluicegate_core::stream::StreamUrl;
 use tracing::{debug, warn};
 
+use super::access::Surface;
 use super::{System, problem};
 
 /// What SRS sends to the URLs of its `http_hooks`; fields it does not name are skipped.
@@ -38,12 +40,13 @@ struct Callback {
 pub(super) async fn srs(
     State(system): State<System>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    if let Some(refused) = system.access.refuse_registration(peer.ip(), &headers) {
+    if let Some(refused) = system.access.refuse_registration(&caller, &headers) {
         warn!(%peer, status = refused.status().as_u16(), "callback refused");
-        system.count_refusal("hooks");
+        system.count_refusal(Surface::Callbacks);
         return refused;
     }
     let body = match body {
@@ -53,18 +56,24 @@ pub(super) async fn srs(
     let Ok(callback) = serde_json::from_slice::<Callback>(&body) else {
         return problem(StatusCode::BAD_REQUEST, "not a callback of SRS");
     };
-    learn(&system, peer, &callback).await;
+    learn(&system, &caller, &callback).await;
     Json(json!({"code": 0})).into_response()
 }
 
-async fn learn(system: &System, peer: SocketAddr, callback: &Callback) {
+async fn learn(system: &System, caller: &Caller, callback: &Callback) {
     let (server, service) = (&callback.server_id, &callback.service_id);
     let registry = system.proxy.registry();
-    let Some(origin) = registry.reporter(server, service, peer.ip()) else {
-        return debug!(%peer, server, "callback not believed: no origin with this id is registered at this address");
+    let Some(address) = caller.address() else {
+        return debug!(
+            server,
+            "callback not believed: a proxy on this machine passed it on"
+        );
+    };
+    let Some(origin) = registry.reporter(server, service, address) else {
+        return debug!(%address, server, "callback not believed: no origin with this id is registered at this address");
     };
     let Ok(stream) = StreamUrl::new(&callback.vhost, &callback.app, &callback.stream) else {
-        return debug!(%peer, %origin, "callback not believed: it names no stream");
+        return debug!(%address, %origin, "callback not believed: it names no stream");
     };
     let proxy = &system.proxy;
     let cluster = proxy.cluster();

@@ -17,10 +17,11 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, DefaultBodyLimit};
+use axum::handler::Handler;
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
-use axum::routing::{delete, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
@@ -32,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
 pub use access::{Access, PeerAccess};
+use access::{Door, Surface};
 
 use crate::metrics::Metrics;
 use crate::net::http::{Body, serve};
@@ -47,31 +49,108 @@ pub struct System {
     readiness: Arc<Readiness>,
 }
 
-/// Every route, as `openapi.yaml` lists them.
-pub const ROUTES: [(&str, &str); 22] = [
-    ("post", "/api/v1/srs/register"),
-    ("post", "/api/v1/hooks/srs"),
-    ("get", "/api/v1/origins"),
-    ("delete", "/api/v1/origins/{id}"),
-    ("post", "/api/v1/origins/{id}/drain"),
-    ("post", "/api/v1/origins/{id}/disable"),
-    ("post", "/api/v1/origins/{id}/undrain"),
-    ("get", "/api/v1/proxy"),
-    ("post", "/api/v1/proxy/drain"),
-    ("post", "/api/v1/proxy/undrain"),
-    ("get", "/api/v1/streams"),
-    ("delete", "/api/v1/streams/{stream}"),
-    ("get", "/api/v1/sessions"),
-    ("get", "/api/v1/sessions/{id}"),
-    ("delete", "/api/v1/sessions/{id}"),
-    ("get", "/api/v1/sessions/{id}/tap"),
-    ("get", "/api/v1/explain"),
-    ("get", "/api/v1/resolve"),
-    ("get", "/api/v1/versions"),
-    ("get", "/livez"),
-    ("get", "/readyz"),
-    ("get", "/metrics"),
-];
+/// A request that is answered: its method and path as `openapi.yaml` has them, whom it is for, and who answers.
+struct Route {
+    method: &'static str,
+    path: &'static str,
+    surface: Surface,
+    handler: MethodRouter<System>,
+}
+
+/// The method and the path of every request that is answered, as `openapi.yaml` lists them.
+pub fn routes() -> Vec<(&'static str, String)> {
+    let documented = |route: &Route| (route.method, route.path.replace('*', ""));
+    table().iter().map(documented).collect()
+}
+
+/// Every route there is: the router serves no other.
+fn table() -> Vec<Route> {
+    use Surface::{Callbacks, Health, Management, Metrics, Registration, Work};
+    vec![
+        // Upstream never looked at the method of a registration, and some scripts use PUT.
+        on_post("/api/v1/srs/register", Registration, fleet::register).or_put(fleet::register),
+        on_post("/api/v1/hooks/srs", Callbacks, hooks::srs),
+        on_get("/api/v1/origins", Management, fleet::origins),
+        on_delete("/api/v1/origins/{id}", Management, fleet::deregister),
+        on_post(
+            "/api/v1/origins/{id}/drain",
+            Management,
+            drain::drain_origin,
+        ),
+        on_post(
+            "/api/v1/origins/{id}/disable",
+            Management,
+            drain::disable_origin,
+        ),
+        on_post(
+            "/api/v1/origins/{id}/undrain",
+            Management,
+            drain::undrain_origin,
+        ),
+        on_get("/api/v1/proxy", Management, drain::proxy),
+        on_post("/api/v1/proxy/drain", Management, drain::drain_proxy),
+        on_post("/api/v1/proxy/undrain", Management, drain::undrain_proxy),
+        on_get("/api/v1/streams", Management, fleet::streams),
+        // The slashes of a stream may stand as they are.
+        on_delete("/api/v1/streams/{*stream}", Management, fleet::end_stream),
+        on_get("/api/v1/sessions", Management, fleet::sessions),
+        on_get("/api/v1/sessions/{id}", Management, fleet::session),
+        on_delete("/api/v1/sessions/{id}", Management, fleet::kick),
+        on_get("/api/v1/sessions/{id}/tap", Work, tap::tap),
+        on_get("/api/v1/explain", Management, lookup::explain),
+        on_get("/api/v1/resolve", Management, lookup::resolve),
+        on_get("/api/v1/versions", Health, health::versions),
+        on_get("/livez", Health, health::live),
+        on_get("/readyz", Health, health::ready),
+        on_get("/metrics", Metrics, health::metrics),
+    ]
+}
+
+fn on_delete<H: Handler<T, System>, T: 'static>(
+    path: &'static str,
+    surface: Surface,
+    handler: H,
+) -> Route {
+    Route {
+        method: "delete",
+        path,
+        surface,
+        handler: delete(handler),
+    }
+}
+
+fn on_get<H: Handler<T, System>, T: 'static>(
+    path: &'static str,
+    surface: Surface,
+    handler: H,
+) -> Route {
+    Route {
+        method: "get",
+        path,
+        surface,
+        handler: get(handler),
+    }
+}
+
+fn on_post<H: Handler<T, System>, T: 'static>(
+    path: &'static str,
+    surface: Surface,
+    handler: H,
+) -> Route {
+    Route {
+        method: "post",
+        path,
+        surface,
+        handler: post(handler),
+    }
+}
+
+impl Route {
+    fn or_put<H: Handler<T, System>, T: 'static>(mut self, handler: H) -> Self {
+        self.handler = self.handler.put(handler);
+        self
+    }
+}
 
 impl System {
     /// The surface over `proxy`.
@@ -89,38 +168,21 @@ impl System {
         }
     }
 
-    /// Every route with its handler and its guard.
+    /// Every route, behind the door of its surface.
     pub fn router(&self) -> Router {
-        // Upstream never looked at the method of a registration, and some scripts use PUT.
-        let register = post(fleet::register).put(fleet::register);
-        let guarded = Router::new()
-            .route("/api/v1/origins", get(fleet::origins))
-            .route("/api/v1/origins/{id}", delete(fleet::deregister))
-            .route("/api/v1/origins/{id}/drain", post(drain::drain_origin))
-            .route("/api/v1/origins/{id}/disable", post(drain::disable_origin))
-            .route("/api/v1/origins/{id}/undrain", post(drain::undrain_origin))
-            .route("/api/v1/proxy", get(drain::proxy))
-            .route("/api/v1/proxy/drain", post(drain::drain_proxy))
-            .route("/api/v1/proxy/undrain", post(drain::undrain_proxy))
-            .route("/api/v1/explain", get(lookup::explain))
-            .route("/api/v1/resolve", get(lookup::resolve))
-            .route("/api/v1/streams", get(fleet::streams))
-            .route("/api/v1/streams/{*stream}", delete(fleet::end_stream))
-            .route("/api/v1/sessions", get(fleet::sessions))
-            .route(
-                "/api/v1/sessions/{id}",
-                get(fleet::session).delete(fleet::kick),
-            )
-            .route("/api/v1/sessions/{id}/tap", get(tap::tap))
-            .route_layer(from_fn_with_state(self.clone(), access::guard));
-        Router::new()
-            .route("/api/v1/srs/register", register)
-            .route("/api/v1/hooks/srs", post(hooks::srs))
-            .route("/api/v1/versions", get(health::versions))
-            .route("/livez", get(health::live))
-            .route("/readyz", get(health::ready))
-            .route("/metrics", get(health::metrics))
-            .merge(guarded)
+        let open = |router: Router<Self>, route: Route| {
+            let door = Door {
+                system: self.clone(),
+                surface: route.surface,
+            };
+            let handler = route
+                .handler
+                .route_layer(from_fn_with_state(door, access::door));
+            router.route(route.path, handler)
+        };
+        table()
+            .into_iter()
+            .fold(Router::new(), open)
             .fallback(nothing_here)
             .method_not_allowed_fallback(other_method)
             .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -214,9 +276,9 @@ mod tests {
     #[test]
     fn the_document_lists_every_route_and_no_other() {
         let mut documented = documented();
-        let mut routes: Vec<(String, String)> = ROUTES
-            .iter()
-            .map(|(method, path)| ((*method).to_owned(), (*path).to_owned()))
+        let mut routes: Vec<(String, String)> = routes()
+            .into_iter()
+            .map(|(method, path)| (method.to_owned(), path))
             .collect();
         documented.sort();
         routes.sort();

@@ -15,6 +15,7 @@ use hyper::header::{AUTHORIZATION, HOST, HeaderValue, TE};
 use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use sluicegate_core::http::caller::PROGRAM;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -157,6 +158,7 @@ impl SystemApi {
         let mut request = Request::builder()
             .uri(path)
             .header(HOST, &self.authority)
+            .header(PROGRAM, "1")
             .header(TE, "trailers");
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, token);

@@ -276,7 +276,7 @@ pub static TABLE: &[Setting] = &[
     text("api.origin_timeout", None, "2s", PERIOD, "How long one origin may take to answer the API over all origins."),
 
     address("system.listen", Some("PROXY_SYSTEM_API"), "12025", "Where origins register and operators look: registration, tables, health and metrics."),
-    text("system.advertise", None, "", "HOST:PORT, or empty", "Where other proxies of a cluster reach this system API; empty: system.listen, with this machine's address in place of every interface."),
+    text("system.advertise", None, "", "HOST:PORT, or empty", "Where other proxies of a cluster reach this system API, and a name for it that callers on this machine may use; empty: system.listen, with this machine's address in place of every interface."),
     flag("system.auth_enabled", Some("PROXY_HTTP_API_AUTH_ENABLED"), "Require a token for registration and for the system API."),
     text("system.auth_type", Some("PROXY_HTTP_API_AUTH_TYPE"), "", "bearer", "Kind of token; bearer is the only one. Needed when auth_enabled is on."),
     secret("system.auth_token", Some("PROXY_HTTP_API_AUTH_TOKEN"), TOKEN, "The token; needed when auth_enabled is on."),

@@ -1,9 +1,8 @@
 //! Who may ask for what all origins say.
 
-use std::net::IpAddr;
-
 use hyper::header::AUTHORIZATION;
 use hyper::{HeaderMap, StatusCode};
+use sluicegate_core::http::caller::{Caller, OwnNames, Terms, Unwelcome};
 
 use crate::config::Credential;
 use crate::value::Network;
@@ -15,6 +14,8 @@ pub struct Access {
     pub credential: Option<Credential>,
     /// Where callers must be; none means anywhere, given credentials.
     pub allow_from: Vec<Network>,
+    /// How callers on this machine may call it.
+    pub names: OwnNames,
 }
 
 /// Why a caller hears nothing.
@@ -24,6 +25,8 @@ pub(super) enum Refused {
     Elsewhere,
     #[error("this API asks for credentials")]
     Unproven { basic: bool },
+    #[error("{0}")]
+    Unwelcome(Unwelcome),
 }
 
 impl Access {
@@ -35,42 +38,64 @@ impl Access {
         self.credential.is_some()
     }
 
-    /// Where both are set, both count.
-    pub(super) fn check(&self, peer: IpAddr, headers: &HeaderMap) -> Result<(), Refused> {
-        let near = self.allow_from.iter().any(|network| network.contains(peer));
+    /// Where both are set, both count. A page of another site may ask with credentials alone.
+    pub(super) fn check(
+        &self,
+        caller: &Caller,
+        headers: &HeaderMap,
+        starts_work: bool,
+    ) -> Result<(), Refused> {
+        let is_proven = self.is_proven(headers);
+        let terms = Terms {
+            is_proven,
+            goes_by_address: self.credential.is_none(),
+            starts_work,
+            opens_to_pages: true,
+        };
+        caller.check(terms).map_err(Refused::Unwelcome)?;
+        let near = caller.address().is_some_and(|address| {
+            let listed = |network: &Network| network.contains(address);
+            self.allow_from.iter().any(listed)
+        });
         if !near && !self.allow_from.is_empty() {
             return Err(Refused::Elsewhere);
         }
-        let Some(credential) = &self.credential else {
-            return if near {
-                Ok(())
-            } else {
-                Err(Refused::Elsewhere)
-            };
-        };
+        match &self.credential {
+            Some(_) if is_proven => Ok(()),
+            Some(credential) => Err(Refused::Unproven {
+                basic: credential.reveal().starts_with("Basic "),
+            }),
+            None if near => Ok(()),
+            None => Err(Refused::Elsewhere),
+        }
+    }
+
+    fn is_proven(&self, headers: &HeaderMap) -> bool {
         let shown = headers
             .get(AUTHORIZATION)
             .and_then(|value| value.to_str().ok());
-        if shown.is_some_and(|shown| credential.is_in(shown)) {
-            return Ok(());
-        }
-        let basic = credential.reveal().starts_with("Basic ");
-        Err(Refused::Unproven { basic })
+        self.credential
+            .as_ref()
+            .zip(shown)
+            .is_some_and(|(credential, shown)| credential.is_in(shown))
     }
 }
 
 impl Refused {
-    pub(super) const fn status(self) -> StatusCode {
+    pub(super) fn status(self) -> StatusCode {
         match self {
             Self::Elsewhere => StatusCode::FORBIDDEN,
             Self::Unproven { .. } => StatusCode::UNAUTHORIZED,
+            Self::Unwelcome(unwelcome) => {
+                StatusCode::from_u16(unwelcome.status()).unwrap_or(StatusCode::FORBIDDEN)
+            }
         }
     }
 
     /// RFC 9110 §11.6.1.
     pub(super) const fn challenge(self) -> Option<&'static str> {
         match self {
-            Self::Elsewhere => None,
+            Self::Elsewhere | Self::Unwelcome(_) => None,
             Self::Unproven { basic: true } => Some("Basic realm=\"sluicegate\""),
             Self::Unproven { basic: false } => Some("Bearer"),
         }
@@ -122,16 +147,14 @@ mod tests {
             let access = Access {
                 credential,
                 allow_from,
+                names: OwnNames::default(),
             };
             let mut headers = HeaderMap::new();
             if !shown.is_empty() {
                 headers.insert(AUTHORIZATION, shown.parse().unwrap());
             }
-            assert_eq!(
-                access.check(peer.parse().unwrap(), &headers),
-                expected,
-                "{cause}"
-            );
+            let caller = Caller::of(peer.parse().unwrap(), None, [], &access.names);
+            assert_eq!(access.check(&caller, &headers, false), expected, "{cause}");
         }
     }
 }

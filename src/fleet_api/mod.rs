@@ -23,6 +23,7 @@ use hyper::header::{
 };
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
+use sluicegate_core::http::caller::Caller;
 
 pub use access::Access;
 
@@ -111,7 +112,25 @@ impl FleetApi {
         if request.method() == Method::OPTIONS && self.access.wants_credentials() {
             return Some(self.preflight());
         }
-        if let Err(refused) = self.access.check(peer.ip(), request.headers()) {
+        let callback = query.callback.as_deref().filter(|_| self.jsonp);
+        // A script of any page may ask for this one.
+        let deletes_by_get = query.deletes && callback.is_some();
+        let caller = Caller::of(
+            peer.ip(),
+            request
+                .uri()
+                .authority()
+                .map(|authority| authority.as_str()),
+            request
+                .headers()
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_bytes())),
+            &self.access.names,
+        );
+        let checked = self
+            .access
+            .check(&caller, request.headers(), deletes_by_get);
+        if let Err(refused) = checked {
             if asked == Asked::Versions {
                 return None;
             }
@@ -120,8 +139,7 @@ impl FleetApi {
             refusals.get_or_create(&surface).inc();
             return Some(self.refuse(refused));
         }
-        let callback = query.callback.as_deref().filter(|_| self.jsonp);
-        let deletes = request.method() == Method::DELETE || (query.deletes && callback.is_some());
+        let deletes = request.method() == Method::DELETE || deletes_by_get;
         let document = match (request.method(), deletes, asked) {
             (_, true, Asked::One(List::Clients, id)) => self.kick(&id).await,
             (&Method::GET | &Method::HEAD, false, asked) => self.tell(asked, &query).await,

@@ -229,7 +229,7 @@ async fn post(system: SocketAddr, body: &str) -> bool {
     };
     let length = body.len();
     let request = format!(
-        "POST /api/v1/srs/register HTTP/1.1\r\nHost: fleet\r\nConnection: close\r\n\
+        "POST /api/v1/srs/register HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
          Content-Length: {length}\r\n\r\n{body}"
     );
     if socket.write_all(request.as_bytes()).await.is_err() {

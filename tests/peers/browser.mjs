@@ -1,17 +1,20 @@
 // Opens one page in headless Chromium and prints, several times a second, one line of JSON about its first video
-// element. It speaks the DevTools protocol over the browser's pipe, so it needs no package.
+// element. It speaks the DevTools protocol over the browser's pipe, so it needs no package. HOSTS says what names
+// stand for, as `MAP a.test 127.0.0.1`; SCRIPT is run once in the page that has come, and what it returns is printed as
+// `said` from then on.
 //
-//   node browser.mjs CHROMIUM PROFILE_FOLDER URL
+//   node browser.mjs CHROMIUM PROFILE_FOLDER URL [HOSTS [SCRIPT]]
 import { spawn } from "node:child_process";
 
-const [chromium, profile, url] = process.argv.slice(2);
+const [chromium, profile, url, hosts, script] = process.argv.slice(2);
 const POLL_MS = 100;
 
 const browser = spawn(chromium, [
   "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
   "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--mute-audio",
   "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream", "--allow-loopback-in-peer-connection",
-  "--disable-features=WebRtcHideLocalIpsWithMdns", "--autoplay-policy=no-user-gesture-required", "--remote-debugging-pipe", `--user-data-dir=${profile}`, "about:blank",
+  "--disable-features=WebRtcHideLocalIpsWithMdns", "--autoplay-policy=no-user-gesture-required", "--remote-debugging-pipe", `--user-data-dir=${profile}`,
+  ...(hosts ? [`--host-resolver-rules=${hosts}`] : []), "about:blank",
 ], { stdio: ["ignore", "ignore", "inherit", "pipe", "pipe"] });
 
 const stop = () => { browser.kill("SIGKILL"); process.exit(); };
@@ -48,7 +51,8 @@ const ask = (method, params = {}, sessionId) => new Promise((resolve, reject) =>
 // Runs in the page. A picture of one colour is no picture, so colours are counted.
 const look = () => {
   const video = document.querySelector("video");
-  if (!video) return { frames: 0, title: document.title };
+  const url = document.readyState === "complete" ? location.href : "";
+  if (!video) return { frames: 0, title: document.title, url };
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [32, 18];
   const context = canvas.getContext("2d");
@@ -66,6 +70,7 @@ const look = () => {
     height: video.videoHeight,
     colours: colours.size,
     title: document.title,
+    url,
     call: window.callStats ?? null,
     problem: problem ? problem.textContent.trim() : null,
   };
@@ -75,8 +80,14 @@ const { targetId } = await ask("Target.createTarget", { url: "about:blank" });
 const { sessionId } = await ask("Target.attachToTarget", { targetId, flatten: true });
 await ask("Runtime.enable", {}, sessionId);
 await ask("Page.navigate", { url }, sessionId);
+const evaluate = async (expression) => {
+  const how = { expression, returnByValue: true, awaitPromise: true };
+  return (await ask("Runtime.evaluate", how, sessionId)).result.value;
+};
+let said;
 for (;;) {
-  const { result } = await ask("Runtime.evaluate", { expression: `(${look})()`, returnByValue: true }, sessionId);
-  if (result.value) console.log(JSON.stringify(result.value));
+  const seen = await evaluate(`(${look})()`);
+  if (script && said === undefined && seen?.url.startsWith(url)) said = await evaluate(`(async () => { ${script} })()`);
+  if (seen) console.log(JSON.stringify({ ...seen, said }));
   await new Promise((resolve) => setTimeout(resolve, POLL_MS));
 }

@@ -88,7 +88,7 @@ async fn document(house: &House, path: &str) -> Value {
 async fn delete(house: &House, path: &str) -> (u16, String) {
     talk(
         house.at.system,
-        &format!("DELETE {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+        &format!("DELETE {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"),
     )
     .await
 }
@@ -151,7 +151,7 @@ async fn networks_that_may_register_are_told_apart() {
             "10.0.0.0/8".parse().unwrap(),
             "2001:db8::/32".parse().unwrap(),
         ],
-        peers: None,
+        ..Access::default()
     };
     for (peer, expected) in [
         ("10.1.2.3:5", 200),
@@ -180,7 +180,8 @@ async fn what_is_not_there_is_told_in_json() {
         ("DELETE", "/metrics", 405),
     ];
     for (method, path, expected) in rows {
-        let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         let (status, body) = talk(house.at.system, &request).await;
         assert_eq!(status, expected, "{method} {path}: {body}");
         let document: Value =
@@ -194,7 +195,8 @@ async fn what_is_not_there_is_told_in_json() {
         );
     }
     for (path, expected) in [("/", 404), ("/api/v1/origins", 200), ("/metrics", 200)] {
-        let request = format!("HEAD {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("HEAD {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         assert_eq!(
             talk(house.at.system, &request).await,
             (expected, String::new()),

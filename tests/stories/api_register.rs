@@ -49,7 +49,7 @@ async fn a_registration_is_answered_as_origins_expect() {
     for method in ["POST", "PUT"] {
         let length = body.len();
         let head = format!(
-            "{method} {PATH} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+            "{method} {PATH} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
         );
         let mut viewer =
             crate::http_origin::Viewer::send(house.at.system, format!("{head}{body}")).await;
@@ -316,7 +316,7 @@ async fn a_body_is_taken_up_to_its_limit() {
     assert_eq!(status, 413, "{answer}");
     assert!(answer.contains(r#""code":413"#), "{answer}");
     let endless = format!(
-        "POST {PATH} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n{}",
+        "POST {PATH} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n{}",
         format!("1000\r\n{}\r\n", "x".repeat(0x1000)).repeat(17)
     );
     assert_eq!(
@@ -336,12 +336,12 @@ async fn the_token_opens_registration_and_management() {
     let register = |authorization: &str| {
         let length = body.len();
         format!(
-            "POST {PATH} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{authorization}Content-Length: {length}\r\n\r\n{body}"
+            "POST {PATH} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{authorization}Content-Length: {length}\r\n\r\n{body}"
         )
     };
     let list = |authorization: &str| {
         format!(
-            "GET /api/v1/origins HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{authorization}\r\n"
+            "GET /api/v1/origins HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{authorization}\r\n"
         )
     };
     for wrong in [
@@ -437,7 +437,7 @@ async fn a_body_that_drips_is_not_waited_for() {
         system.router(),
         CancellationToken::new(),
     ));
-    let head = format!("POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n");
+    let head = format!("POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n");
     origin.write_all(head.as_bytes()).await.expect("it reads");
     let drip = async {
         loop {

@@ -88,7 +88,7 @@ async fn only_a_registered_origin_is_believed_and_everybody_is_answered() {
         let access = Access {
             token: Some("sesame".into()),
             register_from: Vec::new(),
-            peers: None,
+            ..Access::default()
         };
         let rules = AddressRules::default();
         let system = System::new(
@@ -110,6 +110,27 @@ async fn only_a_registered_origin_is_believed_and_everybody_is_answered() {
         Some(usual),
         "nobody was believed"
     );
+}
+
+#[tokio::test]
+async fn a_callback_that_a_proxy_on_this_machine_passed_on_is_not_believed() {
+    let house = House::open("").await;
+    let (_stubs, usual, other) = two_origins(&house).await;
+    let body = callback("on_publish", other, "s");
+    // Where the origin is on this machine too, the address alone would do.
+    for header in ["X-Forwarded-For: 127.0.0.1", "Forwarded: for=127.0.0.1"] {
+        let (at, length) = (house.at.system, body.len());
+        let head = format!(
+            "POST /api/v1/hooks/srs HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\n{header}\r\nContent-Length: {length}\r\n\r\n"
+        );
+        let (status, answer) = crate::house::talk(at, &format!("{head}{body}")).await;
+        assert_eq!((status, answer.as_str()), (200, "{\"code\":0}"));
+        drop(house.ask(Action::Play, "live/a").await);
+        assert_eq!(house.origin_of("live/a").as_deref(), Some(usual));
+    }
+    assert_eq!(call(&house, &body).await, 200);
+    drop(house.ask(Action::Play, "live/a").await);
+    assert_eq!(house.origin_of("live/a").as_deref(), Some(other));
 }
 
 #[tokio::test]

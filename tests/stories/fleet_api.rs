@@ -13,7 +13,7 @@ use crate::house::{House, get, talk};
 
 /// How an origin's API behaves.
 #[derive(Clone)]
-enum Manner {
+pub(crate) enum Manner {
     /// As SRS behaves, with this number of clients.
     Honest(usize),
     /// Accepts and reads, but does not answer.
@@ -27,7 +27,7 @@ enum Manner {
 }
 
 /// The HTTP API of an origin.
-struct Origin {
+pub(crate) struct Origin {
     at: SocketAddr,
     /// Method and target of every request.
     asked: Arc<Mutex<Vec<String>>>,
@@ -49,7 +49,7 @@ impl Origin {
     }
 
     /// Starts one and registers it.
-    async fn join(house: &House, id: &'static str, manner: Manner) -> Self {
+    pub(crate) async fn join(house: &House, id: &'static str, manner: Manner) -> Self {
         let origin = Self::start(id, manner).await;
         let endpoints = format!(
             r#""device_id":"{id}-label","rtmp":["1"],"api":["{}"]"#,
@@ -59,7 +59,7 @@ impl Origin {
         origin
     }
 
-    fn asked(&self) -> Vec<String> {
+    pub(crate) fn asked(&self) -> Vec<String> {
         self.asked.lock().expect("a test").clone()
     }
 }
@@ -244,8 +244,9 @@ async fn three_origins_read_as_one() {
     assert_eq!(read(&house, "/api/v1/streams/none").await["code"], 2048);
 
     let kick = async |id: &str| {
-        let request =
-            format!("DELETE /api/v1/clients/{id} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let request = format!(
+            "DELETE /api/v1/clients/{id} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        );
         let (status, body) = talk(house.at.api, &request).await;
         assert_eq!(status, 200, "{body}");
         serde_json::from_str::<Value>(&body).expect("JSON")
@@ -372,7 +373,7 @@ async fn it_is_off_until_it_is_set_up_and_versions_stay_open() {
     let _origin = Origin::join(&house, "one", Manner::Honest(1)).await;
     let ask = async |headers: &str, path: &str| {
         let request =
-            format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
         talk(house.at.api, &request).await
     };
     // "admin:secret" and "admin:wrong".
@@ -451,15 +452,19 @@ async fn consoles_that_use_scripts_and_origins_that_ask_for_credentials() {
         .unwrap_or_else(|| panic!("{script}"));
     let document: Value = serde_json::from_str(document).expect("JSON");
     assert_eq!(document["total"], 2);
-    get(
-        house.at.api,
-        "/api/v1/clients/two-0000?callback=f&method=DELETE",
-    )
-    .await;
-    assert!(
-        two.asked()
-            .contains(&"DELETE /api/v1/clients/two-0000".to_owned()),
-        "{:?}",
-        two.asked()
+    // A script of any page could ask for this one, so an address is not enough.
+    let kick = "/api/v1/clients/two-0000?callback=f&method=DELETE";
+    let deletes = |origin: &Origin| {
+        let asked = origin.asked();
+        asked.contains(&"DELETE /api/v1/clients/two-0000".to_owned())
+    };
+    assert_eq!(get(house.at.api, kick).await.0, 403);
+    assert!(!deletes(&two), "{:?}", two.asked());
+    let house = House::open("[api]\nauth_token = \"console\"\njsonp = true\n").await;
+    let three = Origin::join(&house, "two", Manner::Honest(1)).await;
+    let request = format!(
+        "GET {kick} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer console\r\n\r\n"
     );
+    assert_eq!(talk(house.at.api, &request).await.0, 200);
+    assert!(deletes(&three), "{:?}", three.asked());
 }

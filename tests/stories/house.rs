@@ -690,7 +690,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) async fn get(at: SocketAddr, path: &str) -> (u16, String) {
     talk(
         at,
-        &format!("GET {path} HTTP/1.1\r\nHost: example\r\nConnection: close\r\n\r\n"),
+        &format!("GET {path} HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\n\r\n"),
     )
     .await
 }
@@ -699,7 +699,7 @@ pub(crate) async fn get(at: SocketAddr, path: &str) -> (u16, String) {
 pub(crate) async fn post(at: SocketAddr, path: &str, body: &str) -> (u16, String) {
     let length = body.len();
     let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: example\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+        "POST {path} HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
     );
     talk(at, &format!("{head}{body}")).await
 }

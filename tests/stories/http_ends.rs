@@ -114,7 +114,7 @@ async fn a_kick_ends_a_pull() {
             }
             let id = house.proxy.sessions().list()[0].id;
             let request = format!(
-                "DELETE /api/v1/sessions/{id} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+                "DELETE /api/v1/sessions/{id} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
             );
             assert_eq!(
                 crate::house::talk(house.at.system, &request).await,

@@ -7,6 +7,7 @@ mod api_register;
 mod call;
 mod claims;
 mod direct_publish;
+mod door;
 mod drains;
 mod fleet_api;
 mod health;

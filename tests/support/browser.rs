@@ -18,6 +18,16 @@ pub(crate) struct Browser {
 impl Browser {
     /// Opens `url`.
     pub(crate) fn open(url: &str) -> Self {
+        Self::start(&[url])
+    }
+
+    /// Opens `url` where names stand for what `hosts` says, as in `MAP evil.test 127.0.0.1`, and runs the body of a
+    /// script in the page.
+    pub(crate) fn run(url: &str, hosts: &str, script: &str) -> Self {
+        Self::start(&[url, hosts, script])
+    }
+
+    fn start(arguments: &[&str]) -> Self {
         let profile = Scratch::new("chromium");
         let mut node = Command::new(installed(&["node", "nodejs"]));
         node.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/browser.mjs"));
@@ -27,11 +37,18 @@ impl Browser {
             "google-chrome",
         ]))
         .arg(profile.path())
-        .arg(url);
+        .args(arguments);
         Self {
             program: Program::start("browser", &mut node),
             _profile: profile,
         }
+    }
+
+    /// What the script of [`run`](Self::run) returned.
+    #[track_caller]
+    pub(crate) fn wait_said(&self) -> Value {
+        let shown = self.wait_video("the end of the script", |shown| !shown["said"].is_null());
+        shown["said"].clone()
     }
 
     /// Returns what the page's video shows once `pick` accepts it: decoded `frames`, `width`, `height`, the number of

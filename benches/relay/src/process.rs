@@ -288,7 +288,7 @@ fn report(system: u16, body: &serde_json::Value) -> Result<()> {
     let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, system))?;
     socket.set_read_timeout(Some(Duration::from_secs(2)))?;
     let length = body.len();
-    let head = "POST /api/v1/srs/register HTTP/1.1\r\nHost: bench\r\nConnection: close\r\nContent-Type: application/json";
+    let head = "POST /api/v1/srs/register HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json";
     socket.write_all(format!("{head}\r\nContent-Length: {length}\r\n\r\n{body}").as_bytes())?;
     let mut answer = String::new();
     socket.read_to_string(&mut answer)?;

@@ -257,9 +257,10 @@ impl Caller {
                     .collect::<String>()
             });
         match (status, words) {
-            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, Some(words)) => {
-                Err(OperateError::Denied(words))
-            }
+            (
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::MISDIRECTED_REQUEST,
+                Some(words),
+            ) => Err(OperateError::Denied(words)),
             (StatusCode::NOT_FOUND, Some(words)) => Err(OperateError::Unknown(words)),
             (status, Some(words)) if !status.is_success() => Err(OperateError::Refused(words)),
             (status, _) if status.is_success() => {

@@ -451,9 +451,24 @@ fn warn(settings: &Settings, own_files: bool, warnings: &mut Vec<String>) {
     let system = &settings.system;
     if !system.auth_enabled && system.register_from.is_empty() && !system.listen.is_loopback() {
         warnings.push(format!(
-            "anyone who reaches {} may register an origin; close it with PROXY_HTTP_API_AUTH_ENABLED=on PROXY_HTTP_API_AUTH_TYPE=bearer \
-             PROXY_HTTP_API_AUTH_TOKEN=choose-a-secret, or under [system] in the file: auth_enabled = true, auth_type = \"bearer\", \
-             auth_token = \"choose-a-secret\"",
+            "anyone who reaches {} may register an origin; close it with {SET_A_TOKEN}",
+            system.listen
+        ));
+    }
+    let in_front = [
+        ("http.trusted_proxies", &settings.http.trusted_proxies),
+        (
+            "proxy_protocol.accept_from",
+            &settings.proxy_protocol.accept_from,
+        ),
+    ];
+    let named = in_front
+        .into_iter()
+        .find(|(_, networks)| !networks.is_empty());
+    if let Some((name, _)) = named.filter(|_| !system.auth_enabled) {
+        warnings.push(format!(
+            "{name} names proxies in front of this one, and the system API has no token: a proxy on this machine that passes on \
+             requests to {} may make anyone an administrator; set a token with {SET_A_TOKEN}",
             system.listen
         ));
     }
@@ -476,3 +491,7 @@ fn warn(settings: &Settings, own_files: bool, warnings: &mut Vec<String>) {
         warnings.push("shutdown.force is shorter than shutdown.grace: sessions are cut before their grace is over".to_owned());
     }
 }
+
+const SET_A_TOKEN: &str = "PROXY_HTTP_API_AUTH_ENABLED=on PROXY_HTTP_API_AUTH_TYPE=bearer \
+    PROXY_HTTP_API_AUTH_TOKEN=choose-a-secret, or under [system] in the file: auth_enabled = true, auth_type = \"bearer\", \
+    auth_token = \"choose-a-secret\"";
