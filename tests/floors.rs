@@ -1,5 +1,5 @@
-//! The house stands on floors: a file imports only from its own floor or beneath, and rooms of one floor that must
-//! not know each other do not.
+//! Checks the floors of the house: a file imports only from its own floor or a lower one, and rooms of one floor that
+//! must not know each other do not.
 
 use std::fs;
 use std::path::{Path, PathBuf};

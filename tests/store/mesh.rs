@@ -111,7 +111,7 @@ async fn who_comes_later_knows_all_and_who_leaves_is_missed_soon() {
     .await;
 }
 
-/// Gossip tells a new proxy everything in order. News travels ahead of that, whoever makes the claim.
+/// Gossip tells a new proxy everything in order. News travels ahead of that, whichever proxy makes the claim.
 #[tokio::test(flavor = "multi_thread", worker_threads = 6)]
 async fn new_claims_are_known_while_a_newcomer_hears_of_twenty_thousand_streams() {
     let [a, b] = enter(["", ""]).await;

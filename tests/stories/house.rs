@@ -384,7 +384,7 @@ impl Stub {
 
     /// An origin that reads `preface` bytes before RTMP and sends `media` to its players.
     pub(crate) async fn with(manner: Manner, preface: usize, media: Vec<Message>) -> Self {
-        // A port that nobody else gets when it is killed.
+        // A port that no other process gets when the origin is killed.
         let listener = TcpListener::bind(nowhere()).await.expect("a port");
         Self::on(listener, manner, preface, media)
     }

@@ -250,7 +250,7 @@ impl Proxy {
         self.program.signal("TERM");
     }
 
-    /// Stops the process without ending it: its ports still accept, and nobody answers.
+    /// Stops the process without ending it: its ports still accept connections, and nothing answers.
     pub(crate) fn freeze(&self) {
         self.program.signal("STOP");
     }

@@ -1,4 +1,4 @@
-//! WebRTC peers: an origin and a client on aiortc, and a relay that changes a client's address on the way.
+//! WebRTC peers: an origin and a client on aiortc, and a relay that changes a client's address in transit.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -21,12 +21,12 @@ pub(crate) struct RtcOrigin {
     program: Program,
 }
 
-/// A client: what it decodes, and how its connection is doing.
+/// A client: what it decodes, and the state of its connection.
 pub(crate) struct RtcClient {
     program: Program,
 }
 
-/// A UDP relay in front of the proxy's media port. What it sends comes from one address until it is told to change.
+/// A UDP relay in front of the proxy's media port. It sends from one address until it is told to change.
 pub(crate) struct Rebinding {
     address: SocketAddr,
     changes: Arc<AtomicU32>,
@@ -51,12 +51,12 @@ impl RtcOrigin {
         origin
     }
 
-    /// Registers it with a proxy.
+    /// Registers the origin with a proxy.
     pub(crate) fn register(&self, proxy: &Proxy) {
         proxy.register(&self.registration());
     }
 
-    /// The body of its registration.
+    /// The body of the origin's registration.
     pub(crate) fn registration(&self) -> Value {
         json!({
             "ip": "127.0.0.1", "server": self.name, "service": "by-hand", "pid": "1",
@@ -68,20 +68,20 @@ impl RtcOrigin {
         &self.name
     }
 
-    /// The first event, past or to come, that `pick` takes.
+    /// The first event, past or future, that `pick` accepts.
     #[track_caller]
     pub(crate) fn wait(&self, what: &str, pick: impl Fn(&Value) -> bool) -> Value {
         wait(&self.program, what, pick)
     }
 
-    /// It was asked for this stream.
+    /// Whether it was asked for this stream.
     pub(crate) fn was_asked_for(&self, stream: &str) -> bool {
         events(&self.program)
             .iter()
             .any(|event| event["event"] == "offer" && event["stream"] == stream)
     }
 
-    /// How its calls are doing, and from how many addresses their packets come.
+    /// The state of its calls, and the number of addresses that their packets come from.
     pub(crate) fn state(&self) -> Value {
         let response = http::request(self.api, "GET", "/state", &["Connection: close"], "");
         serde_json::from_slice(&response.body).expect("the origin's state is JSON")
@@ -91,7 +91,7 @@ impl RtcOrigin {
         self.program.kill();
     }
 
-    /// Stops the process without ending it: its ports take what comes, and nobody answers.
+    /// Stops the process without ending it: its ports accept packets, and nothing answers.
     pub(crate) fn freeze(&self) {
         self.program.signal("STOP");
     }
@@ -103,23 +103,23 @@ impl RtcClient {
         Self::start("play", &whep(proxy, stream), None)
     }
 
-    /// Publishes it.
+    /// Publishes `stream` of the app `live`.
     pub(crate) fn publish(proxy: &Proxy, stream: &str) -> Self {
         let url = whep(proxy, stream).replace("/whep/", "/whip/");
         Self::start("publish", &url, None)
     }
 
-    /// Plays it by a relay.
+    /// Plays a stream through a relay.
     pub(crate) fn play_through(proxy: &Proxy, stream: &str, relay: &Rebinding) -> Self {
         Self::start("play", &whep(proxy, stream), Some(relay.address))
     }
 
-    /// Plays it, signalled by one proxy, with its media by the port of another.
+    /// Plays a stream, signalled by one proxy, with its media through the port of another.
     pub(crate) fn play_by(proxy: &Proxy, stream: &str, media: SocketAddr) -> Self {
         Self::start("play", &whep(proxy, stream), Some(media))
     }
 
-    /// Publishes it in the same way.
+    /// Publishes a stream in the same way.
     pub(crate) fn publish_by(proxy: &Proxy, stream: &str, media: SocketAddr) -> Self {
         let url = whep(proxy, stream).replace("/whep/", "/whip/");
         Self::start("publish", &url, Some(media))
@@ -142,14 +142,14 @@ impl RtcClient {
         })
     }
 
-    /// Waits for so many pictures more.
+    /// Waits for `count` more pictures.
     #[track_caller]
     pub(crate) fn wait_more(&self, count: u64) {
         let seen = self.frames();
         self.wait_frame(seen + count);
     }
 
-    /// Ends its call by DELETE.
+    /// Ends its call with DELETE.
     pub(crate) fn leave(&self) {
         self.program.signal("USR1");
     }

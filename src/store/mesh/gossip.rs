@@ -290,7 +290,7 @@ fn config(id: ChitchatId, options: &MeshOptions) -> ChitchatConfig {
         },
         marked_for_deletion_grace_period: GRACE,
         catchup_callback: None,
-        // Avoids copies of all live tables after every change, which nobody would use.
+        // Avoids copies of all live tables after every change, which would never be used.
         extra_liveness_predicate: Some(Box::new(|_| false)),
     }
 }
