@@ -1,40 +1,40 @@
-//! Where a request for an API comes from, and whether it is to be answered at all.
+//! Where a request for an API comes from, and whether it may be answered at all.
 //!
-//! An API that lets callers on its own machine do everything can be misled in three ways: by a web page of another
-//! site, since browsers send its requests wherever it likes; by a foreign name that was made to point at this machine
-//! (DNS rebinding), since browsers then take the page for one of ours; and by a reverse proxy on this machine, which
-//! brings in callers from anywhere. Each of them shows in the head of a request. Nothing here gives a right to
-//! anybody: what a head says can only take rights away.
+//! An API that lets callers on its own machine do everything can be misled in three ways. A web page of another site
+//! may send requests, since browsers send them wherever the page likes. A foreign name may be made to point at this
+//! machine (DNS rebinding), since browsers then take the page for one of ours. And a reverse proxy on this machine
+//! brings in callers from anywhere. Each of these shows in the head of a request. Nothing here grants a right: what a
+//! head says can only take rights away.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::fleet::origin::Host;
 
-/// Whom a request is from, as far as its connection and its head tell.
+/// The caller of a request, as far as its connection and its head tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caller {
     peer: IpAddr,
-    /// A proxy has passed the request on.
+    /// Whether a proxy passed the request on.
     is_forwarded: bool,
-    /// It names this machine by a name of its own, or names none, as HTTP/1.0 may.
+    /// Whether it names this machine by one of its own names, or names none, as HTTP/1.0 may.
     asks_for_us: bool,
     page: Page,
-    /// The browser says that a page of another site has it sent.
+    /// Whether the browser says that a page of another site sends it.
     is_cross_site: bool,
-    /// It carries the header [`PROGRAM`].
+    /// Whether it has the header [`PROGRAM`].
     is_program: bool,
 }
 
-/// What a surface knows of a request besides its [`Caller`].
+/// What a surface knows about a request besides its [`Caller`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Terms {
-    /// It shows a credential that holds.
+    /// Whether it has a valid credential.
     pub is_proven: bool,
-    /// Without a credential, an address of this machine gives rights here.
+    /// Whether an address of this machine gives rights here without a credential.
     pub goes_by_address: bool,
-    /// Its method promises to change nothing, and yet it starts work.
+    /// Whether it starts work although its method promises to change nothing.
     pub starts_work: bool,
-    /// Pages of other sites may ask here if they show a credential.
+    /// Whether pages of other sites may use the surface if they send a credential.
     pub opens_to_pages: bool,
 }
 
@@ -54,30 +54,30 @@ pub enum Unwelcome {
     Plain,
 }
 
-/// The names, besides those of loopback, by which callers on this machine may ask for it.
+/// The names, besides those of loopback, that callers on this machine may use for it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OwnNames(Vec<Place>);
 
-/// The page that sent a request, by its `Origin` (RFC 6454 §7).
+/// The page that sent a request, according to its `Origin` (RFC 6454 §7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Page {
-    /// None, or one whose browser does not say so.
+    /// There is no page, or its browser does not name it.
     Unsaid,
-    /// One of the same host and port as it asks for.
+    /// A page of the same host and port as the request.
     Ours,
-    /// One of another site, or of none that the browser would name.
+    /// A page of another site, or one whose site the browser would not name.
     Foreign,
 }
 
-/// A host, in the one form in which it is compared.
+/// A host, in the form in which it is compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Place {
     Ip(IpAddr),
-    /// In lower case, without the dot at its end.
+    /// A name in lower case, without the dot at its end.
     Name(String),
 }
 
-/// The values of a header that may stand once.
+/// The values of a header that may occur only once.
 #[derive(Debug, Clone, Copy)]
 enum Values<'a> {
     None,
@@ -87,7 +87,7 @@ enum Values<'a> {
 
 impl Caller {
     /// Reads the head of a request that came over a connection from `peer`. `authority` is that of a target in absolute
-    /// form; names of headers may be in any case.
+    /// form; header names may be in any case.
     pub fn of<'a>(
         peer: IpAddr,
         authority: Option<&str>,
@@ -118,7 +118,7 @@ impl Caller {
             Values::None => true,
             Values::One(_) | Values::Several => host.text().is_some_and(is_own),
         };
-        // Somebody who follows a link sees the answer; the page with the link does not.
+        // A user who follows a link sees the answer; the page with the link does not.
         let follows_link = mode.is("navigate") && destination.is("document");
         Self {
             peer: peer.to_canonical(),
@@ -130,8 +130,8 @@ impl Caller {
         }
     }
 
-    /// The address that rights may go by: that of the peer, never one that a header names. There is none for what a
-    /// proxy on this machine passed on: whoever sent it is somewhere else.
+    /// The address that rights may depend on: the peer's, never one that a header names. `None` for a request that a
+    /// proxy on this machine passed on, because its sender is somewhere else.
     pub fn address(&self) -> Option<IpAddr> {
         (!self.is_forwarded || !self.peer.is_loopback()).then_some(self.peer)
     }
@@ -141,10 +141,10 @@ impl Caller {
         self.address().is_some_and(|address| address.is_loopback())
     }
 
-    /// Whether the request may be answered, if its caller has the right to ask.
+    /// Whether the request may be answered, provided that its caller has the right to ask.
     ///
     /// # Errors
-    /// [`Unwelcome`], for what a web page or a foreign name brought here.
+    /// [`Unwelcome`], for a request that a web page or a foreign name brought here.
     pub fn check(&self, terms: Terms) -> Result<(), Unwelcome> {
         let page_may = terms.is_proven && terms.opens_to_pages;
         if self.page == Page::Foreign && !page_may {
@@ -167,7 +167,7 @@ impl Caller {
 }
 
 impl Unwelcome {
-    /// The status of the answer. 421 is RFC 9110 §15.5.20.
+    /// The status of the answer; 421 is defined in RFC 9110 §15.5.20.
     pub const fn status(self) -> u16 {
         match self {
             Self::OtherName => 421,
@@ -177,7 +177,7 @@ impl Unwelcome {
 }
 
 impl OwnNames {
-    /// Those of a machine that calls itself `name`, with or without a domain.
+    /// The names of a machine that calls itself `name`, with or without a domain.
     pub fn of(name: &str) -> Self {
         let short = name.split('.').next().unwrap_or_default();
         let places = [name, short].map(read_host);
@@ -188,7 +188,7 @@ impl OwnNames {
         names
     }
 
-    /// These, and `host`.
+    /// Adds `host` to the names.
     #[must_use]
     pub fn and(mut self, host: &Host) -> Self {
         if let Some(place) = read_host(&host.to_string()) {
@@ -215,7 +215,7 @@ impl OwnNames {
 }
 
 impl Page {
-    /// By the values of `Origin`, and the host that the request asks for.
+    /// Judges the values of `Origin` by the host that the request names.
     fn of(origin: Values<'_>, host: Option<&str>) -> Self {
         if let Values::None = origin {
             return Self::Unsaid;
@@ -258,7 +258,7 @@ impl<'a> Values<'a> {
     }
 }
 
-/// Whether a header of this name is added by proxies alone.
+/// Whether only proxies add a header of this name.
 fn tells_of_a_proxy(name: &str) -> bool {
     let starts_so = name
         .get(..FORWARDED_PREFIX.len())
@@ -269,7 +269,7 @@ fn tells_of_a_proxy(name: &str) -> bool {
             .any(|known| name.eq_ignore_ascii_case(known))
 }
 
-/// `host[:port]`; `None` for anything else. The port may be empty (RFC 3986 §3.2.3).
+/// Reads `host[:port]`; `None` for anything else. The port may be empty (RFC 3986 §3.2.3).
 fn read(text: &str) -> Option<(Place, Option<u16>)> {
     let end = match text.strip_prefix('[') {
         Some(rest) => rest.find(']')? + 2,
@@ -302,11 +302,11 @@ fn read_host(text: &str) -> Option<Place> {
     is_name.then(|| Place::Name(name.to_ascii_lowercase()))
 }
 
-/// A header that browsers let no page send to another site unless that site agrees, and that our own programs send.
+/// A header that our own programs send. Browsers let no page send it to another site unless that site agrees.
 pub const PROGRAM: &str = "x-sluicegate";
 const FORWARDED_PREFIX: &str = "x-forwarded-";
-/// What the hosts files of common systems call loopback. None of these can be bought: `localhost` is reserved (RFC 6761
-/// §6.3), `localdomain` is no domain of the root, and the rest have no dot.
+/// The names of loopback in the hosts files of common systems. Nobody can register one of these: `localhost` is
+/// reserved (RFC 6761 §6.3), `localdomain` is not a top-level domain, and the others have no dot.
 const LOOPBACK_NAMES: [&str; 8] = [
     "ip6-localhost",
     "ip6-loopback",
@@ -323,7 +323,7 @@ mod tests {
     use super::Unwelcome::{OtherName, OtherSite, Plain};
     use super::*;
 
-    /// A surface that goes by address where no credential is shown.
+    /// A surface that gives rights by address if no credential is sent.
     const OPEN: Terms = Terms {
         is_proven: false,
         goes_by_address: true,
@@ -627,7 +627,7 @@ mod tests {
                 Some("192.0.2.9"),
             ),
         ] {
-            // Whatever the header says, and be it that the client is here.
+            // Whatever the header says, even that the client is on this machine.
             let headers = header.map(|name| (name, "127.0.0.1"));
             let caller = caller(peer, headers.as_slice());
             let expected: Option<IpAddr> = expected.map(|address| address.parse().unwrap());
