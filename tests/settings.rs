@@ -640,6 +640,198 @@ fn check_prints_values_with_sources_and_hides_secrets() {
 }
 
 #[test]
+fn every_secret_may_be_in_a_file() {
+    let held = write_secret("s3cret\n");
+    let held = held.to_str().unwrap();
+    let secrets: Vec<_> = TABLE.iter().filter(|setting| setting.secret).collect();
+    assert!(secrets.len() >= 6, "the secrets of the table were found");
+    for setting in secrets {
+        // What each must look like to hold.
+        let held = match setting.path {
+            "store.url" => write_secret("redis://:s3cret@cache\n"),
+            "origins.api_credentials" => write_secret("a=bearer:s3cret\n*=bearer:s3cret\n"),
+            "cluster.key" => write_secret("s3cret\nolder\n"),
+            _ => PathBuf::from(held),
+        };
+        let name = held.to_str().unwrap();
+        let (section, key) = (setting.section(), setting.file_key().unwrap());
+        let file = format!("[{section}]\n{key} = \"{name}\"\n");
+        let variable = setting.file_variable().unwrap();
+        // A password does not stand alone.
+        let user = match setting.path {
+            "api.auth_password" => vec![("SLUICEGATE_API__AUTH_USERNAME", "somebody")],
+            _ => Vec::new(),
+        };
+        let named = [user.clone(), vec![(variable.as_str(), name)]].concat();
+        for (cause, loaded, by) in [
+            ("by the file", load(&file, &user, ""), "settings.toml:2"),
+            ("by a variable", load("", &named, ""), variable.as_str()),
+            (
+                "by .env",
+                load("", &user, &format!("{variable}={name}")),
+                variable.as_str(),
+            ),
+        ] {
+            let loaded =
+                loaded.unwrap_or_else(|error| panic!("{}: {cause}: {error}", setting.path));
+            let row = loaded
+                .effective
+                .iter()
+                .find(|entry| entry.setting.path == setting.path);
+            let row = row.unwrap();
+            assert!(row.value.contains("***"), "{}: {}", setting.path, row.value);
+            let source = row.source.to_string();
+            assert!(
+                source.starts_with(&format!("{name}, named by ")),
+                "{source}"
+            );
+            assert!(source.ends_with(by), "{source}");
+            assert!(
+                !format!("{loaded:?}").contains("s3cret"),
+                "{}",
+                setting.path
+            );
+        }
+    }
+    let loaded = load("", &[("SLUICEGATE_CLUSTER__KEY_FILE", held)], "").unwrap();
+    assert!(loaded.settings.cluster.keys[0].matches(b"s3cret"));
+}
+
+#[test]
+fn a_secret_in_a_file_is_one_of_the_layers() {
+    let (weak, strong) = (write_secret("weak"), write_secret("strong"));
+    let (weak, strong) = (weak.to_str().unwrap(), strong.to_str().unwrap());
+    let file = format!("[system]\nauth_token_file = \"{weak}\"\n");
+    let named = "SLUICEGATE_SYSTEM__AUTH_TOKEN_FILE";
+    let (own, upstream) = ("SLUICEGATE_SYSTEM__AUTH_TOKEN", "PROXY_HTTP_API_AUTH_TOKEN");
+    for (cause, file, variables, expected) in [
+        ("the file's file", file.as_str(), vec![], "weak"),
+        (
+            "a variable over the file's file",
+            &file,
+            vec![(own, "written")],
+            "written",
+        ),
+        (
+            "a variable's file over the file's",
+            &file,
+            vec![(named, strong)],
+            "strong",
+        ),
+        (
+            "our file over their variable",
+            "",
+            vec![(upstream, "theirs"), (named, strong)],
+            "strong",
+        ),
+        (
+            "an empty name names nothing",
+            &file,
+            vec![(named, "")],
+            "weak",
+        ),
+        (
+            "an empty value beside a file",
+            "",
+            vec![(own, ""), (named, strong)],
+            "strong",
+        ),
+        (
+            "an empty key beside a file",
+            &format!("[system]\nauth_token = \"\"\nauth_token_file = \"{weak}\"\n"),
+            vec![],
+            "weak",
+        ),
+    ] {
+        let settings = load(file, &variables, "").unwrap().settings;
+        assert!(
+            settings.system.auth_token.matches(expected.as_bytes()),
+            "{cause}"
+        );
+    }
+    // What is not looked at need not be there.
+    let lost = "[system]\nauth_token_file = \"/nonexistent/token\"\n";
+    load(lost, &[(own, "written")], "").unwrap();
+    let blank = write_secret("");
+    let blank = blank.to_str().unwrap();
+    for (cause, file, variables, expected) in [
+        (
+            "a file that is not there",
+            lost,
+            vec![],
+            "settings.toml:2: system.auth_token_file /nonexistent/token: cannot be read: No such file",
+        ),
+        (
+            "the same by a variable",
+            "",
+            vec![(named, "/nonexistent/token")],
+            "SLUICEGATE_SYSTEM__AUTH_TOKEN_FILE /nonexistent/token: cannot be read: No such file",
+        ),
+        (
+            "an empty file",
+            "",
+            vec![(named, blank)],
+            "cannot be read: it is empty",
+        ),
+        (
+            "both in the file",
+            "[system]\nauth_token = \"a\"\nauth_token_file = \"b\"\n",
+            vec![],
+            "system.auth_token and system.auth_token_file are both set; keep one of them",
+        ),
+        (
+            "both in the environment",
+            "",
+            vec![(own, "a"), (named, strong)],
+            "SLUICEGATE_SYSTEM__AUTH_TOKEN and SLUICEGATE_SYSTEM__AUTH_TOKEN_FILE are both set; keep one of them",
+        ),
+        (
+            "not a name",
+            "[system]\nauth_token_file = [\"a\"]\n",
+            vec![],
+            "settings.toml:2: system.auth_token_file: a value of the wrong kind; allowed: the name of a file",
+        ),
+        (
+            "no secret",
+            "[rtmp]\nlisten_file = \"a\"\n",
+            vec![],
+            "settings.toml:2: unknown setting rtmp.listen_file",
+        ),
+        (
+            "a misspelt one",
+            "[system]\nauth_token_fil = \"a\"\n",
+            vec![],
+            "did you mean `system.auth_token_file`?",
+        ),
+    ] {
+        let error = load(file, &variables, "").unwrap_err().to_string();
+        assert!(error.contains(expected), "{cause}: {error}");
+    }
+    // What holds a value that its setting does not take is named, and the value is not.
+    let wrong = write_secret("not a token");
+    let error = load("", &[(named, wrong.to_str().unwrap())], "")
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains(named) && error.contains("***") && !error.contains("not a token\""),
+        "{error}"
+    );
+}
+
+#[test]
+fn commands_without_settings_find_the_token_in_a_file_too() {
+    let held = write_secret("s3cret\n");
+    let held = held.to_str().unwrap();
+    let token = |variables: &[(&str, &str)]| environment(variables, "").secret("system.auth_token");
+    let named = ("SLUICEGATE_SYSTEM__AUTH_TOKEN_FILE", held);
+    assert!(token(&[named]).unwrap().unwrap().matches(b"s3cret"));
+    assert!(token(&[]).unwrap().is_none());
+    assert!(token(&[("SLUICEGATE_SYSTEM__AUTH_TOKEN_FILE", "/nonexistent/token")]).is_err());
+    let upstream = token(&[("PROXY_HTTP_API_AUTH_TOKEN", "theirs")]).unwrap();
+    assert!(upstream.unwrap().matches(b"theirs"));
+}
+
+#[test]
 fn the_examples_hold() {
     let mut seen = Vec::new();
     for entry in fs::read_dir("examples").unwrap() {
@@ -764,7 +956,8 @@ fn reference() -> String {
     let mut text = String::from(
         "# Every setting with its default; a file needs only those that differ. Each key is also a variable named\n\
          # SLUICEGATE_<SECTION>__<KEY>, and some have a second name, that of the SRS proxy, in brackets. Later wins: this file,\n\
-         # .env, the environment. `sluicegate check` prints each value and where it is set.\n",
+         # .env, the environment. `sluicegate check` prints each value and where it is set. A secret may be in a file of its\n\
+         # own: KEY_file names that file.\n",
     );
     let mut section = "";
     for setting in TABLE {
@@ -778,6 +971,9 @@ fn reference() -> String {
             .unwrap_or_default();
         let _ = writeln!(text, "# {}{upstream}", setting.doc);
         let _ = writeln!(text, "{} = {}", setting.key(), setting.default_toml());
+        if let Some(key) = setting.file_key() {
+            let _ = writeln!(text, "# {key} = \"\"");
+        }
     }
     text
 }
@@ -805,6 +1001,13 @@ fn write(text: &str) -> PathBuf {
     let directory = directory.join(format!("settings-{}-{number}", std::process::id()));
     fs::create_dir_all(&directory).unwrap();
     let path = directory.join("settings.toml");
+    fs::write(&path, text).unwrap();
+    path
+}
+
+fn write_secret(text: &str) -> PathBuf {
+    let folder = write("").parent().unwrap().to_owned();
+    let path = folder.join("secret");
     fs::write(&path, text).unwrap();
     path
 }

@@ -19,6 +19,7 @@ use sluicegate_core::http::caller::PROGRAM;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::config::Environment;
 use crate::value::Secret;
 
 /// What to record, and where to write it.
@@ -36,7 +37,7 @@ pub struct TapArguments {
     /// The system API of the proxy.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:12025")]
     proxy: Uri,
-    /// The bearer token that the proxy requires; in PROXY_HTTP_API_AUTH_TOKEN other users can't see it.
+    /// The bearer token that the proxy requires; in PROXY_HTTP_API_AUTH_TOKEN, or in a file, other users can't see it.
     #[arg(long, value_name = "TOKEN")]
     token: Option<Secret>,
 }
@@ -99,8 +100,10 @@ impl SystemApi {
         else {
             bail!("--proxy: write the system API as http://HOST:12025");
         };
-        let from_environment = || std::env::var(TOKEN_VARIABLE).ok().map(Secret::new);
-        let token = arguments.token.clone().or_else(from_environment);
+        let token = match arguments.token.clone() {
+            Some(token) => Some(token),
+            None => Environment::read()?.secret("system.auth_token")?,
+        };
         let bearer = |token: Secret| {
             let mut value = HeaderValue::try_from(format!("Bearer {}", token.reveal()))
                 .context("--token: not a token that a header can carry")?;
@@ -180,8 +183,6 @@ async fn refusal(response: Response<Incoming>) -> String {
     let words = document["error"].as_str().unwrap_or("no reason given");
     format!("{status}: {words}")
 }
-
-const TOKEN_VARIABLE: &str = "PROXY_HTTP_API_AUTH_TOKEN";
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A hundred thousand sessions.
 const LONGEST_LIST: usize = 64 * 1024 * 1024;

@@ -1,8 +1,10 @@
 //! The layers of settings: defaults, the file, `.env`, the process environment. A later layer wins.
 
-use super::table::URL_VARIABLE;
-use super::table::{OWN_PREFIX, Setting, Shape, TABLE, UPSTREAM_PREFIX, Written};
-use super::{ConfigError, Problem, dotenv};
+use super::table::{
+    OWN_PREFIX, Setting, Shape, TABLE, UPSTREAM_PREFIX, URL_VARIABLE, Written, secret_of_file,
+};
+use super::{ConfigError, Problem, dotenv, secret_file};
+use crate::value::Secret;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
@@ -35,6 +37,22 @@ pub enum Source {
         /// The line, counted from 1.
         line: usize,
     },
+    /// A file that holds this one secret.
+    SecretFile {
+        /// The file as it was named.
+        path: String,
+        /// Where it was named.
+        named_by: Box<Self>,
+    },
+}
+
+/// What one layer says of a setting.
+#[derive(Clone)]
+enum Said {
+    /// The value.
+    Value(Written),
+    /// The file that holds it; never empty.
+    InFile(String),
 }
 
 /// A setting with what was written for it.
@@ -96,6 +114,23 @@ impl Environment {
         value.map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// The secret at `path`, from its variables or the file they name; `None` where they say nothing. For commands that
+    /// read no settings file.
+    ///
+    /// # Errors
+    /// Two variables that contradict each other, and a file that cannot be read.
+    pub fn secret(&self, path: &str) -> Result<Option<Secret>, ConfigError> {
+        let mut problems = Vec::new();
+        let setting = super::setting(path).expect("a row of the table is asked for");
+        let found = from_environment(setting, self, &mut problems);
+        let found = found.map(|(said, source)| resolve(setting, said, source, &mut problems));
+        if !problems.is_empty() {
+            return Err(ConfigError { problems });
+        }
+        let text = found.map(|(written, _)| written.text());
+        Ok(text.filter(|text| !text.is_empty()).map(Secret::new))
+    }
+
     /// The layers of variables, the stronger one last.
     fn layers(&self) -> [Layer<'_>; 2] {
         [
@@ -123,6 +158,10 @@ impl Source {
             Self::Dotenv(name) => format!(".env: {name}"),
             Self::Environment(name) => name.clone(),
             Self::File { path, line } => format!("{path}:{line}: {}", setting.path),
+            Self::SecretFile { path, named_by } => match named_by.as_ref() {
+                Self::File { .. } => format!("{}_file {path}", named_by.name_of(setting)),
+                _ => format!("{} {path}", named_by.name_of(setting)),
+            },
         }
     }
 }
@@ -134,6 +173,7 @@ impl fmt::Display for Source {
             Self::Dotenv(name) => write!(f, ".env {name}"),
             Self::Environment(name) => write!(f, "environment {name}"),
             Self::File { path, line } => write!(f, "{path}:{line}"),
+            Self::SecretFile { path, named_by } => write!(f, "{path}, named by {named_by}"),
         }
     }
 }
@@ -151,32 +191,83 @@ pub(super) fn gather(
     for (variables, source) in environment.layers() {
         report_unknown_variables(variables, source, problems, warnings);
     }
-    let entry = |setting: &'static Setting| {
-        let (written, source) = from_environment(setting, environment)
+    let mut entry = |setting: &'static Setting| {
+        let (said, source) = from_environment(setting, environment, problems)
             .or_else(|| from_file.remove(setting.path))
-            .unwrap_or_else(|| (setting.default(), Source::Default));
+            .unwrap_or_else(|| (Said::Value(setting.default()), Source::Default));
+        let (written, source) = resolve(setting, said, source, problems);
         Entry {
             setting,
             written,
             source,
         }
     };
-    TABLE.iter().map(entry).collect()
+    TABLE.iter().map(&mut entry).collect()
 }
 
-fn from_environment(setting: &Setting, environment: &Environment) -> Option<(Written, Source)> {
+/// The value itself: where a file is said to hold it, what stands there. A file that does not hold one is a problem, and
+/// the default stands in for it.
+fn resolve(
+    setting: &Setting,
+    said: Said,
+    source: Source,
+    problems: &mut Vec<Problem>,
+) -> (Written, Source) {
+    let path = match said {
+        Said::Value(written) => return (written, source),
+        Said::InFile(path) => path,
+    };
+    let read = secret_file::read(setting, &path);
+    let source = Source::SecretFile {
+        path,
+        named_by: Box::new(source),
+    };
+    match read {
+        Ok(written) => (written, source),
+        Err(error) => {
+            problems.push(Problem::Unreadable(source.name_of(setting), error));
+            (setting.default(), source)
+        }
+    }
+}
+
+/// What the strongest layer of variables says of `setting`. A layer that says both a value and a file for it is a
+/// problem.
+fn from_environment(
+    setting: &Setting,
+    environment: &Environment,
+    problems: &mut Vec<Problem>,
+) -> Option<(Said, Source)> {
     let own = setting.variable();
     for (variables, source) in environment.layers().into_iter().rev() {
-        if let Some(value) = variables.get(&own) {
-            return Some((Written::Text(value.clone()), source(own)));
+        let in_file = setting.file_variable().and_then(|name| {
+            let path = variables.get(&name).filter(|path| !path.is_empty())?;
+            Some((name, path.clone()))
+        });
+        let value = variables.get(&own);
+        if let Some((name, path)) = in_file {
+            if value.is_some_and(|value| !value.is_empty()) {
+                problems.push(told_twice(&own, &name));
+            }
+            return Some((Said::InFile(path), source(name)));
+        }
+        if let Some(value) = value {
+            let value = Said::Value(Written::Text(value.clone()));
+            return Some((value, source(own)));
         }
         // Like the SRS proxy, treat an empty variable as not set.
         let Some(name) = setting.env else { continue };
         if let Some(value) = variables.get(name).filter(|value| !value.is_empty()) {
-            return Some((Written::Text(value.clone()), source(name.to_owned())));
+            let value = Said::Value(Written::Text(value.clone()));
+            return Some((value, source(name.to_owned())));
         }
     }
     None
+}
+
+/// A secret written out, and a file named for it as well.
+fn told_twice(value: &str, file: &str) -> Problem {
+    Problem::Conflict(format!("{value} and {file} are both set; keep one of them"))
 }
 
 fn report_unknown_variables(
@@ -191,7 +282,13 @@ fn report_unknown_variables(
         }
         let candidates = TABLE
             .iter()
-            .flat_map(|setting| [Some(setting.variable()), setting.env.map(str::to_owned)])
+            .flat_map(|setting| {
+                [
+                    Some(setting.variable()),
+                    setting.file_variable(),
+                    setting.env.map(str::to_owned),
+                ]
+            })
             .flatten();
         let hint = did_you_mean(name, candidates);
         if name.starts_with(OWN_PREFIX) {
@@ -211,9 +308,11 @@ fn is_ours(name: &str) -> bool {
 fn is_known_variable(name: &str) -> bool {
     // The environment of a running proxy may also name the proxy that an operator asks.
     name == URL_VARIABLE
-        || TABLE
-            .iter()
-            .any(|setting| setting.env == Some(name) || setting.variable() == name)
+        || TABLE.iter().any(|setting| {
+            setting.env == Some(name)
+                || setting.variable() == name
+                || setting.file_variable().as_deref() == Some(name)
+        })
 }
 
 /// Whether this is a variable that Kubernetes sets in every pod for a Service with a name such as `sluicegate` or
@@ -236,12 +335,9 @@ fn is_service_link(name: &str, value: &str) -> bool {
 }
 
 /// What the file sets. Problems with its text and its keys are reported together.
-fn read_file(
-    file: &Path,
-    problems: &mut Vec<Problem>,
-) -> BTreeMap<&'static str, (Written, Source)> {
+fn read_file(file: &Path, problems: &mut Vec<Problem>) -> BTreeMap<&'static str, (Said, Source)> {
     let path = file.display().to_string();
-    let mut found = BTreeMap::new();
+    let mut found: BTreeMap<&'static str, (Said, Source)> = BTreeMap::new();
     let text = match std::fs::read_to_string(file) {
         Ok(text) => text,
         Err(error) => {
@@ -306,32 +402,91 @@ fn read_file(
             continue;
         }
         for (key, value) in keys {
-            let line = line_at(key.span().start);
-            let full = format!("{name}.{}", key.get_ref());
-            let Some(setting) = super::setting(&full) else {
-                let hint = did_you_mean(&full, TABLE.iter().map(|setting| setting.path.to_owned()));
-                problems.push(Problem::UnknownKey {
-                    path: path.clone(),
-                    line,
-                    key: full,
-                    hint,
-                });
-                continue;
-            };
             let source = Source::File {
                 path: path.clone(),
-                line,
+                line: line_at(key.span().start),
             };
-            match write_down(setting, value) {
-                Some(written) => drop(found.insert(setting.path, (written, source))),
-                None => problems.push(Problem::Kind {
-                    name: source.name_of(setting),
-                    allowed: setting.allowed,
-                }),
+            let full = format!("{name}.{}", key.get_ref());
+            match read_key(&full, value, source) {
+                Ok((setting, said, source)) => add(&mut found, setting, said, source, problems),
+                Err(problem) => problems.push(problem),
             }
         }
     }
     found
+}
+
+/// What a key of the file says, and of which setting.
+fn read_key(
+    full: &str,
+    value: &Spanned<DeValue<'_>>,
+    source: Source,
+) -> Result<(&'static Setting, Said, Source), Problem> {
+    if let Some(setting) = secret_of_file(full) {
+        let DeValue::String(path) = value.get_ref() else {
+            return Err(Problem::Kind {
+                name: format!("{}_file", source.name_of(setting)),
+                allowed: "the name of a file",
+            });
+        };
+        let said = if path.is_empty() {
+            Said::Value(setting.default())
+        } else {
+            Said::InFile(path.to_string())
+        };
+        return Ok((setting, said, source));
+    }
+    let Some(setting) = super::setting(full) else {
+        return Err(unknown_key(full, source));
+    };
+    match write_down(setting, value) {
+        Some(written) => Ok((setting, Said::Value(written), source)),
+        None => Err(Problem::Kind {
+            name: source.name_of(setting),
+            allowed: setting.allowed,
+        }),
+    }
+}
+
+fn unknown_key(full: &str, source: Source) -> Problem {
+    let candidates = TABLE.iter().flat_map(|setting| {
+        let file = setting.file_key();
+        let file = file.map(|key| format!("{}.{key}", setting.section()));
+        [Some(setting.path.to_owned()), file]
+    });
+    let hint = did_you_mean(full, candidates.flatten());
+    let (path, line) = match source {
+        Source::File { path, line } => (path, line),
+        other => (other.to_string(), 1),
+    };
+    Problem::UnknownKey {
+        path,
+        line,
+        key: full.to_owned(),
+        hint,
+    }
+}
+
+/// Puts what a key says to the rest. An empty value says nothing beside a file that holds the secret.
+fn add(
+    found: &mut BTreeMap<&'static str, (Said, Source)>,
+    setting: &'static Setting,
+    said: Said,
+    source: Source,
+    problems: &mut Vec<Problem>,
+) {
+    let says_nothing =
+        |said: &Said| matches!(said, Said::Value(written) if written.text().is_empty());
+    match found.get(setting.path) {
+        Some(_) if says_nothing(&said) => return,
+        Some((earlier, _)) if !says_nothing(earlier) => {
+            let value = source.name_of(setting);
+            problems.push(told_twice(&value, &format!("{}_file", setting.path)));
+            return;
+        }
+        _ => {}
+    }
+    found.insert(setting.path, (said, source));
 }
 
 /// The text of a TOML value, or `None` if its type does not fit the setting.

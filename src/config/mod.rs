@@ -9,6 +9,7 @@
 //! | `layers` | which layer set what, and unknown names |
 //! | `credentials` | credentials for the APIs of origins |
 //! | `dotenv` | the grammar of `.env` |
+//! | `secret_file` | what a file that holds one secret says |
 //! | `duration`, `value` | the meaning of a text |
 //! | `meaning` | the typed settings; `meaning/sections` reads them from the table, `meaning/values` reads each value |
 //! | `sources` | the lists `[[origin]]` and `[[source]]`, which are read again while the proxy runs |
@@ -22,6 +23,7 @@ mod meaning;
 mod mesh;
 mod placement;
 mod report;
+mod secret_file;
 mod sources;
 mod table;
 

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use sluicegate_core::fleet::listed::{KEYS, parse_entry};
 use sluicegate_core::fleet::origin::{AddressRules, Host, Origin, OriginId};
 
-use super::{ConfigError, Problem, parse_duration};
+use super::{ConfigError, Problem, parse_duration, secret_file};
 use crate::value::Secret;
 
 /// The lists of a settings file. Two of them are equal if they list the same, wherever they are written.
@@ -160,7 +160,7 @@ fn read_source(entry: &Value, rules: &AddressRules) -> Result<SourceSettings, St
         Some(_) => Err(format!("{key}: not a text")),
     };
     let (dns, srv, url) = (take("dns")?, take("srv")?, take("url")?);
-    let token = take("token")?.map(Secret::new);
+    let token = token(take("token")?, take("token_file")?)?;
     let resolver = take("resolver")?.map(|text| server(&text)).transpose()?;
     let every = period("every", take("every")?, EVERY)?;
     let patience = period("timeout", take("timeout")?, PATIENCE)?;
@@ -200,6 +200,21 @@ fn read_source(entry: &Value, rules: &AddressRules) -> Result<SourceSettings, St
         patience,
         common,
     })
+}
+
+/// The token to show, written out or in a file of its own.
+fn token(written: Option<String>, file: Option<String>) -> Result<Option<Secret>, String> {
+    let text = match (written, file) {
+        (Some(_), Some(_)) => {
+            return Err("token and token_file are both set; keep one of them".to_owned());
+        }
+        (written, None) => written,
+        (None, Some(file)) => {
+            let read = secret_file::read_text(Path::new(&file));
+            Some(read.map_err(|error| format!("token_file {file}: cannot be read: {error}"))?)
+        }
+    };
+    Ok(text.map(Secret::new))
 }
 
 /// The address of a DNS server, with the default port if it names none.

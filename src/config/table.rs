@@ -60,6 +60,17 @@ impl Setting {
         )
     }
 
+    /// The key beside it that names a file with the value, for a secret: `auth_token_file`.
+    pub fn file_key(&self) -> Option<String> {
+        self.secret.then(|| format!("{}{FILE_KEY}", self.key()))
+    }
+
+    /// The variable that names a file with the value, for a secret: `SLUICEGATE_SYSTEM__AUTH_TOKEN_FILE`.
+    pub fn file_variable(&self) -> Option<String> {
+        self.secret
+            .then(|| format!("{}{FILE_VARIABLE}", self.variable()))
+    }
+
     /// The default as TOML.
     pub fn default_toml(&self) -> String {
         self.toml(&self.default())
@@ -121,6 +132,11 @@ impl Written {
 /// The setting at `path`.
 pub fn setting(path: &str) -> Option<&'static Setting> {
     TABLE.iter().find(|setting| setting.path == path)
+}
+
+/// The secret that `path` names a file for: `system.auth_token_file` is for `system.auth_token`.
+pub(super) fn secret_of_file(path: &str) -> Option<&'static Setting> {
+    setting(path.strip_suffix(FILE_KEY)?).filter(|setting| setting.secret)
 }
 
 /// A TOML basic string.
@@ -235,6 +251,11 @@ pub(super) const OWN_PREFIX: &str = "SLUICEGATE_";
 pub(crate) const URL_VARIABLE: &str = "SLUICEGATE_URL";
 /// Prefix of the SRS proxy's variables.
 pub(super) const UPSTREAM_PREFIX: &str = "PROXY_";
+
+/// Ends the key that names a file with a secret.
+const FILE_KEY: &str = "_file";
+/// Ends the variable that does.
+const FILE_VARIABLE: &str = "_FILE";
 
 const ADDRESS: &str = "a port, ip:port or [v6]:port, or a list of addresses";
 const NETWORKS: &str = "a list of networks or addresses, such as 10.0.0.0/8 and ::1";
@@ -397,6 +418,13 @@ mod tests {
             .flat_map(|s| [s.path.to_owned(), s.variable()])
             .collect();
         assert_eq!(names.len(), 2 * TABLE.len());
+        for secret in TABLE.iter().filter(|s| s.secret) {
+            let file = format!("{}.{}", secret.section(), secret.file_key().unwrap());
+            assert!(setting(&file).is_none(), "{file} is a setting already");
+            assert_eq!(secret_of_file(&file).unwrap().path, secret.path);
+            assert!(!names.contains(&secret.file_variable().unwrap()), "{file}");
+        }
+        assert!(secret_of_file("rtmp.listen_file").is_none());
         let upstream: Vec<&str> = TABLE.iter().filter_map(|s| s.env).collect();
         assert_eq!(
             upstream.iter().collect::<BTreeSet<_>>().len(),

@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use crate::config::{Environment, URL_VARIABLE, parse_duration};
+use crate::config::{ConfigError, Environment, URL_VARIABLE, parse_duration};
 use crate::net::fetch::escaped;
 use crate::value::Secret;
 use crate::value::Url;
@@ -13,7 +13,7 @@ pub struct Ask {
     /// The proxy's system API; default: SLUICEGATE_URL, then http://127.0.0.1:12025.
     #[arg(long, value_name = "URL")]
     to: Option<Url>,
-    /// The bearer token; in PROXY_HTTP_API_AUTH_TOKEN other users can't see it.
+    /// The bearer token; in PROXY_HTTP_API_AUTH_TOKEN, or in a file, other users can't see it.
     #[arg(long, value_name = "TOKEN")]
     token: Option<String>,
     /// Cover this proxy only, not all that share its store.
@@ -141,11 +141,15 @@ impl Ask {
         self.to.clone().or_else(named).unwrap_or_else(usual)
     }
 
-    pub(super) fn token(&self, environment: &Environment) -> Option<Secret> {
-        let token = ["SLUICEGATE_SYSTEM__AUTH_TOKEN", "PROXY_HTTP_API_AUTH_TOKEN"]
-            .into_iter()
-            .find_map(|name| environment.variable(name));
-        self.token.as_deref().or(token).map(Secret::from)
+    /// The token to show: the argument's, else the environment's.
+    ///
+    /// # Errors
+    /// A file with the token that cannot be read.
+    pub(super) fn token(&self, environment: &Environment) -> Result<Option<Secret>, ConfigError> {
+        match self.token.as_deref() {
+            Some(token) => Ok(Some(Secret::new(token))),
+            None => environment.secret("system.auth_token"),
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 use hyper::{Method, StatusCode};
 use serde_json::Value;
 
-use crate::config::Environment;
+use crate::config::{ConfigError, Environment};
 use crate::lookup::Explanation;
 use crate::net::fetch::{self, FetchError, escaped};
 use crate::value::Secret;
@@ -52,6 +52,9 @@ pub enum OperateError {
     /// The token is missing or wrong.
     #[error("{0}; give the token with --token or PROXY_HTTP_API_AUTH_TOKEN")]
     Denied(String),
+    /// The token is in a file that does not hold it.
+    #[error(transparent)]
+    Environment(#[from] ConfigError),
     /// No proxy answers there.
     #[error("no proxy answers at {0}: {1}")]
     Unreachable(Url, FetchError),
@@ -73,7 +76,7 @@ impl OperateError {
     /// The exit code, which scripts may rely on.
     pub const fn code(&self) -> u8 {
         match self {
-            Self::Refused(_) | Self::NotAProxy(_) | Self::Output(_) => 1,
+            Self::Environment(_) | Self::Refused(_) | Self::NotAProxy(_) | Self::Output(_) => 1,
             Self::Unreachable(..) => 3,
             Self::Denied(_) => 4,
             Self::Unknown(_) => 5,
@@ -103,11 +106,11 @@ async fn answer(question: Question, environment: &Environment) -> Result<String,
         Question::Streams(ask) => list(&ask, environment, "streams", tell::streams).await,
         Question::Sessions(ask) => list(&ask, environment, "sessions", tell::sessions).await,
         Question::Explain(it) => {
-            let caller = Caller::new(&it.ask, environment);
+            let caller = Caller::new(&it.ask, environment)?;
             explained(&it, &caller).await
         }
         Question::Kick(it) => {
-            let caller = Caller::new(&it.ask, environment);
+            let caller = Caller::new(&it.ask, environment)?;
             let what = if it.id.contains('/') {
                 "streams"
             } else {
@@ -180,13 +183,13 @@ async fn list(
     what: &str,
     tell: fn(&Value) -> String,
 ) -> Result<String, OperateError> {
-    let caller = Caller::new(ask, environment);
+    let caller = Caller::new(ask, environment)?;
     let document = caller.ask(Method::GET, &format!("/api/v1/{what}")).await?;
     Ok(shown(ask, &document, tell))
 }
 
 async fn ps(ask: &Ask, environment: &Environment) -> Result<String, OperateError> {
-    let caller = Caller::new(ask, environment);
+    let caller = Caller::new(ask, environment)?;
     let mut all = serde_json::Map::new();
     for what in ["proxy", "origins", "streams"] {
         let document = caller.ask(Method::GET, &format!("/api/v1/{what}")).await?;
@@ -207,7 +210,7 @@ async fn duty(
         Some(origin) => format!("/api/v1/origins/{}/{verb}?{query}", escaped(origin)),
         None => format!("/api/v1/proxy/{verb}?{query}"),
     };
-    let document = Caller::new(ask, environment)
+    let document = Caller::new(ask, environment)?
         .ask(Method::POST, &path)
         .await?;
     Ok(shown(ask, &document, tell::duty))
@@ -229,12 +232,12 @@ struct Caller {
 }
 
 impl Caller {
-    fn new(ask: &Ask, environment: &Environment) -> Self {
-        Self {
+    fn new(ask: &Ask, environment: &Environment) -> Result<Self, OperateError> {
+        Ok(Self {
             at: ask.proxy(environment),
-            token: ask.token(environment),
+            token: ask.token(environment)?,
             local: ask.local,
-        }
+        })
     }
 
     /// The `data` of an answer.

@@ -40,7 +40,7 @@ pub struct RegisterArguments {
     /// How often to report the origin.
     #[arg(long, value_name = "DURATION", default_value = "9s", value_parser = parse_period, requires = "while_answers")]
     every: Duration,
-    /// The bearer token proxies ask for; in PROXY_HTTP_API_AUTH_TOKEN other users can't see it.
+    /// The bearer token proxies ask for; in PROXY_HTTP_API_AUTH_TOKEN, or in a file, other users can't see it.
     #[arg(long, value_name = "TOKEN", value_parser = |text: &str| Ok::<_, EndpointError>(Secret::new(text)))]
     token: Option<Secret>,
 }
@@ -121,14 +121,12 @@ impl RegisterArguments {
     /// The registration that the arguments describe. Without a token among them, the environment's is used.
     ///
     /// # Errors
-    /// A token that no header can carry, or an attribute that cannot be.
+    /// A token that no header can carry or a file that does not hold it, or an attribute that cannot be.
     pub fn registration(self, environment: &Environment) -> Result<Registration, RegisterError> {
-        let from_environment = || {
-            environment
-                .variable("PROXY_HTTP_API_AUTH_TOKEN")
-                .map(Secret::from)
+        let token = match self.token {
+            Some(token) => token,
+            None => environment.secret("system.auth_token")?.unwrap_or_default(),
         };
-        let token = self.token.or_else(from_environment).unwrap_or_default();
         if !token.reveal().bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(RegisterError::NotAToken);
         }

@@ -12,7 +12,7 @@ mod report;
 pub use arguments::RegisterArguments;
 pub use report::{NotASystemApi, ReportError, SystemApi};
 
-use crate::config::{Environment, format_duration};
+use crate::config::{ConfigError, Environment, format_duration};
 use crate::probe::{self, ProbeError};
 use crate::value::Secret;
 use bytes::Bytes;
@@ -140,6 +140,9 @@ pub enum RegisterError {
     /// An attribute is invalid.
     #[error("--{name}: {why}", name = .0.replace('_', "-"), why = .1)]
     Attribute(&'static str, AttributeError),
+    /// The token is in a file that does not hold it.
+    #[error(transparent)]
+    Environment(#[from] ConfigError),
     /// The system provides no random bytes.
     #[error("cannot draw an id for the origin: {0}")]
     NoRandomness(getrandom::Error),
