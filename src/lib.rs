@@ -48,4 +48,5 @@ pub mod sessions;
 pub mod sources;
 pub mod store;
 pub mod stream_names;
+pub mod systemd;
 pub mod value;

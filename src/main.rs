@@ -10,6 +10,7 @@ use sluicegate::cli::{Cli, Verb};
 use sluicegate::cli::{register, tap};
 use sluicegate::config::{self, Environment, Loaded, Settings};
 use sluicegate::server::Server;
+use sluicegate::systemd::Systemd;
 use sluicegate::{demo, logging, stream_names};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -92,7 +93,11 @@ fn run(file: Option<&Path>) -> anyhow::Result<()> {
     }
     block_on(async {
         let force = settings.shutdown.force;
-        let server = Server::bind(settings)?;
+        let systemd = Systemd::from_environment().unwrap_or_else(|error| {
+            warn!(%error, "systemd waits for word and cannot be told: NOTIFY_SOCKET cannot be used");
+            Systemd::default()
+        });
+        let server = Server::bind(settings)?.with_systemd(systemd);
         let stop = CancellationToken::new();
         tokio::spawn(stop_on_signal(stop.clone(), force)?);
         server.serve(stop).await;

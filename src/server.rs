@@ -42,7 +42,7 @@ use crate::lookup::Lookup;
 use crate::metrics::Metrics;
 use crate::net::accept::Acceptor;
 use crate::net::datagram::Entries;
-use crate::net::workers::Workers;
+use crate::net::workers::{Pulse, Workers};
 use crate::placer::Placer;
 use crate::proxy::outside::Outside;
 use crate::proxy::{self, Proxy, Timing};
@@ -50,6 +50,7 @@ use crate::readiness::Readiness;
 use crate::registry::{ClaimLimits, Registry};
 use crate::sessions::{self, EndReason, Sessions};
 use crate::store::{Memory, Mesh, MeshOptions, Options, Redis, Shared};
+use crate::systemd::Systemd;
 use crate::value::Listen;
 use crate::{health, sources};
 
@@ -64,6 +65,7 @@ pub struct Server {
     srt_workers: Workers,
     rtc_workers: Workers,
     pages: Option<Pages>,
+    systemd: Systemd,
 }
 
 /// The first address of each listener.
@@ -211,7 +213,15 @@ impl Server {
             srt_workers,
             rtc_workers,
             pages: None,
+            systemd: Systemd::default(),
         })
+    }
+
+    /// Tells `systemd` how it goes.
+    #[must_use]
+    pub fn with_systemd(mut self, systemd: Systemd) -> Self {
+        self.systemd = systemd;
+        self
     }
 
     /// Serves `pages` on the HTTP port, before the static directory.
@@ -274,6 +284,7 @@ impl Server {
             srt_workers,
             rtc_workers,
             pages,
+            systemd,
         } = self;
         let tasks = TaskTracker::new();
         // Connections hear of the end only when their time to finish is over.
@@ -470,7 +481,12 @@ impl Server {
             end.clone()
                 .run_until_cancelled_owned(health::run(proxy.clone(), settings.health.clone())),
         );
-        let keep_sources = sources::run(proxy.clone(), settings.sources.clone(), addresses);
+        let keep_sources = sources::run(
+            proxy.clone(),
+            settings.sources.clone(),
+            addresses,
+            systemd.clone(),
+        );
         tokio::spawn(end.clone().run_until_cancelled_owned(keep_sources));
         tokio::spawn(
             end.clone()
@@ -486,6 +502,8 @@ impl Server {
         }
         readiness.serving.store(true, Ordering::Relaxed);
         info!(version = env!("CARGO_PKG_VERSION"), "ready");
+        let pulse = Pulse::of([&workers, &srt_workers, &rtc_workers]);
+        tokio::spawn(systemd.keep_told(proxy.clone(), pulse, stop.clone(), end.clone()));
 
         tokio::join!(serve_rtmp, serve_http, serve_api, serve_rtsp);
 

@@ -11,7 +11,8 @@ fn floor(module: &str) -> Option<u8> {
         "demo" | "logging" | "server" => 3,
         "admin" | "listener" => 2,
         "cluster" | "finder" | "fleet_api" | "health" | "lookup" | "metrics" | "net" | "placer"
-        | "probe" | "proxy" | "readiness" | "registry" | "reported" | "sessions" | "sources" => 1,
+        | "probe" | "proxy" | "readiness" | "registry" | "reported" | "sessions" | "sources"
+        | "systemd" => 1,
         "bell" | "store" | "stream_names" | "value" => 0,
         _ => return None,
     })

@@ -60,7 +60,7 @@ impl ReceiveBuffers {
         if self.lock(|sockets| sockets.is_empty()) {
             return;
         }
-        for table in ["/proc/net/udp", "/proc/net/udp6"] {
+        for table in ["/proc/self/net/udp", "/proc/self/net/udp6"] {
             if let Ok(table) = File::open(table) {
                 self.read(table);
             }

@@ -12,6 +12,27 @@ use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+/// Shows whether workers hang.
+#[derive(Debug, Clone)]
+pub struct Pulse(Vec<Handle>);
+
+impl Pulse {
+    /// The pulse of all these.
+    pub fn of<const N: usize>(workers: [&Workers; N]) -> Self {
+        let all = workers.iter().flat_map(|workers| &workers.workers);
+        Self(all.map(|worker| worker.runtime.clone()).collect())
+    }
+
+    /// Returns when each of them has run something that was given to it just now, or has ended.
+    pub async fn felt(&self) {
+        let beats: Vec<_> = self.0.iter().map(|worker| worker.spawn(async {})).collect();
+        for beat in beats {
+            // A worker that has ended does not hang.
+            let _ = beat.await;
+        }
+    }
+}
+
 /// The threads that serve connections, or the shards of datagrams. They end, with what they still serve, when this is dropped.
 #[derive(Debug)]
 pub struct Workers {
@@ -138,5 +159,29 @@ mod tests {
         tasks.close();
         tasks.wait().await;
         assert!(counts().iter().all(|count| *count == 0), "{:?}", counts());
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_hangs_is_felt() {
+        let (workers, others) = (Workers::start("a").unwrap(), Workers::start("b").unwrap());
+        let pulse = Pulse::of([&workers, &others]);
+        pulse.felt().await;
+        let (go, hang) = std::sync::mpsc::channel::<()>();
+        let (hangs, hung) = tokio::sync::oneshot::channel();
+        others.run_at(0, &TaskTracker::new(), async move {
+            let _ = hangs.send(());
+            let _ = hang.recv();
+        });
+        hung.await.unwrap();
+        let mut felt = std::pin::pin!(pulse.felt());
+        let moment = std::time::Duration::from_millis(50);
+        assert!(
+            tokio::time::timeout(moment, &mut felt).await.is_err(),
+            "one of them hangs"
+        );
+        drop(go);
+        felt.await;
+        drop((workers, others));
+        pulse.felt().await;
     }
 }

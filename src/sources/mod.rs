@@ -22,37 +22,70 @@ use tracing::{info, warn};
 use crate::config::{Place, SourceSettings, Sources, read_sources};
 use crate::net::fetch;
 use crate::proxy::Proxy;
+use crate::systemd::Systemd;
 
-/// Keeps the fleet as `sources` and what becomes of their file say, for ever.
-pub async fn run(proxy: Proxy, mut sources: Sources, rules: AddressRules) {
-    let settings: Arc<str> = "settings".into();
+/// Keeps the fleet as `sources` and what becomes of their file say, for ever. `systemd` is told when the file is read
+/// again because somebody asked.
+pub async fn run(proxy: Proxy, sources: Sources, rules: AddressRules, systemd: Systemd) {
     let mut hang_up = signal(SignalKind::hangup()).ok();
-    let mut polls = JoinSet::new();
-    proxy
-        .registry()
-        .reconcile(&settings, sources.origins.clone());
-    start(&mut polls, &proxy, &sources.lists, rules);
-    let Some(file) = sources.file.clone() else {
-        return wait_for_all(polls).await;
-    };
-    let mut seen = stamp(&file);
+    let file = sources.file.clone();
+    let mut lists = Lists::start(proxy, sources, rules);
+    let mut seen = file.as_deref().and_then(stamp);
     loop {
-        let asked = changed(&file, &mut seen, hang_up.as_mut()).await;
-        let read = match read_sources(&file, &rules) {
+        let asked = changed(file.as_deref(), &mut seen, hang_up.as_mut()).await;
+        let again = lists.read_again(file.as_deref(), asked);
+        if asked {
+            systemd.while_reloading(again).await;
+        } else {
+            again.await;
+        }
+    }
+}
+
+/// The lists as they hold.
+struct Lists {
+    proxy: Proxy,
+    sources: Sources,
+    rules: AddressRules,
+    polls: JoinSet<()>,
+}
+
+impl Lists {
+    fn start(proxy: Proxy, sources: Sources, rules: AddressRules) -> Self {
+        proxy
+            .registry()
+            .reconcile(&SETTINGS.into(), sources.origins.clone());
+        let mut polls = JoinSet::new();
+        start(&mut polls, &proxy, &sources.lists, rules);
+        Self {
+            proxy,
+            sources,
+            rules,
+            polls,
+        }
+    }
+
+    /// Takes the lists as they stand in `file` now; what does not hold changes nothing.
+    async fn read_again(&mut self, file: Option<&Path>, asked: bool) {
+        let Some(file) = file else {
+            info!("there is no settings file to read again");
+            return;
+        };
+        let read = match read_sources(file, &self.rules) {
             Ok(read) => read,
             Err(error) => {
                 warn!(file = %file.display(), %error, "the lists of origins are kept: the file does not hold");
-                continue;
+                return;
             }
         };
-        if read == sources {
+        if read == self.sources {
             if asked {
                 info!(
                     file = %file.display(),
                     "the lists of origins are as before; other settings are read at the next start"
                 );
             }
-            continue;
+            return;
         }
         info!(
             file = %file.display(),
@@ -60,24 +93,23 @@ pub async fn run(proxy: Proxy, mut sources: Sources, rules: AddressRules) {
             sources = read.lists.len(),
             "the lists of origins changed"
         );
-        proxy.registry().reconcile(&settings, read.origins.clone());
-        if read.lists != sources.lists {
-            polls.shutdown().await;
+        self.take(read).await;
+    }
+
+    async fn take(&mut self, read: Sources) {
+        let registry = self.proxy.registry();
+        registry.reconcile(&SETTINGS.into(), read.origins.clone());
+        if read.lists != self.sources.lists {
+            self.polls.shutdown().await;
             let place = |list: &SourceSettings| list.place.to_string();
             let kept: Vec<String> = read.lists.iter().map(place).collect();
-            for gone in sources
-                .lists
-                .iter()
-                .map(place)
-                .filter(|name| !kept.contains(name))
-            {
-                proxy
-                    .registry()
-                    .reconcile(&gone.as_str().into(), Vec::new());
+            let gone = self.sources.lists.iter().map(place);
+            for gone in gone.filter(|name| !kept.contains(name)) {
+                registry.reconcile(&gone.as_str().into(), Vec::new());
             }
-            start(&mut polls, &proxy, &read.lists, rules);
+            start(&mut self.polls, &self.proxy, &read.lists, self.rules);
         }
-        sources = read;
+        self.sources = read;
     }
 }
 
@@ -87,12 +119,12 @@ fn start(polls: &mut JoinSet<()>, proxy: &Proxy, lists: &[SourceSettings], rules
     }
 }
 
-async fn wait_for_all(mut polls: JoinSet<()>) {
-    while polls.join_next().await.is_some() {}
-}
-
-/// Returns when the file is to be read again; true when somebody asked for it.
-async fn changed(file: &Path, seen: &mut Option<Stamp>, mut hang_up: Option<&mut Signal>) -> bool {
+/// Returns when the file is to be read again; true when somebody asked for it. Without a file that is the only way.
+async fn changed(
+    file: Option<&Path>,
+    seen: &mut Option<Stamp>,
+    mut hang_up: Option<&mut Signal>,
+) -> bool {
     loop {
         let asked = async {
             match hang_up.as_mut() {
@@ -100,11 +132,17 @@ async fn changed(file: &Path, seen: &mut Option<Stamp>, mut hang_up: Option<&mut
                 None => pending().await,
             }
         };
+        let look = async {
+            match file {
+                Some(_) => sleep(LOOK).await,
+                None => pending().await,
+            }
+        };
         let asked = tokio::select! {
             _ = asked => true,
-            () = sleep(LOOK) => false,
+            () = look => false,
         };
-        let now = stamp(file);
+        let now = file.and_then(stamp);
         // A file that is away for a moment is being replaced.
         let differs = now.is_some() && now != *seen;
         if differs {
@@ -183,6 +221,8 @@ async fn look(
     parse_list(&document, &source.common, rules).map_err(|error| error.to_string())
 }
 
+/// What the origins that the settings file lists are known by.
+const SETTINGS: &str = "settings";
 /// How often the file is looked at. A change of a list is no emergency, and a look is one system call.
 const LOOK: Duration = Duration::from_secs(2);
 /// A list of a thousand origins, with room.
