@@ -74,6 +74,21 @@ impl Content {
         judged.unwrap_or(Self::of_track_0(Part::Frame))
     }
 
+    /// Whether it is of use to a player that has had keyframes of the tracks in `pictures`; a keyframe adds its own.
+    /// `kind` is the type of the message.
+    pub fn follows(&self, kind: u8, pictures: &mut Tracks) -> bool {
+        match self.part {
+            Part::Keyframe => self.tracks.iter().for_each(|track| {
+                pictures.insert(track);
+            }),
+            Part::Command | Part::Frame if kind == kind::VIDEO => {
+                return self.tracks.iter().any(|track| pictures.contains(track));
+            }
+            _ => {}
+        }
+        true
+    }
+
     const fn of_track_0(part: Part) -> Self {
         Self {
             part,

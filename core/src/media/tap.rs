@@ -1,7 +1,7 @@
 //! An FLV file from the middle of a session: RTMP chunks, or HTTP-FLV in whichever framing it comes.
 
 use crate::media::flv::{self, FlvError, Tag};
-use crate::media::part::{Content, Part, Tracks, without_set_data_frame};
+use crate::media::part::{Content, Tracks, without_set_data_frame};
 use crate::read::Reader;
 use crate::rtmp::chunk::ChunkReader;
 use crate::rtmp::message::{Message, kind};
@@ -75,18 +75,9 @@ impl Recorder {
         if !matches!(message.kind, kind::AUDIO | kind::VIDEO | kind::DATA_AMF0) {
             return;
         }
-        let Content { part, tracks } = Content::of(message.kind, &message.payload);
-        match part {
-            Part::Keyframe => tracks.iter().for_each(|track| {
-                self.pictures.insert(track);
-            }),
-            Part::Command | Part::Frame
-                if message.kind == kind::VIDEO
-                    && !tracks.iter().any(|track| self.pictures.contains(track)) =>
-            {
-                return;
-            }
-            _ => {}
+        let content = Content::of(message.kind, &message.payload);
+        if !content.follows(message.kind, &mut self.pictures) {
+            return;
         }
         if !self.started {
             self.started = true;

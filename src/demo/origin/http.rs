@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -17,8 +16,9 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use sluicegate_core::media::gop::MediaMessage;
 use sluicegate_core::rtmp::amf0::Value;
-use sluicegate_core::rtmp::message::{Message, kind};
+use sluicegate_core::rtmp::message::kind;
 use sluicegate_core::stream::{Action, StreamUrl};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -161,7 +161,7 @@ struct Playing {
     shared: Shared,
     slow: CancellationToken,
     subscription: Subscription,
-    waiting: VecDeque<Arc<Message>>,
+    waiting: VecDeque<MediaMessage>,
 }
 
 impl Playing {
@@ -188,8 +188,8 @@ impl Playing {
             if matches!(message.kind, kind::AUDIO | kind::VIDEO | kind::DATA_AMF0) {
                 let tag = Tag {
                     kind: message.kind,
-                    timestamp: message.timestamp,
-                    payload: &message.payload,
+                    timestamp: message.timestamp(),
+                    payload: &message.body,
                 };
                 flv::write_tag(&tag, &mut bytes);
             }

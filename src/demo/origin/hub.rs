@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
+use bytes::Bytes;
+use sluicegate_core::media::gop::{Cache, Clock, MediaMessage};
+use sluicegate_core::media::part::{Content, Part, Tracks, without_set_data_frame};
 use sluicegate_core::rtmp::message::{Message, kind};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-
-use sluicegate_core::media::part::{Part, without_set_data_frame};
 
 /// The streams of one origin; a cheap clone of one table.
 #[derive(Debug, Clone, Default)]
@@ -36,10 +38,9 @@ impl Hub {
         let (sender, receiver) = mpsc::channel(MAX_QUEUED);
         let mut streams = self.lock();
         let stream = streams.entry(name.to_owned()).or_default();
-        let backlog = stream.backlog();
-        let needs_keyframe = stream.cache.group.is_empty();
+        let (backlog, pictures) = stream.backlog();
         stream.players.push(Player {
-            needs_keyframe,
+            pictures,
             queue: sender,
             slow,
         });
@@ -92,9 +93,9 @@ impl Drop for Publication {
 #[derive(Debug)]
 pub(super) struct Subscription {
     /// What precedes the queue: metadata, sequence headers and the pictures since the keyframe.
-    pub(super) backlog: Vec<Arc<Message>>,
+    pub(super) backlog: Vec<MediaMessage>,
     /// The messages from now on.
-    pub(super) queue: mpsc::Receiver<Arc<Message>>,
+    pub(super) queue: mpsc::Receiver<MediaMessage>,
     hub: Hub,
     name: String,
 }
@@ -113,7 +114,7 @@ impl Drop for Subscription {
 #[error("the stream has a publisher already")]
 pub(super) struct Busy;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Stream {
     published: bool,
     cache: Cache,
@@ -121,150 +122,89 @@ struct Stream {
     players: Vec<Player>,
 }
 
+impl Default for Stream {
+    fn default() -> Self {
+        Self {
+            published: false,
+            cache: Cache::new(0),
+            clock: Clock::default(),
+            players: Vec::new(),
+        }
+    }
+}
+
 impl Stream {
     fn begin(&mut self) {
         self.published = true;
-        self.cache = Cache::default();
         self.clock.restart();
         for player in &mut self.players {
-            player.needs_keyframe = true;
+            player.pictures = Tracks::none();
         }
     }
 
     fn end(&mut self) {
         self.published = false;
-        self.cache = Cache::default();
+        self.cache.interrupt();
     }
 
-    /// What a new player gets first, as if the stream began here. Sequence headers carry the time of the first picture,
-    /// because players measure from what comes first. Metadata has time 0, because FFmpeg otherwise takes it for a
-    /// subtitle.
-    fn backlog(&self) -> Vec<Arc<Message>> {
-        let Cache {
-            metadata,
-            video,
-            audio,
-            group,
-            ..
-        } = &self.cache;
-        let now = group
-            .first()
-            .map(|message| message.timestamp)
-            .or(self.clock.last)
-            .unwrap_or_default();
-        let headers = [(metadata, 0), (video, now), (audio, now)]
-            .into_iter()
-            .filter_map(|(message, timestamp)| {
-                let message = message.as_deref()?.clone();
-                Some(Arc::new(Message {
-                    timestamp,
-                    ..message
-                }))
-            });
-        headers.chain(group.iter().cloned()).collect()
-    }
-
-    fn send(&mut self, mut message: Message) {
-        message.timestamp = self.clock.adjust(message.timestamp);
-        let shown = without_set_data_frame(&message.payload);
-        if shown.len() < message.payload.len() {
-            message.payload = shown.to_vec();
-        }
-        let part = Part::of(message.kind, &message.payload);
-        let message = Arc::new(message);
-        self.cache.keep(part, &message);
-        self.players
-            .retain_mut(|player| player.offer(part, &message));
-    }
-}
-
-/// What a later player gets first.
-#[derive(Debug, Default)]
-struct Cache {
-    metadata: Option<Arc<Message>>,
-    video: Option<Arc<Message>>,
-    audio: Option<Arc<Message>>,
-    /// Everything since the last keyframe, which comes first; empty without one.
-    group: Vec<Arc<Message>>,
-    group_bytes: usize,
-}
-
-impl Cache {
-    fn keep(&mut self, part: Part, message: &Arc<Message>) {
-        match part {
-            Part::AudioHeader => self.audio = Some(Arc::clone(message)),
-            Part::Metadata => self.metadata = Some(Arc::clone(message)),
-            Part::VideoHeader => {
-                self.video = Some(Arc::clone(message));
-                // Pictures of the old configuration cannot be decoded with the new one.
-                self.forget_group();
-            }
-            Part::End => {}
-            Part::Keyframe => {
-                self.forget_group();
-                self.append(message);
-            }
-            _ if self.group.is_empty() => {}
-            _ => self.append(message),
-        }
-    }
-
-    fn append(&mut self, message: &Arc<Message>) {
-        self.group_bytes += message.payload.len();
-        self.group.push(Arc::clone(message));
-        if self.group.len() > MAX_GROUP || self.group_bytes > MAX_GROUP_BYTES {
-            self.forget_group();
-        }
-    }
-
-    fn forget_group(&mut self) {
-        self.group.clear();
-        self.group_bytes = 0;
-    }
-}
-
-/// Continues a stream's time when another publisher starts again at 0: players that waited would take a step back for
-/// damage.
-#[derive(Debug, Default)]
-struct Clock {
-    /// The newest timestamp that was sent.
-    last: Option<u32>,
-    /// Added to each timestamp; `None` until the publication's first message shows where it starts.
-    shift: Option<u32>,
-}
-
-impl Clock {
-    const fn restart(&mut self) {
-        self.shift = None;
-    }
-
-    fn adjust(&mut self, timestamp: u32) -> u32 {
-        let last = self.last;
-        let shift = *self.shift.get_or_insert_with(|| {
-            last.map_or(0, |last| last.wrapping_add(GAP).wrapping_sub(timestamp))
+    /// What a new player gets first, as if the stream began here, and the tracks whose pictures it can then decode.
+    /// Sequence headers carry the time of the first picture, because players measure from what comes first. Metadata
+    /// has time 0, because FFmpeg otherwise takes it for a subtitle.
+    fn backlog(&self) -> (Vec<MediaMessage>, Tracks) {
+        let start = self.cache.group().next();
+        let now = start.map_or_else(|| self.cache.newest(), |message| message.time);
+        let headers = self.cache.headers().iter().map(|header| MediaMessage {
+            time: if header.content.part == Part::Metadata {
+                0
+            } else {
+                now
+            },
+            ..header.clone()
         });
-        let adjusted = timestamp.wrapping_add(shift);
-        self.last = Some(adjusted);
-        adjusted
+        let mut backlog: Vec<MediaMessage> = headers.collect();
+        let mut pictures = Tracks::none();
+        let group = self.cache.group().cloned();
+        backlog
+            .extend(group.filter(|message| message.content.follows(message.kind, &mut pictures)));
+        (backlog, pictures)
+    }
+
+    fn send(&mut self, message: Message) {
+        let Message {
+            timestamp, kind, ..
+        } = message;
+        let mut body = Bytes::from(message.payload);
+        if kind == kind::DATA_AMF0 {
+            body = body.slice_ref(without_set_data_frame(&body));
+        }
+        let content = Content::of(kind, &body);
+        let time = if content.part.is_header() || !matches!(kind, kind::AUDIO | kind::VIDEO) {
+            self.clock.near(timestamp)
+        } else {
+            let track = content.tracks.iter().next().unwrap_or_default();
+            self.clock.tick(kind, track, timestamp, Instant::now()).time
+        };
+        let message = self.cache.classify(kind, content, time, body);
+        self.cache.keep(&message);
+        self.players.retain_mut(|player| player.offer(&message));
     }
 }
 
 #[derive(Debug)]
 struct Player {
-    needs_keyframe: bool,
-    queue: mpsc::Sender<Arc<Message>>,
+    /// The tracks of video that it has had a keyframe of.
+    pictures: Tracks,
+    queue: mpsc::Sender<MediaMessage>,
     slow: CancellationToken,
 }
 
 impl Player {
     /// Queues the message if the player can use it. Returns false if the player is gone or must go.
-    fn offer(&mut self, part: Part, message: &Arc<Message>) -> bool {
-        match part {
-            Part::Keyframe => self.needs_keyframe = false,
-            Part::Frame if message.kind == kind::VIDEO && self.needs_keyframe => return true,
-            _ => {}
+    fn offer(&mut self, message: &MediaMessage) -> bool {
+        if !message.content.follows(message.kind, &mut self.pictures) {
+            return true;
         }
-        match self.queue.try_send(Arc::clone(message)) {
+        match self.queue.try_send(message.clone()) {
             Ok(()) => true,
             Err(mpsc::error::TrySendError::Full(_)) => {
                 self.slow.cancel();
@@ -278,17 +218,12 @@ impl Player {
 /// Maximum messages queued for a player; a player this far behind is slow. It is well over ten seconds of a usual
 /// stream. Messages are shared between players, so a full queue costs little.
 const MAX_QUEUED: usize = 1024;
-/// Maximum messages, and bytes, between keyframes that are kept; beyond this, a later player starts at the next
-/// keyframe.
-const MAX_GROUP: usize = 1024;
-const MAX_GROUP_BYTES: usize = 16 << 20;
-/// The time between the last message of one publication and the first of the next, in milliseconds: one frame.
-const GAP: u32 = 40;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    use sluicegate_core::media::gop::MAX_MESSAGES;
     use sluicegate_core::media::part::SET_DATA_FRAME;
 
     const METADATA: &[u8] = b"\x02\x00\x0aonMetaData\x05";
@@ -310,7 +245,7 @@ mod tests {
     fn drain(subscription: &mut Subscription) -> Vec<(u32, Vec<u8>)> {
         let mut taken = Vec::new();
         while let Ok(message) = subscription.queue.try_recv() {
-            taken.push((message.timestamp, message.payload.clone()));
+            taken.push((message.timestamp(), message.body.to_vec()));
         }
         taken
     }
@@ -339,14 +274,14 @@ mod tests {
         let backlog: Vec<(u32, &[u8])> = player
             .backlog
             .iter()
-            .map(|message| (message.timestamp, message.payload.as_slice()))
+            .map(|message| (message.timestamp(), message.body.as_ref()))
             .collect();
         assert_eq!(
             backlog,
             [
                 (0, METADATA),
-                (80, VIDEO_HEADER),
                 (80, AUDIO_HEADER),
+                (80, VIDEO_HEADER),
                 (80, KEYFRAME),
                 (120, INTER),
                 (130, SOUND)
@@ -418,7 +353,7 @@ mod tests {
         let hub = Hub::default();
         let publication = started(&hub);
         publication.send(message(kind::VIDEO, 0, KEYFRAME));
-        for timestamp in 0..MAX_GROUP {
+        for timestamp in 0..MAX_MESSAGES {
             publication.send(message(
                 kind::VIDEO,
                 u32::try_from(timestamp).expect("a small number"),

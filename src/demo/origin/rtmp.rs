@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
+use sluicegate_core::media::gop::MediaMessage;
 use sluicegate_core::rtmp::message::Message;
 use sluicegate_core::rtmp::server::{Server, ServerError, ServerEvent, StreamRequest};
 use sluicegate_core::stream::{Action, StreamUrl};
@@ -236,7 +236,7 @@ impl Connection {
     }
 
     /// Sends `message` and the messages that already wait after it, up to a limit, as one write.
-    fn play(&mut self, message: Arc<Message>) {
+    fn play(&mut self, message: MediaMessage) {
         let Some(playing) = &mut self.playing else {
             return;
         };
@@ -245,7 +245,7 @@ impl Connection {
         while let Some(message) = next {
             send(&mut self.server, playing.stream_id, &message);
             count += 1;
-            bytes += message.payload.len();
+            bytes += message.body.len();
             next = if bytes < WRITE_BYTES {
                 playing.subscription.queue.try_recv().ok()
             } else {
@@ -313,7 +313,7 @@ impl Problem {
 }
 
 /// The next message for the player on this connection; never, if there is no player.
-async fn next(playing: &mut Option<Playing>) -> Arc<Message> {
+async fn next(playing: &mut Option<Playing>) -> MediaMessage {
     let received = match playing {
         Some(playing) => playing.subscription.queue.recv().await,
         None => None,
@@ -325,10 +325,12 @@ async fn next(playing: &mut Option<Playing>) -> Arc<Message> {
     }
 }
 
-fn send(server: &mut Server, stream_id: u32, message: &Message) {
+fn send(server: &mut Server, stream_id: u32, message: &MediaMessage) {
     server.send_media(&Message {
+        timestamp: message.timestamp(),
+        kind: message.kind,
         stream_id,
-        ..message.clone()
+        payload: message.body.to_vec(),
     });
 }
 
