@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use sluicegate::lookup::Lookup;
 use sluicegate::metrics::Metrics;
 use sluicegate::placer::Placer;
-use sluicegate::proxy::{Proxy, Request, Timing};
+use sluicegate::proxy::{Parts, Proxy, Request, Timing};
 use sluicegate::registry::{ClaimLimits, Registry};
 use sluicegate::sessions::{Limits, Sessions};
 use sluicegate_core::fleet::Fleet;
@@ -118,15 +118,16 @@ fn proxy(policy: &str) -> Proxy {
         drain_pace: HOUR,
         ask_streams: false,
     };
-    Proxy::new(
-        Arc::new(registry),
-        Arc::new(sessions),
+    Proxy::new(Parts {
+        registry: Arc::new(registry),
+        sessions: Arc::new(sessions),
         metrics,
-        VhostRule::Ignored,
+        vhosts: VhostRule::Ignored,
         timing,
-        Lookup::default(),
-        None,
-    )
+        lookup: Lookup::default(),
+        outside: None,
+        cluster: None,
+    })
 }
 
 fn register(proxy: &Proxy, number: usize) {

@@ -188,18 +188,17 @@ impl Server {
             drain_pace: settings.drain.pace,
             ask_streams: settings.origins.ask_streams,
         };
-        let proxy = Proxy::new(
+        let cluster = cluster(&settings, &listeners.system, &registry, &sessions, &metrics)?;
+        let proxy = Proxy::new(proxy::Parts {
             registry,
             sessions,
             metrics,
-            settings.placement.vhosts.clone(),
+            vhosts: settings.placement.vhosts.clone(),
             timing,
-            lookup(&settings),
-            outside(&settings),
-        );
-        if let Some(cluster) = cluster(&settings, &listeners.system, &proxy)? {
-            proxy.join_cluster(cluster);
-        }
+            lookup: lookup(&settings),
+            outside: outside(&settings),
+            cluster,
+        });
         let readiness = Readiness {
             needs_origin: settings.system.ready_needs_origin,
             ..Readiness::default()
@@ -292,7 +291,7 @@ impl Server {
         if let Some(cluster) = proxy.cluster() {
             let wait = settings.store.wait_at_start;
             let patience = (!wait).then(|| settings.store.timeout.max(FIRST_ANSWER));
-            let begun = Arc::clone(cluster).begin(&proxy, patience, &end);
+            let begun = Arc::clone(cluster).begin(patience, &end);
             stop.run_until_cancelled(begun).await;
         }
         let connections = Arc::new(Semaphore::new(
@@ -534,7 +533,9 @@ impl Server {
 fn cluster(
     settings: &Settings,
     system: &[TcpListener],
-    proxy: &Proxy,
+    registry: &Arc<Registry>,
+    sessions: &Arc<Sessions>,
+    metrics: &Arc<Metrics>,
 ) -> Result<Option<Arc<Cluster>>, StartError> {
     let store = if settings.store.mesh {
         Shared::Mesh(enter_mesh(settings)?)
@@ -559,9 +560,10 @@ fn cluster(
             .advertise
             .clone()
             .or_else(|| reachable_at(system.first()?.local_addr().ok()?)),
+        vhosts: settings.placement.vhosts.clone(),
     };
-    let (registry, metrics) = (proxy.registry(), proxy.metrics());
-    let cluster = Cluster::new(store, Arc::clone(registry), Arc::clone(metrics), terms);
+    let (registry, sessions) = (Arc::clone(registry), Arc::clone(sessions));
+    let cluster = Cluster::new(store, registry, sessions, Arc::clone(metrics), terms);
     Ok(Some(Arc::new(cluster)))
 }
 

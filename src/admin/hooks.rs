@@ -81,13 +81,13 @@ async fn learn(system: &System, caller: &Caller, callback: &Callback) {
         "on_publish" => {
             proxy.note_published(&stream, &origin);
             if let Some(cluster) = cluster {
-                cluster.tell_published(proxy, &stream, &origin).await;
+                cluster.tell_published(&stream, &origin).await;
             }
         }
         "on_unpublish" => {
             proxy.note_unpublished(&stream, &origin);
             if let Some(cluster) = cluster {
-                cluster.tell_unpublished(proxy, &stream, &origin).await;
+                cluster.tell_unpublished(&stream, &origin).await;
             }
         }
         _ => {}

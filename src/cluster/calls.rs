@@ -23,7 +23,6 @@ use tokio::sync::OnceCell;
 use tracing::{debug, warn};
 
 use super::Cluster;
-use crate::proxy::Proxy;
 use crate::registry::bindings::{Binding, Call, Shared};
 use crate::sessions::{Direction, EndReason};
 use crate::store::{Store, StoreError};
@@ -108,26 +107,26 @@ impl Table {
 impl Cluster {
     /// Writes an answered call down, which this proxy carries until its client is heard elsewhere. An answer may leave
     /// when this returns, even where the store is out of reach: its media has to come here then.
-    pub(crate) async fn tell_of_call(&self, proxy: &Proxy, call: &Call) {
-        if let Err(error) = self.write_call(proxy, call, &call.checks()).await {
+    pub(crate) async fn tell_of_call(&self, call: &Call) {
+        if let Err(error) = self.write_call(call, &call.checks()).await {
             warn!(session = call.session(), %error, "the call is known to this proxy alone until the store is back");
         }
     }
 
     /// Writes further checks of a call down, after an ICE restart.
-    pub(crate) async fn tell_of_checks(&self, proxy: &Proxy, call: &Call, checks: &[Check]) {
+    pub(crate) async fn tell_of_checks(&self, call: &Call, checks: &[Check]) {
         for check in checks {
             call.learn(check);
         }
-        if let Err(error) = self.write_call(proxy, call, checks).await {
+        if let Err(error) = self.write_call(call, checks).await {
             warn!(session = call.session(), %error, "an ICE restart is known to this proxy alone");
         }
     }
 
     /// This proxy carries a call from now on.
-    pub(crate) async fn carry(&self, proxy: &Proxy, call: &Call) {
+    pub(crate) async fn carry(&self, call: &Call) {
         call.carried_by(&self.id);
-        if let Err(error) = self.write_call(proxy, call, &[]).await {
+        if let Err(error) = self.write_call(call, &[]).await {
             debug!(session = call.session(), %error, "nobody is told that the call is carried here");
         }
     }
@@ -180,7 +179,6 @@ impl Cluster {
     /// returns what it is now.
     pub(super) async fn keep_calls(
         &self,
-        proxy: &Proxy,
         round: u64,
         before: HashMap<String, u64>,
     ) -> HashMap<String, u64> {
@@ -188,7 +186,7 @@ impl Cluster {
         let mut keys = Vec::new();
         let mut now = HashMap::new();
         for call in self.registry.bindings().calls() {
-            let Some(row) = proxy.sessions().row(call.session()) else {
+            let Some(row) = self.sessions.row(call.session()) else {
                 continue;
             };
             let heard = row.bytes(Direction::ToOrigin);
@@ -199,7 +197,7 @@ impl Cluster {
             }
             if call.carrier() != self.id {
                 // Its client came back to us, on a way that was never closed.
-                self.carry(proxy, &call).await;
+                self.carry(&call).await;
             }
             keys.extend(call_key(&call.id));
             let checks = call.checks();
@@ -218,26 +216,26 @@ impl Cluster {
     }
 
     /// Compares the calls here with what stands of them.
-    pub(super) async fn look_after_calls(&self, proxy: &Proxy) {
-        for call in proxy.registry().bindings().calls() {
-            self.look_after(proxy, &call).await;
+    pub(super) async fn look_after_calls(&self) {
+        for call in self.registry.bindings().calls() {
+            self.look_after(&call).await;
         }
     }
 
     /// Another proxy wrote `key`.
-    pub(super) async fn call_changed(&self, proxy: &Proxy, key: &str) {
+    pub(super) async fn call_changed(&self, key: &str) {
         if key.starts_with(CHECK) {
             self.calls.arrived(key);
-            proxy.registry().bindings().changed();
+            self.registry.bindings().changed();
         } else if let Some(id) = key.strip_prefix(CALL)
-            && let Some(call) = proxy.registry().bindings().call(id)
+            && let Some(call) = self.registry.bindings().call(id)
         {
-            self.look_after(proxy, &call).await;
+            self.look_after(&call).await;
         }
     }
 
-    async fn look_after(&self, proxy: &Proxy, call: &Call) {
-        let Some(row) = proxy.sessions().row(call.session()) else {
+    async fn look_after(&self, call: &Call) {
+        let Some(row) = self.sessions.row(call.session()) else {
             return;
         };
         match self.read_call(&call.id).await {
@@ -245,23 +243,18 @@ impl Cluster {
             Ok(Some(CallRecord::Stands(record))) => {
                 call.carried_by(&record.carrier);
                 let heard =
-                    row.bytes(Direction::ToOrigin) > 0 || proxy.registry().bindings().is_open(call);
+                    row.bytes(Direction::ToOrigin) > 0 || self.registry.bindings().is_open(call);
                 if record.carrier != self.id && !heard {
                     row.end(EndReason::Elsewhere);
                 }
             }
             // It ran out while the store was away, or was never there.
-            Ok(None) => self.tell_of_call(proxy, call).await,
+            Ok(None) => self.tell_of_call(call).await,
             Err(error) => debug!(session = call.session(), %error, "a call is not looked up"),
         }
     }
 
-    async fn write_call(
-        &self,
-        proxy: &Proxy,
-        call: &Call,
-        checks: &[Check],
-    ) -> Result<(), StoreError> {
+    async fn write_call(&self, call: &Call, checks: &[Check]) -> Result<(), StoreError> {
         let (Some(key), Some(member)) = (call_key(&call.id), self.registry.member(&call.origin))
         else {
             return Ok(());
@@ -283,7 +276,7 @@ impl Cluster {
         // The call first: whoever finds a check looks for its call.
         let put = self.store.put(&key, &record.text(), LIFETIME).await;
         self.noted("put", put)?;
-        let stream = proxy.key(&call.stream);
+        let stream = self.terms.vhosts.key(&call.stream);
         for check in checks {
             let Some(key) = check_key(check.username.as_bytes()) else {
                 continue;

@@ -9,11 +9,10 @@ use sluicegate_core::cluster::peers::{DUTY, PROXY, REPORT};
 use tokio::time::interval;
 
 use super::Cluster;
-use crate::proxy::Proxy;
 
 impl Cluster {
     /// For ever.
-    pub(super) async fn keep(self: Arc<Self>, proxy: Proxy) {
+    pub(super) async fn keep(self: Arc<Self>) {
         let mut ticks = interval(LOOK_EVERY);
         let mut heard = HashMap::new();
         let mut round = 0_u64;
@@ -21,11 +20,11 @@ impl Cluster {
             ticks.tick().await;
             self.show_itself().await;
             if !self.store.tells_of_changes() && round > 0 {
-                self.read_the_others(&proxy).await;
+                self.read_the_others().await;
             }
             self.keep_duties();
             self.keep_leaving().await;
-            heard = self.keep_calls(&proxy, round, heard).await;
+            heard = self.keep_calls(round, heard).await;
             if round.is_multiple_of(ROUNDS_AN_HOUR) {
                 self.renew_words().await;
             }
@@ -34,7 +33,7 @@ impl Cluster {
     }
 
     /// Reads everything that others may have written: at the start, after a gap, and where nobody tells of changes.
-    pub(super) async fn read_the_others(&self, proxy: &Proxy) {
+    pub(super) async fn read_the_others(&self) {
         let listed = self.store.list_all(&[PROXY, DUTY, REPORT]).await;
         if let Ok(rows) = self.noted("list", listed) {
             let of = |kind: &str| {
@@ -43,9 +42,9 @@ impl Cluster {
             };
             self.peers_listed(&of(PROXY));
             self.duties_listed(&of(DUTY)).await;
-            self.reports_listed(proxy, &of(REPORT)).await;
+            self.reports_listed(&of(REPORT)).await;
         }
-        self.look_after_calls(proxy).await;
+        self.look_after_calls().await;
     }
 }
 

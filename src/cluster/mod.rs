@@ -23,7 +23,7 @@ use sluicegate_core::cluster::records::{self, OTHER_SERVER, PLACEMENT, SERVER};
 use sluicegate_core::fleet::State;
 use sluicegate_core::fleet::origin::{AddressRules, Origin, OriginId, Target};
 use sluicegate_core::rtc::record::{CALL, CHECK};
-use sluicegate_core::stream::PlacementKey;
+use sluicegate_core::stream::{PlacementKey, VhostRule};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -35,8 +35,8 @@ use self::duties::Duties;
 pub use self::peers::Peer;
 use self::peers::Peers;
 use crate::metrics::{Metrics, StateLabel, StoreLabel, StoreLabels};
-use crate::proxy::Proxy;
 use crate::registry::Registry;
+use crate::sessions::Sessions;
 use crate::store::{Change, Shared, Store, StoreError};
 
 /// This proxy's part in a cluster.
@@ -46,6 +46,7 @@ pub struct Cluster {
     id: String,
     store: Shared,
     registry: Arc<Registry>,
+    sessions: Arc<Sessions>,
     metrics: Arc<Metrics>,
     terms: Terms,
     // A std mutex: it is held for a look-up, never across an await.
@@ -77,6 +78,8 @@ pub struct Terms {
     pub play_claim: Duration,
     /// Where origins may be.
     pub rules: AddressRules,
+    /// Which vhosts count in the name that a stream is placed under.
+    pub vhosts: VhostRule,
     /// Where other proxies reach the system API of this one, if they can.
     pub system: Option<Target>,
 }
@@ -113,6 +116,7 @@ impl Cluster {
     pub fn new(
         store: Shared,
         registry: Arc<Registry>,
+        sessions: Arc<Sessions>,
         metrics: Arc<Metrics>,
         terms: Terms,
     ) -> Self {
@@ -131,6 +135,7 @@ impl Cluster {
             },
             store,
             registry,
+            sessions,
             metrics,
             terms,
             settled: Mutex::default(),
@@ -184,12 +189,7 @@ impl Cluster {
 
     /// Reads what the others know, and keeps in step from now on, until `end`. Returns when the first is done: a store
     /// that does not answer within `patience` is left for later, and without a `patience` it is waited for.
-    pub async fn begin(
-        self: Arc<Self>,
-        proxy: &Proxy,
-        patience: Option<Duration>,
-        end: &CancellationToken,
-    ) {
+    pub async fn begin(self: Arc<Self>, patience: Option<Duration>, end: &CancellationToken) {
         let announced = &self.announced;
         let announced = announced
             .lock()
@@ -216,10 +216,10 @@ impl Cluster {
                  set store.wait_at_start to wait for it"
             );
         }
-        self.take_stock(proxy).await;
-        let keep = Arc::clone(&self).keep(proxy.clone());
+        self.take_stock().await;
+        let keep = Arc::clone(&self).keep();
         tokio::spawn(end.clone().run_until_cancelled_owned(keep));
-        let follow = Arc::clone(&self).follow(proxy.clone(), changes, announced);
+        let follow = Arc::clone(&self).follow(changes, announced);
         tokio::spawn(end.clone().run_until_cancelled_owned(follow));
     }
 
@@ -306,7 +306,6 @@ impl Cluster {
 
     async fn follow(
         self: Arc<Self>,
-        proxy: Proxy,
         mut changes: broadcast::Receiver<Change>,
         mut announced: mpsc::Receiver<Origin>,
     ) {
@@ -319,8 +318,8 @@ impl Cluster {
         loop {
             tokio::select! {
                 change = changes.recv() => match change {
-                    Ok(Change::Key(key)) => self.changed(&proxy, &key).await,
-                    Ok(Change::Anything) | Err(RecvError::Lagged(_)) => self.take_stock(&proxy).await,
+                    Ok(Change::Key(key)) => self.changed(&key).await,
+                    Ok(Change::Anything) | Err(RecvError::Lagged(_)) => self.take_stock().await,
                     Err(RecvError::Closed) => return,
                 },
                 Some(origin) = announced.recv() => self.announce(origin).await,
@@ -337,7 +336,7 @@ impl Cluster {
 
     /// Reads all origins, and claims again what is held here: changes may have been missed, and claims made without the
     /// store are not in it.
-    async fn take_stock(&self, proxy: &Proxy) {
+    async fn take_stock(&self) {
         self.lock().clear();
         let reachable = self.is_reachable();
         self.metrics
@@ -354,7 +353,7 @@ impl Cluster {
         }
         self.announce_again().await;
         self.list_origins().await;
-        self.read_the_others(proxy).await;
+        self.read_the_others().await;
         let held = self.registry.held();
         stream::iter(held)
             .for_each_concurrent(CLAIMS_AT_ONCE, |held| async move {
@@ -367,7 +366,7 @@ impl Cluster {
                     claimed = self.claim(&key, &origin, published).await;
                 }
                 if let Claimed::Lost(winner) = claimed {
-                    self.conflict(proxy, &key, &origin, &winner);
+                    self.conflict(&key, &origin, &winner);
                 }
             })
             .await;
@@ -394,56 +393,56 @@ impl Cluster {
     }
 
     /// Another proxy wrote `key`.
-    async fn changed(&self, proxy: &Proxy, key: &str) {
+    async fn changed(&self, key: &str) {
         if let Some(placement) = key.strip_prefix(PLACEMENT) {
             self.lock().remove(placement);
-            self.placed_elsewhere(proxy, placement).await;
+            self.placed_elsewhere(placement).await;
         } else if key.starts_with(SERVER) || key.starts_with(OTHER_SERVER) {
             self.learn(key).await;
             self.keep_duties();
             if self.is_unknown(key) && self.origin_at(key).await.is_some() {
                 self.unknown().remove(key);
-                self.follow_to(proxy, key).await;
+                self.follow_to(key).await;
             }
         } else if key.starts_with(DUTY) {
             self.duty_changed(key).await;
         } else if key.starts_with(PROXY) {
             self.peer_changed(key).await;
         } else if key.starts_with(REPORT) {
-            self.report_changed(proxy, key).await;
+            self.report_changed(key).await;
         } else {
-            self.call_changed(proxy, key).await;
+            self.call_changed(key).await;
         }
     }
 
     /// A placement may be another than that of the sessions here, which follow it then.
-    async fn placed_elsewhere(&self, proxy: &Proxy, placement: &str) {
+    async fn placed_elsewhere(&self, placement: &str) {
         let Some((key, origin)) = self.registry.holding(placement) else {
             return;
         };
         self.read_placement(&key, Patience::Goes).await;
         if let Some(winner) = self.registry.claimed(&key).filter(|now| *now != origin) {
-            self.conflict(proxy, &key, &origin, &winner);
+            self.conflict(&key, &origin, &winner);
         }
     }
 
     /// An origin is known now. Claims on it were told of before, and nobody could follow them, though one who asked
     /// since may have gone there.
-    async fn follow_to(&self, proxy: &Proxy, server: &str) {
+    async fn follow_to(&self, server: &str) {
         for placement in self.settled_at(server) {
             let Some((key, origin)) = self.registry.holding(&placement) else {
                 continue;
             };
             self.read_placement(&key, Patience::Goes).await;
             if let Some(winner) = self.registry.claimed(&key) {
-                self.conflict(proxy, &key, &origin, &winner);
+                self.conflict(&key, &origin, &winner);
             }
         }
     }
 
     /// Two proxies held a stream at different origins. What stands in the store counts; who is elsewhere comes back.
-    fn conflict(&self, proxy: &Proxy, key: &PlacementKey, here: &OriginId, there: &OriginId) {
-        let ended = proxy.end_elsewhere(key, there);
+    fn conflict(&self, key: &PlacementKey, here: &OriginId, there: &OriginId) {
+        let ended = self.sessions.end_elsewhere(key, there);
         if ended == 0 {
             return debug!(stream = %key, %here, %there, "another proxy placed the stream elsewhere");
         }

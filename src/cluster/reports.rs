@@ -10,13 +10,12 @@ use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::stream::StreamUrl;
 
 use super::Cluster;
-use crate::proxy::Proxy;
 use crate::store::Store;
 
 impl Cluster {
     /// Tells all proxies that a stream is published at `origin`.
-    pub async fn tell_published(&self, proxy: &Proxy, stream: &StreamUrl, origin: &OriginId) {
-        let Some((key, record)) = self.report(proxy, stream, origin) else {
+    pub async fn tell_published(&self, stream: &StreamUrl, origin: &OriginId) {
+        let Some((key, record)) = self.report(stream, origin) else {
             return;
         };
         let put = self.store.put(&key, &record, super::DURABLE).await;
@@ -24,8 +23,8 @@ impl Cluster {
     }
 
     /// Tells all proxies that it is published there no more. Another origin's word on it stays.
-    pub async fn tell_unpublished(&self, proxy: &Proxy, stream: &StreamUrl, origin: &OriginId) {
-        let Some((key, record)) = self.report(proxy, stream, origin) else {
+    pub async fn tell_unpublished(&self, stream: &StreamUrl, origin: &OriginId) {
+        let Some((key, record)) = self.report(stream, origin) else {
             return;
         };
         let removed = self.store.remove(&key, &record).await;
@@ -33,34 +32,34 @@ impl Cluster {
     }
 
     /// Another proxy heard of a publish, or of its end.
-    pub(super) async fn report_changed(&self, proxy: &Proxy, key: &str) {
+    pub(super) async fn report_changed(&self, key: &str) {
         let read = self.store.get(key).await;
         match self.noted("get", read) {
-            Ok(Some(record)) => self.reported(proxy, &record).await,
-            Ok(None) => self.forget_report(proxy, key),
+            Ok(Some(record)) => self.reported(&record).await,
+            Ok(None) => self.forget_report(key),
             Err(_) => {}
         }
     }
 
     /// These reports stand now.
-    pub(super) async fn reports_listed(&self, proxy: &Proxy, rows: &[(String, String)]) {
+    pub(super) async fn reports_listed(&self, rows: &[(String, String)]) {
         if !self.store.tells_of_changes() {
             // Nobody says that a report was taken back, but that it is not there any more.
             let now: HashSet<String> = rows.iter().map(|(key, _)| key.clone()).collect();
             let before = mem::replace(&mut *self.listed_reports(), now.clone());
             for key in before.difference(&now) {
-                self.forget_report(proxy, key);
+                self.forget_report(key);
             }
         }
         for (_, record) in rows {
-            self.reported(proxy, record).await;
+            self.reported(record).await;
         }
     }
 
-    fn forget_report(&self, proxy: &Proxy, key: &str) {
+    fn forget_report(&self, key: &str) {
         let stream = key.strip_prefix(REPORT).map(str::parse::<StreamUrl>);
         if let Some(Ok(stream)) = stream {
-            self.registry.forget_report(&proxy.key(&stream));
+            self.registry.forget_report(&self.terms.vhosts.key(&stream));
         }
     }
 
@@ -69,27 +68,28 @@ impl Cluster {
         listed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn reported(&self, proxy: &Proxy, record: &str) {
+    async fn reported(&self, record: &str) {
         let Some(report) = ReportRecord::parse(record) else {
             return;
         };
         if let Some(origin) = self.origin_at(&report.origin).await {
-            proxy.note_published(&report.stream, &origin);
+            let key = self.terms.vhosts.key(&report.stream);
+            if self.registry.note_published(&key, &origin) {
+                self.sessions.end_players_elsewhere(&key, &origin);
+            }
         }
     }
 
     /// The key and the text of a report.
-    fn report(
-        &self,
-        proxy: &Proxy,
-        stream: &StreamUrl,
-        origin: &OriginId,
-    ) -> Option<(String, String)> {
+    fn report(&self, stream: &StreamUrl, origin: &OriginId) -> Option<(String, String)> {
         let member = self.registry.member(origin)?;
         let record = ReportRecord {
             origin: records::server_key(&member.origin),
             stream: stream.clone(),
         };
-        Some((format!("{REPORT}{}", proxy.key(stream)), record.text()))
+        Some((
+            format!("{REPORT}{}", self.terms.vhosts.key(stream)),
+            record.text(),
+        ))
     }
 }

@@ -96,8 +96,8 @@ impl Calls {
         let row = Arc::clone(session.row());
         let voice = Voice::of(&call);
         if let Some(cluster) = proxy.cluster() {
-            let (cluster, proxy, call) = (Arc::clone(cluster), proxy.clone(), Arc::clone(&call));
-            tokio::spawn(async move { cluster.carry(&proxy, &call).await });
+            let (cluster, call) = (Arc::clone(cluster), Arc::clone(&call));
+            tokio::spawn(async move { cluster.carry(&call).await });
         }
         self.stand(proxy, session, call, voice);
         let binding = bindings.binding(&found.username)?;

@@ -332,7 +332,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use sluicegate_core::stream::{Action, Protocol, StreamUrl};
+    use sluicegate_core::stream::{Action, Protocol, StreamUrl, VhostRule};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
@@ -375,8 +375,9 @@ mod tests {
             client: "192.0.2.1:5000".parse().unwrap(),
             by_way_of: None,
         };
+        let key = VhostRule::Ignored.key(&request.stream);
         Arc::new(Sessions::new(limits, Arc::new(Metrics::new())))
-            .open(request)
+            .open(request, key)
             .unwrap()
     }
 

@@ -181,7 +181,7 @@ impl Proxy {
         let rows = self.sessions().list();
         rows.iter().any(|row| {
             row.state() == State::Relaying
-                && self.key(&row.request.stream) == *key
+                && row.key == *key
                 && row.placed().origin.as_ref() == Some(origin)
         })
     }

@@ -16,7 +16,7 @@ mod walk;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sluicegate_core::fleet::drain::Drain;
@@ -36,7 +36,7 @@ use crate::lookup::Lookup;
 use crate::metrics::{Metrics, RefusalLabels, StoreLabel};
 use crate::registry::Registry;
 pub use crate::sessions::Request;
-use crate::sessions::{Direction, EndReason, Row, Sessions, State};
+use crate::sessions::{Direction, EndReason, Sessions, State};
 
 /// Everything a listener needs to join a client to its stream; a cheap clone.
 #[derive(Debug, Clone)]
@@ -54,10 +54,31 @@ struct Shared {
     lookup: Lookup,
     outside: Option<Outside>,
     stopping: AtomicBool,
-    cluster: OnceLock<Arc<Cluster>>,
+    cluster: Option<Arc<Cluster>>,
     // A std mutex: it is held for a line and never across an await.
     drain: Mutex<Option<Drain>>,
     finder: Finder,
+}
+
+/// What a proxy is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Origins and placements.
+    pub registry: Arc<Registry>,
+    /// The session table.
+    pub sessions: Arc<Sessions>,
+    /// The metric families.
+    pub metrics: Arc<Metrics>,
+    /// Which vhosts count in the name that a stream is placed under.
+    pub vhosts: VhostRule,
+    /// How long set-up may take.
+    pub timing: Timing,
+    /// Answers cooperative clients.
+    pub lookup: Lookup,
+    /// Who is asked where new streams go, if anybody is.
+    pub outside: Option<Outside>,
+    /// The proxies that share a store with this one, if it has one.
+    pub cluster: Option<Arc<Cluster>>,
 }
 
 /// How long set-up may take.
@@ -78,28 +99,19 @@ pub struct Timing {
 }
 
 impl Proxy {
-    /// Puts the parts together. Cooperative clients are answered by `lookup`, and `outside` is asked where new streams
-    /// go, if somebody is to be asked.
-    pub fn new(
-        registry: Arc<Registry>,
-        sessions: Arc<Sessions>,
-        metrics: Arc<Metrics>,
-        vhosts: VhostRule,
-        timing: Timing,
-        lookup: Lookup,
-        outside: Option<Outside>,
-    ) -> Self {
+    /// Puts the parts together.
+    pub fn new(parts: Parts) -> Self {
         let proxy = Self {
             shared: Arc::new(Shared {
-                registry,
-                sessions,
-                metrics,
-                vhosts,
-                timing,
-                lookup,
-                outside,
+                registry: parts.registry,
+                sessions: parts.sessions,
+                metrics: parts.metrics,
+                vhosts: parts.vhosts,
+                timing: parts.timing,
+                lookup: parts.lookup,
+                outside: parts.outside,
+                cluster: parts.cluster,
                 stopping: AtomicBool::new(false),
-                cluster: OnceLock::new(),
                 drain: Mutex::default(),
                 finder: Finder::new(),
             }),
@@ -109,7 +121,7 @@ impl Proxy {
             if let Some(shared) = shared.upgrade() {
                 shared.sessions.settle();
                 shared.registry.settle();
-                if let Some(cluster) = shared.cluster.get() {
+                if let Some(cluster) = &shared.cluster {
                     let label = StoreLabel {
                         store: cluster.store_name(),
                     };
@@ -152,67 +164,24 @@ impl Proxy {
         &self.shared.metrics
     }
 
-    /// Ends the players of a stream that are joined elsewhere than at `origin`, where its publisher is now: who comes
-    /// back finds it there.
-    fn end_stale(&self, key: &PlacementKey, origin: &OriginId) {
-        self.end_those_elsewhere(key, origin, |row| row.request.action == Action::Play);
-    }
-
     /// An origin says that a stream is published on it, by a way that is not ours: it is played from there. Players
     /// that wait for it elsewhere are let go, to come back and find it.
     pub fn note_published(&self, stream: &StreamUrl, origin: &OriginId) {
         let key = self.key(stream);
-        let registry = &self.shared.registry;
-        if !registry.note_published(&key, origin) {
-            return debug!(%stream, %origin, "a publish was not noted: too many are known");
-        }
-        debug!(%stream, %origin, "origin reports a publish");
-        if !registry.published_here(&key) {
-            self.end_stale(&key, origin);
+        if self.shared.registry.note_published(&key, origin) {
+            self.shared.sessions.end_players_elsewhere(&key, origin);
         }
     }
 
     /// An origin says that a stream is published on it no more.
     pub fn note_unpublished(&self, stream: &StreamUrl, origin: &OriginId) {
-        debug!(%stream, %origin, "origin reports the end of a publish");
         let key = self.key(stream);
         self.shared.registry.note_unpublished(&key, origin);
     }
 
-    /// Ends every session of a stream that was joined elsewhere than at `origin`, and says how many they were. Those
-    /// that still connect hear of it when their origin answers.
-    pub(crate) fn end_elsewhere(&self, key: &PlacementKey, origin: &OriginId) -> usize {
-        self.end_those_elsewhere(key, origin, |_| true)
-    }
-
-    fn end_those_elsewhere(
-        &self,
-        key: &PlacementKey,
-        origin: &OriginId,
-        meant: impl Fn(&Row) -> bool,
-    ) -> usize {
-        let elsewhere = |row: &&Arc<Row>| {
-            meant(row)
-                && row.state() != State::Connecting
-                && self.key(&row.request.stream) == *key
-                && row.placed().origin.as_ref() != Some(origin)
-        };
-        let rows = self.shared.sessions.list();
-        rows.iter()
-            .filter(elsewhere)
-            .inspect(|row| row.end(EndReason::Moved))
-            .count()
-    }
-
-    /// Claims are made in `cluster`'s store from now on.
-    pub fn join_cluster(&self, cluster: Arc<Cluster>) {
-        // A proxy has one store.
-        let _ = self.shared.cluster.set(cluster);
-    }
-
     /// The cluster this proxy is part of, if it is.
     pub fn cluster(&self) -> Option<&Arc<Cluster>> {
-        self.shared.cluster.get()
+        self.shared.cluster.as_ref()
     }
 
     /// The key a stream is placed under.
@@ -276,7 +245,11 @@ impl Proxy {
             .registry
             .hold(&key, action, source)
             .map_err(|_| Refusal::TooManyClaims)?;
-        let row = self.shared.sessions.open(request).ok_or(Refusal::Full)?;
+        let row = self
+            .shared
+            .sessions
+            .open(request, key)
+            .ok_or(Refusal::Full)?;
         Ok(Session {
             proxy: self.clone(),
             setup: self.shared.timing.setup,

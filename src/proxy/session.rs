@@ -76,7 +76,10 @@ impl Session {
                     .as_ref()
                     .filter(|_| shared && self.publishes())
                 {
-                    self.proxy.end_stale(self.key(), origin);
+                    self.proxy
+                        .shared
+                        .sessions
+                        .end_players_elsewhere(self.key(), origin);
                 }
                 if first {
                     self.tell_joined(&placed);

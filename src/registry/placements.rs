@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use sluicegate_core::fleet::State;
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::stream::PlacementKey;
+use tracing::debug;
 
 use super::hold::IN_USE;
 use super::{Registry, lock};
@@ -41,13 +42,20 @@ pub struct PlacementRow {
 }
 
 impl Registry {
-    /// An origin says that a stream is published on it. False when that cannot be kept.
+    /// An origin says that a stream is published on it, by a way that is not ours: it is played from there. True where
+    /// players that wait for it elsewhere are to be let go, to come back and find it.
     pub(crate) fn note_published(&self, key: &PlacementKey, origin: &OriginId) -> bool {
-        self.reported.note(key, origin)
+        if !self.reported.note(key, origin) {
+            debug!(stream = %key, %origin, "a publish was not noted: too many are known");
+            return false;
+        }
+        debug!(stream = %key, %origin, "origin reports a publish");
+        !self.published_here(key)
     }
 
     /// An origin says that a stream is published on it no more.
     pub(crate) fn note_unpublished(&self, key: &PlacementKey, origin: &OriginId) {
+        debug!(stream = %key, %origin, "origin reports the end of a publish");
         self.reported.forget(key, origin);
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use sluicegate_core::fleet::origin::OriginId;
-use sluicegate_core::stream::Action;
+use sluicegate_core::stream::{Action, PlacementKey};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -21,6 +21,8 @@ pub struct Row {
     pub id: u64,
     /// What was asked.
     pub request: Request,
+    /// The name that the stream is placed under.
+    pub key: PlacementKey,
     /// When it was asked.
     pub started_at: SystemTime,
     started: Instant,
@@ -137,7 +139,7 @@ impl State {
 
 impl Row {
     /// A session that begins now.
-    pub(super) fn new(id: u64, request: Request, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(id: u64, request: Request, key: PlacementKey, metrics: Arc<Metrics>) -> Self {
         Self {
             id,
             started_at: SystemTime::now(),
@@ -155,6 +157,7 @@ impl Row {
             bell: Notify::new(),
             metrics,
             request,
+            key,
         }
     }
 

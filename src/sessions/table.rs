@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sluicegate_core::stream::{Action, StreamUrl};
+use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::stream::{Action, PlacementKey, StreamUrl};
 use tracing::info;
 
-use super::{Direction, EndReason, Ended, Request, Row};
+use super::{Direction, EndReason, Ended, Request, Row, State};
 use crate::metrics::{DirectionLabels, EndLabels, Metrics, SessionLabels};
 use crate::stream_names::masked;
 
@@ -48,14 +49,14 @@ impl Sessions {
         }
     }
 
-    /// Opens a row, unless the table is full.
-    pub(crate) fn open(self: &Arc<Self>, request: Request) -> Option<OpenRow> {
+    /// Opens a row for a stream that is placed under `key`, unless the table is full.
+    pub(crate) fn open(self: &Arc<Self>, request: Request, key: PlacementKey) -> Option<OpenRow> {
         let labels = SessionLabels {
             protocol: request.protocol.as_str(),
             action: request.action.as_str(),
         };
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let row = Arc::new(Row::new(id, request, Arc::clone(&self.metrics)));
+        let row = Arc::new(Row::new(id, request, key, Arc::clone(&self.metrics)));
         {
             let mut rows = self.lock();
             if rows.len() >= self.limits.max {
@@ -106,6 +107,37 @@ impl Sessions {
                 row.end(reason);
             }
         }
+    }
+
+    /// Ends the players of a stream that are joined elsewhere than at `origin`, where its publisher is now: they find
+    /// it there when they come back.
+    pub(crate) fn end_players_elsewhere(&self, key: &PlacementKey, origin: &OriginId) {
+        self.end_moved(key, origin, |row| row.request.action == Action::Play);
+    }
+
+    /// Ends every session of a stream that was joined elsewhere than at `origin`, and says how many there were. Those
+    /// that still connect hear of it when their origin answers.
+    pub(crate) fn end_elsewhere(&self, key: &PlacementKey, origin: &OriginId) -> usize {
+        self.end_moved(key, origin, |_| true)
+    }
+
+    fn end_moved(
+        &self,
+        key: &PlacementKey,
+        origin: &OriginId,
+        meant: impl Fn(&Row) -> bool,
+    ) -> usize {
+        let elsewhere = |row: &&Arc<Row>| {
+            meant(row)
+                && row.state() != State::Connecting
+                && row.key == *key
+                && row.placed().origin.as_ref() != Some(origin)
+        };
+        let rows = self.list();
+        rows.iter()
+            .filter(elsewhere)
+            .inspect(|row| row.end(EndReason::Moved))
+            .count()
     }
 
     /// Ends every session.
@@ -248,7 +280,7 @@ pub const ACCESS: &str = "sluicegate::access";
 
 #[cfg(test)]
 mod tests {
-    use sluicegate_core::stream::Protocol;
+    use sluicegate_core::stream::{Protocol, VhostRule};
     use tokio::time::Instant;
 
     use super::*;
@@ -264,14 +296,16 @@ mod tests {
         Arc::new(Sessions::new(limits, Arc::new(Metrics::new())))
     }
 
-    fn request(action: Action) -> Request {
-        Request {
+    fn opened(table: &Arc<Sessions>, action: Action) -> Option<OpenRow> {
+        let request = Request {
             stream: StreamUrl::new("", "live", "a").unwrap(),
             action,
             protocol: Protocol::Rtmp,
             client: "192.0.2.1:5000".parse().unwrap(),
             by_way_of: None,
-        }
+        };
+        let key = VhostRule::Ignored.key(&request.stream);
+        table.open(request, key)
     }
 
     const SWEEP: Duration = Duration::from_millis(250);
@@ -308,8 +342,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn bytes_are_settled_once_at_a_scrape_and_at_the_end() {
         let table = sessions(9);
-        let one = table.open(request(Action::Play)).unwrap();
-        let two = table.open(request(Action::Play)).unwrap();
+        let one = opened(&table, Action::Play).unwrap();
+        let two = opened(&table, Action::Play).unwrap();
         one.count(Direction::ToClient, 10);
         two.count(Direction::ToOrigin, 3);
         assert_eq!(relayed(&table), (0, 0), "a packet tells nobody");
@@ -329,7 +363,7 @@ mod tests {
     #[tokio::test]
     async fn bytes_are_exact_though_many_settle_while_they_are_counted() {
         let table = sessions(9);
-        let row = table.open(request(Action::Play)).unwrap();
+        let row = opened(&table, Action::Play).unwrap();
         std::thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| (0..50_000).for_each(|_| row.count(Direction::ToClient, 3)));
@@ -351,7 +385,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_clients_silence_is_known_within_one_sweep() {
         let table = sessions(9);
-        let row = table.open(request(Action::Publish)).unwrap();
+        let row = opened(&table, Action::Publish).unwrap();
         row.joined();
         row.count(Direction::ToOrigin, 10);
         tokio::time::advance(Duration::from_millis(100)).await;
@@ -373,7 +407,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn stalls_are_counted_from_a_second_on() {
         let table = sessions(9);
-        let row = table.open(request(Action::Play)).unwrap();
+        let row = opened(&table, Action::Play).unwrap();
         for (cause, millis, expected) in [("a moment", 999, 0), ("a second", 1000, 1)] {
             row.blocked(Direction::ToClient, true);
             tokio::time::advance(Duration::from_millis(millis)).await;
@@ -388,9 +422,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_dropped_session_leaves_no_row_and_no_gauge() {
         let table = sessions(1);
-        let open = table.open(request(Action::Play)).unwrap();
+        let open = opened(&table, Action::Play).unwrap();
         assert!(
-            table.open(request(Action::Play)).is_none(),
+            opened(&table, Action::Play).is_none(),
             "the table holds one"
         );
         assert!(
@@ -417,7 +451,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_silent_publisher_is_ended() {
         let table = sessions(9);
-        let row = table.open(request(Action::Publish)).unwrap();
+        let row = opened(&table, Action::Publish).unwrap();
         assert_eq!(
             reason_after(&table, &row, 60).await,
             None,
@@ -437,7 +471,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_player_waits_long_for_its_publisher_and_briefly_afterwards() {
         let table = sessions(9);
-        let row = table.open(request(Action::Play)).unwrap();
+        let row = opened(&table, Action::Play).unwrap();
         row.joined();
         assert_eq!(reason_after(&table, &row, 599).await, None);
         row.count(Direction::ToClient, 10);
@@ -446,7 +480,7 @@ mod tests {
         sweep(&table).await;
         assert_eq!(row.end_reason(), Some(EndReason::PlayerIdle));
 
-        let waiting = table.open(request(Action::Play)).unwrap();
+        let waiting = opened(&table, Action::Play).unwrap();
         waiting.joined();
         assert_eq!(
             reason_after(&table, &waiting, 600).await,
@@ -457,7 +491,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_receiver_that_takes_nothing_is_ended() {
         let table = sessions(9);
-        let row = table.open(request(Action::Play)).unwrap();
+        let row = opened(&table, Action::Play).unwrap();
         row.joined();
         row.media_flows();
         row.count(Direction::ToClient, 10);

@@ -180,7 +180,7 @@ impl Ask<'_> {
             if let Ok(checks) = sdp::checks(offered, &rewritten.credentials) {
                 self.proxy.registry().bindings().add(&call, &checks);
                 if let Some(cluster) = self.proxy.cluster() {
-                    cluster.tell_of_checks(self.proxy, &call, &checks).await;
+                    cluster.tell_of_checks(&call, &checks).await;
                 }
             }
             *response.body_mut() = full(rewritten.sdp);
@@ -328,7 +328,7 @@ impl Ask<'_> {
         let calls = &self.whip.calls;
         calls.stand(self.proxy, session, Arc::clone(&call), voice);
         if let Some(cluster) = self.proxy.cluster() {
-            cluster.tell_of_call(self.proxy, &call).await;
+            cluster.tell_of_call(&call).await;
         }
         Ok(id)
     }
