@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::place::attempts::Why;
 use sluicegate_core::place::placement::Decision;
 use sluicegate_core::place::rule::Via;
 use sluicegate_core::stream::{Action, PlacementKey, Protocol, StreamUrl};
@@ -37,12 +38,12 @@ impl Proxy {
         let choice = match self.settled(&ask) {
             Ok(None) => self.best(&ask, &decision),
             Ok(Some(standing)) => Ok(standing),
-            Err(refusal) => Err(refusal),
+            Err(give_up) => Err(give_up),
         };
         let placer = self.registry().placer();
         let (origin, why) = match choice {
-            Ok(choice) => (Some(choice.origin.to_string()), choice.why.into_owned()),
-            Err(refusal) => (None, refusal.detail()),
+            Ok(choice) => (Some(choice.origin.to_string()), choice.words.into_owned()),
+            Err(give_up) => (None, Refusal::of(give_up, stream, ask.service).detail()),
         };
         Explanation {
             stream: stream.to_string(),
@@ -82,7 +83,8 @@ impl Proxy {
             zone: client.and_then(|client| lookup.zone_of(client)),
             stands: stands.as_ref(),
         };
-        let choice = self.choose(&ask)?;
+        let choice = self.choose(&ask);
+        let choice = choice.map_err(|give_up| Refusal::of(give_up, stream, ask.service))?;
         let Some(member) = self.registry().member(&choice.origin) else {
             return Err(Refusal::NoOrigin {
                 stream: stream.clone(),
@@ -102,7 +104,7 @@ impl Proxy {
         };
         Ok(Resolved {
             stream: stream.to_string(),
-            placed: choice.reason == "sticky",
+            placed: choice.why == Why::Sticky,
             zone: member.origin.attributes.zone.clone(),
             ttl: lookup.ttl.as_secs().max(1),
             rtmp: place(Via::Rtmp)
@@ -137,7 +139,9 @@ impl Proxy {
             zone: None,
             stands,
         };
-        Ok(self.choose(&ask)?.origin)
+        let choice = self.choose(&ask);
+        let choice = choice.map_err(|give_up| Refusal::of(give_up, stream, ask.service))?;
+        Ok(choice.origin)
     }
 
     /// Whether any player is sent elsewhere by rule.

@@ -1,15 +1,14 @@
 //! Which origin a session goes to: where its stream is, or where it should be. The sessions and the explanation of
 //! a placement ask the same function.
 
-use std::borrow::Cow;
-
 use sluicegate_core::fleet::State as OriginState;
 use sluicegate_core::fleet::drain::Duty;
 use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::place::attempts::{Choice, GiveUp, Why};
 use sluicegate_core::place::placement::Decision;
 use sluicegate_core::stream::{Action, PlacementKey, Service, StreamUrl};
 
-use super::{Proxy, Refusal};
+use super::Proxy;
 use crate::placer::Wanted;
 use crate::sessions::State;
 
@@ -30,26 +29,6 @@ pub(super) struct Ask<'a> {
     pub(super) stands: Option<&'a OriginId>,
 }
 
-/// An origin to try, and what the claim on the stream is expected to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Choice {
-    pub(super) expected: Option<OriginId>,
-    pub(super) origin: OriginId,
-    pub(super) why: Cow<'static, str>,
-    pub(super) reason: &'static str,
-}
-
-impl Choice {
-    pub(super) fn again(origin: OriginId, why: &str) -> Self {
-        Self {
-            expected: Some(origin.clone()),
-            origin,
-            why: why.to_owned().into(),
-            reason: "again",
-        }
-    }
-}
-
 impl Ask<'_> {
     const fn wanted(&self) -> Wanted<'_> {
         Wanted {
@@ -64,7 +43,7 @@ impl Ask<'_> {
 
 impl Proxy {
     /// Where the stream is, or where it should go. A stream whose claim stands is not ranked.
-    pub(super) fn choose(&self, ask: &Ask<'_>) -> Result<Choice, Refusal> {
+    pub(super) fn choose(&self, ask: &Ask<'_>) -> Result<Choice, GiveUp> {
         match self.settled(ask)? {
             Some(choice) => Ok(choice),
             None => self.best(ask, &self.decide(ask)),
@@ -72,7 +51,7 @@ impl Proxy {
     }
 
     /// Where the stream is, if it may stay there.
-    pub(super) fn settled(&self, ask: &Ask<'_>) -> Result<Option<Choice>, Refusal> {
+    pub(super) fn settled(&self, ask: &Ask<'_>) -> Result<Option<Choice>, GiveUp> {
         let registry = self.registry();
         let stands = ask.stands.cloned();
         let claimed = stands.or_else(|| registry.claimed(ask.key));
@@ -86,9 +65,9 @@ impl Proxy {
         {
             return Ok(Some(Choice {
                 expected: claimed,
-                why: format!("{origin} reports that it is published there").into(),
+                words: format!("{origin} reports that it is published there").into(),
                 origin,
-                reason: "reported",
+                why: Why::Reported,
             }));
         }
         let Some(origin) = claimed.filter(|origin| !ask.without.contains(origin)) else {
@@ -97,17 +76,14 @@ impl Proxy {
         let known = registry.state_and_duty(&origin);
         let takes_players = known.is_some_and(|(_, duty)| duty.takes_players());
         if !takes_players && published() {
-            return Err(Refusal::Gone {
-                stream: ask.stream.clone(),
-                origin,
-            });
+            return Err(GiveUp::Gone(origin));
         }
         let stays = known.is_some_and(|known| self.may_stay(ask, &origin, known, published));
         Ok(stays.then(|| Choice {
             expected: Some(origin.clone()),
             origin,
-            why: "it is placed there".into(),
-            reason: "sticky",
+            why: Why::Sticky,
+            words: "it is placed there".into(),
         }))
     }
 
@@ -119,35 +95,27 @@ impl Proxy {
     }
 
     /// What follows from a decision for a stream that is nowhere, or has to move.
-    pub(super) fn best(&self, ask: &Ask<'_>, decision: &Decision) -> Result<Choice, Refusal> {
+    pub(super) fn best(&self, ask: &Ask<'_>, decision: &Decision) -> Result<Choice, GiveUp> {
         let registry = self.registry();
         let words = registry.placer().words(&ask.wanted(), decision);
         let Some(best) = decision.ranked.first() else {
-            return Err(self.nobody(ask, decision, words));
+            return Err(GiveUp::Nobody {
+                full: decision.is_full(),
+                words,
+            });
         };
         let claimed = registry.claimed(ask.key);
-        let reason = if claimed.is_some() { "moved" } else { "new" };
+        let why = if claimed.is_some() {
+            Why::Moved
+        } else {
+            Why::New
+        };
         Ok(Choice {
             expected: claimed,
             origin: best.origin.clone(),
-            why: format!("first {words}").into(),
-            reason,
+            why,
+            words: format!("first {words}").into(),
         })
-    }
-
-    fn nobody(&self, ask: &Ask<'_>, decision: &Decision, words: String) -> Refusal {
-        let stream = ask.stream.clone();
-        if decision.is_full() {
-            return Refusal::NoRoom {
-                stream,
-                detail: words,
-            };
-        }
-        Refusal::NoOrigin {
-            stream,
-            service: ask.service,
-            detail: words,
-        }
     }
 
     /// Whether a stream that is placed at `standing` stays there.

@@ -7,12 +7,12 @@
 mod adopt;
 mod answers;
 mod attempt;
+mod candidates;
 mod choice;
 pub mod drain;
 pub mod outside;
 mod refusal;
 mod session;
-mod walk;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;

@@ -2,6 +2,7 @@
 
 use hyper::StatusCode;
 use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::place::attempts::GiveUp;
 use sluicegate_core::stream::{Service, StreamUrl};
 
 use crate::sessions::EndReason;
@@ -100,6 +101,39 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// What it means for a request that no origin will do.
+    pub(super) fn of(give_up: GiveUp, stream: &StreamUrl, service: Service) -> Self {
+        let stream = stream.clone();
+        match give_up {
+            GiveUp::AllFailed(tried) => Self::AllFailed { stream, tried },
+            GiveUp::Exhausted(error) => Self::Exhausted { error },
+            GiveUp::Full(origin) => Self::NoRoom {
+                stream,
+                detail: format!("{origin} is full"),
+            },
+            GiveUp::Gone(origin) => Self::Gone { stream, origin },
+            GiveUp::Nobody { full: true, words } => Self::NoRoom {
+                stream,
+                detail: words,
+            },
+            GiveUp::Nobody { full: false, words } => Self::NoOrigin {
+                stream,
+                service,
+                detail: words,
+            },
+            GiveUp::Refused { origin, words } => Self::Refused {
+                origin,
+                description: words,
+            },
+            GiveUp::TooSlow(tried) => Self::TooSlow { stream, tried },
+            GiveUp::WrongService(origin) => Self::WrongService {
+                stream,
+                origin,
+                service,
+            },
+        }
+    }
+
     /// The refusal as metrics spell it.
     pub const fn as_str(&self) -> &'static str {
         match self {

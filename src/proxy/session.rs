@@ -7,7 +7,7 @@ use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::stream::{Action, PlacementKey};
 use tracing::info;
 
-use super::walk::Walk;
+use super::candidates::Candidates;
 use super::{Attempt, DialError, Proxy, Refusal, Request};
 use crate::metrics::Metrics;
 use crate::registry::Hold;
@@ -63,7 +63,7 @@ impl Session {
         F: Future<Output = Result<T, DialError>>,
     {
         let joined = tokio::select! {
-            joined = self.walk().candidates(dial, |_| true) => joined,
+            joined = self.candidates().first_to_answer(dial, |_| true) => joined,
             reason = self.row.ended() => Err(Refusal::Ended(reason)),
         };
         match joined {
@@ -126,8 +126,8 @@ impl Session {
         self.row.request.action == Action::Publish
     }
 
-    fn walk(&self) -> Walk<'_> {
-        Walk {
+    fn candidates(&self) -> Candidates<'_> {
+        Candidates {
             proxy: &self.proxy,
             service: self.row.request.protocol.service(),
             setup: self.setup,
@@ -159,13 +159,16 @@ impl Place {
 
     /// The origin that [`Place::dial`] would try first, without a claim on it.
     pub fn likely(&self) -> Option<OriginId> {
-        self.walk().first_choice().ok().map(|choice| choice.origin)
+        self.candidates().likely()
     }
 
     /// What to dial to reach an origin of the fleet, unless it is down or has no such service.
     pub fn attempt(&self, origin: &OriginId) -> Option<Attempt> {
-        let walk = self.walk();
-        walk.is_fit(origin).then(|| walk.attempt(origin)).flatten()
+        let candidates = self.candidates();
+        candidates
+            .is_fit(origin)
+            .then(|| candidates.attempt(origin))
+            .flatten()
     }
 
     /// Tries origins, best first, until `dial` gets an answer from one, as [`Session::dial`] does. An answer that
@@ -181,15 +184,15 @@ impl Place {
     where
         F: Future<Output = Result<T, DialError>>,
     {
-        let answered = self.walk().candidates(dial, joins).await;
+        let answered = self.candidates().first_to_answer(dial, joins).await;
         if let Err(refusal) = &answered {
             self.proxy.note_refusal(&self.request, refusal);
         }
         answered
     }
 
-    fn walk(&self) -> Walk<'_> {
-        Walk {
+    fn candidates(&self) -> Candidates<'_> {
+        Candidates {
             proxy: &self.proxy,
             service: self.request.protocol.service(),
             setup: self.proxy.shared.timing.setup,

@@ -1,5 +1,7 @@
-//! Where a new stream goes: which origins may take it, and which of them should.
+//! Where a stream goes: which origins may take it, which of them should, and what follows when one fails.
 
+pub mod attempts;
+pub mod leg;
 pub mod pattern;
 pub mod placement;
 pub mod policy;

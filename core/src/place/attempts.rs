@@ -1,0 +1,576 @@
+//! What follows an attempt that failed: one request's way through the origins that may have its stream.
+//!
+//! The machine says which origin to try next, and when to give up; its caller claims the stream for that origin, dials
+//! it, and says what came of it. What is known of the stream and of the fleet is asked of a [`View`] at each step, since
+//! both change while an origin is dialled. A *round* goes from the first attempt to a leg or a refusal. A session whose
+//! leg is lost begins [another](Attempts::after).
+
+use std::borrow::Cow;
+use std::time::{Duration, Instant};
+
+use super::leg::LegEnd;
+use crate::fleet::health::Fault;
+use crate::fleet::origin::OriginId;
+
+/// Why an origin is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Why {
+    /// It was asked a moment ago, and is asked once more.
+    Again,
+    /// The origin before it failed.
+    Failover,
+    /// Its list of streams has the stream that another origin refused.
+    Found,
+    /// The client's link names it, and the stream is nowhere.
+    Linked,
+    /// Another request placed the stream there first.
+    Lost,
+    /// The stream is placed on an origin that may not keep it.
+    Moved,
+    /// The stream is nowhere.
+    New,
+    /// Another origin redirects the stream to it.
+    Redirected,
+    /// It reports that the stream is published on it.
+    Reported,
+    /// The stream is placed there.
+    Sticky,
+}
+
+impl Why {
+    /// The reason as metrics spell it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Again => "again",
+            Self::Failover => "failover",
+            Self::Found => "found",
+            Self::Linked => "linked",
+            Self::Lost => "lost",
+            Self::Moved => "moved",
+            Self::New => "new",
+            Self::Redirected => "redirected",
+            Self::Reported => "reported",
+            Self::Sticky => "sticky",
+        }
+    }
+
+    /// Whether the policy chose the origin, so that another will do where this one has no room.
+    const fn is_a_choice(self) -> bool {
+        matches!(self, Self::Failover | Self::Moved | Self::New)
+    }
+}
+
+/// An origin for a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// What the claim on the stream is expected to be.
+    pub expected: Option<OriginId>,
+    /// The origin.
+    pub origin: OriginId,
+    /// Why this one.
+    pub why: Why,
+    /// The same in words, for logs and the API.
+    pub words: Cow<'static, str>,
+}
+
+impl Choice {
+    /// A stream whose claim is known to stand for `origin` is asked for there.
+    fn standing(origin: OriginId, why: Why, words: &'static str) -> Self {
+        Self {
+            expected: Some(origin.clone()),
+            origin,
+            why,
+            words: words.into(),
+        }
+    }
+}
+
+/// What is known of the stream and of the fleet at the moment of a step.
+pub trait View {
+    /// Where the stream is, if it may stay there and that is not one of `without`.
+    ///
+    /// # Errors
+    /// [`GiveUp::Gone`] when it is published on an origin that takes nobody.
+    fn settled(&self, without: &[OriginId]) -> Result<Option<Choice>, GiveUp>;
+
+    /// The origin that the client's link names, if that one may be given the stream.
+    fn linked(&self) -> Option<Choice>;
+
+    /// The origin that the policy ranks first, besides `without`.
+    ///
+    /// # Errors
+    /// [`GiveUp::Nobody`] when none may take the stream.
+    fn best(&self, without: &[OriginId]) -> Result<Choice, GiveUp>;
+
+    /// Where the stream's publisher is joined through this proxy.
+    fn publisher(&self) -> Publisher;
+
+    /// The origin that is registered at `place` (`host:port`), unless its heartbeats stay away.
+    fn origin_at(&self, place: &str) -> Option<OriginId>;
+
+    /// Whether a publisher of the stream left its origin so lately that the origin may not have noticed.
+    fn publisher_left_lately(&self) -> bool;
+
+    /// Whether origins may be asked for the stream when one of them refuses it.
+    fn may_search(&self) -> bool;
+}
+
+/// Whether a stream is published through this proxy: its claim does not move then, since moving it would split the stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Publisher {
+    /// It is, on this origin; `None` where that one is not known any more.
+    Here(Option<OriginId>),
+    /// It is not.
+    NotHere,
+}
+
+/// What a request brings with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// It publishes.
+    pub publishes: bool,
+    /// How long an origin may take to send its first byte.
+    pub dial: Duration,
+    /// How long a round may take.
+    pub setup: Duration,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// No origin will do.
+    Give(GiveUp),
+    /// Ask the other origins whether they have the stream that this one refused; [`Outcome::Found`] follows.
+    Search(OriginId),
+    /// Claim the stream for an origin and dial it; any other outcome follows.
+    Try(Try),
+}
+
+/// An origin to claim the stream for and to dial.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Try {
+    /// Which, and why.
+    pub choice: Choice,
+    /// How long to wait before.
+    pub pause: Duration,
+    /// How long it may take to send its first byte.
+    pub patience: Duration,
+    /// A no of its is not the last word, and is not to be passed on to the client.
+    pub asks_again: bool,
+}
+
+/// What came of a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The claim was not made: the stream is claimed for this origin, by somebody who was first.
+    ClaimedFor(OriginId, Claimant),
+    /// This machine has nothing left for a connection, in the words of the system.
+    Exhausted(String),
+    /// The origin could not be reached, spoke nonsense or said nothing, and how.
+    Failed(Fault, String),
+    /// The claim was not made: the origin holds as much as it may.
+    Full,
+    /// The search is over; the origin that has the stream.
+    Found(Option<OriginId>),
+    /// The origin lives, and closed the connection when it heard what the client wants.
+    HungUp(String),
+    /// The origin took the stream, and the claim had moved to this one meanwhile.
+    MovedMeanwhile(OriginId),
+    /// The origin does not have the service asked for.
+    NoService,
+    /// The time for the round is over.
+    OutOfTime,
+    /// The origin names another place for the stream, as `host:port`.
+    Redirected(String),
+    /// The origin said no, in these words.
+    Refused(String),
+}
+
+/// Who else claimed a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claimant {
+    /// Another proxy.
+    Proxy,
+    /// Another request to this proxy.
+    Request,
+}
+
+/// Why no origin will do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GiveUp {
+    /// Every origin that might have done failed.
+    AllFailed(Tried),
+    /// This machine has nothing left for a connection, in the words of the system.
+    Exhausted(String),
+    /// The origin that the stream is on holds as much as it may.
+    Full(OriginId),
+    /// The stream is published on this origin, which takes nobody.
+    Gone(OriginId),
+    /// No origin may take the stream.
+    Nobody {
+        /// That is because all that could are full.
+        full: bool,
+        /// What stood in the way of each, in words.
+        words: String,
+    },
+    /// An origin said no.
+    Refused {
+        /// Which.
+        origin: OriginId,
+        /// Its own words, or ours for what it did.
+        words: String,
+    },
+    /// The round took too long.
+    TooSlow(Tried),
+    /// The stream is on this origin, which does not have the service asked for.
+    WrongService(OriginId),
+}
+
+/// The origins that were tried, and how each failed.
+pub type Tried = Vec<(OriginId, String)>;
+
+/// One request's attempts at a leg. Every method takes the time and a [`View`]; nothing in here reads a clock.
+#[derive(Debug)]
+pub struct Attempts {
+    terms: Terms,
+    began: Instant,
+    tried: Tried,
+    /// Origins that had no room when the stream was claimed for them.
+    full: Vec<OriginId>,
+    /// What is tried now.
+    current: Option<Choice>,
+    /// A no that may not be the last word, while the other origins are searched.
+    refusal: Option<String>,
+    searched: bool,
+    insisted: bool,
+    redirects: usize,
+    hang_ups: usize,
+    lost: usize,
+}
+
+impl Attempts {
+    /// A first round.
+    pub const fn new(terms: Terms, now: Instant) -> Self {
+        Self {
+            terms,
+            began: now,
+            tried: Vec::new(),
+            full: Vec::new(),
+            current: None,
+            refusal: None,
+            searched: false,
+            insisted: false,
+            redirects: 0,
+            hang_ups: 0,
+            lost: 0,
+        }
+    }
+
+    /// A round after a leg on `origin` was lost. Where `end` rules that origin out, it is not tried.
+    pub fn after(terms: Terms, now: Instant, origin: &OriginId, end: LegEnd) -> Self {
+        let mut attempts = Self::new(terms, now);
+        if end.rules_out_origin() {
+            attempts
+                .tried
+                .push((origin.clone(), format!("lost: {}", end.as_str())));
+        }
+        attempts
+    }
+
+    /// The first step of a round: to where the stream is, else to where the client's link points, else to where the
+    /// policy puts it.
+    pub fn begin(&mut self, now: Instant, view: &impl View) -> Step {
+        match self.first(view) {
+            Ok(choice) => self.try_next(now, choice, view),
+            Err(give_up) => Step::Give(give_up),
+        }
+    }
+
+    /// The origin that [`begin`](Self::begin) would try.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn first(&self, view: &impl View) -> Result<Choice, GiveUp> {
+        let without = self.without();
+        if let Some(choice) = view.settled(&without)? {
+            return Ok(choice);
+        }
+        match view.linked() {
+            Some(choice) if !without.contains(&choice.origin) => Ok(choice),
+            _ => view.best(&without),
+        }
+    }
+
+    /// When the round is to be over.
+    pub fn deadline(&self) -> Instant {
+        self.began + self.terms.setup
+    }
+
+    /// The next step after `outcome` of the last.
+    pub fn next(&mut self, now: Instant, outcome: Outcome, view: &impl View) -> Step {
+        let Some(current) = self.current.clone() else {
+            return self.begin(now, view);
+        };
+        let origin = current.origin.clone();
+        match outcome {
+            Outcome::ClaimedFor(there, by) => self.claimed_for(now, there, by, view),
+            Outcome::Exhausted(error) => Step::Give(GiveUp::Exhausted(error)),
+            Outcome::Failed(fault, how) => self.fail_over(now, origin, fault, how, view),
+            Outcome::Full => self.make_do(now, current, view),
+            Outcome::Found(there) => self.found(now, origin, there, view),
+            Outcome::HungUp(how) => {
+                self.hang_ups += 1;
+                if self.hang_ups >= MAX_HANG_UPS {
+                    let words = "its origin closed the connection without a reason".to_owned();
+                    return Step::Give(GiveUp::Refused { origin, words });
+                }
+                self.fail_over(now, origin, Fault::Refused, how, view)
+            }
+            Outcome::MovedMeanwhile(there) => self.moved_meanwhile(now, there, view),
+            Outcome::NoService => Step::Give(GiveUp::WrongService(origin)),
+            Outcome::OutOfTime => {
+                self.tried
+                    .push((origin, "did not answer in time".to_owned()));
+                Step::Give(GiveUp::TooSlow(self.tried.clone()))
+            }
+            Outcome::Redirected(place) => self.redirected(now, origin, &place, view),
+            Outcome::Refused(words) => self.refused(now, origin, words, view),
+        }
+    }
+
+    /// Goes to the origin that somebody else claimed the stream for, unless that one has failed already.
+    fn claimed_for(
+        &mut self,
+        now: Instant,
+        there: OriginId,
+        by: Claimant,
+        view: &impl View,
+    ) -> Step {
+        if self.has_tried(&there) {
+            return self.all_failed();
+        }
+        if self.loses_again() {
+            return self.lost_too_often(there);
+        }
+        let words = match by {
+            Claimant::Proxy => "another proxy placed it there first",
+            Claimant::Request => "another request placed it there first",
+        };
+        self.try_next(now, Choice::standing(there, Why::Lost, words), view)
+    }
+
+    /// Follows the stream to an origin that took it while this one was asked, even one that failed before: it has it.
+    fn moved_meanwhile(&mut self, now: Instant, there: OriginId, view: &impl View) -> Step {
+        if self.loses_again() {
+            return self.lost_too_often(there);
+        }
+        let words = "another request placed it there meanwhile";
+        self.try_next(now, Choice::standing(there, Why::Lost, words), view)
+    }
+
+    /// Chooses again, without the origin whose last place somebody else got.
+    fn make_do(&mut self, now: Instant, current: Choice, view: &impl View) -> Step {
+        if !current.why.is_a_choice() || self.full.len() >= MAX_LOST_PLACES {
+            return Step::Give(GiveUp::Full(current.origin));
+        }
+        self.full.push(current.origin);
+        match view.best(&self.without()) {
+            Ok(best) => {
+                let choice = Choice {
+                    expected: current.expected,
+                    why: current.why,
+                    ..best
+                };
+                self.try_next(now, choice, view)
+            }
+            Err(give_up) => Step::Give(give_up),
+        }
+    }
+
+    /// Goes on to the next origin after one that failed.
+    fn fail_over(
+        &mut self,
+        now: Instant,
+        origin: OriginId,
+        fault: Fault,
+        how: String,
+        view: &impl View,
+    ) -> Step {
+        self.tried.push((origin.clone(), how));
+        if let Some(choice) = self.after_failure(&origin, view) {
+            return self.try_next(now, choice, view);
+        }
+        if fault == Fault::Refused || self.insisted {
+            return self.all_failed();
+        }
+        // No other origin may take the stream, so waiting costs nothing: a full queue of an origin that lives drops the
+        // first packet of a connection, and the kernel repeats it after the second that a dial has.
+        self.insisted = true;
+        let words = "no other origin may take it, so it is asked again";
+        let choice = Choice::standing(origin, Why::Again, words);
+        let patience = self.deadline().saturating_duration_since(now);
+        self.try_in(now, choice, Duration::ZERO, patience, view)
+    }
+
+    /// The origin to try after `failed`. None when a publisher on that one is joined through this proxy.
+    fn after_failure(&self, failed: &OriginId, view: &impl View) -> Option<Choice> {
+        if let Publisher::Here(origin) = view.publisher() {
+            // It may have been joined elsewhere while this request was still dialling.
+            let origin = origin.filter(|origin| !self.has_tried(origin))?;
+            let words = "another request placed it there meanwhile";
+            return Some(Choice::standing(origin, Why::Lost, words));
+        }
+        let best = view.best(&self.without()).ok()?;
+        Some(Choice {
+            expected: Some(failed.clone()),
+            words: format!("after {failed} failed, {}", best.words).into(),
+            origin: best.origin,
+            why: Why::Failover,
+        })
+    }
+
+    /// Hears a no. It may be said for the publisher that left a moment ago; or the stream is on another origin, since its
+    /// publisher need not have come through here.
+    fn refused(&mut self, now: Instant, origin: OriginId, words: String, view: &impl View) -> Step {
+        if self.came_back_too_soon(now, view) {
+            let why = "it was still busy with the publisher that left";
+            let choice = Choice::standing(origin, Why::Again, why);
+            return self.try_in(now, choice, PAUSE, self.terms.dial, view);
+        }
+        if self.may_search(view) {
+            self.searched = true;
+            self.refusal = Some(words);
+            return Step::Search(origin);
+        }
+        Step::Give(GiveUp::Refused { origin, words })
+    }
+
+    /// Goes where the stream was found, if it was.
+    fn found(
+        &mut self,
+        now: Instant,
+        origin: OriginId,
+        there: Option<OriginId>,
+        view: &impl View,
+    ) -> Step {
+        let words = self.refusal.take().unwrap_or_default();
+        match there.filter(|there| *there != origin && !self.has_tried(there)) {
+            Some(there) => {
+                let choice = Choice {
+                    words: format!("{there} has it, by its list of streams").into(),
+                    expected: Some(origin),
+                    origin: there,
+                    why: Why::Found,
+                };
+                self.try_next(now, choice, view)
+            }
+            None => Step::Give(GiveUp::Refused { origin, words }),
+        }
+    }
+
+    /// Follows a redirect to an origin that is known and alive.
+    fn redirected(
+        &mut self,
+        now: Instant,
+        origin: OriginId,
+        place: &str,
+        view: &impl View,
+    ) -> Step {
+        self.redirects += 1;
+        let there = view.origin_at(place).filter(|there| *there != origin);
+        match there.filter(|_| self.redirects <= MAX_REDIRECTS) {
+            Some(there) => {
+                let choice = Choice {
+                    words: format!("{origin} redirected it here").into(),
+                    expected: Some(origin),
+                    origin: there,
+                    why: Why::Redirected,
+                };
+                self.try_next(now, choice, view)
+            }
+            None => Step::Give(GiveUp::Refused {
+                origin,
+                words: "its origin redirects it to a place that cannot be followed".to_owned(),
+            }),
+        }
+    }
+
+    fn try_next(&mut self, now: Instant, choice: Choice, view: &impl View) -> Step {
+        self.try_in(now, choice, Duration::ZERO, self.terms.dial, view)
+    }
+
+    fn try_in(
+        &mut self,
+        now: Instant,
+        choice: Choice,
+        pause: Duration,
+        patience: Duration,
+        view: &impl View,
+    ) -> Step {
+        let then = now + pause;
+        if then >= self.deadline() {
+            self.tried
+                .push((choice.origin, "no time was left for it".to_owned()));
+            return Step::Give(GiveUp::TooSlow(self.tried.clone()));
+        }
+        self.current = Some(choice.clone());
+        Step::Try(Try {
+            choice,
+            pause,
+            patience,
+            asks_again: self.came_back_too_soon(then, view) || self.may_search(view),
+        })
+    }
+
+    /// Whether an origin that says no may say so for the publisher that left it a moment ago. It is asked again for
+    /// as long as it may need to notice.
+    fn came_back_too_soon(&self, now: Instant, view: &impl View) -> bool {
+        self.terms.publishes
+            && now.saturating_duration_since(self.began) < NOTICES_WITHIN
+            && view.publisher_left_lately()
+    }
+
+    fn may_search(&self, view: &impl View) -> bool {
+        !self.terms.publishes && !self.searched && view.may_search()
+    }
+
+    fn has_tried(&self, origin: &OriginId) -> bool {
+        self.tried.iter().any(|(tried, _)| tried == origin)
+    }
+
+    /// Counts a claim that somebody else got first; true when there were too many.
+    const fn loses_again(&mut self) -> bool {
+        self.lost += 1;
+        self.lost > MAX_LOST_CLAIMS
+    }
+
+    /// The origins that are out for this round.
+    fn without(&self) -> Vec<OriginId> {
+        let tried = self.tried.iter().map(|(origin, _)| origin);
+        tried.chain(&self.full).cloned().collect()
+    }
+
+    fn lost_too_often(&mut self, there: OriginId) -> Step {
+        self.tried
+            .push((there, "the claim on the stream kept changing".to_owned()));
+        self.all_failed()
+    }
+
+    fn all_failed(&self) -> Step {
+        Step::Give(GiveUp::AllFailed(self.tried.clone()))
+    }
+}
+
+/// How long an origin may take to notice that a publisher left it.
+const NOTICES_WITHIN: Duration = Duration::from_secs(2);
+/// Pause before an origin that has yet to notice is asked once more.
+const PAUSE: Duration = Duration::from_millis(200);
+/// Places lost to others in one round: each loss means that somebody else was served.
+const MAX_LOST_PLACES: usize = 16;
+/// Claims lost to others in one round: each loss means that somebody else claimed the stream meanwhile.
+const MAX_LOST_CLAIMS: usize = 16;
+/// Redirects followed in one round.
+const MAX_REDIRECTS: usize = 2;
+/// Origins that may hang up in one round: each costs two connections, and a client whose request no origin likes must
+/// not have them all dialled.
+const MAX_HANG_UPS: usize = 2;

@@ -1,0 +1,587 @@
+//! One request's way through a fleet: whatever each attempt comes to, the machine ends, and what it may not do it does
+//! not do.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use sluicegate_core::fleet::attributes::Attributes;
+use sluicegate_core::fleet::health::Fault;
+use sluicegate_core::fleet::load::Load;
+use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::place::attempts::{
+    Attempts, Choice, Claimant, GiveUp, Outcome, Publisher, Step, Terms, Try, View, Why,
+};
+use sluicegate_core::place::leg::LegEnd;
+use sluicegate_core::place::placement::{Question, Reject, Rules, Standing, Usage, place};
+use sluicegate_core::place::policy::{Draw, by_name};
+use sluicegate_core::stream::{PlacementKey, StreamUrl, VhostRule};
+
+/// A fleet, and one stream.
+#[derive(Debug, Clone)]
+struct World {
+    origins: Vec<Standing>,
+    claimed: Option<OriginId>,
+    settled: Option<OriginId>,
+    linked: Option<OriginId>,
+    publisher: Publisher,
+    left_lately: bool,
+    searches: bool,
+}
+
+impl World {
+    fn of(rejects: &[Option<Reject>]) -> Self {
+        Self {
+            origins: (0..).zip(rejects).map(standing).collect(),
+            claimed: None,
+            settled: None,
+            linked: None,
+            publisher: Publisher::NotHere,
+            left_lately: false,
+            searches: false,
+        }
+    }
+
+    fn reject(&self, origin: &OriginId) -> Option<Reject> {
+        let one = self.origins.iter().find(|one| one.origin == *origin);
+        one.expect("an origin of the fleet").reject
+    }
+}
+
+impl View for World {
+    fn settled(&self, without: &[OriginId]) -> Result<Option<Choice>, GiveUp> {
+        let settled = self.settled.clone();
+        Ok(settled
+            .filter(|origin| !without.contains(origin))
+            .map(|origin| choice(origin, Why::Sticky)))
+    }
+
+    fn linked(&self) -> Option<Choice> {
+        let linked = self.linked.clone()?;
+        Some(choice(linked, Why::Linked))
+    }
+
+    fn best(&self, without: &[OriginId]) -> Result<Choice, GiveUp> {
+        let question = Question {
+            key: &key(),
+            pool: None,
+            zone: None,
+            only: None,
+            without,
+            draw: Draw::default(),
+        };
+        let policy = by_name("rendezvous").unwrap();
+        let decision = place(&*policy, &Rules::default(), &self.origins, &question);
+        let Some(best) = decision.ranked.first() else {
+            return Err(GiveUp::Nobody {
+                full: decision.is_full(),
+                words: String::new(),
+            });
+        };
+        let why = match self.claimed {
+            Some(_) => Why::Moved,
+            None => Why::New,
+        };
+        let choice = choice(best.origin.clone(), why);
+        Ok(Choice {
+            expected: self.claimed.clone(),
+            ..choice
+        })
+    }
+
+    fn publisher(&self) -> Publisher {
+        self.publisher.clone()
+    }
+
+    fn origin_at(&self, place: &str) -> Option<OriginId> {
+        let id = OriginId::from(place);
+        let known = self.origins.iter().find(|one| one.origin == id)?;
+        (known.reject != Some(Reject::Silent)).then_some(id)
+    }
+
+    fn publisher_left_lately(&self) -> bool {
+        self.left_lately
+    }
+
+    fn may_search(&self) -> bool {
+        self.searches
+    }
+}
+
+fn standing((number, reject): (usize, &Option<Reject>)) -> Standing {
+    Standing {
+        origin: id(number),
+        attributes: Arc::new(Attributes::default()),
+        services: 1,
+        reject: *reject,
+        up: Duration::from_secs(60),
+        load: Load::default(),
+        usage: Usage::default(),
+    }
+}
+
+fn id(number: usize) -> OriginId {
+    OriginId::from(format!("o{number}"))
+}
+
+fn key() -> PlacementKey {
+    let stream = StreamUrl::new("", "live", "a").unwrap();
+    VhostRule::Ignored.key(&stream)
+}
+
+fn choice(origin: OriginId, why: Why) -> Choice {
+    Choice {
+        expected: Some(origin.clone()),
+        origin,
+        why,
+        words: why.as_str().into(),
+    }
+}
+
+/// One thing that was tried, and what came of it.
+#[derive(Debug, Clone)]
+struct Tried {
+    at: Duration,
+    what: Try,
+    outcome: Outcome,
+}
+
+/// What became of a request.
+#[derive(Debug, Default)]
+struct Told {
+    tried: Vec<Tried>,
+    searches: usize,
+    gave_up: Option<GiveUp>,
+}
+
+const TERMS: Terms = Terms {
+    publishes: false,
+    dial: Duration::from_secs(1),
+    setup: Duration::from_secs(10),
+};
+
+/// Plays `script` to a machine: what comes of each step, and how many milliseconds it takes. A script that is over goes on
+/// as `last`, until the machine gives up.
+fn play(
+    world: &World,
+    terms: Terms,
+    lost: Option<(&OriginId, LegEnd)>,
+    script: &[(Outcome, u64)],
+    last: &Outcome,
+) -> Told {
+    #[expect(clippy::disallowed_methods, reason = "any moment will do for a start")]
+    let start = Instant::now();
+    let mut now = start;
+    let mut machine = match lost {
+        Some((origin, end)) => Attempts::after(terms, now, origin, end),
+        None => Attempts::new(terms, now),
+    };
+    let mut told = Told::default();
+    let mut script = script.iter();
+    let mut step = machine.begin(now, world);
+    for _ in 0..MOST_STEPS {
+        let (outcome, millis) = script.next().cloned().unwrap_or_else(|| (last.clone(), 1));
+        let outcome = match step {
+            Step::Give(give_up) => {
+                told.gave_up = Some(give_up);
+                return told;
+            }
+            Step::Search(_) => {
+                told.searches += 1;
+                match outcome {
+                    Outcome::Found(there) => Outcome::Found(there),
+                    _ => Outcome::Found(None),
+                }
+            }
+            Step::Try(what) => {
+                assert!(now < machine.deadline(), "{what:?} is too late");
+                let left = machine.deadline() - now;
+                let outcome = match outcome {
+                    // Nobody searched.
+                    Outcome::Found(_) => Outcome::Refused("no".to_owned()),
+                    other => other,
+                };
+                assert!(what.patience <= left.max(terms.dial), "{what:?}");
+                told.tried.push(Tried {
+                    at: now - start,
+                    what: what.clone(),
+                    outcome: outcome.clone(),
+                });
+                now += what.pause;
+                outcome
+            }
+        };
+        now += Duration::from_millis(millis);
+        step = machine.next(now, outcome, world);
+    }
+    panic!("{MOST_STEPS} steps and no end: {told:?}");
+}
+
+/// More than any script is long: past it the script is over, and each outcome that may stand for its rest ends a round.
+const MOST_STEPS: usize = 400;
+
+const ORIGINS: usize = 6;
+
+fn some_origin() -> impl Strategy<Value = OriginId> {
+    (0..ORIGINS).prop_map(id)
+}
+
+fn an_outcome() -> impl Strategy<Value = Outcome> {
+    let no = || "no".to_owned();
+    let by = prop_oneof![Just(Claimant::Proxy), Just(Claimant::Request)];
+    prop_oneof![
+        4 => Just(Outcome::Failed(Fault::Refused, no())),
+        4 => Just(Outcome::Failed(Fault::Silent, no())),
+        2 => Just(Outcome::HungUp(no())),
+        3 => Just(Outcome::Refused(no())),
+        2 => Just(Outcome::Full),
+        2 => (some_origin(), by).prop_map(|(origin, by)| Outcome::ClaimedFor(origin, by)),
+        2 => some_origin().prop_map(Outcome::MovedMeanwhile),
+        2 => some_origin().prop_map(|origin| Outcome::Redirected(origin.to_string())),
+        2 => prop::option::of(some_origin()).prop_map(Outcome::Found),
+        1 => Just(Outcome::Redirected("nowhere.example:1935".to_owned())),
+    ]
+}
+
+/// What a script may go on as for ever: each of these ends a round.
+fn a_last_outcome() -> impl Strategy<Value = Outcome> {
+    let no = || "no".to_owned();
+    prop_oneof![
+        Just(Outcome::OutOfTime),
+        Just(Outcome::Failed(Fault::Refused, no())),
+        Just(Outcome::Failed(Fault::Silent, no())),
+        Just(Outcome::HungUp(no())),
+        Just(Outcome::Refused(no())),
+        Just(Outcome::Full),
+        Just(Outcome::NoService),
+        Just(Outcome::Exhausted(no())),
+        Just(Outcome::MovedMeanwhile(id(0))),
+        Just(Outcome::ClaimedFor(id(1), Claimant::Proxy)),
+        Just(Outcome::Redirected(id(2).to_string())),
+    ]
+}
+
+fn a_world() -> impl Strategy<Value = World> {
+    let reject = prop_oneof![
+        6 => Just(None),
+        1 => Just(Some(Reject::Draining)),
+        1 => Just(Some(Reject::Disabled)),
+        1 => Just(Some(Reject::Failing)),
+        1 => Just(Some(Reject::Silent)),
+    ];
+    let origin = || prop::option::of(some_origin());
+    let publisher = prop_oneof![
+        3 => Just(Publisher::NotHere),
+        1 => origin().prop_map(Publisher::Here),
+    ];
+    (
+        prop::collection::vec(reject, ORIGINS),
+        origin(),
+        origin(),
+        origin(),
+        publisher,
+        any::<bool>(),
+        any::<bool>(),
+    )
+        .prop_map(
+            |(rejects, claimed, settled, linked, publisher, left_lately, searches)| World {
+                claimed,
+                settled,
+                linked,
+                publisher,
+                left_lately,
+                searches,
+                ..World::of(&rejects)
+            },
+        )
+}
+
+fn a_leg_end() -> impl Strategy<Value = LegEnd> {
+    prop::sample::select(LegEnd::ALL.to_vec())
+}
+
+fn fails(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Failed(..) | Outcome::HungUp(_))
+}
+
+fn count(tried: &[Tried], matches: impl Fn(&Tried) -> bool) -> usize {
+    tried.iter().filter(|one| matches(one)).count()
+}
+
+/// What holds of every round, whatever came of its steps.
+fn check(world: &World, terms: Terms, out: Option<&OriginId>, told: &Told) {
+    let tried = &told.tried;
+    let failed_before = |index: usize, origin: &OriginId| {
+        let before = &tried[..index];
+        out == Some(origin)
+            || before
+                .iter()
+                .any(|one| one.what.choice.origin == *origin && fails(&one.outcome))
+    };
+    for (index, one) in tried.iter().enumerate() {
+        let Choice { origin, why, .. } = &one.what.choice;
+        let before = index.checked_sub(1).map(|before| &tried[before]);
+        let after = |outcome: fn(&Outcome) -> bool| before.is_some_and(|one| outcome(&one.outcome));
+        if failed_before(index, origin) {
+            // Those who say that the stream is there know better; and one that was silent is given the rest of the time.
+            let has_it = after(|outcome| {
+                matches!(outcome, Outcome::MovedMeanwhile(_) | Outcome::Redirected(_))
+            });
+            let is_last_hope = *why == Why::Again;
+            assert!(
+                has_it || is_last_hope,
+                "{origin} again for {why:?}: {tried:?}"
+            );
+        }
+        if matches!(why, Why::New | Why::Moved | Why::Failover) {
+            let reject = world.reject(origin);
+            let usable = matches!(reject, None | Some(Reject::Failing));
+            assert!(usable, "{origin} is {reject:?}, {why:?}: {tried:?}");
+        }
+        if *why == Why::Failover {
+            assert_eq!(
+                world.publisher,
+                Publisher::NotHere,
+                "a published stream stays"
+            );
+            let failed = before.expect("one that failed");
+            let expected = one.what.choice.expected.as_ref();
+            let at_first = matches!(failed.outcome, Outcome::Full)
+                || expected == Some(&failed.what.choice.origin);
+            assert!(at_first, "its claim is what is replaced: {tried:?}");
+        }
+        if *why == Why::Again {
+            let again = before.expect("it was asked before");
+            assert_eq!(*origin, again.what.choice.origin, "{tried:?}");
+        }
+        if *why == Why::Found {
+            assert!(
+                after(|outcome| matches!(outcome, Outcome::Refused(_))),
+                "{tried:?}"
+            );
+        }
+        assert!(one.at < terms.setup, "{tried:?}");
+    }
+    assert!(told.searches <= 1, "one search is enough");
+    assert!(told.searches == 0 || (!terms.publishes && world.searches));
+    let hang_ups = count(tried, |one| matches!(one.outcome, Outcome::HungUp(_)));
+    assert!(hang_ups <= 2, "{tried:?}");
+    let again_for_silence = count(tried, |one| {
+        one.what.choice.why == Why::Again && one.what.pause.is_zero()
+    });
+    assert!(again_for_silence <= 1, "{tried:?}");
+    let followed = count(tried, |one| one.what.choice.why == Why::Redirected);
+    assert!(followed <= 2, "{tried:?}");
+    // Each origin once, and as often as the bounds of what may bring one back.
+    let paused = count(tried, |one| !one.what.pause.is_zero());
+    let lost = count(tried, |one| one.what.choice.why == Why::Lost);
+    assert!(paused <= 10, "one asks again for two seconds: {tried:?}");
+    assert!(
+        tried.len() <= ORIGINS + paused + lost + followed + 1 + 1 + ORIGINS,
+        "{tried:?}"
+    );
+    assert!(lost <= 17, "{tried:?}");
+}
+
+proptest! {
+    #[test]
+    fn whatever_comes_of_it_the_round_ends_and_keeps_its_rules(
+        world in a_world(),
+        publishes in any::<bool>(),
+        script in prop::collection::vec((an_outcome(), 0_u64..1500), 0..60),
+        last in a_last_outcome(),
+    ) {
+        let terms = Terms { publishes, ..TERMS };
+        let told = play(&world, terms, None, &script, &last);
+        check(&world, terms, None, &told);
+        let first = told.tried.first().map(|one| one.what.choice.clone());
+        if let Some(settled) = &world.settled {
+            let first = first.expect("the stream is somewhere");
+            prop_assert_eq!((&first.origin, first.why), (settled, Why::Sticky));
+        } else if let Some(linked) = &world.linked {
+            let first = first.expect("its link names one");
+            prop_assert_eq!((&first.origin, first.why), (linked, Why::Linked));
+        }
+    }
+
+    #[test]
+    fn a_round_after_a_lost_leg_leaves_out_what_the_loss_rules_out(
+        world in a_world(),
+        publishes in any::<bool>(),
+        lost in some_origin(),
+        end in a_leg_end(),
+        script in prop::collection::vec((an_outcome(), 0_u64..1500), 0..60),
+        last in a_last_outcome(),
+    ) {
+        let terms = Terms { publishes, ..TERMS };
+        let told = play(&world, terms, Some((&lost, end)), &script, &last);
+        let out = end.rules_out_origin().then_some(&lost);
+        check(&world, terms, out, &told);
+        let first = told.tried.first().map(|one| one.what.choice.origin.clone());
+        match &world.settled {
+            Some(settled) if out != Some(settled) => {
+                prop_assert_eq!(first.as_ref(), Some(settled), "it is there still, or by now");
+            }
+            _ => prop_assert!(first.is_none() || first.as_ref() != out),
+        }
+    }
+
+    #[test]
+    fn a_fleet_that_fails_is_tried_to_the_last_origin(
+        rejects in prop::collection::vec(prop::option::weighted(0.3, Just(Reject::Draining)), 1..8),
+    ) {
+        let world = World::of(&rejects);
+        let refused = Outcome::Failed(Fault::Refused, "no".to_owned());
+        let told = play(&world, TERMS, None, &[], &refused);
+        let usable = rejects.iter().filter(|reject| reject.is_none()).count();
+        prop_assert_eq!(told.tried.len(), usable);
+        match told.gave_up {
+            Some(GiveUp::AllFailed(tried)) => prop_assert_eq!(tried.len(), usable),
+            Some(GiveUp::Nobody { full: false, .. }) => prop_assert_eq!(usable, 0),
+            other => prop_assert!(false, "{other:?}"),
+        }
+    }
+}
+
+fn refused() -> Outcome {
+    Outcome::Refused("no".to_owned())
+}
+
+fn silent() -> Outcome {
+    Outcome::Failed(Fault::Silent, "nothing came".to_owned())
+}
+
+fn path(told: &Told) -> Vec<(String, Why)> {
+    let tried = told.tried.iter().map(|one| &one.what.choice);
+    tried
+        .map(|choice| (choice.origin.to_string(), choice.why))
+        .collect()
+}
+
+#[test]
+fn the_last_origin_that_is_silent_is_given_the_rest_of_the_time() {
+    let world = World::of(&[None]);
+    let told = play(&world, TERMS, None, &[(silent(), 1000)], &silent());
+    let patience: Vec<u64> = told
+        .tried
+        .iter()
+        .map(|one| one.what.patience.as_secs())
+        .collect();
+    assert_eq!(patience, [1, 9]);
+    assert!(matches!(told.gave_up, Some(GiveUp::AllFailed(tried)) if tried.len() == 2));
+}
+
+#[test]
+fn a_publisher_that_came_back_at_once_is_asked_for_again_until_its_origin_has_noticed() {
+    let world = World {
+        settled: Some(id(0)),
+        left_lately: true,
+        ..World::of(&[None, None])
+    };
+    let terms = Terms {
+        publishes: true,
+        ..TERMS
+    };
+    let told = play(&world, terms, None, &[], &refused());
+    assert!(told.tried.len() > 5, "{told:?}");
+    assert!(told.tried.iter().all(|one| one.what.choice.origin == id(0)));
+    let last = told.tried.last().unwrap();
+    assert!(last.at < Duration::from_millis(2300), "{:?}", last.at);
+    assert!(!last.what.asks_again, "the last no is passed on");
+    assert!(matches!(told.gave_up, Some(GiveUp::Refused { .. })));
+    let player = play(&world, TERMS, None, &[], &refused());
+    assert_eq!(player.tried.len(), 1, "a player is told at once");
+}
+
+#[test]
+fn what_one_origin_refuses_is_looked_for_on_the_others_once() {
+    let world = World {
+        settled: Some(id(0)),
+        searches: true,
+        ..World::of(&[None, None])
+    };
+    let found = Outcome::Found(Some(id(1)));
+    let told = play(
+        &world,
+        TERMS,
+        None,
+        &[(refused(), 1), (found, 1)],
+        &refused(),
+    );
+    let expected = [
+        ("o0".to_owned(), Why::Sticky),
+        ("o1".to_owned(), Why::Found),
+    ];
+    assert_eq!(path(&told), expected);
+    let asks_again: Vec<bool> = told.tried.iter().map(|one| one.what.asks_again).collect();
+    assert_eq!((asks_again, told.searches), (vec![true, false], 1));
+
+    let nowhere = play(&world, TERMS, None, &[], &refused());
+    let words = match nowhere.gave_up {
+        Some(GiveUp::Refused { origin, words }) => (origin, words),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        words,
+        (id(0), "no".to_owned()),
+        "the no of the first stands"
+    );
+}
+
+#[test]
+fn a_lost_place_goes_to_the_next_best_and_a_placed_stream_does_not() {
+    let world = World::of(&[None, None, None]);
+    let told = play(&world, TERMS, None, &[], &Outcome::Full);
+    assert_eq!(told.tried.len(), 3);
+    assert!(told.tried.iter().all(|one| one.what.choice.why == Why::New));
+    assert!(matches!(told.gave_up, Some(GiveUp::Nobody { .. })));
+    let world = World {
+        settled: Some(id(2)),
+        ..world
+    };
+    let told = play(&world, TERMS, None, &[], &Outcome::Full);
+    assert_eq!(told.tried.len(), 1);
+    assert_eq!(told.gave_up, Some(GiveUp::Full(id(2))));
+}
+
+#[test]
+fn redirects_are_followed_within_the_fleet_and_not_for_ever() {
+    let world = World::of(&[None, None, Some(Reject::Silent)]);
+    let to = |number: usize| (Outcome::Redirected(id(number).to_string()), 1);
+    let rows = [
+        ("there and back", vec![to(1), to(0), to(1)], 3),
+        ("to one that is silent", vec![to(2)], 1),
+        ("out of the fleet", vec![to(9)], 1),
+    ];
+    for (cause, script, tried) in rows {
+        let world = World {
+            settled: Some(id(0)),
+            ..world.clone()
+        };
+        let told = play(&world, TERMS, None, &script, &refused());
+        assert_eq!(told.tried.len(), tried, "{cause}");
+        let refused = matches!(&told.gave_up, Some(GiveUp::Refused { words, .. }) if words.contains("redirects"));
+        assert!(refused, "{cause}: {told:?}");
+    }
+}
+
+#[test]
+fn a_claim_that_somebody_else_made_first_is_followed() {
+    let world = World::of(&[None, None]);
+    let lost = Outcome::ClaimedFor(id(1), Claimant::Proxy);
+    let told = play(&world, TERMS, None, &[(lost.clone(), 1)], &refused());
+    let choice = &told.tried[1].what.choice;
+    assert_eq!((&choice.origin, choice.why), (&id(1), Why::Lost));
+    assert_eq!(choice.expected, Some(id(1)));
+
+    // Where that one failed a moment ago, nobody can help.
+    let world = World {
+        settled: Some(id(1)),
+        ..world
+    };
+    let told = play(&world, TERMS, None, &[(silent(), 1), (lost, 1)], &refused());
+    assert!(
+        matches!(told.gave_up, Some(GiveUp::AllFailed(_))),
+        "{told:?}"
+    );
+}

@@ -1,0 +1,348 @@
+//! The way of a request through the candidates of its stream: the only failover there is. The decisions are
+//! [`attempts`](sluicegate_core::place::attempts); here each is carried out.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use sluicegate_core::fleet::State as OriginState;
+use sluicegate_core::fleet::health::Fault;
+use sluicegate_core::fleet::origin::{OriginId, Transport};
+use sluicegate_core::place::attempts::{
+    Attempts, Choice, Claimant, GiveUp, Outcome, Publisher, Step, Terms, Try, View, Why,
+};
+use sluicegate_core::stream::{Action, PlacementKey, Service, StreamUrl};
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::{debug, info};
+
+use super::choice::Ask;
+use super::outside::Answer;
+use super::{Attempt, DialError, Proxy, Refusal};
+use crate::cluster::Claimed;
+use crate::metrics::PlacementLabels;
+use crate::registry::{Hold, NoRoom};
+use crate::sessions::{Request, Row};
+
+/// A request on its way to an origin.
+pub(super) struct Candidates<'a> {
+    pub(super) proxy: &'a Proxy,
+    pub(super) service: Service,
+    /// How long all candidates together may take.
+    pub(super) setup: Duration,
+    pub(super) key: &'a PlacementKey,
+    pub(super) hold: &'a Hold,
+    pub(super) request: &'a Request,
+    /// The row that hears of it, where there is one.
+    pub(super) row: Option<&'a Row>,
+    /// An origin to prefer where nothing says otherwise.
+    pub(super) named: Option<&'a OriginId>,
+    /// The origin that an outside decision named.
+    pub(super) directed: OnceLock<OriginId>,
+}
+
+impl Candidates<'_> {
+    /// Tries origins, best first, until `dial` gets an answer from one. An answer that does not show the stream there,
+    /// by the word of `joins`, leaves no claim behind.
+    pub(super) async fn first_to_answer<T, F>(
+        self,
+        dial: impl Fn(Attempt) -> F,
+        joins: impl Fn(&T) -> bool,
+    ) -> Result<T, Refusal>
+    where
+        F: Future<Output = Result<T, DialError>>,
+    {
+        let mut attempts = self.attempts();
+        if let Some(cluster) = self.proxy.cluster() {
+            cluster.recall(self.key).await;
+        }
+        self.ask_outside().await?;
+        let mut step = attempts.begin(now(), &self);
+        loop {
+            let outcome = match step {
+                Step::Give(give_up) => return Err(self.refusal(give_up)),
+                Step::Search(refused_by) => Outcome::Found(self.found_elsewhere(&refused_by).await),
+                Step::Try(next) => {
+                    sleep(next.pause).await;
+                    let deadline = attempts.deadline().into();
+                    match self.try_one(next, deadline, &dial, &joins).await {
+                        Ok(leg) => return Ok(leg),
+                        Err(outcome) => outcome,
+                    }
+                }
+            };
+            let failed = matches!(outcome, Outcome::Failed(..) | Outcome::HungUp(_));
+            step = attempts.next(now(), outcome, &self);
+            if failed && matches!(step, Step::Try(_)) {
+                self.proxy.shared.metrics.failovers.inc();
+            }
+        }
+    }
+
+    /// Claims the stream for an origin, and dials it.
+    async fn try_one<T, F>(
+        &self,
+        next: Try,
+        deadline: Instant,
+        dial: &impl Fn(Attempt) -> F,
+        joins: &impl Fn(&T) -> bool,
+    ) -> Result<T, Outcome>
+    where
+        F: Future<Output = Result<T, DialError>>,
+    {
+        let choice = next.choice;
+        let attempt = self.attempt(&choice.origin).ok_or(Outcome::NoService)?;
+        self.claim(&choice).await?;
+        let Choice { origin, words, .. } = choice;
+        if let Some(row) = self.row {
+            row.note_placed(origin.clone(), words);
+        }
+        let attempt = Attempt {
+            patience: next.patience,
+            asks_again: next.asks_again,
+            ..attempt
+        };
+        let dialled = Instant::now();
+        let Ok(answer) = timeout_at(deadline, dial(attempt)).await else {
+            // One that came last had less than its time, and that was not its doing.
+            if dialled.elapsed() >= self.proxy.shared.timing.dial {
+                self.failed(&origin, Fault::Silent, "did not answer in time");
+            }
+            return Err(Outcome::OutOfTime);
+        };
+        match answer {
+            Ok(leg) if !joins(&leg) => Ok(leg),
+            Ok(leg) => self.join(&origin).map(|()| leg),
+            Err(error) => Err(self.note(&origin, error, dialled)),
+        }
+    }
+
+    /// The origin took the stream, which is where its claim stands, unless that has moved.
+    fn join(&self, origin: &OriginId) -> Result<(), Outcome> {
+        self.hold.join(origin).map_err(Outcome::MovedMeanwhile)?;
+        if matches!(self.service, Service::Rtmp | Service::Srt) {
+            self.proxy.registry().answered(origin);
+        }
+        Ok(())
+    }
+
+    /// Makes the claim for a choice, here and in the store that other proxies use.
+    async fn claim(&self, choice: &Choice) -> Result<(), Outcome> {
+        let claimed = self
+            .hold
+            .claim(choice.expected.as_ref(), &choice.origin, &choice.words);
+        let claim = claimed.map_err(|NoRoom| Outcome::Full)?;
+        if !claim.won {
+            let there = OriginId::from(claim.value);
+            return Err(Outcome::ClaimedFor(there, Claimant::Request));
+        }
+        let labels = PlacementLabels {
+            policy: self.proxy.registry().placer().policy.name(),
+            reason: choice.why.as_str(),
+        };
+        let placements = &self.proxy.shared.metrics.placements;
+        placements.get_or_create(&labels).inc();
+        let Some(cluster) = self.proxy.cluster() else {
+            return Ok(());
+        };
+        match cluster
+            .claim(self.key, &choice.origin, self.publishes())
+            .await
+        {
+            Claimed::Lost(there) => Err(Outcome::ClaimedFor(there, Claimant::Proxy)),
+            Claimed::Won => Ok(()),
+        }
+    }
+
+    /// Notes how a dial failed, for all who ask of that origin, and says what it means for this request.
+    fn note(&self, origin: &OriginId, error: DialError, dialled: Instant) -> Outcome {
+        let registry = self.proxy.registry();
+        let (fault, how) = match error {
+            DialError::Exhausted(error) => return Outcome::Exhausted(error),
+            DialError::Failed(how) => (Fault::Refused, how),
+            DialError::Silent(how) => (Fault::Silent, how),
+            DialError::HungUp(how) => {
+                registry.answered(origin);
+                self.note_failed(origin, &how, dialled);
+                return Outcome::HungUp(how);
+            }
+            DialError::Moved(place) => {
+                registry.answered(origin);
+                info!(stream = %self.request.stream, %origin, to = place, "origin redirects");
+                return Outcome::Redirected(place);
+            }
+            DialError::Refused(words) => {
+                registry.answered(origin);
+                return Outcome::Refused(words);
+            }
+        };
+        self.failed(origin, fault, &how);
+        self.note_failed(origin, &how, dialled);
+        Outcome::Failed(fault, how)
+    }
+
+    fn note_failed(&self, origin: &OriginId, how: &str, dialled: Instant) {
+        debug!(%origin, why = how, after = ?dialled.elapsed(), "dial failed");
+        if let Some(row) = self.row {
+            row.note_failed(origin.clone(), how.to_owned());
+        }
+    }
+
+    /// Notes that a dial failed.
+    fn failed(&self, origin: &OriginId, fault: Fault, why: &str) {
+        let registry = &self.proxy.shared.registry;
+        match Transport::of(self.service) {
+            Transport::Tcp => registry.failed(origin, fault, why),
+            Transport::Udp => registry.datagrams_failed(origin, fault, why),
+        }
+    }
+
+    /// The origin that would be tried first.
+    pub(super) fn likely(&self) -> Option<OriginId> {
+        let first = self.attempts().first(self);
+        first.ok().map(|choice| choice.origin)
+    }
+
+    fn attempts(&self) -> Attempts {
+        let terms = Terms {
+            publishes: self.publishes(),
+            dial: self.proxy.shared.timing.dial,
+            setup: self.setup,
+        };
+        Attempts::new(terms, now())
+    }
+
+    /// Asks whoever decides about new streams, if somebody does. A stream that is somewhere already stays there.
+    async fn ask_outside(&self) -> Result<(), Refusal> {
+        let Some(outside) = &self.proxy.shared.outside else {
+            return Ok(());
+        };
+        let settled = self.proxy.settled(&self.ask(&[]));
+        if settled.map_err(|give_up| self.refusal(give_up))?.is_some() {
+            return Ok(());
+        }
+        match outside.ask(self.key, self.request).await {
+            Answer::Allow => Ok(()),
+            Answer::Deny(reason) => Err(Refusal::Denied {
+                stream: self.request.stream.clone(),
+                reason,
+            }),
+            Answer::Goes(origin) => {
+                let _ = self.directed.set(origin);
+                Ok(())
+            }
+        }
+    }
+
+    /// What this session asks for.
+    fn ask<'a>(&'a self, without: &'a [OriginId]) -> Ask<'a> {
+        Ask {
+            stream: &self.request.stream,
+            key: self.key,
+            service: self.service,
+            action: self.request.action,
+            only: self.directed.get(),
+            without,
+            zone: None,
+            stands: None,
+        }
+    }
+
+    /// Where a stream is that `origin` refuses to a player: its publisher may have come another way.
+    async fn found_elsewhere(&self, origin: &OriginId) -> Option<OriginId> {
+        let shared = &self.proxy.shared;
+        let key_of = |stream: &StreamUrl| self.proxy.key(stream);
+        shared
+            .finder
+            .find(&shared.registry, self.key, key_of, origin)
+            .await
+    }
+
+    /// What to dial to reach `origin`, if it has the service.
+    pub(super) fn attempt(&self, origin: &OriginId) -> Option<Attempt> {
+        let registry = &self.proxy.shared.registry;
+        let target = registry.target(origin, self.service)?;
+        let member = registry.member(origin);
+        Some(Attempt {
+            origin: origin.clone(),
+            label: member
+                .as_ref()
+                .map(|member| member.origin.label().to_owned())
+                .unwrap_or_default(),
+            target,
+            patience: self.proxy.shared.timing.dial,
+            step_by_step: member.is_some_and(|member| member.step_by_step),
+            asks_again: false,
+        })
+    }
+
+    /// Whether an origin that a link names may be given the stream.
+    pub(super) fn is_fit(&self, origin: &OriginId) -> bool {
+        let registry = &self.proxy.shared.registry;
+        registry.state(origin) == Some(OriginState::Up)
+            && registry
+                .duty(origin)
+                .is_some_and(|duty| duty.takes_players())
+            && registry.target(origin, self.service).is_some()
+    }
+
+    fn publishes(&self) -> bool {
+        self.request.action == Action::Publish
+    }
+
+    fn refusal(&self, give_up: GiveUp) -> Refusal {
+        Refusal::of(give_up, &self.request.stream, self.service)
+    }
+}
+
+impl View for Candidates<'_> {
+    fn settled(&self, without: &[OriginId]) -> Result<Option<Choice>, GiveUp> {
+        self.proxy.settled(&self.ask(without))
+    }
+
+    fn linked(&self) -> Option<Choice> {
+        let origin = self.named.filter(|named| self.is_fit(named))?;
+        Some(Choice {
+            expected: self.proxy.registry().claimed(self.key),
+            origin: origin.clone(),
+            why: Why::Linked,
+            words: "its link names it".into(),
+        })
+    }
+
+    fn best(&self, without: &[OriginId]) -> Result<Choice, GiveUp> {
+        let ask = self.ask(without);
+        self.proxy.best(&ask, &self.proxy.decide(&ask))
+    }
+
+    fn publisher(&self) -> Publisher {
+        let registry = self.proxy.registry();
+        if registry.published_here(self.key) {
+            Publisher::Here(registry.standing(self.key))
+        } else {
+            Publisher::NotHere
+        }
+    }
+
+    fn origin_at(&self, place: &str) -> Option<OriginId> {
+        let registry = self.proxy.registry();
+        let known = registry.at(self.service, place)?;
+        let state = registry.state(&known)?;
+        (state != OriginState::Suspect).then_some(known)
+    }
+
+    fn publisher_left_lately(&self) -> bool {
+        let registry = self.proxy.registry();
+        registry.unpublished_within(self.key, LEFT_LATELY)
+    }
+
+    fn may_search(&self) -> bool {
+        let shared = &self.proxy.shared;
+        shared.timing.ask_streams && !shared.registry.published_here(self.key)
+    }
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
+/// How lately a publisher must have left its origin for the origin not to have noticed.
+const LEFT_LATELY: Duration = Duration::from_secs(5);
