@@ -787,7 +787,7 @@ fn pieces(settings: &Settings) -> Pieces {
         key.or(keys),
         http.answer_timeout,
         http.reload_timeout,
-        http.cache_ignore.clone(),
+        http.sharing.clone(),
         http.cache_megabytes * MEGABYTE,
     )
 }

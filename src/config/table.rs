@@ -262,6 +262,7 @@ const NETWORKS: &str = "a list of networks or addresses, such as 10.0.0.0/8 and 
 const ATTRIBUTES: &str = "a list of an id or label, and any of weight=, zone=, label=, max_streams=, max_sessions=, max_mbps=; such as \"edge-* weight=50 zone=eu-1\"";
 const RULES: &str = "a list of any of vhost=, app=, stream= with what must be of the origin, label= and zone=; such as \"app=live stream=vip-* label=gpu\"";
 const REDIRECTS: &str = "a list of any of vhost=, app=, stream= with via=http or via=rtmp and url=; such as \"app=live via=http url=http://{ip}:{http}\"";
+const SHARES: &str = "a list of any of vhost=, app=, stream= with share=off, share=said or share=all; such as \"app=vod share=all\"";
 const NETWORK_ZONES: &str = "a list of networks with their zones, such as \"10.1.0.0/16 eu-1\"";
 const ORIGINS: &str = "a list of origins by server id or device_id, or *";
 const PATH_PATTERNS: &str = "a list of paths with {stream}, perhaps {app}, and a segment whip or whep, such as /{app}/{stream}/whep";
@@ -284,7 +285,9 @@ pub static TABLE: &[Setting] = &[
     text("http.answer_timeout", None, "4s", PERIOD, "How long an origin may take to send the head of its answer for a playlist, manifest or segment."),
     text("http.reload_timeout", None, "30s", PERIOD, "How long an origin may hold a blocking reload of a low-latency playlist."),
     number("http.cache_megabytes", None, "0", "a whole number of megabytes, 0 to 1000000; 0 keeps nothing", "Memory for answers (playlists, manifests, segments) that are kept, so that later requests need not reach the origin."),
-    list("http.cache_ignore", "a list of names of query parameters", "Query parameters that do not change an answer: requests that differ only in these share it."),
+    list("http.cache_ignore", "a list of names of query parameters", "Query parameters that do not change an answer: requests that differ only in these, or in CMCD, are equal."),
+    text("http.share", None, "said", "off, said or all", "Which answers several viewers may get: none, those the origin says are everybody's, or all that it says nothing against."),
+    list("http.share_rules", SHARES, "Streams for which http.share is different; the first rule that fits counts."),
     flag("http.health", None, "Answer /livez and /readyz on this port too."),
     list("http.trusted_proxies", NETWORKS, "Networks whose X-Forwarded-For, -Proto and -Host are believed."),
 

@@ -106,8 +106,10 @@ pub struct Metrics {
     pub refused: Family<RefusalLabels, Counter>,
     /// `sluicegate_pieces_total`: requests for playlists, manifests and segments, by result.
     pub pieces: Family<PieceLabels, Counter>,
-    /// `sluicegate_coalesced_total`: requests that shared the answer to an equal request.
+    /// `sluicegate_coalesced_total`: requests that waited for the answer to an equal request.
     pub coalesced: Family<KindLabel, Counter>,
+    /// `sluicegate_unshared_total`: requests whose answer went to one viewer only, by why.
+    pub unshared: Family<UnsharedLabels, Counter>,
     /// `sluicegate_cache_hits_total`: requests that were answered from memory.
     pub cache_hits: Family<KindLabel, Counter>,
     /// `sluicegate_cache_bytes`: bytes of answers that are kept in memory.
@@ -134,6 +136,13 @@ labels! {
     KindLabel {
         /// The kind of file: `playlist`, `manifest` or `segment`.
         kind: &'static str,
+    }
+    /// `kind` and `reason`.
+    UnsharedLabels {
+        /// The kind of piece: `playlist`, `manifest` or `segment`.
+        kind: &'static str,
+        /// Why it had the origin to itself: `answer`, `off`, `personal`, `refused` or `request`.
+        reason: &'static str,
     }
     /// `kind` and `result`.
     PieceLabels {
@@ -289,6 +298,7 @@ impl Metrics {
             refused: Family::default(),
             pieces: Family::default(),
             coalesced: Family::default(),
+            unshared: Family::default(),
             cache_hits: Family::default(),
             cache: Gauge::default(),
             rewrite: Family::new_with_constructor(rewrite),
@@ -414,8 +424,12 @@ impl Metrics {
         );
         let help = "Requests for playlists, manifests and segments, by result";
         registry.register("pieces", help, m.pieces.clone());
-        let help = "Requests that shared the answer to an equal request";
+        let help = "Requests that waited for the answer to an equal request";
         registry.register("coalesced", help, m.coalesced.clone());
+        let help = "Requests whose answer went to one viewer only, by why: sharing is off, the request has something \
+                    of its own that an origin could judge by, the answer is not said to be everybody's, the playlist \
+                    was made for one viewer, or it was a refusal";
+        registry.register("unshared", help, m.unshared.clone());
         let help = "Requests that were answered from memory";
         registry.register("cache_hits", help, m.cache_hits.clone());
         let help = "Bytes of answers that are kept in memory";

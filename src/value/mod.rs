@@ -6,6 +6,7 @@ pub use url::{NotAUrl, Url};
 
 use sluicegate_core::fleet::attributes::AttributeError;
 use sluicegate_core::fleet::origin::EndpointError;
+use sluicegate_core::http::sharing::NotAShare;
 use sluicegate_core::http::whip::PatternError;
 use sluicegate_core::place::rule::RuleError;
 use sluicegate_core::stream::StreamError;
@@ -31,6 +32,12 @@ pub enum ValueError {
     /// Not a URL that can be asked.
     #[error(transparent)]
     Url(#[from] NotAUrl),
+    /// Not a way to share.
+    #[error(transparent)]
+    Share(#[from] NotAShare),
+    /// Between brackets, and no list.
+    #[error("in brackets, but not a list: write it as A,B or [\"A\", \"B\"]")]
+    NotAList,
     /// Not a rule for streams.
     #[error(transparent)]
     Rule(#[from] RuleError),

@@ -9,7 +9,8 @@ use crate::support::{Origin, Proxy, Tree, http, machine};
 fn a_thousand_players_are_one_to_the_origin() {
     let _turn = machine::share();
     let tree = Tree::start("tree");
-    let proxy = Proxy::start("http.cache_megabytes = 64");
+    // nginx says nothing of who its files are for.
+    let proxy = Proxy::start("http.cache_megabytes = 64\nhttp.share = \"all\"");
     proxy.register(&tree.registration());
     thread::scope(|threads| {
         for _ in 0..ABREAST {

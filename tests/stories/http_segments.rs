@@ -12,12 +12,15 @@ use crate::http_pieces::{Packager, Reply};
 
 const PLAYLIST: &str = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\na-1.ts\n#EXTINF:4,\na-2.ts\n";
 
-/// An origin with one stream, `live/a`, of two segments.
+/// An origin with one stream, `live/a`, of two segments, that says they are everybody's.
 fn one_stream(target: &str, _: &str) -> Reply {
     match target.split('?').next().unwrap_or_default() {
-        "/live/a.m3u8" => Reply::ok("Content-Type: application/vnd.apple.mpegurl\r\n", PLAYLIST),
-        "/live/a-1.ts" => Reply::ok("", vec![1; 300_000]),
-        "/live/a-2.ts" => Reply::ok("", vec![2; 300_000]),
+        "/live/a.m3u8" => Reply::ok(
+            "Content-Type: application/vnd.apple.mpegurl\r\nCache-Control: max-age=60\r\n",
+            PLAYLIST,
+        ),
+        "/live/a-1.ts" => Reply::ok("Cache-Control: max-age=60\r\n", vec![1; 300_000]),
+        "/live/a-2.ts" => Reply::ok("Cache-Control: max-age=60\r\n", vec![2; 300_000]),
         _ => Reply::missing(),
     }
 }
@@ -257,8 +260,8 @@ async fn credentials_are_never_shared_unless_they_do_not_matter() {
     let house = House::open("[http]\ncache_megabytes = 16\ncache_ignore = [\"uid\"]").await;
     let answers = |target: &str, head: &str| match target {
         "/live/a-3.ts" => Reply::ok("Cache-Control: private\r\n", "mine"),
-        "/live/a-4.ts" => Reply::ok("Set-Cookie: a=b\r\n", "mine"),
-        "/live/a-5.ts" => Reply::ok("Vary: X-Who\r\n", "mine"),
+        "/live/a-4.ts" => Reply::ok("Cache-Control: public\r\nSet-Cookie: a=b\r\n", "mine"),
+        "/live/a-5.ts" => Reply::ok("Cache-Control: public\r\nVary: X-Who\r\n", "mine"),
         "/live/a-6.ts" => Reply::ok("Cache-Control: no-store\r\n", "now"),
         _ => one_stream(target, head),
     };

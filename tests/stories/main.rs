@@ -18,6 +18,7 @@ mod http_passes;
 mod http_pieces;
 mod http_requests;
 mod http_segments;
+mod http_shared;
 mod kill_list;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../support/machine.rs"]

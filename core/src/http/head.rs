@@ -357,6 +357,18 @@ impl Headers {
             .retain(|(known, _)| !known.eq_ignore_ascii_case(name));
     }
 
+    /// Changes values to what `change` makes of a name and a value that is UTF-8; `None` leaves one as it is.
+    pub fn change(&mut self, change: impl Fn(&str, &str) -> Option<String>) {
+        for (name, value) in &mut self.entries {
+            let changed = str::from_utf8(value)
+                .ok()
+                .and_then(|text| change(name, text));
+            if let Some(changed) = changed {
+                *value = changed.into_bytes();
+            }
+        }
+    }
+
     /// Makes `value` the only value of `name`, in the place of the first.
     fn set(&mut self, name: &str, value: &str) {
         let mut value = Some(value);

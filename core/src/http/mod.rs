@@ -5,6 +5,7 @@
 //! see the same request; the body is never looked at.
 
 pub mod caller;
+pub mod cmcd;
 pub mod dash;
 pub mod head;
 pub mod hls;
@@ -12,4 +13,5 @@ pub mod link;
 pub mod page;
 pub mod route;
 pub mod segment;
+pub mod sharing;
 pub mod whip;

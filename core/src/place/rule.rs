@@ -1,9 +1,10 @@
-//! Rules for streams: which origins may hold them, and where cooperative clients are redirected.
+//! Rules for streams: which origins may hold them, where cooperative clients are redirected, and whose answers are shared.
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use crate::fleet::attributes::Attributes;
+use crate::http::sharing::{NotAShare, Share};
 use crate::place::pattern::{Pattern, PatternError};
 use crate::stream::StreamUrl;
 
@@ -220,6 +221,39 @@ impl FromStr for RedirectRule {
     }
 }
 
+/// Streams whose answers over HTTP are shared in another way than all others': `app=vod share=all`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShareRule {
+    streams: Streams,
+    /// What holds for them.
+    pub share: Share,
+}
+
+impl ShareRule {
+    /// Whether it speaks of `url`.
+    pub fn covers(&self, url: &StreamUrl) -> bool {
+        self.streams.include(url)
+    }
+}
+
+impl FromStr for ShareRule {
+    type Err = RuleError;
+
+    fn from_str(text: &str) -> Result<Self, RuleError> {
+        let (mut streams, mut share) = (Streams::default(), None);
+        for word in words(text)? {
+            let (key, value) = word?;
+            match key {
+                "share" => share = Some(value.parse()?),
+                _ if streams.take(key, value)? => {}
+                _ => return Err(RuleError::Unknown("vhost=, app=, stream= and share=")),
+            }
+        }
+        let share = share.ok_or(RuleError::Incomplete("share="))?;
+        Ok(Self { streams, share })
+    }
+}
+
 /// Why a rule cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
@@ -232,6 +266,9 @@ pub enum RuleError {
     /// A part is not a pattern for a vhost, app or stream.
     #[error(transparent)]
     Pattern(#[from] PatternError),
+    /// `share=` has another value.
+    #[error("share= is off, said or all")]
+    Share(#[from] NotAShare),
     /// A word is unknown.
     #[error("a rule is made of {0}")]
     Unknown(&'static str),
@@ -301,6 +338,30 @@ mod tests {
             ("an empty pattern", "app= label=gpu"),
         ] {
             assert!(text.parse::<PoolRule>().is_err(), "{cause}");
+        }
+    }
+
+    #[test]
+    fn sharing_is_for_streams_by_their_parts() {
+        let rule: ShareRule = "app=vod stream=film-* share=all".parse().unwrap();
+        assert_eq!(rule.share, Share::All);
+        assert!(rule.covers(&url("v/vod/film-1")));
+        assert!(!rule.covers(&url("v/vod/clip-1")));
+        assert!(!rule.covers(&url("v/live/film-1")));
+        for (cause, text, error) in [
+            ("no share", "app=vod", RuleError::Incomplete("share=")),
+            (
+                "another word",
+                "app=vod share=some",
+                RuleError::Share(NotAShare),
+            ),
+            (
+                "what is another rule's",
+                "share=all label=gpu",
+                RuleError::Unknown("vhost=, app=, stream= and share="),
+            ),
+        ] {
+            assert_eq!(text.parse::<ShareRule>(), Err(error), "{cause}");
         }
     }
 

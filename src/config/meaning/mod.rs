@@ -13,6 +13,7 @@ use crate::stream_names::StreamNames;
 use crate::value::{Listen, Network, OriginNames, PortRange, PublicAddress, Secret};
 use sluicegate_core::fleet::attributes::AttributeRule;
 use sluicegate_core::fleet::origin::{Endpoints, Host, Target};
+use sluicegate_core::http::sharing::Sharing;
 use sluicegate_core::http::whip::Pattern;
 use sluicegate_core::place::rule::{PoolRule, RedirectRule};
 use sluicegate_core::stream::VhostRule;
@@ -73,7 +74,7 @@ sections! {
         answer_timeout: Duration,
         reload_timeout: Duration,
         cache_megabytes: usize,
-        cache_ignore: Vec<String>,
+        sharing: Sharing,
         health: bool,
         trusted_proxies: Vec<Network>,
     }

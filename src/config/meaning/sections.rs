@@ -22,9 +22,10 @@ use crate::value::{Listen, PublicAddress, ValueError};
 use sluicegate_core::cluster::peers::target;
 use sluicegate_core::fleet::attributes::{AttributeError, Given};
 use sluicegate_core::fleet::origin::Endpoints;
+use sluicegate_core::http::sharing::Sharing;
 use sluicegate_core::http::whip::Pattern;
 use sluicegate_core::place::policy;
-use sluicegate_core::place::rule::RuleError;
+use sluicegate_core::place::rule::{RuleError, ShareRule};
 use sluicegate_core::stream::Service;
 use std::net::SocketAddr;
 
@@ -52,7 +53,14 @@ pub(in crate::config) fn read(
             cache_megabytes: r.read("http.cache_megabytes", |written| {
                 count(written, 0, 1_000_000)
             }),
-            cache_ignore: r.read("http.cache_ignore", parameters),
+            sharing: Sharing {
+                general: r.read("http.share", |written| Ok(written.text().parse()?)),
+                rules: r.read("http.share_rules", |written| {
+                    let rules = written.items().into_iter();
+                    rules.map(|rule| Ok(rule.parse::<ShareRule>()?)).collect()
+                }),
+                ignored: r.read("http.cache_ignore", parameters),
+            },
             health: r.read("http.health", flag),
             trusted_proxies: r.read("http.trusted_proxies", networks),
         },
@@ -486,6 +494,9 @@ fn warn(settings: &Settings, own_files: bool, warnings: &mut Vec<String>) {
             "http.static_files: there is no directory {}; no static files are served (an empty value says so on purpose)",
             directory.display()
         ));
+    }
+    if settings.http.cache_megabytes > 0 && settings.http.sharing.is_off() {
+        warnings.push("http.cache_megabytes keeps nothing: http.share is off".to_owned());
     }
     if settings.shutdown.force < settings.shutdown.grace {
         warnings.push("shutdown.force is shorter than shutdown.grace: sessions are cut before their grace is over".to_owned());

@@ -2,6 +2,7 @@
 //! else goes to hyper over the bytes that were read.
 
 mod again;
+mod apart;
 mod counted;
 mod files;
 mod legs;

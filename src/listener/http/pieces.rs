@@ -12,10 +12,12 @@ use hyper::body::{Body as HttpBody, Incoming};
 use hyper::{Method, Request, Response, StatusCode};
 use sluicegate_core::fleet::health::Fault;
 use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::http::cmcd;
 use sluicegate_core::http::head::{Body as RequestBody, Forwarded, RequestHead};
 use sluicegate_core::http::link::{self, Link, LinkError, LinkKey};
 use sluicegate_core::http::route::Piece;
 use sluicegate_core::http::segment::Readings;
+use sluicegate_core::http::sharing::{self, Audience, CMCD, Share, Sharing, is_personal};
 use sluicegate_core::place::rule::Via;
 use sluicegate_core::stream::{Action, Protocol, StreamUrl};
 use tokio::sync::oneshot;
@@ -23,16 +25,17 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::again::{self, for_client, head_of};
+use super::apart::Apart;
 use super::counted::Counted;
 use super::legs::Ask;
 use super::live::client_of;
 use super::rewrite::{self, Rewriting};
-use super::share::{Found, Head, Lead, Outcome, Shares};
+use super::share::{Found, Head, Lead, Outcome, SHARED_MAX, Shares};
 use super::{Caller, Http};
 use crate::health::Vigil;
 use crate::listener::origin_leg::Dialer;
-use crate::metrics::{DirectionLabels, KindLabel, PieceLabels};
-use crate::net::http::{Body, text};
+use crate::metrics::{DirectionLabels, KindLabel, PieceLabels, UnsharedLabels};
+use crate::net::http::{Body, full, text};
 use crate::net::pool::Answer;
 use crate::proxy::{Attempt, DialError, Place, Proxy, Request as Asked};
 
@@ -45,9 +48,10 @@ pub struct Pieces {
     pub answer_timeout: Duration,
     /// An origin may hold a blocking playlist reload for so long.
     pub reload_timeout: Duration,
-    /// Parameters of a query that do not change the answer.
-    pub ignored_parameters: Vec<String>,
+    /// Whose answers go to others too.
+    pub sharing: Sharing,
     shares: Arc<Shares>,
+    apart: Apart,
 }
 
 impl Pieces {
@@ -56,15 +60,16 @@ impl Pieces {
         key: LinkKey,
         answer_timeout: Duration,
         reload_timeout: Duration,
-        ignored_parameters: Vec<String>,
+        sharing: Sharing,
         cache: usize,
     ) -> Self {
         Self {
             key,
             answer_timeout,
             reload_timeout,
-            ignored_parameters,
+            sharing,
             shares: Arc::new(Shares::new(cache)),
+            apart: Apart::default(),
         }
     }
 
@@ -149,6 +154,7 @@ async fn elsewhere(request: &Request<Incoming>, kind: Piece, proxy: &Proxy) -> O
     }
     let head = head_of(request).ok()?;
     let (target, _) = link::take(&head.target);
+    let target = cmcd::of_target(&target);
     let stream = stream_of(proxy, head.host(), &target).ok()?;
     let base = proxy
         .redirect(&stream, Protocol::HttpSegments, Via::Http)
@@ -174,6 +180,7 @@ fn pull(
         return Err((StatusCode::BAD_REQUEST, "a pull has no body".to_owned()));
     }
     let (target, token) = link::take(&head.target);
+    let target = cmcd::of_target(&target);
     let link = http.pieces.open(token)?;
     let stream = match &link {
         Some(link) => link.stream.clone(),
@@ -265,6 +272,10 @@ fn for_origin(head: &RequestHead, target: &str, forwarded: &Forwarded, kind: Pie
     head.target = target.to_owned();
     head.headers.remove("connection");
     head.headers.remove("upgrade");
+    head.headers.change(|name, value| {
+        let reports = name.get(..CMCD.len())?.eq_ignore_ascii_case(CMCD);
+        reports.then(|| cmcd::without_links(value).into_owned())
+    });
     if kind != Piece::Segment {
         rewrite::plain(&mut head);
     }
@@ -274,17 +285,16 @@ fn for_origin(head: &RequestHead, target: &str, forwarded: &Forwarded, kind: Pie
 impl Pull {
     async fn answer(self) -> Response<Body> {
         let metrics = Arc::clone(self.proxy.metrics());
-        if self.ask.head.method != "GET" {
-            return self.alone().await;
-        }
-        let Some(key) = self.key() else {
-            return self.alone().await;
+        let Some(like) = self.like() else {
+            self.count(Why::Request);
+            return self.alone(None).await;
         };
         let shares = Arc::clone(&self.pieces.shares);
         let kind = KindLabel {
             kind: self.kind.as_str(),
         };
-        let flight = match shares.find(&key) {
+        let likely = !self.pieces.apart.has(&like.names());
+        let flight = match shares.find(&like.key, likely) {
             Found::Kept(flight) => {
                 metrics.cache_hits.get_or_create(&kind).inc();
                 flight
@@ -293,90 +303,163 @@ impl Pull {
                 metrics.coalesced.get_or_create(&kind).inc();
                 flight
             }
-            Found::Nothing(lead) => return self.lead(lead).await,
+            Found::Nothing(lead) => return self.lead(lead, like).await,
+            Found::Unlikely => return self.alone(Some(&like)).await,
         };
         match flight.outcome().await {
-            Outcome::Alone => self.alone().await,
-            Outcome::Refused(status, words) => text(status, words),
+            Outcome::Alone => self.alone(Some(&like)).await,
             Outcome::Shared(head) => flight.response(&head),
         }
     }
 
-    /// Asks for itself only.
-    async fn alone(self) -> Response<Body> {
-        let fetched = match self.fetch().await {
-            Ok((attempt, response)) => self.prepare(&attempt, response).await,
-            Err(refused) => Err(refused),
+    /// Asks for itself only. The answer to a request that could have shared one shows whether its like may.
+    async fn alone(self, like: Option<&Like>) -> Response<Body> {
+        let (attempt, response) = match self.fetch().await {
+            Ok(answered) => answered,
+            Err((status, words)) => {
+                self.note(like, Err(Why::Refused));
+                return text(status, words);
+            }
         };
-        match fetched {
-            Ok(Prepared::Whole(head, body)) => whole(head, body),
-            Ok(Prepared::Passing(head, answer)) => passing(head, answer),
-            Err((status, words)) => text(status, words),
+        let (status, mut audience) = (response.status(), Audience::Asker);
+        if like.is_some() {
+            audience = self.audience(&response);
         }
+        let prepared = match self.prepare(&attempt, response).await {
+            Ok(prepared) => prepared,
+            Err((status, words)) => {
+                self.note(like, Err(Why::Refused));
+                return text(status, words);
+            }
+        };
+        self.note(like, self.sharable(status, audience, &prepared));
+        prepared.into_response()
     }
 
     /// Asks for all who want the same: in a task of its own, because the first who asked may leave first.
-    async fn lead(self, lead: Lead) -> Response<Body> {
+    async fn lead(self, lead: Lead, like: Like) -> Response<Body> {
         let flight = Arc::clone(lead.flight());
         let (alone, mine) = oneshot::channel();
-        tokio::spawn(self.fly(lead, alone));
+        tokio::spawn(self.fly(lead, like, alone));
         match flight.outcome().await {
             Outcome::Alone => mine.await.unwrap_or_else(|_| {
                 text(StatusCode::SERVICE_UNAVAILABLE, "the answer was given up")
             }),
-            Outcome::Refused(status, words) => text(status, words),
             Outcome::Shared(head) => flight.response(&head),
         }
     }
 
-    async fn fly(self, mut lead: Lead, alone: oneshot::Sender<Response<Body>>) {
+    async fn fly(self, mut lead: Lead, like: Like, alone: oneshot::Sender<Response<Body>>) {
         let likely = self.likely();
-        let fetched = match self.fetch().await {
-            Ok((attempt, response)) => {
-                let here = likely.as_ref() == Some(&attempt.origin);
-                let prepared = self.prepare(&attempt, response).await;
-                prepared.map(|prepared| (prepared, here))
-            }
+        let fetched = self.fetch().await;
+        let audience = match &fetched {
+            Ok((_, response)) => self.audience(response),
+            Err(_) => Audience::Asker,
+        };
+        if audience == Audience::Asker {
+            // Nobody waits for the body of an answer that is not theirs.
+            let status = fetched.as_ref().map(|(_, response)| response.status());
+            let why = status.map_or(Why::Refused, why_not);
+            self.note(Some(&like), Err(why));
+            lead.settle(Outcome::Alone);
+        }
+        let here = matches!(&fetched, Ok((attempt, _)) if likely.as_ref() == Some(&attempt.origin));
+        let prepared = match fetched {
+            Ok((attempt, response)) => self.prepare(&attempt, response).await,
             Err(refused) => Err(refused),
         };
-        let (prepared, here) = match fetched {
+        // Dropping the lead sends everybody else to the origin.
+        let prepared = match prepared {
+            Ok(prepared) if audience == Audience::Asker => {
+                return drop(alone.send(prepared.into_response()));
+            }
             Ok(prepared) => prepared,
-            Err((status, words)) => return lead.settle(Outcome::Refused(status, words)),
+            Err((status, words)) => return drop(alone.send(text(status, words))),
         };
-        let keep = |head: &Head, body: Option<&Bytes>| {
+        let sharable = self.sharable(StatusCode::OK, audience, &prepared);
+        let shared = sharable.is_ok() && lead.reserve(prepared.size());
+        self.note(Some(&like), sharable);
+        if !shared {
+            lead.settle(Outcome::Alone);
+            return drop(alone.send(prepared.into_response()));
+        }
+        let keep = |body: &[u8]| {
             let fits = here && self.pieces.shares.keeps();
-            fits.then(|| rewrite::lifetime(self.kind, head, body.map_or(&[][..], |body| body)))
+            fits.then(|| rewrite::lifetime(self.kind, audience, body))
                 .flatten()
         };
         match prepared {
-            Prepared::Whole(head, body) if rewrite::is_for_all(&head.headers) => {
-                let keep = keep(&head, Some(&body));
-                lead.reserve(body.len() as u64);
+            Prepared::Whole(head, body) => {
+                let keep = keep(&body);
                 lead.push(body);
                 lead.settle(Outcome::Shared(Arc::new(head)));
                 lead.finish(keep);
             }
-            Prepared::Passing(head, answer)
-                if rewrite::is_for_all(&head.headers)
-                    && answer
-                        .size_hint()
-                        .exact()
-                        .is_some_and(|size| lead.reserve(size)) =>
-            {
-                let keep = keep(&head, None);
+            Prepared::Passing(head, answer) => {
+                let keep = keep(&[]);
                 lead.settle(Outcome::Shared(Arc::new(head)));
                 // The claim is held for as long as the answer comes.
                 fill(lead, answer, keep).await;
             }
-            Prepared::Whole(head, body) => {
-                lead.settle(Outcome::Alone);
-                let _ = alone.send(whole(head, body));
+        }
+    }
+
+    /// Who an answer is for, by its head.
+    fn audience(&self, response: &Response<Answer>) -> Audience {
+        let headers = response.headers().iter();
+        let headers = headers.map(|(name, value)| (name.as_str(), value.as_bytes()));
+        Audience::of(self.share(), response.status().as_u16(), headers)
+    }
+
+    /// Whether others may get an answer, or why not.
+    fn sharable(
+        &self,
+        status: StatusCode,
+        audience: Audience,
+        prepared: &Prepared,
+    ) -> Result<(), Why> {
+        if audience == Audience::Asker {
+            return Err(why_not(status));
+        }
+        match prepared {
+            Prepared::Whole(_, body) if is_personal(body, &self.ask.head.target) => {
+                Err(Why::Personal)
             }
-            Prepared::Passing(head, answer) => {
-                lead.settle(Outcome::Alone);
-                let _ = alone.send(passing(head, answer));
+            // What cannot be read may name a viewer.
+            Prepared::Passing(..) if self.kind != Piece::Segment => Err(Why::Answer),
+            _ if prepared.size() > SHARED_MAX as u64 => Err(Why::Answer),
+            _ => Ok(()),
+        }
+    }
+
+    /// Remembers what an answer says about its like: a refusal speaks for equal requests only.
+    fn note(&self, like: Option<&Like>, sharable: Result<(), Why>) {
+        let Some(like) = like else { return };
+        let apart = &self.pieces.apart;
+        let [key, shape] = like.names();
+        match sharable {
+            Ok(()) => apart.forget(&[key, shape]),
+            Err(why) => {
+                apart.note(if why == Why::Refused { key } else { shape });
+                self.count(why);
             }
         }
+    }
+
+    fn count(&self, why: Why) {
+        let labels = UnsharedLabels {
+            kind: self.kind.as_str(),
+            reason: match self.share() {
+                Share::Off => "off",
+                Share::All | Share::Said => why.as_str(),
+            },
+        };
+        let unshared = &self.proxy.metrics().unshared;
+        unshared.get_or_create(&labels).inc();
+    }
+
+    fn share(&self) -> Share {
+        self.pieces.sharing.of(&self.place.request().stream)
     }
 
     /// An origin's answer: by the link, else by placement. The origin of a link that is gone is no reason to fail.
@@ -507,21 +590,63 @@ impl Pull {
         }
     }
 
-    /// What equal requests have in common: who is asked, for what, and every header that may change the answer.
-    fn key(&self) -> Option<String> {
-        let origin = self.likely()?;
-        let target = without(&self.ask.head.target, &self.pieces.ignored_parameters);
-        let stream = &self.place.request().stream;
-        let mut key = format!("{origin}\n{stream}\n{}\n{target}", self.host);
-        for name in rewrite::VARYING {
-            for value in self.ask.head.headers.all(name) {
-                key.push('\n');
-                key.push_str(name);
-                key.push(':');
-                key.push_str(&String::from_utf8_lossy(value));
-            }
+    /// What this request has in common with others, if it may have an answer in common with them.
+    fn like(&self) -> Option<Like> {
+        let common = self.pieces.sharing.common(self.share(), &self.ask.head)?;
+        let (origin, stream) = (self.likely()?, &self.place.request().stream);
+        let shape = sharing::shape(&self.ask.head.target);
+        Some(Like {
+            key: format!("{origin}\n{stream}\n{common}"),
+            shape: format!("{origin}\n{stream}\n{shape}"),
+        })
+    }
+}
+
+/// What a request has in common with others.
+struct Like {
+    /// With those that are equal: who is asked, for what, and every header that may change the answer.
+    key: String,
+    /// With those for other pieces of the same rendition.
+    shape: String,
+}
+
+impl Like {
+    fn names(&self) -> [&str; 2] {
+        [&self.key, &self.shape]
+    }
+}
+
+/// Why a request had the origin to itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// The answer is not said to be everybody's, or cannot be held for others.
+    Answer,
+    /// The playlist was made for one viewer.
+    Personal,
+    /// It was refused, or failed.
+    Refused,
+    /// It holds something that its sender could be judged by.
+    Request,
+}
+
+impl Why {
+    /// The name in metrics.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Answer => "answer",
+            Self::Personal => "personal",
+            Self::Refused => "refused",
+            Self::Request => "request",
         }
-        Some(key)
+    }
+}
+
+/// Why an answer that is only its asker's is not shared.
+fn why_not(status: StatusCode) -> Why {
+    if status.is_success() {
+        Why::Answer
+    } else {
+        Why::Refused
     }
 }
 
@@ -531,8 +656,21 @@ enum Prepared {
     Whole(Head, Bytes),
 }
 
-fn whole(head: Head, body: Bytes) -> Response<Body> {
-    response(head, crate::net::http::full(body))
+impl Prepared {
+    /// Bytes of the body; as many as there can be where its length is not said.
+    fn size(&self) -> u64 {
+        match self {
+            Self::Passing(_, answer) => answer.size_hint().exact().unwrap_or(u64::MAX),
+            Self::Whole(_, body) => body.len() as u64,
+        }
+    }
+
+    fn into_response(self) -> Response<Body> {
+        match self {
+            Self::Passing(head, answer) => passing(head, answer),
+            Self::Whole(head, body) => response(head, full(body)),
+        }
+    }
 }
 
 fn passing(head: Head, answer: Answer) -> Response<Body> {
@@ -573,19 +711,6 @@ async fn fill(lead: Lead, mut answer: Answer, keep: Option<Duration>) {
             return;
         }
     }
-}
-
-/// A request target without the parameters that do not matter.
-fn without(target: &str, ignored: &[String]) -> String {
-    let Some((path, query)) = target.split_once('?').filter(|_| !ignored.is_empty()) else {
-        return target.to_owned();
-    };
-    let matters = |pair: &&str| {
-        let name = pair.split_once('=').map_or(*pair, |(name, _)| name);
-        !ignored.iter().any(|known| known == name)
-    };
-    let rest: Vec<&str> = query.split('&').filter(matters).collect();
-    format!("{path}?{}", rest.join("&"))
 }
 
 /// A player that pulls in pieces comes again by itself: what fails now is to be tried later.

@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
+use hyper::HeaderMap;
 use hyper::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, HeaderName, HeaderValue,
-    LOCATION, SET_COOKIE, VARY,
+    ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, HeaderName, HeaderValue, LOCATION,
 };
-use hyper::{HeaderMap, StatusCode};
 use sluicegate_core::fleet::origin::Target;
 use sluicegate_core::http::head::RequestHead;
 use sluicegate_core::http::page::Page;
 use sluicegate_core::http::route::Piece;
+use sluicegate_core::http::sharing::Audience;
 use sluicegate_core::http::{dash, hls};
 use tokio::time::timeout;
 use tracing::debug;
@@ -141,42 +141,18 @@ pub(super) async fn collect(answer: Answer) -> Result<Bytes, &'static str> {
     }
 }
 
-/// Whether an answer may be given to others who sent an equal request.
-pub(super) fn is_for_all(headers: &HeaderMap) -> bool {
-    let varies = |value: &HeaderValue| {
-        value
-            .as_bytes()
-            .split(|byte| *byte == b',')
-            .map(<[u8]>::trim_ascii)
-            .any(|name| {
-                !VARYING
-                    .iter()
-                    .any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
-            })
+/// How long an answer may be given to later requests: by what it is, and never longer than its origin says.
+pub(super) fn lifetime(kind: Piece, audience: Audience, body: &[u8]) -> Option<Duration> {
+    let ours = match kind {
+        Piece::Segment => SEGMENT_LIFE,
+        Piece::Playlist => playlist_life(body),
+        Piece::Manifest => MANIFEST_LIFE,
     };
-    !headers.contains_key(SET_COOKIE)
-        && directive(headers, "private").is_none()
-        && !headers.get_all(VARY).iter().any(varies)
-}
-
-/// How long an answer may be given to later requests; the origin's word counts where it is stricter.
-pub(super) fn lifetime(kind: Piece, head: &Head, body: &[u8]) -> Option<Duration> {
-    let ours = match (head.status, kind) {
-        (StatusCode::OK | StatusCode::PARTIAL_CONTENT, Piece::Segment) => SEGMENT_LIFE,
-        (StatusCode::OK, Piece::Playlist) => playlist_life(body),
-        (StatusCode::OK, Piece::Manifest) => MANIFEST_LIFE,
-        (StatusCode::NOT_FOUND, _) => MISSING_LIFE,
-        _ => return None,
-    };
-    let headers = &head.headers;
-    if directive(headers, "no-store").is_some() || directive(headers, "no-cache").is_some() {
-        return None;
+    match audience {
+        Audience::Asker | Audience::Meanwhile => None,
+        Audience::Everybody(None) => Some(ours),
+        Audience::Everybody(Some(seconds)) => Some(ours.min(Duration::from_secs(seconds))),
     }
-    let theirs = directive(headers, "s-maxage")
-        .or_else(|| directive(headers, "max-age"))
-        .and_then(|seconds| seconds.parse().ok())
-        .map(Duration::from_secs);
-    Some(theirs.map_or(ours, |theirs| theirs.min(ours)))
 }
 
 /// A quarter of the target duration, so that a player is never more than that behind; of a part in a low-latency
@@ -191,37 +167,6 @@ fn playlist_life(body: &[u8]) -> Duration {
     let target = after("PART-TARGET=").or_else(|| after("#EXT-X-TARGETDURATION:"));
     Duration::from_secs_f64((target.unwrap_or(1.0) / 4.0).clamp(0.05, 2.0))
 }
-
-/// The value of a `Cache-Control` directive; empty where it has none.
-fn directive<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers
-        .get_all(CACHE_CONTROL)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .find_map(|directive| {
-            let (key, value) = directive.split_once('=').unwrap_or((directive, ""));
-            key.trim()
-                .eq_ignore_ascii_case(name)
-                .then(|| value.trim().trim_matches('"'))
-        })
-}
-
-/// Request headers by which origins tell answers apart.
-pub(super) const VARYING: [&str; 12] = [
-    "accept",
-    "accept-encoding",
-    "access-control-request-headers",
-    "access-control-request-method",
-    "authorization",
-    "cookie",
-    "if-modified-since",
-    "if-none-match",
-    "if-range",
-    "origin",
-    "range",
-    "referer",
-];
 
 /// What speaks of the origin's very bytes.
 const ABOUT_BYTES: [HeaderName; 5] = [
@@ -243,5 +188,4 @@ const COLLECT: Duration = Duration::from_secs(10);
 /// The tags that say a playlist's pace stand at its start.
 const PLAYLIST_HEAD: usize = 4096;
 const MANIFEST_LIFE: Duration = Duration::from_millis(500);
-const MISSING_LIFE: Duration = Duration::from_secs(1);
 const SEGMENT_LIFE: Duration = Duration::from_secs(120);

@@ -66,8 +66,6 @@ enum Ended {
 pub(super) enum Outcome {
     /// The answer is for the one who asked: everybody else asks for himself.
     Alone,
-    /// No origin answered.
-    Refused(StatusCode, String),
     /// An answer for all.
     Shared(Arc<Head>),
 }
@@ -90,6 +88,8 @@ pub(super) enum Found {
     Flying(Arc<Flight>),
     /// Nobody does: ask, and tell the flight.
     Nothing(Lead),
+    /// No answer that is known to be for all, and none to be expected.
+    Unlikely,
 }
 
 impl Shares {
@@ -112,15 +112,17 @@ impl Shares {
         self.room > 0
     }
 
-    /// What stands under `key`; a new flight if nothing does.
-    pub(super) fn find(self: &Arc<Self>, key: &str) -> Found {
+    /// What stands under `key`. If nothing does, a new flight: where an answer for all is not `likely`, only one that
+    /// may be kept, and nobody is to wait for its head.
+    pub(super) fn find(self: &Arc<Self>, key: &str, likely: bool) -> Found {
         let mut table = lock(&self.table);
         if let Some(flight) = table.flights.get(key) {
-            let (ended, until) = {
+            let (ended, until, known) = {
                 let state = lock(&flight.state);
-                (state.ended, state.until)
+                (state.ended, state.until, state.outcome.is_some())
             };
             match (ended, until) {
+                (None | Some(Ended::Whole), None) if !known && !likely => return Found::Unlikely,
                 // A whole one without a time is about to be kept, or to go: it is the answer in any case.
                 (None | Some(Ended::Whole), None) => return Found::Flying(Arc::clone(flight)),
                 (_, Some(until)) if Instant::now() < until => {
@@ -128,6 +130,9 @@ impl Shares {
                 }
                 _ => {}
             }
+        }
+        if !likely && !self.keeps() {
+            return Found::Unlikely;
         }
         let key: Arc<str> = key.into();
         let flight = Arc::new(Flight::new());
@@ -194,7 +199,10 @@ impl Flight {
         let mut response = Response::new(self.body());
         *response.status_mut() = head.status;
         *response.headers_mut() = head.headers.clone();
-        let age = self.began.elapsed().as_secs();
+        // The time it spent with us comes on top of what it had spent elsewhere (RFC 9111 §4.2.3).
+        let said = head.headers.get(AGE).and_then(|age| age.to_str().ok());
+        let before: u64 = said.and_then(|age| age.parse().ok()).unwrap_or(0);
+        let age = before.saturating_add(self.began.elapsed().as_secs());
         if age > 0 {
             response.headers_mut().insert(AGE, HeaderValue::from(age));
         }
@@ -272,7 +280,7 @@ impl Lead {
         before + bytes <= FLYING_MAX
     }
 
-    /// Tells the waiting what came of it. Whoever asks from now on asks anew, unless it is shared.
+    /// Tells those who wait what came of it, once. Requests from now on are new ones, unless it is shared.
     pub(super) fn settle(&self, outcome: Outcome) {
         let shared = matches!(outcome, Outcome::Shared(_));
         if !shared {
@@ -363,7 +371,7 @@ mod tests {
     use super::*;
 
     fn led(shares: &Arc<Shares>) -> Lead {
-        let Found::Nothing(lead) = shares.find("key") else {
+        let Found::Nothing(lead) = shares.find("key", true) else {
             panic!("nobody asks yet");
         };
         let head = Head {
@@ -379,22 +387,58 @@ mod tests {
     async fn between_the_last_byte_and_the_cache_nobody_asks_again() {
         let shares = Arc::new(Shares::new(1024));
         let lead = led(&shares);
-        assert!(matches!(shares.find("key"), Found::Flying(_)));
+        assert!(matches!(shares.find("key", true), Found::Flying(_)));
         // What `finish` does first.
         lead.flight.change(|state| state.ended = Some(Ended::Whole));
-        assert!(matches!(shares.find("key"), Found::Flying(_)), "whole");
+        assert!(
+            matches!(shares.find("key", true), Found::Flying(_)),
+            "whole"
+        );
         lead.finish(Some(Duration::from_secs(1)));
-        assert!(matches!(shares.find("key"), Found::Kept(_)));
+        assert!(matches!(shares.find("key", true), Found::Kept(_)));
         tokio::time::advance(Duration::from_secs(2)).await;
-        assert!(matches!(shares.find("key"), Found::Nothing(_)), "too old");
+        assert!(
+            matches!(shares.find("key", true), Found::Nothing(_)),
+            "too old"
+        );
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_what_is_unlikely() {
+        for room in [0, 1024] {
+            let shares = Arc::new(Shares::new(room));
+            match shares.find("key", false) {
+                Found::Unlikely => assert_eq!(room, 0),
+                Found::Nothing(_) => assert!(room > 0, "it may be kept"),
+                found => panic!("{found:?}"),
+            }
+            let Found::Nothing(waiting) = shares.find("key", true) else {
+                panic!("nobody asks yet");
+            };
+            assert!(matches!(shares.find("key", false), Found::Unlikely));
+            assert!(matches!(shares.find("key", true), Found::Flying(_)));
+            drop(waiting);
+            let lead = led(&shares);
+            let found = shares.find("key", false);
+            assert!(matches!(found, Found::Flying(_)), "it is known");
+            lead.finish(Some(Duration::from_secs(1)));
+            let kept = matches!(shares.find("key", false), Found::Kept(_));
+            assert_eq!(kept, room > 0);
+        }
     }
 
     #[tokio::test]
     async fn what_broke_off_or_is_not_kept_is_asked_for_anew() {
         let shares = Arc::new(Shares::new(1024));
         drop(led(&shares));
-        assert!(matches!(shares.find("key"), Found::Nothing(_)), "broken");
+        assert!(
+            matches!(shares.find("key", true), Found::Nothing(_)),
+            "broken"
+        );
         led(&shares).finish(None);
-        assert!(matches!(shares.find("key"), Found::Nothing(_)), "not kept");
+        assert!(
+            matches!(shares.find("key", true), Found::Nothing(_)),
+            "not kept"
+        );
     }
 }
