@@ -4,7 +4,7 @@ use super::table::{
     OWN_PREFIX, Setting, Shape, TABLE, UPSTREAM_PREFIX, URL_VARIABLE, Written, secret_of_file,
 };
 use super::{ConfigError, Problem, dotenv, secret_file};
-use crate::value::Secret;
+use crate::value::{Secret, ValueError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
@@ -196,6 +196,7 @@ pub(super) fn gather(
             .or_else(|| from_file.remove(setting.path))
             .unwrap_or_else(|| (Said::Value(setting.default()), Source::Default));
         let (written, source) = resolve(setting, said, source, problems);
+        let written = listed(setting, written, &source, problems);
         Entry {
             setting,
             written,
@@ -228,6 +229,52 @@ fn resolve(
             problems.push(Problem::Unreadable(source.name_of(setting), error));
             (setting.default(), source)
         }
+    }
+}
+
+/// `written`, as the list that it is where a text in brackets stands for one.
+fn listed(
+    setting: &Setting,
+    written: Written,
+    source: &Source,
+    problems: &mut Vec<Problem>,
+) -> Written {
+    match bracketed(setting, &written) {
+        None => written,
+        Some(Ok(list)) => list,
+        Some(Err(why)) => {
+            // As it was written, or it would be split at its commas.
+            let whole = Written::List(vec![written.text()]);
+            problems.push(Problem::Value {
+                name: source.name_of(setting),
+                shown: setting.shown(&whole),
+                why,
+                allowed: setting.allowed,
+            });
+            setting.default()
+        }
+    }
+}
+
+/// The list that a text in brackets stands for where a list may stand: `["a", "b"]`, as the file has it. An address in
+/// brackets has a port after them, and a secret may look like anything.
+fn bracketed(setting: &Setting, written: &Written) -> Option<Result<Written, ValueError>> {
+    let Written::Text(text) = written else {
+        return None;
+    };
+    let text = text.trim();
+    let takes_lists = matches!(setting.shape, Shape::List | Shape::TextOrList);
+    if !takes_lists || !text.starts_with('[') || !text.ends_with(']') {
+        return None;
+    }
+    let list = DeValue::parse(text)
+        .ok()
+        .and_then(|value| write_down(setting, &value))
+        .filter(|written| matches!(written, Written::List(_)));
+    match list {
+        Some(list) => Some(Ok(list)),
+        None if setting.secret && setting.shape == Shape::TextOrList => None,
+        None => Some(Err(ValueError::NotAList)),
     }
 }
 

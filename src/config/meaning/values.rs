@@ -99,7 +99,7 @@ pub(super) fn origin_names(written: &Written) -> Result<OriginNames, ValueError>
 pub(super) fn parameters(written: &Written) -> Result<Vec<String>, ValueError> {
     let is_name = |name: &str| {
         name.bytes()
-            .all(|byte| byte.is_ascii_graphic() && !b"&=#?".contains(&byte))
+            .all(|byte| byte.is_ascii_graphic() && !b"&=#?\"".contains(&byte))
     };
     let names = written.items().into_iter();
     names

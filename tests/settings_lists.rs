@@ -1,0 +1,81 @@
+//! Lists among the settings, as people write them in a variable.
+
+use std::fs;
+
+use sluicegate::config::{ConfigError, Environment, Loaded, Settings, Shape, TABLE};
+
+#[test]
+fn a_list_in_a_text_is_read_as_one_or_refused_with_a_hint() {
+    let name = "SLUICEGATE_HTTP__CACHE_IGNORE";
+    for (cause, text, expected) in [
+        (
+            "as the file has it",
+            r#"["CMCD", "uid"]"#,
+            &["CMCD", "uid"][..],
+        ),
+        ("of one", r#"["CMCD"]"#, &["CMCD"]),
+        (
+            "with spaces around",
+            " [ 'CMCD' ,\"uid\" ] ",
+            &["CMCD", "uid"],
+        ),
+        ("of nothing", "[]", &[]),
+        ("with commas", "CMCD, uid", &["CMCD", "uid"]),
+        ("of a name with one bracket", "a[],uid", &["a[]", "uid"]),
+    ] {
+        let sharing = |loaded: Loaded| loaded.settings.http.sharing.ignored;
+        let variable = load("", &[(name, text)], "").unwrap();
+        assert_eq!(sharing(variable), expected, "{cause}");
+        let dotenv = load("", &[], &format!("{name}='{}'", text.replace('\'', "\"")));
+        assert_eq!(sharing(dotenv.unwrap()), expected, "{cause}, .env");
+        let file = format!("[http]\ncache_ignore = '''{text}'''");
+        assert_eq!(
+            sharing(load(&file, &[], "").unwrap()),
+            expected,
+            "{cause}, the file"
+        );
+    }
+    // An address in brackets has a port behind them, and is no list.
+    for (text, addresses) in [
+        ("[::1]:1935", 1),
+        ("[::1]:1935,127.0.0.1:1935", 2),
+        (r#"["127.0.0.1:1935", "[::1]:1935"]"#, 2),
+    ] {
+        let loaded = load("", &[("SLUICEGATE_RTMP__LISTEN", text)], "").unwrap();
+        let listen = loaded.settings.rtmp.listen;
+        assert_eq!(listen.addresses().len(), addresses, "{text}");
+    }
+    // A secret may look like anything.
+    let key = [("SLUICEGATE_CLUSTER__KEY", "[words]")];
+    assert_eq!(load("", &key, "").unwrap().settings.cluster.keys.len(), 1);
+}
+
+#[test]
+fn every_list_says_how_it_is_written() {
+    let lists = TABLE.iter().filter(|setting| {
+        setting.shape == Shape::List || (setting.shape == Shape::TextOrList && !setting.secret)
+    });
+    for setting in lists {
+        let name = setting.variable();
+        for broken in ["[a, b]", "[\"a\" \"b\"]", "[[\"a\"]]", "[a]"] {
+            let error = load("", &[(name.as_str(), broken)], "")
+                .unwrap_err()
+                .to_string();
+            let hint = "in brackets, but not a list: write it as A,B or [\"A\", \"B\"]";
+            assert!(
+                error.contains(&name) && error.contains(hint),
+                "{name}: {error}"
+            );
+        }
+    }
+}
+
+fn load(file: &str, process: &[(&str, &str)], dotenv: &str) -> Result<Loaded, ConfigError> {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("settings.toml");
+    fs::write(&path, file).expect("a file");
+    let process = process
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Settings::load(Some(&path), &Environment::new(process, dotenv))
+}
