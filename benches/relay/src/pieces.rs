@@ -16,18 +16,27 @@ use crate::process::{Ports, Running, free_port, free_ports, register, settings};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Nginx,
+    /// The origin says nothing of who its answers are for.
     Sluicegate,
     SluicegateCached,
+    /// The origin says that its answers are everybody's.
+    SluicegateSaid,
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::Nginx, Self::Sluicegate, Self::SluicegateCached];
+    const ALL: [Self; 4] = [
+        Self::Nginx,
+        Self::Sluicegate,
+        Self::SluicegateSaid,
+        Self::SluicegateCached,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Nginx => "nginx",
             Self::Sluicegate => "sluicegate",
             Self::SluicegateCached => "sluicegate, cache on",
+            Self::SluicegateSaid => "sluicegate, public",
         }
     }
 }
@@ -65,20 +74,21 @@ async fn measure_all(
     seconds: Duration,
 ) -> Result<()> {
     write_files(directory)?;
-    let origin_port = free_port()?;
-    let _origin = nginx(
-        directory,
-        "origin",
-        origin_port,
-        &served(directory, origin_port),
-    )?;
-    until_served(origin_port)?;
+    let [quiet, said] = [free_port()?, free_port()?];
+    let both = [
+        served(directory, quiet, ""),
+        served(directory, said, "expires 1h;"),
+    ]
+    .concat();
+    let _origin = nginx(directory, "origin", quiet, &both)?;
+    until_served(quiet)?;
+    until_served(said)?;
     let mut taken: Vec<Vec<Vec<f64>>> = vec![vec![Vec::new(); CASES.len()]; Kind::ALL.len()];
     for round in 0..rounds {
         let mut order: Vec<usize> = (0..Kind::ALL.len()).collect();
         order.rotate_left(round % Kind::ALL.len());
         for at in order {
-            let (relay, port) = start(Kind::ALL[at], directory, sluicegate, origin_port)?;
+            let (relay, port) = start(Kind::ALL[at], directory, sluicegate, [quiet, said])?;
             for (index, case) in CASES.iter().enumerate() {
                 load(port, case.target, Duration::from_millis(300)).await?;
                 let before = relay.cpu()?;
@@ -114,8 +124,17 @@ async fn measure_all(
     Ok(())
 }
 
-fn start(kind: Kind, directory: &Path, sluicegate: &Path, origin: u16) -> Result<(Running, u16)> {
+fn start(
+    kind: Kind,
+    directory: &Path,
+    sluicegate: &Path,
+    [quiet, said]: [u16; 2],
+) -> Result<(Running, u16)> {
     let port = free_port()?;
+    let origin = match kind {
+        Kind::Nginx | Kind::Sluicegate => quiet,
+        Kind::SluicegateCached | Kind::SluicegateSaid => said,
+    };
     if kind == Kind::Nginx {
         let passes = format!(
             "upstream origin {{ server 127.0.0.1:{origin}; keepalive 64; }}\n\
@@ -184,9 +203,9 @@ fn nginx(directory: &Path, name: &str, port: u16, http: &str) -> Result<Running>
     Ok(running)
 }
 
-fn served(directory: &Path, port: u16) -> String {
+fn served(directory: &Path, port: u16, more: &str) -> String {
     format!(
-        "server {{ listen 127.0.0.1:{port}; keepalive_requests 1000000; root {}; }}",
+        "server {{ listen 127.0.0.1:{port}; keepalive_requests 1000000; {more} root {}; }}\n",
         directory.join("root").display()
     )
 }
