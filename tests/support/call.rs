@@ -206,7 +206,7 @@ pub(crate) async fn ask_with(
 ) -> (u16, String, String) {
     let mut stream = TcpStream::connect(api).await.expect("it listens");
     let head = format!(
-        "{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n{body}",
+        "{method} {target} HTTP/1.1\r\nHost: {api}\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n{body}",
         body.len()
     );
     stream
