@@ -18,12 +18,13 @@
 //! | 3 | [`server`], [`config`], [`demo`], [`logging`]: they know everyone |
 //! | 2 | [`listener`], [`admin`]: one protocol or surface each; they know [`proxy`], not each other |
 //! | 1 | [`proxy`], [`sessions`], [`registry`], [`cluster`], [`health`], [`sources`], [`readiness`], [`probe`], [`placer`], [`lookup`], [`net`], [`metrics`], [`fleet_api`] |
-//! | 0 | [`store`], [`stream_names`], [`value`], `bell` |
+//! | 0 | [`api`], [`store`], [`stream_names`], [`value`], `bell` |
 //!
 //! Below the crate boundary, in `sluicegate_core`, there is no socket, clock or task: bytes become events and
 //! facts become decisions there.
 
 pub mod admin;
+pub mod api;
 mod bell;
 pub mod cli;
 pub mod cluster;

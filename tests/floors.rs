@@ -14,7 +14,7 @@ fn floor(module: &str) -> Option<u8> {
         "cluster" | "finder" | "fleet_api" | "health" | "lookup" | "metrics" | "net" | "placer"
         | "probe" | "proxy" | "readiness" | "registry" | "reported" | "sessions" | "sources"
         | "systemd" => 1,
-        "bell" | "store" | "stream_names" | "value" => 0,
+        "api" | "bell" | "store" | "stream_names" | "value" => 0,
         _ => return None,
     })
 }

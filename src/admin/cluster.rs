@@ -7,26 +7,18 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use futures_util::future::join_all;
 use hyper::Method;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::{System, problem};
+use crate::api::{Answer, Missing, Scope};
 use crate::cluster::Peer;
 use crate::net::fetch;
 use crate::value::Url;
-
-/// Whom a question is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Scope {
-    /// All proxies.
-    #[default]
-    Cluster,
-    /// The one that is asked.
-    Local,
-}
 
 /// What may stand behind the `?` of most requests.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -36,27 +28,25 @@ pub(super) struct Asked {
 }
 
 /// What the other proxies said.
-#[derive(Debug, Default)]
-pub(super) struct Said {
-    /// Each with its status and its document.
-    pub(super) answers: Vec<(String, StatusCode, Value)>,
+#[derive(Debug)]
+pub(super) struct Said<T> {
+    /// The document of each, or the status that it answered with instead.
+    pub(super) answers: Vec<(String, Result<T, StatusCode>)>,
     /// Who said nothing, and why.
-    pub(super) missing: Vec<(String, String)>,
+    pub(super) missing: Vec<Missing>,
 }
 
-impl Said {
-    /// Takes the rows of a list, each with the proxy that has it.
-    pub(super) fn take_rows(&mut self, list: &str) -> Vec<(String, Value)> {
-        let mut rows = Vec::new();
-        for (proxy, status, mut document) in self.answers.drain(..) {
-            match document["data"][list].take() {
-                Value::Array(theirs) if status.is_success() => {
-                    rows.extend(theirs.into_iter().map(|row| (proxy.clone(), row)));
-                }
-                _ => self.missing.push((proxy, format!("it answered {status}"))),
+impl<T> Said<T> {
+    /// The documents, each with the proxy that has it, and who is missing then.
+    pub(super) fn documents(mut self) -> (Vec<(String, T)>, Vec<Missing>) {
+        let mut documents = Vec::new();
+        for (proxy, answer) in self.answers {
+            match answer {
+                Ok(document) => documents.push((proxy, document)),
+                Err(status) => self.missing.push(answered(proxy, status)),
             }
         }
-        rows
+        (documents, self.missing)
     }
 }
 
@@ -75,28 +65,62 @@ impl System {
     }
 
     /// Asks every other proxy the same, each for itself.
-    pub(super) async fn ask_all(&self, scope: Scope, method: Method, path: &str) -> Said {
+    pub(super) async fn ask_all<T: DeserializeOwned + Send + 'static>(
+        &self,
+        scope: Scope,
+        method: Method,
+        path: &str,
+    ) -> Said<T> {
         let peers = self.peers(scope);
         let asked = peers
             .iter()
-            .map(|peer| self.ask(peer, method.clone(), path));
-        let mut said = Said::default();
+            .map(|peer| self.ask_for(peer, method.clone(), path));
+        let mut said = Said {
+            answers: Vec::new(),
+            missing: Vec::new(),
+        };
         for (peer, answer) in peers.iter().zip(join_all(asked).await) {
+            let proxy = peer.id.clone();
             match answer {
-                Ok((status, document)) => said.answers.push((peer.id.clone(), status, document)),
-                Err(why) => said.missing.push((peer.id.clone(), why)),
+                Ok(answer) => said.answers.push((proxy, answer)),
+                Err(why) => said.missing.push(Missing { proxy, why }),
             }
         }
         said
     }
 
-    /// Asks one other proxy.
+    /// Asks one other proxy for a document: that, or the status that it answered with instead.
+    async fn ask_for<T: DeserializeOwned + Send + 'static>(
+        &self,
+        peer: &Peer,
+        method: Method,
+        path: &str,
+    ) -> Result<Result<T, StatusCode>, String> {
+        let (status, body) = self.exchange(peer, method, path).await?;
+        if !status.is_success() {
+            return Ok(Err(status));
+        }
+        let answer: Answer<T> = read(body).await?;
+        Ok(Ok(answer.data))
+    }
+
+    /// Asks one other proxy for an answer that goes on as it is.
     pub(super) async fn ask(
         &self,
         peer: &Peer,
         method: Method,
         path: &str,
     ) -> Result<(StatusCode, Value), String> {
+        let (status, body) = self.exchange(peer, method, path).await?;
+        Ok((status, read(body).await?))
+    }
+
+    async fn exchange(
+        &self,
+        peer: &Peer,
+        method: Method,
+        path: &str,
+    ) -> Result<(StatusCode, Bytes), String> {
         let Some(access) = &self.access.peers else {
             return Err("cluster.key is not set, so proxies cannot ask each other".to_owned());
         };
@@ -115,25 +139,23 @@ impl System {
         if status == StatusCode::UNAUTHORIZED {
             return Err("it has another cluster.key".to_owned());
         }
-        let read = tokio::task::spawn_blocking(move || serde_json::from_slice(&body).ok()).await;
-        let document = read.ok().flatten().ok_or("its answer is not JSON")?;
-        Ok((status, document))
+        Ok((status, body))
     }
 }
 
-/// Says of an answer whose part is missing, and what it speaks for.
-pub(super) fn marked(mut data: Value, scope: Scope, missing: &[(String, String)]) -> Value {
-    let missing: Vec<Value> = missing
-        .iter()
-        .map(|(proxy, why)| json!({"proxy": proxy, "why": why}))
-        .collect();
-    data["scope"] = json!(match scope {
-        Scope::Cluster => "cluster",
-        Scope::Local => "local",
-    });
-    data["partial"] = json!(!missing.is_empty());
-    data["missing"] = Value::Array(missing);
-    data
+/// Reads a document, which may be long, beside the workers.
+async fn read<T: DeserializeOwned + Send + 'static>(body: Bytes) -> Result<T, String> {
+    let read = tokio::task::spawn_blocking(move || serde_json::from_slice(&body).ok()).await;
+    let document = read.ok().flatten();
+    document.ok_or_else(|| "its answer is not the JSON that is read here".to_owned())
+}
+
+/// A proxy whose answer is no document.
+pub(super) fn answered(proxy: String, status: StatusCode) -> Missing {
+    Missing {
+        proxy,
+        why: format!("it answered {status}"),
+    }
 }
 
 /// The answer of another proxy, as it goes on.
@@ -145,24 +167,6 @@ pub(super) fn passed(answer: Result<(StatusCode, Value), String>, proxy: &str) -
             &format!("proxy {proxy} cannot be asked: {why}"),
         ),
     }
-}
-
-/// Adds what is left of a drain elsewhere. It is done when it is everywhere.
-pub(super) fn add_drain(ours: &mut Value, theirs: &Value) {
-    for count in ["publishers", "players"] {
-        ours[count] = json!(number(&ours[count]) + number(&theirs[count]));
-    }
-    ours["done"] = json!(ours["done"] == true && theirs["done"] == true);
-    let later = match (ours["eta_seconds"].as_f64(), theirs["eta_seconds"].as_f64()) {
-        (Some(ours), Some(theirs)) => Some(ours.max(theirs)),
-        _ => None,
-    };
-    ours["eta_seconds"] = json!(later);
-}
-
-/// A count in a document; 0 where there is none.
-pub(super) fn number(value: &Value) -> u64 {
-    value.as_u64().unwrap_or(0)
 }
 
 /// Each proxy has so long. The whole answer has to be out within the time of a request.

@@ -7,14 +7,14 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use hyper::Method;
 use serde::Deserialize;
-use serde_json::{Value, json};
 use sluicegate_core::cluster::peers::PeerRecord;
 use sluicegate_core::fleet::drain::{Cause, Drain, Duty, Left};
 use sluicegate_core::fleet::origin::OriginId;
 
-use super::cluster::{Asked, Scope, marked, passed};
-use super::fleet::{NO_ORIGIN, add_origins};
+use super::cluster::{Asked, passed};
+use super::fleet::NO_ORIGIN;
 use super::{System, problem};
+use crate::api::{self, Coverage, Scope};
 use crate::config::parse_duration;
 use crate::net::fetch::escaped;
 use crate::value::ValueError;
@@ -150,49 +150,47 @@ fn not_a_duration() -> Response {
 }
 
 /// How far a drain has come.
-pub(super) fn drain_document(drain: &Drain, left: Left, pace: Duration) -> Value {
+pub(super) fn drain_document(drain: &Drain, left: Left, pace: Duration) -> api::Drain {
     let now = Instant::now();
     let deadline = drain
         .deadline
         .map(|deadline| deadline.saturating_duration_since(now).as_secs_f64());
-    json!({
-        "cause": drain.cause.as_str(),
-        "since_seconds": now.saturating_duration_since(drain.since).as_secs_f64(),
-        "deadline_seconds": deadline,
-        "publishers": left.publishers,
-        "players": left.players,
-        "done": left.total() == 0,
-        "eta_seconds": drain.eta(now, left, pace).map(|eta| eta.as_secs_f64()),
-    })
+    api::Drain {
+        cause: drain.cause.as_str().to_owned(),
+        since_seconds: now.saturating_duration_since(drain.since).as_secs_f64(),
+        deadline_seconds: deadline,
+        publishers: left.publishers as u64,
+        players: left.players as u64,
+        done: left.total() == 0,
+        eta_seconds: drain.eta(now, left, pace).map(|eta| eta.as_secs_f64()),
+    }
 }
 
-fn proxy_document(system: &System) -> Value {
+fn proxy_document(system: &System) -> api::Proxy {
     let left = system.proxy.left();
     let drain = system
         .proxy
         .drain_in_progress()
         .map(|drain| drain_document(&drain, left, system.proxy.drain_pace()));
-    let peers: Vec<Value> = system
+    let peers = system
         .peers(Scope::Cluster)
         .into_iter()
-        .map(|peer| {
-            json!({
-                "id": peer.id,
-                "system": peer.record.system.map(|system| system.to_string()),
-                "started": peer.record.started,
-                "version": peer.record.version,
-            })
+        .map(|peer| api::Peer {
+            id: peer.id,
+            system: peer.record.system.map(|system| system.to_string()),
+            started: peer.record.started,
+            version: peer.record.version,
         })
         .collect();
-    json!({
-        "id": system.own_id(),
-        "peers": peers,
-        "version": env!("CARGO_PKG_VERSION"),
-        "draining": system.proxy.is_draining(),
-        "drain": drain,
-        "publishers": left.publishers,
-        "players": left.players,
-    })
+    api::Proxy {
+        id: system.own_id().map(str::to_owned),
+        peers,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        draining: system.proxy.is_draining(),
+        drain,
+        publishers: left.publishers as u64,
+        players: left.players as u64,
+    }
 }
 
 /// What became of the origin. The other proxies hear of it, unless only this one was meant.
@@ -213,20 +211,23 @@ async fn told(
         cluster.tell_duty(id, duty, patience).await;
     }
     let left = registry.left(id);
-    let drain = match duty {
+    let mut drain = match duty {
         Duty::Draining(drain) => Some(drain_document(&drain, left, system.proxy.drain_pace())),
         Duty::Active | Duty::Disabled => None,
     };
-    let mut rows = [json!({
-        "id": id.as_str(),
-        "duty": duty.as_str(),
-        "drain": drain,
-        "publishers": left.publishers,
-        "players": left.players,
-    })];
-    let missing = add_origins(system, scope, &mut rows).await;
-    let [document] = rows;
-    super::fleet::data(marked(document, scope, &missing)).into_response()
+    let others = system.other_origins(scope).await;
+    if let Some(drain) = &mut drain {
+        others.add_to(id.as_str(), drain);
+    }
+    super::fleet::data(api::Duty {
+        id: id.as_str().to_owned(),
+        duty: duty.as_str().to_owned(),
+        drain,
+        publishers: left.publishers as u64,
+        players: left.players as u64,
+        coverage: Coverage::of(scope, others.missing),
+    })
+    .into_response()
 }
 
 const NO_PROXY: &str = "no proxy of this cluster has that name; GET /api/v1/proxy lists them";

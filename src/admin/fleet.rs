@@ -13,18 +13,20 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use hyper::Method;
 use jiff::Timestamp;
-use serde_json::{Value, json};
-use sluicegate_core::fleet::Member;
 use sluicegate_core::fleet::drain::Duty;
 use sluicegate_core::fleet::origin::{OriginId, parse_registration};
+use sluicegate_core::fleet::{Member, State as OriginState};
 use sluicegate_core::http::caller::Caller;
 use sluicegate_core::stream::Service;
 use tracing::warn;
 
 use super::access::Surface;
-use super::cluster::{Asked, Scope, add_drain, marked, number, passed};
+use super::cluster::{Asked, answered, passed};
 use super::drain::drain_document;
 use super::{System, problem};
+use crate::api::{
+    self, Answer, Coverage, Done, Ended, Missing, Problem, Registered, Scope, Stream,
+};
 use crate::net::fetch::escaped;
 use crate::net::versions::SERVER;
 use crate::sessions::{Direction, EndReason, Row};
@@ -54,13 +56,20 @@ pub(super) async fn register(
         Err(error) => {
             warn!(%peer, field = error.field, problem = error.problem, "registration refused");
             let words = format!("{}: {}", error.field, error.problem);
-            let document = json!({"code": 400, "field": error.field, "error": words});
+            let document = Problem {
+                code: 400,
+                error: words,
+                field: Some(error.field.to_owned()),
+            };
             return (StatusCode::BAD_REQUEST, Json(document)).into_response();
         }
     };
     match system.proxy.registry().register(origin) {
         Ok(_) => {
-            let document = json!({"code": 0, "pid": std::process::id().to_string()});
+            let document = Registered {
+                code: 0,
+                pid: std::process::id().to_string(),
+            };
             ([(header::SERVER, SERVER)], Json(document)).into_response()
         }
         Err(full) => {
@@ -74,9 +83,9 @@ pub(super) async fn register(
 pub(super) async fn origins(
     State(system): State<System>,
     Query(asked): Query<Asked>,
-) -> Json<Value> {
+) -> Json<Answer<api::Origins>> {
     let rows = system.proxy.sessions().list();
-    let mut origins: Vec<Value> = system
+    let mut origins: Vec<api::Origin> = system
         .proxy
         .registry()
         .origins()
@@ -86,44 +95,65 @@ pub(super) async fn origins(
                 .iter()
                 .filter(|row| row.placed().origin.as_ref() == Some(id))
                 .count();
-            origin_document(&system, id, member, sessions)
+            origin_document(&system, id, member, sessions as u64)
         })
         .collect();
-    let missing = add_origins(&system, asked.scope, &mut origins).await;
-    let document = json!({"total": origins.len(), "origins": origins});
-    data(marked(document, asked.scope, &missing))
+    let others = system.other_origins(asked.scope).await;
+    for own in &mut origins {
+        own.sessions += others.sessions(&own.id);
+        if let Some(drain) = &mut own.drain {
+            others.add_to(&own.id, drain);
+        }
+    }
+    data(api::Origins {
+        total: origins.len(),
+        origins,
+        coverage: Coverage::of(asked.scope, others.missing),
+    })
 }
 
-/// Adds what the other proxies have on each origin; says who did not answer.
-pub(super) async fn add_origins(
-    system: &System,
-    scope: Scope,
-    ours: &mut [Value],
-) -> Vec<(String, String)> {
-    let mut said = system.ask_all(scope, Method::GET, "/api/v1/origins").await;
-    for (_, row) in said.take_rows("origins") {
-        let Some(own) = ours.iter_mut().find(|own| own["id"] == row["id"]) else {
-            continue;
-        };
-        let sessions = number(&row["sessions"]);
-        if own["sessions"].is_number() {
-            own["sessions"] = json!(number(&own["sessions"]) + sessions);
-        }
-        if !own["drain"].is_object() {
-            continue;
-        }
-        match &row["drain"] {
-            Value::Null if sessions > 0 => own["drain"]["done"] = json!(false),
-            Value::Null => {}
-            theirs => add_drain(&mut own["drain"], theirs),
-        }
+/// What the other proxies have on origins.
+pub(super) struct Others {
+    /// The rows of all of them.
+    origins: Vec<api::Origin>,
+    /// Who did not answer.
+    pub(super) missing: Vec<Missing>,
+}
+
+impl System {
+    /// Asks the other proxies what they have on origins.
+    pub(super) async fn other_origins(&self, scope: Scope) -> Others {
+        let path = "/api/v1/origins";
+        let said = self.ask_all::<api::Origins>(scope, Method::GET, path).await;
+        let (documents, missing) = said.documents();
+        let origins = documents
+            .into_iter()
+            .flat_map(|(_, document)| document.origins)
+            .collect();
+        Others { origins, missing }
     }
-    for own in ours.iter_mut().filter(|own| own["drain"].is_object()) {
-        if !said.missing.is_empty() {
-            own["drain"]["done"] = json!(false);
-        }
+}
+
+impl Others {
+    fn of(&self, id: &str) -> impl Iterator<Item = &api::Origin> {
+        self.origins.iter().filter(move |row| row.id == id)
     }
-    said.missing
+
+    /// Sessions that they have on an origin.
+    fn sessions(&self, id: &str) -> u64 {
+        self.of(id).map(|row| row.sessions).sum()
+    }
+
+    /// Adds what is left of the drain of an origin at them. Whoever says nothing may have somebody on it.
+    pub(super) fn add_to(&self, id: &str, drain: &mut api::Drain) {
+        for row in self.of(id) {
+            match &row.drain {
+                Some(theirs) => drain.add(theirs),
+                None => drain.done &= row.sessions == 0,
+            }
+        }
+        drain.done &= self.missing.is_empty();
+    }
 }
 
 /// `DELETE /api/v1/origins/{id}`.
@@ -139,53 +169,59 @@ pub(super) async fn deregister(
     }
     match system.proxy.cluster() {
         Some(cluster) if asked.scope == Scope::Cluster => {
-            let mut rows = [json!({"id": id.as_str(), "sessions": registry.left(&id).total()})];
-            let missing = add_origins(&system, asked.scope, &mut rows).await;
+            let others = system.other_origins(asked.scope).await;
+            let is_used = registry.left(&id).total() > 0 || others.sessions(id.as_str()) > 0;
             // Whoever says nothing may have some.
-            let used = number(&rows[0]["sessions"]) > 0 || !missing.is_empty();
+            let used = is_used || !others.missing.is_empty();
             cluster.tell_deregistered(&id, used).await;
         }
         _ => drop(registry.deregister(&id)),
     }
-    Json(json!({"code": 0})).into_response()
+    Json(Done::default()).into_response()
 }
 
 /// `GET /api/v1/streams`.
 pub(super) async fn streams(
     State(system): State<System>,
     Query(asked): Query<Asked>,
-) -> Json<Value> {
-    let mut streams: BTreeMap<(String, String), Value> = BTreeMap::new();
-    let mut add = |proxy: Option<&str>, row: &Value| {
-        let key = ["stream", "origin"].map(|name| row[name].as_str().unwrap_or_default());
-        let entry = streams.entry((key[0].to_owned(), key[1].to_owned()));
-        let sum = entry.or_insert_with(
-            || json!({"stream": key[0], "origin": key[1], "publishers": 0, "players": 0, "proxies": []}),
-        );
-        for count in ["publishers", "players"] {
-            sum[count] = json!(number(&sum[count]) + number(&row[count]));
-        }
-        if let (Some(proxy), Some(proxies)) = (proxy, sum["proxies"].as_array_mut()) {
-            proxies.push(json!(proxy));
-        }
+) -> Json<Answer<api::Streams>> {
+    let mut streams: BTreeMap<(String, String), Stream> = BTreeMap::new();
+    let mut add = |proxy: Option<&str>, row: Stream| {
+        let key = (row.stream.clone(), row.origin.clone());
+        let sum = streams.entry(key).or_insert_with(|| Stream {
+            stream: row.stream,
+            origin: row.origin,
+            ..Stream::default()
+        });
+        sum.publishers += row.publishers;
+        sum.players += row.players;
+        sum.proxies.extend(proxy.map(str::to_owned));
     };
     for row in system.proxy.registry().placements() {
-        let row = json!({
-            "stream": row.key,
-            "origin": row.origin,
-            "publishers": row.publishers,
-            "players": row.sessions - row.publishers,
-        });
-        add(system.own_id(), &row);
+        let row = Stream {
+            publishers: row.publishers as u64,
+            players: (row.sessions - row.publishers) as u64,
+            stream: row.key,
+            origin: row.origin,
+            proxies: Vec::new(),
+        };
+        add(system.own_id(), row);
     }
     let path = "/api/v1/streams";
-    let mut said = system.ask_all(asked.scope, Method::GET, path).await;
-    for (proxy, row) in said.take_rows("streams") {
-        add(Some(&proxy), &row);
+    let said = system
+        .ask_all::<api::Streams>(asked.scope, Method::GET, path)
+        .await;
+    let (documents, missing) = said.documents();
+    for (proxy, document) in documents {
+        for row in document.streams {
+            add(Some(&proxy), row);
+        }
     }
-    let streams: Vec<Value> = streams.into_values().collect();
-    let document = json!({"total": streams.len(), "streams": streams});
-    data(marked(document, asked.scope, &said.missing))
+    data(api::Streams {
+        total: streams.len(),
+        streams: streams.into_values().collect(),
+        coverage: Coverage::of(asked.scope, missing),
+    })
 }
 
 /// `DELETE /api/v1/streams/{stream}`: ends every session of it.
@@ -205,13 +241,15 @@ pub(super) async fn end_stream(
         .filter(|row| !row.has_ended() && system.proxy.key(&row.request.stream) == key);
     let mut ended = of_it.inspect(|row| row.end(EndReason::Kicked)).count() as u64;
     let path = format!("/api/v1/streams/{}", escaped(&stream.to_string()));
-    let said = system.ask_all(asked.scope, Method::DELETE, &path).await;
+    let said = system
+        .ask_all::<Ended>(asked.scope, Method::DELETE, &path)
+        .await;
     let mut missing = said.missing;
-    for (proxy, status, document) in said.answers {
-        match status {
-            StatusCode::OK => ended += number(&document["data"]["ended"]),
-            StatusCode::NOT_FOUND => {}
-            status => missing.push((proxy, format!("it answered {status}"))),
+    for (proxy, answer) in said.answers {
+        match answer {
+            Ok(theirs) => ended += theirs.ended,
+            Err(StatusCode::NOT_FOUND) => {}
+            Err(status) => missing.push(answered(proxy, status)),
         }
     }
     if ended == 0 && missing.is_empty() {
@@ -220,28 +258,36 @@ pub(super) async fn end_stream(
             "nobody publishes or plays that stream",
         );
     }
-    data(marked(json!({"ended": ended}), asked.scope, &missing)).into_response()
+    let coverage = Coverage::of(asked.scope, missing);
+    data(Ended { ended, coverage }).into_response()
 }
 
 /// `GET /api/v1/sessions`.
 pub(super) async fn sessions(
     State(system): State<System>,
     Query(asked): Query<Asked>,
-) -> Json<Value> {
+) -> Json<Answer<api::Sessions>> {
     let rows = system.proxy.sessions().list();
-    let mut sessions: Vec<Value> = rows
+    let mut sessions: Vec<api::Session> = rows
         .iter()
         .map(|row| session_document(&system, row))
         .collect();
     let path = "/api/v1/sessions";
-    let mut said = system.ask_all(asked.scope, Method::GET, path).await;
-    let theirs = said.take_rows("sessions").into_iter();
-    sessions.extend(theirs.map(|(proxy, mut row)| {
-        row["proxy"] = json!(proxy);
-        row
-    }));
-    let document = json!({"total": sessions.len(), "sessions": sessions});
-    data(marked(document, asked.scope, &said.missing))
+    let said = system
+        .ask_all::<api::Sessions>(asked.scope, Method::GET, path)
+        .await;
+    let (documents, missing) = said.documents();
+    for (proxy, document) in documents {
+        sessions.extend(document.sessions.into_iter().map(|row| api::Session {
+            proxy: Some(proxy.clone()),
+            ..row
+        }));
+    }
+    data(api::Sessions {
+        total: sessions.len(),
+        sessions,
+        coverage: Coverage::of(asked.scope, missing),
+    })
 }
 
 /// `GET /api/v1/sessions/{id}`.
@@ -265,7 +311,7 @@ pub(super) async fn kick(
     match find(&system, &id) {
         Some(row) => {
             row.end(EndReason::Kicked);
-            Json(json!({"code": 0})).into_response()
+            Json(Done::default()).into_response()
         }
         None => elsewhere(&system, asked.scope, &id, Method::DELETE).await,
     }
@@ -296,15 +342,17 @@ async fn elsewhere(system: &System, scope: Scope, id: &str, method: Method) -> R
     let owner = match proxy {
         Some(proxy) => proxy.to_owned(),
         None => {
-            let said = system.ask_all(scope, Method::GET, &path).await;
-            let has = |(proxy, status, _): (String, StatusCode, Value)| {
-                (status == StatusCode::OK).then_some(proxy)
-            };
-            let owners: Vec<String> = said.answers.into_iter().filter_map(has).collect();
+            let said = system
+                .ask_all::<api::Session>(scope, Method::GET, &path)
+                .await;
+            let answers = said.answers.into_iter();
+            let owners: Vec<String> = answers
+                .filter_map(|(proxy, answer)| answer.is_ok().then_some(proxy))
+                .collect();
             match owners.as_slice() {
                 [] => {
                     return match said.missing.first() {
-                        Some((proxy, why)) => problem(
+                        Some(Missing { proxy, why }) => problem(
                             StatusCode::NOT_FOUND,
                             &format!(
                                 "no session has that id, as far as is known: proxy {proxy} did not say ({why})"
@@ -334,7 +382,7 @@ async fn elsewhere(system: &System, scope: Scope, id: &str, method: Method) -> R
     }
 }
 
-fn origin_document(system: &System, id: &OriginId, member: &Member, sessions: usize) -> Value {
+fn origin_document(system: &System, id: &OriginId, member: &Member, sessions: u64) -> api::Origin {
     let now = Instant::now();
     let drain = match member.duty {
         Duty::Draining(drain) => {
@@ -343,93 +391,89 @@ fn origin_document(system: &System, id: &OriginId, member: &Member, sessions: us
         }
         Duty::Active | Duty::Disabled => None,
     };
-    let notes: Vec<Value> = member
-        .health
-        .notes()
-        .rev()
-        .map(|note| {
-            let ago = now.saturating_duration_since(note.at).as_secs_f64();
-            json!({"seconds_ago": ago, "what": note.what})
-        })
-        .collect();
-    let attributes = &member.origin.attributes;
+    let notes = member.health.notes().rev().map(|note| api::Note {
+        seconds_ago: now.saturating_duration_since(note.at).as_secs_f64(),
+        what: note.what.clone(),
+    });
+    let (origin, load) = (&member.origin, &member.load);
+    let attributes = &origin.attributes;
     let endpoints = |service: Service| -> Vec<String> {
-        member
-            .origin
-            .endpoints
-            .of(service)
-            .iter()
-            .map(ToString::to_string)
-            .collect()
+        let endpoints = origin.endpoints.of(service).iter();
+        endpoints.map(ToString::to_string).collect()
     };
-    json!({
-        "id": id.as_str(),
-        "device_id": member.origin.device_id,
-        "ip": member.origin.ip.to_string(),
-        "server": member.origin.server,
-        "service": member.origin.service,
-        "pid": member.origin.pid,
-        "state": member.state(now).as_str(),
-        "alive": member.state(now) == sluicegate_core::fleet::State::Up,
-        "duty": member.duty.as_str(),
-        "drain": drain,
-        "failures": member.health.failures(),
-        "notes": notes,
-        "heartbeats_missed": member.missed(now),
-        "last_seen_seconds": member.age(now).as_secs_f64(),
-        "heartbeat_seconds": member.interval.map(|interval| interval.as_secs_f64()),
-        "up_seconds": now.saturating_duration_since(member.first_seen).as_secs_f64(),
-        "permanent": member.permanent,
-        "source": member.source.as_deref(),
-        "weight": attributes.weight,
-        "zone": attributes.zone,
-        "labels": attributes.labels,
-        "max_streams": attributes.max_streams,
-        "max_sessions": attributes.max_sessions,
-        "max_mbps": attributes.max_mbps,
-        "cpu_percent": member.load.cpu.map(|cpu| f64::from(cpu) / 10.0),
-        "memory_percent": member.load.memory.map(|memory| f64::from(memory) / 10.0),
-        "connections": member.load.connections,
-        "kbps": member.load.kbps,
-        "sessions": sessions,
-        "rtmp": endpoints(Service::Rtmp),
-        "http": endpoints(Service::Http),
-        "api": endpoints(Service::Api),
-        "srt": endpoints(Service::Srt),
-        "rtc": endpoints(Service::Rtc),
-        "rtsp": endpoints(Service::Rtsp),
-    })
+    let percent = |thousandths: u32| f64::from(thousandths) / 10.0;
+    let state = member.state(now);
+    api::Origin {
+        id: id.as_str().to_owned(),
+        device_id: origin.device_id.clone(),
+        ip: origin.ip.to_string(),
+        server: origin.server.clone(),
+        service: origin.service.clone(),
+        pid: origin.pid.clone(),
+        state: state.as_str().to_owned(),
+        alive: state == OriginState::Up,
+        duty: member.duty.as_str().to_owned(),
+        drain,
+        failures: member.health.failures(),
+        notes: notes.collect(),
+        heartbeats_missed: member.missed(now),
+        last_seen_seconds: member.age(now).as_secs_f64(),
+        heartbeat_seconds: member.interval.map(|interval| interval.as_secs_f64()),
+        up_seconds: now
+            .saturating_duration_since(member.first_seen)
+            .as_secs_f64(),
+        permanent: member.permanent,
+        source: member.source.as_deref().map(str::to_owned),
+        weight: attributes.weight,
+        zone: attributes.zone.clone(),
+        labels: attributes.labels.clone(),
+        max_streams: attributes.max_streams,
+        max_sessions: attributes.max_sessions,
+        max_mbps: attributes.max_mbps,
+        cpu_percent: load.cpu.map(percent),
+        memory_percent: load.memory.map(percent),
+        connections: load.connections,
+        kbps: load.kbps,
+        sessions,
+        rtmp: endpoints(Service::Rtmp),
+        http: endpoints(Service::Http),
+        api: endpoints(Service::Api),
+        srt: endpoints(Service::Srt),
+        rtc: endpoints(Service::Rtc),
+        rtsp: endpoints(Service::Rtsp),
+    }
 }
 
-fn session_document(system: &System, row: &Row) -> Value {
+fn session_document(system: &System, row: &Row) -> api::Session {
     let placed = row.placed();
-    let failed: Vec<Value> = placed
-        .failed
-        .iter()
-        .map(|(origin, why)| json!({"origin": origin.as_str(), "why": why}))
-        .collect();
-    json!({
-        "id": row.id,
-        "proxy": system.own_id(),
-        "protocol": row.request.protocol.as_str(),
-        "action": row.request.action.as_str(),
-        "stream": row.request.stream.to_string(),
-        "client": row.request.client.to_string(),
-        "peer": row.request.peer().to_string(),
-        "origin": placed.origin.as_ref().map(OriginId::as_str),
-        "why": placed.why,
-        "failed": failed,
-        "state": row.state().as_str(),
-        "started_at": Timestamp::try_from(row.started_at).map(|at| at.to_string()).ok(),
-        "age_seconds": row.age().as_secs_f64(),
-        "first_media_seconds": row.first_media().map(|after| after.as_secs_f64()),
-        "bytes_to_client": row.bytes(Direction::ToClient),
-        "bytes_to_origin": row.bytes(Direction::ToOrigin),
-    })
+    let failed = placed.failed.iter().map(|(origin, why)| api::Failed {
+        origin: origin.as_str().to_owned(),
+        why: why.clone(),
+    });
+    api::Session {
+        id: row.id,
+        proxy: system.own_id().map(str::to_owned),
+        protocol: row.request.protocol.as_str().to_owned(),
+        action: row.request.action.as_str().to_owned(),
+        stream: row.request.stream.to_string(),
+        client: row.request.client.to_string(),
+        peer: row.request.peer().to_string(),
+        origin: placed.origin.as_ref().map(|id| id.as_str().to_owned()),
+        failed: failed.collect(),
+        why: placed.why.into_owned(),
+        state: row.state().as_str().to_owned(),
+        started_at: Timestamp::try_from(row.started_at)
+            .map(|at| at.to_string())
+            .ok(),
+        age_seconds: row.age().as_secs_f64(),
+        first_media_seconds: row.first_media().map(|after| after.as_secs_f64()),
+        bytes_to_client: row.bytes(Direction::ToClient),
+        bytes_to_origin: row.bytes(Direction::ToOrigin),
+    }
 }
 
-pub(super) fn data(data: Value) -> Json<Value> {
-    Json(json!({"code": 0, "data": data}))
+pub(super) fn data<T>(data: T) -> Json<Answer<T>> {
+    Json(Answer::of(data))
 }
 
 pub(super) const NO_ORIGIN: &str = "no origin stands under that id; GET /api/v1/origins lists them";

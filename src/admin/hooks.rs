@@ -9,13 +9,13 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::Deserialize;
-use serde_json::json;
 use sluicegate_core::http::caller::Caller;
 use sluicegate_core::stream::StreamUrl;
 use tracing::{debug, warn};
 
 use super::access::Surface;
 use super::{System, problem};
+use crate::api::Done;
 
 /// What SRS sends to the URLs of its `http_hooks`; fields it does not name are skipped.
 #[derive(Debug, Deserialize)]
@@ -57,7 +57,7 @@ pub(super) async fn srs(
         return problem(StatusCode::BAD_REQUEST, "not a callback of SRS");
     };
     learn(&system, &caller, &callback).await;
-    Json(json!({"code": 0})).into_response()
+    Json(Done::default()).into_response()
 }
 
 async fn learn(system: &System, caller: &Caller, callback: &Callback) {

@@ -7,7 +7,6 @@ use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use serde_json::json;
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::stream::{Protocol, StreamUrl};
 
@@ -52,7 +51,7 @@ pub(super) async fn explain(
         );
     }
     let explained = system.proxy.explain(&stream, protocol, without.as_ref());
-    data(json!(explained.await)).into_response()
+    data(explained.await).into_response()
 }
 
 /// `GET /api/v1/resolve`.
@@ -71,7 +70,7 @@ pub(super) async fn resolve(
     match system.proxy.resolve(&stream, client).await {
         Ok(resolved) => {
             let kept = format!("max-age={}", resolved.ttl);
-            ([(header::CACHE_CONTROL, kept)], data(json!(resolved))).into_response()
+            ([(header::CACHE_CONTROL, kept)], data(resolved)).into_response()
         }
         Err(refusal) => {
             let retry = [(header::RETRY_AFTER, "2")];

@@ -25,7 +25,6 @@ use axum::routing::{MethodRouter, delete, get, post};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
-use serde_json::json;
 use sluicegate_core::fleet::origin::AddressRules;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
@@ -35,6 +34,7 @@ use tower_service::Service;
 pub use access::{Access, PeerAccess};
 use access::{Door, Surface};
 
+use crate::api::Problem;
 use crate::metrics::Metrics;
 use crate::net::http::{Body, serve};
 use crate::proxy::Proxy;
@@ -240,7 +240,11 @@ async fn other_method() -> axum::response::Response {
 fn problem(status: StatusCode, words: &str) -> axum::response::Response {
     (
         status,
-        axum::Json(json!({"code": status.as_u16(), "error": words})),
+        axum::Json(Problem {
+            code: status.as_u16(),
+            error: words.to_owned(),
+            field: None,
+        }),
     )
         .into_response()
 }

@@ -1,0 +1,568 @@
+//! The documents of the system API, each as one type: handlers write it, other proxies of the cluster merge it, the
+//! operator's commands read it, and a test compares it with `openapi.yaml`.
+//!
+//! Whoever reads is tolerant, because the proxies of a cluster are upgraded one after the other: a field that is missing has
+//! its default, and one that is not known is skipped. Times are in seconds.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+/// What every successful answer is wrapped in.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Answer<T> {
+    /// Always 0; errors have the HTTP status.
+    pub code: u16,
+    /// The document.
+    pub data: T,
+}
+
+/// What was wrong, as a sentence.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// The HTTP status again.
+    pub code: u16,
+    /// The sentence.
+    pub error: String,
+    /// The field of a registration that is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+}
+
+/// An answer that has nothing to tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// Always 0.
+    pub code: u16,
+}
+
+/// `POST /api/v1/srs/register`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registered {
+    /// Always 0.
+    pub code: u16,
+    /// The process id of the proxy, as text.
+    pub pid: String,
+}
+
+/// Whom a question is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// All proxies.
+    #[default]
+    Cluster,
+    /// The one that is asked.
+    Local,
+}
+
+/// Whom an answer speaks for. An operator must not take a part for the whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Coverage {
+    /// Who was meant.
+    pub scope: Scope,
+    /// Whether somebody's part is missing.
+    pub partial: bool,
+    /// Whose, and why.
+    pub missing: Vec<Missing>,
+}
+
+/// A proxy that did not answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Missing {
+    /// Its id.
+    pub proxy: String,
+    /// In words.
+    pub why: String,
+}
+
+/// `GET /api/v1/origins`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Origins {
+    /// How many there are.
+    pub total: usize,
+    /// All of them.
+    pub origins: Vec<Origin>,
+    /// Whom it speaks for.
+    #[serde(flatten)]
+    pub coverage: Coverage,
+}
+
+/// An origin.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Origin {
+    /// What it is called here.
+    pub id: String,
+    /// The name that the operator uses.
+    pub device_id: Option<String>,
+    /// Where it is: an address or a host name.
+    pub ip: String,
+    /// The id of the server, the same after a restart.
+    pub server: String,
+    /// The id of this start.
+    pub service: String,
+    /// Its process id, as text.
+    pub pid: String,
+    /// `up`, `suspect` or `failing`.
+    pub state: String,
+    /// Whether it is up.
+    pub alive: bool,
+    /// `active`, `draining` or `disabled`.
+    pub duty: String,
+    /// While it drains.
+    pub drain: Option<Drain>,
+    /// Failures since it was last healthy.
+    pub failures: u32,
+    /// Recent events, newest first.
+    pub notes: Vec<Note>,
+    /// Heartbeats that did not come.
+    pub heartbeats_missed: u32,
+    /// Since it was heard.
+    pub last_seen_seconds: f64,
+    /// The observed interval of its heartbeats.
+    pub heartbeat_seconds: Option<f64>,
+    /// Since this start was first heard.
+    pub up_seconds: f64,
+    /// Whether it never expires because it does not report itself.
+    pub permanent: bool,
+    /// The list that names it.
+    pub source: Option<String>,
+    /// Its share of new streams.
+    pub weight: u32,
+    /// Where it is: a data centre, a rack, a region.
+    pub zone: Option<String>,
+    /// What rules can ask for.
+    pub labels: BTreeSet<String>,
+    /// Maximum concurrent streams.
+    pub max_streams: Option<u32>,
+    /// Maximum concurrent sessions.
+    pub max_sessions: Option<u32>,
+    /// Maximum megabits per second.
+    pub max_mbps: Option<u32>,
+    /// As it reports, smoothed.
+    pub cpu_percent: Option<f64>,
+    /// As it reports, smoothed.
+    pub memory_percent: Option<f64>,
+    /// As it reports.
+    pub connections: Option<u32>,
+    /// Kilobits per second, both directions together.
+    pub kbps: Option<u64>,
+    /// Sessions on it.
+    pub sessions: u64,
+    /// Its RTMP endpoints.
+    pub rtmp: Vec<String>,
+    /// Its endpoints for streams over HTTP.
+    pub http: Vec<String>,
+    /// Its HTTP API.
+    pub api: Vec<String>,
+    /// Its SRT endpoints.
+    pub srt: Vec<String>,
+    /// Its WebRTC endpoints.
+    pub rtc: Vec<String>,
+    /// Its RTSP endpoints.
+    pub rtsp: Vec<String>,
+}
+
+/// Something that happened to an origin.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Note {
+    /// When.
+    pub seconds_ago: f64,
+    /// In words.
+    pub what: String,
+}
+
+/// How far a drain has come.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Drain {
+    /// Who asked for it.
+    pub cause: String,
+    /// Since it was asked for.
+    pub since_seconds: f64,
+    /// The time that is left to finish; none without a deadline.
+    pub deadline_seconds: Option<f64>,
+    /// Publishers that are left.
+    pub publishers: u64,
+    /// Players that are left.
+    pub players: u64,
+    /// Whether nobody is.
+    pub done: bool,
+    /// Until it ends at the latest; none without a deadline.
+    pub eta_seconds: Option<f64>,
+}
+
+impl Drain {
+    /// Adds what is left of the same drain elsewhere. It is done when it is done everywhere.
+    pub fn add(&mut self, theirs: &Self) {
+        self.publishers += theirs.publishers;
+        self.players += theirs.players;
+        self.done &= theirs.done;
+        let both = self.eta_seconds.zip(theirs.eta_seconds);
+        self.eta_seconds = both.map(|(ours, theirs)| ours.max(theirs));
+    }
+}
+
+/// `POST /api/v1/origins/{id}/drain`, `/disable` and `/undrain`: what the origin is to do now.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Duty {
+    /// The origin.
+    pub id: String,
+    /// `active`, `draining` or `disabled`.
+    pub duty: String,
+    /// While it drains.
+    pub drain: Option<Drain>,
+    /// Publishers on it through the proxy that was asked.
+    pub publishers: u64,
+    /// Players on it through the proxy that was asked.
+    pub players: u64,
+    /// Whom it speaks for.
+    #[serde(flatten)]
+    pub coverage: Coverage,
+}
+
+/// `GET /api/v1/proxy`, and what a drain of it answers.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Proxy {
+    /// Its name in the cluster, a new one at each start; none where it is alone.
+    pub id: Option<String>,
+    /// The other proxies of the cluster.
+    pub peers: Vec<Peer>,
+    /// Its version.
+    pub version: String,
+    /// Whether it takes no new clients.
+    pub draining: bool,
+    /// While it drains.
+    pub drain: Option<Drain>,
+    /// Publishers through it.
+    pub publishers: u64,
+    /// Players through it.
+    pub players: u64,
+}
+
+/// Another proxy of the cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Peer {
+    /// Its name in the cluster.
+    pub id: String,
+    /// Where its system API is.
+    pub system: Option<String>,
+    /// When it started (RFC 3339).
+    pub started: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// `GET /api/v1/streams`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Streams {
+    /// How many there are.
+    pub total: usize,
+    /// All of them.
+    pub streams: Vec<Stream>,
+    /// Whom it speaks for.
+    #[serde(flatten)]
+    pub coverage: Coverage,
+}
+
+/// A placed stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Stream {
+    /// `vhost/app/stream`, as it is placed.
+    pub stream: String,
+    /// The origin that holds it.
+    pub origin: String,
+    /// Publishers of it.
+    pub publishers: u64,
+    /// Players of it.
+    pub players: u64,
+    /// The proxies that have it, where several share a store.
+    pub proxies: Vec<String>,
+}
+
+/// `DELETE /api/v1/streams/{stream}`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Ended {
+    /// How many sessions ended.
+    pub ended: u64,
+    /// Whom it speaks for.
+    #[serde(flatten)]
+    pub coverage: Coverage,
+}
+
+/// `GET /api/v1/sessions`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sessions {
+    /// How many there are.
+    pub total: usize,
+    /// All of them, oldest first.
+    pub sessions: Vec<Session>,
+    /// Whom it speaks for.
+    #[serde(flatten)]
+    pub coverage: Coverage,
+}
+
+/// An open session.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Session {
+    /// Unique on its proxy only.
+    pub id: u64,
+    /// The proxy that has it; none without a shared store.
+    pub proxy: Option<String>,
+    /// By which protocol.
+    pub protocol: String,
+    /// `play` or `publish`.
+    pub action: String,
+    /// What.
+    pub stream: String,
+    /// The real client.
+    pub client: String,
+    /// The address that connected.
+    pub peer: String,
+    /// Where it was placed.
+    pub origin: Option<String>,
+    /// The decision that placed it, in words.
+    pub why: String,
+    /// The origins that failed before.
+    pub failed: Vec<Failed>,
+    /// `connecting`, `waiting` or `relaying`.
+    pub state: String,
+    /// When it began (RFC 3339).
+    pub started_at: Option<String>,
+    /// Since it began.
+    pub age_seconds: f64,
+    /// From its beginning to its first media.
+    pub first_media_seconds: Option<f64>,
+    /// Bytes that went to the client.
+    pub bytes_to_client: u64,
+    /// Bytes that went to the origin.
+    pub bytes_to_origin: u64,
+}
+
+/// An origin that failed a session.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Failed {
+    /// Which.
+    pub origin: String,
+    /// In words.
+    pub why: String,
+}
+
+impl<T> Answer<T> {
+    /// The answer with this document.
+    pub const fn of(data: T) -> Self {
+        Self { code: 0, data }
+    }
+}
+
+impl Coverage {
+    /// Of an answer for `scope` without the parts that are missing.
+    pub const fn of(scope: Scope, missing: Vec<Missing>) -> Self {
+        Self {
+            scope,
+            partial: !missing.is_empty(),
+            missing,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    /// The names of the first properties in `openapi.yaml` that follow these lines, one after the other.
+    fn properties(after: &[&str]) -> BTreeSet<String> {
+        let mut lines = include_str!("../admin/openapi.yaml").lines();
+        for wanted in after {
+            assert!(lines.any(|line| line == *wanted), "{wanted:?}");
+        }
+        let found = lines.find_map(|line| line.find("properties:"));
+        let indent = found.expect("properties") + 2;
+        let inside = |line: &&str| {
+            line.get(..indent)
+                .is_some_and(|start| start.trim().is_empty())
+        };
+        lines
+            .take_while(inside)
+            .filter_map(|line| line.get(indent..))
+            .filter(|rest| !rest.starts_with(' '))
+            .filter_map(|rest| Some(rest.split_once(':')?.0.to_owned()))
+            .collect()
+    }
+
+    fn keys(document: Value) -> BTreeSet<String> {
+        let Value::Object(map) = document else {
+            panic!("{document} is no object");
+        };
+        map.into_iter().map(|(key, _)| key).collect()
+    }
+
+    #[test]
+    fn each_document_has_the_fields_of_its_schema() {
+        let data = "              data:";
+        let rows: [(&[&str], Value); 11] = [
+            (&["    Origin:"], json!(Origin::default())),
+            (&["    Drain:"], json!(Drain::default())),
+            (&["    Stream:"], json!(Stream::default())),
+            (&["    Session:"], json!(Session::default())),
+            (&["    Missing:"], json!(Missing::default())),
+            (&["    Duty:", data], json!(Duty::default())),
+            (&["    Proxy:", data], json!(Proxy::default())),
+            (
+                &["    Proxy:", data, "                  peers:"],
+                json!(Peer::default()),
+            ),
+            (
+                &["  /api/v1/origins:", "                  data:"],
+                json!(Origins::default()),
+            ),
+            (
+                &["  /api/v1/streams:", "                  data:"],
+                json!(Streams::default()),
+            ),
+            (
+                &["  /api/v1/sessions:", "                  data:"],
+                json!(Sessions::default()),
+            ),
+        ];
+        for (after, document) in rows {
+            assert_eq!(keys(document), properties(after), "{after:?}");
+        }
+        let ended = ["  /api/v1/streams/{stream}:", "                  data:"];
+        assert_eq!(keys(json!(Ended::default())), properties(&ended));
+    }
+
+    #[test]
+    fn what_was_never_said_is_null_and_not_left_out() {
+        let origin = json!(Origin::default());
+        for key in [
+            "device_id",
+            "drain",
+            "source",
+            "zone",
+            "max_streams",
+            "kbps",
+        ] {
+            assert_eq!(origin.get(key), Some(&Value::Null), "{key}");
+        }
+        let session = json!(Session::default());
+        for key in ["proxy", "origin", "started_at", "first_media_seconds"] {
+            assert_eq!(session.get(key), Some(&Value::Null), "{key}");
+        }
+    }
+
+    #[test]
+    fn documents_as_they_always_were_pass_unchanged() {
+        let drain = json!({"cause": "operator", "since_seconds": 1.5, "deadline_seconds": 600.0, "publishers": 1,
+            "players": 2, "done": false, "eta_seconds": null});
+        let origin = json!({"id": "one", "device_id": null, "ip": "10.0.0.1", "server": "vid-1", "service": "s", "pid": "7",
+            "state": "up", "alive": true, "duty": "draining", "drain": drain, "failures": 0,
+            "notes": [{"seconds_ago": 4.5, "what": "refused"}], "heartbeats_missed": 0, "last_seen_seconds": 0.5,
+            "heartbeat_seconds": 9.0, "up_seconds": 60.0, "permanent": false, "source": null, "weight": 100,
+            "zone": "eu", "labels": ["gpu"], "max_streams": 5, "max_sessions": null, "max_mbps": null,
+            "cpu_percent": 12.5, "memory_percent": null, "connections": 3, "kbps": 900, "sessions": 4,
+            "rtmp": ["tcp://:1935"], "http": [], "api": [], "srt": [], "rtc": [], "rtsp": []});
+        let session = json!({"id": 7, "proxy": null, "protocol": "rtmp", "action": "publish", "stream": "v/live/a",
+            "client": "127.0.0.1:5", "peer": "127.0.0.1:5", "origin": "one", "why": "it is placed there",
+            "failed": [{"origin": "two", "why": "refused"}], "state": "relaying",
+            "started_at": "2026-11-28T12:00:00Z", "age_seconds": 2.5, "first_media_seconds": null,
+            "bytes_to_client": 3, "bytes_to_origin": 123_456_789});
+        let stream = json!({"stream": "v/live/a", "origin": "one", "publishers": 1, "players": 2, "proxies": ["p1"]});
+        let peer = json!({"id": "p2", "system": null, "started": "2026-11-28T12:00:00Z", "version": "0.1.0"});
+        let with_coverage = |mut document: Value| {
+            document["scope"] = json!("cluster");
+            document["partial"] = json!(true);
+            document["missing"] = json!([{"proxy": "p3", "why": "no answer within 2000 ms"}]);
+            document
+        };
+        fn passes<T: Serialize + for<'de> Deserialize<'de>>(data: Value) {
+            let document = json!({"code": 0, "data": data});
+            let read: Answer<T> = serde_json::from_value(document.clone()).unwrap();
+            assert_eq!(serde_json::to_value(read).unwrap(), document);
+        }
+        passes::<Origins>(with_coverage(json!({"total": 1, "origins": [origin]})));
+        passes::<Sessions>(with_coverage(json!({"total": 1, "sessions": [session]})));
+        passes::<Session>(session);
+        passes::<Streams>(with_coverage(json!({"total": 1, "streams": [stream]})));
+        passes::<Ended>(with_coverage(json!({"ended": 2})));
+        let duty =
+            json!({"id": "one", "duty": "draining", "drain": drain, "publishers": 1, "players": 2});
+        passes::<Duty>(with_coverage(duty));
+        passes::<Proxy>(
+            json!({"id": "p1", "peers": [peer], "version": "0.1.0", "draining": true, "drain": null,
+            "publishers": 0, "players": 0}),
+        );
+        assert_eq!(json!(Done::default()), json!({"code": 0}));
+        let problem = Problem {
+            code: 404,
+            error: "nothing".to_owned(),
+            field: None,
+        };
+        assert_eq!(json!(problem), json!({"code": 404, "error": "nothing"}));
+    }
+
+    #[test]
+    fn a_proxy_of_another_version_is_understood() {
+        let older = json!({"total": 1, "streams": [{"stream": "v/live/a", "origin": "one", "publishers": 1}]});
+        let read: Streams = serde_json::from_value(older).unwrap();
+        assert_eq!(
+            (read.streams[0].publishers, read.streams[0].players),
+            (1, 0)
+        );
+        assert_eq!(read.coverage, Coverage::default());
+        let newer = json!({"total": 0, "streams": [], "scope": "local", "partial": true, "missing": [],
+            "weather": {"is": "fine"}});
+        let read: Streams = serde_json::from_value(newer).unwrap();
+        assert_eq!(
+            (read.coverage.scope, read.coverage.partial),
+            (Scope::Local, true)
+        );
+    }
+
+    #[test]
+    fn a_drain_is_done_when_it_is_done_everywhere() {
+        let drain = |publishers, players, done, eta_seconds| Drain {
+            publishers,
+            players,
+            done,
+            eta_seconds,
+            ..Drain::default()
+        };
+        for (ours, theirs, expected) in [
+            (
+                drain(0, 0, true, Some(1.0)),
+                drain(0, 0, true, Some(2.0)),
+                drain(0, 0, true, Some(2.0)),
+            ),
+            (
+                drain(0, 0, true, Some(3.0)),
+                drain(1, 2, false, Some(2.0)),
+                drain(1, 2, false, Some(3.0)),
+            ),
+            (
+                drain(1, 0, false, Some(1.0)),
+                drain(1, 2, false, None),
+                drain(2, 2, false, None),
+            ),
+        ] {
+            let mut sum = ours;
+            sum.add(&theirs);
+            assert_eq!(sum, expected);
+        }
+    }
+}
