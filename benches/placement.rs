@@ -36,7 +36,7 @@ async fn measure(policy: &str) {
             stream: stream("known", number),
             action: Action::Publish,
             protocol: Protocol::Rtmp,
-            client: ([192, 0, 2, 1], 5000).into(),
+            client: std::net::SocketAddr::from(([192, 0, 2, 1], 5000)).into(),
             by_way_of: None,
         };
         let session = proxy.open(request).await.expect("room");

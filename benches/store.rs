@@ -167,7 +167,7 @@ async fn join(proxy: &Proxy, action: Action, number: usize) -> Result<Session, B
         stream: stream(number),
         action,
         protocol: Protocol::Rtmp,
-        client: ([192, 0, 2, 1], 5000).into(),
+        client: std::net::SocketAddr::from(([192, 0, 2, 1], 5000)).into(),
         by_way_of: None,
     };
     let session = proxy.open(request).await?;

@@ -28,6 +28,7 @@ use crate::admin::{self, Access, PeerAccess, System};
 use crate::cluster::{Cluster, Terms};
 use crate::config::{Credential, Probing, Settings};
 use crate::fleet_api::{self, FleetApi};
+use crate::listener;
 use crate::listener::api::Api;
 use crate::listener::http::{Http, Pages, Pieces};
 use crate::listener::origin_leg::Dialer;
@@ -42,6 +43,7 @@ use crate::lookup::Lookup;
 use crate::metrics::Metrics;
 use crate::net::accept::Acceptor;
 use crate::net::datagram::Entries;
+use crate::net::entrance::{Entrance, ProxyHeader};
 use crate::net::workers::{Pulse, Workers};
 use crate::placer::Placer;
 use crate::proxy::outside::Outside;
@@ -300,7 +302,16 @@ impl Server {
         // The system API has its own: whatever floods the public ports, origins report and operators look.
         let reserved = Arc::new(Semaphore::new(SYSTEM_CONNECTIONS));
         let gone_after = settings.session.write_stall.max(GONE_AFTER);
-        let acceptor = |name: &'static str, listeners: Vec<TcpListener>, limit: &Arc<Semaphore>| {
+        let proxy_protocol_from: Arc<[_]> = settings.proxy_protocol.accept_from.clone().into();
+        let entrance = |header, patience| Entrance {
+            header,
+            listed: Arc::clone(&proxy_protocol_from),
+            patience,
+        };
+        let acceptor = |name: &'static str,
+                        listeners: Vec<TcpListener>,
+                        entrance: Entrance,
+                        limit: &Arc<Semaphore>| {
             for address in listeners
                 .iter()
                 .filter_map(|listener| listener.local_addr().ok())
@@ -310,6 +321,7 @@ impl Server {
             Acceptor {
                 name,
                 listeners,
+                entrance,
                 limit: Arc::clone(limit),
                 gone_after,
                 workers: Arc::clone(&workers),
@@ -325,26 +337,24 @@ impl Server {
             proxy_v1: settings.origins.proxy_protocol_v1.clone(),
             proxy_v2: settings.origins.proxy_protocol_v2.clone(),
         });
-        let proxy_protocol_from: Arc<[_]> = settings.proxy_protocol.accept_from.clone().into();
 
         let rtmp = Rtmp {
             handshake_timeout: settings.rtmp.handshake_timeout,
             identify_timeout: settings.rtmp.identify_timeout,
-            proxy_protocol_from: Arc::clone(&proxy_protocol_from),
             dialer: Arc::clone(&dialer),
             stop: stop.clone(),
         };
         let serve_rtmp = {
             let proxy = proxy.clone();
-            acceptor("rtmp", listeners.rtmp, &connections).serve(
+            let entrance = entrance(ProxyHeader::Must, settings.rtmp.handshake_timeout);
+            acceptor("rtmp", listeners.rtmp, entrance, &connections).serve(
                 tasks.clone(),
                 stop.clone(),
-                move |stream, peer| rtmp.clone().connection(stream, peer, proxy.clone()),
+                move |visitor| rtmp.clone().connection(visitor, proxy.clone()),
             )
         };
         let rtsp = Rtsp {
             identify_timeout: settings.rtsp.identify_timeout,
-            proxy_protocol_from: Arc::clone(&proxy_protocol_from),
             dialer: Arc::clone(&dialer),
             udp: settings
                 .rtsp
@@ -354,10 +364,11 @@ impl Server {
         };
         let serve_rtsp = {
             let proxy = proxy.clone();
-            acceptor("rtsp", listeners.rtsp, &connections).serve(
+            let entrance = entrance(ProxyHeader::Must, settings.rtsp.identify_timeout);
+            acceptor("rtsp", listeners.rtsp, entrance, &connections).serve(
                 tasks.clone(),
                 stop.clone(),
-                move |stream, peer| rtsp.clone().connection(stream, peer, proxy.clone()),
+                move |visitor| rtsp.clone().connection(visitor, proxy.clone()),
             )
         };
         let srt = Srt {
@@ -382,7 +393,6 @@ impl Server {
             health: settings.http.health,
             static_files: settings.http.static_files.clone(),
             trusted_proxies: settings.http.trusted_proxies.clone().into(),
-            proxy_protocol_from,
             dialer: Arc::clone(&dialer),
             pieces,
             vigil: Arc::clone(&vigil),
@@ -392,10 +402,11 @@ impl Server {
         };
         let serve_http = {
             let proxy = proxy.clone();
-            acceptor("http", listeners.http, &connections).serve(
+            let entrance = entrance(ProxyHeader::Must, settings.http.head_timeout);
+            acceptor("http", listeners.http, entrance, &connections).serve(
                 tasks.clone(),
                 stop.clone(),
-                move |stream, peer| http.clone().connection(stream, peer, proxy.clone()),
+                move |visitor| http.clone().connection(visitor, proxy.clone()),
             )
         };
         let calls = Calls::new(dialer, tasks.clone());
@@ -415,10 +426,11 @@ impl Server {
         };
         let serve_api = {
             let proxy = proxy.clone();
-            acceptor("api", listeners.api, &connections).serve(
+            let entrance = entrance(ProxyHeader::May, listener::api::HEAD_TIMEOUT);
+            acceptor("api", listeners.api, entrance, &connections).serve(
                 tasks.clone(),
                 stop.clone(),
-                move |stream, peer| api.clone().connection(stream, peer, proxy.clone()),
+                move |visitor| api.clone().connection(visitor, proxy.clone()),
             )
         };
         // Media goes on while sessions finish.
@@ -430,10 +442,11 @@ impl Server {
         let serve_rtc_tcp = {
             let proxy = proxy.clone();
             let tcp = Tcp { calls };
-            acceptor("rtc_tcp", listeners.rtc_tcp, &connections).serve(
+            let entrance = entrance(ProxyHeader::Never, Duration::ZERO);
+            acceptor("rtc_tcp", listeners.rtc_tcp, entrance, &connections).serve(
                 tasks.clone(),
                 end.clone(),
-                move |stream, peer| tcp.clone().connection(stream, peer, proxy.clone()),
+                move |visitor| tcp.clone().connection(visitor, proxy.clone()),
             )
         };
         let access = Access {
@@ -452,10 +465,11 @@ impl Server {
         let serve_system = {
             let end = end.clone();
             let system = TaskTracker::new();
-            acceptor("system", listeners.system, &reserved).serve(
+            let entrance = entrance(ProxyHeader::May, admin::HEAD_TIMEOUT);
+            acceptor("system", listeners.system, entrance, &reserved).serve(
                 system,
                 end.clone(),
-                move |stream, peer| admin::connection(stream, peer, router.clone(), end.clone()),
+                move |visitor| admin::connection(visitor, router.clone(), end.clone()),
             )
         };
         proxy
@@ -465,10 +479,11 @@ impl Server {
         if !listeners.metrics.is_empty() {
             let router = admin::metrics_router(Arc::clone(proxy.metrics()));
             let end = end.clone();
-            let serve_metrics = acceptor("metrics", listeners.metrics, &reserved).serve(
+            let entrance = entrance(ProxyHeader::May, admin::HEAD_TIMEOUT);
+            let serve_metrics = acceptor("metrics", listeners.metrics, entrance, &reserved).serve(
                 TaskTracker::new(),
                 end.clone(),
-                move |stream, peer| admin::connection(stream, peer, router.clone(), end.clone()),
+                move |visitor| admin::connection(visitor, router.clone(), end.clone()),
             );
             tokio::spawn(serve_metrics);
         }

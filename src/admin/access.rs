@@ -1,7 +1,5 @@
 //! Who may ask the system API for what.
 
-use std::net::SocketAddr;
-
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
@@ -12,6 +10,7 @@ use tracing::warn;
 
 use super::{System, problem};
 use crate::metrics::SurfaceLabel;
+use crate::net::entrance::Ends;
 use crate::value::{Network, Secret};
 
 /// The token, and where registrations may come from.
@@ -104,12 +103,19 @@ impl Access {
         if self.register_from.is_empty() {
             return None;
         }
+        let listed = |ip| {
+            self.register_from
+                .iter()
+                .any(|network| network.contains(ip))
+        };
+        if caller.is_in(listed) {
+            return None;
+        }
         let words = match caller.address() {
+            Some(address) if listed(address) => {
+                "the proxy that passed this on is not in a network that may register (system.register_from)".to_owned()
+            }
             Some(address) => {
-                let listed = |network: &Network| network.contains(address);
-                if self.register_from.iter().any(listed) {
-                    return None;
-                }
                 format!("{address} is not in a network that may register (system.register_from)")
             }
             None => "a proxy passed this on, so system.register_from cannot tell where it is from"
@@ -165,23 +171,13 @@ impl Surface {
 /// register is for the handlers to say, which log it.
 pub(super) async fn door(
     State(Door { system, surface }): State<Door>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    ConnectInfo(ends): ConnectInfo<Ends>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let access = &system.access;
     let headers = request.headers();
-    let caller = Caller::of(
-        peer.ip(),
-        request
-            .uri()
-            .authority()
-            .map(|authority| authority.as_str()),
-        headers
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_bytes())),
-        &access.names,
-    );
+    let caller = ends.caller(request.uri(), headers, &access.names);
     let is_proven = access.is_proven(headers);
     let terms = Terms {
         is_proven,
@@ -192,7 +188,7 @@ pub(super) async fn door(
     };
     let refused = match caller.check(terms) {
         Err(unwelcome) => {
-            warn!(%peer, surface = surface.as_str(), why = %unwelcome, "request refused");
+            warn!(client = %ends.client, surface = surface.as_str(), why = %unwelcome, "request refused");
             let status = StatusCode::from_u16(unwelcome.status()).unwrap_or(StatusCode::FORBIDDEN);
             Some(problem(status, &unwelcome.to_string()))
         }

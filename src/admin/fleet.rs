@@ -1,7 +1,6 @@
 //! Registration, and the tables: origins, streams, sessions.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -27,6 +26,7 @@ use super::{System, problem};
 use crate::api::{
     self, Answer, Coverage, Done, Ended, Missing, Problem, Registered, Scope, Stream,
 };
+use crate::net::entrance::Ends;
 use crate::net::fetch::escaped;
 use crate::net::versions::SERVER;
 use crate::sessions::{Direction, EndReason, Row};
@@ -34,27 +34,28 @@ use crate::sessions::{Direction, EndReason, Row};
 /// `POST /api/v1/srs/register`: what SRS sends every heartbeat.
 pub(super) async fn register(
     State(system): State<System>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    ConnectInfo(ends): ConnectInfo<Ends>,
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
+    let client = ends.client;
     if let Some(refused) = system.access.refuse_registration(&caller, &headers) {
-        warn!(%peer, status = refused.status().as_u16(), "registration refused");
+        warn!(%client, status = refused.status().as_u16(), "registration refused");
         system.count_refusal(Surface::Registration);
         return refused;
     }
     let body = match body {
         Ok(body) => body,
         Err(unread) => {
-            warn!(%peer, status = unread.status().as_u16(), "registration refused");
+            warn!(%client, status = unread.status().as_u16(), "registration refused");
             return problem(unread.status(), &unread.body_text());
         }
     };
     let origin = match parse_registration(&body, &system.addresses) {
         Ok(origin) => origin,
         Err(error) => {
-            warn!(%peer, field = error.field, problem = error.problem, "registration refused");
+            warn!(%client, field = error.field, problem = error.problem, "registration refused");
             let words = format!("{}: {}", error.field, error.problem);
             let document = Problem {
                 code: 400,
@@ -73,7 +74,7 @@ pub(super) async fn register(
             ([(header::SERVER, SERVER)], Json(document)).into_response()
         }
         Err(full) => {
-            warn!(%peer, error = %full, "registration refused");
+            warn!(%client, error = %full, "registration refused");
             problem(StatusCode::SERVICE_UNAVAILABLE, &full.to_string())
         }
     }

@@ -1,7 +1,5 @@
 //! What origins report of their own streams.
 
-use std::net::SocketAddr;
-
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{ConnectInfo, State};
@@ -16,6 +14,7 @@ use tracing::{debug, warn};
 use super::access::Surface;
 use super::{System, problem};
 use crate::api::Done;
+use crate::net::entrance::Ends;
 
 /// What SRS sends to the URLs of its `http_hooks`; fields it does not name are skipped.
 #[derive(Debug, Deserialize)]
@@ -39,13 +38,13 @@ struct Callback {
 /// is not believed; only who may not register gets a no.
 pub(super) async fn srs(
     State(system): State<System>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    ConnectInfo(ends): ConnectInfo<Ends>,
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
     if let Some(refused) = system.access.refuse_registration(&caller, &headers) {
-        warn!(%peer, status = refused.status().as_u16(), "callback refused");
+        warn!(client = %ends.client, status = refused.status().as_u16(), "callback refused");
         system.count_refusal(Surface::Callbacks);
         return refused;
     }

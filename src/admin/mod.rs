@@ -11,7 +11,6 @@ mod hooks;
 mod lookup;
 mod tap;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +35,7 @@ use access::{Door, Surface};
 
 use crate::api::Problem;
 use crate::metrics::Metrics;
+use crate::net::entrance::{Ends, Visitor};
 use crate::net::http::{Body, serve};
 use crate::proxy::Proxy;
 use crate::readiness::Readiness;
@@ -197,22 +197,19 @@ pub fn metrics_router(metrics: Arc<Metrics>) -> Router {
 }
 
 /// Serves one connection of the system API.
-pub async fn connection<S>(stream: S, peer: SocketAddr, router: Router, stop: CancellationToken)
+pub async fn connection<W>(visitor: Visitor<W>, router: Router, stop: CancellationToken)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    W: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    serve(stream, HEAD_TIMEOUT, stop, |request| {
-        answer(router.clone(), peer, request)
+    let Visitor { wire, early, ends } = visitor;
+    serve(wire, early, HEAD_TIMEOUT, stop, |request| {
+        answer(router.clone(), ends, request)
     })
     .await;
 }
 
-async fn answer(
-    mut router: Router,
-    peer: SocketAddr,
-    mut request: Request<Incoming>,
-) -> Response<Body> {
-    request.extensions_mut().insert(ConnectInfo(peer));
+async fn answer(mut router: Router, ends: Ends, mut request: Request<Incoming>) -> Response<Body> {
+    request.extensions_mut().insert(ConnectInfo(ends));
     // Only a body that drips takes time.
     let response = match timeout(BODY_TIMEOUT, router.call(request)).await {
         Ok(Ok(response)) => response,
@@ -251,7 +248,8 @@ fn problem(status: StatusCode, words: &str) -> axum::response::Response {
 
 /// A heartbeat with every summary is a few kilobytes.
 const MAX_BODY: usize = 64 * 1024;
-const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a caller may take for the head of a request, and a proxy in front of us for its header.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

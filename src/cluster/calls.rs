@@ -265,7 +265,7 @@ impl Cluster {
         });
         let record = CallRecord::Stands(Box::new(StandingCall {
             carrier: call.carrier(),
-            client: call.client,
+            client: call.client.socket(),
             action: call.action,
             fragments: fragments.collect(),
             media: call.media,
@@ -340,7 +340,7 @@ impl Cluster {
             id: id.to_owned(),
             stream: record.stream,
             action: record.action,
-            client: record.client,
+            client: record.client.into(),
             origin,
             api,
             resource: record.resource,

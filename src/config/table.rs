@@ -396,7 +396,7 @@ pub static TABLE: &[Setting] = &[
     text("session.takeover", None, "silent", "silent, address, always or never", "Which publish ends an earlier one: any once the earlier is silent, also at once from the same address, always at once, or none."),
     number("session.max", None, "9000", "a whole number, 1 to 1000000", "Maximum concurrent sessions."),
 
-    list("proxy_protocol.accept_from", NETWORKS, "Networks that start RTMP, RTSP and HTTP connections with a PROXY protocol v1 or v2 header."),
+    list("proxy_protocol.accept_from", NETWORKS, "Networks whose RTMP, RTSP and HTTP connections start with a PROXY protocol v1 or v2 header; those to the API port and the system API may."),
 
     text_or_list("metrics.listen", "", "a port, ip:port or [v6]:port, a list of addresses, or nothing", "Where /metrics alone is served, in addition to the system API."),
     number("metrics.streams", None, "0", "a whole number, 0 to 100000", "How many streams get metric series of their own, named as log.stream_names says; 0 turns them off."),

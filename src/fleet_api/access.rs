@@ -53,10 +53,7 @@ impl Access {
             opens_to_pages: true,
         };
         caller.check(terms).map_err(Refused::Unwelcome)?;
-        let near = caller.address().is_some_and(|address| {
-            let listed = |network: &Network| network.contains(address);
-            self.allow_from.iter().any(listed)
-        });
+        let near = caller.is_in(|ip| self.allow_from.iter().any(|network| network.contains(ip)));
         if !near && !self.allow_from.is_empty() {
             return Err(Refused::Elsewhere);
         }

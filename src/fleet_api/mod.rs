@@ -13,7 +13,6 @@ mod ask;
 mod gather;
 mod merge;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -23,12 +22,12 @@ use hyper::header::{
 };
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
-use sluicegate_core::http::caller::Caller;
 
 pub use access::Access;
 
 use crate::config::Credentials;
 use crate::metrics::SurfaceLabel;
+use crate::net::entrance::Ends;
 use crate::net::http::{Body, full, text};
 use crate::net::versions;
 use crate::proxy::Proxy;
@@ -98,11 +97,7 @@ impl FleetApi {
 
     /// The answer to a request for one of its paths; `None` where another surface has to answer: on other paths, and
     /// for versions, which are open to everybody, where the caller has no more rights than everybody.
-    pub async fn answer(
-        &self,
-        request: &Request<Incoming>,
-        peer: SocketAddr,
-    ) -> Option<Response<Body>> {
+    pub async fn answer(&self, request: &Request<Incoming>, ends: Ends) -> Option<Response<Body>> {
         let asked = Asked::of(request.uri().path())?;
         let query = Query::of(request.uri().query().unwrap_or_default());
         if !self.access.is_on() {
@@ -115,18 +110,7 @@ impl FleetApi {
         let callback = query.callback.as_deref().filter(|_| self.jsonp);
         // A script of any page may ask for this one.
         let deletes_by_get = query.deletes && callback.is_some();
-        let caller = Caller::of(
-            peer.ip(),
-            request
-                .uri()
-                .authority()
-                .map(|authority| authority.as_str()),
-            request
-                .headers()
-                .iter()
-                .map(|(name, value)| (name.as_str(), value.as_bytes())),
-            &self.access.names,
-        );
+        let caller = ends.caller(request.uri(), request.headers(), &self.access.names);
         let checked = self
             .access
             .check(&caller, request.headers(), deletes_by_get);

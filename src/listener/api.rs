@@ -1,16 +1,15 @@
 //! The API port: signalling for WebRTC, `/api/v1/versions`, and the API over all origins.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
-use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use super::whip::{Caller, Whip};
+use super::whip::Whip;
 use crate::fleet_api::FleetApi;
+use crate::net::entrance::Visitor;
 use crate::net::http::{Body, json, serve, text};
 use crate::net::versions;
 use crate::proxy::Proxy;
@@ -28,16 +27,15 @@ pub struct Api {
 
 impl Api {
     /// Serves one connection.
-    pub async fn connection(self, stream: TcpStream, peer: SocketAddr, proxy: Proxy) {
-        let local = stream.local_addr().unwrap_or(peer);
-        let caller = Caller { peer, local };
+    pub async fn connection(self, visitor: Visitor, proxy: Proxy) {
+        let Visitor { wire, early, ends } = visitor;
         let stop = self.stop.clone();
-        serve(stream, HEAD_TIMEOUT, stop, |request| async {
-            let request = match self.whip.answer(request, caller, &proxy).await {
+        serve(wire, early, HEAD_TIMEOUT, stop, |request| async {
+            let request = match self.whip.answer(request, ends, &proxy).await {
                 Ok(response) => return response,
                 Err(request) => request,
             };
-            match self.fleet.answer(&request, peer).await {
+            match self.fleet.answer(&request, ends).await {
                 Some(response) => response,
                 None => answer(&request),
             }
@@ -61,4 +59,5 @@ fn answer(request: &Request<Incoming>) -> Response<Body> {
     }
 }
 
-const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a client may take for the head of a request, and a proxy in front of us for its header.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,6 +1,5 @@
 //! What is said to an origin about a call: a request of signalling, sent on, and what comes back.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::origin_leg::Dialer;
 use crate::proxy::Attempt;
 use crate::registry::bindings::Call;
+use crate::value::{ClientAddr, LocalAddr};
 
 /// What an origin answered.
 #[derive(Debug, Clone)]
@@ -98,7 +98,7 @@ pub(super) async fn ask(
 pub(super) async fn tell(
     dialer: &Dialer,
     call: &Call,
-    (client, local): (SocketAddr, SocketAddr),
+    (client, local): (ClientAddr, LocalAddr),
     head: &RequestHead,
     target: &str,
     body: Bytes,

@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::net::accept::prepare;
 use crate::proxy::{Attempt, DialError};
-use crate::value::OriginNames;
+use crate::value::{ClientAddr, LocalAddr, OriginNames};
 
 /// How origins are reached, and which of them are told the client's address.
 #[derive(Debug, Clone, Default)]
@@ -39,8 +39,8 @@ impl Dialer {
     pub async fn dial(
         &self,
         attempt: &Attempt,
-        client: SocketAddr,
-        local: SocketAddr,
+        client: ClientAddr,
+        local: LocalAddr,
         rtmp: bool,
     ) -> Result<TcpStream, DialError> {
         let mut stream = match timeout(attempt.patience, self.connect(attempt)).await {
@@ -137,15 +137,15 @@ impl Dialer {
         &self,
         origin: &OriginId,
         label: &str,
-        client: SocketAddr,
-        local: SocketAddr,
+        client: ClientAddr,
+        local: LocalAddr,
         rtmp: bool,
     ) -> Vec<u8> {
         let wants = |list: &OriginNames| list.includes([origin.as_str(), label]);
         let mut words = if wants(&self.proxy_v2) {
-            preface::write_v2(client, local)
+            preface::write_v2(client.socket(), local.socket())
         } else if wants(&self.proxy_v1) {
-            preface::write_v1(client, local)
+            preface::write_v1(client.socket(), local.socket())
         } else {
             Vec::new()
         };

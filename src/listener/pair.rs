@@ -3,11 +3,12 @@
 use tokio::net::TcpStream;
 
 use crate::net::relay::{self, Ending, Passage};
+use crate::net::wire::Wire;
 use crate::proxy::Session;
 
 /// A client and an origin, and what happens to bytes between them.
 pub(super) struct Pair<P> {
-    pub(super) client: TcpStream,
+    pub(super) client: Wire,
     pub(super) origin: TcpStream,
     pub(super) passage: P,
     /// What the client is to get before anything is relayed; it is counted already.

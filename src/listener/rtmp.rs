@@ -1,7 +1,6 @@
 //! RTMP: the client is answered up to its `publish` or `play`, joined with the origin of its stream, and from
 //! then on watched, not translated.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,20 +13,20 @@ use sluicegate_core::rtmp::join::{Join, Joined, Progress};
 use sluicegate_core::rtmp::message::{Command, Message, chunk_stream};
 use sluicegate_core::rtmp::server::{Identified, Server, ServerEvent};
 use sluicegate_core::stream::{Action, DEFAULT_VHOST, Protocol, StreamUrl};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::ReadHalf;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::origin_leg::Dialer;
 use super::pair;
+use crate::net::entrance::{Ends, Visitor};
+use crate::net::last_words;
 use crate::net::relay::{self, Passage, Unhurried, acknowledge_at_once};
-use crate::net::{last_words, preface};
+use crate::net::wire::Wire;
 use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request};
 use crate::sessions::{Direction, EndReason, Piece, Row};
-use crate::value::Network;
 
 /// What the RTMP listener is set to.
 #[derive(Debug, Clone)]
@@ -36,8 +35,6 @@ pub struct Rtmp {
     pub handshake_timeout: Duration,
     /// After the handshake, `publish` or `play` must come within this.
     pub identify_timeout: Duration,
-    /// Peers that send a PROXY protocol header.
-    pub proxy_protocol_from: Arc<[Network]>,
     /// Reaches origins.
     pub dialer: Arc<Dialer>,
     /// Clients that have not said what they want are let go at this.
@@ -61,27 +58,23 @@ impl Rtmp {
     /// Serves one connection from accept to close.
     pub fn connection(
         self,
-        client: TcpStream,
-        peer: SocketAddr,
+        visitor: Visitor,
         proxy: Proxy,
     ) -> impl Future<Output = ()> + Send + 'static {
-        relay::set_up_then(self.set_up(client, peer, proxy), Pair::relay_and_tell)
+        relay::set_up_then(self.set_up(visitor, proxy), Pair::relay_and_tell)
     }
 
     /// From the first byte to a joined pair; `None` when there is nothing to relay, and the client knows why.
-    async fn set_up(
-        self,
-        mut client: TcpStream,
-        peer: SocketAddr,
-        proxy: Proxy,
-    ) -> Option<Box<Pair>> {
-        let listed = &self.proxy_protocol_from;
-        let (address, early) =
-            preface::caller(&mut client, peer, listed, self.handshake_timeout).await?;
+    async fn set_up(self, visitor: Visitor, proxy: Proxy) -> Option<Box<Pair>> {
+        let Visitor {
+            wire: mut client,
+            early,
+            ends,
+        } = visitor;
         let identified = match self.identify(&mut client, early, &proxy).await {
             Ok(identified) => identified,
             Err(error) => {
-                debug!(client = %address, %error, "no RTMP request came");
+                debug!(client = %ends.client, %error, "no RTMP request came");
                 return None;
             }
         };
@@ -89,19 +82,21 @@ impl Rtmp {
             action: identified.request.action,
             stream_id: identified.request.stream_id,
         };
-        let stream =
-            match StreamUrl::from_rtmp(&identified.request.tc_url, &identified.request.name) {
-                Ok(stream) => stream,
-                Err(error) => {
-                    debug!(client = %address, %error, "refused: the stream's name cannot be used");
-                    return refuse(&mut client, asked, &error.to_string()).await;
-                }
-            };
+        let stream = match StreamUrl::from_rtmp(
+            &identified.request.tc_url,
+            &identified.request.name,
+        ) {
+            Ok(stream) => stream,
+            Err(error) => {
+                debug!(client = %ends.client, %error, "refused: the stream's name cannot be used");
+                return refuse(&mut client, asked, &error.to_string()).await;
+            }
+        };
         if asked.action == Action::Play
             && follows_redirects(&identified.request.connect)
             && let Some(base) = proxy.redirect(&stream, Protocol::Rtmp, Via::Rtmp).await
         {
-            debug!(client = %address, %stream, to = base, "edge sent away by rule");
+            debug!(client = %ends.client, %stream, to = base, "edge sent away by rule");
             let name = &identified.request.name;
             return send_away(&mut client, &base, &stream, name).await;
         }
@@ -109,19 +104,18 @@ impl Rtmp {
             stream: stream.clone(),
             action: asked.action,
             protocol: Protocol::Rtmp,
-            client: address,
-            by_way_of: Request::way(address, peer),
+            client: ends.client,
+            by_way_of: Request::way(ends.client, ends.peer),
         };
         let session = match proxy.open(request).await {
             Ok(session) => session,
             Err(refusal) => return refuse(&mut client, asked, &refusal.to_string()).await,
         };
-        let local = client.local_addr().unwrap_or(peer);
         let joined = tokio::select! {
             biased;
             joined = session
-                .dial(|attempt| self.ask(&proxy, attempt, &identified, address, local)) => joined,
-            () = left(&client) => Err(Refusal::Ended(EndReason::ClientClosed)),
+                .dial(|attempt| self.ask(&proxy, attempt, &identified, ends)) => joined,
+            () = client.closed() => Err(Refusal::Ended(EndReason::ClientClosed)),
         };
         let (origin, joined, first) = match joined {
             Ok(leg) => leg,
@@ -156,7 +150,7 @@ impl Rtmp {
     /// Answers the client until it has said what it wants.
     async fn identify(
         &self,
-        client: &mut TcpStream,
+        client: &mut Wire,
         early: Vec<u8>,
         proxy: &Proxy,
     ) -> Result<Identified, NoRequest> {
@@ -207,8 +201,7 @@ impl Rtmp {
         proxy: &Proxy,
         attempt: Attempt,
         identified: &Identified,
-        client: SocketAddr,
-        local: SocketAddr,
+        ends: Ends,
     ) -> Result<(TcpStream, Joined, Vec<u8>), DialError> {
         let mut steps = attempt.step_by_step;
         loop {
@@ -218,7 +211,10 @@ impl Rtmp {
                 Join::replaying(identified, seed())
             };
             let join = join.map_err(|error| DialError::Refused(error.to_string()))?;
-            let mut origin = self.dialer.dial(&attempt, client, local, true).await?;
+            let mut origin = self
+                .dialer
+                .dial(&attempt, ends.client, ends.local, true)
+                .await?;
             match converse(&mut origin, join, attempt.patience).await {
                 Err(Interrupted::Steps) if !steps => {
                     info!(origin = %attempt.origin, "origin is asked step by step from now on");
@@ -244,17 +240,6 @@ impl Rtmp {
                 }
             }
         }
-    }
-}
-
-/// Resolves when a client has closed its connection. What it sends meanwhile stays unread, because it belongs to what is
-/// relayed, and the socket stays readable then; so the end behind it is looked for now and then.
-async fn left(client: &TcpStream) {
-    while let Ok(ready) = client.ready(Interest::READABLE).await {
-        if ready.is_read_closed() {
-            return;
-        }
-        sleep(LOOK_AGAIN).await;
     }
 }
 
@@ -418,11 +403,11 @@ impl Passage for Watched {
             .map_err(|_| EndReason::ClientError)
     }
 
-    fn read_from_origin(&mut self, origin: &ReadHalf<'_>) {
+    fn read_from_origin(&mut self, origin: &TcpStream) {
         if self.flows {
             self.unhurried.read(origin);
         } else {
-            acknowledge_at_once(origin.as_ref(), true);
+            acknowledge_at_once(origin, true);
         }
     }
 
@@ -437,7 +422,7 @@ impl Passage for Watched {
 }
 
 /// Says no in RTMP's words, and closes. There is no pair then.
-async fn refuse(client: &mut TcpStream, asked: Asked, words: &str) -> Option<Box<Pair>> {
+async fn refuse(client: &mut Wire, asked: Asked, words: &str) -> Option<Box<Pair>> {
     let mut bytes = Vec::new();
     ChunkWriter::new(CHUNK_SIZE).write(chunk_stream::STREAM, &status(asked, words), &mut bytes);
     last_words::say(client, &bytes, last_words::PATIENCE).await;
@@ -454,7 +439,7 @@ fn follows_redirects(connect: &Command) -> bool {
 /// Sends a client that follows it to another server, as SRS origins do, and closes. It ends on its own when it has read
 /// that, and says a word before, which nobody needs. The stream's `name` brings its query along, as it was asked.
 async fn send_away(
-    client: &mut TcpStream,
+    client: &mut Wire,
     base: &str,
     stream: &StreamUrl,
     name: &str,
@@ -530,14 +515,12 @@ fn seed() -> [u8; 32] {
 /// What we speak to a client until its origin takes over (RTMP 1.0 §5.4.1).
 const CHUNK_SIZE: u32 = 128;
 const SETUP_READ: usize = 4 * 1024;
-/// How late the end of a client is noticed that sent something before, while its origin is asked.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn size<A, F: Future>(_: impl Fn(Rtmp, A, SocketAddr, Proxy) -> F) -> usize {
+    fn size<F: Future>(_: impl Fn(Rtmp, Visitor, Proxy) -> F) -> usize {
         size_of::<F>()
     }
 

@@ -249,7 +249,7 @@ impl Table {
             stream: asked.stream,
             action: asked.action,
             protocol: Protocol::Srt,
-            client,
+            client: client.into(),
             by_way_of: None,
         };
         self.tasks

@@ -1,7 +1,7 @@
 //! Calls that stand here: those this proxy signalled, and those whose client it heard though another did. Signalling and
 //! media both let them stand, and know nothing of each other.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use super::origin_leg::Dialer;
 use crate::proxy::{Proxy, Request, Session};
 use crate::registry::bindings::{Binding, Bound, Call};
 use crate::sessions::{Direction, EndReason, Row};
+use crate::value::{ClientAddr, LocalAddr};
 
 /// Lets calls stand until something ends them; a cheap clone.
 #[derive(Debug, Clone)]
@@ -31,8 +32,8 @@ pub struct Calls {
 /// Who speaks for a call when its origin is told of the end.
 #[derive(Debug)]
 pub(super) struct Voice {
-    pub(super) client: SocketAddr,
-    pub(super) local: SocketAddr,
+    pub(super) client: ClientAddr,
+    pub(super) local: LocalAddr,
     pub(super) forwarded: Forwarded,
     pub(super) head: RequestHead,
 }
@@ -117,7 +118,7 @@ impl Voice {
         head.headers.push("host", &call.api.to_string());
         Self {
             client: call.client,
-            local: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
+            local: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into(),
             forwarded: Forwarded {
                 client: call.client.ip(),
                 secure: false,

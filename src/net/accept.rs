@@ -1,7 +1,6 @@
-//! One accept loop for every TCP listener.
+//! One accept loop for every TCP listener. What it accepts goes through the listener's [entrance](super::entrance).
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
+use super::entrance::{Entrance, Visitor};
 use super::workers::Workers;
 use crate::metrics::{ListenerLabel, Metrics};
 
@@ -23,6 +23,8 @@ pub struct Acceptor {
     pub name: &'static str,
     /// The sockets: one, or one for each address it listens on.
     pub listeners: Vec<TcpListener>,
+    /// What a connection goes through before its protocol.
+    pub entrance: Entrance,
     /// Connections open at once; further ones wait in the kernel's backlog.
     pub limit: Arc<Semaphore>,
     /// The kernel ends a connection whose client takes nothing of what was sent to it for so long: a relay has its
@@ -40,7 +42,7 @@ impl Acceptor {
         self,
         tasks: TaskTracker,
         stop: CancellationToken,
-        handle: impl Fn(TcpStream, SocketAddr) -> F + Send + Sync + 'static,
+        handle: impl Fn(Visitor) -> F + Send + Sync + 'static,
     ) where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -57,7 +59,7 @@ impl Acceptor {
         listener: &TcpListener,
         tasks: &TaskTracker,
         stop: &CancellationToken,
-        handle: &Arc<impl Fn(TcpStream, SocketAddr) -> F + Send + Sync + 'static>,
+        handle: &Arc<impl Fn(Visitor) -> F + Send + Sync + 'static>,
     ) where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -94,12 +96,17 @@ impl Acceptor {
                     let Ok(stream) = stream.into_std() else {
                         continue;
                     };
-                    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
                     let handle = Arc::clone(handle);
+                    let entrance = self.entrance.clone();
                     self.workers.run(tasks, |slot| async move {
-                        if let Ok(stream) = TcpStream::from_std(stream) {
-                            // Boxed, because a future that is awaited by another is stored twice in it.
-                            Box::pin(handle(stream, peer)).await;
+                        // Boxed, because a future that is awaited by another is stored twice in it.
+                        let entering = Box::pin(async move {
+                            let stream = TcpStream::from_std(stream).ok()?;
+                            let visitor = entrance.enter(stream, peer.into()).await?;
+                            Some(Box::pin(handle(visitor)))
+                        });
+                        if let Some(serving) = entering.await {
+                            serving.await;
                         }
                         drop((slot, permit));
                     });

@@ -1,18 +1,21 @@
-//! Who is behind the proxies in front of us.
+//! Who is behind the proxies in front of us that speak HTTP.
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::value::Network;
+use sluicegate_core::http::head::Forwarded;
 
-/// Who is behind the proxies that are believed, by the `lines` of `X-Forwarded-For`: each proxy appended the address
-/// it saw, so the list is read from its end, and what stands before the first address that is no such proxy is only
-/// what a client claims.
+use super::entrance::Ends;
+use crate::value::{ClientAddr, Network};
+
+/// Who is behind the proxies that are believed, the last of which is `connected`, by the `lines` of
+/// `X-Forwarded-For`: each proxy appended the address it saw, so the list is read from its end, and what stands before
+/// the first address that is no such proxy is only what a client claims.
 pub fn client<'a>(
     trusted: &[Network],
-    peer: IpAddr,
+    connected: ClientAddr,
     lines: impl DoubleEndedIterator<Item = &'a str>,
-) -> IpAddr {
-    let mut client = peer;
+) -> ClientAddr {
+    let mut client = connected.ip();
     for member in lines.rev().flat_map(|line| line.rsplit(',')) {
         if !trusted.iter().any(|network| network.contains(client)) {
             break;
@@ -22,7 +25,17 @@ pub fn client<'a>(
         };
         client = before;
     }
-    client
+    connected.at(client)
+}
+
+/// What an origin is told of the way a request came; what `trusted` proxies told us goes along.
+pub fn told(trusted: &[Network], ends: Ends) -> Forwarded {
+    let client = ends.client.ip();
+    Forwarded {
+        client,
+        secure: ends.secure,
+        trusted: trusted.iter().any(|network| network.contains(client)),
+    }
 }
 
 /// An address as proxies write it: plain, or with a port.

@@ -1,5 +1,5 @@
 //! The little of HTTP that the public listener, the API port and the system API share: serving hyper over a
-//! stream whose first bytes were read already.
+//! connection whose first bytes were read already.
 
 use std::convert::Infallible;
 use std::io;
@@ -12,11 +12,14 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::service::service_fn;
+use hyper::upgrade::Upgraded;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
+
+use super::wire::Wire;
 
 /// A response body of any kind.
 pub type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>;
@@ -24,50 +27,35 @@ pub type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>;
 /// Whatever ends a body early.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A stream with bytes in front of it that were read before.
+/// A connection with bytes in front of it that were read before.
 #[derive(Debug)]
-pub struct Prefixed<S> {
-    head: Bytes,
-    stream: S,
+struct Prefixed<W> {
+    early: Bytes,
+    wire: W,
 }
 
-impl<S> Prefixed<S> {
-    /// `head` is read first, then `stream`.
-    pub fn new(head: impl Into<Bytes>, stream: S) -> Self {
-        Self {
-            head: head.into(),
-            stream,
-        }
-    }
-
-    /// What of the first bytes was not read yet, and the stream.
-    pub fn into_parts(self) -> (Bytes, S) {
-        (self.head, self.stream)
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
+impl<W: AsyncRead + Unpin> AsyncRead for Prefixed<W> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.head.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if self.early.is_empty() {
+            return Pin::new(&mut self.wire).poll_read(cx, buffer);
         }
-        let count = self.head.len().min(buffer.remaining());
-        buffer.put_slice(&self.head.split_to(count));
+        let count = self.early.len().min(buffer.remaining());
+        buffer.put_slice(&self.early.split_to(count));
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
+impl<W: AsyncWrite + Unpin> AsyncWrite for Prefixed<W> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        Pin::new(&mut self.wire).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -75,33 +63,35 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        Pin::new(&mut self.wire).poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.wire.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        Pin::new(&mut self.wire).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        Pin::new(&mut self.wire).poll_shutdown(cx)
     }
 }
 
-/// Serves HTTP/1 requests on one connection until it ends, or goes on in another protocol; at `stop` it ends after
-/// the request in progress. A client has `head_timeout` for each request head.
-pub async fn serve<S, F>(
-    stream: S,
+/// Serves HTTP/1 requests on one connection, of which `early` was read already, until it ends, or goes on in another
+/// protocol; at `stop` it ends after the request in progress. A client has `head_timeout` for each request head.
+pub async fn serve<W, F>(
+    wire: W,
+    early: impl Into<Bytes>,
     head_timeout: Duration,
     stop: CancellationToken,
     handle: impl Fn(Request<Incoming>) -> F,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    W: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Future<Output = Response<Body>>,
 {
+    let early = early.into();
     let service = service_fn(|request| {
         let answer = handle(request);
         async { Ok::<_, Infallible>(answer.await) }
@@ -111,7 +101,7 @@ pub async fn serve<S, F>(
             .timer(TokioTimer::new())
             .header_read_timeout(head_timeout)
             .max_headers(100)
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(TokioIo::new(Prefixed { early, wire }), service)
             .with_upgrades()
     );
     let served = tokio::select! {
@@ -124,6 +114,16 @@ pub async fn serve<S, F>(
     if let Err(error) = served {
         debug!(%error, "HTTP connection ended");
     }
+}
+
+/// The wire that [`serve`] served before its protocol changed, and what was read from it and not used. `None` for
+/// anything else.
+pub fn into_wire(upgraded: Upgraded) -> Option<(Vec<u8>, Wire)> {
+    let parts = upgraded.downcast::<TokioIo<Prefixed<Wire>>>().ok()?;
+    let Prefixed { early, wire } = parts.io.into_inner();
+    let mut unused = Vec::from(parts.read_buf);
+    unused.extend_from_slice(&early);
+    Some((unused, wire))
 }
 
 /// A whole body at once.

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 /// Sends `words`, then waits for the peer to close, all within `patience`: closing with unread bytes would reset the
 /// connection, and a reset can swallow what was sent before it.
-pub async fn say(stream: &mut TcpStream, words: &[u8], patience: Duration) {
+pub async fn say(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    words: &[u8],
+    patience: Duration,
+) {
     let say = async {
         stream.write_all(words).await?;
         stream.shutdown().await?;

@@ -2,13 +2,14 @@
 
 pub mod accept;
 pub mod datagram;
+pub mod entrance;
 pub mod fetch;
 pub mod forwarded;
 pub mod http;
 pub mod last_words;
 pub mod peek;
 pub mod pool;
-pub mod preface;
 pub mod relay;
 pub mod versions;
+pub mod wire;
 pub mod workers;

@@ -12,8 +12,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
 
+use super::wire::Wire;
 use crate::sessions::{Direction, EndReason, Row};
 
 /// What happens to the bytes of a session on their way: nothing, or a walk that watches them.
@@ -31,7 +31,7 @@ pub trait Passage {
     fn to_origin<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], EndReason>;
 
     /// Called after each read from the origin, before the bytes are looked at.
-    fn read_from_origin(&mut self, _origin: &ReadHalf<'_>) {}
+    fn read_from_origin(&mut self, _origin: &TcpStream) {}
 
     /// Called after what came out was written.
     ///
@@ -83,68 +83,106 @@ pub struct Ending {
 /// `first` before anything else; it is counted already. Bytes that one side sent before it closed still reach the
 /// other, if it takes them.
 pub fn join<'a>(
-    client: &'a mut TcpStream,
+    client: &'a mut Wire,
     origin: &'a mut TcpStream,
     row: &'a Row,
     passage: &'a mut impl Passage,
     first: Vec<u8>,
 ) -> impl Future<Output = Ending> {
-    let (client_read, client_write) = client.split();
-    let (origin_read, origin_write) = origin.split();
-    let mut to_client = Half::new(Direction::ToClient, origin_read, client_write);
+    let mut to_client = Half::new(Direction::ToClient);
     to_client.left_over = LeftOver::new(first);
-    let mut to_origin = Half::new(Direction::ToOrigin, client_read, origin_write);
-    // The halves are made out here, because what is moved within a future is kept twice in it, for hours.
+    let mut joined = Joined {
+        client,
+        origin,
+        to_client,
+        to_origin: Half::new(Direction::ToOrigin),
+        row,
+        passage,
+    };
+    // It is made out here, because what is moved within a future is kept twice in it, for hours.
     async move {
         let mut ended = pin!(row.ended());
-        let reason =
-            poll_fn(
-                |cx| match poll_both(cx, &mut to_client, &mut to_origin, row, passage) {
-                    Poll::Pending => ended.as_mut().poll(cx),
-                    ready => ready,
-                },
-            );
+        let reason = poll_fn(|cx| match joined.poll(cx) {
+            Poll::Pending => ended.as_mut().poll(cx),
+            ready => ready,
+        });
         Ending {
             reason: reason.await,
-            client_is_current: to_client.left_over.is_none(),
+            client_is_current: joined.to_client.left_over.is_none(),
         }
     }
 }
 
-/// Moves what can be moved now, both ways; ready when that ends the session.
-fn poll_both(
-    cx: &mut Context<'_>,
-    to_client: &mut Half<'_>,
-    to_origin: &mut Half<'_>,
-    row: &Row,
-    passage: &mut impl Passage,
-) -> Poll<EndReason> {
-    loop {
-        if let Poll::Ready(reason) = to_client.poll(cx, row, passage) {
-            return Poll::Ready(reason);
+/// A joined pair.
+struct Joined<'a, P> {
+    client: &'a mut Wire,
+    origin: &'a mut TcpStream,
+    to_client: Half,
+    to_origin: Half,
+    row: &'a Row,
+    passage: &'a mut P,
+}
+
+impl<P: Passage> Joined<'_, P> {
+    /// Moves what can be moved now, both ways; ready when that ends the session.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<EndReason> {
+        let (row, passage) = (self.row, &mut *self.passage);
+        let (client, origin) = (&mut *self.client, &mut *self.origin);
+        loop {
+            if let Poll::Ready(reason) = self.to_client.poll(cx, origin, client, row, passage) {
+                return Poll::Ready(reason);
+            }
+            if let Poll::Ready(reason) = self.to_origin.poll(cx, client, origin, row, passage) {
+                return Poll::Ready(reason);
+            }
+            if let Poll::Ready(reason) = passage.poll_beside(cx) {
+                return Poll::Ready(reason);
+            }
+            // While a slow client has yet to take something, its socket wakes this again.
+            if self.to_client.left_over.is_some() {
+                return Poll::Pending;
+            }
+            match passage.words() {
+                Some(words) => self.to_client.left_over = LeftOver::new(words),
+                None => return Poll::Pending,
+            }
         }
-        if let Poll::Ready(reason) = to_origin.poll(cx, row, passage) {
-            return Poll::Ready(reason);
-        }
-        if let Poll::Ready(reason) = passage.poll_beside(cx) {
-            return Poll::Ready(reason);
-        }
-        // While a slow client has yet to take something, its socket wakes this again.
-        if to_client.left_over.is_some() {
-            return Poll::Pending;
-        }
-        match passage.words() {
-            Some(words) => to_client.left_over = LeftOver::new(words),
-            None => return Poll::Pending,
-        }
+    }
+}
+
+/// What a direction reads from or writes to. Each direction is compiled for its two ends, so that none of this is
+/// decided while packets pass.
+trait End: AsyncRead + AsyncWrite + Unpin {
+    /// Writes as much as it takes now.
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// The socket beneath.
+    fn tcp(&self) -> &TcpStream;
+}
+
+impl End for TcpStream {
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Self::try_write(self, bytes)
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl End for Wire {
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Self::try_write(self, bytes)
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        Self::tcp(self)
     }
 }
 
 /// One direction of a joined pair.
-struct Half<'a> {
+struct Half {
     direction: Direction,
-    from: ReadHalf<'a>,
-    to: WriteHalf<'a>,
     // Boxed: most receivers take what they get, for hours.
     left_over: Option<Box<LeftOver>>,
     read_size: usize,
@@ -164,12 +202,10 @@ impl LeftOver {
     }
 }
 
-impl<'a> Half<'a> {
-    fn new(direction: Direction, from: ReadHalf<'a>, to: WriteHalf<'a>) -> Self {
+impl Half {
+    const fn new(direction: Direction) -> Self {
         Self {
             direction,
-            from,
-            to,
             left_over: None,
             read_size: READ_FIRST,
             closed: None,
@@ -179,31 +215,37 @@ impl<'a> Half<'a> {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
+        from: &mut impl End,
+        to: &mut impl End,
         row: &Row,
         passage: &mut impl Passage,
     ) -> Poll<EndReason> {
         loop {
-            if let Err(reason) = ready!(self.poll_left_over(cx, row)) {
+            if let Err(reason) = ready!(self.poll_left_over(cx, to, row)) {
                 return Poll::Ready(reason);
             }
             if let Some(reason) = self.closed {
                 return Poll::Ready(reason);
             }
-            let step = SCRATCH.with_borrow_mut(|scratch| self.poll_step(cx, scratch, row, passage));
+            let step = SCRATCH.with_borrow_mut(|scratch| {
+                let Some(input) = ready!(self.poll_input(cx, scratch, from)) else {
+                    return Poll::Ready(Err(self.sender_closed()));
+                };
+                Poll::Ready(self.pass(input, from, to, row, passage))
+            });
             if let Err(reason) = ready!(step) {
                 self.closed = Some(reason);
             }
         }
     }
 
-    /// One read, and as much of it written as the receiver takes.
-    fn poll_step(
-        &mut self,
+    /// One read; `None` when the sender has closed.
+    fn poll_input<'b>(
+        &self,
         cx: &mut Context<'_>,
-        scratch: &mut Vec<u8>,
-        row: &Row,
-        passage: &mut impl Passage,
-    ) -> Poll<Result<(), EndReason>> {
+        scratch: &'b mut Vec<u8>,
+        from: &mut impl End,
+    ) -> Poll<Option<&'b [u8]>> {
         if scratch.is_empty() {
             scratch.resize(READ_MAX, 0);
         }
@@ -212,27 +254,35 @@ impl<'a> Half<'a> {
             .expect("read_size is at most READ_MAX");
         let mut buffer = ReadBuf::new(room);
         // `poll_read` clears the socket's readiness on a short read, which saves the read that finds nothing.
-        if ready!(Pin::new(&mut self.from).poll_read(cx, &mut buffer)).is_err()
-            || buffer.filled().is_empty()
-        {
-            return Poll::Ready(Err(self.sender_closed()));
-        }
-        let input = buffer.filled();
+        let read = ready!(Pin::new(from).poll_read(cx, &mut buffer));
+        let count = buffer.filled().len();
+        let input = scratch.get(..count).unwrap_or_default();
+        Poll::Ready((read.is_ok() && count > 0).then_some(input))
+    }
+
+    /// Passes a read on: as much of it as the receiver takes is written.
+    fn pass(
+        &mut self,
+        input: &[u8],
+        from: &impl End,
+        to: &mut impl End,
+        row: &Row,
+        passage: &mut impl Passage,
+    ) -> Result<(), EndReason> {
         let count = input.len();
         row.count(self.direction, count);
-        let output = match self.direction {
+        let mut rest = match self.direction {
             Direction::ToClient => {
-                passage.read_from_origin(&self.from);
+                passage.read_from_origin(from.tcp());
                 passage.to_client(input)?
             }
             Direction::ToOrigin => passage.to_origin(input)?,
         };
-        let mut rest = output;
         while !rest.is_empty() {
-            match self.to.try_write(rest) {
+            match to.try_write(rest) {
                 Ok(wrote) => rest = rest.get(wrote..).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(_) => return Poll::Ready(Err(self.receiver_closed())),
+                Err(_) => return Err(self.receiver_closed()),
             }
         }
         if rest.is_empty() {
@@ -244,11 +294,16 @@ impl<'a> Half<'a> {
             self.read_size = READ_SLOW;
             row.blocked(self.direction, true);
         }
-        Poll::Ready(passage.passed())
+        passage.passed()
     }
 
     /// Writes what the receiver did not take before.
-    fn poll_left_over(&mut self, cx: &mut Context<'_>, row: &Row) -> Poll<Result<(), EndReason>> {
+    fn poll_left_over(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut impl End,
+        row: &Row,
+    ) -> Poll<Result<(), EndReason>> {
         let Some(left_over) = &mut self.left_over else {
             return Poll::Ready(Ok(()));
         };
@@ -257,7 +312,7 @@ impl<'a> Half<'a> {
             .get(left_over.taken..)
             .filter(|rest| !rest.is_empty())
         {
-            match Pin::new(&mut self.to).poll_write(cx, rest) {
+            match Pin::new(&mut *to).poll_write(cx, rest) {
                 Poll::Ready(Ok(wrote)) if wrote > 0 => {
                     left_over.taken += wrote;
                     row.blocked(self.direction, false);
@@ -306,9 +361,9 @@ pub struct Unhurried {
 
 impl Unhurried {
     /// Called after each read of media.
-    pub fn read(&mut self, origin: &ReadHalf<'_>) {
+    pub fn read(&mut self, origin: &TcpStream) {
         if self.reads == 0 {
-            acknowledge_at_once(origin.as_ref(), false);
+            acknowledge_at_once(origin, false);
         }
         self.reads = (self.reads + 1) % ASK_AGAIN;
     }
@@ -383,7 +438,8 @@ mod tests {
 
     #[tokio::test]
     async fn everything_arrives_in_order_though_the_receiver_is_slow() {
-        let (mut viewer, mut client) = pair().await;
+        let (mut viewer, client) = pair().await;
+        let mut client = Wire::Plain(client);
         let (mut origin, mut server) = pair().await;
         let row = open_row();
         let data: Vec<u8> = (0..8_000_000_u32).map(|i| (i % 251) as u8).collect();
@@ -429,7 +485,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_an_origin_sent_before_it_closed_still_arrives() {
-        let (mut viewer, mut client) = pair().await;
+        let (mut viewer, client) = pair().await;
+        let mut client = Wire::Plain(client);
         let (mut origin, mut server) = pair().await;
         let row = open_row();
         server
@@ -453,7 +510,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_kick_ends_it_at_once() {
-        let (_viewer, mut client) = pair().await;
+        let (_viewer, client) = pair().await;
+        let mut client = Wire::Plain(client);
         let (mut origin, _server) = pair().await;
         let row = open_row();
         let other = Arc::clone(&row);

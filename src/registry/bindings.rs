@@ -11,6 +11,8 @@ use sluicegate_core::fleet::origin::{OriginId, Target};
 use sluicegate_core::rtc::sdp::{Check, Credentials};
 use sluicegate_core::stream::{Action, StreamUrl};
 
+use crate::value::ClientAddr;
+
 /// The calls this proxy knows.
 #[derive(Debug, Default)]
 pub struct Bindings {
@@ -35,7 +37,7 @@ pub struct Call {
     /// Whether its client sends or receives.
     pub action: Action,
     /// Who asked for it.
-    pub client: SocketAddr,
+    pub client: ClientAddr,
     /// The origin that answered.
     pub origin: OriginId,
     /// Where that origin's API is.

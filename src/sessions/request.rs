@@ -1,8 +1,8 @@
 //! What a client asks for.
 
-use std::net::SocketAddr;
-
 use sluicegate_core::stream::{Action, Protocol, StreamUrl};
+
+use crate::value::{ClientAddr, PeerAddr};
 
 /// What a client asks for.
 #[derive(Debug, Clone)]
@@ -14,20 +14,23 @@ pub struct Request {
     /// What it speaks.
     pub protocol: Protocol,
     /// Where it is: the peer, or what a trusted proxy in front of us said.
-    pub client: SocketAddr,
+    pub client: ClientAddr,
     /// The last proxy in front of us, where one connected in the client's place. Boxed: each open session keeps room
     /// for it, and few have one.
-    pub by_way_of: Option<Box<SocketAddr>>,
+    pub by_way_of: Option<Box<PeerAddr>>,
 }
 
 impl Request {
     /// Who connected to us: the client, or the last proxy in front of us.
-    pub fn peer(&self) -> SocketAddr {
-        self.by_way_of.as_deref().copied().unwrap_or(self.client)
+    pub fn peer(&self) -> PeerAddr {
+        self.by_way_of
+            .as_deref()
+            .copied()
+            .unwrap_or_else(|| self.client.socket().into())
     }
 
     /// What [`by_way_of`](Self::by_way_of) is when `peer` connected to us for `client`.
-    pub fn way(client: SocketAddr, peer: SocketAddr) -> Option<Box<SocketAddr>> {
-        (peer != client).then(|| Box::new(peer))
+    pub fn way(client: ClientAddr, peer: PeerAddr) -> Option<Box<PeerAddr>> {
+        (client != peer.into()).then(|| Box::new(peer))
     }
 }

@@ -1,7 +1,9 @@
 //! What a setting's text means: addresses, networks, secrets, lists of origins.
 
+mod address;
 mod url;
 
+pub use address::{ClientAddr, LocalAddr, PeerAddr};
 pub use url::{NotAUrl, Url};
 
 use sluicegate_core::fleet::attributes::AttributeError;

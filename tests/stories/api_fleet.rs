@@ -1,7 +1,6 @@
 //! The tables of the system API, who may see them, and the metrics.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
@@ -11,6 +10,7 @@ use hyper::Request;
 use serde_json::{Value, json};
 use sluicegate::admin::{Access, System};
 use sluicegate::logging::Lines;
+use sluicegate::net::entrance::Ends;
 use sluicegate::readiness::Readiness;
 use sluicegate_core::fleet::origin::AddressRules;
 use sluicegate_core::stream::Action;
@@ -43,7 +43,7 @@ async fn ask_as(
         .expect("a request");
     request
         .extensions_mut()
-        .insert(ConnectInfo(peer.parse::<SocketAddr>().expect("an address")));
+        .insert(ConnectInfo(Ends::direct(peer.parse().expect("an address"))));
     let response = system
         .router()
         .call(request)
@@ -73,8 +73,8 @@ pub(crate) async fn call_as(
         .header("Authorization", format!("Bearer {token}"))
         .body(Body::from(body.to_owned()))
         .expect("a request");
-    let peer: SocketAddr = peer.parse().expect("an address");
-    request.extensions_mut().insert(ConnectInfo(peer));
+    let ends = Ends::direct(peer.parse().expect("an address"));
+    request.extensions_mut().insert(ConnectInfo(ends));
     let response = system.router().call(request).await;
     response.expect("an answer").status().as_u16()
 }

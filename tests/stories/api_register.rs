@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sluicegate::admin::{self, Access, System};
+use sluicegate::net::entrance::{Ends, Visitor};
 use sluicegate::readiness::Readiness;
 use sluicegate_core::fleet::origin::AddressRules;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -429,11 +430,14 @@ async fn a_body_that_drips_is_not_waited_for() {
         readiness,
     );
     let (mut origin, ours) = tokio::io::duplex(4096);
-    let peer = "10.0.0.1:5".parse().expect("an address");
+    let visitor = Visitor {
+        wire: ours,
+        early: Vec::new(),
+        ends: Ends::direct("10.0.0.1:5".parse().expect("an address")),
+    };
     tokio::time::pause();
     tokio::spawn(admin::connection(
-        ours,
-        peer,
+        visitor,
         system.router(),
         CancellationToken::new(),
     ));

@@ -9,6 +9,7 @@ mod claims;
 mod direct_publish;
 mod door;
 mod drains;
+mod entrance;
 mod fleet_api;
 mod health;
 mod house;

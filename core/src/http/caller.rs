@@ -14,6 +14,8 @@ use crate::fleet::origin::Host;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caller {
     peer: IpAddr,
+    /// Whom a PROXY protocol header names, where one was read.
+    client: Option<IpAddr>,
     /// Whether a proxy passed the request on.
     is_forwarded: bool,
     /// Whether it names this machine by one of its own names, or names none, as HTTP/1.0 may.
@@ -122,6 +124,7 @@ impl Caller {
         let follows_link = mode.is("navigate") && destination.is("document");
         Self {
             peer: peer.to_canonical(),
+            client: None,
             is_forwarded,
             asks_for_us: host_is_own && authority.is_none_or(is_own),
             page: Page::of(origin, host.text()),
@@ -130,15 +133,36 @@ impl Caller {
         }
     }
 
-    /// The address that rights may depend on: the peer's, never one that a header names. `None` for a request that a
-    /// proxy on this machine passed on, because its sender is somewhere else.
+    /// The same caller on a connection that began with a PROXY protocol header, which names `client`; a header that
+    /// names nobody leaves the peer.
+    #[must_use]
+    pub fn behind_header(self, client: IpAddr) -> Self {
+        Self {
+            client: Some(client.to_canonical()),
+            ..self
+        }
+    }
+
+    /// Where the caller is, as far as its connection tells: at the peer's address, or at the one that a PROXY protocol
+    /// header names; never at one that a header of HTTP names. `None` for a request that a proxy passed on and that
+    /// seems to come from this machine, because its sender is somewhere else.
     pub fn address(&self) -> Option<IpAddr> {
-        (!self.is_forwarded || !self.peer.is_loopback()).then_some(self.peer)
+        let address = self.client.unwrap_or(self.peer);
+        let passed_on = self.is_forwarded || self.client.is_some();
+        (!passed_on || !address.is_loopback()).then_some(address)
+    }
+
+    /// Whether the caller has a right that goes by addresses, those that `lists` tells. Behind a PROXY protocol header
+    /// its sender has to have the right too, so that nobody gains one by a header.
+    pub fn is_in(&self, lists: impl Fn(IpAddr) -> bool) -> bool {
+        let sender_too = self.client.is_none() || lists(self.peer);
+        sender_too && self.address().is_some_and(lists)
     }
 
     /// Whether the caller itself is on this machine.
     pub fn is_local(&self) -> bool {
-        self.address().is_some_and(|address| address.is_loopback())
+        let address = self.address();
+        self.client.is_none() && address.is_some_and(|address| address.is_loopback())
     }
 
     /// Whether the request may be answered, provided that its caller has the right to ask.
@@ -156,7 +180,8 @@ impl Caller {
         if self.is_cross_site {
             return Err(Unwelcome::OtherSite);
         }
-        if terms.goes_by_address && self.peer.is_loopback() && !self.asks_for_us {
+        let from_here = self.client.is_none() && self.peer.is_loopback();
+        if terms.goes_by_address && from_here && !self.asks_for_us {
             return Err(Unwelcome::OtherName);
         }
         if terms.starts_work && !self.is_program {
@@ -647,6 +672,45 @@ mod tests {
     fn statuses() {
         for (refusal, status) in [(OtherName, 421), (OtherSite, 403), (Plain, 403)] {
             assert_eq!(refusal.status(), status);
+        }
+    }
+
+    #[test]
+    fn a_proxy_protocol_header_gives_no_right_that_its_sender_lacks() {
+        let lists = |ip: IpAddr| match ip {
+            IpAddr::V4(v4) => matches!(v4.octets()[0], 10 | 127),
+            IpAddr::V6(_) => false,
+        };
+        for (cause, peer, client, listed, local) in [
+            ("a listed peer", "10.0.0.5", None, true, false),
+            ("this machine", "127.0.0.1", None, true, true),
+            ("both listed", "10.0.0.9", Some("10.0.0.5"), true, false),
+            (
+                "a balancer here",
+                "127.0.0.1",
+                Some("10.0.0.5"),
+                true,
+                false,
+            ),
+            ("a stranger", "10.0.0.9", Some("192.0.2.1"), false, false),
+            ("by a stranger", "192.0.2.1", Some("10.0.0.5"), false, false),
+            ("its loopback", "10.0.0.9", Some("127.0.0.1"), false, false),
+            (
+                "it names nobody",
+                "127.0.0.1",
+                Some("127.0.0.1"),
+                false,
+                false,
+            ),
+        ] {
+            let direct = caller(peer, &[("Host", "example.com")]);
+            let caller = client.map_or(direct, |client| {
+                direct.behind_header(client.parse().unwrap())
+            });
+            assert_eq!(caller.is_in(lists), listed, "{cause}");
+            assert_eq!(caller.is_local(), local, "{cause}");
+            let refused = local.then_some(OtherName);
+            assert_eq!(caller.check(OPEN).err(), refused, "{cause}");
         }
     }
 }

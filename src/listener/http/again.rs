@@ -23,9 +23,10 @@ use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
+use super::Http;
 use super::live::{NoAnswer, Raw, check_switch, explain, open, redirect};
-use super::{Caller, Http};
-use crate::net::http::{Body, BoxError, Prefixed, full, text};
+use crate::net::entrance::Ends;
+use crate::net::http::{Body, BoxError, full, into_wire, text};
 use crate::net::relay;
 use crate::proxy::{Attempt, Proxy, Refusal, Session};
 use crate::sessions::{Direction, EndReason, Piece, Row};
@@ -82,7 +83,7 @@ pub(super) async fn answer(
     http: &Http,
     mut request: Request<Incoming>,
     protocol: Protocol,
-    caller: Caller,
+    ends: Ends,
     proxy: &Proxy,
     current: &Arc<Current>,
 ) -> Result<Response<Body>, (StatusCode, String)> {
@@ -99,13 +100,13 @@ pub(super) async fn answer(
     if let Some(location) = redirect(&head, protocol, proxy).await {
         return elsewhere(&location);
     }
-    let (session, forwarded) = open(http, &head, protocol, caller, proxy).await?;
+    let (session, forwarded) = open(http, &head, protocol, ends, proxy).await?;
     let pull = Pull {
         session,
         current: Arc::clone(current),
     };
     let row = Arc::clone(pull.session.row());
-    let (address, local) = (row.request.client, caller.local);
+    let (address, local) = (row.request.client, ends.local);
     let outgoing = &head.for_origin(&forwarded);
     let send = |attempt: Attempt| async move {
         let origin = http.dialer.dial(&attempt, address, local, false).await?;
@@ -282,19 +283,16 @@ impl Switched {
         let (Ok(client), Ok(origin)) = (self.client.await, self.origin.await) else {
             return;
         };
-        let client = client.downcast::<TokioIo<Prefixed<TcpStream>>>();
+        let client = into_wire(client);
         let origin = origin.downcast::<TokioIo<TcpStream>>();
-        let (Ok(client), Ok(origin)) = (client, origin) else {
+        let (Some((early, mut viewer)), Ok(origin)) = (client, origin) else {
             return;
         };
-        let (unread, mut viewer) = client.io.into_inner().into_parts();
         let mut holder = origin.io.into_inner();
         row.count(Direction::ToClient, origin.read_buf.len());
-        row.count(Direction::ToOrigin, client.read_buf.len() + unread.len());
-        for early in [&client.read_buf, &unread] {
-            if holder.write_all(early).await.is_err() {
-                return row.end(EndReason::OriginClosed);
-            }
+        row.count(Direction::ToOrigin, early.len());
+        if holder.write_all(&early).await.is_err() {
+            return row.end(EndReason::OriginClosed);
         }
         let mut passage = Raw::new(row, origin.read_buf.len(), true);
         let ending = relay::join(

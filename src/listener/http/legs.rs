@@ -1,6 +1,5 @@
 //! Asking an origin over a kept connection, or a fresh one.
 
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use crate::health::Vigil;
 use crate::listener::origin_leg::Dialer;
 use crate::net::pool::{Answer, Leg};
 use crate::proxy::{Attempt, DialError};
+use crate::value::{ClientAddr, LocalAddr};
 
 /// A request without a body that changes nothing at the origin, so that it may be sent again.
 #[derive(Debug)]
@@ -21,9 +21,9 @@ pub(super) struct Ask {
     /// As it goes to the origin.
     pub(super) head: RequestHead,
     /// Who asked first.
-    pub(super) client: SocketAddr,
+    pub(super) client: ClientAddr,
     /// Where that client connected to.
-    pub(super) local: SocketAddr,
+    pub(super) local: LocalAddr,
 }
 
 impl Ask {

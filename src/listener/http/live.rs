@@ -2,7 +2,6 @@
 //!
 //! The first request of a connection is relayed here, raw. A pull behind another request is [`super::again`]'s.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use hyper::StatusCode;
@@ -11,16 +10,18 @@ use sluicegate_core::place::rule::Via;
 use sluicegate_core::stream::{Action, Protocol, StreamUrl};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::ReadHalf;
 use tracing::{debug, info};
 
 use super::super::pair;
+use super::Http;
 use super::refusal::{send, send_away};
-use super::{Caller, Http};
+use crate::net::entrance::Ends;
 use crate::net::forwarded;
 use crate::net::relay::{Passage, Unhurried};
+use crate::net::wire::Wire;
 use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session};
 use crate::sessions::{Direction, EndReason, Piece, Row};
+use crate::value::ClientAddr;
 
 /// Why an origin's answer never came.
 #[derive(Debug)]
@@ -40,17 +41,17 @@ pub(super) type Pair = pair::Pair<Raw>;
 /// pass raw. `None` when there is nothing to relay, and the viewer knows why.
 pub(super) async fn set_up(
     http: &Http,
-    mut client: TcpStream,
+    mut client: Wire,
     request: &RequestHead,
     protocol: Protocol,
-    caller: Caller,
+    ends: Ends,
     proxy: &Proxy,
 ) -> Option<Box<Pair>> {
     if let Some(location) = redirect(request, protocol, proxy).await {
         send_away(&mut client, &location).await;
         return None;
     }
-    let (session, forwarded) = match open(http, request, protocol, caller, proxy).await {
+    let (session, forwarded) = match open(http, request, protocol, ends, proxy).await {
         Ok(opened) => opened,
         Err((status, words)) => {
             send(&mut client, status, &words).await;
@@ -59,7 +60,7 @@ pub(super) async fn set_up(
     };
     let mut head = Vec::with_capacity(1024);
     request.for_origin(&forwarded).write(&mut head);
-    let (address, local) = (session.row().request.client, caller.local);
+    let (address, local) = (session.row().request.client, ends.local);
     let head = head.as_slice();
     let send_head = |attempt: Attempt| async move {
         let mut origin = http.dialer.dial(&attempt, address, local, false).await?;
@@ -117,7 +118,7 @@ pub(super) async fn set_up(
 
 /// Reads the origin's head, and what of the body came with it, for as long as the client stays.
 async fn answer_of(
-    client: &mut TcpStream,
+    client: &mut Wire,
     origin: &mut TcpStream,
     request: &RequestHead,
     row: &Row,
@@ -152,7 +153,7 @@ async fn answer_of(
 
 /// Waits for what a viewer that has asked does next. Whatever it is, it is not patience: the end, or a request behind
 /// an endless one.
-async fn surplus(client: &mut TcpStream) -> EndReason {
+async fn surplus(client: &mut Wire) -> EndReason {
     match client.read(&mut [0; 1]).await {
         Ok(count) if count > 0 => EndReason::ClientError,
         _ => EndReason::ClientClosed,
@@ -186,25 +187,20 @@ pub(super) async fn open(
     http: &Http,
     head: &RequestHead,
     protocol: Protocol,
-    caller: Caller,
+    ends: Ends,
     proxy: &Proxy,
 ) -> Result<(Session, Forwarded), (StatusCode, String)> {
     let stream = StreamUrl::from_http(head.host(), &head.target)
         .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
-    let client = SocketAddr::new(client_of(http, head, caller.peer.ip()), caller.peer.port());
+    let client = client_of(http, head, ends.client);
     let request = Request {
         stream,
         action: Action::Play,
         protocol,
         client,
-        by_way_of: Request::way(client, caller.socket),
+        by_way_of: Request::way(client, ends.peer),
     };
-    let trusted = http.trusts(caller.peer.ip());
-    let forwarded = Forwarded {
-        client: caller.peer.ip(),
-        secure: false,
-        trusted,
-    };
+    let forwarded = http.forwarded(ends);
     match proxy.open(request).await {
         Ok(session) => Ok((session, forwarded)),
         Err(refusal) => Err((refusal.http_status(), refusal.to_string())),
@@ -240,14 +236,14 @@ pub(super) fn explain(no_answer: NoAnswer, row: &Row) -> (EndReason, StatusCode,
     }
 }
 
-/// Who is behind the proxies that are believed.
-pub(super) fn client_of(http: &Http, head: &RequestHead, peer: IpAddr) -> IpAddr {
+/// Who is behind the proxies that are believed, the last of which is `connected`.
+pub(super) fn client_of(http: &Http, head: &RequestHead, connected: ClientAddr) -> ClientAddr {
     let lines: Vec<&str> = head
         .headers
         .all("x-forwarded-for")
         .filter_map(|line| str::from_utf8(line).ok())
         .collect();
-    forwarded::client(&http.trusted_proxies, peer, lines.into_iter())
+    forwarded::client(&http.trusted_proxies, connected, lines.into_iter())
 }
 
 /// Passes bytes as they are; what a viewer sends is only its end, unless the protocol was switched.
@@ -274,7 +270,7 @@ impl Raw {
 }
 
 impl Passage for Raw {
-    fn read_from_origin(&mut self, origin: &ReadHalf<'_>) {
+    fn read_from_origin(&mut self, origin: &TcpStream) {
         if self.row.first_media().is_some() {
             self.unhurried.read(origin);
         }

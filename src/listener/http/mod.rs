@@ -12,7 +12,6 @@ mod refusal;
 mod rewrite;
 mod share;
 
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,11 +23,10 @@ use hyper::header::{
     HeaderValue,
 };
 use hyper::{Method, Request, Response, StatusCode};
-use sluicegate_core::http::head::{Body as RequestBody, HeadError, RequestHead};
+use sluicegate_core::http::head::{Body as RequestBody, Forwarded, HeadError, RequestHead};
 use sluicegate_core::http::route::{Probe, Route};
 use sluicegate_core::stream::{Protocol, StreamUrl};
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -37,8 +35,10 @@ use self::again::Current;
 pub use self::pieces::Pieces;
 use super::origin_leg::Dialer;
 use crate::health::Vigil;
-use crate::net::http::{Body, Prefixed, full, json, serve, text};
-use crate::net::{preface, relay, versions};
+use crate::net::entrance::{Ends, Visitor};
+use crate::net::http::{Body, full, json, serve, text};
+use crate::net::wire::Wire;
+use crate::net::{forwarded, relay, versions};
 use crate::proxy::Proxy;
 use crate::readiness::Readiness;
 use crate::value::Network;
@@ -54,8 +54,6 @@ pub struct Http {
     pub static_files: Option<PathBuf>,
     /// Peers whose `X-Forwarded-*` is believed.
     pub trusted_proxies: Arc<[Network]>,
-    /// Peers that send a PROXY protocol header.
-    pub proxy_protocol_from: Arc<[Network]>,
     /// Reaches origins.
     pub dialer: Arc<Dialer>,
     /// What is pulled in pieces: links, waits, and what is kept.
@@ -82,53 +80,32 @@ pub struct Pages {
     pub content_security_policy: HeaderValue,
 }
 
-/// A client's connection, and who is behind it.
-#[derive(Debug, Clone, Copy)]
-struct Caller {
-    /// Who connected, or what a PROXY protocol header said.
-    peer: SocketAddr,
-    /// Who connected, whatever it said.
-    socket: SocketAddr,
-    /// Where it connected to.
-    local: SocketAddr,
-}
-
 impl Http {
     /// Serves one connection from accept to close.
     pub fn connection(
         self,
-        client: TcpStream,
-        peer: SocketAddr,
+        visitor: Visitor,
         proxy: Proxy,
     ) -> impl Future<Output = ()> + Send + 'static {
-        relay::set_up_then(self.begin(client, peer, proxy), live::Pair::relay_only)
+        relay::set_up_then(self.begin(visitor, proxy), live::Pair::relay_only)
     }
 
     /// Serves a connection up to a live pull that is its first request, or to its end if there is none.
-    async fn begin(
-        self,
-        mut client: TcpStream,
-        peer: SocketAddr,
-        proxy: Proxy,
-    ) -> Option<Box<live::Pair>> {
-        let listed = &self.proxy_protocol_from;
-        let (address, mut head) =
-            preface::caller(&mut client, peer, listed, self.head_timeout).await?;
-        let local = client.local_addr().unwrap_or(peer);
-        let caller = Caller {
-            peer: address,
-            socket: peer,
-            local,
-        };
+    async fn begin(self, visitor: Visitor, proxy: Proxy) -> Option<Box<live::Pair>> {
+        let Visitor {
+            wire: mut client,
+            early: mut head,
+            ends,
+        } = visitor;
         let reading = timeout(self.head_timeout, read_head(&mut client, &mut head)).await;
         let Ok(read) = reading else {
-            debug!(client = %address, "no request came");
+            debug!(client = %ends.client, "no request came");
             return None;
         };
         let parsed = match read {
             Ok(parsed) => parsed?,
             Err(error) => {
-                debug!(client = %address, %error, "bad request");
+                debug!(client = %ends.client, %error, "bad request");
                 let status =
                     StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
                 refusal::send(&mut client, status, &error.to_string()).await;
@@ -141,14 +118,13 @@ impl Http {
                 refusal::send(&mut client, StatusCode::BAD_REQUEST, live::NOTHING_FOLLOWS).await;
                 return None;
             }
-            return live::set_up(&self, client, &request, protocol, caller, &proxy).await;
+            return live::set_up(&self, client, &request, protocol, ends, &proxy).await;
         }
         let current = Arc::new(Current::default());
-        let stream = Prefixed::new(head, client);
-        let answer = |request| self.answer(request, caller, &proxy, &current);
+        let answer = |request| self.answer(request, ends, &proxy, &current);
         tokio::select! {
             biased;
-            () = serve(stream, self.head_timeout, self.stop.clone(), answer) => {}
+            () = serve(client, head, self.head_timeout, self.stop.clone(), answer) => {}
             () = current.ended() => return None,
         }
         if let Some(switched) = current.switched() {
@@ -157,18 +133,16 @@ impl Http {
         None
     }
 
-    /// Whether a peer's `X-Forwarded-*` is believed.
-    fn trusts(&self, peer: IpAddr) -> bool {
-        self.trusted_proxies
-            .iter()
-            .any(|network| network.contains(peer))
+    /// What an origin is told of the way a request came.
+    fn forwarded(&self, ends: Ends) -> Forwarded {
+        forwarded::told(&self.trusted_proxies, ends)
     }
 
     /// Answers a request that is not the first live pull of a connection.
     async fn answer(
         &self,
         request: Request<Incoming>,
-        caller: Caller,
+        ends: Ends,
         proxy: &Proxy,
         current: &Arc<Current>,
     ) -> Response<Body> {
@@ -178,11 +152,11 @@ impl Http {
         let target = request.uri().path_and_query().map_or("/", |t| t.as_str());
         match route(target, request.headers().get(HOST), proxy) {
             Route::Live(protocol) => {
-                let answered = again::answer(self, request, protocol, caller, proxy, current).await;
+                let answered = again::answer(self, request, protocol, ends, proxy, current).await;
                 answered.unwrap_or_else(|(status, words)| open_to_all(text(status, words)))
             }
             Route::Piece(kind) => {
-                let response = pieces::answer(self, &request, kind, caller, proxy).await;
+                let response = pieces::answer(self, &request, kind, ends, proxy).await;
                 match self.file_instead(&request, response.status()).await {
                     Some(file) => open_to_all(file),
                     None => open_to_all(response),
@@ -258,7 +232,7 @@ impl Http {
 
 /// Reads until the head of a request is whole; `None` when the client closed first.
 async fn read_head(
-    client: &mut TcpStream,
+    client: &mut Wire,
     bytes: &mut Vec<u8>,
 ) -> Result<Option<(RequestHead, usize)>, HeadError> {
     loop {

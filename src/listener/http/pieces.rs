@@ -1,7 +1,6 @@
 //! Streams that are pulled in pieces: playlists, manifests, and what they list. Every request stands for itself: the
 //! link in its query says which origin has the piece, and without one its path says which stream it is of.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -24,6 +23,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::debug;
 
+use super::Http;
 use super::again::{self, for_client, head_of};
 use super::apart::Apart;
 use super::counted::Counted;
@@ -31,10 +31,10 @@ use super::legs::Ask;
 use super::live::client_of;
 use super::rewrite::{self, Rewriting};
 use super::share::{Found, Head, Lead, Outcome, SHARED_MAX, Shares};
-use super::{Caller, Http};
 use crate::health::Vigil;
 use crate::listener::origin_leg::Dialer;
 use crate::metrics::{DirectionLabels, KindLabel, PieceLabels, UnsharedLabels};
+use crate::net::entrance::Ends;
 use crate::net::http::{Body, full, text};
 use crate::net::pool::Answer;
 use crate::proxy::{Attempt, DialError, Place, Proxy, Request as Asked};
@@ -119,14 +119,14 @@ pub(super) async fn answer(
     http: &Http,
     request: &Request<Incoming>,
     kind: Piece,
-    caller: Caller,
+    ends: Ends,
     proxy: &Proxy,
 ) -> Response<Body> {
     let response = match elsewhere(request, kind, proxy).await {
         Some(location) => {
             again::elsewhere(&location).unwrap_or_else(|(status, words)| text(status, words))
         }
-        None => match pull(http, request, kind, caller, proxy) {
+        None => match pull(http, request, kind, ends, proxy) {
             Ok(pull) => pull.answer().await,
             Err((status, words)) => text(status, words),
         },
@@ -168,7 +168,7 @@ fn pull(
     http: &Http,
     request: &Request<Incoming>,
     kind: Piece,
-    caller: Caller,
+    ends: Ends,
     proxy: &Proxy,
 ) -> Result<Pull, (StatusCode, String)> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -186,24 +186,20 @@ fn pull(
         Some(link) => link.stream.clone(),
         None => stream_of(proxy, head.host(), &target)?,
     };
-    let client = SocketAddr::new(client_of(http, &head, caller.peer.ip()), caller.peer.port());
+    let client = client_of(http, &head, ends.client);
     let asked = Asked {
         stream,
         action: Action::Play,
         protocol: Protocol::HttpSegments,
         client,
-        by_way_of: Asked::way(client, caller.socket),
+        by_way_of: Asked::way(client, ends.peer),
     };
     let named = link.as_ref().map(|link| link.origin.clone());
     let place = proxy
         .place(asked, named)
         .map_err(|refusal| (refusal.http_status(), refusal.to_string()))?;
     let linked = link.and_then(|link| linked(http, proxy, &place, &link, kind));
-    let forwarded = Forwarded {
-        client: caller.peer.ip(),
-        secure: false,
-        trusted: http.trusts(caller.peer.ip()),
-    };
+    let forwarded = http.forwarded(ends);
     let patience = match kind {
         Piece::Playlist if target.contains("_HLS_msn=") => Patience::Reload,
         _ => Patience::Answer,
@@ -218,7 +214,7 @@ fn pull(
         ask: Ask {
             head: for_origin(&head, &target, &forwarded, kind),
             client,
-            local: caller.local,
+            local: ends.local,
         },
         place,
         linked,

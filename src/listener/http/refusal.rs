@@ -1,12 +1,12 @@
 //! A refusal in HTTP's words: the status that says whose turn it is, and a short text without addresses.
 
 use hyper::StatusCode;
-use tokio::net::TcpStream;
 
 use crate::net::last_words;
+use crate::net::wire::Wire;
 
 /// Answers a client whose request was read by hand, and closes.
-pub(super) async fn send(client: &mut TcpStream, status: StatusCode, words: &str) {
+pub(super) async fn send(client: &mut Wire, status: StatusCode, words: &str) {
     let retry = match status {
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => "Retry-After: 2\r\n",
         _ => "",
@@ -22,7 +22,7 @@ pub(super) async fn send(client: &mut TcpStream, status: StatusCode, words: &str
 }
 
 /// Sends a client elsewhere, and closes. Nobody may keep that: the next time, the stream may be at another origin.
-pub(super) async fn send_away(client: &mut TcpStream, location: &str) {
+pub(super) async fn send_away(client: &mut Wire, location: &str) {
     let answer = format!(
         "HTTP/1.1 302 Found\r\nLocation: {location}\r\nCache-Control: no-store\r\nContent-Length: 0\r\n\
          Access-Control-Allow-Origin: *\r\nConnection: close\r\n\r\n"

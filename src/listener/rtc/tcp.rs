@@ -12,12 +12,13 @@ use sluicegate_core::rtc::frames::{Frame, LENGTH, MAX_FRAME, prefix};
 use sluicegate_core::rtc::stun::{Kind, Message};
 use sluicegate_core::stream::Action;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{ReadHalf, WriteHalf};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
 
 use super::super::standing::Calls;
+use crate::net::entrance::Visitor;
+use crate::net::wire::{Wire, WireReader, WireWriter};
 use crate::proxy::Proxy;
 use crate::registry::bindings::Binding;
 use crate::sessions::{Direction, Row};
@@ -31,15 +32,20 @@ pub struct Tcp {
 
 impl Tcp {
     /// Serves one connection.
-    pub async fn connection(self, mut client: TcpStream, peer: SocketAddr, proxy: Proxy) {
-        let mut bytes = Vec::with_capacity(ROOM);
+    pub async fn connection(self, visitor: Visitor, proxy: Proxy) {
+        let Visitor {
+            wire: mut client,
+            early: mut bytes,
+            ends,
+        } = visitor;
+        bytes.reserve(ROOM);
         let proven = async {
             let length = first_frame(&mut client, &mut bytes).await?;
             let datagram = bytes.get(LENGTH..length)?;
-            self.prove(datagram, peer.ip(), &proxy).await
+            self.prove(datagram, ends.client.ip(), &proxy).await
         };
         let Ok(Some((binding, row))) = timeout(FIRST_WITHIN, proven).await else {
-            debug!(client = %peer, "a connection without a proof");
+            debug!(client = %ends.client, "a connection without a proof");
             return;
         };
         match bridge(&mut client, &bytes, &binding, &row).await {
@@ -72,7 +78,7 @@ impl Tcp {
 }
 
 /// Reads until the first frame is whole, and says how long it is. It stays in `bytes`.
-async fn first_frame(client: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<usize> {
+async fn first_frame(client: &mut Wire, bytes: &mut Vec<u8>) -> Option<usize> {
     loop {
         if let Some(frame) = Frame::parse(bytes).ok()? {
             return Some(frame.length);
@@ -84,12 +90,7 @@ async fn first_frame(client: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<usiz
 }
 
 /// Carries frames to the origin and datagrams back, until one side ends, the session does, or consent is over.
-async fn bridge(
-    client: &mut TcpStream,
-    early: &[u8],
-    binding: &Binding,
-    row: &Row,
-) -> io::Result<()> {
+async fn bridge(client: &mut Wire, early: &[u8], binding: &Binding, row: &Row) -> io::Result<()> {
     let any: SocketAddr = match binding.call.media {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -105,7 +106,7 @@ async fn bridge(
 }
 
 async fn to_origin(
-    mut client: ReadHalf<'_>,
+    mut client: WireReader<'_>,
     mut bytes: Vec<u8>,
     origin: &UdpSocket,
     binding: &Binding,
@@ -145,7 +146,7 @@ fn proves(datagram: &[u8], binding: &Binding) -> bool {
         })
 }
 
-async fn to_client(mut client: WriteHalf<'_>, origin: &UdpSocket, row: &Row) -> io::Result<()> {
+async fn to_client(mut client: WireWriter<'_>, origin: &UdpSocket, row: &Row) -> io::Result<()> {
     let mut frame = vec![0; LENGTH + MAX_FRAME + 1];
     loop {
         let (head, rest) = frame.split_at_mut(LENGTH);

@@ -45,9 +45,9 @@ pub(super) struct Datagrams {
 
 /// Our address and the other's, on one side.
 #[derive(Debug, Clone, Copy)]
-struct Side {
-    ours: IpAddr,
-    theirs: IpAddr,
+pub(super) struct Side {
+    pub(super) ours: IpAddr,
+    pub(super) theirs: IpAddr,
 }
 
 struct Track {
@@ -119,23 +119,12 @@ fn bind(address: IpAddr, port: u16) -> io::Result<UdpSocket> {
 }
 
 impl Datagrams {
-    /// No tracks yet. Each side is our address and the other's.
-    pub(super) fn new(
-        row: Arc<Row>,
-        metrics: &Metrics,
-        client: (IpAddr, IpAddr),
-        origin: (IpAddr, IpAddr),
-    ) -> Self {
+    /// No tracks yet.
+    pub(super) fn new(row: Arc<Row>, metrics: &Metrics, client: Side, origin: Side) -> Self {
         Self {
             row,
-            client: Side {
-                ours: client.0,
-                theirs: client.1,
-            },
-            origin: Side {
-                ours: origin.0,
-                theirs: origin.1,
-            },
+            client,
+            origin,
             tracks: Vec::new(),
             ignored: metrics
                 .datagrams_dropped

@@ -12,7 +12,6 @@ mod datagrams;
 mod leg;
 mod pair;
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +21,6 @@ use sluicegate_core::rtsp::rewrite::{Rewrite, authority};
 use sluicegate_core::rtsp::server::{Asked, Server};
 use sluicegate_core::stream::Protocol;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -30,10 +28,12 @@ use tracing::debug;
 use self::leg::{Answer, Leg};
 use self::pair::Pair;
 use super::origin_leg::Dialer;
-use crate::net::{last_words, preface, relay};
+use crate::net::entrance::{Ends, Visitor};
+use crate::net::wire::Wire;
+use crate::net::{last_words, relay};
 use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session};
 use crate::sessions::{Direction, EndReason};
-use crate::value::Network;
+use crate::value::LocalAddr;
 
 pub use self::datagrams::UdpPorts;
 
@@ -42,8 +42,6 @@ pub use self::datagrams::UdpPorts;
 pub struct Rtsp {
     /// A client must have named its stream after this.
     pub identify_timeout: Duration,
-    /// Peers that send a PROXY protocol header.
-    pub proxy_protocol_from: Arc<[Network]>,
     /// Reaches origins.
     pub dialer: Arc<Dialer>,
     /// Ports for media over UDP; without any it is refused.
@@ -67,16 +65,6 @@ enum NoRequest {
     Stopping,
 }
 
-/// Who talks to whom.
-#[derive(Debug, Clone, Copy)]
-struct Ends {
-    client: SocketAddr,
-    /// Who connected, for the client or as it.
-    peer: SocketAddr,
-    /// Ours, as the client reaches it.
-    local: SocketAddr,
-}
-
 /// How a request ended that found no origin to talk to.
 enum Ended {
     /// The client is gone, or has to go.
@@ -89,29 +77,19 @@ impl Rtsp {
     /// Serves one connection from accept to close.
     pub fn connection(
         self,
-        client: TcpStream,
-        peer: SocketAddr,
+        visitor: Visitor,
         proxy: Proxy,
     ) -> impl Future<Output = ()> + Send + 'static {
-        relay::set_up_then(self.set_up(client, peer, proxy), Pair::relay_only)
+        relay::set_up_then(self.set_up(visitor, proxy), Pair::relay_only)
     }
 
     /// From the first byte to a joined pair; `None` when there is nothing to relay, and the client knows why.
-    async fn set_up(
-        self,
-        mut client: TcpStream,
-        peer: SocketAddr,
-        proxy: Proxy,
-    ) -> Option<Box<Pair>> {
-        let listed = &self.proxy_protocol_from;
-        let (address, early) =
-            preface::caller(&mut client, peer, listed, self.identify_timeout).await?;
-        let local = client.local_addr().unwrap_or(peer);
-        let ends = Ends {
-            client: address,
-            peer,
-            local: SocketAddr::new(local.ip().to_canonical(), local.port()),
-        };
+    async fn set_up(self, visitor: Visitor, proxy: Proxy) -> Option<Box<Pair>> {
+        let Visitor {
+            wire: mut client,
+            early,
+            ends,
+        } = visitor;
         let mut server = Server::default();
         server.feed(&early);
         let mut known = None;
@@ -124,7 +102,7 @@ impl Rtsp {
                 {
                     Ok(asked) => asked,
                     Err(error) => {
-                        debug!(client = %address, %error, "no RTSP request came");
+                        debug!(client = %ends.client, %error, "no RTSP request came");
                         return None;
                     }
                 },
@@ -148,7 +126,7 @@ impl Rtsp {
     /// Answers the client until it has said what it wants.
     async fn identify(
         &self,
-        client: &mut TcpStream,
+        client: &mut Wire,
         server: &mut Server,
         patience: Duration,
     ) -> Result<Asked, NoRequest> {
@@ -185,7 +163,7 @@ impl Rtsp {
     /// Finds the origin of a stream and asks it, until it has something to say other than to ask for credentials.
     async fn place(
         &self,
-        client: &mut TcpStream,
+        client: &mut Wire,
         server: &mut Server,
         proxy: &Proxy,
         mut asked: Asked,
@@ -290,7 +268,7 @@ impl Rtsp {
     }
 
     /// Writes to a client that may ask again.
-    async fn tell(&self, client: &mut TcpStream, words: &[u8]) -> Ended {
+    async fn tell(&self, client: &mut Wire, words: &[u8]) -> Ended {
         match timeout(self.identify_timeout, client.write_all(words)).await {
             Ok(Ok(())) => Ended::Told(None),
             _ => Ended::Gone,
@@ -357,7 +335,7 @@ fn refused(refusal: &Refusal, request: &Message) -> Vec<u8> {
 }
 
 /// What the client calls us: by its URI, else by where it reached us.
-fn own_name(asked: &Asked, local: SocketAddr) -> String {
+fn own_name(asked: &Asked, local: LocalAddr) -> String {
     authority(asked.message.uri()).map_or_else(|| local.to_string(), str::to_owned)
 }
 
@@ -381,7 +359,7 @@ const CREDENTIALS: Duration = Duration::from_secs(60);
 mod tests {
     use super::*;
 
-    fn size<A, F: Future>(_: impl Fn(Rtsp, A, SocketAddr, Proxy) -> F) -> usize {
+    fn size<F: Future>(_: impl Fn(Rtsp, Visitor, Proxy) -> F) -> usize {
         size_of::<F>()
     }
 

@@ -10,15 +10,15 @@ use sluicegate_core::rtsp::walk::{Step, Walk};
 use sluicegate_core::stream::Action;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::net::tcp::ReadHalf;
 use tokio::time::timeout;
 use tracing::debug;
 
 use super::super::pair;
-use super::Ends;
-use super::datagrams::{Datagrams, UdpPorts};
+use super::datagrams::{Datagrams, Side, UdpPorts};
 use super::leg::Leg;
+use crate::net::entrance::Ends;
 use crate::net::relay::{Passage, Unhurried};
+use crate::net::wire::Wire;
 use crate::proxy::Session;
 use crate::sessions::{Direction, EndReason, Row};
 
@@ -43,7 +43,7 @@ pub(super) struct Watched {
 impl Pair {
     /// Puts the two together. `from_client` is the walk over what the client said so far.
     pub(super) fn new(
-        client: TcpStream,
+        client: Wire,
         leg: Leg,
         (join, from_client): (Join, Walk),
         session: Session,
@@ -61,8 +61,14 @@ impl Pair {
         let datagrams = Datagrams::new(
             Arc::clone(&row),
             session.metrics(),
-            (ends.local.ip(), ends.client.ip()),
-            (facing_origin, theirs),
+            Side {
+                ours: ends.local.ip(),
+                theirs: ends.client.ip(),
+            },
+            Side {
+                ours: facing_origin,
+                theirs,
+            },
         );
         let passage = Watched {
             from_client,
@@ -238,7 +244,7 @@ impl Passage for Watched {
         Ok(&self.out)
     }
 
-    fn read_from_origin(&mut self, origin: &ReadHalf<'_>) {
+    fn read_from_origin(&mut self, origin: &TcpStream) {
         if self.row.first_media().is_some() {
             self.unhurried.read(origin);
         }

@@ -44,7 +44,7 @@ impl Ask<'_> {
         let session = self.open(stream, asked.action).await?;
         let body = Bytes::from(offer.sdp.clone());
         let agreed = self.place(&session, &asked.target, body).await?;
-        let announced = self.whip.announced(&self.head, self.caller.local);
+        let announced = self.whip.announced(&self.head, self.ends.local);
         let (answer, checks) = read_answer(&agreed.answer.body, &offer, &announced)?;
         let location = agreed.answer.headers.get(LOCATION);
         let location = location.and_then(|value| value.to_str().ok());
@@ -94,7 +94,7 @@ impl Ask<'_> {
                 &refused_code(&document),
             )));
         };
-        let announced = self.whip.announced(&self.head, self.caller.local);
+        let announced = self.whip.announced(&self.head, self.ends.local);
         let (answer, checks) = read_answer(text.as_bytes(), &offer, &announced)?;
         set(&mut document, "sdp", &answer.sdp);
         self.stand(session, agreed, None, &offer, checks).await?;
@@ -168,7 +168,7 @@ impl Ask<'_> {
         *response.status_mut() = answer.status;
         keep_headers(&answer.headers, response.headers_mut());
         if !answer.body.is_empty() {
-            let announced = self.whip.announced(&self.head, self.caller.local);
+            let announced = self.whip.announced(&self.head, self.ends.local);
             let rewritten = sdp::origin_fragment(&answer.body, &announced)
                 .map_err(|error| broken_answer(&NoAnswer::Broken(error.to_string())))?;
             // New credentials on both sides are an ICE restart; the old ones still hold until it is done.
@@ -211,7 +211,7 @@ impl Ask<'_> {
             action,
             protocol: Protocol::WebRtc,
             client,
-            by_way_of: Request::way(client, self.caller.peer),
+            by_way_of: Request::way(client, self.ends.peer),
         };
         let opened = self.proxy.open(request).await;
         opened.map_err(|refusal| refuse(refusal.http_status(), refusal.to_string()))
@@ -252,7 +252,7 @@ impl Ask<'_> {
             ..attempt
         };
         let stream = dialer
-            .dial(&at_api, self.client(), self.caller.local, false)
+            .dial(&at_api, self.client(), self.ends.local, false)
             .await?;
         let forwarded = self.forwarded();
         let mut answer = pin!(origin_call::ask(
@@ -321,7 +321,7 @@ impl Ask<'_> {
         });
         let voice = Voice {
             client: self.client(),
-            local: self.caller.local,
+            local: self.ends.local,
             forwarded: self.forwarded(),
             head: self.head.clone(),
         };
@@ -335,7 +335,7 @@ impl Ask<'_> {
 
     /// Says something of a call to the origin that answered it.
     async fn tell(&self, call: &Call, target: &str, body: Bytes) -> Result<Answer, NoAnswer> {
-        let who = (self.client(), self.caller.local);
+        let who = (self.client(), self.ends.local);
         let dialer = self.whip.calls.dialer();
         tell(
             dialer,

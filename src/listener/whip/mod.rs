@@ -29,10 +29,11 @@ use tracing::debug;
 use super::origin_call::{self, Answer, NoAnswer};
 use super::standing::Calls;
 use crate::health::Vigil;
+use crate::net::entrance::Ends;
 use crate::net::forwarded;
 use crate::net::http::{Body, full, text};
 use crate::proxy::Proxy;
-use crate::value::{Network, PublicAddress};
+use crate::value::{ClientAddr, LocalAddr, Network, PublicAddress};
 
 /// What signalling is set to.
 #[derive(Debug)]
@@ -53,20 +54,11 @@ pub struct Whip {
     pub calls: Calls,
 }
 
-/// A client's connection, and who is behind it.
-#[derive(Debug, Clone, Copy)]
-pub struct Caller {
-    /// Who connected.
-    pub peer: SocketAddr,
-    /// Where it connected to.
-    pub local: SocketAddr,
-}
-
 /// A request of signalling, as far as every kind has the same.
 struct Ask<'a> {
     whip: &'a Whip,
     proxy: &'a Proxy,
-    caller: Caller,
+    ends: Ends,
     head: RequestHead,
     body: Bytes,
 }
@@ -79,7 +71,7 @@ impl Whip {
     pub async fn answer(
         &self,
         request: Request<Incoming>,
-        caller: Caller,
+        ends: Ends,
         proxy: &Proxy,
     ) -> Result<Response<Body>, Request<Incoming>> {
         let host = request
@@ -95,7 +87,7 @@ impl Whip {
         let Some(path) = Path::of(host.as_deref(), &target, &self.patterns) else {
             return Err(request);
         };
-        let mut response = self.dispatch(request, caller, proxy, path).await;
+        let mut response = self.dispatch(request, ends, proxy, path).await;
         let headers = response.headers_mut();
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         headers.insert(
@@ -108,7 +100,7 @@ impl Whip {
     async fn dispatch(
         &self,
         request: Request<Incoming>,
-        caller: Caller,
+        ends: Ends,
         proxy: &Proxy,
         path: Path<'_>,
     ) -> Response<Body> {
@@ -120,7 +112,7 @@ impl Whip {
         if method == Method::OPTIONS {
             return preflight(methods);
         }
-        let ask = match Ask::read(self, proxy, caller, request).await {
+        let ask = match Ask::read(self, proxy, ends, request).await {
             Ok(ask) => ask,
             Err(response) => return *response,
         };
@@ -144,7 +136,7 @@ impl Whip {
     }
 
     /// Where a client finds our media port.
-    fn announced(&self, head: &RequestHead, local: SocketAddr) -> Announced {
+    fn announced(&self, head: &RequestHead, local: LocalAddr) -> Announced {
         let at = |ip: IpAddr, port: Option<u16>| {
             SocketAddr::new(ip, port.unwrap_or_else(|| port_at(&self.media, ip)))
         };
@@ -157,7 +149,7 @@ impl Whip {
             // A Host that is an address is the one the client used, also through a NAT that maps ports only. A name
             // says nothing that could be written into a candidate.
             let named = head.host().and_then(address_of);
-            addresses.push(at(named.unwrap_or_else(|| local.ip().to_canonical()), None));
+            addresses.push(at(named.unwrap_or_else(|| local.ip()), None));
         }
         Announced {
             addresses,
@@ -170,7 +162,7 @@ impl<'a> Ask<'a> {
     async fn read(
         whip: &'a Whip,
         proxy: &'a Proxy,
-        caller: Caller,
+        ends: Ends,
         request: Request<Incoming>,
     ) -> Result<Self, Refused> {
         let (parts, body) = request.into_parts();
@@ -188,33 +180,26 @@ impl<'a> Ask<'a> {
         Ok(Self {
             whip,
             proxy,
-            caller,
+            ends,
             head,
             body,
         })
     }
 
     /// Who is behind the connection.
-    fn client(&self) -> SocketAddr {
+    fn client(&self) -> ClientAddr {
         let lines: Vec<&str> = self
             .head
             .headers
             .all("x-forwarded-for")
             .filter_map(|line| str::from_utf8(line).ok())
             .collect();
-        let peer = self.caller.peer;
-        let ip = forwarded::client(&self.whip.trusted_proxies, peer.ip(), lines.into_iter());
-        SocketAddr::new(ip, peer.port())
+        let connected = self.ends.client;
+        forwarded::client(&self.whip.trusted_proxies, connected, lines.into_iter())
     }
 
     fn forwarded(&self) -> Forwarded {
-        let ip = self.caller.peer.ip();
-        let listed = &self.whip.trusted_proxies;
-        Forwarded {
-            client: ip,
-            secure: false,
-            trusted: listed.iter().any(|network| network.contains(ip)),
-        }
+        forwarded::told(&self.whip.trusted_proxies, self.ends)
     }
 }
 

@@ -1,0 +1,250 @@
+//! The entrance of every TCP listener: what a connection goes through before any protocol is spoken on it.
+//!
+//! ```text
+//! accepted socket ──► PROXY header ──► Visitor
+//! ```
+//!
+//! What comes in is a socket and the address of its peer. What comes out says who the client is, and has a [`Wire`]
+//! that a listener reads without knowing what is beneath. Encryption belongs between the header and the visitor,
+//! because a balancer sends its header before the client's first byte.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::HeaderMap;
+use hyper::http::Uri;
+use sluicegate_core::http::caller::{Caller, OwnNames};
+use sluicegate_core::preface::{MAX_PREFACE, Preface, PrefaceError, parse};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tracing::{debug, info};
+
+use super::wire::Wire;
+use crate::value::{ClientAddr, LocalAddr, Network, PeerAddr};
+
+/// What the connections of one listener go through.
+#[derive(Debug, Clone)]
+pub struct Entrance {
+    /// Whether peers in the listed networks start with a PROXY protocol header.
+    pub header: ProxyHeader,
+    /// The networks whose headers are believed. What any other peer sends is its protocol's.
+    pub listed: Arc<[Network]>,
+    /// How long a header may take.
+    pub patience: Duration,
+}
+
+/// Whether listed peers send a PROXY protocol header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyHeader {
+    /// They may: the first bytes of HTTP cannot be taken for a header.
+    May,
+    /// They have to, and are let go without one.
+    Must,
+    /// They do not.
+    Never,
+}
+
+/// A connection that has come in. Listeners are given a [`Wire`].
+#[derive(Debug)]
+pub struct Visitor<W = Wire> {
+    /// The connection.
+    pub wire: W,
+    /// What of its bytes was read already, before all that the wire has.
+    pub early: Vec<u8>,
+    /// Who is at its ends.
+    pub ends: Ends,
+}
+
+/// Who is at the ends of a client's connection, and how it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ends {
+    /// Who is served: the peer, or the client that a PROXY protocol header names.
+    pub client: ClientAddr,
+    /// Who connected.
+    pub peer: PeerAddr,
+    /// Where the peer reached us.
+    pub local: LocalAddr,
+    /// A PROXY protocol header was read, even one that names nobody. Then the client is not the peer's machine, and
+    /// what the peer's address alone would allow is not the client's to do.
+    pub proxied: bool,
+    /// The connection is encrypted as far as here.
+    pub secure: bool,
+}
+
+/// Why a connection does not come in.
+#[derive(Debug, thiserror::Error)]
+enum Turned {
+    #[error("the connection ended in its PROXY protocol header")]
+    Closed(#[from] io::Error),
+    #[error("{0}, and proxy_protocol.accept_from lists its source")]
+    Invalid(#[from] PrefaceError),
+    #[error("no PROXY protocol header came in time")]
+    Slow,
+}
+
+impl Entrance {
+    /// Lets a connection in; `None` when its peer is let go, which is logged.
+    pub async fn enter(&self, mut stream: TcpStream, peer: PeerAddr) -> Option<Visitor> {
+        let header = self.header_of(&mut stream, peer).await;
+        let (header, early) = header
+            .inspect_err(|turned| match turned {
+                // A port check of the balancer in front of us, every second perhaps.
+                Turned::Closed(error) => debug!(%peer, %error, "no PROXY protocol header"),
+                turned => info!(%peer, failure = %turned, "connection refused"),
+            })
+            .ok()?;
+        let local = stream.local_addr().unwrap_or_else(|_| peer.socket());
+        let ends = Ends {
+            client: match header {
+                Some(Preface::Client(client)) => client.into(),
+                Some(Preface::Local) | None => peer.into(),
+            },
+            peer,
+            local: local.into(),
+            proxied: header.is_some(),
+            secure: false,
+        };
+        let wire = Wire::Plain(stream);
+        Some(Visitor { wire, early, ends })
+    }
+
+    /// The header a listed peer starts with, and the bytes that came after it.
+    async fn header_of(
+        &self,
+        stream: &mut (impl AsyncRead + Unpin),
+        peer: PeerAddr,
+    ) -> Result<(Option<Preface>, Vec<u8>), Turned> {
+        let listed = || {
+            self.listed
+                .iter()
+                .any(|network| network.contains(peer.ip()))
+        };
+        if self.header == ProxyHeader::Never || !listed() {
+            return Ok((None, Vec::new()));
+        }
+        let reading = async {
+            let mut bytes = Vec::with_capacity(MAX_PREFACE);
+            loop {
+                match parse(&bytes) {
+                    Ok(Some((header, length))) => {
+                        return Ok((Some(header), bytes.split_off(length)));
+                    }
+                    Ok(None) => {}
+                    Err(PrefaceError::NotAHeader) if self.header == ProxyHeader::May => {
+                        return Ok((None, bytes));
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+                if stream.read_buf(&mut bytes).await? == 0 {
+                    return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+                }
+            }
+        };
+        timeout(self.patience, reading)
+            .await
+            .unwrap_or(Err(Turned::Slow))
+    }
+}
+
+impl Ends {
+    /// A client that connected by itself, in the clear, at an address that it reached within its own machine.
+    pub fn direct(peer: PeerAddr) -> Self {
+        Self {
+            client: peer.into(),
+            peer,
+            local: peer.socket().into(),
+            proxied: false,
+            secure: false,
+        }
+    }
+
+    /// Who sends a request on this connection, for the rules of who may ask for what.
+    pub fn caller(&self, target: &Uri, headers: &HeaderMap, names: &OwnNames) -> Caller {
+        let authority = target.authority().map(|authority| authority.as_str());
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let caller = Caller::of(self.peer.ip(), authority, headers, names);
+        if self.proxied {
+            caller.behind_header(self.client.ip())
+        } else {
+            caller
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entrance(header: ProxyHeader) -> Entrance {
+        Entrance {
+            header,
+            listed: Arc::new(["10.0.0.0/8".parse().unwrap()]),
+            patience: Duration::from_secs(1),
+        }
+    }
+
+    const PEER: &str = "10.0.0.9:7";
+    const HEADER: &[u8] = b"PROXY TCP4 203.0.113.9 10.0.0.1 4242 1935\r\nGET /";
+
+    async fn read(
+        header: ProxyHeader,
+        peer: &str,
+        mut bytes: &[u8],
+    ) -> Result<(Option<Preface>, Vec<u8>), Turned> {
+        let peer = peer.parse().unwrap();
+        entrance(header).header_of(&mut bytes, peer).await
+    }
+
+    #[tokio::test]
+    async fn the_header_is_taken_off_and_the_rest_is_kept() {
+        for header in [ProxyHeader::May, ProxyHeader::Must] {
+            let (preface, rest) = read(header, PEER, HEADER).await.unwrap();
+            let client = Preface::Client("203.0.113.9:4242".parse().unwrap());
+            assert_eq!(preface, Some(client), "{header:?}");
+            assert_eq!(rest, b"GET /", "{header:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_may_send_a_header_need_not() {
+        for request in [&b"GET / HTTP/1.1\r\n"[..], b"PUT", b"\r\nGET /"] {
+            let (preface, rest) = read(ProxyHeader::May, PEER, request).await.unwrap();
+            assert_eq!((preface, rest.as_slice()), (None, request));
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_read_where_no_header_is_believed() {
+        for (header, peer) in [
+            (ProxyHeader::Never, PEER),
+            (ProxyHeader::May, "192.0.2.1:7"),
+            (ProxyHeader::Must, "192.0.2.1:7"),
+        ] {
+            let (preface, rest) = read(header, peer, HEADER).await.unwrap();
+            assert_eq!((preface, rest.as_slice()), (None, &b""[..]), "{header:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_says_nothing_or_something_else_is_refused() {
+        let (mut silent, _keep) = tokio::io::duplex(64);
+        let must = entrance(ProxyHeader::Must);
+        let turned = must.header_of(&mut silent, PEER.parse().unwrap()).await;
+        assert!(matches!(turned, Err(Turned::Slow)));
+        let turned = read(ProxyHeader::Must, PEER, b"GET / HTTP/1.1\r\n").await;
+        assert!(matches!(
+            turned,
+            Err(Turned::Invalid(PrefaceError::NotAHeader))
+        ));
+        let broken = b"PROXY TCP4 203.0.113.9\r\n";
+        let turned = read(ProxyHeader::May, PEER, broken).await;
+        assert!(matches!(
+            turned,
+            Err(Turned::Invalid(PrefaceError::Malformed))
+        ));
+    }
+}
