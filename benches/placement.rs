@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use sluicegate::lookup::Lookup;
 use sluicegate::metrics::Metrics;
+use sluicegate::origin::connect::Connector;
 use sluicegate::placer::Placer;
 use sluicegate::proxy::{Parts, Proxy, Request, Timing};
 use sluicegate::registry::{ClaimLimits, Registry};
@@ -127,6 +128,7 @@ fn proxy(policy: &str) -> Proxy {
         lookup: Lookup::default(),
         outside: None,
         cluster: None,
+        connector: Connector::unrestricted(),
     })
 }
 

@@ -9,25 +9,28 @@ use futures_util::stream::FuturesUnordered;
 use serde_json::Value;
 use sluicegate_core::fleet::State;
 use sluicegate_core::fleet::inventory::published;
-use sluicegate_core::fleet::origin::{Host, OriginId, Target};
+use sluicegate_core::fleet::origin::{OriginId, Target};
 use sluicegate_core::stream::{PlacementKey, Service, StreamUrl};
 use tokio::sync::Semaphore;
 
 use crate::net::fetch;
+use crate::origin::connect::Connector;
 use crate::registry::Registry;
 use crate::value::Url;
 
 /// The searches of one proxy.
 #[derive(Debug)]
 pub(crate) struct Finder {
+    connector: Connector,
     turns: Semaphore,
     // A std mutex: it is held for a few lines and never across an await.
     missed: Mutex<HashMap<PlacementKey, Instant>>,
 }
 
 impl Finder {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(connector: Connector) -> Self {
         Self {
+            connector,
             turns: Semaphore::new(SEARCHES),
             missed: Mutex::default(),
         }
@@ -48,7 +51,8 @@ impl Finder {
             return None;
         }
         let others = candidates(registry, not);
-        let mut asked: FuturesUnordered<_> = others.into_iter().map(ask).collect();
+        let mut asked: FuturesUnordered<_> =
+            others.into_iter().map(|other| self.ask(other)).collect();
         while let Some((origin, list)) = asked.next().await {
             let found = list.is_some_and(|list| published(&list).any(|it| key_of(&it) == *key));
             if found {
@@ -57,6 +61,15 @@ impl Finder {
         }
         self.lock().insert(key.clone(), Instant::now());
         None
+    }
+
+    async fn ask(&self, (origin, target): (OriginId, Target)) -> (OriginId, Option<Value>) {
+        let url = Url::of(&target, STREAMS);
+        let list = fetch::get(&self.connector, &url, None, PATIENCE, MOST_BYTES).await;
+        let list = list
+            .ok()
+            .and_then(|body| serde_json::from_slice(&body).ok());
+        (origin, list)
     }
 
     /// It was not looked for in vain a moment ago, and there is room to note it if it is now.
@@ -73,7 +86,7 @@ impl Finder {
     }
 }
 
-/// Those with an API to ask, by address: a name could lead anywhere by now.
+/// Those with an API to ask.
 fn candidates(registry: &Registry, not: &OriginId) -> Vec<(OriginId, Target)> {
     let now = Instant::now();
     registry
@@ -83,18 +96,8 @@ fn candidates(registry: &Registry, not: &OriginId) -> Vec<(OriginId, Target)> {
             id != not && member.state(now) == State::Up && member.duty.takes_players()
         })
         .filter_map(|(id, member)| Some((id, member.origin.target(Service::Api)?)))
-        .filter(|(_, target)| matches!(target.host, Host::Ip(_)))
         .take(MOST_ASKED)
         .collect()
-}
-
-async fn ask((origin, target): (OriginId, Target)) -> (OriginId, Option<Value>) {
-    let url = Url::of(&target, STREAMS);
-    let list = fetch::get(&url, None, PATIENCE, MOST_BYTES).await;
-    let list = list
-        .ok()
-        .and_then(|body| serde_json::from_slice(&body).ok());
-    (origin, list)
 }
 
 /// SRS shows ten streams where nothing is said.

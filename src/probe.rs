@@ -1,9 +1,10 @@
 //! Asks an origin whether it answers.
 
 use crate::net::fetch::{self, FetchError};
+use crate::origin::connect::Connector;
 use crate::value::Url;
 
-use sluicegate_core::fleet::origin::{Host, Target, Transport};
+use sluicegate_core::fleet::origin::{Target, Transport};
 use sluicegate_core::stream::Service;
 use std::io;
 use std::time::Duration;
@@ -19,13 +20,17 @@ use crate::net::last_words;
 ///
 /// # Errors
 /// Why it does not answer, or that it cannot be asked.
-pub async fn answers(target: &Target, service: Service) -> Result<(), ProbeError> {
+pub async fn answers(
+    connector: &Connector,
+    target: &Target,
+    service: Service,
+) -> Result<(), ProbeError> {
     let ask = async {
         match service {
-            Service::Api | Service::Http => connect(target).await,
+            Service::Api | Service::Http => connect(connector, target).await,
             Service::Rtc | Service::Srt => Err(ProbeError::Datagrams(service)),
-            Service::Rtmp => greet(connect(target).await?).await,
-            Service::Rtsp => ask_options(connect(target).await?).await,
+            Service::Rtmp => greet(connect(connector, target).await?).await,
+            Service::Rtsp => ask_options(connect(connector, target).await?).await,
         }
     };
     let answered = tokio::time::timeout(PATIENCE, ask).await;
@@ -39,9 +44,13 @@ pub async fn answers(target: &Target, service: Service) -> Result<(), ProbeError
 ///
 /// # Errors
 /// Why it does not answer, or what it answered.
-pub async fn answers_http(target: &Target, path: &str) -> Result<(), ProbeError> {
+pub async fn answers_http(
+    connector: &Connector,
+    target: &Target,
+    path: &str,
+) -> Result<(), ProbeError> {
     let url = Url::of(target, path);
-    match fetch::get(&url, None, PATIENCE, SMALL_ANSWER).await {
+    match fetch::get(connector, &url, None, PATIENCE, SMALL_ANSWER).await {
         // Whatever it sends, it lives: only its status is asked for.
         Ok(_) | Err(FetchError::TooLong(_)) => Ok(()),
         Err(FetchError::Silent(_)) => Err(ProbeError::Silent),
@@ -53,12 +62,15 @@ pub async fn answers_http(target: &Target, path: &str) -> Result<(), ProbeError>
 ///
 /// # Errors
 /// Why nothing does, or that it cannot be asked.
-pub async fn accepts(target: &Target, service: Service) -> Result<(), ProbeError> {
+pub async fn accepts(
+    connector: &Connector,
+    target: &Target,
+    service: Service,
+) -> Result<(), ProbeError> {
     if Transport::of(service) == Transport::Udp {
         return Err(ProbeError::Datagrams(service));
     }
-    let connected = tokio::time::timeout(PATIENCE, connect(target)).await;
-    let mut origin = connected.unwrap_or(Err(ProbeError::Silent))?;
+    let mut origin = connect(connector, target).await?;
     last_words::say(&mut origin, &[], LEAVE).await;
     Ok(())
 }
@@ -98,12 +110,12 @@ pub(crate) fn plain(error: &io::Error) -> String {
     first.into_iter().chain(letters).collect()
 }
 
-async fn connect(target: &Target) -> Result<TcpStream, ProbeError> {
-    let connected = match &target.host {
-        Host::Ip(ip) => TcpStream::connect((*ip, target.port)).await,
-        Host::Name(name) => TcpStream::connect((name.as_str(), target.port)).await,
-    };
-    Ok(connected?)
+async fn connect(connector: &Connector, target: &Target) -> Result<TcpStream, ProbeError> {
+    let connected = connector.connect(target, PATIENCE).await;
+    connected.map_err(|error| match error.kind() {
+        io::ErrorKind::TimedOut => ProbeError::Silent,
+        _ => ProbeError::Unreachable(error),
+    })
 }
 
 /// Sends C0 and C1 (RTMP 1.0 §5.2.2, §5.2.3) and waits for S0.
@@ -150,6 +162,10 @@ const FILLER: u8 = 0x53;
 mod tests {
     use super::*;
     use tokio::net::{TcpListener, TcpSocket};
+
+    async fn answers(target: &Target, service: Service) -> Result<(), ProbeError> {
+        super::answers(&Connector::unrestricted(), target, service).await
+    }
 
     /// An origin that reads the greeting and says `words`, or nothing for ever.
     async fn origin(words: Option<&'static [u8]>) -> Target {

@@ -11,7 +11,7 @@ use rustix::process::{Resource, getrlimit};
 use rustix::system::uname;
 use sluicegate_core::fleet::Fleet;
 use sluicegate_core::fleet::health::Rules;
-use sluicegate_core::fleet::origin::{AddressRules, Origin, OriginId, Target};
+use sluicegate_core::fleet::origin::{Origin, OriginId, Target};
 use sluicegate_core::http::caller::OwnNames;
 use sluicegate_core::http::link::LinkKey;
 use sluicegate_core::place::placement;
@@ -45,6 +45,7 @@ use crate::net::accept::Acceptor;
 use crate::net::datagram::Entries;
 use crate::net::entrance::{Entrance, ProxyHeader};
 use crate::net::workers::{Pulse, Workers};
+use crate::origin::connect::{Connector, Resolve, SystemResolver};
 use crate::placer::Placer;
 use crate::proxy::outside::Outside;
 use crate::proxy::{self, Proxy, Timing};
@@ -131,6 +132,14 @@ impl Server {
     /// # Errors
     /// [`StartError`], for the first port that cannot be had for example.
     pub fn bind(settings: Settings) -> Result<Self, StartError> {
+        Self::bind_with(settings, Arc::new(SystemResolver))
+    }
+
+    /// The same; `resolver` says where the names of origins lead.
+    ///
+    /// # Errors
+    /// As [`Server::bind`].
+    pub fn bind_with(settings: Settings, resolver: Arc<dyn Resolve>) -> Result<Self, StartError> {
         let start = |name| Workers::start(name).map_err(StartError::Workers);
         let workers = Arc::new(start("worker")?);
         // Shards of datagrams rest when they are busy, and nobody else is to wait for that.
@@ -200,6 +209,7 @@ impl Server {
             lookup: lookup(&settings),
             outside: outside(&settings),
             cluster,
+            connector: Connector::new(settings.address_rules(), resolver),
         });
         let readiness = Readiness {
             needs_origin: settings.system.ready_needs_origin,
@@ -328,11 +338,9 @@ impl Server {
                 metrics: Arc::clone(proxy.metrics()),
             }
         };
-        let addresses = AddressRules {
-            allow_special: settings.system.allow_special_addresses,
-        };
+        let addresses = settings.address_rules();
         let dialer = Arc::new(Dialer {
-            addresses,
+            connector: proxy.connector().clone(),
             rtmp_preamble: settings.origins.client_address_preamble.clone(),
             proxy_v1: settings.origins.proxy_protocol_v1.clone(),
             proxy_v2: settings.origins.proxy_protocol_v2.clone(),
@@ -567,9 +575,7 @@ fn cluster(
     let terms = Terms {
         origin_ttl: settings.origins.ttl,
         play_claim: settings.placement.play_claim,
-        rules: AddressRules {
-            allow_special: settings.system.allow_special_addresses,
-        },
+        rules: settings.address_rules(),
         system: settings
             .system
             .advertise

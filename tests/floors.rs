@@ -11,9 +11,9 @@ fn floor(module: &str) -> Option<u8> {
         "cli" | "main" => 4,
         "demo" | "logging" | "server" => 3,
         "admin" | "listener" => 2,
-        "cluster" | "finder" | "fleet_api" | "health" | "lookup" | "metrics" | "net" | "placer"
-        | "probe" | "proxy" | "readiness" | "registry" | "reported" | "sessions" | "sources"
-        | "systemd" => 1,
+        "cluster" | "finder" | "fleet_api" | "health" | "lookup" | "metrics" | "net" | "origin"
+        | "placer" | "probe" | "proxy" | "readiness" | "registry" | "reported" | "sessions"
+        | "sources" | "systemd" => 1,
         "api" | "bell" | "store" | "stream_names" | "value" => 0,
         _ => return None,
     })

@@ -572,6 +572,31 @@ fn the_default_origin_is_enabled_by_on_alone() {
 }
 
 #[test]
+fn a_default_origin_that_is_never_dialled_is_told_of() {
+    let enabled = "[default_origin]\nenabled = true\nip = ";
+    let allowed = "[system]\nallow_special_addresses = true\n";
+    for (cause, file, warned) in [
+        ("link-local", format!("{enabled}\"169.254.1.1\""), true),
+        ("loopback", format!("{enabled}\"127.0.0.1\""), false),
+        ("a name", format!("{enabled}\"media.example.com\""), false),
+        (
+            "allowed",
+            format!("{allowed}{enabled}\"169.254.1.1\""),
+            false,
+        ),
+        (
+            "off",
+            "[default_origin]\nip = \"169.254.1.1\"".to_owned(),
+            false,
+        ),
+    ] {
+        let warnings = load(&file, &[], "").unwrap().warnings;
+        let about = |warning: &String| warning.contains("default_origin.ip is 169.254.1.1");
+        assert_eq!(warnings.iter().any(about), warned, "{cause}");
+    }
+}
+
+#[test]
 fn a_missing_static_directory_is_a_warning() {
     let about = |loaded: Loaded| loaded.warnings.iter().any(|w| w.contains("no directory"));
     assert!(about(

@@ -68,7 +68,10 @@ async fn decoder_headers(system: &System, row: &Row) -> Vec<Message> {
         .origin
         .and_then(|origin| registry.target(&origin, Service::Rtmp));
     match target {
-        Some(target) => peek::decoder_headers(&target, &row.request.stream).await,
+        Some(target) => {
+            let connector = system.proxy.connector();
+            peek::decoder_headers(connector, &target, &row.request.stream).await
+        }
         None => Vec::new(),
     }
 }

@@ -157,10 +157,7 @@ impl Settings {
         let mut settings = meaning::read(&entries, &mut problems, &mut warnings);
         // A file that cannot be read has been reported already.
         if let Some(file) = file.filter(|_| problems.is_empty()) {
-            let rules = AddressRules {
-                allow_special: settings.system.allow_special_addresses,
-            };
-            settings.sources = sources::gather(file, &rules, &mut problems);
+            settings.sources = sources::gather(file, &settings.address_rules(), &mut problems);
         }
         if problems.is_empty() {
             Ok(Loaded {
@@ -170,6 +167,15 @@ impl Settings {
             })
         } else {
             Err(ConfigError { problems })
+        }
+    }
+}
+
+impl Settings {
+    /// Which addresses may be dialled.
+    pub const fn address_rules(&self) -> AddressRules {
+        AddressRules {
+            allow_special: self.system.allow_special_addresses,
         }
     }
 }

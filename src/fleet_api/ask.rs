@@ -11,12 +11,12 @@ use hyper::header::{ACCEPT, AUTHORIZATION, CONNECTION, HOST, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use sluicegate_core::fleet::origin::{Host, Target};
-use tokio::net::TcpStream;
+use sluicegate_core::fleet::origin::Target;
 use tokio::time::timeout;
 
 use crate::config::Credential;
 use crate::net::http::BoxError;
+use crate::origin::connect::Connector;
 use crate::probe::plain;
 
 /// What is asked.
@@ -73,9 +73,13 @@ impl AskError {
 ///
 /// # Errors
 /// Why there is none.
-pub(super) async fn ask(target: &Target, question: Question) -> Result<Value, AskError> {
+pub(super) async fn ask(
+    connector: &Connector,
+    target: &Target,
+    question: Question,
+) -> Result<Value, AskError> {
     let patience = question.patience;
-    let body = timeout(patience, exchange(target, question))
+    let body = timeout(patience, exchange(connector, target, question))
         .await
         .unwrap_or(Err(AskError::Silent))?;
     // Megabytes take a while to read, and the worker has connections to serve meanwhile.
@@ -88,11 +92,16 @@ pub(super) async fn ask(target: &Target, question: Question) -> Result<Value, As
     }
 }
 
-async fn exchange(target: &Target, question: Question) -> Result<Bytes, AskError> {
-    let stream = match &target.host {
-        Host::Ip(ip) => TcpStream::connect((*ip, target.port)).await?,
-        Host::Name(name) => TcpStream::connect((name.as_str(), target.port)).await?,
-    };
+async fn exchange(
+    connector: &Connector,
+    target: &Target,
+    question: Question,
+) -> Result<Bytes, AskError> {
+    let connected = connector.connect(target, question.patience).await;
+    let stream = connected.map_err(|error| match error.kind() {
+        io::ErrorKind::TimedOut => AskError::Silent,
+        _ => AskError::Unreachable(error),
+    })?;
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(MAX_HEAD)
         .handshake(TokioIo::new(stream))

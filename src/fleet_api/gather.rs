@@ -155,7 +155,12 @@ impl Gatherer {
             .into_iter()
             .map(|addressee| async move {
                 let _turn = turns.acquire().await;
-                let answered = ask(&addressee.target, addressee.question).await;
+                let answered = ask(
+                    self.proxy.connector(),
+                    &addressee.target,
+                    addressee.question,
+                )
+                .await;
                 (addressee.named, answered)
             })
             .collect();

@@ -68,16 +68,17 @@ async fn ask(proxy: &Proxy, settings: &Health, id: &OriginId) {
     let Some(question) = question(proxy, settings.probe_with, id) else {
         return;
     };
+    let connector = proxy.connector();
     let said = match &question {
         (Service::Http | Service::Api, target) if settings.probe_with == Question::Http => {
-            probe::answers_http(target, &settings.probe_path).await
+            probe::answers_http(connector, target, &settings.probe_path).await
         }
         (service @ (Service::Rtmp | Service::Rtsp), target)
             if settings.probe_with == Question::Rtmp =>
         {
-            probe::answers(target, *service).await
+            probe::answers(connector, target, *service).await
         }
-        (service, target) => probe::accepts(target, *service).await,
+        (service, target) => probe::accepts(connector, target, *service).await,
     };
     let (_, target) = question;
     match said {
@@ -98,11 +99,12 @@ async fn ask(proxy: &Proxy, settings: &Health, id: &OriginId) {
 /// Whether an origin answers anything at all: a handshake if it has one, else a request for its first page. A no is an
 /// answer too.
 async fn speaks(proxy: &Proxy, id: &OriginId) -> bool {
+    let connector = proxy.connector();
     let said = match question(proxy, Question::Rtmp, id) {
         Some((service @ (Service::Rtmp | Service::Rtsp), target)) => {
-            probe::answers(&target, service).await
+            probe::answers(connector, &target, service).await
         }
-        Some((_, target)) => probe::answers_http(&target, "/").await,
+        Some((_, target)) => probe::answers_http(connector, &target, "/").await,
         None => return true,
     };
     said.map_or_else(|error| fault(&error) != Fault::Silent, |()| true)

@@ -2,26 +2,24 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use rustix::io::Errno;
-use sluicegate_core::fleet::origin::{AddressRules, Host, OriginId};
+use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::preface;
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpStream, lookup_host};
-use tokio::time::{sleep, timeout};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::net::accept::prepare;
+use crate::origin::connect::Connector;
 use crate::proxy::{Attempt, DialError};
 use crate::value::{ClientAddr, LocalAddr, OriginNames};
 
 /// How origins are reached, and which of them are told the client's address.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Dialer {
-    /// Addresses that a registered name must not resolve to.
-    pub addresses: AddressRules,
+    /// Opens the connections.
+    pub connector: Connector,
     /// By the 0xF3 preamble that SRS reads before an RTMP handshake.
     pub rtmp_preamble: OriginNames,
     /// By a PROXY protocol header, version 1.
@@ -43,23 +41,14 @@ impl Dialer {
         local: LocalAddr,
         rtmp: bool,
     ) -> Result<TcpStream, DialError> {
-        let mut stream = match timeout(attempt.patience, self.connect(attempt)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) if is_ours(&error) => {
-                return Err(DialError::Exhausted(error.to_string()));
+        let target = &attempt.target;
+        let mut stream = match self.connector.connect(target, attempt.patience).await {
+            Ok(stream) => stream,
+            Err(error) if is_ours(&error) => return Err(DialError::Exhausted(error.to_string())),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                return Err(DialError::Silent(format!("{target}: {error}")));
             }
-            Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => {
-                return Err(DialError::Silent(format!("{}: {error}", attempt.target)));
-            }
-            Ok(Err(error)) => {
-                return Err(DialError::Failed(format!("{}: {error}", attempt.target)));
-            }
-            Err(_) => {
-                return Err(DialError::Silent(format!(
-                    "{}: no connection in time",
-                    attempt.target
-                )));
-            }
+            Err(error) => return Err(DialError::Failed(format!("{target}: {error}"))),
         };
         prepare(&stream);
         let words = self.words(&attempt.origin, &attempt.label, client, local, rtmp);
@@ -88,48 +77,17 @@ impl Dialer {
         self.proxy_v1.includes(names) || self.proxy_v2.includes(names)
     }
 
-    /// The address of an origin's datagram port.
+    /// The addresses of an origin's datagram port that may be used; at least one.
     ///
     /// # Errors
-    /// [`DialError::Failed`], when its name leads to no address that may be used.
-    pub async fn datagrams(&self, attempt: &Attempt) -> Result<SocketAddr, DialError> {
+    /// [`DialError::Failed`], when its name leads to none.
+    pub async fn datagrams(&self, attempt: &Attempt) -> Result<Vec<SocketAddr>, DialError> {
         let target = &attempt.target;
-        let name = match &target.host {
-            Host::Ip(ip) => return Ok((*ip, target.port).into()),
-            Host::Name(name) => name.as_str(),
-        };
         let failed = |why: String| DialError::Failed(format!("{target}: {why}"));
-        let found = timeout(attempt.patience, lookup_host((name, target.port))).await;
-        let mut found = found
+        timeout(attempt.patience, self.connector.addresses(target))
+            .await
             .map_err(|_| failed("its name was not resolved in time".to_owned()))?
-            .map_err(|error| failed(error.to_string()))?;
-        found
-            .find(|address| self.addresses.check(&address.ip().into()).is_ok())
-            .ok_or_else(|| failed("its name leads to no address that may be used".to_owned()))
-    }
-
-    async fn connect(&self, attempt: &Attempt) -> io::Result<TcpStream> {
-        let target = &attempt.target;
-        let name = match &target.host {
-            Host::Ip(ip) => return connect_to((*ip, target.port).into()).await,
-            Host::Name(name) => name.as_str(),
-        };
-        // The rules were kept when the name was registered; where it leads can change at any time.
-        let found = lookup_host((name, target.port)).await?;
-        let allowed: Vec<SocketAddr> = found
-            .filter(|address| self.addresses.check(&address.ip().into()).is_ok())
-            .collect();
-        // Each gets its share of the time: behind one that leads nowhere may be one that answers.
-        let share = attempt.patience / u32::try_from(allowed.len().max(1)).unwrap_or(u32::MAX);
-        let mut failure = io::Error::other("its name leads to no address that may be dialled");
-        for address in allowed {
-            match timeout(share, connect_to(address)).await {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => failure = error,
-                Err(_) => failure = io::ErrorKind::TimedOut.into(),
-            }
-        }
-        Err(failure)
+            .map_err(|error| failed(error.to_string()))
     }
 
     /// The bytes an origin wants before the client's own.
@@ -160,31 +118,6 @@ impl Dialer {
     }
 }
 
-/// Connects, and knocks again while nothing comes back.
-///
-/// An origin whose accept queue is full drops the first packet of a connection, and the kernel repeats it a second
-/// later, when the dial is over. A second and a third connection of our own get in as soon as there is room; whichever
-/// is first is taken, and the others were never more than a packet.
-async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
-    let mut knocks = FuturesUnordered::new();
-    knocks.push(TcpStream::connect(address));
-    for _ in 1..KNOCKS {
-        tokio::select! {
-            Some(connected) = knocks.next() => return connected,
-            () = sleep(KNOCK_AGAIN) => knocks.push(TcpStream::connect(address)),
-        }
-    }
-    match knocks.next().await {
-        Some(connected) => connected,
-        None => Err(io::ErrorKind::TimedOut.into()),
-    }
-}
-
-/// Connections of one dial that may be under way.
-const KNOCKS: usize = 3;
-/// Longer than a packet takes around the world, and often enough to be heard within a dial of one second.
-const KNOCK_AGAIN: Duration = Duration::from_millis(400);
-
 /// The error says that this machine ran out of something, and nothing of the origin.
 fn is_ours(error: &io::Error) -> bool {
     let ran_out = [
@@ -206,7 +139,7 @@ mod tests {
     #[test]
     fn only_listed_origins_are_told() {
         let dialer = Dialer {
-            addresses: AddressRules::default(),
+            connector: Connector::unrestricted(),
             rtmp_preamble: OriginNames::new(["origin1"]),
             proxy_v1: OriginNames::new(["vid-2"]),
             proxy_v2: OriginNames::default(),

@@ -313,23 +313,37 @@ impl Caller {
     /// Asks one origin, until it answers or its time is over.
     async fn ask(&self, attempt: Attempt) -> Result<(), DialError> {
         let patience = attempt.patience.min(PATIENCE);
-        let asked = async {
-            let origin = self.dialer.datagrams(&attempt).await?;
-            let (answer, answered) = oneshot::channel();
-            let flow = self.flow;
-            let command = Command::Attempt {
-                flow,
-                origin,
-                answer,
-            };
-            self.to_shard.send(command).await;
-            let gone = || DialError::Failed("it was given up".to_owned());
-            answered.await.unwrap_or_else(|_| Err(gone()))
-        };
         let silent = || DialError::Silent(format!("{}: no answer in time", attempt.target));
+        let asked = async {
+            let addresses = self.dialer.datagrams(&attempt).await?;
+            let share = patience / u32::try_from(addresses.len()).unwrap_or(u32::MAX);
+            let mut failure = silent();
+            for origin in addresses {
+                match timeout(share, self.ask_at(origin)).await {
+                    Err(_) => failure = silent(),
+                    Ok(Err(DialError::Failed(why))) => failure = DialError::Failed(why),
+                    Ok(told) => return told,
+                }
+            }
+            Err(failure)
+        };
         timeout(patience, asked)
             .await
             .unwrap_or_else(|_| Err(silent()))
+    }
+
+    /// Asks an origin at one of its addresses, for as long as the caller waits.
+    async fn ask_at(&self, origin: SocketAddr) -> Result<(), DialError> {
+        let (answer, answered) = oneshot::channel();
+        let flow = self.flow;
+        let command = Command::Attempt {
+            flow,
+            origin,
+            answer,
+        };
+        self.to_shard.send(command).await;
+        let gone = || DialError::Failed("it was given up".to_owned());
+        answered.await.unwrap_or_else(|_| Err(gone()))
     }
 
     async fn reject(&self, refusal: &Refusal) {

@@ -10,9 +10,9 @@ use hyper::client::conn::http1;
 use hyper::header::{ACCEPT, AUTHORIZATION, HOST, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use sluicegate_core::fleet::origin::Host;
 use tokio::net::TcpStream;
 
+use crate::origin::connect::Connector;
 use crate::value::{Secret, Url};
 
 /// Why a document did not come.
@@ -43,12 +43,13 @@ pub enum FetchError {
 /// # Errors
 /// [`FetchError`], also for any status of 400 or more.
 pub async fn get(
+    connector: &Connector,
     url: &Url,
     token: Option<&Secret>,
     patience: Duration,
     most: usize,
 ) -> Result<Bytes, FetchError> {
-    let (status, body) = ask(Method::GET, url, token, patience, most).await?;
+    let (status, body) = ask(connector, Method::GET, url, token, patience, most).await?;
     if status.is_client_error() || status.is_server_error() {
         return Err(FetchError::Status(status));
     }
@@ -60,18 +61,27 @@ pub async fn get(
 /// # Errors
 /// [`FetchError`], for no status.
 pub async fn ask(
+    connector: &Connector,
     method: Method,
     url: &Url,
     token: Option<&Secret>,
     patience: Duration,
     most: usize,
 ) -> Result<(StatusCode, Bytes), FetchError> {
-    tokio::time::timeout(patience, exchange(method, url, token, most))
+    let connect = async {
+        let connected = connector.connect(url.target(), patience).await;
+        connected.map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => FetchError::Silent(patience),
+            _ => FetchError::Unreachable(error),
+        })
+    };
+    tokio::time::timeout(patience, exchange(connect, method, url, token, most))
         .await
         .unwrap_or(Err(FetchError::Silent(patience)))
 }
 
 async fn exchange(
+    connect: impl Future<Output = Result<TcpStream, FetchError>>,
     method: Method,
     url: &Url,
     token: Option<&Secret>,
@@ -91,10 +101,7 @@ async fn exchange(
     let request = request
         .body(Empty::<Bytes>::new())
         .map_err(|_| FetchError::Broken)?;
-    let stream = match &url.target().host {
-        Host::Ip(ip) => TcpStream::connect((*ip, url.target().port)).await?,
-        Host::Name(name) => TcpStream::connect((name.as_str(), url.target().port)).await?,
-    };
+    let stream = connect.await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|_| FetchError::Broken)?;

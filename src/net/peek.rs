@@ -3,31 +3,36 @@
 
 use std::time::Duration;
 
-use sluicegate_core::fleet::origin::{Host, Target};
+use sluicegate_core::fleet::origin::Target;
 use sluicegate_core::media::part::{MAX_TRACKS, Part};
 use sluicegate_core::rtmp::client::{Client, ClientEvent};
 use sluicegate_core::rtmp::message::Message;
 use sluicegate_core::stream::{Action, StreamUrl};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+use crate::origin::connect::Connector;
 
 /// The metadata and decoder configurations of a stream, as the origin sends them to a player by RTMP; none of those
 /// that do not come in time.
-pub async fn decoder_headers(target: &Target, stream: &StreamUrl) -> Vec<Message> {
+pub async fn decoder_headers(
+    connector: &Connector,
+    target: &Target,
+    stream: &StreamUrl,
+) -> Vec<Message> {
     let mut headers = Vec::new();
-    let _ = timeout(PATIENCE, play(target, stream, &mut headers)).await;
+    let _ = timeout(PATIENCE, play(connector, target, stream, &mut headers)).await;
     headers
 }
 
 /// Plays until a frame comes: everything before it is what was looked for.
-async fn play(target: &Target, stream: &StreamUrl, headers: &mut Vec<Message>) -> Option<()> {
-    let mut origin = match &target.host {
-        Host::Ip(ip) => TcpStream::connect((*ip, target.port)).await.ok()?,
-        Host::Name(name) => TcpStream::connect((name.as_str(), target.port))
-            .await
-            .ok()?,
-    };
+async fn play(
+    connector: &Connector,
+    target: &Target,
+    stream: &StreamUrl,
+    headers: &mut Vec<Message>,
+) -> Option<()> {
+    let mut origin = connector.connect(target, PATIENCE).await.ok()?;
     let full = stream.to_string();
     let (place, name) = full.rsplit_once('/')?;
     let mut client = Client::new(

@@ -34,6 +34,7 @@ use crate::config::Takeover;
 use crate::finder::Finder;
 use crate::lookup::Lookup;
 use crate::metrics::{Metrics, RefusalLabels, StoreLabel};
+use crate::origin::connect::Connector;
 use crate::registry::Registry;
 pub use crate::sessions::Request;
 use crate::sessions::{Direction, EndReason, Sessions, State};
@@ -53,6 +54,7 @@ struct Shared {
     timing: Timing,
     lookup: Lookup,
     outside: Option<Outside>,
+    connector: Connector,
     stopping: AtomicBool,
     cluster: Option<Arc<Cluster>>,
     // A std mutex: it is held for a line and never across an await.
@@ -79,6 +81,8 @@ pub struct Parts {
     pub outside: Option<Outside>,
     /// The proxies that share a store with this one, if it has one.
     pub cluster: Option<Arc<Cluster>>,
+    /// Reaches what was registered.
+    pub connector: Connector,
 }
 
 /// How long set-up may take.
@@ -111,9 +115,10 @@ impl Proxy {
                 lookup: parts.lookup,
                 outside: parts.outside,
                 cluster: parts.cluster,
+                finder: Finder::new(parts.connector.clone()),
+                connector: parts.connector,
                 stopping: AtomicBool::new(false),
                 drain: Mutex::default(),
-                finder: Finder::new(),
             }),
         };
         let shared = Arc::downgrade(&proxy.shared);
@@ -162,6 +167,11 @@ impl Proxy {
     /// The metric families.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.shared.metrics
+    }
+
+    /// Reaches what was registered.
+    pub fn connector(&self) -> &Connector {
+        &self.shared.connector
     }
 
     /// An origin says that a stream is published on it, by a way that is not ours: it is played from there. Players

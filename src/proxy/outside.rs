@@ -13,6 +13,7 @@ use tracing::warn;
 
 use crate::config::Unanswered;
 use crate::net::fetch;
+use crate::origin::connect::Connector;
 use crate::sessions::Request;
 use crate::value::{NotAUrl, Url};
 
@@ -77,9 +78,15 @@ impl Outside {
 
     async fn fetch(&self, request: &Request) -> Result<Answer, String> {
         let url = self.question(request).map_err(|error| error.to_string())?;
-        let body = fetch::get(&url, None, self.timeout, LONGEST_ANSWER)
-            .await
-            .map_err(|error| error.to_string())?;
+        let body = fetch::get(
+            &Connector::unrestricted(),
+            &url,
+            None,
+            self.timeout,
+            LONGEST_ANSWER,
+        )
+        .await
+        .map_err(|error| error.to_string())?;
         let document: Document = serde_json::from_slice(&body)
             .map_err(|_| "its answer is not the document it should be".to_owned())?;
         match document {

@@ -21,6 +21,7 @@ use tracing::{info, warn};
 
 use crate::config::{Place, SourceSettings, Sources, read_sources};
 use crate::net::fetch;
+use crate::origin::connect::Connector;
 use crate::proxy::Proxy;
 use crate::systemd::Systemd;
 
@@ -212,9 +213,15 @@ async fn look(
             let url = url
                 .parse()
                 .map_err(|error: crate::value::NotAUrl| error.to_string())?;
-            let body = fetch::get(&url, token.as_ref(), source.patience, MOST_BYTES)
-                .await
-                .map_err(|error| error.to_string())?;
+            let body = fetch::get(
+                &Connector::unrestricted(),
+                &url,
+                token.as_ref(),
+                source.patience,
+                MOST_BYTES,
+            )
+            .await
+            .map_err(|error| error.to_string())?;
             serde_json::from_slice(&body).map_err(|error| format!("not JSON: {error}"))?
         }
     };

@@ -18,6 +18,7 @@ mod leaving;
 mod machine;
 mod mesh;
 mod mesh_proxies;
+mod names;
 mod one_api;
 mod pair;
 #[allow(dead_code, reason = "each test binary uses its own part")]

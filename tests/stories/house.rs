@@ -1,14 +1,17 @@
 //! Builders: a proxy, origins that behave as told, clients.
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sluicegate::config::{Environment, Settings};
+use sluicegate::origin::connect::{Resolve, Resolving};
 use sluicegate::proxy::Proxy;
-use sluicegate::server::{Addresses, Server};
+use sluicegate::server::{Addresses, Server, StartError};
 use sluicegate_core::fleet::origin::{AddressRules, parse_registration};
 use sluicegate_core::rtmp::amf0::Value;
 use sluicegate_core::rtmp::chunk::{ChunkReader, ChunkWriter};
@@ -41,6 +44,19 @@ impl House {
 
     /// Like `open`, with a server that `furnish` may change before it serves.
     pub(crate) async fn open_with(settings: &str, furnish: impl FnOnce(Server) -> Server) -> Self {
+        Self::build(settings, |settings| Server::bind(settings).map(furnish)).await
+    }
+
+    /// The same, where the names of origins lead as `names` says.
+    pub(crate) async fn open_knowing(settings: &str, names: &Names) -> Self {
+        let names = Arc::new(names.clone());
+        Self::build(settings, |settings| Server::bind_with(settings, names)).await
+    }
+
+    async fn build(
+        settings: &str,
+        bind: impl FnOnce(Settings) -> Result<Server, StartError>,
+    ) -> Self {
         // The usual soft limit is too low for hundreds of clients, their sessions and their origins in one process.
         let limit = getrlimit(Resource::Nofile);
         setrlimit(
@@ -82,7 +98,7 @@ impl House {
         std::fs::write(file.path(), lines).expect("a file");
         let loaded =
             Settings::load(Some(file.path()), &Environment::new([], "")).expect("valid settings");
-        let server = furnish(Server::bind(loaded.settings).expect("free ports"));
+        let server = bind(loaded.settings).expect("free ports");
         let at = server.addresses().expect("bound");
         let proxy = server.proxy().clone();
         let stop = CancellationToken::new();
@@ -102,8 +118,13 @@ impl House {
 
     /// Registers an origin with any endpoints.
     pub(crate) fn register_with(&self, id: &str, endpoints: &str) {
+        self.register_at(id, "127.0.0.1", endpoints);
+    }
+
+    /// Registers an origin at any host.
+    pub(crate) fn register_at(&self, id: &str, host: &str, endpoints: &str) {
         let body =
-            format!(r#"{{"ip":"127.0.0.1","server":"{id}","service":"s","pid":"1",{endpoints}}}"#);
+            format!(r#"{{"ip":"{host}","server":"{id}","service":"s","pid":"1",{endpoints}}}"#);
         let origin = parse_registration(body.as_bytes(), &AddressRules::default())
             .expect("a valid registration");
         self.proxy.registry().register(origin).expect("room");
@@ -134,6 +155,28 @@ impl House {
 impl Drop for House {
     fn drop(&mut self) {
         self.serving.abort();
+    }
+}
+
+/// The names of a test and the addresses that each has, which may change at any time. No other name has any.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Names {
+    known: Arc<Mutex<BTreeMap<String, Vec<IpAddr>>>>,
+}
+
+impl Names {
+    /// From now on, a name has these addresses.
+    pub(crate) fn lead(&self, name: &str, addresses: &[&str]) {
+        let addresses = addresses.iter().map(|ip| ip.parse().expect("an address"));
+        let mut known = self.known.lock().expect("a test");
+        known.insert(name.to_owned(), addresses.collect());
+    }
+}
+
+impl Resolve for Names {
+    fn resolve(&self, name: &str) -> Resolving {
+        let found = self.known.lock().expect("a test").get(name).cloned();
+        Box::pin(async move { found.ok_or_else(|| io::ErrorKind::NotFound.into()) })
     }
 }
 
@@ -352,7 +395,7 @@ pub(crate) enum Manner {
     /// Refuses this many requests because it has a publisher already, and grants the rest.
     BusyFor(Arc<AtomicUsize>),
     /// Redirects every client to another place.
-    Redirects(SocketAddr),
+    Redirects(String),
     /// Assigns message stream ids from this one on, and grants.
     NumbersFrom(u32),
     /// Closes when it gets commands faster than it answers; grants otherwise.
@@ -519,7 +562,7 @@ async fn serve(
                     voice.say(0, &Message::set_chunk_size(4096));
                     voice.writer.set_chunk_size(4096);
                     if let Manner::Redirects(to) = &manner {
-                        voice.command(0, &redirect(*to));
+                        voice.command(0, &redirect(to));
                         continue;
                     }
                     let properties = vec![(
@@ -652,7 +695,7 @@ impl Voice {
 }
 
 /// The redirect of an SRS origin that knows where the stream is.
-fn redirect(to: SocketAddr) -> Command {
+fn redirect(to: &str) -> Command {
     let extra = vec![
         ("code".to_owned(), Value::Number(302.0)),
         (

@@ -24,6 +24,7 @@ mod kill_list;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../support/machine.rs"]
 mod machine;
+mod names;
 mod placement;
 mod pressure;
 mod rtc_media;

@@ -67,7 +67,7 @@ async fn an_origin_that_hangs_up_on_pipelined_commands_is_asked_step_by_step() {
 async fn a_redirect_to_a_registered_origin_is_followed_and_the_placement_moves() {
     let house = House::open("").await;
     let holder = Stub::start(Manner::Grants).await;
-    let knows = Stub::start(Manner::Redirects(holder.at)).await;
+    let knows = Stub::start(Manner::Redirects(holder.at.to_string())).await;
     house.register("knows", knows.at);
     let pointed = house.ask(Action::Play, "live/a").await;
     assert_eq!(

@@ -151,12 +151,12 @@ fn both(rtmp: &Stub, http: u16) -> String {
     format!(r#""rtmp":["{rtmp}"],"http":["{http}"]"#)
 }
 
-fn assert_refused(status: u16) {
+pub(crate) fn assert_refused(status: u16) {
     assert!((500..600).contains(&status), "{status}");
 }
 
 /// A caller that sends what libsrt sends, up to the answer.
-async fn call_srt(house: &House) -> Rejection {
+pub(crate) async fn call_srt(house: &House) -> Rejection {
     let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
     socket.connect(house.at.srt).await.expect("loopback");
     let mut buffer = [0; 1500];
@@ -181,5 +181,5 @@ async fn call_srt(house: &House) -> Rejection {
 /// These long times are for origins that take their time. A client that is on the next origin much sooner was not held
 /// up by them.
 const PATIENT: &str = "[session]\nsetup_timeout = \"60s\"\n[http]\nanswer_timeout = \"60s\"\n";
-const OFFER: &str = "v=0\r\no=- 1 2 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n\
+pub(crate) const OFFER: &str = "v=0\r\no=- 1 2 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n\
     a=ice-ufrag:clnt\r\na=ice-pwd:0123456789012345678901\r\n";

@@ -11,13 +11,27 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::house::{House, Manner, Stub, until, video};
+use crate::house::{House, Manner, Names, Stub, until, video};
 
 /// A proxy whose settings file stays in place.
 pub(crate) async fn open(file: &Path, lists: &str) -> House {
+    let settings = settings(file, lists);
+    serve(Server::bind(settings).expect("free ports"))
+}
+
+/// The same, where the names of origins lead as `names` says.
+pub(crate) async fn open_knowing(file: &Path, lists: &str, names: &Names) -> House {
+    let (settings, names) = (settings(file, lists), Arc::new(names.clone()));
+    serve(Server::bind_with(settings, names).expect("free ports"))
+}
+
+fn settings(file: &Path, lists: &str) -> Settings {
     write(file, lists);
     let loaded = Settings::load(Some(file), &Environment::new([], "")).expect("valid settings");
-    let server = Server::bind(loaded.settings).expect("free ports");
+    loaded.settings
+}
+
+fn serve(server: Server) -> House {
     let at = server.addresses().expect("bound");
     let proxy = server.proxy().clone();
     let stop = CancellationToken::new();

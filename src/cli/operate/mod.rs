@@ -20,6 +20,7 @@ use serde_json::Value;
 use crate::config::{ConfigError, Environment};
 use crate::lookup::Explanation;
 use crate::net::fetch::{self, FetchError, escaped};
+use crate::origin::connect::Connector;
 use crate::value::Secret;
 use crate::value::Url;
 
@@ -245,7 +246,15 @@ impl Caller {
         let separator = if path.contains('?') { '&' } else { '?' };
         let scope = if self.local { "local" } else { "cluster" };
         let url = self.at.join(&format!("{path}{separator}scope={scope}"));
-        let asked = fetch::ask(method, &url, self.token.as_ref(), PATIENCE, LONGEST_ANSWER).await;
+        let asked = fetch::ask(
+            &Connector::unrestricted(),
+            method,
+            &url,
+            self.token.as_ref(),
+            PATIENCE,
+            LONGEST_ANSWER,
+        )
+        .await;
         let (status, body) =
             asked.map_err(|error| OperateError::Unreachable(self.at.clone(), error))?;
         let document: Option<Value> = serde_json::from_slice(&body).ok();

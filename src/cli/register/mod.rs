@@ -13,6 +13,7 @@ pub use arguments::RegisterArguments;
 pub use report::{NotASystemApi, ReportError, SystemApi};
 
 use crate::config::{ConfigError, Environment, format_duration};
+use crate::origin::connect::Connector;
 use crate::probe::{self, ProbeError};
 use crate::value::Secret;
 use bytes::Bytes;
@@ -240,7 +241,7 @@ async fn report_while_answering(
     loop {
         if let Some((service, target)) = &asked {
             let target = target.clone();
-            match probe::answers(&target, *service).await {
+            match probe::answers(&Connector::unrestricted(), &target, *service).await {
                 Err(why) => {
                     if answered.replace(false) != Some(false) {
                         tell(Event::Silent {

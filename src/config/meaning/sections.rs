@@ -483,6 +483,15 @@ fn warn(settings: &Settings, own_files: bool, warnings: &mut Vec<String>) {
     if !system.auth_enabled && !system.auth_token.is_empty() {
         warnings.push("a token is set but not asked for: system.auth_enabled (PROXY_HTTP_API_AUTH_ENABLED) is off".to_owned());
     }
+    let default_origin = &settings.default_origin;
+    if default_origin.enabled
+        && let Err(error) = settings.address_rules().check(&default_origin.ip)
+    {
+        warnings.push(format!(
+            "default_origin.ip is {}, which is never dialled: {error}; system.allow_special_addresses = true allows it",
+            default_origin.ip
+        ));
+    }
     if let Some(directory) = settings
         .http
         .static_files

@@ -251,7 +251,7 @@ fn linked(http: &Http, proxy: &Proxy, place: &Place, link: &Link, kind: Piece) -
             .attempt(&link.origin)
             .filter(|_| kind == Piece::Segment);
     }
-    http.dialer.addresses.check(&link.target.host).ok()?;
+    http.dialer.connector.check(&link.target.host).ok()?;
     Some(Attempt {
         origin: link.origin.clone(),
         label: String::new(),

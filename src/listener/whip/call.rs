@@ -247,6 +247,9 @@ impl Ask<'_> {
         };
         let dialer = self.whip.calls.dialer();
         let media = dialer.datagrams(&attempt).await?;
+        let Some(&media) = media.first() else {
+            return Err(DialError::Failed("it has no address for media".to_owned()));
+        };
         let at_api = Attempt {
             target: api.clone(),
             ..attempt

@@ -1,0 +1,278 @@
+//! Where a registered name leads, and the only way to open a connection there.
+//!
+//! The address rules are checked when a name is registered, and say nothing of the addresses that the name has. Those
+//! can change at any time, so the rules are checked again here, between resolution and the connection.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use sluicegate_core::fleet::origin::{AddressError, AddressRules, Host, Target};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::{sleep, timeout};
+
+/// Turns a host name into addresses. Tests bring their own.
+pub trait Resolve: fmt::Debug + Send + Sync {
+    /// Every address of `name`, in the order in which they should be tried.
+    ///
+    /// # Errors
+    /// When the name has no address, or nobody could say.
+    fn resolve(&self, name: &str) -> Resolving;
+}
+
+/// A name that is being resolved.
+pub type Resolving = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
+
+/// The resolver of the system, which knows `/etc/hosts` too.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemResolver;
+
+impl Resolve for SystemResolver {
+    fn resolve(&self, name: &str) -> Resolving {
+        let name = name.to_owned();
+        Box::pin(async move {
+            let found = lookup_host((name.as_str(), 0)).await?;
+            Ok(found.map(|address| address.ip()).collect())
+        })
+    }
+}
+
+/// Opens connections to targets whose addresses the rules permit; a cheap clone.
+#[derive(Debug, Clone)]
+pub struct Connector {
+    rules: AddressRules,
+    resolver: Arc<dyn Resolve>,
+}
+
+/// No address of a target may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoAddress {
+    /// The name has none.
+    #[error("its name has no address")]
+    None,
+    /// The rules refuse each of them; the reason is that of the last.
+    #[error("every address it has is refused: {0} (system.allow_special_addresses)")]
+    Refused(AddressError),
+}
+
+impl Connector {
+    /// Connects to addresses that `rules` permit, as `resolver` finds them.
+    pub fn new(rules: AddressRules, resolver: Arc<dyn Resolve>) -> Self {
+        Self { rules, resolver }
+    }
+
+    /// Connects to any address: for URLs that the operator wrote, not for what was registered.
+    pub fn unrestricted() -> Self {
+        let rules = AddressRules {
+            allow_special: true,
+        };
+        Self::new(rules, Arc::new(SystemResolver))
+    }
+
+    /// Whether the rules permit a host as it is written; of a name this says nothing about its addresses.
+    ///
+    /// # Errors
+    /// Why they do not.
+    pub fn check(&self, host: &Host) -> Result<(), AddressError> {
+        self.rules.check(host)
+    }
+
+    /// The addresses of a target that the rules permit; at least one.
+    ///
+    /// Every connection and flow towards something that was registered takes its address from here.
+    ///
+    /// # Errors
+    /// When its name is not resolved; [`NoAddress`] inside [`io::ErrorKind::Other`] when none is left.
+    pub async fn addresses(&self, target: &Target) -> io::Result<Vec<SocketAddr>> {
+        let found = match &target.host {
+            Host::Ip(ip) => vec![*ip],
+            Host::Name(name) => self.resolver.resolve(name).await?,
+        };
+        let mut why = NoAddress::None;
+        let mut permitted = Vec::with_capacity(found.len());
+        for ip in found {
+            match self.rules.check(&ip.into()) {
+                Ok(()) => permitted.push(SocketAddr::new(ip, target.port)),
+                Err(error) => why = NoAddress::Refused(error),
+            }
+        }
+        if permitted.is_empty() {
+            return Err(io::Error::other(why));
+        }
+        Ok(permitted)
+    }
+
+    /// Connects to the first permitted address that answers. All of them together have `patience`, in equal shares:
+    /// after one that leads nowhere may come one that answers.
+    ///
+    /// # Errors
+    /// Of [`Connector::addresses`]; otherwise that of the last address. [`io::ErrorKind::TimedOut`] when the time is
+    /// over.
+    pub async fn connect(&self, target: &Target, patience: Duration) -> io::Result<TcpStream> {
+        let connected = timeout(patience, async {
+            let addresses = self.addresses(target).await?;
+            let share = patience / u32::try_from(addresses.len()).unwrap_or(u32::MAX);
+            let mut failure = io::Error::other(NoAddress::None);
+            for address in addresses {
+                match timeout(share, connect_to(address)).await {
+                    Ok(Ok(stream)) => return Ok(stream),
+                    Ok(Err(error)) => failure = error,
+                    Err(_) => failure = out_of_time(),
+                }
+            }
+            Err(failure)
+        });
+        connected.await.unwrap_or_else(|_| Err(out_of_time()))
+    }
+}
+
+fn out_of_time() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "no connection in time")
+}
+
+/// Connects, and tries again while nothing comes back.
+///
+/// An origin whose accept queue is full drops the first packet of a connection, and the kernel repeats it a second
+/// later, when the dial is over. A second and a third connection of our own get in as soon as there is room; the first
+/// to succeed is taken, and the others were never more than a packet.
+async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
+    let mut knocks = FuturesUnordered::new();
+    knocks.push(TcpStream::connect(address));
+    for _ in 1..KNOCKS {
+        tokio::select! {
+            Some(connected) = knocks.next() => return connected,
+            () = sleep(KNOCK_AGAIN) => knocks.push(TcpStream::connect(address)),
+        }
+    }
+    match knocks.next().await {
+        Some(connected) => connected,
+        None => Err(out_of_time()),
+    }
+}
+
+/// Connections of one dial that may be under way.
+const KNOCKS: usize = 3;
+/// Longer than a packet takes around the world, and often enough to be heard within a dial of one second.
+const KNOCK_AGAIN: Duration = Duration::from_millis(400);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    /// Knows one name.
+    #[derive(Debug)]
+    struct Answers(Vec<IpAddr>);
+
+    impl Resolve for Answers {
+        fn resolve(&self, name: &str) -> Resolving {
+            let known = (name == "origin.test").then(|| self.0.clone());
+            Box::pin(async move { known.ok_or_else(|| io::ErrorKind::NotFound.into()) })
+        }
+    }
+
+    /// A cause, a host, what it resolves to, and what is left or why nothing is.
+    type Row<'a> = (
+        &'a str,
+        &'a str,
+        &'a [&'a str],
+        Result<&'a [&'a str], &'a str>,
+    );
+
+    fn connector(answers: &[&str]) -> Connector {
+        let answers = answers.iter().map(|ip| ip.parse().expect("an address"));
+        let resolver = Arc::new(Answers(answers.collect()));
+        Connector::new(AddressRules::default(), resolver)
+    }
+
+    fn target(host: &str, port: u16) -> Target {
+        let host = host.parse().expect("a host");
+        Target { host, port }
+    }
+
+    #[tokio::test]
+    async fn only_permitted_addresses_are_left() {
+        let link_local = "every address it has is refused: link-local addresses are refused \
+                          (system.allow_special_addresses)";
+        let rows: [Row; 8] = [
+            (
+                "all are fine, in their order",
+                "origin.test",
+                &["10.0.0.2", "2001:db8::1", "10.0.0.1"],
+                Ok(&["10.0.0.2:80", "[2001:db8::1]:80", "10.0.0.1:80"]),
+            ),
+            (
+                "loopback and private networks are where origins live",
+                "origin.test",
+                &["127.0.0.1", "192.168.1.1", "fd00::1"],
+                Ok(&["127.0.0.1:80", "192.168.1.1:80", "[fd00::1]:80"]),
+            ),
+            (
+                "those that are refused are skipped",
+                "origin.test",
+                &["169.254.169.254", "10.0.0.1", "0.0.0.0"],
+                Ok(&["10.0.0.1:80"]),
+            ),
+            (
+                "none is left",
+                "origin.test",
+                &["169.254.169.254", "169.254.1.1"],
+                Err(link_local),
+            ),
+            (
+                "an IPv4 address written as an IPv6 one is judged as what it is",
+                "origin.test",
+                &["::ffff:169.254.1.1"],
+                Err(link_local),
+            ),
+            (
+                "no address at all",
+                "origin.test",
+                &[],
+                Err("its name has no address"),
+            ),
+            ("an address", "10.0.0.9", &[], Ok(&["10.0.0.9:80"])),
+            (
+                "an address that is refused",
+                "169.254.1.1",
+                &[],
+                Err(link_local),
+            ),
+        ];
+        for (cause, host, answers, expected) in rows {
+            let found = connector(answers).addresses(&target(host, 80)).await;
+            let found = found
+                .map(|found| found.iter().map(ToString::to_string).collect::<Vec<_>>())
+                .map_err(|error| error.to_string());
+            let expected = expected
+                .map(|found| found.iter().map(|&address| address.to_owned()).collect())
+                .map_err(str::to_owned);
+            assert_eq!(found, expected, "{cause}");
+        }
+        let everything = Connector {
+            rules: AddressRules {
+                allow_special: true,
+            },
+            ..connector(&["169.254.1.1"])
+        };
+        let found = everything.addresses(&target("origin.test", 80)).await;
+        assert_eq!(found.expect("the operator allows it").len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_refused_address_is_skipped_and_the_next_is_connected_to() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let at = listener.local_addr().expect("bound");
+        let connector = connector(&["0.0.0.0", "127.0.0.1"]);
+        let connected = connector
+            .connect(&target("origin.test", at.port()), Duration::from_secs(5))
+            .await
+            .expect("it listens");
+        assert_eq!(connected.peer_addr().expect("connected"), at);
+    }
+}
