@@ -10,7 +10,7 @@
 //! | [`fleet`] | which origins exist and live: registrations, heartbeats, lists, health, drains, load |
 //! | [`place`] | where a new stream goes and why no other origin: placement, policies, rules, patterns |
 //! | [`cluster`] | what proxies tell each other: records in a store, and the mesh that needs no store |
-//! | [`media`] | what an audio or video body is, what is kept of a live stream, FLV tags and files |
+//! | [`media`] | what an audio or video body is, a live stream held for many viewers, FLV tags and files |
 //! | [`flow`] | a datagram protocol as a table of flows: WebRTC and SRT |
 //! | [`rtmp`] | handshake, chunks, AMF0, the server and client machines, and the walk over relayed bytes |
 //! | [`rtsp`] | messages, transports, the walk over interleaved frames, and what changes on its way to a client |

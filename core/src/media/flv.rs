@@ -96,6 +96,14 @@ pub fn header(audio: bool, video: bool) -> [u8; 13] {
     [b'F', b'L', b'V', 1, tracks, 0, 0, 0, 9, 0, 0, 0, 0]
 }
 
+/// The header of a tag whose body has `length` bytes, of which it can say the lower 24 bits.
+pub const fn tag_header(kind: u8, timestamp: u32, length: u32) -> [u8; 11] {
+    let [t3, t2, t1, t0] = timestamp.to_be_bytes();
+    let [_, l2, l1, l0] = length.to_be_bytes();
+    // The upper eight bits of the timestamp come last, then the stream id, which is always 0.
+    [kind, l2, l1, l0, t2, t1, t0, t3, 0, 0, 0]
+}
+
 /// Appends one tag and the size field behind it. Bodies longer than a tag can say (2^24 bytes) are left out: RTMP
 /// cannot carry them either, so no message of ours has one.
 pub fn write_tag(tag: &Tag<'_>, out: &mut Vec<u8>) {
@@ -105,13 +113,7 @@ pub fn write_tag(tag: &Tag<'_>, out: &mut Vec<u8>) {
     else {
         return;
     };
-    let [high, low @ ..] = tag.timestamp.to_be_bytes();
-    let [_, size @ ..] = length.to_be_bytes();
-    out.push(tag.kind);
-    out.extend_from_slice(&size);
-    out.extend_from_slice(&low);
-    out.push(high);
-    out.extend_from_slice(&[0, 0, 0]);
+    out.extend_from_slice(&tag_header(tag.kind, tag.timestamp, length));
     out.extend_from_slice(tag.payload);
     out.extend_from_slice(&(TAG_HEADER_BYTES + length).to_be_bytes());
 }

@@ -285,7 +285,7 @@ impl Headers {
         }
     }
 
-    /// The number of the newest header: who has seen this number has seen all.
+    /// The number of the newest header: a player that has had this one has had all.
     pub const fn generation(&self) -> u64 {
         self.generation
     }
@@ -349,7 +349,7 @@ impl Headers {
         let metadata = self.slots.remove(&(Part::Metadata, 0));
         self.retired = metadata.or_else(|| self.retired.take());
         self.slots.clear();
-        // Whoever is in the middle of them begins again.
+        // A player in the middle of them begins again.
         self.generation += 1;
     }
 

@@ -1,6 +1,9 @@
 //! Media as it is carried, independent of the protocol that carries it.
 
+pub mod feed;
 pub mod flv;
 pub mod gop;
 pub mod part;
 pub mod tap;
+mod timeline;
+pub mod viewer;

@@ -295,12 +295,12 @@ impl<T> ChunkStream<T> {
 }
 
 /// Writes a type 0 header with all fields.
-pub(super) fn write_full(header: &MessageHeader, out: &mut Vec<u8>) {
+pub(crate) fn write_full(header: &MessageHeader, out: &mut impl Extend<u8>) {
     write_basic(0, header.chunk_stream, out);
     put_u24(header.timestamp.min(EXTENDED), out);
     put_u24(header.length, out);
-    out.push(header.kind);
-    out.extend_from_slice(&header.stream_id.to_le_bytes());
+    out.extend([header.kind]);
+    out.extend(header.stream_id.to_le_bytes());
     put_extended(header.timestamp, out);
 }
 
@@ -312,7 +312,7 @@ pub(super) fn write_delta(chunk_stream: u32, delta: u32, out: &mut Vec<u8>) {
 }
 
 /// Writes the type 3 header of a continuation; `field` is the timestamp field that the message started with.
-pub(super) fn write_continuation(chunk_stream: u32, field: u32, out: &mut Vec<u8>) {
+pub(crate) fn write_continuation(chunk_stream: u32, field: u32, out: &mut impl Extend<u8>) {
     write_basic(3, chunk_stream, out);
     put_extended(field, out);
 }
@@ -334,7 +334,7 @@ fn basic_header(reader: &mut Reader<'_>) -> Result<(u8, u32), Truncated> {
     Ok((byte >> 6, id))
 }
 
-fn write_basic(format: u8, chunk_stream: u32, out: &mut Vec<u8>) {
+fn write_basic(format: u8, chunk_stream: u32, out: &mut impl Extend<u8>) {
     debug_assert!(
         (2..=65_599).contains(&chunk_stream),
         "chunk stream {chunk_stream} has no encoding"
@@ -343,20 +343,20 @@ fn write_basic(format: u8, chunk_stream: u32, out: &mut Vec<u8>) {
     let [_, _, _, id] = chunk_stream.to_be_bytes();
     let [_, _, high, low] = chunk_stream.saturating_sub(64).to_be_bytes();
     match chunk_stream {
-        0..64 => out.push(format | id),
-        64..320 => out.extend_from_slice(&[format, low]),
-        _ => out.extend_from_slice(&[format | 1, low, high]),
+        0..64 => out.extend([format | id]),
+        64..320 => out.extend([format, low]),
+        _ => out.extend([format | 1, low, high]),
     }
 }
 
-fn put_u24(value: u32, out: &mut Vec<u8>) {
+fn put_u24(value: u32, out: &mut impl Extend<u8>) {
     let [_, a, b, c] = value.to_be_bytes();
-    out.extend_from_slice(&[a, b, c]);
+    out.extend([a, b, c]);
 }
 
-fn put_extended(field: u32, out: &mut Vec<u8>) {
+fn put_extended(field: u32, out: &mut impl Extend<u8>) {
     if field >= EXTENDED {
-        out.extend_from_slice(&field.to_be_bytes());
+        out.extend(field.to_be_bytes());
     }
 }
 
