@@ -9,6 +9,7 @@
 //! | [`stream`] | what a client asks for, spelled by any protocol: one [`stream::StreamUrl`], one key |
 //! | [`fleet`] | which origins exist and live: registrations, heartbeats, lists, health, drains, load |
 //! | [`place`] | where a new stream goes and why no other origin: placement, policies, rules, patterns |
+//! | [`access`] | what a client showed to be let in |
 //! | [`cluster`] | what proxies tell each other: records in a store, and the mesh that needs no store |
 //! | [`media`] | what an audio or video body is, a live stream held for many viewers, FLV tags and files |
 //! | [`flow`] | a datagram protocol as a table of flows: WebRTC and SRT |
@@ -22,6 +23,7 @@
 //!
 //! A panic in here is our bug; an error is the peer's input.
 
+pub mod access;
 pub mod cluster;
 pub mod fleet;
 pub mod flow;

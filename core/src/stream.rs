@@ -20,6 +20,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::access::credentials::Credentials;
+
 /// Whether the client receives a stream or sends one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {
@@ -335,6 +337,8 @@ pub struct SrtStreamId {
     pub stream: StreamUrl,
     /// Publish for `m=publish` and `m=bidirectional`, play for `m=request` and for ids without `m`.
     pub action: Action,
+    /// What it says of the caller.
+    pub credentials: Option<Box<Credentials>>,
 }
 
 impl SrtStreamId {
@@ -361,6 +365,7 @@ impl SrtStreamId {
                 Ok(Self {
                     stream,
                     action: Action::Play,
+                    credentials: Credentials::of_target(&id).boxed(),
                 })
             }
         }
@@ -401,9 +406,13 @@ impl SrtStreamId {
             None => vhost_of([&pairs.replace(',', "&"), ""], None)?,
         };
         let path = resource.or(path).ok_or(StreamError::EmptyStream)?;
+        let shown = pairs.split([',', '?', '&']);
+        let shown = shown.filter_map(|pair| pair.split_once('='));
+        let shown = shown.map(|(key, value)| (key.trim(), unquote(value)));
         Ok(Self {
             stream: srt_stream(path, vhost)?,
             action,
+            credentials: Credentials::of_srt(shown).boxed(),
         })
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sluicegate_core::access::credentials::Credentials;
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::media::tap;
 use sluicegate_core::place::rule::Via;
@@ -106,6 +107,8 @@ impl Rtmp {
             protocol: Protocol::Rtmp,
             client: ends.client,
             by_way_of: Request::way(ends.client, ends.peer),
+            credentials: Credentials::of_rtmp(&identified.request.tc_url, &identified.request.name)
+                .boxed(),
         };
         let session = match proxy.open(request).await {
             Ok(session) => session,

@@ -251,6 +251,7 @@ impl Table {
             protocol: Protocol::Srt,
             client: client.into(),
             by_way_of: None,
+            credentials: asked.credentials,
         };
         self.tasks
             .spawn(caller.serve(self.proxy.clone(), request, over));
@@ -358,7 +359,10 @@ const fn code(refusal: &Refusal) -> Rejection {
         Refusal::AllFailed { .. } | Refusal::Gone { .. } | Refusal::TooSlow { .. } => {
             Rejection::GATEWAY
         }
-        Refusal::Draining | Refusal::Ended(_) | Refusal::NoOrigin { .. } => Rejection::DOWN,
+        Refusal::Draining
+        | Refusal::Ended(_)
+        | Refusal::NoOrigin { .. }
+        | Refusal::NotYet { .. } => Rejection::DOWN,
         Refusal::Exhausted { .. }
         | Refusal::Full
         | Refusal::NoRoom { .. }

@@ -91,6 +91,7 @@ impl Calls {
             protocol: Protocol::WebRtc,
             client: call.client,
             by_way_of: None,
+            credentials: None,
         };
         let refused = |refusal| debug!(%refusal, "a call of another proxy is not taken");
         let session = proxy.adopt(request, &call.origin).map_err(refused).ok()?;

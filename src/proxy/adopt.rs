@@ -15,7 +15,7 @@ impl Proxy {
         if self.is_draining() {
             return Err(Refusal::Draining);
         }
-        let session = self.admit(request)?;
+        let session = self.let_in(request)?;
         // Where the stream is said to be elsewhere, this session stays alone where it is.
         let expected = self.registry().claimed(session.key());
         let claim = session.hold.claim(expected.as_ref(), origin, WHY);

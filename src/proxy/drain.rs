@@ -19,6 +19,14 @@ impl Proxy {
         self.shared.stopping.load(Ordering::Relaxed) || self.drain_in_progress().is_some()
     }
 
+    /// Whether those who ask for a stream piece by piece are refused too. Each of their requests stands for itself, so that
+    /// one who watches already and one who begins look alike: they go on until the drain's deadline, as sessions do.
+    pub(super) fn has_drained(&self) -> bool {
+        let overdue = |drain: Drain| drain.is_overdue(Instant::now());
+        self.shared.stopping.load(Ordering::Relaxed)
+            || self.drain_in_progress().is_some_and(overdue)
+    }
+
     /// Refuses new work from now on, for good.
     pub fn stop(&self) {
         self.shared.stopping.store(true, Ordering::Relaxed);

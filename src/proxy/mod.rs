@@ -1,7 +1,7 @@
 //! The heart: a [`Request`] comes in, a [`Session`] on the right origin comes out.
 //!
-//! `open` finds where the stream belongs; [`Session::dial`] walks the candidates until one answers. That walk is
-//! the only failover there is, and it ends with the first byte relayed. [`Proxy::place`] does the same for clients that
+//! `open` finds where the stream belongs; [`Session::dial`] tries the candidates until one answers. Those attempts are
+//! the only failover there is, and they end with the first byte relayed. [`Proxy::place`] does the same for clients that
 //! make many requests for one stream.
 
 mod adopt;
@@ -10,6 +10,7 @@ mod attempt;
 mod candidates;
 mod choice;
 pub mod drain;
+mod gate;
 pub mod outside;
 mod refusal;
 mod session;
@@ -26,6 +27,7 @@ use tokio::time::timeout;
 use tracing::{debug, info};
 
 pub use self::attempt::{Attempt, DialError};
+pub use self::gate::{Denial, Grant, Verdict};
 use self::outside::Outside;
 pub use self::refusal::Refusal;
 pub use self::session::{Place, Session};
@@ -218,36 +220,46 @@ impl Proxy {
     ///
     /// # Errors
     /// A [`Refusal`], logged and counted.
-    pub fn place(&self, request: Request, named: Option<OriginId>) -> Result<Place, Refusal> {
+    pub async fn place(&self, request: Request, named: Option<OriginId>) -> Result<Place, Refusal> {
+        let told = request.clone();
+        let placed = self.try_place(request, named).await;
+        if let Err(refusal) = &placed {
+            self.note_refusal(&told, refusal);
+        }
+        placed
+    }
+
+    async fn try_place(&self, request: Request, named: Option<OriginId>) -> Result<Place, Refusal> {
+        if self.has_drained() {
+            return Err(Refusal::Draining);
+        }
+        self.pass_gate(&request).await?;
         let key = self.key(&request.stream);
         let (action, source) = (request.action, request.client.ip());
-        match self.shared.registry.hold(&key, action, source) {
-            Ok(hold) => Ok(Place {
-                proxy: self.clone(),
-                request,
-                key,
-                hold,
-                named,
-            }),
-            Err(_) => {
-                self.note_refusal(&request, &Refusal::TooManyClaims);
-                Err(Refusal::TooManyClaims)
-            }
-        }
+        let hold = self.shared.registry.hold(&key, action, source);
+        let hold = hold.map_err(|_| Refusal::TooManyClaims)?;
+        Ok(Place {
+            proxy: self.clone(),
+            request,
+            key,
+            hold,
+            named,
+        })
     }
 
     async fn try_open(&self, request: Request) -> Result<Session, Refusal> {
         if self.is_draining() {
             return Err(Refusal::Draining);
         }
+        self.pass_gate(&request).await?;
         if request.action == Action::Publish {
             self.relieve(&request).await;
         }
-        self.admit(request)
+        self.let_in(request)
     }
 
     /// Gives a session its share in the placement of its stream, and its row.
-    fn admit(&self, request: Request) -> Result<Session, Refusal> {
+    fn let_in(&self, request: Request) -> Result<Session, Refusal> {
         let key = self.key(&request.stream);
         let (action, source) = (request.action, request.client.ip());
         let hold = self

@@ -1,5 +1,7 @@
 //! Why a request got no session, in the words of each who hears of it.
 
+use std::time::Duration;
+
 use hyper::StatusCode;
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::attempts::GiveUp;
@@ -48,6 +50,14 @@ pub enum Refusal {
         stream: StreamUrl,
         /// The origin that holds it.
         origin: OriginId,
+    },
+    /// Whether the client may have the stream cannot be said now.
+    #[error("{stream}: try again in {} s", .after.as_secs().max(1))]
+    NotYet {
+        /// The stream asked for.
+        stream: StreamUrl,
+        /// When it may be asked again.
+        after: Duration,
     },
     /// No origin is there that could take it.
     #[error("{stream}: no live origin serves {}", .service.as_str())]
@@ -146,6 +156,7 @@ impl Refusal {
             Self::Gone { .. } => "gone",
             Self::NoOrigin { .. } => "no_origin",
             Self::NoRoom { .. } => "no_room",
+            Self::NotYet { .. } => "not_yet",
             Self::Refused { .. } => "refused",
             Self::TooManyClaims => "too_many_claims",
             Self::TooSlow { .. } => "too_slow",
@@ -164,7 +175,8 @@ impl Refusal {
             | Self::Full
             | Self::Gone { .. }
             | Self::NoOrigin { .. }
-            | Self::NoRoom { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::NoRoom { .. }
+            | Self::NotYet { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::TooManyClaims => StatusCode::TOO_MANY_REQUESTS,
             Self::TooSlow { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::WrongService { .. } => StatusCode::NOT_FOUND,

@@ -1,5 +1,6 @@
 //! What a client asks for.
 
+use sluicegate_core::access::credentials::Credentials;
 use sluicegate_core::stream::{Action, Protocol, StreamUrl};
 
 use crate::value::{ClientAddr, PeerAddr};
@@ -18,6 +19,8 @@ pub struct Request {
     /// The last proxy in front of us, where one connected in the client's place. Boxed: each open session keeps room
     /// for it, and few have one.
     pub by_way_of: Option<Box<PeerAddr>>,
+    /// What the client showed of itself. Boxed: most show nothing.
+    pub credentials: Option<Box<Credentials>>,
 }
 
 impl Request {

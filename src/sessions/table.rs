@@ -303,6 +303,7 @@ mod tests {
             protocol: Protocol::Rtmp,
             client: "192.0.2.1:5000".parse().unwrap(),
             by_way_of: None,
+            credentials: None,
         };
         let key = VhostRule::Ignored.key(&request.stream);
         table.open(request, key)

@@ -1,5 +1,7 @@
 //! Where streams go: limits, pools, zones, an outside decision, and explanations that say what happens.
 
+use std::time::Duration;
+
 use sluicegate::lookup::Explanation;
 use sluicegate::proxy::{Refusal, Request, Session};
 use sluicegate_core::fleet::origin::OriginId;
@@ -18,6 +20,7 @@ async fn join(house: &House, action: Action, path: &str) -> Result<Session, Refu
         protocol: Protocol::Rtmp,
         client: "192.0.2.1:5000".parse().expect("an address"),
         by_way_of: None,
+        credentials: None,
     };
     let session = house.proxy.open(request).await?;
     session.dial(|_| async { Ok(()) }).await?;
@@ -466,4 +469,48 @@ async fn a_thousand_origins_register_at_once_and_the_proxy_goes_on() {
         post(house.at.system, "/api/v1/srs/register", body).await.0,
         503
     );
+}
+
+#[tokio::test]
+async fn who_pulls_piece_by_piece_goes_on_until_the_deadline_of_a_drain() {
+    let house = House::open("").await;
+    register(&house, "a", "");
+    let pull = async || {
+        let request = Request {
+            stream: stream("live/a"),
+            action: Action::Play,
+            protocol: Protocol::HttpSegments,
+            client: "192.0.2.1:5000".parse().expect("an address"),
+            by_way_of: None,
+            credentials: None,
+        };
+        house.proxy.place(request, None).await.map(drop)
+    };
+    assert_eq!(pull().await, Ok(()));
+    house.proxy.drain(None);
+    let new = join(&house, Action::Play, "live/a").await;
+    assert_eq!(new.map(drop), Err(Refusal::Draining), "a new session");
+    assert_eq!(pull().await, Ok(()), "a viewer may be in the middle");
+    house.proxy.undrain();
+    house.proxy.drain(Some(Duration::ZERO));
+    assert_eq!(pull().await, Err(Refusal::Draining), "the time is over");
+    house.proxy.undrain();
+    assert_eq!(pull().await, Ok(()));
+    house.proxy.stop();
+    assert_eq!(pull().await, Err(Refusal::Draining));
+}
+
+#[tokio::test]
+async fn a_request_carries_what_its_client_showed_and_is_placed_without_it() {
+    let house = House::open("").await;
+    let origin = Stub::start(Manner::Grants).await;
+    house.register("a", origin.at);
+    let guest = house.ask(Action::Publish, "live/a?token=hidden").await;
+    assert!(guest.has_started());
+    let rows = house.proxy.sessions().list();
+    let request = &rows.first().expect("a session").request;
+    assert_eq!(request.stream, stream("live/a"));
+    let shown = request.credentials.as_ref().expect("a query");
+    assert_eq!(shown.query.as_deref(), Some("token=hidden"));
+    assert!(!format!("{request:?}").contains("hidden"), "{request:?}");
 }

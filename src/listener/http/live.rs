@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use hyper::StatusCode;
+use sluicegate_core::access::credentials::Credentials;
 use sluicegate_core::http::head::{Forwarded, RequestHead, ResponseHead};
 use sluicegate_core::place::rule::Via;
 use sluicegate_core::stream::{Action, Protocol, StreamUrl};
@@ -199,12 +200,20 @@ pub(super) async fn open(
         protocol,
         client,
         by_way_of: Request::way(client, ends.peer),
+        credentials: credentials_of(head, &head.target),
     };
     let forwarded = http.forwarded(ends);
     match proxy.open(request).await {
         Ok(session) => Ok((session, forwarded)),
         Err(refusal) => Err((refusal.http_status(), refusal.to_string())),
     }
+}
+
+/// What the client of a request showed, with the `target` it asked for.
+pub(super) fn credentials_of(head: &RequestHead, target: &str) -> Option<Box<Credentials>> {
+    Credentials::of_target(target)
+        .with_authorization(head.headers.text("authorization"))
+        .boxed()
 }
 
 /// The reason a session ends for when its origin did not answer, and what its client hears.

@@ -28,7 +28,7 @@ use super::again::{self, for_client, head_of};
 use super::apart::Apart;
 use super::counted::Counted;
 use super::legs::Ask;
-use super::live::client_of;
+use super::live::{client_of, credentials_of};
 use super::rewrite::{self, Rewriting};
 use super::share::{Found, Head, Lead, Outcome, SHARED_MAX, Shares};
 use crate::health::Vigil;
@@ -126,7 +126,7 @@ pub(super) async fn answer(
         Some(location) => {
             again::elsewhere(&location).unwrap_or_else(|(status, words)| text(status, words))
         }
-        None => match pull(http, request, kind, ends, proxy) {
+        None => match pull(http, request, kind, ends, proxy).await {
             Ok(pull) => pull.answer().await,
             Err((status, words)) => text(status, words),
         },
@@ -164,7 +164,7 @@ async fn elsewhere(request: &Request<Incoming>, kind: Piece, proxy: &Proxy) -> O
 }
 
 /// What a request asks for, and its share in the placement.
-fn pull(
+async fn pull(
     http: &Http,
     request: &Request<Incoming>,
     kind: Piece,
@@ -193,10 +193,12 @@ fn pull(
         protocol: Protocol::HttpSegments,
         client,
         by_way_of: Asked::way(client, ends.peer),
+        credentials: credentials_of(&head, &target),
     };
     let named = link.as_ref().map(|link| link.origin.clone());
     let place = proxy
         .place(asked, named)
+        .await
         .map_err(|refusal| (refusal.http_status(), refusal.to_string()))?;
     let linked = link.and_then(|link| linked(http, proxy, &place, &link, kind));
     let forwarded = http.forwarded(ends);

@@ -15,6 +15,7 @@ mod pair;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use sluicegate_core::access::credentials::Credentials;
 use sluicegate_core::rtsp::join::Join;
 use sluicegate_core::rtsp::message::{Message, Method, response};
 use sluicegate_core::rtsp::rewrite::{Rewrite, authority};
@@ -175,6 +176,9 @@ impl Rtsp {
             protocol: Protocol::Rtsp,
             client: ends.client,
             by_way_of: Request::way(ends.client, ends.peer),
+            credentials: Credentials::of_target(asked.message.uri())
+                .with_authorization(asked.message.field("authorization"))
+                .boxed(),
         };
         let session = match proxy.open(request).await {
             Ok(session) => session,
@@ -320,9 +324,11 @@ impl Kept {
 fn refused(refusal: &Refusal, request: &Message) -> Vec<u8> {
     let (status, phrase) = match refusal {
         Refusal::AllFailed { .. } | Refusal::Refused { .. } => (502, "Bad Gateway"),
-        Refusal::Draining | Refusal::Ended(_) | Refusal::Gone { .. } | Refusal::NoOrigin { .. } => {
-            (503, "Service Unavailable")
-        }
+        Refusal::Draining
+        | Refusal::Ended(_)
+        | Refusal::Gone { .. }
+        | Refusal::NoOrigin { .. }
+        | Refusal::NotYet { .. } => (503, "Service Unavailable"),
         Refusal::Exhausted { .. }
         | Refusal::Full
         | Refusal::NoRoom { .. }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use hyper::{Response, StatusCode};
 use serde_json::Value;
+use sluicegate_core::access::credentials::Credentials;
 use sluicegate_core::fleet::origin::Target;
 use sluicegate_core::http::whip::{Asked, resolve, resource as resource_path};
 use sluicegate_core::rtc::sdp::{self, Announced, Check, Rewritten};
@@ -41,7 +42,7 @@ impl Ask<'_> {
             .stream
             .map_err(|error| refuse(StatusCode::BAD_REQUEST, error.to_string()))?;
         let offer = read_offer(&self.body)?;
-        let session = self.open(stream, asked.action).await?;
+        let session = self.open(stream, asked.action, &asked.target).await?;
         let body = Bytes::from(offer.sdp.clone());
         let agreed = self.place(&session, &asked.target, body).await?;
         let announced = self.whip.announced(&self.head, self.ends.local);
@@ -74,7 +75,7 @@ impl Ask<'_> {
         let stream = StreamUrl::from_webrtc(self.head.host(), url)
             .map_err(|error| bad(&error.to_string()))?;
         let offer = read_offer(text.as_bytes())?;
-        let session = self.open(stream, action).await?;
+        let session = self.open(stream, action, url).await?;
         set(&mut document, "sdp", &offer.sdp);
         let query = self.head.target.split_once('?').map(|(_, query)| query);
         let target = match query {
@@ -204,7 +205,12 @@ impl Ask<'_> {
         })
     }
 
-    async fn open(&self, stream: StreamUrl, action: Action) -> Result<Session, Refused> {
+    async fn open(
+        &self,
+        stream: StreamUrl,
+        action: Action,
+        target: &str,
+    ) -> Result<Session, Refused> {
         let client = self.client();
         let request = Request {
             stream,
@@ -212,6 +218,9 @@ impl Ask<'_> {
             protocol: Protocol::WebRtc,
             client,
             by_way_of: Request::way(client, self.ends.peer),
+            credentials: Credentials::of_target(target)
+                .with_authorization(self.head.headers.text("authorization"))
+                .boxed(),
         };
         let opened = self.proxy.open(request).await;
         opened.map_err(|refusal| refuse(refusal.http_status(), refusal.to_string()))

@@ -1,0 +1,246 @@
+//! What a client showed of itself when it asked for a stream: the parts of a request that name no stream and may say that
+//! the client is allowed to have it.
+//!
+//! Each protocol's way to name a stream, in [`stream`](crate::stream), drops these parts, because the same stream is asked
+//! for with a new token each time. Here is what was dropped. Most clients show nothing, so that the whole is one empty
+//! pointer for them, see [`Credentials::boxed`].
+
+use std::fmt;
+
+use base64ct::{Base64, Encoding};
+
+/// What one client showed. [`Debug`](fmt::Debug) says which parts there are, and never what they hold.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Credentials {
+    /// The query of the URL as it came, without its question mark. RTMP has one in its tcUrl and one in the name of the
+    /// stream: they are joined with `&`, in this order. Of an SRT stream id, these are the pairs that have no meaning
+    /// of their own.
+    pub query: Option<Box<str>>,
+    /// The token of `Authorization: Bearer` (RFC 6750 §2.1).
+    pub bearer: Option<Box<str>>,
+    /// The user and password of `Authorization: Basic` (RFC 7617).
+    pub basic: Option<Basic>,
+    /// Who an SRT caller says that it is.
+    pub srt: Option<SrtUser>,
+    /// The subject of the client's certificate, where TLS asked for one and verified it.
+    pub tls: Option<Box<str>>,
+}
+
+/// A user and a password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Basic {
+    /// The user.
+    pub user: Box<str>,
+    /// The password.
+    pub password: Box<str>,
+}
+
+/// What an SRT stream id says of its caller (SRT access control guidelines, "General syntax").
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct SrtUser {
+    /// `u`: the name that decides which password counts.
+    pub user: Option<Box<str>>,
+    /// `s`: an identifier that was handed out for this one connection.
+    pub key: Option<Box<str>>,
+}
+
+impl Credentials {
+    /// What is in the target of a URL: everything after its first question mark.
+    pub fn of_target(target: &str) -> Self {
+        let mut credentials = Self::default();
+        if let Some((_, query)) = target.split_once('?') {
+            credentials.add_query(query);
+        }
+        credentials
+    }
+
+    /// What is in an RTMP request: the queries of its `tcUrl` and of the stream's name.
+    pub fn of_rtmp(tc_url: &str, name: &str) -> Self {
+        let mut credentials = Self::of_target(tc_url);
+        if let Some((_, query)) = name.split_once('?') {
+            credentials.add_query(query);
+        }
+        credentials
+    }
+
+    /// What is in the pairs of an SRT stream id, each as its key and its value.
+    pub fn of_srt<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut credentials = Self::default();
+        let mut srt = SrtUser::default();
+        for (key, value) in pairs {
+            match key {
+                "u" => srt.user = kept(value),
+                "s" => srt.key = kept(value),
+                "h" | "m" | "r" | "t" => {}
+                _ => credentials.add_query(&format!("{key}={value}")),
+            }
+        }
+        credentials.srt = (srt != SrtUser::default()).then_some(srt);
+        credentials
+    }
+
+    /// Adds what an `Authorization` field says, if that is one of the schemes that are understood.
+    #[must_use]
+    pub fn with_authorization(mut self, field: Option<&str>) -> Self {
+        let Some((scheme, value)) = field.and_then(|field| field.trim().split_once(' ')) else {
+            return self;
+        };
+        let value = value.trim();
+        if scheme.eq_ignore_ascii_case("bearer") {
+            self.bearer = kept(value);
+        } else if scheme.eq_ignore_ascii_case("basic") {
+            self.basic = basic(value);
+        }
+        self
+    }
+
+    /// `None` where the client showed nothing.
+    pub fn boxed(self) -> Option<Box<Self>> {
+        (self != Self::default()).then(|| Box::new(self))
+    }
+
+    fn add_query(&mut self, query: &str) {
+        self.query = match self.query.take() {
+            Some(before) if !query.is_empty() => kept(&format!("{before}&{query}")),
+            Some(before) => Some(before),
+            None => kept(query),
+        };
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [
+            ("query", self.query.is_some()),
+            ("bearer", self.bearer.is_some()),
+            ("basic", self.basic.is_some()),
+            ("srt", self.srt.is_some()),
+            ("tls", self.tls.is_some()),
+        ];
+        let shown = parts.iter().filter(|(_, is_there)| *is_there);
+        f.write_str("Credentials")?;
+        f.debug_set().entries(shown.map(|(name, _)| name)).finish()
+    }
+}
+
+impl fmt::Debug for Basic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Basic(***)")
+    }
+}
+
+impl fmt::Debug for SrtUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SrtUser(***)")
+    }
+}
+
+fn basic(value: &str) -> Option<Basic> {
+    if value.len() > MAX_PART {
+        return None;
+    }
+    let text = String::from_utf8(Base64::decode_vec(value).ok()?).ok()?;
+    let (user, password) = text.split_once(':')?;
+    Some(Basic {
+        user: user.into(),
+        password: password.into(),
+    })
+}
+
+/// A part that is worth keeping. One that is too long counts as not shown: half a token would be another one.
+fn kept(part: &str) -> Option<Box<str>> {
+    (!part.is_empty() && part.len() <= MAX_PART).then(|| part.into())
+}
+
+/// Bytes of one part: twice what the largest signed tokens take. It is kept for as long as the session.
+const MAX_PART: usize = 8 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_query_is_what_a_stream_is_named_without() {
+        let rows = [
+            ("no query", "/live/a.flv", None),
+            ("an empty one", "/live/a.flv?", None),
+            ("a token", "/live/a.flv?token=x", Some("token=x")),
+            (
+                "a question mark in it",
+                "/live/a.flv?a=1?b=2",
+                Some("a=1?b=2"),
+            ),
+        ];
+        for (cause, target, expected) in rows {
+            let credentials = Credentials::of_target(target);
+            assert_eq!(credentials.query.as_deref(), expected, "{cause}");
+            assert_eq!(credentials.boxed().is_some(), expected.is_some(), "{cause}");
+        }
+        let rows = [
+            ("neither", "rtmp://h/live", "a", None),
+            ("in the tcUrl", "rtmp://h/live?t=1", "a", Some("t=1")),
+            ("in the name", "rtmp://h/live", "a?t=1", Some("t=1")),
+            ("in both", "rtmp://h/live?u=1", "a?t=2", Some("u=1&t=2")),
+        ];
+        for (cause, tc_url, name, expected) in rows {
+            let credentials = Credentials::of_rtmp(tc_url, name);
+            assert_eq!(credentials.query.as_deref(), expected, "{cause}");
+        }
+    }
+
+    #[test]
+    fn an_authorization_is_read_by_its_scheme() {
+        let read = |field: &str| Credentials::default().with_authorization(Some(field));
+        assert_eq!(read("Bearer abc.def").bearer.as_deref(), Some("abc.def"));
+        assert_eq!(read("bearer  abc ").bearer.as_deref(), Some("abc"));
+        let basic = read("Basic dXNlcjpwYTpzcw==").basic.unwrap();
+        assert_eq!((&*basic.user, &*basic.password), ("user", "pa:ss"));
+        let nothing = [
+            ("no value", "Bearer"),
+            ("a scheme for the origin", "Digest username=\"u\""),
+            ("no base64", "Basic ???"),
+            ("no colon", "Basic dXNlcg=="),
+            ("not UTF-8", "Basic //86Lw=="),
+        ];
+        for (cause, field) in nothing {
+            assert_eq!(read(field).boxed(), None, "{cause}");
+        }
+        let long = format!("Bearer {}", "x".repeat(MAX_PART + 1));
+        assert_eq!(read(&long).boxed(), None, "a part that is too long");
+    }
+
+    #[test]
+    fn a_stream_id_says_who_calls() {
+        let pairs = [
+            ("r", "live/a"),
+            ("u", "me"),
+            ("s", "key-1"),
+            ("m", "publish"),
+            ("secret", "x"),
+            ("t", "stream"),
+        ];
+        let credentials = Credentials::of_srt(pairs);
+        let srt = credentials.srt.clone().unwrap();
+        assert_eq!(
+            (srt.user.as_deref(), srt.key.as_deref()),
+            (Some("me"), Some("key-1"))
+        );
+        assert_eq!(credentials.query.as_deref(), Some("secret=x"));
+        assert_eq!(Credentials::of_srt([("r", "live/a")]).boxed(), None);
+    }
+
+    #[test]
+    fn no_secret_is_printed() {
+        let credentials = Credentials {
+            query: Some("token=hidden".into()),
+            bearer: Some("hidden".into()),
+            tls: Some("CN=hidden".into()),
+            ..Credentials::of_srt([("u", "hidden"), ("s", "hidden")])
+                .with_authorization(Some("Basic aGlkZGVuOmhpZGRlbg=="))
+        };
+        let parts = (&credentials, &credentials.basic, &credentials.srt);
+        let printed = format!("{parts:?} {parts:#?}");
+        assert!(!printed.contains("hidden"), "{printed}");
+        assert!(printed.contains("bearer"), "{printed}");
+    }
+}
