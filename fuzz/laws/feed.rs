@@ -139,15 +139,21 @@ pub fn run(start: u32, ops: &[Op]) {
 
 /// A feed, a branch of it, what was pushed, and the viewers.
 pub struct Stage {
+    /// The feed that the source fills.
     pub feed: Feed,
     branch: Feed,
+    /// What was pushed into the feed, in order.
     pub source: Source,
+    /// The clock of the stage; steps move it on.
     pub now: Instant,
+    /// The viewers that are there, or were and are over.
     pub clients: Vec<Client>,
+    /// How many viewers may join.
     pub most_clients: usize,
 }
 
 impl Stage {
+    /// An empty feed whose source begins at the timestamp `start`, in milliseconds.
     #[expect(
         clippy::disallowed_methods,
         reason = "a law needs some moment to start from"
@@ -164,6 +170,7 @@ impl Stage {
         }
     }
 
+    /// Does one operation, and checks what each viewer is sent meanwhile.
     pub fn step(&mut self, op: Op) {
         match op {
             Op::Interrupt => {
@@ -225,6 +232,7 @@ impl Stage {
         client.take(feed, &self.source, self.now, bytes)
     }
 
+    /// Lets every viewer take all that is left for it.
     pub fn drain(&mut self) {
         for index in 0..self.clients.len() {
             let mut writes = 0;
@@ -411,10 +419,13 @@ fn header(kind: u8, timestamp: u32, body: &[u8]) -> Message {
 
 /// A viewer, and a player that reads what it is sent.
 pub struct Client {
+    /// Its place in the feed and its timeline.
     pub viewer: Viewer,
     wire: Wire,
     turn: bool,
+    /// Whether it was ended for being slow.
     pub over: bool,
+    /// How many bytes it was sent.
     pub bytes: usize,
     /// The configurations it was sent, by kind and track.
     configured: BTreeMap<(u8, u8), Vec<u8>>,
@@ -423,6 +434,7 @@ pub struct Client {
     metadata: Option<(Vec<u8>, usize)>,
     /// The number of the last message, and of the last keyframe of the first picture.
     last: Option<usize>,
+    /// The number of the keyframe that the group it plays began with.
     pub lead: Option<usize>,
     /// How many messages of any kind were left out before the last.
     left_out: usize,
