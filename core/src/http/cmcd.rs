@@ -34,7 +34,7 @@ pub fn of_target(target: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{path}?{}", query.join("&")))
 }
 
-/// A value of CMCD whose URIs have no links of ours, however often they are escaped, up to [`LEVELS`] times.
+/// A value of CMCD whose URIs have no links of ours, however often they are escaped, up to `LEVELS` times.
 pub fn without_links(value: &str) -> Cow<'_, str> {
     if !value.contains(PARAMETER) {
         return Cow::Borrowed(value);

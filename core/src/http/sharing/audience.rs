@@ -17,7 +17,7 @@ impl Audience {
     /// Reads it from the head of an answer, as its origin sent it. Names of headers are compared without case.
     ///
     /// A refusal or an error is the asker's, and so is what is `private`, sets a cookie, varies on more than what
-    /// [`Sharing::common`] compares, or has a `Cache-Control` that cannot be read. `no-store` and `no-cache` make it
+    /// [`Sharing::common`](super::Sharing::common) compares, or has a `Cache-Control` that cannot be read. `no-store` and `no-cache` make it
     /// the asker's too, save under [`Share::All`]: then it is not kept. Under [`Share::Said`] the rest is
     /// everybody's where it says `public`, or `s-maxage` or else `max-age` above 0 (RFC 9111 §5.2.2).
     pub fn of<'a>(
