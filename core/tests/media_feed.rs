@@ -56,6 +56,13 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// The first message of a track may be the first of a new publication too; the group that it begins is cut short when
+/// the other track shows that, and the next one plays.
+#[test]
+fn pictures_that_begin_with_a_new_publication_play_from_its_second_group() {
+    law::run(0, &[Op::Sound, Op::Restart, Op::Join(FLV)]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 

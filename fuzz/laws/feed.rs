@@ -128,6 +128,11 @@ pub fn run(start: u32, ops: &[Op]) {
     }
     // In the end all take everything, and a keyframe reaches each of them, within the second that it may take to
     // know which tracks there are.
+    //
+    // The first of two groups may be cut short: where a new publication begins with a track that the one before it did
+    // not have, only the other track's next message shows that it is a new one.
+    stage.drain();
+    stage.step(Op::Group(30));
     stage.drain();
     stage.step(Op::Group(30));
     stage.drain();
