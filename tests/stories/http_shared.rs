@@ -267,6 +267,11 @@ async fn all_who_waited_in_vain_ask_at_once() {
         coalesced.get_or_create(&label).get() == 4
     })
     .await;
+    // Those who wait may be counted before the request of the first has arrived.
+    until("the first at the origin", || {
+        origin.count("/live/a.m3u8") > 0
+    })
+    .await;
     assert_eq!(origin.count("/live/a.m3u8"), 1);
     first.cancel();
     until("all of them at the origin", || {
