@@ -145,7 +145,7 @@ impl Others {
         self.of(id).map(|row| row.sessions).sum()
     }
 
-    /// Adds what is left of the drain of an origin at them. Whoever says nothing may have somebody on it.
+    /// Adds what the other proxies still have on a draining origin. A proxy that does not answer may have sessions there.
     pub(super) fn add_to(&self, id: &str, drain: &mut api::Drain) {
         for row in self.of(id) {
             match &row.drain {
@@ -172,7 +172,7 @@ pub(super) async fn deregister(
         Some(cluster) if asked.scope == Scope::Cluster => {
             let others = system.other_origins(asked.scope).await;
             let is_used = registry.left(&id).total() > 0 || others.sessions(id.as_str()) > 0;
-            // Whoever says nothing may have some.
+            // A proxy that does not answer may have sessions on it.
             let used = is_used || !others.missing.is_empty();
             cluster.tell_deregistered(&id, used).await;
         }

@@ -1,7 +1,7 @@
 //! The documents of the system API, each as one type: handlers write it, other proxies of the cluster merge it, the
 //! operator's commands read it, and a test compares it with `openapi.yaml`.
 //!
-//! Whoever reads is tolerant, because the proxies of a cluster are upgraded one after the other: a field that is missing has
+//! Readers are tolerant, because the proxies of a cluster are upgraded one after the other: a field that is missing has
 //! its default, and one that is not known is skipped. Times are in seconds.
 
 use std::collections::BTreeSet;

@@ -210,7 +210,7 @@ impl Candidates<'_> {
         Attempts::new(terms, now())
     }
 
-    /// Asks whoever decides about new streams, if somebody does. A stream that is somewhere already stays there.
+    /// Asks the service that decides on new streams, if one is set. A stream that is placed already stays there.
     async fn ask_outside(&self) -> Result<(), Refusal> {
         let Some(outside) = &self.proxy.shared.outside else {
             return Ok(());

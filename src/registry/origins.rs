@@ -146,7 +146,7 @@ impl Registry {
         lock(&self.fleet).hears_only_itself(lately);
     }
 
-    /// Whether so many origins are silent at once that this proxy doubts its own network.
+    /// Whether enough origins are silent at once for this proxy to doubt its own network.
     pub fn suspects_itself(&self) -> bool {
         lock(&self.fleet).suspects_itself(Instant::now())
     }

@@ -183,7 +183,7 @@ impl Fleet {
         }
     }
 
-    /// Whether so many origins are silent at once that this proxy should suspect its own network.
+    /// Whether enough origins are silent at once for this proxy to suspect its own network.
     pub fn suspects_itself(&self, now: Instant) -> bool {
         let active = self
             .members

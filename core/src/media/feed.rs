@@ -88,7 +88,7 @@ impl Feed {
         Some(Change::Message(message))
     }
 
-    /// The source is gone, or another takes its place: what comes next begins anew with headers of its own. Viewers
+    /// The source is gone, or another takes its place: the next messages start over with their own headers. Viewers
     /// go on where they are, from a keyframe; new ones are sent nothing until then.
     pub fn interrupt(&mut self) -> Change {
         self.apply(&Change::Interrupted);

@@ -72,7 +72,7 @@ pub(super) fn open(relay: &DatagramRelay, origin: &UdpSocket, index: usize) -> R
     })
 }
 
-/// Sends a check until the origin has it, as a client does (RFC 8445 §14): a relay accepts only so many new ones per
+/// Sends a check until the origin has it, as a client does (RFC 8445 §14): a relay limits how many new ones it accepts per
 /// second from an address. Returns the address that the origin sees.
 fn prove(client: &UdpSocket, origin: &UdpSocket, check: &[u8]) -> Result<SocketAddr> {
     origin.set_read_timeout(Some(RETRY))?;
