@@ -11,7 +11,7 @@ use rustix::process::{Resource, getrlimit};
 use rustix::system::uname;
 use sluicegate_core::fleet::Fleet;
 use sluicegate_core::fleet::health::Rules;
-use sluicegate_core::fleet::origin::{Origin, OriginId, Target};
+use sluicegate_core::fleet::origin::{AddressRules, Origin, OriginId, Target};
 use sluicegate_core::http::caller::OwnNames;
 use sluicegate_core::http::link::LinkKey;
 use sluicegate_core::place::placement;
@@ -26,8 +26,9 @@ use tracing::{info, warn};
 
 use crate::admin::{self, Access, PeerAccess, System};
 use crate::cluster::{Cluster, Terms};
-use crate::config::{Credential, Probing, Settings};
+use crate::config::{Credential, Probing, Settings, Sources};
 use crate::fleet_api::{self, FleetApi};
+use crate::health::{self, Prober};
 use crate::listener;
 use crate::listener::api::Api;
 use crate::listener::http::{Http, Pages, Pieces};
@@ -52,10 +53,10 @@ use crate::proxy::{self, Proxy, Timing};
 use crate::readiness::Readiness;
 use crate::registry::{ClaimLimits, Registry};
 use crate::sessions::{self, EndReason, Sessions};
+use crate::sources::Lists;
 use crate::store::{Memory, Mesh, MeshOptions, Options, Redis, Shared};
 use crate::systemd::Systemd;
 use crate::value::Listen;
-use crate::{health, sources};
 
 /// A proxy whose listeners are bound; nothing is accepted until [`Server::serve`].
 #[derive(Debug)]
@@ -389,7 +390,8 @@ impl Server {
             },
         };
         srt.serve(listeners.srt, &srt_workers, &tasks, &stop, &proxy);
-        let vigil = Arc::new(health::Vigil::new(proxy.clone()));
+        let prober = Prober::new(Arc::clone(proxy.registry()), proxy.connector().clone());
+        let vigil = Arc::new(health::Vigil::new(prober.clone()));
         let pieces = Arc::new(pieces(&settings));
         let cache = Arc::downgrade(&pieces);
         proxy.metrics().before_scrape(move |metrics| {
@@ -501,14 +503,11 @@ impl Server {
         }
         tokio::spawn(
             end.clone()
-                .run_until_cancelled_owned(health::run(proxy.clone(), settings.health.clone())),
+                .run_until_cancelled_owned(health::run(prober, settings.health.clone())),
         );
-        let keep_sources = sources::run(
-            proxy.clone(),
-            settings.sources.clone(),
-            addresses,
-            systemd.clone(),
-        );
+        let registry = Arc::clone(proxy.registry());
+        let sources = settings.sources.clone();
+        let keep_sources = keep_sources(registry, sources, addresses, systemd.clone());
         tokio::spawn(end.clone().run_until_cancelled_owned(keep_sources));
         tokio::spawn(
             end.clone()
@@ -811,6 +810,26 @@ fn pieces(settings: &Settings) -> Pieces {
         http.sharing.clone(),
         http.cache_megabytes * MEGABYTE,
     )
+}
+
+/// Keeps the fleet as the lists of origins say, for ever. `systemd` is told when they are read again because somebody
+/// asked.
+async fn keep_sources(
+    registry: Arc<Registry>,
+    sources: Sources,
+    rules: AddressRules,
+    systemd: Systemd,
+) {
+    let mut lists = Lists::start(registry, sources, rules);
+    loop {
+        let asked = lists.changed().await;
+        let again = lists.read_again(asked);
+        if asked {
+            systemd.while_reloading(again).await;
+        } else {
+            again.await;
+        }
+    }
 }
 
 /// Runs what happens by the clock: idle sessions, silent origins, claims.

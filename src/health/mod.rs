@@ -17,11 +17,19 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::config::{Health, Probing, Question};
+use crate::origin::connect::Connector;
 use crate::probe::{self, ProbeError};
-use crate::proxy::Proxy;
+use crate::registry::Registry;
+
+/// Asks the origins of a registry how they are; a cheap clone.
+#[derive(Debug, Clone)]
+pub struct Prober {
+    registry: Arc<Registry>,
+    connector: Connector,
+}
 
 /// Probes origins as the settings say, for ever.
-pub async fn run(proxy: Proxy, settings: Health) {
+pub async fn run(prober: Prober, settings: Health) {
     if settings.probe == Probing::Off {
         return;
     }
@@ -42,86 +50,110 @@ pub async fn run(proxy: Proxy, settings: Health) {
                 continue;
             }
         }
-        doubts = note_doubt(&proxy, doubts);
-        for id in proxy
-            .registry()
-            .probes_due(settings.probe_interval, reporting)
-        {
+        doubts = prober.note_doubt(doubts);
+        let due = prober
+            .registry
+            .probes_due(settings.probe_interval, reporting);
+        for id in due {
             if !under_way.insert(id.clone()) {
                 continue;
             }
-            let (proxy, settings, turns) =
-                (proxy.clone(), Arc::clone(&settings), Arc::clone(&turns));
+            let (prober, settings, turns) =
+                (prober.clone(), Arc::clone(&settings), Arc::clone(&turns));
             asked.spawn(async move {
                 // Origins that were found together would be asked together for ever.
                 tokio::time::sleep(jitter(settings.probe_interval)).await;
                 let _turn = turns.acquire().await;
-                ask(&proxy, &settings, &id).await;
+                prober.ask(&settings, &id).await;
                 id
             });
         }
     }
 }
 
-/// Asks one origin, and notes what it says.
-async fn ask(proxy: &Proxy, settings: &Health, id: &OriginId) {
-    let Some(question) = question(proxy, settings.probe_with, id) else {
-        return;
-    };
-    let connector = proxy.connector();
-    let said = match &question {
-        (Service::Http | Service::Api, target) if settings.probe_with == Question::Http => {
-            probe::answers_http(connector, target, &settings.probe_path).await
+impl Prober {
+    /// Asks the origins of `registry`, over connections that `connector` opens.
+    pub const fn new(registry: Arc<Registry>, connector: Connector) -> Self {
+        Self {
+            registry,
+            connector,
         }
-        (service @ (Service::Rtmp | Service::Rtsp), target)
-            if settings.probe_with == Question::Rtmp =>
-        {
-            probe::answers(connector, target, *service).await
-        }
-        (service, target) => probe::accepts(connector, target, *service).await,
-    };
-    let (_, target) = question;
-    match said {
-        Ok(()) => {
-            if proxy.registry().probed(id, Ok(())) {
-                info!(origin = %id, %target, "the origin answers again");
+    }
+
+    /// Asks one origin, and notes what it says.
+    async fn ask(&self, settings: &Health, id: &OriginId) {
+        let Some(question) = self.question(settings.probe_with, id) else {
+            return;
+        };
+        let connector = &self.connector;
+        let said = match &question {
+            (Service::Http | Service::Api, target) if settings.probe_with == Question::Http => {
+                probe::answers_http(connector, target, &settings.probe_path).await
             }
-        }
-        Err(error) => {
-            let why = format!("{target}: {error}");
-            if proxy.registry().probed(id, Err((fault(&error), &why))) {
-                warn!(origin = %id, %target, %error, "the origin does not answer");
+            (service @ (Service::Rtmp | Service::Rtsp), target)
+                if settings.probe_with == Question::Rtmp =>
+            {
+                probe::answers(connector, target, *service).await
+            }
+            (service, target) => probe::accepts(connector, target, *service).await,
+        };
+        let (_, target) = question;
+        match said {
+            Ok(()) => {
+                if self.registry.probed(id, Ok(())) {
+                    info!(origin = %id, %target, "the origin answers again");
+                }
+            }
+            Err(error) => {
+                let why = format!("{target}: {error}");
+                if self.registry.probed(id, Err((fault(&error), &why))) {
+                    warn!(origin = %id, %target, %error, "the origin does not answer");
+                }
             }
         }
     }
-}
 
-/// Whether an origin answers anything at all: a handshake if it has one, else a request for its first page. A no is an
-/// answer too.
-async fn speaks(proxy: &Proxy, id: &OriginId) -> bool {
-    let connector = proxy.connector();
-    let said = match question(proxy, Question::Rtmp, id) {
-        Some((service @ (Service::Rtmp | Service::Rtsp), target)) => {
-            probe::answers(connector, &target, service).await
+    /// Whether an origin answers anything at all: a handshake if it has one, else a request for its first page. A no is an
+    /// answer too.
+    async fn speaks(&self, id: &OriginId) -> bool {
+        let connector = &self.connector;
+        let said = match self.question(Question::Rtmp, id) {
+            Some((service @ (Service::Rtmp | Service::Rtsp), target)) => {
+                probe::answers(connector, &target, service).await
+            }
+            Some((_, target)) => probe::answers_http(connector, &target, "/").await,
+            None => return true,
+        };
+        said.map_or_else(|error| fault(&error) != Fault::Silent, |()| true)
+    }
+
+    /// Which service of an origin is asked, and where: the one the question is about, else any that can be connected to.
+    fn question(&self, wanted: Question, id: &OriginId) -> Option<(Service, Target)> {
+        let first: &[Service] = match wanted {
+            Question::Http => &[Service::Api, Service::Http],
+            Question::Rtmp | Question::Tcp => &[Service::Rtmp],
+        };
+        let rest = [Service::Rtmp, Service::Rtsp, Service::Http, Service::Api];
+        let member = self.registry.member(id)?;
+        first
+            .iter()
+            .chain(&rest)
+            .find_map(|service| Some((*service, member.origin.target(*service)?)))
+    }
+
+    /// Says once when this proxy begins to doubt itself, and once when that is over.
+    fn note_doubt(&self, before: bool) -> bool {
+        let now = self.registry.suspects_itself();
+        if now && !before {
+            warn!(
+                "most origins fell silent at once: this proxy suspects its own network and keeps the last good set \
+                 (health.panic)"
+            );
+        } else if before && !now {
+            info!("most origins are heard again");
         }
-        Some((_, target)) => probe::answers_http(connector, &target, "/").await,
-        None => return true,
-    };
-    said.map_or_else(|error| fault(&error) != Fault::Silent, |()| true)
-}
-
-/// Which service of an origin is asked, and where: the one the question is about, else any that can be connected to.
-fn question(proxy: &Proxy, wanted: Question, id: &OriginId) -> Option<(Service, Target)> {
-    let first: &[Service] = match wanted {
-        Question::Http => &[Service::Api, Service::Http],
-        Question::Rtmp | Question::Tcp => &[Service::Rtmp],
-    };
-    let rest = [Service::Rtmp, Service::Rtsp, Service::Http, Service::Api];
-    let member = proxy.registry().member(id)?;
-    first
-        .iter()
-        .chain(&rest)
-        .find_map(|service| Some((*service, member.origin.target(*service)?)))
+        now
+    }
 }
 
 /// A word is a word, however rude; only its lack may be our own fault.
@@ -140,20 +172,6 @@ fn fault(error: &ProbeError) -> Fault {
         | ProbeError::NotRtmp(_)
         | ProbeError::NotRtsp => Fault::Refused,
     }
-}
-
-/// Says once when this proxy begins to doubt itself, and once when that is over.
-fn note_doubt(proxy: &Proxy, before: bool) -> bool {
-    let now = proxy.registry().suspects_itself();
-    if now && !before {
-        warn!(
-            "most origins fell silent at once: this proxy suspects its own network and keeps the last good set \
-             (health.panic)"
-        );
-    } else if before && !now {
-        info!("most origins are heard again");
-    }
-    now
 }
 
 /// Up to a tenth of `every`.

@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 use sluicegate_core::fleet::origin::OriginId;
 use tokio::time::timeout;
 
-use super::speaks;
-use crate::proxy::{Attempt, DialError, Proxy};
+use super::Prober;
+use crate::proxy::{Attempt, DialError};
 
 /// Tells origins that hold an answer back from those that cannot answer. However many wait for one, it is asked once
 /// a second at the most.
 #[derive(Debug)]
 pub struct Vigil {
-    proxy: Proxy,
+    prober: Prober,
     said: Mutex<BTreeMap<OriginId, Arc<Said>>>,
 }
 
@@ -27,10 +27,10 @@ pub struct Vigil {
 type Said = tokio::sync::Mutex<Option<(Instant, bool)>>;
 
 impl Vigil {
-    /// Over the origins that `proxy` knows.
-    pub fn new(proxy: Proxy) -> Self {
+    /// Asks by way of `prober`.
+    pub fn new(prober: Prober) -> Self {
         Self {
-            proxy,
+            prober,
             said: Mutex::default(),
         }
     }
@@ -70,7 +70,7 @@ impl Vigil {
         {
             return spoke;
         }
-        let spoke = speaks(&self.proxy, origin).await;
+        let spoke = self.prober.speaks(origin).await;
         *said = Some((Instant::now(), spoke));
         spoke
     }
@@ -79,7 +79,7 @@ impl Vigil {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         if !said.contains_key(origin) {
             // No more of them than there are origins.
-            said.retain(|id, _| self.proxy.registry().member(id).is_some());
+            said.retain(|id, _| self.prober.registry.member(id).is_some());
         }
         Arc::clone(said.entry(origin.clone()).or_default())
     }

@@ -6,7 +6,6 @@
 
 mod adopt;
 mod answers;
-mod attempt;
 mod candidates;
 mod choice;
 pub mod drain;
@@ -26,7 +25,6 @@ use sluicegate_core::stream::{Action, PlacementKey, StreamUrl, VhostRule};
 use tokio::time::timeout;
 use tracing::{debug, info};
 
-pub use self::attempt::{Attempt, DialError};
 pub use self::gate::{Denial, Grant, Verdict};
 use self::outside::Outside;
 pub use self::refusal::Refusal;
@@ -36,6 +34,7 @@ use crate::config::Takeover;
 use crate::finder::Finder;
 use crate::lookup::Lookup;
 use crate::metrics::{Metrics, RefusalLabels, StoreLabel};
+pub use crate::origin::attempt::{Attempt, DialError};
 use crate::origin::connect::Connector;
 use crate::registry::Registry;
 pub use crate::sessions::Request;

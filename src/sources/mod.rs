@@ -22,57 +22,51 @@ use tracing::{info, warn};
 use crate::config::{Place, SourceSettings, Sources, read_sources};
 use crate::net::fetch;
 use crate::origin::connect::Connector;
-use crate::proxy::Proxy;
-use crate::systemd::Systemd;
+use crate::registry::Registry;
 
-/// Keeps the fleet as `sources` and what becomes of their file say, for ever. `systemd` is told when the file is read
-/// again because somebody asked.
-pub async fn run(proxy: Proxy, sources: Sources, rules: AddressRules, systemd: Systemd) {
-    let mut hang_up = signal(SignalKind::hangup()).ok();
-    let file = sources.file.clone();
-    let mut lists = Lists::start(proxy, sources, rules);
-    let mut seen = file.as_deref().and_then(stamp);
-    loop {
-        let asked = changed(file.as_deref(), &mut seen, hang_up.as_mut()).await;
-        let again = lists.read_again(file.as_deref(), asked);
-        if asked {
-            systemd.while_reloading(again).await;
-        } else {
-            again.await;
-        }
-    }
-}
-
-/// The lists as they hold.
-struct Lists {
-    proxy: Proxy,
+/// The lists as they hold, each kept by a task of its own. Dropping them leaves the fleet as it is.
+#[derive(Debug)]
+pub struct Lists {
+    registry: Arc<Registry>,
     sources: Sources,
     rules: AddressRules,
     polls: JoinSet<()>,
+    hang_up: Option<Signal>,
+    /// The file as it was read last.
+    seen: Option<Stamp>,
 }
 
 impl Lists {
-    fn start(proxy: Proxy, sources: Sources, rules: AddressRules) -> Self {
-        proxy
-            .registry()
-            .reconcile(&SETTINGS.into(), sources.origins.clone());
-        let mut polls = JoinSet::new();
-        start(&mut polls, &proxy, &sources.lists, rules);
-        Self {
-            proxy,
+    /// Brings the fleet of `registry` to what `sources` say, and keeps it so.
+    pub fn start(registry: Arc<Registry>, sources: Sources, rules: AddressRules) -> Self {
+        registry.reconcile(&SETTINGS.into(), sources.origins.clone());
+        let seen = sources.file.as_deref().and_then(stamp);
+        let mut lists = Self {
+            registry,
             sources,
             rules,
-            polls,
-        }
+            polls: JoinSet::new(),
+            hang_up: signal(SignalKind::hangup()).ok(),
+            seen,
+        };
+        lists.poll_all();
+        lists
     }
 
-    /// Takes the lists as they stand in `file` now; what does not hold changes nothing.
-    async fn read_again(&mut self, file: Option<&Path>, asked: bool) {
-        let Some(file) = file else {
+    /// Returns when the file is to be read again; true when somebody asked for it. Without a file that is the only way.
+    pub async fn changed(&mut self) -> bool {
+        let file = self.sources.file.as_deref();
+        changed(file, &mut self.seen, self.hang_up.as_mut()).await
+    }
+
+    /// Takes the lists as they stand in the file now; what does not hold changes nothing. `asked` says that somebody
+    /// waits to hear of it.
+    pub async fn read_again(&mut self, asked: bool) {
+        let Some(file) = self.sources.file.clone() else {
             info!("there is no settings file to read again");
             return;
         };
-        let read = match read_sources(file, &self.rules) {
+        let read = match read_sources(&file, &self.rules) {
             Ok(read) => read,
             Err(error) => {
                 warn!(file = %file.display(), %error, "the lists of origins are kept: the file does not hold");
@@ -98,7 +92,7 @@ impl Lists {
     }
 
     async fn take(&mut self, read: Sources) {
-        let registry = self.proxy.registry();
+        let registry = &self.registry;
         registry.reconcile(&SETTINGS.into(), read.origins.clone());
         if read.lists != self.sources.lists {
             self.polls.shutdown().await;
@@ -108,19 +102,22 @@ impl Lists {
             for gone in gone.filter(|name| !kept.contains(name)) {
                 registry.reconcile(&gone.as_str().into(), Vec::new());
             }
-            start(&mut self.polls, &self.proxy, &read.lists, self.rules);
+            self.sources = read;
+            self.poll_all();
+        } else {
+            self.sources = read;
         }
-        self.sources = read;
+    }
+
+    fn poll_all(&mut self) {
+        for list in &self.sources.lists {
+            let registry = Arc::clone(&self.registry);
+            self.polls.spawn(poll(registry, list.clone(), self.rules));
+        }
     }
 }
 
-fn start(polls: &mut JoinSet<()>, proxy: &Proxy, lists: &[SourceSettings], rules: AddressRules) {
-    for list in lists {
-        polls.spawn(poll(proxy.clone(), list.clone(), rules));
-    }
-}
-
-/// Returns when the file is to be read again; true when somebody asked for it. Without a file that is the only way.
+/// Waits for the signal, or for the file to change.
 async fn changed(
     file: Option<&Path>,
     seen: &mut Option<Stamp>,
@@ -164,7 +161,7 @@ fn stamp(file: &Path) -> Option<Stamp> {
 }
 
 /// Asks one source again and again.
-async fn poll(proxy: Proxy, source: SourceSettings, rules: AddressRules) {
+async fn poll(registry: Arc<Registry>, source: SourceSettings, rules: AddressRules) {
     let name: Arc<str> = source.place.to_string().into();
     let mut told = String::new();
     loop {
@@ -182,7 +179,7 @@ async fn poll(proxy: Proxy, source: SourceSettings, rules: AddressRules) {
                     info!(source = %name, "the source answers again");
                     told.clear();
                 }
-                proxy.registry().reconcile(&name, listed);
+                registry.reconcile(&name, listed);
             }
             Err(why) => say_once(&name, &why, &mut told),
         }
