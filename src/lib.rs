@@ -17,7 +17,7 @@
 //! | 4 | `main`, [`cli`] |
 //! | 3 | [`server`], [`config`], [`demo`], [`logging`]: they know everyone |
 //! | 2 | [`listener`], [`admin`]: one protocol or surface each; they know [`proxy`], not each other |
-//! | 1 | [`proxy`], [`sessions`], [`registry`], [`cluster`], [`health`], [`sources`], [`readiness`], [`probe`], [`placer`], [`lookup`], [`origin`], [`net`], [`metrics`], [`fleet_api`] |
+//! | 1 | [`proxy`], [`sessions`], [`registry`], [`cluster`], [`readiness`], [`placer`], [`lookup`], [`origin`], [`net`], [`metrics`], [`fleet_api`] |
 //! | 0 | [`api`], [`store`], [`stream_names`], [`value`], `bell` |
 //!
 //! Below the crate boundary, in `sluicegate_core`, there is no socket, clock or task: bytes become events and
@@ -30,9 +30,7 @@ pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod demo;
-mod finder;
 pub mod fleet_api;
-pub mod health;
 pub mod listener;
 pub mod logging;
 pub mod lookup;
@@ -40,14 +38,12 @@ pub mod metrics;
 pub mod net;
 pub mod origin;
 pub mod placer;
-pub mod probe;
 pub mod proxy;
 pub mod readiness;
 pub mod registry;
 mod reported;
 pub mod server;
 pub mod sessions;
-pub mod sources;
 pub mod store;
 pub mod stream_names;
 pub mod systemd;

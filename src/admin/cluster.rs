@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::{System, problem};
 use crate::api::{Answer, Missing, Scope};
 use crate::cluster::Peer;
-use crate::net::fetch;
+use crate::origin::fetch;
 use crate::value::Url;
 
 /// What may stand behind the `?` of most requests.

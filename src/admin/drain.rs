@@ -16,7 +16,7 @@ use super::fleet::NO_ORIGIN;
 use super::{System, problem};
 use crate::api::{self, Coverage, Scope};
 use crate::config::parse_duration;
-use crate::net::fetch::escaped;
+use crate::origin::fetch::escaped;
 use crate::value::ValueError;
 
 /// What may stand behind the `?` of a drain.

@@ -27,8 +27,8 @@ use crate::api::{
     self, Answer, Coverage, Done, Ended, Missing, Problem, Registered, Scope, Stream,
 };
 use crate::net::entrance::Ends;
-use crate::net::fetch::escaped;
 use crate::net::versions::SERVER;
+use crate::origin::fetch::escaped;
 use crate::sessions::{Direction, EndReason, Row};
 
 /// `POST /api/v1/srs/register`: what SRS sends every heartbeat.

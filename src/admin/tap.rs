@@ -19,7 +19,7 @@ use tracing::info;
 
 use super::fleet::{NO_SESSION, find};
 use super::{System, problem};
-use crate::net::peek;
+use crate::origin::peek;
 use crate::sessions::{Ended, Piece, Row, Taken};
 
 #[derive(Debug, Deserialize)]

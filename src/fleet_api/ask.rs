@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use crate::config::Credential;
 use crate::net::http::BoxError;
 use crate::origin::connect::Connector;
-use crate::probe::plain;
+use crate::origin::probe::plain;
 
 /// What is asked.
 #[derive(Debug, Clone)]

@@ -2,8 +2,6 @@
 
 pub mod api;
 pub mod http;
-mod origin_call;
-pub mod origin_leg;
 mod pair;
 pub mod rtc;
 pub mod rtmp;

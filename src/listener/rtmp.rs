@@ -20,12 +20,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use super::origin_leg::Dialer;
 use super::pair;
 use crate::net::entrance::{Ends, Visitor};
 use crate::net::last_words;
 use crate::net::relay::{self, Passage, Unhurried, acknowledge_at_once};
 use crate::net::wire::Wire;
+use crate::origin::dial::Dialer;
 use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request};
 use crate::sessions::{Direction, EndReason, Piece, Row};
 

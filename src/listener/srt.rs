@@ -20,9 +20,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
-use super::origin_leg::Dialer;
 use crate::net::datagram::{Driver, Entries, Handle, Links, Shard, handle};
 use crate::net::workers::Workers;
+use crate::origin::dial::Dialer;
 use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session};
 use crate::sessions::{Direction, EndReason, Row};
 

@@ -12,8 +12,8 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-use super::origin_call::{TELL_WITHIN, tell};
-use super::origin_leg::Dialer;
+use crate::origin::call::{TELL_WITHIN, tell};
+use crate::origin::dial::Dialer;
 use crate::proxy::{Proxy, Request, Session};
 use crate::registry::bindings::{Binding, Bound, Call};
 use crate::sessions::{Direction, EndReason, Row};

@@ -3,12 +3,9 @@
 pub mod accept;
 pub mod datagram;
 pub mod entrance;
-pub mod fetch;
 pub mod forwarded;
 pub mod http;
 pub mod last_words;
-pub mod peek;
-pub mod pool;
 pub mod relay;
 pub mod versions;
 pub mod wire;

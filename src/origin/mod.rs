@@ -3,7 +3,27 @@
 //! | file | what it does |
 //! | --- | --- |
 //! | `attempt` | one origin to try, and why that may fail |
+//! | `call` | signalling of a call, sent on |
 //! | `connect` | where a registered name leads, and the only way to open a connection there |
+//! | `dial` | a connection for a client, whom the origin may be told of |
+//! | `fetch` | a small document over HTTP |
+//! | `finder` | which origin has a stream |
+//! | `health` | asks origins how they are, when it is time |
+//! | `peek` | the decoder configurations of a stream |
+//! | `pool` | kept HTTP connections |
+//! | `probe` | does an origin answer |
+//! | `silence` | whether an origin that owes an answer speaks at all |
+//! | `sources` | lists of origins: the settings file, DNS, HTTP |
 
 pub mod attempt;
+pub(crate) mod call;
 pub mod connect;
+pub mod dial;
+pub mod fetch;
+pub(crate) mod finder;
+pub mod health;
+pub mod peek;
+pub mod pool;
+pub mod probe;
+pub mod silence;
+pub mod sources;

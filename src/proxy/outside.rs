@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::config::Unanswered;
-use crate::net::fetch;
 use crate::origin::connect::Connector;
+use crate::origin::fetch;
 use crate::sessions::Request;
 use crate::value::{NotAUrl, Url};
 

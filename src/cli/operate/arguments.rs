@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use crate::config::{ConfigError, Environment, URL_VARIABLE, parse_duration};
-use crate::net::fetch::escaped;
+use crate::origin::fetch::escaped;
 use crate::value::Secret;
 use crate::value::Url;
 

@@ -19,8 +19,8 @@ use serde_json::Value;
 
 use crate::config::{ConfigError, Environment};
 use crate::lookup::Explanation;
-use crate::net::fetch::{self, FetchError, escaped};
 use crate::origin::connect::Connector;
+use crate::origin::fetch::{self, FetchError, escaped};
 use crate::value::Secret;
 use crate::value::Url;
 

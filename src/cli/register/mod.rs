@@ -14,7 +14,7 @@ pub use report::{NotASystemApi, ReportError, SystemApi};
 
 use crate::config::{ConfigError, Environment, format_duration};
 use crate::origin::connect::Connector;
-use crate::probe::{self, ProbeError};
+use crate::origin::probe::{self, ProbeError};
 use crate::value::Secret;
 use bytes::Bytes;
 use futures_util::future::join_all;

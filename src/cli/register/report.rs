@@ -1,6 +1,6 @@
 //! One report to one proxy: the document that SRS would send, and the meaning of the answer.
 
-use crate::probe::plain;
+use crate::origin::probe::plain;
 use crate::value::Secret;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};

@@ -9,9 +9,9 @@ use hyper::{Request, Response, Version};
 use sluicegate_core::http::head::RequestHead;
 use tokio::time::timeout;
 
-use crate::health::Vigil;
-use crate::listener::origin_leg::Dialer;
-use crate::net::pool::{Answer, Leg};
+use crate::origin::dial::Dialer;
+use crate::origin::pool::{Answer, Leg};
+use crate::origin::silence::Vigil;
 use crate::proxy::{Attempt, DialError};
 use crate::value::{ClientAddr, LocalAddr};
 

@@ -33,12 +33,12 @@ use tracing::debug;
 
 use self::again::Current;
 pub use self::pieces::Pieces;
-use super::origin_leg::Dialer;
-use crate::health::Vigil;
 use crate::net::entrance::{Ends, Visitor};
 use crate::net::http::{Body, full, json, serve, text};
 use crate::net::wire::Wire;
 use crate::net::{forwarded, relay, versions};
+use crate::origin::dial::Dialer;
+use crate::origin::silence::Vigil;
 use crate::proxy::Proxy;
 use crate::readiness::Readiness;
 use crate::value::Network;

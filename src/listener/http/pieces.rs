@@ -31,12 +31,12 @@ use super::legs::Ask;
 use super::live::{client_of, credentials_of};
 use super::rewrite::{self, Rewriting};
 use super::share::{Found, Head, Lead, Outcome, SHARED_MAX, Shares};
-use crate::health::Vigil;
-use crate::listener::origin_leg::Dialer;
 use crate::metrics::{DirectionLabels, KindLabel, PieceLabels, UnsharedLabels};
 use crate::net::entrance::Ends;
 use crate::net::http::{Body, full, text};
-use crate::net::pool::Answer;
+use crate::origin::dial::Dialer;
+use crate::origin::pool::Answer;
+use crate::origin::silence::Vigil;
 use crate::proxy::{Attempt, DialError, Place, Proxy, Request as Asked};
 
 /// What pulling in pieces is set to, and what it keeps.

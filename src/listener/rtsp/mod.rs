@@ -28,10 +28,10 @@ use tracing::debug;
 
 use self::leg::{Answer, Leg};
 use self::pair::Pair;
-use super::origin_leg::Dialer;
 use crate::net::entrance::{Ends, Visitor};
 use crate::net::wire::Wire;
 use crate::net::{last_words, relay};
+use crate::origin::dial::Dialer;
 use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session};
 use crate::sessions::{Direction, EndReason};
 use crate::value::LocalAddr;

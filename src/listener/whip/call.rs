@@ -15,10 +15,10 @@ use sluicegate_core::rtc::sdp::{self, Announced, Check, Rewritten};
 use sluicegate_core::stream::{Action, Protocol, Service, StreamUrl};
 use tokio::time::timeout;
 
-use super::super::origin_call::{self, Answer, NoAnswer, TELL_WITHIN, tell};
 use super::super::standing::Voice;
 use super::{Ask, Refused, broken_answer, json_target, pass_refusal, refuse};
 use crate::net::http::{Body, full, json};
+use crate::origin::call::{self as origin_call, Answer, NoAnswer, TELL_WITHIN, tell};
 use crate::proxy::{Attempt, DialError, Request, Session};
 use crate::registry::bindings::{Call, Shared};
 use crate::sessions::EndReason;

@@ -26,12 +26,12 @@ use sluicegate_core::stream::Action;
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::origin_call::{self, Answer, NoAnswer};
 use super::standing::Calls;
-use crate::health::Vigil;
 use crate::net::entrance::Ends;
 use crate::net::forwarded;
 use crate::net::http::{Body, full, text};
+use crate::origin::call::{self as origin_call, Answer, NoAnswer};
+use crate::origin::silence::Vigil;
 use crate::proxy::Proxy;
 use crate::value::{ClientAddr, LocalAddr, Network, PublicAddress};
 

@@ -1,10 +1,6 @@
 //! Asks origins how they are, when the [rules](sluicegate_core::fleet::health) say that it is time, and passes on what they
 //! say. Which answer means what is decided there; here is the asking.
 
-mod vigil;
-
-pub use vigil::Vigil;
-
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,13 +14,13 @@ use tracing::{info, warn};
 
 use crate::config::{Health, Probing, Question};
 use crate::origin::connect::Connector;
-use crate::probe::{self, ProbeError};
+use crate::origin::probe::{self, ProbeError};
 use crate::registry::Registry;
 
 /// Asks the origins of a registry how they are; a cheap clone.
 #[derive(Debug, Clone)]
 pub struct Prober {
-    registry: Arc<Registry>,
+    pub(super) registry: Arc<Registry>,
     connector: Connector,
 }
 
@@ -115,7 +111,7 @@ impl Prober {
 
     /// Whether an origin answers anything at all: a handshake if it has one, else a request for its first page. A no is an
     /// answer too.
-    async fn speaks(&self, id: &OriginId) -> bool {
+    pub(super) async fn speaks(&self, id: &OriginId) -> bool {
         let connector = &self.connector;
         let said = match self.question(Question::Rtmp, id) {
             Some((service @ (Service::Rtmp | Service::Rtsp), target)) => {

@@ -20,8 +20,8 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use crate::config::{Place, SourceSettings, Sources, read_sources};
-use crate::net::fetch;
 use crate::origin::connect::Connector;
+use crate::origin::fetch;
 use crate::registry::Registry;
 
 /// The lists as they hold, each kept by a task of its own. Dropping them leaves the fleet as it is.

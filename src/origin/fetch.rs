@@ -34,7 +34,7 @@ pub enum FetchError {
     #[error("its answer is longer than {0} bytes")]
     TooLong(usize),
     /// The connection failed.
-    #[error("{}", crate::probe::plain(.0))]
+    #[error("{}", crate::origin::probe::plain(.0))]
     Unreachable(#[from] io::Error),
 }
 

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use sluicegate_core::fleet::origin::OriginId;
 use tokio::time::timeout;
 
-use super::Prober;
-use crate::proxy::{Attempt, DialError};
+use super::health::Prober;
+use crate::origin::attempt::{Attempt, DialError};
 
 /// Tells origins that hold an answer back from those that cannot answer. However many wait for one, it is asked once
 /// a second at the most.

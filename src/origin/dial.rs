@@ -11,8 +11,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::net::accept::prepare;
+use crate::origin::attempt::{Attempt, DialError};
 use crate::origin::connect::Connector;
-use crate::proxy::{Attempt, DialError};
 use crate::value::{ClientAddr, LocalAddr, OriginNames};
 
 /// How origins are reached, and which of them are told the client's address.

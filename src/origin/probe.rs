@@ -1,7 +1,7 @@
 //! Asks an origin whether it answers.
 
-use crate::net::fetch::{self, FetchError};
 use crate::origin::connect::Connector;
+use crate::origin::fetch::{self, FetchError};
 use crate::value::Url;
 
 use sluicegate_core::fleet::origin::{Target, Transport};

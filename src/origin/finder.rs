@@ -13,8 +13,8 @@ use sluicegate_core::fleet::origin::{OriginId, Target};
 use sluicegate_core::stream::{PlacementKey, Service, StreamUrl};
 use tokio::sync::Semaphore;
 
-use crate::net::fetch;
 use crate::origin::connect::Connector;
+use crate::origin::fetch;
 use crate::registry::Registry;
 use crate::value::Url;
 

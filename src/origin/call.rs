@@ -12,22 +12,22 @@ use sluicegate_core::http::head::{Forwarded, HeadError, RequestHead, ResponseHea
 use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::origin_leg::Dialer;
-use crate::proxy::Attempt;
+use crate::origin::attempt::Attempt;
+use crate::origin::dial::Dialer;
 use crate::registry::bindings::Call;
 use crate::value::{ClientAddr, LocalAddr};
 
 /// What an origin answered.
 #[derive(Debug, Clone)]
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 /// Why an origin's answer never came.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NoAnswer {
+pub(crate) enum NoAnswer {
     /// Its bytes are something else.
     #[error("its answer is broken: {0}")]
     Broken(String),
@@ -37,7 +37,7 @@ pub(super) enum NoAnswer {
 }
 
 /// The head of a client's request, held to the rules of every other.
-pub(super) fn head_of(request: &Parts) -> Result<RequestHead, HeadError> {
+pub(crate) fn head_of(request: &Parts) -> Result<RequestHead, HeadError> {
     let target = request
         .uri
         .path_and_query()
@@ -50,7 +50,7 @@ pub(super) fn head_of(request: &Parts) -> Result<RequestHead, HeadError> {
 
 /// Sends `head` and `body` over a fresh connection. Every end-to-end header goes along, `Host` and `Authorization`
 /// among them; `target` takes the place of the client's own.
-pub(super) async fn ask(
+pub(crate) async fn ask(
     origin: TcpStream,
     head: &RequestHead,
     target: &str,
@@ -95,7 +95,7 @@ pub(super) async fn ask(
 }
 
 /// Says something of a call to the origin that answered it.
-pub(super) async fn tell(
+pub(crate) async fn tell(
     dialer: &Dialer,
     call: &Call,
     (client, local): (ClientAddr, LocalAddr),
@@ -166,4 +166,4 @@ fn written(start: &str, headers: &HeaderMap) -> Vec<u8> {
 /// Bytes of an answer: a description, in JSON at the most.
 const MAX_ANSWER: usize = 256 * 1024;
 /// How long an origin may take to hear of the end of a call.
-pub(super) const TELL_WITHIN: Duration = Duration::from_secs(2);
+pub(crate) const TELL_WITHIN: Duration = Duration::from_secs(2);
