@@ -53,8 +53,7 @@ impl Workers {
     /// When the system has no thread or no event queue left.
     pub fn start(name: &str) -> io::Result<Self> {
         let stop = CancellationToken::new();
-        let count = thread::available_parallelism().map_or(1, NonZero::get);
-        let workers = (0..count).map(|index| Worker::start(name, index, stop.clone()));
+        let workers = (0..per_core()).map(|index| Worker::start(name, index, stop.clone()));
         Ok(Self {
             workers: workers.collect::<io::Result<_>>()?,
             _stop: stop.drop_guard(),
@@ -91,6 +90,11 @@ impl Workers {
             tasks.spawn_on(task, &worker.runtime);
         }
     }
+}
+
+/// How many workers there are: one for each core that this process may use.
+pub fn per_core() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 impl Worker {

@@ -39,6 +39,35 @@ impl Entries {
         Ok(entries)
     }
 
+    /// Sockets that were bound elsewhere: a shard for each of those that share an address.
+    ///
+    /// # Errors
+    /// When one address has more sockets than another, or the system does not take a socket.
+    pub fn adopt(sockets: impl IntoIterator<Item = StdSocket>) -> io::Result<Vec<Self>> {
+        let mut by_address: Vec<(SocketAddr, Vec<StdSocket>)> = Vec::new();
+        for socket in sockets {
+            socket.set_nonblocking(true)?;
+            let address = socket.local_addr()?;
+            match by_address.iter_mut().find(|(known, _)| *known == address) {
+                Some((_, same)) => same.push(socket),
+                None => by_address.push((address, vec![socket])),
+            }
+        }
+        let shards = by_address.first().map_or(0, |(_, same)| same.len());
+        if by_address.iter().any(|(_, same)| same.len() != shards) {
+            return Err(io::Error::other(
+                "each address needs as many sockets as the others",
+            ));
+        }
+        let mut entries: Vec<Self> = (0..shards).map(|_| Self(Vec::new())).collect();
+        for (_, same) in by_address {
+            for (entry, socket) in entries.iter_mut().zip(same) {
+                entry.0.push(socket);
+            }
+        }
+        Ok(entries)
+    }
+
     /// The first address, with the port that the system chose for port 0.
     ///
     /// # Errors
