@@ -9,7 +9,7 @@ use sluicegate::cli::operate::Question;
 use sluicegate::cli::{Cli, Verb};
 use sluicegate::cli::{register, tap};
 use sluicegate::config::{self, Environment, Loaded, Settings};
-use sluicegate::server::Server;
+use sluicegate::server::{Inherited, Server, Sockets};
 use sluicegate::systemd::Systemd;
 use sluicegate::{demo, logging, stream_names};
 use tokio::signal::unix::{SignalKind, signal};
@@ -73,6 +73,7 @@ fn check(file: Option<&Path>) -> anyhow::Result<()> {
 }
 
 fn run(file: Option<&Path>) -> anyhow::Result<()> {
+    let inherited = Inherited::from_environment()?;
     let Loaded {
         settings, warnings, ..
     } = Settings::load(file, &Environment::read()?)?;
@@ -97,7 +98,8 @@ fn run(file: Option<&Path>) -> anyhow::Result<()> {
             warn!(%error, "systemd waits for word and cannot be told: NOTIFY_SOCKET cannot be used");
             Systemd::default()
         });
-        let server = Server::bind(settings)?.with_systemd(systemd);
+        let sockets = Sockets::inherit(&settings, inherited)?;
+        let server = Server::new(settings, sockets)?.with_systemd(systemd);
         let stop = CancellationToken::new();
         tokio::spawn(stop_on_signal(stop.clone(), force)?);
         server.serve(stop).await;

@@ -3,7 +3,7 @@
 use sluicegate::config::{
     ConfigError, Environment, Loaded, LogFormat, Settings, Source, TABLE, check,
 };
-use sluicegate::value::Listen;
+use sluicegate::value::{Listen, Opening};
 use sluicegate_core::fleet::origin::Endpoint;
 use sluicegate_core::stream::{Service, VhostRule};
 use std::fmt::Write as _;
@@ -16,11 +16,11 @@ use std::time::Duration;
 fn defaults_are_the_documented_ones() {
     let loaded = load("", &[], "").unwrap();
     let settings = loaded.settings;
-    assert_eq!(settings.rtmp.listen, listen("11935"));
-    assert_eq!(settings.http.listen, listen("18080"));
-    assert_eq!(settings.api.listen, listen("11985"));
+    assert_eq!(settings.rtmp.listen, Opening::Default(listen("11935")));
+    assert_eq!(settings.http.listen, Opening::Default(listen("18080")));
+    assert_eq!(settings.api.listen, Opening::Default(listen("11985")));
     assert_eq!(settings.system.listen, listen("12025"));
-    assert_eq!(settings.rtsp.listen, listen("18554"));
+    assert_eq!(settings.rtsp.listen, Opening::Default(listen("18554")));
     let udp_ports = settings.rtsp.udp_ports.unwrap();
     assert_eq!((udp_ports.first, udp_ports.last), (22_000, 29_999));
     assert_eq!(settings.origins.ttl, Duration::from_secs(300));
@@ -126,7 +126,8 @@ fn a_later_layer_wins() {
         ),
     ] {
         let loaded = load(file, &process, dotenv).unwrap();
-        assert_eq!(loaded.settings.rtmp.listen, listen(port), "{cause}");
+        let listens = loaded.settings.rtmp.listen.listen();
+        assert_eq!(listens, Some(&listen(port)), "{cause}");
         let entry = loaded
             .effective
             .iter()
@@ -360,10 +361,10 @@ fn wrong_values_say_where_what_and_what_is_allowed() {
             "neither on nor off; allowed: on or off",
         ),
         (
-            "an empty variable of ours is a value",
+            "an empty variable of ours is a value, and the system API cannot be closed",
             "",
-            vec![("SLUICEGATE_RTMP__LISTEN", "")],
-            r#"SLUICEGATE_RTMP__LISTEN = "": not an address to listen on"#,
+            vec![("SLUICEGATE_SYSTEM__LISTEN", "")],
+            r#"SLUICEGATE_SYSTEM__LISTEN = "": not an address to listen on"#,
         ),
     ] {
         let error = load(file, &variables, "").unwrap_err();
@@ -658,7 +659,7 @@ fn check_prints_values_with_sources_and_hides_secrets() {
         .map(|l| format!("{l}\n"))
         .collect();
     let again = load(&settings, &[], "").unwrap().settings;
-    assert_eq!(again.rtmp.listen, listen("127.0.0.1:1935"));
+    assert_eq!(again.rtmp.listen, Opening::Set(listen("127.0.0.1:1935")));
 
     let error = check(None, &environment(&[("PROXY_HTTP_API", "x")], "")).unwrap_err();
     assert!(error.to_string().contains("PROXY_HTTP_API"));
@@ -903,7 +904,7 @@ fn the_guide_tells_the_truth() {
         .next()
         .unwrap();
     let loaded = load("", &[], dotenv).unwrap();
-    assert_eq!(loaded.settings.http.listen, listen("8080"));
+    assert_eq!(loaded.settings.http.listen, Opening::Set(listen("8080")));
     assert!(
         loaded
             .settings
@@ -925,6 +926,24 @@ fn the_guide_tells_the_truth() {
     let others = ["PROXY_", "PROXY_REDIS_", "PROXY_SERVICE_HOST"];
     let unknown: Vec<&str> = names.filter(|n| !known(n) && !others.contains(n)).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+#[test]
+fn an_empty_value_closes_a_listener_and_the_srs_name_stands_for_the_default() {
+    for (cause, file, variables) in [
+        ("a text", "[rtsp]\nlisten = \"\"", vec![]),
+        ("a list", "[rtsp]\nlisten = []", vec![]),
+        ("our variable", "", vec![("SLUICEGATE_RTSP__LISTEN", "")]),
+    ] {
+        let settings = load(file, &variables, "").unwrap().settings;
+        assert_eq!(settings.rtsp.listen, Opening::Closed, "{cause}");
+    }
+    let settings = load("", &[("PROXY_RTSP_SERVER", "")], "").unwrap().settings;
+    assert_eq!(settings.rtsp.listen, Opening::Default(listen("18554")));
+    let settings = load("", &[("PROXY_RTSP_SERVER", "18554")], "")
+        .unwrap()
+        .settings;
+    assert_eq!(settings.rtsp.listen, Opening::Set(listen("18554")));
 }
 
 #[test]
@@ -967,7 +986,22 @@ fn the_reference_shows_every_setting_with_its_default() {
          write it anew with UPDATE_REFERENCE=1 cargo test --test settings"
     );
     let from_reference = Settings::load(Some(path), &Environment::default()).unwrap();
-    assert_eq!(from_reference.settings, load("", &[], "").unwrap().settings);
+    let mut defaults = load("", &[], "").unwrap().settings;
+    // A listener that the file names is asked for, though it is where it would be anyhow.
+    for opening in [
+        &mut defaults.rtmp.listen,
+        &mut defaults.http.listen,
+        &mut defaults.api.listen,
+        &mut defaults.rtsp.listen,
+        &mut defaults.srt.listen,
+        &mut defaults.rtc.listen,
+    ] {
+        let Opening::Default(listen) = opening.clone() else {
+            panic!("{opening:?} is no default");
+        };
+        *opening = Opening::Set(listen);
+    }
+    assert_eq!(from_reference.settings, defaults);
     let from_file = |source: &Source| matches!(source, Source::File { .. });
     assert!(
         from_reference

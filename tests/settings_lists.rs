@@ -42,7 +42,7 @@ fn a_list_in_a_text_is_read_as_one_or_refused_with_a_hint() {
         (r#"["127.0.0.1:1935", "[::1]:1935"]"#, 2),
     ] {
         let loaded = load("", &[("SLUICEGATE_RTMP__LISTEN", text)], "").unwrap();
-        let listen = loaded.settings.rtmp.listen;
+        let listen = loaded.settings.rtmp.listen.listen().expect("it is open");
         assert_eq!(listen.addresses().len(), addresses, "{text}");
     }
     // A secret may look like anything.

@@ -163,6 +163,16 @@ const fn address(
     row(path, env, default, Shape::TextOrList, ADDRESS, doc)
 }
 
+/// An address of a listener that may be closed.
+const fn closable(
+    path: &'static str,
+    env: Option<&'static str>,
+    default: &'static str,
+    doc: &'static str,
+) -> Setting {
+    row(path, env, default, Shape::TextOrList, CLOSABLE, doc)
+}
+
 const fn flag(path: &'static str, env: Option<&'static str>, doc: &'static str) -> Setting {
     row(
         path,
@@ -258,6 +268,7 @@ const FILE_KEY: &str = "_file";
 const FILE_VARIABLE: &str = "_FILE";
 
 const ADDRESS: &str = "a port, ip:port or [v6]:port, or a list of addresses";
+const CLOSABLE: &str = "a port, ip:port or [v6]:port, a list of addresses, or nothing to close it";
 const NETWORKS: &str = "a list of networks or addresses, such as 10.0.0.0/8 and ::1";
 const ATTRIBUTES: &str = "a list of an id or label, and any of weight=, zone=, label=, max_streams=, max_sessions=, max_mbps=; such as \"edge-* weight=50 zone=eu-1\"";
 const RULES: &str = "a list of any of vhost=, app=, stream= with what must be of the origin, label= and zone=; such as \"app=live stream=vip-* label=gpu\"";
@@ -275,11 +286,11 @@ const WAIT: &str = "a duration, such as 20s, 1m30s or 0s";
 /// Every setting, in the order of the reference.
 #[rustfmt::skip]
 pub static TABLE: &[Setting] = &[
-    address("rtmp.listen", Some("PROXY_RTMP_SERVER"), "11935", "Where encoders and players connect with RTMP."),
+    closable("rtmp.listen", Some("PROXY_RTMP_SERVER"), "11935", "Where encoders and players connect with RTMP."),
     text("rtmp.handshake_timeout", None, "5s", PERIOD, "How long a client may take for the RTMP handshake."),
     text("rtmp.identify_timeout", None, "10s", PERIOD, "How long a client may take from the handshake to publish or play."),
 
-    address("http.listen", Some("PROXY_HTTP_SERVER"), "18080", "Where players fetch HTTP-FLV, HTTP-TS, AAC, MP3, HLS and DASH, and browsers the static files."),
+    closable("http.listen", Some("PROXY_HTTP_SERVER"), "18080", "Where players fetch HTTP-FLV, HTTP-TS, AAC, MP3, HLS and DASH, and browsers the static files."),
     text("http.static_files", Some("PROXY_STATIC_FILES"), "./trunk/research", "a directory, or nothing to serve none", "Directory served for paths that name no stream."),
     text("http.head_timeout", None, "5s", PERIOD, "How long a client may take to send the head of a request."),
     text("http.answer_timeout", None, "4s", PERIOD, "How long an origin may take to send the head of its answer for a playlist, manifest or segment."),
@@ -291,7 +302,7 @@ pub static TABLE: &[Setting] = &[
     flag("http.health", None, "Answer /livez and /readyz on this port too."),
     list("http.trusted_proxies", NETWORKS, "Networks whose X-Forwarded-For, -Proto and -Host are believed."),
 
-    address("api.listen", Some("PROXY_HTTP_API"), "11985", "Where the HTTP API for clients listens."),
+    closable("api.listen", Some("PROXY_HTTP_API"), "11985", "Where the HTTP API for clients listens."),
     list("api.allow_from", NETWORKS, "Networks that may use the API over all origins on this port; it is off until this or credentials are set."),
     secret("api.auth_token", None, TOKEN, "Bearer token that the API over all origins requires."),
     text("api.auth_username", None, "", "printable ASCII characters without spaces and colons", "User name that the API over all origins requires (basic), together with api.auth_password."),
@@ -308,17 +319,17 @@ pub static TABLE: &[Setting] = &[
     flag("system.allow_special_addresses", None, "Let origins register multicast, link-local and cloud metadata addresses."),
     flag("system.ready_needs_origin", None, "Let /readyz fail while no origin is alive."),
 
-    address("rtc.listen", Some("PROXY_WEBRTC_SERVER"), "18000", "Where WebRTC media arrives, over UDP and, if rtc.tcp is on, over TCP."),
+    closable("rtc.listen", Some("PROXY_WEBRTC_SERVER"), "18000", "Where WebRTC media arrives, over UDP and, if rtc.tcp is on, over TCP."),
     list("rtc.public_addresses", PUBLIC_ADDRESSES, "Where clients reach rtc.listen, the preferred address first; empty means the address they used for signalling."),
     row("rtc.tcp", None, "on", Shape::Flag, "on or off (true or false)", "Accept WebRTC media over TCP too, on the same port number, and offer that to clients."),
     list("rtc.paths", PATH_PATTERNS, "More WHIP and WHEP paths on the API port, in the form that other servers use."),
 
-    address("srt.listen", Some("PROXY_SRT_SERVER"), "20080", "Where SRT callers arrive (UDP)."),
+    closable("srt.listen", Some("PROXY_SRT_SERVER"), "20080", "Where SRT callers arrive (UDP)."),
     text("srt.default_streamid", None, "", "a stream id such as live/a or #!::r=live/a,m=publish, or nothing to refuse such callers", "Stream id of callers that send none, such as some hardware encoders."),
     text("srt.idle", None, "10s", PERIOD, "A caller or an origin that sends nothing for this long, not even a keep-alive, is gone."),
     number("srt.calls_per_source", None, "100", "a whole number, 1 to 100000", "How many calls from one address are accepted per second; twice as many in a burst."),
 
-    address("rtsp.listen", Some("PROXY_RTSP_SERVER"), "18554", "Where cameras and players connect with RTSP."),
+    closable("rtsp.listen", Some("PROXY_RTSP_SERVER"), "18554", "Where cameras and players connect with RTSP."),
     text("rtsp.identify_timeout", None, "10s", PERIOD, "How long a client may take to name its stream."),
     text("rtsp.udp_ports", None, "22000-29999", "a range of ports, such as 22000-29999, or nothing to refuse UDP", "UDP ports for media that does not travel on the RTSP connection; each track takes four."),
 

@@ -41,8 +41,12 @@ pub async fn run(stop: CancellationToken) -> anyhow::Result<()> {
     logging::start(settings.log.format, tracing::Level::WARN);
     let policy = settings.placement.policy.to_owned();
     let server = Server::bind(settings)?;
-    let at = server.addresses()?;
-    let policy_of_pages = page::content_security_policy(at.api.port());
+    let at = server.addresses();
+    let [rtmp, http, api, system] = [at.rtmp, at.http, at.api, at.system].map(|address| {
+        address.context("the demo needs RTMP, HTTP, the API port and the system API")
+    });
+    let (rtmp, http, api, system) = (rtmp?, http?, api?, system?);
+    let policy_of_pages = page::content_security_policy(api.port());
     let server = server.with_pages(Pages {
         find: page::asset,
         content_security_policy: HeaderValue::try_from(policy_of_pages)?,
@@ -59,22 +63,22 @@ pub async fn run(stop: CancellationToken) -> anyhow::Result<()> {
     }
     let serving = tokio::spawn(server.serve(stop.clone()));
     let publishing = {
-        let (rtmp, stop) = (reachable(at.rtmp), stop.clone());
+        let (rtmp, stop) = (reachable(rtmp), stop.clone());
         tokio::spawn(async move { keep_publishing(rtmp, "live", "demo", &stop).await })
     };
     let origin = placed(&proxy).await.context("the clip found no origin")?;
     let facts = DemoFacts {
-        api: at.api,
-        http: at.http,
+        api,
+        http,
         origin,
         origins: origins
             .iter()
             .map(|(name, origin)| (name.clone(), origin.rtmp()))
             .collect(),
         policy,
-        rtmp: at.rtmp,
+        rtmp,
         stream: "live/demo".to_owned(),
-        system: at.system,
+        system,
     };
     print!("{}", banner(&facts));
     serving.await?;

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::pair;
+use crate::config;
 use crate::net::entrance::{Ends, Visitor};
 use crate::net::last_words;
 use crate::net::relay::{self, Passage, Unhurried, acknowledge_at_once};
@@ -32,10 +33,8 @@ use crate::sessions::{Direction, EndReason, Piece, Row};
 /// What the RTMP listener is set to.
 #[derive(Debug, Clone)]
 pub struct Rtmp {
-    /// The handshake must be over after this.
-    pub handshake_timeout: Duration,
-    /// After the handshake, `publish` or `play` must come within this.
-    pub identify_timeout: Duration,
+    /// Its section of the settings.
+    pub settings: Arc<config::Rtmp>,
     /// Reaches origins.
     pub dialer: Arc<Dialer>,
     /// Clients that have not said what they want are let go at this.
@@ -158,7 +157,7 @@ impl Rtmp {
         proxy: &Proxy,
     ) -> Result<Identified, NoRequest> {
         let mut server = Server::identifying(seed(), proxy.registry().enhanced());
-        let mut deadline = Instant::now() + self.handshake_timeout;
+        let mut deadline = Instant::now() + self.settings.handshake_timeout;
         let mut buffer = early;
         buffer.reserve(SETUP_READ);
         let mut shaken = false;
@@ -184,7 +183,7 @@ impl Rtmp {
             fed.map_err(|error| NoRequest::Broken(error.to_string()))?;
             if !shaken && server.handshake_done() {
                 shaken = true;
-                deadline = Instant::now() + self.identify_timeout;
+                deadline = Instant::now() + self.settings.identify_timeout;
             }
             buffer.clear();
             let read = tokio::select! {

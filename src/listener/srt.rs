@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
+use crate::config;
 use crate::net::datagram::{Driver, Entries, Handle, Links, Shard, handle};
 use crate::net::workers::Workers;
 use crate::origin::dial::Dialer;
@@ -29,10 +30,12 @@ use crate::sessions::{Direction, EndReason, Row};
 /// Serves SRT.
 #[derive(Debug, Clone)]
 pub struct Srt {
+    /// Its section of the settings.
+    pub settings: config::Srt,
+    /// Maximum concurrent sessions of the proxy.
+    pub most: usize,
     /// How origins are reached.
     pub dialer: Arc<Dialer>,
-    /// What a table of flows allows.
-    pub limits: Limits,
 }
 
 impl Srt {
@@ -55,11 +58,17 @@ impl Srt {
             return;
         }
         let cookies = Cookies::new(secret, Instant::now());
+        let limits = Limits {
+            flows: self.most.min(flows::MOST_FLOWS),
+            idle: self.settings.idle,
+            per_source: self.settings.calls_per_source,
+            default_stream_id: self.settings.default_streamid,
+        };
         for (index, entries) in entries.into_iter().enumerate() {
             let (to_shard, commands) = handle();
             let seed = getrandom::u64().unwrap_or_default();
             let driver = Table {
-                flows: Flows::new(self.limits.clone(), cookies.clone(), seed),
+                flows: Flows::new(limits.clone(), cookies.clone(), seed),
                 joined: BTreeMap::new(),
                 origins: BTreeMap::new(),
                 to_shard,
@@ -393,8 +402,6 @@ fn count(row: &Row, traffic: Traffic) {
     }
 }
 
-/// The most flows a shard may have.
-pub const MOST_FLOWS: usize = flows::MOST_FLOWS;
 const NAME: &str = "srt";
 /// All candidates together: a libsrt caller gives up after 3 s, and its first packets took a part of them.
 const SETUP: Duration = Duration::from_millis(2400);

@@ -206,6 +206,27 @@ impl Listen {
     }
 }
 
+/// Where a listener binds that need not be there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Opening {
+    /// Nowhere.
+    Closed,
+    /// At its default address: nobody asked for it by name.
+    Default(Listen),
+    /// Where somebody set.
+    Set(Listen),
+}
+
+impl Opening {
+    /// Where it binds; `None` for a listener that is closed.
+    pub const fn listen(&self) -> Option<&Listen> {
+        match self {
+            Self::Closed => None,
+            Self::Default(listen) | Self::Set(listen) => Some(listen),
+        }
+    }
+}
+
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, address) in self.addresses.iter().enumerate() {

@@ -32,6 +32,7 @@ mod rtsp_cameras;
 mod rtsp_play;
 mod rtsp_record;
 mod scale_in;
+mod second_process;
 mod second_site;
 mod settings;
 mod slow_player;

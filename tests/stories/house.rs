@@ -31,9 +31,37 @@ use crate::machine::free_port;
 /// A proxy that runs until it is dropped.
 pub(crate) struct House {
     pub(crate) proxy: Proxy,
-    pub(crate) at: Addresses,
+    pub(crate) at: At,
     pub(crate) stop: CancellationToken,
     pub(crate) serving: JoinHandle<()>,
+}
+
+/// The first address of each listener; port 0 for one that is closed.
+pub(crate) struct At {
+    pub(crate) rtmp: SocketAddr,
+    pub(crate) http: SocketAddr,
+    pub(crate) api: SocketAddr,
+    pub(crate) system: SocketAddr,
+    pub(crate) rtsp: SocketAddr,
+    pub(crate) srt: SocketAddr,
+    pub(crate) rtc: SocketAddr,
+}
+
+impl At {
+    pub(crate) fn of(addresses: &Addresses) -> Self {
+        let at = |address: Option<SocketAddr>| {
+            address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)))
+        };
+        Self {
+            rtmp: at(addresses.rtmp),
+            http: at(addresses.http),
+            api: at(addresses.api),
+            system: at(addresses.system),
+            rtsp: at(addresses.rtsp),
+            srt: at(addresses.srt),
+            rtc: at(addresses.rtc),
+        }
+    }
 }
 
 impl House {
@@ -99,7 +127,7 @@ impl House {
         let loaded =
             Settings::load(Some(file.path()), &Environment::new([], "")).expect("valid settings");
         let server = bind(loaded.settings).expect("free ports");
-        let at = server.addresses().expect("bound");
+        let at = At::of(&server.addresses());
         let proxy = server.proxy().clone();
         let stop = CancellationToken::new();
         let serving = tokio::spawn(server.serve(stop.clone()));

@@ -21,6 +21,7 @@ mod http_requests;
 mod http_segments;
 mod http_shared;
 mod kill_list;
+mod listeners;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../support/machine.rs"]
 mod machine;

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::house::{House, Manner, Names, Stub, until, video};
+use crate::house::{At, House, Manner, Names, Stub, until, video};
 
 /// A proxy whose settings file stays in place.
 pub(crate) async fn open(file: &Path, lists: &str) -> House {
@@ -32,7 +32,7 @@ fn settings(file: &Path, lists: &str) -> Settings {
 }
 
 fn serve(server: Server) -> House {
-    let at = server.addresses().expect("bound");
+    let at = At::of(&server.addresses());
     let proxy = server.proxy().clone();
     let stop = CancellationToken::new();
     let serving = tokio::spawn(server.serve(stop.clone()));

@@ -41,8 +41,13 @@ struct Lines {
 impl Program {
     /// Starts `command`, without input. `name` is for messages.
     pub(crate) fn start(name: &str, command: &mut Command) -> Self {
+        Self::start_with(name, command, Stdio::null())
+    }
+
+    /// The same with `input`.
+    pub(crate) fn start_with(name: &str, command: &mut Command, input: Stdio) -> Self {
         command
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let started = Instant::now();

@@ -10,7 +10,7 @@ use super::placement::{NetworkZone, Unanswered};
 use super::sources::Sources;
 use crate::store::Address;
 use crate::stream_names::StreamNames;
-use crate::value::{Listen, Network, OriginNames, PortRange, PublicAddress, Secret};
+use crate::value::{Listen, Network, Opening, OriginNames, PortRange, PublicAddress, Secret};
 use sluicegate_core::fleet::attributes::AttributeRule;
 use sluicegate_core::fleet::origin::{Endpoints, Host, Target};
 use sluicegate_core::http::sharing::Sharing;
@@ -65,10 +65,10 @@ macro_rules! sections {
 
 sections! {
     /// `[rtmp]`
-    Rtmp { listen: Listen, handshake_timeout: Duration, identify_timeout: Duration }
+    Rtmp { listen: Opening, handshake_timeout: Duration, identify_timeout: Duration }
     /// `[http]`
     Http {
-        listen: Listen,
+        listen: Opening,
         static_files: Option<PathBuf>,
         head_timeout: Duration,
         answer_timeout: Duration,
@@ -80,7 +80,7 @@ sections! {
     }
     /// `[api]`
     Api {
-        listen: Listen,
+        listen: Opening,
         allow_from: Vec<Network>,
         auth_token: Secret,
         auth_username: String,
@@ -99,11 +99,11 @@ sections! {
         ready_needs_origin: bool,
     }
     /// `[rtc]`
-    Rtc { listen: Listen, public_addresses: Vec<PublicAddress>, tcp: bool, paths: Vec<Pattern> }
+    Rtc { listen: Opening, public_addresses: Vec<PublicAddress>, tcp: bool, paths: Vec<Pattern> }
     /// `[srt]`
-    Srt { listen: Listen, default_streamid: String, idle: Duration, calls_per_source: u32 }
+    Srt { listen: Opening, default_streamid: String, idle: Duration, calls_per_source: u32 }
     /// `[rtsp]`
-    Rtsp { listen: Listen, identify_timeout: Duration, udp_ports: Option<PortRange> }
+    Rtsp { listen: Opening, identify_timeout: Duration, udp_ports: Option<PortRange> }
     /// `[origins]`
     Origins {
         ttl: Duration,
@@ -171,7 +171,7 @@ sections! {
     /// `[proxy_protocol]`
     ProxyProtocol { accept_from: Vec<Network> }
     /// `[metrics]`
-    Metrics { listen: Option<Listen>, streams: usize }
+    Metrics { listen: Opening, streams: usize }
     /// `[log]`
     Log { format: LogFormat, level: tracing::Level, stream_names: StreamNames }
     /// `[shutdown]`

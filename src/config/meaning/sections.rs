@@ -40,12 +40,12 @@ pub(in crate::config) fn read(
     let r = &mut reader;
     let settings = Settings {
         rtmp: Rtmp {
-            listen: r.read("rtmp.listen", listen),
+            listen: r.opening("rtmp.listen"),
             handshake_timeout: r.read("rtmp.handshake_timeout", period),
             identify_timeout: r.read("rtmp.identify_timeout", period),
         },
         http: Http {
-            listen: r.read("http.listen", listen),
+            listen: r.opening("http.listen"),
             static_files: r.read("http.static_files", directory),
             head_timeout: r.read("http.head_timeout", period),
             answer_timeout: r.read("http.answer_timeout", period),
@@ -67,7 +67,7 @@ pub(in crate::config) fn read(
         api: read_api(r),
         system: read_system(r),
         rtc: Rtc {
-            listen: r.read("rtc.listen", listen),
+            listen: r.opening("rtc.listen"),
             public_addresses: r.read("rtc.public_addresses", |written| {
                 written.items().into_iter().map(str::parse).collect()
             }),
@@ -78,7 +78,7 @@ pub(in crate::config) fn read(
             }),
         },
         srt: Srt {
-            listen: r.read("srt.listen", listen),
+            listen: r.opening("srt.listen"),
             default_streamid: r.read("srt.default_streamid", stream_id),
             idle: r.read("srt.idle", period),
             calls_per_source: r.read("srt.calls_per_source", |written| {
@@ -86,7 +86,7 @@ pub(in crate::config) fn read(
             }),
         },
         rtsp: Rtsp {
-            listen: r.read("rtsp.listen", listen),
+            listen: r.opening("rtsp.listen"),
             identify_timeout: r.read("rtsp.identify_timeout", period),
             udp_ports: r.read("rtsp.udp_ports", port_range),
         },
@@ -163,11 +163,7 @@ pub(in crate::config) fn read(
             accept_from: r.read("proxy_protocol.accept_from", networks),
         },
         metrics: Metrics {
-            listen: r.read("metrics.listen", |written| {
-                let items = written.items();
-                let listens = items.iter().any(|item| !item.is_empty());
-                listens.then(|| Listen::parse(&items)).transpose()
-            }),
+            listen: r.opening("metrics.listen"),
             streams: r.read("metrics.streams", |written| count(written, 0, 100_000)),
         },
         log: Log {
@@ -260,7 +256,7 @@ fn read_health(r: &mut Reader<'_>) -> Health {
 /// Both kinds of credentials together are refused, because callers would have to guess which one counts.
 fn read_api(r: &mut Reader<'_>) -> Api {
     let api = Api {
-        listen: r.read("api.listen", listen),
+        listen: r.opening("api.listen"),
         allow_from: r.read("api.allow_from", networks),
         auth_token: r.read("api.auth_token", token),
         // The first colon ends the user name (RFC 7617 §2).

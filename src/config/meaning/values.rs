@@ -1,11 +1,13 @@
 //! Reads one setting: what its text means, or what is wrong with it.
 
 use super::LogFormat;
-use crate::config::layers::Entry;
+use crate::config::layers::{Entry, Source};
 use crate::config::table::Written;
 use crate::config::{Problem, parse_duration, setting};
 use crate::stream_names::StreamNames;
-use crate::value::{Listen, Network, OriginNames, PortRange, Secret, ValueError, parse_port};
+use crate::value::{
+    Listen, Network, Opening, OriginNames, PortRange, Secret, ValueError, parse_port,
+};
 use sluicegate_core::fleet::origin::{Endpoint, Host};
 use sluicegate_core::stream::{Service, SrtStreamId, VhostRule};
 use std::path::PathBuf;
@@ -38,6 +40,20 @@ impl<'a> Reader<'a> {
                     .and_then(|default| parse(&default).ok())
                     .expect("every default is a value of its setting")
             }
+        }
+    }
+
+    /// Where a listener binds that may be closed.
+    pub(super) fn opening(&mut self, path: &str) -> Opening {
+        let listen = self.read(path, |written| {
+            let items = written.items();
+            let is_open = items.iter().any(|item| !item.is_empty());
+            is_open.then(|| Listen::parse(&items)).transpose()
+        });
+        match (listen, &self.entry(path).source) {
+            (None, _) => Opening::Closed,
+            (Some(listen), Source::Default) => Opening::Default(listen),
+            (Some(listen), _) => Opening::Set(listen),
         }
     }
 

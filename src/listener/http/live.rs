@@ -252,7 +252,7 @@ pub(super) fn client_of(http: &Http, head: &RequestHead, connected: ClientAddr) 
         .all("x-forwarded-for")
         .filter_map(|line| str::from_utf8(line).ok())
         .collect();
-    forwarded::client(&http.trusted_proxies, connected, lines.into_iter())
+    forwarded::client(&http.settings.trusted_proxies, connected, lines.into_iter())
 }
 
 /// Passes bytes as they are; what a viewer sends is only its end, unless the protocol was switched.

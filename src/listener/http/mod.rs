@@ -12,9 +12,7 @@ mod refusal;
 mod rewrite;
 mod share;
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::{
@@ -33,6 +31,7 @@ use tracing::debug;
 
 use self::again::Current;
 pub use self::pieces::Pieces;
+use crate::config;
 use crate::net::entrance::{Ends, Visitor};
 use crate::net::http::{Body, full, json, serve, text};
 use crate::net::wire::Wire;
@@ -41,19 +40,12 @@ use crate::origin::dial::Dialer;
 use crate::origin::silence::Vigil;
 use crate::proxy::Proxy;
 use crate::readiness::Readiness;
-use crate::value::Network;
 
 /// What the HTTP listener is set to.
 #[derive(Debug, Clone)]
 pub struct Http {
-    /// A client has so long for a request's head.
-    pub head_timeout: Duration,
-    /// `/livez` and `/readyz` are served here too.
-    pub health: bool,
-    /// The directory whose files are served, if there is one.
-    pub static_files: Option<PathBuf>,
-    /// Peers whose `X-Forwarded-*` is believed.
-    pub trusted_proxies: Arc<[Network]>,
+    /// Its section of the settings.
+    pub settings: Arc<config::Http>,
     /// Reaches origins.
     pub dialer: Arc<Dialer>,
     /// What is pulled in pieces: links, waits, and what is kept.
@@ -97,7 +89,11 @@ impl Http {
             early: mut head,
             ends,
         } = visitor;
-        let reading = timeout(self.head_timeout, read_head(&mut client, &mut head)).await;
+        let reading = timeout(
+            self.settings.head_timeout,
+            read_head(&mut client, &mut head),
+        )
+        .await;
         let Ok(read) = reading else {
             debug!(client = %ends.client, "no request came");
             return None;
@@ -124,7 +120,7 @@ impl Http {
         let answer = |request| self.answer(request, ends, &proxy, &current);
         tokio::select! {
             biased;
-            () = serve(client, head, self.head_timeout, self.stop.clone(), answer) => {}
+            () = serve(client, head, self.settings.head_timeout, self.stop.clone(), answer) => {}
             () = current.ended() => return None,
         }
         if let Some(switched) = current.switched() {
@@ -135,7 +131,7 @@ impl Http {
 
     /// What an origin is told of the way a request came.
     fn forwarded(&self, ends: Ends) -> Forwarded {
-        forwarded::told(&self.trusted_proxies, ends)
+        forwarded::told(&self.settings.trusted_proxies, ends)
     }
 
     /// Answers a request that is not the first live pull of a connection.
@@ -176,7 +172,7 @@ impl Http {
             status,
             StatusCode::NOT_FOUND | StatusCode::SERVICE_UNAVAILABLE
         );
-        let root = self.static_files.as_ref().filter(|_| missing)?;
+        let root = self.settings.static_files.as_ref().filter(|_| missing)?;
         let found = files::answer(root, request).await;
         (found.status() != StatusCode::NOT_FOUND).then_some(found)
     }
@@ -190,10 +186,10 @@ impl Http {
     ) -> Response<Body> {
         match route {
             Route::Versions => json(StatusCode::OK, &versions::long()),
-            Route::Health(Probe::Live) if self.health => {
+            Route::Health(Probe::Live) if self.settings.health => {
                 json(StatusCode::OK, &serde_json::json!({"alive": true}))
             }
-            Route::Health(Probe::Ready) if self.health => {
+            Route::Health(Probe::Ready) if self.settings.health => {
                 let (status, document) = self.readiness.report(proxy);
                 json(status, &document)
             }
@@ -223,7 +219,7 @@ impl Http {
                 .insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
             return response;
         }
-        match &self.static_files {
+        match &self.settings.static_files {
             Some(root) => files::answer(root, request).await,
             None => files::nothing(path),
         }

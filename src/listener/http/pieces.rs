@@ -16,7 +16,7 @@ use sluicegate_core::http::head::{Body as RequestBody, Forwarded, RequestHead};
 use sluicegate_core::http::link::{self, Link, LinkError, LinkKey};
 use sluicegate_core::http::route::Piece;
 use sluicegate_core::http::segment::Readings;
-use sluicegate_core::http::sharing::{self, Audience, CMCD, Share, Sharing, is_personal};
+use sluicegate_core::http::sharing::{self, Audience, CMCD, Share, is_personal};
 use sluicegate_core::place::rule::Via;
 use sluicegate_core::stream::{Action, Protocol, StreamUrl};
 use tokio::sync::oneshot;
@@ -31,6 +31,7 @@ use super::legs::Ask;
 use super::live::{client_of, credentials_of};
 use super::rewrite::{self, Rewriting};
 use super::share::{Found, Head, Lead, Outcome, SHARED_MAX, Shares};
+use crate::config;
 use crate::metrics::{DirectionLabels, KindLabel, PieceLabels, UnsharedLabels};
 use crate::net::entrance::Ends;
 use crate::net::http::{Body, full, text};
@@ -44,31 +45,19 @@ use crate::proxy::{Attempt, DialError, Place, Proxy, Request as Asked};
 pub struct Pieces {
     /// Seals links and opens them.
     pub key: LinkKey,
-    /// An origin has so long for the head of its answer.
-    pub answer_timeout: Duration,
-    /// An origin may hold a blocking playlist reload for so long.
-    pub reload_timeout: Duration,
-    /// Whose answers go to others too.
-    pub sharing: Sharing,
+    /// Its section of the settings.
+    settings: Arc<config::Http>,
     shares: Arc<Shares>,
     apart: Apart,
 }
 
 impl Pieces {
-    /// `cache` is how many bytes of answers are kept for later requests; 0 keeps none.
-    pub fn new(
-        key: LinkKey,
-        answer_timeout: Duration,
-        reload_timeout: Duration,
-        sharing: Sharing,
-        cache: usize,
-    ) -> Self {
+    /// With nothing kept so far.
+    pub fn new(key: LinkKey, settings: Arc<config::Http>) -> Self {
         Self {
             key,
-            answer_timeout,
-            reload_timeout,
-            sharing,
-            shares: Arc::new(Shares::new(cache)),
+            shares: Arc::new(Shares::new(settings.cache_megabytes * MEGABYTE)),
+            settings,
             apart: Apart::default(),
         }
     }
@@ -457,14 +446,17 @@ impl Pull {
     }
 
     fn share(&self) -> Share {
-        self.pieces.sharing.of(&self.place.request().stream)
+        self.pieces
+            .settings
+            .sharing
+            .of(&self.place.request().stream)
     }
 
     /// An origin's answer: by the link, else by placement. The origin of a link that is gone is no reason to fail.
     async fn fetch(&self) -> Result<(Attempt, Response<Answer>), (StatusCode, String)> {
         let patience = match self.patience {
-            Patience::Answer => self.pieces.answer_timeout,
-            Patience::Reload => self.pieces.reload_timeout,
+            Patience::Answer => self.pieces.settings.answer_timeout,
+            Patience::Reload => self.pieces.settings.reload_timeout,
         };
         let registry = self.proxy.registry();
         if let Some(attempt) = &self.linked {
@@ -590,7 +582,11 @@ impl Pull {
 
     /// What this request has in common with others, if it may have an answer in common with them.
     fn like(&self) -> Option<Like> {
-        let common = self.pieces.sharing.common(self.share(), &self.ask.head)?;
+        let common = self
+            .pieces
+            .settings
+            .sharing
+            .common(self.share(), &self.ask.head)?;
         let (origin, stream) = (self.likely()?, &self.place.request().stream);
         let shape = sharing::shape(&self.ask.head.target);
         Some(Like {
@@ -745,6 +741,7 @@ const fn expiry(now: u64) -> u64 {
     (now / HOUR + LINK_HOURS) * HOUR
 }
 
+const MEGABYTE: usize = 1_000_000;
 const HOUR: u64 = 3600;
 /// Longer than anybody pauses; behind it the path still serves.
 const LINK_HOURS: u64 = 24;

@@ -28,6 +28,7 @@ use tracing::debug;
 
 use self::leg::{Answer, Leg};
 use self::pair::Pair;
+use crate::config;
 use crate::net::entrance::{Ends, Visitor};
 use crate::net::wire::Wire;
 use crate::net::{last_words, relay};
@@ -41,8 +42,8 @@ pub use self::datagrams::UdpPorts;
 /// What the RTSP listener is set to.
 #[derive(Debug, Clone)]
 pub struct Rtsp {
-    /// A client must have named its stream after this.
-    pub identify_timeout: Duration,
+    /// Its section of the settings.
+    pub settings: Arc<config::Rtsp>,
     /// Reaches origins.
     pub dialer: Arc<Dialer>,
     /// Ports for media over UDP; without any it is refused.
@@ -98,7 +99,7 @@ impl Rtsp {
             let asked = match known.take() {
                 Some(asked) => asked,
                 None => match self
-                    .identify(&mut client, &mut server, self.identify_timeout)
+                    .identify(&mut client, &mut server, self.settings.identify_timeout)
                     .await
                 {
                     Ok(asked) => asked,
@@ -273,7 +274,7 @@ impl Rtsp {
 
     /// Writes to a client that may ask again.
     async fn tell(&self, client: &mut Wire, words: &[u8]) -> Ended {
-        match timeout(self.identify_timeout, client.write_all(words)).await {
+        match timeout(self.settings.identify_timeout, client.write_all(words)).await {
             Ok(Ok(())) => Ended::Told(None),
             _ => Ended::Gone,
         }

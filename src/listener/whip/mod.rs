@@ -20,20 +20,21 @@ use hyper::header::{
 };
 use hyper::{Method, Request, Response, StatusCode};
 use sluicegate_core::http::head::{Forwarded, RequestHead};
-use sluicegate_core::http::whip::{Path, Pattern};
+use sluicegate_core::http::whip::Path;
 use sluicegate_core::rtc::sdp::Announced;
 use sluicegate_core::stream::Action;
 use tokio::time::timeout;
 use tracing::debug;
 
 use super::standing::Calls;
+use crate::config;
 use crate::net::entrance::Ends;
 use crate::net::forwarded;
 use crate::net::http::{Body, full, text};
 use crate::origin::call::{self as origin_call, Answer, NoAnswer};
 use crate::origin::silence::Vigil;
 use crate::proxy::Proxy;
-use crate::value::{ClientAddr, LocalAddr, Network, PublicAddress};
+use crate::value::{ClientAddr, LocalAddr, Network};
 
 /// What signalling is set to.
 #[derive(Debug)]
@@ -42,11 +43,9 @@ pub struct Whip {
     pub vigil: Arc<Vigil>,
     /// Peers whose `X-Forwarded-*` is believed.
     pub trusted_proxies: Arc<[Network]>,
-    /// Further paths, as other servers have them.
-    pub patterns: Vec<Pattern>,
-    /// Where clients find our media port; none means where they found this one.
-    pub public_addresses: Vec<PublicAddress>,
-    /// Where media arrives, as it is bound.
+    /// The section of the settings for WebRTC.
+    pub settings: config::Rtc,
+    /// Where media arrives, as it is bound; nowhere, where that port is closed.
     pub media: Vec<SocketAddr>,
     /// Media may come over TCP too, to the same ports.
     pub tcp: bool,
@@ -84,7 +83,7 @@ impl Whip {
             .map_or("/", |target| target.as_str())
             .to_owned();
         let host = host.map(str::to_owned);
-        let Some(path) = Path::of(host.as_deref(), &target, &self.patterns) else {
+        let Some(path) = Path::of(host.as_deref(), &target, &self.settings.paths) else {
             return Err(request);
         };
         let mut response = self.dispatch(request, ends, proxy, path).await;
@@ -111,6 +110,9 @@ impl Whip {
         let method = request.method().clone();
         if method == Method::OPTIONS {
             return preflight(methods);
+        }
+        if self.media.is_empty() {
+            return text(StatusCode::NOT_FOUND, "WebRTC is not served here");
         }
         let ask = match Ask::read(self, proxy, ends, request).await {
             Ok(ask) => ask,
@@ -141,6 +143,7 @@ impl Whip {
             SocketAddr::new(ip, port.unwrap_or_else(|| port_at(&self.media, ip)))
         };
         let mut addresses: Vec<SocketAddr> = self
+            .settings
             .public_addresses
             .iter()
             .map(|address| at(address.ip, address.port))

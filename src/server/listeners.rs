@@ -1,0 +1,359 @@
+//! Puts each listener together with its sockets, its settings and its entrance, and lets it serve.
+
+use std::net::TcpListener as StdListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{Resource, getrlimit};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info};
+
+use super::parts;
+use super::sockets::{Media, Sockets};
+use crate::admin::{self, System};
+use crate::config::Settings;
+use crate::fleet_api::FleetApi;
+use crate::listener::api::{self, Api};
+use crate::listener::http::{Http, Pages};
+use crate::listener::rtc::{Rtc, Tcp};
+use crate::listener::rtmp::Rtmp;
+use crate::listener::rtsp::{Rtsp, UdpPorts};
+use crate::listener::srt::Srt;
+use crate::listener::standing::Calls;
+use crate::listener::whip::Whip;
+use crate::net::accept::Acceptor;
+use crate::net::datagram::Entries;
+use crate::net::entrance::{Entrance, ProxyHeader, Visitor};
+use crate::net::workers::Workers;
+use crate::origin::dial::Dialer;
+use crate::origin::health::Prober;
+use crate::origin::silence::Vigil;
+use crate::proxy::Proxy;
+use crate::readiness::Readiness;
+use crate::value::Network;
+
+/// What listeners are made of.
+pub(super) struct Listeners {
+    pub(super) proxy: Proxy,
+    pub(super) settings: Settings,
+    pub(super) readiness: Arc<Readiness>,
+    pub(super) pages: Option<Pages>,
+    pub(super) threads: Threads,
+    /// Counts the connections and flows of clients.
+    pub(super) tasks: TaskTracker,
+    /// Nothing new is taken from then on.
+    pub(super) stop: CancellationToken,
+    /// What goes on while sessions finish ends with it: connections hear of it only when their time is over.
+    pub(super) end: CancellationToken,
+    dialer: Arc<Dialer>,
+    vigil: Arc<Vigil>,
+    calls: Calls,
+    listed: Arc<[Network]>,
+    /// Connections of clients at once.
+    connections: Arc<Semaphore>,
+    /// Those of the system API: whatever floods the public ports, origins report and operators look.
+    reserved: Arc<Semaphore>,
+}
+
+/// The threads that serve clients. Shards of datagrams rest when they are busy, and nobody else is to wait for that.
+#[derive(Debug)]
+pub(super) struct Threads {
+    pub(super) connections: Arc<Workers>,
+    pub(super) srt: Workers,
+    pub(super) rtc: Workers,
+}
+
+impl Listeners {
+    pub(super) fn new(
+        proxy: Proxy,
+        prober: Prober,
+        settings: Settings,
+        readiness: Arc<Readiness>,
+        pages: Option<Pages>,
+        threads: Threads,
+        (stop, end): (CancellationToken, CancellationToken),
+    ) -> Self {
+        let tasks = TaskTracker::new();
+        let dialer = Arc::new(parts::dialer(&settings, &proxy));
+        let room = room(settings.rtsp.udp_ports.is_some());
+        Self {
+            vigil: Arc::new(Vigil::new(prober)),
+            calls: Calls::new(Arc::clone(&dialer), tasks.clone()),
+            listed: settings.proxy_protocol.accept_from.clone().into(),
+            connections: Arc::new(Semaphore::new(
+                room.min(settings.session.max + SPARE_CONNECTIONS),
+            )),
+            reserved: Arc::new(Semaphore::new(SYSTEM_CONNECTIONS)),
+            proxy,
+            settings,
+            readiness,
+            pages,
+            threads,
+            tasks,
+            stop,
+            end,
+            dialer,
+        }
+    }
+
+    /// Lets every listener serve what its sockets bring. The loops that take clients are counted by the tracker that
+    /// is returned, and end at the stop; those that go on while sessions finish end with the end.
+    pub(super) fn serve(&self, sockets: Sockets) -> TaskTracker {
+        let accepting = TaskTracker::new();
+        let Sockets {
+            rtmp,
+            http,
+            api,
+            system,
+            rtsp,
+            metrics,
+            srt,
+            rtc,
+        } = sockets;
+        self.rtmp(rtmp, &accepting);
+        self.rtsp(rtsp, &accepting);
+        self.srt(srt);
+        self.http(http, &accepting);
+        self.api(api, &rtc, &accepting);
+        self.rtc(rtc);
+        self.system(system);
+        self.metrics(metrics);
+        accepting.close();
+        accepting
+    }
+
+    fn rtmp(&self, sockets: Vec<StdListener>, accepting: &TaskTracker) {
+        let settings = self.settings.rtmp.clone();
+        let entrance = self.entrance(ProxyHeader::Must, settings.handshake_timeout);
+        let rtmp = Rtmp {
+            settings: Arc::new(settings),
+            dialer: Arc::clone(&self.dialer),
+            stop: self.stop.clone(),
+        };
+        let proxy = self.proxy.clone();
+        let handle = move |visitor| rtmp.clone().connection(visitor, proxy.clone());
+        self.accept("rtmp", sockets, entrance, accepting, handle);
+    }
+
+    fn rtsp(&self, sockets: Vec<StdListener>, accepting: &TaskTracker) {
+        let settings = self.settings.rtsp.clone();
+        let entrance = self.entrance(ProxyHeader::Must, settings.identify_timeout);
+        let udp = settings
+            .udp_ports
+            .map(|range| Arc::new(UdpPorts::new(range, spare_descriptors() / UDP_SHARE)));
+        let rtsp = Rtsp {
+            settings: Arc::new(settings),
+            dialer: Arc::clone(&self.dialer),
+            udp,
+            stop: self.stop.clone(),
+        };
+        let proxy = self.proxy.clone();
+        let handle = move |visitor| rtsp.clone().connection(visitor, proxy.clone());
+        self.accept("rtsp", sockets, entrance, accepting, handle);
+    }
+
+    fn srt(&self, entries: Vec<Entries>) {
+        let srt = Srt {
+            settings: self.settings.srt.clone(),
+            most: self.settings.session.max,
+            dialer: Arc::clone(&self.dialer),
+        };
+        srt.serve(
+            entries,
+            &self.threads.srt,
+            &self.tasks,
+            &self.stop,
+            &self.proxy,
+        );
+    }
+
+    fn http(&self, sockets: Vec<StdListener>, accepting: &TaskTracker) {
+        let settings = Arc::new(self.settings.http.clone());
+        if let Some(directory) = settings.static_files.as_ref().filter(|at| !at.is_dir()) {
+            info!(directory = %directory.display(), "no such directory: no static files are served");
+        }
+        let entrance = self.entrance(ProxyHeader::Must, settings.head_timeout);
+        let pieces = Arc::new(parts::pieces(&self.settings, Arc::clone(&settings)));
+        let cache = Arc::downgrade(&pieces);
+        self.proxy.metrics().before_scrape(move |metrics| {
+            let kept = cache.upgrade().map_or(0, |pieces| pieces.kept_bytes());
+            metrics.cache.set(i64::try_from(kept).unwrap_or(i64::MAX));
+        });
+        let http = Http {
+            settings,
+            dialer: Arc::clone(&self.dialer),
+            pieces,
+            vigil: Arc::clone(&self.vigil),
+            readiness: Arc::clone(&self.readiness),
+            pages: self.pages.clone(),
+            stop: self.stop.clone(),
+        };
+        let proxy = self.proxy.clone();
+        let handle = move |visitor| http.clone().connection(visitor, proxy.clone());
+        self.accept("http", sockets, entrance, accepting, handle);
+    }
+
+    /// The API port; its calls have their media at `rtc`.
+    fn api(&self, sockets: Vec<StdListener>, rtc: &Media, accepting: &TaskTracker) {
+        let whip = Whip {
+            settings: self.settings.rtc.clone(),
+            vigil: Arc::clone(&self.vigil),
+            trusted_proxies: self.settings.http.trusted_proxies.clone().into(),
+            media: rtc.addresses().collect(),
+            tcp: !rtc.tcp.is_empty(),
+            calls: self.calls.clone(),
+        };
+        let fleet = FleetApi::new(
+            self.proxy.clone(),
+            parts::fleet_api_settings(&self.settings),
+        );
+        let api = Api {
+            fleet: Arc::new(fleet),
+            whip: Arc::new(whip),
+            stop: self.stop.clone(),
+        };
+        let entrance = self.entrance(ProxyHeader::May, api::HEAD_TIMEOUT);
+        let proxy = self.proxy.clone();
+        let handle = move |visitor| api.clone().connection(visitor, proxy.clone());
+        self.accept("api", sockets, entrance, accepting, handle);
+    }
+
+    /// WebRTC media, which goes on while sessions finish.
+    fn rtc(&self, media: Media) {
+        let rtc = Rtc {
+            entries: media.udp,
+            calls: self.calls.clone(),
+        };
+        rtc.serve(
+            &self.threads.rtc,
+            &TaskTracker::new(),
+            &self.end,
+            &self.proxy,
+        );
+        let tcp = Tcp {
+            calls: self.calls.clone(),
+        };
+        let entrance = self.entrance(ProxyHeader::Never, Duration::ZERO);
+        let acceptor = self.acceptor("rtc_tcp", media.tcp, entrance, &self.connections);
+        let proxy = self.proxy.clone();
+        let handle = move |visitor| tcp.clone().connection(visitor, proxy.clone());
+        tokio::spawn(acceptor.serve(self.tasks.clone(), self.end.clone(), handle));
+    }
+
+    /// The system API, which goes on while sessions finish, so that a drain can be watched.
+    fn system(&self, sockets: Vec<StdListener>) {
+        let access = parts::access(&self.settings, &self.proxy);
+        let addresses = self.settings.address_rules();
+        let readiness = Arc::clone(&self.readiness);
+        let system = System::new(self.proxy.clone(), access, addresses, readiness);
+        self.administer("system", sockets, system.router());
+    }
+
+    /// The metrics, where they have a port of their own.
+    fn metrics(&self, sockets: Vec<StdListener>) {
+        if !sockets.is_empty() {
+            let metrics = Arc::clone(self.proxy.metrics());
+            self.administer("metrics", sockets, admin::metrics_router(metrics));
+        }
+    }
+
+    fn administer(&self, name: &'static str, sockets: Vec<StdListener>, router: axum::Router) {
+        let entrance = self.entrance(ProxyHeader::May, admin::HEAD_TIMEOUT);
+        let acceptor = self.acceptor(name, sockets, entrance, &self.reserved);
+        let end = self.end.clone();
+        let handle = move |visitor| admin::connection(visitor, router.clone(), end.clone());
+        tokio::spawn(acceptor.serve(TaskTracker::new(), self.end.clone(), handle));
+    }
+
+    fn entrance(&self, header: ProxyHeader, patience: Duration) -> Entrance {
+        Entrance {
+            header,
+            listed: Arc::clone(&self.listed),
+            patience,
+        }
+    }
+
+    /// Accepts clients until the stop.
+    fn accept<F>(
+        &self,
+        name: &'static str,
+        sockets: Vec<StdListener>,
+        entrance: Entrance,
+        accepting: &TaskTracker,
+        handle: impl Fn(Visitor) -> F + Send + Sync + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let acceptor = self.acceptor(name, sockets, entrance, &self.connections);
+        accepting.spawn(acceptor.serve(self.tasks.clone(), self.stop.clone(), handle));
+    }
+
+    fn acceptor(
+        &self,
+        name: &'static str,
+        sockets: Vec<StdListener>,
+        entrance: Entrance,
+        limit: &Arc<Semaphore>,
+    ) -> Acceptor {
+        let mut listeners = Vec::with_capacity(sockets.len());
+        for socket in sockets {
+            let address = socket.local_addr();
+            match (address, TcpListener::from_std(socket)) {
+                (Ok(address), Ok(listener)) => {
+                    info!(listener = name, %address, "listening");
+                    listeners.push(listener);
+                }
+                (Err(error), _) | (_, Err(error)) => {
+                    error!(listener = name, %error, "a listener cannot be served");
+                }
+            }
+        }
+        Acceptor {
+            name,
+            listeners,
+            entrance,
+            limit: Arc::clone(limit),
+            gone_after: self.settings.session.write_stall.max(GONE_AFTER),
+            workers: Arc::clone(&self.threads.connections),
+            metrics: Arc::clone(self.proxy.metrics()),
+        }
+    }
+}
+
+/// How many public connections there are descriptors for, with an origin side for each, while some are left for the
+/// system API: without it a flood would end in failing dials, and origins that cannot report.
+fn room(udp: bool) -> usize {
+    let spare = spare_descriptors();
+    let left = if udp {
+        spare - spare / UDP_SHARE
+    } else {
+        spare
+    };
+    (left / 2).clamp(LEAST_CONNECTIONS, Semaphore::MAX_PERMITS)
+}
+
+/// Descriptors for connections and datagrams.
+fn spare_descriptors() -> usize {
+    let limit = getrlimit(Resource::Nofile)
+        .current
+        .and_then(|limit| usize::try_from(limit).ok());
+    limit
+        .unwrap_or(usize::MAX)
+        .saturating_sub(SYSTEM_CONNECTIONS + OWN_DESCRIPTORS)
+}
+
+/// Connections beyond the sessions: requests that are not one yet, pages, health checks.
+const SPARE_CONNECTIONS: usize = 512;
+/// The shortest time that the kernel keeps a client which takes nothing; relays are ended earlier.
+const GONE_AFTER: Duration = Duration::from_secs(60);
+/// Connections of the system API at once: a thousand origins report in short ones.
+const SYSTEM_CONNECTIONS: usize = 256;
+/// Listeners, the runtime, log and lookups.
+const OWN_DESCRIPTORS: usize = 64;
+/// One descriptor in `UDP_SHARE` is for media over UDP, where that is served.
+const UDP_SHARE: usize = 4;
+/// However few descriptors there are, something is tried.
+const LEAST_CONNECTIONS: usize = 16;

@@ -1,0 +1,233 @@
+//! Builds everything from the settings, lets every listener serve, and drains on stop. The only room that knows all the
+//! others.
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | `sockets` | every socket that clients reach, bound before anything is served |
+//! | `inherited` | those that a service manager passes on |
+//! | `parts` | the proxy and what it consists of, by the settings |
+//! | `listeners` | each listener with its sockets, its settings and its entrance |
+//! | `stop` | the end |
+
+mod inherited;
+mod listeners;
+mod parts;
+mod sockets;
+mod stop;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+pub use self::inherited::Inherited;
+use self::listeners::{Listeners, Threads};
+pub use self::sockets::{Addresses, Sockets};
+use crate::config::Settings;
+use crate::listener::http::Pages;
+use crate::net::workers::{Pulse, Workers};
+use crate::origin::connect::{Resolve, SystemResolver};
+use crate::origin::health::{self, Prober};
+use crate::proxy::{self, Proxy};
+use crate::readiness::Readiness;
+use crate::systemd::Systemd;
+
+/// A proxy with its sockets; nothing is accepted until [`Server::serve`].
+#[derive(Debug)]
+pub struct Server {
+    proxy: Proxy,
+    settings: Settings,
+    readiness: Arc<Readiness>,
+    sockets: Sockets,
+    threads: Threads,
+    pages: Option<Pages>,
+    systemd: Systemd,
+}
+
+/// Why a server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Every listener for clients is closed.
+    #[error("nothing would be served: every listener for clients is closed, or its port is taken")]
+    Closed,
+    /// A socket that was passed on cannot be used.
+    #[error("cannot use the sockets that LISTEN_FDS passes on: {0}")]
+    Inherited(String),
+    /// A port that could not be had.
+    #[error("cannot listen on {address} ({setting}): {hint}")]
+    Listen {
+        /// The setting that names it.
+        setting: &'static str,
+        /// What was tried.
+        address: SocketAddr,
+        /// What is in the way, and what can be done.
+        hint: String,
+    },
+    /// The store's certificates cannot be used.
+    #[error("cannot use the store (store.url): {0}")]
+    Store(String),
+    /// The system has no thread left for connections.
+    #[error("cannot start the threads that serve connections: {0}")]
+    Workers(#[source] io::Error),
+}
+
+impl Server {
+    /// Binds every listener where the settings say, and builds a server on them.
+    ///
+    /// # Errors
+    /// Those of [`Sockets::bind`] and [`Server::new`].
+    pub fn bind(settings: Settings) -> Result<Self, StartError> {
+        Self::bind_with(settings, Arc::new(SystemResolver))
+    }
+
+    /// The same; `resolver` says where the names of origins lead.
+    ///
+    /// # Errors
+    /// As [`Server::bind`].
+    pub fn bind_with(settings: Settings, resolver: Arc<dyn Resolve>) -> Result<Self, StartError> {
+        let sockets = Sockets::bind(&settings)?;
+        Self::build(settings, sockets, resolver)
+    }
+
+    /// A server on these sockets.
+    ///
+    /// # Errors
+    /// When the system has no thread left, or the store or the mesh cannot be used.
+    pub fn new(settings: Settings, sockets: Sockets) -> Result<Self, StartError> {
+        Self::build(settings, sockets, Arc::new(SystemResolver))
+    }
+
+    fn build(
+        settings: Settings,
+        sockets: Sockets,
+        resolver: Arc<dyn Resolve>,
+    ) -> Result<Self, StartError> {
+        let start = |name| Workers::start(name).map_err(StartError::Workers);
+        let threads = Threads {
+            connections: Arc::new(start("worker")?),
+            srt: start("srt")?,
+            rtc: start("rtc")?,
+        };
+        let proxy = parts::proxy(&settings, sockets.addresses().system, resolver)?;
+        let readiness = Readiness {
+            needs_origin: settings.system.ready_needs_origin,
+            ..Readiness::default()
+        };
+        Ok(Self {
+            proxy,
+            settings,
+            readiness: Arc::new(readiness),
+            sockets,
+            threads,
+            pages: None,
+            systemd: Systemd::default(),
+        })
+    }
+
+    /// Tells `systemd` how it goes.
+    #[must_use]
+    pub fn with_systemd(mut self, systemd: Systemd) -> Self {
+        self.systemd = systemd;
+        self
+    }
+
+    /// Serves `pages` on the HTTP port, before the static directory.
+    #[must_use]
+    pub fn with_pages(mut self, pages: Pages) -> Self {
+        self.pages = Some(pages);
+        self
+    }
+
+    /// The proxy behind the listeners.
+    pub const fn proxy(&self) -> &Proxy {
+        &self.proxy
+    }
+
+    /// Where it listens, with the ports the system chose for port 0.
+    pub fn addresses(&self) -> Addresses {
+        self.sockets.addresses()
+    }
+
+    /// Serves until `stop`; then accepts nothing more, lets sessions finish for the grace time, and ends what is
+    /// left.
+    pub async fn serve(self, stop: CancellationToken) {
+        let Self {
+            proxy,
+            settings,
+            readiness,
+            sockets,
+            threads,
+            pages,
+            systemd,
+        } = self;
+        let grace = settings.shutdown.grace;
+        let end = CancellationToken::new();
+        join_the_cluster(&proxy, &settings, &stop, &end).await;
+        if let Some((id, origin)) = parts::default_origin(&settings) {
+            proxy.registry().insert_permanent(id, origin);
+        }
+        let prober = Prober::new(Arc::clone(proxy.registry()), proxy.connector().clone());
+        spawn_upkeep(&proxy, &settings, prober.clone(), &systemd, &end);
+        let pulse = Pulse::of([&threads.connections, &threads.srt, &threads.rtc]);
+        let listeners = Listeners::new(
+            proxy.clone(),
+            prober,
+            settings,
+            Arc::clone(&readiness),
+            pages,
+            threads,
+            (stop.clone(), end.clone()),
+        );
+        let accepting = listeners.serve(sockets);
+        readiness.serving.store(true, Ordering::Relaxed);
+        info!(version = env!("CARGO_PKG_VERSION"), "ready");
+        tokio::spawn(systemd.keep_told(proxy.clone(), pulse, stop.clone(), end.clone()));
+        stop.cancelled().await;
+        accepting.wait().await;
+        stop::drain(&proxy, &listeners.tasks, grace, &end).await;
+    }
+}
+
+/// Meets the other proxies, if there are some, before clients are taken.
+async fn join_the_cluster(
+    proxy: &Proxy,
+    settings: &Settings,
+    stop: &CancellationToken,
+    end: &CancellationToken,
+) {
+    if let Some(cluster) = proxy.cluster() {
+        let wait = settings.store.wait_at_start;
+        let patience = (!wait).then(|| settings.store.timeout.max(FIRST_ANSWER));
+        let begun = Arc::clone(cluster).begin(patience, end);
+        stop.run_until_cancelled(begun).await;
+    }
+}
+
+/// Starts what goes on beside the listeners, until `end`.
+fn spawn_upkeep(
+    proxy: &Proxy,
+    settings: &Settings,
+    prober: Prober,
+    systemd: &Systemd,
+    end: &CancellationToken,
+) {
+    let probing = health::run(prober, settings.health.clone());
+    tokio::spawn(end.clone().run_until_cancelled_owned(probing));
+    let keep_sources = parts::keep_sources(
+        Arc::clone(proxy.registry()),
+        settings.sources.clone(),
+        settings.address_rules(),
+        systemd.clone(),
+    );
+    tokio::spawn(end.clone().run_until_cancelled_owned(keep_sources));
+    let draining = proxy::drain::run(proxy.clone());
+    tokio::spawn(end.clone().run_until_cancelled_owned(draining));
+    tokio::spawn(parts::run_clocks(proxy.clone(), end.clone()));
+}
+
+/// How long the store may take to its first answer before clients are served without it.
+const FIRST_ANSWER: Duration = Duration::from_secs(2);

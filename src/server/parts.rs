@@ -1,0 +1,344 @@
+//! Builds the proxy and what it consists of from the settings.
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustix::system::uname;
+use sluicegate_core::fleet::Fleet;
+use sluicegate_core::fleet::health::Rules;
+use sluicegate_core::fleet::origin::{AddressRules, Origin, OriginId, Target};
+use sluicegate_core::http::caller::OwnNames;
+use sluicegate_core::http::link::LinkKey;
+use sluicegate_core::place::placement;
+use sluicegate_core::place::policy;
+use tokio_util::sync::CancellationToken;
+
+use super::StartError;
+use super::sockets::hint;
+use crate::admin::{Access, PeerAccess};
+use crate::cluster::{Cluster, Terms};
+use crate::config::{self, Credential, Probing, Settings, Sources};
+use crate::fleet_api;
+use crate::listener::http::Pieces;
+use crate::logging;
+use crate::lookup::Lookup;
+use crate::metrics::Metrics;
+use crate::origin::connect::{Connector, Resolve};
+use crate::origin::dial::Dialer;
+use crate::origin::sources::Lists;
+use crate::placer::Placer;
+use crate::proxy::outside::Outside;
+use crate::proxy::{self, Proxy, Timing};
+use crate::registry::{ClaimLimits, Registry};
+use crate::sessions::{self, Sessions};
+use crate::store::{Memory, Mesh, MeshOptions, Options, Redis, Shared};
+use crate::systemd::Systemd;
+
+/// The proxy, and its part in a cluster if there is one. `system` is where the system API listens.
+pub(super) fn proxy(
+    settings: &Settings,
+    system: Option<SocketAddr>,
+    resolver: Arc<dyn Resolve>,
+) -> Result<Proxy, StartError> {
+    let metrics = Arc::new(Metrics::new());
+    let registry = Arc::new(registry(settings, &metrics));
+    let sessions = Arc::new(Sessions::new(limits(settings), Arc::clone(&metrics)));
+    let cluster = cluster(settings, system, &registry, &sessions, &metrics)?;
+    let proxy = Proxy::new(proxy::Parts {
+        registry,
+        sessions,
+        metrics,
+        vhosts: settings.placement.vhosts.clone(),
+        timing: timing(settings),
+        lookup: lookup(settings),
+        outside: outside(settings),
+        cluster,
+        connector: Connector::new(settings.address_rules(), resolver),
+    });
+    proxy
+        .metrics()
+        .streams_by_name
+        .keep(settings.metrics.streams);
+    Ok(proxy)
+}
+
+fn registry(settings: &Settings, metrics: &Arc<Metrics>) -> Registry {
+    let rules = Rules {
+        suspect_after: settings.health.heartbeats_missed,
+        rise: settings.health.rise,
+        fall: settings.health.fall,
+        probes: settings.health.probe != Probing::Off,
+        panic_percent: settings.health.panic,
+    };
+    let fleet = Fleet::new(settings.origins.ttl, settings.origins.max, rules);
+    let policy = policy::by_name(settings.placement.policy)
+        .expect("the settings were checked against the list");
+    let claims = ClaimLimits {
+        lifetime: settings.placement.play_claim,
+        per_source: settings.placement.claims_per_source,
+    };
+    let placer = placer(settings, policy);
+    Registry::new(fleet, placer, claims, Arc::clone(metrics))
+        .with_attributes(settings.origins.attributes.clone())
+}
+
+const fn limits(settings: &Settings) -> sessions::Limits {
+    let wanted = &settings.session;
+    sessions::Limits {
+        publisher_idle: wanted.publisher_idle,
+        player_idle: wanted.player_idle,
+        play_wait: wanted.play_wait,
+        write_stall: wanted.write_stall,
+        max: wanted.max,
+    }
+}
+
+const fn timing(settings: &Settings) -> Timing {
+    let wanted = &settings.session;
+    Timing {
+        dial: wanted.dial_timeout,
+        setup: wanted.setup_timeout,
+        takeover_after: wanted.takeover_after,
+        takeover: wanted.takeover,
+        drain_pace: settings.drain.pace,
+        ask_streams: settings.origins.ask_streams,
+    }
+}
+
+/// This proxy's part in a cluster, if there is a store to share.
+fn cluster(
+    settings: &Settings,
+    system: Option<SocketAddr>,
+    registry: &Arc<Registry>,
+    sessions: &Arc<Sessions>,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<Arc<Cluster>>, StartError> {
+    let store = if settings.store.mesh {
+        Shared::Mesh(enter_mesh(settings)?)
+    } else if let Some(address) = settings.store.redis.clone() {
+        let options = Options {
+            prefix: settings.store.prefix.clone(),
+            patience: settings.store.timeout,
+            watched: Cluster::watched(),
+        };
+        Shared::Redis(Redis::open(address, options).map_err(StartError::Store)?)
+    } else {
+        return Ok(None);
+    };
+    let terms = Terms {
+        origin_ttl: settings.origins.ttl,
+        play_claim: settings.placement.play_claim,
+        rules: settings.address_rules(),
+        system: settings
+            .system
+            .advertise
+            .clone()
+            .or_else(|| reachable_at(system?)),
+        vhosts: settings.placement.vhosts.clone(),
+    };
+    let (registry, sessions) = (Arc::clone(registry), Arc::clone(sessions));
+    let cluster = Cluster::new(store, registry, sessions, Arc::clone(metrics), terms);
+    Ok(Some(Arc::new(cluster)))
+}
+
+fn enter_mesh(settings: &Settings) -> Result<Mesh, StartError> {
+    let wanted = &settings.mesh;
+    let options = MeshOptions {
+        listen: wanted.listen,
+        advertise: wanted.advertise,
+        seeds: wanted.seeds.clone(),
+        keys: settings
+            .cluster
+            .keys
+            .iter()
+            .map(|key| key.reveal().as_bytes().to_vec())
+            .collect(),
+        watched: Cluster::watched(),
+    };
+    Mesh::open(options).map_err(|error| StartError::Listen {
+        setting: "mesh.listen",
+        address: wanted.listen,
+        hint: hint(&error),
+    })
+}
+
+/// Where other machines reach a listener: its address; for one on every interface, the address that this machine's
+/// packets to the outside carry. `None` on a machine that has no way out.
+fn reachable_at(listener: SocketAddr) -> Option<Target> {
+    let ip = if listener.ip().is_unspecified() {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+        // Nothing is sent: the kernel only looks for a route.
+        socket.connect(SOMEWHERE).ok()?;
+        socket.local_addr().ok()?.ip()
+    } else {
+        listener.ip()
+    };
+    Some(Target {
+        host: ip.into(),
+        port: listener.port(),
+    })
+}
+
+fn placer(settings: &Settings, policy: Box<dyn policy::Policy>) -> Placer {
+    let wanted = &settings.placement;
+    let mut seed = [0; 8];
+    // Without randomness, draws are the same after every start; they are no secret.
+    let _ = getrandom::fill(&mut seed);
+    Placer {
+        rules: placement::Rules {
+            overflow: wanted.overflow,
+            slow_start: wanted.slow_start,
+        },
+        pools: wanted.rules.clone().into(),
+        zone: wanted.zone.clone(),
+        bound: wanted.bound.filter(|_| Memory::ATOMIC),
+        seed: u64::from_ne_bytes(seed),
+        ..Placer::new(policy)
+    }
+}
+
+fn lookup(settings: &Settings) -> Lookup {
+    let wanted = &settings.placement;
+    Lookup {
+        redirects: wanted.redirects.clone(),
+        networks: wanted.networks.clone(),
+        ttl: wanted.resolve_ttl,
+    }
+}
+
+fn outside(settings: &Settings) -> Option<Outside> {
+    let wanted = &settings.placement;
+    wanted.ask.clone().map(|url| Outside {
+        url,
+        timeout: wanted.ask_timeout,
+        keep: wanted.ask_keep,
+        unanswered: wanted.ask_unanswered,
+        kept: Mutex::default(),
+    })
+}
+
+/// How origins are reached.
+pub(super) fn dialer(settings: &Settings, proxy: &Proxy) -> Dialer {
+    Dialer {
+        connector: proxy.connector().clone(),
+        rtmp_preamble: settings.origins.client_address_preamble.clone(),
+        proxy_v1: settings.origins.proxy_protocol_v1.clone(),
+        proxy_v2: settings.origins.proxy_protocol_v2.clone(),
+    }
+}
+
+/// Who may ask the system API for what.
+pub(super) fn access(settings: &Settings, proxy: &Proxy) -> Access {
+    let system = &settings.system;
+    Access {
+        token: system.auth_enabled.then(|| system.auth_token.clone()),
+        register_from: system.register_from.clone(),
+        peers: proxy
+            .cluster()
+            .and_then(|cluster| PeerAccess::new(&settings.cluster.keys, cluster.id())),
+        names: own_names(settings),
+    }
+}
+
+/// What pulling in pieces is set to.
+pub(super) fn pieces(settings: &Settings, http: Arc<config::Http>) -> Pieces {
+    let keys = settings.cluster.keys.iter();
+    let mut keys = keys.map(|key| LinkKey::new(key.reveal().as_bytes()));
+    let key = keys.next().unwrap_or_else(|| {
+        let mut random = [0; 32];
+        getrandom::fill(&mut random).expect("the system has randomness");
+        LinkKey::new(&random)
+    });
+    Pieces::new(key.or(keys), http)
+}
+
+/// Keeps the fleet as the lists of origins say, for ever. `systemd` is told when they are read again because somebody
+/// asked.
+pub(super) async fn keep_sources(
+    registry: Arc<Registry>,
+    sources: Sources,
+    rules: AddressRules,
+    systemd: Systemd,
+) {
+    let mut lists = Lists::start(registry, sources, rules);
+    loop {
+        let asked = lists.changed().await;
+        let again = lists.read_again(asked);
+        if asked {
+            systemd.while_reloading(again).await;
+        } else {
+            again.await;
+        }
+    }
+}
+
+/// Runs what happens by the clock: idle sessions, silent origins, claims.
+pub(super) async fn run_clocks(proxy: Proxy, end: CancellationToken) {
+    let mut sessions = tokio::time::interval(Duration::from_millis(250));
+    let mut registry = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            () = end.cancelled() => return,
+            _ = sessions.tick() => proxy.sessions().end_overdue(),
+            _ = registry.tick() => {
+                proxy.measure();
+                proxy.registry().sweep();
+                logging::report_left_out();
+            }
+        }
+    }
+}
+
+/// The settings of the API over all origins.
+pub(super) fn fleet_api_settings(settings: &Settings) -> fleet_api::Settings {
+    let api = &settings.api;
+    let credential = if !api.auth_token.is_empty() {
+        Some(Credential::bearer(api.auth_token.reveal()))
+    } else if !api.auth_username.is_empty() {
+        Some(Credential::basic(
+            &api.auth_username,
+            api.auth_password.reveal(),
+        ))
+    } else {
+        None
+    };
+    fleet_api::Settings {
+        access: fleet_api::Access {
+            credential,
+            allow_from: api.allow_from.clone(),
+            names: own_names(settings),
+        },
+        jsonp: api.jsonp,
+        origin_timeout: api.origin_timeout,
+        credentials: settings.origins.api_credentials.clone(),
+    }
+}
+
+/// How callers on this machine may call it: as it calls itself, and as others do.
+fn own_names(settings: &Settings) -> OwnNames {
+    let names = OwnNames::of(&uname().nodename().to_string_lossy());
+    match &settings.system.advertise {
+        Some(target) => names.and(&target.host),
+        None => names,
+    }
+}
+
+/// The origin of `PROXY_DEFAULT_BACKEND_*`.
+pub(super) fn default_origin(settings: &Settings) -> Option<(OriginId, Origin)> {
+    let wanted = &settings.default_origin;
+    let origin = wanted.enabled.then(|| Origin {
+        ip: wanted.ip.clone(),
+        server: "default".to_owned(),
+        service: "default".to_owned(),
+        pid: std::process::id().to_string(),
+        device_id: Some("default".to_owned()),
+        endpoints: wanted.endpoints.clone(),
+        attributes: Arc::default(),
+        report: None,
+    })?;
+    Some((OriginId::from(origin.server.as_str()), origin))
+}
+
+/// An address of RFC 5737 that nobody has.
+const SOMEWHERE: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 1), 9);
