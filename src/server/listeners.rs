@@ -172,7 +172,8 @@ impl Listeners {
 
     fn http(&self, sockets: Vec<StdListener>, accepting: &TaskTracker) {
         let settings = Arc::new(self.settings.http.clone());
-        if let Some(directory) = settings.static_files.as_ref().filter(|at| !at.is_dir()) {
+        let missing = settings.static_files.as_ref().filter(|at| !at.is_dir());
+        if let Some(directory) = missing.filter(|_| !sockets.is_empty()) {
             info!(directory = %directory.display(), "no such directory: no static files are served");
         }
         let entrance = self.entrance(ProxyHeader::Must, settings.head_timeout);
