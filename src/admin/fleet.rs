@@ -102,6 +102,7 @@ pub(super) async fn origins(
     let others = system.other_origins(asked.scope).await;
     for own in &mut origins {
         own.sessions += others.sessions(&own.id);
+        own.legs += others.of(&own.id).map(|row| row.legs).sum::<u64>();
         if let Some(drain) = &mut own.drain {
             others.add_to(&own.id, drain);
         }
@@ -436,6 +437,7 @@ fn origin_document(system: &System, id: &OriginId, member: &Member, sessions: u6
         connections: load.connections,
         kbps: load.kbps,
         sessions,
+        legs: system.proxy.registry().usage(id).legs as u64,
         rtmp: endpoints(Service::Rtmp),
         http: endpoints(Service::Http),
         api: endpoints(Service::Api),

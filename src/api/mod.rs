@@ -139,7 +139,7 @@ pub struct Origin {
     pub labels: BTreeSet<String>,
     /// Maximum concurrent streams.
     pub max_streams: Option<u32>,
-    /// Maximum concurrent sessions.
+    /// Maximum concurrent legs: connections and flows to it, which are sessions' where none is shared.
     pub max_sessions: Option<u32>,
     /// Maximum megabits per second.
     pub max_mbps: Option<u32>,
@@ -153,6 +153,8 @@ pub struct Origin {
     pub kbps: Option<u64>,
     /// Sessions on it.
     pub sessions: u64,
+    /// Legs to it, which `max_sessions` and load look at.
+    pub legs: u64,
     /// Its RTMP endpoints.
     pub rtmp: Vec<String>,
     /// Its endpoints for streams over HTTP.
@@ -475,7 +477,7 @@ mod tests {
             "notes": [{"seconds_ago": 4.5, "what": "refused"}], "heartbeats_missed": 0, "last_seen_seconds": 0.5,
             "heartbeat_seconds": 9.0, "up_seconds": 60.0, "permanent": false, "source": null, "weight": 100,
             "zone": "eu", "labels": ["gpu"], "max_streams": 5, "max_sessions": null, "max_mbps": null,
-            "cpu_percent": 12.5, "memory_percent": null, "connections": 3, "kbps": 900, "sessions": 4,
+            "cpu_percent": 12.5, "memory_percent": null, "connections": 3, "kbps": 900, "sessions": 4, "legs": 3,
             "rtmp": ["tcp://:1935"], "http": [], "api": [], "srt": [], "rtc": [], "rtsp": []});
         let session = json!({"id": 7, "proxy": null, "protocol": "rtmp", "action": "publish", "stream": "v/live/a",
             "client": "127.0.0.1:5", "peer": "127.0.0.1:5", "origin": "one", "why": "it is placed there",

@@ -21,7 +21,7 @@ impl<P: Passage> Pair<P> {
     /// Relays to the end, and says whether the client has everything, so that a last word may follow.
     pub(super) async fn relay(&mut self) -> bool {
         let Ending {
-            reason,
+            over,
             client_is_current,
         } = relay::join(
             &mut self.client,
@@ -31,7 +31,7 @@ impl<P: Passage> Pair<P> {
             std::mem::take(&mut self.first),
         )
         .await;
-        self.session.row().end(reason);
+        self.session.over(over);
         client_is_current
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use sluicegate_core::access::credentials::Credentials;
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::media::tap;
+use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::place::rule::Via;
 use sluicegate_core::rtmp::amf0::Value;
 use sluicegate_core::rtmp::chunk::ChunkWriter;
@@ -383,15 +384,13 @@ impl Watched {
 }
 
 impl Passage for Watched {
-    fn to_client<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], EndReason> {
+    fn to_client<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], LegEnd> {
         if self.row.tap.is_on() && self.row.request.action == Action::Play {
             let reader = || self.joined.reader_of_origin(tap::MAX_PARTIAL);
             let start = || reader().map(|reader| Piece::Rtmp(Box::new(reader)));
             self.row.tap.copy(input, start);
         }
-        self.joined
-            .to_client(input)
-            .map_err(|_| EndReason::OriginError)
+        self.joined.to_client(input).map_err(|_| LegEnd::Broken)
     }
 
     fn to_origin<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], EndReason> {

@@ -54,6 +54,10 @@ pub struct Metrics {
     pub sessions: Family<SessionLabels, Gauge>,
     /// `sluicegate_sessions_ended_total`: sessions that ended, by reason.
     pub sessions_ended: Family<EndLabels, Counter>,
+    /// `sluicegate_legs`: connections and flows of this proxy to origins, which a session may share or wait for.
+    pub legs: Gauge,
+    /// `sluicegate_legs_ended_total`: legs that ended, by reason.
+    pub legs_ended: Family<ReasonLabel, Counter>,
     /// `sluicegate_relayed_bytes_total`: bytes passed on.
     pub relayed_bytes: Family<DirectionLabels, Counter>,
     /// `sluicegate_setup_seconds`: time from the request to an origin that answered.
@@ -267,6 +271,8 @@ impl Metrics {
         let metrics = Self {
             sessions: Family::default(),
             sessions_ended: Family::default(),
+            legs: Gauge::default(),
+            legs_ended: Family::default(),
             relayed_bytes: Family::default(),
             setup: Family::new_with_constructor(histogram),
             first_media: Family::new_with_constructor(histogram),
@@ -311,6 +317,10 @@ impl Metrics {
         };
         let m = &metrics;
         registry.register("sessions", "Open sessions", m.sessions.clone());
+        let help = "Legs to origins; a session has one, shares one or waits for one";
+        registry.register("legs", help, m.legs.clone());
+        let help = "Legs that ended, by reason; released: their sessions ended first";
+        registry.register("legs_ended", help, m.legs_ended.clone());
         registry.register(
             "sessions_ended",
             "Sessions that ended, by reason",

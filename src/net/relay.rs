@@ -10,19 +10,20 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
+use sluicegate_core::place::leg::LegEnd;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::wire::Wire;
-use crate::sessions::{Direction, EndReason, Row};
+use crate::sessions::{Direction, EndReason, Over, Row};
 
 /// What happens to the bytes of a session on their way: nothing, or a walk that watches them.
 pub trait Passage {
     /// What goes on to the client for `input` from the origin.
     ///
     /// # Errors
-    /// The reason to end the session, when the origin breaks its protocol.
-    fn to_client<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], EndReason>;
+    /// Why the leg is over, when the origin breaks its protocol.
+    fn to_client<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], LegEnd>;
 
     /// What goes on to the origin for `input` from the client.
     ///
@@ -73,13 +74,13 @@ where
 /// How a joined pair came apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ending {
-    /// Why.
-    pub reason: EndReason,
+    /// What is over, and why.
+    pub over: Over,
     /// The client has everything that came out for it, so that a last word of ours may follow.
     pub client_is_current: bool,
 }
 
-/// Joins the two until one side closes, fails, or the session is ended from outside; says why. The client gets
+/// Joins the two until one side closes, fails, or the session is ended from outside; says which, and why. The client gets
 /// `first` before anything else; it is counted already. Bytes that one side sent before it closed still reach the
 /// other, if it takes them.
 pub fn join<'a>(
@@ -102,12 +103,12 @@ pub fn join<'a>(
     // It is made out here, because what is moved within a future is kept twice in it, for hours.
     async move {
         let mut ended = pin!(row.ended());
-        let reason = poll_fn(|cx| match joined.poll(cx) {
-            Poll::Pending => ended.as_mut().poll(cx),
+        let over = poll_fn(|cx| match joined.poll(cx) {
+            Poll::Pending => ended.as_mut().poll(cx).map(Over::Session),
             ready => ready,
         });
         Ending {
-            reason: reason.await,
+            over: over.await,
             client_is_current: joined.to_client.left_over.is_none(),
         }
     }
@@ -124,19 +125,19 @@ struct Joined<'a, P> {
 }
 
 impl<P: Passage> Joined<'_, P> {
-    /// Moves what can be moved now, both ways; ready when that ends the session.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<EndReason> {
+    /// Moves what can be moved now, both ways; ready when that is over.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Over> {
         let (row, passage) = (self.row, &mut *self.passage);
         let (client, origin) = (&mut *self.client, &mut *self.origin);
         loop {
-            if let Poll::Ready(reason) = self.to_client.poll(cx, origin, client, row, passage) {
-                return Poll::Ready(reason);
+            if let Poll::Ready(over) = self.to_client.poll(cx, origin, client, row, passage) {
+                return Poll::Ready(over);
             }
-            if let Poll::Ready(reason) = self.to_origin.poll(cx, client, origin, row, passage) {
-                return Poll::Ready(reason);
+            if let Poll::Ready(over) = self.to_origin.poll(cx, client, origin, row, passage) {
+                return Poll::Ready(over);
             }
             if let Poll::Ready(reason) = passage.poll_beside(cx) {
-                return Poll::Ready(reason);
+                return Poll::Ready(Over::Session(reason));
             }
             // While a slow client has yet to take something, its socket wakes this again.
             if self.to_client.left_over.is_some() {
@@ -186,7 +187,7 @@ struct Half {
     // Boxed: most receivers take what they get, for hours.
     left_over: Option<Box<LeftOver>>,
     read_size: usize,
-    closed: Option<EndReason>,
+    closed: Option<Over>,
 }
 
 /// What a receiver did not take at once.
@@ -219,13 +220,13 @@ impl Half {
         to: &mut impl End,
         row: &Row,
         passage: &mut impl Passage,
-    ) -> Poll<EndReason> {
+    ) -> Poll<Over> {
         loop {
-            if let Err(reason) = ready!(self.poll_left_over(cx, to, row)) {
-                return Poll::Ready(reason);
+            if let Err(over) = ready!(self.poll_left_over(cx, to, row)) {
+                return Poll::Ready(over);
             }
-            if let Some(reason) = self.closed {
-                return Poll::Ready(reason);
+            if let Some(over) = self.closed {
+                return Poll::Ready(over);
             }
             let step = SCRATCH.with_borrow_mut(|scratch| {
                 let Some(input) = ready!(self.poll_input(cx, scratch, from)) else {
@@ -233,8 +234,8 @@ impl Half {
                 };
                 Poll::Ready(self.pass(input, from, to, row, passage))
             });
-            if let Err(reason) = ready!(step) {
-                self.closed = Some(reason);
+            if let Err(over) = ready!(step) {
+                self.closed = Some(over);
             }
         }
     }
@@ -268,15 +269,15 @@ impl Half {
         to: &mut impl End,
         row: &Row,
         passage: &mut impl Passage,
-    ) -> Result<(), EndReason> {
+    ) -> Result<(), Over> {
         let count = input.len();
         row.count(self.direction, count);
         let mut rest = match self.direction {
             Direction::ToClient => {
                 passage.read_from_origin(from.tcp());
-                passage.to_client(input)?
+                passage.to_client(input).map_err(Over::Leg)?
             }
-            Direction::ToOrigin => passage.to_origin(input)?,
+            Direction::ToOrigin => passage.to_origin(input).map_err(Over::Session)?,
         };
         while !rest.is_empty() {
             match to.try_write(rest) {
@@ -294,7 +295,7 @@ impl Half {
             self.read_size = READ_SLOW;
             row.blocked(self.direction, true);
         }
-        passage.passed()
+        passage.passed().map_err(Over::Session)
     }
 
     /// Writes what the receiver did not take before.
@@ -303,7 +304,7 @@ impl Half {
         cx: &mut Context<'_>,
         to: &mut impl End,
         row: &Row,
-    ) -> Poll<Result<(), EndReason>> {
+    ) -> Poll<Result<(), Over>> {
         let Some(left_over) = &mut self.left_over else {
             return Poll::Ready(Ok(()));
         };
@@ -329,17 +330,17 @@ impl Half {
         Poll::Ready(Ok(()))
     }
 
-    const fn sender_closed(&self) -> EndReason {
+    const fn sender_closed(&self) -> Over {
         match self.direction {
-            Direction::ToClient => EndReason::OriginClosed,
-            Direction::ToOrigin => EndReason::ClientClosed,
+            Direction::ToClient => Over::Leg(LegEnd::Closed),
+            Direction::ToOrigin => Over::Session(EndReason::ClientClosed),
         }
     }
 
-    const fn receiver_closed(&self) -> EndReason {
+    const fn receiver_closed(&self) -> Over {
         match self.direction {
-            Direction::ToClient => EndReason::ClientClosed,
-            Direction::ToOrigin => EndReason::OriginClosed,
+            Direction::ToClient => Over::Session(EndReason::ClientClosed),
+            Direction::ToOrigin => Over::Leg(LegEnd::Reset),
         }
     }
 }
@@ -398,7 +399,7 @@ mod tests {
     struct Identity;
 
     impl Passage for Identity {
-        fn to_client<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], EndReason> {
+        fn to_client<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], LegEnd> {
             Ok(input)
         }
 
@@ -479,7 +480,7 @@ mod tests {
             server
         };
         let (ending, _server) = tokio::join!(join, check);
-        assert_eq!(ending.reason, EndReason::ClientClosed);
+        assert_eq!(ending.over, Over::Session(EndReason::ClientClosed));
         assert_eq!(row.bytes(Direction::ToClient), 8_000_000);
         assert_eq!(row.bytes(Direction::ToOrigin), 6);
     }
@@ -505,7 +506,7 @@ mod tests {
         let ending = join(&mut client, &mut origin, &row, &mut Identity, Vec::new()).await;
         drop(client);
         serve.await.unwrap();
-        assert_eq!(ending.reason, EndReason::OriginClosed);
+        assert_eq!(ending.over, Over::Leg(LegEnd::Closed));
         assert_eq!(read.await.unwrap(), 6_000_000);
     }
 
@@ -520,8 +521,8 @@ mod tests {
         assert_eq!(
             join(&mut client, &mut origin, &row, &mut Identity, Vec::new())
                 .await
-                .reason,
-            EndReason::Kicked
+                .over,
+            Over::Session(EndReason::Kicked)
         );
         kick.await.unwrap();
     }

@@ -11,7 +11,7 @@ use super::candidates::Candidates;
 use super::{Attempt, DialError, Proxy, Refusal, Request};
 use crate::metrics::Metrics;
 use crate::registry::Hold;
-use crate::sessions::{EndReason, OpenRow, Placed, Row};
+use crate::sessions::{EndReason, OpenRow, Over, Placed, Row};
 
 /// A client on its way to, or joined with, an origin. Dropping it settles its accounts.
 #[derive(Debug)]
@@ -137,6 +137,17 @@ impl Session {
             row: Some(&self.row),
             named: None,
             directed: OnceLock::new(),
+        }
+    }
+
+    /// Notes what a relay says is over. A session whose leg is over is over too: it has no other.
+    pub fn over(&self, over: Over) {
+        match over {
+            Over::Leg(end) => {
+                self.hold.end_leg(end);
+                self.row.end(end.into());
+            }
+            Over::Session(reason) => self.row.end(reason),
         }
     }
 

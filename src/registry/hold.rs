@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use sluicegate_core::fleet::attributes::Attributes;
 use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::place::placement::Usage;
 use sluicegate_core::stream::{Action, PlacementKey};
 
 use super::{Registry, lock};
-use crate::metrics::OutcomeLabel;
+use crate::metrics::{OutcomeLabel, ReasonLabel};
 use crate::store::Claim;
 
 /// Which streams have sessions here, and where.
@@ -33,8 +34,8 @@ pub(super) struct Held {
     /// Publishers that an origin has taken.
     pub(super) published: usize,
     pub(super) origin: Option<OriginId>,
-    /// Those of the sessions that were let in there.
-    pub(super) let_in: usize,
+    /// Legs to that origin, of these sessions or for them.
+    pub(super) legs: usize,
     /// In words, the decision the stream was placed by.
     pub(super) why: Arc<str>,
     /// A session was joined, so that the claim outlives the sessions.
@@ -54,7 +55,8 @@ pub(crate) struct Hold {
     key: PlacementKey,
     action: Action,
     joined: AtomicBool,
-    let_in: AtomicBool,
+    /// A leg to the stream's origin is reserved for it.
+    has_leg: AtomicBool,
 }
 
 /// The origin to be claimed holds as much as it may.
@@ -102,7 +104,7 @@ impl Registry {
             key,
             action,
             joined: AtomicBool::new(false),
-            let_in: AtomicBool::new(false),
+            has_leg: AtomicBool::new(false),
         })
     }
 }
@@ -116,11 +118,11 @@ impl Holds {
         if previous.as_ref() == Some(origin) {
             return;
         }
-        let sessions = held.let_in;
+        let legs = held.legs;
         let usage = self.by_origin.entry(origin.clone()).or_default();
         usage.streams += 1;
-        usage.sessions += sessions;
-        self.release_origin(previous, sessions);
+        usage.legs += legs;
+        self.release_origin(previous, legs);
     }
 
     pub(super) fn forget(&mut self, key: &PlacementKey) {
@@ -130,7 +132,7 @@ impl Holds {
         let Some(held) = self.streams.remove(key) else {
             return;
         };
-        self.release_origin(held.origin, held.let_in);
+        self.release_origin(held.origin, held.legs);
         if let Some(source) = held.claimed_by {
             self.release_source(source);
         }
@@ -145,37 +147,64 @@ impl Holds {
         if let Some(moved) = self.by_origin.remove(from) {
             let usage = self.by_origin.entry(to.clone()).or_default();
             usage.streams += moved.streams;
-            usage.sessions += moved.sessions;
+            usage.legs += moved.legs;
             usage.kbps += moved.kbps;
         }
     }
 
-    /// Whether `origin` has room for one more session of the stream, and for the stream if that is not there yet.
+    /// Whether `origin` has room for a leg of the stream, if that is not counted yet, and for the stream if that is
+    /// not there yet.
     fn has_room(
         &self,
         key: &PlacementKey,
         origin: &OriginId,
         limits: &Attributes,
-        let_in: bool,
+        has_leg: bool,
     ) -> bool {
         let usage = self.by_origin.get(origin).copied().unwrap_or_default();
         let held = self.streams.get(key);
         let is_there = held.is_some_and(|held| held.origin.as_ref() == Some(origin));
         let coming = match held {
-            Some(_) if is_there => usize::from(!let_in),
-            held => held.map_or(0, |held| held.let_in) + usize::from(!let_in),
+            Some(_) if is_there => usize::from(!has_leg),
+            held => held.map_or(0, |held| held.legs) + usize::from(!has_leg),
         };
         let within =
             |count: usize, most: Option<u32>| most.is_none_or(|most| count <= most as usize);
         (is_there || within(usage.streams + 1, limits.max_streams))
-            && (coming == 0 || within(usage.sessions + coming, limits.max_sessions))
+            && (coming == 0 || within(usage.legs + coming, limits.max_sessions))
     }
 
-    fn release_origin(&mut self, origin: Option<OriginId>, sessions: usize) {
+    fn count_leg(&mut self, key: &PlacementKey) {
+        if let Some(held) = self.streams.get_mut(key) {
+            held.legs += 1;
+            let usage = held
+                .origin
+                .as_ref()
+                .and_then(|origin| self.by_origin.get_mut(origin));
+            if let Some(usage) = usage {
+                usage.legs += 1;
+            }
+        }
+    }
+
+    fn discount_leg(&mut self, key: &PlacementKey) {
+        if let Some(held) = self.streams.get_mut(key) {
+            held.legs -= 1;
+            let usage = held
+                .origin
+                .as_ref()
+                .and_then(|origin| self.by_origin.get_mut(origin));
+            if let Some(usage) = usage {
+                usage.legs -= 1;
+            }
+        }
+    }
+
+    fn release_origin(&mut self, origin: Option<OriginId>, legs: usize) {
         let Some(origin) = origin else { return };
         if let Some(usage) = self.by_origin.get_mut(&origin) {
             usage.streams -= 1;
-            usage.sessions -= sessions;
+            usage.legs -= legs;
             if usage.streams == 0 {
                 self.by_origin.remove(&origin);
             }
@@ -200,7 +229,8 @@ impl Hold {
 
     /// Claims the stream for `origin`, from `expected`, and says what stands. A claim under a publisher that is joined
     /// through this proxy does not move: its players would be sent to where it is not. `why` is kept with a claim
-    /// that changes.
+    /// that changes. A claim that is won reserves a leg to the origin, if none is reserved; [`Hold::end_leg`] and the end
+    /// of the session release it.
     ///
     /// # Errors
     /// [`NoRoom`] when that would be more than the origin may hold. The count is taken where the claim is made, so
@@ -220,9 +250,9 @@ impl Hold {
             })
             .flatten();
         let mut holds = lock(&registry.holds);
-        let let_in = self.let_in.load(Ordering::Relaxed);
+        let has_leg = self.has_leg.load(Ordering::Relaxed);
         if let Some(limits) = limits
-            && !holds.has_room(&self.key, origin, &limits, let_in)
+            && !holds.has_room(&self.key, origin, &limits, has_leg)
         {
             return Err(NoRoom);
         }
@@ -250,15 +280,24 @@ impl Hold {
                 held.why = why.into();
             }
         }
-        if !self.let_in.swap(true, Ordering::Relaxed) {
-            if let Some(held) = holds.streams.get_mut(&self.key) {
-                held.let_in += 1;
-            }
-            if let Some(usage) = holds.by_origin.get_mut(origin) {
-                usage.sessions += 1;
-            }
+        if !self.has_leg.swap(true, Ordering::Relaxed) {
+            holds.count_leg(&self.key);
         }
         Ok(claim)
+    }
+
+    /// The leg that was reserved is over. The origin has room for another, and the session goes on without one, or
+    /// ends.
+    pub(crate) fn end_leg(&self, end: LegEnd) {
+        if !self.has_leg.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let label = ReasonLabel {
+            reason: end.as_str(),
+        };
+        let ended = &self.registry.metrics.legs_ended;
+        ended.get_or_create(&label).inc();
+        lock(&self.registry.holds).discount_leg(&self.key);
     }
 
     /// `origin` took the session: its claim will outlive it, and a publisher makes it durable.
@@ -294,6 +333,7 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
+        self.end_leg(LegEnd::Released);
         let registry = &self.registry;
         let mut locked = lock(&registry.holds);
         let holds = &mut *locked;
@@ -301,16 +341,6 @@ impl Drop for Hold {
             return;
         };
         held.sessions -= 1;
-        if self.let_in.load(Ordering::Relaxed) {
-            held.let_in -= 1;
-            if let Some(usage) = held
-                .origin
-                .as_ref()
-                .and_then(|origin| holds.by_origin.get_mut(origin))
-            {
-                usage.sessions -= 1;
-            }
-        }
         if self.action == Action::Publish {
             held.publishers -= 1;
             if self.joined.load(Ordering::Relaxed) {
@@ -348,3 +378,67 @@ fn network_of(source: IpAddr) -> IpAddr {
 
 /// How long a claim lives that a session holds: longer than any session. What ends the last one says how long is left.
 pub(super) const IN_USE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use sluicegate_core::fleet::Fleet;
+    use sluicegate_core::fleet::health::Rules;
+    use sluicegate_core::place::policy;
+    use sluicegate_core::stream::{StreamUrl, VhostRule};
+
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::placer::Placer;
+    use crate::registry::ClaimLimits;
+
+    #[test]
+    fn a_leg_may_end_before_its_session_and_another_may_follow() {
+        let metrics = Arc::new(Metrics::new());
+        let limits = ClaimLimits {
+            lifetime: Duration::from_secs(60),
+            per_source: 9,
+        };
+        let fleet = Fleet::new(Duration::from_secs(60), 9, Rules::default());
+        let placer = Placer::new(policy::by_name("rendezvous").unwrap());
+        let registry = Arc::new(Registry::new(fleet, placer, limits, Arc::clone(&metrics)));
+        let key = VhostRule::Ignored.key(&StreamUrl::new("", "live", "a").unwrap());
+        let hold = || {
+            let source = "192.0.2.1".parse().unwrap();
+            registry.hold(&key, Action::Play, source).unwrap()
+        };
+        let (one, two) = (OriginId::from("one"), OriginId::from("two"));
+        let legs = |id| registry.usage(id).legs;
+
+        let (first, second) = (hold(), hold());
+        assert_eq!(legs(&one), 0, "who only asks has no leg");
+        assert!(first.claim(None, &one, "").unwrap().won);
+        assert!(second.claim(Some(&one), &one, "").unwrap().won);
+        assert!(second.claim(Some(&one), &one, "").unwrap().won);
+        assert_eq!(legs(&one), 2, "one each, however often it is claimed");
+        first.end_leg(LegEnd::Closed);
+        first.end_leg(LegEnd::Reset);
+        assert_eq!(legs(&one), 1, "an end counts once");
+        assert_eq!(registry.claim_of(&key).unwrap().sessions, 2);
+        assert!(first.claim(Some(&one), &two, "").unwrap().won);
+        assert_eq!(
+            (legs(&one), legs(&two)),
+            (0, 2),
+            "the stream moves with all its legs"
+        );
+        drop(first);
+        drop(second);
+        assert_eq!(legs(&two), 0);
+        for (reason, count) in [
+            (LegEnd::Closed, 1),
+            (LegEnd::Reset, 0),
+            (LegEnd::Released, 2),
+        ] {
+            let reason = reason.as_str();
+            let ended = metrics.legs_ended.get_or_create(&ReasonLabel { reason });
+            assert_eq!(ended.get(), count, "{reason}");
+        }
+    }
+}

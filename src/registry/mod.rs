@@ -104,6 +104,14 @@ impl Registry {
     /// Brings the gauge of each origin up to date; one scrape at a time calls it.
     pub(crate) fn settle(&self) {
         let now = Instant::now();
+        let legs: usize = lock(&self.holds)
+            .by_origin
+            .values()
+            .map(|usage| usage.legs)
+            .sum();
+        self.metrics
+            .legs
+            .set(i64::try_from(legs).unwrap_or(i64::MAX));
         let members: Vec<(OriginId, bool, Duty)> = lock(&self.fleet)
             .members()
             .map(|(id, member)| (id.clone(), member.state(now) == State::Up, member.duty))

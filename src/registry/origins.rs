@@ -7,7 +7,7 @@ use sluicegate_core::fleet::drain::{Cause, Drain, Duty, Left};
 use sluicegate_core::fleet::health::Fault;
 use sluicegate_core::fleet::origin::{OriginId, Target};
 use sluicegate_core::fleet::{Member, State};
-use sluicegate_core::place::placement::Standing;
+use sluicegate_core::place::placement::{Standing, Usage};
 use sluicegate_core::rtmp::message::EnhancedRtmp;
 use sluicegate_core::stream::Service;
 use tracing::info;
@@ -111,7 +111,13 @@ impl Registry {
         standing
     }
 
-    /// Notes what the sessions here carried, in kilobits per second for each origin, over the last second.
+    /// What an origin carries for this proxy.
+    pub fn usage(&self, id: &OriginId) -> Usage {
+        let holds = lock(&self.holds);
+        holds.by_origin.get(id).copied().unwrap_or_default()
+    }
+
+    /// Notes what the legs from here carried, in kilobits per second for each origin, over the last second.
     pub fn measured(&self, kbps: &HashMap<OriginId, u64>) {
         let mut holds = lock(&self.holds);
         for (origin, usage) in &mut holds.by_origin {

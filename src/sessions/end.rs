@@ -1,6 +1,8 @@
-//! Why a session ended.
+//! Why a session ended, and what of it did.
 
 use std::fmt;
+
+use sluicegate_core::place::leg::LegEnd;
 
 /// Why a session ended: a closed list, for logs and metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +67,31 @@ impl EndReason {
             Self::SecondStream => "second_stream",
             Self::Stalled => "stalled",
             Self::WaitedTooLong => "waited_too_long",
+        }
+    }
+}
+
+/// What came to its end when a relay stopped: the leg to the origin, which the session may outlive, or the session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    /// The leg, for this reason.
+    Leg(LegEnd),
+    /// The session, for this reason.
+    Session(EndReason),
+}
+
+impl From<LegEnd> for EndReason {
+    /// Why a session ends that has lost its leg and gets no other.
+    fn from(end: LegEnd) -> Self {
+        match end {
+            LegEnd::Broken => Self::OriginError,
+            LegEnd::Closed | LegEnd::Reset => Self::OriginClosed,
+            LegEnd::Drained => Self::OriginDrained,
+            LegEnd::Moved => Self::Moved,
+            LegEnd::Refused => Self::Refused,
+            LegEnd::Released => Self::ClientClosed,
+            LegEnd::Silent => Self::PlayerIdle,
+            LegEnd::Stalled => Self::Stalled,
         }
     }
 }

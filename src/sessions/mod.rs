@@ -6,7 +6,7 @@ mod row;
 mod table;
 mod tap;
 
-pub use end::EndReason;
+pub use end::{EndReason, Over};
 pub use request::Request;
 pub use row::{Direction, Placed, Row, State};
 pub(crate) use table::OpenRow;

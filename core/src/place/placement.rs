@@ -39,9 +39,9 @@ pub struct Standing {
 pub struct Usage {
     /// The number of streams that are claimed for it.
     pub streams: usize,
-    /// The number of this proxy's sessions on it.
-    pub sessions: usize,
-    /// Kilobits per second of these sessions, both directions together.
+    /// The number of this proxy's legs to it. A session may have none of its own, and a leg may serve many sessions.
+    pub legs: usize,
+    /// Kilobits per second of these legs, both directions together.
     pub kbps: u64,
 }
 
@@ -247,7 +247,7 @@ fn limit_reached(standing: &Standing) -> Option<Reject> {
     if reached(usage.streams, attributes.max_streams) {
         return Some(Reject::FullOfStreams);
     }
-    if reached(usage.sessions, attributes.max_sessions) {
+    if reached(usage.legs, attributes.max_sessions) {
         return Some(Reject::FullOfSessions);
     }
     bandwidth(standing)
@@ -279,7 +279,7 @@ fn candidate(rules: &Rules, standing: &Standing) -> Candidate {
         standing.load.memory,
         bandwidth(standing),
         of(standing.usage.streams, attributes.max_streams),
-        of(standing.usage.sessions, attributes.max_sessions),
+        of(standing.usage.legs, attributes.max_sessions),
     ];
     Candidate::new(
         standing.origin.clone(),

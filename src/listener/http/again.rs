@@ -17,6 +17,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use sluicegate_core::http::head::{Body as RequestBody, HeadError, RequestHead, ResponseHead};
+use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::stream::Protocol;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -29,7 +30,7 @@ use crate::net::entrance::Ends;
 use crate::net::http::{Body, BoxError, full, into_wire, text};
 use crate::net::relay;
 use crate::proxy::{Attempt, Proxy, Refusal, Session};
-use crate::sessions::{Direction, EndReason, Piece, Row};
+use crate::sessions::{Direction, EndReason, Over, Piece, Row};
 
 /// What a connection shares with the pull that is in progress on it.
 #[derive(Default)]
@@ -151,7 +152,7 @@ pub(super) async fn answer(
         Ok((rebuilt, response, leg)) => {
             let body = response.into_body();
             if body.is_end_stream() {
-                row.end(EndReason::OriginClosed);
+                pull.session.over(Over::Leg(LegEnd::Closed));
             } else {
                 current.watch(&row);
             }
@@ -292,7 +293,7 @@ impl Switched {
         row.count(Direction::ToClient, origin.read_buf.len());
         row.count(Direction::ToOrigin, early.len());
         if holder.write_all(&early).await.is_err() {
-            return row.end(EndReason::OriginClosed);
+            return self.pull.session.over(Over::Leg(LegEnd::Reset));
         }
         let mut passage = Raw::new(row, origin.read_buf.len(), true);
         let ending = relay::join(
@@ -303,7 +304,7 @@ impl Switched {
             origin.read_buf.into(),
         )
         .await;
-        row.end(ending.reason);
+        self.pull.session.over(ending.over);
     }
 }
 
@@ -342,7 +343,7 @@ impl HttpBody for LiveBody {
         // Behind its last frame a body may not be asked again.
         if !matches!(frame, Some(Ok(_))) || this.body.is_end_stream() {
             this.pull.current.forget();
-            row.end(EndReason::OriginClosed);
+            this.pull.session.over(Over::Leg(LegEnd::Closed));
         }
         Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use hyper::StatusCode;
 use sluicegate_core::access::credentials::Credentials;
 use sluicegate_core::http::head::{Forwarded, RequestHead, ResponseHead};
+use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::place::rule::Via;
 use sluicegate_core::stream::{Action, Protocol, StreamUrl};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -285,7 +286,7 @@ impl Passage for Raw {
         }
     }
 
-    fn to_client<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], EndReason> {
+    fn to_client<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], LegEnd> {
         if self.row.tap.is_on() {
             self.row.tap.copy(input, || Some(Piece::Flv));
         }

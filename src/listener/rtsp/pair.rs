@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::rtsp::join::{FromClient, Join, News, Offer};
 use sluicegate_core::rtsp::message::{Message, Method, response};
 use sluicegate_core::rtsp::walk::{Step, Walk};
@@ -20,7 +21,7 @@ use crate::net::entrance::Ends;
 use crate::net::relay::{Passage, Unhurried};
 use crate::net::wire::Wire;
 use crate::proxy::Session;
-use crate::sessions::{Direction, EndReason, Row};
+use crate::sessions::{Direction, EndReason, Over, Row};
 
 /// A client and an origin, joined. Until it has begun, `first` is what the origin said that was not looked at.
 pub(super) type Pair = pair::Pair<Watched>;
@@ -106,21 +107,21 @@ impl Pair {
         }
         let heard = self.passage.to_client(&more).map(<[u8]>::to_vec);
         let passed = self.passage.to_origin(&rest).map(<[u8]>::to_vec);
-        let done = heard.and_then(|heard| {
+        let done = heard.map_err(Over::Leg).and_then(|heard| {
             self.first.extend(heard);
-            said.extend(passed?);
+            said.extend(passed.map_err(Over::Session)?);
             Ok(())
         });
         row.count(Direction::ToClient, more.len());
         row.count(Direction::ToOrigin, rest.len());
-        if let Err(reason) = done {
-            row.end(reason);
+        if let Err(over) = done {
+            self.session.over(over);
             return None;
         }
         let _ = self.passage.passed();
         let written = timeout(PATIENCE, self.origin.write_all(&said)).await;
         if !matches!(written, Ok(Ok(()))) {
-            row.end(EndReason::OriginClosed);
+            self.session.over(Over::Leg(LegEnd::Reset));
             return None;
         }
         Some(self)
@@ -189,8 +190,8 @@ impl Watched {
 }
 
 impl Passage for Watched {
-    fn to_client<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], EndReason> {
-        let broken = |_| EndReason::OriginError;
+    fn to_client<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], LegEnd> {
+        let broken = |_| LegEnd::Broken;
         self.out.clear();
         let mut rest = input;
         loop {
