@@ -5,6 +5,7 @@
 //! failed, so the next candidate is tried.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -71,6 +72,7 @@ impl Srt {
                 flows: Flows::new(limits.clone(), cookies.clone(), seed),
                 joined: BTreeMap::new(),
                 origins: BTreeMap::new(),
+                own_links: Vec::new(),
                 to_shard,
                 dialer: Arc::clone(&self.dialer),
                 proxy: proxy.clone(),
@@ -94,6 +96,8 @@ struct Table {
     joined: BTreeMap<FlowId, Open>,
     /// One link to each origin serves all flows there.
     origins: BTreeMap<SocketAddr, LinkId>,
+    /// The links of flows that need one of their own.
+    own_links: Vec<LinkId>,
     to_shard: Handle<Command>,
     dialer: Arc<Dialer>,
     proxy: Proxy,
@@ -149,6 +153,9 @@ impl Driver for Table {
                 let why = match why {
                     Failure::Refused => "nobody listens at its SRT port",
                     Failure::NotSrt => "it does not speak SRT 1.3 or later",
+                    Failure::IdTaken => {
+                        "the stream is encrypted with AES-GCM, and it chose the socket id of another call of this caller"
+                    }
                 };
                 self.answer(flow, Err(DialError::Failed(why.to_owned())));
             }
@@ -176,16 +183,12 @@ impl Driver for Table {
                 origin,
                 answer,
             } => {
+                let link = self.link(flow, origin, links);
                 let Some(open) = self.joined.get_mut(&flow) else {
                     return;
                 };
-                let link = match self.origins.get(&origin) {
-                    Some(link) => Ok(*link),
-                    None => links.open(origin),
-                };
                 match link {
                     Ok(link) => {
-                        self.origins.insert(origin, link);
                         // What was refused to flows before must not be held against a server that came since.
                         links.forget_refusal(link);
                         open.answer = Some(answer);
@@ -220,13 +223,15 @@ impl Driver for Table {
         if now >= self.tidy_at {
             self.tidy_at = now + TIDY_EVERY;
             let flows = &self.flows;
-            self.origins.retain(|_, link| {
-                let used = flows.uses(*link);
+            let mut used = |link: LinkId| {
+                let used = flows.uses(link);
                 if !used {
-                    links.close(*link);
+                    links.close(link);
                 }
                 used
-            });
+            };
+            self.origins.retain(|_, link| used(*link));
+            self.own_links.retain(|link| used(*link));
         }
     }
 
@@ -240,6 +245,21 @@ impl Driver for Table {
 }
 
 impl Table {
+    /// A link to `origin` that the flow may use.
+    fn link(&mut self, flow: FlowId, origin: SocketAddr, links: &mut Links) -> io::Result<LinkId> {
+        if self.flows.needs_own_link(flow) {
+            let link = links.open(origin)?;
+            self.own_links.push(link);
+            return Ok(link);
+        }
+        if let Some(link) = self.origins.get(&origin) {
+            return Ok(*link);
+        }
+        let link = links.open(origin)?;
+        self.origins.insert(origin, link);
+        Ok(link)
+    }
+
     /// Starts the session of a caller.
     fn open(&mut self, flow: FlowId, client: SocketAddr, asked: SrtStreamId) {
         let (closed, over) = oneshot::channel();

@@ -11,6 +11,8 @@ pub struct Extensions {
     pub stream_id: Option<String>,
     /// Whether a key was sent, so that the stream is encrypted.
     pub encrypted: bool,
+    /// Whether packets carry a tag over their header, socket id included (AES-GCM), so that none may be readdressed.
+    pub authenticated: bool,
 }
 
 /// Why extensions are refused.
@@ -85,7 +87,10 @@ impl Extensions {
             seen |= bit;
             match kind {
                 STREAM_ID => found.stream_id = Some(read_text(data)?),
-                KEY_REQUEST | KEY_RESPONSE => found.encrypted = true,
+                KEY_REQUEST | KEY_RESPONSE => {
+                    found.encrypted = true;
+                    found.authenticated = data.get(KEY_AUTHENTICATION).is_some_and(|by| *by != 0);
+                }
                 _ => {}
             }
         }
@@ -142,6 +147,8 @@ const GROUP: u16 = 8;
 const LEAST_KEY: u16 = 14;
 /// Two wrapped keys of 256 bits.
 const MOST_KEY: u16 = 26;
+/// Where key material says what authenticates packets (section 3.2.2): 0 nothing, 1 the tag of AES-GCM.
+const KEY_AUTHENTICATION: usize = 9;
 /// 512 bytes.
 const MOST_STREAM_ID: u16 = 128;
 /// 16 bytes.
@@ -253,6 +260,24 @@ mod tests {
         ] {
             assert_eq!(Extensions::parse(&bytes, flags), result, "{cause}");
         }
+    }
+
+    #[test]
+    fn key_material_says_whether_headers_are_authenticated() {
+        let request = extension(HANDSHAKE_REQUEST, 3, 12);
+        for (cause, cipher, authentication, authenticated) in
+            [("AES-CTR", 2, 0, false), ("AES-GCM", 4, 1, true)]
+        {
+            let mut key = extension(KEY_REQUEST, LEAST_KEY, usize::from(LEAST_KEY) * 4);
+            (key[4 + 8], key[4 + 9]) = (cipher, authentication);
+            let found = Extensions::parse(&[request.clone(), key].concat(), ALL).unwrap();
+            assert!(found.encrypted, "{cause}");
+            assert_eq!(found.authenticated, authenticated, "{cause}");
+        }
+        let mut refused = extension(KEY_RESPONSE, 1, 4);
+        refused[4..].copy_from_slice(&[0, 0, 0, 4]);
+        let found = Extensions::parse(&[request, refused].concat(), ALL).unwrap();
+        assert!(!found.authenticated, "a refusal in one word");
     }
 
     #[test]

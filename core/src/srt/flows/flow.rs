@@ -16,6 +16,9 @@ pub(super) struct Flow {
     pub(super) path: ClientPath,
     /// The caller's first sequence number; a different one means a different connection.
     pub(super) initial_sequence: u32,
+    /// Whether packets carry a tag over the socket id they are for (AES-GCM): then each side is shown the other's own
+    /// id, and packets pass without a change.
+    pub(super) authenticated: bool,
     pub(super) stage: Stage,
     pub(super) client_active: Instant,
     pub(super) origin_active: Instant,
@@ -72,6 +75,24 @@ impl Flow {
             Stage::Attempting(_, attempt) => Some(attempt.link),
             Stage::Answered(_, leg, _) | Stage::Joined(leg, _) => Some(leg.link),
             Stage::Placing(_) | Stage::Rejected(..) => None,
+        }
+    }
+
+    /// The socket id that the origin is shown.
+    pub(super) const fn shown_to_origin(&self) -> u32 {
+        if self.authenticated {
+            self.caller
+        } else {
+            self.id.0
+        }
+    }
+
+    /// The socket id that the caller is shown.
+    pub(super) const fn shown_to_caller(&self, leg: Leg) -> u32 {
+        if self.authenticated {
+            leg.socket_id
+        } else {
+            self.id.0
         }
     }
 

@@ -68,18 +68,19 @@ impl Flows {
                 _ => self.end(id, End::ClientClosed, Farewell::Origin),
             }
         }
-        let (asks, packet) = self.read(asked).map_err(|_| Rejection::BAD_REQUEST)?;
+        let (asks, authenticated, packet) = self.read(asked).map_err(|_| Rejection::BAD_REQUEST)?;
         if self.stopping {
             return Err(Rejection::DOWN);
         }
         if self.len() >= self.limits.flows.min(MOST_FLOWS) || !self.may_ask(now, client.ip()) {
             return Err(Rejection::OVERLOAD);
         }
-        let flow = self.insert(|id| Flow {
+        let flow = self.insert(client, |id| Flow {
             id,
             caller: asked.socket_id,
             path,
             initial_sequence: asked.initial_sequence,
+            authenticated,
             stage: Stage::Placing(Box::new(Asking { packet, at: now })),
             client_active: now,
             origin_active: now,
@@ -95,9 +96,9 @@ impl Flows {
         Ok(Fate::Kept)
     }
 
-    /// What a conclusion asks for, and the conclusion as an origin is to see it. A missing stream id is added, because
-    /// the origin must understand the same stream.
-    fn read(&self, asked: Handshake<'_>) -> Result<(SrtStreamId, Vec<u8>), Unreadable> {
+    /// What a conclusion asks for, whether its packets are authenticated, and the conclusion as an origin is to see it.
+    /// A missing stream id is added, because the origin must understand the same stream.
+    fn read(&self, asked: Handshake<'_>) -> Result<(SrtStreamId, bool, Vec<u8>), Unreadable> {
         let found = Extensions::parse(asked.extensions, asked.extension)?;
         let named = found.stream_id.unwrap_or_default();
         let default = &self.limits.default_stream_id;
@@ -111,7 +112,7 @@ impl Flows {
             .write();
             packet.extend(extension::stream_id(default));
         }
-        Ok((asks, packet))
+        Ok((asks, found.authenticated, packet))
     }
 
     /// Handles a handshake packet from the origin that is being asked.
@@ -119,6 +120,7 @@ impl Flows {
         let Some(flow) = find(&mut self.places, id) else {
             return Fate::Drop(DropReason::UnknownFlow);
         };
+        let shown = flow.shown_to_origin();
         let Stage::Attempting(asking, attempt) = &mut flow.stage else {
             return Fate::Drop(DropReason::Untimely);
         };
@@ -131,7 +133,7 @@ impl Flows {
                 attempt.again_at = now + ASK_AGAIN;
                 self.outputs.push_back(Output::ToOrigin {
                     link: attempt.link,
-                    data: conclusion(now, id, asking, attempt),
+                    data: conclusion(now, shown, asking, attempt),
                 });
                 Fate::Kept
             }
@@ -149,8 +151,22 @@ impl Flows {
                     link: attempt.link,
                     socket_id: answer.socket_id,
                 };
+                if flow.authenticated {
+                    // The caller will write to the origin's id, which must lead here and nowhere else.
+                    let (client, number) = (flow.path.client(), leg.socket_id);
+                    let same = find(&mut self.places, FlowId(number));
+                    let taken = same.is_some_and(|other| other.path.client() == client)
+                        || self.own_ids.of_caller(client, number).is_some();
+                    if taken {
+                        return self.fail(id, Failure::IdTaken);
+                    }
+                    self.own_ids.show_origin(id, client, number);
+                }
+                let Some(flow) = find(&mut self.places, id) else {
+                    return Fate::Drop(DropReason::UnknownFlow);
+                };
                 let reply = Reply {
-                    packet: flow.for_caller(answer, id.0),
+                    packet: flow.for_caller(answer, flow.shown_to_caller(leg)),
                     at: now,
                 };
                 let answered = |stage| match stage {
@@ -166,6 +182,7 @@ impl Flows {
             (Step::Rejection(code), _) => {
                 let packet = flow.for_caller(answer, answer.socket_id);
                 flow.say_no(now, packet, &mut self.outputs);
+                self.own_ids.forget(id);
                 self.outputs
                     .push_back(Output::Event(Event::Rejected { flow: id, code }));
                 Fate::Kept
@@ -178,7 +195,7 @@ impl Flows {
 }
 
 /// The first packet to an origin, as libsrt writes it.
-pub(super) fn induction(flow: FlowId, asking: &Asking, attempt: &Attempt) -> Vec<u8> {
+pub(super) fn induction(socket_id: u32, asking: &Asking, attempt: &Attempt) -> Vec<u8> {
     let Ok(asked) = Handshake::parse(&asking.packet) else {
         return Vec::new();
     };
@@ -188,7 +205,7 @@ pub(super) fn induction(flow: FlowId, asking: &Asking, attempt: &Attempt) -> Vec
         encryption: 0,
         extension: DATAGRAM,
         step: Step::Induction,
-        socket_id: flow.0,
+        socket_id,
         cookie: 0,
         peer_ip: peer_ip(attempt.origin),
         extensions: &[],
@@ -200,7 +217,7 @@ pub(super) fn induction(flow: FlowId, asking: &Asking, attempt: &Attempt) -> Vec
 /// The caller's conclusion, as an origin is to see it now.
 pub(super) fn conclusion(
     now: Instant,
-    flow: FlowId,
+    socket_id: u32,
     asking: &Asking,
     attempt: &Attempt,
 ) -> Vec<u8> {
@@ -210,7 +227,7 @@ pub(super) fn conclusion(
     };
     Handshake {
         destination: 0,
-        socket_id: flow.0,
+        socket_id,
         cookie: attempt.cookie.unwrap_or_default(),
         peer_ip: peer_ip(attempt.origin),
         ..asked

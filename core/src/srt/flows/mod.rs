@@ -15,9 +15,14 @@
 //!
 //! A flow has a socket id of our own, which both sides write to. Ids of different callers and origins therefore never
 //! collide, and one socket to an origin serves all flows there.
+//!
+//! With AES-GCM the tag of a packet covers its header, and the socket id in it. Such a flow shows each side the other's own
+//! id, so that packets pass without a change. It is found by its caller's address and the origin's id on one side, and by
+//! a link that no other flow uses on the other.
 
 mod flow;
 mod handshake;
+mod own_ids;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -25,6 +30,7 @@ use std::time::{Duration, Instant};
 
 use self::flow::{Asking, Attempt, Flow, Stage};
 use self::handshake::{conclusion, induction, rejection};
+use self::own_ids::OwnIds;
 use super::cookie::Cookies;
 use super::packet::{self, Handshake, Header, Kind, Rejection};
 use crate::flow::{ClientPath, DropReason, Fate, FlowId, Flows as Table, Input, LinkId, Output};
@@ -52,6 +58,7 @@ pub struct Flows {
     free: Vec<u32>,
     /// The flow of each caller, by the caller's address and socket id.
     callers: BTreeMap<(SocketAddr, u32), FlowId>,
+    own_ids: OwnIds,
     /// For each slot of the table of sources, when they may open another flow.
     sources: Vec<Option<Instant>>,
     outputs: VecDeque<Output<Event>>,
@@ -111,6 +118,9 @@ pub enum Failure {
     Refused,
     /// The origin does not speak version 5 of SRT's handshake.
     NotSrt,
+    /// The packets of the flow may not be readdressed, and the socket id that the origin chose leads to another flow of
+    /// the same caller.
+    IdTaken,
 }
 
 /// Why a joined flow ended.
@@ -149,6 +159,7 @@ impl Flows {
             places: Vec::new(),
             free: Vec::new(),
             callers: BTreeMap::new(),
+            own_ids: OwnIds::default(),
             sources: vec![None; SOURCES],
             outputs: VecDeque::new(),
             sweep_at: None,
@@ -159,7 +170,8 @@ impl Flows {
     }
 
     /// Asks the origin at `origin`, over `link`, to take the flow. An attempt under way is given up. The outcome is an
-    /// event; the shell decides how long silence may last.
+    /// event; the shell decides how long silence may last. No other flow may use the link if the flow
+    /// [needs its own](Flows::needs_own_link).
     pub fn attempt(&mut self, now: Instant, flow: FlowId, link: LinkId, origin: SocketAddr) {
         let Some((taken, asking)) = self.take_asking(flow) else {
             return;
@@ -170,10 +182,20 @@ impl Flows {
             cookie: None,
             again_at: now + ASK_AGAIN,
         };
-        let data = induction(flow, &asking, &attempt);
+        let data = induction(taken.shown_to_origin(), &asking, &attempt);
+        let own = taken.authenticated;
         taken.stage = Stage::Attempting(asking, attempt);
+        if own {
+            self.own_ids.use_link(flow, link);
+        }
         self.outputs.push_back(Output::ToOrigin { link, data });
         self.wake_at(now + SWEEP_SOON);
+    }
+
+    /// Whether the flow has to have a link to its origin that no other flow uses: its packets may not be readdressed.
+    pub fn needs_own_link(&self, flow: FlowId) -> bool {
+        let place = self.places.get(index_of(flow)).and_then(Option::as_ref);
+        place.is_some_and(|known| known.id == flow && known.authenticated)
     }
 
     /// Gives up an attempt; the caller keeps waiting.
@@ -269,7 +291,10 @@ impl Flows {
         if header.kind == Kind::Handshake && header.destination == 0 {
             return self.handshake(now, path, data);
         }
-        let Some(flow) = find(&mut self.places, FlowId(header.destination)) else {
+        let shown = FlowId(header.destination);
+        let id = self.own_ids.of_caller(path.client(), header.destination);
+        let id = id.unwrap_or(shown);
+        let Some(flow) = find(&mut self.places, id) else {
             return Fate::Drop(DropReason::UnknownFlow);
         };
         if flow.path.remote != path.remote || flow.path.entry != path.entry {
@@ -296,14 +321,19 @@ impl Flows {
         let Ok(header) = Header::parse(data) else {
             return Fate::Drop(DropReason::Malformed);
         };
-        let Some(flow) = find(&mut self.places, FlowId(header.destination)) else {
+        let id = self.own_ids.of_link(link);
+        let id = id.unwrap_or(FlowId(header.destination));
+        let Some(flow) = find(&mut self.places, id) else {
             return Fate::Drop(DropReason::UnknownFlow);
         };
+        if flow.shown_to_origin() != header.destination {
+            return Fate::Drop(DropReason::UnknownFlow);
+        }
         if flow.link() != Some(link) {
             return Fate::Drop(DropReason::ForeignAddress);
         }
         if header.kind == Kind::Handshake {
-            return self.answer(now, FlowId(header.destination), data);
+            return self.answer(now, id, data);
         }
         let Stage::Joined(..) = flow.stage else {
             return Fate::Drop(DropReason::Untimely);
@@ -312,7 +342,7 @@ impl Flows {
         flow.origin_active = now;
         flow.traffic.to_client += data.len() as u64;
         flow.traffic.media |= header.kind == Kind::Data;
-        let (id, path) = (flow.id, flow.path);
+        let path = flow.path;
         if header.kind == Kind::Shutdown {
             self.end(id, End::OriginClosed, Farewell::None);
         }
@@ -355,6 +385,7 @@ impl Flows {
         let mut ended = Vec::new();
         let mut asking = false;
         for flow in self.places.iter_mut().flatten() {
+            let shown = flow.shown_to_origin();
             match &mut flow.stage {
                 Stage::Placing(_) | Stage::Answered(..) => {}
                 Stage::Attempting(asked, attempt) => {
@@ -362,8 +393,8 @@ impl Flows {
                     if attempt.again_at <= now {
                         attempt.again_at = now + ASK_AGAIN;
                         let data = match attempt.cookie {
-                            None => induction(flow.id, asked, attempt),
-                            Some(_) => conclusion(now, flow.id, asked, attempt),
+                            None => induction(shown, asked, attempt),
+                            Some(_) => conclusion(now, shown, asked, attempt),
                         };
                         let link = attempt.link;
                         self.outputs.push_back(Output::ToOrigin { link, data });
@@ -401,6 +432,7 @@ impl Flows {
         };
         self.free.push(id.0 & INDEX_MASK);
         self.callers.remove(&(flow.path.client(), flow.caller));
+        self.own_ids.forget(id);
         let leg = match &flow.stage {
             Stage::Joined(leg, _) | Stage::Answered(_, leg, _) => Some(*leg),
             Stage::Placing(_) | Stage::Attempting(..) | Stage::Rejected(..) => None,
@@ -435,6 +467,9 @@ impl Flows {
     fn take_asking(&mut self, id: FlowId) -> Option<(&mut Flow, Box<Asking>)> {
         let flow = find(&mut self.places, id)?;
         let stage = std::mem::replace(&mut flow.stage, Stage::nothing(flow.client_active));
+        if !matches!(stage, Stage::Joined(..)) {
+            self.own_ids.forget(id);
+        }
         match stage {
             Stage::Placing(asking) | Stage::Attempting(asking, _) => Some((flow, asking)),
             Stage::Answered(asking, leg, _) => {
@@ -451,13 +486,14 @@ impl Flows {
         }
     }
 
-    fn insert(&mut self, flow: impl FnOnce(FlowId) -> Flow) -> FlowId {
+    /// Makes the flow of a caller at `client`, under an id that this caller does not use for an origin.
+    fn insert(&mut self, client: SocketAddr, flow: impl FnOnce(FlowId) -> Flow) -> FlowId {
         let index = self.free.pop().unwrap_or_else(|| {
             self.places.push(None);
             u32::try_from(self.places.len() - 1).unwrap_or(INDEX_MASK)
         });
         let mut high = 0;
-        while high == 0 {
+        while high == 0 || self.own_ids.of_caller(client, high | index).is_some() {
             high = (next_random(&mut self.random) as u32) & HIGH_MASK;
         }
         let id = FlowId(high | index);
