@@ -214,10 +214,7 @@ impl Rtmp {
                 Join::replaying(identified, seed())
             };
             let join = join.map_err(|error| DialError::Refused(error.to_string()))?;
-            let mut origin = self
-                .dialer
-                .dial(&attempt, ends.client, ends.local, true)
-                .await?;
+            let mut origin = self.dialer.dial(&attempt, ends.client, ends.local).await?;
             match converse(&mut origin, join, attempt.patience).await {
                 Err(Interrupted::Steps) if !steps => {
                     info!(origin = %attempt.origin, "origin is asked step by step from now on");

@@ -195,7 +195,7 @@ impl Driver for Table {
                         self.flows.attempt(now, flow, link, origin);
                     }
                     Err(error) => {
-                        let _ = answer.send(Err(self.dialer.failed(&error)));
+                        let _ = answer.send(Err(DialError::of_socket(&error)));
                     }
                 }
             }

@@ -12,9 +12,10 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-use crate::origin::call::{TELL_WITHIN, tell};
+use crate::origin::call::{Message, TELL_WITHIN, tell};
 use crate::origin::dial::Dialer;
 use crate::proxy::{Proxy, Request, Session};
+use crate::registry::Registry;
 use crate::registry::bindings::{Binding, Bound, Call};
 use crate::sessions::{Direction, EndReason, Row};
 use crate::value::{ClientAddr, LocalAddr};
@@ -170,29 +171,27 @@ impl Standing {
             }
             (_, None) => {}
         }
-        self.voice.say_goodbye(&self.dialer, &call).await;
+        let registry = self.proxy.registry();
+        self.voice.say_goodbye(&self.dialer, registry, &call).await;
     }
 }
 
 impl Voice {
     /// Tells the origin that a call is over. One that is not told finds out by itself, when its own clock runs out.
-    async fn say_goodbye(self, dialer: &Dialer, call: &Call) {
+    async fn say_goodbye(self, dialer: &Dialer, registry: &Registry, call: &Call) {
         let Some(target) = &call.resource else {
             return;
         };
         let mut head = self.head;
         head.method = "DELETE".to_owned();
         head.headers.remove("content-type");
-        let who = (self.client, self.local);
-        let told = tell(
-            dialer,
-            call,
-            who,
-            &head,
+        let message = Message {
+            head: &head,
             target,
-            Bytes::new(),
-            &self.forwarded,
-        );
+            body: Bytes::new(),
+            forwarded: &self.forwarded,
+        };
+        let told = tell(dialer, registry, call, self.client, self.local, message);
         match timeout(TELL_WITHIN, told).await {
             Ok(Ok(answer)) => {
                 debug!(origin = %call.origin, status = %answer.status, "told the origin");

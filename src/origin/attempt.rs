@@ -1,9 +1,14 @@
 //! One origin to try, and why that may fail.
 
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use sluicegate_core::fleet::origin::{OriginId, Target};
+use sluicegate_core::stream::Service;
+
+use crate::registry::Registry;
 
 /// One origin to try.
 #[derive(Debug, Clone)]
@@ -12,6 +17,8 @@ pub struct Attempt {
     pub origin: OriginId,
     /// What its operator calls it.
     pub label: String,
+    /// What it is asked for.
+    pub service: Service,
     /// What to dial.
     pub target: Target,
     /// How long it has to send its first byte.
@@ -20,6 +27,46 @@ pub struct Attempt {
     pub step_by_step: bool,
     /// A no is to be reported as [`DialError::Refused`], since there may be a better answer, and not to be passed on.
     pub asks_again: bool,
+}
+
+impl Attempt {
+    /// An origin where it is registered, if it has the service.
+    pub fn of(
+        registry: &Registry,
+        origin: &OriginId,
+        service: Service,
+        patience: Duration,
+    ) -> Option<Self> {
+        let target = registry.target(origin, service)?;
+        Some(Self::at(registry, origin, service, target, patience))
+    }
+
+    /// An origin at a place where it was before: since then it may have been registered elsewhere, or be known to
+    /// another proxy only.
+    pub fn at(
+        registry: &Registry,
+        origin: &OriginId,
+        service: Service,
+        target: Target,
+        patience: Duration,
+    ) -> Self {
+        let member = registry.member(origin);
+        let label = member.as_ref().map(|member| member.origin.label());
+        Self {
+            origin: origin.clone(),
+            label: label.unwrap_or_default().to_owned(),
+            service,
+            target,
+            patience,
+            step_by_step: member.is_some_and(|member| member.step_by_step),
+            asks_again: false,
+        }
+    }
+
+    /// What settings may call the origin.
+    pub(crate) fn names(&self) -> [&str; 2] {
+        [self.origin.as_str(), &self.label]
+    }
 }
 
 /// Why an attempt did not end in a joined session.
@@ -40,8 +87,44 @@ pub enum DialError {
     Silent(String),
 }
 
+impl DialError {
+    /// What a socket that cannot be had means for a candidate.
+    pub(crate) fn of_socket(error: &io::Error) -> Self {
+        if is_ours(error) {
+            Self::Exhausted(error.to_string())
+        } else {
+            Self::Failed(error.to_string())
+        }
+    }
+
+    /// What a connection to `target` that failed means for a candidate.
+    pub(super) fn of_connect(target: &Target, error: &io::Error) -> Self {
+        if is_ours(error) {
+            Self::Exhausted(error.to_string())
+        } else if error.kind() == io::ErrorKind::TimedOut {
+            Self::Silent(format!("{target}: {error}"))
+        } else {
+            Self::Failed(format!("{target}: {error}"))
+        }
+    }
+}
+
 impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} at {}", self.origin, self.target)
     }
+}
+
+/// Whether an error says that this machine ran out of something, and nothing about the origin.
+fn is_ours(error: &io::Error) -> bool {
+    let ran_out = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOBUFS,
+        Errno::NOMEM,
+        Errno::ADDRNOTAVAIL,
+    ];
+    error
+        .raw_os_error()
+        .is_some_and(|code| ran_out.iter().any(|errno| errno.raw_os_error() == code))
 }

@@ -9,11 +9,13 @@ use hyper::http::request::Parts;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use sluicegate_core::http::head::{Forwarded, HeadError, RequestHead, ResponseHead};
+use sluicegate_core::stream::Service;
 use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::origin::attempt::Attempt;
 use crate::origin::dial::Dialer;
+use crate::registry::Registry;
 use crate::registry::bindings::Call;
 use crate::value::{ClientAddr, LocalAddr};
 
@@ -48,15 +50,26 @@ pub(crate) fn head_of(request: &Parts) -> Result<RequestHead, HeadError> {
     Ok(head)
 }
 
-/// Sends `head` and `body` over a fresh connection. Every end-to-end header goes along, `Host` and `Authorization`
-/// among them; `target` takes the place of the client's own.
-pub(crate) async fn ask(
-    origin: TcpStream,
-    head: &RequestHead,
-    target: &str,
-    body: Bytes,
-    forwarded: &Forwarded,
-) -> Result<Answer, NoAnswer> {
+/// A request of signalling, as it goes to an origin. Every end-to-end header of the client's goes along, `Host` and
+/// `Authorization` among them.
+#[derive(Debug)]
+pub(crate) struct Message<'a> {
+    /// The client's head.
+    pub(crate) head: &'a RequestHead,
+    /// What is asked for, in place of the client's own target.
+    pub(crate) target: &'a str,
+    pub(crate) body: Bytes,
+    pub(crate) forwarded: &'a Forwarded,
+}
+
+/// Sends a message over a connection of its own.
+pub(crate) async fn ask(origin: TcpStream, message: Message<'_>) -> Result<Answer, NoAnswer> {
+    let Message {
+        head,
+        target,
+        body,
+        forwarded,
+    } = message;
     let no_answer = |error: hyper::Error| {
         if error.is_parse() {
             NoAnswer::Broken(error.to_string())
@@ -94,29 +107,22 @@ pub(crate) async fn ask(
     })
 }
 
-/// Says something of a call to the origin that answered it.
+/// Sends a request about a call to the origin that answered it, on behalf of `client`.
 pub(crate) async fn tell(
     dialer: &Dialer,
+    registry: &Registry,
     call: &Call,
-    (client, local): (ClientAddr, LocalAddr),
-    head: &RequestHead,
-    target: &str,
-    body: Bytes,
-    forwarded: &Forwarded,
+    client: ClientAddr,
+    local: LocalAddr,
+    message: Message<'_>,
 ) -> Result<Answer, NoAnswer> {
-    let attempt = Attempt {
-        origin: call.origin.clone(),
-        label: String::new(),
-        target: call.api.clone(),
-        patience: TELL_WITHIN,
-        step_by_step: false,
-        asks_again: false,
-    };
+    let (origin, api) = (&call.origin, call.api.clone());
+    let attempt = Attempt::at(registry, origin, Service::Api, api, TELL_WITHIN);
     let stream = dialer
-        .dial(&attempt, client, local, false)
+        .dial(&attempt, client, local)
         .await
         .map_err(|error| NoAnswer::Broken(format!("{error:?}")))?;
-    ask(stream, head, target, body, forwarded).await
+    ask(stream, message).await
 }
 
 /// The headers that are for the client. What frames the body, and what is ours to say, is left out.

@@ -1,11 +1,9 @@
 //! Reaching an origin over TCP, and telling it who the client is.
 
-use std::io;
 use std::net::SocketAddr;
 
-use rustix::io::Errno;
-use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::preface;
+use sluicegate_core::stream::Service;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -29,8 +27,7 @@ pub struct Dialer {
 }
 
 impl Dialer {
-    /// Connects to a candidate within its patience, and announces the client if the origin wants that. `rtmp` says
-    /// whether the connection will speak RTMP.
+    /// Connects to a candidate within its patience, and announces the client if the origin wants that.
     ///
     /// # Errors
     /// [`DialError::Failed`], with the reason in words for the log.
@@ -39,42 +36,25 @@ impl Dialer {
         attempt: &Attempt,
         client: ClientAddr,
         local: LocalAddr,
-        rtmp: bool,
     ) -> Result<TcpStream, DialError> {
         let target = &attempt.target;
-        let mut stream = match self.connector.connect(target, attempt.patience).await {
-            Ok(stream) => stream,
-            Err(error) if is_ours(&error) => return Err(DialError::Exhausted(error.to_string())),
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                return Err(DialError::Silent(format!("{target}: {error}")));
-            }
-            Err(error) => return Err(DialError::Failed(format!("{target}: {error}"))),
-        };
+        let connected = self.connector.connect(target, attempt.patience).await;
+        let mut stream = connected.map_err(|error| DialError::of_connect(target, &error))?;
         prepare(&stream);
-        let words = self.words(&attempt.origin, &attempt.label, client, local, rtmp);
-        if !words.is_empty() {
+        let announcement = self.announcement(attempt, client, local);
+        if !announcement.is_empty() {
             stream
-                .write_all(&words)
+                .write_all(&announcement)
                 .await
                 .map_err(|error| DialError::Failed(error.to_string()))?;
         }
         Ok(stream)
     }
 
-    /// What a socket that cannot be had means for a candidate.
-    pub fn failed(&self, error: &io::Error) -> DialError {
-        if is_ours(error) {
-            DialError::Exhausted(error.to_string())
-        } else {
-            DialError::Failed(error.to_string())
-        }
-    }
-
     /// Whether the candidate is told who the client is at the start of a connection, which is that client's alone
     /// then.
     pub fn announces(&self, attempt: &Attempt) -> bool {
-        let names = [attempt.origin.as_str(), attempt.label.as_str()];
-        self.proxy_v1.includes(names) || self.proxy_v2.includes(names)
+        self.proxy_v1.includes(attempt.names()) || self.proxy_v2.includes(attempt.names())
     }
 
     /// The addresses of an origin's datagram port that may be used; at least one.
@@ -91,49 +71,30 @@ impl Dialer {
     }
 
     /// The bytes an origin wants before the client's own.
-    fn words(
-        &self,
-        origin: &OriginId,
-        label: &str,
-        client: ClientAddr,
-        local: LocalAddr,
-        rtmp: bool,
-    ) -> Vec<u8> {
-        let wants = |list: &OriginNames| list.includes([origin.as_str(), label]);
-        let mut words = if wants(&self.proxy_v2) {
+    fn announcement(&self, attempt: &Attempt, client: ClientAddr, local: LocalAddr) -> Vec<u8> {
+        let wants = |list: &OriginNames| list.includes(attempt.names());
+        let mut bytes = if wants(&self.proxy_v2) {
             preface::write_v2(client.socket(), local.socket())
         } else if wants(&self.proxy_v1) {
             preface::write_v1(client.socket(), local.socket())
         } else {
             Vec::new()
         };
-        if rtmp && wants(&self.rtmp_preamble) {
-            words.extend(
-                preface::write_rtmp_client_address(client.ip())
-                    .into_iter()
-                    .flatten(),
-            );
+        if attempt.service == Service::Rtmp && wants(&self.rtmp_preamble) {
+            let preamble = preface::write_rtmp_client_address(client.ip());
+            bytes.extend(preamble.into_iter().flatten());
         }
-        words
+        bytes
     }
-}
-
-/// The error says that this machine ran out of something, and nothing of the origin.
-fn is_ours(error: &io::Error) -> bool {
-    let ran_out = [
-        Errno::MFILE,
-        Errno::NFILE,
-        Errno::NOBUFS,
-        Errno::NOMEM,
-        Errno::ADDRNOTAVAIL,
-    ];
-    error
-        .raw_os_error()
-        .is_some_and(|code| ran_out.iter().any(|errno| errno.raw_os_error() == code))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+    use std::time::Duration;
+
+    use sluicegate_core::fleet::origin::{OriginId, Target};
+
     use super::*;
 
     #[test]
@@ -148,23 +109,35 @@ mod tests {
             "203.0.113.9:1".parse().unwrap(),
             "10.0.0.1:2".parse().unwrap(),
         );
-        let words = |id: &str, label: &str, rtmp| {
-            dialer.words(&OriginId::from(id), label, client, local, rtmp)
+        let announced = |id: &str, label: &str, service| {
+            let attempt = Attempt {
+                origin: OriginId::from(id),
+                label: label.to_owned(),
+                service,
+                target: Target {
+                    host: IpAddr::from([10, 0, 0, 9]).into(),
+                    port: 1935,
+                },
+                patience: Duration::ZERO,
+                step_by_step: false,
+                asks_again: false,
+            };
+            dialer.announcement(&attempt, client, local)
         };
         assert_eq!(
-            words("vid-1", "origin1", true),
+            announced("vid-1", "origin1", Service::Rtmp),
             [0xF3, 0, 4, 203, 0, 113, 9],
             "by device id"
         );
         assert!(
-            words("vid-1", "origin1", false).is_empty(),
+            announced("vid-1", "origin1", Service::Http).is_empty(),
             "HTTP has no such preamble"
         );
         assert_eq!(
-            words("vid-2", "x", false),
+            announced("vid-2", "x", Service::Api),
             b"PROXY TCP4 203.0.113.9 10.0.0.1 1 2\r\n",
             "by origin id"
         );
-        assert!(words("vid-3", "x", true).is_empty());
+        assert!(announced("vid-3", "x", Service::Rtmp).is_empty());
     }
 }

@@ -259,19 +259,8 @@ impl Candidates<'_> {
     /// What to dial to reach `origin`, if it has the service.
     pub(super) fn attempt(&self, origin: &OriginId) -> Option<Attempt> {
         let registry = &self.proxy.shared.registry;
-        let target = registry.target(origin, self.service)?;
-        let member = registry.member(origin);
-        Some(Attempt {
-            origin: origin.clone(),
-            label: member
-                .as_ref()
-                .map(|member| member.origin.label().to_owned())
-                .unwrap_or_default(),
-            target,
-            patience: self.proxy.shared.timing.dial,
-            step_by_step: member.is_some_and(|member| member.step_by_step),
-            asks_again: false,
-        })
+        let patience = self.proxy.shared.timing.dial;
+        Attempt::of(registry, origin, self.service, patience)
     }
 
     /// Whether an origin that a link names may be given the stream.

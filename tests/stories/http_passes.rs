@@ -2,6 +2,7 @@
 
 use tokio::net::TcpStream;
 
+use crate::call;
 use crate::house::{House, until};
 use crate::http_origin::{HttpOrigin, STREAM, Step, Viewer, WAYS, Way, header, say};
 
@@ -610,4 +611,29 @@ async fn an_origin_that_wants_a_proxy_protocol_header_gets_one() {
         house.at.http.port()
     );
     assert_eq!(origin.visit(0).await.request_line(), expected);
+}
+
+#[tokio::test]
+async fn an_origin_that_wants_a_header_gets_one_with_the_end_of_a_call_too() {
+    let house = House::open("[origins]\nproxy_protocol_v1 = [\"edge-1\"]\n").await;
+    let answer = call::sdp("orig");
+    let length = answer.len();
+    let created = format!(
+        "HTTP/1.1 201 Created\r\nLocation: /call/1\r\nContent-Type: application/sdp\r\n\
+         Content-Length: {length}\r\n\r\n{answer}"
+    );
+    let origin = HttpOrigin::start(vec![say(created)]).await;
+    let api = origin.at.port();
+    let endpoints = format!(r#""device_id":"edge-1","api":["{api}"],"rtc":["{api}"]"#);
+    house.register_with("one", &endpoints);
+    let target = "/rtc/v1/whip/?app=live&stream=a";
+    let (status, head, _) = call::ask(house.at.api, "POST", target, &call::sdp("clnt")).await;
+    assert_eq!(status, 201, "{head}");
+    let resource = call::location(&head);
+    call::ask(house.at.api, "DELETE", &resource, "").await;
+    for visit in 0..2 {
+        let visit = origin.visit(visit).await;
+        let line = visit.request_line();
+        assert!(line.starts_with("PROXY TCP4 127.0.0.1 "), "{line}");
+    }
 }

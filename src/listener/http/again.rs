@@ -110,7 +110,7 @@ pub(super) async fn answer(
     let (address, local) = (row.request.client, ends.local);
     let outgoing = &head.for_origin(&forwarded);
     let send = |attempt: Attempt| async move {
-        let origin = http.dialer.dial(&attempt, address, local, false).await?;
+        let origin = http.dialer.dial(&attempt, address, local).await?;
         let mut answer: Awaited<'_> = Box::pin(ask(origin, outgoing));
         Ok(match http.vigil.wait(&attempt, &mut answer).await? {
             Some(answered) => Box::pin(future::ready(answered)),

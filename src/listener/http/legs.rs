@@ -81,7 +81,7 @@ impl Ask {
 
     /// A new connection. One that begins with the client's address is that client's alone.
     async fn fresh(&self, dialer: &Dialer, attempt: &Attempt) -> Result<Leg, DialError> {
-        let stream = dialer.dial(attempt, self.client, self.local, false).await?;
+        let stream = dialer.dial(attempt, self.client, self.local).await?;
         let home = (!dialer.announces(attempt)).then(|| attempt.target.clone());
         Leg::open(stream, home)
             .await

@@ -65,7 +65,7 @@ pub(super) async fn set_up(
     let (address, local) = (session.row().request.client, ends.local);
     let head = head.as_slice();
     let send_head = |attempt: Attempt| async move {
-        let mut origin = http.dialer.dial(&attempt, address, local, false).await?;
+        let mut origin = http.dialer.dial(&attempt, address, local).await?;
         origin
             .write_all(head)
             .await

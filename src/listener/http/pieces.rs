@@ -18,7 +18,7 @@ use sluicegate_core::http::route::Piece;
 use sluicegate_core::http::segment::Readings;
 use sluicegate_core::http::sharing::{self, Audience, CMCD, Share, is_personal};
 use sluicegate_core::place::rule::Via;
-use sluicegate_core::stream::{Action, Protocol, StreamUrl};
+use sluicegate_core::stream::{Action, Protocol, Service, StreamUrl};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::debug;
@@ -243,14 +243,15 @@ fn linked(http: &Http, proxy: &Proxy, place: &Place, link: &Link, kind: Piece) -
             .filter(|_| kind == Piece::Segment);
     }
     http.dialer.connector.check(&link.target.host).ok()?;
-    Some(Attempt {
-        origin: link.origin.clone(),
-        label: String::new(),
-        target: link.target.clone(),
-        patience: place.patience(),
-        step_by_step: false,
-        asks_again: false,
-    })
+    let (origin, target) = (&link.origin, link.target.clone());
+    let patience = place.patience();
+    Some(Attempt::at(
+        registry,
+        origin,
+        Service::Http,
+        target,
+        patience,
+    ))
 }
 
 /// The head for the origin, on a connection that is kept. What is rewritten is asked for whole and plain.

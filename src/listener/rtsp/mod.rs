@@ -258,10 +258,7 @@ impl Rtsp {
                 }
             }
         }
-        let stream = self
-            .dialer
-            .dial(&attempt, ends.client, ends.local, false)
-            .await?;
+        let stream = self.dialer.dial(&attempt, ends.client, ends.local).await?;
         let mut leg = Leg::new(attempt.origin, stream);
         leg.greet(asked, attempt.patience).await?;
         if request.method() == Some(Method::Setup) {

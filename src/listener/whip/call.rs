@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use super::super::standing::Voice;
 use super::{Ask, Refused, broken_answer, json_target, pass_refusal, refuse};
 use crate::net::http::{Body, full, json};
-use crate::origin::call::{self as origin_call, Answer, NoAnswer, TELL_WITHIN, tell};
+use crate::origin::call::{self as origin_call, Answer, Message, NoAnswer, TELL_WITHIN, tell};
 use crate::proxy::{Attempt, DialError, Request, Session};
 use crate::registry::bindings::{Call, Shared};
 use crate::sessions::EndReason;
@@ -260,16 +260,19 @@ impl Ask<'_> {
             return Err(DialError::Failed("it has no address for media".to_owned()));
         };
         let at_api = Attempt {
+            service: Service::Api,
             target: api.clone(),
             ..attempt
         };
-        let stream = dialer
-            .dial(&at_api, self.client(), self.ends.local, false)
-            .await?;
+        let stream = dialer.dial(&at_api, self.client(), self.ends.local).await?;
         let forwarded = self.forwarded();
-        let mut answer = pin!(origin_call::ask(
-            stream, &self.head, target, body, &forwarded
-        ));
+        let message = Message {
+            head: &self.head,
+            target,
+            body,
+            forwarded: &forwarded,
+        };
+        let mut answer = pin!(origin_call::ask(stream, message));
         let answered = match self.whip.vigil.wait(&at_api, &mut answer).await? {
             Some(answered) => answered,
             None => answer.await,
@@ -347,18 +350,15 @@ impl Ask<'_> {
 
     /// Says something of a call to the origin that answered it.
     async fn tell(&self, call: &Call, target: &str, body: Bytes) -> Result<Answer, NoAnswer> {
-        let who = (self.client(), self.ends.local);
-        let dialer = self.whip.calls.dialer();
-        tell(
-            dialer,
-            call,
-            who,
-            &self.head,
+        let message = Message {
+            head: &self.head,
             target,
             body,
-            &self.forwarded(),
-        )
-        .await
+            forwarded: &self.forwarded(),
+        };
+        let (client, local) = (self.client(), self.ends.local);
+        let dialer = self.whip.calls.dialer();
+        tell(dialer, self.proxy.registry(), call, client, local, message).await
     }
 }
 
