@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sluicegate_core::fleet::origin::{Host, Origin, OriginId};
-use sluicegate_core::place::rule::{Place, RedirectRule, Via};
+use sluicegate_core::place::rule::{RedirectRule, RedirectTo, Via};
 use sluicegate_core::stream::Service;
 
 use crate::config::NetworkZone;
@@ -138,7 +138,7 @@ pub fn base(rule: &RedirectRule, id: &OriginId, origin: &Origin) -> Option<Strin
         Host::Ip(IpAddr::V6(ip)) => format!("[{ip}]"),
         host => host.to_string(),
     };
-    rule.base(&Place {
+    rule.base(&RedirectTo {
         id: id.as_str(),
         label: origin.label(),
         zone: origin.attributes.zone.as_deref().unwrap_or_default(),

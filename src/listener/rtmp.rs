@@ -8,13 +8,14 @@ use sluicegate_core::access::credentials::Credentials;
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::media::tap;
 use sluicegate_core::place::leg::LegEnd;
+use sluicegate_core::place::redirect::place_of;
 use sluicegate_core::place::rule::Via;
 use sluicegate_core::rtmp::amf0::Value;
 use sluicegate_core::rtmp::chunk::ChunkWriter;
 use sluicegate_core::rtmp::join::{Join, Joined, Progress};
 use sluicegate_core::rtmp::message::{Command, Message, chunk_stream};
 use sluicegate_core::rtmp::server::{Identified, Server, ServerEvent};
-use sluicegate_core::stream::{Action, DEFAULT_VHOST, Protocol, StreamUrl};
+use sluicegate_core::stream::{Action, DEFAULT_VHOST, Protocol, Service, StreamUrl};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -298,7 +299,10 @@ async fn converse(
             Progress::Asking | Progress::Answered => {}
             Progress::Joined => return Ok(join.into_joined()),
             Progress::NeedsSteps => return Err(Interrupted::Steps),
-            Progress::Redirected(url) => return Err(Interrupted::Moved(place_of(url))),
+            Progress::Redirected(url) => {
+                let place = place_of(url, Service::Rtmp);
+                return Err(Interrupted::Moved(place.unwrap_or_default()));
+            }
             Progress::Rejected(words) => return Err(Interrupted::Rejected(words.clone())),
         }
         buffer.clear();
@@ -489,20 +493,6 @@ fn note_enhanced(proxy: &Proxy, origin: &OriginId, joined: &mut Joined) {
     }
 }
 
-/// `host:port` of an RTMP URL, with the default port where it names none.
-fn place_of(url: &str) -> String {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let authority = rest.split(['/', '?']).next().unwrap_or_default();
-    let has_port = authority
-        .rsplit_once(':')
-        .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    if has_port {
-        authority.to_owned()
-    } else {
-        format!("{authority}:1935")
-    }
-}
-
 /// Randomness for a handshake. It is no secret; a kernel without entropy still gets sessions.
 fn seed() -> [u8; 32] {
     let mut seed = [0; 32];
@@ -526,30 +516,5 @@ mod tests {
     fn a_relaying_connection_keeps_no_room_for_its_set_up() {
         let bytes = size(Rtmp::connection) + size_of::<Pair>();
         assert!(bytes <= 900, "{bytes} bytes");
-    }
-
-    #[test]
-    fn the_place_of_a_redirect() {
-        let rows = [
-            (
-                "a whole URL",
-                "rtmp://10.0.0.2:19350/live/a?k=v",
-                "10.0.0.2:19350",
-            ),
-            (
-                "the default port",
-                "rtmp://origin.example/live",
-                "origin.example:1935",
-            ),
-            (
-                "an IPv6 address",
-                "rtmp://[2001:db8::1]:1935/live",
-                "[2001:db8::1]:1935",
-            ),
-            ("no scheme", "10.0.0.2/live", "10.0.0.2:1935"),
-        ];
-        for (name, url, expected) in rows {
-            assert_eq!(place_of(url), expected, "{name}");
-        }
     }
 }

@@ -5,4 +5,5 @@ pub mod leg;
 pub mod pattern;
 pub mod placement;
 pub mod policy;
+pub mod redirect;
 pub mod rule;

@@ -128,7 +128,7 @@ pub enum Via {
 
 /// The values for the words in braces of a [`RedirectRule`]. An IPv6 address has its brackets.
 #[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
+pub struct RedirectTo<'a> {
     /// `{id}`
     pub id: &'a str,
     /// `{label}`
@@ -151,7 +151,7 @@ impl RedirectRule {
 
     /// The base of the URL to redirect to, without a slash at its end; `None` if it names a port that the origin does
     /// not have.
-    pub fn base(&self, place: &Place<'_>) -> Option<String> {
+    pub fn base(&self, place: &RedirectTo<'_>) -> Option<String> {
         let port = |port: Option<u16>| port.map(|port| port.to_string());
         let mut base = String::with_capacity(self.url.len() + 32);
         let mut rest = self.url.as_str();
@@ -208,7 +208,7 @@ impl FromStr for RedirectRule {
         if !rule.via.iter().all(fits) {
             return Err(RuleError::Url);
         }
-        let everything = Place {
+        let everything = RedirectTo {
             id: "",
             label: "",
             zone: "",
@@ -367,7 +367,7 @@ mod tests {
 
     #[test]
     fn redirects_name_a_place() {
-        let place = Place {
+        let place = RedirectTo {
             id: "vid-1",
             label: "left",
             zone: "eu",

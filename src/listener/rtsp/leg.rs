@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::place::redirect::place_of;
 use sluicegate_core::rtsp::join::Join;
 use sluicegate_core::rtsp::message::{Message, Speaker};
-use sluicegate_core::rtsp::rewrite::authority;
 use sluicegate_core::rtsp::server::Asked;
 use sluicegate_core::rtsp::walk::{Step, Walk};
+use sluicegate_core::stream::Service;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -147,7 +148,7 @@ impl Answer {
     pub(super) fn of(answer: &Message) -> Self {
         match answer.status().unwrap_or_default() {
             200..=299 => Self::Grants,
-            300..=399 => match answer.field("location").and_then(place_of) {
+            300..=399 => match redirected(answer) {
                 Some(place) => Self::Moves(place),
                 None => Self::Refuses,
             },
@@ -157,6 +158,11 @@ impl Answer {
     }
 }
 
+/// The place that a redirect names.
+fn redirected(answer: &Message) -> Option<String> {
+    place_of(answer.field("location")?, Service::Rtsp)
+}
+
 /// An answer as the client gets it.
 pub(super) fn to_client(join: &mut Join, answer: &Message) -> Vec<u8> {
     join.from_origin(answer)
@@ -164,47 +170,4 @@ pub(super) fn to_client(join: &mut Join, answer: &Message) -> Vec<u8> {
         .unwrap_or_else(|| answer.bytes().to_vec())
 }
 
-/// `host:port` of a URL, with the default port where it names none.
-fn place_of(url: &str) -> Option<String> {
-    let authority = authority(url)?;
-    let has_port = authority
-        .rsplit_once(':')
-        .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    if has_port {
-        Some(authority.to_owned())
-    } else {
-        Some(format!("{authority}:554"))
-    }
-}
-
 const READ: usize = 4 * 1024;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_place_of_a_redirect() {
-        let rows = [
-            (
-                "a whole URL",
-                "rtsp://10.0.0.2:8554/live/a?k=v",
-                Some("10.0.0.2:8554"),
-            ),
-            (
-                "the default port",
-                "rtsp://origin.example/live",
-                Some("origin.example:554"),
-            ),
-            (
-                "IPv6",
-                "rtsp://[2001:db8::1]:8554/a",
-                Some("[2001:db8::1]:8554"),
-            ),
-            ("no place", "/live/b", None),
-        ];
-        for (cause, url, expected) in rows {
-            assert_eq!(place_of(url).as_deref(), expected, "{cause}");
-        }
-    }
-}

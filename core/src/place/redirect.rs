@@ -1,0 +1,174 @@
+//! Where an origin sends a client that asks it for a stream.
+
+use crate::fleet::origin::{Host, Target};
+use crate::stream::Service;
+
+/// The place that the URL of a redirect names, as a [`Target`] is written: `host:port`, with the usual port of
+/// `service` where the URL names none. `None` for a URL without a host.
+///
+/// A host that nobody could dial stays as it is written: no origin is registered there, so nobody follows it.
+pub fn place_of(url: &str, service: Service) -> Option<String> {
+    let rest = match url.split_once("://") {
+        Some((scheme, rest)) if !scheme.contains('/') => rest,
+        // RTMP has no standard for redirects, and some servers leave out the scheme.
+        _ if service == Service::Rtmp => url,
+        _ => return None,
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let authority = authority.rsplit('@').next().unwrap_or_default();
+    let (host, port) = match authority.rsplit_once(':') {
+        // A colon within brackets is part of an IPv6 address (RFC 3986 §3.2.2).
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()),
+        _ => (authority, None),
+    };
+    if host.is_empty() {
+        return None;
+    }
+    let port = port.unwrap_or_else(|| usual_port(service));
+    Some(match host.parse::<Host>() {
+        Ok(host) => Target { host, port }.to_string(),
+        Err(_) => format!("{host}:{port}"),
+    })
+}
+
+/// The port of a URL that names none.
+const fn usual_port(service: Service) -> u16 {
+    match service {
+        Service::Api | Service::Http => 80,
+        Service::Rtc => 8000,  // SRS
+        Service::Rtmp => 1935, // RTMP 1.0 §3
+        Service::Rtsp => 554,  // RFC 2326 §3.2
+        Service::Srt => 10080, // SRS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_place_of_a_redirect() {
+        let rows = [
+            (
+                "a whole URL",
+                "rtmp://10.0.0.2:19350/live/a?k=v",
+                Service::Rtmp,
+                Some("10.0.0.2:19350"),
+            ),
+            (
+                "a whole URL",
+                "rtsp://10.0.0.2:8554/live/a?k=v",
+                Service::Rtsp,
+                Some("10.0.0.2:8554"),
+            ),
+            (
+                "the usual port of RTMP",
+                "rtmp://origin.example/live",
+                Service::Rtmp,
+                Some("origin.example:1935"),
+            ),
+            (
+                "the usual port of RTSP",
+                "rtsp://origin.example/live",
+                Service::Rtsp,
+                Some("origin.example:554"),
+            ),
+            (
+                "an IPv6 address",
+                "rtmp://[2001:db8::1]:1935/live",
+                Service::Rtmp,
+                Some("[2001:db8::1]:1935"),
+            ),
+            (
+                "an IPv6 address without a port",
+                "rtsp://[2001:db8::1]/a",
+                Service::Rtsp,
+                Some("[2001:db8::1]:554"),
+            ),
+            (
+                "an IPv6 address in another spelling",
+                "rtmp://[2001:DB8:0::1]:1935/live",
+                Service::Rtmp,
+                Some("[2001:db8::1]:1935"),
+            ),
+            (
+                "a name in another spelling",
+                "rtmp://Origin.Example:1935/live",
+                Service::Rtmp,
+                Some("origin.example:1935"),
+            ),
+            (
+                "credentials",
+                "rtsp://user:word@10.0.0.2:8554/a",
+                Service::Rtsp,
+                Some("10.0.0.2:8554"),
+            ),
+            (
+                "a query without a path",
+                "rtmp://10.0.0.2:19350?a=/b",
+                Service::Rtmp,
+                Some("10.0.0.2:19350"),
+            ),
+            (
+                "RTMP without a scheme",
+                "10.0.0.2/live",
+                Service::Rtmp,
+                Some("10.0.0.2:1935"),
+            ),
+            (
+                "RTSP without a scheme",
+                "10.0.0.2/live",
+                Service::Rtsp,
+                None,
+            ),
+            ("a path alone", "/live/b", Service::Rtmp, None),
+            ("a path alone", "/live/b", Service::Rtsp, None),
+            (
+                "a URL within a path",
+                "a/b://10.0.0.2/live",
+                Service::Rtsp,
+                None,
+            ),
+            ("no host", "rtmp://:1935/live", Service::Rtmp, None),
+            (
+                "a port that is none",
+                "rtmp://10.0.0.2:0x50/live",
+                Service::Rtmp,
+                Some("10.0.0.2:1935"),
+            ),
+            (
+                "a host that nobody could dial",
+                "rtmp://a host/live",
+                Service::Rtmp,
+                Some("a host:1935"),
+            ),
+        ];
+        for (cause, url, service, expected) in rows {
+            assert_eq!(
+                place_of(url, service).as_deref(),
+                expected,
+                "{cause}: {url}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_target_comes_back_from_its_url(ip: IpAddr, port in 1_u16.., path in "(/[a-z?=/@:]{0,8})?") {
+            let target = Target { host: ip.into(), port };
+            let url = format!("rtmp://{target}{path}");
+            prop_assert_eq!(place_of(&url, Service::Rtmp), Some(target.to_string()));
+        }
+
+        #[test]
+        fn every_text_has_an_answer(url: String) {
+            for service in Service::ALL {
+                let _ = place_of(&url, service);
+            }
+        }
+    }
+}
