@@ -18,7 +18,7 @@ use crate::origin::attempt::{Attempt, DialError};
 /// Tells origins that hold an answer back from those that cannot answer. However many wait for one, it is asked once
 /// a second at the most.
 #[derive(Debug)]
-pub struct Vigil {
+pub struct SilenceCheck {
     prober: Prober,
     said: Mutex<BTreeMap<OriginId, Arc<Said>>>,
 }
@@ -26,7 +26,7 @@ pub struct Vigil {
 /// Whether an origin spoke when it was asked last. Who finds it locked waits for the same answer.
 type Said = tokio::sync::Mutex<Option<(Instant, bool)>>;
 
-impl Vigil {
+impl SilenceCheck {
     /// Asks by way of `prober`.
     pub fn new(prober: Prober) -> Self {
         Self {

@@ -30,7 +30,7 @@ use crate::net::entrance::{Entrance, ProxyHeader, Visitor};
 use crate::net::workers::Workers;
 use crate::origin::dial::Dialer;
 use crate::origin::health::Prober;
-use crate::origin::silence::Vigil;
+use crate::origin::silence::SilenceCheck;
 use crate::proxy::Proxy;
 use crate::readiness::Readiness;
 use crate::value::Network;
@@ -49,7 +49,7 @@ pub(super) struct Listeners {
     /// What goes on while sessions finish ends with it: connections hear of it only when their time is over.
     pub(super) end: CancellationToken,
     dialer: Arc<Dialer>,
-    vigil: Arc<Vigil>,
+    silence: Arc<SilenceCheck>,
     calls: Calls,
     listed: Arc<[Network]>,
     /// Connections of clients at once.
@@ -80,7 +80,7 @@ impl Listeners {
         let dialer = Arc::new(parts::dialer(&settings, &proxy));
         let room = room(settings.rtsp.udp_ports.is_some());
         Self {
-            vigil: Arc::new(Vigil::new(prober)),
+            silence: Arc::new(SilenceCheck::new(prober)),
             calls: Calls::new(Arc::clone(&dialer), tasks.clone()),
             listed: settings.proxy_protocol.accept_from.clone().into(),
             connections: Arc::new(Semaphore::new(
@@ -187,7 +187,7 @@ impl Listeners {
             settings,
             dialer: Arc::clone(&self.dialer),
             pieces,
-            vigil: Arc::clone(&self.vigil),
+            silence: Arc::clone(&self.silence),
             readiness: Arc::clone(&self.readiness),
             pages: self.pages.clone(),
             stop: self.stop.clone(),
@@ -201,7 +201,7 @@ impl Listeners {
     fn api(&self, sockets: Vec<StdListener>, rtc: &Media, accepting: &TaskTracker) {
         let whip = Whip {
             settings: self.settings.rtc.clone(),
-            vigil: Arc::clone(&self.vigil),
+            silence: Arc::clone(&self.silence),
             trusted_proxies: self.settings.http.trusted_proxies.clone().into(),
             media: rtc.addresses().collect(),
             tcp: !rtc.tcp.is_empty(),

@@ -112,7 +112,7 @@ pub(super) async fn answer(
     let send = |attempt: Attempt| async move {
         let origin = http.dialer.dial(&attempt, address, local).await?;
         let mut answer: Awaited<'_> = Box::pin(ask(origin, outgoing));
-        Ok(match http.vigil.wait(&attempt, &mut answer).await? {
+        Ok(match http.silence.wait(&attempt, &mut answer).await? {
             Some(answered) => Box::pin(future::ready(answered)),
             None => answer,
         })

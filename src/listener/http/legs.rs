@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::origin::dial::Dialer;
 use crate::origin::pool::{Answer, Leg};
-use crate::origin::silence::Vigil;
+use crate::origin::silence::SilenceCheck;
 use crate::proxy::{Attempt, DialError};
 use crate::value::{ClientAddr, LocalAddr};
 
@@ -32,13 +32,13 @@ impl Ask {
     pub(super) async fn send(
         &self,
         dialer: &Dialer,
-        vigil: &Vigil,
+        silence: &SilenceCheck,
         attempt: &Attempt,
         patience: Duration,
     ) -> Result<Response<Answer>, DialError> {
         let answered = async {
             let mut exchange = pin!(self.exchange(dialer, attempt));
-            match vigil.wait(attempt, &mut exchange).await? {
+            match silence.wait(attempt, &mut exchange).await? {
                 Some(answered) => answered,
                 None => exchange.await,
             }

@@ -70,7 +70,7 @@ pub(super) async fn set_up(
             .write_all(head)
             .await
             .map_err(|error| DialError::Failed(error.to_string()))?;
-        http.vigil.wait(&attempt, origin.readable()).await?;
+        http.silence.wait(&attempt, origin.readable()).await?;
         Ok(origin)
     };
     let dialled = tokio::select! {

@@ -37,7 +37,7 @@ use crate::net::http::{Body, full, json, serve, text};
 use crate::net::wire::Wire;
 use crate::net::{forwarded, relay, versions};
 use crate::origin::dial::Dialer;
-use crate::origin::silence::Vigil;
+use crate::origin::silence::SilenceCheck;
 use crate::proxy::Proxy;
 use crate::readiness::Readiness;
 
@@ -51,7 +51,7 @@ pub struct Http {
     /// What is pulled in pieces: links, waits, and what is kept.
     pub pieces: Arc<Pieces>,
     /// Tells origins that hold an answer back from stopped ones.
-    pub vigil: Arc<Vigil>,
+    pub silence: Arc<SilenceCheck>,
     /// What `/readyz` goes by.
     pub readiness: Arc<Readiness>,
     /// Pages that come with the program, asked before the static directory.

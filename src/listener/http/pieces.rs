@@ -37,7 +37,7 @@ use crate::net::entrance::Ends;
 use crate::net::http::{Body, full, text};
 use crate::origin::dial::Dialer;
 use crate::origin::pool::Answer;
-use crate::origin::silence::Vigil;
+use crate::origin::silence::SilenceCheck;
 use crate::proxy::{Attempt, DialError, Place, Proxy, Request as Asked};
 
 /// What pulling in pieces is set to, and what it keeps.
@@ -82,7 +82,7 @@ impl Pieces {
 struct Pull {
     pieces: Arc<Pieces>,
     dialer: Arc<Dialer>,
-    vigil: Arc<Vigil>,
+    silence: Arc<SilenceCheck>,
     proxy: Proxy,
     kind: Piece,
     place: Place,
@@ -198,7 +198,7 @@ async fn pull(
     Ok(Pull {
         pieces: Arc::clone(&http.pieces),
         dialer: Arc::clone(&http.dialer),
-        vigil: Arc::clone(&http.vigil),
+        silence: Arc::clone(&http.silence),
         proxy: proxy.clone(),
         kind,
         host: head.host().unwrap_or_default().to_owned(),
@@ -463,7 +463,7 @@ impl Pull {
         if let Some(attempt) = &self.linked {
             match self
                 .ask
-                .send(&self.dialer, &self.vigil, attempt, patience)
+                .send(&self.dialer, &self.silence, attempt, patience)
                 .await
             {
                 Ok(response) => {
@@ -489,7 +489,7 @@ impl Pull {
                 let send = |attempt: Attempt| async move {
                     let response = self
                         .ask
-                        .send(&self.dialer, &self.vigil, &attempt, patience)
+                        .send(&self.dialer, &self.silence, &attempt, patience)
                         .await?;
                     Ok((attempt, response))
                 };
@@ -506,7 +506,7 @@ impl Pull {
                 match self.place.dial(reach, |_| true).await {
                     Ok(attempt) => match self
                         .ask
-                        .send(&self.dialer, &self.vigil, &attempt, patience)
+                        .send(&self.dialer, &self.silence, &attempt, patience)
                         .await
                     {
                         Ok(response) => Ok((attempt, response)),

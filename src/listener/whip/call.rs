@@ -273,7 +273,7 @@ impl Ask<'_> {
             forwarded: &forwarded,
         };
         let mut answer = pin!(origin_call::ask(stream, message));
-        let answered = match self.whip.vigil.wait(&at_api, &mut answer).await? {
+        let answered = match self.whip.silence.wait(&at_api, &mut answer).await? {
             Some(answered) => answered,
             None => answer.await,
         };

@@ -32,7 +32,7 @@ use crate::net::entrance::Ends;
 use crate::net::forwarded;
 use crate::net::http::{Body, full, text};
 use crate::origin::call::{self as origin_call, Answer, NoAnswer};
-use crate::origin::silence::Vigil;
+use crate::origin::silence::SilenceCheck;
 use crate::proxy::Proxy;
 use crate::value::{ClientAddr, LocalAddr, Network};
 
@@ -40,7 +40,7 @@ use crate::value::{ClientAddr, LocalAddr, Network};
 #[derive(Debug)]
 pub struct Whip {
     /// Tells APIs that take their time from those that are stopped.
-    pub vigil: Arc<Vigil>,
+    pub silence: Arc<SilenceCheck>,
     /// Peers whose `X-Forwarded-*` is believed.
     pub trusted_proxies: Arc<[Network]>,
     /// The section of the settings for WebRTC.
