@@ -6,20 +6,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use bytes::Bytes;
 use clap::Args;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
+use http_body_util::{BodyExt, Full};
 use hyper::header::{AUTHORIZATION, HOST, HeaderValue, TE};
 use hyper::{Request, Response, Uri};
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use sluicegate_core::fleet::origin::Target;
 use sluicegate_core::http::caller::PROGRAM;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::config::Environment;
+use crate::origin::connect::Connector;
+use crate::origin::http::{self, Answer};
 use crate::value::Secret;
 
 /// What to record, and where to write it.
@@ -88,8 +86,7 @@ pub async fn run(arguments: TapArguments) -> anyhow::Result<()> {
 
 struct SystemApi {
     authority: String,
-    host: String,
-    port: u16,
+    target: Target,
     token: Option<HeaderValue>,
 }
 
@@ -112,8 +109,10 @@ impl SystemApi {
         };
         Ok(Self {
             authority: authority.to_string(),
-            host: authority.host().trim_matches(['[', ']']).to_owned(),
-            port: authority.port_u16().unwrap_or(12025),
+            target: Target {
+                host: authority.host().parse().context("--proxy")?,
+                port: authority.port_u16().unwrap_or(12025),
+            },
             token: token
                 .filter(|token| !token.is_empty())
                 .map(bearer)
@@ -130,12 +129,10 @@ impl SystemApi {
         if !response.status().is_success() {
             bail!(refusal(response).await);
         }
-        let body = Limited::new(response.into_body(), LONGEST_LIST)
-            .collect()
-            .await;
-        let body = body.map_err(|error| anyhow::anyhow!("the list of sessions: {error}"))?;
-        let document: Value = serde_json::from_slice(&body.to_bytes())
-            .context("the answer is not that of a system API")?;
+        let body = http::whole(response.into_body(), LONGEST_LIST).await;
+        let body = body.context("the list of sessions")?;
+        let document: Value =
+            serde_json::from_slice(&body).context("the answer is not that of a system API")?;
         let ends = format!("/{wanted}");
         let fits = |row: &&Value| {
             let stream = row["stream"].as_str().unwrap_or_default();
@@ -149,15 +146,11 @@ impl SystemApi {
         id.with_context(|| format!("no session carries {wanted} by RTMP or HTTP-FLV here"))
     }
 
-    async fn get(&self, path: &str) -> anyhow::Result<Response<Incoming>> {
-        let what = format!("cannot reach {}", self.authority);
-        let connect = TcpStream::connect((self.host.as_str(), self.port));
-        let stream = timeout(PATIENCE, connect)
-            .await
-            .context(what.clone())?
-            .context(what)?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
+    async fn get(&self, path: &str) -> anyhow::Result<Response<Answer>> {
+        let connected = Connector::unrestricted()
+            .connect(&self.target, PATIENCE)
+            .await;
+        let stream = connected.with_context(|| format!("cannot reach {}", self.authority))?;
         let mut request = Request::builder()
             .uri(path)
             .header(HOST, &self.authority)
@@ -166,19 +159,17 @@ impl SystemApi {
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, token);
         }
-        let request = request.body(Empty::<Bytes>::new())?;
-        let answer = timeout(PATIENCE, sender.send_request(request)).await;
+        let request = request.body(Full::default())?;
+        let answer = timeout(PATIENCE, http::once(stream, request)).await;
         Ok(answer.context("the system API did not answer")??)
     }
 }
 
 /// What a proxy that refuses said.
-async fn refusal(response: Response<Incoming>) -> String {
+async fn refusal(response: Response<Answer>) -> String {
     let status = response.status();
-    let body = Limited::new(response.into_body(), LONGEST_WORDS)
-        .collect()
-        .await;
-    let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+    let body = http::whole(response.into_body(), LONGEST_WORDS).await;
+    let body = body.unwrap_or_default();
     let document: Value = serde_json::from_slice(&body).unwrap_or_default();
     let words = document["error"].as_str().unwrap_or("no reason given");
     format!("{status}: {words}")

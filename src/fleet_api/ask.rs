@@ -5,18 +5,16 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
-use hyper::client::conn::http1;
+use http_body_util::Full;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONNECTION, HOST, HeaderValue};
 use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use sluicegate_core::fleet::origin::Target;
 use tokio::time::timeout;
 
 use crate::config::Credential;
-use crate::net::http::BoxError;
 use crate::origin::connect::Connector;
+use crate::origin::http::{self, Cut};
 use crate::origin::probe::plain;
 
 /// What is asked.
@@ -102,11 +100,6 @@ async fn exchange(
         io::ErrorKind::TimedOut => AskError::Silent,
         _ => AskError::Unreachable(error),
     })?;
-    let (mut sender, connection) = http1::Builder::new()
-        .max_buf_size(MAX_HEAD)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|_| AskError::Broken)?;
     let mut request = Request::builder()
         .method(question.method)
         .uri(question.path)
@@ -120,40 +113,18 @@ async fn exchange(
         request = request.header(AUTHORIZATION, value);
     }
     let request = request
-        .body(Empty::<Bytes>::new())
+        .body(Full::default())
         .map_err(|_| AskError::Broken)?;
-    let longest = question.longest;
-    let answer = async move {
-        let response = sender
-            .send_request(request)
-            .await
-            .map_err(|_| AskError::Broken)?;
-        match response.status() {
-            StatusCode::OK => {}
-            StatusCode::UNAUTHORIZED => return Err(AskError::Unauthorized),
-            status => return Err(AskError::Status(status)),
-        }
-        let body = Limited::new(response.into_body(), longest).collect().await;
-        // `sender` goes here, and with it the connection.
-        body.map(|body| body.to_bytes())
-            .map_err(|error: BoxError| too_long(&error, longest))
-    };
-    tokio::pin!(connection);
-    tokio::pin!(answer);
-    tokio::select! {
-        answer = &mut answer => answer,
-        // What came with the end of the connection is still to be read.
-        _ = &mut connection => answer.await,
+    let answered = http::once(stream, request).await;
+    let response = answered.map_err(|_| AskError::Broken)?;
+    match response.status() {
+        StatusCode::OK => {}
+        StatusCode::UNAUTHORIZED => return Err(AskError::Unauthorized),
+        status => return Err(AskError::Status(status)),
     }
+    let body = http::whole(response.into_body(), question.longest).await;
+    body.map_err(|cut| match cut {
+        Cut::Broken(_) => AskError::Broken,
+        Cut::TooLong(most) => AskError::TooLong(most),
+    })
 }
-
-fn too_long(error: &BoxError, longest: usize) -> AskError {
-    if error.downcast_ref::<LengthLimitError>().is_some() {
-        AskError::TooLong(longest)
-    } else {
-        AskError::Broken
-    }
-}
-
-/// Of the head of an answer, and of what is read ahead of a body.
-const MAX_HEAD: usize = 64 * 1024;

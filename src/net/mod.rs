@@ -4,6 +4,7 @@ pub mod accept;
 pub mod datagram;
 pub mod entrance;
 pub mod forwarded;
+pub mod head;
 pub mod http;
 pub mod last_words;
 pub mod relay;

@@ -3,18 +3,19 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::header::{CONTENT_LENGTH, HeaderMap};
-use hyper::http::request::Parts;
-use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
-use sluicegate_core::http::head::{Forwarded, HeadError, RequestHead, ResponseHead};
+use http_body_util::Full;
+use hyper::header::{
+    CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, HeaderName, SERVER, TRANSFER_ENCODING,
+};
+use hyper::{Response, StatusCode};
+use sluicegate_core::http::head::{Forwarded, RequestHead};
 use sluicegate_core::stream::Service;
 use tokio::net::TcpStream;
-use tokio_util::task::AbortOnDropHandle;
 
+use crate::net::head;
 use crate::origin::attempt::Attempt;
 use crate::origin::dial::Dialer;
+use crate::origin::http;
 use crate::registry::Registry;
 use crate::registry::bindings::Call;
 use crate::value::{ClientAddr, LocalAddr};
@@ -38,18 +39,6 @@ pub(crate) enum NoAnswer {
     HungUp,
 }
 
-/// The head of a client's request, held to the rules of every other.
-pub(crate) fn head_of(request: &Parts) -> Result<RequestHead, HeadError> {
-    let target = request
-        .uri
-        .path_and_query()
-        .map_or("/", |target| target.as_str());
-    let start = format!("{} {target} {:?}", request.method, request.version);
-    let (head, _) =
-        RequestHead::parse(&written(&start, &request.headers))?.ok_or(HeadError::StartLine)?;
-    Ok(head)
-}
-
 /// A request of signalling, as it goes to an origin. Every end-to-end header of the client's goes along, `Host` and
 /// `Authorization` among them.
 #[derive(Debug)]
@@ -64,46 +53,29 @@ pub(crate) struct Message<'a> {
 
 /// Sends a message over a connection of its own.
 pub(crate) async fn ask(origin: TcpStream, message: Message<'_>) -> Result<Answer, NoAnswer> {
-    let Message {
-        head,
-        target,
-        body,
-        forwarded,
-    } = message;
-    let no_answer = |error: hyper::Error| {
+    let mut head = message.head.for_origin(message.forwarded);
+    head.target = message.target.to_owned();
+    head.headers.remove("content-length");
+    head.headers.remove("expect");
+    let request = head::to_request(&head)
+        .header(CONTENT_LENGTH, message.body.len())
+        .body(Full::new(message.body))
+        .map_err(|error| NoAnswer::Broken(error.to_string()))?;
+    let answered = http::once(origin, request).await;
+    let response = answered.map_err(|error| {
         if error.is_parse() {
             NoAnswer::Broken(error.to_string())
         } else {
             NoAnswer::HungUp
         }
-    };
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(origin))
-        .await
-        .map_err(no_answer)?;
-    let _leg = AbortOnDropHandle::new(tokio::spawn(async move {
-        // Its end is told by the request.
-        let _ = connection.await;
-    }));
-    let mut request = Request::builder().method(head.method.as_str()).uri(target);
-    for (name, value) in head.for_origin(forwarded).headers.iter() {
-        if !name.eq_ignore_ascii_case("content-length") && !name.eq_ignore_ascii_case("expect") {
-            request = request.header(name, value);
-        }
-    }
-    let request = request
-        .header(CONTENT_LENGTH, body.len())
-        .body(Full::new(body))
-        .map_err(|error| NoAnswer::Broken(error.to_string()))?;
-    let response = sender.send_request(request).await.map_err(no_answer)?;
-    let (parts, body) = response.into_parts();
-    let body = Limited::new(body, MAX_ANSWER)
-        .collect()
-        .await
-        .map_err(|error| NoAnswer::Broken(error.to_string()))?;
+    })?;
+    let headers = for_client(&response)?;
+    let status = response.status();
+    let body = http::whole(response.into_body(), MAX_ANSWER).await;
     Ok(Answer {
-        status: parts.status,
-        headers: end_to_end(parts.status, &parts.headers)?,
-        body: body.to_bytes(),
+        status,
+        headers,
+        body: body.map_err(|cut| NoAnswer::Broken(cut.to_string()))?,
     })
 }
 
@@ -126,47 +98,22 @@ pub(crate) async fn tell(
 }
 
 /// The headers that are for the client. What frames the body, and what is ours to say, is left out.
-fn end_to_end(status: StatusCode, headers: &HeaderMap) -> Result<HeaderMap, NoAnswer> {
-    let broken = |error: HeadError| NoAnswer::Broken(error.to_string());
-    let start = format!("HTTP/1.1 {} -", status.as_u16());
-    let (head, _) = ResponseHead::parse(&written(&start, headers))
-        .map_err(broken)?
-        .ok_or_else(|| broken(HeadError::StartLine))?;
-    let mut kept = HeaderMap::new();
-    for (name, value) in head.for_client().headers.iter() {
-        let name = name.to_ascii_lowercase();
-        let ours = [
-            "connection",
-            "content-length",
-            "transfer-encoding",
-            "date",
-            "server",
-        ]
-        .contains(&name.as_str())
-            || name.starts_with("access-control-");
-        if ours {
-            continue;
-        }
-        if let (Ok(name), Ok(value)) = (
-            hyper::header::HeaderName::from_bytes(name.as_bytes()),
-            hyper::header::HeaderValue::from_bytes(value),
-        ) {
-            kept.append(name, value);
-        }
+fn for_client<B>(response: &Response<B>) -> Result<HeaderMap, NoAnswer> {
+    let rebuilt = head::for_client(response);
+    let mut headers = rebuilt
+        .map_err(|error| NoAnswer::Broken(error.to_string()))?
+        .into_parts()
+        .0
+        .headers;
+    let ours = |name: &HeaderName| {
+        let framing = [CONNECTION, CONTENT_LENGTH, DATE, SERVER, TRANSFER_ENCODING];
+        framing.contains(name) || name.as_str().starts_with("access-control-")
+    };
+    let names: Vec<HeaderName> = headers.keys().filter(|name| ours(name)).cloned().collect();
+    for name in names {
+        headers.remove(name);
     }
-    Ok(kept)
-}
-
-/// A head as bytes.
-fn written(start: &str, headers: &HeaderMap) -> Vec<u8> {
-    let mut bytes = start.as_bytes().to_vec();
-    for (name, value) in headers {
-        for part in [b"\r\n", name.as_str().as_bytes(), b": ", value.as_bytes()] {
-            bytes.extend_from_slice(part);
-        }
-    }
-    bytes.extend_from_slice(b"\r\n\r\n");
-    bytes
+    Ok(headers)
 }
 
 /// Bytes of an answer: a description, in JSON at the most.

@@ -5,14 +5,13 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
-use hyper::client::conn::http1;
+use http_body_util::Full;
 use hyper::header::{ACCEPT, AUTHORIZATION, HOST, HeaderValue};
 use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use crate::origin::connect::Connector;
+use crate::origin::http::{self, Cut};
 use crate::value::{Secret, Url};
 
 /// Why a document did not come.
@@ -99,32 +98,16 @@ async fn exchange(
         request = request.header(AUTHORIZATION, bearer);
     }
     let request = request
-        .body(Empty::<Bytes>::new())
+        .body(Full::default())
         .map_err(|_| FetchError::Broken)?;
     let stream = connect.await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|_| FetchError::Broken)?;
-    let ask = async {
-        let response = sender
-            .send_request(request)
-            .await
-            .map_err(|_| FetchError::Broken)?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), most).collect().await;
-        match body {
-            Ok(body) => Ok((status, body.to_bytes())),
-            Err(error) if error.is::<LengthLimitError>() => Err(FetchError::TooLong(most)),
-            Err(_) => Err(FetchError::Broken),
-        }
-    };
-    tokio::select! {
-        fetched = ask => fetched,
-        // The connection may be over before its last bytes are taken; it has no word of its own.
-        never = async {
-            let _ = connection.await;
-            std::future::pending().await
-        } => never,
+    let broken = |_| FetchError::Broken;
+    let response = http::once(stream, request).await.map_err(broken)?;
+    let status = response.status();
+    match http::whole(response.into_body(), most).await {
+        Ok(body) => Ok((status, body)),
+        Err(Cut::TooLong(most)) => Err(FetchError::TooLong(most)),
+        Err(Cut::Broken(_)) => Err(FetchError::Broken),
     }
 }
 

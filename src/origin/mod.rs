@@ -9,8 +9,9 @@
 //! | `fetch` | a small document over HTTP |
 //! | `finder` | which origin has a stream |
 //! | `health` | asks origins how they are, when it is time |
+//! | `http` | the HTTP client: one exchange, or kept connections |
+//! | `kept` | a request over a kept HTTP connection, or a fresh one |
 //! | `peek` | the decoder configurations of a stream |
-//! | `pool` | kept HTTP connections |
 //! | `probe` | does an origin answer |
 //! | `silence` | whether an origin that owes an answer speaks at all |
 //! | `sources` | lists of origins: the settings file, DNS, HTTP |
@@ -22,8 +23,9 @@ pub mod dial;
 pub mod fetch;
 pub(crate) mod finder;
 pub mod health;
+pub mod http;
+pub(crate) mod kept;
 pub mod peek;
-pub mod pool;
 pub mod probe;
 pub mod silence;
 pub mod sources;

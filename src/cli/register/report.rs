@@ -1,13 +1,13 @@
 //! One report to one proxy: the document that SRS would send, and the meaning of the answer.
 
+use crate::origin::connect::Connector;
+use crate::origin::http::{self, Cut};
 use crate::origin::probe::plain;
 use crate::value::Secret;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1;
+use http_body_util::Full;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use sluicegate_core::fleet::attributes::USUAL_WEIGHT;
 use sluicegate_core::fleet::origin::{Endpoint, Origin, Target};
@@ -16,13 +16,11 @@ use std::fmt;
 use std::io;
 use std::str::FromStr;
 use std::time::Duration;
-use tokio::net::TcpStream;
 
 /// The system API of a proxy, as a URL: `http://10.0.0.1:12025`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SystemApi {
-    host: String,
-    port: u16,
+    target: Target,
     authority: String,
     path: String,
 }
@@ -53,18 +51,15 @@ impl FromStr for SystemApi {
         {
             return Err(NotASystemApi);
         }
-        let host = authority
-            .host()
-            .trim_start_matches('[')
-            .trim_end_matches(']');
+        let host = authority.host().parse().map_err(|_| NotASystemApi)?;
+        let port = authority.port_u16().unwrap_or(80);
         let path = if url.path() == "/" {
             REGISTRATION_PATH
         } else {
             url.path()
         };
         Ok(Self {
-            host: host.to_owned(),
-            port: authority.port_u16().unwrap_or(80),
+            target: Target { host, port },
             authority: authority.to_string(),
             path: path.to_owned(),
         })
@@ -175,7 +170,6 @@ fn spell(endpoint: &Endpoint, service: Service) -> String {
 }
 
 async fn post(proxy: &SystemApi, token: &Secret, document: Bytes) -> Result<(), ReportError> {
-    let broken = |error: hyper::Error| ReportError::Broken(error.into());
     let mut request = Request::builder()
         .method(Method::POST)
         .uri(&proxy.path)
@@ -191,22 +185,17 @@ async fn post(proxy: &SystemApi, token: &Secret, document: Bytes) -> Result<(), 
         .body(Full::new(document))
         .map_err(|error| ReportError::Broken(error.into()))?;
 
-    let stream = TcpStream::connect((proxy.host.as_str(), proxy.port)).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(broken)?;
-    let exchange = async move {
-        let response = sender.send_request(request).await.map_err(broken)?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), LONGEST_ANSWER)
-            .collect()
-            .await
-            .map_err(ReportError::Broken)?;
-        // `sender` is dropped here, and with it the connection.
-        Ok::<_, ReportError>((status, body.to_bytes()))
-    };
-    let (_, exchanged) = tokio::join!(connection, exchange);
-    let (status, body) = exchanged?;
+    let stream = Connector::unrestricted()
+        .connect(&proxy.target, PATIENCE)
+        .await?;
+    let answered = http::once(stream, request).await;
+    let response = answered.map_err(|error| ReportError::Broken(error.into()))?;
+    let status = response.status();
+    let body = http::whole(response.into_body(), LONGEST_ANSWER).await;
+    let body = body.map_err(|cut| match cut {
+        Cut::Broken(error) => ReportError::Broken(error),
+        Cut::TooLong(_) => ReportError::Broken(cut.into()),
+    })?;
     judge(status, &body)
 }
 
@@ -291,9 +280,15 @@ mod tests {
             ("nothing", "", None),
         ] {
             let parsed = text.parse::<SystemApi>().ok();
-            let parts = parsed
-                .as_ref()
-                .map(|api| (api.host.as_str(), api.port, api.path.as_str()));
+            let parts = parsed.as_ref().map(|api| {
+                (
+                    api.target.host.to_string(),
+                    api.target.port,
+                    api.path.clone(),
+                )
+            });
+            let expected =
+                expected.map(|(host, port, path)| (host.to_owned(), port, path.to_owned()));
             assert_eq!(parts, expected, "{cause}: {text}");
         }
     }

@@ -7,28 +7,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
-use hyper::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONNECTION, HeaderMap, HeaderValue, LOCATION,
-    TRANSFER_ENCODING,
-};
+use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, HeaderValue, LOCATION};
 use hyper::upgrade::OnUpgrade;
-use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use sluicegate_core::http::head::{Body as RequestBody, HeadError, RequestHead, ResponseHead};
+use sluicegate_core::http::head::{Body as RequestBody, RequestHead};
 use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::stream::Protocol;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio_util::task::AbortOnDropHandle;
-use tracing::debug;
 
 use super::Http;
 use super::live::{NoAnswer, Raw, check_switch, explain, open, redirect};
 use crate::net::entrance::Ends;
 use crate::net::http::{Body, BoxError, full, into_wire, text};
-use crate::net::relay;
+use crate::net::{head, relay};
+use crate::origin::http::{self as exchange, Answer};
 use crate::proxy::{Attempt, Proxy, Refusal, Session};
 use crate::sessions::{Direction, EndReason, Over, Piece, Row};
 
@@ -94,7 +90,8 @@ pub(super) async fn answer(
             "streams are pulled with GET".to_owned(),
         ));
     }
-    let head = head_of(&request).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
+    let head =
+        head::of_request(&request).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
     if head.body() != RequestBody::None {
         return Err((StatusCode::BAD_REQUEST, "a pull has no body".to_owned()));
     }
@@ -129,27 +126,26 @@ pub(super) async fn answer(
         answered = answer => answered,
         reason = row.ended() => Err(NoAnswer::Ended(reason)),
     };
-    let answered = answered.and_then(|(response, leg)| {
+    let answered = answered.and_then(|response| {
         check_switch(response.status().as_u16(), &head)?;
         pull.session.answered();
-        let rebuilt = for_client(&response).map_err(|error| NoAnswer::Broken(error.to_string()))?;
-        Ok((rebuilt, response, leg))
+        let rebuilt =
+            head::for_client(&response).map_err(|error| NoAnswer::Broken(error.to_string()))?;
+        Ok((rebuilt, response))
     });
     match answered {
-        Ok((rebuilt, mut response, leg))
-            if response.status() == StatusCode::SWITCHING_PROTOCOLS =>
-        {
+        Ok((rebuilt, mut response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             let client = hyper::upgrade::on(&mut request);
             let origin = hyper::upgrade::on(&mut response);
             *lock(&current.switched) = Some(Switched {
                 pull,
                 client,
                 origin,
-                _leg: leg,
+                _answer: response.into_body(),
             });
             Ok(rebuilt.map(|()| full("")))
         }
-        Ok((rebuilt, response, leg)) => {
+        Ok((rebuilt, response)) => {
             let body = response.into_body();
             if body.is_end_stream() {
                 pull.session.over(Over::Leg(LegEnd::Closed));
@@ -161,7 +157,6 @@ pub(super) async fn answer(
                     body,
                     came: 0,
                     pull,
-                    _leg: leg,
                 }
                 .boxed_unsync()
             }))
@@ -176,83 +171,19 @@ pub(super) async fn answer(
 
 /// An answer that may have come already.
 type Awaited<'a> = Pin<Box<dyn Future<Output = Result<Answered, NoAnswer>> + Send + 'a>>;
-type Answered = (Response<Incoming>, AbortOnDropHandle<()>);
+type Answered = Response<Answer>;
 
-/// Sends a request over a fresh connection. The task that drives the connection ends with the returned guard.
+/// Sends a request over a connection of its own.
 async fn ask(origin: TcpStream, head: &RequestHead) -> Result<Answered, NoAnswer> {
-    let broken = |problem: hyper::http::Error| NoAnswer::Broken(problem.to_string());
-    let no_answer = |error: hyper::Error| {
+    let request = head::to_request(head).body(Full::default());
+    let request = request.map_err(|problem| NoAnswer::Broken(problem.to_string()))?;
+    exchange::once(origin, request).await.map_err(|error| {
         if error.is_parse() {
             NoAnswer::Broken(error.to_string())
         } else {
             NoAnswer::OriginGone
         }
-    };
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(origin))
-        .await
-        .map_err(no_answer)?;
-    let leg = AbortOnDropHandle::new(tokio::spawn(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            debug!(%error, "origin leg ended");
-        }
-    }));
-    let version = if head.host().is_some() {
-        Version::HTTP_11
-    } else {
-        Version::HTTP_10
-    };
-    let mut request = Request::builder()
-        .method(head.method.as_str())
-        .uri(&head.target)
-        .version(version);
-    for (name, value) in head.headers.iter() {
-        request = request.header(name, value);
-    }
-    let request = request.body(Empty::<Bytes>::new()).map_err(broken)?;
-    let response = sender.send_request(request).await.map_err(no_answer)?;
-    Ok((response, leg))
-}
-
-/// The head of a request that hyper read, held to the rules of a first one.
-pub(super) fn head_of(request: &Request<Incoming>) -> Result<RequestHead, HeadError> {
-    let target = request
-        .uri()
-        .path_and_query()
-        .map_or("/", |target| target.as_str());
-    let start = format!("{} {target} {:?}", request.method(), request.version());
-    let (head, _) =
-        RequestHead::parse(&written(&start, request.headers()))?.ok_or(HeadError::StartLine)?;
-    Ok(head)
-}
-
-/// The head of an origin's response as it goes to a client; how its body is framed is hyper's affair.
-pub(super) fn for_client<B>(response: &Response<B>) -> Result<Response<()>, BoxError> {
-    let start = format!("HTTP/1.1 {} -", response.status().as_u16());
-    let (head, _) =
-        ResponseHead::parse(&written(&start, response.headers()))?.ok_or(HeadError::StartLine)?;
-    let mut rebuilt = Response::builder().status(head.status);
-    for (name, value) in head.for_client().headers.iter() {
-        rebuilt = rebuilt.header(name, value);
-    }
-    let mut rebuilt = rebuilt.body(())?;
-    rebuilt.headers_mut().remove(TRANSFER_ENCODING);
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        rebuilt.headers_mut().remove(CONNECTION);
-    }
-    Ok(rebuilt)
-}
-
-/// A head as bytes.
-fn written(start: &str, headers: &HeaderMap) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(1024);
-    bytes.extend_from_slice(start.as_bytes());
-    for (name, value) in headers {
-        for part in [b"\r\n", name.as_str().as_bytes(), b": ", value.as_bytes()] {
-            bytes.extend_from_slice(part);
-        }
-    }
-    bytes.extend_from_slice(b"\r\n\r\n");
-    bytes
+    })
 }
 
 /// A session whose client may leave at any moment: then hyper drops everything, and this says why.
@@ -274,7 +205,8 @@ pub(super) struct Switched {
     pull: Pull,
     client: OnUpgrade,
     origin: OnUpgrade,
-    _leg: AbortOnDropHandle<()>,
+    /// It holds the connection until the other protocol has it.
+    _answer: Answer,
 }
 
 impl Switched {
@@ -310,10 +242,9 @@ impl Switched {
 
 /// A body that counts what passes and takes the session with it.
 struct LiveBody {
-    body: Incoming,
+    body: Answer,
     came: u64,
     pull: Pull,
-    _leg: AbortOnDropHandle<()>,
 }
 
 impl HttpBody for LiveBody {

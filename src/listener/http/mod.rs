@@ -5,7 +5,6 @@ mod again;
 mod apart;
 mod counted;
 mod files;
-mod legs;
 mod live;
 mod pieces;
 mod refusal;

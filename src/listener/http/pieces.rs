@@ -24,19 +24,20 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::Http;
-use super::again::{self, for_client, head_of};
+use super::again;
 use super::apart::Apart;
 use super::counted::Counted;
-use super::legs::Ask;
 use super::live::{client_of, credentials_of};
 use super::rewrite::{self, Rewriting};
 use super::share::{Found, Head, Lead, Outcome, SHARED_MAX, Shares};
 use crate::config;
 use crate::metrics::{DirectionLabels, KindLabel, PieceLabels, UnsharedLabels};
 use crate::net::entrance::Ends;
+use crate::net::head;
 use crate::net::http::{Body, full, text};
 use crate::origin::dial::Dialer;
-use crate::origin::pool::Answer;
+use crate::origin::http::Answer;
+use crate::origin::kept::Repeatable;
 use crate::origin::silence::SilenceCheck;
 use crate::proxy::{Attempt, DialError, Place, Proxy, Request as Asked};
 
@@ -86,7 +87,7 @@ struct Pull {
     proxy: Proxy,
     kind: Piece,
     place: Place,
-    ask: Ask,
+    ask: Repeatable,
     /// How clients name us.
     host: String,
     /// Where the link says that the piece is.
@@ -141,7 +142,7 @@ async fn elsewhere(request: &Request<Incoming>, kind: Piece, proxy: &Proxy) -> O
     if kind == Piece::Segment || !asks || !proxy.redirects() {
         return None;
     }
-    let head = head_of(request).ok()?;
+    let head = head::of_request(request).ok()?;
     let (target, _) = link::take(&head.target);
     let target = cmcd::of_target(&target);
     let stream = stream_of(proxy, head.host(), &target).ok()?;
@@ -164,7 +165,8 @@ async fn pull(
         let words = "streams are pulled with GET".to_owned();
         return Err((StatusCode::METHOD_NOT_ALLOWED, words));
     }
-    let head = head_of(request).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
+    let head =
+        head::of_request(request).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
     if head.body() != RequestBody::None {
         return Err((StatusCode::BAD_REQUEST, "a pull has no body".to_owned()));
     }
@@ -202,7 +204,7 @@ async fn pull(
         proxy: proxy.clone(),
         kind,
         host: head.host().unwrap_or_default().to_owned(),
-        ask: Ask {
+        ask: Repeatable {
             head: for_origin(&head, &target, &forwarded, kind),
             client,
             local: ends.local,
@@ -539,7 +541,7 @@ impl Pull {
             let stream = &self.place.request().stream;
             (StatusCode::BAD_GATEWAY, format!("{stream}: {words}"))
         };
-        let head = for_client(&response)
+        let head = head::for_client(&response)
             .map_err(|_| broken("its origin's answer is not HTTP"))?
             .into_parts()
             .0;

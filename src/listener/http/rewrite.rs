@@ -20,7 +20,7 @@ use tracing::debug;
 
 use super::share::Head;
 use crate::metrics::{KindLabel, Metrics};
-use crate::origin::pool::Answer;
+use crate::origin::http::Answer;
 
 /// A playlist or manifest on its way to players.
 pub(super) struct Rewriting<'a> {

@@ -29,9 +29,9 @@ use tracing::debug;
 use super::standing::Calls;
 use crate::config;
 use crate::net::entrance::Ends;
-use crate::net::forwarded;
 use crate::net::http::{Body, full, text};
-use crate::origin::call::{self as origin_call, Answer, NoAnswer};
+use crate::net::{forwarded, head};
+use crate::origin::call::{Answer, NoAnswer};
 use crate::origin::silence::SilenceCheck;
 use crate::proxy::Proxy;
 use crate::value::{ClientAddr, LocalAddr, Network};
@@ -168,10 +168,10 @@ impl<'a> Ask<'a> {
         ends: Ends,
         request: Request<Incoming>,
     ) -> Result<Self, Refused> {
-        let (parts, body) = request.into_parts();
-        let head = origin_call::head_of(&parts)
+        let head = head::of_request(&request)
             .map_err(|error| refuse(StatusCode::BAD_REQUEST, error.to_string()))?;
-        let collected = timeout(BODY_WITHIN, Limited::new(body, MAX_BODY).collect()).await;
+        let body = Limited::new(request.into_body(), MAX_BODY);
+        let collected = timeout(BODY_WITHIN, body.collect()).await;
         let body = match collected {
             Ok(Ok(body)) => body.to_bytes(),
             Ok(Err(_)) => {

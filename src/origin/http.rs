@@ -1,5 +1,5 @@
-//! Connections to origins that are kept for the next request. A socket belongs to the worker it was made on, so each
-//! worker keeps its own, and nothing is locked.
+//! The HTTP/1.1 client: [one exchange](once) over a connection of its own, or connections that are kept for the next
+//! request. A socket belongs to the worker it was made on, so each worker keeps its own, and nothing is locked.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -8,10 +8,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Empty;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::{Builder, SendRequest};
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use sluicegate_core::fleet::origin::Target;
 use tokio::net::TcpStream;
@@ -19,10 +19,12 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
+use crate::net::http::BoxError;
+
 /// A connection to an origin with no request on it. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct Leg {
-    sender: SendRequest<Empty<Bytes>>,
+    sender: SendRequest<Full<Bytes>>,
     /// Where it may be kept; nowhere if it was made for one client.
     home: Option<Target>,
     _driver: AbortOnDropHandle<()>,
@@ -42,7 +44,7 @@ impl Leg {
     pub async fn open(stream: TcpStream, home: Option<Target>) -> hyper::Result<Self> {
         let (sender, connection) = Builder::new().handshake(TokioIo::new(stream)).await?;
         let driver = tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            if let Err(error) = connection.with_upgrades().await {
                 debug!(%error, "origin leg ended");
             }
         });
@@ -87,16 +89,18 @@ impl Leg {
         });
     }
 
-    /// Sends a request and waits for the head of its answer. When the body was read to its end the connection is
-    /// kept.
+    /// Sends a request and waits for the head of its answer. The connection is kept after the body was read to its
+    /// end, if it has a home.
     ///
     /// # Errors
     /// When the connection ends first, or the answer is not HTTP.
-    pub async fn ask(mut self, request: Request<Empty<Bytes>>) -> hyper::Result<Response<Answer>> {
+    pub async fn ask(mut self, request: Request<Full<Bytes>>) -> hyper::Result<Response<Answer>> {
         self.sender.ready().await?;
         let response = self.sender.send_request(request).await?;
+        // After that answer it goes on in another protocol, and lives as long as the answer.
+        let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         Ok(response.map(|body| Answer {
-            leg: if body.is_end_stream() {
+            leg: if body.is_end_stream() && !switches {
                 self.keep();
                 None
             } else {
@@ -105,6 +109,40 @@ impl Leg {
             body,
         }))
     }
+}
+
+/// Sends a request over a connection of its own, and waits for the head of the answer.
+///
+/// # Errors
+/// When the connection ends first, or the answer is not HTTP.
+pub async fn once(
+    stream: TcpStream,
+    request: Request<Full<Bytes>>,
+) -> hyper::Result<Response<Answer>> {
+    Leg::open(stream, None).await?.ask(request).await
+}
+
+/// The whole body of an answer, if it has at most `most` bytes.
+///
+/// # Errors
+/// When it has more, or breaks off.
+pub async fn whole(answer: Answer, most: usize) -> Result<Bytes, Cut> {
+    match Limited::new(answer, most).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Cut::TooLong(most)),
+        Err(error) => Err(Cut::Broken(error)),
+    }
+}
+
+/// Why there is no whole body.
+#[derive(Debug, thiserror::Error)]
+pub enum Cut {
+    /// It broke off.
+    #[error("the answer broke off: {0}")]
+    Broken(BoxError),
+    /// It has more bytes than are read.
+    #[error("the answer is longer than {0} bytes")]
+    TooLong(usize),
 }
 
 /// The body of an origin's answer; it takes the connection along.

@@ -4,32 +4,33 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Empty;
-use hyper::{Request, Response, Version};
+use http_body_util::Full;
+use hyper::{Request, Response};
 use sluicegate_core::http::head::RequestHead;
 use tokio::time::timeout;
 
+use crate::net::head;
+use crate::origin::attempt::{Attempt, DialError};
 use crate::origin::dial::Dialer;
-use crate::origin::pool::{Answer, Leg};
+use crate::origin::http::{Answer, Leg};
 use crate::origin::silence::SilenceCheck;
-use crate::proxy::{Attempt, DialError};
 use crate::value::{ClientAddr, LocalAddr};
 
 /// A request without a body that changes nothing at the origin, so that it may be sent again.
 #[derive(Debug)]
-pub(super) struct Ask {
+pub(crate) struct Repeatable {
     /// As it goes to the origin.
-    pub(super) head: RequestHead,
+    pub(crate) head: RequestHead,
     /// Who asked first.
-    pub(super) client: ClientAddr,
+    pub(crate) client: ClientAddr,
     /// Where that client connected to.
-    pub(super) local: LocalAddr,
+    pub(crate) local: LocalAddr,
 }
 
-impl Ask {
+impl Repeatable {
     /// Sends the request and waits for the head of the answer, `patience` in all, and less if the origin turns out to
     /// say nothing to anybody. A kept connection that turns out to be closed costs one more try, on a fresh one.
-    pub(super) async fn send(
+    pub(crate) async fn send(
         &self,
         dialer: &Dialer,
         silence: &SilenceCheck,
@@ -50,7 +51,7 @@ impl Ask {
     }
 
     /// Makes sure that there is a connection to send the request on.
-    pub(super) async fn reach(&self, dialer: &Dialer, attempt: &Attempt) -> Result<(), DialError> {
+    pub(crate) async fn reach(&self, dialer: &Dialer, attempt: &Attempt) -> Result<(), DialError> {
         if dialer.announces(attempt) {
             return Ok(());
         }
@@ -88,21 +89,9 @@ impl Ask {
             .map_err(|error| DialError::HungUp(error.to_string()))
     }
 
-    fn request(&self) -> Result<Request<Empty<Bytes>>, DialError> {
-        let version = match self.head.host() {
-            Some(_) => Version::HTTP_11,
-            None => Version::HTTP_10,
-        };
-        let mut request = Request::builder()
-            .method(self.head.method.as_str())
-            .uri(&self.head.target)
-            .version(version);
-        for (name, value) in self.head.headers.iter() {
-            request = request.header(name, value);
-        }
-        request
-            .body(Empty::new())
-            .map_err(|error| DialError::Refused(error.to_string()))
+    fn request(&self) -> Result<Request<Full<Bytes>>, DialError> {
+        let request = head::to_request(&self.head).body(Full::default());
+        request.map_err(|error| DialError::Refused(error.to_string()))
     }
 }
 
