@@ -344,3 +344,37 @@ const YET_TO_MEND: &[(&str, &str)] = &[];
 const SHARED_BY_LISTENERS: [&str; 2] = ["pair", "standing"];
 /// Listeners whose port brings what another one serves: signalling comes to the API port.
 const HOSTS: [(&str, &str); 1] = [("api", "whip")];
+
+/// What opens connections, resolves names or speaks HTTP as a client, and the only files that may use it. A way to an
+/// origin of its own would pass by the address rules.
+const WAYS_OUT: &[(&str, &[&str])] = &[
+    // The demo publishes to its own origins.
+    ("TcpStream::connect", &["origin/connect", "demo/publisher"]),
+    // Lists of origins name their addresses, and a mesh has seeds of the operator's.
+    (
+        "lookup_host(",
+        &["origin/connect", "origin/sources/dns", "store/mesh/gossip"],
+    ),
+    ("client::conn", &["origin/http"]),
+];
+
+#[test]
+fn every_way_to_an_origin_is_the_same() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    for (what, allowed) in WAYS_OUT {
+        let mut users = BTreeSet::new();
+        for file in &files {
+            let text = fs::read_to_string(file).expect("a source");
+            // Tests connect to what they built.
+            let product = text.split("#[cfg(test)]").next().unwrap_or_default();
+            if product.contains(what) {
+                let inside = file.strip_prefix(&root).expect("a source");
+                users.insert(inside.with_extension("").to_string_lossy().into_owned());
+            }
+        }
+        let allowed: BTreeSet<String> = allowed.iter().map(|&file| file.to_owned()).collect();
+        assert_eq!(users, allowed, "{what}");
+    }
+}
