@@ -6,12 +6,13 @@
 use serde_json::Value;
 use sluicegate::sessions::State as SessionState;
 use sluicegate_core::fleet::State;
-use sluicegate_core::srt::packet::Rejection;
+use sluicegate_core::srt::packet::{Handshake, Rejection, Step};
 use sluicegate_core::stream::Action;
 use tokio::net::{TcpListener, UdpSocket};
+use tokio::time::timeout;
 
-use crate::house::{House, Manner, Names, Stub, get, post, talk, until};
-use crate::http_origin::{HttpOrigin, Step, Viewer, Way};
+use crate::house::{House, Manner, Names, PATIENCE, Stub, get, post, talk, until};
+use crate::http_origin::{HttpOrigin, Step as Script, Viewer, Way};
 use crate::http_pieces::{Packager, Reply};
 use crate::rtsp_house::Caller;
 use crate::silent_origins::{OFFER, assert_refused, call_srt};
@@ -63,7 +64,7 @@ async fn the_api_over_all_origins_sends_no_credentials_to_a_refused_address() {
     let settings = "[api]\nallow_from = [\"127.0.0.1\"]\n\
         [origins]\napi_credentials = [\"one=bearer:secret\"]\n";
     let house = House::open_knowing(settings, &evil()).await;
-    let origin = HttpOrigin::start(vec![Step::Hold]).await;
+    let origin = HttpOrigin::start(vec![Script::Hold]).await;
     let port = origin.at.port();
     house.register_at("one", "evil.test", &format!(r#""api":["{port}"]"#));
     let (status, body) = get(house.at.api, "/api/v1/clients").await;
@@ -136,7 +137,7 @@ async fn an_origin_that_owes_an_answer_is_asked_at_no_refused_address() {
     let settings = "[session]\ndial_timeout = \"300ms\"\n";
     let house = House::open_knowing(settings, &evil()).await;
     let rtmp = Stub::start(Manner::Grants).await;
-    let http = HttpOrigin::start(vec![Step::Hold]).await;
+    let http = HttpOrigin::start(vec![Script::Hold]).await;
     let (rtmp_port, http_port) = (rtmp.at.port(), http.at.port());
     let endpoints = format!(r#""rtmp":["evil.test:{rtmp_port}"],"http":["{http_port}"]"#);
     house.register_with("one", &endpoints);
@@ -215,7 +216,7 @@ async fn no_protocol_is_dialled_at_a_refused_address() {
             }
         }
         let nobody = std::time::Duration::ZERO;
-        let came = tokio::time::timeout(nobody, stream.accept()).await;
+        let came = timeout(nobody, stream.accept()).await;
         assert!(came.is_err(), "{protocol}: a connection came");
         let mut packet = [0; 1500];
         assert!(datagrams.try_recv(&mut packet).is_err(), "{protocol}");
@@ -225,4 +226,24 @@ async fn no_protocol_is_dialled_at_a_refused_address() {
             "{protocol}: {why}"
         );
     }
+}
+
+#[tokio::test]
+async fn an_srt_origin_is_asked_at_each_of_its_addresses() {
+    let names = Names::default();
+    // Nobody listens at the first.
+    names.lead("origin.test", &["127.0.0.2", PERMITTED]);
+    let house = House::open_knowing("", &names).await;
+    let origin = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+    let port = origin.local_addr().expect("bound").port();
+    house.register_at("one", "origin.test", &format!(r#""srt":["udp://:{port}"]"#));
+    let mut packet = [0; 1500];
+    let (answer, asked) = tokio::join!(
+        call_srt(&house),
+        timeout(PATIENCE, origin.recv(&mut packet))
+    );
+    let length = asked.expect("in time").expect("a packet");
+    let asked = Handshake::parse(&packet[..length]).expect("a handshake");
+    assert_eq!(asked.step, Step::Induction);
+    assert_eq!(answer, Rejection::GATEWAY, "it said nothing");
 }
