@@ -112,15 +112,8 @@ pub(super) async fn answer(
     ends: Ends,
     proxy: &Proxy,
 ) -> Response<Body> {
-    let response = match elsewhere(request, kind, proxy).await {
-        Some(location) => {
-            again::elsewhere(&location).unwrap_or_else(|(status, words)| text(status, words))
-        }
-        None => match pull(http, request, kind, ends, proxy).await {
-            Ok(pull) => pull.answer().await,
-            Err((status, words)) => text(status, words),
-        },
-    };
+    let answered = sent_away_or_served(http, request, kind, ends, proxy).await;
+    let response = answered.unwrap_or_else(|(status, words)| text(status, words));
     let labels = PieceLabels {
         kind: kind.as_str(),
         result: result_of(response.status()),
@@ -135,14 +128,41 @@ pub(super) async fn answer(
     response.map(|body| Counted::new(body, relayed).boxed_unsync())
 }
 
+async fn sent_away_or_served(
+    http: &Http,
+    request: &Request<Incoming>,
+    kind: Piece,
+    ends: Ends,
+    proxy: &Proxy,
+) -> Result<Response<Body>, (StatusCode, String)> {
+    let head = head_of(request)?;
+    if let Some(location) = elsewhere(&head, kind, proxy).await {
+        return again::elsewhere(&location);
+    }
+    let pull = pull(http, head, kind, ends, proxy).await?;
+    Ok(pull.answer().await)
+}
+
+/// The head of a request that asks for a piece.
+fn head_of(request: &Request<Incoming>) -> Result<RequestHead, (StatusCode, String)> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let words = "streams are pulled with GET".to_owned();
+        return Err((StatusCode::METHOD_NOT_ALLOWED, words));
+    }
+    let head =
+        head::of_request(request).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
+    if head.body() != RequestBody::None {
+        return Err((StatusCode::BAD_REQUEST, "a pull has no body".to_owned()));
+    }
+    Ok(head)
+}
+
 /// Where a player is sent by rule for a playlist or a manifest. What these list is relative to them, so that the rest
 /// follows; a piece that was listed by us is served by us.
-async fn elsewhere(request: &Request<Incoming>, kind: Piece, proxy: &Proxy) -> Option<String> {
-    let asks = matches!(*request.method(), Method::GET | Method::HEAD);
-    if kind == Piece::Segment || !asks || !proxy.redirects() {
+async fn elsewhere(head: &RequestHead, kind: Piece, proxy: &Proxy) -> Option<String> {
+    if kind == Piece::Segment || !proxy.redirects() {
         return None;
     }
-    let head = head::of_request(request).ok()?;
     let (target, _) = link::take(&head.target);
     let target = cmcd::of_target(&target);
     let stream = stream_of(proxy, head.host(), &target).ok()?;
@@ -156,20 +176,11 @@ async fn elsewhere(request: &Request<Incoming>, kind: Piece, proxy: &Proxy) -> O
 /// What a request asks for, and its share in the placement.
 async fn pull(
     http: &Http,
-    request: &Request<Incoming>,
+    head: RequestHead,
     kind: Piece,
     ends: Ends,
     proxy: &Proxy,
 ) -> Result<Pull, (StatusCode, String)> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let words = "streams are pulled with GET".to_owned();
-        return Err((StatusCode::METHOD_NOT_ALLOWED, words));
-    }
-    let head =
-        head::of_request(request).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
-    if head.body() != RequestBody::None {
-        return Err((StatusCode::BAD_REQUEST, "a pull has no body".to_owned()));
-    }
     let (target, token) = link::take(&head.target);
     let target = cmcd::of_target(&target);
     let link = http.pieces.open(token)?;
