@@ -1,6 +1,8 @@
 //! `scripts/bench`: what a relay costs, compared with HAProxy and with no relay at all. That script says how to read
 //! it.
 
+mod against;
+mod counters;
 mod datagrams;
 mod measure;
 mod origin;
@@ -9,10 +11,12 @@ mod plain;
 mod players;
 mod process;
 mod report;
+mod spread;
 mod wire;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -20,7 +24,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::measure::{Case, Sample, Shape};
 use crate::players::Crowd;
-use crate::process::Kind;
+use crate::process::{Kind, Programs};
 use crate::wire::Protocol;
 
 /// Measures what a relay costs compared with HAProxy and with no relay.
@@ -35,6 +39,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Action {
+    /// Two builds in one run, and the earlier one against itself for the spread
+    Against(against::Plan),
     /// CPU per GB, memory per connection and set-up times under paced load (the default)
     Load(Plan),
     /// CPU per packet, loss and latency of SRT or WebRTC media, compared with a relay that makes two calls for each
@@ -95,7 +101,7 @@ struct Plan {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<()> {
+async fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     match arguments.command.unwrap_or(Action::Load(arguments.plan)) {
         Action::Load(plan) => {
@@ -105,6 +111,7 @@ async fn main() -> Result<()> {
                 .flat_map(|shape| plan.protocols.iter().map(|of| Case::Load(*of, *shape)));
             compare(&plan, cases.collect()).await
         }
+        Action::Against(plan) => return Ok(verdict(against::run(&plan).await?)),
         Action::Datagrams(load) => datagrams::run(&load),
         Action::Plain { origin, batched } => plain::serve(origin, batched),
         Action::Http(plan) => {
@@ -127,7 +134,13 @@ async fn main() -> Result<()> {
                 .flat_map(|of| [Case::Burst(*of), Case::Sequence(*of)]);
             compare(&plan, cases.collect()).await
         }
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A missed limit fails the program.
+fn verdict(missed: usize) -> ExitCode {
+    ExitCode::from(u8::from(missed > 0))
 }
 
 /// Measures every case through every relay, round by round in alternating order, and prints the report.
@@ -137,6 +150,10 @@ async fn compare(plan: &Plan, cases: Vec<Case>) -> Result<()> {
         Duration::from_secs_f64(plan.seconds.unwrap_or(if plan.quick { 1.5 } else { 6.0 }));
     let ramp = Duration::from_millis(if plan.quick { 500 } else { 1000 });
     let sluicegate = std::path::absolute(&plan.sluicegate)?;
+    let programs = Programs {
+        sluicegate: sluicegate.clone(),
+        before: None,
+    };
     if plan.relays.contains(&Kind::Sluicegate) && !sluicegate.exists() {
         bail!(
             "{} is not there; build it, or leave it out with --relays direct,haproxy",
@@ -154,7 +171,7 @@ async fn compare(plan: &Plan, cases: Vec<Case>) -> Result<()> {
         }
         for at in order {
             let (case, kind, taken) = &mut samples[at];
-            let sample = case.measure(*kind, &sluicegate, ramp, seconds).await?;
+            let sample = case.measure(*kind, &programs, ramp, seconds, None).await?;
             eprintln!(
                 "round {}/{rounds}  {case}  {}  {sample}",
                 round + 1,

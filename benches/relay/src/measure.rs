@@ -1,23 +1,23 @@
 //! One measurement: fresh processes, warm-up, load, and the counters before and after.
 
 use std::fmt::{self, Display};
-use std::path::Path;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use tokio::time::sleep;
 
+use crate::counters::{Counters, Counts};
 use crate::origin::FRAME_RATE;
 use crate::players::{Crowd, set_up};
-use crate::process::{self, Kind, Origin, Relay};
+use crate::process::{self, CpuTime, Kind, Origin, Programs, Relay};
 use crate::wire::Protocol;
 
 /// The number of players and their rate.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Shape {
-    players: usize,
-    megabits: usize,
+    pub(crate) players: usize,
+    pub(crate) megabits: usize,
 }
 
 impl Shape {
@@ -69,12 +69,15 @@ impl Display for Case {
 }
 
 impl Case {
+    /// Measures through a fresh relay: for `window`, after the players arrived over `ramp`. `counters` have windows of
+    /// their own after that one.
     pub(crate) async fn measure(
         self,
         kind: Kind,
-        sluicegate: &Path,
+        programs: &Programs,
         ramp: Duration,
         window: Duration,
+        counters: Option<&mut Counters>,
     ) -> Result<Sample> {
         let (protocol, shape) = match self {
             Self::Load(protocol, shape) => (protocol, shape),
@@ -87,7 +90,7 @@ impl Case {
             ),
         };
         let origin = Origin::start(shape.frame())?;
-        let relay = Relay::start(kind, origin.ports, sluicegate)?;
+        let relay = Relay::start(kind, origin.ports, programs)?;
         let address = relay.ports.of(protocol);
         // The first sessions use code and scratch buffers that all later ones share.
         let warm_up = Crowd::open(protocol, address, WARM_UP, Duration::ZERO).await;
@@ -121,6 +124,10 @@ impl Case {
                     (crowd.bytes() - received) as f64 / 1e9,
                 );
                 let resident = (relay.resident()? - idle) / (shape.players - WARM_UP) as f64;
+                let counts = match (counters, relay.process()) {
+                    (Some(counters), Some(process)) => count(counters, process, &crowd).await,
+                    _ => Counts::default(),
+                };
                 let mut failures = crowd.failures.clone();
                 failures.extend((0..crowd.lost()).map(|_| "lost while watching".to_owned()));
                 let mut sample = Sample::new(&used, &crowd.set_ups, failures);
@@ -129,9 +136,10 @@ impl Case {
                     gigabits,
                     kept_up: gigabits
                         / ((shape.players * shape.frame() * FRAME_RATE) as f64 * 8e-9),
-                    cpu: used.relay / gigabytes,
+                    cpu: used.relay.per(gigabytes),
                     machine: used.ours / gigabytes,
                     resident,
+                    counts,
                 });
                 Ok(sample)
             }
@@ -153,6 +161,25 @@ impl Case {
     }
 }
 
+/// Counts what the relay does while the crowd watches.
+async fn count(counters: &mut Counters, process: u32, crowd: &Crowd) -> Counts {
+    let mut counts = Counts::default();
+    for pass in counters.passes(process) {
+        let window = pass.window;
+        let counting = async {
+            // perf takes a while to start, and the players have to go on reading.
+            let counting = tokio::task::spawn_blocking(move || pass.begin()).await??;
+            let received = crowd.bytes();
+            sleep(window).await;
+            let gigabytes = (crowd.bytes() - received) as f64 / 1e9;
+            let counted = tokio::task::spawn_blocking(move || counting.end()).await??;
+            anyhow::Ok((counted, gigabytes))
+        };
+        counts.add(counting.await);
+    }
+    counts
+}
+
 /// The result of one measurement.
 pub(crate) struct Sample {
     pub(crate) load: Option<Load>,
@@ -171,29 +198,30 @@ pub(crate) struct Load {
     /// Received bytes divided by offered bytes.
     pub(crate) kept_up: f64,
     /// CPU seconds of the relay process per GB received.
-    pub(crate) cpu: f64,
+    pub(crate) cpu: CpuTime,
     /// The same for origin, relay and players together: a relay can shift its work to its neighbours.
     pub(crate) machine: f64,
     /// kB of `VmRSS` per connection above the relay's idle value after the warm-up.
     pub(crate) resident: f64,
+    /// What the relay did per GB received.
+    pub(crate) counts: Counts,
 }
 
 impl Sample {
     fn new(used: &Usage, set_ups: &[f64], failures: Vec<String>) -> Self {
         let (p50, p99) = quantiles(set_ups);
-        let foreign = ((used.busy - used.ours) / used.seconds / processors()).max(0.0);
         Self {
             load: None,
             p50,
             p99,
             failures,
-            foreign,
+            foreign: used.foreign(),
         }
     }
 
     /// CPU seconds of the relay per GB; NaN if no load was measured.
     pub(crate) fn cpu(&self) -> f64 {
-        self.load.as_ref().map_or(f64::NAN, |load| load.cpu)
+        self.load.as_ref().map_or(f64::NAN, |load| load.cpu.total())
     }
 }
 
@@ -204,8 +232,9 @@ impl Display for Sample {
             cpu,
             resident,
             ..
-        }) = self.load
+        }) = &self.load
         {
+            let cpu = cpu.total();
             write!(
                 f,
                 "{gigabits:.2} Gbit/s, {cpu:.2} CPU-s/GB, {resident:.1} kB/conn, "
@@ -240,41 +269,46 @@ pub(crate) fn quantiles(values: &[f64]) -> (f64, f64) {
 }
 
 /// CPU seconds so far, or between two moments.
-struct Usage {
+pub(crate) struct Usage {
     at: Instant,
     seconds: f64,
     busy: f64,
-    relay: f64,
+    pub(crate) relay: CpuTime,
     /// Relay, origin and players.
     ours: f64,
 }
 
 impl Usage {
     fn now(origin: &Origin, relay: &Relay) -> Result<Self> {
-        let used = relay.cpu()?;
-        let ours = used + origin.cpu()? + process::cpu(std::process::id())?;
+        Self::of(relay.cpu()?, origin.cpu()?)
+    }
+
+    /// `others` is what processes used that work for us, besides the relay and this one.
+    pub(crate) fn of(relay: CpuTime, others: f64) -> Result<Self> {
         Ok(Self {
             at: Instant::now(),
             seconds: 0.0,
             busy: process::busy()?,
-            relay: used,
-            ours,
+            relay,
+            ours: relay.total() + others + process::cpu(std::process::id())?.total(),
         })
     }
 
-    fn until(&self, later: &Self) -> Self {
+    pub(crate) fn until(&self, later: &Self) -> Self {
         Self {
             at: later.at,
             seconds: (later.at - self.at).as_secs_f64(),
             busy: later.busy - self.busy,
-            relay: later.relay - self.relay,
+            relay: later.relay.since(self.relay),
             ours: later.ours - self.ours,
         }
     }
-}
 
-fn processors() -> f64 {
-    std::thread::available_parallelism().map_or(1.0, |count| count.get() as f64)
+    /// The share of the machine that other processes used.
+    pub(crate) fn foreign(&self) -> f64 {
+        let processors = std::thread::available_parallelism().map_or(1.0, |all| all.get() as f64);
+        ((self.busy - self.ours) / self.seconds / processors).max(0.0)
+    }
 }
 
 /// Samples with more work by other processes than this are left out of the report while enough quiet ones remain.

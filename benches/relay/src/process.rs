@@ -9,11 +9,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::datagrams::Through;
 use crate::wire::Protocol;
 
 /// What is between player and origin.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, clap::ValueEnum)]
 pub(crate) enum Kind {
+    /// An earlier build of Sluicegate.
+    #[value(skip)]
+    Before,
+    /// The same binary once more: how far two measurements of one build are apart.
+    #[value(skip)]
+    BeforeAgain,
     /// Nothing.
     Direct,
     /// HAProxy, TCP mode, `option splice-response`, two threads.
@@ -25,9 +32,30 @@ pub(crate) enum Kind {
 impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::Before => "before",
+            Self::BeforeAgain => "before again",
             Self::Direct => "direct",
             Self::Haproxy => "haproxy",
             Self::Sluicegate => "sluicegate",
+        }
+    }
+}
+
+/// The binaries to run.
+#[derive(Clone)]
+pub(crate) struct Programs {
+    pub(crate) sluicegate: PathBuf,
+    /// The earlier build, if two are compared.
+    pub(crate) before: Option<PathBuf>,
+}
+
+impl Programs {
+    /// Sluicegate's binary for this kind; `None` if it is something else.
+    pub(crate) fn of(&self, kind: Kind) -> Option<&Path> {
+        match kind {
+            Kind::Before | Kind::BeforeAgain => self.before.as_deref(),
+            Kind::Direct | Kind::Haproxy => None,
+            Kind::Sluicegate => Some(&self.sluicegate),
         }
     }
 }
@@ -91,8 +119,8 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    /// Returns once the relay serves `origin` on every port. `sluicegate` is the binary to run for that kind.
-    pub(crate) fn start(kind: Kind, origin: Ports, sluicegate: &Path) -> Result<Self> {
+    /// Returns once the relay serves `origin` on every port.
+    pub(crate) fn start(kind: Kind, origin: Ports, programs: &Programs) -> Result<Self> {
         let directory = std::env::temp_dir().join(format!(
             "relay-bench-{}-{}",
             std::process::id(),
@@ -111,14 +139,14 @@ impl Relay {
         relay.ports = Ports { rtmp, http, rtsp };
         let configuration = relay.directory.join("configuration");
         let log = relay.directory.join("log");
-        let (text, mut command) = match kind {
-            Kind::Direct | Kind::Haproxy => {
+        let (text, mut command) = match programs.of(kind) {
+            None => {
                 let mut command = Command::new("haproxy");
                 command.arg("-db").arg("-f").arg(&configuration);
                 (haproxy(relay.ports, origin), command)
             }
-            Kind::Sluicegate => {
-                let mut command = Command::new(sluicegate);
+            Some(program) => {
+                let mut command = Command::new(program);
                 command
                     .arg("run")
                     .arg("--config")
@@ -138,30 +166,38 @@ impl Relay {
                 .with_context(|| format!("{} did not start", kind.name()))?,
         );
         relay
-            .wait(kind, system, origin)
+            .wait(programs.of(kind).map(|_| system), origin)
             .with_context(|| format!("{} does not serve", kind.name()))?;
         Ok(relay)
     }
 
-    /// CPU seconds used so far, user and system; 0 if there is no relay.
-    pub(crate) fn cpu(&self) -> Result<f64> {
-        self.child.as_ref().map_or(Ok(0.0), Running::cpu)
+    /// The relay's process, if there is a relay.
+    pub(crate) fn process(&self) -> Option<u32> {
+        self.child.as_ref().map(Running::process)
+    }
+
+    /// CPU time used so far; none if there is no relay.
+    pub(crate) fn cpu(&self) -> Result<CpuTime> {
+        self.child
+            .as_ref()
+            .map_or(Ok(CpuTime::default()), |child| cpu(child.process()))
     }
 
     /// `VmRSS`, kB.
     pub(crate) fn resident(&self) -> Result<f64> {
-        self.child.as_ref().map_or(Ok(0.0), Running::resident)
+        self.process().map_or(Ok(0.0), resident)
     }
 
-    fn wait(&mut self, kind: Kind, system: u16, origin: Ports) -> Result<()> {
+    /// Sluicegate is told of the origin at its port `system`.
+    fn wait(&mut self, system: Option<u16>, origin: Ports) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(5);
         loop {
             let served = [Protocol::Rtmp, Protocol::Flv, Protocol::Rtsp]
                 .map(|protocol| TcpStream::connect(self.ports.of(protocol)));
-            let outcome = match served.into_iter().find_map(Result::err) {
-                Some(error) => Err(error.into()),
-                None if kind == Kind::Sluicegate => register(system, origin),
-                None => Ok(()),
+            let outcome = match (served.into_iter().find_map(Result::err), system) {
+                (Some(error), _) => Err(error.into()),
+                (None, Some(system)) => register(system, origin),
+                (None, None) => Ok(()),
             };
             let ended = self
                 .child
@@ -201,8 +237,36 @@ pub(crate) fn busy() -> Result<f64> {
     Ok((user + nice + system + irq + softirq) / TICKS)
 }
 
-/// CPU seconds of a process, user and system; the resolution is a hundredth.
-pub(crate) fn cpu(process: u32) -> Result<f64> {
+/// CPU seconds of a process.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct CpuTime {
+    pub(crate) user: f64,
+    pub(crate) system: f64,
+}
+
+impl CpuTime {
+    pub(crate) fn total(self) -> f64 {
+        self.user + self.system
+    }
+
+    /// What was used after `earlier`.
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self {
+            user: self.user - earlier.user,
+            system: self.system - earlier.system,
+        }
+    }
+
+    pub(crate) fn per(self, amount: f64) -> Self {
+        Self {
+            user: self.user / amount,
+            system: self.system / amount,
+        }
+    }
+}
+
+/// CPU seconds that a process used so far; the resolution is a hundredth.
+pub(crate) fn cpu(process: u32) -> Result<CpuTime> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
     // The name before it may contain spaces and brackets.
     let (_, fields) = stat.rsplit_once(')').context("no name in /proc/PID/stat")?;
@@ -210,11 +274,20 @@ pub(crate) fn cpu(process: u32) -> Result<f64> {
         .split_whitespace()
         .skip(11)
         .map_while(|field| field.parse::<f64>().ok());
-    let (user, system) = (
-        ticks.next().context("no utime")?,
-        ticks.next().context("no stime")?,
-    );
-    Ok((user + system) / TICKS)
+    Ok(CpuTime {
+        user: ticks.next().context("no utime")? / TICKS,
+        system: ticks.next().context("no stime")? / TICKS,
+    })
+}
+
+/// `VmRSS` of a process, kB.
+fn resident(process: u32) -> Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .context("no VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
 /// A child that ends with us.
@@ -225,17 +298,13 @@ impl Running {
         Ok(Self(command.stdin(Stdio::null()).spawn()?))
     }
 
-    pub(crate) fn cpu(&self) -> Result<f64> {
-        cpu(self.0.id())
+    pub(crate) fn process(&self) -> u32 {
+        self.0.id()
     }
 
-    fn resident(&self) -> Result<f64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .context("no VmRSS")?;
-        Ok(line.trim().trim_end_matches(" kB").parse()?)
+    /// CPU seconds used so far, user and system.
+    pub(crate) fn cpu(&self) -> Result<f64> {
+        Ok(cpu(self.process())?.total())
     }
 }
 
@@ -311,8 +380,7 @@ pub(crate) struct DatagramRelay {
 impl DatagramRelay {
     /// Returns once it serves the origin with its media at `origin` and its API at `api`.
     pub(crate) fn start(
-        plain: Option<&[&str]>,
-        sluicegate: &Path,
+        through: Through<'_>,
         origin: u16,
         api: u16,
         every_address: bool,
@@ -320,24 +388,10 @@ impl DatagramRelay {
         let name = format!("relay-bench-{}-{}", std::process::id(), free_port()?);
         let directory = std::env::temp_dir().join(name);
         fs::create_dir_all(&directory)?;
-        let here = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        if let Some(arguments) = plain {
-            let mut command = Command::new(std::env::current_exe()?);
-            command.args(["plain", &here(origin).to_string()]);
-            command.args(arguments);
-            let mut child = Running::start(command.stdout(Stdio::piped()))?;
-            let mut line = String::new();
-            BufReader::new(child.0.stdout.take().context("stdout is piped")?)
-                .read_line(&mut line)?;
-            let address = here(line.trim().parse()?);
-            return Ok(Self {
-                srt: address,
-                rtc: address,
-                api: address,
-                child,
-                directory,
-            });
-        }
+        let sluicegate = match through {
+            Through::Plain(arguments) => return Self::plain(arguments, origin, directory),
+            Through::Sluicegate(program) => std::path::absolute(program)?,
+        };
         // A port that the system chose for the first one could be the port meant for the last one.
         let [rtmp, http, rtsp, system, srt, rtc, signalling] = free_ports()?;
         let configuration = directory.join("configuration");
@@ -360,7 +414,7 @@ impl DatagramRelay {
         );
         fs::write(&configuration, text)?;
         let log = File::create(directory.join("log"))?;
-        let mut command = Command::new(std::path::absolute(sluicegate)?);
+        let mut command = Command::new(sluicegate);
         command
             .args(["run", "--config"])
             .arg(&configuration)
@@ -390,9 +444,35 @@ impl DatagramRelay {
         })
     }
 
-    /// CPU seconds used so far, user and system.
-    pub(crate) fn cpu(&self) -> Result<f64> {
-        self.child.cpu()
+    fn plain(arguments: &[&str], origin: u16, directory: PathBuf) -> Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["plain", &here(origin).to_string()]);
+        command.args(arguments);
+        let mut child = Running::start(command.stdout(Stdio::piped()))?;
+        let mut line = String::new();
+        BufReader::new(child.0.stdout.take().context("stdout is piped")?).read_line(&mut line)?;
+        let address = here(line.trim().parse()?);
+        Ok(Self {
+            srt: address,
+            rtc: address,
+            api: address,
+            child,
+            directory,
+        })
+    }
+
+    pub(crate) fn process(&self) -> u32 {
+        self.child.process()
+    }
+
+    /// CPU time used so far.
+    pub(crate) fn cpu(&self) -> Result<CpuTime> {
+        cpu(self.process())
+    }
+
+    /// `VmRSS`, kB.
+    pub(crate) fn resident(&self) -> Result<f64> {
+        resident(self.process())
     }
 }
 
@@ -400,6 +480,10 @@ impl Drop for DatagramRelay {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.directory);
     }
+}
+
+fn here(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
 }
 
 /// A port that is free over TCP and UDP.

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::measure::{Case, Load, NOISY, Sample};
 use crate::process::Kind;
+use crate::spread::{Spread, counted_rounds};
 use crate::wire::Protocol;
 
 /// The samples: one entry per case and relay, with one sample per round.
@@ -70,9 +71,7 @@ pub(crate) fn json(samples: &Samples) -> Value {
         let spreads = columns(samples, *case, *kind, taken)
             .into_iter()
             .map(|column| {
-                let spread = column
-                    .spread
-                    .map(|Spread { median, low, high }| [low, median, high]);
+                let spread = column.spread.map(Spread::ordered);
                 (column.key.to_owned(), json!(spread))
             });
         let mut object: Map<String, Value> = spreads.collect();
@@ -101,44 +100,16 @@ struct Column {
     goal: Option<f64>,
 }
 
-/// A median over rounds and its range.
-#[derive(Clone, Copy)]
-struct Spread {
-    median: f64,
-    low: f64,
-    high: f64,
-}
-
-impl Spread {
-    fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
-        let mut values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
-        values.sort_by(f64::total_cmp);
-        let (low, high) = (*values.first()?, *values.last()?);
-        let middle = values.len() / 2;
-        let below = values[(values.len() - 1) / 2];
-        Some(Self {
-            median: f64::midpoint(below, values[middle]),
-            low,
-            high,
-        })
-    }
-}
-
 fn columns(samples: &Samples, case: Case, kind: Kind, taken: &[Sample]) -> Vec<Column> {
     let of_case = || samples.iter().filter(|(of, ..)| *of == case);
-    // A round is one comparison: it counts for every relay or for none. If too few rounds were quiet, all of them
-    // count.
-    let mut counted: Vec<usize> = (0..taken.len()).collect();
-    counted.retain(|round| {
+    // A round is one comparison: it counts for every relay or for none.
+    let counted = counted_rounds(taken.len(), |round| {
         of_case().all(|(_, _, taken)| {
             taken
-                .get(*round)
+                .get(round)
                 .is_some_and(|sample| sample.foreign <= NOISY)
         })
     });
-    if counted.len() * 2 < taken.len() {
-        counted = (0..taken.len()).collect();
-    }
     let each = |value: &dyn Fn(&Sample) -> f64| {
         Spread::of(counted.iter().map(|round| value(&taken[*round])))
     };
@@ -173,7 +144,7 @@ fn columns(samples: &Samples, case: Case, kind: Kind, taken: &[Sample]) -> Vec<C
             "CPU-s/GB",
             "relay_cpu_s_per_gb",
             3,
-            relays(load(|load| load.cpu)),
+            relays(load(|load| load.cpu.total())),
         ),
         Column {
             // A pure pass-through only has to match it; RTMP and HTTP have to be better.

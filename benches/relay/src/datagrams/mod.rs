@@ -5,15 +5,19 @@ mod rtc;
 mod srt;
 mod stream;
 
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use socket2::SockRef;
 
-use self::stream::{Offered, Sample, measure};
+pub(crate) use self::stream::{Offered, Sample};
+use self::stream::{Opened, measure};
+use crate::counters::Counters;
+use crate::measure::quantiles;
 use crate::process::DatagramRelay;
 
 /// The offered load, and how often it is measured.
@@ -151,7 +155,7 @@ fn compare(load: &Load, offered: Offered) -> Result<()> {
         }
         let mut samples = Vec::new();
         for plain in order {
-            samples.push((plain, once(load, plain, offered)?));
+            samples.push((plain, once(load, load.through(plain), offered, None)?));
         }
         samples.sort_by_key(|(plain, _)| !plain);
         let ours = samples.remove(1).1;
@@ -214,7 +218,7 @@ fn sweep(load: &Load) -> Result<()> {
                     sending,
                     rate: offered / flows,
                 };
-                let sample = once(&load, plain, offered)?;
+                let sample = once(&load, load.through(plain), offered, None)?;
                 let (sent, delivered) = (sample.offered_kpps(), sample.delivered_kpps());
                 println!(
                     "{:<11} {burst:>5} {sending:<5?}  {sent:>12.1}  {delivered:>14.1}  {:>5.2}%  {:>8.2}  {:>5.0}/{:<6.0}",
@@ -248,32 +252,106 @@ const fn name(plain: bool) -> &'static str {
 }
 
 impl Load {
+    /// The usual flows of this protocol, measured for `seconds`.
+    pub(crate) fn usual(protocol: Protocol, seconds: f64) -> Self {
+        Self {
+            protocol,
+            flows: None,
+            rate: None,
+            bursts: Vec::new(),
+            ways: Vec::new(),
+            sends: Vec::new(),
+            single_receivers: false,
+            every_address: false,
+            seconds,
+            rounds: 1,
+            floor: false,
+            sweep: false,
+            sluicegate: PathBuf::new(),
+        }
+    }
+
+    /// A burst of each flow, in this direction, at the usual rate.
+    pub(crate) fn offered(&self, way: Way, burst: usize) -> Offered {
+        Offered {
+            way,
+            burst,
+            sending: if burst == 1 {
+                Sending::Each
+            } else {
+                Sending::Gso
+            },
+            rate: self.amount().1,
+        }
+    }
+
     fn amount(&self) -> (usize, usize) {
         let (flows, rate) = self.protocol.usual();
         (self.flows.unwrap_or(flows), self.rate.unwrap_or(rate))
     }
+
+    fn through(&self, plain: bool) -> Through<'_> {
+        match (plain, self.floor) {
+            (true, _) => Through::Plain(&[]),
+            (false, true) => Through::Plain(&["--batched"]),
+            (false, false) => Through::Sluicegate(&self.sluicegate),
+        }
+    }
 }
 
-/// One measurement through a fresh relay.
-fn once(load: &Load, plain: bool, offered: Offered) -> Result<Sample> {
+impl fmt::Display for Load {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (flows, rate) = self.amount();
+        let name = match self.protocol {
+            Protocol::Rtc => "WebRTC",
+            Protocol::Srt => "SRT",
+        };
+        write!(f, "{name}, {flows} × {rate} packets/s")
+    }
+}
+
+/// The relay to measure.
+#[derive(Clone, Copy)]
+pub(crate) enum Through<'a> {
+    /// This program as `plain`, with these arguments.
+    Plain(&'a [&'a str]),
+    /// This binary.
+    Sluicegate(&'a Path),
+}
+
+/// One measurement through a fresh relay; `counters` have windows of their own.
+pub(crate) fn once(
+    load: &Load,
+    through: Through<'_>,
+    offered: Offered,
+    counters: Option<&mut Counters>,
+) -> Result<Sample> {
     let origin = socket()?;
     let media = origin.local_addr()?.port();
     let api = rtc::Api::start(media)?;
-    let plain = match (plain, load.floor) {
-        (true, _) => Some(&[][..]),
-        (false, true) => Some(&["--batched"][..]),
-        (false, false) => None,
-    };
-    let relay = DatagramRelay::start(plain, &load.sluicegate, media, api.port, load.every_address)?;
+    let relay = DatagramRelay::start(through, media, api.port, load.every_address)?;
     let (count, _) = load.amount();
-    let flows = (0..count)
-        .map(|index| match (plain.is_some(), load.protocol) {
-            (true, _) => Flow::plain(relay.rtc, &origin),
-            (false, Protocol::Rtc) => rtc::open(&relay, &origin, index),
-            (false, Protocol::Srt) => srt::open(relay.srt, &origin, index),
-        })
+    let open = |index| match (through, load.protocol) {
+        (Through::Plain(_), _) => Flow::plain(relay.rtc, &origin),
+        (Through::Sluicegate(_), Protocol::Rtc) => rtc::open(&relay, &origin, index),
+        (Through::Sluicegate(_), Protocol::Srt) => srt::open(relay.srt, &origin, index),
+    };
+    // The first flows use code and buffers that all later ones share.
+    let mut flows = (0..count.min(SHARED))
+        .map(open)
         .collect::<Result<Vec<_>>>()?;
-    measure(load, offered, &relay, &flows, &origin)
+    let idle = relay.resident()?;
+    let mut set_ups = Vec::new();
+    for index in flows.len()..count {
+        let began = Instant::now();
+        flows.push(open(index)?);
+        set_ups.push(began.elapsed().as_secs_f64() * 1e3);
+    }
+    let opened = Opened {
+        resident: (relay.resident()? - idle) / set_ups.len() as f64,
+        set_up: quantiles(&set_ups).0,
+    };
+    measure(load, offered, &relay, &flows, &origin, opened, counters)
 }
 
 /// One client, joined through the relay.
@@ -315,3 +393,6 @@ fn socket() -> Result<UdpSocket> {
     SockRef::from(&socket).set_send_buffer_size(4 << 20)?;
     Ok(socket)
 }
+
+/// Flows that are opened before memory is measured.
+const SHARED: usize = 4;

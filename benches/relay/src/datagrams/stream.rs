@@ -1,6 +1,7 @@
 //! Paced media, and how much of it arrived.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fs;
 use std::io::IoSliceMut;
 use std::net::UdpSocket;
@@ -11,11 +12,13 @@ use anyhow::{Result, anyhow};
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
 
 use super::{Flow, Load, Protocol, Sending, Way};
-use crate::process::DatagramRelay;
+use crate::counters::{Counters, Counts};
+use crate::measure::Usage;
+use crate::process::{CpuTime, DatagramRelay};
 
 /// The offered load.
 #[derive(Clone, Copy)]
-pub(super) struct Offered {
+pub(crate) struct Offered {
     pub(super) way: Way,
     /// Packets of a flow that are sent at once.
     pub(super) burst: usize,
@@ -24,13 +27,41 @@ pub(super) struct Offered {
     pub(super) rate: usize,
 }
 
+impl fmt::Display for Offered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let way = match self.way {
+            Way::Down => "down",
+            Way::Up => "up",
+        };
+        match self.burst {
+            1 => write!(f, "{way}, one by one"),
+            burst => write!(f, "{way}, bursts of {burst}"),
+        }
+    }
+}
+
+/// What opening the flows showed.
+#[derive(Clone, Copy)]
+pub(super) struct Opened {
+    /// kB of `VmRSS` per flow.
+    pub(super) resident: f64,
+    /// The median, in milliseconds.
+    pub(super) set_up: f64,
+}
+
 /// One measurement.
-pub(super) struct Sample {
+pub(crate) struct Sample {
     sent: u64,
     received: u64,
+    /// Bytes of a packet.
+    size: usize,
     seconds: f64,
-    /// CPU seconds of the relay.
-    cpu: f64,
+    cpu: CpuTime,
+    opened: Opened,
+    /// What the relay did per GB received.
+    pub(crate) counts: Counts,
+    /// Share of the machine used by other processes.
+    pub(crate) foreign: f64,
     /// The times from the call that sent a packet to its arrival at the other end, in microseconds, sorted; from
     /// receivers that have the kernel's timestamps.
     latencies: Vec<u32>,
@@ -40,12 +71,28 @@ pub(super) struct Sample {
 
 impl Sample {
     /// CPU of the relay per delivered packet, in microseconds.
-    pub(super) fn cost(&self) -> f64 {
-        self.cpu * 1e6 / self.received.max(1) as f64
+    pub(crate) fn cost(&self) -> f64 {
+        self.cpu.total() * 1e6 / self.received.max(1) as f64
+    }
+
+    /// CPU time of the relay per GB received.
+    pub(crate) fn cpu(&self) -> CpuTime {
+        self.cpu
+            .per((self.received.max(1) * self.size as u64) as f64 / 1e9)
+    }
+
+    /// kB of `VmRSS` per flow.
+    pub(crate) fn resident(&self) -> f64 {
+        self.opened.resident
+    }
+
+    /// The median time to open a flow, in milliseconds.
+    pub(crate) fn set_up(&self) -> f64 {
+        self.opened.set_up
     }
 
     /// The loss in per cent.
-    pub(super) fn loss(&self) -> f64 {
+    pub(crate) fn loss(&self) -> f64 {
         100.0 * (self.sent - self.received.min(self.sent)) as f64 / self.sent.max(1) as f64
     }
 
@@ -65,7 +112,7 @@ impl Sample {
             .map_or(f64::NAN, |latency| f64::from(*latency))
     }
 
-    pub(super) fn where_lost(&self) -> Option<String> {
+    pub(crate) fn where_lost(&self) -> Option<String> {
         let lost = self.sent - self.received.min(self.sent);
         let (ours, relay) = self.full;
         (lost > 0).then(|| {
@@ -74,13 +121,15 @@ impl Sample {
     }
 }
 
-/// Sends for the requested time, and counts what arrives.
+/// Sends for the requested time, and counts what arrives. `counters` have windows of their own after that.
 pub(super) fn measure(
     load: &Load,
     offered: Offered,
     relay: &DatagramRelay,
     flows: &[Flow],
     origin: &UdpSocket,
+    opened: Opened,
+    counters: Option<&mut Counters>,
 ) -> Result<Sample> {
     let clients: Vec<&UdpSocket> = flows.iter().map(|flow| &flow.client).collect();
     let receivers = match offered.way {
@@ -106,37 +155,68 @@ pub(super) fn measure(
     let size = load.protocol.packet();
     std::thread::scope(|scope| {
         let receiver = scope.spawn(|| receive(&receivers, size, &arrived, &stop));
+        let stopping = Stop(&stop);
         // A relay may need some time to notice that there is much to do.
         let warm = send(load, offered, flows, origin, WARM_UP);
-        let (before, early) = (relay.cpu()?, arrived.load(Ordering::Relaxed));
+        let before = Usage::of(relay.cpu()?, 0.0)?;
+        let early = arrived.load(Ordering::Relaxed);
         let began = Instant::now();
         let sent = send(load, offered, flows, origin, load.seconds);
         let seconds = began.elapsed().as_secs_f64();
-        // Packets that wait in buffers while other threads have the cores are late, not lost.
-        let mut seen = u64::MAX;
-        while seen != arrived.load(Ordering::Relaxed)
-            && began.elapsed() < Duration::from_secs_f64(load.seconds) + PATIENCE
-        {
-            seen = arrived.load(Ordering::Relaxed);
-            std::thread::sleep(DRAIN);
+        drain(&arrived, PATIENCE);
+        let used = before.until(&Usage::of(relay.cpu()?, 0.0)?);
+        // Packets that were in flight before count here as packets in flight after.
+        let received = arrived.load(Ordering::Relaxed);
+        let now = full_buffers(&ports)?;
+        let mut counts = Counts::default();
+        let passes = counters.map_or_else(Vec::new, |counters| counters.passes(relay.process()));
+        for pass in passes {
+            let seconds = pass.window.as_secs_f64();
+            let window = || {
+                let counting = pass.begin()?;
+                let early = arrived.load(Ordering::Relaxed);
+                send(load, offered, flows, origin, seconds)?;
+                drain(&arrived, PATIENCE);
+                let received = arrived.load(Ordering::Relaxed) - early;
+                Ok((counting.end()?, (received * size as u64) as f64 / 1e9))
+            };
+            counts.add(window());
         }
-        let cpu = relay.cpu()? - before;
-        stop.store(true, Ordering::Relaxed);
+        drop(stopping);
         let counted = receiver.join();
         let mut latencies = counted.map_err(|_| anyhow!("the receiver failed"))?;
         latencies.sort_unstable();
-        let now = full_buffers(&ports)?;
-        // Packets that were in flight before count here as packets in flight after.
-        let received = arrived.load(Ordering::Relaxed);
         Ok(Sample {
             sent: (sent? + warm?).saturating_sub(early),
             received: received - early,
+            size,
             seconds,
-            cpu,
+            cpu: used.relay,
+            opened,
+            counts,
+            foreign: used.foreign(),
             latencies,
             full: (now.0.saturating_sub(full.0), now.1.saturating_sub(full.1)),
         })
     })
+}
+
+/// Tells the receiver to stop when it is dropped, on errors too: the scope waits for the receiver.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Waits until nothing arrives any more: packets in buffers while other threads have the cores are late, not lost.
+fn drain(arrived: &AtomicU64, patience: Duration) {
+    let (began, mut seen) = (Instant::now(), u64::MAX);
+    while seen != arrived.load(Ordering::Relaxed) && began.elapsed() < patience {
+        seen = arrived.load(Ordering::Relaxed);
+        std::thread::sleep(DRAIN);
+    }
 }
 
 /// Sends at the wanted rate for `seconds`, with `burst` packets of a flow at once; returns how many.
