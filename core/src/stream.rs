@@ -290,6 +290,11 @@ impl StreamUrl {
         self.parts().2
     }
 
+    /// `vhost/app/stream`
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// The vhost, the app and the stream.
     fn parts(&self) -> (&str, &str, &str) {
         let (vhost, path) = self.0.split_once('/').unwrap_or_default();

@@ -16,10 +16,14 @@ pub struct Credentials {
     /// stream: they are joined with `&`, in this order. Of an SRT stream id, these are the pairs that have no meaning
     /// of their own.
     pub query: Option<Box<str>>,
+    /// The URL as the client wrote it, as far as it wrote one, where it has a query: some signatures cover all of it.
+    pub url: Option<Box<str>>,
     /// The token of `Authorization: Bearer` (RFC 6750 §2.1).
     pub bearer: Option<Box<str>>,
     /// The user and password of `Authorization: Basic` (RFC 7617).
     pub basic: Option<Basic>,
+    /// The `Cookie` field, which may hold what belongs to others.
+    pub cookie: Option<Box<str>>,
     /// Who an SRT caller says that it is.
     pub srt: Option<SrtUser>,
     /// The subject of the client's certificate, where TLS asked for one and verified it.
@@ -50,8 +54,19 @@ impl Credentials {
         let mut credentials = Self::default();
         if let Some((_, query)) = target.split_once('?') {
             credentials.add_query(query);
+            credentials.url = credentials.query.is_some().then(|| kept(target)).flatten();
         }
         credentials
+    }
+
+    /// Completes the URL with what HTTP says apart from it, where it is only a target: `https` and `h.example:8443`.
+    #[must_use]
+    pub fn at(mut self, scheme: &str, host: &str) -> Self {
+        let target = self.url.as_deref().filter(|url| url.starts_with('/'));
+        if let Some(target) = target {
+            self.url = kept(&format!("{scheme}://{host}{target}"));
+        }
+        self
     }
 
     /// What is in an RTMP request: the queries of its `tcUrl` and of the stream's name.
@@ -59,6 +74,9 @@ impl Credentials {
         let mut credentials = Self::of_target(tc_url);
         if let Some((_, query)) = name.split_once('?') {
             credentials.add_query(query);
+            // One URL of the two, as who signed it wrote it. A query in both is no URL that anybody signs.
+            let base = tc_url.split('?').next().unwrap_or_default();
+            credentials.url = kept(&format!("{}/{name}", base.trim_end_matches('/')));
         }
         credentials
     }
@@ -77,6 +95,13 @@ impl Credentials {
         }
         credentials.srt = (srt != SrtUser::default()).then_some(srt);
         credentials
+    }
+
+    /// Adds the `Cookie` field.
+    #[must_use]
+    pub fn with_cookie(mut self, field: Option<&str>) -> Self {
+        self.cookie = field.and_then(kept);
+        self
     }
 
     /// Adds what an `Authorization` field says, if that is one of the schemes that are understood.
@@ -114,6 +139,7 @@ impl fmt::Debug for Credentials {
             ("query", self.query.is_some()),
             ("bearer", self.bearer.is_some()),
             ("basic", self.basic.is_some()),
+            ("cookie", self.cookie.is_some()),
             ("srt", self.srt.is_some()),
             ("tls", self.tls.is_some()),
         ];

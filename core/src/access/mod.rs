@@ -1,3 +1,26 @@
-//! May this client: what it showed, as far as a protocol carries it.
+//! May this client: what it showed, the rules that it is judged by, and what the judgement was.
+//!
+//! | file | what it knows |
+//! | --- | --- |
+//! | [`credentials`] | what a client showed of itself, in each protocol |
+//! | [`question`] | what a verdict is made from, and the key under which one may be kept |
+//! | [`rules`] | which rule decides about a request, and the checks that it lists |
+//! | [`verdict`] | the answer, and how those of several checks become one |
+//! | [`networks`], [`keys`], [`passwords`], [`signed`], [`jwt`] | the checks that need nobody else |
+//! | [`hooks`] | what a backend is asked, and what its answer means |
+//! | [`table`] | reads the rules and checks of a settings file |
+//!
+//! Nothing here asks anybody: a check that needs an answer from outside is named, and the shell brings the answer.
 
 pub mod credentials;
+pub mod hooks;
+pub mod jwt;
+pub mod keys;
+pub mod networks;
+pub mod passwords;
+pub mod query;
+pub mod question;
+pub mod rules;
+pub mod signed;
+pub mod table;
+pub mod verdict;

@@ -54,15 +54,25 @@ pub struct LinkKey {
 impl LinkKey {
     /// Keys derived from `cluster_key`, which may have any length. Proxies with equal keys open each other's links.
     pub fn new(cluster_key: &[u8]) -> Self {
+        Self::derived(cluster_key, "link")
+    }
+
+    /// Keys for links that show that their holder was let in. A proxy that knows nothing of such links takes them for
+    /// those of a stranger.
+    pub fn granting(cluster_key: &[u8]) -> Self {
+        Self::derived(cluster_key, "grant")
+    }
+
+    fn derived(cluster_key: &[u8], kind: &str) -> Self {
         let derive = |purpose: &str| -> [u8; 32] {
             let mut hash = keyed(cluster_key);
-            hash.update(purpose.as_bytes());
+            hash.update(format!("sluicegate {kind}: {purpose}").as_bytes());
             hash.finalize().into_bytes().into()
         };
-        let id = derive("sluicegate link: key id");
+        let id = derive("key id");
         Self {
-            cipher: ChaCha20Poly1305::new(&derive("sluicegate link: cipher").into()),
-            nonces: keyed(&derive("sluicegate link: nonces")),
+            cipher: ChaCha20Poly1305::new(&derive("cipher").into()),
+            nonces: keyed(&derive("nonces")),
             id: Base64UrlUnpadded::encode_string(id.get(..KEY_ID_BYTES).unwrap_or_default()),
             others: Vec::new(),
         }
@@ -306,6 +316,20 @@ mod tests {
                 "{host}"
             );
         }
+    }
+
+    #[test]
+    fn a_link_that_lets_in_is_no_other_link() {
+        let (plain, granting) = (LinkKey::new(b"key"), LinkKey::granting(b"key"));
+        let link = link("10.0.0.1", "a");
+        assert_eq!(
+            plain.open(&granting.seal(&link), 99),
+            Err(LinkError::Foreign)
+        );
+        assert_eq!(
+            granting.open(&plain.seal(&link), 99),
+            Err(LinkError::Foreign)
+        );
     }
 
     #[test]

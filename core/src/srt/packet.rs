@@ -119,6 +119,8 @@ impl Rejection {
     pub const VERSION: Self = Self(1008);
     /// The caller's request cannot be read.
     pub const BAD_REQUEST: Self = Self(2400);
+    /// The caller did not say who it is, or said it wrongly.
+    pub const UNAUTHORIZED: Self = Self(2401);
     /// The maximum number of sessions or calls is reached.
     pub const OVERLOAD: Self = Self(2402);
     /// 403: an authority denied the request.

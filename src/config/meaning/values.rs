@@ -8,6 +8,7 @@ use crate::stream_names::StreamNames;
 use crate::value::{
     Listen, Network, Opening, OriginNames, PortRange, Secret, ValueError, parse_port,
 };
+use sluicegate_core::access::networks::NotANetwork;
 use sluicegate_core::fleet::origin::{Endpoint, Host};
 use sluicegate_core::stream::{Service, SrtStreamId, VhostRule};
 use std::path::PathBuf;
@@ -104,7 +105,8 @@ pub(super) fn flag(written: &Written) -> Result<bool, ValueError> {
 }
 
 pub(super) fn networks(written: &Written) -> Result<Vec<Network>, ValueError> {
-    written.items().into_iter().map(str::parse).collect()
+    let networks = written.items().into_iter().map(str::parse);
+    Ok(networks.collect::<Result<_, NotANetwork>>()?)
 }
 
 pub(super) fn origin_names(written: &Written) -> Result<OriginNames, ValueError> {

@@ -1,0 +1,562 @@
+//! Asking the operator's own backend: what it is asked, in the shape that it knows, and what its answer means.
+//!
+//! | shape | asked with | yes |
+//! | --- | --- | --- |
+//! | SRS `http_hooks` | JSON, one document for each event | 200 or 201, and the body is `0` or has the code 0 |
+//! | nginx-rtmp notify | a form, `call=publish` or `call=play` | a status that begins with 2 |
+//! | MediaMTX `authMethod: http` | JSON | a status that begins with 2 |
+//! | ours | JSON | 200 and `{"allow": true}` |
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::query::Query;
+use super::question::Question;
+use super::verdict::{Denial, Grant, Verdict, Why};
+use crate::stream::{Action, Protocol};
+
+/// A backend that is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hook {
+    /// How it is asked.
+    pub shape: Shape,
+    /// Where a connection is announced, before what it asks for (SRS only).
+    pub on_connect: Option<Box<str>>,
+    /// Where a publisher is asked about; without it, publishers may.
+    pub on_publish: Option<Box<str>>,
+    /// Where a player is asked about; without it, players may.
+    pub on_play: Option<Box<str>>,
+    /// Where the end of a publisher is told.
+    pub on_unpublish: Option<Box<str>>,
+    /// Where the end of a player is told.
+    pub on_stop: Option<Box<str>>,
+    /// What a publisher gets while nobody answers: in, or told to come again.
+    pub publish_unanswered: Unanswered,
+    /// What a player gets then.
+    pub play_unanswered: Unanswered,
+    /// How long an answer may take.
+    pub timeout: Duration,
+}
+
+/// What is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// `authMethod: http` of MediaMTX.
+    MediaMtx,
+    /// `on_publish` and the like of nginx-rtmp.
+    NginxRtmp,
+    /// Our own.
+    Ours,
+    /// `http_hooks` of SRS.
+    Srs,
+}
+
+/// What counts while nobody answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Unanswered {
+    /// They may.
+    Allow,
+    /// They are told to come again.
+    #[default]
+    Deny,
+}
+
+/// One POST.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Post {
+    /// Where to.
+    pub url: Box<str>,
+    /// The type of the body.
+    pub content_type: &'static str,
+    /// The body, which may hold what the client showed.
+    pub body: String,
+}
+
+/// The end of a session, as a backend is told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// The id that its beginning was asked about with.
+    pub session: Box<str>,
+    /// Bytes from the client.
+    pub received: u64,
+    /// Bytes to the client.
+    pub sent: u64,
+    /// How long it lasted.
+    pub seconds: u64,
+}
+
+impl Hook {
+    /// What it is asked about a request, one after the other; all have to be answered with yes. `session` is in the word
+    /// of the session's end as well.
+    pub fn questions(&self, question: &Question<'_>, session: &str) -> Vec<Post> {
+        let (url, event) = match question.action {
+            Action::Play => (&self.on_play, "on_play"),
+            Action::Publish => (&self.on_publish, "on_publish"),
+        };
+        let connect = self
+            .on_connect
+            .as_deref()
+            .filter(|_| self.shape == Shape::Srs);
+        let connect = connect.map(|url| (url, "on_connect"));
+        let asked = connect
+            .into_iter()
+            .chain(url.as_deref().map(|url| (url, event)));
+        asked
+            .map(|(url, event)| self.post(url, event, question, session, None))
+            .collect()
+    }
+
+    /// What it is told of the end of a session that it was asked about.
+    pub fn news(&self, question: &Question<'_>, ended: &Ended) -> Option<Post> {
+        let (url, event) = match question.action {
+            Action::Play => (&self.on_stop, "on_stop"),
+            Action::Publish => (&self.on_unpublish, "on_unpublish"),
+        };
+        let url = url.as_deref()?;
+        Some(self.post(url, event, question, &ended.session, Some(ended)))
+    }
+
+    /// Whether it counts sessions by what it is asked and told, so that no answer stands for two of them.
+    pub const fn counts(&self) -> bool {
+        self.on_unpublish.is_some() || self.on_stop.is_some()
+    }
+
+    /// What an answer means; `None` if it means nothing, as when there was none.
+    pub fn verdict(&self, status: u16, body: &[u8]) -> Option<Verdict> {
+        let yes = || Some(Verdict::Yes(Grant::default()));
+        let no = || Some(Verdict::No(Denial::new(Why::Forbidden, NOT_ALLOWED)));
+        match self.shape {
+            Shape::MediaMtx => match status {
+                200..300 => yes(),
+                401 => Some(Verdict::No(Denial::new(Why::Unknown, NOT_ALLOWED))),
+                500.. => None,
+                _ => no(),
+            },
+            // A name to go on under, or a relay, would change what the client asked for: that is no yes here.
+            Shape::NginxRtmp => match status {
+                200..300 => yes(),
+                500.. => None,
+                _ => no(),
+            },
+            Shape::Ours => ours(status, body),
+            Shape::Srs => match status {
+                200 | 201 if is_zero(body) => yes(),
+                500.. => None,
+                _ => no(),
+            },
+        }
+    }
+
+    /// What counts if nobody answers a request.
+    pub const fn unanswered(&self, action: Action) -> Unanswered {
+        match action {
+            Action::Play => self.play_unanswered,
+            Action::Publish => self.publish_unanswered,
+        }
+    }
+
+    fn post(
+        &self,
+        url: &str,
+        event: &str,
+        question: &Question<'_>,
+        session: &str,
+        ended: Option<&Ended>,
+    ) -> Post {
+        let (content_type, body) = match self.shape {
+            Shape::MediaMtx => (JSON, mediamtx(question, session).to_string()),
+            Shape::NginxRtmp => (FORM, nginx(event, question, session)),
+            Shape::Ours => (
+                JSON,
+                our_question(event, question, session, ended).to_string(),
+            ),
+            Shape::Srs => (JSON, srs(event, question, session, ended).to_string()),
+        };
+        Post {
+            url: url.into(),
+            content_type,
+            body,
+        }
+    }
+}
+
+impl std::fmt::Debug for Post {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Post(***)")
+    }
+}
+
+impl Shape {
+    /// The word that the settings have for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MediaMtx => "mediamtx",
+            Self::NginxRtmp => "nginx-rtmp",
+            Self::Ours => "sluicegate",
+            Self::Srs => "srs",
+        }
+    }
+
+    /// The shape that the settings call `name`.
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Self::MediaMtx, Self::NginxRtmp, Self::Ours, Self::Srs];
+        all.into_iter().find(|shape| shape.name() == name)
+    }
+}
+
+/// `http_hooks` of SRS: all are texts but the counters.
+fn srs(event: &str, question: &Question<'_>, session: &str, ended: Option<&Ended>) -> Value {
+    let stream = question.stream;
+    let param = match question.query().0 {
+        "" => String::new(),
+        query => format!("?{query}"),
+    };
+    let mut document = json!({
+        "server_id": "sluicegate",
+        "service_id": "sluicegate",
+        "action": event,
+        "client_id": session,
+        "ip": question.client.to_string(),
+        "vhost": stream.vhost(),
+        "app": stream.app(),
+        "tcUrl": format!("rtmp://{}/{}", stream.vhost(), stream.app()),
+        "stream": stream.stream(),
+        "param": param,
+        "stream_url": format!("/{}/{}", stream.app(), stream.stream()),
+        "stream_id": session,
+        "pageUrl": "",
+    });
+    if let Some(ended) = ended {
+        document["recv_bytes"] = ended.received.into();
+        document["send_bytes"] = ended.sent.into();
+        document["duration"] = ended.seconds.into();
+    }
+    document
+}
+
+/// The form of nginx-rtmp. What the client sent comes after our own fields and cannot repeat one of them: readers differ
+/// in which of two counts.
+fn nginx(event: &str, question: &Question<'_>, session: &str) -> String {
+    let stream = question.stream;
+    let (call, kind) = match event {
+        "on_play" => (
+            "play",
+            [("start", "0"), ("duration", "0"), ("reset", "0")].as_slice(),
+        ),
+        "on_publish" => ("publish", [("type", "live")].as_slice()),
+        "on_stop" => ("play_done", [].as_slice()),
+        _ => ("publish_done", [].as_slice()),
+    };
+    let tc_url = format!("rtmp://{}/{}", stream.vhost(), stream.app());
+    let address = question.client.to_string();
+    let mut fields = vec![
+        ("app", stream.app()),
+        ("flashver", ""),
+        ("swfurl", ""),
+        ("tcurl", &tc_url),
+        ("pageurl", ""),
+        ("addr", &address),
+        ("clientid", session),
+        ("call", call),
+        ("name", stream.stream()),
+    ];
+    fields.extend(kind);
+    let own: Vec<&str> = fields
+        .iter()
+        .map(|(name, _)| *name)
+        .chain(NGINX_FIELDS)
+        .collect();
+    let mut form: Vec<String> = fields
+        .iter()
+        .map(|(name, value)| format!("{name}={}", escaped(value)))
+        .collect();
+    let shown = question.query().pairs();
+    let others = shown.filter(|(name, _)| {
+        let name = unescaped(name);
+        !own.iter().any(|own| own.eq_ignore_ascii_case(&name))
+    });
+    form.extend(others.map(|(name, value)| {
+        format!(
+            "{}={}",
+            escaped(&unescaped(name)),
+            escaped(&unescaped(value))
+        )
+    }));
+    form.join("&")
+}
+
+/// `authMethod: http` of MediaMTX.
+fn mediamtx(question: &Question<'_>, session: &str) -> Value {
+    let login = question.login();
+    let part = |text: Option<&str>| text.unwrap_or_default().to_owned();
+    let token = question.credentials.bearer.as_deref().map(str::to_owned);
+    let token = token.or_else(|| Some(question.query().value("token")?.into_owned()));
+    json!({
+        "ip": question.client.to_string(),
+        "user": part(login.as_ref().map(|login| &*login.user)),
+        "password": part(login.as_ref().map(|login| &*login.password)),
+        "token": token.unwrap_or_default(),
+        "action": match question.action {
+            Action::Play => "read",
+            Action::Publish => "publish",
+        },
+        "path": question.path(),
+        "protocol": match question.protocol {
+            Protocol::Rtmp | Protocol::HttpFlv => "rtmp",
+            Protocol::Rtsp => "rtsp",
+            Protocol::Srt => "srt",
+            Protocol::WebRtc => "webrtc",
+            Protocol::HttpAac | Protocol::HttpMp3 | Protocol::HttpSegments | Protocol::HttpTs => "hls",
+        },
+        "id": session,
+        "query": question.query().0,
+        "userAgent": "",
+    })
+}
+
+fn our_question(
+    event: &str,
+    question: &Question<'_>,
+    session: &str,
+    ended: Option<&Ended>,
+) -> Value {
+    let login = question.login();
+    let part = |text: Option<&str>| text.map(str::to_owned);
+    let mut document = json!({
+        "version": 1,
+        "event": event,
+        "session": session,
+        "action": question.action.as_str(),
+        "protocol": question.protocol.as_str(),
+        "vhost": question.stream.vhost(),
+        "app": question.stream.app(),
+        "stream": question.stream.stream(),
+        "address": question.client.to_string(),
+        "user": part(login.as_ref().map(|login| &*login.user)),
+        "password": part(login.as_ref().map(|login| &*login.password)),
+        "token": part(question.credentials.bearer.as_deref()),
+        "query": question.query().0,
+    });
+    if let Some(ended) = ended {
+        document["received_bytes"] = ended.received.into();
+        document["sent_bytes"] = ended.sent.into();
+        document["seconds"] = ended.seconds.into();
+    }
+    document
+}
+
+/// `{"allow": true, "viewer": "seven", "valid_for": 60}`, or `{"allow": false, "reason": "…"}`.
+fn ours(status: u16, body: &[u8]) -> Option<Verdict> {
+    if status != 200 {
+        let denied = Denial::new(Why::Forbidden, NOT_ALLOWED);
+        return (400..500).contains(&status).then_some(Verdict::No(denied));
+    }
+    let document: Value = serde_json::from_slice(body).ok()?;
+    let text = |name: &str| document.get(name).and_then(Value::as_str);
+    if document.get("allow")?.as_bool()? {
+        return Some(Verdict::Yes(Grant {
+            viewer: text("viewer").map(Into::into),
+            ..Grant::default()
+        }));
+    }
+    let reason = text("reason").unwrap_or(NOT_ALLOWED);
+    let reason: String = reason
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(MAX_REASON)
+        .collect();
+    Some(Verdict::No(Denial::new(Why::Forbidden, reason)))
+}
+
+/// Whether SRS would take the body for a yes: `0`, or an object with the code 0. An empty body is a no.
+fn is_zero(body: &[u8]) -> bool {
+    match serde_json::from_slice::<Value>(body) {
+        Ok(Value::Number(number)) => number.as_i64() == Some(0),
+        Ok(document) => document.get("code").and_then(Value::as_i64) == Some(0),
+        Err(_) => false,
+    }
+}
+
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/:".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
+}
+
+fn unescaped(text: &str) -> String {
+    // A parameter of the same text has that text as its value, unescaped.
+    let pair = format!("x={text}");
+    Query(&pair)
+        .value("x")
+        .map_or_else(|| text.to_owned(), |value| value.replace('+', " "))
+}
+
+const JSON: &str = "application/json";
+const FORM: &str = "application/x-www-form-urlencoded";
+const NOT_ALLOWED: &str = "this is not allowed";
+/// Characters of a reason that go to a client.
+const MAX_REASON: usize = 200;
+/// Fields of nginx-rtmp that its other calls have.
+const NGINX_FIELDS: [&str; 7] = [
+    "epoch",
+    "type",
+    "start",
+    "duration",
+    "reset",
+    "time",
+    "timestamp",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::credentials::{Basic, Credentials};
+    use crate::stream::StreamUrl;
+
+    fn hook(shape: Shape) -> Hook {
+        let url = |path: &str| Some(format!("http://10.0.0.9/{path}").into());
+        Hook {
+            shape,
+            on_connect: url("connect"),
+            on_publish: url("publish"),
+            on_play: url("play"),
+            on_unpublish: url("unpublish"),
+            on_stop: None,
+            publish_unanswered: Unanswered::Deny,
+            play_unanswered: Unanswered::Allow,
+            timeout: Duration::from_secs(3),
+        }
+    }
+
+    fn asked(shape: Shape, query: &str) -> Vec<Post> {
+        let stream: StreamUrl = "__defaultVhost__/live/cam1".parse().unwrap();
+        let credentials = Credentials {
+            query: Some(query.into()),
+            basic: Some(Basic {
+                user: "u".into(),
+                password: "p".into(),
+            }),
+            ..Credentials::default()
+        };
+        let question = Question {
+            stream: &stream,
+            action: Action::Publish,
+            protocol: Protocol::Rtmp,
+            client: "192.0.2.10".parse().unwrap(),
+            credentials: &credentials,
+        };
+        hook(shape).questions(&question, "c7")
+    }
+
+    #[test]
+    fn srs_is_asked_as_its_own_hooks_are() {
+        let posts = asked(Shape::Srs, "token=T");
+        let urls: Vec<&str> = posts.iter().map(|post| &*post.url).collect();
+        assert_eq!(urls, ["http://10.0.0.9/connect", "http://10.0.0.9/publish"]);
+        let document: Value = serde_json::from_str(&posts[1].body).unwrap();
+        for (field, value) in [
+            ("action", "on_publish"),
+            ("client_id", "c7"),
+            ("ip", "192.0.2.10"),
+            ("vhost", "__defaultVhost__"),
+            ("app", "live"),
+            ("stream", "cam1"),
+            ("param", "?token=T"),
+            ("stream_url", "/live/cam1"),
+        ] {
+            assert_eq!(document[field], value, "{field}");
+        }
+    }
+
+    #[test]
+    fn a_client_cannot_repeat_a_field_of_nginx_rtmp() {
+        let query = "token=T&name=other&call=play&ADDR=10.0.0.1&na%6De=x&duration=5&a%26b=c";
+        let posts = asked(Shape::NginxRtmp, query);
+        assert_eq!(posts.len(), 1);
+        assert_eq!(
+            posts[0].body,
+            "app=live&flashver=&swfurl=&tcurl=rtmp://__defaultVhost__/live&pageurl=&addr=192.0.2.10&clientid=c7\
+             &call=publish&name=cam1&type=live&token=T&a%26b=c"
+        );
+    }
+
+    #[test]
+    fn mediamtx_is_asked_as_its_own_backends_are() {
+        let document: Value =
+            serde_json::from_str(&asked(Shape::MediaMtx, "token=T")[0].body).unwrap();
+        let expected = json!({
+            "ip": "192.0.2.10", "user": "u", "password": "p", "token": "T", "action": "publish",
+            "path": "live/cam1", "protocol": "rtmp", "id": "c7", "query": "token=T", "userAgent": "",
+        });
+        assert_eq!(document, expected);
+    }
+
+    #[test]
+    fn an_answer_means_what_its_kind_of_backend_means() {
+        let rows: &[(&str, Shape, u16, &str, Option<bool>)] = &[
+            ("zero", Shape::Srs, 200, "0", Some(true)),
+            (
+                "code 0",
+                Shape::Srs,
+                201,
+                r#"{"code":0,"data":null}"#,
+                Some(true),
+            ),
+            (
+                "another code",
+                Shape::Srs,
+                200,
+                r#"{"code":1}"#,
+                Some(false),
+            ),
+            (
+                "a code that is text",
+                Shape::Srs,
+                200,
+                r#"{"code":"0"}"#,
+                Some(false),
+            ),
+            ("nothing", Shape::Srs, 200, "", Some(false)),
+            ("no code", Shape::Srs, 200, "{}", Some(false)),
+            ("no content", Shape::Srs, 204, "0", Some(false)),
+            ("a broken backend", Shape::Srs, 502, "0", None),
+            ("any success", Shape::NginxRtmp, 204, "", Some(true)),
+            ("a rename", Shape::NginxRtmp, 302, "", Some(false)),
+            ("not found", Shape::NginxRtmp, 404, "", Some(false)),
+            ("a broken backend", Shape::NginxRtmp, 500, "", None),
+            ("any success", Shape::MediaMtx, 204, "", Some(true)),
+            ("unauthorized", Shape::MediaMtx, 401, "", Some(false)),
+            ("a redirect", Shape::MediaMtx, 307, "", Some(false)),
+            (
+                "allowed",
+                Shape::Ours,
+                200,
+                r#"{"allow":true,"viewer":"7"}"#,
+                Some(true),
+            ),
+            (
+                "denied",
+                Shape::Ours,
+                200,
+                r#"{"allow":false,"reason":"paused"}"#,
+                Some(false),
+            ),
+            ("neither", Shape::Ours, 200, r#"{"allow":"yes"}"#, None),
+            ("no JSON", Shape::Ours, 200, "<html>", None),
+            ("forbidden", Shape::Ours, 403, "", Some(false)),
+            ("a redirect", Shape::Ours, 302, "", None),
+        ];
+        for (cause, shape, status, body, expected) in rows {
+            let verdict = hook(*shape).verdict(*status, body.as_bytes());
+            let may = verdict.map(|verdict| matches!(verdict, Verdict::Yes(_)));
+            assert_eq!(may, *expected, "{}: {cause}", shape.name());
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! Which rule decides about a request, and the checks that it lists.
+//!
+//! The rules stand in an order, and the first that fits decides; a request that none fits may. A rule says yes or no
+//! itself, or lists checks, of which all must say yes or any may.
+
+use std::fmt;
+
+use super::hooks::Hook;
+use super::jwt::Jwt;
+use super::keys::Keys;
+use super::networks::Network;
+use super::passwords::Users;
+use super::question::Question;
+use super::signed::{Scheme, Signed};
+use super::verdict::{Denial, Grant, Quorum, Trial, Verdict, Why};
+use crate::place::pattern::Pattern;
+use crate::stream::{Action, Protocol, StreamUrl};
+
+/// All rules, and the checks that they name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rules {
+    pub(super) rules: Vec<Rule>,
+    pub(super) checks: Vec<Check>,
+}
+
+/// One rule: whom it is about, and what decides about them. A part that says nothing fits everybody.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rule {
+    pub(super) vhosts: Vec<Pattern>,
+    pub(super) apps: Vec<Pattern>,
+    pub(super) streams: Vec<Pattern>,
+    pub(super) action: Option<Action>,
+    pub(super) protocols: Vec<Protocol>,
+    pub(super) networks: Vec<Network>,
+    pub(super) decide: Decide,
+    /// Whether the query parameters that the checks used are kept from the origin.
+    pub take_out: bool,
+}
+
+/// What decides about those that a rule fits.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Decide {
+    /// They may.
+    #[default]
+    Allow,
+    /// So many of these checks, by their places among [`Rules`]' checks.
+    Checks(Quorum, Vec<usize>),
+    /// They may not.
+    Deny,
+}
+
+/// A check with the name that rules call it by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// Its name.
+    pub name: Box<str>,
+    /// What it checks.
+    pub kind: CheckKind,
+}
+
+/// What a check checks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CheckKind {
+    /// The subject of the client's certificate, as a pattern.
+    Certificate(Vec<Pattern>),
+    /// What a backend says.
+    Hook(Hook),
+    /// A token.
+    Jwt(Jwt),
+    /// A generated key, in `Authorization`, an SRT stream id, or one of these query parameters and cookies.
+    Keys(Keys, Vec<Box<str>>),
+    /// Where the client is.
+    Networks(Vec<Network>),
+    /// A user and a password.
+    Passwords(Users),
+    /// A signed address.
+    Signed(Signed),
+}
+
+/// What comes of one check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Its answer.
+    Answer(Verdict),
+    /// A backend has to be asked.
+    Ask,
+    /// A password has to be compared with a hash, which takes too long to do at once; if it fits, the answer is this one.
+    Password {
+        /// The hash.
+        hash: Box<str>,
+        /// What was shown.
+        password: Box<str>,
+        /// The answer if it fits.
+        then: Box<Verdict>,
+    },
+}
+
+impl Rules {
+    /// The rule that decides about a request, and its place, counted from 1.
+    pub fn deciding(&self, question: &Question<'_>) -> Option<(usize, &Rule)> {
+        let mut numbered = (1..).zip(&self.rules);
+        numbered.find(|(_, rule)| rule.fits(question))
+    }
+
+    /// Whether a rule may decide about a request for `stream`, by somebody somewhere: without one, everybody may.
+    pub fn may_judge(&self, stream: &StreamUrl, action: Action) -> bool {
+        self.rules.iter().any(|rule| rule.is_about(stream, action))
+    }
+
+    /// The checks of our own signature, each by its name and with the secret that signs now.
+    pub fn own_secrets(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.checks.iter().filter_map(|check| match &check.kind {
+            CheckKind::Signed(signed) if signed.scheme == Scheme::Ours => {
+                Some((&*check.name, &**signed.secrets.first()?))
+            }
+            _ => None,
+        })
+    }
+
+    /// Whether there are no rules.
+    pub const fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// The trial that a rule orders, and the checks to ask in turn.
+    pub fn trial<'a>(&'a self, rule: &'a Rule) -> (Trial, impl Iterator<Item = &'a Check>) {
+        let (trial, listed) = match &rule.decide {
+            Decide::Allow => (Trial::new(Quorum::All, 0), [].as_slice()),
+            Decide::Deny => (Trial::new(Quorum::Any, 0), [].as_slice()),
+            Decide::Checks(quorum, listed) => {
+                (Trial::new(*quorum, listed.len()), listed.as_slice())
+            }
+        };
+        (
+            trial,
+            listed.iter().filter_map(|index| self.checks.get(*index)),
+        )
+    }
+
+    /// Every rule in plain words, in order.
+    pub fn in_words(&self) -> impl Iterator<Item = String> {
+        self.rules.iter().map(|rule| self.words_of(rule))
+    }
+
+    /// One rule in plain words: whom it is about, and what decides about them.
+    pub fn words_of(&self, rule: &Rule) -> String {
+        let decides = match &rule.decide {
+            Decide::Allow => "may".to_owned(),
+            Decide::Deny => "may not".to_owned(),
+            Decide::Checks(quorum, listed) => {
+                let named = listed.iter().filter_map(|index| self.checks.get(*index));
+                let named: Vec<String> = named.map(Check::to_string).collect();
+                let how = match (named.len(), quorum) {
+                    (1, _) => "",
+                    (_, Quorum::All) => "all of ",
+                    (_, Quorum::Any) => "any of ",
+                };
+                format!("may if {how}{} says yes", named.join(", "))
+            }
+        };
+        let out = if rule.take_out {
+            "; what was shown is kept from the origin"
+        } else {
+            ""
+        };
+        format!("who wants to {rule} {decides}{out}")
+    }
+}
+
+impl Rule {
+    fn fits(&self, question: &Question<'_>) -> bool {
+        let anywhere = self.networks.is_empty();
+        self.is_about(question.stream, question.action)
+            && (self.protocols.is_empty() || self.protocols.contains(&question.protocol))
+            && (anywhere
+                || self
+                    .networks
+                    .iter()
+                    .any(|network| network.contains(question.client)))
+    }
+
+    fn is_about(&self, stream: &StreamUrl, action: Action) -> bool {
+        let parts = [
+            (&self.vhosts, stream.vhost()),
+            (&self.apps, stream.app()),
+            (&self.streams, stream.stream()),
+        ];
+        let named = |(patterns, text): (&Vec<Pattern>, &str)| {
+            patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(text))
+        };
+        self.action.is_none_or(|own| own == action) && parts.into_iter().all(named)
+    }
+}
+
+impl fmt::Display for Rule {
+    /// Whom it is about: `publish app live over rtmp or srt from 10.0.0.0/8`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.action.map_or("publish or play", Action::as_str))?;
+        let parts = [
+            ("vhost", &self.vhosts),
+            ("app", &self.apps),
+            ("stream", &self.streams),
+        ];
+        let mut named = false;
+        for (name, patterns) in parts {
+            if !patterns.is_empty() {
+                named = true;
+                write!(f, " {name} {}", or(patterns))?;
+            }
+        }
+        if !named {
+            f.write_str(" any stream")?;
+        }
+        if !self.protocols.is_empty() {
+            write!(f, " over {}", or(&self.protocols))?;
+        }
+        if !self.networks.is_empty() {
+            write!(f, " from {}", or(&self.networks))?;
+        }
+        Ok(())
+    }
+}
+
+fn or(items: &[impl ToString]) -> String {
+    items
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(" or ")
+}
+
+impl Check {
+    /// Whether somebody outside has to be asked.
+    pub const fn asks(&self) -> bool {
+        matches!(self.kind, CheckKind::Hook(_))
+    }
+
+    /// What it says of a request, at `now` in seconds since 1970.
+    pub fn examine(&self, question: &Question<'_>, now: u64) -> Step {
+        let verdict = match &self.kind {
+            CheckKind::Certificate(subjects) => certificate(subjects, question),
+            CheckKind::Hook(_) => return Step::Ask,
+            CheckKind::Jwt(jwt) => jwt.check(question, now),
+            CheckKind::Keys(keys, parameters) => key(keys, parameters, question),
+            CheckKind::Networks(networks) => {
+                if networks
+                    .iter()
+                    .any(|network| network.contains(question.client))
+                {
+                    Verdict::Yes(Grant::default())
+                } else {
+                    no(Why::Forbidden, "this is not allowed from your address")
+                }
+            }
+            CheckKind::Passwords(users) => return password(users, question),
+            CheckKind::Signed(signed) => signed.check(question, now),
+        };
+        Step::Answer(verdict)
+    }
+}
+
+impl fmt::Display for Check {
+    /// Its name and what it is: `encoders (one of 3 keys)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (", self.name)?;
+        match &self.kind {
+            CheckKind::Certificate(_) => f.write_str("the client's certificate")?,
+            CheckKind::Hook(hook) => write!(f, "a backend asked as {}", hook.shape.name())?,
+            CheckKind::Jwt(jwt) => write!(f, "a JSON Web Token, {} keys", jwt.keys.count())?,
+            CheckKind::Keys(keys, _) => write!(f, "one of {} keys", keys.count())?,
+            CheckKind::Networks(networks) => write!(f, "from {}", or(networks))?,
+            CheckKind::Passwords(users) => write!(f, "one of {} users", users.count())?,
+            CheckKind::Signed(signed) => write!(f, "an address signed as {}", signed.name())?,
+        }
+        f.write_str(")")
+    }
+}
+
+fn certificate(subjects: &[Pattern], question: &Question<'_>) -> Verdict {
+    match question.credentials.tls.as_deref() {
+        None => no(Why::Unknown, "a client certificate is needed"),
+        Some(subject) if subjects.iter().any(|pattern| pattern.matches(subject)) => {
+            Verdict::Yes(Grant {
+                viewer: Some(subject.into()),
+                ..Grant::default()
+            })
+        }
+        Some(_) => no(Why::Forbidden, "this is not allowed for your certificate"),
+    }
+}
+
+fn key(keys: &Keys, parameters: &[Box<str>], question: &Question<'_>) -> Verdict {
+    let mut any = false;
+    for shown in question.shown(parameters).take(MOST_SHOWN) {
+        any = true;
+        if let Some(owner) = keys.owner(&shown.text) {
+            return Verdict::Yes(Grant {
+                viewer: Some(owner.into()),
+                used: shown.parameter.into_iter().map(Into::into).collect(),
+                ..Grant::default()
+            });
+        }
+    }
+    no(
+        Why::Unknown,
+        if any {
+            "the key is not known"
+        } else {
+            "a key is needed"
+        },
+    )
+}
+
+fn password(users: &Users, question: &Question<'_>) -> Step {
+    let Some(login) = question.login() else {
+        return Step::Answer(no(Why::Unknown, "a user and a password are needed"));
+    };
+    let wrong = no(Why::Unknown, "the user or the password is wrong");
+    let Some(hash) = users.hash_of(&login.user) else {
+        return Step::Answer(wrong);
+    };
+    let then = if users.knows(&login.user) {
+        Verdict::Yes(Grant {
+            viewer: Some(login.user.into()),
+            used: login.parameters.into_iter().map(Into::into).collect(),
+            ..Grant::default()
+        })
+    } else {
+        wrong
+    };
+    Step::Password {
+        hash: hash.into(),
+        password: login.password.into(),
+        then: Box::new(then),
+    }
+}
+
+/// The answer to a password that does not fit.
+pub fn wrong_password() -> Verdict {
+    no(Why::Unknown, "the user or the password is wrong")
+}
+
+fn no(why: Why, reason: &str) -> Verdict {
+    Verdict::No(Denial::new(why, reason))
+}
+
+/// Texts of one client that are tried as a key.
+const MOST_SHOWN: usize = 8;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,356 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::access::credentials::{Basic, Credentials, SrtUser};
+use crate::access::keys::line;
+
+fn read(document: &Value) -> Rules {
+    Rules::read(document).unwrap_or_else(|problems| panic!("{problems:?}"))
+}
+
+struct Asked {
+    stream: StreamUrl,
+    action: Action,
+    protocol: Protocol,
+    client: &'static str,
+    credentials: Credentials,
+}
+
+fn publish(stream: &str) -> Asked {
+    Asked {
+        stream: stream.parse().unwrap(),
+        action: Action::Publish,
+        protocol: Protocol::Rtmp,
+        client: "10.0.0.1",
+        credentials: Credentials::default(),
+    }
+}
+
+impl Asked {
+    fn question(&self) -> Question<'_> {
+        Question {
+            stream: &self.stream,
+            action: self.action,
+            protocol: self.protocol,
+            client: self.client.parse().unwrap(),
+            credentials: &self.credentials,
+        }
+    }
+
+    fn judged(&self, rules: &Rules) -> Verdict {
+        let question = self.question();
+        let Some((_, rule)) = rules.deciding(&question) else {
+            return Verdict::Yes(Grant::default());
+        };
+        let (mut trial, checks) = rules.trial(rule);
+        for check in checks {
+            match check.examine(&question, 0) {
+                Step::Answer(answer) => trial.hear(answer),
+                Step::Ask | Step::Password { .. } => panic!("nobody is asked here"),
+            }
+        }
+        trial.verdict()
+    }
+
+    fn why(&self, rules: &Rules) -> Option<Why> {
+        match self.judged(rules) {
+            Verdict::Yes(_) => None,
+            Verdict::No(denial) => Some(denial.why),
+            Verdict::Later(_) => panic!("nobody is asked"),
+        }
+    }
+}
+
+#[test]
+fn the_first_rule_that_fits_decides() {
+    let rules = read(&json!({"access": [
+        {"app": "live", "stream": "cam-*", "action": "publish", "network": "10.0.0.0/8", "decide": "allow"},
+        {"app": ["live", "vod"], "action": "publish", "decide": "deny"},
+        {"vhost": "private.example", "protocol": ["http"], "decide": "deny"},
+    ]}));
+    let mut elsewhere = publish("a.example/live/cam-1");
+    elsewhere.client = "192.0.2.1";
+    let mut player = publish("private.example/live/a");
+    player.action = Action::Play;
+    let mut http = publish("private.example/other/a");
+    http.protocol = Protocol::HttpSegments;
+    let rows = [
+        ("the first", publish("a.example/live/cam-1"), Some(1), None),
+        (
+            "another stream",
+            publish("a.example/live/a"),
+            Some(2),
+            Some(Why::Forbidden),
+        ),
+        ("another network", elsewhere, Some(2), Some(Why::Forbidden)),
+        (
+            "another protocol",
+            publish("private.example/other/a"),
+            None,
+            None,
+        ),
+        ("a protocol of a group", http, Some(3), Some(Why::Forbidden)),
+        ("another action", player, None, None),
+        ("no rule", publish("a.example/other/a"), None, None),
+    ];
+    for (cause, asked, rule, why) in rows {
+        let question = asked.question();
+        let deciding = rules.deciding(&question).map(|(number, _)| number);
+        assert_eq!(deciding, rule, "{cause}");
+        assert_eq!(asked.why(&rules), why, "{cause}");
+    }
+    let stream = "a.example/live/cam-1".parse().unwrap();
+    assert!(rules.may_judge(&stream, Action::Publish));
+    assert!(!rules.may_judge(&stream, Action::Play));
+}
+
+#[test]
+fn a_key_may_stand_wherever_a_protocol_has_room_for_one() {
+    let key = line("encoder-1", b"salt", "secret-1");
+    let rules = read(&json!({
+        "check": [{"name": "encoders", "kind": "keys", "keys": [key]}],
+        "access": [{"all": ["encoders"]}],
+    }));
+    let basic = |user: &str, password: &str| Basic {
+        user: user.into(),
+        password: password.into(),
+    };
+    let none = Credentials::default;
+    let rows = [
+        ("nothing", none(), Some(Why::Unknown)),
+        (
+            "bearer",
+            Credentials {
+                bearer: Some("secret-1".into()),
+                ..none()
+            },
+            None,
+        ),
+        (
+            "another bearer",
+            Credentials {
+                bearer: Some("secret-2".into()),
+                ..none()
+            },
+            Some(Why::Unknown),
+        ),
+        (
+            "a password",
+            Credentials {
+                basic: Some(basic("x", "secret-1")),
+                ..none()
+            },
+            None,
+        ),
+        (
+            "an SRT key",
+            Credentials {
+                srt: Some(SrtUser {
+                    user: None,
+                    key: Some("secret-1".into()),
+                }),
+                ..none()
+            },
+            None,
+        ),
+        (
+            "a query",
+            Credentials {
+                query: Some("key=secret-1&x=1".into()),
+                ..none()
+            },
+            None,
+        ),
+        (
+            "another parameter",
+            Credentials {
+                query: Some("token=secret-1".into()),
+                ..none()
+            },
+            Some(Why::Unknown),
+        ),
+        (
+            "two of them",
+            Credentials {
+                query: Some("key=secret-2&key=secret-1".into()),
+                ..none()
+            },
+            Some(Why::Unknown),
+        ),
+        (
+            "a cookie",
+            Credentials {
+                cookie: Some("a=b; key=secret-1".into()),
+                ..none()
+            },
+            None,
+        ),
+    ];
+    for (cause, credentials, expected) in rows {
+        let mut asked = publish("a.example/live/a");
+        asked.credentials = credentials;
+        assert_eq!(asked.why(&rules), expected, "{cause}");
+    }
+    let mut asked = publish("a.example/live/a");
+    asked.credentials.query = Some("key=secret-1".into());
+    let Verdict::Yes(grant) = asked.judged(&rules) else {
+        panic!("it may");
+    };
+    assert_eq!(grant.viewer.as_deref(), Some("encoder-1"));
+    assert_eq!(grant.used, ["key".into()]);
+}
+
+#[test]
+fn a_password_that_nobody_has_takes_as_long() {
+    let hash = "$argon2id$v=19$m=16,t=1,p=1$MDEyMzQ1Njc4OWFiY2RlZg$AAAAAAAAAAAAAAAAAAAAAA";
+    let rules = read(&json!({
+        "check": [{"name": "staff", "kind": "passwords", "users": format!("# people\nann:{hash}\n")}],
+        "access": [{"any": "staff"}],
+    }));
+    let examine = |user: &str| {
+        let mut asked = publish("a.example/live/a");
+        asked.credentials.query = Some(format!("user={user}&pass=x").into());
+        rules.checks[0].examine(&asked.question(), 0)
+    };
+    let Step::Password { then, .. } = examine("ann") else {
+        panic!("compared");
+    };
+    assert!(matches!(*then, Verdict::Yes(_)));
+    let Step::Password { then, .. } = examine("bob") else {
+        panic!("compared too");
+    };
+    assert_eq!(*then, wrong_password());
+}
+
+#[test]
+fn rules_are_said_in_plain_words() {
+    let key = line("encoder-1", b"salt", "secret-1");
+    let rules = read(&json!({
+        "check": [
+            {"name": "encoders", "kind": "keys", "keys": key},
+            {"name": "office", "kind": "networks", "networks": ["10.0.0.0/8"]},
+            {"name": "links", "kind": "signed", "secrets": ["hidden"]},
+        ],
+        "access": [
+            {"app": "live", "action": "publish", "protocol": ["rtmp", "srt"], "all": ["encoders", "office"]},
+            {"stream": ["a-*", "b"], "network": "192.0.2.0/24", "any": ["links"], "take_out": true},
+            {"decide": "deny"},
+        ],
+    }));
+    let words: Vec<String> = rules.in_words().collect();
+    assert_eq!(
+        words,
+        [
+            "who wants to publish app live over rtmp or srt may if all of encoders (one of 1 keys), office (from 10.0.0.0/8) says yes",
+            "who wants to publish or play stream a-* or b from 192.0.2.0/24 may if links (an address signed as sluicegate) says yes; what was shown is kept from the origin",
+            "who wants to publish or play any stream may not",
+        ]
+    );
+    let printed = format!("{rules:?}");
+    assert!(
+        !printed.contains("hidden") && !printed.contains("secret-1"),
+        "{printed}"
+    );
+}
+
+#[test]
+fn what_is_wrong_is_named_and_never_quoted() {
+    let check = |check: Value| json!({"check": [check]});
+    let rule = |rule: Value| json!({"access": [rule]});
+    let rows = [
+        (rule(json!({})), "[[access]] 1: a rule has exactly one of"),
+        (
+            rule(json!({"decide": "allow", "all": "x"})),
+            "[[access]] 1: a rule has exactly one of",
+        ),
+        (
+            rule(json!({"decide": "maybe"})),
+            "[[access]] 1: a rule has exactly one of",
+        ),
+        (
+            rule(json!({"all": ["x"]})),
+            "[[access]] 1: all: there is no [[check]] with the name \"x\"",
+        ),
+        (
+            rule(json!({"all": []})),
+            "[[access]] 1: all: it names no check",
+        ),
+        (
+            rule(json!({"decide": "deny", "protocol": "ftp"})),
+            "[[access]] 1: protocol: none of",
+        ),
+        (
+            rule(json!({"decide": "deny", "network": "hidden"})),
+            "[[access]] 1: network: not a network",
+        ),
+        (
+            rule(json!({"decide": "deny", "action": "hidden"})),
+            "[[access]] 1: action:",
+        ),
+        (
+            rule(json!({"decide": "deny", "apps": "x"})),
+            "[[access]] 1: unknown key apps",
+        ),
+        (json!({"access": {"decide": "deny"}}), "[access]: a list"),
+        (check(json!({"name": "x"})), "[[check]] 1: kind:"),
+        (
+            check(json!({"name": "x", "kind": "keys"})),
+            "[[check]] 1: keys: missing",
+        ),
+        (
+            check(json!({"name": "x", "kind": "keys", "keys": "hidden"})),
+            "[[check]] 1: keys: not NAME:SALT:HASH",
+        ),
+        (
+            check(json!({"name": "x y", "kind": "networks", "networks": "::1"})),
+            "[[check]] 1: name:",
+        ),
+        (
+            check(json!({"name": "x", "kind": "signed"})),
+            "[[check]] 1: secrets: missing",
+        ),
+        (
+            check(json!({"name": "x", "kind": "signed", "scheme": "hidden"})),
+            "[[check]] 1: scheme:",
+        ),
+        (
+            check(
+                json!({"name": "x", "kind": "signed", "scheme": "nginx", "expression": "$uri hidden"}),
+            ),
+            "[[check]] 1: expression: the expression must hold",
+        ),
+        (
+            check(
+                json!({"name": "x", "kind": "signed", "scheme": "nginx", "secrets": "hidden", "expression": "$secure_link_expires"}),
+            ),
+            "[[check]] 1: secrets: the expression does not use them",
+        ),
+        (
+            check(json!({"name": "x", "kind": "jwt"})),
+            "[[check]] 1: a jwt check needs jwks or secrets",
+        ),
+        (
+            check(json!({"name": "x", "kind": "jwt", "secrets": "hidden"})),
+            "[[check]] 1: secrets: a secret of fewer",
+        ),
+        (
+            check(json!({"name": "x", "kind": "passwords", "users": ["hidden"]})),
+            "[[check]] 1: users: not NAME:HASH",
+        ),
+        (
+            json!({"check": [
+                {"name": "x", "kind": "networks", "networks": "::1"},
+                {"name": "x", "kind": "networks", "networks": "::1"},
+            ]}),
+            "[[check]] 2: x is named twice",
+        ),
+    ];
+    for (document, expected) in rows {
+        let problems = Rules::read(&document).unwrap_err();
+        assert!(
+            problems[0].starts_with(expected),
+            "{document}: {problems:?}"
+        );
+        assert!(!problems[0].contains("hidden"), "{problems:?}");
+    }
+}
