@@ -130,6 +130,8 @@ fn proxy(policy: &str) -> Proxy {
         outside: None,
         cluster: None,
         connector: Connector::unrestricted(),
+        rules: sluicegate_core::access::rules::Rules::default(),
+        tokens: sluicegate::config::LiveTokens::default(),
     })
 }
 

@@ -37,6 +37,33 @@ pub struct Explanation {
     pub rejected: Vec<Rejected>,
     /// All are full, and take streams nevertheless.
     pub overflows: bool,
+    /// Whether a certain client may have it, if that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<AccessSaid>,
+}
+
+/// Whether a client may, and what decides about that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessSaid {
+    /// The rule that decides, counted from 1; `None` if none is about this.
+    pub rule: Option<usize>,
+    /// The rule in plain words.
+    pub words: String,
+    /// What each of its checks says.
+    pub checks: Vec<CheckSaid>,
+    /// Whether it may.
+    pub may: bool,
+    /// Why not, as the client would hear it; empty if it may.
+    pub reason: String,
+}
+
+/// What one check says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckSaid {
+    /// Its name, and what it is.
+    pub check: String,
+    /// What it says, and why.
+    pub says: String,
 }
 
 /// A claim that stands.

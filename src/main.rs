@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sluicegate::cli::operate::Question;
 use sluicegate::cli::{Cli, Verb};
-use sluicegate::cli::{register, tap};
+use sluicegate::cli::{register, sign, tap};
 use sluicegate::config::{self, Environment, Loaded, Settings};
 use sluicegate::server::{Inherited, Server, Sockets};
 use sluicegate::systemd::Systemd;
@@ -35,12 +35,25 @@ fn main() -> ExitCode {
         Verb::Demo => said(demo()),
         Verb::Register(arguments) => said(block_on(register::run(arguments))),
         Verb::Run { config } => said(run(config.as_deref())),
+        Verb::Key(arguments) => printed(sign::key(&arguments).map_err(Into::into)),
+        Verb::Sign(arguments) => printed(
+            Environment::read()
+                .map_err(Into::into)
+                .and_then(|environment| {
+                    Ok(format!("{}\n", sign::signed(&arguments, &environment)?))
+                }),
+        ),
         Verb::Tap(arguments) => said(block_on(tap::run(arguments))),
         Verb::Version => {
             println!("sluicegate {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
         }
     }
+}
+
+/// Prints what came out.
+fn printed(outcome: anyhow::Result<String>) -> ExitCode {
+    said(outcome.map(|text| print!("{text}")))
 }
 
 /// Ends with one sentence on standard error if something went wrong.

@@ -1,14 +1,15 @@
 //! Who may ask the system API for what.
 
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sluicegate_core::cluster::peers::token;
 use sluicegate_core::http::caller::{Caller, OwnNames, Terms};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{System, problem};
+use crate::config::{LiveTokens, Role};
 use crate::metrics::SurfaceLabel;
 use crate::net::entrance::Ends;
 use crate::value::{Network, Secret};
@@ -16,14 +17,24 @@ use crate::value::{Network, Secret};
 /// The token, and where registrations may come from.
 #[derive(Debug, Default)]
 pub struct Access {
-    /// What callers must show. Without one, only loopback may manage, and anybody may register.
+    /// What administrators show. Without it and without [`tokens`](Self::tokens), only loopback may manage, and anybody
+    /// may register.
     pub token: Option<Secret>,
+    /// What others show, each with its role.
+    pub tokens: LiveTokens,
     /// Networks that may register; none means any.
     pub register_from: Vec<Network>,
     /// What proxies of one cluster show each other, where they share a key.
     pub peers: Option<PeerAccess>,
     /// How callers on this machine may call it.
     pub names: OwnNames,
+}
+
+/// Somebody who showed a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Holder {
+    name: String,
+    role: Role,
 }
 
 /// What a route is for, and so who may use it.
@@ -48,6 +59,7 @@ pub(super) enum Surface {
 pub(super) struct Door {
     pub(super) system: System,
     pub(super) surface: Surface,
+    pub(super) least: Role,
 }
 
 /// How proxies of one cluster know each other.
@@ -76,13 +88,38 @@ impl PeerAccess {
 }
 
 impl Access {
-    /// Whether a caller shows the token, or is another proxy of this cluster.
-    fn is_proven(&self, headers: &HeaderMap) -> bool {
-        let own = self.peers.iter().flat_map(|peers| &peers.own);
-        self.token
-            .iter()
-            .chain(own)
-            .any(|token| shows(token, headers))
+    /// Who a caller is by the token that it shows: somebody with a token, or another proxy of this cluster.
+    fn holder(&self, headers: &HeaderMap) -> Option<Holder> {
+        let mut own = self.peers.iter().flat_map(|peers| &peers.own);
+        self.holder_of_token(headers).or_else(|| {
+            let is_proxy = own.any(|token| shows(token, headers));
+            is_proxy.then(|| Holder {
+                name: "another proxy of the cluster".to_owned(),
+                role: Role::Admin,
+            })
+        })
+    }
+
+    fn holder_of_token(&self, headers: &HeaderMap) -> Option<Holder> {
+        if self
+            .token
+            .as_ref()
+            .is_some_and(|token| shows(token, headers))
+        {
+            return Some(Holder {
+                name: "system.auth_token".to_owned(),
+                role: Role::Admin,
+            });
+        }
+        let tokens = self.tokens.now();
+        let (name, role) = tokens.owner(bearer(headers)?)?;
+        let name = name.to_owned();
+        Some(Holder { name, role })
+    }
+
+    /// Whether callers have to show a token.
+    fn asks(&self) -> bool {
+        self.token.is_some() || !self.tokens.now().is_empty()
     }
 
     /// The answer to a caller that may not register an origin.
@@ -91,14 +128,16 @@ impl Access {
         caller: &Caller,
         headers: &HeaderMap,
     ) -> Option<Response> {
-        if self
-            .token
-            .as_ref()
-            .is_some_and(|token| !shows(token, headers))
-        {
-            return Some(unauthorized(
-                "registration needs the token of system.auth_token",
-            ));
+        if self.asks() {
+            match self.holder_of_token(headers) {
+                Some(holder) if holder.role.may(Role::Origin) => {}
+                Some(holder) => return Some(forbidden(&holder, Role::Origin)),
+                None => {
+                    return Some(unauthorized(
+                        "registration needs the token of system.auth_token, or one of system.tokens with the role origin",
+                    ));
+                }
+            }
         }
         if self.register_from.is_empty() {
             return None;
@@ -124,13 +163,21 @@ impl Access {
         Some(problem(StatusCode::FORBIDDEN, &words))
     }
 
-    /// The answer to a caller that may not manage the fleet: without a token only callers on this machine may.
-    fn refuse_management(&self, caller: &Caller, is_proven: bool) -> Option<Response> {
-        if is_proven || (self.token.is_none() && caller.is_local()) {
+    /// The answer to a caller that may not do what `least` may: without tokens, callers on this machine may do all.
+    fn refuse_management(
+        &self,
+        caller: &Caller,
+        holder: Option<&Holder>,
+        least: Role,
+    ) -> Option<Response> {
+        if let Some(holder) = holder {
+            return (!holder.role.may(least)).then(|| forbidden(holder, least));
+        }
+        if !self.asks() && caller.is_local() {
             return None;
         }
-        Some(unauthorized(if self.token.is_some() {
-            "this needs the token of system.auth_token"
+        Some(unauthorized(if self.asks() {
+            "this needs the token of system.auth_token, or one of system.tokens with a role that may do it"
         } else if caller.address().is_none() {
             "this is for callers on the same machine, and a proxy passed it on; others need system.auth_token to be set, and to show it"
         } else {
@@ -170,7 +217,11 @@ impl Surface {
 /// Lets through who may use a surface, with what is known of the [`Caller`], and sends everybody else away. What may
 /// register is for the handlers to say, which log it.
 pub(super) async fn door(
-    State(Door { system, surface }): State<Door>,
+    State(Door {
+        system,
+        surface,
+        least,
+    }): State<Door>,
     ConnectInfo(ends): ConnectInfo<Ends>,
     mut request: Request,
     next: Next,
@@ -178,11 +229,11 @@ pub(super) async fn door(
     let access = &system.access;
     let headers = request.headers();
     let caller = ends.caller(request.uri(), headers, &access.names);
-    let is_proven = access.is_proven(headers);
+    let holder = access.holder(headers);
     let terms = Terms {
-        is_proven,
+        is_proven: holder.is_some(),
         // What a health check calls this machine is no matter: it hears nothing of the fleet.
-        goes_by_address: access.token.is_none() && surface != Surface::Health,
+        goes_by_address: !access.asks() && surface != Surface::Health,
         starts_work: surface == Surface::Work,
         opens_to_pages: false,
     };
@@ -192,28 +243,64 @@ pub(super) async fn door(
             let status = StatusCode::from_u16(unwelcome.status()).unwrap_or(StatusCode::FORBIDDEN);
             Some(problem(status, &unwelcome.to_string()))
         }
-        Ok(()) if surface.is_guarded() => access.refuse_management(&caller, is_proven),
+        Ok(()) if surface.is_guarded() => access.refuse_management(&caller, holder.as_ref(), least),
         Ok(()) => None,
     };
-    if let Some(refused) = refused {
-        system.count_refusal(surface);
-        return refused;
+    let changes = surface.is_guarded() && !request.method().is_safe();
+    let change = changes.then(|| (request.method().clone(), what(&request)));
+    let answer = match refused {
+        Some(refused) => {
+            system.count_refusal(surface);
+            refused
+        }
+        None => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+    };
+    if let Some((method, what)) = change {
+        info!(
+            who = holder.as_ref().map_or("nobody with a token", |holder| &holder.name),
+            role = holder.as_ref().map_or("-", |holder| holder.role.as_str()),
+            %method,
+            what,
+            from = %ends.client,
+            status = answer.status().as_u16(),
+            "audit: a change through the system API"
+        );
     }
-    request.extensions_mut().insert(caller);
-    next.run(request).await
+    answer
+}
+
+/// What a request is about: its path, or only the pattern of it where a stream is named, since streams may be secret.
+fn what(request: &Request) -> String {
+    let pattern = request.extensions().get::<MatchedPath>();
+    match pattern.map(MatchedPath::as_str) {
+        Some(pattern) if pattern.contains("{*") => pattern.to_owned(),
+        _ => request.uri().path().to_owned(),
+    }
+}
+
+fn forbidden(holder: &Holder, least: Role) -> Response {
+    let words = format!(
+        "this needs the role {}; the token of {} has the role {}",
+        least.as_str(),
+        holder.name,
+        holder.role.as_str()
+    );
+    problem(StatusCode::FORBIDDEN, &words)
 }
 
 fn shows(token: &Secret, headers: &HeaderMap) -> bool {
-    let Some(value) = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-    else {
-        return false;
-    };
+    bearer(headers).is_some_and(|shown| token.matches(shown.as_bytes()))
+}
+
+/// The token that a caller shows.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     // RFC 9110 §11.1: the scheme is case-insensitive.
-    value.split_once(' ').is_some_and(|(scheme, shown)| {
-        scheme.eq_ignore_ascii_case("bearer") && token.matches(shown.trim().as_bytes())
-    })
+    let (scheme, shown) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| shown.trim())
 }
 
 fn unauthorized(words: &str) -> Response {

@@ -34,6 +34,7 @@ pub use access::{Access, PeerAccess};
 use access::{Door, Surface};
 
 use crate::api::Problem;
+use crate::config::Role;
 use crate::metrics::Metrics;
 use crate::net::entrance::{Ends, Visitor};
 use crate::net::http::{Body, serve};
@@ -54,6 +55,8 @@ struct Route {
     method: &'static str,
     path: &'static str,
     surface: Surface,
+    /// The role that may use it with the fewest other rights.
+    least: Role,
     handler: MethodRouter<System>,
 }
 
@@ -71,7 +74,7 @@ fn table() -> Vec<Route> {
         on_post("/api/v1/srs/register", Registration, fleet::register).or_put(fleet::register),
         on_post("/api/v1/hooks/srs", Callbacks, hooks::srs),
         on_get("/api/v1/origins", Management, fleet::origins),
-        on_delete("/api/v1/origins/{id}", Management, fleet::deregister),
+        on_delete("/api/v1/origins/{id}", Management, fleet::deregister).by(Role::Admin),
         on_post(
             "/api/v1/origins/{id}/drain",
             Management,
@@ -115,6 +118,7 @@ fn on_delete<H: Handler<T, System>, T: 'static>(
         method: "delete",
         path,
         surface,
+        least: changing(surface),
         handler: delete(handler),
     }
 }
@@ -128,6 +132,7 @@ fn on_get<H: Handler<T, System>, T: 'static>(
         method: "get",
         path,
         surface,
+        least: reading(surface),
         handler: get(handler),
     }
 }
@@ -141,11 +146,35 @@ fn on_post<H: Handler<T, System>, T: 'static>(
         method: "post",
         path,
         surface,
+        least: changing(surface),
         handler: post(handler),
     }
 }
 
+/// Who may usually read what is on a surface.
+const fn reading(surface: Surface) -> Role {
+    match surface {
+        Surface::Callbacks | Surface::Registration => Role::Origin,
+        Surface::Health | Surface::Management | Surface::Metrics => Role::Viewer,
+        Surface::Work => Role::Operator,
+    }
+}
+
+/// Who may usually change something there.
+const fn changing(surface: Surface) -> Role {
+    match surface {
+        Surface::Management => Role::Operator,
+        other => reading(other),
+    }
+}
+
 impl Route {
+    /// Names the role that may use it, where that is not the usual one for what it does.
+    fn by(mut self, least: Role) -> Self {
+        self.least = least;
+        self
+    }
+
     fn or_put<H: Handler<T, System>, T: 'static>(mut self, handler: H) -> Self {
         self.handler = self.handler.put(handler);
         self
@@ -174,6 +203,7 @@ impl System {
             let door = Door {
                 system: self.clone(),
                 surface: route.surface,
+                least: route.least,
             };
             let handler = route
                 .handler

@@ -2,10 +2,12 @@
 
 pub mod operate;
 pub mod register;
+pub mod sign;
 pub mod tap;
 
 use crate::cli::operate::{Ask, DrainArguments, ExplainArguments, Named, Numbered, Whom};
 use crate::cli::register::RegisterArguments;
+use crate::cli::sign::{KeyArguments, SignArguments};
 use crate::cli::tap::TapArguments;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -99,6 +101,10 @@ pub enum Verb {
         #[arg(long, short, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Sign an address, so that a client may use it for a while.
+    Sign(SignArguments),
+    /// Make a key for an encoder, a viewer or a user of the system API, or hash a password.
+    Key(KeyArguments),
     /// Print the name and the version.
     Version,
     /// Print a completion script for a shell.

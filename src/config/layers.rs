@@ -454,6 +454,9 @@ fn read_file(file: &Path, problems: &mut Vec<Problem>) -> BTreeMap<&'static str,
                 line: line_at(key.span().start),
             };
             let full = format!("{name}.{}", key.get_ref());
+            if full == super::sources::TOKENS {
+                continue;
+            }
             match read_key(&full, value, source) {
                 Ok((setting, said, source)) => add(&mut found, setting, said, source, problems),
                 Err(problem) => problems.push(problem),

@@ -12,7 +12,8 @@
 //! | `secret_file` | what a file that holds one secret says |
 //! | `duration`, `value` | the meaning of a text |
 //! | `meaning` | the typed settings; `meaning/sections` reads them from the table, `meaning/values` reads each value |
-//! | `sources` | the lists `[[origin]]` and `[[source]]`, which are read again while the proxy runs |
+//! | `sources` | the lists of the file, which are read again while the proxy runs |
+//! | `tokens` | the list `[[system.tokens]]`: who may use the system API |
 //! | `report` | what `sluicegate check` prints |
 
 mod credentials;
@@ -26,6 +27,7 @@ mod report;
 mod secret_file;
 mod sources;
 mod table;
+mod tokens;
 
 pub use credentials::{Credential, Credentials};
 pub use duration::{format_duration, parse_duration};
@@ -40,6 +42,7 @@ pub use report::check;
 pub use sources::{Place, SourceSettings, Sources, read_sources};
 pub(crate) use table::URL_VARIABLE;
 pub use table::{Setting, Shape, TABLE, setting};
+pub use tokens::{LiveTokens, Role, Tokens};
 
 use sluicegate_core::fleet::origin::AddressRules;
 use std::path::Path;

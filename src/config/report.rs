@@ -33,6 +33,13 @@ pub fn check(file: Option<&Path>, environment: &Environment) -> Result<String, C
         let _ = writeln!(report, "{assignment:width$}  # {}", entry.source);
     }
     report.push('\n');
+    let rules = &loaded.settings.sources.rules;
+    for (number, words) in (1..).zip(rules.in_words()) {
+        let _ = writeln!(report, "access rule {number}: {words}");
+    }
+    if !rules.is_empty() {
+        report.push_str("access: the first rule that fits decides; whom none fits may\n\n");
+    }
     for warning in &loaded.warnings {
         let _ = writeln!(report, "warning: {warning}");
     }

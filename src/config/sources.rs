@@ -1,5 +1,6 @@
-//! Origins that do not register themselves: `[[origin]]` and `[[source]]` of the settings file. These two lists are
-//! read again while the proxy runs.
+//! The lists of a settings file: origins that do not register themselves (`[[origin]]` and `[[source]]`), who may publish
+//! and watch (`[[access]]` and `[[check]]`), and who may use the system API (`[[system.tokens]]`). They are read again
+//! while the proxy runs.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -7,9 +8,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
+use sluicegate_core::access::rules::Rules;
 use sluicegate_core::fleet::listed::{KEYS, parse_entry};
 use sluicegate_core::fleet::origin::{AddressRules, Host, Origin, OriginId};
 
+use super::tokens::Tokens;
 use super::{ConfigError, Problem, parse_duration, secret_file};
 use crate::value::Secret;
 
@@ -22,11 +25,26 @@ pub struct Sources {
     pub origins: Vec<(OriginId, Origin)>,
     /// The lists of `[[source]]`.
     pub lists: Vec<SourceSettings>,
+    /// The rules of `[[access]]`, with the checks of `[[check]]`.
+    pub rules: Rules,
+    /// The tokens of `[[system.tokens]]`.
+    pub tokens: Tokens,
 }
 
 impl PartialEq for Sources {
     fn eq(&self, other: &Self) -> bool {
-        self.origins == other.origins && self.lists == other.lists
+        // Taken apart by name, so that a list that is added later has to be compared here.
+        let Self {
+            file: _,
+            origins,
+            lists,
+            rules,
+            tokens,
+        } = self;
+        *origins == other.origins
+            && *lists == other.lists
+            && *rules == other.rules
+            && *tokens == other.tokens
     }
 }
 
@@ -66,7 +84,9 @@ impl fmt::Display for Place {
 }
 
 /// The sections of the file that are lists.
-pub(super) const LISTS: [&str; 2] = ["origin", "source"];
+pub(super) const LISTS: [&str; 4] = ["access", "check", "origin", "source"];
+/// The list within a section: `[[system.tokens]]`.
+pub(super) const TOKENS: &str = "system.tokens";
 
 /// Reads the lists of `file` again.
 ///
@@ -134,8 +154,59 @@ pub(super) fn gather(file: &Path, rules: &AddressRules, problems: &mut Vec<Probl
             Err(what) => say("source", index + 1, what),
         }
     }
+    let mut document = document;
+    let files = from_files(&mut document).and_then(|()| Rules::read(&document));
+    let mut note = |what: String| problems.push(Problem::Conflict(format!("{path}: {what}")));
+    match files {
+        Ok(rules) => sources.rules = rules,
+        Err(found) => found.into_iter().for_each(&mut note),
+    }
+    match Tokens::read(&document) {
+        Ok(tokens) => sources.tokens = tokens,
+        Err(what) => note(what),
+    }
     sources
 }
+
+/// Puts what stands in files of their own in its place: `secrets_file` becomes `secrets`. The problems are returned, one
+/// line each.
+fn from_files(document: &mut Value) -> Result<(), Vec<String>> {
+    let mut problems = Vec::new();
+    let checks = document.get_mut("check").and_then(Value::as_array_mut);
+    for (number, check) in (1..).zip(checks.into_iter().flatten()) {
+        let Some(fields) = check.as_object_mut() else {
+            continue;
+        };
+        let named: Vec<String> = fields
+            .keys()
+            .filter(|key| key.ends_with(FILE))
+            .cloned()
+            .collect();
+        for key in named {
+            let held = match fields.remove(&key) {
+                Some(Value::String(file)) => secret_file::read_text(Path::new(&file))
+                    .map_err(|error| format!("{key} {file}: cannot be read: {error}")),
+                _ => Err(format!("{key}: not the name of a file")),
+            };
+            let plain = key.trim_end_matches(FILE).to_owned();
+            let outcome = held.and_then(|text| match fields.insert(plain.clone(), text.into()) {
+                None => Ok(()),
+                Some(_) => Err(format!("{plain} and {key} are both set; keep one of them")),
+            });
+            if let Err(what) = outcome {
+                problems.push(format!("[[check]] {number}: {what}"));
+            }
+        }
+    }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(problems)
+    }
+}
+
+/// Ends a key that names a file with the value.
+const FILE: &str = "_file";
 
 /// The entries of a list; a value that is not a list of tables counts as one invalid entry.
 fn entries(document: &Value, list: &str) -> Vec<Value> {

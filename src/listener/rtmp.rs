@@ -113,7 +113,7 @@ impl Rtmp {
         };
         let session = match proxy.open(request).await {
             Ok(session) => session,
-            Err(refusal) => return refuse(&mut client, asked, &refusal.to_string()).await,
+            Err(refusal) => return refuse_as(&mut client, asked, &refusal).await,
         };
         let joined = tokio::select! {
             biased;
@@ -127,7 +127,7 @@ impl Rtmp {
                 session.finish(reason);
                 return None;
             }
-            Err(refusal) => return refuse(&mut client, asked, &refusal.to_string()).await,
+            Err(refusal) => return refuse_as(&mut client, asked, &refusal).await,
         };
         let mut passage = Watched {
             joined,
@@ -354,7 +354,11 @@ impl Pair {
             self.session.row().request.stream,
             name.split('?').next().unwrap_or_default()
         );
-        joined.message_to_client(&status(self.passage.asked, &words))
+        joined.message_to_client(&status(
+            self.passage.asked,
+            no(self.passage.asked.action),
+            &words,
+        ))
     }
 }
 
@@ -425,8 +429,24 @@ impl Passage for Watched {
 
 /// Says no in RTMP's words, and closes. There is no pair then.
 async fn refuse(client: &mut Wire, asked: Asked, words: &str) -> Option<Box<Pair>> {
+    say_no(client, asked, no(asked.action), words).await
+}
+
+/// The same for a refusal. A publisher that may not is told so: encoders stop at that, and try again after anything else.
+async fn refuse_as(client: &mut Wire, asked: Asked, refusal: &Refusal) -> Option<Box<Pair>> {
+    let code = match (asked.action, refusal) {
+        (Action::Publish, Refusal::Denied { .. }) => "NetStream.Publish.Denied",
+        // An encoder that is told a reason stops; one whose connection ends comes again.
+        (Action::Publish, Refusal::NotYet { .. }) => return None,
+        (action, _) => no(action),
+    };
+    say_no(client, asked, code, &refusal.to_string()).await
+}
+
+async fn say_no(client: &mut Wire, asked: Asked, code: &str, words: &str) -> Option<Box<Pair>> {
     let mut bytes = Vec::new();
-    ChunkWriter::new(CHUNK_SIZE).write(chunk_stream::STREAM, &status(asked, words), &mut bytes);
+    let message = status(asked, code, words);
+    ChunkWriter::new(CHUNK_SIZE).write(chunk_stream::STREAM, &message, &mut bytes);
     last_words::say(client, &bytes, last_words::PATIENCE).await;
     None
 }
@@ -479,11 +499,15 @@ async fn send_away(
     None
 }
 
-fn status(asked: Asked, words: &str) -> Message {
-    let code = match asked.action {
+/// The usual code of a no.
+const fn no(action: Action) -> &'static str {
+    match action {
         Action::Play => "NetStream.Play.Failed",
         Action::Publish => "NetStream.Publish.BadName",
-    };
+    }
+}
+
+fn status(asked: Asked, code: &str, words: &str) -> Message {
     Message::command(asked.stream_id, &Command::on_status("error", code, words))
 }
 

@@ -25,7 +25,7 @@ use crate::config;
 use crate::net::datagram::{Driver, Entries, Handle, Links, Shard, handle};
 use crate::net::workers::Workers;
 use crate::origin::dial::Dialer;
-use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session};
+use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session, Why};
 use crate::sessions::{Direction, EndReason, Row};
 
 /// Serves SRT.
@@ -396,6 +396,9 @@ const fn code(refusal: &Refusal) -> Rejection {
         | Refusal::Full
         | Refusal::NoRoom { .. }
         | Refusal::TooManyClaims => Rejection::OVERLOAD,
+        Refusal::Denied {
+            why: Why::Unknown, ..
+        } => Rejection::UNAUTHORIZED,
         Refusal::Denied { .. } => Rejection::FORBIDDEN,
         Refusal::Refused { .. } => Rejection::INTERNAL,
         Refusal::WrongService { .. } => Rejection::NOT_FOUND,

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ACCEPT, AUTHORIZATION, HOST, HeaderValue};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::http::request::Builder;
 use hyper::{Method, Request, StatusCode};
 use tokio::net::TcpStream;
 
@@ -67,6 +68,51 @@ pub async fn ask(
     patience: Duration,
     most: usize,
 ) -> Result<(StatusCode, Bytes), FetchError> {
+    let mut request = to(method, url);
+    if let Some(token) = token {
+        let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.reveal()))
+            .map_err(|_| FetchError::NotAToken)?;
+        bearer.set_sensitive(true);
+        request = request.header(AUTHORIZATION, bearer);
+    }
+    within(connector, url, request, Bytes::new(), patience, most).await
+}
+
+/// The status and the body of the answer to a POST, with the same bounds. A redirect is an answer like any other.
+///
+/// # Errors
+/// [`FetchError`], for no status.
+pub async fn post(
+    connector: &Connector,
+    url: &Url,
+    content_type: &'static str,
+    body: String,
+    patience: Duration,
+    most: usize,
+) -> Result<(StatusCode, Bytes), FetchError> {
+    let request = to(Method::POST, url).header(CONTENT_TYPE, content_type);
+    within(connector, url, request, body.into(), patience, most).await
+}
+
+fn to(method: Method, url: &Url) -> Builder {
+    Request::builder()
+        .method(method)
+        .uri(url.path())
+        .header(HOST, url.target().to_string())
+        .header(ACCEPT, "application/json, */*")
+}
+
+async fn within(
+    connector: &Connector,
+    url: &Url,
+    request: Builder,
+    body: Bytes,
+    patience: Duration,
+    most: usize,
+) -> Result<(StatusCode, Bytes), FetchError> {
+    let request = request
+        .body(Full::new(body))
+        .map_err(|_| FetchError::Broken)?;
     let connect = async {
         let connected = connector.connect(url.target(), patience).await;
         connected.map_err(|error| match error.kind() {
@@ -74,32 +120,16 @@ pub async fn ask(
             _ => FetchError::Unreachable(error),
         })
     };
-    tokio::time::timeout(patience, exchange(connect, method, url, token, most))
+    tokio::time::timeout(patience, exchange(connect, request, most))
         .await
         .unwrap_or(Err(FetchError::Silent(patience)))
 }
 
 async fn exchange(
     connect: impl Future<Output = Result<TcpStream, FetchError>>,
-    method: Method,
-    url: &Url,
-    token: Option<&Secret>,
+    request: Request<Full<Bytes>>,
     most: usize,
 ) -> Result<(StatusCode, Bytes), FetchError> {
-    let mut request = Request::builder()
-        .method(method)
-        .uri(url.path())
-        .header(HOST, url.target().to_string())
-        .header(ACCEPT, "application/json, */*");
-    if let Some(token) = token {
-        let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.reveal()))
-            .map_err(|_| FetchError::NotAToken)?;
-        bearer.set_sensitive(true);
-        request = request.header(AUTHORIZATION, bearer);
-    }
-    let request = request
-        .body(Full::default())
-        .map_err(|_| FetchError::Broken)?;
     let stream = connect.await?;
     let broken = |_| FetchError::Broken;
     let response = http::once(stream, request).await.map_err(broken)?;

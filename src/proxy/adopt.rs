@@ -2,7 +2,7 @@
 
 use sluicegate_core::fleet::origin::OriginId;
 
-use super::{Proxy, Refusal, Session};
+use super::{Grant, Proxy, Refusal, Session};
 use crate::sessions::Request;
 
 impl Proxy {
@@ -15,7 +15,7 @@ impl Proxy {
         if self.is_draining() {
             return Err(Refusal::Draining);
         }
-        let session = self.let_in(request)?;
+        let session = self.let_in(request, Grant::default(), None)?;
         // Where the stream is said to be elsewhere, this session stays alone where it is.
         let expected = self.registry().claimed(session.key());
         let claim = session.hold.claim(expected.as_ref(), origin, WHY);

@@ -57,6 +57,7 @@ impl Proxy {
             candidates: ranked(&decision, placer.zone.is_some()),
             rejected: rejected(&decision),
             overflows: decision.overflows,
+            access: None,
             key: key.to_string(),
         }
     }
@@ -149,8 +150,8 @@ impl Proxy {
         !self.shared.lookup.redirects.is_empty()
     }
 
-    /// The base of the URL to which a player is sent by rule instead of being relayed; `None` where it is relayed, and
-    /// where nothing can be said of the stream.
+    /// The base of the URL to which a player is sent by rule instead of being relayed; `None` where it is relayed, where
+    /// nothing can be said of the stream, and where an access rule may be about it.
     pub async fn redirect(
         &self,
         stream: &StreamUrl,
@@ -159,6 +160,10 @@ impl Proxy {
     ) -> Option<String> {
         let mut rules = self.shared.lookup.redirects.iter();
         let rule = rules.find(|rule| rule.covers(stream, via))?;
+        if self.may_judge(stream, Action::Play) {
+            // The place it would be sent to is only for those who may have the stream, and knows nothing of that.
+            return None;
+        }
         let stands = self.stands(&self.key(stream)).await;
         let origin = self.for_player(stream, protocol, stands.as_ref()).ok()?;
         let member = self.registry().member(&origin)?;

@@ -4,6 +4,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use sluicegate_core::access::verdict;
 use sluicegate_core::fleet::State as OriginState;
 use sluicegate_core::fleet::health::Fault;
 use sluicegate_core::fleet::origin::{OriginId, Transport};
@@ -223,6 +224,7 @@ impl Candidates<'_> {
             Answer::Allow => Ok(()),
             Answer::Deny(reason) => Err(Refusal::Denied {
                 stream: self.request.stream.clone(),
+                why: verdict::Why::Forbidden,
                 reason,
             }),
             Answer::Goes(origin) => {

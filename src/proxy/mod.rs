@@ -9,7 +9,7 @@ mod answers;
 mod candidates;
 mod choice;
 pub mod drain;
-mod gate;
+pub mod gate;
 pub mod outside;
 mod refusal;
 mod session;
@@ -19,18 +19,21 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use sluicegate_core::access::rules::Rules;
 use sluicegate_core::fleet::drain::Drain;
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::stream::{Action, PlacementKey, StreamUrl, VhostRule};
 use tokio::time::timeout;
 use tracing::{debug, info};
 
-pub use self::gate::{Denial, Grant, Verdict};
+pub use self::gate::{Denial, Grant, Verdict, Why};
+use self::gate::{Gate, Telling};
 use self::outside::Outside;
 pub use self::refusal::Refusal;
+use self::session::OnEnd;
 pub use self::session::{Place, Session};
 use crate::cluster::Cluster;
-use crate::config::Takeover;
+use crate::config::{LiveTokens, Sources, Takeover};
 use crate::lookup::Lookup;
 use crate::metrics::{Metrics, RefusalLabels, StoreLabel};
 pub use crate::origin::attempt::{Attempt, DialError};
@@ -61,6 +64,8 @@ struct Shared {
     // A std mutex: it is held for a line and never across an await.
     drain: Mutex<Option<Drain>>,
     finder: Finder,
+    gate: Gate,
+    tokens: LiveTokens,
 }
 
 /// What a proxy is made of.
@@ -84,6 +89,10 @@ pub struct Parts {
     pub cluster: Option<Arc<Cluster>>,
     /// Reaches what was registered.
     pub connector: Connector,
+    /// Who may publish, and who may watch.
+    pub rules: Rules,
+    /// Who may use the system API.
+    pub tokens: LiveTokens,
 }
 
 /// How long set-up may take.
@@ -120,6 +129,8 @@ impl Proxy {
                 connector: parts.connector,
                 stopping: AtomicBool::new(false),
                 drain: Mutex::default(),
+                gate: Gate::new(parts.rules),
+                tokens: parts.tokens,
             }),
         };
         let shared = Arc::downgrade(&proxy.shared);
@@ -175,6 +186,17 @@ impl Proxy {
         &self.shared.connector
     }
 
+    /// Who may use the system API.
+    pub fn tokens(&self) -> &LiveTokens {
+        &self.shared.tokens
+    }
+
+    /// Takes the access rules and the tokens of other lists from here on.
+    pub fn take_lists(&self, lists: &Sources) {
+        self.take_rules(lists.rules.clone());
+        self.shared.tokens.take(lists.tokens.clone());
+    }
+
     /// An origin says that a stream is published on it, by a way that is not ours: it is played from there. Players
     /// that wait for it elsewhere are let go, to come back and find it.
     pub fn note_published(&self, stream: &StreamUrl, origin: &OriginId) {
@@ -228,11 +250,42 @@ impl Proxy {
         placed
     }
 
+    /// The same for a request that was let in before, or by another name of its stream.
+    ///
+    /// # Errors
+    /// A [`Refusal`], logged and counted.
+    pub fn place_admitted(
+        &self,
+        request: Request,
+        named: Option<OriginId>,
+        grant: Grant,
+    ) -> Result<Place, Refusal> {
+        let told = request.clone();
+        let placed = self.share_placement(request, named, grant);
+        if let Err(refusal) = &placed {
+            self.note_refusal(&told, refusal);
+        }
+        placed
+    }
+
     async fn try_place(&self, request: Request, named: Option<OriginId>) -> Result<Place, Refusal> {
         if self.has_drained() {
             return Err(Refusal::Draining);
         }
-        self.pass_gate(&request).await?;
+        // A viewer that comes piece by piece has no session whose end could be told.
+        let (grant, _) = self.pass_gate(&request).await?;
+        self.share_placement(request, named, grant)
+    }
+
+    fn share_placement(
+        &self,
+        request: Request,
+        named: Option<OriginId>,
+        grant: Grant,
+    ) -> Result<Place, Refusal> {
+        if self.has_drained() {
+            return Err(Refusal::Draining);
+        }
         let key = self.key(&request.stream);
         let (action, source) = (request.action, request.client.ip());
         let hold = self.shared.registry.hold(&key, action, source);
@@ -243,6 +296,7 @@ impl Proxy {
             key,
             hold,
             named,
+            used: grant.used,
         })
     }
 
@@ -250,15 +304,22 @@ impl Proxy {
         if self.is_draining() {
             return Err(Refusal::Draining);
         }
-        self.pass_gate(&request).await?;
+        let (grant, telling) = self.pass_gate(&request).await?;
         if request.action == Action::Publish {
             self.relieve(&request).await;
         }
-        self.let_in(request)
+        self.let_in(request, grant, telling)
     }
 
     /// Gives a session its share in the placement of its stream, and its row.
-    fn let_in(&self, request: Request) -> Result<Session, Refusal> {
+    fn let_in(
+        &self,
+        mut request: Request,
+        grant: Grant,
+        telling: Option<Telling>,
+    ) -> Result<Session, Refusal> {
+        // Nobody asks for them again, and a session lasts for hours.
+        request.credentials = None;
         let key = self.key(&request.stream);
         let (action, source) = (request.action, request.client.ip());
         let hold = self
@@ -271,9 +332,14 @@ impl Proxy {
             .sessions
             .open(request, key)
             .ok_or(Refusal::Full)?;
+        let telling = telling.map(|telling| OnEnd::new(telling, &row));
+        let term = grant.ends_at.map(|end| gate::term(end, &row));
         Ok(Session {
             proxy: self.clone(),
             setup: self.shared.timing.setup,
+            used: grant.used,
+            _on_end: telling,
+            _term: term,
             hold,
             row,
         })

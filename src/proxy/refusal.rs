@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hyper::StatusCode;
+use sluicegate_core::access::verdict::Why;
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::attempts::GiveUp;
 use sluicegate_core::stream::{Service, StreamUrl};
@@ -25,6 +26,8 @@ pub enum Refusal {
     Denied {
         /// The stream asked for.
         stream: StreamUrl,
+        /// Which kind of no it is.
+        why: Why,
         /// In the words of who denied it.
         reason: String,
     },
@@ -168,6 +171,9 @@ impl Refusal {
     pub const fn http_status(&self) -> StatusCode {
         match self {
             Self::AllFailed { .. } | Self::Refused { .. } => StatusCode::BAD_GATEWAY,
+            Self::Denied {
+                why: Why::Unknown, ..
+            } => StatusCode::UNAUTHORIZED,
             Self::Denied { .. } => StatusCode::FORBIDDEN,
             Self::Draining
             | Self::Ended(_)

@@ -1,13 +1,16 @@
 //! A client and an origin, on the way to each other or joined; and a share in a placement without a row.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::stream::{Action, PlacementKey};
+use tokio_util::task::AbortOnDropHandle;
 use tracing::info;
 
 use super::candidates::Candidates;
+use super::gate::{self, Telling};
 use super::{Attempt, DialError, Proxy, Refusal, Request};
 use crate::metrics::Metrics;
 use crate::registry::Hold;
@@ -19,9 +22,39 @@ pub struct Session {
     pub(super) proxy: Proxy,
     /// All candidates together have so long.
     pub(super) setup: Duration,
+    /// The query parameters that were used up at the gate.
+    pub(super) used: Vec<Box<str>>,
+    /// Tells who has to hear of the end.
+    pub(super) _on_end: Option<Box<OnEnd>>,
+    /// Ends it when the time is over for which it was let in.
+    pub(super) _term: Option<AbortOnDropHandle<()>>,
     // Before the row, so that the claim's lifetime counts from the last session's end.
     pub(super) hold: Hold,
     pub(super) row: OpenRow,
+}
+
+/// Tells backends of a session's end, when it is dropped.
+#[derive(Debug)]
+pub(super) struct OnEnd {
+    telling: Option<Telling>,
+    row: Arc<Row>,
+}
+
+impl OnEnd {
+    pub(super) fn new(telling: Telling, row: &Arc<Row>) -> Box<Self> {
+        Box::new(Self {
+            telling: Some(telling),
+            row: Arc::clone(row),
+        })
+    }
+}
+
+impl Drop for OnEnd {
+    fn drop(&mut self) {
+        if let Some(telling) = self.telling.take() {
+            telling.over(&self.row);
+        }
+    }
 }
 
 /// One of the many requests of a client that pulls a stream piece by piece: a share in the stream's placement
@@ -33,12 +66,18 @@ pub struct Place {
     pub(super) key: PlacementKey,
     pub(super) hold: Hold,
     pub(super) named: Option<OriginId>,
+    pub(super) used: Vec<Box<str>>,
 }
 
 impl Session {
     /// The metric families.
     pub fn metrics(&self) -> &Arc<Metrics> {
         self.proxy.metrics()
+    }
+
+    /// The target of the client's URL as its origin gets it: without what the gate used up, where a rule says so.
+    pub fn for_origin<'a>(&self, target: &'a str) -> Cow<'a, str> {
+        gate::for_origin(target, &self.used)
     }
 
     /// The row: counters, and the way to hear of a kick.
@@ -158,6 +197,11 @@ impl Session {
 }
 
 impl Place {
+    /// The target of the client's URL as its origin gets it: without what the gate used up, where a rule says so.
+    pub fn for_origin<'a>(&self, target: &'a str) -> Cow<'a, str> {
+        gate::for_origin(target, &self.used)
+    }
+
     /// The stream, who asks for it and how.
     pub const fn request(&self) -> &Request {
         &self.request

@@ -218,7 +218,7 @@ fn spawn_upkeep(
     let probing = health::run(prober, settings.health.clone());
     tokio::spawn(end.clone().run_until_cancelled_owned(probing));
     let keep_sources = parts::keep_sources(
-        Arc::clone(proxy.registry()),
+        proxy.clone(),
         settings.sources.clone(),
         settings.address_rules(),
         systemd.clone(),

@@ -18,7 +18,7 @@ use super::StartError;
 use super::sockets::hint;
 use crate::admin::{Access, PeerAccess};
 use crate::cluster::{Cluster, Terms};
-use crate::config::{self, Credential, Probing, Settings, Sources};
+use crate::config::{self, Credential, LiveTokens, Probing, Settings, Sources};
 use crate::fleet_api;
 use crate::listener::http::Pieces;
 use crate::logging;
@@ -55,6 +55,8 @@ pub(super) fn proxy(
         outside: outside(settings),
         cluster,
         connector: Connector::new(settings.address_rules(), resolver),
+        rules: settings.sources.rules.clone(),
+        tokens: LiveTokens::new(settings.sources.tokens.clone()),
     });
     proxy
         .metrics()
@@ -232,6 +234,7 @@ pub(super) fn dialer(settings: &Settings, proxy: &Proxy) -> Dialer {
 pub(super) fn access(settings: &Settings, proxy: &Proxy) -> Access {
     let system = &settings.system;
     Access {
+        tokens: proxy.tokens().clone(),
         token: system.auth_enabled.then(|| system.auth_token.clone()),
         register_from: system.register_from.clone(),
         peers: proxy
@@ -244,27 +247,33 @@ pub(super) fn access(settings: &Settings, proxy: &Proxy) -> Access {
 /// What pulling in pieces is set to.
 pub(super) fn pieces(settings: &Settings, http: Arc<config::Http>) -> Pieces {
     let keys = settings.cluster.keys.iter();
-    let mut keys = keys.map(|key| LinkKey::new(key.reveal().as_bytes()));
-    let key = keys.next().unwrap_or_else(|| {
-        let mut random = [0; 32];
-        getrandom::fill(&mut random).expect("the system has randomness");
-        LinkKey::new(&random)
-    });
-    Pieces::new(key.or(keys), http)
+    let mut random = [0; 32];
+    getrandom::fill(&mut random).expect("the system has randomness");
+    let derived = |derive: fn(&[u8]) -> LinkKey| {
+        let mut keys = keys.clone().map(|key| derive(key.reveal().as_bytes()));
+        let key = keys.next().unwrap_or_else(|| derive(&random));
+        key.or(keys)
+    };
+    Pieces::new(derived(LinkKey::new), derived(LinkKey::granting), http)
 }
 
-/// Keeps the fleet as the lists of origins say, for ever. `systemd` is told when they are read again because somebody
+/// Keeps the fleet, the access rules and the tokens as the lists say, for ever. `systemd` is told when they are read again because somebody
 /// asked.
 pub(super) async fn keep_sources(
-    registry: Arc<Registry>,
+    proxy: Proxy,
     sources: Sources,
     rules: AddressRules,
     systemd: Systemd,
 ) {
+    let registry = Arc::clone(proxy.registry());
     let mut lists = Lists::start(registry, sources, rules);
     loop {
         let asked = lists.changed().await;
-        let again = lists.read_again(asked);
+        let again = async {
+            if lists.read_again(asked).await {
+                proxy.take_lists(lists.sources());
+            }
+        };
         if asked {
             systemd.while_reloading(again).await;
         } else {

@@ -7,6 +7,8 @@ use sluicegate_core::place::leg::LegEnd;
 /// Why a session ended: a closed list, for logs and metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndReason {
+    /// The time is over for which it was let in.
+    AccessOver,
     /// The client closed its connection.
     ClientClosed,
     /// The client broke its protocol.
@@ -49,6 +51,7 @@ impl EndReason {
     /// The reason as logs and metrics spell it.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::AccessOver => "access_over",
             Self::ClientClosed => "client_closed",
             Self::ClientError => "client_error",
             Self::ClientIdle => "client_idle",

@@ -1,5 +1,8 @@
 //! Whole proxies in this process, with clients and origins made from the same state machines, told as stories.
 
+mod access;
+mod access_hooks;
+mod access_recipes;
 mod api_fleet;
 mod api_register;
 #[allow(dead_code, reason = "each test binary uses its own part")]

@@ -86,6 +86,9 @@ pub struct ExplainArguments {
     /// Explain as if this origin did not exist.
     #[arg(long, value_name = "ORIGIN")]
     pub without: Option<String>,
+    /// Say which access rule decides about a client, such as "publish over srt from 192.0.2.1 with bearer=TOKEN".
+    #[arg(long = "as", value_name = "CLIENT")]
+    asking: Option<String>,
     /// The proxy to ask.
     #[command(flatten)]
     pub ask: Ask,
@@ -129,6 +132,9 @@ impl ExplainArguments {
         let mut query = format!("stream={}", escaped(&self.stream));
         if let Some(origin) = without {
             query.push_str(&format!("&without={}", escaped(origin)));
+        }
+        if let Some(client) = &self.asking {
+            query.push_str(&format!("&as={}", escaped(client)));
         }
         query
     }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::table::table;
 use super::tell::{ago, folded, progress, span, text};
-use crate::lookup::{Claimed, Explanation, Ranked};
+use crate::lookup::{AccessSaid, Claimed, Explanation, Ranked};
 
 /// The text about `said`. `left_out` is the origin that was left out of the question, `otherwise` the answer without
 /// the origin that the stream goes to, and `fleet` the answer with all origins, for facts about the rejected ones.
@@ -15,6 +15,9 @@ pub(super) fn story(
     fleet: &Value,
 ) -> String {
     let mut out = folded(&goes(said, left_out));
+    if let Some(access) = &said.access {
+        out.push_str(&may(access));
+    }
     if let Some(claim) = &said.claim {
         out.push_str(&folded(&claimed(claim, said.origin.as_deref())));
     }
@@ -87,6 +90,24 @@ fn why(said: &Explanation) -> &str {
     let rest = said.why.strip_prefix(said.stream.as_str());
     rest.and_then(|rest| rest.strip_prefix(": "))
         .unwrap_or(&said.why)
+}
+
+/// Whether the client that was asked about may, and what decides.
+fn may(access: &AccessSaid) -> String {
+    let verdict = if access.may {
+        "This client may have it".to_owned()
+    } else {
+        format!("This client may not have it ({})", access.reason)
+    };
+    let decides = match access.rule {
+        Some(number) => format!("access rule {number} decides: {}", access.words),
+        None => access.words.clone(),
+    };
+    let mut out = folded(&format!("{verdict}: {decides}."));
+    for one in &access.checks {
+        out.push_str(&folded(&format!("  {}: {}", one.check, one.says)));
+    }
+    out
 }
 
 fn claimed(claim: &Claimed, goes_to: Option<&str>) -> String {
@@ -213,6 +234,7 @@ mod tests {
             candidates: Vec::new(),
             rejected: Vec::new(),
             overflows: false,
+            access: None,
         }
     }
 

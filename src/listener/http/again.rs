@@ -105,7 +105,9 @@ pub(super) async fn answer(
     };
     let row = Arc::clone(pull.session.row());
     let (address, local) = (row.request.client, ends.local);
-    let outgoing = &head.for_origin(&forwarded);
+    let mut outgoing = head.for_origin(&forwarded);
+    outgoing.target = pull.session.for_origin(&head.target).into_owned();
+    let outgoing = &outgoing;
     let send = |attempt: Attempt| async move {
         let origin = http.dialer.dial(&attempt, address, local).await?;
         let mut answer: Awaited<'_> = Box::pin(ask(origin, outgoing));

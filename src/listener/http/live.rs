@@ -61,7 +61,9 @@ pub(super) async fn set_up(
         }
     };
     let mut head = Vec::with_capacity(1024);
-    request.for_origin(&forwarded).write(&mut head);
+    let mut outgoing = request.for_origin(&forwarded);
+    outgoing.target = session.for_origin(&request.target).into_owned();
+    outgoing.write(&mut head);
     let (address, local) = (session.row().request.client, ends.local);
     let head = head.as_slice();
     let send_head = |attempt: Attempt| async move {
@@ -213,7 +215,9 @@ pub(super) async fn open(
 /// What the client of a request showed, with the `target` it asked for.
 pub(super) fn credentials_of(head: &RequestHead, target: &str) -> Option<Box<Credentials>> {
     Credentials::of_target(target)
+        .at("http", head.host().unwrap_or_default())
         .with_authorization(head.headers.text("authorization"))
+        .with_cookie(head.headers.text("cookie"))
         .boxed()
 }
 

@@ -5,6 +5,7 @@ mod again;
 mod apart;
 mod counted;
 mod files;
+mod granted;
 mod live;
 mod pieces;
 mod refusal;

@@ -27,6 +27,7 @@ use super::Http;
 use super::again;
 use super::apart::Apart;
 use super::counted::Counted;
+use super::granted;
 use super::live::{client_of, credentials_of};
 use super::rewrite::{self, Rewriting};
 use super::share::{Found, Head, Lead, Outcome, SHARED_MAX, Shares};
@@ -46,6 +47,8 @@ use crate::proxy::{Attempt, DialError, Place, Proxy, Request as Asked};
 pub struct Pieces {
     /// Seals links and opens them.
     pub key: LinkKey,
+    /// Seals and opens the links of those who were let in.
+    granting: LinkKey,
     /// Its section of the settings.
     settings: Arc<config::Http>,
     shares: Arc<Shares>,
@@ -53,10 +56,11 @@ pub struct Pieces {
 }
 
 impl Pieces {
-    /// With nothing kept so far.
-    pub fn new(key: LinkKey, settings: Arc<config::Http>) -> Self {
+    /// With nothing kept so far. `granting` seals the links of those who were let in.
+    pub fn new(key: LinkKey, granting: LinkKey, settings: Arc<config::Http>) -> Self {
         Self {
             key,
+            granting,
             shares: Arc::new(Shares::new(settings.cache_megabytes * MEGABYTE)),
             settings,
             apart: Apart::default(),
@@ -68,14 +72,19 @@ impl Pieces {
         self.shares.kept_bytes()
     }
 
-    /// The link in a request target, if there is one that counts.
-    fn open(&self, text: Option<&str>) -> Result<Option<Link>, (StatusCode, String)> {
+    /// The link in a request target, if there is one that counts, and whether it shows that its holder was let in.
+    fn open(&self, text: Option<&str>) -> Result<Option<(Link, bool)>, (StatusCode, String)> {
         let Some(text) = text else { return Ok(None) };
-        match self.key.open(text, now()) {
-            Ok(link) => Ok(Some(link)),
-            Err(LinkError::Forged) => Err((StatusCode::FORBIDDEN, LinkError::Forged.to_string())),
-            Err(LinkError::Expired | LinkError::Foreign) => Ok(None),
+        for (key, lets_in) in [(&self.granting, true), (&self.key, false)] {
+            match key.open(text, now()) {
+                Ok(link) => return Ok(Some((link, lets_in))),
+                Err(LinkError::Forged) => {
+                    return Err((StatusCode::FORBIDDEN, LinkError::Forged.to_string()));
+                }
+                Err(LinkError::Expired | LinkError::Foreign) => {}
+            }
         }
+        Ok(None)
     }
 }
 
@@ -93,6 +102,10 @@ struct Pull {
     /// Where the link says that the piece is.
     linked: Option<Attempt>,
     patience: Patience,
+    /// Whether an access rule may be about the stream.
+    guarded: bool,
+    /// Whether a viewer of such a stream begins: it has no link yet that lets it in.
+    first: bool,
 }
 
 /// How an origin is waited for.
@@ -183,7 +196,7 @@ async fn pull(
 ) -> Result<Pull, (StatusCode, String)> {
     let (target, token) = link::take(&head.target);
     let target = cmcd::of_target(&target);
-    let link = http.pieces.open(token)?;
+    let (link, lets_in) = http.pieces.open(token)?.unzip();
     let stream = match &link {
         Some(link) => link.stream.clone(),
         None => stream_of(proxy, head.host(), &target)?,
@@ -197,11 +210,13 @@ async fn pull(
         by_way_of: Asked::way(client, ends.peer),
         credentials: credentials_of(&head, &target),
     };
-    let named = link.as_ref().map(|link| link.origin.clone());
-    let place = proxy
-        .place(asked, named)
+    let lets_in = lets_in == Some(true);
+    let readings = Readings::of(head.host(), &target).map_or(Vec::new(), |readings| readings.all);
+    let guarded = proxy.may_judge(&asked.stream, Action::Play);
+    let place = granted::admitted(proxy, asked, &readings, link.as_ref(), lets_in)
         .await
         .map_err(|refusal| (refusal.http_status(), refusal.to_string()))?;
+    let first = guarded && !lets_in;
     let linked = link.and_then(|link| linked(http, proxy, &place, &link, kind));
     let forwarded = http.forwarded(ends);
     let patience = match kind {
@@ -216,13 +231,15 @@ async fn pull(
         kind,
         host: head.host().unwrap_or_default().to_owned(),
         ask: Repeatable {
-            head: for_origin(&head, &target, &forwarded, kind),
+            head: for_origin(&head, &place.for_origin(&target), &forwarded, kind),
             client,
             local: ends.local,
         },
         place,
         linked,
         patience,
+        guarded,
+        first,
     })
 }
 
@@ -571,17 +588,31 @@ impl Pull {
         let body = rewrite::collect(response.into_body())
             .await
             .map_err(broken)?;
+        let lives = self.guarded && granted::is_live_media(&body);
         let link = Link {
             stream: self.place.request().stream.clone(),
             origin: attempt.origin.clone(),
             target: attempt.target.clone(),
-            expires: expiry(now()),
+            expires: if lives && !self.first {
+                granted::soon(now())
+            } else {
+                expiry(now())
+            },
         };
+        let key = match self.guarded {
+            true => &self.pieces.granting,
+            false => &self.pieces.key,
+        };
+        let link = key.seal(&link);
+        if lives && self.first && self.kind == Piece::Playlist {
+            let body = rewrite::as_variant(&mut head, &self.ask.head.target, &link);
+            return Ok(Prepared::Whole(head, body));
+        }
         let rewriting = Rewriting {
             kind: self.kind,
             host: &self.host,
             target: &attempt.target,
-            link: &self.pieces.key.seal(&link),
+            link: &link,
         };
         let body = rewriting.apply(&mut head, body, self.proxy.metrics());
         Ok(Prepared::Whole(head, body))
@@ -603,9 +634,11 @@ impl Pull {
             .common(self.share(), &self.ask.head)?;
         let (origin, stream) = (self.likely()?, &self.place.request().stream);
         let shape = sharing::shape(&self.ask.head.target);
+        // The first answer to a viewer may be another than the later ones.
+        let first = if self.first { "\nfirst" } else { "" };
         Some(Like {
-            key: format!("{origin}\n{stream}\n{common}"),
-            shape: format!("{origin}\n{stream}\n{shape}"),
+            key: format!("{origin}\n{stream}\n{common}{first}"),
+            shape: format!("{origin}\n{stream}\n{shape}{first}"),
         })
     }
 }

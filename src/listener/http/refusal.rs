@@ -9,6 +9,7 @@ use crate::net::wire::Wire;
 pub(super) async fn send(client: &mut Wire, status: StatusCode, words: &str) {
     let retry = match status {
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => "Retry-After: 2\r\n",
+        StatusCode::UNAUTHORIZED => "WWW-Authenticate: Bearer\r\n",
         _ => "",
     };
     let reason = status.canonical_reason().unwrap_or_default();

@@ -14,7 +14,7 @@ use sluicegate_core::http::head::RequestHead;
 use sluicegate_core::http::page::Page;
 use sluicegate_core::http::route::Piece;
 use sluicegate_core::http::sharing::Audience;
-use sluicegate_core::http::{dash, hls};
+use sluicegate_core::http::{dash, hls, link};
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -72,6 +72,30 @@ impl Rewriting<'_> {
             .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
         body
     }
+}
+
+/// A playlist of pieces, as the only variant of a master playlist: from here on a viewer asks for it by a link that lets
+/// it in, however soon what it showed at first is over.
+pub(super) fn as_variant(head: &mut Head, target: &str, link: &str) -> Bytes {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let query = match query {
+        "" => String::new(),
+        query => format!("{query}&"),
+    };
+    // Players have to be told a bandwidth (RFC 8216 §4.3.4.2), and choose nothing by the only one.
+    let body = format!(
+        "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=2000000\n{name}?{query}{}={link}\n",
+        link::PARAMETER
+    );
+    for name in ABOUT_BYTES {
+        head.headers.remove(name);
+    }
+    head.headers.remove(ACCEPT_RANGES);
+    head.headers.remove(ETAG);
+    head.headers
+        .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    body.into()
 }
 
 /// Asks for a whole, plain body. A validator of ours is the origin's, made weak.

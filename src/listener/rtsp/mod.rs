@@ -33,7 +33,7 @@ use crate::net::entrance::{Ends, Visitor};
 use crate::net::wire::Wire;
 use crate::net::{last_words, relay};
 use crate::origin::dial::Dialer;
-use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session};
+use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session, Why};
 use crate::sessions::{Direction, EndReason};
 use crate::value::LocalAddr;
 
@@ -331,11 +331,24 @@ fn refused(refusal: &Refusal, request: &Message) -> Vec<u8> {
         | Refusal::Full
         | Refusal::NoRoom { .. }
         | Refusal::TooManyClaims => (453, "Not Enough Bandwidth"),
+        Refusal::Denied {
+            why: Why::Unknown, ..
+        } => (401, "Unauthorized"),
         Refusal::Denied { .. } => (403, "Forbidden"),
         Refusal::TooSlow { .. } => (504, "Gateway Time-out"),
         Refusal::WrongService { .. } => (404, "Not Found"),
     };
-    response(status, &format!("{phrase}: {refusal}"), Some(request), "")
+    // The first request of a client shows nothing, even if its user gave it a password (RFC 2326 §14.46).
+    let challenge = match status {
+        401 => "WWW-Authenticate: Basic realm=\"sluicegate\"\r\n",
+        _ => "",
+    };
+    response(
+        status,
+        &format!("{phrase}: {refusal}"),
+        Some(request),
+        challenge,
+    )
 }
 
 /// What the client calls us: by its URI, else by where it reached us.

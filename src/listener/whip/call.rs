@@ -44,7 +44,8 @@ impl Ask<'_> {
         let offer = read_offer(&self.body)?;
         let session = self.open(stream, asked.action, &asked.target).await?;
         let body = Bytes::from(offer.sdp.clone());
-        let agreed = self.place(&session, &asked.target, body).await?;
+        let target = session.for_origin(&asked.target).into_owned();
+        let agreed = self.place(&session, &target, body).await?;
         let announced = self.whip.announced(&self.head, self.ends.local);
         let (answer, checks) = read_answer(&agreed.answer.body, &offer, &announced)?;
         let location = agreed.answer.headers.get(LOCATION);
@@ -70,18 +71,21 @@ impl Ask<'_> {
         let mut document: Value =
             serde_json::from_slice(&self.body).map_err(|_| bad("the body is not JSON"))?;
         let part = |name: &str| document.get(name).and_then(Value::as_str);
-        let url = part("streamurl").ok_or_else(|| bad("the body names no streamurl"))?;
+        let url = part("streamurl")
+            .ok_or_else(|| bad("the body names no streamurl"))?
+            .to_owned();
         let text = part("sdp").ok_or_else(|| bad("the body has no sdp"))?;
-        let stream = StreamUrl::from_webrtc(self.head.host(), url)
+        let stream = StreamUrl::from_webrtc(self.head.host(), &url)
             .map_err(|error| bad(&error.to_string()))?;
         let offer = read_offer(text.as_bytes())?;
-        let session = self.open(stream, action, url).await?;
+        let session = self.open(stream, action, &url).await?;
         set(&mut document, "sdp", &offer.sdp);
         let query = self.head.target.split_once('?').map(|(_, query)| query);
         let target = match query {
             Some(query) => format!("{}?{query}", json_target(action)),
             None => json_target(action).to_owned(),
         };
+        set(&mut document, "streamurl", &session.for_origin(&url));
         let body = Bytes::from(document.to_string());
         let agreed = self.place(&session, &target, body).await?;
         let unreadable = || broken_answer(&NoAnswer::Broken("it is not JSON".to_owned()));
@@ -219,6 +223,7 @@ impl Ask<'_> {
             client,
             by_way_of: Request::way(client, self.ends.peer),
             credentials: Credentials::of_target(target)
+                .at("http", self.head.host().unwrap_or_default())
                 .with_authorization(self.head.headers.text("authorization"))
                 .boxed(),
         };

@@ -59,18 +59,23 @@ impl Lists {
         changed(file, &mut self.seen, self.hang_up.as_mut()).await
     }
 
-    /// Takes the lists as they stand in the file now; what does not hold changes nothing. `asked` says that somebody
-    /// waits to hear of it.
-    pub async fn read_again(&mut self, asked: bool) {
+    /// The lists as they hold.
+    pub const fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// Takes the lists as they stand in the file now, and returns whether they changed; what does not hold changes
+    /// nothing. `asked` says that somebody waits to hear of it.
+    pub async fn read_again(&mut self, asked: bool) -> bool {
         let Some(file) = self.sources.file.clone() else {
             info!("there is no settings file to read again");
-            return;
+            return false;
         };
         let read = match read_sources(&file, &self.rules) {
             Ok(read) => read,
             Err(error) => {
                 warn!(file = %file.display(), %error, "the lists of origins are kept: the file does not hold");
-                return;
+                return false;
             }
         };
         if read == self.sources {
@@ -80,7 +85,7 @@ impl Lists {
                     "the lists of origins are as before; other settings are read at the next start"
                 );
             }
-            return;
+            return false;
         }
         info!(
             file = %file.display(),
@@ -89,6 +94,7 @@ impl Lists {
             "the lists of origins changed"
         );
         self.take(read).await;
+        true
     }
 
     async fn take(&mut self, read: Sources) {

@@ -1,0 +1,135 @@
+//! Viewers that were let in: from their first playlist on, the links that they get show it.
+
+use sluicegate_core::http::link::Link;
+use sluicegate_core::stream::{Action, StreamUrl};
+
+use crate::proxy::{Grant, Place, Proxy, Refusal, Request, Verdict};
+
+/// Takes a request through the gate. A link that was given to somebody who was let in speaks for what belongs to its
+/// stream. For anything else the gate is asked, by each name that the path may stand for: the origin decides what the
+/// path is, and would serve a stream that one may not have by the name of another.
+pub(super) async fn admitted(
+    proxy: &Proxy,
+    asked: Request,
+    readings: &[StreamUrl],
+    link: Option<&Link>,
+    lets_in: bool,
+) -> Result<Place, Refusal> {
+    let named = link.map(|link| link.origin.clone());
+    let mut guarded: Vec<StreamUrl> = readings.to_vec();
+    guarded.retain(|name| proxy.may_judge(name, Action::Play));
+    if lets_in && (readings.iter().any(|name| belongs(name, &asked.stream)) || guarded.is_empty()) {
+        return proxy.place_admitted(asked, named, Grant::default());
+    }
+    let mut refused = None;
+    for name in guarded {
+        if name == asked.stream {
+            continue;
+        }
+        let by_name = Request {
+            stream: name,
+            ..asked.clone()
+        };
+        if let Verdict::Yes(grant) = proxy.admit(&by_name).await {
+            return proxy.place_admitted(asked, named, grant);
+        }
+        refused = Some(by_name);
+    }
+    match refused {
+        // Not the name that it would be placed by is guarded, but another that it may have.
+        Some(by_name) if !proxy.may_judge(&asked.stream, Action::Play) => {
+            proxy.place(by_name, named).await
+        }
+        _ => proxy.place(asked, named).await,
+    }
+}
+
+/// Whether what a path may stand for is `stream`, or lies in its folder.
+fn belongs(name: &StreamUrl, stream: &StreamUrl) -> bool {
+    let below = || {
+        let rest = name.app().strip_prefix(stream.app())?;
+        let rest = rest.strip_prefix('/')?.strip_prefix(stream.stream())?;
+        (name.vhost() == stream.vhost() && (rest.is_empty() || rest.starts_with('/'))).then_some(())
+    };
+    name == stream || below().is_some()
+}
+
+/// Whether a playlist or manifest lists pieces, and is asked for again and again.
+pub(super) fn is_live_media(body: &[u8]) -> bool {
+    let holds = |text: &str| memmem(body, text.as_bytes());
+    if holds("<MPD") {
+        return holds("type=\"dynamic\"");
+    }
+    holds("#EXT-X-TARGETDURATION") && !holds("#EXT-X-ENDLIST")
+}
+
+fn memmem(body: &[u8], text: &[u8]) -> bool {
+    body.windows(text.len()).any(|window| window == text)
+}
+
+/// When a link to a piece of a live stream is over that lets its holder in: equal for some minutes, and soon after the
+/// piece is.
+pub(super) const fn soon(now: u64) -> u64 {
+    (now / PIECE_LINK + 2) * PIECE_LINK
+}
+
+/// Half the time that a link to a piece of a live stream lasts at most, where it lets its holder in.
+const PIECE_LINK: u64 = 600;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_speaks_for_its_stream_and_what_lies_in_its_folder() {
+        let url = |text: &str| format!("h.example/{text}").parse::<StreamUrl>().unwrap();
+        let rows = [
+            ("itself", "live/a", true),
+            ("a piece in its folder", "live/a/v0", true),
+            ("a piece in a folder of that", "live/a/hi/v0", true),
+            ("another", "live/b", false),
+            ("a longer name", "live/ab", false),
+            ("a longer folder", "live/ab/v0", false),
+            ("its app", "live/x/a", false),
+        ];
+        for (cause, name, expected) in rows {
+            assert_eq!(belongs(&url(name), &url("live/a")), expected, "{cause}");
+        }
+        assert!(!belongs(
+            &"other.example/live/a/v0".parse().unwrap(),
+            &url("live/a")
+        ));
+    }
+
+    #[test]
+    fn live_media_is_told_from_what_is_asked_for_once() {
+        let rows = [
+            (
+                "a live playlist",
+                "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\na.ts\n",
+                true,
+            ),
+            (
+                "a recording",
+                "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\na.ts\n#EXT-X-ENDLIST\n",
+                false,
+            ),
+            (
+                "a master playlist",
+                "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\na.m3u8\n",
+                false,
+            ),
+            ("a live manifest", "<MPD type=\"dynamic\"></MPD>", true),
+            (
+                "a manifest of a recording",
+                "<MPD type=\"static\"></MPD>",
+                false,
+            ),
+            ("nothing", "", false),
+        ];
+        for (cause, body, expected) in rows {
+            assert_eq!(is_live_media(body.as_bytes()), expected, "{cause}");
+        }
+        assert_eq!((soon(0), soon(599), soon(600)), (1200, 1200, 1800));
+    }
+}

@@ -1,0 +1,299 @@
+//! Backends that are asked whether a client may, and told when it left.
+//!
+//! However a backend behaves, what it can cost is bounded: how many questions fly and how many wait, how long one takes,
+//! how much of an answer is read, and how often one that does not answer is asked at all.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sluicegate_core::access::credentials::Credentials;
+use sluicegate_core::access::hooks::{Ended, Hook, Post, Unanswered};
+use sluicegate_core::access::question::Question;
+use sluicegate_core::access::verdict::{Denial, Grant, Verdict, Why};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep};
+use tracing::{debug, warn};
+
+use super::question;
+use crate::origin::connect::Connector;
+use crate::origin::fetch;
+use crate::proxy::Request;
+use crate::sessions::{Direction, Row};
+use crate::value::Url;
+
+/// What is known of the backends, by the names of their checks.
+#[derive(Debug)]
+pub(super) struct Hooks {
+    // A std mutex: it is held for a few lines and never across an await.
+    lines: Mutex<HashMap<Box<str>, Arc<Line>>>,
+    /// News that wait to be told.
+    news: Arc<Semaphore>,
+}
+
+/// The line to one backend.
+#[derive(Debug)]
+struct Line {
+    flying: Semaphore,
+    places: Semaphore,
+    breaker: Mutex<Breaker>,
+}
+
+/// Whether a backend is asked at all.
+#[derive(Debug, Default)]
+struct Breaker {
+    /// Questions in a row that got no answer.
+    missed: u32,
+    /// Until when nobody is asked.
+    open_until: Option<Instant>,
+}
+
+/// Who has to be told of the end of a session, and as what.
+#[derive(Debug, Clone)]
+pub(in crate::proxy) struct Telling {
+    pub(super) session: Box<str>,
+    pub(super) hooks: Vec<Hook>,
+    /// What the client showed, which the backend knows it by.
+    pub(super) credentials: Option<Box<Credentials>>,
+    pub(super) news: Arc<Semaphore>,
+}
+
+impl Default for Hooks {
+    fn default() -> Self {
+        Self {
+            lines: Mutex::default(),
+            news: Arc::new(Semaphore::new(MOST_NEWS)),
+        }
+    }
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Self {
+            flying: Semaphore::new(IN_FLIGHT),
+            places: Semaphore::new(IN_FLIGHT + WAITING),
+            breaker: Mutex::default(),
+        }
+    }
+}
+
+impl Hooks {
+    /// Where news are counted.
+    pub(super) fn news(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.news)
+    }
+
+    /// What a backend says of a request. `session` is the id that the end of the session is told with.
+    pub(super) async fn ask(
+        &self,
+        name: &str,
+        hook: &Hook,
+        asked: &Question<'_>,
+        session: &str,
+    ) -> Verdict {
+        let line = self.line(name);
+        let Ok(_place) = line.places.try_acquire() else {
+            return Verdict::Later(BUSY);
+        };
+        let Ok(_flies) = line.flying.acquire().await else {
+            return Verdict::Later(BUSY);
+        };
+        let mut grant = Grant::default();
+        for post in hook.questions(asked, session) {
+            if !line.may_ask() {
+                return without_answer(hook, asked);
+            }
+            let answered = send(&post, hook.timeout).await;
+            let verdict = answered.and_then(|(status, body)| {
+                let verdict = hook.verdict(status, &body);
+                verdict.ok_or_else(|| format!("its answer with the status {status} means nothing"))
+            });
+            match verdict {
+                Ok(Verdict::Yes(more)) => grant = grant.and(more),
+                Ok(verdict) => {
+                    line.answered();
+                    return verdict;
+                }
+                Err(why) => {
+                    if line.missed() {
+                        warn!(
+                            check = name,
+                            why, "a backend does not answer: it is asked again in a while"
+                        );
+                    } else {
+                        debug!(check = name, why, "a backend did not answer");
+                    }
+                    return without_answer(hook, asked);
+                }
+            }
+            line.answered();
+        }
+        Verdict::Yes(grant)
+    }
+
+    fn line(&self, name: &str) -> Arc<Line> {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        // The settings bound how many there are; those of earlier settings are idle.
+        Arc::clone(lines.entry(name.into()).or_default())
+    }
+}
+
+impl Line {
+    /// Whether to ask now: not while it was found silent, and then by one question.
+    fn may_ask(&self) -> bool {
+        let mut breaker = self.breaker();
+        match breaker.open_until {
+            Some(until) if until > Instant::now() => false,
+            Some(_) => {
+                // This one finds out; the others go on without an answer until it has.
+                breaker.open_until = Some(Instant::now() + OPEN);
+                true
+            }
+            None => true,
+        }
+    }
+
+    fn answered(&self) {
+        *self.breaker() = Breaker::default();
+    }
+
+    /// Notes that no answer came; true if nobody is asked for a while now, from this moment on.
+    fn missed(&self) -> bool {
+        let mut breaker = self.breaker();
+        breaker.missed += 1;
+        if breaker.missed < MISSES {
+            return false;
+        }
+        breaker.open_until = Some(Instant::now() + OPEN);
+        breaker.missed == MISSES
+    }
+
+    fn breaker(&self) -> std::sync::MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Telling {
+    /// Tells the backends that the session of `row` is over, in the background. Where too many wait, they are not told.
+    pub(in crate::proxy) fn over(self, row: &Row) {
+        let Ok(place) = Arc::clone(&self.news).try_acquire_owned() else {
+            return warn!(
+                session = row.id,
+                "backends are not told of an end: too many ends wait"
+            );
+        };
+        let ended = Ended {
+            session: self.session.clone(),
+            received: row.bytes(Direction::ToOrigin),
+            sent: row.bytes(Direction::ToClient),
+            seconds: row.age().as_secs(),
+        };
+        let request = Request {
+            credentials: self.credentials,
+            ..row.request.clone()
+        };
+        let nothing = Credentials::default();
+        let asked = question(&request, &nothing);
+        let posts: Vec<(Post, Duration)> = self
+            .hooks
+            .iter()
+            .filter_map(|hook| Some((hook.news(&asked, &ended)?, hook.timeout)))
+            .collect();
+        // A session that ends when everything does has nobody left to tell it.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        runtime.spawn(async move {
+            for (post, patience) in posts {
+                tell(&post, patience).await;
+            }
+            drop(place);
+        });
+    }
+}
+
+/// Tells one backend, again after longer and longer breaks, until it has heard.
+async fn tell(post: &Post, patience: Duration) {
+    let mut rest = FIRST_BREAK;
+    for _ in 0..TRIES {
+        match send(post, patience).await {
+            Ok((status, _)) if status < 500 => return,
+            Ok((status, _)) => debug!(status, "a backend did not take the end of a session"),
+            Err(why) => debug!(why, "a backend did not hear of the end of a session"),
+        }
+        sleep(rest).await;
+        rest *= 2;
+    }
+    warn!("a backend was not told of the end of a session: it does not answer");
+}
+
+async fn send(post: &Post, patience: Duration) -> Result<(u16, Vec<u8>), String> {
+    let url: Url = post
+        .url
+        .parse()
+        .map_err(|_| "its address is no URL".to_owned())?;
+    let anywhere = Connector::unrestricted();
+    let answer = fetch::post(
+        &anywhere,
+        &url,
+        post.content_type,
+        post.body.clone(),
+        patience,
+        LONGEST_ANSWER,
+    );
+    let (status, body) = answer.await.map_err(|error| error.to_string())?;
+    Ok((status.as_u16(), body.to_vec()))
+}
+
+fn without_answer(hook: &Hook, asked: &Question<'_>) -> Verdict {
+    match hook.unanswered(asked.action) {
+        Unanswered::Allow => Verdict::Yes(Grant::default()),
+        Unanswered::Deny => Verdict::Later(BUSY),
+    }
+}
+
+/// The answer where a hook is not asked.
+pub(super) fn not_asked() -> Verdict {
+    Verdict::No(Denial::new(
+        Why::Forbidden,
+        "its backend is not asked for an explanation",
+    ))
+}
+
+/// Questions to one backend at once.
+const IN_FLIGHT: usize = 64;
+/// Questions that wait for one of them to be answered; each holds a client.
+const WAITING: usize = 1024;
+/// Bytes of an answer: far more than any that means something.
+const LONGEST_ANSWER: usize = 64 * 1024;
+/// Questions in a row without an answer, after which nobody is asked for a while.
+const MISSES: u32 = 5;
+/// How long nobody is asked then.
+const OPEN: Duration = Duration::from_secs(5);
+/// When a client may come again that could not be asked about.
+const BUSY: Duration = Duration::from_secs(2);
+/// Ends that wait to be told, with what the clients showed: a few megabytes.
+const MOST_NEWS: usize = 1024;
+/// How often one end is told.
+const TRIES: u32 = 4;
+const FIRST_BREAK: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_answer_is_left_alone_for_a_while() {
+        let line = Line::default();
+        for miss in 1..=MISSES {
+            assert!(line.may_ask(), "after {} misses", miss - 1);
+            assert_eq!(line.missed(), miss == MISSES);
+        }
+        assert!(!line.may_ask(), "left alone");
+        tokio::time::advance(OPEN).await;
+        assert!(line.may_ask(), "one finds out");
+        assert!(!line.may_ask(), "the others wait for it");
+        line.answered();
+        assert!(line.may_ask() && line.may_ask(), "it answers again");
+    }
+}

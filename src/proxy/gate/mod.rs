@@ -1,0 +1,332 @@
+//! The gate: whether a client may have what it asks for.
+//!
+//! Every request of every protocol comes here once, in [`Proxy::open`] or [`Proxy::place`], before anything is done for
+//! it: it has no row, no share in a placement, and no origin has heard of it. Deciding is pure and stands in
+//! [`core::access`](sluicegate_core::access); here is what takes time: passwords, verdicts that are kept for a while, and
+//! answers to those who keep guessing, which come late.
+
+mod failures;
+mod hooks;
+mod kept;
+mod passwords;
+
+use std::borrow::Cow;
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sluicegate_core::access::credentials::Credentials;
+use sluicegate_core::access::question::Question;
+use sluicegate_core::access::rules::{Check, CheckKind, Rule, Rules, Step, wrong_password};
+use sluicegate_core::stream::{Action, StreamUrl};
+use tokio::time::sleep;
+use tokio_util::task::AbortOnDropHandle;
+
+use self::failures::Failures;
+pub(super) use self::hooks::Telling;
+use self::hooks::{Hooks, not_asked};
+use self::kept::Kept;
+use self::passwords::Passwords;
+use super::{Proxy, Refusal, Request};
+use crate::lookup::{AccessSaid, CheckSaid};
+use crate::sessions::{EndReason, Row};
+pub use sluicegate_core::access::verdict::{Denial, Grant, Verdict, Why};
+
+/// The rules, and what is remembered of those who came.
+#[derive(Debug)]
+pub(super) struct Gate {
+    // Read for a line by each request, and written when the settings file changed.
+    rules: RwLock<Arc<Rules>>,
+    kept: Kept,
+    passwords: Passwords,
+    failures: Failures,
+    hooks: Hooks,
+}
+
+impl Gate {
+    /// A gate with these rules.
+    pub(super) fn new(rules: Rules) -> Self {
+        Self {
+            rules: RwLock::new(Arc::new(rules)),
+            kept: Kept::new(),
+            passwords: Passwords::default(),
+            failures: Failures::default(),
+            hooks: Hooks::default(),
+        }
+    }
+
+    fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The verdict on a request, whether the rule keeps what was shown from the origin, and who is told of its end.
+    async fn judge(&self, request: &Request) -> Judged {
+        let rules = self.rules();
+        let nothing = Credentials::default();
+        let question = question(request, &nothing);
+        let deciding = match rules.is_empty() {
+            true => None,
+            false => rules.deciding(&question),
+        };
+        let Some((_, rule)) = deciding else {
+            return Judged::default();
+        };
+        let session = rules.trial(rule).1.any(Check::asks).then(session_id);
+        let session = session.unwrap_or_default();
+        let verdict = self.try_by(&rules, rule, &question, &session).await;
+        let hooks = rules.trial(rule).1.filter_map(|check| match &check.kind {
+            CheckKind::Hook(hook) if hook.counts() => Some(hook.clone()),
+            _ => None,
+        });
+        let hooks: Vec<_> = hooks.collect();
+        let telling = (!hooks.is_empty()).then(|| Telling {
+            session,
+            hooks,
+            credentials: request.credentials.clone(),
+            news: self.hooks.news(),
+        });
+        Judged {
+            verdict,
+            takes_out: rule.take_out,
+            telling,
+        }
+    }
+
+    async fn try_by(
+        &self,
+        rules: &Rules,
+        rule: &Rule,
+        question: &Question<'_>,
+        session: &str,
+    ) -> Verdict {
+        let (mut trial, checks) = rules.trial(rule);
+        let checks: Vec<&Check> = checks.collect();
+        for check in checks {
+            if trial.is_decided() {
+                break;
+            }
+            trial.hear(self.examine(check, question, Some(session)).await);
+        }
+        trial.verdict()
+    }
+
+    /// The answer of one check. Without a `session` no backend is asked.
+    async fn examine(
+        &self,
+        check: &Check,
+        question: &Question<'_>,
+        session: Option<&str>,
+    ) -> Verdict {
+        let ask = async || match (check.examine(question, unix_now()), &check.kind, session) {
+            (Step::Answer(verdict), _, _) => verdict,
+            (Step::Ask, CheckKind::Hook(hook), Some(session)) => {
+                self.hooks.ask(&check.name, hook, question, session).await
+            }
+            (Step::Ask, _, _) => not_asked(),
+            (
+                Step::Password {
+                    hash,
+                    password,
+                    then,
+                },
+                _,
+                _,
+            ) => match self.passwords.fits(hash, password).await {
+                Some(true) => *then,
+                Some(false) => wrong_password(),
+                None => Verdict::Later(BUSY),
+            },
+        };
+        match &check.kind {
+            CheckKind::Passwords(_) => self.kept.or_ask(&check.name, question, ask).await,
+            // A backend that counts sessions hears of each.
+            CheckKind::Hook(hook) if session.is_some() && !hook.counts() => {
+                self.kept.or_ask(&check.name, question, ask).await
+            }
+            // What costs microseconds is not worth a place in a table.
+            _ => ask().await,
+        }
+    }
+}
+
+/// What came of a request at the gate.
+struct Judged {
+    verdict: Verdict,
+    takes_out: bool,
+    telling: Option<Telling>,
+}
+
+impl Default for Judged {
+    /// Nobody has anything against it.
+    fn default() -> Self {
+        Self {
+            verdict: Verdict::Yes(Grant::default()),
+            takes_out: false,
+            telling: None,
+        }
+    }
+}
+
+impl Proxy {
+    /// Takes other rules from here on. Whom the old ones let in stays.
+    pub fn take_rules(&self, rules: Rules) {
+        let gate = &self.shared.gate;
+        *gate.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+        gate.kept.clear();
+    }
+
+    /// Whether a rule may decide about requests for `stream`: without one, everybody may.
+    pub fn may_judge(&self, stream: &StreamUrl, action: Action) -> bool {
+        self.shared.gate.rules().may_judge(stream, action)
+    }
+
+    /// Whether a request may go on, and with which query parameters kept from the origin.
+    pub async fn admit(&self, request: &Request) -> Verdict {
+        self.judged(request).await.0
+    }
+
+    async fn judged(&self, request: &Request) -> (Verdict, Option<Telling>) {
+        // Boxed: most requests wait for nothing here, and need no room for what others wait for.
+        let judging: Pin<Box<dyn Future<Output = Judged> + Send + '_>> =
+            Box::pin(self.shared.gate.judge(request));
+        let judged = judging.await;
+        match judged.verdict {
+            Verdict::Yes(grant) if !judged.takes_out => {
+                (Verdict::Yes(without_used(grant)), judged.telling)
+            }
+            verdict => (verdict, judged.telling),
+        }
+    }
+
+    /// Which rule decides about a request, what each of its checks says, and so what the verdict is. No backend is asked.
+    pub async fn explain_access(&self, request: &Request) -> AccessSaid {
+        let gate = &self.shared.gate;
+        let rules = gate.rules();
+        let nothing = Credentials::default();
+        let question = question(request, &nothing);
+        let Some((number, rule)) = rules.deciding(&question) else {
+            return AccessSaid {
+                rule: None,
+                words: "no rule is about this: everybody may".to_owned(),
+                checks: Vec::new(),
+                may: true,
+                reason: String::new(),
+            };
+        };
+        let mut checks = Vec::new();
+        let (mut trial, listed) = rules.trial(rule);
+        let listed: Vec<&Check> = listed.collect();
+        for check in listed {
+            let verdict = gate.examine(check, &question, None).await;
+            trial.hear(verdict.clone());
+            let says = match verdict {
+                Verdict::Yes(Grant {
+                    viewer: Some(viewer),
+                    ..
+                }) => format!("yes, it is {viewer}"),
+                Verdict::Yes(_) => "yes".to_owned(),
+                Verdict::No(denial) => format!("no: {}", denial.reason),
+                Verdict::Later(_) => "it cannot say now".to_owned(),
+            };
+            let check = check.to_string();
+            checks.push(CheckSaid { check, says });
+        }
+        let verdict = trial.verdict();
+        AccessSaid {
+            rule: Some(number),
+            words: rules.words_of(rule),
+            checks,
+            may: matches!(verdict, Verdict::Yes(_)),
+            reason: match verdict {
+                Verdict::No(denial) => denial.reason,
+                Verdict::Later(_) => "that cannot be said now".to_owned(),
+                Verdict::Yes(_) => String::new(),
+            },
+        }
+    }
+
+    /// Takes a request through the gate. Who has failed often hears of it late; a wait holds no thread, and only so many
+    /// wait.
+    pub(super) async fn pass_gate(
+        &self,
+        request: &Request,
+    ) -> Result<(Grant, Option<Telling>), Refusal> {
+        let stream = || request.stream.clone();
+        let (verdict, telling) = self.judged(request).await;
+        match verdict {
+            Verdict::Yes(grant) => Ok((grant, telling)),
+            Verdict::No(Denial { why, reason }) => {
+                // To show nothing is how many protocols begin.
+                if why == Why::Unknown && request.credentials.is_some() {
+                    let failures = &self.shared.gate.failures;
+                    if let Some((delay, _waits)) = failures.note(request.client.ip()) {
+                        sleep(delay).await;
+                    }
+                }
+                Err(Refusal::Denied {
+                    stream: stream(),
+                    why,
+                    reason,
+                })
+            }
+            Verdict::Later(after) => Err(Refusal::NotYet {
+                stream: stream(),
+                after,
+            }),
+        }
+    }
+}
+
+/// What a request is judged by. `nothing` stands in for what a client did not show.
+fn question<'a>(request: &'a Request, nothing: &'a Credentials) -> Question<'a> {
+    Question {
+        stream: &request.stream,
+        action: request.action,
+        protocol: request.protocol,
+        client: request.client.ip().to_canonical(),
+        credentials: request.credentials.as_deref().unwrap_or(nothing),
+    }
+}
+
+/// Ends the session of `row` at `end`, in seconds since 1970, unless it is dropped before.
+pub(super) fn term(end: u64, row: &Arc<Row>) -> AbortOnDropHandle<()> {
+    let left = Duration::from_secs(end.saturating_sub(unix_now()));
+    let row = Arc::downgrade(row);
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        sleep(left).await;
+        if let Some(row) = row.upgrade() {
+            row.end(EndReason::AccessOver);
+        }
+    }))
+}
+
+/// Names a session to backends.
+fn session_id() -> Box<str> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).expect("the system has randomness");
+    format!("{:016x}", u64::from_ne_bytes(random)).into()
+}
+
+fn without_used(grant: Grant) -> Grant {
+    let mut grant = grant;
+    grant.used = Vec::new();
+    grant
+}
+
+/// The target for the origin, without the query parameters that were used up here.
+pub fn for_origin<'a>(target: &'a str, used: &[Box<str>]) -> Cow<'a, str> {
+    if used.is_empty() {
+        return Cow::Borrowed(target);
+    }
+    let names: Vec<&str> = used.iter().map(|name| &**name).collect();
+    sluicegate_core::access::query::strip(target, &names).into()
+}
+
+/// Seconds since 1970.
+fn unix_now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+/// When a client may try again that came while all waited for passwords.
+const BUSY: Duration = Duration::from_secs(2);

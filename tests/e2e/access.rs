@@ -1,0 +1,149 @@
+//! Access rules, with real clients: who shows the key is let in, who does not is told so, and no line or page shows it.
+
+use std::process::Command;
+
+use sluicegate_core::access::keys::line;
+
+use crate::support::rtsp::RtspServer;
+use crate::support::srt::{call, srt_url};
+use crate::support::{
+    NginxRtmp, NodeMediaServer, Origin, Page, Player, Proxy, Publisher, Registrar, SrtOrigin, Tree,
+    http, machine,
+};
+
+const KEY: &str = "Zm9yLW5vYm9keXMtZXllcw";
+
+/// Settings where `action` needs the key.
+fn guarded(action: &str) -> String {
+    let line = line("encoder-1", b"salt", KEY);
+    format!(
+        "[[check]]\nname = \"keys\"\nkind = \"keys\"\nkeys = [\"{line}\"]\n[[access]]\naction = \"{action}\"\nall = [\"keys\"]\n"
+    )
+}
+
+/// Nothing that the run wrote, and nothing that the API answers, shows the key.
+fn is_secret(proxy: &Proxy) {
+    let mut told = proxy.output();
+    for path in [
+        "/metrics",
+        "/api/v1/sessions",
+        "/api/v1/streams",
+        "/api/v1/origins",
+        "/api/v1/explain?stream=live/a",
+    ] {
+        told.push_str(&proxy.system("GET", path).text());
+    }
+    let shown = told.lines().find(|line| line.contains(KEY));
+    assert_eq!(shown, None, "the key is secret");
+}
+
+#[test]
+fn ffmpeg_is_let_in_over_rtmp_and_http_with_the_key_only() {
+    let _turn = machine::share();
+    let origin = NodeMediaServer::start("guarded");
+    let proxy = Proxy::start(&guarded("any"));
+    let _registrar = Registrar::start(&proxy, &origin);
+    let with_key = |url: String| format!("{url}?key={KEY}");
+    let publisher = Publisher::clip(&with_key(proxy.rtmp_url("live/a"))).start();
+    publisher.wait_frames(5);
+    Player::frames(&with_key(proxy.rtmp_url("live/a")), 25);
+    Player::frames(&with_key(proxy.flv_url("live/a")), 25);
+
+    let refused = Publisher::clip(&proxy.rtmp_url("live/b"))
+        .start()
+        .wait_end();
+    assert!(!refused.status.success(), "{}", refused.errors);
+    let refused = Player::open(&proxy.flv_url("live/a")).wait_end();
+    assert!(refused.errors.contains("401"), "{}", refused.errors);
+    let curl = Command::new("curl")
+        .args([
+            "-s",
+            "-m",
+            "10",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code} %header{www-authenticate}",
+        ])
+        .arg(proxy.flv_url("live/a"))
+        .output()
+        .expect("curl");
+    assert_eq!(String::from_utf8_lossy(&curl.stdout), "401 Bearer");
+    is_secret(&proxy);
+}
+
+#[test]
+fn nginx_rtmp_never_hears_of_a_publisher_without_the_key() {
+    let _turn = machine::share();
+    let origin = NginxRtmp::start("guarded");
+    let proxy = Proxy::start(&guarded("publish"));
+    let _registrar = Registrar::start(&proxy, &origin);
+    let refused = Publisher::clip(&format!("{}?key=wrong", proxy.rtmp_url("live/a")))
+        .start()
+        .wait_end();
+    assert!(!refused.status.success(), "{}", refused.errors);
+    assert_eq!(proxy.origin_of("live/a"), None, "it is placed nowhere");
+    let publisher = Publisher::clip(&format!("{}?key={KEY}", proxy.rtmp_url("live/a"))).start();
+    publisher.wait_frames(5);
+    Player::frames(&proxy.rtmp_url("live/a"), 25);
+    is_secret(&proxy);
+}
+
+#[test]
+fn libsrt_hears_why_and_is_let_in_with_the_key_in_its_stream_id() {
+    let _turn = machine::share();
+    let proxy = Proxy::start(&guarded("any"));
+    let _origin = SrtOrigin::start(&proxy, "guarded");
+    assert_eq!(
+        call(proxy.srt, "#!::r=live/a,m=publish", None),
+        "rejected 1401"
+    );
+    let stream_id = format!("#!::r=live/a,m=publish,s={KEY}");
+    let publisher = Publisher::srt(&srt_url(proxy.srt, &stream_id)).start();
+    publisher.wait_frames(25);
+    let stream_id = format!("#!::r=live/a,m=request,s={KEY}");
+    Player::open(&srt_url(proxy.srt, &stream_id)).wait_frames(50);
+    is_secret(&proxy);
+}
+
+#[test]
+fn ffmpeg_answers_the_challenge_of_rtsp() {
+    let _turn = machine::share();
+    let origin = RtspServer::start("recorder", &["--record", "live/a"]);
+    let proxy = Proxy::start(&format!(
+        "session.setup_timeout = \"20s\"\n{}",
+        guarded("any")
+    ));
+    let _registrar = origin.register(&proxy);
+    let refused = Publisher::clip(&proxy.rtsp_url("live/a"))
+        .rtsp("tcp")
+        .start()
+        .wait_end();
+    assert!(refused.errors.contains("401"), "{}", refused.errors);
+    let url = proxy
+        .rtsp_url("live/a")
+        .replace("rtsp://", &format!("rtsp://encoder:{KEY}@"));
+    let _camera = Publisher::clip(&url).rtsp("tcp").start();
+    origin.wait_recorded("live/a", 50);
+    is_secret(&proxy);
+}
+
+#[test]
+fn hls_js_and_ffmpeg_play_on_by_the_links_of_their_first_playlist() {
+    let _turn = machine::share();
+    let tree = Tree::start("tree");
+    let proxy = Proxy::start(&guarded("play"));
+    proxy.register(&tree.registration());
+    let bare = "/live/fmp4/master.m3u8";
+    assert_eq!(http::request(proxy.http, "GET", bare, &[], "").status, 401);
+    assert!(tree.asked().is_empty(), "a refusal dials nobody");
+    let url = format!("http://{}{bare}?key={KEY}", proxy.http);
+    Player::frames(&url, 25);
+    Page::hls(&url).wait_frames(75);
+    let asked = tree.asked();
+    assert!(
+        !asked.iter().any(|asked| asked.contains("spbhid")),
+        "{asked:?}"
+    );
+    is_secret(&proxy);
+}

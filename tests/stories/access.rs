@@ -1,0 +1,538 @@
+//! Who may publish and who may watch: the same rule at the door of every protocol, refused in its words and let in with
+//! what it can show.
+
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use hmac::{Hmac, Mac};
+use sha1::Sha1;
+use sluicegate_core::access::keys::line;
+use sluicegate_core::rtmp::amf0::Value;
+use sluicegate_core::srt::packet::{Handshake, Step};
+use sluicegate_core::stream::Action;
+use tempfile::TempDir;
+use tokio::net::UdpSocket;
+use tokio::time::timeout;
+
+use crate::call::{self, CallOrigin};
+use crate::house::{Guest, House, Manner, PATIENCE, Stub, get, talk, until};
+use crate::http_origin::{HttpOrigin, STREAM, Step as Script, Viewer, say};
+use crate::http_pieces::{Packager, Reply};
+use crate::rtsp_house::{self, Caller, frame, grants};
+use crate::sources::open;
+use crate::srt_caller::{asks_for, conclusion, induction};
+
+const KEY: &str = "correct-horse-battery";
+
+/// A check of one key, and a rule that asks for it.
+fn rule(more: &str) -> String {
+    let line = line("encoder-1", b"salt", KEY);
+    format!(
+        "[[check]]\nname = \"encoders\"\nkind = \"keys\"\nkeys = [\"{line}\"]\n[[access]]\nall = [\"encoders\"]\n{more}\n"
+    )
+}
+
+/// A proxy with that rule, and its settings file.
+async fn guarded(more: &str) -> (House, TempDir) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let house = open(&file(&folder), &rule(more)).await;
+    (house, folder)
+}
+
+fn file(folder: &TempDir) -> std::path::PathBuf {
+    folder.path().join("sluicegate.toml")
+}
+
+#[tokio::test]
+async fn rtmp_is_judged_before_an_origin_hears_of_it() {
+    let (house, _folder) = guarded("").await;
+    let origin = Stub::start(Manner::Grants).await;
+    house.register("one", origin.at);
+    let rows = [
+        (Action::Publish, "live/a", "NetStream.Publish.Denied"),
+        (
+            Action::Publish,
+            "live/a?key=wrong",
+            "NetStream.Publish.Denied",
+        ),
+        (Action::Play, "live/a", "NetStream.Play.Failed"),
+    ];
+    for (action, stream, code) in rows {
+        let guest = house.ask(action, stream).await;
+        assert_eq!(guest.code(), code, "{action} {stream}");
+        assert!(
+            !guest.words().contains("one"),
+            "no origin is named: {}",
+            guest.words()
+        );
+    }
+    assert_eq!(origin.connections(), 0, "a refusal dials nobody");
+    assert_eq!(house.proxy.sessions().len(), 0);
+
+    let publisher = house
+        .ask(Action::Publish, &format!("live/a?key={KEY}"))
+        .await;
+    assert!(publisher.has_started(), "{}", publisher.code());
+    let in_url = Guest::ask(
+        house.at.rtmp,
+        Action::Play,
+        &format!("live?key={KEY}/a"),
+        Vec::<(String, Value)>::new(),
+    )
+    .await;
+    assert!(in_url.has_started(), "in the tcUrl: {}", in_url.code());
+}
+
+#[tokio::test]
+async fn a_pull_is_judged_by_its_query_its_header_or_its_cookie() {
+    let (house, _folder) = guarded("take_out = true\nprotocol = \"http\"").await;
+    let origin = HttpOrigin::join(&house, "one", vec![say(STREAM), say("FLV"), Script::Hold]).await;
+    let ask = |headers: &str, query: &str| {
+        format!("GET /live/a.flv{query} HTTP/1.1\r\nHost: h.example\r\n{headers}\r\n")
+    };
+    let (status, body) = talk(house.at.http, &ask("", "")).await;
+    assert_eq!(
+        (status, body.contains("a key is needed")),
+        (401, true),
+        "{body}"
+    );
+    assert_eq!(talk(house.at.http, &ask("", "?key=wrong")).await.0, 401);
+    assert_eq!(get(house.at.http, "/live/a.m3u8").await.0, 401);
+    assert!(origin.visits().is_empty(), "a refusal dials nobody");
+    let mut challenged = Viewer::send(house.at.http, ask("", "")).await;
+    let head = challenged.head().await;
+    assert!(head.contains("WWW-Authenticate: Bearer"), "{head}");
+
+    let query = format!("?x=1&key={KEY}&y=2");
+    let shown = [
+        (
+            String::new(),
+            query.as_str(),
+            "GET /live/a.flv?x=1&y=2 HTTP/1.1",
+        ),
+        (
+            format!("Authorization: Bearer {KEY}\r\n"),
+            "?x=1",
+            "GET /live/a.flv?x=1 HTTP/1.1",
+        ),
+        (
+            format!("Cookie: a=b; key={KEY}\r\n"),
+            "",
+            "GET /live/a.flv HTTP/1.1",
+        ),
+    ];
+    for (index, (headers, query, line)) in shown.into_iter().enumerate() {
+        let _viewer = Viewer::send(house.at.http, ask(&headers, query)).await;
+        let visit = origin.visit(index).await;
+        assert_eq!(
+            visit.request_line(),
+            line,
+            "what was used up is not for the origin"
+        );
+    }
+}
+
+#[tokio::test]
+async fn rtsp_asks_for_a_password_on_the_same_connection() {
+    let (house, _folder) = guarded("").await;
+    let origin = rtsp_house::Stub::start(|at| grants(at, frame(0, &[1; 100]))).await;
+    house.register_with("one", &format!(r#""rtsp":["{}"]"#, origin.at.port()));
+    let mut player = Caller::connect(house.at.rtsp).await;
+    let url = "rtsp://media.example/live/a";
+    let refused = player.ask(&format!("DESCRIBE {url}"), 1, "").await;
+    assert_eq!(refused.status(), Some(401));
+    assert_eq!(
+        refused.field("www-authenticate"),
+        Some("Basic realm=\"sluicegate\"")
+    );
+    assert_eq!(origin.connections(), 0, "a refusal dials nobody");
+    // user:correct-horse-battery
+    let basic = "Authorization: Basic dXNlcjpjb3JyZWN0LWhvcnNlLWJhdHRlcnk=\r\n";
+    let described = player.ask(&format!("DESCRIBE {url}"), 2, basic).await;
+    assert_eq!(described.status(), Some(200));
+
+    let mut by_query = Caller::connect(house.at.rtsp).await;
+    let described = by_query
+        .ask(&format!("DESCRIBE {url}?key={KEY}"), 1, "")
+        .await;
+    assert_eq!(described.status(), Some(200));
+}
+
+#[tokio::test]
+async fn whip_and_whep_are_judged_by_their_token() {
+    let (house, _folder) = guarded("").await;
+    let origin = CallOrigin::start().await;
+    house.register_with("one", &origin.endpoints());
+    let offer = call::sdp("abcd");
+    let kind = "Content-Type: application/sdp\r\n";
+    for (way, target) in [
+        ("publish", "/rtc/v1/whip/?app=live&stream=a"),
+        ("play", "/rtc/v1/whep/?app=live&stream=a"),
+    ] {
+        let (status, head, body) = call::ask_with(house.at.api, "POST", target, kind, &offer).await;
+        assert_eq!(status, 401, "{way}: {body}");
+        assert!(
+            head.to_lowercase().contains("www-authenticate: bearer"),
+            "{head}"
+        );
+        assert!(origin.requests().is_empty(), "a refusal dials nobody");
+    }
+    let shown = format!("{kind}Authorization: Bearer {KEY}\r\n");
+    let target = "/rtc/v1/whip/?app=live&stream=a";
+    let (status, _, body) = call::ask_with(house.at.api, "POST", target, &shown, &offer).await;
+    assert_eq!(status, 201, "{body}");
+}
+
+/// What an SRT caller with this stream id is told: the reason of a rejection as it is on the wire.
+async fn called(house: &House, id: &str) -> Option<u32> {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+    socket.connect(house.at.srt).await.expect("an address");
+    let mut buffer = [0; 1500];
+    socket.send(&induction(7)).await.expect("sent");
+    let count = timeout(PATIENCE, socket.recv(&mut buffer))
+        .await
+        .expect("an answer")
+        .expect("one");
+    let cookie = handshake(&buffer[..count]).cookie;
+    socket
+        .send(&conclusion(7, cookie, &asks_for(id)))
+        .await
+        .expect("sent");
+    let count = timeout(PATIENCE, socket.recv(&mut buffer))
+        .await
+        .expect("an answer")
+        .expect("one");
+    match handshake(&buffer[..count]).step {
+        Step::Rejection(reason) => Some(reason.0),
+        _ => None,
+    }
+}
+
+fn handshake(bytes: &[u8]) -> Handshake<'_> {
+    Handshake::parse(bytes).expect("a handshake")
+}
+
+#[tokio::test]
+async fn srt_is_judged_by_its_stream_id() {
+    let (house, _folder) = guarded("").await;
+    // No origin takes SRT: who is let in hears that.
+    let rows = [
+        ("nothing", "#!::r=live/a,m=publish", 2401),
+        (
+            "a key",
+            "#!::r=live/a,m=publish,s=correct-horse-battery",
+            2503,
+        ),
+        (
+            "a key in a query",
+            "#!::r=live/a?key=correct-horse-battery,m=publish",
+            2503,
+        ),
+        (
+            "a plain id with a query",
+            "live/a?key=correct-horse-battery",
+            2503,
+        ),
+        ("a plain id", "live/a", 2401),
+    ];
+    for (cause, id, reason) in rows {
+        assert_eq!(called(&house, id).await, Some(reason), "{cause}");
+    }
+}
+
+#[tokio::test]
+async fn who_keeps_guessing_is_answered_late_and_holds_up_nobody() {
+    let (house, _folder) = guarded("action = \"publish\"").await;
+    let origin = Stub::start(Manner::Grants).await;
+    house.register("one", origin.at);
+    let guess = async |number: usize| {
+        let began = std::time::Instant::now();
+        let guest = house
+            .ask(Action::Publish, &format!("live/a?key={number}"))
+            .await;
+        assert_eq!(guest.code(), "NetStream.Publish.Denied");
+        began.elapsed()
+    };
+    for number in 0..3 {
+        guess(number).await;
+    }
+    let fourth = guess(3).await;
+    assert!(
+        fourth >= std::time::Duration::from_millis(125),
+        "{fourth:?}"
+    );
+    let late = guess(4);
+    let player = house.ask(Action::Play, "live/a");
+    let (_, player) = tokio::join!(late, player);
+    assert!(player.has_started(), "{}", player.code());
+    let publisher = house
+        .ask(Action::Publish, &format!("live/a?key={KEY}"))
+        .await;
+    assert!(
+        publisher.has_started(),
+        "who knows the key is not slowed: {}",
+        publisher.code()
+    );
+}
+
+#[tokio::test]
+async fn rules_are_taken_anew_whole_or_not_at_all_and_cut_nobody() {
+    let (house, folder) = guarded("").await;
+    let origin = Stub::start(Manner::Grants).await;
+    house.register("one", origin.at);
+    let mut publisher = house
+        .ask(Action::Publish, &format!("live/a?key={KEY}"))
+        .await;
+    assert!(publisher.has_started(), "{}", publisher.code());
+
+    let broken = "[[access]]\ndecide = \"allow\"\n[[access]]\nall = [\"nobody\"]\n";
+    rewrite(&file(&folder), broken);
+    // The next state of the file proves that the one before was read, or passed over.
+    let told = format!(
+        "{}[[access]]\ndecide = \"deny\"\n",
+        rule("action = \"publish\"")
+    );
+    rewrite(&file(&folder), &told);
+    let stream = "__defaultVhost__/live/a".parse().expect("a stream");
+    until("the new rules", || {
+        house.proxy.may_judge(&stream, Action::Play)
+            && house.proxy.may_judge(&stream, Action::Publish)
+    })
+    .await;
+    let denied = async || {
+        let player = house.ask(Action::Play, &format!("live/a?key={KEY}")).await;
+        player.code() == "NetStream.Play.Failed"
+    };
+    crate::house::until_told("the last rule", denied).await;
+    publisher
+        .send(&crate::house::video(0, &[0x17, 1, 0, 0, 0]))
+        .await;
+    house.until_sessions(1).await;
+}
+
+fn rewrite(file: &Path, lists: &str) {
+    let before = std::fs::read_to_string(file).expect("a file");
+    let listen = before.split("[[").next().expect("a beginning");
+    std::fs::write(file, format!("{listen}{lists}")).expect("a file");
+}
+
+#[tokio::test]
+async fn an_explanation_says_which_rule_decides_and_dials_nobody() {
+    let (house, _folder) = guarded("action = \"publish\"").await;
+    let origin = Stub::start(Manner::Grants).await;
+    house.register("one", origin.at);
+    let ask = async |client: &str| {
+        let path = format!("/api/v1/explain?stream=live/a&as={client}");
+        let (status, body) = get(house.at.system, &path).await;
+        assert_eq!(status, 200, "{body}");
+        let document: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        document["data"]["access"].clone()
+    };
+    let known = ask(&format!(
+        "publish+over+srt+from+192.0.2.1+with+srt%3Dme:{KEY}"
+    ))
+    .await;
+    assert_eq!(
+        (known["may"].as_bool(), known["rule"].as_u64()),
+        (Some(true), Some(1)),
+        "{known}"
+    );
+    assert_eq!(
+        known["checks"][0]["says"], "yes, it is encoder-1",
+        "{known}"
+    );
+    let unknown = ask("publish+bearer%3Dx").await;
+    assert_eq!(unknown["may"], false, "{unknown}");
+    assert_eq!(unknown["reason"], "the key is not known", "{unknown}");
+    let player = ask("play").await;
+    assert_eq!(
+        (player["may"].as_bool(), player["rule"].is_null()),
+        (Some(true), true),
+        "{player}"
+    );
+    assert_eq!(origin.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_token_does_what_its_role_says() {
+    let hash = |name: &str| {
+        let line = line(name, b"salt", &format!("token-{name}"));
+        line.split_once(':').expect("a line").1.to_owned()
+    };
+    let tokens: String = ["origin", "viewer", "operator", "admin"]
+        .map(|role| {
+            format!(
+                "[[system.tokens]]\nname = \"{role}\"\nrole = \"{role}\"\nhash = \"{}\"\n",
+                hash(role)
+            )
+        })
+        .concat();
+    let folder = tempfile::tempdir().expect("a folder");
+    let house = open(&file(&folder), &tokens).await;
+    let registration = r#"{"ip":"10.0.0.1","server":"s","service":"s","pid":"1","rtmp":["1935"]}"#;
+    let (reads, changes, registers) = (
+        ("GET", "/api/v1/sessions", ""),
+        ("POST", "/api/v1/proxy/undrain", ""),
+        ("POST", "/api/v1/srs/register", registration),
+    );
+    let removes = ("DELETE", "/api/v1/origins/nobody", "");
+    let rows = [
+        (None, [401, 401, 401, 401]),
+        (Some("other"), [401, 401, 401, 401]),
+        (Some("origin"), [403, 403, 200, 403]),
+        (Some("viewer"), [200, 403, 403, 403]),
+        (Some("operator"), [200, 200, 403, 403]),
+        (Some("admin"), [200, 200, 200, 404]),
+    ];
+    for (name, expected) in rows {
+        let mut statuses = Vec::new();
+        for (method, path, body) in [reads, changes, registers, removes] {
+            let shown = name.map_or(String::new(), |name| {
+                format!("Authorization: Bearer token-{name}\r\n")
+            });
+            let request = format!(
+                "{method} {path} HTTP/1.1\r\nHost: {}\r\n{shown}Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
+                house.at.system,
+                body.len()
+            );
+            statuses.push(talk(house.at.system, &request).await.0);
+        }
+        assert_eq!(statuses, expected, "{name:?}");
+    }
+    assert_eq!(
+        get(house.at.system, "/livez").await.0,
+        200,
+        "health is for everybody"
+    );
+}
+
+/// A live playlist with one piece, and its URIs as a viewer gets them.
+fn live(target: &str, _: &str) -> Reply {
+    match target.split('?').next().unwrap_or_default() {
+        "/live/a.m3u8" | "/live/b.m3u8" => Reply::ok(
+            "Content-Type: application/vnd.apple.mpegurl\r\nCache-Control: max-age=60\r\n",
+            "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\na-1.ts\n",
+        ),
+        "/live/a-1.ts" | "/live/b-1.ts" => Reply::ok("Cache-Control: max-age=60\r\n", "piece"),
+        _ => Reply::missing(),
+    }
+}
+
+fn listed(playlist: &str) -> String {
+    let line = playlist.lines().find(|line| !line.starts_with('#'));
+    format!("/live/{}", line.expect("a URI"))
+}
+
+#[tokio::test]
+async fn a_viewing_of_hls_outlives_what_it_began_with() {
+    let (house, folder) = guarded("action = \"play\"").await;
+    let origin = Packager::join(&house, "one", live).await;
+    assert_eq!(get(house.at.http, "/live/a.m3u8").await.0, 401);
+    assert_eq!(
+        get(house.at.http, "/live/a-1.ts").await.0,
+        401,
+        "nor a piece by its path"
+    );
+    assert!(origin.targets().is_empty(), "a refusal dials nobody");
+
+    let (status, master) = get(house.at.http, &format!("/live/a.m3u8?key={KEY}")).await;
+    assert_eq!(
+        (status, master.contains("#EXT-X-STREAM-INF")),
+        (200, true),
+        "{master}"
+    );
+    // The key ends here: what is asked for from now on is asked for by the link.
+    rewrite(
+        &file(&folder),
+        "[[access]]\naction = \"play\"\ndecide = \"deny\"\n",
+    );
+    let denied = async || {
+        get(house.at.http, &format!("/live/a.m3u8?key={KEY}"))
+            .await
+            .0
+            == 403
+    };
+    crate::house::until_told("the key is taken back", denied).await;
+    let variant = listed(&master);
+    for _ in 0..2 {
+        let (status, media) = get(house.at.http, &variant).await;
+        assert_eq!((status, media.contains("#EXTINF")), (200, true), "{media}");
+        let piece = listed(&media);
+        let (status, body) = get(house.at.http, &piece).await;
+        assert_eq!((status, body.as_str()), (200, "piece"), "{piece}");
+    }
+    assert!(
+        origin
+            .targets()
+            .iter()
+            .all(|target| !target.contains("spbhid")),
+        "{:?}",
+        origin.targets()
+    );
+    let (_, link) = variant.split_once("spbhid=").expect("a link");
+    for other in ["/live/b.m3u8", "/live/b-1.ts"] {
+        let status = get(house.at.http, &format!("{other}?spbhid={link}"))
+            .await
+            .0;
+        assert_eq!(status, 403, "{other}: a link speaks for its own stream");
+        assert_eq!(origin.count(other), 0);
+    }
+    let forged = format!("{}A", &variant[..variant.len() - 1]);
+    assert_eq!(get(house.at.http, &forged).await.0, 403, "forged");
+}
+
+#[tokio::test]
+async fn a_link_of_before_the_rule_lets_nobody_in() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let house = open(&file(&folder), "[cluster]\nkey = \"k\"\n").await;
+    let origin = Packager::join(&house, "one", live).await;
+    let (status, media) = get(house.at.http, "/live/a.m3u8").await;
+    assert_eq!(status, 200, "{media}");
+    let piece = listed(&media);
+    assert_eq!(get(house.at.http, &piece).await.0, 200);
+    rewrite(&file(&folder), "[[access]]\ndecide = \"deny\"\n");
+    let denied = async || get(house.at.http, &piece).await.0 == 403;
+    crate::house::until_told("the rule counts for it too", denied).await;
+    assert!(origin.count("/live/a-1.ts") >= 1, "it was asked for before");
+}
+
+#[tokio::test]
+async fn a_session_ends_when_its_time_is_over() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let lists = "[[check]]\nname = \"links\"\nkind = \"signed\"\nscheme = \"ome\"\nsecrets = [\"policy-key-1\"]\n\
+        [[access]]\nall = [\"links\"]\n";
+    let house = open(&file(&folder), lists).await;
+    let origin = Stub::start(Manner::Grants).await;
+    house.register("one", origin.at);
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970")
+        .as_millis();
+    let part = |bytes: &[u8]| Base64UrlUnpadded::encode_string(bytes);
+    let policy = format!(
+        "{{\"url_expire\":{},\"stream_expire\":{}}}",
+        now + 60_000,
+        now + 2_000
+    );
+    let name = format!("a?policy={}", part(policy.as_bytes()));
+    let mut hash = <Hmac<Sha1> as Mac>::new_from_slice(b"policy-key-1").expect("a key");
+    hash.update(format!("rtmp://example/live/{name}").as_bytes());
+    let sign = part(&hash.finalize().into_bytes());
+    let mut player = house
+        .ask(Action::Play, &format!("live/{name}&signature={sign}"))
+        .await;
+    assert!(
+        player.has_started(),
+        "{}: {}",
+        player.code(),
+        player.words()
+    );
+    player.wait_for_end().await;
+    house.until_sessions(0).await;
+    let ended = "sluicegate_sessions_ended_total{protocol=\"rtmp\",action=\"play\",reason=\"access_over\"} 1";
+    until("the reason", || {
+        house.proxy.metrics().render().contains(ended)
+    })
+    .await;
+}

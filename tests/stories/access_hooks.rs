@@ -1,0 +1,302 @@
+//! Backends that are asked whether a client may: in the shapes that operators have, and as they behave on bad days.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+use sluicegate_core::stream::Action;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+use crate::house::{House, Manner, Stub, until, video};
+use crate::sources::open;
+
+/// How a backend behaves.
+#[derive(Debug, Clone)]
+enum Manners {
+    /// Answers with this status and body.
+    Answers(u16, String),
+    /// Answers with a head and then a body that does not end.
+    Floods,
+    /// Says nothing, until it is told to.
+    Waits(CancellationToken, Box<Self>),
+}
+
+impl Manners {
+    fn answers(status: u16, body: &str) -> Self {
+        Self::Answers(status, body.to_owned())
+    }
+}
+
+/// A backend that keeps what it was asked.
+struct Backend {
+    at: SocketAddr,
+    asked: Arc<Mutex<Vec<(String, String)>>>,
+    manners: Arc<Mutex<Manners>>,
+    end: CancellationToken,
+}
+
+impl Backend {
+    async fn start(manners: Manners) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let backend = Self {
+            at: listener.local_addr().expect("bound"),
+            asked: Arc::default(),
+            manners: Arc::new(Mutex::new(manners)),
+            end: CancellationToken::new(),
+        };
+        let (asked, manners) = (Arc::clone(&backend.asked), Arc::clone(&backend.manners));
+        let end = backend.end.clone();
+        tokio::spawn(end.clone().run_until_cancelled_owned(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let serving = serve(socket, Arc::clone(&asked), Arc::clone(&manners));
+                tokio::spawn(end.clone().run_until_cancelled_owned(serving));
+            }
+        }));
+        backend
+    }
+
+    fn becomes(&self, manners: Manners) {
+        *self.manners.lock().expect("a test") = manners;
+    }
+
+    /// The path and the body of every request so far.
+    fn asked(&self) -> Vec<(String, String)> {
+        self.asked.lock().expect("a test").clone()
+    }
+
+    fn json(&self, index: usize) -> Value {
+        serde_json::from_str(&self.asked()[index].1).expect("JSON")
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        self.end.cancel();
+    }
+}
+
+async fn serve(
+    mut socket: TcpStream,
+    asked: Arc<Mutex<Vec<(String, String)>>>,
+    manners: Arc<Mutex<Manners>>,
+) {
+    let mut bytes = Vec::new();
+    let (head, length) = loop {
+        if let Some(at) = bytes.windows(4).position(|end| end == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&bytes[..at]).into_owned();
+            let length = head.lines().find_map(|line| {
+                let (name, value) = line.split_once(": ")?;
+                name.eq_ignore_ascii_case("content-length")
+                    .then(|| value.parse::<usize>().ok())?
+            });
+            break (head, at + 4 + length.unwrap_or(0));
+        }
+        if !matches!(socket.read_buf(&mut bytes).await, Ok(count) if count > 0) {
+            return;
+        }
+    };
+    while bytes.len() < length {
+        if !matches!(socket.read_buf(&mut bytes).await, Ok(count) if count > 0) {
+            return;
+        }
+    }
+    let body = bytes.split_off(head.len() + 4);
+    let path = head.split(' ').nth(1).expect("a target").to_owned();
+    let body = String::from_utf8(body).expect("text");
+    asked.lock().expect("a test").push((path, body));
+    let mut manner = manners.lock().expect("a test").clone();
+    if let Manners::Waits(told, then) = manner {
+        told.cancelled().await;
+        manner = *then;
+    }
+    let _ = match manner {
+        Manners::Answers(status, body) => {
+            let head = format!(
+                "HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            );
+            socket.write_all(format!("{head}{body}").as_bytes()).await
+        }
+        Manners::Floods => {
+            let _ = socket.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
+            while socket.write_all(&[b'0'; 65_536]).await.is_ok() {}
+            Ok(())
+        }
+        Manners::Waits(..) => Ok(()),
+    };
+}
+
+/// A proxy that asks `backend` about everything, and an origin.
+async fn asking(backend: &Backend, shape: &str, more: &str) -> (House, Stub, TempDir) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = backend.at;
+    let lists = format!(
+        "[[check]]\nname = \"backend\"\nkind = \"hook\"\nshape = \"{shape}\"\n\
+         on_publish = \"http://{at}/publish\"\non_play = \"http://{at}/play\"\n{more}\n[[access]]\nall = [\"backend\"]\n"
+    );
+    let house = open(&folder.path().join("sluicegate.toml"), &lists).await;
+    let origin = Stub::start(Manner::Grants).await;
+    house.register("one", origin.at);
+    (house, origin, folder)
+}
+
+#[tokio::test]
+async fn srs_hooks_are_asked_and_told_with_one_session() {
+    let backend = Backend::start(Manners::answers(200, r#"{"code":0}"#)).await;
+    let ends = format!(
+        "on_connect = \"http://{0}/connect\"\non_unpublish = \"http://{0}/unpublish\"\non_stop = \"http://{0}/stop\"",
+        backend.at
+    );
+    let (house, _origin, _folder) = asking(&backend, "srs", &ends).await;
+    let mut publisher = house.ask(Action::Publish, "live/a?token=T").await;
+    assert!(publisher.has_started(), "{}", publisher.code());
+    publisher.send(&video(0, &[0x17, 1, 0, 0, 0])).await;
+    let paths: Vec<String> = backend.asked().into_iter().map(|(path, _)| path).collect();
+    assert_eq!(paths, ["/connect", "/publish"]);
+    let asked = backend.json(1);
+    assert_eq!(
+        (&asked["action"], &asked["param"]),
+        (&"on_publish".into(), &"?token=T".into())
+    );
+    drop(publisher);
+    until("the end is told", || backend.asked().len() == 3).await;
+    let told = backend.json(2);
+    assert_eq!(backend.asked()[2].0, "/unpublish");
+    assert_eq!(told["client_id"], asked["client_id"], "one id in both");
+    assert!(told["recv_bytes"].as_u64().expect("bytes") > 0, "{told}");
+
+    backend.becomes(Manners::answers(200, r#"{"code":1}"#));
+    let player = house.ask(Action::Play, "live/a").await;
+    assert_eq!(player.code(), "NetStream.Play.Failed");
+    assert_eq!(house.proxy.sessions().len(), 0);
+}
+
+#[tokio::test]
+async fn nginx_rtmp_and_mediamtx_backends_are_asked_as_they_are_used_to() {
+    let backend = Backend::start(Manners::answers(204, "")).await;
+    let (house, _origin, _folder) = asking(&backend, "nginx-rtmp", "").await;
+    let publisher = house.ask(Action::Publish, "live/a?name=b&token=T").await;
+    assert!(publisher.has_started(), "{}", publisher.code());
+    let form = backend.asked()[0].1.clone();
+    assert!(
+        form.contains("call=publish&name=a&") && form.ends_with("&token=T"),
+        "{form}"
+    );
+    backend.becomes(Manners::Answers(302, String::new()));
+    let renamed = house.ask(Action::Publish, "live/b").await;
+    assert_eq!(
+        renamed.code(),
+        "NetStream.Publish.Denied",
+        "a rename is no yes"
+    );
+
+    let backend = Backend::start(Manners::answers(200, "")).await;
+    let (house, _origin, _folder) = asking(&backend, "mediamtx", "").await;
+    let player = house.ask(Action::Play, "live/a?user=u&pass=p").await;
+    assert!(player.has_started(), "{}", player.code());
+    let asked = backend.json(0);
+    assert_eq!(
+        (&asked["action"], &asked["path"]),
+        (&"read".into(), &"live/a".into()),
+        "{asked}"
+    );
+    assert_eq!(
+        (&asked["user"], &asked["password"]),
+        (&"u".into(), &"p".into()),
+        "{asked}"
+    );
+}
+
+#[tokio::test]
+async fn those_who_ask_the_same_at_once_are_asked_about_once() {
+    let go = CancellationToken::new();
+    let yes = Manners::answers(200, r#"{"allow":true}"#);
+    let backend = Backend::start(Manners::Waits(go.clone(), Box::new(yes))).await;
+    let (house, _origin, _folder) = asking(&backend, "sluicegate", "").await;
+    let ask = || house.ask(Action::Play, "live/a?token=T");
+    let told = async {
+        until("the question", || !backend.asked().is_empty()).await;
+        go.cancel();
+    };
+    let (one, other, ()) = tokio::join!(ask(), ask(), told);
+    assert!(one.has_started() && other.has_started());
+    assert_eq!(backend.asked().len(), 1, "one answer for both");
+    let third = house.ask(Action::Play, "live/a?token=U").await;
+    assert!(third.has_started());
+    assert_eq!(
+        backend.asked().len(),
+        2,
+        "who shows something else is another"
+    );
+}
+
+#[tokio::test]
+async fn a_backend_on_a_bad_day_lets_in_only_where_the_settings_say_so() {
+    let open_to_players = "timeout = 1\nplay_unanswered = \"allow\"";
+    let never = CancellationToken::new();
+    let rows = [
+        (
+            "silent",
+            Manners::Waits(never, Box::new(Manners::answers(200, ""))),
+        ),
+        ("broken", Manners::answers(502, "")),
+        ("garbage", Manners::answers(200, "<html>")),
+        ("endless", Manners::Floods),
+        ("a redirect", Manners::answers(302, "")),
+    ];
+    for (cause, manners) in rows {
+        let backend = Backend::start(manners).await;
+        let (house, origin, _folder) = asking(&backend, "sluicegate", open_to_players).await;
+        let publisher = house.ask(Action::Publish, "live/a").await;
+        assert_eq!(publisher.code(), "", "{cause}: come again");
+        assert_eq!(origin.connections(), 0, "{cause}: dials nobody");
+        let player = house.ask(Action::Play, "live/a").await;
+        assert!(player.has_started(), "{cause}: {}", player.code());
+    }
+}
+
+#[tokio::test]
+async fn media_does_not_wait_for_a_silent_backend_which_is_asked_again_when_it_answers() {
+    let go = CancellationToken::new();
+    let yes = Manners::answers(200, r#"{"allow":true}"#);
+    let backend = Backend::start(yes.clone()).await;
+    let (house, _origin, _folder) = asking(&backend, "sluicegate", "timeout = 1").await;
+    let mut publisher = house.ask(Action::Publish, "live/a").await;
+    assert!(publisher.has_started(), "{}", publisher.code());
+    backend.becomes(Manners::Waits(go.clone(), Box::new(yes.clone())));
+    let names: Vec<String> = (0..5).map(|number| format!("live/a?n={number}")).collect();
+    let waiting =
+        futures_util::future::join_all(names.iter().map(|name| house.ask(Action::Play, name)));
+    let sending = async {
+        for number in 0..20 {
+            publisher
+                .send(&video(number * 40, &[0x27, 1, 0, 0, 0]))
+                .await;
+            tokio::task::yield_now().await;
+        }
+    };
+    let (players, ()) = tokio::join!(waiting, sending);
+    assert!(
+        players
+            .iter()
+            .all(|player| player.code() == "NetStream.Play.Failed")
+    );
+    let asked = backend.asked().len();
+    let at_once = tokio::time::timeout(
+        Duration::from_millis(900),
+        house.ask(Action::Play, "live/a?n=9"),
+    );
+    let at_once = at_once
+        .await
+        .expect("nobody waits for one that was found silent");
+    assert_eq!(at_once.code(), "NetStream.Play.Failed");
+    assert_eq!(backend.asked().len(), asked, "it is left alone for a while");
+    backend.becomes(yes);
+    let answers = async || house.ask(Action::Play, "live/a?n=10").await.has_started();
+    crate::house::until_told("it is asked again", answers).await;
+    house.until_sessions(2).await;
+}
