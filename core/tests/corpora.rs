@@ -20,6 +20,8 @@ pub mod link;
 pub mod media_part;
 #[path = "../../fuzz/laws/mesh.rs"]
 pub mod mesh;
+#[path = "../../fuzz/laws/record.rs"]
+pub mod record;
 #[path = "../../fuzz/laws/register.rs"]
 pub mod register;
 #[path = "../../fuzz/laws/rtc_flows.rs"]
@@ -70,6 +72,7 @@ const LAWS: &[(&str, Law)] = &[
     ("link", link::law),
     ("media_part", media_part::law),
     ("mesh", mesh::law),
+    ("record", record::law),
     ("register", register::law),
     ("rtc_flows", rtc_flows::law),
     ("rtc_frames", rtc_frames::law),

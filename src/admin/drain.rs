@@ -180,6 +180,7 @@ fn proxy_document(system: &System) -> api::Proxy {
             system: peer.record.system.map(|system| system.to_string()),
             started: peer.record.started,
             version: peer.record.version,
+            reads: peer.build.reads,
         })
         .collect();
     api::Proxy {

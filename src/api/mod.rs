@@ -4,7 +4,7 @@
 //! Readers are tolerant, because the proxies of a cluster are upgraded one after the other: a field that is missing has
 //! its default, and one that is not known is skipped. Times are in seconds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -261,6 +261,8 @@ pub struct Peer {
     pub started: String,
     /// Its version.
     pub version: String,
+    /// The kinds of records that its build reads, each up to this version; none for a build without records.
+    pub reads: BTreeMap<String, u16>,
 }
 
 /// `GET /api/v1/streams`.
@@ -485,7 +487,8 @@ mod tests {
             "started_at": "2026-11-28T12:00:00Z", "age_seconds": 2.5, "first_media_seconds": null,
             "bytes_to_client": 3, "bytes_to_origin": 123_456_789});
         let stream = json!({"stream": "v/live/a", "origin": "one", "publishers": 1, "players": 2, "proxies": ["p1"]});
-        let peer = json!({"id": "p2", "system": null, "started": "2026-11-28T12:00:00Z", "version": "0.1.0"});
+        let peer = json!({"id": "p2", "system": null, "started": "2026-11-28T12:00:00Z", "version": "0.1.0",
+            "reads": {"build": 1}});
         let with_coverage = |mut document: Value| {
             document["scope"] = json!("cluster");
             document["partial"] = json!(true);

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sluicegate_core::cluster::records;
+use sluicegate_core::cluster::srs;
 use sluicegate_core::fleet::origin::Host;
 use sluicegate_core::rtc::allowance::Allowance;
 use sluicegate_core::rtc::record::{
@@ -269,7 +269,7 @@ impl Cluster {
             action: call.action,
             fragments: fragments.collect(),
             media: call.media,
-            origin: records::server_key(&member.origin),
+            origin: srs::server_key(&member.origin),
             resource: call.resource.clone(),
             stream: call.stream.clone(),
         }));

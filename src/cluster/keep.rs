@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sluicegate_core::cluster::build::BuildRecord;
 use sluicegate_core::cluster::peers::{DUTY, PROXY, REPORT};
+use sluicegate_core::cluster::records::prefix;
 use tokio::time::interval;
 
 use super::Cluster;
@@ -18,6 +20,9 @@ impl Cluster {
         let mut round = 0_u64;
         loop {
             ticks.tick().await;
+            if round.is_multiple_of(ROUNDS_A_MINUTE) {
+                self.show_build().await;
+            }
             self.show_itself().await;
             if !self.store.tells_of_changes() && round > 0 {
                 self.read_the_others().await;
@@ -34,12 +39,14 @@ impl Cluster {
 
     /// Reads everything that others may have written: at the start, after a gap, and where nobody tells of changes.
     pub(super) async fn read_the_others(&self) {
-        let listed = self.store.list_all(&[PROXY, DUTY, REPORT]).await;
+        let builds = prefix::<BuildRecord>();
+        let listed = self.store.list_all(&[PROXY, DUTY, REPORT, &builds]).await;
         if let Ok(rows) = self.noted("list", listed) {
             let of = |kind: &str| {
                 let rows = rows.iter().filter(|(key, _)| key.starts_with(kind));
                 rows.cloned().collect::<Vec<_>>()
             };
+            self.builds_listed(&of(&builds));
             self.peers_listed(&of(PROXY));
             self.duties_listed(&of(DUTY)).await;
             self.reports_listed(&of(REPORT)).await;
@@ -50,4 +57,5 @@ impl Cluster {
 
 /// A third of the time after which a silent client of a call is given up, and a silent proxy.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+const ROUNDS_A_MINUTE: u64 = 60 / LOOK_EVERY.as_secs();
 const ROUNDS_AN_HOUR: u64 = 3600 / LOOK_EVERY.as_secs();

@@ -5,6 +5,7 @@
 //! its placement is known to be what the store says, and costs no call then. The store tells when that changes; where it
 //! cannot (Redis Cluster), a stream stays settled for a second only.
 
+mod builds;
 mod calls;
 mod duties;
 mod keep;
@@ -19,7 +20,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
 use sluicegate_core::cluster::peers::{DUTY, PROXY, PeerRecord, REPORT};
-use sluicegate_core::cluster::records::{self, OTHER_SERVER, PLACEMENT, SERVER};
+use sluicegate_core::cluster::records::{self, RECORD};
+use sluicegate_core::cluster::srs::{self, OTHER_SERVER, PLACEMENT, SERVER};
 use sluicegate_core::fleet::State;
 use sluicegate_core::fleet::origin::{AddressRules, Origin, OriginId, Target};
 use sluicegate_core::rtc::record::{CALL, CHECK};
@@ -30,6 +32,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use self::builds::Builds;
 use self::calls::Asked;
 use self::duties::Duties;
 pub use self::peers::Peer;
@@ -63,6 +66,7 @@ pub struct Cluster {
     listed_reports: Mutex<HashSet<String>>,
     /// Origins that register here, until somebody follows them.
     announced: Mutex<Option<mpsc::Receiver<Origin>>>,
+    builds: Builds,
     calls: Asked,
     duties: Duties,
     peers: Peers,
@@ -125,6 +129,7 @@ impl Cluster {
         registry.announce_to(announcements);
         Self {
             id: new_id(),
+            builds: Builds::default(),
             calls: Asked::default(),
             duties: Duties::default(),
             peers: Peers::default(),
@@ -182,6 +187,7 @@ impl Cluster {
             PROXY,
             DUTY,
             REPORT,
+            RECORD,
         ]
         .map(str::to_owned)
         .into()
@@ -232,7 +238,7 @@ impl Cluster {
     }
 
     async fn read_placement(&self, key: &PlacementKey, patience: Patience) {
-        let read = self.store.get(&records::placement_key(key)).await;
+        let read = self.store.get(&srs::placement_key(key)).await;
         match self.noted("get", read) {
             Ok(Some(value)) => drop(self.settle(key, value, patience).await),
             Ok(None) => self.registry.unplaced(key),
@@ -246,7 +252,7 @@ impl Cluster {
         if self.is_settled(key) {
             return self.registry.claimed(key);
         }
-        let read = self.store.get(&records::placement_key(key)).await;
+        let read = self.store.get(&srs::placement_key(key)).await;
         let value = self.noted("get", read).ok().flatten()?;
         self.origin_at(&self.store.bare_key(&value)).await
     }
@@ -263,7 +269,7 @@ impl Cluster {
             return Claimed::Won;
         };
         let lifetime = self.lifetime(durable);
-        let name = records::placement_key(key);
+        let name = srs::placement_key(key);
         for _ in 0..ROUNDS {
             let expected = {
                 let settled = self.lock();
@@ -410,6 +416,8 @@ impl Cluster {
             self.peer_changed(key).await;
         } else if key.starts_with(REPORT) {
             self.report_changed(key).await;
+        } else if let Some((kind, name)) = records::named(key) {
+            self.record_changed(kind, name).await;
         } else {
             self.call_changed(key).await;
         }
@@ -464,7 +472,7 @@ impl Cluster {
             let keys: Vec<String> = held
                 .iter()
                 .filter(|(_, _, published)| *published == durable)
-                .map(|(key, _, _)| records::placement_key(key))
+                .map(|(key, _, _)| srs::placement_key(key))
                 .collect();
             if !keys.is_empty() {
                 let renewed = self.store.renew(&keys, self.lifetime(durable)).await;
@@ -520,7 +528,7 @@ impl Cluster {
     /// What a placement on `origin` is written as.
     fn value_of(&self, origin: &OriginId) -> Option<String> {
         let member = self.registry.member(origin)?;
-        Some(self.store.whole_key(&records::server_key(&member.origin)))
+        Some(self.store.whole_key(&srs::server_key(&member.origin)))
     }
 
     fn lifetime(&self, durable: bool) -> Duration {

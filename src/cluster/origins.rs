@@ -5,7 +5,7 @@ use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
-use sluicegate_core::cluster::records::{self, OTHER_SERVER, OTHER_SERVERS, SERVER, SERVERS};
+use sluicegate_core::cluster::srs::{self, OTHER_SERVER, OTHER_SERVERS, SERVER, SERVERS};
 use sluicegate_core::fleet::origin::{Origin, OriginId};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{timeout, timeout_at};
@@ -26,7 +26,7 @@ impl Cluster {
 
     pub(super) async fn announce(&self, origin: Origin) {
         self.keep_duties();
-        let key = records::server_key(&origin);
+        let key = srs::server_key(&origin);
         let report = (origin.clone(), Instant::now());
         self.reporting().insert(key, report);
         self.put(&origin).await;
@@ -57,8 +57,8 @@ impl Cluster {
     }
 
     async fn try_put(&self, origin: &Origin) -> Result<(), StoreError> {
-        let key = records::server_key(origin);
-        let record = records::server_record(origin, &jiff::Timestamp::now().to_string());
+        let key = srs::server_key(origin);
+        let record = srs::server_record(origin, &jiff::Timestamp::now().to_string());
         let put = self.store.put(&key, &record, self.terms.origin_ttl).await;
         self.noted("put", put)?;
         let listed = self.store.add_to_list(list_of(&key), &key).await;
@@ -66,13 +66,13 @@ impl Cluster {
     }
 
     pub(super) async fn take_out(&self, origin: &Origin) -> Result<(), StoreError> {
-        let key = records::server_key(origin);
+        let key = srs::server_key(origin);
         let listed = self.store.take_from_list(list_of(&key), &key).await;
         self.noted("remove", listed)
     }
 
     fn heard(&self, key: &str, record: &str) {
-        match records::parse_server_record(record, &self.terms.rules) {
+        match srs::parse_server_record(record, &self.terms.rules) {
             Ok((origin, updated_at)) => {
                 if self.is_news(key, updated_at) {
                     self.registry.hear_of(origin);
@@ -104,7 +104,7 @@ impl Cluster {
     pub(super) async fn origin_at(&self, server: &str) -> Option<OriginId> {
         // The ids in a key may hold its dashes, so that only the whole key is sure to be read right.
         let named = || {
-            let named = || self.registry.named(records::named_origin(server)?);
+            let named = || self.registry.named(srs::named_origin(server)?);
             self.registry.keyed(server).or_else(named)
         };
         if let Some(origin) = named() {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use sluicegate_core::cluster::build::BuildRecord;
 use sluicegate_core::cluster::peers::{PROXY, PeerRecord};
 
 use super::Cluster;
@@ -16,6 +17,8 @@ pub struct Peer {
     pub id: String,
     /// What it says of itself.
     pub record: PeerRecord,
+    /// What its build reads.
+    pub build: BuildRecord,
 }
 
 /// The others, and when each was last heard of.
@@ -53,6 +56,7 @@ impl Cluster {
             .map(|(id, (record, _))| Peer {
                 id: id.clone(),
                 record: record.clone(),
+                build: self.builds.of(id),
             })
             .collect();
         peers.sort_by(|one, other| one.id.cmp(&other.id));
@@ -64,6 +68,7 @@ impl Cluster {
         let (key, text) = (self.own_key(), self.record.text());
         let left = self.store.remove(&key, &text).await;
         let _ = self.noted("remove", left);
+        self.take_build_out().await;
     }
 
     pub(super) async fn show_itself(&self) {
@@ -113,4 +118,4 @@ impl Cluster {
 /// A proxy that says nothing for so long is gone; it shows itself three times in that time.
 const LIFETIME: Duration = Duration::from_secs(30);
 /// Proxies that are kept in mind: each is asked when the whole cluster is.
-const MOST_PEERS: usize = 256;
+pub(super) const MOST_PEERS: usize = 256;

@@ -5,7 +5,7 @@ use std::mem;
 use std::sync::{MutexGuard, PoisonError};
 
 use sluicegate_core::cluster::peers::{REPORT, ReportRecord};
-use sluicegate_core::cluster::records;
+use sluicegate_core::cluster::srs;
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::stream::StreamUrl;
 
@@ -84,7 +84,7 @@ impl Cluster {
     fn report(&self, stream: &StreamUrl, origin: &OriginId) -> Option<(String, String)> {
         let member = self.registry.member(origin)?;
         let record = ReportRecord {
-            origin: records::server_key(&member.origin),
+            origin: srs::server_key(&member.origin),
             stream: stream.clone(),
         };
         Some((

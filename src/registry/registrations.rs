@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sluicegate_core::cluster::records::server_key;
+use sluicegate_core::cluster::srs::server_key;
 use sluicegate_core::fleet::drain::{Cause, Duty};
 use sluicegate_core::fleet::origin::{Host, Origin, OriginId};
 use sluicegate_core::fleet::{Change, FleetFull, Reconciled, Registered};

@@ -15,10 +15,13 @@
 
 mod memory;
 mod mesh;
+pub mod records;
 mod redis;
 mod shared;
 
 use std::time::Duration;
+
+use sluicegate_core::cluster::records::Unfit;
 
 pub use memory::{Kept, Memory};
 pub use mesh::{Mesh, MeshFigures, MeshOptions};
@@ -99,4 +102,10 @@ pub enum StoreError {
     /// The store cannot be reached, or took too long.
     #[error("the store is out of reach: {0}")]
     Unreachable(String),
+}
+
+impl From<Unfit> for StoreError {
+    fn from(unfit: Unfit) -> Self {
+        Self::Full(unfit.to_string())
+    }
 }

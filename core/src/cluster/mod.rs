@@ -1,5 +1,7 @@
 //! What the proxies of a cluster tell each other, through a store that they share or directly.
 
+pub mod build;
 pub mod mesh;
 pub mod peers;
 pub mod records;
+pub mod srs;

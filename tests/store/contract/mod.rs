@@ -1,5 +1,7 @@
 //! The promises of every [`Store`], as a suite that each of them runs through.
 
+mod records;
+
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -17,6 +19,7 @@ pub(crate) async fn check(store: &impl Store, prefix: &str) {
     claims_race(store, &key("raced")).await;
     values_live_for_their_time(store, &key("short")).await;
     values_are_put_listed_and_removed(store, &key("table:")).await;
+    records::check(store).await;
 }
 
 async fn a_claim_is_won_once(store: &impl Store, key: &str) {
