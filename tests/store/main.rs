@@ -30,6 +30,7 @@ mod proxy;
 mod redis_cluster;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 mod redis_server;
+mod two_builds;
 mod two_proxies;
 #[path = "../support/wait.rs"]
 mod wait;

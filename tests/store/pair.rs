@@ -35,6 +35,18 @@ pub(crate) async fn met(settings: [&str; 2]) -> (House, House) {
     (a, b)
 }
 
+/// One more proxy, when it and the others know each other.
+pub(crate) async fn joined(settings: &str, others: [&House; 2]) -> House {
+    let house = House::open(settings).await;
+    for other in others {
+        until("the newcomer", || {
+            knows(other, &house) && knows(&house, other)
+        })
+        .await;
+    }
+    house
+}
+
 pub(crate) fn knows(house: &House, other: &House) -> bool {
     let peers = house.proxy.cluster().expect("a store").peers();
     peers.iter().any(|peer| peer.id == id(other))

@@ -1,6 +1,7 @@
 //! The binary under test, run as its users run it.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
@@ -26,7 +27,11 @@ pub(crate) struct Proxy {
 
 /// The binary, without any environment variable that would configure it.
 pub(crate) fn binary() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sluicegate"));
+    configured_by_nothing(env!("CARGO_BIN_EXE_sluicegate").as_ref())
+}
+
+fn configured_by_nothing(program: &Path) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if ["PROXY_", "SLUICEGATE_", "RUST_LOG"]
@@ -42,9 +47,14 @@ pub(crate) fn binary() -> Command {
 impl Proxy {
     /// Starts it with additional settings, such as `session.takeover_after = "1s"`, and returns when it is ready.
     pub(crate) fn start(settings: &str) -> Self {
+        Self::start_program(env!("CARGO_BIN_EXE_sluicegate").as_ref(), settings)
+    }
+
+    /// The same with the binary of another build.
+    pub(crate) fn start_program(program: &Path, settings: &str) -> Self {
         let scratch = Scratch::new("proxy");
         let config = scratch.write(SETTINGS, &with_ours(settings));
-        let mut command = binary();
+        let mut command = configured_by_nothing(program);
         command
             .args(["run", "--config"])
             .arg(config)
