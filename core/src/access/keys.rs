@@ -27,7 +27,7 @@ pub enum KeyError {
     /// It has another form.
     #[error("not NAME:SALT:HASH, as `sluicegate key` prints it")]
     Form,
-    /// More than [`MOST_KEYS`].
+    /// More of them than one list may have.
     #[error("more than {MOST_KEYS} keys")]
     TooMany,
     /// A second key of the same hash.

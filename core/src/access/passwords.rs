@@ -19,7 +19,7 @@ pub enum UserError {
     /// Its hash asks for more than is given to one password.
     #[error("a hash of more than {MOST_MEMORY} KiB, {MOST_PASSES} passes or {MOST_LANES} lanes")]
     TooDear,
-    /// More than [`MOST_USERS`].
+    /// More of them than one list may have.
     #[error("more than {MOST_USERS} users")]
     TooMany,
     /// A second one of the same name.
@@ -85,7 +85,7 @@ impl fmt::Debug for Users {
     }
 }
 
-/// Whether `password` is the one that was hashed. Takes tens of milliseconds and up to [`MOST_MEMORY`] KiB, on purpose.
+/// Whether `password` is the one that was hashed. Takes tens of milliseconds and up to 64 MiB, on purpose.
 pub fn fits(hash: &str, password: &str) -> bool {
     PasswordHash::new(hash).is_ok_and(|hash| {
         Argon2::default()

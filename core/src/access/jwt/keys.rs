@@ -59,7 +59,7 @@ pub enum KeySetError {
     /// One key is malformed, or its algorithm is none of those that are understood.
     #[error("key {0}: malformed, too short, or of an algorithm other than {KNOWN}")]
     Key(usize),
-    /// More than [`MOST_KEYS`].
+    /// More of them than one list may have.
     #[error("more than {MOST_KEYS} keys")]
     TooMany,
     /// A secret that can be guessed.
