@@ -9,6 +9,7 @@
 //! | [`stream`] | what a client asks for, spelled by any protocol: one [`stream::StreamUrl`], one key |
 //! | [`fleet`] | which origins exist and live: registrations, heartbeats, lists, health, drains, load |
 //! | [`place`] | where a new stream goes and why no other origin: placement, policies, rules, patterns |
+//! | [`certificate`] | what is in an X.509 certificate for people and for the gate: its names, and until when it holds |
 //! | [`access`] | what a client showed to be let in |
 //! | [`cluster`] | what proxies tell each other: records in a store, and the mesh that needs no store |
 //! | [`media`] | what an audio or video body is, a live stream held for many viewers, FLV tags and files |
@@ -24,6 +25,7 @@
 //! A panic in here is our bug; an error is the peer's input.
 
 pub mod access;
+pub mod certificate;
 pub mod cluster;
 pub mod fleet;
 pub mod flow;

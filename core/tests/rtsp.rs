@@ -97,6 +97,7 @@ fn join() -> Join {
         authority: String::new(),
         origin: "10.0.0.5".parse().unwrap(),
         local: "192.0.2.1".parse().unwrap(),
+        secure: false,
     };
     Join::new(&asked, "203.0.113.9".parse().unwrap(), rewrite)
 }
@@ -150,6 +151,7 @@ proptest! {
             authority: ours.clone(),
             origin: "10.0.0.5".parse().unwrap(),
             local: "192.0.2.1".parse().unwrap(),
+            secure: false,
         };
         let told = answer(&theirs, &parts, cseq);
         let heard = rewrite.to_client(&message(&told, Speaker::Origin), None);

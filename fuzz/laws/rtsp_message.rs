@@ -34,6 +34,7 @@ fn rewrite(message: &Message) {
         authority: "media.example:8554".to_owned(),
         origin: [10, 0, 0, 5].into(),
         local: [192, 0, 2, 1].into(),
+        secure: false,
     };
     let Some(bytes) = rewrite.to_client(message, None) else {
         return;

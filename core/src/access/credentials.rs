@@ -26,7 +26,8 @@ pub struct Credentials {
     pub cookie: Option<Box<str>>,
     /// Who an SRT caller says that it is.
     pub srt: Option<SrtUser>,
-    /// The subject of the client's certificate, where TLS asked for one and verified it.
+    /// The first name in the client's certificate, where TLS asked for one and verified it: what its subject alternative
+    /// names say (RFC 5280 §4.2.1.6), never its common name.
     pub tls: Option<Box<str>>,
 }
 
@@ -116,6 +117,13 @@ impl Credentials {
         } else if scheme.eq_ignore_ascii_case("basic") {
             self.basic = basic(value);
         }
+        self
+    }
+
+    /// Adds the name of a verified certificate.
+    #[must_use]
+    pub fn with_certificate(mut self, name: Option<&str>) -> Self {
+        self.tls = name.and_then(kept);
         self
     }
 

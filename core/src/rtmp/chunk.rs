@@ -84,6 +84,16 @@ impl ChunkReader {
         self.chunk_size
     }
 
+    /// Whether no message is incomplete, and no chunk of one.
+    pub(super) fn is_between_messages(&self) -> bool {
+        self.ahead.is_empty() && self.streams.between_messages()
+    }
+
+    /// The chunk stream of the last message.
+    pub(super) fn last_chunk_stream(&self) -> Option<u32> {
+        Some(self.streams.last()?.header.chunk_stream)
+    }
+
     /// Reads a header. Returns whether it is complete; if not, all input is taken.
     fn read_header(&mut self, input: &mut &[u8]) -> Result<bool, ChunkError> {
         let known = self.ahead.len();

@@ -20,6 +20,7 @@ pub mod header;
 mod held;
 pub mod join;
 pub mod message;
+mod plain_url;
 pub mod server;
 mod stream_ids;
 pub mod walk;

@@ -16,6 +16,7 @@ use super::message::{
     Command, CommandError, EnhancedRtmp, Message, ReceiveWindow, chunk_stream, information, kind,
     number, ping_response, user_control,
 };
+use super::plain_url;
 use crate::stream::Action;
 
 /// The server's end of one connection.
@@ -153,6 +154,24 @@ struct OpenStream {
     accepted: bool,
 }
 
+impl Identified {
+    /// Takes TLS out of what an origin is told, which is reached without.
+    fn make_plain(&mut self) {
+        if !plain_url::is_secure(&self.request.tc_url) {
+            return;
+        }
+        // Both or neither: an origin is told one thing, however it is asked.
+        let Some(plain) = plain_url::plain_replay(&self.replay) else {
+            return;
+        };
+        self.replay = plain;
+        let connects = self.commands.iter_mut().map(|(_, command)| command);
+        for connect in connects.filter(|command| command.name == "connect") {
+            plain_url::make_plain(connect);
+        }
+    }
+}
+
 impl Server {
     /// The proxy's end, which stops at the first request. `seed` fills S1; `enhanced` goes into the answer to
     /// `connect`.
@@ -246,10 +265,14 @@ impl Server {
         self.handshake.is_none()
     }
 
-    /// Everything that the client sent, once it has asked for a stream.
+    /// Everything that the client sent, once it has asked for a stream. Where its URL is `rtmps://`, what goes to the
+    /// origin says `rtmp://`.
     pub fn into_identified(self) -> Option<Identified> {
         match self.phase {
-            Phase::Identified(identified) => Some(*identified),
+            Phase::Identified(mut identified) => {
+                identified.make_plain();
+                Some(*identified)
+            }
             Phase::Identifying { .. } | Phase::Serving { .. } => None,
         }
     }

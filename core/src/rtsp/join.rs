@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use super::message::{Change, Message, Method, Version, response};
-use super::rewrite::{Rewrite, authority, path};
+use super::rewrite::{Rewrite, authority, is_secure, path, to_origin};
 use super::server::Asked;
 use super::transport::{Carrier, Ports, Transport};
 use crate::stream::StreamUrl;
@@ -79,6 +79,7 @@ impl Join {
         if let Some(authority) = authority(asked.message.uri()) {
             authority.clone_into(&mut rewrite.authority);
         }
+        rewrite.secure = is_secure(asked.message.uri());
         let named = path(asked.message.uri()).to_owned();
         // The stream's own path, because a client that starts with SETUP names a track.
         let own = format!("{}/{}", asked.stream.app(), asked.stream.stream());
@@ -303,7 +304,7 @@ fn written(message: &Message, mut keep: impl FnMut(&Transport<'_>) -> Option<Str
     let offers = Transport::parse(message.field("transport").unwrap_or_default());
     let texts: Vec<String> = offers.iter().flatten().filter_map(&mut keep).collect();
     let transport = texts.join(",");
-    message.with(
+    let changed = message.with(
         |name, _| {
             if name.eq_ignore_ascii_case("transport") {
                 Change::Value(transport.clone())
@@ -312,7 +313,8 @@ fn written(message: &Message, mut keep: impl FnMut(&Transport<'_>) -> Option<Str
             }
         },
         None,
-    )
+    );
+    to_origin(message, changed)
 }
 
 /// Maximum SETUPs under way: one per track.

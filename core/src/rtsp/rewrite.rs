@@ -3,6 +3,9 @@
 //! Requests on their way to an origin keep their URI, because digest credentials sign it (RFC 2617 §3.2.2.5). An origin
 //! that builds its answers from the request therefore already names us. Others name themselves, and a client that
 //! followed those URLs would ask the origin for its tracks.
+//!
+//! A client that came over TLS says `rtsps://`. Its origin is reached without TLS and is asked with `rtsp://`, unless the
+//! request is signed: then origins compare the URI with the signed one.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -19,6 +22,8 @@ pub struct Rewrite {
     pub origin: IpAddr,
     /// Our own address on the client's connection.
     pub local: IpAddr,
+    /// The client is told `rtsps://` URLs; [`Join`](super::join::Join) sees whether it named one.
+    pub secure: bool,
 }
 
 impl Rewrite {
@@ -84,9 +89,9 @@ impl Rewrite {
             let (found, after) = url.split_at_checked(scheme).unwrap_or((url, ""));
             let end = after.find(AFTER_AUTHORITY).unwrap_or(after.len());
             let (authority, after) = after.split_at_checked(end).unwrap_or((after, ""));
-            differs |= authority != self.authority || found != SCHEME;
+            differs |= authority != self.authority || found != self.scheme();
             out.push_str(before);
-            out.push_str(SCHEME);
+            out.push_str(self.scheme());
             out.push_str(&self.authority);
             rest = after;
         }
@@ -95,6 +100,10 @@ impl Rewrite {
         }
         out.push_str(rest);
         Cow::Owned(out)
+    }
+
+    const fn scheme(&self) -> &'static str {
+        if self.secure { SECURE } else { SCHEME }
     }
 
     /// A description (SDP, RFC 4566) with our name in its control URLs, and our address in place of the origin's;
@@ -134,6 +143,32 @@ impl Rewrite {
             _ => self.local.to_string(),
         };
         Cow::Owned(format!("{before} {address}{end}"))
+    }
+}
+
+/// Whether a URL is one of RTSP over TLS.
+pub fn is_secure(url: &str) -> bool {
+    url.get(..SECURE.len())
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case(SECURE))
+}
+
+/// A request as its origin gets it. `bytes` are those of `request`, perhaps with other fields.
+pub fn to_origin(request: &Message, bytes: Vec<u8>) -> Vec<u8> {
+    let signed = ["authorization", "proxy-authorization"].iter().any(|name| {
+        request.field(name).is_some_and(|value| {
+            let scheme = value.trim_start().split(' ').next().unwrap_or_default();
+            scheme.eq_ignore_ascii_case("digest")
+        })
+    });
+    let Some(method) = bytes.iter().position(|byte| *byte == b' ') else {
+        return bytes;
+    };
+    match bytes.split_at_checked(method + 1) {
+        Some((method, rest)) if is_secure(request.uri()) && !signed => {
+            let rest = rest.get(SECURE.len()..).unwrap_or_default();
+            [method, SCHEME.as_bytes(), rest].concat()
+        }
+        _ => bytes,
     }
 }
 
@@ -186,6 +221,7 @@ fn find_url(text: &str) -> Option<(usize, usize)> {
 }
 
 const SCHEME: &str = "rtsp://";
+const SECURE: &str = "rtsps://";
 const SCHEMES: [&str; 3] = ["rtsps", "rtspu", "rtsp"];
 const URL_FIELDS: [&str; 4] = ["content-base", "content-location", "location", "rtp-info"];
 const AFTER_AUTHORITY: [char; 9] = ['/', '?', '#', ';', ',', '"', ' ', '\r', '\n'];
@@ -200,7 +236,54 @@ mod tests {
             authority: "media.example:18554".to_owned(),
             origin: "10.0.0.5".parse().unwrap(),
             local: "192.0.2.1".parse().unwrap(),
+            secure: false,
         }
+    }
+
+    #[test]
+    fn an_origin_is_asked_without_tls_unless_the_request_is_signed() {
+        let rows = [
+            (
+                "TLS",
+                "PLAY rtsps://h/a RTSP/1.0\r\n",
+                "PLAY rtsp://h/a RTSP/1.0\r\n",
+            ),
+            (
+                "plain",
+                "PLAY rtsp://h/a RTSP/1.0\r\n",
+                "PLAY rtsp://h/a RTSP/1.0\r\n",
+            ),
+            ("no URL", "OPTIONS * RTSP/1.0\r\n", "OPTIONS * RTSP/1.0\r\n"),
+            (
+                "a password",
+                "PLAY RTSPS://h/a RTSP/1.0\r\nAuthorization: Basic YTpi\r\n",
+                "PLAY rtsp://h/a RTSP/1.0\r\nAuthorization: Basic YTpi\r\n",
+            ),
+            (
+                "a signature",
+                "PLAY rtsps://h/a RTSP/1.0\r\nAuthorization: Digest uri=\"rtsps://h/a\"\r\n",
+                "PLAY rtsps://h/a RTSP/1.0\r\nAuthorization: Digest uri=\"rtsps://h/a\"\r\n",
+            ),
+        ];
+        for (cause, asked, expected) in rows {
+            let text = format!("{asked}CSeq: 1\r\n\r\n");
+            let (message, _) = Message::parse(text.as_bytes(), Speaker::Client)
+                .unwrap()
+                .unwrap();
+            let bytes = to_origin(&message, message.bytes().to_vec());
+            let expected = format!("{expected}CSeq: 1\r\n\r\n");
+            assert_eq!(String::from_utf8(bytes).unwrap(), expected, "{cause}");
+        }
+    }
+
+    #[test]
+    fn a_client_over_tls_is_told_urls_of_tls() {
+        let rewrite = Rewrite {
+            secure: true,
+            ..rewrite()
+        };
+        let told = rewrite.urls("rtsp://10.0.0.5:8554/live/a/");
+        assert_eq!(told, "rtsps://media.example:18554/live/a/");
     }
 
     fn to_client(text: &str) -> String {

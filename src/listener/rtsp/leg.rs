@@ -7,6 +7,7 @@ use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::redirect::place_of;
 use sluicegate_core::rtsp::join::Join;
 use sluicegate_core::rtsp::message::{Message, Speaker};
+use sluicegate_core::rtsp::rewrite::to_origin;
 use sluicegate_core::rtsp::server::Asked;
 use sluicegate_core::rtsp::walk::{Step, Walk};
 use sluicegate_core::stream::Service;
@@ -79,13 +80,14 @@ impl Leg {
         patience: Duration,
     ) -> Result<(), DialError> {
         let greeting = match &asked.greeting {
-            Some(greeting) => greeting.bytes().to_vec(),
+            Some(greeting) => to_origin(greeting, greeting.bytes().to_vec()),
             None => {
                 let (uri, cseq) = (
                     asked.message.uri(),
                     asked.message.cseq().unwrap_or_default(),
                 );
-                format!("OPTIONS {uri} RTSP/1.0\r\nCSeq: {cseq}\r\n\r\n").into_bytes()
+                let words = format!("OPTIONS {uri} RTSP/1.0\r\nCSeq: {cseq}\r\n\r\n");
+                to_origin(&asked.message, words.into_bytes())
             }
         };
         let answer = async {
@@ -105,7 +107,8 @@ impl Leg {
     /// Sends the client's request and waits for the answer; the caller has a deadline.
     pub(super) async fn exchange(&mut self, request: &Message) -> Result<Message, DialError> {
         self.challenging = false;
-        self.write(request.bytes()).await?;
+        self.write(&to_origin(request, request.bytes().to_vec()))
+            .await?;
         self.answer().await
     }
 

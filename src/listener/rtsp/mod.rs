@@ -363,6 +363,7 @@ impl Leg {
             authority: own_name(asked, ends.local),
             origin: self.peer().ip(),
             local: ends.local.ip(),
+            secure: false,
         };
         Join::new(asked, ends.client.ip(), rewrite)
     }

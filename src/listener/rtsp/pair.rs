@@ -7,6 +7,7 @@ use std::time::Duration;
 use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::rtsp::join::{FromClient, Join, News, Offer};
 use sluicegate_core::rtsp::message::{Message, Method, response};
+use sluicegate_core::rtsp::rewrite::to_origin;
 use sluicegate_core::rtsp::walk::{Step, Walk};
 use sluicegate_core::stream::Action;
 use tokio::io::AsyncWriteExt;
@@ -132,7 +133,7 @@ impl Watched {
     /// What the origin gets for a message of the client.
     fn hear(&mut self, message: &Message) -> Vec<u8> {
         match self.join.from_client(message) {
-            FromClient::Pass => message.bytes().to_vec(),
+            FromClient::Pass => to_origin(message, message.bytes().to_vec()),
             FromClient::Refuse(words) => self.refuse(words),
             FromClient::Setup(offer) => self.set_up(message, offer),
         }
