@@ -37,6 +37,7 @@ pub mod lookup;
 pub mod metrics;
 pub mod net;
 pub mod origin;
+pub mod pem;
 pub mod placer;
 pub mod proxy;
 pub mod readiness;

@@ -32,9 +32,12 @@ fn main() -> ExitCode {
         Verb::Sessions(it) => operate(Question::Sessions(it)),
         Verb::Streams(it) => operate(Question::Streams(it)),
         Verb::Undrain(it) => operate(Question::Undrain(it)),
-        Verb::Demo => said(demo()),
+        Verb::Demo { tls } => said(demo(tls)),
         Verb::Register(arguments) => said(block_on(register::run(arguments))),
-        Verb::Run { config } => said(run(config.as_deref())),
+        Verb::Run {
+            config,
+            tls_self_signed,
+        } => said(run(config.as_deref(), tls_self_signed)),
         Verb::Key(arguments) => printed(sign::key(&arguments).map_err(Into::into)),
         Verb::Sign(arguments) => printed(
             Environment::read()
@@ -85,11 +88,12 @@ fn check(file: Option<&Path>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn run(file: Option<&Path>) -> anyhow::Result<()> {
+fn run(file: Option<&Path>, tls_self_signed: bool) -> anyhow::Result<()> {
+    let environment = environment(tls_self_signed)?;
     let inherited = Inherited::from_environment()?;
     let Loaded {
         settings, warnings, ..
-    } = Settings::load(file, &Environment::read()?)?;
+    } = Settings::load(file, &environment)?;
     stream_names::decide(settings.log.stream_names);
     logging::start(settings.log.format, settings.log.level);
     for warning in warnings {
@@ -120,11 +124,21 @@ fn run(file: Option<&Path>) -> anyhow::Result<()> {
     })
 }
 
-fn demo() -> anyhow::Result<()> {
+/// The environment, with a certificate of our own if that was asked for.
+fn environment(tls_self_signed: bool) -> anyhow::Result<Environment> {
+    let environment = Environment::read()?;
+    Ok(if tls_self_signed {
+        environment.with("tls.self_signed", "on")
+    } else {
+        environment
+    })
+}
+
+fn demo(tls: bool) -> anyhow::Result<()> {
     block_on(async {
         let stop = CancellationToken::new();
         tokio::spawn(stop_on_signal(stop.clone(), Duration::ZERO)?);
-        demo::run(stop).await
+        demo::run(stop, &environment(tls)?).await
     })
 }
 

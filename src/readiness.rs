@@ -1,11 +1,14 @@
 //! Whether this proxy should get clients.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hyper::StatusCode;
 use serde_json::{Value, json};
 use sluicegate_core::fleet::State as OriginState;
 
+use crate::api;
+use crate::net::tls::Certificates;
 use crate::proxy::Proxy;
 
 /// What `/readyz` goes by.
@@ -16,9 +19,25 @@ pub struct Readiness {
     /// Without a live origin the proxy is not ready. Off by default: in Kubernetes origins register through a
     /// Service that reaches ready pods only, and each would wait for the other.
     pub needs_origin: bool,
+    /// What is shown to clients over TLS, which changes nothing: a client may not care.
+    pub certificates: Option<Arc<Certificates>>,
 }
 
 impl Readiness {
+    /// Each certificate that is shown over TLS, and the last second in which it holds.
+    pub fn certificates(&self) -> Vec<api::Certificate> {
+        let expiries = self.certificates.as_deref().map(Certificates::expiries);
+        let expiries = expiries.unwrap_or_default().into_iter();
+        expiries
+            .map(|expiry| api::Certificate {
+                name: expiry.name,
+                not_after: jiff::Timestamp::from_second(expiry.not_after)
+                    .ok()
+                    .map(|at| at.to_string()),
+            })
+            .collect()
+    }
+
     /// The status and the document of `/readyz`.
     pub fn report(&self, proxy: &Proxy) -> (StatusCode, Value) {
         let origins = proxy.registry().origins();
@@ -46,6 +65,7 @@ impl Readiness {
             "draining": draining,
             "origins": {"known": origins.len(), "up": up},
             "store": store,
+            "certificates": self.certificates(),
         });
         (status, document)
     }

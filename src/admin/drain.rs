@@ -191,6 +191,7 @@ fn proxy_document(system: &System) -> api::Proxy {
         drain,
         publishers: left.publishers as u64,
         players: left.players as u64,
+        certificates: system.readiness.certificates(),
     }
 }
 

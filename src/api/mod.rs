@@ -247,6 +247,18 @@ pub struct Proxy {
     pub publishers: u64,
     /// Players through it.
     pub players: u64,
+    /// The certificates that it shows over TLS.
+    pub certificates: Vec<Certificate>,
+}
+
+/// A certificate that a proxy shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Certificate {
+    /// The first name that clients get it for.
+    pub name: String,
+    /// The last second in which it holds (RFC 3339).
+    pub not_after: Option<String>,
 }
 
 /// Another proxy of the cluster.
@@ -419,7 +431,7 @@ mod tests {
     #[test]
     fn each_document_has_the_fields_of_its_schema() {
         let data = "              data:";
-        let rows: [(&[&str], Value); 11] = [
+        let rows: [(&[&str], Value); 12] = [
             (&["    Origin:"], json!(Origin::default())),
             (&["    Drain:"], json!(Drain::default())),
             (&["    Stream:"], json!(Stream::default())),
@@ -430,6 +442,10 @@ mod tests {
             (
                 &["    Proxy:", data, "                  peers:"],
                 json!(Peer::default()),
+            ),
+            (
+                &["    Proxy:", data, "                  certificates:"],
+                json!(Certificate::default()),
             ),
             (
                 &["  /api/v1/origins:", "                  data:"],
@@ -510,7 +526,7 @@ mod tests {
         passes::<Duty>(with_coverage(duty));
         passes::<Proxy>(
             json!({"id": "p1", "peers": [peer], "version": "0.1.0", "draining": true, "drain": null,
-            "publishers": 0, "players": 0}),
+            "publishers": 0, "players": 0, "certificates": []}),
         );
         assert_eq!(json!(Done::default()), json!({"code": 0}));
         let problem = Problem {

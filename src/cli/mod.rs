@@ -42,6 +42,7 @@ impl Cli {
     pub fn verb(self) -> Verb {
         self.verb.unwrap_or(Verb::Run {
             config: self.run.config,
+            tls_self_signed: self.run.tls_self_signed,
         })
     }
 
@@ -61,9 +62,16 @@ pub enum Verb {
         /// Read settings from this TOML file; .env and the environment override it.
         #[arg(long, short, value_name = "FILE")]
         config: Option<PathBuf>,
+        /// Serve TLS with a certificate that is made now, for a first try.
+        #[arg(long)]
+        tls_self_signed: bool,
     },
     /// See Sluicegate work: a proxy, two small embedded origins and a stream to watch.
-    Demo,
+    Demo {
+        /// Serve TLS too, with a certificate that is made now.
+        #[arg(long)]
+        tls: bool,
+    },
     /// Register an origin that cannot register itself, for as long as it answers.
     Register(RegisterArguments),
     /// Show a running proxy at a glance: its state, its origins, and what they carry.
@@ -120,6 +128,9 @@ struct SettingsFile {
     /// Read settings from this TOML file; .env and the environment override it.
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Serve TLS with a certificate that is made now, for a first try.
+    #[arg(long)]
+    tls_self_signed: bool,
 }
 
 fn completions(shell: Shell) -> Vec<u8> {
@@ -192,7 +203,7 @@ mod tests {
     #[test]
     fn running_is_the_default() {
         let config = |line: &str| match parse(line) {
-            Ok(Verb::Run { config }) => config,
+            Ok(Verb::Run { config, .. }) => config,
             other => panic!("{line}: {other:?}"),
         };
         assert_eq!(config("sluicegate"), None);
@@ -207,6 +218,21 @@ mod tests {
             parse("sluicegate check --config a.toml"),
             Ok(Verb::Check { .. })
         ));
+        for line in [
+            "sluicegate --tls-self-signed",
+            "sluicegate run --tls-self-signed",
+        ] {
+            assert!(
+                matches!(
+                    parse(line),
+                    Ok(Verb::Run {
+                        tls_self_signed: true,
+                        ..
+                    })
+                ),
+                "{line}"
+            );
+        }
         assert!(parse("sluicegate rnu").is_err());
     }
 

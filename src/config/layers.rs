@@ -108,6 +108,14 @@ impl Environment {
         }
     }
 
+    /// The same, with `value` for the setting at `path`, which wins over every layer.
+    #[must_use]
+    pub fn with(mut self, path: &str, value: &str) -> Self {
+        let setting = super::setting(path).expect("a row of the table is set");
+        self.process.insert(setting.variable(), value.to_owned());
+        self
+    }
+
     /// The value of `name`; an empty variable counts as not set.
     pub fn variable(&self, name: &str) -> Option<&str> {
         let value = self.process.get(name).or_else(|| self.dotenv.get(name));
@@ -454,7 +462,7 @@ fn read_file(file: &Path, problems: &mut Vec<Problem>) -> BTreeMap<&'static str,
                 line: line_at(key.span().start),
             };
             let full = format!("{name}.{}", key.get_ref());
-            if full == super::sources::TOKENS {
+            if [super::sources::TOKENS, super::certificates::LIST].contains(&full.as_str()) {
                 continue;
             }
             match read_key(&full, value, source) {

@@ -12,10 +12,12 @@
 //! | `secret_file` | what a file that holds one secret says |
 //! | `duration`, `value` | the meaning of a text |
 //! | `meaning` | the typed settings; `meaning/sections` reads them from the table, `meaning/values` reads each value |
+//! | `certificates` | the list `[[tls.certificates]]`, and what keeps TLS from working |
 //! | `sources` | the lists of the file, which are read again while the proxy runs |
 //! | `tokens` | the list `[[system.tokens]]`: who may use the system API |
 //! | `report` | what `sluicegate check` prints |
 
+mod certificates;
 mod credentials;
 mod dotenv;
 mod duration;
@@ -33,9 +35,9 @@ pub use credentials::{Credential, Credentials};
 pub use duration::{format_duration, parse_duration};
 pub use layers::{Environment, Source};
 pub use meaning::{
-    Api, Cluster, DefaultOrigin, Drain, Health, Http, Log, LogFormat, Mesh, Metrics, Origins,
-    Placement, Probing, ProxyProtocol, Question, Rtc, Rtmp, Rtsp, SessionLimits, Settings,
-    Shutdown, Srt, Store, System, Takeover,
+    Api, Cluster, DefaultOrigin, Drain, Health, Http, ListenerTls, Log, LogFormat, Mesh, Metrics,
+    Origins, Placement, Probing, ProxyProtocol, Question, Rtc, Rtmp, Rtsp, SessionLimits, Settings,
+    Shutdown, Srt, Store, System, Takeover, Tls,
 };
 pub use placement::{NetworkZone, Unanswered};
 pub use report::check;
@@ -161,6 +163,11 @@ impl Settings {
         // A file that cannot be read has been reported already.
         if let Some(file) = file.filter(|_| problems.is_empty()) {
             settings.sources = sources::gather(file, &settings.address_rules(), &mut problems);
+            let listed = certificates::gather(file, &mut problems);
+            settings.tls.certificates.extend(listed);
+        }
+        if problems.is_empty() {
+            certificates::check(&settings, &mut problems);
         }
         if problems.is_empty() {
             Ok(Loaded {

@@ -269,6 +269,8 @@ const FILE_VARIABLE: &str = "_FILE";
 
 const ADDRESS: &str = "a port, ip:port or [v6]:port, or a list of addresses";
 const CLOSABLE: &str = "a port, ip:port or [v6]:port, a list of addresses, or nothing to close it";
+const OPTIONAL_ADDRESS: &str = "a port, ip:port or [v6]:port, a list of addresses, or nothing";
+const FILE: &str = "a file, or nothing";
 const NETWORKS: &str = "a list of networks or addresses, such as 10.0.0.0/8 and ::1";
 const ATTRIBUTES: &str = "a list of an id or label, and any of weight=, zone=, label=, max_streams=, max_sessions=, max_mbps=; such as \"edge-* weight=50 zone=eu-1\"";
 const RULES: &str = "a list of any of vhost=, app=, stream= with what must be of the origin, label= and zone=; such as \"app=live stream=vip-* label=gpu\"";
@@ -289,6 +291,10 @@ pub static TABLE: &[Setting] = &[
     closable("rtmp.listen", Some("PROXY_RTMP_SERVER"), "11935", "Where encoders and players connect with RTMP."),
     text("rtmp.handshake_timeout", None, "5s", PERIOD, "How long a client may take for the RTMP handshake."),
     text("rtmp.identify_timeout", None, "10s", PERIOD, "How long a client may take from the handshake to publish or play."),
+    text_or_list("rtmp.tls_listen", "", OPTIONAL_ADDRESS, "Where RTMPS has a port of its own; on rtmp.listen it is served as well."),
+    flag("rtmp.require_tls", None, "Refuse clients that come without TLS: they are closed."),
+    text("rtmp.client_ca", None, "", FILE, "Certificates in PEM of those who vouch for clients; each client has to show a certificate of theirs."),
+    text("rtmp.client_crl", None, "", FILE, "Revoked client certificates in PEM: a list for each authority of a client's chain."),
 
     closable("http.listen", Some("PROXY_HTTP_SERVER"), "18080", "Where players fetch HTTP-FLV, HTTP-TS, AAC, MP3, HLS and DASH, and browsers the static files."),
     text("http.static_files", Some("PROXY_STATIC_FILES"), "./trunk/research", "a directory, or nothing to serve none", "Directory served for paths that name no stream."),
@@ -301,6 +307,10 @@ pub static TABLE: &[Setting] = &[
     list("http.share_rules", SHARES, "Streams for which http.share is different; the first rule that fits counts."),
     flag("http.health", None, "Answer /livez and /readyz on this port too."),
     list("http.trusted_proxies", NETWORKS, "Networks whose X-Forwarded-For, -Proto and -Host are believed."),
+    text_or_list("http.tls_listen", "", OPTIONAL_ADDRESS, "Where HTTPS for streams has a port of its own; on http.listen it is served as well."),
+    flag("http.require_tls", None, "Refuse clients that come without TLS: GET and HEAD are redirected, other methods get 403."),
+    text("http.client_ca", None, "", FILE, "Certificates in PEM of those who vouch for clients; each client has to show a certificate of theirs."),
+    text("http.client_crl", None, "", FILE, "Revoked client certificates in PEM: a list for each authority of a client's chain."),
 
     closable("api.listen", Some("PROXY_HTTP_API"), "11985", "Where the HTTP API for clients listens."),
     list("api.allow_from", NETWORKS, "Networks that may use the API over all origins on this port; it is off until this or credentials are set."),
@@ -309,6 +319,10 @@ pub static TABLE: &[Setting] = &[
     secret("api.auth_password", None, TOKEN, "Password that the API over all origins requires (basic), together with api.auth_username."),
     flag("api.jsonp", None, "Answer callback= and method=DELETE in a query, for SRS consoles; any web page that an allowed caller opens can then use the API too."),
     text("api.origin_timeout", None, "2s", PERIOD, "How long one origin may take to answer the API over all origins."),
+    text_or_list("api.tls_listen", "", OPTIONAL_ADDRESS, "Where HTTPS for the API port has a port of its own; on api.listen it is served as well."),
+    flag("api.require_tls", None, "Refuse clients that come without TLS: GET and HEAD are redirected, other methods get 403."),
+    text("api.client_ca", None, "", FILE, "Certificates in PEM of those who vouch for clients; each client has to show a certificate of theirs."),
+    text("api.client_crl", None, "", FILE, "Revoked client certificates in PEM: a list for each authority of a client's chain."),
 
     address("system.listen", Some("PROXY_SYSTEM_API"), "12025", "Where origins register and operators look: registration, tables, health and metrics."),
     text("system.advertise", None, "", "HOST:PORT, or empty", "Where other proxies of a cluster reach this system API, and a name for it that callers on this machine may use; empty: system.listen, with this machine's address in place of every interface."),
@@ -318,6 +332,10 @@ pub static TABLE: &[Setting] = &[
     list("system.register_from", NETWORKS, "Networks that may register origins; empty means any."),
     flag("system.allow_special_addresses", None, "Let origins register multicast, link-local and cloud metadata addresses."),
     flag("system.ready_needs_origin", None, "Let /readyz fail while no origin is alive."),
+    text_or_list("system.tls_listen", "", OPTIONAL_ADDRESS, "Where HTTPS for the system API has a port of its own; on system.listen it is served as well."),
+    flag("system.require_tls", None, "Refuse clients that come without TLS: GET and HEAD are redirected, other methods get 403."),
+    text("system.client_ca", None, "", FILE, "Certificates in PEM of those who vouch for clients; each client has to show a certificate of theirs."),
+    text("system.client_crl", None, "", FILE, "Revoked client certificates in PEM: a list for each authority of a client's chain."),
 
     closable("rtc.listen", Some("PROXY_WEBRTC_SERVER"), "18000", "Where WebRTC media arrives, over UDP and, if rtc.tcp is on, over TCP."),
     list("rtc.public_addresses", PUBLIC_ADDRESSES, "Where clients reach rtc.listen, the preferred address first; empty means the address they used for signalling."),
@@ -332,6 +350,10 @@ pub static TABLE: &[Setting] = &[
     closable("rtsp.listen", Some("PROXY_RTSP_SERVER"), "18554", "Where cameras and players connect with RTSP."),
     text("rtsp.identify_timeout", None, "10s", PERIOD, "How long a client may take to name its stream."),
     text("rtsp.udp_ports", None, "22000-29999", "a range of ports, such as 22000-29999, or nothing to refuse UDP", "UDP ports for media that does not travel on the RTSP connection; each track takes four."),
+    text_or_list("rtsp.tls_listen", "", OPTIONAL_ADDRESS, "Where RTSPS has a port of its own; on rtsp.listen it is served as well."),
+    flag("rtsp.require_tls", None, "Refuse clients that come without TLS: they get 403."),
+    text("rtsp.client_ca", None, "", FILE, "Certificates in PEM of those who vouch for clients; each client has to show a certificate of theirs."),
+    text("rtsp.client_crl", None, "", FILE, "Revoked client certificates in PEM: a list for each authority of a client's chain."),
 
     text("origins.ttl", Some("PROXY_ORIGIN_SERVER_TTL"), "300s", PERIOD, "An origin that has not reported for this long is forgotten."),
     number("origins.max", None, "1000", "a whole number, 1 to 100000", "Maximum number of registered origins."),
@@ -407,9 +429,15 @@ pub static TABLE: &[Setting] = &[
     text("session.takeover", None, "silent", "silent, address, always or never", "Which publish ends an earlier one: any once the earlier is silent, also at once from the same address, always at once, or none."),
     number("session.max", None, "9000", "a whole number, 1 to 1000000", "Maximum concurrent sessions."),
 
+    text("tls.certificate", None, "", FILE, "Certificate chain in PEM, the server's own first; with tls.key it opens TLS on every TCP port of clients, beside plain."),
+    text("tls.key", None, "", FILE, "Private key of tls.certificate in PEM, without a passphrase."),
+    flag("tls.self_signed", None, "Make a certificate at each start, for a first try; clients have to be told to trust it."),
+    number("tls.handshakes", None, "1000", "a whole number, 1 to 100000", "Maximum TLS handshakes under way; further ones wait."),
+    number("tls.handshakes_per_source", None, "100", "a whole number, 1 to 100000", "Maximum TLS handshakes under way of one address, or of one IPv6 /64; further ones are refused."),
+
     list("proxy_protocol.accept_from", NETWORKS, "Networks whose RTMP, RTSP and HTTP connections start with a PROXY protocol v1 or v2 header; those to the API port and the system API may."),
 
-    text_or_list("metrics.listen", "", "a port, ip:port or [v6]:port, a list of addresses, or nothing", "Where /metrics alone is served, in addition to the system API."),
+    text_or_list("metrics.listen", "", OPTIONAL_ADDRESS, "Where /metrics alone is served, in addition to the system API."),
     number("metrics.streams", None, "0", "a whole number, 0 to 100000", "How many streams get metric series of their own, named as log.stream_names says; 0 turns them off."),
 
     text("log.format", None, "auto", "auto, text or json", "Log lines as text or JSON; auto is text on a terminal and JSON elsewhere."),

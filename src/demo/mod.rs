@@ -31,13 +31,13 @@ use crate::logging;
 use crate::proxy::Proxy;
 use crate::server::Server;
 
-/// Starts everything, prints where to look, and runs until `stop`. The proxy listens where the environment says, and
+/// Starts everything, prints where to look, and runs until `stop`. The proxy listens where `environment` says, and
 /// otherwise on its default ports.
 ///
 /// # Errors
 /// A port that cannot be bound, settings that cannot be read, or a stream that finds no origin.
-pub async fn run(stop: CancellationToken) -> anyhow::Result<()> {
-    let settings = Settings::load(None, &Environment::read()?)?.settings;
+pub async fn run(stop: CancellationToken, environment: &Environment) -> anyhow::Result<()> {
+    let settings = Settings::load(None, environment)?.settings;
     logging::start(settings.log.format, tracing::Level::WARN);
     let policy = settings.placement.policy.to_owned();
     let server = Server::bind(settings)?;
@@ -51,6 +51,7 @@ pub async fn run(stop: CancellationToken) -> anyhow::Result<()> {
         find: page::asset,
         content_security_policy: HeaderValue::try_from(policy_of_pages)?,
     });
+    let fingerprint = server.fingerprint();
     let proxy = server.proxy().clone();
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let mut origins = Vec::new();
@@ -69,6 +70,7 @@ pub async fn run(stop: CancellationToken) -> anyhow::Result<()> {
     let origin = placed(&proxy).await.context("the clip found no origin")?;
     let facts = DemoFacts {
         api,
+        fingerprint,
         http,
         origin,
         origins: origins
@@ -134,6 +136,8 @@ async fn placed(proxy: &Proxy) -> Option<String> {
 pub struct DemoFacts {
     /// The address of the API listener, where WebRTC calls are made.
     pub api: SocketAddr,
+    /// The SHA-256 of the proxy's certificate, where TLS is served.
+    pub fingerprint: Option<String>,
     /// The address of the HTTP streaming listener, where the page is.
     pub http: SocketAddr,
     /// The name of the one of `origins` that got the stream.
@@ -191,6 +195,13 @@ pub fn banner(facts: &DemoFacts) -> String {
             webrtc_page(http, reachable(facts.api))
         ),
     );
+    if let Some(fingerprint) = &facts.fingerprint {
+        line(
+            "TLS",
+            &format!("https://{http}/    rtmps://{rtmp}/{stream}    and at every other port"),
+        );
+        line("", &format!("certificate {fingerprint}"));
+    }
     line("metrics", &format!("http://{system}/metrics"));
     line(
         "health",
@@ -264,6 +275,7 @@ mod tests {
     fn facts() -> DemoFacts {
         DemoFacts {
             api: "[::]:11985".parse().expect("an address"),
+            fingerprint: None,
             http: "[::]:18080".parse().expect("an address"),
             origin: "demo-b".into(),
             origins: vec![
@@ -310,6 +322,14 @@ mod tests {
         };
         let page = "http://127.0.0.1:18080/webrtc/?api=http://127.0.0.1:4000 ";
         assert!(banner(&elsewhere).contains(page));
+        let encrypted = DemoFacts {
+            fingerprint: Some("00:FF".to_owned()),
+            ..facts()
+        };
+        let expected = "  TLS       https://127.0.0.1:18080/    rtmps://127.0.0.1:11935/live/demo    and at every other port
+            certificate 00:FF
+";
+        assert!(banner(&encrypted).contains(expected));
     }
 
     #[test]

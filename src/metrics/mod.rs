@@ -106,6 +106,10 @@ pub struct Metrics {
     pub registrations: Family<ReasonLabel, Counter>,
     /// `sluicegate_connections_total`: accepted connections by listener.
     pub connections: Family<ListenerLabel, Counter>,
+    /// `sluicegate_tls_handshakes_total`: TLS handshakes by listener and outcome, and clients refused for lack of TLS.
+    pub tls_handshakes: Family<HandshakeLabels, Counter>,
+    /// `sluicegate_tls_certificate_not_after_seconds`: the time until which each certificate holds.
+    pub tls_certificates: Family<CertificateLabel, Gauge>,
     /// `sluicegate_refused_total`: requests that got no session, by reason.
     pub refused: Family<RefusalLabels, Counter>,
     /// `sluicegate_pieces_total`: requests for playlists, manifests and segments, by result.
@@ -246,6 +250,18 @@ labels! {
         /// What the origin is to do.
         duty: &'static str,
     }
+    /// `listener` and `outcome`.
+    HandshakeLabels {
+        /// The name of a listener.
+        listener: &'static str,
+        /// `full`, `resumed`, `failed`, `slow`, `closed`, `crowded`, or `plain` for a client that came without TLS.
+        outcome: &'static str,
+    }
+    /// `certificate`.
+    CertificateLabel {
+        /// The first name in a certificate of the settings.
+        certificate: String,
+    }
     /// `listener`.
     ListenerLabel {
         /// The name of a listener.
@@ -301,6 +317,8 @@ impl Metrics {
             streams: Gauge::default(),
             registrations: Family::default(),
             connections: Family::default(),
+            tls_handshakes: Family::default(),
+            tls_certificates: Family::default(),
             refused: Family::default(),
             pieces: Family::default(),
             coalesced: Family::default(),
@@ -427,6 +445,18 @@ impl Metrics {
             m.registrations.clone(),
         );
         registry.register("connections", "Accepted connections", m.connections.clone());
+        registry.register(
+            "tls_handshakes",
+            "TLS handshakes, by outcome, and clients refused for lack of TLS",
+            m.tls_handshakes.clone(),
+        );
+        let help = "The last second in which each TLS certificate holds, from 1970 in UTC";
+        registry.register_with_unit(
+            "tls_certificate_not_after",
+            help,
+            Unit::Seconds,
+            m.tls_certificates.clone(),
+        );
         registry.register(
             "refused",
             "Requests that got no session, by reason",

@@ -1,12 +1,12 @@
 //! The entrance of every TCP listener: what a connection goes through before any protocol is spoken on it.
 //!
 //! ```text
-//! accepted socket ──► PROXY header ──► Visitor
+//! accepted socket ──► PROXY header ──► TLS ──► Visitor
 //! ```
 //!
 //! What comes in is a socket and the address of its peer. What comes out says who the client is, and has a [`Wire`]
-//! that a listener reads without knowing what is beneath. Encryption belongs between the header and the visitor,
-//! because a balancer sends its header before the client's first byte.
+//! that a listener reads without knowing what is beneath. Encryption comes after the header, because a balancer sends its
+//! header before the client's first byte; whether a client encrypts shows in that byte.
 
 use std::io;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::{debug, info};
 
+use super::tls::{HandshakeError, TlsEntrance};
 use super::wire::Wire;
 use crate::value::{ClientAddr, LocalAddr, Network, PeerAddr};
 
@@ -31,8 +32,12 @@ pub struct Entrance {
     pub header: ProxyHeader,
     /// The networks whose headers are believed. What any other peer sends is its protocol's.
     pub listed: Arc<[Network]>,
-    /// How long a header may take.
+    /// How long a header may take, and a TLS handshake.
     pub patience: Duration,
+    /// The TLS of this listener, if it has any.
+    pub tls: Option<Arc<TlsEntrance>>,
+    /// Clients that come without TLS are refused, where there is TLS.
+    pub require_tls: bool,
 }
 
 /// Whether listed peers send a PROXY protocol header.
@@ -82,32 +87,74 @@ enum Turned {
     Invalid(#[from] PrefaceError),
     #[error("no PROXY protocol header came in time")]
     Slow,
+    #[error("the connection ended before its first byte")]
+    Left(#[source] io::Error),
+    #[error("nothing came in time")]
+    Silent,
+    #[error("it came without TLS, which this listener requires")]
+    Plain,
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
 }
 
 impl Entrance {
+    /// The same with TLS, if there is any, and with no other clients if that is `required`.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<Arc<TlsEntrance>>, required: bool) -> Self {
+        Self {
+            require_tls: required && tls.is_some(),
+            tls,
+            ..self
+        }
+    }
+
     /// Lets a connection in; `None` when its peer is let go, which is logged.
     pub async fn enter(&self, mut stream: TcpStream, peer: PeerAddr) -> Option<Visitor> {
         let header = self.header_of(&mut stream, peer).await;
-        let (header, early) = header
-            .inspect_err(|turned| match turned {
-                // A port check of the balancer in front of us, every second perhaps.
-                Turned::Closed(error) => debug!(%peer, %error, "no PROXY protocol header"),
-                turned => info!(%peer, failure = %turned, "connection refused"),
-            })
-            .ok()?;
+        let (header, early) = header.inspect_err(|turned| turned.log(peer.into())).ok()?;
         let local = stream.local_addr().unwrap_or_else(|_| peer.socket());
+        let client = match header {
+            Some(Preface::Client(client)) => client.into(),
+            Some(Preface::Local) | None => peer.into(),
+        };
+        let encrypted = self.encrypt(stream, early, client).await;
+        let (wire, early) = encrypted.inspect_err(|turned| turned.log(client)).ok()?;
         let ends = Ends {
-            client: match header {
-                Some(Preface::Client(client)) => client.into(),
-                Some(Preface::Local) | None => peer.into(),
-            },
+            client,
             peer,
             local: local.into(),
             proxied: header.is_some(),
-            secure: false,
+            secure: matches!(wire, Wire::Tls(_)),
         };
-        let wire = Wire::Plain(stream);
         Some(Visitor { wire, early, ends })
+    }
+
+    /// Shakes hands with a client that begins with TLS, of which `early` was read already.
+    async fn encrypt(
+        &self,
+        mut stream: TcpStream,
+        early: Vec<u8>,
+        client: ClientAddr,
+    ) -> Result<(Wire, Vec<u8>), Turned> {
+        let Some(tls) = &self.tls else {
+            return Ok((Wire::Plain(stream), early));
+        };
+        let first = match early.first() {
+            Some(first) => *first,
+            None => timeout(self.patience, first_byte(&stream))
+                .await
+                .map_err(|_| Turned::Silent)?
+                .map_err(Turned::Left)?,
+        };
+        if first == HANDSHAKE {
+            let stream = tls.shake(stream, early, client.ip(), self.patience).await?;
+            return Ok((Wire::Tls(Box::new(stream)), Vec::new()));
+        }
+        if self.require_tls {
+            tls.refuse(&mut stream, early, self.patience).await;
+            return Err(Turned::Plain);
+        }
+        Ok((Wire::Plain(stream), early))
     }
 
     /// The header a listed peer starts with, and the bytes that came after it.
@@ -148,6 +195,33 @@ impl Entrance {
     }
 }
 
+impl Turned {
+    fn log(&self, client: ClientAddr) {
+        match self {
+            // A port check of the balancer in front of us, every second perhaps.
+            Self::Closed(error) | Self::Left(error) => {
+                debug!(%client, %error, failure = %self, "connection ended");
+            }
+            // Anybody can cause these, as often as they like.
+            Self::Handshake(_) | Self::Plain | Self::Silent => {
+                debug!(%client, failure = %self, "connection refused");
+            }
+            Self::Invalid(_) | Self::Slow => {
+                info!(%client, failure = %self, "connection refused");
+            }
+        }
+    }
+}
+
+/// The first byte of a connection, which stays unread.
+async fn first_byte(stream: &TcpStream) -> io::Result<u8> {
+    let mut first = [0];
+    match stream.peek(&mut first).await? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(first[0]),
+    }
+}
+
 impl Ends {
     /// A client that connected by itself, in the clear, at an address that it reached within its own machine.
     pub fn direct(peer: PeerAddr) -> Self {
@@ -175,6 +249,10 @@ impl Ends {
     }
 }
 
+/// The first byte of a TLS record that begins a connection (RFC 8446 §5.1). No protocol that is served here begins with
+/// it.
+const HANDSHAKE: u8 = 0x16;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,6 +262,8 @@ mod tests {
             header,
             listed: Arc::new(["10.0.0.0/8".parse().unwrap()]),
             patience: Duration::from_secs(1),
+            tls: None,
+            require_tls: false,
         }
     }
 

@@ -8,6 +8,7 @@ pub mod head;
 pub mod http;
 pub mod last_words;
 pub mod relay;
+pub mod tls;
 pub mod versions;
 pub mod wire;
 pub mod workers;

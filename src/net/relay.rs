@@ -157,6 +157,9 @@ trait End: AsyncRead + AsyncWrite + Unpin {
     /// Writes as much as it takes now.
     fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
+    /// Ready when nothing of what was written waits in this process.
+    fn poll_owed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
     /// The socket beneath.
     fn tcp(&self) -> &TcpStream;
 }
@@ -164,6 +167,10 @@ trait End: AsyncRead + AsyncWrite + Unpin {
 impl End for TcpStream {
     fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         Self::try_write(self, bytes)
+    }
+
+    fn poll_owed(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
     fn tcp(&self) -> &TcpStream {
@@ -174,6 +181,10 @@ impl End for TcpStream {
 impl End for Wire {
     fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         Self::try_write(self, bytes)
+    }
+
+    fn poll_owed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Self::poll_owed(self, cx)
     }
 
     fn tcp(&self) -> &TcpStream {
@@ -187,6 +198,8 @@ struct Half {
     // Boxed: most receivers take what they get, for hours.
     left_over: Option<Box<LeftOver>>,
     read_size: usize,
+    /// The receiver took what was written, and its socket did not yet.
+    owing: bool,
     closed: Option<Over>,
 }
 
@@ -209,6 +222,7 @@ impl Half {
             direction,
             left_over: None,
             read_size: READ_FIRST,
+            owing: false,
             closed: None,
         }
     }
@@ -306,7 +320,7 @@ impl Half {
         row: &Row,
     ) -> Poll<Result<(), Over>> {
         let Some(left_over) = &mut self.left_over else {
-            return Poll::Ready(Ok(()));
+            return self.poll_owed(cx, to, row);
         };
         while let Some(rest) = left_over
             .bytes
@@ -327,7 +341,31 @@ impl Half {
         }
         row.blocked(self.direction, false);
         self.left_over = None;
-        Poll::Ready(Ok(()))
+        self.poll_owed(cx, to, row)
+    }
+
+    /// Passes on what the receiver's side of this process took and its socket did not. A receiver that takes nothing of it
+    /// stalls like any other.
+    fn poll_owed(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut impl End,
+        row: &Row,
+    ) -> Poll<Result<(), Over>> {
+        match to.poll_owed(cx) {
+            Poll::Ready(Ok(())) => {
+                if std::mem::take(&mut self.owing) {
+                    row.blocked(self.direction, false);
+                }
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(_)) => Poll::Ready(Err(self.receiver_closed())),
+            Poll::Pending => {
+                self.owing = true;
+                row.blocked(self.direction, true);
+                Poll::Pending
+            }
+        }
     }
 
     const fn sender_closed(&self) -> Over {

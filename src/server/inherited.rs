@@ -156,8 +156,20 @@ fn fits(name: &str, address: Option<SocketAddr>, listener: &str, opening: &Openi
 }
 
 /// The names of listeners.
-const LISTENERS: [&str; 8] = [
-    "rtmp", "http", "api", "system", "rtsp", "srt", "rtc", "metrics",
+const LISTENERS: [&str; 13] = [
+    "rtmp",
+    "http",
+    "api",
+    "system",
+    "rtsp",
+    "srt",
+    "rtc",
+    "metrics",
+    "rtmp_tls",
+    "http_tls",
+    "api_tls",
+    "system_tls",
+    "rtsp_tls",
 ];
 /// Sockets that are taken: some addresses for each listener, and a shard for each core of a large machine.
 const MOST: usize = 1024;

@@ -13,6 +13,7 @@ use tracing::{error, info};
 
 use super::parts;
 use super::sockets::{Media, Sockets};
+use super::tls::Tls;
 use crate::admin::{self, System};
 use crate::config::Settings;
 use crate::fleet_api::FleetApi;
@@ -27,6 +28,7 @@ use crate::listener::whip::Whip;
 use crate::net::accept::Acceptor;
 use crate::net::datagram::Entries;
 use crate::net::entrance::{Entrance, ProxyHeader, Visitor};
+use crate::net::tls::TlsEntrance;
 use crate::net::workers::Workers;
 use crate::origin::dial::Dialer;
 use crate::origin::health::Prober;
@@ -35,12 +37,16 @@ use crate::proxy::Proxy;
 use crate::readiness::Readiness;
 use crate::value::Network;
 
+/// The sockets of one listener: those for plain clients, perhaps beside TLS, and those for TLS alone.
+type Both = [Vec<StdListener>; 2];
+
 /// What listeners are made of.
 pub(super) struct Listeners {
     pub(super) proxy: Proxy,
     pub(super) settings: Settings,
     pub(super) readiness: Arc<Readiness>,
     pub(super) pages: Option<Pages>,
+    pub(super) tls: Option<Tls>,
     pub(super) threads: Threads,
     /// Counts the connections and flows of clients.
     pub(super) tasks: TaskTracker,
@@ -91,12 +97,18 @@ impl Listeners {
             settings,
             readiness,
             pages,
+            tls: None,
             threads,
             tasks,
             stop,
             end,
             dialer,
         }
+    }
+
+    /// The same, with TLS for clients if there is any.
+    pub(super) fn with_tls(self, tls: Option<Tls>) -> Self {
+        Self { tls, ..self }
     }
 
     /// Lets every listener serve what its sockets bring. The loops that take clients are counted by the tracker that
@@ -110,24 +122,27 @@ impl Listeners {
             system,
             rtsp,
             metrics,
+            tls,
             srt,
             rtc,
         } = sockets;
-        self.rtmp(rtmp, &accepting);
-        self.rtsp(rtsp, &accepting);
+        self.rtmp([rtmp, tls.rtmp], &accepting);
+        self.rtsp([rtsp, tls.rtsp], &accepting);
         self.srt(srt);
-        self.http(http, &accepting);
-        self.api(api, &rtc, &accepting);
+        self.http([http, tls.http], &accepting);
+        self.api([api, tls.api], &rtc, &accepting);
         self.rtc(rtc);
-        self.system(system);
+        self.system([system, tls.system]);
         self.metrics(metrics);
         accepting.close();
         accepting
     }
 
-    fn rtmp(&self, sockets: Vec<StdListener>, accepting: &TaskTracker) {
+    fn rtmp(&self, sockets: Both, accepting: &TaskTracker) {
         let settings = self.settings.rtmp.clone();
-        let entrance = self.entrance(ProxyHeader::Must, settings.handshake_timeout);
+        let entrance = self
+            .entrance(ProxyHeader::Must, settings.handshake_timeout)
+            .with_tls(self.tls(|tls| &tls.rtmp), settings.tls.required);
         let rtmp = Rtmp {
             settings: Arc::new(settings),
             dialer: Arc::clone(&self.dialer),
@@ -135,12 +150,14 @@ impl Listeners {
         };
         let proxy = self.proxy.clone();
         let handle = move |visitor| rtmp.clone().connection(visitor, proxy.clone());
-        self.accept("rtmp", sockets, entrance, accepting, handle);
+        self.accept(["rtmp", "rtmp_tls"], sockets, entrance, accepting, handle);
     }
 
-    fn rtsp(&self, sockets: Vec<StdListener>, accepting: &TaskTracker) {
+    fn rtsp(&self, sockets: Both, accepting: &TaskTracker) {
         let settings = self.settings.rtsp.clone();
-        let entrance = self.entrance(ProxyHeader::Must, settings.identify_timeout);
+        let entrance = self
+            .entrance(ProxyHeader::Must, settings.identify_timeout)
+            .with_tls(self.tls(|tls| &tls.rtsp), settings.tls.required);
         let udp = settings
             .udp_ports
             .map(|range| Arc::new(UdpPorts::new(range, spare_descriptors() / UDP_SHARE)));
@@ -152,7 +169,7 @@ impl Listeners {
         };
         let proxy = self.proxy.clone();
         let handle = move |visitor| rtsp.clone().connection(visitor, proxy.clone());
-        self.accept("rtsp", sockets, entrance, accepting, handle);
+        self.accept(["rtsp", "rtsp_tls"], sockets, entrance, accepting, handle);
     }
 
     fn srt(&self, entries: Vec<Entries>) {
@@ -170,13 +187,15 @@ impl Listeners {
         );
     }
 
-    fn http(&self, sockets: Vec<StdListener>, accepting: &TaskTracker) {
+    fn http(&self, sockets: Both, accepting: &TaskTracker) {
         let settings = Arc::new(self.settings.http.clone());
         let missing = settings.static_files.as_ref().filter(|at| !at.is_dir());
-        if let Some(directory) = missing.filter(|_| !sockets.is_empty()) {
+        if let Some(directory) = missing.filter(|_| !sockets.iter().all(Vec::is_empty)) {
             info!(directory = %directory.display(), "no such directory: no static files are served");
         }
-        let entrance = self.entrance(ProxyHeader::Must, settings.head_timeout);
+        let entrance = self
+            .entrance(ProxyHeader::Must, settings.head_timeout)
+            .with_tls(self.tls(|tls| &tls.http), settings.tls.required);
         let pieces = Arc::new(parts::pieces(&self.settings, Arc::clone(&settings)));
         let cache = Arc::downgrade(&pieces);
         self.proxy.metrics().before_scrape(move |metrics| {
@@ -194,11 +213,11 @@ impl Listeners {
         };
         let proxy = self.proxy.clone();
         let handle = move |visitor| http.clone().connection(visitor, proxy.clone());
-        self.accept("http", sockets, entrance, accepting, handle);
+        self.accept(["http", "http_tls"], sockets, entrance, accepting, handle);
     }
 
     /// The API port; its calls have their media at `rtc`.
-    fn api(&self, sockets: Vec<StdListener>, rtc: &Media, accepting: &TaskTracker) {
+    fn api(&self, sockets: Both, rtc: &Media, accepting: &TaskTracker) {
         let whip = Whip {
             settings: self.settings.rtc.clone(),
             silence: Arc::clone(&self.silence),
@@ -216,10 +235,12 @@ impl Listeners {
             whip: Arc::new(whip),
             stop: self.stop.clone(),
         };
-        let entrance = self.entrance(ProxyHeader::May, api::HEAD_TIMEOUT);
+        let entrance = self
+            .entrance(ProxyHeader::May, api::HEAD_TIMEOUT)
+            .with_tls(self.tls(|tls| &tls.api), self.settings.api.tls.required);
         let proxy = self.proxy.clone();
         let handle = move |visitor| api.clone().connection(visitor, proxy.clone());
-        self.accept("api", sockets, entrance, accepting, handle);
+        self.accept(["api", "api_tls"], sockets, entrance, accepting, handle);
     }
 
     /// WebRTC media, which goes on while sessions finish.
@@ -245,28 +266,51 @@ impl Listeners {
     }
 
     /// The system API, which goes on while sessions finish, so that a drain can be watched.
-    fn system(&self, sockets: Vec<StdListener>) {
+    fn system(&self, sockets: Both) {
         let access = parts::access(&self.settings, &self.proxy);
         let addresses = self.settings.address_rules();
         let readiness = Arc::clone(&self.readiness);
         let system = System::new(self.proxy.clone(), access, addresses, readiness);
-        self.administer("system", sockets, system.router());
+        let entrance = self
+            .entrance(ProxyHeader::May, admin::HEAD_TIMEOUT)
+            .with_tls(
+                self.tls(|tls| &tls.system),
+                self.settings.system.tls.required,
+            );
+        self.administer(["system", "system_tls"], sockets, entrance, system.router());
     }
 
     /// The metrics, where they have a port of their own.
     fn metrics(&self, sockets: Vec<StdListener>) {
         if !sockets.is_empty() {
             let metrics = Arc::clone(self.proxy.metrics());
-            self.administer("metrics", sockets, admin::metrics_router(metrics));
+            let entrance = self.entrance(ProxyHeader::May, admin::HEAD_TIMEOUT);
+            let sockets = [sockets, Vec::new()];
+            self.administer(
+                ["metrics"; 2],
+                sockets,
+                entrance,
+                admin::metrics_router(metrics),
+            );
         }
     }
 
-    fn administer(&self, name: &'static str, sockets: Vec<StdListener>, router: axum::Router) {
-        let entrance = self.entrance(ProxyHeader::May, admin::HEAD_TIMEOUT);
-        let acceptor = self.acceptor(name, sockets, entrance, &self.reserved);
-        let end = self.end.clone();
-        let handle = move |visitor| admin::connection(visitor, router.clone(), end.clone());
-        tokio::spawn(acceptor.serve(TaskTracker::new(), self.end.clone(), handle));
+    fn administer(
+        &self,
+        names: [&'static str; 2],
+        sockets: Both,
+        entrance: Entrance,
+        router: axum::Router,
+    ) {
+        for acceptor in self.acceptors(names, sockets, entrance, &self.reserved) {
+            let (router, end) = (router.clone(), self.end.clone());
+            let handle = move |visitor| admin::connection(visitor, router.clone(), end.clone());
+            tokio::spawn(acceptor.serve(TaskTracker::new(), self.end.clone(), handle));
+        }
+    }
+
+    fn tls(&self, of: impl Fn(&Tls) -> &Arc<TlsEntrance>) -> Option<Arc<TlsEntrance>> {
+        self.tls.as_ref().map(of).map(Arc::clone)
     }
 
     fn entrance(&self, header: ProxyHeader, patience: Duration) -> Entrance {
@@ -274,22 +318,46 @@ impl Listeners {
             header,
             listed: Arc::clone(&self.listed),
             patience,
+            tls: None,
+            require_tls: false,
         }
     }
 
     /// Accepts clients until the stop.
     fn accept<F>(
         &self,
-        name: &'static str,
-        sockets: Vec<StdListener>,
+        names: [&'static str; 2],
+        sockets: Both,
         entrance: Entrance,
         accepting: &TaskTracker,
-        handle: impl Fn(Visitor) -> F + Send + Sync + 'static,
+        handle: impl Fn(Visitor) -> F + Clone + Send + Sync + 'static,
     ) where
         F: Future<Output = ()> + Send + 'static,
     {
-        let acceptor = self.acceptor(name, sockets, entrance, &self.connections);
-        accepting.spawn(acceptor.serve(self.tasks.clone(), self.stop.clone(), handle));
+        for acceptor in self.acceptors(names, sockets, entrance, &self.connections) {
+            let handle = handle.clone();
+            accepting.spawn(acceptor.serve(self.tasks.clone(), self.stop.clone(), handle));
+        }
+    }
+
+    /// An acceptor for the sockets where a listener serves plain clients, perhaps beside TLS, and one for those where it
+    /// serves TLS alone.
+    fn acceptors(
+        &self,
+        names: [&'static str; 2],
+        sockets: Both,
+        entrance: Entrance,
+        limit: &Arc<Semaphore>,
+    ) -> [Acceptor; 2] {
+        let [beside, own] = sockets;
+        let encrypted = Entrance {
+            require_tls: true,
+            ..entrance.clone()
+        };
+        [
+            self.acceptor(names[0], beside, entrance, limit),
+            self.acceptor(names[1], own, encrypted, limit),
+        ]
     }
 
     fn acceptor(

@@ -7,6 +7,7 @@
 //! | `inherited` | those that a service manager passes on |
 //! | `parts` | the proxy and what it consists of, by the settings |
 //! | `listeners` | each listener with its sockets, its settings and its entrance |
+//! | `tls` | the certificates, and the TLS of each listener |
 //! | `stop` | the end |
 
 mod inherited;
@@ -14,6 +15,7 @@ mod listeners;
 mod parts;
 mod sockets;
 mod stop;
+mod tls;
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,6 +29,7 @@ use tracing::info;
 pub use self::inherited::Inherited;
 use self::listeners::{Listeners, Threads};
 pub use self::sockets::{Addresses, Sockets};
+use self::tls::Tls;
 use crate::config::Settings;
 use crate::listener::http::Pages;
 use crate::net::workers::{Pulse, Workers};
@@ -45,6 +48,7 @@ pub struct Server {
     sockets: Sockets,
     threads: Threads,
     pages: Option<Pages>,
+    tls: Option<Tls>,
     systemd: Systemd,
 }
 
@@ -70,6 +74,9 @@ pub enum StartError {
     /// The store's certificates cannot be used.
     #[error("cannot use the store (store.url): {0}")]
     Store(String),
+    /// TLS cannot be served.
+    #[error("cannot serve TLS: {0}")]
+    Tls(String),
     /// The system has no thread left for connections.
     #[error("cannot start the threads that serve connections: {0}")]
     Workers(#[source] io::Error),
@@ -113,8 +120,10 @@ impl Server {
             rtc: start("rtc")?,
         };
         let proxy = parts::proxy(&settings, sockets.addresses().system, resolver)?;
+        let tls = Tls::new(&settings, proxy.metrics())?;
         let readiness = Readiness {
             needs_origin: settings.system.ready_needs_origin,
+            certificates: tls.as_ref().map(|tls| Arc::clone(&tls.certificates)),
             ..Readiness::default()
         };
         Ok(Self {
@@ -124,6 +133,7 @@ impl Server {
             sockets,
             threads,
             pages: None,
+            tls,
             systemd: Systemd::default(),
         })
     }
@@ -147,6 +157,11 @@ impl Server {
         &self.proxy
     }
 
+    /// The SHA-256 of its certificate, as browsers show it; `None` without TLS.
+    pub fn fingerprint(&self) -> Option<String> {
+        Some(self.tls.as_ref()?.certificates.fingerprint())
+    }
+
     /// Where it listens, with the ports the system chose for port 0.
     pub fn addresses(&self) -> Addresses {
         self.sockets.addresses()
@@ -162,6 +177,7 @@ impl Server {
             sockets,
             threads,
             pages,
+            tls,
             systemd,
         } = self;
         let grace = settings.shutdown.grace;
@@ -172,6 +188,9 @@ impl Server {
         }
         let prober = Prober::new(Arc::clone(proxy.registry()), proxy.connector().clone());
         spawn_upkeep(&proxy, &settings, prober.clone(), &systemd, &end);
+        if let Some(tls) = &tls {
+            tls.keep(&proxy, &end);
+        }
         let pulse = Pulse::of([&threads.connections, &threads.srt, &threads.rtc]);
         let listeners = Listeners::new(
             proxy.clone(),
@@ -181,7 +200,8 @@ impl Server {
             pages,
             threads,
             (stop.clone(), end.clone()),
-        );
+        )
+        .with_tls(tls);
         let accepting = listeners.serve(sockets);
         readiness.serving.store(true, Ordering::Relaxed);
         info!(version = env!("CARGO_PKG_VERSION"), "ready");

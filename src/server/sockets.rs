@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::StartError;
 use super::inherited::Inherited;
-use crate::config::{self, Settings};
+use crate::config::{self, ListenerTls, Settings};
 use crate::net::datagram::Entries;
 use crate::net::workers;
 use crate::value::{Listen, Opening};
@@ -23,8 +23,19 @@ pub struct Sockets {
     pub(super) system: Vec<TcpListener>,
     pub(super) rtsp: Vec<TcpListener>,
     pub(super) metrics: Vec<TcpListener>,
+    pub(super) tls: TlsSockets,
     pub(super) srt: Vec<Entries>,
     pub(super) rtc: Media,
+}
+
+/// The sockets of listeners where TLS has a port of its own.
+#[derive(Debug)]
+pub(super) struct TlsSockets {
+    pub(super) rtmp: Vec<TcpListener>,
+    pub(super) http: Vec<TcpListener>,
+    pub(super) api: Vec<TcpListener>,
+    pub(super) system: Vec<TcpListener>,
+    pub(super) rtsp: Vec<TcpListener>,
 }
 
 /// The sockets of WebRTC media: those of each shard, and the same ports over TCP.
@@ -103,6 +114,7 @@ impl Sockets {
                 ("metrics", "metrics.listen", &settings.metrics.listen).into(),
                 passed,
             )?,
+            tls: tls(settings, passed)?,
             srt: udp(("srt", "srt.listen", &settings.srt.listen).into(), passed)?,
             rtc: media(&settings.rtc, passed)?,
         };
@@ -129,9 +141,12 @@ impl Sockets {
     }
 
     fn serves_nobody(&self) -> bool {
-        let tcp = [&self.rtmp, &self.http, &self.api, &self.rtsp];
+        let tls = &self.tls;
+        let plain = [&self.rtmp, &self.http, &self.api, &self.rtsp];
+        let encrypted = [&tls.rtmp, &tls.http, &tls.api, &tls.rtsp];
+        let mut tcp = plain.iter().chain(&encrypted);
         let udp = [&self.srt, &self.rtc.udp];
-        tcp.iter().all(|sockets| sockets.is_empty()) && udp.iter().all(|shards| shards.is_empty())
+        tcp.all(|sockets| sockets.is_empty()) && udp.iter().all(|shards| shards.is_empty())
     }
 }
 
@@ -203,6 +218,18 @@ fn tcp(wanted: Wanted<'_>, passed: &mut Inherited) -> Result<Vec<TcpListener>, S
         addresses
             .map(|address| listen_at(*address, listen.every_interface()))
             .collect()
+    })
+}
+
+fn tls(settings: &Settings, passed: &mut Inherited) -> Result<TlsSockets, StartError> {
+    let mut own =
+        |name, setting, tls: &ListenerTls| tcp((name, setting, &tls.listen).into(), passed);
+    Ok(TlsSockets {
+        rtmp: own("rtmp_tls", "rtmp.tls_listen", &settings.rtmp.tls)?,
+        http: own("http_tls", "http.tls_listen", &settings.http.tls)?,
+        api: own("api_tls", "api.tls_listen", &settings.api.tls)?,
+        system: own("system_tls", "system.tls_listen", &settings.system.tls)?,
+        rtsp: own("rtsp_tls", "rtsp.tls_listen", &settings.rtsp.tls)?,
     })
 }
 

@@ -73,6 +73,9 @@ pub enum ValueError {
     /// Not a whole number.
     #[error("not a whole number")]
     NotANumber,
+    /// Not the name of a file.
+    #[error("not the name of a file: it has control characters")]
+    NotAFile,
     /// Not the path of a request.
     #[error("not a path that starts with / and is printable ASCII")]
     NotAPath,

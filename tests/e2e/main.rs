@@ -47,6 +47,10 @@ mod srt_streams;
 mod survival;
 mod tap;
 mod three_origins;
+mod tls;
+#[allow(dead_code, reason = "each test binary uses its own part")]
+#[path = "../support/tls.rs"]
+mod tls_client;
 mod tokens;
 mod two_proxies;
 mod webrtc;

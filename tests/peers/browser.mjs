@@ -1,12 +1,12 @@
 // Opens one page in headless Chromium and prints, several times a second, one line of JSON about its first video
 // element. It speaks the DevTools protocol over the browser's pipe, so it needs no package. HOSTS says what names
 // stand for, as `MAP a.test 127.0.0.1`; SCRIPT is run once in the page that has come, and what it returns is printed as
-// `said` from then on.
+// `said` from then on. An empty one counts as none. The browser gets FLAG as well.
 //
-//   node browser.mjs CHROMIUM PROFILE_FOLDER URL [HOSTS [SCRIPT]]
+//   node browser.mjs CHROMIUM PROFILE_FOLDER URL [HOSTS [SCRIPT [FLAG]]]
 import { spawn } from "node:child_process";
 
-const [chromium, profile, url, hosts, script] = process.argv.slice(2);
+const [chromium, profile, url, hosts, script, flag] = process.argv.slice(2);
 const POLL_MS = 100;
 
 const browser = spawn(chromium, [
@@ -14,7 +14,7 @@ const browser = spawn(chromium, [
   "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--mute-audio",
   "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream", "--allow-loopback-in-peer-connection",
   "--disable-features=WebRtcHideLocalIpsWithMdns", "--autoplay-policy=no-user-gesture-required", "--remote-debugging-pipe", `--user-data-dir=${profile}`,
-  ...(hosts ? [`--host-resolver-rules=${hosts}`] : []), "about:blank",
+  ...(hosts ? [`--host-resolver-rules=${hosts}`] : []), ...(flag ? [flag] : []), "about:blank",
 ], { stdio: ["ignore", "ignore", "inherit", "pipe", "pipe"] });
 
 const stop = () => { browser.kill("SIGKILL"); process.exit(); };

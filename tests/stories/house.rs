@@ -285,13 +285,18 @@ impl Guest {
         extra: Vec<(String, Value)>,
     ) -> Self {
         let (app, name) = stream.rsplit_once('/').expect("app/stream");
-        let machine = Client::new(
-            [7; 32],
-            action,
-            &format!("rtmp://example/{app}"),
-            name,
-            extra,
-        );
+        let url = format!("rtmp://example/{app}");
+        let machine = Client::new([7; 32], action, &url, name, extra);
+        Self::begin(at, preface, machine).await
+    }
+
+    /// The same, with a tcUrl of its own.
+    pub(crate) async fn call_url(at: SocketAddr, action: Action, url: &str, name: &str) -> Self {
+        let machine = Client::new([7; 32], action, url, name, Vec::new());
+        Self::begin(at, &[], machine).await
+    }
+
+    async fn begin(at: SocketAddr, preface: &[u8], machine: Client) -> Self {
         let mut socket = TcpStream::connect(at).await.expect("the proxy listens");
         socket.write_all(preface).await.expect("the proxy reads");
         Self {

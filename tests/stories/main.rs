@@ -48,3 +48,7 @@ mod sources_dns;
 mod srs_edges;
 #[path = "../support/srt_caller.rs"]
 mod srt_caller;
+mod tls;
+#[allow(dead_code, reason = "each test binary uses its own part")]
+#[path = "../support/tls.rs"]
+mod tls_client;

@@ -116,8 +116,18 @@ pub(super) fn ps(all: &Value) -> String {
         0 => String::new(),
         others => format!(", {} proxies", others + 1),
     };
+    let certificates: String = rows(proxy, "certificates")
+        .map(|row| {
+            let until = text(&row["not_after"]);
+            format!(
+                "TLS: {} until {}\n",
+                text(&row["name"]),
+                until.split('T').next().unwrap_or_default()
+            )
+        })
+        .collect();
     format!(
-        "sluicegate {}, {state}\n{} streams, {} publishers, {} players, {} origins{others}\n\n{}{}",
+        "sluicegate {}, {state}\n{} streams, {} publishers, {} players, {} origins{others}\n{certificates}\n{}{}",
         text(&proxy["version"]),
         count("streams"),
         sum("publishers"),

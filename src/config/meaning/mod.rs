@@ -1,6 +1,7 @@
 //! The typed settings, each read from its row of the table.
 
 mod sections;
+mod tls;
 mod values;
 
 pub(super) use sections::read;
@@ -8,6 +9,7 @@ pub(super) use sections::read;
 use super::credentials::Credentials;
 use super::placement::{NetworkZone, Unanswered};
 use super::sources::Sources;
+use crate::pem::{ClientAuthority, Files};
 use crate::store::Address;
 use crate::stream_names::StreamNames;
 use crate::value::{Listen, Network, Opening, OriginNames, PortRange, PublicAddress, Secret};
@@ -45,6 +47,7 @@ pub struct Settings {
     pub mesh: Mesh,
     pub cluster: Cluster,
     pub session: SessionLimits,
+    pub tls: Tls,
     pub proxy_protocol: ProxyProtocol,
     pub metrics: Metrics,
     pub log: Log,
@@ -65,10 +68,11 @@ macro_rules! sections {
 
 sections! {
     /// `[rtmp]`
-    Rtmp { listen: Opening, handshake_timeout: Duration, identify_timeout: Duration }
+    Rtmp { listen: Opening, tls: ListenerTls, handshake_timeout: Duration, identify_timeout: Duration }
     /// `[http]`
     Http {
         listen: Opening,
+        tls: ListenerTls,
         static_files: Option<PathBuf>,
         head_timeout: Duration,
         answer_timeout: Duration,
@@ -81,6 +85,7 @@ sections! {
     /// `[api]`
     Api {
         listen: Opening,
+        tls: ListenerTls,
         allow_from: Vec<Network>,
         auth_token: Secret,
         auth_username: String,
@@ -91,6 +96,7 @@ sections! {
     /// `[system]`; with `auth_enabled`, the token is never empty.
     System {
         listen: Listen,
+        tls: ListenerTls,
         advertise: Option<Target>,
         auth_enabled: bool,
         auth_token: Secret,
@@ -103,7 +109,7 @@ sections! {
     /// `[srt]`
     Srt { listen: Opening, default_streamid: String, idle: Duration, calls_per_source: u32 }
     /// `[rtsp]`
-    Rtsp { listen: Opening, identify_timeout: Duration, udp_ports: Option<PortRange> }
+    Rtsp { listen: Opening, tls: ListenerTls, identify_timeout: Duration, udp_ports: Option<PortRange> }
     /// `[origins]`
     Origins {
         ttl: Duration,
@@ -168,6 +174,15 @@ sections! {
         takeover: Takeover,
         max: usize,
     }
+    /// The TLS of one listener: `tls_listen`, `require_tls`, `client_ca` and `client_crl` of its section.
+    ListenerTls { listen: Opening, required: bool, clients: Option<ClientAuthority> }
+    /// `[tls]`; the first certificate is for clients that name no host.
+    Tls {
+        certificates: Vec<Files>,
+        self_signed: bool,
+        handshakes: usize,
+        handshakes_per_source: usize,
+    }
     /// `[proxy_protocol]`
     ProxyProtocol { accept_from: Vec<Network> }
     /// `[metrics]`
@@ -176,6 +191,26 @@ sections! {
     Log { format: LogFormat, level: tracing::Level, stream_names: StreamNames }
     /// `[shutdown]`
     Shutdown { grace: Duration, force: Duration }
+}
+
+impl Settings {
+    /// The TLS of each listener, by its section.
+    pub const fn tls_of_listeners(&self) -> [(&'static str, &ListenerTls); 5] {
+        [
+            ("rtmp", &self.rtmp.tls),
+            ("http", &self.http.tls),
+            ("api", &self.api.tls),
+            ("system", &self.system.tls),
+            ("rtsp", &self.rtsp.tls),
+        ]
+    }
+}
+
+impl Tls {
+    /// Whether there is a certificate to show.
+    pub const fn is_on(&self) -> bool {
+        self.self_signed || !self.certificates.is_empty()
+    }
 }
 
 /// Which origins are probed.

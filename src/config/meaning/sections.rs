@@ -8,7 +8,7 @@ use super::values::{
 use super::{
     Api, Cluster, DefaultOrigin, Drain, Health, Http, Log, Mesh, Metrics, Origins, Placement,
     Probing, ProxyProtocol, Question, Rtc, Rtmp, Rtsp, SessionLimits, Settings, Shutdown, Srt,
-    Store, System, Takeover,
+    Store, System, Takeover, tls,
 };
 use crate::config::credentials::Credentials;
 use crate::config::layers::{Entry, Source};
@@ -41,11 +41,13 @@ pub(in crate::config) fn read(
     let settings = Settings {
         rtmp: Rtmp {
             listen: r.opening("rtmp.listen"),
+            tls: tls::read_listener(r, "rtmp"),
             handshake_timeout: r.read("rtmp.handshake_timeout", period),
             identify_timeout: r.read("rtmp.identify_timeout", period),
         },
         http: Http {
             listen: r.opening("http.listen"),
+            tls: tls::read_listener(r, "http"),
             static_files: r.read("http.static_files", directory),
             head_timeout: r.read("http.head_timeout", period),
             answer_timeout: r.read("http.answer_timeout", period),
@@ -87,6 +89,7 @@ pub(in crate::config) fn read(
         },
         rtsp: Rtsp {
             listen: r.opening("rtsp.listen"),
+            tls: tls::read_listener(r, "rtsp"),
             identify_timeout: r.read("rtsp.identify_timeout", period),
             udp_ports: r.read("rtsp.udp_ports", port_range),
         },
@@ -159,6 +162,7 @@ pub(in crate::config) fn read(
             }),
             max: r.read("session.max", |written| count(written, 1, 1_000_000)),
         },
+        tls: tls::read(r),
         proxy_protocol: ProxyProtocol {
             accept_from: r.read("proxy_protocol.accept_from", networks),
         },
@@ -193,6 +197,7 @@ pub(in crate::config) fn read(
 fn read_system(r: &mut Reader<'_>) -> System {
     let system = System {
         listen: r.read("system.listen", listen),
+        tls: tls::read_listener(r, "system"),
         advertise: r.read("system.advertise", |written| match some_text(written) {
             Some(text) => Ok(Some(target(&text).ok_or(ValueError::NotATarget)?)),
             None => Ok(None),
@@ -257,6 +262,7 @@ fn read_health(r: &mut Reader<'_>) -> Health {
 fn read_api(r: &mut Reader<'_>) -> Api {
     let api = Api {
         listen: r.opening("api.listen"),
+        tls: tls::read_listener(r, "api"),
         allow_from: r.read("api.allow_from", networks),
         auth_token: r.read("api.auth_token", token),
         // The first colon ends the user name (RFC 7617 §2).

@@ -1,0 +1,286 @@
+//! `[[tls.certificates]]` of the settings file: more certificates than the one of `tls.certificate`.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::{Problem, Settings};
+use crate::pem::Files;
+
+/// The list's place in the file.
+pub(super) const LIST: &str = "tls.certificates";
+
+/// The certificates that `file` lists. A file that cannot be read has been reported by those who read the rest of it.
+pub(super) fn gather(file: &Path, problems: &mut Vec<Problem>) -> Vec<Files> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let document: Value = toml::from_str(&text).unwrap_or_default();
+    let entries = match document.get("tls").and_then(|tls| tls.get("certificates")) {
+        None => return Vec::new(),
+        Some(Value::Array(entries)) => entries.as_slice(),
+        Some(_) => &[Value::Null],
+    };
+    let mut found = Vec::new();
+    for (index, entry) in entries.iter().enumerate() {
+        match read(entry) {
+            Ok(files) => found.push(files),
+            Err(what) => problems.push(Problem::Conflict(format!(
+                "{}: [[{LIST}]] {}: {what}",
+                file.display(),
+                index + 1
+            ))),
+        }
+    }
+    found
+}
+
+/// Adds what keeps the TLS of `settings` from working: files that cannot be used, and listeners that ask for more than
+/// there is.
+pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
+    let mut conflict = |sentence: String| problems.push(Problem::Conflict(sentence));
+    let tls = &settings.tls;
+    if tls.self_signed && !tls.certificates.is_empty() {
+        conflict(
+            "tls.self_signed is on and there is a certificate in tls.certificate or [[tls.certificates]]; keep one of them"
+                .to_owned(),
+        );
+    }
+    for files in &tls.certificates {
+        if let Err(error) = files.load() {
+            conflict(format!("TLS certificate: {error}"));
+        }
+    }
+    for (section, listener) in settings.tls_of_listeners() {
+        let wishes = [
+            ("tls_listen", listener.listen.listen().is_some()),
+            ("require_tls", listener.required),
+            ("client_ca", listener.clients.is_some()),
+        ];
+        let wish = wishes.into_iter().find(|(_, is_set)| *is_set);
+        if let Some((key, _)) = wish.filter(|_| !tls.is_on()) {
+            conflict(format!(
+                "{section}.{key} asks for TLS, and there is no certificate: set tls.certificate and tls.key"
+            ));
+        }
+        let Some(clients) = &listener.clients else {
+            continue;
+        };
+        if !listener.required {
+            conflict(format!(
+                "{section}.client_ca asks clients for certificates, and {section}.require_tls is off: whoever comes without TLS would need none; set require_tls = true"
+            ));
+        }
+        if let Err(error) = clients.load() {
+            conflict(format!("{section}.client_ca: {error}"));
+        }
+    }
+}
+
+fn read(entry: &Value) -> Result<Files, String> {
+    let fields = entry
+        .as_object()
+        .ok_or("not a table: write its keys under a line of its own in double brackets")?;
+    if let Some(key) = fields.keys().find(|key| !KEYS.contains(&key.as_str())) {
+        return Err(format!("unknown key {key}; there are {}", KEYS.join(", ")));
+    }
+    Ok(Files {
+        certificate: file(fields, "certificate")?.into(),
+        key: file(fields, "key")?.into(),
+        names: names(fields.get("names"))?,
+    })
+}
+
+fn file<'a>(fields: &'a Map<String, Value>, key: &str) -> Result<&'a str, String> {
+    match fields.get(key) {
+        Some(Value::String(file)) if !file.is_empty() => Ok(file),
+        Some(_) => Err(format!("{key}: not the name of a file")),
+        None => Err(format!("{key}: missing")),
+    }
+}
+
+fn names(value: Option<&Value>) -> Result<Vec<String>, String> {
+    let listed = match value {
+        None => return Ok(Vec::new()),
+        Some(Value::Array(names)) => names.as_slice(),
+        Some(name) => std::slice::from_ref(name),
+    };
+    let names = listed.iter().map(|name| {
+        let name = name.as_str().unwrap_or_default();
+        is_name(name).then(|| name.to_owned()).ok_or_else(|| {
+            format!("names: {name:?} is not a host such as live.example or *.example")
+        })
+    });
+    names.collect()
+}
+
+/// A host as clients name it in their hello (RFC 6066 §3), perhaps with `*` in place of its first label.
+fn is_name(name: &str) -> bool {
+    let labels = name.strip_prefix("*.").unwrap_or(name).split('.');
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    };
+    let mut all = labels.map(is_label);
+    all.all(|is_label| is_label)
+}
+
+const KEYS: [&str; 3] = ["certificate", "key", "names"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Environment;
+
+    fn gathered(text: &str) -> Result<Vec<Files>, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let mut problems = Vec::new();
+        let files = gather(file.path(), &mut problems);
+        let path = file.path().display().to_string();
+        match problems.first() {
+            Some(problem) => Err(problem.to_string().replace(&path, "FILE")),
+            None => Ok(files),
+        }
+    }
+
+    #[test]
+    fn the_list_is_read() {
+        let text = "[tls]\nkey = \"k\"\n[[tls.certificates]]\ncertificate = \"a.crt\"\nkey = \"a.key\"\n\
+            [[tls.certificates]]\ncertificate = \"b.crt\"\nkey = \"b.key\"\nnames = [\"*.example\", \"b\"]\n";
+        let files = |name: &str, names: &[&str]| Files {
+            certificate: format!("{name}.crt").into(),
+            key: format!("{name}.key").into(),
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let expected = vec![files("a", &[]), files("b", &["*.example", "b"])];
+        assert_eq!(gathered(text), Ok(expected));
+        assert_eq!(gathered("[rtmp]\n"), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn what_keeps_tls_from_working_is_said() {
+        let directory = tempfile::tempdir().unwrap();
+        let written = |name: &str, text: &str| {
+            let file = directory.path().join(name);
+            std::fs::write(&file, text).unwrap();
+            format!("{file:?}")
+        };
+        let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+        let certificate = written("crt", &made.cert.pem());
+        let key = written("key", &made.signing_key.serialize_pem());
+        let own = format!("[tls]\ncertificate = {certificate}\nkey = {key}\n");
+        let list = format!("[[tls.certificates]]\ncertificate = {certificate}\nkey = {key}\n");
+        let authority = format!("client_ca = {certificate}\n");
+        let rows = [
+            ("one pair", own.clone(), ""),
+            ("a list alone", list, ""),
+            (
+                "made at the start",
+                "[tls]\nself_signed = true\n".to_owned(),
+                "",
+            ),
+            (
+                "required, with an authority",
+                format!("[rtmp]\nrequire_tls = true\n{authority}{own}"),
+                "",
+            ),
+            (
+                "no key",
+                format!("[tls]\ncertificate = {certificate}\n"),
+                "tls.certificate and tls.key belong together",
+            ),
+            (
+                "no such file",
+                format!("[tls]\ncertificate = \"/nowhere\"\nkey = {key}\n"),
+                "TLS certificate: /nowhere: cannot be read: No such file",
+            ),
+            (
+                "swapped",
+                format!("[tls]\ncertificate = {key}\nkey = {certificate}\n"),
+                "TLS certificate: ",
+            ),
+            (
+                "made and set",
+                format!("{own}self_signed = true\n"),
+                "tls.self_signed is on and there is a certificate",
+            ),
+            (
+                "required without a certificate",
+                "[http]\nrequire_tls = true\n".to_owned(),
+                "http.require_tls asks for TLS, and there is no certificate",
+            ),
+            (
+                "a port without a certificate",
+                "[rtsp]\ntls_listen = 322\n".to_owned(),
+                "rtsp.tls_listen asks for TLS, and there is no certificate",
+            ),
+            (
+                "an authority, and plain clients",
+                format!("[api]\n{authority}{own}"),
+                "api.client_ca asks clients for certificates, and api.require_tls is off",
+            ),
+            (
+                "an authority that is none",
+                format!("[api]\nrequire_tls = true\nclient_ca = {key}\n{own}"),
+                "api.client_ca: ",
+            ),
+            (
+                "a list of revoked certificates alone",
+                format!("[system]\nclient_crl = {certificate}\n{own}"),
+                "system.client_crl lists revoked certificates, and system.client_ca is not set",
+            ),
+        ];
+        for (cause, text, expected) in rows {
+            let file = directory.path().join("settings.toml");
+            std::fs::write(&file, text).unwrap();
+            let loaded = Settings::load(Some(&file), &Environment::new([], ""));
+            let problem = loaded
+                .err()
+                .map(|error| error.to_string())
+                .unwrap_or_default();
+            assert!(problem.starts_with(expected), "{cause}: {problem}");
+            assert_eq!(
+                problem.is_empty(),
+                expected.is_empty(),
+                "{cause}: {problem}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_place() {
+        let whole = "certificate = \"a\"\nkey = \"a\"\n";
+        for (text, expected) in [
+            ("key = \"a\"", "certificate: missing"),
+            ("certificate = \"a\"", "key: missing"),
+            ("certificate = 1", "certificate: not the name of a file"),
+            (
+                "certificate = \"a\"\nkey = \"\"",
+                "key: not the name of a file",
+            ),
+            (
+                "cert = \"a\"",
+                "unknown key cert; there are certificate, key, names",
+            ),
+            (
+                &format!("{whole}names = \"a..b\""),
+                "names: \"a..b\" is not a host",
+            ),
+            (
+                &format!("{whole}names = [\"*.*.b\"]"),
+                "names: \"*.*.b\" is not a host",
+            ),
+            (&format!("{whole}names = [7]"), "names: \"\" is not a host"),
+        ] {
+            let error = gathered(&format!("[[tls.certificates]]\n{text}\n")).unwrap_err();
+            let expected = format!("FILE: [[tls.certificates]] 1: {expected}");
+            assert!(error.starts_with(&expected), "{text}: {error}");
+        }
+        let error = gathered("[tls]\ncertificates = 1\n").unwrap_err();
+        assert!(
+            error.starts_with("FILE: [[tls.certificates]] 1: not a table"),
+            "{error}"
+        );
+    }
+}

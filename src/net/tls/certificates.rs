@@ -1,0 +1,356 @@
+//! The certificates that this proxy shows: which one a client gets by the name it asks for, and when the files are read
+//! again.
+
+use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use crate::pem::{FileError, Files, Loaded};
+
+/// The certificates of one proxy, as its files hold them.
+#[derive(Debug)]
+pub struct Certificates {
+    files: Vec<Files>,
+    table: RwLock<Arc<Table>>,
+    /// The files as they were looked at last.
+    seen: Mutex<Vec<Option<Stamp>>>,
+}
+
+/// Until when a certificate holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expiry {
+    /// The first name that clients get it for, or its file.
+    pub name: String,
+    /// Its last second, counted from 1970 in UTC.
+    pub not_after: i64,
+}
+
+/// Which certificate goes with which name.
+#[derive(Debug)]
+struct Table {
+    first: Arc<CertifiedKey>,
+    exact: HashMap<String, Arc<CertifiedKey>>,
+    /// By what follows the `*.` of the name.
+    below: HashMap<String, Arc<CertifiedKey>>,
+    expiries: Vec<Expiry>,
+}
+
+/// What tells a file from the one that stood there before, through symbolic links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    changed: Option<SystemTime>,
+    device: u64,
+    node: u64,
+    length: u64,
+}
+
+impl Certificates {
+    /// Reads `files`; the first is for clients that name no host, or one that no certificate is for. `None` if there are
+    /// none.
+    ///
+    /// # Errors
+    /// The first [`FileError`].
+    pub fn load(files: Vec<Files>) -> Result<Option<Self>, FileError> {
+        let seen = stamps(&files);
+        let Some(table) = Table::load(&files)? else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            files,
+            table: RwLock::new(Arc::new(table)),
+            seen: Mutex::new(seen),
+        }))
+    }
+
+    /// One certificate and its key, both in PEM and without files.
+    ///
+    /// # Errors
+    /// Those of [`Certificates::load`], with `name` in place of a file.
+    pub fn of_pem(name: &str, certificate: &[u8], key: &[u8]) -> Result<Self, FileError> {
+        let place = Files {
+            certificate: name.into(),
+            key: name.into(),
+            names: Vec::new(),
+        };
+        let loaded = place.read(certificate, key)?;
+        Ok(Self {
+            files: Vec::new(),
+            table: RwLock::new(Arc::new(Table::of(loaded, Vec::new()))),
+            seen: Mutex::default(),
+        })
+    }
+
+    /// Until when each certificate holds, in the order of the settings.
+    pub fn expiries(&self) -> Vec<Expiry> {
+        self.table().expiries.clone()
+    }
+
+    /// The SHA-256 of the first certificate, as browsers show it.
+    pub fn fingerprint(&self) -> String {
+        let table = self.table();
+        let own = table.first.cert.first().map(|der| der.as_ref());
+        let hash = rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256
+            .tls13()
+            .expect("a suite of TLS 1.3")
+            .common
+            .hash_provider
+            .hash(own.unwrap_or_default());
+        let bytes = hash.as_ref().iter().map(|byte| format!("{byte:02X}"));
+        bytes.collect::<Vec<_>>().join(":")
+    }
+
+    /// Looks at the files every two seconds, and at once on SIGHUP; `taken` is told after each change.
+    pub async fn keep(&self, taken: impl Fn(&[Expiry])) {
+        let mut hang_up = signal(SignalKind::hangup()).ok();
+        taken(&self.expiries());
+        loop {
+            let asked = asked(&mut hang_up).await;
+            match self.look(asked) {
+                Ok(true) => {
+                    let expiries = self.expiries();
+                    for Expiry { name, .. } in &expiries {
+                        info!(certificate = name, "TLS certificate read again");
+                    }
+                    taken(&expiries);
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    warn!(%error, "the TLS certificates are kept as they were");
+                }
+            }
+        }
+    }
+
+    /// Takes what the files hold now, if they changed or if `asked`; says whether it did.
+    ///
+    /// # Errors
+    /// [`FileError`]: all certificates stay as they were.
+    pub fn look(&self, asked: bool) -> Result<bool, FileError> {
+        let now = stamps(&self.files);
+        {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            if *seen == now && !asked {
+                return Ok(false);
+            }
+            *seen = now;
+        }
+        let Some(table) = Table::load(&self.files)? else {
+            return Ok(false);
+        };
+        *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+        Ok(true)
+    }
+
+    fn table(&self) -> Arc<Table> {
+        Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The certificate for a client that asks for `name`.
+    fn for_name(&self, name: Option<&str>) -> Arc<CertifiedKey> {
+        let table = self.table();
+        let found = name.and_then(|name| {
+            let name = name.to_ascii_lowercase();
+            let below = || table.below.get(name.split_once('.')?.1);
+            table.exact.get(&name).or_else(below)
+        });
+        Arc::clone(found.unwrap_or(&table.first))
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.for_name(hello.server_name()))
+    }
+}
+
+impl Table {
+    fn load(files: &[Files]) -> Result<Option<Self>, FileError> {
+        let mut loaded = Vec::new();
+        for files in files {
+            loaded.push(files.load()?);
+        }
+        let mut loaded = loaded.into_iter();
+        Ok(loaded.next().map(|first| Self::of(first, loaded.collect())))
+    }
+
+    fn of(first: Loaded, others: Vec<Loaded>) -> Self {
+        let mut table = Self {
+            first: Arc::clone(&first.key),
+            exact: HashMap::new(),
+            below: HashMap::new(),
+            expiries: Vec::new(),
+        };
+        for loaded in std::iter::once(first).chain(others) {
+            for name in loaded.names {
+                let (names, name) = match name.strip_prefix("*.") {
+                    Some(domain) => (&mut table.below, domain.to_ascii_lowercase()),
+                    None => (&mut table.exact, name.to_ascii_lowercase()),
+                };
+                // The one that is named first stays.
+                names.entry(name).or_insert_with(|| Arc::clone(&loaded.key));
+            }
+            table.expiries.push(Expiry {
+                name: loaded.name,
+                not_after: loaded.not_after,
+            });
+        }
+        table
+    }
+}
+
+/// Waits until it is time to look; true when somebody asked for it.
+pub(super) async fn asked(hang_up: &mut Option<Signal>) -> bool {
+    let Some(hang_up) = hang_up else {
+        sleep(LOOK).await;
+        return false;
+    };
+    tokio::select! {
+        signal = hang_up.recv() => signal.is_some(),
+        () = sleep(LOOK) => false,
+    }
+}
+
+fn stamps(files: &[Files]) -> Vec<Option<Stamp>> {
+    let each = |files: &Files| [stamp(&files.certificate), stamp(&files.key)];
+    files.iter().flat_map(each).collect()
+}
+
+pub(super) fn stamp(file: &Path) -> Option<Stamp> {
+    let metadata = std::fs::metadata(file).ok()?;
+    Some(Stamp {
+        changed: metadata.modified().ok(),
+        device: metadata.dev(),
+        node: metadata.ino(),
+        length: metadata.len(),
+    })
+}
+
+/// How often the files are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+
+    use super::*;
+    use crate::pem::FileProblem;
+
+    /// A certificate for `names`, and its key.
+    fn made(names: &[&str]) -> (String, String) {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let made = rcgen::generate_simple_self_signed(names).unwrap();
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    }
+
+    fn write(directory: &Path, name: &str, names: &[&str]) -> Files {
+        let (certificate, key) = made(names);
+        let files = Files {
+            certificate: directory.join(format!("{name}.crt")),
+            key: directory.join(format!("{name}.key")),
+            names: Vec::new(),
+        };
+        fs::write(&files.certificate, certificate).unwrap();
+        fs::write(&files.key, key).unwrap();
+        files
+    }
+
+    fn shown(certificates: &Certificates, name: Option<&str>) -> Vec<u8> {
+        certificates.for_name(name).cert[0].to_vec()
+    }
+
+    #[test]
+    fn a_client_gets_the_certificate_of_the_name_it_asks_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = [
+            write(directory.path(), "first", &["first.example"]),
+            write(directory.path(), "star", &["*.live.example"]),
+            write(
+                directory.path(),
+                "exact",
+                &["a.live.example", "first.example"],
+            ),
+        ];
+        let own = |files: &Files| {
+            let pem = fs::read(&files.certificate).unwrap();
+            CertificateDer::from_pem_slice(&pem).unwrap().to_vec()
+        };
+        let [first, star, exact] = [own(&files[0]), own(&files[1]), own(&files[2])];
+        let certificates = Certificates::load(files.to_vec()).unwrap().unwrap();
+        for (cause, name, expected) in [
+            ("no name", None, &first),
+            ("a name of nobody", Some("other.example"), &first),
+            ("exact", Some("a.live.example"), &exact),
+            ("in capitals", Some("A.Live.Example"), &exact),
+            ("wildcard", Some("b.live.example"), &star),
+            ("a label too many", Some("c.b.live.example"), &first),
+            ("none", Some("live.example"), &first),
+            ("named twice", Some("first.example"), &first),
+        ] {
+            assert!(shown(&certificates, name) == *expected, "{cause}");
+        }
+    }
+
+    #[test]
+    fn files_are_taken_whole_or_not_at_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = write(directory.path(), "a", &["old.example"]);
+        let certificates = Certificates::load(vec![files.clone()]).unwrap().unwrap();
+        assert_eq!(certificates.look(false), Ok(false), "nothing changed");
+        let old = shown(&certificates, None);
+
+        let (certificate, key) = made(&["new.example"]);
+        fs::write(&files.certificate, certificate).unwrap();
+        let error = certificates.look(false).unwrap_err();
+        assert_eq!(
+            error.problem,
+            FileProblem::OtherKey(files.certificate.clone())
+        );
+        assert_eq!(
+            shown(&certificates, None),
+            old,
+            "half a change changes nothing"
+        );
+        assert_eq!(certificates.look(false), Ok(false), "and is said once");
+
+        fs::write(&files.key, key).unwrap();
+        assert_eq!(certificates.look(false), Ok(true));
+        assert_ne!(shown(&certificates, None), old);
+        assert_eq!(certificates.expiries()[0].name, "new.example");
+        assert_eq!(certificates.look(true), Ok(true), "who asks gets a look");
+    }
+
+    #[test]
+    fn a_link_that_is_swapped_is_a_change() {
+        let directory = tempfile::tempdir().unwrap();
+        let link = directory.path().join("..data");
+        for (name, host) in [("1", "old.example"), ("2", "new.example")] {
+            let version = directory.path().join(name);
+            fs::create_dir(&version).unwrap();
+            write(&version, "tls", &[host]);
+        }
+        // As Kubernetes writes a secret: the names are links into a directory that is a link, which alone is replaced.
+        std::os::unix::fs::symlink("1", &link).unwrap();
+        let files = Files {
+            certificate: link.join("tls.crt"),
+            key: link.join("tls.key"),
+            names: Vec::new(),
+        };
+        let certificates = Certificates::load(vec![files]).unwrap().unwrap();
+        let next = directory.path().join("..data_tmp");
+        std::os::unix::fs::symlink("2", &next).unwrap();
+        fs::rename(&next, &link).unwrap();
+        assert_eq!(certificates.look(false), Ok(true));
+        assert_eq!(certificates.expiries()[0].name, "new.example");
+    }
+}

@@ -1,0 +1,23 @@
+//! TLS on the way in: everything between an accepted socket and a [`Wire`](super::wire::Wire) that is encrypted.
+//!
+//! | file | what it knows |
+//! | --- | --- |
+//! | `certificates` | the certificates of the settings, which one a client gets, and when they are read again |
+//! | `entrance` | what one listener asks of its clients: protocols, certificates |
+//! | `handshake` | handshakes under way, and how many may be |
+//! | `refused` | what a client hears that comes without TLS where that is required |
+//! | `stream` | a connection after its handshake |
+//!
+//! rustls does the work, with ring: TLS 1.2 and 1.3, no early data.
+
+mod certificates;
+mod entrance;
+mod handshake;
+mod refused;
+mod stream;
+
+pub use certificates::{Certificates, Expiry};
+pub use entrance::{Shared, TlsEntrance};
+pub use handshake::{HandshakeError, Handshakes};
+pub use refused::Words;
+pub use stream::TlsStream;

@@ -1,0 +1,233 @@
+//! What a client hears that comes without TLS where TLS is required.
+
+use std::time::Duration;
+
+use sluicegate_core::http::head::RequestHead;
+use sluicegate_core::rtsp::message::{Message, Speaker, response};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::time::timeout;
+
+use crate::net::last_words;
+
+/// How a client is refused, in its protocol's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Words {
+    /// A redirect for GET and HEAD, and 403 for the rest: what a client has sent in the clear cannot be taken back, so
+    /// nothing more of it is asked for.
+    Http {
+        /// The port where HTTPS has one of its own.
+        port: Option<u16>,
+    },
+    /// Nothing: the connection is closed. RTMP has no word before its handshake.
+    Rtmp,
+    /// 403.
+    Rtsp,
+}
+
+impl Words {
+    /// Hears a client out, which has sent `early`, and refuses it.
+    pub(super) async fn say(
+        self,
+        client: &mut (impl AsyncRead + AsyncWrite + Unpin),
+        early: Vec<u8>,
+        patience: Duration,
+    ) {
+        let hearing = async {
+            let mut heard = early;
+            loop {
+                match self.answer(&heard) {
+                    Answer::Later => {}
+                    Answer::Close => return None,
+                    Answer::Say(words) => return Some(words),
+                }
+                if client.read_buf(&mut heard).await.ok()? == 0 {
+                    return None;
+                }
+            }
+        };
+        if let Ok(Some(words)) = timeout(patience, hearing).await {
+            last_words::say(client, &words, last_words::PATIENCE).await;
+        }
+    }
+
+    fn answer(self, heard: &[u8]) -> Answer {
+        match self {
+            Self::Rtmp => Answer::Close,
+            Self::Http { port } => match RequestHead::parse(heard) {
+                Ok(Some((request, _))) => Answer::Say(http(&request, port)),
+                Ok(None) => Answer::Later,
+                Err(_) => Answer::Close,
+            },
+            Self::Rtsp => match Message::parse(heard, Speaker::Client) {
+                Ok(Some((request, _))) => {
+                    let words = "Forbidden: only RTSP over TLS is served here; use rtsps://";
+                    Answer::Say(response(
+                        403,
+                        words,
+                        Some(&request),
+                        "Connection: close\r\n",
+                    ))
+                }
+                Ok(None) => Answer::Later,
+                Err(_) => Answer::Close,
+            },
+        }
+    }
+}
+
+enum Answer {
+    Close,
+    Later,
+    Say(Vec<u8>),
+}
+
+fn http(request: &RequestHead, port: Option<u16>) -> Vec<u8> {
+    let place = matches!(request.method.as_str(), "GET" | "HEAD")
+        .then(|| location(request, port))
+        .flatten();
+    if let Some(place) = place {
+        let head = format!(
+            "HTTP/1.1 301 Moved Permanently\r\nLocation: {place}\r\nContent-Length: 0\r\n\
+             Access-Control-Allow-Origin: *\r\nConnection: close\r\n\r\n"
+        );
+        return head.into_bytes();
+    }
+    let words = "only HTTPS is served here\n";
+    let head = format!(
+        "HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n",
+        words.len()
+    );
+    let body = if request.method == "HEAD" { "" } else { words };
+    [head.as_bytes(), body.as_bytes()].concat()
+}
+
+/// Where the same is served over TLS; `None` if the client did not say whom it asks. Without a port of its own, HTTPS is
+/// where the client came to.
+fn location(request: &RequestHead, port: Option<u16>) -> Option<String> {
+    let host = request.host()?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
+    if host.is_empty() || !host.chars().all(is_plain) || !request.target.starts_with('/') {
+        return None;
+    }
+    let (name, asked) = match host.rsplit_once(':') {
+        // The colons within brackets are those of an IPv6 address.
+        Some((name, asked)) if !asked.contains(']') => (name, asked.parse().ok()?),
+        _ => (host, HTTP_PORT),
+    };
+    let authority = match port.unwrap_or(asked) {
+        HTTPS_PORT => name.to_owned(),
+        port => format!("{name}:{port}"),
+    };
+    Some(format!("https://{authority}{}", request.target))
+}
+
+/// The ports that URLs need not name (RFC 9110 §4.2).
+const HTTP_PORT: u16 = 80;
+const HTTPS_PORT: u16 = 443;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(words: Words, heard: &str) -> Option<String> {
+        match words.answer(heard.as_bytes()) {
+            Answer::Say(words) => String::from_utf8(words).ok(),
+            Answer::Close => None,
+            Answer::Later => Some("later".to_owned()),
+        }
+    }
+
+    #[test]
+    fn who_reads_is_sent_to_https() {
+        let own = Words::Http { port: Some(443) };
+        let same = Words::Http { port: None };
+        let elsewhere = Words::Http { port: Some(8443) };
+        let rows = [
+            (
+                "the same port",
+                same,
+                "h.example:8080",
+                "https://h.example:8080/a?k=v",
+            ),
+            ("port 80", same, "h.example", "https://h.example:80/a?k=v"),
+            (
+                "its own port",
+                own,
+                "h.example:8080",
+                "https://h.example/a?k=v",
+            ),
+            (
+                "another port",
+                elsewhere,
+                "h.example",
+                "https://h.example:8443/a?k=v",
+            ),
+            (
+                "IPv6",
+                elsewhere,
+                "[2001:db8::1]",
+                "https://[2001:db8::1]:8443/a?k=v",
+            ),
+            (
+                "IPv6 with a port",
+                same,
+                "[2001:db8::1]:8080",
+                "https://[2001:db8::1]:8080/a?k=v",
+            ),
+        ];
+        for (cause, words, host, expected) in rows {
+            for method in ["GET", "HEAD"] {
+                let request = format!("{method} /a?k=v HTTP/1.1\r\nHost: {host}\r\n\r\n");
+                let answer = said(words, &request).unwrap();
+                let place = answer
+                    .lines()
+                    .find_map(|line| line.strip_prefix("Location: "));
+                assert!(answer.starts_with("HTTP/1.1 301 "), "{cause}: {answer}");
+                assert_eq!(place, Some(expected), "{cause}");
+            }
+        }
+    }
+
+    #[test]
+    fn everything_else_is_refused() {
+        let http = Words::Http { port: None };
+        for (cause, words, heard, expected) in [
+            (
+                "writes",
+                http,
+                "POST / HTTP/1.1\r\nHost: h\r\n\r\n",
+                Some("HTTP/1.1 403 "),
+            ),
+            (
+                "no host",
+                http,
+                "GET / HTTP/1.0\r\n\r\n",
+                Some("HTTP/1.1 403 "),
+            ),
+            (
+                "a host that is none",
+                http,
+                "GET / HTTP/1.1\r\nHost: a@b\r\n\r\n",
+                None,
+            ),
+            ("no HTTP", http, "\u{3}\r\n\r\n", None),
+            ("half a head", http, "GET / HT", Some("later")),
+            (
+                "RTSP",
+                Words::Rtsp,
+                "OPTIONS rtsp://h/a RTSP/1.0\r\nCSeq: 7\r\n\r\n",
+                Some("RTSP/1.0 403 Forbidden"),
+            ),
+            ("RTMP", Words::Rtmp, "\u{3}", None),
+        ] {
+            let answer = said(words, heard);
+            match (&answer, expected) {
+                (Some(answer), Some(start)) => {
+                    assert!(answer.starts_with(start), "{cause}: {answer}");
+                }
+                (answer, expected) => assert_eq!(answer.as_deref(), expected, "{cause}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The certificates, and the TLS of each listener, by the settings.
+
+use std::sync::Arc;
+
+use rustix::system::uname;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::StartError;
+use crate::config::{ListenerTls, Settings};
+use crate::metrics::{CertificateLabel, Metrics};
+use crate::net::tls::{Certificates, Expiry, Handshakes, Shared, TlsEntrance, Words};
+use crate::net::workers;
+use crate::proxy::Proxy;
+
+/// The TLS of every listener.
+#[derive(Debug)]
+pub(super) struct Tls {
+    pub(super) certificates: Arc<Certificates>,
+    pub(super) rtmp: Arc<TlsEntrance>,
+    pub(super) http: Arc<TlsEntrance>,
+    pub(super) api: Arc<TlsEntrance>,
+    pub(super) system: Arc<TlsEntrance>,
+    pub(super) rtsp: Arc<TlsEntrance>,
+}
+
+impl Tls {
+    /// What `settings` say; `None` without a certificate.
+    pub(super) fn new(
+        settings: &Settings,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Option<Self>, StartError> {
+        let Some(certificates) = certificates(settings)? else {
+            return Ok(None);
+        };
+        let certificates = Arc::new(certificates);
+        let shared = Shared {
+            certificates: Arc::clone(&certificates),
+            handshakes: Arc::new(Handshakes::new(
+                settings.tls.handshakes,
+                settings.tls.handshakes_per_source,
+                workers::per_core(),
+            )),
+            metrics: Arc::clone(metrics),
+        };
+        let entrance = |name, listener: &ListenerTls, words, protocols| {
+            let clients = listener.clients.clone();
+            TlsEntrance::new(name, shared.clone(), words, protocols, clients)
+                .map(Arc::new)
+                .map_err(|error| StartError::Tls(format!("{name}.client_ca: {error}")))
+        };
+        let http = |name, listener: &ListenerTls| {
+            let own = listener.listen.listen();
+            let port = own
+                .and_then(|own| own.addresses().first())
+                .map(|at| at.port());
+            entrance(name, listener, Words::Http { port }, HTTP)
+        };
+        Ok(Some(Self {
+            rtmp: entrance("rtmp", &settings.rtmp.tls, Words::Rtmp, &[])?,
+            http: http("http", &settings.http.tls)?,
+            api: http("api", &settings.api.tls)?,
+            system: http("system", &settings.system.tls)?,
+            rtsp: entrance("rtsp", &settings.rtsp.tls, Words::Rtsp, &[])?,
+            certificates,
+        }))
+    }
+
+    /// Takes what the files hold, whenever they change, until `end`.
+    pub(super) fn keep(&self, proxy: &Proxy, end: &CancellationToken) {
+        let certificates = Arc::clone(&self.certificates);
+        let metrics = Arc::clone(proxy.metrics());
+        let keep = async move {
+            let taken = |expiries: &[Expiry]| note(&metrics, expiries);
+            certificates.keep(taken).await;
+        };
+        tokio::spawn(end.clone().run_until_cancelled_owned(keep));
+        for entrance in [&self.rtmp, &self.http, &self.api, &self.system, &self.rtsp] {
+            let entrance = Arc::clone(entrance);
+            let keep = async move { entrance.keep().await };
+            tokio::spawn(end.clone().run_until_cancelled_owned(keep));
+        }
+    }
+}
+
+fn certificates(settings: &Settings) -> Result<Option<Certificates>, StartError> {
+    if settings.tls.self_signed {
+        return self_signed(settings).map(Some);
+    }
+    let files = settings.tls.certificates.clone();
+    Certificates::load(files).map_err(|error| StartError::Tls(error.to_string()))
+}
+
+/// A certificate that nobody vouches for, for the names that this machine goes by.
+fn self_signed(settings: &Settings) -> Result<Certificates, StartError> {
+    let failed = |error: &dyn std::fmt::Display| StartError::Tls(error.to_string());
+    let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
+    let own = uname().nodename().to_string_lossy().into_owned();
+    let advertised = settings.system.advertise.as_ref();
+    let others = [Some(own), advertised.map(|at| at.host.to_string())];
+    names.extend(others.into_iter().flatten().filter(|name| !name.is_empty()));
+    names.dedup();
+    let made = rcgen::generate_simple_self_signed(names).map_err(|error| failed(&error))?;
+    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let made = Certificates::of_pem("tls.self_signed", certificate.as_bytes(), key.as_bytes())
+        .map_err(|error| failed(&error))?;
+    info!(
+        fingerprint = made.fingerprint(),
+        "a certificate was made that holds until the next start; clients have to be told to trust it"
+    );
+    Ok(made)
+}
+
+/// What the metrics say of certificates.
+fn note(metrics: &Metrics, expiries: &[Expiry]) {
+    metrics.tls_certificates.clear();
+    for Expiry { name, not_after } in expiries {
+        let certificate = name.clone();
+        let label = CertificateLabel { certificate };
+        metrics
+            .tls_certificates
+            .get_or_create(&label)
+            .set(*not_after);
+    }
+}
+
+/// What clients may speak above TLS where HTTP is served (RFC 7301).
+const HTTP: &[&[u8]] = &[b"http/1.1"];

@@ -1,0 +1,187 @@
+//! TLS with real clients: encoders, players, curl, a browser, and certificates that are replaced meanwhile.
+
+use std::process::Command;
+use std::time::Duration;
+
+use crate::support::browser::Browser;
+use crate::support::program::Program;
+use crate::support::rtc::{RtcOrigin, page_folder};
+use crate::support::rtsp::RtspServer;
+use crate::support::{NodeMediaServer, Player, Proxy, Publisher, Registrar, machine, wait_for};
+use crate::tls_client::Authority;
+
+/// What one run of curl printed.
+fn curl(arguments: &[&str]) -> String {
+    let mut command = Command::new(machine::installed(&["curl"]));
+    command.args(["--silent", "--show-error"]).args(arguments);
+    let output = command.output().expect("curl runs");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn encoders_and_players_speak_rtmps_and_https() {
+    let _turn = machine::share();
+    let authority = Authority::new();
+    let origin = NodeMediaServer::start("origin");
+    let proxy = Proxy::start(&authority.dotted());
+    let _registrar = Registrar::start(&proxy, &origin);
+    let port = proxy.rtmp.port();
+    let rtmps = format!("rtmps://localhost:{port}/live/a");
+    let publisher = Publisher::clip(&rtmps).start();
+    publisher.wait_frames(5);
+    let https = format!("https://localhost:{}/live/a.flv", proxy.http.port());
+    let own = authority.own().display().to_string();
+    let verified = ["-tls_verify", "1", "-ca_file", &own];
+    let players = [
+        Player::open_with(&rtmps, &[]),
+        Player::open_with(&https, &verified),
+        Player::open(&proxy.rtmp_url("live/a")),
+        Player::open(&proxy.flv_url("live/a")),
+    ];
+    for player in &players {
+        player.wait_frames(50);
+    }
+    let mut gstreamer = Command::new(machine::installed(&["gst-launch-1.0"]));
+    gstreamer.args([
+        "-q",
+        "rtmp2src",
+        &format!("location={rtmps}"),
+        "tls-validation-flags=0",
+        "num-buffers=50",
+        "!",
+        "fakesink",
+    ]);
+    let mut gstreamer = Program::start("gst-launch", &mut gstreamer);
+    assert!(gstreamer.wait_end(Duration::from_secs(60)).success());
+
+    // A new certificate of the same authority, under all that plays.
+    let fingerprint = |proxy: &Proxy| {
+        let url = format!("https://localhost:{}/api/v1/versions", proxy.api.port());
+        curl(&[
+            "--cacert",
+            &own,
+            "--output",
+            "/dev/null",
+            "--write-out",
+            "%{certs}",
+            &url,
+        ])
+    };
+    let old = fingerprint(&proxy);
+    assert!(old.contains("BEGIN CERTIFICATE"), "{old}");
+    authority.sign("server", "localhost");
+    proxy.wait_log("TLS certificate read again", |_| true);
+    wait_for("new clients see it", Duration::from_secs(20), || {
+        (fingerprint(&proxy) != old).then_some(())
+    });
+    for player in &players {
+        player.wait_more(50);
+    }
+}
+
+#[test]
+fn curl_speaks_both_versions_of_http() {
+    let _turn = machine::share();
+    let authority = Authority::new();
+    let origin = NodeMediaServer::start("origin");
+    let proxy = Proxy::start(&authority.dotted());
+    let _registrar = Registrar::start(&proxy, &origin);
+    let publisher = Publisher::clip(&proxy.rtmp_url("live/a")).start();
+    publisher.wait_frames(5);
+    let own = authority.own().display().to_string();
+    for (asked, version) in [("--http1.1", "1.1"), ("--http2", "2")] {
+        for (port, path) in [
+            (proxy.api.port(), "/api/v1/versions"),
+            (proxy.system.port(), "/readyz"),
+            (proxy.http.port(), "/api/v1/versions"),
+        ] {
+            let url = format!("https://localhost:{port}{path}");
+            let said = curl(&[
+                asked,
+                "--cacert",
+                &own,
+                "--write-out",
+                " %{http_version} %{http_code}",
+                &url,
+            ]);
+            assert!(
+                said.ends_with(&format!(" {version} 200")),
+                "{asked} {path}: {said}"
+            );
+        }
+        // A stream without end: what came until curl had enough.
+        let url = format!("https://localhost:{}/live/a.flv", proxy.http.port());
+        let report = "%{http_version} %{http_code} %{size_download}";
+        let said = curl(&[
+            asked,
+            "--cacert",
+            &own,
+            "--max-time",
+            "4",
+            "--output",
+            "/dev/null",
+            "--write-out",
+            report,
+            &url,
+        ]);
+        let mut words = said.split(' ');
+        assert_eq!(
+            (words.next(), words.next()),
+            (Some(version), Some("200")),
+            "{said}"
+        );
+        let size: u64 = words
+            .next()
+            .and_then(|size| size.parse().ok())
+            .expect("a size");
+        assert!(size > 20_000, "{asked}: {said}");
+    }
+    wait_for("no session is left", Duration::from_secs(20), || {
+        let rows = proxy.sessions();
+        rows.iter()
+            .all(|row| row["action"] == "publish")
+            .then_some(())
+    });
+}
+
+#[test]
+fn cameras_are_played_over_rtsps() {
+    let _turn = machine::share();
+    let authority = Authority::new();
+    let arguments = ["--play", "live/cam", "--user", "guard:secret"];
+    let origin = RtspServer::start("locked", &arguments);
+    let settings = format!("session.setup_timeout = \"20s\"\n{}", authority.dotted());
+    let proxy = Proxy::start(&settings);
+    let _registrar = origin.register(&proxy);
+    let url = format!(
+        "rtsps://guard:secret@localhost:{}/live/cam",
+        proxy.rtsp.port()
+    );
+    Player::open(&url).wait_frames(50);
+}
+
+#[test]
+fn a_browser_publishes_its_camera_from_a_secure_page() {
+    let _turn = machine::share();
+    let authority = Authority::new();
+    let origin = RtcOrigin::start("origin");
+    let folder = page_folder().display().to_string();
+    let settings = format!("http.static_files = {folder:?}\n{}", authority.dotted());
+    let proxy = Proxy::start(&settings);
+    origin.register(&proxy);
+    let page = |action: &str| {
+        format!(
+            "https://localhost:{}/index.html?action={action}&stream=camera&api=https://localhost:{}",
+            proxy.http.port(),
+            proxy.api.port()
+        )
+    };
+    let publisher = Browser::trusting(&page("publish"));
+    publisher.wait_video("it sends", |shown| {
+        shown["call"]["frames"].as_u64() >= Some(30)
+    });
+    let player = Browser::trusting(&page("play"));
+    player.wait_video("a picture in colours", |shown| {
+        shown["frames"].as_u64() > Some(10) && shown["colours"].as_u64() > Some(4)
+    });
+}

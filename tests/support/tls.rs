@@ -1,0 +1,191 @@
+//! TLS for clients that speak their protocol in the clear: certificates, and ports that pass everything on encrypted.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType, SerialNumber,
+};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::{PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+/// An authority, and a directory for what it signs.
+pub(crate) struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    directory: tempfile::TempDir,
+}
+
+/// What one client trusts and shows.
+#[derive(Clone)]
+pub(crate) struct Trust(Arc<ClientConfig>);
+
+/// A port that passes what comes in on to another one over TLS.
+pub(crate) struct Bridge {
+    pub(crate) at: SocketAddr,
+    passing: JoinHandle<()>,
+}
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![
+            rcgen::KeyUsagePurpose::KeyCertSign,
+            rcgen::KeyUsagePurpose::CrlSign,
+        ];
+        let key = KeyPair::generate().expect("a key");
+        Self {
+            issuer: CertifiedIssuer::self_signed(params, key).expect("a certificate"),
+            directory: tempfile::tempdir().expect("a directory"),
+        }
+    }
+
+    /// Writes a certificate for `host` and its key into the directory as `name.crt` and `name.key`.
+    pub(crate) fn sign(&self, name: &str, host: &str) -> (PathBuf, PathBuf) {
+        let key = KeyPair::generate().expect("a key");
+        let certificate = self.certificate(host, 1, &key);
+        (
+            self.write(&format!("{name}.crt"), &certificate.pem()),
+            self.write(&format!("{name}.key"), &key.serialize_pem()),
+        )
+    }
+
+    /// The certificate of the authority itself, in a file.
+    pub(crate) fn own(&self) -> PathBuf {
+        self.write("authority.crt", &self.issuer.pem())
+    }
+
+    /// A list of revoked certificates with these serial numbers, in a file.
+    pub(crate) fn revoke(&self, serials: &[u64]) -> PathBuf {
+        let revoked = serials.iter().map(|serial| rcgen::RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: rcgen::date_time_ymd(2026, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = rcgen::CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2026, 1, 1),
+            next_update: rcgen::date_time_ymd(4000, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        let list = list.signed_by(&self.issuer).expect("a list");
+        self.write("revoked.crl", &list.pem().expect("text"))
+    }
+
+    /// The settings of a proxy with a certificate for localhost.
+    pub(crate) fn settings(&self) -> String {
+        let (certificate, key) = self.sign("server", "localhost");
+        format!(
+            "[tls]\ncertificate = \"{}\"\nkey = \"{}\"\n",
+            certificate.display(),
+            key.display()
+        )
+    }
+
+    /// The same, as lines that begin with their section.
+    pub(crate) fn dotted(&self) -> String {
+        let (certificate, key) = self.sign("server", "localhost");
+        format!("tls.certificate = {certificate:?}\ntls.key = {key:?}\n")
+    }
+
+    /// A client that trusts this authority and shows nothing.
+    pub(crate) fn trusted(&self) -> Trust {
+        self.trusted_for(&[])
+    }
+
+    /// The same; it offers `protocols` by ALPN.
+    pub(crate) fn trusted_for(&self, protocols: &[&str]) -> Trust {
+        let mut config = ClientConfig::builder()
+            .with_root_certificates(self.roots())
+            .with_no_client_auth();
+        config.alpn_protocols = protocols
+            .iter()
+            .map(|name| name.as_bytes().to_vec())
+            .collect();
+        Trust(Arc::new(config))
+    }
+
+    /// A client that shows a certificate of this authority with this name and number, and trusts `server`.
+    pub(crate) fn client_of(&self, server: &Self, host: &str, serial: u64) -> Trust {
+        let key = KeyPair::generate().expect("a key");
+        let certificate = self.certificate(host, serial, &key);
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+        let config = ClientConfig::builder()
+            .with_root_certificates(server.roots())
+            .with_client_auth_cert(vec![certificate.der().clone()], key)
+            .expect("they fit");
+        Trust(Arc::new(config))
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn certificate(&self, host: &str, serial: u64, key: &KeyPair) -> rcgen::Certificate {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        let name = host.try_into().expect("a name");
+        params.subject_alt_names.push(match host.contains("://") {
+            true => SanType::URI(name),
+            false => SanType::DnsName(name),
+        });
+        params.serial_number = Some(SerialNumber::from(serial));
+        params.signed_by(key, &self.issuer).expect("a certificate")
+    }
+
+    fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).expect("an authority");
+        roots
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let file = self.directory().join(name);
+        fs::write(&file, text).expect("a file");
+        file
+    }
+}
+
+impl Trust {
+    /// A connection to `at` that asks for localhost.
+    pub(crate) async fn connect(&self, at: SocketAddr) -> std::io::Result<TlsStream<TcpStream>> {
+        let socket = TcpStream::connect(at).await?;
+        let name = ServerName::try_from("localhost").expect("a name");
+        TlsConnector::from(Arc::clone(&self.0))
+            .connect(name, socket)
+            .await
+    }
+
+    /// A port of this machine that passes everything on to `to`. A connection whose handshake fails is closed.
+    pub(crate) async fn bridge(&self, to: SocketAddr) -> Bridge {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let at = listener.local_addr().expect("bound");
+        let trust = self.clone();
+        let passing = tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let trust = trust.clone();
+                tokio::spawn(async move {
+                    if let Ok(mut server) = trust.connect(to).await {
+                        let _ = copy_bidirectional(&mut client, &mut server).await;
+                    }
+                });
+            }
+        });
+        Bridge { at, passing }
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        self.passing.abort();
+    }
+}
