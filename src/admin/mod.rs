@@ -232,7 +232,7 @@ where
     W: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let Visitor { wire, early, ends } = visitor;
-    serve(wire, early, HEAD_TIMEOUT, stop, |request| {
+    serve(wire, early, ends, HEAD_TIMEOUT, stop, |request| {
         answer(router.clone(), ends, request)
     })
     .await;

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::whip::Whip;
 use crate::fleet_api::FleetApi;
 use crate::net::entrance::Visitor;
-use crate::net::http::{Body, json, serve, text};
+use crate::net::http::{Body, Identity, json, serve, text};
 use crate::net::versions;
 use crate::proxy::Proxy;
 
@@ -30,16 +30,25 @@ impl Api {
     pub async fn connection(self, visitor: Visitor, proxy: Proxy) {
         let Visitor { wire, early, ends } = visitor;
         let stop = self.stop.clone();
-        serve(wire, early, HEAD_TIMEOUT, stop, |request| async {
-            let request = match self.whip.answer(request, ends, &proxy).await {
-                Ok(response) => return response,
-                Err(request) => request,
-            };
-            match self.fleet.answer(&request, ends).await {
-                Some(response) => response,
-                None => answer(&request),
-            }
-        })
+        let identity = wire.identity();
+        serve(
+            wire,
+            early,
+            ends,
+            HEAD_TIMEOUT,
+            stop,
+            async |mut request| {
+                Identity::put(identity.as_ref(), &mut request);
+                let request = match self.whip.answer(request, ends, &proxy).await {
+                    Ok(response) => return response,
+                    Err(request) => request,
+                };
+                match self.fleet.answer(&request, ends).await {
+                    Some(response) => response,
+                    None => answer(&request),
+                }
+            },
+        )
         .await;
     }
 }

@@ -109,6 +109,7 @@ impl Rtmp {
             client: ends.client,
             by_way_of: Request::way(ends.client, ends.peer),
             credentials: Credentials::of_rtmp(&identified.request.tc_url, &identified.request.name)
+                .with_certificate(client.identity().as_deref())
                 .boxed(),
         };
         let session = match proxy.open(request).await {

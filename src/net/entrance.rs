@@ -76,6 +76,8 @@ pub struct Ends {
     pub proxied: bool,
     /// The connection is encrypted as far as here.
     pub secure: bool,
+    /// The client agreed to speak HTTP/2 (RFC 9113 §3.2).
+    pub http2: bool,
 }
 
 /// Why a connection does not come in.
@@ -125,6 +127,7 @@ impl Entrance {
             local: local.into(),
             proxied: header.is_some(),
             secure: matches!(wire, Wire::Tls(_)),
+            http2: wire.is_http2(),
         };
         Some(Visitor { wire, early, ends })
     }
@@ -231,6 +234,7 @@ impl Ends {
             local: peer.socket().into(),
             proxied: false,
             secure: false,
+            http2: false,
         }
     }
 

@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::http::Extensions;
 use hyper::service::service_fn;
 use hyper::upgrade::Upgraded;
 use hyper::{Request, Response, StatusCode};
@@ -19,6 +21,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::entrance::Ends;
+use super::http2::{self, Answering};
 use super::wire::Wire;
 
 /// A response body of any kind.
@@ -79,19 +83,27 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Prefixed<W> {
     }
 }
 
-/// Serves HTTP/1 requests on one connection, of which `early` was read already, until it ends, or goes on in another
-/// protocol; at `stop` it ends after the request in progress. A client has `head_timeout` for each request head.
+/// Serves requests on one connection, of which `early` was read already, until it ends, or goes on in another protocol;
+/// at `stop` it ends after the requests in progress. A client has `head_timeout` for each request head of HTTP/1.
 pub async fn serve<W, F>(
     wire: W,
     early: impl Into<Bytes>,
+    ends: Ends,
     head_timeout: Duration,
     stop: CancellationToken,
     handle: impl Fn(Request<Incoming>) -> F,
 ) where
     W: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    F: Future<Output = Response<Body>>,
+    F: Future<Output = Response<Body>> + Send,
 {
     let early = early.into();
+    if ends.http2 {
+        let handle = |request| Answering {
+            answer: handle(request),
+            cut: std::future::pending(),
+        };
+        return http2::serve(Prefixed { early, wire }, stop, handle).await;
+    }
     let service = service_fn(|request| {
         let answer = handle(request);
         async { Ok::<_, Infallible>(answer.await) }
@@ -113,6 +125,29 @@ pub async fn serve<W, F>(
     };
     if let Err(error) = served {
         debug!(%error, "HTTP connection ended");
+    }
+}
+
+/// The name in the certificate that a client showed, as an extension of each of its requests. No header can say it.
+#[derive(Debug, Clone)]
+pub struct Identity(Arc<str>);
+
+impl Identity {
+    /// Puts `name` to a request, if its client has one.
+    pub fn put(name: Option<&Arc<str>>, request: &mut Request<Incoming>) {
+        if let Some(name) = name {
+            request.extensions_mut().insert(Self(Arc::clone(name)));
+        }
+    }
+
+    /// The name of the client of a request.
+    pub fn of(extensions: &Extensions) -> Option<&str> {
+        extensions.get().map(Self::name)
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.0
     }
 }
 

@@ -6,6 +6,7 @@ pub mod entrance;
 pub mod forwarded;
 pub mod head;
 pub mod http;
+pub mod http2;
 pub mod last_words;
 pub mod relay;
 pub mod tls;

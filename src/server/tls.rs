@@ -125,4 +125,4 @@ fn note(metrics: &Metrics, expiries: &[Expiry]) {
 }
 
 /// What clients may speak above TLS where HTTP is served (RFC 7301).
-const HTTP: &[&[u8]] = &[b"http/1.1"];
+const HTTP: &[&[u8]] = &[b"h2", b"http/1.1"];

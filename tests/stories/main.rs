@@ -16,6 +16,7 @@ mod entrance;
 mod fleet_api;
 mod health;
 mod house;
+mod http2;
 mod http_ends;
 mod http_origin;
 mod http_passes;

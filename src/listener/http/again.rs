@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 use super::Http;
 use super::live::{NoAnswer, Raw, check_switch, explain, open, redirect};
 use crate::net::entrance::Ends;
-use crate::net::http::{Body, BoxError, full, into_wire, text};
+use crate::net::http::{Body, BoxError, Identity, full, into_wire, text};
 use crate::net::{head, relay};
 use crate::origin::http::{self as exchange, Answer};
 use crate::proxy::{Attempt, Proxy, Refusal, Session};
@@ -98,7 +98,15 @@ pub(super) async fn answer(
     if let Some(location) = redirect(&head, protocol, proxy).await {
         return elsewhere(&location);
     }
-    let (session, forwarded) = open(http, &head, protocol, ends, proxy).await?;
+    let (session, forwarded) = open(
+        http,
+        &head,
+        protocol,
+        ends,
+        Identity::of(request.extensions()),
+        proxy,
+    )
+    .await?;
     let pull = Pull {
         session,
         current: Arc::clone(current),

@@ -53,7 +53,9 @@ pub(super) async fn set_up(
         send_away(&mut client, &location).await;
         return None;
     }
-    let (session, forwarded) = match open(http, request, protocol, ends, proxy).await {
+    let identity = client.identity();
+    let opened = open(http, request, protocol, ends, identity.as_deref(), proxy).await;
+    let (session, forwarded) = match opened {
         Ok(opened) => opened,
         Err((status, words)) => {
             send(&mut client, status, &words).await;
@@ -192,6 +194,7 @@ pub(super) async fn open(
     head: &RequestHead,
     protocol: Protocol,
     ends: Ends,
+    identity: Option<&str>,
     proxy: &Proxy,
 ) -> Result<(Session, Forwarded), (StatusCode, String)> {
     let stream = StreamUrl::from_http(head.host(), &head.target)
@@ -203,7 +206,7 @@ pub(super) async fn open(
         protocol,
         client,
         by_way_of: Request::way(client, ends.peer),
-        credentials: credentials_of(head, &head.target),
+        credentials: credentials_of(head, &head.target, identity),
     };
     let forwarded = http.forwarded(ends);
     match proxy.open(request).await {
@@ -212,12 +215,17 @@ pub(super) async fn open(
     }
 }
 
-/// What the client of a request showed, with the `target` it asked for.
-pub(super) fn credentials_of(head: &RequestHead, target: &str) -> Option<Box<Credentials>> {
+/// What the client of a request showed, with the `target` it asked for and the name in its certificate.
+pub(super) fn credentials_of(
+    head: &RequestHead,
+    target: &str,
+    identity: Option<&str>,
+) -> Option<Box<Credentials>> {
     Credentials::of_target(target)
         .at("http", head.host().unwrap_or_default())
         .with_authorization(head.headers.text("authorization"))
         .with_cookie(head.headers.text("cookie"))
+        .with_certificate(identity)
         .boxed()
 }
 

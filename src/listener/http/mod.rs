@@ -33,7 +33,8 @@ use self::again::Current;
 pub use self::pieces::Pieces;
 use crate::config;
 use crate::net::entrance::{Ends, Visitor};
-use crate::net::http::{Body, full, json, serve, text};
+use crate::net::http::{Body, Identity, full, json, serve, text};
+use crate::net::http2::{self, Answering};
 use crate::net::wire::Wire;
 use crate::net::{forwarded, relay, versions};
 use crate::origin::dial::Dialer;
@@ -89,6 +90,10 @@ impl Http {
             early: mut head,
             ends,
         } = visitor;
+        if ends.http2 {
+            self.serve_http2(client, ends, &proxy).await;
+            return None;
+        }
         let reading = timeout(
             self.settings.head_timeout,
             read_head(&mut client, &mut head),
@@ -117,16 +122,35 @@ impl Http {
             return live::set_up(&self, client, &request, protocol, ends, &proxy).await;
         }
         let current = Arc::new(Current::default());
-        let answer = |request| self.answer(request, ends, &proxy, &current);
+        let identity = client.identity();
+        let answer = |mut request| {
+            Identity::put(identity.as_ref(), &mut request);
+            self.answer(request, ends, &proxy, &current)
+        };
         tokio::select! {
             biased;
-            () = serve(client, head, self.settings.head_timeout, self.stop.clone(), answer) => {}
+            () = serve(client, head, ends, self.settings.head_timeout, self.stop.clone(), answer) => {}
             () = current.ended() => return None,
         }
         if let Some(switched) = current.switched() {
             switched.relay().await;
         }
         None
+    }
+
+    /// Serves streams without end beside everything else, each with its own end.
+    async fn serve_http2(&self, client: Wire, ends: Ends, proxy: &Proxy) {
+        let identity = client.identity();
+        let handle = |mut request| {
+            let current = Arc::new(Current::default());
+            let cut = Arc::clone(&current);
+            Identity::put(identity.as_ref(), &mut request);
+            Answering {
+                answer: async move { self.answer(request, ends, proxy, &current).await },
+                cut: async move { cut.ended().await },
+            }
+        };
+        http2::serve(client, self.stop.clone(), handle).await;
     }
 
     /// What an origin is told of the way a request came.

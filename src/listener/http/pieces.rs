@@ -35,7 +35,7 @@ use crate::config;
 use crate::metrics::{DirectionLabels, KindLabel, PieceLabels, UnsharedLabels};
 use crate::net::entrance::Ends;
 use crate::net::head;
-use crate::net::http::{Body, full, text};
+use crate::net::http::{Body, Identity, full, text};
 use crate::origin::dial::Dialer;
 use crate::origin::http::Answer;
 use crate::origin::kept::Repeatable;
@@ -152,7 +152,8 @@ async fn sent_away_or_served(
     if let Some(location) = elsewhere(&head, kind, proxy).await {
         return again::elsewhere(&location);
     }
-    let pull = pull(http, head, kind, ends, proxy).await?;
+    let identity = Identity::of(request.extensions());
+    let pull = pull(http, head, kind, ends, identity, proxy).await?;
     Ok(pull.answer().await)
 }
 
@@ -192,6 +193,7 @@ async fn pull(
     head: RequestHead,
     kind: Piece,
     ends: Ends,
+    identity: Option<&str>,
     proxy: &Proxy,
 ) -> Result<Pull, (StatusCode, String)> {
     let (target, token) = link::take(&head.target);
@@ -208,7 +210,7 @@ async fn pull(
         protocol: Protocol::HttpSegments,
         client,
         by_way_of: Asked::way(client, ends.peer),
-        credentials: credentials_of(&head, &target),
+        credentials: credentials_of(&head, &target, identity),
     };
     let lets_in = lets_in == Some(true);
     let readings = Readings::of(head.host(), &target).map_or(Vec::new(), |readings| readings.all);

@@ -179,6 +179,7 @@ impl Rtsp {
             by_way_of: Request::way(ends.client, ends.peer),
             credentials: Credentials::of_target(asked.message.uri())
                 .with_authorization(asked.message.field("authorization"))
+                .with_certificate(client.identity().as_deref())
                 .boxed(),
         };
         let session = match proxy.open(request).await {

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::super::standing::Voice;
 use super::{Ask, Refused, broken_answer, json_target, pass_refusal, refuse};
-use crate::net::http::{Body, full, json};
+use crate::net::http::{Body, Identity, full, json};
 use crate::origin::call::{self as origin_call, Answer, Message, NoAnswer, TELL_WITHIN, tell};
 use crate::proxy::{Attempt, DialError, Request, Session};
 use crate::registry::bindings::{Call, Shared};
@@ -225,6 +225,7 @@ impl Ask<'_> {
             credentials: Credentials::of_target(target)
                 .at("http", self.head.host().unwrap_or_default())
                 .with_authorization(self.head.headers.text("authorization"))
+                .with_certificate(self.identity.as_ref().map(Identity::name))
                 .boxed(),
         };
         let opened = self.proxy.open(request).await;

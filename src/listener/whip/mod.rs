@@ -29,7 +29,7 @@ use tracing::debug;
 use super::standing::Calls;
 use crate::config;
 use crate::net::entrance::Ends;
-use crate::net::http::{Body, full, text};
+use crate::net::http::{Body, Identity, full, text};
 use crate::net::{forwarded, head};
 use crate::origin::call::{Answer, NoAnswer};
 use crate::origin::silence::SilenceCheck;
@@ -59,6 +59,8 @@ struct Ask<'a> {
     proxy: &'a Proxy,
     ends: Ends,
     head: RequestHead,
+    /// The client's certificate.
+    identity: Option<Identity>,
     body: Bytes,
 }
 
@@ -170,6 +172,7 @@ impl<'a> Ask<'a> {
     ) -> Result<Self, Refused> {
         let head = head::of_request(&request)
             .map_err(|error| refuse(StatusCode::BAD_REQUEST, error.to_string()))?;
+        let identity = request.extensions().get().cloned();
         let body = Limited::new(request.into_body(), MAX_BODY);
         let collected = timeout(BODY_WITHIN, body.collect()).await;
         let body = match collected {
@@ -185,6 +188,7 @@ impl<'a> Ask<'a> {
             proxy,
             ends,
             head,
+            identity,
             body,
         })
     }
