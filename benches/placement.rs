@@ -125,6 +125,7 @@ fn proxy(policy: &str) -> Proxy {
         sessions: Arc::new(sessions),
         metrics,
         vhosts: VhostRule::Ignored,
+        dialects: Arc::default(),
         timing,
         lookup: Lookup::default(),
         outside: None,

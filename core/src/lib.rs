@@ -11,6 +11,7 @@
 //! | [`place`] | where a new stream goes and why no other origin: placement, policies, rules, patterns |
 //! | [`certificate`] | what is in an X.509 certificate for people and for the gate: its names, and until when it holds |
 //! | [`access`] | what a client showed to be let in |
+//! | [`dialect`] | how other servers name their streams: clients of one kind before origins of another |
 //! | [`cluster`] | what proxies tell each other: records in a store, and the mesh that needs no store |
 //! | [`media`] | what an audio or video body is, a live stream held for many viewers, FLV tags and files |
 //! | [`flow`] | a datagram protocol as a table of flows: WebRTC and SRT |
@@ -27,6 +28,7 @@
 pub mod access;
 pub mod certificate;
 pub mod cluster;
+pub mod dialect;
 pub mod fleet;
 pub mod flow;
 pub mod http;

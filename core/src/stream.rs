@@ -166,10 +166,11 @@ impl fmt::Display for Service {
     }
 }
 
-/// One stream: `vhost/app/stream`, equal for every protocol's spelling of it.
+/// One stream: a vhost and a path of one or more segments, equal for every protocol's spelling of it.
 ///
-/// The vhost is a lower-case domain name or [`DEFAULT_VHOST`]; the app may have several segments, the stream has
-/// one. No part is empty, holds a control character or white space around it, or is `.` or `..`.
+/// The vhost is a lower-case domain name or [`DEFAULT_VHOST`]. The last segment of the path is the stream, those before
+/// it are the app. Only clients of a [dialect](crate::dialect) that knows no apps name a path of one segment. No segment
+/// is empty, holds a control character or white space around it, or is `.` or `..`.
 ///
 /// ```
 /// use sluicegate_core::stream::StreamUrl;
@@ -193,6 +194,17 @@ impl StreamUrl {
             return Err(StreamError::EmptyStream);
         }
         path.on(fold_vhost(vhost)?)
+    }
+
+    /// The stream that `path` names on `host`, where every segment counts. White space and `_definst_` are refused.
+    pub fn of_path(host: &str, path: &str) -> Result<Self, StreamError> {
+        let odd = |segment: &str| segment == DEFAULT_INSTANCE || segment.contains(WHITE_SPACE);
+        if path.split('/').any(odd) {
+            return Err(StreamError::OddSegment);
+        }
+        let mut named = Path::default();
+        named.push(path)?;
+        named.literally_on(&fold_vhost(host)?)
     }
 
     /// What an RTMP client asks for: `tc_url` from its `connect` and `name` from its `publish` or `play`. Either may
@@ -280,9 +292,14 @@ impl StreamUrl {
         self.parts().0
     }
 
-    /// The application, which has one or more segments.
+    /// The application: the segments before the last one; empty if there is only one.
     pub fn app(&self) -> &str {
         self.parts().1
+    }
+
+    /// The path without the vhost: the app and the stream.
+    pub fn path(&self) -> &str {
+        self.0.split_once('/').unwrap_or_default().1
     }
 
     /// The name of the stream within its app, which has one segment.
@@ -298,7 +315,7 @@ impl StreamUrl {
     /// The vhost, the app and the stream.
     fn parts(&self) -> (&str, &str, &str) {
         let (vhost, path) = self.0.split_once('/').unwrap_or_default();
-        let (app, stream) = path.rsplit_once('/').unwrap_or_default();
+        let (app, stream) = path.rsplit_once('/').unwrap_or(("", path));
         (vhost, app, stream)
     }
 }
@@ -324,10 +341,15 @@ impl fmt::Display for StreamUrl {
 impl FromStr for StreamUrl {
     type Err = StreamError;
 
-    /// The inverse of `Display`: `vhost/app/stream`, all three named.
+    /// The inverse of `Display`. Only a domain name or [`DEFAULT_VHOST`] may be followed by one segment: `live/a` lacks it.
     fn from_str(text: &str) -> Result<Self, StreamError> {
         let (vhost, path) = text.split_once('/').ok_or(StreamError::Incomplete)?;
-        let (app, stream) = path.rsplit_once('/').ok_or(StreamError::Incomplete)?;
+        let Some((app, stream)) = path.rsplit_once('/') else {
+            if path.is_empty() || !(vhost == DEFAULT_VHOST || is_domain(vhost)) {
+                return Err(StreamError::Incomplete);
+            }
+            return Self::of_path(vhost, path);
+        };
         if vhost.is_empty() || app.is_empty() {
             return Err(StreamError::Incomplete);
         }
@@ -376,9 +398,10 @@ impl SrtStreamId {
         }
     }
 
-    fn from_pairs(pairs: &str) -> Result<Self, StreamError> {
+    pub(crate) fn from_pairs(pairs: &str) -> Result<Self, StreamError> {
         let mut action = Action::Play;
-        let (mut host, mut resource) = (None, None);
+        let (mut host, mut resource, mut user) = (None, None, None);
+        let mut from_blackmagic = false;
         // SRS reads `r=live/a?secret=x` as two pairs.
         for pair in pairs.split([',', '?', '&']) {
             let Some((key, value)) = pair.split_once('=') else {
@@ -397,6 +420,9 @@ impl SrtStreamId {
                 "m" if value.eq_ignore_ascii_case("request") => action = Action::Play,
                 "m" => return Err(StreamError::SrtMode),
                 "r" => resource = Some(value),
+                // Blackmagic encoders name the stream as their user, and only ever send.
+                "u" => user = Some(value),
+                key if key.starts_with("bmd_") => from_blackmagic = true,
                 _ => {}
             }
         }
@@ -410,10 +436,17 @@ impl SrtStreamId {
             Some(host) => fold_vhost(host)?,
             None => vhost_of([&pairs.replace(',', "&"), ""], None)?,
         };
-        let path = resource.or(path).ok_or(StreamError::EmptyStream)?;
+        let mut path = resource.or(path);
+        let by_user = path.is_none() && from_blackmagic;
+        if by_user {
+            (path, action) = (user, Action::Publish);
+        }
+        let path = path.ok_or(StreamError::EmptyStream)?;
         let shown = pairs.split([',', '?', '&']);
         let shown = shown.filter_map(|pair| pair.split_once('='));
         let shown = shown.map(|(key, value)| (key.trim(), unquote(value)));
+        let is_name = |key: &str| by_user && (key == "u" || key.starts_with("bmd_"));
+        let shown = shown.filter(|(key, _)| !is_name(key));
         Ok(Self {
             stream: srt_stream(path, vhost)?,
             action,
@@ -452,14 +485,14 @@ impl VhostRule {
 
     /// The key under which `url` is placed.
     pub fn key(&self, url: &StreamUrl) -> PlacementKey {
-        let (vhost, app, stream) = url.parts();
+        let vhost = url.vhost();
         let counts = match self {
             Self::Ignored => false,
             Self::Listed(names) => names.contains(vhost),
             Self::Separate => true,
         };
         let vhost = if counts { vhost } else { DEFAULT_VHOST };
-        PlacementKey([vhost, "/", app, "/", stream].concat().into())
+        PlacementKey([vhost, "/", url.path()].concat().into())
     }
 }
 
@@ -492,6 +525,14 @@ pub enum StreamError {
     /// A part of the name holds a control character.
     #[error("the name holds a control character")]
     ControlCharacter,
+    /// An address that the clients' dialect has no reading for.
+    #[error("{dialect} clients: {rule}")]
+    Dialect {
+        /// The name of the dialect.
+        dialect: &'static str,
+        /// The rule that it breaks.
+        rule: &'static str,
+    },
     /// A segment is `.` or `..`.
     #[error("the name holds a `.` or `..` segment")]
     DotSegment,
@@ -509,6 +550,9 @@ pub enum StreamError {
     /// The percent-escapes of the name do not decode to UTF-8.
     #[error("the name is not UTF-8")]
     NotUtf8,
+    /// A segment holds white space, or is `_definst_`.
+    #[error("the name holds white space or the segment _definst_")]
+    OddSegment,
     /// The mode of an SRT stream id is unknown.
     #[error("the mode of an SRT stream id is publish, request or bidirectional")]
     SrtMode,
@@ -558,14 +602,20 @@ impl Path {
         Ok(named)
     }
 
-    fn on(self, vhost: String) -> Result<StreamUrl, StreamError> {
+    fn on(mut self, vhost: String) -> Result<StreamUrl, StreamError> {
+        if self.app.is_empty() {
+            DEFAULT_APP.clone_into(&mut self.app);
+        }
+        self.literally_on(&vhost)
+    }
+
+    /// The stream, whose app is empty if there is only one segment.
+    fn literally_on(self, vhost: &str) -> Result<StreamUrl, StreamError> {
         let stream = self.stream.ok_or(StreamError::EmptyStream)?;
         within("stream", &stream, MAX_STREAM)?;
-        let app = match self.app.as_str() {
-            "" => DEFAULT_APP,
-            app => app,
-        };
-        Ok(StreamUrl([&vhost, "/", app, "/", &stream].concat().into()))
+        let slash = if self.app.is_empty() { "" } else { "/" };
+        let parts = [vhost, "/", &self.app, slash, &stream];
+        Ok(StreamUrl(parts.concat().into()))
     }
 }
 
@@ -601,7 +651,7 @@ fn vhost_of(queries: [&str; 2], host: Option<&str>) -> Result<String, StreamErro
 
 /// The canonical form of a host or vhost: no port, lower case; [`DEFAULT_VHOST`] for anything that is not a domain
 /// name of two labels or more.
-fn fold_vhost(host: &str) -> Result<String, StreamError> {
+pub(crate) fn fold_vhost(host: &str) -> Result<String, StreamError> {
     let host = host.trim_matches([' ', '\t', '\r', '\n', '/']);
     if host.contains(char::is_control) {
         return Err(StreamError::ControlCharacter);
@@ -635,7 +685,7 @@ fn is_domain(name: &str) -> bool {
 }
 
 /// Splits `scheme://user@host:port/path?query` into the host and the rest. Without a scheme, all of it is the rest.
-fn split_authority(url: &str) -> (Option<&str>, &str) {
+pub(crate) fn split_authority(url: &str) -> (Option<&str>, &str) {
     let (text, _) = split_query(url);
     let Some((scheme, _)) = text.split_once("://") else {
         return (None, url);
@@ -650,13 +700,13 @@ fn split_authority(url: &str) -> (Option<&str>, &str) {
 }
 
 /// Splits a path from what follows its first `?` or `#`.
-fn split_query(target: &str) -> (&str, &str) {
+pub(crate) fn split_query(target: &str) -> (&str, &str) {
     target.split_once(['?', '#']).unwrap_or((target, ""))
 }
 
 /// The last non-empty value of `name` in the `queries`, decoded. Additional `?` and `#` separate like `&`: names that
 /// passed through several programs have more than one.
-fn query_value<const N: usize>(
+pub(crate) fn query_value<const N: usize>(
     queries: [&str; N],
     name: &str,
 ) -> Result<Option<String>, StreamError> {
@@ -671,7 +721,7 @@ fn query_value<const N: usize>(
 }
 
 /// Resolves percent-escapes (RFC 3986 §2.1). A `%` that does not start one is kept: RTMP encoders send such names.
-fn decode(text: &str) -> Result<Cow<'_, str>, StreamError> {
+pub(crate) fn decode(text: &str) -> Result<Cow<'_, str>, StreamError> {
     if !text.contains('%') {
         return Ok(Cow::Borrowed(text));
     }
@@ -700,7 +750,7 @@ fn hex_digit(byte: u8) -> Option<u8> {
 }
 
 /// `text` without white space and one pair of quotes around it, which ids copied from configuration files keep.
-fn unquote(text: &str) -> &str {
+pub(crate) fn unquote(text: &str) -> &str {
     let text = text.trim();
     ['"', '\'']
         .into_iter()
@@ -708,7 +758,7 @@ fn unquote(text: &str) -> &str {
         .unwrap_or(text)
 }
 
-fn is_media_extension(extension: &str) -> bool {
+pub(crate) fn is_media_extension(extension: &str) -> bool {
     MEDIA_EXTENSIONS
         .iter()
         .any(|known| extension.eq_ignore_ascii_case(known))
@@ -732,6 +782,9 @@ pub const MAX_STREAM: usize = 256;
 
 /// A segment that Flash encoders put between the app and the stream; it names nothing.
 const DEFAULT_INSTANCE: &str = "_definst_";
+
+/// What no literal segment holds.
+const WHITE_SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
 
 /// The marker before a vhost, for clients that cannot send a query.
 const DOTTED_VHOST: &str = "...vhost...";

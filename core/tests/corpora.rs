@@ -8,6 +8,8 @@ pub mod amf0;
 pub mod chunk;
 #[path = "../../fuzz/laws/dash.rs"]
 pub mod dash;
+#[path = "../../fuzz/laws/dialects.rs"]
+pub mod dialects;
 #[path = "../../fuzz/laws/feed.rs"]
 pub mod feed;
 #[path = "../../fuzz/laws/hls.rs"]
@@ -66,6 +68,7 @@ const LAWS: &[(&str, Law)] = &[
     ("amf0", amf0::law),
     ("chunk", chunk::law),
     ("dash", dash::law),
+    ("dialects", dialects::law),
     ("feed", feed::law),
     ("hls", hls::law),
     ("http_head", http_head::law),

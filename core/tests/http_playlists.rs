@@ -13,6 +13,8 @@ const PAGE: Page<'_> = Page {
     host: "play.example.com",
     origin: &["10.0.0.1:8080"],
     link: "LINK",
+    base: "",
+    folder: None,
 };
 
 /// A URI of any kind, and whether it points at the origin.

@@ -98,6 +98,7 @@ fn join() -> Join {
         origin: "10.0.0.5".parse().unwrap(),
         local: "192.0.2.1".parse().unwrap(),
         secure: false,
+        rename: None,
     };
     Join::new(&asked, "203.0.113.9".parse().unwrap(), rewrite)
 }
@@ -152,6 +153,7 @@ proptest! {
             origin: "10.0.0.5".parse().unwrap(),
             local: "192.0.2.1".parse().unwrap(),
             secure: false,
+            rename: None,
         };
         let told = answer(&theirs, &parts, cseq);
         let heard = rewrite.to_client(&message(&told, Speaker::Origin), None);

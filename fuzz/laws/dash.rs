@@ -9,6 +9,8 @@ pub fn law(data: &[u8]) {
         host: "play.example.com",
         origin: &["10.0.0.1:8080"],
         link: "LINK",
+        base: "",
+        folder: None,
     };
     let Ok(once) = rewrite(data, &page) else {
         return;

@@ -35,6 +35,7 @@ fn rewrite(message: &Message) {
         origin: [10, 0, 0, 5].into(),
         local: [192, 0, 2, 1].into(),
         secure: false,
+        rename: None,
     };
     let Some(bytes) = rewrite.to_client(message, None) else {
         return;

@@ -143,6 +143,15 @@ pub struct Origin {
     pub max_sessions: Option<u32>,
     /// Maximum megabits per second.
     pub max_mbps: Option<u32>,
+    /// The kind of server that it is asked like; empty where a proxy does not say.
+    #[serde(default)]
+    pub dialect: String,
+    /// What is taken off the start of a path for it.
+    #[serde(default)]
+    pub strip: Option<String>,
+    /// What is put before a path for it.
+    #[serde(default)]
+    pub prepend: Option<String>,
     /// As it reports, smoothed.
     pub cpu_percent: Option<f64>,
     /// As it reports, smoothed.
@@ -494,7 +503,7 @@ mod tests {
             "state": "up", "alive": true, "duty": "draining", "drain": drain, "failures": 0,
             "notes": [{"seconds_ago": 4.5, "what": "refused"}], "heartbeats_missed": 0, "last_seen_seconds": 0.5,
             "heartbeat_seconds": 9.0, "up_seconds": 60.0, "permanent": false, "source": null, "weight": 100,
-            "zone": "eu", "labels": ["gpu"], "max_streams": 5, "max_sessions": null, "max_mbps": null,
+            "zone": "eu", "labels": ["gpu"], "max_streams": 5, "max_sessions": null, "max_mbps": null, "dialect": "srs", "strip": null, "prepend": null,
             "cpu_percent": 12.5, "memory_percent": null, "connections": 3, "kbps": 900, "sessions": 4, "legs": 3,
             "rtmp": ["tcp://:1935"], "http": [], "api": [], "srt": [], "rtc": [], "rtsp": []});
         let session = json!({"id": 7, "proxy": null, "protocol": "rtmp", "action": "publish", "stream": "v/live/a",

@@ -272,7 +272,9 @@ const CLOSABLE: &str = "a port, ip:port or [v6]:port, a list of addresses, or no
 const OPTIONAL_ADDRESS: &str = "a port, ip:port or [v6]:port, a list of addresses, or nothing";
 const FILE: &str = "a file, or nothing";
 const NETWORKS: &str = "a list of networks or addresses, such as 10.0.0.0/8 and ::1";
-const ATTRIBUTES: &str = "a list of an id or label, and any of weight=, zone=, label=, max_streams=, max_sessions=, max_mbps=; such as \"edge-* weight=50 zone=eu-1\"";
+const ATTRIBUTES: &str = "a list of an id or label, and any of weight=, zone=, label=, max_streams=, max_sessions=, max_mbps=, dialect=, strip=, prepend=; such as \"edge-* weight=50 zone=eu-1\"";
+const DIALECT: &str = "srs, mediamtx, ome, nginx-rtmp or go2rtc";
+const CLIENT_RULES: &str = "a list of a host pattern or a :port with a dialect, after a port perhaps with publish or play; such as \"*.cams.example mediamtx\" and \":9999 ome publish\"";
 const RULES: &str = "a list of any of vhost=, app=, stream= with what must be of the origin, label= and zone=; such as \"app=live stream=vip-* label=gpu\"";
 const REDIRECTS: &str = "a list of any of vhost=, app=, stream= with via=http or via=rtmp and url=; such as \"app=live via=http url=http://{ip}:{http}\"";
 const SHARES: &str = "a list of any of vhost=, app=, stream= with share=off, share=said or share=all; such as \"app=vod share=all\"";
@@ -288,6 +290,9 @@ const WAIT: &str = "a duration, such as 20s, 1m30s or 0s";
 /// Every setting, in the order of the reference.
 #[rustfmt::skip]
 pub static TABLE: &[Setting] = &[
+    text("clients.dialect", None, "srs", DIALECT, "The server whose addresses clients use: how they name streams."),
+    list("clients.rules", CLIENT_RULES, "Clients that use the addresses of another server, by the host or the port that they call; the first rule that fits counts."),
+
     closable("rtmp.listen", Some("PROXY_RTMP_SERVER"), "11935", "Where encoders and players connect with RTMP."),
     text("rtmp.handshake_timeout", None, "5s", PERIOD, "How long a client may take for the RTMP handshake."),
     text("rtmp.identify_timeout", None, "10s", PERIOD, "How long a client may take from the handshake to publish or play."),
@@ -357,11 +362,11 @@ pub static TABLE: &[Setting] = &[
 
     text("origins.ttl", Some("PROXY_ORIGIN_SERVER_TTL"), "300s", PERIOD, "An origin that has not reported for this long is forgotten."),
     number("origins.max", None, "1000", "a whole number, 1 to 100000", "Maximum number of registered origins."),
-    flag("origins.ask_streams", None, "When an origin refuses a player, ask the others' SRS API whether they have the stream."),
+    flag("origins.ask_streams", None, "When an origin refuses a player, ask the others' HTTP API whether they have the stream."),
     list("origins.client_address_preamble", ORIGINS, "Origins that are told the RTMP client's address in the 0xF3 preamble that SRS reads."),
     list("origins.proxy_protocol_v1", ORIGINS, "Origins that are told the client's address in a PROXY protocol v1 line."),
     list("origins.proxy_protocol_v2", ORIGINS, "Origins that are told the client's address in a PROXY protocol v2 header."),
-    list("origins.attributes", ATTRIBUTES, "Weight, zone, labels and limits of origins that cannot report their own; * stands for anything."),
+    list("origins.attributes", ATTRIBUTES, "Weight, zone, labels, limits and dialect of origins that cannot report their own; * stands for anything."),
 
     Setting { secret: true, ..list("origins.api_credentials", "a list of ORIGIN=basic:USER:PASSWORD or ORIGIN=bearer:TOKEN, where ORIGIN is a server id, a device_id or *", "Credentials for the HTTP APIs of origins; the first match is used.") },
 
@@ -377,8 +382,9 @@ pub static TABLE: &[Setting] = &[
 
     text("drain.pace", None, "100ms", PERIOD, "How long a drain that is past its deadline waits between ending two publishers."),
 
-    flag("default_origin.enabled", Some("PROXY_DEFAULT_BACKEND_ENABLED"), "Use one origin that does not register itself; any RTMP or RTSP server will do."),
+    flag("default_origin.enabled", Some("PROXY_DEFAULT_BACKEND_ENABLED"), "Use one origin that does not register itself; default_origin.dialect says what it is."),
     text("default_origin.ip", Some("PROXY_DEFAULT_BACKEND_IP"), "127.0.0.1", "an IP address or a host name", "Address of the default origin."),
+    text("default_origin.dialect", None, "srs", DIALECT, "The kind of server that the default origin is: how it is asked for streams."),
     text("default_origin.rtmp", Some("PROXY_DEFAULT_BACKEND_RTMP"), "1935", ENDPOINT, "RTMP port of the default origin."),
     text("default_origin.http", Some("PROXY_DEFAULT_BACKEND_HTTP"), "8080", ENDPOINT, "HTTP streaming port of the default origin."),
     text("default_origin.api", Some("PROXY_DEFAULT_BACKEND_API"), "1985", ENDPOINT, "HTTP API port of the default origin."),

@@ -9,6 +9,8 @@ use http_body_util::Full;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONNECTION, HOST, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use serde_json::Value;
+use sluicegate_core::dialect::Dialect;
+use sluicegate_core::fleet::inventory;
 use sluicegate_core::fleet::origin::Target;
 use tokio::time::timeout;
 
@@ -23,6 +25,8 @@ pub(super) struct Question {
     pub(super) method: Method,
     /// Path and query.
     pub(super) path: String,
+    /// What kind of server answers.
+    pub(super) dialect: Dialect,
     pub(super) credential: Option<Credential>,
     /// All of it, from the connection to the last byte, may take so long.
     pub(super) patience: Duration,
@@ -76,12 +80,15 @@ pub(super) async fn ask(
     target: &Target,
     question: Question,
 ) -> Result<Value, AskError> {
-    let patience = question.patience;
+    let (patience, dialect) = (question.patience, question.dialect);
     let body = timeout(patience, exchange(connector, target, question))
         .await
         .unwrap_or(Err(AskError::Silent))?;
     // Megabytes take a while to read, and the worker has connections to serve meanwhile.
-    let read = tokio::task::spawn_blocking(move || serde_json::from_slice::<Value>(&body).ok());
+    let read = tokio::task::spawn_blocking(move || match dialect {
+        Dialect::Srs => serde_json::from_slice::<Value>(&body).ok(),
+        dialect => Some(inventory::as_srs(dialect, &body)),
+    });
     let document = read.await.ok().flatten().ok_or(AskError::NotJson)?;
     match document.get("code").and_then(Value::as_i64) {
         Some(0) => Ok(document),

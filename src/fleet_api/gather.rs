@@ -7,9 +7,10 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use hyper::Method;
 use serde_json::Value;
+use sluicegate_core::dialect::Dialect;
+use sluicegate_core::fleet::inventory;
 use sluicegate_core::fleet::origin::{OriginId, Target};
 use sluicegate_core::fleet::{Member, State};
-use sluicegate_core::stream::Service;
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::Instant;
 
@@ -62,20 +63,21 @@ impl Gatherer {
         // SRS redirects lists to their path with a slash at its end.
         let path = format!("/api/v1/{}/?start=0&count={MOST_ROWS}", list.plural());
         let merge = move |answers| merge::rows(list, answers, MOST_ROWS);
-        self.gather(&self.rows[list as usize], &path, merge).await
+        self.gather(&self.rows[list as usize], &path, Some(list), merge)
+            .await
     }
 
     /// One document with the sums of all.
     pub(super) async fn sums(&self, summed: Summed) -> Arc<Gathered<Value>> {
         let path = format!("/api/v1/{}", summed.as_str());
-        self.gather(&self.sums[summed as usize], &path, merge::sums)
+        self.gather(&self.sums[summed as usize], &path, None, merge::sums)
             .await
     }
 
     /// Asks `owner`, or everybody, to end a client; names those who had it.
     pub(super) async fn kick(&self, id: &str, owner: Option<&str>) -> Vec<String> {
         let path = format!("/api/v1/clients/{id}");
-        let (mut addressees, _) = self.addressees(&Method::DELETE, &path);
+        let (mut addressees, _) = self.addressees(&Method::DELETE, &path, None);
         addressees.retain(|addressee| owner.is_none_or(|owner| addressee.named.origin == owner));
         let (answers, _) = self.ask_all(addressees).await;
         answers
@@ -88,6 +90,7 @@ impl Gatherer {
         &self,
         kept: &Kept<T>,
         path: &str,
+        list: Option<List>,
         merge: impl FnOnce(Vec<Answer>) -> T + Send + 'static,
     ) -> Arc<Gathered<T>> {
         let mut kept = kept.lock().await;
@@ -96,7 +99,7 @@ impl Gatherer {
         {
             return Arc::clone(gathered);
         }
-        let (addressees, mut missing) = self.addressees(&Method::GET, path);
+        let (addressees, mut missing) = self.addressees(&Method::GET, path, list);
         let (mut answers, failed) = self.ask_all(addressees).await;
         missing.extend(failed);
         missing.sort();
@@ -110,12 +113,20 @@ impl Gatherer {
         gathered
     }
 
-    /// Who can be asked, and who is known to be missing.
-    fn addressees(&self, method: &Method, path: &str) -> (Vec<Addressee>, Vec<(String, String)>) {
+    /// Who can be asked, and who is known to be missing. Other servers than SRS only list their streams.
+    fn addressees(
+        &self,
+        method: &Method,
+        path: &str,
+        list: Option<List>,
+    ) -> (Vec<Addressee>, Vec<(String, String)>) {
         let now = std::time::Instant::now();
         let (mut live, mut missing) = (Vec::new(), Vec::new());
         for (id, member) in self.proxy.registry().origins() {
-            let Some(target) = member.origin.target(Service::Api) else {
+            let dialect = member.origin.attributes.naming.dialect;
+            let asks = dialect == Dialect::Srs
+                || (list == Some(List::Streams) && inventory::whole_list(dialect).is_some());
+            let Some(target) = member.origin.target_for_lists().filter(|_| asks) else {
                 // It has no such API, and nothing of it is missing.
                 continue;
             };
@@ -131,10 +142,16 @@ impl Gatherer {
         let longest = (MOST_BYTES / live.len().max(1)).clamp(LEAST_ANSWER, MOST_ANSWER);
         let address = |(id, member, target): (OriginId, Member, Target)| {
             let names = [id.as_str(), &member.origin.server, member.origin.label()];
+            let dialect = member.origin.attributes.naming.dialect;
+            let path = match dialect {
+                Dialect::Srs => path,
+                dialect => inventory::whole_list(dialect).unwrap_or(path),
+            };
             Addressee {
                 question: Question {
                     method: method.clone(),
                     path: path.to_owned(),
+                    dialect,
                     credential: self.credentials.of(names).cloned(),
                     patience: self.patience,
                     longest,

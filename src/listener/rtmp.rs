@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluicegate_core::access::credentials::Credentials;
+use sluicegate_core::dialect::RtmpAsked;
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::media::tap;
 use sluicegate_core::place::leg::LegEnd;
@@ -73,7 +74,7 @@ impl Rtmp {
             early,
             ends,
         } = visitor;
-        let identified = match self.identify(&mut client, early, &proxy).await {
+        let mut identified = match self.identify(&mut client, early, &proxy).await {
             Ok(identified) => identified,
             Err(error) => {
                 debug!(client = %ends.client, %error, "no RTMP request came");
@@ -84,10 +85,14 @@ impl Rtmp {
             action: identified.request.action,
             stream_id: identified.request.stream_id,
         };
-        let stream = match StreamUrl::from_rtmp(
-            &identified.request.tc_url,
-            &identified.request.name,
-        ) {
+        let named = RtmpAsked {
+            tc_url: &identified.request.tc_url,
+            name: &identified.request.name,
+        };
+        let (dialect, _) = proxy.dialects().of(named.host(), ends.local.port());
+        let read = dialect.rtmp(&named);
+        identified.dialect = dialect;
+        let stream = match read {
             Ok(stream) => stream,
             Err(error) => {
                 debug!(client = %ends.client, %error, "refused: the stream's name cannot be used");
@@ -119,7 +124,7 @@ impl Rtmp {
         let joined = tokio::select! {
             biased;
             joined = session
-                .dial(|attempt| self.ask(&proxy, attempt, &identified, ends)) => joined,
+                .dial(|attempt| self.ask(&proxy, attempt, &stream, &identified, ends)) => joined,
             () = client.closed() => Err(Refusal::Ended(EndReason::ClientClosed)),
         };
         let (origin, joined, first) = match joined {
@@ -205,10 +210,18 @@ impl Rtmp {
         &self,
         proxy: &Proxy,
         attempt: Attempt,
+        stream: &StreamUrl,
         identified: &Identified,
         ends: Ends,
     ) -> Result<(TcpStream, Joined, Vec<u8>), DialError> {
-        let mut steps = attempt.step_by_step;
+        let named = RtmpAsked {
+            tc_url: &identified.request.tc_url,
+            name: &identified.request.name,
+        };
+        let address = attempt.naming.rtmp(identified.dialect, stream, &named)?;
+        let renamed = address.map(|address| identified.renamed(&address));
+        let mut steps = attempt.step_by_step || renamed.is_some();
+        let identified = renamed.as_ref().unwrap_or(identified);
         loop {
             let join = if steps {
                 Join::step_by_step(identified, seed())
@@ -234,7 +247,7 @@ impl Rtmp {
                     if let Some(words) = refusal {
                         return Err(DialError::Refused(words.into()));
                     }
-                    if steps {
+                    if steps && renamed.is_none() {
                         proxy.registry().note_step_by_step(&attempt.origin);
                     }
                     note_enhanced(proxy, &attempt.origin, &mut joined);

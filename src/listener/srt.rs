@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sluicegate_core::dialect::Dialect;
 use sluicegate_core::flow::{FlowId, LinkId};
 use sluicegate_core::srt::cookie::Cookies;
 use sluicegate_core::srt::flows::{self, End, Event, Failure, Flows, Limits, Traffic};
@@ -65,11 +66,14 @@ impl Srt {
             per_source: self.settings.calls_per_source,
             default_stream_id: self.settings.default_streamid,
         };
+        let addresses = entries.first().into_iter().flat_map(Entries::addresses);
+        let ports: Vec<u16> = addresses.map(|address| address.port()).collect();
         for (index, entries) in entries.into_iter().enumerate() {
             let (to_shard, commands) = handle();
             let seed = getrandom::u64().unwrap_or_default();
             let driver = Table {
-                flows: Flows::new(limits.clone(), cookies.clone(), seed),
+                flows: Flows::new(limits.clone(), cookies.clone(), seed)
+                    .of_clients(Arc::clone(proxy.dialects()), ports.clone()),
                 joined: BTreeMap::new(),
                 origins: BTreeMap::new(),
                 own_links: Vec::new(),
@@ -121,6 +125,8 @@ enum Command {
     Attempt {
         flow: FlowId,
         origin: SocketAddr,
+        /// In place of the caller's own.
+        stream_id: Option<Box<str>>,
         answer: oneshot::Sender<Result<(), DialError>>,
     },
     /// The origin that answered is the one.
@@ -146,8 +152,9 @@ impl Driver for Table {
             Event::Asked {
                 flow,
                 client,
+                dialect,
                 asked,
-            } => self.open(flow, client, asked),
+            } => self.open(flow, client, dialect, asked),
             Event::Answered { flow } => self.answer(flow, Ok(())),
             Event::Failed { flow, why } => {
                 let why = match why {
@@ -181,6 +188,7 @@ impl Driver for Table {
             Command::Attempt {
                 flow,
                 origin,
+                stream_id,
                 answer,
             } => {
                 let link = self.link(flow, origin, links);
@@ -192,7 +200,7 @@ impl Driver for Table {
                         // What was refused to flows before must not be held against a server that came since.
                         links.forget_refusal(link);
                         open.answer = Some(answer);
-                        self.flows.attempt(now, flow, link, origin);
+                        self.flows.attempt_as(now, flow, link, origin, stream_id);
                     }
                     Err(error) => {
                         let _ = answer.send(Err(DialError::of_socket(&error)));
@@ -261,7 +269,7 @@ impl Table {
     }
 
     /// Starts the session of a caller.
-    fn open(&mut self, flow: FlowId, client: SocketAddr, asked: SrtStreamId) {
+    fn open(&mut self, flow: FlowId, client: SocketAddr, dialect: Dialect, asked: SrtStreamId) {
         let (closed, over) = oneshot::channel();
         let open = Open {
             row: None,
@@ -271,6 +279,7 @@ impl Table {
         self.joined.insert(flow, open);
         let caller = Caller {
             flow,
+            dialect,
             to_shard: self.to_shard.clone(),
             dialer: Arc::clone(&self.dialer),
         };
@@ -297,6 +306,7 @@ impl Table {
 /// The session of one flow.
 struct Caller {
     flow: FlowId,
+    dialect: Dialect,
     to_shard: Handle<Command>,
     dialer: Arc<Dialer>,
 }
@@ -313,7 +323,7 @@ impl Caller {
             Err(refusal) => return self.reject(&refusal).await,
         };
         let joined = tokio::select! {
-            joined = session.dial(|attempt| self.ask(attempt)) => joined,
+            joined = session.dial(|attempt| self.ask(&session, attempt)) => joined,
             end = &mut over => return session.finish(end.unwrap_or(EndReason::ClientClosed)),
         };
         if let Err(refusal) = joined {
@@ -341,7 +351,15 @@ impl Caller {
     }
 
     /// Asks one origin, until it answers or its time is over.
-    async fn ask(&self, attempt: Attempt) -> Result<(), DialError> {
+    async fn ask(&self, session: &Session, attempt: Attempt) -> Result<(), DialError> {
+        let request = &session.row().request;
+        let stream_id: Option<Box<str>> = if attempt.naming.is_of(self.dialect) {
+            None
+        } else {
+            let shown = request.credentials.as_deref();
+            let id = attempt.naming.srt(&request.stream, request.action, shown)?;
+            Some(id.into())
+        };
         let patience = attempt.patience.min(PATIENCE);
         let silent = || DialError::Silent(format!("{}: no answer in time", attempt.target));
         let asked = async {
@@ -349,7 +367,7 @@ impl Caller {
             let share = patience / u32::try_from(addresses.len()).unwrap_or(u32::MAX);
             let mut failure = silent();
             for origin in addresses {
-                match timeout(share, self.ask_at(origin)).await {
+                match timeout(share, self.ask_at(origin, stream_id.clone())).await {
                     Err(_) => failure = silent(),
                     Ok(Err(DialError::Failed(why))) => failure = DialError::Failed(why),
                     Ok(told) => return told,
@@ -363,12 +381,17 @@ impl Caller {
     }
 
     /// Asks an origin at one of its addresses, for as long as the caller waits.
-    async fn ask_at(&self, origin: SocketAddr) -> Result<(), DialError> {
+    async fn ask_at(
+        &self,
+        origin: SocketAddr,
+        stream_id: Option<Box<str>>,
+    ) -> Result<(), DialError> {
         let (answer, answered) = oneshot::channel();
         let flow = self.flow;
         let command = Command::Attempt {
             flow,
             origin,
+            stream_id,
             answer,
         };
         self.to_shard.send(command).await;
@@ -399,6 +422,7 @@ const fn code(refusal: &Refusal) -> Rejection {
         Refusal::Denied {
             why: Why::Unknown, ..
         } => Rejection::UNAUTHORIZED,
+        Refusal::CannotAsk { .. } => Rejection::BAD_REQUEST,
         Refusal::Denied { .. } => Rejection::FORBIDDEN,
         Refusal::Refused { .. } => Rejection::INTERNAL,
         Refusal::WrongService { .. } => Rejection::NOT_FOUND,

@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use rustix::io::Errno;
+use sluicegate_core::dialect::{Naming, Unsayable};
 use sluicegate_core::fleet::origin::{OriginId, Target};
 use sluicegate_core::stream::Service;
 
@@ -21,6 +22,8 @@ pub struct Attempt {
     pub service: Service,
     /// What to dial.
     pub target: Target,
+    /// How it is asked for a stream.
+    pub naming: Naming,
     /// How long it has to send its first byte.
     pub patience: Duration,
     /// It wants RTMP commands one by one.
@@ -52,11 +55,15 @@ impl Attempt {
     ) -> Self {
         let member = registry.member(origin);
         let label = member.as_ref().map(|member| member.origin.label());
+        let naming = member
+            .as_ref()
+            .map(|member| member.origin.attributes.naming.clone());
         Self {
             origin: origin.clone(),
             label: label.unwrap_or_default().to_owned(),
             service,
             target,
+            naming: naming.unwrap_or_default(),
             patience,
             step_by_step: member.is_some_and(|member| member.step_by_step),
             asks_again: false,
@@ -66,6 +73,12 @@ impl Attempt {
     /// What settings may call the origin.
     pub(crate) fn names(&self) -> [&str; 2] {
         [self.origin.as_str(), &self.label]
+    }
+}
+
+impl From<Unsayable> for DialError {
+    fn from(why: Unsayable) -> Self {
+        Self::Refused(why.to_string())
     }
 }
 

@@ -96,6 +96,7 @@ mod tests {
     use sluicegate_core::fleet::origin::{OriginId, Target};
 
     use super::*;
+    use sluicegate_core::dialect::Naming;
 
     #[test]
     fn only_listed_origins_are_told() {
@@ -118,6 +119,7 @@ mod tests {
                     host: IpAddr::from([10, 0, 0, 9]).into(),
                     port: 1935,
                 },
+                naming: Naming::default(),
                 patience: Duration::ZERO,
                 step_by_step: false,
                 asks_again: false,

@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use serde_json::Value;
+use sluicegate_core::dialect::{Dialect, Naming};
 use sluicegate_core::fleet::State;
-use sluicegate_core::fleet::inventory::published;
+use sluicegate_core::fleet::inventory::{list_target, lists, published};
 use sluicegate_core::fleet::origin::{OriginId, Target};
-use sluicegate_core::stream::{PlacementKey, Service, StreamUrl};
+use sluicegate_core::stream::{PlacementKey, StreamUrl};
 use tokio::sync::Semaphore;
 
 use crate::origin::connect::Connector;
@@ -42,6 +44,7 @@ impl Finder {
     pub(crate) async fn find(
         &self,
         registry: &Registry,
+        stream: &StreamUrl,
         key: &PlacementKey,
         key_of: impl Fn(&StreamUrl) -> PlacementKey,
         not: &OriginId,
@@ -51,25 +54,28 @@ impl Finder {
             return None;
         }
         let others = candidates(registry, not);
-        let mut asked: FuturesUnordered<_> =
-            others.into_iter().map(|other| self.ask(other)).collect();
-        while let Some((origin, list)) = asked.next().await {
-            let found = list.is_some_and(|list| published(&list).any(|it| key_of(&it) == *key));
-            if found {
-                return Some(origin);
+        let asked = others.into_iter().map(|other| self.ask(other, stream));
+        let mut asked: FuturesUnordered<_> = asked.collect();
+        while let Some((other, list)) = asked.next().await {
+            let naming = &other.naming;
+            let has = |list: &[u8]| match naming.dialect {
+                Dialect::Srs => {
+                    read(list).is_some_and(|list| published(&list).any(|it| key_of(&it) == *key))
+                }
+                _ => lists(naming, list, stream),
+            };
+            if list.is_some_and(|list| has(&list)) {
+                return Some(other.id);
             }
         }
         self.lock().insert(key.clone(), Instant::now());
         None
     }
 
-    async fn ask(&self, (origin, target): (OriginId, Target)) -> (OriginId, Option<Value>) {
-        let url = Url::of(&target, STREAMS);
+    async fn ask(&self, other: Other, stream: &StreamUrl) -> (Other, Option<Bytes>) {
+        let url = Url::of(&other.target, &list_target(&other.naming, stream));
         let list = fetch::get(&self.connector, &url, None, PATIENCE, MOST_BYTES).await;
-        let list = list
-            .ok()
-            .and_then(|body| serde_json::from_slice(&body).ok());
-        (origin, list)
+        (other, list.ok())
     }
 
     /// It was not looked for in vain a moment ago, and there is room to note it if it is now.
@@ -86,8 +92,19 @@ impl Finder {
     }
 }
 
+/// An origin that may have the stream.
+struct Other {
+    id: OriginId,
+    naming: Naming,
+    target: Target,
+}
+
+fn read(list: &[u8]) -> Option<Value> {
+    serde_json::from_slice(list).ok()
+}
+
 /// Those with an API to ask.
-fn candidates(registry: &Registry, not: &OriginId) -> Vec<(OriginId, Target)> {
+fn candidates(registry: &Registry, not: &OriginId) -> Vec<Other> {
     let now = Instant::now();
     registry
         .origins()
@@ -95,13 +112,17 @@ fn candidates(registry: &Registry, not: &OriginId) -> Vec<(OriginId, Target)> {
         .filter(|(id, member)| {
             id != not && member.state(now) == State::Up && member.duty.takes_players()
         })
-        .filter_map(|(id, member)| Some((id, member.origin.target(Service::Api)?)))
+        .filter_map(|(id, member)| {
+            Some(Other {
+                id,
+                naming: member.origin.attributes.naming.clone(),
+                target: member.origin.target_for_lists()?,
+            })
+        })
         .take(MOST_ASKED)
         .collect()
 }
 
-/// SRS shows ten streams where nothing is said.
-const STREAMS: &str = "/api/v1/streams?count=10000";
 /// Origins asked in one search.
 const MOST_ASKED: usize = 64;
 /// Searches at once.

@@ -5,7 +5,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sluicegate_core::dialect::Dialect;
 use sluicegate_core::fleet::health::Fault;
+use sluicegate_core::fleet::inventory::whole_list;
 use sluicegate_core::fleet::origin::{OriginId, Target};
 use sluicegate_core::stream::Service;
 use tokio::sync::Semaphore;
@@ -83,8 +85,13 @@ impl Prober {
         };
         let connector = &self.connector;
         let said = match &question {
-            (Service::Http | Service::Api, target) if settings.probe_with == Question::Http => {
-                probe::answers_http(connector, target, &settings.probe_path).await
+            (service @ (Service::Http | Service::Api), target)
+                if settings.probe_with == Question::Http =>
+            {
+                match self.page(settings, id, *service) {
+                    Some(page) => probe::answers_http(connector, target, page).await,
+                    None => probe::accepts(connector, target, *service).await,
+                }
             }
             (service @ (Service::Rtmp | Service::Rtsp), target)
                 if settings.probe_with == Question::Rtmp =>
@@ -106,6 +113,17 @@ impl Prober {
                     warn!(origin = %id, %target, %error, "the origin does not answer");
                 }
             }
+        }
+    }
+
+    /// The page of an origin that shows its health. `health.probe_path` is meant for SRS; another server is asked for the
+    /// list of its streams, and one that shows nothing without credentials only has to accept a connection.
+    fn page<'a>(&self, settings: &'a Health, id: &OriginId, service: Service) -> Option<&'a str> {
+        let member = self.registry.member(id);
+        let dialect = member.map(|member| member.origin.attributes.naming.dialect);
+        match dialect.unwrap_or_default() {
+            Dialect::Srs => Some(&settings.probe_path),
+            dialect => whole_list(dialect).filter(|_| service == Service::Api),
         }
     }
 
@@ -131,10 +149,13 @@ impl Prober {
         };
         let rest = [Service::Rtmp, Service::Rtsp, Service::Http, Service::Api];
         let member = self.registry.member(id)?;
-        first
-            .iter()
-            .chain(&rest)
-            .find_map(|service| Some((*service, member.origin.target(*service)?)))
+        first.iter().chain(&rest).find_map(|service| {
+            let target = match service {
+                Service::Api => member.origin.target_for_lists(),
+                service => member.origin.target(*service),
+            };
+            Some((*service, target?))
+        })
     }
 
     /// Says once when this proxy begins to doubt itself, and once when that is over.

@@ -28,17 +28,18 @@ pub(crate) struct Repeatable {
 }
 
 impl Repeatable {
-    /// Sends the request and waits for the head of the answer, `patience` in all, and less if the origin turns out to
-    /// say nothing to anybody. A kept connection that turns out to be closed costs one more try, on a fresh one.
+    /// Sends the request with the origin's own `target`, and waits for the head of the answer, `patience` in all, and
+    /// less if the origin turns out to say nothing to anybody. A kept connection that turns out to be closed costs one more try, on a fresh one.
     pub(crate) async fn send(
         &self,
         dialer: &Dialer,
         silence: &SilenceCheck,
         attempt: &Attempt,
+        target: &str,
         patience: Duration,
     ) -> Result<Response<Answer>, DialError> {
         let answered = async {
-            let mut exchange = pin!(self.exchange(dialer, attempt));
+            let mut exchange = pin!(self.exchange(dialer, attempt, target));
             match silence.wait(attempt, &mut exchange).await? {
                 Some(answered) => answered,
                 None => exchange.await,
@@ -67,14 +68,15 @@ impl Repeatable {
         &self,
         dialer: &Dialer,
         attempt: &Attempt,
+        target: &str,
     ) -> Result<Response<Answer>, DialError> {
         if let Some(leg) = Leg::idle(&attempt.target)
-            && let Ok(response) = leg.ask(self.request()?).await
+            && let Ok(response) = leg.ask(self.request(target)?).await
         {
             return checked(response);
         }
         let leg = self.fresh(dialer, attempt).await?;
-        match leg.ask(self.request()?).await {
+        match leg.ask(self.request(target)?).await {
             Ok(response) => checked(response),
             Err(error) => Err(DialError::HungUp(error.to_string())),
         }
@@ -89,8 +91,10 @@ impl Repeatable {
             .map_err(|error| DialError::HungUp(error.to_string()))
     }
 
-    fn request(&self) -> Result<Request<Full<Bytes>>, DialError> {
-        let request = head::to_request(&self.head).body(Full::default());
+    fn request(&self, target: &str) -> Result<Request<Full<Bytes>>, DialError> {
+        let mut head = self.head.clone();
+        target.clone_into(&mut head.target);
+        let request = head::to_request(&head).body(Full::default());
         request.map_err(|error| DialError::Refused(error.to_string()))
     }
 }

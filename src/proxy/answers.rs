@@ -27,7 +27,7 @@ impl Proxy {
         let ask = Ask {
             stream,
             key: &key,
-            service: protocol.service(),
+            protocol,
             action: Action::Publish,
             only: None,
             without: &without,
@@ -43,11 +43,11 @@ impl Proxy {
         let placer = self.registry().placer();
         let (origin, why) = match choice {
             Ok(choice) => (Some(choice.origin.to_string()), choice.words.into_owned()),
-            Err(give_up) => (None, Refusal::of(give_up, stream, ask.service).detail()),
+            Err(give_up) => (None, self.refusal(give_up, &ask).detail()),
         };
         Explanation {
             stream: stream.to_string(),
-            service: ask.service.as_str().to_owned(),
+            service: protocol.service().as_str().to_owned(),
             policy: placer.policy.name().to_owned(),
             rule: placer.rule(stream).map(|rule| rule.as_str().to_owned()),
             zone: placer.zone.clone(),
@@ -77,7 +77,7 @@ impl Proxy {
         let ask = Ask {
             stream,
             key: &key,
-            service: Protocol::Rtmp.service(),
+            protocol: Protocol::Rtmp,
             action: Action::Play,
             only: None,
             without: &[],
@@ -85,11 +85,11 @@ impl Proxy {
             stands: stands.as_ref(),
         };
         let choice = self.choose(&ask);
-        let choice = choice.map_err(|give_up| Refusal::of(give_up, stream, ask.service))?;
+        let choice = choice.map_err(|give_up| self.refusal(give_up, &ask))?;
         let Some(member) = self.registry().member(&choice.origin) else {
             return Err(Refusal::NoOrigin {
                 stream: stream.clone(),
-                service: ask.service,
+                service: ask.protocol.service(),
                 detail: format!("{} is not registered any more", choice.origin),
             });
         };
@@ -133,7 +133,7 @@ impl Proxy {
         let ask = Ask {
             stream,
             key: &key,
-            service: protocol.service(),
+            protocol,
             action: Action::Play,
             only: None,
             without: &[],
@@ -141,7 +141,7 @@ impl Proxy {
             stands,
         };
         let choice = self.choose(&ask);
-        let choice = choice.map_err(|give_up| Refusal::of(give_up, stream, ask.service))?;
+        let choice = choice.map_err(|give_up| self.refusal(give_up, &ask))?;
         Ok(choice.origin)
     }
 

@@ -239,7 +239,7 @@ impl Candidates<'_> {
         Ask {
             stream: &self.request.stream,
             key: self.key,
-            service: self.service,
+            protocol: self.request.protocol,
             action: self.request.action,
             only: self.directed.get(),
             without,
@@ -254,15 +254,32 @@ impl Candidates<'_> {
         let key_of = |stream: &StreamUrl| self.proxy.key(stream);
         shared
             .finder
-            .find(&shared.registry, self.key, key_of, origin)
+            .find(
+                &shared.registry,
+                &self.request.stream,
+                self.key,
+                key_of,
+                origin,
+            )
             .await
     }
 
     /// What to dial to reach `origin`, if it has the service.
     pub(super) fn attempt(&self, origin: &OriginId) -> Option<Attempt> {
         let registry = &self.proxy.shared.registry;
+        let member = registry.member(origin)?;
+        self.ask(&[]).check(&member.origin.attributes.naming).ok()?;
+        let target = member
+            .origin
+            .target_for(self.service, self.request.action)?;
         let patience = self.proxy.shared.timing.dial;
-        Attempt::of(registry, origin, self.service, patience)
+        Some(Attempt::at(
+            registry,
+            origin,
+            self.service,
+            target,
+            patience,
+        ))
     }
 
     /// Whether an origin that a link names may be given the stream.
@@ -280,7 +297,7 @@ impl Candidates<'_> {
     }
 
     fn refusal(&self, give_up: GiveUp) -> Refusal {
-        Refusal::of(give_up, &self.request.stream, self.service)
+        self.proxy.refusal(give_up, &self.ask(&[]))
     }
 }
 

@@ -1,14 +1,15 @@
 //! Which origin a session goes to: where its stream is, or where it should be. The sessions and the explanation of
 //! a placement ask the same function.
 
+use sluicegate_core::dialect::{Naming, Unsayable};
 use sluicegate_core::fleet::State as OriginState;
 use sluicegate_core::fleet::drain::Duty;
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::attempts::{Choice, GiveUp, Why};
-use sluicegate_core::place::placement::Decision;
-use sluicegate_core::stream::{Action, PlacementKey, Service, StreamUrl};
+use sluicegate_core::place::placement::{Decision, Reject};
+use sluicegate_core::stream::{Action, PlacementKey, Protocol, StreamUrl};
 
-use super::Proxy;
+use super::{Proxy, Refusal};
 use crate::placer::Wanted;
 use crate::sessions::State;
 
@@ -17,7 +18,7 @@ use crate::sessions::State;
 pub(super) struct Ask<'a> {
     pub(super) stream: &'a StreamUrl,
     pub(super) key: &'a PlacementKey,
-    pub(super) service: Service,
+    pub(super) protocol: Protocol,
     pub(super) action: Action,
     /// The only origin that may have it, if somebody else decided.
     pub(super) only: Option<&'a OriginId>,
@@ -30,6 +31,11 @@ pub(super) struct Ask<'a> {
 }
 
 impl Ask<'_> {
+    /// Whether an origin can be asked for it.
+    pub(super) fn check(&self, naming: &Naming) -> Result<(), Unsayable> {
+        naming.check(self.stream, self.protocol, self.action)
+    }
+
     const fn wanted(&self) -> Wanted<'_> {
         Wanted {
             stream: self.stream,
@@ -42,6 +48,35 @@ impl Ask<'_> {
 }
 
 impl Proxy {
+    /// What it means for a request that no origin will do.
+    pub(super) fn refusal(&self, give_up: GiveUp, ask: &Ask<'_>) -> Refusal {
+        let why = match &give_up {
+            GiveUp::Nobody { full: false, .. } => self.unsayable(ask),
+            GiveUp::WrongService(origin) => {
+                let member = self.registry().member(origin);
+                member.and_then(|member| ask.check(&member.origin.attributes.naming).err())
+            }
+            _ => None,
+        };
+        match why {
+            Some(why) => Refusal::CannotAsk {
+                stream: ask.stream.clone(),
+                why,
+            },
+            None => Refusal::of(give_up, ask.stream, ask.protocol.service()),
+        }
+    }
+
+    /// Why the first of those that could serve a request cannot be asked for it; `None` where the dialect of none is in
+    /// the way.
+    pub(super) fn unsayable(&self, ask: &Ask<'_>) -> Option<Unsayable> {
+        let origins = self.registry().survey(Some(ask.protocol.service()));
+        let could = origins.iter().filter(|one| one.reject.is_none());
+        could
+            .filter_map(|one| ask.check(&one.attributes.naming).err())
+            .next()
+    }
+
     /// Where the stream is, or where it should go. A stream whose claim stands is not ranked.
     pub(super) fn choose(&self, ask: &Ask<'_>) -> Result<Choice, GiveUp> {
         match self.settled(ask)? {
@@ -90,7 +125,15 @@ impl Proxy {
     /// The pure decision over the origins as they are now.
     pub(super) fn decide(&self, ask: &Ask<'_>) -> Decision {
         let registry = self.registry();
-        let origins = registry.survey(Some(ask.service));
+        let mut origins = registry.survey(Some(ask.protocol.service()));
+        for one in &mut origins {
+            let might = one
+                .reject
+                .is_none_or(|why| why == Reject::Failing || why.is_full());
+            if might && ask.check(&one.attributes.naming).is_err() {
+                one.reject = Some(Reject::Dialect);
+            }
+        }
         registry.placer().decide(&origins, &ask.wanted())
     }
 

@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sluicegate_core::access::rules::Rules;
+use sluicegate_core::dialect::ClientDialects;
 use sluicegate_core::fleet::drain::Drain;
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::stream::{Action, PlacementKey, StreamUrl, VhostRule};
@@ -55,6 +56,7 @@ struct Shared {
     sessions: Arc<Sessions>,
     metrics: Arc<Metrics>,
     vhosts: VhostRule,
+    dialects: Arc<ClientDialects>,
     timing: Timing,
     lookup: Lookup,
     outside: Option<Outside>,
@@ -79,6 +81,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// Which vhosts count in the name that a stream is placed under.
     pub vhosts: VhostRule,
+    /// How clients name streams.
+    pub dialects: Arc<ClientDialects>,
     /// How long set-up may take.
     pub timing: Timing,
     /// Answers cooperative clients.
@@ -121,6 +125,7 @@ impl Proxy {
                 sessions: parts.sessions,
                 metrics: parts.metrics,
                 vhosts: parts.vhosts,
+                dialects: parts.dialects,
                 timing: parts.timing,
                 lookup: parts.lookup,
                 outside: parts.outside,
@@ -179,6 +184,11 @@ impl Proxy {
     /// The metric families.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.shared.metrics
+    }
+
+    /// How clients name streams.
+    pub fn dialects(&self) -> &Arc<ClientDialects> {
+        &self.shared.dialects
     }
 
     /// Reaches what was registered.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use sluicegate_core::access::verdict::Why;
+use sluicegate_core::dialect::Unsayable;
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::attempts::GiveUp;
 use sluicegate_core::stream::{Service, StreamUrl};
@@ -20,6 +21,14 @@ pub enum Refusal {
         stream: StreamUrl,
         /// What was tried, and how each failed. The text may hold addresses and is for logs only.
         tried: Vec<(OriginId, String)>,
+    },
+    /// Origins are there, and none can be asked for a stream of this name, or not by this protocol.
+    #[error("{stream}: {why}")]
+    CannotAsk {
+        /// The stream asked for.
+        stream: StreamUrl,
+        /// The rule in the way, at the first of them.
+        why: Unsayable,
     },
     /// Whoever decides about new streams said no.
     #[error("{stream}: {reason}")]
@@ -151,6 +160,7 @@ impl Refusal {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::AllFailed { .. } => "all_failed",
+            Self::CannotAsk { .. } => "cannot_ask",
             Self::Denied { .. } => "denied",
             Self::Draining => "draining",
             Self::Ended(_) => "ended",
@@ -185,7 +195,7 @@ impl Refusal {
             | Self::NotYet { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::TooManyClaims => StatusCode::TOO_MANY_REQUESTS,
             Self::TooSlow { .. } => StatusCode::GATEWAY_TIMEOUT,
-            Self::WrongService { .. } => StatusCode::NOT_FOUND,
+            Self::CannotAsk { .. } | Self::WrongService { .. } => StatusCode::NOT_FOUND,
         }
     }
 

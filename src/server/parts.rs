@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::system::uname;
+use sluicegate_core::dialect::Naming;
 use sluicegate_core::fleet::Fleet;
+use sluicegate_core::fleet::attributes::Attributes;
 use sluicegate_core::fleet::health::Rules;
 use sluicegate_core::fleet::origin::{AddressRules, Origin, OriginId, Target};
 use sluicegate_core::http::caller::OwnNames;
@@ -50,6 +52,7 @@ pub(super) fn proxy(
         sessions,
         metrics,
         vhosts: settings.placement.vhosts.clone(),
+        dialects: Arc::new(settings.clients.clone()),
         timing: timing(settings),
         lookup: lookup(settings),
         outside: outside(settings),
@@ -343,7 +346,13 @@ pub(super) fn default_origin(settings: &Settings) -> Option<(OriginId, Origin)> 
         pid: std::process::id().to_string(),
         device_id: Some("default".to_owned()),
         endpoints: wanted.endpoints.clone(),
-        attributes: Arc::default(),
+        attributes: Arc::new(Attributes {
+            naming: Naming {
+                dialect: wanted.dialect,
+                ..Naming::default()
+            },
+            ..Attributes::default()
+        }),
         report: None,
     })?;
     Some((OriginId::from(origin.server.as_str()), origin))

@@ -9,6 +9,7 @@ pub use url::{NotAUrl, Url};
 pub use sluicegate_core::access::networks::Network;
 
 use sluicegate_core::access::networks::NotANetwork;
+use sluicegate_core::dialect::{ClientRuleError, UnknownDialect};
 use sluicegate_core::fleet::attributes::AttributeError;
 use sluicegate_core::fleet::origin::EndpointError;
 use sluicegate_core::http::sharing::NotAShare;
@@ -28,6 +29,12 @@ pub enum ValueError {
     /// Not what an origin can be given.
     #[error(transparent)]
     Attribute(#[from] AttributeError),
+    /// Not a rule for the dialects of clients.
+    #[error(transparent)]
+    Clients(#[from] ClientRuleError),
+    /// Not a dialect.
+    #[error(transparent)]
+    Dialect(#[from] UnknownDialect),
     /// Not a host, or not a place where an origin can be.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),

@@ -11,6 +11,7 @@ mod client_address;
 mod dash;
 mod default_origin;
 mod demo;
+mod dialects;
 mod drain;
 mod early_player;
 mod failover;

@@ -85,6 +85,9 @@ pub fn server_record(origin: &Origin, updated_at: &str) -> String {
             put(name, json!(limit));
         }
     }
+    for (name, value) in attributes.naming.written() {
+        put(name, json!(value));
+    }
     put("update_at", json!(updated_at));
     Value::Object(record).to_string()
 }

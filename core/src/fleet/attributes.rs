@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
+use crate::dialect::{Dialect, Naming, UnknownDialect};
 use crate::place::pattern::{Pattern, PatternError};
 
 /// What placement takes into account about an origin besides its health and its load.
@@ -25,6 +26,8 @@ pub struct Attributes {
     pub max_sessions: Option<u32>,
     /// Maximum megabits per second, sent and received together.
     pub max_mbps: Option<u32>,
+    /// How it is asked for a stream.
+    pub naming: Naming,
 }
 
 impl Default for Attributes {
@@ -36,6 +39,7 @@ impl Default for Attributes {
             max_streams: None,
             max_sessions: None,
             max_mbps: None,
+            naming: Naming::default(),
         }
     }
 }
@@ -49,11 +53,14 @@ pub struct Given {
     max_streams: Option<u32>,
     max_sessions: Option<u32>,
     max_mbps: Option<u32>,
+    dialect: Option<Dialect>,
+    strip: Option<Box<str>>,
+    prepend: Option<Box<str>>,
 }
 
 impl Given {
     /// Sets one attribute from text: `weight=50`, `zone=eu-1`, `label=gpu`, `max_streams=1`, `max_sessions=500`,
-    /// `max_mbps=900`. Labels add up; for all others the last value counts.
+    /// `max_mbps=900`, `dialect=mediamtx`, `strip=site-a`, `prepend=live`. Labels add up; for all others the last value counts.
     ///
     /// # Errors
     /// [`AttributeError`] when there is no such attribute, or the value is not valid for it.
@@ -76,6 +83,9 @@ impl Given {
             "max_streams" => self.max_streams = number(MAX_LIMIT)?,
             "max_sessions" => self.max_sessions = number(MAX_LIMIT)?,
             "max_mbps" => self.max_mbps = number(MAX_LIMIT)?,
+            "dialect" => self.dialect = Some(value.parse()?),
+            "strip" => self.strip = Some(prefix(value)?.into()),
+            "prepend" => self.prepend = Some(prefix(value)?.into()),
             _ => return Err(AttributeError::Unknown),
         }
         Ok(())
@@ -93,6 +103,16 @@ impl Given {
         attributes.max_streams = self.max_streams.or(attributes.max_streams);
         attributes.max_sessions = self.max_sessions.or(attributes.max_sessions);
         attributes.max_mbps = self.max_mbps.or(attributes.max_mbps);
+        let naming = &mut attributes.naming;
+        naming.dialect = self.dialect.unwrap_or(naming.dialect);
+        for (given, kept) in [
+            (&self.strip, &mut naming.strip),
+            (&self.prepend, &mut naming.prepend),
+        ] {
+            if given.is_some() {
+                kept.clone_from(given);
+            }
+        }
     }
 
     /// Takes one field of a registration.
@@ -149,6 +169,9 @@ impl FromStr for AttributeRule {
 /// Why attributes cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AttributeError {
+    /// It is no dialect.
+    #[error(transparent)]
+    Dialect(#[from] UnknownDialect),
     /// A JSON value has the wrong type.
     #[error("a value of the wrong kind")]
     Kind,
@@ -161,11 +184,18 @@ pub enum AttributeError {
     /// It is not a pattern for names of origins.
     #[error(transparent)]
     Pattern(#[from] PatternError),
+    /// It is not a path to take off or put before others.
+    #[error(
+        "a prefix is segments of a path, such as site-a or live/cams, in at most {MAX_WORD} letters, digits and any of - _ . ~ /"
+    )]
+    Prefix,
     /// There are more labels than any origin needs.
     #[error("more than {MAX_LABELS} labels")]
     TooManyLabels,
     /// There is no attribute with this name.
-    #[error("not one of weight=, zone=, label=, max_streams=, max_sessions= and max_mbps=")]
+    #[error(
+        "not one of weight=, zone=, label=, max_streams=, max_sessions=, max_mbps=, dialect=, strip= and prepend="
+    )]
     Unknown,
     /// It is not a valid zone or label.
     #[error("a zone or label is 1 to {MAX_WORD} letters, digits and any of - _ . : / =")]
@@ -189,7 +219,29 @@ impl fmt::Display for Attributes {
         for (unit, limit) in limits {
             words.extend(limit.map(|limit| format!("at most {limit} {unit}")));
         }
+        if self.naming.dialect != Dialect::default() {
+            words.push(format!("dialect {}", self.naming.dialect));
+        }
+        let prefixes = [
+            ("without", &self.naming.strip),
+            ("with", &self.naming.prepend),
+        ];
+        for (how, prefix) in prefixes {
+            words.extend(prefix.iter().map(|prefix| format!("paths {how} {prefix}/")));
+        }
         formatter.write_str(&words.join(", "))
+    }
+}
+
+fn prefix(text: &str) -> Result<&str, AttributeError> {
+    let text = text.trim_matches('/');
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    let is_segment =
+        |segment: &str| !matches!(segment, "" | "." | "..") && segment.bytes().all(fits);
+    if text.len() <= MAX_WORD && text.split('/').all(is_segment) {
+        Ok(text)
+    } else {
+        Err(AttributeError::Prefix)
     }
 }
 

@@ -1,8 +1,148 @@
-//! The streams that an origin has, from its own list: `/api/v1/streams` of SRS.
+//! The streams that an origin has, from its own list.
+//!
+//! SRS names them by app and stream (`/api/v1/streams`), and [`published`] reads that. Other servers name the path by
+//! which they know a stream; [`paths`] reads those lists.
 
-use serde_json::Value;
+use quick_xml::events::Event;
+use quick_xml::reader::Reader;
+use serde_json::{Value, json};
 
-use crate::stream::StreamUrl;
+use crate::dialect::{Dialect, Naming};
+use crate::stream::{DEFAULT_VHOST, StreamUrl};
+
+/// The path and query of the list on which an origin has `stream`, if it has it.
+///
+/// OvenMediaEngine lists the streams of one app; nginx-rtmp's page is where its configuration puts it, and `/stat` in
+/// nearly all of them.
+pub fn list_target(naming: &Naming, stream: &StreamUrl) -> String {
+    if let Some(list) = whole_list(naming.dialect) {
+        return list.to_owned();
+    }
+    let vhost = match stream.vhost() {
+        DEFAULT_VHOST => "default",
+        vhost => vhost,
+    };
+    let path = naming.path(stream).unwrap_or_default();
+    let (app, _) = path.split_once('/').unwrap_or_default();
+    format!("/v1/vhosts/{vhost}/apps/{app}/streams")
+}
+
+/// The path and query of a list that has every stream of an origin; `None` where a server has no such list.
+pub const fn whole_list(dialect: Dialect) -> Option<&'static str> {
+    match dialect {
+        Dialect::Go2rtc => Some("/api/streams"),
+        Dialect::MediaMtx => Some("/v3/paths/list?itemsPerPage=10000"),
+        Dialect::NginxRtmp => Some("/stat"),
+        Dialect::Ome => None,
+        // SRS shows ten streams where nothing is said.
+        Dialect::Srs => Some("/api/v1/streams?count=10000"),
+    }
+}
+
+/// The answer to [`whole_list`] as SRS would write it, for those who read its lists. Of a stream, it says the name and
+/// that it is published.
+pub fn as_srs(dialect: Dialect, list: &[u8]) -> Value {
+    let row = |path: &String| {
+        let (app, name) = path.rsplit_once('/').unwrap_or(("", path));
+        json!({
+            "id": path, "name": name, "app": app, "url": format!("/{path}"), "publish": {"active": true},
+        })
+    };
+    let streams: Vec<Value> = paths(dialect, "", list).iter().map(row).collect();
+    json!({"code": 0, "streams": streams})
+}
+
+/// Whether an origin's list, the answer to [`list_target`], has a publisher of `stream`.
+pub fn lists(naming: &Naming, list: &[u8], stream: &StreamUrl) -> bool {
+    let Ok(path) = naming.path(stream) else {
+        return false;
+    };
+    let (app, name) = path.split_once('/').unwrap_or(("", &path));
+    match naming.dialect {
+        Dialect::Ome => paths(naming.dialect, app, list)
+            .iter()
+            .any(|it| *it == path),
+        Dialect::Srs => serde_json::from_slice(list).is_ok_and(|list| {
+            published(&list).any(|it| it.path() == path && it.vhost() == stream.vhost())
+        }),
+        dialect => paths(dialect, name, list).iter().any(|it| *it == path),
+    }
+}
+
+/// The paths on an origin's list that have a publisher, or that the origin fetches when they are asked for. `app` is the
+/// one that was asked about, where the list does not say. An entry that cannot be read is skipped.
+pub fn paths(dialect: Dialect, app: &str, list: &[u8]) -> Vec<String> {
+    if dialect == Dialect::NginxRtmp {
+        return nginx_paths(list);
+    }
+    let Ok(document) = serde_json::from_slice::<Value>(list) else {
+        return Vec::new();
+    };
+    match dialect {
+        Dialect::Go2rtc => {
+            let names = document.as_object().into_iter().flatten();
+            names.map(|(name, _)| name.clone()).collect()
+        }
+        Dialect::MediaMtx => {
+            let items = document.get("items").and_then(Value::as_array);
+            let is = |item: &Value, key: &str| item.get(key) == Some(&Value::Bool(true));
+            let live = |item: &&Value| is(item, "available") || is(item, "ready");
+            let names = items.into_iter().flatten().filter(live);
+            let names = names.filter_map(|item| item.get("name")?.as_str());
+            names.map(str::to_owned).collect()
+        }
+        Dialect::Ome => {
+            let names = document.get("response").and_then(Value::as_array);
+            let names = names.into_iter().flatten().filter_map(Value::as_str);
+            names.map(|name| [app, "/", name].concat()).collect()
+        }
+        Dialect::NginxRtmp => Vec::new(),
+        Dialect::Srs => published(&document)
+            .map(|stream| stream.path().to_owned())
+            .collect(),
+    }
+}
+
+/// The published streams on nginx-rtmp's page: `rtmp/server/application/live/stream`, as far as it can be read.
+fn nginx_paths(page: &[u8]) -> Vec<String> {
+    let mut reader = Reader::from_reader(page);
+    let (mut open, mut found) = (Vec::new(), Vec::new());
+    let (mut app, mut name, mut is_published) = (String::new(), String::new(), false);
+    loop {
+        match reader.read_event() {
+            Ok(Event::Start(tag)) if open.len() < MAX_DEPTH => {
+                open.push(tag.name().as_ref().to_owned());
+                if open.last().is_some_and(|tag| tag == "stream") {
+                    (name, is_published) = (String::new(), false);
+                }
+            }
+            Ok(Event::Empty(tag)) => {
+                let within = open.last().is_some_and(|tag| tag == "stream");
+                is_published |= within && tag.name().as_ref() == "publishing";
+            }
+            Ok(Event::Text(text)) => {
+                let text = text.trim().to_owned();
+                match open.as_slice() {
+                    [.., parent, tag] if tag == "name" && parent == "application" => app = text,
+                    [.., parent, tag] if tag == "name" && parent == "stream" => name = text,
+                    _ => {}
+                }
+            }
+            Ok(Event::End(_)) => {
+                let ended = open.pop();
+                if is_published && ended.is_some_and(|tag| tag == "stream") {
+                    found.push([&*app, "/", &name].concat());
+                    is_published = false;
+                }
+            }
+            Ok(Event::Eof | Event::Start(_)) | Err(_) => return found,
+            Ok(_) => {}
+        }
+    }
+}
+
+/// Maximum nested elements of nginx-rtmp's page, which has eight.
+const MAX_DEPTH: usize = 32;
 
 /// The streams on the list that have a publisher. An entry without the name of a stream is skipped.
 pub fn published(document: &Value) -> impl Iterator<Item = StreamUrl> {
@@ -25,7 +165,69 @@ fn read(entry: &Value) -> Option<StreamUrl> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+
+    #[test]
+    fn lists_of_other_servers_name_paths() {
+        let page = "<?xml version=\"1.0\"?><rtmp><server><application><name>live</name><live>\
+            <stream><name>a/b</name><client><id>1</id><name>x</name><publishing/></client><publishing/><active/></stream>\
+            <stream><name>waiting</name><client><id>2</id></client></stream></live></application></server></rtmp>";
+        let mediamtx = json!({"itemCount": 3, "items": [
+            {"name": "cam1", "available": true}, {"name": "live/a", "ready": true}, {"name": "off", "ready": false}, 7]});
+        let rows = [
+            (Dialect::NginxRtmp, page.to_owned(), vec!["live/a/b"]),
+            (
+                Dialect::MediaMtx,
+                mediamtx.to_string(),
+                vec!["cam1", "live/a"],
+            ),
+            (
+                Dialect::Ome,
+                json!({"statusCode": 200, "response": ["s", 7]}).to_string(),
+                vec!["app/s"],
+            ),
+            (
+                Dialect::Go2rtc,
+                json!({"cam1": {"producers": []}}).to_string(),
+                vec!["cam1"],
+            ),
+        ];
+        for (dialect, list, expected) in rows {
+            assert_eq!(
+                paths(dialect, "app", list.as_bytes()),
+                expected,
+                "{dialect}"
+            );
+            for nonsense in ["", "<a>", "[]", "{\"items\": 3}", "<rtmp><stream><name>"] {
+                let found = paths(dialect, "app", nonsense.as_bytes());
+                assert!(
+                    dialect == Dialect::Go2rtc || found.is_empty(),
+                    "{dialect}: {nonsense}"
+                );
+            }
+            let naming = Naming {
+                dialect,
+                ..Naming::default()
+            };
+            for path in expected {
+                let stream = StreamUrl::of_path("", path).unwrap();
+                assert!(
+                    lists(&naming, list.as_bytes(), &stream),
+                    "{dialect}: {path}"
+                );
+            }
+            let other = StreamUrl::of_path("", "app/other").unwrap();
+            assert!(!lists(&naming, list.as_bytes(), &other), "{dialect}");
+        }
+        let ome = Naming {
+            dialect: Dialect::Ome,
+            ..Naming::default()
+        };
+        let stream = StreamUrl::of_path("v.example", "app/s").unwrap();
+        assert_eq!(
+            list_target(&ome, &stream),
+            "/v1/vhosts/v.example/apps/app/streams"
+        );
+    }
 
     #[test]
     fn streams_with_a_publisher_are_found() {

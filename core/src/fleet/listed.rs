@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::fleet::origin::{AddressRules, Origin, OriginId, RegistrationError, parse_registration};
 
 /// The keys that an entry may have.
-pub const KEYS: [&str; 15] = [
+pub const KEYS: [&str; 18] = [
     "id",
     "ip",
     "device_id",
@@ -24,6 +24,9 @@ pub const KEYS: [&str; 15] = [
     "max_streams",
     "max_sessions",
     "max_mbps",
+    "dialect",
+    "strip",
+    "prepend",
 ];
 
 /// Why a list cannot be read.

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::dialect::Dialect;
 use crate::fleet::attributes::{Attributes, Given};
 use crate::fleet::load::Report;
-use crate::stream::Service;
+use crate::stream::{Action, Service};
 
 /// The name of an origin in the registry.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -335,10 +336,40 @@ impl Origin {
             .iter()
             .filter(|endpoint| endpoint.transport == Transport::of(service))
             .min_by_key(fitness)?;
-        Some(Target {
+        Some(self.at(endpoint))
+    }
+
+    /// Where to dial `service` for `action`. OvenMediaEngine tells SRT callers apart by the port that they call: its second
+    /// SRT endpoint is for players.
+    pub fn target_for(&self, service: Service, action: Action) -> Option<Target> {
+        let second = match (self.attributes.naming.dialect, service, action) {
+            (Dialect::Ome, Service::Srt, Action::Play) => self.endpoints.srt.get(1),
+            _ => None,
+        };
+        match second {
+            Some(endpoint) => Some(self.at(endpoint)),
+            None => self.target(service),
+        }
+    }
+
+    /// Where this origin lists its streams. MediaMTX and OvenMediaEngine have a port for that beside the one for WHIP:
+    /// their second API endpoint.
+    pub fn target_for_lists(&self) -> Option<Target> {
+        let second = match self.attributes.naming.dialect {
+            Dialect::MediaMtx | Dialect::Ome => self.endpoints.api.get(1),
+            Dialect::Go2rtc | Dialect::NginxRtmp | Dialect::Srs => None,
+        };
+        match second {
+            Some(endpoint) => Some(self.at(endpoint)),
+            None => self.target(Service::Api),
+        }
+    }
+
+    fn at(&self, endpoint: &Endpoint) -> Target {
+        Target {
             host: endpoint.host.as_ref().unwrap_or(&self.ip).clone(),
             port: endpoint.port,
-        })
+        }
     }
 
     /// Whether [`Origin::target`] finds an address for `service`.
@@ -422,8 +453,8 @@ pub enum AddressError {
 /// Reads the body of a registration.
 ///
 /// Unknown fields are skipped and missing lists are empty; `service` and `pid` may be numbers. An empty body is an
-/// empty document. Beyond what SRS sends, `weight`, `zone`, `labels` (a list), `max_streams`, `max_sessions` and
-/// `max_mbps` are read as its [`Attributes`]. Within a service, endpoints of the address family of `ip` come first.
+/// empty document. Beyond what SRS sends, `weight`, `zone`, `labels` (a list), `max_streams`, `max_sessions`,
+/// `max_mbps`, `dialect`, `strip` and `prepend` are read as its [`Attributes`]. Within a service, endpoints of the address family of `ip` come first.
 pub fn parse_registration(body: &[u8], rules: &AddressRules) -> Result<Origin, RegistrationError> {
     let document = read_document(body)?;
     let ip = required("ip", &document.ip, MAX_ADDRESS)?
@@ -463,6 +494,9 @@ pub fn parse_registration(body: &[u8], rules: &AddressRules) -> Result<Origin, R
         ("max_streams", "max_streams", document.max_streams),
         ("max_sessions", "max_sessions", document.max_sessions),
         ("max_mbps", "max_mbps", document.max_mbps),
+        ("dialect", "dialect", document.dialect),
+        ("strip", "strip", document.strip),
+        ("prepend", "prepend", document.prepend),
     ];
     for (field, name, value) in fields {
         given
@@ -524,6 +558,9 @@ struct Document {
     max_streams: Value,
     max_sessions: Value,
     max_mbps: Value,
+    dialect: Value,
+    strip: Value,
+    prepend: Value,
 }
 
 fn read_document(body: &[u8]) -> Result<Document, RegistrationError> {

@@ -257,6 +257,8 @@ mod tests {
         host: "play.example.com",
         origin: &["10.0.0.1:8080"],
         link: "LINK",
+        base: "",
+        folder: None,
     };
 
     #[test]

@@ -217,7 +217,10 @@ impl Link {
             return None;
         }
         Some(Self {
-            stream: StreamUrl::new(&vhost, &app, &stream).ok()?,
+            stream: match app.as_str() {
+                "" => StreamUrl::of_path(&vhost, &stream).ok()?,
+                app => StreamUrl::new(&vhost, app, &stream).ok()?,
+            },
             origin: origin.into(),
             target: Target { host, port },
             expires,

@@ -11,6 +11,11 @@ pub struct Page<'a> {
     pub origin: &'a [&'a str],
     /// The sealed link ([`super::link::LinkKey::seal`]).
     pub link: &'a str,
+    /// The folder of our site under which a web server in front of us has put us, such as `/media`; empty if none has.
+    pub base: &'a str,
+    /// The folder of the page on the origin, such as `/live/a/`, if the client asked for the page by another path: what
+    /// is relative to the page is relative to this folder.
+    pub folder: Option<&'a str>,
 }
 
 /// Why a playlist or manifest is not rewritten. Pass it on unchanged: players may know better what it is.
@@ -86,6 +91,11 @@ impl Page<'_> {
         }
     }
 
+    /// Writes the new form of a URI that stands by itself, such as a redirect; see the rules for pages.
+    pub fn write_uri(&self, uri: &[u8], out: &mut Vec<u8>) {
+        self.write(uri, out);
+    }
+
     /// Writes the new form of `uri`: root-relative if it named the origin in full, and with the link in its query.
     /// Returns whether the text changed.
     pub(super) fn write(&self, uri: &[u8], out: &mut Vec<u8>) -> bool {
@@ -93,18 +103,28 @@ impl Page<'_> {
         match self.whereto(uri) {
             Whereto::Elsewhere => out.extend(uri),
             Whereto::Origin(target) => {
+                out.extend(self.base.as_bytes());
                 write_rooted(target, out);
                 self.write_target(strip_rooted(target), out);
             }
             Whereto::Relative if uri.is_empty() || uri.starts_with(b"#") => out.extend(uri),
-            Whereto::Relative => self.write_target(uri, out),
+            Whereto::Relative => {
+                if uri.starts_with(b"/") {
+                    out.extend(self.base.as_bytes());
+                } else if let Some(folder) = self.folder.filter(|_| !uri.starts_with(b"?")) {
+                    out.extend(self.base.as_bytes());
+                    out.extend(folder.as_bytes());
+                }
+                self.write_target(uri, out);
+            }
         }
         out.get(start..) != Some(uri)
     }
 
     /// The root-relative form of what followed an authority, without a link.
     pub(super) fn rooted(&self, target: &[u8]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(target.len() + 1);
+        let mut out = Vec::with_capacity(self.base.len() + target.len() + 1);
+        out.extend(self.base.as_bytes());
         write_rooted(target, &mut out);
         out.extend(strip_rooted(target));
         out
@@ -225,6 +245,8 @@ mod tests {
         host: "play.example.com",
         origin: &["10.0.0.1:8080", "[2001:db8::1]:8080", "Origin.internal"],
         link: "LINK",
+        base: "",
+        folder: None,
     };
 
     #[test]

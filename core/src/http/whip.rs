@@ -1,6 +1,7 @@
 //! Signalling for WebRTC over HTTP: which paths ask for a call (WHIP is RFC 9725, WHEP is its counterpart for players,
 //! and SRS has its own), and where the resource of a call is.
 
+use crate::dialect::Dialect;
 use crate::stream::{Action, StreamError, StreamUrl};
 
 /// What a request's path is for.
@@ -57,6 +58,25 @@ impl<'a> Path<'a> {
     /// What a request target asks for; `None` if it has nothing to do with WebRTC. `patterns` are tried after the paths
     /// of SRS. A slash at the end of a path does not matter.
     pub fn of(host: Option<&str>, target: &'a str, patterns: &[Pattern]) -> Option<Self> {
+        Self::of_client(Dialect::Srs, host, target, patterns)
+    }
+
+    /// As [`of`](Self::of), for a client that speaks `dialect`: its own paths come first.
+    pub fn of_client(
+        dialect: Dialect,
+        host: Option<&str>,
+        target: &'a str,
+        patterns: &[Pattern],
+    ) -> Option<Self> {
+        if !target.starts_with(RESOURCES)
+            && let Some(asked) = dialect.call(host, target)
+        {
+            return Some(Self::Offer(Asked {
+                stream: asked.stream,
+                action: asked.action,
+                target: target.to_owned(),
+            }));
+        }
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let path = path.strip_suffix('/').unwrap_or(path);
         let action = match path {

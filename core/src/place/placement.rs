@@ -50,6 +50,8 @@ pub struct Usage {
 pub enum Reject {
     /// It uses more than four fifths of its processors or of its bandwidth.
     Busy,
+    /// It cannot be asked for this path, or not by this protocol: its dialect has no address for it.
+    Dialect,
     /// An operator disabled it.
     Disabled,
     /// It is being drained.
@@ -79,6 +81,7 @@ impl Reject {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Busy => "busy",
+            Self::Dialect => "dialect",
             Self::Disabled => "disabled",
             Self::Draining => "draining",
             Self::Excluded => "excluded",

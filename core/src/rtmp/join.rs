@@ -16,7 +16,7 @@ use super::header::{DEFAULT_CHUNK_SIZE, MessageHeader};
 use super::message::{Command, CommandError, EnhancedRtmp, Message, chunk_stream, kind};
 use super::server::{Answered, Identified, What};
 use super::walk::{Step, Verdict, Walk, WalkError, Watch};
-use crate::stream::StreamUrl;
+use crate::dialect::{Dialect, RtmpAsked};
 
 /// A connection to an origin that is being asked for what a client wants. Feed it the origin's bytes, send its output,
 /// and read its [`Progress`].
@@ -113,6 +113,9 @@ struct ClientWatch {
     tc_url: Box<str>,
     /// The name of the first request.
     name: Box<str>,
+    dialect: Dialect,
+    /// Whether the origin knows the stream by another name, which a further request would not have.
+    renamed: bool,
     /// Whether the `publish` or `play` of this session has passed.
     asked: bool,
     /// Whether to drop what comes before it, because the origin is asked step by step.
@@ -290,6 +293,8 @@ impl Joined {
             client_says: ClientWatch {
                 tc_url: identified.request.tc_url.as_str().into(),
                 name: identified.request.name.as_str().into(),
+                dialect: identified.dialect,
+                renamed: identified.renamed,
                 asked: false,
                 drop_replay: steps,
                 used: Vec::new(),
@@ -494,9 +499,10 @@ impl Watch for OriginWatch {
 
 impl ClientWatch {
     fn names_the_same(&self, name: &str) -> bool {
-        let stream = |name| StreamUrl::from_rtmp(&self.tc_url, name).ok();
+        let tc_url = &*self.tc_url;
+        let stream = |name| self.dialect.rtmp(&RtmpAsked { tc_url, name }).ok();
         let asked = stream(name);
-        asked.is_some() && asked == stream(&self.name)
+        !self.renamed && asked.is_some() && asked == stream(&self.name)
     }
 }
 

@@ -17,6 +17,7 @@ use super::message::{
     number, ping_response, user_control,
 };
 use super::plain_url;
+use crate::dialect::{Dialect, RtmpAddress};
 use crate::stream::Action;
 
 /// The server's end of one connection.
@@ -78,6 +79,10 @@ pub struct Identified {
     pub commands: Vec<(u32, Command)>,
     /// The commands that were answered.
     pub answered: Vec<Answered>,
+    /// How the client names streams.
+    pub dialect: Dialect,
+    /// Whether the commands name the stream in the origin's way, and no longer as `replay` does.
+    pub renamed: bool,
 }
 
 /// An answer that the client already has.
@@ -553,6 +558,8 @@ impl Server {
                     replay: std::mem::take(replay),
                     commands: std::mem::take(commands),
                     answered: std::mem::take(answered),
+                    dialect: Dialect::default(),
+                    renamed: false,
                 }));
             }
             Phase::Identified(_) | Phase::Serving { .. } => {
@@ -625,6 +632,47 @@ fn keep(kept: &mut Vec<u8>, input: &[u8]) -> Result<(), ServerError> {
     }
     kept.extend_from_slice(input);
     Ok(())
+}
+
+impl Identified {
+    /// The same client with `address` in its commands. An origin has to be asked for it step by step, because the bytes
+    /// to replay are as they came.
+    #[must_use]
+    pub fn renamed(&self, address: &RtmpAddress) -> Self {
+        let mut renamed = self.clone();
+        for (_, command) in &mut renamed.commands {
+            rename(command, address);
+            if command.name == "connect" {
+                plain_url::make_plain(command);
+            }
+        }
+        renamed.renamed = true;
+        renamed
+    }
+}
+
+/// Writes an address into a command that names a stream or its app.
+fn rename(command: &mut Command, address: &RtmpAddress) {
+    match command.name.as_str() {
+        "connect" => {
+            if let Value::Object(fields) | Value::EcmaArray(fields) = &mut command.object {
+                for (name, value) in fields {
+                    match name.as_str() {
+                        "app" => *value = address.app.as_str().into(),
+                        "tcUrl" => *value = address.tc_url.as_str().into(),
+                        _ => {}
+                    }
+                }
+            }
+        }
+        "FCPublish" | "FCSubscribe" | "FCUnpublish" | "getStreamLength" | "play" | "publish"
+        | "releaseStream" => {
+            if let Some(name @ Value::String(_)) = command.arguments.first_mut() {
+                *name = address.name.as_str().into();
+            }
+        }
+        _ => {}
+    }
 }
 
 impl Answered {

@@ -3,16 +3,18 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use super::message::{Change, Message, Method, Version, response};
+use super::message::{Change, Message, Method, Speaker, Version, response};
 use super::rewrite::{Rewrite, authority, is_secure, path, to_origin};
 use super::server::Asked;
 use super::transport::{Carrier, Ports, Transport};
+use crate::dialect::Dialect;
 use crate::stream::StreamUrl;
 
 /// The conversation of one session.
 #[derive(Debug)]
 pub struct Join {
     stream: StreamUrl,
+    dialect: Dialect,
     client: IpAddr,
     rewrite: Rewrite,
     /// Paths whose requests belong to the stream: the one the client asked for, and the names that the origin uses.
@@ -82,9 +84,10 @@ impl Join {
         rewrite.secure = is_secure(asked.message.uri());
         let named = path(asked.message.uri()).to_owned();
         // The stream's own path, because a client that starts with SETUP names a track.
-        let own = format!("{}/{}", asked.stream.app(), asked.stream.stream());
+        let own = asked.stream.path().to_owned();
         Self {
             stream: asked.stream.clone(),
+            dialect: asked.dialect,
             client,
             rewrite,
             paths: vec![named, own],
@@ -120,6 +123,12 @@ impl Join {
             }
             _ => FromClient::Pass,
         }
+    }
+
+    /// A message of the client with the origin's path in its URI; `None` if that is the client's too.
+    pub fn renamed(&self, message: &Message) -> Option<Message> {
+        let rename = self.rewrite.rename.as_ref()?;
+        message.with_path_of(rename, Speaker::Client)
     }
 
     /// The SETUP as the origin gets it, with `facing_origin` in place of the client's ports. The client will be told
@@ -242,7 +251,9 @@ impl Join {
         let asked = path(uri);
         match method {
             Method::Announce | Method::Describe => {
-                StreamUrl::from_rtsp(uri).is_ok_and(|stream| stream == self.stream)
+                self.dialect
+                    .rtsp(uri)
+                    .is_ok_and(|stream| stream == self.stream)
                     || self.paths.iter().any(|own| own == asked)
             }
             Method::Pause | Method::Play | Method::Record | Method::Setup => {

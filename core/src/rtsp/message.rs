@@ -4,7 +4,10 @@
 //! is refused wherever its origin might see a different end of the message than we do. An origin was chosen by the
 //! operator, so it may end its lines as it likes.
 
+use std::borrow::Cow;
 use std::ops::Range;
+
+use crate::dialect::Rename;
 
 /// The side that wrote a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -278,6 +281,16 @@ impl Message {
         out.extend_from_slice(self.bytes.get(written..rest).unwrap_or_default());
         out.extend_from_slice(body.unwrap_or_default());
         out
+    }
+
+    /// A request with the origin's path in its URI; `None` if nothing changes. `speaker` wrote it.
+    pub fn with_path_of(&self, rename: &Rename, speaker: Speaker) -> Option<Self> {
+        self.method()?;
+        let Cow::Owned(uri) = rename.url_to_origin(self.uri()) else {
+            return None;
+        };
+        let parsed = Self::parse(&self.with_uri(&uri), speaker).ok()??;
+        Some(parsed.0)
     }
 
     /// The message with another URI in its request line.

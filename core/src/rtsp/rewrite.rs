@@ -12,6 +12,7 @@ use std::net::IpAddr;
 
 use super::message::{Change, Message};
 use super::transport::Transport;
+use crate::dialect::Rename;
 
 /// The names to replace, and their replacements.
 #[derive(Debug, Clone)]
@@ -24,6 +25,8 @@ pub struct Rewrite {
     pub local: IpAddr,
     /// The client is told `rtsps://` URLs; [`Join`](super::join::Join) sees whether it named one.
     pub secure: bool,
+    /// The stream's paths, if the origin knows it by another one than the client.
+    pub rename: Option<Rename>,
 }
 
 impl Rewrite {
@@ -58,6 +61,15 @@ impl Rewrite {
     }
 
     fn change(&self, name: &str, value: &str, transport: Option<&str>) -> Change {
+        // A digest would sign the client's URI, and the origin gets another one.
+        if self.rename.is_some()
+            && name.eq_ignore_ascii_case("www-authenticate")
+            && value
+                .get(..DIGEST.len())
+                .is_some_and(|scheme| scheme.eq_ignore_ascii_case(DIGEST))
+        {
+            return Change::Drop;
+        }
         if name.eq_ignore_ascii_case("transport") {
             let value_for_client = match transport {
                 Some(transport) => transport.to_owned(),
@@ -94,6 +106,16 @@ impl Rewrite {
             out.push_str(self.scheme());
             out.push_str(&self.authority);
             rest = after;
+            let renamed = self
+                .rename
+                .as_ref()
+                .and_then(|rename| rename.of_origin(after));
+            if let Some((path, after)) = renamed {
+                differs = true;
+                out.push('/');
+                out.push_str(path);
+                rest = after;
+            }
         }
         if !differs {
             return Cow::Borrowed(text);
@@ -220,6 +242,7 @@ fn find_url(text: &str) -> Option<(usize, usize)> {
     })
 }
 
+const DIGEST: &str = "digest";
 const SCHEME: &str = "rtsp://";
 const SECURE: &str = "rtsps://";
 const SCHEMES: [&str; 3] = ["rtsps", "rtspu", "rtsp"];
@@ -237,6 +260,7 @@ mod tests {
             origin: "10.0.0.5".parse().unwrap(),
             local: "192.0.2.1".parse().unwrap(),
             secure: false,
+            rename: None,
         }
     }
 
@@ -339,6 +363,48 @@ mod tests {
             to_client(&answer(sdp, "rtsp://10.0.0.5/a/")),
             answer(expected, "rtsp://media.example:18554/a/")
         );
+    }
+
+    #[test]
+    fn a_stream_of_another_name_is_turned_back() {
+        let rewrite = Rewrite {
+            rename: Some(Rename::new("live/cam1", "cam1")),
+            ..rewrite()
+        };
+        let sdp = "v=0\r\na=control:rtsp://10.0.0.5/cam1/\r\na=control:trackID=0\r\n";
+        let answer = |sdp: &str, base: &str| {
+            format!(
+                "RTSP/1.0 200 OK\r\nContent-Base: {base}\r\nContent-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}",
+                sdp.len()
+            )
+        };
+        let rows = [
+            (
+                "a description",
+                answer(sdp, "rtsp://10.0.0.5/cam1/"),
+                answer(
+                    "v=0\r\na=control:rtsp://media.example:18554/live/cam1/\r\na=control:trackID=0\r\n",
+                    "rtsp://media.example:18554/live/cam1/",
+                ),
+            ),
+            (
+                "two tracks",
+                "RTSP/1.0 200 OK\r\nRTP-Info: url=rtsp://10.0.0.5/cam1/trackID=0;seq=1,url=rtsp://10.0.0.5/cam1/trackID=1\r\n\r\n".to_owned(),
+                "RTSP/1.0 200 OK\r\nRTP-Info: url=rtsp://media.example:18554/live/cam1/trackID=0;seq=1,url=rtsp://media.example:18554/live/cam1/trackID=1\r\n\r\n".to_owned(),
+            ),
+            (
+                "two ways to log in",
+                "RTSP/1.0 401 Unauthorized\r\nWWW-Authenticate: Digest realm=\"a\"\r\nWWW-Authenticate: Basic realm=\"a\"\r\n\r\n".to_owned(),
+                "RTSP/1.0 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"a\"\r\n\r\n".to_owned(),
+            ),
+        ];
+        for (cause, said, expected) in rows {
+            let (message, _) = Message::parse(said.as_bytes(), Speaker::Origin)
+                .unwrap()
+                .unwrap();
+            let heard = rewrite.to_client(&message, None).unwrap();
+            assert_eq!(String::from_utf8(heard).unwrap(), expected, "{cause}");
+        }
     }
 
     #[test]

@@ -6,8 +6,12 @@
 use std::collections::VecDeque;
 
 use super::message::{Message, Method, Speaker, Version, response};
+use super::rewrite::authority;
 use super::transport::Transport;
 use super::walk::{Step, Walk, WalkError};
+use std::sync::Arc;
+
+use crate::dialect::{ClientDialects, Dialect};
 use crate::stream::{Action, StreamUrl};
 
 /// A client that has yet to name its stream.
@@ -18,6 +22,8 @@ pub struct Server {
     output: VecDeque<u8>,
     greeting: Option<Message>,
     answered: usize,
+    dialects: Arc<ClientDialects>,
+    port: u16,
 }
 
 /// What a client asks for.
@@ -31,6 +37,8 @@ pub struct Asked {
     pub action: Action,
     /// The OPTIONS that the client sent earlier, if any.
     pub greeting: Option<Message>,
+    /// How the client names streams.
+    pub dialect: Dialect,
 }
 
 /// Why a client's connection is closed before it named a stream.
@@ -58,11 +66,22 @@ impl Default for Server {
             output: VecDeque::new(),
             greeting: None,
             answered: 0,
+            dialects: Arc::default(),
+            port: 0,
         }
     }
 }
 
 impl Server {
+    /// A client that came to `port`, one of those that speak these `dialects`.
+    pub fn of_clients(dialects: Arc<ClientDialects>, port: u16) -> Self {
+        Self {
+            dialects,
+            port,
+            ..Self::default()
+        }
+    }
+
     /// Takes bytes of the client; [`Server::poll`] says what they mean. At most the bytes since the last request are
     /// kept.
     pub fn feed(&mut self, bytes: &[u8]) {
@@ -154,9 +173,11 @@ impl Server {
             Method::Setup => without_track(message.uri()),
             _ => message.uri(),
         };
-        match StreamUrl::from_rtsp(uri) {
+        let (dialect, _) = self.dialects.of(authority(uri), self.port);
+        match dialect.rtsp(uri) {
             Ok(stream) => Ok(Some(Asked {
                 stream,
+                dialect,
                 action,
                 greeting: self.greeting.take(),
                 message,

@@ -120,6 +120,25 @@ pub fn stream_id(text: &str) -> Vec<u8> {
     extension
 }
 
+/// The extensions of a conclusion with `text` as its stream id, in place of one that is there. The others are kept byte
+/// for byte, in their order.
+pub fn with_stream_id(extensions: &[u8], text: &str) -> Vec<u8> {
+    let mut written = Vec::with_capacity(extensions.len() + text.len() + 8);
+    let mut reader = Reader::new(extensions);
+    while let Ok((kind, words)) = reader.u16().and_then(|kind| Ok((kind, reader.u16()?))) {
+        let Ok(data) = reader.bytes(usize::from(words) * 4) else {
+            break;
+        };
+        if kind != STREAM_ID {
+            written.extend(kind.to_be_bytes());
+            written.extend(words.to_be_bytes());
+            written.extend(data);
+        }
+    }
+    written.extend(stream_id(text));
+    written
+}
+
 /// Reads text from words whose bytes are swapped, padded with zeros.
 fn read_text(data: &[u8]) -> Result<String, ExtensionError> {
     let mut text = Vec::with_capacity(data.len());
@@ -168,6 +187,26 @@ mod tests {
     }
 
     const ALL: u16 = HAS_HANDSHAKE | HAS_KEY | HAS_CONFIG;
+
+    #[test]
+    fn another_stream_id_takes_the_place_of_the_first() {
+        let request = extension(HANDSHAKE_REQUEST, 3, 12);
+        let key = extension(KEY_REQUEST, LEAST_KEY, usize::from(LEAST_KEY) * 4);
+        let named = [request.as_slice(), &stream_id("publish:cam1"), &key].concat();
+        let nameless = [request.as_slice(), &key].concat();
+        for (cause, before) in [("one that is there", named), ("none", nameless)] {
+            let renamed = with_stream_id(&before, "#!::r=live/cam1,m=publish");
+            let expected = [
+                request.as_slice(),
+                &key,
+                &stream_id("#!::r=live/cam1,m=publish"),
+            ];
+            assert_eq!(renamed, expected.concat(), "{cause}");
+            let read = Extensions::parse(&renamed, ALL).unwrap();
+            assert_eq!(read.stream_id.as_deref(), Some("#!::r=live/cam1,m=publish"));
+            assert!(read.encrypted, "{cause}");
+        }
+    }
 
     #[test]
     fn what_no_honest_caller_sends_is_refused() {

@@ -186,6 +186,12 @@ fn why_not(reason: &str, service: &str, row: &Value) -> String {
                 _ => "draining".into(),
             }
         }
+        "dialect" => match row["dialect"].as_str() {
+            Some(dialect) if dialect != "srs" => {
+                format!("a {dialect} origin has no address for this name, or lacks {service}")
+            }
+            _ => "its prefix is not that of this name".into(),
+        },
         "excluded" => "left out, as asked".into(),
         "failing" => {
             let note = &row["notes"][0];

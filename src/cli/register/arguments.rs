@@ -90,6 +90,15 @@ struct AttributeArguments {
     /// Maximum megabits per second, sent and received together.
     #[arg(long, value_name = "NUMBER")]
     max_mbps: Option<String>,
+    /// The kind of server, which decides how it is asked for a stream: srs, mediamtx, ome, nginx-rtmp or go2rtc.
+    #[arg(long, value_name = "SERVER")]
+    dialect: Option<String>,
+    /// Segments at the start of a path that the origin does not know; it gets only streams that begin with them.
+    #[arg(long, value_name = "PATH")]
+    strip: Option<String>,
+    /// Segments to put before every path.
+    #[arg(long, value_name = "PATH")]
+    prepend: Option<String>,
 }
 
 impl AttributeArguments {
@@ -101,6 +110,9 @@ impl AttributeArguments {
             ("max_streams", &self.max_streams),
             ("max_sessions", &self.max_sessions),
             ("max_mbps", &self.max_mbps),
+            ("dialect", &self.dialect),
+            ("strip", &self.strip),
+            ("prepend", &self.prepend),
         ];
         let single = single
             .into_iter()

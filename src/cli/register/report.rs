@@ -141,6 +141,9 @@ pub(super) fn document(origin: &Origin, instance: &str) -> Value {
             document[field] = json!(limit);
         }
     }
+    for (field, value) in attributes.naming.written() {
+        document[field] = json!(value);
+    }
     for service in Service::ALL {
         let endpoints = origin.endpoints.of(service);
         if !endpoints.is_empty() {

@@ -13,6 +13,7 @@ use crate::pem::{ClientAuthority, Files};
 use crate::store::Address;
 use crate::stream_names::StreamNames;
 use crate::value::{Listen, Network, Opening, OriginNames, PortRange, PublicAddress, Secret};
+use sluicegate_core::dialect::{ClientDialects, Dialect};
 use sluicegate_core::fleet::attributes::AttributeRule;
 use sluicegate_core::fleet::origin::{Endpoints, Host, Target};
 use sluicegate_core::http::sharing::Sharing;
@@ -30,6 +31,7 @@ use std::time::Duration;
     reason = "the table documents every key; saying it twice would let the two drift apart"
 )]
 pub struct Settings {
+    pub clients: ClientDialects,
     pub rtmp: Rtmp,
     pub http: Http,
     pub api: Api,
@@ -136,7 +138,7 @@ sections! {
     /// `[drain]`
     Drain { pace: Duration }
     /// `[default_origin]`; a service that it does not offer has no endpoint.
-    DefaultOrigin { enabled: bool, ip: Host, endpoints: Endpoints }
+    DefaultOrigin { enabled: bool, ip: Host, endpoints: Endpoints, dialect: Dialect }
     /// `[store]`
     Store { redis: Option<Address>, mesh: bool, prefix: String, timeout: Duration, wait_at_start: bool }
     /// `[placement]`

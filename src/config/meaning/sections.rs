@@ -1,7 +1,7 @@
 //! Reads every section from its rows of the table.
 
 use super::values::{
-    Reader, cluster_keys, count, directory, endpoint, few, flag, host, listen, log_format,
+    Reader, cluster_keys, count, dialect, directory, endpoint, few, flag, host, listen, log_format,
     log_level, networks, number, origin_names, parameters, period, port, port_range, stream_id,
     stream_names, token, vhosts, wait,
 };
@@ -20,6 +20,7 @@ use crate::store::{Address, Server, Topology};
 use crate::value::Url;
 use crate::value::{Listen, PublicAddress, ValueError};
 use sluicegate_core::cluster::peers::target;
+use sluicegate_core::dialect::{ClientDialects, ClientRule};
 use sluicegate_core::fleet::attributes::{AttributeError, Given};
 use sluicegate_core::fleet::origin::Endpoints;
 use sluicegate_core::http::sharing::Sharing;
@@ -39,6 +40,13 @@ pub(in crate::config) fn read(
     let mut reader = Reader { entries, problems };
     let r = &mut reader;
     let settings = Settings {
+        clients: ClientDialects {
+            usual: r.read("clients.dialect", dialect),
+            rules: r.read("clients.rules", |written| {
+                let rules = written.items().into_iter();
+                rules.map(|rule| Ok(rule.parse::<ClientRule>()?)).collect()
+            }),
+        },
         rtmp: Rtmp {
             listen: r.opening("rtmp.listen"),
             tls: tls::read_listener(r, "rtmp"),
@@ -114,6 +122,7 @@ pub(in crate::config) fn read(
         },
         sources: Sources::default(),
         default_origin: DefaultOrigin {
+            dialect: r.read("default_origin.dialect", dialect),
             enabled: read_default_origin_enabled(r, warnings),
             ip: r.read("default_origin.ip", host),
             endpoints: Endpoints {

@@ -9,8 +9,9 @@ use crate::value::{
     Listen, Network, Opening, OriginNames, PortRange, Secret, ValueError, parse_port,
 };
 use sluicegate_core::access::networks::NotANetwork;
+use sluicegate_core::dialect::Dialect;
 use sluicegate_core::fleet::origin::{Endpoint, Host};
-use sluicegate_core::stream::{Service, SrtStreamId, VhostRule};
+use sluicegate_core::stream::{Action, Service, SrtStreamId, VhostRule};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -210,10 +211,16 @@ pub(super) fn token(written: &Written) -> Result<Secret, ValueError> {
 /// A stream id for callers that send none; it has to be valid.
 pub(super) fn stream_id(written: &Written) -> Result<String, ValueError> {
     let text = written.text();
-    if !text.is_empty() {
+    // Which clients' dialect counts depends on the port that is called.
+    let reads = |dialect: Dialect| dialect.srt(&text, "", Some(Action::Play)).is_ok();
+    if !text.is_empty() && !Dialect::ALL.into_iter().any(reads) {
         SrtStreamId::parse(&text, "")?;
     }
     Ok(text)
+}
+
+pub(super) fn dialect(written: &Written) -> Result<Dialect, ValueError> {
+    Ok(written.text().parse::<Dialect>()?)
 }
 
 pub(super) fn vhosts(written: &Written) -> Result<VhostRule, ValueError> {

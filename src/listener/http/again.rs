@@ -19,8 +19,8 @@ use sluicegate_core::stream::Protocol;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::Http;
-use super::live::{NoAnswer, Raw, check_switch, explain, open, redirect};
+use super::live::{NoAnswer, Raw, check_switch, explain, open, redirect, renamed};
+use super::{Http, dialect_of};
 use crate::net::entrance::Ends;
 use crate::net::http::{Body, BoxError, Identity, full, into_wire, text};
 use crate::net::{head, relay};
@@ -95,7 +95,7 @@ pub(super) async fn answer(
     if head.body() != RequestBody::None {
         return Err((StatusCode::BAD_REQUEST, "a pull has no body".to_owned()));
     }
-    if let Some(location) = redirect(&head, protocol, proxy).await {
+    if let Some(location) = redirect(&head, protocol, ends, proxy).await {
         return elsewhere(&location);
     }
     let (session, forwarded) = open(
@@ -116,9 +116,13 @@ pub(super) async fn answer(
     let mut outgoing = head.for_origin(&forwarded);
     outgoing.target = pull.session.for_origin(&head.target).into_owned();
     let outgoing = &outgoing;
+    let dialect = dialect_of(head.host(), ends, proxy);
+    let asked = &row.request;
     let send = |attempt: Attempt| async move {
+        let renamed = renamed(outgoing, dialect, asked, &attempt)?;
         let origin = http.dialer.dial(&attempt, address, local).await?;
-        let mut answer: Awaited<'_> = Box::pin(ask(origin, outgoing));
+        let outgoing = renamed.unwrap_or_else(|| outgoing.clone());
+        let mut answer: Awaited<'_> = Box::pin(async move { ask(origin, &outgoing).await });
         Ok(match http.silence.wait(&attempt, &mut answer).await? {
             Some(answered) => Box::pin(future::ready(answered)),
             None => answer,

@@ -46,12 +46,9 @@ pub(super) async fn admitted(
 
 /// Whether what a path may stand for is `stream`, or lies in its folder.
 fn belongs(name: &StreamUrl, stream: &StreamUrl) -> bool {
-    let below = || {
-        let rest = name.app().strip_prefix(stream.app())?;
-        let rest = rest.strip_prefix('/')?.strip_prefix(stream.stream())?;
-        (name.vhost() == stream.vhost() && (rest.is_empty() || rest.starts_with('/'))).then_some(())
-    };
-    name == stream || below().is_some()
+    let rest = name.path().strip_prefix(stream.path());
+    let is_within = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    name.vhost() == stream.vhost() && is_within
 }
 
 /// Whether a playlist or manifest lists pieces, and is asked for again and again.

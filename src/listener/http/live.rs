@@ -6,17 +6,18 @@ use std::sync::Arc;
 
 use hyper::StatusCode;
 use sluicegate_core::access::credentials::Credentials;
+use sluicegate_core::dialect::{Dialect, File};
 use sluicegate_core::http::head::{Forwarded, RequestHead, ResponseHead};
 use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::place::rule::Via;
-use sluicegate_core::stream::{Action, Protocol, StreamUrl};
+use sluicegate_core::stream::{Action, Protocol, StreamError, StreamUrl};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tracing::{debug, info};
 
 use super::super::pair;
-use super::Http;
 use super::refusal::{send, send_away};
+use super::{Http, dialect_of};
 use crate::net::entrance::Ends;
 use crate::net::forwarded;
 use crate::net::relay::{Passage, Unhurried};
@@ -49,7 +50,7 @@ pub(super) async fn set_up(
     ends: Ends,
     proxy: &Proxy,
 ) -> Option<Box<Pair>> {
-    if let Some(location) = redirect(request, protocol, proxy).await {
+    if let Some(location) = redirect(request, protocol, ends, proxy).await {
         send_away(&mut client, &location).await;
         return None;
     }
@@ -67,8 +68,17 @@ pub(super) async fn set_up(
     outgoing.target = session.for_origin(&request.target).into_owned();
     outgoing.write(&mut head);
     let (address, local) = (session.row().request.client, ends.local);
-    let head = head.as_slice();
+    let (head, outgoing, asked) = (head.as_slice(), &outgoing, &session.row().request);
+    let dialect = dialect_of(request.host(), ends, proxy);
     let send_head = |attempt: Attempt| async move {
+        let mut written = Vec::new();
+        let head = match renamed(outgoing, dialect, asked, &attempt)? {
+            Some(renamed) => {
+                renamed.write(&mut written);
+                written.as_slice()
+            }
+            None => head,
+        };
         let mut origin = http.dialer.dial(&attempt, address, local).await?;
         origin
             .write_all(head)
@@ -180,9 +190,10 @@ pub(super) fn check_switch(status: u16, request: &RequestHead) -> Result<(), NoA
 pub(super) async fn redirect(
     head: &RequestHead,
     protocol: Protocol,
+    ends: Ends,
     proxy: &Proxy,
 ) -> Option<String> {
-    let stream = StreamUrl::from_http(head.host(), &head.target).ok()?;
+    let stream = stream_of(head, ends, proxy).ok()?;
     let base = proxy.redirect(&stream, protocol, Via::Http).await?;
     debug!(%stream, location = base, "viewer sent away by rule");
     Some(format!("{base}{}", head.target))
@@ -197,7 +208,7 @@ pub(super) async fn open(
     identity: Option<&str>,
     proxy: &Proxy,
 ) -> Result<(Session, Forwarded), (StatusCode, String)> {
-    let stream = StreamUrl::from_http(head.host(), &head.target)
+    let stream = stream_of(head, ends, proxy)
         .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
     let client = client_of(http, head, ends.client);
     let request = Request {
@@ -213,6 +224,33 @@ pub(super) async fn open(
         Ok(session) => Ok((session, forwarded)),
         Err(refusal) => Err((refusal.http_status(), refusal.to_string())),
     }
+}
+
+/// The stream that the target of a live pull names.
+fn stream_of(head: &RequestHead, ends: Ends, proxy: &Proxy) -> Result<StreamUrl, StreamError> {
+    let dialect = dialect_of(head.host(), ends, proxy);
+    match dialect.file(head.host(), &head.target) {
+        Some(file) => file.stream,
+        None => StreamUrl::from_http(head.host(), &head.target),
+    }
+}
+
+/// The head of a live pull with the origin's own target; `None` if that is the client's too.
+pub(super) fn renamed(
+    head: &RequestHead,
+    dialect: Dialect,
+    asked: &Request,
+    attempt: &Attempt,
+) -> Result<Option<RequestHead>, DialError> {
+    if attempt.naming.is_of(dialect) {
+        return Ok(None);
+    }
+    let (_, query) = head.target.split_once('?').unwrap_or_default();
+    let file = File::Live(asked.protocol);
+    let target = attempt.naming.file(dialect, &asked.stream, file, query)?;
+    let mut head = head.clone();
+    head.target = target;
+    Ok(Some(head))
 }
 
 /// What the client of a request showed, with the `target` it asked for and the name in its certificate.

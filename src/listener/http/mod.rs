@@ -21,7 +21,9 @@ use hyper::header::{
     HeaderValue,
 };
 use hyper::{Method, Request, Response, StatusCode};
+use sluicegate_core::dialect::Dialect;
 use sluicegate_core::http::head::{Body as RequestBody, Forwarded, HeadError, RequestHead};
+use sluicegate_core::http::link;
 use sluicegate_core::http::route::{Probe, Route};
 use sluicegate_core::stream::{Protocol, StreamUrl};
 use tokio::io::AsyncReadExt;
@@ -114,7 +116,7 @@ impl Http {
             }
         };
         let (request, length) = parsed;
-        if let Some(protocol) = live_pull(&request, &proxy) {
+        if let Some(protocol) = live_pull(&request, ends, &proxy) {
             if head.len() > length {
                 refusal::send(&mut client, StatusCode::BAD_REQUEST, live::NOTHING_FOLLOWS).await;
                 return None;
@@ -170,7 +172,7 @@ impl Http {
             return open_to_all(preflight());
         }
         let target = request.uri().path_and_query().map_or("/", |t| t.as_str());
-        match route(target, request.headers().get(HOST), proxy) {
+        match route(target, request.headers().get(HOST), ends, proxy) {
             Route::Live(protocol) => {
                 let answered = again::answer(self, request, protocol, ends, proxy, current).await;
                 answered.unwrap_or_else(|(status, words)| open_to_all(text(status, words)))
@@ -268,8 +270,20 @@ async fn read_head(
 
 /// What a request is for. A path that may name a stream without end as well as a segment names the stream if that is
 /// placed.
-fn route(target: &str, host: Option<&HeaderValue>, proxy: &Proxy) -> Route {
+fn route(target: &str, host: Option<&HeaderValue>, ends: Ends, proxy: &Proxy) -> Route {
     let route = Route::of(target);
+    let name = host.and_then(|host| host.to_str().ok());
+    let dialect = dialect_of(name, ends, proxy);
+    if dialect != Dialect::Srs {
+        return match route {
+            // What we listed is named by its link.
+            Route::Piece(_) if link::take(target).1.is_some() => route,
+            Route::Health(_) | Route::Versions => route,
+            _ => dialect
+                .file(name, target)
+                .map_or(Route::Other, |file| file.route),
+        };
+    }
     let Some(protocol) = Route::live(target).filter(|_| matches!(route, Route::Piece(_))) else {
         return route;
     };
@@ -277,6 +291,11 @@ fn route(target: &str, host: Option<&HeaderValue>, proxy: &Proxy) -> Route {
     let placed = StreamUrl::from_http(host, target)
         .is_ok_and(|stream| proxy.registry().standing(&proxy.key(&stream)).is_some());
     if placed { Route::Live(protocol) } else { route }
+}
+
+/// How the client of a request names streams.
+fn dialect_of(host: Option<&str>, ends: Ends, proxy: &Proxy) -> Dialect {
+    proxy.dialects().of(host, ends.local.port()).0
 }
 
 /// Any page may read an answer, where the origin does not say otherwise.
@@ -289,11 +308,11 @@ fn open_to_all(mut response: Response<Body>) -> Response<Body> {
 }
 
 /// The protocol of a request that is relayed raw: a plain GET of a live stream.
-fn live_pull(request: &RequestHead, proxy: &Proxy) -> Option<Protocol> {
+fn live_pull(request: &RequestHead, ends: Ends, proxy: &Proxy) -> Option<Protocol> {
     let host = request
         .host()
         .and_then(|host| HeaderValue::from_str(host).ok());
-    match route(&request.target, host.as_ref(), proxy) {
+    match route(&request.target, host.as_ref(), ends, proxy) {
         Route::Live(protocol) if request.method == "GET" && request.body() == RequestBody::None => {
             Some(protocol)
         }

@@ -1,6 +1,7 @@
 //! Streams that are pulled in pieces: playlists, manifests, and what they list. Every request stands for itself: the
 //! link in its query says which origin has the piece, and without one its path says which stream it is of.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,6 +10,7 @@ use futures_util::stream::unfold;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Body as HttpBody, Incoming};
 use hyper::{Method, Request, Response, StatusCode};
+use sluicegate_core::dialect::{Dialect, File};
 use sluicegate_core::fleet::health::Fault;
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::http::cmcd;
@@ -18,12 +20,11 @@ use sluicegate_core::http::route::Piece;
 use sluicegate_core::http::segment::Readings;
 use sluicegate_core::http::sharing::{self, Audience, CMCD, Share, is_personal};
 use sluicegate_core::place::rule::Via;
-use sluicegate_core::stream::{Action, Protocol, Service, StreamUrl};
+use sluicegate_core::stream::{Action, Protocol, Service, StreamError, StreamUrl};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::Http;
 use super::again;
 use super::apart::Apart;
 use super::counted::Counted;
@@ -31,6 +32,7 @@ use super::granted;
 use super::live::{client_of, credentials_of};
 use super::rewrite::{self, Rewriting};
 use super::share::{Found, Head, Lead, Outcome, SHARED_MAX, Shares};
+use super::{Http, dialect_of};
 use crate::config;
 use crate::metrics::{DirectionLabels, KindLabel, PieceLabels, UnsharedLabels};
 use crate::net::entrance::Ends;
@@ -101,6 +103,8 @@ struct Pull {
     host: String,
     /// Where the link says that the piece is.
     linked: Option<Attempt>,
+    /// How the client names streams; `None` for what we listed, whose target is the origin's own.
+    dialect: Option<Dialect>,
     patience: Patience,
     /// Whether an access rule may be about the stream.
     guarded: bool,
@@ -149,7 +153,7 @@ async fn sent_away_or_served(
     proxy: &Proxy,
 ) -> Result<Response<Body>, (StatusCode, String)> {
     let head = head_of(request)?;
-    if let Some(location) = elsewhere(&head, kind, proxy).await {
+    if let Some(location) = elsewhere(&head, kind, ends, proxy).await {
         return again::elsewhere(&location);
     }
     let identity = Identity::of(request.extensions());
@@ -173,13 +177,14 @@ fn head_of(request: &Request<Incoming>) -> Result<RequestHead, (StatusCode, Stri
 
 /// Where a player is sent by rule for a playlist or a manifest. What these list is relative to them, so that the rest
 /// follows; a piece that was listed by us is served by us.
-async fn elsewhere(head: &RequestHead, kind: Piece, proxy: &Proxy) -> Option<String> {
+async fn elsewhere(head: &RequestHead, kind: Piece, ends: Ends, proxy: &Proxy) -> Option<String> {
     if kind == Piece::Segment || !proxy.redirects() {
         return None;
     }
     let (target, _) = link::take(&head.target);
     let target = cmcd::of_target(&target);
-    let stream = stream_of(proxy, head.host(), &target).ok()?;
+    let dialect = dialect_of(head.host(), ends, proxy);
+    let stream = stream_of(proxy, dialect, head.host(), &target).ok()?;
     let base = proxy
         .redirect(&stream, Protocol::HttpSegments, Via::Http)
         .await?;
@@ -199,9 +204,11 @@ async fn pull(
     let (target, token) = link::take(&head.target);
     let target = cmcd::of_target(&target);
     let (link, lets_in) = http.pieces.open(token)?.unzip();
+    let dialect = dialect_of(head.host(), ends, proxy);
+    let read_as = link.is_none().then_some(dialect);
     let stream = match &link {
         Some(link) => link.stream.clone(),
-        None => stream_of(proxy, head.host(), &target)?,
+        None => stream_of(proxy, dialect, head.host(), &target)?,
     };
     let client = client_of(http, &head, ends.client);
     let asked = Asked {
@@ -213,7 +220,7 @@ async fn pull(
         credentials: credentials_of(&head, &target, identity),
     };
     let lets_in = lets_in == Some(true);
-    let readings = Readings::of(head.host(), &target).map_or(Vec::new(), |readings| readings.all);
+    let readings = readings(proxy, dialect, link.as_ref(), head.host(), &target);
     let guarded = proxy.may_judge(&asked.stream, Action::Play);
     let place = granted::admitted(proxy, asked, &readings, link.as_ref(), lets_in)
         .await
@@ -239,20 +246,50 @@ async fn pull(
         },
         place,
         linked,
+        dialect: read_as,
         patience,
         guarded,
         first,
     })
 }
 
+/// Every stream that a target may stand for. That of a link is its origin's own, and is read in the origin's dialect.
+fn readings(
+    proxy: &Proxy,
+    dialect: Dialect,
+    link: Option<&Link>,
+    host: Option<&str>,
+    target: &str,
+) -> Vec<StreamUrl> {
+    let member = link.and_then(|link| proxy.registry().member(&link.origin));
+    let naming = member.map(|member| member.origin.attributes.naming.clone());
+    let dialect = naming.as_ref().map_or(dialect, |naming| naming.dialect);
+    let read = dialect.file(host, target).and_then(|file| file.stream.ok());
+    let mut all: Vec<StreamUrl> = read.into_iter().collect();
+    if all.is_empty() || link.is_some() {
+        all.extend(Readings::of(host, target).map_or(Vec::new(), |readings| readings.all));
+    }
+    match naming {
+        Some(naming) => all
+            .iter()
+            .flat_map(|stream| naming.names_of(stream))
+            .collect(),
+        None => all,
+    }
+}
+
 /// The stream a path names a piece of: the first that is placed, of those that it may be.
 fn stream_of(
     proxy: &Proxy,
+    dialect: Dialect,
     host: Option<&str>,
     target: &str,
 ) -> Result<StreamUrl, (StatusCode, String)> {
-    let readings =
-        Readings::of(host, target).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
+    let bad = |error: StreamError| (StatusCode::BAD_REQUEST, error.to_string());
+    if let Some(file) = dialect.file(host, target) {
+        return file.stream.map_err(bad);
+    }
+    let readings = Readings::of(host, target).map_err(bad)?;
     let placed = |stream: &StreamUrl| proxy.registry().standing(&proxy.key(stream)).is_some();
     let known = readings.all.into_iter().find(placed);
     Ok(known.unwrap_or(readings.likely))
@@ -373,8 +410,8 @@ impl Pull {
         let likely = self.likely();
         let fetched = self.fetch().await;
         let audience = match &fetched {
-            Ok((_, response)) => self.audience(response),
-            Err(_) => Audience::Asker,
+            Ok((attempt, response)) if !self.is_for_one(&attempt.origin) => self.audience(response),
+            _ => Audience::Asker,
         };
         if audience == Audience::Asker {
             // Nobody waits for the body of an answer that is not theirs.
@@ -495,7 +532,13 @@ impl Pull {
         if let Some(attempt) = &self.linked {
             match self
                 .ask
-                .send(&self.dialer, &self.silence, attempt, patience)
+                .send(
+                    &self.dialer,
+                    &self.silence,
+                    attempt,
+                    &self.ask.head.target,
+                    patience,
+                )
                 .await
             {
                 Ok(response) => {
@@ -519,9 +562,10 @@ impl Pull {
         let found = match self.patience {
             Patience::Answer => {
                 let send = |attempt: Attempt| async move {
+                    let target = self.target_at(&attempt)?;
                     let response = self
                         .ask
-                        .send(&self.dialer, &self.silence, &attempt, patience)
+                        .send(&self.dialer, &self.silence, &attempt, &target, patience)
                         .await?;
                     Ok((attempt, response))
                 };
@@ -536,11 +580,7 @@ impl Pull {
                     Ok(attempt)
                 };
                 match self.place.dial(reach, |_| true).await {
-                    Ok(attempt) => match self
-                        .ask
-                        .send(&self.dialer, &self.silence, &attempt, patience)
-                        .await
-                    {
+                    Ok(attempt) => match self.reload_at(&attempt, patience).await {
                         Ok(response) => Ok((attempt, response)),
                         Err(_) => {
                             let stream = &self.place.request().stream;
@@ -559,6 +599,47 @@ impl Pull {
             }
             Err(refusal) => Err((status_of(refusal.http_status()), refusal.to_string())),
         }
+    }
+
+    async fn reload_at(
+        &self,
+        attempt: &Attempt,
+        patience: Duration,
+    ) -> Result<Response<Answer>, DialError> {
+        let target = self.target_at(attempt)?;
+        self.ask
+            .send(&self.dialer, &self.silence, attempt, &target, patience)
+            .await
+    }
+
+    /// The target as an origin is to get it. Only what a player begins with has a name in every dialect; what that lists
+    /// is asked for by its link.
+    fn target_at(&self, attempt: &Attempt) -> Result<Cow<'_, str>, DialError> {
+        let target = &self.ask.head.target;
+        let Some(dialect) = self
+            .dialect
+            .filter(|dialect| !attempt.naming.is_of(*dialect))
+        else {
+            return Ok(Cow::Borrowed(target));
+        };
+        let file = match self.kind {
+            Piece::Manifest => File::Manifest,
+            Piece::Playlist => File::Playlist,
+            Piece::Segment => {
+                let words = "it is asked for by the link in its playlist";
+                return Err(DialError::Refused(words.to_owned()));
+            }
+        };
+        let (_, query) = target.split_once('?').unwrap_or_default();
+        let stream = &self.place.request().stream;
+        Ok(attempt.naming.file(dialect, stream, file, query)?.into())
+    }
+
+    /// Whether an answer is its asker's alone because of what made it.
+    fn is_for_one(&self, origin: &OriginId) -> bool {
+        let member = self.proxy.registry().member(origin);
+        let dialect = member.map(|member| member.origin.attributes.naming.dialect);
+        self.kind != Piece::Segment && dialect.is_some_and(Dialect::has_viewer_playlists)
     }
 
     /// The answer as it goes to clients: what is rewritten is read whole, everything else passes.
@@ -580,16 +661,19 @@ impl Pull {
             headers: head.headers,
         };
         rewrite::hide(&mut head.headers, &attempt.target);
+        let asked = self.target_at(attempt).unwrap_or_default();
+        let folder = folder_of(&asked).filter(|_| self.dialect.is_some());
+        let folder = folder.filter(|folder| Some(*folder) != folder_of(&self.ask.head.target));
         if self.kind == Piece::Segment {
             return Ok(Prepared::Passing(head, response.into_body()));
         }
         rewrite::weaken(&mut head.headers);
-        if head.status != StatusCode::OK || rewrite::is_encoded(&head.headers) {
-            return Ok(Prepared::Passing(head, response.into_body()));
+        let whole = head.status == StatusCode::OK && !rewrite::is_encoded(&head.headers);
+        let mut response = Some(response);
+        let mut body = Bytes::new();
+        if let Some(answer) = response.take_if(|_| whole) {
+            body = rewrite::collect(answer.into_body()).await.map_err(broken)?;
         }
-        let body = rewrite::collect(response.into_body())
-            .await
-            .map_err(broken)?;
         let lives = self.guarded && granted::is_live_media(&body);
         let link = Link {
             stream: self.place.request().stream.clone(),
@@ -607,7 +691,12 @@ impl Pull {
         };
         let link = key.seal(&link);
         if lives && self.first && self.kind == Piece::Playlist {
-            let body = rewrite::as_variant(&mut head, &self.ask.head.target, &link);
+            let body = rewrite::as_variant(
+                &mut head,
+                &self.ask.head.target,
+                folder.map(|_| &*asked),
+                &link,
+            );
             return Ok(Prepared::Whole(head, body));
         }
         let rewriting = Rewriting {
@@ -615,7 +704,12 @@ impl Pull {
             host: &self.host,
             target: &attempt.target,
             link: &link,
+            folder,
         };
+        if let Some(response) = response {
+            rewriting.lead_back(&mut head.headers);
+            return Ok(Prepared::Passing(head, response.into_body()));
+        }
         let body = rewriting.apply(&mut head, body, self.proxy.metrics());
         Ok(Prepared::Whole(head, body))
     }
@@ -635,6 +729,9 @@ impl Pull {
             .sharing
             .common(self.share(), &self.ask.head)?;
         let (origin, stream) = (self.likely()?, &self.place.request().stream);
+        if self.is_for_one(&origin) {
+            return None;
+        }
         let shape = sharing::shape(&self.ask.head.target);
         // The first answer to a viewer may be another than the later ones.
         let first = if self.first { "\nfirst" } else { "" };
@@ -776,6 +873,12 @@ fn result_of(status: StatusCode) -> &'static str {
         503 => "unavailable",
         _ => "failed",
     }
+}
+
+/// The folder of a target's path, with its last slash.
+fn folder_of(target: &str) -> Option<&str> {
+    let (path, _) = target.split_once('?').unwrap_or((target, ""));
+    path.get(..=path.rfind('/')?)
 }
 
 /// Seconds since 1970.

@@ -31,19 +31,43 @@ pub(super) struct Rewriting<'a> {
     pub(super) target: &'a Target,
     /// The sealed link that every URI gets.
     pub(super) link: &'a str,
+    /// Where it lies on the origin, if clients ask for it by another path.
+    pub(super) folder: Option<&'a str>,
 }
 
 impl Rewriting<'_> {
+    const fn page<'p>(&'p self, origin: &'p [&'p str]) -> Page<'p> {
+        Page {
+            host: self.host,
+            origin,
+            link: self.link,
+            base: "",
+            folder: self.folder,
+        }
+    }
+
+    /// A redirect within the origin leads to the same place here, where clients use other paths than it.
+    pub(super) fn lead_back(&self, headers: &mut HeaderMap) {
+        if self.folder.is_none() {
+            return;
+        }
+        let Some(location) = headers.get(LOCATION) else {
+            return;
+        };
+        let mut written = Vec::new();
+        self.page(&[]).write_uri(location.as_bytes(), &mut written);
+        if let Ok(location) = HeaderValue::from_bytes(&written) {
+            headers.insert(LOCATION, location);
+        }
+    }
+
     /// The body as players get it; `head` speaks of the new one then. What cannot be read passes as it is: players
     /// may know better what it is.
     pub(super) fn apply(&self, head: &mut Head, body: Bytes, metrics: &Metrics) -> Bytes {
         let began = Instant::now();
         let origin = self.target.to_string();
-        let page = Page {
-            host: self.host,
-            origin: &[&origin],
-            link: self.link,
-        };
+        let origin = [origin.as_str()];
+        let page = self.page(&origin);
         let rewritten = match self.kind {
             Piece::Playlist => hls::rewrite(&body, &page),
             Piece::Manifest => dash::rewrite(&body, &page),
@@ -76,9 +100,18 @@ impl Rewriting<'_> {
 
 /// A playlist of pieces, as the only variant of a master playlist: from here on a viewer asks for it by a link that lets
 /// it in, however soon what it showed at first is over.
-pub(super) fn as_variant(head: &mut Head, target: &str, link: &str) -> Bytes {
+///
+/// `renamed` is the origin's own target, where clients ask by another path.
+pub(super) fn as_variant(
+    head: &mut Head,
+    target: &str,
+    renamed: Option<&str>,
+    link: &str,
+) -> Bytes {
+    let target = renamed.unwrap_or(target);
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let name = path.rsplit('/').next().unwrap_or_default();
+    let last = || path.rsplit('/').next().unwrap_or_default();
+    let name = renamed.map_or_else(last, |_| path);
     let query = match query {
         "" => String::new(),
         query => format!("{query}&"),

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use sluicegate_core::dialect::Rename;
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::redirect::place_of;
 use sluicegate_core::rtsp::join::Join;
@@ -26,6 +27,7 @@ pub(super) struct Leg {
     pub(super) rest: Vec<u8>,
     peer: SocketAddr,
     challenging: bool,
+    rename: Option<Rename>,
 }
 
 /// What an answer means for a request that names a stream.
@@ -41,7 +43,7 @@ pub(super) enum Answer {
 }
 
 impl Leg {
-    pub(super) fn new(origin: OriginId, stream: TcpStream) -> Self {
+    pub(super) fn new(origin: OriginId, stream: TcpStream, rename: Option<Rename>) -> Self {
         let peer = stream
             .peer_addr()
             .unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
@@ -52,7 +54,13 @@ impl Leg {
             rest: Vec::new(),
             peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
             challenging: false,
+            rename,
         }
+    }
+
+    /// The stream's two paths, where the origin's differs from the client's.
+    pub(super) const fn rename(&self) -> Option<&Rename> {
+        self.rename.as_ref()
     }
 
     pub(super) const fn origin(&self) -> &OriginId {
@@ -80,12 +88,19 @@ impl Leg {
         patience: Duration,
     ) -> Result<(), DialError> {
         let greeting = match &asked.greeting {
-            Some(greeting) => to_origin(greeting, greeting.bytes().to_vec()),
+            Some(greeting) => {
+                let renamed = self.rename.as_ref();
+                let renamed =
+                    renamed.and_then(|rename| greeting.with_path_of(rename, Speaker::Client));
+                let greeting = renamed.as_ref().unwrap_or(greeting);
+                to_origin(greeting, greeting.bytes().to_vec())
+            }
             None => {
-                let (uri, cseq) = (
-                    asked.message.uri(),
-                    asked.message.cseq().unwrap_or_default(),
-                );
+                let uri = match &self.rename {
+                    Some(rename) => rename.url_to_origin(asked.message.uri()),
+                    None => asked.message.uri().into(),
+                };
+                let cseq = asked.message.cseq().unwrap_or_default();
                 let words = format!("OPTIONS {uri} RTSP/1.0\r\nCSeq: {cseq}\r\n\r\n");
                 to_origin(&asked.message, words.into_bytes())
             }

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use sluicegate_core::access::credentials::Credentials;
 use sluicegate_core::rtsp::join::Join;
-use sluicegate_core::rtsp::message::{Message, Method, response};
-use sluicegate_core::rtsp::rewrite::{Rewrite, authority};
+use sluicegate_core::rtsp::message::{Message, Method, Speaker, response};
+use sluicegate_core::rtsp::rewrite::{Rewrite, authority, path};
 use sluicegate_core::rtsp::server::{Asked, Server};
 use sluicegate_core::stream::Protocol;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -92,7 +92,7 @@ impl Rtsp {
             early,
             ends,
         } = visitor;
-        let mut server = Server::default();
+        let mut server = Server::of_clients(Arc::clone(proxy.dialects()), ends.local.port());
         server.feed(&early);
         let mut known = None;
         loop {
@@ -249,7 +249,15 @@ impl Rtsp {
         said: &Mutex<Option<Vec<u8>>>,
         ends: Ends,
     ) -> Result<(Leg, Option<Message>), DialError> {
-        let request = &asked.message;
+        let named = path(asked.message.uri());
+        let rename =
+            attempt
+                .naming
+                .rtsp(asked.dialect, &asked.stream, stream_path(named, asked))?;
+        let renamed = rename
+            .as_ref()
+            .and_then(|rename| asked.message.with_path_of(rename, Speaker::Client));
+        let request = renamed.as_ref().unwrap_or(&asked.message);
         if let Some(mut leg) = kept.take(&attempt) {
             match leg.exchange(request).await {
                 Ok(answer) => return judge(leg, answer, asked, said, ends),
@@ -260,7 +268,7 @@ impl Rtsp {
             }
         }
         let stream = self.dialer.dial(&attempt, ends.client, ends.local).await?;
-        let mut leg = Leg::new(attempt.origin, stream);
+        let mut leg = Leg::new(attempt.origin, stream, rename);
         leg.greet(asked, attempt.patience).await?;
         if request.method() == Some(Method::Setup) {
             // What becomes of a SETUP is decided where the two talk.
@@ -337,7 +345,7 @@ fn refused(refusal: &Refusal, request: &Message) -> Vec<u8> {
         } => (401, "Unauthorized"),
         Refusal::Denied { .. } => (403, "Forbidden"),
         Refusal::TooSlow { .. } => (504, "Gateway Time-out"),
-        Refusal::WrongService { .. } => (404, "Not Found"),
+        Refusal::CannotAsk { .. } | Refusal::WrongService { .. } => (404, "Not Found"),
     };
     // The first request of a client shows nothing, even if its user gave it a password (RFC 2326 §14.46).
     let challenge = match status {
@@ -350,6 +358,24 @@ fn refused(refusal: &Refusal, request: &Message) -> Vec<u8> {
         Some(request),
         challenge,
     )
+}
+
+/// The path of the stream in a URL that may name a track of it: as many segments as the stream has.
+fn stream_path<'a>(named: &'a str, asked: &Asked) -> &'a str {
+    if asked.message.method() != Some(Method::Setup) {
+        return named;
+    }
+    named.rsplit_once('/').map_or(named, |(stream, track)| {
+        let is_track = asked
+            .dialect
+            .rtsp(named)
+            .is_ok_and(|stream| stream != asked.stream);
+        if is_track && !track.is_empty() {
+            stream
+        } else {
+            named
+        }
+    })
 }
 
 /// What the client calls us: by its URI, else by where it reached us.
@@ -365,6 +391,7 @@ impl Leg {
             origin: self.peer().ip(),
             local: ends.local.ip(),
             secure: false,
+            rename: self.rename().cloned(),
         };
         Join::new(asked, ends.client.ip(), rewrite)
     }

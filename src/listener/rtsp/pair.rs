@@ -132,7 +132,10 @@ impl Pair {
 impl Watched {
     /// What the origin gets for a message of the client.
     fn hear(&mut self, message: &Message) -> Vec<u8> {
-        match self.join.from_client(message) {
+        let heard = self.join.from_client(message);
+        let renamed = self.join.renamed(message);
+        let message = renamed.as_ref().unwrap_or(message);
+        match heard {
             FromClient::Pass => to_origin(message, message.bytes().to_vec()),
             FromClient::Refuse(words) => self.refuse(words),
             FromClient::Setup(offer) => self.set_up(message, offer),

@@ -28,6 +28,8 @@ struct Agreed {
     answer: Answer,
     media: SocketAddr,
     api: Target,
+    /// What it was asked for, against which its `Location` is resolved.
+    target: String,
 }
 
 impl Ask<'_> {
@@ -50,7 +52,7 @@ impl Ask<'_> {
         let (answer, checks) = read_answer(&agreed.answer.body, &offer, &announced)?;
         let location = agreed.answer.headers.get(LOCATION);
         let location = location.and_then(|value| value.to_str().ok());
-        let resource = location.and_then(|location| resolve(&asked.target, location));
+        let resource = location.and_then(|location| resolve(&agreed.target, location));
         let mut response = Response::new(full(answer.sdp));
         *response.status_mut() = StatusCode::CREATED;
         keep_headers(&agreed.answer.headers, response.headers_mut());
@@ -236,7 +238,7 @@ impl Ask<'_> {
     async fn place(&self, session: &Session, target: &str, body: Bytes) -> Result<Agreed, Refused> {
         let said_no = Mutex::new(None);
         let dialled = session
-            .dial(|attempt| self.ask_origin(attempt, target, body.clone(), &said_no))
+            .dial(|attempt| self.ask_origin(session, attempt, target, body.clone(), &said_no))
             .await;
         dialled.map_err(|refusal| {
             let said_no = said_no.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -249,11 +251,14 @@ impl Ask<'_> {
 
     async fn ask_origin(
         &self,
+        session: &Session,
         attempt: Attempt,
         target: &str,
         body: Bytes,
         said_no: &Mutex<Option<Answer>>,
     ) -> Result<Agreed, DialError> {
+        let target = self.target_at(session, &attempt, target)?;
+        let target = target.as_str();
         let registry = self.proxy.registry();
         let Some(api) = registry.target(&attempt.origin, Service::Api) else {
             return Err(DialError::Refused(
@@ -289,7 +294,12 @@ impl Ask<'_> {
         })?;
         registry.answered(&at_api.origin);
         if answer.status == StatusCode::OK || answer.status == StatusCode::CREATED {
-            return Ok(Agreed { answer, media, api });
+            return Ok(Agreed {
+                answer,
+                media,
+                api,
+                target: target.to_owned(),
+            });
         }
         let words = format!("it answered {}", answer.status);
         let busy = matches!(
@@ -303,6 +313,30 @@ impl Ask<'_> {
         } else {
             DialError::Refused(words)
         })
+    }
+
+    /// The target as the origin is to get it. SRS's calls in JSON mean nothing to another server.
+    fn target_at(
+        &self,
+        session: &Session,
+        attempt: &Attempt,
+        target: &str,
+    ) -> Result<String, DialError> {
+        if attempt.naming.is_of(self.dialect) {
+            return Ok(target.to_owned());
+        }
+        if [Action::Play, Action::Publish]
+            .iter()
+            .any(|action| target.starts_with(json_target(*action)))
+        {
+            let words = "a call in JSON goes to SRS origins only; use WHIP or WHEP";
+            return Err(DialError::Refused(words.to_owned()));
+        }
+        let request = &session.row().request;
+        let (_, query) = target.split_once('?').unwrap_or_default();
+        Ok(attempt
+            .naming
+            .call(self.dialect, &request.stream, request.action, query)?)
     }
 
     /// Writes the call down, and lets it stand until something ends it. From here on media may come, to any proxy.

@@ -19,6 +19,7 @@ use hyper::header::{
     HeaderValue,
 };
 use hyper::{Method, Request, Response, StatusCode};
+use sluicegate_core::dialect::Dialect;
 use sluicegate_core::http::head::{Forwarded, RequestHead};
 use sluicegate_core::http::whip::Path;
 use sluicegate_core::rtc::sdp::Announced;
@@ -57,6 +58,8 @@ pub struct Whip {
 struct Ask<'a> {
     whip: &'a Whip,
     proxy: &'a Proxy,
+    /// How the client names streams.
+    dialect: Dialect,
     ends: Ends,
     head: RequestHead,
     /// The client's certificate.
@@ -85,10 +88,13 @@ impl Whip {
             .map_or("/", |target| target.as_str())
             .to_owned();
         let host = host.map(str::to_owned);
-        let Some(path) = Path::of(host.as_deref(), &target, &self.settings.paths) else {
+        let (dialect, _) = proxy.dialects().of(host.as_deref(), ends.local.port());
+        let paths = &self.settings.paths;
+        let path = Path::of_client(dialect, host.as_deref(), &target, paths);
+        let Some(path) = path else {
             return Err(request);
         };
-        let mut response = self.dispatch(request, ends, proxy, path).await;
+        let mut response = self.dispatch(request, ends, proxy, dialect, path).await;
         let headers = response.headers_mut();
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         headers.insert(
@@ -103,6 +109,7 @@ impl Whip {
         request: Request<Incoming>,
         ends: Ends,
         proxy: &Proxy,
+        dialect: Dialect,
         path: Path<'_>,
     ) -> Response<Body> {
         let methods = match path {
@@ -116,7 +123,7 @@ impl Whip {
         if self.media.is_empty() {
             return text(StatusCode::NOT_FOUND, "WebRTC is not served here");
         }
-        let ask = match Ask::read(self, proxy, ends, request).await {
+        let ask = match Ask::read(self, proxy, dialect, ends, request).await {
             Ok(ask) => ask,
             Err(response) => return *response,
         };
@@ -167,6 +174,7 @@ impl<'a> Ask<'a> {
     async fn read(
         whip: &'a Whip,
         proxy: &'a Proxy,
+        dialect: Dialect,
         ends: Ends,
         request: Request<Incoming>,
     ) -> Result<Self, Refused> {
@@ -186,6 +194,7 @@ impl<'a> Ask<'a> {
         Ok(Self {
             whip,
             proxy,
+            dialect,
             ends,
             head,
             identity,

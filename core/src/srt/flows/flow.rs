@@ -51,6 +51,8 @@ pub(super) struct Attempt {
     pub(super) link: LinkId,
     pub(super) origin: SocketAddr,
     pub(super) cookie: Option<u32>,
+    /// What the origin gets in place of the caller's stream id.
+    pub(super) stream_id: Option<Box<str>>,
     pub(super) again_at: Instant,
 }
 

@@ -6,8 +6,9 @@ use super::super::extension::{self, ExtensionError, Extensions};
 use super::super::packet::{HANDSHAKE, HAS_CONFIG, Handshake, MAGIC, Rejection, Step, peer_ip};
 use super::flow::{Asking, Attempt, Flow, Leg, Reply, Stage, aged};
 use super::{ASK_AGAIN, End, Event, Failure, Farewell, Flows, MOST_FLOWS, SWEEP, Traffic, find};
+use crate::dialect::{Dialect, Naming, Unsayable};
 use crate::flow::{ClientPath, DropReason, Fate, FlowId, Output};
-use crate::stream::{SrtStreamId, StreamError};
+use crate::stream::{Action, SrtStreamId, StreamError};
 
 impl Flows {
     /// Handles a handshake for the listener. Nothing is stored, and no more is sent than was received, until the cookie
@@ -68,7 +69,15 @@ impl Flows {
                 _ => self.end(id, End::ClientClosed, Farewell::Origin),
             }
         }
-        let (asks, authenticated, packet) = self.read(asked).map_err(|_| Rejection::BAD_REQUEST)?;
+        let port = self.ports.get(usize::from(path.entry)).copied();
+        let (dialect, direction) = self.dialects.of(None, port.unwrap_or_default());
+        let read = self.read(asked, dialect, direction);
+        let (asks, authenticated, packet) = read.map_err(|error| match error {
+            Unreadable::Stream(StreamError::SrtMode) if dialect != Dialect::Srs => {
+                Rejection::BAD_MODE
+            }
+            _ => Rejection::BAD_REQUEST,
+        })?;
         if self.stopping {
             return Err(Rejection::DOWN);
         }
@@ -91,6 +100,7 @@ impl Flows {
         self.outputs.push_back(Output::Event(Event::Asked {
             flow,
             client,
+            dialect,
             asked: asks,
         }));
         Ok(Fate::Kept)
@@ -98,12 +108,26 @@ impl Flows {
 
     /// What a conclusion asks for, whether its packets are authenticated, and the conclusion as an origin is to see it.
     /// A missing stream id is added, because the origin must understand the same stream.
-    fn read(&self, asked: Handshake<'_>) -> Result<(SrtStreamId, bool, Vec<u8>), Unreadable> {
+    fn read(
+        &self,
+        asked: Handshake<'_>,
+        dialect: Dialect,
+        direction: Option<Action>,
+    ) -> Result<(SrtStreamId, bool, Vec<u8>), Unreadable> {
         let found = Extensions::parse(asked.extensions, asked.extension)?;
         let named = found.stream_id.unwrap_or_default();
         let default = &self.limits.default_stream_id;
-        let asks = SrtStreamId::parse(&named, default)?;
+        let asks = dialect.srt(&named, default, direction)?;
         let mut packet = asked.write();
+        if dialect.misreads_srt(&named) {
+            let id = Naming::default().srt(&asks.stream, asks.action, None)?;
+            let extensions = extension::with_stream_id(asked.extensions, &id);
+            packet = Handshake {
+                extensions: &extensions,
+                ..asked
+            }
+            .write();
+        }
         if named.is_empty() {
             packet = Handshake {
                 extension: asked.extension | HAS_CONFIG,
@@ -225,11 +249,15 @@ pub(super) fn conclusion(
     let Ok(asked) = Handshake::parse(&packet) else {
         return Vec::new();
     };
+    let renamed = attempt.stream_id.as_deref();
+    let renamed = renamed.map(|id| extension::with_stream_id(asked.extensions, id));
     Handshake {
         destination: 0,
         socket_id,
         cookie: attempt.cookie.unwrap_or_default(),
         peer_ip: peer_ip(attempt.origin),
+        extension: asked.extension | renamed.as_ref().map_or(0, |_| HAS_CONFIG),
+        extensions: renamed.as_deref().unwrap_or(asked.extensions),
         ..asked
     }
     .write()
@@ -261,6 +289,8 @@ enum Unreadable {
     Extension(#[from] ExtensionError),
     #[error(transparent)]
     Stream(#[from] StreamError),
+    #[error(transparent)]
+    Unsayable(#[from] Unsayable),
 }
 
 /// The value that a caller's induction has in place of extension flags: datagram mode, inherited from UDT.

@@ -26,6 +26,7 @@ mod own_ids;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::flow::{Asking, Attempt, Flow, Stage};
@@ -33,6 +34,7 @@ use self::handshake::{conclusion, induction, rejection};
 use self::own_ids::OwnIds;
 use super::cookie::Cookies;
 use super::packet::{self, Handshake, Header, Kind, Rejection};
+use crate::dialect::{ClientDialects, Dialect};
 use crate::flow::{ClientPath, DropReason, Fate, FlowId, Flows as Table, Input, LinkId, Output};
 use crate::stream::SrtStreamId;
 
@@ -67,6 +69,9 @@ pub struct Flows {
     /// Keeps sources from choosing their slot.
     salt: u64,
     stopping: bool,
+    dialects: Arc<ClientDialects>,
+    /// The port of each entry.
+    ports: Vec<u16>,
 }
 
 /// What the shell has to act on.
@@ -78,6 +83,8 @@ pub enum Event {
         flow: FlowId,
         /// The caller's address.
         client: SocketAddr,
+        /// How the caller names streams.
+        dialect: Dialect,
         /// What the caller wants.
         asked: SrtStreamId,
     },
@@ -166,13 +173,35 @@ impl Flows {
             random: seed,
             salt,
             stopping: false,
+            dialects: Arc::default(),
+            ports: Vec::new(),
         }
+    }
+
+    /// The same table for callers that speak these `dialects`. `ports` are those of the listener's sockets, in the order
+    /// of their entries.
+    #[must_use]
+    pub fn of_clients(mut self, dialects: Arc<ClientDialects>, ports: Vec<u16>) -> Self {
+        (self.dialects, self.ports) = (dialects, ports);
+        self
     }
 
     /// Asks the origin at `origin`, over `link`, to take the flow. An attempt under way is given up. The outcome is an
     /// event; the shell decides how long silence may last. No other flow may use the link if the flow
     /// [needs its own](Flows::needs_own_link).
     pub fn attempt(&mut self, now: Instant, flow: FlowId, link: LinkId, origin: SocketAddr) {
+        self.attempt_as(now, flow, link, origin, None);
+    }
+
+    /// As [`attempt`](Self::attempt), with `stream_id` in place of the caller's own.
+    pub fn attempt_as(
+        &mut self,
+        now: Instant,
+        flow: FlowId,
+        link: LinkId,
+        origin: SocketAddr,
+        stream_id: Option<Box<str>>,
+    ) {
         let Some((taken, asking)) = self.take_asking(flow) else {
             return;
         };
@@ -180,6 +209,7 @@ impl Flows {
             link,
             origin,
             cookie: None,
+            stream_id,
             again_at: now + ASK_AGAIN,
         };
         let data = induction(taken.shown_to_origin(), &asking, &attempt);

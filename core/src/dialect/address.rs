@@ -1,0 +1,222 @@
+//! An address taken apart, and a path written into a URL.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use super::{CallAsked, Dialect};
+use crate::access::credentials::Credentials;
+use crate::stream::{
+    Action, SrtStreamId, StreamError, StreamUrl, decode, split_authority, split_query, unquote,
+};
+
+/// An RTMP request as it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RtmpAsked<'a> {
+    /// The `tcUrl` of the client's `connect`.
+    pub tc_url: &'a str,
+    /// The name in its `publish` or `play`; may be empty.
+    pub name: &'a str,
+}
+
+/// An RTMP request as an origin gets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RtmpAddress {
+    /// The `tcUrl` of `connect`, with the host that the client used: servers read their vhost from it.
+    pub tc_url: String,
+    /// The `app` of `connect`.
+    pub app: String,
+    /// The name in `publish` or `play`.
+    pub name: String,
+}
+
+/// The parts of an RTMP request.
+pub(super) struct RtmpParts<'a> {
+    /// Everything of the tcUrl that precedes its path: `rtmp://example.com:1935`.
+    pub(super) front: &'a str,
+    pub(super) host: &'a str,
+    pub(super) app: &'a str,
+    pub(super) app_query: &'a str,
+    pub(super) name: &'a str,
+    pub(super) name_query: &'a str,
+}
+
+impl<'a> RtmpAsked<'a> {
+    /// The host and port that the client used, if its tcUrl names them.
+    pub fn host(&self) -> Option<&'a str> {
+        split_authority(unquote(self.tc_url)).0
+    }
+
+    pub(super) fn parts(&self) -> RtmpParts<'a> {
+        let tc_url = unquote(self.tc_url);
+        let (host, target) = split_authority(tc_url);
+        let front = tc_url.get(..tc_url.len() - target.len());
+        let (app, app_query) = split_query(target);
+        let (name, name_query) = split_query(self.name);
+        RtmpParts {
+            front: front.unwrap_or_default(),
+            host: host.unwrap_or_default(),
+            app,
+            app_query,
+            name,
+            name_query,
+        }
+    }
+}
+
+impl RtmpParts<'_> {
+    /// The stream whose path is the app and then the name, both decoded.
+    pub(super) fn stream(&self) -> Result<StreamUrl, StreamError> {
+        let (app, name) = (decode(self.app)?, decode(self.name)?);
+        StreamUrl::of_path(self.host, &[&app, "/", &*name].concat())
+    }
+
+    /// Both queries as one.
+    pub(super) fn query(&self) -> String {
+        match (self.app_query, self.name_query) {
+            ("", query) | (query, "") => query.to_owned(),
+            (one, two) => [one, "&", two].concat(),
+        }
+    }
+}
+
+impl RtmpAddress {
+    pub(super) fn new(front: &str, app: &str, app_query: &str, name: &str, query: &str) -> Self {
+        let with = |text: &str, query: &str| match query {
+            "" => text.to_owned(),
+            query => [text, "?", query].concat(),
+        };
+        Self {
+            tc_url: [front, "/", &with(app, app_query)].concat(),
+            app: with(app, app_query),
+            name: with(name, query),
+        }
+    }
+}
+
+/// The stream of a URL whose whole path is its name.
+pub(super) fn stream_of_url(url: &str) -> Result<StreamUrl, StreamError> {
+    let (host, target) = split_authority(url);
+    let (path, _) = split_query(target);
+    StreamUrl::of_path(host.unwrap_or_default(), &decode(path)?)
+}
+
+/// The stream that a path of an HTTP request names as a whole.
+pub(super) fn stream_of_path(host: Option<&str>, path: &str) -> Result<StreamUrl, StreamError> {
+    StreamUrl::of_path(host.unwrap_or_default(), &decode(path)?)
+}
+
+/// A request for a call whose path ends in `whip` or `whep`, with the stream before that.
+pub(super) fn call_by_path(host: Option<&str>, target: &str) -> Option<CallAsked> {
+    let (path, _) = split_query(target);
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let (path, last) = path.rsplit_once('/')?;
+    let action = match last {
+        "whep" => Action::Play,
+        "whip" => Action::Publish,
+        _ => return None,
+    };
+    let stream = stream_of_path(host, path);
+    Some(CallAsked { stream, action })
+}
+
+/// An SRT id of the access control guidelines (`#!::r=,m=,u=,s=,h=`), with the path taken literally. Without `m`, the
+/// port says the direction.
+pub(super) fn guideline_id(
+    dialect: Dialect,
+    pairs: &str,
+    port: Option<Action>,
+    by_default: Option<Action>,
+) -> Result<SrtStreamId, StreamError> {
+    let (mut path, mut host, mut action) = ("", "", port.or(by_default));
+    let pairs = pairs.split(',').filter_map(|pair| pair.split_once('='));
+    for (key, value) in pairs.clone() {
+        match key.trim() {
+            "h" => host = value,
+            "m" => {
+                action = match unquote(value) {
+                    "publish" => Some(Action::Publish),
+                    "request" => Some(Action::Play),
+                    _ => return Err(StreamError::SrtMode),
+                }
+            }
+            "r" => path = unquote(value),
+            _ => {}
+        }
+    }
+    let Some(action) = action else {
+        return refuse(dialect, NO_DIRECTION);
+    };
+    let (path, query) = split_query(path);
+    let mut credentials = Credentials::of_srt(pairs.filter(|(key, _)| ["u", "s"].contains(key)));
+    credentials.query = Credentials::of_target(&["?", query].concat()).query;
+    Ok(SrtStreamId {
+        stream: StreamUrl::of_path(host, &decode(path)?)?,
+        action,
+        credentials: credentials.boxed(),
+    })
+}
+
+/// The refusal of an address that breaks `rule`.
+pub(super) fn refuse<T>(dialect: Dialect, rule: &'static str) -> Result<T, StreamError> {
+    let dialect = dialect.as_str();
+    Err(StreamError::Dialect { dialect, rule })
+}
+
+/// Writes a path into a URL: what RFC 3986 §3.3 does not allow in a segment is escaped.
+pub(super) fn escape(path: &str) -> Cow<'_, str> {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$'()*+,;=:@/".contains(byte);
+    if path.as_bytes().iter().all(plain) {
+        return Cow::Borrowed(path);
+    }
+    escaped(path, plain)
+}
+
+/// Writes a text into the value of a query's parameter.
+pub(super) fn escape_value(text: &str) -> Cow<'_, str> {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~/:,@".contains(byte);
+    if text.as_bytes().iter().all(plain) {
+        return Cow::Borrowed(text);
+    }
+    escaped(text, plain)
+}
+
+fn escaped(text: &str, plain: impl Fn(&u8) -> bool) -> Cow<'_, str> {
+    let mut out = String::with_capacity(text.len() * 2);
+    for byte in text.bytes() {
+        if plain(&byte) {
+            out.push(byte.into());
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// `path` with a query, if there is one.
+pub(super) fn with_query(path: &str, query: &str) -> String {
+    match query {
+        "" => path.to_owned(),
+        query => {
+            let mark = if path.contains('?') { "&" } else { "?" };
+            [path, mark, query].concat()
+        }
+    }
+}
+
+/// `query` without the parameters of these `names`.
+pub(super) fn without(query: &str, names: &[&str]) -> String {
+    let named = |pair: &str| names.contains(&pair.split('=').next().unwrap_or_default());
+    let kept = query
+        .split('&')
+        .filter(|pair| !pair.is_empty() && !named(pair));
+    kept.collect::<Vec<_>>().join("&")
+}
+
+/// Whether a path has no more than this many segments, and no fewer than that many.
+pub(super) fn has_segments(path: &str, range: std::ops::RangeInclusive<usize>) -> bool {
+    range.contains(&path.split('/').count())
+}
+
+/// What an SRT id must say, one way or the other.
+pub(super) const NO_DIRECTION: &str =
+    "an SRT id says publish or request, or its port does (clients.rules)";

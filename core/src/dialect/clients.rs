@@ -1,0 +1,169 @@
+//! Which clients speak which dialect.
+
+use std::str::FromStr;
+
+use super::{Dialect, UnknownDialect};
+use crate::place::pattern::{Pattern, PatternError};
+use crate::stream::Action;
+
+/// The dialect of every client.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ClientDialects {
+    /// That of clients for which no rule speaks.
+    pub usual: Dialect,
+    /// The first rule that speaks of a client counts.
+    pub rules: Vec<ClientRule>,
+}
+
+/// The dialect of the clients that call one host or one port of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientRule {
+    scope: Scope,
+    dialect: Dialect,
+    action: Option<Action>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Scope {
+    Host(Pattern),
+    Port(u16),
+}
+
+/// Why a text is not a rule for clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ClientRuleError {
+    /// A direction is something else than these two, or stands in a rule for a host.
+    #[error("only a rule for a port may end in publish or play")]
+    Direction,
+    /// The dialect is unknown.
+    #[error(transparent)]
+    Dialect(#[from] UnknownDialect),
+    /// It has no host or port, or no dialect.
+    #[error(
+        "a rule is a host or a port and a dialect, as in: *.cams.example mediamtx, or :9999 ome publish"
+    )]
+    Form,
+    /// The host is not a pattern.
+    #[error(transparent)]
+    Host(#[from] PatternError),
+    /// The port is not a number from 1 to 65535.
+    #[error("the port is not a number from 1 to 65535")]
+    Port,
+}
+
+impl ClientDialects {
+    /// The dialect of a client that used the name `host` for us and came to `port`, and the direction of that port for
+    /// protocols whose addresses need not say one.
+    pub fn of(&self, host: Option<&str>, port: u16) -> (Dialect, Option<Action>) {
+        let rule = self.rules.iter().find(|rule| rule.covers(host, port));
+        rule.map_or((self.usual, None), |rule| (rule.dialect, rule.action))
+    }
+}
+
+impl ClientRule {
+    fn covers(&self, host: Option<&str>, port: u16) -> bool {
+        match &self.scope {
+            Scope::Host(pattern) => host.is_some_and(|host| {
+                let name = match host.rsplit_once(':') {
+                    Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+                    _ => host,
+                };
+                pattern.matches(&name.to_ascii_lowercase())
+            }),
+            Scope::Port(own) => *own == port,
+        }
+    }
+}
+
+impl FromStr for ClientRule {
+    type Err = ClientRuleError;
+
+    /// Reads `*.cams.example mediamtx`, `:1936 nginx-rtmp` or `:9999 ome publish`.
+    fn from_str(text: &str) -> Result<Self, ClientRuleError> {
+        let words: Vec<&str> = text.split_ascii_whitespace().collect();
+        let (scope, dialect, direction) = match words.as_slice() {
+            [scope, dialect] => (*scope, dialect, None),
+            [scope, dialect, direction] => (*scope, dialect, Some(*direction)),
+            _ => return Err(ClientRuleError::Form),
+        };
+        let scope = match scope.strip_prefix(':') {
+            Some(port) => {
+                let port = port.parse().ok().filter(|port| *port != 0);
+                Scope::Port(port.ok_or(ClientRuleError::Port)?)
+            }
+            None => Scope::Host(scope.to_ascii_lowercase().parse()?),
+        };
+        let action = match (direction, &scope) {
+            (None, _) => None,
+            (Some("publish"), Scope::Port(_)) => Some(Action::Publish),
+            (Some("play"), Scope::Port(_)) => Some(Action::Play),
+            (Some(_), _) => return Err(ClientRuleError::Direction),
+        };
+        Ok(Self {
+            scope,
+            dialect: dialect.parse()?,
+            action,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_rule_for_a_client_counts() {
+        let rules = [
+            "*.cams.example mediamtx",
+            ":9999 ome publish",
+            ":1936 nginx-rtmp",
+        ];
+        let dialects = ClientDialects {
+            usual: Dialect::Srs,
+            rules: rules.map(|rule| rule.parse().unwrap()).to_vec(),
+        };
+        let rows = [
+            ("nobody's", Some("h.example"), 1935, (Dialect::Srs, None)),
+            ("no host", None, 1935, (Dialect::Srs, None)),
+            (
+                "a host",
+                Some("A.Cams.Example:8554"),
+                9999,
+                (Dialect::MediaMtx, None),
+            ),
+            ("a port", None, 9999, (Dialect::Ome, Some(Action::Publish))),
+            (
+                "another port",
+                Some("10.0.0.1"),
+                1936,
+                (Dialect::NginxRtmp, None),
+            ),
+        ];
+        for (cause, host, port, expected) in rows {
+            assert_eq!(dialects.of(host, port), expected, "{cause}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_rule_is_refused() {
+        let rows = [
+            ("nothing", "", ClientRuleError::Form),
+            ("no dialect", ":9999", ClientRuleError::Form),
+            (
+                "an unknown dialect",
+                ":9999 red5",
+                ClientRuleError::Dialect(UnknownDialect),
+            ),
+            ("no port", ":0 ome", ClientRuleError::Port),
+            (
+                "a direction for a host",
+                "h ome play",
+                ClientRuleError::Direction,
+            ),
+            ("no direction", ":1 ome both", ClientRuleError::Direction),
+        ];
+        for (cause, text, error) in rows {
+            assert_eq!(text.parse::<ClientRule>(), Err(error), "{cause}");
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! MediaMTX: a stream is a path of any depth, the same in every protocol.
+
+use std::borrow::Cow;
+
+use super::address::{
+    RtmpAddress, RtmpAsked, call_by_path, escape, guideline_id, refuse, stream_of_path,
+    stream_of_url, with_query,
+};
+use super::{CallAsked, Dialect, File, FileAsked, Server, SrtWanted};
+use crate::access::credentials::{Credentials, SrtUser};
+use crate::http::route::{Piece, Route};
+use crate::stream::{
+    Action, Protocol, SrtStreamId, StreamError, StreamUrl, decode, split_query, unquote,
+};
+
+pub(super) struct MediaMtx;
+
+impl Server for MediaMtx {
+    fn fit<'a>(&self, path: &'a str) -> Result<Cow<'a, str>, &'static str> {
+        Ok(Cow::Borrowed(path))
+    }
+
+    fn serves(&self, protocol: Protocol, _: Action) -> Result<(), &'static str> {
+        match protocol {
+            Protocol::HttpSegments
+            | Protocol::Rtmp
+            | Protocol::Rtsp
+            | Protocol::Srt
+            | Protocol::WebRtc => Ok(()),
+            Protocol::HttpAac | Protocol::HttpFlv | Protocol::HttpMp3 | Protocol::HttpTs => {
+                Err("it has no endless streams over HTTP")
+            }
+        }
+    }
+
+    fn read_rtmp(&self, asked: &RtmpAsked<'_>) -> Result<StreamUrl, StreamError> {
+        asked.parts().stream()
+    }
+
+    fn read_rtsp(&self, url: &str) -> Result<StreamUrl, StreamError> {
+        stream_of_url(url)
+    }
+
+    fn read_srt(
+        &self,
+        id: &str,
+        default: &str,
+        port: Option<Action>,
+    ) -> Result<SrtStreamId, StreamError> {
+        let id = match unquote(id) {
+            "" => unquote(default),
+            named => named,
+        };
+        let id = id.strip_suffix("#feedbackplay").unwrap_or(id);
+        if let Some(pairs) = id.strip_prefix("#!::") {
+            return guideline_id(Dialect::MediaMtx, pairs, port, Some(Action::Play));
+        }
+        let mut parts = id.splitn(5, ':');
+        let action = match parts.next() {
+            Some("publish") => Action::Publish,
+            Some("read") => Action::Play,
+            _ => return refuse(Dialect::MediaMtx, SRT_RULE),
+        };
+        let Some(path) = parts.next() else {
+            return refuse(Dialect::MediaMtx, SRT_RULE);
+        };
+        let rest: Vec<&str> = parts.collect();
+        let (user, password, query) = match rest.as_slice() {
+            [] => ("", "", ""),
+            [query] => ("", "", *query),
+            [user, password] => (*user, *password, ""),
+            [user, password, query, ..] => (*user, *password, *query),
+        };
+        Ok(SrtStreamId {
+            stream: StreamUrl::of_path("", &decode(path)?)?,
+            action,
+            credentials: login(user, password, query).boxed(),
+        })
+    }
+
+    fn read_call(&self, host: Option<&str>, target: &str) -> Option<CallAsked> {
+        call_by_path(host, target)
+    }
+
+    fn read_file(&self, host: Option<&str>, target: &str) -> Option<FileAsked> {
+        let (path, _) = split_query(target);
+        // Every file of a stream lies in the folder that has the stream's name.
+        let (folder, file) = path.rsplit_once('/')?;
+        let piece = match file.rsplit_once('.')?.1 {
+            "m3u8" => Piece::Playlist,
+            "mp4" | "m4s" | "ts" => Piece::Segment,
+            _ => return None,
+        };
+        Some(FileAsked {
+            route: Route::Piece(piece),
+            stream: stream_of_path(host, folder),
+        })
+    }
+
+    fn write_rtmp(&self, path: &str, asked: &RtmpAsked<'_>) -> RtmpAddress {
+        let parts = asked.parts();
+        let query = parts.query();
+        // A query in the tcUrl would swallow the name behind it.
+        match path.rsplit_once('/') {
+            Some((app, name)) => RtmpAddress::new(parts.front, app, "", name, &query),
+            None => RtmpAddress::new(parts.front, path, &query, "", ""),
+        }
+    }
+
+    fn write_srt(&self, wanted: &SrtWanted<'_>) -> Result<String, &'static str> {
+        let word = match wanted.action {
+            Action::Play => "read",
+            Action::Publish => "publish",
+        };
+        let parts = [wanted.path, wanted.user, wanted.password];
+        if parts.iter().any(|part| part.contains([':', '%', '#'])) {
+            return Err("its SRT ids cannot carry any of : % # in a path, a user or a password");
+        }
+        let mut id = [word, ":", wanted.path].concat();
+        if !wanted.user.is_empty() || !wanted.password.is_empty() {
+            id.extend([":", wanted.user, ":", wanted.password]);
+        }
+        if !wanted.query.is_empty() {
+            id.extend([":", wanted.query]);
+        }
+        Ok(id)
+    }
+
+    fn write_call(&self, path: &str, action: Action, query: &str) -> String {
+        let end = match action {
+            Action::Play => "/whep",
+            Action::Publish => "/whip",
+        };
+        with_query(&["/", &escape(path), end].concat(), query)
+    }
+
+    fn write_file(&self, path: &str, file: File, query: &str) -> Result<String, &'static str> {
+        match file {
+            File::Playlist => Ok(with_query(
+                &["/", &escape(path), "/index.m3u8"].concat(),
+                query,
+            )),
+            File::Live(_) | File::Manifest => Err("over HTTP it has HLS only"),
+        }
+    }
+
+    /// It drops a name that is only a query, and the user and password with it.
+    fn misreads(&self, asked: &RtmpAsked<'_>) -> bool {
+        asked.name.starts_with('?')
+    }
+
+    fn has_viewer_playlists(&self) -> bool {
+        true
+    }
+}
+
+/// What a caller showed: a user and a password, and a query.
+fn login(user: &str, password: &str, query: &str) -> Credentials {
+    let mut credentials = Credentials::of_target(&["?", query].concat());
+    let kept = |text: &str| (!text.is_empty()).then(|| text.into());
+    let srt = SrtUser {
+        user: kept(user),
+        key: kept(password),
+    };
+    credentials.srt = (srt != SrtUser::default()).then_some(srt);
+    credentials
+}
+
+const SRT_RULE: &str = "an SRT id begins with publish: or read:, or is #!::m=publish,r=PATH";

@@ -1,0 +1,69 @@
+//! Real servers of other dialects as origins, and clients that use other servers' addresses.
+
+use serde_json::json;
+
+use crate::support::rtsp::RtspServer;
+use crate::support::{NginxRtmp, Origin, Player, Proxy, Publisher, machine};
+
+#[test]
+fn names_of_any_depth_on_nginx_rtmp() {
+    let _turn = machine::share();
+    let origin = NginxRtmp::start("nginx");
+    let proxy = Proxy::start("clients.dialect = \"mediamtx\"");
+    let mut registration = origin.registration();
+    registration["dialect"] = json!("nginx-rtmp");
+    proxy.register(&registration);
+    // One segment is a name, and the server is asked for it in its application `live`.
+    for (path, theirs) in [("cam1", "live/cam1"), ("live/room/a", "live/room/a")] {
+        let publisher = Publisher::clip(&proxy.rtmp_url(path)).start();
+        publisher.wait_frames(5);
+        Player::frames(&proxy.rtmp_url(path), 25);
+        Player::frames(&origin.rtmp_url(theirs), 5);
+        let streams = proxy.streams();
+        let shown = |row: &serde_json::Value| row["stream"] == format!("__defaultVhost__/{path}");
+        assert_eq!(
+            streams.iter().filter(|row| shown(row)).count(),
+            1,
+            "{streams:?}"
+        );
+    }
+}
+
+#[test]
+fn one_segment_and_many_on_gst_rtsp_server() {
+    let _turn = machine::share();
+    let origin = RtspServer::start("cameras", &["--play", "cam1", "site/7/door"]);
+    let proxy = Proxy::start("clients.dialect = \"mediamtx\"");
+    let register = |name: &str, more: serde_json::Value| {
+        let mut registration = json!({
+            "ip": "127.0.0.1", "server": name, "service": "by-hand", "pid": "1",
+            "rtsp": [origin.at().port().to_string()], "dialect": "mediamtx",
+        });
+        let fields = more.as_object().cloned().unwrap_or_default();
+        registration
+            .as_object_mut()
+            .expect("an object")
+            .extend(fields);
+        proxy.register(&registration);
+    };
+    register("cameras", json!({}));
+    let tcp = &["-rtsp_transport", "tcp"];
+    for path in ["cam1", "site/7/door"] {
+        Player::open_with(&proxy.rtsp_url(path), tcp).wait_frames(5);
+    }
+}
+
+#[test]
+fn a_recorder_behind_a_prefix_plays_over_tcp_and_udp() {
+    let _turn = machine::share();
+    let origin = RtspServer::start("recorder", &["--play", "cam/door"]);
+    let proxy = Proxy::start("");
+    proxy.register(&json!({
+        "ip": "127.0.0.1", "server": "recorder", "service": "by-hand", "pid": "1",
+        "rtsp": [origin.at().port().to_string()], "dialect": "mediamtx", "strip": "site-a",
+    }));
+    for transport in ["tcp", "udp"] {
+        let url = proxy.rtsp_url("site-a/cam/door");
+        Player::open_with(&url, &["-rtsp_transport", transport]).wait_frames(5);
+    }
+}
