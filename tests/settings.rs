@@ -313,6 +313,18 @@ fn wrong_values_say_where_what_and_what_is_allowed() {
             r#"SLUICEGATE_CLUSTER__KEY = "***": not one to four keys that are not empty"#,
         ),
         (
+            "streams shown to everyone without a word",
+            "[fanout]\nrules = [\"app=live mode=open\"]",
+            vec![],
+            "fanout.mode is open, where the origin is not asked about viewers: say fanout.public = true if anyone may watch",
+        ),
+        (
+            "a pull's right that is shown to nobody",
+            "[fanout]\npull_query = \"a b\"",
+            vec![],
+            r#"settings.toml:2: fanout.pull_query = "***": "#,
+        ),
+        (
             "a mesh that the others cannot reach",
             "[mesh]\nlisten = 12027\n[cluster]\nkey = \"k\"",
             vec![("PROXY_LOAD_BALANCER_TYPE", "mesh")],

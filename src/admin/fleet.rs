@@ -197,10 +197,14 @@ pub(super) async fn streams(
         });
         sum.publishers += row.publishers;
         sum.players += row.players;
+        sum.pulls += row.pulls;
         sum.proxies.extend(proxy.map(str::to_owned));
     };
+    let pulls = system.proxy.sessions().pulls();
     for row in system.proxy.registry().placements() {
+        let of_it = pulls.iter().filter(|pull| pull.key.as_str() == row.key);
         let row = Stream {
+            pulls: of_it.count() as u64,
             publishers: row.publishers as u64,
             players: (row.sessions - row.publishers) as u64,
             stream: row.key,
@@ -465,6 +469,7 @@ fn session_document(system: &System, row: &Row) -> api::Session {
         client: row.request.client.to_string(),
         peer: row.request.peer().to_string(),
         origin: placed.origin.as_ref().map(|id| id.as_str().to_owned()),
+        pull: row.pull(),
         failed: failed.collect(),
         why: placed.why.into_owned(),
         state: row.state().as_str().to_owned(),

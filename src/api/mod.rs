@@ -311,6 +311,8 @@ pub struct Stream {
     pub publishers: u64,
     /// Players of it.
     pub players: u64,
+    /// Legs that each bring it for any number of players; others have a leg each.
+    pub pulls: u64,
     /// The proxies that have it, where several share a store.
     pub proxies: Vec<String>,
 }
@@ -359,6 +361,8 @@ pub struct Session {
     pub peer: String,
     /// Where it was placed.
     pub origin: Option<String>,
+    /// The pull that it is served from, which others share; none where it has a leg of its own.
+    pub pull: Option<u64>,
     /// The decision that placed it, in words.
     pub why: String,
     /// The origins that failed before.
@@ -490,7 +494,13 @@ mod tests {
             assert_eq!(origin.get(key), Some(&Value::Null), "{key}");
         }
         let session = json!(Session::default());
-        for key in ["proxy", "origin", "started_at", "first_media_seconds"] {
+        for key in [
+            "proxy",
+            "origin",
+            "pull",
+            "started_at",
+            "first_media_seconds",
+        ] {
             assert_eq!(session.get(key), Some(&Value::Null), "{key}");
         }
     }
@@ -507,11 +517,11 @@ mod tests {
             "cpu_percent": 12.5, "memory_percent": null, "connections": 3, "kbps": 900, "sessions": 4, "legs": 3,
             "rtmp": ["tcp://:1935"], "http": [], "api": [], "srt": [], "rtc": [], "rtsp": []});
         let session = json!({"id": 7, "proxy": null, "protocol": "rtmp", "action": "publish", "stream": "v/live/a",
-            "client": "127.0.0.1:5", "peer": "127.0.0.1:5", "origin": "one", "why": "it is placed there",
+            "client": "127.0.0.1:5", "peer": "127.0.0.1:5", "origin": "one", "pull": 9, "why": "it is placed there",
             "failed": [{"origin": "two", "why": "refused"}], "state": "relaying",
             "started_at": "2026-11-28T12:00:00Z", "age_seconds": 2.5, "first_media_seconds": null,
             "bytes_to_client": 3, "bytes_to_origin": 123_456_789});
-        let stream = json!({"stream": "v/live/a", "origin": "one", "publishers": 1, "players": 2, "proxies": ["p1"]});
+        let stream = json!({"stream": "v/live/a", "origin": "one", "publishers": 1, "players": 2, "pulls": 1, "proxies": ["p1"]});
         let peer = json!({"id": "p2", "system": null, "started": "2026-11-28T12:00:00Z", "version": "0.1.0",
             "reads": {"build": 1}});
         let with_coverage = |mut document: Value| {

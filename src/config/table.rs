@@ -278,6 +278,7 @@ const CLIENT_RULES: &str = "a list of a host pattern or a :port with a dialect, 
 const RULES: &str = "a list of any of vhost=, app=, stream= with what must be of the origin, label= and zone=; such as \"app=live stream=vip-* label=gpu\"";
 const REDIRECTS: &str = "a list of any of vhost=, app=, stream= with via=http or via=rtmp and url=; such as \"app=live via=http url=http://{ip}:{http}\"";
 const SHARES: &str = "a list of any of vhost=, app=, stream= with share=off, share=said or share=all; such as \"app=vod share=all\"";
+const FANOUT: &str = "a list of any of vhost=, app=, stream= with mode=off, mode=checked or mode=open; such as \"app=live mode=open\"";
 const NETWORK_ZONES: &str = "a list of networks with their zones, such as \"10.1.0.0/16 eu-1\"";
 const ORIGINS: &str = "a list of origins by server id or device_id, or *";
 const PATH_PATTERNS: &str = "a list of paths with {stream}, perhaps {app}, and a segment whip or whep, such as /{app}/{stream}/whep";
@@ -440,6 +441,16 @@ pub static TABLE: &[Setting] = &[
     flag("tls.self_signed", None, "Make a certificate at each start, for a first try; clients have to be told to trust it."),
     number("tls.handshakes", None, "1000", "a whole number, 1 to 100000", "Maximum TLS handshakes under way; further ones wait."),
     number("tls.handshakes_per_source", None, "100", "a whole number, 1 to 100000", "Maximum TLS handshakes under way of one address, or of one IPv6 /64; further ones are refused."),
+
+    text("fanout.mode", None, "off", "off, checked or open", "Whether the viewers of a stream (RTMP, HTTP-FLV, WebSocket-FLV) share one pull: no, yes with the origin's word on each of them, or yes for all that this proxy lets in."),
+    list("fanout.rules", FANOUT, "Streams for which fanout.mode is different; the first rule that fits counts."),
+    flag("fanout.public", None, "With mode open, anyone may watch: needed as long as no access rule of this proxy says who may play."),
+    list("fanout.split_query", "a list of names of query parameters", "With mode checked, query parameters that make different streams of one name; with open, all do."),
+    secret("fanout.pull_query", None, "a query without its question mark, such as token=SECRET", "Query that a pull adds to the stream's name, so that the origin lets it in; without it, checked pulls use a viewer's that was let in, and open ones nobody's."),
+    text("fanout.coalesce", None, "40ms", WAIT, "How long media is gathered before it is sent to viewers: fewer and larger writes."),
+    text("fanout.max_lag", None, "3s", PERIOD, "How far behind a viewer may be before it skips to the newest keyframe."),
+    text("fanout.linger", None, "10s", WAIT, "How long a pull goes on after its last viewer, for players that come back or go from stream to stream."),
+    number("fanout.memory", None, "256", "a whole number of megabytes, 1 to 1000000", "Memory for the media of all streams that are pulled for viewers."),
 
     list("proxy_protocol.accept_from", NETWORKS, "Networks whose RTMP, RTSP and HTTP connections start with a PROXY protocol v1 or v2 header; those to the API port and the system API may."),
 

@@ -21,6 +21,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use hyper::header::HeaderValue;
 use sluicegate_core::fleet::origin::{Endpoint, Endpoints, Host, Origin, OriginId, Transport};
+use sluicegate_core::media::fanout::Mode;
 use tokio_util::sync::CancellationToken;
 
 use self::origin::EmbeddedOrigin;
@@ -37,9 +38,12 @@ use crate::server::Server;
 /// # Errors
 /// A port that cannot be bound, settings that cannot be read, or a stream that finds no origin.
 pub async fn run(stop: CancellationToken, environment: &Environment) -> anyhow::Result<()> {
-    let settings = Settings::load(None, environment)?.settings;
+    let mut settings = Settings::load(None, environment)?.settings;
     logging::start(settings.log.format, tracing::Level::WARN);
     let policy = settings.placement.policy.to_owned();
+    // Everybody may watch the demo's clip, and its origins are asked for it once.
+    settings.fanout.modes.general = Mode::Open;
+    settings.fanout.public = true;
     let server = Server::bind(settings)?;
     let at = server.addresses();
     let [rtmp, http, api, system] = [at.rtmp, at.http, at.api, at.system].map(|address| {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::Either;
 use sluicegate_core::access::credentials::Credentials;
 use sluicegate_core::dialect::RtmpAsked;
 use sluicegate_core::fleet::origin::OriginId;
@@ -25,12 +26,13 @@ use tracing::{debug, info};
 
 use super::pair;
 use crate::config;
+use crate::hub::{self, Hub, NotJoined, Recipe, Voice, Wanted, Watching};
 use crate::net::entrance::{Ends, Visitor};
 use crate::net::last_words;
 use crate::net::relay::{self, Passage, Unhurried, acknowledge_at_once};
 use crate::net::wire::Wire;
 use crate::origin::dial::Dialer;
-use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request};
+use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session};
 use crate::sessions::{Direction, EndReason, Piece, Row};
 
 /// What the RTMP listener is set to.
@@ -40,6 +42,8 @@ pub struct Rtmp {
     pub settings: Arc<config::Rtmp>,
     /// Reaches origins.
     pub dialer: Arc<Dialer>,
+    /// Serves viewers that share a pull.
+    pub hub: Hub,
     /// Clients that have not said what they want are let go at this.
     pub stop: CancellationToken,
 }
@@ -64,17 +68,18 @@ impl Rtmp {
         visitor: Visitor,
         proxy: Proxy,
     ) -> impl Future<Output = ()> + Send + 'static {
-        relay::set_up_then(self.set_up(visitor, proxy), Pair::relay_and_tell)
+        relay::set_up_then(self.set_up(visitor, proxy), Served::serve)
     }
 
-    /// From the first byte to a joined pair; `None` when there is nothing to relay, and the client knows why.
-    async fn set_up(self, visitor: Visitor, proxy: Proxy) -> Option<Box<Pair>> {
+    /// From the first byte to a joined pair, or to a viewer of a feed; `None` when there is nothing to serve, and the
+    /// client knows why.
+    async fn set_up(self, visitor: Visitor, proxy: Proxy) -> Option<Served> {
         let Visitor {
             wire: mut client,
             early,
             ends,
         } = visitor;
-        let mut identified = match self.identify(&mut client, early, &proxy).await {
+        let (mut identified, server) = match self.identify(&mut client, early, &proxy).await {
             Ok(identified) => identified,
             Err(error) => {
                 debug!(client = %ends.client, %error, "no RTMP request came");
@@ -117,10 +122,32 @@ impl Rtmp {
                 .with_certificate(client.identity().as_deref())
                 .boxed(),
         };
-        let session = match proxy.open(request).await {
+        let wish = self.hub.wish(&request).filter(|_| is_live(&identified));
+        let mut session = match proxy.open(request).await {
             Ok(session) => session,
             Err(refusal) => return refuse_as(&mut client, asked, &refusal).await,
         };
+        if let Some(wish) = wish {
+            let wanted = self.hub.wants(&session, &wish);
+            let recipe = Recipe::of_rtmp(&identified.request, dialect, ends.local);
+            match self.watch(session, &wanted, recipe, &mut client).await? {
+                Ok(joined) => {
+                    let voice = Voice::Rtmp {
+                        server: Box::new(server),
+                        stream_id: asked.stream_id,
+                    };
+                    return Some(Served::Watching(joined.watch(client, Vec::new(), voice)));
+                }
+                Err(NotJoined::Alone(alone)) => session = alone,
+                Err(NotJoined::Refused(session, refusal)) => {
+                    session.refuse(&refusal);
+                    return match refusal {
+                        Refusal::Ended(_) => None,
+                        refusal => refuse_as(&mut client, asked, &refusal).await,
+                    };
+                }
+            }
+        }
         let joined = tokio::select! {
             biased;
             joined = session
@@ -148,13 +175,28 @@ impl Rtmp {
             .count(Direction::ToOrigin, identified.replay.len());
         passage.row.count(Direction::ToClient, first.len());
         passage.note_media();
-        Some(Box::new(Pair {
+        Some(Served::Pair(Box::new(Pair {
             client,
             origin,
             passage,
             first,
             session,
-        }))
+        })))
+    }
+
+    /// Waits for the pull that a player shares; `None` when the player has left.
+    async fn watch(
+        &self,
+        session: Session,
+        wanted: &Wanted,
+        recipe: Recipe,
+        client: &mut Wire,
+    ) -> Option<Result<hub::Joined, NotJoined>> {
+        tokio::select! {
+            biased;
+            joined = self.hub.join(session, wanted, recipe) => Some(joined),
+            () = client.closed() => None,
+        }
     }
 
     /// Answers the client until it has said what it wants.
@@ -163,7 +205,7 @@ impl Rtmp {
         client: &mut Wire,
         early: Vec<u8>,
         proxy: &Proxy,
-    ) -> Result<Identified, NoRequest> {
+    ) -> Result<(Identified, Server), NoRequest> {
         let mut server = Server::identifying(seed(), proxy.registry().enhanced());
         let mut deadline = Instant::now() + self.settings.handshake_timeout;
         let mut buffer = early;
@@ -185,7 +227,7 @@ impl Rtmp {
             }
             while let Some(event) = server.poll_event() {
                 if let ServerEvent::Request(_) = event {
-                    return server.into_identified().ok_or(NoRequest::Closed);
+                    return server.into_serving().ok_or(NoRequest::Closed);
                 }
             }
             fed.map_err(|error| NoRequest::Broken(error.to_string()))?;
@@ -345,6 +387,22 @@ struct Asked {
     stream_id: u32,
 }
 
+/// A connection whose set-up is over.
+enum Served {
+    Pair(Box<Pair>),
+    Watching(Box<Watching>),
+}
+
+impl Served {
+    // Without a future around the two, which would keep room for itself.
+    fn serve(self) -> impl Future<Output = ()> + Send {
+        match self {
+            Self::Pair(pair) => Either::Left(pair.relay_and_tell()),
+            Self::Watching(watching) => Either::Right(watching.serve()),
+        }
+    }
+}
+
 /// A client and an origin, joined.
 type Pair = pair::Pair<Watched>;
 
@@ -442,12 +500,12 @@ impl Passage for Watched {
 }
 
 /// Says no in RTMP's words, and closes. There is no pair then.
-async fn refuse(client: &mut Wire, asked: Asked, words: &str) -> Option<Box<Pair>> {
+async fn refuse(client: &mut Wire, asked: Asked, words: &str) -> Option<Served> {
     say_no(client, asked, no(asked.action), words).await
 }
 
 /// The same for a refusal. A publisher that may not is told so: encoders stop at that, and try again after anything else.
-async fn refuse_as(client: &mut Wire, asked: Asked, refusal: &Refusal) -> Option<Box<Pair>> {
+async fn refuse_as(client: &mut Wire, asked: Asked, refusal: &Refusal) -> Option<Served> {
     let code = match (asked.action, refusal) {
         (Action::Publish, Refusal::Denied { .. }) => "NetStream.Publish.Denied",
         // An encoder that is told a reason stops; one whose connection ends comes again.
@@ -457,12 +515,20 @@ async fn refuse_as(client: &mut Wire, asked: Asked, refusal: &Refusal) -> Option
     say_no(client, asked, code, &refusal.to_string()).await
 }
 
-async fn say_no(client: &mut Wire, asked: Asked, code: &str, words: &str) -> Option<Box<Pair>> {
+async fn say_no(client: &mut Wire, asked: Asked, code: &str, words: &str) -> Option<Served> {
     let mut bytes = Vec::new();
     let message = status(asked, code, words);
     ChunkWriter::new(CHUNK_SIZE).write(chunk_stream::STREAM, &message, &mut bytes);
     last_words::say(client, &bytes, last_words::PATIENCE).await;
     None
+}
+
+/// Whether a player wants what is live: a start that it names is a place in a recording.
+fn is_live(identified: &Identified) -> bool {
+    let start = identified.request.command.arguments.get(1);
+    start
+        .and_then(Value::as_number)
+        .is_none_or(|start| start < 0.0)
 }
 
 /// Whether a client is an SRS edge, which says so behind its `connect` object and follows what other clients take for
@@ -479,7 +545,7 @@ async fn send_away(
     base: &str,
     stream: &StreamUrl,
     name: &str,
-) -> Option<Box<Pair>> {
+) -> Option<Served> {
     let tc_url = format!("{base}/{}", stream.app());
     let query = name.split_once('?').map_or("", |(_, query)| query);
     let mut url = format!("{tc_url}/{}", stream.stream());

@@ -58,6 +58,16 @@ pub struct Metrics {
     pub legs: Gauge,
     /// `sluicegate_legs_ended_total`: legs that ended, by reason.
     pub legs_ended: Family<ReasonLabel, Counter>,
+    /// `sluicegate_pulls`: legs that fill a feed, each for any number of viewers.
+    pub pulls: Gauge,
+    /// `sluicegate_viewers`: sessions that are served from a feed.
+    pub viewers: Gauge,
+    /// `sluicegate_pulled_bytes_total`: bytes that pulls brought.
+    pub pulled_bytes: Counter,
+    /// `sluicegate_fanout_skips_total`: viewers that were too far behind and went on at a newer keyframe.
+    pub fanout_skips: Counter,
+    /// `sluicegate_fanout_bytes`: media that is held for viewers.
+    pub fanout: Gauge,
     /// `sluicegate_relayed_bytes_total`: bytes passed on.
     pub relayed_bytes: Family<DirectionLabels, Counter>,
     /// `sluicegate_setup_seconds`: time from the request to an origin that answered.
@@ -289,6 +299,11 @@ impl Metrics {
             sessions_ended: Family::default(),
             legs: Gauge::default(),
             legs_ended: Family::default(),
+            pulls: Gauge::default(),
+            viewers: Gauge::default(),
+            pulled_bytes: Counter::default(),
+            fanout_skips: Counter::default(),
+            fanout: Gauge::default(),
             relayed_bytes: Family::default(),
             setup: Family::new_with_constructor(histogram),
             first_media: Family::new_with_constructor(histogram),
@@ -339,6 +354,16 @@ impl Metrics {
         registry.register("legs", help, m.legs.clone());
         let help = "Legs that ended, by reason; released: their sessions ended first";
         registry.register("legs_ended", help, m.legs_ended.clone());
+        let help = "Pulls: legs that fill a feed, each for any number of viewers";
+        registry.register("pulls", help, m.pulls.clone());
+        let help = "Viewers: sessions that are served from a feed";
+        registry.register("viewers", help, m.viewers.clone());
+        let help = "Bytes that pulls brought from origins";
+        registry.register("pulled_bytes", help, m.pulled_bytes.clone());
+        let help = "Viewers that were too far behind and went on at a newer keyframe";
+        registry.register("fanout_skips", help, m.fanout_skips.clone());
+        let help = "Media that is held for viewers";
+        registry.register_with_unit("fanout", help, Unit::Bytes, m.fanout.clone());
         registry.register(
             "sessions_ended",
             "Sessions that ended, by reason",

@@ -1,5 +1,6 @@
 //! Reaching an origin over TCP, and telling it who the client is.
 
+use std::io;
 use std::net::SocketAddr;
 
 use sluicegate_core::preface;
@@ -37,17 +38,33 @@ impl Dialer {
         client: ClientAddr,
         local: LocalAddr,
     ) -> Result<TcpStream, DialError> {
+        let mut stream = self.connect(attempt).await?;
+        let announcement = self.announcement(attempt, client, local);
+        announce(&mut stream, &announcement).await?;
+        Ok(stream)
+    }
+
+    async fn connect(&self, attempt: &Attempt) -> Result<TcpStream, DialError> {
         let target = &attempt.target;
         let connected = self.connector.connect(target, attempt.patience).await;
-        let mut stream = connected.map_err(|error| DialError::of_connect(target, &error))?;
+        let stream = connected.map_err(|error| DialError::of_connect(target, &error))?;
         prepare(&stream);
-        let announcement = self.announcement(attempt, client, local);
-        if !announcement.is_empty() {
-            stream
-                .write_all(&announcement)
-                .await
-                .map_err(|error| DialError::Failed(error.to_string()))?;
-        }
+        Ok(stream)
+    }
+
+    /// Connects to a candidate in this proxy's own name: an origin that wants to know who comes is told our address.
+    ///
+    /// # Errors
+    /// As [`dial`](Self::dial).
+    pub async fn dial_for_ourselves(&self, attempt: &Attempt) -> Result<TcpStream, DialError> {
+        let mut stream = self.connect(attempt).await?;
+        let failed = |error: io::Error| DialError::Failed(error.to_string());
+        let (own, theirs) = (
+            stream.local_addr().map_err(failed)?,
+            stream.peer_addr().map_err(failed)?,
+        );
+        let announcement = self.announcement(attempt, own.into(), theirs.into());
+        announce(&mut stream, &announcement).await?;
         Ok(stream)
     }
 
@@ -86,6 +103,14 @@ impl Dialer {
         }
         bytes
     }
+}
+
+async fn announce(stream: &mut TcpStream, announcement: &[u8]) -> Result<(), DialError> {
+    if announcement.is_empty() {
+        return Ok(());
+    }
+    let written = stream.write_all(announcement).await;
+    written.map_err(|error| DialError::Failed(error.to_string()))
 }
 
 #[cfg(test)]

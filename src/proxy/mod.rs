@@ -157,16 +157,22 @@ impl Proxy {
         proxy
     }
 
-    /// Counts what sessions carried since this was called last, a second ago, for each origin.
+    /// Counts what legs carried since this was called last, a second ago, for each origin.
     pub fn measure(&self) {
         let mut kbps: HashMap<OriginId, u64> = HashMap::new();
         for row in self.shared.sessions.list() {
             let bytes = row.carried_since();
+            // What a pull brought is its leg's, however many it was shown to.
             if bytes > 0
+                && row.pull().is_none()
                 && let Some(origin) = row.placed().origin
             {
                 *kbps.entry(origin).or_default() += bytes * 8 / 1000;
             }
+        }
+        for pull in self.shared.sessions.pulls() {
+            let bytes = pull.carried_since();
+            *kbps.entry(pull.origin.clone()).or_default() += bytes * 8 / 1000;
         }
         self.shared.registry.measured(&kbps);
     }
@@ -307,7 +313,22 @@ impl Proxy {
             hold,
             named,
             used: grant.used,
+            is_pull: false,
         })
+    }
+
+    /// A share in the placement of a stream for a pull: `request` is this proxy's own, for sessions that were let in.
+    pub(crate) fn pull(&self, request: Request) -> Place {
+        let key = self.key(&request.stream);
+        Place {
+            proxy: self.clone(),
+            hold: self.shared.registry.hold_for_pull(&key),
+            request,
+            key,
+            named: None,
+            used: Vec::new(),
+            is_pull: true,
+        }
     }
 
     async fn try_open(&self, request: Request) -> Result<Session, Refusal> {
@@ -348,6 +369,7 @@ impl Proxy {
             proxy: self.clone(),
             setup: self.shared.timing.setup,
             used: grant.used,
+            passed: grant.passed,
             _on_end: telling,
             _term: term,
             hold,

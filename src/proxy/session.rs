@@ -5,7 +5,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sluicegate_core::fleet::origin::OriginId;
-use sluicegate_core::stream::{Action, PlacementKey};
+use sluicegate_core::place::leg::LegEnd;
+use sluicegate_core::stream::{Action, PlacementKey, Service};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::info;
 
@@ -14,7 +15,7 @@ use super::gate::{self, Telling};
 use super::{Attempt, DialError, Proxy, Refusal, Request};
 use crate::metrics::Metrics;
 use crate::registry::Hold;
-use crate::sessions::{EndReason, OpenRow, Over, Placed, Row};
+use crate::sessions::{EndReason, OpenRow, Over, Placed, Pull, Row};
 
 /// A client on its way to, or joined with, an origin. Dropping it settles its accounts.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub struct Session {
     pub(super) setup: Duration,
     /// The query parameters that were used up at the gate.
     pub(super) used: Vec<Box<str>>,
+    /// Those that were used there, and that origins get all the same.
+    pub(super) passed: Vec<Box<str>>,
     /// Tells who has to hear of the end.
     pub(super) _on_end: Option<Box<OnEnd>>,
     /// Ends it when the time is over for which it was let in.
@@ -67,6 +70,8 @@ pub struct Place {
     pub(super) hold: Hold,
     pub(super) named: Option<OriginId>,
     pub(super) used: Vec<Box<str>>,
+    /// It is this proxy that asks, for sessions that hear of a refusal each.
+    pub(super) is_pull: bool,
 }
 
 impl Session {
@@ -78,6 +83,12 @@ impl Session {
     /// The target of the client's URL as its origin gets it: without what the gate used up, where a rule says so.
     pub fn for_origin<'a>(&self, target: &'a str) -> Cow<'a, str> {
         gate::for_origin(target, &self.used)
+    }
+
+    /// Whether the query parameter `name` said at the gate who the client is.
+    pub fn has_shown(&self, name: &str) -> bool {
+        let mut shown = self.used.iter().chain(&self.passed);
+        shown.any(|one| &**one == name)
     }
 
     /// The row: counters, and the way to hear of a kick.
@@ -101,11 +112,8 @@ impl Session {
     where
         F: Future<Output = Result<T, DialError>>,
     {
-        let joined = tokio::select! {
-            joined = self.candidates().first_to_answer(dial, |_| true) => joined,
-            reason = self.row.ended() => Err(Refusal::Ended(reason)),
-        };
-        match joined {
+        let service = self.row.request.protocol.service();
+        match self.try_dial(service, dial).await {
             Ok(leg) => {
                 let first = self.row.joined();
                 let placed = self.row.placed();
@@ -131,6 +139,53 @@ impl Session {
                 Err(refusal)
             }
         }
+    }
+
+    /// As [`dial`](Self::dial), and may be called again. A refusal is told to nobody, and the session goes on.
+    ///
+    /// # Errors
+    /// A [`Refusal`].
+    pub async fn try_dial<T, F>(
+        &self,
+        service: Service,
+        dial: impl Fn(Attempt) -> F,
+    ) -> Result<T, Refusal>
+    where
+        F: Future<Output = Result<T, DialError>>,
+    {
+        tokio::select! {
+            joined = self.candidates(service).first_to_answer(dial, |_| true) => joined,
+            reason = self.row.ended() => Err(Refusal::Ended(reason)),
+        }
+    }
+
+    /// The leg is over, and the session goes on without one.
+    pub fn end_leg(&self, end: LegEnd) {
+        self.hold.end_leg(end);
+    }
+
+    /// The session is to be served from a pull of its stream, so that it asks for no leg of its own; or it is not any
+    /// more.
+    pub fn watch(&self, watches: bool) {
+        self.hold.watch(watches);
+    }
+
+    /// The session is served from `pull` from here on.
+    pub fn watches(&self, pull: &Pull) {
+        self.row.note_pull(pull.id);
+        self.row.note_placed(pull.origin.clone(), WATCHES.into());
+        if self.row.joined() {
+            self.tell_joined(&self.row.placed());
+        }
+    }
+
+    /// The session gets nothing: the pull it waited for was refused.
+    pub fn refuse(&self, refusal: &Refusal) {
+        if let Refusal::Ended(reason) = refusal {
+            return self.row.end(*reason);
+        }
+        self.proxy.note_refusal(&self.row.request, refusal);
+        self.row.end(EndReason::Refused);
     }
 
     pub(super) fn tell_joined(&self, placed: &Placed) {
@@ -165,10 +220,10 @@ impl Session {
         self.row.request.action == Action::Publish
     }
 
-    fn candidates(&self) -> Candidates<'_> {
+    fn candidates(&self, service: Service) -> Candidates<'_> {
         Candidates {
             proxy: &self.proxy,
-            service: self.row.request.protocol.service(),
+            service,
             setup: self.setup,
             key: self.key(),
             hold: &self.hold,
@@ -240,10 +295,17 @@ impl Place {
         F: Future<Output = Result<T, DialError>>,
     {
         let answered = self.candidates().first_to_answer(dial, joins).await;
-        if let Err(refusal) = &answered {
+        if let Err(refusal) = &answered
+            && !self.is_pull
+        {
             self.proxy.note_refusal(&self.request, refusal);
         }
         answered
+    }
+
+    /// The leg is over.
+    pub fn end_leg(&self, end: LegEnd) {
+        self.hold.end_leg(end);
     }
 
     fn candidates(&self) -> Candidates<'_> {
@@ -260,3 +322,6 @@ impl Place {
         }
     }
 }
+
+/// Why a session is where it is that is served from a pull.
+const WATCHES: &str = "its stream is pulled from there for all its viewers";

@@ -29,7 +29,11 @@ pub(super) struct Holds {
 #[derive(Debug, Default)]
 pub(super) struct Held {
     pub(super) sessions: usize,
-    /// Those of them that publish, or want to.
+    /// Pulls of it that are made for the sessions.
+    pub(super) pulls: usize,
+    /// Those of the sessions that watch a pull, so that they ask for no leg.
+    pub(super) watching: usize,
+    /// Those of the sessions that publish, or want to.
     pub(super) publishers: usize,
     /// Publishers that an origin has taken.
     pub(super) published: usize,
@@ -48,12 +52,15 @@ pub(super) struct Held {
     pub(super) claimed_by: Option<IpAddr>,
 }
 
-/// A session's share in a placement: while one lives, the claim stands.
+/// A share in a placement, of a session or of a pull: while one lives, the claim stands.
 #[derive(Debug)]
 pub(crate) struct Hold {
     registry: Arc<Registry>,
     key: PlacementKey,
     action: Action,
+    /// It is a pull's, and no session's.
+    is_pull: bool,
+    watches: AtomicBool,
     joined: AtomicBool,
     /// A leg to the stream's origin is reserved for it.
     has_leg: AtomicBool,
@@ -103,9 +110,38 @@ impl Registry {
             registry: Arc::clone(self),
             key,
             action,
+            is_pull: false,
+            watches: AtomicBool::new(false),
             joined: AtomicBool::new(false),
             has_leg: AtomicBool::new(false),
         })
+    }
+
+    /// Joins a pull to the placement of its stream, for sessions that hold it.
+    pub(crate) fn hold_for_pull(self: &Arc<Self>, key: &PlacementKey) -> Hold {
+        let mut holds = lock(&self.holds);
+        holds.streams.entry(key.clone()).or_default().pulls += 1;
+        Hold {
+            registry: Arc::clone(self),
+            key: key.clone(),
+            action: Action::Play,
+            is_pull: true,
+            watches: AtomicBool::new(false),
+            joined: AtomicBool::new(false),
+            has_leg: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Held {
+    /// Sessions and pulls: what keeps the claim alive.
+    pub(super) const fn holders(&self) -> usize {
+        self.sessions + self.pulls
+    }
+
+    /// Those of them that ask the origin for a leg.
+    pub(super) const fn askers(&self) -> usize {
+        self.holders() - self.watching
     }
 }
 
@@ -126,7 +162,7 @@ impl Holds {
     }
 
     pub(super) fn forget(&mut self, key: &PlacementKey) {
-        if self.streams.get(key).is_none_or(|held| held.sessions > 0) {
+        if self.streams.get(key).is_none_or(|held| held.holders() > 0) {
             return;
         }
         let Some(held) = self.streams.remove(key) else {
@@ -225,6 +261,20 @@ impl Hold {
     /// The name under which the stream is placed.
     pub(crate) const fn key(&self) -> &PlacementKey {
         &self.key
+    }
+
+    /// The session is served from a pull, so that it asks for no leg of its own; or it is not any more.
+    pub(crate) fn watch(&self, watches: bool) {
+        if self.watches.swap(watches, Ordering::Relaxed) == watches {
+            return;
+        }
+        if let Some(held) = lock(&self.registry.holds).streams.get_mut(&self.key) {
+            if watches {
+                held.watching += 1;
+            } else {
+                held.watching -= 1;
+            }
+        }
     }
 
     /// Claims the stream for `origin`, from `expected`, and says what stands. A claim under a publisher that is joined
@@ -340,7 +390,14 @@ impl Drop for Hold {
         let Some(held) = holds.streams.get_mut(&self.key) else {
             return;
         };
-        held.sessions -= 1;
+        if self.is_pull {
+            held.pulls -= 1;
+        } else {
+            held.sessions -= 1;
+        }
+        if self.watches.load(Ordering::Relaxed) {
+            held.watching -= 1;
+        }
         if self.action == Action::Publish {
             held.publishers -= 1;
             if self.joined.load(Ordering::Relaxed) {
@@ -348,7 +405,7 @@ impl Drop for Hold {
                 held.unpublished_at = Some(Instant::now());
             }
         }
-        if held.sessions > 0 {
+        if held.holders() > 0 {
             return;
         }
         if held.joined {

@@ -197,7 +197,7 @@ impl Registry {
         used.extend(kept.keys().cloned());
         drop(kept);
         for held in lock(&self.holds).streams.values() {
-            let Some(origin) = held.origin.as_ref().filter(|_| held.sessions > 0) else {
+            let Some(origin) = held.origin.as_ref().filter(|_| held.holders() > 0) else {
                 continue;
             };
             if !used.contains(origin) {

@@ -99,7 +99,11 @@ impl Registry {
     /// A stream with sessions here is placed at `origin`, whatever was known of it. Of others nothing has to be known.
     pub(crate) fn placed(&self, key: &PlacementKey, origin: &OriginId) {
         let mut holds = lock(&self.holds);
-        if holds.streams.get(key).is_some_and(|held| held.sessions > 0) {
+        if holds
+            .streams
+            .get(key)
+            .is_some_and(|held| held.holders() > 0)
+        {
             self.placements.set(key.as_str(), origin.as_str(), IN_USE);
             holds.assign(key, origin);
         }
@@ -112,7 +116,7 @@ impl Registry {
         if holds
             .streams
             .get(key)
-            .is_none_or(|held| held.sessions <= 1 && held.published == 0)
+            .is_none_or(|held| held.askers() <= 1 && held.published == 0)
         {
             self.placements.release(key.as_str());
         }
@@ -122,7 +126,7 @@ impl Registry {
     /// origin counts: it may have been placed without the store, and nobody asks again when it is joined.
     pub(crate) fn held(&self) -> Vec<(PlacementKey, OriginId, bool)> {
         let holds = lock(&self.holds);
-        let held = holds.streams.iter().filter(|(_, held)| held.sessions > 0);
+        let held = holds.streams.iter().filter(|(_, held)| held.holders() > 0);
         held.filter_map(|(key, held)| {
             Some((key.clone(), held.origin.clone()?, held.publishers > 0))
         })
@@ -133,7 +137,7 @@ impl Registry {
     pub(crate) fn holding(&self, key: &str) -> Option<(PlacementKey, OriginId)> {
         let holds = lock(&self.holds);
         let (key, held) = holds.streams.get_key_value(key)?;
-        let origin = held.origin.clone().filter(|_| held.sessions > 0)?;
+        let origin = held.origin.clone().filter(|_| held.holders() > 0)?;
         Some((key.clone(), origin))
     }
 
@@ -174,7 +178,7 @@ impl Registry {
         lock(&self.holds)
             .streams
             .get(key)
-            .is_some_and(|held| held.sessions > 1)
+            .is_some_and(|held| held.holders() > 1)
     }
 
     /// Source addresses with claims that no publisher confirmed.
@@ -220,7 +224,7 @@ impl Registry {
             let Some(held) = holds.streams.get_mut(&key) else {
                 continue;
             };
-            if held.sessions > 0 {
+            if held.holders() > 0 {
                 held.leaving = false;
             } else if self.placements.get(key.as_str()).is_some() {
                 holds.leaving.push_back(key);

@@ -17,6 +17,7 @@ use super::tls::Tls;
 use crate::admin::{self, System};
 use crate::config::Settings;
 use crate::fleet_api::FleetApi;
+use crate::hub::Hub;
 use crate::listener::api::{self, Api};
 use crate::listener::http::{Http, Pages};
 use crate::listener::rtc::{Rtc, Tcp};
@@ -55,6 +56,7 @@ pub(super) struct Listeners {
     /// What goes on while sessions finish ends with it: connections hear of it only when their time is over.
     pub(super) end: CancellationToken,
     dialer: Arc<Dialer>,
+    hub: Hub,
     silence: Arc<SilenceCheck>,
     calls: Calls,
     listed: Arc<[Network]>,
@@ -84,6 +86,7 @@ impl Listeners {
     ) -> Self {
         let tasks = TaskTracker::new();
         let dialer = Arc::new(parts::dialer(&settings, &proxy));
+        let hub = parts::hub(&settings, &proxy, &dialer, &end);
         let room = room(settings.rtsp.udp_ports.is_some());
         Self {
             silence: Arc::new(SilenceCheck::new(prober)),
@@ -101,6 +104,7 @@ impl Listeners {
             threads,
             tasks,
             stop,
+            hub,
             end,
             dialer,
         }
@@ -146,6 +150,7 @@ impl Listeners {
         let rtmp = Rtmp {
             settings: Arc::new(settings),
             dialer: Arc::clone(&self.dialer),
+            hub: self.hub.clone(),
             stop: self.stop.clone(),
         };
         let proxy = self.proxy.clone();
@@ -205,6 +210,7 @@ impl Listeners {
         let http = Http {
             settings,
             dialer: Arc::clone(&self.dialer),
+            hub: self.hub.clone(),
             pieces,
             silence: Arc::clone(&self.silence),
             readiness: Arc::clone(&self.readiness),

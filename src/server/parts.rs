@@ -22,6 +22,7 @@ use crate::admin::{Access, PeerAccess};
 use crate::cluster::{Cluster, Terms};
 use crate::config::{self, Credential, LiveTokens, Probing, Settings, Sources};
 use crate::fleet_api;
+use crate::hub::{self, Hub};
 use crate::listener::http::Pieces;
 use crate::logging;
 use crate::lookup::Lookup;
@@ -233,6 +234,27 @@ pub(super) fn dialer(settings: &Settings, proxy: &Proxy) -> Dialer {
     }
 }
 
+/// The feeds of streams that viewers share.
+pub(super) fn hub(
+    settings: &Settings,
+    proxy: &Proxy,
+    dialer: &Arc<Dialer>,
+    end: &CancellationToken,
+) -> Hub {
+    let fanout = &settings.fanout;
+    let wanted = hub::Settings {
+        modes: fanout.modes.clone(),
+        split_query: fanout.split_query.clone(),
+        pull_query: fanout.pull_query.clone(),
+        coalesce: fanout.coalesce,
+        max_lag: fanout.max_lag,
+        linger: fanout.linger,
+        memory: fanout.memory_megabytes * MEGABYTE,
+        silence: settings.session.player_idle,
+    };
+    Hub::new(wanted, proxy.clone(), Arc::clone(dialer), end.clone())
+}
+
 /// Who may ask the system API for what.
 pub(super) fn access(settings: &Settings, proxy: &Proxy) -> Access {
     let system = &settings.system;
@@ -358,5 +380,6 @@ pub(super) fn default_origin(settings: &Settings) -> Option<(OriginId, Origin)> 
     Some((OriginId::from(origin.server.as_str()), origin))
 }
 
+const MEGABYTE: usize = 1_000_000;
 /// An address of RFC 5737 that nobody has.
 const SOMEWHERE: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 1), 9);

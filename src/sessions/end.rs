@@ -43,6 +43,8 @@ pub enum EndReason {
     SecondStream,
     /// The receiver took nothing for too long.
     Stalled,
+    /// It was served from a pull of its stream, and took the stream more slowly than it came.
+    TooSlow,
     /// No publisher came in the time a player may wait.
     WaitedTooLong,
 }
@@ -69,6 +71,7 @@ impl EndReason {
             Self::Replaced => "replaced",
             Self::SecondStream => "second_stream",
             Self::Stalled => "stalled",
+            Self::TooSlow => "too_slow",
             Self::WaitedTooLong => "waited_too_long",
         }
     }

@@ -1,12 +1,15 @@
 //! One client joined to one origin: its row in the table, its accounts, and how it ends.
 
 mod end;
+mod leg;
 mod request;
 mod row;
 mod table;
 mod tap;
 
 pub use end::{EndReason, Over};
+pub(crate) use leg::OpenPull;
+pub use leg::Pull;
 pub use request::Request;
 pub use row::{Direction, Placed, Row, State};
 pub(crate) use table::OpenRow;

@@ -28,6 +28,8 @@ pub struct Row {
     started: Instant,
     state: AtomicU8,
     placed: Mutex<Placed>,
+    /// The pull that it is served from; 0: it has a leg of its own.
+    pull: AtomicU64,
     to_client: Flow,
     to_origin: Flow,
     /// Milliseconds until both ends were connected.
@@ -146,6 +148,7 @@ impl Row {
             started: Instant::now(),
             state: AtomicU8::new(State::Connecting as u8),
             placed: Mutex::default(),
+            pull: AtomicU64::new(0),
             to_client: Flow::new(),
             to_origin: Flow::new(),
             setup: OnceLock::new(),
@@ -303,6 +306,16 @@ impl Row {
     pub(crate) async fn closed(&self) {
         let is_closed = || self.closed.load(Ordering::Acquire).then_some(());
         bell::once(&self.bell, is_closed).await;
+    }
+
+    /// The pull that it is served from; `None`: it has a leg of its own, or none yet.
+    pub fn pull(&self) -> Option<u64> {
+        Some(self.pull.load(Ordering::Relaxed)).filter(|id| *id != 0)
+    }
+
+    /// Notes the pull that it is served from.
+    pub(crate) fn note_pull(&self, id: u64) {
+        self.pull.store(id, Ordering::Relaxed);
     }
 
     /// Notes the origin and the decision.

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::stream::{Action, PlacementKey, StreamUrl};
 use tracing::info;
 
-use super::{Direction, EndReason, Ended, Request, Row, State};
+use super::{Direction, EndReason, Ended, OpenPull, Pull, Request, Row, State};
 use crate::metrics::{DirectionLabels, EndLabels, Metrics, SessionLabels};
 use crate::stream_names::masked;
 
@@ -33,6 +34,7 @@ pub struct Limits {
 pub struct Sessions {
     // A std mutex: it is held for a few lines and never across an await.
     rows: Mutex<BTreeMap<u64, Arc<Row>>>,
+    pulls: Mutex<BTreeMap<u64, Arc<Pull>>>,
     next: AtomicU64,
     limits: Limits,
     metrics: Arc<Metrics>,
@@ -43,6 +45,7 @@ impl Sessions {
     pub fn new(limits: Limits, metrics: Arc<Metrics>) -> Self {
         Self {
             rows: Mutex::default(),
+            pulls: Mutex::default(),
             next: AtomicU64::new(1),
             limits,
             metrics,
@@ -69,6 +72,31 @@ impl Sessions {
             row,
             sessions: Arc::clone(self),
         })
+    }
+
+    /// Opens the account of a pull of the stream that is placed under `key`.
+    pub(crate) fn open_pull(self: &Arc<Self>, key: PlacementKey, origin: OriginId) -> OpenPull {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let pull = Arc::new(Pull::new(id, key, origin));
+        self.lock_pulls().insert(id, Arc::clone(&pull));
+        OpenPull {
+            pull,
+            sessions: Arc::clone(self),
+        }
+    }
+
+    /// Every pull, oldest first.
+    pub fn pulls(&self) -> Vec<Arc<Pull>> {
+        self.lock_pulls().values().cloned().collect()
+    }
+
+    pub(super) fn close_pull(&self, pull: &Pull) {
+        self.metrics.pulled_bytes.inc_by(pull.unreported());
+        self.lock_pulls().remove(&pull.id);
+    }
+
+    fn lock_pulls(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Pull>>> {
+        self.pulls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Every open session, oldest first.
@@ -133,6 +161,11 @@ impl Sessions {
                 && row.key == *key
                 && row.placed().origin.as_ref() != Some(origin)
         };
+        let pulls = self.pulls();
+        let moved = pulls
+            .iter()
+            .filter(|pull| pull.key == *key && pull.origin != *origin);
+        moved.for_each(|pull| pull.end(LegEnd::Moved));
         let rows = self.list();
         rows.iter()
             .filter(elsewhere)
@@ -152,9 +185,11 @@ impl Sessions {
     pub fn settle(&self) {
         let by_name = self.metrics.streams_by_name.wanted();
         let mut streams = Vec::new();
+        let mut viewers = 0;
         let mut unreported: BTreeMap<&'static str, (u64, u64)> = BTreeMap::new();
         for row in self.list() {
             let share = row.share(true);
+            viewers += usize::from(row.pull().is_some());
             let sums = unreported.entry(row.request.protocol.as_str()).or_default();
             sums.0 += share.to_client;
             sums.1 += share.to_origin;
@@ -162,6 +197,13 @@ impl Sessions {
                 streams.push((masked(&row.request.stream.to_string()), share));
             }
         }
+        let pulls = self.pulls();
+        for pull in &pulls {
+            self.metrics.pulled_bytes.inc_by(pull.unreported());
+        }
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.metrics.pulls.set(number(pulls.len()));
+        self.metrics.viewers.set(number(viewers));
         for (protocol, (to_client, to_origin)) in unreported {
             self.report(protocol, to_client, to_origin);
         }

@@ -14,6 +14,7 @@ use sluicegate_core::fleet::attributes::AttributeError;
 use sluicegate_core::fleet::origin::EndpointError;
 use sluicegate_core::http::sharing::NotAShare;
 use sluicegate_core::http::whip::PatternError;
+use sluicegate_core::media::fanout::NotAMode;
 use sluicegate_core::place::rule::RuleError;
 use sluicegate_core::stream::StreamError;
 
@@ -47,6 +48,9 @@ pub enum ValueError {
     /// Not a way to share.
     #[error(transparent)]
     Share(#[from] NotAShare),
+    /// Neither off, checked nor open.
+    #[error(transparent)]
+    Mode(#[from] NotAMode),
     /// Between brackets, and no list.
     #[error("in brackets, but not a list: write it as A,B or [\"A\", \"B\"]")]
     NotAList,

@@ -24,6 +24,7 @@ mod hls_two_proxies;
 mod http_ts;
 mod kick;
 mod late_time;
+mod many_viewers;
 mod monitoring;
 mod origin_restart;
 mod peers;

@@ -302,6 +302,11 @@ impl Viewer {
         self.read
     }
 
+    /// Its connection, and what was read of it and not taken.
+    pub(crate) fn into_parts(self) -> (TcpStream, Vec<u8>) {
+        (self.socket, self.read)
+    }
+
     async fn step(&mut self) -> bool {
         let read = timeout(PATIENCE, self.socket.read_buf(&mut self.read)).await;
         read.expect("bytes in time").is_ok_and(|count| count > 0)

@@ -14,6 +14,8 @@ mod direct_publish;
 mod door;
 mod drains;
 mod entrance;
+mod fanout;
+mod fanout_checked;
 mod fleet_api;
 mod health;
 mod house;

@@ -138,6 +138,14 @@ impl NginxRtmp {
         self.program = Self::run(&self.name, self.scratch.path(), self.rtmp);
     }
 
+    /// How many players of `app/stream` it has had, according to its log.
+    pub(crate) fn plays(&self, stream: &str) -> usize {
+        let (_, name) = stream.split_once('/').expect("app/stream");
+        let line = format!("play: name='{name}'");
+        let errors = self.program.errors();
+        errors.lines().filter(|found| found.contains(&line)).count()
+    }
+
     /// Ends the process, so that the port is closed.
     pub(crate) fn kill(&mut self) {
         self.program.kill();

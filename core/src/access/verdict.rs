@@ -30,6 +30,8 @@ pub struct Grant {
     pub stream: Option<StreamUrl>,
     /// The query parameters that were used up here.
     pub used: Vec<Box<str>>,
+    /// Those that were used here, and that the origin gets all the same.
+    pub passed: Vec<Box<str>>,
 }
 
 /// Why a client may not.
@@ -70,12 +72,15 @@ impl Grant {
         };
         let mut used = self.used;
         used.extend(other.used);
+        let mut passed = self.passed;
+        passed.extend(other.passed);
         Self {
             valid_until: earlier(self.valid_until, other.valid_until),
             ends_at: earlier(self.ends_at, other.ends_at),
             viewer: self.viewer.or(other.viewer),
             stream: self.stream.or(other.stream),
             used,
+            passed,
         }
     }
 }

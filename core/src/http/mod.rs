@@ -14,4 +14,5 @@ pub mod page;
 pub mod route;
 pub mod segment;
 pub mod sharing;
+pub mod websocket;
 pub mod whip;

@@ -146,6 +146,11 @@ impl Viewer {
         Ok(true)
     }
 
+    /// How its messages are framed.
+    pub const fn framing(&self) -> Framing {
+        self.framing
+    }
+
     /// Whether its socket took whole messages only: something that is no media may be sent.
     pub const fn is_between_messages(&self) -> bool {
         self.rest.is_none()

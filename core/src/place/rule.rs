@@ -1,10 +1,12 @@
-//! Rules for streams: which origins may hold them, where cooperative clients are redirected, and whose answers are shared.
+//! Rules for streams: which origins may hold them, where cooperative clients are redirected, whose answers are shared, and
+//! which viewers share a pull.
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use crate::fleet::attributes::Attributes;
 use crate::http::sharing::{NotAShare, Share};
+use crate::media::fanout::{Mode, NotAMode};
 use crate::place::pattern::{Pattern, PatternError};
 use crate::stream::StreamUrl;
 
@@ -254,6 +256,39 @@ impl FromStr for ShareRule {
     }
 }
 
+/// Streams whose viewers share pulls in another way than all others': `app=live mode=open`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FanoutRule {
+    streams: Streams,
+    /// What holds for them.
+    pub mode: Mode,
+}
+
+impl FanoutRule {
+    /// Whether it speaks of `url`.
+    pub fn covers(&self, url: &StreamUrl) -> bool {
+        self.streams.include(url)
+    }
+}
+
+impl FromStr for FanoutRule {
+    type Err = RuleError;
+
+    fn from_str(text: &str) -> Result<Self, RuleError> {
+        let (mut streams, mut mode) = (Streams::default(), None);
+        for word in words(text)? {
+            let (key, value) = word?;
+            match key {
+                "mode" => mode = Some(value.parse()?),
+                _ if streams.take(key, value)? => {}
+                _ => return Err(RuleError::Unknown("vhost=, app=, stream= and mode=")),
+            }
+        }
+        let mode = mode.ok_or(RuleError::Incomplete("mode="))?;
+        Ok(Self { streams, mode })
+    }
+}
+
 /// Why a rule cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
@@ -263,6 +298,9 @@ pub enum RuleError {
     /// A required part is missing.
     #[error("the rule says nothing without {0}")]
     Incomplete(&'static str),
+    /// `mode=` has another value.
+    #[error("mode= is off, checked or open")]
+    Mode(#[from] NotAMode),
     /// A part is not a pattern for a vhost, app or stream.
     #[error(transparent)]
     Pattern(#[from] PatternError),

@@ -554,7 +554,7 @@ fn command(header: &MessageHeader, body: Option<&[u8]>) -> Option<Result<Command
 }
 
 /// Where an `onStatus` or `_error` sends the client (SRS: `ex.redirect2` is a whole URL, `ex.redirect` only the tcUrl).
-fn redirect(command: &Command) -> Option<&str> {
+pub fn redirect(command: &Command) -> Option<&str> {
     let extra = command.arguments.first()?.field("ex")?;
     let code = extra.field("code").and_then(Value::as_number);
     if code != Some(302.0) {

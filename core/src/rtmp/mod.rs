@@ -6,12 +6,14 @@
 //! | [`header`] | chunk basic and message headers: reading and writing, with the state of each chunk stream |
 //! | [`chunk`] | assembles messages from chunks, and splits messages into chunks |
 //! | [`amf0`] | the values of commands and metadata |
+//! | [`aggregate`] | several messages in one |
 //! | [`message`] | a message, and the commands and control messages that it may hold |
 //! | [`server`] | the end that a client connects to |
 //! | [`client`] | the end that connects to an origin |
 //! | [`join`] | joins a client that has asked for a stream with the origin that is to answer |
 //! | [`walk`] | steps over chunks that pass through, so that a relay sees messages without copying them |
 
+pub mod aggregate;
 pub mod amf0;
 pub mod chunk;
 pub mod client;

@@ -34,6 +34,8 @@ pub struct Server {
     next_stream: u32,
     streams: Vec<OpenStream>,
     phase: Phase,
+    /// How many of the bytes that are kept for a replay came after the request.
+    after_request: usize,
 }
 
 /// What a client did.
@@ -46,6 +48,13 @@ pub enum ServerEvent {
     },
     /// Audio, video, data or an aggregate from an accepted publisher.
     Media(Message),
+    /// A player wants nothing for a while, or wants to go on.
+    Paused {
+        /// The message stream.
+        stream_id: u32,
+        /// Whether it pauses.
+        paused: bool,
+    },
     /// The client wants to publish or play. Nothing after the request is read until it is answered; in the proxy's use,
     /// nothing at all.
     Request(Box<StreamRequest>),
@@ -217,6 +226,7 @@ impl Server {
             next_stream: 1,
             streams: Vec::new(),
             phase,
+            after_request: 0,
         }
     }
 
@@ -238,13 +248,17 @@ impl Server {
         self.window.count(input.len());
         let asked = self.is_asked();
         match &mut self.phase {
-            Phase::Identified(identified) => keep(&mut identified.replay, input),
+            Phase::Identified(identified) => {
+                self.after_request += input.len();
+                keep(&mut identified.replay, input)
+            }
             Phase::Identifying { replay, .. } => {
                 let (within, beyond) =
                     input.split_at(input.len().min(MAX_REPLAY.saturating_sub(replay.len())));
                 replay.extend_from_slice(input);
                 self.read(within)?;
                 if beyond.is_empty() || self.is_asked() {
+                    self.after_request += beyond.len();
                     Ok(())
                 } else {
                     Err(ServerError::TooMuch)
@@ -280,6 +294,41 @@ impl Server {
             }
             Phase::Identifying { .. } | Phase::Serving { .. } => None,
         }
+    }
+
+    /// What the client asks for, and the end of its connection for one that answers by itself instead of joining it
+    /// with an origin: [`accept`](Self::accept) is next. `None` before the client has asked.
+    pub fn into_serving(self) -> Option<(Identified, Self)> {
+        let Self {
+            phase,
+            after_request,
+            ..
+        } = self;
+        let Phase::Identified(identified) = phase else {
+            return None;
+        };
+        let StreamRequest {
+            action,
+            ref name,
+            stream_id,
+            ..
+        } = identified.request;
+        let start = identified.replay.len().saturating_sub(after_request);
+        let unread = identified.replay.get(start..).unwrap_or_default().to_vec();
+        let request = OpenStream {
+            id: stream_id,
+            action,
+            name: name.clone(),
+            accepted: false,
+        };
+        let serving = Self {
+            phase: Phase::Serving { unread },
+            streams: vec![request],
+            events: VecDeque::new(),
+            after_request: 0,
+            ..self
+        };
+        Some((*identified, serving))
     }
 
     /// Grants the request on a message stream. Its status is sent, media may flow, and what the client sent after its
@@ -380,8 +429,11 @@ impl Server {
             if !self.is_asked() {
                 continue;
             }
-            if let Phase::Serving { unread } = &mut self.phase {
-                unread.extend_from_slice(input);
+            match &mut self.phase {
+                Phase::Serving { unread } => unread.extend_from_slice(input),
+                Phase::Identified(_) | Phase::Identifying { .. } => {
+                    self.after_request = input.len();
+                }
             }
             return Ok(());
         }
@@ -456,6 +508,7 @@ impl Server {
                 self.close(|stream| f64::from(stream.id) == id);
             }
             "closeStream" => self.close(|stream| stream.id == stream_id),
+            "pause" | "pauseRaw" => self.pause(stream_id, &command),
             "FCUnpublish" => {
                 let name = command.text(0).unwrap_or_default().to_owned();
                 self.close(|stream| stream.action == Action::Publish && stream.name == name);
@@ -578,6 +631,31 @@ impl Server {
         self.events
             .push_back(ServerEvent::Request(Box::new(request)));
         Ok(())
+    }
+
+    fn pause(&mut self, stream_id: u32, command: &Command) {
+        let paused = command.arguments.first() == Some(&Value::Boolean(true));
+        if command.transaction_id != 0.0 {
+            self.result(
+                stream_id,
+                command.transaction_id,
+                Value::Undefined,
+                What::Other,
+            );
+        }
+        let plays = |stream: &OpenStream| {
+            stream.id == stream_id && stream.accepted && stream.action == Action::Play
+        };
+        if self.streams.iter().any(plays) {
+            let (code, words) = if paused {
+                ("NetStream.Pause.Notify", "paused")
+            } else {
+                ("NetStream.Unpause.Notify", "going on")
+            };
+            self.status(stream_id, "status", code, words);
+            self.events
+                .push_back(ServerEvent::Paused { stream_id, paused });
+        }
     }
 
     fn close(&mut self, which: impl Fn(&OpenStream) -> bool) {

@@ -44,13 +44,14 @@ fn origin(row: &Value) -> [String; 7] {
 
 /// The table of streams.
 pub(super) fn streams(data: &Value) -> String {
-    let row =
-        |row: &Value| ["stream", "origin", "publishers", "players"].map(|key| text(&row[key]));
-    let rows: Vec<[String; 4]> = rows(data, "streams").map(row).collect();
+    let keys = ["stream", "origin", "publishers", "players", "pulls"];
+    let row = |row: &Value| keys.map(|key| text(&row[key]));
+    let rows: Vec<[String; 5]> = rows(data, "streams").map(row).collect();
     if rows.is_empty() {
         return format!("no stream is placed\n{}", missing(data));
     }
-    table(["STREAM", "ORIGIN", "PUBLISHERS", "PLAYERS"], &rows) + &missing(data)
+    let heading = ["STREAM", "ORIGIN", "PUBLISHERS", "PLAYERS", "PULLS"];
+    table(heading, &rows) + &missing(data)
 }
 
 /// Which sessions were ended.
@@ -84,7 +85,10 @@ pub(super) fn sessions(data: &Value) -> String {
             format!("{} {}", text(&row["protocol"]), text(&row["action"])),
             text(&row["client"]),
             text(&row["origin"]),
-            text(&row["state"]),
+            match row["pull"].as_u64() {
+                Some(pull) => format!("{}, pull {pull}", text(&row["state"])),
+                None => text(&row["state"]),
+            },
             row["age_seconds"].as_f64().map(span).unwrap_or_default(),
             size(bytes[0].max(bytes[1])),
         ]
@@ -116,6 +120,10 @@ pub(super) fn ps(all: &Value) -> String {
         0 => String::new(),
         others => format!(", {} proxies", others + 1),
     };
+    let pulls = match sum("pulls") {
+        0 => String::new(),
+        pulls => format!(" (pulls for them: {pulls})"),
+    };
     let certificates: String = rows(proxy, "certificates")
         .map(|row| {
             let until = text(&row["not_after"]);
@@ -127,7 +135,7 @@ pub(super) fn ps(all: &Value) -> String {
         })
         .collect();
     format!(
-        "sluicegate {}, {state}\n{} streams, {} publishers, {} players, {} origins{others}\n{certificates}\n{}{}",
+        "sluicegate {}, {state}\n{} streams, {} publishers, {} players{pulls}, {} origins{others}\n{certificates}\n{}{}",
         text(&proxy["version"]),
         count("streams"),
         sum("publishers"),
@@ -281,11 +289,14 @@ mod tests {
     fn sessions_and_streams_are_tables_that_fit() {
         let data = json!({"sessions": [{"id": 7, "stream": format!("__defaultVhost__/live/{}", "x".repeat(90)),
             "protocol": "rtmp", "action": "publish", "client": "[2001:db8::1234:5678]:54321", "origin": "one",
-            "state": "relaying", "age_seconds": 7384.0, "bytes_to_client": 3, "bytes_to_origin": 123_456_789}]});
+            "state": "relaying", "pull": 12, "age_seconds": 7384.0, "bytes_to_client": 3, "bytes_to_origin": 123_456_789}]});
         let text = sessions(&data);
         fits(&text);
         assert!(
-            text.contains("2h03m") && text.contains("123.5 MB") && text.contains("rtmp publish"),
+            text.contains("relaying, pull 12")
+                && text.contains("2h03m")
+                && text.contains("123.5 MB")
+                && text.contains("rtmp publish"),
             "{text}"
         );
         let data = json!({"streams": [{"stream": "v/live/a", "origin": "one", "publishers": 1, "players": 3}]});

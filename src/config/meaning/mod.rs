@@ -18,6 +18,7 @@ use sluicegate_core::fleet::attributes::AttributeRule;
 use sluicegate_core::fleet::origin::{Endpoints, Host, Target};
 use sluicegate_core::http::sharing::Sharing;
 use sluicegate_core::http::whip::Pattern;
+use sluicegate_core::media::fanout::Modes;
 use sluicegate_core::place::rule::{PoolRule, RedirectRule};
 use sluicegate_core::stream::VhostRule;
 use std::net::SocketAddr;
@@ -50,6 +51,7 @@ pub struct Settings {
     pub cluster: Cluster,
     pub session: SessionLimits,
     pub tls: Tls,
+    pub fanout: Fanout,
     pub proxy_protocol: ProxyProtocol,
     pub metrics: Metrics,
     pub log: Log,
@@ -112,6 +114,17 @@ sections! {
     Srt { listen: Opening, default_streamid: String, idle: Duration, calls_per_source: u32 }
     /// `[rtsp]`
     Rtsp { listen: Opening, tls: ListenerTls, identify_timeout: Duration, udp_ports: Option<PortRange> }
+    /// `[fanout]`
+    Fanout {
+        modes: Modes,
+        public: bool,
+        split_query: Vec<String>,
+        pull_query: Secret,
+        coalesce: Duration,
+        max_lag: Duration,
+        linger: Duration,
+        memory_megabytes: usize,
+    }
     /// `[origins]`
     Origins {
         ttl: Duration,

@@ -6,9 +6,9 @@ use super::values::{
     stream_names, token, vhosts, wait,
 };
 use super::{
-    Api, Cluster, DefaultOrigin, Drain, Health, Http, Log, Mesh, Metrics, Origins, Placement,
-    Probing, ProxyProtocol, Question, Rtc, Rtmp, Rtsp, SessionLimits, Settings, Shutdown, Srt,
-    Store, System, Takeover, tls,
+    Api, Cluster, DefaultOrigin, Drain, Fanout, Health, Http, Log, Mesh, Metrics, Origins,
+    Placement, Probing, ProxyProtocol, Question, Rtc, Rtmp, Rtsp, SessionLimits, Settings,
+    Shutdown, Srt, Store, System, Takeover, tls,
 };
 use crate::config::credentials::Credentials;
 use crate::config::layers::{Entry, Source};
@@ -18,15 +18,16 @@ use crate::config::table::Written;
 use crate::config::{Problem, mesh};
 use crate::store::{Address, Server, Topology};
 use crate::value::Url;
-use crate::value::{Listen, PublicAddress, ValueError};
+use crate::value::{Listen, PublicAddress, Secret, ValueError};
 use sluicegate_core::cluster::peers::target;
 use sluicegate_core::dialect::{ClientDialects, ClientRule};
 use sluicegate_core::fleet::attributes::{AttributeError, Given};
 use sluicegate_core::fleet::origin::Endpoints;
 use sluicegate_core::http::sharing::Sharing;
 use sluicegate_core::http::whip::Pattern;
+use sluicegate_core::media::fanout::{Mode, Modes};
 use sluicegate_core::place::policy;
-use sluicegate_core::place::rule::{RuleError, ShareRule};
+use sluicegate_core::place::rule::{FanoutRule, RuleError, ShareRule};
 use sluicegate_core::stream::Service;
 use std::net::SocketAddr;
 
@@ -172,6 +173,7 @@ pub(in crate::config) fn read(
             max: r.read("session.max", |written| count(written, 1, 1_000_000)),
         },
         tls: tls::read(r),
+        fanout: read_fanout(r),
         proxy_protocol: ProxyProtocol {
             accept_from: r.read("proxy_protocol.accept_from", networks),
         },
@@ -197,9 +199,54 @@ pub(in crate::config) fn read(
         r.conflict("origins.proxy_protocol_v1 and origins.proxy_protocol_v2 name the same origin; one header is enough".to_owned());
     }
     check_mesh(&settings, r);
+    check_fanout(&settings, r);
     let own_files = r.entry("http.static_files").source == Source::Default;
     warn(&settings, own_files, warnings);
     settings
+}
+
+fn read_fanout(r: &mut Reader<'_>) -> Fanout {
+    Fanout {
+        modes: Modes {
+            general: r.read("fanout.mode", |written| {
+                Ok(written.text().parse::<Mode>()?)
+            }),
+            rules: r.read("fanout.rules", |written| {
+                let rules = written.items().into_iter();
+                rules.map(|rule| Ok(rule.parse::<FanoutRule>()?)).collect()
+            }),
+        },
+        public: r.read("fanout.public", flag),
+        split_query: r.read("fanout.split_query", parameters),
+        pull_query: r.read("fanout.pull_query", |written| {
+            let query = written.text();
+            let plain = query
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() && byte != b'?');
+            if plain {
+                Ok(Secret::new(query))
+            } else {
+                Err(ValueError::NotAToken)
+            }
+        }),
+        coalesce: r.read("fanout.coalesce", wait),
+        max_lag: r.read("fanout.max_lag", period),
+        linger: r.read("fanout.linger", wait),
+        memory_megabytes: r.read("fanout.memory", |written| count(written, 1, 1_000_000)),
+    }
+}
+
+/// Refuses to show streams to everyone unless somebody said so: nobody asks the origin about the viewers of a pull that
+/// is shared in this mode, and no rule of this proxy says who may play.
+fn check_fanout(settings: &Settings, r: &mut Reader<'_>) {
+    let Fanout { modes, public, .. } = &settings.fanout;
+    if modes.names(Mode::Open) && !public {
+        r.conflict(
+            "fanout.mode is open, where the origin is not asked about viewers: say fanout.public = true if anyone may \
+             watch, or leave it off"
+                .to_owned(),
+        );
+    }
 }
 
 /// Reads authentication as the SRS proxy defines it: enabling it requires `bearer` and a token.

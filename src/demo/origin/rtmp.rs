@@ -140,6 +140,8 @@ impl Connection {
                         self.shared.journal.count(*peer, 1);
                     }
                 }
+                // Its players may pause, and get what they get.
+                ServerEvent::Paused { .. } => {}
                 ServerEvent::Request(request) => self.request(&request)?,
             }
         }

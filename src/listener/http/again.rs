@@ -9,7 +9,9 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
-use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, HeaderValue, LOCATION};
+use hyper::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, LOCATION,
+};
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -19,8 +21,9 @@ use sluicegate_core::stream::Protocol;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::live::{NoAnswer, Raw, check_switch, explain, open, redirect, renamed};
+use super::live::{NoAnswer, Raw, check_switch, explain, open, recipe, redirect, renamed};
 use super::{Http, dialect_of};
+use crate::hub::{Joined, NotJoined, Shown};
 use crate::net::entrance::Ends;
 use crate::net::http::{Body, BoxError, Identity, full, into_wire, text};
 use crate::net::{head, relay};
@@ -98,7 +101,7 @@ pub(super) async fn answer(
     if let Some(location) = redirect(&head, protocol, ends, proxy).await {
         return elsewhere(&location);
     }
-    let (session, forwarded) = open(
+    let (mut session, forwarded, wish) = open(
         http,
         &head,
         protocol,
@@ -107,6 +110,20 @@ pub(super) async fn answer(
         proxy,
     )
     .await?;
+    // A WebSocket that is asked for on a connection that hyper has gets a leg of its own.
+    let plain = head.method == "GET" && !head.is_websocket();
+    if plain && let Some(wish) = wish {
+        let wanted = http.hub.wants(&session, &wish);
+        let recipe = recipe(&session, &head.target, ends);
+        match http.hub.join(session, &wanted, recipe).await {
+            Ok(joined) => return Ok(show(joined, current)),
+            Err(NotJoined::Alone(alone)) => session = alone,
+            Err(NotJoined::Refused(session, refusal)) => {
+                session.refuse(&refusal);
+                return Err((refusal.http_status(), refusal.to_string()));
+            }
+        }
+    }
     let pull = Pull {
         session,
         current: Arc::clone(current),
@@ -180,6 +197,45 @@ pub(super) async fn answer(
             row.end(reason);
             Err((status, words))
         }
+    }
+}
+
+/// The answer to a viewer of a feed.
+fn show(joined: Joined, current: &Arc<Current>) -> Response<Body> {
+    current.watch(joined.session().row());
+    let body = FedBody {
+        shown: joined.show(),
+        current: Arc::clone(current),
+    };
+    let mut response = Response::new(body.boxed_unsync());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("video/x-flv"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    response
+}
+
+/// A feed as a body; dropping it takes the session with it.
+struct FedBody {
+    shown: Shown,
+    current: Arc<Current>,
+}
+
+impl HttpBody for FedBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.shown).poll_frame(cx)
+    }
+}
+
+impl Drop for FedBody {
+    fn drop(&mut self) {
+        self.current.forget();
     }
 }
 

@@ -4,10 +4,13 @@
 
 use std::sync::Arc;
 
+use futures_util::future::Either;
 use hyper::StatusCode;
 use sluicegate_core::access::credentials::Credentials;
 use sluicegate_core::dialect::{Dialect, File};
-use sluicegate_core::http::head::{Forwarded, RequestHead, ResponseHead};
+use sluicegate_core::http::head::{Forwarded, RequestHead, ResponseHead, Version};
+use sluicegate_core::http::websocket::{self, ClientFrames};
+use sluicegate_core::media::viewer::Envelope;
 use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::place::rule::Via;
 use sluicegate_core::stream::{Action, Protocol, StreamError, StreamUrl};
@@ -18,6 +21,7 @@ use tracing::{debug, info};
 use super::super::pair;
 use super::refusal::{send, send_away};
 use super::{Http, dialect_of};
+use crate::hub::{Joined, NotJoined, Recipe, Voice, Wanted, Watching, Wish};
 use crate::net::entrance::Ends;
 use crate::net::forwarded;
 use crate::net::relay::{Passage, Unhurried};
@@ -40,8 +44,24 @@ pub(super) enum NoAnswer {
 /// A viewer and an origin, joined.
 pub(super) type Pair = pair::Pair<Raw>;
 
+/// A connection whose set-up is over.
+pub(super) enum Served {
+    Pair(Box<Pair>),
+    Watching(Box<Watching>),
+}
+
+impl Served {
+    // Without a future around the two, which would keep room for itself.
+    pub(super) fn serve(self) -> impl Future<Output = ()> + Send {
+        match self {
+            Self::Pair(pair) => Either::Left(pair.relay_only()),
+            Self::Watching(watching) => Either::Right(watching.serve()),
+        }
+    }
+}
+
 /// From the first request of a connection to a joined pair: its head is rewritten once, everything behind it is to
-/// pass raw. `None` when there is nothing to relay, and the viewer knows why.
+/// pass raw. Or to a viewer of a feed. `None` when there is nothing to serve, and the viewer knows why.
 pub(super) async fn set_up(
     http: &Http,
     mut client: Wire,
@@ -49,20 +69,31 @@ pub(super) async fn set_up(
     protocol: Protocol,
     ends: Ends,
     proxy: &Proxy,
-) -> Option<Box<Pair>> {
+) -> Option<Served> {
     if let Some(location) = redirect(request, protocol, ends, proxy).await {
         send_away(&mut client, &location).await;
         return None;
     }
     let identity = client.identity();
     let opened = open(http, request, protocol, ends, identity.as_deref(), proxy).await;
-    let (session, forwarded) = match opened {
+    let (mut session, forwarded, wish) = match opened {
         Ok(opened) => opened,
         Err((status, words)) => {
             send(&mut client, status, &words).await;
             return None;
         }
     };
+    if let Some(wish) = wish {
+        let wanted = http.hub.wants(&session, &wish);
+        let recipe = recipe(&session, &request.target, ends);
+        match watch(http, session, &wanted, recipe, &mut client).await? {
+            Ok(joined) => {
+                let (first, voice) = greeting(request);
+                return Some(Served::Watching(joined.watch(client, first, voice)));
+            }
+            Err(alone) => session = alone,
+        }
+    }
     let mut head = Vec::with_capacity(1024);
     let mut outgoing = request.for_origin(&forwarded);
     outgoing.target = session.for_origin(&request.target).into_owned();
@@ -123,13 +154,86 @@ pub(super) async fn set_up(
     first.extend_from_slice(&body);
     row.count(Direction::ToClient, first.len());
     let passage = Raw::new(row, body.len(), answer.status == SWITCHING);
-    Some(Box::new(Pair {
+    Some(Served::Pair(Box::new(Pair {
         client,
         origin,
         passage,
         first,
         session,
-    }))
+    })))
+}
+
+/// What a viewer watches that shares a pull, if it does.
+fn wish(http: &Http, head: &RequestHead, request: &Request) -> Option<Wish> {
+    // Players that can seek ask for everything like this.
+    let range = head.headers.text("range");
+    if range.is_some_and(|range| range.trim() != "bytes=0-") {
+        return None;
+    }
+    let wish = http.hub.wish(request)?;
+    if wish.is_checked() && head.headers.text("cookie").is_some() {
+        // A shadow could not show it to the origin.
+        return None;
+    }
+    // One that cannot be answered here is the origin's to refuse.
+    let answers = !head.is_websocket() || websocket::accept_key(head).is_some();
+    answers.then_some(wish)
+}
+
+/// Waits for the pull that a viewer shares. `Err` has the session of one that has to ask an origin by itself, and `None`
+/// means that it was refused, and knows why.
+async fn watch(
+    http: &Http,
+    session: Session,
+    wanted: &Wanted,
+    recipe: Recipe,
+    client: &mut Wire,
+) -> Option<Result<Joined, Session>> {
+    let row = Arc::clone(session.row());
+    let joined = tokio::select! {
+        joined = http.hub.join(session, wanted, recipe) => joined,
+        reason = surplus(client) => {
+            row.end(reason);
+            return None;
+        }
+    };
+    match joined {
+        Ok(joined) => Some(Ok(joined)),
+        Err(NotJoined::Alone(session)) => Some(Err(session)),
+        Err(NotJoined::Refused(session, refusal)) => {
+            session.refuse(&refusal);
+            send(client, refusal.http_status(), &refusal.to_string()).await;
+            None
+        }
+    }
+}
+
+/// What is kept of a viewer's set-up, with the target as its origin would get it.
+pub(super) fn recipe(session: &Session, target: &str, ends: Ends) -> Recipe {
+    let target = session.for_origin(target);
+    let query = target.split_once('?').map(|(_, query)| query);
+    Recipe::of_http(&session.row().request.stream, query, ends.local)
+}
+
+/// The head that answers a viewer of a feed, and how its stream is framed.
+fn greeting(request: &RequestHead) -> (Vec<u8>, Voice) {
+    if let Some(key) = Some(request).filter(|request| request.is_websocket()) {
+        let key = websocket::accept_key(key).unwrap_or_default();
+        let head = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: {key}\r\n\r\n"
+        );
+        return (head.into(), Voice::WebSocket(ClientFrames::default()));
+    }
+    let (coding, envelope) = match request.version {
+        Version::Http11 => ("Transfer-Encoding: chunked\r\n", Envelope::Chunked),
+        Version::Http10 => ("", Envelope::None),
+    };
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: video/x-flv\r\nCache-Control: no-cache\r\n\
+         Access-Control-Allow-Origin: *\r\nConnection: close\r\n{coding}\r\n"
+    );
+    (head.into(), Voice::Flv(envelope))
 }
 
 /// Reads the origin's head, and what of the body came with it, for as long as the client stays.
@@ -199,7 +303,8 @@ pub(super) async fn redirect(
     Some(format!("{base}{}", head.target))
 }
 
-/// The session of a pull: its stream is known by the one key, and who asks is told to the origin.
+/// The session of a pull: its stream is known by the one key, and who asks is told to the origin; and whether it may share
+/// one.
 pub(super) async fn open(
     http: &Http,
     head: &RequestHead,
@@ -207,7 +312,7 @@ pub(super) async fn open(
     ends: Ends,
     identity: Option<&str>,
     proxy: &Proxy,
-) -> Result<(Session, Forwarded), (StatusCode, String)> {
+) -> Result<(Session, Forwarded, Option<Wish>), (StatusCode, String)> {
     let stream = stream_of(head, ends, proxy)
         .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
     let client = client_of(http, head, ends.client);
@@ -220,8 +325,9 @@ pub(super) async fn open(
         credentials: credentials_of(head, &head.target, identity),
     };
     let forwarded = http.forwarded(ends);
+    let wish = wish(http, head, &request);
     match proxy.open(request).await {
-        Ok(session) => Ok((session, forwarded)),
+        Ok(session) => Ok((session, forwarded, wish)),
         Err(refusal) => Err((refusal.http_status(), refusal.to_string())),
     }
 }

@@ -34,6 +34,7 @@ use tracing::debug;
 use self::again::Current;
 pub use self::pieces::Pieces;
 use crate::config;
+use crate::hub::Hub;
 use crate::net::entrance::{Ends, Visitor};
 use crate::net::http::{Body, Identity, full, json, serve, text};
 use crate::net::http2::{self, Answering};
@@ -51,6 +52,8 @@ pub struct Http {
     pub settings: Arc<config::Http>,
     /// Reaches origins.
     pub dialer: Arc<Dialer>,
+    /// Serves viewers that share a pull.
+    pub hub: Hub,
     /// What is pulled in pieces: links, waits, and what is kept.
     pub pieces: Arc<Pieces>,
     /// Tells origins that hold an answer back from stopped ones.
@@ -82,11 +85,11 @@ impl Http {
         visitor: Visitor,
         proxy: Proxy,
     ) -> impl Future<Output = ()> + Send + 'static {
-        relay::set_up_then(self.begin(visitor, proxy), live::Pair::relay_only)
+        relay::set_up_then(self.begin(visitor, proxy), live::Served::serve)
     }
 
     /// Serves a connection up to a live pull that is its first request, or to its end if there is none.
-    async fn begin(self, visitor: Visitor, proxy: Proxy) -> Option<Box<live::Pair>> {
+    async fn begin(self, visitor: Visitor, proxy: Proxy) -> Option<live::Served> {
         let Visitor {
             wire: mut client,
             early: mut head,

@@ -309,7 +309,7 @@ fn session_id() -> Box<str> {
 
 fn without_used(grant: Grant) -> Grant {
     let mut grant = grant;
-    grant.used = Vec::new();
+    grant.passed = std::mem::take(&mut grant.used);
     grant
 }
 

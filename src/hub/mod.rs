@@ -1,0 +1,377 @@
+//! One pull of a stream for all its viewers.
+//!
+//! A feed is pulled once, by whichever worker its first viewer is on. Every worker with viewers has a branch of it, which
+//! is told of what came once in a while, and sends to its viewers in one pass. A viewer is a session without a leg of its
+//! own; the pull is the leg. `docs/many-viewers.md` says when to use it.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `feed` | a feed in the table: who pulls it, who watches, its branches |
+//! | `player` | playing a stream of an origin ourselves |
+//! | `pull` | the leg that fills a feed |
+//! | `branch` | a feed on one worker, and the pass over its viewers |
+//! | `body` | a viewer whose connection hyper has |
+//! | `seat` | one viewer: its connection, its place, and what it says |
+//! | `shadow` | the origin's word on one viewer |
+
+mod body;
+mod branch;
+mod feed;
+mod player;
+mod pull;
+mod seat;
+mod shadow;
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::media::fanout::{Mode, Modes, part_of_query, rest_of_query};
+use sluicegate_core::media::viewer::Envelope;
+use sluicegate_core::stream::{Action, PlacementKey, Protocol, StreamUrl};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+pub use self::body::Shown;
+use self::feed::Feed;
+pub use self::seat::{Voice, Watching};
+pub use self::shadow::Recipe;
+use self::shadow::Shadow;
+use crate::net::wire::Wire;
+use crate::origin::dial::Dialer;
+use crate::proxy::{Proxy, Refusal, Request, Session};
+use crate::sessions::Pull;
+use crate::value::Secret;
+
+/// What sharing pulls is set to.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Which streams are pulled once.
+    pub modes: Modes,
+    /// Where the origin is asked about each viewer: parameters that make different streams of one name.
+    pub split_query: Vec<String>,
+    /// What a pull adds to the stream's name, to be let in by the origin; empty for nothing.
+    pub pull_query: Secret,
+    /// For how long messages are gathered before viewers are sent them.
+    pub coalesce: Duration,
+    /// How far behind a viewer may be before it skips ahead.
+    pub max_lag: Duration,
+    /// How long a pull goes on without a viewer.
+    pub linger: Duration,
+    /// Bytes that all feeds together may hold.
+    pub memory: usize,
+    /// How long an origin that has sent media may send nothing to a pull.
+    pub silence: Duration,
+}
+
+/// The feeds of a proxy; a cheap clone.
+#[derive(Clone)]
+pub struct Hub {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    settings: Settings,
+    proxy: Proxy,
+    dialer: Arc<Dialer>,
+    /// Pulls end with it.
+    stop: CancellationToken,
+    // A std mutex: it is held for a few lines and never across an await. Nothing locks it per message.
+    feeds: Mutex<HashMap<FeedKey, Arc<Feed>>>,
+    /// Bytes that all feeds hold.
+    bytes: AtomicUsize,
+    /// Origins that send on after a pause: what is asked of them for a viewer costs as much as its own leg.
+    unpausable: Mutex<HashSet<OriginId>>,
+    /// When the next shadow may be asked for again.
+    next_turn: Mutex<Instant>,
+}
+
+/// What a viewer watches.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    key: FeedKey,
+    /// The stream as it is asked for: its vhost may not be in the key. A pull asks as the first of its viewers.
+    stream: StreamUrl,
+    /// The origin is asked about each viewer.
+    is_checked: bool,
+}
+
+/// A request that may share a pull.
+#[derive(Clone)]
+pub struct Wish {
+    /// The query of its URL.
+    query: Box<str>,
+    is_checked: bool,
+}
+
+impl Wish {
+    /// Whether the origin is asked about each viewer.
+    pub const fn is_checked(&self) -> bool {
+        self.is_checked
+    }
+
+    /// The query of its URL.
+    pub const fn query(&self) -> &str {
+        &self.query
+    }
+}
+
+/// What viewers of one feed have in common.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct FeedKey {
+    /// The stream, as it is placed.
+    stream: PlacementKey,
+    /// What else is in the query.
+    rest: Box<str>,
+}
+
+impl Hub {
+    /// A hub without a feed. `dialer` reaches the origins of its pulls, which end with `stop`.
+    pub fn new(
+        settings: Settings,
+        proxy: Proxy,
+        dialer: Arc<Dialer>,
+        stop: CancellationToken,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            settings,
+            proxy,
+            dialer,
+            stop,
+            feeds: Mutex::default(),
+            bytes: AtomicUsize::new(0),
+            unpausable: Mutex::default(),
+            next_turn: Mutex::new(Instant::now()),
+        });
+        let held = Arc::downgrade(&shared);
+        shared.proxy.metrics().before_scrape(move |metrics| {
+            let bytes = held
+                .upgrade()
+                .map_or(0, |shared| shared.bytes.load(Ordering::Relaxed));
+            metrics.fanout.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        });
+        Self { shared }
+    }
+
+    /// What `request` asks for, if it is one that may share a pull. It has to be looked at before the session is opened,
+    /// which keeps no credentials.
+    pub fn wish(&self, request: &Request) -> Option<Wish> {
+        let merges = matches!(request.protocol, Protocol::HttpFlv | Protocol::Rtmp)
+            && request.action == Action::Play;
+        let mode = self.shared.settings.modes.of(&request.stream);
+        if !merges || mode == Mode::Off {
+            return None;
+        }
+        let credentials = request.credentials.as_deref();
+        // What an origin judges by itself in other places than the query is the viewer's own affair.
+        if credentials.is_some_and(|shown| shown.bearer.is_some() || shown.basic.is_some()) {
+            return None;
+        }
+        let query = credentials.and_then(|shown| shown.query.clone());
+        Some(Wish {
+            query: query.unwrap_or_default(),
+            is_checked: mode == Mode::Checked,
+        })
+    }
+
+    /// What `session` watches that had this wish.
+    pub fn wants(&self, session: &Session, wish: &Wish) -> Wanted {
+        let request = &session.row().request;
+        let rest = if wish.is_checked {
+            part_of_query(&wish.query, &self.shared.settings.split_query)
+        } else {
+            rest_of_query(&wish.query, |name| session.has_shown(name))
+        };
+        Wanted {
+            key: FeedKey {
+                stream: self.shared.proxy.key(&request.stream),
+                rest: rest.into(),
+            },
+            stream: request.stream.clone(),
+            is_checked: wish.is_checked,
+        }
+    }
+
+    /// Waits until the stream is pulled for `session`, which watches it from then on. Where the origin is asked about each
+    /// viewer, it is asked what `recipe` says first.
+    ///
+    /// # Errors
+    /// [`NotJoined`], with the session.
+    pub async fn join(
+        &self,
+        session: Session,
+        wanted: &Wanted,
+        recipe: Recipe,
+    ) -> Result<Joined, NotJoined> {
+        let shared = &self.shared;
+        let shadow = if wanted.is_checked {
+            match self.check(&session, wanted, &recipe).await {
+                Ok(Some(shadow)) => Some(shadow),
+                Ok(None) => return Err(NotJoined::Alone(session)),
+                Err(refusal) => return Err(NotJoined::of(session, refusal)),
+            }
+        } else {
+            session.watch(true);
+            None
+        };
+        let lends = wanted.is_checked && shared.settings.pull_query.reveal().is_empty();
+        let loan = lends.then(|| recipe.query().into());
+        let visit = Feed::enter(shared, wanted, session.row(), loan);
+        let pulled = tokio::select! {
+            pulled = visit.pulled() => pulled,
+            reason = session.row().ended() => Err(Refusal::Ended(reason)),
+        };
+        match pulled {
+            Ok(pull) => {
+                session.watches(&pull);
+                session.answered();
+                Ok(Joined {
+                    session,
+                    visit,
+                    pull,
+                    shadow: shadow.map(|shadow| (shadow, recipe)),
+                })
+            }
+            Err(refusal) => {
+                session.watch(false);
+                Err(NotJoined::of(session, refusal))
+            }
+        }
+    }
+
+    /// Asks the origin about a viewer; `None` where that costs as much as a leg of the viewer's own.
+    async fn check(
+        &self,
+        session: &Session,
+        wanted: &Wanted,
+        recipe: &Recipe,
+    ) -> Result<Option<Shadow>, Refusal> {
+        let shared = &self.shared;
+        let placed = shared.proxy.registry().standing(&wanted.key.stream);
+        if placed.is_some_and(|origin| shared.is_unpausable(&origin)) {
+            return Ok(None);
+        }
+        let shadow = Shadow::ask(shared, session, recipe).await?;
+        let is_paused = !shared.is_unpausable(&shadow.origin);
+        Ok(Some(shadow).filter(|_| is_paused))
+    }
+}
+
+/// Why a session does not watch a feed.
+pub enum NotJoined {
+    /// It has to ask an origin by itself.
+    Alone(Session),
+    /// It gets nothing, and its client has still to be told.
+    Refused(Session, Refusal),
+}
+
+impl NotJoined {
+    fn of(session: Session, refusal: Refusal) -> Self {
+        let by_http = session.row().request.protocol == Protocol::HttpFlv;
+        match refusal {
+            // Pulls speak RTMP, and the origin may not.
+            Refusal::WrongService { .. } | Refusal::NoOrigin { .. } if by_http => {
+                Self::Alone(session)
+            }
+            refusal => Self::Refused(session, refusal),
+        }
+    }
+}
+
+impl Shared {
+    fn is_unpausable(&self, origin: &OriginId) -> bool {
+        lock(&self.unpausable).contains(origin)
+    }
+
+    /// Notes that an origin sends on after a pause.
+    fn note_unpausable(&self, origin: &OriginId) {
+        let mut known = lock(&self.unpausable);
+        if known.len() >= MAX_UNPAUSABLE {
+            known.clear();
+        }
+        if known.insert(origin.clone()) {
+            warn!(%origin, "the origin sends on after a pause: viewers of its streams do not share pulls from now on");
+        }
+    }
+
+    /// Waits for a turn to ask for a shadow again: an origin that restarts is not asked for all its viewers at once.
+    async fn turn(&self) {
+        let at = {
+            let mut next = lock(&self.next_turn);
+            let at = (*next).max(Instant::now());
+            *next = at + BETWEEN_TURNS;
+            at
+        };
+        sleep_until(at).await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<FeedKey, Arc<Feed>>> {
+        lock(&self.feeds)
+    }
+
+    /// Takes note that a feed holds `now` bytes, and `before` until now. Past the bound, the largest feeds let go of
+    /// their messages first; headers stay.
+    fn account(&self, before: usize, now: usize) {
+        let total = if now >= before {
+            self.bytes.fetch_add(now - before, Ordering::Relaxed) + (now - before)
+        } else {
+            self.bytes.fetch_sub(before - now, Ordering::Relaxed) - (before - now)
+        };
+        if now > before && total > self.settings.memory {
+            let feeds = self.lock();
+            if let Some(largest) = feeds.values().max_by_key(|feed| feed.bytes()) {
+                largest.shed();
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub")
+            .field("settings", &self.shared.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A session whose stream is pulled: its connection is still to be given to the feed.
+pub struct Joined {
+    session: Session,
+    visit: feed::Visit,
+    pull: Arc<Pull>,
+    shadow: Option<(Shadow, Recipe)>,
+}
+
+impl Joined {
+    /// The session.
+    pub const fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Gives the connection of the session to the feed. `first` is what the client gets before any media, and `voice`
+    /// says how its stream is framed, and understands what it says. It has to be called on the worker whose the
+    /// connection is.
+    pub fn watch(self, wire: Wire, first: Vec<u8>, voice: Voice) -> Box<Watching> {
+        Watching::begin(self, Some(wire), first, voice)
+    }
+
+    /// Makes a body of the feed, for a connection that hyper has. It has to be called on the worker whose the
+    /// connection is.
+    pub fn show(self) -> Shown {
+        let voice = Voice::Flv(Envelope::None);
+        Shown::new(Watching::begin(self, None, Vec::new(), voice))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Origins that are known to send on after a pause; beyond that many, they are found out again.
+const MAX_UNPAUSABLE: usize = 1024;
+/// Two hundred shadows a second are asked for again.
+const BETWEEN_TURNS: Duration = Duration::from_millis(5);

@@ -1,0 +1,148 @@
+//! Playing a stream of an origin ourselves, by RTMP, up to its yes or no.
+
+use std::time::Duration;
+
+use sluicegate_core::dialect::{Dialect, RtmpAsked};
+use sluicegate_core::place::redirect::place_of;
+use sluicegate_core::rtmp::client::{Client, ClientEvent};
+use sluicegate_core::rtmp::join::redirect;
+use sluicegate_core::rtmp::message::{Message, kind};
+use sluicegate_core::stream::{Service, StreamUrl};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::net::relay::acknowledge_at_once;
+use crate::origin::attempt::{Attempt, DialError};
+
+/// A stream that an origin plays to us.
+pub(super) struct Player {
+    pub(super) socket: TcpStream,
+    pub(super) client: Client,
+    /// Bytes that came.
+    pub(super) came: usize,
+    /// What came of the stream already.
+    pub(super) messages: Vec<Message>,
+}
+
+impl Player {
+    /// Asks an origin on a fresh connection, which has `patience` for its first byte.
+    ///
+    /// # Errors
+    /// What its no, its end or its silence means for the candidates.
+    pub(super) async fn ask(
+        mut socket: TcpStream,
+        mut client: Client,
+        patience: Duration,
+    ) -> Result<Self, DialError> {
+        let mut buffer = Vec::with_capacity(READ);
+        let (mut came, mut messages) = (0, Vec::new());
+        loop {
+            if write(&mut socket, &mut client).await.is_err() {
+                return Err(closed(came > 0, &client));
+            }
+            buffer.clear();
+            let read = if came > 0 {
+                socket.read_buf(&mut buffer).await
+            } else {
+                // A stopped process still accepts connections; only its first bytes show that it lives.
+                let read = timeout(patience, socket.read_buf(&mut buffer)).await;
+                let silent = "accepted the connection and sent nothing";
+                read.map_err(|_| DialError::Silent(silent.to_owned()))?
+            };
+            match read {
+                Ok(count) if count > 0 => came += count,
+                _ => return Err(closed(came > 0, &client)),
+            }
+            acknowledge_at_once(&socket, true);
+            client
+                .feed(&buffer)
+                .map_err(|error| DialError::Failed(error.to_string()))?;
+            if answered(&mut client, &mut messages)? {
+                return Ok(Self {
+                    socket,
+                    client,
+                    came,
+                    messages,
+                });
+            }
+        }
+    }
+}
+
+/// The tcUrl and name by which an origin is asked for `stream`, where these are what clients of `dialect` send.
+///
+/// # Errors
+/// [`DialError::Refused`], where the origin has no such names.
+pub(super) fn address(
+    attempt: &Attempt,
+    dialect: Dialect,
+    stream: &StreamUrl,
+    tc_url: String,
+    name: String,
+) -> Result<(String, String), DialError> {
+    let asked = RtmpAsked {
+        tc_url: &tc_url,
+        name: &name,
+    };
+    let address = attempt.naming.rtmp(dialect, stream, &asked)?;
+    Ok(address.map_or((tc_url, name), |address| (address.tc_url, address.name)))
+}
+
+/// Writes what the client has to say.
+pub(super) async fn write(socket: &mut TcpStream, client: &mut Client) -> std::io::Result<()> {
+    while let Some(bytes) = client.poll_output() {
+        socket.write_all(&bytes).await?;
+    }
+    Ok(())
+}
+
+/// Randomness for a handshake. It is no secret; a kernel without entropy still gets its streams.
+pub(super) fn seed() -> [u8; 32] {
+    let mut seed = [0; 32];
+    let _ = getrandom::fill(&mut seed);
+    seed
+}
+
+/// Whether the origin said yes.
+fn answered(client: &mut Client, messages: &mut Vec<Message>) -> Result<bool, DialError> {
+    let mut joined = false;
+    while let Some(event) = client.poll_event() {
+        match event {
+            ClientEvent::Connected(_) => {}
+            ClientEvent::Media(message) => {
+                // Data may come before the origin's word on the stream.
+                joined |= message.kind != kind::DATA_AMF0;
+                messages.push(message);
+            }
+            ClientEvent::Refused(command) => {
+                if let Some(url) = redirect(&command) {
+                    let place = place_of(url, Service::Rtmp);
+                    return Err(DialError::Moved(place.unwrap_or_default()));
+                }
+                let words = command.status().map(|status| status.description.to_owned());
+                return Err(DialError::Refused(words.unwrap_or_else(|| {
+                    "the origin refused without a reason".to_owned()
+                })));
+            }
+            ClientEvent::Status {
+                level, description, ..
+            } if level == "error" => return Err(DialError::Refused(description)),
+            ClientEvent::Status { .. } => joined = true,
+        }
+    }
+    Ok(joined)
+}
+
+/// What it means that the origin closed the connection before it said yes.
+fn closed(shaken: bool, client: &Client) -> DialError {
+    if client.stream_id() != 0 {
+        DialError::Refused("its origin closed the connection without a reason".to_owned())
+    } else if shaken {
+        DialError::HungUp("closed the connection during set-up".to_owned())
+    } else {
+        DialError::Failed("closed the connection without a word".to_owned())
+    }
+}
+
+const READ: usize = 4 * 1024;
