@@ -104,6 +104,16 @@ fn the_dashboard_shows_what_there_is() {
     );
 }
 
+/// `UPDATE_REFERENCE=1` writes the file.
+#[test]
+fn the_rules_are_those_that_the_proxy_judges_itself() {
+    let wanted = sluicegate_core::attention::alert_rules();
+    if std::env::var_os("UPDATE_REFERENCE").is_some() {
+        fs::write(RULES, &wanted).unwrap();
+    }
+    assert_eq!(fs::read_to_string(RULES).unwrap(), wanted);
+}
+
 #[test]
 fn the_rules_watch_what_there_is_and_the_runbook_knows_each() {
     let rules = fs::read_to_string(RULES).unwrap();

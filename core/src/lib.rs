@@ -12,7 +12,10 @@
 //! | [`certificate`] | what is in an X.509 certificate for people and for the gate: its names, and until when it holds |
 //! | [`access`] | what a client showed to be let in |
 //! | [`dialect`] | how other servers name their streams: clients of one kind before origins of another |
+//! | [`attention`] | what needs a person's attention, by one table of rules |
 //! | [`cluster`] | what proxies tell each other: records in a store, and the mesh that needs no store |
+//! | [`events`] | what happened lately, for people |
+//! | [`list`] | lists in pages: what is asked for, which rows are on a page, and the pages of several proxies as one |
 //! | [`media`] | what an audio or video body is, a live stream held for many viewers, FLV tags and files |
 //! | [`flow`] | a datagram protocol as a table of flows: WebRTC and SRT |
 //! | [`rtmp`] | handshake, chunks, AMF0, the server and client machines, and the walk over relayed bytes |
@@ -26,12 +29,15 @@
 //! A panic in here is our bug; an error is the peer's input.
 
 pub mod access;
+pub mod attention;
 pub mod certificate;
 pub mod cluster;
 pub mod dialect;
+pub mod events;
 pub mod fleet;
 pub mod flow;
 pub mod http;
+pub mod list;
 pub mod media;
 pub mod place;
 pub mod preface;

@@ -7,6 +7,7 @@
 //! | [`rules`] | which rule decides about a request, and the checks that it lists |
 //! | [`verdict`] | the answer, and how those of several checks become one |
 //! | [`networks`], [`keys`], [`passwords`], [`signed`], [`jwt`] | the checks that need nobody else |
+//! | [`pass`] | what an operator's browser shows after a login to the console |
 //! | [`hooks`] | what a backend is asked, and what its answer means |
 //! | [`table`] | reads the rules and checks of a settings file |
 //!
@@ -17,6 +18,7 @@ pub mod hooks;
 pub mod jwt;
 pub mod keys;
 pub mod networks;
+pub mod pass;
 pub mod passwords;
 pub mod query;
 pub mod question;
