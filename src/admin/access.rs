@@ -1,11 +1,12 @@
 //! Who may ask the system API for what.
 
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sluicegate_core::cluster::peers::token;
-use sluicegate_core::http::caller::{Caller, OwnNames, Terms};
+use sluicegate_core::events::{Kind, News};
+use sluicegate_core::http::caller::{Caller, OwnNames, PROGRAM, Terms};
 use tracing::{info, warn};
 
 use super::{System, problem};
@@ -32,9 +33,9 @@ pub struct Access {
 
 /// Somebody who showed a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Holder {
-    name: String,
-    role: Role,
+pub(super) struct Holder {
+    pub(super) name: String,
+    pub(super) role: Role,
 }
 
 /// What a route is for, and so who may use it.
@@ -42,6 +43,8 @@ struct Holder {
 pub(super) enum Surface {
     /// What origins say of their streams; who may register may use it.
     Callbacks,
+    /// The files of the console, and logging in; for everybody where a token is set, else for callers on this machine.
+    Console,
     /// How this process is; for everybody.
     Health,
     /// The fleet and its sessions; for who may manage them.
@@ -101,25 +104,55 @@ impl Access {
     }
 
     fn holder_of_token(&self, headers: &HeaderMap) -> Option<Holder> {
+        self.holder_of(bearer(headers)?)
+    }
+
+    /// Whose token `shown` is.
+    pub(super) fn holder_of(&self, shown: &str) -> Option<Holder> {
         if self
             .token
             .as_ref()
-            .is_some_and(|token| shows(token, headers))
+            .is_some_and(|token| token.matches(shown.as_bytes()))
         {
             return Some(Holder {
-                name: "system.auth_token".to_owned(),
+                name: AUTH_TOKEN.to_owned(),
                 role: Role::Admin,
             });
         }
         let tokens = self.tokens.now();
-        let (name, role) = tokens.owner(bearer(headers)?)?;
+        let (name, role) = tokens.owner(shown)?;
         let name = name.to_owned();
         Some(Holder { name, role })
     }
 
     /// Whether callers have to show a token.
-    fn asks(&self) -> bool {
+    pub(super) fn asks(&self) -> bool {
         self.token.is_some() || !self.tokens.now().is_empty()
+    }
+
+    /// Who a caller is by its token, or by the pass of a browser that logged in. A browser sends its pass along with every
+    /// request, so one that changes something has to carry a header besides that no page of another site can send.
+    fn holder_for(&self, method: &Method, headers: &HeaderMap) -> Option<Holder> {
+        let is_safe = method.is_safe() || headers.contains_key(PROGRAM);
+        let by_pass = || Some(self.holder_of_pass(headers).filter(|_| is_safe)?.0);
+        self.holder(headers).or_else(by_pass)
+    }
+
+    /// What a caller may do here; `None` for one that has to show a token first.
+    pub(super) fn role_of(&self, caller: &Caller, headers: &HeaderMap) -> Option<Role> {
+        match self.holder_for(&Method::GET, headers) {
+            Some(holder) => Some(holder.role),
+            None => (!self.asks() && caller.is_local()).then_some(Role::Admin),
+        }
+    }
+
+    /// The answer to a caller that may not even see the console.
+    fn refuse_console(&self, caller: &Caller) -> Option<Response> {
+        let is_open = self.asks() || caller.is_local();
+        (!is_open).then(|| {
+            let words = "the console is for this machine until a token is set (system.auth_enabled, system.auth_type, system.auth_token)";
+            problem(StatusCode::FORBIDDEN, words)
+        })
     }
 
     /// The answer to a caller that may not register an origin.
@@ -200,7 +233,9 @@ impl Surface {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Callbacks => "hooks",
-            Self::Health | Self::Management | Self::Metrics | Self::Work => "system",
+            Self::Console | Self::Health | Self::Management | Self::Metrics | Self::Work => {
+                "system"
+            }
             Self::Registration => "register",
         }
     }
@@ -209,7 +244,9 @@ impl Surface {
     const fn is_guarded(self) -> bool {
         match self {
             Self::Management | Self::Work => true,
-            Self::Callbacks | Self::Health | Self::Metrics | Self::Registration => false,
+            Self::Callbacks | Self::Console | Self::Health | Self::Metrics | Self::Registration => {
+                false
+            }
         }
     }
 }
@@ -229,7 +266,7 @@ pub(super) async fn door(
     let access = &system.access;
     let headers = request.headers();
     let caller = ends.caller(request.uri(), headers, &access.names);
-    let holder = access.holder(headers);
+    let holder = access.holder_for(request.method(), headers);
     let terms = Terms {
         is_proven: holder.is_some(),
         // What a health check calls this machine is no matter: it hears nothing of the fleet.
@@ -244,8 +281,10 @@ pub(super) async fn door(
             Some(problem(status, &unwelcome.to_string()))
         }
         Ok(()) if surface.is_guarded() => access.refuse_management(&caller, holder.as_ref(), least),
+        Ok(()) if surface == Surface::Console => access.refuse_console(&caller),
         Ok(()) => None,
     };
+    let told = is_told(surface, &request).then(|| (request.method().clone(), what(&request)));
     let changes = surface.is_guarded() && !request.method().is_safe();
     let change = changes.then(|| (request.method().clone(), what(&request)));
     let answer = match refused {
@@ -269,7 +308,26 @@ pub(super) async fn door(
             "audit: a change through the system API"
         );
     }
+    if let Some((method, what)) = told {
+        let who = holder.as_ref().map_or_else(String::new, |holder| {
+            format!(" by {} ({})", holder.name, holder.role.as_str())
+        });
+        let news = News {
+            client: ends.client.ip().to_string(),
+            what: format!("{method} {what}: {}{who}", answer.status().as_u16()),
+            ..News::default()
+        };
+        system.proxy.metrics().journal.note(Kind::Audit, news);
+    }
     answer
+}
+
+/// Whether people are told of a request: it changes something, or looks at what a stream carries. Other proxies pass on
+/// what was told where it was asked.
+fn is_told(surface: Surface, request: &Request) -> bool {
+    let is_change = surface.is_guarded() && !request.method().is_safe();
+    let query = request.uri().query().unwrap_or_default();
+    (is_change || surface == Surface::Work) && !query.contains("scope=local")
 }
 
 /// What a request is about: its path, or only the pattern of it where a stream is named, since streams may be secret.
@@ -290,6 +348,9 @@ fn forbidden(holder: &Holder, least: Role) -> Response {
     );
     problem(StatusCode::FORBIDDEN, &words)
 }
+
+/// Who shows the token of that setting is called by its name.
+pub(super) const AUTH_TOKEN: &str = "system.auth_token";
 
 fn shows(token: &Secret, headers: &HeaderMap) -> bool {
     bearer(headers).is_some_and(|shown| token.matches(shown.as_bytes()))

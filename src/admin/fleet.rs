@@ -1,6 +1,6 @@
 //! Registration, and the tables: origins, streams, sessions.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,6 +16,7 @@ use sluicegate_core::fleet::drain::Duty;
 use sluicegate_core::fleet::origin::{OriginId, parse_registration};
 use sluicegate_core::fleet::{Member, State as OriginState};
 use sluicegate_core::http::caller::Caller;
+use sluicegate_core::place::placement::Usage;
 use sluicegate_core::stream::Service;
 use tracing::warn;
 
@@ -23,9 +24,7 @@ use super::access::Surface;
 use super::cluster::{Asked, answered, passed};
 use super::drain::drain_document;
 use super::{System, problem};
-use crate::api::{
-    self, Answer, Coverage, Done, Ended, Missing, Problem, Registered, Scope, Stream,
-};
+use crate::api::{self, Answer, Coverage, Done, Ended, Missing, Problem, Registered, Scope};
 use crate::net::entrance::Ends;
 use crate::net::versions::SERVER;
 use crate::origin::fetch::escaped;
@@ -85,33 +84,30 @@ pub(super) async fn origins(
     State(system): State<System>,
     Query(asked): Query<Asked>,
 ) -> Json<Answer<api::Origins>> {
-    let rows = system.proxy.sessions().list();
-    let mut origins: Vec<api::Origin> = system
-        .proxy
-        .registry()
-        .origins()
-        .iter()
-        .map(|(id, member)| {
-            let sessions = rows
-                .iter()
-                .filter(|row| row.placed().origin.as_ref() == Some(id))
-                .count();
-            origin_document(&system, id, member, sessions as u64)
-        })
-        .collect();
-    let others = system.other_origins(asked.scope).await;
-    for own in &mut origins {
-        own.sessions += others.sessions(&own.id);
-        own.legs += others.of(&own.id).map(|row| row.legs).sum::<u64>();
-        if let Some(drain) = &mut own.drain {
-            others.add_to(&own.id, drain);
-        }
-    }
+    let members = system.proxy.registry().origins();
+    let (origins, missing) = system.merged_origins(&members, asked.scope).await;
     data(api::Origins {
         total: origins.len(),
         origins,
-        coverage: Coverage::of(asked.scope, others.missing),
+        coverage: Coverage::of(asked.scope, missing),
     })
+}
+
+/// `GET /api/v1/origins/{id}`.
+pub(super) async fn origin(
+    State(system): State<System>,
+    Path(id): Path<String>,
+    Query(asked): Query<Asked>,
+) -> Response {
+    let id = OriginId::from(id);
+    let Some(member) = system.proxy.registry().member(&id) else {
+        return problem(StatusCode::NOT_FOUND, NO_ORIGIN);
+    };
+    let (mut origins, _) = system.merged_origins(&[(id, member)], asked.scope).await;
+    match origins.pop() {
+        Some(origin) => data(origin).into_response(),
+        None => problem(StatusCode::NOT_FOUND, NO_ORIGIN),
+    }
 }
 
 /// What the other proxies have on origins.
@@ -123,6 +119,47 @@ pub(super) struct Others {
 }
 
 impl System {
+    /// The documents of origins, with what the other proxies have on them, and who did not say.
+    async fn merged_origins(
+        &self,
+        members: &[(OriginId, Member)],
+        scope: Scope,
+    ) -> (Vec<api::Origin>, Vec<Missing>) {
+        let mut sessions: HashMap<OriginId, u64> = HashMap::new();
+        for row in self.proxy.sessions().list() {
+            if let Some(origin) = row.origin() {
+                *sessions.entry(origin).or_default() += 1;
+            }
+        }
+        let mut usage: HashMap<OriginId, Usage> = HashMap::new();
+        for standing in self.proxy.registry().survey(None) {
+            usage.insert(standing.origin, standing.usage);
+        }
+        let document = |(id, member): &(OriginId, Member)| {
+            let usage = usage.get(id).copied().unwrap_or_default();
+            api::Origin {
+                sessions: sessions.get(id).copied().unwrap_or_default(),
+                streams: usage.streams as u64,
+                bps: usage.kbps * 1000,
+                ..origin_document(self, id, member)
+            }
+        };
+        let mut origins: Vec<api::Origin> = members.iter().map(document).collect();
+        let others = self.other_origins(scope).await;
+        for own in &mut origins {
+            for theirs in others.of(&own.id) {
+                own.sessions += theirs.sessions;
+                own.legs += theirs.legs;
+                own.bps += theirs.bps;
+                own.streams = own.streams.max(theirs.streams);
+            }
+            if let Some(drain) = &mut own.drain {
+                others.add_to(&own.id, drain);
+            }
+        }
+        (origins, others.missing)
+    }
+
     /// Asks the other proxies what they have on origins.
     pub(super) async fn other_origins(&self, scope: Scope) -> Others {
         let path = "/api/v1/origins";
@@ -182,54 +219,6 @@ pub(super) async fn deregister(
     Json(Done::default()).into_response()
 }
 
-/// `GET /api/v1/streams`.
-pub(super) async fn streams(
-    State(system): State<System>,
-    Query(asked): Query<Asked>,
-) -> Json<Answer<api::Streams>> {
-    let mut streams: BTreeMap<(String, String), Stream> = BTreeMap::new();
-    let mut add = |proxy: Option<&str>, row: Stream| {
-        let key = (row.stream.clone(), row.origin.clone());
-        let sum = streams.entry(key).or_insert_with(|| Stream {
-            stream: row.stream,
-            origin: row.origin,
-            ..Stream::default()
-        });
-        sum.publishers += row.publishers;
-        sum.players += row.players;
-        sum.pulls += row.pulls;
-        sum.proxies.extend(proxy.map(str::to_owned));
-    };
-    let pulls = system.proxy.sessions().pulls();
-    for row in system.proxy.registry().placements() {
-        let of_it = pulls.iter().filter(|pull| pull.key.as_str() == row.key);
-        let row = Stream {
-            pulls: of_it.count() as u64,
-            publishers: row.publishers as u64,
-            players: (row.sessions - row.publishers) as u64,
-            stream: row.key,
-            origin: row.origin,
-            proxies: Vec::new(),
-        };
-        add(system.own_id(), row);
-    }
-    let path = "/api/v1/streams";
-    let said = system
-        .ask_all::<api::Streams>(asked.scope, Method::GET, path)
-        .await;
-    let (documents, missing) = said.documents();
-    for (proxy, document) in documents {
-        for row in document.streams {
-            add(Some(&proxy), row);
-        }
-    }
-    data(api::Streams {
-        total: streams.len(),
-        streams: streams.into_values().collect(),
-        coverage: Coverage::of(asked.scope, missing),
-    })
-}
-
 /// `DELETE /api/v1/streams/{stream}`: ends every session of it.
 pub(super) async fn end_stream(
     State(system): State<System>,
@@ -268,19 +257,16 @@ pub(super) async fn end_stream(
     data(Ended { ended, coverage }).into_response()
 }
 
-/// `GET /api/v1/sessions`.
-pub(super) async fn sessions(
-    State(system): State<System>,
-    Query(asked): Query<Asked>,
-) -> Json<Answer<api::Sessions>> {
+/// Every open session of all proxies that are asked, oldest first for each of them.
+pub(super) async fn all_sessions(system: &System, scope: Scope) -> api::Sessions {
     let rows = system.proxy.sessions().list();
     let mut sessions: Vec<api::Session> = rows
         .iter()
-        .map(|row| session_document(&system, row))
+        .map(|row| session_document(system.own_id(), row))
         .collect();
     let path = "/api/v1/sessions";
     let said = system
-        .ask_all::<api::Sessions>(asked.scope, Method::GET, path)
+        .ask_all::<api::Sessions>(scope, Method::GET, path)
         .await;
     let (documents, missing) = said.documents();
     for (proxy, document) in documents {
@@ -289,11 +275,12 @@ pub(super) async fn sessions(
             ..row
         }));
     }
-    data(api::Sessions {
+    api::Sessions {
         total: sessions.len(),
         sessions,
-        coverage: Coverage::of(asked.scope, missing),
-    })
+        coverage: Coverage::of(scope, missing),
+        ..api::Sessions::default()
+    }
 }
 
 /// `GET /api/v1/sessions/{id}`.
@@ -303,7 +290,7 @@ pub(super) async fn session(
     Query(asked): Query<Asked>,
 ) -> Response {
     match find(&system, &id) {
-        Some(row) => data(session_document(&system, &row)).into_response(),
+        Some(row) => data(session_document(system.own_id(), &row)).into_response(),
         None => elsewhere(&system, asked.scope, &id, Method::GET).await,
     }
 }
@@ -388,7 +375,7 @@ async fn elsewhere(system: &System, scope: Scope, id: &str, method: Method) -> R
     }
 }
 
-fn origin_document(system: &System, id: &OriginId, member: &Member, sessions: u64) -> api::Origin {
+fn origin_document(system: &System, id: &OriginId, member: &Member) -> api::Origin {
     let now = Instant::now();
     let drain = match member.duty {
         Duty::Draining(drain) => {
@@ -443,7 +430,9 @@ fn origin_document(system: &System, id: &OriginId, member: &Member, sessions: u6
         memory_percent: load.memory.map(percent),
         connections: load.connections,
         kbps: load.kbps,
-        sessions,
+        sessions: 0,
+        streams: 0,
+        bps: 0,
         legs: system.proxy.registry().usage(id).legs as u64,
         rtmp: endpoints(Service::Rtmp),
         http: endpoints(Service::Http),
@@ -454,7 +443,8 @@ fn origin_document(system: &System, id: &OriginId, member: &Member, sessions: u6
     }
 }
 
-fn session_document(system: &System, row: &Row) -> api::Session {
+/// The document of a session of the proxy that is called `own`.
+pub(super) fn session_document(own: Option<&str>, row: &Row) -> api::Session {
     let placed = row.placed();
     let failed = placed.failed.iter().map(|(origin, why)| api::Failed {
         origin: origin.as_str().to_owned(),
@@ -462,7 +452,7 @@ fn session_document(system: &System, row: &Row) -> api::Session {
     });
     api::Session {
         id: row.id,
-        proxy: system.own_id().map(str::to_owned),
+        proxy: own.map(str::to_owned),
         protocol: row.request.protocol.as_str().to_owned(),
         action: row.request.action.as_str().to_owned(),
         stream: row.request.stream.to_string(),
@@ -480,6 +470,10 @@ fn session_document(system: &System, row: &Row) -> api::Session {
         first_media_seconds: row.first_media().map(|after| after.as_secs_f64()),
         bytes_to_client: row.bytes(Direction::ToClient),
         bytes_to_origin: row.bytes(Direction::ToOrigin),
+        bps_to_client: row.bps(Direction::ToClient),
+        bps_to_origin: row.bps(Direction::ToOrigin),
+        setup_seconds: row.setup().map(|after| after.as_secs_f64()),
+        stalls: row.stalls(),
     }
 }
 

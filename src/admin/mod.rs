@@ -4,12 +4,16 @@
 
 mod access;
 mod cluster;
+mod console;
 mod drain;
 mod fleet;
 mod health;
 mod hooks;
+mod list;
 mod lookup;
+mod shown;
 mod tap;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,12 +30,14 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 use sluicegate_core::fleet::origin::AddressRules;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
 pub use access::{Access, PeerAccess};
 use access::{Door, Surface};
+pub use shown::Shown;
 
 use crate::api::Problem;
 use crate::config::Role;
@@ -48,6 +54,11 @@ pub struct System {
     access: Arc<Access>,
     addresses: AddressRules,
     readiness: Arc<Readiness>,
+    shown: Arc<Shown>,
+    noted: Arc<watch::Noted>,
+    streams: Arc<list::KeptStreams>,
+    tries: Arc<console::Tries>,
+    previews: Arc<Semaphore>,
 }
 
 /// A request that is answered: its method and path as `openapi.yaml` has them, whom it is for, and who answers.
@@ -68,12 +79,13 @@ pub fn routes() -> Vec<(&'static str, String)> {
 
 /// Every route there is: the router serves no other.
 fn table() -> Vec<Route> {
-    use Surface::{Callbacks, Health, Management, Metrics, Registration, Work};
+    use Surface::{Callbacks, Console, Health, Management, Metrics, Registration, Work};
     vec![
         // Upstream never looked at the method of a registration, and some scripts use PUT.
         on_post("/api/v1/srs/register", Registration, fleet::register).or_put(fleet::register),
         on_post("/api/v1/hooks/srs", Callbacks, hooks::srs),
         on_get("/api/v1/origins", Management, fleet::origins),
+        on_get("/api/v1/origins/{id}", Management, fleet::origin),
         on_delete("/api/v1/origins/{id}", Management, fleet::deregister).by(Role::Admin),
         on_post(
             "/api/v1/origins/{id}/drain",
@@ -93,15 +105,30 @@ fn table() -> Vec<Route> {
         on_get("/api/v1/proxy", Management, drain::proxy),
         on_post("/api/v1/proxy/drain", Management, drain::drain_proxy),
         on_post("/api/v1/proxy/undrain", Management, drain::undrain_proxy),
-        on_get("/api/v1/streams", Management, fleet::streams),
+        on_get("/api/v1/streams", Management, list::streams),
         // The slashes of a stream may stand as they are.
+        on_get("/api/v1/streams/{*stream}", Management, list::stream),
         on_delete("/api/v1/streams/{*stream}", Management, fleet::end_stream),
-        on_get("/api/v1/sessions", Management, fleet::sessions),
+        on_get("/api/v1/sessions", Management, list::sessions),
+        on_get("/api/v1/sessions/ended", Management, list::ended),
         on_get("/api/v1/sessions/{id}", Management, fleet::session),
         on_delete("/api/v1/sessions/{id}", Management, fleet::kick),
         on_get("/api/v1/sessions/{id}/tap", Work, tap::tap),
         on_get("/api/v1/explain", Management, lookup::explain),
         on_get("/api/v1/resolve", Management, lookup::resolve),
+        on_get("/api/v1/overview", Management, watch::overview),
+        on_get("/api/v1/history", Management, watch::history),
+        on_get("/api/v1/attention", Management, watch::attention),
+        on_get("/api/v1/events", Management, list::events),
+        on_get("/api/v1/feed", Management, watch::feed),
+        on_get("/api/v1/settings", Management, shown::settings),
+        on_get("/api/v1/links", Management, shown::links),
+        on_get("/console", Console, console::without_slash),
+        on_get("/console/", Console, console::index),
+        on_get("/console/{file}", Console, console::file),
+        on_get("/console/me", Console, console::me),
+        on_post("/console/login", Console, console::login),
+        on_post("/console/logout", Console, console::logout),
         on_get("/api/v1/versions", Health, health::versions),
         on_get("/livez", Health, health::live),
         on_get("/readyz", Health, health::ready),
@@ -155,7 +182,7 @@ fn on_post<H: Handler<T, System>, T: 'static>(
 const fn reading(surface: Surface) -> Role {
     match surface {
         Surface::Callbacks | Surface::Registration => Role::Origin,
-        Surface::Health | Surface::Management | Surface::Metrics => Role::Viewer,
+        Surface::Console | Surface::Health | Surface::Management | Surface::Metrics => Role::Viewer,
         Surface::Work => Role::Operator,
     }
 }
@@ -194,7 +221,19 @@ impl System {
             access: Arc::new(access),
             addresses,
             readiness,
+            shown: Arc::default(),
+            noted: Arc::default(),
+            streams: Arc::default(),
+            tries: Arc::default(),
+            previews: Arc::new(Semaphore::new(tap::MOST_TAPS)),
         }
+    }
+
+    /// The same, which tells people what the process was started with.
+    #[must_use]
+    pub fn showing(mut self, shown: Shown) -> Self {
+        self.shown = Arc::new(shown);
+        self
     }
 
     /// Every route, behind the door of its surface.

@@ -1,5 +1,6 @@
 //! What a session carries, as FLV, for an operator who looks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -14,6 +15,7 @@ use serde::Deserialize;
 use sluicegate_core::media::tap::Recorder;
 use sluicegate_core::rtmp::message::Message;
 use sluicegate_core::stream::{Protocol, Service};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use tracing::info;
 
@@ -41,6 +43,10 @@ pub(super) async fn tap(
         return problem(StatusCode::BAD_REQUEST, words);
     }
     let seconds = wanted.seconds.unwrap_or(SECONDS).clamp(1, MOST_SECONDS);
+    let Ok(place) = Arc::clone(&system.previews).try_acquire_owned() else {
+        let words = "as many sessions are tapped as there may be at once";
+        return problem(StatusCode::CONFLICT, words);
+    };
     let headers = decoder_headers(&system, &row).await;
     let Some(taken) = row.tap.open() else {
         return problem(StatusCode::CONFLICT, "this session is tapped already");
@@ -52,6 +58,7 @@ pub(super) async fn tap(
         recorder: None,
         until: Instant::now() + Duration::from_secs(seconds),
         over: false,
+        _place: place,
     };
     let frames = stream::unfold(recording, Recording::next);
     let kind = [
@@ -82,6 +89,7 @@ struct Recording {
     recorder: Option<Recorder>,
     until: Instant,
     over: bool,
+    _place: OwnedSemaphorePermit,
 }
 
 type Next = Option<(Result<Frame<Bytes>, std::convert::Infallible>, Recording)>;
@@ -129,6 +137,8 @@ impl Recording {
 
 /// The trailer that says why a recording ended.
 pub(crate) const TAP_ENDED: &str = "tap-ended";
+/// Sessions tapped at once: people who look, and no load.
+pub(super) const MOST_TAPS: usize = 4;
 const SECONDS: u64 = 10;
 /// Whoever wants more than a look records as a player does.
 const MOST_SECONDS: u64 = 300;

@@ -4,6 +4,15 @@
 //! Readers are tolerant, because the proxies of a cluster are upgraded one after the other: a field that is missing has
 //! its default, and one that is not known is skipped. Times are in seconds.
 
+mod console;
+mod list;
+
+pub use console::{
+    Attention, Finding, History, Link, Links, Listener, Me, OriginCounts, OriginHistory, Overview,
+    Setting, Settings, Totals,
+};
+pub use list::{EndedSession, EndedSessions, Event, Events, Listing, STALLED_AFTER};
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -164,6 +173,10 @@ pub struct Origin {
     pub sessions: u64,
     /// Legs to it, which `max_sessions` and load look at.
     pub legs: u64,
+    /// Streams on it, as the proxy that was asked knows them.
+    pub streams: u64,
+    /// Bits per second that sessions carry from it and to it.
+    pub bps: u64,
     /// Its RTMP endpoints.
     pub rtmp: Vec<String>,
     /// Its endpoints for streams over HTTP.
@@ -287,12 +300,18 @@ pub struct Peer {
 }
 
 /// `GET /api/v1/streams`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Streams {
     /// How many there are.
     pub total: usize,
-    /// All of them.
+    /// Whether there may be more than that.
+    #[serde(skip_serializing_if = "list::is_false")]
+    pub total_at_least: bool,
+    /// For the next page; none on the last one, and where no page was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// All of them, or a page.
     pub streams: Vec<Stream>,
     /// Whom it speaks for.
     #[serde(flatten)]
@@ -300,7 +319,7 @@ pub struct Streams {
 }
 
 /// A placed stream.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Stream {
     /// `vhost/app/stream`, as it is placed.
@@ -315,6 +334,18 @@ pub struct Stream {
     pub pulls: u64,
     /// The proxies that have it, where several share a store.
     pub proxies: Vec<String>,
+    /// `live`, `stalled`, `waiting` for a publisher, or `idle`.
+    pub state: String,
+    /// The protocols of its publishers.
+    pub protocols: Vec<String>,
+    /// Bits per second from its publishers, averaged over some seconds.
+    pub bps_in: u64,
+    /// Bits per second to its players, averaged over some seconds.
+    pub bps_out: u64,
+    /// Since its first publisher began; none without one.
+    pub since_seconds: Option<f64>,
+    /// Since a publisher last sent something; none without one.
+    pub silent_seconds: Option<f64>,
 }
 
 /// `DELETE /api/v1/streams/{stream}`.
@@ -334,7 +365,13 @@ pub struct Ended {
 pub struct Sessions {
     /// How many there are.
     pub total: usize,
-    /// All of them, oldest first.
+    /// Whether there may be more than that.
+    #[serde(skip_serializing_if = "list::is_false")]
+    pub total_at_least: bool,
+    /// For the next page; none on the last one, and where no page was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// All of them, oldest first; or a page.
     pub sessions: Vec<Session>,
     /// Whom it speaks for.
     #[serde(flatten)]
@@ -379,6 +416,14 @@ pub struct Session {
     pub bytes_to_client: u64,
     /// Bytes that went to the origin.
     pub bytes_to_origin: u64,
+    /// Bits per second to the client, averaged over some seconds.
+    pub bps_to_client: u64,
+    /// Bits per second to the origin, averaged over some seconds.
+    pub bps_to_origin: u64,
+    /// From its beginning until both ends were connected.
+    pub setup_seconds: Option<f64>,
+    /// How often a receiver took nothing for a second or longer.
+    pub stalls: u64,
 }
 
 /// An origin that failed a session.
@@ -444,7 +489,27 @@ mod tests {
     #[test]
     fn each_document_has_the_fields_of_its_schema() {
         let data = "              data:";
-        let rows: [(&[&str], Value); 12] = [
+        let more = Some("cursor".to_owned());
+        let rows: [(&[&str], Value); 22] = [
+            (&["    EndedSession:"], json!(EndedSession::default())),
+            (&["    Event:"], json!(Event::default())),
+            (&["    Totals:"], json!(Totals::default())),
+            (&["    Overview:"], json!(Overview::default())),
+            (
+                &["    Overview:", "        origins:"],
+                json!(OriginCounts::default()),
+            ),
+            (&["    History:"], json!(History::default())),
+            (
+                &["    History:", "        origins:"],
+                json!(OriginHistory::default()),
+            ),
+            (&["    Attention:"], json!(Attention::default())),
+            (
+                &["    Attention:", "        findings:"],
+                json!(Finding::default()),
+            ),
+            (&["    Me:"], json!(Me::default())),
             (&["    Origin:"], json!(Origin::default())),
             (&["    Drain:"], json!(Drain::default())),
             (&["    Stream:"], json!(Stream::default())),
@@ -466,17 +531,29 @@ mod tests {
             ),
             (
                 &["  /api/v1/streams:", "                  data:"],
-                json!(Streams::default()),
+                json!(Streams {
+                    next: more.clone(),
+                    total_at_least: true,
+                    ..Streams::default()
+                }),
             ),
             (
                 &["  /api/v1/sessions:", "                  data:"],
-                json!(Sessions::default()),
+                json!(Sessions {
+                    next: more,
+                    total_at_least: true,
+                    ..Sessions::default()
+                }),
             ),
         ];
         for (after, document) in rows {
             assert_eq!(keys(document), properties(after), "{after:?}");
         }
-        let ended = ["  /api/v1/streams/{stream}:", "                  data:"];
+        let ended = [
+            "  /api/v1/streams/{stream}:",
+            "    delete:",
+            "                  data:",
+        ];
         assert_eq!(keys(json!(Ended::default())), properties(&ended));
     }
 
@@ -515,13 +592,17 @@ mod tests {
             "heartbeat_seconds": 9.0, "up_seconds": 60.0, "permanent": false, "source": null, "weight": 100,
             "zone": "eu", "labels": ["gpu"], "max_streams": 5, "max_sessions": null, "max_mbps": null, "dialect": "srs", "strip": null, "prepend": null,
             "cpu_percent": 12.5, "memory_percent": null, "connections": 3, "kbps": 900, "sessions": 4, "legs": 3,
+            "streams": 2, "bps": 900_000,
             "rtmp": ["tcp://:1935"], "http": [], "api": [], "srt": [], "rtc": [], "rtsp": []});
         let session = json!({"id": 7, "proxy": null, "protocol": "rtmp", "action": "publish", "stream": "v/live/a",
             "client": "127.0.0.1:5", "peer": "127.0.0.1:5", "origin": "one", "pull": 9, "why": "it is placed there",
             "failed": [{"origin": "two", "why": "refused"}], "state": "relaying",
             "started_at": "2026-11-28T12:00:00Z", "age_seconds": 2.5, "first_media_seconds": null,
-            "bytes_to_client": 3, "bytes_to_origin": 123_456_789});
-        let stream = json!({"stream": "v/live/a", "origin": "one", "publishers": 1, "players": 2, "pulls": 1, "proxies": ["p1"]});
+            "bytes_to_client": 3, "bytes_to_origin": 123_456_789, "bps_to_client": 0, "bps_to_origin": 5_000_000,
+            "setup_seconds": 0.1, "stalls": 0});
+        let stream = json!({"stream": "v/live/a", "origin": "one", "publishers": 1, "players": 2, "pulls": 1, "proxies": ["p1"],
+            "state": "live", "protocols": ["rtmp"], "bps_in": 5_000_000, "bps_out": 0, "since_seconds": 2.5,
+            "silent_seconds": null});
         let peer = json!({"id": "p2", "system": null, "started": "2026-11-28T12:00:00Z", "version": "0.1.0",
             "reads": {"build": 1}});
         let with_coverage = |mut document: Value| {

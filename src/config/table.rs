@@ -457,6 +457,9 @@ pub static TABLE: &[Setting] = &[
     text_or_list("metrics.listen", "", OPTIONAL_ADDRESS, "Where /metrics alone is served, in addition to the system API."),
     number("metrics.streams", None, "0", "a whole number, 0 to 100000", "How many streams get metric series of their own, named as log.stream_names says; 0 turns them off."),
 
+    text_or_list("console.listen", "", "a port, ip:port or [v6]:port, a list of addresses, or nothing", "Where the system API with its console is served as well, for people."),
+    list("console.public", "names of listeners with the URL before the path, such as rtmp=rtmp://live.example.com", "How clients reach the listeners rtmp, http, api, srt and rtsp, for the links that the console shows; by default under the name that the console was asked for."),
+
     text("log.format", None, "auto", "auto, text or json", "Log lines as text or JSON; auto is text on a terminal and JSON elsewhere."),
     text("log.level", None, "info", "error, warn, info, debug or trace", "Lowest level that is logged; RUST_LOG overrides it."),
     text("log.stream_names", None, "keep", "keep, hash or last4", "What log lines and metrics show of the last part of a stream's name: all, a hash, or its last four characters."),

@@ -114,6 +114,12 @@ impl Tokens {
         Some((name, *role))
     }
 
+    /// What the owner of a token may do, and how that token is stored.
+    pub fn stored(&self, name: &str) -> Option<(Role, [u8; 32])> {
+        let (_, role) = self.roles.iter().find(|(known, _)| known == name)?;
+        Some((*role, self.keys.stored(name)?))
+    }
+
     /// Whether there are none.
     pub const fn is_empty(&self) -> bool {
         self.roles.is_empty()

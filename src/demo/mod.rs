@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::origin::EmbeddedOrigin;
 use self::publisher::keep_publishing;
-use crate::config::{Environment, Settings};
+use crate::config::{Environment, Loaded, Settings};
 use crate::listener::http::Pages;
 use crate::logging;
 use crate::proxy::Proxy;
@@ -38,13 +38,17 @@ use crate::server::Server;
 /// # Errors
 /// A port that cannot be bound, settings that cannot be read, or a stream that finds no origin.
 pub async fn run(stop: CancellationToken, environment: &Environment) -> anyhow::Result<()> {
-    let mut settings = Settings::load(None, environment)?.settings;
+    let Loaded {
+        mut settings,
+        effective,
+        ..
+    } = Settings::load(None, environment)?;
     logging::start(settings.log.format, tracing::Level::WARN);
     let policy = settings.placement.policy.to_owned();
     // Everybody may watch the demo's clip, and its origins are asked for it once.
     settings.fanout.modes.general = Mode::Open;
     settings.fanout.public = true;
-    let server = Server::bind(settings)?;
+    let server = Server::bind(settings)?.showing(&effective);
     let at = server.addresses();
     let [rtmp, http, api, system] = [at.rtmp, at.http, at.api, at.system].map(|address| {
         address.context("the demo needs RTMP, HTTP, the API port and the system API")
@@ -192,6 +196,7 @@ pub fn banner(facts: &DemoFacts) -> String {
     line("HTTP-FLV", &format!("play http://{http}/{stream}.flv"));
     line("", "");
     line("page", &format!("http://{http}/"));
+    line("console", &format!("http://{system}/console/"));
     line(
         "WebRTC",
         &format!(
@@ -309,6 +314,7 @@ mod tests {
   HTTP-FLV  play http://127.0.0.1:18080/live/demo.flv
 
   page      http://127.0.0.1:18080/
+  console   http://[::1]:12025/console/
   WebRTC    http://127.0.0.1:18080/webrtc/    publishes and plays once an origin with WebRTC registers
   metrics   http://[::1]:12025/metrics
   health    http://[::1]:12025/livez http://[::1]:12025/readyz

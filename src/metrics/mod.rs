@@ -28,6 +28,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Unit;
+use sluicegate_core::events::{Kind, News};
+use sluicegate_core::fleet::origin::OriginId;
 
 pub use catalog::{Described, Labels};
 pub use exposition::Format;
@@ -35,6 +37,7 @@ pub(crate) use receive_buffers::Counted;
 pub use receive_buffers::ReceiveBuffers;
 pub(crate) use streams::StreamShare;
 
+use crate::journal::Journal;
 use catalog::{Catalog, labels};
 use process::Process;
 use streams::Streams;
@@ -46,6 +49,8 @@ pub struct Metrics {
     // Held for a whole scrape, so that families that are filled at each scrape are never read half full.
     before_scrape: Mutex<Vec<Hook>>,
     process: Process,
+    /// What happened lately, for people.
+    pub journal: Journal,
     /// Series per stream, if enabled.
     pub streams_by_name: Streams,
     /// `sluicegate_origin_transitions_total`: state changes of origins, by reason.
@@ -316,6 +321,7 @@ impl Metrics {
             auth_refusals: Family::default(),
             api_asks: Family::default(),
             before_scrape: Mutex::default(),
+            journal: Journal::default(),
             process: Process::new(&mut registry),
             streams_by_name: Streams::new(&mut registry),
             transitions: Transitions::new(&mut registry),
@@ -530,6 +536,39 @@ impl Metrics {
             registry,
             ..metrics
         }
+    }
+
+    /// Notes the state that an origin is in now, for the count of changes and for people.
+    pub(crate) fn note_origin_in(
+        &self,
+        origin: &OriginId,
+        state: &'static str,
+        reason: &'static str,
+    ) {
+        if self.transitions.now_in(origin, state, reason) {
+            self.note_origin(Kind::Origin, origin, format!("{state} ({reason})"));
+        }
+    }
+
+    /// Notes that an origin is no longer known.
+    pub(crate) fn note_origin_gone(&self, origin: &OriginId, reason: &'static str) {
+        if self.transitions.gone(origin, reason) {
+            self.note_origin(Kind::Origin, origin, format!("gone ({reason})"));
+        }
+    }
+
+    /// Notes, for people, what is wanted of an origin now.
+    pub(crate) fn note_duty(&self, origin: &OriginId, what: String) {
+        self.note_origin(Kind::Drained, origin, what);
+    }
+
+    fn note_origin(&self, kind: Kind, origin: &OriginId, what: String) {
+        let news = News {
+            origin: origin.as_str().to_owned(),
+            what,
+            ..News::default()
+        };
+        self.journal.note(kind, news);
     }
 
     /// Registers `hook`, which brings something up to date before each scrape.

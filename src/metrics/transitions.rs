@@ -28,21 +28,26 @@ impl Transitions {
         }
     }
 
-    /// Notes the state that `origin` is in now; it counts if the state differs from the last one.
-    pub fn now_in(&self, origin: &OriginId, state: &'static str, reason: &'static str) {
+    /// Notes the state that `origin` is in now; it counts if the state differs from the last one, and only then is the
+    /// answer yes.
+    pub fn now_in(&self, origin: &OriginId, state: &'static str, reason: &'static str) -> bool {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.get(origin) != Some(&state) {
+        let is_new = seen.get(origin) != Some(&state);
+        if is_new {
             seen.insert(origin.clone(), state);
             self.count(state, reason);
         }
+        is_new
     }
 
-    /// Notes that `origin` is no longer known.
-    pub fn gone(&self, origin: &OriginId, reason: &'static str) {
+    /// Notes that `origin` is no longer known; yes if it was.
+    pub fn gone(&self, origin: &OriginId, reason: &'static str) -> bool {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.remove(origin).is_some() {
+        let was_known = seen.remove(origin).is_some();
+        if was_known {
             self.count("gone", reason);
         }
+        was_known
     }
 
     /// Notes that the origin `from` has another name now.

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use sluicegate_core::access::rules::Rules;
 use sluicegate_core::dialect::ClientDialects;
+use sluicegate_core::events::{Kind, News};
 use sluicegate_core::fleet::drain::Drain;
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::stream::{Action, PlacementKey, StreamUrl, VhostRule};
@@ -160,16 +161,15 @@ impl Proxy {
     /// Counts what legs carried since this was called last, a second ago, for each origin.
     pub fn measure(&self) {
         let mut kbps: HashMap<OriginId, u64> = HashMap::new();
-        for row in self.shared.sessions.list() {
-            let bytes = row.carried_since();
+        self.shared.sessions.measure(|row, bytes| {
             // What a pull brought is its leg's, however many it was shown to.
             if bytes > 0
                 && row.pull().is_none()
-                && let Some(origin) = row.placed().origin
+                && let Some(origin) = row.origin()
             {
                 *kbps.entry(origin).or_default() += bytes * 8 / 1000;
             }
-        }
+        });
         for pull in self.shared.sessions.pulls() {
             let bytes = pull.carried_since();
             *kbps.entry(pull.origin.clone()).or_default() += bytes * 8 / 1000;
@@ -423,6 +423,18 @@ impl Proxy {
             reason: refusal.as_str(),
         };
         self.shared.metrics.refused.get_or_create(&labels).inc();
+        let news = News {
+            stream: self.key(&request.stream).as_str().to_owned(),
+            client: request.client.ip().to_string(),
+            what: format!(
+                "{} by {}: {}",
+                request.action.as_str(),
+                request.protocol.as_str(),
+                refusal.detail()
+            ),
+            ..News::default()
+        };
+        self.shared.metrics.journal.note(Kind::Refused, news);
         if *refusal == Refusal::TooManyClaims {
             // The answer to a flood is a number, not a flood of lines.
             return debug!(stream = %request.stream, client = %request.client, "refused: too many claims");

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use sluicegate_core::events::{Kind, News};
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::stream::{Action, PlacementKey, Service};
@@ -190,6 +191,18 @@ impl Session {
 
     pub(super) fn tell_joined(&self, placed: &Placed) {
         let request = &self.row.request;
+        if self.publishes() {
+            let news = News {
+                stream: self.key().as_str().to_owned(),
+                origin: placed
+                    .origin
+                    .as_ref()
+                    .map_or_else(String::new, |id| id.as_str().to_owned()),
+                client: request.client.ip().to_string(),
+                what: format!("by {}: {}", request.protocol.as_str(), placed.why),
+            };
+            self.metrics().journal.note(Kind::Published, news);
+        }
         info!(
             session = self.row.id,
             stream = %request.stream,

@@ -162,10 +162,10 @@ impl Registry {
                 State::Suspect => "silent",
                 State::Up => "back_off_over",
             };
-            self.metrics.transitions.now_in(id, state.as_str(), reason);
+            self.metrics.note_origin_in(id, state.as_str(), reason);
         }
         for id in gone {
-            self.metrics.transitions.gone(&id, "silent");
+            self.metrics.note_origin_gone(&id, "silent");
             warn!(origin = %id, "origin forgotten: it was silent for its time to live");
         }
         for state in State::ALL {

@@ -28,6 +28,15 @@ impl Registry {
         };
         if known.is_some() {
             self.note_drain("began");
+            let what = match patience {
+                Some(patience) => format!(
+                    "drains for at most {} s ({})",
+                    patience.as_secs(),
+                    cause.as_str()
+                ),
+                None => format!("drains ({})", cause.as_str()),
+            };
+            self.metrics.note_duty(id, what);
             info!(origin = %id, cause = cause.as_str(), deadline = ?patience, "origin drains");
         }
         known.is_some()
@@ -45,6 +54,8 @@ impl Registry {
             self.note_drain("undone");
         }
         if known {
+            self.metrics
+                .note_duty(id, "takes new streams again".to_owned());
             info!(origin = %id, "origin takes new streams again");
         }
         known
@@ -54,6 +65,7 @@ impl Registry {
     pub fn disable(&self, id: &OriginId) -> bool {
         let known = lock(&self.fleet).set_duty(id, Duty::Disabled);
         if known {
+            self.metrics.note_duty(id, "disabled".to_owned());
             info!(origin = %id, "origin disabled");
         }
         known
@@ -178,7 +190,7 @@ impl Registry {
     /// Counts a change of state, if there was one.
     pub(super) fn note_state(&self, id: &OriginId, reason: &'static str) {
         if let Some(state) = self.state(id) {
-            self.metrics.transitions.now_in(id, state.as_str(), reason);
+            self.metrics.note_origin_in(id, state.as_str(), reason);
         }
     }
 

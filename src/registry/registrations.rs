@@ -106,7 +106,7 @@ impl Registry {
         }
         let removed = lock(&self.fleet).remove(id).is_some();
         if removed {
-            self.metrics.transitions.gone(id, "deregistered");
+            self.metrics.note_origin_gone(id, "deregistered");
             info!(origin = %id, "origin deregistered");
         }
         removed

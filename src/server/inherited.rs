@@ -156,7 +156,7 @@ fn fits(name: &str, address: Option<SocketAddr>, listener: &str, opening: &Openi
 }
 
 /// The names of listeners.
-const LISTENERS: [&str; 13] = [
+const LISTENERS: [&str; 14] = [
     "rtmp",
     "http",
     "api",
@@ -170,6 +170,7 @@ const LISTENERS: [&str; 13] = [
     "api_tls",
     "system_tls",
     "rtsp_tls",
+    "console",
 ];
 /// Sockets that are taken: some addresses for each listener, and a shard for each core of a large machine.
 const MOST: usize = 1024;

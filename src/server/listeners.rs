@@ -14,7 +14,7 @@ use tracing::{error, info};
 use super::parts;
 use super::sockets::{Media, Sockets};
 use super::tls::Tls;
-use crate::admin::{self, System};
+use crate::admin::{self, Shown, System};
 use crate::config::Settings;
 use crate::fleet_api::FleetApi;
 use crate::hub::Hub;
@@ -48,6 +48,8 @@ pub(super) struct Listeners {
     pub(super) readiness: Arc<Readiness>,
     pub(super) pages: Option<Pages>,
     pub(super) tls: Option<Tls>,
+    /// What people are told of the process.
+    pub(super) shown: Shown,
     pub(super) threads: Threads,
     /// Counts the connections and flows of clients.
     pub(super) tasks: TaskTracker,
@@ -80,7 +82,7 @@ impl Listeners {
         prober: Prober,
         settings: Settings,
         readiness: Arc<Readiness>,
-        pages: Option<Pages>,
+        (pages, shown): (Option<Pages>, Shown),
         threads: Threads,
         (stop, end): (CancellationToken, CancellationToken),
     ) -> Self {
@@ -101,6 +103,7 @@ impl Listeners {
             readiness,
             pages,
             tls: None,
+            shown,
             threads,
             tasks,
             stop,
@@ -127,6 +130,7 @@ impl Listeners {
             rtsp,
             metrics,
             tls,
+            console,
             srt,
             rtc,
         } = sockets;
@@ -136,7 +140,7 @@ impl Listeners {
         self.http([http, tls.http], &accepting);
         self.api([api, tls.api], &rtc, &accepting);
         self.rtc(rtc);
-        self.system([system, tls.system]);
+        self.system([system, tls.system], console);
         self.metrics(metrics);
         accepting.close();
         accepting
@@ -271,12 +275,21 @@ impl Listeners {
         tokio::spawn(acceptor.serve(self.tasks.clone(), self.end.clone(), handle));
     }
 
-    /// The system API, which goes on while sessions finish, so that a drain can be watched.
-    fn system(&self, sockets: Both) {
+    /// The system API, which goes on while sessions finish, so that a drain can be watched; on its own port, and on
+    /// that of the console.
+    fn system(&self, sockets: Both, console: Vec<StdListener>) {
         let access = parts::access(&self.settings, &self.proxy);
         let addresses = self.settings.address_rules();
         let readiness = Arc::clone(&self.readiness);
         let system = System::new(self.proxy.clone(), access, addresses, readiness);
+        let system = system.showing(self.shown.clone());
+        let noted = system.clone().keep_noted();
+        tokio::spawn(self.end.clone().run_until_cancelled_owned(noted));
+        if !console.is_empty() {
+            let entrance = self.entrance(ProxyHeader::May, admin::HEAD_TIMEOUT);
+            let sockets = [console, Vec::new()];
+            self.administer(["console"; 2], sockets, entrance, system.router());
+        }
         let entrance = self
             .entrance(ProxyHeader::May, admin::HEAD_TIMEOUT)
             .with_tls(

@@ -30,7 +30,9 @@ pub use self::inherited::Inherited;
 use self::listeners::{Listeners, Threads};
 pub use self::sockets::{Addresses, Sockets};
 use self::tls::Tls;
-use crate::config::Settings;
+use crate::admin::Shown;
+use crate::api;
+use crate::config::{Effective, Settings, Source};
 use crate::listener::http::Pages;
 use crate::net::workers::{Pulse, Workers};
 use crate::origin::connect::{Resolve, SystemResolver};
@@ -49,6 +51,7 @@ pub struct Server {
     threads: Threads,
     pages: Option<Pages>,
     tls: Option<Tls>,
+    shown: Vec<api::Setting>,
     systemd: Systemd,
 }
 
@@ -134,6 +137,7 @@ impl Server {
             threads,
             pages: None,
             tls,
+            shown: Vec::new(),
             systemd: Systemd::default(),
         })
     }
@@ -142,6 +146,20 @@ impl Server {
     #[must_use]
     pub fn with_systemd(mut self, systemd: Systemd) -> Self {
         self.systemd = systemd;
+        self
+    }
+
+    /// Tells people which settings are in effect.
+    #[must_use]
+    pub fn showing(mut self, effective: &[Effective]) -> Self {
+        let shown = effective.iter().map(|one| api::Setting {
+            path: one.setting.path.to_owned(),
+            value: one.value.clone(),
+            source: one.source.to_string(),
+            is_default: matches!(one.source, Source::Default),
+            doc: one.setting.doc.to_owned(),
+        });
+        self.shown = shown.collect();
         self
     }
 
@@ -178,8 +196,14 @@ impl Server {
             threads,
             pages,
             tls,
+            shown,
             systemd,
         } = self;
+        let shown = Shown {
+            settings: shown,
+            listeners: sockets.named(),
+            public: settings.console.public.clone(),
+        };
         let grace = settings.shutdown.grace;
         let end = CancellationToken::new();
         join_the_cluster(&proxy, &settings, &stop, &end).await;
@@ -197,7 +221,7 @@ impl Server {
             prober,
             settings,
             Arc::clone(&readiness),
-            pages,
+            (pages, shown),
             threads,
             (stop.clone(), end.clone()),
         )

@@ -24,6 +24,7 @@ pub struct Sockets {
     pub(super) rtsp: Vec<TcpListener>,
     pub(super) metrics: Vec<TcpListener>,
     pub(super) tls: TlsSockets,
+    pub(super) console: Vec<TcpListener>,
     pub(super) srt: Vec<Entries>,
     pub(super) rtc: Media,
 }
@@ -60,6 +61,8 @@ pub struct Addresses {
     pub rtsp: Option<SocketAddr>,
     /// The metrics, where they have a port of their own.
     pub metrics: Option<SocketAddr>,
+    /// The system API again, for people.
+    pub console: Option<SocketAddr>,
     /// SRT (UDP).
     pub srt: Option<SocketAddr>,
     /// WebRTC media.
@@ -115,6 +118,10 @@ impl Sockets {
                 passed,
             )?,
             tls: tls(settings, passed)?,
+            console: tcp(
+                ("console", "console.listen", &settings.console.listen).into(),
+                passed,
+            )?,
             srt: udp(("srt", "srt.listen", &settings.srt.listen).into(), passed)?,
             rtc: media(&settings.rtc, passed)?,
         };
@@ -135,9 +142,26 @@ impl Sockets {
             system: first(&self.system),
             rtsp: first(&self.rtsp),
             metrics: first(&self.metrics),
+            console: first(&self.console),
             srt: self.srt.first().and_then(|shard| shard.local_addr().ok()),
             rtc: self.rtc.addresses().next(),
         }
+    }
+
+    /// The listeners for clients by their names, and the system API, each with its first address.
+    pub(super) fn named(&self) -> Vec<(&'static str, SocketAddr)> {
+        let at = self.addresses();
+        let all = [
+            ("rtmp", at.rtmp),
+            ("http", at.http),
+            ("api", at.api),
+            ("srt", at.srt),
+            ("rtsp", at.rtsp),
+            ("system", at.system),
+        ];
+        let open = all.into_iter();
+        open.filter_map(|(name, address)| Some((name, address?)))
+            .collect()
     }
 
     fn serves_nobody(&self) -> bool {

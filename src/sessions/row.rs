@@ -34,8 +34,6 @@ pub struct Row {
     to_origin: Flow,
     /// Milliseconds until both ends were connected.
     setup: OnceLock<u32>,
-    /// Bytes of both directions when they were last measured.
-    measured: AtomicU64,
     /// Milliseconds until media flowed.
     first_media: OnceLock<u32>,
     /// Where its bytes are copied to while somebody wants them.
@@ -72,6 +70,10 @@ struct Flow {
     blocked: AtomicU64,
     /// How often the receiver took nothing for [`STALL`] or longer, and went on.
     stalls: AtomicU64,
+    /// How many of `bytes` had come when they were last measured.
+    measured: AtomicU64,
+    /// Bits per second, averaged over some seconds.
+    bps: AtomicU64,
 }
 
 impl Flow {
@@ -83,7 +85,24 @@ impl Flow {
             active: AtomicU64::new(0),
             blocked: AtomicU64::new(0),
             stalls: AtomicU64::new(0),
+            measured: AtomicU64::new(0),
+            bps: AtomicU64::new(0),
         }
+    }
+
+    /// The bytes that came since this was called last, a second ago.
+    fn measure(&self) -> u64 {
+        let bytes = self.bytes.load(Ordering::Relaxed);
+        let new = bytes.saturating_sub(self.measured.swap(bytes, Ordering::Relaxed));
+        let before = self.bps.load(Ordering::Relaxed);
+        // A mean over some seconds: one key frame is not a rate.
+        let bps = if before == 0 {
+            new * 8
+        } else {
+            (before * 3 + new * 8) / 4
+        };
+        self.bps.store(bps, Ordering::Relaxed);
+        new
     }
 
     /// When bytes last came, as far as this look and those before it can tell: never too early, and too late by
@@ -152,7 +171,6 @@ impl Row {
             to_client: Flow::new(),
             to_origin: Flow::new(),
             setup: OnceLock::new(),
-            measured: AtomicU64::new(0),
             first_media: OnceLock::new(),
             tap: Tap::default(),
             end: OnceLock::new(),
@@ -239,10 +257,25 @@ impl Row {
         self.flow(direction).bytes.load(Ordering::Relaxed)
     }
 
-    /// Bytes passed on in both directions since this was asked last.
-    pub(crate) fn carried_since(&self) -> u64 {
-        let bytes = self.bytes(Direction::ToClient) + self.bytes(Direction::ToOrigin);
-        bytes.saturating_sub(self.measured.swap(bytes, Ordering::Relaxed))
+    /// Bytes passed on in both directions since this was called last, a second ago.
+    pub(crate) fn measure(&self) -> u64 {
+        self.to_client.measure() + self.to_origin.measure()
+    }
+
+    /// Bits per second, averaged over some seconds.
+    pub fn bps(&self, direction: Direction) -> u64 {
+        self.flow(direction).bps.load(Ordering::Relaxed)
+    }
+
+    /// How long until both ends were connected, once they were.
+    pub fn setup(&self) -> Option<Duration> {
+        let after = self.setup.get()?;
+        Some(Duration::from_millis((*after).into()))
+    }
+
+    /// The origin where it is, or is tried.
+    pub fn origin(&self) -> Option<OriginId> {
+        self.lock_placed().origin.clone()
     }
 
     /// How far it has come.

@@ -1,16 +1,18 @@
 //! The table of open sessions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use sluicegate_core::events::{Kind, News};
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::stream::{Action, PlacementKey, StreamUrl};
 use tracing::info;
 
-use super::{Direction, EndReason, Ended, OpenPull, Pull, Request, Row, State};
+use super::{Direction, EndReason, Ended, OpenPull, Placed, Pull, Request, Row, State};
+use crate::api::{EndedSession, Failed, Totals};
 use crate::metrics::{DirectionLabels, EndLabels, Metrics, SessionLabels};
 use crate::stream_names::masked;
 
@@ -35,6 +37,10 @@ pub struct Sessions {
     // A std mutex: it is held for a few lines and never across an await.
     rows: Mutex<BTreeMap<u64, Arc<Row>>>,
     pulls: Mutex<BTreeMap<u64, Arc<Pull>>>,
+    /// The newest that ended, oldest first.
+    ended: Mutex<VecDeque<Arc<EndedSession>>>,
+    /// What all of them carry and are, as last measured.
+    totals: Mutex<Totals>,
     next: AtomicU64,
     limits: Limits,
     metrics: Arc<Metrics>,
@@ -46,6 +52,8 @@ impl Sessions {
         Self {
             rows: Mutex::default(),
             pulls: Mutex::default(),
+            ended: Mutex::default(),
+            totals: Mutex::default(),
             next: AtomicU64::new(1),
             limits,
             metrics,
@@ -109,6 +117,34 @@ impl Sessions {
         self.lock().get(&id).cloned()
     }
 
+    /// The newest sessions that ended, at most 10,000.
+    pub fn ended(&self) -> Vec<Arc<EndedSession>> {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.iter().cloned().collect()
+    }
+
+    /// Measures what every session carries, and says to `each` what it carried since this was called last, a second
+    /// ago.
+    pub(crate) fn measure(&self, mut each: impl FnMut(&Row, u64)) {
+        let mut totals = Totals::default();
+        for row in self.list() {
+            let bytes = row.measure();
+            each(&row, bytes);
+            match row.request.action {
+                Action::Play => totals.players += 1,
+                Action::Publish => totals.publishers += 1,
+            }
+            totals.bps_in += row.bps(Direction::ToOrigin);
+            totals.bps_out += row.bps(Direction::ToClient);
+        }
+        *self.totals.lock().unwrap_or_else(PoisonError::into_inner) = totals;
+    }
+
+    /// Sessions by action and what they carry together, at most a second old; the other totals are zero.
+    pub fn totals(&self) -> Totals {
+        *self.totals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// How many are open.
     pub fn len(&self) -> usize {
         self.lock().len()
@@ -167,10 +203,21 @@ impl Sessions {
             .filter(|pull| pull.key == *key && pull.origin != *origin);
         moved.for_each(|pull| pull.end(LegEnd::Moved));
         let rows = self.list();
-        rows.iter()
+        let moved = rows
+            .iter()
             .filter(elsewhere)
             .inspect(|row| row.end(EndReason::Moved))
-            .count()
+            .count();
+        if moved > 0 {
+            let news = News {
+                stream: key.as_str().to_owned(),
+                origin: origin.as_str().to_owned(),
+                what: format!("{moved} sessions elsewhere are ended, to come back here"),
+                ..News::default()
+            };
+            self.metrics.journal.note(Kind::Moved, news);
+        }
+        moved
     }
 
     /// Ends every session.
@@ -252,9 +299,10 @@ impl Sessions {
                 reason,
             })
             .inc();
+        let placed = row.placed();
+        self.note_ended(row, &placed, reason);
         // Whoever sees that the row is gone finds its accounts settled.
         self.lock().remove(&row.id);
-        let placed = row.placed();
         let origin = placed.origin.as_ref().map_or("-", |id| id.as_str());
         let path = placed
             .failed
@@ -283,8 +331,60 @@ impl Sessions {
         );
     }
 
+    fn note_ended(&self, row: &Row, placed: &Placed, reason: &str) {
+        let request = &row.request;
+        let ended = ended_document(row, placed, reason);
+        // A publisher that never had an origin is told of as refused.
+        if request.action == Action::Publish && row.state() != State::Connecting {
+            let news = News {
+                stream: row.key.as_str().to_owned(),
+                origin: ended.origin.clone().unwrap_or_default(),
+                client: request.client.ip().to_string(),
+                what: format!(
+                    "a publisher by {} ended after {:.0} s: {reason}",
+                    ended.protocol, ended.lasted_seconds
+                ),
+            };
+            self.metrics.journal.note(Kind::Lost, news);
+        }
+        let mut kept = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= MOST_ENDED {
+            kept.pop_front();
+        }
+        kept.push_back(Arc::new(ended));
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Row>>> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn ended_document(row: &Row, placed: &Placed, reason: &str) -> EndedSession {
+    let request = &row.request;
+    let failed = placed.failed.iter().map(|(origin, why)| Failed {
+        origin: origin.as_str().to_owned(),
+        why: why.clone(),
+    });
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    EndedSession {
+        id: row.id,
+        proxy: None,
+        protocol: request.protocol.as_str().to_owned(),
+        action: request.action.as_str().to_owned(),
+        stream: request.stream.to_string(),
+        key: row.key.as_str().to_owned(),
+        client: request.client.to_string(),
+        origin: placed.origin.as_ref().map(|id| id.as_str().to_owned()),
+        failed: failed.collect(),
+        ended_at: since.map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        }),
+        lasted_seconds: row.age().as_secs_f64(),
+        reason: reason.to_owned(),
+        bytes_to_client: row.bytes(Direction::ToClient),
+        bytes_to_origin: row.bytes(Direction::ToOrigin),
+        first_media_seconds: row.first_media().map(|after| after.as_secs_f64()),
+        stalls: row.stalls(),
     }
 }
 
@@ -317,6 +417,8 @@ impl Drop for OpenRow {
     }
 }
 
+/// Sessions that ended and are still known: about 5 MB.
+const MOST_ENDED: usize = 10_000;
 /// The target of the line each session ends with: one for every session, whatever else is left out.
 pub const ACCESS: &str = "sluicegate::access";
 

@@ -39,6 +39,9 @@ pub enum ValueError {
     /// Not a host, or not a place where an origin can be.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
+    /// Not a listener with a URL.
+    #[error("not a listener and its URL, such as rtmp=rtmp://live.example.com")]
+    NotAListener,
     /// Not a network with its zone.
     #[error("not a network and a zone")]
     NotAPair,

@@ -123,16 +123,16 @@ fn a_taken_port_is_one_sentence() {
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The demo on ports of its own: its default ports may be in use on the machine that runs the tests.
-struct Demo {
+pub(crate) struct Demo {
     rtmp: u16,
     http: u16,
     api: u16,
-    system: u16,
+    pub(crate) system: u16,
     scratch: Scratch,
 }
 
 impl Demo {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let [rtmp, http, api, system] = std::array::from_fn(|_| machine::free_port());
         Self {
             rtmp,
@@ -143,7 +143,7 @@ impl Demo {
         }
     }
 
-    fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = proxy::binary();
         let listeners = [
             ("PROXY_RTMP_SERVER", self.rtmp),
@@ -159,7 +159,7 @@ impl Demo {
         command
     }
 
-    fn rtmp_url(&self, stream: &str) -> String {
+    pub(crate) fn rtmp_url(&self, stream: &str) -> String {
         format!("rtmp://127.0.0.1:{}/{stream}", self.rtmp)
     }
 

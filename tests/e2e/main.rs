@@ -8,6 +8,7 @@ mod support;
 mod access;
 mod black_hole;
 mod client_address;
+mod console;
 mod dash;
 mod default_origin;
 mod demo;

@@ -4,49 +4,19 @@
 // `said` from then on. An empty one counts as none. The browser gets FLAG as well.
 //
 //   node browser.mjs CHROMIUM PROFILE_FOLDER URL [HOSTS [SCRIPT [FLAG]]]
-import { spawn } from "node:child_process";
+import { openPage, start } from "./devtools.mjs";
 
 const [chromium, profile, url, hosts, script, flag] = process.argv.slice(2);
 const POLL_MS = 100;
 
-const browser = spawn(chromium, [
-  "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-  "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--mute-audio",
-  "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream", "--allow-loopback-in-peer-connection",
-  "--disable-features=WebRtcHideLocalIpsWithMdns", "--autoplay-policy=no-user-gesture-required", "--remote-debugging-pipe", `--user-data-dir=${profile}`,
-  ...(hosts ? [`--host-resolver-rules=${hosts}`] : []), ...(flag ? [flag] : []), "about:blank",
-], { stdio: ["ignore", "ignore", "inherit", "pipe", "pipe"] });
-
-const stop = () => { browser.kill("SIGKILL"); process.exit(); };
-for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"]) process.on(signal, stop);
-browser.on("exit", (code) => { console.error(`the browser ended: ${code}`); process.exit(1); });
-
-// Messages are JSON, each followed by a zero byte: ours go to descriptor 3, answers come from descriptor 4.
-const [, , , input, output] = browser.stdio;
-const waiting = new Map();
-let last = 0;
-let rest = "";
-output.setEncoding("utf8");
-output.on("data", (text) => {
-  const messages = (rest + text).split("\0");
-  rest = messages.pop();
-  for (const message of messages.map((message) => JSON.parse(message))) {
-    if (message.method === "Runtime.exceptionThrown") {
-      console.error(message.params.exceptionDetails.exception?.description ?? message.params.exceptionDetails.text);
-    } else if (message.method === "Runtime.consoleAPICalled") {
-      console.error(message.params.args.map((argument) => argument.value ?? argument.description).join(" "));
-    }
-    const answer = waiting.get(message.id);
-    waiting.delete(message.id);
-    if (answer) answer(message);
+const hear = ({ method, params }) => {
+  if (method === "Runtime.exceptionThrown") {
+    console.error(params.exceptionDetails.exception?.description ?? params.exceptionDetails.text);
+  } else if (method === "Runtime.consoleAPICalled") {
+    console.error(params.args.map((argument) => argument.value ?? argument.description).join(" "));
   }
-});
-
-const ask = (method, params = {}, sessionId) => new Promise((resolve, reject) => {
-  const id = ++last;
-  waiting.set(id, ({ error, result }) => (error ? reject(new Error(`${method}: ${error.message}`)) : resolve(result)));
-  input.write(JSON.stringify({ id, method, params, sessionId }) + "\0");
-});
+};
+const { ask } = start(chromium, profile, { hosts, flag, hear });
 
 // Runs in the page. A picture of one colour is no picture, so colours are counted.
 const look = () => {
@@ -76,9 +46,7 @@ const look = () => {
   };
 };
 
-const { targetId } = await ask("Target.createTarget", { url: "about:blank" });
-const { sessionId } = await ask("Target.attachToTarget", { targetId, flatten: true });
-await ask("Runtime.enable", {}, sessionId);
+const sessionId = await openPage(ask);
 await ask("Page.navigate", { url }, sessionId);
 const evaluate = async (expression) => {
   const how = { expression, returnByValue: true, awaitPromise: true };

@@ -102,6 +102,15 @@ async fn without_a_token_only_this_machine_manages() {
         ("GET", "/api/v1/streams"),
         ("GET", "/api/v1/sessions"),
         ("GET", "/api/v1/sessions/1"),
+        ("GET", "/api/v1/sessions/ended"),
+        ("GET", "/api/v1/streams/live/a"),
+        ("GET", "/api/v1/origins/one"),
+        ("GET", "/api/v1/overview"),
+        ("GET", "/api/v1/history"),
+        ("GET", "/api/v1/attention"),
+        ("GET", "/api/v1/events"),
+        ("GET", "/api/v1/settings"),
+        ("GET", "/api/v1/links?stream=live/a"),
         ("DELETE", "/api/v1/sessions/1"),
         ("POST", "/api/v1/origins/one/drain"),
         ("POST", "/api/v1/origins/one/disable"),
@@ -243,7 +252,10 @@ async fn the_tables_show_the_fleet_as_documented() {
     let stream = &streams["data"]["streams"][0];
     has_the_keys_of("Stream", stream);
     let expected = json!({"stream": "__defaultVhost__/live/a", "origin": "one", "publishers": 1, "players": 2, "proxies": []});
-    assert_eq!((&streams["data"]["total"], stream), (&json!(1), &expected));
+    assert_eq!(streams["data"]["total"], 1);
+    for (key, value) in expected.as_object().expect("an object") {
+        assert_eq!(&stream[key], value, "{key}");
+    }
 
     let sessions = document(&house, "/api/v1/sessions").await;
     assert_eq!(sessions["data"]["total"], 3);

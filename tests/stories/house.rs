@@ -45,6 +45,7 @@ pub(crate) struct At {
     pub(crate) rtsp: SocketAddr,
     pub(crate) srt: SocketAddr,
     pub(crate) rtc: SocketAddr,
+    pub(crate) console: Option<SocketAddr>,
 }
 
 impl At {
@@ -60,6 +61,7 @@ impl At {
             rtsp: at(addresses.rtsp),
             srt: at(addresses.srt),
             rtc: at(addresses.rtc),
+            console: addresses.console,
         }
     }
 }

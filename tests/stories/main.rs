@@ -9,6 +9,7 @@ mod api_register;
 #[path = "../support/call.rs"]
 mod call;
 mod claims;
+mod console;
 mod dialects;
 mod direct_publish;
 mod door;

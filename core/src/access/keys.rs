@@ -74,6 +74,13 @@ impl Keys {
             .next()
     }
 
+    /// The hash under which a key of `owner` is stored.
+    pub fn stored(&self, owner: &str) -> Option<[u8; 32]> {
+        let mut all = self.by_salt.values().flatten();
+        let (hash, _) = all.find(|(_, name)| &***name == owner)?;
+        Some(*hash)
+    }
+
     /// How many there are.
     pub const fn count(&self) -> usize {
         self.count

@@ -54,6 +54,8 @@ pub struct Settings {
     pub fanout: Fanout,
     pub proxy_protocol: ProxyProtocol,
     pub metrics: Metrics,
+    /// `[console]`
+    pub console: Console,
     pub log: Log,
     pub shutdown: Shutdown,
 }
@@ -202,6 +204,8 @@ sections! {
     ProxyProtocol { accept_from: Vec<Network> }
     /// `[metrics]`
     Metrics { listen: Opening, streams: usize }
+    /// `[console]`
+    Console { listen: Opening, public: Vec<(String, String)> }
     /// `[log]`
     Log { format: LogFormat, level: tracing::Level, stream_names: StreamNames }
     /// `[shutdown]`

@@ -2,11 +2,11 @@
 
 use super::values::{
     Reader, cluster_keys, count, dialect, directory, endpoint, few, flag, host, listen, log_format,
-    log_level, networks, number, origin_names, parameters, period, port, port_range, stream_id,
-    stream_names, token, vhosts, wait,
+    log_level, networks, number, origin_names, parameters, period, port, port_range,
+    public_listener, stream_id, stream_names, token, vhosts, wait,
 };
 use super::{
-    Api, Cluster, DefaultOrigin, Drain, Fanout, Health, Http, Log, Mesh, Metrics, Origins,
+    Api, Cluster, Console, DefaultOrigin, Drain, Fanout, Health, Http, Log, Mesh, Metrics, Origins,
     Placement, Probing, ProxyProtocol, Question, Rtc, Rtmp, Rtsp, SessionLimits, Settings,
     Shutdown, Srt, Store, System, Takeover, tls,
 };
@@ -180,6 +180,12 @@ pub(in crate::config) fn read(
         metrics: Metrics {
             listen: r.opening("metrics.listen"),
             streams: r.read("metrics.streams", |written| count(written, 0, 100_000)),
+        },
+        console: Console {
+            listen: r.opening("console.listen"),
+            public: r.read("console.public", |written| {
+                written.items().into_iter().map(public_listener).collect()
+            }),
         },
         log: Log {
             format: r.read("log.format", log_format),

@@ -79,6 +79,19 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// A listener, and how clients reach it: `rtmp=rtmp://live.example.com`.
+pub(super) fn public_listener(text: &str) -> Result<(String, String), ValueError> {
+    let (name, url) = text.split_once('=').ok_or(ValueError::NotAListener)?;
+    let is_known = ["api", "http", "rtmp", "rtsp", "srt"].contains(&name);
+    let is_url = url
+        .split_once("://")
+        .is_some_and(|(scheme, rest)| !scheme.is_empty() && !rest.is_empty());
+    let is_plain = url.chars().all(|letter| letter.is_ascii_graphic());
+    (is_known && is_url && is_plain)
+        .then(|| (name.to_owned(), url.to_owned()))
+        .ok_or(ValueError::NotAListener)
+}
+
 pub(super) fn listen(written: &Written) -> Result<Listen, ValueError> {
     Listen::parse(&written.items())
 }

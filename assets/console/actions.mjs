@@ -1,0 +1,157 @@
+// Changes: each asks first, says what it will do to whom, and offers to undo it where that is possible.
+
+import { h, render } from "./dom.mjs";
+import { name, query, send } from "./data.mjs";
+import { stream as short } from "./format.mjs";
+
+const UNDO_MS = 15_000;
+const said = document.getElementById("said");
+const dialog = document.getElementById("dialog");
+const toasts = document.getElementById("toasts");
+let shown = [];
+
+/** Says something once, to eyes and screen readers. */
+export const say = (text) => { said.textContent = text; };
+
+const drawToasts = () => render(toasts, shown.map(({ key, text, undo }) => h("div", { key, class: "toast" },
+  h("span", null, text),
+  undo && h("button", { type: "button", onclick: () => { drop(key); undo(); } }, "Undo"),
+  h("button", { type: "button", "aria-label": "Close this note", onclick: () => drop(key) }, "×"))));
+const drop = (key) => {
+  shown = shown.filter((one) => one.key !== key);
+  drawToasts();
+};
+let last = 0;
+const toast = (text, undo) => {
+  const key = ++last;
+  shown.push({ key, text, undo });
+  drawToasts();
+  say(text);
+  setTimeout(() => drop(key), UNDO_MS);
+};
+
+/** Asks. Resolves with the values of the fields, or with null. `typed` has to be typed as it is. */
+export const ask = ({ title, lines = [], fields = [], confirm, typed }) => new Promise((resolve) => {
+  const before = document.activeElement;
+  const finish = (value) => {
+    if (dialog.open) dialog.close();
+    before?.focus?.();
+    resolve(value);
+  };
+  const onsubmit = (event) => {
+    event.preventDefault();
+    const values = Object.fromEntries(new FormData(event.target));
+    if (typed && values.typed !== typed) {
+      say(`Type ${typed} to go on.`);
+      event.target.elements.typed.focus();
+      return;
+    }
+    finish(values);
+  };
+  dialog.oncancel = () => finish(null);
+  render(dialog, []);
+  render(dialog, h("form", { onsubmit },
+    h("h2", { id: "dialog-title" }, title),
+    lines.map((line) => h("p", null, line)),
+    fields.map(({ name: field, label, options }) => h("label", null, label, " ",
+      h("select", { name: field }, options.map(([value, text]) => h("option", { value }, text))))),
+    typed && h("label", null, `Type ${typed} to confirm `, h("input", { name: "typed", autocomplete: "off", required: true })),
+    h("p", { class: "buttons" },
+      h("button", { type: "button", onclick: () => finish(null) }, "Cancel"),
+      h("button", { type: "submit", class: "danger" }, confirm))));
+  dialog.showModal();
+});
+
+/** Makes a change, and says what became of it; `undo` makes the opposite one. */
+const change = async (text, [method, path], { undo, again }) => {
+  try {
+    const answer = await send(method, path);
+    const missing = (answer.missing ?? []).map((one) => `${one.proxy} (${one.why})`).join(", ");
+    const whole = missing ? `${text} Not by all proxies: ${missing}. Try again.` : text;
+    toast(whole, undo && (() => change(undo[0], undo[1], { again })));
+  } catch (error) {
+    toast(`Not done: ${error.message}`);
+  }
+  again();
+};
+
+const DEADLINES = [["", "as long as they like"], ["10m", "10 minutes"], ["1h", "one hour"], ["0s", "end them now, one by one"]];
+
+export const drainOrigin = async (row, isLast, again) => {
+  const values = await ask({
+    title: `Drain ${row.id}?`,
+    lines: [
+      `It gets no new streams. ${row.sessions} sessions on it may finish.`,
+      isLast ? "It is the last origin that takes streams: new streams will be refused." : "Other origins take new streams.",
+    ],
+    fields: [{ name: "deadline", label: "Sessions may take", options: DEADLINES }],
+    confirm: "Drain",
+  });
+  if (!values) return;
+  const path = `origins/${name(row.id)}/drain?${query({ deadline: values.deadline })}`;
+  await change(`${row.id} drains.`, ["POST", path], {
+    undo: [`${row.id} takes streams again.`, ["POST", `origins/${name(row.id)}/undrain`]], again,
+  });
+};
+
+export const disableOrigin = async (row, again) => {
+  const values = await ask({
+    title: `Disable ${row.id}?`,
+    lines: [`It gets nobody new: viewers of its ${row.streams} streams will be refused. Sessions that are open stay.`],
+    confirm: "Disable",
+  });
+  if (!values) return;
+  await change(`${row.id} is disabled.`, ["POST", `origins/${name(row.id)}/disable`], {
+    undo: [`${row.id} takes streams again.`, ["POST", `origins/${name(row.id)}/undrain`]], again,
+  });
+};
+
+export const undrainOrigin = (row, again) => change(`${row.id} takes streams again.`, ["POST", `origins/${name(row.id)}/undrain`], { again });
+
+export const deregisterOrigin = async (row, again) => {
+  const values = await ask({
+    title: `Deregister ${row.id}?`,
+    lines: ["It is forgotten once nobody is on it. Its next heartbeat brings it back; Disable does not let it come back."],
+    typed: row.id, confirm: "Deregister",
+  });
+  if (values) await change(`${row.id} is taken out.`, ["DELETE", `origins/${name(row.id)}`], { again });
+};
+
+export const endSession = async (row, id, again) => {
+  const values = await ask({
+    title: `End session ${id}?`,
+    lines: [`${row.client} ${row.action === "publish" ? "publishes" : "plays"} ${short(row.stream)}. It may come back at once.`],
+    confirm: "End session",
+  });
+  if (values) await change(`Session ${id} is ended.`, ["DELETE", `sessions/${name(id)}`], { again });
+};
+
+export const endStream = async (row, again) => {
+  const sessions = row.publishers + row.players;
+  const values = await ask({
+    title: `End ${short(row.stream)}?`,
+    lines: [`${row.publishers} publishers and ${row.players} players are cut off. They may come back at once.`],
+    typed: sessions > 10 ? short(row.stream) : undefined, confirm: "End all its sessions",
+  });
+  if (values) await change(`The sessions of ${short(row.stream)} are ended.`, ["DELETE", `streams/${name(row.stream)}`], { again });
+};
+
+export const drainProxy = async (row, again) => {
+  const label = row.id ?? "this proxy";
+  const values = await ask({
+    title: `Drain ${label}?`,
+    lines: [`It takes nobody new, and /readyz fails, so that a balancer takes it out. ${row.publishers + row.players} sessions may finish.`],
+    fields: [{ name: "deadline", label: "Sessions may take", options: DEADLINES }],
+    typed: row.id ?? "drain", confirm: "Drain",
+  });
+  if (!values) return;
+  const proxy = row.id ? { proxy: row.id } : {};
+  await change(`${label} drains.`, ["POST", `proxy/drain?${query({ ...proxy, deadline: values.deadline })}`], {
+    undo: [`${label} takes streams again.`, ["POST", `proxy/undrain?${query(proxy)}`]], again,
+  });
+};
+
+export const undrainProxy = (row, again) => {
+  const proxy = row.id ? { proxy: row.id } : {};
+  return change(`${row.id ?? "This proxy"} takes streams again.`, ["POST", `proxy/undrain?${query(proxy)}`], { again });
+};

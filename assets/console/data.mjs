@@ -1,0 +1,53 @@
+// Asking the system API. Addresses are relative, so that the console works behind any prefix.
+
+const ROOT = new URL("../", document.baseURI);
+const PATIENCE_MS = 8000;
+
+/** An answer that was no success. */
+export class Refused extends Error {
+  constructor(status, words) {
+    super(words);
+    this.status = status;
+  }
+}
+
+const ask = async (path, options = {}) => {
+  const response = await fetch(new URL(path, ROOT), {
+    credentials: "same-origin", signal: AbortSignal.timeout(PATIENCE_MS), ...options,
+    headers: { "X-Sluicegate": "1", ...options.headers },
+  });
+  // An answer that broke off is no answer.
+  const document = await response.json().catch((error) => {
+    if (response.ok) throw error;
+    return {};
+  });
+  if (!response.ok) throw new Refused(response.status, document.error ?? `the proxy answered ${response.status}`);
+  return document.data ?? document;
+};
+
+/** A document of the API. */
+export const get = (path) => ask(`api/v1/${path}`);
+/** A change. */
+export const send = (method, path) => ask(`api/v1/${path}`, { method });
+export const me = () => ask("console/me");
+export const login = (token) => ask("console/login", {
+  method: "POST", body: JSON.stringify({ token }), headers: { "Content-Type": "application/json" },
+});
+export const logout = () => ask("console/logout", { method: "POST" });
+/** Where the API has something, for a player. */
+export const address = (path) => new URL(`api/v1/${path}`, ROOT).href;
+
+/** Follows what happens. Returns a function that stops it. */
+export const follow = (onEvent, onTotals) => {
+  const source = new EventSource(new URL("api/v1/feed", ROOT));
+  source.addEventListener("event", ({ data }) => onEvent(JSON.parse(data)));
+  source.addEventListener("totals", ({ data }) => onTotals(JSON.parse(data)));
+  return () => source.close();
+};
+
+/** `?a=b` of what is not empty. */
+export const query = (params) => {
+  const given = Object.entries(params).filter(([, value]) => value !== undefined && value !== null && value !== "");
+  return new URLSearchParams(given).toString();
+};
+export const name = (text) => text.split("/").map(encodeURIComponent).join("/");

@@ -1,0 +1,473 @@
+// The pages. Each says what it asks of the API, and draws what came.
+
+import * as act from "./actions.mjs";
+import { ofOrigin, ofProxy, ofSession, ofStream } from "./badges.mjs";
+import { chain, sparkline, timeline } from "./charts.mjs";
+import { address, login, name, query } from "./data.mjs";
+import { h } from "./dom.mjs";
+import { count, percent, protocol, rate, size, span, stream as short, time, utc, words } from "./format.mjs";
+import { badge, table } from "./table.mjs";
+
+const link = (to, text, props) => h("a", { href: `#/${to}`, ...props }, text);
+const streamLink = (row) => link(`s/${name(row.stream)}`, short(row.stream), { class: "name" });
+const originLink = (id) => (id ? link(`o/${encodeURIComponent(id)}`, id, { class: "name" }) : "–");
+const sessionId = (row) => (row.proxy ? `${row.proxy}:${row.id}` : String(row.id));
+const sessionLink = (row) => link(`x/${encodeURIComponent(sessionId(row))}`, sessionId(row));
+const when = (millis) => h("time", { datetime: new Date(millis).toISOString(), title: utc(millis) }, time(millis));
+const button = (text, onclick, props) => h("button", { type: "button", onclick, ...props }, text);
+const step = (state) => state.next && h("p", { class: "next" }, h("b", null, "Next: "), state.next);
+const facts = (pairs) => h("dl", { class: "facts" }, pairs.map(([term, value]) => h("div", { key: term }, h("dt", null, term), h("dd", null, value ?? "–"))));
+const right = "number";
+
+// --- tables ---
+
+const originColumns = (context, rows) => [
+  { title: "Origin", cell: (row) => originLink(row.id) },
+  { title: "State", cell: (row) => badge(ofOrigin(row)) },
+  { title: "Zone", cell: (row) => row.zone ?? "–" },
+  { title: "Streams", class: right, cell: (row) => used(row.streams, row.max_streams) },
+  { title: "Sessions", class: right, cell: (row) => used(row.sessions, row.max_sessions) },
+  { title: "Rate", class: right, cell: (row) => rate(row.bps) },
+  { title: "CPU", class: right, cell: (row) => percent(row.cpu_percent) },
+  { title: "Heard", class: right, cell: (row) => (row.permanent ? "–" : span(row.last_seen_seconds)) },
+  { title: "Action", cell: (row) => originButtons(row, rows, context.again)[0] },
+];
+const used = (now, most) => (most
+  ? h("span", null, `${count(now)} / ${count(most)} `, h("meter", { min: 0, max: most, value: now, "aria-label": `${now} of ${most}` }))
+  : count(now));
+
+const originButtons = (row, rows, again) => {
+  const active = rows.filter((one) => one.state === "up" && one.duty === "active");
+  const isLast = active.length === 1 && active[0].id === row.id;
+  if (row.duty !== "active") {
+    return [button(row.duty === "disabled" ? "Enable" : "Undrain", () => act.undrainOrigin(row, again), { "aria-label": `Take ${row.id} back` })];
+  }
+  return [
+    button("Drain…", () => act.drainOrigin(row, isLast, again), { "aria-label": `Drain ${row.id}` }),
+    button("Disable…", () => act.disableOrigin(row, again), { "aria-label": `Disable ${row.id}` }),
+  ];
+};
+
+const streamColumns = [
+  { title: "Stream", sort: "stream", cell: streamLink },
+  { title: "State", cell: (row) => badge(ofStream(row)) },
+  { title: "Origin", sort: "origin", cell: (row) => originLink(row.origin) },
+  { title: "By", cell: (row) => row.protocols.map(protocol).join(", ") || "–" },
+  { title: "In", sort: "rate", first: "-rate", class: right, cell: (row) => rate(row.bps_in) },
+  { title: "Out", sort: "out", first: "-out", class: right, cell: (row) => rate(row.bps_out) },
+  { title: "Viewers", sort: "players", first: "-players", class: right, cell: (row) => count(row.players) },
+  { title: "Age", sort: "age", first: "-age", class: right, cell: (row) => span(row.since_seconds) },
+];
+const withoutSort = (columns, ...left) => columns.filter(({ title }) => !left.includes(title)).map(({ sort, ...column }) => column);
+
+const sessionColumns = [
+  { title: "Session", sort: "id", cell: sessionLink },
+  { title: "State", cell: (row) => badge(ofSession(row)) },
+  { title: "Stream", sort: "stream", cell: streamLink },
+  { title: "Does", cell: (row) => `${protocol(row.protocol)} ${row.action}` },
+  { title: "Client", sort: "client", cell: (row) => h("span", { class: "name" }, row.client) },
+  { title: "Origin", sort: "origin", cell: (row) => originLink(row.origin) },
+  { title: "Rate", sort: "rate", first: "-rate", class: right, cell: (row) => rate(row.bps_to_client + row.bps_to_origin) },
+  { title: "Carried", sort: "bytes", first: "-bytes", class: right, cell: (row) => size(row.bytes_to_client + row.bytes_to_origin) },
+  { title: "Age", sort: "age", first: "-age", class: right, cell: (row) => span(row.age_seconds) },
+];
+
+const endedColumns = [
+  { title: "Ended", sort: "ended", first: "-ended", cell: (row) => when(row.ended_at) },
+  { title: "Why", sort: "reason", cell: (row) => words(row.reason) },
+  { title: "Stream", sort: "stream", cell: streamLink },
+  { title: "Did", cell: (row) => `${protocol(row.protocol)} ${row.action}` },
+  { title: "Client", sort: "client", cell: (row) => h("span", { class: "name" }, row.client) },
+  { title: "Origin", sort: "origin", cell: (row) => originLink(row.origin) },
+  { title: "Failed before", cell: (row) => row.failed.map((one) => `${one.origin}: ${one.why}`).join("; ") || "–" },
+  { title: "Lasted", sort: "lasted", first: "-lasted", class: right, cell: (row) => span(row.lasted_seconds) },
+  { title: "Carried", sort: "bytes", first: "-bytes", class: right, cell: (row) => size(row.bytes_to_client + row.bytes_to_origin) },
+];
+
+const eventColumns = [
+  { title: "When", cell: (row) => when(row.at) },
+  { title: "What", cell: (row) => h("span", { class: `kind ${row.kind}` }, row.kind, row.count > 1 ? ` × ${count(row.count)}` : "") },
+  { title: "Stream", cell: (row) => (row.stream ? streamLink(row) : "–") },
+  { title: "Origin", cell: (row) => originLink(row.origin) },
+  { title: "Who", cell: (row) => h("span", { class: "name" }, row.client ?? "–") },
+  { title: "In words", cell: (row) => h("span", { class: "name" }, row.what) },
+];
+const eventKey = (row) => `${row.proxy ?? ""}:${row.id}`;
+
+/** The parameters of a list, from the address of the page. */
+const listQuery = (params, fixed = {}) => {
+  const { tab, ...asked } = params;
+  return query({ limit: 50, ...fixed, ...asked });
+};
+
+const listed = (context, { document, rows, noun, ...more }) => table({
+  rows: rows ?? [], again: context.again, sort: context.params.sort ?? more.usual,
+  onSort: (sort) => context.go({ sort, after: undefined }),
+  page: document && {
+    total: document.total, atLeast: document.total_at_least, next: document.next, noun, isFirst: !context.params.after,
+    onNext: () => context.go({ after: document.next }), onFirst: () => context.go({ after: undefined }),
+  },
+  ...more,
+});
+
+const filter = (context, { name: field, label, options }) => h("label", null, label, " ",
+  h("select", { value: context.params[field] ?? "", onchange: ({ target }) => context.go({ [field]: target.value || undefined, after: undefined }) },
+    h("option", { value: "" }, "all"), options.map((option) => h("option", { value: option, selected: context.params[field] === option }, field === "protocol" ? protocol(option) : words(option)))));
+
+const finder = (context) => h("label", null, "Find ",
+  h("input", { type: "search", value: context.params.q ?? "", onchange: ({ target }) => context.go({ q: target.value || undefined, after: undefined }) }));
+
+const filters = (...all) => h("form", { class: "filters", onsubmit: (event) => event.preventDefault() }, all);
+
+const narrowed = (context, names) => names.filter((field) => context.params[field]).map((field) => h("span", { class: "chip", key: field },
+  `${field}: ${short(context.params[field])} `, button("×", () => context.go({ [field]: undefined, after: undefined }), { "aria-label": `Without ${field}` })));
+
+// --- pages ---
+
+const fleet = {
+  title: "Fleet",
+  asks: () => ({ overview: "overview", attention: "attention", history: "history", origins: "origins", streams: "streams?sort=-rate&limit=10" }),
+  view: ({ data, again }) => {
+    const { overview, attention, history, origins, streams } = data;
+    const now = overview?.now ?? {};
+    const series = (field) => (history?.totals ?? []).map((one) => one[field]);
+    const total = (title, field, text) => h("div", { key: field, class: "total" },
+      h("dt", null, title), h("dd", null, h("span", null, text), sparkline(series(field), `${title} in the last hour: now ${text}`)));
+    return [
+      h("h1", null, "Fleet"),
+      alarms(attention, now),
+      h("dl", { class: "totals", "aria-live": "off" },
+        total("Streams", "streams", count(now.streams)), total("Publishers", "publishers", count(now.publishers)),
+        total("Viewers", "players", count(now.players)), total("In", "bps_in", rate(now.bps_in)), total("Out", "bps_out", rate(now.bps_out)),
+        total("Refused a minute", "refused", count(now.refused)), total("Failovers a minute", "failovers", count(now.failovers))),
+      h("section", { key: "origins" }, h("h2", null, "Origins in the last hour"), originTimes(origins?.origins ?? [], history)),
+      table({ name: "busiest", caption: "Busiest streams", columns: withoutSort(streamColumns), rows: streams?.streams ?? [],
+        keyOf: (row) => `${row.stream} ${row.origin}`, empty: "No stream is placed.", again }),
+    ];
+  },
+};
+
+const alarms = (attention, now) => {
+  const findings = attention?.findings ?? [];
+  if (!attention) return h("p", { class: "calm" }, "Asking…");
+  if (findings.length === 0) return h("p", { class: "calm" }, badge({ tone: "ok", text: "All well" }), ` ${count(now.streams)} streams, ${attention.rules} rules watched`);
+  return h("ul", { class: "alarms", "aria-label": "What needs attention" }, findings.map((one) => h("li", { key: one.name + one.about, class: one.severity },
+    badge({ tone: one.severity === "critical" ? "bad" : "warn", text: one.summary }),
+    one.about && h("span", { class: "name" }, one.name === "SluicegateOriginDown" ? originLink(one.about) : one.about),
+    h("span", null, `for ${span(one.lasts_seconds)}`, one.proxies.length ? ` at ${one.proxies.join(", ")}` : ""),
+    h("p", null, one.advice, " ", h("small", null, `Runbook: ${one.name}`)))));
+};
+
+const originTimes = (rows, history) => (rows.length === 0
+  ? h("p", { class: "empty" }, "No origin is known. Origins report to this port; docs say how.")
+  : h("ul", { class: "times" }, rows.slice(0, 50).map((row) => h("li", { key: row.id },
+    originLink(row.id), badge(ofOrigin(row)),
+    timeline(row.id, (history?.origins ?? []).find((one) => one.id === row.id)?.states ?? "")))));
+
+const origins = {
+  title: "Origins",
+  asks: () => ({ origins: "origins" }),
+  view: (context) => {
+    const { q = "" } = context.params;
+    const all = context.data.origins?.origins ?? [];
+    const rows = all.filter((row) => [row.id, row.zone, row.ip].some((text) => (text ?? "").toLowerCase().includes(q.toLowerCase())));
+    return [
+      h("h1", null, "Origins"), filters(finder(context)),
+      table({ name: "origins", caption: "Origins", columns: originColumns(context, all), rows: rows.slice(0, 200), keyOf: (row) => row.id,
+        empty: "No origin is known, or none matches.", again: context.again }),
+      step(rows.map(ofOrigin).find((state) => state.next) ?? {}),
+    ];
+  },
+};
+
+const origin = {
+  title: (route) => route.rest,
+  asks: ({ rest }) => ({
+    origin: `origins/${name(rest)}`, origins: "origins",
+    streams: `streams?${query({ origin: rest, sort: "-rate", limit: 50 })}`,
+    sessions: `sessions?${query({ origin: rest, sort: "-rate", limit: 50 })}`,
+    events: `events?${query({ origin: rest, limit: 20 })}`,
+  }),
+  view: ({ data, again, rest }) => {
+    const row = data.origin;
+    if (!row) return [h("h1", null, rest)];
+    const state = ofOrigin(row);
+    return [
+      h("h1", null, row.id, " ", badge(state)), step(state),
+      h("p", { class: "buttons" }, originButtons(row, data.origins?.origins ?? [], again),
+        button("Deregister…", () => act.deregisterOrigin(row, again))),
+      facts([["Address", row.ip], ["Zone", row.zone], ["Labels", row.labels.join(", ") || "–"], ["Weight", row.weight],
+        ["Streams", used(row.streams, row.max_streams)], ["Sessions", used(row.sessions, row.max_sessions)], ["Rate", rate(row.bps)],
+        ["CPU", percent(row.cpu_percent)], ["Memory", percent(row.memory_percent)], ["Heard", row.permanent ? "does not report" : `${span(row.last_seen_seconds)} ago`],
+        ["Known for", span(row.up_seconds)], ["From", row.source ?? "its own registration"],
+        ...["rtmp", "http", "api", "srt", "rtc", "rtsp"].filter((one) => row[one].length).map((one) => [one.toUpperCase(), row[one].join(", ")])]),
+      h("section", { key: "notes" }, h("h2", null, "Notes"), row.notes.length === 0
+        ? h("p", { class: "empty" }, "Nothing happened to it lately.")
+        : h("ol", { class: "notes" }, row.notes.map((note, at) => h("li", { key: at }, `${span(note.seconds_ago)} ago: ${note.what}`)))),
+      table({ name: "events", caption: "What happened", columns: withoutSort(eventColumns, "Origin"), rows: data.events?.events ?? [], keyOf: eventKey, empty: "Nothing.", again }),
+      table({ name: "streams", caption: `Streams on it (${count(data.streams?.total)})`, columns: withoutSort(streamColumns, "Origin"), rows: data.streams?.streams ?? [],
+        keyOf: (one) => one.stream, empty: "No stream is on it.", again }),
+      table({ name: "sessions", caption: `Sessions on it (${count(data.sessions?.total)})`, columns: withoutSort(sessionColumns, "Origin"), rows: data.sessions?.sessions ?? [],
+        keyOf: sessionId, empty: "No session is on it.", again }),
+    ];
+  },
+};
+
+const streams = {
+  title: "Streams",
+  asks: ({ params }) => ({ streams: `streams?${listQuery(params)}` }),
+  view: (context) => [
+    h("h1", null, "Streams"),
+    filters(finder(context), filter(context, { name: "state", label: "State", options: ["live", "stalled", "waiting", "idle"] }), narrowed(context, ["origin"])),
+    listed(context, { name: "streams", caption: "Streams", columns: streamColumns, document: context.data.streams, rows: context.data.streams?.streams,
+      keyOf: (row) => `${row.stream} ${row.origin}`, noun: "streams", usual: "stream", empty: "No stream matches." }),
+  ],
+};
+
+const stream = {
+  title: ({ rest }) => short(rest),
+  asks: ({ rest, params }) => ({
+    stream: `streams/${name(rest)}`,
+    publishers: `sessions?${query({ stream: rest, action: "publish" })}`,
+    players: `sessions?${query({ stream: rest, action: "play", sort: "-rate", limit: 20 })}`,
+    ended: `sessions/ended?${query({ stream: rest, limit: 10 })}`,
+    events: `events?${query({ stream: rest, limit: 20 })}`,
+    explain: `explain?${query({ stream: rest, without: params.without })}`,
+    links: `links?${query({ stream: rest })}`,
+  }),
+  optional: ["stream"],
+  view: (context) => {
+    const { data, again, rest } = context;
+    const row = data.stream;
+    const state = row ? ofStream(row) : { tone: "off", text: "Placed nowhere", next: "See below where it would go." };
+    return [
+      h("h1", null, h("span", { class: "name" }, short(rest)), " ", badge(state)), step(state),
+      row && h("p", { class: "buttons" }, button("End stream…", () => act.endStream(row, again)), link(`sessions?${query({ stream: rest })}`, "All its sessions")),
+      row && facts([["Origin", originLink(row.origin)], ["In", rate(row.bps_in)], ["Out", rate(row.bps_out)], ["Publishers", count(row.publishers)],
+        ["Viewers", count(row.players)], ["Age", span(row.since_seconds)], ["Published by", row.protocols.map(protocol).join(", ") || "–"],
+        ["Proxies", row.proxies.join(", ") || "this one"]]),
+      picture(context, [...(data.publishers?.sessions ?? []), ...(data.players?.sessions ?? [])]),
+      table({ name: "publishers", caption: "Publisher", columns: withoutSort(sessionColumns, "Stream"), rows: data.publishers?.sessions ?? [], keyOf: sessionId,
+        empty: "Nobody publishes it through these proxies.", again }),
+      table({ name: "players", caption: `Viewers (${count(data.players?.total)})`, columns: withoutSort(sessionColumns, "Stream"), rows: data.players?.sessions ?? [], keyOf: sessionId,
+        empty: "Nobody plays it.", again }),
+      table({ name: "events", caption: "What happened", columns: withoutSort(eventColumns, "Stream"), rows: data.events?.events ?? [], keyOf: eventKey, empty: "Nothing lately.", again }),
+      table({ name: "ended", caption: "Sessions that ended", columns: withoutSort(endedColumns, "Stream"), rows: data.ended?.sessions ?? [], keyOf: sessionId, empty: "None lately.", again }),
+      explained(context, data.explain), linked(context, data.links),
+    ];
+  },
+};
+
+const TAPPED = ["rtmp", "http_flv"];
+const picture = (context, sessions) => {
+  const source = sessions.find((one) => TAPPED.includes(one.protocol) && (!one.proxy || one.proxy === context.proxy));
+  const can = source && "MediaSource" in window;
+  return h("section", { key: "picture", class: "picture" }, h("h2", null, "Picture"),
+    context.state.playing
+      ? [h("video", { key: context.state.playing, muted: true, playsinline: true, "aria-label": `Picture of ${short(context.rest)}`, once: (node) => play(context, node, context.state.playing) }),
+        button("Stop", () => context.set({ playing: null }))]
+      : button("Show it for a minute", () => context.set({ playing: sessionId(source) }), { disabled: !can }),
+    context.state.problem && h("p", { role: "alert" }, context.state.problem),
+    !can && h("p", null, "There is a picture where this proxy carries the stream by RTMP or HTTP-FLV."));
+};
+
+const play = async (context, video, id) => {
+  video.muted = true;
+  if (!window.mpegts) {
+    await new Promise((resolve, reject) => {
+      const script = Object.assign(document.createElement("script"), { src: "mpegts.js", onload: resolve, onerror: reject });
+      document.head.append(script);
+    });
+  }
+  const player = window.mpegts.createPlayer(
+    { type: "flv", isLive: true, url: address(`sessions/${name(id)}/tap?seconds=60`) },
+    { enableStashBuffer: false, lazyLoad: false, liveSync: true, headers: { "X-Sluicegate": "1" } },
+  );
+  const stop = (problem) => {
+    player.destroy();
+    context.set({ playing: null, problem });
+  };
+  player.on(window.mpegts.Events.ERROR, (type, detail) => stop(`No picture: ${detail}.`));
+  player.on(window.mpegts.Events.LOADING_COMPLETE, () => stop(null));
+  context.leaving(() => player.destroy());
+  player.attachMediaElement(video);
+  player.load();
+  video.play().catch(() => {});
+};
+
+const explained = (context, document) => document && h("section", { key: "explain" }, h("h2", null, "Why there?"),
+  h("p", null, document.origin ? ["It goes to ", originLink(document.origin), `: ${document.why}`] : `It goes nowhere: ${document.why}`),
+  document.claim && h("p", null, `Placed ${span(document.claim.age_seconds)} ago${document.claim.why ? `: ${document.claim.why}` : ""}.`),
+  h("label", null, "What if this origin vanished? ",
+    h("select", { value: context.params.without ?? "", onchange: ({ target }) => context.go({ without: target.value || undefined }) },
+      h("option", { value: "" }, "none"),
+      [...new Set([...document.candidates, ...document.rejected].map((one) => one.origin).concat(context.params.without ?? []))]
+        .map((id) => h("option", { value: id, selected: context.params.without === id }, id)))),
+  table({ name: "candidates", caption: `Origins that may take it, by ${document.policy}`, rows: document.candidates, keyOf: (row) => row.origin, empty: "None.", again: context.again,
+    columns: [
+      { title: "Origin", cell: (row) => originLink(row.origin) }, { title: "Score", class: right, cell: (row) => row.score.toPrecision(4) },
+      { title: "Weight", class: right, cell: (row) => row.weight }, { title: "Streams", class: right, cell: (row) => row.streams },
+      { title: "Load", class: right, cell: (row) => percent(row.load_percent) }] }),
+  document.rejected.length > 0 && table({ name: "rejected", caption: "Origins that may not", rows: document.rejected, keyOf: (row) => row.origin, empty: "None.", again: context.again,
+    columns: [{ title: "Origin", cell: (row) => originLink(row.origin) }, { title: "Why not", cell: (row) => words(row.reason) }] }));
+
+/** Links, in which the name of the stream is masked until somebody asks: it may be the key to publish with. */
+const linked = (context, document) => {
+  if (!document) return null;
+  const secret = document.stream.split("/").at(-1);
+  const mask = (url) => (context.state.shown ? url : url.replaceAll(secret, "•••"));
+  const group = (action, title) => h("section", { key: action }, h("h3", null, title),
+    h("ul", { class: "links" }, document.links.filter((one) => one.action === action).map((one) => h("li", { key: one.protocol },
+      h("label", null, `${one.protocol} `, h("input", { readonly: true, value: mask(one.url), onfocus: ({ target }) => target.select() })),
+      button("Copy", ({ target }) => copy(one.url, target), { "aria-label": `Copy the ${one.protocol} link to ${action}` })))));
+  return h("section", { key: "links" }, h("h2", null, "Links"),
+    button(context.state.shown ? "Hide names" : "Show names", () => context.set({ shown: !context.state.shown }), { "aria-pressed": String(Boolean(context.state.shown)) }),
+    group("publish", "Publish"), group("play", "Play"));
+};
+
+/** Copies also where pages are not given the clipboard, as over plain HTTP. */
+const copy = (text, beside) => {
+  const field = Object.assign(document.createElement("textarea"), { value: text, className: "offscreen" });
+  beside.after(field);
+  field.select();
+  const isCopied = document.execCommand("copy");
+  field.remove();
+  beside.focus();
+  act.say(isCopied ? "Copied." : "This browser does not copy; select the link instead.");
+};
+
+const sessions = {
+  title: "Sessions",
+  asks: ({ params }) => (params.tab === "ended" ? { ended: `sessions/ended?${listQuery(params)}` } : { sessions: `sessions?${listQuery(params)}` }),
+  view: (context) => {
+    const isEnded = context.params.tab === "ended";
+    const tab = (value, text) => link(`sessions${value ? `?tab=${value}` : ""}`, text, { "aria-current": isEnded === Boolean(value) ? "page" : false });
+    const document = isEnded ? context.data.ended : context.data.sessions;
+    return [
+      h("h1", null, "Sessions"),
+      h("nav", { class: "tabs", "aria-label": "Which sessions" }, tab("", "Open"), tab("ended", "Ended")),
+      filters(finder(context), filter(context, { name: "action", label: "Does", options: ["play", "publish"] }),
+        filter(context, { name: "protocol", label: "Protocol", options: ["http_flv", "http_ts", "rtmp", "rtsp", "srt", "webrtc"] }),
+        !isEnded && filter(context, { name: "state", label: "State", options: ["connecting", "waiting", "relaying"] }),
+        narrowed(context, ["origin", "stream", "client", "proxy", "reason"])),
+      listed(context, { name: isEnded ? "ended" : "sessions", caption: isEnded ? "Sessions that ended" : "Open sessions", columns: isEnded ? endedColumns : sessionColumns,
+        document, rows: document?.sessions, keyOf: sessionId, noun: "sessions", usual: isEnded ? "-ended" : "id", empty: "No session matches." }),
+    ];
+  },
+};
+
+const session = {
+  title: ({ rest }) => `Session ${rest}`,
+  asks: ({ rest }) => ({ session: `sessions/${name(rest)}` }),
+  view: ({ data, again, rest }) => {
+    const row = data.session;
+    if (!row) return [h("h1", null, `Session ${rest}`), h("p", { class: "empty" }, "No session has that id; it may have ended. ", link("sessions?tab=ended", "Sessions that ended"))];
+    const state = ofSession(row);
+    const boxes = [
+      { what: row.action === "publish" ? "Publisher" : "Player", name: row.client },
+      row.peer !== row.client && { what: "Proxy in front", name: row.peer },
+      { what: "Proxy", name: row.proxy ?? "this one" },
+      ...row.failed.map((one) => ({ what: "Failed", name: `${one.origin}: ${one.why}`, failed: true })),
+      row.origin && { what: "Origin", name: row.origin, edge: [row.setup_seconds === null ? "connecting" : `connected in ${span(row.setup_seconds)}`,
+        row.first_media_seconds !== null && `, first media after ${span(row.first_media_seconds)}`] },
+    ].filter(Boolean);
+    return [
+      h("h1", null, `Session ${sessionId(row)} `, badge(state)),
+      h("p", { class: "buttons" }, button("End session…", () => act.endSession(row, sessionId(row), again))),
+      chain(boxes), h("p", null, row.why),
+      facts([["Stream", streamLink(row)], ["Protocol", `${protocol(row.protocol)}, ${row.action}`], ["Origin", originLink(row.origin)], ["Age", span(row.age_seconds)],
+        ["To the client", `${rate(row.bps_to_client)}, ${size(row.bytes_to_client)} so far`], ["To the origin", `${rate(row.bps_to_origin)}, ${size(row.bytes_to_origin)} so far`],
+        ["Stalls", count(row.stalls)], ["Of this client", link(`sessions?${query({ client: row.client.replace(/:\d+$/, "").replace(/^\[|\]$/g, "") })}`, "all its sessions")]]),
+    ];
+  },
+};
+
+const explain = {
+  title: "Explain",
+  asks: ({ params }) => (params.stream ? { explain: `explain?${query({ stream: params.stream, protocol: params.protocol, without: params.without })}` } : {}),
+  view: (context) => [
+    h("h1", null, "Explain"),
+    h("form", { class: "filters", onsubmit: (event) => { event.preventDefault(); context.go({ stream: event.target.elements.stream.value, without: undefined }); } },
+      h("label", null, "Stream, as app/name ", h("input", { name: "stream", value: context.params.stream ?? "", required: true })),
+      h("button", { type: "submit" }, "Explain")),
+    explained(context, context.data.explain),
+  ],
+};
+
+const KINDS = ["audit", "config", "drained", "lost", "moved", "origin", "published", "refused"];
+const events = {
+  title: "Events", follows: true,
+  asks: ({ params }) => ({ events: `events?${listQuery(params)}` }),
+  view: (context) => [
+    h("h1", null, "Events"),
+    filters(finder(context), filter(context, { name: "kind", label: "Kind", options: KINDS }), narrowed(context, ["stream", "origin", "client", "proxy"])),
+    listed(context, { name: "events", caption: "Events, newest first", columns: eventColumns, document: context.data.events, rows: context.data.events?.events,
+      keyOf: eventKey, noun: "events", usual: "-at", empty: "Nothing happened, or nothing matches." }),
+  ],
+};
+
+const proxies = {
+  title: "Proxies",
+  asks: ({ known }) => ({ proxy: "proxy", ...Object.fromEntries((known?.proxy?.peers ?? []).slice(0, 20).map((peer) => [`peer ${peer.id}`, `proxy?${query({ proxy: peer.id })}`])) }),
+  optional: true,
+  view: ({ data, again }) => {
+    const own = data.proxy;
+    const peers = (own?.peers ?? []).map((peer) => ({ ...peer, ...data[`peer ${peer.id}`], isSilent: !data[`peer ${peer.id}`] }));
+    const rows = own ? [{ ...own, isOwn: true }, ...peers] : [];
+    const buttons = (row) => (row.draining ? button("Undrain", () => act.undrainProxy(row, again)) : button("Drain…", () => act.drainProxy(row, again)));
+    return [
+      h("h1", null, "Proxies"),
+      table({ name: "proxies", caption: "Proxies", rows, keyOf: (row) => row.id ?? "own", empty: "Asking…", again, columns: [
+        { title: "Proxy", cell: (row) => h("span", { class: "name" }, row.id ?? "this one", row.isOwn && row.id ? " (asked)" : "") },
+        { title: "State", cell: (row) => badge(row.isSilent ? { tone: "bad", text: "Does not answer" } : ofProxy(row)) },
+        { title: "Version", cell: (row) => row.version },
+        { title: "Started", cell: (row) => (row.started ? when(Date.parse(row.started)) : "–") },
+        { title: "Publishers", class: right, cell: (row) => count(row.publishers) },
+        { title: "Viewers", class: right, cell: (row) => count(row.players) },
+        { title: "Action", cell: buttons }] }),
+    ];
+  },
+};
+
+const settings = {
+  title: "Settings",
+  asks: () => ({ settings: "settings" }),
+  view: (context) => {
+    const { q = "" } = context.params;
+    const { settings: all = [], listeners = [] } = context.data.settings ?? {};
+    const rows = all.filter((row) => `${row.path} ${row.doc}`.toLowerCase().includes(q.toLowerCase()));
+    return [
+      h("h1", null, "Settings"), h("p", null, "Read only. They are written in the settings file or the environment; secrets are never shown."),
+      facts(listeners.map((one) => [one.name, one.address])), filters(finder(context)),
+      table({ name: "settings", caption: "Settings in effect", rows, keyOf: (row) => row.path, empty: "No setting matches.", again: context.again, columns: [
+        { title: "Setting", cell: (row) => row.path }, { title: "Value", cell: (row) => h("code", null, row.value) },
+        { title: "From", cell: (row) => (row.is_default ? "default" : row.source) }, { title: "What it does", cell: (row) => row.doc }] }),
+    ];
+  },
+};
+
+const enter = {
+  title: "Log in",
+  asks: () => ({}),
+  view: (context) => [
+    h("h1", null, "Log in"),
+    h("form", { class: "login", onsubmit: async (event) => {
+      event.preventDefault();
+      try {
+        await login(event.target.elements.token.value);
+        context.entered();
+      } catch (error) {
+        context.set({ problem: error.message });
+      }
+    } },
+    h("label", null, "Token (system.auth_token) ", h("input", { name: "token", type: "password", autocomplete: "current-password", required: true })),
+    context.state.problem && h("p", { role: "alert" }, context.state.problem),
+    h("button", { type: "submit" }, "Log in")),
+  ],
+};
+
+/** Every page by the first word of its address. */
+export const PAGES = { "": fleet, origins, o: origin, streams, s: stream, sessions, x: session, explain, events, proxies, settings, login: enter };
+/** Those that the navigation names. */
+export const NAMED = [["", "Fleet"], ["origins", "Origins"], ["streams", "Streams"], ["sessions", "Sessions"], ["explain", "Explain"], ["events", "Events"],
+  ["proxies", "Proxies"], ["settings", "Settings"]];

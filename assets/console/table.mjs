@@ -1,0 +1,68 @@
+// Tables: sorted, filtered and paged by the server, and calm while somebody reads them.
+
+import { h } from "./dom.mjs";
+import { count } from "./format.mjs";
+
+/** The badge of a state: text, a shape and a colour. */
+export const badge = ({ tone, text }) => h("span", { class: `badge ${tone}` },
+  h("span", { class: "shape", "aria-hidden": "true" }, { ok: "●", warn: "▲", bad: "■", off: "◆" }[tone]), " ", text);
+
+let held = null;
+let frozen = new Map();
+
+/** Whether somebody points at or stands in the body of a table: its rows keep their places then. */
+const isHeld = (name) => held === name;
+const hold = (name) => () => { held = name; };
+const release = (name, again) => (event) => {
+  if (event?.relatedTarget && event.currentTarget.contains(event.relatedTarget)) return;
+  if (event?.type === "mouseleave" && event.currentTarget.contains(document.activeElement)) return;
+  if (held === name) held = null;
+  if (frozen.delete(name)) again();
+};
+
+/** The rows in the order in which they are shown, and how many would move. */
+const calm = (name, rows, keyOf) => {
+  if (!isHeld(name)) {
+    frozen.set(name, rows.map(keyOf));
+    return { rows, changes: 0 };
+  }
+  const order = frozen.get(name) ?? rows.map(keyOf);
+  const byKey = new Map(rows.map((row) => [keyOf(row), row]));
+  const kept = order.filter((key) => byKey.has(key));
+  const changes = rows.filter((row, at) => keyOf(row) !== order[at]).length;
+  return { rows: kept.map((key) => byKey.get(key)), changes };
+};
+
+const header = (column, { sort, onSort }) => {
+  const name = column.sort;
+  if (!name) return h("th", { scope: "col", class: column.class }, column.title);
+  const isOwn = sort === name || sort === `-${name}`;
+  const next = sort === `-${name}` ? name : sort === name ? `-${name}` : column.first ?? name;
+  const direction = isOwn ? (sort.startsWith("-") ? "descending" : "ascending") : null;
+  const arrow = { descending: " ▼", ascending: " ▲" }[direction] ?? "";
+  return h("th", { scope: "col", class: column.class, "aria-sort": direction ?? false },
+    h("button", { type: "button", class: "sort", onclick: () => onSort(next) }, column.title, h("span", { "aria-hidden": "true" }, arrow)));
+};
+
+/** A table. `columns` have a title, a cell, and perhaps the name of a sort; `again` draws the page once more. */
+export const table = ({ name, caption, columns, rows, keyOf, empty, sort = "", onSort, page, again }) => {
+  const shown = calm(name, rows, keyOf);
+  const body = shown.rows.map((row) => h("tr", { key: keyOf(row) },
+    columns.map((column, at) => h(at === 0 ? "th" : "td", { scope: at === 0 ? "row" : false, class: column.class }, column.cell(row)))));
+  const more = shown.changes > 0
+    && h("button", { type: "button", class: "changes", onclick: () => { held = null; again(); } }, `${shown.changes} changes, show`);
+  return h("section", { class: "tabled", key: name },
+    h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+      h("table", null,
+        h("caption", null, caption),
+        h("thead", null, h("tr", null, columns.map((column) => header(column, { sort, onSort })))),
+        h("tbody", { onmouseenter: hold(name), onfocusin: hold(name), onmouseleave: release(name, again), onfocusout: release(name, again) }, body))),
+    rows.length === 0 && h("p", { class: "empty" }, empty),
+    h("p", { class: "pages" }, more, page && pager(page)));
+};
+
+const pager = ({ total, atLeast, next, isFirst, onNext, onFirst, noun }) => [
+  h("span", null, `${atLeast ? "at least " : ""}${count(total)} ${noun}`),
+  !isFirst && h("button", { type: "button", onclick: onFirst }, "First page"),
+  next && h("button", { type: "button", onclick: onNext }, "Next page"),
+];

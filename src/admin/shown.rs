@@ -1,0 +1,183 @@
+//! What the process was started with, for people: settings, listeners, and how to reach a stream.
+
+use std::net::SocketAddr;
+
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use sluicegate_core::stream::StreamUrl;
+
+use super::fleet::data;
+use super::{System, lookup, problem};
+use crate::api::{Answer, Link, Links, Listener, Setting, Settings};
+
+/// What is told of the process.
+#[derive(Debug, Clone, Default)]
+pub struct Shown {
+    /// Every setting in effect; secrets are masked.
+    pub settings: Vec<Setting>,
+    /// Each listener by its name (`rtmp`, `http`, `api`, `srt`, `rtsp`), with its first address.
+    pub listeners: Vec<(&'static str, SocketAddr)>,
+    /// How clients reach a listener, by its name: `rtmp` → `rtmp://live.example.com`.
+    pub public: Vec<(String, String)>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Wanted {
+    stream: String,
+}
+
+/// `GET /api/v1/settings`.
+pub(super) async fn settings(State(system): State<System>) -> Json<Answer<Settings>> {
+    let listeners = system
+        .shown
+        .listeners
+        .iter()
+        .map(|(name, address)| Listener {
+            name: (*name).to_owned(),
+            address: address.to_string(),
+        });
+    data(Settings {
+        settings: system.shown.settings.clone(),
+        listeners: listeners.collect(),
+    })
+}
+
+/// `GET /api/v1/links`.
+pub(super) async fn links(
+    State(system): State<System>,
+    Query(wanted): Query<Wanted>,
+    headers: HeaderMap,
+) -> Response {
+    let stream = match lookup::stream(&wanted.stream) {
+        Ok(stream) => stream,
+        Err(words) => return problem(StatusCode::BAD_REQUEST, &words),
+    };
+    let host = headers.get(header::HOST);
+    let host = host.and_then(|host| host.to_str().ok()).map(without_port);
+    let links = system.shown.links(&stream, host.unwrap_or("localhost"));
+    data(Links {
+        stream: stream.to_string(),
+        links,
+    })
+    .into_response()
+}
+
+impl Shown {
+    /// Every address of a stream, on the machine that the caller calls `host` unless the settings say another.
+    fn links(&self, stream: &StreamUrl, host: &str) -> Vec<Link> {
+        let path = format!("{}/{}", stream.app(), stream.stream());
+        let mut links = Vec::new();
+        for (name, scheme, forms) in FORMS {
+            let public = self.public.iter().find(|(known, _)| known == name);
+            let listens = self.listeners.iter().find(|(known, _)| known == name);
+            let base = match (public, listens) {
+                (Some((_, base)), _) => base.trim_end_matches('/').to_owned(),
+                (None, Some((_, address))) => format!("{scheme}://{host}:{}", address.port()),
+                (None, None) => continue,
+            };
+            for (protocol, action, form) in *forms {
+                let rest = form
+                    .replace("{path}", &path)
+                    .replace("{app}", stream.app())
+                    .replace("{stream}", stream.stream());
+                links.push(Link {
+                    protocol: (*protocol).to_owned(),
+                    action: (*action).to_owned(),
+                    url: format!("{base}{rest}"),
+                });
+            }
+        }
+        links
+    }
+}
+
+/// A `Host` without its port.
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
+/// The protocol, the action, and what follows the address of a listener.
+type Forms = &'static [(&'static str, &'static str, &'static str)];
+
+/// A listener, its scheme, and its forms of a stream's address.
+const FORMS: &[(&str, &str, Forms)] = &[
+    (
+        "rtmp",
+        "rtmp",
+        &[("RTMP", "publish", "/{path}"), ("RTMP", "play", "/{path}")],
+    ),
+    (
+        "srt",
+        "srt",
+        &[
+            ("SRT", "publish", "?streamid=#!::r={path},m=publish"),
+            ("SRT", "play", "?streamid=#!::r={path},m=request"),
+        ],
+    ),
+    (
+        "api",
+        "http",
+        &[
+            ("WHIP", "publish", "/rtc/v1/whip/?app={app}&stream={stream}"),
+            ("WHEP", "play", "/rtc/v1/whep/?app={app}&stream={stream}"),
+        ],
+    ),
+    (
+        "http",
+        "http",
+        &[
+            ("HTTP-FLV", "play", "/{path}.flv"),
+            ("HTTP-TS", "play", "/{path}.ts"),
+            ("HLS", "play", "/{path}.m3u8"),
+            ("DASH", "play", "/{path}.mpd"),
+        ],
+    ),
+    (
+        "rtsp",
+        "rtsp",
+        &[("RTSP", "publish", "/{path}"), ("RTSP", "play", "/{path}")],
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_name_what_listens_under_the_name_that_the_caller_used() {
+        let shown = Shown {
+            listeners: vec![
+                ("rtmp", "0.0.0.0:11935".parse().expect("an address")),
+                ("srt", "[::]:20080".parse().expect("an address")),
+            ],
+            public: vec![("rtmp".to_owned(), "rtmps://live.example.com/".to_owned())],
+            ..Shown::default()
+        };
+        let stream = StreamUrl::new("", "live", "cam").expect("a stream");
+        let links = shown.links(&stream, "[::1]");
+        let urls: Vec<&str> = links.iter().map(|link| link.url.as_str()).collect();
+        assert_eq!(
+            urls,
+            [
+                "rtmps://live.example.com/live/cam",
+                "rtmps://live.example.com/live/cam",
+                "srt://[::1]:20080?streamid=#!::r=live/cam,m=publish",
+                "srt://[::1]:20080?streamid=#!::r=live/cam,m=request",
+            ]
+        );
+        for (host, expected) in [
+            ("a:80", "a"),
+            ("[::1]:80", "[::1]"),
+            ("a", "a"),
+            ("[::1]", "[::1]"),
+        ] {
+            assert_eq!(without_port(host), expected, "{host}");
+        }
+    }
+}

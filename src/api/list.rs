@@ -1,0 +1,342 @@
+//! The documents of lists, and where each row stands in one.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sluicegate_core::list::{Key, Listed, Page, Place, Sort, mentions};
+
+use super::{Coverage, Failed, Session, Sessions, Stream, Streams};
+
+/// The document of a list: a page of rows.
+pub trait Listing: Serialize + DeserializeOwned + Default + Send + 'static {
+    /// A row.
+    type Row: Listed + Send + 'static;
+
+    /// The document with a page.
+    fn of(page: Page<Self::Row>, sort: Sort, coverage: Coverage) -> Self;
+
+    /// The page that another proxy answered with.
+    fn into_page(self) -> Page<Self::Row>;
+
+    /// Says that the total is not exact, because rows of several proxies may be the same.
+    fn at_least(&mut self);
+}
+
+macro_rules! listing {
+    ($document:ident, $rows:ident, $row:ident) => {
+        impl Listing for $document {
+            type Row = $row;
+
+            fn of(page: Page<$row>, sort: Sort, coverage: Coverage) -> Self {
+                Self {
+                    total: page.total,
+                    next: page.next(sort),
+                    total_at_least: false,
+                    $rows: page.rows,
+                    coverage,
+                }
+            }
+
+            fn into_page(self) -> Page<$row> {
+                Page {
+                    total: self.total,
+                    more: self.next.is_some(),
+                    rows: self.$rows,
+                }
+            }
+
+            fn at_least(&mut self) {
+                self.total_at_least = true;
+            }
+        }
+    };
+}
+
+listing!(Sessions, sessions, Session);
+listing!(Streams, streams, Stream);
+listing!(Events, events, Event);
+listing!(EndedSessions, sessions, EndedSession);
+
+/// `GET /api/v1/events`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Events {
+    /// How many there are.
+    pub total: usize,
+    /// Whether there may be more than that.
+    #[serde(skip_serializing_if = "is_false")]
+    pub total_at_least: bool,
+    /// For the next page; none on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// A page of them.
+    pub events: Vec<Event>,
+    /// Whom it speaks for.
+    #[serde(flatten)]
+    pub coverage: Coverage,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Event {
+    /// Unique on its proxy only; grows.
+    pub id: u64,
+    /// The proxy that noted it; none without a shared store.
+    pub proxy: Option<String>,
+    /// When it happened first: milliseconds since 1970.
+    pub at: u64,
+    /// `audit`, `config`, `drained`, `lost`, `moved`, `origin`, `published` or `refused`.
+    pub kind: String,
+    /// The stream; none if it is about none.
+    pub stream: Option<String>,
+    /// The origin; none if it is about none.
+    pub origin: Option<String>,
+    /// The address of the client or the caller; none if it is about none.
+    pub client: Option<String>,
+    /// In words.
+    pub what: String,
+    /// How often: refusals of one address within one minute are one event.
+    pub count: u64,
+}
+
+/// `GET /api/v1/sessions/ended`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EndedSessions {
+    /// How many are kept.
+    pub total: usize,
+    /// Whether there may be more than that.
+    #[serde(skip_serializing_if = "is_false")]
+    pub total_at_least: bool,
+    /// For the next page; none on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// A page of them.
+    pub sessions: Vec<EndedSession>,
+    /// Whom it speaks for.
+    #[serde(flatten)]
+    pub coverage: Coverage,
+}
+
+/// A session that ended.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EndedSession {
+    /// Unique on its proxy only.
+    pub id: u64,
+    /// The proxy that had it; none without a shared store.
+    pub proxy: Option<String>,
+    /// By which protocol.
+    pub protocol: String,
+    /// `play` or `publish`.
+    pub action: String,
+    /// What.
+    pub stream: String,
+    /// The name that the stream was placed under, to find its sessions by.
+    #[serde(skip)]
+    pub key: String,
+    /// The real client.
+    pub client: String,
+    /// Where it was.
+    pub origin: Option<String>,
+    /// The origins that failed before.
+    pub failed: Vec<Failed>,
+    /// When it ended: milliseconds since 1970.
+    pub ended_at: u64,
+    /// How long it lasted.
+    pub lasted_seconds: f64,
+    /// Why it ended, as one word.
+    pub reason: String,
+    /// Bytes that went to the client.
+    pub bytes_to_client: u64,
+    /// Bytes that went to the origin.
+    pub bytes_to_origin: u64,
+    /// From its beginning to its first media.
+    pub first_media_seconds: Option<f64>,
+    /// How often its receiver took nothing for a second or longer.
+    pub stalls: u64,
+}
+
+impl Session {
+    /// Bits per second, in both directions together.
+    pub const fn bps(&self) -> u64 {
+        self.bps_to_client + self.bps_to_origin
+    }
+}
+
+impl Stream {
+    /// Says from its numbers how the stream is.
+    pub fn judge(&mut self) {
+        let silent = self.silent_seconds.unwrap_or_default();
+        self.state = match (self.publishers, self.players) {
+            (1.., _) if silent >= STALLED_AFTER => "stalled",
+            (1.., _) => "live",
+            // Its publisher may use another way to the origin.
+            (0, 1..) if self.bps_out > 0 => "live",
+            (0, 1..) => "waiting",
+            (0, 0) => "idle",
+        }
+        .to_owned();
+    }
+}
+
+impl Listed for Session {
+    fn place(&self, column: &str) -> Place<'_> {
+        let key = match column {
+            "age" => Key::of(millis(self.age_seconds)),
+            "bytes" => Key::of(self.bytes_to_client + self.bytes_to_origin),
+            "client" => Key::from(self.client.as_str()),
+            "origin" => Key::from(self.origin.as_deref().unwrap_or_default()),
+            "rate" => Key::of(self.bps()),
+            "stream" => Key::from(self.stream.as_str()),
+            _ => Key::of(self.id),
+        };
+        on_proxy(key, self.proxy.as_deref(), self.id)
+    }
+
+    fn has(&self, filter: &str, value: &str) -> bool {
+        match filter {
+            "action" => self.action == value,
+            "client" => is_from(&self.client, value),
+            "origin" => self.origin.as_deref().unwrap_or_default() == value,
+            "protocol" => self.protocol == value,
+            "proxy" => self.proxy.as_deref() == Some(value),
+            "state" => self.state == value,
+            "stream" => self.stream == value,
+            _ => false,
+        }
+    }
+
+    fn mentions(&self, text: &str) -> bool {
+        let origin = self.origin.as_deref().unwrap_or_default();
+        let mut texts = [self.stream.as_str(), origin, &self.client].into_iter();
+        texts.any(|one| mentions(one, text))
+    }
+}
+
+impl Listed for EndedSession {
+    fn place(&self, column: &str) -> Place<'_> {
+        let key = match column {
+            "bytes" => Key::of(self.bytes_to_client + self.bytes_to_origin),
+            "client" => Key::from(self.client.as_str()),
+            "lasted" => Key::of(millis(self.lasted_seconds)),
+            "origin" => Key::from(self.origin.as_deref().unwrap_or_default()),
+            "reason" => Key::from(self.reason.as_str()),
+            "stream" => Key::from(self.stream.as_str()),
+            _ => Key::of(self.ended_at),
+        };
+        on_proxy(key, self.proxy.as_deref(), self.id)
+    }
+
+    fn has(&self, filter: &str, value: &str) -> bool {
+        match filter {
+            "action" => self.action == value,
+            "client" => is_from(&self.client, value),
+            "origin" => self.origin.as_deref().unwrap_or_default() == value,
+            "protocol" => self.protocol == value,
+            "proxy" => self.proxy.as_deref() == Some(value),
+            "reason" => self.reason == value,
+            "stream" => self.key == value,
+            _ => false,
+        }
+    }
+
+    fn mentions(&self, text: &str) -> bool {
+        let origin = self.origin.as_deref().unwrap_or_default();
+        let mut texts = [self.stream.as_str(), origin, &self.client, &self.reason].into_iter();
+        texts.any(|one| mentions(one, text))
+    }
+}
+
+impl Listed for Event {
+    fn place(&self, column: &str) -> Place<'_> {
+        let key = match column {
+            "kind" => Key::from(self.kind.as_str()),
+            _ => Key::of(self.at),
+        };
+        on_proxy(key, self.proxy.as_deref(), self.id)
+    }
+
+    fn has(&self, filter: &str, value: &str) -> bool {
+        let is = |text: &Option<String>| text.as_deref() == Some(value);
+        match filter {
+            "client" => is(&self.client),
+            "kind" => self.kind == value,
+            "origin" => is(&self.origin),
+            "proxy" => is(&self.proxy),
+            "stream" => is(&self.stream),
+            _ => false,
+        }
+    }
+
+    fn mentions(&self, text: &str) -> bool {
+        let named = [&self.stream, &self.origin, &self.client];
+        let mut named = named.into_iter().flatten();
+        named.any(|one| mentions(one, text)) || mentions(&self.what, text)
+    }
+}
+
+impl Listed for Stream {
+    fn place(&self, column: &str) -> Place<'_> {
+        Place {
+            key: match column {
+                "age" => Key::of(self.since_seconds.map_or(0, millis)),
+                "origin" => Key::from(self.origin.as_str()),
+                "out" => Key::of(self.bps_out),
+                "players" => Key::of(self.players),
+                "rate" => Key::of(self.bps_in),
+                _ => Key::from(self.stream.as_str()),
+            },
+            proxy: "".into(),
+            // No name of a stream has a line break in it.
+            id: Key::Text(format!("{}\n{}", self.stream, self.origin).into()),
+        }
+    }
+
+    fn has(&self, filter: &str, value: &str) -> bool {
+        match filter {
+            "origin" => self.origin == value,
+            "protocol" => self.protocols.iter().any(|one| one == value),
+            "state" => self.state == value,
+            "stream" => self.stream == value,
+            _ => false,
+        }
+    }
+
+    fn mentions(&self, text: &str) -> bool {
+        mentions(&self.stream, text) || mentions(&self.origin, text)
+    }
+}
+
+fn on_proxy<'a>(key: Key<'a>, proxy: Option<&'a str>, id: u64) -> Place<'a> {
+    Place {
+        key,
+        proxy: proxy.unwrap_or_default().into(),
+        id: Key::of(id),
+    }
+}
+
+/// Whether `client`, an address with or without a port, has the address `value`.
+fn is_from(client: &str, value: &str) -> bool {
+    let ip = client.parse().map(|client: SocketAddr| client.ip());
+    let ip = ip.or_else(|_| client.parse::<IpAddr>());
+    match (ip, value.parse::<IpAddr>()) {
+        (Ok(ip), Ok(wanted)) => ip == wanted,
+        _ => client == value,
+    }
+}
+
+/// A time as a key, to the millisecond. Times are never negative.
+fn millis(seconds: f64) -> u64 {
+    (seconds * 1000.0) as u64
+}
+
+/// For serde: what is left out of the answers that were always given.
+pub(super) const fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+/// Seconds without a byte after which a publisher is said to have stalled.
+pub const STALLED_AFTER: f64 = 8.0;

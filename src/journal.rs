@@ -1,0 +1,69 @@
+//! What happened lately, for people: noted where it happens, listed by the API, and told to those who follow it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use sluicegate_core::events::{Event, Events, Kind, News};
+use tokio::sync::broadcast;
+
+/// The newest events of each kind, and those who follow them.
+#[derive(Debug)]
+pub struct Journal {
+    // A std mutex: it is held for a few lines and never across an await.
+    events: Mutex<Events>,
+    told: broadcast::Sender<Event>,
+    refused: AtomicU64,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self {
+            events: Mutex::default(),
+            told: broadcast::Sender::new(BACKLOG),
+            refused: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Journal {
+    /// Notes something that happens now.
+    pub fn note(&self, kind: Kind, news: News) {
+        if kind == Kind::Refused {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        let event = self.lock().note(now(), kind, news);
+        // Nobody has to follow.
+        let _ = self.told.send(event);
+    }
+
+    /// Every event that is kept.
+    pub fn list(&self) -> Vec<Event> {
+        self.lock().iter().cloned().collect()
+    }
+
+    /// Subscribes to what happens from now on. A reader that falls behind by [`BACKLOG`] events misses some, and is told.
+    pub fn follow(&self) -> broadcast::Receiver<Event> {
+        self.told.subscribe()
+    }
+
+    /// Refusals since the start.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Events> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Milliseconds since 1970.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
+}
+
+/// Events that somebody who follows may be behind.
+const BACKLOG: usize = 256;

@@ -1,0 +1,188 @@
+// Looks at every page of the console in headless Chromium, and prints one line of JSON for each: what went wrong, whom
+// it asked, what axe-core found. Then it does some of an operator's work by keyboard alone. With a folder it also writes
+// a picture of each page.
+//
+//   node console.mjs CHROMIUM PROFILE_FOLDER CONSOLE_URL AXE_SCRIPT ORIGIN [PICTURES]
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { openPage, start } from "./devtools.mjs";
+
+const [chromium, profile, base, axe, origin, pictures] = process.argv.slice(2);
+// A slash separates attributes as well as a space does.
+const HOSTILE = "__defaultVhost__/live/<img/src=x/onerror=alert(1)>";
+const TAGS = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"];
+const PATIENCE_MS = 20_000;
+
+let problems = [];
+let hosts = new Set();
+const hear = ({ method, params }) => {
+  if (method === "Runtime.exceptionThrown") problems.push(params.exceptionDetails.exception?.description ?? params.exceptionDetails.text);
+  if (method === "Runtime.consoleAPICalled" && params.type === "error") problems.push(params.args.map((one) => one.value ?? one.description).join(" "));
+  if (method === "Log.entryAdded" && params.entry.level === "error") problems.push(`${params.entry.text} ${params.entry.url ?? ""}`);
+  if (method === "Network.requestWillBeSent" && !params.request.url.startsWith("data:")) hosts.add(new URL(params.request.url).host);
+  if (method === "Page.javascriptDialogOpening") problems.push("a script of a stranger ran");
+};
+const { ask, stop } = start(chromium, profile, { hear });
+const page = await openPage(ask);
+for (const domain of ["Log", "Network", "Page"]) await ask(`${domain}.enable`, {}, page);
+await ask("Page.addScriptToEvaluateOnNewDocument", {
+  source: "addEventListener('securitypolicyviolation', (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`));",
+}, page);
+const evaluate = async (expression) => {
+  const { result, exceptionDetails } = await ask("Runtime.evaluate", { expression, returnByValue: true, awaitPromise: true }, page);
+  if (exceptionDetails) throw new Error(exceptionDetails.exception?.description ?? exceptionDetails.text);
+  return result.value;
+};
+const pause = (millis) => new Promise((resolve) => setTimeout(resolve, millis));
+const until = async (what, expression) => {
+  const end = Date.now() + PATIENCE_MS;
+  for (;;) {
+    const value = await evaluate(`(() => { try { return ${expression}; } catch { return null; } })()`);
+    if (value) return value;
+    if (Date.now() > end) {
+      const shown = await evaluate("document.querySelector('main').innerText.slice(0, 600)");
+      throw new Error(`${what}: not in time. ${JSON.stringify(shown)} ${JSON.stringify(problems)}`);
+    }
+    await pause(50);
+  }
+};
+const size = (width, height) => ask("Emulation.setDeviceMetricsOverride", { width, height, deviceScaleFactor: 1, mobile: false }, page);
+const scheme = (value) => ask("Emulation.setEmulatedMedia", { features: [{ name: "prefers-color-scheme", value }] }, page);
+const open = async (hash) => {
+  await evaluate(`location.hash = ${JSON.stringify(hash)}`);
+  await until(`${hash} shows something`, "document.querySelector('main h1') && document.querySelector('header .badge.ok')");
+};
+
+const name = (stream) => stream.split("/").map(encodeURIComponent).join("/");
+const say = (line) => console.log(JSON.stringify(line));
+
+await size(1280, 900);
+await ask("Page.navigate", { url: base }, page);
+await until("the console is there", "document.querySelector('header .badge.ok') && document.querySelector('main h1')");
+await evaluate(readFileSync(axe, "utf8"));
+const session = await until("a session", `(window.found ??= (fetch('../api/v1/sessions?action=publish&stream=live/demo').then((answer) => answer.json()).then((json) => { window.first = json.data.sessions[0]?.id; }), true)) && window.first`);
+const PAGES = [
+  ["fleet", "/", "document.querySelectorAll('.times li').length >= 2 && document.querySelectorAll('tbody tr').length >= 2"],
+  ["origins", "/origins", "document.querySelectorAll('tbody tr').length >= 2"],
+  ["origin", `/o/${origin}`, "document.querySelector('.facts')"],
+  ["streams", "/streams?sort=-rate", "document.querySelectorAll('tbody tr').length >= 2"],
+  ["stream", "/s/live/demo", "document.querySelectorAll('.links li').length > 5 && document.querySelectorAll('tbody tr').length > 1"],
+  ["hostile stream", `/s/${name(HOSTILE)}`, "document.querySelector('h1').textContent.includes('onerror')"],
+  ["sessions", "/sessions", "document.querySelectorAll('tbody tr').length >= 2"],
+  ["ended sessions", "/sessions?tab=ended", "document.querySelector('caption').textContent.includes('ended')"],
+  ["session", `/x/${session}`, "document.querySelectorAll('.chain li').length >= 3"],
+  ["explain", "/explain?stream=live/new", "document.querySelectorAll('tbody tr').length >= 1"],
+  ["events", "/events", "document.querySelectorAll('tbody tr').length >= 1"],
+  ["proxies", "/proxies", "document.querySelectorAll('tbody tr').length === 1"],
+  ["settings", "/settings", "document.querySelectorAll('tbody tr').length > 50"],
+  ["login", "/login", "document.querySelector('input[type=password]')"],
+];
+const picture = async (label, colours) => {
+  if (!pictures) return;
+  mkdirSync(pictures, { recursive: true });
+  const { data } = await ask("Page.captureScreenshot", { format: "png" }, page);
+  writeFileSync(`${pictures}/${label.replaceAll(" ", "-")}-${colours}.png`, Buffer.from(data, "base64"));
+};
+for (const [label, hash, shown] of PAGES) {
+  const line = { page: label, problems: [], hosts: [], axe: [], wide: [] };
+  problems = line.problems;
+  hosts = new Set();
+  await evaluate(`location.hash = ${JSON.stringify(hash)}`);
+  await until(`${label} is there`, shown);
+  for (const colours of ["light", "dark"]) {
+    await scheme(colours);
+    const found = await evaluate(`axe.run(document, { runOnly: { type: "tag", values: ${JSON.stringify(TAGS)} } }).then(({ violations }) =>
+      violations.map(({ id, nodes }) => id + ": " + nodes.slice(0, 3).map((node) => node.html.slice(0, 160) + " " + (node.any[0]?.message ?? "")).join(" | ")))`);
+    line.axe.push(...found.map((one) => `${colours}: ${one}`));
+    await picture(label, colours);
+  }
+  await size(320, 640);
+  line.wide = await evaluate(`(() => document.documentElement.scrollWidth > 320
+    ? [...document.querySelectorAll('body *')].filter((node) => node.getBoundingClientRect().right > 321 && !node.closest('.scroll')).slice(0, 3).map((node) => node.outerHTML.slice(0, 160)) : [])()`);
+  if (label === "fleet" || label === "stream") await picture(`${label}-narrow`, "dark");
+  await size(1280, 900);
+  await scheme("light");
+  line.hosts = [...hosts];
+  say(line);
+}
+
+// By keyboard alone.
+const key = async (text, more = {}) => {
+  const named = { Enter: { key: "Enter", code: "Enter", windowsVirtualKeyCode: 13, text: "\r" }, Tab: { key: "Tab", code: "Tab", windowsVirtualKeyCode: 9 }, Escape: { key: "Escape", code: "Escape", windowsVirtualKeyCode: 27 } };
+  const event = named[text] ?? { key: text, text };
+  await ask("Input.dispatchKeyEvent", { type: "keyDown", ...event, ...more }, page);
+  await ask("Input.dispatchKeyEvent", { type: "keyUp", ...event, ...more, text: undefined }, page);
+};
+const type = async (text) => { for (const letter of text) await key(letter); };
+const tabTo = async (expression) => {
+  for (let steps = 0; steps < 150; steps += 1) {
+    if (await evaluate(`(() => { const at = document.activeElement; return Boolean(${expression}); })()`)) return;
+    await key("Tab");
+  }
+  throw new Error(`nothing to tab to: ${expression}`);
+};
+problems = [];
+
+const stories = {
+  "find a stream and see how it is": async () => {
+    await open("/");
+    await key("/");
+    await type("demo");
+    await key("Enter");
+    await until("the stream", "location.hash === '#/s/__defaultVhost__/live/demo' && document.querySelector('h1 .badge').textContent.includes('Live')");
+  },
+  "read what happened to it": async () => {
+    await until("its timeline", "[...document.querySelectorAll('.kind')].some((node) => node.textContent === 'published')");
+  },
+  "drain an origin and take it back": async () => {
+    await key("g");
+    await key("o");
+    await until("the origins", "document.querySelectorAll('tbody tr').length >= 2");
+    await tabTo(`at.getAttribute('aria-label') === 'Drain ${origin}'`);
+    await key("Enter");
+    await until("it asks first", "document.querySelector('dialog[open]')");
+    await tabTo("at.type === 'submit'");
+    await key("Enter");
+    await until("it drains", `[...document.querySelectorAll('tbody tr')].some((row) => row.textContent.includes('${origin}') && /Drain(ing|ed)/.test(row.textContent))`);
+    await tabTo("at.textContent === 'Undo'");
+    await key("Enter");
+    await until("it is taken back", `[...document.querySelectorAll('tbody tr')].some((row) => row.textContent.includes('${origin}') && row.querySelector('.badge.ok'))`);
+  },
+  "ask why there, and what if": async () => {
+    await open("/explain");
+    await tabTo("at.name === 'stream'");
+    await type("live/demo");
+    await key("Enter");
+    await until("the reason", "document.body.innerText.includes('It goes to')");
+  },
+  "nothing is done by a dialog that is closed": async () => {
+    await open(`/o/${origin}`);
+    await tabTo(`at.getAttribute('aria-label') === 'Disable ${origin}'`);
+    await key("Enter");
+    await until("it asks first", "document.querySelector('dialog[open]')");
+    await key("Escape");
+    await until("it is closed", `!document.querySelector('dialog[open]') && document.activeElement.getAttribute('aria-label') === 'Disable ${origin}'`);
+  },
+  "see the picture": async () => {
+    await open("/s/live/demo");
+    await tabTo("at.textContent === 'Show it for a minute'");
+    await key("Enter");
+    await until("a picture", "document.querySelector('video')?.getVideoPlaybackQuality().totalVideoFrames > 10");
+    await picture("picture", "light");
+    await tabTo("at.textContent === 'Stop'");
+    await key("Enter");
+    await until("it is stopped", "!document.querySelector('video')");
+  },
+};
+for (const [story, does] of Object.entries(stories)) {
+  let wrong = null;
+  await does().catch((error) => { wrong = error.message; });
+  say({ story, problems: wrong ? [wrong, ...problems] : problems });
+  problems = [];
+}
+say({ done: true });
+// Whoever started this ends it; meanwhile the page tells how it is when the proxy goes away.
+for (;;) {
+  const badge = await evaluate("document.querySelector('.freshness .badge')?.textContent.trim() ?? ''");
+  say({ badge });
+  await pause(500);
+}
