@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         }
         Verb::Disable(it) => operate(Question::Disable(it)),
         Verb::Drain(it) => operate(Question::Drain(it)),
+        Verb::Events(it) => operate(Question::Events(it)),
         Verb::Explain(it) => operate(Question::Explain(it)),
         Verb::Kick(it) => operate(Question::Kick(it)),
         Verb::Origins(it) => operate(Question::Origins(it)),
@@ -92,7 +93,9 @@ fn run(file: Option<&Path>, tls_self_signed: bool) -> anyhow::Result<()> {
     let environment = environment(tls_self_signed)?;
     let inherited = Inherited::from_environment()?;
     let Loaded {
-        settings, warnings, ..
+        settings,
+        effective,
+        warnings,
     } = Settings::load(file, &environment)?;
     stream_names::decide(settings.log.stream_names);
     logging::start(settings.log.format, settings.log.level);
@@ -116,7 +119,9 @@ fn run(file: Option<&Path>, tls_self_signed: bool) -> anyhow::Result<()> {
             Systemd::default()
         });
         let sockets = Sockets::inherit(&settings, inherited)?;
-        let server = Server::new(settings, sockets)?.with_systemd(systemd);
+        let server = Server::new(settings, sockets)?
+            .with_systemd(systemd)
+            .showing(&effective);
         let stop = CancellationToken::new();
         tokio::spawn(stop_on_signal(stop.clone(), force)?);
         server.serve(stop).await;

@@ -5,7 +5,9 @@ pub mod register;
 pub mod sign;
 pub mod tap;
 
-use crate::cli::operate::{Ask, DrainArguments, ExplainArguments, Named, Numbered, Whom};
+use crate::cli::operate::{
+    Ask, DrainArguments, EventArguments, ExplainArguments, ListArguments, Named, Numbered, Whom,
+};
 use crate::cli::register::RegisterArguments;
 use crate::cli::sign::{KeyArguments, SignArguments};
 use crate::cli::tap::TapArguments;
@@ -82,10 +84,13 @@ pub enum Verb {
     Origins(Ask),
     /// List the streams of a running proxy, and the origins that hold them.
     #[command(after_help = EXIT_CODES)]
-    Streams(Ask),
+    Streams(ListArguments),
     /// List the sessions of a running proxy.
     #[command(after_help = EXIT_CODES)]
-    Sessions(Ask),
+    Sessions(ListArguments),
+    /// List what happened at a running proxy, and follow what happens.
+    #[command(after_help = EXIT_CODES)]
+    Events(EventArguments),
     /// Tell why a stream is where it is, or where it would go.
     #[command(after_help = EXIT_CODES)]
     Explain(ExplainArguments),

@@ -66,6 +66,46 @@ pub struct DrainArguments {
     /// End what is left after this time, one by one; without it, sessions end by themselves.
     #[arg(long, value_name = "DURATION")]
     pub deadline: Option<Deadline>,
+    /// Return only when nobody is left, and print how far it has come.
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// Which rows of a list, and in which order.
+#[derive(Debug, Args)]
+pub struct ListArguments {
+    /// Sort by this column, the largest first with - in front: -rate, stream, -age.
+    #[arg(long, value_name = "COLUMN", allow_hyphen_values = true)]
+    sort: Option<String>,
+    /// Only rows that mention this text.
+    #[arg(long, value_name = "TEXT")]
+    find: Option<String>,
+    /// At most this many rows; 200 if a column or a text is given, else all.
+    #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u32).range(1..=200))]
+    limit: Option<u32>,
+    /// The proxy to ask.
+    #[command(flatten)]
+    pub ask: Ask,
+}
+
+/// Which events.
+#[derive(Debug, Args)]
+pub struct EventArguments {
+    /// Go on with what happens.
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Only one kind: audit, config, drained, lost, moved, origin, published or refused.
+    #[arg(long, value_name = "KIND")]
+    pub kind: Option<String>,
+    /// Only events of a stream, as app/name or vhost/app/name.
+    #[arg(long, value_name = "STREAM")]
+    pub stream: Option<String>,
+    /// How many of the newest events to begin with.
+    #[arg(long, value_name = "EVENTS", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200))]
+    pub limit: u32,
+    /// The proxy to ask.
+    #[command(flatten)]
+    pub ask: Ask,
 }
 
 /// A session, or every session of a stream.
@@ -113,6 +153,24 @@ impl Deadline {
     /// The deadline as a query of the API.
     pub(super) fn query(&self) -> String {
         format!("deadline={}", escaped(&self.0))
+    }
+}
+
+impl ListArguments {
+    /// The page as a query of the API; empty for the whole list.
+    pub(super) fn query(&self) -> String {
+        let given = [("sort", &self.sort), ("q", &self.find)];
+        let mut pairs: Vec<String> = given
+            .into_iter()
+            .filter_map(|(name, value)| Some(format!("{name}={}", escaped(value.as_deref()?))))
+            .collect();
+        if self.limit.is_some() || !pairs.is_empty() {
+            pairs.push(format!("limit={}", self.limit.unwrap_or(200)));
+        }
+        match pairs.is_empty() {
+            true => String::new(),
+            false => format!("?{}", pairs.join("&")),
+        }
     }
 }
 

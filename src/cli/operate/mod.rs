@@ -3,11 +3,13 @@
 
 mod arguments;
 mod explain;
+mod follow;
 mod table;
 mod tell;
 
 pub use arguments::{
-    Ask, Deadline, DrainArguments, ExplainArguments, Named, Numbered, Output, Whom,
+    Ask, Deadline, DrainArguments, EventArguments, ExplainArguments, ListArguments, Named,
+    Numbered, Output, Whom,
 };
 
 use std::io::{self, Write};
@@ -31,6 +33,8 @@ pub enum Question {
     Disable(Named),
     /// Drain an origin, or the proxy.
     Drain(DrainArguments),
+    /// List what happened.
+    Events(EventArguments),
     /// Explain why a stream is where it is.
     Explain(ExplainArguments),
     /// End a session.
@@ -40,9 +44,9 @@ pub enum Question {
     /// Show everything at a glance.
     Ps(Ask),
     /// List the sessions.
-    Sessions(Ask),
+    Sessions(ListArguments),
     /// List the streams.
-    Streams(Ask),
+    Streams(ListArguments),
     /// Undo a drain.
     Undrain(Whom),
 }
@@ -104,8 +108,18 @@ async fn answer(question: Question, environment: &Environment) -> Result<String,
     match question {
         Question::Ps(ask) => ps(&ask, environment).await,
         Question::Origins(ask) => list(&ask, environment, "origins", tell::origins).await,
-        Question::Streams(ask) => list(&ask, environment, "streams", tell::streams).await,
-        Question::Sessions(ask) => list(&ask, environment, "sessions", tell::sessions).await,
+        Question::Streams(it) => {
+            let what = format!("streams{}", it.query());
+            list(&it.ask, environment, &what, tell::streams).await
+        }
+        Question::Sessions(it) => {
+            let what = format!("sessions{}", it.query());
+            list(&it.ask, environment, &what, tell::sessions).await
+        }
+        Question::Events(it) => {
+            let caller = Caller::new(&it.ask, environment)?;
+            follow::events(&it, &caller).await
+        }
         Question::Explain(it) => {
             let caller = Caller::new(&it.ask, environment)?;
             explained(&it, &caller).await
@@ -136,14 +150,14 @@ async fn answer(question: Question, environment: &Environment) -> Result<String,
         Question::Drain(it) => {
             let deadline = it.deadline.as_ref().map(Deadline::query);
             let query = format!("{}&{}", it.whom.query(), deadline.unwrap_or_default());
-            duty(
-                &it.whom.ask,
-                environment,
-                it.whom.origin.as_deref(),
-                "drain",
-                &query,
-            )
-            .await
+            let origin = it.whom.origin.as_deref();
+            let text = duty(&it.whom.ask, environment, origin, "drain", &query).await?;
+            if !it.wait {
+                return Ok(text);
+            }
+            print!("{text}");
+            let caller = Caller::new(&it.whom.ask, environment)?;
+            follow::drained(origin, &it.whom.query(), &caller).await
         }
     }
 }
