@@ -28,13 +28,16 @@ pub fn client<'a>(
     connected.at(client)
 }
 
-/// What an origin is told of the way a request came; what `trusted` proxies told us goes along.
+/// What an origin is told of the way a request came; what `trusted` proxies told us goes along. Such a proxy is the peer, also
+/// where its PROXY protocol header names its own client, or it is that client, where the peer is a balancer that speaks no
+/// HTTP.
 pub fn told(trusted: &[Network], ends: Ends) -> Forwarded {
+    let believed = |address| trusted.iter().any(|network| network.contains(address));
     let client = ends.client.ip();
     Forwarded {
         client,
         secure: ends.secure,
-        trusted: trusted.iter().any(|network| network.contains(client)),
+        trusted: believed(ends.peer.ip()) || believed(client),
     }
 }
 
