@@ -345,12 +345,10 @@ impl Proxy {
     /// Gives a session its share in the placement of its stream, and its row.
     fn let_in(
         &self,
-        mut request: Request,
+        request: Request,
         grant: Grant,
         telling: Option<Telling>,
     ) -> Result<Session, Refusal> {
-        // Nobody asks for them again, and a session lasts for hours.
-        request.credentials = None;
         let key = self.key(&request.stream);
         let (action, source) = (request.action, request.client.ip());
         let hold = self

@@ -600,10 +600,15 @@ async fn a_proxy_protocol_header_says_who_the_viewer_is() {
 
 #[tokio::test]
 async fn a_trusted_proxy_is_believed_by_where_it_connects_from() {
-    let request = "GET /live/a.flv HTTP/1.1\r\nHost: example.com\r\nX-Forwarded-Proto: https\r\n\r\n";
+    let request =
+        "GET /live/a.flv HTTP/1.1\r\nHost: example.com\r\nX-Forwarded-Proto: https\r\n\r\n";
     for (cause, trusted, told) in [
         ("the proxy that connects", "127.0.0.0/8", "https"),
-        ("the proxy behind a balancer of connections", "203.0.113.0/24", "https"),
+        (
+            "the proxy behind a balancer of connections",
+            "203.0.113.0/24",
+            "https",
+        ),
         ("neither of them", "192.0.2.0/24", "http"),
     ] {
         let house = House::open(&format!(
