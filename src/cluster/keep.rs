@@ -26,6 +26,9 @@ impl Cluster {
             self.show_itself().await;
             if !self.store.tells_of_changes() && round > 0 {
                 self.read_the_others().await;
+            } else if !self.store.tells_of_repetitions() {
+                // A proxy that shows itself again says what it said before.
+                self.read_peers().await;
             }
             self.keep_duties();
             self.keep_leaving().await;

@@ -19,6 +19,8 @@ pub struct Peer {
     pub record: PeerRecord,
     /// What its build reads.
     pub build: BuildRecord,
+    /// When it was last heard of.
+    pub heard: Instant,
 }
 
 /// The others, and when each was last heard of.
@@ -53,7 +55,8 @@ impl Cluster {
         let table = self.peers.lock();
         let live = table.iter().filter(|(_, (_, at))| at.elapsed() < LIFETIME);
         let mut peers: Vec<Peer> = live
-            .map(|(id, (record, _))| Peer {
+            .map(|(id, (record, heard))| Peer {
+                heard: *heard,
                 id: id.clone(),
                 record: record.clone(),
                 build: self.builds.of(id),
@@ -75,6 +78,14 @@ impl Cluster {
         let (key, text) = (self.own_key(), self.record.text());
         let shown = self.store.put(&key, &text, LIFETIME).await;
         let _ = self.noted("put", shown);
+    }
+
+    /// Reads which proxies show themselves.
+    pub(super) async fn read_peers(&self) {
+        let listed = self.store.list(PROXY).await;
+        if let Ok(rows) = self.noted("list", listed) {
+            self.peers_listed(&rows);
+        }
     }
 
     /// These proxies show themselves now.

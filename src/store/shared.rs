@@ -72,6 +72,14 @@ impl Shared {
         }
     }
 
+    /// Whether the store also announces that a key was written again with the value that it had.
+    pub fn tells_of_repetitions(&self) -> bool {
+        match self {
+            Self::Mesh(_) => false,
+            Self::Redis(redis) => redis.tells_of_changes(),
+        }
+    }
+
     /// A key without the store's prefix; the inverse of [`whole_key`](Self::whole_key).
     pub fn bare_key(&self, key: &str) -> String {
         match self {

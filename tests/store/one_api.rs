@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use sluicegate_core::fleet::drain::Duty;
@@ -9,7 +10,7 @@ use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::stream::Action;
 
 use crate::call;
-use crate::house::{House, Manner, Stub, until, until_told};
+use crate::house::{House, Manner, Stub, until, until_told, until_within};
 use crate::pair;
 use crate::redis_server::RedisServer;
 
@@ -368,6 +369,27 @@ async fn a_stream_that_was_published_directly_is_found_by_all() {
         )
         .await;
         assert!(!pair.redis.cli(&["get", &key]).contains(name));
+    }
+}
+
+/// Proxies show themselves every ten seconds, with the same words, and are forgotten after thirty.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_proxy_that_says_the_same_again_is_heard_of_again() {
+    let redis = RedisServer::start();
+    let on_a_redis = pair::on_a_redis(&redis, "");
+    let in_a_mesh = pair::in_a_mesh("");
+    let pairs = [
+        pair::met([&on_a_redis, &on_a_redis]).await,
+        pair::met(in_a_mesh.each_ref().map(String::as_str)).await,
+    ];
+    let heard = |house: &House| {
+        let peers = house.proxy.cluster().expect("a store").peers();
+        peers.first().map(|peer| peer.heard)
+    };
+    for house in pairs.iter().flat_map(|(a, b)| [a, b]) {
+        let first = heard(house).expect("the other");
+        let again = || heard(house).is_some_and(|heard| heard > first);
+        until_within(Duration::from_secs(40), "the other once more", again).await;
     }
 }
 
