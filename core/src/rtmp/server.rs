@@ -297,14 +297,15 @@ impl Server {
     }
 
     /// What the client asks for, and the end of its connection for one that answers by itself instead of joining it
-    /// with an origin: [`accept`](Self::accept) is next. `None` before the client has asked.
+    /// with an origin: [`accept`](Self::accept) is next. `None` before the client has asked. As from
+    /// [`into_identified`](Self::into_identified), nothing for an origin says `rtmps://`.
     pub fn into_serving(self) -> Option<(Identified, Self)> {
         let Self {
             phase,
             after_request,
             ..
         } = self;
-        let Phase::Identified(identified) = phase else {
+        let Phase::Identified(mut identified) = phase else {
             return None;
         };
         let StreamRequest {
@@ -328,6 +329,7 @@ impl Server {
             after_request: 0,
             ..self
         };
+        identified.make_plain();
         Some((*identified, serving))
     }
 
