@@ -32,7 +32,7 @@ pub use self::gate::{Denial, Grant, Verdict, Why};
 use self::gate::{Gate, Telling};
 use self::outside::Outside;
 pub use self::refusal::Refusal;
-use self::session::OnEnd;
+use self::session::{Admitted, OnEnd};
 pub use self::session::{Place, Session};
 use crate::cluster::Cluster;
 use crate::config::{LiveTokens, Sources, Takeover};
@@ -361,15 +361,21 @@ impl Proxy {
             .sessions
             .open(request, key)
             .ok_or(Refusal::Full)?;
-        let telling = telling.map(|telling| OnEnd::new(telling, &row));
+        let on_end = telling.map(|telling| OnEnd::new(telling, &row));
         let term = grant.ends_at.map(|end| gate::term(end, &row));
+        let shows = !grant.used.is_empty() || !grant.passed.is_empty();
+        let admitted = (shows || on_end.is_some() || term.is_some()).then(|| {
+            Box::new(Admitted {
+                used: grant.used,
+                passed: grant.passed,
+                _on_end: on_end,
+                _term: term,
+            })
+        });
         Ok(Session {
             proxy: self.clone(),
             setup: self.shared.timing.setup,
-            used: grant.used,
-            passed: grant.passed,
-            _on_end: telling,
-            _term: term,
+            admitted,
             hold,
             row,
         })

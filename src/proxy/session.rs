@@ -24,17 +24,24 @@ pub struct Session {
     pub(super) proxy: Proxy,
     /// All candidates together have so long.
     pub(super) setup: Duration,
+    /// What the gate said; nothing for most sessions.
+    pub(super) admitted: Option<Box<Admitted>>,
+    // Before the row, so that the claim's lifetime counts from the last session's end.
+    pub(super) hold: Hold,
+    pub(super) row: OpenRow,
+}
+
+/// What the gate said of a session that it let in.
+#[derive(Debug)]
+pub(super) struct Admitted {
     /// The query parameters that were used up at the gate.
     pub(super) used: Vec<Box<str>>,
     /// Those that were used there, and that origins get all the same.
     pub(super) passed: Vec<Box<str>>,
     /// Tells who has to hear of the end.
-    pub(super) _on_end: Option<Box<OnEnd>>,
-    /// Ends it when the time is over for which it was let in.
+    pub(super) _on_end: Option<OnEnd>,
+    /// Ends the session when the time is over for which it was let in.
     pub(super) _term: Option<AbortOnDropHandle<()>>,
-    // Before the row, so that the claim's lifetime counts from the last session's end.
-    pub(super) hold: Hold,
-    pub(super) row: OpenRow,
 }
 
 /// Tells backends of a session's end, when it is dropped.
@@ -45,11 +52,11 @@ pub(super) struct OnEnd {
 }
 
 impl OnEnd {
-    pub(super) fn new(telling: Telling, row: &Arc<Row>) -> Box<Self> {
-        Box::new(Self {
+    pub(super) fn new(telling: Telling, row: &Arc<Row>) -> Self {
+        Self {
             telling: Some(telling),
             row: Arc::clone(row),
-        })
+        }
     }
 }
 
@@ -83,13 +90,16 @@ impl Session {
 
     /// The target of the client's URL as its origin gets it: without what the gate used up, where a rule says so.
     pub fn for_origin<'a>(&self, target: &'a str) -> Cow<'a, str> {
-        gate::for_origin(target, &self.used)
+        let used = self.admitted.as_ref().map_or(&[][..], |told| &told.used);
+        gate::for_origin(target, used)
     }
 
     /// Whether the query parameter `name` said at the gate who the client is.
     pub fn has_shown(&self, name: &str) -> bool {
-        let mut shown = self.used.iter().chain(&self.passed);
-        shown.any(|one| &**one == name)
+        self.admitted.as_ref().is_some_and(|told| {
+            let mut shown = told.used.iter().chain(&told.passed);
+            shown.any(|one| &**one == name)
+        })
     }
 
     /// The row: counters, and the way to hear of a kick.
