@@ -129,6 +129,8 @@ async fn changed(
     seen: &mut Option<Stamp>,
     mut hang_up: Option<&mut Signal>,
 ) -> bool {
+    // How a changed file looked last: one that is still being written may be half a file, or empty.
+    let mut growing = None;
     loop {
         let asked = async {
             match hang_up.as_mut() {
@@ -138,6 +140,7 @@ async fn changed(
         };
         let look = async {
             match file {
+                Some(_) if growing.is_some() => sleep(SETTLE).await,
                 Some(_) => sleep(LOOK).await,
                 None => pending().await,
             }
@@ -149,12 +152,11 @@ async fn changed(
         let now = file.and_then(stamp);
         // A file that is away for a moment is being replaced.
         let differs = now.is_some() && now != *seen;
-        if differs {
-            *seen = now;
-        }
-        if asked || differs {
+        if asked || (differs && now == growing) {
+            *seen = now.or(*seen);
             return asked;
         }
+        growing = now.filter(|_| differs);
     }
 }
 
@@ -235,5 +237,7 @@ async fn look(
 const SETTINGS: &str = "settings";
 /// How often the file is looked at. A change of a list is no emergency, and a look is one system call.
 const LOOK: Duration = Duration::from_secs(2);
+/// How long a changed file has to stay as it is before it is read: editors and scripts write it in several steps.
+const SETTLE: Duration = Duration::from_millis(300);
 /// A list of a thousand origins, with room.
 const MOST_BYTES: usize = 1024 * 1024;
