@@ -34,6 +34,7 @@ pub(super) struct Feed {
     home: Mutex<Home>,
     /// What the account of all feeds was told that it holds.
     bytes: AtomicUsize,
+    /// All messages go when the next ones come.
     sheds: AtomicBool,
 }
 
@@ -247,9 +248,25 @@ impl Feed {
         if interrupts {
             changes.push(home.media.interrupt());
         }
-        if changes.is_empty() {
-            return;
+        if !changes.is_empty() {
+            self.tell(home, changes);
         }
+    }
+
+    /// Lets go of all messages when the next ones come, so that what has just come is shown.
+    pub(super) fn shed_next(&self) {
+        self.sheds.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets go of all messages now: a stream that has stopped would keep them for ever.
+    pub(super) fn shed(&self) {
+        let mut home = self.lock();
+        let changes = vec![home.media.shed()];
+        self.tell(home, changes);
+    }
+
+    /// Tells every branch, and the hub how much is held now.
+    fn tell(&self, home: MutexGuard<'_, Home>, changes: Vec<Change>) {
         let changes: Arc<[Change]> = changes.into();
         for kept in &home.branches {
             if kept.told.try_send(Arc::clone(&changes)).is_err() {
@@ -259,11 +276,6 @@ impl Feed {
         let bytes = home.media.bytes();
         drop(home);
         self.note_bytes(bytes);
-    }
-
-    /// Lets go of all messages with the next batch.
-    pub(super) fn shed(&self) {
-        self.sheds.store(true, Ordering::Relaxed);
     }
 
     /// Bytes that it holds.
@@ -320,7 +332,7 @@ impl Feed {
     fn note_bytes(&self, now: usize) {
         let before = self.bytes.swap(now, Ordering::Relaxed);
         if before != now {
-            self.shared.account(before, now);
+            self.shared.account(self, before, now);
         }
     }
 

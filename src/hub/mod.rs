@@ -313,18 +313,25 @@ impl Shared {
         lock(&self.feeds)
     }
 
-    /// Takes note that a feed holds `now` bytes, and `before` until now. Past the bound, the largest feeds let go of
-    /// their messages first; headers stay.
-    fn account(&self, before: usize, now: usize) {
+    /// Takes note that `feed` holds `now` bytes, and held `before` until now. Past the bound, the largest feeds let go of
+    /// their messages first; headers stay. What has just come to `feed` itself is shown first, so that the bound may be
+    /// passed by one batch.
+    fn account(&self, feed: &Feed, before: usize, now: usize) {
         let total = if now >= before {
             self.bytes.fetch_add(now - before, Ordering::Relaxed) + (now - before)
         } else {
             self.bytes.fetch_sub(before - now, Ordering::Relaxed) - (before - now)
         };
         if now > before && total > self.settings.memory {
-            let feeds = self.lock();
-            if let Some(largest) = feeds.values().max_by_key(|feed| feed.bytes()) {
-                largest.shed();
+            let largest = {
+                let feeds = self.lock();
+                let largest = feeds.values().max_by_key(|feed| feed.bytes());
+                largest.map(Arc::clone)
+            };
+            match largest {
+                Some(largest) if std::ptr::eq(Arc::as_ptr(&largest), feed) => largest.shed_next(),
+                Some(largest) => largest.shed(),
+                None => {}
             }
         }
     }

