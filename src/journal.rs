@@ -42,7 +42,7 @@ impl Journal {
         self.lock().iter().cloned().collect()
     }
 
-    /// Subscribes to what happens from now on. A reader that falls behind by [`BACKLOG`] events misses some, and is told.
+    /// Subscribes to what happens from now on. A reader that falls behind by more than 256 events misses some, and is told.
     pub fn follow(&self) -> broadcast::Receiver<Event> {
         self.told.subscribe()
     }

@@ -16,7 +16,7 @@ use crate::config::{ConfigError, Environment, Settings, parse_duration};
 /// What to sign.
 #[derive(Debug, Args)]
 pub struct SignArguments {
-    /// The address that the client uses, such as rtmp://example.com/live/a or https://example.com/live/a.m3u8.
+    /// The address that the client uses, such as `rtmp://example.com/live/a` or `https://example.com/live/a.m3u8`.
     url: String,
     /// How long it may be used.
     #[arg(long = "for", value_name = "DURATION", default_value = "1h")]

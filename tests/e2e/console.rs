@@ -40,7 +40,9 @@ fn every_page_is_sound_and_an_operator_can_work_by_keyboard() {
     assert_eq!(pages.len(), 14, "{lines:#?}");
     let mut wrong = Vec::new();
     for page in pages {
-        assert_eq!(page["hosts"], serde_json::json!([at]), "{page}");
+        // A page that is drawn from what the one before has fetched asks nobody.
+        let hosts = page["hosts"].as_array().expect("a list");
+        assert!(hosts.iter().all(|host| *host == at), "{page}");
         for kind in ["problems", "axe", "wide"] {
             if page[kind] != serde_json::json!([]) {
                 wrong.push(format!("{} {kind}: {:#}", page["page"], page[kind]));

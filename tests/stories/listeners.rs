@@ -55,7 +55,8 @@ async fn what_remains_goes_on_and_calls_are_refused_without_their_media_port() {
     let house = House::open("[rtc]\nlisten = \"\"\n[rtsp]\nlisten = []\n").await;
     let origin = Stub::start(Manner::Grants).await;
     house.register("one", origin.at);
-    assert!(house.ask(Action::Publish, "live/a").await.has_started());
+    let publisher = house.ask(Action::Publish, "live/a").await;
+    assert!(publisher.has_started());
     let calls = CallOrigin::start().await;
     house.register_with("two", &calls.endpoints());
     let (status, _, words) = ask(house.at.api, "POST", "/rtc/v1/whip/?stream=b", &sdp("c")).await;

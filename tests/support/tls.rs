@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
+    SanType, SerialNumber,
 };
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -35,6 +36,7 @@ pub(crate) struct Bridge {
 impl Authority {
     pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.distinguished_name = named("authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![
             rcgen::KeyUsagePurpose::KeyCertSign,
@@ -138,6 +140,7 @@ impl Authority {
             true => SanType::URI(name),
             false => SanType::DnsName(name),
         });
+        params.distinguished_name = named(host);
         params.serial_number = Some(SerialNumber::from(serial));
         params.signed_by(key, &self.issuer).expect("a certificate")
     }
@@ -153,6 +156,13 @@ impl Authority {
         fs::write(&file, text).expect("a file");
         file
     }
+}
+
+/// The subject of a certificate. OpenSSL takes one whose issuer has the same for signed by itself.
+fn named(name: &str) -> DistinguishedName {
+    let mut subject = DistinguishedName::new();
+    subject.push(DnType::CommonName, name);
+    subject
 }
 
 impl Trust {
