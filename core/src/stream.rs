@@ -375,10 +375,7 @@ impl SrtStreamId {
     /// `h` is the vhost. In an older form it has one slash and is the path instead; with more slashes, its first
     /// segment is the vhost and the rest the path. If there is an `r`, it is always the path.
     pub fn parse(id: &str, default: &str) -> Result<Self, StreamError> {
-        let id = match unquote(id) {
-            "" => unquote(default),
-            named => named,
-        };
+        let id = given_or(id, default);
         // Some senders copy the id from a URL and leave it escaped.
         let id = match id.get(..ESCAPED_SRT_PREFIX.len()) {
             Some(start) if start == ESCAPED_SRT_PREFIX => decode(id)?,
@@ -747,6 +744,14 @@ fn hex_digit(byte: u8) -> Option<u8> {
     char::from(byte)
         .to_digit(16)
         .and_then(|digit| u8::try_from(digit).ok())
+}
+
+/// The SRT id `id` without its quotes, or `default` for a caller that gave none.
+pub(crate) fn given_or<'a>(id: &'a str, default: &'a str) -> &'a str {
+    match unquote(id) {
+        "" => unquote(default),
+        given => given,
+    }
 }
 
 /// `text` without white space and one pair of quotes around it, which ids copied from configuration files keep.

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::stream::decode;
+
 /// A query without its question mark: `a=1&b=2`.
 #[derive(Debug, Clone, Copy)]
 pub struct Query<'a>(pub &'a str);
@@ -20,7 +22,7 @@ impl<'a> Query<'a> {
 
     /// The value of `name` with its percent-escapes resolved (RFC 3986 §2.1). A plus sign stays one: base64 has them.
     pub fn value(self, name: &str) -> Option<Cow<'a, str>> {
-        decode(self.raw(name)?)
+        decode(self.raw(name)?).ok()
     }
 
     /// Each parameter and its value, as written.
@@ -48,32 +50,6 @@ pub fn strip(target: &str, names: &[&str]) -> String {
         kept if kept.is_empty() => path.to_owned(),
         kept => format!("{path}?{kept}"),
     }
-}
-
-fn decode(text: &str) -> Option<Cow<'_, str>> {
-    if !text.contains('%') {
-        return Some(Cow::Borrowed(text));
-    }
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        let escaped = match (first, after) {
-            (b'%', [high, low, after @ ..]) => nibble(*high)
-                .zip(nibble(*low))
-                .map(|(high, low)| (high << 4 | low, after)),
-            _ => None,
-        };
-        let (byte, after) = escaped.unwrap_or((first, after));
-        decoded.push(byte);
-        rest = after;
-    }
-    String::from_utf8(decoded).ok().map(Cow::Owned)
-}
-
-fn nibble(digit: u8) -> Option<u8> {
-    char::from(digit)
-        .to_digit(16)
-        .and_then(|value| u8::try_from(value).ok())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use super::{CallAsked, Dialect};
+use super::{CallAsked, Dialect, File};
 use crate::access::credentials::Credentials;
 use crate::stream::{
     Action, SrtStreamId, StreamError, StreamUrl, decode, split_authority, split_query, unquote,
@@ -156,6 +156,19 @@ pub(super) fn guideline_id(
     })
 }
 
+/// The same, at a server that has no SRT and therefore no form of its own; `rule` says so.
+pub(super) fn guideline_id_only(
+    dialect: Dialect,
+    id: &str,
+    port: Option<Action>,
+    rule: &'static str,
+) -> Result<SrtStreamId, StreamError> {
+    match id.strip_prefix("#!::") {
+        Some(pairs) => guideline_id(dialect, pairs, port, None),
+        None => refuse(dialect, rule),
+    }
+}
+
 /// The refusal of an address that breaks `rule`.
 pub(super) fn refuse<T>(dialect: Dialect, rule: &'static str) -> Result<T, StreamError> {
     let dialect = dialect.as_str();
@@ -203,13 +216,17 @@ pub(super) fn with_query(path: &str, query: &str) -> String {
     }
 }
 
-/// `query` without the parameters of these `names`.
-pub(super) fn without(query: &str, names: &[&str]) -> String {
-    let named = |pair: &str| names.contains(&pair.split('=').next().unwrap_or_default());
-    let kept = query
-        .split('&')
-        .filter(|pair| !pair.is_empty() && !named(pair));
-    kept.collect::<Vec<_>>().join("&")
+/// The target of the playlist `file` in the folder of a stream, at a server that has nothing else over HTTP.
+pub(super) fn playlist_only(
+    path: &str,
+    playlist: &str,
+    file: File,
+    query: &str,
+) -> Result<String, &'static str> {
+    match file {
+        File::Playlist => Ok(with_query(&["/", &escape(path), playlist].concat(), query)),
+        File::Live(_) | File::Manifest => Err("over HTTP it has HLS only"),
+    }
 }
 
 /// Whether a path has no more than this many segments, and no fewer than that many.

@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 
 use super::address::{
-    RtmpAddress, RtmpAsked, escape_value, guideline_id, has_segments, refuse, stream_of_url,
+    RtmpAddress, RtmpAsked, escape_value, guideline_id_only, has_segments, refuse, stream_of_url,
     with_query,
 };
 use super::{CallAsked, Dialect, File, FileAsked, Server, SrtWanted, TWO_LEVEL_APP};
 use crate::http::route::{Piece, Route};
 use crate::stream::{
-    Action, Protocol, SrtStreamId, StreamError, StreamUrl, decode, query_value, split_query,
-    unquote,
+    Action, Protocol, SrtStreamId, StreamError, StreamUrl, decode, given_or, query_value,
+    split_query,
 };
 
 pub(super) struct Go2rtc;
@@ -56,14 +56,7 @@ impl Server for Go2rtc {
         default: &str,
         port: Option<Action>,
     ) -> Result<SrtStreamId, StreamError> {
-        let id = match unquote(id) {
-            "" => unquote(default),
-            named => named,
-        };
-        let Some(pairs) = id.strip_prefix("#!::") else {
-            return refuse(Dialect::Go2rtc, SRT_RULE);
-        };
-        let read = guideline_id(Dialect::Go2rtc, pairs, port, None)?;
+        let read = guideline_id_only(Dialect::Go2rtc, given_or(id, default), port, SRT_RULE)?;
         let stream = of_one(read.stream)?;
         Ok(SrtStreamId { stream, ..read })
     }

@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 
 use super::address::{
-    RtmpAddress, RtmpAsked, call_by_path, escape, guideline_id, refuse, stream_of_path,
-    stream_of_url, with_query,
+    RtmpAddress, RtmpAsked, call_by_path, escape, guideline_id, playlist_only, refuse,
+    stream_of_path, stream_of_url, with_query,
 };
 use super::{CallAsked, Dialect, File, FileAsked, Server, SrtWanted};
 use crate::access::credentials::{Credentials, SrtUser};
 use crate::http::route::{Piece, Route};
 use crate::stream::{
-    Action, Protocol, SrtStreamId, StreamError, StreamUrl, decode, split_query, unquote,
+    Action, Protocol, SrtStreamId, StreamError, StreamUrl, decode, given_or, split_query,
 };
 
 pub(super) struct MediaMtx;
@@ -47,10 +47,7 @@ impl Server for MediaMtx {
         default: &str,
         port: Option<Action>,
     ) -> Result<SrtStreamId, StreamError> {
-        let id = match unquote(id) {
-            "" => unquote(default),
-            named => named,
-        };
+        let id = given_or(id, default);
         let id = id.strip_suffix("#feedbackplay").unwrap_or(id);
         if let Some(pairs) = id.strip_prefix("#!::") {
             return guideline_id(Dialect::MediaMtx, pairs, port, Some(Action::Play));
@@ -135,13 +132,7 @@ impl Server for MediaMtx {
     }
 
     fn write_file(&self, path: &str, file: File, query: &str) -> Result<String, &'static str> {
-        match file {
-            File::Playlist => Ok(with_query(
-                &["/", &escape(path), "/index.m3u8"].concat(),
-                query,
-            )),
-            File::Live(_) | File::Manifest => Err("over HTTP it has HLS only"),
-        }
+        playlist_only(path, "/index.m3u8", file, query)
     }
 
     /// It drops a name that is only a query, and the user and password with it.

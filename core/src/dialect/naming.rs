@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::address::{RtmpAddress, RtmpAsked, escape, without};
+use super::address::{RtmpAddress, RtmpAsked, escape};
 use super::{Dialect, File, SrtWanted, TWO_LEVEL_APP};
 use crate::access::credentials::Credentials;
+use crate::access::query::Query;
 use crate::dialect::Rename;
 use crate::stream::{Action, Protocol, StreamUrl};
 
@@ -178,7 +179,7 @@ impl Naming {
         query: &str,
     ) -> Result<String, Unsayable> {
         let path = self.path(stream)?;
-        let query = without(query, clients.server().naming_parameters());
+        let query = Query(query).without(clients.server().naming_parameters());
         Ok(self.dialect.server().write_call(&path, action, &query))
     }
 
@@ -194,7 +195,7 @@ impl Naming {
         query: &str,
     ) -> Result<String, Unsayable> {
         let path = self.path(stream)?;
-        let query = without(query, clients.server().naming_parameters());
+        let query = Query(query).without(clients.server().naming_parameters());
         let written = self.dialect.server().write_file(&path, file, &query);
         written.map_err(|rule| self.unsayable(rule))
     }

@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 
 use super::address::{
-    RtmpAddress, RtmpAsked, call_by_path, escape, guideline_id, has_segments, refuse,
+    RtmpAddress, RtmpAsked, call_by_path, escape, guideline_id_only, has_segments, refuse,
     stream_of_path, stream_of_url, with_query,
 };
 use super::{CallAsked, Dialect, File, FileAsked, Server, SrtWanted, TWO_LEVEL_APP};
 use crate::http::route::{Piece, Route};
-use crate::stream::{Action, Protocol, SrtStreamId, StreamError, StreamUrl, split_query, unquote};
+use crate::stream::{Action, Protocol, SrtStreamId, StreamError, StreamUrl, given_or, split_query};
 
 pub(super) struct NginxRtmp;
 
@@ -42,14 +42,7 @@ impl Server for NginxRtmp {
         default: &str,
         port: Option<Action>,
     ) -> Result<SrtStreamId, StreamError> {
-        let id = match unquote(id) {
-            "" => unquote(default),
-            named => named,
-        };
-        let Some(pairs) = id.strip_prefix("#!::") else {
-            return refuse(Dialect::NginxRtmp, SRT_RULE);
-        };
-        let read = guideline_id(Dialect::NginxRtmp, pairs, port, None)?;
+        let read = guideline_id_only(Dialect::NginxRtmp, given_or(id, default), port, SRT_RULE)?;
         let stream = of_two_or_more(read.stream)?;
         Ok(SrtStreamId { stream, ..read })
     }

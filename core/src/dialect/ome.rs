@@ -3,15 +3,15 @@
 use std::borrow::Cow;
 
 use super::address::{
-    NO_DIRECTION, RtmpAddress, RtmpAsked, escape, has_segments, refuse, stream_of_path,
-    stream_of_url, with_query,
+    NO_DIRECTION, RtmpAddress, RtmpAsked, escape, has_segments, playlist_only, refuse,
+    stream_of_path, stream_of_url, with_query,
 };
 use super::{CallAsked, Dialect, File, FileAsked, Server, SrtWanted, TWO_LEVEL_APP};
 use crate::access::credentials::Credentials;
 use crate::http::route::{Piece, Route};
 use crate::stream::{
-    Action, DEFAULT_VHOST, Protocol, SrtStreamId, StreamError, StreamUrl, decode, query_value,
-    split_authority, split_query, unquote,
+    Action, DEFAULT_VHOST, Protocol, SrtStreamId, StreamError, StreamUrl, decode, given_or,
+    query_value, split_authority, split_query,
 };
 
 pub(super) struct Ome;
@@ -52,10 +52,7 @@ impl Server for Ome {
         default: &str,
         port: Option<Action>,
     ) -> Result<SrtStreamId, StreamError> {
-        let id = match unquote(id) {
-            "" => unquote(default),
-            named => named,
-        };
+        let id = given_or(id, default);
         let (id, sends) = match id.strip_prefix("#!::") {
             None => (Cow::Borrowed(id), None),
             Some(pairs) => {
@@ -140,13 +137,7 @@ impl Server for Ome {
     }
 
     fn write_file(&self, path: &str, file: File, query: &str) -> Result<String, &'static str> {
-        match file {
-            File::Playlist => Ok(with_query(
-                &["/", &escape(path), "/master.m3u8"].concat(),
-                query,
-            )),
-            File::Live(_) | File::Manifest => Err("over HTTP it has HLS only"),
-        }
+        playlist_only(path, "/master.m3u8", file, query)
     }
 
     fn has_viewer_playlists(&self) -> bool {
