@@ -15,14 +15,13 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper::Method;
 use serde::Serialize;
-use sluicegate_core::events::{Event, Kind};
-use sluicegate_core::list::{
-    Asked, Columns, Filter, Key, Listed, Page, Place, mentions, merge, select,
-};
-use sluicegate_core::stream::{Action, PlacementKey, Protocol};
+use sluicegate_core::events::Event;
+use sluicegate_core::list::{Asked, Columns, Key, Listed, Page, Place, mentions, merge, select};
+use sluicegate_core::stream::{Action, PlacementKey};
 use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::columns::{ENDED, EVENTS, SESSIONS, STREAMS};
 use super::fleet::{all_sessions, session_document};
 use super::{System, cluster, lookup, problem};
 use crate::api::{
@@ -31,21 +30,23 @@ use crate::api::{
 };
 use crate::sessions::{Direction, Row, State as SessionState};
 
-/// What a request for a list asks.
+/// What a request for a list asks, besides its page.
 struct Question {
     scope: Scope,
-    /// The page that is asked for; `None` for the whole list.
-    asked: Option<Asked>,
     /// The query without the scope, for the other proxies.
     query: String,
 }
 
 impl Question {
-    /// Reads a query.
+    /// Reads a query, and the page that it asks for; `None` where it asks for the whole list.
     ///
     /// # Errors
     /// What is wrong with it, in words.
-    fn read(raw: Option<&str>, columns: &Columns) -> Result<Self, String> {
+    fn read(
+        system: &System,
+        raw: Option<&str>,
+        columns: &Columns,
+    ) -> Result<(Self, Option<Asked>), String> {
         let pairs = form_urlencoded::parse(raw.unwrap_or_default().as_bytes());
         let (scopes, pairs): (Vec<_>, Vec<_>) = pairs.partition(|(name, _)| name == "scope");
         let scope = match scopes.last().map(|(_, value)| value.as_ref()) {
@@ -53,26 +54,17 @@ impl Question {
             Some("local") => Scope::Local,
             Some(_) => return Err("scope: cluster or local".to_owned()),
         };
-        let asked = match pairs.is_empty() {
-            true => None,
-            false => {
-                let asked = Asked::read(pairs.iter().map(|(a, b)| (a, b)), columns);
-                Some(asked.map_err(|error| error.to_string())?)
-            }
-        };
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.extend_pairs(pairs.iter().map(|(a, b)| (a, b)));
-        Ok(Self {
+        let question = Self {
             scope,
-            asked,
             query: query.finish(),
-        })
-    }
-
-    /// The page that is asked for, or the first one.
-    fn page(&mut self, system: &System, columns: &Columns) -> Result<Asked, String> {
-        let first = || Asked::read([("", ""); 0], columns).expect("nothing that could be wrong");
-        let mut asked = self.asked.take().unwrap_or_else(first);
+        };
+        if pairs.is_empty() {
+            return Ok((question, None));
+        }
+        let asked = Asked::read(pairs.iter().map(|(a, b)| (a, b)), columns);
+        let mut asked = asked.map_err(|error| error.to_string())?;
         for (name, value) in &mut asked.filters {
             // People write `app/stream`; rows have the name that the stream is placed under.
             if *name == "stream" {
@@ -80,8 +72,13 @@ impl Question {
                 *value = system.proxy.key(&stream).as_str().to_owned();
             }
         }
-        Ok(asked)
+        Ok((question, Some(asked)))
     }
+}
+
+/// The page that a list begins with.
+fn first_page(columns: &Columns) -> Asked {
+    Asked::read([("", ""); 0], columns).expect("nothing that could be wrong")
 }
 
 /// A row of this proxy, which has the name that the others know it by.
@@ -176,16 +173,12 @@ pub(super) async fn sessions(
     RawQuery(raw): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    let mut question = match Question::read(raw.as_deref(), &SESSIONS) {
-        Ok(question) => question,
+    let (question, asked) = match Question::read(&system, raw.as_deref(), &SESSIONS) {
+        Ok(read) => read,
         Err(words) => return problem(StatusCode::BAD_REQUEST, &words),
     };
-    if question.asked.is_none() {
+    let Some(asked) = asked else {
         return Json(Answer::of(all_sessions(&system, question.scope).await)).into_response();
-    }
-    let asked = match question.page(&system, &SESSIONS) {
-        Ok(asked) => asked,
-        Err(words) => return problem(StatusCode::BAD_REQUEST, &words),
     };
     let rows: Vec<Open> = system
         .proxy
@@ -198,9 +191,7 @@ pub(super) async fn sessions(
         session_document(system.own_id(), &open.0)
     });
     let document = system
-        .gathered::<Sessions>(&question, &asked, "/api/v1/sessions", own, |row, proxy| {
-            row.proxy = Some(proxy.to_owned());
-        })
+        .gathered::<Sessions>(&question, &asked, "/api/v1/sessions", own)
         .await;
     answered(&headers, &document)
 }
@@ -211,12 +202,11 @@ pub(super) async fn ended(
     RawQuery(raw): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    let read = Question::read(raw.as_deref(), &ENDED)
-        .and_then(|mut question| Ok((question.page(&system, &ENDED)?, question)));
-    let (asked, question) = match read {
+    let (question, asked) = match Question::read(&system, raw.as_deref(), &ENDED) {
         Ok(read) => read,
         Err(words) => return problem(StatusCode::BAD_REQUEST, &words),
     };
+    let asked = asked.unwrap_or_else(|| first_page(&ENDED));
     let rows = system.proxy.sessions().ended();
     let proxy = system.own_id().map(str::to_owned);
     let own = system.own_page(rows.iter().map(|row| &**row), &asked, |row| EndedSession {
@@ -224,15 +214,7 @@ pub(super) async fn ended(
         ..row.clone()
     });
     let document = system
-        .gathered::<EndedSessions>(
-            &question,
-            &asked,
-            "/api/v1/sessions/ended",
-            own,
-            |row, proxy| {
-                row.proxy = Some(proxy.to_owned());
-            },
-        )
+        .gathered::<EndedSessions>(&question, &asked, "/api/v1/sessions/ended", own)
         .await;
     answered(&headers, &document)
 }
@@ -243,12 +225,11 @@ pub(super) async fn events(
     RawQuery(raw): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    let read = Question::read(raw.as_deref(), &EVENTS)
-        .and_then(|mut question| Ok((question.page(&system, &EVENTS)?, question)));
-    let (asked, question) = match read {
+    let (question, asked) = match Question::read(&system, raw.as_deref(), &EVENTS) {
         Ok(read) => read,
         Err(words) => return problem(StatusCode::BAD_REQUEST, &words),
     };
+    let asked = asked.unwrap_or_else(|| first_page(&EVENTS));
     let kind = asked.filter("kind");
     let rows: Vec<api::Event> = system
         .proxy
@@ -261,9 +242,7 @@ pub(super) async fn events(
         .collect();
     let own = system.own_page(&rows, &asked, api::Event::clone);
     let document = system
-        .gathered::<Events>(&question, &asked, "/api/v1/events", own, |row, proxy| {
-            row.proxy = Some(proxy.to_owned());
-        })
+        .gathered::<Events>(&question, &asked, "/api/v1/events", own)
         .await;
     answered(&headers, &document)
 }
@@ -290,16 +269,12 @@ pub(super) async fn streams(
     RawQuery(raw): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    let mut question = match Question::read(raw.as_deref(), &STREAMS) {
-        Ok(question) => question,
+    let (question, asked) = match Question::read(&system, raw.as_deref(), &STREAMS) {
+        Ok(read) => read,
         Err(words) => return problem(StatusCode::BAD_REQUEST, &words),
     };
-    if question.asked.is_none() {
+    let Some(asked) = asked else {
         return Json(Answer::of(all_streams(&system, question.scope).await)).into_response();
-    }
-    let asked = match question.page(&system, &STREAMS) {
-        Ok(asked) => asked,
-        Err(words) => return problem(StatusCode::BAD_REQUEST, &words),
     };
     let document = match is_by_name(&asked) {
         true => streams_by_name(&system, &question, &asked).await,
@@ -326,12 +301,9 @@ async fn streams_by_name(system: &System, question: &Question, asked: &Asked) ->
     let (mut total, mut more) = (own.total, own.more);
     let mut all = own.rows;
     for (proxy, document) in documents {
-        let mut page = fitting(document, asked);
+        let page = fitting(document, asked, &proxy);
         total = total.max(page.total);
         more |= page.more;
-        for row in &mut page.rows {
-            row.proxies = vec![proxy.clone()];
-        }
         all.extend(page.rows);
     }
     let rows = combined(all);
@@ -349,7 +321,7 @@ async fn streams_by_name(system: &System, question: &Question, asked: &Asked) ->
     document
 }
 
-/// A list that depends on sums over all proxies: only he who has all rows can say which are the greatest.
+/// A list that depends on sums over all proxies. Only a proxy that has all rows can say which are the greatest.
 async fn streams_by_sums(system: &System, question: &Question, asked: &Asked) -> Streams {
     let (rows, missing) = match system.peers(question.scope).is_empty() {
         true => (system.own_streams(), Vec::new()),
@@ -375,7 +347,6 @@ pub(super) async fn stream(
     let key = system.proxy.key(&stream);
     let question = Question {
         scope: asked.scope,
-        asked: None,
         query: form_urlencoded::Serializer::new(String::new())
             .append_pair("stream", key.as_str())
             .finish(),
@@ -552,28 +523,26 @@ impl System {
         asked: &Asked,
         path: &str,
         own: Page<D::Row>,
-        name: impl Fn(&mut D::Row, &str),
     ) -> D {
         let path = format!("{path}?{}", question.query);
         let said = self.ask_all::<D>(question.scope, Method::GET, &path).await;
         let (documents, missing) = said.documents();
-        let others = documents.into_iter().map(|(proxy, document)| {
-            let mut page = fitting(document, asked);
-            page.rows.iter_mut().for_each(|row| name(row, &proxy));
-            page
-        });
+        let others = documents
+            .into_iter()
+            .map(|(proxy, document)| fitting(document, asked, &proxy));
         let page = merge(std::iter::once(own).chain(others), asked);
         D::of(page, asked.sort, Coverage::of(question.scope, missing))
     }
 }
 
-/// The page that another proxy answered with. One of an older version knows no pages and sends every row.
-fn fitting<D: Listing>(document: D, asked: &Asked) -> Page<D::Row> {
+/// The page that `proxy` answered with. One of an older version knows no pages and sends every row.
+fn fitting<D: Listing>(document: D, asked: &Asked, proxy: &str) -> Page<D::Row> {
     let mut page = document.into_page();
     if page.rows.len() > asked.limit {
-        let wanted = asked.limit.min(page.rows.len());
         page = merge([page], asked);
-        page.rows.truncate(wanted);
+    }
+    for row in &mut page.rows {
+        D::note_proxy(row, proxy);
     }
     page
 }
@@ -641,91 +610,6 @@ pub(super) fn gzipped(bytes: &[u8]) -> Option<Vec<u8>> {
     encoder.finish().ok()
 }
 
-const PROTOCOLS: [&str; Protocol::ALL.len()] = {
-    let mut names = [""; Protocol::ALL.len()];
-    let mut at = 0;
-    while at < names.len() {
-        names[at] = Protocol::ALL[at].as_str();
-        at += 1;
-    }
-    names
-};
-const ACTIONS: Filter = Filter {
-    name: "action",
-    values: &["play", "publish"],
-};
-
-const fn any(name: &'static str) -> Filter {
-    Filter { name, values: &[] }
-}
-
-const fn one_of(name: &'static str, values: &'static [&'static str]) -> Filter {
-    Filter { name, values }
-}
-
-const SESSIONS: Columns = Columns {
-    usual: "id",
-    sorts: &["id", "age", "bytes", "client", "origin", "rate", "stream"],
-    filters: &[
-        ACTIONS,
-        any("client"),
-        any("origin"),
-        one_of("protocol", &PROTOCOLS),
-        any("proxy"),
-        one_of("state", &["connecting", "waiting", "relaying"]),
-        any("stream"),
-    ],
-};
-
-const ENDED: Columns = Columns {
-    usual: "-ended",
-    sorts: &[
-        "ended", "bytes", "client", "lasted", "origin", "reason", "stream",
-    ],
-    filters: &[
-        ACTIONS,
-        any("client"),
-        any("origin"),
-        one_of("protocol", &PROTOCOLS),
-        any("proxy"),
-        any("reason"),
-        any("stream"),
-    ],
-};
-
-const EVENTS: Columns = Columns {
-    usual: "-at",
-    sorts: &["at", "kind"],
-    filters: &[
-        any("client"),
-        one_of("kind", &KINDS),
-        any("origin"),
-        any("proxy"),
-        any("stream"),
-    ],
-};
-
-const STREAMS: Columns = Columns {
-    usual: "stream",
-    sorts: &["stream", "age", "origin", "out", "players", "rate"],
-    filters: &[
-        any("origin"),
-        one_of("protocol", &PROTOCOLS),
-        one_of("state", &["idle", "live", "stalled", "waiting"]),
-        any("stream"),
-    ],
-};
-
-const KINDS: [&str; Kind::ALL.len()] = {
-    let mut names = [""; Kind::ALL.len()];
-    let mut at = 0;
-    while at < names.len() {
-        names[at] = Kind::ALL[at].as_str();
-        at += 1;
-    }
-    names
-};
-
 const NO_STREAM: &str =
     "that stream is placed nowhere; GET /api/v1/explain?stream= says where it would go";
 /// How long the list of streams is kept: a tab asks every two seconds.
@@ -737,7 +621,7 @@ const WORTH_COMPRESSING: usize = 1_400;
 mod tests {
     use std::time::Duration;
 
-    use sluicegate_core::stream::{StreamUrl, VhostRule};
+    use sluicegate_core::stream::{Protocol, StreamUrl, VhostRule};
 
     use super::*;
     use crate::metrics::Metrics;

@@ -4,6 +4,7 @@
 
 mod access;
 mod cluster;
+mod columns;
 mod console;
 mod drain;
 mod fleet;

@@ -19,12 +19,15 @@ pub trait Listing: Serialize + DeserializeOwned + Default + Send + 'static {
     /// The page that another proxy answered with.
     fn into_page(self) -> Page<Self::Row>;
 
+    /// Notes which proxy a row came from.
+    fn note_proxy(row: &mut Self::Row, proxy: &str);
+
     /// Says that the total is not exact, because rows of several proxies may be the same.
     fn at_least(&mut self);
 }
 
 macro_rules! listing {
-    ($document:ident, $rows:ident, $row:ident) => {
+    ($document:ident, $rows:ident, $row:ident, $note_proxy:expr) => {
         impl Listing for $document {
             type Row = $row;
 
@@ -46,6 +49,11 @@ macro_rules! listing {
                 }
             }
 
+            fn note_proxy(row: &mut $row, proxy: &str) {
+                let note: fn(&mut $row, &str) = $note_proxy;
+                note(row, proxy);
+            }
+
             fn at_least(&mut self) {
                 self.total_at_least = true;
             }
@@ -53,10 +61,15 @@ macro_rules! listing {
     };
 }
 
-listing!(Sessions, sessions, Session);
-listing!(Streams, streams, Stream);
-listing!(Events, events, Event);
-listing!(EndedSessions, sessions, EndedSession);
+listing!(Sessions, sessions, Session, |row, proxy| row.proxy =
+    Some(proxy.to_owned()));
+listing!(Streams, streams, Stream, |row, proxy| row.proxies =
+    vec![proxy.to_owned()]);
+listing!(Events, events, Event, |row, proxy| row.proxy =
+    Some(proxy.to_owned()));
+listing!(EndedSessions, sessions, EndedSession, |row, proxy| row
+    .proxy =
+    Some(proxy.to_owned()));
 
 /// `GET /api/v1/events`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
