@@ -18,7 +18,7 @@
 //! | 3 | [`server`], [`config`], [`demo`], [`logging`]: they know everyone |
 //! | 2 | [`listener`], [`admin`]: one protocol or surface each; they know [`proxy`], not each other |
 //! | 1 | [`proxy`], [`sessions`], [`registry`], [`cluster`], [`readiness`], [`placer`], [`lookup`], [`origin`], [`hub`], [`net`], [`metrics`], [`fleet_api`] |
-//! | 0 | [`api`], [`journal`], [`store`], [`stream_names`], [`value`], `bell` |
+//! | 0 | [`api`], [`journal`], [`store`], [`stream_names`], [`value`], `bell`, `file_stamp` |
 //!
 //! Below the crate boundary, in `sluicegate_core`, there is no socket, clock or task: bytes become events and
 //! facts become decisions there.
@@ -30,6 +30,7 @@ pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod demo;
+mod file_stamp;
 pub mod fleet_api;
 pub mod hub;
 pub mod journal;

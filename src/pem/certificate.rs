@@ -106,22 +106,22 @@ impl Files {
 /// What stands in the first line of a key with a passphrase, in both forms (RFC 7468 §11, RFC 1421 §4.6.1.1).
 const ENCRYPTED: &[u8] = b"ENCRYPTED";
 
+/// Certificates for tests, in files.
 #[cfg(test)]
-mod tests {
+pub(crate) mod samples {
     use std::fs;
     use std::path::Path;
 
-    use super::super::LONGEST;
-    use super::*;
+    use super::Files;
 
     /// A certificate for `names`, and its key.
-    fn made(names: &[&str]) -> (String, String) {
+    pub(crate) fn made(names: &[&str]) -> (String, String) {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let made = rcgen::generate_simple_self_signed(names).unwrap();
         (made.cert.pem(), made.signing_key.serialize_pem())
     }
 
-    fn write(directory: &Path, name: &str, names: &[&str]) -> Files {
+    pub(crate) fn write(directory: &Path, name: &str, names: &[&str]) -> Files {
         let (certificate, key) = made(names);
         let files = Files {
             certificate: directory.join(format!("{name}.crt")),
@@ -132,6 +132,16 @@ mod tests {
         fs::write(&files.key, key).unwrap();
         files
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::super::LONGEST;
+    use super::samples::write;
+    use super::*;
 
     #[test]
     fn what_is_wrong_with_a_file_is_said() {

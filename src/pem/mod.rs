@@ -4,6 +4,8 @@
 mod certificate;
 mod clients;
 
+#[cfg(test)]
+pub(crate) use certificate::samples;
 pub use certificate::{Files, Loaded};
 pub use clients::ClientAuthority;
 

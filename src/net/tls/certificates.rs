@@ -2,10 +2,8 @@
 //! again.
 
 use std::collections::HashMap;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -13,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
+use crate::file_stamp::FileStamp;
 use crate::pem::{FileError, Files, Loaded};
 
 /// The certificates of one proxy, as its files hold them.
@@ -21,7 +20,7 @@ pub struct Certificates {
     files: Vec<Files>,
     table: RwLock<Arc<Table>>,
     /// The files as they were looked at last.
-    seen: Mutex<Vec<Option<Stamp>>>,
+    seen: Mutex<Vec<Option<FileStamp>>>,
 }
 
 /// Until when a certificate holds.
@@ -41,15 +40,6 @@ struct Table {
     /// By what follows the `*.` of the name.
     below: HashMap<String, Arc<CertifiedKey>>,
     expiries: Vec<Expiry>,
-}
-
-/// What tells a file from the one that stood there before, through symbolic links.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
-    changed: Option<SystemTime>,
-    device: u64,
-    node: u64,
-    length: u64,
 }
 
 impl Certificates {
@@ -218,19 +208,9 @@ pub(super) async fn asked(hang_up: &mut Option<Signal>) -> bool {
     }
 }
 
-fn stamps(files: &[Files]) -> Vec<Option<Stamp>> {
-    let each = |files: &Files| [stamp(&files.certificate), stamp(&files.key)];
+fn stamps(files: &[Files]) -> Vec<Option<FileStamp>> {
+    let each = |files: &Files| [FileStamp::of(&files.certificate), FileStamp::of(&files.key)];
     files.iter().flat_map(each).collect()
-}
-
-pub(super) fn stamp(file: &Path) -> Option<Stamp> {
-    let metadata = std::fs::metadata(file).ok()?;
-    Some(Stamp {
-        changed: metadata.modified().ok(),
-        device: metadata.dev(),
-        node: metadata.ino(),
-        length: metadata.len(),
-    })
 }
 
 /// How often the files are looked at.
@@ -245,25 +225,7 @@ mod tests {
 
     use super::*;
     use crate::pem::FileProblem;
-
-    /// A certificate for `names`, and its key.
-    fn made(names: &[&str]) -> (String, String) {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let made = rcgen::generate_simple_self_signed(names).unwrap();
-        (made.cert.pem(), made.signing_key.serialize_pem())
-    }
-
-    fn write(directory: &Path, name: &str, names: &[&str]) -> Files {
-        let (certificate, key) = made(names);
-        let files = Files {
-            certificate: directory.join(format!("{name}.crt")),
-            key: directory.join(format!("{name}.key")),
-            names: Vec::new(),
-        };
-        fs::write(&files.certificate, certificate).unwrap();
-        fs::write(&files.key, key).unwrap();
-        files
-    }
+    use crate::pem::samples::{made, write};
 
     fn shown(certificates: &Certificates, name: Option<&str>) -> Vec<u8> {
         certificates.for_name(name).cert[0].to_vec()

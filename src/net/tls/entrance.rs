@@ -14,10 +14,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use super::Certificates;
-use super::certificates::{Stamp, asked, stamp};
+use super::certificates::asked;
 use super::handshake::{HandshakeError, Handshakes};
 use super::refused::Words;
 use super::stream::{Ended, TlsStream};
+use crate::file_stamp::FileStamp;
 use crate::metrics::{HandshakeLabels, Metrics};
 use crate::pem::{ClientAuthority, FileError, FileProblem, provider};
 
@@ -124,8 +125,8 @@ impl TlsEntrance {
         let Some(clients) = &self.clients else {
             return;
         };
-        let stamps = || -> Vec<(PathBuf, Option<Stamp>)> {
-            let each = |file: &PathBuf| (file.clone(), stamp(file));
+        let stamps = || -> Vec<(PathBuf, Option<FileStamp>)> {
+            let each = |file: &PathBuf| (file.clone(), FileStamp::of(file));
             clients.files().map(each).collect()
         };
         let mut seen = stamps();

@@ -7,10 +7,9 @@
 mod dns;
 
 use std::future::pending;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use sluicegate_core::fleet::listed::parse_list;
 use sluicegate_core::fleet::origin::{AddressRules, Origin, OriginId};
@@ -20,6 +19,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use crate::config::{Place, SourceSettings, Sources, read_sources};
+use crate::file_stamp::FileStamp;
 use crate::origin::connect::Connector;
 use crate::origin::fetch;
 use crate::registry::Registry;
@@ -33,14 +33,14 @@ pub struct Lists {
     polls: JoinSet<()>,
     hang_up: Option<Signal>,
     /// The file as it was read last.
-    seen: Option<Stamp>,
+    seen: Option<FileStamp>,
 }
 
 impl Lists {
     /// Brings the fleet of `registry` to what `sources` say, and keeps it so.
     pub fn start(registry: Arc<Registry>, sources: Sources, rules: AddressRules) -> Self {
         registry.reconcile(&SETTINGS.into(), sources.origins.clone());
-        let seen = sources.file.as_deref().and_then(stamp);
+        let seen = sources.file.as_deref().and_then(FileStamp::of);
         let mut lists = Self {
             registry,
             sources,
@@ -126,7 +126,7 @@ impl Lists {
 /// Waits for the signal, or for the file to change.
 async fn changed(
     file: Option<&Path>,
-    seen: &mut Option<Stamp>,
+    seen: &mut Option<FileStamp>,
     mut hang_up: Option<&mut Signal>,
 ) -> bool {
     // How a changed file looked last: one that is still being written may be half a file, or empty.
@@ -149,7 +149,7 @@ async fn changed(
             _ = asked => true,
             () = look => false,
         };
-        let now = file.and_then(stamp);
+        let now = file.and_then(FileStamp::of);
         // A file that is away for a moment is being replaced.
         let differs = now.is_some() && now != *seen;
         if asked || (differs && now == growing) {
@@ -158,14 +158,6 @@ async fn changed(
         }
         growing = now.filter(|_| differs);
     }
-}
-
-/// What tells one state of a file from another: when it was written, how long it is, and which file it is.
-type Stamp = (SystemTime, u64, u64);
-
-fn stamp(file: &Path) -> Option<Stamp> {
-    let metadata = std::fs::metadata(file).ok()?;
-    Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
 }
 
 /// Asks one source again and again.
