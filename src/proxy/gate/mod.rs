@@ -64,11 +64,7 @@ impl Gate {
         let rules = self.rules();
         let nothing = Credentials::default();
         let question = question(request, &nothing);
-        let deciding = match rules.is_empty() {
-            true => None,
-            false => rules.deciding(&question),
-        };
-        let Some((_, rule)) = deciding else {
+        let Some((_, rule)) = rules.deciding(&question) else {
             return Judged::default();
         };
         let session = rules.trial(rule).1.any(Check::asks).then(session_id);
@@ -307,8 +303,7 @@ fn session_id() -> Box<str> {
     format!("{:016x}", u64::from_ne_bytes(random)).into()
 }
 
-fn without_used(grant: Grant) -> Grant {
-    let mut grant = grant;
+fn without_used(mut grant: Grant) -> Grant {
     grant.passed = std::mem::take(&mut grant.used);
     grant
 }
