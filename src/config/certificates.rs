@@ -66,7 +66,7 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
         };
         if !listener.required {
             conflict(format!(
-                "{section}.client_ca asks clients for certificates, and {section}.require_tls is off: whoever comes without TLS would need none; set require_tls = true"
+                "{section}.client_ca asks clients for certificates, and {section}.require_tls is off: a client without TLS would need none; set require_tls = true"
             ));
         }
         if let Err(error) = clients.load() {

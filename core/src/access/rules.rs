@@ -43,7 +43,7 @@ pub enum Decide {
     /// They may.
     #[default]
     Allow,
-    /// So many of these checks, by their places among [`Rules`]' checks.
+    /// All or any of these checks, by their places in [`Rules`], as the quorum says.
     Checks(Quorum, Vec<usize>),
     /// They may not.
     Deny,

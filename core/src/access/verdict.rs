@@ -104,7 +104,7 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// A trial by so many checks. Of none, all have said yes, and not one.
+    /// A trial by `checks` checks. With none of them, [`Quorum::All`] is a yes and [`Quorum::Any`] a no.
     pub fn new(quorum: Quorum, checks: usize) -> Self {
         let so_far = match quorum {
             Quorum::All => Verdict::Yes(Grant::default()),

@@ -138,7 +138,7 @@ impl Watch {
         sums
     }
 
-    /// The counters of so many minutes ago; `None` while the process is younger than that, when they were zero.
+    /// The counters as they were `minutes` ago; `None` if the process did not run then, so that all were zero.
     fn before(&self, minutes: u32, now: Duration) -> Option<&Samples> {
         let then = now.checked_sub(Duration::from_secs(u64::from(minutes) * 60))?;
         let mut kept = self.kept.iter().rev();

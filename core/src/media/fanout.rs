@@ -13,7 +13,7 @@ pub enum Mode {
     /// Each has a leg of their own.
     #[default]
     Off,
-    /// They share one, and whoever this proxy lets in may watch.
+    /// They share one, and every viewer that this proxy lets in may watch.
     Open,
 }
 
