@@ -128,7 +128,7 @@ fn proxy(policy: &str) -> Proxy {
         dialects: Arc::default(),
         timing,
         lookup: Lookup::default(),
-        outside: None,
+        placement_service: None,
         cluster: None,
         connector: Connector::unrestricted(),
         rules: sluicegate_core::access::rules::Rules::default(),

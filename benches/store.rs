@@ -48,7 +48,7 @@ async fn claims(server: &RedisServer) -> Result<(), Box<dyn Error>> {
         server.url().parse()?,
         Options {
             prefix: "bench".to_owned(),
-            patience: MINUTE,
+            time_limit: MINUTE,
             watched: Vec::new(),
         },
     )?);

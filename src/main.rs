@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use sluicegate::cli::operate::Question;
+use sluicegate::cli::operate::Command;
 use sluicegate::cli::{Cli, Verb};
 use sluicegate::cli::{register, sign, tap};
 use sluicegate::config::{self, Environment, Loaded, Settings};
@@ -23,16 +23,16 @@ fn main() -> ExitCode {
             Cli::print_completions(shell);
             ExitCode::SUCCESS
         }
-        Verb::Disable(it) => operate(Question::Disable(it)),
-        Verb::Drain(it) => operate(Question::Drain(it)),
-        Verb::Events(it) => operate(Question::Events(it)),
-        Verb::Explain(it) => operate(Question::Explain(it)),
-        Verb::Kick(it) => operate(Question::Kick(it)),
-        Verb::Origins(it) => operate(Question::Origins(it)),
-        Verb::Ps(it) => operate(Question::Ps(it)),
-        Verb::Sessions(it) => operate(Question::Sessions(it)),
-        Verb::Streams(it) => operate(Question::Streams(it)),
-        Verb::Undrain(it) => operate(Question::Undrain(it)),
+        Verb::Disable(it) => operate(Command::Disable(it)),
+        Verb::Drain(it) => operate(Command::Drain(it)),
+        Verb::Events(it) => operate(Command::Events(it)),
+        Verb::Explain(it) => operate(Command::Explain(it)),
+        Verb::Kick(it) => operate(Command::Kick(it)),
+        Verb::Origins(it) => operate(Command::Origins(it)),
+        Verb::Ps(it) => operate(Command::Ps(it)),
+        Verb::Sessions(it) => operate(Command::Sessions(it)),
+        Verb::Streams(it) => operate(Command::Streams(it)),
+        Verb::Undrain(it) => operate(Command::Undrain(it)),
         Verb::Demo { tls } => said(demo(tls)),
         Verb::Register(arguments) => said(block_on(register::run(arguments))),
         Verb::Run {
@@ -72,7 +72,7 @@ fn said(outcome: anyhow::Result<()>) -> ExitCode {
 }
 
 /// Asks a running proxy; its exit codes are those of [`operate::OperateError`](sluicegate::cli::operate::OperateError).
-fn operate(question: Question) -> ExitCode {
+fn operate(question: Command) -> ExitCode {
     let mut code = ExitCode::FAILURE;
     let asked = block_on(async {
         code = sluicegate::cli::operate::run(question, &Environment::read()?).await;

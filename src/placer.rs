@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use sluicegate_core::fleet::origin::OriginId;
-use sluicegate_core::place::placement::{Decision, Question, Rules, Standing, place};
+use sluicegate_core::place::placement::{
+    CandidateFacts, Decision, PlacementQuestion, Rules, place,
+};
 use sluicegate_core::place::policy::{Draw, Policy};
 use sluicegate_core::place::rule::PoolRule;
 use sluicegate_core::stream::{PlacementKey, StreamUrl};
@@ -61,8 +63,8 @@ impl Placer {
     }
 
     /// Where a stream goes that is nowhere yet.
-    pub fn decide(&self, origins: &[Standing], wanted: &Wanted<'_>) -> Decision {
-        let question = Question {
+    pub fn decide(&self, origins: &[CandidateFacts], wanted: &Wanted<'_>) -> Decision {
+        let question = PlacementQuestion {
             key: wanted.key,
             pool: self.rule(wanted.stream).map(|rule| &rule.pool),
             zone: self.zone(wanted),

@@ -13,14 +13,16 @@ use sluicegate_core::place::attempts::{
     Attempts, Choice, Claimant, GiveUp, Outcome, Publisher, Step, Terms, Try, View, Why,
 };
 use sluicegate_core::place::leg::LegEnd;
-use sluicegate_core::place::placement::{Question, Reject, Rules, Standing, Usage, place};
+use sluicegate_core::place::placement::{
+    CandidateFacts, PlacementQuestion, Reject, Rules, Usage, place,
+};
 use sluicegate_core::place::policy::{Draw, by_name};
 use sluicegate_core::stream::{PlacementKey, StreamUrl, VhostRule};
 
 /// A fleet, and one stream.
 #[derive(Debug, Clone)]
 struct World {
-    origins: Vec<Standing>,
+    origins: Vec<CandidateFacts>,
     claimed: Option<OriginId>,
     settled: Option<OriginId>,
     linked: Option<OriginId>,
@@ -62,7 +64,7 @@ impl View for World {
     }
 
     fn best(&self, without: &[OriginId]) -> Result<Choice, GiveUp> {
-        let question = Question {
+        let question = PlacementQuestion {
             key: &key(),
             pool: None,
             zone: None,
@@ -108,8 +110,8 @@ impl View for World {
     }
 }
 
-fn standing((number, reject): (usize, &Option<Reject>)) -> Standing {
-    Standing {
+fn standing((number, reject): (usize, &Option<Reject>)) -> CandidateFacts {
+    CandidateFacts {
         origin: id(number),
         attributes: Arc::new(Attributes::default()),
         services: 1,
@@ -201,7 +203,7 @@ fn play(
                     Outcome::Found(_) => Outcome::Refused("no".to_owned()),
                     other => other,
                 };
-                assert!(what.patience <= left.max(terms.dial), "{what:?}");
+                assert!(what.time_limit <= left.max(terms.dial), "{what:?}");
                 told.tried.push(Tried {
                     at: now - start,
                     what: what.clone(),
@@ -462,12 +464,12 @@ fn path(told: &Told) -> Vec<(String, Why)> {
 fn the_last_origin_that_is_silent_is_given_the_rest_of_the_time() {
     let world = World::of(&[None]);
     let told = play(&world, TERMS, None, &[(silent(), 1000)], &silent());
-    let patience: Vec<u64> = told
+    let time_limit: Vec<u64> = told
         .tried
         .iter()
-        .map(|one| one.what.patience.as_secs())
+        .map(|one| one.what.time_limit.as_secs())
         .collect();
-    assert_eq!(patience, [1, 9]);
+    assert_eq!(time_limit, [1, 9]);
     assert!(matches!(told.gave_up, Some(GiveUp::AllFailed(tried)) if tried.len() == 2));
 }
 

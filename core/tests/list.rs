@@ -2,7 +2,7 @@
 //! from one proxy as from several.
 
 use proptest::prelude::*;
-use sluicegate_core::list::{Asked, Columns, Filter, Key, Listed, Page, Place, merge, select};
+use sluicegate_core::list::{Columns, Cursor, Filter, Key, ListQuery, Listed, Page, merge, select};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Row {
@@ -13,8 +13,8 @@ struct Row {
 }
 
 impl Listed for Row {
-    fn place(&self, column: &str) -> Place<'_> {
-        Place {
+    fn place(&self, column: &str) -> Cursor<'_> {
+        Cursor {
             key: match column {
                 "rate" => Key::of(self.rate),
                 _ => Key::from(self.name.as_str()),
@@ -63,7 +63,7 @@ fn order() -> impl Strategy<Value = &'static str> {
 }
 
 fn sorted(rows: &[Row], order: &str) -> Vec<Row> {
-    let sort = Asked::read([("sort", order)], &COLUMNS).unwrap().sort;
+    let sort = ListQuery::read([("sort", order)], &COLUMNS).unwrap().sort;
     let mut sorted = rows.to_vec();
     sorted.sort_by(|a, b| {
         let by_key = match sort.column {
@@ -89,13 +89,13 @@ fn owned(page: Page<&Row>) -> Page<Row> {
 }
 
 /// Every page of a list, one after the other, each asked for with the cursor of the one before.
-fn walk(order: &str, limit: usize, page: impl Fn(&Asked) -> Page<Row>) -> Vec<Row> {
+fn walk(order: &str, limit: usize, page: impl Fn(&ListQuery) -> Page<Row>) -> Vec<Row> {
     let limit = limit.to_string();
     let mut after = String::new();
     let mut all = Vec::new();
     loop {
         let pairs = [("sort", order), ("limit", &limit), ("after", &after)];
-        let asked = Asked::read(pairs, &COLUMNS).unwrap();
+        let asked = ListQuery::read(pairs, &COLUMNS).unwrap();
         let page = page(&asked);
         assert!(page.rows.len() <= asked.limit);
         let next = page.next(asked.sort);
@@ -143,17 +143,17 @@ proptest! {
 
     #[test]
     fn only_what_matches_is_counted_and_shown(rows in rows(), name in "[ab]{1,2}") {
-        let asked = Asked::read([("name", name.as_str()), ("limit", "200")], &COLUMNS).unwrap();
+        let asked = ListQuery::read([("name", name.as_str()), ("limit", "200")], &COLUMNS).unwrap();
         let page = owned(select(&rows, &asked));
         let expected: Vec<Row> = sorted(&rows, "name").into_iter().filter(|row| row.name == name).collect();
         prop_assert_eq!(page.total, expected.len());
         prop_assert_eq!(page.rows, expected);
-        let asked = Asked::read([("q", "b"), ("limit", "200")], &COLUMNS).unwrap();
+        let asked = ListQuery::read([("q", "b"), ("limit", "200")], &COLUMNS).unwrap();
         prop_assert!(select(&rows, &asked).rows.iter().all(|row| row.name.contains('b')));
     }
 
     #[test]
     fn any_text_may_stand_where_a_cursor_belongs(text in ".{0,80}") {
-        let _ = Asked::read([("after", text)], &COLUMNS);
+        let _ = ListQuery::read([("after", text)], &COLUMNS);
     }
 }

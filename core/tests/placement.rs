@@ -10,7 +10,7 @@ use sluicegate_core::fleet::attributes::Attributes;
 use sluicegate_core::fleet::load::Load;
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::placement::{
-    Decision, Question, Reject, Rules, Standing, Usage, place,
+    CandidateFacts, Decision, PlacementQuestion, Reject, Rules, Usage, place,
 };
 use sluicegate_core::place::policy::{Draw, NAMES, by_name};
 use sluicegate_core::stream::{PlacementKey, StreamUrl, VhostRule};
@@ -24,7 +24,7 @@ const BOUND: u32 = 125;
 struct World {
     policy: &'static str,
     rules: Rules,
-    origins: Vec<Standing>,
+    origins: Vec<CandidateFacts>,
     streams: BTreeMap<usize, usize>,
     turn: u64,
     /// The state of xorshift64.
@@ -60,7 +60,7 @@ impl World {
 
     fn decide(&self, stream: usize) -> Decision {
         let policy = by_name(self.policy).unwrap();
-        let question = Question {
+        let question = PlacementQuestion {
             key: &key(stream),
             pool: None,
             zone: None,
@@ -226,7 +226,7 @@ fn a_full_fleet_refuses_exactly_what_it_cannot_hold_or_overflows() {
         }
         let taken = (0..1_200).filter(|stream| world.start(*stream)).count();
         assert_eq!(taken, 1_000, "{policy}");
-        let full = |one: &Standing| one.usage.streams == 20;
+        let full = |one: &CandidateFacts| one.usage.streams == 20;
         assert!(world.origins.iter().all(full), "{policy}");
         world.rules.overflow = true;
         let decision = world.decide(5_000);
@@ -273,7 +273,7 @@ fn an_origin_that_came_up_lately_is_given_its_streams_by_and_by() {
         ..Rules::default()
     };
     for (seconds, weight) in [(0, 10), (3, 10), (9, 30), (29, 90), (30, 100), (900, 100)] {
-        let origin = Standing {
+        let origin = CandidateFacts {
             up: Duration::from_secs(seconds),
             ..standing(1, Attributes::default())
         };
@@ -293,13 +293,13 @@ proptest! {
         zone in prop::option::of(0..3_usize),
         overflow in any::<bool>(),
     ) {
-        let origins: Vec<Standing> = rows.into_iter().enumerate().map(|(number, row)| row.standing(number)).collect();
+        let origins: Vec<CandidateFacts> = rows.into_iter().enumerate().map(|(number, row)| row.standing(number)).collect();
         let rules = Rules { overflow, ..Rules::default() };
         let zone = zone.map(|zone| format!("z{zone}"));
         let key = key(stream);
         for name in NAMES {
             let policy = by_name(name).unwrap();
-            let question = Question { zone: zone.as_deref(), ..question(&key) };
+            let question = PlacementQuestion { zone: zone.as_deref(), ..question(&key) };
             let decision = place(&*policy, &rules, &origins, &question);
             let ranked = decision.ranked.iter().map(|one| one.origin.clone());
             let rejected = decision.rejected.iter().map(|(origin, _)| origin.clone());
@@ -338,7 +338,7 @@ struct RowOf {
 }
 
 impl RowOf {
-    fn standing(self, number: usize) -> Standing {
+    fn standing(self, number: usize) -> CandidateFacts {
         let attributes = Attributes {
             weight: self.weight,
             zone: Some(format!("z{}", self.zone)),
@@ -374,8 +374,8 @@ fn rows() -> impl Strategy<Value = RowOf> {
     )
 }
 
-fn standing(number: usize, attributes: Attributes) -> Standing {
-    Standing {
+fn standing(number: usize, attributes: Attributes) -> CandidateFacts {
+    CandidateFacts {
         origin: OriginId::from(format!("o{number}")),
         attributes: Arc::new(attributes),
         services: 2,
@@ -391,8 +391,8 @@ fn key(stream: usize) -> PlacementKey {
     VhostRule::Ignored.key(&url)
 }
 
-fn question(key: &PlacementKey) -> Question<'_> {
-    Question {
+fn question(key: &PlacementKey) -> PlacementQuestion<'_> {
+    PlacementQuestion {
         key,
         pool: None,
         zone: None,

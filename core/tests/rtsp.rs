@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use sluicegate_core::rtsp::join::{FromClient, Join, News};
 use sluicegate_core::rtsp::message::{Message, Speaker};
 use sluicegate_core::rtsp::rewrite::Rewrite;
-use sluicegate_core::rtsp::server::{Asked, Server};
+use sluicegate_core::rtsp::server::{NamedStream, Server};
 use sluicegate_core::rtsp::walk::{Step, Walk};
 use sluicegate_core::stream::Action;
 
@@ -85,7 +85,7 @@ fn answer(host: &str, parts: &(String, String, String), cseq: u32) -> String {
     )
 }
 
-fn asked(wire: &str) -> Asked {
+fn asked(wire: &str) -> NamedStream {
     let mut server = Server::default();
     server.feed(wire.as_bytes());
     server.poll().unwrap().expect("a request")

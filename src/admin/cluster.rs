@@ -15,28 +15,28 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{System, problem};
-use crate::api::{Answer, Missing, Scope};
+use crate::api::{Envelope, Missing, Scope};
 use crate::cluster::Peer;
 use crate::origin::fetch;
 use crate::value::Url;
 
 /// What may stand behind the `?` of most requests.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
-pub(super) struct Asked {
+pub(super) struct ScopeQuery {
     #[serde(default)]
     pub(super) scope: Scope,
 }
 
 /// What the other proxies said.
 #[derive(Debug)]
-pub(super) struct Said<T> {
+pub(super) struct OtherAnswers<T> {
     /// The document of each, or the status that it answered with instead.
     pub(super) answers: Vec<(String, Result<T, StatusCode>)>,
     /// Who said nothing, and why.
     pub(super) missing: Vec<Missing>,
 }
 
-impl<T> Said<T> {
+impl<T> OtherAnswers<T> {
     /// The documents, each with the proxy that has it, and who is missing then.
     pub(super) fn documents(mut self) -> (Vec<(String, T)>, Vec<Missing>) {
         let mut documents = Vec::new();
@@ -70,12 +70,12 @@ impl System {
         scope: Scope,
         method: Method,
         path: &str,
-    ) -> Said<T> {
+    ) -> OtherAnswers<T> {
         let peers = self.peers(scope);
         let asked = peers
             .iter()
             .map(|peer| self.ask_for(peer, method.clone(), path));
-        let mut said = Said {
+        let mut said = OtherAnswers {
             answers: Vec::new(),
             missing: Vec::new(),
         };
@@ -100,7 +100,7 @@ impl System {
         if !status.is_success() {
             return Ok(Err(status));
         }
-        let answer: Answer<T> = read(body).await?;
+        let answer: Envelope<T> = read(body).await?;
         Ok(Ok(answer.data))
     }
 
@@ -136,7 +136,7 @@ impl System {
             method,
             &url,
             Some(&token),
-            PATIENCE,
+            TIME_LIMIT,
             LONGEST_ANSWER,
         )
         .await;
@@ -175,6 +175,6 @@ pub(super) fn passed(answer: Result<(StatusCode, Value), String>, proxy: &str) -
 }
 
 /// Each proxy has so long. The whole answer has to be out within the time of a request.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIME_LIMIT: Duration = Duration::from_secs(2);
 /// Bytes of one proxy's table: a hundred thousand sessions.
 const LONGEST_ANSWER: usize = 64 * 1024 * 1024;

@@ -11,7 +11,7 @@ use sluicegate_core::cluster::peers::PeerRecord;
 use sluicegate_core::fleet::drain::{Cause, Drain, Duty, Left};
 use sluicegate_core::fleet::origin::OriginId;
 
-use super::cluster::{Asked, passed};
+use super::cluster::{ScopeQuery, passed};
 use super::fleet::NO_ORIGIN;
 use super::{System, problem};
 use crate::api::{self, Coverage, Scope};
@@ -21,11 +21,11 @@ use crate::value::ValueError;
 
 /// What may stand behind the `?` of a drain.
 #[derive(Debug, Deserialize)]
-pub(super) struct Patience {
+pub(super) struct TimeLimit {
     deadline: Option<String>,
 }
 
-impl Patience {
+impl TimeLimit {
     /// How long sessions may finish; `None` as long as they like.
     fn read(&self) -> Result<Option<Duration>, ValueError> {
         self.deadline.as_deref().map(parse_duration).transpose()
@@ -43,25 +43,25 @@ pub(super) struct Which {
 pub(super) async fn drain_origin(
     State(system): State<System>,
     Path(id): Path<String>,
-    Query(patience): Query<Patience>,
-    Query(asked): Query<Asked>,
+    Query(time_limit): Query<TimeLimit>,
+    Query(asked): Query<ScopeQuery>,
 ) -> Response {
-    let Ok(patience) = patience.read() else {
+    let Ok(time_limit) = time_limit.read() else {
         return not_a_duration();
     };
     let id = OriginId::from(id);
     let known = system
         .proxy
         .registry()
-        .drain(&id, patience, Cause::Operator);
-    told(&system, &id, known, asked.scope, patience).await
+        .drain(&id, time_limit, Cause::Operator);
+    told(&system, &id, known, asked.scope, time_limit).await
 }
 
 /// `POST /api/v1/origins/{id}/disable`.
 pub(super) async fn disable_origin(
     State(system): State<System>,
     Path(id): Path<String>,
-    Query(asked): Query<Asked>,
+    Query(asked): Query<ScopeQuery>,
 ) -> Response {
     let id = OriginId::from(id);
     let known = system.proxy.registry().disable(&id);
@@ -72,7 +72,7 @@ pub(super) async fn disable_origin(
 pub(super) async fn undrain_origin(
     State(system): State<System>,
     Path(id): Path<String>,
-    Query(asked): Query<Asked>,
+    Query(asked): Query<ScopeQuery>,
 ) -> Response {
     let id = OriginId::from(id);
     let known = system.proxy.registry().undrain(&id);
@@ -90,14 +90,14 @@ pub(super) async fn proxy(State(system): State<System>, Query(which): Query<Whic
 /// `POST /api/v1/proxy/drain`.
 pub(super) async fn drain_proxy(
     State(system): State<System>,
-    Query(patience): Query<Patience>,
+    Query(time_limit): Query<TimeLimit>,
     Query(which): Query<Which>,
 ) -> Response {
-    let Ok(deadline) = patience.read() else {
+    let Ok(deadline) = time_limit.read() else {
         return not_a_duration();
     };
     let mut path = "/api/v1/proxy/drain".to_owned();
-    if let Some(deadline) = &patience.deadline {
+    if let Some(deadline) = &time_limit.deadline {
         path.push_str(&format!("?deadline={}", escaped(deadline)));
     }
     if let Some(other) = another(&system, which, Method::POST, &path).await {
@@ -201,7 +201,7 @@ async fn told(
     id: &OriginId,
     known: bool,
     scope: Scope,
-    patience: Option<Duration>,
+    time_limit: Option<Duration>,
 ) -> Response {
     let registry = system.proxy.registry();
     let Some(duty) = registry.duty(id).filter(|_| known) else {
@@ -210,7 +210,7 @@ async fn told(
     if scope == Scope::Cluster
         && let Some(cluster) = system.proxy.cluster()
     {
-        cluster.tell_duty(id, duty, patience).await;
+        cluster.tell_duty(id, duty, time_limit).await;
     }
     let left = registry.left(id);
     let mut drain = match duty {

@@ -21,10 +21,10 @@ use sluicegate_core::stream::Service;
 use tracing::warn;
 
 use super::access::Surface;
-use super::cluster::{Asked, answered, passed};
+use super::cluster::{ScopeQuery, answered, passed};
 use super::drain::drain_document;
 use super::{System, problem};
-use crate::api::{self, Answer, Coverage, Done, Ended, Missing, Problem, Registered, Scope};
+use crate::api::{self, Coverage, Done, EndedCount, Envelope, Missing, Problem, Registered, Scope};
 use crate::net::entrance::Ends;
 use crate::net::versions::SERVER;
 use crate::origin::fetch::escaped;
@@ -82,8 +82,8 @@ pub(super) async fn register(
 /// `GET /api/v1/origins`.
 pub(super) async fn origins(
     State(system): State<System>,
-    Query(asked): Query<Asked>,
-) -> Json<Answer<api::Origins>> {
+    Query(asked): Query<ScopeQuery>,
+) -> Json<Envelope<api::Origins>> {
     let members = system.proxy.registry().origins();
     let (origins, missing) = system.merged_origins(&members, asked.scope).await;
     data(api::Origins {
@@ -97,7 +97,7 @@ pub(super) async fn origins(
 pub(super) async fn origin(
     State(system): State<System>,
     Path(id): Path<String>,
-    Query(asked): Query<Asked>,
+    Query(asked): Query<ScopeQuery>,
 ) -> Response {
     let id = OriginId::from(id);
     let Some(member) = system.proxy.registry().member(&id) else {
@@ -199,7 +199,7 @@ impl Others {
 pub(super) async fn deregister(
     State(system): State<System>,
     Path(id): Path<String>,
-    Query(asked): Query<Asked>,
+    Query(asked): Query<ScopeQuery>,
 ) -> Response {
     let id = OriginId::from(id);
     let registry = system.proxy.registry();
@@ -223,7 +223,7 @@ pub(super) async fn deregister(
 pub(super) async fn end_stream(
     State(system): State<System>,
     Path(name): Path<String>,
-    Query(asked): Query<Asked>,
+    Query(asked): Query<ScopeQuery>,
 ) -> Response {
     let stream = match super::lookup::stream(&name) {
         Ok(stream) => stream,
@@ -237,7 +237,7 @@ pub(super) async fn end_stream(
     let mut ended = of_it.inspect(|row| row.end(EndReason::Kicked)).count() as u64;
     let path = format!("/api/v1/streams/{}", escaped(&stream.to_string()));
     let said = system
-        .ask_all::<Ended>(asked.scope, Method::DELETE, &path)
+        .ask_all::<EndedCount>(asked.scope, Method::DELETE, &path)
         .await;
     let mut missing = said.missing;
     for (proxy, answer) in said.answers {
@@ -254,7 +254,7 @@ pub(super) async fn end_stream(
         );
     }
     let coverage = Coverage::of(asked.scope, missing);
-    data(Ended { ended, coverage }).into_response()
+    data(EndedCount { ended, coverage }).into_response()
 }
 
 /// Every open session of all proxies that are asked, oldest first for each of them.
@@ -287,7 +287,7 @@ pub(super) async fn all_sessions(system: &System, scope: Scope) -> api::Sessions
 pub(super) async fn session(
     State(system): State<System>,
     Path(id): Path<String>,
-    Query(asked): Query<Asked>,
+    Query(asked): Query<ScopeQuery>,
 ) -> Response {
     match find(&system, &id) {
         Some(row) => data(session_document(system.own_id(), &row)).into_response(),
@@ -299,7 +299,7 @@ pub(super) async fn session(
 pub(super) async fn kick(
     State(system): State<System>,
     Path(id): Path<String>,
-    Query(asked): Query<Asked>,
+    Query(asked): Query<ScopeQuery>,
 ) -> Response {
     match find(&system, &id) {
         Some(row) => {
@@ -477,8 +477,8 @@ pub(super) fn session_document(own: Option<&str>, row: &Row) -> api::Session {
     }
 }
 
-pub(super) fn data<T>(data: T) -> Json<Answer<T>> {
-    Json(Answer::of(data))
+pub(super) fn data<T>(data: T) -> Json<Envelope<T>> {
+    Json(Envelope::of(data))
 }
 
 pub(super) const NO_ORIGIN: &str = "no origin stands under that id; GET /api/v1/origins lists them";

@@ -16,7 +16,9 @@ use flate2::write::GzEncoder;
 use hyper::Method;
 use serde::Serialize;
 use sluicegate_core::events::Event;
-use sluicegate_core::list::{Asked, Columns, Key, Listed, Page, Place, mentions, merge, select};
+use sluicegate_core::list::{
+    Columns, Cursor, Key, ListQuery, Listed, Page, mentions, merge, select,
+};
 use sluicegate_core::stream::{Action, PlacementKey};
 use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,19 +27,19 @@ use super::columns::{ENDED, EVENTS, SESSIONS, STREAMS};
 use super::fleet::{all_sessions, session_document};
 use super::{System, cluster, lookup, problem};
 use crate::api::{
-    self, Answer, Coverage, EndedSession, EndedSessions, Events, Listing, Scope, Sessions, Stream,
-    Streams,
+    self, Coverage, EndedSession, EndedSessions, Envelope, Events, Listing, Scope, Sessions,
+    Stream, Streams,
 };
 use crate::sessions::{Direction, Row, State as SessionState};
 
 /// What a request for a list asks, besides its page.
-struct Question {
+struct ListRequest {
     scope: Scope,
     /// The query without the scope, for the other proxies.
     query: String,
 }
 
-impl Question {
+impl ListRequest {
     /// Reads a query, and the page that it asks for; `None` where it asks for the whole list.
     ///
     /// # Errors
@@ -46,7 +48,7 @@ impl Question {
         system: &System,
         raw: Option<&str>,
         columns: &Columns,
-    ) -> Result<(Self, Option<Asked>), String> {
+    ) -> Result<(Self, Option<ListQuery>), String> {
         let pairs = form_urlencoded::parse(raw.unwrap_or_default().as_bytes());
         let (scopes, pairs): (Vec<_>, Vec<_>) = pairs.partition(|(name, _)| name == "scope");
         let scope = match scopes.last().map(|(_, value)| value.as_ref()) {
@@ -63,7 +65,7 @@ impl Question {
         if pairs.is_empty() {
             return Ok((question, None));
         }
-        let asked = Asked::read(pairs.iter().map(|(a, b)| (a, b)), columns);
+        let asked = ListQuery::read(pairs.iter().map(|(a, b)| (a, b)), columns);
         let mut asked = asked.map_err(|error| error.to_string())?;
         for (name, value) in &mut asked.filters {
             // People write `app/stream`; rows have the name that the stream is placed under.
@@ -77,8 +79,8 @@ impl Question {
 }
 
 /// The page that a list begins with.
-fn first_page(columns: &Columns) -> Asked {
-    Asked::read([("", ""); 0], columns).expect("nothing that could be wrong")
+fn first_page(columns: &Columns) -> ListQuery {
+    ListQuery::read([("", ""); 0], columns).expect("nothing that could be wrong")
 }
 
 /// A row of this proxy, which has the name that the others know it by.
@@ -88,8 +90,8 @@ struct Ours<'a, R> {
 }
 
 impl<R: Listed> Listed for Ours<'_, R> {
-    fn place(&self, column: &str) -> Place<'_> {
-        Place {
+    fn place(&self, column: &str) -> Cursor<'_> {
+        Cursor {
             proxy: self.proxy.into(),
             ..self.row.place(column)
         }
@@ -111,12 +113,12 @@ impl<R: Listed> Listed for Ours<'_, R> {
 struct Open(Arc<Row>);
 
 impl Listed for Open {
-    fn place(&self, column: &str) -> Place<'_> {
+    fn place(&self, column: &str) -> Cursor<'_> {
         let row = &self.0;
         let both = |of: fn(&Row, Direction) -> u64| {
             Key::of(of(row, Direction::ToClient) + of(row, Direction::ToOrigin))
         };
-        Place {
+        Cursor {
             key: match column {
                 "age" => Key::of(u64::try_from(row.age().as_millis()).unwrap_or(u64::MAX)),
                 "bytes" => both(Row::bytes),
@@ -173,12 +175,12 @@ pub(super) async fn sessions(
     RawQuery(raw): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    let (question, asked) = match Question::read(&system, raw.as_deref(), &SESSIONS) {
+    let (question, asked) = match ListRequest::read(&system, raw.as_deref(), &SESSIONS) {
         Ok(read) => read,
         Err(words) => return problem(StatusCode::BAD_REQUEST, &words),
     };
     let Some(asked) = asked else {
-        return Json(Answer::of(all_sessions(&system, question.scope).await)).into_response();
+        return Json(Envelope::of(all_sessions(&system, question.scope).await)).into_response();
     };
     let rows: Vec<Open> = system
         .proxy
@@ -202,7 +204,7 @@ pub(super) async fn ended(
     RawQuery(raw): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    let (question, asked) = match Question::read(&system, raw.as_deref(), &ENDED) {
+    let (question, asked) = match ListRequest::read(&system, raw.as_deref(), &ENDED) {
         Ok(read) => read,
         Err(words) => return problem(StatusCode::BAD_REQUEST, &words),
     };
@@ -225,7 +227,7 @@ pub(super) async fn events(
     RawQuery(raw): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    let (question, asked) = match Question::read(&system, raw.as_deref(), &EVENTS) {
+    let (question, asked) = match ListRequest::read(&system, raw.as_deref(), &EVENTS) {
         Ok(read) => read,
         Err(words) => return problem(StatusCode::BAD_REQUEST, &words),
     };
@@ -269,12 +271,12 @@ pub(super) async fn streams(
     RawQuery(raw): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    let (question, asked) = match Question::read(&system, raw.as_deref(), &STREAMS) {
+    let (question, asked) = match ListRequest::read(&system, raw.as_deref(), &STREAMS) {
         Ok(read) => read,
         Err(words) => return problem(StatusCode::BAD_REQUEST, &words),
     };
     let Some(asked) = asked else {
-        return Json(Answer::of(all_streams(&system, question.scope).await)).into_response();
+        return Json(Envelope::of(all_streams(&system, question.scope).await)).into_response();
     };
     let document = match is_by_name(&asked) {
         true => streams_by_name(&system, &question, &asked).await,
@@ -285,13 +287,13 @@ pub(super) async fn streams(
 
 /// Whether rows are sorted and filtered by what is the same on every proxy. Then each proxy can choose its own rows: one
 /// that is on the page of all is on the page of each that has it.
-fn is_by_name(asked: &Asked) -> bool {
+fn is_by_name(asked: &ListQuery) -> bool {
     let mut filters = asked.filters.iter();
     matches!(asked.sort.column, "stream" | "origin")
         && filters.all(|(filter, _)| matches!(*filter, "stream" | "origin"))
 }
 
-async fn streams_by_name(system: &System, question: &Question, asked: &Asked) -> Streams {
+async fn streams_by_name(system: &System, question: &ListRequest, asked: &ListQuery) -> Streams {
     let rows = system.own_streams();
     let own = owned(select(rows.iter(), asked), Stream::clone);
     let path = format!("/api/v1/streams?{}", question.query);
@@ -322,7 +324,7 @@ async fn streams_by_name(system: &System, question: &Question, asked: &Asked) ->
 }
 
 /// A list that depends on sums over all proxies. Only a proxy that has all rows can say which are the greatest.
-async fn streams_by_sums(system: &System, question: &Question, asked: &Asked) -> Streams {
+async fn streams_by_sums(system: &System, question: &ListRequest, asked: &ListQuery) -> Streams {
     let (rows, missing) = match system.peers(question.scope).is_empty() {
         true => (system.own_streams(), Vec::new()),
         false => {
@@ -338,26 +340,26 @@ async fn streams_by_sums(system: &System, question: &Question, asked: &Asked) ->
 pub(super) async fn stream(
     State(system): State<System>,
     Path(name): Path<String>,
-    Query(asked): Query<cluster::Asked>,
+    Query(asked): Query<cluster::ScopeQuery>,
 ) -> Response {
     let stream = match lookup::stream(&name) {
         Ok(stream) => stream,
         Err(words) => return problem(StatusCode::BAD_REQUEST, &words),
     };
     let key = system.proxy.key(&stream);
-    let question = Question {
+    let question = ListRequest {
         scope: asked.scope,
         query: form_urlencoded::Serializer::new(String::new())
             .append_pair("stream", key.as_str())
             .finish(),
     };
     let pairs = [("stream", key.as_str())];
-    let asked = Asked::read(pairs, &STREAMS).expect("names of streams fit");
+    let asked = ListQuery::read(pairs, &STREAMS).expect("names of streams fit");
     let found = streams_by_name(&system, &question, &asked).await;
     // A stream that was on two origins for a moment is where its publisher is.
     let row = found.streams.into_iter().max_by_key(|row| row.publishers);
     match row {
-        Some(row) => Json(Answer::of(row)).into_response(),
+        Some(row) => Json(Envelope::of(row)).into_response(),
         None => problem(StatusCode::NOT_FOUND, NO_STREAM),
     }
 }
@@ -510,7 +512,7 @@ impl System {
     fn own_page<'a, R: Listed + 'a, D>(
         &self,
         rows: impl IntoIterator<Item = &'a R>,
-        asked: &Asked,
+        asked: &ListQuery,
         document: impl Fn(&R) -> D,
     ) -> Page<D> {
         page_of(self.own_id(), rows, asked, document)
@@ -519,8 +521,8 @@ impl System {
     /// A page of the rows of all proxies, each of which chose its own.
     async fn gathered<D: Listing>(
         &self,
-        question: &Question,
-        asked: &Asked,
+        question: &ListRequest,
+        asked: &ListQuery,
         path: &str,
         own: Page<D::Row>,
     ) -> D {
@@ -536,7 +538,7 @@ impl System {
 }
 
 /// The page that `proxy` answered with. One of an older version knows no pages and sends every row.
-fn fitting<D: Listing>(document: D, asked: &Asked, proxy: &str) -> Page<D::Row> {
+fn fitting<D: Listing>(document: D, asked: &ListQuery, proxy: &str) -> Page<D::Row> {
     let mut page = document.into_page();
     if page.rows.len() > asked.limit {
         page = merge([page], asked);
@@ -551,7 +553,7 @@ fn fitting<D: Listing>(document: D, asked: &Asked, proxy: &str) -> Page<D::Row> 
 fn page_of<'a, R: Listed + 'a, D>(
     own: Option<&str>,
     rows: impl IntoIterator<Item = &'a R>,
-    asked: &Asked,
+    asked: &ListQuery,
     document: impl Fn(&R) -> D,
 ) -> Page<D> {
     let proxy = own.unwrap_or_default();
@@ -569,7 +571,7 @@ fn owned<R, D>(page: Page<&R>, document: impl Fn(&R) -> D) -> Page<D> {
 
 /// An answer that is not sent again while it stays the same, and is sent small to those who can read that.
 pub(super) fn answered<T: Serialize>(headers: &HeaderMap, document: &T) -> Response {
-    let Ok(body) = serde_json::to_vec(&Answer::of(document)) else {
+    let Ok(body) = serde_json::to_vec(&Envelope::of(document)) else {
         return problem(StatusCode::INTERNAL_SERVER_ERROR, "this cannot be written");
     };
     let mut hasher = DefaultHasher::new();
@@ -673,7 +675,7 @@ mod tests {
         let texts = ["cam-77", "nobody", "10.0"].map(|text| ("q", text.to_owned()));
         let streams = [("stream", "__defaultVhost__/live/cam-5".to_owned())];
         for pair in sorts.chain(texts).chain(streams) {
-            let asked = Asked::read([&pair].map(|(a, b)| (*a, b)), &SESSIONS).expect("a query");
+            let asked = ListQuery::read([&pair].map(|(a, b)| (*a, b)), &SESSIONS).expect("a query");
             let mut took = Vec::new();
             let mut size = 0;
             for _ in 0..5 {

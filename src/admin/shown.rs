@@ -11,7 +11,7 @@ use sluicegate_core::stream::StreamUrl;
 
 use super::fleet::data;
 use super::{System, lookup, problem};
-use crate::api::{Answer, Link, Links, Listener, Setting, Settings};
+use crate::api::{Envelope, Links, Listener, Setting, Settings, StreamAddress};
 
 /// What is told of the process.
 #[derive(Debug, Clone, Default)]
@@ -30,7 +30,7 @@ pub(super) struct Wanted {
 }
 
 /// `GET /api/v1/settings`.
-pub(super) async fn settings(State(system): State<System>) -> Json<Answer<Settings>> {
+pub(super) async fn settings(State(system): State<System>) -> Json<Envelope<Settings>> {
     let listeners = system
         .shown
         .listeners
@@ -67,7 +67,7 @@ pub(super) async fn links(
 
 impl Shown {
     /// Every address of a stream, on the machine that the caller calls `host` unless the settings say another.
-    fn links(&self, stream: &StreamUrl, host: &str) -> Vec<Link> {
+    fn links(&self, stream: &StreamUrl, host: &str) -> Vec<StreamAddress> {
         let path = format!("{}/{}", stream.app(), stream.stream());
         let mut links = Vec::new();
         for (name, scheme, forms) in FORMS {
@@ -83,7 +83,7 @@ impl Shown {
                     .replace("{path}", &path)
                     .replace("{app}", stream.app())
                     .replace("{stream}", stream.stream());
-                links.push(Link {
+                links.push(StreamAddress {
                     protocol: (*protocol).to_owned(),
                     action: (*action).to_owned(),
                     url: format!("{base}{rest}"),

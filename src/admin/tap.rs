@@ -22,7 +22,7 @@ use tracing::info;
 use super::fleet::{NO_SESSION, find};
 use super::{System, problem};
 use crate::origin::peek;
-use crate::sessions::{Ended, Piece, Row, Taken};
+use crate::sessions::{Row, Taken, TapEnd, Tapped};
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Wanted {
@@ -104,8 +104,8 @@ impl Recording {
             let why = match timeout_at(self.until, self.taken.next()).await {
                 Err(_) => "time",
                 Ok(None) => match self.taken.why() {
-                    Ended::Behind => "behind",
-                    Ended::Session => "session",
+                    TapEnd::Behind => "behind",
+                    TapEnd::Session => "session",
                 },
                 Ok(Some(piece)) => match self.take(piece) {
                     Some(bytes) if bytes.is_empty() => continue,
@@ -121,15 +121,17 @@ impl Recording {
     }
 
     /// The FLV that follows from a piece; `None` when nothing more can.
-    fn take(&mut self, piece: Piece) -> Option<Bytes> {
+    fn take(&mut self, piece: Tapped) -> Option<Bytes> {
         let mut out = Vec::new();
         match piece {
-            Piece::Flv => self.recorder = Some(Recorder::of_flv(std::mem::take(&mut self.headers))),
-            Piece::Rtmp(reader) => {
+            Tapped::Flv => {
+                self.recorder = Some(Recorder::of_flv(std::mem::take(&mut self.headers)))
+            }
+            Tapped::Rtmp(reader) => {
                 let headers = std::mem::take(&mut self.headers);
                 self.recorder = Some(Recorder::of_rtmp(reader, headers));
             }
-            Piece::Bytes(bytes) => self.recorder.as_mut()?.feed(&bytes, &mut out).ok()?,
+            Tapped::Bytes(bytes) => self.recorder.as_mut()?.feed(&bytes, &mut out).ok()?,
         }
         Some(out.into())
     }

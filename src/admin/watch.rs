@@ -164,7 +164,7 @@ impl System {
 /// `GET /api/v1/overview`.
 pub(super) async fn overview(
     State(system): State<System>,
-    Query(asked): Query<cluster::Asked>,
+    Query(asked): Query<cluster::ScopeQuery>,
     headers: HeaderMap,
 ) -> Response {
     let path = "/api/v1/overview";
@@ -188,7 +188,7 @@ pub(super) async fn overview(
 /// `GET /api/v1/history`.
 pub(super) async fn history(
     State(system): State<System>,
-    Query(asked): Query<cluster::Asked>,
+    Query(asked): Query<cluster::ScopeQuery>,
     Query(wanted): Query<Wanted>,
     headers: HeaderMap,
 ) -> Response {
@@ -232,7 +232,7 @@ fn own_history(system: &System, minutes: usize) -> History {
 /// `GET /api/v1/attention`.
 pub(super) async fn attention(
     State(system): State<System>,
-    Query(asked): Query<cluster::Asked>,
+    Query(asked): Query<cluster::ScopeQuery>,
     headers: HeaderMap,
 ) -> Response {
     let path = "/api/v1/attention";

@@ -166,13 +166,13 @@ pub struct Links {
     /// The stream, as `vhost/app/stream`.
     pub stream: String,
     /// Each address.
-    pub links: Vec<Link>,
+    pub links: Vec<StreamAddress>,
 }
 
 /// An address of a stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Link {
+pub struct StreamAddress {
     /// The protocol.
     pub protocol: String,
     /// `play` or `publish`.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sluicegate_core::list::{Key, Listed, Page, Place, Sort, mentions};
+use sluicegate_core::list::{Cursor, Key, Listed, Page, Sort, mentions};
 
 use super::{Coverage, Failed, Session, Sessions, Stream, Streams};
 
@@ -196,7 +196,7 @@ impl Stream {
 }
 
 impl Listed for Session {
-    fn place(&self, column: &str) -> Place<'_> {
+    fn place(&self, column: &str) -> Cursor<'_> {
         let key = match column {
             "age" => Key::of(millis(self.age_seconds)),
             "bytes" => Key::of(self.bytes_to_client + self.bytes_to_origin),
@@ -230,7 +230,7 @@ impl Listed for Session {
 }
 
 impl Listed for EndedSession {
-    fn place(&self, column: &str) -> Place<'_> {
+    fn place(&self, column: &str) -> Cursor<'_> {
         let key = match column {
             "bytes" => Key::of(self.bytes_to_client + self.bytes_to_origin),
             "client" => Key::from(self.client.as_str()),
@@ -264,7 +264,7 @@ impl Listed for EndedSession {
 }
 
 impl Listed for Event {
-    fn place(&self, column: &str) -> Place<'_> {
+    fn place(&self, column: &str) -> Cursor<'_> {
         let key = match column {
             "kind" => Key::from(self.kind.as_str()),
             _ => Key::of(self.at),
@@ -292,8 +292,8 @@ impl Listed for Event {
 }
 
 impl Listed for Stream {
-    fn place(&self, column: &str) -> Place<'_> {
-        Place {
+    fn place(&self, column: &str) -> Cursor<'_> {
+        Cursor {
             key: match column {
                 "age" => Key::of(self.since_seconds.map_or(0, millis)),
                 "origin" => Key::from(self.origin.as_str()),
@@ -323,8 +323,8 @@ impl Listed for Stream {
     }
 }
 
-fn on_proxy<'a>(key: Key<'a>, proxy: Option<&'a str>, id: u64) -> Place<'a> {
-    Place {
+fn on_proxy<'a>(key: Key<'a>, proxy: Option<&'a str>, id: u64) -> Cursor<'a> {
+    Cursor {
         key,
         proxy: proxy.unwrap_or_default().into(),
         id: Key::of(id),

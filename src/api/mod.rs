@@ -8,8 +8,8 @@ mod console;
 mod list;
 
 pub use console::{
-    Attention, Finding, History, Link, Links, Listener, Me, OriginCounts, OriginHistory, Overview,
-    Setting, Settings, Totals,
+    Attention, Finding, History, Links, Listener, Me, OriginCounts, OriginHistory, Overview,
+    Setting, Settings, StreamAddress, Totals,
 };
 pub use list::{EndedSession, EndedSessions, Event, Events, Listing, STALLED_AFTER};
 
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 /// What every successful answer is wrapped in.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Answer<T> {
+pub struct Envelope<T> {
     /// Always 0; errors have the HTTP status.
     pub code: u16,
     /// The document.
@@ -351,7 +351,7 @@ pub struct Stream {
 /// `DELETE /api/v1/streams/{stream}`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Ended {
+pub struct EndedCount {
     /// How many sessions ended.
     pub ended: u64,
     /// Whom it speaks for.
@@ -436,7 +436,7 @@ pub struct Failed {
     pub why: String,
 }
 
-impl<T> Answer<T> {
+impl<T> Envelope<T> {
     /// The answer with this document.
     pub const fn of(data: T) -> Self {
         Self { code: 0, data }
@@ -554,7 +554,7 @@ mod tests {
             "    delete:",
             "                  data:",
         ];
-        assert_eq!(keys(json!(Ended::default())), properties(&ended));
+        assert_eq!(keys(json!(EndedCount::default())), properties(&ended));
     }
 
     #[test]
@@ -613,14 +613,14 @@ mod tests {
         };
         fn passes<T: Serialize + for<'de> Deserialize<'de>>(data: Value) {
             let document = json!({"code": 0, "data": data});
-            let read: Answer<T> = serde_json::from_value(document.clone()).unwrap();
+            let read: Envelope<T> = serde_json::from_value(document.clone()).unwrap();
             assert_eq!(serde_json::to_value(read).unwrap(), document);
         }
         passes::<Origins>(with_coverage(json!({"total": 1, "origins": [origin]})));
         passes::<Sessions>(with_coverage(json!({"total": 1, "sessions": [session]})));
         passes::<Session>(session);
         passes::<Streams>(with_coverage(json!({"total": 1, "streams": [stream]})));
-        passes::<Ended>(with_coverage(json!({"ended": 2})));
+        passes::<EndedCount>(with_coverage(json!({"ended": 2})));
         let duty =
             json!({"id": "one", "duty": "draining", "drain": drain, "publishers": 1, "players": 2});
         passes::<Duty>(with_coverage(duty));

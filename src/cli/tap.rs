@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use crate::config::Environment;
 use crate::origin::connect::Connector;
-use crate::origin::http::{self, Answer};
+use crate::origin::http::{self, AnswerBody};
 use crate::value::Secret;
 
 /// What to record, and where to write it.
@@ -146,9 +146,9 @@ impl SystemApi {
         id.with_context(|| format!("no session carries {wanted} by RTMP or HTTP-FLV here"))
     }
 
-    async fn get(&self, path: &str) -> anyhow::Result<Response<Answer>> {
+    async fn get(&self, path: &str) -> anyhow::Result<Response<AnswerBody>> {
         let connected = Connector::unrestricted()
-            .connect(&self.target, PATIENCE)
+            .connect(&self.target, TIME_LIMIT)
             .await;
         let stream = connected.with_context(|| format!("cannot reach {}", self.authority))?;
         let mut request = Request::builder()
@@ -160,13 +160,13 @@ impl SystemApi {
             request = request.header(AUTHORIZATION, token);
         }
         let request = request.body(Full::default())?;
-        let answer = timeout(PATIENCE, http::once(stream, request)).await;
+        let answer = timeout(TIME_LIMIT, http::once(stream, request)).await;
         Ok(answer.context("the system API did not answer")??)
     }
 }
 
 /// What a proxy that refuses said.
-async fn refusal(response: Response<Answer>) -> String {
+async fn refusal(response: Response<AnswerBody>) -> String {
     let status = response.status();
     let body = http::whole(response.into_body(), LONGEST_WORDS).await;
     let body = body.unwrap_or_default();
@@ -174,7 +174,7 @@ async fn refusal(response: Response<Answer>) -> String {
     let words = document["error"].as_str().unwrap_or("no reason given");
     format!("{status}: {words}")
 }
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIME_LIMIT: Duration = Duration::from_secs(5);
 /// A hundred thousand sessions.
 const LONGEST_LIST: usize = 64 * 1024 * 1024;
 const LONGEST_WORDS: usize = 64 * 1024;

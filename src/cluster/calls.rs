@@ -23,13 +23,13 @@ use tokio::sync::OnceCell;
 use tracing::{debug, warn};
 
 use super::Cluster;
-use crate::registry::bindings::{Binding, Call, Shared};
+use crate::registry::bindings::{Binding, Call, CallState};
 use crate::sessions::{Direction, EndReason};
 use crate::store::{Store, StoreError};
 
 /// Look-ups under way, names that nobody has, and what pays for asking.
 #[derive(Debug, Default)]
-pub(super) struct Asked {
+pub(super) struct LookUps {
     // A std mutex: it is held for a few lines, by those who ask for a name that is not known here.
     table: Mutex<Table>,
 }
@@ -37,16 +37,16 @@ pub(super) struct Asked {
 #[derive(Debug, Default)]
 struct Table {
     allowance: Option<Allowance>,
-    open: HashMap<String, Answer>,
+    open: HashMap<String, LookUpResult>,
     absent: HashMap<String, Instant>,
 }
 
 /// What comes of one look-up, for all who wait for it.
-type Answer = Arc<OnceCell<Option<Arc<Binding>>>>;
+type LookUpResult = Arc<OnceCell<Option<Arc<Binding>>>>;
 
-impl Asked {
+impl LookUps {
     /// The look-up of a key, begun or joined; `None` where the key is known to be absent, or asking costs too much.
-    fn ask(&self, key: &str, client: IpAddr) -> Option<Answer> {
+    fn ask(&self, key: &str, client: IpAddr) -> Option<LookUpResult> {
         let now = Instant::now();
         let mut table = self.lock();
         if let Some(answer) = table.open.get(key) {
@@ -56,7 +56,7 @@ impl Asked {
         if known_absent || table.open.len() >= MOST_ASKED || !table.pays(now, client) {
             return None;
         }
-        let answer = Answer::default();
+        let answer = LookUpResult::default();
         table.open.insert(key.to_owned(), Arc::clone(&answer));
         Some(answer)
     }
@@ -346,7 +346,7 @@ impl Cluster {
             resource: record.resource,
             media: record.media,
             offered: offered.map(|fragment| fragment.map(credentials)).collect(),
-            shared: Shared::new(Vec::new(), &record.carrier),
+            shared: CallState::new(Vec::new(), &record.carrier),
         }))
     }
 }

@@ -17,17 +17,17 @@ use crate::store::Store;
 #[derive(Debug, Default)]
 pub(super) struct Duties {
     // A std mutex: it is held for a few lines, never across an await.
-    words: Mutex<HashMap<OriginId, Word>>,
+    words: Mutex<HashMap<OriginId, HeardReport>>,
 }
 
 /// What was said, and when it was heard here.
 #[derive(Debug, Clone, Copy)]
-struct Word {
+struct HeardReport {
     record: DutyRecord,
     heard: Instant,
 }
 
-impl Word {
+impl HeardReport {
     /// That an origin was deregistered is an event, and no wish that outlives it.
     fn lasts(&self) -> bool {
         !matches!(self.record.wanted, Wanted::Gone | Wanted::Leaving)
@@ -42,31 +42,31 @@ impl Duties {
         let later = known.map_or(words.len() < MOST_WORDS, |known| record.at > known);
         if later {
             let heard = Instant::now();
-            words.insert(origin.clone(), Word { record, heard });
+            words.insert(origin.clone(), HeardReport { record, heard });
         }
         later
     }
 
-    fn all(&self) -> Vec<(OriginId, Word)> {
+    fn all(&self) -> Vec<(OriginId, HeardReport)> {
         let words = self.lock();
         words.iter().map(|(id, word)| (id.clone(), *word)).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<OriginId, Word>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<OriginId, HeardReport>> {
         self.words.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Cluster {
-    /// Tells all proxies what is wanted of an origin from now on. `patience` is how long its sessions may finish.
-    pub async fn tell_duty(&self, origin: &OriginId, duty: Duty, patience: Option<Duration>) {
+    /// Tells all proxies what is wanted of an origin from now on. `time_limit` is how long its sessions may finish.
+    pub async fn tell_duty(&self, origin: &OriginId, duty: Duty, time_limit: Option<Duration>) {
         let at = now();
         let wanted = match duty {
             Duty::Active => Wanted::Active,
             Duty::Disabled => Wanted::Disabled,
-            Duty::Draining(_) => Wanted::Draining(patience.map(|patience| {
-                let patience = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
-                at.saturating_add(patience)
+            Duty::Draining(_) => Wanted::Draining(time_limit.map(|time_limit| {
+                let time_limit = u64::try_from(time_limit.as_millis()).unwrap_or(u64::MAX);
+                at.saturating_add(time_limit)
             })),
         };
         let word = DutyRecord { at, wanted };

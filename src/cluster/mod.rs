@@ -33,21 +33,21 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use self::builds::Builds;
-use self::calls::Asked;
+use self::calls::LookUps;
 use self::duties::Duties;
 pub use self::peers::Peer;
 use self::peers::Peers;
 use crate::metrics::{Metrics, StateLabel, StoreLabel, StoreLabels};
 use crate::registry::Registry;
 use crate::sessions::Sessions;
-use crate::store::{Change, Shared, Store, StoreError};
+use crate::store::{Change, ClusterStore, Store, StoreError};
 
 /// This proxy's part in a cluster.
 #[derive(Debug)]
 pub struct Cluster {
     /// What this proxy is called among them: random, so that a restart is somebody else.
     id: String,
-    store: Shared,
+    store: ClusterStore,
     registry: Arc<Registry>,
     sessions: Arc<Sessions>,
     metrics: Arc<Metrics>,
@@ -67,7 +67,7 @@ pub struct Cluster {
     /// Origins that register here, until somebody follows them.
     announced: Mutex<Option<mpsc::Receiver<Origin>>>,
     builds: Builds,
-    calls: Asked,
+    calls: LookUps,
     duties: Duties,
     peers: Peers,
     record: PeerRecord,
@@ -99,7 +99,7 @@ struct Settled {
 
 /// Whether an origin that is not known yet is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Patience {
+enum TimeLimit {
     /// Others wait for us.
     Goes,
     /// A client waits, and would be sent elsewhere.
@@ -118,7 +118,7 @@ pub(crate) enum Claimed {
 impl Cluster {
     /// A part in the cluster of all who use `store`.
     pub fn new(
-        store: Shared,
+        store: ClusterStore,
         registry: Arc<Registry>,
         sessions: Arc<Sessions>,
         metrics: Arc<Metrics>,
@@ -130,7 +130,7 @@ impl Cluster {
         Self {
             id: new_id(),
             builds: Builds::default(),
-            calls: Asked::default(),
+            calls: LookUps::default(),
             duties: Duties::default(),
             peers: Peers::default(),
             record: PeerRecord {
@@ -194,8 +194,8 @@ impl Cluster {
     }
 
     /// Reads what the others know, and keeps in step from now on, until `end`. Returns when the first is done: a store
-    /// that does not answer within `patience` is left for later, and without a `patience` it is waited for.
-    pub async fn begin(self: Arc<Self>, patience: Option<Duration>, end: &CancellationToken) {
+    /// that does not answer within `time_limit` is left for later, and without a `time_limit` it is waited for.
+    pub async fn begin(self: Arc<Self>, time_limit: Option<Duration>, end: &CancellationToken) {
         let announced = &self.announced;
         let announced = announced
             .lock()
@@ -207,8 +207,8 @@ impl Cluster {
         };
         let changes = self.store.changes();
         let reached = async {
-            match patience {
-                Some(patience) => timeout(patience, self.store.reachable()).await.is_ok(),
+            match time_limit {
+                Some(time_limit) => timeout(time_limit, self.store.reachable()).await.is_ok(),
                 None => {
                     info!("waiting for the store, as store.wait_at_start says");
                     self.store.reachable().await;
@@ -234,13 +234,13 @@ impl Cluster {
         if self.is_settled(key) {
             return;
         }
-        self.read_placement(key, Patience::Waits).await;
+        self.read_placement(key, TimeLimit::Waits).await;
     }
 
-    async fn read_placement(&self, key: &PlacementKey, patience: Patience) {
+    async fn read_placement(&self, key: &PlacementKey, time_limit: TimeLimit) {
         let read = self.store.get(&srs::placement_key(key)).await;
         match self.noted("get", read) {
-            Ok(Some(value)) => drop(self.settle(key, value, patience).await),
+            Ok(Some(value)) => drop(self.settle(key, value, time_limit).await),
             Ok(None) => self.registry.unplaced(key),
             Err(error) => debug!(%key, %error, "the placement goes by what is known here"),
         }
@@ -282,7 +282,7 @@ impl Cluster {
             // A claim that came before the record of its origin is no dead one yet: its origin was judged unseen.
             if let Some(stands) = expected.as_ref().filter(|stands| **stands != value)
                 && self.is_unknown(stands)
-                && let Some(stands) = self.settle(key, stands.clone(), Patience::Waits).await
+                && let Some(stands) = self.settle(key, stands.clone(), TimeLimit::Waits).await
                 && stands != *origin
             {
                 return Claimed::Lost(stands);
@@ -298,7 +298,7 @@ impl Cluster {
                     return Claimed::Won;
                 }
             };
-            match self.settle(key, claim.value, Patience::Waits).await {
+            match self.settle(key, claim.value, TimeLimit::Waits).await {
                 _ if claim.won => return Claimed::Won,
                 Some(stands) if stands == *origin => return Claimed::Won,
                 Some(stands) => return Claimed::Lost(stands),
@@ -428,7 +428,7 @@ impl Cluster {
         let Some((key, origin)) = self.registry.holding(placement) else {
             return;
         };
-        self.read_placement(&key, Patience::Goes).await;
+        self.read_placement(&key, TimeLimit::Goes).await;
         if let Some(winner) = self.registry.claimed(&key).filter(|now| *now != origin) {
             self.conflict(&key, &origin, &winner);
         }
@@ -441,7 +441,7 @@ impl Cluster {
             let Some((key, origin)) = self.registry.holding(&placement) else {
                 continue;
             };
-            self.read_placement(&key, Patience::Goes).await;
+            self.read_placement(&key, TimeLimit::Goes).await;
             if let Some(winner) = self.registry.claimed(&key) {
                 self.conflict(&key, &origin, &winner);
             }
@@ -500,12 +500,12 @@ impl Cluster {
         &self,
         key: &PlacementKey,
         value: String,
-        patience: Patience,
+        time_limit: TimeLimit,
     ) -> Option<OriginId> {
         let server = self.store.bare_key(&value);
-        let origin = match patience {
-            Patience::Waits => self.origin_in_time(&server).await,
-            Patience::Goes => self.origin_at(&server).await,
+        let origin = match time_limit {
+            TimeLimit::Waits => self.origin_in_time(&server).await,
+            TimeLimit::Goes => self.origin_at(&server).await,
         };
         match &origin {
             Some(origin) => self.registry.placed(key, origin),

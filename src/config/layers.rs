@@ -48,7 +48,7 @@ pub enum Source {
 
 /// What one layer says of a setting.
 #[derive(Clone)]
-enum Said {
+enum LayerValue {
     /// The value.
     Value(Written),
     /// The file that holds it; never empty.
@@ -202,7 +202,7 @@ pub(super) fn gather(
     let mut entry = |setting: &'static Setting| {
         let (said, source) = from_environment(setting, environment, problems)
             .or_else(|| from_file.remove(setting.path))
-            .unwrap_or_else(|| (Said::Value(setting.default()), Source::Default));
+            .unwrap_or_else(|| (LayerValue::Value(setting.default()), Source::Default));
         let (written, source) = resolve(setting, said, source, problems);
         let written = listed(setting, written, &source, problems);
         Entry {
@@ -218,13 +218,13 @@ pub(super) fn gather(
 /// the default stands in for it.
 fn resolve(
     setting: &Setting,
-    said: Said,
+    said: LayerValue,
     source: Source,
     problems: &mut Vec<Problem>,
 ) -> (Written, Source) {
     let path = match said {
-        Said::Value(written) => return (written, source),
-        Said::InFile(path) => path,
+        LayerValue::Value(written) => return (written, source),
+        LayerValue::InFile(path) => path,
     };
     let read = secret_file::read(setting, &path);
     let source = Source::SecretFile {
@@ -292,7 +292,7 @@ fn from_environment(
     setting: &Setting,
     environment: &Environment,
     problems: &mut Vec<Problem>,
-) -> Option<(Said, Source)> {
+) -> Option<(LayerValue, Source)> {
     let own = setting.variable();
     for (variables, source) in environment.layers().into_iter().rev() {
         let in_file = setting.file_variable().and_then(|name| {
@@ -304,16 +304,16 @@ fn from_environment(
             if value.is_some_and(|value| !value.is_empty()) {
                 problems.push(told_twice(&own, &name));
             }
-            return Some((Said::InFile(path), source(name)));
+            return Some((LayerValue::InFile(path), source(name)));
         }
         if let Some(value) = value {
-            let value = Said::Value(Written::Text(value.clone()));
+            let value = LayerValue::Value(Written::Text(value.clone()));
             return Some((value, source(own)));
         }
         // Like the SRS proxy, treat an empty variable as not set.
         let Some(name) = setting.env else { continue };
         if let Some(value) = variables.get(name).filter(|value| !value.is_empty()) {
-            let value = Said::Value(Written::Text(value.clone()));
+            let value = LayerValue::Value(Written::Text(value.clone()));
             return Some((value, source(name.to_owned())));
         }
     }
@@ -390,9 +390,12 @@ fn is_service_link(name: &str, value: &str) -> bool {
 }
 
 /// What the file sets. Problems with its text and its keys are reported together.
-fn read_file(file: &Path, problems: &mut Vec<Problem>) -> BTreeMap<&'static str, (Said, Source)> {
+fn read_file(
+    file: &Path,
+    problems: &mut Vec<Problem>,
+) -> BTreeMap<&'static str, (LayerValue, Source)> {
     let path = file.display().to_string();
-    let mut found: BTreeMap<&'static str, (Said, Source)> = BTreeMap::new();
+    let mut found: BTreeMap<&'static str, (LayerValue, Source)> = BTreeMap::new();
     let text = match std::fs::read_to_string(file) {
         Ok(text) => text,
         Err(error) => {
@@ -479,7 +482,7 @@ fn read_key(
     full: &str,
     value: &Spanned<DeValue<'_>>,
     source: Source,
-) -> Result<(&'static Setting, Said, Source), Problem> {
+) -> Result<(&'static Setting, LayerValue, Source), Problem> {
     if let Some(setting) = secret_of_file(full) {
         let DeValue::String(path) = value.get_ref() else {
             return Err(Problem::Kind {
@@ -488,9 +491,9 @@ fn read_key(
             });
         };
         let said = if path.is_empty() {
-            Said::Value(setting.default())
+            LayerValue::Value(setting.default())
         } else {
-            Said::InFile(path.to_string())
+            LayerValue::InFile(path.to_string())
         };
         return Ok((setting, said, source));
     }
@@ -498,7 +501,7 @@ fn read_key(
         return Err(unknown_key(full, source));
     };
     match write_down(setting, value) {
-        Some(written) => Ok((setting, Said::Value(written), source)),
+        Some(written) => Ok((setting, LayerValue::Value(written), source)),
         None => Err(Problem::Kind {
             name: source.name_of(setting),
             allowed: setting.allowed,
@@ -527,14 +530,14 @@ fn unknown_key(full: &str, source: Source) -> Problem {
 
 /// Puts what a key says to the rest. An empty value says nothing beside a file that holds the secret.
 fn add(
-    found: &mut BTreeMap<&'static str, (Said, Source)>,
+    found: &mut BTreeMap<&'static str, (LayerValue, Source)>,
     setting: &'static Setting,
-    said: Said,
+    said: LayerValue,
     source: Source,
     problems: &mut Vec<Problem>,
 ) {
     let says_nothing =
-        |said: &Said| matches!(said, Said::Value(written) if written.text().is_empty());
+        |said: &LayerValue| matches!(said, LayerValue::Value(written) if written.text().is_empty());
     match found.get(setting.path) {
         Some(_) if says_nothing(&said) => return,
         Some((earlier, _)) if !says_nothing(earlier) => {

@@ -36,12 +36,12 @@ pub use duration::{format_duration, parse_duration};
 pub use layers::{Environment, Source};
 pub use meaning::{
     Api, Cluster, Console, DefaultOrigin, Drain, Fanout, Health, Http, ListenerTls, Log, LogFormat,
-    Mesh, Metrics, Origins, Placement, Probing, ProxyProtocol, Question, Rtc, Rtmp, Rtsp,
+    Mesh, Metrics, Origins, Placement, ProbeKind, Probing, ProxyProtocol, Rtc, Rtmp, Rtsp,
     SessionLimits, Settings, Shutdown, Srt, Store, System, Takeover, Tls,
 };
 pub use placement::{NetworkZone, Unanswered};
 pub use report::check;
-pub use sources::{Place, SourceSettings, Sources, read_sources};
+pub use sources::{SourceKind, SourceSettings, Sources, read_sources};
 pub(crate) use table::URL_VARIABLE;
 pub use table::{Setting, Shape, TABLE, setting};
 pub use tokens::{LiveTokens, Role, Tokens};

@@ -52,18 +52,18 @@ impl PartialEq for Sources {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceSettings {
     /// Where the list is.
-    pub place: Place,
+    pub place: SourceKind,
     /// How long to wait between two requests.
     pub every: Duration,
     /// How long one request may take.
-    pub patience: Duration,
+    pub time_limit: Duration,
     /// Endpoints and attributes that apply to every origin of the list.
     pub common: Map<String, Value>,
 }
 
 /// Where a list of origins is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum SourceKind {
     /// Each address of a name (A and AAAA), and the DNS server to ask instead of the system's.
     Dns(String, Option<SocketAddr>),
     /// Each target of a service, with its port and weight, and the DNS server to ask instead of the system's.
@@ -72,7 +72,7 @@ pub enum Place {
     Url(String, Option<Secret>),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SourceKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Dns(name, _) => write!(f, "dns:{name}"),
@@ -234,14 +234,14 @@ fn read_source(entry: &Value, rules: &AddressRules) -> Result<SourceSettings, St
     let token = token(take("token")?, take("token_file")?)?;
     let resolver = take("resolver")?.map(|text| server(&text)).transpose()?;
     let every = period("every", take("every")?, EVERY)?;
-    let patience = period("timeout", take("timeout")?, PATIENCE)?;
+    let time_limit = period("timeout", take("timeout")?, TIME_LIMIT)?;
     let name = |key: &str, name: String| match name.parse::<Host>() {
         Ok(Host::Name(name)) => Ok(name),
         _ => Err(format!("{key}: not a domain name")),
     };
     let place = match (dns, srv, url) {
-        (Some(dns), None, None) => Place::Dns(name("dns", dns)?, resolver),
-        (None, Some(srv), None) => Place::Srv(name("srv", srv)?, resolver),
+        (Some(dns), None, None) => SourceKind::Dns(name("dns", dns)?, resolver),
+        (None, Some(srv), None) => SourceKind::Srv(name("srv", srv)?, resolver),
         (None, None, Some(_)) if resolver.is_some() => {
             return Err("resolver: it is for dns and srv".to_owned());
         }
@@ -250,25 +250,27 @@ fn read_source(entry: &Value, rules: &AddressRules) -> Result<SourceSettings, St
             if parsed.is_none_or(|uri| uri.scheme_str() != Some("http")) {
                 return Err("url: write it as http://HOST:PORT/PATH".to_owned());
             }
-            Place::Url(url, token)
+            SourceKind::Url(url, token)
         }
         _ => return Err("a source has either dns, or srv, or url".to_owned()),
     };
     only(&common, &KEYS[2..])?;
     let any = Value::from(match place {
-        Place::Srv(..) => r"srv.example",
-        Place::Dns(..) | Place::Url(..) => "192.0.2.1",
+        SourceKind::Srv(..) => r"srv.example",
+        SourceKind::Dns(..) | SourceKind::Url(..) => "192.0.2.1",
     });
     // What is common to all must be valid; whether it is enough shows when the list is read.
     let probe = serde_json::json!({"ip": any, "http": common.get("http").cloned().unwrap_or_else(|| "1".into())});
     parse_entry(&probe, &common, rules).map_err(|error| error.to_string())?;
-    if matches!(place, Place::Dns(..)) && !KEYS[3..9].iter().any(|key| common.contains_key(*key)) {
+    if matches!(place, SourceKind::Dns(..))
+        && !KEYS[3..9].iter().any(|key| common.contains_key(*key))
+    {
         return Err("a name has addresses and no ports: say rtmp, http or another".to_owned());
     }
     Ok(SourceSettings {
         place,
         every,
-        patience,
+        time_limit,
         common,
     })
 }
@@ -316,7 +318,7 @@ fn period(key: &str, text: Option<String>, default: Duration) -> Result<Duration
 const DNS_PORT: u16 = 53;
 const NOT_TABLES: &str = "not a table: write its keys under a line of its own in double brackets";
 const EVERY: Duration = Duration::from_secs(30);
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIME_LIMIT: Duration = Duration::from_secs(5);
 /// The minimum interval, so that a source is not flooded.
 const SHORTEST: Duration = Duration::from_millis(100);
 
@@ -357,13 +359,13 @@ mod tests {
             ]
         );
         let asked = |list: &SourceSettings| match list.place {
-            Place::Dns(_, server) | Place::Srv(_, server) => server,
-            Place::Url(..) => None,
+            SourceKind::Dns(_, server) | SourceKind::Srv(_, server) => server,
+            SourceKind::Url(..) => None,
         };
         let servers: Vec<_> = sources.lists.iter().map(asked).collect();
         assert_eq!(servers, [None, "10.0.0.10:53".parse().ok(), None]);
         assert_eq!(sources.lists[0].every, Duration::from_secs(10));
-        assert_eq!(sources.lists[2].patience, Duration::from_secs(1));
+        assert_eq!(sources.lists[2].time_limit, Duration::from_secs(1));
         assert!(
             !format!("{:?}", sources.lists[2].place).contains("\"t\""),
             "a token is secret"

@@ -21,7 +21,7 @@ use crate::origin::probe::plain;
 
 /// What is asked.
 #[derive(Debug, Clone)]
-pub(super) struct Question {
+pub(super) struct OriginQuestion {
     pub(super) method: Method,
     /// Path and query.
     pub(super) path: String,
@@ -29,7 +29,7 @@ pub(super) struct Question {
     pub(super) dialect: Dialect,
     pub(super) credential: Option<Credential>,
     /// All of it, from the connection to the last byte, may take so long.
-    pub(super) patience: Duration,
+    pub(super) time_limit: Duration,
     /// The answer may have so many bytes.
     pub(super) longest: usize,
 }
@@ -78,10 +78,10 @@ impl AskError {
 pub(super) async fn ask(
     connector: &Connector,
     target: &Target,
-    question: Question,
+    question: OriginQuestion,
 ) -> Result<Value, AskError> {
-    let (patience, dialect) = (question.patience, question.dialect);
-    let body = timeout(patience, exchange(connector, target, question))
+    let (time_limit, dialect) = (question.time_limit, question.dialect);
+    let body = timeout(time_limit, exchange(connector, target, question))
         .await
         .unwrap_or(Err(AskError::Silent))?;
     // Megabytes take a while to read, and the worker has connections to serve meanwhile.
@@ -100,9 +100,9 @@ pub(super) async fn ask(
 async fn exchange(
     connector: &Connector,
     target: &Target,
-    question: Question,
+    question: OriginQuestion,
 ) -> Result<Bytes, AskError> {
-    let connected = connector.connect(target, question.patience).await;
+    let connected = connector.connect(target, question.time_limit).await;
     let stream = connected.map_err(|error| match error.kind() {
         io::ErrorKind::TimedOut => AskError::Silent,
         _ => AskError::Unreachable(error),

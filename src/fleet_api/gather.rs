@@ -14,8 +14,8 @@ use sluicegate_core::fleet::{Member, State};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::Instant;
 
-use super::ask::{AskError, Question, ask};
-use super::merge::{self, Answer, List, Named, Summed};
+use super::ask::{AskError, OriginQuestion, ask};
+use super::merge::{self, List, Named, OriginAnswer, Summed};
 use crate::config::Credentials;
 use crate::metrics::OutcomeLabel;
 use crate::proxy::Proxy;
@@ -29,29 +29,29 @@ pub(super) struct Gathered<T> {
 }
 
 /// A question's last answer. The lock is held while origins are asked, so that many who ask at once ask them once.
-type Kept<T> = Mutex<Option<(Instant, Arc<Gathered<T>>)>>;
+type LastGathered<T> = Mutex<Option<(Instant, Arc<Gathered<T>>)>>;
 
 #[derive(Debug)]
 pub(super) struct Gatherer {
     proxy: Proxy,
-    patience: Duration,
+    time_limit: Duration,
     credentials: Credentials,
-    rows: [Kept<Vec<Value>>; List::ALL.len()],
-    sums: [Kept<Value>; Summed::ALL.len()],
+    rows: [LastGathered<Vec<Value>>; List::ALL.len()],
+    sums: [LastGathered<Value>; Summed::ALL.len()],
 }
 
 /// An origin that can be asked.
 struct Addressee {
     named: Named,
     target: Target,
-    question: Question,
+    question: OriginQuestion,
 }
 
 impl Gatherer {
-    pub(super) fn new(proxy: Proxy, patience: Duration, credentials: Credentials) -> Self {
+    pub(super) fn new(proxy: Proxy, time_limit: Duration, credentials: Credentials) -> Self {
         Self {
             proxy,
-            patience,
+            time_limit,
             credentials,
             rows: Default::default(),
             sums: Default::default(),
@@ -88,10 +88,10 @@ impl Gatherer {
 
     async fn gather<T: Default + Send + Sync + 'static>(
         &self,
-        kept: &Kept<T>,
+        kept: &LastGathered<T>,
         path: &str,
         list: Option<List>,
-        merge: impl FnOnce(Vec<Answer>) -> T + Send + 'static,
+        merge: impl FnOnce(Vec<OriginAnswer>) -> T + Send + 'static,
     ) -> Arc<Gathered<T>> {
         let mut kept = kept.lock().await;
         if let Some((at, gathered)) = &*kept
@@ -148,12 +148,12 @@ impl Gatherer {
                 dialect => inventory::whole_list(dialect).unwrap_or(path),
             };
             Addressee {
-                question: Question {
+                question: OriginQuestion {
                     method: method.clone(),
                     path: path.to_owned(),
                     dialect,
                     credential: self.credentials.of(names).cloned(),
-                    patience: self.patience,
+                    time_limit: self.time_limit,
                     longest,
                 },
                 named: Named {
@@ -166,7 +166,10 @@ impl Gatherer {
         (live.into_iter().map(address).collect(), missing)
     }
 
-    async fn ask_all(&self, addressees: Vec<Addressee>) -> (Vec<Answer>, Vec<(String, String)>) {
+    async fn ask_all(
+        &self,
+        addressees: Vec<Addressee>,
+    ) -> (Vec<OriginAnswer>, Vec<(String, String)>) {
         let turns = &Semaphore::new(AT_ONCE);
         let mut asked: FuturesUnordered<_> = addressees
             .into_iter()
@@ -189,7 +192,7 @@ impl Gatherer {
                     .map_or_else(AskError::as_str, |_| "answered"),
             );
             match answered {
-                Ok(document) => answers.push(Answer { named, document }),
+                Ok(document) => answers.push(OriginAnswer { named, document }),
                 Err(error) => missing.push((named.origin, error.to_string())),
             }
         }

@@ -33,7 +33,7 @@ pub(super) struct Named {
 
 /// What one origin said.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct OriginAnswer {
     pub(super) named: Named,
     pub(super) document: Value,
 }
@@ -91,9 +91,9 @@ impl Summed {
 
 /// The rows of all, at most `most` of each: vhosts by name, all others with the origin they are on, ordered by it and
 /// by their ids, so that a page shows what it showed before as long as nobody comes or goes.
-pub(super) fn rows(list: List, answers: Vec<Answer>, most: usize) -> Vec<Value> {
+pub(super) fn rows(list: List, answers: Vec<OriginAnswer>, most: usize) -> Vec<Value> {
     let mut rows = Vec::new();
-    for Answer {
+    for OriginAnswer {
         named,
         mut document,
     } in answers
@@ -182,10 +182,10 @@ fn either(a: Value, b: Value, depth: usize) -> Value {
 
 /// The `data` of all in one: numbers added, averaged or the greatest taken, as their names ask for; flags on where they
 /// are on everywhere; `origins` has what each one said.
-pub(super) fn sums(answers: Vec<Answer>) -> Value {
+pub(super) fn sums(answers: Vec<OriginAnswer>) -> Value {
     let mut parts = Vec::new();
     let mut origins = Vec::new();
-    for Answer {
+    for OriginAnswer {
         named,
         mut document,
     } in answers
@@ -297,8 +297,8 @@ const MIXED: &str = "mixed";
 mod tests {
     use super::*;
 
-    fn answer(origin: &str, document: Value) -> Answer {
-        Answer {
+    fn answer(origin: &str, document: Value) -> OriginAnswer {
+        OriginAnswer {
             named: Named {
                 origin: origin.to_owned(),
                 device_id: Some(format!("{origin}-label")),

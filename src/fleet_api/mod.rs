@@ -60,7 +60,7 @@ pub struct Settings {
 
 /// What a path asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Asked {
+enum ListedPath {
     /// The versions of this proxy.
     Versions,
     /// Every row of a list.
@@ -98,11 +98,11 @@ impl FleetApi {
     /// The answer to a request for one of its paths; `None` where another surface has to answer: on other paths, and
     /// for versions, which are open to everybody, where the caller has no more rights than everybody.
     pub async fn answer(&self, request: &Request<Incoming>, ends: Ends) -> Option<Response<Body>> {
-        let asked = Asked::of(request.uri().path())?;
+        let asked = ListedPath::of(request.uri().path())?;
         let query = Query::of(request.uri().query().unwrap_or_default());
         if !self.access.is_on() {
             let words = "the API over all origins is off; set api.auth_token, api.auth_username or api.allow_from";
-            return (asked != Asked::Versions).then(|| text(StatusCode::NOT_FOUND, words));
+            return (asked != ListedPath::Versions).then(|| text(StatusCode::NOT_FOUND, words));
         }
         if request.method() == Method::OPTIONS && self.access.wants_credentials() {
             return Some(self.preflight());
@@ -115,7 +115,7 @@ impl FleetApi {
             .access
             .check(&caller, request.headers(), deletes_by_get);
         if let Err(refused) = checked {
-            if asked == Asked::Versions {
+            if asked == ListedPath::Versions {
                 return None;
             }
             let surface = SurfaceLabel { surface: "api" };
@@ -125,7 +125,7 @@ impl FleetApi {
         }
         let deletes = request.method() == Method::DELETE || deletes_by_get;
         let document = match (request.method(), deletes, asked) {
-            (_, true, Asked::One(List::Clients, id)) => self.kick(&id).await,
+            (_, true, ListedPath::One(List::Clients, id)) => self.kick(&id).await,
             (&Method::GET | &Method::HEAD, false, asked) => self.tell(asked, &query).await,
             _ => {
                 return Some(text(
@@ -137,10 +137,10 @@ impl FleetApi {
         Some(self.send(&document, callback))
     }
 
-    async fn tell(&self, asked: Asked, query: &Query) -> Value {
+    async fn tell(&self, asked: ListedPath, query: &Query) -> Value {
         let document = self.signed();
         match asked {
-            Asked::Versions => {
+            ListedPath::Versions => {
                 let mut document = document;
                 document["data"] = versions::long()["data"].take();
                 for (name, value) in versions::short().as_object().into_iter().flatten() {
@@ -148,7 +148,7 @@ impl FleetApi {
                 }
                 document
             }
-            Asked::All(list) => {
+            ListedPath::All(list) => {
                 let gathered = self.gatherer.rows(list).await;
                 let total = gathered.merged.len();
                 let most = if list == List::Vhosts {
@@ -162,7 +162,7 @@ impl FleetApi {
                 document["total"] = json!(total);
                 document
             }
-            Asked::One(list, id) => {
+            ListedPath::One(list, id) => {
                 let gathered = self.gatherer.rows(list).await;
                 let found = gathered.merged.iter().find(|row| merge::goes_by(row, &id));
                 let mut document = marked(document, &gathered);
@@ -172,7 +172,7 @@ impl FleetApi {
                 }
                 document
             }
-            Asked::Summed(summed) => {
+            ListedPath::Summed(summed) => {
                 let gathered = self.gatherer.sums(summed).await;
                 let mut document = marked(document, &gathered);
                 document["data"] = gathered.merged.clone();
@@ -275,7 +275,7 @@ fn marked<T>(mut document: Value, gathered: &Gathered<T>) -> Value {
     document
 }
 
-impl Asked {
+impl ListedPath {
     fn of(path: &str) -> Option<Self> {
         let rest = path.strip_prefix("/api/v1/")?.trim_end_matches('/');
         let (name, id) = match rest.split_once('/') {
@@ -343,21 +343,24 @@ mod tests {
     #[test]
     fn paths() {
         for (path, expected) in [
-            ("/api/v1/streams", Some(Asked::All(List::Streams))),
-            ("/api/v1/streams/", Some(Asked::All(List::Streams))),
+            ("/api/v1/streams", Some(ListedPath::All(List::Streams))),
+            ("/api/v1/streams/", Some(ListedPath::All(List::Streams))),
             (
                 "/api/v1/clients/8a_b-c",
-                Some(Asked::One(List::Clients, "8a_b-c".to_owned())),
+                Some(ListedPath::One(List::Clients, "8a_b-c".to_owned())),
             ),
-            ("/api/v1/meminfos", Some(Asked::Summed(Summed::Meminfos))),
-            ("/api/v1/versions", Some(Asked::Versions)),
+            (
+                "/api/v1/meminfos",
+                Some(ListedPath::Summed(Summed::Meminfos)),
+            ),
+            ("/api/v1/versions", Some(ListedPath::Versions)),
             ("/api/v1/clients/..", None),
             ("/api/v1/clients/a/b", None),
             ("/api/v1/clients/a%2fb", None),
             ("/api/v1/raw", None),
             ("/rtc/v1/whip/", None),
         ] {
-            assert_eq!(Asked::of(path), expected, "{path}");
+            assert_eq!(ListedPath::of(path), expected, "{path}");
         }
     }
 

@@ -14,14 +14,14 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::branch::{self, Branch};
 use super::seat::Seat;
-use super::{Shared, Wanted, pull};
+use super::{Inner, Wanted, pull};
 use crate::bell;
 use crate::proxy::Refusal;
 use crate::sessions::{Pull, Row};
 
 /// A feed in the table: who pulls it, who watches, and its branches.
 pub(super) struct Feed {
-    shared: Arc<Shared>,
+    shared: Arc<Inner>,
     wanted: Wanted,
     progress: watch::Sender<Progress>,
     viewers: AtomicUsize,
@@ -65,11 +65,11 @@ struct Home {
     media: Media,
     /// Why the pull is over; nobody comes any more.
     over: Option<LegEnd>,
-    branches: Vec<Kept>,
+    branches: Vec<KnownBranch>,
 }
 
 /// A branch, as the home knows it.
-struct Kept {
+struct KnownBranch {
     worker: ThreadId,
     branch: Arc<Branch>,
     told: mpsc::Sender<Arc<[Change]>>,
@@ -79,7 +79,7 @@ impl Feed {
     /// Enters the feed of `wanted`; the first to enter begins its pull.
     /// `loan` is the viewer's own query, where the pull may use it.
     pub(super) fn enter(
-        shared: &Arc<Shared>,
+        shared: &Arc<Inner>,
         wanted: &Wanted,
         first: &Row,
         loan: Option<Box<str>>,
@@ -136,7 +136,7 @@ impl Feed {
         bell::once(&self.returned, other).await;
     }
 
-    fn new(shared: &Arc<Shared>, wanted: &Wanted) -> Self {
+    fn new(shared: &Arc<Inner>, wanted: &Wanted) -> Self {
         Self {
             shared: Arc::clone(shared),
             wanted: wanted.clone(),
@@ -155,7 +155,7 @@ impl Feed {
         }
     }
 
-    pub(super) const fn shared(&self) -> &Arc<Shared> {
+    pub(super) const fn shared(&self) -> &Arc<Inner> {
         &self.shared
     }
 
@@ -302,7 +302,7 @@ impl Feed {
         let (told, changes) = mpsc::channel(MAX_BATCHES);
         let branch = Arc::new(Branch::new(home.media.branch()));
         branch.add(seat);
-        home.branches.push(Kept {
+        home.branches.push(KnownBranch {
             worker,
             branch: Arc::clone(&branch),
             told,

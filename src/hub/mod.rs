@@ -38,7 +38,7 @@ use tracing::warn;
 
 pub use self::body::Shown;
 use self::feed::Feed;
-pub use self::seat::{Voice, Watching};
+pub use self::seat::{ViewerProtocol, Watching};
 pub use self::shadow::Recipe;
 use self::shadow::Shadow;
 use crate::net::wire::Wire;
@@ -71,10 +71,10 @@ pub struct Settings {
 /// The feeds of a proxy; a cheap clone.
 #[derive(Clone)]
 pub struct Hub {
-    shared: Arc<Shared>,
+    shared: Arc<Inner>,
 }
 
-struct Shared {
+struct Inner {
     settings: Settings,
     proxy: Proxy,
     dialer: Arc<Dialer>,
@@ -137,7 +137,7 @@ impl Hub {
         dialer: Arc<Dialer>,
         stop: CancellationToken,
     ) -> Self {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(Inner {
             settings,
             proxy,
             dialer,
@@ -251,7 +251,7 @@ impl Hub {
         recipe: &Recipe,
     ) -> Result<Option<Shadow>, Refusal> {
         let shared = &self.shared;
-        let placed = shared.proxy.registry().standing(&wanted.key.stream);
+        let placed = shared.proxy.registry().holder(&wanted.key.stream);
         if placed.is_some_and(|origin| shared.is_unpausable(&origin)) {
             return Ok(None);
         }
@@ -282,7 +282,7 @@ impl NotJoined {
     }
 }
 
-impl Shared {
+impl Inner {
     fn is_unpausable(&self, origin: &OriginId) -> bool {
         lock(&self.unpausable).contains(origin)
     }
@@ -362,14 +362,14 @@ impl Joined {
     /// Gives the connection of the session to the feed. `first` is what the client gets before any media, and `voice`
     /// says how its stream is framed, and understands what it says. It has to be called on the worker whose the
     /// connection is.
-    pub fn watch(self, wire: Wire, first: Vec<u8>, voice: Voice) -> Box<Watching> {
+    pub fn watch(self, wire: Wire, first: Vec<u8>, voice: ViewerProtocol) -> Box<Watching> {
         Watching::begin(self, Some(wire), first, voice)
     }
 
     /// Makes a body of the feed, for a connection that hyper has. It has to be called on the worker whose the
     /// connection is.
     pub fn show(self) -> Shown {
-        let voice = Voice::Flv(Envelope::None);
+        let voice = ViewerProtocol::Flv(Envelope::None);
         Shown::new(Watching::begin(self, None, Vec::new(), voice))
     }
 }

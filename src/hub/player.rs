@@ -26,14 +26,14 @@ pub(super) struct Player {
 }
 
 impl Player {
-    /// Asks an origin on a fresh connection, which has `patience` for its first byte.
+    /// Asks an origin on a fresh connection, which has `time_limit` for its first byte.
     ///
     /// # Errors
     /// What its no, its end or its silence means for the candidates.
     pub(super) async fn ask(
         mut socket: TcpStream,
         mut client: Client,
-        patience: Duration,
+        time_limit: Duration,
     ) -> Result<Self, DialError> {
         let mut buffer = Vec::with_capacity(READ);
         let (mut came, mut messages) = (0, Vec::new());
@@ -46,7 +46,7 @@ impl Player {
                 socket.read_buf(&mut buffer).await
             } else {
                 // A stopped process still accepts connections; only its first bytes show that it lives.
-                let read = timeout(patience, socket.read_buf(&mut buffer)).await;
+                let read = timeout(time_limit, socket.read_buf(&mut buffer)).await;
                 let silent = "accepted the connection and sent nothing";
                 read.map_err(|_| DialError::Silent(silent.to_owned()))?
             };

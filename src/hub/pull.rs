@@ -16,16 +16,16 @@ use tracing::{debug, info};
 
 use super::feed::{Feed, Loan};
 use super::player::{Player, address, seed, write};
-use super::{Shared, Wanted};
-use crate::net::relay::Unhurried;
+use super::{Inner, Wanted};
+use crate::net::relay::DelayedAcks;
 use crate::origin::attempt::{Attempt, DialError};
-use crate::proxy::{Place, Refusal, Request};
+use crate::proxy::{PieceGuard, Refusal, Request};
 use crate::sessions::{OpenPull, Pull};
 use crate::value::ClientAddr;
 
 /// Pulls for `feed` on the worker that calls this. `first` is the client for whom it is, as far as claims are counted
 /// by address; nothing else of it is used.
-pub(super) fn begin(shared: &Arc<Shared>, feed: &Arc<Feed>, first: ClientAddr) {
+pub(super) fn begin(shared: &Arc<Inner>, feed: &Arc<Feed>, first: ClientAddr) {
     let (shared, feed) = (Arc::clone(shared), Arc::clone(feed));
     tokio::spawn(async move {
         let _end = Ending(Arc::clone(&feed));
@@ -42,7 +42,7 @@ impl Drop for Ending {
     }
 }
 
-async fn run(shared: &Shared, feed: &Feed, first: ClientAddr) {
+async fn run(shared: &Inner, feed: &Feed, first: ClientAddr) {
     let wanted = feed.wanted();
     let place = shared.proxy.pull(Request {
         stream: wanted.stream.clone(),
@@ -103,9 +103,9 @@ struct Asked {
 
 /// Finds an origin; `None` when nobody waits for it any more.
 async fn dial(
-    shared: &Shared,
+    shared: &Inner,
     feed: &Feed,
-    place: &Place,
+    place: &PieceGuard,
     loan: Option<&Loan>,
 ) -> Option<Result<Asked, Refusal>> {
     let ask = |attempt| ask(shared, feed.wanted(), loan, attempt);
@@ -135,7 +135,7 @@ async fn lonely(feed: &Feed, linger: Duration) {
 
 /// Asks one origin to play the stream.
 async fn ask(
-    shared: &Shared,
+    shared: &Inner,
     wanted: &Wanted,
     loan: Option<&Loan>,
     attempt: Attempt,
@@ -151,7 +151,7 @@ async fn ask(
     let (tc_url, name) = address(&attempt, Dialect::default(), &wanted.stream, tc_url, name)?;
     let enhanced = capabilities().properties();
     let client = Client::new(seed(), Action::Play, &tc_url, &name, enhanced);
-    let player = Player::ask(socket, client, attempt.patience).await?;
+    let player = Player::ask(socket, client, attempt.time_limit).await?;
     Ok(Asked {
         origin: attempt.origin,
         player,
@@ -159,7 +159,7 @@ async fn ask(
 }
 
 /// Reads for as long as the origin sends, and tells the feed what came, batch by batch.
-async fn read_on(shared: &Shared, feed: &Feed, pull: &Pull, asked: Asked) -> LegEnd {
+async fn read_on(shared: &Inner, feed: &Feed, pull: &Pull, asked: Asked) -> LegEnd {
     let Player {
         mut socket,
         mut client,
@@ -167,7 +167,7 @@ async fn read_on(shared: &Shared, feed: &Feed, pull: &Pull, asked: Asked) -> Leg
         mut messages,
     } = asked.player;
     let coalesce = shared.settings.coalesce;
-    let mut unhurried = Unhurried::default();
+    let mut unhurried = DelayedAcks::default();
     let mut buffer = Vec::with_capacity(READ);
     let mut told = Instant::now();
     pull.count(came);

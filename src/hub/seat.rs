@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
-use sluicegate_core::http::websocket::{ClientFrames, Said};
+use sluicegate_core::http::websocket::{ClientFrame, ClientFrames};
 use sluicegate_core::media::feed::Feed as Media;
 use sluicegate_core::media::tap;
 use sluicegate_core::media::viewer::{CHUNK_SIZE, Envelope, Framing, Sent, State, Viewer};
@@ -23,14 +23,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::Joined;
 use super::branch::Branch;
 use super::feed::Visit;
-use super::shadow::{self, Recipe, Shadow, Told};
+use super::shadow::{self, Recipe, Shadow, ShadowEvent};
 use crate::metrics::Metrics;
 use crate::net::wire::Wire;
 use crate::proxy::Session;
-use crate::sessions::{Direction, EndReason, Piece, Pull, Row};
+use crate::sessions::{Direction, EndReason, Pull, Row, Tapped};
 
 /// What a viewer speaks.
-pub enum Voice {
+pub enum ViewerProtocol {
     /// HTTP-FLV: it says nothing more.
     Flv(Envelope),
     /// RTMP: a connection whose `play` on this message stream waits for its answer.
@@ -44,7 +44,7 @@ pub enum Voice {
     WebSocket(ClientFrames),
 }
 
-impl Voice {
+impl ViewerProtocol {
     const fn framing(&self) -> Framing {
         match self {
             Self::Flv(envelope) => Framing::Flv(*envelope),
@@ -280,8 +280,8 @@ fn copy(row: &Row, framing: Framing, between: bool, slices: &[IoSlice<'_>], coun
         bytes.extend_from_slice(slice.get(..left.min(slice.len())).unwrap_or_default());
     }
     row.tap.copy(&bytes, || match framing {
-        Framing::Flv(_) => Some(Piece::Flv),
-        Framing::Rtmp { .. } => between.then(|| Piece::Rtmp(Box::new(reader_of_chunks()))),
+        Framing::Flv(_) => Some(Tapped::Flv),
+        Framing::Rtmp { .. } => between.then(|| Tapped::Rtmp(Box::new(reader_of_chunks()))),
     });
 }
 
@@ -300,7 +300,7 @@ fn reader_of_chunks() -> ChunkReader {
 pub struct Watching {
     seat: Arc<Seat>,
     branch: Arc<Branch>,
-    voice: Voice,
+    voice: ViewerProtocol,
     guard: Guard,
     pull: Arc<Pull>,
     // Before the session, so that what the session ends finds the feed left.
@@ -325,7 +325,7 @@ impl Watching {
         joined: Joined,
         wire: Option<Wire>,
         first: Vec<u8>,
-        mut voice: Voice,
+        mut voice: ViewerProtocol,
     ) -> Box<Self> {
         let Joined {
             session,
@@ -439,11 +439,11 @@ impl Watching {
             self.guard = match &mut self.guard {
                 Guard::None => return Poll::Pending,
                 Guard::Shadow(shadow, recipe) => match ready!(shadow.poll(cx)) {
-                    Told::IgnoresPause => {
+                    ShadowEvent::IgnoresPause => {
                         shared.note_unpausable(&shadow.origin);
                         continue;
                     }
-                    Told::Over(end) => {
+                    ShadowEvent::Over(end) => {
                         self.session.end_leg(end);
                         let settling = shadow::settle(
                             Arc::clone(shared),
@@ -513,22 +513,27 @@ impl Drop for Watching {
 }
 
 /// Takes what a client said.
-fn hear(voice: &mut Voice, inner: &mut Inner, heard: &[u8], row: &Row) -> Result<(), EndReason> {
+fn hear(
+    voice: &mut ViewerProtocol,
+    inner: &mut Inner,
+    heard: &[u8],
+    row: &Row,
+) -> Result<(), EndReason> {
     match voice {
-        Voice::Flv(_) => Err(EndReason::ClientError),
-        Voice::WebSocket(frames) => {
+        ViewerProtocol::Flv(_) => Err(EndReason::ClientError),
+        ViewerProtocol::WebSocket(frames) => {
             let mut rest = heard;
             let said = frames.read(&mut rest);
             match said.map_err(|_| EndReason::ClientError)? {
-                Some(Said::Close) => Err(EndReason::ClientClosed),
-                Some(Said::Ping(answer)) => {
+                Some(ClientFrame::Close) => Err(EndReason::ClientClosed),
+                Some(ClientFrame::Ping(answer)) => {
                     inner.say(&answer);
                     hear(voice, inner, rest, row)
                 }
                 None => Ok(()),
             }
         }
-        Voice::Rtmp { server, .. } => {
+        ViewerProtocol::Rtmp { server, .. } => {
             let fed = server.feed(heard);
             let handled = handle(server, inner, row);
             while let Some(bytes) = server.poll_output() {

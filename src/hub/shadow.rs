@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio::time::sleep;
 use tracing::debug;
 
-use super::Shared;
+use super::Inner;
 use super::player::{Player, address, seed, write};
 use super::pull::tc_url;
 use crate::origin::attempt::{Attempt, DialError};
@@ -95,7 +95,7 @@ pub(super) struct Shadow {
 
 /// What a shadow tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum ShadowEvent {
     /// The origin sends what it was asked not to.
     IgnoresPause,
     /// It is over.
@@ -105,7 +105,7 @@ pub(super) enum Told {
 impl Shadow {
     /// Asks the origin of the stream about the viewer of `session`.
     pub(super) async fn ask(
-        shared: &Shared,
+        shared: &Inner,
         session: &Session,
         recipe: &Recipe,
     ) -> Result<Self, Refusal> {
@@ -114,29 +114,29 @@ impl Shadow {
     }
 
     /// Hears the origin out.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Told> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ShadowEvent> {
         loop {
             if let Err(end) = self.poll_say(cx) {
-                return Poll::Ready(Told::Over(end));
+                return Poll::Ready(ShadowEvent::Over(end));
             }
             let mut room = [0; READ];
             let mut buffer = ReadBuf::new(&mut room);
             let read = ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer));
             let heard = buffer.filled();
             if read.is_err() {
-                return Poll::Ready(Told::Over(LegEnd::Reset));
+                return Poll::Ready(ShadowEvent::Over(LegEnd::Reset));
             }
             if heard.is_empty() {
-                return Poll::Ready(Told::Over(LegEnd::Closed));
+                return Poll::Ready(ShadowEvent::Over(LegEnd::Closed));
             }
             self.came += heard.len();
             if self.client.feed(heard).is_err() {
-                return Poll::Ready(Told::Over(LegEnd::Broken));
+                return Poll::Ready(ShadowEvent::Over(LegEnd::Broken));
             }
             while self.client.poll_event().is_some() {}
             if self.came > MAX_PAUSED && !self.ignores_pause {
                 self.ignores_pause = true;
-                return Poll::Ready(Told::IgnoresPause);
+                return Poll::Ready(ShadowEvent::IgnoresPause);
             }
         }
     }
@@ -160,7 +160,7 @@ impl Shadow {
 
 /// Asks one origin, and pauses what it grants.
 async fn ask(
-    shared: &Shared,
+    shared: &Inner,
     session: &Session,
     recipe: &Recipe,
     attempt: Attempt,
@@ -180,7 +180,7 @@ async fn ask(
         recipe.name.to_string(),
     )?;
     let client = Client::new(seed(), Action::Play, &tc_url, &name, recipe.connect.clone());
-    let mut player = Player::ask(socket, client, attempt.patience).await?;
+    let mut player = Player::ask(socket, client, attempt.time_limit).await?;
     let arguments = vec![Value::Boolean(true), Value::Number(0.0)];
     let pause = Command::call("pause", 0.0, arguments);
     player.client.send_command(&pause);
@@ -201,7 +201,7 @@ async fn ask(
 /// Whether a viewer may go on whose shadow is over: that was the origin's word on it only if the origin still sends what
 /// is pulled. Otherwise it is asked again.
 pub(super) async fn settle(
-    shared: Arc<Shared>,
+    shared: Arc<Inner>,
     session: Arc<Session>,
     pull: Arc<Pull>,
     recipe: Arc<Recipe>,

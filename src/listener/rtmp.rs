@@ -26,14 +26,14 @@ use tracing::{debug, info};
 
 use super::pair;
 use crate::config;
-use crate::hub::{self, Hub, NotJoined, Recipe, Voice, Wanted, Watching};
+use crate::hub::{self, Hub, NotJoined, Recipe, ViewerProtocol, Wanted, Watching};
 use crate::net::entrance::{Ends, Visitor};
-use crate::net::last_words;
-use crate::net::relay::{self, Passage, Unhurried, acknowledge_at_once};
+use crate::net::linger_close;
+use crate::net::relay::{self, DelayedAcks, Passage, acknowledge_at_once};
 use crate::net::wire::Wire;
 use crate::origin::dial::Dialer;
 use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session};
-use crate::sessions::{Direction, EndReason, Piece, Row};
+use crate::sessions::{Direction, EndReason, Row, Tapped};
 
 /// What the RTMP listener is set to.
 #[derive(Debug, Clone)]
@@ -86,7 +86,7 @@ impl Rtmp {
                 return None;
             }
         };
-        let asked = Asked {
+        let asked = StatusFor {
             action: identified.request.action,
             stream_id: identified.request.stream_id,
         };
@@ -132,7 +132,7 @@ impl Rtmp {
             let recipe = Recipe::of_rtmp(&identified.request, dialect, ends.local);
             match self.watch(session, &wanted, recipe, &mut client).await? {
                 Ok(joined) => {
-                    let voice = Voice::Rtmp {
+                    let voice = ViewerProtocol::Rtmp {
                         server: Box::new(server),
                         stream_id: asked.stream_id,
                     };
@@ -166,7 +166,7 @@ impl Rtmp {
             joined,
             asked,
             flows: false,
-            unhurried: Unhurried::default(),
+            unhurried: DelayedAcks::default(),
             row: Arc::clone(session.row()),
         };
         // What was said during set-up counts too.
@@ -272,7 +272,7 @@ impl Rtmp {
             };
             let join = join.map_err(|error| DialError::Refused(error.to_string()))?;
             let mut origin = self.dialer.dial(&attempt, ends.client, ends.local).await?;
-            match converse(&mut origin, join, attempt.patience).await {
+            match converse(&mut origin, join, attempt.time_limit).await {
                 Err(Interrupted::Steps) if !steps => {
                     info!(origin = %attempt.origin, "origin is asked step by step from now on");
                     proxy.registry().note_step_by_step(&attempt.origin);
@@ -338,7 +338,7 @@ impl Interrupted {
 async fn converse(
     origin: &mut TcpStream,
     mut join: Join,
-    patience: Duration,
+    time_limit: Duration,
 ) -> Result<(Joined, Vec<u8>), Interrupted> {
     let mut buffer = Vec::with_capacity(SETUP_READ);
     let mut shaken = false;
@@ -366,7 +366,7 @@ async fn converse(
             origin.read_buf(&mut buffer).await
         } else {
             // A stopped process still accepts connections; only its first bytes show that it lives.
-            timeout(patience, origin.read_buf(&mut buffer))
+            timeout(time_limit, origin.read_buf(&mut buffer))
                 .await
                 .map_err(|_| Interrupted::Silent)?
         };
@@ -382,7 +382,7 @@ async fn converse(
 
 /// What a client wants, as far as a status for it needs to know.
 #[derive(Debug, Clone, Copy)]
-struct Asked {
+struct StatusFor {
     action: Action,
     stream_id: u32,
 }
@@ -410,15 +410,15 @@ impl Pair {
     /// Relays to the end, and tells a client that asked for a second stream why it is let go.
     async fn relay_and_tell(mut self: Box<Self>) {
         let client_is_current = self.relay().await;
-        if let Some(bytes) = self.last_words().filter(|_| client_is_current) {
+        if let Some(bytes) = self.linger_close().filter(|_| client_is_current) {
             // Boxed: what relays for hours keeps no room for it.
-            let said = timeout(last_words::PATIENCE, self.client.write_all(&bytes));
+            let said = timeout(linger_close::TIME_LIMIT, self.client.write_all(&bytes));
             let _ = Box::pin(said).await;
         }
     }
 
     /// What a client hears that asked for a second stream, if it is between two messages now.
-    fn last_words(&mut self) -> Option<Vec<u8>> {
+    fn linger_close(&mut self) -> Option<Vec<u8>> {
         let joined = &mut self.passage.joined;
         let name = joined.second_request()?;
         let words = format!(
@@ -438,10 +438,10 @@ impl Pair {
 #[derive(Debug)]
 struct Watched {
     joined: Joined,
-    asked: Asked,
+    asked: StatusFor,
     /// Media has been seen, and the row knows.
     flows: bool,
-    unhurried: Unhurried,
+    unhurried: DelayedAcks,
     row: Arc<Row>,
 }
 
@@ -464,7 +464,7 @@ impl Passage for Watched {
     fn to_client<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], LegEnd> {
         if self.row.tap.is_on() && self.row.request.action == Action::Play {
             let reader = || self.joined.reader_of_origin(tap::MAX_PARTIAL);
-            let start = || reader().map(|reader| Piece::Rtmp(Box::new(reader)));
+            let start = || reader().map(|reader| Tapped::Rtmp(Box::new(reader)));
             self.row.tap.copy(input, start);
         }
         self.joined.to_client(input).map_err(|_| LegEnd::Broken)
@@ -473,7 +473,7 @@ impl Passage for Watched {
     fn to_origin<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], EndReason> {
         if self.row.tap.is_on() && self.row.request.action == Action::Publish {
             let reader = || self.joined.reader_of_client(tap::MAX_PARTIAL);
-            let start = || reader().map(|reader| Piece::Rtmp(Box::new(reader)));
+            let start = || reader().map(|reader| Tapped::Rtmp(Box::new(reader)));
             self.row.tap.copy(input, start);
         }
         self.joined
@@ -500,12 +500,12 @@ impl Passage for Watched {
 }
 
 /// Says no in RTMP's words, and closes. There is no pair then.
-async fn refuse(client: &mut Wire, asked: Asked, words: &str) -> Option<Served> {
+async fn refuse(client: &mut Wire, asked: StatusFor, words: &str) -> Option<Served> {
     say_no(client, asked, no(asked.action), words).await
 }
 
 /// The same for a refusal. A publisher that may not is told so: encoders stop at that, and try again after anything else.
-async fn refuse_as(client: &mut Wire, asked: Asked, refusal: &Refusal) -> Option<Served> {
+async fn refuse_as(client: &mut Wire, asked: StatusFor, refusal: &Refusal) -> Option<Served> {
     let code = match (asked.action, refusal) {
         (Action::Publish, Refusal::Denied { .. }) => "NetStream.Publish.Denied",
         // An encoder that is told a reason stops; one whose connection ends comes again.
@@ -515,11 +515,11 @@ async fn refuse_as(client: &mut Wire, asked: Asked, refusal: &Refusal) -> Option
     say_no(client, asked, code, &refusal.to_string()).await
 }
 
-async fn say_no(client: &mut Wire, asked: Asked, code: &str, words: &str) -> Option<Served> {
+async fn say_no(client: &mut Wire, asked: StatusFor, code: &str, words: &str) -> Option<Served> {
     let mut bytes = Vec::new();
     let message = status(asked, code, words);
     ChunkWriter::new(CHUNK_SIZE).write(chunk_stream::STREAM, &message, &mut bytes);
-    last_words::say(client, &bytes, last_words::PATIENCE).await;
+    linger_close::say(client, &bytes, linger_close::TIME_LIMIT).await;
     None
 }
 
@@ -575,7 +575,7 @@ async fn send_away(
         &Message::command(0, &command),
         &mut bytes,
     );
-    last_words::say(client, &bytes, last_words::PATIENCE).await;
+    linger_close::say(client, &bytes, linger_close::TIME_LIMIT).await;
     None
 }
 
@@ -587,7 +587,7 @@ const fn no(action: Action) -> &'static str {
     }
 }
 
-fn status(asked: Asked, code: &str, words: &str) -> Message {
+fn status(asked: StatusFor, code: &str, words: &str) -> Message {
     Message::command(asked.stream_id, &Command::on_status("error", code, words))
 }
 

@@ -277,7 +277,7 @@ impl Table {
             closed,
         };
         self.joined.insert(flow, open);
-        let caller = Caller {
+        let caller = FlowSession {
             flow,
             dialect,
             to_shard: self.to_shard.clone(),
@@ -304,14 +304,14 @@ impl Table {
 }
 
 /// The session of one flow.
-struct Caller {
+struct FlowSession {
     flow: FlowId,
     dialect: Dialect,
     to_shard: Handle<Command>,
     dialer: Arc<Dialer>,
 }
 
-impl Caller {
+impl FlowSession {
     async fn serve(self, proxy: Proxy, request: Request, mut over: oneshot::Receiver<EndReason>) {
         let flow = self.flow;
         let session = tokio::select! {
@@ -360,11 +360,11 @@ impl Caller {
             let id = attempt.naming.srt(&request.stream, request.action, shown)?;
             Some(id.into())
         };
-        let patience = attempt.patience.min(PATIENCE);
+        let time_limit = attempt.time_limit.min(TIME_LIMIT);
         let silent = || DialError::Silent(format!("{}: no answer in time", attempt.target));
         let asked = async {
             let addresses = self.dialer.datagrams(&attempt).await?;
-            let share = patience / u32::try_from(addresses.len()).unwrap_or(u32::MAX);
+            let share = time_limit / u32::try_from(addresses.len()).unwrap_or(u32::MAX);
             let mut failure = silent();
             for origin in addresses {
                 match timeout(share, self.ask_at(origin, stream_id.clone())).await {
@@ -375,7 +375,7 @@ impl Caller {
             }
             Err(failure)
         };
-        timeout(patience, asked)
+        timeout(time_limit, asked)
             .await
             .unwrap_or_else(|_| Err(silent()))
     }
@@ -453,6 +453,6 @@ const NAME: &str = "srt";
 /// All candidates together: a libsrt caller gives up after 3 s, and its first packets took a part of them.
 const SETUP: Duration = Duration::from_millis(2400);
 /// One candidate: it is asked four times in this, and a third one still has its time.
-const PATIENCE: Duration = Duration::from_millis(800);
+const TIME_LIMIT: Duration = Duration::from_millis(800);
 /// How often links that no flow needs are closed.
 const TIDY_EVERY: Duration = Duration::from_secs(10);

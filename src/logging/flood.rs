@@ -10,11 +10,11 @@ use tracing::callsite::Identifier;
 /// The recent lines of each place in the code; there are as many entries as places.
 #[derive(Debug)]
 pub(super) struct Flood {
-    places: Mutex<Option<HashMap<Identifier, Place>>>,
+    places: Mutex<Option<HashMap<Identifier, CallSite>>>,
 }
 
 #[derive(Debug)]
-struct Place {
+struct CallSite {
     second: Instant,
     lines: u32,
     left_out: u64,
@@ -34,7 +34,7 @@ impl Flood {
         let place = places
             .get_or_insert_default()
             .entry(callsite)
-            .or_insert_with(|| Place {
+            .or_insert_with(|| CallSite {
                 second: now,
                 lines: 0,
                 left_out: 0,
@@ -63,7 +63,7 @@ impl Flood {
             .collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<HashMap<Identifier, Place>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<HashMap<Identifier, CallSite>>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

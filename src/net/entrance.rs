@@ -33,7 +33,7 @@ pub struct Entrance {
     /// The networks whose headers are believed. What any other peer sends is its protocol's.
     pub listed: Arc<[Network]>,
     /// How long a header may take, and a TLS handshake.
-    pub patience: Duration,
+    pub time_limit: Duration,
     /// The TLS of this listener, if it has any.
     pub tls: Option<Arc<TlsEntrance>>,
     /// Clients that come without TLS are refused, where there is TLS.
@@ -144,17 +144,19 @@ impl Entrance {
         };
         let first = match early.first() {
             Some(first) => *first,
-            None => timeout(self.patience, first_byte(&stream))
+            None => timeout(self.time_limit, first_byte(&stream))
                 .await
                 .map_err(|_| Turned::Silent)?
                 .map_err(Turned::Left)?,
         };
         if first == HANDSHAKE {
-            let stream = tls.shake(stream, early, client.ip(), self.patience).await?;
+            let stream = tls
+                .shake(stream, early, client.ip(), self.time_limit)
+                .await?;
             return Ok((Wire::Tls(Box::new(stream)), Vec::new()));
         }
         if self.require_tls {
-            tls.refuse(&mut stream, early, self.patience).await;
+            tls.refuse(&mut stream, early, self.time_limit).await;
             return Err(Turned::Plain);
         }
         Ok((Wire::Plain(stream), early))
@@ -192,7 +194,7 @@ impl Entrance {
                 }
             }
         };
-        timeout(self.patience, reading)
+        timeout(self.time_limit, reading)
             .await
             .unwrap_or(Err(Turned::Slow))
     }
@@ -265,7 +267,7 @@ mod tests {
         Entrance {
             header,
             listed: Arc::new(["10.0.0.0/8".parse().unwrap()]),
-            patience: Duration::from_secs(1),
+            time_limit: Duration::from_secs(1),
             tls: None,
             require_tls: false,
         }

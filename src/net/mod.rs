@@ -7,7 +7,7 @@ pub mod forwarded;
 pub mod head;
 pub mod http;
 pub mod http2;
-pub mod last_words;
+pub mod linger_close;
 pub mod relay;
 pub mod tls;
 pub mod versions;

@@ -394,11 +394,11 @@ pub fn acknowledge_at_once(stream: &TcpStream, at_once: bool) {
 /// stream are saved. Once a pause was so long that the kernel's timer had to acknowledge (40 ms and more), it goes back
 /// to one for each frame, for good; so it is asked again.
 #[derive(Debug, Default)]
-pub struct Unhurried {
+pub struct DelayedAcks {
     reads: u8,
 }
 
-impl Unhurried {
+impl DelayedAcks {
     /// Called after each read of media.
     pub fn read(&mut self, origin: &TcpStream) {
         if self.reads == 0 {

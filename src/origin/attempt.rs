@@ -25,7 +25,7 @@ pub struct Attempt {
     /// How it is asked for a stream.
     pub naming: Naming,
     /// How long it has to send its first byte.
-    pub patience: Duration,
+    pub time_limit: Duration,
     /// It wants RTMP commands one by one.
     pub step_by_step: bool,
     /// A no is to be reported as [`DialError::Refused`], since there may be a better answer, and not to be passed on.
@@ -38,10 +38,10 @@ impl Attempt {
         registry: &Registry,
         origin: &OriginId,
         service: Service,
-        patience: Duration,
+        time_limit: Duration,
     ) -> Option<Self> {
         let target = registry.target(origin, service)?;
-        Some(Self::at(registry, origin, service, target, patience))
+        Some(Self::at(registry, origin, service, target, time_limit))
     }
 
     /// An origin at a place where it was before: since then it may have been registered elsewhere, or be known to
@@ -51,7 +51,7 @@ impl Attempt {
         origin: &OriginId,
         service: Service,
         target: Target,
-        patience: Duration,
+        time_limit: Duration,
     ) -> Self {
         let member = registry.member(origin);
         let label = member.as_ref().map(|member| member.origin.label());
@@ -64,7 +64,7 @@ impl Attempt {
             service,
             target,
             naming: naming.unwrap_or_default(),
-            patience,
+            time_limit,
             step_by_step: member.is_some_and(|member| member.step_by_step),
             asks_again: false,
         }

@@ -22,7 +22,7 @@ use crate::value::{ClientAddr, LocalAddr};
 
 /// What an origin answered.
 #[derive(Debug, Clone)]
-pub(crate) struct Answer {
+pub(crate) struct CallAnswer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
@@ -52,7 +52,7 @@ pub(crate) struct Message<'a> {
 }
 
 /// Sends a message over a connection of its own.
-pub(crate) async fn ask(origin: TcpStream, message: Message<'_>) -> Result<Answer, NoAnswer> {
+pub(crate) async fn ask(origin: TcpStream, message: Message<'_>) -> Result<CallAnswer, NoAnswer> {
     let mut head = message.head.for_origin(message.forwarded);
     head.target = message.target.to_owned();
     head.headers.remove("content-length");
@@ -72,7 +72,7 @@ pub(crate) async fn ask(origin: TcpStream, message: Message<'_>) -> Result<Answe
     let headers = for_client(&response)?;
     let status = response.status();
     let body = http::whole(response.into_body(), MAX_ANSWER).await;
-    Ok(Answer {
+    Ok(CallAnswer {
         status,
         headers,
         body: body.map_err(|cut| NoAnswer::Broken(cut.to_string()))?,
@@ -87,7 +87,7 @@ pub(crate) async fn tell(
     client: ClientAddr,
     local: LocalAddr,
     message: Message<'_>,
-) -> Result<Answer, NoAnswer> {
+) -> Result<CallAnswer, NoAnswer> {
     let (origin, api) = (&call.origin, call.api.clone());
     let attempt = Attempt::at(registry, origin, Service::Api, api, TELL_WITHIN);
     let stream = dialer

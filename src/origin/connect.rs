@@ -107,16 +107,16 @@ impl Connector {
         Ok(permitted)
     }
 
-    /// Connects to the first permitted address that answers. All of them together have `patience`, in equal shares:
+    /// Connects to the first permitted address that answers. All of them together have `time_limit`, in equal shares:
     /// after one that leads nowhere may come one that answers.
     ///
     /// # Errors
     /// Of [`Connector::addresses`]; otherwise that of the last address. [`io::ErrorKind::TimedOut`] when the time is
     /// over.
-    pub async fn connect(&self, target: &Target, patience: Duration) -> io::Result<TcpStream> {
-        let connected = timeout(patience, async {
+    pub async fn connect(&self, target: &Target, time_limit: Duration) -> io::Result<TcpStream> {
+        let connected = timeout(time_limit, async {
             let addresses = self.addresses(target).await?;
-            let share = patience / u32::try_from(addresses.len()).unwrap_or(u32::MAX);
+            let share = time_limit / u32::try_from(addresses.len()).unwrap_or(u32::MAX);
             let mut failure = io::Error::other(NoAddress::None);
             for address in addresses {
                 match timeout(share, connect_to(address)).await {

@@ -46,7 +46,7 @@ impl Dialer {
 
     async fn connect(&self, attempt: &Attempt) -> Result<TcpStream, DialError> {
         let target = &attempt.target;
-        let connected = self.connector.connect(target, attempt.patience).await;
+        let connected = self.connector.connect(target, attempt.time_limit).await;
         let stream = connected.map_err(|error| DialError::of_connect(target, &error))?;
         prepare(&stream);
         Ok(stream)
@@ -81,7 +81,7 @@ impl Dialer {
     pub async fn datagrams(&self, attempt: &Attempt) -> Result<Vec<SocketAddr>, DialError> {
         let target = &attempt.target;
         let failed = |why: String| DialError::Failed(format!("{target}: {why}"));
-        timeout(attempt.patience, self.connector.addresses(target))
+        timeout(attempt.time_limit, self.connector.addresses(target))
             .await
             .map_err(|_| failed("its name was not resolved in time".to_owned()))?
             .map_err(|error| failed(error.to_string()))
@@ -145,7 +145,7 @@ mod tests {
                     port: 1935,
                 },
                 naming: Naming::default(),
-                patience: Duration::ZERO,
+                time_limit: Duration::ZERO,
                 step_by_step: false,
                 asks_again: false,
             };

@@ -38,7 +38,7 @@ pub enum FetchError {
     Unreachable(#[from] io::Error),
 }
 
-/// The document at `url`, which has `patience` to arrive whole and `most` bytes at the most.
+/// The document at `url`, which has `time_limit` to arrive whole and `most` bytes at the most.
 ///
 /// # Errors
 /// [`FetchError`], also for any status of 400 or more.
@@ -46,10 +46,10 @@ pub async fn get(
     connector: &Connector,
     url: &Url,
     token: Option<&Secret>,
-    patience: Duration,
+    time_limit: Duration,
     most: usize,
 ) -> Result<Bytes, FetchError> {
-    let (status, body) = ask(connector, Method::GET, url, token, patience, most).await?;
+    let (status, body) = ask(connector, Method::GET, url, token, time_limit, most).await?;
     if status.is_client_error() || status.is_server_error() {
         return Err(FetchError::Status(status));
     }
@@ -65,7 +65,7 @@ pub async fn ask(
     method: Method,
     url: &Url,
     token: Option<&Secret>,
-    patience: Duration,
+    time_limit: Duration,
     most: usize,
 ) -> Result<(StatusCode, Bytes), FetchError> {
     let mut request = to(method, url);
@@ -75,7 +75,7 @@ pub async fn ask(
         bearer.set_sensitive(true);
         request = request.header(AUTHORIZATION, bearer);
     }
-    within(connector, url, request, Bytes::new(), patience, most).await
+    within(connector, url, request, Bytes::new(), time_limit, most).await
 }
 
 /// The status and the body of the answer to a POST, with the same bounds. A redirect is an answer like any other.
@@ -87,11 +87,11 @@ pub async fn post(
     url: &Url,
     content_type: &'static str,
     body: String,
-    patience: Duration,
+    time_limit: Duration,
     most: usize,
 ) -> Result<(StatusCode, Bytes), FetchError> {
     let request = to(Method::POST, url).header(CONTENT_TYPE, content_type);
-    within(connector, url, request, body.into(), patience, most).await
+    within(connector, url, request, body.into(), time_limit, most).await
 }
 
 fn to(method: Method, url: &Url) -> Builder {
@@ -107,22 +107,22 @@ async fn within(
     url: &Url,
     request: Builder,
     body: Bytes,
-    patience: Duration,
+    time_limit: Duration,
     most: usize,
 ) -> Result<(StatusCode, Bytes), FetchError> {
     let request = request
         .body(Full::new(body))
         .map_err(|_| FetchError::Broken)?;
     let connect = async {
-        let connected = connector.connect(url.target(), patience).await;
+        let connected = connector.connect(url.target(), time_limit).await;
         connected.map_err(|error| match error.kind() {
-            io::ErrorKind::TimedOut => FetchError::Silent(patience),
+            io::ErrorKind::TimedOut => FetchError::Silent(time_limit),
             _ => FetchError::Unreachable(error),
         })
     };
-    tokio::time::timeout(patience, exchange(connect, request, most))
+    tokio::time::timeout(time_limit, exchange(connect, request, most))
         .await
-        .unwrap_or(Err(FetchError::Silent(patience)))
+        .unwrap_or(Err(FetchError::Silent(time_limit)))
 }
 
 async fn exchange(

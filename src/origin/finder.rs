@@ -74,7 +74,7 @@ impl Finder {
 
     async fn ask(&self, other: Other, stream: &StreamUrl) -> (Other, Option<Bytes>) {
         let url = Url::of(&other.target, &list_target(&other.naming, stream));
-        let list = fetch::get(&self.connector, &url, None, PATIENCE, MOST_BYTES).await;
+        let list = fetch::get(&self.connector, &url, None, TIME_LIMIT, MOST_BYTES).await;
         (other, list.ok())
     }
 
@@ -128,7 +128,7 @@ const MOST_ASKED: usize = 64;
 /// Searches at once.
 const SEARCHES: usize = 4;
 /// An origin that takes longer has more to do than to answer.
-const PATIENCE: Duration = Duration::from_millis(500);
+const TIME_LIMIT: Duration = Duration::from_millis(500);
 /// A list of some thousand streams.
 const MOST_BYTES: usize = 8 * 1024 * 1024;
 const MISSED_FOR: Duration = Duration::from_secs(5);

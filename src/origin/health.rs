@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use crate::config::{Health, Probing, Question};
+use crate::config::{Health, ProbeKind, Probing};
 use crate::origin::connect::Connector;
 use crate::origin::probe::{self, ProbeError};
 use crate::registry::Registry;
@@ -86,7 +86,7 @@ impl Prober {
         let connector = &self.connector;
         let said = match &question {
             (service @ (Service::Http | Service::Api), target)
-                if settings.probe_with == Question::Http =>
+                if settings.probe_with == ProbeKind::Http =>
             {
                 match self.page(settings, id, *service) {
                     Some(page) => probe::answers_http(connector, target, page).await,
@@ -94,7 +94,7 @@ impl Prober {
                 }
             }
             (service @ (Service::Rtmp | Service::Rtsp), target)
-                if settings.probe_with == Question::Rtmp =>
+                if settings.probe_with == ProbeKind::Rtmp =>
             {
                 probe::answers(connector, target, *service).await
             }
@@ -131,7 +131,7 @@ impl Prober {
     /// answer too.
     pub(super) async fn speaks(&self, id: &OriginId) -> bool {
         let connector = &self.connector;
-        let said = match self.question(Question::Rtmp, id) {
+        let said = match self.question(ProbeKind::Rtmp, id) {
             Some((service @ (Service::Rtmp | Service::Rtsp), target)) => {
                 probe::answers(connector, &target, service).await
             }
@@ -142,10 +142,10 @@ impl Prober {
     }
 
     /// Which service of an origin is asked, and where: the one the question is about, else any that can be connected to.
-    fn question(&self, wanted: Question, id: &OriginId) -> Option<(Service, Target)> {
+    fn question(&self, wanted: ProbeKind, id: &OriginId) -> Option<(Service, Target)> {
         let first: &[Service] = match wanted {
-            Question::Http => &[Service::Api, Service::Http],
-            Question::Rtmp | Question::Tcp => &[Service::Rtmp],
+            ProbeKind::Http => &[Service::Api, Service::Http],
+            ProbeKind::Rtmp | ProbeKind::Tcp => &[Service::Rtmp],
         };
         let rest = [Service::Rtmp, Service::Rtsp, Service::Http, Service::Api];
         let member = self.registry.member(id)?;

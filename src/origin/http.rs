@@ -94,12 +94,15 @@ impl Leg {
     ///
     /// # Errors
     /// When the connection ends first, or the answer is not HTTP.
-    pub async fn ask(mut self, request: Request<Full<Bytes>>) -> hyper::Result<Response<Answer>> {
+    pub async fn ask(
+        mut self,
+        request: Request<Full<Bytes>>,
+    ) -> hyper::Result<Response<AnswerBody>> {
         self.sender.ready().await?;
         let response = self.sender.send_request(request).await?;
         // After that answer it goes on in another protocol, and lives as long as the answer.
         let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        Ok(response.map(|body| Answer {
+        Ok(response.map(|body| AnswerBody {
             leg: if body.is_end_stream() && !switches {
                 self.keep();
                 None
@@ -118,7 +121,7 @@ impl Leg {
 pub async fn once(
     stream: TcpStream,
     request: Request<Full<Bytes>>,
-) -> hyper::Result<Response<Answer>> {
+) -> hyper::Result<Response<AnswerBody>> {
     Leg::open(stream, None).await?.ask(request).await
 }
 
@@ -126,7 +129,7 @@ pub async fn once(
 ///
 /// # Errors
 /// When it has more, or breaks off.
-pub async fn whole(answer: Answer, most: usize) -> Result<Bytes, Cut> {
+pub async fn whole(answer: AnswerBody, most: usize) -> Result<Bytes, Cut> {
     match Limited::new(answer, most).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(Cut::TooLong(most)),
@@ -147,13 +150,13 @@ pub enum Cut {
 
 /// The body of an origin's answer; it takes the connection along.
 #[derive(Debug)]
-pub struct Answer {
+pub struct AnswerBody {
     // Before the leg: the driver ends with the leg, and may not see its body die first.
     body: Incoming,
     leg: Option<Leg>,
 }
 
-impl Body for Answer {
+impl Body for AnswerBody {
     type Data = Bytes;
     type Error = hyper::Error;
 

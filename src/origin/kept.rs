@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use crate::net::head;
 use crate::origin::attempt::{Attempt, DialError};
 use crate::origin::dial::Dialer;
-use crate::origin::http::{Answer, Leg};
+use crate::origin::http::{AnswerBody, Leg};
 use crate::origin::silence::SilenceCheck;
 use crate::value::{ClientAddr, LocalAddr};
 
@@ -28,7 +28,7 @@ pub(crate) struct Repeatable {
 }
 
 impl Repeatable {
-    /// Sends the request with the origin's own `target`, and waits for the head of the answer, `patience` in all, and
+    /// Sends the request with the origin's own `target`, and waits for the head of the answer, `time_limit` in all, and
     /// less if the origin turns out to say nothing to anybody. A kept connection that turns out to be closed costs one more try, on a fresh one.
     pub(crate) async fn send(
         &self,
@@ -36,8 +36,8 @@ impl Repeatable {
         silence: &SilenceCheck,
         attempt: &Attempt,
         target: &str,
-        patience: Duration,
-    ) -> Result<Response<Answer>, DialError> {
+        time_limit: Duration,
+    ) -> Result<Response<AnswerBody>, DialError> {
         let answered = async {
             let mut exchange = pin!(self.exchange(dialer, attempt, target));
             match silence.wait(attempt, &mut exchange).await? {
@@ -45,7 +45,7 @@ impl Repeatable {
                 None => exchange.await,
             }
         };
-        timeout(patience, answered).await.unwrap_or_else(|_| {
+        timeout(time_limit, answered).await.unwrap_or_else(|_| {
             let words = format!("{}: no answer in time", attempt.target);
             Err(DialError::Silent(words))
         })
@@ -69,7 +69,7 @@ impl Repeatable {
         dialer: &Dialer,
         attempt: &Attempt,
         target: &str,
-    ) -> Result<Response<Answer>, DialError> {
+    ) -> Result<Response<AnswerBody>, DialError> {
         if let Some(leg) = Leg::idle(&attempt.target)
             && let Ok(response) = leg.ask(self.request(target)?).await
         {
@@ -100,7 +100,7 @@ impl Repeatable {
 }
 
 /// Nobody asked for another protocol here.
-fn checked(response: Response<Answer>) -> Result<Response<Answer>, DialError> {
+fn checked(response: Response<AnswerBody>) -> Result<Response<AnswerBody>, DialError> {
     if response.status().is_informational() {
         let words = "it switched protocols without being asked".to_owned();
         return Err(DialError::HungUp(words));

@@ -21,7 +21,7 @@ pub async fn decoder_headers(
     stream: &StreamUrl,
 ) -> Vec<Message> {
     let mut headers = Vec::new();
-    let _ = timeout(PATIENCE, play(connector, target, stream, &mut headers)).await;
+    let _ = timeout(TIME_LIMIT, play(connector, target, stream, &mut headers)).await;
     headers
 }
 
@@ -32,7 +32,7 @@ async fn play(
     stream: &StreamUrl,
     headers: &mut Vec<Message>,
 ) -> Option<()> {
-    let mut origin = connector.connect(target, PATIENCE).await.ok()?;
+    let mut origin = connector.connect(target, TIME_LIMIT).await.ok()?;
     let full = stream.to_string();
     let (place, name) = full.rsplit_once('/')?;
     let mut client = Client::new(
@@ -67,7 +67,7 @@ async fn play(
 }
 
 /// Origins answer within milliseconds; a stream of sound alone has no picture to wait for.
-const PATIENCE: Duration = Duration::from_millis(1500);
+const TIME_LIMIT: Duration = Duration::from_millis(1500);
 const READ: usize = 16 * 1024;
 /// Metadata, two headers of each track, and as many again for encoders that repeat them.
 const MOST: usize = 2 * (1 + 2 * MAX_TRACKS);

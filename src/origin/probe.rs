@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::net::last_words;
+use crate::net::linger_close;
 
 /// Whether `service` answers at `target` within one second.
 ///
@@ -33,10 +33,10 @@ pub async fn answers(
             Service::Rtsp => ask_options(connect(connector, target).await?).await,
         }
     };
-    let answered = tokio::time::timeout(PATIENCE, ask).await;
+    let answered = tokio::time::timeout(TIME_LIMIT, ask).await;
     let mut origin = answered.unwrap_or(Err(ProbeError::Silent))?;
     // It answered, which is all that was asked; now it gets an end to log, and not a reset.
-    last_words::say(&mut origin, &[], LEAVE).await;
+    linger_close::say(&mut origin, &[], LEAVE).await;
     Ok(())
 }
 
@@ -50,7 +50,7 @@ pub async fn answers_http(
     path: &str,
 ) -> Result<(), ProbeError> {
     let url = Url::of(target, path);
-    match fetch::get(connector, &url, None, PATIENCE, SMALL_ANSWER).await {
+    match fetch::get(connector, &url, None, TIME_LIMIT, SMALL_ANSWER).await {
         // Whatever it sends, it lives: only its status is asked for.
         Ok(_) | Err(FetchError::TooLong(_)) => Ok(()),
         Err(FetchError::Silent(_)) => Err(ProbeError::Silent),
@@ -71,7 +71,7 @@ pub async fn accepts(
         return Err(ProbeError::Datagrams(service));
     }
     let mut origin = connect(connector, target).await?;
-    last_words::say(&mut origin, &[], LEAVE).await;
+    linger_close::say(&mut origin, &[], LEAVE).await;
     Ok(())
 }
 
@@ -94,7 +94,7 @@ pub enum ProbeError {
     #[error("it does not speak RTSP")]
     NotRtsp,
     /// It did nothing in time.
-    #[error("no answer within {} s", PATIENCE.as_secs())]
+    #[error("no answer within {} s", TIME_LIMIT.as_secs())]
     Silent,
     /// The connection failed.
     #[error("{}", plain(.0))]
@@ -111,7 +111,7 @@ pub(crate) fn plain(error: &io::Error) -> String {
 }
 
 async fn connect(connector: &Connector, target: &Target) -> Result<TcpStream, ProbeError> {
-    let connected = connector.connect(target, PATIENCE).await;
+    let connected = connector.connect(target, TIME_LIMIT).await;
     connected.map_err(|error| match error.kind() {
         io::ErrorKind::TimedOut => ProbeError::Silent,
         _ => ProbeError::Unreachable(error),
@@ -146,7 +146,7 @@ async fn ask_options(mut origin: TcpStream) -> Result<TcpStream, ProbeError> {
 }
 
 /// How long an origin may take; as long as a session gives each of its candidates.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIME_LIMIT: Duration = Duration::from_secs(1);
 /// What a health page has at the most, before the rest is no longer read.
 const SMALL_ANSWER: usize = 64 * 1024;
 /// How long an origin that answered may take to close.

@@ -20,11 +20,11 @@ use crate::origin::attempt::{Attempt, DialError};
 #[derive(Debug)]
 pub struct SilenceCheck {
     prober: Prober,
-    said: Mutex<BTreeMap<OriginId, Arc<Said>>>,
+    said: Mutex<BTreeMap<OriginId, Arc<LastLook>>>,
 }
 
 /// Whether an origin spoke when it was asked last. Who finds it locked waits for the same answer.
-type Said = tokio::sync::Mutex<Option<(Instant, bool)>>;
+type LastLook = tokio::sync::Mutex<Option<(Instant, bool)>>;
 
 impl SilenceCheck {
     /// Asks by way of `prober`.
@@ -46,7 +46,7 @@ impl SilenceCheck {
         answer: impl Future<Output = T>,
     ) -> Result<Option<T>, DialError> {
         let mut answer = pin!(answer);
-        if let Ok(answer) = timeout(attempt.patience, &mut answer).await {
+        if let Ok(answer) = timeout(attempt.time_limit, &mut answer).await {
             return Ok(Some(answer));
         }
         tokio::select! {
@@ -75,7 +75,7 @@ impl SilenceCheck {
         spoke
     }
 
-    fn of(&self, origin: &OriginId) -> Arc<Said> {
+    fn of(&self, origin: &OriginId) -> Arc<LastLook> {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         if !said.contains_key(origin) {
             // No more of them than there are origins.

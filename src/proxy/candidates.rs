@@ -16,11 +16,11 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{debug, info};
 
 use super::choice::Ask;
-use super::outside::Answer;
+use super::placement_service::ServiceAnswer;
 use super::{Attempt, DialError, Proxy, Refusal};
 use crate::cluster::Claimed;
 use crate::metrics::PlacementLabels;
-use crate::registry::{Hold, NoRoom};
+use crate::registry::{NoRoom, PlacementGuard};
 use crate::sessions::{Request, Row};
 
 /// A request on its way to an origin.
@@ -30,7 +30,7 @@ pub(super) struct Candidates<'a> {
     /// How long all candidates together may take.
     pub(super) setup: Duration,
     pub(super) key: &'a PlacementKey,
-    pub(super) hold: &'a Hold,
+    pub(super) hold: &'a PlacementGuard,
     pub(super) request: &'a Request,
     /// The row that hears of it, where there is one.
     pub(super) row: Option<&'a Row>,
@@ -100,7 +100,7 @@ impl Candidates<'_> {
             row.note_placed(origin.clone(), words);
         }
         let attempt = Attempt {
-            patience: next.patience,
+            time_limit: next.time_limit,
             asks_again: next.asks_again,
             ..attempt
         };
@@ -216,21 +216,21 @@ impl Candidates<'_> {
 
     /// Asks the service that decides on new streams, if one is set. A stream that is placed already stays there.
     async fn ask_outside(&self) -> Result<(), Refusal> {
-        let Some(outside) = &self.proxy.shared.outside else {
+        let Some(service) = &self.proxy.shared.placement_service else {
             return Ok(());
         };
         let settled = self.proxy.settled(&self.ask(&[]));
         if settled.map_err(|give_up| self.refusal(give_up))?.is_some() {
             return Ok(());
         }
-        match outside.ask(self.key, self.request).await {
-            Answer::Allow => Ok(()),
-            Answer::Deny(reason) => Err(Refusal::Denied {
+        match service.ask(self.key, self.request).await {
+            ServiceAnswer::Allow => Ok(()),
+            ServiceAnswer::Deny(reason) => Err(Refusal::Denied {
                 stream: self.request.stream.clone(),
                 why: verdict::Why::Forbidden,
                 reason,
             }),
-            Answer::Goes(origin) => {
+            ServiceAnswer::Goes(origin) => {
                 let _ = self.directed.set(origin);
                 Ok(())
             }
@@ -275,13 +275,13 @@ impl Candidates<'_> {
         let target = member
             .origin
             .target_for(self.service, self.request.action)?;
-        let patience = self.proxy.shared.timing.dial;
+        let time_limit = self.proxy.shared.timing.dial;
         Some(Attempt::at(
             registry,
             origin,
             self.service,
             target,
-            patience,
+            time_limit,
         ))
     }
 
@@ -327,7 +327,7 @@ impl View for Candidates<'_> {
     fn publisher(&self) -> Publisher {
         let registry = self.proxy.registry();
         if registry.published_here(self.key) {
-            Publisher::Here(registry.standing(self.key))
+            Publisher::Here(registry.holder(self.key))
         } else {
             Publisher::NotHere
         }

@@ -32,13 +32,13 @@ impl Proxy {
         self.shared.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// Refuses new work until [`Proxy::undrain`]; past `patience`, sessions are ended one by one.
-    pub fn drain(&self, patience: Option<Duration>) {
+    /// Refuses new work until [`Proxy::undrain`]; past `time_limit`, sessions are ended one by one.
+    pub fn drain(&self, time_limit: Option<Duration>) {
         let mut drain = self.lock_drain();
         let standing = drain.map_or(Duty::Active, Duty::Draining);
         let now = Instant::now();
-        *drain = Some(Drain::begin(standing, now, patience, Cause::Operator));
-        info!(deadline = ?patience, "this proxy drains");
+        *drain = Some(Drain::begin(standing, now, time_limit, Cause::Operator));
+        info!(deadline = ?time_limit, "this proxy drains");
     }
 
     /// Takes new work again, unless the process stops.

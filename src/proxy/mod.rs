@@ -10,7 +10,7 @@ mod candidates;
 mod choice;
 pub mod drain;
 pub mod gate;
-pub mod outside;
+pub mod placement_service;
 mod refusal;
 mod session;
 
@@ -30,10 +30,10 @@ use tracing::{debug, info};
 
 pub use self::gate::{Denial, Grant, Verdict, Why};
 use self::gate::{Gate, Telling};
-use self::outside::Outside;
+use self::placement_service::PlacementService;
 pub use self::refusal::Refusal;
 use self::session::{Admitted, OnEnd};
-pub use self::session::{Place, Session};
+pub use self::session::{PieceGuard, Session};
 use crate::cluster::Cluster;
 use crate::config::{LiveTokens, Sources, Takeover};
 use crate::lookup::Lookup;
@@ -48,11 +48,11 @@ use crate::sessions::{Direction, EndReason, Sessions, State};
 /// Everything a listener needs to join a client to its stream; a cheap clone.
 #[derive(Debug, Clone)]
 pub struct Proxy {
-    shared: Arc<Shared>,
+    shared: Arc<Inner>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct Inner {
     registry: Arc<Registry>,
     sessions: Arc<Sessions>,
     metrics: Arc<Metrics>,
@@ -60,7 +60,7 @@ struct Shared {
     dialects: Arc<ClientDialects>,
     timing: Timing,
     lookup: Lookup,
-    outside: Option<Outside>,
+    placement_service: Option<PlacementService>,
     connector: Connector,
     stopping: AtomicBool,
     cluster: Option<Arc<Cluster>>,
@@ -89,7 +89,7 @@ pub struct Parts {
     /// Answers cooperative clients.
     pub lookup: Lookup,
     /// Who is asked where new streams go, if anybody is.
-    pub outside: Option<Outside>,
+    pub placement_service: Option<PlacementService>,
     /// The proxies that share a store with this one, if it has one.
     pub cluster: Option<Arc<Cluster>>,
     /// Reaches what was registered.
@@ -121,7 +121,7 @@ impl Proxy {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
         let proxy = Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(Inner {
                 registry: parts.registry,
                 sessions: parts.sessions,
                 metrics: parts.metrics,
@@ -129,7 +129,7 @@ impl Proxy {
                 dialects: parts.dialects,
                 timing: parts.timing,
                 lookup: parts.lookup,
-                outside: parts.outside,
+                placement_service: parts.placement_service,
                 cluster: parts.cluster,
                 finder: Finder::new(parts.connector.clone()),
                 connector: parts.connector,
@@ -257,7 +257,11 @@ impl Proxy {
     ///
     /// # Errors
     /// A [`Refusal`], logged and counted.
-    pub async fn place(&self, request: Request, named: Option<OriginId>) -> Result<Place, Refusal> {
+    pub async fn place(
+        &self,
+        request: Request,
+        named: Option<OriginId>,
+    ) -> Result<PieceGuard, Refusal> {
         let told = request.clone();
         let placed = self.try_place(request, named).await;
         if let Err(refusal) = &placed {
@@ -275,7 +279,7 @@ impl Proxy {
         request: Request,
         named: Option<OriginId>,
         grant: Grant,
-    ) -> Result<Place, Refusal> {
+    ) -> Result<PieceGuard, Refusal> {
         let told = request.clone();
         let placed = self.share_placement(request, named, grant);
         if let Err(refusal) = &placed {
@@ -284,7 +288,11 @@ impl Proxy {
         placed
     }
 
-    async fn try_place(&self, request: Request, named: Option<OriginId>) -> Result<Place, Refusal> {
+    async fn try_place(
+        &self,
+        request: Request,
+        named: Option<OriginId>,
+    ) -> Result<PieceGuard, Refusal> {
         if self.has_drained() {
             return Err(Refusal::Draining);
         }
@@ -298,7 +306,7 @@ impl Proxy {
         request: Request,
         named: Option<OriginId>,
         grant: Grant,
-    ) -> Result<Place, Refusal> {
+    ) -> Result<PieceGuard, Refusal> {
         if self.has_drained() {
             return Err(Refusal::Draining);
         }
@@ -306,7 +314,7 @@ impl Proxy {
         let (action, source) = (request.action, request.client.ip());
         let hold = self.shared.registry.hold(&key, action, source);
         let hold = hold.map_err(|_| Refusal::TooManyClaims)?;
-        Ok(Place {
+        Ok(PieceGuard {
             proxy: self.clone(),
             request,
             key,
@@ -318,9 +326,9 @@ impl Proxy {
     }
 
     /// A share in the placement of a stream for a pull: `request` is this proxy's own, for sessions that were let in.
-    pub(crate) fn pull(&self, request: Request) -> Place {
+    pub(crate) fn pull(&self, request: Request) -> PieceGuard {
         let key = self.key(&request.stream);
-        Place {
+        PieceGuard {
             proxy: self.clone(),
             hold: self.shared.registry.hold_for_pull(&key),
             request,

@@ -15,7 +15,7 @@ use super::candidates::Candidates;
 use super::gate::{self, Telling};
 use super::{Attempt, DialError, Proxy, Refusal, Request};
 use crate::metrics::Metrics;
-use crate::registry::Hold;
+use crate::registry::PlacementGuard;
 use crate::sessions::{EndReason, OpenRow, Over, Placed, Pull, Row};
 
 /// A client on its way to, or joined with, an origin. Dropping it settles its accounts.
@@ -27,7 +27,7 @@ pub struct Session {
     /// What the gate said; nothing for most sessions.
     pub(super) admitted: Option<Box<Admitted>>,
     // Before the row, so that the claim's lifetime counts from the last session's end.
-    pub(super) hold: Hold,
+    pub(super) hold: PlacementGuard,
     pub(super) row: OpenRow,
 }
 
@@ -71,11 +71,11 @@ impl Drop for OnEnd {
 /// One of the many requests of a client that pulls a stream piece by piece: a share in the stream's placement
 /// without a row in the table. While one lives the claim stands, and for its lifetime after the last.
 #[derive(Debug)]
-pub struct Place {
+pub struct PieceGuard {
     pub(super) proxy: Proxy,
     pub(super) request: Request,
     pub(super) key: PlacementKey,
-    pub(super) hold: Hold,
+    pub(super) hold: PlacementGuard,
     pub(super) named: Option<OriginId>,
     pub(super) used: Vec<Box<str>>,
     /// It is this proxy that asks, for sessions that hear of a refusal each.
@@ -274,7 +274,7 @@ impl Session {
     }
 }
 
-impl Place {
+impl PieceGuard {
     /// The target of the client's URL as its origin gets it: without what the gate used up, where a rule says so.
     pub fn for_origin<'a>(&self, target: &'a str) -> Cow<'a, str> {
         gate::for_origin(target, &self.used)
@@ -286,11 +286,11 @@ impl Place {
     }
 
     /// How long one origin has to take a connection.
-    pub fn patience(&self) -> Duration {
+    pub fn time_limit(&self) -> Duration {
         self.proxy.shared.timing.dial
     }
 
-    /// The origin that [`Place::dial`] would try first, without a claim on it.
+    /// The origin that [`PieceGuard::dial`] would try first, without a claim on it.
     pub fn likely(&self) -> Option<OriginId> {
         self.candidates().likely()
     }

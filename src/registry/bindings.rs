@@ -49,12 +49,12 @@ pub struct Call {
     /// The client's credentials, for an ICE restart.
     pub offered: Vec<Option<Credentials>>,
     /// How its client proves itself, and which proxy carries it.
-    pub shared: Shared,
+    pub shared: CallState,
 }
 
 /// What of a call changes while it stands.
 #[derive(Debug, Default)]
-pub struct Shared {
+pub struct CallState {
     /// Its row in the session table; 0 while another proxy has it.
     session: AtomicU64,
     // std mutexes: each is held for a line.
@@ -88,7 +88,7 @@ impl fmt::Debug for Binding {
     }
 }
 
-impl Shared {
+impl CallState {
     /// Of a call that `carrier` carries.
     pub fn new(checks: Vec<Check>, carrier: &str) -> Self {
         Self {
@@ -311,7 +311,7 @@ mod tests {
             resource: None,
             media: "127.0.0.1:8000".parse().unwrap(),
             offered: Vec::new(),
-            shared: Shared::new(checks, "here"),
+            shared: CallState::new(checks, "here"),
         })
     }
 

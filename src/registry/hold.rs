@@ -54,7 +54,7 @@ pub(super) struct Held {
 
 /// A share in a placement, of a session or of a pull: while one lives, the claim stands.
 #[derive(Debug)]
-pub(crate) struct Hold {
+pub(crate) struct PlacementGuard {
     registry: Arc<Registry>,
     key: PlacementKey,
     action: Action,
@@ -81,7 +81,7 @@ impl Registry {
         key: &PlacementKey,
         action: Action,
         source: IpAddr,
-    ) -> Result<Hold, TooManyClaims> {
+    ) -> Result<PlacementGuard, TooManyClaims> {
         let mut holds = lock(&self.holds);
         // All sessions of a stream share the text of its name.
         let shared = holds.streams.get_key_value(key);
@@ -106,7 +106,7 @@ impl Registry {
             Action::Play => {}
             Action::Publish => held.publishers += 1,
         }
-        Ok(Hold {
+        Ok(PlacementGuard {
             registry: Arc::clone(self),
             key,
             action,
@@ -118,10 +118,10 @@ impl Registry {
     }
 
     /// Joins a pull to the placement of its stream, for sessions that hold it.
-    pub(crate) fn hold_for_pull(self: &Arc<Self>, key: &PlacementKey) -> Hold {
+    pub(crate) fn hold_for_pull(self: &Arc<Self>, key: &PlacementKey) -> PlacementGuard {
         let mut holds = lock(&self.holds);
         holds.streams.entry(key.clone()).or_default().pulls += 1;
-        Hold {
+        PlacementGuard {
             registry: Arc::clone(self),
             key: key.clone(),
             action: Action::Play,
@@ -257,7 +257,7 @@ impl Holds {
     }
 }
 
-impl Hold {
+impl PlacementGuard {
     /// The name under which the stream is placed.
     pub(crate) const fn key(&self) -> &PlacementKey {
         &self.key
@@ -279,7 +279,7 @@ impl Hold {
 
     /// Claims the stream for `origin`, from `expected`, and says what stands. A claim under a publisher that is joined
     /// through this proxy does not move: its players would be sent to where it is not. `why` is kept with a claim
-    /// that changes. A claim that is won reserves a leg to the origin, if none is reserved; [`Hold::end_leg`] and the end
+    /// that changes. A claim that is won reserves a leg to the origin, if none is reserved; [`PlacementGuard::end_leg`] and the end
     /// of the session release it.
     ///
     /// # Errors
@@ -381,7 +381,7 @@ impl Hold {
     }
 }
 
-impl Drop for Hold {
+impl Drop for PlacementGuard {
     fn drop(&mut self) {
         self.end_leg(LegEnd::Released);
         let registry = &self.registry;

@@ -7,7 +7,7 @@ use sluicegate_core::fleet::drain::{Cause, Drain, Duty, Left};
 use sluicegate_core::fleet::health::Fault;
 use sluicegate_core::fleet::origin::{OriginId, Target};
 use sluicegate_core::fleet::{Member, State};
-use sluicegate_core::place::placement::{Standing, Usage};
+use sluicegate_core::place::placement::{CandidateFacts, Usage};
 use sluicegate_core::rtmp::message::EnhancedRtmp;
 use sluicegate_core::stream::Service;
 use tracing::info;
@@ -16,28 +16,28 @@ use super::{Registry, lock};
 use crate::metrics::OutcomeLabel;
 
 impl Registry {
-    /// Gives an origin no new streams from now on; past `patience` its sessions are to be ended one by one. False if
+    /// Gives an origin no new streams from now on; past `time_limit` its sessions are to be ended one by one. False if
     /// it is not known.
-    pub fn drain(&self, id: &OriginId, patience: Option<Duration>, cause: Cause) -> bool {
+    pub fn drain(&self, id: &OriginId, time_limit: Option<Duration>, cause: Cause) -> bool {
         let now = Instant::now();
         let known = {
             let mut fleet = lock(&self.fleet);
             fleet.member_mut(id).map(|member| {
-                member.duty = Duty::Draining(Drain::begin(member.duty, now, patience, cause));
+                member.duty = Duty::Draining(Drain::begin(member.duty, now, time_limit, cause));
             })
         };
         if known.is_some() {
             self.note_drain("began");
-            let what = match patience {
-                Some(patience) => format!(
+            let what = match time_limit {
+                Some(time_limit) => format!(
                     "drains for at most {} s ({})",
-                    patience.as_secs(),
+                    time_limit.as_secs(),
                     cause.as_str()
                 ),
                 None => format!("drains ({})", cause.as_str()),
             };
             self.metrics.note_duty(id, what);
-            info!(origin = %id, cause = cause.as_str(), deadline = ?patience, "origin drains");
+            info!(origin = %id, cause = cause.as_str(), deadline = ?time_limit, "origin drains");
         }
         known.is_some()
     }
@@ -112,7 +112,7 @@ impl Registry {
     }
 
     /// Every origin at this moment, for a stream played or published through `service`.
-    pub fn survey(&self, service: Option<Service>) -> Vec<Standing> {
+    pub fn survey(&self, service: Option<Service>) -> Vec<CandidateFacts> {
         let mut standing = lock(&self.fleet).survey(Instant::now(), service);
         let holds = lock(&self.holds);
         for one in &mut standing {

@@ -81,7 +81,7 @@ impl Registry {
     }
 
     /// The origin a stream is placed on, if its claim lives and the origin is known.
-    pub fn standing(&self, key: &PlacementKey) -> Option<OriginId> {
+    pub fn holder(&self, key: &PlacementKey) -> Option<OriginId> {
         let id = OriginId::from(self.placements.get(key.as_str())?);
         lock(&self.fleet).member(&id).map(|_| id)
     }

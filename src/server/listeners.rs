@@ -19,12 +19,12 @@ use crate::config::Settings;
 use crate::fleet_api::FleetApi;
 use crate::hub::Hub;
 use crate::listener::api::{self, Api};
+use crate::listener::calls::Calls;
 use crate::listener::http::{Http, Pages};
 use crate::listener::rtc::{Rtc, Tcp};
 use crate::listener::rtmp::Rtmp;
 use crate::listener::rtsp::{Rtsp, UdpPorts};
 use crate::listener::srt::Srt;
-use crate::listener::standing::Calls;
 use crate::listener::whip::Whip;
 use crate::net::accept::Acceptor;
 use crate::net::datagram::Entries;
@@ -332,11 +332,11 @@ impl Listeners {
         self.tls.as_ref().map(of).map(Arc::clone)
     }
 
-    fn entrance(&self, header: ProxyHeader, patience: Duration) -> Entrance {
+    fn entrance(&self, header: ProxyHeader, time_limit: Duration) -> Entrance {
         Entrance {
             header,
             listed: Arc::clone(&self.listed),
-            patience,
+            time_limit,
             tls: None,
             require_tls: false,
         }

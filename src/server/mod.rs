@@ -245,8 +245,8 @@ async fn join_the_cluster(
 ) {
     if let Some(cluster) = proxy.cluster() {
         let wait = settings.store.wait_at_start;
-        let patience = (!wait).then(|| settings.store.timeout.max(FIRST_ANSWER));
-        let begun = Arc::clone(cluster).begin(patience, end);
+        let time_limit = (!wait).then(|| settings.store.timeout.max(FIRST_ANSWER));
+        let begun = Arc::clone(cluster).begin(time_limit, end);
         stop.run_until_cancelled(begun).await;
     }
 }

@@ -31,11 +31,11 @@ use crate::origin::connect::{Connector, Resolve};
 use crate::origin::dial::Dialer;
 use crate::origin::sources::Lists;
 use crate::placer::Placer;
-use crate::proxy::outside::Outside;
+use crate::proxy::placement_service::PlacementService;
 use crate::proxy::{self, Proxy, Timing};
 use crate::registry::{ClaimLimits, Registry};
 use crate::sessions::{self, Sessions};
-use crate::store::{Memory, Mesh, MeshOptions, Options, Redis, Shared};
+use crate::store::{ClusterStore, Memory, Mesh, MeshOptions, Options, Redis};
 use crate::systemd::Systemd;
 
 /// The proxy, and its part in a cluster if there is one. `system` is where the system API listens.
@@ -56,7 +56,7 @@ pub(super) fn proxy(
         dialects: Arc::new(settings.clients.clone()),
         timing: timing(settings),
         lookup: lookup(settings),
-        outside: outside(settings),
+        placement_service: placement_service(settings),
         cluster,
         connector: Connector::new(settings.address_rules(), resolver),
         rules: settings.sources.rules.clone(),
@@ -121,14 +121,14 @@ fn cluster(
     metrics: &Arc<Metrics>,
 ) -> Result<Option<Arc<Cluster>>, StartError> {
     let store = if settings.store.mesh {
-        Shared::Mesh(enter_mesh(settings)?)
+        ClusterStore::Mesh(enter_mesh(settings)?)
     } else if let Some(address) = settings.store.redis.clone() {
         let options = Options {
             prefix: settings.store.prefix.clone(),
-            patience: settings.store.timeout,
+            time_limit: settings.store.timeout,
             watched: Cluster::watched(),
         };
-        Shared::Redis(Redis::open(address, options).map_err(StartError::Store)?)
+        ClusterStore::Redis(Redis::open(address, options).map_err(StartError::Store)?)
     } else {
         return Ok(None);
     };
@@ -213,9 +213,9 @@ fn lookup(settings: &Settings) -> Lookup {
     }
 }
 
-fn outside(settings: &Settings) -> Option<Outside> {
+fn placement_service(settings: &Settings) -> Option<PlacementService> {
     let wanted = &settings.placement;
-    wanted.ask.clone().map(|url| Outside {
+    wanted.ask.clone().map(|url| PlacementService {
         url,
         timeout: wanted.ask_timeout,
         keep: wanted.ask_keep,

@@ -14,4 +14,4 @@ pub use request::Request;
 pub use row::{Direction, Placed, Row, State};
 pub(crate) use table::OpenRow;
 pub use table::{ACCESS, Limits, Sessions};
-pub use tap::{Ended, Piece, Taken, Tap};
+pub use tap::{Taken, Tap, TapEnd, Tapped};

@@ -30,8 +30,8 @@ pub struct Row {
     placed: Mutex<Placed>,
     /// The pull that it is served from; 0: it has a leg of its own.
     pull: AtomicU64,
-    to_client: Flow,
-    to_origin: Flow,
+    to_client: Counters,
+    to_origin: Counters,
     /// Milliseconds until both ends were connected.
     setup: OnceLock<u32>,
     /// Milliseconds until media flowed.
@@ -58,7 +58,7 @@ pub struct Placed {
 
 /// One direction of a session.
 #[derive(Debug)]
-struct Flow {
+struct Counters {
     bytes: AtomicU64,
     /// How many of `bytes` the metrics have been told of.
     reported: AtomicU64,
@@ -76,7 +76,7 @@ struct Flow {
     bps: AtomicU64,
 }
 
-impl Flow {
+impl Counters {
     const fn new() -> Self {
         Self {
             bytes: AtomicU64::new(0),
@@ -168,8 +168,8 @@ impl Row {
             state: AtomicU8::new(State::Connecting as u8),
             placed: Mutex::default(),
             pull: AtomicU64::new(0),
-            to_client: Flow::new(),
-            to_origin: Flow::new(),
+            to_client: Counters::new(),
+            to_origin: Counters::new(),
             setup: OnceLock::new(),
             first_media: OnceLock::new(),
             tap: Tap::default(),
@@ -208,7 +208,7 @@ impl Row {
     /// How often a receiver of this session took nothing for a second or longer, the present time included.
     pub fn stalls(&self) -> u64 {
         let now = self.millis();
-        let of = |flow: &Flow| {
+        let of = |flow: &Counters| {
             let since = flow.blocked.load(Ordering::Relaxed);
             let present = since != 0 && now.saturating_sub(since) >= STALL;
             flow.stalls.load(Ordering::Relaxed) + u64::from(present)
@@ -425,7 +425,7 @@ impl Row {
         }
     }
 
-    fn flow(&self, direction: Direction) -> &Flow {
+    fn flow(&self, direction: Direction) -> &Counters {
         match direction {
             Direction::ToClient => &self.to_client,
             Direction::ToOrigin => &self.to_origin,

@@ -11,7 +11,7 @@ use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::stream::{Action, PlacementKey, StreamUrl};
 use tracing::info;
 
-use super::{Direction, EndReason, Ended, OpenPull, Placed, Pull, Request, Row, State};
+use super::{Direction, EndReason, OpenPull, Placed, Pull, Request, Row, State, TapEnd};
 use crate::api::{EndedSession, Failed, Totals};
 use crate::metrics::{DirectionLabels, EndLabels, Metrics, SessionLabels};
 use crate::stream_names::masked;
@@ -274,7 +274,7 @@ impl Sessions {
     }
 
     fn close(&self, row: &Row) {
-        row.tap.close(Ended::Session);
+        row.tap.close(TapEnd::Session);
         let share = row.share(false);
         self.report(
             row.request.protocol.as_str(),

@@ -18,7 +18,7 @@ pub struct Tap {
 
 /// What a tap delivers.
 #[derive(Debug)]
-pub enum Piece {
+pub enum Tapped {
     /// Bytes of the connection follow, in any framing FLV comes in.
     Flv,
     /// Bytes of RTMP chunks follow, for this reader.
@@ -29,7 +29,7 @@ pub enum Piece {
 
 /// Why a tap ended before its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
+pub enum TapEnd {
     /// Whoever tapped took too long.
     Behind,
     /// The session is over.
@@ -39,14 +39,14 @@ pub enum Ended {
 /// The other end of a tap; dropping it ends the tap.
 #[derive(Debug)]
 pub struct Taken {
-    pieces: mpsc::Receiver<Piece>,
-    ended: Arc<OnceLock<Ended>>,
+    pieces: mpsc::Receiver<Tapped>,
+    ended: Arc<OnceLock<TapEnd>>,
 }
 
 #[derive(Debug)]
 struct Wire {
-    pieces: mpsc::Sender<Piece>,
-    ended: Arc<OnceLock<Ended>>,
+    pieces: mpsc::Sender<Tapped>,
+    ended: Arc<OnceLock<TapEnd>>,
     started: bool,
 }
 
@@ -77,7 +77,7 @@ impl Tap {
     }
 
     /// Copies `bytes`; nothing is copied until `start` finds a place where a reader can begin.
-    pub fn copy(&self, bytes: &[u8], start: impl FnOnce() -> Option<Piece>) {
+    pub fn copy(&self, bytes: &[u8], start: impl FnOnce() -> Option<Tapped>) {
         let mut slot = self.lock();
         let Some(wire) = slot.as_mut() else { return };
         let send = |piece| wire.pieces.try_send(piece);
@@ -89,16 +89,16 @@ impl Tap {
         };
         wire.started = true;
         if sent
-            .and_then(|()| send(Piece::Bytes(Bytes::copy_from_slice(bytes))))
+            .and_then(|()| send(Tapped::Bytes(Bytes::copy_from_slice(bytes))))
             .is_err()
         {
             drop(slot);
-            self.close(Ended::Behind);
+            self.close(TapEnd::Behind);
         }
     }
 
     /// Ends it, for this reason.
-    pub(super) fn close(&self, why: Ended) {
+    pub(super) fn close(&self, why: TapEnd) {
         if let Some(wire) = self.lock().take() {
             let _ = wire.ended.set(why);
         }
@@ -112,13 +112,13 @@ impl Tap {
 
 impl Taken {
     /// The next piece; `None` when the tap has ended.
-    pub async fn next(&mut self) -> Option<Piece> {
+    pub async fn next(&mut self) -> Option<Tapped> {
         self.pieces.recv().await
     }
 
     /// Why it ended, once [`next`](Self::next) gave nothing.
-    pub fn why(&self) -> Ended {
-        self.ended.get().copied().unwrap_or(Ended::Session)
+    pub fn why(&self) -> TapEnd {
+        self.ended.get().copied().unwrap_or(TapEnd::Session)
     }
 }
 
@@ -137,23 +137,23 @@ mod tests {
         assert!(tap.open().is_none(), "one at a time");
         tap.copy(b"in the middle", || None);
         for _ in 0..2 * MAX_PIECES {
-            tap.copy(b"bytes", || Some(Piece::Flv));
+            tap.copy(b"bytes", || Some(Tapped::Flv));
         }
         assert!(!tap.is_on());
-        assert!(matches!(taken.next().await, Some(Piece::Flv)));
+        assert!(matches!(taken.next().await, Some(Tapped::Flv)));
         let mut pieces = 0;
-        while let Some(Piece::Bytes(bytes)) = taken.next().await {
+        while let Some(Tapped::Bytes(bytes)) = taken.next().await {
             assert_eq!(bytes, "bytes");
             pieces += 1;
         }
-        assert_eq!((pieces, taken.why()), (MAX_PIECES - 1, Ended::Behind));
+        assert_eq!((pieces, taken.why()), (MAX_PIECES - 1, TapEnd::Behind));
         let again = tap.open().unwrap();
         drop(again);
-        tap.copy(b"gone", || Some(Piece::Flv));
+        tap.copy(b"gone", || Some(Tapped::Flv));
         assert!(!tap.is_on(), "a listener that left ends it");
         let mut last = tap.open().unwrap();
-        tap.close(Ended::Session);
+        tap.close(TapEnd::Session);
         assert!(last.next().await.is_none());
-        assert_eq!(last.why(), Ended::Session);
+        assert_eq!(last.why(), TapEnd::Session);
     }
 }

@@ -20,7 +20,7 @@ pub struct Memory {
 
 /// A key whose lifetime has not ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
+pub struct Unexpired {
     /// Its value.
     pub value: Arc<str>,
     /// See [`Claim::fence`](super::Claim).
@@ -91,11 +91,11 @@ impl Memory {
     }
 
     /// Everything about a key, if its lifetime has not ended.
-    pub fn kept(&self, key: &str) -> Option<Kept> {
+    pub fn kept(&self, key: &str) -> Option<Unexpired> {
         let now = Instant::now();
         let entries = self.locked();
         let entry = entries.get(key).filter(|entry| entry.expires > now)?;
-        Some(Kept {
+        Some(Unexpired {
             value: Arc::clone(&entry.value),
             fence: entry.fence,
             age: now - entry.since,

@@ -23,10 +23,10 @@ use std::time::Duration;
 
 use sluicegate_core::cluster::records::Unfit;
 
-pub use memory::{Kept, Memory};
+pub use memory::{Memory, Unexpired};
 pub use mesh::{Mesh, MeshFigures, MeshOptions};
 pub use redis::{Address, AddressError, Options, Redis, Server, Tls, Topology};
-pub use shared::Shared;
+pub use shared::ClusterStore;
 
 /// Keys with a lifetime.
 pub trait Store: Send + Sync {

@@ -8,14 +8,14 @@ use super::{Change, Claim, Mesh, MeshFigures, Redis, Store, StoreError};
 
 /// A store that several proxies use.
 #[derive(Debug)]
-pub enum Shared {
+pub enum ClusterStore {
     /// A mesh of the proxies themselves.
     Mesh(Mesh),
     /// A Redis.
     Redis(Redis),
 }
 
-impl Shared {
+impl ClusterStore {
     /// The kind, as `store.type` spells it.
     pub const fn name(&self) -> &'static str {
         match self {
@@ -151,7 +151,7 @@ impl Shared {
     }
 }
 
-impl Store for Shared {
+impl Store for ClusterStore {
     async fn claim(
         &self,
         key: &str,

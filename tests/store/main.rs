@@ -204,11 +204,11 @@ async fn open(url: &str, prefix: &str) -> Redis {
     open_with(url, prefix, LONG).await
 }
 
-async fn open_with(url: &str, prefix: &str, patience: Duration) -> Redis {
+async fn open_with(url: &str, prefix: &str, time_limit: Duration) -> Redis {
     let address: Address = url.parse().expect("a URL of ours");
     let options = Options {
         prefix: prefix.to_owned(),
-        patience,
+        time_limit,
         watched: vec!["srs-proxy-url:".to_owned()],
     };
     let store = Redis::open(address, options).expect("certificates of ours");

@@ -75,7 +75,7 @@ pub struct Post {
 
 /// The end of a session, as a backend is told of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
+pub struct SessionEnd {
     /// The id that its beginning was asked about with.
     pub session: Box<str>,
     /// Bytes from the client.
@@ -108,7 +108,7 @@ impl Hook {
     }
 
     /// What it is told of the end of a session that it was asked about.
-    pub fn news(&self, question: &Question<'_>, ended: &Ended) -> Option<Post> {
+    pub fn news(&self, question: &Question<'_>, ended: &SessionEnd) -> Option<Post> {
         let (url, event) = match question.action {
             Action::Play => (&self.on_stop, "on_stop"),
             Action::Publish => (&self.on_unpublish, "on_unpublish"),
@@ -162,7 +162,7 @@ impl Hook {
         event: &str,
         question: &Question<'_>,
         session: &str,
-        ended: Option<&Ended>,
+        ended: Option<&SessionEnd>,
     ) -> Post {
         let (content_type, body) = match self.shape {
             Shape::MediaMtx => (JSON, mediamtx(question, session).to_string()),
@@ -206,7 +206,7 @@ impl Shape {
 }
 
 /// `http_hooks` of SRS: all are texts but the counters.
-fn srs(event: &str, question: &Question<'_>, session: &str, ended: Option<&Ended>) -> Value {
+fn srs(event: &str, question: &Question<'_>, session: &str, ended: Option<&SessionEnd>) -> Value {
     let stream = question.stream;
     let param = match question.query().0 {
         "" => String::new(),
@@ -319,7 +319,7 @@ fn our_question(
     event: &str,
     question: &Question<'_>,
     session: &str,
-    ended: Option<&Ended>,
+    ended: Option<&SessionEnd>,
 ) -> Value {
     let login = question.login();
     let part = |text: Option<&str>| text.map(str::to_owned);

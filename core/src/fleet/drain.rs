@@ -87,14 +87,14 @@ impl Cause {
 
 impl Drain {
     /// A drain that begins now. If one is already in progress, it continues with the new deadline and cause.
-    pub fn begin(standing: Duty, now: Instant, patience: Option<Duration>, cause: Cause) -> Self {
+    pub fn begin(standing: Duty, now: Instant, time_limit: Option<Duration>, cause: Cause) -> Self {
         let since = match standing {
             Duty::Draining(drain) => drain.since,
             Duty::Active | Duty::Disabled => now,
         };
         Self {
             since,
-            deadline: patience.and_then(|patience| now.checked_add(patience)),
+            deadline: time_limit.and_then(|time_limit| now.checked_add(time_limit)),
             cause,
         }
     }

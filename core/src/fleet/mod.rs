@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use crate::fleet::drain::Duty;
 use crate::fleet::health::{Fault, Rules};
 use crate::fleet::origin::OriginId;
-use crate::place::placement::{Reject, Standing, Usage};
+use crate::place::placement::{CandidateFacts, Reject, Usage};
 use crate::rtmp::message::EnhancedRtmp;
 use crate::stream::Service;
 
@@ -135,11 +135,11 @@ impl Fleet {
     /// `service`; the caller adds what is on each of them. A suspect origin takes no stream, and neither does one past
     /// its time to live that is kept for its streams. While this proxy suspects itself, origins that were healthy
     /// before and have only fallen silent count as up.
-    pub fn survey(&self, now: Instant, service: Option<Service>) -> Vec<Standing> {
+    pub fn survey(&self, now: Instant, service: Option<Service>) -> Vec<CandidateFacts> {
         let panic = self.suspects_itself(now);
         let members = self.members.iter();
         members
-            .map(|(id, member)| Standing {
+            .map(|(id, member)| CandidateFacts {
                 origin: id.clone(),
                 attributes: Arc::clone(&member.origin.attributes),
                 services: member.origin.endpoints.services(),
@@ -283,17 +283,17 @@ impl Fleet {
     /// Whether it is past its time to live, which is longer for origins that were lost at once while this proxy
     /// suspects itself.
     fn is_over(&self, now: Instant, id: &OriginId, member: &Member) -> bool {
-        let patience = if self.last_good.contains(id) && self.suspects_itself(now) {
-            self.ttl.saturating_mul(PANIC_PATIENCE)
+        let time_limit = if self.last_good.contains(id) && self.suspects_itself(now) {
+            self.ttl.saturating_mul(PANIC_TIME_LIMIT)
         } else {
             self.ttl
         };
-        member.silence(now) >= patience
+        member.silence(now) >= time_limit
     }
 }
 
 /// How many times to live origins have that all fell silent at once.
-const PANIC_PATIENCE: u32 = 4;
+const PANIC_TIME_LIMIT: u32 = 4;
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::fleet::drain::{Cause, Drain};
 use crate::fleet::origin::{AddressRules, Origin, parse_registration};
-use crate::place::placement::{Question, place};
+use crate::place::placement::{PlacementQuestion, place};
 
 fn origin(server: &str, pid: &str, ip: &str, rtmp: u16) -> Origin {
     let body = format!(
@@ -22,7 +22,7 @@ fn fleet() -> (Fleet, Instant) {
 /// The origins that may take a stream, as placement sees them.
 fn candidates(fleet: &Fleet, now: Instant, service: Service) -> Vec<String> {
     let url = crate::stream::StreamUrl::new("", "live", "a").unwrap();
-    let question = Question {
+    let question = PlacementQuestion {
         key: &crate::stream::VhostRule::Ignored.key(&url),
         pool: None,
         zone: None,

@@ -58,7 +58,7 @@ pub enum Unwelcome {
 
 /// The names, besides those of loopback, that callers on this machine may use for it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct OwnNames(Vec<Place>);
+pub struct OwnNames(Vec<HostForm>);
 
 /// The page that sent a request, according to its `Origin` (RFC 6454 §7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +73,7 @@ enum Page {
 
 /// A host, in the form in which it is compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Place {
+enum HostForm {
     Ip(IpAddr),
     /// A name in lower case, without the dot at its end.
     Name(String),
@@ -222,16 +222,16 @@ impl OwnNames {
         self
     }
 
-    fn add(&mut self, place: Place) {
+    fn add(&mut self, place: HostForm) {
         if !self.0.contains(&place) {
             self.0.push(place);
         }
     }
 
-    fn contain(&self, place: &Place) -> bool {
+    fn contain(&self, place: &HostForm) -> bool {
         let is_loopback = match place {
-            Place::Ip(ip) => ip.is_loopback(),
-            Place::Name(name) => {
+            HostForm::Ip(ip) => ip.is_loopback(),
+            HostForm::Name(name) => {
                 LOOPBACK_NAMES.contains(&name.as_str()) || name.ends_with(".localhost")
             }
         };
@@ -295,7 +295,7 @@ fn tells_of_a_proxy(name: &str) -> bool {
 }
 
 /// Reads `host[:port]`; `None` for anything else. The port may be empty (RFC 3986 §3.2.3).
-fn read(text: &str) -> Option<(Place, Option<u16>)> {
+fn read(text: &str) -> Option<(HostForm, Option<u16>)> {
     let end = match text.strip_prefix('[') {
         Some(rest) => rest.find(']')? + 2,
         None => text.find(':').unwrap_or(text.len()),
@@ -313,18 +313,18 @@ fn read(text: &str) -> Option<(Place, Option<u16>)> {
     Some((read_host(host)?, port))
 }
 
-fn read_host(text: &str) -> Option<Place> {
+fn read_host(text: &str) -> Option<HostForm> {
     if let Some(inside) = text.strip_prefix('[') {
         let ip: Ipv6Addr = inside.strip_suffix(']')?.parse().ok()?;
-        return Some(Place::Ip(IpAddr::V6(ip).to_canonical()));
+        return Some(HostForm::Ip(IpAddr::V6(ip).to_canonical()));
     }
     if let Ok(ip) = text.parse::<IpAddr>() {
-        return Some(Place::Ip(ip.to_canonical()));
+        return Some(HostForm::Ip(ip.to_canonical()));
     }
     let name = text.strip_suffix('.').unwrap_or(text);
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
     let is_name = !name.is_empty() && name.bytes().all(fits);
-    is_name.then(|| Place::Name(name.to_ascii_lowercase()))
+    is_name.then(|| HostForm::Name(name.to_ascii_lowercase()))
 }
 
 /// A header that our own programs send. Browsers let no page send it to another site unless that site agrees.

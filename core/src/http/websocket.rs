@@ -28,7 +28,7 @@ pub struct ClientFrames {
 
 /// What a client said.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Said {
+pub enum ClientFrame {
     /// It closes.
     Close,
     /// It asks for these bytes back, and this is the whole frame that answers.
@@ -54,7 +54,7 @@ impl ClientFrames {
     ///
     /// # Errors
     /// [`FrameError`]; the rest of the connection cannot be read.
-    pub fn read(&mut self, input: &mut &[u8]) -> Result<Option<Said>, FrameError> {
+    pub fn read(&mut self, input: &mut &[u8]) -> Result<Option<ClientFrame>, FrameError> {
         while !input.is_empty() {
             if self.skip > 0 {
                 let count =
@@ -80,11 +80,11 @@ impl ClientFrames {
             };
             self.partial.clear();
             match frame.opcode {
-                CLOSE => return Ok(Some(Said::Close)),
+                CLOSE => return Ok(Some(ClientFrame::Close)),
                 PING => {
                     let mut pong = vec![FINAL | PONG, payload.len() as u8];
                     pong.extend(payload);
-                    return Ok(Some(Said::Ping(pong)));
+                    return Ok(Some(ClientFrame::Ping(pong)));
                 }
                 _ => {}
             }
@@ -212,7 +212,7 @@ mod tests {
         bytes
     }
 
-    fn read(bytes: &[u8], piece: usize) -> Result<Vec<Said>, FrameError> {
+    fn read(bytes: &[u8], piece: usize) -> Result<Vec<ClientFrame>, FrameError> {
         let (mut frames, mut said) = (ClientFrames::default(), Vec::new());
         for mut piece in bytes.chunks(piece) {
             while let Some(one) = frames.read(&mut piece)? {
@@ -229,7 +229,10 @@ mod tests {
         bytes.extend(frame(FINAL | 1, &[7; 70_000]));
         bytes.extend(frame(FINAL | PONG, b""));
         bytes.extend(frame(FINAL | CLOSE, b""));
-        let expected = vec![Said::Ping(b"\x8a\x03hey".to_vec()), Said::Close];
+        let expected = vec![
+            ClientFrame::Ping(b"\x8a\x03hey".to_vec()),
+            ClientFrame::Close,
+        ];
         for piece in [1, 3, 100, usize::MAX] {
             assert_eq!(
                 read(&bytes, piece),

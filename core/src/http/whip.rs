@@ -10,14 +10,14 @@ pub enum Path<'a> {
     /// A new call with an offer in JSON: SRS's older API. The body names the stream.
     Json(Action),
     /// A new call with an offer as its body.
-    Offer(Asked),
+    Offer(CallRequest),
     /// An existing call, by the id that we gave it.
     Resource(&'a str),
 }
 
 /// A call as its path and query ask for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
+pub struct CallRequest {
     /// The stream, or the reason why its name is refused.
     pub stream: Result<StreamUrl, StreamError>,
     /// Whether the client sends or receives.
@@ -71,7 +71,7 @@ impl<'a> Path<'a> {
         if !target.starts_with(RESOURCES)
             && let Some(asked) = dialect.call(host, target)
         {
-            return Some(Self::Offer(Asked {
+            return Some(Self::Offer(CallRequest {
                 stream: asked.stream,
                 action: asked.action,
                 target: target.to_owned(),
@@ -95,7 +95,7 @@ impl<'a> Path<'a> {
                 return matched.map(Self::Offer);
             }
         };
-        Some(Self::Offer(Asked {
+        Some(Self::Offer(CallRequest {
             stream: StreamUrl::from_whip(host, target),
             action,
             target: with_query(&format!("{path}/"), query),
@@ -135,7 +135,7 @@ impl Pattern {
         Ok(Self { segments, action })
     }
 
-    fn asked(&self, host: Option<&str>, path: &str, query: &str) -> Option<Asked> {
+    fn asked(&self, host: Option<&str>, path: &str, query: &str) -> Option<CallRequest> {
         let mut found = path.strip_prefix('/')?.split('/');
         let (mut app, mut stream) = (DEFAULT_APP, "");
         for segment in &self.segments {
@@ -151,7 +151,7 @@ impl Pattern {
             return None;
         }
         let named = with_query(&format!("/{app}/{stream}"), query);
-        Some(Asked {
+        Some(CallRequest {
             stream: StreamUrl::from_webrtc(host, &named),
             action: self.action,
             target: with_query(path, query),
@@ -239,7 +239,7 @@ mod tests {
     }
 
     fn offer(stream: &str, action: Action, target: &str) -> Option<Path<'static>> {
-        Some(Path::Offer(Asked {
+        Some(Path::Offer(CallRequest {
             stream: stream.parse(),
             action,
             target: target.to_owned(),

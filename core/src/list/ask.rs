@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::place::Place;
+use super::place::Cursor;
 
 /// What a list can be asked for.
 #[derive(Debug)]
@@ -26,11 +26,11 @@ pub struct Filter {
 
 /// A query that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
+pub struct ListQuery {
     /// Maximum rows of the page, 1 to [`MOST_ROWS`].
     pub limit: usize,
     /// Where the page before this one ended.
-    pub after: Option<Place<'static>>,
+    pub after: Option<Cursor<'static>>,
     /// The order of the rows.
     pub sort: Sort,
     /// A text that every row has to mention, whatever its case.
@@ -87,7 +87,7 @@ pub enum AskError {
     },
 }
 
-impl Asked {
+impl ListQuery {
     /// Reads the parameters of a query. An empty value counts as not given, as forms send it.
     ///
     /// # Errors
@@ -101,7 +101,7 @@ impl Asked {
             read.take(name.as_ref(), value.as_ref(), columns)?;
         }
         let sort = columns.sort(read.sort.as_deref().unwrap_or(columns.usual))?;
-        let after = read.after.map(|cursor| Place::read(&cursor, sort));
+        let after = read.after.map(|cursor| Cursor::read(&cursor, sort));
         Ok(Self {
             limit: read.limit.unwrap_or(USUAL_ROWS),
             after: after.transpose()?,
@@ -248,8 +248,8 @@ mod tests {
         ],
     };
 
-    fn read(pairs: &[(&str, &str)]) -> Result<Asked, AskError> {
-        Asked::read(pairs.iter().copied(), &COLUMNS)
+    fn read(pairs: &[(&str, &str)]) -> Result<ListQuery, AskError> {
+        ListQuery::read(pairs.iter().copied(), &COLUMNS)
     }
 
     #[test]
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_answered_is_refused_with_what_can() {
-        let place = Place {
+        let place = Cursor {
             key: Key::Number(5),
             proxy: "a".into(),
             id: Key::Number(1),

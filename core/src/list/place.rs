@@ -20,7 +20,7 @@ pub enum Key<'a> {
 
 /// Where a row stands: its value in the column that is sorted by, then its name, which no other row has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place<'a> {
+pub struct Cursor<'a> {
     /// The value that is sorted by.
     pub key: Key<'a>,
     /// The proxy that has the row; empty where rows belong to the whole cluster, or there is none.
@@ -50,10 +50,10 @@ impl<'a> From<&'a str> for Key<'a> {
     }
 }
 
-impl Place<'_> {
+impl Cursor<'_> {
     /// How two places follow each other in a list sorted by `sort`. Only the value is turned round when it descends, so
     /// that rows of one value keep their order.
-    pub fn compare(&self, other: &Place<'_>, sort: Sort) -> Ordering {
+    pub fn compare(&self, other: &Cursor<'_>, sort: Sort) -> Ordering {
         let by_key = self.key.cmp(&other.key);
         let by_key = if sort.descending {
             by_key.reverse()
@@ -66,8 +66,8 @@ impl Place<'_> {
     }
 
     /// The same, on its own.
-    pub fn into_owned(self) -> Place<'static> {
-        Place {
+    pub fn into_owned(self) -> Cursor<'static> {
+        Cursor {
             key: self.key.into_owned(),
             proxy: Cow::Owned(self.proxy.into_owned()),
             id: self.id.into_owned(),
@@ -81,7 +81,7 @@ impl Place<'_> {
     }
 
     /// Reads a cursor of a list that is sorted by `sort`.
-    pub(super) fn read(cursor: &str, sort: Sort) -> Result<Place<'static>, AskError> {
+    pub(super) fn read(cursor: &str, sort: Sort) -> Result<Cursor<'static>, AskError> {
         if cursor.len() > LONGEST_CURSOR {
             return Err(AskError::Cursor);
         }
@@ -92,7 +92,7 @@ impl Place<'_> {
         if made_for != sort.to_string() {
             return Err(AskError::OtherOrder);
         }
-        Ok(Place {
+        Ok(Cursor {
             key,
             proxy: Cow::Owned(proxy),
             id,

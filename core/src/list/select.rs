@@ -3,13 +3,13 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use super::ask::{Asked, Sort};
-use super::place::Place;
+use super::ask::{ListQuery, Sort};
+use super::place::Cursor;
 
 /// A row of a list.
 pub trait Listed {
     /// Where it stands in a list that is sorted by `column`. The name in it is the same for every column.
-    fn place(&self, column: &str) -> Place<'_>;
+    fn place(&self, column: &str) -> Cursor<'_>;
 
     /// Whether it has `value` in the column that `filter` is about.
     fn has(&self, filter: &str, value: &str) -> bool;
@@ -30,7 +30,10 @@ pub struct Page<R> {
 }
 
 /// The page of `rows` that is asked for. Rows are looked at once, and no more of them are held than the page has.
-pub fn select<'a, R: Listed>(rows: impl IntoIterator<Item = &'a R>, asked: &Asked) -> Page<&'a R> {
+pub fn select<'a, R: Listed>(
+    rows: impl IntoIterator<Item = &'a R>,
+    asked: &ListQuery,
+) -> Page<&'a R> {
     let sort = asked.sort;
     let mut best = BinaryHeap::with_capacity(asked.limit + 2);
     let mut total = 0;
@@ -63,7 +66,7 @@ pub fn select<'a, R: Listed>(rows: impl IntoIterator<Item = &'a R>, asked: &Aske
 }
 
 /// One page of the pages that several proxies selected for the same query.
-pub fn merge<R: Listed>(pages: impl IntoIterator<Item = Page<R>>, asked: &Asked) -> Page<R> {
+pub fn merge<R: Listed>(pages: impl IntoIterator<Item = Page<R>>, asked: &ListQuery) -> Page<R> {
     let mut merged = Page {
         rows: Vec::new(),
         total: 0,
@@ -107,20 +110,20 @@ pub fn mentions(text: &str, wanted: &str) -> bool {
     })
 }
 
-fn matches<R: Listed>(row: &R, asked: &Asked) -> bool {
+fn matches<R: Listed>(row: &R, asked: &ListQuery) -> bool {
     let mut filters = asked.filters.iter();
     filters.all(|(filter, value)| row.has(filter, value))
         && asked.q.as_deref().is_none_or(|text| row.mentions(text))
 }
 
-fn follows(place: &Place<'_>, asked: &Asked) -> bool {
+fn follows(place: &Cursor<'_>, asked: &ListQuery) -> bool {
     let after = asked.after.as_ref();
     after.is_none_or(|after| place.compare(after, asked.sort) == Ordering::Greater)
 }
 
 /// A row that may be on the page; the greatest is the first to go.
 struct Candidate<'a, R> {
-    place: Place<'a>,
+    place: Cursor<'a>,
     sort: Sort,
     row: &'a R,
 }

@@ -416,12 +416,12 @@ impl Place {
             self.awaiting = None;
         }
         if let Some(since) = self.awaiting {
-            let patience = if self.pictures_here {
+            let time_limit = if self.pictures_here {
                 MAX_AWAITING
             } else {
                 MAX_AWAITING_UNSEEN
             };
-            if message.kind != kind::AUDIO || message.time.saturating_sub(since) <= patience {
+            if message.kind != kind::AUDIO || message.time.saturating_sub(since) <= time_limit {
                 return None;
             }
             self.awaiting = None;

@@ -154,7 +154,7 @@ pub struct Try {
     /// How long to wait before.
     pub pause: Duration,
     /// How long it may take to send its first byte.
-    pub patience: Duration,
+    pub time_limit: Duration,
     /// A no of its is not the last word, and is not to be passed on to the client.
     pub asks_again: bool,
 }
@@ -408,8 +408,8 @@ impl Attempts {
         self.insisted = true;
         let words = "no other origin may take it, so it is asked again";
         let choice = Choice::standing(origin, Why::Again, words);
-        let patience = self.deadline().saturating_duration_since(now);
-        self.try_in(now, choice, Duration::ZERO, patience, view)
+        let time_limit = self.deadline().saturating_duration_since(now);
+        self.try_in(now, choice, Duration::ZERO, time_limit, view)
     }
 
     /// The origin to try after `failed`. None when a publisher on that one is joined through this proxy.
@@ -504,7 +504,7 @@ impl Attempts {
         now: Instant,
         choice: Choice,
         pause: Duration,
-        patience: Duration,
+        time_limit: Duration,
         view: &impl View,
     ) -> Step {
         let then = now + pause;
@@ -517,7 +517,7 @@ impl Attempts {
         Step::Try(Try {
             choice,
             pause,
-            patience,
+            time_limit,
             asks_again: self.came_back_too_soon(then, view) || self.may_search(view),
         })
     }

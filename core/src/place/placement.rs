@@ -17,7 +17,7 @@ use crate::stream::PlacementKey;
 
 /// The facts about one origin at the moment of a decision.
 #[derive(Debug, Clone)]
-pub struct Standing {
+pub struct CandidateFacts {
     /// The origin.
     pub origin: OriginId,
     /// Its weight, zone, labels and limits.
@@ -116,7 +116,7 @@ pub struct Rules {
 
 /// The question for [`place`].
 #[derive(Debug, Clone, Copy)]
-pub struct Question<'a> {
+pub struct PlacementQuestion<'a> {
     /// The stream.
     pub key: &'a PlacementKey,
     /// The origins that a rule allows.
@@ -164,49 +164,49 @@ impl Decision {
 pub fn place(
     policy: &dyn Policy,
     rules: &Rules,
-    origins: &[Standing],
-    question: &Question<'_>,
+    origins: &[CandidateFacts],
+    question: &PlacementQuestion<'_>,
 ) -> Decision {
     let mut decision = Decision::default();
     let (mut failing, mut full) = (Vec::new(), Vec::new());
     let mut local = Vec::with_capacity(origins.len());
     let mut remote = Vec::new();
-    let mut sort_in = |standing: &Standing| {
-        let candidate = candidate(rules, standing);
+    let mut sort_in = |facts: &CandidateFacts| {
+        let candidate = candidate(rules, facts);
         match question.zone {
-            Some(zone) if standing.attributes.zone.as_deref() != Some(zone) => {
+            Some(zone) if facts.attributes.zone.as_deref() != Some(zone) => {
                 remote.push(candidate);
             }
             _ => local.push(candidate),
         }
     };
     let mut admitted = 0_usize;
-    for standing in origins {
-        match reject(policy, standing, question) {
+    for facts in origins {
+        match reject(policy, facts, question) {
             None => {
                 admitted += 1;
-                sort_in(standing);
+                sort_in(facts);
             }
-            Some(Reject::Failing) => failing.push(standing),
-            Some(why) if why.is_full() => full.push((standing, why)),
-            Some(why) => decision.rejected.push((standing.origin.clone(), why)),
+            Some(Reject::Failing) => failing.push(facts),
+            Some(why) if why.is_full() => full.push((facts, why)),
+            Some(why) => decision.rejected.push((facts.origin.clone(), why)),
         }
     }
     // One failed dial must not refuse all clients, so failing origins are better than none.
     let use_failing = admitted == 0 && full.is_empty();
     let overflows = admitted == 0 && rules.overflow && !full.is_empty();
-    for standing in failing {
+    for facts in failing {
         let why = (!use_failing).then_some(Reject::Failing);
-        match why.or_else(|| limit_reached(standing)) {
-            None => sort_in(standing),
-            Some(why) => decision.rejected.push((standing.origin.clone(), why)),
+        match why.or_else(|| limit_reached(facts)) {
+            None => sort_in(facts),
+            Some(why) => decision.rejected.push((facts.origin.clone(), why)),
         }
     }
-    for (standing, why) in full {
+    for (facts, why) in full {
         if overflows {
-            sort_in(standing);
+            sort_in(facts);
         } else {
-            decision.rejected.push((standing.origin.clone(), why));
+            decision.rejected.push((facts.origin.clone(), why));
         }
     }
     policy.rank(question.key, question.draw, &mut local);
@@ -219,13 +219,17 @@ pub fn place(
 }
 
 /// Why an origin may not take the stream. If there are several reasons, the most decisive one comes first.
-fn reject(policy: &dyn Policy, standing: &Standing, question: &Question<'_>) -> Option<Reject> {
-    let attributes = &standing.attributes;
-    let is_left_out = question.only.is_some_and(|only| *only != standing.origin);
-    if is_left_out || question.without.contains(&standing.origin) {
+fn reject(
+    policy: &dyn Policy,
+    facts: &CandidateFacts,
+    question: &PlacementQuestion<'_>,
+) -> Option<Reject> {
+    let attributes = &facts.attributes;
+    let is_left_out = question.only.is_some_and(|only| *only != facts.origin);
+    if is_left_out || question.without.contains(&facts.origin) {
         return Some(Reject::Excluded);
     }
-    if let Some(why) = standing.reject.filter(|why| *why != Reject::Failing) {
+    if let Some(why) = facts.reject.filter(|why| *why != Reject::Failing) {
         return Some(why);
     }
     if question.pool.is_some_and(|pool| !pool.allows(attributes)) {
@@ -234,16 +238,16 @@ fn reject(policy: &dyn Policy, standing: &Standing, question: &Question<'_>) -> 
     if attributes.weight == 0 {
         return Some(Reject::Weightless);
     }
-    if standing.reject.is_some() {
-        return standing.reject;
+    if facts.reject.is_some() {
+        return facts.reject;
     }
-    limit_reached(standing)
-        .or_else(|| (policy.spares_the_busy() && is_busy(standing)).then_some(Reject::Busy))
+    limit_reached(facts)
+        .or_else(|| (policy.spares_the_busy() && is_busy(facts)).then_some(Reject::Busy))
 }
 
 /// The limit that an origin has reached, if any.
-fn limit_reached(standing: &Standing) -> Option<Reject> {
-    let (attributes, usage) = (&standing.attributes, &standing.usage);
+fn limit_reached(facts: &CandidateFacts) -> Option<Reject> {
+    let (attributes, usage) = (&facts.attributes, &facts.usage);
     let reached = |count: usize, limit: Option<u32>| {
         limit.is_some_and(|limit| count as u64 >= u64::from(limit))
     };
@@ -253,54 +257,50 @@ fn limit_reached(standing: &Standing) -> Option<Reject> {
     if reached(usage.legs, attributes.max_sessions) {
         return Some(Reject::FullOfSessions);
     }
-    bandwidth(standing)
+    bandwidth(facts)
         .is_some_and(|used| used >= ALL)
         .then_some(Reject::FullOfBandwidth)
 }
 
-fn is_busy(standing: &Standing) -> bool {
-    let used = [standing.load.cpu, bandwidth(standing)];
+fn is_busy(facts: &CandidateFacts) -> bool {
+    let used = [facts.load.cpu, bandwidth(facts)];
     used.into_iter().flatten().any(|used| used > BUSY)
 }
 
 /// The share of its bandwidth that an origin uses, in thousandths: as reported or as measured here, whichever is more.
-fn bandwidth(standing: &Standing) -> Option<u32> {
-    let most = u64::from(standing.attributes.max_mbps?).saturating_mul(1000);
-    let used = standing
-        .load
-        .kbps
-        .unwrap_or_default()
-        .max(standing.usage.kbps);
+fn bandwidth(facts: &CandidateFacts) -> Option<u32> {
+    let most = u64::from(facts.attributes.max_mbps?).saturating_mul(1000);
+    let used = facts.load.kbps.unwrap_or_default().max(facts.usage.kbps);
     Some(part(used, most))
 }
 
-fn candidate(rules: &Rules, standing: &Standing) -> Candidate {
-    let attributes = &standing.attributes;
+fn candidate(rules: &Rules, facts: &CandidateFacts) -> Candidate {
+    let attributes = &facts.attributes;
     let of = |count: usize, limit: Option<u32>| limit.map(|limit| part(count as u64, limit.into()));
     let load = [
-        standing.load.cpu,
-        standing.load.memory,
-        bandwidth(standing),
-        of(standing.usage.streams, attributes.max_streams),
-        of(standing.usage.legs, attributes.max_sessions),
+        facts.load.cpu,
+        facts.load.memory,
+        bandwidth(facts),
+        of(facts.usage.streams, attributes.max_streams),
+        of(facts.usage.legs, attributes.max_sessions),
     ];
     Candidate::new(
-        standing.origin.clone(),
-        standing.services,
-        standing.usage.streams,
-        weight(rules, standing),
+        facts.origin.clone(),
+        facts.services,
+        facts.usage.streams,
+        weight(rules, facts),
         load.into_iter().flatten().max(),
     )
 }
 
 /// The current weight of an origin. After it came up, its weight grows in ten steps, so that proxies that heard of it
 /// at different moments mostly agree.
-fn weight(rules: &Rules, standing: &Standing) -> u32 {
-    let weight = standing.attributes.weight;
-    if standing.up >= rules.slow_start {
+fn weight(rules: &Rules, facts: &CandidateFacts) -> u32 {
+    let weight = facts.attributes.weight;
+    if facts.up >= rules.slow_start {
         return weight;
     }
-    let steps = standing.up.as_millis() * 10 / rules.slow_start.as_millis().max(1);
+    let steps = facts.up.as_millis() * 10 / rules.slow_start.as_millis().max(1);
     let steps = u32::try_from(steps).unwrap_or(10).clamp(1, 10);
     (weight.saturating_mul(steps) / 10).max(1)
 }

@@ -10,7 +10,7 @@ use crate::flow::{ClientPath, DropReason};
 /// Look-ups under way, look-ups that found nothing, and the tokens that pay for them.
 #[derive(Debug)]
 pub(super) struct Unknown {
-    asked: HashMap<Box<[u8]>, Question>,
+    asked: HashMap<Box<[u8]>, UnknownFlow>,
     absent: HashMap<Box<[u8]>, Instant>,
     allowance: Allowance,
 }
@@ -18,7 +18,7 @@ pub(super) struct Unknown {
 /// A look-up under way, and the datagram that caused it. When the answer comes, that datagram is handled again, which
 /// spares the client from sending it again.
 #[derive(Debug)]
-pub(super) struct Question {
+pub(super) struct UnknownFlow {
     pub(super) path: ClientPath,
     pub(super) datagram: Vec<u8>,
     since: Instant,
@@ -51,7 +51,7 @@ impl Unknown {
         if !fits || !self.allowance.take(now, path.client().ip()) {
             return Err(DropReason::TooMany);
         }
-        let question = Question {
+        let question = UnknownFlow {
             path,
             datagram: datagram.to_vec(),
             since: now,
@@ -61,7 +61,7 @@ impl Unknown {
     }
 
     /// Takes the question that an answer has come for.
-    pub(super) fn answered(&mut self, username: &[u8]) -> Option<Question> {
+    pub(super) fn answered(&mut self, username: &[u8]) -> Option<UnknownFlow> {
         self.asked.remove(username)
     }
 

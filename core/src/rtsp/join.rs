@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::message::{Change, Message, Method, Speaker, Version, response};
 use super::rewrite::{Rewrite, authority, is_secure, path, to_origin};
-use super::server::Asked;
+use super::server::NamedStream;
 use super::transport::{Carrier, Ports, Transport};
 use crate::dialect::Dialect;
 use crate::stream::StreamUrl;
@@ -77,7 +77,7 @@ struct Pending {
 impl Join {
     /// A conversation between a client at `client`, which asked for a stream, and an origin. `rewrite` holds the names
     /// of all three sides.
-    pub fn new(asked: &Asked, client: IpAddr, mut rewrite: Rewrite) -> Self {
+    pub fn new(asked: &NamedStream, client: IpAddr, mut rewrite: Rewrite) -> Self {
         if let Some(authority) = authority(asked.message.uri()) {
             authority.clone_into(&mut rewrite.authority);
         }

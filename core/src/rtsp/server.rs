@@ -28,7 +28,7 @@ pub struct Server {
 
 /// What a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
+pub struct NamedStream {
     /// DESCRIBE, ANNOUNCE, or SETUP by a client that knows everything else already.
     pub message: Message,
     /// The stream that its URI names.
@@ -97,7 +97,7 @@ impl Server {
     ///
     /// # Errors
     /// [`ServerError`], after an answer if there is one: the connection is over.
-    pub fn poll(&mut self) -> Result<Option<Asked>, ServerError> {
+    pub fn poll(&mut self) -> Result<Option<NamedStream>, ServerError> {
         let inbox = std::mem::take(&mut self.inbox);
         let mut rest = inbox.as_slice();
         while let Some(step) = self.walk.step(&mut rest)? {
@@ -123,7 +123,7 @@ impl Server {
         (self.walk, self.inbox)
     }
 
-    fn hear(&mut self, message: Message) -> Result<Option<Asked>, ServerError> {
+    fn hear(&mut self, message: Message) -> Result<Option<NamedStream>, ServerError> {
         let method = message.method().ok_or(ServerError::Response)?;
         match message.version() {
             Version::Http => {
@@ -175,7 +175,7 @@ impl Server {
         };
         let (dialect, _) = self.dialects.of(authority(uri), self.port);
         match dialect.rtsp(uri) {
-            Ok(stream) => Ok(Some(Asked {
+            Ok(stream) => Ok(Some(NamedStream {
                 stream,
                 dialect,
                 action,

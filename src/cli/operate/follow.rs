@@ -9,11 +9,14 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::arguments::{EventArguments, Output};
-use super::{Caller, OperateError, tell};
+use super::{OperateError, ProxyClient, tell};
 use crate::origin::fetch::escaped;
 
 /// Prints events, oldest first; with `follow`, those that happen from then on too, until nobody reads them.
-pub(super) async fn events(it: &EventArguments, caller: &Caller) -> Result<String, OperateError> {
+pub(super) async fn events(
+    it: &EventArguments,
+    caller: &ProxyClient,
+) -> Result<String, OperateError> {
     let mut path = format!("/api/v1/events?sort=-at&limit={}", it.limit);
     let kind = it.kind.as_deref().map(|kind| ("kind", kind));
     let stream = it.stream.as_deref().map(|stream| ("stream", stream));
@@ -79,7 +82,7 @@ fn event(row: &Value) -> String {
 pub(super) async fn drained(
     origin: Option<&str>,
     query: &str,
-    caller: &Caller,
+    caller: &ProxyClient,
 ) -> Result<String, OperateError> {
     let path = match origin {
         Some(origin) => format!("/api/v1/origins/{}", escaped(origin)),

@@ -28,7 +28,7 @@ use crate::value::Url;
 
 /// An operator's question or command.
 #[derive(Debug)]
-pub enum Question {
+pub enum Command {
     /// Send no new clients to an origin.
     Disable(Named),
     /// Drain an origin, or the proxy.
@@ -90,7 +90,7 @@ impl OperateError {
 }
 
 /// Asks, prints the answer, and returns the exit code.
-pub async fn run(question: Question, environment: &Environment) -> ExitCode {
+pub async fn run(question: Command, environment: &Environment) -> ExitCode {
     match answer(question, environment).await {
         Ok(text) => {
             // A reader that closes the pipe early is no failure.
@@ -104,28 +104,28 @@ pub async fn run(question: Question, environment: &Environment) -> ExitCode {
     }
 }
 
-async fn answer(question: Question, environment: &Environment) -> Result<String, OperateError> {
+async fn answer(question: Command, environment: &Environment) -> Result<String, OperateError> {
     match question {
-        Question::Ps(ask) => ps(&ask, environment).await,
-        Question::Origins(ask) => list(&ask, environment, "origins", tell::origins).await,
-        Question::Streams(it) => {
+        Command::Ps(ask) => ps(&ask, environment).await,
+        Command::Origins(ask) => list(&ask, environment, "origins", tell::origins).await,
+        Command::Streams(it) => {
             let what = format!("streams{}", it.query());
             list(&it.ask, environment, &what, tell::streams).await
         }
-        Question::Sessions(it) => {
+        Command::Sessions(it) => {
             let what = format!("sessions{}", it.query());
             list(&it.ask, environment, &what, tell::sessions).await
         }
-        Question::Events(it) => {
-            let caller = Caller::new(&it.ask, environment)?;
+        Command::Events(it) => {
+            let caller = ProxyClient::new(&it.ask, environment)?;
             follow::events(&it, &caller).await
         }
-        Question::Explain(it) => {
-            let caller = Caller::new(&it.ask, environment)?;
+        Command::Explain(it) => {
+            let caller = ProxyClient::new(&it.ask, environment)?;
             explained(&it, &caller).await
         }
-        Question::Kick(it) => {
-            let caller = Caller::new(&it.ask, environment)?;
+        Command::Kick(it) => {
+            let caller = ProxyClient::new(&it.ask, environment)?;
             let what = if it.id.contains('/') {
                 "streams"
             } else {
@@ -135,8 +135,8 @@ async fn answer(question: Question, environment: &Environment) -> Result<String,
             let document = caller.ask(Method::DELETE, &path).await?;
             Ok(shown(&it.ask, &document, |data| tell::kick(&it.id, data)))
         }
-        Question::Disable(it) => duty(&it.ask, environment, Some(&it.origin), "disable", "").await,
-        Question::Undrain(it) => {
+        Command::Disable(it) => duty(&it.ask, environment, Some(&it.origin), "disable", "").await,
+        Command::Undrain(it) => {
             let query = it.query();
             duty(
                 &it.ask,
@@ -147,7 +147,7 @@ async fn answer(question: Question, environment: &Environment) -> Result<String,
             )
             .await
         }
-        Question::Drain(it) => {
+        Command::Drain(it) => {
             let deadline = it.deadline.as_ref().map(Deadline::query);
             let query = format!("{}&{}", it.whom.query(), deadline.unwrap_or_default());
             let origin = it.whom.origin.as_deref();
@@ -156,7 +156,7 @@ async fn answer(question: Question, environment: &Environment) -> Result<String,
                 return Ok(text);
             }
             print!("{text}");
-            let caller = Caller::new(&it.whom.ask, environment)?;
+            let caller = ProxyClient::new(&it.whom.ask, environment)?;
             follow::drained(origin, &it.whom.query(), &caller).await
         }
     }
@@ -164,7 +164,7 @@ async fn answer(question: Question, environment: &Environment) -> Result<String,
 
 /// The explanation for people. It also says what would happen without the origin that has the stream, and what is known
 /// about the rejected ones.
-async fn explained(it: &ExplainArguments, caller: &Caller) -> Result<String, OperateError> {
+async fn explained(it: &ExplainArguments, caller: &ProxyClient) -> Result<String, OperateError> {
     let about = async |without: Option<&str>| {
         let path = format!("/api/v1/explain?{}", it.query(without));
         caller.ask(Method::GET, &path).await
@@ -198,13 +198,13 @@ async fn list(
     what: &str,
     tell: fn(&Value) -> String,
 ) -> Result<String, OperateError> {
-    let caller = Caller::new(ask, environment)?;
+    let caller = ProxyClient::new(ask, environment)?;
     let document = caller.ask(Method::GET, &format!("/api/v1/{what}")).await?;
     Ok(shown(ask, &document, tell))
 }
 
 async fn ps(ask: &Ask, environment: &Environment) -> Result<String, OperateError> {
-    let caller = Caller::new(ask, environment)?;
+    let caller = ProxyClient::new(ask, environment)?;
     let mut all = serde_json::Map::new();
     for what in ["proxy", "origins", "streams"] {
         let document = caller.ask(Method::GET, &format!("/api/v1/{what}")).await?;
@@ -225,7 +225,7 @@ async fn duty(
         Some(origin) => format!("/api/v1/origins/{}/{verb}?{query}", escaped(origin)),
         None => format!("/api/v1/proxy/{verb}?{query}"),
     };
-    let document = Caller::new(ask, environment)?
+    let document = ProxyClient::new(ask, environment)?
         .ask(Method::POST, &path)
         .await?;
     Ok(shown(ask, &document, tell::duty))
@@ -239,14 +239,14 @@ fn shown(ask: &Ask, document: &Value, tell: impl FnOnce(&Value) -> String) -> St
 }
 
 /// A proxy, and the credentials for it.
-struct Caller {
+struct ProxyClient {
     at: Url,
     token: Option<Secret>,
     /// Whether only the proxy itself should answer.
     local: bool,
 }
 
-impl Caller {
+impl ProxyClient {
     fn new(ask: &Ask, environment: &Environment) -> Result<Self, OperateError> {
         Ok(Self {
             at: ask.proxy(environment),
@@ -265,7 +265,7 @@ impl Caller {
             method,
             &url,
             self.token.as_ref(),
-            PATIENCE,
+            TIME_LIMIT,
             LONGEST_ANSWER,
         )
         .await;
@@ -300,6 +300,6 @@ impl Caller {
     }
 }
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// Maximum bytes of an answer: the table of a hundred thousand sessions.
 const LONGEST_ANSWER: usize = 128 * 1024 * 1024;

@@ -32,7 +32,7 @@ impl SystemApi {
     /// Why the proxy did not accept it, as far as that is known within five seconds.
     pub(super) async fn report(&self, token: &Secret, document: Bytes) -> Result<(), ReportError> {
         let post = post(self, token, document);
-        tokio::time::timeout(PATIENCE, post)
+        tokio::time::timeout(TIME_LIMIT, post)
             .await
             .unwrap_or(Err(ReportError::Silent))
     }
@@ -87,7 +87,7 @@ pub enum ReportError {
         message: String,
     },
     /// It did not answer in time.
-    #[error("no answer within {} s", PATIENCE.as_secs())]
+    #[error("no answer within {} s", TIME_LIMIT.as_secs())]
     Silent,
     /// It requires a token, or a different one.
     #[error("{status}: {message}; give the token with --token or PROXY_HTTP_API_AUTH_TOKEN")]
@@ -189,7 +189,7 @@ async fn post(proxy: &SystemApi, token: &Secret, document: Bytes) -> Result<(), 
         .map_err(|error| ReportError::Broken(error.into()))?;
 
     let stream = Connector::unrestricted()
-        .connect(&proxy.target, PATIENCE)
+        .connect(&proxy.target, TIME_LIMIT)
         .await?;
     let answered = http::once(stream, request).await;
     let response = answered.map_err(|error| ReportError::Broken(error.into()))?;
@@ -239,7 +239,7 @@ fn judge(status: StatusCode, body: &[u8]) -> Result<(), ReportError> {
 
 const REGISTRATION_PATH: &str = "/api/v1/srs/register";
 /// How long a proxy may take for one report.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIME_LIMIT: Duration = Duration::from_secs(5);
 /// Maximum bytes of an answer; a proxy answers a report in a few dozen.
 const LONGEST_ANSWER: usize = 64 * 1024;
 /// Maximum characters of a message for people.

@@ -142,7 +142,7 @@ sections! {
     Health {
         heartbeats_missed: u32,
         probe: Probing,
-        probe_with: Question,
+        probe_with: ProbeKind,
         probe_path: String,
         probe_interval: Duration,
         probes_at_once: usize,
@@ -245,7 +245,7 @@ pub enum Probing {
 
 /// What a probe asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Question {
+pub enum ProbeKind {
     /// A path over HTTP.
     Http,
     /// The first byte of an RTMP handshake.

@@ -7,7 +7,7 @@ use super::values::{
 };
 use super::{
     Api, Cluster, Console, DefaultOrigin, Drain, Fanout, Health, Http, Log, Mesh, Metrics, Origins,
-    Placement, Probing, ProxyProtocol, Question, Rtc, Rtmp, Rtsp, SessionLimits, Settings,
+    Placement, ProbeKind, Probing, ProxyProtocol, Rtc, Rtmp, Rtsp, SessionLimits, Settings,
     Shutdown, Srt, Store, System, Takeover, tls,
 };
 use crate::config::credentials::Credentials;
@@ -297,9 +297,9 @@ fn read_health(r: &mut Reader<'_>) -> Health {
         }),
         probe_with: r.read("health.probe_with", |written| {
             match written.text().as_str() {
-                "http" => Ok(Question::Http),
-                "rtmp" => Ok(Question::Rtmp),
-                "tcp" => Ok(Question::Tcp),
+                "http" => Ok(ProbeKind::Http),
+                "rtmp" => Ok(ProbeKind::Rtmp),
+                "tcp" => Ok(ProbeKind::Tcp),
                 _ => Err(ValueError::NotAChoice),
             }
         }),

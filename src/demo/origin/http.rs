@@ -25,11 +25,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::hub::Subscription;
 use super::seen::{End, Peer};
-use super::{Shared, key};
+use super::{Inner, key};
 use sluicegate_core::media::flv::{self, Tag};
 
 /// Serves one connection until it ends, its player is too slow, or the origin stops.
-pub(super) async fn serve(socket: TcpStream, address: SocketAddr, shared: &Shared) {
+pub(super) async fn serve(socket: TcpStream, address: SocketAddr, shared: &Inner) {
     let slow = CancellationToken::new();
     let service = service_fn(|request: Request<Incoming>| {
         let response = answer(&request, address, shared, &slow);
@@ -48,7 +48,7 @@ pub(super) async fn serve(socket: TcpStream, address: SocketAddr, shared: &Share
 fn answer(
     request: &Request<Incoming>,
     address: SocketAddr,
-    shared: &Shared,
+    shared: &Inner,
     slow: &CancellationToken,
 ) -> Response<Live> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -158,7 +158,7 @@ impl Body for Live {
 struct Playing {
     id: u64,
     opened: bool,
-    shared: Shared,
+    shared: Inner,
     slow: CancellationToken,
     subscription: Subscription,
     waiting: VecDeque<MediaMessage>,

@@ -28,7 +28,7 @@ pub use self::seen::{End, MAX_PEERS, Peer, Seen};
 pub struct EmbeddedOrigin {
     rtmp: SocketAddr,
     http: SocketAddr,
-    shared: Shared,
+    shared: Inner,
     tasks: TaskTracker,
     _guard: DropGuard,
 }
@@ -44,7 +44,7 @@ impl EmbeddedOrigin {
         let http_listener = TcpListener::bind(http).await?;
         let (rtmp, http) = (rtmp_listener.local_addr()?, http_listener.local_addr()?);
         let stop = CancellationToken::new();
-        let shared = Shared {
+        let shared = Inner {
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             hub: Hub::default(),
             journal: Arc::new(Journal::new()),
@@ -103,7 +103,7 @@ impl EmbeddedOrigin {
 
 /// What all connections of one origin share.
 #[derive(Debug, Clone)]
-struct Shared {
+struct Inner {
     connections: Arc<Semaphore>,
     hub: Hub,
     journal: Arc<Journal>,
@@ -122,7 +122,7 @@ enum Port {
 }
 
 /// Accepts connections until the origin stops, each into a task of its own.
-async fn accept(listener: TcpListener, port: Port, shared: Shared, tasks: TaskTracker) {
+async fn accept(listener: TcpListener, port: Port, shared: Inner, tasks: TaskTracker) {
     loop {
         let permit = Arc::clone(&shared.connections).acquire_owned();
         let (permit, accepted) = tokio::select! {
@@ -148,7 +148,7 @@ async fn accept(listener: TcpListener, port: Port, shared: Shared, tasks: TaskTr
     }
 }
 
-async fn serve(socket: TcpStream, address: SocketAddr, port: Port, shared: &Shared) {
+async fn serve(socket: TcpStream, address: SocketAddr, port: Port, shared: &Inner) {
     // Frames are written whole; waiting for more would only delay them.
     let _ = socket.set_nodelay(true);
     match port {

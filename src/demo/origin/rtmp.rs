@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::hub::{Publication, Subscription};
 use super::seen::{End, Peer};
-use super::{Shared, key};
+use super::{Inner, key};
 
 /// Serves one connection until it ends, its player is too slow, or the origin stops.
-pub(super) async fn serve(socket: TcpStream, address: SocketAddr, shared: &Shared) {
+pub(super) async fn serve(socket: TcpStream, address: SocketAddr, shared: &Inner) {
     let mut seed = [0; 32];
     if getrandom::fill(&mut seed).is_err() {
         return; // without randomness there is no S1, and nothing to tell the client
@@ -56,7 +56,7 @@ struct Connection {
     /// Whether a request was denied: the answer is still sent, then the connection is closed.
     refused: bool,
     slow: CancellationToken,
-    shared: Shared,
+    shared: Inner,
 }
 
 struct Publishing {

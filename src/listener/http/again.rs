@@ -27,9 +27,9 @@ use crate::hub::{Joined, NotJoined, Shown};
 use crate::net::entrance::Ends;
 use crate::net::http::{Body, BoxError, Identity, full, into_wire, text};
 use crate::net::{head, relay};
-use crate::origin::http::{self as exchange, Answer};
+use crate::origin::http::{self as exchange, AnswerBody};
 use crate::proxy::{Attempt, Proxy, Refusal, Session};
-use crate::sessions::{Direction, EndReason, Over, Piece, Row};
+use crate::sessions::{Direction, EndReason, Over, Row, Tapped};
 
 /// What a connection shares with the pull that is in progress on it.
 #[derive(Default)]
@@ -124,7 +124,7 @@ pub(super) async fn answer(
             }
         }
     }
-    let pull = Pull {
+    let pull = LivePull {
         session,
         current: Arc::clone(current),
     };
@@ -241,7 +241,7 @@ impl Drop for FedBody {
 
 /// An answer that may have come already.
 type Awaited<'a> = Pin<Box<dyn Future<Output = Result<Answered, NoAnswer>> + Send + 'a>>;
-type Answered = Response<Answer>;
+type Answered = Response<AnswerBody>;
 
 /// Sends a request over a connection of its own.
 async fn ask(origin: TcpStream, head: &RequestHead) -> Result<Answered, NoAnswer> {
@@ -257,12 +257,12 @@ async fn ask(origin: TcpStream, head: &RequestHead) -> Result<Answered, NoAnswer
 }
 
 /// A session whose client may leave at any moment: then hyper drops everything, and this says why.
-struct Pull {
+struct LivePull {
     session: Session,
     current: Arc<Current>,
 }
 
-impl Drop for Pull {
+impl Drop for LivePull {
     fn drop(&mut self) {
         self.current.forget();
         // The first reason stands: this one counts only where there was no other.
@@ -272,11 +272,11 @@ impl Drop for Pull {
 
 /// A pull that goes on in another protocol, once the answer that says so is out.
 pub(super) struct Switched {
-    pull: Pull,
+    pull: LivePull,
     client: OnUpgrade,
     origin: OnUpgrade,
     /// It holds the connection until the other protocol has it.
-    _answer: Answer,
+    _answer: AnswerBody,
 }
 
 impl Switched {
@@ -312,9 +312,9 @@ impl Switched {
 
 /// A body that counts what passes and takes the session with it.
 struct LiveBody {
-    body: Answer,
+    body: AnswerBody,
     came: u64,
-    pull: Pull,
+    pull: LivePull,
 }
 
 impl HttpBody for LiveBody {
@@ -335,7 +335,7 @@ impl HttpBody for LiveBody {
             row.count(Direction::ToClient, count);
             if row.tap.is_on() {
                 let bytes = frame.data_ref().map_or(&[][..], |data| data);
-                row.tap.copy(bytes, || Some(Piece::Flv));
+                row.tap.copy(bytes, || Some(Tapped::Flv));
             }
             this.came += count as u64;
             row.body_came(this.came);

@@ -3,7 +3,7 @@
 use sluicegate_core::http::link::Link;
 use sluicegate_core::stream::{Action, StreamUrl};
 
-use crate::proxy::{Grant, Place, Proxy, Refusal, Request, Verdict};
+use crate::proxy::{Grant, PieceGuard, Proxy, Refusal, Request, Verdict};
 
 /// Takes a request through the gate. A link that was given to somebody who was let in speaks for what belongs to its
 /// stream. For anything else the gate is asked, by each name that the path may stand for: the origin decides what the
@@ -14,7 +14,7 @@ pub(super) async fn admitted(
     readings: &[StreamUrl],
     link: Option<&Link>,
     lets_in: bool,
-) -> Result<Place, Refusal> {
+) -> Result<PieceGuard, Refusal> {
     let named = link.map(|link| link.origin.clone());
     let mut guarded: Vec<StreamUrl> = readings.to_vec();
     guarded.retain(|name| proxy.may_judge(name, Action::Play));

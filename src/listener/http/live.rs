@@ -21,13 +21,13 @@ use tracing::{debug, info};
 use super::super::pair;
 use super::refusal::{send, send_away};
 use super::{Http, dialect_of};
-use crate::hub::{Joined, NotJoined, Recipe, Voice, Wanted, Watching, Wish};
+use crate::hub::{Joined, NotJoined, Recipe, ViewerProtocol, Wanted, Watching, Wish};
 use crate::net::entrance::Ends;
 use crate::net::forwarded;
-use crate::net::relay::{Passage, Unhurried};
+use crate::net::relay::{DelayedAcks, Passage};
 use crate::net::wire::Wire;
 use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session};
-use crate::sessions::{Direction, EndReason, Piece, Row};
+use crate::sessions::{Direction, EndReason, Row, Tapped};
 use crate::value::ClientAddr;
 
 /// Why an origin's answer never came.
@@ -216,14 +216,17 @@ pub(super) fn recipe(session: &Session, target: &str, ends: Ends) -> Recipe {
 }
 
 /// The head that answers a viewer of a feed, and how its stream is framed.
-fn greeting(request: &RequestHead) -> (Vec<u8>, Voice) {
+fn greeting(request: &RequestHead) -> (Vec<u8>, ViewerProtocol) {
     if let Some(key) = Some(request).filter(|request| request.is_websocket()) {
         let key = websocket::accept_key(key).unwrap_or_default();
         let head = format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Accept: {key}\r\n\r\n"
         );
-        return (head.into(), Voice::WebSocket(ClientFrames::default()));
+        return (
+            head.into(),
+            ViewerProtocol::WebSocket(ClientFrames::default()),
+        );
     }
     let (coding, envelope) = match request.version {
         Version::Http11 => ("Transfer-Encoding: chunked\r\n", Envelope::Chunked),
@@ -233,7 +236,7 @@ fn greeting(request: &RequestHead) -> (Vec<u8>, Voice) {
         "HTTP/1.1 200 OK\r\nContent-Type: video/x-flv\r\nCache-Control: no-cache\r\n\
          Access-Control-Allow-Origin: *\r\nConnection: close\r\n{coding}\r\n"
     );
-    (head.into(), Voice::Flv(envelope))
+    (head.into(), ViewerProtocol::Flv(envelope))
 }
 
 /// Reads the origin's head, and what of the body came with it, for as long as the client stays.
@@ -418,7 +421,7 @@ pub(super) struct Raw {
     row: Arc<Row>,
     came: u64,
     upgraded: bool,
-    unhurried: Unhurried,
+    unhurried: DelayedAcks,
 }
 
 impl Raw {
@@ -430,7 +433,7 @@ impl Raw {
             row: Arc::clone(row),
             came,
             upgraded,
-            unhurried: Unhurried::default(),
+            unhurried: DelayedAcks::default(),
         }
     }
 }
@@ -444,7 +447,7 @@ impl Passage for Raw {
 
     fn to_client<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], LegEnd> {
         if self.row.tap.is_on() {
-            self.row.tap.copy(input, || Some(Piece::Flv));
+            self.row.tap.copy(input, || Some(Tapped::Flv));
         }
         self.came += input.len() as u64;
         self.row.body_came(self.came);

@@ -292,7 +292,7 @@ fn route(target: &str, host: Option<&HeaderValue>, ends: Ends, proxy: &Proxy) ->
     };
     let host = host.and_then(|host| host.to_str().ok());
     let placed = StreamUrl::from_http(host, target)
-        .is_ok_and(|stream| proxy.registry().standing(&proxy.key(&stream)).is_some());
+        .is_ok_and(|stream| proxy.registry().holder(&proxy.key(&stream)).is_some());
     if placed { Route::Live(protocol) } else { route }
 }
 

@@ -31,7 +31,7 @@ use super::counted::Counted;
 use super::granted;
 use super::live::{client_of, credentials_of};
 use super::rewrite::{self, Rewriting};
-use super::share::{Found, Head, Lead, Outcome, SHARED_MAX, Shares};
+use super::share::{Found, Head, Leader, Outcome, SHARED_MAX, Shares};
 use super::{Http, dialect_of};
 use crate::config;
 use crate::metrics::{DirectionLabels, KindLabel, PieceLabels, UnsharedLabels};
@@ -39,10 +39,10 @@ use crate::net::entrance::Ends;
 use crate::net::head;
 use crate::net::http::{Body, Identity, full, text};
 use crate::origin::dial::Dialer;
-use crate::origin::http::Answer;
+use crate::origin::http::AnswerBody;
 use crate::origin::kept::Repeatable;
 use crate::origin::silence::SilenceCheck;
-use crate::proxy::{Attempt, DialError, Place, Proxy, Request as Asked};
+use crate::proxy::{Attempt, DialError, PieceGuard, Proxy, Request as Asked};
 
 /// What pulling in pieces is set to, and what it keeps.
 #[derive(Debug)]
@@ -91,13 +91,13 @@ impl Pieces {
 }
 
 /// One request for a piece.
-struct Pull {
+struct PieceRequest {
     pieces: Arc<Pieces>,
     dialer: Arc<Dialer>,
     silence: Arc<SilenceCheck>,
     proxy: Proxy,
     kind: Piece,
-    place: Place,
+    place: PieceGuard,
     ask: Repeatable,
     /// How clients name us.
     host: String,
@@ -105,7 +105,7 @@ struct Pull {
     linked: Option<Attempt>,
     /// How the client names streams; `None` for what we listed, whose target is the origin's own.
     dialect: Option<Dialect>,
-    patience: Patience,
+    time_limit: TimeLimit,
     /// Whether an access rule may be about the stream.
     guarded: bool,
     /// Whether a viewer of such a stream begins: it has no link yet that lets it in.
@@ -114,7 +114,7 @@ struct Pull {
 
 /// How an origin is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Patience {
+enum TimeLimit {
     /// It answers, or another is asked.
     Answer,
     /// It holds the request until there is something new (RFC 8216bis §6.2.5.2).
@@ -200,7 +200,7 @@ async fn pull(
     ends: Ends,
     identity: Option<&str>,
     proxy: &Proxy,
-) -> Result<Pull, (StatusCode, String)> {
+) -> Result<PieceRequest, (StatusCode, String)> {
     let (target, token) = link::take(&head.target);
     let target = cmcd::of_target(&target);
     let (link, lets_in) = http.pieces.open(token)?.unzip();
@@ -228,11 +228,11 @@ async fn pull(
     let first = guarded && !lets_in;
     let linked = link.and_then(|link| linked(http, proxy, &place, &link, kind));
     let forwarded = http.forwarded(ends);
-    let patience = match kind {
-        Piece::Playlist if target.contains("_HLS_msn=") => Patience::Reload,
-        _ => Patience::Answer,
+    let time_limit = match kind {
+        Piece::Playlist if target.contains("_HLS_msn=") => TimeLimit::Reload,
+        _ => TimeLimit::Answer,
     };
-    Ok(Pull {
+    Ok(PieceRequest {
         pieces: Arc::clone(&http.pieces),
         dialer: Arc::clone(&http.dialer),
         silence: Arc::clone(&http.silence),
@@ -247,7 +247,7 @@ async fn pull(
         place,
         linked,
         dialect: read_as,
-        patience,
+        time_limit,
         guarded,
         first,
     })
@@ -290,7 +290,7 @@ fn stream_of(
         return file.stream.map_err(bad);
     }
     let readings = Readings::of(host, target).map_err(bad)?;
-    let placed = |stream: &StreamUrl| proxy.registry().standing(&proxy.key(stream)).is_some();
+    let placed = |stream: &StreamUrl| proxy.registry().holder(&proxy.key(stream)).is_some();
     let known = readings.all.into_iter().find(placed);
     Ok(known.unwrap_or(readings.likely))
 }
@@ -298,9 +298,15 @@ fn stream_of(
 /// What a link says to dial, where nothing we know says otherwise: an origin of the fleet is dialled where it is
 /// registered, and only while it is up; a playlist is asked for where its stream is now. An origin that we never
 /// heard of may be another proxy's.
-fn linked(http: &Http, proxy: &Proxy, place: &Place, link: &Link, kind: Piece) -> Option<Attempt> {
+fn linked(
+    http: &Http,
+    proxy: &Proxy,
+    place: &PieceGuard,
+    link: &Link,
+    kind: Piece,
+) -> Option<Attempt> {
     let registry = proxy.registry();
-    let standing = registry.standing(&proxy.key(&link.stream));
+    let standing = registry.holder(&proxy.key(&link.stream));
     let moved = standing.is_some_and(|standing| standing != link.origin);
     if moved && kind != Piece::Segment {
         return None;
@@ -313,13 +319,13 @@ fn linked(http: &Http, proxy: &Proxy, place: &Place, link: &Link, kind: Piece) -
     }
     http.dialer.connector.check(&link.target.host).ok()?;
     let (origin, target) = (&link.origin, link.target.clone());
-    let patience = place.patience();
+    let time_limit = place.time_limit();
     Some(Attempt::at(
         registry,
         origin,
         Service::Http,
         target,
-        patience,
+        time_limit,
     ))
 }
 
@@ -339,7 +345,7 @@ fn for_origin(head: &RequestHead, target: &str, forwarded: &Forwarded, kind: Pie
     head
 }
 
-impl Pull {
+impl PieceRequest {
     async fn answer(self) -> Response<Body> {
         let metrics = Arc::clone(self.proxy.metrics());
         let Some(like) = self.like() else {
@@ -394,7 +400,7 @@ impl Pull {
     }
 
     /// Asks for all who want the same: in a task of its own, because the first who asked may leave first.
-    async fn lead(self, lead: Lead, like: Like) -> Response<Body> {
+    async fn lead(self, lead: Leader, like: Like) -> Response<Body> {
         let flight = Arc::clone(lead.flight());
         let (alone, mine) = oneshot::channel();
         tokio::spawn(self.fly(lead, like, alone));
@@ -406,7 +412,7 @@ impl Pull {
         }
     }
 
-    async fn fly(self, mut lead: Lead, like: Like, alone: oneshot::Sender<Response<Body>>) {
+    async fn fly(self, mut lead: Leader, like: Like, alone: oneshot::Sender<Response<Body>>) {
         let likely = self.likely();
         let fetched = self.fetch().await;
         let audience = match &fetched {
@@ -462,7 +468,7 @@ impl Pull {
     }
 
     /// Who an answer is for, by its head.
-    fn audience(&self, response: &Response<Answer>) -> Audience {
+    fn audience(&self, response: &Response<AnswerBody>) -> Audience {
         let headers = response.headers().iter();
         let headers = headers.map(|(name, value)| (name.as_str(), value.as_bytes()));
         Audience::of(self.share(), response.status().as_u16(), headers)
@@ -523,10 +529,10 @@ impl Pull {
     }
 
     /// An origin's answer: by the link, else by placement. The origin of a link that is gone is no reason to fail.
-    async fn fetch(&self) -> Result<(Attempt, Response<Answer>), (StatusCode, String)> {
-        let patience = match self.patience {
-            Patience::Answer => self.pieces.settings.answer_timeout,
-            Patience::Reload => self.pieces.settings.reload_timeout,
+    async fn fetch(&self) -> Result<(Attempt, Response<AnswerBody>), (StatusCode, String)> {
+        let time_limit = match self.time_limit {
+            TimeLimit::Answer => self.pieces.settings.answer_timeout,
+            TimeLimit::Reload => self.pieces.settings.reload_timeout,
         };
         let registry = self.proxy.registry();
         if let Some(attempt) = &self.linked {
@@ -537,7 +543,7 @@ impl Pull {
                     &self.silence,
                     attempt,
                     &self.ask.head.target,
-                    patience,
+                    time_limit,
                 )
                 .await
             {
@@ -559,28 +565,28 @@ impl Pull {
                 }
             }
         }
-        let found = match self.patience {
-            Patience::Answer => {
+        let found = match self.time_limit {
+            TimeLimit::Answer => {
                 let send = |attempt: Attempt| async move {
                     let target = self.target_at(&attempt)?;
                     let response = self
                         .ask
-                        .send(&self.dialer, &self.silence, &attempt, &target, patience)
+                        .send(&self.dialer, &self.silence, &attempt, &target, time_limit)
                         .await?;
                     Ok((attempt, response))
                 };
-                let shows = |(_, response): &(Attempt, Response<Answer>)| {
+                let shows = |(_, response): &(Attempt, Response<AnswerBody>)| {
                     response.status() != StatusCode::NOT_FOUND
                 };
                 self.place.dial(send, shows).await
             }
-            Patience::Reload => {
+            TimeLimit::Reload => {
                 let reach = |attempt: Attempt| async move {
                     self.ask.reach(&self.dialer, &attempt).await?;
                     Ok(attempt)
                 };
                 match self.place.dial(reach, |_| true).await {
-                    Ok(attempt) => match self.reload_at(&attempt, patience).await {
+                    Ok(attempt) => match self.reload_at(&attempt, time_limit).await {
                         Ok(response) => Ok((attempt, response)),
                         Err(_) => {
                             let stream = &self.place.request().stream;
@@ -604,11 +610,11 @@ impl Pull {
     async fn reload_at(
         &self,
         attempt: &Attempt,
-        patience: Duration,
-    ) -> Result<Response<Answer>, DialError> {
+        time_limit: Duration,
+    ) -> Result<Response<AnswerBody>, DialError> {
         let target = self.target_at(attempt)?;
         self.ask
-            .send(&self.dialer, &self.silence, attempt, &target, patience)
+            .send(&self.dialer, &self.silence, attempt, &target, time_limit)
             .await
     }
 
@@ -646,7 +652,7 @@ impl Pull {
     async fn prepare(
         &self,
         attempt: &Attempt,
-        response: Response<Answer>,
+        response: Response<AnswerBody>,
     ) -> Result<Prepared, (StatusCode, String)> {
         let broken = |words: &str| {
             let stream = &self.place.request().stream;
@@ -792,7 +798,7 @@ fn why_not(status: StatusCode) -> Why {
 
 /// An answer as it goes to clients.
 enum Prepared {
-    Passing(Head, Answer),
+    Passing(Head, AnswerBody),
     Whole(Head, Bytes),
 }
 
@@ -813,7 +819,7 @@ impl Prepared {
     }
 }
 
-fn passing(head: Head, answer: Answer) -> Response<Body> {
+fn passing(head: Head, answer: AnswerBody) -> Response<Body> {
     if answer.is_end_stream() {
         return response(head, answer.map_err(Into::into).boxed_unsync());
     }
@@ -835,7 +841,7 @@ fn response(head: Head, body: Body) -> Response<Body> {
 }
 
 /// Reads an answer for all who read along.
-async fn fill(lead: Lead, mut answer: Answer, keep: Option<Duration>) {
+async fn fill(lead: Leader, mut answer: AnswerBody, keep: Option<Duration>) {
     loop {
         // Dropping the lead breaks the answer off for everybody.
         match timeout(STALL, answer.frame()).await {

@@ -2,7 +2,7 @@
 
 use hyper::StatusCode;
 
-use crate::net::last_words;
+use crate::net::linger_close;
 use crate::net::wire::Wire;
 
 /// Answers a client whose request was read by hand, and closes.
@@ -19,7 +19,7 @@ pub(super) async fn send(client: &mut Wire, status: StatusCode, words: &str) {
         status.as_u16(),
         words.len() + 1,
     );
-    last_words::say(client, answer.as_bytes(), last_words::PATIENCE).await;
+    linger_close::say(client, answer.as_bytes(), linger_close::TIME_LIMIT).await;
 }
 
 /// Sends a client elsewhere, and closes. Nobody may keep that: the next time, the stream may be at another origin.
@@ -28,5 +28,5 @@ pub(super) async fn send_away(client: &mut Wire, location: &str) {
         "HTTP/1.1 302 Found\r\nLocation: {location}\r\nCache-Control: no-store\r\nContent-Length: 0\r\n\
          Access-Control-Allow-Origin: *\r\nConnection: close\r\n\r\n"
     );
-    last_words::say(client, answer.as_bytes(), last_words::PATIENCE).await;
+    linger_close::say(client, answer.as_bytes(), linger_close::TIME_LIMIT).await;
 }

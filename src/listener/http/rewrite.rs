@@ -20,7 +20,7 @@ use tracing::debug;
 
 use super::share::Head;
 use crate::metrics::{KindLabel, Metrics};
-use crate::origin::http::Answer;
+use crate::origin::http::AnswerBody;
 
 /// A playlist or manifest on its way to players.
 pub(super) struct Rewriting<'a> {
@@ -189,7 +189,7 @@ pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
 }
 
 /// A body in memory.
-pub(super) async fn collect(answer: Answer) -> Result<Bytes, &'static str> {
+pub(super) async fn collect(answer: AnswerBody) -> Result<Bytes, &'static str> {
     let whole = Limited::new(answer, MAX_BODY).collect();
     match timeout(COLLECT, whole).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),

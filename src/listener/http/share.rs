@@ -51,12 +51,12 @@ pub(super) struct Flight {
 struct State {
     outcome: Option<Outcome>,
     chunks: Vec<Bytes>,
-    ended: Option<Ended>,
+    ended: Option<FlightEnd>,
     until: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ended {
+enum FlightEnd {
     Broken,
     Whole,
 }
@@ -87,7 +87,7 @@ pub(super) enum Found {
     /// Somebody asks already.
     Flying(Arc<Flight>),
     /// Nobody does: ask, and tell the flight.
-    Nothing(Lead),
+    Nothing(Leader),
     /// No answer that is known to be for all, and none to be expected.
     Unlikely,
 }
@@ -122,9 +122,11 @@ impl Shares {
                 (state.ended, state.until, state.outcome.is_some())
             };
             match (ended, until) {
-                (None | Some(Ended::Whole), None) if !known && !likely => return Found::Unlikely,
+                (None | Some(FlightEnd::Whole), None) if !known && !likely => {
+                    return Found::Unlikely;
+                }
                 // A whole one without a time is about to be kept, or to go: it is the answer in any case.
-                (None | Some(Ended::Whole), None) => return Found::Flying(Arc::clone(flight)),
+                (None | Some(FlightEnd::Whole), None) => return Found::Flying(Arc::clone(flight)),
                 (_, Some(until)) if Instant::now() < until => {
                     return Found::Kept(Arc::clone(flight));
                 }
@@ -137,7 +139,7 @@ impl Shares {
         let key: Arc<str> = key.into();
         let flight = Arc::new(Flight::new());
         table.flights.insert(Arc::clone(&key), Arc::clone(&flight));
-        Found::Nothing(Lead {
+        Found::Nothing(Leader {
             shares: Arc::clone(self),
             key,
             flight,
@@ -212,7 +214,7 @@ impl Flight {
     fn body(self: &Arc<Self>) -> Body {
         {
             let state = lock(&self.state);
-            if let (Some(Ended::Whole), [] | [_]) = (state.ended, state.chunks.as_slice()) {
+            if let (Some(FlightEnd::Whole), [] | [_]) = (state.ended, state.chunks.as_slice()) {
                 return full(state.chunks.first().cloned().unwrap_or_default());
             }
         }
@@ -231,8 +233,8 @@ impl Flight {
                 return Some(Some(Ok(chunk.clone())));
             }
             Some(match state.ended? {
-                Ended::Whole => None,
-                Ended::Broken => Some(Err("the origin broke off".into())),
+                FlightEnd::Whole => None,
+                FlightEnd::Broken => Some(Err("the origin broke off".into())),
             })
         })
         .await
@@ -254,14 +256,14 @@ impl Flight {
 
 /// The part of the one who asks. Dropping it before the end breaks the answer off for all.
 #[derive(Debug)]
-pub(super) struct Lead {
+pub(super) struct Leader {
     shares: Arc<Shares>,
     key: Arc<str>,
     flight: Arc<Flight>,
     reserved: usize,
 }
 
-impl Lead {
+impl Leader {
     /// The flight that is led.
     pub(super) const fn flight(&self) -> &Arc<Flight> {
         &self.flight
@@ -289,7 +291,7 @@ impl Lead {
         self.flight.change(|state| {
             state.outcome = Some(outcome);
             if !shared {
-                state.ended = Some(Ended::Whole);
+                state.ended = Some(FlightEnd::Whole);
             }
         });
     }
@@ -307,7 +309,8 @@ impl Lead {
 
     /// The answer is whole; it is kept for as long as `keep` says.
     pub(super) fn finish(self, keep: Option<Duration>) {
-        self.flight.change(|state| state.ended = Some(Ended::Whole));
+        self.flight
+            .change(|state| state.ended = Some(FlightEnd::Whole));
         let Some(keep) = keep.filter(|keep| !keep.is_zero()) else {
             return;
         };
@@ -326,7 +329,7 @@ impl Lead {
             state: Mutex::new(State {
                 outcome: state.outcome.clone(),
                 chunks: vec![whole.freeze()],
-                ended: Some(Ended::Whole),
+                ended: Some(FlightEnd::Whole),
                 until: Some(Instant::now() + keep),
             }),
             changed: Notify::new(),
@@ -337,7 +340,7 @@ impl Lead {
     }
 }
 
-impl Drop for Lead {
+impl Drop for Leader {
     fn drop(&mut self) {
         self.shares
             .flying
@@ -350,7 +353,7 @@ impl Drop for Lead {
         if !over {
             self.flight.change(|state| {
                 state.outcome.get_or_insert(Outcome::Alone);
-                state.ended.get_or_insert(Ended::Broken);
+                state.ended.get_or_insert(FlightEnd::Broken);
             });
         }
     }
@@ -370,7 +373,7 @@ const FLYING_MAX: usize = 128 * 1024 * 1024;
 mod tests {
     use super::*;
 
-    fn led(shares: &Arc<Shares>) -> Lead {
+    fn led(shares: &Arc<Shares>) -> Leader {
         let Found::Nothing(lead) = shares.find("key", true) else {
             panic!("nobody asks yet");
         };
@@ -389,7 +392,8 @@ mod tests {
         let lead = led(&shares);
         assert!(matches!(shares.find("key", true), Found::Flying(_)));
         // What `finish` does first.
-        lead.flight.change(|state| state.ended = Some(Ended::Whole));
+        lead.flight
+            .change(|state| state.ended = Some(FlightEnd::Whole));
         assert!(
             matches!(shares.find("key", true), Found::Flying(_)),
             "whole"

@@ -11,7 +11,7 @@ use sluicegate_core::rtc::flows::{Account, Closed, Event, Flows, Found, Surrende
 use sluicegate_core::stream::Action;
 use tracing::{debug, warn};
 
-use super::super::standing::Calls;
+use super::super::calls::Calls;
 use crate::net::datagram::{Driver, Handle, Links};
 use crate::proxy::Proxy;
 use crate::registry::bindings::Binding;
@@ -22,17 +22,17 @@ pub(super) struct Media {
     shard: usize,
     flows: Flows,
     /// By the number its flow was found under.
-    calls: HashMap<u64, Call>,
+    heard: HashMap<u64, Heard>,
     next: u64,
     proxy: Proxy,
-    standing: Calls,
+    calls: Calls,
     handles: Arc<[Handle<Command>]>,
     /// The bindings as they were when absent usernames were last forgotten.
     generation: u64,
 }
 
 /// A transport of a call.
-struct Call {
+struct Heard {
     binding: Arc<Binding>,
     /// None until its client has proven itself here, where another proxy signalled the call.
     row: Option<Arc<Row>>,
@@ -67,14 +67,14 @@ impl Media {
     pub(super) fn new(
         shard: usize,
         proxy: Proxy,
-        standing: Calls,
+        calls: Calls,
         handles: Arc<[Handle<Command>]>,
     ) -> Self {
         Self {
             shard,
-            standing,
+            calls,
             flows: Flows::new(Instant::now(), MAX_FLOWS),
-            calls: HashMap::new(),
+            heard: HashMap::new(),
             next: 0,
             generation: 0,
             proxy,
@@ -108,7 +108,7 @@ impl Media {
                 password: binding.password.clone(),
             };
             let row = self.proxy.sessions().row(binding.call.session());
-            self.calls.insert(self.next, Call { binding, row });
+            self.heard.insert(self.next, Heard { binding, row });
             found
         });
         self.flows.found(now, username, found);
@@ -116,9 +116,9 @@ impl Media {
 
     /// The binding of a call whose client has proven itself, with its row; a call of another proxy is taken.
     fn proven(&mut self, call: u64) -> Option<Arc<Binding>> {
-        let call = self.calls.get_mut(&call)?;
+        let call = self.heard.get_mut(&call)?;
         if call.row.is_none() {
-            let (binding, row) = self.standing.take(&self.proxy, &call.binding)?;
+            let (binding, row) = self.calls.take(&self.proxy, &call.binding)?;
             call.binding = binding;
             call.row = Some(row);
         }
@@ -128,7 +128,7 @@ impl Media {
     /// Gives a flow its socket: a new one, or the one it has on another shard.
     fn open(&mut self, now: Instant, flow: FlowId, call: u64, nominates: bool, links: &mut Links) {
         let Some(binding) = self.proven(call) else {
-            if let Some(call) = self.calls.get(&call) {
+            if let Some(call) = self.heard.get(&call) {
                 self.flows.leave(now, &call.binding.username);
             }
             return;
@@ -196,7 +196,7 @@ impl Media {
                 links.take(link)
             }
         };
-        self.calls
+        self.heard
             .retain(|_, call| !Arc::ptr_eq(&call.binding, &binding));
         binding.hand_over(self.shard, to);
         self.tell(
@@ -209,8 +209,8 @@ impl Media {
         );
     }
 
-    fn known(&self, binding: &Arc<Binding>) -> Option<&Call> {
-        self.calls
+    fn known(&self, binding: &Arc<Binding>) -> Option<&Heard> {
+        self.heard
             .values()
             .find(|call| Arc::ptr_eq(&call.binding, binding))
     }
@@ -226,7 +226,7 @@ impl Media {
     }
 
     fn closed(&mut self, call: u64, link: Option<LinkId>, account: Account, reason: Closed) {
-        let Some(call) = self.calls.remove(&call) else {
+        let Some(call) = self.heard.remove(&call) else {
             return;
         };
         count(&call, account);
@@ -305,17 +305,17 @@ impl Driver for Media {
     }
 
     fn settle(&mut self, now: Instant, _links: &mut Links) {
-        let calls = &self.calls;
+        let calls = &self.heard;
         self.flows.settle(|call, account| {
             if let Some(call) = calls.get(&call) {
                 count(call, account);
             }
         });
-        let ended = |call: &Call| {
+        let ended = |call: &Heard| {
             let reason = call.row.as_ref()?.end_reason()?;
             Some((Arc::clone(&call.binding), reason))
         };
-        let over: Vec<_> = self.calls.values().filter_map(ended).collect();
+        let over: Vec<_> = self.heard.values().filter_map(ended).collect();
         for (binding, reason) in over {
             // A client that may go on elsewhere is not told that its call is over.
             let goes_on = match reason {
@@ -339,7 +339,7 @@ impl Driver for Media {
 }
 
 /// Brings what passed to the session's account.
-fn count(call: &Call, account: Account) {
+fn count(call: &Heard, account: Account) {
     let Some(row) = &call.row else { return };
     for (direction, bytes) in [
         (Direction::ToClient, account.to_client),

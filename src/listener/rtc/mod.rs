@@ -14,7 +14,7 @@ use tracing::{error, info};
 
 use self::media::{Command, Media};
 pub use self::tcp::Tcp;
-use super::standing::Calls;
+use super::calls::Calls;
 use crate::net::datagram::{Commands, Entries, Handle, Shard, handle};
 use crate::net::workers::Workers;
 use crate::proxy::Proxy;

@@ -16,7 +16,7 @@ use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
 
-use super::super::standing::Calls;
+use super::super::calls::Calls;
 use crate::net::entrance::Visitor;
 use crate::net::wire::{Wire, WireReader, WireWriter};
 use crate::proxy::Proxy;

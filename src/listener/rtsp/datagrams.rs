@@ -36,8 +36,8 @@ pub struct UdpPorts {
 /// The tracks of one session.
 pub(super) struct Datagrams {
     row: Arc<Row>,
-    client: Side,
-    origin: Side,
+    client: AddressPair,
+    origin: AddressPair,
     tracks: Vec<Track>,
     /// Datagrams of strangers, which are passed over.
     ignored: Counter,
@@ -45,7 +45,7 @@ pub(super) struct Datagrams {
 
 /// Our address and the other's, on one side.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Side {
+pub(super) struct AddressPair {
     pub(super) ours: IpAddr,
     pub(super) theirs: IpAddr,
 }
@@ -120,7 +120,12 @@ fn bind(address: IpAddr, port: u16) -> io::Result<UdpSocket> {
 
 impl Datagrams {
     /// No tracks yet.
-    pub(super) fn new(row: Arc<Row>, metrics: &Metrics, client: Side, origin: Side) -> Self {
+    pub(super) fn new(
+        row: Arc<Row>,
+        metrics: &Metrics,
+        client: AddressPair,
+        origin: AddressPair,
+    ) -> Self {
         Self {
             row,
             client,

@@ -9,7 +9,7 @@ use sluicegate_core::place::redirect::place_of;
 use sluicegate_core::rtsp::join::Join;
 use sluicegate_core::rtsp::message::{Message, Speaker};
 use sluicegate_core::rtsp::rewrite::to_origin;
-use sluicegate_core::rtsp::server::Asked;
+use sluicegate_core::rtsp::server::NamedStream;
 use sluicegate_core::rtsp::walk::{Step, Walk};
 use sluicegate_core::stream::Service;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -31,7 +31,7 @@ pub(super) struct Leg {
 }
 
 /// What an answer means for a request that names a stream.
-pub(super) enum Answer {
+pub(super) enum AnswerMeaning {
     /// Not without credentials.
     Challenges,
     /// Yes.
@@ -84,8 +84,8 @@ impl Leg {
     /// answer to what comes next may take as long as a camera takes to wake.
     pub(super) async fn greet(
         &mut self,
-        asked: &Asked,
-        patience: Duration,
+        asked: &NamedStream,
+        time_limit: Duration,
     ) -> Result<(), DialError> {
         let greeting = match &asked.greeting {
             Some(greeting) => {
@@ -109,7 +109,7 @@ impl Leg {
             self.write(&greeting).await?;
             self.answer().await
         };
-        match timeout(patience, answer).await {
+        match timeout(time_limit, answer).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(DialError::HungUp(why))) => Err(DialError::Failed(why)),
             Ok(Err(error)) => Err(error),
@@ -162,7 +162,7 @@ impl Leg {
     }
 }
 
-impl Answer {
+impl AnswerMeaning {
     pub(super) fn of(answer: &Message) -> Self {
         match answer.status().unwrap_or_default() {
             200..=299 => Self::Grants,

@@ -19,19 +19,19 @@ use sluicegate_core::access::credentials::Credentials;
 use sluicegate_core::rtsp::join::Join;
 use sluicegate_core::rtsp::message::{Message, Method, Speaker, response};
 use sluicegate_core::rtsp::rewrite::{Rewrite, authority, path};
-use sluicegate_core::rtsp::server::{Asked, Server};
+use sluicegate_core::rtsp::server::{NamedStream, Server};
 use sluicegate_core::stream::Protocol;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use self::leg::{Answer, Leg};
+use self::leg::{AnswerMeaning, Leg};
 use self::pair::Pair;
 use crate::config;
 use crate::net::entrance::{Ends, Visitor};
 use crate::net::wire::Wire;
-use crate::net::{last_words, relay};
+use crate::net::{linger_close, relay};
 use crate::origin::dial::Dialer;
 use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session, Why};
 use crate::sessions::{Direction, EndReason};
@@ -68,11 +68,11 @@ enum NoRequest {
 }
 
 /// How a request ended that found no origin to talk to.
-enum Ended {
+enum RequestEnd {
     /// The client is gone, or has to go.
     Gone,
     /// It was told why, and may ask for something else; it may have done so already.
-    Told(Option<Box<Asked>>),
+    Told(Option<Box<NamedStream>>),
 }
 
 impl Rtsp {
@@ -119,8 +119,8 @@ impl Rtsp {
                     let pair = Pair::new(client, leg, talk, session, ends, self.udp.clone());
                     return pair.begin(first, &asked.message, rest).await;
                 }
-                Err(Ended::Told(asked)) => known = asked.map(|asked| *asked),
-                Err(Ended::Gone) => return None,
+                Err(RequestEnd::Told(asked)) => known = asked.map(|asked| *asked),
+                Err(RequestEnd::Gone) => return None,
             }
         }
     }
@@ -130,15 +130,15 @@ impl Rtsp {
         &self,
         client: &mut Wire,
         server: &mut Server,
-        patience: Duration,
-    ) -> Result<Asked, NoRequest> {
-        let deadline = Instant::now() + patience;
+        time_limit: Duration,
+    ) -> Result<NamedStream, NoRequest> {
+        let deadline = Instant::now() + time_limit;
         let mut buffer = Vec::new();
         loop {
             let heard = server.poll();
             let answers = server.take_output();
             if heard.is_err() {
-                last_words::say(client, &answers, last_words::PATIENCE).await;
+                linger_close::say(client, &answers, linger_close::TIME_LIMIT).await;
             } else if !answers.is_empty() {
                 // A client that does not read its answers is as slow as one that does not speak.
                 let written = timeout_at(deadline, client.write_all(&answers)).await;
@@ -168,9 +168,9 @@ impl Rtsp {
         client: &mut Wire,
         server: &mut Server,
         proxy: &Proxy,
-        mut asked: Asked,
+        mut asked: NamedStream,
         ends: Ends,
-    ) -> Result<(Session, Leg, Join, Asked, Vec<u8>), Ended> {
+    ) -> Result<(Session, Leg, Join, NamedStream, Vec<u8>), RequestEnd> {
         let request = Request {
             stream: asked.stream.clone(),
             action: asked.action,
@@ -189,7 +189,7 @@ impl Rtsp {
                 return Err(self.tell(client, &words).await);
             }
         };
-        let kept = Kept::default();
+        let kept = WaitingLeg::default();
         loop {
             // What an origin that says no says to the client.
             let said = Mutex::new(None);
@@ -198,7 +198,7 @@ impl Rtsp {
                 .await;
             let (leg, answer) = match heard {
                 Ok(heard) => heard,
-                Err(Refusal::Ended(_)) => return Err(Ended::Gone),
+                Err(Refusal::Ended(_)) => return Err(RequestEnd::Gone),
                 Err(refusal) => {
                     let own = said.lock().unwrap_or_else(PoisonError::into_inner).take();
                     let words = own.unwrap_or_else(|| refused(&refusal, &asked.message));
@@ -216,8 +216,8 @@ impl Rtsp {
                 return Ok((session, leg, join, asked, first));
             }
             kept.put(leg);
-            if !matches!(self.tell(client, &first).await, Ended::Told(_)) {
-                return Err(Ended::Gone);
+            if !matches!(self.tell(client, &first).await, RequestEnd::Told(_)) {
+                return Err(RequestEnd::Gone);
             }
             let next = tokio::select! {
                 next = self.identify(client, server, CREDENTIALS) => next,
@@ -230,11 +230,11 @@ impl Rtsp {
                 // Another stream is another session.
                 Ok(other) => {
                     session.finish(EndReason::ClientClosed);
-                    return Err(Ended::Told(Some(Box::new(other))));
+                    return Err(RequestEnd::Told(Some(Box::new(other))));
                 }
                 Err(error) => {
                     debug!(client = %ends.client, %error, "no credentials came");
-                    return Err(Ended::Gone);
+                    return Err(RequestEnd::Gone);
                 }
             }
         }
@@ -244,8 +244,8 @@ impl Rtsp {
     async fn ask(
         &self,
         attempt: Attempt,
-        asked: &Asked,
-        kept: &Kept,
+        asked: &NamedStream,
+        kept: &WaitingLeg,
         said: &Mutex<Option<Vec<u8>>>,
         ends: Ends,
     ) -> Result<(Leg, Option<Message>), DialError> {
@@ -269,7 +269,7 @@ impl Rtsp {
         }
         let stream = self.dialer.dial(&attempt, ends.client, ends.local).await?;
         let mut leg = Leg::new(attempt.origin, stream, rename);
-        leg.greet(asked, attempt.patience).await?;
+        leg.greet(asked, attempt.time_limit).await?;
         if request.method() == Some(Method::Setup) {
             // What becomes of a SETUP is decided where the two talk.
             return Ok((leg, None));
@@ -279,10 +279,10 @@ impl Rtsp {
     }
 
     /// Writes to a client that may ask again.
-    async fn tell(&self, client: &mut Wire, words: &[u8]) -> Ended {
+    async fn tell(&self, client: &mut Wire, words: &[u8]) -> RequestEnd {
         match timeout(self.settings.identify_timeout, client.write_all(words)).await {
-            Ok(Ok(())) => Ended::Told(None),
-            _ => Ended::Gone,
+            Ok(Ok(())) => RequestEnd::Told(None),
+            _ => RequestEnd::Gone,
         }
     }
 }
@@ -291,18 +291,18 @@ impl Rtsp {
 fn judge(
     mut leg: Leg,
     answer: Message,
-    asked: &Asked,
+    asked: &NamedStream,
     said: &Mutex<Option<Vec<u8>>>,
     ends: Ends,
 ) -> Result<(Leg, Option<Message>), DialError> {
-    match Answer::of(&answer) {
-        Answer::Grants => Ok((leg, Some(answer))),
-        Answer::Challenges => {
+    match AnswerMeaning::of(&answer) {
+        AnswerMeaning::Grants => Ok((leg, Some(answer))),
+        AnswerMeaning::Challenges => {
             leg.note_challenge();
             Ok((leg, Some(answer)))
         }
-        Answer::Moves(place) => Err(DialError::Moved(place)),
-        Answer::Refuses => {
+        AnswerMeaning::Moves(place) => Err(DialError::Moved(place)),
+        AnswerMeaning::Refuses => {
             let mut join = leg.join(asked, ends);
             let words = leg::to_client(&mut join, &answer);
             *said.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
@@ -314,9 +314,9 @@ fn judge(
 
 /// A connection to an origin that waits for credentials.
 #[derive(Default)]
-struct Kept(Mutex<Option<Leg>>);
+struct WaitingLeg(Mutex<Option<Leg>>);
 
-impl Kept {
+impl WaitingLeg {
     fn put(&self, leg: Leg) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(leg);
     }
@@ -361,7 +361,7 @@ fn refused(refusal: &Refusal, request: &Message) -> Vec<u8> {
 }
 
 /// The path of the stream in a URL that may name a track of it: as many segments as the stream has.
-fn stream_path<'a>(named: &'a str, asked: &Asked) -> &'a str {
+fn stream_path<'a>(named: &'a str, asked: &NamedStream) -> &'a str {
     if asked.message.method() != Some(Method::Setup) {
         return named;
     }
@@ -379,13 +379,13 @@ fn stream_path<'a>(named: &'a str, asked: &Asked) -> &'a str {
 }
 
 /// What the client calls us: by its URI, else by where it reached us.
-fn own_name(asked: &Asked, local: LocalAddr) -> String {
+fn own_name(asked: &NamedStream, local: LocalAddr) -> String {
     authority(asked.message.uri()).map_or_else(|| local.to_string(), str::to_owned)
 }
 
 impl Leg {
     /// The talk of the two.
-    fn join(&self, asked: &Asked, ends: Ends) -> Join {
+    fn join(&self, asked: &NamedStream, ends: Ends) -> Join {
         let rewrite = Rewrite {
             authority: own_name(asked, ends.local),
             origin: self.peer().ip(),

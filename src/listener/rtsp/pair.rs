@@ -16,10 +16,10 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::super::pair;
-use super::datagrams::{Datagrams, Side, UdpPorts};
+use super::datagrams::{AddressPair, Datagrams, UdpPorts};
 use super::leg::Leg;
 use crate::net::entrance::Ends;
-use crate::net::relay::{Passage, Unhurried};
+use crate::net::relay::{DelayedAcks, Passage};
 use crate::net::wire::Wire;
 use crate::proxy::Session;
 use crate::sessions::{Direction, EndReason, Over, Row};
@@ -39,7 +39,7 @@ pub(super) struct Watched {
     words: Vec<u8>,
     udp: Option<Arc<UdpPorts>>,
     datagrams: Datagrams,
-    unhurried: Unhurried,
+    unhurried: DelayedAcks,
 }
 
 impl Pair {
@@ -63,11 +63,11 @@ impl Pair {
         let datagrams = Datagrams::new(
             Arc::clone(&row),
             session.metrics(),
-            Side {
+            AddressPair {
                 ours: ends.local.ip(),
                 theirs: ends.client.ip(),
             },
-            Side {
+            AddressPair {
                 ours: facing_origin,
                 theirs,
             },
@@ -81,7 +81,7 @@ impl Pair {
             words: Vec::new(),
             udp,
             datagrams,
-            unhurried: Unhurried::default(),
+            unhurried: DelayedAcks::default(),
         };
         Box::new(Self {
             client,
@@ -120,7 +120,7 @@ impl Pair {
             return None;
         }
         let _ = self.passage.passed();
-        let written = timeout(PATIENCE, self.origin.write_all(&said)).await;
+        let written = timeout(TIME_LIMIT, self.origin.write_all(&said)).await;
         if !matches!(written, Ok(Ok(()))) {
             self.session.over(Over::Leg(LegEnd::Reset));
             return None;
@@ -275,7 +275,7 @@ impl Passage for Watched {
 }
 
 /// An origin may take so long for what a client said before it was joined: a few kilobytes.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIME_LIMIT: Duration = Duration::from_secs(5);
 /// Refusals that wait for a place between two frames.
 const MAX_WORDS: usize = 16 * 1024;
 /// A session keeps a buffer of this size at most; messages are seldom and small.

@@ -10,22 +10,22 @@ use hyper::{Response, StatusCode};
 use serde_json::Value;
 use sluicegate_core::access::credentials::Credentials;
 use sluicegate_core::fleet::origin::Target;
-use sluicegate_core::http::whip::{Asked, resolve, resource as resource_path};
+use sluicegate_core::http::whip::{CallRequest, resolve, resource as resource_path};
 use sluicegate_core::rtc::sdp::{self, Announced, Check, Rewritten};
 use sluicegate_core::stream::{Action, Protocol, Service, StreamUrl};
 use tokio::time::timeout;
 
-use super::super::standing::Voice;
+use super::super::calls::DeleteRequest;
 use super::{Ask, Refused, broken_answer, json_target, pass_refusal, refuse};
 use crate::net::http::{Body, Identity, full, json};
-use crate::origin::call::{self as origin_call, Answer, Message, NoAnswer, TELL_WITHIN, tell};
+use crate::origin::call::{self as origin_call, CallAnswer, Message, NoAnswer, TELL_WITHIN, tell};
 use crate::proxy::{Attempt, DialError, Request, Session};
-use crate::registry::bindings::{Call, Shared};
+use crate::registry::bindings::{Call, CallState};
 use crate::sessions::EndReason;
 
 /// What an origin agreed to.
 struct Agreed {
-    answer: Answer,
+    answer: CallAnswer,
     media: SocketAddr,
     api: Target,
     /// What it was asked for, against which its `Location` is resolved.
@@ -34,7 +34,7 @@ struct Agreed {
 
 impl Ask<'_> {
     /// A new call, by an offer as the body.
-    pub(super) async fn offer(self, asked: Asked) -> Result<Response<Body>, Refused> {
+    pub(super) async fn offer(self, asked: CallRequest) -> Result<Response<Body>, Refused> {
         let kind = self.head.headers.text("content-type").unwrap_or(SDP);
         if !kind.trim().to_ascii_lowercase().starts_with(SDP) {
             let words = format!("an offer is of the type {SDP}");
@@ -255,7 +255,7 @@ impl Ask<'_> {
         attempt: Attempt,
         target: &str,
         body: Bytes,
-        said_no: &Mutex<Option<Answer>>,
+        said_no: &Mutex<Option<CallAnswer>>,
     ) -> Result<Agreed, DialError> {
         let target = self.target_at(session, &attempt, target)?;
         let target = target.as_str();
@@ -372,9 +372,9 @@ impl Ask<'_> {
             resource,
             media: agreed.media,
             offered: offer.credentials.clone(),
-            shared: Shared::new(checks, carrier),
+            shared: CallState::new(checks, carrier),
         });
-        let voice = Voice {
+        let voice = DeleteRequest {
             client: self.client(),
             local: self.ends.local,
             forwarded: self.forwarded(),
@@ -389,7 +389,7 @@ impl Ask<'_> {
     }
 
     /// Says something of a call to the origin that answered it.
-    async fn tell(&self, call: &Call, target: &str, body: Bytes) -> Result<Answer, NoAnswer> {
+    async fn tell(&self, call: &Call, target: &str, body: Bytes) -> Result<CallAnswer, NoAnswer> {
         let message = Message {
             head: &self.head,
             target,

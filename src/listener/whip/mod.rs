@@ -27,12 +27,12 @@ use sluicegate_core::stream::Action;
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::standing::Calls;
+use super::calls::Calls;
 use crate::config;
 use crate::net::entrance::Ends;
 use crate::net::http::{Body, Identity, full, text};
 use crate::net::{forwarded, head};
-use crate::origin::call::{Answer, NoAnswer};
+use crate::origin::call::{CallAnswer, NoAnswer};
 use crate::origin::silence::SilenceCheck;
 use crate::proxy::Proxy;
 use crate::value::{ClientAddr, LocalAddr, Network};
@@ -226,7 +226,7 @@ fn refuse(status: StatusCode, words: impl Into<String>) -> Refused {
 
 /// An origin's own refusal, as it goes to the client: its status, what of its headers is for the client, and its
 /// words if they are few. One that says nothing a client could act upon becomes a 502.
-fn pass_refusal(answer: Answer) -> Refused {
+fn pass_refusal(answer: CallAnswer) -> Refused {
     let status = match answer.status {
         status if status.is_client_error() || status.is_server_error() => status,
         _ => StatusCode::BAD_GATEWAY,

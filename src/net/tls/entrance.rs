@@ -17,7 +17,7 @@ use super::Certificates;
 use super::certificates::asked;
 use super::handshake::{HandshakeError, Handshakes};
 use super::refused::Words;
-use super::stream::{Ended, TlsStream};
+use super::stream::{Established, TlsStream};
 use crate::file_stamp::FileStamp;
 use crate::metrics::{HandshakeLabels, Metrics};
 use crate::pem::{ClientAuthority, FileError, FileProblem, provider};
@@ -74,7 +74,7 @@ impl TlsEntrance {
         })
     }
 
-    /// Shakes hands with a client at `source`, which has sent `early` already and has `patience` for the rest.
+    /// Shakes hands with a client at `source`, which has sent `early` already and has `time_limit` for the rest.
     ///
     /// # Errors
     /// [`HandshakeError`].
@@ -83,15 +83,15 @@ impl TlsEntrance {
         socket: TcpStream,
         early: Vec<u8>,
         source: IpAddr,
-        patience: Duration,
+        time_limit: Duration,
     ) -> Result<TlsStream, HandshakeError> {
         let shaken = self
             .handshakes
-            .shake(socket, early, self.config(), source, patience)
+            .shake(socket, early, self.config(), source, time_limit)
             .await;
         let outcome = match &shaken {
-            Ok((_, Ended::Full)) => "full",
-            Ok((_, Ended::Resumed)) => "resumed",
+            Ok((_, Established::Full)) => "full",
+            Ok((_, Established::Resumed)) => "resumed",
             Err(HandshakeError::Closed(_)) => "closed",
             Err(HandshakeError::Crowded) => "crowded",
             Err(HandshakeError::Slow) => "slow",
@@ -110,13 +110,13 @@ impl TlsEntrance {
     }
 
     /// Refuses a client that came without TLS and has sent `early`.
-    pub async fn refuse(&self, socket: &mut TcpStream, early: Vec<u8>, patience: Duration) {
+    pub async fn refuse(&self, socket: &mut TcpStream, early: Vec<u8>, time_limit: Duration) {
         let labels = HandshakeLabels {
             listener: self.name,
             outcome: "plain",
         };
         self.metrics.tls_handshakes.get_or_create(&labels).inc();
-        self.words.say(socket, early, patience).await;
+        self.words.say(socket, early, time_limit).await;
     }
 
     /// Looks at the files of client authorities every two seconds, and at once on SIGHUP. Who came before stays; tickets of

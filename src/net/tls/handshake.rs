@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::stream::{Ended, TlsStream};
+use super::stream::{Established, TlsStream};
 
 /// The handshakes of one proxy.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl Handshakes {
         }
     }
 
-    /// Shakes hands with a client at `source`, which has sent `early` already and has `patience` for the rest.
+    /// Shakes hands with a client at `source`, which has sent `early` already and has `time_limit` for the rest.
     ///
     /// # Errors
     /// [`HandshakeError`]; a client that is still there was told what TLS has a word for.
@@ -66,8 +66,8 @@ impl Handshakes {
         early: Vec<u8>,
         config: Arc<ServerConfig>,
         source: IpAddr,
-        patience: Duration,
-    ) -> Result<(TlsStream, Ended), HandshakeError> {
+        time_limit: Duration,
+    ) -> Result<(TlsStream, Established), HandshakeError> {
         let _place = self.enter(source)?;
         let shaking = async {
             let _room = self.room.acquire().await;
@@ -84,13 +84,13 @@ impl Handshakes {
             let ended = stream.finish_handshake();
             Ok((stream, ended))
         };
-        timeout(patience, shaking)
+        timeout(time_limit, shaking)
             .await
             .unwrap_or(Err(HandshakeError::Slow))
     }
 
     /// A place among the handshakes of `source`, until it is dropped.
-    fn enter(self: &Arc<Self>, source: IpAddr) -> Result<Place, HandshakeError> {
+    fn enter(self: &Arc<Self>, source: IpAddr) -> Result<HandshakeSlot, HandshakeError> {
         let source = network(source);
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let under_way = sources.entry(source).or_default();
@@ -98,7 +98,7 @@ impl Handshakes {
             return Err(HandshakeError::Crowded);
         }
         *under_way += 1;
-        Ok(Place {
+        Ok(HandshakeSlot {
             handshakes: Arc::clone(self),
             source,
         })
@@ -107,12 +107,12 @@ impl Handshakes {
 
 /// One handshake of a source.
 #[derive(Debug)]
-struct Place {
+struct HandshakeSlot {
     handshakes: Arc<Handshakes>,
     source: IpAddr,
 }
 
-impl Drop for Place {
+impl Drop for HandshakeSlot {
     fn drop(&mut self) {
         let sources = &self.handshakes.sources;
         let mut sources = sources.lock().unwrap_or_else(PoisonError::into_inner);

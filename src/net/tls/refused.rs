@@ -7,7 +7,7 @@ use sluicegate_core::rtsp::message::{Message, Speaker, response};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::timeout;
 
-use crate::net::last_words;
+use crate::net::linger_close;
 
 /// How a client is refused, in its protocol's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl Words {
         self,
         client: &mut (impl AsyncRead + AsyncWrite + Unpin),
         early: Vec<u8>,
-        patience: Duration,
+        time_limit: Duration,
     ) {
         let hearing = async {
             let mut heard = early;
@@ -45,8 +45,8 @@ impl Words {
                 }
             }
         };
-        if let Ok(Some(words)) = timeout(patience, hearing).await {
-            last_words::say(client, &words, last_words::PATIENCE).await;
+        if let Ok(Some(words)) = timeout(time_limit, hearing).await {
+            linger_close::say(client, &words, linger_close::TIME_LIMIT).await;
         }
     }
 

@@ -35,7 +35,7 @@ enum Sending {
 
 /// What is known of a handshake that is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(super) enum Established {
     /// Both sides agreed on new secrets.
     Full,
     /// The client came back with a ticket.
@@ -76,14 +76,14 @@ impl TlsStream {
     }
 
     /// Notes what the handshake found out.
-    pub(super) fn finish_handshake(&mut self) -> Ended {
+    pub(super) fn finish_handshake(&mut self) -> Established {
         let leaf = self.session.peer_certificates().and_then(<[_]>::first);
         self.identity = leaf
             .and_then(|der| Certificate::parse(der).ok())
             .and_then(|certificate| certificate.first_name().map(Arc::from));
         match self.session.handshake_kind() {
-            Some(rustls::HandshakeKind::Resumed) => Ended::Resumed,
-            _ => Ended::Full,
+            Some(rustls::HandshakeKind::Resumed) => Established::Resumed,
+            _ => Established::Full,
         }
     }
 

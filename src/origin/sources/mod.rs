@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use crate::config::{Place, SourceSettings, Sources, read_sources};
+use crate::config::{SourceKind, SourceSettings, Sources, read_sources};
 use crate::file_stamp::FileStamp;
 use crate::origin::connect::Connector;
 use crate::origin::fetch;
@@ -165,7 +165,7 @@ async fn poll(registry: Arc<Registry>, source: SourceSettings, rules: AddressRul
     let name: Arc<str> = source.place.to_string().into();
     let mut told = String::new();
     loop {
-        let looked = timeout(source.patience, look(&source, &rules)).await;
+        let looked = timeout(source.time_limit, look(&source, &rules)).await;
         match looked.unwrap_or_else(|_| Err("no answer in time".to_owned())) {
             Ok(listed) if listed.is_empty() => {
                 say_once(
@@ -204,9 +204,9 @@ async fn look(
     rules: &AddressRules,
 ) -> Result<Vec<(OriginId, Origin)>, String> {
     let document = match &source.place {
-        Place::Dns(name, server) => dns::addresses(name, *server).await?,
-        Place::Srv(name, server) => dns::targets(name, *server, &source.common).await?,
-        Place::Url(url, token) => {
+        SourceKind::Dns(name, server) => dns::addresses(name, *server).await?,
+        SourceKind::Srv(name, server) => dns::targets(name, *server, &source.common).await?,
+        SourceKind::Url(url, token) => {
             let url = url
                 .parse()
                 .map_err(|error: crate::value::NotAUrl| error.to_string())?;
@@ -214,7 +214,7 @@ async fn look(
                 &Connector::unrestricted(),
                 &url,
                 token.as_ref(),
-                source.patience,
+                source.time_limit,
                 MOST_BYTES,
             )
             .await

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sluicegate_core::access::credentials::Credentials;
-use sluicegate_core::access::hooks::{Ended, Hook, Post, Unanswered};
+use sluicegate_core::access::hooks::{Hook, Post, SessionEnd, Unanswered};
 use sluicegate_core::access::question::Question;
 use sluicegate_core::access::verdict::{Denial, Grant, Verdict, Why};
 use tokio::sync::Semaphore;
@@ -182,7 +182,7 @@ impl Telling {
                 "backends are not told of an end: too many ends wait"
             );
         };
-        let ended = Ended {
+        let ended = SessionEnd {
             session: self.session.clone(),
             received: row.bytes(Direction::ToOrigin),
             sent: row.bytes(Direction::ToClient),
@@ -204,8 +204,8 @@ impl Telling {
             return;
         };
         runtime.spawn(async move {
-            for (post, patience) in posts {
-                tell(&post, patience).await;
+            for (post, time_limit) in posts {
+                tell(&post, time_limit).await;
             }
             drop(place);
         });
@@ -213,10 +213,10 @@ impl Telling {
 }
 
 /// Tells one backend, again after longer and longer breaks, until it has heard.
-async fn tell(post: &Post, patience: Duration) {
+async fn tell(post: &Post, time_limit: Duration) {
     let mut rest = FIRST_BREAK;
     for _ in 0..TRIES {
-        match send(post, patience).await {
+        match send(post, time_limit).await {
             Ok((status, _)) if status < 500 => return,
             Ok((status, _)) => debug!(status, "a backend did not take the end of a session"),
             Err(why) => debug!(why, "a backend did not hear of the end of a session"),
@@ -227,7 +227,7 @@ async fn tell(post: &Post, patience: Duration) {
     warn!("a backend was not told of the end of a session: it does not answer");
 }
 
-async fn send(post: &Post, patience: Duration) -> Result<(u16, Vec<u8>), String> {
+async fn send(post: &Post, time_limit: Duration) -> Result<(u16, Vec<u8>), String> {
     let url: Url = post
         .url
         .parse()
@@ -238,7 +238,7 @@ async fn send(post: &Post, patience: Duration) -> Result<(u16, Vec<u8>), String>
         &url,
         post.content_type,
         post.body.clone(),
-        patience,
+        time_limit,
         LONGEST_ANSWER,
     );
     let (status, body) = answer.await.map_err(|error| error.to_string())?;

@@ -16,13 +16,13 @@ type Slot = Arc<AsyncMutex<Option<(Instant, Verdict)>>>;
 
 /// Verdicts by everything that they were made from, and the check that made them.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct CachedVerdicts {
     secret: [u8; 32],
     // A std mutex: it is held for a few lines and never across an await.
     slots: Mutex<HashMap<(Box<str>, QuestionKey), Slot>>,
 }
 
-impl Kept {
+impl CachedVerdicts {
     pub(super) fn new() -> Self {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).expect("the system has randomness");
@@ -135,7 +135,7 @@ mod tests {
             client: "10.0.0.1".parse().unwrap(),
             credentials: &credentials,
         };
-        let (kept, asked) = (Kept::new(), Cell::new(0));
+        let (kept, asked) = (CachedVerdicts::new(), Cell::new(0));
         let answer = Cell::new(yes());
         let ask = |check: &'static str| {
             let (kept, asked, answer) = (&kept, &asked, &answer);

@@ -25,7 +25,7 @@ use tokio_util::task::AbortOnDropHandle;
 use self::failures::Failures;
 pub(super) use self::hooks::Telling;
 use self::hooks::{Hooks, not_asked};
-use self::kept::Kept;
+use self::kept::CachedVerdicts;
 use self::passwords::Passwords;
 use super::{Proxy, Refusal, Request};
 use crate::lookup::{AccessSaid, CheckSaid};
@@ -37,7 +37,7 @@ pub use sluicegate_core::access::verdict::{Denial, Grant, Verdict, Why};
 pub(super) struct Gate {
     // Read for a line by each request, and written when the settings file changed.
     rules: RwLock<Arc<Rules>>,
-    kept: Kept,
+    kept: CachedVerdicts,
     passwords: Passwords,
     failures: Failures,
     hooks: Hooks,
@@ -48,7 +48,7 @@ impl Gate {
     pub(super) fn new(rules: Rules) -> Self {
         Self {
             rules: RwLock::new(Arc::new(rules)),
-            kept: Kept::new(),
+            kept: CachedVerdicts::new(),
             passwords: Passwords::default(),
             failures: Failures::default(),
             hooks: Hooks::default(),

@@ -17,12 +17,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::herald::{Herald, Others};
-use super::socket::Link;
-use super::{MeshOptions, Shared, id};
+use super::socket::SealedSocket;
+use super::{Inner, MeshOptions, id};
 
 /// Gossips until `end`.
 pub(super) async fn run(
-    shared: Arc<Shared>,
+    shared: Arc<Inner>,
     own: ChitchatId,
     options: MeshOptions,
     socket: UdpSocket,
@@ -32,7 +32,7 @@ pub(super) async fn run(
     getrandom::fill(&mut random).expect("the system has randomness");
     let keys: Vec<&[u8]> = options.keys.iter().map(Vec::as_slice).collect();
     let gate = Gate::new(&keys, options.advertise, random);
-    let link = match Link::new(socket, gate, Arc::clone(&shared.refused)) {
+    let link = match SealedSocket::new(socket, gate, Arc::clone(&shared.refused)) {
         Ok(link) => Arc::new(link),
         Err(error) => return error!(%error, "the mesh did not start"),
     };
@@ -97,7 +97,7 @@ pub(super) async fn run(
 }
 
 struct Gossip<'a> {
-    shared: Arc<Shared>,
+    shared: Arc<Inner>,
     chitchat: &'a ChitchatHandle,
     /// The proxies that the herald tells.
     others: watch::Sender<Others>,

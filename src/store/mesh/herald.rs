@@ -10,13 +10,13 @@ use sluicegate_core::cluster::mesh::{News, Word};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::Shared;
-use super::socket::Link;
+use super::Inner;
+use super::socket::SealedSocket;
 
 /// Sends news to the other proxies.
 pub(super) struct Herald {
-    shared: Arc<Shared>,
-    link: Arc<Link>,
+    shared: Arc<Inner>,
+    link: Arc<SealedSocket>,
     news: News,
     /// How many words this proxy has said; gossip counts them in the same way.
     said: u64,
@@ -34,7 +34,7 @@ pub(super) struct Others {
 
 /// Words that were sent as news, and that gossip does not have yet.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(super) struct RecentNews {
     /// The words by key, in order; `None` for a key that is forgotten.
     pub(super) words: Vec<(String, Option<Word>)>,
     /// Whether some proxy was not told everything.
@@ -44,8 +44,8 @@ pub(super) struct Told {
 impl Herald {
     /// A herald for the life of this proxy that began at `start`.
     pub(super) fn new(
-        shared: Arc<Shared>,
-        link: Arc<Link>,
+        shared: Arc<Inner>,
+        link: Arc<SealedSocket>,
         start: u64,
         others: watch::Receiver<Others>,
     ) -> Self {

@@ -20,12 +20,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Change, Claim, Store, StoreError};
 use crate::bell;
-use herald::Told;
+use herald::RecentNews;
 
 /// This proxy's part of a mesh, and the task that gossips.
 #[derive(Debug)]
 pub struct Mesh {
-    shared: Arc<Shared>,
+    shared: Arc<Inner>,
     address: SocketAddr,
     _gossip: DropGuard,
 }
@@ -60,7 +60,7 @@ pub struct MeshFigures {
 }
 
 #[derive(Debug)]
-struct Shared {
+struct Inner {
     // A std mutex: it is held for a look-up, never across an await.
     table: Mutex<Table<ChitchatId>>,
     watched: Vec<String>,
@@ -69,7 +69,7 @@ struct Shared {
     unsaid: Notify,
     /// What was sent as news and gossip still has to carry: everything that is claimed while gossip is busy with a
     /// message.
-    told: Mutex<Told>,
+    told: Mutex<RecentNews>,
     /// Notified when `told` is not empty.
     telling: Notify,
     /// Whether another proxy is heard, or none is known to be missing.
@@ -102,7 +102,7 @@ impl Mesh {
         // A message may arrive as sixty datagrams at once. If the system grants less, that has to do.
         let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
         let id = id(options.advertise, clock());
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(Inner {
             table: Mutex::new(Table::new(id.clone())),
             watched: options.watched.clone(),
             changes: broadcast::channel(CHANGES).0,
@@ -216,7 +216,7 @@ impl Store for Mesh {
     }
 }
 
-impl Shared {
+impl Inner {
     fn table(&self) -> MutexGuard<'_, Table<ChitchatId>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -247,7 +247,7 @@ impl Shared {
         }
     }
 
-    fn told(&self) -> MutexGuard<'_, Told> {
+    fn told(&self) -> MutexGuard<'_, RecentNews> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

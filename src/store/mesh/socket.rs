@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 use crate::bell;
 
 /// A socket, and the gate that seals and opens its datagrams.
-pub(super) struct Link {
+pub(super) struct SealedSocket {
     socket: UdpSocket,
     // A std mutex: it is held for a message, never across an await.
     gate: Mutex<Gate>,
@@ -32,20 +32,20 @@ struct Waiting {
     came: Notify,
 }
 
-/// Chitchat's end of a [`Link`].
+/// Chitchat's end of a [`SealedSocket`].
 pub(super) struct Sealed {
-    link: Arc<Link>,
+    link: Arc<SealedSocket>,
     more: watch::Sender<Option<SocketAddr>>,
 }
 
 struct Sealing {
-    link: Arc<Link>,
+    link: Arc<SealedSocket>,
     /// The sender of the previous message, if that message was full.
     long: Option<SocketAddr>,
     more: watch::Sender<Option<SocketAddr>>,
 }
 
-impl Link {
+impl SealedSocket {
     /// A link over `socket`, which is bound. Refused datagrams are counted in `refused`.
     pub(super) fn new(
         socket: StdSocket,

@@ -11,11 +11,11 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 
-use super::link::{Connector, Link};
-use super::{Change, Shared, Topology};
+use super::link::{Connection, Connector};
+use super::{Change, Inner, Topology};
 
 /// Starts the task; it ends when the guard is dropped.
-pub(super) fn keep(shared: Arc<Shared>, connector: Connector) -> DropGuard {
+pub(super) fn keep(shared: Arc<Inner>, connector: Connector) -> DropGuard {
     let stop = CancellationToken::new();
     let guard = stop.clone().drop_guard();
     tokio::spawn(async move {
@@ -27,7 +27,7 @@ pub(super) fn keep(shared: Arc<Shared>, connector: Connector) -> DropGuard {
     guard
 }
 
-async fn serve(shared: &Arc<Shared>, mut connector: Connector) {
+async fn serve(shared: &Arc<Inner>, mut connector: Connector) {
     let mut failures = 0;
     loop {
         match connect(shared, &mut connector).await {
@@ -53,7 +53,7 @@ async fn serve(shared: &Arc<Shared>, mut connector: Connector) {
     }
 }
 
-async fn connect(shared: &Arc<Shared>, connector: &mut Connector) -> Result<Link, String> {
+async fn connect(shared: &Arc<Inner>, connector: &mut Connector) -> Result<Connection, String> {
     let pushes = Pushes {
         shared: Arc::clone(shared),
     };
@@ -80,7 +80,7 @@ async fn connect(shared: &Arc<Shared>, connector: &mut Connector) -> Result<Link
 }
 
 /// Asks the server to announce what other clients change (client tracking in broadcast mode, Redis 6).
-async fn watch(shared: &Shared, link: &mut Link) -> RedisResult<()> {
+async fn watch(shared: &Inner, link: &mut Connection) -> RedisResult<()> {
     if shared.address.topology == Topology::Cluster || shared.options.watched.is_empty() {
         return Ok(());
     }
@@ -97,7 +97,7 @@ async fn watch(shared: &Shared, link: &mut Link) -> RedisResult<()> {
 }
 
 /// Checks whether the server answers and accepts writes: after a fail-over the old primary is a replica.
-async fn check(shared: &Shared, link: &mut Link) -> RedisResult<()> {
+async fn check(shared: &Inner, link: &mut Connection) -> RedisResult<()> {
     if shared.address.topology == Topology::Cluster {
         return link.call(&redis::cmd("PING")).await;
     }
@@ -118,7 +118,7 @@ async fn check(shared: &Shared, link: &mut Link) -> RedisResult<()> {
         .into())
 }
 
-async fn until_broken(shared: &Shared, mut link: Link) -> &'static str {
+async fn until_broken(shared: &Inner, mut link: Connection) -> &'static str {
     loop {
         tokio::select! {
             () = shared.broken.notified() => return "a call failed or took too long",
@@ -134,7 +134,7 @@ async fn until_broken(shared: &Shared, mut link: Link) -> &'static str {
 
 /// Receives what a server sends without a request.
 struct Pushes {
-    shared: Arc<Shared>,
+    shared: Arc<Inner>,
 }
 
 impl AsyncPushSender for Pushes {

@@ -22,7 +22,7 @@ use super::{Address, Server, Topology};
 
 /// A connection, cheap to clone and shared by all calls.
 #[derive(Clone)]
-pub(super) enum Link {
+pub(super) enum Connection {
     Cluster(ClusterConnection),
     Single(MultiplexedConnection),
 }
@@ -109,21 +109,24 @@ impl Connector {
     }
 
     /// Connects. `config` is for a single server, which can push messages.
-    pub(super) async fn connect(&mut self, config: AsyncConnectionConfig) -> RedisResult<Link> {
+    pub(super) async fn connect(
+        &mut self,
+        config: AsyncConnectionConfig,
+    ) -> RedisResult<Connection> {
         Ok(match self {
-            Self::Cluster(client) => Link::Cluster(client.get_async_connection().await?),
+            Self::Cluster(client) => Connection::Cluster(client.get_async_connection().await?),
             Self::Sentinel(client) => {
-                Link::Single(client.get_async_connection_with_config(&config).await?)
+                Connection::Single(client.get_async_connection_with_config(&config).await?)
             }
             Self::Single(client) => {
                 let link = client.get_multiplexed_async_connection_with_config(&config);
-                Link::Single(link.await?)
+                Connection::Single(link.await?)
             }
         })
     }
 }
 
-impl std::fmt::Debug for Link {
+impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Cluster(_) => "Cluster",
@@ -132,7 +135,7 @@ impl std::fmt::Debug for Link {
     }
 }
 
-impl Link {
+impl Connection {
     pub(super) async fn call<T: FromRedisValue>(&mut self, command: &Cmd) -> RedisResult<T> {
         match self {
             Self::Cluster(link) => command.query_async(link).await,

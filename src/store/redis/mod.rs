@@ -18,14 +18,14 @@ use tokio_util::sync::DropGuard;
 
 pub use address::{Address, AddressError, Server, Tls, Topology};
 
-use self::link::{Link, Node};
+use self::link::{Connection, Node};
 use super::{Change, Claim, Store, StoreError};
 use crate::bell;
 
 /// A connection to one Redis, and the task that keeps it.
 #[derive(Debug)]
 pub struct Redis {
-    shared: Arc<Shared>,
+    shared: Arc<Inner>,
     _keeper: DropGuard,
 }
 
@@ -35,17 +35,17 @@ pub struct Options {
     /// The prefix of every key, which a colon follows; may be empty.
     pub prefix: String,
     /// How long a call may take.
-    pub patience: Duration,
+    pub time_limit: Duration,
     /// Prefixes of keys that are watched for changes by others.
     pub watched: Vec<String>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct Inner {
     address: Address,
     options: Options,
     // A std mutex: it is held to clone the link, never across an await.
-    link: Mutex<Option<Link>>,
+    link: Mutex<Option<Connection>>,
     /// Notified when the link is no longer usable.
     broken: Notify,
     /// Notified when there is a link again.
@@ -64,7 +64,7 @@ impl Redis {
         // Ignore the error: an earlier caller has already installed the same provider.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let connector = link::Connector::new(&address)?;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(Inner {
             address,
             options,
             link: Mutex::default(),
@@ -191,7 +191,7 @@ impl Redis {
     /// Runs `work` on the link within the time limit, and gives up the link if it fails.
     async fn within<T>(
         &self,
-        work: impl AsyncFnOnce(&mut Link) -> redis::RedisResult<T>,
+        work: impl AsyncFnOnce(&mut Connection) -> redis::RedisResult<T>,
     ) -> Result<T, StoreError> {
         let Some(mut link) = self.shared.link() else {
             let address = &self.shared.address;
@@ -199,13 +199,13 @@ impl Redis {
                 "no connection to {address}"
             )));
         };
-        let patience = self.shared.options.patience;
-        match timeout(patience, work(&mut link)).await {
+        let time_limit = self.shared.options.time_limit;
+        match timeout(time_limit, work(&mut link)).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(self.shared.failed(&error)),
             Err(_) => {
                 self.shared.broken.notify_one();
-                let words = format!("no answer within {} ms", patience.as_millis());
+                let words = format!("no answer within {} ms", time_limit.as_millis());
                 Err(StoreError::Unreachable(words))
             }
         }
@@ -307,15 +307,15 @@ impl Store for Redis {
     }
 }
 
-impl Shared {
-    fn link(&self) -> Option<Link> {
+impl Inner {
+    fn link(&self) -> Option<Connection> {
         self.link
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
-    fn set_link(&self, link: Option<Link>) {
+    fn set_link(&self, link: Option<Connection>) {
         let mended = link.is_some();
         *self.link.lock().unwrap_or_else(PoisonError::into_inner) = link;
         if mended {

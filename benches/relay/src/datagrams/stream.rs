@@ -163,7 +163,7 @@ pub(super) fn measure(
         let began = Instant::now();
         let sent = send(load, offered, flows, origin, load.seconds);
         let seconds = began.elapsed().as_secs_f64();
-        drain(&arrived, PATIENCE);
+        drain(&arrived, TIME_LIMIT);
         let used = before.until(&Usage::of(relay.cpu()?, 0.0)?);
         // Packets that were in flight before count here as packets in flight after.
         let received = arrived.load(Ordering::Relaxed);
@@ -176,7 +176,7 @@ pub(super) fn measure(
                 let counting = pass.begin()?;
                 let early = arrived.load(Ordering::Relaxed);
                 send(load, offered, flows, origin, seconds)?;
-                drain(&arrived, PATIENCE);
+                drain(&arrived, TIME_LIMIT);
                 let received = arrived.load(Ordering::Relaxed) - early;
                 Ok((counting.end()?, (received * size as u64) as f64 / 1e9))
             };
@@ -211,9 +211,9 @@ impl Drop for Stop<'_> {
 }
 
 /// Waits until nothing arrives any more: packets in buffers while other threads have the cores are late, not lost.
-fn drain(arrived: &AtomicU64, patience: Duration) {
+fn drain(arrived: &AtomicU64, time_limit: Duration) {
     let (began, mut seen) = (Instant::now(), u64::MAX);
-    while seen != arrived.load(Ordering::Relaxed) && began.elapsed() < patience {
+    while seen != arrived.load(Ordering::Relaxed) && began.elapsed() < time_limit {
         seen = arrived.load(Ordering::Relaxed);
         std::thread::sleep(DRAIN);
     }
@@ -391,4 +391,4 @@ const LOOK: Duration = Duration::from_millis(1);
 /// Something arrives within this time as long as anything is in flight.
 const DRAIN: Duration = Duration::from_millis(300);
 /// Maximum time to wait for that.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIME_LIMIT: Duration = Duration::from_secs(3);

@@ -28,7 +28,7 @@ impl Audience {
         if share == Share::Off || !(200..300).contains(&status) {
             return Self::Asker;
         }
-        let mut said = Said::default();
+        let mut said = CacheControl::default();
         let mut age = 0;
         for (name, value) in headers {
             match name.to_ascii_lowercase().as_str() {
@@ -56,7 +56,7 @@ impl Audience {
 
 /// What `Cache-Control` says of sharing.
 #[derive(Default)]
-struct Said {
+struct CacheControl {
     max_age: Option<u64>,
     not_kept: bool,
     private: bool,
@@ -64,7 +64,7 @@ struct Said {
     s_maxage: Option<u64>,
 }
 
-impl Said {
+impl CacheControl {
     /// Adds the directives of one header; `false` if they cannot be told apart. Of a limit said twice the smaller one
     /// counts, and one that is no number is 0 (RFC 9111 §4.2.1).
     fn read(&mut self, value: &[u8]) -> bool {

@@ -5,12 +5,12 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-/// Sends `words`, then waits for the peer to close, all within `patience`: closing with unread bytes would reset the
+/// Sends `words`, then waits for the peer to close, all within `time_limit`: closing with unread bytes would reset the
 /// connection, and a reset can swallow what was sent before it.
 pub async fn say(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     words: &[u8],
-    patience: Duration,
+    time_limit: Duration,
 ) {
     let say = async {
         stream.write_all(words).await?;
@@ -20,8 +20,8 @@ pub async fn say(
         std::io::Result::Ok(())
     };
     // A peer that is gone, or does not listen, misses them.
-    let _ = timeout(patience, say).await;
+    let _ = timeout(time_limit, say).await;
 }
 
 /// How long a peer that is let go may take to hear why.
-pub const PATIENCE: Duration = Duration::from_secs(1);
+pub const TIME_LIMIT: Duration = Duration::from_secs(1);

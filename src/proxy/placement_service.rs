@@ -19,7 +19,7 @@ use crate::value::{NotAUrl, Url};
 
 /// Who is asked, and what is known from before.
 #[derive(Debug)]
-pub struct Outside {
+pub struct PlacementService {
     /// Where the answer comes from; what is wanted stands in its query.
     pub url: String,
     /// How long an answer may take.
@@ -29,15 +29,15 @@ pub struct Outside {
     /// What a missing one is taken for.
     pub unanswered: Unanswered,
     /// Answers, and until when they hold. A std mutex: it is held for a few lines and never across an await.
-    pub kept: Mutex<HashMap<Asked, (Instant, Answer)>>,
+    pub kept: Mutex<HashMap<AnswerKey, (Instant, ServiceAnswer)>>,
 }
 
 /// What an answer is about: the stream, and the name of the action.
-pub type Asked = (PlacementKey, &'static str);
+pub type AnswerKey = (PlacementKey, &'static str);
 
 /// What was answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub enum ServiceAnswer {
     /// It is placed as usual.
     Allow,
     /// It is refused, in these words.
@@ -54,9 +54,9 @@ struct Document {
     origin: Option<String>,
 }
 
-impl Outside {
+impl PlacementService {
     /// What is to become of a request for a stream that is nowhere yet.
-    pub async fn ask(&self, key: &PlacementKey, request: &Request) -> Answer {
+    pub async fn ask(&self, key: &PlacementKey, request: &Request) -> ServiceAnswer {
         let name = (key.clone(), request.action.as_str());
         if let Some(answer) = self.known(&name) {
             return answer;
@@ -69,14 +69,14 @@ impl Outside {
             Err(error) => {
                 warn!(stream = %request.stream, error, "nobody said where the stream goes");
                 match self.unanswered {
-                    Unanswered::Allow => Answer::Allow,
-                    Unanswered::Deny => Answer::Deny("nobody said where it goes".to_owned()),
+                    Unanswered::Allow => ServiceAnswer::Allow,
+                    Unanswered::Deny => ServiceAnswer::Deny("nobody said where it goes".to_owned()),
                 }
             }
         }
     }
 
-    async fn fetch(&self, request: &Request) -> Result<Answer, String> {
+    async fn fetch(&self, request: &Request) -> Result<ServiceAnswer, String> {
         let url = self.question(request).map_err(|error| error.to_string())?;
         let body = fetch::get(
             &Connector::unrestricted(),
@@ -97,15 +97,15 @@ impl Outside {
             } => {
                 let reason = reason.unwrap_or_else(|| "it is not allowed".to_owned());
                 let readable = reason.chars().filter(|letter| !letter.is_control());
-                Ok(Answer::Deny(readable.take(LONGEST_REASON).collect()))
+                Ok(ServiceAnswer::Deny(readable.take(LONGEST_REASON).collect()))
             }
             Document {
                 origin: Some(origin),
                 ..
-            } => Ok(Answer::Goes(OriginId::from(origin))),
+            } => Ok(ServiceAnswer::Goes(OriginId::from(origin))),
             Document {
                 allow: Some(true), ..
-            } => Ok(Answer::Allow),
+            } => Ok(ServiceAnswer::Allow),
             Document { .. } => Err("its answer says neither allow nor origin".to_owned()),
         }
     }
@@ -121,13 +121,13 @@ impl Outside {
         format!("{}{mark}{}", self.url, query.finish()).parse()
     }
 
-    fn known(&self, name: &Asked) -> Option<Answer> {
+    fn known(&self, name: &AnswerKey) -> Option<ServiceAnswer> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let (until, answer) = kept.get(name)?;
         (Instant::now() < *until).then(|| answer.clone())
     }
 
-    fn keep(&self, name: Asked, answer: Answer) {
+    fn keep(&self, name: AnswerKey, answer: ServiceAnswer) {
         if self.keep.is_zero() {
             return;
         }

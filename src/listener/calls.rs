@@ -32,7 +32,7 @@ pub struct Calls {
 
 /// Who speaks for a call when its origin is told of the end.
 #[derive(Debug)]
-pub(super) struct Voice {
+pub(super) struct DeleteRequest {
     pub(super) client: ClientAddr,
     pub(super) local: LocalAddr,
     pub(super) forwarded: Forwarded,
@@ -55,9 +55,15 @@ impl Calls {
     }
 
     /// Lets a call stand that was signalled here.
-    pub(super) fn stand(&self, proxy: &Proxy, session: Session, call: Arc<Call>, voice: Voice) {
+    pub(super) fn stand(
+        &self,
+        proxy: &Proxy,
+        session: Session,
+        call: Arc<Call>,
+        voice: DeleteRequest,
+    ) {
         let bound = proxy.registry().bindings().insert(call, session.row().id);
-        let standing = Standing {
+        let standing = CallTask {
             session,
             bound,
             proxy: proxy.clone(),
@@ -97,7 +103,7 @@ impl Calls {
         let refused = |refusal| debug!(%refusal, "a call of another proxy is not taken");
         let session = proxy.adopt(request, &call.origin).map_err(refused).ok()?;
         let row = Arc::clone(session.row());
-        let voice = Voice::of(&call);
+        let voice = DeleteRequest::of(&call);
         if let Some(cluster) = proxy.cluster() {
             let (cluster, call) = (Arc::clone(cluster), Arc::clone(&call));
             tokio::spawn(async move { cluster.carry(&call).await });
@@ -108,7 +114,7 @@ impl Calls {
     }
 }
 
-impl Voice {
+impl DeleteRequest {
     /// Our own, for a call whose client never spoke to us by HTTP.
     fn of(call: &Call) -> Self {
         let mut head = RequestHead::parse(b"DELETE / HTTP/1.1\r\nHost: -\r\n\r\n")
@@ -132,15 +138,15 @@ impl Voice {
 }
 
 /// A call that stands.
-struct Standing {
+struct CallTask {
     session: Session,
     bound: Bound,
     proxy: Proxy,
     dialer: Arc<Dialer>,
-    voice: Voice,
+    voice: DeleteRequest,
 }
 
-impl Standing {
+impl CallTask {
     async fn until_over(self) {
         let row = Arc::clone(self.session.row());
         let reason = match timeout(CONSENT, row.ended()).await {
@@ -176,7 +182,7 @@ impl Standing {
     }
 }
 
-impl Voice {
+impl DeleteRequest {
     /// Tells the origin that a call is over. One that is not told finds out by itself, when its own clock runs out.
     async fn say_goodbye(self, dialer: &Dialer, registry: &Registry, call: &Call) {
         let Some(target) = &call.resource else {
