@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hyper::StatusCode;
-use serde_json::{Value, json};
 use sluicegate_core::fleet::State as OriginState;
 
-use crate::api;
+use crate::api::{self, OriginsKnown, Ready};
 use crate::net::tls::Certificates;
 use crate::proxy::Proxy;
 
@@ -39,7 +38,7 @@ impl Readiness {
     }
 
     /// The status and the document of `/readyz`.
-    pub fn report(&self, proxy: &Proxy) -> (StatusCode, Value) {
+    pub fn report(&self, proxy: &Proxy) -> (StatusCode, Ready) {
         let origins = proxy.registry().origins();
         let up = origins
             .iter()
@@ -59,14 +58,17 @@ impl Readiness {
             Some(cluster) if cluster.is_reachable() => "ok",
             Some(_) => "degraded",
         };
-        let document = json!({
-            "ready": ready,
-            "listeners": if serving { "bound" } else { "starting" },
-            "draining": draining,
-            "origins": {"known": origins.len(), "up": up},
-            "store": store,
-            "certificates": self.certificates(),
-        });
+        let document = Ready {
+            ready,
+            listeners: if serving { "bound" } else { "starting" }.to_owned(),
+            draining,
+            origins: OriginsKnown {
+                known: origins.len(),
+                up,
+            },
+            store: store.to_owned(),
+            certificates: self.certificates(),
+        };
         (status, document)
     }
 }

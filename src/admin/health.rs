@@ -4,15 +4,15 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
 
 use super::System;
+use crate::api::{Alive, Version};
 use crate::metrics::{Format, Metrics};
 use crate::net::versions;
 
 /// `GET /livez`: the process answers, and nothing else is asked of it.
-pub(super) async fn live() -> Json<Value> {
-    Json(json!({"alive": true}))
+pub(super) async fn live() -> Json<Alive> {
+    Json(Alive { alive: true })
 }
 
 /// `GET /readyz`.
@@ -22,7 +22,7 @@ pub(super) async fn ready(State(system): State<System>) -> Response {
 }
 
 /// `GET /api/v1/versions`, in the short shape of this port.
-pub(super) async fn versions() -> Json<Value> {
+pub(super) async fn versions() -> Json<Version> {
     Json(versions::short())
 }
 

@@ -125,7 +125,7 @@ impl Recording {
         let mut out = Vec::new();
         match piece {
             Tapped::Flv => {
-                self.recorder = Some(Recorder::of_flv(std::mem::take(&mut self.headers)))
+                self.recorder = Some(Recorder::of_flv(std::mem::take(&mut self.headers)));
             }
             Tapped::Rtmp(reader) => {
                 let headers = std::mem::take(&mut self.headers);

@@ -5,12 +5,14 @@
 //! its default, and one that is not known is skipped. Times are in seconds.
 
 mod console;
+mod health;
 mod list;
 
 pub use console::{
     Attention, Finding, History, Links, Listener, Me, OriginCounts, OriginHistory, Overview,
     Setting, Settings, StreamAddress, Totals,
 };
+pub use health::{Alive, LongVersion, OriginsKnown, Ready, Version, VersionNumbers};
 pub use list::{EndedSession, EndedSessions, Event, Events, Listing, STALLED_AFTER};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -490,7 +492,10 @@ mod tests {
     fn each_document_has_the_fields_of_its_schema() {
         let data = "              data:";
         let more = Some("cursor".to_owned());
-        let rows: [(&[&str], Value); 22] = [
+        let rows: [(&[&str], Value); 25] = [
+            (&["  /livez:"], json!(Alive { alive: true })),
+            (&["  /readyz:"], json!(Ready::default())),
+            (&["  /api/v1/versions:"], json!(Version::default())),
             (&["    EndedSession:"], json!(EndedSession::default())),
             (&["    Event:"], json!(Event::default())),
             (&["    Totals:"], json!(Totals::default())),

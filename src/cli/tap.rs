@@ -10,11 +10,11 @@ use clap::Args;
 use http_body_util::{BodyExt, Full};
 use hyper::header::{AUTHORIZATION, HOST, HeaderValue, TE};
 use hyper::{Request, Response, Uri};
-use serde_json::Value;
 use sluicegate_core::fleet::origin::Target;
 use sluicegate_core::http::caller::PROGRAM;
 use tokio::time::timeout;
 
+use crate::api::{Envelope, Problem, Session, Sessions};
 use crate::config::Environment;
 use crate::origin::connect::Connector;
 use crate::origin::http::{self, AnswerBody};
@@ -131,18 +131,17 @@ impl SystemApi {
         }
         let body = http::whole(response.into_body(), LONGEST_LIST).await;
         let body = body.context("the list of sessions")?;
-        let document: Value =
+        let answer: Envelope<Sessions> =
             serde_json::from_slice(&body).context("the answer is not that of a system API")?;
         let ends = format!("/{wanted}");
-        let fits = |row: &&Value| {
-            let stream = row["stream"].as_str().unwrap_or_default();
-            let carries = matches!(row["protocol"].as_str(), Some("http_flv" | "rtmp"));
+        let fits = |session: &&Session| {
+            let stream = &session.stream;
+            let carries = matches!(session.protocol.as_str(), "http_flv" | "rtmp");
             carries && (stream == wanted || stream.ends_with(&ends))
         };
-        let rows = document["data"]["sessions"].as_array();
-        let mut rows: Vec<&Value> = rows.into_iter().flatten().filter(fits).collect();
-        rows.sort_by_key(|row| row["action"] != "publish");
-        let id = rows.first().and_then(|row| row["id"].as_u64());
+        let fitting = answer.data.sessions.iter().filter(fits);
+        let first = fitting.min_by_key(|session| session.action != "publish");
+        let id = first.map(|session| session.id);
         id.with_context(|| format!("no session carries {wanted} by RTMP or HTTP-FLV here"))
     }
 
@@ -170,8 +169,8 @@ async fn refusal(response: Response<AnswerBody>) -> String {
     let status = response.status();
     let body = http::whole(response.into_body(), LONGEST_WORDS).await;
     let body = body.unwrap_or_default();
-    let document: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let words = document["error"].as_str().unwrap_or("no reason given");
+    let words = serde_json::from_slice(&body).map(|problem: Problem| problem.error);
+    let words = words.unwrap_or_else(|_| "no reason given".to_owned());
     format!("{status}: {words}")
 }
 const TIME_LIMIT: Duration = Duration::from_secs(5);

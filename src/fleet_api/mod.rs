@@ -142,10 +142,10 @@ impl FleetApi {
         match asked {
             ListedPath::Versions => {
                 let mut document = document;
-                document["data"] = versions::long()["data"].take();
-                for (name, value) in versions::short().as_object().into_iter().flatten() {
-                    document[name] = value.clone();
-                }
+                let short = versions::short();
+                document["data"] = json!(versions::long().data);
+                document["signature"] = json!(short.signature);
+                document["version"] = json!(short.version);
                 document
             }
             ListedPath::All(list) => {

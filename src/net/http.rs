@@ -17,6 +17,7 @@ use hyper::service::service_fn;
 use hyper::upgrade::Upgraded;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -196,8 +197,9 @@ pub fn text(status: StatusCode, message: impl Into<String>) -> Response<Body> {
 }
 
 /// A JSON document.
-pub fn json(status: StatusCode, document: &serde_json::Value) -> Response<Body> {
-    let mut response = Response::new(full(document.to_string()));
+pub fn json(status: StatusCode, document: &impl Serialize) -> Response<Body> {
+    let text = serde_json::to_string(document).unwrap_or_default();
+    let mut response = Response::new(full(text));
     *response.status_mut() = status;
     response
         .headers_mut()

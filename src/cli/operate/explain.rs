@@ -1,18 +1,17 @@
 //! Explains why a stream is where it is, in sentences for an operator who was just woken up.
 
-use serde_json::Value;
-
 use super::table::table;
-use super::tell::{ago, folded, progress, span, text};
+use super::tell::{ago, folded, progress, span};
+use crate::api::Origin;
 use crate::lookup::{AccessSaid, Claimed, Explanation, Ranked};
 
 /// The text about `said`. `left_out` is the origin that was left out of the question, `otherwise` the answer without
-/// the origin that the stream goes to, and `fleet` the answer with all origins, for facts about the rejected ones.
+/// the origin that the stream goes to, and `fleet` all origins, for facts about the rejected ones.
 pub(super) fn story(
     said: &Explanation,
     left_out: Option<&str>,
     otherwise: Option<&Explanation>,
-    fleet: &Value,
+    fleet: &[Origin],
 ) -> String {
     let mut out = folded(&goes(said, left_out));
     if let Some(access) = &said.access {
@@ -64,10 +63,8 @@ pub(super) fn story(
         out.push_str("\nMay not take it:\n");
     }
     for rejected in &said.rejected {
-        let row = fleet["origins"]
-            .as_array()
-            .and_then(|rows| rows.iter().find(|row| row["id"] == *rejected.origin));
-        let why = why_not(&rejected.reason, &said.service, row.unwrap_or(&Value::Null));
+        let origin = fleet.iter().find(|origin| origin.id == rejected.origin);
+        let why = why_not(&rejected.reason, &said.service, origin);
         out.push_str(&folded(&format!("  {}: {why}", rejected.origin)));
     }
     out
@@ -170,42 +167,43 @@ fn candidates(ranked: &[Ranked]) -> String {
     table(heading, &rows)
 }
 
-/// Why an origin may not have the stream, with facts from its row in the table of origins.
-fn why_not(reason: &str, service: &str, row: &Value) -> String {
-    let limit = |name: &str| text(&row[name]);
-    let seconds = |value: &Value| value.as_f64().map(span);
+/// Why an origin may not have the stream, with facts about it; one that is gone by now has none.
+fn why_not(reason: &str, service: &str, origin: Option<&Origin>) -> String {
+    let full = |name: &str, limit: fn(&Origin) -> Option<u32>| match origin.and_then(limit) {
+        Some(limit) => format!("full: {name} is {limit}"),
+        None => format!("full: {name} is reached"),
+    };
     match reason {
         "busy" => "more than four fifths of its processors or of its bandwidth are in use".into(),
         "disabled" => "an operator disabled it; `sluicegate undrain` gives it back".into(),
-        "draining" => {
-            let drain = &row["drain"];
-            match (seconds(&drain["since_seconds"]), drain["cause"].as_str()) {
-                (Some(since), Some(cause)) => {
-                    format!("draining for {since} ({cause}), {}", progress(drain))
-                }
-                _ => "draining".into(),
+        "draining" => match origin.and_then(|origin| origin.drain.as_ref()) {
+            Some(drain) => {
+                let since = span(drain.since_seconds);
+                format!(
+                    "draining for {since} ({}), {}",
+                    drain.cause,
+                    progress(drain)
+                )
             }
-        }
-        "dialect" => match row["dialect"].as_str() {
-            Some(dialect) if dialect != "srs" => {
+            None => "draining".into(),
+        },
+        "dialect" => match origin.map(|origin| origin.dialect.as_str()) {
+            Some(dialect) if !matches!(dialect, "" | "srs") => {
                 format!("a {dialect} origin has no address for this name, or lacks {service}")
             }
             _ => "its prefix is not that of this name".into(),
         },
         "excluded" => "left out, as asked".into(),
-        "failing" => {
-            let note = &row["notes"][0];
-            match (note["what"].as_str(), seconds(&note["seconds_ago"])) {
-                (Some(what), Some(since)) => format!("failing; {since} ago: {what}"),
-                _ => "failing".into(),
-            }
-        }
-        "full_of_bandwidth" => format!("full: max_mbps is {}", limit("max_mbps")),
-        "full_of_sessions" => format!("full: max_sessions is {}", limit("max_sessions")),
-        "full_of_streams" => format!("full: max_streams is {}", limit("max_streams")),
+        "failing" => match origin.and_then(|origin| origin.notes.first()) {
+            Some(note) => format!("failing; {} ago: {}", span(note.seconds_ago), note.what),
+            None => "failing".into(),
+        },
+        "full_of_bandwidth" => full("max_mbps", |origin| origin.max_mbps),
+        "full_of_sessions" => full("max_sessions", |origin| origin.max_sessions),
+        "full_of_streams" => full("max_streams", |origin| origin.max_streams),
         "no_service" => format!("it has no {service} endpoint"),
         "not_in_pool" => "the rule asks for others".into(),
-        "silent" => match seconds(&row["last_seen_seconds"]) {
+        "silent" => match origin.map(|origin| span(origin.last_seen_seconds)) {
             Some(since) => format!("it stopped reporting, {since} ago"),
             None => "it stopped reporting".into(),
         },
@@ -224,7 +222,11 @@ mod tests {
     use super::*;
     use crate::cli::operate::table::WIDTH;
     use crate::lookup::Rejected;
-    use serde_json::json;
+    use serde_json::{Value, json};
+
+    fn read(origin: Value) -> Origin {
+        serde_json::from_value(origin).expect("an origin as the system API shows it")
+    }
 
     fn said(origin: Option<&str>, why: &str) -> Explanation {
         Explanation {
@@ -283,7 +285,7 @@ mod tests {
             ),
         ];
         for (said, left_out, expected) in rows {
-            assert_eq!(story(&said, left_out, None, &Value::Null), expected);
+            assert_eq!(story(&said, left_out, None, &[]), expected);
         }
     }
 
@@ -314,12 +316,12 @@ mod tests {
 
     #[test]
     fn a_rejection_says_what_is_known_of_the_origin() {
-        let row = json!({
+        let origin: Origin = read(json!({
             "last_seen_seconds": 40.0, "max_streams": 1, "max_sessions": 9, "max_mbps": 900,
             "drain": {"cause": "operator", "since_seconds": 250.0, "publishers": 3, "players": 2,
                       "done": false, "eta_seconds": null},
             "notes": [{"seconds_ago": 12.0, "what": "10.0.0.4:1935: connection refused"}],
-        });
+        }));
         let rows = [
             (
                 "draining",
@@ -338,9 +340,8 @@ mod tests {
             ("a_new_word", "a new word"),
         ];
         for (reason, expected) in rows {
-            assert_eq!(why_not(reason, "srt", &row), expected);
-            // An origin that is gone by now has no row.
-            assert!(!why_not(reason, "srt", &Value::Null).is_empty());
+            assert_eq!(why_not(reason, "srt", Some(&origin)), expected);
+            assert!(!why_not(reason, "srt", None).is_empty());
         }
     }
 
@@ -371,8 +372,10 @@ mod tests {
             ..said(Some("two"), "it is placed there")
         };
         let otherwise = said(Some("one"), "first of 1 by rendezvous, 1 excluded");
-        let fleet = json!({"origins": [{"id": "three", "drain": {"cause": "gone from its source",
-            "since_seconds": 5.0, "publishers": 1, "players": 0, "done": false, "eta_seconds": null}}]});
+        let fleet = [read(
+            json!({"id": "three", "drain": {"cause": "gone from its source",
+            "since_seconds": 5.0, "publishers": 1, "players": 0, "done": false, "eta_seconds": null}}),
+        )];
         let told = story(&whole, None, Some(&otherwise), &fleet);
         for line in told.lines() {
             assert!(line.chars().count() <= WIDTH, "{line}");

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use hyper::Method;
 use jiff::Timestamp;
-use serde_json::Value;
+use serde::Deserialize;
 
 use super::arguments::{EventArguments, Output};
-use super::{OperateError, ProxyClient, tell};
+use super::{OperateError, ProxyClient};
+use crate::api::{Drain, Event, Events};
 use crate::origin::fetch::escaped;
 
 /// Prints events, oldest first; with `follow`, those that happen from then on too, until nobody reads them.
@@ -25,7 +26,7 @@ pub(super) async fn events(
     }
     let document = caller.ask(Method::GET, &path).await?;
     let mut seen = BTreeSet::new();
-    let mut text = told(it, &document, &mut seen);
+    let mut text = told(it, caller.read(document)?, &mut seen);
     if !it.follow {
         return Ok(text);
     }
@@ -33,7 +34,7 @@ pub(super) async fn events(
     while print(&text).is_ok() {
         tokio::time::sleep(POLL).await;
         let document = caller.ask(Method::GET, &path).await?;
-        text = told(it, &document, &mut seen);
+        text = told(it, caller.read(document)?, &mut seen);
         // The oldest do not come back on a page of the newest.
         while seen.len() > MOST_SEEN {
             seen.pop_first();
@@ -43,35 +44,37 @@ pub(super) async fn events(
 }
 
 /// The events of a page that were not seen, oldest first, one line each.
-fn told(it: &EventArguments, document: &Value, seen: &mut BTreeSet<(u64, String, u64)>) -> String {
-    let rows = document["events"].as_array().map_or(&[][..], Vec::as_slice);
-    let fresh = rows.iter().rev().filter(|row| {
-        let proxy = row["proxy"].as_str().unwrap_or_default().to_owned();
-        let number = |field: &str| row[field].as_u64().unwrap_or_default();
-        seen.insert((number("at"), proxy, number("id")))
+fn told(it: &EventArguments, page: Events, seen: &mut BTreeSet<(u64, String, u64)>) -> String {
+    let fresh = page.events.iter().rev().filter(|event| {
+        let proxy = event.proxy.clone().unwrap_or_default();
+        seen.insert((event.at, proxy, event.id))
     });
-    let line = |row: &Value| match it.ask.output {
-        Output::Json => format!("{row}\n"),
-        Output::Table => event(row),
+    let line = |event: &Event| match it.ask.output {
+        Output::Json => serde_json::to_string(event).unwrap_or_default() + "\n",
+        Output::Table => line(event),
     };
     fresh.map(line).collect()
 }
 
-fn event(row: &Value) -> String {
-    let at = row["at"]
-        .as_i64()
-        .and_then(|at| Timestamp::from_millisecond(at).ok());
+fn line(event: &Event) -> String {
+    let at = i64::try_from(event.at).unwrap_or(i64::MAX);
+    let at = Timestamp::from_millisecond(at).ok();
     let at = at.map_or_else(String::new, |at| at.strftime("%F %TZ").to_string());
-    let mut line = format!("{at} {:<9}", tell::text(&row["kind"]));
-    for field in ["stream", "origin", "client"] {
-        if let Some(name) = row[field].as_str() {
+    let mut line = format!("{at} {:<9}", event.kind);
+    let names = [
+        ("stream", &event.stream),
+        ("origin", &event.origin),
+        ("client", &event.client),
+    ];
+    for (field, name) in names {
+        if let Some(name) = name {
             line.push_str(&format!(" {field}={name}"));
         }
     }
-    if let Some(count @ 2..) = row["count"].as_u64() {
-        line.push_str(&format!(" ({count} times)"));
+    if event.count > 1 {
+        line.push_str(&format!(" ({} times)", event.count));
     }
-    line.push_str(&format!(" {}", tell::text(&row["what"])));
+    line.push_str(&format!(" {}", event.what));
     let mut plain: String = line.chars().filter(|letter| !letter.is_control()).collect();
     plain.push('\n');
     plain
@@ -96,17 +99,14 @@ pub(super) async fn drained(
             Err(OperateError::Unknown(_)) => return Ok("done: it is taken out\n".to_owned()),
             Err(error) => return Err(error),
         };
-        let drain = &document["drain"];
-        if drain.is_null() {
-            return Err(OperateError::Refused("the drain was undone".to_owned()));
-        }
-        let left = (drain["publishers"].as_u64(), drain["players"].as_u64());
+        let Draining { drain } = caller.read(document)?;
+        let drain =
+            drain.ok_or_else(|| OperateError::Refused("the drain was undone".to_owned()))?;
         let line = format!(
             "{} publishers and {} players are left\n",
-            left.0.unwrap_or(0),
-            left.1.unwrap_or(0)
+            drain.publishers, drain.players
         );
-        if drain["done"] == true {
+        if drain.done {
             return Ok("done\n".to_owned());
         }
         if line != last {
@@ -115,6 +115,12 @@ pub(super) async fn drained(
         }
         tokio::time::sleep(POLL).await;
     }
+}
+
+/// What the documents of an origin and of a proxy have in common.
+#[derive(Deserialize)]
+struct Draining {
+    drain: Option<Drain>,
 }
 
 fn print(text: &str) -> io::Result<()> {
@@ -135,10 +141,10 @@ mod tests {
 
     #[test]
     fn an_event_is_one_line_whatever_is_in_it() {
-        let row = json!({"at": 1_790_000_000_000_u64, "kind": "refused", "stream": "v/live/a\u{1b}[2J", "origin": null,
-            "client": "192.0.2.1", "what": "play by rtmp:\nno origin", "count": 3});
+        let event: Event = serde_json::from_value(json!({"at": 1_790_000_000_000_u64, "kind": "refused", "stream": "v/live/a\u{1b}[2J", "origin": null,
+            "client": "192.0.2.1", "what": "play by rtmp:\nno origin", "count": 3})).unwrap();
         assert_eq!(
-            event(&row),
+            line(&event),
             "2026-09-21 14:13:20Z refused   stream=v/live/a[2J client=192.0.2.1 (3 times) play by rtmp:no origin\n"
         );
     }

@@ -17,8 +17,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::api::{EndedCount, Origins};
 use crate::config::{ConfigError, Environment};
 use crate::lookup::Explanation;
 use crate::origin::connect::Connector;
@@ -133,7 +135,8 @@ async fn answer(question: Command, environment: &Environment) -> Result<String, 
             };
             let path = format!("/api/v1/{what}/{}", escaped(&it.id));
             let document = caller.ask(Method::DELETE, &path).await?;
-            Ok(shown(&it.ask, &document, |data| tell::kick(&it.id, data)))
+            let told = |ended: Option<EndedCount>| tell::kick(&it.id, ended.as_ref());
+            caller.shown(&it.ask, document, told)
         }
         Command::Disable(it) => duty(&it.ask, environment, Some(&it.origin), "disable", "").await,
         Command::Undrain(it) => {
@@ -174,33 +177,30 @@ async fn explained(it: &ExplainArguments, caller: &ProxyClient) -> Result<String
     if it.ask.output == Output::Json {
         return Ok(format!("{document:#}\n"));
     }
-    let read = |document: Value| {
-        serde_json::from_value::<Explanation>(document)
-            .map_err(|_| OperateError::NotAProxy(caller.at.clone()))
-    };
-    let said = read(document)?;
+    let said: Explanation = caller.read(document)?;
     let otherwise = match (&said.origin, left_out) {
         // The origin may be gone by now; then there is nothing to say about its absence.
-        (Some(origin), None) => about(Some(origin.as_str())).await.map(read).ok(),
+        (Some(origin), None) => about(Some(origin.as_str())).await.ok(),
         _ => None,
     };
     let fleet = match said.rejected.is_empty() {
-        true => Value::Null,
-        false => caller.ask(Method::GET, "/api/v1/origins").await?,
+        true => Origins::default(),
+        false => caller.read(caller.ask(Method::GET, "/api/v1/origins").await?)?,
     };
-    let otherwise = otherwise.transpose()?;
-    Ok(explain::story(&said, left_out, otherwise.as_ref(), &fleet))
+    let otherwise: Option<Explanation> = otherwise.map(|it| caller.read(it)).transpose()?;
+    let fleet = &fleet.origins;
+    Ok(explain::story(&said, left_out, otherwise.as_ref(), fleet))
 }
 
-async fn list(
+async fn list<T: DeserializeOwned>(
     ask: &Ask,
     environment: &Environment,
     what: &str,
-    tell: fn(&Value) -> String,
+    tell: fn(&T) -> String,
 ) -> Result<String, OperateError> {
     let caller = ProxyClient::new(ask, environment)?;
     let document = caller.ask(Method::GET, &format!("/api/v1/{what}")).await?;
-    Ok(shown(ask, &document, tell))
+    caller.shown(ask, document, |document| tell(&document))
 }
 
 async fn ps(ask: &Ask, environment: &Environment) -> Result<String, OperateError> {
@@ -210,7 +210,7 @@ async fn ps(ask: &Ask, environment: &Environment) -> Result<String, OperateError
         let document = caller.ask(Method::GET, &format!("/api/v1/{what}")).await?;
         all.insert(what.to_owned(), document);
     }
-    Ok(shown(ask, &Value::Object(all), tell::ps))
+    caller.shown(ask, Value::Object(all), |all| tell::ps(&all))
 }
 
 /// Sets the duty of an origin, or of the proxy if no origin is named.
@@ -225,16 +225,11 @@ async fn duty(
         Some(origin) => format!("/api/v1/origins/{}/{verb}?{query}", escaped(origin)),
         None => format!("/api/v1/proxy/{verb}?{query}"),
     };
-    let document = ProxyClient::new(ask, environment)?
-        .ask(Method::POST, &path)
-        .await?;
-    Ok(shown(ask, &document, tell::duty))
-}
-
-fn shown(ask: &Ask, document: &Value, tell: impl FnOnce(&Value) -> String) -> String {
-    match ask.output {
-        Output::Json => format!("{document:#}\n"),
-        Output::Table => tell(document),
+    let caller = ProxyClient::new(ask, environment)?;
+    let document = caller.ask(Method::POST, &path).await?;
+    match origin {
+        Some(_) => caller.shown(ask, document, |it| tell::origin_duty(&it)),
+        None => caller.shown(ask, document, |it| tell::proxy_duty(&it)),
     }
 }
 
@@ -253,6 +248,24 @@ impl ProxyClient {
             token: ask.token(environment)?,
             local: ask.local,
         })
+    }
+
+    /// A document as it was asked for: as it is, or told for people.
+    fn shown<T: DeserializeOwned>(
+        &self,
+        ask: &Ask,
+        document: Value,
+        tell: impl FnOnce(T) -> String,
+    ) -> Result<String, OperateError> {
+        match ask.output {
+            Output::Json => Ok(format!("{document:#}\n")),
+            Output::Table => Ok(tell(self.read(document)?)),
+        }
+    }
+
+    /// Reads a document of the system API.
+    fn read<T: DeserializeOwned>(&self, document: Value) -> Result<T, OperateError> {
+        serde_json::from_value(document).map_err(|_| OperateError::NotAProxy(self.at.clone()))
     }
 
     /// The `data` of an answer.

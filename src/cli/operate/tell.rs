@@ -1,177 +1,195 @@
 //! Formats the answers of the system API as tables and sentences.
 
-use serde_json::Value;
+use serde::Deserialize;
 
 use super::table::{WIDTH, table};
+use crate::api::{
+    Coverage, Drain, Duty, EndedCount, Missing, Origin, Origins, Proxy, Session, Sessions, Stream,
+    Streams,
+};
+
+/// What `ps` asks for.
+#[derive(Deserialize)]
+pub(super) struct Everything {
+    proxy: Proxy,
+    origins: Origins,
+    streams: Streams,
+}
 
 /// The table of origins.
-pub(super) fn origins(data: &Value) -> String {
-    let rows: Vec<[String; 7]> = rows(data, "origins").map(origin).collect();
+pub(super) fn origins(all: &Origins) -> String {
+    let rows: Vec<[String; 7]> = all.origins.iter().map(origin).collect();
     if rows.is_empty() {
         return "no origin is known\n".to_owned();
     }
     let heading = ["ID", "AT", "STATE", "DUTY", "SESSIONS", "HEARD", "NOTE"];
-    table(heading, &rows) + &missing(data)
+    table(heading, &rows) + &missing(&all.coverage)
 }
 
-fn origin(row: &Value) -> [String; 7] {
-    let first = ["rtmp", "http", "api", "srt", "rtsp"]
-        .into_iter()
-        .find_map(|service| row[service][0].as_str())
-        .unwrap_or_default();
-    let port = first.rsplit(':').next().unwrap_or_default();
-    let heard = row["last_seen_seconds"]
-        .as_f64()
-        .map(ago)
-        .unwrap_or_default();
-    let note = match &row["drain"] {
-        Value::Null => row["notes"][0]["what"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned(),
-        drain => progress(drain),
+fn origin(one: &Origin) -> [String; 7] {
+    let mut services = [&one.rtmp, &one.http, &one.api, &one.srt, &one.rtsp].into_iter();
+    let first = services.find_map(|endpoints| endpoints.first());
+    let port = first.and_then(|endpoint| endpoint.rsplit(':').next());
+    let note = match (&one.drain, one.notes.first()) {
+        (Some(drain), _) => progress(drain),
+        (None, Some(note)) => note.what.clone(),
+        (None, None) => String::new(),
     };
     [
-        text(&row["id"]),
-        format!("{}:{port}", text(&row["ip"])),
-        text(&row["state"]),
-        text(&row["duty"]),
-        text(&row["sessions"]),
-        heard,
+        one.id.clone(),
+        format!("{}:{}", one.ip, port.unwrap_or_default()),
+        one.state.clone(),
+        one.duty.clone(),
+        one.sessions.to_string(),
+        ago(one.last_seen_seconds),
         note,
     ]
 }
 
 /// The table of streams.
-pub(super) fn streams(data: &Value) -> String {
-    let keys = ["stream", "origin", "publishers", "players", "pulls"];
-    let row = |row: &Value| keys.map(|key| text(&row[key]));
-    let rows: Vec<[String; 5]> = rows(data, "streams").map(row).collect();
+pub(super) fn streams(all: &Streams) -> String {
+    let row = |one: &Stream| {
+        [
+            one.stream.clone(),
+            one.origin.clone(),
+            one.publishers.to_string(),
+            one.players.to_string(),
+            one.pulls.to_string(),
+        ]
+    };
+    let rows: Vec<[String; 5]> = all.streams.iter().map(row).collect();
     if rows.is_empty() {
-        return format!("no stream is placed\n{}", missing(data));
+        return format!("no stream is placed\n{}", missing(&all.coverage));
     }
     let heading = ["STREAM", "ORIGIN", "PUBLISHERS", "PLAYERS", "PULLS"];
-    table(heading, &rows) + &missing(data)
+    table(heading, &rows) + &missing(&all.coverage)
 }
 
-/// Which sessions were ended.
-pub(super) fn kick(id: &str, data: &Value) -> String {
-    match data["ended"].as_u64() {
-        Some(ended) => format!("{ended} sessions of {id} ended\n{}", missing(data)),
+/// Which sessions were ended: those of a stream, or the one session `id`, of which the answer says no more.
+pub(super) fn kick(id: &str, of_stream: Option<&EndedCount>) -> String {
+    match of_stream {
+        Some(ended) => format!(
+            "{} sessions of {id} ended\n{}",
+            ended.ended,
+            missing(&ended.coverage)
+        ),
         None => format!("session {id} ended\n"),
     }
 }
 
 /// Which proxies did not answer, if the answer is for all of them.
-fn missing(data: &Value) -> String {
-    let line = |row: &Value| {
-        let (proxy, why) = (text(&row["proxy"]), text(&row["why"]));
-        folded(&format!("without proxy {proxy}: {why}"))
-    };
-    rows(data, "missing").map(line).collect()
+fn missing(coverage: &Coverage) -> String {
+    let line = |one: &Missing| folded(&format!("without proxy {}: {}", one.proxy, one.why));
+    coverage.missing.iter().map(line).collect()
 }
 
 /// The table of sessions.
-pub(super) fn sessions(data: &Value) -> String {
-    let row = |row: &Value| {
-        let bytes =
-            ["bytes_to_client", "bytes_to_origin"].map(|key| row[key].as_f64().unwrap_or_default());
-        [
-            match row["proxy"].as_str() {
-                Some(proxy) => format!("{proxy}:{}", text(&row["id"])),
-                None => text(&row["id"]),
-            },
-            text(&row["stream"]),
-            format!("{} {}", text(&row["protocol"]), text(&row["action"])),
-            text(&row["client"]),
-            text(&row["origin"]),
-            match row["pull"].as_u64() {
-                Some(pull) => format!("{}, pull {pull}", text(&row["state"])),
-                None => text(&row["state"]),
-            },
-            row["age_seconds"].as_f64().map(span).unwrap_or_default(),
-            size(bytes[0].max(bytes[1])),
-        ]
-    };
-    let rows: Vec<[String; 8]> = rows(data, "sessions").map(row).collect();
+pub(super) fn sessions(all: &Sessions) -> String {
+    let rows: Vec<[String; 8]> = all.sessions.iter().map(session).collect();
     if rows.is_empty() {
-        return format!("no session is open\n{}", missing(data));
+        return format!("no session is open\n{}", missing(&all.coverage));
     }
     let heading = [
         "ID", "STREAM", "ASKS", "CLIENT", "ORIGIN", "STATE", "AGE", "BYTES",
     ];
-    table(heading, &rows) + &missing(data)
+    table(heading, &rows) + &missing(&all.coverage)
+}
+
+fn session(one: &Session) -> [String; 8] {
+    [
+        match &one.proxy {
+            Some(proxy) => format!("{proxy}:{}", one.id),
+            None => one.id.to_string(),
+        },
+        one.stream.clone(),
+        format!("{} {}", one.protocol, one.action),
+        one.client.clone(),
+        text(one.origin.as_deref()),
+        match one.pull {
+            Some(pull) => format!("{}, pull {pull}", one.state),
+            None => one.state.clone(),
+        },
+        span(one.age_seconds),
+        size(one.bytes_to_client.max(one.bytes_to_origin)),
+    ]
 }
 
 /// Everything at a glance.
-pub(super) fn ps(all: &Value) -> String {
-    let proxy = &all["proxy"];
-    let state = match &proxy["drain"] {
-        Value::Null if proxy["draining"] == true => "stopping".to_owned(),
-        Value::Null => "taking streams".to_owned(),
-        drain => format!("draining: {}", progress(drain)),
+pub(super) fn ps(all: &Everything) -> String {
+    let proxy = &all.proxy;
+    let state = match &proxy.drain {
+        None if proxy.draining => "stopping".to_owned(),
+        None => "taking streams".to_owned(),
+        Some(drain) => format!("draining: {}", progress(drain)),
     };
-    let count = |what: &str| rows(&all[what], what).count();
-    let sum = |what: &str| -> u64 {
-        let counts = rows(&all["streams"], "streams").map(|row| row[what].as_u64());
-        counts.map(Option::unwrap_or_default).sum()
-    };
-    let others = match rows(proxy, "peers").count() {
+    let streams = &all.streams.streams;
+    let sum = |count: fn(&Stream) -> u64| -> u64 { streams.iter().map(count).sum() };
+    let others = match proxy.peers.len() {
         0 => String::new(),
         others => format!(", {} proxies", others + 1),
     };
-    let pulls = match sum("pulls") {
+    let pulls = match sum(|one| one.pulls) {
         0 => String::new(),
         pulls => format!(" (pulls for them: {pulls})"),
     };
-    let certificates: String = rows(proxy, "certificates")
-        .map(|row| {
-            let until = text(&row["not_after"]);
-            format!(
-                "TLS: {} until {}\n",
-                text(&row["name"]),
-                until.split('T').next().unwrap_or_default()
-            )
-        })
-        .collect();
+    let certificates = proxy.certificates.iter().map(|one| {
+        let until = text(one.not_after.as_deref());
+        let day = until.split('T').next().unwrap_or_default();
+        format!("TLS: {} until {day}\n", one.name)
+    });
     format!(
-        "sluicegate {}, {state}\n{} streams, {} publishers, {} players{pulls}, {} origins{others}\n{certificates}\n{}{}",
-        text(&proxy["version"]),
-        count("streams"),
-        sum("publishers"),
-        sum("players"),
-        count("origins"),
+        "sluicegate {}, {state}\n{} streams, {} publishers, {} players{pulls}, {} origins{others}\n{}\n{}{}",
+        proxy.version,
+        streams.len(),
+        sum(|one| one.publishers),
+        sum(|one| one.players),
+        all.origins.origins.len(),
+        certificates.collect::<String>(),
         proxies(proxy),
-        origins(&all["origins"]),
+        origins(&all.origins),
     )
 }
 
 /// The proxies of a cluster; empty if there is only one.
-fn proxies(proxy: &Value) -> String {
-    let mut all: Vec<[String; 3]> = rows(proxy, "peers")
-        .map(|row| ["id", "system", "version"].map(|key| text(&row[key])))
-        .collect();
-    if all.is_empty() {
+fn proxies(proxy: &Proxy) -> String {
+    if proxy.peers.is_empty() {
         return String::new();
     }
     let own = [
-        text(&proxy["id"]),
+        text(proxy.id.as_deref()),
         "asked".to_owned(),
-        text(&proxy["version"]),
+        proxy.version.clone(),
     ];
-    all.insert(0, own);
+    let others = proxy.peers.iter().map(|peer| {
+        [
+            peer.id.clone(),
+            text(peer.system.as_deref()),
+            peer.version.clone(),
+        ]
+    });
+    let all: Vec<[String; 3]> = std::iter::once(own).chain(others).collect();
     format!("{}\n", table(["PROXY", "SYSTEM API", "VERSION"], &all))
 }
 
-/// The new duty of an origin or of the proxy.
-pub(super) fn duty(data: &Value) -> String {
-    let who = data["id"].as_str().unwrap_or("this proxy");
-    match &data["drain"] {
-        Value::Null if data["duty"] == "disabled" => {
-            format!("{who} is disabled: nobody new is sent there\n")
+/// The new duty of an origin.
+pub(super) fn origin_duty(it: &Duty) -> String {
+    match &it.drain {
+        None if it.duty == "disabled" => {
+            format!("{} is disabled: nobody new is sent there\n", it.id)
         }
-        Value::Null => format!("{who} takes new streams\n"),
-        drain => format!("{who} drains: {}\n", progress(drain)),
+        drain => takes(&it.id, drain.as_ref()),
+    }
+}
+
+/// The new duty of the proxy.
+pub(super) fn proxy_duty(it: &Proxy) -> String {
+    takes(it.id.as_deref().unwrap_or("this proxy"), it.drain.as_ref())
+}
+
+fn takes(who: &str, drain: Option<&Drain>) -> String {
+    match drain {
+        None => format!("{who} takes new streams\n"),
+        Some(drain) => format!("{who} drains: {}\n", progress(drain)),
     }
 }
 
@@ -198,36 +216,22 @@ pub(super) fn folded(line: &str) -> String {
 }
 
 /// The progress of a drain.
-pub(super) fn progress(drain: &Value) -> String {
-    let publishers = text(&drain["publishers"]);
-    let players = text(&drain["players"]);
-    if drain["done"] == true {
+pub(super) fn progress(drain: &Drain) -> String {
+    if drain.done {
         return "done".to_owned();
     }
-    let end = match drain["eta_seconds"].as_f64() {
+    let end = match drain.eta_seconds {
         Some(seconds) => format!("over in {} at the latest", span(seconds)),
         None => "no deadline".to_owned(),
     };
-    format!("{publishers} publishers and {players} players left, {end}")
+    format!(
+        "{} publishers and {} players left, {end}",
+        drain.publishers, drain.players
+    )
 }
 
-fn rows<'a>(data: &'a Value, list: &str) -> impl Iterator<Item = &'a Value> {
-    data[list].as_array().into_iter().flatten()
-}
-
-pub(super) fn text(value: &Value) -> String {
-    match value {
-        Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
-        Value::Number(number) => match number.as_f64() {
-            Some(fraction) if number.is_f64() => format!("{fraction:.1}"),
-            _ => number.to_string(),
-        },
-        Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(", "),
-        Value::Bool(true) => "yes".to_owned(),
-        Value::Bool(false) => "no".to_owned(),
-        Value::Object(_) => value.to_string(),
-    }
+fn text(value: Option<&str>) -> String {
+    value.unwrap_or("-").to_owned()
 }
 
 pub(super) fn ago(seconds: f64) -> String {
@@ -246,7 +250,8 @@ pub(super) fn span(seconds: f64) -> String {
 }
 
 /// Bytes in the form that people use.
-fn size(bytes: f64) -> String {
+fn size(bytes: u64) -> String {
+    let bytes = bytes as f64;
     let units = [("GB", 1e9), ("MB", 1e6), ("kB", 1e3)];
     match units.into_iter().find(|(_, unit)| bytes >= *unit) {
         Some((name, unit)) => format!("{:.1} {name}", bytes / unit),
@@ -257,7 +262,12 @@ fn size(bytes: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde::de::DeserializeOwned;
+    use serde_json::{Value, json};
+
+    fn read<T: DeserializeOwned>(document: Value) -> T {
+        serde_json::from_value(document).expect("a document of the system API")
+    }
 
     fn fits(text: &str) {
         for line in text.lines() {
@@ -275,14 +285,17 @@ mod tests {
              "sessions": 0, "last_seen_seconds": 400.0, "drain": null,
              "notes": [{"seconds_ago": 1.0, "what": "10.0.0.2:1935: connection refused"}]},
         ]});
-        let text = origins(&data);
+        let text = origins(&read(data));
         fits(&text);
         assert!(
             text.contains("failing") && text.contains("6m40s ago"),
             "{text}"
         );
         assert!(text.contains("3 publishers"), "{text}");
-        assert_eq!(origins(&json!({"origins": []})), "no origin is known\n");
+        assert_eq!(
+            origins(&read(json!({"origins": []}))),
+            "no origin is known\n"
+        );
     }
 
     #[test]
@@ -290,7 +303,7 @@ mod tests {
         let data = json!({"sessions": [{"id": 7, "stream": format!("__defaultVhost__/live/{}", "x".repeat(90)),
             "protocol": "rtmp", "action": "publish", "client": "[2001:db8::1234:5678]:54321", "origin": "one",
             "state": "relaying", "pull": 12, "age_seconds": 7384.0, "bytes_to_client": 3, "bytes_to_origin": 123_456_789}]});
-        let text = sessions(&data);
+        let text = sessions(&read(data));
         fits(&text);
         assert!(
             text.contains("relaying, pull 12")
@@ -300,7 +313,7 @@ mod tests {
             "{text}"
         );
         let data = json!({"streams": [{"stream": "v/live/a", "origin": "one", "publishers": 1, "players": 3}]});
-        assert_eq!(streams(&data).lines().count(), 2);
+        assert_eq!(streams(&read(data)).lines().count(), 2);
     }
 
     #[test]
@@ -319,13 +332,19 @@ mod tests {
                 json!({"id": "a", "duty": "disabled", "drain": null}),
                 "a is disabled: nobody new is sent there\n",
             ),
-            (
-                json!({"draining": false, "drain": null}),
-                "this proxy takes new streams\n",
-            ),
         ];
         for (data, expected) in rows {
-            assert_eq!(duty(&data), expected);
+            assert_eq!(origin_duty(&read(data)), expected);
+        }
+        let proxies = [
+            (
+                json!({"id": null, "draining": false, "drain": null}),
+                "this proxy takes new streams\n",
+            ),
+            (json!({"id": "p1"}), "p1 takes new streams\n"),
+        ];
+        for (data, expected) in proxies {
+            assert_eq!(proxy_duty(&read(data)), expected);
         }
     }
 }

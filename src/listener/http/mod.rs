@@ -33,6 +33,7 @@ use tracing::debug;
 
 use self::again::Current;
 pub use self::pieces::Pieces;
+use crate::api::Alive;
 use crate::config;
 use crate::hub::Hub;
 use crate::net::entrance::{Ends, Visitor};
@@ -216,7 +217,7 @@ impl Http {
         match route {
             Route::Versions => json(StatusCode::OK, &versions::long()),
             Route::Health(Probe::Live) if self.settings.health => {
-                json(StatusCode::OK, &serde_json::json!({"alive": true}))
+                json(StatusCode::OK, &Alive { alive: true })
             }
             Route::Health(Probe::Ready) if self.settings.health => {
                 let (status, document) = self.readiness.report(proxy);
