@@ -137,3 +137,82 @@ async fn a_server_that_registers_nowhere_is_used_while_it_answers() {
     assert_eq!(answer.status(), Some(200), "{}", answer.reason());
     assert_eq!(house.origin_of("live/a").as_deref(), Some("default"));
 }
+
+/// What an origin says of a stream without a base: each client makes another address of it.
+#[tokio::test]
+async fn a_track_is_asked_for_by_every_address_that_a_client_may_make_of_its_name() {
+    for base in ["", "Content-Base: rtsp://10.0.0.9/live/a\r\n"] {
+        let house = House::open("").await;
+        let origin = Stub::start(move |at| {
+            let grants = grants(at, Vec::new());
+            move |request: &Message| match request.method() {
+                Some(Method::Describe) => {
+                    let fields = format!("{base}Content-Type: application/sdp\r\n");
+                    let sdp = "v=0\r\ns=a\r\nm=video 0 RTP/AVP 96\r\na=control:track1\r\n";
+                    Reply::Say(answer(request, "200 OK", &fields, sdp))
+                }
+                _ => grants(request),
+            }
+        })
+        .await;
+        house.register_with("one", &format!(r#""rtsp":["{}"]"#, origin.at.port()));
+        let at = house.at.rtsp;
+        for track in ["live/a/track1", "live/track1", "live/atrack1"] {
+            let mut player = Caller::connect(at).await;
+            let told = player
+                .ask(&format!("DESCRIBE rtsp://{at}/live/a"), 1, "")
+                .await;
+            assert_eq!(told.status(), Some(200));
+            let set_up = player
+                .ask(
+                    &format!("SETUP rtsp://{at}/{track}"),
+                    2,
+                    "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n",
+                )
+                .await;
+            assert_eq!(set_up.status(), Some(200), "{track}, {base:?}");
+            let other = player
+                .ask(
+                    &format!("SETUP rtsp://{at}/live/track2"),
+                    3,
+                    "Transport: RTP/AVP/TCP;unicast;interleaved=2-3\r\n",
+                )
+                .await;
+            assert_eq!(other.status(), Some(455), "it is no track of this stream");
+        }
+    }
+}
+
+/// A client that keeps its session alive with a method that its origin lacks loses it.
+#[tokio::test]
+async fn a_client_hears_of_the_methods_that_its_origin_has() {
+    let house = House::open("").await;
+    let origin = Stub::start(|at| {
+        let grants = grants(at, Vec::new());
+        move |request: &Message| match request.method() {
+            Some(Method::Options) => {
+                let fields = "Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN, GET_PARAMETER\r\n";
+                Reply::Say(answer(request, "200 OK", fields, ""))
+            }
+            _ => grants(request),
+        }
+    })
+    .await;
+    house.register_with("one", &format!(r#""rtsp":["{}"]"#, origin.at.port()));
+    let at = house.at.rtsp;
+    let mut player = Caller::connect(at).await;
+    let url = format!("rtsp://{at}/live/a");
+    let first = player.ask(&format!("OPTIONS {url}"), 1, "").await;
+    let public = first.field("public").expect("a list");
+    assert!(!public.contains("GET_PARAMETER"), "not every server has it");
+    let told = player.ask(&format!("DESCRIBE {url}"), 2, "").await;
+    let public = told.field("public").expect("the origin's list");
+    assert!(public.contains("GET_PARAMETER"), "{public}");
+    assert!(!public.contains("RECORD"), "{public}");
+    let again = player.ask(&format!("OPTIONS {url}"), 3, "").await;
+    assert_eq!(
+        again.field("public"),
+        Some(public),
+        "from the origin itself"
+    );
+}

@@ -303,6 +303,24 @@ async fn a_camera_that_falls_silent_is_let_go() {
     .await;
 }
 
+/// A loudspeaker of a camera: its player sends, and gets nothing.
+#[tokio::test]
+async fn a_player_that_talks_back_is_in_use() {
+    let house = House::open("[session]\nplayer_idle = \"500ms\"\n").await;
+    let origin = Stub::start(|at| grants(at, frame(0, &[1; 100]))).await;
+    register(&house, "one", &origin);
+    let mut player = play(&house, "a").await;
+    let began = std::time::Instant::now();
+    while began.elapsed() < std::time::Duration::from_millis(1500) {
+        player.send(frame(2, &[7; 50])).await;
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        assert_eq!(house.proxy.sessions().len(), 1);
+    }
+    player.hear_end().await;
+    house.until_sessions(0).await;
+    assert_eq!(house.proxy.sessions().ended()[0].reason, "player_idle");
+}
+
 #[tokio::test]
 async fn however_the_bytes_are_split_the_same_arrives() {
     let house = House::open("").await;

@@ -23,6 +23,8 @@ pub struct Join {
     asked: VecDeque<Pending>,
     /// The CSeq of a TEARDOWN that is under way.
     leaving: Option<u32>,
+    /// The methods that the origin has, until the client knows: before the origin was known it heard of others.
+    public: Option<String>,
     tracks: u32,
 }
 
@@ -93,8 +95,16 @@ impl Join {
             paths: vec![named, own],
             asked: VecDeque::new(),
             leaving: None,
+            public: None,
             tracks: 0,
         }
+    }
+
+    /// The methods that the origin has, by its answer to OPTIONS: the first answer that the client gets tells of them.
+    #[must_use]
+    pub fn knowing(mut self, public: Option<&str>) -> Self {
+        self.public = public.map(str::to_owned);
+        self
     }
 
     /// Handles a message of the client.
@@ -187,10 +197,15 @@ impl Join {
                 news = (status < 300).then_some(News::AllEnd);
             }
         }
-        FromOrigin {
-            bytes: self.rewrite.to_client(message, transport.as_deref()),
-            news,
+        let mut bytes = self.rewrite.to_client(message, transport.as_deref());
+        if message.status().is_some()
+            && let Some(public) = self.public.take()
+            && message.field("public").is_none()
+        {
+            let said = bytes.as_deref().unwrap_or_else(|| message.bytes());
+            bytes = Some(with_field(said, &format!("Public: {public}\r\n")));
         }
+        FromOrigin { bytes, news }
     }
 
     fn answered(&mut self, cseq: u32) -> Option<Pending> {
@@ -272,21 +287,39 @@ impl Join {
         if let Some(named) = named {
             note(&mut self.paths, path(named));
         }
+        // Without a base, what was asked for is one (RFC 2326 §C.1.1).
+        let has_slash = named.is_some_and(|named| named.ends_with('/'));
         if message.field("content-type").is_none() {
             return;
         }
-        let base = named.map(|named| path(named).to_owned());
+        let asked = self.paths.first().cloned().unwrap_or_default();
+        let base = named.map_or(asked, |named| path(named).to_owned());
+        // Some clients append a track's name to a base without a last slash, others put it in place of the last segment
+        // (RFC 3986 §5.2.3).
+        let beside = base.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let bases = match has_slash {
+            true => vec![base.as_str()],
+            false => vec![base.as_str(), beside],
+        };
         for line in str::from_utf8(message.body()).unwrap_or_default().lines() {
             let Some(control) = line.strip_prefix("a=control:").map(str::trim) else {
                 continue;
             };
             let relative = !control.contains("://") && !control.starts_with('/');
-            match base.as_deref() {
-                _ if control == "*" => {}
-                Some(base) if relative && !base.is_empty() => {
-                    note(&mut self.paths, &format!("{base}/{}", path(control)));
-                }
-                _ => note(&mut self.paths, path(control)),
+            if control == "*" {
+                continue;
+            }
+            if !relative {
+                note(&mut self.paths, path(control));
+                continue;
+            }
+            for base in &bases {
+                let track = format!("{base}/{}", path(control));
+                note(&mut self.paths, track.trim_matches('/'));
+            }
+            if !has_slash {
+                // Others put the two together as they are.
+                note(&mut self.paths, &format!("{base}{}", path(control)));
             }
         }
     }
@@ -297,6 +330,14 @@ impl Offer {
     pub fn uri(&self) -> &str {
         &self.uri
     }
+}
+
+/// A response with a further field, after its first line.
+fn with_field(response: &[u8], field: &str) -> Vec<u8> {
+    let line = response.iter().position(|byte| *byte == b'\n');
+    let parts = line.and_then(|at| response.split_at_checked(at + 1));
+    let (first, rest) = parts.unwrap_or_default();
+    [first, field.as_bytes(), rest].concat()
 }
 
 fn note(paths: &mut Vec<String>, path: &str) {

@@ -225,8 +225,10 @@ fn without_track(uri: &str) -> &str {
 
 /// Maximum requests in a row that name no stream: clients send one or two.
 pub const MAX_ANSWERED: usize = 64;
-const PUBLIC: &str = "Public: OPTIONS, DESCRIBE, ANNOUNCE, SETUP, PLAY, PAUSE, RECORD, TEARDOWN, \
-                      GET_PARAMETER, SET_PARAMETER\r\n";
+/// What every server has: a client that keeps its session alive with a method that its origin lacks would lose it. The
+/// origin's own list comes with its first answer.
+const PUBLIC: &str =
+    "Public: OPTIONS, DESCRIBE, ANNOUNCE, SETUP, PLAY, PAUSE, RECORD, TEARDOWN\r\n";
 const NO_TUNNEL: &str = "HTTP/1.0 501 Not Implemented\r\nContent-Type: text/plain\r\nConnection: close\r\n\
                          \r\nRTSP tunnelled through HTTP is not served here; use RTSP over TCP.\n";
 

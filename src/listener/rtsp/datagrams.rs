@@ -267,8 +267,10 @@ impl Lane {
             };
             let _ = self.facing_origin.try_send_to(data, origin);
             row.count(Direction::ToOrigin, data.len());
-            if is_media && row.request.action == Action::Publish {
-                row.media_flows();
+            match row.request.action {
+                Action::Play if is_media => row.talks_back(),
+                Action::Publish if is_media => row.media_flows(),
+                _ => {}
             }
         }
     }

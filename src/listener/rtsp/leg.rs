@@ -28,6 +28,8 @@ pub(super) struct Leg {
     peer: SocketAddr,
     challenging: bool,
     rename: Option<Rename>,
+    /// The methods that it has, in its own words.
+    public: Option<String>,
 }
 
 /// What an answer means for a request that names a stream.
@@ -55,12 +57,18 @@ impl Leg {
             peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
             challenging: false,
             rename,
+            public: None,
         }
     }
 
     /// The stream's two paths, where the origin's differs from the client's.
     pub(super) const fn rename(&self) -> Option<&Rename> {
         self.rename.as_ref()
+    }
+
+    /// The methods that the origin has, as it lists them.
+    pub(super) fn public(&self) -> Option<&str> {
+        self.public.as_deref()
     }
 
     pub(super) const fn origin(&self) -> &OriginId {
@@ -110,7 +118,10 @@ impl Leg {
             self.answer().await
         };
         match timeout(time_limit, answer).await {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(answer)) => {
+                self.public = answer.field("public").map(str::to_owned);
+                Ok(())
+            }
             Ok(Err(DialError::HungUp(why))) => Err(DialError::Failed(why)),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(DialError::Silent(

@@ -193,9 +193,12 @@ impl Rtsp {
         loop {
             // What an origin that says no says to the client.
             let said = Mutex::new(None);
-            let heard = session
-                .dial(|attempt| self.ask(attempt, &asked, &kept, &said, ends))
-                .await;
+            let heard = tokio::select! {
+                biased;
+                heard = session
+                    .dial(|attempt| self.ask(attempt, &asked, &kept, &said, ends)) => heard,
+                () = client.closed() => Err(Refusal::Ended(EndReason::ClientClosed)),
+            };
             let (leg, answer) = match heard {
                 Ok(heard) => heard,
                 Err(Refusal::Ended(_)) => return Err(RequestEnd::Gone),
@@ -393,7 +396,7 @@ impl Leg {
             secure: false,
             rename: self.rename().cloned(),
         };
-        Join::new(asked, ends.client.ip(), rewrite)
+        Join::new(asked, ends.client.ip(), rewrite).knowing(self.public())
     }
 }
 

@@ -175,6 +175,7 @@ impl Watched {
 
     fn note_media(&self) {
         let flows = match self.row.request.action {
+            Action::Play if self.from_client.saw_media() => return self.row.talks_back(),
             Action::Play => self.from_origin.saw_media(),
             Action::Publish => self.from_client.saw_media(),
         };
