@@ -5,14 +5,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, HeaderName, SERVER, TRANSFER_ENCODING,
+    ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, HeaderName, SERVER,
+    TRANSFER_ENCODING,
 };
 use hyper::{Response, StatusCode};
 use sluicegate_core::http::head::{Forwarded, RequestHead};
 use sluicegate_core::stream::Service;
 use tokio::net::TcpStream;
 
-use crate::net::head;
+use crate::net::{cors, head};
 use crate::origin::attempt::Attempt;
 use crate::origin::dial::Dialer;
 use crate::origin::http;
@@ -105,9 +106,10 @@ fn for_client<B>(response: &Response<B>) -> Result<HeaderMap, NoAnswer> {
         .into_parts()
         .0
         .headers;
+    let says_cors = response.headers().contains_key(ACCESS_CONTROL_ALLOW_ORIGIN);
     let ours = |name: &HeaderName| {
         let framing = [CONNECTION, CONTENT_LENGTH, DATE, SERVER, TRANSFER_ENCODING];
-        framing.contains(name) || name.as_str().starts_with("access-control-")
+        framing.contains(name) || cors::is_about(name) && !says_cors
     };
     let names: Vec<HeaderName> = headers.keys().filter(|name| ours(name)).cloned().collect();
     for name in names {

@@ -460,7 +460,11 @@ async fn a_browser_that_asks_first_hears_that_it_may() {
         viewer.head().await.starts_with("HTTP/1.1 204 "),
         "it has no body and the connection stays"
     );
-    assert!(origin.visits().is_empty(), "no origin is asked");
+    let visits = origin.visits().len();
+    assert_eq!(
+        visits, 2,
+        "the origin has no rule of its own, when it is asked"
+    );
 }
 
 #[tokio::test]

@@ -50,6 +50,11 @@ impl CallOrigin {
         )
     }
 
+    /// Where its API is.
+    pub(crate) const fn api(&self) -> SocketAddr {
+        self.api
+    }
+
     /// The addresses that sent it datagrams.
     pub(crate) fn sources(&self) -> BTreeSet<SocketAddr> {
         self.seen.lock().expect("no panic").sources.clone()

@@ -8,6 +8,7 @@ mod files;
 mod granted;
 mod live;
 mod pieces;
+mod preflight;
 mod refusal;
 mod rewrite;
 mod share;
@@ -16,8 +17,7 @@ use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST,
+    ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST,
     HeaderValue,
 };
 use hyper::{Method, Request, Response, StatusCode};
@@ -173,7 +173,7 @@ impl Http {
         current: &Arc<Current>,
     ) -> Response<Body> {
         if request.method() == Method::OPTIONS {
-            return open_to_all(preflight());
+            return preflight::answer(self, &request, ends, proxy).await;
         }
         let target = request.uri().path_and_query().map_or("/", |t| t.as_str());
         match route(target, request.headers().get(HOST), ends, proxy) {
@@ -322,18 +322,4 @@ fn live_pull(request: &RequestHead, ends: Ends, proxy: &Proxy) -> Option<Protoco
         }
         _ => None,
     }
-}
-
-/// The answer to a browser that asks before it pulls.
-fn preflight() -> Response<Body> {
-    let mut response = Response::new(full(""));
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    let headers = response.headers_mut();
-    headers.insert(
-        ACCESS_CONTROL_ALLOW_METHODS,
-        HeaderValue::from_static("GET, HEAD, OPTIONS"),
-    );
-    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("*"));
-    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
-    response
 }

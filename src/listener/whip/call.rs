@@ -11,12 +11,14 @@ use serde_json::Value;
 use sluicegate_core::access::credentials::Credentials;
 use sluicegate_core::fleet::origin::Target;
 use sluicegate_core::http::whip::{CallRequest, resolve, resource as resource_path};
+use sluicegate_core::place::redirect::place_of;
 use sluicegate_core::rtc::sdp::{self, Announced, Check, Rewritten};
 use sluicegate_core::stream::{Action, Protocol, Service, StreamUrl};
 use tokio::time::timeout;
 
 use super::super::calls::DeleteRequest;
 use super::{Ask, Refused, broken_answer, json_target, pass_refusal, refuse};
+use crate::net::cors;
 use crate::net::http::{Body, Identity, full, json};
 use crate::origin::call::{self as origin_call, CallAnswer, Message, NoAnswer, TELL_WITHIN, tell};
 use crate::proxy::{Attempt, DialError, Request, Session};
@@ -104,13 +106,16 @@ impl Ask<'_> {
         let announced = self.whip.announced(&self.head, self.ends.local);
         let (answer, checks) = read_answer(text.as_bytes(), &offer, &announced)?;
         set(&mut document, "sdp", &answer.sdp);
+        let mut response = json(StatusCode::OK, &document);
+        cors::take_word(&agreed.answer.headers, response.headers_mut());
         self.stand(session, agreed, None, &offer, checks).await?;
-        Ok(json(StatusCode::OK, &document))
+        Ok(response)
     }
 
     /// The end of a call, at the wish of its client.
     pub(super) async fn delete(self, id: &str) -> Result<Response<Body>, Refused> {
         let call = self.call(id).await?;
+        let mut response = Response::new(full(""));
         let status = match &call.resource {
             None => StatusCode::OK,
             Some(resource) => {
@@ -126,7 +131,10 @@ impl Ask<'_> {
                         }
                         StatusCode::OK
                     }
-                    Ok(Ok(answer)) if answer.status.is_success() => answer.status,
+                    Ok(Ok(answer)) if answer.status.is_success() => {
+                        cors::take_word(&answer.headers, response.headers_mut());
+                        answer.status
+                    }
                     // It is over here, whatever has become of the origin.
                     Ok(Ok(_) | Err(_)) | Err(_) => StatusCode::OK,
                 }
@@ -139,7 +147,6 @@ impl Ask<'_> {
         if let Some(row) = self.proxy.sessions().row(call.session()) {
             row.end(EndReason::ClientClosed);
         }
-        let mut response = Response::new(full(""));
         *response.status_mut() = status;
         Ok(response)
     }
@@ -196,7 +203,7 @@ impl Ask<'_> {
     }
 
     /// The call of a resource, whichever proxy signalled it.
-    async fn call(&self, id: &str) -> Result<Arc<Call>, Refused> {
+    pub(super) async fn call(&self, id: &str) -> Result<Arc<Call>, Refused> {
         let mut call = self.proxy.registry().bindings().call(id);
         if call.is_none()
             && let Some(cluster) = self.proxy.cluster()
@@ -236,13 +243,13 @@ impl Ask<'_> {
 
     /// Asks origins until one agrees.
     async fn place(&self, session: &Session, target: &str, body: Bytes) -> Result<Agreed, Refused> {
-        let said_no = Mutex::new(None);
+        let said = Mutex::new(Said::default());
         let dialled = session
-            .dial(|attempt| self.ask_origin(session, attempt, target, body.clone(), &said_no))
+            .dial(|attempt| self.ask_origin(session, attempt, target, body.clone(), &said))
             .await;
         dialled.map_err(|refusal| {
-            let said_no = said_no.into_inner().unwrap_or_else(PoisonError::into_inner);
-            match said_no {
+            let said = said.into_inner().unwrap_or_else(PoisonError::into_inner);
+            match said.no {
                 Some(answer) => pass_refusal(answer),
                 None => refuse(refusal.http_status(), refusal.to_string()),
             }
@@ -255,11 +262,17 @@ impl Ask<'_> {
         attempt: Attempt,
         target: &str,
         body: Bytes,
-        said_no: &Mutex<Option<CallAnswer>>,
+        said: &Mutex<Said>,
     ) -> Result<Agreed, DialError> {
-        let target = self.target_at(session, &attempt, target)?;
-        let target = target.as_str();
+        let said = || said.lock().unwrap_or_else(PoisonError::into_inner);
         let registry = self.proxy.registry();
+        let is_here =
+            |place: &str| registry.at(Service::Api, place).as_ref() == Some(&attempt.origin);
+        let moved = said().moved.take().filter(|(place, _)| is_here(place));
+        let mut target = match moved {
+            Some((_, target)) => target,
+            None => self.target_at(session, &attempt, target)?,
+        };
         let Some(api) = registry.target(&attempt.origin, Service::Api) else {
             return Err(DialError::Refused(
                 "its origin has WebRTC media and no API to ask for it".to_owned(),
@@ -273,9 +286,50 @@ impl Ask<'_> {
         let at_api = Attempt {
             service: Service::Api,
             target: api.clone(),
-            ..attempt
+            ..attempt.clone()
         };
-        let stream = dialer.dial(&at_api, self.client(), self.ends.local).await?;
+        let mut answer = self.exchange(&at_api, &target, body.clone()).await?;
+        registry.answered(&at_api.origin);
+        if let Some((place, elsewhere)) = redirect(&answer, &target) {
+            if place.as_deref().is_some_and(|place| !is_here(place)) {
+                let place = place.unwrap_or_default();
+                said().moved = Some((place.clone(), elsewhere));
+                return Err(DialError::Moved(place));
+            }
+            target = elsewhere;
+            answer = self.exchange(&at_api, &target, body).await?;
+        }
+        if answer.status == StatusCode::OK || answer.status == StatusCode::CREATED {
+            return Ok(Agreed {
+                answer,
+                media,
+                api,
+                target,
+            });
+        }
+        let words = format!("it answered {}", answer.status);
+        let busy = matches!(
+            answer.status,
+            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+        );
+        said().no = Some(answer);
+        // The next may have room; one that says no to this client says so for all.
+        Err(if busy {
+            DialError::HungUp(words)
+        } else {
+            DialError::Refused(words)
+        })
+    }
+
+    /// Sends an offer to the API of an origin.
+    async fn exchange(
+        &self,
+        at_api: &Attempt,
+        target: &str,
+        body: Bytes,
+    ) -> Result<CallAnswer, DialError> {
+        let dialer = self.whip.calls.dialer();
+        let stream = dialer.dial(at_api, self.client(), self.ends.local).await?;
         let forwarded = self.forwarded();
         let message = Message {
             head: &self.head,
@@ -284,34 +338,13 @@ impl Ask<'_> {
             forwarded: &forwarded,
         };
         let mut answer = pin!(origin_call::ask(stream, message));
-        let answered = match self.whip.silence.wait(&at_api, &mut answer).await? {
+        let answered = match self.whip.silence.wait(at_api, &mut answer).await? {
             Some(answered) => answered,
             None => answer.await,
         };
-        let answer = answered.map_err(|no_answer| match no_answer {
+        answered.map_err(|no_answer| match no_answer {
             NoAnswer::HungUp => DialError::HungUp(no_answer.to_string()),
             NoAnswer::Broken(_) => DialError::Failed(no_answer.to_string()),
-        })?;
-        registry.answered(&at_api.origin);
-        if answer.status == StatusCode::OK || answer.status == StatusCode::CREATED {
-            return Ok(Agreed {
-                answer,
-                media,
-                api,
-                target: target.to_owned(),
-            });
-        }
-        let words = format!("it answered {}", answer.status);
-        let busy = matches!(
-            answer.status,
-            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
-        );
-        *said_no.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
-        // The next may have room; one that says no to this client says so for all.
-        Err(if busy {
-            DialError::HungUp(words)
-        } else {
-            DialError::Refused(words)
         })
     }
 
@@ -389,7 +422,12 @@ impl Ask<'_> {
     }
 
     /// Says something of a call to the origin that answered it.
-    async fn tell(&self, call: &Call, target: &str, body: Bytes) -> Result<CallAnswer, NoAnswer> {
+    pub(super) async fn tell(
+        &self,
+        call: &Call,
+        target: &str,
+        body: Bytes,
+    ) -> Result<CallAnswer, NoAnswer> {
         let message = Message {
             head: &self.head,
             target,
@@ -400,6 +438,28 @@ impl Ask<'_> {
         let dialer = self.whip.calls.dialer();
         tell(dialer, self.proxy.registry(), call, client, local, message).await
     }
+}
+
+/// What origins said to an offer that they did not take.
+#[derive(Default)]
+struct Said {
+    no: Option<CallAnswer>,
+    /// Where one of them sends it, as `host:port`, and the target there.
+    moved: Option<(String, String)>,
+}
+
+/// Where an offer is to be sent instead, method and body unchanged (RFC 9725 §4.5): the place, if the origin names one,
+/// and the target there.
+fn redirect(answer: &CallAnswer, target: &str) -> Option<(Option<String>, String)> {
+    let same_method = [
+        StatusCode::TEMPORARY_REDIRECT,
+        StatusCode::PERMANENT_REDIRECT,
+    ];
+    if !same_method.contains(&answer.status) {
+        return None;
+    }
+    let location = answer.headers.get(LOCATION)?.to_str().ok()?;
+    Some((place_of(location, Service::Api), resolve(target, location)?))
 }
 
 fn read_offer(body: &[u8]) -> Result<Rewritten, Refused> {
@@ -423,7 +483,7 @@ fn read_answer(
 }
 
 /// What of an origin's headers goes on; `Location` is ours.
-fn keep_headers(from: &HeaderMap, to: &mut HeaderMap) {
+pub(super) fn keep_headers(from: &HeaderMap, to: &mut HeaderMap) {
     for (name, value) in from {
         if name != LOCATION {
             to.append(name, value.clone());

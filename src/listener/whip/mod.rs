@@ -5,6 +5,7 @@
 //! [bindings](crate::registry::bindings): media finds its way by them, and so do PATCH and DELETE.
 
 mod call;
+mod options;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -31,7 +32,7 @@ use super::calls::Calls;
 use crate::config;
 use crate::net::entrance::Ends;
 use crate::net::http::{Body, Identity, full, text};
-use crate::net::{forwarded, head};
+use crate::net::{cors, forwarded, head};
 use crate::origin::call::{CallAnswer, NoAnswer};
 use crate::origin::silence::SilenceCheck;
 use crate::proxy::Proxy;
@@ -96,11 +97,13 @@ impl Whip {
         };
         let mut response = self.dispatch(request, ends, proxy, dialect, path).await;
         let headers = response.headers_mut();
-        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-        headers.insert(
-            ACCESS_CONTROL_EXPOSE_HEADERS,
-            HeaderValue::from_static(EXPOSED),
-        );
+        // An origin that has its own rule for other sites has said so.
+        headers
+            .entry(ACCESS_CONTROL_ALLOW_ORIGIN)
+            .or_insert(HeaderValue::from_static("*"));
+        headers
+            .entry(ACCESS_CONTROL_EXPOSE_HEADERS)
+            .or_insert(HeaderValue::from_static(EXPOSED));
         Ok(response)
     }
 
@@ -118,7 +121,8 @@ impl Whip {
         };
         let method = request.method().clone();
         if method == Method::OPTIONS {
-            return preflight(methods);
+            let of = (path, methods);
+            return self.options(request, ends, proxy, dialect, of).await;
         }
         if self.media.is_empty() {
             return text(StatusCode::NOT_FOUND, "WebRTC is not served here");
@@ -245,7 +249,8 @@ fn pass_refusal(answer: CallAnswer) -> Refused {
     };
     *response.status_mut() = status;
     for (name, value) in &answer.headers {
-        let told = PASSED.contains(name) || (name == CONTENT_TYPE && is_text);
+        let told =
+            PASSED.contains(name) || cors::is_about(name) || (name == CONTENT_TYPE && is_text);
         if told {
             response.headers_mut().insert(name, value.clone());
         }

@@ -1,0 +1,103 @@
+//! OPTIONS of a browser that asks before it pulls (Fetch standard §3.2.2): the origin of the stream answers, where it has
+//! an answer.
+
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE,
+    ACCESS_CONTROL_REQUEST_METHOD, HOST, HeaderValue, ORIGIN,
+};
+use hyper::{Request, Response, StatusCode};
+use sluicegate_core::http::link;
+use sluicegate_core::http::route::Route;
+use sluicegate_core::stream::{Protocol, Service};
+
+use super::{Http, dialect_of, live, open_to_all, pieces, route};
+use crate::net::entrance::Ends;
+use crate::net::http::{Body, full};
+use crate::net::{cors, head};
+use crate::origin::http::AnswerBody;
+use crate::origin::kept::Repeatable;
+use crate::proxy::{Attempt, Proxy};
+
+/// Answers with what the origin says to pages of other sites, else with what we say to all.
+pub(super) async fn answer(
+    http: &Http,
+    request: &Request<Incoming>,
+    ends: Ends,
+    proxy: &Proxy,
+) -> Response<Body> {
+    let mut own = open_to_all(own());
+    let headers = request.headers();
+    if headers.contains_key(ORIGIN)
+        && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+        && let Some(said) = asked(http, request, ends, proxy).await
+        && said.status().is_success()
+    {
+        cors::take_word(said.headers(), own.headers_mut());
+    }
+    own
+}
+
+/// What the origin answers that a pull of the same would go to. Nothing is placed for it.
+async fn asked(
+    http: &Http,
+    request: &Request<Incoming>,
+    ends: Ends,
+    proxy: &Proxy,
+) -> Option<Response<AnswerBody>> {
+    let head = head::of_request(request).ok()?;
+    let protocol = match route(&head.target, request.headers().get(HOST), ends, proxy) {
+        Route::Live(protocol) => protocol,
+        Route::Piece(_) => Protocol::HttpSegments,
+        Route::Health(_) | Route::Other | Route::Versions => return None,
+    };
+    let (target, token) = link::take(&head.target);
+    let link = http.pieces.link(token);
+    let origin = match &link {
+        Some(link) => link.origin.clone(),
+        None => {
+            let stream = match protocol {
+                Protocol::HttpSegments => {
+                    let dialect = dialect_of(head.host(), ends, proxy);
+                    pieces::stream_of(proxy, dialect, head.host(), &target).ok()?
+                }
+                _ => live::stream_of(&head, ends, proxy).ok()?,
+            };
+            proxy.origin_of(&stream, protocol).ok()?
+        }
+    };
+    let attempt = Attempt::of(proxy.registry(), &origin, Service::Http, WITHIN)?;
+    if link.is_none() && !attempt.naming.is_of(dialect_of(head.host(), ends, proxy)) {
+        return None;
+    }
+    let mut outgoing = head.for_origin(&http.forwarded(ends));
+    outgoing.target = target.into_owned();
+    outgoing.headers.remove("connection");
+    let ask = Repeatable {
+        client: live::client_of(http, &head, ends.client),
+        local: ends.local,
+        head: outgoing,
+    };
+    let target = ask.head.target.clone();
+    let sent = ask.send(&http.dialer, &http.silence, &attempt, &target, WITHIN);
+    sent.await.ok()
+}
+
+/// What we say where the origin says nothing.
+fn own() -> Response<Body> {
+    let mut response = Response::new(full(""));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(
+        ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static("GET, HEAD, OPTIONS"),
+    );
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("*"));
+    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
+    response
+}
+
+/// A browser that asks first waits for this before it asks for what it wants.
+const WITHIN: Duration = Duration::from_secs(2);

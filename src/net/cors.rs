@@ -1,0 +1,74 @@
+//! What an answer says to pages of other sites (Fetch standard §3.2).
+
+use hyper::HeaderMap;
+use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, HeaderName, VARY};
+
+/// Whether a header is about pages of other sites.
+pub fn is_about(name: &HeaderName) -> bool {
+    name.as_str().starts_with("access-control-")
+}
+
+/// Replaces what `ours` says to pages of other sites by what an origin says, if it says anything.
+pub fn take_word(theirs: &HeaderMap, ours: &mut HeaderMap) {
+    if !theirs.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
+        return;
+    }
+    let about: Vec<HeaderName> = ours.keys().filter(|name| is_about(name)).cloned().collect();
+    for name in about {
+        ours.remove(name);
+    }
+    for (name, value) in theirs {
+        // An answer that names one site is for that site.
+        if is_about(name) || name == VARY {
+            ours.append(name, value.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::HeaderValue;
+
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let lines = lines.iter().map(|(name, value)| {
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )
+        });
+        lines.collect()
+    }
+
+    #[test]
+    fn an_origins_word_takes_the_place_of_ours() {
+        let own = [
+            ("access-control-allow-origin", "*"),
+            ("access-control-max-age", "86400"),
+            ("allow", "POST"),
+        ];
+        let rows: [(&str, &[_], &[_]); 3] = [
+            ("it says nothing", &[("server", "SRS")], &own),
+            (
+                "it names a site",
+                &[
+                    ("access-control-allow-origin", "https://app.example"),
+                    ("vary", "Origin"),
+                    ("link", "<stun:a>"),
+                ],
+                &[
+                    ("allow", "POST"),
+                    ("access-control-allow-origin", "https://app.example"),
+                    ("vary", "Origin"),
+                ],
+            ),
+            ("it names no site", &[("access-control-max-age", "1")], &own),
+        ];
+        for (cause, theirs, expected) in rows {
+            let mut ours = headers(&own);
+            take_word(&headers(theirs), &mut ours);
+            assert_eq!(ours, headers(expected), "{cause}");
+        }
+    }
+}
