@@ -115,6 +115,8 @@ fn proxy(policy: &str) -> Proxy {
     let timing = Timing {
         dial: HOUR,
         setup: HOUR,
+        play_wait: HOUR,
+        publisher_idle: HOUR,
         takeover_after: HOUR,
         takeover: sluicegate::config::Takeover::Never,
         drain_pace: HOUR,

@@ -625,6 +625,49 @@ fn a_missing_static_directory_is_a_warning() {
 }
 
 #[test]
+fn where_one_time_leaves_another_without_effect_it_is_said() {
+    let rows = [
+        (
+            "[session]\ndial_timeout = \"5s\"\n",
+            "session.setup_timeout is over when session.dial_timeout is",
+        ),
+        (
+            "[http]\nanswer_timeout = \"1s\"\n",
+            "http.answer_timeout is over before session.dial_timeout",
+        ),
+        (
+            "[session]\nplay_wait = \"20s\"\n",
+            "http.answer_timeout is longer than session.play_wait",
+        ),
+        (
+            "[session]\ntakeover_after = \"31s\"\n",
+            "session.takeover_after is longer than session.publisher_idle",
+        ),
+        (
+            "[placement]\nask = \"http://10.0.0.9/place\"\nask_timeout = \"5s\"\n",
+            "placement.ask_timeout is as long as session.setup_timeout",
+        ),
+        (
+            "[store]\nurl = \"redis://10.0.0.9\"\ntimeout = \"5s\"\n",
+            "store.timeout is as long as session.setup_timeout",
+        ),
+    ];
+    let said = |file: &str| {
+        let warnings = load(file, &[], "").unwrap().warnings;
+        let about = |warning: &String| rows.iter().any(|(_, words)| warning.contains(words));
+        warnings.into_iter().filter(about).collect::<Vec<_>>()
+    };
+    assert_eq!(said(""), Vec::<String>::new(), "the defaults agree");
+    for (file, words) in rows {
+        let said = said(file);
+        assert!(
+            said.len() == 1 && said[0].contains(words),
+            "{file}: {said:?}"
+        );
+    }
+}
+
+#[test]
 fn vhosts_are_a_word_or_a_list() {
     let listed =
         |names: &[&str]| VhostRule::Listed(names.iter().map(|name| (*name).to_owned()).collect());

@@ -235,6 +235,7 @@ fn an_outcome() -> impl Strategy<Value = Outcome> {
         4 => Just(Outcome::Failed(Fault::Refused, no())),
         4 => Just(Outcome::Failed(Fault::Silent, no())),
         2 => Just(Outcome::HungUp(no())),
+        2 => Just(Outcome::Busy(no())),
         3 => Just(Outcome::Refused(no())),
         2 => Just(Outcome::Full),
         2 => (some_origin(), by).prop_map(|(origin, by)| Outcome::ClaimedFor(origin, by)),
@@ -253,6 +254,7 @@ fn a_last_outcome() -> impl Strategy<Value = Outcome> {
         Just(Outcome::Failed(Fault::Refused, no())),
         Just(Outcome::Failed(Fault::Silent, no())),
         Just(Outcome::HungUp(no())),
+        Just(Outcome::Busy(no())),
         Just(Outcome::Refused(no())),
         Just(Outcome::Full),
         Just(Outcome::NoService),
@@ -358,7 +360,7 @@ fn check(world: &World, terms: Terms, out: Option<&OriginId>, told: &Told) {
         }
         if *why == Why::Found {
             assert!(
-                after(|outcome| matches!(outcome, Outcome::Refused(_))),
+                after(|outcome| matches!(outcome, Outcome::Busy(_) | Outcome::Refused(_))),
                 "{tried:?}"
             );
         }
@@ -484,15 +486,27 @@ fn a_publisher_that_came_back_at_once_is_asked_for_again_until_its_origin_has_no
         publishes: true,
         ..TERMS
     };
-    let told = play(&world, terms, None, &[], &refused());
+    let busy = Outcome::Busy("already publishing".to_owned());
+    let told = play(&world, terms, None, &[], &busy);
     assert!(told.tried.len() > 5, "{told:?}");
     assert!(told.tried.iter().all(|one| one.what.choice.origin == id(0)));
     let last = told.tried.last().unwrap();
     assert!(last.at < Duration::from_millis(2300), "{:?}", last.at);
-    assert!(!last.what.asks_again, "the last no is passed on");
     assert!(matches!(told.gave_up, Some(GiveUp::Refused { .. })));
-    let player = play(&world, TERMS, None, &[], &refused());
+    let player = play(&world, TERMS, None, &[], &busy);
     assert_eq!(player.tried.len(), 1, "a player is told at once");
+    let final_no = play(&world, terms, None, &[], &refused());
+    assert_eq!(
+        final_no.tried.len(),
+        1,
+        "a no that is not about the publisher is the last word"
+    );
+    let stranger = World {
+        left_lately: false,
+        ..world
+    };
+    let stranger = play(&stranger, terms, None, &[], &busy);
+    assert_eq!(stranger.tried.len(), 1, "nobody left");
 }
 
 #[test]
@@ -515,8 +529,7 @@ fn what_one_origin_refuses_is_looked_for_on_the_others_once() {
         ("o1".to_owned(), Why::Found),
     ];
     assert_eq!(path(&told), expected);
-    let asks_again: Vec<bool> = told.tried.iter().map(|one| one.what.asks_again).collect();
-    assert_eq!((asks_again, told.searches), (vec![true, false], 1));
+    assert_eq!(told.searches, 1);
 
     let nowhere = play(&world, TERMS, None, &[], &refused());
     let words = match nowhere.gave_up {

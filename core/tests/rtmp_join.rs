@@ -83,7 +83,8 @@ proptest! {
         let origin = Origin { refusal: Some(refusal), ..origin }.in_order();
         let session = join(&client, origin, &sizes, steps).unwrap();
         let expected = match refusal {
-            Refusal::Connect | Refusal::CreateStream => Progress::Rejected("go away".to_owned()),
+            Refusal::Connect => Progress::Rejected("NetConnection.Connect.Rejected: go away".to_owned()),
+            Refusal::CreateStream => Progress::Rejected("NetConnection.Call.Failed: go away".to_owned()),
             Refusal::Redirect | Refusal::Status => Progress::Redirected("rtmp://10.0.0.2/live/a".to_owned()),
         };
         prop_assert_eq!(session.progress, expected);

@@ -6,7 +6,7 @@ use sluicegate_core::dialect::{Dialect, RtmpAsked};
 use sluicegate_core::place::redirect::place_of;
 use sluicegate_core::rtmp::client::{Client, ClientEvent};
 use sluicegate_core::rtmp::join::redirect;
-use sluicegate_core::rtmp::message::{Message, kind};
+use sluicegate_core::rtmp::message::{Message, NO_REASON, kind};
 use sluicegate_core::stream::{Service, StreamUrl};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -120,14 +120,18 @@ fn answered(client: &mut Client, messages: &mut Vec<Message>) -> Result<bool, Di
                     let place = place_of(url, Service::Rtmp);
                     return Err(DialError::Moved(place.unwrap_or_default()));
                 }
-                let words = command.status().map(|status| status.description.to_owned());
-                return Err(DialError::Refused(words.unwrap_or_else(|| {
-                    "the origin refused without a reason".to_owned()
-                })));
+                let words = command.status().map(|status| status.words());
+                return Err(DialError::Refused(
+                    words.unwrap_or_else(|| NO_REASON.to_owned()),
+                ));
             }
             ClientEvent::Status {
-                level, description, ..
-            } if level == "error" => return Err(DialError::Refused(description)),
+                level,
+                code,
+                description,
+            } if level == "error" => {
+                return Err(DialError::Refused(format!("{code}: {description}")));
+            }
             ClientEvent::Status { .. } => joined = true,
         }
     }

@@ -17,7 +17,7 @@ use sluicegate_core::rtmp::chunk::{ChunkReader, ChunkWriter};
 use sluicegate_core::rtmp::header::DEFAULT_CHUNK_SIZE;
 use sluicegate_core::rtmp::message::{Message, chunk_stream};
 use sluicegate_core::rtmp::server::{Server, ServerEvent};
-use sluicegate_core::stream::StreamUrl;
+use sluicegate_core::stream::{Action, StreamUrl};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Joined;
@@ -533,9 +533,9 @@ fn hear(
                 None => Ok(()),
             }
         }
-        ViewerProtocol::Rtmp { server, .. } => {
+        ViewerProtocol::Rtmp { server, stream_id } => {
             let fed = server.feed(heard);
-            let handled = handle(server, inner, row);
+            let handled = handle(server, *stream_id, inner, row);
             while let Some(bytes) = server.poll_output() {
                 inner.say(&bytes);
             }
@@ -546,15 +546,26 @@ fn hear(
 }
 
 /// What an RTMP client did.
-fn handle(server: &mut Server, inner: &mut Inner, row: &Row) -> Result<(), EndReason> {
+fn handle(server: &mut Server, own: u32, inner: &mut Inner, row: &Row) -> Result<(), EndReason> {
     let mut closed = false;
     while let Some(event) = server.poll_event() {
         match event {
-            ServerEvent::Closed { .. } => closed = true,
+            ServerEvent::Closed { stream_id } => closed |= stream_id == own,
             ServerEvent::Media(_) => {}
             ServerEvent::Paused { paused, .. } => {
                 inner.paused = paused;
                 inner.apart = true;
+            }
+            ServerEvent::Request(request) if request.stream_id != own => {
+                // Some servers would play both; here the first goes on.
+                let code = match request.action {
+                    Action::Play => "NetStream.Play.Failed",
+                    Action::Publish => "NetStream.Publish.BadName",
+                };
+                let stream = &row.request.stream;
+                let words = format!("this connection carries {stream}; open another one");
+                let refused = server.refuse(request.stream_id, code, &words);
+                refused.map_err(|_| EndReason::ClientError)?;
             }
             ServerEvent::Request(request) => {
                 let stream = StreamUrl::from_rtmp(&request.tc_url, &request.name);

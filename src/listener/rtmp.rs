@@ -1,7 +1,7 @@
 //! RTMP: the client is answered up to its `publish` or `play`, joined with the origin of its stream, and from
 //! then on watched, not translated.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::Either;
@@ -15,7 +15,7 @@ use sluicegate_core::place::rule::Via;
 use sluicegate_core::rtmp::amf0::Value;
 use sluicegate_core::rtmp::chunk::ChunkWriter;
 use sluicegate_core::rtmp::join::{Join, Joined, Progress};
-use sluicegate_core::rtmp::message::{Command, Message, chunk_stream};
+use sluicegate_core::rtmp::message::{Command, Message, chunk_stream, code_and_description};
 use sluicegate_core::rtmp::server::{Identified, Server, ServerEvent};
 use sluicegate_core::stream::{Action, DEFAULT_VHOST, Protocol, Service, StreamUrl};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -148,10 +148,12 @@ impl Rtmp {
                 }
             }
         }
+        // What an origin that says no says to the client.
+        let said = Mutex::new(None);
         let joined = tokio::select! {
             biased;
             joined = session
-                .dial(|attempt| self.ask(&proxy, attempt, &stream, &identified, ends)) => joined,
+                .dial(|attempt| self.ask(&proxy, attempt, &stream, &identified, ends, &said)) => joined,
             () = client.closed() => Err(Refusal::Ended(EndReason::ClientClosed)),
         };
         let (origin, joined, first) = match joined {
@@ -160,7 +162,17 @@ impl Rtmp {
                 session.finish(reason);
                 return None;
             }
-            Err(refusal) => return refuse_as(&mut client, asked, &refusal).await,
+            Err(refusal) => {
+                let own = said.lock().unwrap_or_else(PoisonError::into_inner).take();
+                return match (refusal, own) {
+                    (Refusal::Refused { .. }, Some(own)) => {
+                        session.row().count(Direction::ToClient, own.len());
+                        linger_close::say(&mut client, &own, linger_close::TIME_LIMIT).await;
+                        None
+                    }
+                    (refusal, _) => refuse_as(&mut client, asked, &refusal).await,
+                };
+            }
         };
         let mut passage = Watched {
             joined,
@@ -255,7 +267,10 @@ impl Rtmp {
         stream: &StreamUrl,
         identified: &Identified,
         ends: Ends,
+        said: &Mutex<Option<Vec<u8>>>,
     ) -> Result<(TcpStream, Joined, Vec<u8>), DialError> {
+        let note = |own| *said.lock().unwrap_or_else(PoisonError::into_inner) = own;
+        note(None);
         let named = RtmpAsked {
             tc_url: &identified.request.tc_url,
             name: &identified.request.name,
@@ -285,9 +300,12 @@ impl Rtmp {
                 }) if !steps => steps = true,
                 Err(interrupted) => return Err(interrupted.into_dial_error()),
                 Ok((mut joined, first)) => {
-                    let refusal = joined.take_refusal().filter(|_| attempt.asks_again);
-                    if let Some(words) = refusal {
-                        return Err(DialError::Refused(words.into()));
+                    if let Some(no) = joined.take_refusal() {
+                        note(Some(first));
+                        return Err(match no.is_busy {
+                            true => DialError::Busy(no.words),
+                            false => DialError::Refused(no.words),
+                        });
                     }
                     if steps && renamed.is_none() {
                         proxy.registry().note_step_by_step(&attempt.origin);
@@ -315,8 +333,9 @@ impl Interrupted {
     fn into_dial_error(self) -> DialError {
         match self {
             Self::Broken(why) => DialError::Failed(why),
+            // Some servers say in no other way that the stream has a publisher.
             Self::Closed { answered: true, .. } => {
-                DialError::Refused("its origin closed the connection without a reason".to_owned())
+                DialError::Busy("its origin closed the connection without a reason".to_owned())
             }
             Self::Closed { shaken: true, .. } => {
                 DialError::HungUp("closed the connection during set-up".to_owned())
@@ -420,18 +439,22 @@ impl Pair {
     /// What a client hears that asked for a second stream, if it is between two messages now.
     fn linger_close(&mut self) -> Option<Vec<u8>> {
         let joined = &mut self.passage.joined;
-        let name = joined.second_request()?;
-        let words = format!(
-            "this connection carries {}; open another one for {}",
-            self.session.row().request.stream,
-            name.split('?').next().unwrap_or_default()
-        );
+        let words = carries_another(self.session.row(), joined.second_request()?);
         joined.message_to_client(&status(
             self.passage.asked,
             no(self.passage.asked.action),
             &words,
         ))
     }
+}
+
+/// What a client hears that asks for the stream `name` besides the one of its session.
+fn carries_another(row: &Row, name: &str) -> String {
+    format!(
+        "this connection carries {}; open another one for {}",
+        row.request.stream,
+        name.split('?').next().unwrap_or_default()
+    )
 }
 
 /// The walks of a session, and what they tell its row.
@@ -489,6 +512,19 @@ impl Passage for Watched {
         }
     }
 
+    fn words(&mut self) -> Option<Vec<u8>> {
+        let other = self.joined.other_request()?;
+        let asked = StatusFor {
+            action: other.action,
+            stream_id: other.stream_id,
+        };
+        let words = carries_another(&self.row, &other.name);
+        let message = status(asked, no(asked.action), &words);
+        let bytes = self.joined.message_to_client(&message)?;
+        self.joined.other_refused();
+        Some(bytes)
+    }
+
     fn passed(&mut self) -> Result<(), EndReason> {
         self.note_media();
         if self.joined.second_request().is_some() {
@@ -510,6 +546,12 @@ async fn refuse_as(client: &mut Wire, asked: StatusFor, refusal: &Refusal) -> Op
         (Action::Publish, Refusal::Denied { .. }) => "NetStream.Publish.Denied",
         // An encoder that is told a reason stops; one whose connection ends comes again.
         (Action::Publish, Refusal::NotYet { .. }) => return None,
+        (_, Refusal::Refused { description, .. }) => {
+            // Of a pull, which the origin refused for all its viewers.
+            let own = code_and_description(description);
+            let (code, words) = own.unwrap_or_else(|| (no(asked.action), description));
+            return say_no(client, asked, code, words).await;
+        }
         (action, _) => no(action),
     };
     say_no(client, asked, code, &refusal.to_string()).await

@@ -28,8 +28,6 @@ pub struct Attempt {
     pub time_limit: Duration,
     /// It wants RTMP commands one by one.
     pub step_by_step: bool,
-    /// A no is to be reported as [`DialError::Refused`], since there may be a better answer, and not to be passed on.
-    pub asks_again: bool,
 }
 
 impl Attempt {
@@ -66,7 +64,6 @@ impl Attempt {
             naming: naming.unwrap_or_default(),
             time_limit,
             step_by_step: member.is_some_and(|member| member.step_by_step),
-            asks_again: false,
         }
     }
 
@@ -85,6 +82,9 @@ impl From<Unsayable> for DialError {
 /// Why an attempt did not end in a joined session.
 #[derive(Debug)]
 pub enum DialError {
+    /// The origin answered, and the answer is no because the stream has a publisher. That may be one that has left, which
+    /// the origin has not noticed.
+    Busy(String),
     /// This machine has no descriptor, port or memory left for a connection: no origin is to blame.
     Exhausted(String),
     /// The origin could not be reached, or answered nonsense: the next candidate may do better.
@@ -98,6 +98,9 @@ pub enum DialError {
     Refused(String),
     /// The origin said nothing in its time.
     Silent(String),
+    /// The origin lives, and its answer took longer than the client may wait: no other would be faster, and nobody is to
+    /// blame.
+    Slow(String),
 }
 
 impl DialError {

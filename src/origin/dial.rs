@@ -147,7 +147,6 @@ mod tests {
                 naming: Naming::default(),
                 time_limit: Duration::ZERO,
                 step_by_step: false,
-                asks_again: false,
             };
             dialer.announcement(&attempt, client, local)
         };

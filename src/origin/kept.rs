@@ -1,6 +1,7 @@
 //! Asking an origin over a kept connection, or a fresh one.
 
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,7 +30,11 @@ pub(crate) struct Repeatable {
 
 impl Repeatable {
     /// Sends the request with the origin's own `target`, and waits for the head of the answer, `time_limit` in all, and
-    /// less if the origin turns out to say nothing to anybody. A kept connection that turns out to be closed costs one more try, on a fresh one.
+    /// less if the origin turns out to say nothing to anybody. A kept connection that turns out to be closed costs one
+    /// more try, on a fresh one.
+    ///
+    /// # Errors
+    /// [`DialError::Slow`] when the time is over and the origin lives, [`DialError::Silent`] when it may not.
     pub(crate) async fn send(
         &self,
         dialer: &Dialer,
@@ -38,16 +43,23 @@ impl Repeatable {
         target: &str,
         time_limit: Duration,
     ) -> Result<Response<AnswerBody>, DialError> {
+        let lives = AtomicBool::new(false);
         let answered = async {
             let mut exchange = pin!(self.exchange(dialer, attempt, target));
             match silence.wait(attempt, &mut exchange).await? {
                 Some(answered) => answered,
-                None => exchange.await,
+                None => {
+                    lives.store(true, Ordering::Relaxed);
+                    exchange.await
+                }
             }
         };
         timeout(time_limit, answered).await.unwrap_or_else(|_| {
             let words = format!("{}: no answer in time", attempt.target);
-            Err(DialError::Silent(words))
+            Err(match lives.load(Ordering::Relaxed) {
+                true => DialError::Slow(words),
+                false => DialError::Silent(words),
+            })
         })
     }
 

@@ -62,7 +62,8 @@ impl SilenceCheck {
         }
     }
 
-    async fn speaks(&self, origin: &OriginId) -> bool {
+    /// Whether an origin speaks, by its answer to a question that costs it nothing.
+    pub async fn speaks(&self, origin: &OriginId) -> bool {
         let said = self.of(origin);
         let mut said = said.lock().await;
         if let Some((at, spoke)) = *said

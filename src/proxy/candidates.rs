@@ -1,6 +1,7 @@
 //! The way of a request through the candidates of its stream: the only failover there is. The decisions are
 //! [`attempts`](sluicegate_core::place::attempts); here each is carried out.
 
+use std::pin::{Pin, pin};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use sluicegate_core::place::attempts::{
     Attempts, Choice, Claimant, GiveUp, Outcome, Publisher, Step, Terms, Try, View, Why,
 };
 use sluicegate_core::stream::{Action, PlacementKey, Service, StreamUrl};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, info};
 
 use super::choice::Ask;
@@ -101,22 +102,57 @@ impl Candidates<'_> {
         }
         let attempt = Attempt {
             time_limit: next.time_limit,
-            asks_again: next.asks_again,
             ..attempt
         };
         let dialled = Instant::now();
-        let Ok(answer) = timeout_at(deadline, dial(attempt)).await else {
-            // One that came last had less than its time, and that was not its doing.
-            if dialled.elapsed() >= self.proxy.shared.timing.dial {
-                self.failed(&origin, Fault::Silent, "did not answer in time");
-            }
-            return Err(Outcome::OutOfTime);
+        let mut dialling = pin!(dial(attempt));
+        let answer = match timeout_at(deadline, &mut dialling).await {
+            Ok(answer) => answer,
+            Err(_) => self.wait_on(&origin, dialled, dialling).await?,
         };
         match answer {
             Ok(leg) if !joins(&leg) => Ok(leg),
             Ok(leg) => self.join(&origin).map(|()| leg),
             Err(error) => Err(self.note(&origin, error, dialled)),
         }
+    }
+
+    /// The time of the round is over, and the origin owes its answer. One that speaks when it is asked may take longer,
+    /// as when it waits for a publisher, starts a packager or asks somebody itself. One that says nothing has failed.
+    async fn wait_on<T>(
+        &self,
+        origin: &OriginId,
+        dialled: Instant,
+        mut dialling: Pin<&mut impl Future<Output = Result<T, DialError>>>,
+    ) -> Result<Result<T, DialError>, Outcome> {
+        // One that came last had less than its time, and that was not its doing.
+        if dialled.elapsed() < self.proxy.shared.timing.dial {
+            return Err(Outcome::OutOfTime);
+        }
+        // A caller of SRT has given up by now, and no question of another protocol says anything about that one.
+        let speaks = async {
+            self.service != Service::Srt && self.proxy.shared.silence.speaks(origin).await
+        };
+        tokio::select! {
+            biased;
+            answer = &mut dialling => return Ok(answer),
+            speaks = speaks => if !speaks {
+                self.failed(origin, Fault::Silent, "did not answer in time");
+                return Err(Outcome::OutOfTime);
+            }
+        }
+        debug!(%origin, stream = %self.request.stream, "the origin speaks, so its answer is waited for");
+        if let Some(row) = self.row.filter(|_| !self.publishes()) {
+            row.waits();
+        }
+        let timing = &self.proxy.shared.timing;
+        let time_limit = match self.request.action {
+            Action::Play => timing.play_wait,
+            Action::Publish => timing.publisher_idle,
+        };
+        timeout(time_limit, dialling)
+            .await
+            .map_err(|_| Outcome::OutOfTime)
     }
 
     /// The origin took the stream, which is where its claim stands, unless that has moved.
@@ -173,9 +209,17 @@ impl Candidates<'_> {
                 info!(stream = %self.request.stream, %origin, to = place, "origin redirects");
                 return Outcome::Redirected(place);
             }
+            DialError::Busy(words) => {
+                registry.answered(origin);
+                return Outcome::Busy(words);
+            }
             DialError::Refused(words) => {
                 registry.answered(origin);
                 return Outcome::Refused(words);
+            }
+            DialError::Slow(how) => {
+                self.note_failed(origin, &how, dialled);
+                return Outcome::OutOfTime;
             }
         };
         self.failed(origin, fault, &how);
@@ -335,7 +379,12 @@ impl View for Candidates<'_> {
 
     fn origin_at(&self, place: &str) -> Option<OriginId> {
         let registry = self.proxy.registry();
-        let known = registry.at(self.service, place)?;
+        let service = match self.service {
+            // A call is asked for at the API.
+            Service::Rtc => Service::Api,
+            other => other,
+        };
+        let known = registry.at(service, place)?;
         let state = registry.state(&known)?;
         (state != OriginState::Suspect).then_some(known)
     }

@@ -41,6 +41,8 @@ use crate::metrics::{Metrics, RefusalLabels, StoreLabel};
 pub use crate::origin::attempt::{Attempt, DialError};
 use crate::origin::connect::Connector;
 use crate::origin::finder::Finder;
+use crate::origin::health::Prober;
+use crate::origin::silence::SilenceCheck;
 use crate::registry::Registry;
 pub use crate::sessions::Request;
 use crate::sessions::{Direction, EndReason, Sessions, State};
@@ -62,6 +64,7 @@ struct Inner {
     lookup: Lookup,
     placement_service: Option<PlacementService>,
     connector: Connector,
+    silence: Arc<SilenceCheck>,
     stopping: AtomicBool,
     cluster: Option<Arc<Cluster>>,
     // A std mutex: it is held for a line and never across an await.
@@ -105,8 +108,12 @@ pub struct Parts {
 pub struct Timing {
     /// A candidate has so long to send its first byte.
     pub dial: Duration,
-    /// All candidates together have so long.
+    /// All candidates together have so long, unless one that lives owes its answer.
     pub setup: Duration,
+    /// A player may wait so long for an origin that lives.
+    pub play_wait: Duration,
+    /// A publisher may wait so long for an origin that lives: it sends nothing meanwhile.
+    pub publisher_idle: Duration,
     /// A publisher that has sent nothing for so long gives way to one that comes back.
     pub takeover_after: Duration,
     /// Whose publish ends an earlier one.
@@ -120,6 +127,8 @@ pub struct Timing {
 impl Proxy {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
+        let prober = Prober::new(Arc::clone(&parts.registry), parts.connector.clone());
+        let silence = Arc::new(SilenceCheck::new(prober));
         let proxy = Self {
             shared: Arc::new(Inner {
                 registry: parts.registry,
@@ -132,6 +141,7 @@ impl Proxy {
                 placement_service: parts.placement_service,
                 cluster: parts.cluster,
                 finder: Finder::new(parts.connector.clone()),
+                silence,
                 connector: parts.connector,
                 stopping: AtomicBool::new(false),
                 drain: Mutex::default(),
@@ -200,6 +210,11 @@ impl Proxy {
     /// Reaches what was registered.
     pub fn connector(&self) -> &Connector {
         &self.shared.connector
+    }
+
+    /// Tells origins that take their time from those that are stopped.
+    pub fn silence(&self) -> &Arc<SilenceCheck> {
+        &self.shared.silence
     }
 
     /// Who may use the system API.

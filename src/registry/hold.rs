@@ -44,7 +44,7 @@ pub(super) struct Held {
     pub(super) why: Arc<str>,
     /// A session was joined, so that the claim outlives the sessions.
     pub(super) joined: bool,
-    /// When the last publisher that an origin had taken left.
+    /// When the last publisher that an origin had taken left it.
     pub(super) unpublished_at: Option<Instant>,
     /// It is among those that leave.
     pub(super) leaving: bool,
@@ -64,6 +64,8 @@ pub(crate) struct PlacementGuard {
     joined: AtomicBool,
     /// A leg to the stream's origin is reserved for it.
     has_leg: AtomicBool,
+    /// The origin ended the last leg, so that it knows.
+    was_left: AtomicBool,
 }
 
 /// The origin to be claimed holds as much as it may.
@@ -114,6 +116,7 @@ impl Registry {
             watches: AtomicBool::new(false),
             joined: AtomicBool::new(false),
             has_leg: AtomicBool::new(false),
+            was_left: AtomicBool::new(false),
         })
     }
 
@@ -129,6 +132,7 @@ impl Registry {
             watches: AtomicBool::new(false),
             joined: AtomicBool::new(false),
             has_leg: AtomicBool::new(false),
+            was_left: AtomicBool::new(false),
         }
     }
 }
@@ -342,6 +346,8 @@ impl PlacementGuard {
         if !self.has_leg.swap(false, Ordering::Relaxed) {
             return;
         }
+        let was_left = matches!(end, LegEnd::Closed | LegEnd::Refused);
+        self.was_left.store(was_left, Ordering::Relaxed);
         let label = ReasonLabel {
             reason: end.as_str(),
         };
@@ -402,7 +408,9 @@ impl Drop for PlacementGuard {
             held.publishers -= 1;
             if self.joined.load(Ordering::Relaxed) {
                 held.published -= 1;
-                held.unpublished_at = Some(Instant::now());
+                if !self.was_left.load(Ordering::Relaxed) {
+                    held.unpublished_at = Some(Instant::now());
+                }
             }
         }
         if held.holders() > 0 {

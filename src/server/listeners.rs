@@ -32,7 +32,6 @@ use crate::net::entrance::{Entrance, ProxyHeader, Visitor};
 use crate::net::tls::TlsEntrance;
 use crate::net::workers::Workers;
 use crate::origin::dial::Dialer;
-use crate::origin::health::Prober;
 use crate::origin::silence::SilenceCheck;
 use crate::proxy::Proxy;
 use crate::readiness::Readiness;
@@ -79,7 +78,6 @@ pub(super) struct Threads {
 impl Listeners {
     pub(super) fn new(
         proxy: Proxy,
-        prober: Prober,
         settings: Settings,
         readiness: Arc<Readiness>,
         (pages, shown): (Option<Pages>, Shown),
@@ -91,7 +89,7 @@ impl Listeners {
         let hub = parts::hub(&settings, &proxy, &dialer, &end);
         let room = room(settings.rtsp.udp_ports.is_some());
         Self {
-            silence: Arc::new(SilenceCheck::new(prober)),
+            silence: Arc::clone(proxy.silence()),
             calls: Calls::new(Arc::clone(&dialer), tasks.clone()),
             listed: settings.proxy_protocol.accept_from.clone().into(),
             connections: Arc::new(Semaphore::new(

@@ -211,14 +211,13 @@ impl Server {
             proxy.registry().insert_permanent(id, origin);
         }
         let prober = Prober::new(Arc::clone(proxy.registry()), proxy.connector().clone());
-        spawn_upkeep(&proxy, &settings, prober.clone(), &systemd, &end);
+        spawn_upkeep(&proxy, &settings, prober, &systemd, &end);
         if let Some(tls) = &tls {
             tls.keep(&proxy, &end);
         }
         let pulse = Pulse::of([&threads.connections, &threads.srt, &threads.rtc]);
         let listeners = Listeners::new(
             proxy.clone(),
-            prober,
             settings,
             Arc::clone(&readiness),
             (pages, shown),

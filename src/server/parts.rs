@@ -105,6 +105,8 @@ const fn timing(settings: &Settings) -> Timing {
     Timing {
         dial: wanted.dial_timeout,
         setup: wanted.setup_timeout,
+        play_wait: wanted.play_wait,
+        publisher_idle: wanted.publisher_idle,
         takeover_after: wanted.takeover_after,
         takeover: wanted.takeover,
         drain_pace: settings.drain.pace,

@@ -36,6 +36,8 @@ pub struct Row {
     setup: OnceLock<u32>,
     /// Milliseconds until media flowed.
     first_media: OnceLock<u32>,
+    /// The player sends media itself, as to the loudspeaker of a camera.
+    talks_back: AtomicBool,
     /// Where its bytes are copied to while somebody wants them.
     pub tap: Tap,
     end: OnceLock<EndReason>,
@@ -141,7 +143,7 @@ pub enum Direction {
 pub enum State {
     /// An origin is looked for and dialled.
     Connecting,
-    /// Joined, and no media yet.
+    /// Joined, or kept waiting by an origin that lives; and no media yet.
     Waiting,
     /// Media flows.
     Relaying,
@@ -172,6 +174,7 @@ impl Row {
             to_origin: Counters::new(),
             setup: OnceLock::new(),
             first_media: OnceLock::new(),
+            talks_back: AtomicBool::new(false),
             tap: Tap::default(),
             end: OnceLock::new(),
             closed: AtomicBool::new(false),
@@ -231,6 +234,12 @@ impl Row {
                     .observe(after.as_secs_f64());
             }
         }
+    }
+
+    /// Notes that a player sends media itself: what it sends shows that its session is in use.
+    pub fn talks_back(&self) {
+        self.talks_back.store(true, Ordering::Relaxed);
+        self.media_flows();
     }
 
     /// Notes what has come of an HTTP body so far. An origin may send a format's header long before its
@@ -363,6 +372,11 @@ impl Row {
         self.lock_placed().failed.push((origin, why));
     }
 
+    /// The player waits at an origin that has yet to answer it, as one that is joined does for its first media.
+    pub(crate) fn waits(&self) {
+        self.state.store(State::Waiting as u8, Ordering::Relaxed);
+    }
+
     /// The session is joined: both ends are connected. False if it was before: an origin asked for credentials, and the
     /// client asked again with them.
     pub(crate) fn joined(&self) -> bool {
@@ -401,15 +415,21 @@ impl Row {
         match (self.state(), self.request.action) {
             (State::Connecting, _) => None,
             (_, Action::Publish) => {
-                // What a publisher cannot deliver because the origin takes nothing is not its silence.
-                let silent = to_origin >= limits.publisher_idle && !self.to_origin.is_blocked();
+                // What a publisher cannot deliver because the origin takes nothing is not its silence. One that sends a
+                // picture a minute is in use while its origin reports on it, or asks whether it is there.
+                let silent = to_origin.min(to_client) >= limits.publisher_idle
+                    && !self.to_origin.is_blocked();
                 silent.then_some(EndReason::PublisherIdle)
             }
             (State::Waiting, Action::Play) => {
                 (self.age() >= limits.play_wait).then_some(EndReason::WaitedTooLong)
             }
             (State::Relaying, Action::Play) => {
-                let silent = to_client >= limits.player_idle && !self.to_client.is_blocked();
+                let silence = match self.talks_back.load(Ordering::Relaxed) {
+                    true => to_client.min(to_origin),
+                    false => to_client,
+                };
+                let silent = silence >= limits.player_idle && !self.to_client.is_blocked();
                 silent.then_some(EndReason::PlayerIdle)
             }
         }

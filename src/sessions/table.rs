@@ -19,9 +19,9 @@ use crate::stream_names::masked;
 /// How long the parts of a session may take.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// A publisher may send nothing for so long.
+    /// Between a publisher and its origin nothing may pass for so long.
     pub publisher_idle: Duration,
-    /// An origin that has sent media may send nothing to a player for so long.
+    /// An origin that has sent media may send nothing to a player for so long, unless the player sends media itself.
     pub player_idle: Duration,
     /// A player may wait so long for the first media.
     pub play_wait: Duration,
@@ -611,6 +611,47 @@ mod tests {
         );
         sweep(&table).await;
         assert_eq!(row.end_reason(), Some(EndReason::PublisherIdle));
+    }
+
+    /// For a minute, one sign of life every 20 s: who gives it, and whether it keeps the session.
+    #[tokio::test(start_paused = true)]
+    async fn what_shows_that_a_session_is_in_use() {
+        let (publish, play) = (Action::Publish, Action::Play);
+        let (client, origin) = (Direction::ToOrigin, Direction::ToClient);
+        let rows = [
+            ("a publisher sends", publish, client, false, true),
+            ("its origin reports on it", publish, origin, false, true),
+            ("a player gets", play, origin, false, true),
+            ("a player sends reports", play, client, false, false),
+            ("a player talks back", play, client, true, true),
+        ];
+        for (cause, action, direction, talks, kept) in rows {
+            let table = sessions(9);
+            let row = opened(&table, action).unwrap();
+            row.joined();
+            row.count(Direction::ToClient, 10);
+            row.media_flows();
+            if talks {
+                row.talks_back();
+            }
+            for _ in 0..3 {
+                row.count(direction, 10);
+                reason_after(&table, &row, 20).await;
+            }
+            assert_eq!(row.end_reason().is_none(), kept, "{cause}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_player_that_its_origin_keeps_waiting_has_the_same_time() {
+        let table = sessions(9);
+        let row = opened(&table, Action::Play).unwrap();
+        assert_eq!(reason_after(&table, &row, 599).await, None);
+        row.waits();
+        assert_eq!(
+            reason_after(&table, &row, 1).await,
+            Some(EndReason::WaitedTooLong)
+        );
     }
 
     #[tokio::test(start_paused = true)]

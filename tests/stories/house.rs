@@ -374,6 +374,23 @@ impl Guest {
         self.flush().await;
     }
 
+    /// The message stream that it was given.
+    pub(crate) const fn stream_id(&self) -> u32 {
+        self.machine.stream_id()
+    }
+
+    /// Sends a command on any message stream.
+    pub(crate) async fn tell(&mut self, stream_id: u32, command: &Command) {
+        self.tell_message(&Message::command(stream_id, command))
+            .await;
+    }
+
+    /// Sends a message as it is.
+    pub(crate) async fn tell_message(&mut self, message: &Message) {
+        self.machine.send_as_it_is(message);
+        self.flush().await;
+    }
+
     /// Sends a command on the stream.
     pub(crate) async fn command(&mut self, command: &Command) {
         self.machine.send_command(command);
@@ -429,6 +446,10 @@ pub(crate) enum Manner {
     Refuses(&'static str, &'static str),
     /// Refuses this many requests because it has a publisher already, and grants the rest.
     BusyFor(Arc<AtomicUsize>),
+    /// Refuses this many requests because their token is wrong, and grants the rest.
+    DeniesFor(Arc<AtomicUsize>),
+    /// Answers every request after this is cancelled, and then grants it.
+    Thinks(CancellationToken),
     /// Redirects every client to another place.
     Redirects(String),
     /// Assigns message stream ids from this one on, and grants.
@@ -647,17 +668,30 @@ async fn serve(
                         voice.command(message.stream_id, &Command::on_status("error", code, words));
                         continue;
                     }
-                    if let Manner::BusyFor(times) = &manner
+                    let no = match &manner {
+                        Manner::BusyFor(times) => {
+                            Some((times, "NetStream.Publish.BadName", "busy"))
+                        }
+                        Manner::DeniesFor(times) => {
+                            Some((times, "NetStream.Publish.Denied", "wrong token"))
+                        }
+                        _ => None,
+                    };
+                    if let Some((times, code, words)) = no
                         && times
                             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
                                 left.checked_sub(1)
                             })
                             .is_ok()
                     {
-                        let status =
-                            Command::on_status("error", "NetStream.Publish.BadName", "busy");
+                        let status = Command::on_status("error", code, words);
                         voice.command(message.stream_id, &status);
                         continue;
+                    }
+                    if let Manner::Thinks(go) = &manner {
+                        let said = std::mem::take(&mut voice.out);
+                        let _ = socket.write_all(&said).await;
+                        go.cancelled().await;
                     }
                     playing = action == Action::Play;
                     let code = if action == Action::Play {

@@ -34,8 +34,10 @@ mod listeners;
 #[path = "../support/machine.rs"]
 mod machine;
 mod names;
+mod origins_word;
 mod placement;
 mod pressure;
+mod refusals;
 mod rtc_media;
 mod rtc_peer;
 mod rtc_roams;
@@ -48,6 +50,7 @@ mod rtsp_house;
 mod rtsp_talk;
 mod scrape;
 mod silent_origins;
+mod slow_answers;
 mod sources;
 mod sources_dns;
 mod srs_edges;

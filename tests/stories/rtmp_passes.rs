@@ -1,7 +1,7 @@
 //! What clients and origins say to each other passes unchanged.
 
 use sluicegate_core::rtmp::amf0::Value;
-use sluicegate_core::rtmp::message::{Command, EnhancedRtmp};
+use sluicegate_core::rtmp::message::{Command, EnhancedRtmp, Message};
 use sluicegate_core::stream::Action;
 
 use crate::house::{Guest, House, Manner, Stub, until, video};
@@ -164,6 +164,40 @@ async fn another_stream_on_the_same_connection_is_refused_with_a_status() {
         "it was never sent to the first origin"
     );
     house.until_sessions(0).await;
+}
+
+/// The first goes on, and nothing of the second reaches the origin: some take all media of a connection for one stream's.
+#[tokio::test]
+async fn a_second_stream_beside_the_first_is_refused_and_the_first_goes_on() {
+    let house = House::open("").await;
+    let origin = Stub::start(Manner::Grants).await;
+    house.register("one", origin.at);
+    let mut publisher = house.ask(Action::Publish, "live/a").await;
+    let first = publisher.stream_id();
+    let second = first + 1;
+    publisher
+        .tell(0, &Command::call("createStream", 7.0, vec![]))
+        .await;
+    let publish = Command::call("publish", 8.0, vec!["b?token=secret".into(), "live".into()]);
+    publisher.tell(second, &publish).await;
+    let of_second = Message {
+        stream_id: second,
+        ..video(0, b"of the second")
+    };
+    publisher.tell_message(&of_second).await;
+    let heard = |guest: &Guest| guest.code() == "NetStream.Publish.BadName";
+    assert!(publisher.read_until(heard).await, "it is refused");
+    assert!(publisher.words().contains("open another one for b"));
+    assert!(!publisher.words().contains("secret"));
+    publisher.send(&video(40, b"of the first")).await;
+    until("the first", || {
+        !origin.seen.lock().unwrap().media.is_empty()
+    })
+    .await;
+    let seen = origin.seen.lock().unwrap();
+    assert_eq!(seen.media[0].payload, b"of the first");
+    assert_eq!((seen.media.len(), seen.requests.len()), (1, 1));
+    assert_eq!(house.proxy.sessions().len(), 1, "the first goes on");
 }
 
 #[tokio::test]

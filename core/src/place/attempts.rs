@@ -75,7 +75,7 @@ pub struct Choice {
 
 impl Choice {
     /// A stream whose claim is known to stand for `origin` is asked for there.
-    fn standing(origin: OriginId, why: Why, words: &'static str) -> Self {
+    fn standing(origin: OriginId, why: Why, words: impl Into<Cow<'static, str>>) -> Self {
         Self {
             expected: Some(origin.clone()),
             origin,
@@ -155,13 +155,13 @@ pub struct Try {
     pub pause: Duration,
     /// How long it may take to send its first byte.
     pub time_limit: Duration,
-    /// A no of its is not the last word, and is not to be passed on to the client.
-    pub asks_again: bool,
 }
 
 /// What came of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
+    /// The origin said no, which may be for a publisher that it has not seen leave.
+    Busy(String),
     /// The claim was not made: the stream is claimed for this origin, by somebody who was first.
     ClaimedFor(OriginId, Claimant),
     /// This machine has nothing left for a connection, in the words of the system.
@@ -182,7 +182,7 @@ pub enum Outcome {
     OutOfTime,
     /// The origin names another place for the stream, as `host:port`.
     Redirected(String),
-    /// The origin said no, in these words.
+    /// The origin said no, in these words, which are its last.
     Refused(String),
 }
 
@@ -281,7 +281,7 @@ impl Attempts {
     /// policy puts it.
     pub fn begin(&mut self, now: Instant, view: &impl View) -> Step {
         match self.first(view) {
-            Ok(choice) => self.try_next(now, choice, view),
+            Ok(choice) => self.try_next(now, choice),
             Err(give_up) => Step::Give(give_up),
         }
     }
@@ -313,11 +313,17 @@ impl Attempts {
         };
         let origin = current.origin.clone();
         match outcome {
-            Outcome::ClaimedFor(there, by) => self.claimed_for(now, there, by, view),
+            Outcome::Busy(words) if self.came_back_too_soon(now, view) => {
+                let why = format!("it still had the publisher that left: {words}");
+                let choice = Choice::standing(origin, Why::Again, why);
+                self.try_in(now, choice, PAUSE, self.terms.dial)
+            }
+            Outcome::Busy(words) => self.refused(origin, words, view),
+            Outcome::ClaimedFor(there, by) => self.claimed_for(now, there, by),
             Outcome::Exhausted(error) => Step::Give(GiveUp::Exhausted(error)),
             Outcome::Failed(fault, how) => self.fail_over(now, origin, fault, how, view),
             Outcome::Full => self.make_do(now, current, view),
-            Outcome::Found(there) => self.found(now, origin, there, view),
+            Outcome::Found(there) => self.found(now, origin, there),
             Outcome::HungUp(how) => {
                 self.hang_ups += 1;
                 if self.hang_ups >= MAX_HANG_UPS {
@@ -326,7 +332,7 @@ impl Attempts {
                 }
                 self.fail_over(now, origin, Fault::Refused, how, view)
             }
-            Outcome::MovedMeanwhile(there) => self.moved_meanwhile(now, there, view),
+            Outcome::MovedMeanwhile(there) => self.moved_meanwhile(now, there),
             Outcome::NoService => Step::Give(GiveUp::WrongService(origin)),
             Outcome::OutOfTime => {
                 self.tried
@@ -334,18 +340,12 @@ impl Attempts {
                 Step::Give(GiveUp::TooSlow(self.tried.clone()))
             }
             Outcome::Redirected(place) => self.redirected(now, origin, &place, view),
-            Outcome::Refused(words) => self.refused(now, origin, words, view),
+            Outcome::Refused(words) => self.refused(origin, words, view),
         }
     }
 
     /// Goes to the origin that somebody else claimed the stream for, unless that one has failed already.
-    fn claimed_for(
-        &mut self,
-        now: Instant,
-        there: OriginId,
-        by: Claimant,
-        view: &impl View,
-    ) -> Step {
+    fn claimed_for(&mut self, now: Instant, there: OriginId, by: Claimant) -> Step {
         if self.has_tried(&there) {
             return self.all_failed();
         }
@@ -356,16 +356,16 @@ impl Attempts {
             Claimant::Proxy => "another proxy placed it there first",
             Claimant::Request => "another request placed it there first",
         };
-        self.try_next(now, Choice::standing(there, Why::Lost, words), view)
+        self.try_next(now, Choice::standing(there, Why::Lost, words))
     }
 
     /// Follows the stream to an origin that took it while this one was asked, even one that failed before: it has it.
-    fn moved_meanwhile(&mut self, now: Instant, there: OriginId, view: &impl View) -> Step {
+    fn moved_meanwhile(&mut self, now: Instant, there: OriginId) -> Step {
         if self.loses_again() {
             return self.lost_too_often(there);
         }
         let words = "another request placed it there meanwhile";
-        self.try_next(now, Choice::standing(there, Why::Lost, words), view)
+        self.try_next(now, Choice::standing(there, Why::Lost, words))
     }
 
     /// Chooses again, without the origin whose last place somebody else got.
@@ -381,7 +381,7 @@ impl Attempts {
                     why: current.why,
                     ..best
                 };
-                self.try_next(now, choice, view)
+                self.try_next(now, choice)
             }
             Err(give_up) => Step::Give(give_up),
         }
@@ -398,7 +398,7 @@ impl Attempts {
     ) -> Step {
         self.tried.push((origin.clone(), how));
         if let Some(choice) = self.after_failure(&origin, view) {
-            return self.try_next(now, choice, view);
+            return self.try_next(now, choice);
         }
         if fault == Fault::Refused || self.insisted {
             return self.all_failed();
@@ -409,7 +409,7 @@ impl Attempts {
         let words = "no other origin may take it, so it is asked again";
         let choice = Choice::standing(origin, Why::Again, words);
         let time_limit = self.deadline().saturating_duration_since(now);
-        self.try_in(now, choice, Duration::ZERO, time_limit, view)
+        self.try_in(now, choice, Duration::ZERO, time_limit)
     }
 
     /// The origin to try after `failed`. None when a publisher on that one is joined through this proxy.
@@ -429,14 +429,8 @@ impl Attempts {
         })
     }
 
-    /// Hears a no. It may be said for the publisher that left a moment ago; or the stream is on another origin, since its
-    /// publisher need not have come through here.
-    fn refused(&mut self, now: Instant, origin: OriginId, words: String, view: &impl View) -> Step {
-        if self.came_back_too_soon(now, view) {
-            let why = "it was still busy with the publisher that left";
-            let choice = Choice::standing(origin, Why::Again, why);
-            return self.try_in(now, choice, PAUSE, self.terms.dial, view);
-        }
+    /// Hears a no. The stream may be on another origin, since its publisher need not have come through here.
+    fn refused(&mut self, origin: OriginId, words: String, view: &impl View) -> Step {
         if self.may_search(view) {
             self.searched = true;
             self.refusal = Some(words);
@@ -446,13 +440,7 @@ impl Attempts {
     }
 
     /// Goes where the stream was found, if it was.
-    fn found(
-        &mut self,
-        now: Instant,
-        origin: OriginId,
-        there: Option<OriginId>,
-        view: &impl View,
-    ) -> Step {
+    fn found(&mut self, now: Instant, origin: OriginId, there: Option<OriginId>) -> Step {
         let words = self.refusal.take().unwrap_or_default();
         match there.filter(|there| *there != origin && !self.has_tried(there)) {
             Some(there) => {
@@ -462,7 +450,7 @@ impl Attempts {
                     origin: there,
                     why: Why::Found,
                 };
-                self.try_next(now, choice, view)
+                self.try_next(now, choice)
             }
             None => Step::Give(GiveUp::Refused { origin, words }),
         }
@@ -486,7 +474,7 @@ impl Attempts {
                     origin: there,
                     why: Why::Redirected,
                 };
-                self.try_next(now, choice, view)
+                self.try_next(now, choice)
             }
             None => Step::Give(GiveUp::Refused {
                 origin,
@@ -495,8 +483,8 @@ impl Attempts {
         }
     }
 
-    fn try_next(&mut self, now: Instant, choice: Choice, view: &impl View) -> Step {
-        self.try_in(now, choice, Duration::ZERO, self.terms.dial, view)
+    fn try_next(&mut self, now: Instant, choice: Choice) -> Step {
+        self.try_in(now, choice, Duration::ZERO, self.terms.dial)
     }
 
     fn try_in(
@@ -505,7 +493,6 @@ impl Attempts {
         choice: Choice,
         pause: Duration,
         time_limit: Duration,
-        view: &impl View,
     ) -> Step {
         let then = now + pause;
         if then >= self.deadline() {
@@ -518,11 +505,10 @@ impl Attempts {
             choice,
             pause,
             time_limit,
-            asks_again: self.came_back_too_soon(then, view) || self.may_search(view),
         })
     }
 
-    /// Whether an origin that says no may say so for the publisher that left it a moment ago. It is asked again for
+    /// Whether an origin that is busy may be busy with the publisher that left it a moment ago. It is asked again for
     /// as long as it may need to notice.
     fn came_back_too_soon(&self, now: Instant, view: &impl View) -> bool {
         self.terms.publishes

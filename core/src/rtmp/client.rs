@@ -146,6 +146,11 @@ impl Client {
         );
     }
 
+    /// Sends a message on the message stream that it names, such as a further one.
+    pub fn send_as_it_is(&mut self, message: &Message) {
+        self.send(message.chunk_stream(), message);
+    }
+
     fn connect(&mut self) {
         let app = self
             .tc_url

@@ -9,14 +9,19 @@
 //! origin is dialled again *step by step*: it gets the same commands one by one, and the message stream id is rewritten
 //! in the headers that carry it.
 
+use std::collections::VecDeque;
+
 use super::amf0::Value;
 use super::chunk::{ChunkReader, ChunkWriter};
 use super::handshake::{ClientHandshake, HandshakeError};
 use super::header::{DEFAULT_CHUNK_SIZE, MessageHeader};
-use super::message::{Command, CommandError, EnhancedRtmp, Message, chunk_stream, kind};
+use super::message::{
+    Command, CommandError, EnhancedRtmp, Message, NO_REASON, Status, chunk_stream, kind,
+};
 use super::server::{Answered, Identified, What};
 use super::walk::{Step, Verdict, Walk, WalkError, Watch};
 use crate::dialect::{Dialect, RtmpAsked};
+use crate::stream::Action;
 
 /// A connection to an origin that is being asked for what a client wants. Feed it the origin's bytes, send its output,
 /// and read its [`Progress`].
@@ -41,10 +46,19 @@ pub enum Progress {
     Joined,
     /// It assigned a message stream id that the client was not given: it has to be asked step by step.
     NeedsSteps,
-    /// It refused `connect` or `createStream` with this description.
+    /// It refused `connect` or `createStream` with this code and description.
     Rejected(String),
     /// It redirects to another place for the stream, given as an RTMP URL.
     Redirected(String),
+}
+
+/// An origin's refusal of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct No {
+    /// Its code and description.
+    pub words: String,
+    /// The stream has a publisher already, which may be one that has just left.
+    pub is_busy: bool,
 }
 
 /// Why the bytes of an origin, or of its client, cannot be understood.
@@ -96,8 +110,8 @@ struct OriginWatch {
     /// The message stream that the origin assigned, where it may differ.
     origin_stream: Option<u32>,
     remap: bool,
-    /// The description of the origin's refusal, if its first word about the stream was one.
-    refusal: Option<Box<str>>,
+    /// The origin's refusal, if its first word about the stream was one.
+    refusal: Option<Box<No>>,
     /// Whether the request has been sent: earlier messages are not about the stream.
     asked: bool,
     connected: bool,
@@ -122,10 +136,35 @@ struct ClientWatch {
     drop_replay: bool,
     /// Transaction ids that the client used after it: their answers belong to the client.
     used: Vec<f64>,
-    second: Option<Box<str>>,
+    /// The client's message stream of this session.
+    stream_id: u32,
+    // Boxed: hardly any client asks for a second stream.
+    others: Option<Box<Others>>,
     /// The error in a command that cannot be read.
     broken: Option<CommandError>,
     media: bool,
+}
+
+/// Further streams that the client asked for.
+#[derive(Debug, Default)]
+struct Others {
+    /// In place of the session's own, on its message stream.
+    instead: Option<Box<str>>,
+    /// On message streams of their own, of which nothing passes.
+    refused: Vec<u32>,
+    /// Those that the client has yet to hear of.
+    unheard: VecDeque<OtherRequest>,
+}
+
+/// A request for a further stream, on a message stream of its own. It was not passed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherRequest {
+    /// Its message stream.
+    pub stream_id: u32,
+    /// Whether it publishes.
+    pub action: Action,
+    /// The name asked for.
+    pub name: Box<str>,
 }
 
 impl Join {
@@ -298,7 +337,8 @@ impl Joined {
                 asked: false,
                 drop_replay: steps,
                 used: Vec::new(),
-                second: None,
+                stream_id: client_stream,
+                others: None,
                 broken: None,
                 media: false,
             },
@@ -358,15 +398,27 @@ impl Joined {
         self.client_says.media
     }
 
-    /// Takes the description of the origin's refusal, if its first word about the stream was one. The client still has
-    /// to get the refusal itself, unless the origin is asked again.
-    pub fn take_refusal(&mut self) -> Option<Box<str>> {
-        self.origin_says.refusal.take()
+    /// Takes the origin's refusal, if its first word about the stream was one. The client still has to get it: it is
+    /// among the bytes that come first.
+    pub fn take_refusal(&mut self) -> Option<No> {
+        self.origin_says.refusal.take().map(|no| *no)
     }
 
-    /// The name of another stream that the client asked for on this connection. That request was not passed on.
+    /// The name of another stream that the client asked for in place of this one. That request was not passed on.
     pub fn second_request(&self) -> Option<&str> {
-        self.client_says.second.as_deref()
+        self.client_says.others.as_ref()?.instead.as_deref()
+    }
+
+    /// The next request for a stream beside this one that the client has yet to be refused.
+    pub fn other_request(&self) -> Option<&OtherRequest> {
+        self.client_says.others.as_ref()?.unheard.front()
+    }
+
+    /// The client has been told of the [next](Self::other_request).
+    pub fn other_refused(&mut self) {
+        if let Some(others) = &mut self.client_says.others {
+            others.unheard.pop_front();
+        }
     }
 
     /// Takes what the origin's answer to `connect` said about enhanced RTMP.
@@ -440,9 +492,12 @@ impl OriginWatch {
             self.refuse(command);
         } else {
             if self.asked && self.progress != Progress::Joined {
-                self.refusal = status
-                    .filter(|status| status.is_error())
-                    .map(|status| status.description.into());
+                self.refusal = status.filter(Status::is_error).map(|status| {
+                    Box::new(No {
+                        words: status.words(),
+                        is_busy: status.says_busy(),
+                    })
+                });
             }
             self.join();
         }
@@ -460,15 +515,8 @@ impl OriginWatch {
         }
         self.progress = redirect(command).map_or_else(
             || {
-                let words = command
-                    .status()
-                    .map(|status| status.description)
-                    .filter(|words| !words.is_empty());
-                Progress::Rejected(
-                    words
-                        .unwrap_or("the origin refused without a reason")
-                        .to_owned(),
-                )
+                let words = command.status().map(|status| status.words());
+                Progress::Rejected(words.unwrap_or_else(|| NO_REASON.to_owned()))
             },
             |url| Progress::Redirected(url.to_owned()),
         );
@@ -504,14 +552,48 @@ impl ClientWatch {
         let asked = stream(name);
         !self.renamed && asked.is_some() && asked == stream(&self.name)
     }
+
+    /// Takes a request for another stream. The session ends where it is asked for in place of the session's own, and where
+    /// a client asks on and on; on a message stream of its own, it is only refused.
+    fn ask_for_another(&mut self, stream_id: u32, command: &Command) {
+        let name = command.stream_name().unwrap_or_default();
+        let others = self.others.get_or_insert_default();
+        let known = others.refused.contains(&stream_id);
+        let is_beside = stream_id != self.stream_id
+            && (known || others.refused.len() < MAX_OTHERS)
+            && others.unheard.len() < MAX_OTHERS;
+        if !is_beside {
+            others.instead = Some(name.into());
+            return;
+        }
+        if !known {
+            others.refused.push(stream_id);
+        }
+        others.unheard.push_back(OtherRequest {
+            stream_id,
+            action: match command.name.as_str() {
+                "publish" => Action::Publish,
+                _ => Action::Play,
+            },
+            name: name.into(),
+        });
+    }
+
+    /// Whether a message stream was refused, so that nothing of it may reach the origin: some servers take it for the
+    /// first one's.
+    fn is_refused(&self, stream_id: u32) -> bool {
+        let others = self.others.as_ref();
+        others.is_some_and(|others| others.refused.contains(&stream_id))
+    }
 }
 
 impl Watch for ClientWatch {
     fn message(&mut self, header: &MessageHeader, body: Option<&[u8]>) -> Verdict {
-        if matches!(header.kind, kind::AUDIO | kind::VIDEO | kind::AGGREGATE) {
+        let refused = self.is_refused(header.stream_id);
+        if matches!(header.kind, kind::AUDIO | kind::VIDEO | kind::AGGREGATE) && !refused {
             self.media = true;
         }
-        let replayed = if self.drop_replay && !self.asked {
+        let replayed = if refused || self.drop_replay && !self.asked {
             Verdict::Drop
         } else {
             Verdict::Pass
@@ -540,9 +622,12 @@ impl Watch for ClientWatch {
         }
         let name = command.stream_name().unwrap_or_default();
         if self.names_the_same(name) {
+            if let Some(others) = &mut self.others {
+                others.refused.retain(|id| *id != header.stream_id);
+            }
             return Verdict::Pass;
         }
-        self.second = Some(name.into());
+        self.ask_for_another(header.stream_id, &command);
         Verdict::Drop
     }
 }
@@ -568,6 +653,8 @@ pub fn redirect(command: &Command) -> Option<&str> {
 /// Maximum bytes held during set-up: answers are a few hundred bytes, and metadata and first frames come after the
 /// status.
 const MAX_HELD: usize = 64 * 1024;
+/// Message streams that a client may ask for further streams on, before the session ends.
+const MAX_OTHERS: usize = 8;
 /// Maximum transaction ids remembered between two reads from the origin. If one is forgotten, its answer is merely not
 /// dropped.
 const MAX_USED: usize = 32;

@@ -304,7 +304,39 @@ impl Status<'_> {
     pub fn is_error(&self) -> bool {
         self.level == "error"
     }
+
+    /// The code and the description in one text, for logs.
+    pub fn words(&self) -> String {
+        match (self.code, self.description) {
+            ("", "") => NO_REASON.to_owned(),
+            (code, "") => code.to_owned(),
+            ("", description) => description.to_owned(),
+            (code, description) => format!("{code}: {description}"),
+        }
+    }
+
+    /// Whether this tells a publisher that its stream has a publisher already. `BadName` means that by definition; other
+    /// servers say it in the description.
+    pub fn says_busy(&self) -> bool {
+        let description = self.description.to_ascii_lowercase();
+        self.is_error()
+            && (self.code == BAD_NAME || BUSY_WORDS.iter().any(|word| description.contains(word)))
+    }
 }
+
+/// The code and the description in a text that [`Status::words`] made of them.
+pub fn code_and_description(words: &str) -> Option<(&str, &str)> {
+    let (code, description) = words.split_once(": ")?;
+    let is_code = code.starts_with("NetStream.") || code.starts_with("NetConnection.");
+    is_code.then_some((code, description))
+}
+
+/// What stands for the words of an origin that refuses without any.
+pub const NO_REASON: &str = "the origin refused without a reason";
+/// Someone else publishes the stream (ActionScript 3.0 reference, `NetStatusEvent`).
+const BAD_NAME: &str = "NetStream.Publish.BadName";
+/// How servers say that a stream is published already.
+const BUSY_WORDS: [&str; 3] = ["already", "busy", "in use"];
 
 /// Why the body of a message is not a command.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -571,9 +571,45 @@ fn warn(settings: &Settings, own_files: bool, warnings: &mut Vec<String>) {
     if settings.http.cache_megabytes > 0 && settings.http.sharing.is_off() {
         warnings.push("http.cache_megabytes keeps nothing: http.share is off".to_owned());
     }
+    warn_of_times(settings, warnings);
     if settings.shutdown.force < settings.shutdown.grace {
         warnings.push("shutdown.force is shorter than shutdown.grace: sessions are cut before their grace is over".to_owned());
     }
+}
+
+/// Says where one time leaves another no effect.
+fn warn_of_times(settings: &Settings, warnings: &mut Vec<String>) {
+    let (http, session) = (&settings.http, &settings.session);
+    let (placement, store) = (&settings.placement, &settings.store);
+    let shared = store.mesh || store.redis.is_some();
+    let rows = [
+        (
+            session.dial_timeout >= session.setup_timeout,
+            "session.setup_timeout is over when session.dial_timeout is: of several origins only one is tried",
+        ),
+        (
+            http.answer_timeout <= session.dial_timeout,
+            "http.answer_timeout is over before session.dial_timeout: an origin that takes its time is taken for one that is stopped",
+        ),
+        (
+            http.answer_timeout > session.play_wait,
+            "http.answer_timeout is longer than session.play_wait, which ends a request first",
+        ),
+        (
+            session.takeover_after > session.publisher_idle,
+            "session.takeover_after is longer than session.publisher_idle, which ends a silent publisher first",
+        ),
+        (
+            placement.ask.is_some() && placement.ask_timeout >= session.setup_timeout,
+            "placement.ask_timeout is as long as session.setup_timeout: after an answer that comes late no origin is tried",
+        ),
+        (
+            shared && store.timeout >= session.setup_timeout,
+            "store.timeout is as long as session.setup_timeout: while the store says nothing, no origin is tried",
+        ),
+    ];
+    let said = rows.into_iter().filter(|(caps, _)| *caps);
+    warnings.extend(said.map(|(_, words)| words.to_owned()));
 }
 
 const SET_A_TOKEN: &str = "PROXY_HTTP_API_AUTH_ENABLED=on PROXY_HTTP_API_AUTH_TYPE=bearer \

@@ -3,7 +3,7 @@
 
 use std::future::{self, poll_fn};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -21,14 +21,16 @@ use sluicegate_core::stream::Protocol;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::live::{NoAnswer, Raw, check_switch, explain, open, recipe, redirect, renamed};
+use super::live::{
+    NoAnswer, REFUSES, Raw, check_switch, explain, lock, open, recipe, redirect, refuse, renamed,
+};
 use super::{Http, dialect_of};
 use crate::hub::{Joined, NotJoined, Shown};
 use crate::net::entrance::Ends;
 use crate::net::http::{Body, BoxError, Identity, full, into_wire, text};
 use crate::net::{head, relay};
 use crate::origin::http::{self as exchange, AnswerBody};
-use crate::proxy::{Attempt, Proxy, Refusal, Session};
+use crate::proxy::{Attempt, DialError, Proxy, Refusal, Session};
 use crate::sessions::{Direction, EndReason, Over, Row, Tapped};
 
 /// What a connection shares with the pull that is in progress on it.
@@ -135,24 +137,40 @@ pub(super) async fn answer(
     let outgoing = &outgoing;
     let dialect = dialect_of(head.host(), ends, proxy);
     let asked = &row.request;
+    // What an origin that says no answers.
+    let said_no = Mutex::new(None);
+    let note = &said_no;
     let send = |attempt: Attempt| async move {
         let renamed = renamed(outgoing, dialect, asked, &attempt)?;
         let origin = http.dialer.dial(&attempt, address, local).await?;
         let outgoing = renamed.unwrap_or_else(|| outgoing.clone());
         let mut answer: Awaited<'_> = Box::pin(async move { ask(origin, &outgoing).await });
         Ok(match http.silence.wait(&attempt, &mut answer).await? {
+            Some(Ok(response)) if refuses(&response) => {
+                let words = response.status().to_string();
+                *lock(note) = Some(response);
+                return Err(DialError::Refused(words));
+            }
             Some(answered) => Box::pin(future::ready(answered)),
             None => answer,
         })
     };
     let dialled = pull.session.dial(send).await;
-    let answer = dialled.map_err(|refusal| match refusal {
-        Refusal::Ended(reason) => {
-            let (_, status, words) = explain(NoAnswer::Ended(reason), &row);
-            (status, words)
+    let own = lock(&said_no).take();
+    let answer = match (dialled, own) {
+        (Ok(answer), _) => answer,
+        (Err(Refusal::Refused { .. }), Some(response)) => {
+            return passed_on(response).map_err(|no_answer| {
+                let (_, status, words) = explain(no_answer, &row);
+                (status, words)
+            });
         }
-        refusal => (refusal.http_status(), refusal.to_string()),
-    })?;
+        (Err(Refusal::Ended(reason)), _) => {
+            let (_, status, words) = explain(NoAnswer::Ended(reason), &row);
+            return Err((status, words));
+        }
+        (Err(refusal), _) => return Err((refusal.http_status(), refusal.to_string())),
+    };
     let answered = tokio::select! {
         answered = answer => answered,
         reason = row.ended() => Err(NoAnswer::Ended(reason)),
@@ -165,6 +183,10 @@ pub(super) async fn answer(
         Ok((rebuilt, response))
     });
     match answered {
+        Ok((rebuilt, response)) if refuses(&response) => {
+            refuse(&pull.session, response.status().to_string());
+            Ok(rebuilt.map(|()| response.into_body().map_err(Into::into).boxed_unsync()))
+        }
         Ok((rebuilt, mut response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             let client = hyper::upgrade::on(&mut request);
             let origin = hyper::upgrade::on(&mut response);
@@ -198,6 +220,18 @@ pub(super) async fn answer(
             Err((status, words))
         }
     }
+}
+
+/// Whether an origin says no.
+fn refuses(response: &Response<AnswerBody>) -> bool {
+    response.status().as_u16() >= REFUSES
+}
+
+/// An origin's refusal, in its own words.
+fn passed_on(response: Response<AnswerBody>) -> Result<Response<Body>, NoAnswer> {
+    let rebuilt =
+        head::for_client(&response).map_err(|error| NoAnswer::Broken(error.to_string()))?;
+    Ok(rebuilt.map(|()| response.into_body().map_err(Into::into).boxed_unsync()))
 }
 
 /// The answer to a viewer of a feed.
@@ -356,8 +390,4 @@ impl HttpBody for LiveBody {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,7 +2,8 @@
 //!
 //! The first request of a connection is relayed here, raw. A pull behind another request is [`super::again`]'s.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::Either;
 use hyper::StatusCode;
@@ -16,6 +17,7 @@ use sluicegate_core::place::rule::Via;
 use sluicegate_core::stream::{Action, Protocol, StreamError, StreamUrl};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tracing::{debug, info};
 
 use super::super::pair;
@@ -23,9 +25,9 @@ use super::refusal::{send, send_away};
 use super::{Http, dialect_of};
 use crate::hub::{Joined, NotJoined, Recipe, ViewerProtocol, Wanted, Watching, Wish};
 use crate::net::entrance::Ends;
-use crate::net::forwarded;
 use crate::net::relay::{DelayedAcks, Passage};
 use crate::net::wire::Wire;
+use crate::net::{forwarded, linger_close};
 use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session};
 use crate::sessions::{Direction, EndReason, Row, Tapped};
 use crate::value::ClientAddr;
@@ -101,6 +103,8 @@ pub(super) async fn set_up(
     let (address, local) = (session.row().request.client, ends.local);
     let (head, outgoing, asked) = (head.as_slice(), &outgoing, &session.row().request);
     let dialect = dialect_of(request.host(), ends, proxy);
+    let said_no = Mutex::new(None);
+    let note = &said_no;
     let send_head = |attempt: Attempt| async move {
         let mut written = Vec::new();
         let head = match renamed(outgoing, dialect, asked, &attempt)? {
@@ -115,15 +119,22 @@ pub(super) async fn set_up(
             .write_all(head)
             .await
             .map_err(|error| DialError::Failed(error.to_string()))?;
-        http.silence.wait(&attempt, origin.readable()).await?;
-        Ok(origin)
+        let mut answering = Answering::new(origin);
+        let heard = http.silence.wait(&attempt, answering.head(request)).await?;
+        if let Some(Ok(answer)) = &heard
+            && let Some(no) = refusal_of(answer)
+        {
+            *lock(note) = heard.and_then(Result::ok).map(|answer| (answer, answering));
+            return Err(DialError::Refused(no));
+        }
+        Ok((answering, heard))
     };
     let dialled = tokio::select! {
         dialled = session.dial(send_head) => dialled,
         reason = surplus(&mut client) => Err(Refusal::Ended(reason)),
     };
-    let mut origin = match dialled {
-        Ok(origin) => origin,
+    let (mut answering, heard) = match dialled {
+        Ok(answering) => answering,
         Err(Refusal::Ended(reason)) => {
             let (reason, status, words) = explain(NoAnswer::Ended(reason), session.row());
             send(&mut client, status, &words).await;
@@ -131,24 +142,45 @@ pub(super) async fn set_up(
             return None;
         }
         Err(refusal) => {
-            send(&mut client, refusal.http_status(), &refusal.to_string()).await;
+            let own = lock(&said_no).take();
+            match (refusal, own) {
+                (Refusal::Refused { .. }, Some((answer, answering))) => {
+                    pass_refusal(&mut client, answer, answering, session.row()).await;
+                }
+                (refusal, _) => {
+                    send(&mut client, refusal.http_status(), &refusal.to_string()).await;
+                }
+            }
             return None;
         }
     };
     let row = session.row();
     row.count(Direction::ToOrigin, head.len());
-    let (answer, body) = match answer_of(&mut client, &mut origin, request, row).await {
+    let heard = match heard {
+        Some(heard) => heard,
+        None => answer_of(&mut client, &mut answering, request, row).await,
+    };
+    let answer = match heard {
         Ok(answer) => answer,
         Err(no_answer) => {
             let (reason, status, words) = explain(no_answer, row);
             send(&mut client, status, &words).await;
-            drop(origin);
+            drop(answering);
             session.finish(reason);
             return None;
         }
     };
     debug!(session = row.id, status = answer.status, "origin answered");
     session.answered();
+    if let Some(no) = refusal_of(&answer) {
+        refuse(&session, no);
+        pass_refusal(&mut client, answer, answering, session.row()).await;
+        return None;
+    }
+    let Answering {
+        origin,
+        bytes: body,
+    } = answering;
     let mut first = Vec::with_capacity(1024 + body.len());
     answer.for_client().write(&mut first);
     first.extend_from_slice(&body);
@@ -239,39 +271,102 @@ fn greeting(request: &RequestHead) -> (Vec<u8>, ViewerProtocol) {
     (head.into(), ViewerProtocol::Flv(envelope))
 }
 
-/// Reads the origin's head, and what of the body came with it, for as long as the client stays.
-async fn answer_of(
-    client: &mut Wire,
-    origin: &mut TcpStream,
-    request: &RequestHead,
-    row: &Row,
-) -> Result<(ResponseHead, Vec<u8>), NoAnswer> {
-    let mut bytes = Vec::with_capacity(2048);
-    loop {
-        match ResponseHead::parse(&bytes) {
-            // An interim answer is about the request, which is not waiting for one (RFC 9110 §15.2).
-            Ok(Some((head, length))) if head.status < 200 && head.status != SWITCHING => {
-                bytes.drain(..length);
-                continue;
-            }
-            Ok(Some((head, length))) => {
-                check_switch(head.status, request)?;
-                return Ok((head, bytes.split_off(length)));
-            }
-            Ok(None) => {}
-            Err(error) => return Err(NoAnswer::Broken(error.to_string())),
-        }
-        tokio::select! {
-            biased;
-            read = origin.read_buf(&mut bytes) => {
-                if !matches!(read, Ok(count) if count > 0) {
-                    return Err(NoAnswer::OriginGone);
-                }
-            }
-            reason = surplus(client) => return Err(NoAnswer::Ended(reason)),
-            reason = row.ended() => return Err(NoAnswer::Ended(reason)),
+/// An origin that is to answer.
+struct Answering {
+    origin: TcpStream,
+    /// What came and was not taken: after the head, the body so far.
+    bytes: Vec<u8>,
+}
+
+impl Answering {
+    fn new(origin: TcpStream) -> Self {
+        Self {
+            origin,
+            bytes: Vec::with_capacity(2048),
         }
     }
+
+    /// Reads the head. It may be given up and called again: what came is kept.
+    async fn head(&mut self, request: &RequestHead) -> Result<ResponseHead, NoAnswer> {
+        loop {
+            match ResponseHead::parse(&self.bytes) {
+                // An interim answer is about the request, which is not waiting for one (RFC 9110 §15.2).
+                Ok(Some((head, length))) if head.status < 200 && head.status != SWITCHING => {
+                    self.bytes.drain(..length);
+                    continue;
+                }
+                Ok(Some((head, length))) => {
+                    check_switch(head.status, request)?;
+                    self.bytes.drain(..length);
+                    return Ok(head);
+                }
+                Ok(None) => {}
+                Err(error) => return Err(NoAnswer::Broken(error.to_string())),
+            }
+            let read = self.origin.read_buf(&mut self.bytes).await;
+            if !matches!(read, Ok(count) if count > 0) {
+                return Err(NoAnswer::OriginGone);
+            }
+        }
+    }
+}
+
+/// Reads the origin's head for as long as the client stays.
+async fn answer_of(
+    client: &mut Wire,
+    answering: &mut Answering,
+    request: &RequestHead,
+    row: &Row,
+) -> Result<ResponseHead, NoAnswer> {
+    tokio::select! {
+        biased;
+        head = answering.head(request) => head,
+        reason = surplus(client) => Err(NoAnswer::Ended(reason)),
+        reason = row.ended() => Err(NoAnswer::Ended(reason)),
+    }
+}
+
+/// What an origin says that refuses a stream.
+fn refusal_of(answer: &ResponseHead) -> Option<String> {
+    let reason = String::from_utf8_lossy(&answer.reason);
+    let words = || format!("{} {reason}", answer.status);
+    (answer.status >= REFUSES).then(|| words().trim_end().to_owned())
+}
+
+/// Ends a session whose origin said no after the two were joined.
+pub(super) fn refuse(session: &Session, words: String) {
+    let origin = session.row().placed().origin;
+    session.refuse(&Refusal::Refused {
+        origin: origin.unwrap_or_else(|| "-".into()),
+        description: words,
+    });
+}
+
+/// Passes an origin's refusal on, in its own words, and closes.
+async fn pass_refusal(client: &mut Wire, answer: ResponseHead, answering: Answering, row: &Row) {
+    let Answering { origin, bytes } = answering;
+    let mut first = Vec::with_capacity(1024 + bytes.len());
+    answer.for_client().write(&mut first);
+    first.extend_from_slice(&bytes);
+    let length = answer.headers.text("content-length");
+    let length = length.and_then(|length| length.trim().parse().ok());
+    let left = length.unwrap_or(MAX_REFUSAL).min(MAX_REFUSAL);
+    let mut rest = origin.take(left.saturating_sub(bytes.len() as u64));
+    let passed = async {
+        client.write_all(&first).await?;
+        tokio::io::copy(&mut rest, client).await
+    };
+    let passed = timeout(PASSED_WITHIN, passed).await;
+    let count = passed.ok().and_then(Result::ok).unwrap_or_default();
+    row.count(
+        Direction::ToClient,
+        first.len() + usize::try_from(count).unwrap_or_default(),
+    );
+    linger_close::say(client, &[], linger_close::TIME_LIMIT).await;
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Waits for what a viewer that has asked does next. Whatever it is, it is not patience: the end, or a request behind
@@ -336,7 +431,11 @@ pub(super) async fn open(
 }
 
 /// The stream that the target of a live pull names.
-fn stream_of(head: &RequestHead, ends: Ends, proxy: &Proxy) -> Result<StreamUrl, StreamError> {
+pub(super) fn stream_of(
+    head: &RequestHead,
+    ends: Ends,
+    proxy: &Proxy,
+) -> Result<StreamUrl, StreamError> {
     let dialect = dialect_of(head.host(), ends, proxy);
     match dialect.file(head.host(), &head.target) {
         Some(file) => file.stream,
@@ -465,4 +564,10 @@ impl Passage for Raw {
 
 /// What a client hears that sends more than its pull.
 pub(super) const NOTHING_FOLLOWS: &str = "nothing may follow a pull on its connection";
+/// The first status that says no (RFC 9110 §15.5).
+pub(super) const REFUSES: u16 = 400;
+/// Bytes of the page that an origin refuses with.
+const MAX_REFUSAL: u64 = 256 * 1024;
+/// How long that page may take.
+const PASSED_WITHIN: Duration = Duration::from_secs(5);
 const SWITCHING: u16 = StatusCode::SWITCHING_PROTOCOLS.as_u16();

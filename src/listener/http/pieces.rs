@@ -74,6 +74,12 @@ impl Pieces {
         self.shares.kept_bytes()
     }
 
+    /// The link that a request target has, if it counts.
+    pub(super) fn link(&self, text: Option<&str>) -> Option<Link> {
+        let opened = self.open(text).ok().flatten();
+        opened.map(|(link, _)| link)
+    }
+
     /// The link in a request target, if there is one that counts, and whether it shows that its holder was let in.
     fn open(&self, text: Option<&str>) -> Result<Option<(Link, bool)>, (StatusCode, String)> {
         let Some(text) = text else { return Ok(None) };
@@ -279,7 +285,7 @@ fn readings(
 }
 
 /// The stream a path names a piece of: the first that is placed, of those that it may be.
-fn stream_of(
+pub(super) fn stream_of(
     proxy: &Proxy,
     dialect: Dialect,
     host: Option<&str>,
@@ -554,6 +560,7 @@ impl PieceRequest {
                 Err(error) => {
                     debug!(origin = %attempt.origin, ?error, "the origin of a link did not answer");
                     match &error {
+                        DialError::Slow(_) => return Err(self.no_answer()),
                         DialError::Failed(why) => {
                             registry.failed(&attempt.origin, Fault::Refused, why);
                         }
@@ -588,11 +595,7 @@ impl PieceRequest {
                 match self.place.dial(reach, |_| true).await {
                     Ok(attempt) => match self.reload_at(&attempt, time_limit).await {
                         Ok(response) => Ok((attempt, response)),
-                        Err(_) => {
-                            let stream = &self.place.request().stream;
-                            let words = format!("{stream}: its origin did not answer");
-                            return Err((StatusCode::SERVICE_UNAVAILABLE, words));
-                        }
+                        Err(_) => return Err(self.no_answer()),
                     },
                     Err(refusal) => Err(refusal),
                 }
@@ -605,6 +608,13 @@ impl PieceRequest {
             }
             Err(refusal) => Err((status_of(refusal.http_status()), refusal.to_string())),
         }
+    }
+
+    /// What a player hears whose origin lives and takes too long: no other would be faster.
+    fn no_answer(&self) -> (StatusCode, String) {
+        let stream = &self.place.request().stream;
+        let words = format!("{stream}: its origin did not answer in time");
+        (StatusCode::SERVICE_UNAVAILABLE, words)
     }
 
     async fn reload_at(
