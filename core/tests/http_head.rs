@@ -234,6 +234,34 @@ fn a_v4_mapped_client_is_told_as_ipv4_and_tls_as_https() {
 }
 
 #[test]
+fn the_url_of_a_request_is_the_one_that_its_client_used() {
+    let socket = "Connection: upgrade\r\nUpgrade: websocket\r\n";
+    let told = "X-Forwarded-Proto: https\r\nX-Forwarded-Host: play.example, h\r\n";
+    let plain = "X-Forwarded-Proto: http\r\n";
+    #[rustfmt::skip]
+    let rows = [
+        ("plain", "", false, false, ("http", "h:81")),
+        ("TLS", "", true, false, ("https", "h:81")),
+        ("a WebSocket", socket, false, false, ("ws", "h:81")),
+        ("a WebSocket over TLS", socket, true, false, ("wss", "h:81")),
+        ("a client's own word", told, false, false, ("http", "h:81")),
+        ("a proxy's word", told, false, true, ("https", "play.example")),
+        ("a proxy that has TLS to us alone", plain, true, true, ("http", "h:81")),
+        ("a proxy that says nothing", "", true, true, ("https", "h:81")),
+    ];
+    for (cause, fields, secure, trusted, expected) in rows {
+        let head = request(&format!("GET /a HTTP/1.1\r\nHost: h:81\r\n{fields}\r\n"));
+        let client = "10.0.0.1".parse().unwrap();
+        let way = Forwarded {
+            client,
+            secure,
+            trusted,
+        };
+        assert_eq!(head.asked_at(&way), expected, "{cause}");
+    }
+}
+
+#[test]
 fn a_websocket_upgrade_passes() {
     let head = request(
         "GET /live/a.flv HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n\

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use base64ct::{Base64UrlUnpadded, Encoding};
+use hmac::{Hmac, Mac};
+use sha1::Sha1;
 use sluicegate::metrics::HandshakeLabels;
 use sluicegate_core::rtmp::message::Message;
 use sluicegate_core::stream::Action;
@@ -13,6 +16,7 @@ use crate::call::{CallOrigin, sdp};
 use crate::house::{Guest, House, Manner, PATIENCE, Stub, get, nowhere, post, talk, until, video};
 use crate::http_origin::{HttpOrigin, STREAM, Step, Viewer, Way, say};
 use crate::rtsp_house::{self, Caller, grants};
+use crate::sources::open;
 use crate::tls_client::Authority;
 
 fn handshakes(house: &House, listener: &'static str, outcome: &'static str) -> u64 {
@@ -378,6 +382,42 @@ async fn a_certificate_is_a_credential_over_every_protocol() {
         Some("spiffe://example/encoder"),
         "WebRTC"
     );
+}
+
+#[tokio::test]
+async fn what_is_signed_is_the_url_that_the_client_used() {
+    let authority = Authority::new();
+    let folder = tempfile::tempdir().expect("a folder");
+    let lists = format!(
+        "{}[[check]]\nname = \"links\"\nkind = \"signed\"\nscheme = \"ome\"\nsecrets = [\"policy-key\"]\n\
+         [[access]]\nall = [\"links\"]\n",
+        authority.settings()
+    );
+    let house = open(&folder.path().join("sluicegate.toml"), &lists).await;
+    let _origin = HttpOrigin::join(&house, "one", vec![say(STREAM), Step::Hold]).await;
+    let policy = Base64UrlUnpadded::encode_string(br#"{"url_expire":4000000000000}"#);
+    let path = format!("/live/a.flv?policy={policy}");
+    let bridge = authority.trusted().bridge(house.at.http).await;
+    for (at, used, signed, status) in [
+        (bridge.at, "over TLS", "https", "200"),
+        (bridge.at, "over TLS", "http", "401"),
+        (house.at.http, "plain", "http", "200"),
+        (house.at.http, "plain", "https", "401"),
+    ] {
+        for way in [Way::First, Way::Second] {
+            let mut hash = <Hmac<Sha1> as Mac>::new_from_slice(b"policy-key").expect("a key");
+            hash.update(format!("{signed}://example.com:8080{path}").as_bytes());
+            let signature = Base64UrlUnpadded::encode_string(&hash.finalize().into_bytes());
+            let target = format!("{path}&signature={signature}");
+            let mut viewer = Viewer::pull(at, way, &target).await;
+            let head = viewer.head().await;
+            let expected = format!("HTTP/1.1 {status} ");
+            assert!(
+                head.starts_with(&expected),
+                "{used}, signed for {signed}: {head}"
+            );
+        }
+    }
 }
 
 #[tokio::test]

@@ -110,6 +110,28 @@ impl RequestHead {
         head
     }
 
+    /// The scheme and the host of the URL by which the client asked. A trusted proxy is believed about both.
+    pub fn asked_at(&self, client: &Forwarded) -> (&'static str, &str) {
+        let told = |name| {
+            let text = self.headers.text(name).filter(|_| client.trusted)?;
+            text.split(',').next().map(str::trim)
+        };
+        let secure = match told("x-forwarded-proto") {
+            Some(scheme) => ["https", "wss"]
+                .iter()
+                .any(|of| of.eq_ignore_ascii_case(scheme)),
+            None => client.secure,
+        };
+        let scheme = match (self.is_websocket(), secure) {
+            (false, false) => "http",
+            (false, true) => "https",
+            (true, false) => "ws",
+            (true, true) => "wss",
+        };
+        let host = told("x-forwarded-host").or_else(|| self.host());
+        (scheme, host.unwrap_or_default())
+    }
+
     fn check_host(&self) -> Result<(), HeadError> {
         let mut hosts = self.headers.all("host");
         match (hosts.next(), hosts.next()) {

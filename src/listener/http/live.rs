@@ -414,15 +414,15 @@ pub(super) async fn open(
     let stream = stream_of(head, ends, proxy)
         .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
     let client = client_of(http, head, ends.client);
+    let forwarded = http.forwarded(ends);
     let request = Request {
         stream,
         action: Action::Play,
         protocol,
         client,
         by_way_of: Request::way(client, ends.peer),
-        credentials: credentials_of(head, &head.target, identity),
+        credentials: credentials_of(head, &forwarded, &head.target, identity),
     };
-    let forwarded = http.forwarded(ends);
     let wish = wish(http, head, &request);
     match proxy.open(request).await {
         Ok(session) => Ok((session, forwarded, wish)),
@@ -464,11 +464,13 @@ pub(super) fn renamed(
 /// What the client of a request showed, with the `target` it asked for and the name in its certificate.
 pub(super) fn credentials_of(
     head: &RequestHead,
+    forwarded: &Forwarded,
     target: &str,
     identity: Option<&str>,
 ) -> Option<Box<Credentials>> {
+    let (scheme, host) = head.asked_at(forwarded);
     Credentials::of_target(target)
-        .at("http", head.host().unwrap_or_default())
+        .at(scheme, host)
         .with_authorization(head.headers.text("authorization"))
         .with_cookie(head.headers.text("cookie"))
         .with_certificate(identity)

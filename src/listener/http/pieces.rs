@@ -217,13 +217,14 @@ async fn pull(
         None => stream_of(proxy, dialect, head.host(), &target)?,
     };
     let client = client_of(http, &head, ends.client);
+    let forwarded = http.forwarded(ends);
     let asked = Asked {
         stream,
         action: Action::Play,
         protocol: Protocol::HttpSegments,
         client,
         by_way_of: Asked::way(client, ends.peer),
-        credentials: credentials_of(&head, &target, identity),
+        credentials: credentials_of(&head, &forwarded, &target, identity),
     };
     let lets_in = lets_in == Some(true);
     let readings = readings(proxy, dialect, link.as_ref(), head.host(), &target);
@@ -233,7 +234,6 @@ async fn pull(
         .map_err(|refusal| (refusal.http_status(), refusal.to_string()))?;
     let first = guarded && !lets_in;
     let linked = link.and_then(|link| linked(http, proxy, &place, &link, kind));
-    let forwarded = http.forwarded(ends);
     let time_limit = match kind {
         Piece::Playlist if target.contains("_HLS_msn=") => TimeLimit::Reload,
         _ => TimeLimit::Answer,

@@ -225,6 +225,8 @@ impl Ask<'_> {
         target: &str,
     ) -> Result<Session, Refused> {
         let client = self.client();
+        let forwarded = self.forwarded();
+        let (scheme, host) = self.head.asked_at(&forwarded);
         let request = Request {
             stream,
             action,
@@ -232,7 +234,7 @@ impl Ask<'_> {
             client,
             by_way_of: Request::way(client, self.ends.peer),
             credentials: Credentials::of_target(target)
-                .at("http", self.head.host().unwrap_or_default())
+                .at(scheme, host)
                 .with_authorization(self.head.headers.text("authorization"))
                 .with_certificate(self.identity.as_ref().map(Identity::name))
                 .boxed(),
