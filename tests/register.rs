@@ -220,10 +220,7 @@ fn registration(place: SocketAddr, proxies: &[&Proxy]) -> Registration {
         }),
         report: None,
     };
-    let target = Target {
-        host: place.ip().into(),
-        port: place.port(),
-    };
+    let target = Target::plain(place.ip().into(), place.port());
     assert_eq!(origin.target(Service::Rtmp), Some(target));
     let to = proxies
         .iter()

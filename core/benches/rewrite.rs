@@ -16,10 +16,7 @@ fn main() {
     let link = Link {
         stream: StreamUrl::new("", "live", "livestream").expect("a name"),
         origin: "origin-1".into(),
-        target: Target {
-            host: "10.0.0.1".parse().expect("an address"),
-            port: 8080,
-        },
+        target: Target::plain("10.0.0.1".parse().expect("an address"), 8080),
         expires: 2_000_000_000,
     };
     let sealed = key.seal(&link);

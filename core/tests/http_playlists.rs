@@ -2,7 +2,7 @@
 
 use m3u8_rs::{MasterPlaylist, MediaPlaylist, Playlist, parse_playlist_res};
 use proptest::prelude::*;
-use sluicegate_core::fleet::origin::Target;
+use sluicegate_core::fleet::origin::{Security, Target};
 use sluicegate_core::http::link::{Link, LinkKey, PARAMETER, take};
 use sluicegate_core::http::page::Page;
 use sluicegate_core::http::segment::{MAX_READINGS, Readings};
@@ -18,6 +18,17 @@ const PAGE: Page<'_> = Page {
 };
 
 /// A URI of any kind, and whether it points at the origin.
+/// Every way to reach a target.
+fn security() -> impl Strategy<Value = Security> {
+    let name = prop_oneof!["[a-z]{1,9}(\\.[a-z]{1,9})?", Just("2001:db8::1".to_owned())];
+    prop_oneof![
+        Just(Security::Plain),
+        Just(Security::Tls(None)),
+        name.prop_map(|name| Security::Tls(Some(name.parse().expect("a host")))),
+        Just(Security::Unverified),
+    ]
+}
+
 fn uri() -> impl Strategy<Value = (String, bool)> {
     let path = "[a-z0-9_%.-]{1,8}(/[a-z0-9_.-]{1,8}){0,2}";
     let query = "(\\?[a-z]=[a-z0-9]{0,4}(&spbhid=[a-zA-Z0-9]{0,4})?(&[a-z]){0,2})?";
@@ -182,12 +193,12 @@ proptest! {
     #[test]
     fn a_sealed_link_is_opened(
         app in "[a-z]{1,9}", stream in "[a-z0-9]{1,99}", origin in ".{1,40}", port in 1..=u16::MAX,
-        ip in any::<std::net::IpAddr>(), expires in 1..u64::MAX, key in prop::collection::vec(any::<u8>(), 0..64),
+        ip in any::<std::net::IpAddr>(), security in security(), expires in 1..u64::MAX, key in prop::collection::vec(any::<u8>(), 0..64),
     ) {
         let link = Link {
             stream: StreamUrl::new("", &app, &stream).unwrap(),
             origin: origin.into(),
-            target: Target { host: ip.into(), port },
+            target: Target { host: ip.into(), port, security },
             expires,
         };
         let key = LinkKey::new(&key);

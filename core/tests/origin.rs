@@ -32,6 +32,14 @@ const ENDPOINTS: &[(&str, &str, &str)] = &[
     ("the older form with IPv6", "tcp:[::1]:1935", "tcp://[::1]:1935"),
     ("white space around it", " 1935 ", "tcp://:1935"),
     ("the highest port", "65535", "tcp://:65535"),
+    ("TLS and a port", "tls://1936", "tls://:1936"),
+    ("TLS and a name", "TLS://Host.Name:1936", "tls://host.name:1936"),
+    ("the service's scheme", "rtmp://10.0.0.1:1936", "tcp://10.0.0.1:1936"),
+    ("the service's scheme, without a port", "rtmp://10.0.0.1", "tcp://10.0.0.1:1935"),
+    ("its scheme with TLS", "rtmps://host.name:1936", "tls://host.name:1936"),
+    ("its scheme with TLS, without a port", "rtmps://host.name", "tls://host.name:443"),
+    ("its scheme with TLS and IPv6, without a port", "RTMPS://[::1]", "tls://[::1]:443"),
+    ("its scheme with a port alone", "rtmps://1936", "tls://:1936"),
 ];
 
 /// cause, text, problem; read as an endpoint of RTMP
@@ -58,7 +66,10 @@ const REFUSED_ENDPOINTS: &[(&str, &str, EndpointError)] = &[
     ("an address in hexadecimal", "0xa9fea9fe:80", EndpointError::Host),
     ("an address partly in hexadecimal", "169.254.0XA9.0xfe:80", EndpointError::Host),
     ("an address with too large a number", "1.2.3.256:80", EndpointError::Host),
-    ("another scheme", "rtmp://10.0.0.1:1935", EndpointError::Scheme),
+    ("the scheme of another service", "https://10.0.0.1:1935", EndpointError::Scheme),
+    ("TLS without a port", "tls://host.name", EndpointError::Port),
+    ("the older form with TLS", "tls:10.0.0.1:1935", EndpointError::Brackets),
+    ("a path behind a scheme", "rtmps://host.name/live", EndpointError::Host),
     ("UDP for RTMP", "udp://1935", EndpointError::Transport(Service::Rtmp, Transport::Tcp)),
     ("UDP in the older form", "udp:0.0.0.0:1935", EndpointError::Transport(Service::Rtmp, Transport::Tcp)),
 ];
@@ -117,9 +128,36 @@ fn a_service_has_its_usual_transport() {
         (Service::Rtc, "udp://[::]:8000", "udp://:8000"),
         (Service::Rtc, "tcp://8000", "tcp://:8000"),
         (Service::Rtc, "udp:0.0.0.0:8000", "udp://:8000"),
+        (Service::Api, "https://api.example", "tls://api.example:443"),
+        (Service::Http, "https://8443", "tls://:8443"),
+        (Service::Rtsp, "rtsps://[::1]", "tls://[::1]:322"),
+        (Service::Rtsp, "rtsp://camera", "tcp://camera:554"),
     ] {
         let endpoint = Endpoint::parse(text, service).map(|endpoint| endpoint.to_string());
         assert_eq!(endpoint.as_deref(), Ok(expected), "{service} {text}");
+    }
+}
+
+#[test]
+fn datagrams_are_no_bytes_for_tls() {
+    for (service, text, expected) in [
+        (
+            Service::Srt,
+            "tls://1",
+            EndpointError::Transport(Service::Srt, Transport::Udp),
+        ),
+        (
+            Service::Rtc,
+            "tls://1",
+            EndpointError::Transport(Service::Rtc, Transport::Udp),
+        ),
+        (Service::Srt, "srt://1", EndpointError::Scheme),
+    ] {
+        assert_eq!(
+            Endpoint::parse(text, service),
+            Err(expected),
+            "{service} {text}"
+        );
     }
 }
 

@@ -19,6 +19,7 @@ use crate::config::Environment;
 use crate::origin::connect::Connector;
 use crate::origin::http::{self, AnswerBody};
 use crate::value::Secret;
+use crate::value::url::server_of;
 
 /// What to record, and where to write it.
 #[derive(Debug, Args)]
@@ -93,9 +94,9 @@ struct SystemApi {
 impl SystemApi {
     fn of(arguments: &TapArguments) -> anyhow::Result<Self> {
         let authority = arguments.proxy.authority();
-        let Some(authority) = authority.filter(|_| arguments.proxy.scheme_str() == Some("http"))
-        else {
-            bail!("--proxy: write the system API as http://HOST:12025");
+        let target = server_of(&arguments.proxy, Some(12025));
+        let Some((authority, target)) = authority.zip(target) else {
+            bail!("--proxy: write the system API as http://HOST:12025 or https://HOST:12025");
         };
         let token = match arguments.token.clone() {
             Some(token) => Some(token),
@@ -109,10 +110,7 @@ impl SystemApi {
         };
         Ok(Self {
             authority: authority.to_string(),
-            target: Target {
-                host: authority.host().parse().context("--proxy")?,
-                port: authority.port_u16().unwrap_or(12025),
-            },
+            target,
             token: token
                 .filter(|token| !token.is_empty())
                 .map(bearer)

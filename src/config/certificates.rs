@@ -49,6 +49,12 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
             conflict(format!("TLS certificate: {error}"));
         }
     }
+    if let Err(error) = tls.servers.own() {
+        conflict(format!("tls.authorities: {error}"));
+    }
+    if let Err(error) = tls.servers.identity() {
+        conflict(format!("tls.client_certificate: {error}"));
+    }
     for (section, listener) in settings.tls_of_listeners() {
         let wishes = [
             ("tls_listen", listener.listen.listen().is_some()),
@@ -224,6 +230,33 @@ mod tests {
                 "an authority that is none",
                 format!("[api]\nrequire_tls = true\nclient_ca = {key}\n{own}"),
                 "api.client_ca: ",
+            ),
+            (
+                "authorities for servers",
+                format!(
+                    "[tls]\nauthorities = [\"system\", {certificate}]\nclient_certificate = {certificate}\nclient_key = {key}\n"
+                ),
+                "",
+            ),
+            (
+                "no authority for servers",
+                "[tls]\nauthorities = []\n".to_owned(),
+                "tls.authorities",
+            ),
+            (
+                "an authority for servers that is none",
+                format!("[tls]\nauthorities = {key}\n"),
+                "tls.authorities: ",
+            ),
+            (
+                "what is shown to servers, without its key",
+                format!("[tls]\nclient_certificate = {certificate}\n"),
+                "tls.client_certificate and tls.client_key belong together",
+            ),
+            (
+                "what is shown to servers, with another key",
+                format!("[tls]\nclient_certificate = {certificate}\nclient_key = {certificate}\n"),
+                "tls.client_certificate: ",
             ),
             (
                 "a list of revoked certificates alone",

@@ -14,7 +14,7 @@ use sluicegate_core::fleet::origin::{AddressRules, Host, Origin, OriginId};
 
 use super::tokens::Tokens;
 use super::{ConfigError, Problem, parse_duration, secret_file};
-use crate::value::Secret;
+use crate::value::{Secret, Url};
 
 /// The lists of a settings file. Two of them are equal if they list the same, wherever they are written.
 #[derive(Debug, Clone, Eq, Default)]
@@ -246,10 +246,8 @@ fn read_source(entry: &Value, rules: &AddressRules) -> Result<SourceSettings, St
             return Err("resolver: it is for dns and srv".to_owned());
         }
         (None, None, Some(url)) => {
-            let parsed = url.parse::<hyper::Uri>().ok();
-            if parsed.is_none_or(|uri| uri.scheme_str() != Some("http")) {
-                return Err("url: write it as http://HOST:PORT/PATH".to_owned());
-            }
+            url.parse::<Url>()
+                .map_err(|error| format!("url: {error}"))?;
             SourceKind::Url(url, token)
         }
         _ => return Err("a source has either dns, or srv, or url".to_owned()),

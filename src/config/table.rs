@@ -271,8 +271,9 @@ const ADDRESS: &str = "a port, ip:port or [v6]:port, or a list of addresses";
 const CLOSABLE: &str = "a port, ip:port or [v6]:port, a list of addresses, or nothing to close it";
 const OPTIONAL_ADDRESS: &str = "a port, ip:port or [v6]:port, a list of addresses, or nothing";
 const FILE: &str = "a file, or nothing";
+const AUTHORITIES: &str = "files with certificates in PEM, and the word system for the authorities that the system trusts";
 const NETWORKS: &str = "a list of networks or addresses, such as 10.0.0.0/8 and ::1";
-const ATTRIBUTES: &str = "a list of an id or label, and any of weight=, zone=, label=, max_streams=, max_sessions=, max_mbps=, dialect=, strip=, prepend=; such as \"edge-* weight=50 zone=eu-1\"";
+const ATTRIBUTES: &str = "a list of an id or label, and any of weight=, zone=, label=, max_streams=, max_sessions=, max_mbps=, dialect=, strip=, prepend=, tls_name=, tls_verify=; such as \"edge-* weight=50 zone=eu-1\"";
 const DIALECT: &str = "srs, mediamtx, ome, nginx-rtmp or go2rtc";
 const CLIENT_RULES: &str = "a list of a host pattern or a :port with a dialect, after a port perhaps with publish or play; such as \"*.cams.example mediamtx\" and \":9999 ome publish\"";
 const RULES: &str = "a list of any of vhost=, app=, stream= with what must be of the origin, label= and zone=; such as \"app=live stream=vip-* label=gpu\"";
@@ -284,7 +285,8 @@ const ORIGINS: &str = "a list of origins by server id or device_id, or *";
 const PATH_PATTERNS: &str = "a list of paths with {stream}, perhaps {app}, and a segment whip or whep, such as /{app}/{stream}/whep";
 const PUBLIC_ADDRESSES: &str = "a list of IP addresses, each perhaps with a port: 203.0.113.7, 203.0.113.7:8000, 2001:db8::7 or [2001:db8::7]:8000";
 const PERIOD: &str = "a duration longer than zero, such as 5s, 1m30s or 500ms";
-const ENDPOINT: &str = "a port or ip:port, or nothing if it offers no such service";
+const ENDPOINT: &str =
+    "a port or ip:port, after tls:// for TLS, or nothing if it offers no such service";
 const TOKEN: &str = "printable ASCII characters without spaces";
 const WAIT: &str = "a duration, such as 20s, 1m30s or 0s";
 
@@ -331,7 +333,7 @@ pub static TABLE: &[Setting] = &[
     text("api.client_crl", None, "", FILE, "Revoked client certificates in PEM: a list for each authority of a client's chain."),
 
     address("system.listen", Some("PROXY_SYSTEM_API"), "12025", "Where origins register and operators look: registration, tables, health and metrics."),
-    text("system.advertise", None, "", "HOST:PORT, or empty", "Where other proxies of a cluster reach this system API, and a name for it that callers on this machine may use; empty: system.listen, with this machine's address in place of every interface."),
+    text("system.advertise", None, "", "HOST:PORT or https://HOST:PORT, or empty", "Where other proxies of a cluster reach this system API, and a name for it that callers on this machine may use; empty: system.listen, with this machine's address in place of every interface."),
     flag("system.auth_enabled", Some("PROXY_HTTP_API_AUTH_ENABLED"), "Require a token for registration and for the system API."),
     text("system.auth_type", Some("PROXY_HTTP_API_AUTH_TYPE"), "", "bearer", "Kind of token; bearer is the only one. Needed when auth_enabled is on."),
     secret("system.auth_token", Some("PROXY_HTTP_API_AUTH_TOKEN"), TOKEN, "The token; needed when auth_enabled is on."),
@@ -367,7 +369,7 @@ pub static TABLE: &[Setting] = &[
     list("origins.client_address_preamble", ORIGINS, "Origins that are told the RTMP client's address in the 0xF3 preamble that SRS reads."),
     list("origins.proxy_protocol_v1", ORIGINS, "Origins that are told the client's address in a PROXY protocol v1 line."),
     list("origins.proxy_protocol_v2", ORIGINS, "Origins that are told the client's address in a PROXY protocol v2 header."),
-    list("origins.attributes", ATTRIBUTES, "Weight, zone, labels, limits and dialect of origins that cannot report their own; * stands for anything."),
+    list("origins.attributes", ATTRIBUTES, "Weight, zone, labels, limits and dialect of origins that cannot report their own, and what the certificates of those with TLS are for; * stands for anything."),
 
     Setting { secret: true, ..list("origins.api_credentials", "a list of ORIGIN=basic:USER:PASSWORD or ORIGIN=bearer:TOKEN, where ORIGIN is a server id, a device_id or *", "Credentials for the HTTP APIs of origins; the first match is used.") },
 
@@ -415,7 +417,7 @@ pub static TABLE: &[Setting] = &[
     list("placement.redirects", REDIRECTS, "Players that are sent to the origin, or to an edge, instead of being relayed; the first rule counts."),
     list("placement.networks", NETWORK_ZONES, "The zone nearest to clients of a network, for lookups; the first network that contains the client counts."),
     text("placement.resolve_ttl", None, "5s", PERIOD, "How long a caller may keep the answer to a lookup."),
-    text("placement.ask", None, "", "a URL such as http://10.0.0.9:8000/place, or nothing", "URL that is asked about each new stream: allowed, denied, or which origin takes it."),
+    text("placement.ask", None, "", "an http:// or https:// URL such as http://10.0.0.9:8000/place, or nothing", "URL that is asked about each new stream: allowed, denied, or which origin takes it."),
     text("placement.ask_timeout", None, "500ms", PERIOD, "How long the answer of placement.ask may take."),
     text("placement.ask_keep", None, "10s", WAIT, "How long an answer of placement.ask is kept."),
     text("placement.ask_unanswered", None, "allow", "allow or deny", "What to do with a new stream when placement.ask does not answer."),
@@ -439,6 +441,9 @@ pub static TABLE: &[Setting] = &[
     text("tls.certificate", None, "", FILE, "Certificate chain in PEM, the server's own first; with tls.key it opens TLS on every TCP port of clients, beside plain."),
     text("tls.key", None, "", FILE, "Private key of tls.certificate in PEM, without a passphrase."),
     flag("tls.self_signed", None, "Make a certificate at each start, for a first try; clients have to be told to trust it."),
+    text_or_list("tls.authorities", "system", AUTHORITIES, "Whom origins, backends, lists and other proxies have to have a certificate of where they are reached by TLS."),
+    text("tls.client_certificate", None, "", FILE, "Certificate chain in PEM that is shown to origins, backends, lists and other proxies that ask for one."),
+    text("tls.client_key", None, "", FILE, "Private key of tls.client_certificate in PEM, without a passphrase."),
     number("tls.handshakes", None, "1000", "a whole number, 1 to 100000", "Maximum TLS handshakes under way; further ones wait."),
     number("tls.handshakes_per_source", None, "100", "a whole number, 1 to 100000", "Maximum TLS handshakes under way of one address, or of one IPv6 /64; further ones are refused."),
 

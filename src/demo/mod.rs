@@ -103,6 +103,7 @@ fn describe(name: &str, origin: &EmbeddedOrigin) -> Origin {
             host: None,
             port: address.port(),
             transport: Transport::Tcp,
+            tls: false,
         }]
     };
     Origin {

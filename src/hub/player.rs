@@ -9,15 +9,15 @@ use sluicegate_core::rtmp::join::redirect;
 use sluicegate_core::rtmp::message::{Message, NO_REASON, kind};
 use sluicegate_core::stream::{Service, StreamUrl};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::net::relay::acknowledge_at_once;
+use crate::net::wire::Wire;
 use crate::origin::attempt::{Attempt, DialError};
 
 /// A stream that an origin plays to us.
 pub(super) struct Player {
-    pub(super) socket: TcpStream,
+    pub(super) socket: Wire,
     pub(super) client: Client,
     /// Bytes that came.
     pub(super) came: usize,
@@ -31,7 +31,7 @@ impl Player {
     /// # Errors
     /// What its no, its end or its silence means for the candidates.
     pub(super) async fn ask(
-        mut socket: TcpStream,
+        mut socket: Wire,
         mut client: Client,
         time_limit: Duration,
     ) -> Result<Self, DialError> {
@@ -54,7 +54,7 @@ impl Player {
                 Ok(count) if count > 0 => came += count,
                 _ => return Err(closed(came > 0, &client)),
             }
-            acknowledge_at_once(&socket, true);
+            acknowledge_at_once(socket.tcp(), true);
             client
                 .feed(&buffer)
                 .map_err(|error| DialError::Failed(error.to_string()))?;
@@ -90,7 +90,7 @@ pub(super) fn address(
 }
 
 /// Writes what the client has to say.
-pub(super) async fn write(socket: &mut TcpStream, client: &mut Client) -> std::io::Result<()> {
+pub(super) async fn write(socket: &mut Wire, client: &mut Client) -> std::io::Result<()> {
     while let Some(bytes) = client.poll_output() {
         socket.write_all(&bytes).await?;
     }

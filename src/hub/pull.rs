@@ -185,7 +185,7 @@ async fn read_on(shared: &Inner, feed: &Feed, pull: &Pull, asked: Asked) -> LegE
             Ok(Ok(count)) => count,
         };
         pull.count(count);
-        unhurried.read(&socket);
+        unhurried.read(socket.tcp());
         if client.feed(&buffer).is_err() {
             return LegEnd::Broken;
         }

@@ -16,13 +16,13 @@ use sluicegate_core::rtmp::message::Command;
 use sluicegate_core::rtmp::server::StreamRequest;
 use sluicegate_core::stream::{Action, Service, StreamUrl};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::sleep;
 use tracing::debug;
 
 use super::Inner;
 use super::player::{Player, address, seed, write};
 use super::pull::tc_url;
+use crate::net::wire::Wire;
 use crate::origin::attempt::{Attempt, DialError};
 use crate::proxy::{Refusal, Session};
 use crate::sessions::{EndReason, Pull};
@@ -85,7 +85,7 @@ impl Recipe {
 /// A shadow that was granted.
 pub(super) struct Shadow {
     pub(super) origin: OriginId,
-    socket: TcpStream,
+    socket: Wire,
     client: Client,
     out: Vec<u8>,
     /// Bytes that came although it is paused.

@@ -1,7 +1,5 @@
 //! A client and an origin, joined: what a connection keeps while it is relayed.
 
-use tokio::net::TcpStream;
-
 use crate::net::relay::{self, Ending, Passage};
 use crate::net::wire::Wire;
 use crate::proxy::Session;
@@ -9,7 +7,7 @@ use crate::proxy::Session;
 /// A client and an origin, and what happens to bytes between them.
 pub(super) struct Pair<P> {
     pub(super) client: Wire,
-    pub(super) origin: TcpStream,
+    pub(super) origin: Wire,
     pub(super) passage: P,
     /// What the client is to get before anything is relayed; it is counted already.
     pub(super) first: Vec<u8>,

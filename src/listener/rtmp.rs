@@ -268,7 +268,7 @@ impl Rtmp {
         identified: &Identified,
         ends: Ends,
         said: &Mutex<Option<Vec<u8>>>,
-    ) -> Result<(TcpStream, Joined, Vec<u8>), DialError> {
+    ) -> Result<(Wire, Joined, Vec<u8>), DialError> {
         let note = |own| *said.lock().unwrap_or_else(PoisonError::into_inner) = own;
         note(None);
         let named = RtmpAsked {
@@ -355,7 +355,7 @@ impl Interrupted {
 
 /// Exchanges bytes with an origin until it speaks of the stream.
 async fn converse(
-    origin: &mut TcpStream,
+    origin: &mut Wire,
     mut join: Join,
     time_limit: Duration,
 ) -> Result<(Joined, Vec<u8>), Interrupted> {
@@ -393,7 +393,7 @@ async fn converse(
             Ok(count) if count > 0 => shaken = true,
             _ => return Err(closed),
         }
-        acknowledge_at_once(origin, true);
+        acknowledge_at_once(origin.tcp(), true);
         join.feed(&buffer)
             .map_err(|error| Interrupted::Broken(error.to_string()))?;
     }

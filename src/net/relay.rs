@@ -14,6 +14,7 @@ use sluicegate_core::place::leg::LegEnd;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::tls::TlsStream;
 use super::wire::Wire;
 use crate::sessions::{Direction, EndReason, Over, Row};
 
@@ -85,7 +86,7 @@ pub struct Ending {
 /// other, if it takes them.
 pub fn join<'a>(
     client: &'a mut Wire,
-    origin: &'a mut TcpStream,
+    origin: &'a mut Wire,
     row: &'a Row,
     passage: &'a mut impl Passage,
     first: Vec<u8>,
@@ -94,7 +95,6 @@ pub fn join<'a>(
     to_client.left_over = LeftOver::new(first);
     let mut joined = Joined {
         client,
-        origin,
         to_client,
         to_origin: Half::new(Direction::ToOrigin),
         row,
@@ -103,7 +103,11 @@ pub fn join<'a>(
     // It is made out here, because what is moved within a future is kept twice in it, for hours.
     async move {
         let mut ended = pin!(row.ended());
-        let over = poll_fn(|cx| match joined.poll(cx) {
+        let mut poll = |cx: &mut Context<'_>| match origin {
+            Wire::Plain(origin) => joined.poll(cx, origin),
+            Wire::Tls(origin) => joined.poll(cx, &mut **origin),
+        };
+        let over = poll_fn(|cx| match poll(cx) {
             Poll::Pending => ended.as_mut().poll(cx).map(Over::Session),
             ready => ready,
         });
@@ -117,7 +121,6 @@ pub fn join<'a>(
 /// A joined pair.
 struct Joined<'a, P> {
     client: &'a mut Wire,
-    origin: &'a mut TcpStream,
     to_client: Half,
     to_origin: Half,
     row: &'a Row,
@@ -125,10 +128,10 @@ struct Joined<'a, P> {
 }
 
 impl<P: Passage> Joined<'_, P> {
-    /// Moves what can be moved now, both ways; ready when that is over.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Over> {
+    /// Moves what can be moved now, both ways; ready when that is over. It is compiled for each kind of origin leg.
+    fn poll(&mut self, cx: &mut Context<'_>, origin: &mut impl End) -> Poll<Over> {
         let (row, passage) = (self.row, &mut *self.passage);
-        let (client, origin) = (&mut *self.client, &mut *self.origin);
+        let client = &mut *self.client;
         loop {
             if let Poll::Ready(over) = self.to_client.poll(cx, origin, client, row, passage) {
                 return Poll::Ready(over);
@@ -175,6 +178,20 @@ impl End for TcpStream {
 
     fn tcp(&self) -> &TcpStream {
         self
+    }
+}
+
+impl End for TlsStream {
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Self::try_write(self, bytes)
+    }
+
+    fn poll_owed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Self::poll_owed(self, cx)
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        Self::tcp(self)
     }
 }
 
@@ -480,7 +497,8 @@ mod tests {
     async fn everything_arrives_in_order_though_the_receiver_is_slow() {
         let (mut viewer, client) = pair().await;
         let mut client = Wire::Plain(client);
-        let (mut origin, mut server) = pair().await;
+        let (origin, mut server) = pair().await;
+        let mut origin = Wire::Plain(origin);
         let row = open_row();
         let data: Vec<u8> = (0..8_000_000_u32).map(|i| (i % 251) as u8).collect();
         let sent = data.clone();
@@ -527,7 +545,8 @@ mod tests {
     async fn what_an_origin_sent_before_it_closed_still_arrives() {
         let (mut viewer, client) = pair().await;
         let mut client = Wire::Plain(client);
-        let (mut origin, mut server) = pair().await;
+        let (origin, mut server) = pair().await;
+        let mut origin = Wire::Plain(origin);
         let row = open_row();
         server
             .write_all(&vec![7; 3_000_000])
@@ -552,7 +571,8 @@ mod tests {
     async fn a_kick_ends_it_at_once() {
         let (_viewer, client) = pair().await;
         let mut client = Wire::Plain(client);
-        let (mut origin, _server) = pair().await;
+        let (origin, _server) = pair().await;
+        let mut origin = Wire::Plain(origin);
         let row = open_row();
         let other = Arc::clone(&row);
         let kick = tokio::spawn(async move { other.end(EndReason::Kicked) });

@@ -1,5 +1,5 @@
-//! A client's connection, whatever it travels over. Listeners and the relay know this type and no socket, so that
-//! encryption is known here alone.
+//! A connection of a client or to an origin, whatever it travels over. Listeners and the relay know this type and no
+//! socket, so that encryption is known here alone.
 
 use std::io;
 use std::pin::Pin;
@@ -14,8 +14,8 @@ use tokio::time::sleep;
 
 use super::tls::TlsStream;
 
-/// A client's connection after the [entrance](super::entrance). A plain one costs what its socket costs: each call is
-/// one of the socket's.
+/// A client's connection after the [entrance](super::entrance), or one to an origin after its handshake. A plain one costs
+/// what its socket costs: each call is one of the socket's.
 #[derive(Debug)]
 pub enum Wire {
     /// TCP with nothing in between.
@@ -54,7 +54,7 @@ impl<'a> Shared<'a> {
 
 impl Wire {
     /// The socket beneath, for its options and its readiness. What is read from it or written to it directly is not
-    /// what the client sends and gets.
+    /// what the peer sends and gets.
     pub const fn tcp(&self) -> &TcpStream {
         match self {
             Self::Plain(stream) => stream,
@@ -62,7 +62,7 @@ impl Wire {
         }
     }
 
-    /// Writes as much as the wire takes now. Of what it took, some may still be owed to the client: see
+    /// Writes as much as the wire takes now. Of what it took, some may still be owed to the peer: see
     /// [`Wire::poll_owed`].
     ///
     /// # Errors

@@ -11,8 +11,8 @@ use hyper::header::{
 use hyper::{Response, StatusCode};
 use sluicegate_core::http::head::{Forwarded, RequestHead};
 use sluicegate_core::stream::Service;
-use tokio::net::TcpStream;
 
+use crate::net::wire::Wire;
 use crate::net::{cors, head};
 use crate::origin::attempt::Attempt;
 use crate::origin::dial::Dialer;
@@ -53,7 +53,7 @@ pub(crate) struct Message<'a> {
 }
 
 /// Sends a message over a connection of its own.
-pub(crate) async fn ask(origin: TcpStream, message: Message<'_>) -> Result<CallAnswer, NoAnswer> {
+pub(crate) async fn ask(origin: Wire, message: Message<'_>) -> Result<CallAnswer, NoAnswer> {
     let mut head = message.head.for_origin(message.forwarded);
     head.target = message.target.to_owned();
     head.headers.remove("content-length");

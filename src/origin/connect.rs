@@ -12,9 +12,14 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use sluicegate_core::fleet::origin::{AddressError, AddressRules, Host, Target};
+use sluicegate_core::fleet::origin::{AddressError, AddressRules, Host, Security, Target};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{sleep, timeout};
+
+use crate::net::accept::prepare;
+use crate::net::tls::Trust;
+use crate::net::wire::Wire;
 
 /// Turns a host name into addresses. Tests bring their own.
 pub trait Resolve: fmt::Debug + Send + Sync {
@@ -42,11 +47,12 @@ impl Resolve for SystemResolver {
     }
 }
 
-/// Opens connections to targets whose addresses the rules permit; a cheap clone.
+/// Opens connections to targets whose addresses the rules permit, plain or by TLS; a cheap clone.
 #[derive(Debug, Clone)]
 pub struct Connector {
     rules: AddressRules,
     resolver: Arc<dyn Resolve>,
+    trust: Arc<Trust>,
 }
 
 /// No address of a target may be used.
@@ -61,17 +67,25 @@ pub enum NoAddress {
 }
 
 impl Connector {
-    /// Connects to addresses that `rules` permit, as `resolver` finds them.
-    pub fn new(rules: AddressRules, resolver: Arc<dyn Resolve>) -> Self {
-        Self { rules, resolver }
+    /// Connects to addresses that `rules` permit, as `resolver` finds them. With TLS, whoever `trust` says is believed.
+    pub fn new(rules: AddressRules, resolver: Arc<dyn Resolve>, trust: Arc<Trust>) -> Self {
+        Self {
+            rules,
+            resolver,
+            trust,
+        }
     }
 
-    /// Connects to any address: for URLs that the operator wrote, not for what was registered.
+    /// Connects to any address: for URLs that the operator wrote, not for what was registered. Authorities of the system
+    /// are believed.
     pub fn unrestricted() -> Self {
-        let rules = AddressRules {
-            allow_special: true,
-        };
-        Self::new(rules, Arc::new(SystemResolver))
+        Self::new(ANYWHERE, Arc::new(SystemResolver), Arc::default())
+    }
+
+    /// The same for one that believes whom this one believes.
+    #[must_use]
+    pub fn anywhere(&self) -> Self {
+        Self::new(ANYWHERE, Arc::new(SystemResolver), Arc::clone(&self.trust))
     }
 
     /// Whether the rules permit a host as it is written; of a name this says nothing about its addresses.
@@ -108,26 +122,56 @@ impl Connector {
     }
 
     /// Connects to the first permitted address that answers. All of them together have `time_limit`, in equal shares:
-    /// after one that leads nowhere may come one that answers.
+    /// after one that leads nowhere may come one that answers. A TLS handshake is part of it.
     ///
     /// # Errors
-    /// Of [`Connector::addresses`]; otherwise that of the last address. [`io::ErrorKind::TimedOut`] when the time is
-    /// over.
-    pub async fn connect(&self, target: &Target, time_limit: Duration) -> io::Result<TcpStream> {
+    /// Of [`Connector::addresses`]; otherwise that of the last address, or why the other side of a TLS handshake is not
+    /// believed. [`io::ErrorKind::TimedOut`] when the time is over.
+    pub async fn connect(&self, target: &Target, time_limit: Duration) -> io::Result<Wire> {
+        self.connect_after(target, time_limit, |_| Ok(Vec::new()))
+            .await
+    }
+
+    /// The same; what `first` makes of the new connection is sent ahead of all else, also of TLS.
+    ///
+    /// # Errors
+    /// Those of [`Connector::connect`], and of `first`.
+    pub(super) async fn connect_after(
+        &self,
+        target: &Target,
+        time_limit: Duration,
+        first: impl FnOnce(&TcpStream) -> io::Result<Vec<u8>>,
+    ) -> io::Result<Wire> {
         let connected = timeout(time_limit, async {
-            let addresses = self.addresses(target).await?;
-            let share = time_limit / u32::try_from(addresses.len()).unwrap_or(u32::MAX);
-            let mut failure = io::Error::other(NoAddress::None);
-            for address in addresses {
-                match timeout(share, connect_to(address)).await {
-                    Ok(Ok(stream)) => return Ok(stream),
-                    Ok(Err(error)) => failure = error,
-                    Err(_) => failure = out_of_time(),
+            let mut stream = self.reach(target, time_limit).await?;
+            prepare(&stream);
+            let first = first(&stream)?;
+            if !first.is_empty() {
+                stream.write_all(&first).await?;
+            }
+            match &target.security {
+                Security::Plain => Ok(Wire::Plain(stream)),
+                security => {
+                    let secured = self.trust.secure(stream, target, security).await?;
+                    Ok(Wire::Tls(Box::new(secured)))
                 }
             }
-            Err(failure)
         });
         connected.await.unwrap_or_else(|_| Err(out_of_time()))
+    }
+
+    async fn reach(&self, target: &Target, time_limit: Duration) -> io::Result<TcpStream> {
+        let addresses = self.addresses(target).await?;
+        let share = time_limit / u32::try_from(addresses.len()).unwrap_or(u32::MAX);
+        let mut failure = io::Error::other(NoAddress::None);
+        for address in addresses {
+            match timeout(share, connect_to(address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => failure = error,
+                Err(_) => failure = out_of_time(),
+            }
+        }
+        Err(failure)
     }
 }
 
@@ -155,6 +199,9 @@ async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
     }
 }
 
+const ANYWHERE: AddressRules = AddressRules {
+    allow_special: true,
+};
 /// Connections of one dial that may be under way.
 const KNOCKS: usize = 3;
 /// Longer than a packet takes around the world, and often enough to be heard within a dial of one second.
@@ -187,12 +234,11 @@ mod tests {
     fn connector(answers: &[&str]) -> Connector {
         let answers = answers.iter().map(|ip| ip.parse().expect("an address"));
         let resolver = Arc::new(Answers(answers.collect()));
-        Connector::new(AddressRules::default(), resolver)
+        Connector::new(AddressRules::default(), resolver, Arc::default())
     }
 
     fn target(host: &str, port: u16) -> Target {
-        let host = host.parse().expect("a host");
-        Target { host, port }
+        Target::plain(host.parse().expect("a host"), port)
     }
 
     #[tokio::test]
@@ -273,6 +319,6 @@ mod tests {
             .connect(&target("origin.test", at.port()), Duration::from_secs(5))
             .await
             .expect("it listens");
-        assert_eq!(connected.peer_addr().expect("connected"), at);
+        assert_eq!(connected.tcp().peer_addr().expect("connected"), at);
     }
 }

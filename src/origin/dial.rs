@@ -1,4 +1,4 @@
-//! Reaching an origin over TCP, and telling it who the client is.
+//! Reaching an origin over TCP or TLS, and telling it who the client is.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::net::accept::prepare;
+use crate::net::wire::Wire;
 use crate::origin::attempt::{Attempt, DialError};
 use crate::origin::connect::Connector;
 use crate::value::{ClientAddr, LocalAddr, OriginNames};
@@ -37,35 +37,43 @@ impl Dialer {
         attempt: &Attempt,
         client: ClientAddr,
         local: LocalAddr,
-    ) -> Result<TcpStream, DialError> {
-        let mut stream = self.connect(attempt).await?;
-        let announcement = self.announcement(attempt, client, local);
-        announce(&mut stream, &announcement).await?;
-        Ok(stream)
+    ) -> Result<Wire, DialError> {
+        self.announcing(attempt, |_| Ok((client, local))).await
     }
 
-    async fn connect(&self, attempt: &Attempt) -> Result<TcpStream, DialError> {
+    /// Connects, and tells an origin that wants to know what `ends` says of the new connection. A PROXY header goes ahead
+    /// of TLS, as balancers send it.
+    async fn announcing(
+        &self,
+        attempt: &Attempt,
+        ends: impl Fn(&TcpStream) -> io::Result<(ClientAddr, LocalAddr)>,
+    ) -> Result<Wire, DialError> {
         let target = &attempt.target;
-        let connected = self.connector.connect(target, attempt.time_limit).await;
-        let stream = connected.map_err(|error| DialError::of_connect(target, &error))?;
-        prepare(&stream);
-        Ok(stream)
+        let header = |stream: &TcpStream| {
+            let (client, local) = ends(stream)?;
+            Ok(self.header(attempt, client, local))
+        };
+        let connecting = self
+            .connector
+            .connect_after(target, attempt.time_limit, header);
+        let connected = connecting.await;
+        let mut wire = connected.map_err(|error| DialError::of_connect(target, &error))?;
+        let failed = |error: io::Error| DialError::Failed(error.to_string());
+        let (client, _) = ends(wire.tcp()).map_err(failed)?;
+        let preamble = self.preamble(attempt, client);
+        wire.write_all(&preamble).await.map_err(failed)?;
+        Ok(wire)
     }
 
     /// Connects to a candidate in this proxy's own name: an origin that wants to know who comes is told our address.
     ///
     /// # Errors
     /// As [`dial`](Self::dial).
-    pub async fn dial_for_ourselves(&self, attempt: &Attempt) -> Result<TcpStream, DialError> {
-        let mut stream = self.connect(attempt).await?;
-        let failed = |error: io::Error| DialError::Failed(error.to_string());
-        let (own, theirs) = (
-            stream.local_addr().map_err(failed)?,
-            stream.peer_addr().map_err(failed)?,
-        );
-        let announcement = self.announcement(attempt, own.into(), theirs.into());
-        announce(&mut stream, &announcement).await?;
-        Ok(stream)
+    pub async fn dial_for_ourselves(&self, attempt: &Attempt) -> Result<Wire, DialError> {
+        self.announcing(attempt, |stream| {
+            Ok((stream.local_addr()?.into(), stream.peer_addr()?.into()))
+        })
+        .await
     }
 
     /// Whether the candidate is told who the client is at the start of a connection, which is that client's alone
@@ -87,30 +95,25 @@ impl Dialer {
             .map_err(|error| failed(error.to_string()))
     }
 
-    /// The bytes an origin wants before the client's own.
-    fn announcement(&self, attempt: &Attempt, client: ClientAddr, local: LocalAddr) -> Vec<u8> {
+    /// The PROXY header that an origin wants at the start of a connection.
+    fn header(&self, attempt: &Attempt, client: ClientAddr, local: LocalAddr) -> Vec<u8> {
         let wants = |list: &OriginNames| list.includes(attempt.names());
-        let mut bytes = if wants(&self.proxy_v2) {
+        if wants(&self.proxy_v2) {
             preface::write_v2(client.socket(), local.socket())
         } else if wants(&self.proxy_v1) {
             preface::write_v1(client.socket(), local.socket())
         } else {
             Vec::new()
-        };
-        if attempt.service == Service::Rtmp && wants(&self.rtmp_preamble) {
-            let preamble = preface::write_rtmp_client_address(client.ip());
-            bytes.extend(preamble.into_iter().flatten());
         }
-        bytes
     }
-}
 
-async fn announce(stream: &mut TcpStream, announcement: &[u8]) -> Result<(), DialError> {
-    if announcement.is_empty() {
-        return Ok(());
+    /// The preamble that an origin wants before an RTMP handshake.
+    fn preamble(&self, attempt: &Attempt, client: ClientAddr) -> Vec<u8> {
+        let wants = self.rtmp_preamble.includes(attempt.names());
+        let preamble = (attempt.service == Service::Rtmp && wants)
+            .then(|| preface::write_rtmp_client_address(client.ip()));
+        preamble.into_iter().flatten().flatten().collect()
     }
-    let written = stream.write_all(announcement).await;
-    written.map_err(|error| DialError::Failed(error.to_string()))
 }
 
 #[cfg(test)]
@@ -140,15 +143,14 @@ mod tests {
                 origin: OriginId::from(id),
                 label: label.to_owned(),
                 service,
-                target: Target {
-                    host: IpAddr::from([10, 0, 0, 9]).into(),
-                    port: 1935,
-                },
+                target: Target::plain(IpAddr::from([10, 0, 0, 9]).into(), 1935),
                 naming: Naming::default(),
                 time_limit: Duration::ZERO,
                 step_by_step: false,
             };
-            dialer.announcement(&attempt, client, local)
+            let mut bytes = dialer.header(&attempt, client, local);
+            bytes.extend(dialer.preamble(&attempt, client));
+            bytes
         };
         assert_eq!(
             announced("vid-1", "origin1", Service::Rtmp),

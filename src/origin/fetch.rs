@@ -1,5 +1,4 @@
-//! Fetches a small document over HTTP/1.1, with a deadline and a bound. Plain HTTP only: what is fetched (lists of
-//! origins, their health, their streams) lives on the same network as the origins.
+//! Fetches a small document over HTTP/1.1 or HTTPS, with a deadline and a bound.
 
 use std::io;
 use std::time::Duration;
@@ -9,8 +8,8 @@ use http_body_util::Full;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::http::request::Builder;
 use hyper::{Method, Request, StatusCode};
-use tokio::net::TcpStream;
 
+use crate::net::wire::Wire;
 use crate::origin::connect::Connector;
 use crate::origin::http::{self, Cut};
 use crate::value::{Secret, Url};
@@ -126,7 +125,7 @@ async fn within(
 }
 
 async fn exchange(
-    connect: impl Future<Output = Result<TcpStream, FetchError>>,
+    connect: impl Future<Output = Result<Wire, FetchError>>,
     request: Request<Full<Bytes>>,
     most: usize,
 ) -> Result<(StatusCode, Bytes), FetchError> {
@@ -159,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_plain_http_and_shown_without_its_query() {
+    fn a_url_is_http_and_shown_without_its_query() {
         let rows = [
             (
                 "a whole one",
@@ -181,7 +180,12 @@ mod tests {
                 "http://[2001:db8::1]:9/a",
                 Some("http://[2001:db8::1]:9/a"),
             ),
-            ("TLS", "https://list.example/", None),
+            (
+                "TLS",
+                "https://list.example/",
+                Some("https://list.example:443/"),
+            ),
+            ("another scheme", "ftp://list.example/", None),
             ("credentials", "http://a:b@list.example/", None),
             ("no host", "/a", None),
         ];

@@ -14,12 +14,12 @@ use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use sluicegate_core::fleet::origin::Target;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
 use crate::net::http::BoxError;
+use crate::net::wire::Wire;
 
 /// A connection to an origin with no request on it. Dropping it closes the connection.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl Leg {
     ///
     /// # Errors
     /// When the connection is closed already.
-    pub async fn open(stream: TcpStream, home: Option<Target>) -> hyper::Result<Self> {
+    pub async fn open(stream: Wire, home: Option<Target>) -> hyper::Result<Self> {
         let (sender, connection) = Builder::new().handshake(TokioIo::new(stream)).await?;
         let driver = tokio::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
@@ -119,7 +119,7 @@ impl Leg {
 /// # Errors
 /// When the connection ends first, or the answer is not HTTP.
 pub async fn once(
-    stream: TcpStream,
+    stream: Wire,
     request: Request<Full<Bytes>>,
 ) -> hyper::Result<Response<AnswerBody>> {
     Leg::open(stream, None).await?.ask(request).await

@@ -1,5 +1,6 @@
 //! Asks an origin whether it answers.
 
+use crate::net::wire::Wire;
 use crate::origin::connect::Connector;
 use crate::origin::fetch::{self, FetchError};
 use crate::value::Url;
@@ -9,7 +10,6 @@ use sluicegate_core::stream::Service;
 use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use crate::net::linger_close;
 
@@ -110,7 +110,7 @@ pub(crate) fn plain(error: &io::Error) -> String {
     first.into_iter().chain(letters).collect()
 }
 
-async fn connect(connector: &Connector, target: &Target) -> Result<TcpStream, ProbeError> {
+async fn connect(connector: &Connector, target: &Target) -> Result<Wire, ProbeError> {
     let connected = connector.connect(target, TIME_LIMIT).await;
     connected.map_err(|error| match error.kind() {
         io::ErrorKind::TimedOut => ProbeError::Silent,
@@ -119,7 +119,7 @@ async fn connect(connector: &Connector, target: &Target) -> Result<TcpStream, Pr
 }
 
 /// Sends C0 and C1 (RTMP 1.0 §5.2.2, §5.2.3) and waits for S0.
-async fn greet(mut origin: TcpStream) -> Result<TcpStream, ProbeError> {
+async fn greet(mut origin: Wire) -> Result<Wire, ProbeError> {
     let mut greeting = [FILLER; 1 + 1536];
     // C0, then of C1 the time and the four zero bytes: a simple handshake, without a digest to compute.
     greeting[0] = RTMP_VERSION;
@@ -134,7 +134,7 @@ async fn greet(mut origin: TcpStream) -> Result<TcpStream, ProbeError> {
 }
 
 /// Asks for the methods it has (RFC 2326 §10.1), which takes no stream and no credentials.
-async fn ask_options(mut origin: TcpStream) -> Result<TcpStream, ProbeError> {
+async fn ask_options(mut origin: Wire) -> Result<Wire, ProbeError> {
     origin.write_all(RTSP_OPTIONS).await?;
     let mut answer = [0; RTSP_ANSWER.len()];
     match origin.read_exact(&mut answer).await {
@@ -181,10 +181,7 @@ mod tests {
                 None => std::future::pending().await,
             }
         });
-        Target {
-            host: address.ip().into(),
-            port: address.port(),
-        }
+        Target::plain(address.ip().into(), address.port())
     }
 
     #[tokio::test]
@@ -241,10 +238,7 @@ mod tests {
                 client.read_exact(&mut question).await.unwrap();
                 client.write_all(words).await.unwrap();
             });
-            let target = Target {
-                host: address.ip().into(),
-                port: address.port(),
-            };
+            let target = Target::plain(address.ip().into(), address.port());
             let answer = answers(&target, Service::Rtsp).await;
             let answer = answer.map_err(|error| error.to_string());
             assert_eq!(answer, expected.map_err(str::to_owned), "{cause}");
@@ -255,20 +249,14 @@ mod tests {
     async fn other_services_must_accept() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let target = Target {
-            host: address.ip().into(),
-            port: address.port(),
-        };
+        let target = Target::plain(address.ip().into(), address.port());
         for service in [Service::Http, Service::Api] {
             assert!(answers(&target, service).await.is_ok(), "{service}");
         }
         // Bound, so that nobody else gets its port, and not listening.
         let closed = TcpSocket::new_v4().unwrap();
         closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let target = Target {
-            host: address.ip().into(),
-            port: closed.local_addr().unwrap().port(),
-        };
+        let target = Target::plain(address.ip().into(), closed.local_addr().unwrap().port());
         let error = answers(&target, Service::Http).await.unwrap_err();
         assert_eq!(error.to_string(), "connection refused");
         let error = answers(&target, Service::Srt).await.unwrap_err();

@@ -3,11 +3,13 @@
 
 mod certificate;
 mod clients;
+mod servers;
 
 #[cfg(test)]
 pub(crate) use certificate::samples;
 pub use certificate::{Files, Loaded};
 pub use clients::ClientAuthority;
+pub use servers::{SYSTEM, ServerAuthority};
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -57,6 +59,11 @@ pub enum FileProblem {
     /// It holds no list of revoked certificates.
     #[error("holds no list of revoked certificates in PEM (-----BEGIN X509 CRL-----)")]
     NoRevocations,
+    /// Neither files nor the system name an authority.
+    #[error(
+        "the system trusts nobody: install its ca-certificates, or name files in tls.authorities"
+    )]
+    NoAuthorities,
     /// What it holds cannot be used to verify clients.
     #[error("cannot be used to verify clients: {0}")]
     Unusable(String),

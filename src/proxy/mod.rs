@@ -142,10 +142,10 @@ impl Proxy {
                 cluster: parts.cluster,
                 finder: Finder::new(parts.connector.clone()),
                 silence,
+                gate: Gate::new(parts.rules, parts.connector.anywhere()),
                 connector: parts.connector,
                 stopping: AtomicBool::new(false),
                 drain: Mutex::default(),
-                gate: Gate::new(parts.rules),
                 tokens: parts.tokens,
             }),
         };

@@ -22,6 +22,8 @@ use crate::value::{NotAUrl, Url};
 pub struct PlacementService {
     /// Where the answer comes from; what is wanted stands in its query.
     pub url: String,
+    /// Reaches it.
+    pub connector: Connector,
     /// How long an answer may take.
     pub timeout: Duration,
     /// How long one is kept.
@@ -78,15 +80,9 @@ impl PlacementService {
 
     async fn fetch(&self, request: &Request) -> Result<ServiceAnswer, String> {
         let url = self.question(request).map_err(|error| error.to_string())?;
-        let body = fetch::get(
-            &Connector::unrestricted(),
-            &url,
-            None,
-            self.timeout,
-            LONGEST_ANSWER,
-        )
-        .await
-        .map_err(|error| error.to_string())?;
+        let body = fetch::get(&self.connector, &url, None, self.timeout, LONGEST_ANSWER)
+            .await
+            .map_err(|error| error.to_string())?;
         let document: Document = serde_json::from_slice(&body)
             .map_err(|_| "its answer is not the document it should be".to_owned())?;
         match document {

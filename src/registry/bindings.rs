@@ -304,10 +304,7 @@ mod tests {
             action: Action::Play,
             client: "127.0.0.1:9".parse().unwrap(),
             origin: OriginId::from("o"),
-            api: Target {
-                host: "127.0.0.1".parse().unwrap(),
-                port: 1985,
-            },
+            api: Target::plain("127.0.0.1".parse().unwrap(), 1985),
             resource: None,
             media: "127.0.0.1:8000".parse().unwrap(),
             offered: Vec::new(),

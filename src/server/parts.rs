@@ -9,7 +9,7 @@ use sluicegate_core::dialect::Naming;
 use sluicegate_core::fleet::Fleet;
 use sluicegate_core::fleet::attributes::Attributes;
 use sluicegate_core::fleet::health::Rules;
-use sluicegate_core::fleet::origin::{AddressRules, Origin, OriginId, Target};
+use sluicegate_core::fleet::origin::{AddressRules, Origin, OriginId, Security, Target};
 use sluicegate_core::http::caller::OwnNames;
 use sluicegate_core::http::link::LinkKey;
 use sluicegate_core::place::placement;
@@ -27,6 +27,7 @@ use crate::listener::http::Pieces;
 use crate::logging;
 use crate::lookup::Lookup;
 use crate::metrics::Metrics;
+use crate::net::tls::Trust;
 use crate::origin::connect::{Connector, Resolve};
 use crate::origin::dial::Dialer;
 use crate::origin::sources::Lists;
@@ -48,6 +49,8 @@ pub(super) fn proxy(
     let registry = Arc::new(registry(settings, &metrics));
     let sessions = Arc::new(Sessions::new(limits(settings), Arc::clone(&metrics)));
     let cluster = cluster(settings, system, &registry, &sessions, &metrics)?;
+    let trust = Arc::new(Trust::new(settings.tls.servers.clone()));
+    let connector = Connector::new(settings.address_rules(), resolver, trust);
     let proxy = Proxy::new(proxy::Parts {
         registry,
         sessions,
@@ -56,9 +59,9 @@ pub(super) fn proxy(
         dialects: Arc::new(settings.clients.clone()),
         timing: timing(settings),
         lookup: lookup(settings),
-        placement_service: placement_service(settings),
+        placement_service: placement_service(settings, &connector),
         cluster,
-        connector: Connector::new(settings.address_rules(), resolver),
+        connector,
         rules: settings.sources.rules.clone(),
         tokens: LiveTokens::new(settings.sources.tokens.clone()),
     });
@@ -142,7 +145,7 @@ fn cluster(
             .system
             .advertise
             .clone()
-            .or_else(|| reachable_at(system?)),
+            .or_else(|| reachable_at(system?, settings.system.tls.required)),
         vhosts: settings.placement.vhosts.clone(),
     };
     let (registry, sessions) = (Arc::clone(registry), Arc::clone(sessions));
@@ -173,7 +176,7 @@ fn enter_mesh(settings: &Settings) -> Result<Mesh, StartError> {
 
 /// Where other machines reach a listener: its address; for one on every interface, the address that this machine's
 /// packets to the outside carry. `None` on a machine that has no way out.
-fn reachable_at(listener: SocketAddr) -> Option<Target> {
+fn reachable_at(listener: SocketAddr, by_tls: bool) -> Option<Target> {
     let ip = if listener.ip().is_unspecified() {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
         // Nothing is sent: the kernel only looks for a route.
@@ -185,6 +188,11 @@ fn reachable_at(listener: SocketAddr) -> Option<Target> {
     Some(Target {
         host: ip.into(),
         port: listener.port(),
+        security: if by_tls {
+            Security::Tls(None)
+        } else {
+            Security::Plain
+        },
     })
 }
 
@@ -215,10 +223,11 @@ fn lookup(settings: &Settings) -> Lookup {
     }
 }
 
-fn placement_service(settings: &Settings) -> Option<PlacementService> {
+fn placement_service(settings: &Settings, connector: &Connector) -> Option<PlacementService> {
     let wanted = &settings.placement;
     wanted.ask.clone().map(|url| PlacementService {
         url,
+        connector: connector.anywhere(),
         timeout: wanted.ask_timeout,
         keep: wanted.ask_keep,
         unanswered: wanted.ask_unanswered,
@@ -293,7 +302,8 @@ pub(super) async fn keep_sources(
     systemd: Systemd,
 ) {
     let registry = Arc::clone(proxy.registry());
-    let mut lists = Lists::start(registry, sources, rules);
+    let anywhere = proxy.connector().anywhere();
+    let mut lists = Lists::start(registry, sources, rules, anywhere);
     loop {
         let asked = lists.changed().await;
         let again = async {

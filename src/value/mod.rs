@@ -1,7 +1,7 @@
 //! What a setting's text means: addresses, networks, secrets, lists of origins.
 
 mod address;
-mod url;
+pub(crate) mod url;
 
 pub use address::{ClientAddr, LocalAddr, PeerAddr};
 pub use url::{NotAUrl, Url};

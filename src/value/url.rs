@@ -4,9 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use hyper::Uri;
-use sluicegate_core::fleet::origin::{Host, Target};
+use sluicegate_core::fleet::origin::{Host, Security, Target};
 
-/// Where a document is: `http://HOST[:PORT]/PATH[?QUERY]`.
+/// Where a document is: `http://HOST[:PORT]/PATH[?QUERY]`, or the same with `https`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Url {
     target: Target,
@@ -52,16 +52,12 @@ impl FromStr for Url {
     fn from_str(text: &str) -> Result<Self, NotAUrl> {
         let uri: Uri = text.parse().map_err(|_| NotAUrl)?;
         let authority = uri.authority().ok_or(NotAUrl)?;
-        if uri.scheme_str() != Some("http") || authority.as_str().contains('@') {
+        if authority.as_str().contains('@') {
             return Err(NotAUrl);
         }
-        let host: Host = authority.host().parse().map_err(|_| NotAUrl)?;
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         Ok(Self {
-            target: Target {
-                host,
-                port: authority.port_u16().unwrap_or(80),
-            },
+            target: server_of(&uri, None).ok_or(NotAUrl)?,
             path: path.to_owned(),
         })
     }
@@ -71,11 +67,36 @@ impl fmt::Display for Url {
     /// Without its query, which may hold a key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.split('?').next().unwrap_or_default();
-        write!(f, "http://{}{path}", self.target)
+        write!(f, "{}://{}{path}", scheme(&self.target), self.target)
+    }
+}
+
+/// The server that a URL names, where its scheme is `http` or `https`. `port` is for one that names none; otherwise that of
+/// the scheme counts.
+pub(crate) fn server_of(uri: &Uri, port: Option<u16>) -> Option<Target> {
+    let authority = uri.authority()?;
+    let (security, usual) = match uri.scheme_str()? {
+        "http" => (Security::Plain, 80),
+        "https" => (Security::Tls(None), 443),
+        _ => return None,
+    };
+    let host: Host = authority.host().parse().ok()?;
+    Some(Target {
+        host,
+        port: authority.port_u16().or(port).unwrap_or(usual),
+        security,
+    })
+}
+
+/// The scheme of a URL on a server.
+pub(crate) const fn scheme(server: &Target) -> &'static str {
+    match server.security {
+        Security::Plain => "http",
+        Security::Tls(_) | Security::Unverified => "https",
     }
 }
 
 /// Text that is no URL of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("write it as http://HOST:PORT/PATH")]
+#[error("write it as http://HOST:PORT/PATH or https://HOST:PORT/PATH")]
 pub struct NotAUrl;

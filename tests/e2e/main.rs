@@ -54,6 +54,7 @@ mod tls;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../support/tls.rs"]
 mod tls_client;
+mod tls_origins;
 mod tokens;
 mod two_proxies;
 mod webrtc;

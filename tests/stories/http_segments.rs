@@ -117,10 +117,10 @@ async fn a_forged_endpoint_is_not_dialled_and_special_addresses_never() {
         let link = Link {
             stream: StreamUrl::new("", "live", "a").expect("a stream"),
             origin: origin.into(),
-            target: sluicegate_core::fleet::origin::Target {
-                host: host.parse().expect("a host"),
-                port: port.parse().expect("a port"),
-            },
+            target: sluicegate_core::fleet::origin::Target::plain(
+                host.parse().expect("a host"),
+                port.parse().expect("a port"),
+            ),
             expires: u64::MAX,
         };
         format!(

@@ -1,21 +1,23 @@
-//! TLS for clients that speak their protocol in the clear: certificates, and ports that pass everything on encrypted.
+//! TLS for clients and origins that speak their protocol in the clear: certificates, and ports that pass everything on
+//! encrypted, or decrypted.
 
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
     SanType, SerialNumber,
 };
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::server::{WantsServerCert, WebPkiClientVerifier};
+use tokio_rustls::rustls::{ClientConfig, ConfigBuilder, RootCertStore, ServerConfig};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// An authority, and a directory for what it signs.
 pub(crate) struct Authority {
@@ -30,6 +32,14 @@ pub(crate) struct Trust(Arc<ClientConfig>);
 /// A port that passes what comes in on to another one over TLS.
 pub(crate) struct Bridge {
     pub(crate) at: SocketAddr,
+    passing: JoinHandle<()>,
+}
+
+/// A port that takes TLS and passes on in the clear, as a terminator before an origin does.
+pub(crate) struct Door {
+    pub(crate) at: SocketAddr,
+    /// The lines that came before TLS.
+    pub(crate) lines: Arc<Mutex<Vec<String>>>,
     passing: JoinHandle<()>,
 }
 
@@ -129,6 +139,51 @@ impl Authority {
         Trust(Arc::new(config))
     }
 
+    /// A port with a certificate of this authority for `host`, before `to`.
+    pub(crate) async fn door(&self, host: &str, to: SocketAddr) -> Door {
+        let config = ServerConfig::builder().with_no_client_auth();
+        self.door_with(config, host, to).await
+    }
+
+    /// The same; who comes has to show a certificate of `clients`.
+    pub(crate) async fn door_for(&self, clients: &Self, host: &str, to: SocketAddr) -> Door {
+        let verifier = WebPkiClientVerifier::builder(Arc::new(clients.roots()));
+        let verifier = verifier.build().expect("an authority");
+        let config = ServerConfig::builder().with_client_cert_verifier(verifier);
+        self.door_with(config, host, to).await
+    }
+
+    async fn door_with(
+        &self,
+        config: ConfigBuilder<ServerConfig, WantsServerCert>,
+        host: &str,
+        to: SocketAddr,
+    ) -> Door {
+        let key = KeyPair::generate().expect("a key");
+        let certificate = self.certificate(host, 1, &key);
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+        let config = config.with_single_cert(vec![certificate.der().clone()], key);
+        let acceptor = TlsAcceptor::from(Arc::new(config.expect("they fit")));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let at = listener.local_addr().expect("bound");
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&lines);
+        let passing = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let (acceptor, told) = (acceptor.clone(), Arc::clone(&told));
+                tokio::spawn(async move {
+                    let client = line_before_tls(client, &told).await;
+                    if let Ok(mut client) = acceptor.accept(client).await
+                        && let Ok(mut origin) = TcpStream::connect(to).await
+                    {
+                        let _ = copy_bidirectional(&mut client, &mut origin).await;
+                    }
+                });
+            }
+        });
+        Door { at, lines, passing }
+    }
+
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
     }
@@ -136,10 +191,15 @@ impl Authority {
     fn certificate(&self, host: &str, serial: u64, key: &KeyPair) -> rcgen::Certificate {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         let name = host.try_into().expect("a name");
-        params.subject_alt_names.push(match host.contains("://") {
-            true => SanType::URI(name),
-            false => SanType::DnsName(name),
+        params.subject_alt_names.push(match host.parse() {
+            Ok(ip) => SanType::IpAddress(ip),
+            Err(_) if host.contains("://") => SanType::URI(name),
+            Err(_) => SanType::DnsName(name),
         });
+        if host == EXPIRED {
+            params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+            params.not_before = rcgen::date_time_ymd(2019, 1, 1);
+        }
         params.distinguished_name = named(host);
         params.serial_number = Some(SerialNumber::from(serial));
         params.signed_by(key, &self.issuer).expect("a certificate")
@@ -191,6 +251,34 @@ impl Trust {
             }
         });
         Bridge { at, passing }
+    }
+}
+
+/// Reads a line that comes before TLS, byte by byte so that nothing of TLS is lost.
+async fn line_before_tls(mut client: TcpStream, told: &Mutex<Vec<String>>) -> TcpStream {
+    const HANDSHAKE: u8 = 0x16;
+    let mut line = Vec::new();
+    let mut next = [0];
+    while !line.ends_with(b"\n")
+        && matches!(client.peek(&mut next).await, Ok(1))
+        && (next != [HANDSHAKE] || !line.is_empty())
+        && client.read_exact(&mut next).await.is_ok()
+    {
+        line.extend(next);
+    }
+    if !line.is_empty() {
+        let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+        told.lock().expect("a test").push(line);
+    }
+    client
+}
+
+/// A host whose certificates are over.
+pub(crate) const EXPIRED: &str = "expired.test";
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.passing.abort();
     }
 }
 

@@ -198,8 +198,14 @@ fn hook(entry: &Value) -> Result<(CheckKind, Box<str>), String> {
     )?;
     let url = |field: &str| -> Result<Option<Box<str>>, String> {
         match fields.text(field)? {
-            Some(url) if !url.starts_with("http://") => {
-                Err(format!("{field}: write it as http://HOST:PORT/PATH"))
+            Some(url)
+                if !["http://", "https://"]
+                    .iter()
+                    .any(|scheme| url.starts_with(scheme)) =>
+            {
+                Err(format!(
+                    "{field}: write it as http://HOST:PORT/PATH or https://HOST:PORT/PATH"
+                ))
             }
             url => Ok(url.map(Into::into)),
         }

@@ -6,7 +6,7 @@ use hmac::{Hmac, Mac};
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
 
-use crate::fleet::origin::Target;
+use crate::fleet::origin::{Security, Target};
 use crate::stream::StreamUrl;
 
 /// Prefix of the key of a proxy; its id follows.
@@ -65,7 +65,7 @@ impl PeerRecord {
     /// The record as it is written.
     pub fn text(&self) -> String {
         json!({
-            "system": self.system.as_ref().map(ToString::to_string),
+            "system": self.system.as_ref().map(written),
             "started": self.started,
             "version": self.version,
         })
@@ -142,8 +142,21 @@ pub fn token(cluster_key: &[u8], proxy: &str) -> String {
     Base64UrlUnpadded::encode_string(&hash.finalize().into_bytes())
 }
 
-/// Reads `HOST:PORT`; an IPv6 address has brackets.
+/// Writes the address of a system API: `HOST:PORT`, after `https://` where it is reached by TLS. An earlier build makes
+/// nothing of the latter, as of a proxy without an address.
+fn written(target: &Target) -> String {
+    match target.security {
+        Security::Plain => target.to_string(),
+        Security::Tls(_) | Security::Unverified => format!("{SECURE}{target}"),
+    }
+}
+
+/// Reads `HOST:PORT`, perhaps after `http://` or `https://`; an IPv6 address has brackets.
 pub fn target(text: &str) -> Option<Target> {
+    let (text, security) = match text.strip_prefix(SECURE) {
+        Some(text) => (text, Security::Tls(None)),
+        None => (text.strip_prefix(PLAIN).unwrap_or(text), Security::Plain),
+    };
     let (host, port) = text.rsplit_once(':')?;
     if host.contains(':') && !host.starts_with('[') {
         return None;
@@ -152,8 +165,12 @@ pub fn target(text: &str) -> Option<Target> {
     Some(Target {
         host: host.parse().ok()?,
         port,
+        security,
     })
 }
+
+const PLAIN: &str = "http://";
+const SECURE: &str = "https://";
 
 fn object(record: &str) -> Option<Map<String, Value>> {
     serde_json::from_str(record).ok()
@@ -165,7 +182,13 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back() {
-        for system in [None, target("10.0.0.5:12025"), target("[2001:db8::1]:1")] {
+        let secure = target("https://gate-1.example:12025");
+        for system in [
+            None,
+            target("10.0.0.5:12025"),
+            target("[2001:db8::1]:1"),
+            secure,
+        ] {
             let record = PeerRecord {
                 system,
                 started: "2026-11-21T00:00:00Z".to_owned(),
@@ -215,7 +238,9 @@ mod tests {
             ("IPv6 without brackets", "2001:db8::1:80", None),
             ("no port", "10.0.0.5", None),
             ("port 0", "10.0.0.5:0", None),
-            ("a URL", "http://10.0.0.5:80", None),
+            ("a URL", "http://10.0.0.5:80", Some("10.0.0.5:80")),
+            ("a URL with TLS", "https://[::1]:80", Some("[::1]:80")),
+            ("a URL with a path", "http://10.0.0.5:80/", None),
         ];
         for (cause, text, expected) in rows {
             let read = target(text).map(|target| target.to_string());

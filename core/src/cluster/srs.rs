@@ -14,15 +14,25 @@ pub const SERVERS: &str = "srs-proxy-all-servers";
 pub const SERVER: &str = "srs-proxy-server:";
 /// Prefix of the key of a placement; the placement key follows. The value is the key of an origin.
 pub const PLACEMENT: &str = "srs-proxy-url:";
-/// Prefix of the key of an origin without RTMP: under the other prefix, the SRS proxy would pick it for RTMP.
+/// Prefix of the key of an origin that the SRS proxy cannot use, since it has no RTMP or speaks TLS: under the other
+/// prefix, it would be picked.
 pub const OTHER_SERVER: &str = "sluicegate-server:";
 
-/// The list of the keys of origins without RTMP.
+/// The list of the keys of origins that the SRS proxy cannot use.
 pub const OTHER_SERVERS: &str = "sluicegate-all-servers";
 
 /// The key of an origin.
 pub fn server_key(origin: &Origin) -> String {
-    let kind = if origin.endpoints.of(Service::Rtmp).is_empty() {
+    let speaks_tls = |service| {
+        origin
+            .endpoints
+            .of(service)
+            .iter()
+            .any(|endpoint| endpoint.tls)
+    };
+    let kind = if origin.endpoints.of(Service::Rtmp).is_empty()
+        || Service::ALL.into_iter().any(speaks_tls)
+    {
         OTHER_SERVER
     } else {
         SERVER
@@ -95,7 +105,8 @@ pub fn server_record(origin: &Origin, updated_at: &str) -> String {
 /// Writes an endpoint. The SRS proxy reads RTMP, HTTP and API endpoints as bare port numbers, and fails on anything
 /// else.
 fn written(service: Service, endpoint: &Endpoint) -> String {
-    if endpoint.host.is_none() && endpoint.transport == Transport::Tcp && service != Service::Rtc {
+    let is_plain = endpoint.transport == Transport::Tcp && !endpoint.tls;
+    if endpoint.host.is_none() && is_plain && service != Service::Rtc {
         endpoint.port.to_string()
     } else {
         endpoint.to_string()
@@ -163,6 +174,10 @@ mod tests {
                     "zone":"eu","labels":["gpu"],"max_streams":3,"max_mbps":900}"#,
             ),
             (
+                "TLS",
+                r#"{"ip":"10.0.0.7","server":"a","service":"s","pid":"1","rtmp":["rtmps://10.0.0.7"],"http":["https://8443"]}"#,
+            ),
+            (
                 "a name, IPv6, RTSP alone",
                 r#"{"ip":"camera.example","server":"c","service":"s","pid":"2","rtsp":["[2001:db8::1]:554"]}"#,
             ),
@@ -196,6 +211,14 @@ mod tests {
         let camera =
             origin(r#"{"ip":"10.0.0.9","server":"c","service":"s","pid":"2","rtsp":["554"]}"#);
         assert_eq!(server_key(&camera), "sluicegate-server:c-s-2");
+    }
+
+    #[test]
+    fn an_origin_with_tls_is_kept_from_the_srs_proxy() {
+        let secure = origin(
+            r#"{"ip":"10.0.0.9","server":"c","service":"s","pid":"2","rtmp":["1935"],"http":["https://443"]}"#,
+        );
+        assert_eq!(server_key(&secure), "sluicegate-server:c-s-2");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use serde_json::Value;
 
 use crate::dialect::{Dialect, Naming, UnknownDialect};
+use crate::fleet::origin::Host;
 use crate::place::pattern::{Pattern, PatternError};
 
 /// What placement takes into account about an origin besides its health and its load.
@@ -28,6 +29,23 @@ pub struct Attributes {
     pub max_mbps: Option<u32>,
     /// How it is asked for a stream.
     pub naming: Naming,
+    /// What its certificate has to show where it speaks TLS. Only operators say this: an origin cannot vouch for itself.
+    pub tls: Verify,
+}
+
+/// What the certificate of an origin has to show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verify {
+    /// That it is for this name or address, by the word of somebody who is trusted; `None`: for the host that is dialled.
+    Name(Option<Host>),
+    /// Nothing: whatever answers is believed.
+    Nothing,
+}
+
+impl Default for Verify {
+    fn default() -> Self {
+        Self::Name(None)
+    }
 }
 
 impl Default for Attributes {
@@ -40,6 +58,7 @@ impl Default for Attributes {
             max_sessions: None,
             max_mbps: None,
             naming: Naming::default(),
+            tls: Verify::default(),
         }
     }
 }
@@ -56,11 +75,13 @@ pub struct Given {
     dialect: Option<Dialect>,
     strip: Option<Box<str>>,
     prepend: Option<Box<str>>,
+    tls: Option<Verify>,
 }
 
 impl Given {
     /// Sets one attribute from text: `weight=50`, `zone=eu-1`, `label=gpu`, `max_streams=1`, `max_sessions=500`,
-    /// `max_mbps=900`, `dialect=mediamtx`, `strip=site-a`, `prepend=live`. Labels add up; for all others the last value counts.
+    /// `max_mbps=900`, `dialect=mediamtx`, `strip=site-a`, `prepend=live`, `tls_name=media.example`, `tls_verify=off`. Labels
+    /// add up; for all others the last value counts.
     ///
     /// # Errors
     /// [`AttributeError`] when there is no such attribute, or the value is not valid for it.
@@ -86,6 +107,17 @@ impl Given {
             "dialect" => self.dialect = Some(value.parse()?),
             "strip" => self.strip = Some(prefix(value)?.into()),
             "prepend" => self.prepend = Some(prefix(value)?.into()),
+            "tls_name" => {
+                let name = value.parse().map_err(|_| AttributeError::TlsName)?;
+                self.tls = Some(Verify::Name(Some(name)));
+            }
+            "tls_verify" => {
+                self.tls = Some(match value {
+                    "off" => Verify::Nothing,
+                    "on" => Verify::default(),
+                    _ => return Err(AttributeError::TlsVerify),
+                });
+            }
             _ => return Err(AttributeError::Unknown),
         }
         Ok(())
@@ -103,6 +135,9 @@ impl Given {
         attributes.max_streams = self.max_streams.or(attributes.max_streams);
         attributes.max_sessions = self.max_sessions.or(attributes.max_sessions);
         attributes.max_mbps = self.max_mbps.or(attributes.max_mbps);
+        if let Some(tls) = &self.tls {
+            attributes.tls = tls.clone();
+        }
         let naming = &mut attributes.naming;
         naming.dialect = self.dialect.unwrap_or(naming.dialect);
         for (given, kept) in [
@@ -189,12 +224,18 @@ pub enum AttributeError {
         "a prefix is segments of a path, such as site-a or live/cams, in at most {MAX_WORD} letters, digits and any of - _ . ~ /"
     )]
     Prefix,
+    /// It is not what the certificate of an origin can be for.
+    #[error("tls_name is what its certificate is for: a domain name or an address")]
+    TlsName,
+    /// It is neither on nor off.
+    #[error("tls_verify is on, or off to believe whatever answers")]
+    TlsVerify,
     /// There are more labels than any origin needs.
     #[error("more than {MAX_LABELS} labels")]
     TooManyLabels,
     /// There is no attribute with this name.
     #[error(
-        "not one of weight=, zone=, label=, max_streams=, max_sessions=, max_mbps=, dialect=, strip= and prepend="
+        "not one of weight=, zone=, label=, max_streams=, max_sessions=, max_mbps=, dialect=, strip=, prepend=, tls_name= and tls_verify="
     )]
     Unknown,
     /// It is not a valid zone or label.
@@ -294,6 +335,21 @@ mod tests {
     }
 
     #[test]
+    fn what_a_certificate_has_to_show_is_said_last() {
+        let named = Verify::Name(Some("media.example".parse().unwrap()));
+        for (text, expected) in [
+            ("* tls_name=media.example", named),
+            ("* tls_verify=off", Verify::Nothing),
+            ("* tls_verify=off tls_verify=on", Verify::default()),
+        ] {
+            let mut attributes = Attributes::default();
+            let rule: AttributeRule = text.parse().unwrap();
+            rule.apply(["one"], &mut attributes);
+            assert_eq!(attributes.tls, expected, "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_no_rule_is_refused() {
         for (cause, text, error) in [
             ("nothing", "", AttributeError::Pattern(PatternError::Empty)),
@@ -317,6 +373,14 @@ mod tests {
             ),
             ("an empty zone", "* zone=", AttributeError::Word),
             ("a zone that is no word", "* zone=a;b", AttributeError::Word),
+            ("no name", "* tls_name=a b", AttributeError::Unknown),
+            ("an empty name", "* tls_name=", AttributeError::TlsName),
+            ("a URL", "* tls_name=https://a", AttributeError::TlsName),
+            (
+                "neither on nor off",
+                "* tls_verify=no",
+                AttributeError::TlsVerify,
+            ),
         ] {
             assert_eq!(text.parse::<AttributeRule>(), Err(error), "{cause}");
         }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::dialect::Dialect;
-use crate::fleet::attributes::{Attributes, Given};
+use crate::fleet::attributes::{Attributes, Given, Verify};
 use crate::fleet::load::Report;
 use crate::stream::{Action, Service};
 
@@ -159,13 +159,16 @@ pub struct Endpoint {
     pub port: u16,
     /// The transport.
     pub transport: Transport,
+    /// Whether TLS is spoken there; only over TCP.
+    pub tls: bool,
 }
 
 impl Endpoint {
     /// Reads `1935`, `:1935`, `10.0.0.1:1935`, `[::]:1935` or `name:1935`, each also after `tcp://` or `udp://`, or
-    /// after `tcp:` or `udp:` as older origins write it.
+    /// after `tcp:` or `udp:` as older origins write it. After `tls://` the origin speaks TLS there.
     ///
-    /// Without one of these, the transport is the usual one of `service`. Only WebRTC may name another.
+    /// Without one of these, the transport is the usual one of `service`. Only WebRTC may name another. The schemes of
+    /// `service` say the same, and stand before a host without a port as well: `rtmps://name` is `tls://name:443`.
     pub fn parse(text: &str, service: Service) -> Result<Self, EndpointError> {
         let mut endpoint = Self::read(text, service)?;
         endpoint.host = endpoint.host.filter(|host| !is_wildcard(host));
@@ -175,13 +178,18 @@ impl Endpoint {
     /// Like `parse`, but keeps a wildcard address as the host.
     fn read(text: &str, service: Service) -> Result<Self, EndpointError> {
         let default = Transport::of(service);
-        let (transport, address) = split_transport(text.trim(), default)?;
-        if transport != default && service != Service::Rtc {
+        let (way, address) = split_way(text.trim(), service)?;
+        if way.transport != default && service != Service::Rtc
+            || way.tls && default != Transport::Tcp
+        {
             return Err(EndpointError::Transport(service, default));
         }
-        let (host, port) = match address.rsplit_once(':') {
-            None => ("", address),
-            Some((host, port)) => (host, port),
+        let is_port = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let (host, port) = match (address.rsplit_once(':'), way.port) {
+            (None, Some(usual)) if !is_port(address) => (address, usual.to_string()),
+            (Some(_), Some(usual)) if address.ends_with(']') => (address, usual.to_string()),
+            (None, _) => ("", address.to_owned()),
+            (Some((host, port)), _) => (host, port.to_owned()),
         };
         if host.contains(':') && !host.starts_with('[') {
             return Err(EndpointError::Brackets);
@@ -190,19 +198,25 @@ impl Endpoint {
             "" => None,
             host => Some(host.parse()?),
         };
-        let port = port_number(port)?;
+        let port = port_number(&port)?;
         Ok(Self {
             host,
             port,
-            transport,
+            transport: way.transport,
+            tls: way.tls,
         })
     }
 }
 
 impl fmt::Display for Endpoint {
-    /// Writes `tcp://10.0.0.1:1935`, or `udp://:8000` if the host means every address.
+    /// Writes `tcp://10.0.0.1:1935` or `tls://10.0.0.1:443`, or `udp://:8000` if the host means every address.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}://", self.transport)?;
+        let way = if self.tls {
+            TLS
+        } else {
+            self.transport.as_str()
+        };
+        write!(formatter, "{way}://")?;
         if let Some(host) = &self.host {
             write_host(formatter, host)?;
         }
@@ -222,8 +236,10 @@ pub enum EndpointError {
     /// The port is not a number from 1 to 65535.
     #[error("the port is not a number from 1 to 65535")]
     Port,
-    /// The text before `://` is neither `tcp` nor `udp`.
-    #[error("the transport is neither tcp:// nor udp://")]
+    /// The text before `://` is neither `tcp`, `udp`, `tls` nor a scheme of the service.
+    #[error(
+        "what stands before :// is neither tcp, udp, tls nor a scheme of the service, such as rtmps for RTMP"
+    )]
     Scheme,
     /// The service never uses this transport.
     #[error("{0} is served over {1} only")]
@@ -287,6 +303,36 @@ pub struct Target {
     pub host: Host,
     /// The port; never 0.
     pub port: u16,
+    /// What the connection goes through.
+    pub security: Security,
+}
+
+/// What a connection to a [`Target`] goes through.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Security {
+    /// Nothing: it is plain.
+    #[default]
+    Plain,
+    /// TLS. The certificate has to be for this name or address; `None`: for the host of the target.
+    Tls(Option<Host>),
+    /// TLS with whatever answers: nobody looks at its certificate.
+    Unverified,
+}
+
+impl Target {
+    /// Without TLS.
+    pub const fn plain(host: Host, port: u16) -> Self {
+        Self {
+            host,
+            port,
+            security: Security::Plain,
+        }
+    }
+
+    /// Whether both are one address and port.
+    pub fn is_at(&self, other: &Self) -> bool {
+        self.host == other.host && self.port == other.port
+    }
 }
 
 impl fmt::Display for Target {
@@ -369,6 +415,11 @@ impl Origin {
         Target {
             host: endpoint.host.as_ref().unwrap_or(&self.ip).clone(),
             port: endpoint.port,
+            security: match &self.attributes.tls {
+                _ if !endpoint.tls => Security::Plain,
+                Verify::Name(name) => Security::Tls(name.clone()),
+                Verify::Nothing => Security::Unverified,
+            },
         }
     }
 
@@ -388,8 +439,8 @@ impl Origin {
     /// Whether both offer a service at the same address and port, so that they are one origin under two names.
     pub fn shares_endpoint(&self, other: &Self) -> bool {
         Service::ALL.into_iter().any(|service| {
-            let target = self.target(service);
-            target.is_some() && target == other.target(service)
+            let targets = self.target(service).zip(other.target(service));
+            targets.is_some_and(|(own, others)| own.is_at(&others))
         })
     }
 
@@ -657,16 +708,68 @@ fn read_endpoints(
         .collect())
 }
 
-fn split_transport(text: &str, default: Transport) -> Result<(Transport, &str), EndpointError> {
-    let (name, address) = match text.split_once("://") {
-        Some(split) => split,
-        None => match text.split_once(':') {
-            Some((name, address)) if transport_named(name).is_some() => (name, address),
-            _ => return Ok((default, text)),
-        },
+/// How an endpoint is reached, as the text before its address says.
+struct Way {
+    transport: Transport,
+    tls: bool,
+    /// The port of an address that has none.
+    port: Option<u16>,
+}
+
+impl From<Transport> for Way {
+    fn from(transport: Transport) -> Self {
+        Self {
+            transport,
+            tls: false,
+            port: None,
+        }
+    }
+}
+
+fn split_way(text: &str, service: Service) -> Result<(Way, &str), EndpointError> {
+    let Some((name, address)) = text.split_once("://") else {
+        let named = text
+            .split_once(':')
+            .and_then(|(name, address)| Some((transport_named(name)?, address)));
+        let (transport, address) = named.unwrap_or_else(|| (Transport::of(service), text));
+        return Ok((transport.into(), address));
     };
-    let transport = transport_named(name).ok_or(EndpointError::Scheme)?;
-    Ok((transport, address))
+    if let Some(transport) = transport_named(name) {
+        return Ok((transport.into(), address));
+    }
+    let over_tcp = |tls, port| Way {
+        transport: Transport::Tcp,
+        tls,
+        port,
+    };
+    if name.eq_ignore_ascii_case(TLS) {
+        return Ok((over_tcp(true, None), address));
+    }
+    let [plain, secure] = schemes(service).ok_or(EndpointError::Scheme)?;
+    for ((scheme, port), tls) in [(plain, false), (secure, true)] {
+        if name.eq_ignore_ascii_case(scheme) {
+            return Ok((over_tcp(tls, Some(port)), address));
+        }
+    }
+    Err(EndpointError::Scheme)
+}
+
+/// The URL schemes of a service without TLS and with it, each with the port of a URL that names none.
+const fn schemes(service: Service) -> Option<[(&'static str, u16); 2]> {
+    match service {
+        Service::Api | Service::Http => Some([("http", 80), ("https", 443)]),
+        // RTMP 1.0 §3 has the first; RTMPS has no standard, and its services are at 443.
+        Service::Rtmp => Some([("rtmp", 1935), ("rtmps", 443)]),
+        Service::Rtsp => Some([("rtsp", 554), ("rtsps", 322)]), // RFC 7826 §22.14
+        Service::Rtc | Service::Srt => None,
+    }
+}
+
+/// The port of a URL with `scheme` that names none, where it is a scheme of `service`.
+pub(crate) fn usual_port(service: Service, scheme: &str) -> Option<u16> {
+    schemes(service)?
+        .into_iter()
+        .find_map(|(name, port)| name.eq_ignore_ascii_case(scheme).then_some(port))
 }
 
 fn transport_named(name: &str) -> Option<Transport> {
@@ -721,6 +824,9 @@ fn special(ip: IpAddr) -> Option<AddressError> {
         _ => None,
     }
 }
+
+/// Stands before an endpoint where TLS is spoken.
+const TLS: &str = "tls";
 
 /// Maximum bytes of a registration. A heartbeat with summaries has a few kilobytes.
 pub const MAX_REGISTRATION: usize = 64 * 1024;

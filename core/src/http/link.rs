@@ -21,7 +21,7 @@ use chacha20poly1305::{ChaCha20Poly1305, KeyInit, Nonce, Tag};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-use crate::fleet::origin::{Host, OriginId, Target};
+use crate::fleet::origin::{Host, OriginId, Security, Target};
 use crate::read::{Reader, Truncated};
 use crate::stream::{DEFAULT_VHOST, StreamUrl};
 
@@ -177,19 +177,28 @@ impl Link {
             put_text(&mut out, text);
         }
         out.extend(self.target.port.to_be_bytes());
+        let security = match self.target.security {
+            Security::Plain => PLAIN,
+            Security::Tls(None) => TLS,
+            Security::Tls(Some(_)) => TLS_NAMED,
+            Security::Unverified => TLS_UNVERIFIED,
+        };
         match &self.target.host {
             Host::Ip(IpAddr::V4(ip)) => {
-                out.push(HOST_V4);
+                out.push(HOST_V4 | security);
                 out.extend(ip.octets());
             }
             Host::Ip(IpAddr::V6(ip)) => {
-                out.push(HOST_V6);
+                out.push(HOST_V6 | security);
                 out.extend(ip.octets());
             }
             Host::Name(name) => {
-                out.push(HOST_NAME);
+                out.push(HOST_NAME | security);
                 put_text(&mut out, name);
             }
+        }
+        if let Security::Tls(Some(name)) = &self.target.security {
+            put_text(&mut out, &name.to_string());
         }
         out
     }
@@ -207,10 +216,18 @@ impl Link {
             text(&mut reader).ok()?,
         ];
         let port = reader.u16().ok()?;
-        let host = match reader.u8().ok()? {
+        let kind = reader.u8().ok()?;
+        let host = match kind & HOST_KIND {
             HOST_V4 => Host::from(IpAddr::from(reader.array::<4>().ok()?)),
             HOST_V6 => Host::from(IpAddr::from(reader.array::<16>().ok()?)),
             HOST_NAME => text(&mut reader).ok()?.parse().ok()?,
+            _ => return None,
+        };
+        let security = match kind & !HOST_KIND {
+            PLAIN => Security::Plain,
+            TLS => Security::Tls(None),
+            TLS_NAMED => Security::Tls(Some(text(&mut reader).ok()?.parse().ok()?)),
+            TLS_UNVERIFIED => Security::Unverified,
             _ => return None,
         };
         if reader.remaining() > 0 || port == 0 {
@@ -222,7 +239,11 @@ impl Link {
                 app => StreamUrl::new(&vhost, app, &stream).ok()?,
             },
             origin: origin.into(),
-            target: Target { host, port },
+            target: Target {
+                host,
+                port,
+                security,
+            },
             expires,
         })
     }
@@ -290,15 +311,22 @@ const KEY_ID_BYTES: usize = 6;
 const NONCE: usize = 12;
 const TAG: usize = 16;
 
-/// Maximum characters of a link after its key id: with all parts at their longest, sealed and encoded, it has 1,800.
-const MAX_LINK: usize = 2048;
+/// Maximum characters of a link after its key id: with all parts at their longest, sealed and encoded, it has 2,150.
+const MAX_LINK: usize = 2560;
 
 /// The first byte of a link, so that another layout can be told apart.
 const VERSION: u8 = 1;
 
+/// The bits that say what kind of host follows; the others say how it is reached.
+const HOST_KIND: u8 = 0x0F;
 const HOST_V4: u8 = 4;
 const HOST_V6: u8 = 6;
 const HOST_NAME: u8 = 0;
+const PLAIN: u8 = 0x00;
+const TLS: u8 = 0x10;
+/// The name in the certificate stands at the end.
+const TLS_NAMED: u8 = 0x20;
+const TLS_UNVERIFIED: u8 = 0x30;
 
 #[cfg(test)]
 mod tests {
@@ -417,6 +445,7 @@ mod tests {
             target: Target {
                 host: name(253).parse().unwrap(),
                 port: 1,
+                security: Security::Tls(Some(name(253).parse().unwrap())),
             },
             expires: 1,
         };
@@ -446,10 +475,7 @@ mod tests {
         Link {
             stream: StreamUrl::new("", "live", stream).unwrap(),
             origin: "origin-1".into(),
-            target: Target {
-                host: host.parse().unwrap(),
-                port: 8080,
-            },
+            target: Target::plain(host.parse().unwrap(), 8080),
             expires: 100,
         }
     }

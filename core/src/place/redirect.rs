@@ -1,6 +1,6 @@
 //! Where an origin sends a client that asks it for a stream.
 
-use crate::fleet::origin::{Host, Target};
+use crate::fleet::origin::{self, Host, Target};
 use crate::stream::Service;
 
 /// The place that the URL of a redirect names, as a [`Target`] is written: `host:port`, with the usual port of
@@ -8,10 +8,10 @@ use crate::stream::Service;
 ///
 /// A host that nobody could dial stays as it is written: no origin is registered there, so nobody follows it.
 pub fn place_of(url: &str, service: Service) -> Option<String> {
-    let rest = match url.split_once("://") {
-        Some((scheme, rest)) if !scheme.contains('/') => rest,
+    let (scheme, rest) = match url.split_once("://") {
+        Some((scheme, rest)) if !scheme.contains('/') => (scheme, rest),
         // RTMP has no standard for redirects, and some servers leave out the scheme.
-        _ if service == Service::Rtmp => url,
+        _ if service == Service::Rtmp => ("", url),
         _ => return None,
     };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -24,14 +24,15 @@ pub fn place_of(url: &str, service: Service) -> Option<String> {
     if host.is_empty() {
         return None;
     }
-    let port = port.unwrap_or_else(|| usual_port(service));
+    let usual = || origin::usual_port(service, scheme);
+    let port = port.or_else(usual).unwrap_or_else(|| usual_port(service));
     Some(match host.parse::<Host>() {
-        Ok(host) => Target { host, port }.to_string(),
+        Ok(host) => Target::plain(host, port).to_string(),
         Err(_) => format!("{host}:{port}"),
     })
 }
 
-/// The port of a URL that names none.
+/// The port of a URL that names none and has no scheme of the service.
 const fn usual_port(service: Service) -> u16 {
     match service {
         Service::Api | Service::Http => 80,
@@ -76,6 +77,18 @@ mod tests {
                 "rtsp://origin.example/live",
                 Service::Rtsp,
                 Some("origin.example:554"),
+            ),
+            (
+                "the usual port of RTMPS",
+                "rtmps://origin.example/live",
+                Service::Rtmp,
+                Some("origin.example:443"),
+            ),
+            (
+                "the usual port of RTSPS",
+                "rtsps://origin.example/live",
+                Service::Rtsp,
+                Some("origin.example:322"),
             ),
             (
                 "an IPv6 address",
@@ -159,7 +172,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_target_comes_back_from_its_url(ip: IpAddr, port in 1_u16.., path in "(/[a-z?=/@:]{0,8})?") {
-            let target = Target { host: ip.into(), port };
+            let target = Target::plain(ip.into(), port);
             let url = format!("rtmp://{target}{path}");
             prop_assert_eq!(place_of(&url, Service::Rtmp), Some(target.to_string()));
         }

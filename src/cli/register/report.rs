@@ -4,6 +4,7 @@ use crate::origin::connect::Connector;
 use crate::origin::http::{self, Cut};
 use crate::origin::probe::plain;
 use crate::value::Secret;
+use crate::value::url::{scheme, server_of};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
@@ -41,25 +42,21 @@ impl SystemApi {
 impl FromStr for SystemApi {
     type Err = NotASystemApi;
 
-    /// Reads `http://HOST[:PORT]`; without a path, that of the registration is added.
+    /// Reads `http://HOST[:PORT]` or `https://HOST[:PORT]`; without a path, that of the registration is added.
     fn from_str(text: &str) -> Result<Self, NotASystemApi> {
         let url: Uri = text.parse().map_err(|_| NotASystemApi)?;
         let authority = url.authority().ok_or(NotASystemApi)?;
-        if url.scheme_str() != Some("http")
-            || authority.as_str().contains('@')
-            || url.query().is_some()
-        {
+        if authority.as_str().contains('@') || url.query().is_some() {
             return Err(NotASystemApi);
         }
-        let host = authority.host().parse().map_err(|_| NotASystemApi)?;
-        let port = authority.port_u16().unwrap_or(80);
+        let target = server_of(&url, None).ok_or(NotASystemApi)?;
         let path = if url.path() == "/" {
             REGISTRATION_PATH
         } else {
             url.path()
         };
         Ok(Self {
-            target: Target { host, port },
+            target,
             authority: authority.to_string(),
             path: path.to_owned(),
         })
@@ -68,7 +65,7 @@ impl FromStr for SystemApi {
 
 impl fmt::Display for SystemApi {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", self.authority)
+        write!(f, "{}://{}", scheme(&self.target), self.authority)
     }
 }
 
@@ -107,7 +104,7 @@ pub enum ReportError {
 
 /// The URL does not name a system API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("write the proxy's system API as http://HOST:12025")]
+#[error("write the proxy's system API as http://HOST:12025 or https://HOST:12025")]
 pub struct NotASystemApi;
 
 /// The registration as SRS would send it, with the id of the process that speaks for the origin: this one.
@@ -159,16 +156,12 @@ pub(super) fn document(origin: &Origin, instance: &str) -> Value {
 /// An endpoint in a form that every reader accepts: the Go proxy understands `udp://:8000` for WebRTC, and otherwise
 /// only a bare port.
 fn spell(endpoint: &Endpoint, service: Service) -> String {
-    if service == Service::Rtc {
+    if service == Service::Rtc || endpoint.tls {
         return endpoint.to_string();
     }
     match &endpoint.host {
         None => endpoint.port.to_string(),
-        Some(host) => Target {
-            host: host.clone(),
-            port: endpoint.port,
-        }
-        .to_string(),
+        Some(host) => Target::plain(host.clone(), endpoint.port).to_string(),
     }
 }
 
@@ -278,7 +271,12 @@ mod tests {
                 Some(("proxy", 1, "/a/b")),
             ),
             ("no scheme", "proxy:12025", None),
-            ("TLS", "https://proxy:12025", None),
+            (
+                "TLS",
+                "https://proxy",
+                Some(("proxy", 443, REGISTRATION_PATH)),
+            ),
+            ("another scheme", "ftp://proxy:12025", None),
             ("a password", "http://me:secret@proxy:12025", None),
             ("nothing", "", None),
         ] {

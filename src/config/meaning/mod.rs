@@ -9,7 +9,7 @@ pub(super) use sections::read;
 use super::credentials::Credentials;
 use super::placement::{NetworkZone, Unanswered};
 use super::sources::Sources;
-use crate::pem::{ClientAuthority, Files};
+use crate::pem::{ClientAuthority, Files, ServerAuthority};
 use crate::store::Address;
 use crate::stream_names::StreamNames;
 use crate::value::{Listen, Network, Opening, OriginNames, PortRange, PublicAddress, Secret};
@@ -197,6 +197,7 @@ sections! {
     Tls {
         certificates: Vec<Files>,
         self_signed: bool,
+        servers: ServerAuthority,
         handshakes: usize,
         handshakes_per_source: usize,
     }

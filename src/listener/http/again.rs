@@ -19,7 +19,6 @@ use sluicegate_core::http::head::{Body as RequestBody, RequestHead};
 use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::stream::Protocol;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 
 use super::live::{
     NoAnswer, REFUSES, Raw, check_switch, explain, lock, open, recipe, redirect, refuse, renamed,
@@ -28,6 +27,7 @@ use super::{Http, dialect_of};
 use crate::hub::{Joined, NotJoined, Shown};
 use crate::net::entrance::Ends;
 use crate::net::http::{Body, BoxError, Identity, full, into_wire, text};
+use crate::net::wire::Wire;
 use crate::net::{head, relay};
 use crate::origin::http::{self as exchange, AnswerBody};
 use crate::proxy::{Attempt, DialError, Proxy, Refusal, Session};
@@ -278,7 +278,7 @@ type Awaited<'a> = Pin<Box<dyn Future<Output = Result<Answered, NoAnswer>> + Sen
 type Answered = Response<AnswerBody>;
 
 /// Sends a request over a connection of its own.
-async fn ask(origin: TcpStream, head: &RequestHead) -> Result<Answered, NoAnswer> {
+async fn ask(origin: Wire, head: &RequestHead) -> Result<Answered, NoAnswer> {
     let request = head::to_request(head).body(Full::default());
     let request = request.map_err(|problem| NoAnswer::Broken(problem.to_string()))?;
     exchange::once(origin, request).await.map_err(|error| {
@@ -321,7 +321,7 @@ impl Switched {
             return;
         };
         let client = into_wire(client);
-        let origin = origin.downcast::<TokioIo<TcpStream>>();
+        let origin = origin.downcast::<TokioIo<Wire>>();
         let (Some((early, mut viewer)), Ok(origin)) = (client, origin) else {
             return;
         };

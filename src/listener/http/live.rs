@@ -273,13 +273,13 @@ fn greeting(request: &RequestHead) -> (Vec<u8>, ViewerProtocol) {
 
 /// An origin that is to answer.
 struct Answering {
-    origin: TcpStream,
+    origin: Wire,
     /// What came and was not taken: after the head, the body so far.
     bytes: Vec<u8>,
 }
 
 impl Answering {
-    fn new(origin: TcpStream) -> Self {
+    fn new(origin: Wire) -> Self {
         Self {
             origin,
             bytes: Vec::with_capacity(2048),

@@ -13,15 +13,15 @@ use sluicegate_core::rtsp::server::NamedStream;
 use sluicegate_core::rtsp::walk::{Step, Walk};
 use sluicegate_core::stream::Service;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::net::wire::Wire;
 use crate::proxy::DialError;
 
 /// A connection to an origin.
 pub(super) struct Leg {
     origin: OriginId,
-    pub(super) stream: TcpStream,
+    pub(super) stream: Wire,
     pub(super) walk: Walk,
     /// Bytes it sent that were not looked at.
     pub(super) rest: Vec<u8>,
@@ -45,8 +45,9 @@ pub(super) enum AnswerMeaning {
 }
 
 impl Leg {
-    pub(super) fn new(origin: OriginId, stream: TcpStream, rename: Option<Rename>) -> Self {
+    pub(super) fn new(origin: OriginId, stream: Wire, rename: Option<Rename>) -> Self {
         let peer = stream
+            .tcp()
             .peer_addr()
             .unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
         Self {

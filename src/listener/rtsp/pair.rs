@@ -57,6 +57,7 @@ impl Pair {
             stream, walk, rest, ..
         } = leg;
         let facing_origin = stream
+            .tcp()
             .local_addr()
             .map_or_else(|_| ends.local.ip(), |address| address.ip().to_canonical());
         let row = Arc::clone(session.row());

@@ -177,4 +177,4 @@ fn config(
     Ok(config)
 }
 
-const VERSIONS: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
+pub(super) const VERSIONS: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];

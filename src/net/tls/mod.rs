@@ -1,4 +1,4 @@
-//! TLS on the way in: everything between an accepted socket and a [`Wire`](super::wire::Wire) that is encrypted.
+//! TLS: everything between a socket and a [`Wire`](super::wire::Wire) that is encrypted.
 //!
 //! | file | what it knows |
 //! | --- | --- |
@@ -7,6 +7,7 @@
 //! | `handshake` | handshakes under way, and how many may be |
 //! | `refused` | what a client hears that comes without TLS where that is required |
 //! | `stream` | a connection after its handshake |
+//! | `trust` | on the way out: whom this proxy believes, and what it shows |
 //!
 //! rustls does the work, with ring: TLS 1.2 and 1.3, no early data.
 
@@ -15,9 +16,11 @@ mod entrance;
 mod handshake;
 mod refused;
 mod stream;
+mod trust;
 
 pub use certificates::{Certificates, Expiry};
 pub use entrance::{Shared, TlsEntrance};
 pub use handshake::{HandshakeError, Handshakes};
 pub use refused::Words;
 pub use stream::TlsStream;
+pub use trust::Trust;

@@ -7,17 +7,22 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use rustls::client::ClientConnection;
+use rustls::pki_types::ServerName;
 use rustls::server::ServerConnection;
+use rustls::{ClientConfig, Connection};
 use sluicegate_core::certificate::Certificate;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
-/// A client's connection that speaks TLS.
+use super::handshake::HandshakeError;
+
+/// A connection that speaks TLS, with a client or a server at its other end.
 #[derive(Debug)]
 pub struct TlsStream {
     socket: TcpStream,
-    session: ServerConnection,
-    /// What came from the socket and waits until the client's earlier bytes are taken; at most [`READ_MAX`].
+    session: Connection,
+    /// What came from the socket and waits until earlier bytes are taken; at most [`READ_MAX`].
     ahead: Vec<u8>,
     /// The name in the client's certificate, if it was asked for one.
     identity: Option<Arc<str>>,
@@ -29,7 +34,7 @@ pub struct TlsStream {
 enum Sending {
     /// It may.
     Open,
-    /// The client was told that nothing follows.
+    /// The other side was told that nothing follows.
     Closed,
 }
 
@@ -44,7 +49,29 @@ pub(super) enum Established {
 
 impl TlsStream {
     /// The server's side of a handshake that is about to begin. `early` is what was read from the socket already.
-    pub(super) fn new(socket: TcpStream, mut session: ServerConnection, early: Vec<u8>) -> Self {
+    pub(super) fn new(socket: TcpStream, session: ServerConnection, early: Vec<u8>) -> Self {
+        Self::begin(socket, session.into(), early)
+    }
+
+    /// Shakes hands with the server at the other end of `socket`, which has to be `name` where `config` looks at that.
+    pub(super) async fn connect(
+        socket: TcpStream,
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> Result<Self, HandshakeError> {
+        let session = ClientConnection::new(config, name)?;
+        let mut stream = Self::begin(socket, session.into(), Vec::new());
+        loop {
+            stream.flush().await.map_err(HandshakeError::Closed)?;
+            if !stream.is_handshaking() {
+                return Ok(stream);
+            }
+            stream.receive().await.map_err(HandshakeError::Closed)?;
+            stream.process()?;
+        }
+    }
+
+    fn begin(socket: TcpStream, mut session: Connection, early: Vec<u8>) -> Self {
         session.set_buffer_limit(Some(WRITE_MAX));
         Self {
             socket,
@@ -87,7 +114,7 @@ impl TlsStream {
         }
     }
 
-    /// Waits for more of the client's handshake and keeps it for [`TlsStream::process`].
+    /// Waits for more of the other side's handshake and keeps it for [`TlsStream::process`].
     pub(super) async fn receive(&mut self) -> io::Result<()> {
         if !self.ahead.is_empty() {
             return Ok(());
@@ -126,7 +153,7 @@ impl TlsStream {
             let taken = self.session.read_tls(&mut rest);
             taken.map_err(|error| rustls::Error::General(error.to_string()))?;
             let state = self.session.process_new_packets().inspect_err(|_| {
-                // What is wrong is told, if the client still listens.
+                // What is wrong is told, if anybody still listens.
                 let _ = self.try_flush();
             })?;
             if state.peer_has_closed() {
@@ -295,8 +322,8 @@ impl AsyncWrite for TlsStream {
 }
 
 impl Drop for TlsStream {
-    /// Tells the client that the end is one, as the end of a plain connection does by itself. A client that takes nothing
-    /// now does not hear it.
+    /// Tells the other side that the end is one, as the end of a plain connection does by itself. If it takes nothing now,
+    /// it does not hear it.
     fn drop(&mut self) {
         if self.sending == Sending::Open && !self.session.is_handshaking() {
             self.session.send_close_notify();

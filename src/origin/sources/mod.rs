@@ -30,6 +30,7 @@ pub struct Lists {
     registry: Arc<Registry>,
     sources: Sources,
     rules: AddressRules,
+    connector: Connector,
     polls: JoinSet<()>,
     hang_up: Option<Signal>,
     /// The file as it was read last.
@@ -38,13 +39,20 @@ pub struct Lists {
 
 impl Lists {
     /// Brings the fleet of `registry` to what `sources` say, and keeps it so.
-    pub fn start(registry: Arc<Registry>, sources: Sources, rules: AddressRules) -> Self {
+    /// `connector` reaches the sources.
+    pub fn start(
+        registry: Arc<Registry>,
+        sources: Sources,
+        rules: AddressRules,
+        connector: Connector,
+    ) -> Self {
         registry.reconcile(&SETTINGS.into(), sources.origins.clone());
         let seen = sources.file.as_deref().and_then(FileStamp::of);
         let mut lists = Self {
             registry,
             sources,
             rules,
+            connector,
             polls: JoinSet::new(),
             hang_up: signal(SignalKind::hangup()).ok(),
             seen,
@@ -118,7 +126,9 @@ impl Lists {
     fn poll_all(&mut self) {
         for list in &self.sources.lists {
             let registry = Arc::clone(&self.registry);
-            self.polls.spawn(poll(registry, list.clone(), self.rules));
+            let connector = self.connector.clone();
+            let poll = poll(registry, list.clone(), self.rules, connector);
+            self.polls.spawn(poll);
         }
     }
 }
@@ -161,11 +171,16 @@ async fn changed(
 }
 
 /// Asks one source again and again.
-async fn poll(registry: Arc<Registry>, source: SourceSettings, rules: AddressRules) {
+async fn poll(
+    registry: Arc<Registry>,
+    source: SourceSettings,
+    rules: AddressRules,
+    connector: Connector,
+) {
     let name: Arc<str> = source.place.to_string().into();
     let mut told = String::new();
     loop {
-        let looked = timeout(source.time_limit, look(&source, &rules)).await;
+        let looked = timeout(source.time_limit, look(&source, &rules, &connector)).await;
         match looked.unwrap_or_else(|_| Err("no answer in time".to_owned())) {
             Ok(listed) if listed.is_empty() => {
                 say_once(
@@ -202,6 +217,7 @@ fn say_once(name: &str, why: &str, told: &mut String) {
 async fn look(
     source: &SourceSettings,
     rules: &AddressRules,
+    connector: &Connector,
 ) -> Result<Vec<(OriginId, Origin)>, String> {
     let document = match &source.place {
         SourceKind::Dns(name, server) => dns::addresses(name, *server).await?,
@@ -211,7 +227,7 @@ async fn look(
                 .parse()
                 .map_err(|error: crate::value::NotAUrl| error.to_string())?;
             let body = fetch::get(
-                &Connector::unrestricted(),
+                connector,
                 &url,
                 token.as_ref(),
                 source.time_limit,

@@ -27,6 +27,13 @@ use crate::value::Url;
 pub(super) struct Hooks {
     // A std mutex: it is held for a few lines and never across an await.
     lines: Mutex<HashMap<Box<str>, Arc<Line>>>,
+    way: Way,
+}
+
+/// How backends are told of ends.
+#[derive(Debug, Clone)]
+pub(super) struct Way {
+    connector: Connector,
     /// News that wait to be told.
     news: Arc<Semaphore>,
 }
@@ -55,16 +62,7 @@ pub(in crate::proxy) struct Telling {
     pub(super) hooks: Vec<Hook>,
     /// What the client showed, which the backend knows it by.
     pub(super) credentials: Option<Box<Credentials>>,
-    pub(super) news: Arc<Semaphore>,
-}
-
-impl Default for Hooks {
-    fn default() -> Self {
-        Self {
-            lines: Mutex::default(),
-            news: Arc::new(Semaphore::new(MOST_NEWS)),
-        }
-    }
+    pub(super) way: Way,
 }
 
 impl Default for Line {
@@ -78,9 +76,20 @@ impl Default for Line {
 }
 
 impl Hooks {
-    /// Where news are counted.
-    pub(super) fn news(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.news)
+    /// Backends that `connector` reaches.
+    pub(super) fn new(connector: Connector) -> Self {
+        Self {
+            lines: Mutex::default(),
+            way: Way {
+                connector,
+                news: Arc::new(Semaphore::new(MOST_NEWS)),
+            },
+        }
+    }
+
+    /// How backends are told of ends.
+    pub(super) fn way(&self) -> Way {
+        self.way.clone()
     }
 
     /// What a backend says of a request. `session` is the id that the end of the session is told with.
@@ -103,7 +112,7 @@ impl Hooks {
             if !line.may_ask() {
                 return without_answer(hook, asked);
             }
-            let answered = send(&post, hook.timeout).await;
+            let answered = send(&self.way.connector, &post, hook.timeout).await;
             let verdict = answered.and_then(|(status, body)| {
                 let verdict = hook.verdict(status, &body);
                 verdict.ok_or_else(|| format!("its answer with the status {status} means nothing"))
@@ -176,7 +185,7 @@ impl Line {
 impl Telling {
     /// Tells the backends that the session of `row` is over, in the background. Where too many wait, they are not told.
     pub(in crate::proxy) fn over(self, row: &Row) {
-        let Ok(place) = Arc::clone(&self.news).try_acquire_owned() else {
+        let Ok(place) = Arc::clone(&self.way.news).try_acquire_owned() else {
             return warn!(
                 session = row.id,
                 "backends are not told of an end: too many ends wait"
@@ -203,9 +212,10 @@ impl Telling {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
+        let connector = self.way.connector;
         runtime.spawn(async move {
             for (post, time_limit) in posts {
-                tell(&post, time_limit).await;
+                tell(&connector, &post, time_limit).await;
             }
             drop(place);
         });
@@ -213,10 +223,10 @@ impl Telling {
 }
 
 /// Tells one backend, again after longer and longer breaks, until it has heard.
-async fn tell(post: &Post, time_limit: Duration) {
+async fn tell(connector: &Connector, post: &Post, time_limit: Duration) {
     let mut rest = FIRST_BREAK;
     for _ in 0..TRIES {
-        match send(post, time_limit).await {
+        match send(connector, post, time_limit).await {
             Ok((status, _)) if status < 500 => return,
             Ok((status, _)) => debug!(status, "a backend did not take the end of a session"),
             Err(why) => debug!(why, "a backend did not hear of the end of a session"),
@@ -227,14 +237,17 @@ async fn tell(post: &Post, time_limit: Duration) {
     warn!("a backend was not told of the end of a session: it does not answer");
 }
 
-async fn send(post: &Post, time_limit: Duration) -> Result<(u16, Vec<u8>), String> {
+async fn send(
+    connector: &Connector,
+    post: &Post,
+    time_limit: Duration,
+) -> Result<(u16, Vec<u8>), String> {
     let url: Url = post
         .url
         .parse()
         .map_err(|_| "its address is no URL".to_owned())?;
-    let anywhere = Connector::unrestricted();
     let answer = fetch::post(
-        &anywhere,
+        connector,
         &url,
         post.content_type,
         post.body.clone(),

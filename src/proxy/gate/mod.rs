@@ -29,6 +29,7 @@ use self::kept::CachedVerdicts;
 use self::passwords::Passwords;
 use super::{Proxy, Refusal, Request};
 use crate::lookup::{AccessSaid, CheckSaid};
+use crate::origin::connect::Connector;
 use crate::sessions::{EndReason, Row};
 pub use sluicegate_core::access::verdict::{Denial, Grant, Verdict, Why};
 
@@ -44,14 +45,14 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    /// A gate with these rules.
-    pub(super) fn new(rules: Rules) -> Self {
+    /// A gate with these rules, which reaches backends by `connector`.
+    pub(super) fn new(rules: Rules, connector: Connector) -> Self {
         Self {
             rules: RwLock::new(Arc::new(rules)),
             kept: CachedVerdicts::new(),
             passwords: Passwords::default(),
             failures: Failures::default(),
-            hooks: Hooks::default(),
+            hooks: Hooks::new(connector),
         }
     }
 
@@ -79,7 +80,7 @@ impl Gate {
             session,
             hooks,
             credentials: request.credentials.clone(),
-            news: self.hooks.news(),
+            way: self.hooks.way(),
         });
         Judged {
             verdict,
