@@ -11,6 +11,8 @@ pub enum Kind {
     Config,
     /// A drain began, or was undone.
     Drained,
+    /// An origin was lost and its clients were not, or they got another.
+    Held,
     /// A publisher's session ended.
     Lost,
     /// Sessions of a stream were ended because it is on another origin now.
@@ -63,10 +65,11 @@ pub struct Events {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Audit,
         Self::Config,
         Self::Drained,
+        Self::Held,
         Self::Lost,
         Self::Moved,
         Self::Origin,
@@ -80,6 +83,7 @@ impl Kind {
             Self::Audit => "audit",
             Self::Config => "config",
             Self::Drained => "drained",
+            Self::Held => "held",
             Self::Lost => "lost",
             Self::Moved => "moved",
             Self::Origin => "origin",

@@ -235,6 +235,8 @@ pub struct Attempts {
     terms: Terms,
     began: Instant,
     tried: Tried,
+    /// A leg of the session was lost before: its client is in the middle of its stream.
+    is_after_loss: bool,
     /// Origins that had no room when the stream was claimed for them.
     full: Vec<OriginId>,
     /// What is tried now.
@@ -255,6 +257,7 @@ impl Attempts {
             terms,
             began: now,
             tried: Vec::new(),
+            is_after_loss: false,
             full: Vec::new(),
             current: None,
             refusal: None,
@@ -266,9 +269,13 @@ impl Attempts {
         }
     }
 
-    /// A round after a leg on `origin` was lost. Where `end` rules that origin out, it is not tried.
+    /// A round after a leg on `origin` was lost. Where `end` rules that origin out, it is not tried. Origins had taken
+    /// the client, so that one which hangs up without a word has not said no to it.
     pub fn after(terms: Terms, now: Instant, origin: &OriginId, end: LegEnd) -> Self {
-        let mut attempts = Self::new(terms, now);
+        let mut attempts = Self {
+            is_after_loss: true,
+            ..Self::new(terms, now)
+        };
         if end.rules_out_origin() {
             attempts
                 .tried
@@ -326,7 +333,11 @@ impl Attempts {
             Outcome::Found(there) => self.found(now, origin, there),
             Outcome::HungUp(how) => {
                 self.hang_ups += 1;
-                if self.hang_ups >= MAX_HANG_UPS {
+                if self.is_after_loss && self.hang_ups >= MAX_HANG_UPS_AFTER_LOSS {
+                    self.tried.push((origin, how));
+                    return self.all_failed();
+                }
+                if !self.is_after_loss && self.hang_ups >= MAX_HANG_UPS {
                     let words = "its origin closed the connection without a reason".to_owned();
                     return Step::Give(GiveUp::Refused { origin, words });
                 }
@@ -560,3 +571,5 @@ const MAX_REDIRECTS: usize = 2;
 /// Origins that may hang up in one round: each costs two connections, and a client whose request no origin likes must
 /// not have them all dialled.
 const MAX_HANG_UPS: usize = 2;
+/// The same for a client that origins had taken before: it is those that start or end which hang up on it.
+const MAX_HANG_UPS_AFTER_LOSS: usize = 8;

@@ -93,6 +93,16 @@ impl Held {
         }
     }
 
+    /// Forgets the bytes whose verdict is known: they were for a receiver that is gone.
+    pub(super) fn forget_judged(&mut self) {
+        let segments = self.0.iter_mut().flat_map(|kept| &mut kept.segments);
+        for segment in segments {
+            if segment.part == Part::Judged(Verdict::Pass) {
+                segment.part = Part::Judged(Verdict::Drop);
+            }
+        }
+    }
+
     /// Moves to `out` all bytes that neither wait nor come after bytes that wait.
     pub(super) fn release(&mut self, out: &mut Vec<u8>) {
         let Some(kept) = &mut self.0 else {

@@ -18,8 +18,10 @@ use super::header::{DEFAULT_CHUNK_SIZE, MessageHeader};
 use super::message::{
     Command, CommandError, EnhancedRtmp, Message, NO_REASON, Status, chunk_stream, kind,
 };
+use super::recipe::Recipe;
+use super::resumed::{MAX_PARTIAL, Resumed};
 use super::server::{Answered, Identified, What};
-use super::walk::{Step, Verdict, Walk, WalkError, Watch};
+use super::walk::{Look, Piece, Step, Verdict, Walk, WalkError, Watch};
 use crate::dialect::{Dialect, RtmpAsked};
 use crate::stream::Action;
 
@@ -85,6 +87,8 @@ pub struct Joined {
     to_origin: Walk,
     origin_says: OriginWatch,
     client_says: ClientWatch,
+    /// What the client hears once its first origin was lost.
+    resumed: Option<Box<Resumed>>,
 }
 
 #[derive(Debug)]
@@ -143,6 +147,10 @@ struct ClientWatch {
     /// The error in a command that cannot be read.
     broken: Option<CommandError>,
     media: bool,
+    /// It has given up its stream, and may still be connected.
+    left: bool,
+    /// What another origin has to be told, if it is noted.
+    recipe: Option<Box<Recipe>>,
 }
 
 /// Further streams that the client asked for.
@@ -341,7 +349,12 @@ impl Joined {
                 others: None,
                 broken: None,
                 media: false,
+                left: false,
+                recipe: identified
+                    .keeps_recipe
+                    .then(|| Box::new(Recipe::new(identified))),
             },
+            resumed: None,
         }
     }
 
@@ -355,6 +368,9 @@ impl Joined {
             self.origin_says
                 .answered
                 .retain(|answer| !used.contains(&answer.transaction_id));
+        }
+        if self.resumed.is_some() {
+            return self.hear_later_origin(input);
         }
         Ok(match self.to_client.feed(input, &mut self.origin_says)? {
             Step::Changed(bytes) => bytes,
@@ -372,10 +388,81 @@ impl Joined {
         if let Some(error) = self.client_says.broken.take() {
             return Err(error.into());
         }
+        if let Some(resumed) = &mut self.resumed {
+            resumed.count(input.len());
+            if self.client_says.is_away() {
+                return Ok(&[]);
+            }
+        }
         Ok(match step {
             Step::Changed(bytes) => bytes,
             Step::Unchanged => input,
         })
+    }
+
+    /// What another origin has to be told, if that was [noted](Identified::keeps_recipe).
+    pub fn recipe(&self) -> Option<&Recipe> {
+        self.client_says.recipe.as_deref()
+    }
+
+    /// The origin is lost, and the client stays: until [`resume`](Self::resume), what it sends goes nowhere. `received` is
+    /// the number of bytes it has sent after its handshake. Returns what the client is to get after all that went out for
+    /// it: the rest of a chunk that the origin left unfinished.
+    pub fn lose_origin(&mut self, received: u64) -> Vec<u8> {
+        self.to_origin.begin_again();
+        self.client_says.media = false;
+        if let Some(recipe) = &mut self.client_says.recipe {
+            recipe.lose();
+        }
+        if let Some(resumed) = &mut self.resumed {
+            resumed.follow(None);
+            return Vec::new();
+        }
+        let (chunk_size, unused) = (self.to_client.chunk_size(), self.to_client.unused());
+        self.resumed = Some(Box::new(Resumed::new(chunk_size, unused, received)));
+        vec![0; self.to_client.owed()]
+    }
+
+    /// Another origin has taken the stream, and was told what [`Recipe::identified`] says. Returns what it gets first.
+    pub fn resume(&mut self, mut origin: Self) -> Vec<u8> {
+        self.to_origin.begin_again();
+        self.to_origin.take_ids(&mut origin.to_origin);
+        self.to_client = origin.to_client;
+        self.origin_says = origin.origin_says;
+        self.client_says.renamed = origin.client_says.renamed;
+        if let Some(recipe) = &mut self.client_says.recipe {
+            recipe.resume();
+        }
+        if let Some(resumed) = &mut self.resumed {
+            resumed.follow(self.to_client.reader(MAX_PARTIAL));
+        }
+        let mut first = Vec::new();
+        let chunk_size = self.to_origin.chunk_size();
+        if chunk_size != DEFAULT_CHUNK_SIZE {
+            let message = Message::set_chunk_size(chunk_size);
+            ChunkWriter::new(DEFAULT_CHUNK_SIZE).write(chunk_stream::CONTROL, &message, &mut first);
+        }
+        first
+    }
+
+    /// Takes what the client is to get on our own account: acknowledgements, once its first origin was lost. It may be
+    /// sent after all that [`to_client`](Self::to_client) returned.
+    pub fn take_words(&mut self) -> Option<Vec<u8>> {
+        self.resumed.as_mut()?.take_words()
+    }
+
+    /// Takes bytes from an origin that is not the client's first.
+    fn hear_later_origin<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], WalkError> {
+        let Some(resumed) = &mut self.resumed else {
+            return Ok(input);
+        };
+        if !resumed.follows() {
+            // What its set-up left unfinished is for nobody.
+            self.to_client.feed(input, &mut self.origin_says)?;
+            resumed.follow(self.to_client.reader(MAX_PARTIAL));
+            return Ok(&[]);
+        }
+        Ok(resumed.hear(input)?)
     }
 
     /// A reader for what the origin sends next, if it is between two messages; see [`Walk::reader`].
@@ -396,6 +483,11 @@ impl Joined {
     /// Whether audio or video has come from the client.
     pub const fn client_sent_media(&self) -> bool {
         self.client_says.media
+    }
+
+    /// Whether the client has given up its stream: it closes in a moment, and no other origin is to have the stream.
+    pub const fn client_has_left(&self) -> bool {
+        self.client_says.left
     }
 
     /// Takes the origin's refusal, if its first word about the stream was one. The client still has to get it: it is
@@ -428,6 +520,10 @@ impl Joined {
 
     /// The chunks of a message of ours for the client, if the client is now between two of the origin's chunks.
     pub fn message_to_client(&mut self, message: &Message) -> Option<Vec<u8>> {
+        if let Some(resumed) = &mut self.resumed {
+            resumed.say(message);
+            return resumed.take_words();
+        }
         self.to_client
             .at_boundary()
             .then(|| self.to_client.insert(message))
@@ -546,6 +642,21 @@ impl Watch for OriginWatch {
 }
 
 impl ClientWatch {
+    fn is_away(&self) -> bool {
+        self.recipe.as_ref().is_some_and(|recipe| recipe.is_away())
+    }
+
+    /// A message of media or data begins.
+    fn body_begins(&mut self, header: &MessageHeader) -> Verdict {
+        let verdict = self
+            .recipe
+            .as_mut()
+            .map_or(Verdict::Pass, |recipe| recipe.begin(header));
+        let is_media = matches!(header.kind, kind::AUDIO | kind::VIDEO | kind::AGGREGATE);
+        self.media |= is_media && matches!(verdict, Verdict::Pass | Verdict::Show);
+        verdict
+    }
+
     fn names_the_same(&self, name: &str) -> bool {
         let tc_url = &*self.tc_url;
         let stream = |name| self.dialect.rtmp(&RtmpAsked { tc_url, name }).ok();
@@ -579,6 +690,14 @@ impl ClientWatch {
         });
     }
 
+    /// Whether a command that ends a stream ends one that was refused.
+    fn is_of_another(&self, header: &MessageHeader, command: &Command) -> bool {
+        let named = command.arguments.first().and_then(Value::as_number);
+        let others = self.others.iter().flat_map(|others| &others.refused);
+        let mut others = others.copied();
+        others.any(|id| id == header.stream_id || named == Some(f64::from(id)))
+    }
+
     /// Whether a message stream was refused, so that nothing of it may reach the origin: some servers take it for the
     /// first one's.
     fn is_refused(&self, stream_id: u32) -> bool {
@@ -590,14 +709,22 @@ impl ClientWatch {
 impl Watch for ClientWatch {
     fn message(&mut self, header: &MessageHeader, body: Option<&[u8]>) -> Verdict {
         let refused = self.is_refused(header.stream_id);
-        if matches!(header.kind, kind::AUDIO | kind::VIDEO | kind::AGGREGATE) && !refused {
-            self.media = true;
-        }
-        let replayed = if refused || self.drop_replay && !self.asked {
+        let replayed = if refused || self.drop_replay && !self.asked || self.is_away() {
             Verdict::Drop
         } else {
             Verdict::Pass
         };
+        if is_body(header.kind) {
+            if refused {
+                return Verdict::Drop;
+            }
+            let verdict = self.body_begins(header);
+            return if replayed == Verdict::Drop && verdict != Verdict::Await {
+                Verdict::Drop
+            } else {
+                verdict
+            };
+        }
         let command = match command(header, body) {
             Some(Ok(command)) => command,
             Some(Err(error)) => {
@@ -609,11 +736,17 @@ impl Watch for ClientWatch {
         if self.asked && command.transaction_id != 0.0 && self.used.len() < MAX_USED {
             self.used.push(command.transaction_id);
         }
-        if !matches!(command.name.as_str(), "publish" | "play" | "play2") {
-            return replayed;
+        match command.name.as_str() {
+            "publish" | "play" | "play2" => {}
+            "FCUnpublish" | "closeStream" | "deleteStream" => {
+                self.left |= self.asked && !self.is_of_another(header, &command);
+                return replayed;
+            }
+            _ => return replayed,
         }
         // `false` in place of a name means stop, so it names no new stream.
         if command.arguments.first() == Some(&Value::Boolean(false)) {
+            self.left |= self.asked;
             return replayed;
         }
         if !self.asked {
@@ -622,6 +755,7 @@ impl Watch for ClientWatch {
         }
         let name = command.stream_name().unwrap_or_default();
         if self.names_the_same(name) {
+            self.left = false;
             if let Some(others) = &mut self.others {
                 others.refused.retain(|id| *id != header.stream_id);
             }
@@ -630,6 +764,23 @@ impl Watch for ClientWatch {
         self.ask_for_another(header.stream_id, &command);
         Verdict::Drop
     }
+
+    fn look(&mut self, header: &MessageHeader, piece: Piece<'_>) -> Look {
+        let Some(recipe) = &mut self.recipe else {
+            return Look::Enough;
+        };
+        let look = recipe.look(header, piece);
+        self.media |= matches!(look, Look::Send { .. });
+        look
+    }
+}
+
+/// Whether a message of this type is media, or data that goes with it.
+const fn is_body(of_kind: u8) -> bool {
+    matches!(
+        of_kind,
+        kind::AGGREGATE | kind::AUDIO | kind::DATA_AMF0 | kind::DATA_AMF3 | kind::VIDEO
+    )
 }
 
 /// Reads a command; `None` if the message is not one.

@@ -11,6 +11,7 @@
 //! | [`server`] | the end that a client connects to |
 //! | [`client`] | the end that connects to an origin |
 //! | [`join`] | joins a client that has asked for a stream with the origin that is to answer |
+//! | [`recipe`] | what another origin has to be told of a publisher |
 //! | [`walk`] | steps over chunks that pass through, so that a relay sees messages without copying them |
 
 pub mod aggregate;
@@ -23,6 +24,9 @@ mod held;
 pub mod join;
 pub mod message;
 mod plain_url;
+pub mod recipe;
+mod resumed;
 pub mod server;
 mod stream_ids;
+mod track;
 pub mod walk;

@@ -92,6 +92,8 @@ pub struct Identified {
     pub dialect: Dialect,
     /// Whether the commands name the stream in the origin's way, and no longer as `replay` does.
     pub renamed: bool,
+    /// It is noted what another origin has to be told, should the first be lost.
+    pub keeps_recipe: bool,
 }
 
 /// An answer that the client already has.
@@ -615,6 +617,7 @@ impl Server {
                     answered: std::mem::take(answered),
                     dialect: Dialect::default(),
                     renamed: false,
+                    keeps_recipe: false,
                 }));
             }
             Phase::Identified(_) | Phase::Serving { .. } => {

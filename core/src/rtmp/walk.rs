@@ -7,12 +7,13 @@
 
 use super::chunk::{self, ChunkError, ChunkReader, ChunkWriter};
 use super::header::{
-    ChunkHeader, ChunkStreams, DEFAULT_CHUNK_SIZE, MessageHeader, write_continuation, write_delta,
+    ChunkHeader, ChunkStream, ChunkStreams, DEFAULT_CHUNK_SIZE, MessageHeader, write_continuation,
     write_full,
 };
 use super::held::{Held, MAX_HELD, Part};
 use super::message::{Message, kind};
 use super::stream_ids::StreamIds;
+use super::track::{Fate, Track};
 
 /// A cursor over what one peer sends.
 #[derive(Debug)]
@@ -43,15 +44,53 @@ pub trait Watch {
     /// chunk. `header` is as the sender wrote it. Set Chunk Size and Abort pass in any case, because both ends must
     /// agree on them.
     fn message(&mut self, header: &MessageHeader, body: Option<&[u8]>) -> Verdict;
+
+    /// Called with the next bytes of a message that is to be [shown](Verdict::Show) or [waits](Verdict::Await), from its
+    /// first byte on.
+    fn look(&mut self, _header: &MessageHeader, _piece: Piece<'_>) -> Look {
+        Look::Enough
+    }
 }
 
-/// What happens to a message.
+/// What happens to a message. [`Await`](Self::Await) and [`Show`](Self::Show) are for messages whose bodies are not
+/// held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is sent on.
-    Pass,
+    /// It is shown to [`Watch::look`] as it comes, and the receiver sees it only if that says so.
+    Await,
     /// The receiver never sees it.
     Drop,
+    /// It is sent on.
+    Pass,
+    /// It is sent on, and shown to [`Watch::look`] as it passes.
+    Show,
+}
+
+/// Some bytes of a message that a watch is shown.
+#[derive(Debug, Clone, Copy)]
+pub struct Piece<'a> {
+    /// The bytes.
+    pub bytes: &'a [u8],
+    /// They are the last of the message.
+    pub ends: bool,
+    /// The message waits: the receiver has seen nothing of it.
+    pub waits: bool,
+}
+
+/// What a watch says of a message that it is shown.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Look {
+    /// It has seen enough. A message that waits is left out.
+    Enough,
+    /// It has to see more.
+    More,
+    /// A message that waits is sent on after all.
+    Send {
+        /// Messages that the receiver gets before, each on its chunk stream.
+        before: Vec<(u32, Message)>,
+        /// All bytes of the message that were shown so far.
+        begun: Vec<u8>,
+    },
 }
 
 /// What to send on after some input.
@@ -115,6 +154,31 @@ impl Walk {
         }
     }
 
+    /// From here on, the output is for another receiver, which has seen nothing yet. The rest of a message in progress is
+    /// left out, unless it waits or is held, and the next message on each chunk stream has a full header. The receiver has
+    /// to be told the [chunk size](Self::chunk_size). Message streams keep their ids.
+    pub fn begin_again(&mut self) {
+        for stream in self.streams.iter_mut() {
+            let in_progress = stream.left > 0;
+            stream.state.begin_again(in_progress);
+        }
+        self.held.forget_judged();
+        self.ids = StreamIds::new();
+    }
+
+    /// Takes over the ids that `other` gives to message streams.
+    pub(super) fn take_ids(&mut self, other: &mut Self) {
+        self.ids = std::mem::take(&mut other.ids);
+    }
+
+    /// How many bytes the receiver still expects of the chunk in progress.
+    pub(super) fn owed(&self) -> usize {
+        let sent =
+            |stream: &ChunkStream<Track>| matches!(stream.state.fate, Fate::Pass | Fate::Show);
+        let owes = self.held.is_empty() && self.streams.last().is_some_and(sent);
+        if owes { self.chunk_left as usize } else { 0 }
+    }
+
     /// The chunk size that the peer writes with, and so the receiver reads with.
     pub const fn chunk_size(&self) -> u32 {
         self.chunk_size
@@ -125,7 +189,7 @@ impl Walk {
         let dropping = self
             .streams
             .last()
-            .is_some_and(|stream| stream.state.fate == Fate::Drop);
+            .is_some_and(|stream| matches!(stream.state.fate, Fate::Await | Fate::Drop));
         (self.chunk_left == 0 || dropping) && self.held.is_empty()
     }
 
@@ -142,16 +206,20 @@ impl Walk {
     /// The bytes of a message of ours, to be sent at a [boundary](Self::at_boundary), on a chunk stream that the peer
     /// has not used. Set Chunk Size and Abort must not be sent this way.
     pub fn insert(&self, message: &Message) -> Vec<u8> {
+        let mut out = Vec::new();
+        ChunkWriter::new(self.chunk_size).write(self.unused(), message, &mut out);
+        out
+    }
+
+    /// A chunk stream that the peer has not used.
+    pub(super) fn unused(&self) -> u32 {
         // Take the highest one-byte id that is free, since peers start at the low ones. If the peer uses it later after
         // all, its first header inherits nothing from ours.
-        let chunk_stream = (3..64)
+        (3..64)
             .rev()
             .chain(64..)
             .find(|id| !self.streams.contains(*id))
-            .expect("there are more ids than chunk streams in the table");
-        let mut out = Vec::new();
-        ChunkWriter::new(self.chunk_size).write(chunk_stream, message, &mut out);
-        out
+            .expect("there are more ids than chunk streams in the table")
     }
 
     /// Takes one step; `None` means that the input goes on unchanged.
@@ -192,7 +260,17 @@ impl Walk {
                 let chunk_stream = stream.header.chunk_stream;
                 self.held.body(chunk_stream).extend_from_slice(body);
             }
-            self.send(body, rest, &mut output)?;
+            let begun = match stream.state.fate {
+                Fate::Await | Fate::Show => self.show(body, complete, watch),
+                Fate::Drop | Fate::Hold | Fate::Pass => None,
+            };
+            match begun {
+                Some(bytes) => {
+                    output.depart(rest);
+                    self.send(&bytes, rest, &mut output)?;
+                }
+                None => self.send(body, rest, &mut output)?,
+            }
             rest = after;
             if complete {
                 self.finish_message(rest, &mut output, watch)?;
@@ -281,10 +359,54 @@ impl Walk {
             _ => {}
         }
         Ok(match watch.message(message, None) {
+            Verdict::Await => Fate::Await,
             Verdict::Drop => Fate::Drop,
             Verdict::Pass if self.may_name_a_stream(message) => Fate::Hold,
             Verdict::Pass => Fate::Pass,
+            Verdict::Show => Fate::Show,
         })
+    }
+
+    /// Shows the watch the next bytes of the current message. Returns what is sent in their place when a message that
+    /// waited is sent on.
+    fn show(&mut self, body: &[u8], ends: bool, watch: &mut impl Watch) -> Option<Vec<u8>> {
+        let chunk_size = self.chunk_size;
+        let stream = self.streams.current();
+        let waits = stream.state.fate == Fate::Await;
+        let piece = Piece {
+            bytes: body,
+            ends,
+            waits,
+        };
+        let (before, begun) = match watch.look(&stream.header, piece) {
+            Look::More => return None,
+            Look::Send { before, begun } if waits => (before, begun),
+            Look::Enough | Look::Send { .. } => {
+                stream.state.fate = if waits { Fate::Drop } else { Fate::Pass };
+                return None;
+            }
+        };
+        let header = MessageHeader {
+            stream_id: self.ids.of(stream.header.stream_id),
+            ..stream.header
+        };
+        let mut bytes = Vec::new();
+        for (chunk_stream, mut message) in before {
+            message.stream_id = self.ids.of(message.stream_id);
+            ChunkWriter::new(chunk_size).write(chunk_stream, &message, &mut bytes);
+            if let Some(stream) = self.streams.get_mut(chunk_stream) {
+                stream.state.stale = true;
+            }
+        }
+        write_full(&header, &mut bytes);
+        for (index, chunk) in begun.chunks(chunk_size as usize).enumerate() {
+            if index > 0 {
+                write_continuation(header.chunk_stream, header.timestamp, &mut bytes);
+            }
+            bytes.extend_from_slice(chunk);
+        }
+        self.streams.current().state.start_late(header.timestamp);
+        Some(bytes)
     }
 
     fn may_name_a_stream(&self, message: &MessageHeader) -> bool {
@@ -313,6 +435,12 @@ impl Walk {
         match message.kind {
             kind::SET_CHUNK_SIZE => {
                 self.chunk_size = chunk::set_chunk_size(&body)?;
+                // What was shown of a message that waits could not be cut into chunks as its rest will be.
+                for stream in self.streams.iter_mut() {
+                    if stream.left > 0 && stream.state.fate == Fate::Await {
+                        stream.state.fate = Fate::Drop;
+                    }
+                }
                 verdict = Verdict::Pass;
             }
             kind::ABORT => {
@@ -321,18 +449,22 @@ impl Walk {
             }
             _ => {}
         }
-        let renamed = match verdict {
-            Verdict::Pass => self.ids.in_body(message.kind, &body),
-            Verdict::Drop => None,
-        };
-        if verdict == Verdict::Drop || renamed.is_some() {
-            self.streams.current().state.stale = true;
+        let passes = verdict != Verdict::Drop;
+        let renamed = passes
+            .then(|| self.ids.in_body(message.kind, &body))
+            .flatten();
+        let stream = self.streams.current();
+        let began_before = std::mem::take(&mut stream.state.began_before);
+        if !passes || began_before || renamed.is_some() {
+            stream.state.stale = true;
             self.held.settle(message.chunk_stream, Verdict::Drop);
         } else {
             self.held.settle(message.chunk_stream, Verdict::Pass);
         }
-        if let Some(payload) = renamed {
-            self.replace(&message, payload)?;
+        match renamed {
+            Some(payload) => self.replace(&message, payload)?,
+            None if passes && began_before => self.replace(&message, body)?,
+            None => {}
         }
         self.held.release(output.depart(rest));
         Ok(())
@@ -363,8 +495,13 @@ impl Walk {
         };
         stream.left = 0;
         if stream.state.fate == Fate::Hold {
+            let verdict = if stream.state.began_before {
+                Verdict::Drop
+            } else {
+                Verdict::Pass
+            };
             self.held.take_body(chunk_stream);
-            self.held.settle(chunk_stream, Verdict::Pass);
+            self.held.settle(chunk_stream, verdict);
         }
     }
 
@@ -377,18 +514,18 @@ impl Walk {
     ) -> Result<(), WalkError> {
         let stream = self.streams.current();
         let part = match stream.state.fate {
-            Fate::Drop => {
+            Fate::Await | Fate::Drop => {
                 output.depart(rest);
                 return Ok(());
             }
             Fate::Hold => Part::Waiting(stream.header.chunk_stream),
-            Fate::Pass if self.held.is_empty() => {
+            Fate::Pass | Fate::Show if self.held.is_empty() => {
                 if let Some(changed) = &mut output.changed {
                     changed.extend_from_slice(bytes);
                 }
                 return Ok(());
             }
-            Fate::Pass => Part::Judged(Verdict::Pass),
+            Fate::Pass | Fate::Show => Part::Judged(Verdict::Pass),
         };
         output.depart(rest);
         self.held.push(bytes, part)
@@ -436,81 +573,6 @@ const MAX_HELD_MESSAGE: u32 = 64 * 1024;
 
 /// Maximum bytes of a user control message: those of the specification and of Adobe's servers have six or ten.
 const MAX_USER_CONTROL: u32 = 64;
-
-/// What a walk knows about a chunk stream beyond its headers.
-#[derive(Debug)]
-struct Track {
-    /// What happens to the message in progress.
-    fate: Fate,
-    /// If our headers replace those of the message in progress, the timestamp field that they started it with.
-    rewritten: Option<u32>,
-    /// Whether the receiver missed the last header, so that the next message must inherit nothing from it.
-    stale: bool,
-    /// Whether the receiver's last header had an absolute timestamp where the sender's had a delta.
-    absolute: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    /// It passes as it comes.
-    Pass,
-    /// It is held until its end and a verdict.
-    Hold,
-    /// It is left out.
-    Drop,
-}
-
-impl Default for Track {
-    fn default() -> Self {
-        Self {
-            fate: Fate::Pass,
-            rewritten: None,
-            stale: true,
-            absolute: false,
-        }
-    }
-}
-
-impl Track {
-    /// Begins `message`, whose header was of type `format` with timestamp field `field`. If the receiver would
-    /// understand that header differently than the sender meant it, appends the header to send instead.
-    fn start(
-        &mut self,
-        fate: Fate,
-        format: u8,
-        field: u32,
-        message: &MessageHeader,
-        stream_id: u32,
-        ours: &mut Vec<u8>,
-    ) {
-        self.fate = fate;
-        self.rewritten = None;
-        if fate == Fate::Drop {
-            self.stale = true;
-            return;
-        }
-        let full = if format == 0 {
-            stream_id != message.stream_id
-        } else {
-            self.stale
-        };
-        if full {
-            write_full(
-                &MessageHeader {
-                    stream_id,
-                    ..*message
-                },
-                ours,
-            );
-            self.rewritten = Some(message.timestamp);
-        } else if format == 3 && self.absolute {
-            write_delta(message.chunk_stream, field, ours);
-            self.rewritten = Some(field);
-        }
-        self.absolute = full && format != 0;
-        self.stale = false;
-    }
-}
 
 /// What is sent on for one input: the input itself, until something differs from it.
 struct Output<'a> {

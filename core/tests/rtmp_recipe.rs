@@ -1,0 +1,502 @@
+//! A publisher whose origin is lost at any byte, and that gets another at any later byte: whatever is cut in two, the
+//! second origin decodes headers and then everything from a keyframe on.
+
+use proptest::prelude::*;
+use sluicegate_core::media::part::Part;
+use sluicegate_core::rtmp::amf0::Value;
+use sluicegate_core::rtmp::chunk::{ChunkReader, ChunkWriter};
+use sluicegate_core::rtmp::join::{Join, Joined, Progress};
+use sluicegate_core::rtmp::message::{Command, Message, kind};
+use sluicegate_core::rtmp::server::{Identified, Server, ServerEvent};
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn another_origin_gets_headers_and_everything_from_a_keyframe_on(
+        wire in any_wire(true),
+        at in any::<prop::sample::Index>(),
+        for_bytes in any::<prop::sample::Index>(),
+        piece in prop_oneof![Just(usize::MAX), 1..300_usize],
+    ) {
+        let lost = at.index(wire.bytes.len() + 1);
+        let back = lost + for_bytes.index(wire.bytes.len() + 1 - lost);
+        let mut session = Session::begin();
+        session.publish(&wire.bytes[..lost], piece);
+        session.lose(lost);
+        prop_assert!(session.publish(&wire.bytes[lost..back], piece).is_empty(), "there is no origin");
+        let heard = session.resume(&wire.bytes[back..], piece);
+        check(&wire, &heard, lost, back)?;
+    }
+
+    #[test]
+    fn a_third_origin_gets_no_less(
+        wire in any_wire(true),
+        cuts in prop::array::uniform4(any::<prop::sample::Index>()),
+        piece in prop_oneof![Just(usize::MAX), 1..300_usize],
+    ) {
+        let mut cuts = cuts.map(|cut| cut.index(wire.bytes.len() + 1));
+        cuts.sort_unstable();
+        let [first, second, third, fourth] = cuts;
+        let mut session = Session::begin();
+        session.publish(&wire.bytes[..first], piece);
+        session.lose(first);
+        session.publish(&wire.bytes[first..second], piece);
+        let heard = session.resume(&wire.bytes[second..third], piece);
+        let between: Vec<_> = heard.iter().filter(|message| !is_header(message)).collect();
+        let known: Vec<_> = wire.sent.iter().map(|sent| &sent.message).collect();
+        prop_assert!(between.iter().all(|message| known.contains(message)), "nothing is made up");
+        session.lose(third);
+        session.publish(&wire.bytes[third..fourth], piece);
+        let heard = session.resume(&wire.bytes[fourth..], piece);
+        check(&wire, &heard, third, fourth)?;
+    }
+
+    #[test]
+    fn sound_without_pictures_begins_with_the_next_sound(
+        wire in any_wire(false),
+        at in any::<prop::sample::Index>(),
+        for_bytes in any::<prop::sample::Index>(),
+    ) {
+        let lost = at.index(wire.bytes.len() + 1);
+        let back = lost + for_bytes.index(wire.bytes.len() + 1 - lost);
+        let mut session = Session::begin();
+        session.publish(&wire.bytes[..lost], usize::MAX);
+        session.lose(lost);
+        session.publish(&wire.bytes[lost..back], usize::MAX);
+        let heard = session.resume(&wire.bytes[back..], usize::MAX);
+        let frames: Vec<_> = wire.sent.iter().filter(|sent| sent.start >= back && !is_header(&sent.message)).collect();
+        let got: Vec<_> = heard.iter().filter(|message| !is_header(message)).collect();
+        prop_assert!(got.len() >= frames.len(), "{} of {}", got.len(), frames.len());
+        for (got, sent) in got.iter().rev().zip(frames.iter().rev()) {
+            prop_assert_eq!(*got, &sent.message);
+        }
+    }
+
+    #[test]
+    fn while_the_origin_stays_nothing_differs(wire in any_wire(true), piece in 1..300_usize) {
+        let mut noting = Session::begin();
+        prop_assert_eq!(noting.publish(&wire.bytes, piece), wire.bytes);
+    }
+
+    #[test]
+    fn the_client_can_read_all_it_hears(
+        said in prop::collection::vec(any_word(), 0..6),
+        cut in any::<prop::sample::Index>(),
+        sent in 0..2_000_000_usize,
+    ) {
+        let mut session = Session::begin();
+        let mut wire = Vec::new();
+        let mut writer = ChunkWriter::new(128);
+        for word in &said {
+            writer.write(2, word, &mut wire);
+            if word.kind == kind::SET_CHUNK_SIZE {
+                writer.set_chunk_size(u32::from_be_bytes(word.payload[..4].try_into().unwrap()));
+            }
+        }
+        let cut = cut.index(wire.len() + 1);
+        let mut heard = session.joined.to_client(&wire[..cut]).unwrap().to_vec();
+        heard.extend(session.joined.lose_origin(0));
+        let audio = vec![0; sent];
+        let _ = session.joined.to_origin(&chunks(&sound(0, &audio)));
+        heard.extend(session.joined.take_words().unwrap_or_default());
+        let second = session.second();
+        session.joined.resume(second);
+        let mut pings = Vec::new();
+        ChunkWriter::new(128).write(2, &Message::window_ack_size(9), &mut pings);
+        ChunkWriter::new(128).write(2, &Message::set_chunk_size(9000), &mut pings);
+        ChunkWriter::new(9000).write(2, &Message::user_control(6, 4711), &mut pings);
+        heard.extend(session.joined.to_client(&pings).unwrap());
+        let heard = read(&heard);
+        prop_assert_eq!(heard.last(), Some(&Message::user_control(6, 4711)));
+        let acknowledged = heard.iter().any(|message| message.kind == kind::ACKNOWLEDGEMENT && message.timestamp == 0 && message.payload.len() == 4);
+        prop_assert!(acknowledged || sent < 300_000);
+        let sizes = |messages: &[Message]| messages.iter().filter(|message| message.kind == kind::SET_CHUNK_SIZE).count();
+        prop_assert!(sizes(&heard) <= sizes(&said), "the second origin's chunks are not the client's");
+    }
+}
+
+#[test]
+fn the_recipe_tells_who_asked_for_what_and_nothing_else() {
+    let identified = identified();
+    let recipe = sluicegate_core::rtmp::recipe::Recipe::new(&identified);
+    let again = recipe.identified().unwrap();
+    assert_eq!(again.request, identified.request);
+    assert_eq!(again.commands, identified.commands);
+    assert_eq!(again.answered, identified.answered);
+}
+
+/// The second origin's messages: headers as they were last sent, each once, then all from a keyframe on.
+fn check(wire: &Wire, heard: &[Message], lost: usize, back: usize) -> Result<(), TestCaseError> {
+    let frames: Vec<_> = heard
+        .iter()
+        .position(|message| !is_header(message))
+        .map_or(&[][..], |at| &heard[at..])
+        .to_vec();
+    let first = wire
+        .sent
+        .iter()
+        .find(|sent| sent.start >= back && is_keyframe(&sent.message));
+    // Sound between the chunks of a picture is complete before it.
+    let Some(begin) = frames.iter().find(|message| message.kind == kind::VIDEO) else {
+        prop_assert!(
+            first.is_none() && frames.is_empty(),
+            "a keyframe was missed"
+        );
+        return Ok(());
+    };
+    prop_assert!(is_keyframe(begin), "it begins with {begin:?}");
+    let at = wire
+        .sent
+        .iter()
+        .position(|sent| sent.message == *begin)
+        .expect("it was sent");
+    let begun = wire.sent[at].start;
+    // One that was cut before it could be told what it is is written out whole.
+    let ended = wire
+        .sent
+        .get(at + 1)
+        .map_or(wire.bytes.len(), |next| next.start);
+    prop_assert!(ended > lost && first.is_none_or(|first| begun <= first.start));
+    let of = |messages: &[Message], kind: u8| -> Vec<Message> {
+        let of_kind = messages.iter().filter(|message| message.kind == kind);
+        of_kind.cloned().collect()
+    };
+    let after: Vec<Message> = wire.sent[at..]
+        .iter()
+        .map(|sent| sent.message.clone())
+        .collect();
+    prop_assert_eq!(of(&frames, kind::VIDEO), of(&after, kind::VIDEO));
+    prop_assert_eq!(of(&frames, kind::DATA_AMF0), of(&after, kind::DATA_AMF0));
+    let (sounds, sent) = (of(&frames, kind::AUDIO), of(&after, kind::AUDIO));
+    prop_assert!(sent.ends_with(&sounds) && sent.len() - sounds.len() <= 1);
+    let mut newest: Vec<Message> = Vec::new();
+    for sent in wire.sent[..at]
+        .iter()
+        .filter(|sent| is_header(&sent.message))
+    {
+        newest.retain(|kept| kept.kind != sent.message.kind);
+        newest.push(sent.message.clone());
+    }
+    let headers = &heard[..heard.len() - frames.len()];
+    prop_assert_eq!(headers.len(), newest.len());
+    for kept in newest {
+        let found = headers.iter().find(|header| header.kind == kept.kind);
+        let found = found.expect("each is there");
+        prop_assert_eq!(&found.payload, &kept.payload);
+        prop_assert_eq!(found.timestamp, begin.timestamp);
+        prop_assert_eq!(found.stream_id, 1);
+    }
+    Ok(())
+}
+
+/// A publisher that is joined, and its bytes on their way.
+struct Session {
+    joined: Joined,
+}
+
+impl Session {
+    fn begin() -> Self {
+        let mut identified = identified();
+        identified.keeps_recipe = true;
+        let (joined, _) = join(&identified);
+        Self { joined }
+    }
+
+    fn publish(&mut self, bytes: &[u8], piece: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        for bytes in bytes.chunks(piece) {
+            out.extend(self.joined.to_origin(bytes).expect("it can be walked"));
+        }
+        out
+    }
+
+    fn lose(&mut self, received: usize) {
+        let owed = self.joined.lose_origin(received as u64);
+        assert!(owed.is_empty(), "the origin said nothing by halves");
+    }
+
+    fn second(&self) -> Joined {
+        let identified = self.joined.recipe().unwrap().identified().unwrap();
+        join(&identified).0
+    }
+
+    /// Another origin; what it decodes of the bytes that follow.
+    fn resume(&mut self, bytes: &[u8], piece: usize) -> Vec<Message> {
+        let identified = self.joined.recipe().unwrap().identified().unwrap();
+        let (origin, mut server) = join(&identified);
+        let mut out = self.joined.resume(origin);
+        out.extend(self.publish(bytes, piece));
+        server.feed(&out).expect("it can be read");
+        let mut heard = Vec::new();
+        while let Some(event) = server.poll_event() {
+            match event {
+                ServerEvent::Media(message) => heard.push(message),
+                event => panic!("{event:?}"),
+            }
+        }
+        heard
+    }
+}
+
+fn identified() -> Identified {
+    let mut connect = Command::call("connect", 1.0, Vec::new());
+    connect.object = Value::Object(vec![("tcUrl".to_owned(), "rtmp://h/live".into())]);
+    let mut wire = handshake();
+    for (stream_id, command) in [
+        (0, connect),
+        (0, Command::call("releaseStream", 2.0, vec!["a".into()])),
+        (0, Command::call("createStream", 3.0, Vec::new())),
+        (
+            1,
+            Command::call("publish", 4.0, vec!["a?k=v".into(), "live".into()]),
+        ),
+    ] {
+        ChunkWriter::new(128).write(3, &Message::command(stream_id, &command), &mut wire);
+    }
+    let mut server = Server::identifying([5; 32], None);
+    assert_eq!(server.feed(&wire), Ok(()));
+    server.into_identified().expect("it asked")
+}
+
+/// Joins a client with an origin, which is returned too.
+fn join(identified: &Identified) -> (Joined, Server) {
+    let mut join = Join::replaying(identified, [6; 32]).expect("it can be walked");
+    let mut server = Server::serving([7; 32], None);
+    while *join.progress() != Progress::Joined {
+        let out = join.take_output();
+        server.feed(&out).expect("RTMP");
+        while let Some(event) = server.poll_event() {
+            if let ServerEvent::Request(request) = event {
+                server.accept(request.stream_id).expect("it asked");
+            }
+        }
+        let Some(said) = server.poll_output() else {
+            panic!("the origin waits: {:?}", join.progress());
+        };
+        join.feed(&said).expect("RTMP");
+    }
+    (join.into_joined().0, server)
+}
+
+/// What an encoder put on the wire.
+#[derive(Debug)]
+struct Wire {
+    bytes: Vec<u8>,
+    sent: Vec<Sent>,
+}
+
+#[derive(Debug)]
+struct Sent {
+    message: Message,
+    /// Where its first byte is.
+    start: usize,
+}
+
+/// Headers, then frames, some of them between the chunks of others; now and then a header again, or another chunk size.
+fn any_wire(pictures: bool) -> impl Strategy<Value = Wire> {
+    let frame = (0..12_u8, 1..700_usize, 0..60_u32);
+    let start = prop_oneof![Just(0), Just(16_777_000_u32), Just(u32::MAX - 300)];
+    let sizes = prop_oneof![Just(64_u32), Just(128), Just(4096)];
+    (prop::collection::vec(frame, 1..40), start, sizes).prop_map(move |(frames, time, size)| {
+        let mut encoder = Encoder::new(time);
+        encoder.chunk_size(size);
+        encoder.header(kind::DATA_AMF0, 0);
+        encoder.header(kind::AUDIO, 0);
+        if pictures {
+            encoder.header(kind::VIDEO, 0);
+        }
+        for (number, (choice, length, delta)) in frames.into_iter().enumerate() {
+            encoder.time = encoder.time.wrapping_add(delta);
+            let number = number as u8 + 1;
+            match choice {
+                0 => encoder.header(kind::DATA_AMF0, number),
+                1 => encoder.header(kind::AUDIO, number),
+                2 if pictures => encoder.header(kind::VIDEO, number),
+                3 => encoder.chunk_size(64 + length as u32),
+                4 | 5 if pictures => encoder.frame(0x17, number, length),
+                6..=8 if pictures => encoder.frame(0x27, number, length),
+                9 if pictures => encoder.frame_around_sound(0x17, number, length),
+                _ => encoder.sound(number, length),
+            }
+        }
+        Wire {
+            bytes: encoder.bytes,
+            sent: encoder.sent,
+        }
+    })
+}
+
+struct Encoder {
+    time: u32,
+    chunk_size: usize,
+    bytes: Vec<u8>,
+    sent: Vec<Sent>,
+    /// The last header of each chunk stream: timestamp, length, kind, delta.
+    last: std::collections::BTreeMap<u8, (u32, usize, u8, Option<u32>)>,
+}
+
+impl Encoder {
+    fn new(time: u32) -> Self {
+        Self {
+            time,
+            chunk_size: 128,
+            bytes: Vec::new(),
+            sent: Vec::new(),
+            last: std::collections::BTreeMap::new(),
+        }
+    }
+
+    fn chunk_size(&mut self, size: u32) {
+        let mut bytes = Vec::new();
+        ChunkWriter::new(128).write(2, &Message::set_chunk_size(size), &mut bytes);
+        self.bytes.extend(bytes);
+        self.chunk_size = size as usize;
+    }
+
+    fn header(&mut self, kind: u8, version: u8) {
+        let payload = match kind {
+            kind::AUDIO => vec![0xAF, 0, version, 0x10],
+            kind::VIDEO => [&[0x17, 0, 0, 0, 0, version][..], &[1; 200]].concat(),
+            _ => [
+                &b"\x02\x00\x0d@setDataFrame\x02\x00\x0aonMetaData"[..],
+                &[version; 150],
+            ]
+            .concat(),
+        };
+        self.write(kind, payload, None);
+    }
+
+    fn frame(&mut self, first: u8, number: u8, length: usize) {
+        let payload = [&[first, 1, 0, 0, 0][..], &vec![number; length]].concat();
+        self.write(kind::VIDEO, payload, None);
+    }
+
+    fn sound(&mut self, number: u8, length: usize) {
+        let payload = [&[0xAF, 1][..], &vec![number; length]].concat();
+        self.write(kind::AUDIO, payload, None);
+    }
+
+    /// A picture, with sound after its first chunk.
+    fn frame_around_sound(&mut self, first: u8, number: u8, length: usize) {
+        let payload = [&[first, 1, 0, 0, 0][..], &vec![number; length]].concat();
+        let sound = [&[0xAF, 1][..], &[number; 20]].concat();
+        self.write(kind::VIDEO, payload, Some(sound));
+    }
+
+    fn write(&mut self, kind: u8, payload: Vec<u8>, between: Option<Vec<u8>>) {
+        let id = match kind {
+            kind::AUDIO => 4,
+            kind::VIDEO => 6,
+            _ => 5,
+        };
+        let start = self.bytes.len();
+        let message = Message {
+            timestamp: self.time,
+            kind,
+            stream_id: 1,
+            payload,
+        };
+        self.sent.push(Sent {
+            message: message.clone(),
+            start,
+        });
+        let field = self.start(id, &message);
+        let mut between = between;
+        for (index, chunk) in message.payload.chunks(self.chunk_size).enumerate() {
+            if index > 0 {
+                if let Some(sound) = between.take() {
+                    self.write(kind::AUDIO, sound, None);
+                }
+                self.bytes.push(0xC0 | id);
+                if field >= 0xFF_FFFF {
+                    self.bytes.extend(field.to_be_bytes());
+                }
+            }
+            self.bytes.extend(chunk);
+        }
+    }
+
+    /// The shortest header that says it; returns its timestamp field.
+    fn start(&mut self, id: u8, message: &Message) -> u32 {
+        let length = message.payload.len();
+        let last = self.last.get(&id).copied();
+        let delta = last.map(|(time, ..)| message.timestamp.wrapping_sub(time));
+        let (format, field) = match (last, delta) {
+            (Some((_, bytes, kind, before)), Some(delta))
+                if bytes == length && kind == message.kind =>
+            {
+                (if before == Some(delta) { 3 } else { 2 }, delta)
+            }
+            (Some(_), Some(delta)) => (1, delta),
+            _ => (0, message.timestamp),
+        };
+        self.bytes.push(format << 6 | id);
+        let short = field.min(0xFF_FFFF).to_be_bytes();
+        if format < 3 {
+            self.bytes.extend(&short[1..]);
+        }
+        if format < 2 {
+            self.bytes.extend(&(length as u32).to_be_bytes()[1..]);
+            self.bytes.push(message.kind);
+        }
+        if format == 0 {
+            self.bytes.extend(message.stream_id.to_le_bytes());
+        }
+        if field >= 0xFF_FFFF {
+            self.bytes.extend(field.to_be_bytes());
+        }
+        let said = if format == 0 { None } else { Some(field) };
+        self.last
+            .insert(id, (message.timestamp, length, message.kind, said));
+        field
+    }
+}
+
+/// What an origin says to a publisher between two commands.
+fn any_word() -> impl Strategy<Value = Message> {
+    prop_oneof![
+        any::<u32>().prop_map(Message::acknowledgement),
+        any::<u32>().prop_map(|time| Message::user_control(6, time)),
+        (128..70_000_u32).prop_map(Message::set_chunk_size),
+        Just(Message::window_ack_size(2_500_000)),
+    ]
+}
+
+fn sound(timestamp: u32, body: &[u8]) -> Message {
+    Message {
+        timestamp,
+        kind: kind::AUDIO,
+        stream_id: 1,
+        payload: [&[0xAF, 1][..], body].concat(),
+    }
+}
+
+fn chunks(message: &Message) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    ChunkWriter::new(128).write(4, message, &mut bytes);
+    bytes
+}
+
+fn read(mut bytes: &[u8]) -> Vec<Message> {
+    let mut reader = ChunkReader::new(1 << 24);
+    let mut messages = Vec::new();
+    while let Some(message) = reader.read(&mut bytes).expect("chunks") {
+        messages.push(message);
+    }
+    messages
+}
+
+fn is_header(message: &Message) -> bool {
+    Part::of(message.kind, &message.payload).is_header()
+}
+
+fn is_keyframe(message: &Message) -> bool {
+    Part::of(message.kind, &message.payload) == Part::Keyframe
+}
+
+fn handshake() -> Vec<u8> {
+    let mut bytes = vec![0; 1 + 2 * 1536];
+    bytes[0] = 3;
+    bytes
+}
