@@ -120,6 +120,7 @@ fn proxy(policy: &str) -> Proxy {
         takeover_after: HOUR,
         takeover: sluicegate::config::Takeover::Never,
         drain_pace: HOUR,
+        hold_publishers: Duration::ZERO,
         ask_streams: false,
     };
     Proxy::new(Parts {

@@ -8,6 +8,7 @@ use sluicegate_core::fleet::origin::{Host, Origin, OriginId};
 use sluicegate_core::place::rule::{RedirectRule, RedirectTo, Via};
 use sluicegate_core::stream::Service;
 
+use crate::api::SessionHold;
 use crate::config::NetworkZone;
 
 /// The answer of `GET /api/v1/explain`: where a stream is or would go, and why no other origin.
@@ -81,6 +82,9 @@ pub struct Claimed {
     pub publishers: usize,
     /// Players through this proxy.
     pub players: usize,
+    /// The times its publisher here outlived an origin, oldest first; the last 8.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<SessionHold>,
 }
 
 /// An origin that may take the stream.

@@ -49,8 +49,8 @@ export const ofStream = (row) => {
 
 /** How a session is. */
 export const ofSession = (row) => {
-  const tones = { relaying: "ok", waiting: "warn", connecting: "warn" };
-  const texts = { relaying: "Relaying", waiting: "Waiting for media", connecting: "Connecting" };
+  const tones = { relaying: "ok", waiting: "warn", connecting: "warn", held: "warn" };
+  const texts = { relaying: "Relaying", waiting: "Waiting for media", connecting: "Connecting", held: "Held: its origin is lost" };
   return badge(tones[row.state] ?? "off", texts[row.state] ?? row.state);
 };
 

@@ -348,7 +348,7 @@ const sessions = {
       h("nav", { class: "tabs", "aria-label": "Which sessions" }, tab("", "Open"), tab("ended", "Ended")),
       filters(finder(context), filter(context, { name: "action", label: "Does", options: ["play", "publish"] }),
         filter(context, { name: "protocol", label: "Protocol", options: ["http_flv", "http_ts", "rtmp", "rtsp", "srt", "webrtc"] }),
-        !isEnded && filter(context, { name: "state", label: "State", options: ["connecting", "waiting", "relaying"] }),
+        !isEnded && filter(context, { name: "state", label: "State", options: ["connecting", "waiting", "relaying", "held"] }),
         narrowed(context, ["origin", "stream", "client", "proxy", "reason"])),
       listed(context, { name: isEnded ? "ended" : "sessions", caption: isEnded ? "Sessions that ended" : "Open sessions", columns: isEnded ? endedColumns : sessionColumns,
         document, rows: document?.sessions, keyOf: sessionId, noun: "sessions", usual: isEnded ? "-ended" : "id", empty: "No session matches." }),
@@ -394,7 +394,7 @@ const explain = {
   ],
 };
 
-const KINDS = ["audit", "config", "drained", "lost", "moved", "origin", "published", "refused"];
+const KINDS = ["audit", "config", "drained", "held", "lost", "moved", "origin", "published", "refused"];
 const events = {
   title: "Events", follows: true,
   asks: ({ params }) => ({ events: `events?${listQuery(params)}` }),

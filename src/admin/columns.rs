@@ -35,7 +35,7 @@ pub(super) const SESSIONS: Columns = Columns {
         any("origin"),
         one_of("protocol", &PROTOCOLS),
         any("proxy"),
-        one_of("state", &["connecting", "waiting", "relaying"]),
+        one_of("state", &["connecting", "waiting", "relaying", "held"]),
         any("stream"),
     ],
 };

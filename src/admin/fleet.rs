@@ -28,7 +28,7 @@ use crate::api::{self, Coverage, Done, EndedCount, Envelope, Missing, Problem, R
 use crate::net::entrance::Ends;
 use crate::net::versions::SERVER;
 use crate::origin::fetch::escaped;
-use crate::sessions::{Direction, EndReason, Row};
+use crate::sessions::{Direction, EndReason, Held, Row};
 
 /// `POST /api/v1/srs/register`: what SRS sends every heartbeat.
 pub(super) async fn register(
@@ -474,6 +474,7 @@ pub(super) fn session_document(own: Option<&str>, row: &Row) -> api::Session {
         bps_to_origin: row.bps(Direction::ToOrigin),
         setup_seconds: row.setup().map(|after| after.as_secs_f64()),
         stalls: row.stalls(),
+        holds: row.holds().into_iter().map(Held::document).collect(),
     }
 }
 

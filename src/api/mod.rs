@@ -406,7 +406,7 @@ pub struct Session {
     pub why: String,
     /// The origins that failed before.
     pub failed: Vec<Failed>,
-    /// `connecting`, `waiting` or `relaying`.
+    /// `connecting`, `waiting`, `relaying` or `held`.
     pub state: String,
     /// When it began (RFC 3339).
     pub started_at: Option<String>,
@@ -426,6 +426,26 @@ pub struct Session {
     pub setup_seconds: Option<f64>,
     /// How often a receiver took nothing for a second or longer.
     pub stalls: u64,
+    /// The times it outlived its origin, oldest first; the last 8.
+    pub holds: Vec<SessionHold>,
+}
+
+/// A time in which a session had no origin that got its media.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SessionHold {
+    /// Why its leg was over.
+    pub reason: String,
+    /// The origin that was lost.
+    pub from: Option<String>,
+    /// The one that followed, once there is one.
+    pub to: Option<String>,
+    /// Until media flowed again, once it does.
+    pub gap_ms: Option<u64>,
+    /// Messages of audio and video that no origin got.
+    pub dropped: u64,
+    /// How long ago it began.
+    pub ago_seconds: f64,
 }
 
 /// An origin that failed a session.

@@ -456,6 +456,9 @@ pub static TABLE: &[Setting] = &[
     text("fanout.max_lag", None, "3s", PERIOD, "How far behind a viewer may be before it skips to the newest keyframe."),
     text("fanout.linger", None, "10s", WAIT, "How long a pull goes on after its last viewer, for players that come back or go from stream to stream."),
     number("fanout.memory", None, "256", "a whole number of megabytes, 1 to 1000000", "Memory for the media of all streams that are pulled for viewers."),
+    text("hold.publishers", None, "10s", WAIT, "How long an RTMP publisher whose origin is lost is kept while another origin is found for it; 0s ends it at once."),
+    text("hold.viewers", None, "30s", WAIT, "How long viewers that share a pull are kept when it is lost, while it is made again; 0s ends them at once."),
+    text("hold.publisher_away", None, "10s", WAIT, "How long viewers that share a pull are kept when their publisher has left, until it is back; 0s leaves that to session.player_idle."),
 
     list("proxy_protocol.accept_from", NETWORKS, "Networks whose RTMP, RTSP and HTTP connections start with a PROXY protocol v1 or v2 header; those to the API port and the system API may."),
 

@@ -9,6 +9,7 @@
 //! | `feed` | a feed in the table: who pulls it, who watches, its branches |
 //! | `player` | playing a stream of an origin ourselves |
 //! | `pull` | the leg that fills a feed |
+//! | `held` | the time in which the viewers of a pull get nothing |
 //! | `branch` | a feed on one worker, and the pass over its viewers |
 //! | `body` | a viewer whose connection hyper has |
 //! | `seat` | one viewer: its connection, its place, and what it says |
@@ -17,6 +18,7 @@
 mod body;
 mod branch;
 mod feed;
+mod held;
 mod player;
 mod pull;
 mod seat;
@@ -38,6 +40,10 @@ use tracing::warn;
 
 pub use self::body::Shown;
 use self::feed::Feed;
+#[cfg(test)]
+pub(crate) use self::held::{FIRST_PAUSE, LONGEST_PAUSE};
+#[cfg(test)]
+pub(crate) use self::pull::QUIET;
 pub use self::seat::{ViewerProtocol, Watching};
 pub use self::shadow::Recipe;
 use self::shadow::Shadow;
@@ -66,6 +72,10 @@ pub struct Settings {
     pub memory: usize,
     /// How long an origin that has sent media may send nothing to a pull.
     pub silence: Duration,
+    /// How long viewers are kept whose pull is lost; zero ends them with it.
+    pub hold_viewers: Duration,
+    /// How long viewers are kept whose publisher has left; zero leaves that to the limits of their sessions.
+    pub publisher_away: Duration,
 }
 
 /// The feeds of a proxy; a cheap clone.

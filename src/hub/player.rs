@@ -23,6 +23,8 @@ pub(super) struct Player {
     pub(super) came: usize,
     /// What came of the stream already.
     pub(super) messages: Vec<Message>,
+    /// The stream's publisher has left after that.
+    pub(super) unpublished: bool,
 }
 
 impl Player {
@@ -36,7 +38,7 @@ impl Player {
         time_limit: Duration,
     ) -> Result<Self, DialError> {
         let mut buffer = Vec::with_capacity(READ);
-        let (mut came, mut messages) = (0, Vec::new());
+        let (mut came, mut messages, mut unpublished) = (0, Vec::new(), false);
         loop {
             if write(&mut socket, &mut client).await.is_err() {
                 return Err(closed(came > 0, &client));
@@ -58,12 +60,13 @@ impl Player {
             client
                 .feed(&buffer)
                 .map_err(|error| DialError::Failed(error.to_string()))?;
-            if answered(&mut client, &mut messages)? {
+            if answered(&mut client, &mut messages, &mut unpublished)? {
                 return Ok(Self {
                     socket,
                     client,
                     came,
                     messages,
+                    unpublished,
                 });
             }
         }
@@ -105,7 +108,11 @@ pub(super) fn seed() -> [u8; 32] {
 }
 
 /// Whether the origin said yes.
-fn answered(client: &mut Client, messages: &mut Vec<Message>) -> Result<bool, DialError> {
+fn answered(
+    client: &mut Client,
+    messages: &mut Vec<Message>,
+    unpublished: &mut bool,
+) -> Result<bool, DialError> {
     let mut joined = false;
     while let Some(event) = client.poll_event() {
         match event {
@@ -132,10 +139,18 @@ fn answered(client: &mut Client, messages: &mut Vec<Message>) -> Result<bool, Di
             } if level == "error" => {
                 return Err(DialError::Refused(format!("{code}: {description}")));
             }
-            ClientEvent::Status { .. } => joined = true,
+            ClientEvent::Status { code, .. } => {
+                *unpublished |= says_unpublished(&code);
+                joined = true;
+            }
         }
     }
     Ok(joined)
+}
+
+/// Whether a status says that the stream's publisher has left.
+pub(super) fn says_unpublished(code: &str) -> bool {
+    PUBLISHER_LEFT.contains(&code)
 }
 
 /// What it means that the origin closed the connection before it said yes.
@@ -150,3 +165,9 @@ fn closed(shaken: bool, client: &Client) -> DialError {
 }
 
 const READ: usize = 4 * 1024;
+/// What origins say when the stream's publisher has left.
+const PUBLISHER_LEFT: [&str; 3] = [
+    "NetStream.Play.UnpublishNotify",
+    "NetStream.Play.Stop",
+    "NetStream.Play.Complete",
+];

@@ -11,11 +11,12 @@ use sluicegate_core::rtmp::client::{Client, ClientEvent};
 use sluicegate_core::rtmp::message::{EnhancedRtmp, Message, kind};
 use sluicegate_core::stream::{Action, DEFAULT_VHOST, Protocol, StreamUrl};
 use tokio::io::AsyncReadExt;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, info};
 
 use super::feed::{Feed, Loan};
-use super::player::{Player, address, seed, write};
+use super::held::Holding;
+use super::player::{Player, address, says_unpublished, seed, write};
 use super::{Inner, Wanted};
 use crate::net::relay::DelayedAcks;
 use crate::origin::attempt::{Attempt, DialError};
@@ -53,38 +54,50 @@ async fn run(shared: &Inner, feed: &Feed, first: ClientAddr) {
         credentials: None,
     });
     let mut open: Option<OpenPull> = None;
+    let mut holding = Holding::new(shared);
     let end = loop {
         let loan = feed.loan();
-        let asked = match dial(shared, feed, &place, loan.as_ref()).await {
-            Some(Ok(asked)) => asked,
-            Some(Err(refusal)) if open.is_none() => return feed.refused(refusal),
-            Some(Err(_)) => break LegEnd::Refused,
-            None if open.is_none() => return,
-            None => break LegEnd::Released,
+        let asked = tokio::select! {
+            asked = dial(shared, feed, &place, loan.as_ref(), holding.lost()) => asked,
+            () = holding.over() => break holding.end(),
         };
-        let pull = open.get_or_insert_with(|| {
-            let key = wanted.key.stream.clone();
-            let sessions = shared.proxy.sessions();
-            let pull = sessions.open_pull(key, asked.origin.clone());
-            info!(pull = pull.id, stream = %wanted.stream, origin = %asked.origin, "pull began");
-            pull
-        });
-        if pull.origin != asked.origin {
-            break LegEnd::Moved;
-        }
-        feed.joined(pull);
-        let end = tokio::select! {
-            end = read_on(shared, feed, pull, asked) => end,
-            end = pull.ended() => end,
-            () = lonely(feed, shared.settings.linger) => LegEnd::Released,
-            () = shared.stop.cancelled() => LegEnd::Released,
+        let asked = match (asked, &open) {
+            (Some(Ok(asked)), _) => asked,
+            (Some(Err(refusal)), None) => return feed.refused(refusal),
+            (Some(Err(refusal)), Some(pull)) if holding.bears(&refusal) => {
+                debug!(pull = pull.id, %refusal, "no origin yet for a pull that was lost");
+                pause(feed, holding.pause()).await;
+                continue;
+            }
+            (Some(Err(_)), Some(_)) => break LegEnd::Refused,
+            (None, None) => return,
+            (None, Some(_)) => break LegEnd::Released,
+        };
+        let pull = open.get_or_insert_with(|| begin_pull(shared, wanted, &asked.origin));
+        lead(shared, feed, pull, &asked.origin);
+        let began = Instant::now();
+        let ended = tokio::select! {
+            ended = read_on(shared, feed, pull, asked, &mut holding) => ended,
+            end = pull.ended() => Ended::Lost(end),
+            () = lonely(feed, shared.settings.linger) => Ended::Over(LegEnd::Released),
+            () = shared.stop.cancelled() => Ended::Over(LegEnd::Released),
             // With the viewer goes the right that it lent.
             () = feed.returned(loan.as_ref()) => {
                 feed.push(std::iter::empty(), true);
                 continue;
             }
         };
-        break end;
+        match ended {
+            Ended::Lost(end) if holding.lose_leg(pull, end) => {
+                feed.push(std::iter::empty(), true);
+                place.end_leg(end);
+                // One that ends what it has just granted is not asked without end.
+                if began.elapsed() < LASTS {
+                    pause(feed, holding.pause()).await;
+                }
+            }
+            Ended::Lost(end) | Ended::Over(end) => break end,
+        }
     };
     if let Some(pull) = &open {
         let (bytes, reason) = (pull.bytes(), end.as_str());
@@ -93,6 +106,36 @@ async fn run(shared: &Inner, feed: &Feed, first: ClientAddr) {
     // In this order: whoever finds the feed gone finds its leg counted as gone.
     place.end_leg(end);
     feed.over(end);
+}
+
+fn begin_pull(shared: &Inner, wanted: &Wanted, origin: &OriginId) -> OpenPull {
+    let key = wanted.key.stream.clone();
+    let pull = shared.proxy.sessions().open_pull(key, origin.clone());
+    info!(pull = pull.id, stream = %wanted.stream, %origin, "pull began");
+    pull
+}
+
+/// The pull leads to `origin` from here on, and so do those who watch.
+fn lead(shared: &Inner, feed: &Feed, pull: &Arc<Pull>, origin: &OriginId) {
+    if pull.lead_to(origin) {
+        for row in shared.proxy.sessions().viewers_of(pull) {
+            row.note_moved(origin.clone());
+        }
+    }
+    feed.joined(pull);
+}
+
+/// A moment before the stream is asked for again; none if nobody watches any more.
+async fn pause(feed: &Feed, moment: Duration) {
+    let _ = timeout(moment, feed.empty()).await;
+}
+
+/// How reading from an origin ended.
+enum Ended {
+    /// The leg is over, and the stream may be had elsewhere.
+    Lost(LegEnd),
+    /// The pull is over.
+    Over(LegEnd),
 }
 
 /// An origin that plays the stream to us.
@@ -107,9 +150,10 @@ async fn dial(
     feed: &Feed,
     place: &PieceGuard,
     loan: Option<&Loan>,
+    lost: Option<&(OriginId, LegEnd)>,
 ) -> Option<Result<Asked, Refusal>> {
     let ask = |attempt| ask(shared, feed.wanted(), loan, attempt);
-    let dialled = place.dial(ask, |_| true);
+    let dialled = place.dial_after(lost, ask, |_| true);
     tokio::pin!(dialled);
     loop {
         tokio::select! {
@@ -159,49 +203,132 @@ async fn ask(
 }
 
 /// Reads for as long as the origin sends, and tells the feed what came, batch by batch.
-async fn read_on(shared: &Inner, feed: &Feed, pull: &Pull, asked: Asked) -> LegEnd {
+async fn read_on(
+    shared: &Inner,
+    feed: &Feed,
+    pull: &Pull,
+    asked: Asked,
+    holding: &mut Holding<'_>,
+) -> Ended {
     let Player {
         mut socket,
         mut client,
         came,
         mut messages,
+        unpublished,
     } = asked.player;
-    let coalesce = shared.settings.coalesce;
     let mut unhurried = DelayedAcks::default();
     let mut buffer = Vec::with_capacity(READ);
     let mut told = Instant::now();
+    let mut flows = Flows::default();
     pull.count(came);
-    let mut flows = messages.iter().any(is_shown);
-    tell(feed, &mut messages, false);
+    flows.note(&messages, unpublished, pull, holding);
+    tell(feed, &mut messages, unpublished);
     loop {
         buffer.clear();
-        let read = timeout(shared.settings.silence, socket.read_buf(&mut buffer)).await;
+        let read = tokio::select! {
+            read = socket.read_buf(&mut buffer) => read,
+            ended = flows.stop(shared, feed, pull, holding) => return ended,
+        };
         let count = match read {
-            // A stream without a publisher is waited for.
-            Err(_) if !flows => continue,
-            Err(_) => return LegEnd::Silent,
-            Ok(Ok(0)) => return LegEnd::Closed,
-            Ok(Err(_)) => return LegEnd::Reset,
-            Ok(Ok(count)) => count,
+            Ok(0) => return Ended::Lost(LegEnd::Closed),
+            Err(_) => return Ended::Lost(LegEnd::Reset),
+            Ok(count) => count,
         };
         pull.count(count);
         unhurried.read(socket.tcp());
         if client.feed(&buffer).is_err() {
-            return LegEnd::Broken;
+            return Ended::Lost(LegEnd::Broken);
         }
         let unpublished = take(&mut client, &mut messages);
         if write(&mut socket, &mut client).await.is_err() {
-            return LegEnd::Reset;
+            return Ended::Lost(LegEnd::Reset);
         }
-        flows = !unpublished && (flows || messages.iter().any(is_shown));
+        flows.note(&messages, unpublished, pull, holding);
         tell(feed, &mut messages, unpublished);
         // What comes in the meantime waits in the kernel, and costs one read and one pass. A read that was full may have
         // left something there.
         if count < READ {
-            sleep(coalesce.saturating_sub(told.elapsed())).await;
+            sleep(shared.settings.coalesce.saturating_sub(told.elapsed())).await;
             told = Instant::now();
         }
     }
+}
+
+/// Whether media comes, and since when it does not.
+struct Flows {
+    flows: bool,
+    last: Instant,
+    /// When the origin was asked last whether it speaks.
+    asked: Option<Instant>,
+}
+
+impl Default for Flows {
+    fn default() -> Self {
+        Self {
+            flows: false,
+            last: Instant::now(),
+            asked: None,
+        }
+    }
+}
+
+impl Flows {
+    /// Notes what came of a read. `unpublished`: the origin says that the publisher has left.
+    fn note(
+        &mut self,
+        messages: &[Message],
+        unpublished: bool,
+        pull: &Pull,
+        holding: &mut Holding<'_>,
+    ) {
+        self.last = Instant::now();
+        self.asked = None;
+        if messages.iter().any(is_shown) {
+            self.flows = true;
+            holding.goes_on(pull);
+        }
+        // One that has not come yet is waited for by those who came before it.
+        if unpublished && std::mem::take(&mut self.flows) {
+            holding.lose_publisher(pull);
+        }
+    }
+
+    /// Resolves when the leg or the pull is over for what does not come. Dropped and made again, it goes on.
+    async fn stop(
+        &mut self,
+        shared: &Inner,
+        feed: &Feed,
+        pull: &Pull,
+        holding: &mut Holding<'_>,
+    ) -> Ended {
+        loop {
+            if !self.flows {
+                // A stream without a publisher is waited for.
+                holding.over().await;
+                return Ended::Over(holding.end());
+            }
+            sleep_until(self.asked.unwrap_or(self.last) + QUIET).await;
+            if self.last.elapsed() >= shared.settings.silence {
+                return Ended::Over(LegEnd::Silent);
+            }
+            if has_left(shared, pull) && holding.lose_publisher(pull) {
+                self.flows = false;
+                feed.push(std::iter::empty(), true);
+                continue;
+            }
+            if !shared.proxy.silence().speaks(&pull.origin()).await {
+                return Ended::Lost(LegEnd::Silent);
+            }
+            self.asked = Some(Instant::now());
+        }
+    }
+}
+
+/// Whether the publisher of what is pulled left lately, as far as this proxy knows: some origins say nothing of it.
+fn has_left(shared: &Inner, pull: &Pull) -> bool {
+    let registry = shared.proxy.registry();
+    !registry.published_here(&pull.key) && registry.unpublished_within(&pull.key, LEFT_LATELY)
 }
 
 /// Takes what came out of a read. True: the stream's publisher has left.
@@ -213,7 +340,7 @@ fn take(client: &mut Client, messages: &mut Vec<Message>) -> bool {
             ClientEvent::Media(message) => messages.push(message),
             ClientEvent::Status { code, .. } => {
                 debug!(code, "the origin said");
-                unpublished |= PUBLISHER_LEFT.contains(&code.as_str());
+                unpublished |= says_unpublished(&code);
             }
         }
     }
@@ -273,15 +400,15 @@ fn capabilities() -> EnhancedRtmp {
     }
 }
 
+/// An origin that ends a pull within this has not begun to serve it.
+const LASTS: Duration = Duration::from_secs(1);
+/// How long an origin that has sent media may send nothing before it is asked whether it speaks, and again after as long.
+pub(crate) const QUIET: Duration = Duration::from_secs(2);
+/// How lately a publisher must have left for its absence to be the reason of a silence.
+const LEFT_LATELY: Duration = Duration::from_secs(10);
 /// One read: 40 ms of 12 Mbit/s.
 const READ: usize = 64 * 1024;
 /// Codecs that origins know by name, for those that look for names and not for `*`.
 const CODECS: [&str; 11] = [
     "*", "avc1", "hvc1", "vvc1", "av01", "vp08", "vp09", "mp4a", "Opus", "ac-3", "fLaC",
-];
-/// What origins say when the stream's publisher has left.
-const PUBLISHER_LEFT: [&str; 3] = [
-    "NetStream.Play.UnpublishNotify",
-    "NetStream.Play.Stop",
-    "NetStream.Play.Complete",
 ];

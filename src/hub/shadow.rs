@@ -206,11 +206,13 @@ pub(super) async fn settle(
     pull: Arc<Pull>,
     recipe: Arc<Recipe>,
 ) -> Result<Shadow, EndReason> {
-    let before = pull.bytes();
+    let before = (pull.legs(), pull.bytes());
     sleep(MOVES_WITHIN).await;
-    if pull.bytes() > before {
+    if !pull.is_held() && pull.legs() == before.0 && pull.bytes() > before.1 {
         return Err(EndReason::OriginClosed);
     }
+    // An origin that the stream is to come to may not know it before.
+    pull.flows().await;
     debug!(session = session.row().id, "its shadow is asked for again");
     shared.turn().await;
     let asked = Shadow::ask(&shared, &session, &recipe).await;

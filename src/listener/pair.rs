@@ -3,6 +3,7 @@
 use crate::net::relay::{self, Ending, Passage};
 use crate::net::wire::Wire;
 use crate::proxy::Session;
+use crate::sessions::Over;
 
 /// A client and an origin, and what happens to bytes between them.
 pub(super) struct Pair<P> {
@@ -18,10 +19,14 @@ pub(super) struct Pair<P> {
 impl<P: Passage> Pair<P> {
     /// Relays to the end, and says whether the client has everything, so that a last word may follow.
     pub(super) async fn relay(&mut self) -> bool {
-        let Ending {
-            over,
-            client_is_current,
-        } = relay::join(
+        let over = self.relay_leg().await;
+        self.session.over(over);
+        self.first.is_empty()
+    }
+
+    /// Relays until the leg or the session is over. What the client has yet to take is what it gets first then.
+    pub(super) async fn relay_leg(&mut self) -> Over {
+        let Ending { over, rest } = relay::join(
             &mut self.client,
             &mut self.origin,
             self.session.row(),
@@ -29,8 +34,8 @@ impl<P: Passage> Pair<P> {
             std::mem::take(&mut self.first),
         )
         .await;
-        self.session.over(over);
-        client_is_current
+        self.first = rest;
+        over
     }
 
     /// Relays to the end, and no more.

@@ -313,47 +313,27 @@ struct FlowSession {
 
 impl FlowSession {
     async fn serve(self, proxy: Proxy, request: Request, mut over: oneshot::Receiver<EndReason>) {
-        // Set-up takes kilobytes for milliseconds, and the session lasts for hours: it does not keep that room.
-        let joined = Box::pin(self.set_up(proxy, request, &mut over)).await;
-        if let Some(session) = joined {
-            let reason = self.wait(&session, over).await;
-            session.finish(reason);
-        }
-    }
-
-    /// Joins the caller to an origin; `None` once it was told why not, or is gone.
-    async fn set_up(
-        &self,
-        proxy: Proxy,
-        request: Request,
-        over: &mut oneshot::Receiver<EndReason>,
-    ) -> Option<Session> {
-        let opened = tokio::select! {
+        let flow = self.flow;
+        let session = tokio::select! {
             opened = proxy.open(request) => opened,
-            _ = &mut *over => return None,
+            _ = &mut over => return,
         };
-        let session = match opened {
+        let session = match session {
             Ok(session) => session.within(SETUP),
-            Err(refusal) => {
-                self.reject(&refusal).await;
-                return None;
-            }
+            Err(refusal) => return self.reject(&refusal).await,
         };
         let joined = tokio::select! {
             joined = session.dial(|attempt| self.ask(&session, attempt)) => joined,
-            end = over => {
-                session.finish(end.unwrap_or(EndReason::ClientClosed));
-                return None;
-            }
+            end = &mut over => return session.finish(end.unwrap_or(EndReason::ClientClosed)),
         };
         if let Err(refusal) = joined {
-            self.reject(&refusal).await;
-            return None;
+            return self.reject(&refusal).await;
         }
         session.answered();
-        let (flow, row) = (self.flow, Arc::clone(session.row()));
+        let row = Arc::clone(session.row());
         self.to_shard.send(Command::Join { flow, row }).await;
-        Some(session)
+        let reason = self.wait(&session, over).await;
+        session.finish(reason);
     }
 
     /// Waits for the end: the flow's, or one that somebody else decided on.
@@ -444,6 +424,7 @@ const fn code(refusal: &Refusal) -> Rejection {
         } => Rejection::UNAUTHORIZED,
         Refusal::CannotAsk { .. } => Rejection::BAD_REQUEST,
         Refusal::Denied { .. } => Rejection::FORBIDDEN,
+        Refusal::Published { .. } => Rejection::CONFLICT,
         Refusal::Refused { .. } => Rejection::INTERNAL,
         Refusal::WrongService { .. } => Rejection::NOT_FOUND,
     }

@@ -99,6 +99,10 @@ pub struct Metrics {
     pub store_staleness: Family<StoreLabel, Gauge<f64, AtomicU64>>,
     /// `sluicegate_failovers_total`: dials that failed and were followed by the next candidate.
     pub failovers: Counter,
+    /// `sluicegate_holds_total`: sessions that outlived their origin, and those that were held in vain, by reason.
+    pub holds: Family<HoldLabels, Counter>,
+    /// `sluicegate_hold_gap_seconds`: time from the loss of an origin until the next one got media.
+    pub hold_gap: Family<ProtocolLabel, Histogram, fn() -> Histogram>,
     /// `sluicegate_redirects_total`: players that were redirected to an origin or an edge.
     pub redirects: Counter,
     /// `sluicegate_origins`: origins by state.
@@ -196,6 +200,15 @@ labels! {
         action: &'static str,
         /// Why it ended.
         reason: &'static str,
+    }
+    /// `protocol`, the `reason` for which the origin was lost, and `outcome`.
+    HoldLabels {
+        /// The protocol of the client.
+        protocol: &'static str,
+        /// Why the leg was over.
+        reason: &'static str,
+        /// `kept` or `ended`.
+        outcome: &'static str,
     }
     /// `store`.
     StoreLabel {
@@ -333,6 +346,8 @@ impl Metrics {
             mesh_refused: Counter::default(),
             store_staleness: Family::default(),
             failovers: Counter::default(),
+            holds: Family::default(),
+            hold_gap: Family::new_with_constructor(histogram),
             redirects: Counter::default(),
             origins: Family::default(),
             streams: Gauge::default(),
@@ -391,6 +406,13 @@ impl Metrics {
             "Dials that failed and were followed by another",
             m.failovers.clone(),
         );
+        registry.register(
+            "holds",
+            "Sessions that outlived their origin (kept) or were held in vain (ended), by the reason of the loss",
+            m.holds.clone(),
+        );
+        let help = "Time from the loss of an origin until the next one got media";
+        registry.register_with_unit("hold_gap", help, Unit::Seconds, m.hold_gap.clone());
         registry.register(
             "claims",
             "Claims on a stream: won, or lost to an earlier one",

@@ -73,12 +73,12 @@ where
 }
 
 /// How a joined pair came apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Ending {
     /// What is over, and why.
     pub over: Over,
-    /// The client has everything that came out for it, so that a last word of ours may follow.
-    pub client_is_current: bool,
+    /// What the client has yet to take. Only when that is nothing may a last word of ours follow.
+    pub rest: Vec<u8>,
 }
 
 /// Joins the two until one side closes, fails, or the session is ended from outside; says which, and why. The client gets
@@ -102,18 +102,18 @@ pub fn join<'a>(
     };
     // It is made out here, because what is moved within a future is kept twice in it, for hours.
     async move {
-        let mut ended = pin!(row.ended());
+        let mut interrupted = pin!(row.interrupted());
         let mut poll = |cx: &mut Context<'_>| match origin {
             Wire::Plain(origin) => joined.poll(cx, origin),
             Wire::Tls(origin) => joined.poll(cx, &mut **origin),
         };
         let over = poll_fn(|cx| match poll(cx) {
-            Poll::Pending => ended.as_mut().poll(cx).map(Over::Session),
+            Poll::Pending => interrupted.as_mut().poll(cx),
             ready => ready,
         });
         Ending {
             over: over.await,
-            client_is_current: joined.to_client.left_over.is_none(),
+            rest: LeftOver::rest(joined.to_client.left_over),
         }
     }
 }
@@ -230,6 +230,13 @@ impl LeftOver {
     /// `None`: there is nothing.
     fn new(bytes: Vec<u8>) -> Option<Box<Self>> {
         (!bytes.is_empty()).then(|| Box::new(Self { bytes, taken: 0 }))
+    }
+
+    /// What is still to be taken.
+    fn rest(left_over: Option<Box<Self>>) -> Vec<u8> {
+        left_over.map_or_else(Vec::new, |mut left_over| {
+            left_over.bytes.split_off(left_over.taken)
+        })
     }
 }
 

@@ -10,7 +10,9 @@ use sluicegate_core::stream::{Action, PlacementKey, Protocol, StreamUrl};
 
 use super::choice::Ask;
 use super::{Proxy, Refusal};
+use crate::api::SessionHold;
 use crate::lookup::{Claimed, Explanation, Ranked, Rejected, Resolved, base, own_base};
+use crate::sessions::Held;
 
 impl Proxy {
     /// Where a stream is or would go by `protocol`, and why; `without` is left out as if it had vanished. Asks the very
@@ -186,7 +188,15 @@ impl Proxy {
             why: claim.why.to_string(),
             publishers: claim.publishers,
             players: claim.sessions - claim.publishers,
+            holds: self.holds(ask.stream),
         })
+    }
+
+    /// The times the publisher of a stream outlived its origins.
+    fn holds(&self, stream: &StreamUrl) -> Vec<SessionHold> {
+        let publisher = self.shared.sessions.publisher(stream);
+        let holds = publisher.map(|row| row.holds()).unwrap_or_default();
+        holds.into_iter().map(Held::document).collect()
     }
 }
 

@@ -12,6 +12,7 @@ use sluicegate_core::fleet::origin::{OriginId, Transport};
 use sluicegate_core::place::attempts::{
     Attempts, Choice, Claimant, GiveUp, Outcome, Publisher, Step, Terms, Try, View, Why,
 };
+use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::stream::{Action, PlacementKey, Service, StreamUrl};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, info};
@@ -39,6 +40,8 @@ pub(super) struct Candidates<'a> {
     pub(super) named: Option<&'a OriginId>,
     /// The origin that an outside decision named.
     pub(super) directed: OnceLock<OriginId>,
+    /// The origin that the session lost, and how.
+    pub(super) lost: Option<(OriginId, LegEnd)>,
 }
 
 impl Candidates<'_> {
@@ -255,7 +258,10 @@ impl Candidates<'_> {
             dial: self.proxy.shared.timing.dial,
             setup: self.setup,
         };
-        Attempts::new(terms, now())
+        match &self.lost {
+            Some((origin, end)) => Attempts::after(terms, now(), origin, *end),
+            None => Attempts::new(terms, now()),
+        }
     }
 
     /// Asks the service that decides on new streams, if one is set. A stream that is placed already stays there.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use sluicegate_core::fleet::drain::{Cause, Drain, Duty, Left};
 use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::stream::Action;
 use tracing::{debug, info};
 
@@ -112,13 +113,33 @@ fn end_next(proxy: &Proxy, wanted: impl Fn(&Row) -> bool, reason: EndReason) {
         .list()
         .into_iter()
         .filter(|row| wanted(row) && !row.has_ended())
+        // One that is held has left its origin already.
+        .filter(|row| row.has_leg() || reason != EndReason::OriginDrained)
         .collect();
     let publishes = |row: &&Arc<Row>| row.request.action == Action::Publish;
     if let Some(row) = rows.iter().find(publishes) {
-        debug!(session = row.id, stream = %row.request.stream, "drain: its publisher is ended");
-        row.end(reason);
+        debug!(session = row.id, stream = %row.request.stream, "drain: its publisher is ended or moved");
+        match reason {
+            EndReason::OriginDrained => row.lose_leg(LegEnd::Drained),
+            reason => row.end(reason),
+        }
         return;
     }
+    if reason == EndReason::OriginDrained {
+        // Those who watch go where their pull goes.
+        let pulls = proxy.sessions().pulls();
+        let mut pulls = pulls.iter().filter(|pull| !pull.is_held());
+        if let Some(pull) = pulls.find(|pull| rows.iter().any(|row| row.pull() == Some(pull.id))) {
+            debug!(
+                pull = pull.id,
+                stream = pull.key.as_str(),
+                "drain: its pull is moved"
+            );
+            return pull.end(LegEnd::Drained);
+        }
+    }
+    let leaves = |row: &&Arc<Row>| reason != EndReason::OriginDrained || row.pull().is_none();
+    let rows: Vec<_> = rows.iter().filter(leaves).collect();
     let share = rows.len().div_ceil(SHARES);
     for row in rows.iter().take(share) {
         row.end(reason);

@@ -10,6 +10,7 @@ mod candidates;
 mod choice;
 pub mod drain;
 pub mod gate;
+pub mod hold;
 pub mod placement_service;
 mod refusal;
 mod session;
@@ -32,6 +33,8 @@ pub use self::gate::{Denial, Grant, Verdict, Why};
 use self::gate::{Gate, Telling};
 use self::placement_service::PlacementService;
 pub use self::refusal::Refusal;
+#[cfg(test)]
+pub(crate) use self::session::ASK_AGAIN;
 use self::session::{Admitted, OnEnd};
 pub use self::session::{PieceGuard, Session};
 use crate::cluster::Cluster;
@@ -45,7 +48,7 @@ use crate::origin::health::Prober;
 use crate::origin::silence::SilenceCheck;
 use crate::registry::Registry;
 pub use crate::sessions::Request;
-use crate::sessions::{Direction, EndReason, Sessions, State};
+use crate::sessions::{Direction, EndReason, Row, Sessions, State};
 
 /// Everything a listener needs to join a client to its stream; a cheap clone.
 #[derive(Debug, Clone)]
@@ -120,6 +123,8 @@ pub struct Timing {
     pub takeover: Takeover,
     /// Between two sessions that a drain ends.
     pub drain_pace: Duration,
+    /// How long a publisher whose origin is lost is kept while another is found; zero ends it at once.
+    pub hold_publishers: Duration,
     /// Whether origins are asked for a stream that one of them refuses to a player.
     pub ask_streams: bool,
 }
@@ -182,7 +187,7 @@ impl Proxy {
         });
         for pull in self.shared.sessions.pulls() {
             let bytes = pull.carried_since();
-            *kbps.entry(pull.origin.clone()).or_default() += bytes * 8 / 1000;
+            *kbps.entry(pull.origin()).or_default() += bytes * 8 / 1000;
         }
         self.shared.registry.measured(&kbps);
     }
@@ -361,8 +366,20 @@ impl Proxy {
         let (grant, telling) = self.pass_gate(&request).await?;
         if request.action == Action::Publish {
             self.relieve(&request).await;
+            self.respect_held(&request)?;
         }
         self.let_in(request, grant, telling)
+    }
+
+    /// A publisher that is held has its stream as one that is joined has, though no origin can say so now.
+    fn respect_held(&self, request: &Request) -> Result<(), Refusal> {
+        let publisher = self.shared.sessions.publisher(&request.stream);
+        let is_held = |row: &Arc<Row>| row.state() == State::Held && !row.has_ended();
+        if publisher.as_ref().is_some_and(is_held) {
+            let stream = request.stream.clone();
+            return Err(Refusal::Published { stream });
+        }
+        Ok(())
     }
 
     /// Gives a session its share in the placement of its stream, and its row.
@@ -413,10 +430,12 @@ impl Proxy {
             return;
         };
         let enough = self.shared.timing.takeover_after;
+        let same_address = old.request.client.ip() == request.client.ip();
         let gives_way_at_once = match self.shared.timing.takeover {
             Takeover::Never => return,
-            Takeover::Silent => false,
-            Takeover::Address => old.request.client.ip() == request.client.ip(),
+            // No origin has the stream of one that is held: an encoder that comes back need not wait for its silence.
+            Takeover::Silent => same_address && old.state() == State::Held,
+            Takeover::Address => same_address,
             Takeover::Always => true,
         };
         if gives_way_at_once {

@@ -89,6 +89,12 @@ pub enum Refusal {
         /// Who is full of what, for logs.
         detail: String,
     },
+    /// Another client publishes the stream, and is held while its origin is lost.
+    #[error("{stream}: another client publishes it")]
+    Published {
+        /// The stream asked for.
+        stream: StreamUrl,
+    },
     /// The origin said no.
     #[error("{description}")]
     Refused {
@@ -170,6 +176,7 @@ impl Refusal {
             Self::NoOrigin { .. } => "no_origin",
             Self::NoRoom { .. } => "no_room",
             Self::NotYet { .. } => "not_yet",
+            Self::Published { .. } => "published",
             Self::Refused { .. } => "refused",
             Self::TooManyClaims => "too_many_claims",
             Self::TooSlow { .. } => "too_slow",
@@ -193,6 +200,7 @@ impl Refusal {
             | Self::NoOrigin { .. }
             | Self::NoRoom { .. }
             | Self::NotYet { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Published { .. } => StatusCode::CONFLICT,
             Self::TooManyClaims => StatusCode::TOO_MANY_REQUESTS,
             Self::TooSlow { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::CannotAsk { .. } | Self::WrongService { .. } => StatusCode::NOT_FOUND,

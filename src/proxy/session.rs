@@ -8,15 +8,16 @@ use sluicegate_core::events::{Kind, News};
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::stream::{Action, PlacementKey, Service};
+use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::info;
+use tracing::{debug, info};
 
 use super::candidates::Candidates;
 use super::gate::{self, Telling};
 use super::{Attempt, DialError, Proxy, Refusal, Request};
 use crate::metrics::Metrics;
 use crate::registry::PlacementGuard;
-use crate::sessions::{EndReason, OpenRow, Over, Placed, Pull, Row};
+use crate::sessions::{EndReason, Loss, OpenRow, Over, Placed, Pull, Row};
 
 /// A client on its way to, or joined with, an origin. Dropping it settles its accounts.
 #[derive(Debug)]
@@ -184,7 +185,7 @@ impl Session {
     /// The session is served from `pull` from here on.
     pub fn watches(&self, pull: &Pull) {
         self.row.note_pull(pull.id);
-        self.row.note_placed(pull.origin.clone(), WATCHES.into());
+        self.row.note_placed(pull.origin(), WATCHES.into());
         if self.row.joined() {
             self.tell_joined(&self.row.placed());
         }
@@ -254,6 +255,61 @@ impl Session {
             row: Some(&self.row),
             named: None,
             directed: OnceLock::new(),
+            lost: None,
+        }
+    }
+
+    /// How long it may be held when its origin is lost, if at all.
+    pub fn hold_for(&self) -> Option<Duration> {
+        let hold = self.proxy.shared.timing.hold_publishers;
+        (self.publishes() && !hold.is_zero()).then_some(hold)
+    }
+
+    /// Its leg is over for `end`, and it waits for another. Returns the origin that was lost.
+    pub fn lose_leg(&self, end: LegEnd) -> Option<OriginId> {
+        let from = self.row.placed().origin;
+        self.hold.end_leg(end);
+        self.hold.lose_origin();
+        self.row.hold(Loss::Leg(end), from.clone());
+        from
+    }
+
+    /// Tries origins as [`dial`](Self::dial) does, after the leg to `lost` was over for `end`, and again while none can
+    /// be reached. The caller says when it has waited enough.
+    ///
+    /// # Errors
+    /// A [`Refusal`] in somebody's words, which nothing but the client can change. The session is not over.
+    pub async fn dial_again<T, F>(
+        &self,
+        (lost, end): (&OriginId, LegEnd),
+        dial: impl Fn(Attempt) -> F,
+    ) -> Result<T, Refusal>
+    where
+        F: Future<Output = Result<T, DialError>>,
+    {
+        loop {
+            let mut candidates = self.candidates(self.row.request.protocol.service());
+            candidates.lost = Some((lost.clone(), end));
+            let found = candidates.first_to_answer(&dial, |_| true).await;
+            match found {
+                Ok(leg) => {
+                    let placed = self.row.placed();
+                    if let Some(origin) = &placed.origin {
+                        let sessions = &self.proxy.shared.sessions;
+                        sessions.end_players_elsewhere(self.key(), origin);
+                    }
+                    self.row.found_again(placed.origin);
+                    return Ok(leg);
+                }
+                Err(refusal @ (Refusal::Denied { .. } | Refusal::Refused { .. })) => {
+                    self.proxy.note_refusal(&self.row.request, &refusal);
+                    return Err(refusal);
+                }
+                Err(refusal) => {
+                    debug!(session = self.row.id, %refusal, "no origin yet for a session that is held");
+                    sleep(ASK_AGAIN).await;
+                }
+            }
         }
     }
 
@@ -262,7 +318,7 @@ impl Session {
         match over {
             Over::Leg(end) => {
                 self.hold.end_leg(end);
-                self.row.end(end.into());
+                self.row.end(self.row.end_without(end));
             }
             Over::Session(reason) => self.row.end(reason),
         }
@@ -317,7 +373,27 @@ impl PieceGuard {
     where
         F: Future<Output = Result<T, DialError>>,
     {
-        let answered = self.candidates().first_to_answer(dial, joins).await;
+        self.dial_after(None, dial, joins).await
+    }
+
+    /// The same after a leg was lost: to which origin it led, and how it ended.
+    ///
+    /// # Errors
+    /// A [`Refusal`].
+    pub async fn dial_after<T, F>(
+        &self,
+        lost: Option<&(OriginId, LegEnd)>,
+        dial: impl Fn(Attempt) -> F,
+        joins: impl Fn(&T) -> bool,
+    ) -> Result<T, Refusal>
+    where
+        F: Future<Output = Result<T, DialError>>,
+    {
+        let candidates = Candidates {
+            lost: lost.cloned(),
+            ..self.candidates()
+        };
+        let answered = candidates.first_to_answer(dial, joins).await;
         if let Err(refusal) = &answered
             && !self.is_pull
         {
@@ -342,9 +418,12 @@ impl PieceGuard {
             row: None,
             named: self.named.as_ref(),
             directed: OnceLock::new(),
+            lost: None,
         }
     }
 }
 
 /// Why a session is where it is that is served from a pull.
 const WATCHES: &str = "its stream is pulled from there for all its viewers";
+/// Between two rounds of a session that is held: an origin that comes up is found within this.
+pub(crate) const ASK_AGAIN: Duration = Duration::from_millis(200);

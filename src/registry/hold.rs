@@ -356,6 +356,17 @@ impl PlacementGuard {
         lock(&self.registry.holds).discount_leg(&self.key);
     }
 
+    /// The origin that had taken the publisher is lost, and the publisher stays: the stream may be claimed for another.
+    pub(crate) fn lose_origin(&self) {
+        if self.action != Action::Publish || !self.joined.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        if let Some(held) = lock(&self.registry.holds).streams.get_mut(&self.key) {
+            held.published -= 1;
+            held.unpublished_at = Some(Instant::now());
+        }
+    }
+
     /// `origin` took the session: its claim will outlive it, and a publisher makes it durable.
     ///
     /// # Errors

@@ -15,6 +15,8 @@ mod listeners;
 mod parts;
 mod sockets;
 mod stop;
+#[cfg(test)]
+mod times;
 mod tls;
 
 use std::io;
@@ -211,6 +213,8 @@ impl Server {
             proxy.registry().insert_permanent(id, origin);
         }
         let prober = Prober::new(Arc::clone(proxy.registry()), proxy.connector().clone());
+        let holding = proxy::hold::run(proxy.clone());
+        tokio::spawn(end.clone().run_until_cancelled_owned(holding));
         spawn_upkeep(&proxy, &settings, prober, &systemd, &end);
         if let Some(tls) = &tls {
             tls.keep(&proxy, &end);

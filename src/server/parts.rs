@@ -113,6 +113,7 @@ const fn timing(settings: &Settings) -> Timing {
         takeover_after: wanted.takeover_after,
         takeover: wanted.takeover,
         drain_pace: settings.drain.pace,
+        hold_publishers: settings.hold.publishers,
         ask_streams: settings.origins.ask_streams,
     }
 }
@@ -262,6 +263,8 @@ pub(super) fn hub(
         linger: fanout.linger,
         memory: fanout.memory_megabytes * MEGABYTE,
         silence: settings.session.player_idle,
+        hold_viewers: settings.hold.viewers,
+        publisher_away: settings.hold.publisher_away,
     };
     Hub::new(wanted, proxy.clone(), Arc::clone(dialer), end.clone())
 }

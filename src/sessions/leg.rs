@@ -1,8 +1,7 @@
 //! A leg that is nobody's own: its row in the table of legs, and its accounts.
 
-use std::sync::Arc;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::leg::LegEnd;
@@ -19,16 +18,35 @@ pub struct Pull {
     pub id: u64,
     /// The name that the stream is placed under.
     pub key: PlacementKey,
-    /// The origin it leads to.
-    pub origin: OriginId,
+    // A std mutex: it is held for a line, when the pull is moved, listed or measured.
+    place: Mutex<Place>,
+    /// How many legs it has had.
+    legs: AtomicU64,
+    /// Its viewers are held.
+    holds: AtomicBool,
     bytes: AtomicU64,
     /// How many of `bytes` the metrics have been told of.
     reported: AtomicU64,
     /// How many of `bytes` had come when they were last measured.
     measured: AtomicU64,
     viewers: AtomicUsize,
-    end: OnceLock<LegEnd>,
+    /// Rings when something ended its leg, and when its viewers are not held any more.
     bell: Notify,
+}
+
+/// Where a pull leads, and whether it is to leave.
+#[derive(Debug)]
+struct Place {
+    origin: OriginId,
+    end: Option<Leaves>,
+}
+
+/// Its leg is to be over.
+#[derive(Debug)]
+struct Leaves {
+    why: LegEnd,
+    /// Where the stream is now, if that is why.
+    for_origin: Option<OriginId>,
 }
 
 impl Pull {
@@ -36,12 +54,13 @@ impl Pull {
         Self {
             id,
             key,
-            origin,
+            place: Mutex::new(Place { origin, end: None }),
+            legs: AtomicU64::new(0),
+            holds: AtomicBool::new(false),
             bytes: AtomicU64::new(0),
             reported: AtomicU64::new(0),
             measured: AtomicU64::new(0),
             viewers: AtomicUsize::new(0),
-            end: OnceLock::new(),
             bell: Notify::new(),
         }
     }
@@ -66,15 +85,82 @@ impl Pull {
         self.viewers.store(viewers, Ordering::Relaxed);
     }
 
-    /// Ends it; the first reason stands.
-    pub fn end(&self, end: LegEnd) {
-        let _ = self.end.set(end);
+    /// The origin that it leads to, or led to last.
+    pub fn origin(&self) -> OriginId {
+        self.lock().origin.clone()
+    }
+
+    /// It leads to `origin` from here on, for which it may have been told to leave another. False: it did before.
+    pub(crate) fn lead_to(&self, origin: &OriginId) -> bool {
+        self.legs.fetch_add(1, Ordering::Relaxed);
+        let mut place = self.lock();
+        let moves = place.origin != *origin;
+        place.origin.clone_from(origin);
+        let is_there = |leaves: &mut Leaves| {
+            moves
+                && leaves
+                    .for_origin
+                    .as_ref()
+                    .is_none_or(|wanted| wanted == origin)
+        };
+        place.end.take_if(is_there);
+        moves
+    }
+
+    /// How many legs it has had.
+    pub(crate) fn legs(&self) -> u64 {
+        self.legs.load(Ordering::Relaxed)
+    }
+
+    /// Ends its leg; the first reason stands.
+    pub fn end(&self, why: LegEnd) {
+        let leaves = Leaves {
+            why,
+            for_origin: None,
+        };
+        self.lock().end.get_or_insert(leaves);
         self.bell.notify_waiters();
     }
 
-    /// Resolves when something ended it.
+    /// Ends its leg because the stream is on `origin`; nothing if it leads there.
+    pub(crate) fn leave_for(&self, origin: &OriginId) {
+        {
+            let mut place = self.lock();
+            if place.origin == *origin {
+                return;
+            }
+            place.end = Some(Leaves {
+                why: LegEnd::Moved,
+                for_origin: Some(origin.clone()),
+            });
+        }
+        self.bell.notify_waiters();
+    }
+
+    /// Resolves when something ended its leg. It may have another then.
     pub async fn ended(&self) -> LegEnd {
-        bell::once(&self.bell, || self.end.get().copied()).await
+        let leaves = || self.lock().end.take();
+        bell::once(&self.bell, leaves).await.why
+    }
+
+    /// Notes whether its viewers are held.
+    pub(crate) fn note_hold(&self, holds: bool) {
+        self.holds.store(holds, Ordering::Relaxed);
+        self.bell.notify_waiters();
+    }
+
+    /// Whether its viewers are held.
+    pub fn is_held(&self) -> bool {
+        self.holds.load(Ordering::Relaxed)
+    }
+
+    /// Resolves when its viewers are not held, or not any more.
+    pub(crate) async fn flows(&self) {
+        bell::once(&self.bell, || (!self.is_held()).then_some(())).await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Bytes that came since this was asked last.

@@ -1,6 +1,7 @@
 //! One client joined to one origin: its row in the table, its accounts, and how it ends.
 
 mod end;
+mod held;
 mod leg;
 mod request;
 mod row;
@@ -8,6 +9,9 @@ mod table;
 mod tap;
 
 pub use end::{EndReason, Over};
+#[cfg(test)]
+pub(crate) use held::KEYFRAME_WITHIN;
+pub use held::{Held, Loss};
 pub(crate) use leg::OpenPull;
 pub use leg::Pull;
 pub use request::Request;

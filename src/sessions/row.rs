@@ -5,14 +5,18 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use sluicegate_core::events::{Kind, News};
 use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::stream::{Action, PlacementKey};
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tracing::info;
 
-use super::{EndReason, Limits, Request, Tap};
+use super::held::Holds;
+use super::{EndReason, Held, Limits, Loss, Over, Request, Tap};
 use crate::bell;
-use crate::metrics::{Metrics, ProtocolLabel, StreamShare};
+use crate::metrics::{HoldLabels, Metrics, ProtocolLabel, StreamShare};
 
 /// A row of the session table: what the API shows, what the relay counts, what a kick reaches.
 #[derive(Debug)]
@@ -40,6 +44,7 @@ pub struct Row {
     talks_back: AtomicBool,
     /// Where its bytes are copied to while somebody wants them.
     pub tap: Tap,
+    holds: Holds,
     end: OnceLock<EndReason>,
     closed: AtomicBool,
     /// Rings when something ends it, and when it is closed.
@@ -126,6 +131,14 @@ impl Counters {
     fn is_blocked(&self) -> bool {
         self.blocked.load(Ordering::Relaxed) != 0
     }
+
+    /// Its clocks stood still, and go on from `now`.
+    fn restart(&self, now: u64) {
+        self.active.store(now, Ordering::Relaxed);
+        let relaxed = Ordering::Relaxed;
+        let since = |since: u64| (since != 0).then_some(now.max(1));
+        let _ = self.blocked.fetch_update(relaxed, relaxed, since);
+    }
 }
 
 /// Which way bytes go.
@@ -147,6 +160,8 @@ pub enum State {
     Waiting,
     /// Media flows.
     Relaying,
+    /// Its origin is lost, and it waits for another to get its media.
+    Held,
 }
 
 impl State {
@@ -156,6 +171,7 @@ impl State {
             Self::Connecting => "connecting",
             Self::Waiting => "waiting",
             Self::Relaying => "relaying",
+            Self::Held => "held",
         }
     }
 }
@@ -176,6 +192,7 @@ impl Row {
             first_media: OnceLock::new(),
             talks_back: AtomicBool::new(false),
             tap: Tap::default(),
+            holds: Holds::default(),
             end: OnceLock::new(),
             closed: AtomicBool::new(false),
             bell: Notify::new(),
@@ -292,7 +309,8 @@ impl Row {
         match self.state.load(Ordering::Relaxed) {
             0 => State::Connecting,
             1 => State::Waiting,
-            _ => State::Relaying,
+            2 => State::Relaying,
+            _ => State::Held,
         }
     }
 
@@ -333,6 +351,164 @@ impl Row {
         bell::once(&self.bell, || self.end_reason()).await
     }
 
+    /// Resolves when something from outside ended the session, or its leg.
+    pub async fn interrupted(&self) -> Over {
+        let look = || {
+            let ended = self.end_reason().map(Over::Session);
+            ended.or_else(|| self.holds.lost().map(Over::Leg))
+        };
+        bell::once(&self.bell, look).await
+    }
+
+    /// From now on the loss of its leg need not be its end.
+    pub fn allow_hold(&self) {
+        self.holds.allow();
+    }
+
+    /// Takes its leg away, if it has one: the session is held where it may be, and ends otherwise.
+    pub fn lose_leg(&self, end: LegEnd) {
+        if self.may_be_held() && self.state() != State::Connecting {
+            self.holds.lose(end);
+            self.bell.notify_waiters();
+        } else {
+            self.end(self.end_without(end));
+        }
+    }
+
+    /// Whether an origin has it now, or may have. One that is held for another has none.
+    pub(crate) fn has_leg(&self) -> bool {
+        self.holds.has_leg()
+    }
+
+    /// Why it ends when its leg is over for `end`, and it gets no other.
+    pub(crate) fn end_without(&self, end: LegEnd) -> EndReason {
+        match (self.request.action, end) {
+            // Silence towards a publisher is that nothing is taken.
+            (Action::Publish, LegEnd::Silent) => EndReason::Stalled,
+            (_, end) => end.into(),
+        }
+    }
+
+    /// Whether the loss of its leg need not be its end.
+    pub(crate) fn may_be_held(&self) -> bool {
+        self.holds.are_allowed()
+    }
+
+    /// Its origin or its publisher is lost, and it waits for another. Its clocks stand still.
+    pub(crate) fn hold(&self, loss: Loss, from: Option<OriginId>) {
+        self.blocked(Direction::ToOrigin, false);
+        let name = from.as_ref().map_or("-", |id| id.as_str()).to_owned();
+        let reason = loss.as_str();
+        if self.request.action == Action::Publish {
+            info!(
+                session = self.id,
+                stream = %self.request.stream,
+                reason,
+                from = name,
+                "its origin is lost, and the session is held"
+            );
+            let what = format!("its origin is lost ({reason}), and its publisher is held");
+            self.tell_held(name, what);
+        }
+        self.holds.begin(loss, from);
+        self.state.store(State::Held as u8, Ordering::Relaxed);
+    }
+
+    /// Another origin took the stream; its first media ends the hold.
+    pub(crate) fn found_again(&self, to: Option<OriginId>) {
+        self.holds.found(to);
+    }
+
+    /// Media flows to the other origin; `dropped` messages of it were lost meanwhile. Nothing if it was not held.
+    pub fn goes_on(&self, dropped: u64) {
+        if self.state() != State::Held {
+            return;
+        }
+        let Some(held) = self.holds.end(dropped) else {
+            return;
+        };
+        let state = match self.first_media.get() {
+            Some(_) => State::Relaying,
+            None => State::Waiting,
+        };
+        self.to_client.restart(self.millis());
+        self.to_origin.restart(self.millis());
+        self.state.store(state as u8, Ordering::Relaxed);
+        let gap = held.gap.unwrap_or_default();
+        self.count_hold(&held, "kept");
+        let label = ProtocolLabel {
+            protocol: self.request.protocol.as_str(),
+        };
+        let gaps = &self.metrics.hold_gap;
+        gaps.get_or_create(&label).observe(gap.as_secs_f64());
+        // Those who watch are told of together, by their pull.
+        if self.request.action == Action::Publish {
+            self.tell_kept(&held, whole_millis(gap));
+        }
+    }
+
+    fn tell_kept(&self, held: &Held, gap_ms: u32) {
+        let name = |id: &Option<OriginId>| id.as_ref().map_or("-", |id| id.as_str()).to_owned();
+        let (from, to) = (name(&held.from), name(&held.to));
+        let (reason, dropped) = (held.reason.as_str(), held.dropped);
+        info!(
+            session = self.id,
+            stream = %self.request.stream,
+            reason,
+            from,
+            to,
+            gap_ms,
+            dropped,
+            "session goes on at another origin"
+        );
+        let what = format!(
+            "its publisher goes on after {gap_ms} ms: {from} was lost ({reason}), {dropped} messages with it"
+        );
+        self.tell_held(to, what);
+    }
+
+    fn tell_held(&self, origin: String, what: String) {
+        let news = News {
+            stream: self.key.as_str().to_owned(),
+            origin,
+            client: self.request.client.ip().to_string(),
+            what,
+        };
+        self.metrics.journal.note(Kind::Held, news);
+    }
+
+    /// It ended while it was held, if it was.
+    pub(super) fn was_held_in_vain(&self) {
+        if self.state() != State::Held {
+            return;
+        }
+        if let Some(held) = self.holds().last() {
+            self.count_hold(held, "ended");
+        }
+    }
+
+    fn count_hold(&self, held: &Held, outcome: &'static str) {
+        let labels = HoldLabels {
+            protocol: self.request.protocol.as_str(),
+            reason: held.reason.as_str(),
+            outcome,
+        };
+        self.metrics.holds.get_or_create(&labels).inc();
+    }
+
+    /// The holds there were, oldest first; the last may go on.
+    pub fn holds(&self) -> Vec<Held> {
+        self.holds.list()
+    }
+
+    /// For how long the receiver of `direction` has taken nothing.
+    pub(crate) fn blocked_for(&self, direction: Direction) -> Duration {
+        match self.flow(direction).blocked.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            since => Duration::from_millis(self.millis().saturating_sub(since)),
+        }
+    }
+
     /// Resolves when something ended the session; for bodies that outlive the call.
     pub(crate) async fn into_ended(self: Arc<Self>) -> EndReason {
         self.ended().await
@@ -365,6 +541,11 @@ impl Row {
         let mut placed = self.lock_placed();
         placed.origin = Some(origin);
         placed.why = why;
+    }
+
+    /// Notes the origin that its pull leads to now.
+    pub(crate) fn note_moved(&self, origin: OriginId) {
+        self.lock_placed().origin = Some(origin);
     }
 
     /// Notes an origin that failed.
@@ -405,15 +586,16 @@ impl Row {
         // Looked at each time, whatever the state: silence counts from the look that found the last bytes.
         let to_client = since(self.to_client.last_active(now));
         let to_origin = since(self.to_origin.last_active(now));
-        let stalled = [&self.to_client, &self.to_origin].into_iter().any(|flow| {
-            let blocked = flow.blocked.load(Ordering::Relaxed);
-            blocked != 0 && since(blocked) >= limits.write_stall
-        });
-        if stalled {
+        if self.state() == State::Held {
+            return self.holds.overdue().map(|end| self.end_without(end));
+        }
+        let stalled = |direction| self.blocked_for(direction) >= limits.write_stall;
+        // An origin that takes nothing from a publisher that may be held is found out sooner, and costs only its leg.
+        if stalled(Direction::ToClient) || stalled(Direction::ToOrigin) && !self.may_be_held() {
             return Some(EndReason::Stalled);
         }
         match (self.state(), self.request.action) {
-            (State::Connecting, _) => None,
+            (State::Connecting | State::Held, _) => None,
             (_, Action::Publish) => {
                 // What a publisher cannot deliver because the origin takes nothing is not its silence. One that sends a
                 // picture a minute is in use while its origin reports on it, or asks whether it is there.

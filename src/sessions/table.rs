@@ -107,6 +107,13 @@ impl Sessions {
         self.pulls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The sessions that are served from a pull.
+    pub(crate) fn viewers_of(&self, pull: &Pull) -> Vec<Arc<Row>> {
+        let rows = self.lock();
+        let watches = |row: &&Arc<Row>| row.pull() == Some(pull.id);
+        rows.values().filter(watches).cloned().collect()
+    }
+
     /// Every open session, oldest first.
     pub fn list(&self) -> Vec<Arc<Row>> {
         self.lock().values().cloned().collect()
@@ -194,25 +201,28 @@ impl Sessions {
         let elsewhere = |row: &&Arc<Row>| {
             meant(row)
                 && row.state() != State::Connecting
+                // Those who watch go where their pull goes.
+                && row.pull().is_none()
+                && row.has_leg()
                 && row.key == *key
                 && row.placed().origin.as_ref() != Some(origin)
         };
         let pulls = self.pulls();
-        let moved = pulls
-            .iter()
-            .filter(|pull| pull.key == *key && pull.origin != *origin);
-        moved.for_each(|pull| pull.end(LegEnd::Moved));
+        let of_stream = pulls.iter().filter(|pull| pull.key == *key);
+        of_stream.for_each(|pull| pull.leave_for(origin));
         let rows = self.list();
         let moved = rows
             .iter()
             .filter(elsewhere)
-            .inspect(|row| row.end(EndReason::Moved))
+            .inspect(|row| row.lose_leg(LegEnd::Moved))
             .count();
         if moved > 0 {
             let news = News {
                 stream: key.as_str().to_owned(),
                 origin: origin.as_str().to_owned(),
-                what: format!("{moved} sessions elsewhere are ended, to come back here"),
+                what: format!(
+                    "{moved} sessions elsewhere are moved here, or ended to come back here"
+                ),
                 ..News::default()
             };
             self.metrics.journal.note(Kind::Moved, news);
@@ -299,6 +309,7 @@ impl Sessions {
                 reason,
             })
             .inc();
+        row.was_held_in_vain();
         let placed = row.placed();
         self.note_ended(row, &placed, reason);
         // Whoever sees that the row is gone finds its accounts settled.

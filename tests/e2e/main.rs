@@ -17,6 +17,7 @@ mod drain;
 mod early_player;
 mod failover;
 mod first_frame;
+mod held;
 mod hls_low_latency;
 mod hls_many;
 mod hls_packaged;

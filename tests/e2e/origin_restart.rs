@@ -11,13 +11,13 @@ fn a_restarted_origin_is_back_within_one_heartbeat() {
     let proxy = Proxy::start("");
     let registrar = Registrar::start(&proxy, &origin);
     let before = proxy.wait_origin("phoenix");
-    let mut publisher = Publisher::clip(&proxy.rtmp_url("live/a")).start();
+    let clip = Publisher::clip(&proxy.rtmp_url("live/a"));
+    let mut publisher = clip.gop(25).start();
     publisher.wait_frames(5);
 
     // The side program goes with its machine, as SRS's heartbeat goes with SRS: both come back as new processes.
     drop(registrar);
     origin.restart();
-    publisher.wait_end();
     let registrar = Registrar::start(&proxy, &origin);
     registrar.wait_taken();
     let after = proxy.wait_origin("phoenix");
@@ -30,9 +30,8 @@ fn a_restarted_origin_is_back_within_one_heartbeat() {
     );
     assert_eq!(after["id"], before["id"], "its streams stay with it");
 
-    let again = Publisher::clip(&proxy.rtmp_url("live/a")).start();
-    again.wait_frames(5);
     Player::frames(&proxy.rtmp_url("live/a"), 25);
+    assert!(publisher.is_running(), "its encoder never noticed");
     assert_eq!(proxy.origin_of("live/a").as_deref(), after["id"].as_str());
 }
 

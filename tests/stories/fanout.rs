@@ -16,13 +16,13 @@ use tokio::time::timeout;
 use crate::house::{Guest, House, Manner, PATIENCE, Stub, get, until, until_told, until_within};
 use crate::http_origin::Viewer;
 
-const OPEN: &str =
+pub(crate) const OPEN: &str =
     "[fanout]\nmode = \"open\"\npublic = true\ncoalesce = \"5ms\"\nlinger = \"200ms\"\n";
 
-const AUDIO_HEADER: &[u8] = &[0xaf, 0, 0x12, 0x10];
-const VIDEO_HEADER: &[u8] = &[0x17, 0, 0, 0, 0, 1, 0x42];
+pub(crate) const AUDIO_HEADER: &[u8] = &[0xaf, 0, 0x12, 0x10];
+pub(crate) const VIDEO_HEADER: &[u8] = &[0x17, 0, 0, 0, 0, 1, 0x42];
 
-async fn house_and_origin(settings: &str) -> (House, EmbeddedOrigin) {
+pub(crate) async fn house_and_origin(settings: &str) -> (House, EmbeddedOrigin) {
     let house = House::open(settings).await;
     let loopback = "127.0.0.1:0".parse().expect("an address");
     let origin = EmbeddedOrigin::bind(loopback, loopback)
@@ -42,19 +42,19 @@ fn message(kind: u8, timestamp: u32, payload: &[u8]) -> Message {
     }
 }
 
-fn audio(timestamp: u32, payload: &[u8]) -> Message {
+pub(crate) fn audio(timestamp: u32, payload: &[u8]) -> Message {
     message(kind::AUDIO, timestamp, payload)
 }
 
-fn video(timestamp: u32, payload: &[u8]) -> Message {
+pub(crate) fn video(timestamp: u32, payload: &[u8]) -> Message {
     message(kind::VIDEO, timestamp, payload)
 }
 
-fn keyframe(timestamp: u32, mark: u8) -> Message {
+pub(crate) fn keyframe(timestamp: u32, mark: u8) -> Message {
     video(timestamp, &[0x17, 1, 0, 0, 0, mark])
 }
 
-fn picture(timestamp: u32, mark: u8) -> Message {
+pub(crate) fn picture(timestamp: u32, mark: u8) -> Message {
     video(timestamp, &[0x27, 1, 0, 0, 0, mark])
 }
 
@@ -71,7 +71,7 @@ async fn begin(publisher: &mut Guest, width: f64) {
 }
 
 /// A publisher through the proxy, whose stream has begun with a group of pictures marked 1, 2, 3.
-async fn published(house: &House, stream: &str) -> Guest {
+pub(crate) async fn published(house: &House, stream: &str) -> Guest {
     let mut publisher = house.ask(Action::Publish, stream).await;
     assert!(publisher.has_started(), "{:?}", publisher.status);
     begin(&mut publisher, 640.0).await;
@@ -83,25 +83,25 @@ async fn published(house: &House, stream: &str) -> Guest {
 }
 
 /// The marks of the pictures that a viewer has.
-fn marks(viewer: &Guest) -> Vec<u8> {
+pub(crate) fn marks(viewer: &Guest) -> Vec<u8> {
     let pictures = viewer.media.iter().filter(|one| is_picture(one));
     pictures
         .filter_map(|one| one.payload.last().copied())
         .collect()
 }
 
-fn is_picture(message: &Message) -> bool {
+pub(crate) fn is_picture(message: &Message) -> bool {
     message.kind == kind::VIDEO && message.payload.get(1) == Some(&1)
 }
 
-async fn until_marks(viewer: &mut Guest, expected: &[u8]) {
+pub(crate) async fn until_marks(viewer: &mut Guest, expected: &[u8]) {
     let enough = viewer.read_until(|viewer| marks(viewer).len() >= expected.len());
     assert!(enough.await, "it goes on");
     assert_eq!(marks(viewer), expected);
 }
 
 /// The `data` of an answer of the system API.
-async fn told(house: &House, path: &str) -> Value {
+pub(crate) async fn told(house: &House, path: &str) -> Value {
     let (status, body) = get(house.at.system, path).await;
     assert_eq!(status, 200, "{body}");
     let document: Value = serde_json::from_str(&body).expect("JSON");
@@ -109,7 +109,7 @@ async fn told(house: &House, path: &str) -> Value {
 }
 
 /// A viewer over HTTP-FLV, and the tags that it has.
-struct FlvViewer {
+pub(crate) struct FlvViewer {
     socket: TcpStream,
     bytes: Vec<u8>,
     chunked: bool,
@@ -117,7 +117,7 @@ struct FlvViewer {
 }
 
 impl FlvViewer {
-    async fn pull(house: &House, target: &str) -> Self {
+    pub(crate) async fn pull(house: &House, target: &str) -> Self {
         let request = format!("GET {target} HTTP/1.1\r\nHost: example.com\r\n\r\n");
         let mut viewer = Viewer::send(house.at.http, request).await;
         let head = viewer.head().await;
@@ -155,14 +155,27 @@ impl FlvViewer {
     }
 
     fn marks(&self) -> Vec<u8> {
+        self.pictures().iter().map(|(_, mark)| *mark).collect()
+    }
+
+    /// Its pictures: the timestamp of each, and its mark.
+    pub(crate) fn pictures(&self) -> Vec<(u32, u8)> {
         let pictures = self.tags().into_iter();
         let pictures = pictures.filter(|(kind, _, body)| *kind == kind::VIDEO && body[1] == 1);
         pictures
-            .filter_map(|(_, _, body)| body.last().copied())
+            .filter_map(|(_, time, body)| Some((time, *body.last()?)))
             .collect()
     }
 
-    async fn until_marks(&mut self, expected: &[u8]) {
+    pub(crate) async fn until_last_mark(&mut self, mark: u8) {
+        while self.marks().last() != Some(&mark) {
+            let read = timeout(PATIENCE, self.socket.read_buf(&mut self.bytes)).await;
+            let count = read.expect("media in time").expect("a stream");
+            assert!(count > 0, "it goes on: {}", self.head);
+        }
+    }
+
+    pub(crate) async fn until_marks(&mut self, expected: &[u8]) {
         while self.marks().len() < expected.len() {
             let read = timeout(PATIENCE, self.socket.read_buf(&mut self.bytes)).await;
             let count = read.expect("media in time").expect("a stream");
@@ -346,8 +359,9 @@ async fn a_publisher_that_comes_back_goes_on_for_viewers_that_stayed() {
 }
 
 #[tokio::test]
-async fn viewers_end_when_their_origin_does() {
-    let (house, origin) = house_and_origin(OPEN).await;
+async fn without_a_hold_viewers_end_when_their_origin_does() {
+    let settings = format!("{OPEN}[hold]\npublishers = \"0s\"\nviewers = \"0s\"\n");
+    let (house, origin) = house_and_origin(&settings).await;
     let _publisher = published(&house, "live/a").await;
     let mut first = house.ask(Action::Play, "live/a").await;
     let mut second = house.ask(Action::Play, "live/a").await;

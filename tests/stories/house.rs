@@ -464,6 +464,14 @@ pub(crate) struct Stub {
     pub(crate) seen: Arc<Mutex<Seen>>,
     serving: JoinHandle<()>,
     killed: CancellationToken,
+    signals: Signals,
+}
+
+/// What a stub origin is told while it serves.
+#[derive(Clone, Default)]
+struct Signals {
+    frozen: CancellationToken,
+    unpublished: CancellationToken,
 }
 
 /// What a stub origin has received.
@@ -498,15 +506,16 @@ impl Stub {
         let at = listener.local_addr().expect("bound");
         let seen = Arc::new(Mutex::new(Seen::default()));
         let told = Arc::clone(&seen);
-        let killed = CancellationToken::new();
-        let end = killed.clone();
+        let (killed, signals) = (CancellationToken::new(), Signals::default());
+        let (end, told_so) = (killed.clone(), signals.clone());
         let serving = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 told.lock().expect("a test").connections += 1;
                 let seen = Arc::clone(&told);
                 let (manner, media, end) = (manner.clone(), media.clone(), end.clone());
+                let signals = told_so.clone();
                 tokio::spawn(async move {
-                    let serving = serve(socket, manner, preface, media, &seen);
+                    let serving = serve(socket, manner, preface, media, &seen, &signals);
                     end.run_until_cancelled(serving).await;
                     seen.lock().expect("a test").closed += 1;
                 });
@@ -517,7 +526,18 @@ impl Stub {
             seen,
             serving,
             killed,
+            signals,
         }
+    }
+
+    /// Stops it as `SIGSTOP` would: connections stay and are accepted, and nothing is read or said.
+    pub(crate) fn freeze(&self) {
+        self.signals.frozen.cancel();
+    }
+
+    /// Says to all players that the publisher has left.
+    pub(crate) fn unpublish(&self) {
+        self.signals.unpublished.cancel();
     }
 
     /// Ends it as `kill -9` would: every connection, and the listener.
@@ -560,6 +580,7 @@ async fn serve(
     preface: usize,
     media: Vec<Message>,
     seen: &Mutex<Seen>,
+    signals: &Signals,
 ) {
     if preface > 0 {
         let mut before = vec![0; preface];
@@ -578,7 +599,19 @@ async fn serve(
     let mut buffer = vec![0; 65_536];
     let mut playing = false;
     loop {
-        let count = socket.read(&mut buffer).await.unwrap_or_default();
+        let read = tokio::select! {
+            biased;
+            () = signals.frozen.cancelled() => std::future::pending().await,
+            () = signals.unpublished.cancelled(), if playing => {
+                playing = false;
+                let code = "NetStream.Play.UnpublishNotify";
+                voice.command(1, &Command::on_status("status", code, "unpublished"));
+                let _ = socket.write_all(&std::mem::take(&mut voice.out)).await;
+                continue;
+            }
+            read = socket.read(&mut buffer) => read,
+        };
+        let count = read.unwrap_or_default();
         if count == 0 || matches!(manner, Manner::HangsUp) {
             return;
         }

@@ -19,6 +19,8 @@ mod fanout;
 mod fanout_checked;
 mod fleet_api;
 mod health;
+mod held;
+mod held_viewers;
 mod house;
 mod http2;
 mod http_ends;

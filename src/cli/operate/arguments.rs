@@ -94,7 +94,7 @@ pub struct EventArguments {
     /// Go on with what happens.
     #[arg(long, short)]
     pub follow: bool,
-    /// Only one kind: audit, config, drained, lost, moved, origin, published or refused.
+    /// Only one kind: audit, config, drained, held, lost, moved, origin, published or refused.
     #[arg(long, value_name = "KIND")]
     pub kind: Option<String>,
     /// Only events of a stream, as app/name or vhost/app/name.

@@ -2,7 +2,7 @@
 
 use super::table::table;
 use super::tell::{ago, folded, progress, span};
-use crate::api::Origin;
+use crate::api::{Origin, SessionHold};
 use crate::lookup::{AccessSaid, Claimed, Explanation, Ranked};
 
 /// The text about `said`. `left_out` is the origin that was left out of the question, `otherwise` the answer without
@@ -19,6 +19,9 @@ pub(super) fn story(
     }
     if let Some(claim) = &said.claim {
         out.push_str(&folded(&claimed(claim, said.origin.as_deref())));
+        for hold in &claim.holds {
+            out.push_str(&folded(&held(hold)));
+        }
     }
     if said.key != said.stream {
         out.push_str(&folded(&format!(
@@ -137,6 +140,27 @@ fn claimed(claim: &Claimed, goes_to: Option<&str>) -> String {
     )
 }
 
+/// A time in which the publisher had no origin that got its media.
+fn held(hold: &SessionHold) -> String {
+    let from = hold.from.as_deref().unwrap_or("its origin");
+    let lost = format!(
+        "{}, its publisher lost {from} ({})",
+        ago(hold.ago_seconds),
+        hold.reason
+    );
+    match (&hold.to, hold.gap_ms) {
+        (Some(to), Some(gap)) => format!(
+            "{lost} and went on at {to} after {gap} ms, without {}.",
+            some(
+                usize::try_from(hold.dropped).unwrap_or(usize::MAX),
+                "message"
+            )
+        ),
+        (Some(to), None) => format!("{lost}. {to} has taken it and waits for a keyframe."),
+        (None, _) => format!("{lost} and is held until another origin takes it."),
+    }
+}
+
 fn some(count: usize, what: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {what}{plural}")
@@ -228,6 +252,34 @@ mod tests {
         serde_json::from_value(origin).expect("an origin as the system API shows it")
     }
 
+    #[test]
+    fn holds_are_told_with_what_was_lost_and_what_followed() {
+        let hold = |to: Option<&str>, gap_ms| SessionHold {
+            reason: "closed".to_owned(),
+            from: Some("one".to_owned()),
+            to: to.map(str::to_owned),
+            gap_ms,
+            dropped: 1,
+            ago_seconds: 70.0,
+        };
+        for (hold, expected) in [
+            (
+                hold(Some("two"), Some(312)),
+                "1m10s ago, its publisher lost one (closed) and went on at two after 312 ms, without 1 message.",
+            ),
+            (
+                hold(Some("two"), None),
+                "1m10s ago, its publisher lost one (closed). two has taken it and waits for a keyframe.",
+            ),
+            (
+                hold(None, None),
+                "1m10s ago, its publisher lost one (closed) and is held until another origin takes it.",
+            ),
+        ] {
+            assert_eq!(held(&hold), expected);
+        }
+    }
+
     fn said(origin: Option<&str>, why: &str) -> Explanation {
         Explanation {
             stream: "__defaultVhost__/live/a".to_owned(),
@@ -254,6 +306,7 @@ mod tests {
             why: why.to_owned(),
             publishers,
             players,
+            holds: Vec::new(),
         })
     }
 

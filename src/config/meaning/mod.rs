@@ -52,6 +52,7 @@ pub struct Settings {
     pub session: SessionLimits,
     pub tls: Tls,
     pub fanout: Fanout,
+    pub hold: Hold,
     pub proxy_protocol: ProxyProtocol,
     pub metrics: Metrics,
     /// `[console]`
@@ -201,6 +202,8 @@ sections! {
         handshakes: usize,
         handshakes_per_source: usize,
     }
+    /// `[hold]`
+    Hold { publishers: Duration, viewers: Duration, publisher_away: Duration }
     /// `[proxy_protocol]`
     ProxyProtocol { accept_from: Vec<Network> }
     /// `[metrics]`

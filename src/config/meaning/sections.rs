@@ -6,9 +6,9 @@ use super::values::{
     public_listener, stream_id, stream_names, token, vhosts, wait,
 };
 use super::{
-    Api, Cluster, Console, DefaultOrigin, Drain, Fanout, Health, Http, Log, Mesh, Metrics, Origins,
-    Placement, ProbeKind, Probing, ProxyProtocol, Rtc, Rtmp, Rtsp, SessionLimits, Settings,
-    Shutdown, Srt, Store, System, Takeover, tls,
+    Api, Cluster, Console, DefaultOrigin, Drain, Fanout, Health, Hold, Http, Log, Mesh, Metrics,
+    Origins, Placement, ProbeKind, Probing, ProxyProtocol, Rtc, Rtmp, Rtsp, SessionLimits,
+    Settings, Shutdown, Srt, Store, System, Takeover, tls,
 };
 use crate::config::credentials::Credentials;
 use crate::config::layers::{Entry, Source};
@@ -174,6 +174,11 @@ pub(in crate::config) fn read(
         },
         tls: tls::read(r),
         fanout: read_fanout(r),
+        hold: Hold {
+            publishers: r.read("hold.publishers", wait),
+            viewers: r.read("hold.viewers", wait),
+            publisher_away: r.read("hold.publisher_away", wait),
+        },
         proxy_protocol: ProxyProtocol {
             accept_from: r.read("proxy_protocol.accept_from", networks),
         },

@@ -346,7 +346,7 @@ fn refused(refusal: &Refusal, request: &Message) -> Vec<u8> {
         Refusal::Denied {
             why: Why::Unknown, ..
         } => (401, "Unauthorized"),
-        Refusal::Denied { .. } => (403, "Forbidden"),
+        Refusal::Denied { .. } | Refusal::Published { .. } => (403, "Forbidden"),
         Refusal::TooSlow { .. } => (504, "Gateway Time-out"),
         Refusal::CannotAsk { .. } | Refusal::WrongService { .. } => (404, "Not Found"),
     };

@@ -1,6 +1,7 @@
 //! RTMP: the client is answered up to its `publish` or `play`, joined with the origin of its stream, and from
 //! then on watched, not translated.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +25,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
+mod held;
+
+use self::held::Again;
+#[cfg(test)]
+pub(crate) use self::held::LASTS;
 use super::pair;
 use crate::config;
 use crate::hub::{self, Hub, NotJoined, Recipe, ViewerProtocol, Wanted, Watching};
@@ -33,7 +39,7 @@ use crate::net::relay::{self, DelayedAcks, Passage, acknowledge_at_once};
 use crate::net::wire::Wire;
 use crate::origin::dial::Dialer;
 use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session};
-use crate::sessions::{Direction, EndReason, Row, Tapped};
+use crate::sessions::{Direction, EndReason, Over, Row, State, Tapped};
 
 /// What the RTMP listener is set to.
 #[derive(Debug, Clone)]
@@ -150,10 +156,19 @@ impl Rtmp {
         }
         // What an origin that says no says to the client.
         let said = Mutex::new(None);
+        let hold = session.hold_for();
+        identified.keeps_recipe = hold.is_some();
+        let asking = Asking {
+            proxy: &proxy,
+            stream: &stream,
+            identified: &identified,
+            ends,
+            is_held: false,
+            said: &said,
+        };
         let joined = tokio::select! {
             biased;
-            joined = session
-                .dial(|attempt| self.ask(&proxy, attempt, &stream, &identified, ends, &said)) => joined,
+            joined = session.dial(|attempt| self.ask(attempt, asking)) => joined,
             () = client.closed() => Err(Refusal::Ended(EndReason::ClientClosed)),
         };
         let (origin, joined, first) = match joined {
@@ -180,7 +195,12 @@ impl Rtmp {
             flows: false,
             unhurried: DelayedAcks::default(),
             row: Arc::clone(session.row()),
+            again: hold.map(|hold| Again::new(self, proxy, ends, hold)),
         };
+        if passage.again.is_some() {
+            held::notice_early(&origin);
+            passage.row.allow_hold();
+        }
         // What was said during set-up counts too.
         passage
             .row
@@ -262,13 +282,17 @@ impl Rtmp {
     /// Asks one origin, first in one write; step by step where that is what it takes.
     async fn ask(
         &self,
-        proxy: &Proxy,
         attempt: Attempt,
-        stream: &StreamUrl,
-        identified: &Identified,
-        ends: Ends,
-        said: &Mutex<Option<Vec<u8>>>,
+        asking: Asking<'_>,
     ) -> Result<(Wire, Joined, Vec<u8>), DialError> {
+        let Asking {
+            proxy,
+            stream,
+            identified,
+            ends,
+            is_held,
+            said,
+        } = asking;
         let note = |own| *said.lock().unwrap_or_else(PoisonError::into_inner) = own;
         note(None);
         let named = RtmpAsked {
@@ -298,7 +322,7 @@ impl Rtmp {
                     answered: false,
                     shaken: true,
                 }) if !steps => steps = true,
-                Err(interrupted) => return Err(interrupted.into_dial_error()),
+                Err(interrupted) => return Err(interrupted.into_dial_error(is_held)),
                 Ok((mut joined, first)) => {
                     if let Some(no) = joined.take_refusal() {
                         note(Some(first));
@@ -318,6 +342,19 @@ impl Rtmp {
     }
 }
 
+/// For whom an origin is asked for what.
+#[derive(Debug, Clone, Copy)]
+struct Asking<'a> {
+    proxy: &'a Proxy,
+    stream: &'a StreamUrl,
+    identified: &'a Identified,
+    ends: Ends,
+    /// Its client is held: it lost an origin in the middle of its stream.
+    is_held: bool,
+    /// What an origin that says no says to the client.
+    said: &'a Mutex<Option<Vec<u8>>>,
+}
+
 /// Why an origin that was reached did not join.
 #[derive(Debug)]
 enum Interrupted {
@@ -330,9 +367,14 @@ enum Interrupted {
 }
 
 impl Interrupted {
-    fn into_dial_error(self) -> DialError {
+    /// What it means for the candidates. `is_held`: origins had taken this client before, so that one which closes
+    /// without a word has not said no to it.
+    fn into_dial_error(self, is_held: bool) -> DialError {
         match self {
             Self::Broken(why) => DialError::Failed(why),
+            Self::Closed { answered: true, .. } if is_held => {
+                DialError::HungUp("closed the connection before it took the stream".to_owned())
+            }
             // Some servers say in no other way that the stream has a publisher.
             Self::Closed { answered: true, .. } => {
                 DialError::Busy("its origin closed the connection without a reason".to_owned())
@@ -426,9 +468,21 @@ impl Served {
 type Pair = pair::Pair<Watched>;
 
 impl Pair {
-    /// Relays to the end, and tells a client that asked for a second stream why it is let go.
+    /// Relays to the end, from one origin to the next where a publisher is held, and tells a client that asked for a
+    /// second stream why it is let go.
     async fn relay_and_tell(mut self: Box<Self>) {
-        let client_is_current = self.relay().await;
+        let over = loop {
+            let over = self.relay_leg().await;
+            let (Over::Leg(end), Some(again)) = (over, self.passage.may_be_held()) else {
+                break over;
+            };
+            // Boxed: what relays for hours keeps no room for it.
+            if let Err(over) = Box::pin(self.hold(end, again)).await {
+                break over;
+            }
+        };
+        self.session.over(over);
+        let client_is_current = self.first.is_empty();
         if let Some(bytes) = self.linger_close().filter(|_| client_is_current) {
             // Boxed: what relays for hours keeps no room for it.
             let said = timeout(linger_close::TIME_LIMIT, self.client.write_all(&bytes));
@@ -466,6 +520,8 @@ struct Watched {
     flows: bool,
     unhurried: DelayedAcks,
     row: Arc<Row>,
+    /// What finds another origin for a publisher, where it may be held.
+    again: Option<Box<Again>>,
 }
 
 impl Watched {
@@ -479,6 +535,20 @@ impl Watched {
         };
         if self.flows {
             self.row.media_flows();
+            if let Some(recipe) = self.joined.recipe() {
+                self.row.goes_on(recipe.dropped());
+            }
+        }
+    }
+
+    /// What finds another origin for a publisher whose media has flowed. One that an origin lets go before that is not
+    /// wanted there, and hears so at once; one that has given up its stream wants none.
+    fn may_be_held(&mut self) -> Option<Box<Again>> {
+        let has_flowed = self.flows || self.row.state() == State::Held;
+        if has_flowed && !self.joined.client_has_left() {
+            self.again.take()
+        } else {
+            None
         }
     }
 }
@@ -513,6 +583,9 @@ impl Passage for Watched {
     }
 
     fn words(&mut self) -> Option<Vec<u8>> {
+        if let Some(words) = self.joined.take_words() {
+            return Some(words);
+        }
         let other = self.joined.other_request()?;
         let asked = StatusFor {
             action: other.action,
@@ -540,21 +613,29 @@ async fn refuse(client: &mut Wire, asked: StatusFor, words: &str) -> Option<Serv
     say_no(client, asked, no(asked.action), words).await
 }
 
-/// The same for a refusal. A publisher that may not is told so: encoders stop at that, and try again after anything else.
+/// The same for a refusal.
 async fn refuse_as(client: &mut Wire, asked: StatusFor, refusal: &Refusal) -> Option<Served> {
-    let code = match (asked.action, refusal) {
-        (Action::Publish, Refusal::Denied { .. }) => "NetStream.Publish.Denied",
+    let (code, words) = told(asked.action, refusal)?;
+    say_no(client, asked, code, &words).await
+}
+
+/// The code and the words of a refusal; `None` where the end of the connection says more. A publisher that may not is
+/// told so: encoders stop at that, and try again after anything else.
+fn told(action: Action, refusal: &Refusal) -> Option<(&str, Cow<'_, str>)> {
+    Some(match (action, refusal) {
+        (Action::Publish, Refusal::Denied { .. }) => {
+            ("NetStream.Publish.Denied", refusal.to_string().into())
+        }
         // An encoder that is told a reason stops; one whose connection ends comes again.
         (Action::Publish, Refusal::NotYet { .. }) => return None,
         (_, Refusal::Refused { description, .. }) => {
-            // Of a pull, which the origin refused for all its viewers.
+            // In the origin's own words, to which its client does not listen, or not any more.
             let own = code_and_description(description);
-            let (code, words) = own.unwrap_or_else(|| (no(asked.action), description));
-            return say_no(client, asked, code, words).await;
+            let (code, words) = own.unwrap_or_else(|| (no(action), description));
+            (code, words.into())
         }
-        (action, _) => no(action),
-    };
-    say_no(client, asked, code, &refusal.to_string()).await
+        (action, _) => (no(action), refusal.to_string().into()),
+    })
 }
 
 async fn say_no(client: &mut Wire, asked: StatusFor, code: &str, words: &str) -> Option<Served> {

@@ -1,0 +1,204 @@
+//! The time in which the viewers of a pull get nothing: its leg is lost, or the publisher of its stream is away. They
+//! stay connected, and their clocks stand still.
+
+use std::time::Duration;
+
+use sluicegate_core::events::{Kind, News};
+use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::place::leg::LegEnd;
+use tokio::time::{Instant, sleep_until};
+use tracing::info;
+
+use super::Inner;
+use crate::proxy::Refusal;
+use crate::sessions::{Loss, Pull};
+
+/// What a pull knows of the time in which its viewers get nothing.
+pub(super) struct Holding<'a> {
+    shared: &'a Inner,
+    now: Option<Interval>,
+    /// The leg that was lost last, which the next round of attempts knows of.
+    lost: Option<(OriginId, LegEnd)>,
+    /// How often origins were asked in vain.
+    rounds: u32,
+}
+
+/// A hold that has begun.
+struct Interval {
+    began: Instant,
+    loss: Loss,
+    from: OriginId,
+    until: Instant,
+}
+
+impl<'a> Holding<'a> {
+    pub(super) const fn new(shared: &'a Inner) -> Self {
+        Self {
+            shared,
+            now: None,
+            lost: None,
+            rounds: 0,
+        }
+    }
+
+    /// The leg of `pull` is over. False: so are its viewers.
+    pub(super) fn lose_leg(&mut self, pull: &Pull, end: LegEnd) -> bool {
+        let viewers = self.shared.settings.hold_viewers;
+        if viewers.is_zero() {
+            return false;
+        }
+        self.begin(pull, Loss::Leg(end), viewers);
+        self.lost = Some((pull.origin(), end));
+        !self.is_over()
+    }
+
+    /// The publisher of the stream has left. False: its absence is no matter of ours.
+    pub(super) fn lose_publisher(&mut self, pull: &Pull) -> bool {
+        let away = self.shared.settings.publisher_away;
+        if !away.is_zero() {
+            self.begin(pull, Loss::Publisher, away);
+        }
+        !away.is_zero()
+    }
+
+    fn begin(&mut self, pull: &Pull, loss: Loss, limit: Duration) {
+        let until = |began: Instant| began + limit;
+        if let Some(hold) = &mut self.now {
+            // It is one hold, with the longer of the limits.
+            hold.until = hold.until.max(until(hold.began));
+            return;
+        }
+        let (began, from) = (Instant::now(), pull.origin());
+        pull.note_hold(true);
+        let viewers = self.shared.proxy.sessions().viewers_of(pull);
+        for row in &viewers {
+            row.hold(loss, Some(from.clone()));
+        }
+        info!(
+            pull = pull.id,
+            stream = pull.key.as_str(),
+            reason = loss.as_str(),
+            %from,
+            viewers = viewers.len(),
+            "pull lost, and its viewers are held"
+        );
+        let what = format!(
+            "{} viewers are held: {}",
+            viewers.len(),
+            match loss {
+                Loss::Leg(end) => format!("their origin is lost ({})", end.as_str()),
+                Loss::Publisher => "their publisher is away".to_owned(),
+            }
+        );
+        self.tell(pull, &from, what);
+        self.now = Some(Interval {
+            began,
+            loss,
+            from,
+            until: until(began),
+        });
+    }
+
+    /// Media comes, wherever it comes from.
+    pub(super) fn goes_on(&mut self, pull: &Pull) {
+        self.lost = None;
+        self.rounds = 0;
+        let Some(hold) = self.now.take() else {
+            return;
+        };
+        let to = pull.origin();
+        pull.note_hold(false);
+        let viewers = self.shared.proxy.sessions().viewers_of(pull);
+        for row in &viewers {
+            row.found_again(Some(to.clone()));
+            row.goes_on(0);
+        }
+        let gap_ms = u64::try_from(hold.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let reason = hold.loss.as_str();
+        info!(
+            pull = pull.id,
+            stream = pull.key.as_str(),
+            reason,
+            from = %hold.from,
+            %to,
+            gap_ms,
+            viewers = viewers.len(),
+            "pull goes on, and its viewers with it"
+        );
+        let why = match hold.loss {
+            Loss::Leg(end) => format!("{} was lost ({})", hold.from, end.as_str()),
+            Loss::Publisher => "their publisher was away".to_owned(),
+        };
+        let what = format!("{} viewers go on after {gap_ms} ms: {why}", viewers.len());
+        self.tell(pull, &to, what);
+    }
+
+    fn tell(&self, pull: &Pull, origin: &OriginId, what: String) {
+        let news = News {
+            stream: pull.key.as_str().to_owned(),
+            origin: origin.as_str().to_owned(),
+            client: String::new(),
+            what,
+        };
+        let journal = &self.shared.proxy.metrics().journal;
+        journal.note(Kind::Held, news);
+    }
+
+    /// The leg that was lost last, if none has brought media since.
+    pub(super) const fn lost(&self) -> Option<&(OriginId, LegEnd)> {
+        self.lost.as_ref()
+    }
+
+    /// How long to wait before the next round of attempts: the first ones follow at once, since the publisher is often
+    /// on its way as well.
+    pub(super) fn pause(&mut self) -> Duration {
+        let pause = FIRST_PAUSE * 2_u32.saturating_pow(self.rounds);
+        self.rounds = self.rounds.saturating_add(1).min(8);
+        pause.min(LONGEST_PAUSE)
+    }
+
+    /// Whether its time is over.
+    pub(super) fn is_over(&self) -> bool {
+        let over = |hold: &Interval| Instant::now() >= hold.until;
+        self.now.as_ref().is_some_and(over)
+    }
+
+    /// Resolves when its time is over.
+    pub(super) async fn over(&self) {
+        match &self.now {
+            Some(hold) => sleep_until(hold.until).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Whether the stream is asked for again after a refusal. An origin that the stream is to come to may not know it
+    /// before its publisher is there.
+    pub(super) fn bears(&self, refusal: &Refusal) -> bool {
+        let Some(hold) = &self.now else {
+            return false;
+        };
+        match refusal {
+            Refusal::Draining | Refusal::Ended(_) => false,
+            Refusal::Denied { .. } | Refusal::Refused { .. } => {
+                hold.began.elapsed() < self.shared.settings.publisher_away
+            }
+            _ => true,
+        }
+    }
+
+    /// Why the pull is over that was held in vain.
+    pub(super) const fn end(&self) -> LegEnd {
+        match &self.now {
+            Some(Interval {
+                loss: Loss::Leg(end),
+                ..
+            }) => *end,
+            _ => LegEnd::Silent,
+        }
+    }
+}
+
+/// The first pause between two rounds of attempts; each one after it is twice as long.
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// The longest: an origin that comes up is found within this.
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_millis(200);

@@ -1,0 +1,192 @@
+//! A publisher whose origin is lost: it is read on and acknowledged, while another origin is found for its stream.
+//!
+//! An encoder must not notice: OBS gives up 15 s after nothing more is read from it. What it sends meanwhile is dropped,
+//! except for the headers of its tracks, which the next origin needs.
+
+use std::io;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use sluicegate_core::place::leg::LegEnd;
+use sluicegate_core::rtmp::join::Joined;
+use sluicegate_core::rtmp::server::Identified;
+use sluicegate_core::stream::StreamUrl;
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::{Asking, Pair, Rtmp, Watched, status, told};
+use crate::net::entrance::Ends;
+use crate::net::linger_close;
+use crate::net::relay::Passage;
+use crate::net::wire::Wire;
+use crate::proxy::{Attempt, DialError, Proxy, Refusal};
+use crate::sessions::{Direction, EndReason, Over};
+
+/// What finds another origin for a publisher.
+#[derive(Debug)]
+pub(super) struct Again {
+    rtmp: Rtmp,
+    proxy: Proxy,
+    ends: Ends,
+    /// How long a publisher may be without an origin.
+    hold: Duration,
+    /// When the publisher was held last.
+    held_at: Option<Instant>,
+    /// When the origin took it that it has now.
+    joined_at: Instant,
+}
+
+impl Again {
+    pub(super) fn new(rtmp: Rtmp, proxy: Proxy, ends: Ends, hold: Duration) -> Box<Self> {
+        Box::new(Self {
+            rtmp,
+            proxy,
+            ends,
+            hold,
+            held_at: None,
+            joined_at: Instant::now(),
+        })
+    }
+
+    /// When the hold that begins now is to be over. An origin that was lost at once was none: the time goes on.
+    fn deadline(&mut self) -> Instant {
+        let now = Instant::now();
+        let goes_on = self.joined_at.elapsed() < LASTS;
+        let began = self.held_at.filter(|_| goes_on).unwrap_or(now);
+        self.held_at = Some(began);
+        began + self.hold
+    }
+
+    /// Asks an origin to take the stream. What it says to the client is not for the client, unless it refuses.
+    async fn ask(
+        &self,
+        attempt: Attempt,
+        stream: &StreamUrl,
+        identified: &Identified,
+    ) -> Result<(Wire, Joined), DialError> {
+        // It reads chunks as its first origin wrote them, so that it is told in ours.
+        let said = Mutex::new(None);
+        let asking = Asking {
+            proxy: &self.proxy,
+            stream,
+            identified,
+            ends: self.ends,
+            is_held: true,
+            said: &said,
+        };
+        let (origin, joined, _) = self.rtmp.ask(attempt, asking).await?;
+        Ok((origin, joined))
+    }
+}
+
+/// Keeps little in our own buffers of what an origin has yet to take, so that one that takes nothing is noticed.
+pub(super) fn notice_early(origin: &Wire) {
+    let _ = SockRef::from(origin.tcp()).set_tcp_notsent_lowat(MAX_UNSENT);
+}
+
+impl Pair {
+    /// Keeps the publisher until another origin has its stream.
+    ///
+    /// # Errors
+    /// What is over, and why, when none has it in time, one says no, or the client leaves.
+    pub(super) async fn hold(&mut self, end: LegEnd, mut again: Box<Again>) -> Result<(), Over> {
+        let deadline = again.deadline();
+        let recipe = self.passage.joined.recipe();
+        let identified = recipe.and_then(|recipe| recipe.identified());
+        let (Some(identified), Some(lost)) = (identified, self.session.lose_leg(end)) else {
+            return Err(Over::Leg(end));
+        };
+        let received = self.session.row().bytes(Direction::ToOrigin);
+        let owed = self.passage.joined.lose_origin(received);
+        self.first.extend(owed);
+        self.passage.flows = false;
+        let row = self.session.row();
+        let ask = |attempt| again.ask(attempt, &row.request.stream, &identified);
+        let found = tokio::select! {
+            biased;
+            reason = row.ended() => return Err(Over::Session(reason)),
+            reason = read_on(&mut self.client, &mut self.passage, &mut self.first) => {
+                return Err(Over::Session(reason));
+            }
+            found = self.session.dial_again((&lost, end), ask) => found,
+            () = sleep_until(deadline) => return Err(Over::Leg(end)),
+        };
+        let (origin, joined) = match found {
+            Ok(found) => found,
+            Err(refusal) => {
+                self.tell(&refusal).await;
+                return Err(Over::Leg(LegEnd::Refused));
+            }
+        };
+        // An origin that lives hears only now that the publisher leaves it: another has the stream.
+        notice_early(&origin);
+        self.origin = origin;
+        let first = self.passage.joined.resume(joined);
+        // One that does not take these few bytes is lost again, which the relay finds.
+        let sent = async {
+            self.origin.write_all(&first).await?;
+            self.origin.flush().await
+        };
+        let _ = timeout(linger_close::TIME_LIMIT, sent).await;
+        again.joined_at = Instant::now();
+        self.passage.again = Some(again);
+        Ok(())
+    }
+
+    /// Tells the client why it is let go.
+    async fn tell(&mut self, refusal: &Refusal) {
+        let asked = self.passage.asked;
+        let Some((code, words)) = told(asked.action, refusal) else {
+            return;
+        };
+        let message = status(asked, code, &words);
+        let words = self.passage.joined.message_to_client(&message);
+        self.first.extend(words.unwrap_or_default());
+        let said = self.client.write_all(&self.first);
+        let _ = timeout(linger_close::TIME_LIMIT, said).await;
+        self.first.clear();
+    }
+}
+
+/// Reads what the client sends, and acknowledges it; `first` is what it has yet to take, and grows by that. Returns why
+/// the session is over.
+async fn read_on(client: &mut Wire, passage: &mut Watched, first: &mut Vec<u8>) -> EndReason {
+    let mut buffer = vec![0; READ];
+    loop {
+        let count = match client.read(&mut buffer).await {
+            Ok(count) if count > 0 => count,
+            _ => return EndReason::ClientClosed,
+        };
+        let input = buffer.get(..count).unwrap_or_default();
+        passage.row.count(Direction::ToOrigin, count);
+        let dropped = passage.to_origin(input).map(drop);
+        if let Err(reason) = dropped.and_then(|()| passage.passed()) {
+            return reason;
+        }
+        if passage.joined.client_has_left() {
+            return EndReason::ClientClosed;
+        }
+        // A client that takes nothing gets no further acknowledgements.
+        if first.len() < MAX_UNTAKEN {
+            first.extend(passage.words().unwrap_or_default());
+        }
+        if first.is_empty() {
+            continue;
+        }
+        match client.try_write(first) {
+            Ok(wrote) => drop(first.drain(..wrote)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return EndReason::ClientClosed,
+        }
+    }
+}
+
+/// An origin that has had a publisher for this long was one: the next hold has its whole time.
+pub(crate) const LASTS: Duration = Duration::from_secs(2);
+/// Bytes that may wait in our kernel for an origin's, besides those that are on their way: at 2 Mbit/s half a second.
+const MAX_UNSENT: u32 = 128 * 1024;
+/// One read of a publisher that is held; the room is given back when it goes on.
+const READ: usize = 64 * 1024;
+/// Bytes of ours that may wait for a client while it is held.
+const MAX_UNTAKEN: usize = 1024;
