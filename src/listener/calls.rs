@@ -60,17 +60,17 @@ impl Calls {
         proxy: &Proxy,
         session: Session,
         call: Arc<Call>,
-        voice: DeleteRequest,
+        delete: DeleteRequest,
     ) {
         let bound = proxy.registry().bindings().insert(call, session.row().id);
-        let standing = CallTask {
+        let task = CallTask {
             session,
             bound,
             proxy: proxy.clone(),
             dialer: Arc::clone(&self.dialer),
-            voice,
+            delete: Box::new(delete),
         };
-        self.tasks.spawn(standing.until_over());
+        self.tasks.spawn(task.until_over());
     }
 
     /// The row of a call whose client has proven itself here by `found`. A call that another proxy signalled is taken:
@@ -103,12 +103,12 @@ impl Calls {
         let refused = |refusal| debug!(%refusal, "a call of another proxy is not taken");
         let session = proxy.adopt(request, &call.origin).map_err(refused).ok()?;
         let row = Arc::clone(session.row());
-        let voice = DeleteRequest::of(&call);
+        let delete = DeleteRequest::of(&call);
         if let Some(cluster) = proxy.cluster() {
             let (cluster, call) = (Arc::clone(cluster), Arc::clone(&call));
             tokio::spawn(async move { cluster.carry(&call).await });
         }
-        self.stand(proxy, session, call, voice);
+        self.stand(proxy, session, call, delete);
         let binding = bindings.binding(&found.username)?;
         Some((binding, row))
     }
@@ -143,7 +143,7 @@ struct CallTask {
     bound: Bound,
     proxy: Proxy,
     dialer: Arc<Dialer>,
-    voice: DeleteRequest,
+    delete: Box<DeleteRequest>,
 }
 
 impl CallTask {
@@ -158,28 +158,38 @@ impl CallTask {
             }
             Err(_) => row.ended().await,
         };
-        // Nothing may find it any more, before the origin is told.
+        // Nothing may find it any more, before the origin is told. What telling needs is no room to keep for hours.
         let call = Arc::clone(self.bound.call());
         drop(self.bound);
         drop(self.session);
-        let cluster = self.proxy.cluster();
-        match (reason, cluster) {
-            (EndReason::ClientClosed | EndReason::Elsewhere, _) => return,
-            (EndReason::OriginClosed, None) => return,
-            (EndReason::OriginClosed, Some(cluster)) => return cluster.end_call(&call).await,
-            // Another proxy takes it, when its client finds one.
-            (EndReason::Drained, Some(cluster)) if cluster.is_reachable() => return,
-            (_, Some(cluster)) => {
-                if !cluster.carries(&call).await {
-                    return;
-                }
-                cluster.end_call(&call).await;
-            }
-            (_, None) => {}
-        }
-        let registry = self.proxy.registry();
-        self.voice.say_goodbye(&self.dialer, registry, &call).await;
+        let told = tell_of_end(reason, &self.proxy, &self.dialer, *self.delete, &call);
+        Box::pin(told).await;
     }
+}
+
+/// Tells the other proxies and the origin that a call is over, as far as they do not know.
+async fn tell_of_end(
+    reason: EndReason,
+    proxy: &Proxy,
+    dialer: &Dialer,
+    delete: DeleteRequest,
+    call: &Call,
+) {
+    match (reason, proxy.cluster()) {
+        (EndReason::ClientClosed | EndReason::Elsewhere, _) => return,
+        (EndReason::OriginClosed, None) => return,
+        (EndReason::OriginClosed, Some(cluster)) => return cluster.end_call(call).await,
+        // Another proxy takes it, when its client finds one.
+        (EndReason::Drained, Some(cluster)) if cluster.is_reachable() => return,
+        (_, Some(cluster)) => {
+            if !cluster.carries(call).await {
+                return;
+            }
+            cluster.end_call(call).await;
+        }
+        (_, None) => {}
+    }
+    delete.say_goodbye(dialer, proxy.registry(), call).await;
 }
 
 impl DeleteRequest {

@@ -313,27 +313,47 @@ struct FlowSession {
 
 impl FlowSession {
     async fn serve(self, proxy: Proxy, request: Request, mut over: oneshot::Receiver<EndReason>) {
-        let flow = self.flow;
-        let session = tokio::select! {
+        // Set-up takes kilobytes for milliseconds, and the session lasts for hours: it does not keep that room.
+        let joined = Box::pin(self.set_up(proxy, request, &mut over)).await;
+        if let Some(session) = joined {
+            let reason = self.wait(&session, over).await;
+            session.finish(reason);
+        }
+    }
+
+    /// Joins the caller to an origin; `None` once it was told why not, or is gone.
+    async fn set_up(
+        &self,
+        proxy: Proxy,
+        request: Request,
+        over: &mut oneshot::Receiver<EndReason>,
+    ) -> Option<Session> {
+        let opened = tokio::select! {
             opened = proxy.open(request) => opened,
-            _ = &mut over => return,
+            _ = &mut *over => return None,
         };
-        let session = match session {
+        let session = match opened {
             Ok(session) => session.within(SETUP),
-            Err(refusal) => return self.reject(&refusal).await,
+            Err(refusal) => {
+                self.reject(&refusal).await;
+                return None;
+            }
         };
         let joined = tokio::select! {
             joined = session.dial(|attempt| self.ask(&session, attempt)) => joined,
-            end = &mut over => return session.finish(end.unwrap_or(EndReason::ClientClosed)),
+            end = over => {
+                session.finish(end.unwrap_or(EndReason::ClientClosed));
+                return None;
+            }
         };
         if let Err(refusal) = joined {
-            return self.reject(&refusal).await;
+            self.reject(&refusal).await;
+            return None;
         }
         session.answered();
-        let row = Arc::clone(session.row());
+        let (flow, row) = (self.flow, Arc::clone(session.row()));
         self.to_shard.send(Command::Join { flow, row }).await;
-        let reason = self.wait(&session, over).await;
-        session.finish(reason);
+        Some(session)
     }
 
     /// Waits for the end: the flow's, or one that somebody else decided on.
