@@ -316,7 +316,7 @@ fn wrong_values_say_where_what_and_what_is_allowed() {
             "streams shown to everyone without a word",
             "[fanout]\nrules = [\"app=live mode=open\"]",
             vec![],
-            "fanout.mode is open, where the origin is not asked about viewers: say fanout.public = true if anyone may watch",
+            "fanout.mode is open, where the origin is not asked about viewers: say who may play in an [[access]] rule, say fanout.public = true if anyone may watch",
         ),
         (
             "a pull's right that is shown to nobody",

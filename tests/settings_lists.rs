@@ -51,6 +51,32 @@ fn a_list_in_a_text_is_read_as_one_or_refused_with_a_hint() {
 }
 
 #[test]
+fn open_mode_needs_a_word_on_who_may_watch() {
+    for (cause, more, loads) in [
+        ("nothing is said", "", false),
+        (
+            "a rule about publishers",
+            "[[access]]\naction = \"publish\"\ndecide = \"deny\"\n",
+            false,
+        ),
+        (
+            "a rule about players",
+            "[[access]]\naction = \"play\"\ndecide = \"allow\"\n",
+            true,
+        ),
+        (
+            "a rule about everybody",
+            "[[access]]\ndecide = \"allow\"\n",
+            true,
+        ),
+        ("the setting", "public = true\n", true),
+    ] {
+        let file = format!("[fanout]\nmode = \"open\"\n{more}");
+        assert_eq!(load(&file, &[], "").is_ok(), loads, "{cause}");
+    }
+}
+
+#[test]
 fn every_list_says_how_it_is_written() {
     let lists = TABLE.iter().filter(|setting| {
         setting.shape == Shape::List || (setting.shape == Shape::TextOrList && !setting.secret)

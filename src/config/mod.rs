@@ -47,6 +47,7 @@ pub use table::{Setting, Shape, TABLE, setting};
 pub use tokens::{LiveTokens, Role, Tokens};
 
 use sluicegate_core::fleet::origin::AddressRules;
+use sluicegate_core::media::fanout::Mode;
 use std::path::Path;
 
 use crate::value::ValueError;
@@ -167,6 +168,7 @@ impl Settings {
             settings.tls.certificates.extend(listed);
         }
         if problems.is_empty() {
+            check_fanout(&settings, &mut problems);
             certificates::check(&settings, &mut problems);
         }
         if problems.is_empty() {
@@ -178,6 +180,25 @@ impl Settings {
         } else {
             Err(ConfigError { problems })
         }
+    }
+}
+
+impl Fanout {
+    /// Whether streams are shown to viewers whom neither an origin nor `public` has let in: a rule has to, then.
+    pub fn shows_without_asking(&self) -> bool {
+        self.modes.names(Mode::Open) && !self.public
+    }
+}
+
+/// Refuses to show streams to everyone unless somebody said so: nobody asks the origin about the viewers of a pull that
+/// is shared in this mode.
+fn check_fanout(settings: &Settings, problems: &mut Vec<Problem>) {
+    if settings.fanout.shows_without_asking() && !settings.sources.rules.speak_of_players() {
+        problems.push(Problem::Conflict(
+            "fanout.mode is open, where the origin is not asked about viewers: say who may play in an [[access]] rule, \
+             say fanout.public = true if anyone may watch, or leave it off"
+                .to_owned(),
+        ));
     }
 }
 

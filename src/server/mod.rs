@@ -269,6 +269,7 @@ fn spawn_upkeep(
         settings.sources.clone(),
         settings.address_rules(),
         systemd.clone(),
+        settings.fanout.shows_without_asking(),
     );
     tokio::spawn(end.clone().run_until_cancelled_owned(keep_sources));
     let draining = proxy::drain::run(proxy.clone());

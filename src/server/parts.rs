@@ -303,10 +303,12 @@ pub(super) async fn keep_sources(
     sources: Sources,
     rules: AddressRules,
     systemd: Systemd,
+    players_need_a_rule: bool,
 ) {
     let registry = Arc::clone(proxy.registry());
     let anywhere = proxy.connector().anywhere();
-    let mut lists = Lists::start(registry, sources, rules, anywhere);
+    let lists = Lists::start(registry, sources, rules, anywhere);
+    let mut lists = lists.players_need_a_rule(players_need_a_rule);
     loop {
         let asked = lists.changed().await;
         let again = async {

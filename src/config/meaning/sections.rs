@@ -210,7 +210,6 @@ pub(in crate::config) fn read(
         r.conflict("origins.proxy_protocol_v1 and origins.proxy_protocol_v2 name the same origin; one header is enough".to_owned());
     }
     check_mesh(&settings, r);
-    check_fanout(&settings, r);
     let own_files = r.entry("http.static_files").source == Source::Default;
     warn(&settings, own_files, warnings);
     settings
@@ -244,19 +243,6 @@ fn read_fanout(r: &mut Reader<'_>) -> Fanout {
         max_lag: r.read("fanout.max_lag", period),
         linger: r.read("fanout.linger", wait),
         memory_megabytes: r.read("fanout.memory", |written| count(written, 1, 1_000_000)),
-    }
-}
-
-/// Refuses to show streams to everyone unless somebody said so: nobody asks the origin about the viewers of a pull that
-/// is shared in this mode, and no rule of this proxy says who may play.
-fn check_fanout(settings: &Settings, r: &mut Reader<'_>) {
-    let Fanout { modes, public, .. } = &settings.fanout;
-    if modes.names(Mode::Open) && !public {
-        r.conflict(
-            "fanout.mode is open, where the origin is not asked about viewers: say fanout.public = true if anyone may \
-             watch, or leave it off"
-                .to_owned(),
-        );
     }
 }
 

@@ -35,6 +35,7 @@ pub struct Lists {
     hang_up: Option<Signal>,
     /// The file as it was read last.
     seen: Option<FileStamp>,
+    players_need_a_rule: bool,
 }
 
 impl Lists {
@@ -56,9 +57,17 @@ impl Lists {
             polls: JoinSet::new(),
             hang_up: signal(SignalKind::hangup()).ok(),
             seen,
+            players_need_a_rule: false,
         };
         lists.poll_all();
         lists
+    }
+
+    /// The same, which takes no lists that say nothing of players, where `need` says that nobody else judges them.
+    #[must_use]
+    pub const fn players_need_a_rule(mut self, need: bool) -> Self {
+        self.players_need_a_rule = need;
+        self
     }
 
     /// Returns when the file is to be read again; true when somebody asked for it. Without a file that is the only way.
@@ -86,6 +95,13 @@ impl Lists {
                 return false;
             }
         };
+        if self.players_need_a_rule && !read.rules.speak_of_players() {
+            warn!(
+                file = %file.display(),
+                "the lists are kept: no access rule would be about players, and fanout.mode is open without fanout.public"
+            );
+            return false;
+        }
         if read == self.sources {
             if asked {
                 info!(
