@@ -373,12 +373,15 @@ impl FlowSession {
     /// Asks one origin, until it answers or its time is over.
     async fn ask(&self, session: &Session, attempt: Attempt) -> Result<(), DialError> {
         let request = &session.row().request;
-        let stream_id: Option<Box<str>> = if attempt.naming.is_of(self.dialect) {
-            None
-        } else {
-            let shown = request.credentials.as_deref();
-            let id = attempt.naming.srt(&request.stream, request.action, shown)?;
-            Some(id.into())
+        let shown = request.credentials.as_deref();
+        let stream_id = match session.taken_out() {
+            [] if attempt.naming.is_of(self.dialect) => None,
+            used => {
+                let left = shown.map(|shown| shown.without(used));
+                let (stream, action) = (&request.stream, request.action);
+                let id = attempt.naming.srt(stream, action, left.as_ref())?;
+                Some(Box::from(id))
+            }
         };
         let time_limit = attempt.time_limit.min(TIME_LIMIT);
         let silent = || DialError::Silent(format!("{}: no answer in time", attempt.target));
@@ -437,6 +440,7 @@ const fn code(refusal: &Refusal) -> Rejection {
         | Refusal::NotYet { .. } => Rejection::DOWN,
         Refusal::Exhausted { .. }
         | Refusal::Full
+        | Refusal::Limited { .. }
         | Refusal::NoRoom { .. }
         | Refusal::TooManyClaims => Rejection::OVERLOAD,
         Refusal::Denied {

@@ -16,6 +16,7 @@ use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
 use crate::call::{self, CallOrigin};
+use crate::dialects::{SrtStub, call_srt};
 use crate::house::{Guest, House, Manner, PATIENCE, Stub, get, talk, until};
 use crate::http_origin::{HttpOrigin, STREAM, Step as Script, Viewer, say};
 use crate::http_pieces::{Packager, Reply};
@@ -239,6 +240,51 @@ async fn srt_is_judged_by_its_stream_id() {
     for (cause, id, reason) in rows {
         assert_eq!(called(&house, id).await, Some(reason), "{cause}");
     }
+}
+
+#[tokio::test]
+async fn what_was_used_up_over_rtmp_is_not_for_the_origin() {
+    let (house, _folder) = guarded("take_out = true").await;
+    for asks in [
+        format!("live/a?x=1&key={KEY}"),
+        format!("live?x=1&key={KEY}/a"),
+    ] {
+        let origin = Stub::start(Manner::Grants).await;
+        house.register("one", origin.at);
+        let guest = Guest::ask(house.at.rtmp, Action::Publish, &asks, Vec::new()).await;
+        assert!(guest.has_started(), "{asks}: {}", guest.code());
+        let request = origin.request();
+        let app = request.connect.object.field("app").and_then(Value::as_str);
+        let whole = format!(
+            "{} {} {}",
+            request.tc_url,
+            app.unwrap_or_default(),
+            request.name
+        );
+        assert!(!whole.contains(KEY) && whole.contains("x=1"), "{whole}");
+        drop(guest);
+        house.until_sessions(0).await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_used_up_over_srt_is_not_for_the_origin() {
+    let (house, _folder) = guarded("take_out = true").await;
+    let origin = SrtStub::start(|_| true).await;
+    house.register_with("one", &format!(r#""srt":["{}"]"#, origin.port));
+    for (number, id) in [
+        format!("#!::r=live/a,m=publish,s={KEY}"),
+        format!("#!::r=live/b?x=1&key={KEY},m=publish"),
+    ]
+    .iter()
+    .enumerate()
+    {
+        assert_eq!(call_srt(&house, id).await, Ok(()), "{id}");
+        let ids = origin.ids();
+        let told = ids.get(number).expect("it was asked");
+        assert!(!told.contains(KEY) && told.contains("m=publish"), "{told}");
+    }
+    assert!(origin.ids()[1].contains("x=1"), "{:?}", origin.ids());
 }
 
 #[tokio::test]

@@ -242,14 +242,14 @@ async fn an_rtsp_stream_of_another_name_is_turned_back_in_every_answer() {
 }
 
 /// An SRT server that takes what `takes` says it takes, and keeps the ids that it heard.
-struct SrtStub {
-    port: u16,
+pub(crate) struct SrtStub {
+    pub(crate) port: u16,
     ids: Arc<Mutex<Vec<String>>>,
     serving: JoinHandle<()>,
 }
 
 impl SrtStub {
-    async fn start(takes: fn(&str) -> bool) -> Self {
+    pub(crate) async fn start(takes: fn(&str) -> bool) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
         let port = socket.local_addr().expect("bound").port();
         let ids: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -299,7 +299,7 @@ impl SrtStub {
         Self { port, ids, serving }
     }
 
-    fn ids(&self) -> Vec<String> {
+    pub(crate) fn ids(&self) -> Vec<String> {
         let mut ids = self.ids.lock().expect("a test").clone();
         // A conclusion is repeated until it is answered.
         ids.dedup();
@@ -314,7 +314,7 @@ impl Drop for SrtStub {
 }
 
 /// A caller with a stream id, up to the answer.
-async fn call_srt(house: &House, id: &str) -> Result<(), Rejection> {
+pub(crate) async fn call_srt(house: &House, id: &str) -> Result<(), Rejection> {
     let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
     socket.connect(house.at.srt).await.expect("loopback");
     let mut buffer = [0; 1500];

@@ -9,6 +9,8 @@ use std::fmt;
 
 use base64ct::{Base64, Encoding};
 
+use super::query::{Query, strip};
+
 /// What one client showed. [`Debug`](fmt::Debug) says which parts there are, and never what they hold.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Credentials {
@@ -50,6 +52,26 @@ pub struct SrtUser {
 }
 
 impl Credentials {
+    /// The same without the query parameters that are called one of `names`. Among those of an SRT stream id, `s` is its
+    /// key.
+    #[must_use]
+    pub fn without(&self, names: &[Box<str>]) -> Self {
+        let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+        let mut left = self.clone();
+        let query = left
+            .query
+            .as_deref()
+            .map(|query| Query(query).without(&names));
+        left.query = query.filter(|query| !query.is_empty()).map(Into::into);
+        left.url = left.url.map(|url| strip(&url, &names).into());
+        if names.contains(&SRT_KEY)
+            && let Some(srt) = &mut left.srt
+        {
+            srt.key = None;
+        }
+        left
+    }
+
     /// What is in the target of a URL: everything after its first question mark.
     pub fn of_target(target: &str) -> Self {
         let mut credentials = Self::default();
@@ -188,6 +210,9 @@ fn kept(part: &str) -> Option<Box<str>> {
 
 /// Bytes of one part: twice what the largest signed tokens take. It is kept for as long as the session.
 const MAX_PART: usize = 8 * 1024;
+
+/// The field of an SRT stream id that holds a key (SRT access control guidelines).
+pub const SRT_KEY: &str = "s";
 
 #[cfg(test)]
 mod tests {

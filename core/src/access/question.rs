@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-use super::credentials::{Basic, Credentials, SrtUser};
+use super::credentials::{Basic, Credentials, SRT_KEY, SrtUser};
 use super::query::Query;
 use crate::stream::{Action, DEFAULT_APP, Protocol, StreamUrl};
 
@@ -122,7 +122,7 @@ impl<'a> Question<'a> {
 pub struct Shown<'a> {
     /// The text.
     pub text: Cow<'a, str>,
-    /// The query parameter that it stood in.
+    /// The query parameter that it stood in, or the field of an SRT stream id.
     pub parameter: Option<&'a str>,
 }
 
@@ -133,7 +133,7 @@ pub struct Login<'a> {
     pub user: Cow<'a, str>,
     /// The password.
     pub password: Cow<'a, str>,
-    /// The query parameters that they stood in.
+    /// The query parameters or the fields of an SRT stream id that they stood in.
     pub parameters: Vec<&'static str>,
 }
 
@@ -150,8 +150,11 @@ impl<'a> Question<'a> {
         let fields = [
             credentials.bearer.as_deref(),
             credentials.basic.as_ref().map(|basic| &*basic.password),
-            srt,
         ];
+        let in_id = srt.map(|text| Shown {
+            text: Cow::Borrowed(text),
+            parameter: Some(SRT_KEY),
+        });
         let query = self.query();
         let in_query = parameters.iter().filter_map(move |name| {
             Some(Shown {
@@ -167,7 +170,12 @@ impl<'a> Question<'a> {
                 .any(|wanted| **wanted == *name)
                 .then_some(value)
         });
-        let all = fields.into_iter().flatten().map(whole).chain(in_query);
+        let all = fields
+            .into_iter()
+            .flatten()
+            .map(whole)
+            .chain(in_id)
+            .chain(in_query);
         all.chain(in_cookies.map(whole))
             .filter(|shown| !shown.text.is_empty())
     }
@@ -189,7 +197,10 @@ impl<'a> Question<'a> {
         }) = &self.credentials.srt
         {
             return match key {
-                Some(key) => Some(login(user, key)),
+                Some(key) => Some(Login {
+                    parameters: vec![SRT_KEY],
+                    ..login(user, key)
+                }),
                 None => Some(Login {
                     password: query.value("pass")?,
                     parameters: vec!["pass"],

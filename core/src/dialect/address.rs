@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::{CallAsked, Dialect, File};
 use crate::access::credentials::Credentials;
+use crate::access::query::strip;
 use crate::stream::{
     Action, SrtStreamId, StreamError, StreamUrl, decode, split_authority, split_query, unquote,
 };
@@ -27,6 +28,19 @@ pub struct RtmpAddress {
     pub app: String,
     /// The name in `publish` or `play`.
     pub name: String,
+}
+
+impl RtmpAddress {
+    /// The same without the query parameters that are called one of `names`.
+    #[must_use]
+    pub fn without(&self, names: &[Box<str>]) -> Self {
+        let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+        Self {
+            tc_url: strip(&self.tc_url, &names),
+            app: strip(&self.app, &names),
+            name: strip(&self.name, &names),
+        }
+    }
 }
 
 /// The parts of an RTMP request.

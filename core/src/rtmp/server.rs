@@ -718,6 +718,18 @@ fn keep(kept: &mut Vec<u8>, input: &[u8]) -> Result<(), ServerError> {
 }
 
 impl Identified {
+    /// What it asks for, as it wrote it.
+    pub fn address(&self) -> RtmpAddress {
+        let request = &self.request;
+        let app = request.connect.object.field("app");
+        let app = app.and_then(Value::as_str).unwrap_or_default();
+        RtmpAddress {
+            tc_url: request.tc_url.clone(),
+            app: app.to_owned(),
+            name: request.name.clone(),
+        }
+    }
+
     /// The same client with `address` in its commands. An origin has to be asked for it step by step, because the bytes
     /// to replay are as they came.
     #[must_use]

@@ -10,7 +10,6 @@ use std::time::Duration;
 use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::rtmp::join::Joined;
 use sluicegate_core::rtmp::server::Identified;
-use sluicegate_core::stream::StreamUrl;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -20,7 +19,7 @@ use crate::net::entrance::Ends;
 use crate::net::linger_close;
 use crate::net::relay::Passage;
 use crate::net::wire::Wire;
-use crate::proxy::{Attempt, DialError, Proxy, Refusal};
+use crate::proxy::{Attempt, DialError, Proxy, Refusal, Session};
 use crate::sessions::{Direction, EndReason, Over};
 
 /// What finds another origin for a publisher.
@@ -62,17 +61,18 @@ impl Again {
     async fn ask(
         &self,
         attempt: Attempt,
-        stream: &StreamUrl,
+        session: &Session,
         identified: &Identified,
     ) -> Result<(Wire, Joined), DialError> {
         // It reads chunks as its first origin wrote them, so that it is told in ours.
         let said = Mutex::new(None);
         let asking = Asking {
             proxy: &self.proxy,
-            stream,
+            stream: &session.row().request.stream,
             identified,
             ends: self.ends,
             is_held: true,
+            taken_out: session.taken_out(),
             said: &said,
         };
         let (origin, joined, _) = self.rtmp.ask(attempt, asking).await?;
@@ -102,7 +102,7 @@ impl Pair {
         self.first.extend(owed);
         self.passage.flows = false;
         let row = self.session.row();
-        let ask = |attempt| again.ask(attempt, &row.request.stream, &identified);
+        let ask = |attempt| again.ask(attempt, &self.session, &identified);
         let found = tokio::select! {
             biased;
             reason = row.ended() => return Err(Over::Session(reason)),

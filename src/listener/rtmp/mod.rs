@@ -164,6 +164,7 @@ impl Rtmp {
             identified: &identified,
             ends,
             is_held: false,
+            taken_out: session.taken_out(),
             said: &said,
         };
         let joined = tokio::select! {
@@ -291,6 +292,7 @@ impl Rtmp {
             identified,
             ends,
             is_held,
+            taken_out,
             said,
         } = asking;
         let note = |own| *said.lock().unwrap_or_else(PoisonError::into_inner) = own;
@@ -300,6 +302,14 @@ impl Rtmp {
             name: &identified.request.name,
         };
         let address = attempt.naming.rtmp(identified.dialect, stream, &named)?;
+        let address = match taken_out {
+            [] => address,
+            used => Some(
+                address
+                    .unwrap_or_else(|| identified.address())
+                    .without(used),
+            ),
+        };
         let renamed = address.map(|address| identified.renamed(&address));
         let mut steps = attempt.step_by_step || renamed.is_some();
         let identified = renamed.as_ref().unwrap_or(identified);
@@ -351,6 +361,8 @@ struct Asking<'a> {
     ends: Ends,
     /// Its client is held: it lost an origin in the middle of its stream.
     is_held: bool,
+    /// The query parameters that origins do not get.
+    taken_out: &'a [Box<str>],
     /// What an origin that says no says to the client.
     said: &'a Mutex<Option<Vec<u8>>>,
 }
@@ -627,7 +639,7 @@ fn told(action: Action, refusal: &Refusal) -> Option<(&str, Cow<'_, str>)> {
             ("NetStream.Publish.Denied", refusal.to_string().into())
         }
         // An encoder that is told a reason stops; one whose connection ends comes again.
-        (Action::Publish, Refusal::NotYet { .. }) => return None,
+        (Action::Publish, Refusal::Limited { .. } | Refusal::NotYet { .. }) => return None,
         (_, Refusal::Refused { description, .. }) => {
             // In the origin's own words, to which its client does not listen, or not any more.
             let own = code_and_description(description);
