@@ -18,6 +18,7 @@ fn main() {
         origin: "origin-1".into(),
         target: Target::plain("10.0.0.1".parse().expect("an address"), 8080),
         expires: 2_000_000_000,
+        viewing: None,
     };
     let sealed = key.seal(&link);
     let page = Page {

@@ -200,6 +200,7 @@ proptest! {
             origin: origin.into(),
             target: Target { host: ip.into(), port, security },
             expires,
+            viewing: None,
         };
         let key = LinkKey::new(&key);
         prop_assert_eq!(key.open(&key.seal(&link), expires - 1), Ok(link));

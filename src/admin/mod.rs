@@ -3,6 +3,7 @@
 //! Described in `openapi.yaml` beside this file; a test holds the two together.
 
 mod access;
+mod bans;
 mod cluster;
 mod columns;
 mod console;
@@ -115,6 +116,9 @@ fn table() -> Vec<Route> {
         on_get("/api/v1/sessions/{id}", Management, fleet::session),
         on_delete("/api/v1/sessions/{id}", Management, fleet::kick),
         on_get("/api/v1/sessions/{id}/tap", Work, tap::tap),
+        on_get("/api/v1/bans", Management, bans::list),
+        on_post("/api/v1/bans", Management, bans::ban),
+        on_delete("/api/v1/bans/{ban}", Management, bans::lift),
         on_get("/api/v1/explain", Management, lookup::explain),
         on_get("/api/v1/resolve", Management, lookup::resolve),
         on_get("/api/v1/overview", Management, watch::overview),

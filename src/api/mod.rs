@@ -40,6 +40,47 @@ pub struct Problem {
     pub field: Option<String>,
 }
 
+/// `GET /api/v1/bans`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Bans {
+    /// How many there are.
+    pub total: usize,
+    /// All that hold, the first to end first.
+    pub bans: Vec<Ban>,
+}
+
+/// A ban.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Ban {
+    /// Names it: 16 hexadecimal digits.
+    pub id: String,
+    /// `address`, `key`, `stream`, `token` or `viewer`.
+    pub kind: String,
+    /// Which of them.
+    pub name: String,
+    /// Until when it holds, in seconds since 1970.
+    pub until: u64,
+    /// How much of it is left.
+    pub seconds_left: u64,
+    /// When it was said, in seconds since 1970.
+    pub since: u64,
+    /// Why, in words; may be empty.
+    pub reason: String,
+}
+
+/// `POST /api/v1/bans`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Banned {
+    /// The ban.
+    #[serde(flatten)]
+    pub ban: Ban,
+    /// Sessions that it ended at the proxy that was asked; the others end theirs as they hear of it.
+    pub ended: u64,
+}
+
 /// An answer that has nothing to tell.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done {

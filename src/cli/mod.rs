@@ -6,7 +6,8 @@ pub mod sign;
 pub mod tap;
 
 use crate::cli::operate::{
-    Ask, DrainArguments, EventArguments, ExplainArguments, ListArguments, Named, Numbered, Whom,
+    Ask, BanArguments, DrainArguments, EventArguments, ExplainArguments, ListArguments, Named,
+    Numbered, UnbanArguments, Whom,
 };
 use crate::cli::register::RegisterArguments;
 use crate::cli::sign::{KeyArguments, SignArguments};
@@ -106,6 +107,15 @@ pub enum Verb {
     /// End a session, or every session of a stream.
     #[command(after_help = EXIT_CODES)]
     Kick(Numbered),
+    /// Ban an address, a viewer, a key, a token or a stream for a while, and end what it has.
+    #[command(after_help = EXIT_CODES)]
+    Ban(BanArguments),
+    /// List who is banned, and until when.
+    #[command(after_help = EXIT_CODES)]
+    Bans(Ask),
+    /// Lift a ban before its end.
+    #[command(after_help = EXIT_CODES)]
+    Unban(UnbanArguments),
     /// Record what a session carries into an FLV file.
     Tap(TapArguments),
     /// Check the settings and print each with its source; secrets stay hidden.
@@ -162,7 +172,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  done             3  no proxy answers
   1  refused, other   4  the token is missing or wrong
-  2  wrong arguments  5  no such origin, session or stream";
+  2  wrong arguments  5  no such origin, session, stream or ban";
 
 const COMPLETIONS_EXAMPLE: &str = "\
 Example:

@@ -5,8 +5,10 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use sluicegate_core::access::bans::Ban;
 use sluicegate_core::cluster::build::BuildRecord;
 use sluicegate_core::cluster::records::Record;
+use sluicegate_core::cluster::tally::TallyRecord;
 
 use super::Cluster;
 use super::peers::MOST_PEERS;
@@ -79,6 +81,10 @@ impl Cluster {
             if let Ok(build) = self.noted("get", read) {
                 self.builds.heard(name, build);
             }
+        } else if kind == Ban::KIND {
+            self.ban_changed(name).await;
+        } else if kind == TallyRecord::KIND {
+            self.counts_changed(name).await;
         }
     }
 }

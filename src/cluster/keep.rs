@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sluicegate_core::access::bans::Ban;
 use sluicegate_core::cluster::build::BuildRecord;
 use sluicegate_core::cluster::peers::{DUTY, PROXY, REPORT};
 use sluicegate_core::cluster::records::prefix;
@@ -22,6 +23,7 @@ impl Cluster {
             ticks.tick().await;
             if round.is_multiple_of(ROUNDS_A_MINUTE) {
                 self.show_build().await;
+                self.keep_bans().await;
             }
             self.show_itself().await;
             if !self.store.tells_of_changes() && round > 0 {
@@ -43,17 +45,23 @@ impl Cluster {
     /// Reads everything that others may have written: at the start, after a gap, and where nobody tells of changes.
     pub(super) async fn read_the_others(&self) {
         let builds = prefix::<BuildRecord>();
-        let listed = self.store.list_all(&[PROXY, DUTY, REPORT, &builds]).await;
+        let bans = prefix::<Ban>();
+        let listed = self
+            .store
+            .list_all(&[PROXY, DUTY, REPORT, &builds, &bans])
+            .await;
         if let Ok(rows) = self.noted("list", listed) {
             let of = |kind: &str| {
                 let rows = rows.iter().filter(|(key, _)| key.starts_with(kind));
                 rows.cloned().collect::<Vec<_>>()
             };
             self.builds_listed(&of(&builds));
+            self.bans_listed(&of(&bans)).await;
             self.peers_listed(&of(PROXY));
             self.duties_listed(&of(DUTY)).await;
             self.reports_listed(&of(REPORT)).await;
         }
+        self.read_counts().await;
         self.look_after_calls().await;
     }
 }

@@ -5,6 +5,7 @@
 //! its placement is known to be what the store says, and costs no call then. The store tells when that changes; where it
 //! cannot (Redis Cluster), a stream stays settled for a second only.
 
+mod bans;
 mod builds;
 mod calls;
 mod duties;
@@ -12,6 +13,7 @@ mod keep;
 mod origins;
 mod peers;
 mod reports;
+mod tally;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -37,6 +39,7 @@ use self::calls::LookUps;
 use self::duties::Duties;
 pub use self::peers::Peer;
 use self::peers::Peers;
+use self::tally::{TELL_EVERY, Told};
 use crate::metrics::{Metrics, StateLabel, StoreLabel, StoreLabels};
 use crate::registry::Registry;
 use crate::sessions::Sessions;
@@ -70,6 +73,7 @@ pub struct Cluster {
     calls: LookUps,
     duties: Duties,
     peers: Peers,
+    told: Told,
     record: PeerRecord,
 }
 
@@ -133,6 +137,7 @@ impl Cluster {
             calls: LookUps::default(),
             duties: Duties::default(),
             peers: Peers::default(),
+            told: Told::default(),
             record: PeerRecord {
                 system: terms.system.clone(),
                 started: jiff::Timestamp::now().to_string(),
@@ -318,6 +323,8 @@ impl Cluster {
         let mut renewals = interval(RENEW_EVERY);
         let mut untold = interval(UNTOLD_ORIGINS);
         let mut measures = interval(MEASURE_EVERY);
+        let mut tells = interval(TELL_EVERY);
+        tells.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut deaf = interval(DEAF);
         deaf.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut round = 0_u64;
@@ -332,6 +339,7 @@ impl Cluster {
                 _ = deaf.tick(), if !self.is_reachable() => self.registry.hears_only_itself(DEAF),
                 _ = untold.tick(), if !self.store.tells_of_changes() => self.list_origins().await,
                 _ = measures.tick() => self.measure(),
+                _ = tells.tick() => self.tell_counts().await,
                 _ = renewals.tick() => {
                     self.renew(round).await;
                     round += 1;

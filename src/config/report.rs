@@ -40,6 +40,9 @@ pub fn check(file: Option<&Path>, environment: &Environment) -> Result<String, C
     if !rules.is_empty() {
         report.push_str("access: the first rule that fits decides; whom none fits may\n\n");
     }
+    for (number, limit) in (1..).zip(rules.limits()) {
+        let _ = writeln!(report, "limit {number}: {limit}");
+    }
     for warning in &loaded.warnings {
         let _ = writeln!(report, "warning: {warning}");
     }

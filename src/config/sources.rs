@@ -1,5 +1,5 @@
 //! The lists of a settings file: origins that do not register themselves (`[[origin]]` and `[[source]]`), who may publish
-//! and watch (`[[access]]` and `[[check]]`), and who may use the system API (`[[system.tokens]]`). They are read again
+//! and watch (`[[access]]`, `[[check]]` and `[[limit]]`), and who may use the system API (`[[system.tokens]]`). They are read again
 //! while the proxy runs.
 
 use std::fmt;
@@ -84,7 +84,7 @@ impl fmt::Display for SourceKind {
 }
 
 /// The sections of the file that are lists.
-pub(super) const LISTS: [&str; 4] = ["access", "check", "origin", "source"];
+pub(super) const LISTS: [&str; 5] = ["access", "check", "limit", "origin", "source"];
 /// The list within a section: `[[system.tokens]]`.
 pub(super) const TOKENS: &str = "system.tokens";
 

@@ -1,5 +1,6 @@
 //! A session that another proxy placed: its client is heard here now.
 
+use sluicegate_core::access::identity::Identity;
 use sluicegate_core::fleet::origin::OriginId;
 
 use super::{Grant, Proxy, Refusal, Session};
@@ -15,7 +16,8 @@ impl Proxy {
         if self.is_draining() {
             return Err(Refusal::Draining);
         }
-        let session = self.let_in(request, Grant::default(), None)?;
+        let counted = self.count_anyway(&request, &Identity::default());
+        let session = self.let_in(request, Grant::default(), None, counted)?;
         // Where the stream is said to be elsewhere, this session stays alone where it is.
         let expected = self.registry().claimed(session.key());
         let claim = session.hold.claim(expected.as_ref(), origin, WHY);

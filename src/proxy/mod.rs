@@ -6,6 +6,7 @@
 
 mod adopt;
 mod answers;
+mod bans;
 mod candidates;
 mod choice;
 pub mod drain;
@@ -20,6 +21,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use sluicegate_core::access::identity::Identity;
 use sluicegate_core::access::rules::Rules;
 use sluicegate_core::dialect::ClientDialects;
 use sluicegate_core::events::{Kind, News};
@@ -48,7 +50,7 @@ use crate::origin::health::Prober;
 use crate::origin::silence::SilenceCheck;
 use crate::registry::Registry;
 pub use crate::sessions::Request;
-use crate::sessions::{Direction, EndReason, Row, Sessions, State};
+use crate::sessions::{Direction, EndReason, Row, Sessions, State, Ticket};
 
 /// Everything a listener needs to join a client to its stream; a cheap clone.
 #[derive(Debug, Clone)]
@@ -132,6 +134,7 @@ pub struct Timing {
 impl Proxy {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
+        parts.sessions.take_limits(parts.rules.limits());
         let prober = Prober::new(Arc::clone(&parts.registry), parts.connector.clone());
         let silence = Arc::new(SilenceCheck::new(prober));
         let proxy = Self {
@@ -175,6 +178,7 @@ impl Proxy {
 
     /// Counts what legs carried since this was called last, a second ago, for each origin.
     pub fn measure(&self) {
+        self.shared.gate.sweep();
         let mut kbps: HashMap<OriginId, u64> = HashMap::new();
         self.shared.sessions.measure(|row, bytes| {
             // What a pull brought is its leg's, however many it was shown to.
@@ -330,6 +334,7 @@ impl Proxy {
         if self.has_drained() {
             return Err(Refusal::Draining);
         }
+        self.refuse_banned(&request, &grant.who)?;
         let key = self.key(&request.stream);
         let (action, source) = (request.action, request.client.ip());
         let hold = self.shared.registry.hold(&key, action, source);
@@ -340,7 +345,7 @@ impl Proxy {
             key,
             hold,
             named,
-            used: grant.used,
+            grant,
             is_pull: false,
         })
     }
@@ -354,7 +359,7 @@ impl Proxy {
             request,
             key,
             named: None,
-            used: Vec::new(),
+            grant: Grant::default(),
             is_pull: true,
         }
     }
@@ -368,7 +373,8 @@ impl Proxy {
             self.relieve(&request).await;
             self.respect_held(&request)?;
         }
-        self.let_in(request, grant, telling)
+        let counted = self.count(&request, &grant)?;
+        self.let_in(request, grant, telling, counted)
     }
 
     /// A publisher that is held has its stream as one that is joined has, though no origin can say so now.
@@ -388,6 +394,7 @@ impl Proxy {
         request: Request,
         grant: Grant,
         telling: Option<Telling>,
+        (ticket, most_kbps): (Option<Ticket>, Option<u32>),
     ) -> Result<Session, Refusal> {
         let key = self.key(&request.stream);
         let (action, source) = (request.action, request.client.ip());
@@ -401,15 +408,29 @@ impl Proxy {
             .sessions
             .open(request, key)
             .ok_or(Refusal::Full)?;
+        row.note_who(grant.who);
+        row.note_counted(ticket, most_kbps);
+        // A ban that came meanwhile did not find the row.
+        let nobody = Identity::default();
+        if let Err(refusal) = self.refuse_banned(&row.request, row.who().unwrap_or(&nobody)) {
+            row.end(EndReason::Banned);
+            return Err(refusal);
+        }
+        let recheck = grant.recheck.map(|period| {
+            let session = telling.as_ref().map(|telling| telling.session.clone());
+            self.judge_again(&row, period, session.unwrap_or_default())
+        });
         let on_end = telling.map(|telling| OnEnd::new(telling, &row));
         let term = grant.ends_at.map(|end| gate::term(end, &row));
         let shows = !grant.used.is_empty() || !grant.passed.is_empty();
-        let admitted = (shows || on_end.is_some() || term.is_some()).then(|| {
+        let lasts = on_end.is_some() || term.is_some() || recheck.is_some();
+        let admitted = (shows || lasts).then(|| {
             Box::new(Admitted {
                 used: grant.used,
                 passed: grant.passed,
                 _on_end: on_end,
                 _term: term,
+                _recheck: recheck,
             })
         });
         Ok(Session {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hyper::StatusCode;
+use sluicegate_core::access::tally::Exceeded;
 use sluicegate_core::access::verdict::Why;
 use sluicegate_core::dialect::Unsayable;
 use sluicegate_core::fleet::origin::OriginId;
@@ -62,6 +63,14 @@ pub enum Refusal {
         stream: StreamUrl,
         /// The origin that holds it.
         origin: OriginId,
+    },
+    /// A limit is reached.
+    #[error("{stream}: {exceeded}; try again in {} s", seconds(exceeded.after))]
+    Limited {
+        /// The stream asked for.
+        stream: StreamUrl,
+        /// Which limit.
+        exceeded: Exceeded,
     },
     /// Whether the client may have the stream cannot be said now.
     #[error("{stream}: try again in {} s", .after.as_secs().max(1))]
@@ -175,6 +184,7 @@ impl Refusal {
             Self::Gone { .. } => "gone",
             Self::NoOrigin { .. } => "no_origin",
             Self::NoRoom { .. } => "no_room",
+            Self::Limited { .. } => "limited",
             Self::NotYet { .. } => "not_yet",
             Self::Published { .. } => "published",
             Self::Refused { .. } => "refused",
@@ -201,7 +211,7 @@ impl Refusal {
             | Self::NoRoom { .. }
             | Self::NotYet { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Published { .. } => StatusCode::CONFLICT,
-            Self::TooManyClaims => StatusCode::TOO_MANY_REQUESTS,
+            Self::Limited { .. } | Self::TooManyClaims => StatusCode::TOO_MANY_REQUESTS,
             Self::TooSlow { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::CannotAsk { .. } | Self::WrongService { .. } => StatusCode::NOT_FOUND,
         }
@@ -226,6 +236,11 @@ impl Refusal {
             other => other.to_string(),
         }
     }
+}
+
+/// Whole seconds, at least one.
+fn seconds(millis: u64) -> u64 {
+    millis.div_ceil(1000).max(1)
 }
 
 fn names(tried: &[(OriginId, String)]) -> String {

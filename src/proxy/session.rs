@@ -14,7 +14,7 @@ use tracing::{debug, info};
 
 use super::candidates::Candidates;
 use super::gate::{self, Telling};
-use super::{Attempt, DialError, Proxy, Refusal, Request};
+use super::{Attempt, DialError, Grant, Proxy, Refusal, Request};
 use crate::metrics::Metrics;
 use crate::registry::PlacementGuard;
 use crate::sessions::{EndReason, Loss, OpenRow, Over, Placed, Pull, Row};
@@ -43,6 +43,8 @@ pub(super) struct Admitted {
     pub(super) _on_end: Option<OnEnd>,
     /// Ends the session when the time is over for which it was let in.
     pub(super) _term: Option<AbortOnDropHandle<()>>,
+    /// Ends it when it is judged again and may not any more.
+    pub(super) _recheck: Option<AbortOnDropHandle<()>>,
 }
 
 /// Tells backends of a session's end, when it is dropped.
@@ -78,7 +80,8 @@ pub struct PieceGuard {
     pub(super) key: PlacementKey,
     pub(super) hold: PlacementGuard,
     pub(super) named: Option<OriginId>,
-    pub(super) used: Vec<Box<str>>,
+    /// What the gate said.
+    pub(super) grant: Grant,
     /// It is this proxy that asks, for sessions that hear of a refusal each.
     pub(super) is_pull: bool,
 }
@@ -91,8 +94,12 @@ impl Session {
 
     /// The target of the client's URL as its origin gets it: without what the gate used up, where a rule says so.
     pub fn for_origin<'a>(&self, target: &'a str) -> Cow<'a, str> {
-        let used = self.admitted.as_ref().map_or(&[][..], |told| &told.used);
-        gate::for_origin(target, used)
+        gate::for_origin(target, self.taken_out())
+    }
+
+    /// The query parameters that its origin does not get, because the gate used them up and a rule says so.
+    pub fn taken_out(&self) -> &[Box<str>] {
+        self.admitted.as_ref().map_or(&[], |told| &told.used)
     }
 
     /// Whether the query parameter `name` said at the gate who the client is.
@@ -333,7 +340,12 @@ impl Session {
 impl PieceGuard {
     /// The target of the client's URL as its origin gets it: without what the gate used up, where a rule says so.
     pub fn for_origin<'a>(&self, target: &'a str) -> Cow<'a, str> {
-        gate::for_origin(target, &self.used)
+        gate::for_origin(target, &self.grant.used)
+    }
+
+    /// What the gate said of who asks.
+    pub const fn grant(&self) -> &Grant {
+        &self.grant
     }
 
     /// The stream, who asks for it and how.

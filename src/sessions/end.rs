@@ -9,6 +9,10 @@ use sluicegate_core::place::leg::LegEnd;
 pub enum EndReason {
     /// The time is over for which it was let in.
     AccessOver,
+    /// It was judged again, and may not any more.
+    AccessRevoked,
+    /// A ban met it.
+    Banned,
     /// The client closed its connection.
     ClientClosed,
     /// The client broke its protocol.
@@ -43,6 +47,8 @@ pub enum EndReason {
     SecondStream,
     /// The receiver took nothing for too long.
     Stalled,
+    /// It sent more than a limit allows, and for too long.
+    TooFast,
     /// It was served from a pull of its stream, and took the stream more slowly than it came.
     TooSlow,
     /// No publisher came in the time a player may wait.
@@ -54,6 +60,8 @@ impl EndReason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::AccessOver => "access_over",
+            Self::AccessRevoked => "access_revoked",
+            Self::Banned => "banned",
             Self::ClientClosed => "client_closed",
             Self::ClientError => "client_error",
             Self::ClientIdle => "client_idle",
@@ -71,6 +79,7 @@ impl EndReason {
             Self::Replaced => "replaced",
             Self::SecondStream => "second_stream",
             Self::Stalled => "stalled",
+            Self::TooFast => "too_fast",
             Self::TooSlow => "too_slow",
             Self::WaitedTooLong => "waited_too_long",
         }

@@ -1,13 +1,16 @@
 //! One client joined to one origin: its row in the table, its accounts, and how it ends.
 
+mod bans;
 mod end;
 mod held;
 mod leg;
 mod request;
 mod row;
 mod table;
+mod tally;
 mod tap;
 
+pub use bans::{Bans, unix_now};
 pub use end::{EndReason, Over};
 #[cfg(test)]
 pub(crate) use held::KEYFRAME_WITHIN;
@@ -18,4 +21,6 @@ pub use request::Request;
 pub use row::{Direction, Placed, Row, State};
 pub(crate) use table::OpenRow;
 pub use table::{ACCESS, Limits, Sessions};
+pub use tally::Tally;
+pub(crate) use tally::{Ticket, question};
 pub use tap::{Taken, Tap, TapEnd, Tapped};

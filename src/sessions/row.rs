@@ -1,10 +1,11 @@
 //! A row of the session table: what is known of one session, and its counters.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use sluicegate_core::access::identity::Identity;
 use sluicegate_core::events::{Kind, News};
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::leg::LegEnd;
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::held::Holds;
-use super::{EndReason, Held, Limits, Loss, Over, Request, Tap};
+use super::{EndReason, Held, Limits, Loss, Over, Request, Tap, Ticket};
 use crate::bell;
 use crate::metrics::{HoldLabels, Metrics, ProtocolLabel, StreamShare};
 
@@ -45,6 +46,14 @@ pub struct Row {
     /// Where its bytes are copied to while somebody wants them.
     pub tap: Tap,
     holds: Holds,
+    /// Who the client is, where the gate knows it. Boxed: most sessions have no name.
+    who: OnceLock<Box<Identity>>,
+    /// Its place in the counts, until it is over.
+    ticket: Mutex<Option<Ticket>>,
+    /// Kilobits per second that it may send; 0: as many as it likes.
+    most_kbps: AtomicU32,
+    /// Milliseconds after the start since which it sends more; 0 while it does not.
+    too_fast: AtomicU64,
     end: OnceLock<EndReason>,
     closed: AtomicBool,
     /// Rings when something ends it, and when it is closed.
@@ -141,6 +150,17 @@ impl Counters {
     }
 }
 
+/// How a publisher keeps to the rate that a limit leaves it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// It has just begun to send more.
+    Begins,
+    /// It does, or it has not sent more for long.
+    Fits,
+    /// It has sent more for too long.
+    Stays,
+}
+
 /// Which way bytes go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
@@ -193,12 +213,55 @@ impl Row {
             talks_back: AtomicBool::new(false),
             tap: Tap::default(),
             holds: Holds::default(),
+            who: OnceLock::new(),
+            ticket: Mutex::default(),
+            most_kbps: AtomicU32::new(0),
+            too_fast: AtomicU64::new(0),
             end: OnceLock::new(),
             closed: AtomicBool::new(false),
             bell: Notify::new(),
             metrics,
             request,
             key,
+        }
+    }
+
+    /// Who the client is, as far as the gate knows it.
+    pub fn who(&self) -> Option<&Identity> {
+        self.who.get().map(|who| &**who)
+    }
+
+    /// Notes who the client is.
+    pub(crate) fn note_who(&self, who: Identity) {
+        if !who.is_empty() {
+            let _ = self.who.set(Box::new(who));
+        }
+    }
+
+    /// Notes its place in the counts, in place of one that it had, and how much it may send.
+    pub(crate) fn note_counted(&self, ticket: Option<Ticket>, most_kbps: Option<u32>) {
+        let mut place = self.ticket.lock().unwrap_or_else(PoisonError::into_inner);
+        *place = ticket;
+        drop(place);
+        let most = most_kbps.map_or(0, |kbps| kbps.max(1));
+        self.most_kbps.store(most, Ordering::Relaxed);
+    }
+
+    /// How it keeps to what it may send, by the rate that was measured last.
+    pub(super) fn pace(&self) -> Pace {
+        let most = u64::from(self.most_kbps.load(Ordering::Relaxed)) * 1_000;
+        if most == 0 || self.bps(Direction::ToOrigin) <= most {
+            self.too_fast.store(0, Ordering::Relaxed);
+            return Pace::Fits;
+        }
+        let now = self.millis().max(1);
+        match self.too_fast.load(Ordering::Relaxed) {
+            0 => {
+                self.too_fast.store(now, Ordering::Relaxed);
+                Pace::Begins
+            }
+            since if now.saturating_sub(since) >= PATIENCE_WITH_RATE => Pace::Stays,
+            _ => Pace::Fits,
         }
     }
 
@@ -516,6 +579,7 @@ impl Row {
 
     /// Both connections of the session are closed, and its row is gone.
     pub(super) fn close(&self) {
+        self.note_counted(None, None);
         self.closed.store(true, Ordering::Release);
         self.bell.notify_waiters();
     }
@@ -650,5 +714,7 @@ fn whole_millis(time: Duration) -> u32 {
 
 /// Longer than an FLV header with what chunked coding adds to it, shorter than any frame with its own header.
 const FORMAT_HEADER: u64 = 64;
+/// Milliseconds that a publisher may send more than it may: one scene with much motion is not a rate.
+const PATIENCE_WITH_RATE: u64 = 10_000;
 /// A receiver that takes nothing for so many milliseconds has stalled: a viewer's picture stands still by then.
 const STALL: u64 = 1000;

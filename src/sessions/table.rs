@@ -5,13 +5,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use sluicegate_core::access::bans::{Ban, Suspect};
+use sluicegate_core::access::identity::Identity;
+use sluicegate_core::access::limits::Limit;
 use sluicegate_core::events::{Kind, News};
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::stream::{Action, PlacementKey, StreamUrl};
-use tracing::info;
+use tracing::{info, warn};
 
-use super::{Direction, EndReason, OpenPull, Placed, Pull, Request, Row, State, TapEnd};
+use super::row::Pace;
+use super::{
+    Bans, Direction, EndReason, OpenPull, Placed, Pull, Request, Row, State, Tally, TapEnd,
+    unix_now,
+};
 use crate::api::{EndedSession, Failed, Totals};
 use crate::metrics::{DirectionLabels, EndLabels, Metrics, SessionLabels};
 use crate::stream_names::masked;
@@ -42,6 +49,8 @@ pub struct Sessions {
     /// What all of them carry and are, as last measured.
     totals: Mutex<Totals>,
     next: AtomicU64,
+    bans: Bans,
+    tally: Arc<Tally>,
     limits: Limits,
     metrics: Arc<Metrics>,
 }
@@ -55,6 +64,8 @@ impl Sessions {
             ended: Mutex::default(),
             totals: Mutex::default(),
             next: AtomicU64::new(1),
+            bans: Bans::default(),
+            tally: Arc::default(),
             limits,
             metrics,
         }
@@ -137,6 +148,16 @@ impl Sessions {
         for row in self.list() {
             let bytes = row.measure();
             each(&row, bytes);
+            match row.pace() {
+                Pace::Begins => warn!(
+                    session = row.id,
+                    stream = %row.request.stream,
+                    bps = row.bps(Direction::ToOrigin),
+                    "a publisher sends more than a limit allows, and is ended if it goes on"
+                ),
+                Pace::Fits => {}
+                Pace::Stays => row.end(EndReason::TooFast),
+            }
             match row.request.action {
                 Action::Play => totals.players += 1,
                 Action::Publish => totals.publishers += 1,
@@ -169,6 +190,51 @@ impl Sessions {
             row.request.action == Action::Publish && row.request.stream == *stream
         };
         rows.values().rfind(publishes).cloned()
+    }
+
+    /// Who is banned.
+    pub const fn bans(&self) -> &Bans {
+        &self.bans
+    }
+
+    /// How many there are of what limits count.
+    pub const fn tally(&self) -> &Arc<Tally> {
+        &self.tally
+    }
+
+    /// Takes other limits, by which open sessions count from now on, too.
+    pub(crate) fn take_limits(&self, limits: &[Limit]) {
+        if limits.is_empty() && !self.tally.is_limited() {
+            return;
+        }
+        self.tally.take(limits.to_vec());
+        for row in self.list() {
+            row.count_again(&self.tally);
+        }
+    }
+
+    /// Takes a ban, or that one is lifted, and ends the sessions that it meets. Returns how many these are; `None` if the
+    /// word does not count, because a later one is known or there are too many.
+    pub(crate) fn take_ban(&self, ban: Ban) -> Option<usize> {
+        if !self.bans.take(ban.clone()) {
+            return None;
+        }
+        let (nobody, now) = (Identity::default(), unix_now());
+        let is_met = |row: &&Arc<Row>| {
+            let suspect = Suspect {
+                client: row.request.client.ip(),
+                stream: row.key.as_str(),
+                who: row.who().unwrap_or(&nobody),
+            };
+            !row.has_ended() && ban.meets(&suspect, now)
+        };
+        let rows = self.list();
+        let met = rows.iter().filter(is_met);
+        let ended = met.inspect(|row| row.end(EndReason::Banned)).count();
+        if ended > 0 {
+            info!(target = %ban.target, ended, "sessions that a ban meets are ended");
+        }
+        Some(ended)
     }
 
     /// Ends every session one of whose clocks ran out.
@@ -558,6 +624,70 @@ mod tests {
             let short = sent.elapsed() - row.client_silent_for();
             assert!(short <= SWEEP, "short of the truth by {short:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_publisher_that_sends_too_much_is_ended_after_a_while() {
+        let table = sessions(9);
+        let row = opened(&table, Action::Publish).unwrap();
+        row.note_counted(None, Some(8));
+        let second = async |bytes: usize| {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            row.count(Direction::ToOrigin, bytes);
+            table.measure(|_, _| {});
+            row.end_reason()
+        };
+        for _ in 0..30 {
+            assert_eq!(
+                second(1_000).await,
+                None,
+                "8 kbit/s are 1,000 bytes a second"
+            );
+        }
+        for _ in 0..5 {
+            assert_eq!(second(2_000).await, None, "a scene with much motion");
+        }
+        for _ in 0..9 {
+            assert_eq!(second(0).await, None, "then it keeps to its rate");
+        }
+        let mut lasted = 0;
+        while second(2_000).await.is_none() {
+            lasted += 1;
+        }
+        assert_eq!(row.end_reason(), Some(EndReason::TooFast));
+        assert!((10..15).contains(&lasted), "{lasted} s");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ban_ends_whom_it_meets() {
+        let table = sessions(9);
+        let one = opened(&table, Action::Play).unwrap();
+        one.note_who(Identity::viewer("seven"));
+        let two = opened(&table, Action::Play).unwrap();
+        let ban = |target: &str, at: u64, lifted: bool| Ban {
+            target: target.parse().unwrap(),
+            until: u64::MAX,
+            at,
+            lifted,
+            reason: "".into(),
+        };
+        assert_eq!(table.take_ban(ban("viewer:seven", 1, false)), Some(1));
+        assert_eq!(
+            (one.end_reason(), two.end_reason()),
+            (Some(EndReason::Banned), None)
+        );
+        assert_eq!(
+            table.take_ban(ban("viewer:seven", 1, false)),
+            None,
+            "heard again"
+        );
+        assert_eq!(
+            table.take_ban(ban("address:192.0.2.1", 2, true)),
+            Some(0),
+            "lifted"
+        );
+        assert_eq!(table.take_ban(ban("address:192.0.2.1", 3, false)), Some(1));
+        assert_eq!(two.end_reason(), Some(EndReason::Banned));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! Every store through one contract: memory, Redis as operators run it, and the mesh.
 
+mod access;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../support/call.rs"]
 mod call;

@@ -122,6 +122,7 @@ async fn a_forged_endpoint_is_not_dialled_and_special_addresses_never() {
                 port.parse().expect("a port"),
             ),
             expires: u64::MAX,
+            viewing: None,
         };
         format!(
             "/live/a-1.ts?spbhid={}",

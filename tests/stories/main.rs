@@ -1,7 +1,10 @@
 //! Whole proxies in this process, with clients and origins made from the same state machines, told as stories.
 
 mod access;
+mod access_bans;
+mod access_guesses;
 mod access_hooks;
+mod access_limits;
 mod access_recipes;
 mod api_fleet;
 mod api_register;

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::identity::Identity;
+use super::limits::Most;
 use super::query::Query;
 use super::question::Question;
 use super::verdict::{Denial, Grant, Verdict, Why};
@@ -356,7 +358,8 @@ fn ours(status: u16, body: &[u8]) -> Option<Verdict> {
     let text = |name: &str| document.get(name).and_then(Value::as_str);
     if document.get("allow")?.as_bool()? {
         return Some(Verdict::Yes(Grant {
-            viewer: text("viewer").map(Into::into),
+            who: Identity::viewer(text("viewer").unwrap_or_default()),
+            limits: document.get("limits").map(most),
             ..Grant::default()
         }));
     }
@@ -367,6 +370,22 @@ fn ours(status: u16, body: &[u8]) -> Option<Verdict> {
         .take(MAX_REASON)
         .collect();
     Some(Verdict::No(Denial::new(Why::Forbidden, reason)))
+}
+
+/// `{"sessions": 2, "publish_kbps": 8000}`; what is no number limits nothing.
+fn most(limits: &Value) -> Most {
+    let number = |name: &str| {
+        let number = limits.get(name)?.as_u64()?;
+        Some(u32::try_from(number).unwrap_or(u32::MAX))
+    };
+    Most {
+        publishers: number("publishers"),
+        viewers: number("viewers"),
+        sessions: number("sessions"),
+        publish_kbps: number("publish_kbps"),
+        new_per_second: None,
+        failures_per_minute: None,
+    }
 }
 
 /// Whether SRS would take the body for a yes: `0`, or an object with the code 0. An empty body is a no.

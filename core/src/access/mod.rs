@@ -5,6 +5,9 @@
 //! | [`credentials`] | what a client showed of itself, in each protocol |
 //! | [`question`] | what a verdict is made from, and the key under which one may be kept |
 //! | [`rules`] | which rule decides about a request, and the checks that it lists |
+//! | [`identity`] | who a client turned out to be |
+//! | [`bans`] | who may not, until when, whatever the rules say |
+//! | [`limits`], [`tally`] | how much there may be at once of what, and how much there is |
 //! | [`verdict`] | the answer, and how those of several checks become one |
 //! | [`networks`], [`keys`], [`passwords`], [`signed`], [`jwt`] | the checks that need nobody else |
 //! | [`pass`] | what an operator's browser shows after a login to the console |
@@ -13,10 +16,13 @@
 //!
 //! Nothing here asks anybody: a check that needs an answer from outside is named, and the shell brings the answer.
 
+pub mod bans;
 pub mod credentials;
 pub mod hooks;
+pub mod identity;
 pub mod jwt;
 pub mod keys;
+pub mod limits;
 pub mod networks;
 pub mod pass;
 pub mod passwords;
@@ -25,4 +31,5 @@ pub mod question;
 pub mod rules;
 pub mod signed;
 pub mod table;
+pub mod tally;
 pub mod verdict;

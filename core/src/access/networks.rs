@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// An IP network, such as `10.0.0.0/8` or `2001:db8::/32`. A bare address is a network of one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Network {
     address: IpAddr,
     prefix: u8,
@@ -17,6 +17,28 @@ pub struct Network {
 pub struct NotANetwork;
 
 impl Network {
+    /// The network of one address.
+    pub fn of(ip: IpAddr) -> Self {
+        let address = ip.to_canonical();
+        let prefix = if address.is_ipv4() { 32 } else { 128 };
+        Self { address, prefix }
+    }
+
+    /// The addresses around `ip` that usually belong to one household or office: 24 bits of IPv4, 64 of IPv6.
+    pub fn around(ip: IpAddr) -> Self {
+        let (address, prefix) = match ip.to_canonical() {
+            IpAddr::V4(v4) => (
+                IpAddr::from(Ipv4Addr::from_bits(v4.to_bits() & mask_v4(24))),
+                24,
+            ),
+            IpAddr::V6(v6) => (
+                IpAddr::from(Ipv6Addr::from_bits(v6.to_bits() & mask_v6(64))),
+                64,
+            ),
+        };
+        Self { address, prefix }
+    }
+
     /// Whether `ip` lies inside. An IPv4 address mapped into IPv6 counts as the IPv4 address it is.
     pub fn contains(&self, ip: IpAddr) -> bool {
         match (self.address, ip.to_canonical()) {

@@ -4,10 +4,13 @@
 //! itself, or lists checks, of which all must say yes or any may.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::hooks::Hook;
+use super::identity::Identity;
 use super::jwt::Jwt;
 use super::keys::Keys;
+use super::limits::Limit;
 use super::networks::Network;
 use super::passwords::Users;
 use super::question::Question;
@@ -21,20 +24,43 @@ use crate::stream::{Action, Protocol, StreamUrl};
 pub struct Rules {
     pub(super) rules: Vec<Rule>,
     pub(super) checks: Vec<Check>,
+    pub(super) limits: Vec<Limit>,
 }
 
-/// One rule: whom it is about, and what decides about them. A part that says nothing fits everybody.
+/// Whom a rule or a limit is about. A part that says nothing fits everybody.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Rule {
+pub struct Whom {
     pub(super) vhosts: Vec<Pattern>,
     pub(super) apps: Vec<Pattern>,
     pub(super) streams: Vec<Pattern>,
     pub(super) action: Option<Action>,
     pub(super) protocols: Vec<Protocol>,
     pub(super) networks: Vec<Network>,
+}
+
+/// One rule: whom it is about, and what decides about them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rule {
+    pub(super) whom: Whom,
     pub(super) decide: Decide,
     /// Whether the query parameters that the checks used are kept from the origin.
     pub take_out: bool,
+    /// How long a session lasts until it is judged again; `None`: it is not.
+    pub recheck: Option<Duration>,
+    /// Where the holder of a link has to be, besides holding it.
+    pub bind: Bind,
+}
+
+/// Where the holder of a link has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Bind {
+    /// At the address that the viewing began at.
+    Address,
+    /// In its [network](Network::around).
+    Network,
+    /// Anywhere.
+    #[default]
+    Nowhere,
 }
 
 /// What decides about those that a rule fits.
@@ -99,12 +125,24 @@ impl Rules {
     /// The rule that decides about a request, and its place, counted from 1.
     pub fn deciding(&self, question: &Question<'_>) -> Option<(usize, &Rule)> {
         let mut numbered = (1..).zip(&self.rules);
-        numbered.find(|(_, rule)| rule.fits(question))
+        numbered.find(|(_, rule)| rule.whom.fits(question))
     }
 
     /// Whether a rule may decide about a request for `stream`, by somebody somewhere: without one, everybody may.
     pub fn may_judge(&self, stream: &StreamUrl, action: Action) -> bool {
-        self.rules.iter().any(|rule| rule.is_about(stream, action))
+        self.rules
+            .iter()
+            .any(|rule| rule.whom.is_about(stream, action))
+    }
+
+    /// How much there may be at once.
+    pub fn limits(&self) -> &[Limit] {
+        &self.limits
+    }
+
+    /// Whether a rule has sessions judged again.
+    pub fn rechecks(&self) -> bool {
+        self.rules.iter().any(|rule| rule.recheck.is_some())
     }
 
     /// The checks of our own signature, each by its name and with the secret that signs now.
@@ -142,6 +180,12 @@ impl Rules {
         self.rules.iter().map(|rule| self.words_of(rule))
     }
 
+    /// Whether a rule speaks of players, so that who may watch is decided here.
+    pub fn speak_of_players(&self) -> bool {
+        let of_players = |rule: &Rule| rule.whom.action != Some(Action::Publish);
+        self.rules.iter().any(of_players)
+    }
+
     /// One rule in plain words: whom it is about, and what decides about them.
     pub fn words_of(&self, rule: &Rule) -> String {
         let decides = match &rule.decide {
@@ -163,12 +207,17 @@ impl Rules {
         } else {
             ""
         };
-        format!("who wants to {rule} {decides}{out}")
+        let again = match rule.recheck {
+            Some(period) => format!("; judged again every {} s", period.as_secs()),
+            None => String::new(),
+        };
+        format!("who wants to {} {decides}{out}{again}", rule.whom)
     }
 }
 
-impl Rule {
-    fn fits(&self, question: &Question<'_>) -> bool {
+impl Whom {
+    /// Whether it is about a request.
+    pub fn fits(&self, question: &Question<'_>) -> bool {
         let anywhere = self.networks.is_empty();
         self.is_about(question.stream, question.action)
             && (self.protocols.is_empty() || self.protocols.contains(&question.protocol))
@@ -179,7 +228,8 @@ impl Rule {
                     .any(|network| network.contains(question.client)))
     }
 
-    fn is_about(&self, stream: &StreamUrl, action: Action) -> bool {
+    /// Whether it may be about a request for `stream`, by somebody somewhere.
+    pub fn is_about(&self, stream: &StreamUrl, action: Action) -> bool {
         let parts = [
             (&self.vhosts, stream.vhost()),
             (&self.apps, stream.app()),
@@ -192,7 +242,7 @@ impl Rule {
     }
 }
 
-impl fmt::Display for Rule {
+impl fmt::Display for Whom {
     /// Whom it is about: `publish app live over rtmp or srt from 10.0.0.0/8`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.action.map_or("publish or play", Action::as_str))?;
@@ -281,7 +331,7 @@ fn certificate(subjects: &[Pattern], question: &Question<'_>) -> Verdict {
         None => no(Why::Unknown, "a client certificate is needed"),
         Some(subject) if subjects.iter().any(|pattern| pattern.matches(subject)) => {
             Verdict::Yes(Grant {
-                viewer: Some(subject.into()),
+                who: Identity::viewer(subject),
                 ..Grant::default()
             })
         }
@@ -295,7 +345,7 @@ fn key(keys: &Keys, parameters: &[Box<str>], question: &Question<'_>) -> Verdict
         any = true;
         if let Some(owner) = keys.owner(&shown.text) {
             return Verdict::Yes(Grant {
-                viewer: Some(owner.into()),
+                who: Identity::key(owner),
                 used: shown.parameter.into_iter().map(Into::into).collect(),
                 ..Grant::default()
             });
@@ -321,7 +371,7 @@ fn password(users: &Users, question: &Question<'_>) -> Step {
     };
     let then = if users.knows(&login.user) {
         Verdict::Yes(Grant {
-            viewer: Some(login.user.into()),
+            who: Identity::viewer(&login.user),
             used: login.parameters.into_iter().map(Into::into).collect(),
             ..Grant::default()
         })

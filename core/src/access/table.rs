@@ -1,4 +1,4 @@
-//! Reads `[[access]]` and `[[check]]` of a settings file.
+//! Reads `[[access]]`, `[[check]]` and `[[limit]]` of a settings file.
 //!
 //! The document comes as JSON. A field may be a text or a list of texts where it holds several; a text of several lines is
 //! a list too, which is how the content of a file arrives. What is wrong is said without quoting it, because it may be a
@@ -11,14 +11,15 @@ use serde_json::{Map, Value};
 use super::hooks::{Hook, Shape, Unanswered};
 use super::jwt::{Claims, Jwt, JwtKeys};
 use super::keys::Keys;
+use super::limits::{Limit, Most, Per};
 use super::passwords::Users;
-use super::rules::{Check, CheckKind, Decide, Rule, Rules};
+use super::rules::{Bind, Check, CheckKind, Decide, Rule, Rules, Whom};
 use super::signed::{Scheme, Signed, alibaba::Alibaba, nginx::Nginx, ome::Ome, tencent::Tencent};
 use super::verdict::Quorum;
 use crate::stream::{Action, Protocol};
 
 /// The sections that are read here.
-pub const LISTS: [&str; 2] = ["access", "check"];
+pub const LISTS: [&str; 3] = ["access", "check", "limit"];
 
 impl Rules {
     /// The rules and checks of a whole settings file, or everything that is wrong with them, one line each.
@@ -44,6 +45,12 @@ impl Rules {
                 Err(what) => problems.push(format!("[[access]] {number}: {what}")),
             }
         }
+        for (number, entry) in (1..).zip(listed("limit").into_iter().flatten()) {
+            match limit(entry) {
+                Ok(limit) => read.limits.push(limit),
+                Err(what) => problems.push(format!("[[limit]] {number}: {what}")),
+            }
+        }
         for name in LISTS {
             let entries = document.get(name);
             if entries.is_some_and(|entries| !entries.is_array()) {
@@ -62,18 +69,68 @@ impl Rules {
 }
 
 fn rule(entry: &Value, checks: &[Check]) -> Result<Rule, String> {
-    let fields = Fields::of(
-        entry,
-        &[
-            "vhost", "app", "stream", "action", "protocol", "network", "all", "any", "decide",
-            "take_out",
-        ],
-    )?;
+    let own = ["all", "any", "decide", "take_out", "recheck", "bind"];
+    let fields = Fields::of(entry, &[WHOM.as_slice(), &own].concat())?;
+    let recheck = match fields.seconds("recheck", 0)? {
+        0 => None,
+        seconds if seconds < SHORTEST_RECHECK => {
+            return Err(format!("recheck: less than {SHORTEST_RECHECK} seconds"));
+        }
+        seconds => Some(Duration::from_secs(seconds)),
+    };
+    Ok(Rule {
+        whom: whom(&fields)?,
+        decide: decide(&fields, checks)?,
+        take_out: fields.flag("take_out")?,
+        recheck,
+        bind: match fields.text("bind")? {
+            None => Bind::Nowhere,
+            Some("address") => Bind::Address,
+            Some("network") => Bind::Network,
+            Some(_) => return Err("bind: neither address nor network".to_owned()),
+        },
+    })
+}
+
+fn limit(entry: &Value) -> Result<Limit, String> {
+    let amounts = [
+        "publishers",
+        "viewers",
+        "sessions",
+        "publish_kbps",
+        "new_per_second",
+        "failures_per_minute",
+    ];
+    let known = [WHOM.as_slice(), &["per"], &amounts].concat();
+    let fields = Fields::of(entry, &known)?;
+    let per = fields.text("per")?.and_then(Per::named);
+    let per = per.ok_or("per: none of address, app, key, network, stream, vhost and viewer")?;
+    let most = Most {
+        publishers: fields.number("publishers")?,
+        viewers: fields.number("viewers")?,
+        sessions: fields.number("sessions")?,
+        publish_kbps: fields.number("publish_kbps")?,
+        new_per_second: fields.number("new_per_second")?,
+        failures_per_minute: fields.number("failures_per_minute")?,
+    };
+    if most == Most::default() {
+        return Err(format!("a limit has one of {}", amounts.join(", ")));
+    }
+    if most.failures_per_minute.is_some() && matches!(per, Per::Key | Per::Viewer) {
+        return Err(
+            "failures_per_minute: who fails is not known; count per address, network or stream"
+                .to_owned(),
+        );
+    }
+    Ok(Limit::new(whom(&fields)?, per, most))
+}
+
+fn whom(fields: &Fields<'_>) -> Result<Whom, String> {
     let mut protocols = Vec::new();
     for word in fields.list("protocol")? {
         protocols.extend(protocols_of(word)?);
     }
-    Ok(Rule {
+    Ok(Whom {
         vhosts: fields.parsed("vhost")?,
         apps: fields.parsed("app")?,
         streams: fields.parsed("stream")?,
@@ -85,8 +142,6 @@ fn rule(entry: &Value, checks: &[Check]) -> Result<Rule, String> {
         },
         protocols,
         networks: fields.parsed("network")?,
-        decide: decide(&fields, checks)?,
-        take_out: fields.flag("take_out")?,
     })
 }
 
@@ -435,6 +490,18 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A number from 0 on that a counter can reach.
+    fn number(&self, field: &str) -> Result<Option<u32>, String> {
+        let read = |value: &Value| u32::try_from(value.as_u64()?).ok();
+        match self.0.get(field) {
+            None => Ok(None),
+            Some(value) => match read(value) {
+                Some(number) => Ok(Some(number)),
+                None => Err(format!("{field}: not a whole number")),
+            },
+        }
+    }
+
     /// A number of seconds.
     fn seconds(&self, field: &str, default: u64) -> Result<u64, String> {
         match self.0.get(field) {
@@ -446,7 +513,11 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Rules, and checks; each request walks the rules.
+/// The keys that say whom a rule or a limit is about.
+const WHOM: [&str; 6] = ["vhost", "app", "stream", "action", "protocol", "network"];
+/// Seconds between two judgements of one session: a backend hears of each.
+const SHORTEST_RECHECK: u64 = 5;
+/// Rules, checks and limits; each request walks the rules and the limits.
 const MOST_ENTRIES: usize = 1_000;
 /// Seconds that a hook may take: a client of any protocol gives up sooner.
 const LONGEST_TIMEOUT: u64 = 30;

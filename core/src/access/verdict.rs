@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use super::identity::Identity;
+use super::limits::Most;
+use super::rules::Bind;
 use crate::stream::StreamUrl;
 
 /// The answer of the gate, or of one check.
@@ -25,9 +28,15 @@ pub struct Grant {
     /// When the session has to end, in seconds since 1970.
     pub ends_at: Option<u64>,
     /// Who the client is, as the check knows it.
-    pub viewer: Option<Box<str>>,
+    pub who: Identity,
+    /// How much it may have at once.
+    pub limits: Option<Most>,
     /// The stream that it gets in place of the one that it asked for.
     pub stream: Option<StreamUrl>,
+    /// Where the holder of a link that it gets has to be: the rule says so, and no check.
+    pub bind: Bind,
+    /// How long a session lasts until it is judged again, if it is: the rule says so, too.
+    pub recheck: Option<Duration>,
     /// The query parameters that were used up here.
     pub used: Vec<Box<str>>,
     /// Those that were used here, and that the origin gets all the same.
@@ -77,8 +86,14 @@ impl Grant {
         Self {
             valid_until: earlier(self.valid_until, other.valid_until),
             ends_at: earlier(self.ends_at, other.ends_at),
-            viewer: self.viewer.or(other.viewer),
+            who: self.who.or(other.who),
+            limits: match (self.limits, other.limits) {
+                (Some(one), Some(other)) => Some(one.and(other)),
+                (one, other) => one.or(other),
+            },
             stream: self.stream.or(other.stream),
+            bind: self.bind,
+            recheck: self.recheck,
             used,
             passed,
         }
@@ -263,20 +278,20 @@ mod tests {
     fn the_terms_of_all_hold_together() {
         let one = Grant {
             valid_until: Some(20),
-            viewer: Some("seven".into()),
+            who: Identity::viewer("seven"),
             used: vec!["token".into()],
             ..Grant::default()
         };
         let other = Grant {
             valid_until: Some(10),
             ends_at: Some(30),
-            viewer: Some("eight".into()),
+            who: Identity::viewer("eight"),
             used: vec!["sign".into()],
             ..Grant::default()
         };
         let both = one.and(other);
         assert_eq!((both.valid_until, both.ends_at), (Some(10), Some(30)));
-        assert_eq!(both.viewer.as_deref(), Some("seven"));
+        assert_eq!(both.who.viewer.as_deref(), Some("seven"));
         assert_eq!(both.used, ["token".into(), "sign".into()]);
     }
 }

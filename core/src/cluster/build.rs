@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::records::Record;
+use super::tally::TallyRecord;
+use crate::access::bans::Ban;
 
 /// What a proxy's build can read. Its name is the proxy's id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,7 +19,11 @@ pub struct BuildRecord {
 impl BuildRecord {
     /// What this build reads.
     pub fn own() -> Self {
-        let kinds = [(Self::KIND, Self::VERSION)];
+        let kinds = [
+            (Ban::KIND, Ban::VERSION),
+            (Self::KIND, Self::VERSION),
+            (TallyRecord::KIND, TallyRecord::VERSION),
+        ];
         let kinds = kinds.map(|(kind, version)| (kind.to_owned(), version));
         Self {
             reads: kinds.into(),
@@ -62,7 +68,7 @@ mod tests {
 
     #[test]
     fn the_bytes_of_version_1() {
-        let text = r#"record build 1 21 {"reads":{"build":1}}"#;
+        let text = r#"record build 1 39 {"reads":{"ban":1,"build":1,"tally":1}}"#;
         assert_eq!(write(&BuildRecord::own()).unwrap(), text);
         assert_eq!(read(text), Reading::Known(BuildRecord::own()));
     }

@@ -1,7 +1,9 @@
 //! What the proxies of a cluster tell each other, through a store that they share or directly.
 
+mod ban;
 pub mod build;
 pub mod mesh;
 pub mod peers;
 pub mod records;
 pub mod srs;
+pub mod tally;

@@ -21,6 +21,8 @@ use chacha20poly1305::{ChaCha20Poly1305, KeyInit, Nonce, Tag};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
+use crate::access::identity::{Identity, name_of};
+use crate::access::networks::Network;
 use crate::fleet::origin::{Host, OriginId, Security, Target};
 use crate::read::{Reader, Truncated};
 use crate::stream::{DEFAULT_VHOST, StreamUrl};
@@ -39,6 +41,34 @@ pub struct Link {
     pub target: Target,
     /// When the link expires, in seconds since 1970. It is rounded, or else every playlist would name other URIs.
     pub expires: u64,
+    /// Whose viewing it is, where it lets its holder in.
+    pub viewing: Option<Box<Viewing>>,
+}
+
+/// A viewing that began with a yes: what the links of its viewer say of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Viewing {
+    /// Names it among all viewings.
+    pub id: u64,
+    /// When it began, in seconds since 1970.
+    pub since: u64,
+    /// Who watches.
+    pub who: Identity,
+    /// Where its viewer has to be; `None`: anywhere.
+    pub network: Option<Network>,
+    /// Where the playlist stood that it began with, where that is known.
+    pub start: Option<Start>,
+    /// Whether this link of it is good for pieces only, and not for playlists and manifests.
+    pub is_for_pieces: bool,
+}
+
+/// Where a playlist stood when a viewing began: from there on, the number of a piece says when it comes at the latest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Start {
+    /// The number of the first piece that it listed.
+    pub sequence: u64,
+    /// Seconds that a piece lasts at most.
+    pub pace: u32,
 }
 
 /// The keys of a cluster, as they are used for links.
@@ -166,7 +196,11 @@ impl Link {
             DEFAULT_VHOST => "",
             vhost => vhost,
         };
-        let mut out = vec![VERSION];
+        let version = match self.viewing {
+            Some(_) => WITH_VIEWING,
+            None => WITHOUT_VIEWING,
+        };
+        let mut out = vec![version];
         out.extend(self.expires.to_be_bytes());
         for text in [
             vhost,
@@ -200,12 +234,16 @@ impl Link {
         if let Security::Tls(Some(name)) = &self.target.security {
             put_text(&mut out, &name.to_string());
         }
+        if let Some(viewing) = &self.viewing {
+            viewing.encode(&mut out);
+        }
         out
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(bytes);
-        if reader.u8().ok()? != VERSION {
+        let version = reader.u8().ok()?;
+        if !matches!(version, WITHOUT_VIEWING | WITH_VIEWING) {
             return None;
         }
         let expires = u64::from_be_bytes(reader.array().ok()?);
@@ -230,6 +268,10 @@ impl Link {
             TLS_UNVERIFIED => Security::Unverified,
             _ => return None,
         };
+        let viewing = match version {
+            WITH_VIEWING => Some(Box::new(Viewing::decode(&mut reader)?)),
+            _ => None,
+        };
         if reader.remaining() > 0 || port == 0 {
             return None;
         }
@@ -245,6 +287,63 @@ impl Link {
                 security,
             },
             expires,
+            viewing,
+        })
+    }
+}
+
+impl Viewing {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.push(u8::from(self.is_for_pieces));
+        let start = self.start.unwrap_or_default();
+        out.extend(self.id.to_be_bytes());
+        out.extend(self.since.to_be_bytes());
+        out.extend(start.sequence.to_be_bytes());
+        out.extend(start.pace.to_be_bytes());
+        let network = self.network.map(|network| network.to_string());
+        let who = &self.who;
+        for text in [
+            who.viewer.as_deref(),
+            who.key.as_deref(),
+            who.token.as_deref(),
+            network.as_deref(),
+        ] {
+            put_text(out, text.unwrap_or_default());
+        }
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Option<Self> {
+        let is_for_pieces = match reader.u8().ok()? {
+            0 => false,
+            1 => true,
+            _ => return None,
+        };
+        let id = u64::from_be_bytes(reader.array().ok()?);
+        let since = u64::from_be_bytes(reader.array().ok()?);
+        let start = Start {
+            sequence: u64::from_be_bytes(reader.array().ok()?),
+            pace: u32::from_be_bytes(reader.array().ok()?),
+        };
+        let [viewer, key, token, network] = [
+            text(reader).ok()?,
+            text(reader).ok()?,
+            text(reader).ok()?,
+            text(reader).ok()?,
+        ];
+        Some(Self {
+            id,
+            since,
+            who: Identity {
+                viewer: name_of(&viewer),
+                key: name_of(&key),
+                token: name_of(&token),
+            },
+            network: match network.as_str() {
+                "" => None,
+                network => Some(network.parse().ok()?),
+            },
+            start: Some(start).filter(|start| start.pace > 0),
+            is_for_pieces,
         })
     }
 }
@@ -311,11 +410,13 @@ const KEY_ID_BYTES: usize = 6;
 const NONCE: usize = 12;
 const TAG: usize = 16;
 
-/// Maximum characters of a link after its key id: with all parts at their longest, sealed and encoded, it has 2,150.
-const MAX_LINK: usize = 2560;
+/// Maximum characters of a link after its key id: with all parts at their longest, sealed and encoded, it has 3,300.
+const MAX_LINK: usize = 4_096;
 
-/// The first byte of a link, so that another layout can be told apart.
-const VERSION: u8 = 1;
+/// The first byte of a link, so that another layout can be told apart: one that names a stream and its origin.
+const WITHOUT_VIEWING: u8 = 1;
+/// One that says besides whose viewing it is.
+const WITH_VIEWING: u8 = 2;
 
 /// The bits that say what kind of host follows; the others say how it is reached.
 const HOST_KIND: u8 = 0x0F;
@@ -361,6 +462,32 @@ mod tests {
             granting.open(&plain.seal(&link), 99),
             Err(LinkError::Foreign)
         );
+    }
+
+    #[test]
+    fn a_link_says_whose_viewing_it_is() {
+        let key = LinkKey::granting(b"key");
+        let viewings = [
+            Viewing::default(),
+            Viewing {
+                id: 7,
+                since: 60,
+                who: Identity::viewer("seven"),
+                network: Some("192.0.2.0/24".parse().unwrap()),
+                start: Some(Start {
+                    sequence: 9,
+                    pace: 4,
+                }),
+                is_for_pieces: true,
+            },
+        ];
+        for viewing in viewings {
+            let link = Link {
+                viewing: Some(Box::new(viewing)),
+                ..link("10.0.0.1", "a")
+            };
+            assert_eq!(key.open(&key.seal(&link), 99), Ok(link));
+        }
     }
 
     #[test]
@@ -448,6 +575,21 @@ mod tests {
                 security: Security::Tls(Some(name(253).parse().unwrap())),
             },
             expires: 1,
+            viewing: Some(Box::new(Viewing {
+                id: u64::MAX,
+                since: u64::MAX,
+                who: Identity {
+                    viewer: name_of(&"v".repeat(256)),
+                    key: name_of(&"k".repeat(256)),
+                    token: name_of(&"t".repeat(256)),
+                },
+                network: Some("2001:db8:1:2:3:4:5:6/128".parse().unwrap()),
+                start: Some(Start {
+                    sequence: u64::MAX,
+                    pace: u32::MAX,
+                }),
+                is_for_pieces: true,
+            })),
         };
         assert_eq!(key.open(&key.seal(&link), 0), Ok(link));
     }
@@ -477,6 +619,7 @@ mod tests {
             origin: "origin-1".into(),
             target: Target::plain(host.parse().unwrap(), 8080),
             expires: 100,
+            viewing: None,
         }
     }
 }

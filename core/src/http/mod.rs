@@ -11,6 +11,7 @@ pub mod head;
 pub mod hls;
 pub mod link;
 pub mod page;
+pub mod personal;
 pub mod route;
 pub mod segment;
 pub mod sharing;

@@ -118,6 +118,32 @@ pub struct Numbered {
     pub ask: Ask,
 }
 
+/// Whom to ban, and until when.
+#[derive(Debug, Args)]
+pub struct BanArguments {
+    /// address:192.0.2.0/24, viewer:NAME, key:NAME, token:ID or stream:APP/NAME.
+    target: String,
+    /// How long: 90s, 2h, 30d.
+    #[arg(long = "for", value_name = "DURATION")]
+    period: Deadline,
+    /// Why, for those who list the bans.
+    #[arg(long, value_name = "WORDS")]
+    reason: Option<String>,
+    /// The proxy to ask.
+    #[command(flatten)]
+    pub ask: Ask,
+}
+
+/// Which ban to lift.
+#[derive(Debug, Args)]
+pub struct UnbanArguments {
+    /// The ban, by the id or by the target that `sluicegate bans` shows.
+    pub ban: String,
+    /// The proxy to ask.
+    #[command(flatten)]
+    pub ask: Ask,
+}
+
 /// A stream.
 #[derive(Debug, Args)]
 pub struct ExplainArguments {
@@ -153,6 +179,21 @@ impl Deadline {
     /// The deadline as a query of the API.
     pub(super) fn query(&self) -> String {
         format!("deadline={}", escaped(&self.0))
+    }
+}
+
+impl BanArguments {
+    /// The ban as a query of the API.
+    pub(super) fn query(&self) -> String {
+        let nothing = String::new();
+        let given = [
+            ("target", &self.target),
+            ("for", &self.period.0),
+            ("reason", self.reason.as_ref().unwrap_or(&nothing)),
+        ];
+        given
+            .map(|(name, value)| format!("{name}={}", escaped(value)))
+            .join("&")
     }
 }
 

@@ -8,8 +8,8 @@ mod table;
 mod tell;
 
 pub use arguments::{
-    Ask, Deadline, DrainArguments, EventArguments, ExplainArguments, ListArguments, Named,
-    Numbered, Output, Whom,
+    Ask, BanArguments, Deadline, DrainArguments, EventArguments, ExplainArguments, ListArguments,
+    Named, Numbered, Output, UnbanArguments, Whom,
 };
 
 use std::io::{self, Write};
@@ -31,6 +31,10 @@ use crate::value::Url;
 /// An operator's question or command.
 #[derive(Debug)]
 pub enum Command {
+    /// Ban somebody or something.
+    Ban(BanArguments),
+    /// List the bans.
+    Bans(Ask),
     /// Send no new clients to an origin.
     Disable(Named),
     /// Drain an origin, or the proxy.
@@ -49,6 +53,8 @@ pub enum Command {
     Sessions(ListArguments),
     /// List the streams.
     Streams(ListArguments),
+    /// Lift a ban.
+    Unban(UnbanArguments),
     /// Undo a drain.
     Undrain(Whom),
 }
@@ -137,6 +143,19 @@ async fn answer(question: Command, environment: &Environment) -> Result<String, 
             let document = caller.ask(Method::DELETE, &path).await?;
             let told = |ended: Option<EndedCount>| tell::kick(&it.id, ended.as_ref());
             caller.shown(&it.ask, document, told)
+        }
+        Command::Ban(it) => {
+            let caller = ProxyClient::new(&it.ask, environment)?;
+            let path = format!("/api/v1/bans?{}", it.query());
+            let document = caller.ask(Method::POST, &path).await?;
+            caller.shown(&it.ask, document, |banned| tell::ban(&banned))
+        }
+        Command::Bans(ask) => list(&ask, environment, "bans", tell::bans).await,
+        Command::Unban(it) => {
+            let caller = ProxyClient::new(&it.ask, environment)?;
+            let path = format!("/api/v1/bans/{}", escaped(&it.ban));
+            let document = caller.ask(Method::DELETE, &path).await?;
+            caller.shown(&it.ask, document, |lifted| tell::unban(&lifted))
         }
         Command::Disable(it) => duty(&it.ask, environment, Some(&it.origin), "disable", "").await,
         Command::Undrain(it) => {

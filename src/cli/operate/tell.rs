@@ -4,8 +4,8 @@ use serde::Deserialize;
 
 use super::table::{WIDTH, table};
 use crate::api::{
-    Coverage, Drain, Duty, EndedCount, Missing, Origin, Origins, Proxy, Session, Sessions, Stream,
-    Streams,
+    Ban, Banned, Bans, Coverage, Drain, Duty, EndedCount, Missing, Origin, Origins, Proxy, Session,
+    Sessions, Stream, Streams,
 };
 
 /// What `ps` asks for.
@@ -75,6 +75,38 @@ pub(super) fn kick(id: &str, of_stream: Option<&EndedCount>) -> String {
         ),
         None => format!("session {id} ended\n"),
     }
+}
+
+/// The table of bans.
+pub(super) fn bans(all: &Bans) -> String {
+    let row = |one: &Ban| {
+        [
+            one.id.clone(),
+            format!("{}:{}", one.kind, one.name),
+            span(one.seconds_left as f64),
+            one.reason.clone(),
+        ]
+    };
+    let rows: Vec<[String; 4]> = all.bans.iter().map(row).collect();
+    if rows.is_empty() {
+        return "nobody is banned\n".to_owned();
+    }
+    table(["ID", "TARGET", "LEFT", "REASON"], &rows)
+}
+
+/// What a ban did.
+pub(super) fn ban(banned: &Banned) -> String {
+    let (ban, ended) = (&banned.ban, banned.ended);
+    let left = span(ban.seconds_left as f64);
+    folded(&format!(
+        "{} {} is banned for {left}; {ended} sessions ended at the proxy that was asked",
+        ban.kind, ban.name
+    ))
+}
+
+/// What was lifted.
+pub(super) fn unban(ban: &Ban) -> String {
+    folded(&format!("{} {} is banned no more", ban.kind, ban.name))
 }
 
 /// Which proxies did not answer, if the answer is for all of them.
@@ -314,6 +346,35 @@ mod tests {
         );
         let data = json!({"streams": [{"stream": "v/live/a", "origin": "one", "publishers": 1, "players": 3}]});
         assert_eq!(streams(&read(data)).lines().count(), 2);
+    }
+
+    #[test]
+    fn bans_are_a_table_and_a_sentence() {
+        let one = Ban {
+            id: "0123456789abcdef".to_owned(),
+            kind: "viewer".to_owned(),
+            name: "seven".to_owned(),
+            seconds_left: 7384,
+            reason: "shares".to_owned(),
+            ..Ban::default()
+        };
+        let all = Bans {
+            total: 1,
+            bans: vec![one.clone()],
+        };
+        let table = bans(&all);
+        fits(&table);
+        assert!(
+            table.contains("viewer:seven") && table.contains("2h03m"),
+            "{table}"
+        );
+        assert_eq!(bans(&Bans::default()), "nobody is banned\n");
+        assert_eq!(unban(&one), "viewer seven is banned no more\n");
+        let said = ban(&Banned { ban: one, ended: 2 });
+        assert!(
+            said.starts_with("viewer seven is banned for 2h03m; 2 sessions"),
+            "{said}"
+        );
     }
 
     #[test]

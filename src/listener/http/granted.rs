@@ -1,6 +1,6 @@
 //! Viewers that were let in: from their first playlist on, the links that they get show it.
 
-use sluicegate_core::http::link::Link;
+use sluicegate_core::http::link::{Link, Viewing};
 use sluicegate_core::stream::{Action, StreamUrl};
 
 use crate::proxy::{Grant, PieceGuard, Proxy, Refusal, Request, Verdict};
@@ -13,13 +13,17 @@ pub(super) async fn admitted(
     asked: Request,
     readings: &[StreamUrl],
     link: Option<&Link>,
-    lets_in: bool,
+    viewing: Option<&Viewing>,
 ) -> Result<PieceGuard, Refusal> {
     let named = link.map(|link| link.origin.clone());
     let mut guarded: Vec<StreamUrl> = readings.to_vec();
     guarded.retain(|name| proxy.may_judge(name, Action::Play));
-    if lets_in && (readings.iter().any(|name| belongs(name, &asked.stream)) || guarded.is_empty()) {
-        return proxy.place_admitted(asked, named, Grant::default());
+    if let Some(viewing) = viewing
+        && (guarded.is_empty() || readings.iter().any(|name| belongs(name, &asked.stream)))
+    {
+        let mut grant = Grant::default();
+        grant.who = viewing.who.clone();
+        return proxy.place_admitted(asked, named, grant);
     }
     let mut refused = None;
     for name in guarded {
@@ -63,15 +67,6 @@ pub(super) fn is_live_media(body: &[u8]) -> bool {
 fn memmem(body: &[u8], text: &[u8]) -> bool {
     body.windows(text.len()).any(|window| window == text)
 }
-
-/// When a link to a piece of a live stream is over that lets its holder in: equal for some minutes, and soon after the
-/// piece is.
-pub(super) const fn soon(now: u64) -> u64 {
-    (now / PIECE_LINK + 2) * PIECE_LINK
-}
-
-/// Half the time that a link to a piece of a live stream lasts at most, where it lets its holder in.
-const PIECE_LINK: u64 = 600;
 
 #[cfg(test)]
 mod tests {
@@ -127,6 +122,5 @@ mod tests {
         for (cause, body, expected) in rows {
             assert_eq!(is_live_media(body.as_bytes()), expected, "{cause}");
         }
-        assert_eq!((soon(0), soon(599), soon(600)), (1200, 1200, 1800));
     }
 }

@@ -12,6 +12,7 @@ mod preflight;
 mod refusal;
 mod rewrite;
 mod share;
+mod viewer;
 
 use std::sync::Arc;
 

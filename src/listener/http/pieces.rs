@@ -2,6 +2,7 @@
 //! link in its query says which origin has the piece, and without one its path says which stream it is of.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,12 +11,14 @@ use futures_util::stream::unfold;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Body as HttpBody, Incoming};
 use hyper::{Method, Request, Response, StatusCode};
+use sluicegate_core::access::networks::Network;
 use sluicegate_core::dialect::{Dialect, File};
 use sluicegate_core::fleet::health::Fault;
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::http::cmcd;
 use sluicegate_core::http::head::{Body as RequestBody, Forwarded, RequestHead};
-use sluicegate_core::http::link::{self, Link, LinkError, LinkKey};
+use sluicegate_core::http::link::{self, Link, LinkError, LinkKey, Viewing};
+use sluicegate_core::http::personal::{Place as Where, start_of};
 use sluicegate_core::http::route::Piece;
 use sluicegate_core::http::segment::Readings;
 use sluicegate_core::http::sharing::{self, Audience, CMCD, Share, is_personal};
@@ -31,7 +34,8 @@ use super::counted::Counted;
 use super::granted;
 use super::live::{client_of, credentials_of};
 use super::rewrite::{self, Rewriting};
-use super::share::{Found, Head, Leader, Outcome, SHARED_MAX, Shares};
+use super::share::{Flight, Found, Head, Leader, Outcome, SHARED_MAX, Shares};
+use super::viewer::{self, Leads, Viewer};
 use super::{Http, dialect_of};
 use crate::config;
 use crate::metrics::{DirectionLabels, KindLabel, PieceLabels, UnsharedLabels};
@@ -42,7 +46,7 @@ use crate::origin::dial::Dialer;
 use crate::origin::http::AnswerBody;
 use crate::origin::kept::Repeatable;
 use crate::origin::silence::SilenceCheck;
-use crate::proxy::{Attempt, DialError, PieceGuard, Proxy, Request as Asked};
+use crate::proxy::{Attempt, DialError, PieceGuard, Proxy, Refusal, Request as Asked};
 
 /// What pulling in pieces is set to, and what it keeps.
 #[derive(Debug)]
@@ -50,7 +54,9 @@ pub struct Pieces {
     /// Seals links and opens them.
     pub key: LinkKey,
     /// Seals and opens the links of those who were let in.
-    granting: LinkKey,
+    pub(super) granting: LinkKey,
+    /// Stands in an answer where each viewer gets a link of its own: random, so that no origin can know it.
+    pub(super) mark: String,
     /// Its section of the settings.
     settings: Arc<config::Http>,
     shares: Arc<Shares>,
@@ -60,9 +66,12 @@ pub struct Pieces {
 impl Pieces {
     /// With nothing kept so far. `granting` seals the links of those who were let in.
     pub fn new(key: LinkKey, granting: LinkKey, settings: Arc<config::Http>) -> Self {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).expect("the system has randomness");
         Self {
             key,
             granting,
+            mark: format!("{:032x}", u128::from_ne_bytes(random)),
             shares: Arc::new(Shares::new(settings.cache_megabytes * MEGABYTE)),
             settings,
             apart: Apart::default(),
@@ -112,8 +121,8 @@ struct PieceRequest {
     /// How the client names streams; `None` for what we listed, whose target is the origin's own.
     dialect: Option<Dialect>,
     time_limit: TimeLimit,
-    /// Whether an access rule may be about the stream.
-    guarded: bool,
+    /// Who asks, where an access rule may be about the stream.
+    viewer: Option<Arc<Viewer>>,
     /// Whether a viewer of such a stream begins: it has no link yet that lets it in.
     first: bool,
 }
@@ -226,13 +235,52 @@ async fn pull(
         by_way_of: Asked::way(client, ends.peer),
         credentials: credentials_of(&head, &forwarded, &target, identity),
     };
-    let lets_in = lets_in == Some(true);
+    let viewing = link
+        .as_ref()
+        .filter(|_| lets_in == Some(true))
+        .and_then(|link| link.viewing.as_deref())
+        .filter(|viewing| counts(viewing, kind, client.ip()))
+        .cloned();
     let readings = readings(proxy, dialect, link.as_ref(), head.host(), &target);
+    let refused = |refusal: Refusal| (refusal.http_status(), refusal.to_string());
     let guarded = proxy.may_judge(&asked.stream, Action::Play);
-    let place = granted::admitted(proxy, asked, &readings, link.as_ref(), lets_in)
+    let place = granted::admitted(proxy, asked, &readings, link.as_ref(), viewing.as_ref())
         .await
-        .map_err(|refusal| (refusal.http_status(), refusal.to_string()))?;
-    let first = guarded && !lets_in;
+        .map_err(refused)?;
+    let first = guarded && viewing.is_none();
+    let viewer = if guarded {
+        let ends = match (&viewing, &link) {
+            (Some(_), Some(link)) => link.expires,
+            _ => {
+                let over = place.grant().ends_at.unwrap_or(u64::MAX);
+                expiry(now()).min(over)
+            }
+        };
+        let viewing = match viewing {
+            Some(viewing) if kind == Piece::Segment => viewing,
+            Some(viewing) => {
+                let went_on = proxy.continue_viewing(place.request(), &viewing).await;
+                went_on.map_err(refused)?;
+                viewing
+            }
+            None => {
+                let viewing = viewer::begin(kind, &place, now());
+                if kind != Piece::Segment {
+                    let begun = proxy.begin_viewing(place.request(), &viewing, place.grant());
+                    begun.map_err(refused)?;
+                }
+                viewing
+            }
+        };
+        Some(Arc::new(Viewer {
+            pieces: Arc::clone(&http.pieces),
+            stream: place.request().stream.clone(),
+            viewing,
+            ends,
+        }))
+    } else {
+        None
+    };
     let linked = link.and_then(|link| linked(http, proxy, &place, &link, kind));
     let time_limit = match kind {
         Piece::Playlist if target.contains("_HLS_msn=") => TimeLimit::Reload,
@@ -254,9 +302,15 @@ async fn pull(
         linked,
         dialect: read_as,
         time_limit,
-        guarded,
+        viewer,
         first,
     })
+}
+
+/// Whether a link of this viewing lets its holder have something of this kind, there where the client is.
+fn counts(viewing: &Viewing, kind: Piece, client: IpAddr) -> bool {
+    let is_there = |network: Network| network.contains(client);
+    (kind == Piece::Segment || !viewing.is_for_pieces) && viewing.network.is_none_or(is_there)
 }
 
 /// Every stream that a target may stand for. That of a link is its origin's own, and is read in the origin's dialect.
@@ -358,6 +412,7 @@ impl PieceRequest {
             self.count(Why::Request);
             return self.alone(None).await;
         };
+        let viewer = self.viewer.clone();
         let shares = Arc::clone(&self.pieces.shares);
         let kind = KindLabel {
             kind: self.kind.as_str(),
@@ -377,7 +432,7 @@ impl PieceRequest {
         };
         match flight.outcome().await {
             Outcome::Alone => self.alone(Some(&like)).await,
-            Outcome::Shared(head) => flight.response(&head),
+            Outcome::Shared(head) => shared(&flight, &head, viewer.as_deref()).await,
         }
     }
 
@@ -402,19 +457,20 @@ impl PieceRequest {
             }
         };
         self.note(like, self.sharable(status, audience, &prepared));
-        prepared.into_response()
+        prepared.into_response(self.viewer.as_deref())
     }
 
     /// Asks for all who want the same: in a task of its own, because the first who asked may leave first.
     async fn lead(self, lead: Leader, like: Like) -> Response<Body> {
         let flight = Arc::clone(lead.flight());
+        let viewer = self.viewer.clone();
         let (alone, mine) = oneshot::channel();
         tokio::spawn(self.fly(lead, like, alone));
         match flight.outcome().await {
             Outcome::Alone => mine.await.unwrap_or_else(|_| {
                 text(StatusCode::SERVICE_UNAVAILABLE, "the answer was given up")
             }),
-            Outcome::Shared(head) => flight.response(&head),
+            Outcome::Shared(head) => shared(&flight, &head, viewer.as_deref()).await,
         }
     }
 
@@ -440,7 +496,7 @@ impl PieceRequest {
         // Dropping the lead sends everybody else to the origin.
         let prepared = match prepared {
             Ok(prepared) if audience == Audience::Asker => {
-                return drop(alone.send(prepared.into_response()));
+                return drop(alone.send(prepared.into_response(self.viewer.as_deref())));
             }
             Ok(prepared) => prepared,
             Err((status, words)) => return drop(alone.send(text(status, words))),
@@ -450,7 +506,7 @@ impl PieceRequest {
         self.note(Some(&like), sharable);
         if !shared {
             lead.settle(Outcome::Alone);
-            return drop(alone.send(prepared.into_response()));
+            return drop(alone.send(prepared.into_response(self.viewer.as_deref())));
         }
         let keep = |body: &[u8]| {
             let fits = here && self.pieces.shares.keeps();
@@ -675,6 +731,7 @@ impl PieceRequest {
         let mut head = Head {
             status: head.status,
             headers: head.headers,
+            leads: None,
         };
         rewrite::hide(&mut head.headers, &attempt.target);
         let asked = self.target_at(attempt).unwrap_or_default();
@@ -690,23 +747,30 @@ impl PieceRequest {
         if let Some(answer) = response.take_if(|_| whole) {
             body = rewrite::collect(answer.into_body()).await.map_err(broken)?;
         }
-        let lives = self.guarded && granted::is_live_media(&body);
-        let link = Link {
-            stream: self.place.request().stream.clone(),
+        let lives = self.viewer.is_some() && granted::is_live_media(&body);
+        let leads = Leads {
             origin: attempt.origin.clone(),
             target: attempt.target.clone(),
-            expires: if lives && !self.first {
-                granted::soon(now())
-            } else {
-                expiry(now())
-            },
+            start: None,
+            lives: lives && self.kind == Piece::Manifest,
         };
-        let key = match self.guarded {
-            true => &self.pieces.granting,
-            false => &self.pieces.key,
+        let link = match &self.viewer {
+            Some(_) if response.is_none() => self.pieces.mark.clone(),
+            // A redirect or the like, which is never shared.
+            Some(viewer) => viewer.link(&leads, Where::Listing, now()),
+            None => self.pieces.key.seal(&Link {
+                stream: self.place.request().stream.clone(),
+                origin: attempt.origin.clone(),
+                target: attempt.target.clone(),
+                expires: expiry(now()),
+                viewing: None,
+            }),
         };
-        let link = key.seal(&link);
+        head.leads = self.viewer.is_some().then_some(leads);
         if lives && self.first && self.kind == Piece::Playlist {
+            if let Some(leads) = &mut head.leads {
+                leads.start = std::str::from_utf8(&body).ok().and_then(start_of);
+            }
             let body = rewrite::as_variant(
                 &mut head,
                 &self.ask.head.target,
@@ -750,7 +814,12 @@ impl PieceRequest {
         }
         let shape = sharing::shape(&self.ask.head.target);
         // The first answer to a viewer may be another than the later ones.
-        let first = if self.first { "\nfirst" } else { "" };
+        let first = match (&self.viewer, self.first) {
+            (_, true) => "\nfirst",
+            // The links of others say nothing of a viewer.
+            (Some(_), false) => "\nlet in",
+            (None, false) => "",
+        };
         Some(Like {
             key: format!("{origin}\n{stream}\n{common}{first}"),
             shape: format!("{origin}\n{stream}\n{shape}{first}"),
@@ -821,11 +890,34 @@ impl Prepared {
         }
     }
 
-    fn into_response(self) -> Response<Body> {
+    fn into_response(self, viewer: Option<&Viewer>) -> Response<Body> {
         match self {
             Self::Passing(head, answer) => passing(head, answer),
-            Self::Whole(head, body) => response(head, full(body)),
+            Self::Whole(mut head, body) => {
+                let body = match (viewer, head.leads.take()) {
+                    (Some(viewer), Some(leads)) => {
+                        viewer.copy(&leads, &mut head.headers, &body, now())
+                    }
+                    _ => body,
+                };
+                response(head, full(body))
+            }
         }
+    }
+}
+
+/// What was fetched for all, as one of them gets it.
+async fn shared(flight: &Arc<Flight>, head: &Head, viewer: Option<&Viewer>) -> Response<Body> {
+    let (Some(viewer), Some(leads)) = (viewer, &head.leads) else {
+        return flight.response(head);
+    };
+    let mut response = flight.response(head);
+    match flight.whole().await {
+        Some(body) => {
+            let body = viewer.copy(leads, response.headers_mut(), &body, now());
+            response.map(|_| full(body))
+        }
+        None => text(StatusCode::SERVICE_UNAVAILABLE, "the answer broke off"),
     }
 }
 

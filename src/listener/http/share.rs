@@ -18,6 +18,7 @@ use hyper::{HeaderMap, Response, StatusCode};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::viewer::Leads;
 use crate::bell;
 use crate::net::http::{Body, BoxError, full};
 
@@ -77,6 +78,8 @@ pub(super) struct Head {
     pub(super) status: StatusCode,
     /// As they go to clients.
     pub(super) headers: HeaderMap,
+    /// Where its links lead, where each viewer gets links of its own.
+    pub(super) leads: Option<Leads>,
 }
 
 /// What stands under a key.
@@ -209,6 +212,21 @@ impl Flight {
             response.headers_mut().insert(AGE, HeaderValue::from(age));
         }
         response
+    }
+
+    /// The whole body, once it is there; `None` if it broke off.
+    pub(super) async fn whole(&self) -> Option<Bytes> {
+        let mut whole = BytesMut::new();
+        let mut at = 0;
+        loop {
+            match self.chunk(at).await {
+                // Most are in one piece.
+                None => return Some(whole.freeze()),
+                Some(Ok(chunk)) => whole.extend_from_slice(&chunk),
+                Some(Err(_)) => return None,
+            }
+            at += 1;
+        }
     }
 
     fn body(self: &Arc<Self>) -> Body {
@@ -380,6 +398,7 @@ mod tests {
         let head = Head {
             status: StatusCode::OK,
             headers: HeaderMap::new(),
+            leads: None,
         };
         lead.settle(Outcome::Shared(Arc::new(head)));
         lead.push(Bytes::from_static(b"segment"));

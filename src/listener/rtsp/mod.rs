@@ -341,6 +341,7 @@ fn refused(refusal: &Refusal, request: &Message) -> Vec<u8> {
         | Refusal::NotYet { .. } => (503, "Service Unavailable"),
         Refusal::Exhausted { .. }
         | Refusal::Full
+        | Refusal::Limited { .. }
         | Refusal::NoRoom { .. }
         | Refusal::TooManyClaims => (453, "Not Enough Bandwidth"),
         Refusal::Denied {

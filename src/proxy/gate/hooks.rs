@@ -15,11 +15,10 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
-use super::question;
 use crate::origin::connect::Connector;
 use crate::origin::fetch;
 use crate::proxy::Request;
-use crate::sessions::{Direction, Row};
+use crate::sessions::{Direction, Row, question};
 use crate::value::Url;
 
 /// What is known of the backends, by the names of their checks.
@@ -58,7 +57,7 @@ struct Breaker {
 /// Who has to be told of the end of a session, and as what.
 #[derive(Debug, Clone)]
 pub(in crate::proxy) struct Telling {
-    pub(super) session: Box<str>,
+    pub(in crate::proxy) session: Box<str>,
     pub(super) hooks: Vec<Hook>,
     /// What the client showed, which the backend knows it by.
     pub(super) credentials: Option<Box<Credentials>>,

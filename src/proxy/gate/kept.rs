@@ -9,7 +9,7 @@ use sluicegate_core::access::verdict::Verdict;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
-use super::unix_now;
+use crate::sessions::unix_now;
 
 /// A verdict, until when it holds.
 type Slot = Arc<AsyncMutex<Option<(Instant, Verdict)>>>;

@@ -5,32 +5,37 @@
 //! [`core::access`](sluicegate_core::access); here is what takes time: passwords, verdicts that are kept for a while, and
 //! answers to those who keep guessing, which come late.
 
+mod again;
 mod failures;
 mod hooks;
 mod kept;
 mod passwords;
+mod viewings;
 
 use std::borrow::Cow;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use sluicegate_core::access::credentials::Credentials;
+use sluicegate_core::access::identity::Identity;
 use sluicegate_core::access::question::Question;
 use sluicegate_core::access::rules::{Check, CheckKind, Rule, Rules, Step, wrong_password};
 use sluicegate_core::stream::{Action, StreamUrl};
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
+use self::again::limited_by;
 use self::failures::Failures;
 pub(super) use self::hooks::Telling;
 use self::hooks::{Hooks, not_asked};
 use self::kept::CachedVerdicts;
 use self::passwords::Passwords;
+use self::viewings::Viewings;
 use super::{Proxy, Refusal, Request};
 use crate::lookup::{AccessSaid, CheckSaid};
 use crate::origin::connect::Connector;
-use crate::sessions::{EndReason, Row};
+use crate::sessions::{EndReason, Row, question, unix_now};
 pub use sluicegate_core::access::verdict::{Denial, Grant, Verdict, Why};
 
 /// The rules, and what is remembered of those who came.
@@ -42,6 +47,7 @@ pub(super) struct Gate {
     passwords: Passwords,
     failures: Failures,
     hooks: Hooks,
+    viewings: Viewings,
 }
 
 impl Gate {
@@ -53,7 +59,13 @@ impl Gate {
             passwords: Passwords::default(),
             failures: Failures::default(),
             hooks: Hooks::new(connector),
+            viewings: Viewings::default(),
         }
+    }
+
+    /// Forgets viewers that have gone. Called every second.
+    pub(super) fn sweep(&self) {
+        self.viewings.sweep();
     }
 
     fn rules(&self) -> Arc<Rules> {
@@ -70,7 +82,15 @@ impl Gate {
         };
         let session = rules.trial(rule).1.any(Check::asks).then(session_id);
         let session = session.unwrap_or_default();
-        let verdict = self.try_by(&rules, rule, &question, &session).await;
+        let sitting = Sitting {
+            session: Some(&session),
+            now: unix_now(),
+            is_again: false,
+        };
+        let mut verdict = self.try_by(&rules, rule, &question, &sitting).await;
+        if let Verdict::Yes(grant) = &mut verdict {
+            (grant.bind, grant.recheck) = (rule.bind, rule.recheck);
+        }
         let hooks = rules.trial(rule).1.filter_map(|check| match &check.kind {
             CheckKind::Hook(hook) if hook.counts() => Some(hook.clone()),
             _ => None,
@@ -94,7 +114,7 @@ impl Gate {
         rules: &Rules,
         rule: &Rule,
         question: &Question<'_>,
-        session: &str,
+        sitting: &Sitting<'_>,
     ) -> Verdict {
         let (mut trial, checks) = rules.trial(rule);
         let checks: Vec<&Check> = checks.collect();
@@ -102,19 +122,20 @@ impl Gate {
             if trial.is_decided() {
                 break;
             }
-            trial.hear(self.examine(check, question, Some(session)).await);
+            trial.hear(self.examine(check, question, sitting).await);
         }
         trial.verdict()
     }
 
-    /// The answer of one check. Without a `session` no backend is asked.
+    /// The answer of one check.
     async fn examine(
         &self,
         check: &Check,
         question: &Question<'_>,
-        session: Option<&str>,
+        sitting: &Sitting<'_>,
     ) -> Verdict {
-        let ask = async || match (check.examine(question, unix_now()), &check.kind, session) {
+        let (session, now) = (sitting.session, sitting.now);
+        let ask = async || match (check.examine(question, now), &check.kind, session) {
             (Step::Answer(verdict), _, _) => verdict,
             (Step::Ask, CheckKind::Hook(hook), Some(session)) => {
                 self.hooks.ask(&check.name, hook, question, session).await
@@ -137,13 +158,24 @@ impl Gate {
         match &check.kind {
             CheckKind::Passwords(_) => self.kept.or_ask(&check.name, question, ask).await,
             // A backend that counts sessions hears of each.
-            CheckKind::Hook(hook) if session.is_some() && !hook.counts() => {
+            CheckKind::Hook(hook) if session.is_some() && !hook.counts() && !sitting.is_again => {
                 self.kept.or_ask(&check.name, question, ask).await
             }
             // What costs microseconds is not worth a place in a table.
             _ => ask().await,
         }
     }
+}
+
+/// The circumstances of a judgement.
+#[derive(Debug, Clone, Copy)]
+struct Sitting<'a> {
+    /// Names the session to backends; without it none is asked.
+    session: Option<&'a str>,
+    /// The time that signatures and tokens are held against, in seconds since 1970.
+    now: u64,
+    /// Whether somebody is judged again who was let in: no answer from before counts.
+    is_again: bool,
 }
 
 /// What came of a request at the gate.
@@ -168,6 +200,7 @@ impl Proxy {
     /// Takes other rules from here on. Whom the old ones let in stays.
     pub fn take_rules(&self, rules: Rules) {
         let gate = &self.shared.gate;
+        self.shared.sessions.take_limits(rules.limits());
         *gate.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
         gate.kept.clear();
     }
@@ -214,14 +247,18 @@ impl Proxy {
         let (mut trial, listed) = rules.trial(rule);
         let listed: Vec<&Check> = listed.collect();
         for check in listed {
-            let verdict = gate.examine(check, &question, None).await;
+            let sitting = Sitting {
+                session: None,
+                now: unix_now(),
+                is_again: false,
+            };
+            let verdict = gate.examine(check, &question, &sitting).await;
             trial.hear(verdict.clone());
             let says = match verdict {
-                Verdict::Yes(Grant {
-                    viewer: Some(viewer),
-                    ..
-                }) => format!("yes, it is {viewer}"),
-                Verdict::Yes(_) => "yes".to_owned(),
+                Verdict::Yes(grant) => match grant.who.viewer {
+                    Some(viewer) => format!("yes, it is {viewer}"),
+                    None => "yes".to_owned(),
+                },
                 Verdict::No(denial) => format!("no: {}", denial.reason),
                 Verdict::Later(_) => "it cannot say now".to_owned(),
             };
@@ -249,12 +286,21 @@ impl Proxy {
         request: &Request,
     ) -> Result<(Grant, Option<Telling>), Refusal> {
         let stream = || request.stream.clone();
+        self.refuse_banned(request, &Identity::default())?;
+        let tally = self.shared.sessions.tally();
+        let nothing = Credentials::default();
+        let limited = tally.may_ask(&question(request, &nothing));
+        limited.map_err(|exceeded| limited_by(exceeded, request))?;
         let (verdict, telling) = self.judged(request).await;
         match verdict {
-            Verdict::Yes(grant) => Ok((grant, telling)),
+            Verdict::Yes(grant) => {
+                self.refuse_banned(request, &grant.who)?;
+                Ok((grant, telling))
+            }
             Verdict::No(Denial { why, reason }) => {
                 // To show nothing is how many protocols begin.
                 if why == Why::Unknown && request.credentials.is_some() {
+                    tally.failed(&question(request, &nothing));
                     let failures = &self.shared.gate.failures;
                     if let Some((delay, _waits)) = failures.note(request.client.ip()) {
                         sleep(delay).await;
@@ -271,17 +317,6 @@ impl Proxy {
                 after,
             }),
         }
-    }
-}
-
-/// What a request is judged by. `nothing` stands in for what a client did not show.
-fn question<'a>(request: &'a Request, nothing: &'a Credentials) -> Question<'a> {
-    Question {
-        stream: &request.stream,
-        action: request.action,
-        protocol: request.protocol,
-        client: request.client.ip().to_canonical(),
-        credentials: request.credentials.as_deref().unwrap_or(nothing),
     }
 }
 
@@ -316,12 +351,6 @@ pub fn for_origin<'a>(target: &'a str, used: &[Box<str>]) -> Cow<'a, str> {
     }
     let names: Vec<&str> = used.iter().map(|name| &**name).collect();
     sluicegate_core::access::query::strip(target, &names).into()
-}
-
-/// Seconds since 1970.
-fn unix_now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
 }
 
 /// When a client may try again that came while all waited for passwords.

@@ -13,6 +13,7 @@ pub use keys::{Algorithm, JwtKeys, KeySetError};
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::{Map, Value};
 
+use super::identity::{Identity, name_of};
 use super::question::Question;
 use super::verdict::{Denial, Grant, Verdict, Why};
 
@@ -77,7 +78,10 @@ impl Jwt {
         let text = |claim: &str| claims.get(claim).and_then(Value::as_str);
         Verdict::Yes(Grant {
             valid_until: claims.get("exp").and_then(seconds),
-            viewer: text("sub").map(Into::into),
+            who: Identity {
+                token: text("jti").and_then(name_of),
+                ..Identity::viewer(text("sub").unwrap_or_default())
+            },
             used: shown.parameter.into_iter().map(Into::into).collect(),
             ..Grant::default()
         })

@@ -196,7 +196,7 @@ fn a_key_may_stand_wherever_a_protocol_has_room_for_one() {
     let Verdict::Yes(grant) = asked.judged(&rules) else {
         panic!("it may");
     };
-    assert_eq!(grant.viewer.as_deref(), Some("encoder-1"));
+    assert_eq!(grant.who.viewer.as_deref(), Some("encoder-1"));
     assert_eq!(grant.used, ["key".into()]);
 }
 

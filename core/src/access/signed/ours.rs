@@ -15,6 +15,7 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
 use super::{Fault, decimal, grant};
+use crate::access::identity::Identity;
 use crate::access::question::Question;
 use crate::access::verdict::Grant;
 use crate::stream::{Action, StreamUrl};
@@ -87,9 +88,7 @@ pub(super) fn check(
         return Err(Fault::Elsewhere);
     }
     Ok(Grant {
-        viewer: Some(viewer)
-            .filter(|viewer| !viewer.is_empty())
-            .map(Into::into),
+        who: Identity::viewer(viewer),
         ..grant(Some(end), &[END, FOR, ADDRESS, SIGN])
     })
 }

@@ -328,7 +328,7 @@ fn our_own_signature_holds_for_what_it_names() {
     let grant = Asked::url(&url)
         .judged(&Scheme::Ours, "own-secret", 0)
         .unwrap();
-    assert_eq!(grant.viewer.as_deref(), Some("viewer7"));
+    assert_eq!(grant.who.viewer.as_deref(), Some("viewer7"));
     let mut asked = Asked::url(&url);
     asked.action = Action::Publish;
     assert_eq!(

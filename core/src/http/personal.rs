@@ -1,0 +1,204 @@
+//! One playlist for many viewers, each of whom gets links of its own: it is rewritten once, with marks where the links
+//! belong, and each viewer's copy gets its links in their places.
+//!
+//! A piece of a live stream gets a link whose end follows from when the viewing began and from the number of the piece, so
+//! that it is the same in every playlist that lists the piece.
+
+use super::link::{Start, Viewing};
+
+/// Which of a viewer's links belongs in a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// One that is good for playlists and manifests.
+    Listing,
+    /// One that is good for pieces, for as long as the viewing may last.
+    Piece,
+    /// One that is good for pieces, until about when the piece of this number has left the playlist.
+    Numbered(u64),
+}
+
+/// The playlist or manifest with a link in the place of every `mark`.
+pub fn fill(body: &str, mark: &str, mut link: impl FnMut(Place) -> String) -> String {
+    let lists_pieces = body.contains(TARGET_DURATION);
+    let lives = lists_pieces && !body.contains(END);
+    let mut sequence = sequence_of(body);
+    let mut out = String::with_capacity(body.len() * 2);
+    let mut last: Option<(Place, String)> = None;
+    for line in body.split_inclusive('\n') {
+        let is_tag = line.starts_with('#');
+        let place = if !body.starts_with(PLAYLIST) {
+            Place::Piece
+        } else if !lists_pieces || line.starts_with(REPORT) {
+            Place::Listing
+        } else if lives && (!is_tag || line.starts_with(PART) || line.starts_with(HINT)) {
+            Place::Numbered(sequence)
+        } else {
+            Place::Piece
+        };
+        let mut rest = line;
+        while let Some((before, after)) = rest.split_once(mark) {
+            out.push_str(before);
+            if last.as_ref().is_none_or(|(known, _)| *known != place) {
+                last = Some((place, link(place)));
+            }
+            if let Some((_, link)) = &last {
+                out.push_str(link);
+            }
+            rest = after;
+        }
+        out.push_str(rest);
+        if !is_tag && !line.trim().is_empty() {
+            sequence = sequence.saturating_add(1);
+        }
+    }
+    out
+}
+
+/// Where a playlist of pieces stands; `None` for anything else.
+pub fn start_of(body: &str) -> Option<Start> {
+    let pace = number_after(body, TARGET_DURATION)?;
+    Some(Start {
+        sequence: sequence_of(body),
+        pace: u32::try_from(pace).unwrap_or(u32::MAX).max(1),
+    })
+}
+
+/// When the link to a piece of a live stream is over, in seconds since 1970: rounded, so that many pieces have one, and
+/// never before the piece has left a playlist of nine minutes. Where the numbers began again, the time counts instead.
+pub fn end_of_piece(viewing: &Viewing, sequence: u64, now: u64) -> u64 {
+    let by_time = rounded(now);
+    let Some(start) = viewing.start else {
+        return by_time;
+    };
+    let pieces = sequence.saturating_sub(start.sequence);
+    let comes = viewing
+        .since
+        .saturating_add(pieces.saturating_mul(start.pace.into()));
+    let end = rounded(comes);
+    if end > now.saturating_add(SOON) {
+        end
+    } else {
+        by_time
+    }
+}
+
+/// Ten to twenty minutes after `time`.
+const fn rounded(time: u64) -> u64 {
+    (time / PIECE_LINK)
+        .saturating_add(2)
+        .saturating_mul(PIECE_LINK)
+}
+
+fn sequence_of(body: &str) -> u64 {
+    number_after(body, SEQUENCE).unwrap_or(0)
+}
+
+fn number_after(body: &str, tag: &str) -> Option<u64> {
+    let (_, rest) = body.split_once(tag)?;
+    let end = rest
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(rest.len());
+    rest.get(..end)?.parse().ok()
+}
+
+/// Half the time that a link to a piece of a live stream lasts at most, in seconds.
+const PIECE_LINK: u64 = 600;
+/// A link to a piece that is listed now lasts at least this many seconds more: a player asks for it soon.
+const SOON: u64 = 60;
+const PLAYLIST: &str = "#EXTM3U";
+const TARGET_DURATION: &str = "#EXT-X-TARGETDURATION:";
+const SEQUENCE: &str = "#EXT-X-MEDIA-SEQUENCE:";
+const END: &str = "#EXT-X-ENDLIST";
+const PART: &str = "#EXT-X-PART:";
+const HINT: &str = "#EXT-X-PRELOAD-HINT:";
+const REPORT: &str = "#EXT-X-RENDITION-REPORT:";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn filled(body: &str) -> String {
+        fill(body, "MARK", |place| match place {
+            Place::Listing => "list".to_owned(),
+            Place::Piece => "piece".to_owned(),
+            Place::Numbered(number) => number.to_string(),
+        })
+    }
+
+    #[test]
+    fn every_place_gets_its_link() {
+        let rows = [
+            (
+                "a master playlist",
+                "#EXTM3U\n#EXT-X-MEDIA:URI=\"a?MARK\"\n#EXT-X-STREAM-INF:BANDWIDTH=1\nv?MARK\n",
+                "#EXTM3U\n#EXT-X-MEDIA:URI=\"a?list\"\n#EXT-X-STREAM-INF:BANDWIDTH=1\nv?list\n",
+            ),
+            (
+                "a live playlist",
+                "#EXTM3U\r\n#EXT-X-TARGETDURATION:4\r\n#EXT-X-MEDIA-SEQUENCE:7\r\n#EXT-X-MAP:URI=\"i?MARK\"\r\n#EXTINF:4,\r\na?MARK\r\n\r\nb?MARK\r\n",
+                "#EXTM3U\r\n#EXT-X-TARGETDURATION:4\r\n#EXT-X-MEDIA-SEQUENCE:7\r\n#EXT-X-MAP:URI=\"i?piece\"\r\n#EXTINF:4,\r\na?7\r\n\r\nb?8\r\n",
+            ),
+            (
+                "parts",
+                "#EXTM3U\n#EXT-X-TARGETDURATION:4\na?MARK\n#EXT-X-PART:URI=\"p?MARK\"\n#EXT-X-PRELOAD-HINT:URI=\"q?MARK\"\n#EXT-X-RENDITION-REPORT:URI=\"r?MARK\"",
+                "#EXTM3U\n#EXT-X-TARGETDURATION:4\na?0\n#EXT-X-PART:URI=\"p?1\"\n#EXT-X-PRELOAD-HINT:URI=\"q?1\"\n#EXT-X-RENDITION-REPORT:URI=\"r?list\"",
+            ),
+            (
+                "a recording",
+                "#EXTM3U\n#EXT-X-TARGETDURATION:4\na?MARK\nb?MARK\n#EXT-X-ENDLIST",
+                "#EXTM3U\n#EXT-X-TARGETDURATION:4\na?piece\nb?piece\n#EXT-X-ENDLIST",
+            ),
+            (
+                "a manifest",
+                "<MPD><S media=\"a?MARK\" init=\"b?MARK\"/></MPD>",
+                "<MPD><S media=\"a?piece\" init=\"b?piece\"/></MPD>",
+            ),
+            ("no links", "#EXTM3U\n", "#EXTM3U\n"),
+        ];
+        for (cause, body, expected) in rows {
+            assert_eq!(filled(body), expected, "{cause}");
+        }
+    }
+
+    #[test]
+    fn where_a_playlist_stands() {
+        let start = |body| start_of(body).map(|start| (start.sequence, start.pace));
+        assert_eq!(
+            start("#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXT-X-MEDIA-SEQUENCE:7\n"),
+            Some((7, 4))
+        );
+        assert_eq!(start("#EXTM3U\n#EXT-X-TARGETDURATION:0\n"), Some((0, 1)));
+        assert_eq!(start("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nv\n"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_pieces_link_is_one_link_for_as_long_as_it_is_listed(
+            since in 0..10_000_u64, sequence in 0..1000_u64, piece in 0..5_000_u64, pace in 1..12_u32, listed in 0..400_u64,
+        ) {
+            let viewing = Viewing {
+                since,
+                start: Some(Start { sequence, pace }),
+                ..Viewing::default()
+            };
+            // It comes after as many pieces at the earliest, where all are as long as they may be, and stays for a while.
+            let comes = since + piece * u64::from(pace);
+            let end = end_of_piece(&viewing, sequence + piece, comes);
+            let later = end_of_piece(&viewing, sequence + piece, comes + listed);
+            prop_assert_eq!(end, later);
+            prop_assert!(end > comes + listed + SOON);
+            prop_assert!(end <= comes + 2 * PIECE_LINK);
+        }
+
+        #[test]
+        fn no_link_is_over_when_it_is_given(since in 0..10_000_u64, sequence in 0..9_u64, piece: u64, now in 0..100_000_u64) {
+            let viewing = Viewing {
+                since,
+                start: Some(Start { sequence, pace: 4 }),
+                ..Viewing::default()
+            };
+            prop_assert!(end_of_piece(&viewing, piece, now) > now + SOON);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What proxies that share a store keep together at the gate: bans, and counts.
+
+use serde_json::Value;
+use sluicegate_core::stream::Action;
+
+use crate::house::{House, Manner, Stub, talk, until_told};
+use crate::pair::{in_a_mesh, met, on_a_redis};
+use crate::redis_server::RedisServer;
+
+async fn api(house: &House, method: &str, path: &str) -> (u16, Value) {
+    let at = house.at.system;
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    );
+    let (status, body) = talk(at, &request).await;
+    let document: Value = serde_json::from_str(&body).unwrap_or_default();
+    (status, document["data"].clone())
+}
+
+async fn banned_at(house: &House) -> u64 {
+    let (_, listed) = api(house, "GET", "/api/v1/bans").await;
+    listed["total"].as_u64().expect("a number")
+}
+
+/// A ban at one proxy ends sessions at the other, and whoever lifts it lifts it for both.
+async fn bans_are_shared(a: House, b: House) {
+    let origin = Stub::start(Manner::Grants).await;
+    for house in [&a, &b] {
+        house.register("origin", origin.at);
+    }
+    let mut publisher = b.ask(Action::Publish, "live/a").await;
+    assert!(publisher.has_started(), "{}", publisher.code());
+    let path = "/api/v1/bans?target=stream:live/a&for=1h";
+    assert_eq!(api(&a, "POST", path).await.0, 200);
+    publisher.wait_for_end().await;
+    b.until_sessions(0).await;
+    for house in [&a, &b] {
+        let refused = house.ask(Action::Publish, "live/a").await;
+        assert_eq!(refused.code(), "NetStream.Publish.Denied");
+    }
+    assert_eq!(banned_at(&b).await, 1);
+    let path = "/api/v1/bans/stream:live%2Fa";
+    assert_eq!(api(&b, "DELETE", path).await.0, 200);
+    until_told("the other heard that it is lifted", async || {
+        banned_at(&a).await == 0
+    })
+    .await;
+    let publisher = a.ask(Action::Publish, "live/a").await;
+    assert!(publisher.has_started(), "{}", publisher.code());
+}
+
+#[tokio::test]
+async fn bans_are_shared_in_a_mesh() {
+    let settings = in_a_mesh("");
+    let (a, b) = met([&settings[0], &settings[1]]).await;
+    bans_are_shared(a, b).await;
+}
+
+#[tokio::test]
+async fn bans_are_shared_on_a_redis_and_wait_for_newcomers() {
+    let redis = RedisServer::start();
+    let settings = on_a_redis(&redis, "");
+    let (a, b) = met([&settings, &settings]).await;
+    assert_eq!(
+        api(&a, "POST", "/api/v1/bans?target=viewer:seven&for=1h")
+            .await
+            .0,
+        200
+    );
+    let newcomer = House::open(&settings).await;
+    until_told("the newcomer knows of it", async || {
+        banned_at(&newcomer).await == 1
+    })
+    .await;
+    drop(newcomer);
+    assert_eq!(api(&b, "DELETE", "/api/v1/bans/viewer:seven").await.0, 200);
+    bans_are_shared(a, b).await;
+}
+
+#[tokio::test]
+async fn what_a_limit_counts_is_counted_at_both() {
+    let limit = "[[limit]]\nper = \"stream\"\nviewers = 2\n";
+    let settings = in_a_mesh(limit);
+    let (a, b) = met([&settings[0], &settings[1]]).await;
+    let origin = Stub::start(Manner::Grants).await;
+    for house in [&a, &b] {
+        house.register("origin", origin.at);
+    }
+    let one = a.ask(Action::Play, "live/a").await;
+    let two = b.ask(Action::Play, "live/a").await;
+    assert!(one.has_started() && two.has_started());
+    for house in [&a, &b] {
+        until_told("each knows of the other's viewer", async || {
+            !house.ask(Action::Play, "live/a").await.has_started()
+        })
+        .await;
+    }
+    drop(one);
+    until_told("its place is free at the other", async || {
+        b.ask(Action::Play, "live/a").await.has_started()
+    })
+    .await;
+}

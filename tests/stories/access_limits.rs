@@ -1,0 +1,166 @@
+//! Limits: how many may publish and watch at once, how often they may come, and how they are judged again.
+
+use std::path::Path;
+
+use sluicegate_core::access::keys::line;
+use sluicegate_core::stream::Action;
+use tempfile::TempDir;
+
+use crate::house::{House, Manner, Stub, get, until, until_told};
+use crate::http_pieces::{Packager, Reply};
+use crate::sources::open;
+
+async fn limited(lists: &str) -> (House, TempDir) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let house = open(&folder.path().join("sluicegate.toml"), lists).await;
+    (house, folder)
+}
+
+/// A check of the keys `key-of-one` and `key-of-two`.
+fn keys() -> String {
+    let keys = ["one", "two"].map(|name| line(name, b"salt", &format!("key-of-{name}")));
+    format!("[[check]]\nname = \"keys\"\nkind = \"keys\"\nkeys = {keys:?}\n")
+}
+
+fn rewrite(folder: &TempDir, lists: &str) {
+    let file: &Path = &folder.path().join("sluicegate.toml");
+    let other = file.with_extension("new");
+    std::fs::write(&other, lists).expect("a file");
+    std::fs::rename(&other, file).expect("a file");
+}
+
+#[tokio::test]
+async fn a_place_that_is_taken_is_free_again_when_its_holder_leaves() {
+    let (house, _folder) =
+        limited("[[limit]]\nper = \"stream\"\nviewers = 2\npublishers = 1\n").await;
+    let origin = Stub::start(Manner::Grants).await;
+    house.register("origin", origin.at);
+    let one = house.ask(Action::Play, "live/a").await;
+    let two = house.ask(Action::Play, "live/a").await;
+    assert!(one.has_started() && two.has_started());
+    let dialled = origin.connections();
+    let three = house.ask(Action::Play, "live/a").await;
+    assert_eq!(three.code(), "NetStream.Play.Failed");
+    assert!(
+        three.words().contains("too many viewers"),
+        "{}",
+        three.words()
+    );
+    assert_eq!(get(house.at.http, "/live/a.flv").await.0, 429);
+    assert_eq!(origin.connections(), dialled, "a refusal dials nobody");
+    let elsewhere = house.ask(Action::Play, "live/b").await;
+    assert!(elsewhere.has_started(), "another stream has its own places");
+    let publisher = house.ask(Action::Publish, "live/a").await;
+    assert!(publisher.has_started(), "publishers are no viewers");
+    drop(one);
+    house.until_sessions(3).await;
+    let three = house.ask(Action::Play, "live/a").await;
+    assert!(three.has_started(), "{}", three.code());
+}
+
+#[tokio::test]
+async fn limits_are_taken_anew_and_count_who_is_there() {
+    let (house, folder) = limited("[[limit]]\nper = \"app\"\nsessions = 9\n").await;
+    let origin = Stub::start(Manner::Grants).await;
+    house.register("origin", origin.at);
+    let one = house.ask(Action::Play, "live/a").await;
+    assert!(one.has_started());
+    rewrite(&folder, "[[limit]]\nper = \"address\"\nviewers = 1\n");
+    let refused = async || !house.ask(Action::Play, "live/a").await.has_started();
+    until_told("the new limit holds", refused).await;
+    assert!(
+        !one.code().is_empty() && house.proxy.sessions().len() == 1,
+        "nobody is cut"
+    );
+    drop(one);
+    house.until_sessions(0).await;
+    assert!(house.ask(Action::Play, "live/a").await.has_started());
+}
+
+#[tokio::test]
+async fn who_guesses_too_often_is_not_asked_any_more() {
+    let lists = keys()
+        + "[[access]]\nall = [\"keys\"]\n[[limit]]\nper = \"address\"\nfailures_per_minute = 3\n";
+    let (house, _folder) = limited(&lists).await;
+    for _ in 0..3 {
+        assert_eq!(get(house.at.http, "/live/a.flv?key=wrong").await.0, 401);
+    }
+    assert_eq!(
+        get(house.at.http, "/live/a.flv?key=key-of-one").await.0,
+        429,
+        "even where it is right at last"
+    );
+}
+
+/// A live playlist and its piece.
+fn live(target: &str, _: &str) -> Reply {
+    match target.split('?').next().unwrap_or_default() {
+        "/live/a.m3u8" => Reply::ok(
+            "Content-Type: application/vnd.apple.mpegurl\r\nCache-Control: max-age=60\r\n",
+            "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\na-0.ts\n",
+        ),
+        "/live/a-0.ts" => Reply::ok("", "piece"),
+        _ => Reply::missing(),
+    }
+}
+
+fn listed(playlist: &str) -> String {
+    let line = playlist.lines().find(|line| !line.starts_with('#'));
+    format!("/live/{}", line.expect("a URI"))
+}
+
+#[tokio::test]
+async fn viewings_of_hls_are_counted_and_not_requests() {
+    let lists = keys() + "[[access]]\nall = [\"keys\"]\n[[limit]]\nper = \"viewer\"\nviewers = 1\n";
+    let (house, _folder) = limited(&lists).await;
+    let _origin = Packager::join(&house, "origin", live).await;
+    let first = |key: &str| format!("/live/a.m3u8?key={key}");
+    let (status, master) = get(house.at.http, &first("key-of-one")).await;
+    assert_eq!(status, 200, "{master}");
+    let variant = listed(&master);
+    for _ in 0..5 {
+        let (status, media) = get(house.at.http, &variant).await;
+        assert_eq!(status, 200, "a reload is the same viewing: {media}");
+        assert_eq!(get(house.at.http, &listed(&media)).await.0, 200);
+    }
+    let second = get(house.at.http, &first("key-of-one")).await;
+    assert_eq!(second.0, 429, "{}", second.1);
+    assert_eq!(get(house.at.http, &first("key-of-two")).await.0, 200);
+}
+
+#[tokio::test]
+async fn who_is_judged_again_and_may_not_any_more_is_ended() {
+    let rule = "[[access]]\nall = [\"keys\"]\nrecheck = 5\n";
+    let (house, folder) = limited(&(keys() + rule)).await;
+    let origin = Stub::start(Manner::Grants).await;
+    house.register("origin", origin.at);
+    let mut one = house.ask(Action::Publish, "live/a?key=key-of-one").await;
+    let two = house.ask(Action::Publish, "live/b?key=key-of-two").await;
+    assert!(one.has_started() && two.has_started());
+    let only_two = line("two", b"salt", "key-of-two");
+    let check = format!("[[check]]\nname = \"keys\"\nkind = \"keys\"\nkeys = [\"{only_two}\"]\n");
+    rewrite(&folder, &(check + rule));
+    one.wait_for_end().await;
+    until("its row is gone", || house.proxy.sessions().len() == 1).await;
+    let text = house.proxy.metrics().render();
+    let ended = "sluicegate_sessions_ended_total{protocol=\"rtmp\",action=\"publish\",reason=\"access_revoked\"} 1";
+    assert!(text.contains(ended), "{text}");
+    assert_eq!(
+        two.code(),
+        "NetStream.Publish.Start",
+        "whoever still may goes on"
+    );
+}
+
+#[tokio::test]
+async fn a_viewing_is_judged_again_at_its_playlist() {
+    let rule = "[[access]]\nall = [\"keys\"]\nrecheck = 5\n";
+    let (house, folder) = limited(&(keys() + rule)).await;
+    let _origin = Packager::join(&house, "origin", live).await;
+    let (_, master) = get(house.at.http, "/live/a.m3u8?key=key-of-one").await;
+    let variant = listed(&master);
+    assert_eq!(get(house.at.http, &variant).await.0, 200);
+    rewrite(&folder, "[[access]]\ndecide = \"deny\"\nrecheck = 5\n");
+    let over = async || get(house.at.http, &variant).await.0 == 403;
+    until_told("the link is judged again", over).await;
+}
