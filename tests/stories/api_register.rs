@@ -124,7 +124,7 @@ async fn a_registration_that_is_wrong_names_the_field_and_stores_nothing() {
         ("RTMP over UDP", with("rtmp", json!(["udp://1935"])), "rtmp"),
         (
             "another scheme",
-            with("http", json!(["http://8080"])),
+            with("http", json!(["ftp://8080"])),
             "http",
         ),
         (

@@ -210,7 +210,7 @@ async fn the_origin_admits_counts_and_ends_each_viewer_and_sends_once() {
     let mut fifth = Viewer::send(house.at.http, request).await;
     let head = fifth.head().await;
     assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
-    assert_eq!(fifth.rest().await, b"bad token\n");
+    assert_eq!(fifth.rest().await, b"NetStream.Play.Failed: bad token\n");
     house.until_sessions(3).await;
     let metrics = house.proxy.metrics().render();
     for line in [
