@@ -271,7 +271,9 @@ async fn a_published_stream_is_not_moved_though_its_origin_takes_no_more() {
 #[tokio::test]
 async fn the_stream_of_an_origin_that_is_killed_is_published_on_another_at_once() {
     // A client that waited for the dead origin would wait this long.
-    let house = House::open("[session]\ndial_timeout = \"60s\"\nsetup_timeout = \"60s\"\n").await;
+    let settings =
+        "[session]\ndial_timeout = \"60s\"\nsetup_timeout = \"60s\"\n[hold]\npublishers = \"0s\"\n";
+    let house = House::open(settings).await;
     let mut origins = [
         Stub::start(Manner::Grants).await,
         Stub::start(Manner::Grants).await,

@@ -502,7 +502,8 @@ async fn a_player_may_pause_and_go_on() {
 
 #[tokio::test]
 async fn a_drain_of_the_origin_reaches_its_viewers() {
-    let (house, _origin) = house_and_origin(OPEN).await;
+    let settings = format!("{OPEN}[hold]\npublishers = \"0s\"\nviewers = \"0s\"\n");
+    let (house, _origin) = house_and_origin(&settings).await;
     let _publisher = published(&house, "live/a").await;
     let mut viewer = house.ask(Action::Play, "live/a").await;
     until_marks(&mut viewer, &[1, 2, 3]).await;
