@@ -119,7 +119,11 @@ impl World {
                     self.named.remove(&id);
                 }
             }
-            77..85 => {
+            77..78 => {
+                let id = self.any_name();
+                self.fleet.note_absent(&id);
+            }
+            78..85 => {
                 let id = self.any_name();
                 self.fleet
                     .dial_failed(self.now, &id, Fault::Refused, "refused");
@@ -170,7 +174,7 @@ impl World {
                 let silent =
                     old.age(self.now) >= 2 * old.interval.unwrap_or(Duration::from_secs(10));
                 assert!(
-                    silent || old.origin.same_place(&reported),
+                    silent || old.absent || old.origin.same_place(&reported),
                     "a live origin elsewhere keeps its name"
                 );
                 self.named.remove(&previous).expect("somebody stood there");

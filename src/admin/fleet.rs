@@ -64,6 +64,8 @@ pub(super) async fn register(
             return (StatusCode::BAD_REQUEST, Json(document)).into_response();
         }
     };
+    let prober = system.proxy.silence().prober();
+    prober.look_at_namesakes(&origin).await;
     match system.proxy.registry().register(origin) {
         Ok(_) => {
             let document = Registered {

@@ -21,6 +21,10 @@ impl Cluster {
         let mut round = 0_u64;
         loop {
             ticks.tick().await;
+            if round > 0 && !self.store.tells_of_changes() && self.was_forgotten().await {
+                // Where nobody tells of changes, a store that was emptied does not say so either.
+                self.take_stock().await;
+            }
             if round.is_multiple_of(ROUNDS_A_MINUTE) {
                 self.show_build().await;
                 self.keep_bans().await;

@@ -41,6 +41,7 @@ pub use self::peers::Peer;
 use self::peers::Peers;
 use self::tally::{TELL_EVERY, Told};
 use crate::metrics::{Metrics, StateLabel, StoreLabel, StoreLabels};
+use crate::origin::health::Prober;
 use crate::registry::Registry;
 use crate::sessions::Sessions;
 use crate::store::{Change, ClusterStore, Store, StoreError};
@@ -90,6 +91,8 @@ pub struct Terms {
     pub vhosts: VhostRule,
     /// Where other proxies reach the system API of this one, if they can.
     pub system: Option<Target>,
+    /// Asks whether an origin is still where it was.
+    pub prober: Prober,
 }
 
 /// A placement that is known to be what the store says.
@@ -366,6 +369,8 @@ impl Cluster {
             return;
         }
         self.announce_again().await;
+        self.show_itself().await;
+        self.show_build().await;
         self.list_origins().await;
         self.read_the_others().await;
         let held = self.registry.held();

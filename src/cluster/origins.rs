@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
 use sluicegate_core::cluster::srs::{self, OTHER_SERVER, OTHER_SERVERS, SERVER, SERVERS};
+use sluicegate_core::fleet::State;
 use sluicegate_core::fleet::origin::{Origin, OriginId};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{timeout, timeout_at};
@@ -19,7 +20,7 @@ impl Cluster {
         for (list, prefix) in [(SERVERS, SERVER), (OTHER_SERVERS, OTHER_SERVER)] {
             let listed = self.store.in_list(list, prefix).await;
             for (key, record) in self.noted("list", listed).unwrap_or_default() {
-                self.heard(&key, &record);
+                self.heard(&key, &record).await;
             }
         }
     }
@@ -32,12 +33,12 @@ impl Cluster {
         self.put(&origin).await;
     }
 
-    /// Writes of the origins that reported here a moment ago: a store that was away has not heard of them, or came back
+    /// Writes of the origins that report here and are there: a store that was away has not heard of them, or came back
     /// empty, and whoever reads a claim on one of them has to find it.
     pub(super) async fn announce_again(&self) {
         let fresh: Vec<Origin> = {
             let mut reporting = self.reporting();
-            reporting.retain(|_, (_, at)| at.elapsed() < FRESH);
+            reporting.retain(|key, (_, at)| at.elapsed() < FRESH || self.is_up(key));
             reporting
                 .values()
                 .map(|(origin, _)| origin.clone())
@@ -48,6 +49,12 @@ impl Cluster {
                 self.put(&origin).await;
             })
             .await;
+    }
+
+    /// Whether the origin under a key is there: one that reports once a minute is, too.
+    fn is_up(&self, key: &str) -> bool {
+        let origin = self.registry.keyed(key);
+        origin.is_some_and(|origin| self.registry.state(&origin) == Some(State::Up))
     }
 
     async fn put(&self, origin: &Origin) {
@@ -71,10 +78,11 @@ impl Cluster {
         self.noted("remove", listed)
     }
 
-    fn heard(&self, key: &str, record: &str) {
+    async fn heard(&self, key: &str, record: &str) {
         match srs::parse_server_record(record, &self.terms.rules) {
             Ok((origin, updated_at)) => {
                 if self.is_news(key, updated_at) {
+                    self.terms.prober.look_at_namesakes(&origin).await;
                     self.registry.hear_of(origin);
                 }
             }
@@ -96,7 +104,7 @@ impl Cluster {
     pub(super) async fn learn(&self, server: &str) {
         let read = self.store.get(server).await;
         if let Ok(Some(record)) = self.noted("get", read) {
-            self.heard(server, &record);
+            self.heard(server, &record).await;
         }
     }
 

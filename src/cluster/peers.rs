@@ -80,6 +80,12 @@ impl Cluster {
         let _ = self.noted("put", shown);
     }
 
+    /// Whether the store has lost what this proxy says of itself, as one does that was emptied.
+    pub(super) async fn was_forgotten(&self) -> bool {
+        let read = self.store.get(&self.own_key()).await;
+        matches!(self.noted("get", read), Ok(None))
+    }
+
     /// Reads which proxies show themselves.
     pub(super) async fn read_peers(&self) {
         let listed = self.store.list(PROXY).await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use sluicegate_core::dialect::Dialect;
 use sluicegate_core::fleet::health::Fault;
 use sluicegate_core::fleet::inventory::whole_list;
-use sluicegate_core::fleet::origin::{OriginId, Target};
+use sluicegate_core::fleet::origin::{Origin, OriginId, Target};
 use sluicegate_core::stream::Service;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -75,6 +75,25 @@ impl Prober {
         Self {
             registry,
             connector,
+        }
+    }
+
+    /// The origins that are asked.
+    pub const fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// Before an origin is taken that has the server id of others at other addresses: notes those of them that nobody
+    /// answers for. Such a one is the same origin, which has moved, as one in a container does when it starts again.
+    pub async fn look_at_namesakes(&self, origin: &Origin) {
+        for id in self.registry.namesakes_elsewhere(origin) {
+            let Some((service, target)) = self.question(ProbeKind::Tcp, &id) else {
+                continue;
+            };
+            if let Err(error) = probe::accepts(&self.connector, &target, service).await {
+                info!(origin = %id, %target, %error, now = %origin.ip, "the origin is not where it was");
+                self.registry.note_absent(&id);
+            }
         }
     }
 

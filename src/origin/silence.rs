@@ -35,6 +35,11 @@ impl SilenceCheck {
         }
     }
 
+    /// Asks origins how they are.
+    pub const fn prober(&self) -> &Prober {
+        &self.prober
+    }
+
     /// Waits for `answer` as long as the attempt has; then asks the origin whether it speaks. `None` when it does:
     /// its answer is to be waited for.
     ///

@@ -91,6 +91,17 @@ impl Registry {
         Ok(registered)
     }
 
+    /// Notes that nobody accepts a connection where an origin is registered.
+    pub(crate) fn note_absent(&self, id: &OriginId) {
+        lock(&self.fleet).note_absent(id);
+    }
+
+    /// The origins with the server id of another at another address, that are not known to be silent; at most four.
+    pub(crate) fn namesakes_elsewhere(&self, origin: &Origin) -> Vec<OriginId> {
+        let fleet = lock(&self.fleet);
+        fleet.namesakes_elsewhere(Instant::now(), origin)
+    }
+
     /// Puts an origin in that does not register itself.
     pub fn insert_permanent(&self, id: OriginId, origin: Origin) {
         let origin = self.described(origin);

@@ -30,6 +30,7 @@ use crate::metrics::Metrics;
 use crate::net::tls::Trust;
 use crate::origin::connect::{Connector, Resolve};
 use crate::origin::dial::Dialer;
+use crate::origin::health::Prober;
 use crate::origin::sources::Lists;
 use crate::placer::Placer;
 use crate::proxy::placement_service::PlacementService;
@@ -48,9 +49,10 @@ pub(super) fn proxy(
     let metrics = Arc::new(Metrics::new());
     let registry = Arc::new(registry(settings, &metrics));
     let sessions = Arc::new(Sessions::new(limits(settings), Arc::clone(&metrics)));
-    let cluster = cluster(settings, system, &registry, &sessions, &metrics)?;
     let trust = Arc::new(Trust::new(settings.tls.servers.clone()));
     let connector = Connector::new(settings.address_rules(), resolver, trust);
+    let prober = Prober::new(Arc::clone(&registry), connector.clone());
+    let cluster = cluster(settings, system, prober, &sessions, &metrics)?;
     let proxy = Proxy::new(proxy::Parts {
         registry,
         sessions,
@@ -122,7 +124,7 @@ const fn timing(settings: &Settings) -> Timing {
 fn cluster(
     settings: &Settings,
     system: Option<SocketAddr>,
-    registry: &Arc<Registry>,
+    prober: Prober,
     sessions: &Arc<Sessions>,
     metrics: &Arc<Metrics>,
 ) -> Result<Option<Arc<Cluster>>, StartError> {
@@ -148,8 +150,9 @@ fn cluster(
             .clone()
             .or_else(|| reachable_at(system?, settings.system.tls.required)),
         vhosts: settings.placement.vhosts.clone(),
+        prober: prober.clone(),
     };
-    let (registry, sessions) = (Arc::clone(registry), Arc::clone(sessions));
+    let (registry, sessions) = (Arc::clone(prober.registry()), Arc::clone(sessions));
     let cluster = Cluster::new(store, registry, sessions, Arc::clone(metrics), terms);
     Ok(Some(Arc::new(cluster)))
 }

@@ -6,6 +6,7 @@ mod access;
 mod call;
 mod calls;
 mod contract;
+mod emptied;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../stories/house.rs"]
 mod house;

@@ -8,11 +8,13 @@ use sluicegate::admin::{self, Access, System};
 use sluicegate::net::entrance::{Ends, Visitor};
 use sluicegate::readiness::Readiness;
 use sluicegate_core::fleet::origin::AddressRules;
+use sluicegate_core::stream::Action;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::house::{House, get, post, talk};
+use crate::house::{House, Manner, Stub, get, nowhere, post, talk};
 
 const PATH: &str = "/api/v1/srs/register";
 
@@ -460,4 +462,38 @@ async fn a_body_that_drips_is_not_waited_for() {
         .await
         .expect("an answer before the body is whole");
     assert_eq!(&answer, b"HTTP/1.1 408");
+}
+
+/// A container that starts again: the same id, another address, and nobody where it was.
+#[tokio::test]
+async fn an_origin_that_moved_is_the_same_origin_at_once() {
+    let house = House::open("").await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    let origin = Stub::on(listener, Manner::Grants, 0, Vec::new());
+    report(&house, "127.0.0.9", "1", port).await;
+    report(&house, "127.0.0.1", "2", port).await;
+    let listed = origins(&house).await;
+    assert_eq!(
+        listed.len(),
+        1,
+        "nobody answers at the first address: {listed:?}"
+    );
+    assert_eq!(listed[0]["id"], "vid-1");
+    let publisher = house.ask(Action::Publish, "live/a").await;
+    assert!(publisher.has_started(), "{:?}", publisher.status);
+    // Two that answer are two.
+    report(&house, "127.0.0.8", "3", nowhere().port()).await;
+    let listed = origins(&house).await;
+    assert_eq!(listed.len(), 2, "{listed:?}");
+    assert!(origin.connections() > 0);
+}
+
+/// What an origin with one id reports from an address.
+async fn report(house: &House, ip: &str, pid: &str, rtmp: u16) {
+    let body = format!(
+        r#"{{"ip":"{ip}","server":"vid-1","service":"s","pid":"{pid}","rtmp":["{rtmp}"]}}"#
+    );
+    let (status, answer) = post(house.at.system, PATH, &body).await;
+    assert_eq!(status, 200, "{answer}");
 }

@@ -31,6 +31,8 @@ pub struct Member {
     pub duty: Duty,
     /// What dials and probes say about it.
     pub health: Health,
+    /// Somebody else reports its server id, and nobody accepted a connection where it was.
+    pub absent: bool,
     /// The load that it reports.
     pub load: Load,
     /// Since when it has been up, or has been believed to be.
@@ -82,6 +84,7 @@ impl Member {
             source: None,
             duty: Duty::Active,
             health: Health::new(rules, probeable),
+            absent: false,
             load,
             up_since: now,
             step_by_step: false,
@@ -163,6 +166,7 @@ impl Member {
     }
 
     pub(super) fn heard(&mut self, now: Instant, origin: Origin) {
+        self.absent = false;
         let gap = self.silence(now).max(SHORTEST_INTERVAL);
         if self.suspect(now) {
             self.up_since = now;

@@ -115,8 +115,30 @@ impl Fleet {
         })
     }
 
-    /// The entry that `origin` is a new instance of: it has the same server id, and is in the same place or has missed
-    /// two of its heartbeats.
+    /// The origins that would be in the way of `origin`, which has the same server id at another address: those that seem
+    /// to be alive, at most [`MOST_NAMESAKES`]. Whoever finds that nobody answers there notes so before it registers.
+    pub fn namesakes_elsewhere(&self, now: Instant, origin: &Origin) -> Vec<OriginId> {
+        let known = self
+            .members
+            .values()
+            .any(|member| member.is_instance(origin));
+        if known || self.restarted(now, origin).is_some() {
+            return Vec::new();
+        }
+        let namesakes = self.namesakes(origin).map(|(id, _)| id.clone());
+        namesakes.take(MOST_NAMESAKES).collect()
+    }
+
+    /// Notes that nobody accepts a connection where an origin is registered, while its server id is reported elsewhere: that
+    /// is the same origin, which has moved.
+    pub fn note_absent(&mut self, id: &OriginId) {
+        if let Some(member) = self.members.get_mut(id) {
+            member.absent = true;
+        }
+    }
+
+    /// The entry that `origin` is a new instance of: it has the same server id, and is in the same place, or has missed
+    /// two of its heartbeats, or is [absent](Self::note_absent).
     fn restarted(&self, now: Instant, origin: &Origin) -> Option<OriginId> {
         let in_place = self
             .namesakes(origin)
@@ -125,7 +147,9 @@ impl Fleet {
             self.namesakes(origin)
                 .find(|(_, member)| member.silent(now))
         };
-        in_place.or_else(silent).map(|(id, _)| id.clone())
+        let absent = || self.namesakes(origin).find(|(_, member)| member.absent);
+        let found = in_place.or_else(silent).or_else(absent);
+        found.map(|(id, _)| id.clone())
     }
 
     /// The origins with the same server id. A permanent one never registers, so it has no namesakes.
@@ -153,3 +177,6 @@ impl Fleet {
         free.expect("there are more numbers than members")
     }
 }
+
+/// Origins with one server id that are asked whether they are there: copies of one disk are a handful.
+const MOST_NAMESAKES: usize = 4;
