@@ -16,7 +16,7 @@
 use std::borrow::{Borrow, Cow};
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -223,8 +223,8 @@ impl StreamUrl {
         let (name, name_query) = split_query(&name);
 
         let mut path = Path::default();
-        path.push(&decode(app)?)?;
-        let named = path.push(&decode(name)?)?;
+        path.push(&decode_name(app))?;
+        let named = path.push(&decode_name(name))?;
         if !named && path.app.is_empty() {
             return Err(StreamError::EmptyStream);
         }
@@ -239,7 +239,7 @@ impl StreamUrl {
     pub fn from_http(host: Option<&str>, target: &str) -> Result<Self, StreamError> {
         let (text, query) = split_query(target);
         let mut path = Path::default();
-        if !path.push(&decode(text)?)? {
+        if !path.push(&decode_name(text))? {
             path.push(&query_value([query], "app")?.unwrap_or_default())?;
             if !path.push(&query_value([query], "stream")?.unwrap_or_default())? {
                 return Err(StreamError::EmptyStream);
@@ -274,7 +274,7 @@ impl StreamUrl {
         let (named, target) = split_authority(url);
         let (text, query) = split_query(target);
         let mut path = Path::default();
-        path.push(&decode(text)?)?;
+        path.push(&decode_name(text))?;
         path.on(vhost_of([query, ""], named.or(host))?)
     }
 
@@ -283,7 +283,7 @@ impl StreamUrl {
         let (host, target) = split_authority(url);
         let (text, query) = split_query(target);
         let mut path = Path::default();
-        path.push(&decode(text)?)?;
+        path.push(&decode_name(text))?;
         path.on(vhost_of([query, ""], host)?)
     }
 
@@ -544,7 +544,7 @@ pub enum StreamError {
         "a vhost is a domain name with a dot; addresses and single words are the default vhost"
     )]
     NotAVhost,
-    /// The percent-escapes of the name do not decode to UTF-8.
+    /// The percent-escapes of what is shown beside a name do not decode to UTF-8.
     #[error("the name is not UTF-8")]
     NotUtf8,
     /// A segment holds white space, or is `_definst_`.
@@ -626,7 +626,7 @@ fn within(part: &'static str, text: &str, limit: usize) -> Result<(), StreamErro
 /// The stream that an SRT path names: a single segment is a stream of [`SRT_APP`].
 fn srt_stream(path: &str, vhost: String) -> Result<StreamUrl, StreamError> {
     let mut named = Path::default();
-    named.push(&decode(path)?)?;
+    named.push(&decode_name(path))?;
     if named.app.is_empty() {
         SRT_APP.clone_into(&mut named.app);
     }
@@ -719,8 +719,34 @@ pub(crate) fn query_value<const N: usize>(
 
 /// Resolves percent-escapes (RFC 3986 §2.1). A `%` that does not start one is kept: RTMP encoders send such names.
 pub(crate) fn decode(text: &str) -> Result<Cow<'_, str>, StreamError> {
+    match decoded(text) {
+        None => Ok(Cow::Borrowed(text)),
+        Some(bytes) => String::from_utf8(bytes)
+            .map(Cow::Owned)
+            .map_err(|_| StreamError::NotUtf8),
+    }
+}
+
+/// The same in the name of a stream, where bytes that are no UTF-8 keep their escapes: for origins they are a name like
+/// any other.
+pub(crate) fn decode_name(text: &str) -> Cow<'_, str> {
+    let Some(bytes) = decoded(text) else {
+        return Cow::Borrowed(text);
+    };
+    let mut name = String::with_capacity(text.len());
+    for chunk in bytes.utf8_chunks() {
+        name.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            let _ = write!(name, "%{byte:02X}");
+        }
+    }
+    Cow::Owned(name)
+}
+
+/// The bytes that a text with percent-escapes stands for; `None` if it has none.
+fn decoded(text: &str) -> Option<Vec<u8>> {
     if !text.contains('%') {
-        return Ok(Cow::Borrowed(text));
+        return None;
     }
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -735,9 +761,7 @@ pub(crate) fn decode(text: &str) -> Result<Cow<'_, str>, StreamError> {
         decoded.push(byte);
         rest = after;
     }
-    String::from_utf8(decoded)
-        .map(Cow::Owned)
-        .map_err(|_| StreamError::NotUtf8)
+    Some(decoded)
 }
 
 fn hex_digit(byte: u8) -> Option<u8> {
@@ -782,8 +806,9 @@ pub const MAX_VHOST: usize = 253;
 /// log line.
 pub const MAX_APP: usize = 256;
 
-/// Maximum bytes of a stream's name. Signed names are the longest seen, at about a hundred.
-pub const MAX_STREAM: usize = 256;
+/// Maximum bytes of a stream's name: as long as an SRT stream id may be. Signed names are the longest seen, at about a
+/// hundred.
+pub const MAX_STREAM: usize = 512;
 
 /// A segment that Flash encoders put between the app and the stream; it names nothing.
 const DEFAULT_INSTANCE: &str = "_definst_";

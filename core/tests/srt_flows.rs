@@ -427,6 +427,30 @@ fn a_repeated_conclusion_is_answered_from_the_flow() {
 }
 
 #[test]
+fn a_caller_that_is_refused_for_its_stream_id_is_told_of_with_the_rule() {
+    let now = start();
+    let mut table = table(now);
+    let cookie = cookie(&mut table, now, path(1), 5);
+    let asked = asks("#!::r=live/../a,m=publish,u=me,s=secret");
+    let conclusion = handshake(Step::Conclusion, 5, cookie, &asked).write();
+    let (fate, _) = client(&mut table, now, path(1), &conclusion);
+    assert!(matches!(fate, Fate::Reply { .. }), "{fate:?}");
+    let said = outputs(&mut table);
+    let [
+        Output::Event(Event::Unasked {
+            code, named, why, ..
+        }),
+    ] = said.as_slice()
+    else {
+        panic!("{said:?}");
+    };
+    assert_eq!(*code, Rejection::BAD_REQUEST);
+    assert_eq!(named, "#!::r=live/../a,m=publish,u=…,s=…");
+    assert!(!why.is_empty());
+    assert!(table.is_empty());
+}
+
+#[test]
 fn an_origins_no_reaches_the_caller_as_it_is_and_again() {
     let now = start();
     let mut table = table(now);

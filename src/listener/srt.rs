@@ -28,6 +28,7 @@ use crate::net::workers::Workers;
 use crate::origin::dial::Dialer;
 use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session, Why};
 use crate::sessions::{Direction, EndReason, Row};
+use crate::stream_names::masked;
 
 /// Serves SRT.
 #[derive(Debug, Clone)]
@@ -166,6 +167,18 @@ impl Driver for Table {
                 };
                 self.answer(flow, Err(DialError::Failed(why.to_owned())));
             }
+            Event::Unasked {
+                client,
+                code,
+                named,
+                why,
+            } => info!(
+                %client,
+                id = masked(&named),
+                code = code.0.saturating_sub(1000),
+                rule = why,
+                "refused: the caller's stream id or handshake cannot be used"
+            ),
             Event::Rejected { flow, code } => {
                 // As libsrt prints it.
                 let code = code.0.saturating_sub(1000);

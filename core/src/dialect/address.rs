@@ -7,7 +7,7 @@ use super::{CallAsked, Dialect, File};
 use crate::access::credentials::Credentials;
 use crate::access::query::strip;
 use crate::stream::{
-    Action, SrtStreamId, StreamError, StreamUrl, decode, split_authority, split_query, unquote,
+    Action, SrtStreamId, StreamError, StreamUrl, decode_name, split_authority, split_query, unquote,
 };
 
 /// An RTMP request as it came.
@@ -80,7 +80,7 @@ impl<'a> RtmpAsked<'a> {
 impl RtmpParts<'_> {
     /// The stream whose path is the app and then the name, both decoded.
     pub(super) fn stream(&self) -> Result<StreamUrl, StreamError> {
-        let (app, name) = (decode(self.app)?, decode(self.name)?);
+        let (app, name) = (decode_name(self.app), decode_name(self.name));
         StreamUrl::of_path(self.host, &[&app, "/", &*name].concat())
     }
 
@@ -111,12 +111,12 @@ impl RtmpAddress {
 pub(super) fn stream_of_url(url: &str) -> Result<StreamUrl, StreamError> {
     let (host, target) = split_authority(url);
     let (path, _) = split_query(target);
-    StreamUrl::of_path(host.unwrap_or_default(), &decode(path)?)
+    StreamUrl::of_path(host.unwrap_or_default(), &decode_name(path))
 }
 
 /// The stream that a path of an HTTP request names as a whole.
 pub(super) fn stream_of_path(host: Option<&str>, path: &str) -> Result<StreamUrl, StreamError> {
-    StreamUrl::of_path(host.unwrap_or_default(), &decode(path)?)
+    StreamUrl::of_path(host.unwrap_or_default(), &decode_name(path))
 }
 
 /// A request for a call whose path ends in `whip` or `whep`, with the stream before that.
@@ -164,7 +164,7 @@ pub(super) fn guideline_id(
     let mut credentials = Credentials::of_srt(pairs.filter(|(key, _)| ["u", "s"].contains(key)));
     credentials.query = Credentials::of_target(&["?", query].concat()).query;
     Ok(SrtStreamId {
-        stream: StreamUrl::of_path(host, &decode(path)?)?,
+        stream: StreamUrl::of_path(host, &decode_name(path))?,
         action,
         credentials: credentials.boxed(),
     })

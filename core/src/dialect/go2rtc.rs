@@ -9,7 +9,7 @@ use super::address::{
 use super::{CallAsked, Dialect, File, FileAsked, Server, SrtWanted, TWO_LEVEL_APP};
 use crate::http::route::{Piece, Route};
 use crate::stream::{
-    Action, Protocol, SrtStreamId, StreamError, StreamUrl, decode, given_or, query_value,
+    Action, Protocol, SrtStreamId, StreamError, StreamUrl, decode_name, given_or, query_value,
     split_query,
 };
 
@@ -43,7 +43,7 @@ impl Server for Go2rtc {
             "" => parts.name,
             app => app,
         };
-        of_one(StreamUrl::of_path(parts.host, &decode(name)?)?)
+        of_one(StreamUrl::of_path(parts.host, &decode_name(name))?)
     }
 
     fn read_rtsp(&self, url: &str) -> Result<StreamUrl, StreamError> {

@@ -10,7 +10,7 @@ use super::{CallAsked, Dialect, File, FileAsked, Server, SrtWanted};
 use crate::access::credentials::{Credentials, SrtUser};
 use crate::http::route::{Piece, Route};
 use crate::stream::{
-    Action, Protocol, SrtStreamId, StreamError, StreamUrl, decode, given_or, split_query,
+    Action, Protocol, SrtStreamId, StreamError, StreamUrl, decode_name, given_or, split_query,
 };
 
 pub(super) struct MediaMtx;
@@ -69,7 +69,7 @@ impl Server for MediaMtx {
             [user, password, query, ..] => (*user, *password, *query),
         };
         Ok(SrtStreamId {
-            stream: StreamUrl::of_path("", &decode(path)?)?,
+            stream: StreamUrl::of_path("", &decode_name(path))?,
             action,
             credentials: login(user, password, query).boxed(),
         })

@@ -410,7 +410,7 @@ const KEY_ID_BYTES: usize = 6;
 const NONCE: usize = 12;
 const TAG: usize = 16;
 
-/// Maximum characters of a link after its key id: with all parts at their longest, sealed and encoded, it has 3,300.
+/// Maximum characters of a link after its key id: with all parts at their longest, sealed and encoded, it has 3,700.
 const MAX_LINK: usize = 4_096;
 
 /// The first byte of a link, so that another layout can be told apart: one that names a stream and its origin.

@@ -175,9 +175,54 @@ const MOST_CONGESTION: u16 = 4;
 /// 512 bytes.
 const MOST_FILTER: u16 = 128;
 
+/// A stream id as logs may show it: of the keys of a structured one (SRT access control guidelines) the stream, the host and
+/// the mode; of another what precedes its query. Passwords and tokens are in the rest.
+pub fn shown(id: &str) -> String {
+    let without_query = |text: &str| {
+        let (name, query) = text.split_once('?').unwrap_or((text, ""));
+        let more = if query.is_empty() { "" } else { "?…" };
+        format!("{name}{more}")
+    };
+    let shown = match id.strip_prefix(STRUCTURED) {
+        None => without_query(id),
+        Some(pairs) => {
+            let pairs = pairs.split(',').map(|pair| match pair.split_once('=') {
+                Some((key @ ("h" | "m" | "r"), value)) => format!("{key}={}", without_query(value)),
+                Some((key, _)) => format!("{key}=…"),
+                None => "…".to_owned(),
+            });
+            format!("{STRUCTURED}{}", pairs.collect::<Vec<_>>().join(","))
+        }
+    };
+    let printed = |letter: char| if letter.is_control() { ' ' } else { letter };
+    shown.chars().map(printed).take(MAX_SHOWN).collect()
+}
+
+/// The start of a structured stream id.
+const STRUCTURED: &str = "#!::";
+/// Characters of a stream id in a line of a log.
+const MAX_SHOWN: usize = 600;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stream_id_is_shown_without_what_is_secret() {
+        let rows = [
+            ("", ""),
+            ("live/a", "live/a"),
+            ("live/a?key=secret", "live/a?…"),
+            (
+                "#!::r=live/a?t=secret,m=publish,u=me,s=secret,secret",
+                "#!::r=live/a?…,m=publish,u=…,s=…,…",
+            ),
+            ("a\nb", "a b"),
+        ];
+        for (id, expected) in rows {
+            assert_eq!(shown(id), expected, "{id}");
+        }
+    }
 
     fn extension(kind: u16, words: u16, bytes: usize) -> Vec<u8> {
         let mut extension = kind.to_be_bytes().to_vec();

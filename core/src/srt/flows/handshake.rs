@@ -1,5 +1,6 @@
 //! The handshake with both sides.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::super::extension::{self, ExtensionError, Extensions};
@@ -57,7 +58,11 @@ impl Flows {
     ) -> Result<Fate, Rejection> {
         let client = path.client();
         if asked.version < 5 {
-            return Err(Rejection::VERSION);
+            let why = format!(
+                "its handshake is version {}, and 5 is spoken here",
+                asked.version
+            );
+            return Err(self.refuse(client, asked, Rejection::VERSION, why));
         }
         let caller = (client, asked.socket_id);
         if let Some(id) = self.callers.get(&caller).copied() {
@@ -72,12 +77,18 @@ impl Flows {
         let port = self.ports.get(usize::from(path.entry)).copied();
         let (dialect, direction) = self.dialects.of(None, port.unwrap_or_default());
         let read = self.read(asked, dialect, direction);
-        let (asks, authenticated, packet) = read.map_err(|error| match error {
-            Unreadable::Stream(StreamError::SrtMode) if dialect != Dialect::Srs => {
-                Rejection::BAD_MODE
+        let (asks, authenticated, packet) = match read {
+            Ok(read) => read,
+            Err(error) => {
+                let code = match error {
+                    Unreadable::Stream(StreamError::SrtMode) if dialect != Dialect::Srs => {
+                        Rejection::BAD_MODE
+                    }
+                    _ => Rejection::BAD_REQUEST,
+                };
+                return Err(self.refuse(client, asked, code, error.to_string()));
             }
-            _ => Rejection::BAD_REQUEST,
-        })?;
+        };
         if self.stopping {
             return Err(Rejection::DOWN);
         }
@@ -104,6 +115,26 @@ impl Flows {
             asked: asks,
         }));
         Ok(Fate::Kept)
+    }
+
+    /// Tells of a caller that is refused for what it says. Its address is proven, so that nobody fills the log in the name of
+    /// another.
+    fn refuse(
+        &mut self,
+        client: SocketAddr,
+        asked: Handshake<'_>,
+        code: Rejection,
+        why: String,
+    ) -> Rejection {
+        let found = Extensions::parse(asked.extensions, asked.extension);
+        let named = found.ok().and_then(|found| found.stream_id);
+        self.outputs.push_back(Output::Event(Event::Unasked {
+            client,
+            code,
+            named: extension::shown(&named.unwrap_or_default()),
+            why,
+        }));
+        code
     }
 
     /// What a conclusion asks for, whether its packets are authenticated, and the conclusion as an origin is to see it.

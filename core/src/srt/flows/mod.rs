@@ -100,6 +100,17 @@ pub enum Event {
         /// How it failed.
         why: Failure,
     },
+    /// The caller was told no before anything was asked for it.
+    Unasked {
+        /// The caller.
+        client: SocketAddr,
+        /// What it was told.
+        code: Rejection,
+        /// Its stream id, without what it may hold besides a name.
+        named: String,
+        /// The rule that its handshake breaks.
+        why: String,
+    },
     /// The origin rejected the caller, and the caller was told so.
     Rejected {
         /// The flow of the attempt.
