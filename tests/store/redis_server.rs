@@ -100,11 +100,6 @@ impl RedisServer {
     }
 
     /// Stops it from answering, while its connections stay open.
-    /// What it answers to a command.
-    pub(crate) fn cli(&self, words: &[&str]) -> String {
-        cli(self.port, words)
-    }
-
     pub(crate) fn freeze(&self) {
         self.signal(Signal::STOP);
     }
