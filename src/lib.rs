@@ -23,6 +23,7 @@
 //! Below the crate boundary, in `sluicegate_core`, there is no socket, clock or task: bytes become events and
 //! facts become decisions there.
 
+pub mod acme;
 pub mod admin;
 pub mod api;
 mod bell;

@@ -11,8 +11,8 @@ fn floor(module: &str) -> Option<u8> {
         "cli" | "main" => 4,
         "demo" | "logging" | "server" => 3,
         "admin" | "listener" => 2,
-        "cluster" | "fleet_api" | "hub" | "lookup" | "metrics" | "net" | "origin" | "placer"
-        | "proxy" | "readiness" | "registry" | "reported" | "sessions" | "systemd" => 1,
+        "acme" | "cluster" | "fleet_api" | "hub" | "lookup" | "metrics" | "net" | "origin"
+        | "placer" | "proxy" | "readiness" | "registry" | "reported" | "sessions" | "systemd" => 1,
         "api" | "bell" | "config" | "file_stamp" | "journal" | "pem" | "store" | "stream_names"
         | "value" => 0,
         _ => return None,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{Problem, Settings};
+use super::{Challenge, Problem, Settings};
 use crate::pem::Files;
 
 /// The list's place in the file.
@@ -49,6 +49,9 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
             conflict(format!("TLS certificate: {error}"));
         }
     }
+    for sentence in against_ordering(settings) {
+        conflict(sentence);
+    }
     if let Err(error) = tls.servers.own() {
         conflict(format!("tls.authorities: {error}"));
     }
@@ -62,7 +65,7 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
             ("client_ca", listener.clients.is_some()),
         ];
         let wish = wishes.into_iter().find(|(_, is_set)| *is_set);
-        if let Some((key, _)) = wish.filter(|_| !tls.is_on()) {
+        if let Some((key, _)) = wish.filter(|_| !tls.is_on() && settings.acme.names.is_empty()) {
             conflict(format!(
                 "{section}.{key} asks for TLS, and there is no certificate: set tls.certificate and tls.key"
             ));
@@ -79,6 +82,36 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
             conflict(format!("{section}.client_ca: {error}"));
         }
     }
+}
+
+/// What keeps certificates from being ordered.
+fn against_ordering(settings: &Settings) -> Vec<String> {
+    let acme = &settings.acme;
+    if acme.names.is_empty() {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    if !acme.accept_terms {
+        let directory = &acme.directory;
+        found.push(format!(
+            "acme.names orders certificates from {directory}, whose terms of service you have to accept: set acme.accept_terms = true"
+        ));
+    }
+    if settings.tls.self_signed {
+        found.push(
+            "tls.self_signed is on and acme.names orders certificates; keep one of them".to_owned(),
+        );
+    }
+    if acme.keep_in.as_os_str().is_empty() {
+        found.push("acme.keep_in is empty: certificates that are kept nowhere would be ordered at every start".to_owned());
+    }
+    if acme.challenge == Challenge::Http && settings.http.listen.listen().is_none() {
+        found.push("acme.challenge is http-01, and http.listen is closed".to_owned());
+    }
+    if let Err(error) = acme.servers.own() {
+        found.push(format!("acme.authorities: {error}"));
+    }
+    found
 }
 
 fn read(entry: &Value) -> Result<Files, String> {
@@ -257,6 +290,31 @@ mod tests {
                 "what is shown to servers, with another key",
                 format!("[tls]\nclient_certificate = {certificate}\nclient_key = {certificate}\n"),
                 "tls.client_certificate: ",
+            ),
+            (
+                "names to order for",
+                "[http]\ntls_listen = 18443\n[acme]\nnames = [\"a.example\"]\naccept_terms = true\n".to_owned(),
+                "",
+            ),
+            (
+                "terms that are not accepted",
+                "[acme]\nnames = [\"a.example\"]\n".to_owned(),
+                "acme.names orders certificates from https://acme-v02.api.letsencrypt.org/directory, whose terms",
+            ),
+            (
+                "a wildcard",
+                "[acme]\nnames = [\"*.example\"]\naccept_terms = true\n".to_owned(),
+                "acme.names",
+            ),
+            (
+                "a server without TLS",
+                "[acme]\ndirectory = \"http://a.example\"\n".to_owned(),
+                "acme.directory",
+            ),
+            (
+                "HTTP that is closed",
+                "[http]\nlisten = \"\"\n[acme]\nnames = [\"a.example\"]\naccept_terms = true\nchallenge = \"http-01\"\n".to_owned(),
+                "acme.challenge is http-01, and http.listen is closed",
             ),
             (
                 "a list of revoked certificates alone",

@@ -35,9 +35,10 @@ pub use credentials::{Credential, Credentials};
 pub use duration::{format_duration, parse_duration};
 pub use layers::{Environment, Source};
 pub use meaning::{
-    Api, Cluster, Console, DefaultOrigin, Drain, Fanout, Health, Hold, Http, ListenerTls, Log,
-    LogFormat, Mesh, Metrics, Origins, Placement, ProbeKind, Probing, ProxyProtocol, Rtc, Rtmp,
-    Rtsp, SessionLimits, Settings, Shutdown, Srt, Store, System, Takeover, Tls,
+    Acme, Api, Challenge, Cluster, Console, DefaultOrigin, Drain, Fanout, Health, Hold, Http,
+    ListenerTls, Log, LogFormat, Mesh, Metrics, Origins, Placement, ProbeKind, Probing,
+    ProxyProtocol, Rtc, Rtmp, Rtsp, SessionLimits, Settings, Shutdown, Srt, Store, System,
+    Takeover, Tls,
 };
 pub use placement::{NetworkZone, Unanswered};
 pub use report::check;

@@ -447,6 +447,14 @@ pub static TABLE: &[Setting] = &[
     number("tls.handshakes", None, "1000", "a whole number, 1 to 100000", "Maximum TLS handshakes under way; further ones wait."),
     number("tls.handshakes_per_source", None, "100", "a whole number, 1 to 100000", "Maximum TLS handshakes under way of one address, or of one IPv6 /64; further ones are refused."),
 
+    list("acme.names", "a list of domain names, none of them with *", "Names for which certificates are ordered from an ACME server, one for each."),
+    flag("acme.accept_terms", None, "Accept the terms of service of the ACME server."),
+    text("acme.email", None, "", "a mail address, or nothing", "Where the ACME server may write to."),
+    text("acme.directory", None, "https://acme-v02.api.letsencrypt.org/directory", "an https:// URL", "The directory of the ACME server; by default that of Let's Encrypt."),
+    text_or_list("acme.authorities", "system", AUTHORITIES, "Whom the ACME server has to have a certificate of."),
+    text("acme.challenge", None, "tls-alpn-01", "tls-alpn-01 or http-01", "How the ACME server is shown that a name is ours: in a handshake at port 443 (http.tls_listen), or by HTTP at port 80 (http.listen)."),
+    text("acme.keep_in", None, "/var/lib/sluicegate/acme", "a directory", "Where the account and the certificates are kept; the proxy's user has to be able to write there."),
+
     text("fanout.mode", None, "off", "off, checked or open", "Whether the viewers of a stream (RTMP, HTTP-FLV, WebSocket-FLV) share one pull: no, yes with the origin's word on each of them, or yes for all that this proxy lets in."),
     list("fanout.rules", FANOUT, "Streams for which fanout.mode is different; the first rule that fits counts."),
     flag("fanout.public", None, "With mode open, anyone may watch: needed as long as no access rule of this proxy says who may play."),

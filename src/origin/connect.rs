@@ -88,6 +88,12 @@ impl Connector {
         Self::new(ANYWHERE, Arc::new(SystemResolver), Arc::clone(&self.trust))
     }
 
+    /// The same; with TLS, whoever `trust` says is believed.
+    #[must_use]
+    pub fn believing(self, trust: Arc<Trust>) -> Self {
+        Self { trust, ..self }
+    }
+
     /// Whether the rules permit a host as it is written; of a name this says nothing about its addresses.
     ///
     /// # Errors

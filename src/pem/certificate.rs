@@ -31,6 +31,8 @@ pub struct Loaded {
     pub names: Vec<String>,
     /// The first of them, or its file.
     pub name: String,
+    /// Since when it holds, counted from 1970 in UTC.
+    pub not_before: i64,
     /// The last second in which it holds, counted from 1970 in UTC.
     pub not_after: i64,
 }
@@ -97,6 +99,7 @@ impl Files {
         Ok(Loaded {
             key: Arc::new(key),
             name: name.unwrap_or_else(|| self.certificate.display().to_string()),
+            not_before: parsed.not_before,
             not_after: parsed.not_after,
             names,
         })

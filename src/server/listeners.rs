@@ -209,7 +209,9 @@ impl Listeners {
             let kept = cache.upgrade().map_or(0, |pieces| pieces.kept_bytes());
             metrics.cache.set(i64::try_from(kept).unwrap_or(i64::MAX));
         });
+        let challenges = self.tls.as_ref().and_then(|tls| tls.challenges.clone());
         let http = Http {
+            challenges,
             settings,
             dialer: Arc::clone(&self.dialer),
             hub: self.hub.clone(),

@@ -179,7 +179,7 @@ impl Server {
 
     /// The SHA-256 of its certificate, as browsers show it; `None` without TLS.
     pub fn fingerprint(&self) -> Option<String> {
-        Some(self.tls.as_ref()?.certificates.fingerprint())
+        self.tls.as_ref()?.certificates.fingerprint()
     }
 
     /// Where it listens, with the ports the system chose for port 0.

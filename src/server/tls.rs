@@ -7,9 +7,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::StartError;
+use crate::acme::Acme;
 use crate::config::{ListenerTls, Settings};
 use crate::metrics::{CertificateLabel, Metrics};
-use crate::net::tls::{Certificates, Expiry, Handshakes, Shared, TlsEntrance, Words};
+use crate::net::tls::{Certificates, Challenges, Expiry, Handshakes, Shared, TlsEntrance, Words};
 use crate::net::workers;
 use crate::proxy::Proxy;
 
@@ -17,6 +18,8 @@ use crate::proxy::Proxy;
 #[derive(Debug)]
 pub(super) struct Tls {
     pub(super) certificates: Arc<Certificates>,
+    pub(super) challenges: Option<Arc<Challenges>>,
+    acme: Option<Arc<Acme>>,
     pub(super) rtmp: Arc<TlsEntrance>,
     pub(super) http: Arc<TlsEntrance>,
     pub(super) api: Arc<TlsEntrance>,
@@ -30,10 +33,17 @@ impl Tls {
         settings: &Settings,
         metrics: &Arc<Metrics>,
     ) -> Result<Option<Self>, StartError> {
-        let Some(certificates) = certificates(settings)? else {
+        let challenges = (!settings.acme.names.is_empty()).then(Arc::<Challenges>::default);
+        let Some(certificates) = certificates(settings, challenges.as_ref())? else {
             return Ok(None);
         };
         let certificates = Arc::new(certificates);
+        let acme = challenges.as_ref().map(|challenges| {
+            let (settings, shown) = (settings.acme.clone(), Arc::clone(&certificates));
+            let acme = Acme::new(settings, shown, Arc::clone(challenges));
+            acme.restore();
+            Arc::new(acme)
+        });
         let shared = Shared {
             certificates: Arc::clone(&certificates),
             handshakes: Arc::new(Handshakes::new(
@@ -54,7 +64,12 @@ impl Tls {
             let port = own
                 .and_then(|own| own.addresses().first())
                 .map(|at| at.port());
-            entrance(name, listener, Words::Http { port }, HTTP)
+            let challenges = challenges.clone();
+            let protocols = match challenges {
+                Some(_) => HTTP_AND_CHALLENGES,
+                None => HTTP,
+            };
+            entrance(name, listener, Words::Http { port, challenges }, protocols)
         };
         Ok(Some(Self {
             rtmp: entrance("rtmp", &settings.rtmp.tls, Words::Rtmp, &[])?,
@@ -63,6 +78,8 @@ impl Tls {
             system: http("system", &settings.system.tls)?,
             rtsp: entrance("rtsp", &settings.rtsp.tls, Words::Rtsp, &[])?,
             certificates,
+            acme,
+            challenges,
         }))
     }
 
@@ -75,6 +92,9 @@ impl Tls {
             certificates.keep(taken).await;
         };
         tokio::spawn(end.clone().run_until_cancelled_owned(keep));
+        if let Some(acme) = self.acme.clone() {
+            tokio::spawn(end.clone().run_until_cancelled_owned(acme.run()));
+        }
         for entrance in [&self.rtmp, &self.http, &self.api, &self.system, &self.rtsp] {
             let entrance = Arc::clone(entrance);
             let keep = async move { entrance.keep().await };
@@ -83,12 +103,21 @@ impl Tls {
     }
 }
 
-fn certificates(settings: &Settings) -> Result<Option<Certificates>, StartError> {
+fn certificates(
+    settings: &Settings,
+    challenges: Option<&Arc<Challenges>>,
+) -> Result<Option<Certificates>, StartError> {
     if settings.tls.self_signed {
         return self_signed(settings).map(Some);
     }
     let files = settings.tls.certificates.clone();
-    Certificates::load(files).map_err(|error| StartError::Tls(error.to_string()))
+    let loaded = Certificates::load(files);
+    let loaded = loaded.map_err(|error| StartError::Tls(error.to_string()))?;
+    let Some(challenges) = challenges else {
+        return Ok(loaded);
+    };
+    let certificates = loaded.unwrap_or_default();
+    Ok(Some(certificates.with_challenges(Arc::clone(challenges))))
 }
 
 /// A certificate that nobody vouches for, for the names that this machine goes by.
@@ -105,7 +134,7 @@ fn self_signed(settings: &Settings) -> Result<Certificates, StartError> {
     let made = Certificates::of_pem("tls.self_signed", certificate.as_bytes(), key.as_bytes())
         .map_err(|error| failed(&error))?;
     info!(
-        fingerprint = made.fingerprint(),
+        fingerprint = made.fingerprint().unwrap_or_default(),
         "a certificate was made that holds until the next start; clients have to be told to trust it"
     );
     Ok(made)
@@ -126,3 +155,5 @@ fn note(metrics: &Metrics, expiries: &[Expiry]) {
 
 /// What clients may speak above TLS where HTTP is served (RFC 7301).
 const HTTP: &[&[u8]] = &[b"h2", b"http/1.1"];
+/// The same, and what an ACME server speaks to look at a certificate (RFC 8737).
+const HTTP_AND_CHALLENGES: &[&[u8]] = &[b"h2", b"http/1.1", b"acme-tls/1"];

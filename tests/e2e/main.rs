@@ -6,6 +6,7 @@
 mod support;
 
 mod access;
+mod acme;
 mod black_hole;
 mod client_address;
 mod console;

@@ -4,9 +4,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::support::browser::Browser;
+use crate::support::program::Program;
 use crate::support::rtc::{RtcOrigin, page_folder};
 use crate::support::rtsp::RtspServer;
-use crate::support::{NodeMediaServer, Player, Proxy, Publisher, Registrar, machine, wait_for};
+use crate::support::{
+    NginxRtmp, NodeMediaServer, Origin, Player, Proxy, Publisher, Registrar, machine, wait_for,
+};
 use crate::tls_client::Authority;
 
 /// What one run of curl printed.
@@ -174,4 +177,36 @@ fn a_browser_publishes_its_camera_from_a_secure_page() {
     player.wait_video("a picture in colours", |shown| {
         shown["frames"].as_u64() > Some(10) && shown["colours"].as_u64() > Some(4)
     });
+}
+
+#[test]
+fn gstreamer_publishes_and_plays_by_rtmps() {
+    let _turn = machine::share();
+    let authority = Authority::new();
+    let origin = NginxRtmp::start("origin");
+    let proxy = Proxy::start(&authority.dotted());
+    let _registrar = Registrar::start(&proxy, &origin);
+    let location = format!("location=rtmps://localhost:{}/live/a", proxy.rtmp.port());
+    // The authority is made for this story, and GStreamer asks the system alone.
+    let gstreamer = |elements: &[&str]| {
+        let mut launch = Command::new(machine::installed(&["gst-launch-1.0"]));
+        launch.args(elements);
+        Program::start("gst-launch", &mut launch).abrupt()
+    };
+    let encoder = "videotestsrc is-live=true ! x264enc tune=zerolatency key-int-max=15 ! h264parse ! flvmux streamable=true";
+    let mut elements: Vec<&str> = encoder.split(' ').collect();
+    elements.extend(["!", "rtmp2sink", "tls-validation-flags=0", &location]);
+    let _publisher = gstreamer(&elements);
+    proxy.wait_session("the publisher", |row| {
+        row["action"] == "publish" && row["bytes_to_origin"].as_u64() > Some(20_000)
+    });
+    let source = [
+        "rtmp2src",
+        "tls-validation-flags=0",
+        &location,
+        "num-buffers=60",
+    ];
+    let mut player = gstreamer(&[&source[..], &["!", "fakesink"]].concat());
+    assert!(player.wait_end(Duration::from_secs(60)).success());
+    assert!(origin.was_published("live/a"));
 }

@@ -51,6 +51,7 @@ pub struct Settings {
     pub cluster: Cluster,
     pub session: SessionLimits,
     pub tls: Tls,
+    pub acme: Acme,
     pub fanout: Fanout,
     pub hold: Hold,
     pub proxy_protocol: ProxyProtocol,
@@ -204,6 +205,16 @@ sections! {
     }
     /// `[hold]`
     Hold { publishers: Duration, viewers: Duration, publisher_away: Duration }
+    /// `[acme]`; nothing is ordered without names.
+    Acme {
+        names: Vec<String>,
+        email: Option<String>,
+        directory: String,
+        servers: ServerAuthority,
+        challenge: Challenge,
+        keep_in: PathBuf,
+        accept_terms: bool,
+    }
     /// `[proxy_protocol]`
     ProxyProtocol { accept_from: Vec<Network> }
     /// `[metrics]`
@@ -233,6 +244,25 @@ impl Tls {
     /// Whether there is a certificate to show.
     pub const fn is_on(&self) -> bool {
         self.self_signed || !self.certificates.is_empty()
+    }
+}
+
+/// How an ACME server is shown that a name is ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Challenge {
+    /// It asks for a file by HTTP (RFC 8555 §8.3).
+    Http,
+    /// It looks at a certificate (RFC 8737).
+    TlsAlpn,
+}
+
+impl Challenge {
+    /// As the settings and the protocol spell it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http-01",
+            Self::TlsAlpn => "tls-alpn-01",
+        }
     }
 }
 

@@ -173,6 +173,7 @@ pub(in crate::config) fn read(
             max: r.read("session.max", |written| count(written, 1, 1_000_000)),
         },
         tls: tls::read(r),
+        acme: tls::read_acme(r),
         fanout: read_fanout(r),
         hold: Hold {
             publishers: r.read("hold.publishers", wait),

@@ -1,11 +1,13 @@
-//! Reads `[tls]`, and what TLS each listener asks for.
+//! Reads `[tls]` and `[acme]`, and what TLS each listener asks for.
 
 use std::path::PathBuf;
 
+use sluicegate_core::fleet::origin::{EndpointError, Host, Security};
+
 use super::values::{Reader, count, flag};
-use super::{ListenerTls, Tls};
+use super::{Acme, Challenge, ListenerTls, Tls};
 use crate::pem::{ClientAuthority, Files, SYSTEM, ServerAuthority};
-use crate::value::ValueError;
+use crate::value::{NotAUrl, Url, ValueError};
 
 /// `[tls]`; the certificates of `[[tls.certificates]]` are added later.
 pub(super) fn read(r: &mut Reader<'_>) -> Tls {
@@ -22,7 +24,10 @@ pub(super) fn read(r: &mut Reader<'_>) -> Tls {
     Tls {
         certificates: own.into_iter().collect(),
         self_signed: r.read("tls.self_signed", flag),
-        servers: read_servers(r),
+        servers: ServerAuthority {
+            shown: read_shown(r),
+            ..read_authorities(r, "tls.authorities")
+        },
         handshakes: r.read("tls.handshakes", |written| count(written, 1, 100_000)),
         handshakes_per_source: r.read("tls.handshakes_per_source", |written| {
             count(written, 1, 100_000)
@@ -30,15 +35,49 @@ pub(super) fn read(r: &mut Reader<'_>) -> Tls {
     }
 }
 
-/// Who vouches for the servers that this proxy connects to.
-fn read_servers(r: &mut Reader<'_>) -> ServerAuthority {
-    let named: Vec<PathBuf> = r.read("tls.authorities", |written| {
-        let items = written.items();
-        if items.is_empty() || items.iter().any(|item| item.contains(char::is_control)) {
-            return Err(ValueError::NotAFile);
-        }
-        Ok(items.into_iter().map(PathBuf::from).collect())
-    });
+/// `[acme]`
+pub(super) fn read_acme(r: &mut Reader<'_>) -> Acme {
+    Acme {
+        names: r.read("acme.names", |written| {
+            let name = |text: &str| -> Result<String, ValueError> {
+                match text.parse()? {
+                    Host::Name(name) => Ok(name),
+                    Host::Ip(_) => Err(EndpointError::Host.into()),
+                }
+            };
+            written.items().into_iter().map(name).collect()
+        }),
+        email: r.read("acme.email", |written| {
+            let text = written.text();
+            let is_address = text.contains('@') && !text.contains([',', ' ', '?']);
+            match text.as_str() {
+                "" => Ok(None),
+                _ if is_address => Ok(Some(text)),
+                _ => Err(ValueError::NotAChoice),
+            }
+        }),
+        directory: r.read("acme.directory", |written| {
+            let text = written.text();
+            let url: Url = text.parse()?;
+            match url.target().security {
+                Security::Plain => Err(NotAUrl.into()),
+                _ => Ok(text),
+            }
+        }),
+        servers: read_authorities(r, "acme.authorities"),
+        challenge: r.read("acme.challenge", |written| {
+            let all = [Challenge::Http, Challenge::TlsAlpn];
+            let text = written.text();
+            let named = all.into_iter().find(|one| one.as_str() == text);
+            named.ok_or(ValueError::NotAChoice)
+        }),
+        keep_in: file(r, "acme.keep_in").unwrap_or_default(),
+        accept_terms: r.read("acme.accept_terms", flag),
+    }
+}
+
+/// What is shown to servers that ask for a certificate.
+fn read_shown(r: &mut Reader<'_>) -> Option<Files> {
     let certificate = file(r, "tls.client_certificate");
     let key = file(r, "tls.client_key");
     if certificate.is_some() != key.is_some() {
@@ -47,15 +86,27 @@ fn read_servers(r: &mut Reader<'_>) -> ServerAuthority {
                 .to_owned(),
         );
     }
+    certificate.zip(key).map(|(certificate, key)| Files {
+        certificate,
+        key,
+        names: Vec::new(),
+    })
+}
+
+/// Who vouches for servers that this proxy connects to.
+fn read_authorities(r: &mut Reader<'_>, path: &str) -> ServerAuthority {
+    let named: Vec<PathBuf> = r.read(path, |written| {
+        let items = written.items();
+        if items.is_empty() || items.iter().any(|item| item.contains(char::is_control)) {
+            return Err(ValueError::NotAFile);
+        }
+        Ok(items.into_iter().map(PathBuf::from).collect())
+    });
     let is_system = |file: &PathBuf| file.as_os_str() == SYSTEM;
     ServerAuthority {
         system: named.iter().any(is_system),
         authorities: named.into_iter().filter(|file| !is_system(file)).collect(),
-        shown: certificate.zip(key).map(|(certificate, key)| Files {
-            certificate,
-            key,
-            names: Vec::new(),
-        }),
+        shown: None,
     }
 }
 

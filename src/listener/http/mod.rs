@@ -40,6 +40,7 @@ use crate::hub::Hub;
 use crate::net::entrance::{Ends, Visitor};
 use crate::net::http::{Body, Identity, full, json, serve, text};
 use crate::net::http2::{self, Answering};
+use crate::net::tls::Challenges;
 use crate::net::wire::Wire;
 use crate::net::{forwarded, relay, versions};
 use crate::origin::dial::Dialer;
@@ -62,6 +63,8 @@ pub struct Http {
     pub silence: Arc<SilenceCheck>,
     /// What `/readyz` goes by.
     pub readiness: Arc<Readiness>,
+    /// What an ACME server is answered.
+    pub challenges: Option<Arc<Challenges>>,
     /// Pages that come with the program, asked before the static directory.
     pub pages: Option<Pages>,
     /// Connections that wait for their next request end with it.
@@ -175,6 +178,10 @@ impl Http {
     ) -> Response<Body> {
         if request.method() == Method::OPTIONS {
             return preflight::answer(self, &request, ends, proxy).await;
+        }
+        let pending = self.challenges.as_ref();
+        if let Some(answer) = pending.and_then(|pending| pending.answer(request.uri().path())) {
+            return text(StatusCode::OK, answer);
         }
         let target = request.uri().path_and_query().map_or("/", |t| t.as_str());
         match route(target, request.headers().get(HOST), ends, proxy) {

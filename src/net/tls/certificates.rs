@@ -1,26 +1,41 @@
 //! The certificates that this proxy shows: which one a client gets by the name it asks for, and when the files are read
 //! again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
+use super::challenges::{ACME_TLS, Challenges};
 use crate::file_stamp::FileStamp;
 use crate::pem::{FileError, Files, Loaded};
 
-/// The certificates of one proxy, as its files hold them.
-#[derive(Debug)]
+/// The certificates of one proxy: those that its files hold, and those that were ordered.
+#[derive(Debug, Default)]
 pub struct Certificates {
     files: Vec<Files>,
+    sources: Mutex<Sources>,
     table: RwLock<Arc<Table>>,
     /// The files as they were looked at last.
     seen: Mutex<Vec<Option<FileStamp>>>,
+    challenges: Option<Arc<Challenges>>,
+    /// Told when an ordered certificate came.
+    ordered: Notify,
+}
+
+/// Where certificates come from.
+#[derive(Debug, Default)]
+struct Sources {
+    /// In the order of the settings.
+    files: Vec<Loaded>,
+    /// By name.
+    ordered: BTreeMap<String, Loaded>,
 }
 
 /// Until when a certificate holds.
@@ -33,9 +48,9 @@ pub struct Expiry {
 }
 
 /// Which certificate goes with which name.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Table {
-    first: Arc<CertifiedKey>,
+    first: Option<Arc<CertifiedKey>>,
     exact: HashMap<String, Arc<CertifiedKey>>,
     /// By what follows the `*.` of the name.
     below: HashMap<String, Arc<CertifiedKey>>,
@@ -49,15 +64,40 @@ impl Certificates {
     /// # Errors
     /// The first [`FileError`].
     pub fn load(files: Vec<Files>) -> Result<Option<Self>, FileError> {
-        let seen = stamps(&files);
-        let Some(table) = Table::load(&files)? else {
+        if files.is_empty() {
             return Ok(None);
-        };
-        Ok(Some(Self {
+        }
+        let seen = stamps(&files);
+        let loaded = load(&files)?;
+        let certificates = Self {
             files,
-            table: RwLock::new(Arc::new(table)),
             seen: Mutex::new(seen),
-        }))
+            ..Self::default()
+        };
+        certificates.take(|sources| sources.files = loaded);
+        Ok(Some(certificates))
+    }
+
+    /// The same; `challenges` are answered in handshakes that ask for nothing else.
+    #[must_use]
+    pub fn with_challenges(self, challenges: Arc<Challenges>) -> Self {
+        Self {
+            challenges: Some(challenges),
+            ..self
+        }
+    }
+
+    /// Takes a certificate that was ordered for `name`, in place of an earlier one.
+    pub fn hold(&self, name: &str, loaded: Loaded) {
+        self.take(|sources| drop(sources.ordered.insert(name.to_owned(), loaded)));
+        self.ordered.notify_one();
+    }
+
+    fn take(&self, change: impl FnOnce(&mut Sources)) {
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut sources);
+        let table = Table::of(sources.files.iter().chain(sources.ordered.values()));
+        *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
     }
 
     /// One certificate and its key, both in PEM and without files.
@@ -71,11 +111,9 @@ impl Certificates {
             names: Vec::new(),
         };
         let loaded = place.read(certificate, key)?;
-        Ok(Self {
-            files: Vec::new(),
-            table: RwLock::new(Arc::new(Table::of(loaded, Vec::new()))),
-            seen: Mutex::default(),
-        })
+        let certificates = Self::default();
+        certificates.take(|sources| sources.files.push(loaded));
+        Ok(certificates)
     }
 
     /// Until when each certificate holds, in the order of the settings.
@@ -83,10 +121,10 @@ impl Certificates {
         self.table().expiries.clone()
     }
 
-    /// The SHA-256 of the first certificate, as browsers show it.
-    pub fn fingerprint(&self) -> String {
+    /// The SHA-256 of the first certificate, as browsers show it; `None` while there is none.
+    pub fn fingerprint(&self) -> Option<String> {
         let table = self.table();
-        let own = table.first.cert.first().map(|der| der.as_ref());
+        let own = table.first.as_ref()?.cert.first().map(|der| der.as_ref());
         let hash = rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256
             .tls13()
             .expect("a suite of TLS 1.3")
@@ -94,7 +132,7 @@ impl Certificates {
             .hash_provider
             .hash(own.unwrap_or_default());
         let bytes = hash.as_ref().iter().map(|byte| format!("{byte:02X}"));
-        bytes.collect::<Vec<_>>().join(":")
+        Some(bytes.collect::<Vec<_>>().join(":"))
     }
 
     /// Looks at the files every two seconds, and at once on SIGHUP; `taken` is told after each change.
@@ -102,7 +140,13 @@ impl Certificates {
         let mut hang_up = signal(SignalKind::hangup()).ok();
         taken(&self.expiries());
         loop {
-            let asked = asked(&mut hang_up).await;
+            let asked = tokio::select! {
+                asked = asked(&mut hang_up) => asked,
+                () = self.ordered.notified() => {
+                    taken(&self.expiries());
+                    continue;
+                }
+            };
             match self.look(asked) {
                 Ok(true) => {
                     let expiries = self.expiries();
@@ -132,10 +176,11 @@ impl Certificates {
             }
             *seen = now;
         }
-        let Some(table) = Table::load(&self.files)? else {
+        if self.files.is_empty() {
             return Ok(false);
-        };
-        *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+        }
+        let loaded = load(&self.files)?;
+        self.take(|sources| sources.files = loaded);
         Ok(true)
     }
 
@@ -144,42 +189,33 @@ impl Certificates {
     }
 
     /// The certificate for a client that asks for `name`.
-    fn for_name(&self, name: Option<&str>) -> Arc<CertifiedKey> {
+    fn for_name(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
         let table = self.table();
         let found = name.and_then(|name| {
             let name = name.to_ascii_lowercase();
             let below = || table.below.get(name.split_once('.')?.1);
             table.exact.get(&name).or_else(below)
         });
-        Arc::clone(found.unwrap_or(&table.first))
+        found.or(table.first.as_ref()).cloned()
     }
 }
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.for_name(hello.server_name()))
+        let mut protocols = hello.alpn().into_iter().flatten();
+        if let (Some(ACME_TLS), None) = (protocols.next(), protocols.next()) {
+            return self.challenges.as_ref()?.certificate(hello.server_name()?);
+        }
+        self.for_name(hello.server_name())
     }
 }
 
 impl Table {
-    fn load(files: &[Files]) -> Result<Option<Self>, FileError> {
-        let mut loaded = Vec::new();
-        for files in files {
-            loaded.push(files.load()?);
-        }
-        let mut loaded = loaded.into_iter();
-        Ok(loaded.next().map(|first| Self::of(first, loaded.collect())))
-    }
-
-    fn of(first: Loaded, others: Vec<Loaded>) -> Self {
-        let mut table = Self {
-            first: Arc::clone(&first.key),
-            exact: HashMap::new(),
-            below: HashMap::new(),
-            expiries: Vec::new(),
-        };
-        for loaded in std::iter::once(first).chain(others) {
-            for name in loaded.names {
+    fn of<'a>(certificates: impl Iterator<Item = &'a Loaded>) -> Self {
+        let mut table = Self::default();
+        for loaded in certificates {
+            table.first.get_or_insert_with(|| Arc::clone(&loaded.key));
+            for name in &loaded.names {
                 let (names, name) = match name.strip_prefix("*.") {
                     Some(domain) => (&mut table.below, domain.to_ascii_lowercase()),
                     None => (&mut table.exact, name.to_ascii_lowercase()),
@@ -188,12 +224,16 @@ impl Table {
                 names.entry(name).or_insert_with(|| Arc::clone(&loaded.key));
             }
             table.expiries.push(Expiry {
-                name: loaded.name,
+                name: loaded.name.clone(),
                 not_after: loaded.not_after,
             });
         }
         table
     }
+}
+
+fn load(files: &[Files]) -> Result<Vec<Loaded>, FileError> {
+    files.iter().map(Files::load).collect()
 }
 
 /// Waits until it is time to look; true when somebody asked for it.
@@ -228,7 +268,7 @@ mod tests {
     use crate::pem::samples::{made, write};
 
     fn shown(certificates: &Certificates, name: Option<&str>) -> Vec<u8> {
-        certificates.for_name(name).cert[0].to_vec()
+        certificates.for_name(name).expect("there is one").cert[0].to_vec()
     }
 
     #[test]
@@ -290,6 +330,27 @@ mod tests {
         assert_ne!(shown(&certificates, None), old);
         assert_eq!(certificates.expiries()[0].name, "new.example");
         assert_eq!(certificates.look(true), Ok(true), "who asks gets a look");
+    }
+
+    #[test]
+    fn what_was_ordered_is_shown_beside_what_files_hold() {
+        let directory = tempfile::tempdir().unwrap();
+        let load = |name: &str| write(directory.path(), name, &[name]).load().unwrap();
+        let certificates = Certificates::default();
+        assert!(certificates.for_name(None).is_none(), "none yet");
+        assert_eq!(certificates.fingerprint(), None);
+        certificates.hold("a.example", load("a.example"));
+        let first = shown(&certificates, Some("a.example"));
+        certificates.hold("b.example", load("b.example"));
+        certificates.hold("a.example", load("a.example"));
+        assert_ne!(
+            shown(&certificates, Some("a.example")),
+            first,
+            "the new one"
+        );
+        let names = certificates.expiries().into_iter().map(|one| one.name);
+        assert_eq!(names.collect::<Vec<_>>(), ["a.example", "b.example"]);
+        assert_eq!(certificates.look(true), Ok(false), "there are no files");
     }
 
     #[test]

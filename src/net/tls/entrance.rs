@@ -96,6 +96,7 @@ impl TlsEntrance {
             Err(HandshakeError::Crowded) => "crowded",
             Err(HandshakeError::Slow) => "slow",
             Err(HandshakeError::Tls(_)) => "failed",
+            Err(HandshakeError::Validated) => "validation",
         };
         let labels = HandshakeLabels {
             listener: self.name,

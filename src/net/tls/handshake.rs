@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::challenges::ACME_TLS;
 use super::stream::{Established, TlsStream};
 
 /// The handshakes of one proxy.
@@ -40,6 +41,9 @@ pub enum HandshakeError {
     /// The client did not finish in time.
     #[error("the TLS handshake took too long")]
     Slow,
+    /// It was an ACME server that looked at a certificate, and it is done.
+    #[error("an ACME server looked at a certificate")]
+    Validated,
     /// The two have nothing in common, or the client's bytes are something else.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
@@ -80,6 +84,9 @@ impl Handshakes {
                     stream.process()?;
                 }
                 stream.flush().await.map_err(HandshakeError::Closed)?;
+            }
+            if stream.protocol() == Some(ACME_TLS) {
+                return Err(HandshakeError::Validated);
             }
             let ended = stream.finish_handshake();
             Ok((stream, ended))

@@ -3,6 +3,7 @@
 //! | file | what it knows |
 //! | --- | --- |
 //! | `certificates` | the certificates of the settings, which one a client gets, and when they are read again |
+//! | `challenges` | what an ACME server is answered that asks whether a name is ours |
 //! | `entrance` | what one listener asks of its clients: protocols, certificates |
 //! | `handshake` | handshakes under way, and how many may be |
 //! | `refused` | what a client hears that comes without TLS where that is required |
@@ -12,6 +13,7 @@
 //! rustls does the work, with ring: TLS 1.2 and 1.3, no early data.
 
 mod certificates;
+mod challenges;
 mod entrance;
 mod handshake;
 mod refused;
@@ -19,6 +21,7 @@ mod stream;
 mod trust;
 
 pub use certificates::{Certificates, Expiry};
+pub use challenges::{Challenges, Pending};
 pub use entrance::{Shared, TlsEntrance};
 pub use handshake::{HandshakeError, Handshakes};
 pub use refused::Words;

@@ -1,5 +1,6 @@
 //! What a client hears that comes without TLS where TLS is required.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sluicegate_core::http::head::RequestHead;
@@ -7,16 +8,19 @@ use sluicegate_core::rtsp::message::{Message, Speaker, response};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::timeout;
 
+use super::challenges::Challenges;
 use crate::net::linger_close;
 
 /// How a client is refused, in its protocol's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Words {
     /// A redirect for GET and HEAD, and 403 for the rest: what a client has sent in the clear cannot be taken back, so
     /// nothing more of it is asked for.
     Http {
         /// The port where HTTPS has one of its own.
         port: Option<u16>,
+        /// Answered without TLS: who asks wants to know whether there may be a certificate.
+        challenges: Option<Arc<Challenges>>,
     },
     /// Nothing: the connection is closed. RTMP has no word before its handshake.
     Rtmp,
@@ -27,7 +31,7 @@ pub enum Words {
 impl Words {
     /// Hears a client out, which has sent `early`, and refuses it.
     pub(super) async fn say(
-        self,
+        &self,
         client: &mut (impl AsyncRead + AsyncWrite + Unpin),
         early: Vec<u8>,
         time_limit: Duration,
@@ -50,11 +54,15 @@ impl Words {
         }
     }
 
-    fn answer(self, heard: &[u8]) -> Answer {
+    fn answer(&self, heard: &[u8]) -> Answer {
         match self {
             Self::Rtmp => Answer::Close,
-            Self::Http { port } => match RequestHead::parse(heard) {
-                Ok(Some((request, _))) => Answer::Say(http(&request, port)),
+            Self::Http { port, challenges } => match RequestHead::parse(heard) {
+                Ok(Some((request, _))) => {
+                    let challenges = challenges.as_ref();
+                    let met = challenges.and_then(|pending| pending.answer(&request.target));
+                    Answer::Say(met.map_or_else(|| http(&request, *port), |met| meet(&met)))
+                }
                 Ok(None) => Answer::Later,
                 Err(_) => Answer::Close,
             },
@@ -79,6 +87,13 @@ enum Answer {
     Close,
     Later,
     Say(Vec<u8>),
+}
+
+/// The answer to a challenge (RFC 8555 §8.3).
+fn meet(answer: &str) -> Vec<u8> {
+    let length = answer.len();
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nConnection: close\r\n";
+    format!("{head}Content-Length: {length}\r\n\r\n{answer}").into_bytes()
 }
 
 fn http(request: &RequestHead, port: Option<u16>) -> Vec<u8> {
@@ -130,7 +145,7 @@ const HTTPS_PORT: u16 = 443;
 mod tests {
     use super::*;
 
-    fn said(words: Words, heard: &str) -> Option<String> {
+    fn said(words: &Words, heard: &str) -> Option<String> {
         match words.answer(heard.as_bytes()) {
             Answer::Say(words) => String::from_utf8(words).ok(),
             Answer::Close => None,
@@ -138,11 +153,33 @@ mod tests {
         }
     }
 
+    fn http(port: Option<u16>) -> Words {
+        Words::Http {
+            port,
+            challenges: None,
+        }
+    }
+
+    #[test]
+    fn who_asks_for_a_pending_challenge_is_answered() {
+        let challenges = Arc::new(Challenges::default());
+        let _pending = challenges.answer_with("token-1", "token-1.thumb");
+        let words = Words::Http {
+            port: None,
+            challenges: Some(challenges),
+        };
+        let ask = |token: &str| {
+            let path = format!("/.well-known/acme-challenge/{token}");
+            said(&words, &format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n")).unwrap()
+        };
+        assert!(ask("token-1").ends_with("\r\n\r\ntoken-1.thumb"));
+        assert!(ask("token-2").starts_with("HTTP/1.1 301 "));
+    }
+
     #[test]
     fn who_reads_is_sent_to_https() {
-        let own = Words::Http { port: Some(443) };
-        let same = Words::Http { port: None };
-        let elsewhere = Words::Http { port: Some(8443) };
+        let [same, own, elsewhere] = [None, Some(443), Some(8443)].map(http);
+        let [same, own, elsewhere] = [&same, &own, &elsewhere];
         let rows = [
             (
                 "the same port",
@@ -191,7 +228,7 @@ mod tests {
 
     #[test]
     fn everything_else_is_refused() {
-        let http = Words::Http { port: None };
+        let http = &http(None);
         for (cause, words, heard, expected) in [
             (
                 "writes",
@@ -215,11 +252,11 @@ mod tests {
             ("half a head", http, "GET / HT", Some("later")),
             (
                 "RTSP",
-                Words::Rtsp,
+                &Words::Rtsp,
                 "OPTIONS rtsp://h/a RTSP/1.0\r\nCSeq: 7\r\n\r\n",
                 Some("RTSP/1.0 403 Forbidden"),
             ),
-            ("RTMP", Words::Rtmp, "\u{3}", None),
+            ("RTMP", &Words::Rtmp, "\u{3}", None),
         ] {
             let answer = said(words, heard);
             match (&answer, expected) {

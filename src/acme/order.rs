@@ -1,0 +1,160 @@
+//! One order, from the account to the certificate.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use instant_acme::{
+    Account, AuthorizationStatus, ChallengeType, Error, Identifier, NewAccount, NewOrder, Order,
+    OrderStatus, RetryPolicy,
+};
+use rcgen::{CertificateParams, DistinguishedName, KeyPair};
+
+use super::client::Client;
+use super::shelf::{Shelf, ShelfError};
+use crate::config::{self, Challenge};
+use crate::net::tls::{Challenges, Pending};
+
+/// Why no certificate was issued.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OrderError {
+    /// A key or a request could not be made.
+    #[error("a request could not be made: {0}")]
+    Made(#[from] rcgen::Error),
+    /// The server knows other ways only.
+    #[error("the server does not offer {0} for this name (acme.challenge)")]
+    NoSuchChallenge(&'static str),
+    /// The server looked, and did not find what it should.
+    #[error("the server could not validate the name: {0}")]
+    NotValidated(String),
+    /// The server refused, or does not answer.
+    #[error("{0}")]
+    Server(String),
+    /// What was issued cannot be kept, or cannot be used.
+    #[error(transparent)]
+    Shelf(#[from] ShelfError),
+    /// It took too long.
+    #[error("the order was not done in time")]
+    Slow,
+}
+
+impl From<Error> for OrderError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Timeout(_) => Self::Slow,
+            error => Self::Server(error.to_string()),
+        }
+    }
+}
+
+/// The account that is kept, or a new one.
+pub(super) async fn account(
+    shelf: &Shelf,
+    client: Client,
+    settings: &config::Acme,
+) -> Result<Account, OrderError> {
+    let builder = Account::builder_with_http(Box::new(client));
+    if let Some(credentials) = shelf.account()? {
+        return Ok(builder.from_credentials(credentials).await?);
+    }
+    let contact: Vec<String> = settings
+        .email
+        .iter()
+        .map(|address| format!("mailto:{address}"))
+        .collect();
+    let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
+    let wanted = NewAccount {
+        contact: &contact,
+        terms_of_service_agreed: settings.accept_terms,
+        only_return_existing: false,
+    };
+    let created = builder.create(&wanted, settings.directory.clone(), None);
+    let (account, credentials) = created.await?;
+    shelf.keep_account(&credentials)?;
+    Ok(account)
+}
+
+/// A certificate for `name`: its chain and its key, both in PEM.
+pub(super) async fn order(
+    account: &Account,
+    name: &str,
+    challenge: Challenge,
+    challenges: &Arc<Challenges>,
+) -> Result<(String, String), OrderError> {
+    let names = [Identifier::Dns(name.to_owned())];
+    let mut order = account.new_order(&NewOrder::new(&names)).await?;
+    let pending = meet(&mut order, name, challenge, challenges).await?;
+    match order.poll_ready(&polling()).await {
+        Ok(OrderStatus::Ready) => {}
+        Ok(_) | Err(Error::Api(_)) => return Err(why_not(&mut order, challenge).await),
+        Err(error) => return Err(error.into()),
+    }
+    drop(pending);
+    let key = KeyPair::generate()?;
+    let mut wanted = CertificateParams::new([name.to_owned()])?;
+    wanted.distinguished_name = DistinguishedName::new();
+    let request = wanted.serialize_request(&key)?;
+    order.finalize_csr(request.der()).await?;
+    let chain = order.poll_certificate(&polling()).await?;
+    Ok((chain, key.serialize_pem()))
+}
+
+/// Has an answer ready for each question of the server, and tells it to ask.
+async fn meet(
+    order: &mut Order,
+    name: &str,
+    challenge: Challenge,
+    challenges: &Arc<Challenges>,
+) -> Result<Vec<Pending>, OrderError> {
+    let mut pending = Vec::new();
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization?;
+        if authorization.status == AuthorizationStatus::Valid {
+            continue;
+        }
+        let kind = kind(challenge);
+        let Some(mut asked) = authorization.challenge(kind) else {
+            return Err(OrderError::NoSuchChallenge(challenge.as_str()));
+        };
+        let answer = asked.key_authorization();
+        pending.push(match challenge {
+            Challenge::Http => challenges.answer_with(&asked.token, answer.as_str()),
+            Challenge::TlsAlpn => challenges.show(name, answer.digest().as_ref())?,
+        });
+        asked.set_ready().await?;
+    }
+    Ok(pending)
+}
+
+/// What the server says of a name that it did not validate.
+async fn why_not(order: &mut Order, challenge: Challenge) -> OrderError {
+    let mut authorizations = order.authorizations();
+    while let Some(Ok(mut authorization)) = authorizations.next().await {
+        if authorization.refresh().await.is_err() {
+            continue;
+        }
+        let asked = authorization.challenges.iter();
+        let mut asked = asked.filter(|asked| asked.r#type == kind(challenge));
+        if let Some(problem) = asked.find_map(|asked| asked.error.as_ref()) {
+            return OrderError::NotValidated(problem.to_string());
+        }
+    }
+    OrderError::NotValidated("it gives no reason".to_owned())
+}
+
+const fn kind(challenge: Challenge) -> ChallengeType {
+    match challenge {
+        Challenge::Http => ChallengeType::Http01,
+        Challenge::TlsAlpn => ChallengeType::TlsAlpn01,
+    }
+}
+
+fn polling() -> RetryPolicy {
+    RetryPolicy::new()
+        .initial_delay(FIRST_LOOK)
+        .timeout(DONE_WITHIN)
+}
+
+const FIRST_LOOK: Duration = Duration::from_millis(500);
+/// How long a server may take to validate, or to issue.
+const DONE_WITHIN: Duration = Duration::from_secs(120);

@@ -1,0 +1,184 @@
+//! Certificates from a real ACME server, Pebble, which tries what careless clients trip over: one nonce of twenty is refused.
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::machine::{self, Scratch};
+use crate::support::program::Program;
+use crate::support::{Proxy, wait_for};
+use crate::tls_client::Authority;
+
+/// Pebble, and the DNS server that it asks: every name is this machine.
+struct Pebble {
+    authority: Authority,
+    port: u16,
+    management: u16,
+    folder: Scratch,
+    program: Program,
+    _names: Program,
+}
+
+impl Pebble {
+    /// Validates at `port`, by HTTP and in handshakes. `more` goes into its settings, and `environment` to it.
+    fn start(port: u16, more: serde_json::Value, environment: &[(&str, &str)]) -> Self {
+        let authority = Authority::new();
+        let folder = Scratch::new("pebble");
+        let [own, management, dns, names] = std::array::from_fn(|_| machine::free_port());
+        let (certificate, key) = authority.sign("pebble", "localhost");
+        let mut settings = json!({
+            "listenAddress": format!("127.0.0.1:{own}"),
+            "managementListenAddress": format!("127.0.0.1:{management}"),
+            "certificate": certificate, "privateKey": key,
+            "httpPort": port, "tlsPort": port,
+            "ocspResponderURL": "", "externalAccountBindingRequired": false,
+        });
+        let fields = settings.as_object_mut().expect("an object");
+        fields.extend(more.as_object().cloned().unwrap_or_default());
+        let config = folder.write("pebble.json", &json!({"pebble": settings}).to_string());
+
+        let mut resolver = Command::new(machine::installed(&["pebble-challtestsrv"]));
+        resolver.args(["-defaultIPv4", "127.0.0.1", "-defaultIPv6", ""]);
+        resolver.args(["-dns01", &format!("127.0.0.1:{dns}")]);
+        resolver.args(["-management", &format!("127.0.0.1:{names}")]);
+        resolver.args(["-http01", "", "-https01", "", "-tlsalpn01", ""]);
+        let resolver = Program::start("pebble-challtestsrv", &mut resolver).abrupt();
+        let mut pebble = Command::new(machine::installed(&["pebble"]));
+        pebble.args(["-config"]).arg(config);
+        pebble.args(["-dnsserver", &format!("127.0.0.1:{dns}")]);
+        pebble.env("PEBBLE_VA_NOSLEEP", "1");
+        pebble.envs(environment.iter().copied());
+        let program = Program::start("pebble", &mut pebble).abrupt();
+        wait_for("pebble listens", Duration::from_secs(40), || {
+            [own, management, names]
+                .into_iter()
+                .all(machine::is_listening)
+                .then_some(())
+        });
+        Self {
+            authority,
+            port: own,
+            management,
+            folder,
+            program,
+            _names: resolver,
+        }
+    }
+
+    /// The settings of a proxy that orders certificates for `names`, with HTTP at `port`.
+    fn settings(&self, port: u16, names: &str, challenge: &str) -> String {
+        format!(
+            "http.listen = \"127.0.0.1:{port}\"\nacme.names = [{names}]\nacme.accept_terms = true\n\
+             acme.email = \"me@example.com\"\nacme.directory = \"https://localhost:{}/dir\"\n\
+             acme.authorities = {:?}\nacme.challenge = \"{challenge}\"\nacme.keep_in = {:?}\n",
+            self.port,
+            self.authority.own(),
+            self.folder.path().join("kept"),
+        )
+    }
+
+    /// The certificate of the authority that signs what it issues, in a file.
+    fn root(&self) -> String {
+        let url = format!("https://localhost:{}/roots/0", self.management);
+        let root = curl(&["--insecure", &url]);
+        assert!(root.contains("BEGIN CERTIFICATE"), "{root}");
+        self.folder.write("root.pem", &root).display().to_string()
+    }
+}
+
+fn curl(arguments: &[&str]) -> String {
+    let mut command = Command::new(machine::installed(&["curl"]));
+    command.args(["--silent", "--show-error"]).args(arguments);
+    let output = command.output().expect("curl runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    // It shows certificates that it does not believe, too.
+    if output.status.success() {
+        said
+    } else {
+        String::new()
+    }
+}
+
+/// The certificate that a client sees that asks for `name` and believes `root`; nothing if it does not believe it.
+fn shown(name: &str, port: u16, root: &str) -> String {
+    curl(&[
+        "--cacert",
+        root,
+        "--resolve",
+        &format!("{name}:{port}:127.0.0.1"),
+        "--output",
+        "/dev/null",
+        "--write-out",
+        "%{certs}",
+        &format!("https://{name}:{port}/"),
+    ])
+}
+
+fn wait_shown(name: &str, port: u16, root: &str, other_than: &str) -> String {
+    let what = format!("a certificate for {name}");
+    wait_for(&what, Duration::from_secs(90), || {
+        let shown = shown(name, port, root);
+        (shown.contains("BEGIN CERTIFICATE") && shown != other_than).then_some(shown)
+    })
+}
+
+#[test]
+fn certificates_are_issued_and_kept() {
+    let _turn = machine::share();
+    for challenge in ["tls-alpn-01", "http-01"] {
+        let port = machine::free_port();
+        let pebble = Pebble::start(port, json!({}), &[]);
+        let settings = pebble.settings(port, "\"one.test\", \"two.test\"", challenge);
+        let required = format!("http.require_tls = true\n{settings}");
+        let proxy = Proxy::start(&required);
+        let root = pebble.root();
+        let issued = ["one.test", "two.test"].map(|name| wait_shown(name, port, &root, ""));
+        assert_ne!(issued[0], issued[1], "{challenge}: one for each name");
+        drop(proxy);
+        // Without its server, the next process has what was kept.
+        drop(pebble.program);
+        let proxy = Proxy::start(&required);
+        assert_eq!(shown("one.test", port, &root), issued[0], "{challenge}");
+        drop(proxy);
+    }
+}
+
+#[test]
+fn certificates_are_renewed_before_they_end() {
+    let _turn = machine::share();
+    let port = machine::free_port();
+    // Two thirds of these seconds are over soon.
+    let pebble = Pebble::start(port, json!({"certificateValidityPeriod": 30}), &[]);
+    let proxy = Proxy::start(&pebble.settings(port, "\"one.test\"", "tls-alpn-01"));
+    let root = pebble.root();
+    let first = wait_shown("one.test", port, &root, "");
+    wait_shown("one.test", port, &root, &first);
+    assert!(proxy.log("certificate issued").len() > 1);
+}
+
+#[test]
+fn a_server_that_is_slow_refuses_or_is_away_stops_nothing() {
+    let _turn = machine::share();
+    let port = machine::free_port();
+    let blocked = json!({"domainBlocklist": ["blocked.test"]});
+    let slow = [("PEBBLE_VA_NOSLEEP", "0"), ("PEBBLE_VA_SLEEPTIME", "3")];
+    let pebble = Pebble::start(port, blocked, &slow);
+    let names = "\"blocked.test\", \"slow.test\"";
+    let proxy = Proxy::start(&pebble.settings(port, names, "tls-alpn-01"));
+    proxy.wait_log("no certificate was issued; it is tried again", |line| {
+        line["name"] == "blocked.test" && line["minutes"] == 1
+    });
+    let root = pebble.root();
+    wait_shown("slow.test", port, &root, "");
+    drop(proxy);
+
+    let away = Pebble::start(port, json!({}), &[]);
+    let settings = away.settings(port, "\"one.test\"", "tls-alpn-01");
+    drop(away.program);
+    let proxy = Proxy::start(&settings);
+    proxy.wait_log("no certificate was issued; it is tried again", |line| {
+        line["name"] == "one.test"
+    });
+    assert_eq!(proxy.system("GET", "/readyz").status, 200);
+}
