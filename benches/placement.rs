@@ -134,6 +134,7 @@ fn proxy(policy: &str) -> Proxy {
         placement_service: None,
         cluster: None,
         connector: Connector::unrestricted(),
+        api_credentials: sluicegate::config::Credentials::default(),
         rules: sluicegate_core::access::rules::Rules::default(),
         tokens: sluicegate::config::LiveTokens::default(),
     })

@@ -426,6 +426,7 @@ fn origin_document(system: &System, id: &OriginId, member: &Member) -> api::Orig
         max_sessions: attributes.max_sessions,
         max_mbps: attributes.max_mbps,
         dialect: attributes.naming.dialect.to_string(),
+        software: member.software.map(|software| software.to_string()),
         strip: attributes.naming.strip.as_deref().map(str::to_owned),
         prepend: attributes.naming.prepend.as_deref().map(str::to_owned),
         cpu_percent: load.cpu.map(percent),

@@ -198,6 +198,9 @@ pub struct Origin {
     /// The kind of server that it is asked like; empty where a proxy does not say.
     #[serde(default)]
     pub dialect: String,
+    /// The kind of server that its API says that it is, where one was asked.
+    #[serde(default)]
+    pub software: Option<String>,
     /// What is taken off the start of a path for it.
     #[serde(default)]
     pub strip: Option<String>,
@@ -652,7 +655,7 @@ mod tests {
     fn documents_as_they_always_were_pass_unchanged() {
         let drain = json!({"cause": "operator", "since_seconds": 1.5, "deadline_seconds": 600.0, "publishers": 1,
             "players": 2, "done": false, "eta_seconds": null});
-        let origin = json!({"id": "one", "device_id": null, "ip": "10.0.0.1", "server": "vid-1", "service": "s", "pid": "7",
+        let mut origin = json!({"id": "one", "device_id": null, "ip": "10.0.0.1", "server": "vid-1", "service": "s", "pid": "7",
             "state": "up", "alive": true, "duty": "draining", "drain": drain, "failures": 0,
             "notes": [{"seconds_ago": 4.5, "what": "refused"}], "heartbeats_missed": 0, "last_seen_seconds": 0.5,
             "heartbeat_seconds": 9.0, "up_seconds": 60.0, "permanent": false, "source": null, "weight": 100,
@@ -660,6 +663,7 @@ mod tests {
             "cpu_percent": 12.5, "memory_percent": null, "connections": 3, "kbps": 900, "sessions": 4, "legs": 3,
             "streams": 2, "bps": 900_000,
             "rtmp": ["tcp://:1935"], "http": [], "api": [], "srt": [], "rtc": [], "rtsp": []});
+        origin["software"] = json!("mediamtx");
         let session = json!({"id": 7, "proxy": null, "protocol": "rtmp", "action": "publish", "stream": "v/live/a",
             "client": "127.0.0.1:5", "peer": "127.0.0.1:5", "origin": "one", "pull": 9, "why": "it is placed there",
             "failed": [{"origin": "two", "why": "refused"}], "state": "relaying",

@@ -23,6 +23,11 @@ impl Credential {
         Self(Secret::new(format!("Bearer {token}")))
     }
 
+    /// A token that is sent like a user and a password, as OvenMediaEngine wants its access token.
+    pub fn token(token: &str) -> Self {
+        Self(Secret::new(format!("Basic {}", base64(token.as_bytes()))))
+    }
+
     /// The value of the header, for the one place that must send it.
     pub fn reveal(&self) -> &str {
         self.0.reveal()
@@ -40,7 +45,7 @@ impl Credential {
 }
 
 impl Credentials {
-    /// Reads `ORIGIN=basic:USER:PASSWORD` and `ORIGIN=bearer:TOKEN`.
+    /// Reads `ORIGIN=basic:USER:PASSWORD`, `ORIGIN=bearer:TOKEN` and `ORIGIN=token:TOKEN`.
     pub(super) fn parse(items: &[&str]) -> Result<Self, ValueError> {
         let read = |item: &&str| {
             let (origin, rest) = item.split_once('=')?;
@@ -52,6 +57,7 @@ impl Credentials {
                 "bearer" if secret.bytes().all(|byte| byte.is_ascii_graphic()) => {
                     Some(Credential::bearer(secret)).filter(|_| !secret.is_empty())
                 }
+                "token" => Some(Credential::token(secret)).filter(|_| !secret.is_empty()),
                 _ => None,
             };
             Some((origin.to_owned(), credential?))
@@ -120,6 +126,7 @@ mod tests {
         let items = [
             "vid-1=basic:me:pass:word",
             "edge=bearer:tok=en",
+            "ome=token:ome-access-token",
             "*=bearer:all",
         ];
         let credentials = Credentials::parse(&items).unwrap();
@@ -127,7 +134,9 @@ mod tests {
         assert_eq!(of(&["vid-1"]), Some(Credential::basic("me", "pass:word")));
         assert_eq!(of(&["vid-2", "edge"]), Some(Credential::bearer("tok=en")));
         assert_eq!(of(&["vid-3"]), Some(Credential::bearer("all")));
-        assert_eq!(format!("{credentials:?}").matches("***").count(), 3);
+        let ome = of(&["ome"]).unwrap();
+        assert_eq!(ome.reveal(), "Basic b21lLWFjY2Vzcy10b2tlbg==");
+        assert_eq!(format!("{credentials:?}").matches("***").count(), 4);
         for wrong in [
             "vid-1",
             "a=token",
@@ -135,6 +144,7 @@ mod tests {
             "a=basic:user",
             "a=bearer:",
             "a=bearer:a b",
+            "a=token:",
         ] {
             assert!(Credentials::parse(&[wrong]).is_err(), "{wrong}");
         }

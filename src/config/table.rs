@@ -371,7 +371,7 @@ pub static TABLE: &[Setting] = &[
     list("origins.proxy_protocol_v2", ORIGINS, "Origins that are told the client's address in a PROXY protocol v2 header."),
     list("origins.attributes", ATTRIBUTES, "Weight, zone, labels, limits and dialect of origins that cannot report their own, and what the certificates of those with TLS are for; * stands for anything."),
 
-    Setting { secret: true, ..list("origins.api_credentials", "a list of ORIGIN=basic:USER:PASSWORD or ORIGIN=bearer:TOKEN, where ORIGIN is a server id, a device_id or *", "Credentials for the HTTP APIs of origins; the first match is used.") },
+    Setting { secret: true, ..list("origins.api_credentials", "a list of ORIGIN=basic:USER:PASSWORD, ORIGIN=bearer:TOKEN or ORIGIN=token:TOKEN (for OvenMediaEngine), where ORIGIN is a server id, a device_id or *", "Credentials for the HTTP APIs of origins; the first match is used.") },
 
     number("health.heartbeats_missed", None, "3", "a whole number, 1 to 100", "Heartbeats an origin may miss before it gets no new streams."),
     text("health.probe", None, "auto", "auto, always or off", "Which origins are probed: those that failed or do not report themselves, all, or none."),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONNECTION, HOST, HeaderValue};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONNECTION, HOST, HeaderValue, SERVER};
 use hyper::{Method, Request, StatusCode};
 use serde_json::Value;
 use sluicegate_core::dialect::Dialect;
@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use crate::config::Credential;
 use crate::origin::connect::Connector;
+use crate::origin::fetch::escaped;
 use crate::origin::http::{self, Cut};
 use crate::origin::probe::plain;
 
@@ -71,7 +72,7 @@ impl AskError {
     }
 }
 
-/// The document an origin answers with: an object whose `code` is 0.
+/// The document an origin answers with, an object whose `code` is 0, and the kind of server that it says that it is.
 ///
 /// # Errors
 /// Why there is none.
@@ -79,17 +80,32 @@ pub(super) async fn ask(
     connector: &Connector,
     target: &Target,
     question: OriginQuestion,
-) -> Result<Value, AskError> {
+) -> Result<(Value, Option<Dialect>), AskError> {
     let (time_limit, dialect) = (question.time_limit, question.dialect);
-    let body = timeout(time_limit, exchange(connector, target, question))
+    if dialect == Dialect::Ome {
+        let paths = timeout(time_limit, every_path(connector, target, question));
+        let paths = paths.await.unwrap_or(Err(AskError::Silent))?;
+        return Ok((inventory::srs_list(&paths), Some(dialect)));
+    }
+    let answer = timeout(time_limit, exchange(connector, target, &question))
         .await
         .unwrap_or(Err(AskError::Silent))?;
     // Megabytes take a while to read, and the worker has connections to serve meanwhile.
-    let read = tokio::task::spawn_blocking(move || match dialect {
-        Dialect::Srs => serde_json::from_slice::<Value>(&body).ok(),
-        dialect => Some(inventory::as_srs(dialect, &body)),
+    let read = tokio::task::spawn_blocking(move || {
+        let Page { server, body } = answer;
+        let software = inventory::software(server.as_deref(), &body);
+        let document = match dialect {
+            Dialect::Srs => serde_json::from_slice::<Value>(&body).ok(),
+            dialect => Some(inventory::as_srs(dialect, &body)),
+        };
+        Some((document?, software))
     });
-    let document = read.await.ok().flatten().ok_or(AskError::NotJson)?;
+    let (document, software) = read.await.ok().flatten().ok_or(AskError::NotJson)?;
+    let document = accepted(document)?;
+    Ok((document, software))
+}
+
+fn accepted(document: Value) -> Result<Value, AskError> {
     match document.get("code").and_then(Value::as_i64) {
         Some(0) => Ok(document),
         Some(code) => Err(AskError::Refused(code)),
@@ -97,23 +113,60 @@ pub(super) async fn ask(
     }
 }
 
-async fn exchange(
+/// Every stream of an OvenMediaEngine origin, as a path of app and stream: it lists vhosts, the apps of each, and the
+/// streams of each of those. What is past [`MOST_LISTS`] is left out.
+async fn every_path(
     connector: &Connector,
     target: &Target,
     question: OriginQuestion,
-) -> Result<Bytes, AskError> {
+) -> Result<Vec<String>, AskError> {
+    let names = async |path: String| {
+        let question = OriginQuestion {
+            path,
+            ..question.clone()
+        };
+        let page = exchange(connector, target, &question).await?;
+        inventory::ome_names(&page.body).ok_or(AskError::NotJson)
+    };
+    let mut paths = Vec::new();
+    let mut lists = MOST_LISTS;
+    for vhost in names("/v1/vhosts".to_owned()).await? {
+        let apps = format!("/v1/vhosts/{}/apps", escaped(&vhost));
+        for app in names(apps.clone()).await? {
+            if lists == 0 {
+                return Ok(paths);
+            }
+            lists -= 1;
+            let streams = names(format!("{apps}/{}/streams", escaped(&app))).await?;
+            paths.extend(streams.iter().map(|stream| [&app, "/", stream].concat()));
+        }
+    }
+    Ok(paths)
+}
+
+/// An answer with status 200.
+struct Page {
+    server: Option<String>,
+    body: Bytes,
+}
+
+async fn exchange(
+    connector: &Connector,
+    target: &Target,
+    question: &OriginQuestion,
+) -> Result<Page, AskError> {
     let connected = connector.connect(target, question.time_limit).await;
     let stream = connected.map_err(|error| match error.kind() {
         io::ErrorKind::TimedOut => AskError::Silent,
         _ => AskError::Unreachable(error),
     })?;
     let mut request = Request::builder()
-        .method(question.method)
-        .uri(question.path)
+        .method(&question.method)
+        .uri(&question.path)
         .header(HOST, target.to_string())
         .header(ACCEPT, "application/json")
         .header(CONNECTION, "close");
-    if let Some(credential) = question.credential {
+    if let Some(credential) = &question.credential {
         let mut value =
             HeaderValue::try_from(credential.reveal()).map_err(|_| AskError::Unauthorized)?;
         value.set_sensitive(true);
@@ -129,9 +182,17 @@ async fn exchange(
         StatusCode::UNAUTHORIZED => return Err(AskError::Unauthorized),
         status => return Err(AskError::Status(status)),
     }
+    let server = response.headers().get(SERVER);
+    let server = server
+        .and_then(|server| server.to_str().ok())
+        .map(str::to_owned);
     let body = http::whole(response.into_body(), question.longest).await;
-    body.map_err(|cut| match cut {
-        Cut::Broken(_) => AskError::Broken,
-        Cut::TooLong(most) => AskError::TooLong(most),
-    })
+    match body {
+        Ok(body) => Ok(Page { server, body }),
+        Err(Cut::Broken(_)) => Err(AskError::Broken),
+        Err(Cut::TooLong(most)) => Err(AskError::TooLong(most)),
+    }
 }
+
+/// Lists of streams that one OvenMediaEngine origin is asked for, one for each app. Usual ones have one or two.
+const MOST_LISTS: usize = 64;

@@ -124,8 +124,7 @@ impl Gatherer {
         let (mut live, mut missing) = (Vec::new(), Vec::new());
         for (id, member) in self.proxy.registry().origins() {
             let dialect = member.origin.attributes.naming.dialect;
-            let asks = dialect == Dialect::Srs
-                || (list == Some(List::Streams) && inventory::whole_list(dialect).is_some());
+            let asks = dialect == Dialect::Srs || list == Some(List::Streams);
             let Some(target) = member.origin.target_for_lists().filter(|_| asks) else {
                 // It has no such API, and nothing of it is missing.
                 continue;
@@ -145,7 +144,8 @@ impl Gatherer {
             let dialect = member.origin.attributes.naming.dialect;
             let path = match dialect {
                 Dialect::Srs => path,
-                dialect => inventory::whole_list(dialect).unwrap_or(path),
+                // OvenMediaEngine has no list of everything: its lists are asked for one after another.
+                dialect => inventory::whole_list(dialect).unwrap_or_default(),
             };
             Addressee {
                 question: OriginQuestion {
@@ -192,7 +192,13 @@ impl Gatherer {
                     .map_or_else(AskError::as_str, |_| "answered"),
             );
             match answered {
-                Ok(document) => answers.push(OriginAnswer { named, document }),
+                Ok((document, software)) => {
+                    if let Some(software) = software {
+                        let id = OriginId::from(&*named.origin);
+                        self.proxy.registry().note_software(&id, software);
+                    }
+                    answers.push(OriginAnswer { named, document });
+                }
                 Err(error) => missing.push((named.origin, error.to_string())),
             }
         }

@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, SERVER};
 use hyper::http::request::Builder;
 use hyper::{Method, Request, StatusCode};
+use sluicegate_core::dialect::Dialect;
+use sluicegate_core::fleet::inventory;
 
+use crate::config::Credential;
 use crate::net::wire::Wire;
 use crate::origin::connect::Connector;
 use crate::origin::http::{self, Cut};
@@ -55,6 +58,56 @@ pub async fn get(
     Ok(body)
 }
 
+/// What came of asking an origin's API for a page.
+#[derive(Debug)]
+pub struct Page {
+    /// The kind of server that it says that it is.
+    pub software: Option<Dialect>,
+    /// The page, or why it did not come.
+    pub body: Result<Bytes, FetchError>,
+}
+
+/// The page at `url` of an origin's API, with the same bounds. It is asked with `credential`, if there is one.
+pub async fn page(
+    connector: &Connector,
+    url: &Url,
+    credential: Option<&Credential>,
+    time_limit: Duration,
+    most: usize,
+) -> Page {
+    let no_page = |error| Page {
+        software: None,
+        body: Err(error),
+    };
+    let mut request = to(Method::GET, url);
+    if let Some(credential) = credential {
+        let Ok(mut value) = HeaderValue::try_from(credential.reveal()) else {
+            return no_page(FetchError::NotAToken);
+        };
+        value.set_sensitive(true);
+        request = request.header(AUTHORIZATION, value);
+    }
+    match within(connector, url, request, Bytes::new(), time_limit, most).await {
+        Ok(Fetched {
+            status,
+            server,
+            body,
+        }) => {
+            let server = server.as_ref().and_then(|server| server.to_str().ok());
+            let failed = status.is_client_error() || status.is_server_error();
+            Page {
+                software: inventory::software(server, &body),
+                body: if failed {
+                    Err(FetchError::Status(status))
+                } else {
+                    Ok(body)
+                },
+            }
+        }
+        Err(error) => no_page(error),
+    }
+}
+
 /// The status and the body of the answer to a request without a body, with the same bounds.
 ///
 /// # Errors
@@ -74,7 +127,8 @@ pub async fn ask(
         bearer.set_sensitive(true);
         request = request.header(AUTHORIZATION, bearer);
     }
-    within(connector, url, request, Bytes::new(), time_limit, most).await
+    let fetched = within(connector, url, request, Bytes::new(), time_limit, most).await?;
+    Ok((fetched.status, fetched.body))
 }
 
 /// The status and the body of the answer to a POST, with the same bounds. A redirect is an answer like any other.
@@ -90,7 +144,15 @@ pub async fn post(
     most: usize,
 ) -> Result<(StatusCode, Bytes), FetchError> {
     let request = to(Method::POST, url).header(CONTENT_TYPE, content_type);
-    within(connector, url, request, body.into(), time_limit, most).await
+    let fetched = within(connector, url, request, body.into(), time_limit, most).await?;
+    Ok((fetched.status, fetched.body))
+}
+
+/// An answer.
+struct Fetched {
+    status: StatusCode,
+    server: Option<HeaderValue>,
+    body: Bytes,
 }
 
 fn to(method: Method, url: &Url) -> Builder {
@@ -108,7 +170,7 @@ async fn within(
     body: Bytes,
     time_limit: Duration,
     most: usize,
-) -> Result<(StatusCode, Bytes), FetchError> {
+) -> Result<Fetched, FetchError> {
     let request = request
         .body(Full::new(body))
         .map_err(|_| FetchError::Broken)?;
@@ -128,13 +190,18 @@ async fn exchange(
     connect: impl Future<Output = Result<Wire, FetchError>>,
     request: Request<Full<Bytes>>,
     most: usize,
-) -> Result<(StatusCode, Bytes), FetchError> {
+) -> Result<Fetched, FetchError> {
     let stream = connect.await?;
     let broken = |_| FetchError::Broken;
     let response = http::once(stream, request).await.map_err(broken)?;
     let status = response.status();
+    let server = response.headers().get(SERVER).cloned();
     match http::whole(response.into_body(), most).await {
-        Ok(body) => Ok((status, body)),
+        Ok(body) => Ok(Fetched {
+            status,
+            server,
+            body,
+        }),
         Err(Cut::TooLong(most)) => Err(FetchError::TooLong(most)),
         Err(Cut::Broken(_)) => Err(FetchError::Broken),
     }

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use serde_json::Value;
@@ -15,8 +14,9 @@ use sluicegate_core::fleet::origin::{OriginId, Target};
 use sluicegate_core::stream::{PlacementKey, StreamUrl};
 use tokio::sync::Semaphore;
 
+use crate::config::Credentials;
 use crate::origin::connect::Connector;
-use crate::origin::fetch;
+use crate::origin::fetch::{self, Page};
 use crate::registry::Registry;
 use crate::value::Url;
 
@@ -24,15 +24,18 @@ use crate::value::Url;
 #[derive(Debug)]
 pub(crate) struct Finder {
     connector: Connector,
+    credentials: Credentials,
     turns: Semaphore,
     // A std mutex: it is held for a few lines and never across an await.
     missed: Mutex<HashMap<PlacementKey, Instant>>,
 }
 
 impl Finder {
-    pub(crate) fn new(connector: Connector) -> Self {
+    /// Asks with the `credentials` that origins want for their APIs.
+    pub(crate) fn new(connector: Connector, credentials: Credentials) -> Self {
         Self {
             connector,
+            credentials,
             turns: Semaphore::new(SEARCHES),
             missed: Mutex::default(),
         }
@@ -56,7 +59,10 @@ impl Finder {
         let others = candidates(registry, not);
         let asked = others.into_iter().map(|other| self.ask(other, stream));
         let mut asked: FuturesUnordered<_> = asked.collect();
-        while let Some((other, list)) = asked.next().await {
+        while let Some((other, page)) = asked.next().await {
+            if let Some(software) = page.software {
+                registry.note_software(&other.id, software);
+            }
             let naming = &other.naming;
             let has = |list: &[u8]| match naming.dialect {
                 Dialect::Srs => {
@@ -64,7 +70,7 @@ impl Finder {
                 }
                 _ => lists(naming, list, stream),
             };
-            if list.is_some_and(|list| has(&list)) {
+            if page.body.is_ok_and(|list| has(&list)) {
                 return Some(other.id);
             }
         }
@@ -72,10 +78,11 @@ impl Finder {
         None
     }
 
-    async fn ask(&self, other: Other, stream: &StreamUrl) -> (Other, Option<Bytes>) {
+    async fn ask(&self, other: Other, stream: &StreamUrl) -> (Other, Page) {
         let url = Url::of(&other.target, &list_target(&other.naming, stream));
-        let list = fetch::get(&self.connector, &url, None, TIME_LIMIT, MOST_BYTES).await;
-        (other, list.ok())
+        let credential = self.credentials.of(other.names.iter().map(|name| &**name));
+        let page = fetch::page(&self.connector, &url, credential, TIME_LIMIT, MOST_BYTES).await;
+        (other, page)
     }
 
     /// It was not looked for in vain a moment ago, and there is room to note it if it is now.
@@ -95,6 +102,8 @@ impl Finder {
 /// An origin that may have the stream.
 struct Other {
     id: OriginId,
+    /// By which settings call it.
+    names: [Box<str>; 3],
     naming: Naming,
     target: Target,
 }
@@ -113,7 +122,9 @@ fn candidates(registry: &Registry, not: &OriginId) -> Vec<Other> {
             id != not && member.state(now) == State::Up && member.duty.takes_players()
         })
         .filter_map(|(id, member)| {
+            let names = [id.as_str(), &member.origin.server, member.origin.label()];
             Some(Other {
+                names: names.map(Into::into),
                 id,
                 naming: member.origin.attributes.naming.clone(),
                 target: member.origin.target_for_lists()?,

@@ -5,17 +5,19 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::StatusCode;
 use sluicegate_core::dialect::Dialect;
 use sluicegate_core::fleet::health::Fault;
-use sluicegate_core::fleet::inventory::whole_list;
+use sluicegate_core::fleet::inventory::health_page;
 use sluicegate_core::fleet::origin::{Origin, OriginId, Target};
 use sluicegate_core::stream::Service;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use crate::config::{Health, ProbeKind, Probing};
+use crate::config::{Credentials, Health, ProbeKind, Probing};
 use crate::origin::connect::Connector;
+use crate::origin::fetch::FetchError;
 use crate::origin::probe::{self, ProbeError};
 use crate::registry::Registry;
 
@@ -24,6 +26,7 @@ use crate::registry::Registry;
 pub struct Prober {
     pub(super) registry: Arc<Registry>,
     connector: Connector,
+    credentials: Arc<Credentials>,
 }
 
 /// Probes origins as the settings say, for ever.
@@ -70,11 +73,13 @@ pub async fn run(prober: Prober, settings: Health) {
 }
 
 impl Prober {
-    /// Asks the origins of `registry`, over connections that `connector` opens.
-    pub const fn new(registry: Arc<Registry>, connector: Connector) -> Self {
+    /// Asks the origins of `registry`, over connections that `connector` opens, with the `credentials` that they want for
+    /// their APIs.
+    pub fn new(registry: Arc<Registry>, connector: Connector, credentials: Credentials) -> Self {
         Self {
             registry,
             connector,
+            credentials: Arc::new(credentials),
         }
     }
 
@@ -108,7 +113,7 @@ impl Prober {
                 if settings.probe_with == ProbeKind::Http =>
             {
                 match self.page(settings, id, *service) {
-                    Some(page) => probe::answers_http(connector, target, page).await,
+                    Some(page) => self.show(id, target, page).await,
                     None => probe::accepts(connector, target, *service).await,
                 }
             }
@@ -135,14 +140,36 @@ impl Prober {
         }
     }
 
-    /// The page of an origin that shows its health. `health.probe_path` is meant for SRS; another server is asked for the
-    /// list of its streams, and one that shows nothing without credentials only has to accept a connection.
+    /// Whether an origin shows a page, and what it says that it is. Other servers than SRS are not asked for what operators
+    /// chose, but for what needs credentials: that they want some is an answer, too.
+    async fn show(&self, id: &OriginId, target: &Target, page: &str) -> Result<(), ProbeError> {
+        let member = self.registry.member(id);
+        let names = member.as_ref().map(|member| {
+            let origin = &member.origin;
+            [id.as_str(), &origin.server, origin.label()]
+        });
+        let credential = names.and_then(|names| self.credentials.of(names));
+        let shown = probe::shows(&self.connector, target, page, credential).await;
+        if let Some(software) = shown.software {
+            self.registry.note_software(id, software);
+        }
+        let is_srs =
+            member.is_none_or(|member| member.origin.attributes.naming.dialect == Dialect::Srs);
+        match shown.answer {
+            Err(ProbeError::Http(FetchError::Status(StatusCode::UNAUTHORIZED))) if !is_srs => {
+                Ok(())
+            }
+            answer => answer,
+        }
+    }
+
+    /// The page of an origin that shows its health: `health.probe_path` is meant for SRS, and other servers have their own.
     fn page<'a>(&self, settings: &'a Health, id: &OriginId, service: Service) -> Option<&'a str> {
         let member = self.registry.member(id);
         let dialect = member.map(|member| member.origin.attributes.naming.dialect);
         match dialect.unwrap_or_default() {
             Dialect::Srs => Some(&settings.probe_path),
-            dialect => whole_list(dialect).filter(|_| service == Service::Api),
+            dialect => health_page(dialect).filter(|_| service == Service::Api),
         }
     }
 

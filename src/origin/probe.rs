@@ -1,10 +1,12 @@
 //! Asks an origin whether it answers.
 
+use crate::config::Credential;
 use crate::net::wire::Wire;
 use crate::origin::connect::Connector;
 use crate::origin::fetch::{self, FetchError};
 use crate::value::Url;
 
+use sluicegate_core::dialect::Dialect;
 use sluicegate_core::fleet::origin::{Target, Transport};
 use sluicegate_core::stream::Service;
 use std::io;
@@ -49,12 +51,35 @@ pub async fn answers_http(
     target: &Target,
     path: &str,
 ) -> Result<(), ProbeError> {
+    shows(connector, target, path, None).await.answer
+}
+
+/// What came of a request for a page.
+#[derive(Debug)]
+pub struct Shown {
+    /// The kind of server that it says that it is.
+    pub software: Option<Dialect>,
+    /// Whether it answers within one second, with a status under 400.
+    pub answer: Result<(), ProbeError>,
+}
+
+/// Asks an HTTP server at `target` for `path`, with `credential` if there is one.
+pub async fn shows(
+    connector: &Connector,
+    target: &Target,
+    path: &str,
+    credential: Option<&Credential>,
+) -> Shown {
     let url = Url::of(target, path);
-    match fetch::get(connector, &url, None, TIME_LIMIT, SMALL_ANSWER).await {
-        // Whatever it sends, it lives: only its status is asked for.
-        Ok(_) | Err(FetchError::TooLong(_)) => Ok(()),
-        Err(FetchError::Silent(_)) => Err(ProbeError::Silent),
-        Err(error) => Err(ProbeError::Http(error)),
+    let page = fetch::page(connector, &url, credential, TIME_LIMIT, SMALL_ANSWER).await;
+    Shown {
+        software: page.software,
+        answer: match page.body {
+            // Whatever it sends, it lives: only its status is asked for.
+            Ok(_) | Err(FetchError::TooLong(_)) => Ok(()),
+            Err(FetchError::Silent(_)) => Err(ProbeError::Silent),
+            Err(error) => Err(ProbeError::Http(error)),
+        },
     }
 }
 

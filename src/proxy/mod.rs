@@ -40,7 +40,7 @@ pub(crate) use self::session::ASK_AGAIN;
 use self::session::{Admitted, OnEnd};
 pub use self::session::{PieceGuard, Session};
 use crate::cluster::Cluster;
-use crate::config::{LiveTokens, Sources, Takeover};
+use crate::config::{Credentials, LiveTokens, Sources, Takeover};
 use crate::lookup::Lookup;
 use crate::metrics::{Metrics, RefusalLabels, StoreLabel};
 pub use crate::origin::attempt::{Attempt, DialError};
@@ -102,6 +102,8 @@ pub struct Parts {
     pub cluster: Option<Arc<Cluster>>,
     /// Reaches what was registered.
     pub connector: Connector,
+    /// What origins want to see before their APIs list streams.
+    pub api_credentials: Credentials,
     /// Who may publish, and who may watch.
     pub rules: Rules,
     /// Who may use the system API.
@@ -135,7 +137,11 @@ impl Proxy {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
         parts.sessions.take_limits(parts.rules.limits());
-        let prober = Prober::new(Arc::clone(&parts.registry), parts.connector.clone());
+        let prober = Prober::new(
+            Arc::clone(&parts.registry),
+            parts.connector.clone(),
+            parts.api_credentials.clone(),
+        );
         let silence = Arc::new(SilenceCheck::new(prober));
         let proxy = Self {
             shared: Arc::new(Inner {
@@ -148,7 +154,7 @@ impl Proxy {
                 lookup: parts.lookup,
                 placement_service: parts.placement_service,
                 cluster: parts.cluster,
-                finder: Finder::new(parts.connector.clone()),
+                finder: Finder::new(parts.connector.clone(), parts.api_credentials),
                 silence,
                 gate: Gate::new(parts.rules, parts.connector.anywhere()),
                 connector: parts.connector,

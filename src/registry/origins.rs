@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use sluicegate_core::dialect::Dialect;
 use sluicegate_core::fleet::drain::{Cause, Drain, Duty, Left};
 use sluicegate_core::fleet::health::Fault;
 use sluicegate_core::fleet::origin::{OriginId, Target};
@@ -10,7 +11,7 @@ use sluicegate_core::fleet::{Member, State};
 use sluicegate_core::place::placement::{CandidateFacts, Usage};
 use sluicegate_core::rtmp::message::EnhancedRtmp;
 use sluicegate_core::stream::Service;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{Registry, lock};
 use crate::metrics::OutcomeLabel;
@@ -210,6 +211,19 @@ impl Registry {
     pub fn note_enhanced(&self, id: &OriginId, enhanced: EnhancedRtmp) {
         if let Some(member) = lock(&self.fleet).member_mut(id) {
             member.enhanced = Some(enhanced);
+        }
+    }
+
+    /// Notes the kind of server that an origin's API says that it is.
+    pub fn note_software(&self, id: &OriginId, software: Dialect) {
+        if let Some(member) = lock(&self.fleet).member_mut(id)
+            && member.software != Some(software)
+        {
+            member.software = Some(software);
+            let asked = member.origin.attributes.naming.dialect;
+            if asked != software {
+                warn!(origin = %id, dialect = %asked, api = %software, "the origin's API says that it is another server than it is asked like");
+            }
         }
     }
 

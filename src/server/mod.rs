@@ -212,7 +212,11 @@ impl Server {
         if let Some((id, origin)) = parts::default_origin(&settings) {
             proxy.registry().insert_permanent(id, origin);
         }
-        let prober = Prober::new(Arc::clone(proxy.registry()), proxy.connector().clone());
+        let prober = Prober::new(
+            Arc::clone(proxy.registry()),
+            proxy.connector().clone(),
+            settings.origins.api_credentials.clone(),
+        );
         let holding = proxy::hold::run(proxy.clone());
         tokio::spawn(end.clone().run_until_cancelled_owned(holding));
         spawn_upkeep(&proxy, &settings, prober, &systemd, &end);

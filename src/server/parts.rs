@@ -51,7 +51,11 @@ pub(super) fn proxy(
     let sessions = Arc::new(Sessions::new(limits(settings), Arc::clone(&metrics)));
     let trust = Arc::new(Trust::new(settings.tls.servers.clone()));
     let connector = Connector::new(settings.address_rules(), resolver, trust);
-    let prober = Prober::new(Arc::clone(&registry), connector.clone());
+    let prober = Prober::new(
+        Arc::clone(&registry),
+        connector.clone(),
+        settings.origins.api_credentials.clone(),
+    );
     let cluster = cluster(settings, system, prober, &sessions, &metrics)?;
     let proxy = Proxy::new(proxy::Parts {
         registry,
@@ -64,6 +68,7 @@ pub(super) fn proxy(
         placement_service: placement_service(settings, &connector),
         cluster,
         connector,
+        api_credentials: settings.origins.api_credentials.clone(),
         rules: settings.sources.rules.clone(),
         tokens: LiveTokens::new(settings.sources.tokens.clone()),
     });

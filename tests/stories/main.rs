@@ -13,6 +13,7 @@ mod api_register;
 mod call;
 mod claims;
 mod console;
+mod dialect_lists;
 mod dialects;
 mod direct_publish;
 mod door;

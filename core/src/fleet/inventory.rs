@@ -27,6 +27,59 @@ pub fn list_target(naming: &Naming, stream: &StreamUrl) -> String {
     format!("/v1/vhosts/{vhost}/apps/{app}/streams")
 }
 
+/// The path of the page that shows whether an origin's API answers; `None` for SRS, of which operators say it.
+pub const fn health_page(dialect: Dialect) -> Option<&'static str> {
+    match dialect {
+        Dialect::Ome => Some("/v1/version"),
+        Dialect::Srs => None,
+        dialect => whole_list(dialect),
+    }
+}
+
+/// The kind of server that an answer of an API comes from, where it says so: by its `Server` header, or by what only that
+/// server writes into its list. A `Server` header of nginx may be that of a web server in front.
+pub fn software(server: Option<&str>, list: &[u8]) -> Option<Dialect> {
+    let product = server.unwrap_or_default().split(['/', ' ']).next();
+    match product {
+        Some("mediamtx") => return Some(Dialect::MediaMtx),
+        Some("OvenMediaEngine") => return Some(Dialect::Ome),
+        Some("SRS") => return Some(Dialect::Srs),
+        _ => {}
+    }
+    let start = list.get(..START).unwrap_or(list);
+    let has = |text: &str| {
+        start
+            .windows(text.len())
+            .any(|part| part == text.as_bytes())
+    };
+    if has("<nginx_rtmp_version>") {
+        return Some(Dialect::NginxRtmp);
+    }
+    let is_go2rtc = || {
+        let document = serde_json::from_slice::<Value>(list).ok()?;
+        let has_both =
+            |entry: &Value| entry.get("producers").is_some() && entry.get("consumers").is_some();
+        let entries = document.as_object().filter(|entries| !entries.is_empty())?;
+        entries.values().all(has_both).then_some(Dialect::Go2rtc)
+    };
+    // Nothing else is worth a reading of megabytes.
+    if list.starts_with(b"{") && has("\"producers\"") {
+        return is_go2rtc();
+    }
+    None
+}
+
+/// Bytes at the start of a list in which a server names itself.
+const START: usize = 1024;
+
+/// The names in a list of OvenMediaEngine's: of vhosts, apps or streams.
+pub fn ome_names(list: &[u8]) -> Option<Vec<String>> {
+    let document: Value = serde_json::from_slice(list).ok()?;
+    let names = document.get("response").and_then(Value::as_array)?;
+    let names = names.iter().filter_map(Value::as_str);
+    Some(names.map(str::to_owned).collect())
+}
+
 /// The path and query of a list that has every stream of an origin; `None` where a server has no such list.
 pub const fn whole_list(dialect: Dialect) -> Option<&'static str> {
     match dialect {
@@ -42,13 +95,18 @@ pub const fn whole_list(dialect: Dialect) -> Option<&'static str> {
 /// The answer to [`whole_list`] as SRS would write it, for those who read its lists. Of a stream, it says the name and
 /// that it is published.
 pub fn as_srs(dialect: Dialect, list: &[u8]) -> Value {
+    srs_list(&paths(dialect, "", list))
+}
+
+/// These paths as a list that SRS would write.
+pub fn srs_list(paths: &[String]) -> Value {
     let row = |path: &String| {
         let (app, name) = path.rsplit_once('/').unwrap_or(("", path));
         json!({
             "id": path, "name": name, "app": app, "url": format!("/{path}"), "publish": {"active": true},
         })
     };
-    let streams: Vec<Value> = paths(dialect, "", list).iter().map(row).collect();
+    let streams: Vec<Value> = paths.iter().map(row).collect();
     json!({"code": 0, "streams": streams})
 }
 
@@ -92,9 +150,8 @@ pub fn paths(dialect: Dialect, app: &str, list: &[u8]) -> Vec<String> {
             names.map(str::to_owned).collect()
         }
         Dialect::Ome => {
-            let names = document.get("response").and_then(Value::as_array);
-            let names = names.into_iter().flatten().filter_map(Value::as_str);
-            names.map(|name| [app, "/", name].concat()).collect()
+            let names = ome_names(list).unwrap_or_default();
+            names.iter().map(|name| [app, "/", name].concat()).collect()
         }
         Dialect::NginxRtmp => Vec::new(),
         Dialect::Srs => published(&document)
@@ -227,6 +284,37 @@ mod tests {
             list_target(&ome, &stream),
             "/v1/vhosts/v.example/apps/app/streams"
         );
+    }
+
+    #[test]
+    fn what_an_api_says_that_it_is() {
+        let page = "<?xml version=\"1.0\"?><rtmp><nginx_version>1.22</nginx_version><nginx_rtmp_version>1.2.2</nginx_rtmp_version>";
+        let cameras = r#"{"cam1": {"producers": [], "consumers": null}}"#;
+        let rows = [
+            ("SRS", Some("SRS/7.0.18(Kai)"), "{}", Some(Dialect::Srs)),
+            ("MediaMTX", Some("mediamtx"), "404", Some(Dialect::MediaMtx)),
+            (
+                "OvenMediaEngine",
+                Some("OvenMediaEngine"),
+                "",
+                Some(Dialect::Ome),
+            ),
+            (
+                "nginx-rtmp's page",
+                Some("nginx/1.22.1"),
+                page,
+                Some(Dialect::NginxRtmp),
+            ),
+            ("go2rtc's list", None, cameras, Some(Dialect::Go2rtc)),
+            ("go2rtc's list of nothing", None, "{}", None),
+            ("another list", None, r#"{"a": {"producers": 1}}"#, None),
+            ("a web server in front", Some("nginx/1.22.1"), "{}", None),
+            ("another server", Some("mediamtx-like"), "", None),
+            ("nothing", None, "", None),
+        ];
+        for (cause, server, list, expected) in rows {
+            assert_eq!(software(server, list.as_bytes()), expected, "{cause}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::dialect::Dialect;
 use crate::fleet::drain::Duty;
 use crate::fleet::health::{Health, Rules};
 use crate::fleet::load::Load;
@@ -41,6 +42,8 @@ pub struct Member {
     pub step_by_step: bool,
     /// The enhanced-RTMP properties its last `connect` answer carried.
     pub enhanced: Option<EnhancedRtmp>,
+    /// The kind of server that its API says that it is.
+    pub software: Option<Dialect>,
 }
 
 /// Whether an origin may get work.
@@ -89,6 +92,7 @@ impl Member {
             up_since: now,
             step_by_step: false,
             enhanced: None,
+            software: None,
         }
     }
 

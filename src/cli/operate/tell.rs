@@ -18,15 +18,17 @@ pub(super) struct Everything {
 
 /// The table of origins.
 pub(super) fn origins(all: &Origins) -> String {
-    let rows: Vec<[String; 7]> = all.origins.iter().map(origin).collect();
+    let rows: Vec<[String; 8]> = all.origins.iter().map(origin).collect();
     if rows.is_empty() {
         return "no origin is known\n".to_owned();
     }
-    let heading = ["ID", "AT", "STATE", "DUTY", "SESSIONS", "HEARD", "NOTE"];
+    let heading = [
+        "ID", "AT", "DIALECT", "STATE", "DUTY", "SESSIONS", "HEARD", "NOTE",
+    ];
     table(heading, &rows) + &missing(&all.coverage)
 }
 
-fn origin(one: &Origin) -> [String; 7] {
+fn origin(one: &Origin) -> [String; 8] {
     let mut services = [&one.rtmp, &one.http, &one.api, &one.srt, &one.rtsp].into_iter();
     let first = services.find_map(|endpoints| endpoints.first());
     let port = first.and_then(|endpoint| endpoint.rsplit(':').next());
@@ -38,12 +40,23 @@ fn origin(one: &Origin) -> [String; 7] {
     [
         one.id.clone(),
         format!("{}:{}", one.ip, port.unwrap_or_default()),
+        dialect(one),
         one.state.clone(),
         one.duty.clone(),
         one.sessions.to_string(),
         ago(one.last_seen_seconds),
         note,
     ]
+}
+
+/// How an origin is asked, and what it is instead if its API says so.
+fn dialect(one: &Origin) -> String {
+    match &one.software {
+        Some(software) if *software != one.dialect => {
+            format!("{}, is {software}", one.dialect)
+        }
+        _ => one.dialect.clone(),
+    }
 }
 
 /// The table of streams.
