@@ -172,6 +172,9 @@ impl fmt::Display for Service {
 /// it are the app. Only clients of a [dialect](crate::dialect) that knows no apps name a path of one segment. No segment
 /// is empty, holds a control character or white space around it, or is `.` or `..`.
 ///
+/// Where parameters of a query belong to a name ([`NameRule`](crate::place::rule::NameRule)), they are the last segment,
+/// and the only one that begins with a question mark: `cam/realmonitor/?channel=1`.
+///
 /// ```
 /// use sluicegate_core::stream::StreamUrl;
 ///
@@ -188,6 +191,12 @@ impl StreamUrl {
     /// The stream `stream` of `app` on `vhost`. If `stream` contains slashes, what precedes the last one moves into the
     /// app. An empty app is [`DEFAULT_APP`].
     pub fn new(vhost: &str, app: &str, stream: &str) -> Result<Self, StreamError> {
+        if let Some(parameters) = stream.strip_prefix('?') {
+            let mut path = Path::default();
+            path.push(app)?;
+            let bare = path.literally_on(&fold_vhost(vhost)?)?;
+            return bare.with_parameters(parameters);
+        }
         let mut path = Path::default();
         path.push(app)?;
         if !path.push(stream)? {
@@ -205,6 +214,26 @@ impl StreamUrl {
         let mut named = Path::default();
         named.push(path)?;
         named.literally_on(&fold_vhost(host)?)
+    }
+
+    /// This stream, with `parameters` such as `channel=1&subtype=0` as a part of its name.
+    ///
+    /// # Errors
+    /// [`StreamError`], for parameters whose values are not made of letters, digits and `. _ ~ -`: one text must not be
+    /// another's with a parameter more.
+    pub fn with_parameters(&self, parameters: &str) -> Result<Self, StreamError> {
+        let is_pair = |pair: &str| {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);
+            pair.split_once('=').is_some_and(|(name, value)| {
+                !name.is_empty() && [name, value].into_iter().flat_map(str::bytes).all(plain)
+            })
+        };
+        if !parameters.split('&').all(is_pair) || self.stream().starts_with('?') {
+            return Err(StreamError::Parameter);
+        }
+        within("stream", parameters, MAX_STREAM - 1)?;
+        within("app", self.path(), MAX_APP)?;
+        Ok(Self([self.as_str(), "/?", parameters].concat().into()))
     }
 
     /// What an RTMP client asks for: `tc_url` from its `connect` and `name` from its `publish` or `play`. Either may
@@ -300,6 +329,12 @@ impl StreamUrl {
     /// The path without the vhost: the app and the stream.
     pub fn path(&self) -> &str {
         self.0.split_once('/').unwrap_or_default().1
+    }
+
+    /// The path without the parameters that belong to the name.
+    pub fn bare_path(&self) -> &str {
+        let path = self.path();
+        path.split_once("/?").map_or(path, |(bare, _)| bare)
     }
 
     /// The name of the stream within its app, which has one segment.
@@ -547,9 +582,14 @@ pub enum StreamError {
     /// The percent-escapes of what is shown beside a name do not decode to UTF-8.
     #[error("the name is not UTF-8")]
     NotUtf8,
-    /// A segment holds white space, or is `_definst_`.
-    #[error("the name holds white space or the segment _definst_")]
+    /// A segment holds white space, is `_definst_` or begins with a question mark.
+    #[error(
+        "the name holds white space, the segment _definst_ or one that begins with a question mark"
+    )]
     OddSegment,
+    /// A parameter that belongs to the name has several values, or one with other characters.
+    #[error("a parameter that belongs to the name has one value, of letters, digits and . _ ~ -")]
+    Parameter,
     /// The mode of an SRT stream id is unknown.
     #[error("the mode of an SRT stream id is publish, request or bidirectional")]
     SrtMode,
@@ -582,6 +622,7 @@ impl Path {
             match segment.as_str() {
                 "" | DEFAULT_INSTANCE => continue,
                 "." | ".." => return Err(StreamError::DotSegment),
+                other if other.starts_with('?') => return Err(StreamError::OddSegment),
                 other if other.contains(char::is_control) => {
                     return Err(StreamError::ControlCharacter);
                 }

@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::{Extension, Json};
 use serde::Deserialize;
 use sluicegate_core::access::pass::Pass;
+use sluicegate_core::http::base::BasePath;
 use sluicegate_core::http::caller::Caller;
 
 use super::access::{AUTH_TOKEN, Access, Holder};
@@ -135,10 +136,12 @@ fn asset(name: &str, headers: &HeaderMap) -> Response {
 /// `GET /console/me`. A pass that is in use is replaced by a newer one.
 pub(super) async fn me(
     State(system): State<System>,
+    ConnectInfo(ends): ConnectInfo<Ends>,
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
 ) -> Response {
     let access = &system.access;
+    let base = system.base(ends, &headers);
     let passed = access.holder_of_pass(&headers);
     let role = access.role_of(&caller, &headers);
     let document = Me {
@@ -146,7 +149,8 @@ pub(super) async fn me(
         has_login: access.asks(),
         is_logged_in: passed.is_some(),
     };
-    let newer = passed.and_then(|(holder, pass)| access.cookie(&holder, pass.replaced(now())?));
+    let newer =
+        passed.and_then(|(holder, pass)| access.cookie(&holder, pass.replaced(now())?, &base));
     let kept = [(header::CACHE_CONTROL, "no-store")];
     let answer = super::fleet::data(document);
     match newer {
@@ -159,6 +163,7 @@ pub(super) async fn me(
 pub(super) async fn login(
     State(system): State<System>,
     ConnectInfo(ends): ConnectInfo<Ends>,
+    headers: HeaderMap,
     Json(typed): Json<Typed>,
 ) -> Response {
     let access = &system.access;
@@ -174,7 +179,7 @@ pub(super) async fn login(
     let holder = access.holder_of(typed.token.trim());
     let cookie = holder
         .as_ref()
-        .and_then(|holder| access.cookie(holder, Pass::begun(now())));
+        .and_then(|holder| access.cookie(holder, Pass::begun(now()), &system.base(ends, &headers)));
     match (holder, cookie) {
         (Some(holder), _) if !holder.role.may(Role::Viewer) => {
             let words = "this token registers origins; it does not see the fleet";
@@ -191,8 +196,13 @@ pub(super) async fn login(
 }
 
 /// `POST /console/logout`: the browser forgets its pass.
-pub(super) async fn logout() -> Response {
-    let gone = format!("{COOKIE}=; HttpOnly; SameSite=Strict; Path=/; Max-Age=0");
+pub(super) async fn logout(
+    State(system): State<System>,
+    ConnectInfo(ends): ConnectInfo<Ends>,
+    headers: HeaderMap,
+) -> Response {
+    let base = system.base(ends, &headers);
+    let gone = format!("{COOKIE}=; HttpOnly; SameSite=Strict; Path={base}/; Max-Age=0");
     ([(header::SET_COOKIE, gone)], Json(Done::default())).into_response()
 }
 
@@ -213,15 +223,15 @@ impl Access {
         })
     }
 
-    /// The cookie with a pass.
-    fn cookie(&self, holder: &Holder, pass: Pass) -> Option<String> {
+    /// The cookie with a pass, for the folder under which browsers reach us and no other part of that site.
+    fn cookie(&self, holder: &Holder, pass: Pass, base: &BasePath) -> Option<String> {
         let (_, key) = self.signing(&holder.name)?;
         let mut nonce = [0; 8];
         // Without randomness, two passes of one second are equal, which does no harm.
         let _ = getrandom::fill(&mut nonce);
         let sealed = pass.seal(&holder.name, &key, u64::from_ne_bytes(nonce));
         Some(format!(
-            "{COOKIE}={sealed}; HttpOnly; SameSite=Strict; Path=/"
+            "{COOKIE}={sealed}; HttpOnly; SameSite=Strict; Path={base}/"
         ))
     }
 

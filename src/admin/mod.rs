@@ -31,6 +31,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use sluicegate_core::fleet::origin::AddressRules;
+use sluicegate_core::http::base::BasePath;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -45,9 +46,11 @@ use crate::api::Problem;
 use crate::config::Role;
 use crate::metrics::Metrics;
 use crate::net::entrance::{Ends, Visitor};
+use crate::net::forwarded;
 use crate::net::http::{Body, serve};
 use crate::proxy::Proxy;
 use crate::readiness::Readiness;
+use crate::value::Network;
 
 /// What the handlers share.
 #[derive(Debug, Clone)]
@@ -61,6 +64,10 @@ pub struct System {
     streams: Arc<list::KeptStreams>,
     tries: Arc<console::Tries>,
     previews: Arc<Semaphore>,
+    /// Peers whose `X-Forwarded-Prefix` is believed.
+    trusted_proxies: Arc<[Network]>,
+    /// The folder under which browsers reach us, where no such peer names another.
+    base_path: BasePath,
 }
 
 /// A request that is answered: its method and path as `openapi.yaml` has them, whom it is for, and who answers.
@@ -231,7 +238,21 @@ impl System {
             streams: Arc::default(),
             tries: Arc::default(),
             previews: Arc::new(Semaphore::new(tap::MOST_TAPS)),
+            trusted_proxies: Arc::default(),
+            base_path: BasePath::default(),
         }
+    }
+
+    /// The same, which browsers reach under `base_path`, or where one of the `trusted_proxies` says.
+    #[must_use]
+    pub fn under(mut self, trusted_proxies: Arc<[Network]>, base_path: BasePath) -> Self {
+        (self.trusted_proxies, self.base_path) = (trusted_proxies, base_path);
+        self
+    }
+
+    /// The folder under which the sender of a request reaches us.
+    fn base(&self, ends: Ends, headers: &HeaderMap) -> BasePath {
+        forwarded::base_of(&self.trusted_proxies, ends, headers, &self.base_path)
     }
 
     /// The same, which tells people what the process was started with.

@@ -276,6 +276,8 @@ const NETWORKS: &str = "a list of networks or addresses, such as 10.0.0.0/8 and 
 const ATTRIBUTES: &str = "a list of an id or label, and any of weight=, zone=, label=, max_streams=, max_sessions=, max_mbps=, dialect=, strip=, prepend=, tls_name=, tls_verify=; such as \"edge-* weight=50 zone=eu-1\"";
 const DIALECT: &str = "srs, mediamtx, ome, nginx-rtmp or go2rtc";
 const CLIENT_RULES: &str = "a list of a host pattern or a :port with a dialect, after a port perhaps with publish or play; such as \"*.cams.example mediamtx\" and \":9999 ome publish\"";
+const NAMES: &str = "a list of any of vhost=, app=, stream= with parameter=, perhaps several; such as \"app=*/cam stream=realmonitor parameter=channel\"";
+const BASE_PATH: &str = "a path such as /media without a slash at its end, or nothing";
 const RULES: &str = "a list of any of vhost=, app=, stream= with what must be of the origin, label= and zone=; such as \"app=live stream=vip-* label=gpu\"";
 const REDIRECTS: &str = "a list of any of vhost=, app=, stream= with via=http or via=rtmp and url=; such as \"app=live via=http url=http://{ip}:{http}\"";
 const SHARES: &str = "a list of any of vhost=, app=, stream= with share=off, share=said or share=all; such as \"app=vod share=all\"";
@@ -295,6 +297,7 @@ const WAIT: &str = "a duration, such as 20s, 1m30s or 0s";
 pub static TABLE: &[Setting] = &[
     text("clients.dialect", None, "srs", DIALECT, "The server whose addresses clients use: how they name streams."),
     list("clients.rules", CLIENT_RULES, "Clients that use the addresses of another server, by the host or the port that they call; the first rule that fits counts."),
+    list("clients.name_parameters", NAMES, "Streams of whose names parameters of a query are a part; the first rule that fits counts."),
 
     closable("rtmp.listen", Some("PROXY_RTMP_SERVER"), "11935", "Where encoders and players connect with RTMP."),
     text("rtmp.handshake_timeout", None, "5s", PERIOD, "How long a client may take for the RTMP handshake."),
@@ -314,7 +317,8 @@ pub static TABLE: &[Setting] = &[
     text("http.share", None, "said", "off, said or all", "Which answers several viewers may get: none, those the origin says are everybody's, or all that it says nothing against."),
     list("http.share_rules", SHARES, "Streams for which http.share is different; the first rule that fits counts."),
     flag("http.health", None, "Answer /livez and /readyz on this port too."),
-    list("http.trusted_proxies", NETWORKS, "Networks whose X-Forwarded-For, -Proto and -Host are believed."),
+    list("http.trusted_proxies", NETWORKS, "Networks whose X-Forwarded-For, -Proto, -Host and -Prefix are believed."),
+    text("http.base_path", None, "", BASE_PATH, "The folder of a web server in front under which clients reach this proxy, where no trusted proxy sends X-Forwarded-Prefix; the web server takes it off requests, and links, the Location of calls and the console's cookie get it."),
     text_or_list("http.tls_listen", "", OPTIONAL_ADDRESS, "Where HTTPS for streams has a port of its own; on http.listen it is served as well."),
     flag("http.require_tls", None, "Refuse clients that come without TLS: GET and HEAD are redirected, other methods get 403."),
     text("http.client_ca", None, "", FILE, "Certificates in PEM of those who vouch for clients; each client has to show a certificate of theirs."),

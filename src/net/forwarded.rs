@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use sluicegate_core::http::head::Forwarded;
+use hyper::HeaderMap;
+use sluicegate_core::http::base::{BasePath, FORWARDED_PREFIX};
+use sluicegate_core::http::head::{Forwarded, Headers};
 
 use super::entrance::Ends;
 use crate::value::{ClientAddr, Network};
@@ -32,13 +34,32 @@ pub fn client<'a>(
 /// where its PROXY protocol header names its own client, or it is that client, where the peer is a balancer that speaks no
 /// HTTP.
 pub fn told(trusted: &[Network], ends: Ends) -> Forwarded {
-    let believed = |address| trusted.iter().any(|network| network.contains(address));
-    let client = ends.client.ip();
     Forwarded {
-        client,
+        client: ends.client.ip(),
         secure: ends.secure,
-        trusted: believed(ends.peer.ip()) || believed(client),
+        trusted: are_believed(trusted, ends),
     }
+}
+
+/// The folder under which the client of a request reaches us: what a `trusted` proxy says of it, else `usual`.
+pub fn base(trusted: &[Network], ends: Ends, headers: &Headers, usual: &BasePath) -> BasePath {
+    let told = || BasePath::told(headers.all(FORWARDED_PREFIX));
+    let told = are_believed(trusted, ends).then(told).flatten();
+    told.unwrap_or_else(|| usual.clone())
+}
+
+/// The same, for headers as hyper has them.
+pub fn base_of(trusted: &[Network], ends: Ends, headers: &HeaderMap, usual: &BasePath) -> BasePath {
+    let values = headers.get_all(FORWARDED_PREFIX).into_iter();
+    let told = || BasePath::told(values.map(|value| value.as_bytes()));
+    let told = are_believed(trusted, ends).then(told).flatten();
+    told.unwrap_or_else(|| usual.clone())
+}
+
+/// Whether a request came by a `trusted` proxy.
+fn are_believed(trusted: &[Network], ends: Ends) -> bool {
+    let believed = |address| trusted.iter().any(|network| network.contains(address));
+    believed(ends.peer.ip()) || believed(ends.client.ip())
 }
 
 /// An address as proxies write it: plain, or with a port.

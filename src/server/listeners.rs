@@ -232,6 +232,7 @@ impl Listeners {
             settings: self.settings.rtc.clone(),
             silence: Arc::clone(&self.silence),
             trusted_proxies: self.settings.http.trusted_proxies.clone().into(),
+            base_path: self.settings.http.base_path.clone(),
             media: rtc.addresses().collect(),
             tcp: !rtc.tcp.is_empty(),
             calls: self.calls.clone(),
@@ -282,7 +283,10 @@ impl Listeners {
         let addresses = self.settings.address_rules();
         let readiness = Arc::clone(&self.readiness);
         let system = System::new(self.proxy.clone(), access, addresses, readiness);
-        let system = system.showing(self.shown.clone());
+        let http = &self.settings.http;
+        let system = system
+            .showing(self.shown.clone())
+            .under(http.trusted_proxies.clone().into(), http.base_path.clone());
         let noted = system.clone().keep_noted();
         tokio::spawn(self.end.clone().run_until_cancelled_owned(noted));
         if !console.is_empty() {

@@ -12,6 +12,7 @@ use sluicegate_core::access::networks::NotANetwork;
 use sluicegate_core::dialect::{ClientRuleError, UnknownDialect};
 use sluicegate_core::fleet::attributes::AttributeError;
 use sluicegate_core::fleet::origin::EndpointError;
+use sluicegate_core::http::base::NotABasePath;
 use sluicegate_core::http::sharing::NotAShare;
 use sluicegate_core::http::whip::PatternError;
 use sluicegate_core::media::fanout::NotAMode;
@@ -51,6 +52,9 @@ pub enum ValueError {
     /// Not a way to share.
     #[error(transparent)]
     Share(#[from] NotAShare),
+    /// Not a folder of a web server in front.
+    #[error(transparent)]
+    BasePath(#[from] NotABasePath),
     /// Neither off, checked nor open.
     #[error(transparent)]
     Mode(#[from] NotAMode),

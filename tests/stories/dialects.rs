@@ -504,3 +504,73 @@ async fn two_recorders_with_equal_paths_stand_behind_their_prefixes() {
     assert_eq!(refused.status(), Some(404));
     assert!(refused.reason().contains("prefix"), "{}", refused.reason());
 }
+
+#[tokio::test]
+async fn two_channels_of_one_recorder_are_two_streams_where_a_rule_says_so() {
+    let names = "app=site-*/cam stream=realmonitor parameter=channel parameter=subtype";
+    let house = House::open(&format!("[clients]\nname_parameters = [\"{names}\"]\n")).await;
+    let origin = camera("cam/realmonitor").await;
+    let endpoints = format!(r#""rtsp":["{}"],"strip":"site-a""#, origin.at.port());
+    house.register_with("a", &endpoints);
+    let mut players = Vec::new();
+    for query in [
+        "channel=1&subtype=0",
+        "subtype=0&channel=2",
+        "subtype=0&channel=1",
+    ] {
+        let mut player = Caller::connect(house.at.rtsp).await;
+        let url = "rtsp://media.example/site-a/cam/realmonitor";
+        let described = player.ask(&format!("DESCRIBE {url}?{query}"), 2, "").await;
+        assert_eq!(described.status(), Some(200), "{query}");
+        let last = origin.requests().pop().unwrap_or_default();
+        let expected = format!("DESCRIBE rtsp://media.example/cam/realmonitor?{query} RTSP/1.0");
+        assert!(last.starts_with(&expected), "{last}");
+        players.push(player);
+    }
+    let rows = house.proxy.sessions().list();
+    let mut streams: Vec<String> = rows
+        .iter()
+        .map(|row| row.request.stream.to_string())
+        .collect();
+    streams.sort();
+    let name =
+        |channel| format!("media.example/site-a/cam/realmonitor/?channel={channel}&subtype=0");
+    assert_eq!(streams, [name(1), name(1), name(2)]);
+    let mut player = Caller::connect(house.at.rtsp).await;
+    let twice = "rtsp://media.example/site-a/cam/realmonitor?channel=1&channel=2";
+    let refused = player.ask(&format!("DESCRIBE {twice}"), 2, "").await;
+    assert_eq!(refused.status(), Some(400));
+    assert!(
+        refused.reason().contains("one value"),
+        "{}",
+        refused.reason()
+    );
+}
+
+#[tokio::test]
+async fn a_parameter_names_a_playlist_and_its_links_keep_the_name() {
+    let playlist = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nmain.m3u8\n";
+    let script = vec![say(format!(
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{playlist}",
+        playlist.len()
+    ))];
+    let house = House::open("[clients]\nname_parameters = [\"app=cam parameter=channel\"]\n").await;
+    let origin = HttpOrigin::join(&house, "one", script).await;
+    let mut children = Vec::new();
+    for channel in [1, 2] {
+        let (status, body) = get(house.at.http, &format!("/cam/a.m3u8?channel={channel}")).await;
+        assert_eq!(status, 200, "{body}");
+        let child = body.lines().nth(2).unwrap_or_default().to_owned();
+        assert!(child.starts_with("main.m3u8?spbhid="), "{child}");
+        let stream = format!("cam/a/?channel={channel}");
+        assert_eq!(house.origin_of(&stream).as_deref(), Some("one"), "{stream}");
+        children.push(child);
+    }
+    assert_ne!(children[0], children[1], "a link seals the name");
+    let (status, _) = get(house.at.http, &format!("/cam/{}", children[1])).await;
+    assert_eq!(status, 200);
+    assert_eq!(
+        origin.visit(2).await.request_line(),
+        "GET /cam/main.m3u8 HTTP/1.1"
+    );
+}

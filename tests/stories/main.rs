@@ -8,6 +8,7 @@ mod access_limits;
 mod access_recipes;
 mod api_fleet;
 mod api_register;
+mod base_path;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../support/call.rs"]
 mod call;

@@ -60,6 +60,12 @@ impl<'a> RtmpAsked<'a> {
         split_authority(unquote(self.tc_url)).0
     }
 
+    /// The queries of the tcUrl and of the name.
+    pub fn queries(&self) -> [&'a str; 2] {
+        let parts = self.parts();
+        [parts.app_query, parts.name_query]
+    }
+
     pub(super) fn parts(&self) -> RtmpParts<'a> {
         let tc_url = unquote(self.tc_url);
         let (host, target) = split_authority(tc_url);

@@ -3,8 +3,10 @@
 use std::str::FromStr;
 
 use super::{Dialect, UnknownDialect};
+use crate::access::query::Query;
 use crate::place::pattern::{Pattern, PatternError};
-use crate::stream::Action;
+use crate::place::rule::NameRule;
+use crate::stream::{Action, StreamError, StreamUrl};
 
 /// The dialect of every client.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -13,6 +15,8 @@ pub struct ClientDialects {
     pub usual: Dialect,
     /// The first rule that speaks of a client counts.
     pub rules: Vec<ClientRule>,
+    /// Which parameters of a query belong to a stream's name; the first rule that speaks of a stream counts.
+    pub names: Vec<NameRule>,
 }
 
 /// The dialect of the clients that call one host or one port of ours.
@@ -57,6 +61,34 @@ impl ClientDialects {
     pub fn of(&self, host: Option<&str>, port: u16) -> (Dialect, Option<Action>) {
         let rule = self.rules.iter().find(|rule| rule.covers(host, port));
         rule.map_or((self.usual, None), |rule| (rule.dialect, rule.action))
+    }
+
+    /// The `stream` that an address names, with those parameters of the address's `queries` that belong to its name.
+    ///
+    /// # Errors
+    /// [`StreamError::Parameter`], for one with several values or with characters that a name cannot have there.
+    pub fn named(&self, stream: StreamUrl, queries: &[&str]) -> Result<StreamUrl, StreamError> {
+        let Some(rule) = self.names.iter().find(|rule| rule.covers(&stream)) else {
+            return Ok(stream);
+        };
+        let mut parameters = String::new();
+        for name in rule.parameters() {
+            let given = || queries.iter().flat_map(|query| Query(query).pairs());
+            let mut values = given().filter(|(key, _)| *key == name);
+            let Some((_, value)) = values.next() else {
+                continue;
+            };
+            if values.any(|(_, other)| other != value) {
+                return Err(StreamError::Parameter);
+            }
+            let and = if parameters.is_empty() { "" } else { "&" };
+            // Some clients write a slash after everything.
+            parameters.extend([and, name, "=", value.trim_end_matches('/')]);
+        }
+        match parameters.as_str() {
+            "" => Ok(stream),
+            parameters => stream.with_parameters(parameters),
+        }
     }
 }
 
@@ -121,6 +153,7 @@ mod tests {
         let dialects = ClientDialects {
             usual: Dialect::Srs,
             rules: rules.map(|rule| rule.parse().unwrap()).to_vec(),
+            names: Vec::new(),
         };
         let rows = [
             ("nobody's", Some("h.example"), 1935, (Dialect::Srs, None)),
@@ -142,6 +175,92 @@ mod tests {
         for (cause, host, port, expected) in rows {
             assert_eq!(dialects.of(host, port), expected, "{cause}");
         }
+    }
+
+    #[test]
+    fn a_parameter_belongs_to_the_name_where_a_rule_says_so() {
+        let rules = [
+            "app=site-*/cam stream=realmonitor parameter=channel parameter=subtype",
+            "app=site-a/cam parameter=x",
+        ];
+        let clients = ClientDialects {
+            names: rules.map(|rule| rule.parse().unwrap()).to_vec(),
+            ..ClientDialects::default()
+        };
+        let named = |path: &str, queries: &[&str]| {
+            let stream = StreamUrl::of_path("", path).unwrap();
+            let read = clients.named(stream, queries)?;
+            assert_eq!(
+                read.to_string().parse(),
+                Ok(read.clone()),
+                "it is read back"
+            );
+            assert_eq!(read.bare_path(), path);
+            Ok(read.path().to_owned())
+        };
+        let cam = "site-a/cam/realmonitor";
+        let rows = [
+            ("one", cam, "channel=1", "site-a/cam/realmonitor/?channel=1"),
+            (
+                "both, in the rule's order",
+                cam,
+                "subtype=0&channel=1",
+                "site-a/cam/realmonitor/?channel=1&subtype=0",
+            ),
+            (
+                "beside others",
+                cam,
+                "token=x&channel=1&unicast=true",
+                "site-a/cam/realmonitor/?channel=1",
+            ),
+            (
+                "twice the same",
+                cam,
+                "channel=1&channel=1",
+                "site-a/cam/realmonitor/?channel=1",
+            ),
+            (
+                "a slash after it",
+                cam,
+                "channel=1/",
+                "site-a/cam/realmonitor/?channel=1",
+            ),
+            (
+                "an empty one",
+                cam,
+                "channel=",
+                "site-a/cam/realmonitor/?channel=",
+            ),
+            ("none", cam, "token=x", cam),
+            ("no query", cam, "", cam),
+            ("the first rule counts", cam, "x=1", cam),
+            (
+                "another stream",
+                "site-a/cam/other",
+                "x=1&channel=1",
+                "site-a/cam/other/?x=1",
+            ),
+            ("no rule", "live/a", "channel=1", "live/a"),
+        ];
+        for (cause, path, query, expected) in rows {
+            assert_eq!(named(path, &[query]).as_deref(), Ok(expected), "{cause}");
+        }
+        let expected = "site-a/cam/realmonitor/?channel=1&subtype=0";
+        assert_eq!(
+            named(cam, &["channel=1", "subtype=0"]).as_deref(),
+            Ok(expected)
+        );
+        for (cause, query) in [
+            ("two values", "channel=1&channel=2"),
+            ("one that adds another", "channel=1%26subtype=0"),
+            ("a path", "channel=1/2"),
+            ("a control character", "channel=%0a"),
+        ] {
+            assert_eq!(named(cam, &[query]), Err(StreamError::Parameter), "{cause}");
+        }
+        // A client cannot write such a name any other way.
+        let literal = StreamUrl::from_http(None, "/site-a/cam/realmonitor/%3Fchannel=1");
+        assert_eq!(literal, Err(StreamError::OddSegment));
     }
 
     #[test]

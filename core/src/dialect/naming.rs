@@ -76,14 +76,16 @@ impl Naming {
         }
     }
 
-    /// The path by which the origin knows `stream`.
+    /// The path by which the origin knows `stream`. Parameters that belong to the name are in the query, which every
+    /// address of the client brings along.
     ///
     /// # Errors
     /// [`Unsayable`] when it has no such path.
     pub fn path<'a>(&self, stream: &'a StreamUrl) -> Result<Cow<'a, str>, Unsayable> {
-        let mut path = Cow::Borrowed(stream.path());
+        let bare = stream.bare_path();
+        let mut path = Cow::Borrowed(bare);
         if let Some(strip) = &self.strip {
-            let rest = stream.path().strip_prefix(&**strip);
+            let rest = bare.strip_prefix(&**strip);
             let rest = rest.and_then(|rest| rest.strip_prefix('/'));
             path = Cow::Borrowed(rest.ok_or_else(|| self.unsayable(OTHER_PREFIX))?);
         }

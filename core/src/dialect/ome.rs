@@ -124,6 +124,10 @@ impl Server for Ome {
             DEFAULT_VHOST => "default",
             vhost => vhost,
         };
+        // It undoes escapes before it looks for the query.
+        if wanted.path.contains(['?', '#']) {
+            return Err("its SRT ids cannot carry ? or # in a path");
+        }
         let path = [vhost, "/", &escape(wanted.path)].concat();
         Ok(with_query(&path, wanted.query))
     }

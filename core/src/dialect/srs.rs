@@ -63,13 +63,13 @@ impl Server for Srs {
     }
 
     fn write_srt(&self, wanted: &SrtWanted<'_>) -> Result<String, &'static str> {
-        let separates = |text: &str| text.contains([',', '?', '&', '=', '%', '#']);
+        let separates = |text: &str| text.contains([',', '?', '&', '=', '%', '#', '"', '\'']);
         if [wanted.path, wanted.user, wanted.password]
             .into_iter()
             .any(separates)
         {
             return Err(
-                "its SRT ids cannot carry any of , ? & = % # in a path, a user or a password",
+                "its SRT ids cannot carry any of , ? & = % # \" ' in a path, a user or a password",
             );
         }
         if wanted.query.contains([',', '#']) {

@@ -6,6 +6,8 @@
 
 use std::net::IpAddr;
 
+use super::base::FORWARDED_PREFIX;
+
 /// The head of a request, with its target in origin form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestHead {
@@ -96,7 +98,8 @@ impl RequestHead {
     ///
     /// The request line, `Host` and every end-to-end header stay unchanged. Headers of a single connection (RFC 9110
     /// §7.6.1) are dropped, except for a WebSocket upgrade. `X-Forwarded-For`, `-Proto` and `-Host` name the client:
-    /// what a trusted proxy wrote is kept and extended, and what anyone else wrote is replaced.
+    /// what a trusted proxy wrote is kept and extended, and what anyone else wrote is replaced. `X-Forwarded-Prefix` ends
+    /// here: links get the prefix on their way back, and an origin that knew it would write it twice.
     pub fn for_origin(&self, client: &Forwarded) -> Self {
         let mut head = self.clone();
         head.headers.remove_hop_by_hop();
@@ -464,6 +467,7 @@ impl Headers {
         } else {
             CLAIMS.iter().for_each(|name| self.remove(name));
         }
+        self.remove(FORWARDED_PREFIX);
         self.set("X-Forwarded-For", &chain);
         if !self.contains("x-forwarded-proto") {
             self.push(

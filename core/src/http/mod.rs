@@ -4,6 +4,7 @@
 //! A live stream over HTTP is one head and an endless body. The head is read strictly, because we and the origin must
 //! see the same request; the body is never looked at.
 
+pub mod base;
 pub mod caller;
 pub mod cmcd;
 pub mod dash;

@@ -1,5 +1,5 @@
-//! Rules for streams: which origins may hold them, where cooperative clients are redirected, whose answers are shared, and
-//! which viewers share a pull.
+//! Rules for streams: which origins may hold them, where cooperative clients are redirected, whose answers are shared, which
+//! viewers share a pull, and which parameters belong to a name.
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
@@ -289,6 +289,53 @@ impl FromStr for FanoutRule {
     }
 }
 
+/// Streams of whose name parameters of a query are a part: `app=*/cam stream=realmonitor parameter=channel`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameRule {
+    streams: Streams,
+    /// In the order in which the name has them.
+    parameters: Vec<Box<str>>,
+}
+
+impl NameRule {
+    /// Whether it speaks of `url`.
+    pub fn covers(&self, url: &StreamUrl) -> bool {
+        self.streams.include(url)
+    }
+
+    /// The names of the parameters.
+    pub fn parameters(&self) -> impl Iterator<Item = &str> {
+        self.parameters.iter().map(|name| &**name)
+    }
+}
+
+impl FromStr for NameRule {
+    type Err = RuleError;
+
+    fn from_str(text: &str) -> Result<Self, RuleError> {
+        let (mut streams, mut parameters) = (Streams::default(), Vec::<Box<str>>::new());
+        for word in words(text)? {
+            let (key, value) = word?;
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);
+            match key {
+                "parameter" if value.is_empty() || !value.bytes().all(plain) => {
+                    return Err(RuleError::Parameter);
+                }
+                "parameter" => parameters.push(value.into()),
+                _ if streams.take(key, value)? => {}
+                _ => return Err(RuleError::Unknown("vhost=, app=, stream= and parameter=")),
+            }
+        }
+        if parameters.is_empty() {
+            return Err(RuleError::Incomplete("parameter="));
+        }
+        Ok(Self {
+            streams,
+            parameters,
+        })
+    }
+}
+
 /// Why a rule cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
@@ -301,6 +348,9 @@ pub enum RuleError {
     /// `mode=` has another value.
     #[error("mode= is off, checked or open")]
     Mode(#[from] NotAMode),
+    /// `parameter=` has a value that is no parameter's name.
+    #[error("parameter= is the name of a parameter: letters, digits and . _ ~ -")]
+    Parameter,
     /// A part is not a pattern for a vhost, app or stream.
     #[error(transparent)]
     Pattern(#[from] PatternError),

@@ -12,7 +12,7 @@ use super::walk::{Step, Walk, WalkError};
 use std::sync::Arc;
 
 use crate::dialect::{ClientDialects, Dialect};
-use crate::stream::{Action, StreamUrl};
+use crate::stream::{Action, StreamUrl, split_query};
 
 /// A client that has yet to name its stream.
 #[derive(Debug)]
@@ -174,7 +174,9 @@ impl Server {
             _ => message.uri(),
         };
         let (dialect, _) = self.dialects.of(authority(uri), self.port);
-        match dialect.rtsp(uri) {
+        let (_, query) = split_query(uri);
+        let read = dialect.rtsp(uri);
+        match read.and_then(|stream| self.dialects.named(stream, &[query])) {
             Ok(stream) => Ok(Some(NamedStream {
                 stream,
                 dialect,

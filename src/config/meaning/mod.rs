@@ -16,6 +16,7 @@ use crate::value::{Listen, Network, Opening, OriginNames, PortRange, PublicAddre
 use sluicegate_core::dialect::{ClientDialects, Dialect};
 use sluicegate_core::fleet::attributes::AttributeRule;
 use sluicegate_core::fleet::origin::{Endpoints, Host, Target};
+use sluicegate_core::http::base::BasePath;
 use sluicegate_core::http::sharing::Sharing;
 use sluicegate_core::http::whip::Pattern;
 use sluicegate_core::media::fanout::Modes;
@@ -89,6 +90,7 @@ sections! {
         sharing: Sharing,
         health: bool,
         trusted_proxies: Vec<Network>,
+        base_path: BasePath,
     }
     /// `[api]`
     Api {

@@ -27,7 +27,7 @@ use sluicegate_core::http::sharing::Sharing;
 use sluicegate_core::http::whip::Pattern;
 use sluicegate_core::media::fanout::{Mode, Modes};
 use sluicegate_core::place::policy;
-use sluicegate_core::place::rule::{FanoutRule, RuleError, ShareRule};
+use sluicegate_core::place::rule::{FanoutRule, NameRule, RuleError, ShareRule};
 use sluicegate_core::stream::Service;
 use std::net::SocketAddr;
 
@@ -46,6 +46,10 @@ pub(in crate::config) fn read(
             rules: r.read("clients.rules", |written| {
                 let rules = written.items().into_iter();
                 rules.map(|rule| Ok(rule.parse::<ClientRule>()?)).collect()
+            }),
+            names: r.read("clients.name_parameters", |written| {
+                let rules = written.items().into_iter();
+                rules.map(|rule| Ok(rule.parse::<NameRule>()?)).collect()
             }),
         },
         rtmp: Rtmp {
@@ -74,6 +78,7 @@ pub(in crate::config) fn read(
             },
             health: r.read("http.health", flag),
             trusted_proxies: r.read("http.trusted_proxies", networks),
+            base_path: r.read("http.base_path", |written| Ok(written.text().parse()?)),
         },
         api: read_api(r),
         system: read_system(r),

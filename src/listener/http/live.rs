@@ -437,10 +437,12 @@ pub(super) fn stream_of(
     proxy: &Proxy,
 ) -> Result<StreamUrl, StreamError> {
     let dialect = dialect_of(head.host(), ends, proxy);
-    match dialect.file(head.host(), &head.target) {
+    let read = match dialect.file(head.host(), &head.target) {
         Some(file) => file.stream,
         None => StreamUrl::from_http(head.host(), &head.target),
-    }
+    };
+    let (_, query) = head.target.split_once('?').unwrap_or_default();
+    proxy.dialects().named(read?, &[query])
 }
 
 /// The head of a live pull with the origin's own target; `None` if that is the client's too.

@@ -23,6 +23,7 @@ use hyper::header::{
 };
 use hyper::{Method, Request, Response, StatusCode};
 use sluicegate_core::dialect::Dialect;
+use sluicegate_core::http::base::BasePath;
 use sluicegate_core::http::head::{Body as RequestBody, Forwarded, HeadError, RequestHead};
 use sluicegate_core::http::link;
 use sluicegate_core::http::route::{Probe, Route};
@@ -168,6 +169,13 @@ impl Http {
         forwarded::told(&self.settings.trusted_proxies, ends)
     }
 
+    /// The folder under which the client of a request reaches us.
+    fn base(&self, ends: Ends, head: &RequestHead) -> BasePath {
+        let settings = &self.settings;
+        let trusted = &settings.trusted_proxies;
+        forwarded::base(trusted, ends, &head.headers, &settings.base_path)
+    }
+
     /// Answers a request that is not the first live pull of a connection.
     async fn answer(
         &self,
@@ -300,7 +308,9 @@ fn route(target: &str, host: Option<&HeaderValue>, ends: Ends, proxy: &Proxy) ->
         return route;
     };
     let host = host.and_then(|host| host.to_str().ok());
+    let (_, query) = target.split_once('?').unwrap_or_default();
     let placed = StreamUrl::from_http(host, target)
+        .and_then(|stream| proxy.dialects().named(stream, &[query]))
         .is_ok_and(|stream| proxy.registry().holder(&proxy.key(&stream)).is_some());
     if placed { Route::Live(protocol) } else { route }
 }

@@ -15,6 +15,7 @@ use sluicegate_core::access::networks::Network;
 use sluicegate_core::dialect::{Dialect, File};
 use sluicegate_core::fleet::health::Fault;
 use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::http::base::BasePath;
 use sluicegate_core::http::cmcd;
 use sluicegate_core::http::head::{Body as RequestBody, Forwarded, RequestHead};
 use sluicegate_core::http::link::{self, Link, LinkError, LinkKey, Viewing};
@@ -116,6 +117,8 @@ struct PieceRequest {
     ask: Repeatable,
     /// How clients name us.
     host: String,
+    /// The folder under which the client reaches us.
+    base: BasePath,
     /// Where the link says that the piece is.
     linked: Option<Attempt>,
     /// How the client names streams; `None` for what we listed, whose target is the origin's own.
@@ -293,6 +296,7 @@ async fn pull(
         proxy: proxy.clone(),
         kind,
         host: head.host().unwrap_or_default().to_owned(),
+        base: http.base(ends, &head),
         ask: Repeatable {
             head: for_origin(&head, &place.for_origin(&target), &forwarded, kind),
             client,
@@ -346,13 +350,16 @@ pub(super) fn stream_of(
     target: &str,
 ) -> Result<StreamUrl, (StatusCode, String)> {
     let bad = |error: StreamError| (StatusCode::BAD_REQUEST, error.to_string());
+    let (_, query) = target.split_once('?').unwrap_or_default();
+    let named = |stream| proxy.dialects().named(stream, &[query]).map_err(bad);
     if let Some(file) = dialect.file(host, target) {
-        return file.stream.map_err(bad);
+        return file.stream.map_err(bad).and_then(named);
     }
     let readings = Readings::of(host, target).map_err(bad)?;
     let placed = |stream: &StreamUrl| proxy.registry().holder(&proxy.key(stream)).is_some();
-    let known = readings.all.into_iter().find(placed);
-    Ok(known.unwrap_or(readings.likely))
+    let all = readings.all.into_iter();
+    let known = all.filter_map(|stream| named(stream).ok()).find(placed);
+    known.map_or_else(|| named(readings.likely), Ok)
 }
 
 /// What a link says to dial, where nothing we know says otherwise: an origin of the fleet is dialled where it is
@@ -734,10 +741,12 @@ impl PieceRequest {
             leads: None,
         };
         rewrite::hide(&mut head.headers, &attempt.target);
+        rewrite::place_cookies(&mut head.headers, &self.base);
         let asked = self.target_at(attempt).unwrap_or_default();
         let folder = folder_of(&asked).filter(|_| self.dialect.is_some());
         let folder = folder.filter(|folder| Some(*folder) != folder_of(&self.ask.head.target));
         if self.kind == Piece::Segment {
+            rewrite::place(&mut head.headers, &self.base);
             return Ok(Prepared::Passing(head, response.into_body()));
         }
         rewrite::weaken(&mut head.headers);
@@ -775,6 +784,7 @@ impl PieceRequest {
                 &mut head,
                 &self.ask.head.target,
                 folder.map(|_| &*asked),
+                &self.base,
                 &link,
             );
             return Ok(Prepared::Whole(head, body));
@@ -784,6 +794,7 @@ impl PieceRequest {
             host: &self.host,
             target: &attempt.target,
             link: &link,
+            base: &self.base,
             folder,
         };
         if let Some(response) = response {
@@ -820,8 +831,9 @@ impl PieceRequest {
             (Some(_), false) => "\nlet in",
             (None, false) => "",
         };
+        let base = &self.base;
         Some(Like {
-            key: format!("{origin}\n{stream}\n{common}{first}"),
+            key: format!("{origin}\n{stream}\n{base}\n{common}{first}"),
             shape: format!("{origin}\n{stream}\n{shape}{first}"),
         })
     }

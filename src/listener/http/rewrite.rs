@@ -8,8 +8,10 @@ use http_body_util::{BodyExt, Limited};
 use hyper::HeaderMap;
 use hyper::header::{
     ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, HeaderName, HeaderValue, LOCATION,
+    SET_COOKIE,
 };
 use sluicegate_core::fleet::origin::Target;
+use sluicegate_core::http::base::BasePath;
 use sluicegate_core::http::head::RequestHead;
 use sluicegate_core::http::page::Page;
 use sluicegate_core::http::route::Piece;
@@ -31,17 +33,19 @@ pub(super) struct Rewriting<'a> {
     pub(super) target: &'a Target,
     /// The sealed link that every URI gets.
     pub(super) link: &'a str,
+    /// The folder under which clients reach us.
+    pub(super) base: &'a BasePath,
     /// Where it lies on the origin, if clients ask for it by another path.
     pub(super) folder: Option<&'a str>,
 }
 
 impl Rewriting<'_> {
-    const fn page<'p>(&'p self, origin: &'p [&'p str]) -> Page<'p> {
+    fn page<'p>(&'p self, origin: &'p [&'p str]) -> Page<'p> {
         Page {
             host: self.host,
             origin,
             link: self.link,
-            base: "",
+            base: self.base.as_str(),
             folder: self.folder,
         }
     }
@@ -49,7 +53,7 @@ impl Rewriting<'_> {
     /// A redirect within the origin leads to the same place here, where clients use other paths than it.
     pub(super) fn lead_back(&self, headers: &mut HeaderMap) {
         if self.folder.is_none() {
-            return;
+            return place(headers, self.base);
         }
         let Some(location) = headers.get(LOCATION) else {
             return;
@@ -106,19 +110,22 @@ pub(super) fn as_variant(
     head: &mut Head,
     target: &str,
     renamed: Option<&str>,
+    base: &BasePath,
     link: &str,
 ) -> Bytes {
     let target = renamed.unwrap_or(target);
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let last = || path.rsplit('/').next().unwrap_or_default();
-    let name = renamed.map_or_else(last, |_| path);
+    let (base, name) = match renamed {
+        Some(_) => (base.as_str(), path),
+        None => ("", path.rsplit('/').next().unwrap_or_default()),
+    };
     let query = match query {
         "" => String::new(),
         query => format!("{query}&"),
     };
     // Players have to be told a bandwidth (RFC 8216 §4.3.4.2), and choose nothing by the only one.
     let body = format!(
-        "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=2000000\n{name}?{query}{}={link}\n",
+        "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=2000000\n{base}{name}?{query}{}={link}\n",
         link::PARAMETER
     );
     for name in ABOUT_BYTES {
@@ -178,6 +185,32 @@ pub(super) fn hide(headers: &mut HeaderMap, target: &Target) {
     });
     if let Some(path) = path.and_then(|path| HeaderValue::from_str(&path).ok()) {
         headers.insert(LOCATION, path);
+    }
+}
+
+/// A redirect to a path of ours names the folder that clients know.
+pub(super) fn place(headers: &mut HeaderMap, base: &BasePath) {
+    let location = headers.get(LOCATION).and_then(|place| place.to_str().ok());
+    let placed = location.and_then(|location| base.place(location));
+    if let Some(placed) = placed.and_then(|placed| HeaderValue::try_from(placed).ok()) {
+        headers.insert(LOCATION, placed);
+    }
+}
+
+/// So do cookies, which browsers otherwise keep for another part of the site.
+pub(super) fn place_cookies(headers: &mut HeaderMap, base: &BasePath) {
+    if base.is_root() || !headers.contains_key(SET_COOKIE) {
+        return;
+    }
+    let cookies = headers.get_all(SET_COOKIE).into_iter().map(|cookie| {
+        let text = cookie.to_str().ok();
+        let placed = text.and_then(|text| HeaderValue::try_from(base.cookie(text)?).ok());
+        placed.unwrap_or_else(|| cookie.clone())
+    });
+    let cookies: Vec<HeaderValue> = cookies.collect();
+    headers.remove(SET_COOKIE);
+    for cookie in cookies {
+        headers.append(SET_COOKIE, cookie);
     }
 }
 

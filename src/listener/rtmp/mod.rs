@@ -102,6 +102,7 @@ impl Rtmp {
         };
         let (dialect, _) = proxy.dialects().of(named.host(), ends.local.port());
         let read = dialect.rtmp(&named);
+        let read = read.and_then(|stream| proxy.dialects().named(stream, &named.queries()));
         identified.dialect = dialect;
         let stream = match read {
             Ok(stream) => stream,

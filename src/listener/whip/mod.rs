@@ -21,10 +21,11 @@ use hyper::header::{
 };
 use hyper::{Method, Request, Response, StatusCode};
 use sluicegate_core::dialect::Dialect;
+use sluicegate_core::http::base::BasePath;
 use sluicegate_core::http::head::{Forwarded, RequestHead};
 use sluicegate_core::http::whip::Path;
 use sluicegate_core::rtc::sdp::Announced;
-use sluicegate_core::stream::Action;
+use sluicegate_core::stream::{Action, StreamUrl};
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -45,6 +46,8 @@ pub struct Whip {
     pub silence: Arc<SilenceCheck>,
     /// Peers whose `X-Forwarded-*` is believed.
     pub trusted_proxies: Arc<[Network]>,
+    /// The folder under which clients reach us, where no such peer names another.
+    pub base_path: BasePath,
     /// The section of the settings for WebRTC.
     pub settings: config::Rtc,
     /// Where media arrives, as it is bound; nowhere, where that port is closed.
@@ -92,9 +95,18 @@ impl Whip {
         let (dialect, _) = proxy.dialects().of(host.as_deref(), ends.local.port());
         let paths = &self.settings.paths;
         let path = Path::of_client(dialect, host.as_deref(), &target, paths);
-        let Some(path) = path else {
+        let Some(mut path) = path else {
             return Err(request);
         };
+        if let Path::Offer(asked) = &mut path {
+            let (_, query) = asked.target.split_once('?').unwrap_or_default();
+            let named = |stream: &StreamUrl| proxy.dialects().named(stream.clone(), &[query]);
+            asked.stream = asked
+                .stream
+                .as_ref()
+                .map_err(|error| *error)
+                .and_then(named);
+        }
         let mut response = self.dispatch(request, ends, proxy, dialect, path).await;
         let headers = response.headers_mut();
         // An origin that has its own rule for other sites has said so.
@@ -220,6 +232,12 @@ impl<'a> Ask<'a> {
 
     fn forwarded(&self) -> Forwarded {
         forwarded::told(&self.whip.trusted_proxies, self.ends)
+    }
+
+    /// The folder under which the client reaches us.
+    fn base(&self) -> BasePath {
+        let (trusted, usual) = (&self.whip.trusted_proxies, &self.whip.base_path);
+        forwarded::base(trusted, self.ends, &self.head.headers, usual)
     }
 }
 

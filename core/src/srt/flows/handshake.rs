@@ -148,7 +148,12 @@ impl Flows {
         let found = Extensions::parse(asked.extensions, asked.extension)?;
         let named = found.stream_id.unwrap_or_default();
         let default = &self.limits.default_stream_id;
-        let asks = dialect.srt(&named, default, direction)?;
+        let mut asks = dialect.srt(&named, default, direction)?;
+        let shown = asks.credentials.as_deref();
+        let query = shown.and_then(|shown| shown.query.as_deref());
+        asks.stream = self
+            .dialects
+            .named(asks.stream, &[query.unwrap_or_default()])?;
         let mut packet = asked.write();
         if dialect.misreads_srt(&named) {
             let id = Naming::default().srt(&asks.stream, asks.action, None)?;
