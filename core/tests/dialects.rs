@@ -3,9 +3,10 @@
 
 use proptest::prelude::*;
 use sluicegate_core::access::credentials::Credentials;
-use sluicegate_core::dialect::{Dialect, File, Naming, RtmpAsked};
+use sluicegate_core::dialect::{Dialect, File, Naming, RtmpAddress, RtmpAsked};
 use sluicegate_core::http::route::{Piece, Route};
-use sluicegate_core::stream::{Action, Protocol, SrtStreamId, StreamUrl, VhostRule};
+use sluicegate_core::http::whip::Path;
+use sluicegate_core::stream::{Action, Protocol, SrtStreamId, StreamError, StreamUrl, VhostRule};
 
 use Action::{Play, Publish};
 use Dialect::{Go2rtc, MediaMtx, NginxRtmp, Ome, Srs};
@@ -426,6 +427,80 @@ fn paths() -> impl Strategy<Value = String> {
         })
 }
 
+/// The same with letters that mean something in some address, or need an escape in it.
+fn odd_paths() -> impl Strategy<Value = String> {
+    let segment = prop_oneof![
+        6 => "[a-c%?#&=:,;+@!~'\"|é日._-]{1,5}",
+        1 => Just("live".to_owned()),
+    ];
+    prop::collection::vec(segment, 1..=4).prop_map(|segments| segments.join("/"))
+}
+
+/// Every address of `stream` at a server of `dialect`, as that server itself reads it: what was asked of which protocol, the
+/// address, and what it names. What cannot be said in it is left out.
+fn addresses(dialect: Dialect, stream: &StreamUrl) -> Vec<(String, String, StreamUrl)> {
+    let naming = naming(dialect);
+    // Any other dialect than the clients' own has the address written.
+    let clients = if dialect == Srs { MediaMtx } else { Srs };
+    let mut found = Vec::new();
+    let mut note = |how: String, address: String, read: Result<StreamUrl, StreamError>| {
+        let read = read.unwrap_or_else(|error| panic!("{dialect} {how}: {address}: {error}"));
+        found.push((how, address, read));
+    };
+    let asked = RtmpAsked {
+        tc_url: "rtmp://10.0.0.1/x",
+        name: "y",
+    };
+    if let Ok(address) = naming.rtmp(clients, stream, &asked) {
+        let RtmpAddress { tc_url, name, .. } = address.expect("another dialect");
+        let read = dialect.rtmp(&RtmpAsked {
+            tc_url: &tc_url,
+            name: &name,
+        });
+        note("rtmp".to_owned(), format!("{tc_url} {name}"), read);
+    }
+    // A path that the client wrote in another way than any server, so that it is always renamed.
+    if let Ok(rename) = naming.rtsp(clients, stream, "theirs") {
+        let url = "rtsp://10.0.0.1/theirs";
+        let url = rename.map_or_else(
+            || url.to_owned(),
+            |rename| rename.url_to_origin(url).into_owned(),
+        );
+        note("rtsp".to_owned(), url.clone(), dialect.rtsp(&url));
+    }
+    for action in [Play, Publish] {
+        if let Ok(id) = naming.srt(stream, action, None) {
+            let read = dialect.srt(&id, "", Some(action));
+            let read = read.inspect(|read| assert_eq!(read.action, action, "{id}"));
+            note(format!("srt {action}"), id, read.map(|read| read.stream));
+        }
+        if let Ok(target) = naming.call(clients, stream, action, "")
+            && naming.check(stream, Protocol::WebRtc, action).is_ok()
+        {
+            let Some(Path::Offer(read)) = Path::of_client(dialect, None, &target, &[]) else {
+                panic!("{dialect} call: {target}");
+            };
+            assert_eq!(read.action, action, "{target}");
+            note(format!("call {action}"), target.clone(), read.stream);
+        }
+    }
+    for file in [
+        File::Playlist,
+        File::Manifest,
+        File::Live(Protocol::HttpFlv),
+        File::Live(Protocol::HttpTs),
+    ] {
+        if let Ok(target) = naming.file(clients, stream, file, "") {
+            let read = match dialect.file(None, &target) {
+                Some(file) => file.stream,
+                None => StreamUrl::from_http(None, &target),
+            };
+            note(format!("{file:?}"), target, read);
+        }
+    }
+    found
+}
+
 /// Every stream that a text names, in any dialect and protocol.
 fn accepted(dialect: Dialect, one: &str, two: &str) -> Vec<StreamUrl> {
     let ids = [None, Some(Play), Some(Publish)].map(|port| dialect.srt(one, two, port));
@@ -493,6 +568,66 @@ fn hostile_text() -> impl Strategy<Value = String> {
 }
 
 proptest! {
+    #[test]
+    fn every_address_that_is_written_names_the_stream_and_no_other(
+        dialect in dialects(), one in odd_paths(), two in odd_paths(),
+    ) {
+        let read = |path: &str| StreamUrl::of_path("", path).ok();
+        let (Some(one), Some(two)) = (read(&one), read(&two)) else { return Ok(()) };
+        let naming = naming(dialect);
+        let [first, second] = [&one, &two].map(|stream| addresses(dialect, stream));
+        for (stream, addresses) in [(&one, &first), (&two, &second)] {
+            let Ok(known) = naming.path(stream) else {
+                prop_assert!(addresses.is_empty(), "{}: {:?}", stream, addresses);
+                continue;
+            };
+            for (how, address, read) in addresses {
+                prop_assert_eq!(read.path(), &*known, "{} {}: {}", dialect, how, address);
+            }
+        }
+        // Only a lone name and the same in the app that stands for none are one thing to a server, where the two differ.
+        let same = naming.path(&one).ok() == naming.path(&two).ok();
+        for (how, address, _) in &first {
+            let other = second.iter().find(|(known, ..)| known == how);
+            let equal = other.is_some_and(|(_, other, _)| other == address);
+            prop_assert_eq!(equal, same && other.is_some(), "{} {}: {}", dialect, how, address);
+        }
+        if same && one != two && naming.path(&one).is_ok() {
+            let bare = |stream: &StreamUrl| stream.path().trim_start_matches("live/").to_owned();
+            prop_assert_eq!(bare(&one), bare(&two));
+        }
+        for rule in [VhostRule::Separate, VhostRule::Ignored] {
+            prop_assert_eq!(rule.key(&one) == rule.key(&two), one == two);
+        }
+    }
+
+    #[test]
+    fn parameters_of_a_name_keep_streams_apart(
+        path in paths(), one in "[a-c0-9._~-]{0,3}", two in "[a-c0-9._~-]{0,3}",
+        other in "[a-c0-9&=?/%._~-]{0,6}",
+    ) {
+        let Ok(stream) = StreamUrl::of_path("", &path) else { return Ok(()) };
+        let named = |x: &str, y: &str| stream.with_parameters(&format!("x={x}&y={y}")).unwrap();
+        let (first, second) = (named(&one, &two), named(&two, &one));
+        prop_assert_eq!(first == second, one == two);
+        prop_assert_eq!(first.to_string().parse(), Ok(first.clone()));
+        prop_assert_eq!(first.bare_path(), &path);
+        prop_assert_ne!(&first, &stream);
+        // Nothing that a client writes as a path is such a name.
+        for text in [format!("{path}/{other}"), format!("{path}/%3F{other}"), format!("{path}%2F%3Fx={one}&y={two}")] {
+            let url = format!("rtsp://h/{text}");
+            for dialect in Dialect::ALL {
+                for read in accepted(dialect, &url, &text) {
+                    prop_assert_ne!(&read, &first, "{}", url);
+                }
+            }
+        }
+        // Any origin is asked for the path alone: the query has the rest.
+        for dialect in Dialect::ALL {
+            prop_assert_eq!(naming(dialect).path(&first), naming(dialect).path(&stream));
+        }
+    }
+
     #[test]
     fn what_is_written_is_read_back(dialect in dialects(), path in paths()) {
         let Ok(stream) = StreamUrl::of_path("", &path) else { return Ok(()) };
