@@ -115,6 +115,7 @@ fn calls() {
         carrier: "a1".to_owned(),
         client: "[2001:db8::1]:4000".parse().expect("an address"),
         action: Action::Publish,
+        bare_tags: false,
         fragments: vec![Some("c".to_owned()), None],
         media: "10.0.0.7:8000".parse().expect("an address"),
         origin: "srs-proxy-server:a-s-1".to_owned(),

@@ -267,6 +267,7 @@ impl Cluster {
             carrier: call.carrier(),
             client: call.client.socket(),
             action: call.action,
+            bare_tags: call.bare_tags,
             fragments: fragments.collect(),
             media: call.media,
             origin: srs::server_key(&member.origin),
@@ -345,6 +346,7 @@ impl Cluster {
             api,
             resource: record.resource,
             media: record.media,
+            bare_tags: record.bare_tags,
             offered: offered.map(|fragment| fragment.map(credentials)).collect(),
             shared: CallState::new(Vec::new(), &record.carrier),
         }))

@@ -46,7 +46,9 @@ pub struct Call {
     pub resource: Option<String>,
     /// Where its media goes.
     pub media: SocketAddr,
-    /// The client's credentials, for an ICE restart.
+    /// Whether the origin writes entity tags without quotes, and reads them so.
+    pub bare_tags: bool,
+    /// The credentials in the offer: the client's, for an ICE restart, or the origin's if the offer is its counter-offer.
     pub offered: Vec<Option<Credentials>>,
     /// How its client proves itself, and which proxy carries it.
     pub shared: CallState,
@@ -307,6 +309,7 @@ mod tests {
             api: Target::plain("127.0.0.1".parse().unwrap(), 1985),
             resource: None,
             media: "127.0.0.1:8000".parse().unwrap(),
+            bare_tags: false,
             offered: Vec::new(),
             shared: CallState::new(checks, "here"),
         })

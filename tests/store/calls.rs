@@ -11,7 +11,8 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use crate::call::{
-    CallOrigin, answer, ask, check, check_once, fragment, location, proof, receive_media, sdp,
+    CallOrigin, Says, answer, ask, ask_with, check, check_once, fragment, location, proof,
+    receive_media, sdp,
 };
 use crate::house::{House, until};
 use crate::pair;
@@ -34,6 +35,10 @@ impl Pair {
     }
 
     async fn open(settings: [&str; 2]) -> Self {
+        Self::with(settings, Says::default()).await
+    }
+
+    async fn with(settings: [&str; 2], says: Says) -> Self {
         let (a, b) = (
             House::open(settings[0]).await,
             House::open(settings[1]).await,
@@ -42,7 +47,7 @@ impl Pair {
             let cluster = house.proxy.cluster().expect("a store");
             until("the store", || cluster.is_reachable()).await;
         }
-        let origin = CallOrigin::start().await;
+        let origin = CallOrigin::saying(says).await;
         a.register_with("o1", &origin.endpoints());
         until("the other proxy's origin", || {
             b.proxy.registry().origins().len() == 1
@@ -208,6 +213,41 @@ async fn an_ice_restart_goes_through_any_proxy() {
         assert_eq!(answer, Some(Kind::Success));
     }
     assert_eq!(pair.a.proxy.sessions().len(), 1, "the call is the same");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_counter_offer_is_taken_up_through_any_proxy() {
+    let counters =
+        "406 Not Acceptable\r\nLocation: /call/1\r\nETag: bare\r\nContent-Type: application/sdp";
+    let says = Says {
+        offer: (counters, sdp("orig")),
+        patch: ("204 No Content", String::new()),
+    };
+    let settings = pair::in_a_mesh("");
+    let pair = Pair::with(settings.each_ref().map(String::as_str), says).await;
+    let whep = "/rtc/v1/whep/?stream=a";
+    let (status, head, _) = ask(pair.a.at.api, "POST", whep, &sdp("unfit")).await;
+    assert_eq!(status, 406, "{head}");
+    let lines = "Content-Type: application/sdp\r\nIf-Match: \"bare\"\r\n";
+    let answered = ask_with(
+        pair.b.at.api,
+        "PATCH",
+        &location(&head),
+        lines,
+        &sdp("clnt"),
+    )
+    .await;
+    assert_eq!(answered.0, 204, "{}", answered.1);
+    let told = pair.origin.whole().pop().unwrap_or_default();
+    assert!(
+        told.to_ascii_lowercase().contains("if-match: bare\r\n"),
+        "{told}"
+    );
+    for house in [&pair.b, &pair.a] {
+        let client = client_of(house).await;
+        let proven = check(&client, CHECK, &mut 0).await;
+        assert_eq!(proven, Some(Kind::Success));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -68,3 +68,4 @@ mod tls;
 #[path = "../support/tls.rs"]
 mod tls_client;
 mod tls_origins;
+mod whip_standards;

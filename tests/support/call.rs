@@ -23,16 +23,39 @@ pub(crate) struct CallOrigin {
 struct Seen {
     sources: BTreeSet<SocketAddr>,
     requests: Vec<String>,
+    whole: Vec<String>,
+}
+
+/// What an origin says to an offer, and to a PATCH: a status with headers, and a body.
+#[derive(Clone)]
+pub(crate) struct Says {
+    pub(crate) offer: (&'static str, String),
+    pub(crate) patch: (&'static str, String),
+}
+
+impl Default for Says {
+    fn default() -> Self {
+        let agreed = "201 Created\r\nLocation: /call/1\r\nContent-Type: application/sdp";
+        let amended = "200 OK\r\nContent-Type: application/trickle-ice-sdpfrag";
+        Self {
+            offer: (agreed, sdp("orig")),
+            patch: (amended, fragment("orig2")),
+        }
+    }
 }
 
 impl CallOrigin {
     pub(crate) async fn start() -> Self {
+        Self::saying(Says::default()).await
+    }
+
+    pub(crate) async fn saying(says: Says) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0")
             .await
             .expect("loopback has ports");
         let api = listener.local_addr().expect("it is bound");
         let seen: Arc<Mutex<Seen>> = Arc::default();
-        tokio::spawn(signal(listener, Arc::clone(&seen)));
+        tokio::spawn(signal(listener, says, Arc::clone(&seen)));
         let socket = UdpSocket::bind("127.0.0.1:0")
             .await
             .expect("loopback has ports");
@@ -60,33 +83,56 @@ impl CallOrigin {
         self.seen.lock().expect("no panic").sources.clone()
     }
 
+    /// Every request with its head and its body.
+    pub(crate) fn whole(&self) -> Vec<String> {
+        self.seen.lock().expect("no panic").whole.clone()
+    }
+
     /// The methods and targets it was asked for.
     pub(crate) fn requests(&self) -> Vec<String> {
         self.seen.lock().expect("no panic").requests.clone()
     }
 }
 
-async fn signal(listener: TcpListener, seen: Arc<Mutex<Seen>>) {
+async fn signal(listener: TcpListener, says: Says, seen: Arc<Mutex<Seen>>) {
     while let Ok((mut client, _)) = listener.accept().await {
-        let mut bytes = vec![0; 8192];
-        let count = client.read(&mut bytes).await.unwrap_or(0);
-        let text = String::from_utf8_lossy(&bytes[..count]).into_owned();
+        let text = read_request(&mut client).await;
         let line = text.split(" HTTP/").next().unwrap_or_default().to_owned();
         let (status, body) = match line.split(' ').next() {
-            Some("POST") => (
-                "201 Created\r\nLocation: /call/1\r\nContent-Type: application/sdp",
-                sdp("orig"),
-            ),
-            Some("PATCH") => (
-                "200 OK\r\nContent-Type: application/trickle-ice-sdpfrag",
-                fragment("orig2"),
-            ),
+            Some("POST") => says.offer.clone(),
+            Some("PATCH") => says.patch.clone(),
             _ => ("200 OK", String::new()),
         };
-        seen.lock().expect("no panic").requests.push(line);
+        {
+            let mut seen = seen.lock().expect("no panic");
+            seen.requests.push(line);
+            seen.whole.push(text);
+        }
         let length = body.len();
         let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}");
         let _ = client.write_all(answer.as_bytes()).await;
+    }
+}
+
+/// A request with its body, or as much of it as came.
+async fn read_request(client: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let head = head.to_ascii_lowercase();
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: "));
+            let length = length.and_then(|length| length.parse().ok()).unwrap_or(0);
+            if body.len() >= length {
+                return text;
+            }
+        }
+        match client.read_buf(&mut bytes).await {
+            Ok(count) if count > 0 => {}
+            _ => return text,
+        }
     }
 }
 

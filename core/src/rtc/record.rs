@@ -34,7 +34,10 @@ pub struct StandingCall {
     pub client: SocketAddr,
     /// Whether the client sends or receives.
     pub action: Action,
-    /// The client's ICE username fragment in each media section, for an ICE restart.
+    /// Whether the origin writes entity tags without quotes.
+    pub bare_tags: bool,
+    /// The ICE username fragment in each media section of the offer: the client's, for an ICE restart, or the origin's if
+    /// the offer is its counter-offer.
     pub fragments: Vec<Option<String>>,
     /// Where the call's media goes.
     pub media: SocketAddr,
@@ -104,7 +107,8 @@ impl CallRecord {
     pub fn text(&self) -> String {
         match self {
             Self::Over => json!({"over": true}).to_string(),
-            Self::Stands(call) => json!({
+            Self::Stands(call) => {
+                let mut document = json!({
                 "carrier": call.carrier,
                 "client": call.client.to_string(),
                 "action": call.action.as_str(),
@@ -113,8 +117,12 @@ impl CallRecord {
                 "origin": call.origin,
                 "resource": call.resource,
                 "stream": call.stream.to_string(),
-            })
-            .to_string(),
+                });
+                if call.bare_tags {
+                    document["bare_tags"] = Value::Bool(true);
+                }
+                document.to_string()
+            }
         }
     }
 
@@ -135,6 +143,7 @@ impl CallRecord {
                 "publish" => Action::Publish,
                 _ => return None,
             },
+            bare_tags: document.get("bare_tags") == Some(&Value::Bool(true)),
             fragments: fragments?.iter().map(owned).collect(),
             media: text("media")?.parse().ok()?,
             origin: text("origin")?.to_owned(),
@@ -159,6 +168,7 @@ mod tests {
             carrier: "a1".to_owned(),
             client: "[2001:db8::1]:4000".parse().unwrap(),
             action: Action::Publish,
+            bare_tags: true,
             fragments: vec![Some("c".to_owned()), None],
             media: "10.0.0.7:8000".parse().unwrap(),
             origin: "srs-proxy-server:a-s-1".to_owned(),
@@ -172,6 +182,7 @@ mod tests {
         let mut without = call();
         without.resource = None;
         without.action = Action::Play;
+        without.bare_tags = false;
         for record in [
             CallRecord::Over,
             CallRecord::Stands(Box::new(call())),

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use hyper::header::{CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MATCH, LOCATION};
 use hyper::{Response, StatusCode};
 use serde_json::Value;
 use sluicegate_core::access::credentials::Credentials;
@@ -34,6 +34,14 @@ struct Agreed {
     target: String,
 }
 
+/// Who offered what in a call.
+struct Offered {
+    /// The credentials in the offer.
+    offered: Vec<Option<sdp::Credentials>>,
+    /// By which its media is known.
+    checks: Vec<Check>,
+}
+
 impl Ask<'_> {
     /// A new call, by an offer as the body.
     pub(super) async fn offer(self, asked: CallRequest) -> Result<Response<Body>, Refused> {
@@ -51,19 +59,29 @@ impl Ask<'_> {
         let target = session.for_origin(&asked.target).into_owned();
         let agreed = self.place(&session, &target, body).await?;
         let announced = self.whip.announced(&self.head, self.ends.local);
-        let (answer, checks) = read_answer(&agreed.answer.body, &offer, &announced)?;
+        let counters = agreed.answer.status == StatusCode::NOT_ACCEPTABLE;
+        let (answer, standing) = match counters {
+            false => {
+                let (answer, checks) = read_answer(&agreed.answer.body, &offer, &announced)?;
+                let offered = offer.credentials;
+                (answer, Offered { offered, checks })
+            }
+            true => read_counter_offer(&agreed.answer.body, &announced)?,
+        };
         let location = agreed.answer.headers.get(LOCATION);
         let location = location.and_then(|value| value.to_str().ok());
         let resource = location.and_then(|location| resolve(&agreed.target, location));
         let mut response = Response::new(full(answer.sdp));
-        *response.status_mut() = StatusCode::CREATED;
+        *response.status_mut() = match counters {
+            false => StatusCode::CREATED,
+            true => StatusCode::NOT_ACCEPTABLE,
+        };
         keep_headers(&agreed.answer.headers, response.headers_mut());
         let kind = HeaderValue::from_static(SDP);
         response.headers_mut().insert(CONTENT_TYPE, kind);
-        let id = self
-            .stand(session, agreed, resource, &offer, checks)
-            .await?;
-        if let Ok(location) = HeaderValue::from_str(&resource_path(&id)) {
+        let id = self.stand(session, agreed, resource, standing).await?;
+        let location = [self.base().as_str(), &resource_path(&id)].concat();
+        if let Ok(location) = HeaderValue::try_from(location) {
             response.headers_mut().insert(LOCATION, location);
         }
         Ok(response)
@@ -79,7 +97,9 @@ impl Ask<'_> {
             .ok_or_else(|| bad("the body names no streamurl"))?
             .to_owned();
         let text = part("sdp").ok_or_else(|| bad("the body has no sdp"))?;
+        let (_, named_by) = url.split_once('?').unwrap_or_default();
         let stream = StreamUrl::from_webrtc(self.head.host(), &url)
+            .and_then(|stream| self.proxy.dialects().named(stream, &[named_by]))
             .map_err(|error| bad(&error.to_string()))?;
         let offer = read_offer(text.as_bytes())?;
         let session = self.open(stream, action, &url).await?;
@@ -108,7 +128,9 @@ impl Ask<'_> {
         set(&mut document, "sdp", &answer.sdp);
         let mut response = json(StatusCode::OK, &document);
         cors::take_word(&agreed.answer.headers, response.headers_mut());
-        self.stand(session, agreed, None, &offer, checks).await?;
+        let offered = offer.credentials;
+        self.stand(session, agreed, None, Offered { offered, checks })
+            .await?;
         Ok(response)
     }
 
@@ -151,33 +173,22 @@ impl Ask<'_> {
         Ok(response)
     }
 
-    /// More of the client's ICE, or a restart of it.
-    pub(super) async fn patch(self, id: &str) -> Result<Response<Body>, Refused> {
+    /// More of the client's ICE, a restart of it, or its answer to a counter-offer.
+    pub(super) async fn patch(mut self, id: &str) -> Result<Response<Body>, Refused> {
         let call = self.call(id).await?;
-        let Some(target) = &call.resource else {
-            return Err(refuse(StatusCode::METHOD_NOT_ALLOWED, NO_PATCH));
-        };
+        if call.bare_tags {
+            self.head.headers.change(|name, value| {
+                let is_tag = name.eq_ignore_ascii_case(IF_MATCH.as_str());
+                is_tag.then(|| bare(value).to_owned())
+            });
+        }
+        let kind = self.head.headers.text("content-type").unwrap_or_default();
+        if kind.trim().to_ascii_lowercase().starts_with(SDP) {
+            return self.answer_counter_offer(&call).await;
+        }
         let fragment = sdp::client_fragment(&self.body)
             .map_err(|error| refuse(StatusCode::BAD_REQUEST, error.to_string()))?;
-        let told = timeout(
-            TELL_WITHIN,
-            self.tell(&call, target, fragment.sdp.clone().into()),
-        )
-        .await;
-        let answer = match told {
-            Ok(Ok(answer)) => answer,
-            // SRS closes, because it knows no PATCH.
-            Ok(Err(_)) => return Err(refuse(StatusCode::METHOD_NOT_ALLOWED, NO_PATCH)),
-            Err(_) => {
-                return Err(refuse(
-                    StatusCode::GATEWAY_TIMEOUT,
-                    "its origin did not answer",
-                ));
-            }
-        };
-        if !answer.status.is_success() {
-            return Err(pass_refusal(answer));
-        }
+        let answer = self.amend(&call, fragment.sdp.clone()).await?;
         let mut response = Response::new(full(""));
         *response.status_mut() = answer.status;
         keep_headers(&answer.headers, response.headers_mut());
@@ -200,6 +211,66 @@ impl Ask<'_> {
             *response.body_mut() = full(rewritten.sdp);
         }
         Ok(response)
+    }
+
+    /// The description with which a player takes up an origin's counter-offer (draft-ietf-wish-whep). Its media is known
+    /// by the credentials in both.
+    async fn answer_counter_offer(&self, call: &Arc<Call>) -> Result<Response<Body>, Refused> {
+        let answer = sdp::offer(&self.body)
+            .map_err(|error| refuse(StatusCode::BAD_REQUEST, error.to_string()))?;
+        let offered = self.offered_by_origin(call).await;
+        let checks = sdp::checks(&answer.credentials, &offered);
+        let told = self.amend(call, answer.sdp).await?;
+        if let Ok(checks) = checks {
+            self.proxy.registry().bindings().add(call, &checks);
+            if let Some(cluster) = self.proxy.cluster() {
+                cluster.tell_of_checks(call, &checks).await;
+            }
+        }
+        let mut response = Response::new(full(""));
+        *response.status_mut() = told.status;
+        keep_headers(&told.headers, response.headers_mut());
+        Ok(response)
+    }
+
+    /// What an origin offered, with the passwords, which only the bindings of the call have where another proxy
+    /// signalled it.
+    async fn offered_by_origin(&self, call: &Call) -> Vec<Option<sdp::Credentials>> {
+        let mut offered = call.offered.clone();
+        for credentials in offered.iter_mut().flatten() {
+            if !credentials.password.is_empty() {
+                continue;
+            }
+            let username = [&*credentials.fragment, ":"].concat().into_bytes();
+            let mut found = self.proxy.registry().bindings().binding(&username);
+            if found.is_none()
+                && let Some(cluster) = self.proxy.cluster()
+            {
+                found = cluster.find_check(&username, self.client().ip()).await;
+            }
+            let found = found.filter(|found| found.call.id == call.id);
+            let password = found.map(|found| String::from_utf8_lossy(&found.password).into_owned());
+            credentials.password = password.unwrap_or_default();
+        }
+        offered
+    }
+
+    /// What the origin of a call says to a description that amends it.
+    async fn amend(&self, call: &Call, description: String) -> Result<CallAnswer, Refused> {
+        let Some(target) = &call.resource else {
+            return Err(refuse(StatusCode::METHOD_NOT_ALLOWED, NO_PATCH));
+        };
+        let told = self.tell(call, target, description.into());
+        match timeout(TELL_WITHIN, told).await {
+            Ok(Ok(answer)) if answer.status.is_success() => Ok(answer),
+            Ok(Ok(answer)) => Err(pass_refusal(answer)),
+            // SRS closes, because it knows no PATCH.
+            Ok(Err(_)) => Err(refuse(StatusCode::METHOD_NOT_ALLOWED, NO_PATCH)),
+            Err(_) => {
+                let words = "its origin did not answer";
+                Err(refuse(StatusCode::GATEWAY_TIMEOUT, words))
+            }
+        }
     }
 
     /// The call of a resource, whichever proxy signalled it.
@@ -301,7 +372,8 @@ impl Ask<'_> {
             target = elsewhere;
             answer = self.exchange(&at_api, &target, body).await?;
         }
-        if answer.status == StatusCode::OK || answer.status == StatusCode::CREATED {
+        let agrees = answer.status == StatusCode::OK || answer.status == StatusCode::CREATED;
+        if agrees || (session.row().request.action == Action::Play && is_counter_offer(&answer)) {
             return Ok(Agreed {
                 answer,
                 media,
@@ -380,8 +452,7 @@ impl Ask<'_> {
         session: Session,
         agreed: Agreed,
         resource: Option<String>,
-        offer: &Rewritten,
-        checks: Vec<Check>,
+        known: Offered,
     ) -> Result<String, Refused> {
         let id = new_id().ok_or_else(|| {
             refuse(
@@ -406,8 +477,9 @@ impl Ask<'_> {
             api: agreed.api,
             resource,
             media: agreed.media,
-            offered: offer.credentials.clone(),
-            shared: CallState::new(checks, carrier),
+            bare_tags: tag(&agreed.answer.headers).is_some_and(|tag| bare(tag) == tag),
+            offered: known.offered,
+            shared: CallState::new(known.checks, carrier),
         });
         let voice = DeleteRequest {
             client: self.client(),
@@ -484,13 +556,55 @@ fn read_answer(
     Ok((answer, checks))
 }
 
-/// What of an origin's headers goes on; `Location` is ours.
+/// An origin's offer in place of an answer. Until the player answers it, its media is known by the origin's half.
+fn read_counter_offer(body: &[u8], announced: &Announced) -> Result<(Rewritten, Offered), Refused> {
+    let broken = |error: sdp::SdpError| broken_answer(&NoAnswer::Broken(error.to_string()));
+    let offer = sdp::answer(body, announced).map_err(broken)?;
+    let nobody = Some(sdp::Credentials {
+        fragment: String::new(),
+        password: String::new(),
+    });
+    let nobody = vec![nobody; offer.credentials.len()];
+    let checks = sdp::checks(&nobody, &offer.credentials).map_err(broken)?;
+    let offered = offer.credentials.clone();
+    Ok((offer, Offered { offered, checks }))
+}
+
+/// Whether an origin does not take a player's offer and makes one itself, which the player answers at a resource.
+fn is_counter_offer(answer: &CallAnswer) -> bool {
+    let kind = answer.headers.get(CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    answer.status == StatusCode::NOT_ACCEPTABLE
+        && kind.trim().to_ascii_lowercase().starts_with(SDP)
+        && answer.headers.contains_key(LOCATION)
+}
+
+/// What of an origin's headers goes on; `Location` is ours, and tags have the quotes that HTTP asks for (RFC 9110
+/// §8.8.3): some servers forget them, and browsers send back what they got.
 pub(super) fn keep_headers(from: &HeaderMap, to: &mut HeaderMap) {
     for (name, value) in from {
         if name != LOCATION {
             to.append(name, value.clone());
         }
     }
+    if let Some(bare) = tag(from).filter(|tag| bare(tag) == *tag)
+        && let Ok(quoted) = HeaderValue::try_from(format!("\"{bare}\""))
+    {
+        to.insert(ETAG, quoted);
+    }
+}
+
+fn tag(headers: &HeaderMap) -> Option<&str> {
+    headers.get(ETAG)?.to_str().ok()
+}
+
+/// An entity tag without its quotes.
+fn bare(tag: &str) -> &str {
+    let strong = tag.trim().trim_start_matches("W/");
+    let inside = strong
+        .strip_prefix('"')
+        .and_then(|tag| tag.strip_suffix('"'));
+    inside.unwrap_or(tag)
 }
 
 /// What SRS's code says, without anything else of its document.

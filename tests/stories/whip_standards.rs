@@ -1,0 +1,149 @@
+//! What WHIP and WHEP ask for beyond an offer and its answer: entity tags, refusals that say when to come back, and an
+//! origin that makes the offer itself.
+
+use sluicegate_core::rtc::stun::Kind;
+use tokio::net::UdpSocket;
+
+use crate::call::{CallOrigin, Says, ask, ask_with, check, fragment, location, receive_media, sdp};
+use crate::house::House;
+use crate::http_origin::header;
+
+const WHEP: &str = "/rtc/v1/whep/?app=live&stream=a";
+const SDP: &str = "Content-Type: application/sdp\r\n";
+
+/// A house with one origin that says this.
+async fn house_with(says: Says) -> (House, CallOrigin) {
+    let house = House::open("").await;
+    let origin = CallOrigin::saying(says).await;
+    house.register_with("one", &origin.endpoints());
+    (house, origin)
+}
+
+#[tokio::test]
+async fn a_tag_has_quotes_here_and_goes_back_as_its_origin_wrote_it() {
+    let rows = [
+        ("with quotes", "\"abc\"", "\"abc\"", "\"abc\""),
+        ("without quotes", "abc", "\"abc\"", "abc"),
+        ("a star", "*", "\"*\"", "*"),
+    ];
+    for (cause, theirs, ours, back) in rows {
+        let offer: &str = format!(
+            "201 Created\r\nLocation: /call/1\r\nETag: {theirs}\r\nContent-Type: application/sdp"
+        )
+        .leak();
+        let patch: &str =
+            format!("200 OK\r\nETag: {theirs}\r\nContent-Type: application/trickle-ice-sdpfrag")
+                .leak();
+        let (house, origin) = house_with(Says {
+            offer: (offer, sdp("orig")),
+            patch: (patch, fragment("orig2")),
+        })
+        .await;
+        let (status, head, _) = ask(house.at.api, "POST", WHEP, &sdp("clnt")).await;
+        assert_eq!(status, 201, "{cause}: {head}");
+        assert_eq!(header(&head, "etag"), [ours], "{cause}");
+        let lines =
+            format!("Content-Type: application/trickle-ice-sdpfrag\r\nIf-Match: {ours}\r\n");
+        let restart = fragment("clnt2");
+        let (status, head, _) =
+            ask_with(house.at.api, "PATCH", &location(&head), &lines, &restart).await;
+        assert_eq!(status, 200, "{cause}: {head}");
+        assert_eq!(header(&head, "etag"), [ours], "{cause}");
+        let told = origin.whole();
+        let told = told.last().expect("a PATCH");
+        assert!(told.starts_with("PATCH /call/1 "), "{cause}: {told}");
+        assert_eq!(header(told, "if-match"), [back], "{cause}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_not_live_yet_and_a_busy_one_are_told_as_the_origin_tells_it() {
+    for target in [WHEP, "/rtc/v1/whip/?app=live&stream=a"] {
+        let (house, origin) = house_with(Says {
+            offer: ("409 Conflict\r\nRetry-After: 7", String::new()),
+            ..Says::default()
+        })
+        .await;
+        let (status, head, _) = ask(house.at.api, "POST", target, &sdp("clnt")).await;
+        assert_eq!(status, 409, "{target}: {head}");
+        assert_eq!(header(&head, "retry-after"), ["7"], "{target}");
+        assert!(header(&head, "access-control-expose-headers")[0].contains("Retry-After"));
+        assert_eq!(origin.requests().len(), 1, "{target}: it is asked once");
+        assert!(house.proxy.sessions().is_empty(), "{target}");
+        assert!(house.proxy.registry().bindings().is_empty(), "{target}");
+    }
+}
+
+const COUNTER_OFFER: &str =
+    "406 Not Acceptable\r\nLocation: /call/1\r\nContent-Type: application/sdp; charset=utf-8";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_player_takes_up_the_offer_that_an_origin_makes_instead() {
+    let (house, origin) = house_with(Says {
+        offer: (COUNTER_OFFER, sdp("orig")),
+        patch: ("204 No Content", String::new()),
+    })
+    .await;
+    let (status, head, offer) = ask(house.at.api, "POST", WHEP, &sdp("unfit")).await;
+    assert_eq!(status, 406, "{head}");
+    assert_eq!(header(&head, "content-type"), ["application/sdp"]);
+    assert!(offer.contains("a=ice-ufrag:orig\r\n"), "{offer}");
+    let ours = format!(" {} {} typ host", house.at.rtc.ip(), house.at.rtc.port());
+    assert!(offer.contains(&ours), "{offer}");
+    let resource = location(&head);
+    assert!(resource.starts_with("/rtc/v1/session/"), "{resource}");
+
+    let answer = format!(
+        "{}a=candidate:1 1 udp 1 192.0.2.7 5000 typ host\r\n",
+        sdp("clnt")
+    );
+    let (status, head, _) = ask_with(house.at.api, "PATCH", &resource, SDP, &answer).await;
+    assert_eq!(status, 204, "{head}");
+    let told = origin.whole();
+    let told = told.last().expect("a PATCH");
+    assert!(told.starts_with("PATCH /call/1 "), "{told}");
+    assert!(told.contains("a=ice-ufrag:clnt\r\n"), "{told}");
+    assert!(!told.contains("192.0.2.7"), "{told}");
+
+    let client = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+    client.connect(house.at.rtc).await.expect("a socket");
+    let mut transaction = 0;
+    let proven = check(&client, "orig:clnt", &mut transaction).await;
+    assert_eq!(proven, Some(Kind::Success));
+    let media = [0x80, 96, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 7];
+    client.send(&media).await.expect("it goes out");
+    assert_eq!(receive_media(&client).await, media);
+    let (status, ..) = ask(house.at.api, "DELETE", &resource, "").await;
+    assert_eq!(status, 200);
+    let told = origin.requests();
+    assert_eq!(told.last().map(String::as_str), Some("DELETE /call/1"));
+}
+
+#[tokio::test]
+async fn a_406_without_an_offer_or_for_a_publisher_is_a_refusal() {
+    let rows = [
+        (
+            "no Location",
+            WHEP,
+            "406 Not Acceptable\r\nContent-Type: application/sdp",
+        ),
+        ("no offer", WHEP, "406 Not Acceptable\r\nLocation: /call/1"),
+        (
+            "a publisher",
+            "/rtc/v1/whip/?app=live&stream=a",
+            COUNTER_OFFER,
+        ),
+    ];
+    for (cause, target, says) in rows {
+        let (house, _origin) = house_with(Says {
+            offer: (says, sdp("orig")),
+            ..Says::default()
+        })
+        .await;
+        let (status, head, body) = ask(house.at.api, "POST", target, &sdp("clnt")).await;
+        assert_eq!(status, 406, "{cause}");
+        assert!(header(&head, "location").is_empty(), "{cause}: {head}");
+        assert!(!body.contains("ice-pwd"), "{cause}: {body}");
+        assert!(house.proxy.sessions().is_empty(), "{cause}");
+    }
+}
