@@ -136,7 +136,7 @@ impl Pair {
 
     /// Tells the client why it is let go.
     async fn tell(&mut self, refusal: &Refusal) {
-        let asked = self.passage.asked;
+        let asked = self.passage.asked();
         let Some((code, words)) = told(asked.action, refusal) else {
             return;
         };

@@ -193,7 +193,7 @@ impl Rtmp {
         };
         let mut passage = Watched {
             joined,
-            asked,
+            stream_id: asked.stream_id,
             flows: false,
             unhurried: DelayedAcks::default(),
             row: Arc::clone(session.row()),
@@ -505,13 +505,11 @@ impl Pair {
 
     /// What a client hears that asked for a second stream, if it is between two messages now.
     fn linger_close(&mut self) -> Option<Vec<u8>> {
+        let asked = self.passage.asked();
         let joined = &mut self.passage.joined;
         let words = carries_another(self.session.row(), joined.second_request()?);
-        joined.message_to_client(&status(
-            self.passage.asked,
-            no(self.passage.asked.action),
-            &words,
-        ))
+        let message = status(asked, no(asked.action), &words);
+        joined.message_to_client(&message)
     }
 }
 
@@ -528,7 +526,8 @@ fn carries_another(row: &Row, name: &str) -> String {
 #[derive(Debug)]
 struct Watched {
     joined: Joined,
-    asked: StatusFor,
+    /// The message stream of its request.
+    stream_id: u32,
     /// Media has been seen, and the row knows.
     flows: bool,
     unhurried: DelayedAcks,
@@ -538,6 +537,13 @@ struct Watched {
 }
 
 impl Watched {
+    fn asked(&self) -> StatusFor {
+        StatusFor {
+            action: self.row.request.action,
+            stream_id: self.stream_id,
+        }
+    }
+
     fn note_media(&mut self) {
         if self.flows {
             return;
