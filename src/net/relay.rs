@@ -214,7 +214,8 @@ struct Half {
     direction: Direction,
     // Boxed: most receivers take what they get, for hours.
     left_over: Option<Box<LeftOver>>,
-    read_size: usize,
+    /// Each read is of at most two to this power of bytes: one byte, since thousands of connections keep it for hours.
+    read_power: u8,
     /// The receiver took what was written, and its socket did not yet.
     owing: bool,
     closed: Option<Over>,
@@ -245,7 +246,7 @@ impl Half {
         Self {
             direction,
             left_over: None,
-            read_size: READ_FIRST,
+            read_power: READ_FIRST,
             owing: false,
             closed: None,
         }
@@ -289,8 +290,8 @@ impl Half {
             scratch.resize(READ_MAX, 0);
         }
         let room = scratch
-            .get_mut(..self.read_size)
-            .expect("read_size is at most READ_MAX");
+            .get_mut(..1 << self.read_power)
+            .expect("a read is at most READ_MAX");
         let mut buffer = ReadBuf::new(room);
         // `poll_read` clears the socket's readiness on a short read, which saves the read that finds nothing.
         let read = ready!(Pin::new(from).poll_read(cx, &mut buffer));
@@ -325,12 +326,12 @@ impl Half {
             }
         }
         if rest.is_empty() {
-            if count == self.read_size {
-                self.read_size = (self.read_size * 2).min(READ_MAX);
+            if count == 1 << self.read_power {
+                self.read_power = (self.read_power + 1).min(READ_LARGEST);
             }
         } else {
             self.left_over = LeftOver::new(rest.to_vec());
-            self.read_size = READ_SLOW;
+            self.read_power = READ_SLOW;
             row.blocked(self.direction, true);
         }
         passage.passed().map_err(Over::Session)
@@ -439,11 +440,12 @@ thread_local! {
 /// After so many reads the kernel is asked again to delay acknowledgements: half a second of video, and no cost.
 const ASK_AGAIN: u8 = 16;
 /// The largest read, and the size of the scratch buffer of a worker.
-pub const READ_MAX: usize = 256 * 1024;
-/// A new session reads this much; full reads double it.
-const READ_FIRST: usize = 64 * 1024;
-/// After a receiver was slow its sender is read in small steps, so that thousands of stalled viewers stay cheap.
-const READ_SLOW: usize = 16 * 1024;
+pub const READ_MAX: usize = 1 << READ_LARGEST;
+const READ_LARGEST: u8 = 18;
+/// A new session reads 64 KiB at once; full reads double it.
+const READ_FIRST: u8 = 16;
+/// After a receiver was slow its sender is read in steps of 16 KiB, so that thousands of stalled viewers stay cheap.
+const READ_SLOW: u8 = 14;
 
 #[cfg(test)]
 mod tests {
