@@ -648,7 +648,7 @@ fn where_one_time_leaves_another_without_effect_it_is_said() {
             "placement.ask_timeout is as long as session.setup_timeout",
         ),
         (
-            "[store]\nurl = \"redis://10.0.0.9\"\ntimeout = \"5s\"\n",
+            "[store]\ntype = \"redis\"\nurl = \"redis://10.0.0.9\"\ntimeout = \"5s\"\n",
             "store.timeout is as long as session.setup_timeout",
         ),
     ];

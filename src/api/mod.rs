@@ -669,7 +669,7 @@ mod tests {
             "failed": [{"origin": "two", "why": "refused"}], "state": "relaying",
             "started_at": "2026-11-28T12:00:00Z", "age_seconds": 2.5, "first_media_seconds": null,
             "bytes_to_client": 3, "bytes_to_origin": 123_456_789, "bps_to_client": 0, "bps_to_origin": 5_000_000,
-            "setup_seconds": 0.1, "stalls": 0});
+            "setup_seconds": 0.1, "stalls": 0, "holds": []});
         let stream = json!({"stream": "v/live/a", "origin": "one", "publishers": 1, "players": 2, "pulls": 1, "proxies": ["p1"],
             "state": "live", "protocols": ["rtmp"], "bps_in": 5_000_000, "bps_out": 0, "since_seconds": 2.5,
             "silent_seconds": null});

@@ -407,7 +407,7 @@ mod tests {
                 "FILE: [[source]] 1: resolver: it is for dns and srv",
             ),
             (
-                "[[source]]\nurl = \"https://a/\"\n",
+                "[[source]]\nurl = \"ftp://a/\"\n",
                 "FILE: [[source]] 1: url: write it as http",
             ),
             (

@@ -64,6 +64,9 @@ pub enum ValueError {
     /// Not a rule for streams.
     #[error(transparent)]
     Rule(#[from] RuleError),
+    /// A list of authorities without one.
+    #[error("names nobody, so no server could be believed")]
+    NoAuthority,
     /// Not one of the values on offer.
     #[error("not one of the choices")]
     NotAChoice,

@@ -14,7 +14,7 @@ use crate::call::{
     CallOrigin, Says, answer, ask, ask_with, check, check_once, fragment, location, proof,
     receive_media, sdp,
 };
-use crate::house::{House, until};
+use crate::house::{House, until, until_told};
 use crate::pair;
 use crate::redis_server::RedisServer;
 
@@ -229,13 +229,12 @@ async fn a_counter_offer_is_taken_up_through_any_proxy() {
     let (status, head, _) = ask(pair.a.at.api, "POST", whep, &sdp("unfit")).await;
     assert_eq!(status, 406, "{head}");
     let lines = "Content-Type: application/sdp\r\nIf-Match: \"bare\"\r\n";
-    let answered = ask_with(
-        pair.b.at.api,
-        "PATCH",
-        &location(&head),
-        lines,
-        &sdp("clnt"),
-    )
+    let mut answered = (404, String::new(), String::new());
+    until_told("the other proxy knows the call", async || {
+        let (to, body) = (location(&head), sdp("clnt"));
+        answered = ask_with(pair.b.at.api, "PATCH", &to, lines, &body).await;
+        answered.0 != 404
+    })
     .await;
     assert_eq!(answered.0, 204, "{}", answered.1);
     let told = pair.origin.whole().pop().unwrap_or_default();

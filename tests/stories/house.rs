@@ -118,7 +118,9 @@ impl House {
                 .iter()
                 .any(|known| part.starts_with(known))
             {
-                lines.push_str(&format!("[{part}\n"));
+                let heading = part.lines().next().unwrap_or_default();
+                let open = if heading.ends_with("]]") { "[[" } else { "[" };
+                lines.push_str(&format!("{open}{part}\n"));
             }
         }
         let file = tempfile::Builder::new()

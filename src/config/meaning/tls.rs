@@ -97,7 +97,10 @@ fn read_shown(r: &mut Reader<'_>) -> Option<Files> {
 fn read_authorities(r: &mut Reader<'_>, path: &str) -> ServerAuthority {
     let named: Vec<PathBuf> = r.read(path, |written| {
         let items = written.items();
-        if items.is_empty() || items.iter().any(|item| item.contains(char::is_control)) {
+        if items.is_empty() {
+            return Err(ValueError::NoAuthority);
+        }
+        if items.iter().any(|item| item.contains(char::is_control)) {
             return Err(ValueError::NotAFile);
         }
         Ok(items.into_iter().map(PathBuf::from).collect())
