@@ -190,7 +190,8 @@ fn explained(error: &Error, host: &Host) -> String {
         };
     };
     match problem {
-        CertificateError::UnknownIssuer => {
+        // The second: by an authority that only has the name of one that is.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "its certificate is signed by nobody who is trusted here (tls.authorities)".to_owned()
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
