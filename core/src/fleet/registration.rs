@@ -116,7 +116,7 @@ impl Fleet {
     }
 
     /// The origins that would be in the way of `origin`, which has the same server id at another address: those that seem
-    /// to be alive, at most [`MOST_NAMESAKES`]. Whoever finds that nobody answers there notes so before it registers.
+    /// to be alive, at most `MOST_NAMESAKES`. A caller that finds that nobody answers there notes so before it registers.
     pub fn namesakes_elsewhere(&self, now: Instant, origin: &Origin) -> Vec<OriginId> {
         let known = self
             .members
