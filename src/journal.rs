@@ -2,10 +2,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use sluicegate_core::events::{Event, Events, Kind, News};
 use tokio::sync::broadcast;
+
+use crate::unix_time;
 
 /// The newest events of each kind, and those who follow them.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ impl Journal {
         if kind == Kind::Refused {
             self.refused.fetch_add(1, Ordering::Relaxed);
         }
-        let event = self.lock().note(now(), kind, news);
+        let event = self.lock().note(unix_time::millis(), kind, news);
         // Nobody has to follow.
         let _ = self.told.send(event);
     }
@@ -55,14 +56,6 @@ impl Journal {
     fn lock(&self) -> MutexGuard<'_, Events> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Milliseconds since 1970.
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    })
 }
 
 /// Events that somebody who follows may be behind.

@@ -18,7 +18,7 @@
 //! | 3 | [`server`], [`config`], [`demo`], [`logging`]: they know everyone |
 //! | 2 | [`listener`], [`admin`]: one protocol or surface each; they know [`proxy`], not each other |
 //! | 1 | [`proxy`], [`sessions`], [`registry`], [`cluster`], [`readiness`], [`placer`], [`lookup`], [`origin`], [`hub`], [`net`], [`metrics`], [`fleet_api`] |
-//! | 0 | [`api`], [`journal`], [`store`], [`stream_names`], [`value`], `bell`, `file_stamp` |
+//! | 0 | [`api`], [`journal`], [`store`], [`stream_names`], [`value`], `bell`, `file_stamp`, `unix_time` |
 //!
 //! Below the crate boundary, in `sluicegate_core`, there is no socket, clock or task: bytes become events and
 //! facts become decisions there.
@@ -52,4 +52,5 @@ pub mod sessions;
 pub mod store;
 pub mod stream_names;
 pub mod systemd;
+mod unix_time;
 pub mod value;

@@ -14,7 +14,7 @@ fn floor(module: &str) -> Option<u8> {
         "acme" | "cluster" | "fleet_api" | "hub" | "lookup" | "metrics" | "net" | "origin"
         | "placer" | "proxy" | "readiness" | "registry" | "reported" | "sessions" | "systemd" => 1,
         "api" | "bell" | "config" | "file_stamp" | "journal" | "pem" | "store" | "stream_names"
-        | "value" => 0,
+        | "unix_time" | "value" => 0,
         _ => return None,
     })
 }

@@ -14,7 +14,7 @@ mod schedule;
 mod shelf;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
@@ -26,6 +26,7 @@ use crate::config;
 use crate::net::tls::{Certificates, Challenges, Trust};
 use crate::origin::connect::Connector;
 use crate::pem::Loaded;
+use crate::unix_time;
 
 /// Gets certificates, and keeps them fresh.
 #[derive(Debug)]
@@ -139,10 +140,7 @@ impl Acme {
 }
 
 fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        i64::try_from(since.as_secs()).unwrap_or(i64::MAX / 2)
-    })
+    i64::try_from(unix_time::seconds()).unwrap_or(i64::MAX / 2)
 }
 
 /// Without randomness, proxies that failed together come again together; it is no secret.

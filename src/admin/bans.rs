@@ -12,7 +12,7 @@ use super::fleet::data;
 use super::{System, problem};
 use crate::api;
 use crate::config::parse_duration;
-use crate::sessions::unix_now;
+use crate::unix_time;
 
 /// What may stand after the `?` of a ban.
 #[derive(Debug, Deserialize)]
@@ -26,7 +26,7 @@ pub(super) struct Wanted {
 
 /// `GET /api/v1/bans`.
 pub(super) async fn list(State(system): State<System>) -> Response {
-    let now = unix_now();
+    let now = unix_time::seconds();
     let words = system.proxy.sessions().bans().words();
     let mut bans: Vec<api::Ban> = words
         .iter()
@@ -52,7 +52,7 @@ pub(super) async fn ban(State(system): State<System>, Query(wanted): Query<Wante
         Ok(period) if period >= SHORTEST && period.as_secs() <= LONGEST_BAN => period,
         _ => return bad("for: not a duration from 1s to a year, such as 90s, 2h or 30d"),
     };
-    let until = unix_now().saturating_add(period.as_secs());
+    let until = unix_time::seconds().saturating_add(period.as_secs());
     match system.proxy.ban(target, until, &wanted.reason).await {
         Some((ban, ended)) => data(api::Banned {
             ban: document(&ban),
@@ -102,7 +102,7 @@ fn document(ban: &Ban) -> api::Ban {
         kind: kind.to_owned(),
         name,
         until: ban.until,
-        seconds_left: ban.until.saturating_sub(unix_now()),
+        seconds_left: ban.until.saturating_sub(unix_time::seconds()),
         since: ban.at / 1000,
         reason: ban.reason.to_string(),
     }

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher as _};
 use std::net::IpAddr;
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Path, State};
@@ -22,6 +21,7 @@ use super::{System, problem};
 use crate::api::{Done, Me};
 use crate::config::Role;
 use crate::net::entrance::Ends;
+use crate::unix_time;
 
 /// A file of the console.
 struct Asset {
@@ -149,8 +149,9 @@ pub(super) async fn me(
         has_login: access.asks(),
         is_logged_in: passed.is_some(),
     };
-    let newer =
-        passed.and_then(|(holder, pass)| access.cookie(&holder, pass.replaced(now())?, &base));
+    let newer = passed.and_then(|(holder, pass)| {
+        access.cookie(&holder, pass.replaced(unix_time::seconds())?, &base)
+    });
     let kept = [(header::CACHE_CONTROL, "no-store")];
     let answer = super::fleet::data(document);
     match newer {
@@ -177,9 +178,13 @@ pub(super) async fn login(
         return (retry, problem(StatusCode::TOO_MANY_REQUESTS, words)).into_response();
     }
     let holder = access.holder_of(typed.token.trim());
-    let cookie = holder
-        .as_ref()
-        .and_then(|holder| access.cookie(holder, Pass::begun(now()), &system.base(ends, &headers)));
+    let cookie = holder.as_ref().and_then(|holder| {
+        access.cookie(
+            holder,
+            Pass::begun(unix_time::seconds()),
+            &system.base(ends, &headers),
+        )
+    });
     match (holder, cookie) {
         (Some(holder), _) if !holder.role.may(Role::Viewer) => {
             let words = "this token registers origins; it does not see the fleet";
@@ -218,7 +223,7 @@ impl Access {
         ours.find_map(|(_, text)| {
             let name = Pass::name(text)?;
             let (role, key) = self.signing(&name)?;
-            let pass = Pass::open(text, &key, now())?;
+            let pass = Pass::open(text, &key, unix_time::seconds())?;
             Some((Holder { name, role }, pass))
         })
     }
@@ -256,7 +261,7 @@ impl Access {
 impl Tries {
     /// Counts a try, and says whether it is one of the first of its address in this minute.
     fn may_try(&self, address: IpAddr) -> bool {
-        let minute = now() / 60;
+        let minute = unix_time::seconds() / 60;
         let mut tries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if tries.len() >= MOST_ADDRESSES {
             tries.retain(|_, (then, _)| *then == minute);
@@ -271,12 +276,6 @@ impl Tries {
         *count += 1;
         *count <= TRIES
     }
-}
-
-/// Seconds since 1970.
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
 }
 
 /// Everything comes from this address, nothing from elsewhere. Media Source playback needs `blob:`.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Query, State};
@@ -27,6 +27,7 @@ use super::{System, cluster, problem};
 use crate::api::{
     Attention, Coverage, Finding, History, OriginCounts, OriginHistory, Overview, Totals,
 };
+use crate::unix_time;
 
 /// What is noted of the last hour, and who follows.
 #[derive(Debug)]
@@ -99,7 +100,7 @@ impl System {
         totals.failovers = counted.1.saturating_sub(before.1);
         push(&mut hour.counted, counted, MINUTE_STEPS);
         push(&mut hour.totals, totals, HOUR_STEPS);
-        hour.until = now_millis();
+        hour.until = unix_time::millis();
     }
 
     fn note_origins(&self) {
@@ -130,7 +131,7 @@ impl System {
             .watch
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        watch.note(since, Duration::from_millis(now_millis()), &samples);
+        watch.note(since, Duration::from_millis(unix_time::millis()), &samples);
     }
 
     /// The totals of this proxy now, with the counts of the last step.
@@ -343,14 +344,6 @@ fn push<T>(kept: &mut VecDeque<T>, one: T, most: usize) {
         kept.pop_front();
     }
     kept.push_back(one);
-}
-
-/// Milliseconds since 1970.
-fn now_millis() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    })
 }
 
 const TOTALS_STEP: Duration = Duration::from_secs(5);

@@ -3,7 +3,6 @@
 use std::io::{self, BufRead};
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use sluicegate_core::access::rules::Rules;
@@ -12,6 +11,7 @@ use sluicegate_core::access::{keys, passwords};
 use sluicegate_core::stream::{Action, SrtStreamId, StreamError, StreamUrl};
 
 use crate::config::{ConfigError, Environment, Settings, parse_duration};
+use crate::unix_time;
 
 /// What to sign.
 #[derive(Debug, Args)]
@@ -82,9 +82,6 @@ pub fn signed(arguments: &SignArguments, environment: &Environment) -> Result<St
     let loaded = Settings::load(Some(&arguments.config), environment)?;
     let secret = secret(&loaded.settings.sources.rules, arguments.check.as_deref())?;
     let lifetime = parse_duration(&arguments.lifetime).map_err(|_| SignError::Duration)?;
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
     let action = if arguments.publish {
         Action::Publish
     } else {
@@ -102,7 +99,7 @@ pub fn signed(arguments: &SignArguments, environment: &Environment) -> Result<St
         &Terms {
             action,
             stream: &named.stream,
-            end: now.saturating_add(lifetime).as_secs(),
+            end: unix_time::now().saturating_add(lifetime).as_secs(),
             viewer: arguments.viewer.as_deref(),
             address: arguments.address,
         },

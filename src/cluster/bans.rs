@@ -7,13 +7,13 @@ use sluicegate_core::cluster::records::prefix;
 use tracing::warn;
 
 use super::Cluster;
-use crate::sessions::unix_now;
 use crate::store::{Store, records};
+use crate::unix_time;
 
 impl Cluster {
     /// Tells all proxies of a ban, or that it is lifted.
     pub async fn tell_ban(&self, ban: &Ban) {
-        let left = ban.until.saturating_sub(unix_now());
+        let left = ban.until.saturating_sub(unix_time::seconds());
         if left == 0 {
             return;
         }

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use sluicegate_core::cluster::peers::{DUTY, DutyRecord, REPORT, Wanted};
 use sluicegate_core::fleet::drain::{Cause, Duty};
@@ -12,6 +12,7 @@ use tracing::warn;
 
 use super::Cluster;
 use crate::store::Store;
+use crate::unix_time;
 
 /// The last word on each origin.
 #[derive(Debug, Default)]
@@ -60,7 +61,7 @@ impl Duties {
 impl Cluster {
     /// Tells all proxies what is wanted of an origin from now on. `time_limit` is how long its sessions may finish.
     pub async fn tell_duty(&self, origin: &OriginId, duty: Duty, time_limit: Option<Duration>) {
-        let at = now();
+        let at = unix_time::millis();
         let wanted = match duty {
             Duty::Active => Wanted::Active,
             Duty::Disabled => Wanted::Disabled,
@@ -81,7 +82,10 @@ impl Cluster {
             return;
         };
         let wanted = if used { Wanted::Leaving } else { Wanted::Gone };
-        let word = DutyRecord { at: now(), wanted };
+        let word = DutyRecord {
+            at: unix_time::millis(),
+            wanted,
+        };
         self.duties.take(origin, word);
         self.follow_duty(origin, word);
         if !used {
@@ -102,7 +106,7 @@ impl Cluster {
                 Some(Duty::Draining(drain)) if drain.cause == Cause::Deregistered
             );
             if !word.lasts() && leaves && self.registry.left(&origin).total() > 0 {
-                let at = now().max(word.record.at.saturating_add(1));
+                let at = unix_time::millis().max(word.record.at.saturating_add(1));
                 let wanted = Wanted::Leaving;
                 let word = DutyRecord { at, wanted };
                 self.duties.take(&origin, word);
@@ -186,7 +190,8 @@ impl Cluster {
             Wanted::Gone => drop(registry.deregister(origin)),
             Wanted::Leaving => registry.deregister_after(origin, LEAVING),
             Wanted::Draining(deadline) => {
-                let left = deadline.map(|at| Duration::from_millis(at.saturating_sub(now())));
+                let left = deadline
+                    .map(|at| Duration::from_millis(at.saturating_sub(unix_time::millis())));
                 registry.drain(origin, left, Cause::Operator);
             }
         }
@@ -209,14 +214,6 @@ impl Cluster {
 
 fn key_of(origin: &OriginId) -> String {
     format!("{DUTY}{origin}")
-}
-
-/// Milliseconds since 1970, by this machine's clock.
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    })
 }
 
 /// How long an origin that was deregistered waits for those who use it to say so again: three looks, since where nobody

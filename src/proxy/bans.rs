@@ -1,12 +1,11 @@
 //! Banning: who is met is refused from now on and at every proxy, and what it has ends.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use sluicegate_core::access::bans::{Ban, Suspect, Target, reason_of};
 use sluicegate_core::access::identity::Identity;
 use sluicegate_core::access::verdict::Why;
 
 use super::{Proxy, Refusal, Request};
+use crate::unix_time;
 
 impl Proxy {
     /// Bans somebody or something until then, in seconds since 1970. Returns the ban and how many sessions it ended here;
@@ -67,10 +66,7 @@ impl Proxy {
 
     /// Milliseconds since 1970, and later than every word on this target: the clock of who spoke last may be ahead.
     fn later_than(&self, target: &Target) -> u64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = since.map_or(0, |since| {
-            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-        });
+        let now = unix_time::millis();
         let words = self.shared.sessions.bans().words();
         let known = words.iter().find(|ban| ban.target == *target);
         known.map_or(now, |known| now.max(known.at.saturating_add(1)))

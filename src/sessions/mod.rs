@@ -10,7 +10,7 @@ mod table;
 mod tally;
 mod tap;
 
-pub use bans::{Bans, unix_now};
+pub use bans::Bans;
 pub use end::{EndReason, Over};
 #[cfg(test)]
 pub(crate) use held::KEYFRAME_WITHIN;

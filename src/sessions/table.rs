@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use sluicegate_core::access::bans::{Ban, Suspect};
 use sluicegate_core::access::identity::Identity;
@@ -17,11 +17,11 @@ use tracing::{info, warn};
 use super::row::Pace;
 use super::{
     Bans, Direction, EndReason, OpenPull, Placed, Pull, Request, Row, State, Tally, TapEnd,
-    unix_now,
 };
 use crate::api::{EndedSession, Failed, Totals};
 use crate::metrics::{DirectionLabels, EndLabels, Metrics, SessionLabels};
 use crate::stream_names::masked;
+use crate::unix_time;
 
 /// How long the parts of a session may take.
 #[derive(Debug, Clone)]
@@ -219,7 +219,7 @@ impl Sessions {
         if !self.bans.take(ban.clone()) {
             return None;
         }
-        let (nobody, now) = (Identity::default(), unix_now());
+        let (nobody, now) = (Identity::default(), unix_time::seconds());
         let is_met = |row: &&Arc<Row>| {
             let suspect = Suspect {
                 client: row.request.client.ip(),
@@ -442,7 +442,6 @@ fn ended_document(row: &Row, placed: &Placed, reason: &str) -> EndedSession {
         origin: origin.as_str().to_owned(),
         why: why.clone(),
     });
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
     EndedSession {
         id: row.id,
         proxy: None,
@@ -453,9 +452,7 @@ fn ended_document(row: &Row, placed: &Placed, reason: &str) -> EndedSession {
         client: request.client.to_string(),
         origin: placed.origin.as_ref().map(|id| id.as_str().to_owned()),
         failed: failed.collect(),
-        ended_at: since.map_or(0, |since| {
-            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-        }),
+        ended_at: unix_time::millis(),
         lasted_seconds: row.age().as_secs_f64(),
         reason: reason.to_owned(),
         bytes_to_client: row.bytes(Direction::ToClient),

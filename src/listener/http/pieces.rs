@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::unfold;
@@ -48,6 +48,7 @@ use crate::origin::http::AnswerBody;
 use crate::origin::kept::Repeatable;
 use crate::origin::silence::SilenceCheck;
 use crate::proxy::{Attempt, DialError, PieceGuard, Proxy, Refusal, Request as Asked};
+use crate::unix_time;
 
 /// What pulling in pieces is set to, and what it keeps.
 #[derive(Debug)]
@@ -94,7 +95,7 @@ impl Pieces {
     fn open(&self, text: Option<&str>) -> Result<Option<(Link, bool)>, (StatusCode, String)> {
         let Some(text) = text else { return Ok(None) };
         for (key, lets_in) in [(&self.granting, true), (&self.key, false)] {
-            match key.open(text, now()) {
+            match key.open(text, unix_time::seconds()) {
                 Ok(link) => return Ok(Some((link, lets_in))),
                 Err(LinkError::Forged) => {
                     return Err((StatusCode::FORBIDDEN, LinkError::Forged.to_string()));
@@ -256,7 +257,7 @@ async fn pull(
             (Some(_), Some(link)) => link.expires,
             _ => {
                 let over = place.grant().ends_at.unwrap_or(u64::MAX);
-                expiry(now()).min(over)
+                expiry(unix_time::seconds()).min(over)
             }
         };
         let viewing = match viewing {
@@ -267,7 +268,7 @@ async fn pull(
                 viewing
             }
             None => {
-                let viewing = viewer::begin(kind, &place, now());
+                let viewing = viewer::begin(kind, &place, unix_time::seconds());
                 if kind != Piece::Segment {
                     let begun = proxy.begin_viewing(place.request(), &viewing, place.grant());
                     begun.map_err(refused)?;
@@ -766,12 +767,12 @@ impl PieceRequest {
         let link = match &self.viewer {
             Some(_) if response.is_none() => self.pieces.mark.clone(),
             // A redirect or the like, which is never shared.
-            Some(viewer) => viewer.link(&leads, Where::Listing, now()),
+            Some(viewer) => viewer.link(&leads, Where::Listing, unix_time::seconds()),
             None => self.pieces.key.seal(&Link {
                 stream: self.place.request().stream.clone(),
                 origin: attempt.origin.clone(),
                 target: attempt.target.clone(),
-                expires: expiry(now()),
+                expires: expiry(unix_time::seconds()),
                 viewing: None,
             }),
         };
@@ -908,7 +909,7 @@ impl Prepared {
             Self::Whole(mut head, body) => {
                 let body = match (viewer, head.leads.take()) {
                     (Some(viewer), Some(leads)) => {
-                        viewer.copy(&leads, &mut head.headers, &body, now())
+                        viewer.copy(&leads, &mut head.headers, &body, unix_time::seconds())
                     }
                     _ => body,
                 };
@@ -926,7 +927,7 @@ async fn shared(flight: &Arc<Flight>, head: &Head, viewer: Option<&Viewer>) -> R
     let mut response = flight.response(head);
     match flight.whole().await {
         Some(body) => {
-            let body = viewer.copy(leads, response.headers_mut(), &body, now());
+            let body = viewer.copy(leads, response.headers_mut(), &body, unix_time::seconds());
             response.map(|_| full(body))
         }
         None => text(StatusCode::SERVICE_UNAVAILABLE, "the answer broke off"),
@@ -999,13 +1000,6 @@ fn result_of(status: StatusCode) -> &'static str {
 fn folder_of(target: &str) -> Option<&str> {
     let (path, _) = target.split_once('?').unwrap_or((target, ""));
     path.get(..=path.rfind('/')?)
-}
-
-/// Seconds since 1970.
-fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
 }
 
 /// When a link that is made now is over: on the hour, so that the links of an hour are equal.

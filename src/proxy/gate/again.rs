@@ -14,7 +14,8 @@ use tracing::info;
 
 use super::{Gate, Sitting};
 use crate::proxy::{Proxy, Refusal, Request};
-use crate::sessions::{EndReason, Row, Ticket, question, unix_now};
+use crate::sessions::{EndReason, Row, Ticket, question};
+use crate::unix_time;
 
 impl Gate {
     /// The verdict by the rules of today on somebody who was let in at `began`, in seconds since 1970. A signature or a
@@ -55,7 +56,7 @@ impl Proxy {
         session: Box<str>,
     ) -> AbortOnDropHandle<()> {
         let (proxy, row) = (self.clone(), Arc::downgrade(row));
-        let began = unix_now();
+        let began = unix_time::seconds();
         AbortOnDropHandle::new(tokio::spawn(async move {
             loop {
                 sleep(period).await;
@@ -139,7 +140,7 @@ impl Proxy {
             None => {
                 let (ticket, _) = self.count_anyway(request, &viewing.who);
                 gate.viewings.begin(viewing.id, ticket);
-                Duration::from_secs(unix_now().saturating_sub(viewing.since))
+                Duration::from_secs(unix_time::seconds().saturating_sub(viewing.since))
             }
         };
         let Some(period) = gate.recheck_of(request) else {

@@ -9,7 +9,7 @@ use sluicegate_core::access::verdict::Verdict;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
-use crate::sessions::unix_now;
+use crate::unix_time;
 
 /// A verdict, until when it holds.
 type Slot = Arc<AsyncMutex<Option<(Instant, Verdict)>>>;
@@ -55,7 +55,7 @@ impl CachedVerdicts {
         }
         let verdict = ask().await;
         *slot = Some((
-            Instant::now() + lifetime(&verdict, unix_now()),
+            Instant::now() + lifetime(&verdict, unix_time::seconds()),
             verdict.clone(),
         ));
         verdict

@@ -35,7 +35,8 @@ use self::viewings::Viewings;
 use super::{Proxy, Refusal, Request};
 use crate::lookup::{AccessSaid, CheckSaid};
 use crate::origin::connect::Connector;
-use crate::sessions::{EndReason, Row, question, unix_now};
+use crate::sessions::{EndReason, Row, question};
+use crate::unix_time;
 pub use sluicegate_core::access::verdict::{Denial, Grant, Verdict, Why};
 
 /// The rules, and what is remembered of those who came.
@@ -84,7 +85,7 @@ impl Gate {
         let session = session.unwrap_or_default();
         let sitting = Sitting {
             session: Some(&session),
-            now: unix_now(),
+            now: unix_time::seconds(),
             is_again: false,
         };
         let mut verdict = self.try_by(&rules, rule, &question, &sitting).await;
@@ -249,7 +250,7 @@ impl Proxy {
         for check in listed {
             let sitting = Sitting {
                 session: None,
-                now: unix_now(),
+                now: unix_time::seconds(),
                 is_again: false,
             };
             let verdict = gate.examine(check, &question, &sitting).await;
@@ -322,7 +323,7 @@ impl Proxy {
 
 /// Ends the session of `row` at `end`, in seconds since 1970, unless it is dropped before.
 pub(super) fn term(end: u64, row: &Arc<Row>) -> AbortOnDropHandle<()> {
-    let left = Duration::from_secs(end.saturating_sub(unix_now()));
+    let left = Duration::from_secs(end.saturating_sub(unix_time::seconds()));
     let row = Arc::downgrade(row);
     AbortOnDropHandle::new(tokio::spawn(async move {
         sleep(left).await;

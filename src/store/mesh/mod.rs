@@ -11,7 +11,7 @@ mod socket;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use chitchat::ChitchatId;
 use sluicegate_core::cluster::mesh::{Full, LONGEST, Table, Way, Word};
@@ -20,6 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Change, Claim, Store, StoreError};
 use crate::bell;
+use crate::unix_time;
 use herald::RecentNews;
 
 /// This proxy's part of a mesh, and the task that gossips.
@@ -101,7 +102,7 @@ impl Mesh {
         socket.set_nonblocking(true)?;
         // A message may arrive as sixty datagrams at once. If the system grants less, that has to do.
         let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
-        let id = id(options.advertise, clock());
+        let id = id(options.advertise, unix_time::millis());
         let shared = Arc::new(Inner {
             table: Mutex::new(Table::new(id.clone())),
             watched: options.watched.clone(),
@@ -184,8 +185,8 @@ impl Store for Mesh {
         ttl: Duration,
     ) -> Result<Claim, StoreError> {
         fits(key, value)?;
-        let claim =
-            self.write(|table, now| table.claim(key, expected, value, ttl, clock(), now))?;
+        let claim = self
+            .write(|table, now| table.claim(key, expected, value, ttl, unix_time::millis(), now))?;
         Ok(Claim {
             value: claim.value,
             fence: claim.fence,
@@ -200,7 +201,7 @@ impl Store for Mesh {
 
     async fn put(&self, key: &str, value: &str, ttl: Duration) -> Result<(), StoreError> {
         fits(key, value)?;
-        self.write(|table, now| table.put(key, value, ttl, clock(), now))
+        self.write(|table, now| table.put(key, value, ttl, unix_time::millis(), now))
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<(String, String)>, StoreError> {
@@ -288,14 +289,6 @@ fn fits(key: &str, value: &str) -> Result<(), StoreError> {
     }
     let words = format!("a key and its value of more than {LONGEST} bytes do not fit a message");
     Err(StoreError::Full(words))
-}
-
-/// The time of day in milliseconds.
-fn clock() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    })
 }
 
 /// Maximum changes that wait for a reader; a reader that is further behind reads everything again.
