@@ -1,11 +1,35 @@
 //! What an answer says to pages of other sites (Fetch standard §3.2).
 
-use hyper::HeaderMap;
-use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, HeaderName, VARY};
+use hyper::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, HeaderName, HeaderValue, ORIGIN, VARY,
+};
+use hyper::{HeaderMap, Response, StatusCode};
+
+use super::http::{Body, full};
 
 /// Whether a header is about pages of other sites.
 pub fn is_about(name: &HeaderName) -> bool {
     name.as_str().starts_with("access-control-")
+}
+
+/// Whether a request is that of a browser that asks whether its page may send another (Fetch standard §3.2.2).
+pub fn is_preflight(headers: &HeaderMap) -> bool {
+    headers.contains_key(ORIGIN) && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// Lets a browser send requests by `methods` and with `headers` for a day.
+pub fn preflight(methods: &'static str, headers: &'static str) -> Response<Body> {
+    let mut response = Response::new(full(""));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let rows = [
+        (ACCESS_CONTROL_ALLOW_METHODS, methods),
+        (ACCESS_CONTROL_ALLOW_HEADERS, headers),
+        (ACCESS_CONTROL_MAX_AGE, "86400"),
+    ];
+    let rows = rows.map(|(name, value)| (name, HeaderValue::from_static(value)));
+    response.headers_mut().extend(rows);
+    response
 }
 
 /// Replaces what `ours` says to pages of other sites by what an origin says, if it says anything.
@@ -27,8 +51,6 @@ pub fn take_word(theirs: &HeaderMap, ours: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
-    use hyper::header::HeaderValue;
-
     use super::*;
 
     fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {

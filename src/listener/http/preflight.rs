@@ -4,18 +4,15 @@
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE,
-    ACCESS_CONTROL_REQUEST_METHOD, HOST, HeaderValue, ORIGIN,
-};
-use hyper::{Request, Response, StatusCode};
+use hyper::header::HOST;
+use hyper::{Request, Response};
 use sluicegate_core::http::link;
 use sluicegate_core::http::route::Route;
 use sluicegate_core::stream::{Protocol, Service};
 
 use super::{Http, dialect_of, live, open_to_all, pieces, route};
 use crate::net::entrance::Ends;
-use crate::net::http::{Body, full};
+use crate::net::http::Body;
 use crate::net::{cors, head};
 use crate::origin::http::AnswerBody;
 use crate::origin::kept::Repeatable;
@@ -28,10 +25,8 @@ pub(super) async fn answer(
     ends: Ends,
     proxy: &Proxy,
 ) -> Response<Body> {
-    let mut own = open_to_all(own());
-    let headers = request.headers();
-    if headers.contains_key(ORIGIN)
-        && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+    let mut own = open_to_all(cors::preflight("GET, HEAD, OPTIONS", "*"));
+    if cors::is_preflight(request.headers())
         && let Some(said) = asked(http, request, ends, proxy).await
         && said.status().is_success()
     {
@@ -83,20 +78,6 @@ async fn asked(
     let target = ask.head.target.clone();
     let sent = ask.send(&http.dialer, &http.silence, &attempt, &target, WITHIN);
     sent.await.ok()
-}
-
-/// What we say where the origin says nothing.
-fn own() -> Response<Body> {
-    let mut response = Response::new(full(""));
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    let headers = response.headers_mut();
-    headers.insert(
-        ACCESS_CONTROL_ALLOW_METHODS,
-        HeaderValue::from_static("GET, HEAD, OPTIONS"),
-    );
-    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("*"));
-    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
-    response
 }
 
 /// A browser that asks first waits for this before it asks for what it wants.

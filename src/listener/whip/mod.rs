@@ -15,9 +15,8 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CONTENT_TYPE, HOST, HeaderName,
-    HeaderValue,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ALLOW, CONTENT_TYPE, HOST,
+    HeaderName, HeaderValue,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use sluicegate_core::dialect::Dialect;
@@ -286,18 +285,10 @@ fn broken_answer(why: &NoAnswer) -> Refused {
 }
 
 fn preflight(methods: &'static str) -> Response<Body> {
-    let mut response = Response::new(full(""));
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    let headers = response.headers_mut();
-    let methods = HeaderValue::from_static(methods);
-    headers.insert(ALLOW, methods.clone());
-    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, methods);
     let allowed = "Authorization, Content-Type, If-Match, If-None-Match, *";
-    headers.insert(
-        ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static(allowed),
-    );
-    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
+    let mut response = cors::preflight(methods, allowed);
+    let headers = response.headers_mut();
+    headers.insert(ALLOW, HeaderValue::from_static(methods));
     let accepts = HeaderValue::from_static("application/sdp");
     headers.insert(HeaderName::from_static("accept-post"), accepts);
     let accepts = HeaderValue::from_static("application/trickle-ice-sdpfrag");

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 use hyper::{Request, Response};
 use sluicegate_core::dialect::Dialect;
 use sluicegate_core::http::whip::{CallRequest, Path};
@@ -34,9 +33,7 @@ impl Whip {
         if self.media.is_empty() {
             return own;
         }
-        let headers = request.headers();
-        let is_preflight =
-            headers.contains_key(ORIGIN) && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+        let is_preflight = cors::is_preflight(request.headers());
         let Ok(ask) = Ask::read(self, proxy, dialect, ends, request).await else {
             return own;
         };
