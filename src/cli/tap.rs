@@ -15,7 +15,7 @@ use sluicegate_core::http::caller::PROGRAM;
 use tokio::time::timeout;
 
 use crate::api::{Envelope, Problem, Session, Sessions};
-use crate::config::Environment;
+use crate::config::{Credential, Environment};
 use crate::origin::connect::Connector;
 use crate::origin::http::{self, AnswerBody};
 use crate::value::Secret;
@@ -103,10 +103,8 @@ impl SystemApi {
             None => Environment::read()?.secret("system.auth_token")?,
         };
         let bearer = |token: Secret| {
-            let mut value = HeaderValue::try_from(format!("Bearer {}", token.reveal()))
-                .context("--token: not a token that a header can carry")?;
-            value.set_sensitive(true);
-            anyhow::Ok(value)
+            let header = Credential::bearer(token.reveal()).header();
+            header.context("--token: not a token that a header can carry")
         };
         Ok(Self {
             authority: authority.to_string(),

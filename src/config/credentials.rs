@@ -1,6 +1,8 @@
 //! Credentials in an `Authorization` header: those that origins require for their APIs, and those that the API over all
 //! origins requires of its callers.
 
+use hyper::header::{HeaderValue, InvalidHeaderValue};
+
 use crate::value::{Secret, ValueError};
 
 /// The whole value of an `Authorization` header (RFC 9110 §11.6.2).
@@ -28,7 +30,17 @@ impl Credential {
         Self(Secret::new(format!("Basic {}", base64(token.as_bytes()))))
     }
 
-    /// The value of the header, for the one place that must send it.
+    /// The header, for those that send it; no log shows its value.
+    ///
+    /// # Errors
+    /// [`InvalidHeaderValue`] for a token with other than printable ASCII characters.
+    pub fn header(&self) -> Result<HeaderValue, InvalidHeaderValue> {
+        let mut value = HeaderValue::try_from(self.reveal())?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+
+    /// The value of the header as text.
     pub fn reveal(&self) -> &str {
         self.0.reveal()
     }

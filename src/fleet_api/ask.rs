@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONNECTION, HOST, HeaderValue, SERVER};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONNECTION, HOST, SERVER};
 use hyper::{Method, Request, StatusCode};
 use serde_json::Value;
 use sluicegate_core::dialect::Dialect;
@@ -167,9 +167,7 @@ async fn exchange(
         .header(ACCEPT, "application/json")
         .header(CONNECTION, "close");
     if let Some(credential) = &question.credential {
-        let mut value =
-            HeaderValue::try_from(credential.reveal()).map_err(|_| AskError::Unauthorized)?;
-        value.set_sensitive(true);
+        let value = credential.header().map_err(|_| AskError::Unauthorized)?;
         request = request.header(AUTHORIZATION, value);
     }
     let request = request

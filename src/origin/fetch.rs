@@ -81,10 +81,9 @@ pub async fn page(
     };
     let mut request = to(Method::GET, url);
     if let Some(credential) = credential {
-        let Ok(mut value) = HeaderValue::try_from(credential.reveal()) else {
+        let Ok(value) = credential.header() else {
             return no_page(FetchError::NotAToken);
         };
-        value.set_sensitive(true);
         request = request.header(AUTHORIZATION, value);
     }
     match within(connector, url, request, Bytes::new(), time_limit, most).await {
@@ -122,10 +121,8 @@ pub async fn ask(
 ) -> Result<(StatusCode, Bytes), FetchError> {
     let mut request = to(method, url);
     if let Some(token) = token {
-        let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.reveal()))
-            .map_err(|_| FetchError::NotAToken)?;
-        bearer.set_sensitive(true);
-        request = request.header(AUTHORIZATION, bearer);
+        let bearer = Credential::bearer(token.reveal()).header();
+        request = request.header(AUTHORIZATION, bearer.map_err(|_| FetchError::NotAToken)?);
     }
     let fetched = within(connector, url, request, Bytes::new(), time_limit, most).await?;
     Ok((fetched.status, fetched.body))

@@ -1,5 +1,6 @@
 //! One report to one proxy: the document that SRS would send, and the meaning of the answer.
 
+use crate::config::Credential;
 use crate::origin::connect::Connector;
 use crate::origin::http::{self, Cut};
 use crate::origin::probe::plain;
@@ -7,7 +8,7 @@ use crate::value::Secret;
 use crate::value::url::{scheme, server_of};
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode, Uri};
 use serde_json::{Value, json};
 use sluicegate_core::fleet::attributes::USUAL_WEIGHT;
@@ -172,9 +173,8 @@ async fn post(proxy: &SystemApi, token: &Secret, document: Bytes) -> Result<(), 
         .header(HOST, &proxy.authority)
         .header(CONTENT_TYPE, "application/json");
     if !token.is_empty() {
-        let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.reveal()))
-            .map_err(|error| ReportError::Broken(error.into()))?;
-        bearer.set_sensitive(true);
+        let bearer = Credential::bearer(token.reveal()).header();
+        let bearer = bearer.map_err(|error| ReportError::Broken(error.into()))?;
         request = request.header(AUTHORIZATION, bearer);
     }
     let request = request
