@@ -32,8 +32,8 @@ impl HttpClient for Client {
     ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
         let connector = self.0.clone();
         Box::pin(async move {
-            let exchanged = tokio::time::timeout(PATIENCE, exchange(&connector, request)).await;
-            let late = || BoxError::from(format!("no answer within {} s", PATIENCE.as_secs()));
+            let exchanged = tokio::time::timeout(TIME_LIMIT, exchange(&connector, request)).await;
+            let late = || BoxError::from(format!("no answer within {} s", TIME_LIMIT.as_secs()));
             exchanged
                 .unwrap_or_else(|_| Err(late()))
                 .map_err(Error::Other)
@@ -58,7 +58,7 @@ async fn exchange(
         || Ok(Uri::from_static("/")),
         |path| Uri::try_from(path.as_str()),
     )?;
-    let wire = connector.connect(&target, PATIENCE).await?;
+    let wire = connector.connect(&target, TIME_LIMIT).await?;
     let answered = http::once(wire, Request::from_parts(parts, Full::new(body))).await?;
     let (parts, body) = answered.into_parts();
     let body = http::whole(body, LONGEST).await?;
@@ -66,6 +66,6 @@ async fn exchange(
 }
 
 /// How long a server may take for one answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 /// Bytes of an answer: a chain has a few kilobytes.
 const LONGEST: usize = 256 * 1024;

@@ -260,7 +260,7 @@ impl Row {
                 self.too_fast.store(now, Ordering::Relaxed);
                 Pace::Begins
             }
-            since if now.saturating_sub(since) >= PATIENCE_WITH_RATE => Pace::Stays,
+            since if now.saturating_sub(since) >= MOST_TOO_FAST => Pace::Stays,
             _ => Pace::Fits,
         }
     }
@@ -715,6 +715,6 @@ fn whole_millis(time: Duration) -> u32 {
 /// Longer than an FLV header with what chunked coding adds to it, shorter than any frame with its own header.
 const FORMAT_HEADER: u64 = 64;
 /// Milliseconds that a publisher may send more than it may: one scene with much motion is not a rate.
-const PATIENCE_WITH_RATE: u64 = 10_000;
+const MOST_TOO_FAST: u64 = 10_000;
 /// A receiver that takes nothing for so many milliseconds has stalled: a viewer's picture stands still by then.
 const STALL: u64 = 1000;

@@ -46,7 +46,7 @@ impl Ask<'_> {
     /// A new call, by an offer as the body.
     pub(super) async fn offer(self, asked: CallRequest) -> Result<Response<Body>, Refused> {
         let kind = self.head.headers.text("content-type").unwrap_or(SDP);
-        if !kind.trim().to_ascii_lowercase().starts_with(SDP) {
+        if !is_sdp(kind) {
             let words = format!("an offer is of the type {SDP}");
             return Err(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, words));
         }
@@ -183,7 +183,7 @@ impl Ask<'_> {
             });
         }
         let kind = self.head.headers.text("content-type").unwrap_or_default();
-        if kind.trim().to_ascii_lowercase().starts_with(SDP) {
+        if is_sdp(kind) {
             return self.answer_counter_offer(&call).await;
         }
         let fragment = sdp::client_fragment(&self.body)
@@ -570,12 +570,17 @@ fn read_counter_offer(body: &[u8], announced: &Announced) -> Result<(Rewritten, 
     Ok((offer, Offered { offered, checks }))
 }
 
+/// Whether a `Content-Type` is that of a description.
+fn is_sdp(kind: &str) -> bool {
+    kind.trim().to_ascii_lowercase().starts_with(SDP)
+}
+
 /// Whether an origin does not take a player's offer and makes one itself, which the player answers at a resource.
 fn is_counter_offer(answer: &CallAnswer) -> bool {
     let kind = answer.headers.get(CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     answer.status == StatusCode::NOT_ACCEPTABLE
-        && kind.trim().to_ascii_lowercase().starts_with(SDP)
+        && is_sdp(kind)
         && answer.headers.contains_key(LOCATION)
 }
 
