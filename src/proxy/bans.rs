@@ -73,5 +73,5 @@ impl Proxy {
     }
 }
 
-/// What whoever is banned hears. Until when and why is for operators.
+/// What a banned client hears. Until when and why is for operators.
 const BANNED: &str = "this is not allowed at present";

@@ -19,11 +19,11 @@ use super::networks::Network;
 pub enum Target {
     /// Everybody at these addresses.
     Address(Network),
-    /// Whoever shows the generated key of this name.
+    /// Clients that show the generated key of this name.
     Key(Box<str>),
     /// Everybody who asks for this stream, by the name that it is placed under.
     Stream(Box<str>),
-    /// Whoever shows the token of this id.
+    /// Clients that show the token of this id.
     Token(Box<str>),
     /// The viewer or user of this name.
     Viewer(Box<str>),

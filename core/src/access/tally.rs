@@ -102,8 +102,8 @@ impl Tally {
         self.limits.is_empty()
     }
 
-    /// Takes other limits. Whoever is counted is counted by the old ones until the shell has [adopted](Self::adopt) it
-    /// again.
+    /// Takes other limits. A session that is counted already stays under the old ones until the shell
+    /// [adopts](Self::adopt) it again.
     pub fn take(&mut self, limits: Vec<Limit>) {
         self.limits = limits;
     }

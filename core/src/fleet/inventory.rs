@@ -37,7 +37,8 @@ pub const fn health_page(dialect: Dialect) -> Option<&'static str> {
 }
 
 /// The kind of server that an answer of an API comes from, where it says so: by its `Server` header, or by what only that
-/// server writes into its list. A `Server` header of nginx may be that of a web server in front.
+/// server writes into its list. A `Server` header that names nginx says little: a web server in front of
+/// the origin may have written it.
 pub fn software(server: Option<&str>, list: &[u8]) -> Option<Dialect> {
     let product = server.unwrap_or_default().split(['/', ' ']).next();
     match product {
