@@ -38,6 +38,15 @@ async fn publishing(house: &House, origin: &Stub) -> Guest {
     guest
 }
 
+/// A proxy with these settings, an origin, and a publisher whose media has come there.
+async fn on_air(settings: &str) -> (House, Stub, Guest) {
+    let house = House::open(settings).await;
+    let one = Stub::start(Manner::Grants).await;
+    house.register("one", one.at);
+    let guest = publishing(&house, &one).await;
+    (house, one, guest)
+}
+
 /// Sends a picture after each time an origin may have been found, until `origin` has the stream.
 async fn goes_on_at(guest: &mut Guest, origin: &Stub) {
     until_told("the stream at the other origin", async || {
@@ -121,10 +130,7 @@ async fn goes_on(house: &House, guest: &mut Guest, other: &Stub, reasons: &[&str
 
 #[tokio::test]
 async fn a_publisher_outlives_the_death_of_its_origin() {
-    let house = House::open("").await;
-    let mut one = Stub::start(Manner::Grants).await;
-    house.register("one", one.at);
-    let mut guest = publishing(&house, &one).await;
+    let (house, mut one, mut guest) = on_air("").await;
     let two = Stub::start(Manner::Grants).await;
     house.register("two", two.at);
     one.kill().await;
@@ -133,10 +139,7 @@ async fn a_publisher_outlives_the_death_of_its_origin() {
 
 #[tokio::test]
 async fn a_publisher_outlives_an_origin_that_takes_nothing_and_says_nothing() {
-    let house = House::open("[session]\ndial_timeout = \"300ms\"\n").await;
-    let one = Stub::start(Manner::Grants).await;
-    house.register("one", one.at);
-    let mut guest = publishing(&house, &one).await;
+    let (house, one, mut guest) = on_air("[session]\ndial_timeout = \"300ms\"\n").await;
     let two = Stub::start(Manner::Grants).await;
     house.register("two", two.at);
     one.freeze();
@@ -153,10 +156,7 @@ async fn a_publisher_outlives_an_origin_that_takes_nothing_and_says_nothing() {
 
 #[tokio::test]
 async fn a_publisher_outlives_a_drain_past_its_deadline() {
-    let house = House::open("[drain]\npace = \"20ms\"\n").await;
-    let one = Stub::start(Manner::Grants).await;
-    house.register("one", one.at);
-    let mut guest = publishing(&house, &one).await;
+    let (house, one, mut guest) = on_air("[drain]\npace = \"20ms\"\n").await;
     let two = Stub::start(Manner::Grants).await;
     house.register("two", two.at);
     let path = "/api/v1/origins/one/drain?deadline=0s";
@@ -187,10 +187,7 @@ async fn an_origin_that_comes_back_has_the_stream_again() {
 
 #[tokio::test]
 async fn a_no_in_words_ends_the_hold() {
-    let house = House::open("").await;
-    let mut one = Stub::start(Manner::Grants).await;
-    house.register("one", one.at);
-    let mut guest = publishing(&house, &one).await;
+    let (house, mut one, mut guest) = on_air("").await;
     let refuses = Manner::Refuses("NetStream.Publish.BadName", "not on air any more");
     let two = Stub::start(refuses).await;
     house.register("two", two.at);
@@ -203,10 +200,7 @@ async fn a_no_in_words_ends_the_hold() {
 
 #[tokio::test]
 async fn without_another_origin_the_hold_ends_in_its_time() {
-    let house = House::open("[hold]\npublishers = \"600ms\"\n").await;
-    let mut one = Stub::start(Manner::Grants).await;
-    house.register("one", one.at);
-    let mut guest = publishing(&house, &one).await;
+    let (house, mut one, mut guest) = on_air("[hold]\npublishers = \"600ms\"\n").await;
     one.kill().await;
     let began = Instant::now();
     guest.read_to_end().await;
@@ -226,10 +220,7 @@ async fn without_another_origin_the_hold_ends_in_its_time() {
 
 #[tokio::test]
 async fn without_a_hold_the_end_of_the_origin_is_the_end_of_the_session() {
-    let house = House::open("[hold]\npublishers = \"0s\"\n").await;
-    let mut one = Stub::start(Manner::Grants).await;
-    house.register("one", one.at);
-    let mut guest = publishing(&house, &one).await;
+    let (house, mut one, mut guest) = on_air("[hold]\npublishers = \"0s\"\n").await;
     let two = Stub::start(Manner::Grants).await;
     house.register("two", two.at);
     one.kill().await;
@@ -241,10 +232,7 @@ async fn without_a_hold_the_end_of_the_origin_is_the_end_of_the_session() {
 #[tokio::test]
 async fn an_encoder_that_comes_back_takes_its_held_session_over() {
     let settings = "[session]\ntakeover_after = \"60s\"\n[hold]\npublishers = \"60s\"\n";
-    let house = House::open(settings).await;
-    let mut one = Stub::start(Manner::Grants).await;
-    house.register("one", one.at);
-    let mut guest = publishing(&house, &one).await;
+    let (house, mut one, mut guest) = on_air(settings).await;
     let row = house.proxy.sessions().list().remove(0);
     one.kill().await;
     until("the hold", || row.state() == State::Held).await;
