@@ -14,8 +14,11 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::Proxy;
 use crate::sessions::{Direction, Row};
 
-/// Takes publishers from origins that take nothing more, for ever.
+/// Takes publishers from origins that take nothing more, for ever; nothing where no publisher may be held.
 pub async fn run(proxy: Proxy) {
+    if proxy.shared.timing.hold_publishers.is_zero() {
+        return;
+    }
     let mut turns = interval(LOOK_EVERY);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -42,11 +45,9 @@ pub async fn run(proxy: Proxy) {
 /// The publishers that may be held, by the origin that takes nothing from them.
 fn blocked(proxy: &Proxy) -> BTreeMap<OriginId, Vec<Arc<Row>>> {
     let mut blocked: BTreeMap<OriginId, Vec<Arc<Row>>> = BTreeMap::new();
-    for row in proxy.sessions().list() {
-        if row.may_be_held()
-            && is_blocked(&row, ASKED_AFTER)
-            && let Some(origin) = row.origin()
-        {
+    let takes_nothing = |row: &Row| row.may_be_held() && is_blocked(row, ASKED_AFTER);
+    for row in proxy.sessions().matching(takes_nothing) {
+        if let Some(origin) = row.origin() {
             blocked.entry(origin).or_default().push(row);
         }
     }

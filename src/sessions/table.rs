@@ -120,9 +120,13 @@ impl Sessions {
 
     /// The sessions that are served from a pull.
     pub(crate) fn viewers_of(&self, pull: &Pull) -> Vec<Arc<Row>> {
+        self.matching(|row| row.pull() == Some(pull.id))
+    }
+
+    /// The open sessions that fit, oldest first. The table is locked meanwhile, so that `fits` does no more than look.
+    pub(crate) fn matching(&self, fits: impl Fn(&Row) -> bool) -> Vec<Arc<Row>> {
         let rows = self.lock();
-        let watches = |row: &&Arc<Row>| row.pull() == Some(pull.id);
-        rows.values().filter(watches).cloned().collect()
+        rows.values().filter(|row| fits(row)).cloned().collect()
     }
 
     /// Every open session, oldest first.
