@@ -1,7 +1,7 @@
 //! Sessions that outlive their leg: what each hold was for, and how it went.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use sluicegate_core::fleet::origin::OriginId;
@@ -66,8 +66,8 @@ impl Held {
 #[derive(Debug, Default)]
 pub(super) struct Holds {
     allowed: AtomicBool,
-    // A std mutex: it is held for a line, and only while a leg is lost or found.
-    kept: Mutex<Kept>,
+    // A std mutex: it is held for a line, and only while a leg is lost or found. Boxed: few sessions are ever held.
+    kept: OnceLock<Box<Mutex<Kept>>>,
 }
 
 #[derive(Debug, Default)]
@@ -105,12 +105,12 @@ impl Holds {
 
     /// Whether an origin has the session. One that is held has a leg from the moment another origin takes it.
     pub(super) fn has_leg(&self) -> bool {
-        self.lock().has_leg()
+        self.look().is_none_or(|kept| kept.has_leg())
     }
 
     /// Why the leg is to be over, if somebody wants that.
     pub(super) fn lost(&self) -> Option<LegEnd> {
-        self.lock().lost
+        self.look()?.lost
     }
 
     pub(super) fn begin(&self, reason: Loss, from: Option<OriginId>) {
@@ -144,7 +144,7 @@ impl Holds {
     }
 
     pub(super) fn end(&self, dropped: u64) -> Option<Held> {
-        let mut kept = self.lock();
+        let mut kept = self.look()?;
         kept.found = None;
         let began = kept.began.take()?;
         let held = kept.holds.last_mut()?;
@@ -155,7 +155,7 @@ impl Holds {
 
     /// Why the leg was lost, if media has not begun again for too long at the origin that has the stream now.
     pub(super) fn overdue(&self) -> Option<LegEnd> {
-        let kept = self.lock();
+        let kept = self.look()?;
         let found = kept.found?;
         let late = found.elapsed() >= KEYFRAME_WITHIN;
         let reason = kept.holds.last().filter(|_| late)?.reason;
@@ -166,11 +166,18 @@ impl Holds {
     }
 
     pub(super) fn list(&self) -> Vec<Held> {
-        self.lock().holds.clone()
+        self.look().map_or_else(Vec::new, |kept| kept.holds.clone())
+    }
+
+    /// What is known of holds and losses, if there was one.
+    fn look(&self) -> Option<MutexGuard<'_, Kept>> {
+        let kept = self.kept.get()?;
+        Some(kept.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        let kept = self.kept.get_or_init(Box::default);
+        kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

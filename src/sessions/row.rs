@@ -48,17 +48,24 @@ pub struct Row {
     holds: Holds,
     /// Who the client is, where the gate knows it. Boxed: most sessions have no name.
     who: OnceLock<Box<Identity>>,
+    /// What limits say of it. Boxed: most sessions have no limit.
+    counted: OnceLock<Box<CountedRow>>,
+    end: OnceLock<EndReason>,
+    closed: AtomicBool,
+    /// Rings when something ends it, and when it is closed.
+    bell: Notify,
+    metrics: Arc<Metrics>,
+}
+
+/// What limits say of a session.
+#[derive(Debug, Default)]
+struct CountedRow {
     /// Its place in the counts, until it is over.
     ticket: Mutex<Option<Ticket>>,
     /// Kilobits per second that it may send; 0: as many as it likes.
     most_kbps: AtomicU32,
     /// Milliseconds after the start since which it sends more; 0 while it does not.
     too_fast: AtomicU64,
-    end: OnceLock<EndReason>,
-    closed: AtomicBool,
-    /// Rings when something ends it, and when it is closed.
-    bell: Notify,
-    metrics: Arc<Metrics>,
 }
 
 /// Where a session went, and why.
@@ -214,9 +221,7 @@ impl Row {
             tap: Tap::default(),
             holds: Holds::default(),
             who: OnceLock::new(),
-            ticket: Mutex::default(),
-            most_kbps: AtomicU32::new(0),
-            too_fast: AtomicU64::new(0),
+            counted: OnceLock::new(),
             end: OnceLock::new(),
             closed: AtomicBool::new(false),
             bell: Notify::new(),
@@ -240,24 +245,34 @@ impl Row {
 
     /// Notes its place in the counts, in place of one that it had, and how much it may send.
     pub(crate) fn note_counted(&self, ticket: Option<Ticket>, most_kbps: Option<u32>) {
-        let mut place = self.ticket.lock().unwrap_or_else(PoisonError::into_inner);
+        if ticket.is_none() && most_kbps.is_none() && self.counted.get().is_none() {
+            return;
+        }
+        let counted = self.counted.get_or_init(Box::default);
+        let mut place = counted
+            .ticket
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         *place = ticket;
         drop(place);
         let most = most_kbps.map_or(0, |kbps| kbps.max(1));
-        self.most_kbps.store(most, Ordering::Relaxed);
+        counted.most_kbps.store(most, Ordering::Relaxed);
     }
 
     /// How it keeps to what it may send, by the rate that was measured last.
     pub(super) fn pace(&self) -> Pace {
-        let most = u64::from(self.most_kbps.load(Ordering::Relaxed)) * 1_000;
+        let Some(counted) = self.counted.get() else {
+            return Pace::Fits;
+        };
+        let most = u64::from(counted.most_kbps.load(Ordering::Relaxed)) * 1_000;
         if most == 0 || self.bps(Direction::ToOrigin) <= most {
-            self.too_fast.store(0, Ordering::Relaxed);
+            counted.too_fast.store(0, Ordering::Relaxed);
             return Pace::Fits;
         }
         let now = self.millis().max(1);
-        match self.too_fast.load(Ordering::Relaxed) {
+        match counted.too_fast.load(Ordering::Relaxed) {
             0 => {
-                self.too_fast.store(now, Ordering::Relaxed);
+                counted.too_fast.store(now, Ordering::Relaxed);
                 Pace::Begins
             }
             since if now.saturating_sub(since) >= MOST_TOO_FAST => Pace::Stays,
