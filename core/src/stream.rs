@@ -183,9 +183,10 @@ impl fmt::Display for Service {
 /// assert_eq!(published, played);
 /// assert_eq!(published.to_string(), "example.com/live/a");
 /// ```
-// One text, because each open session keeps one. Neither a vhost nor the name of a stream contains a slash.
+// One text, because each open session keeps one, and shares it with the key that it is placed under. Neither a vhost nor
+// the name of a stream contains a slash.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct StreamUrl(Box<str>);
+pub struct StreamUrl(Arc<str>);
 
 impl StreamUrl {
     /// The stream `stream` of `app` on `vhost`. If `stream` contains slashes, what precedes the last one moves into the
@@ -523,8 +524,10 @@ impl VhostRule {
             Self::Listed(names) => names.contains(vhost),
             Self::Separate => true,
         };
-        let vhost = if counts { vhost } else { DEFAULT_VHOST };
-        PlacementKey([vhost, "/", url.path()].concat().into())
+        if counts || vhost == DEFAULT_VHOST {
+            return PlacementKey(Arc::clone(&url.0));
+        }
+        PlacementKey([DEFAULT_VHOST, "/", url.path()].concat().into())
     }
 }
 

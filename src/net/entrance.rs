@@ -150,13 +150,13 @@ impl Entrance {
                 .map_err(Turned::Left)?,
         };
         if first == HANDSHAKE {
-            let stream = tls
-                .shake(stream, early, client.ip(), self.time_limit)
-                .await?;
+            // Boxed, as is all that is not done for a plain connection: most need no room for it.
+            let shaking = Box::pin(tls.shake(stream, early, client.ip(), self.time_limit));
+            let stream = shaking.await?;
             return Ok((Wire::Tls(Box::new(stream)), Vec::new()));
         }
         if self.require_tls {
-            tls.refuse(&mut stream, early, self.time_limit).await;
+            Box::pin(tls.refuse(&mut stream, early, self.time_limit)).await;
             return Err(Turned::Plain);
         }
         Ok((Wire::Plain(stream), early))
@@ -194,9 +194,8 @@ impl Entrance {
                 }
             }
         };
-        timeout(self.time_limit, reading)
-            .await
-            .unwrap_or(Err(Turned::Slow))
+        let reading = Box::pin(timeout(self.time_limit, reading));
+        reading.await.unwrap_or(Err(Turned::Slow))
     }
 }
 

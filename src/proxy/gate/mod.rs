@@ -217,6 +217,9 @@ impl Proxy {
     }
 
     async fn judged(&self, request: &Request) -> (Verdict, Option<Telling>) {
+        if self.shared.gate.rules().is_empty() {
+            return (Verdict::Yes(Grant::default()), None);
+        }
         // Boxed: most requests wait for nothing here, and need no room for what others wait for.
         let judging: Pin<Box<dyn Future<Output = Judged> + Send + '_>> =
             Box::pin(self.shared.gate.judge(request));
