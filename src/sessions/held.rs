@@ -1,7 +1,6 @@
 //! Sessions that outlive their leg: what each hold was for, and how it went.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sluicegate_core::fleet::origin::OriginId;
@@ -65,9 +64,8 @@ impl Held {
 /// The holds of one session.
 #[derive(Debug, Default)]
 pub(super) struct Holds {
-    allowed: AtomicBool,
-    // A std mutex: it is held for a line, and only while a leg is lost or found. Boxed: few sessions are ever held.
-    kept: OnceLock<Box<Mutex<Kept>>>,
+    // A std mutex: it is held for a line, and only while a leg is lost or found.
+    kept: Mutex<Kept>,
 }
 
 #[derive(Debug, Default)]
@@ -87,14 +85,6 @@ impl Kept {
 }
 
 impl Holds {
-    pub(super) fn allow(&self) {
-        self.allowed.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn are_allowed(&self) -> bool {
-        self.allowed.load(Ordering::Relaxed)
-    }
-
     /// Asks for the end of the leg, if there is one.
     pub(super) fn lose(&self, end: LegEnd) {
         let mut kept = self.lock();
@@ -105,12 +95,12 @@ impl Holds {
 
     /// Whether an origin has the session. One that is held has a leg from the moment another origin takes it.
     pub(super) fn has_leg(&self) -> bool {
-        self.look().is_none_or(|kept| kept.has_leg())
+        self.lock().has_leg()
     }
 
     /// Why the leg is to be over, if somebody wants that.
     pub(super) fn lost(&self) -> Option<LegEnd> {
-        self.look()?.lost
+        self.lock().lost
     }
 
     pub(super) fn begin(&self, reason: Loss, from: Option<OriginId>) {
@@ -144,7 +134,7 @@ impl Holds {
     }
 
     pub(super) fn end(&self, dropped: u64) -> Option<Held> {
-        let mut kept = self.look()?;
+        let mut kept = self.lock();
         kept.found = None;
         let began = kept.began.take()?;
         let held = kept.holds.last_mut()?;
@@ -155,7 +145,7 @@ impl Holds {
 
     /// Why the leg was lost, if media has not begun again for too long at the origin that has the stream now.
     pub(super) fn overdue(&self) -> Option<LegEnd> {
-        let kept = self.look()?;
+        let kept = self.lock();
         let found = kept.found?;
         let late = found.elapsed() >= KEYFRAME_WITHIN;
         let reason = kept.holds.last().filter(|_| late)?.reason;
@@ -166,18 +156,11 @@ impl Holds {
     }
 
     pub(super) fn list(&self) -> Vec<Held> {
-        self.look().map_or_else(Vec::new, |kept| kept.holds.clone())
-    }
-
-    /// What is known of holds and losses, if there was one.
-    fn look(&self) -> Option<MutexGuard<'_, Kept>> {
-        let kept = self.kept.get()?;
-        Some(kept.lock().unwrap_or_else(PoisonError::into_inner))
+        self.lock().holds.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
-        let kept = self.kept.get_or_init(Box::default);
-        kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -45,11 +45,10 @@ pub struct Row {
     talks_back: AtomicBool,
     /// Where its bytes are copied to while somebody wants them.
     pub tap: Tap,
-    holds: Holds,
-    /// Who the client is, where the gate knows it. Boxed: most sessions have no name.
-    who: OnceLock<Box<Identity>>,
-    /// What limits say of it. Boxed: most sessions have no limit.
-    counted: OnceLock<Box<CountedRow>>,
+    /// It may outlive its leg.
+    may_hold: AtomicBool,
+    // Boxed: most sessions have none of it.
+    aside: OnceLock<Box<Aside>>,
     end: OnceLock<EndReason>,
     closed: AtomicBool,
     /// Rings when something ends it, and when it is closed.
@@ -57,9 +56,12 @@ pub struct Row {
     metrics: Arc<Metrics>,
 }
 
-/// What limits say of a session.
+/// What few sessions have: a name, a place in the counts, a limit, a hold.
 #[derive(Debug, Default)]
-struct CountedRow {
+struct Aside {
+    holds: Holds,
+    /// Who the client is, where the gate knows it.
+    who: OnceLock<Identity>,
     /// Its place in the counts, until it is over.
     ticket: Mutex<Option<Ticket>>,
     /// Kilobits per second that it may send; 0: as many as it likes.
@@ -92,11 +94,11 @@ struct Counters {
     /// Milliseconds after the start since which the receiver takes nothing; 0 while it takes.
     blocked: AtomicU64,
     /// How often the receiver took nothing for [`STALL`] or longer, and went on.
-    stalls: AtomicU64,
+    stalls: AtomicU32,
     /// How many of `bytes` had come when they were last measured.
     measured: AtomicU64,
-    /// Bits per second, averaged over some seconds.
-    bps: AtomicU64,
+    /// Bits per second, averaged over some seconds; 4.2 Gbit/s stand for more.
+    bps: AtomicU32,
 }
 
 impl Counters {
@@ -107,9 +109,9 @@ impl Counters {
             noticed: AtomicU64::new(0),
             active: AtomicU64::new(0),
             blocked: AtomicU64::new(0),
-            stalls: AtomicU64::new(0),
+            stalls: AtomicU32::new(0),
             measured: AtomicU64::new(0),
-            bps: AtomicU64::new(0),
+            bps: AtomicU32::new(0),
         }
     }
 
@@ -117,13 +119,14 @@ impl Counters {
     fn measure(&self) -> u64 {
         let bytes = self.bytes.load(Ordering::Relaxed);
         let new = bytes.saturating_sub(self.measured.swap(bytes, Ordering::Relaxed));
-        let before = self.bps.load(Ordering::Relaxed);
+        let before = u64::from(self.bps.load(Ordering::Relaxed));
         // A mean over some seconds: one key frame is not a rate.
         let bps = if before == 0 {
             new * 8
         } else {
             (before * 3 + new * 8) / 4
         };
+        let bps = u32::try_from(bps).unwrap_or(u32::MAX);
         self.bps.store(bps, Ordering::Relaxed);
         new
     }
@@ -219,9 +222,8 @@ impl Row {
             first_media: OnceLock::new(),
             talks_back: AtomicBool::new(false),
             tap: Tap::default(),
-            holds: Holds::default(),
-            who: OnceLock::new(),
-            counted: OnceLock::new(),
+            may_hold: AtomicBool::new(false),
+            aside: OnceLock::new(),
             end: OnceLock::new(),
             closed: AtomicBool::new(false),
             bell: Notify::new(),
@@ -233,46 +235,43 @@ impl Row {
 
     /// Who the client is, as far as the gate knows it.
     pub fn who(&self) -> Option<&Identity> {
-        self.who.get().map(|who| &**who)
+        self.aside.get()?.who.get()
     }
 
     /// Notes who the client is.
     pub(crate) fn note_who(&self, who: Identity) {
         if !who.is_empty() {
-            let _ = self.who.set(Box::new(who));
+            let _ = self.aside().who.set(who);
         }
     }
 
     /// Notes its place in the counts, in place of one that it had, and how much it may send.
     pub(crate) fn note_counted(&self, ticket: Option<Ticket>, most_kbps: Option<u32>) {
-        if ticket.is_none() && most_kbps.is_none() && self.counted.get().is_none() {
+        if ticket.is_none() && most_kbps.is_none() && self.aside.get().is_none() {
             return;
         }
-        let counted = self.counted.get_or_init(Box::default);
-        let mut place = counted
-            .ticket
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let aside = self.aside();
+        let mut place = aside.ticket.lock().unwrap_or_else(PoisonError::into_inner);
         *place = ticket;
         drop(place);
         let most = most_kbps.map_or(0, |kbps| kbps.max(1));
-        counted.most_kbps.store(most, Ordering::Relaxed);
+        aside.most_kbps.store(most, Ordering::Relaxed);
     }
 
     /// How it keeps to what it may send, by the rate that was measured last.
     pub(super) fn pace(&self) -> Pace {
-        let Some(counted) = self.counted.get() else {
+        let Some(aside) = self.aside.get() else {
             return Pace::Fits;
         };
-        let most = u64::from(counted.most_kbps.load(Ordering::Relaxed)) * 1_000;
+        let most = u64::from(aside.most_kbps.load(Ordering::Relaxed)) * 1_000;
         if most == 0 || self.bps(Direction::ToOrigin) <= most {
-            counted.too_fast.store(0, Ordering::Relaxed);
+            aside.too_fast.store(0, Ordering::Relaxed);
             return Pace::Fits;
         }
         let now = self.millis().max(1);
-        match counted.too_fast.load(Ordering::Relaxed) {
+        match aside.too_fast.load(Ordering::Relaxed) {
             0 => {
-                counted.too_fast.store(now, Ordering::Relaxed);
+                aside.too_fast.store(now, Ordering::Relaxed);
                 Pace::Begins
             }
             since if now.saturating_sub(since) >= MOST_TOO_FAST => Pace::Stays,
@@ -309,7 +308,7 @@ impl Row {
         let of = |flow: &Counters| {
             let since = flow.blocked.load(Ordering::Relaxed);
             let present = since != 0 && now.saturating_sub(since) >= STALL;
-            flow.stalls.load(Ordering::Relaxed) + u64::from(present)
+            u64::from(flow.stalls.load(Ordering::Relaxed)) + u64::from(present)
         };
         of(&self.to_client) + of(&self.to_origin)
     }
@@ -368,7 +367,7 @@ impl Row {
 
     /// Bits per second, averaged over some seconds.
     pub fn bps(&self, direction: Direction) -> u64 {
-        self.flow(direction).bps.load(Ordering::Relaxed)
+        self.flow(direction).bps.load(Ordering::Relaxed).into()
     }
 
     /// How long until both ends were connected, once they were.
@@ -433,20 +432,21 @@ impl Row {
     pub async fn interrupted(&self) -> Over {
         let look = || {
             let ended = self.end_reason().map(Over::Session);
-            ended.or_else(|| self.holds.lost().map(Over::Leg))
+            let lost = || self.aside.get()?.holds.lost();
+            ended.or_else(|| lost().map(Over::Leg))
         };
         bell::once(&self.bell, look).await
     }
 
     /// From now on the loss of its leg need not be its end.
     pub fn allow_hold(&self) {
-        self.holds.allow();
+        self.may_hold.store(true, Ordering::Relaxed);
     }
 
     /// Takes its leg away, if it has one: the session is held where it may be, and ends otherwise.
     pub fn lose_leg(&self, end: LegEnd) {
         if self.may_be_held() && self.state() != State::Connecting {
-            self.holds.lose(end);
+            self.aside().holds.lose(end);
             self.bell.notify_waiters();
         } else {
             self.end(self.end_without(end));
@@ -455,7 +455,7 @@ impl Row {
 
     /// Whether an origin has it now, or may have. One that is held for another has none.
     pub(crate) fn has_leg(&self) -> bool {
-        self.holds.has_leg()
+        self.aside.get().is_none_or(|aside| aside.holds.has_leg())
     }
 
     /// Why it ends when its leg is over for `end`, and it gets no other.
@@ -469,7 +469,7 @@ impl Row {
 
     /// Whether the loss of its leg need not be its end.
     pub(crate) fn may_be_held(&self) -> bool {
-        self.holds.are_allowed()
+        self.may_hold.load(Ordering::Relaxed)
     }
 
     /// Its origin or its publisher is lost, and it waits for another. Its clocks stand still.
@@ -488,13 +488,13 @@ impl Row {
             let what = format!("its origin is lost ({reason}), and its publisher is held");
             self.tell_held(name, what);
         }
-        self.holds.begin(loss, from);
+        self.aside().holds.begin(loss, from);
         self.state.store(State::Held as u8, Ordering::Relaxed);
     }
 
     /// Another origin took the stream; its first media ends the hold.
     pub(crate) fn found_again(&self, to: Option<OriginId>) {
-        self.holds.found(to);
+        self.aside().holds.found(to);
     }
 
     /// Media flows to the other origin; `dropped` messages of it were lost meanwhile. Nothing if it was not held.
@@ -502,7 +502,7 @@ impl Row {
         if self.state() != State::Held {
             return;
         }
-        let Some(held) = self.holds.end(dropped) else {
+        let Some(held) = self.aside().holds.end(dropped) else {
             return;
         };
         let state = match self.first_media.get() {
@@ -576,7 +576,12 @@ impl Row {
 
     /// The holds there were, oldest first; the last may go on.
     pub fn holds(&self) -> Vec<Held> {
-        self.holds.list()
+        let aside = self.aside.get();
+        aside.map_or_else(Vec::new, |aside| aside.holds.list())
+    }
+
+    fn aside(&self) -> &Aside {
+        self.aside.get_or_init(Box::default)
     }
 
     /// For how long the receiver of `direction` has taken nothing.
@@ -666,7 +671,8 @@ impl Row {
         let to_client = since(self.to_client.last_active(now));
         let to_origin = since(self.to_origin.last_active(now));
         if self.state() == State::Held {
-            return self.holds.overdue().map(|end| self.end_without(end));
+            let overdue = self.aside.get()?.holds.overdue();
+            return overdue.map(|end| self.end_without(end));
         }
         let stalled = |direction| self.blocked_for(direction) >= limits.write_stall;
         // An origin that takes nothing from a publisher that may be held is found out sooner, and costs only its leg.
