@@ -15,12 +15,12 @@ use super::amf0::Value;
 use super::chunk::{ChunkReader, ChunkWriter};
 use super::handshake::{ClientHandshake, HandshakeError};
 use super::header::{DEFAULT_CHUNK_SIZE, MessageHeader};
-use super::message::{
-    Command, CommandError, EnhancedRtmp, Message, NO_REASON, Status, chunk_stream, kind,
-};
+use super::message::{Command, CommandError, EnhancedRtmp, Message, chunk_stream, kind};
+pub use super::origin_watch::redirect;
+use super::origin_watch::{OriginWatch, command};
 use super::recipe::Recipe;
 use super::resumed::{MAX_PARTIAL, Resumed};
-use super::server::{Answered, Identified, What};
+use super::server::Identified;
 use super::walk::{Look, Piece, Step, Verdict, Walk, WalkError, Watch};
 use crate::dialect::{Dialect, RtmpAsked};
 use crate::stream::Action;
@@ -101,28 +101,6 @@ enum Script {
         waiting: std::vec::IntoIter<(u32, Command)>,
         replay: Vec<u8>,
     },
-}
-
-/// Watches the origin's messages.
-#[derive(Debug)]
-struct OriginWatch {
-    /// Commands that the client already has answers for.
-    answered: Vec<Answered>,
-    progress: Progress,
-    /// The message stream that the client was given for its request.
-    client_stream: u32,
-    /// The message stream that the origin assigned, where it may differ.
-    origin_stream: Option<u32>,
-    remap: bool,
-    /// The origin's refusal, if its first word about the stream was one.
-    refusal: Option<Box<No>>,
-    /// Whether the request has been sent: earlier messages are not about the stream.
-    asked: bool,
-    connected: bool,
-    created: bool,
-    // Boxed: gone once set-up is over.
-    enhanced: Option<Box<EnhancedRtmp>>,
-    media: bool,
 }
 
 /// Watches the client's messages.
@@ -530,117 +508,6 @@ impl Joined {
     }
 }
 
-impl OriginWatch {
-    fn answer(&mut self, command: &Command) -> Verdict {
-        let known = self
-            .answered
-            .iter()
-            .position(|answer| answer.transaction_id == command.transaction_id);
-        let Some(answer) = known.map(|at| self.answered.swap_remove(at)) else {
-            return Verdict::Pass;
-        };
-        let refused = command.name == "_error";
-        match answer.what {
-            What::Connect | What::CreateStream { .. } if refused => self.refuse(command),
-            What::Connect => {
-                self.connected = true;
-                // An answer without it counts too: then no client may rely on enhanced RTMP.
-                let enhanced = EnhancedRtmp::from_connect_result(command).unwrap_or_default();
-                self.enhanced = Some(Box::new(enhanced));
-            }
-            What::CreateStream { stream_id } if stream_id == self.client_stream => {
-                let theirs = command.arguments.first().and_then(Value::as_number);
-                self.created(theirs);
-            }
-            What::CreateStream { .. } | What::Other => {}
-        }
-        if self.progress == Progress::Asking && self.connected && self.created {
-            self.progress = Progress::Answered;
-        }
-        Verdict::Drop
-    }
-
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "compared right after"
-    )]
-    fn created(&mut self, theirs: Option<f64>) {
-        let Some(theirs) = theirs.filter(|id| (1.0..=f64::from(u32::MAX)).contains(id)) else {
-            self.progress =
-                Progress::Rejected("it answered createStream without a stream".to_owned());
-            return;
-        };
-        let theirs = theirs as u32;
-        if theirs != self.client_stream && !self.remap {
-            self.progress = Progress::NeedsSteps;
-            return;
-        }
-        self.origin_stream = Some(theirs);
-        self.created = true;
-    }
-
-    fn status(&mut self, command: &Command) {
-        let status = command.status();
-        let connection = status
-            .is_some_and(|status| status.is_error() && status.code.starts_with("NetConnection."));
-        if connection || redirect(command).is_some() {
-            self.refuse(command);
-        } else {
-            if self.asked && self.progress != Progress::Joined {
-                self.refusal = status.filter(Status::is_error).map(|status| {
-                    Box::new(No {
-                        words: status.words(),
-                        is_busy: status.says_busy(),
-                    })
-                });
-            }
-            self.join();
-        }
-    }
-
-    fn join(&mut self) {
-        if self.asked && matches!(self.progress, Progress::Asking | Progress::Answered) {
-            self.progress = Progress::Joined;
-        }
-    }
-
-    fn refuse(&mut self, command: &Command) {
-        if !matches!(self.progress, Progress::Asking | Progress::Answered) {
-            return;
-        }
-        self.progress = redirect(command).map_or_else(
-            || {
-                let words = command.status().map(|status| status.words());
-                Progress::Rejected(words.unwrap_or_else(|| NO_REASON.to_owned()))
-            },
-            |url| Progress::Redirected(url.to_owned()),
-        );
-    }
-}
-
-impl Watch for OriginWatch {
-    fn message(&mut self, header: &MessageHeader, body: Option<&[u8]>) -> Verdict {
-        if matches!(header.kind, kind::AUDIO | kind::VIDEO | kind::AGGREGATE) {
-            self.media = true;
-            self.join();
-            return Verdict::Pass;
-        }
-        // A command that cannot be read is not one of ours; the client will judge it.
-        let Some(Ok(command)) = command(header, body) else {
-            return Verdict::Pass;
-        };
-        match command.name.as_str() {
-            "_result" | "_error" => self.answer(&command),
-            "onStatus" => {
-                self.status(&command);
-                Verdict::Pass
-            }
-            _ => Verdict::Pass,
-        }
-    }
-}
-
 impl ClientWatch {
     fn is_away(&self) -> bool {
         self.recipe.as_ref().is_some_and(|recipe| recipe.is_away())
@@ -781,24 +648,6 @@ const fn is_body(of_kind: u8) -> bool {
         of_kind,
         kind::AGGREGATE | kind::AUDIO | kind::DATA_AMF0 | kind::DATA_AMF3 | kind::VIDEO
     )
-}
-
-/// Reads a command; `None` if the message is not one.
-fn command(header: &MessageHeader, body: Option<&[u8]>) -> Option<Result<Command, CommandError>> {
-    let body = body.filter(|_| matches!(header.kind, kind::COMMAND_AMF0 | kind::COMMAND_AMF3))?;
-    Some(Command::decode(header.kind, body))
-}
-
-/// Where an `onStatus` or `_error` sends the client (SRS: `ex.redirect2` is a whole URL, `ex.redirect` only the tcUrl).
-pub fn redirect(command: &Command) -> Option<&str> {
-    let extra = command.arguments.first()?.field("ex")?;
-    let code = extra.field("code").and_then(Value::as_number);
-    if code != Some(302.0) {
-        return None;
-    }
-    ["redirect2", "redirect"]
-        .into_iter()
-        .find_map(|name| extra.field(name).and_then(Value::as_str))
 }
 
 /// Maximum bytes held during set-up: answers are a few hundred bytes, and metadata and first frames come after the

@@ -23,6 +23,7 @@ pub mod header;
 mod held;
 pub mod join;
 pub mod message;
+mod origin_watch;
 mod plain_url;
 pub mod recipe;
 mod resumed;
