@@ -51,6 +51,28 @@ proptest! {
     }
 
     #[test]
+    fn an_origin_that_reads_only_plain_chunks_hears_every_message(
+        client in any_client(),
+        origin in any_origin(),
+        sizes in any_sizes(),
+        interleaves: bool,
+        offset in prop_oneof![Just(0), 1..1000_u32],
+    ) {
+        let client = Client { interleaves, ..client };
+        let offset = if client.creates() { offset } else { 0 };
+        let origin = Origin { offset, ..origin };
+        let session = join_by(&client, origin, &sizes, Join::in_plain_chunks).unwrap();
+        prop_assert_eq!(&session.progress, &Progress::Joined);
+        prop_assert!(session.end.is_none(), "{:?}", session.end);
+        let is_announced = |message: &Message| message.kind == kind::SET_CHUNK_SIZE;
+        let mut expected = client.expected(true, offset);
+        expected.retain(|message| !is_announced(message));
+        expected.insert(1, Message::set_chunk_size(64 * 1024));
+        prop_assert_eq!(&session.heard, &expected);
+        prop_assert_eq!(read_plainly(&session.passed), Some(expected));
+    }
+
+    #[test]
     fn another_stream_id_takes_steps(
         client in any_client().prop_filter("it asks for one", Client::creates),
         origin in any_origin(),
@@ -188,6 +210,8 @@ struct Session<O> {
     to_client: Vec<u8>,
     origin_hears: ChunkReader,
     heard: Vec<Message>,
+    /// What the origin gets after the handshake.
+    passed: Vec<u8>,
     origin_wire: Vec<u8>,
 }
 
@@ -195,6 +219,7 @@ impl<O: Speaks> Session<O> {
     /// Passes `bytes` to the origin, and returns its answer.
     fn pass(&mut self, bytes: &[u8]) -> Vec<u8> {
         let before = self.heard.len();
+        self.passed.extend_from_slice(bytes);
         let mut rest = bytes;
         self.heard.extend(std::iter::from_fn(|| {
             self.origin_hears.read(&mut rest).unwrap()
@@ -257,8 +282,25 @@ fn join<O: Speaks>(
     sizes: &[usize],
     steps: bool,
 ) -> Result<Session<O>, JoinError> {
+    let ask = if steps {
+        Join::step_by_step
+    } else {
+        Join::replaying
+    };
+    join_by(client, origin, sizes, ask)
+}
+
+type Ask = fn(&Identified, [u8; 32]) -> Result<Join, JoinError>;
+
+/// The same, with an origin that is asked in this way.
+fn join_by<O: Speaks>(
+    client: &Client,
+    origin: O,
+    sizes: &[usize],
+    ask: Ask,
+) -> Result<Session<O>, JoinError> {
     let (identified, told, later) = identify(client, sizes);
-    let mut join = new_join(&identified, steps)?;
+    let mut join = ask(&identified, SEED)?;
     let mut session = Session {
         origin,
         progress: Progress::Asking,
@@ -269,6 +311,7 @@ fn join<O: Speaks>(
         to_client: told,
         origin_hears: ChunkReader::new(1 << 20),
         heard: Vec::new(),
+        passed: Vec::new(),
         origin_wire: Vec::new(),
     };
     let hello = join.take_output();
@@ -290,7 +333,7 @@ fn join<O: Speaks>(
                     Progress::Asking | Progress::Answered => {}
                     Progress::Joined => {
                         let (joined, first) =
-                            std::mem::replace(&mut join, new_join(&session.identified, steps)?)
+                            std::mem::replace(&mut join, ask(&session.identified, SEED)?)
                                 .into_joined();
                         session.joined = Some(joined);
                         session.to_client.extend(first);
@@ -538,6 +581,8 @@ struct Client {
     setup: Vec<Line>,
     behind: Vec<Line>,
     stream_id: u32,
+    /// Whether chunks of several messages alternate once it has asked. Before, a client waits for its answers.
+    interleaves: bool,
 }
 
 impl Client {
@@ -550,6 +595,7 @@ impl Client {
         let mut speaker = self.speaker.clone();
         let mut wire = speaker.say(&self.setup);
         let behind = speaker.said.len();
+        speaker.interleaves = self.interleaves;
         wire.extend(speaker.say(&self.behind));
         let behind = speaker.said.split_off(behind);
         (wire, speaker.said, behind)
@@ -571,10 +617,17 @@ impl Client {
                 )
             })
             .collect();
-        expected.extend(
-            rest.into_iter()
-                .filter(|message| message.kind == kind::SET_CHUNK_SIZE),
-        );
+        let announced = rest
+            .iter()
+            .rfind(|message| message.kind == kind::SET_CHUNK_SIZE);
+        let usual = Message::set_chunk_size(128).payload;
+        let announced = announced.filter(|message| message.payload != usual);
+        // What counts when the client asks is announced once, after `connect`.
+        let announced = announced.map(|message| Message {
+            timestamp: 0,
+            ..message.clone()
+        });
+        expected.splice(1..1, announced);
         expected.extend(behind);
         for message in &mut expected {
             rename(message, self.stream_id, self.stream_id + offset);
@@ -605,7 +658,12 @@ impl Client {
     }
 
     fn creates(&self) -> bool {
-        self.setup.len() > 4
+        let messages = self.setup.iter().map(|line| &line.message);
+        let mut commands = messages.filter(|message| message.is_command());
+        commands.any(|message| {
+            let command = Command::decode(message.kind, &message.payload);
+            command.is_ok_and(|command| command.name == "createStream")
+        })
     }
 
     /// The name in its request.
@@ -842,9 +900,10 @@ fn any_origin() -> impl Strategy<Value = Origin> {
 
 fn any_client() -> impl Strategy<Value = Client> {
     let times = prop::collection::vec(any_time(), 1..6);
+    let announced = || (any_chunk_size(), any::<prop::sample::Index>());
     let controls = (
-        any_chunk_size(),
-        any::<prop::sample::Index>(),
+        prop::collection::vec(announced(), 0..4),
+        prop::option::of(announced()),
         any::<prop::sample::Index>(),
         any::<bool>(),
     );
@@ -857,20 +916,13 @@ fn any_client() -> impl Strategy<Value = Client> {
         any::<bool>(),
     )
         .prop_map(
-            |(
-                speaker,
-                which,
-                (chunk_size, chunk_size_at, control_at, window),
-                frames,
-                times,
-                again,
-            )| {
+            |(speaker, which, (announced, late, control_at, window), frames, times, again)| {
                 let (mut setup, stream_id) = client(which);
                 let last = setup.len();
-                setup.insert(
-                    chunk_size_at.index(last),
-                    Line::new(2, Message::set_chunk_size(chunk_size)),
-                );
+                for (chunk_size, at) in announced {
+                    let announced = Message::set_chunk_size(chunk_size);
+                    setup.insert(at.index(last), Line::new(2, announced));
+                }
                 let control = if window {
                     Message::window_ack_size(2_500_000)
                 } else {
@@ -888,9 +940,13 @@ fn any_client() -> impl Strategy<Value = Client> {
                     behind.push(Line::call(stream_id, "play", 0.0, &[Value::Boolean(false)]));
                     behind.push(request);
                 }
+                // FFmpeg announces what its origin announces, which it hears when it has asked.
+                if let Some((chunk_size, at)) = late {
+                    let announced = Message::set_chunk_size(chunk_size);
+                    behind.insert(at.index(behind.len()), Line::new(2, announced));
+                }
                 // Answers to its own later commands are not mistaken for those that it has.
                 behind.push(Line::call(0, "getSomething", 81.0, &[]));
-                // A client waits with its request until it has the answers; nothing overtakes.
                 let speaker = Speaker {
                     interleaves: false,
                     ..speaker
@@ -900,6 +956,7 @@ fn any_client() -> impl Strategy<Value = Client> {
                     setup,
                     behind,
                     stream_id,
+                    interleaves: false,
                 }
             },
         )
@@ -1041,6 +1098,61 @@ fn any_sizes() -> impl Strategy<Value = Vec<usize>> {
 fn read(mut wire: &[u8]) -> Vec<Message> {
     let mut reader = ChunkReader::new(1 << 20);
     std::iter::from_fn(|| reader.read(&mut wire).unwrap()).collect()
+}
+
+/// Reads as the simplest servers do: a chunk size counts only where it is announced before the request, the chunks of a
+/// message are together, ids have one byte, and every message has a header of its own. `None` where that goes wrong.
+fn read_plainly(mut wire: &[u8]) -> Option<Vec<Message>> {
+    let (mut chunk_size, mut has_asked, mut messages) = (128, false, Vec::new());
+    while let Some((first, rest)) = wire.split_first() {
+        let id = first & 0x3F;
+        if first >> 6 != 0 || !(2..64).contains(&id) {
+            return None;
+        }
+        let (header, rest) = rest.split_at_checked(11)?;
+        let of =
+            |from: usize| u32::from_be_bytes([0, header[from], header[from + 1], header[from + 2]]);
+        let (field, length, kind) = (of(0), of(3) as usize, header[6]);
+        let stream_id = u32::from_le_bytes(header[7..].try_into().ok()?);
+        let later = |rest: &mut &[u8]| {
+            let (bytes, after) = rest.split_at_checked(if field == 0xFF_FFFF { 4 } else { 0 })?;
+            *rest = after;
+            bytes
+                .try_into()
+                .map(u32::from_be_bytes)
+                .ok()
+                .or(Some(field))
+        };
+        wire = rest;
+        let timestamp = later(&mut wire)?;
+        let mut payload = Vec::new();
+        loop {
+            let (body, rest) = wire.split_at_checked((length - payload.len()).min(chunk_size))?;
+            payload.extend_from_slice(body);
+            wire = rest;
+            if payload.len() == length {
+                break;
+            }
+            wire = wire.strip_prefix(&[0xC0 | id])?;
+            later(&mut wire)?;
+        }
+        if kind == kind::SET_CHUNK_SIZE {
+            if has_asked {
+                return None;
+            }
+            chunk_size = u32::from_be_bytes(payload.as_slice().try_into().ok()?) as usize;
+        }
+        let command = Command::decode(kind, &payload).ok();
+        has_asked |=
+            command.is_some_and(|command| ["publish", "play", "play2"].contains(&&*command.name));
+        messages.push(Message {
+            timestamp,
+            kind,
+            stream_id,
+            payload,
+        });
+    }
+    Some(messages)
 }
 
 fn split<'a>(mut wire: &'a [u8], sizes: &[usize]) -> Vec<&'a [u8]> {

@@ -19,8 +19,13 @@ pub fn law(data: &[u8]) {
         (Ok(parts), Ok(whole)) => {
             assert_eq!(whole.replay, wire);
             assert!(wire.starts_with(&parts.replay));
-            let replay = whole.replay.clone();
-            assert_eq!(Identified { replay, ..parts }, whole, "in pieces of {size}");
+            let (replay, after_request) = (whole.replay.clone(), whole.after_request);
+            let parts = Identified {
+                replay,
+                after_request,
+                ..parts
+            };
+            assert_eq!(parts, whole, "in pieces of {size}");
         }
         (parts, whole) => assert_eq!(parts, whole, "in pieces of {size}"),
     }

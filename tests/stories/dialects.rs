@@ -78,6 +78,37 @@ async fn one_name_in_both_wire_forms_is_one_stream_on_every_kind_of_origin() {
 }
 
 #[tokio::test]
+async fn a_publisher_may_change_its_chunks_where_the_origin_looks_for_that_only_among_commands() {
+    // FFmpeg announces the size that its origin announces, which it hears when it has asked.
+    for (clients, stream) in [("srs", "live/cam1"), ("go2rtc", "cam1/")] {
+        let house = House::open(&format!("[clients]\ndialect = \"{clients}\"\n")).await;
+        let origin = Stub::start(Manner::ReadsSizesOnce).await;
+        let endpoints = format!(r#""rtmp":["{}"],"dialect":"go2rtc""#, origin.at.port());
+        house.register_with("one", &endpoints);
+        let mut publisher = house.ask(Action::Publish, stream).await;
+        assert!(publisher.has_started(), "{clients}: {:?}", publisher.status);
+        assert_eq!(asked_for(Dialect::Go2rtc, &origin), "cam1", "{clients}");
+        let picture = [0x17; 100_000];
+        for (time, size) in [(0, None), (1, Some(4096)), (2, Some(128))] {
+            if let Some(size) = size {
+                publisher.set_chunk_size(size).await;
+            }
+            publisher.send(&video(time, &picture)).await;
+        }
+        let (seen, sent) = (
+            Arc::clone(&origin.seen),
+            [0, 1, 2].map(|time| video(time, &picture)),
+        );
+        until("three pictures, or the end", || {
+            let seen = seen.lock().expect("a test");
+            seen.media.len() == 3 || seen.closed > 0
+        })
+        .await;
+        assert_eq!(seen.lock().expect("a test").media, sent, "{clients}");
+    }
+}
+
+#[tokio::test]
 async fn origins_that_cannot_be_asked_are_left_out_and_the_refusal_names_the_rule() {
     let house = House::open("").await;
     let (flat, deep) = (

@@ -138,6 +138,24 @@ async fn a_publisher_outlives_the_death_of_its_origin() {
 }
 
 #[tokio::test]
+async fn a_publisher_goes_on_at_an_origin_that_looks_for_chunk_sizes_only_among_commands() {
+    let (house, mut one, mut guest) = on_air("").await;
+    let two = Stub::start(Manner::ReadsSizesOnce).await;
+    let endpoints = format!(r#""rtmp":["{}"],"dialect":"go2rtc""#, two.at.port());
+    house.register_with("two", &endpoints);
+    one.kill().await;
+    goes_on(&house, &mut guest, &two, &["closed", "reset"]).await;
+    guest.set_chunk_size(4096).await;
+    guest.send(&video(9000, &[0x27; 10_000])).await;
+    until("a picture in other chunks, or the end", || {
+        let seen = two.seen.lock().unwrap();
+        seen.closed > 0 || seen.media.iter().any(|message| message.timestamp == 9000)
+    })
+    .await;
+    assert_eq!(two.seen.lock().unwrap().closed, 0);
+}
+
+#[tokio::test]
 async fn a_publisher_outlives_an_origin_that_takes_nothing_and_says_nothing() {
     let (house, one, mut guest) = on_air("[session]\ndial_timeout = \"300ms\"\n").await;
     let two = Stub::start(Manner::Grants).await;

@@ -376,6 +376,12 @@ impl Guest {
         self.flush().await;
     }
 
+    /// Announces another chunk size, and uses it from here on.
+    pub(crate) async fn set_chunk_size(&mut self, size: u32) {
+        self.machine.set_chunk_size(size);
+        self.flush().await;
+    }
+
     /// The message stream that it was given.
     pub(crate) const fn stream_id(&self) -> u32 {
         self.machine.stream_id()
@@ -458,6 +464,8 @@ pub(crate) enum Manner {
     NumbersFrom(u32),
     /// Closes when it gets commands faster than it answers; grants otherwise.
     OneByOne,
+    /// Grants, and closes when it hears of another chunk size after the request, where it does not look for one.
+    ReadsSizesOnce,
 }
 
 /// An origin that records what it saw.
@@ -599,7 +607,7 @@ async fn serve(
     };
     let mut connect = Command::call("connect", 1.0, Vec::new());
     let mut buffer = vec![0; 65_536];
-    let mut playing = false;
+    let (mut playing, mut has_asked) = (false, false);
     loop {
         let read = tokio::select! {
             biased;
@@ -631,6 +639,10 @@ async fn serve(
         let mut input = &buffer[taken..count];
         let mut commands = 0;
         while let Some(message) = reader.read(&mut input).expect("chunks") {
+            let once = matches!(manner, Manner::ReadsSizesOnce) && has_asked;
+            if once && message.kind == kind::SET_CHUNK_SIZE {
+                return;
+            }
             let Ok(command) = Command::decode(message.kind, &message.payload) else {
                 if message.is_media() {
                     seen.lock().expect("a test").media.push(message);
@@ -678,6 +690,7 @@ async fn serve(
                     );
                 }
                 "publish" | "play" => {
+                    has_asked = true;
                     let action = if command.name == "play" {
                         Action::Play
                     } else {

@@ -120,6 +120,12 @@ impl Server for Go2rtc {
         true
     }
 
+    /// It looks for Set Chunk Size among the commands only, takes a message's chunks to be together, and knows chunk stream
+    /// ids of one byte.
+    fn reads_only_plain_chunks(&self) -> bool {
+        true
+    }
+
     fn naming_parameters(&self) -> &'static [&'static str] {
         &["dst", "src"]
     }

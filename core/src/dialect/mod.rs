@@ -125,6 +125,12 @@ impl Dialect {
         self.server().has_viewer_playlists()
     }
 
+    /// Whether an RTMP publisher's messages have to be cut into the plainest chunks for this server, because it loses its
+    /// place in others.
+    pub fn reads_only_plain_chunks(self) -> bool {
+        self.server().reads_only_plain_chunks()
+    }
+
     fn server(self) -> &'static dyn Server {
         match self {
             Self::Go2rtc => &go2rtc::Go2rtc,
@@ -241,6 +247,10 @@ trait Server: Sync {
     }
 
     fn has_viewer_playlists(&self) -> bool {
+        false
+    }
+
+    fn reads_only_plain_chunks(&self) -> bool {
         false
     }
 

@@ -151,6 +151,12 @@ impl Client {
         self.send(message.chunk_stream(), message);
     }
 
+    /// Announces another chunk size, and uses it from here on.
+    pub fn set_chunk_size(&mut self, size: u32) {
+        self.send(chunk_stream::CONTROL, &Message::set_chunk_size(size));
+        self.writer.set_chunk_size(size);
+    }
+
     fn connect(&mut self) {
         let app = self
             .tc_url
@@ -167,8 +173,7 @@ impl Client {
             ("tcUrl".to_owned(), self.tc_url.as_str().into()),
         ];
         properties.append(&mut self.extra);
-        self.send(chunk_stream::CONTROL, &Message::set_chunk_size(CHUNK_SIZE));
-        self.writer.set_chunk_size(CHUNK_SIZE);
+        self.set_chunk_size(CHUNK_SIZE);
         let object = Value::Object(properties);
         let connect = Command {
             object,

@@ -7,7 +7,7 @@
 //!
 //! Some origins assign another message stream id than the client was given, or hang up on pipelined commands. Such an
 //! origin is dialled again *step by step*: it gets the same commands one by one, and the message stream id is rewritten
-//! in the headers that carry it.
+//! in the headers that carry it. The client's chunk size is announced among the commands, where the client did so itself.
 
 use std::collections::VecDeque;
 
@@ -18,9 +18,11 @@ use super::header::{DEFAULT_CHUNK_SIZE, MessageHeader};
 use super::message::{Command, CommandError, EnhancedRtmp, Message, chunk_stream, kind};
 pub use super::origin_watch::redirect;
 use super::origin_watch::{OriginWatch, command};
+use super::plain_chunks::PlainChunks;
 use super::recipe::Recipe;
 use super::resumed::{MAX_PARTIAL, Resumed};
 use super::server::Identified;
+use super::steps::Steps;
 use super::walk::{Look, Piece, Step, Verdict, Walk, WalkError, Watch};
 use crate::dialect::{Dialect, RtmpAsked};
 use crate::stream::Action;
@@ -89,6 +91,8 @@ pub struct Joined {
     client_says: ClientWatch,
     /// What the client hears once its first origin was lost.
     resumed: Option<Box<Resumed>>,
+    /// Where the origin reads only plain chunks, what cuts the client's messages into such.
+    plain: Option<Box<PlainChunks>>,
 }
 
 #[derive(Debug)]
@@ -96,11 +100,24 @@ enum Script {
     /// Everything is sent after C2.
     Replay(Vec<u8>),
     /// Commands are sent one by one; where a command needs the previous answer, it waits for it. What followed the last
-    /// command comes at the end: `replay` is walked only when the origin's message stream is known.
+    /// command comes at the end: the replay is walked only when the origin's message stream is known.
     Steps {
-        waiting: std::vec::IntoIter<(u32, Command)>,
-        replay: Vec<u8>,
+        steps: Steps,
+        /// What the client sent up to its request. The origin gets none of these bytes; the walk learns from them.
+        set_up: Vec<u8>,
+        /// What it sent after its request.
+        behind: Vec<u8>,
+        /// Whether the origin reads only plain chunks.
+        plain: bool,
     },
+}
+
+/// How an origin is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    Replay,
+    Steps,
+    PlainSteps,
 }
 
 /// Watches the client's messages.
@@ -159,7 +176,7 @@ impl Join {
     /// # Errors
     /// [`JoinError::Walk`] or [`JoinError::Command`] when the client's own bytes cannot be walked.
     pub fn replaying(identified: &Identified, seed: [u8; 32]) -> Result<Self, JoinError> {
-        Self::new(identified, seed, false)
+        Self::new(identified, seed, Manner::Replay)
     }
 
     /// Sends one command after the other. `seed` fills C1.
@@ -167,20 +184,36 @@ impl Join {
     /// # Errors
     /// [`JoinError::Walk`] or [`JoinError::Command`] when the client's own bytes cannot be walked.
     pub fn step_by_step(identified: &Identified, seed: [u8; 32]) -> Result<Self, JoinError> {
-        Self::new(identified, seed, true)
+        Self::new(identified, seed, Manner::Steps)
     }
 
-    fn new(identified: &Identified, seed: [u8; 32], steps: bool) -> Result<Self, JoinError> {
-        let mut relay = Joined::new(identified, steps);
+    /// The same for an origin that reads only the plainest chunks: it gets the client's messages, and not the client's
+    /// chunks. `seed` fills C1.
+    ///
+    /// # Errors
+    /// [`JoinError::Walk`] or [`JoinError::Command`] when the client's own bytes cannot be walked.
+    pub fn in_plain_chunks(identified: &Identified, seed: [u8; 32]) -> Result<Self, JoinError> {
+        Self::new(identified, seed, Manner::PlainSteps)
+    }
+
+    fn new(identified: &Identified, seed: [u8; 32], manner: Manner) -> Result<Self, JoinError> {
+        let has_steps = manner != Manner::Replay;
+        let mut relay = Joined::new(identified, has_steps);
         // The walk towards the origin learns the client's chunk streams from the same bytes as the origin.
-        let replay = relay.to_origin(&identified.replay)?.to_vec();
-        let script = if steps {
+        let (set_up, behind) = identified.around_request();
+        let mut replay = relay.to_origin(set_up)?.to_vec();
+        let chunk_size = relay.to_origin.chunk_size();
+        replay.extend_from_slice(relay.to_origin(behind)?);
+        let script = if has_steps {
             // This pass only finds faults of the client before the origin is told anything.
-            relay = Joined::new(identified, steps);
-            let waiting = identified.commands.clone().into_iter();
+            relay = Joined::new(identified, has_steps);
+            let plain = manner == Manner::PlainSteps;
+            let chunk_size = if plain { PlainChunks::SIZE } else { chunk_size };
             Script::Steps {
-                waiting,
-                replay: identified.replay.clone(),
+                steps: Steps::new(identified.commands.clone(), chunk_size),
+                set_up: set_up.to_vec(),
+                behind: behind.to_vec(),
+                plain,
             }
         } else {
             Script::Replay(replay)
@@ -241,54 +274,26 @@ impl Join {
     }
 
     fn send_next(&mut self) -> Result<(), JoinError> {
-        let (waiting, replay) = match &mut self.script {
+        let (steps, set_up, behind, plain) = match &mut self.script {
             Script::Replay(replay) => {
                 self.out.append(replay);
                 return Ok(());
             }
-            Script::Steps { waiting, replay } => (waiting, replay),
+            Script::Steps {
+                steps,
+                set_up,
+                behind,
+                plain,
+            } => (steps, set_up, behind, *plain),
         };
         let says = &mut self.relay.origin_says;
-        if says.asked {
+        if says.asked || !steps.write(&says.heard(), &mut self.out) {
             return Ok(());
         }
-        while let Some((stream_id, command)) = waiting.as_slice().first() {
-            let waiting_on = waiting.as_slice();
-            let of_stream = waiting_on.len() == 1 || *stream_id == says.client_stream;
-            let creates = waiting_on
-                .iter()
-                .any(|(_, command)| command.name == "createStream");
-            let ready = match command.name.as_str() {
-                "connect" => true,
-                _ => says.connected && (says.created || creates || !of_stream),
-            };
-            if !ready {
-                return Ok(());
-            }
-            let stream_id = match says.origin_stream {
-                Some(theirs) if *stream_id == says.client_stream => theirs,
-                _ => *stream_id,
-            };
-            let message = Message::command(stream_id, command);
-            ChunkWriter::new(DEFAULT_CHUNK_SIZE).write(
-                chunk_stream::COMMAND,
-                &message,
-                &mut self.out,
-            );
-            waiting.next();
-        }
         says.asked = true;
-        if let Some(theirs) = says
-            .origin_stream
-            .filter(|theirs| *theirs != says.client_stream)
-        {
-            let ours = says.client_stream;
-            self.relay.to_origin.remap_stream(ours, theirs);
-            self.relay.to_client.remap_stream(theirs, ours);
-        }
-        // The client's Set Chunk Size, and what it sent after its request.
-        let replay = std::mem::take(replay);
-        self.out.extend_from_slice(self.relay.to_origin(&replay)?);
+        let (set_up, behind) = (std::mem::take(set_up), std::mem::take(behind));
+        self.relay.learn(&set_up, plain)?;
+        self.out.extend_from_slice(self.relay.to_origin(&behind)?);
         Ok(())
     }
 }
@@ -333,7 +338,23 @@ impl Joined {
                     .then(|| Box::new(Recipe::new(identified))),
             },
             resumed: None,
+            plain: None,
         }
+    }
+
+    /// Takes what the client sent up to its request, for which the origin was asked step by step. The origin knows the chunk
+    /// size and the request, and nothing else of it.
+    fn learn(&mut self, set_up: &[u8], plain: bool) -> Result<(), JoinError> {
+        self.to_origin(set_up)?;
+        self.to_origin.begin_again();
+        let ours = self.origin_says.client_stream;
+        let theirs = self.origin_says.origin_stream.unwrap_or(ours);
+        if theirs != ours {
+            self.to_origin.remap_stream(ours, theirs);
+            self.to_client.remap_stream(theirs, ours);
+        }
+        self.plain = plain.then(|| Box::new(PlainChunks::new(self.to_origin.chunk_size())));
+        Ok(())
     }
 
     /// Takes bytes from the origin and returns what to send to the client.
@@ -372,10 +393,14 @@ impl Joined {
                 return Ok(&[]);
             }
         }
-        Ok(match step {
+        let bytes = match step {
             Step::Changed(bytes) => bytes,
             Step::Unchanged => input,
-        })
+        };
+        match &mut self.plain {
+            None => Ok(bytes),
+            Some(plain) => Ok(plain.cut(bytes).map_err(WalkError::from)?),
+        }
     }
 
     /// What another origin has to be told, if that was [noted](Identified::keeps_recipe).
@@ -388,6 +413,7 @@ impl Joined {
     /// it: the rest of a chunk that the origin left unfinished.
     pub fn lose_origin(&mut self, received: u64) -> Vec<u8> {
         self.to_origin.begin_again();
+        self.plain = None;
         self.client_says.media = false;
         if let Some(recipe) = &mut self.client_says.recipe {
             recipe.lose();
@@ -416,7 +442,9 @@ impl Joined {
         }
         let mut first = Vec::new();
         let chunk_size = self.to_origin.chunk_size();
-        if chunk_size != DEFAULT_CHUNK_SIZE {
+        if origin.plain.is_some() {
+            self.plain = Some(Box::new(PlainChunks::new(chunk_size)));
+        } else if chunk_size != DEFAULT_CHUNK_SIZE {
             let message = Message::set_chunk_size(chunk_size);
             ChunkWriter::new(DEFAULT_CHUNK_SIZE).write(chunk_stream::CONTROL, &message, &mut first);
         }

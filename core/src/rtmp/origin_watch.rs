@@ -6,6 +6,7 @@ use super::header::MessageHeader;
 use super::join::{No, Progress};
 use super::message::{Command, CommandError, EnhancedRtmp, NO_REASON, Status, kind};
 use super::server::{Answered, What};
+use super::steps::Heard;
 use super::walk::{Verdict, Watch};
 
 /// Watches the origin's messages.
@@ -31,6 +32,15 @@ pub(super) struct OriginWatch {
 }
 
 impl OriginWatch {
+    pub(super) const fn heard(&self) -> Heard {
+        Heard {
+            connected: self.connected,
+            created: self.created,
+            client_stream: self.client_stream,
+            origin_stream: self.origin_stream,
+        }
+    }
+
     fn answer(&mut self, command: &Command) -> Verdict {
         let known = self
             .answered

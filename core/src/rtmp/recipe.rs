@@ -101,6 +101,7 @@ impl Recipe {
                 connect,
             },
             replay: self.set_up.to_vec(),
+            after_request: 0,
             commands,
             answered: self.answered.to_vec(),
             dialect: self.dialect,

@@ -84,6 +84,8 @@ pub struct Identified {
     pub request: StreamRequest,
     /// Every byte after the handshake, including those after the request.
     pub replay: Vec<u8>,
+    /// How many bytes of `replay` came after the request.
+    pub after_request: usize,
     /// The commands in `replay` with their message streams, up to the request.
     pub commands: Vec<(u32, Command)>,
     /// The commands that were answered.
@@ -171,6 +173,12 @@ struct OpenStream {
 }
 
 impl Identified {
+    /// What the client sent up to the end of its request, and what it sent after that.
+    pub(super) fn around_request(&self) -> (&[u8], &[u8]) {
+        let asked = self.replay.len().saturating_sub(self.after_request);
+        self.replay.split_at(asked)
+    }
+
     /// Takes TLS out of what an origin is told, which is reached without.
     fn make_plain(&mut self) {
         if !plain_url::is_secure(&self.request.tc_url) {
@@ -291,6 +299,7 @@ impl Server {
     pub fn into_identified(self) -> Option<Identified> {
         match self.phase {
             Phase::Identified(mut identified) => {
+                identified.after_request = self.after_request;
                 identified.make_plain();
                 Some(*identified)
             }
@@ -310,14 +319,14 @@ impl Server {
         let Phase::Identified(mut identified) = phase else {
             return None;
         };
+        identified.after_request = after_request;
         let StreamRequest {
             action,
             ref name,
             stream_id,
             ..
         } = identified.request;
-        let start = identified.replay.len().saturating_sub(after_request);
-        let unread = identified.replay.get(start..).unwrap_or_default().to_vec();
+        let unread = identified.around_request().1.to_vec();
         let request = OpenStream {
             id: stream_id,
             action,
@@ -613,6 +622,7 @@ impl Server {
                 self.phase = Phase::Identified(Box::new(Identified {
                     request: request.clone(),
                     replay: std::mem::take(replay),
+                    after_request: 0,
                     commands: std::mem::take(commands),
                     answered: std::mem::take(answered),
                     dialect: Dialect::default(),

@@ -312,10 +312,15 @@ impl Rtmp {
             ),
         };
         let renamed = address.map(|address| identified.renamed(&address));
-        let mut steps = attempt.step_by_step || renamed.is_some();
+        let plain = identified.request.action == Action::Publish
+            && attempt.naming.dialect.reads_only_plain_chunks();
+        let has_to_be_steps = renamed.is_some() || plain;
+        let mut steps = attempt.step_by_step || has_to_be_steps;
         let identified = renamed.as_ref().unwrap_or(identified);
         loop {
-            let join = if steps {
+            let join = if plain {
+                Join::in_plain_chunks(identified, seed())
+            } else if steps {
                 Join::step_by_step(identified, seed())
             } else {
                 Join::replaying(identified, seed())
@@ -342,7 +347,7 @@ impl Rtmp {
                             false => DialError::Refused(no.words),
                         });
                     }
-                    if steps && renamed.is_none() {
+                    if steps && !has_to_be_steps {
                         proxy.registry().note_step_by_step(&attempt.origin);
                     }
                     note_enhanced(proxy, &attempt.origin, &mut joined);
