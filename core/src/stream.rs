@@ -208,7 +208,8 @@ impl StreamUrl {
 
     /// The stream that `path` names on `host`, where every segment counts. White space and `_definst_` are refused.
     pub fn of_path(host: &str, path: &str) -> Result<Self, StreamError> {
-        let odd = |segment: &str| segment == DEFAULT_INSTANCE || segment.contains(WHITE_SPACE);
+        let odd =
+            |segment: &str| segment == DEFAULT_INSTANCE || segment.contains(char::is_whitespace);
         if path.split('/').any(odd) {
             return Err(StreamError::OddSegment);
         }
@@ -856,9 +857,6 @@ pub const MAX_STREAM: usize = 512;
 
 /// A segment that Flash encoders put between the app and the stream; it names nothing.
 const DEFAULT_INSTANCE: &str = "_definst_";
-
-/// What no literal segment holds.
-const WHITE_SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
 
 /// The marker before a vhost, for clients that cannot send a query.
 const DOTTED_VHOST: &str = "...vhost...";

@@ -39,6 +39,7 @@ const RTMP: &[RtmpRow] = &[
     ("a login in the tcUrl", "rtmp://h/cam1?user=u&pass=p", "", MediaMtx, MediaMtx, "cam1", AS_SENT, ""),
     ("a login in the name, which the server would lose", "rtmp://h/cam1", "?user=u&pass=p", MediaMtx, MediaMtx, "cam1", "rtmp://h/cam1?user=u&pass=p", ""),
     ("a query in the tcUrl", "rtmp://h/live?x=1", "a", Srs, MediaMtx, "live/a", "rtmp://h/live", "a?x=1"),
+    ("a query in the tcUrl, which would swallow the name", "rtmp://h/live?x=1", "a", MediaMtx, MediaMtx, "live/a", "rtmp://h/live", "a?x=1"),
     ("both queries", "rtmp://h/live?x=1", "a?y=2", Srs, MediaMtx, "live/a", "rtmp://h/live", "a?x=1&y=2"),
     ("quotes around the tcUrl", "\"rtmp://h/cam1\"", "", MediaMtx, Go2rtc, "cam1", "rtmp://h/cam1", ""),
     ("SRS", "rtmp://h/live", "a", Srs, Srs, "live/a", AS_SENT, ""),
@@ -187,6 +188,9 @@ const SRT: &[SrtRow] = &[
     ("SRS, a Blackmagic encoder", "#!::u=KEY,bmd_uuid=1,bmd_name=A", None, Srs, "live/KEY", Publish, Srs, "#!::r=live/KEY,m=publish"),
     ("SRS, a plain id plays", "cam1", None, Srs, "live/cam1", Play, Srs, "#!::r=live/cam1,m=request"),
     ("SRS with a vhost", "#!::h=d.com,r=App/S,m=publish", None, Srs, "App/S", Publish, Srs, "#!::h=d.com,r=App/S,m=publish"),
+    ("SRS, a slash before the path and a signature after it", "#!::h=d.com,r=/App/S?auth_key=K,m=publish", None, Srs, "App/S", Publish, MediaMtx, "publish:App/S:auth_key=K"),
+    ("a colon in a query, where MediaMTX would see a user", "#!::r=live/a?t=1:2,m=publish", None, Srs, "live/a", Publish, MediaMtx, "publish:live/a:t=1%3A2"),
+    ("an escape in a query, which OME undoes", "#!::r=app/s?p=a%26b,m=publish", None, Srs, "app/s", Publish, Ome, "default/app/s?p=a%2526b"),
     ("nginx-rtmp by the guideline", "#!::r=live/a,m=publish", None, NginxRtmp, "live/a", Publish, MediaMtx, "publish:live/a"),
     ("go2rtc by the guideline", "#!::r=cam1", Some(Play), Go2rtc, "cam1", Play, MediaMtx, "read:cam1"),
 ];
@@ -221,6 +225,12 @@ fn srt_ids_are_not_guessed() {
             MediaMtx,
             "publish",
             "an SRT id begins with publish: or read:",
+        ),
+        (
+            "MediaMTX: six fields",
+            MediaMtx,
+            "read:a:b:c:d:e",
+            "up to five fields",
         ),
         (
             "MediaMTX: another mode",
@@ -414,6 +424,16 @@ fn naming(dialect: Dialect) -> Naming {
     }
 }
 
+fn vhosts() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec![
+        "",
+        "a.example",
+        "b.example",
+        "b.example:1935",
+        "10.0.0.1",
+    ])
+}
+
 fn dialects() -> impl Strategy<Value = Dialect> {
     prop::sample::select(Dialect::ALL.to_vec())
 }
@@ -431,6 +451,7 @@ fn paths() -> impl Strategy<Value = String> {
 fn odd_paths() -> impl Strategy<Value = String> {
     let segment = prop_oneof![
         6 => "[a-c%?#&=:,;+@!~'\"|é日._-]{1,5}",
+        2 => "[a-c\\\\<>{}^`*()$\\[\\]İß\u{301}\u{2028}\u{feff}-]{1,5}",
         1 => Just("live".to_owned()),
     ];
     prop::collection::vec(segment, 1..=4).prop_map(|segments| segments.join("/"))
@@ -567,13 +588,74 @@ fn hostile_text() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat())
 }
 
+/// A query whose parameters have these hostile values.
+fn queries() -> impl Strategy<Value = String> {
+    let pair = ("[a-c]{1,2}", "[a-c:%,;#/?@!'\"é=-]{0,5}");
+    let pairs = prop::collection::vec(pair, 0..3);
+    pairs.prop_map(|pairs| {
+        let pairs: Vec<String> = pairs
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        pairs.join("&")
+    })
+}
+
+/// What a caller showed, as one text: wherever it stood, and without the escapes of a query.
+fn shown(credentials: Option<&Credentials>) -> Vec<String> {
+    let Some(shown) = credentials else {
+        return Vec::new();
+    };
+    let srt = shown.srt.clone().unwrap_or_default();
+    let user = srt.user.map(|user| format!("user={user}"));
+    let password = srt.key.map(|key| format!("pass={key}"));
+    let query = shown.query.as_deref().unwrap_or_default();
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    let unescaped = |pair: &str| {
+        let marks = [":", ",", "?", "#", "\"", "'"];
+        let escapes = ["%3A", "%2C", "%3F", "%23", "%22", "%27"];
+        let known = escapes.iter().zip(marks);
+        known.fold(pair.to_owned(), |pair, (escape, mark)| {
+            pair.replace(escape, mark)
+        })
+    };
+    let pairs = pairs.map(unescaped);
+    user.into_iter().chain(password).chain(pairs).collect()
+}
+
 proptest! {
     #[test]
-    fn every_address_that_is_written_names_the_stream_and_no_other(
-        dialect in dialects(), one in odd_paths(), two in odd_paths(),
+    fn what_a_caller_shows_reaches_an_srt_origin_as_it_is_or_the_rule_is_named(
+        dialect in prop::sample::select(vec![MediaMtx, Ome, Srs]),
+        path in paths(),
+        user in "[a-c:%#?&=,'\"é-]{0,4}",
+        password in "[a-c:%#?&=,'\"é-]{0,4}",
+        query in queries(),
     ) {
-        let read = |path: &str| StreamUrl::of_path("", path).ok();
-        let (Some(one), Some(two)) = (read(&one), read(&two)) else { return Ok(()) };
+        let Ok(stream) = StreamUrl::of_path("", &path) else { return Ok(()) };
+        let mut credentials = Credentials::of_target(&format!("?{query}"));
+        if dialect != Ome {
+            // OvenMediaEngine has neither.
+            let pairs = [("u", &*user), ("s", &*password)];
+            credentials.srt = Credentials::of_srt(pairs).srt;
+        }
+        let Ok(id) = naming(dialect).srt(&stream, Publish, Some(&credentials)) else { return Ok(()) };
+        let read = dialect.srt(&id, "", Some(Publish)).unwrap();
+        let known = naming(dialect).path(&stream).unwrap();
+        prop_assert_eq!((read.stream.path(), read.action), (&*known, Publish), "{}", id);
+        prop_assert_eq!(shown(read.credentials.as_deref()), shown(Some(&credentials)), "{}", id);
+    }
+
+    #[test]
+    fn every_address_that_is_written_names_the_stream_and_no_other(
+        dialect in dialects(), one in odd_paths(), two in odd_paths(), of_one in vhosts(), of_two in vhosts(),
+    ) {
+        let read = |vhost: &str, path: &str| StreamUrl::of_path(vhost, path).ok();
+        if let (Some(one), Some(two)) = (read(of_one, &one), read(of_two, &two)) {
+            prop_assert_eq!(VhostRule::Separate.key(&one) == VhostRule::Separate.key(&two), one == two);
+            prop_assert_eq!(one.to_string() == two.to_string(), one == two);
+        }
+        let (Some(one), Some(two)) = (read("", &one), read("", &two)) else { return Ok(()) };
         let naming = naming(dialect);
         let [first, second] = [&one, &two].map(|stream| addresses(dialect, stream));
         for (stream, addresses) in [(&one, &first), (&two, &second)] {

@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
+use sluicegate_core::dialect::{ClientDialects, Dialect};
 use sluicegate_core::flow::{
     ClientPath, DropReason, Fate, FlowId, Flows as _, Input, LinkId, Output,
 };
 use sluicegate_core::srt::cookie::Cookies;
-use sluicegate_core::srt::extension::stream_id;
+use sluicegate_core::srt::extension::{Extensions, stream_id};
 use sluicegate_core::srt::flows::{End, Event, Failure, Flows, Limits};
 use sluicegate_core::srt::packet::{
     HAS_CONFIG, HAS_HANDSHAKE, Handshake, MAGIC, Rejection, Step, shutdown,
@@ -511,6 +513,59 @@ fn a_caller_without_a_stream_id_gets_the_default_one_and_so_does_its_origin() {
     let second = Handshake::parse(&second).unwrap();
     assert_eq!(second.extension, HAS_HANDSHAKE | HAS_CONFIG);
     assert!(second.extensions.ends_with(&stream_id("live/default")));
+}
+
+#[test]
+fn an_id_that_its_own_server_would_misread_is_written_for_it() {
+    let clients = |usual, rule: &str| ClientDialects {
+        usual,
+        rules: rule.parse().ok().into_iter().collect(),
+        names: Vec::new(),
+    };
+    let rows = [
+        (
+            "OME, no vhost",
+            Dialect::Ome,
+            "app/s?t=1",
+            "default/app/s?t=1",
+        ),
+        ("OME, a vhost", Dialect::Ome, "h.com/app/s", "h.com/app/s"),
+        (
+            "SRS, a Blackmagic encoder",
+            Dialect::Srs,
+            "#!::u=K,bmd_uuid=1,t=2",
+            "#!::r=live/K?t=2,m=publish",
+        ),
+        (
+            "SRS",
+            Dialect::Srs,
+            "#!::r=live/K,m=publish",
+            "#!::r=live/K,m=publish",
+        ),
+    ];
+    for (cause, dialect, id, expected) in rows {
+        let now = start();
+        let dialects = clients(dialect, &format!(":9999 {dialect} publish"));
+        let mut table = table(now).of_clients(Arc::new(dialects), vec![9999]);
+        let cookie = cookie(&mut table, now, path(1), 5);
+        let packet = handshake(Step::Conclusion, 5, cookie, &asks(id)).write();
+        assert_eq!(
+            client(&mut table, now, path(1), &packet).0,
+            Fate::Kept,
+            "{cause}"
+        );
+        let said = outputs(&mut table);
+        let [Output::Event(Event::Asked { flow, asked, .. })] = said.as_slice() else {
+            panic!("{cause}: {said:?}");
+        };
+        assert_eq!(asked.action, Action::Publish, "{cause}");
+        table.attempt(now, *flow, LINK, ORIGIN);
+        outputs(&mut table);
+        let told = induced(&mut table, now, *flow);
+        let told = Handshake::parse(&told).unwrap();
+        let read = Extensions::parse(told.extensions, told.extension).unwrap();
+        assert_eq!(read.stream_id.as_deref(), Some(expected), "{cause}");
+    }
 }
 
 #[test]

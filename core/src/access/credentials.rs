@@ -112,7 +112,9 @@ impl Credentials {
             match key {
                 "u" => srt.user = kept(value),
                 "s" => srt.key = kept(value),
-                "h" | "m" | "r" | "t" => {}
+                "h" | "m" | "r" => {}
+                // What is sent, in the guideline's words; any other value is a parameter of the sender's own.
+                "t" if ["auth", "file", "stream"].contains(&value) => {}
                 _ => credentials.add_query(&format!("{key}={value}")),
             }
         }
@@ -277,6 +279,7 @@ mod tests {
             ("m", "publish"),
             ("secret", "x"),
             ("t", "stream"),
+            ("t", "12"),
         ];
         let credentials = Credentials::of_srt(pairs);
         let srt = credentials.srt.clone().unwrap();
@@ -284,7 +287,7 @@ mod tests {
             (srt.user.as_deref(), srt.key.as_deref()),
             (Some("me"), Some("key-1"))
         );
-        assert_eq!(credentials.query.as_deref(), Some("secret=x"));
+        assert_eq!(credentials.query.as_deref(), Some("secret=x&t=12"));
         assert_eq!(Credentials::of_srt([("r", "live/a")]).boxed(), None);
     }
 

@@ -225,6 +225,22 @@ fn escaped(text: &str, plain: impl Fn(&u8) -> bool) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// A query in an id whose own marks are `marks`, all of them ASCII: these are escaped, and what reads a query undoes that.
+pub(super) fn escape_marks<'a>(query: &'a str, marks: &[char]) -> Cow<'a, str> {
+    if !query.contains(marks) {
+        return Cow::Borrowed(query);
+    }
+    let mut out = String::with_capacity(query.len() + 8);
+    for letter in query.chars() {
+        if marks.contains(&letter) {
+            let _ = write!(out, "%{:02X}", u32::from(letter));
+        } else {
+            out.push(letter);
+        }
+    }
+    Cow::Owned(out)
+}
+
 /// `path` with a query, if there is one.
 pub(super) fn with_query(path: &str, query: &str) -> String {
     match query {

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use super::address::{
-    RtmpAddress, RtmpAsked, call_by_path, escape, guideline_id, playlist_only, refuse,
-    stream_of_path, stream_of_url, with_query,
+    RtmpAddress, RtmpAsked, call_by_path, escape, escape_marks, guideline_id, playlist_only,
+    refuse, stream_of_path, stream_of_url, with_query,
 };
 use super::{CallAsked, Dialect, File, FileAsked, Server, SrtWanted};
 use crate::access::credentials::{Credentials, SrtUser};
@@ -52,21 +52,18 @@ impl Server for MediaMtx {
         if let Some(pairs) = id.strip_prefix("#!::") {
             return guideline_id(Dialect::MediaMtx, pairs, port, Some(Action::Play));
         }
-        let mut parts = id.splitn(5, ':');
-        let action = match parts.next() {
-            Some("publish") => Action::Publish,
-            Some("read") => Action::Play,
+        let parts: Vec<&str> = id.splitn(6, ':').collect();
+        let (word, path, user, password, query) = match *parts.as_slice() {
+            [word, path] => (word, path, "", "", ""),
+            [word, path, query] => (word, path, "", "", query),
+            [word, path, user, password] => (word, path, user, password, ""),
+            [word, path, user, password, query] => (word, path, user, password, query),
             _ => return refuse(Dialect::MediaMtx, SRT_RULE),
         };
-        let Some(path) = parts.next() else {
-            return refuse(Dialect::MediaMtx, SRT_RULE);
-        };
-        let rest: Vec<&str> = parts.collect();
-        let (user, password, query) = match rest.as_slice() {
-            [] => ("", "", ""),
-            [query] => ("", "", *query),
-            [user, password] => (*user, *password, ""),
-            [user, password, query, ..] => (*user, *password, *query),
+        let action = match word {
+            "publish" => Action::Publish,
+            "read" => Action::Play,
+            _ => return refuse(Dialect::MediaMtx, SRT_RULE),
         };
         Ok(SrtStreamId {
             stream: StreamUrl::of_path("", &decode_name(path))?,
@@ -118,7 +115,7 @@ impl Server for MediaMtx {
             id.extend([":", wanted.user, ":", wanted.password]);
         }
         if !wanted.query.is_empty() {
-            id.extend([":", wanted.query]);
+            id.extend([":", &escape_marks(wanted.query, &[':', '#'])]);
         }
         Ok(id)
     }
@@ -135,9 +132,10 @@ impl Server for MediaMtx {
         playlist_only(path, "/index.m3u8", file, query)
     }
 
-    /// It drops a name that is only a query, and the user and password with it.
+    /// It drops a name that is only a query, and the user and password with it. A query in the tcUrl swallows the name.
     fn misreads(&self, asked: &RtmpAsked<'_>) -> bool {
-        asked.name.starts_with('?')
+        let parts = asked.parts();
+        asked.name.starts_with('?') || !parts.app_query.is_empty() && !parts.name.is_empty()
     }
 
     fn has_viewer_playlists(&self) -> bool {
@@ -157,4 +155,5 @@ fn login(user: &str, password: &str, query: &str) -> Credentials {
     credentials
 }
 
-const SRT_RULE: &str = "an SRT id begins with publish: or read:, or is #!::m=publish,r=PATH";
+const SRT_RULE: &str =
+    "an SRT id begins with publish: or read: and has up to five fields, or is #!::m=publish,r=PATH";

@@ -106,7 +106,7 @@ impl Dialect {
 
     /// Whether the very server would not find the stream in an SRT id that was read here, and has to get another one.
     pub fn misreads_srt(self, id: &str) -> bool {
-        self == Self::Srs && srs::names_by_user(id)
+        self.server().misreads_srt(id)
     }
 
     /// What a WHIP or WHEP request asks for; `None` if its target is no such request in this dialect.
@@ -243,6 +243,11 @@ trait Server: Sync {
 
     /// Whether a client of this dialect may have sent an address that this very server would misread.
     fn misreads(&self, _: &RtmpAsked<'_>) -> bool {
+        false
+    }
+
+    /// The same of an SRT id.
+    fn misreads_srt(&self, _: &str) -> bool {
         false
     }
 

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use super::address::{
-    NO_DIRECTION, RtmpAddress, RtmpAsked, escape, has_segments, playlist_only, refuse,
-    stream_of_path, stream_of_url, with_query,
+    NO_DIRECTION, RtmpAddress, RtmpAsked, escape, escape_marks, has_segments, playlist_only,
+    refuse, stream_of_path, stream_of_url, with_query,
 };
 use super::{CallAsked, Dialect, File, FileAsked, Server, SrtWanted, TWO_LEVEL_APP};
 use crate::access::credentials::Credentials;
@@ -129,7 +129,8 @@ impl Server for Ome {
             return Err("its SRT ids cannot carry ? or # in a path");
         }
         let path = [vhost, "/", &escape(wanted.path)].concat();
-        Ok(with_query(&path, wanted.query))
+        // It undoes the escapes of the whole id, those in the query among them.
+        Ok(with_query(&path, &escape_marks(wanted.query, &['%', '#'])))
     }
 
     fn write_call(&self, path: &str, action: Action, query: &str) -> String {
@@ -142,6 +143,13 @@ impl Server for Ome {
 
     fn write_file(&self, path: &str, file: File, query: &str) -> Result<String, &'static str> {
         playlist_only(path, "/master.m3u8", file, query)
+    }
+
+    /// It wants a vhost before the app, which clients may leave out here.
+    fn misreads_srt(&self, id: &str) -> bool {
+        let Ok(id) = decode(id) else { return false };
+        let is_path = !id.starts_with("#!::") && !id.contains("://");
+        is_path && has_segments(split_query(&id).0, 2..=2)
     }
 
     fn has_viewer_playlists(&self) -> bool {

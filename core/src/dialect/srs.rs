@@ -3,20 +3,13 @@
 
 use std::borrow::Cow;
 
-use super::address::{RtmpAddress, RtmpAsked, escape, escape_value, has_segments, with_query};
+use super::address::{
+    RtmpAddress, RtmpAsked, escape, escape_marks, escape_value, has_segments, with_query,
+};
 use super::{CallAsked, File, FileAsked, Server, SrtWanted, TWO_LEVEL_APP};
 use crate::stream::{Action, DEFAULT_VHOST, Protocol, SrtStreamId, StreamError, StreamUrl};
 
 pub(super) struct Srs;
-
-/// Whether an SRT id is a Blackmagic encoder's, which has its stream's name where others have a user.
-pub(super) fn names_by_user(id: &str) -> bool {
-    let Some(pairs) = id.strip_prefix("#!::") else {
-        return false;
-    };
-    let has = |start: &str| pairs.split(',').any(|pair| pair.trim().starts_with(start));
-    has("bmd_") && has("u=") && !has("r=") && !has("h=")
-}
 
 impl Server for Srs {
     fn fit<'a>(&self, path: &'a str) -> Result<Cow<'a, str>, &'static str> {
@@ -72,9 +65,6 @@ impl Server for Srs {
                 "its SRT ids cannot carry any of , ? & = % # \" ' in a path, a user or a password",
             );
         }
-        if wanted.query.contains([',', '#']) {
-            return Err("its SRT ids cannot carry , or # in a query");
-        }
         let vhost = match wanted.vhost {
             DEFAULT_VHOST => String::new(),
             vhost => ["h=", vhost, ","].concat(),
@@ -87,7 +77,8 @@ impl Server for Srs {
             shown.push(["pass=", wanted.password].concat());
         }
         if !wanted.query.is_empty() {
-            shown.push(wanted.query.to_owned());
+            let marks = [',', '?', '#', '"', '\''];
+            shown.push(escape_marks(wanted.query, &marks).into_owned());
         }
         let mode = match wanted.action {
             Action::Play => "request",
@@ -117,6 +108,15 @@ impl Server for Srs {
             File::Playlist => ".m3u8",
         };
         Ok(with_query(&["/", &escape(path), extension].concat(), query))
+    }
+
+    /// A Blackmagic encoder has its stream's name where others have a user.
+    fn misreads_srt(&self, id: &str) -> bool {
+        let Some(pairs) = id.strip_prefix("#!::") else {
+            return false;
+        };
+        let has = |start: &str| pairs.split(',').any(|pair| pair.trim().starts_with(start));
+        has("bmd_") && has("u=") && !has("r=") && !has("h=")
     }
 
     fn naming_parameters(&self) -> &'static [&'static str] {

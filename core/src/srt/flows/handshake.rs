@@ -154,24 +154,28 @@ impl Flows {
         asks.stream = self
             .dialects
             .named(asks.stream, &[query.unwrap_or_default()])?;
-        let mut packet = asked.write();
-        if dialect.misreads_srt(&named) {
-            let id = Naming::default().srt(&asks.stream, asks.action, None)?;
-            let extensions = extension::with_stream_id(asked.extensions, &id);
-            packet = Handshake {
-                extensions: &extensions,
-                ..asked
-            }
-            .write();
-        }
-        if named.is_empty() {
-            packet = Handshake {
+        let given = match &*named {
+            "" => default,
+            named => named,
+        };
+        let written = if dialect.misreads_srt(given) {
+            let naming = Naming {
+                dialect,
+                ..Naming::default()
+            };
+            Some(naming.srt(&asks.stream, asks.action, asks.credentials.as_deref())?)
+        } else {
+            named.is_empty().then(|| default.clone())
+        };
+        let packet = match written {
+            None => asked.write(),
+            Some(id) => Handshake {
                 extension: asked.extension | HAS_CONFIG,
+                extensions: &extension::with_stream_id(asked.extensions, &id),
                 ..asked
             }
-            .write();
-            packet.extend(extension::stream_id(default));
-        }
+            .write(),
+        };
         Ok((asks, found.authenticated, packet))
     }
 
