@@ -15,6 +15,7 @@ mod call;
 mod claims;
 mod console;
 mod dialect_lists;
+mod dialect_viewers;
 mod dialects;
 mod direct_publish;
 mod door;

@@ -13,10 +13,21 @@ async fn join_api(
     id: &str,
     answers: impl Fn(&str, &str) -> Reply + Send + Sync + 'static,
 ) -> (Packager, UdpSocket) {
+    join_api_of(house, id, "srs", answers).await
+}
+
+/// The same for an origin of any dialect.
+async fn join_api_of(
+    house: &House,
+    id: &str,
+    dialect: &str,
+    answers: impl Fn(&str, &str) -> Reply + Send + Sync + 'static,
+) -> (Packager, UdpSocket) {
     let origin = Packager::start(answers).await;
     let media = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
     let (api, rtc) = (origin.at.port(), media.local_addr().expect("bound").port());
-    let endpoints = format!(r#""rtmp":["1"],"api":["{api}"],"rtc":["{rtc}"]"#);
+    let endpoints =
+        format!(r#""rtmp":["1"],"api":["{api}"],"rtc":["{rtc}"],"dialect":"{dialect}""#);
     house.register_with(id, &endpoints);
     (origin, media)
 }
@@ -117,6 +128,35 @@ async fn the_ice_servers_of_an_origin_are_known_before_a_call() {
     );
     assert_eq!(header(&head, "allow"), ["POST"]);
     assert!(house.proxy.registry().placements().is_empty());
+}
+
+#[tokio::test]
+async fn the_ice_servers_are_asked_for_in_the_origins_dialect() {
+    let rows = [
+        ("mediamtx", "mediamtx", "/cam1/whip", "/cam1/whip"),
+        (
+            "mediamtx",
+            "srs",
+            "/cam1/whep",
+            "/rtc/v1/whep/?app=live&stream=cam1",
+        ),
+        ("srs", "mediamtx", WHEP, "/live/a/whep"),
+        (
+            "go2rtc",
+            "ome",
+            "/api/webrtc?dst=cam1",
+            "/live/cam1?direction=whip",
+        ),
+    ];
+    for (clients, dialect, target, expected) in rows {
+        let house = House::open(&format!("[clients]\ndialect = \"{clients}\"\n")).await;
+        let (origin, _media) = join_api_of(&house, "one", dialect, with_own_rules).await;
+        let (status, head, _) = call::ask(house.at.api, "OPTIONS", target, "").await;
+        assert_eq!(status, 204, "{target}: {head}");
+        let servers = ["<stun:stun.example>; rel=\"ice-server\""];
+        assert_eq!(header(&head, "link"), servers, "{target}");
+        assert_eq!(origin.targets(), [expected], "{target}");
+    }
 }
 
 #[tokio::test]
