@@ -7,6 +7,7 @@ mod support;
 
 mod access;
 mod acme;
+mod base_path;
 mod black_hole;
 mod client_address;
 mod console;

@@ -1,9 +1,10 @@
 /* A small SRT origin on libsrt: whoever publishes a resource is sent on to all who play it, on one port.
  *
- *   srt_origin PORT [PASSPHRASE]
+ *   srt_origin PORT [PASSPHRASE [words]]
  *
  * It acts on the stream id in its listen callback, as origins do: r=APP/STREAM, m=publish or m=request, and a plain
- * APP/STREAM is played. The app `secret` is forbidden (1403), and so is a stream nobody publishes (1404).
+ * APP/STREAM is played. With `words`, it takes only publish:PATH and read:PATH instead, as MediaMTX does. The app
+ * `secret` is forbidden (1403), and so is a stream nobody publishes (1404).
  * It says on stdout what happens, a line each: `publish live/a`, `play live/a`, `gone live/a`. */
 
 #include <arpa/inet.h>
@@ -26,8 +27,23 @@ struct client {
 static struct client clients[CLIENTS];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
+static int by_words;
+
+/* The first field of an id in words is the direction, the second one the path. */
+static void read_words(const char *id, char *resource, int *publishes) {
+    const char *path = strchr(id, ':');
+    *publishes = strncmp(id, "publish:", 8) == 0;
+    *resource = 0;
+    if (*publishes || strncmp(id, "read:", 5) == 0)
+        snprintf(resource, NAME, "%.*s", (int)strcspn(path + 1, ":"), path + 1);
+}
+
 static void read_stream_id(const char *id, char *resource, int *publishes) {
     char text[NAME];
+    if (by_words) {
+        read_words(id, resource, publishes);
+        return;
+    }
     snprintf(text, sizeof text, "%s", id);
     *publishes = 0;
     snprintf(resource, NAME, "%s", id);
@@ -56,6 +72,8 @@ static int asked(void *opaque, SRTSOCKET socket, int version, const struct socka
     int publishes;
     (void)opaque, (void)version, (void)peer;
     read_stream_id(id ? id : "", resource, &publishes);
+    if (by_words && !*resource)
+        return -1;
     if (strncmp(resource, "secret/", 7) == 0)
         return srt_setrejectreason(socket, SRT_REJX_FORBIDDEN), -1;
     if (!publishes && !is_published(resource))
@@ -94,7 +112,8 @@ int main(int count, char **arguments) {
     srt_setloglevel(LOG_CRIT);
     SRTSOCKET listener = srt_create_socket();
     int no = 0;
-    if (count > 2)
+    by_words = count > 3 && strcmp(arguments[3], "words") == 0;
+    if (count > 2 && *arguments[2])
         srt_setsockflag(listener, SRTO_PASSPHRASE, arguments[2], strlen(arguments[2]));
     srt_setsockflag(listener, SRTO_SNDSYN, &no, sizeof no);
     srt_listen_callback(listener, asked, NULL);

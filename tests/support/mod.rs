@@ -17,6 +17,7 @@
 //! | [`rtsp`] | gst-rtsp-server and its clients |
 //! | [`remuxing`] | an origin that takes SRT and offers it over RTMP and HTTP too |
 //! | [`relay`] | a TCP relay that turns into a black hole |
+//! | [`site`] | a web site by nginx with listeners of the proxy in its folders |
 //! | [`srt`] | a libsrt origin, and a network that loses, delays and reorders datagrams |
 //! | [`srt_caller`] | what an SRT caller sends, packet by packet |
 //! | [`srt_live_transmit`] | srt-live-transmit between SRT and UDP |
@@ -44,6 +45,7 @@ pub(crate) mod relay;
 pub(crate) mod remuxing;
 pub(crate) mod rtc;
 pub(crate) mod rtsp;
+pub(crate) mod site;
 pub(crate) mod srt;
 pub(crate) mod srt_caller;
 pub(crate) mod srt_live_transmit;

@@ -85,6 +85,12 @@ impl NginxRtmp {
         Self::build(name, "", Some(http))
     }
 
+    /// A server that packages HLS with a folder for each stream, as in `live/a/index.m3u8`.
+    pub(crate) fn in_folders(name: &str) -> Self {
+        let http = SocketAddr::from((Ipv4Addr::LOCALHOST, machine::free_port()));
+        Self::build(name, "hls_nested on;", Some(http))
+    }
+
     fn build(name: &str, directives: &str, http: Option<SocketAddr>) -> Self {
         let rtmp = SocketAddr::from((Ipv4Addr::LOCALHOST, machine::free_port()));
         let scratch = Scratch::new(name);

@@ -16,6 +16,8 @@ use super::wait_for;
 /// One such origin; it ends with the value.
 pub(crate) struct Remuxing<O> {
     srt: SrtOrigin,
+    /// What precedes a path in the id of a player.
+    play: &'static str,
     server: O,
     remuxer: Option<Program>,
 }
@@ -29,6 +31,22 @@ impl<O: Origin> Remuxing<O> {
         proxy.register(&registration);
         Self {
             srt,
+            play: "",
+            server,
+            remuxer: None,
+        }
+    }
+
+    /// The same in the shape of MediaMTX: its SRT ids begin with a word, and a playlist is in the folder of its stream.
+    pub(crate) fn like_mediamtx(proxy: &Proxy, server: O) -> Self {
+        let srt = SrtOrigin::by_words(server.name());
+        let mut registration = server.registration();
+        registration["srt"] = json!([srt.address().port().to_string()]);
+        registration["dialect"] = json!("mediamtx");
+        proxy.register(&registration);
+        Self {
+            srt,
+            play: "read:",
             server,
             remuxer: None,
         }
@@ -50,7 +68,8 @@ impl<O: Origin> Remuxing<O> {
         ffmpeg.args(["-hide_banner", "-nostdin", "-nostats"]);
         ffmpeg.args(["-loglevel", "warning", "-analyzeduration", "1000000"]);
         ffmpeg.arg("-i");
-        ffmpeg.arg(format!("srt://{}?streamid={stream}", self.srt.address()));
+        let id = format!("{}{stream}", self.play);
+        ffmpeg.arg(format!("srt://{}?streamid={id}", self.srt.address()));
         ffmpeg.args(["-c", "copy", "-f", "flv", &self.server.rtmp_url(stream)]);
         self.remuxer = Some(Program::start("remuxer", &mut ffmpeg).abrupt());
         wait_for("it is there by RTMP", PATIENCE, || {

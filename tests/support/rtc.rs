@@ -109,6 +109,11 @@ impl RtcClient {
         Self::start("publish", &url, None)
     }
 
+    /// Publishes to a WHIP address.
+    pub(crate) fn publish_to(url: &str) -> Self {
+        Self::start("publish", url, None)
+    }
+
     /// Plays a stream through a relay.
     pub(crate) fn play_through(proxy: &Proxy, stream: &str, relay: &Rebinding) -> Self {
         Self::start("play", &whep(proxy, stream), Some(relay.address))

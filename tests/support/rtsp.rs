@@ -1,11 +1,11 @@
-//! gst-rtsp-server as an origin, and GStreamer as a player.
+//! gst-rtsp-server and live555 as origins, and GStreamer as a player.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::machine::{self, installed};
+use super::machine::{self, Scratch, installed};
 use super::program::Program;
 use super::{Proxy, proxy};
 
@@ -81,6 +81,46 @@ impl RtspServer {
 
     pub(crate) fn kill(&mut self) {
         self.program.kill();
+    }
+}
+
+/// The small server on live555 that plays one picture under several names. It speaks only RTSP, and names its own address in
+/// every URL that it answers.
+pub(crate) struct Live555 {
+    at: SocketAddr,
+    _program: Program,
+    _scratch: Scratch,
+}
+
+impl Live555 {
+    pub(crate) fn start(name: &str, mounts: &[&str]) -> Self {
+        let at = SocketAddr::from((Ipv4Addr::LOCALHOST, machine::free_port()));
+        let scratch = Scratch::new(name);
+        let picture = scratch.path().join("picture.264");
+        let mut ffmpeg = Command::new(installed(&["ffmpeg"]));
+        ffmpeg.args(["-hide_banner", "-nostdin", "-loglevel", "error"]);
+        ffmpeg.args(["-f", "lavfi", "-i", "testsrc=size=160x120:rate=25"]);
+        // Longer than any story; a file ends.
+        ffmpeg.args(["-t", "120", "-c:v", "libx264", "-preset", "ultrafast"]);
+        ffmpeg.args(["-tune", "zerolatency", "-g", "25", "-pix_fmt", "yuv420p"]);
+        ffmpeg.args(["-f", "h264"]).arg(&picture);
+        let encoded = ffmpeg.status().expect("ffmpeg starts");
+        assert!(encoded.success(), "ffmpeg encodes a picture");
+        let mut server = Command::new(machine::peer_file("live555/server"));
+        server.arg(at.port().to_string()).arg(picture).args(mounts);
+        let program = Program::start(name, &mut server).abrupt();
+        program.wait_line("it listens", PATIENCE, |line| {
+            (line.text == "listening").then_some(())
+        });
+        Self {
+            at,
+            _program: program,
+            _scratch: scratch,
+        }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.at.port()
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct SrtOrigin {
     name: String,
     port: u16,
     passphrase: Option<&'static str>,
+    /// Whether its stream ids are `publish:PATH` and `read:PATH`.
+    by_words: bool,
     program: Program,
 }
 
@@ -35,29 +37,38 @@ impl SrtOrigin {
 
     /// An origin that no proxy knows yet.
     pub(crate) fn unregistered(name: &str) -> Self {
-        Self::open(name, None)
+        Self::open(name, None, false)
+    }
+
+    /// One that no proxy knows yet and that takes stream ids as MediaMTX does, and no others.
+    pub(crate) fn by_words(name: &str) -> Self {
+        Self::open(name, None, true)
     }
 
     fn with(proxy: &Proxy, name: &str, passphrase: Option<&'static str>) -> Self {
-        let origin = Self::open(name, passphrase);
+        let origin = Self::open(name, passphrase, false);
         register(proxy, name, origin.port);
         origin
     }
 
-    fn open(name: &str, passphrase: Option<&'static str>) -> Self {
+    fn open(name: &str, passphrase: Option<&'static str>, by_words: bool) -> Self {
         let port = machine::free_port();
-        let program = Self::run(name, port, passphrase);
+        let program = Self::run(name, port, passphrase, by_words);
         Self {
             name: name.to_owned(),
             port,
             passphrase,
+            by_words,
             program,
         }
     }
 
-    fn run(name: &str, port: u16, passphrase: Option<&str>) -> Program {
+    fn run(name: &str, port: u16, passphrase: Option<&str>, by_words: bool) -> Program {
         let mut command = Command::new(built("srt_origin"));
-        command.arg(port.to_string()).args(passphrase);
+        command
+            .arg(port.to_string())
+            .arg(passphrase.unwrap_or_default())
+            .args(by_words.then_some("words"));
         let program = Program::start(name, &mut command).abrupt();
         program.wait_line("it listens", STARTS, |line| {
             (line.text == "listening").then_some(())
@@ -92,7 +103,7 @@ impl SrtOrigin {
     /// Starts another process on the same port.
     pub(crate) fn restart(&mut self) {
         self.program.kill();
-        self.program = Self::run(&self.name, self.port, self.passphrase);
+        self.program = Self::run(&self.name, self.port, self.passphrase, self.by_words);
     }
 
     /// Stops the process without ending it: nothing answers.
