@@ -51,7 +51,11 @@ async fn measure(policy: &str) {
         1000,
         |number| {
             let stream = stream("known", number * 7919 % STREAMS);
-            move |proxy: &Proxy| proxy.origin_of(&stream, Protocol::Rtmp).is_ok()
+            move |proxy: &Proxy| {
+                proxy
+                    .origin_of(&stream, Protocol::Rtmp, Action::Play)
+                    .is_ok()
+            }
         },
         &proxy,
     );
@@ -59,7 +63,11 @@ async fn measure(policy: &str) {
         20,
         |number| {
             let stream = stream("new", number);
-            move |proxy: &Proxy| proxy.origin_of(&stream, Protocol::Rtmp).is_ok()
+            move |proxy: &Proxy| {
+                proxy
+                    .origin_of(&stream, Protocol::Rtmp, Action::Play)
+                    .is_ok()
+            }
         },
         &proxy,
     );

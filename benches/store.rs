@@ -128,7 +128,11 @@ fn lookups(proxy: &Proxy) {
             .map(|_| {
                 let began = Instant::now();
                 for stream in &streams {
-                    assert!(proxy.origin_of(stream, Protocol::Rtmp).is_ok());
+                    assert!(
+                        proxy
+                            .origin_of(stream, Protocol::Rtmp, Action::Play)
+                            .is_ok()
+                    );
                 }
                 began.elapsed().as_secs_f64() / JOINS as f64
             })

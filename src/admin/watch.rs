@@ -286,6 +286,8 @@ pub(super) async fn feed(State(system): State<System>) -> Response {
     let head = [
         (header::CONTENT_TYPE, "text/event-stream"),
         (header::CACHE_CONTROL, "no-store"),
+        // nginx holds small answers back until it has kilobytes of them.
+        (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ];
     let begin = format!("retry: {RETRY_MILLIS}\n\n");
     let begun = stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from(begin)))]);

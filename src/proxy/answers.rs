@@ -117,18 +117,24 @@ impl Proxy {
         })
     }
 
-    /// The origin that a player of the stream would be joined to now, by what is known here.
+    /// The origin that a client of the stream would be joined to now, by what is known here.
     ///
     /// # Errors
     /// A [`Refusal`] when there is none.
-    pub fn origin_of(&self, stream: &StreamUrl, protocol: Protocol) -> Result<OriginId, Refusal> {
-        self.for_player(stream, protocol, None)
-    }
-
-    fn for_player(
+    pub fn origin_of(
         &self,
         stream: &StreamUrl,
         protocol: Protocol,
+        action: Action,
+    ) -> Result<OriginId, Refusal> {
+        self.for_client(stream, protocol, action, None)
+    }
+
+    fn for_client(
+        &self,
+        stream: &StreamUrl,
+        protocol: Protocol,
+        action: Action,
         stands: Option<&OriginId>,
     ) -> Result<OriginId, Refusal> {
         let key = self.key(stream);
@@ -136,7 +142,7 @@ impl Proxy {
             stream,
             key: &key,
             protocol,
-            action: Action::Play,
+            action,
             only: None,
             without: &[],
             zone: None,
@@ -167,7 +173,9 @@ impl Proxy {
             return None;
         }
         let stands = self.stands(&self.key(stream)).await;
-        let origin = self.for_player(stream, protocol, stands.as_ref()).ok()?;
+        let origin = self
+            .for_client(stream, protocol, Action::Play, stands.as_ref())
+            .ok()?;
         let member = self.registry().member(&origin)?;
         let base = base(rule, &origin, &member.origin)?;
         self.shared.metrics.redirects.inc();

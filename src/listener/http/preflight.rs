@@ -8,7 +8,7 @@ use hyper::header::HOST;
 use hyper::{Request, Response};
 use sluicegate_core::http::link;
 use sluicegate_core::http::route::Route;
-use sluicegate_core::stream::{Protocol, Service};
+use sluicegate_core::stream::{Action, Protocol, Service};
 
 use super::{Http, dialect_of, live, open_to_all, pieces, route};
 use crate::net::entrance::Ends;
@@ -60,7 +60,7 @@ async fn asked(
                 }
                 _ => live::stream_of(&head, ends, proxy).ok()?,
             };
-            proxy.origin_of(&stream, protocol).ok()?
+            proxy.origin_of(&stream, protocol, Action::Play).ok()?
         }
     };
     let attempt = Attempt::of(proxy.registry(), &origin, Service::Http, WITHIN)?;

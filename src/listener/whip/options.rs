@@ -82,7 +82,10 @@ impl Ask<'_> {
         if !is_preflight && guarded.contains(&true) {
             return None;
         }
-        let origin = self.proxy.origin_of(&stream, Protocol::WebRtc).ok()?;
+        let origin = self
+            .proxy
+            .origin_of(&stream, Protocol::WebRtc, asked.action)
+            .ok()?;
         let attempt = Attempt::of(self.proxy.registry(), &origin, Service::Api, WITHIN)?;
         let target = if attempt.naming.is_of(self.dialect) {
             asked.target
