@@ -10,6 +10,24 @@ use crate::api::{self, OriginsKnown, Ready};
 use crate::net::tls::Certificates;
 use crate::proxy::Proxy;
 
+/// What a caller of `/readyz` takes for ready.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// A proxy that was asked to stop is ready until its process ends. Kubernetes sends a pod that stops no new clients, but
+    /// it also cuts the UDP flows of a pod that is not ready.
+    pub while_stopping: bool,
+}
+
+impl Asked {
+    /// What the query of a request says; other parameters are none of ours.
+    pub fn by(query: Option<&str>) -> Self {
+        let mut pairs = query.unwrap_or_default().split('&');
+        Self {
+            while_stopping: pairs.any(|pair| pair == "while_stopping=true"),
+        }
+    }
+}
+
 /// What `/readyz` goes by.
 #[derive(Debug, Default)]
 pub struct Readiness {
@@ -38,7 +56,7 @@ impl Readiness {
     }
 
     /// The status and the document of `/readyz`.
-    pub fn report(&self, proxy: &Proxy) -> (StatusCode, Ready) {
+    pub fn report(&self, proxy: &Proxy, asked: Asked) -> (StatusCode, Ready) {
         let origins = proxy.registry().origins();
         let up = origins
             .iter()
@@ -46,7 +64,9 @@ impl Readiness {
             .count();
         let serving = self.serving.load(Ordering::Relaxed);
         let draining = proxy.is_draining();
-        let ready = serving && !draining && (up > 0 || !self.needs_origin);
+        let stopping = proxy.is_stopping() && proxy.drain_in_progress().is_none();
+        let takes_clients = !draining || (asked.while_stopping && stopping);
+        let ready = serving && takes_clients && (up > 0 || !self.needs_origin);
         let status = if ready {
             StatusCode::OK
         } else {
@@ -70,5 +90,25 @@ impl Readiness {
             certificates: self.certificates(),
         };
         (status, document)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_counts_as_ready_for_those_who_ask_so() {
+        for (query, expected) in [
+            (None, false),
+            (Some(""), false),
+            (Some("while_stopping=true"), true),
+            (Some("a=b&while_stopping=true"), true),
+            (Some("while_stopping=false"), false),
+            (Some("while_stopping"), false),
+        ] {
+            let asked = Asked::by(query);
+            assert_eq!(asked.while_stopping, expected, "{query:?}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Is it alive, may it get clients, which version is it, and how is it doing.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 
@@ -9,6 +9,7 @@ use super::System;
 use crate::api::{Alive, Version};
 use crate::metrics::{Format, Metrics};
 use crate::net::versions;
+use crate::readiness::Asked;
 
 /// `GET /livez`: the process answers, and nothing else is asked of it.
 pub(super) async fn live() -> Json<Alive> {
@@ -16,8 +17,9 @@ pub(super) async fn live() -> Json<Alive> {
 }
 
 /// `GET /readyz`.
-pub(super) async fn ready(State(system): State<System>) -> Response {
-    let (status, document) = system.readiness.report(&system.proxy);
+pub(super) async fn ready(State(system): State<System>, RawQuery(query): RawQuery) -> Response {
+    let asked = Asked::by(query.as_deref());
+    let (status, document) = system.readiness.report(&system.proxy, asked);
     (status, Json(document)).into_response()
 }
 

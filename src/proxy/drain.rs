@@ -17,15 +17,19 @@ use crate::sessions::{EndReason, Row};
 impl Proxy {
     /// Whether new work is refused.
     pub fn is_draining(&self) -> bool {
-        self.shared.stopping.load(Ordering::Relaxed) || self.drain_in_progress().is_some()
+        self.is_stopping() || self.drain_in_progress().is_some()
     }
 
     /// Whether those who ask for a stream piece by piece are refused too. Each of their requests stands for itself, so that
     /// one who watches already and one who begins look alike: they go on until the drain's deadline, as sessions do.
     pub(super) fn has_drained(&self) -> bool {
         let overdue = |drain: Drain| drain.is_overdue(Instant::now());
+        self.is_stopping() || self.drain_in_progress().is_some_and(overdue)
+    }
+
+    /// Whether the process was asked to stop.
+    pub fn is_stopping(&self) -> bool {
         self.shared.stopping.load(Ordering::Relaxed)
-            || self.drain_in_progress().is_some_and(overdue)
     }
 
     /// Refuses new work from now on, for good.
@@ -96,6 +100,37 @@ pub async fn run(proxy: Proxy) {
     }
 }
 
+/// Ends every session of a proxy that stops, publishers first, and returns when none is left that goes on. One ends each
+/// `drain.pace`; where that would take longer than `within`, several do.
+pub async fn end_within(proxy: &Proxy, within: Duration) {
+    let deadline = Instant::now() + within;
+    let pace = proxy.drain_pace();
+    let mut turns = tokio::time::interval(pace);
+    turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        turns.tick().await;
+        let mut rows = proxy.sessions().list();
+        rows.retain(|row| !row.has_ended());
+        if rows.is_empty() {
+            return;
+        }
+        // The oldest come first, and stay so among their like.
+        rows.sort_by_key(|row| row.request.action != Action::Publish);
+        let left = deadline.saturating_duration_since(Instant::now());
+        for row in rows.iter().take(due_now(rows.len(), left, pace)) {
+            row.end(EndReason::Drained);
+        }
+    }
+}
+
+/// How many of the sessions that are `open` end now, so that none is left when `left` has passed: one turn is now, and
+/// another after each `pace`.
+fn due_now(open: usize, left: Duration, pace: Duration) -> usize {
+    let more = left.as_nanos() / pace.as_nanos().max(1);
+    let more = usize::try_from(more).unwrap_or(usize::MAX);
+    open.div_ceil(more.saturating_add(1))
+}
+
 /// The origins whose drain is past its deadline.
 fn overdue(proxy: &Proxy) -> Vec<OriginId> {
     let now = Instant::now();
@@ -148,3 +183,37 @@ fn end_next(proxy: &Proxy, wanted: impl Fn(&Row) -> bool, reason: EndReason) {
 
 /// Players without a publisher here go in so many shares, each smaller than the one before: a thousand in some seconds.
 const SHARES: usize = 50;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many end in each turn.
+    fn turns(mut open: usize, within: Duration, pace: Duration) -> Vec<usize> {
+        let mut ended = Vec::new();
+        let mut left = within;
+        while open > 0 {
+            let now = due_now(open, left, pace);
+            ended.push(now);
+            open -= now;
+            left = left.saturating_sub(pace);
+        }
+        ended
+    }
+
+    #[test]
+    fn one_session_ends_in_a_turn_unless_the_time_is_too_short_for_that() {
+        let (pace, millis) = (Duration::from_millis(100), Duration::from_millis);
+        assert_eq!(turns(5, millis(8000), pace), [1; 5]);
+        assert_eq!(turns(81, millis(8000), pace), [1; 81]);
+        assert_eq!(turns(6, millis(200), pace), [2; 3]);
+        assert_eq!(turns(7, millis(250), pace), [3, 2, 2]);
+        assert_eq!(turns(9000, Duration::ZERO, pace), [9000], "no time at all");
+        let many = turns(9000, millis(8000), pace);
+        assert_eq!((many.len(), many.iter().sum::<usize>()), (81, 9000));
+        assert!(
+            many.iter().all(|count| [111, 112].contains(count)),
+            "{many:?}"
+        );
+    }
+}

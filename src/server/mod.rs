@@ -206,7 +206,7 @@ impl Server {
             listeners: sockets.named(),
             public: settings.console.public.clone(),
         };
-        let grace = settings.shutdown.grace;
+        let shutdown = settings.shutdown.clone();
         let end = CancellationToken::new();
         join_the_cluster(&proxy, &settings, &stop, &end).await;
         if let Some((id, origin)) = parts::default_origin(&settings) {
@@ -239,7 +239,7 @@ impl Server {
         tokio::spawn(systemd.keep_told(proxy.clone(), pulse, stop.clone(), end.clone()));
         stop.cancelled().await;
         accepting.wait().await;
-        stop::drain(&proxy, &listeners.tasks, grace, &end).await;
+        stop::drain(&proxy, &listeners.tasks, &shutdown, &end).await;
     }
 }
 

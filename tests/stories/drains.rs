@@ -216,3 +216,74 @@ async fn what_cannot_be_drained_is_said_so() {
 }
 
 const STREAMS: usize = 50;
+
+/// Publishers of a proxy that is asked to stop, and when each of them was ended, in order and counted from the order to stop.
+async fn ended_at(house: &mut House, count: usize) -> Vec<Duration> {
+    let origin = Stub::start(Manner::Grants).await;
+    house.register("one", origin.at);
+    let mut guests = JoinSet::new();
+    for number in 0..count {
+        let guest = house.ask(Action::Publish, &format!("live/s{number}")).await;
+        assert!(guest.has_started(), "{number}");
+        guests.spawn(async move {
+            let mut guest = guest;
+            guest.wait_for_end().await;
+            Instant::now()
+        });
+    }
+    let asked = Instant::now();
+    house.stop.cancel();
+    let mut ends = guests.join_all().await;
+    ends.sort();
+    (&mut house.serving).await.expect("it ends in peace");
+    ends.into_iter().map(|end| end - asked).collect()
+}
+
+#[tokio::test]
+async fn what_is_left_after_the_grace_time_ends_one_by_one() {
+    let mut house =
+        House::open("[drain]\npace = \"50ms\"\n[shutdown]\ngrace = \"300ms\"\nforce = \"20s\"\n")
+            .await;
+    let ends = ended_at(&mut house, 20).await;
+    assert!(ends[0] >= Duration::from_millis(300), "{ends:?}");
+    let took = ends[19] - ends[0];
+    assert!(took >= Duration::from_millis(700), "{took:?}: {ends:?}");
+}
+
+#[tokio::test]
+async fn where_the_process_has_to_end_soon_several_end_at_a_time() {
+    // One by one, 40 would take 12 seconds. There is one.
+    let mut house = House::open(
+        "[drain]\npace = \"300ms\"\n[shutdown]\ngrace = \"100ms\"\nforce = \"3100ms\"\n",
+    )
+    .await;
+    let ends = ended_at(&mut house, 40).await;
+    let took = ends[39] - ends[0];
+    let limits = Duration::from_millis(500)..Duration::from_millis(2500);
+    assert!(limits.contains(&took), "{took:?}: {ends:?}");
+}
+
+#[tokio::test]
+async fn a_proxy_that_stops_is_ready_for_those_who_ask_so_and_one_that_is_drained_is_not() {
+    let house = House::open("[http]\nhealth = true\n[shutdown]\ngrace = \"60s\"\n").await;
+    let origin = Stub::start(Manner::Grants).await;
+    house.register("one", origin.at);
+    let lenient = "/readyz?while_stopping=true";
+    tell(&house, "/api/v1/proxy/drain").await;
+    for path in ["/readyz", lenient] {
+        assert_eq!(get(house.at.system, path).await.0, 503, "{path}");
+        assert_eq!(get(house.at.http, path).await.0, 503, "{path}");
+    }
+    tell(&house, "/api/v1/proxy/undrain").await;
+    let _publisher = house.ask(Action::Publish, "live/a").await;
+    house.stop.cancel();
+    until("it stops", || house.proxy.is_stopping()).await;
+    assert_eq!(get(house.at.system, "/readyz").await.0, 503);
+    let (status, body) = get(house.at.system, lenient).await;
+    let document: Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(
+        (&document["ready"], &document["draining"]),
+        (&true.into(), &true.into())
+    );
+}

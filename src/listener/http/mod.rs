@@ -47,7 +47,7 @@ use crate::net::{forwarded, relay, versions};
 use crate::origin::dial::Dialer;
 use crate::origin::silence::SilenceCheck;
 use crate::proxy::Proxy;
-use crate::readiness::Readiness;
+use crate::readiness::{Asked, Readiness};
 
 /// What the HTTP listener is set to.
 #[derive(Debug, Clone)]
@@ -236,7 +236,8 @@ impl Http {
                 json(StatusCode::OK, &Alive { alive: true })
             }
             Route::Health(Probe::Ready) if self.settings.health => {
-                let (status, document) = self.readiness.report(proxy);
+                let asked = Asked::by(request.uri().query());
+                let (status, document) = self.readiness.report(proxy, asked);
                 json(status, &document)
             }
             Route::Health(_) | Route::Live(_) | Route::Other | Route::Piece(_) => {
