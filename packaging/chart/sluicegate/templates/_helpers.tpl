@@ -91,15 +91,22 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if and .Values.autoscaling.enabled .Values.keda.enabled -}}
 {{ fail "autoscaling and keda are both enabled; keep one of them" }}
 {{- end -}}
+{{- $tlsPorts := include "sluicegate.tlsPorts" . | fromYaml -}}
+{{- if and (not .Values.tls.secret) (or $tlsPorts .Values.tls.require) -}}
+{{ fail (printf "%s: TLS needs a certificate: give tls.secret" (concat (keys $tlsPorts | sortAlpha) .Values.tls.require | join ", ")) }}
+{{- end -}}
+{{- if and $several (dig "acme" "names" list .Values.settings) -}}
+{{ fail "settings.acme.names: each proxy would order certificates for itself, and the challenge of one may reach another: let cert-manager order one, and give tls.secret" }}
+{{- end -}}
 {{- if le (int .Values.life.forceSeconds) (int .Values.life.graceSeconds) -}}
 {{ fail "life.forceSeconds must be more than life.graceSeconds, or no session would be ended in peace" }}
 {{- end -}}
 {{- range $section, $keys := .Values.settings -}}
 {{- range $key, $value := $keys -}}
 {{- $full := printf "%s.%s" $section $key -}}
-{{- if or (eq $key "listen") (hasPrefix "store.t" $full) (hasPrefix "store.u" $full) (hasPrefix "mesh." $full) (hasPrefix "cluster." $full) (hasPrefix "shutdown." $full) (hasPrefix "system.a" $full) -}}
+{{- if or (eq $key "listen") (eq $key "tls_listen") (eq $key "tokens") (eq $full "tls.certificate") (eq $full "tls.key") (hasPrefix "store.t" $full) (hasPrefix "store.u" $full) (hasPrefix "mesh." $full) (hasPrefix "cluster." $full) (hasPrefix "shutdown." $full) (hasPrefix "system.a" $full) -}}
 {{- if not (has $full (list "system.allow_special_addresses")) -}}
-{{ fail (printf "settings.%s is what the chart decides: see ports, store, secrets and life" $full) }}
+{{ fail (printf "settings.%s is what the chart decides: see ports, store, secrets, tokens, tls and life" $full) }}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -109,21 +116,50 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end }}
 
-{{- /* The settings file. JSON's strings, numbers, flags and lists are TOML's. */ -}}
+{{- /* A value as TOML has it. JSON's strings, numbers and flags are TOML's. */ -}}
+{{- define "sluicegate.value" -}}
+{{- if kindIs "map" . -}}
+{{- $pairs := list -}}
+{{- range $key, $value := . -}}
+{{- $pairs = append $pairs (printf "%s = %s" $key (include "sluicegate.value" $value)) -}}
+{{- end -}}
+{ {{ join ", " $pairs }} }
+{{- else if kindIs "slice" . -}}
+{{- $items := list -}}
+{{- range . -}}
+{{- $items = append $items (include "sluicegate.value" .) -}}
+{{- end -}}
+[{{ join ", " $items }}]
+{{- else -}}
+{{ toJson . }}
+{{- end -}}
+{{- end }}
+
+{{- /* The settings file. Its lists are read again while sessions go on. */ -}}
 {{- define "sluicegate.toml" -}}
 {{- range $section, $keys := .Values.settings }}
 [{{ $section }}]
 {{- range $key, $value := $keys }}
-{{ $key }} = {{ toJson $value }}
+{{ $key }} = {{ include "sluicegate.value" $value }}
 {{- end }}
 {{ end -}}
-{{- range $list, $entries := dict "origin" .Values.origins "source" .Values.sources }}
+{{- $lists := dict "access" .Values.access "check" .Values.checks "limit" .Values.limits "origin" .Values.origins -}}
+{{- range $list, $entries := merge $lists (dict "source" .Values.sources "system.tokens" .Values.tokens) }}
 {{- range $entries }}
 [[{{ $list }}]]
 {{- range $key, $value := . }}
-{{ $key }} = {{ toJson $value }}
+{{ $key }} = {{ include "sluicegate.value" $value }}
 {{- end }}
 {{ end -}}
+{{- end }}
+{{- end }}
+
+{{- /* The ports of TLS alone that are open, as YAML: the name, and whose they are. */ -}}
+{{- define "sluicegate.tlsPorts" -}}
+{{- range $name, $listener := dict "rtmps" "rtmp" "https" "http" "apis" "api" "rtsps" "rtsp" }}
+{{- if index $.Values.ports $name }}
+{{ $name }}: {{ $listener }}
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -137,6 +173,24 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- range $name := list "rtmp" "http" "api" "rtsp" "rtc" "srt" "system" }}
 - name: SLUICEGATE_{{ upper $name }}__LISTEN
   value: {{ index $.Values.ports $name | default (index (dict "rtmp" 1935 "http" 8080 "api" 1985 "rtsp" 8554 "rtc" 8000 "srt" 10080) $name) | toString | quote }}
+{{- end }}
+{{- range $name, $listener := include "sluicegate.tlsPorts" . | fromYaml }}
+- name: SLUICEGATE_{{ upper $listener }}__TLS_LISTEN
+  value: {{ index $.Values.ports $name | toString | quote }}
+{{- end }}
+{{- range .Values.tls.require }}
+- name: SLUICEGATE_{{ upper . }}__REQUIRE_TLS
+  value: "true"
+{{- end }}
+{{- if .Values.tls.secret }}
+- name: SLUICEGATE_TLS__CERTIFICATE
+  value: /run/tls/tls.crt
+- name: SLUICEGATE_TLS__KEY
+  value: /run/tls/tls.key
+{{- end }}
+{{- with .Values.ports.console }}
+- name: SLUICEGATE_CONSOLE__LISTEN
+  value: {{ . | toString | quote }}
 {{- end }}
 - name: SLUICEGATE_SYSTEM__ADVERTISE
   value: "$(POD_IP):{{ .Values.ports.system }}"
