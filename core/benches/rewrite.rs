@@ -25,8 +25,11 @@ fn main() {
         host: "play.example.com",
         origin: &["10.0.0.1:8080"],
         link: &sealed,
+        report: &sealed,
         base: "",
         folder: None,
+        site: "https://play.example.com",
+        at: "/live/",
     };
     measure("seal a link", || key.seal(&link).len());
     measure("open a link", || key.open(&sealed, 0).map_or(0, |_| 1));

@@ -13,8 +13,11 @@ const PAGE: Page<'_> = Page {
     host: "play.example.com",
     origin: &["10.0.0.1:8080"],
     link: "LINK",
+    report: "LINK",
     base: "",
     folder: None,
+    site: "https://play.example.com",
+    at: "/live/",
 };
 
 /// A URI of any kind, and whether it points at the origin.

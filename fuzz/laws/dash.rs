@@ -9,8 +9,11 @@ pub fn law(data: &[u8]) {
         host: "play.example.com",
         origin: &["10.0.0.1:8080"],
         link: "LINK",
+        report: "LINK",
         base: "",
         folder: None,
+        site: "https://play.example.com",
+        at: "/live/",
     };
     let Ok(once) = rewrite(data, &page) else {
         return;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use sluicegate_core::dialect::{Naming, Unsayable};
 use sluicegate_core::fleet::origin::{OriginId, Target};
+use sluicegate_core::place::redirect::place_of;
 use sluicegate_core::stream::Service;
 
 use crate::registry::Registry;
@@ -65,6 +66,20 @@ impl Attempt {
             time_limit,
             step_by_step: member.is_some_and(|member| member.step_by_step),
         }
+    }
+
+    /// The place that the origin sends this request to, as `host:port`, where another origin of the fleet is there. Clients
+    /// never see that place.
+    pub fn moved_within(
+        &self,
+        registry: &Registry,
+        status: u16,
+        location: Option<&str>,
+    ) -> Option<String> {
+        let moves = matches!(status, 301 | 302 | 303 | 307 | 308);
+        let place = place_of(location.filter(|_| moves)?, self.service)?;
+        let there = registry.at(self.service, &place)?;
+        (there != self.origin).then_some(place)
     }
 
     /// What settings may call the origin.

@@ -37,6 +37,7 @@ mod http_requests;
 mod http_segments;
 mod http_shared;
 mod kill_list;
+mod listed_files;
 mod listeners;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../support/machine.rs"]

@@ -3,7 +3,7 @@
 use tokio::net::UdpSocket;
 
 use crate::call::{self, CallOrigin};
-use crate::house::House;
+use crate::house::{House, get};
 use crate::http_origin::{Viewer, header};
 use crate::http_pieces::{Packager, Reply};
 
@@ -96,6 +96,39 @@ async fn a_call_may_be_sent_to_another_path_of_its_origin() {
     let (status, head, _) = call::ask(house.at.api, "POST", target, &call::sdp("clnt")).await;
     assert_eq!(status, 201, "{head}");
     assert_eq!(origin.count("/moved?k=1"), 1);
+}
+
+/// Where an origin sends its viewers is an address that they need not reach, and are not to know.
+#[tokio::test]
+async fn a_pull_goes_where_its_origin_sends_it() {
+    let house = House::open("").await;
+    let holder = Packager::join(&house, "holder", |target: &str, _: &str| Reply {
+        close: target.ends_with("flv"),
+        ..Reply::ok("", "#EXTM3U\n")
+    })
+    .await;
+    let place = holder.at;
+    let knows = Packager::join(&house, "knows", move |target: &str, _: &str| {
+        let location = format!("Location: http://{place}{target}\r\n");
+        Reply::with("302 Found", &location, "")
+    })
+    .await;
+    for name in ["a", "b", "c", "d", "e", "f", "g", "h"] {
+        for ending in ["m3u8", "flv"] {
+            let path = format!("/live/{name}-{ending}.{ending}");
+            let (status, body) = get(house.at.http, &path).await;
+            assert_eq!((status, body.as_str()), (200, "#EXTM3U\n"), "{path}");
+            assert_eq!(holder.count(&path), 1, "{path}");
+        }
+    }
+    let first: Vec<String> = knows.targets();
+    for ending in ["m3u8", "flv"] {
+        let asked = first.iter().any(|target| target.ends_with(ending));
+        assert!(
+            asked,
+            "with eight streams one was first sent there: {first:?}"
+        );
+    }
 }
 
 const WHEP: &str = "/rtc/v1/whep/?app=live&stream=a";

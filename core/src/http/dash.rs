@@ -10,8 +10,9 @@ use super::page::{Page, RewriteError, Whereto, split_byte_order_mark};
 /// `manifest` with every URI that points at the origin changed to point at us, with the page's link.
 ///
 /// A base that is a folder is only made root-relative: a player does not pass its query down, so the templates and
-/// segments below it carry the link. Below a base on another server everything stays unchanged, and so do clocks
-/// (`UTCTiming`), unknown elements and all other bytes. The patch of a manifest is rewritten in the same way.
+/// segments below it carry the link. Where one of several bases is on another server, that one would get the link too, so
+/// everything below stays unchanged, and what is asked of us is found by its path. Unknown elements and all other bytes stay
+/// unchanged. The patch of a manifest is rewritten in the same way, and so are the elements that `xlink:href` leads to.
 pub fn rewrite<'a>(manifest: &'a [u8], page: &Page<'_>) -> Result<Cow<'a, [u8]>, RewriteError> {
     if manifest.len() > MAX_MANIFEST {
         return Err(RewriteError::TooLong {
@@ -55,8 +56,8 @@ struct Open {
     content: usize,
     /// Whether the element's content is on another server, according to the bases so far.
     elsewhere: bool,
-    /// Whether one of the element's own bases was on our server, or was relative.
-    based_here: bool,
+    /// Whether the element has a base of its own.
+    based: bool,
 }
 
 /// What the text of an element is.
@@ -66,6 +67,8 @@ enum Holds {
     Base,
     /// A URI of its own, resolved against the manifest's.
     Location,
+    /// A server that says where to play from.
+    Steering,
 }
 
 impl Rewriter<'_, '_> {
@@ -105,12 +108,13 @@ impl Rewriter<'_, '_> {
         self.open.push(Open {
             holds: match name {
                 "BaseURL" => Some(Holds::Base),
+                "ContentSteering" => Some(Holds::Steering),
                 "Location" | "PatchLocation" => Some(Holds::Location),
                 _ => None,
             },
             content,
             elsewhere: self.open.last().is_some_and(|parent| parent.elsewhere),
-            based_here: false,
+            based: false,
         });
         Ok(())
     }
@@ -138,6 +142,7 @@ impl Rewriter<'_, '_> {
         };
         let changed = match holds {
             Holds::Location => self.changed(&uri),
+            Holds::Steering => self.in_full(&uri),
             Holds::Base => self.base(&uri),
         };
         let Some(changed) = changed else {
@@ -171,8 +176,8 @@ impl Rewriter<'_, '_> {
             Whereto::Relative => inherited,
         };
         if let Some(owner) = self.open.last_mut() {
-            owner.based_here |= !elsewhere;
-            owner.elsewhere = !owner.based_here;
+            owner.elsewhere = elsewhere || owner.based && owner.elsewhere;
+            owner.based = true;
         }
         if elsewhere {
             return None;
@@ -193,26 +198,62 @@ impl Rewriter<'_, '_> {
 
     /// Writes the URIs among the attributes of the tag at `start..end` of the source.
     fn attributes(&mut self, name: &str, start: usize, end: usize) -> Result<(), RewriteError> {
-        let Some((_, wanted)) = ATTRIBUTES.iter().find(|(element, _)| *element == name) else {
-            return Ok(());
-        };
-        if self.open.last().is_some_and(|parent| parent.elsewhere) {
+        let tag = self.source.get(start..end).unwrap_or_default();
+        let known = ATTRIBUTES.iter().find(|(element, _)| *element == name);
+        let is_clock = name == CLOCK;
+        let links = tag.windows(HREF.len()).any(|part| part == HREF);
+        if known.is_none() && !is_clock && !links {
             return Ok(());
         }
-        let tag = self.source.get(start..end).unwrap_or_default();
-        for (name, value) in Attributes::of(tag) {
-            let name = tag.get(name).unwrap_or_default();
-            if !wanted.iter().any(|wanted| wanted.as_bytes() == name) {
-                continue;
-            }
+        let elsewhere = self.open.last().is_some_and(|parent| parent.elsewhere);
+        let wanted = known.map_or(&[][..], |(_, wanted)| wanted);
+        let by_http = tag.windows(BY_HTTP.len()).any(|part| part == BY_HTTP);
+        for (attribute, value) in Attributes::of(tag) {
+            let attribute = tag.get(attribute).unwrap_or_default();
+            let is_wanted = wanted.iter().any(|wanted| wanted.as_bytes() == attribute);
             let uri = unescape(tag.get(value.clone()).unwrap_or_default());
-            if let Some(changed) = self.changed(&uri) {
+            let changed = match attribute {
+                b"value" if is_clock => self.clocks(&uri, by_http),
+                b"proxyServerURL" if name == STEERING => self.in_full(&uri),
+                // What it leads to is part of the manifest, and resolved as such.
+                href if href.ends_with(HREF) => self.changed(&uri),
+                _ if is_wanted && !elsewhere => self.changed(&uri),
+                _ => None,
+            };
+            if let Some(changed) = changed {
                 self.copy_to(start + value.start);
                 escape(&changed, &mut self.out);
                 self.skip_to(start + value.end)?;
             }
         }
         Ok(())
+    }
+
+    /// The addresses of a clock, of which there may be several (ISO/IEC 23009-1 §5.8.5.7). `by_http` says that they are
+    /// URIs, which may be relative.
+    fn clocks(&self, value: &[u8], by_http: bool) -> Option<Vec<u8>> {
+        let mut changed = false;
+        let mut out = Vec::with_capacity(value.len() * 2);
+        for (index, clock) in value.split(u8::is_ascii_whitespace).enumerate() {
+            if index > 0 {
+                out.push(b' ');
+            }
+            match self.page.whereto(clock) {
+                Whereto::Origin(_) => changed |= self.page.write_in_full(clock, &mut out),
+                Whereto::Relative if by_http => {
+                    changed |= self.page.write_in_full(clock, &mut out);
+                }
+                Whereto::Elsewhere | Whereto::Relative => out.extend(clock),
+            }
+        }
+        changed.then_some(out)
+    }
+
+    fn in_full(&self, uri: &[u8]) -> Option<Vec<u8>> {
+        let mut changed = Vec::new();
+        self.page
+            .write_in_full(uri, &mut changed)
+            .then_some(changed)
     }
 
     fn changed(&self, uri: &[u8]) -> Option<Vec<u8>> {
@@ -341,12 +382,30 @@ fn position(place: u64) -> usize {
     usize::try_from(place).unwrap_or(usize::MAX)
 }
 
-/// The root elements: a manifest, or a patch of one (ISO/IEC 23009-1 §5.15).
-const ROOTS: [&str; 2] = ["MPD", "Patch"];
+/// The root elements: a manifest, a patch of one (ISO/IEC 23009-1 §5.15), or a part that a manifest links to (§5.5).
+const ROOTS: [&str; 6] = [
+    "AdaptationSet",
+    "EventStream",
+    "MPD",
+    "Patch",
+    "Period",
+    "SegmentList",
+];
+
+/// The element that names a clock, and what the schemes of clocks have in common that are asked over HTTP.
+const CLOCK: &str = "UTCTiming";
+const BY_HTTP: &[u8] = b":http-";
+
+/// The element that names a steering server.
+const STEERING: &str = "ContentSteering";
+
+/// The attribute that leads to a part of the manifest, whatever the prefix of its namespace.
+const HREF: &[u8] = b":href";
 
 /// Every attribute that is the URI of something to fetch, by element.
-const ATTRIBUTES: [(&str, &[&str]); 5] = [
+const ATTRIBUTES: [(&str, &[&str]); 6] = [
     ("BitstreamSwitching", &["sourceURL"]),
+    (STEERING, &[]),
     ("Initialization", &["sourceURL"]),
     ("RepresentationIndex", &["sourceURL"]),
     (
@@ -378,8 +437,11 @@ mod tests {
         host: "play.example.com",
         origin: &["10.0.0.1:8080"],
         link: "LINK",
+        report: "LINK",
         base: "",
         folder: None,
+        site: "https://play.example.com",
+        at: "/live/",
     };
 
     fn rewritten(manifest: &str) -> String {
@@ -438,7 +500,17 @@ mod tests {
             (
                 "a folder of ours beside another server's",
                 "<BaseURL>https://cdn.net/</BaseURL><BaseURL>/v/</BaseURL><SegmentTemplate media='a'/>",
-                "<BaseURL>https://cdn.net/</BaseURL><BaseURL>/v/</BaseURL><SegmentTemplate media='a?spbhid=LINK'/>",
+                "<BaseURL>https://cdn.net/</BaseURL><BaseURL>/v/</BaseURL><SegmentTemplate media='a'/>",
+            ),
+            (
+                "another server's folder beside ours",
+                "<BaseURL>http://10.0.0.1:8080/v/</BaseURL><BaseURL>https://cdn.net/</BaseURL><SegmentTemplate media='a'/>",
+                "<BaseURL>/v/</BaseURL><BaseURL>https://cdn.net/</BaseURL><SegmentTemplate media='a'/>",
+            ),
+            (
+                "a base of its own below those of several servers",
+                "<BaseURL>https://cdn.net/</BaseURL><BaseURL>/v/</BaseURL><Period><BaseURL>/w/</BaseURL><SegmentTemplate media='a'/></Period>",
+                "<BaseURL>https://cdn.net/</BaseURL><BaseURL>/v/</BaseURL><Period><BaseURL>/w/</BaseURL><SegmentTemplate media='a'/></Period>",
             ),
             (
                 "a base ends with its element",
@@ -461,9 +533,34 @@ mod tests {
                 "<Location>a.mpd?x&amp;y&amp;spbhid=LINK</Location>",
             ),
             (
-                "a clock",
-                "<UTCTiming schemeIdUri='urn:x' value='http://10.0.0.1:8080/t'/>",
-                "<UTCTiming schemeIdUri='urn:x' value='http://10.0.0.1:8080/t'/>",
+                "a clock of the origin, and one elsewhere",
+                "<UTCTiming schemeIdUri='urn:x' value='http://10.0.0.1:8080/t https://time.net/'/>",
+                "<UTCTiming schemeIdUri='urn:x' value='https://play.example.com/t?spbhid=LINK https://time.net/'/>",
+            ),
+            (
+                "a clock by its path",
+                "<UTCTiming schemeIdUri='urn:mpeg:dash:utc:http-iso:2014' value='t'/>",
+                "<UTCTiming schemeIdUri='urn:mpeg:dash:utc:http-iso:2014' value='https://play.example.com/live/t?spbhid=LINK'/>",
+            ),
+            (
+                "a time in place of a clock",
+                "<UTCTiming schemeIdUri='urn:mpeg:dash:utc:direct:2014' value='2026-11-28T12:00:00Z'/>",
+                "<UTCTiming schemeIdUri='urn:mpeg:dash:utc:direct:2014' value='2026-11-28T12:00:00Z'/>",
+            ),
+            (
+                "steering",
+                "<ContentSteering defaultServiceLocation='a' proxyServerURL='/p'>http://10.0.0.1:8080/s</ContentSteering>",
+                "<ContentSteering defaultServiceLocation='a' proxyServerURL='https://play.example.com/p?spbhid=LINK'>https://play.example.com/s?spbhid=LINK</ContentSteering>",
+            ),
+            (
+                "a part of the manifest",
+                "<Period xlink:href='period.xml' xlink:actuate='onLoad'/>",
+                "<Period xlink:href='period.xml?spbhid=LINK' xlink:actuate='onLoad'/>",
+            ),
+            (
+                "a part of the manifest that is none",
+                "<Period xlink:href='urn:mpeg:dash:resolve-to-zero:2013'/>",
+                "<Period xlink:href='urn:mpeg:dash:resolve-to-zero:2013'/>",
             ),
             (
                 "a namespace",

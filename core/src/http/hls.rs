@@ -80,20 +80,20 @@ impl<'a> Rewriter<'a, '_> {
         if name == DEFINE {
             self.define(attributes);
         }
-        let Some((_, wanted)) = TAGS.iter().find(|(known, _)| *known == name) else {
+        let Some((_, wanted, form)) = TAGS.iter().find(|(known, ..)| *known == name) else {
             self.out.extend(line);
             return;
         };
         let mut written = 0;
         for attribute in Attributes::new(attributes) {
-            if attribute.name != *wanted {
+            if !wanted.contains(&attribute.name) {
                 continue;
             }
             // What precedes the value: the tag and the attributes so far.
             let before = line.len() - attributes.len() + attribute.at;
             self.out
                 .extend(line.get(written..before).unwrap_or_default());
-            self.uri(attribute.value);
+            self.uri_as(attribute.value, *form);
             written = before + attribute.value.len();
         }
         self.out.extend(line.get(written..).unwrap_or_default());
@@ -117,7 +117,17 @@ impl<'a> Rewriter<'a, '_> {
     }
 
     fn uri(&mut self, uri: &[u8]) {
+        self.uri_as(uri, Form::Rooted);
+    }
+
+    fn uri_as(&mut self, uri: &[u8], form: Form) {
         let meant = self.resolve(uri);
+        let page = self.page;
+        let write = |uri: &[u8], out: &mut Vec<u8>| match form {
+            Form::Full => page.write_in_full(uri, out),
+            Form::Report => page.reporting().write(uri, out),
+            Form::Rooted => page.write(uri, out),
+        };
         let whereto = self.page.whereto(&meant);
         // A variable of another playlist may name any server, or this one.
         let unknown = whereto == Whereto::Relative && meant.starts_with(b"{$");
@@ -125,8 +135,8 @@ impl<'a> Rewriter<'a, '_> {
             _ if unknown => self.out.extend(uri),
             Whereto::Elsewhere => self.out.extend(uri),
             // The variable may hold the authority, so it has to be replaced.
-            Whereto::Origin(_) => self.changed |= self.page.write(&meant, &mut self.out),
-            Whereto::Relative => self.changed |= self.page.write(uri, &mut self.out),
+            Whereto::Origin(_) => self.changed |= write(&meant, &mut self.out),
+            Whereto::Relative => self.changed |= write(uri, &mut self.out),
         }
     }
 
@@ -218,18 +228,38 @@ impl<'a> Iterator for Attributes<'a> {
     }
 }
 
-/// Every tag with a URI (RFC 8216bis §4.4), and the attribute that holds it.
-const TAGS: [(&[u8], &[u8]); 10] = [
-    (b"EXT-X-PART", b"URI"),
-    (b"EXT-X-PRELOAD-HINT", b"URI"),
-    (b"EXT-X-RENDITION-REPORT", b"URI"),
-    (b"EXT-X-KEY", b"URI"),
-    (b"EXT-X-MAP", b"URI"),
-    (b"EXT-X-MEDIA", b"URI"),
-    (b"EXT-X-I-FRAME-STREAM-INF", b"URI"),
-    (b"EXT-X-SESSION-DATA", b"URI"),
-    (b"EXT-X-SESSION-KEY", b"URI"),
-    (b"EXT-X-CONTENT-STEERING", b"SERVER-URI"),
+/// How a URI is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// In full, because players resolve it against a page of their own.
+    Full,
+    /// With the link that the viewer knows its renditions by.
+    Report,
+    /// Relative to the playlist, or from the root.
+    Rooted,
+}
+
+/// A tag, the attributes of it that hold URIs, and how they are written.
+type Tag = (&'static [u8], &'static [&'static [u8]], Form);
+
+/// Every tag with URIs (RFC 8216bis §4.4, appendix D).
+const TAGS: [Tag; 12] = [
+    (b"EXT-X-PART", &[b"URI"], Form::Rooted),
+    (b"EXT-X-PRELOAD-HINT", &[b"URI"], Form::Rooted),
+    (b"EXT-X-RENDITION-REPORT", &[b"URI"], Form::Report),
+    (b"EXT-X-KEY", &[b"URI"], Form::Rooted),
+    (b"EXT-X-MAP", &[b"URI"], Form::Rooted),
+    (b"EXT-X-MEDIA", &[b"URI"], Form::Rooted),
+    (b"EXT-X-I-FRAME-STREAM-INF", &[b"URI"], Form::Rooted),
+    (b"EXT-X-IMAGE-STREAM-INF", &[b"URI"], Form::Rooted),
+    (b"EXT-X-SESSION-DATA", &[b"URI"], Form::Rooted),
+    (b"EXT-X-SESSION-KEY", &[b"URI"], Form::Rooted),
+    (b"EXT-X-CONTENT-STEERING", &[b"SERVER-URI"], Form::Rooted),
+    (
+        b"EXT-X-DATERANGE",
+        &[b"X-ASSET-URI", b"X-ASSET-LIST"],
+        Form::Full,
+    ),
 ];
 
 const DEFINE: &[u8] = b"EXT-X-DEFINE";
@@ -257,8 +287,11 @@ mod tests {
         host: "play.example.com",
         origin: &["10.0.0.1:8080"],
         link: "LINK",
+        report: "OLD",
         base: "",
         folder: None,
+        site: "https://play.example.com",
+        at: "/live/",
     };
 
     #[test]
@@ -329,7 +362,7 @@ mod tests {
             (
                 "a report",
                 "#EXT-X-RENDITION-REPORT:URI=\"../b/i.m3u8\",LAST-MSN=1",
-                "#EXT-X-RENDITION-REPORT:URI=\"../b/i.m3u8?spbhid=LINK\",LAST-MSN=1",
+                "#EXT-X-RENDITION-REPORT:URI=\"../b/i.m3u8?spbhid=OLD\",LAST-MSN=1",
             ),
             (
                 "steering",
@@ -352,9 +385,24 @@ mod tests {
                 "#EXT-X-SKIP:SKIPPED-SEGMENTS=3",
             ),
             (
-                "a date range",
-                "#EXT-X-DATERANGE:ID=\"a\",X-ASSET-URI=\"a.m3u8\"",
-                "#EXT-X-DATERANGE:ID=\"a\",X-ASSET-URI=\"a.m3u8\"",
+                "an asset",
+                "#EXT-X-DATERANGE:ID=\"a\",X-ASSET-URI=\"../ad/a.m3u8\",CUE=\"PRE\"",
+                "#EXT-X-DATERANGE:ID=\"a\",X-ASSET-URI=\"https://play.example.com/live/../ad/a.m3u8?spbhid=LINK\",CUE=\"PRE\"",
+            ),
+            (
+                "a list of assets on the origin",
+                "#EXT-X-DATERANGE:ID=\"a\",X-ASSET-LIST=\"http://10.0.0.1:8080/l.json\"",
+                "#EXT-X-DATERANGE:ID=\"a\",X-ASSET-LIST=\"https://play.example.com/l.json?spbhid=LINK\"",
+            ),
+            (
+                "a list of assets elsewhere",
+                "#EXT-X-DATERANGE:ID=\"a\",X-ASSET-LIST=\"https://ads.example/l.json\"",
+                "#EXT-X-DATERANGE:ID=\"a\",X-ASSET-LIST=\"https://ads.example/l.json\"",
+            ),
+            (
+                "a date range without one",
+                "#EXT-X-DATERANGE:ID=\"a\",X-COM-EXAMPLE=\"a.m3u8\"",
+                "#EXT-X-DATERANGE:ID=\"a\",X-COM-EXAMPLE=\"a.m3u8\"",
             ),
             (
                 "an unknown tag",

@@ -8,6 +8,7 @@ pub mod base;
 pub mod caller;
 pub mod cmcd;
 pub mod dash;
+pub mod document;
 pub mod head;
 pub mod hls;
 pub mod link;

@@ -11,11 +11,18 @@ pub struct Page<'a> {
     pub origin: &'a [&'a str],
     /// The sealed link ([`super::link::LinkKey::seal`]).
     pub link: &'a str,
+    /// The link for other renditions of what is played: the viewer's own, since it knows them by that one.
+    pub report: &'a str,
     /// The folder of our site under which a web server in front of us has put us, such as `/media`; empty if none has.
     pub base: &'a str,
     /// The folder of the page on the origin, such as `/live/a/`, if the client asked for the page by another path: what
     /// is relative to the page is relative to this folder.
     pub folder: Option<&'a str>,
+    /// The scheme and host by which the client reached us, such as `https://play.example.com`: for URIs that players resolve
+    /// against a page of their own.
+    pub site: &'a str,
+    /// The folder of the page as the client asked for it, such as `/live/`.
+    pub at: &'a str,
 }
 
 /// Why a playlist or manifest is not rewritten. Pass it on unchanged: players may know better what it is.
@@ -119,6 +126,39 @@ impl Page<'_> {
             }
         }
         out.get(start..) != Some(uri)
+    }
+
+    /// Writes the new form of `uri` in full, with our scheme and host, and with the link in its query. Returns whether the
+    /// text changed.
+    pub(super) fn write_in_full(&self, uri: &[u8], out: &mut Vec<u8>) -> bool {
+        let start = out.len();
+        match self.whereto(uri) {
+            Whereto::Relative if uri.is_empty() || uri.starts_with(b"#") => out.extend(uri),
+            Whereto::Relative if uri.starts_with(b"?") => return self.write(uri, out),
+            Whereto::Elsewhere => out.extend(uri),
+            Whereto::Origin(_) => {
+                out.extend(self.site.as_bytes());
+                self.write(uri, out);
+            }
+            Whereto::Relative => {
+                out.extend(self.site.as_bytes());
+                let is_rooted = uri.starts_with(b"/");
+                if !is_rooted && self.folder.is_none() {
+                    out.extend(self.base.as_bytes());
+                    out.extend(self.at.as_bytes());
+                }
+                self.write(uri, out);
+            }
+        }
+        out.get(start..) != Some(uri)
+    }
+
+    /// The same page, where links are those for other renditions.
+    pub(super) const fn reporting(&self) -> Self {
+        Self {
+            link: self.report,
+            ..*self
+        }
     }
 
     /// The root-relative form of what followed an authority, without a link.
@@ -245,8 +285,11 @@ mod tests {
         host: "play.example.com",
         origin: &["10.0.0.1:8080", "[2001:db8::1]:8080", "Origin.internal"],
         link: "LINK",
+        report: "LINK",
         base: "",
         folder: None,
+        site: "https://play.example.com",
+        at: "/live/",
     };
 
     #[test]

@@ -60,6 +60,23 @@ impl Readings {
         }
         Ok(Self { all, likely })
     }
+
+    /// The streams whose folder a target lies in, the innermost first; at most [`MAX_FOLDERS`]. They count where one of them
+    /// is known to exist: `live/a/cover.jpg` may be a file of `live/a`.
+    pub fn folders_of(host: Option<&str>, target: &str) -> Vec<StreamUrl> {
+        let mut folders = Vec::new();
+        let Ok(whole) = StreamUrl::from_http(host, target) else {
+            return folders;
+        };
+        let mut path = whole.app();
+        while folders.len() < MAX_FOLDERS
+            && let Some((app, stream)) = path.rsplit_once('/')
+        {
+            folders.extend(StreamUrl::new(whole.vhost(), app, stream));
+            path = app;
+        }
+        folders
+    }
 }
 
 /// What kind of file a path names.
@@ -82,6 +99,7 @@ impl Kind {
 
 /// `name` without what a packager appends to it; empty if nothing else is left.
 fn strip(name: &str, kind: Kind) -> &str {
+    let name = name.strip_prefix(FORMAT_BEFORE).unwrap_or(name);
     if is_generic(name) || is_rendition(name) {
         return "";
     }
@@ -163,6 +181,12 @@ fn one_of(known: &[&str], name: &str) -> bool {
     known.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
+/// What OvenMediaEngine writes before the name of a playlist of MPEG-TS.
+const FORMAT_BEFORE: &str = "ts:";
+
+/// Maximum folders of a path that are looked at: packagers nest renditions and tracks.
+pub const MAX_FOLDERS: usize = 4;
+
 /// Maximum readings of a path: literal, its folder, without its number, without its rendition.
 pub const MAX_READINGS: usize = 4;
 
@@ -176,7 +200,7 @@ const LIVE: [&str; 2] = ["aac", "ts"];
 const EXTENSIONS: [&str; 6] = ["cmfa", "cmfv", "key", "m4a", "m4v", "vtt"];
 
 /// Names that packagers use for playlists, init segments, tracks and segments, with or without a number after them.
-const WORDS: [&str; 22] = [
+const WORDS: [&str; 23] = [
     "audio",
     "chunk",
     "chunklist",
@@ -187,6 +211,7 @@ const WORDS: [&str; 22] = [
     "index",
     "init",
     "key",
+    "llhls",
     "manifest",
     "master",
     "media",
@@ -371,6 +396,18 @@ mod tests {
             ),
             ("a query", "live/a-12.ts?x=/b.ts", "live/a", &["live/a-12"]),
             ("an escape", "live/%61-12.ts", "live/a", &["live/a-12"]),
+            (
+                "OvenMediaEngine",
+                "live/a/llhls.m3u8",
+                "live/a",
+                &["live/a/llhls"],
+            ),
+            (
+                "OvenMediaEngine, MPEG-TS",
+                "live/a/ts:playlist.m3u8",
+                "live/a",
+                &["live/a/ts:playlist"],
+            ),
             ("a name of one separator", "live/-12.ts", "live/-12", &[]),
         ];
         for (cause, path, likely, others) in cases {
@@ -387,5 +424,24 @@ mod tests {
             assert_eq!(found, *others, "{cause}");
         }
         assert_eq!(Readings::of(None, "/"), Err(StreamError::EmptyStream));
+    }
+
+    #[test]
+    fn a_file_lies_in_the_folders_of_streams() {
+        let rows: [(&str, &[&str]); 5] = [
+            ("/live/a.jpg", &[]),
+            ("/live/a/cover.jpg?x=1", &["live/a"]),
+            ("/live/a/v0/cover.jpg", &["live/a/v0", "live/a"]),
+            (
+                "/a/b/c/d/e/f/g.xml",
+                &["a/b/c/d/e/f", "a/b/c/d/e", "a/b/c/d", "a/b/c"],
+            ),
+            ("/", &[]),
+        ];
+        for (target, expected) in rows {
+            let folders = Readings::folders_of(Some("example.com"), target);
+            let names: Vec<&str> = folders.iter().map(StreamUrl::path).collect();
+            assert_eq!(names, expected, "{target}");
+        }
     }
 }

@@ -145,7 +145,13 @@ pub(super) async fn answer(
         let origin = http.dialer.dial(&attempt, address, local).await?;
         let outgoing = renamed.unwrap_or_else(|| outgoing.clone());
         let mut answer: Awaited<'_> = Box::pin(async move { ask(origin, &outgoing).await });
-        Ok(match http.silence.wait(&attempt, &mut answer).await? {
+        let heard = http.silence.wait(&attempt, &mut answer).await?;
+        if let Some(Ok(response)) = &heard
+            && let Some(place) = moved(proxy, &attempt, response)
+        {
+            return Err(DialError::Moved(place));
+        }
+        Ok(match heard {
             Some(Ok(response)) if refuses(&response) => {
                 let words = response.status().to_string();
                 *lock(note) = Some(response);
@@ -220,6 +226,13 @@ pub(super) async fn answer(
             Err((status, words))
         }
     }
+}
+
+/// The place in the fleet that an origin sends a request to.
+pub(super) fn moved<B>(proxy: &Proxy, attempt: &Attempt, response: &Response<B>) -> Option<String> {
+    let location = response.headers().get(LOCATION);
+    let location = location.and_then(|location| location.to_str().ok());
+    attempt.moved_within(proxy.registry(), response.status().as_u16(), location)
 }
 
 /// Whether an origin says no.

@@ -121,6 +121,13 @@ pub(super) async fn set_up(
             .map_err(|error| DialError::Failed(error.to_string()))?;
         let mut answering = Answering::new(origin);
         let heard = http.silence.wait(&attempt, answering.head(request)).await?;
+        if let Some(Ok(answer)) = &heard {
+            let location = answer.headers.text("location");
+            let registry = proxy.registry();
+            if let Some(place) = attempt.moved_within(registry, answer.status, location) {
+                return Err(DialError::Moved(place));
+            }
+        }
         if let Some(Ok(answer)) = &heard
             && let Some(no) = refusal_of(answer)
         {

@@ -26,7 +26,7 @@ use sluicegate_core::dialect::Dialect;
 use sluicegate_core::http::base::BasePath;
 use sluicegate_core::http::head::{Body as RequestBody, Forwarded, HeadError, RequestHead};
 use sluicegate_core::http::link;
-use sluicegate_core::http::route::{Probe, Route};
+use sluicegate_core::http::route::{Piece, Probe, Route};
 use sluicegate_core::stream::{Protocol, StreamUrl};
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
@@ -204,6 +204,14 @@ impl Http {
                     None => open_to_all(response),
                 }
             }
+            Route::Other => {
+                let page = self.own(Route::Other, &request, proxy).await;
+                let missing = page.status() == StatusCode::NOT_FOUND;
+                if !missing || !is_of_a_stream(&request, ends, proxy) {
+                    return open_to_all(page);
+                }
+                open_to_all(pieces::answer(self, &request, Piece::Segment, ends, proxy).await)
+            }
             own => open_to_all(self.own(own, &request, proxy).await),
         }
     }
@@ -314,6 +322,15 @@ fn route(target: &str, host: Option<&HeaderValue>, ends: Ends, proxy: &Proxy) ->
         .and_then(|stream| proxy.dialects().named(stream, &[query]))
         .is_ok_and(|stream| proxy.registry().holder(&proxy.key(&stream)).is_some());
     if placed { Route::Live(protocol) } else { route }
+}
+
+/// Whether a request that no ending tells apart is for a file of a stream.
+fn is_of_a_stream(request: &Request<Incoming>, ends: Ends, proxy: &Proxy) -> bool {
+    let host = request.headers().get(HOST);
+    let host = host.and_then(|host| host.to_str().ok());
+    let target = request.uri().path_and_query().map_or("/", |t| t.as_str());
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    is_read && pieces::is_of_a_stream(proxy, dialect_of(host, ends, proxy), host, target)
 }
 
 /// How the client of a request names streams.

@@ -20,7 +20,7 @@ use sluicegate_core::http::cmcd;
 use sluicegate_core::http::head::{Body as RequestBody, Forwarded, RequestHead};
 use sluicegate_core::http::link::{self, Link, LinkError, LinkKey, Viewing};
 use sluicegate_core::http::personal::{Place as Where, start_of};
-use sluicegate_core::http::route::Piece;
+use sluicegate_core::http::route::{Piece, Route};
 use sluicegate_core::http::segment::Readings;
 use sluicegate_core::http::sharing::{self, Audience, CMCD, Share, is_personal};
 use sluicegate_core::place::rule::Via;
@@ -34,7 +34,7 @@ use super::apart::Apart;
 use super::counted::Counted;
 use super::granted;
 use super::live::{client_of, credentials_of};
-use super::rewrite::{self, Rewriting};
+use super::rewrite::{self, Form, Rewriting};
 use super::share::{Flight, Found, Head, Leader, Outcome, SHARED_MAX, Shares};
 use super::viewer::{self, Leads, Viewer};
 use super::{Http, dialect_of};
@@ -91,6 +91,14 @@ impl Pieces {
         opened.map(|(link, _)| link)
     }
 
+    /// Whether a link was sealed here, whether or not it still counts.
+    fn is_ours(&self, text: &str) -> bool {
+        [&self.granting, &self.key].iter().any(|key| {
+            let opened = key.open(text, now());
+            matches!(opened, Ok(_) | Err(LinkError::Expired))
+        })
+    }
+
     /// The link in a request target, if there is one that counts, and whether it shows that its holder was let in.
     fn open(&self, text: Option<&str>) -> Result<Option<(Link, bool)>, (StatusCode, String)> {
         let Some(text) = text else { return Ok(None) };
@@ -120,6 +128,12 @@ struct PieceRequest {
     host: String,
     /// The folder under which the client reaches us.
     base: BasePath,
+    /// How the client names us, with the scheme.
+    site: String,
+    /// The folder that the client asked in.
+    at: String,
+    /// The link that its viewer knows the stream's renditions by.
+    shown: Option<Box<str>>,
     /// Where the link says that the piece is.
     linked: Option<Attempt>,
     /// How the client names streams; `None` for what we listed, whose target is the origin's own.
@@ -223,6 +237,7 @@ async fn pull(
     let (target, token) = link::take(&head.target);
     let target = cmcd::of_target(&target);
     let (link, lets_in) = http.pieces.open(token)?.unzip();
+    let shown = token.filter(|token| http.pieces.is_ours(token));
     let dialect = dialect_of(head.host(), ends, proxy);
     let read_as = link.is_none().then_some(dialect);
     let stream = match &link {
@@ -286,6 +301,11 @@ async fn pull(
         None
     };
     let linked = link.and_then(|link| linked(http, proxy, &place, &link, kind));
+    let mut outgoing = for_origin(&head, &place.for_origin(&target), &forwarded, kind);
+    if shown.is_some() && Route::of(&target) == Route::Other {
+        // What has no ending of media may name other files.
+        rewrite::uncoded(&mut outgoing);
+    }
     let time_limit = match kind {
         Piece::Playlist if target.contains("_HLS_msn=") => TimeLimit::Reload,
         _ => TimeLimit::Answer,
@@ -298,8 +318,11 @@ async fn pull(
         kind,
         host: head.host().unwrap_or_default().to_owned(),
         base: http.base(ends, &head),
+        site: rewrite::site(&head, &forwarded),
+        at: folder_of(&target).unwrap_or("/").to_owned(),
+        shown: shown.map(Into::into),
         ask: Repeatable {
-            head: for_origin(&head, &place.for_origin(&target), &forwarded, kind),
+            head: outgoing,
             client,
             local: ends.local,
         },
@@ -357,10 +380,46 @@ pub(super) fn stream_of(
         return file.stream.map_err(bad).and_then(named);
     }
     let readings = Readings::of(host, target).map_err(bad)?;
-    let placed = |stream: &StreamUrl| proxy.registry().holder(&proxy.key(stream)).is_some();
-    let all = readings.all.into_iter();
-    let known = all.filter_map(|stream| named(stream).ok()).find(placed);
+    let known = placed_of(proxy, readings.all, host, target);
     known.map_or_else(|| named(readings.likely), Ok)
+}
+
+/// The first that is placed of the `readings` of a path, and of the streams in whose folders it lies. Where an access rule
+/// may be about one of these, only the path's own name counts: what is let in by one name may not get another's files.
+fn placed_of(
+    proxy: &Proxy,
+    readings: Vec<StreamUrl>,
+    host: Option<&str>,
+    target: &str,
+) -> Option<StreamUrl> {
+    let (_, query) = target.split_once('?').unwrap_or_default();
+    let named = |streams: Vec<StreamUrl>| -> Vec<StreamUrl> {
+        let streams = streams.into_iter();
+        let named = streams.filter_map(|stream| proxy.dialects().named(stream, &[query]).ok());
+        named.collect()
+    };
+    let placed = |stream: &StreamUrl| proxy.registry().holder(&proxy.key(stream)).is_some();
+    let guarded = |stream: &StreamUrl| proxy.may_judge(stream, Action::Play);
+    let readings = named(readings);
+    let mut folders = named(Readings::folders_of(host, target));
+    if readings.iter().chain(&folders).any(guarded) {
+        folders.clear();
+    }
+    readings.into_iter().chain(folders).find(placed)
+}
+
+/// Whether a path that is none of a known kind may be a file of a stream that is placed.
+pub(super) fn is_of_a_stream(
+    proxy: &Proxy,
+    dialect: Dialect,
+    host: Option<&str>,
+    target: &str,
+) -> bool {
+    if dialect.file(host, target).is_some() {
+        return false;
+    }
+    let readings = Readings::of(host, target).map_or(Vec::new(), |readings| readings.all);
+    placed_of(proxy, readings, host, target).is_some()
 }
 
 /// What a link says to dial, where nothing we know says otherwise: an origin of the fleet is dialled where it is
@@ -516,9 +575,14 @@ impl PieceRequest {
             lead.settle(Outcome::Alone);
             return drop(alone.send(prepared.into_response(self.viewer.as_deref())));
         }
+        // What a segment's address leads to and lists others may change as a manifest does.
+        let kind = match &prepared {
+            Prepared::Whole(..) if self.kind == Piece::Segment => Piece::Manifest,
+            _ => self.kind,
+        };
         let keep = |body: &[u8]| {
             let fits = here && self.pieces.shares.keeps();
-            fits.then(|| rewrite::lifetime(self.kind, audience, body))
+            fits.then(|| rewrite::lifetime(kind, audience, body))
                 .flatten()
         };
         match prepared {
@@ -644,6 +708,9 @@ impl PieceRequest {
                         .ask
                         .send(&self.dialer, &self.silence, &attempt, &target, time_limit)
                         .await?;
+                    if let Some(place) = again::moved(&self.proxy, &attempt, &response) {
+                        return Err(DialError::Moved(place));
+                    }
                     Ok((attempt, response))
                 };
                 let shows = |(_, response): &(Attempt, Response<AnswerBody>)| {
@@ -746,10 +813,15 @@ impl PieceRequest {
         let asked = self.target_at(attempt).unwrap_or_default();
         let folder = folder_of(&asked).filter(|_| self.dialect.is_some());
         let folder = folder.filter(|folder| Some(*folder) != folder_of(&self.ask.head.target));
-        if self.kind == Piece::Segment {
+        let form = match self.kind {
+            Piece::Manifest => Some(Form::Manifest),
+            Piece::Playlist => Some(Form::Playlist),
+            Piece::Segment => self.document(&head),
+        };
+        let Some(form) = form else {
             rewrite::place(&mut head.headers, &self.base);
             return Ok(Prepared::Passing(head, response.into_body()));
-        }
+        };
         rewrite::weaken(&mut head.headers);
         let whole = head.status == StatusCode::OK && !rewrite::is_encoded(&head.headers);
         let mut response = Some(response);
@@ -791,12 +863,15 @@ impl PieceRequest {
             return Ok(Prepared::Whole(head, body));
         }
         let rewriting = Rewriting {
-            kind: self.kind,
+            form,
             host: &self.host,
             target: &attempt.target,
             link: &link,
+            report: self.reported().unwrap_or(&link),
             base: &self.base,
             folder,
+            site: &self.site,
+            at: &self.at,
         };
         if let Some(response) = response {
             rewriting.lead_back(&mut head.headers);
@@ -804,6 +879,20 @@ impl PieceRequest {
         }
         let body = rewriting.apply(&mut head, body, self.proxy.metrics());
         Ok(Prepared::Whole(head, body))
+    }
+
+    /// The form of an answer that a playlist or manifest of ours listed, if it may list files itself.
+    fn document(&self, head: &Head) -> Option<Form> {
+        let is_whole = self.ask.head.method == "GET" && head.status == StatusCode::OK;
+        let listed = self.shown.is_some() && is_whole && !rewrite::is_encoded(&head.headers);
+        Form::of_document(&head.headers).filter(|_| listed)
+    }
+
+    /// The link by which a low-latency playlist names the other renditions: players compare it with what they have, which
+    /// need not be of this hour.
+    fn reported(&self) -> Option<&str> {
+        let shown = self.shown.as_deref()?;
+        (self.time_limit == TimeLimit::Reload).then_some(shown)
     }
 
     fn likely(&self) -> Option<OriginId> {
@@ -833,6 +922,11 @@ impl PieceRequest {
             (None, false) => "",
         };
         let base = &self.base;
+        let mut first = first.to_owned();
+        if let Some(reported) = self.reported() {
+            first.push('\n');
+            first.push_str(reported);
+        }
         Some(Like {
             key: format!("{origin}\n{stream}\n{base}\n{common}{first}"),
             shape: format!("{origin}\n{stream}\n{shape}{first}"),

@@ -7,16 +7,16 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::HeaderMap;
 use hyper::header::{
-    ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, HeaderName, HeaderValue, LOCATION,
-    SET_COOKIE,
+    ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue,
+    LOCATION, SET_COOKIE,
 };
 use sluicegate_core::fleet::origin::Target;
 use sluicegate_core::http::base::BasePath;
-use sluicegate_core::http::head::RequestHead;
+use sluicegate_core::http::head::{Forwarded, RequestHead};
 use sluicegate_core::http::page::Page;
 use sluicegate_core::http::route::Piece;
 use sluicegate_core::http::sharing::Audience;
-use sluicegate_core::http::{dash, hls, link};
+use sluicegate_core::http::{dash, document, hls, link};
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -24,9 +24,58 @@ use super::share::Head;
 use crate::metrics::{KindLabel, Metrics};
 use crate::origin::http::AnswerBody;
 
+/// What is rewritten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// JSON that a playlist or manifest names.
+    Document,
+    /// A manifest, or a part of one.
+    Manifest,
+    Playlist,
+}
+
+impl Form {
+    /// The form of an answer that is none of the files that players begin with, by what it says of itself.
+    pub(super) fn of_document(headers: &HeaderMap) -> Option<Self> {
+        let kind = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        match kind.to_ascii_lowercase().as_str() {
+            "application/json" | "text/json" => Some(Self::Document),
+            "application/dash+xml" | "application/xml" | "text/xml" => Some(Self::Manifest),
+            "application/vnd.apple.mpegurl"
+            | "application/x-mpegurl"
+            | "audio/mpegurl"
+            | "audio/x-mpegurl" => Some(Self::Playlist),
+            _ => None,
+        }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Document => "document",
+            Self::Manifest => "manifest",
+            Self::Playlist => "playlist",
+        }
+    }
+}
+
+/// How a client reached us, for URIs in full: a proxy in front of us that is believed says how its client did.
+pub(super) fn site(head: &RequestHead, forwarded: &Forwarded) -> String {
+    let told = |name: &str| {
+        let value = head.headers.text(name).filter(|_| forwarded.trusted)?;
+        let first = value.split(',').next().unwrap_or_default().trim();
+        Some(first).filter(|first| !first.is_empty())
+    };
+    let secure = forwarded.secure
+        || told("x-forwarded-proto").is_some_and(|proto| proto.eq_ignore_ascii_case("https"));
+    let scheme = if secure { "https" } else { "http" };
+    let host = told("x-forwarded-host").or_else(|| head.host());
+    format!("{scheme}://{}", host.unwrap_or_default())
+}
+
 /// A playlist or manifest on its way to players.
 pub(super) struct Rewriting<'a> {
-    pub(super) kind: Piece,
+    pub(super) form: Form,
     /// How the client names us.
     pub(super) host: &'a str,
     /// Where it came from.
@@ -35,8 +84,14 @@ pub(super) struct Rewriting<'a> {
     pub(super) link: &'a str,
     /// The folder under which clients reach us.
     pub(super) base: &'a BasePath,
+    /// The link for other renditions.
+    pub(super) report: &'a str,
     /// Where it lies on the origin, if clients ask for it by another path.
     pub(super) folder: Option<&'a str>,
+    /// How the client reached us.
+    pub(super) site: &'a str,
+    /// The folder that the client asked in.
+    pub(super) at: &'a str,
 }
 
 impl Rewriting<'_> {
@@ -45,8 +100,11 @@ impl Rewriting<'_> {
             host: self.host,
             origin,
             link: self.link,
+            report: self.report,
             base: self.base.as_str(),
             folder: self.folder,
+            site: self.site,
+            at: self.at,
         }
     }
 
@@ -72,22 +130,22 @@ impl Rewriting<'_> {
         let origin = self.target.to_string();
         let origin = [origin.as_str()];
         let page = self.page(&origin);
-        let rewritten = match self.kind {
-            Piece::Playlist => hls::rewrite(&body, &page),
-            Piece::Manifest => dash::rewrite(&body, &page),
-            Piece::Segment => Ok(Cow::Borrowed(&*body)),
+        let rewritten = match self.form {
+            Form::Playlist => hls::rewrite(&body, &page),
+            Form::Manifest => dash::rewrite(&body, &page),
+            Form::Document => document::rewrite(&body, &page),
         };
         metrics
             .rewrite
             .get_or_create(&KindLabel {
-                kind: self.kind.as_str(),
+                kind: self.form.as_str(),
             })
             .observe(began.elapsed().as_secs_f64());
         let rewritten = match rewritten {
             Ok(Cow::Owned(rewritten)) => Some(Bytes::from(rewritten)),
             Ok(Cow::Borrowed(_)) => None,
             Err(error) => {
-                debug!(%error, kind = self.kind.as_str(), "passed without a rewrite");
+                debug!(%error, kind = self.form.as_str(), "passed without a rewrite");
                 None
             }
         };
@@ -138,12 +196,18 @@ pub(super) fn as_variant(
     body.into()
 }
 
+/// Asks for a body without a coding.
+pub(super) fn uncoded(head: &mut RequestHead) {
+    head.headers.remove("accept-encoding");
+    head.headers.push("Accept-Encoding", "identity");
+}
+
 /// Asks for a whole, plain body. A validator of ours is the origin's, made weak.
 pub(super) fn plain(head: &mut RequestHead) {
-    for name in ["range", "if-range", "if-match", "accept-encoding"] {
+    for name in ["range", "if-range", "if-match"] {
         head.headers.remove(name);
     }
-    head.headers.push("Accept-Encoding", "identity");
+    uncoded(head);
     // Its length is that of the rewritten body, which has to be made for it.
     head.method = "GET".to_owned();
     if let Some(tags) = head.headers.text("if-none-match").map(str::to_owned) {

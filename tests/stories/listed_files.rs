@@ -1,0 +1,240 @@
+//! Files that a playlist or manifest names, whatever their endings: each is asked of the origin of its stream, by a link or
+//! by its path.
+
+use sluicegate_core::fleet::origin::Target;
+use sluicegate_core::http::link::{Link, LinkKey};
+use sluicegate_core::stream::StreamUrl;
+
+use crate::house::{House, get};
+use crate::http_origin::{Viewer, header};
+use crate::http_pieces::{Packager, Reply};
+
+/// A GET in the words of a client that came by TLS through a proxy in front of us.
+async fn get_as(house: &House, target: &str, headers: &str) -> (u16, String) {
+    let request = format!("GET {target} HTTP/1.1\r\nHost: play.example:8443\r\n{headers}\r\n");
+    let mut viewer = Viewer::send(house.at.http, request).await;
+    let head = viewer.head().await;
+    let length = header(&head, "content-length")[0]
+        .parse()
+        .expect("a length");
+    let body = viewer.take(length).await;
+    let status = head.split(' ').nth(1).expect("a status");
+    let status = status.parse().expect("a number");
+    (status, String::from_utf8(body).expect("text"))
+}
+
+/// An origin that is not to be asked for anything of the streams of another.
+async fn join_other(house: &House) -> Packager {
+    Packager::join(house, "other", |_: &str, _: &str| Reply::missing()).await
+}
+
+fn assert_not_asked(other: &Packager) {
+    assert_eq!(other.targets(), Vec::<String>::new());
+}
+
+/// The text between two marks.
+fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
+    let (_, rest) = text.split_once(before).expect("the first mark");
+    rest.split_once(after).expect("the second mark").0
+}
+
+#[tokio::test]
+async fn a_list_of_assets_and_what_it_lists_come_from_the_origin_of_the_stream() {
+    let house = House::open("[http]\ntrusted_proxies = [\"127.0.0.1\"]\n").await;
+    let origin = Packager::join(&house, "one", |target: &str, head: &str| {
+        let own = header(head, "host").join("");
+        match target {
+            "/live/a/index.m3u8" => Reply::ok(
+                "",
+                "#EXTM3U\n#EXT-X-TARGETDURATION:4\n\
+                 #EXT-X-DATERANGE:ID=\"x\",X-ASSET-LIST=\"../list/assets.json\"\n#EXTINF:4,\na-1.ts\n",
+            ),
+            "/live/list/assets.json" => Reply::ok(
+                "Content-Type: application/json\r\n",
+                format!("{{\"ASSETS\":[{{\"DURATION\":4,\"URI\":\"http://{own}/ad/1.m3u8\"}}]}}"),
+            ),
+            "/ad/1.m3u8" => Reply::ok("", "#EXTM3U\n#EXT-X-ENDLIST\n"),
+            _ => Reply::missing(),
+        }
+    })
+    .await;
+    let secure = "X-Forwarded-Proto: https\r\n";
+    let (_, playlist) = get_as(&house, "/live/a/index.m3u8", secure).await;
+    let other = join_other(&house).await;
+    let list = between(&playlist, "X-ASSET-LIST=\"", "\"");
+    let site = "https://play.example:8443";
+    let path = list.strip_prefix(site).expect("in full");
+    assert!(
+        path.starts_with("/live/a/../list/assets.json?spbhid="),
+        "{path}"
+    );
+    // As clients resolve it.
+    let path = path.replacen("/a/..", "", 1);
+    let (status, assets) = get_as(&house, &path, secure).await;
+    assert_eq!(status, 200, "{assets}");
+    let asset = between(&assets, "\"URI\":\"", "\"");
+    let path = asset.strip_prefix(site).expect("in full");
+    assert!(path.starts_with("/ad/1.m3u8?spbhid="), "{asset}");
+    assert_eq!(get_as(&house, path, secure).await.0, 200);
+    assert_eq!(origin.count("/ad/1.m3u8"), 1);
+    assert_not_asked(&other);
+}
+
+#[tokio::test]
+async fn a_file_of_a_placed_stream_is_found_by_its_path_whatever_its_ending() {
+    let root = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir_all(root.path().join("live/a")).expect("a directory");
+    std::fs::write(root.path().join("live/a/own.txt"), "ours").expect("a file");
+    let files = root.path().display();
+    let house = House::open(&format!("[http]\nstatic_files = \"{files}\"\n")).await;
+    let origin = Packager::join(&house, "one", |target: &str, _: &str| match target {
+        "/live/a.m3u8" => Reply::ok("", "#EXTM3U\n"),
+        "/live/a/none.json" => Reply::missing(),
+        _ => Reply::ok("", "theirs"),
+    })
+    .await;
+    assert_eq!(get(house.at.http, "/live/a/1.json").await.0, 404);
+    assert_eq!(origin.count("/live/a/1.json"), 0, "it belongs to nothing");
+    assert_eq!(get(house.at.http, "/live/a.m3u8").await.0, 200);
+    let other = join_other(&house).await;
+    for ending in [
+        "json", "xml", "txt", "jpg", "png", "webm", "ac3", "ec3", "m2ts", "dash",
+    ] {
+        let path = format!("/live/a/1.{ending}");
+        let (status, body) = get(house.at.http, &path).await;
+        assert_eq!((status, body.as_str()), (200, "theirs"), "{path}");
+    }
+    let (status, body) = get(house.at.http, "/live/a/own.txt").await;
+    assert_eq!(
+        (status, body.as_str()),
+        (200, "ours"),
+        "files of ours come first"
+    );
+    assert_eq!(get(house.at.http, "/live/a/none.json").await.0, 404);
+    assert_eq!(get(house.at.http, "/live/b/1.json").await.0, 404);
+    assert_not_asked(&other);
+}
+
+#[tokio::test]
+async fn a_part_of_a_manifest_is_asked_of_its_origin_and_names_us() {
+    let house = House::open("").await;
+    let origin = Packager::join(&house, "one", |target: &str, head: &str| {
+        let own = header(head, "host").join("");
+        match target {
+            "/live/a.mpd" => Reply::ok(
+                "Content-Type: application/dash+xml\r\n",
+                "<MPD xmlns:xlink=\"x\"><Period xlink:href=\"period.xml\"/></MPD>",
+            ),
+            "/live/period.xml" => Reply::ok(
+                "Content-Type: text/xml\r\n",
+                format!(
+                    "<Period><BaseURL>http://{own}/live/</BaseURL><SegmentTemplate media=\"$Number$.m4s\"/></Period>"
+                ),
+            ),
+            _ => Reply::missing(),
+        }
+    })
+    .await;
+    let (_, manifest) = get(house.at.http, "/live/a.mpd").await;
+    let other = join_other(&house).await;
+    let period = between(&manifest, "xlink:href=\"", "\"");
+    assert!(period.starts_with("period.xml?spbhid="), "{manifest}");
+    let (status, period) = get(house.at.http, &format!("/live/{period}")).await;
+    assert_eq!(status, 200, "{period}");
+    assert!(period.contains("<BaseURL>/live/</BaseURL>"), "{period}");
+    assert!(period.contains("$Number$.m4s?spbhid="), "{period}");
+    assert_eq!(origin.count("/live/period.xml"), 1);
+    assert_not_asked(&other);
+}
+
+#[tokio::test]
+async fn a_playlist_without_an_ending_is_one_by_what_it_says() {
+    let house = House::open("").await;
+    let _origin = Packager::join(&house, "one", |target: &str, head: &str| {
+        let own = header(head, "host").join("");
+        match target {
+            "/live/a.m3u8" => Reply::ok(
+                "",
+                "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nplay/1?type=video\n",
+            ),
+            "/live/play/1?type=video" => Reply::ok(
+                "Content-Type: application/vnd.apple.mpegurl\r\n",
+                format!("#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\nhttp://{own}/live/1.ts\n"),
+            ),
+            _ => Reply::missing(),
+        }
+    })
+    .await;
+    let (_, master) = get(house.at.http, "/live/a.m3u8").await;
+    let variant = master.lines().last().expect("a variant");
+    assert!(variant.starts_with("play/1?type=video&spbhid="), "{master}");
+    let (status, media) = get(house.at.http, &format!("/live/{variant}")).await;
+    assert_eq!(status, 200, "{media}");
+    assert!(media.contains("\n/live/1.ts?spbhid="), "{media}");
+}
+
+/// Players compare the address of a report with that of a playlist they may have had for hours.
+#[tokio::test]
+async fn reports_of_other_renditions_keep_the_link_of_the_viewing() {
+    let house = House::open("[cluster]\nkey = \"secret\"").await;
+    let origin = Packager::join(&house, "one", |target: &str, _: &str| {
+        if target.starts_with("/live/a/v0.m3u8") {
+            return Reply::ok(
+                "",
+                "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\nv0-1.ts\n\
+                 #EXT-X-RENDITION-REPORT:URI=\"v1.m3u8\",LAST-MSN=1\n",
+            );
+        }
+        Reply::missing()
+    })
+    .await;
+    let key = LinkKey::new(b"secret");
+    let sealed = |expires: u64| {
+        let target = Target::plain(origin.at.ip().into(), origin.at.port());
+        key.seal(&Link {
+            stream: StreamUrl::new("", "live", "a").expect("a stream"),
+            origin: "one".into(),
+            target,
+            expires,
+            viewing: None,
+        })
+    };
+    // One that counts, of another hour; and one that is over.
+    for expires in [u64::MAX / 2, 1] {
+        let link = sealed(expires);
+        let reload = format!("/live/a/v0.m3u8?_HLS_msn=2&spbhid={link}");
+        let (status, playlist) = get(house.at.http, &reload).await;
+        assert_eq!(status, 200, "{playlist}");
+        let report = between(&playlist, "RENDITION-REPORT:URI=\"", "\"");
+        assert_eq!(report, format!("v1.m3u8?spbhid={link}"));
+        assert!(playlist.contains("v0-1.ts?spbhid="), "{playlist}");
+        assert_eq!(playlist.matches(&link).count(), 1, "{playlist}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_placed_decides_before_a_pattern_does() {
+    let house = House::open("").await;
+    let one = Packager::join(&house, "one", |_: &str, _: &str| Reply::ok("", "#EXTM3U\n")).await;
+    let names = ["a", "b", "c", "d", "e", "f"];
+    for name in names {
+        assert_eq!(
+            get(house.at.http, &format!("/app/{name}.m3u8")).await.0,
+            200
+        );
+    }
+    let other = join_other(&house).await;
+    for name in names {
+        for file in [
+            "llhls.m3u8",
+            "ts:playlist.m3u8",
+            "of-its-own.m3u8",
+            "of-its-own.mpd",
+        ] {
+            let path = format!("/app/{name}/{file}");
+            assert_eq!(get(house.at.http, &path).await.0, 200, "{path}");
+            assert_eq!(one.count(&path), 1, "{path}");
+        }
+    }
+    assert_not_asked(&other);
+}
