@@ -1,0 +1,103 @@
+//! Whether a viewer may have a piece, and the viewing that begins or goes on with it.
+
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use sluicegate_core::http::link::{Link, Viewing};
+use sluicegate_core::http::route::Piece;
+use sluicegate_core::stream::{Action, StreamUrl};
+
+use super::links::{counts, expiry};
+use crate::listener::http::viewer::{self, Viewer};
+use crate::listener::http::{Http, granted};
+use crate::proxy::{PieceGuard, Proxy, Refusal, Request};
+use crate::unix_time;
+
+/// A request that was let in.
+pub(super) struct Judged {
+    /// Its share in the placement.
+    pub(super) place: PieceGuard,
+    /// Who asks, where an access rule may be about the stream.
+    pub(super) viewer: Option<Arc<Viewer>>,
+    /// Whether a viewer of such a stream begins: it has no link yet that lets it in.
+    pub(super) first: bool,
+}
+
+/// Takes a request through the gate. `readings` are all names that its path may stand for; `link` is the one that it shows,
+/// and whether that was given to somebody who was let in.
+pub(super) async fn let_in(
+    http: &Http,
+    proxy: &Proxy,
+    asked: Request,
+    kind: Piece,
+    readings: &[StreamUrl],
+    link: Option<(&Link, bool)>,
+) -> Result<Judged, (StatusCode, String)> {
+    let client = asked.client.ip();
+    let viewing = link
+        .filter(|(_, lets_in)| *lets_in)
+        .and_then(|(link, _)| link.viewing.as_deref())
+        .filter(|viewing| counts(viewing, kind, client))
+        .cloned();
+    let link = link.map(|(link, _)| link);
+    let guarded = proxy.may_judge(&asked.stream, Action::Play);
+    let place = granted::admitted(proxy, asked, readings, link, viewing.as_ref())
+        .await
+        .map_err(refused)?;
+    if !guarded {
+        return Ok(Judged {
+            place,
+            viewer: None,
+            first: false,
+        });
+    }
+    let ends = match (&viewing, link) {
+        (Some(_), Some(link)) => link.expires,
+        _ => {
+            let over = place.grant().ends_at.unwrap_or(u64::MAX);
+            expiry(unix_time::seconds()).min(over)
+        }
+    };
+    let first = viewing.is_none();
+    let viewing = go_on(proxy, &place, kind, viewing).await?;
+    let viewer = Viewer {
+        pieces: Arc::clone(&http.pieces),
+        stream: place.request().stream.clone(),
+        viewing,
+        ends,
+    };
+    Ok(Judged {
+        place,
+        viewer: Some(Arc::new(viewer)),
+        first,
+    })
+}
+
+/// The viewing of a request: the one that its link names, or one that begins.
+async fn go_on(
+    proxy: &Proxy,
+    place: &PieceGuard,
+    kind: Piece,
+    viewing: Option<Viewing>,
+) -> Result<Viewing, (StatusCode, String)> {
+    match viewing {
+        Some(viewing) if kind == Piece::Segment => Ok(viewing),
+        Some(viewing) => {
+            let went_on = proxy.continue_viewing(place.request(), &viewing).await;
+            went_on.map_err(refused)?;
+            Ok(viewing)
+        }
+        None => {
+            let viewing = viewer::begin(kind, place, unix_time::seconds());
+            if kind != Piece::Segment {
+                let begun = proxy.begin_viewing(place.request(), &viewing, place.grant());
+                begun.map_err(refused)?;
+            }
+            Ok(viewing)
+        }
+    }
+}
+
+fn refused(refusal: Refusal) -> (StatusCode, String) {
+    (refusal.http_status(), refusal.to_string())
+}

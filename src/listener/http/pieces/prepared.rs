@@ -1,0 +1,188 @@
+//! An origin's answer as it goes to clients.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::unfold;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Body as HttpBody;
+use hyper::{Response, StatusCode};
+use sluicegate_core::http::link::Link;
+use sluicegate_core::http::personal::{Place as Where, start_of};
+use sluicegate_core::http::route::Piece;
+use tokio::time::timeout;
+
+use super::links::expiry;
+use super::{PieceRequest, TimeLimit, folder_of};
+use crate::listener::http::granted;
+use crate::listener::http::rewrite::{self, Form, Rewriting};
+use crate::listener::http::share::Head;
+use crate::listener::http::viewer::{Leads, Viewer};
+use crate::net::head;
+use crate::net::http::{Body, full};
+use crate::origin::http::AnswerBody;
+use crate::proxy::Attempt;
+use crate::unix_time;
+
+/// An answer as it goes to clients.
+pub(super) enum Prepared {
+    Passing(Head, AnswerBody),
+    Whole(Head, Bytes),
+}
+
+impl Prepared {
+    /// Bytes of the body; as many as there can be where its length is not said.
+    pub(super) fn size(&self) -> u64 {
+        match self {
+            Self::Passing(_, answer) => answer.size_hint().exact().unwrap_or(u64::MAX),
+            Self::Whole(_, body) => body.len() as u64,
+        }
+    }
+
+    pub(super) fn into_response(self, viewer: Option<&Viewer>) -> Response<Body> {
+        match self {
+            Self::Passing(head, answer) => passing(head, answer),
+            Self::Whole(mut head, body) => {
+                let body = match (viewer, head.leads.take()) {
+                    (Some(viewer), Some(leads)) => {
+                        viewer.copy(&leads, &mut head.headers, &body, unix_time::seconds())
+                    }
+                    _ => body,
+                };
+                response(head, full(body))
+            }
+        }
+    }
+}
+
+impl PieceRequest {
+    /// The answer as it goes to clients: what is rewritten is read whole, everything else passes.
+    pub(super) async fn prepare(
+        &self,
+        attempt: &Attempt,
+        response: Response<AnswerBody>,
+    ) -> Result<Prepared, (StatusCode, String)> {
+        let broken = |words: &str| {
+            let stream = &self.place.request().stream;
+            (StatusCode::BAD_GATEWAY, format!("{stream}: {words}"))
+        };
+        let head = head::for_client(&response)
+            .map_err(|_| broken("its origin's answer is not HTTP"))?
+            .into_parts()
+            .0;
+        let mut head = Head {
+            status: head.status,
+            headers: head.headers,
+            leads: None,
+        };
+        rewrite::hide(&mut head.headers, &attempt.target);
+        rewrite::place_cookies(&mut head.headers, &self.base);
+        let asked = self.target_at(attempt).unwrap_or_default();
+        let folder = folder_of(&asked).filter(|_| self.dialect.is_some());
+        let folder = folder.filter(|folder| Some(*folder) != folder_of(&self.ask.head.target));
+        let form = match self.kind {
+            Piece::Manifest => Some(Form::Manifest),
+            Piece::Playlist => Some(Form::Playlist),
+            Piece::Segment => self.document(&head),
+        };
+        let Some(form) = form else {
+            rewrite::place(&mut head.headers, &self.base);
+            return Ok(Prepared::Passing(head, response.into_body()));
+        };
+        rewrite::weaken(&mut head.headers);
+        let whole = head.status == StatusCode::OK && !rewrite::is_encoded(&head.headers);
+        let mut response = Some(response);
+        let mut body = Bytes::new();
+        if let Some(answer) = response.take_if(|_| whole) {
+            body = rewrite::collect(answer.into_body()).await.map_err(broken)?;
+        }
+        let lives = self.viewer.is_some() && granted::is_live_media(&body);
+        let leads = Leads {
+            origin: attempt.origin.clone(),
+            target: attempt.target.clone(),
+            start: None,
+            lives: lives && self.kind == Piece::Manifest,
+        };
+        let link = match &self.viewer {
+            Some(_) if response.is_none() => self.pieces.mark.clone(),
+            // A redirect or the like, which is never shared.
+            Some(viewer) => viewer.link(&leads, Where::Listing, unix_time::seconds()),
+            None => self.pieces.key.seal(&Link {
+                stream: self.place.request().stream.clone(),
+                origin: attempt.origin.clone(),
+                target: attempt.target.clone(),
+                expires: expiry(unix_time::seconds()),
+                viewing: None,
+            }),
+        };
+        head.leads = self.viewer.is_some().then_some(leads);
+        if lives && self.first && self.kind == Piece::Playlist {
+            if let Some(leads) = &mut head.leads {
+                leads.start = std::str::from_utf8(&body).ok().and_then(start_of);
+            }
+            let body = rewrite::as_variant(
+                &mut head,
+                &self.ask.head.target,
+                folder.map(|_| &*asked),
+                &self.base,
+                &link,
+            );
+            return Ok(Prepared::Whole(head, body));
+        }
+        let rewriting = Rewriting {
+            form,
+            host: &self.host,
+            target: &attempt.target,
+            link: &link,
+            report: self.reported().unwrap_or(&link),
+            base: &self.base,
+            folder,
+            site: &self.site,
+            at: &self.at,
+        };
+        if let Some(response) = response {
+            rewriting.lead_back(&mut head.headers);
+            return Ok(Prepared::Passing(head, response.into_body()));
+        }
+        let body = rewriting.apply(&mut head, body, self.proxy.metrics());
+        Ok(Prepared::Whole(head, body))
+    }
+
+    /// The form of an answer that a playlist or manifest of ours listed, if it may list files itself.
+    fn document(&self, head: &Head) -> Option<Form> {
+        let is_whole = self.ask.head.method == "GET" && head.status == StatusCode::OK;
+        let listed = self.shown.is_some() && is_whole && !rewrite::is_encoded(&head.headers);
+        Form::of_document(&head.headers).filter(|_| listed)
+    }
+
+    /// The link by which a low-latency playlist names the other renditions: players compare it with what they have, which
+    /// need not be of this hour.
+    pub(super) fn reported(&self) -> Option<&str> {
+        let shown = self.shown.as_deref()?;
+        (self.time_limit == TimeLimit::Reload).then_some(shown)
+    }
+}
+
+fn passing(head: Head, answer: AnswerBody) -> Response<Body> {
+    if answer.is_end_stream() {
+        return response(head, answer.map_err(Into::into).boxed_unsync());
+    }
+    let frames = unfold(answer, |mut answer| async move {
+        let frame = match timeout(STALL, answer.frame()).await {
+            Ok(frame) => frame?.map_err(Into::into),
+            Err(_) => Err("the origin sent nothing for too long".into()),
+        };
+        Some((frame, answer))
+    });
+    response(head, StreamBody::new(Box::pin(frames)).boxed_unsync())
+}
+
+fn response(head: Head, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    response
+}
+
+/// An origin that sends nothing of an answer for so long has broken it off.
+pub(super) const STALL: Duration = Duration::from_secs(20);

@@ -1,0 +1,341 @@
+//! One answer for many: who may have an answer in common, and how they get it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use hyper::{Response, StatusCode};
+use sluicegate_core::dialect::Dialect;
+use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::http::route::Piece;
+use sluicegate_core::http::sharing::{self, Audience, Share, is_personal};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::PieceRequest;
+use super::prepared::{Prepared, STALL};
+use crate::listener::http::rewrite;
+use crate::listener::http::share::{Flight, Found, Head, Leader, Outcome, SHARED_MAX};
+use crate::listener::http::viewer::Viewer;
+use crate::metrics::{KindLabel, UnsharedLabels};
+use crate::net::http::{Body, full, text};
+use crate::origin::http::AnswerBody;
+use crate::unix_time;
+
+impl PieceRequest {
+    pub(super) async fn answer(self) -> Response<Body> {
+        let metrics = Arc::clone(self.proxy.metrics());
+        let Some(like) = self.like() else {
+            self.count(Why::Request);
+            return self.alone(None).await;
+        };
+        let viewer = self.viewer.clone();
+        let shares = Arc::clone(&self.pieces.shares);
+        let kind = KindLabel {
+            kind: self.kind.as_str(),
+        };
+        let likely = !self.pieces.apart.has(&like.names());
+        let flight = match shares.find(&like.key, likely) {
+            Found::Kept(flight) => {
+                metrics.cache_hits.get_or_create(&kind).inc();
+                flight
+            }
+            Found::Flying(flight) => {
+                metrics.coalesced.get_or_create(&kind).inc();
+                flight
+            }
+            Found::Nothing(lead) => return self.lead(lead, like).await,
+            Found::Unlikely => return self.alone(Some(&like)).await,
+        };
+        match flight.outcome().await {
+            Outcome::Alone => self.alone(Some(&like)).await,
+            Outcome::Shared(head) => shared(&flight, &head, viewer.as_deref()).await,
+        }
+    }
+
+    /// Asks for itself only. The answer to a request that could have shared one shows whether its like may.
+    async fn alone(self, like: Option<&Like>) -> Response<Body> {
+        let (attempt, response) = match self.fetch().await {
+            Ok(answered) => answered,
+            Err((status, words)) => {
+                self.note(like, Err(Why::Refused));
+                return text(status, words);
+            }
+        };
+        let (status, mut audience) = (response.status(), Audience::Asker);
+        if like.is_some() {
+            audience = self.audience(&response);
+        }
+        let prepared = match self.prepare(&attempt, response).await {
+            Ok(prepared) => prepared,
+            Err((status, words)) => {
+                self.note(like, Err(Why::Refused));
+                return text(status, words);
+            }
+        };
+        self.note(like, self.sharable(status, audience, &prepared));
+        prepared.into_response(self.viewer.as_deref())
+    }
+
+    /// Asks for all who want the same: in a task of its own, because the first who asked may leave first.
+    async fn lead(self, lead: Leader, like: Like) -> Response<Body> {
+        let flight = Arc::clone(lead.flight());
+        let viewer = self.viewer.clone();
+        let (alone, mine) = oneshot::channel();
+        tokio::spawn(self.fly(lead, like, alone));
+        match flight.outcome().await {
+            Outcome::Alone => mine.await.unwrap_or_else(|_| {
+                text(StatusCode::SERVICE_UNAVAILABLE, "the answer was given up")
+            }),
+            Outcome::Shared(head) => shared(&flight, &head, viewer.as_deref()).await,
+        }
+    }
+
+    async fn fly(self, mut lead: Leader, like: Like, alone: oneshot::Sender<Response<Body>>) {
+        let likely = self.likely();
+        let fetched = self.fetch().await;
+        let audience = match &fetched {
+            Ok((attempt, response)) if !self.is_for_one(&attempt.origin) => self.audience(response),
+            _ => Audience::Asker,
+        };
+        if audience == Audience::Asker {
+            // Nobody waits for the body of an answer that is not theirs.
+            let status = fetched.as_ref().map(|(_, response)| response.status());
+            let why = status.map_or(Why::Refused, why_not);
+            self.note(Some(&like), Err(why));
+            lead.settle(Outcome::Alone);
+        }
+        let here = matches!(&fetched, Ok((attempt, _)) if likely.as_ref() == Some(&attempt.origin));
+        let prepared = match fetched {
+            Ok((attempt, response)) => self.prepare(&attempt, response).await,
+            Err(refused) => Err(refused),
+        };
+        // Dropping the lead sends everybody else to the origin.
+        let prepared = match prepared {
+            Ok(prepared) if audience == Audience::Asker => {
+                return drop(alone.send(prepared.into_response(self.viewer.as_deref())));
+            }
+            Ok(prepared) => prepared,
+            Err((status, words)) => return drop(alone.send(text(status, words))),
+        };
+        let sharable = self.sharable(StatusCode::OK, audience, &prepared);
+        let shared = sharable.is_ok() && lead.reserve(prepared.size());
+        self.note(Some(&like), sharable);
+        if !shared {
+            lead.settle(Outcome::Alone);
+            return drop(alone.send(prepared.into_response(self.viewer.as_deref())));
+        }
+        // What a segment's address leads to and lists others may change as a manifest does.
+        let kind = match &prepared {
+            Prepared::Whole(..) if self.kind == Piece::Segment => Piece::Manifest,
+            _ => self.kind,
+        };
+        let keep = |body: &[u8]| {
+            let fits = here && self.pieces.shares.keeps();
+            fits.then(|| rewrite::lifetime(kind, audience, body))
+                .flatten()
+        };
+        match prepared {
+            Prepared::Whole(head, body) => {
+                let keep = keep(&body);
+                lead.push(body);
+                lead.settle(Outcome::Shared(Arc::new(head)));
+                lead.finish(keep);
+            }
+            Prepared::Passing(head, answer) => {
+                let keep = keep(&[]);
+                lead.settle(Outcome::Shared(Arc::new(head)));
+                // The claim is held for as long as the answer comes.
+                fill(lead, answer, keep).await;
+            }
+        }
+    }
+
+    /// Who an answer is for, by its head.
+    fn audience(&self, response: &Response<AnswerBody>) -> Audience {
+        let headers = response.headers().iter();
+        let headers = headers.map(|(name, value)| (name.as_str(), value.as_bytes()));
+        Audience::of(self.share(), response.status().as_u16(), headers)
+    }
+
+    /// Whether others may get an answer, or why not.
+    fn sharable(
+        &self,
+        status: StatusCode,
+        audience: Audience,
+        prepared: &Prepared,
+    ) -> Result<(), Why> {
+        if audience == Audience::Asker {
+            return Err(why_not(status));
+        }
+        match prepared {
+            Prepared::Whole(_, body) if is_personal(body, &self.ask.head.target) => {
+                Err(Why::Personal)
+            }
+            // What cannot be read may name a viewer.
+            Prepared::Passing(..) if self.kind != Piece::Segment => Err(Why::Answer),
+            _ if prepared.size() > SHARED_MAX as u64 => Err(Why::Answer),
+            _ => Ok(()),
+        }
+    }
+
+    /// Remembers what an answer says about its like: a refusal speaks for equal requests only.
+    fn note(&self, like: Option<&Like>, sharable: Result<(), Why>) {
+        let Some(like) = like else { return };
+        let apart = &self.pieces.apart;
+        let [key, shape] = like.names();
+        match sharable {
+            Ok(()) => apart.forget(&[key, shape]),
+            Err(why) => {
+                apart.note(if why == Why::Refused { key } else { shape });
+                self.count(why);
+            }
+        }
+    }
+
+    fn count(&self, why: Why) {
+        let labels = UnsharedLabels {
+            kind: self.kind.as_str(),
+            reason: match self.share() {
+                Share::Off => "off",
+                Share::All | Share::Said => why.as_str(),
+            },
+        };
+        let unshared = &self.proxy.metrics().unshared;
+        unshared.get_or_create(&labels).inc();
+    }
+
+    fn share(&self) -> Share {
+        self.pieces
+            .settings
+            .sharing
+            .of(&self.place.request().stream)
+    }
+
+    /// Whether an answer is its asker's alone because of what made it.
+    fn is_for_one(&self, origin: &OriginId) -> bool {
+        let member = self.proxy.registry().member(origin);
+        let dialect = member.map(|member| member.origin.attributes.naming.dialect);
+        self.kind != Piece::Segment && dialect.is_some_and(Dialect::has_viewer_playlists)
+    }
+
+    fn likely(&self) -> Option<OriginId> {
+        match &self.linked {
+            Some(attempt) => Some(attempt.origin.clone()),
+            None => self.place.likely(),
+        }
+    }
+
+    /// What this request has in common with others, if it may have an answer in common with them.
+    fn like(&self) -> Option<Like> {
+        let common = self
+            .pieces
+            .settings
+            .sharing
+            .common(self.share(), &self.ask.head)?;
+        let (origin, stream) = (self.likely()?, &self.place.request().stream);
+        if self.is_for_one(&origin) {
+            return None;
+        }
+        let shape = sharing::shape(&self.ask.head.target);
+        // The first answer to a viewer may be another than the later ones.
+        let first = match (&self.viewer, self.first) {
+            (_, true) => "\nfirst",
+            // The links of others say nothing of a viewer.
+            (Some(_), false) => "\nlet in",
+            (None, false) => "",
+        };
+        let base = &self.base;
+        let mut first = first.to_owned();
+        if let Some(reported) = self.reported() {
+            first.push('\n');
+            first.push_str(reported);
+        }
+        Some(Like {
+            key: format!("{origin}\n{stream}\n{base}\n{common}{first}"),
+            shape: format!("{origin}\n{stream}\n{shape}{first}"),
+        })
+    }
+}
+
+/// What a request has in common with others.
+struct Like {
+    /// With those that are equal: who is asked, for what, and every header that may change the answer.
+    key: String,
+    /// With those for other pieces of the same rendition.
+    shape: String,
+}
+
+impl Like {
+    fn names(&self) -> [&str; 2] {
+        [&self.key, &self.shape]
+    }
+}
+
+/// Why a request had the origin to itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// The answer is not said to be everybody's, or cannot be held for others.
+    Answer,
+    /// The playlist was made for one viewer.
+    Personal,
+    /// It was refused, or failed.
+    Refused,
+    /// It holds something that its sender could be judged by.
+    Request,
+}
+
+impl Why {
+    /// The name in metrics.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Answer => "answer",
+            Self::Personal => "personal",
+            Self::Refused => "refused",
+            Self::Request => "request",
+        }
+    }
+}
+
+/// Why an answer that is only its asker's is not shared.
+fn why_not(status: StatusCode) -> Why {
+    if status.is_success() {
+        Why::Answer
+    } else {
+        Why::Refused
+    }
+}
+
+/// What was fetched for all, as one of them gets it.
+async fn shared(flight: &Arc<Flight>, head: &Head, viewer: Option<&Viewer>) -> Response<Body> {
+    let (Some(viewer), Some(leads)) = (viewer, &head.leads) else {
+        return flight.response(head);
+    };
+    let mut response = flight.response(head);
+    match flight.whole().await {
+        Some(body) => {
+            let body = viewer.copy(leads, response.headers_mut(), &body, unix_time::seconds());
+            response.map(|_| full(body))
+        }
+        None => text(StatusCode::SERVICE_UNAVAILABLE, "the answer broke off"),
+    }
+}
+
+/// Reads an answer for all who read along.
+async fn fill(lead: Leader, mut answer: AnswerBody, keep: Option<Duration>) {
+    loop {
+        // Dropping the lead breaks the answer off for everybody.
+        match timeout(STALL, answer.frame()).await {
+            Ok(Some(Ok(frame))) => {
+                if let Ok(chunk) = frame.into_data() {
+                    lead.push(chunk);
+                }
+            }
+            Ok(None) => return lead.finish(keep),
+            Ok(Some(Err(_))) | Err(_) => return,
+        }
+        if lead.is_forsaken() {
+            return;
+        }
+    }
+}
