@@ -14,6 +14,8 @@ pub mod dialects;
 pub mod feed;
 #[path = "../../fuzz/laws/hls.rs"]
 pub mod hls;
+#[path = "../../fuzz/laws/http_body.rs"]
+pub mod http_body;
 #[path = "../../fuzz/laws/http_head.rs"]
 pub mod http_head;
 #[path = "../../fuzz/laws/link.rs"]
@@ -71,6 +73,7 @@ const LAWS: &[(&str, Law)] = &[
     ("dialects", dialects::law),
     ("feed", feed::law),
     ("hls", hls::law),
+    ("http_body", http_body::law),
     ("http_head", http_head::law),
     ("link", link::law),
     ("media_part", media_part::law),

@@ -9,6 +9,7 @@ pub mod caller;
 pub mod cmcd;
 pub mod dash;
 pub mod document;
+pub mod framing;
 pub mod head;
 pub mod hls;
 pub mod link;
