@@ -8,6 +8,7 @@ pub mod forwarded;
 pub mod head;
 pub mod http;
 pub mod http2;
+pub(crate) mod http_date;
 pub mod linger_close;
 pub mod relay;
 pub mod tls;

@@ -52,19 +52,23 @@ impl Attempt {
         target: Target,
         time_limit: Duration,
     ) -> Self {
-        let member = registry.member(origin);
-        let label = member.as_ref().map(|member| member.origin.label());
-        let naming = member
-            .as_ref()
-            .map(|member| member.origin.attributes.naming.clone());
+        let known = registry.of_member(origin, |member| {
+            let naming = member.origin.attributes.naming.clone();
+            (
+                member.origin.label().to_owned(),
+                naming,
+                member.step_by_step,
+            )
+        });
+        let (label, naming, step_by_step) = known.unwrap_or_default();
         Self {
             origin: origin.clone(),
-            label: label.unwrap_or_default().to_owned(),
+            label,
             service,
             target,
-            naming: naming.unwrap_or_default(),
+            naming,
             time_limit,
-            step_by_step: member.is_some_and(|member| member.step_by_step),
+            step_by_step,
         }
     }
 

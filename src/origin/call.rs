@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
+use hyper::StatusCode;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, HeaderName, SERVER,
     TRANSFER_ENCODING,
 };
-use hyper::{Response, StatusCode};
 use sluicegate_core::http::head::{Forwarded, RequestHead};
 use sluicegate_core::stream::Service;
 
@@ -70,11 +70,11 @@ pub(crate) async fn ask(origin: Wire, message: Message<'_>) -> Result<CallAnswer
             NoAnswer::HungUp
         }
     })?;
-    let headers = for_client(&response)?;
-    let status = response.status();
-    let body = http::whole(response.into_body(), MAX_ANSWER).await;
+    let (parts, body) = response.into_parts();
+    let headers = for_client(parts.status, parts.headers)?;
+    let body = http::whole(body, MAX_ANSWER).await;
     Ok(CallAnswer {
-        status,
+        status: parts.status,
         headers,
         body: body.map_err(|cut| NoAnswer::Broken(cut.to_string()))?,
     })
@@ -99,14 +99,10 @@ pub(crate) async fn tell(
 }
 
 /// The headers that are for the client. What frames the body, and what is ours to say, is left out.
-fn for_client<B>(response: &Response<B>) -> Result<HeaderMap, NoAnswer> {
-    let rebuilt = head::for_client(response);
-    let mut headers = rebuilt
-        .map_err(|error| NoAnswer::Broken(error.to_string()))?
-        .into_parts()
-        .0
-        .headers;
-    let says_cors = response.headers().contains_key(ACCESS_CONTROL_ALLOW_ORIGIN);
+fn for_client(status: StatusCode, headers: HeaderMap) -> Result<HeaderMap, NoAnswer> {
+    let says_cors = headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN);
+    let kept = head::for_client(status, headers);
+    let mut headers = kept.map_err(|error| NoAnswer::Broken(error.to_string()))?;
     let ours = |name: &HeaderName| {
         let framing = [CONNECTION, CONTENT_LENGTH, DATE, SERVER, TRANSFER_ENCODING];
         framing.contains(name) || cors::is_about(name) && !says_cors

@@ -4,16 +4,13 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::{Request, Response};
+use hyper::Response;
 use sluicegate_core::http::head::RequestHead;
 use tokio::time::timeout;
 
-use crate::net::head;
 use crate::origin::attempt::{Attempt, DialError};
 use crate::origin::dial::Dialer;
-use crate::origin::http::{AnswerBody, Leg};
+use crate::origin::line::{Line, LineBody};
 use crate::origin::silence::SilenceCheck;
 use crate::value::{ClientAddr, LocalAddr};
 
@@ -42,7 +39,7 @@ impl Repeatable {
         attempt: &Attempt,
         target: &str,
         time_limit: Duration,
-    ) -> Result<Response<AnswerBody>, DialError> {
+    ) -> Result<Response<LineBody>, DialError> {
         let lives = AtomicBool::new(false);
         let answered = async {
             let mut exchange = pin!(self.exchange(dialer, attempt, target));
@@ -68,11 +65,11 @@ impl Repeatable {
         if dialer.announces(attempt) {
             return Ok(());
         }
-        let leg = match Leg::idle(&attempt.target) {
-            Some(leg) => leg,
+        let line = match Line::idle(&attempt.target) {
+            Some(line) => line,
             None => self.fresh(dialer, attempt).await?,
         };
-        leg.keep();
+        line.keep();
         Ok(())
     }
 
@@ -81,38 +78,29 @@ impl Repeatable {
         dialer: &Dialer,
         attempt: &Attempt,
         target: &str,
-    ) -> Result<Response<AnswerBody>, DialError> {
-        if let Some(leg) = Leg::idle(&attempt.target)
-            && let Ok(response) = leg.ask(self.request(target)?).await
+    ) -> Result<Response<LineBody>, DialError> {
+        if let Some(line) = Line::idle(&attempt.target)
+            && let Ok(response) = line.ask(&self.head, target).await
         {
             return checked(response);
         }
-        let leg = self.fresh(dialer, attempt).await?;
-        match leg.ask(self.request(target)?).await {
+        let line = self.fresh(dialer, attempt).await?;
+        match line.ask(&self.head, target).await {
             Ok(response) => checked(response),
             Err(error) => Err(DialError::HungUp(error.to_string())),
         }
     }
 
     /// A new connection. One that begins with the client's address is that client's alone.
-    async fn fresh(&self, dialer: &Dialer, attempt: &Attempt) -> Result<Leg, DialError> {
-        let stream = dialer.dial(attempt, self.client, self.local).await?;
+    async fn fresh(&self, dialer: &Dialer, attempt: &Attempt) -> Result<Line, DialError> {
+        let wire = dialer.dial(attempt, self.client, self.local).await?;
         let home = (!dialer.announces(attempt)).then(|| attempt.target.clone());
-        Leg::open(stream, home)
-            .await
-            .map_err(|error| DialError::HungUp(error.to_string()))
-    }
-
-    fn request(&self, target: &str) -> Result<Request<Full<Bytes>>, DialError> {
-        let mut head = self.head.clone();
-        target.clone_into(&mut head.target);
-        let request = head::to_request(&head).body(Full::default());
-        request.map_err(|error| DialError::Refused(error.to_string()))
+        Ok(Line::new(wire, home))
     }
 }
 
 /// Nobody asked for another protocol here.
-fn checked(response: Response<AnswerBody>) -> Result<Response<AnswerBody>, DialError> {
+fn checked(response: Response<LineBody>) -> Result<Response<LineBody>, DialError> {
     if response.status().is_informational() {
         let words = "it switched protocols without being asked".to_owned();
         return Err(DialError::HungUp(words));

@@ -9,8 +9,9 @@
 //! | `fetch` | a small document over HTTP |
 //! | `finder` | which origin has a stream |
 //! | `health` | asks origins how they are, when it is time |
-//! | `http` | the HTTP client: one exchange, or kept connections |
+//! | `http` | the HTTP client for one exchange |
 //! | `kept` | a request over a kept HTTP connection, or a fresh one |
+//! | `line` | HTTP connections that are kept for the next request |
 //! | `peek` | the decoder configurations of a stream |
 //! | `probe` | does an origin answer |
 //! | `silence` | whether an origin that owes an answer speaks at all |
@@ -25,6 +26,7 @@ pub(crate) mod finder;
 pub mod health;
 pub mod http;
 pub(crate) mod kept;
+pub(crate) mod line;
 pub mod peek;
 pub mod probe;
 pub mod silence;

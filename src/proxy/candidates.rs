@@ -320,11 +320,11 @@ impl Candidates<'_> {
     /// What to dial to reach `origin`, if it has the service.
     pub(super) fn attempt(&self, origin: &OriginId) -> Option<Attempt> {
         let registry = &self.proxy.shared.registry;
-        let member = registry.member(origin)?;
-        self.ask(&[]).check(&member.origin.attributes.naming).ok()?;
-        let target = member
-            .origin
-            .target_for(self.service, self.request.action)?;
+        let target = registry.of_member(origin, |member| {
+            let naming = &member.origin.attributes.naming;
+            self.ask(&[]).check(naming).ok()?;
+            member.origin.target_for(self.service, self.request.action)
+        })??;
         let time_limit = self.proxy.shared.timing.dial;
         Some(Attempt::at(
             registry,

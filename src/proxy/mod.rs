@@ -48,7 +48,7 @@ use crate::origin::connect::Connector;
 use crate::origin::finder::Finder;
 use crate::origin::health::Prober;
 use crate::origin::silence::SilenceCheck;
-use crate::registry::Registry;
+use crate::registry::{PlacementGuard, Registry};
 pub use crate::sessions::Request;
 use crate::sessions::{Direction, EndReason, Row, Sessions, State, Ticket};
 
@@ -292,12 +292,13 @@ impl Proxy {
         request: Request,
         named: Option<OriginId>,
     ) -> Result<PieceGuard, Refusal> {
-        let told = request.clone();
-        let placed = self.try_place(request, named).await;
-        if let Err(refusal) = &placed {
-            self.note_refusal(&told, refusal);
-        }
-        placed
+        let placed = match self.try_place(&request).await {
+            Ok(grant) => self
+                .share_placement(&request, &grant)
+                .map(|held| (held, grant)),
+            Err(refusal) => Err(refusal),
+        };
+        self.piece(request, named, placed)
     }
 
     /// The same for a request that was let in before, or by another name of its stream.
@@ -310,50 +311,56 @@ impl Proxy {
         named: Option<OriginId>,
         grant: Grant,
     ) -> Result<PieceGuard, Refusal> {
-        let told = request.clone();
-        let placed = self.share_placement(request, named, grant);
-        if let Err(refusal) = &placed {
-            self.note_refusal(&told, refusal);
-        }
-        placed
+        let placed = self.share_placement(&request, &grant);
+        self.piece(request, named, placed.map(|held| (held, grant)))
     }
 
-    async fn try_place(
-        &self,
-        request: Request,
-        named: Option<OriginId>,
-    ) -> Result<PieceGuard, Refusal> {
+    async fn try_place(&self, request: &Request) -> Result<Grant, Refusal> {
         if self.has_drained() {
             return Err(Refusal::Draining);
         }
         // A viewer that comes piece by piece has no session whose end could be told.
-        let (grant, _) = self.pass_gate(&request).await?;
-        self.share_placement(request, named, grant)
+        let (grant, _) = self.pass_gate(request).await?;
+        Ok(grant)
     }
 
     fn share_placement(
         &self,
-        request: Request,
-        named: Option<OriginId>,
-        grant: Grant,
-    ) -> Result<PieceGuard, Refusal> {
+        request: &Request,
+        grant: &Grant,
+    ) -> Result<(PlacementKey, PlacementGuard), Refusal> {
         if self.has_drained() {
             return Err(Refusal::Draining);
         }
-        self.refuse_banned(&request, &grant.who)?;
+        self.refuse_banned(request, &grant.who)?;
         let key = self.key(&request.stream);
         let (action, source) = (request.action, request.client.ip());
         let hold = self.shared.registry.hold(&key, action, source);
         let hold = hold.map_err(|_| Refusal::TooManyClaims)?;
-        Ok(PieceGuard {
-            proxy: self.clone(),
-            request,
-            key,
-            hold,
-            named,
-            grant,
-            is_pull: false,
-        })
+        Ok((key, hold))
+    }
+
+    fn piece(
+        &self,
+        request: Request,
+        named: Option<OriginId>,
+        placed: Result<((PlacementKey, PlacementGuard), Grant), Refusal>,
+    ) -> Result<PieceGuard, Refusal> {
+        match placed {
+            Ok(((key, hold), grant)) => Ok(PieceGuard {
+                proxy: self.clone(),
+                request,
+                key,
+                hold,
+                named,
+                grant,
+                is_pull: false,
+            }),
+            Err(refusal) => {
+                self.note_refusal(&request, &refusal);
+                Err(refusal)
+            }
+        }
     }
 
     /// A share in the placement of a stream for a pull: `request` is this proxy's own, for sessions that were let in.

@@ -107,6 +107,11 @@ impl Registry {
         lock(&self.fleet).member(id).cloned()
     }
 
+    /// What `read` makes of an origin; nothing may be asked of the registry meanwhile.
+    pub(crate) fn of_member<T>(&self, id: &OriginId, read: impl FnOnce(&Member) -> T) -> Option<T> {
+        lock(&self.fleet).member(id).map(read)
+    }
+
     /// The registered origin that serves `service` at `target`, written `host:port`.
     pub fn at(&self, service: Service, target: &str) -> Option<OriginId> {
         lock(&self.fleet).at(service, target).cloned()

@@ -1,6 +1,6 @@
 //! An origin for tests that answers many requests per connection, counts them, and sends what it is told to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -56,6 +56,8 @@ pub(crate) struct Packager {
 struct Seen {
     connections: usize,
     heads: HashMap<String, Vec<String>>,
+    /// How many connections were used to ask for a target.
+    used: HashMap<String, usize>,
 }
 
 impl Packager {
@@ -84,6 +86,7 @@ impl Packager {
                 let (seen, answers, stop) = (Arc::clone(&told), Arc::clone(&answers), stop.clone());
                 tokio::spawn(stop.run_until_cancelled_owned(async move {
                     let mut bytes = Vec::new();
+                    let mut asked = HashSet::new();
                     loop {
                         let Some(at) = bytes.windows(4).position(|end| end == b"\r\n\r\n") else {
                             match socket.read_buf(&mut bytes).await {
@@ -95,8 +98,12 @@ impl Packager {
                         let head = String::from_utf8(head).expect("text");
                         let target = head.split(' ').nth(1).expect("a target").to_owned();
                         {
-                            let heads = &mut seen.lock().expect("a test").heads;
-                            heads.entry(target.clone()).or_default().push(head.clone());
+                            let mut seen = seen.lock().expect("a test");
+                            let heads = seen.heads.entry(target.clone()).or_default();
+                            heads.push(head.clone());
+                            if asked.insert(target.clone()) {
+                                *seen.used.entry(target.clone()).or_default() += 1;
+                            }
                         }
                         let reply = answers(&target, &head);
                         if let Some(wait) = &reply.wait {
@@ -132,6 +139,12 @@ impl Packager {
 
     pub(crate) fn connections(&self) -> usize {
         self.seen.lock().expect("a test").connections
+    }
+
+    /// How many connections were used to ask for a target: one that only looks whether the origin lives is none.
+    pub(crate) fn connections_for(&self, target: &str) -> usize {
+        let seen = self.seen.lock().expect("a test");
+        seen.used.get(target).copied().unwrap_or_default()
     }
 
     /// Every request head for a target, in order.

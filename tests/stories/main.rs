@@ -29,6 +29,7 @@ mod held;
 mod held_viewers;
 mod house;
 mod http2;
+mod http_direct;
 mod http_ends;
 mod http_origin;
 mod http_passes;

@@ -59,7 +59,8 @@ impl ResponseHead {
             Framing::Close => false,
             Framing::Length(_) => true,
         };
-        asked && plain
+        // After a switch of protocols nothing is asked in this one.
+        asked && plain && self.status != 101
     }
 }
 
@@ -195,6 +196,14 @@ impl BodyReader {
         }
     }
 
+    /// Whether the next byte, if one comes, is the body's own.
+    pub const fn is_data(&self) -> bool {
+        matches!(
+            self.state,
+            State::Chunk(_) | State::Close | State::Length(_)
+        )
+    }
+
     /// Whether nothing more belongs to the body.
     pub const fn is_over(&self) -> bool {
         matches!(self.state, State::Over)
@@ -270,27 +279,138 @@ mod tests {
         let (length, coding) = (HeadError::Length, HeadError::TransferEncoding);
         // The cause; the method; the head; its framing, and whether the connection is used again.
         let rows = [
-            ("a length", "GET", "HTTP/1.1 200 OK|Content-Length: 5", Ok((Length(5), true))),
-            ("none", "GET", "HTTP/1.1 200 OK|Content-Length: 0", Ok((Length(0), true))),
-            ("up to the end", "GET", "HTTP/1.1 200 OK", Ok((Close, false))),
-            ("chunks", "GET", "HTTP/1.1 200 OK|Transfer-Encoding: Chunked", Ok((Chunked, true))),
-            ("a length and chunks", "GET", "HTTP/1.1 200 OK|Content-Length: 5|Transfer-Encoding: chunked", Ok((Chunked, false))),
-            ("chunks of HTTP/1.0", "GET", "HTTP/1.0 200 OK|Connection: keep-alive|Transfer-Encoding: chunked", Ok((Chunked, false))),
-            ("the same length twice", "GET", "HTTP/1.1 200 OK|Content-Length: 5|Content-Length: 5", Ok((Length(5), true))),
-            ("two lengths", "GET", "HTTP/1.1 200 OK|Content-Length: 5|Content-Length: 6", Err(length)),
-            ("two lengths in a line", "GET", "HTTP/1.1 200 OK|Content-Length: 5, 5", Err(length)),
-            ("a length with a sign", "GET", "HTTP/1.1 200 OK|Content-Length: +5", Err(length)),
-            ("an empty length", "GET", "HTTP/1.1 200 OK|Content-Length:", Err(length)),
-            ("a length beyond numbers", "GET", "HTTP/1.1 200 OK|Content-Length: 99999999999999999999", Err(length)),
-            ("another coding", "GET", "HTTP/1.1 200 OK|Transfer-Encoding: gzip, chunked", Err(coding)),
-            ("chunks twice", "GET", "HTTP/1.1 200 OK|Transfer-Encoding: chunked|Transfer-Encoding: chunked", Err(coding)),
-            ("an unknown coding", "GET", "HTTP/1.1 200 OK|Transfer-Encoding: xchunked", Err(coding)),
-            ("HEAD", "HEAD", "HTTP/1.1 200 OK|Content-Length: 5", Ok((Length(0), true))),
-            ("nothing changed", "GET", "HTTP/1.1 304 Not Modified|Content-Length: 5", Ok((Length(0), true))),
-            ("no content", "GET", "HTTP/1.1 204 No Content|Transfer-Encoding: chunked", Ok((Length(0), true))),
-            ("a close", "GET", "HTTP/1.1 200 OK|Connection: x, Close|Content-Length: 5", Ok((Length(5), false))),
-            ("HTTP/1.0", "GET", "HTTP/1.0 200 OK|Content-Length: 5", Ok((Length(5), false))),
-            ("HTTP/1.0, kept", "GET", "HTTP/1.0 200 OK|Connection: Keep-Alive|Content-Length: 5", Ok((Length(5), true))),
+            (
+                "a length",
+                "GET",
+                "HTTP/1.1 200 OK|Content-Length: 5",
+                Ok((Length(5), true)),
+            ),
+            (
+                "none",
+                "GET",
+                "HTTP/1.1 200 OK|Content-Length: 0",
+                Ok((Length(0), true)),
+            ),
+            (
+                "up to the end",
+                "GET",
+                "HTTP/1.1 200 OK",
+                Ok((Close, false)),
+            ),
+            (
+                "chunks",
+                "GET",
+                "HTTP/1.1 200 OK|Transfer-Encoding: Chunked",
+                Ok((Chunked, true)),
+            ),
+            (
+                "a length and chunks",
+                "GET",
+                "HTTP/1.1 200 OK|Content-Length: 5|Transfer-Encoding: chunked",
+                Ok((Chunked, false)),
+            ),
+            (
+                "chunks of HTTP/1.0",
+                "GET",
+                "HTTP/1.0 200 OK|Connection: keep-alive|Transfer-Encoding: chunked",
+                Ok((Chunked, false)),
+            ),
+            (
+                "the same length twice",
+                "GET",
+                "HTTP/1.1 200 OK|Content-Length: 5|Content-Length: 5",
+                Ok((Length(5), true)),
+            ),
+            (
+                "two lengths",
+                "GET",
+                "HTTP/1.1 200 OK|Content-Length: 5|Content-Length: 6",
+                Err(length),
+            ),
+            (
+                "two lengths in a line",
+                "GET",
+                "HTTP/1.1 200 OK|Content-Length: 5, 5",
+                Err(length),
+            ),
+            (
+                "a length with a sign",
+                "GET",
+                "HTTP/1.1 200 OK|Content-Length: +5",
+                Err(length),
+            ),
+            (
+                "an empty length",
+                "GET",
+                "HTTP/1.1 200 OK|Content-Length:",
+                Err(length),
+            ),
+            (
+                "a length beyond numbers",
+                "GET",
+                "HTTP/1.1 200 OK|Content-Length: 99999999999999999999",
+                Err(length),
+            ),
+            (
+                "another coding",
+                "GET",
+                "HTTP/1.1 200 OK|Transfer-Encoding: gzip, chunked",
+                Err(coding),
+            ),
+            (
+                "chunks twice",
+                "GET",
+                "HTTP/1.1 200 OK|Transfer-Encoding: chunked|Transfer-Encoding: chunked",
+                Err(coding),
+            ),
+            (
+                "an unknown coding",
+                "GET",
+                "HTTP/1.1 200 OK|Transfer-Encoding: xchunked",
+                Err(coding),
+            ),
+            (
+                "HEAD",
+                "HEAD",
+                "HTTP/1.1 200 OK|Content-Length: 5",
+                Ok((Length(0), true)),
+            ),
+            (
+                "nothing changed",
+                "GET",
+                "HTTP/1.1 304 Not Modified|Content-Length: 5",
+                Ok((Length(0), true)),
+            ),
+            (
+                "no content",
+                "GET",
+                "HTTP/1.1 204 No Content|Transfer-Encoding: chunked",
+                Ok((Length(0), true)),
+            ),
+            (
+                "another protocol",
+                "GET",
+                "HTTP/1.1 101 Switching Protocols|Upgrade: x",
+                Ok((Length(0), false)),
+            ),
+            (
+                "a close",
+                "GET",
+                "HTTP/1.1 200 OK|Connection: x, Close|Content-Length: 5",
+                Ok((Length(5), false)),
+            ),
+            (
+                "HTTP/1.0",
+                "GET",
+                "HTTP/1.0 200 OK|Content-Length: 5",
+                Ok((Length(5), false)),
+            ),
+            (
+                "HTTP/1.0, kept",
+                "GET",
+                "HTTP/1.0 200 OK|Connection: Keep-Alive|Content-Length: 5",
+                Ok((Length(5), true)),
+            ),
         ];
         for (cause, method, text, expected) in rows {
             let head = head(text);
@@ -325,20 +445,75 @@ mod tests {
             ("a length", Length(3), "abcd", Ok(("abc", "d"))),
             ("too short", Length(3), "ab", Err(BodyError::Short)),
             ("up to the end", Close, "abc", Ok(("abc", ""))),
-            ("chunks", Chunked, "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\nf", Ok(("abcde", "f"))),
-            ("hexadecimal", Chunked, "00A\r\n0123456789\r\n0\r\n\r\n", Ok(("0123456789", ""))),
-            ("an extension", Chunked, "3 ;a=\"b\"\r\nabc\r\n0;x\r\n\r\n", Ok(("abc", ""))),
-            ("trailers", Chunked, "1\r\na\r\n0\r\nX: y\r\n\r\nz", Ok(("a", "z"))),
-            ("broken off in a chunk", Chunked, "3\r\nab", Err(BodyError::Short)),
-            ("broken off after a chunk", Chunked, "3\r\nabc\r\n", Err(BodyError::Short)),
-            ("broken off before the empty line", Chunked, "0\r\n", Err(BodyError::Short)),
-            ("a chunk that goes on", Chunked, "3\r\nabcd\r\n", Err(BodyError::Chunk)),
+            (
+                "chunks",
+                Chunked,
+                "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\nf",
+                Ok(("abcde", "f")),
+            ),
+            (
+                "hexadecimal",
+                Chunked,
+                "00A\r\n0123456789\r\n0\r\n\r\n",
+                Ok(("0123456789", "")),
+            ),
+            (
+                "an extension",
+                Chunked,
+                "3 ;a=\"b\"\r\nabc\r\n0;x\r\n\r\n",
+                Ok(("abc", "")),
+            ),
+            (
+                "trailers",
+                Chunked,
+                "1\r\na\r\n0\r\nX: y\r\n\r\nz",
+                Ok(("a", "z")),
+            ),
+            (
+                "broken off in a chunk",
+                Chunked,
+                "3\r\nab",
+                Err(BodyError::Short),
+            ),
+            (
+                "broken off after a chunk",
+                Chunked,
+                "3\r\nabc\r\n",
+                Err(BodyError::Short),
+            ),
+            (
+                "broken off before the empty line",
+                Chunked,
+                "0\r\n",
+                Err(BodyError::Short),
+            ),
+            (
+                "a chunk that goes on",
+                Chunked,
+                "3\r\nabcd\r\n",
+                Err(BodyError::Chunk),
+            ),
             ("no number", Chunked, "x\r\n", Err(BodyError::Chunk)),
             ("no length", Chunked, "\r\n", Err(BodyError::Chunk)),
             ("a sign", Chunked, "+3\r\nabc\r\n", Err(BodyError::Chunk)),
-            ("a line end without CR", Chunked, "3\nabc\r\n", Err(BodyError::Chunk)),
-            ("CR within a line", Chunked, "3\r;\r\nabc\r\n", Err(BodyError::Chunk)),
-            ("a number beyond numbers", Chunked, "10000000000000000\r\n", Err(BodyError::Chunk)),
+            (
+                "a line end without CR",
+                Chunked,
+                "3\nabc\r\n",
+                Err(BodyError::Chunk),
+            ),
+            (
+                "CR within a line",
+                Chunked,
+                "3\r;\r\nabc\r\n",
+                Err(BodyError::Chunk),
+            ),
+            (
+                "a number beyond numbers",
+                Chunked,
+                "10000000000000000\r\n",
+                Err(BodyError::Chunk),
+            ),
         ];
         for (cause, framing, wire, expected) in rows {
             let expected = expected.map(|(body, rest)| (body.into(), rest.into()));

@@ -57,12 +57,17 @@ impl RequestHead {
 
     /// Appends the head, including its empty line.
     pub fn write(&self, out: &mut Vec<u8>) {
+        self.write_as(&self.target, self.version, out);
+    }
+
+    /// Appends the head with another target and version, including its empty line.
+    pub fn write_as(&self, target: &str, version: Version, out: &mut Vec<u8>) {
         for text in [
             self.method.as_str(),
             " ",
-            &self.target,
+            target,
             " ",
-            self.version.as_str(),
+            version.as_str(),
             "\r\n",
         ] {
             out.extend_from_slice(text.as_bytes());
@@ -269,9 +274,7 @@ impl ResponseHead {
             return head;
         }
         head.headers.push("Connection", "close");
-        let says_cors =
-            |(name, _): &(String, Vec<u8>)| starts_with_ignore_case(name, "access-control-");
-        if !head.headers.entries.iter().any(says_cors) {
+        if !head.headers.entries.iter().any(|(name, _)| is_cors(name)) {
             for (name, value) in CORS {
                 head.headers.push(name, value);
             }
@@ -433,24 +436,9 @@ impl Headers {
         Ok(())
     }
 
-    /// Removes the headers of a single connection and those that `Connection` names, but never the ones that frame the
-    /// message.
     fn remove_hop_by_hop(&mut self) {
-        let named: Vec<Vec<u8>> = self
-            .all("connection")
-            .flat_map(|value| value.split(|byte| *byte == b','))
-            .map(|member| member.trim_ascii().to_ascii_lowercase())
-            .filter(|member| !FRAMING.iter().any(|name| name.as_bytes() == member))
-            .collect();
-        self.entries.retain(|(name, _)| {
-            !HOP_BY_HOP
-                .iter()
-                .any(|known| name.eq_ignore_ascii_case(known))
-                && !starts_with_ignore_case(name, "proxy-")
-                && !named
-                    .iter()
-                    .any(|known| name.as_bytes().eq_ignore_ascii_case(known))
-        });
+        let single = SingleConnection::of(self.all("connection"));
+        self.entries.retain(|(name, _)| !single.has(name));
     }
 
     fn forward(&mut self, client: &Forwarded, host: Option<&str>) {
@@ -488,6 +476,53 @@ impl Headers {
             out.extend_from_slice(b"\r\n");
         }
         out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// The headers of a single connection (RFC 9110 §7.6.1), which go no further: those that always are, and those that
+/// `Connection` names, but never the ones that frame the message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SingleConnection {
+    named: Vec<Vec<u8>>,
+}
+
+impl SingleConnection {
+    /// Reads the values of `Connection`.
+    pub fn of<'a>(connection: impl Iterator<Item = &'a [u8]>) -> Self {
+        let named = connection
+            .flat_map(|value| value.split(|byte| *byte == b','))
+            .map(<[u8]>::trim_ascii)
+            .filter(|member| {
+                let is = |name: &&str| member.eq_ignore_ascii_case(name.as_bytes());
+                !FRAMING.iter().any(is) && !HOP_BY_HOP.iter().any(is)
+            })
+            .map(<[u8]>::to_vec)
+            .collect();
+        Self { named }
+    }
+
+    /// Whether `name` is one of them, in any case.
+    pub fn has(&self, name: &str) -> bool {
+        let named = |known: &Vec<u8>| name.as_bytes().eq_ignore_ascii_case(known);
+        HOP_BY_HOP
+            .iter()
+            .any(|known| name.eq_ignore_ascii_case(known))
+            || starts_with_ignore_case(name, "proxy-")
+            || self.named.iter().any(named)
+    }
+}
+
+/// Whether a header is a word about other sites' pages (CORS). Where an origin says none, [`CORS`] is said.
+pub fn is_cors(name: &str) -> bool {
+    starts_with_ignore_case(name, "access-control-")
+}
+
+impl IntoIterator for Headers {
+    type Item = (String, Vec<u8>);
+    type IntoIter = std::vec::IntoIter<Self::Item>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.entries.into_iter()
     }
 }
 
@@ -708,7 +743,7 @@ const CLAIMS: [&str; 5] = [
 ];
 
 /// Headers that a page on another site needs to play a stream.
-const CORS: [(&str, &str); 4] = [
+pub const CORS: [(&str, &str); 4] = [
     ("Access-Control-Allow-Origin", "*"),
     ("Access-Control-Allow-Methods", "*"),
     ("Access-Control-Allow-Headers", "*"),

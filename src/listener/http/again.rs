@@ -184,9 +184,7 @@ pub(super) async fn answer(
     let answered = answered.and_then(|response| {
         check_switch(response.status().as_u16(), &head)?;
         pull.session.answered();
-        let rebuilt =
-            head::for_client(&response).map_err(|error| NoAnswer::Broken(error.to_string()))?;
-        Ok((rebuilt, response))
+        Ok((rebuilt(&response)?, response))
     });
     match answered {
         Ok((rebuilt, response)) if refuses(&response) => {
@@ -242,9 +240,17 @@ fn refuses(response: &Response<AnswerBody>) -> bool {
 
 /// An origin's refusal, in its own words.
 fn passed_on(response: Response<AnswerBody>) -> Result<Response<Body>, NoAnswer> {
-    let rebuilt =
-        head::for_client(&response).map_err(|error| NoAnswer::Broken(error.to_string()))?;
+    let rebuilt = rebuilt(&response)?;
     Ok(rebuilt.map(|()| response.into_body().map_err(Into::into).boxed_unsync()))
+}
+
+/// The head of an origin's answer, as it goes to a client.
+fn rebuilt<B>(answer: &Response<B>) -> Result<Response<()>, NoAnswer> {
+    let headers = head::for_client(answer.status(), answer.headers().clone());
+    let mut rebuilt = Response::new(());
+    *rebuilt.status_mut() = answer.status();
+    *rebuilt.headers_mut() = headers.map_err(|error| NoAnswer::Broken(error.to_string()))?;
+    Ok(rebuilt)
 }
 
 /// The answer to a viewer of a feed.

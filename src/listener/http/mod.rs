@@ -4,6 +4,7 @@
 mod again;
 mod apart;
 mod counted;
+mod direct;
 mod files;
 mod granted;
 mod live;
@@ -21,7 +22,7 @@ use hyper::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST,
     HeaderValue,
 };
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use sluicegate_core::dialect::Dialect;
 use sluicegate_core::http::base::BasePath;
 use sluicegate_core::http::head::{Body as RequestBody, Forwarded, HeadError, RequestHead};
@@ -34,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use self::again::Current;
+use self::direct::Then;
 pub use self::pieces::Pieces;
 use crate::api::Alive;
 use crate::config;
@@ -43,7 +45,7 @@ use crate::net::http::{Body, Identity, full, json, serve, text};
 use crate::net::http2::{self, Answering};
 use crate::net::tls::Challenges;
 use crate::net::wire::Wire;
-use crate::net::{forwarded, relay, versions};
+use crate::net::{forwarded, head, relay, versions};
 use crate::origin::dial::Dialer;
 use crate::origin::silence::SilenceCheck;
 use crate::proxy::Proxy;
@@ -132,6 +134,9 @@ impl Http {
             }
             return live::set_up(&self, client, &request, protocol, ends, &proxy).await;
         }
+        if direct::serve(&self, &mut client, &mut head, ends, &proxy).await == Then::Ends {
+            return None;
+        }
         let current = Arc::new(Current::default());
         let identity = client.identity();
         let answer = |mut request| {
@@ -192,16 +197,16 @@ impl Http {
             return text(StatusCode::OK, answer);
         }
         let target = request.uri().path_and_query().map_or("/", |t| t.as_str());
-        match route(target, request.headers().get(HOST), ends, proxy) {
+        match route(target, host_of(request.headers()), ends, proxy) {
             Route::Live(protocol) => {
                 let answered = again::answer(self, request, protocol, ends, proxy, current).await;
                 answered.unwrap_or_else(|(status, words)| open_to_all(text(status, words)))
             }
             Route::Piece(kind) => {
-                let response = pieces::answer(self, &request, kind, ends, proxy).await;
-                match self.file_instead(&request, response.status()).await {
-                    Some(file) => open_to_all(file),
-                    None => open_to_all(response),
+                let identity = Identity::of(request.extensions());
+                match pieces::head_of(&request) {
+                    Ok(head) => self.piece(&head, kind, ends, identity, proxy).await,
+                    Err(refused) => open_to_all(pieces::refused(kind, refused, proxy)),
                 }
             }
             Route::Other => {
@@ -210,24 +215,41 @@ impl Http {
                 if !missing || !is_of_a_stream(&request, ends, proxy) {
                     return open_to_all(page);
                 }
-                open_to_all(pieces::answer(self, &request, Piece::Segment, ends, proxy).await)
+                let identity = Identity::of(request.extensions());
+                open_to_all(match pieces::head_of(&request) {
+                    Ok(head) => {
+                        pieces::answer(self, &head, Piece::Segment, ends, identity, proxy).await
+                    }
+                    Err(refused) => pieces::refused(Piece::Segment, refused, proxy),
+                })
             }
             own => open_to_all(self.own(own, &request, proxy).await),
         }
     }
 
-    /// The file of a path that no origin has.
-    async fn file_instead(
+    /// Answers a request for a piece of a stream.
+    async fn piece(
         &self,
-        request: &Request<Incoming>,
-        status: StatusCode,
-    ) -> Option<Response<Body>> {
+        head: &RequestHead,
+        kind: Piece,
+        ends: Ends,
+        identity: Option<&str>,
+        proxy: &Proxy,
+    ) -> Response<Body> {
+        let response = pieces::answer(self, head, kind, ends, identity, proxy).await;
+        let file = self.file_instead(head, response.status()).await;
+        open_to_all(file.unwrap_or(response))
+    }
+
+    /// The file of a path that no origin has.
+    async fn file_instead(&self, head: &RequestHead, status: StatusCode) -> Option<Response<Body>> {
         let missing = matches!(
             status,
             StatusCode::NOT_FOUND | StatusCode::SERVICE_UNAVAILABLE
         );
         let root = self.settings.static_files.as_ref().filter(|_| missing)?;
-        let found = files::answer(root, request).await;
+        let request = head::to_request(head).body(()).ok()?;
+        let found = files::answer(root, &request).await;
         (found.status() != StatusCode::NOT_FOUND).then_some(found)
     }
 
@@ -299,24 +321,22 @@ async fn read_head(
 
 /// What a request is for. A path that may name a stream without end as well as a segment names the stream if that is
 /// placed.
-fn route(target: &str, host: Option<&HeaderValue>, ends: Ends, proxy: &Proxy) -> Route {
+fn route(target: &str, host: Option<&str>, ends: Ends, proxy: &Proxy) -> Route {
     let route = Route::of(target);
-    let name = host.and_then(|host| host.to_str().ok());
-    let dialect = dialect_of(name, ends, proxy);
+    let dialect = dialect_of(host, ends, proxy);
     if dialect != Dialect::Srs {
         return match route {
             // What we listed is named by its link.
             Route::Piece(_) if link::take(target).1.is_some() => route,
             Route::Health(_) | Route::Versions => route,
             _ => dialect
-                .file(name, target)
+                .file(host, target)
                 .map_or(Route::Other, |file| file.route),
         };
     }
     let Some(protocol) = Route::live(target).filter(|_| matches!(route, Route::Piece(_))) else {
         return route;
     };
-    let host = host.and_then(|host| host.to_str().ok());
     let (_, query) = target.split_once('?').unwrap_or_default();
     let placed = StreamUrl::from_http(host, target)
         .and_then(|stream| proxy.dialects().named(stream, &[query]))
@@ -326,11 +346,15 @@ fn route(target: &str, host: Option<&HeaderValue>, ends: Ends, proxy: &Proxy) ->
 
 /// Whether a request that no ending tells apart is for a file of a stream.
 fn is_of_a_stream(request: &Request<Incoming>, ends: Ends, proxy: &Proxy) -> bool {
-    let host = request.headers().get(HOST);
-    let host = host.and_then(|host| host.to_str().ok());
+    let host = host_of(request.headers());
     let target = request.uri().path_and_query().map_or("/", |t| t.as_str());
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     is_read && pieces::is_of_a_stream(proxy, dialect_of(host, ends, proxy), host, target)
+}
+
+/// The host that a request names.
+fn host_of(headers: &HeaderMap) -> Option<&str> {
+    headers.get(HOST).and_then(|host| host.to_str().ok())
 }
 
 /// How the client of a request names streams.
@@ -349,10 +373,7 @@ fn open_to_all(mut response: Response<Body>) -> Response<Body> {
 
 /// The protocol of a request that is relayed raw: a plain GET of a live stream.
 fn live_pull(request: &RequestHead, ends: Ends, proxy: &Proxy) -> Option<Protocol> {
-    let host = request
-        .host()
-        .and_then(|host| HeaderValue::from_str(host).ok());
-    match route(&request.target, host.as_ref(), ends, proxy) {
+    match route(&request.target, request.host(), ends, proxy) {
         Route::Live(protocol) if request.method == "GET" && request.body() == RequestBody::None => {
             Some(protocol)
         }

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::HOST;
 use hyper::{Request, Response};
 use sluicegate_core::http::link;
 use sluicegate_core::http::route::Route;
@@ -14,8 +13,8 @@ use super::{Http, dialect_of, live, open_to_all, pieces, route};
 use crate::net::entrance::Ends;
 use crate::net::http::Body;
 use crate::net::{cors, head};
-use crate::origin::http::AnswerBody;
 use crate::origin::kept::Repeatable;
+use crate::origin::line::LineBody;
 use crate::proxy::{Attempt, Proxy};
 
 /// Answers with what the origin says to pages of other sites, else with what we say to all.
@@ -41,9 +40,9 @@ async fn asked(
     request: &Request<Incoming>,
     ends: Ends,
     proxy: &Proxy,
-) -> Option<Response<AnswerBody>> {
+) -> Option<Response<LineBody>> {
     let head = head::of_request(request).ok()?;
-    let protocol = match route(&head.target, request.headers().get(HOST), ends, proxy) {
+    let protocol = match route(&head.target, head.host(), ends, proxy) {
         Route::Live(protocol) => protocol,
         Route::Piece(_) => Protocol::HttpSegments,
         Route::Health(_) | Route::Other | Route::Versions => return None,

@@ -22,7 +22,7 @@ use tracing::debug;
 
 use super::share::Head;
 use crate::metrics::{KindLabel, Metrics};
-use crate::origin::http::AnswerBody;
+use crate::origin::line::LineBody;
 
 /// What is rewritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -286,7 +286,7 @@ pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
 }
 
 /// A body in memory.
-pub(super) async fn collect(answer: AnswerBody) -> Result<Bytes, &'static str> {
+pub(super) async fn collect(answer: LineBody) -> Result<Bytes, &'static str> {
     let whole = Limited::new(answer, MAX_BODY).collect();
     match timeout(COLLECT, whole).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),

@@ -211,13 +211,18 @@ impl Proxy {
         self.shared.gate.rules().may_judge(stream, action)
     }
 
+    /// Whether there are rules at all.
+    pub fn has_rules(&self) -> bool {
+        !self.shared.gate.rules().is_empty()
+    }
+
     /// Whether a request may go on, and with which query parameters kept from the origin.
     pub async fn admit(&self, request: &Request) -> Verdict {
         self.judged(request).await.0
     }
 
     async fn judged(&self, request: &Request) -> (Verdict, Option<Telling>) {
-        if self.shared.gate.rules().is_empty() {
+        if !self.has_rules() {
             return (Verdict::Yes(Grant::default()), None);
         }
         // Boxed: most requests wait for nothing here, and need no room for what others wait for.

@@ -11,14 +11,14 @@ use tracing::debug;
 
 use super::{PieceRequest, TimeLimit, status_of};
 use crate::listener::http::again;
-use crate::origin::http::AnswerBody;
+use crate::origin::line::LineBody;
 use crate::proxy::{Attempt, DialError};
 
 impl PieceRequest {
     /// An origin's answer: by the link, else by placement. The origin of a link that is gone is no reason to fail.
     pub(super) async fn fetch(
         &self,
-    ) -> Result<(Attempt, Response<AnswerBody>), (StatusCode, String)> {
+    ) -> Result<(Attempt, Response<LineBody>), (StatusCode, String)> {
         let time_limit = match self.time_limit {
             TimeLimit::Answer => self.pieces.settings.answer_timeout,
             TimeLimit::Reload => self.pieces.settings.reload_timeout,
@@ -68,7 +68,7 @@ impl PieceRequest {
                     }
                     Ok((attempt, response))
                 };
-                let shows = |(_, response): &(Attempt, Response<AnswerBody>)| {
+                let shows = |(_, response): &(Attempt, Response<LineBody>)| {
                     response.status() != StatusCode::NOT_FOUND
                 };
                 self.place.dial(send, shows).await
@@ -107,7 +107,7 @@ impl PieceRequest {
         &self,
         attempt: &Attempt,
         time_limit: Duration,
-    ) -> Result<Response<AnswerBody>, DialError> {
+    ) -> Result<Response<LineBody>, DialError> {
         let target = self.target_at(attempt)?;
         self.ask
             .send(&self.dialer, &self.silence, attempt, &target, time_limit)

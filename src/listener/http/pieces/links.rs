@@ -69,7 +69,7 @@ pub(super) fn linked(
     if moved && kind != Piece::Segment {
         return None;
     }
-    if registry.member(&link.origin).is_some() {
+    if registry.of_member(&link.origin, |_| ()).is_some() {
         // A playlist makes the claim, so it goes the way of all requests; its link only says which origin is first.
         return place
             .attempt(&link.origin)

@@ -6,6 +6,7 @@ mod judged;
 mod links;
 mod named;
 mod prepared;
+mod sealed;
 mod shared;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use tracing::debug;
 use self::links::linked;
 use self::named::readings;
 pub(super) use self::named::{is_of_a_stream, stream_of};
+use self::sealed::SealedLinks;
 use super::again;
 use super::apart::Apart;
 use super::counted::Counted;
@@ -39,7 +41,7 @@ use crate::config;
 use crate::metrics::{DirectionLabels, PieceLabels};
 use crate::net::entrance::Ends;
 use crate::net::head;
-use crate::net::http::{Body, Identity, text};
+use crate::net::http::{Body, text};
 use crate::origin::dial::Dialer;
 use crate::origin::kept::Repeatable;
 use crate::origin::silence::SilenceCheck;
@@ -58,6 +60,7 @@ pub struct Pieces {
     settings: Arc<config::Http>,
     shares: Arc<Shares>,
     apart: Apart,
+    sealed: SealedLinks,
 }
 
 impl Pieces {
@@ -72,6 +75,7 @@ impl Pieces {
             shares: Arc::new(Shares::new(settings.cache_megabytes * MEGABYTE)),
             settings,
             apart: Apart::default(),
+            sealed: SealedLinks::default(),
         }
     }
 
@@ -123,13 +127,29 @@ enum TimeLimit {
 /// Answers a request for a piece, or says why not.
 pub(super) async fn answer(
     http: &Http,
-    request: &Request<Incoming>,
+    head: &RequestHead,
     kind: Piece,
     ends: Ends,
+    identity: Option<&str>,
     proxy: &Proxy,
 ) -> Response<Body> {
-    let answered = sent_away_or_served(http, request, kind, ends, proxy).await;
-    let response = answered.unwrap_or_else(|(status, words)| text(status, words));
+    match sent_away_or_served(http, head, kind, ends, identity, proxy).await {
+        Ok(response) => counted(kind, response, proxy),
+        Err(words) => refused(kind, words, proxy),
+    }
+}
+
+/// A refusal of a request for a piece.
+pub(super) fn refused(
+    kind: Piece,
+    (status, words): (StatusCode, String),
+    proxy: &Proxy,
+) -> Response<Body> {
+    counted(kind, text(status, words), proxy)
+}
+
+/// Counts an answer, and its bytes as they leave.
+fn counted(kind: Piece, response: Response<Body>, proxy: &Proxy) -> Response<Body> {
     let labels = PieceLabels {
         kind: kind.as_str(),
         result: result_of(response.status()),
@@ -146,32 +166,29 @@ pub(super) async fn answer(
 
 async fn sent_away_or_served(
     http: &Http,
-    request: &Request<Incoming>,
+    head: &RequestHead,
     kind: Piece,
     ends: Ends,
+    identity: Option<&str>,
     proxy: &Proxy,
 ) -> Result<Response<Body>, (StatusCode, String)> {
-    let head = head_of(request)?;
-    if let Some(location) = elsewhere(&head, kind, ends, proxy).await {
+    if head.body() != RequestBody::None {
+        return Err((StatusCode::BAD_REQUEST, "a pull has no body".to_owned()));
+    }
+    if let Some(location) = elsewhere(head, kind, ends, proxy).await {
         return again::elsewhere(&location);
     }
-    let identity = Identity::of(request.extensions());
     let pull = pull(http, head, kind, ends, identity, proxy).await?;
     Ok(pull.answer().await)
 }
 
 /// The head of a request that asks for a piece.
-fn head_of(request: &Request<Incoming>) -> Result<RequestHead, (StatusCode, String)> {
+pub(super) fn head_of(request: &Request<Incoming>) -> Result<RequestHead, (StatusCode, String)> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let words = "streams are pulled with GET".to_owned();
         return Err((StatusCode::METHOD_NOT_ALLOWED, words));
     }
-    let head =
-        head::of_request(request).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
-    if head.body() != RequestBody::None {
-        return Err((StatusCode::BAD_REQUEST, "a pull has no body".to_owned()));
-    }
-    Ok(head)
+    head::of_request(request).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))
 }
 
 /// Where a player is sent by rule for a playlist or a manifest. What these list is relative to them, so that the rest
@@ -194,7 +211,7 @@ async fn elsewhere(head: &RequestHead, kind: Piece, ends: Ends, proxy: &Proxy) -
 /// What a request asks for, and its share in the placement.
 async fn pull(
     http: &Http,
-    head: RequestHead,
+    head: &RequestHead,
     kind: Piece,
     ends: Ends,
     identity: Option<&str>,
@@ -203,14 +220,15 @@ async fn pull(
     let (target, token) = link::take(&head.target);
     let target = cmcd::of_target(&target);
     let (link, lets_in) = http.pieces.open(token)?.unzip();
-    let shown = token.filter(|token| http.pieces.is_ours(token));
+    // One that counts was opened; one that is over is ours all the same.
+    let shown = token.filter(|token| link.is_some() || http.pieces.is_ours(token));
     let dialect = dialect_of(head.host(), ends, proxy);
     let read_as = link.is_none().then_some(dialect);
     let stream = match &link {
         Some(link) => link.stream.clone(),
         None => stream_of(proxy, dialect, head.host(), &target)?,
     };
-    let client = client_of(http, &head, ends.client);
+    let client = client_of(http, head, ends.client);
     let forwarded = http.forwarded(ends);
     let asked = Asked {
         stream,
@@ -218,14 +236,18 @@ async fn pull(
         protocol: Protocol::HttpSegments,
         client,
         by_way_of: Asked::way(client, ends.peer),
-        credentials: credentials_of(&head, &forwarded, &target, identity),
+        credentials: credentials_of(head, &forwarded, &target, identity),
     };
-    let readings = readings(proxy, dialect, link.as_ref(), head.host(), &target);
+    let readings = match proxy.has_rules() {
+        true => readings(proxy, dialect, link.as_ref(), head.host(), &target),
+        // Nobody asks by which names a path may go.
+        false => Vec::new(),
+    };
     let shown_link = link.as_ref().zip(lets_in);
     let judged = judged::let_in(http, proxy, asked, kind, &readings, shown_link).await?;
     let place = judged.place;
     let linked = link.and_then(|link| linked(http, proxy, &place, &link, kind));
-    let mut outgoing = for_origin(&head, &place.for_origin(&target), &forwarded, kind);
+    let mut outgoing = for_origin(head, &place.for_origin(&target), &forwarded, kind);
     if shown.is_some() && Route::of(&target) == Route::Other {
         // What has no ending of media may name other files.
         rewrite::uncoded(&mut outgoing);
@@ -241,8 +263,8 @@ async fn pull(
         proxy: proxy.clone(),
         kind,
         host: head.host().unwrap_or_default().to_owned(),
-        base: http.base(ends, &head),
-        site: rewrite::site(&head, &forwarded),
+        base: http.base(ends, head),
+        site: rewrite::site(head, &forwarded),
         at: folder_of(&target).unwrap_or("/").to_owned(),
         shown: shown.map(Into::into),
         ask: Repeatable {

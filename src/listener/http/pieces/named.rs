@@ -43,11 +43,12 @@ fn placed_of(
     let placed = |stream: &StreamUrl| proxy.registry().holder(&proxy.key(stream)).is_some();
     let guarded = |stream: &StreamUrl| proxy.may_judge(stream, Action::Play);
     let readings = named(readings);
-    let mut folders = named(Readings::folders_of(host, target));
-    if readings.iter().chain(&folders).any(guarded) {
-        folders.clear();
+    if let Some(known) = readings.iter().find(|stream| placed(stream)) {
+        return Some(known.clone());
     }
-    readings.into_iter().chain(folders).find(placed)
+    let folders = named(Readings::folders_of(host, target));
+    let is_open = !readings.iter().chain(&folders).any(guarded);
+    folders.into_iter().find(|stream| is_open && placed(stream))
 }
 
 /// Whether a path that is none of a known kind may be a file of a stream that is placed.
@@ -72,8 +73,12 @@ pub(super) fn readings(
     host: Option<&str>,
     target: &str,
 ) -> Vec<StreamUrl> {
-    let member = link.and_then(|link| proxy.registry().member(&link.origin));
-    let naming = member.map(|member| member.origin.attributes.naming.clone());
+    let naming = link.and_then(|link| {
+        let registry = proxy.registry();
+        registry.of_member(&link.origin, |member| {
+            member.origin.attributes.naming.clone()
+        })
+    });
     let dialect = naming.as_ref().map_or(dialect, |naming| naming.dialect);
     let read = dialect.file(host, target).and_then(|file| file.stream.ok());
     let mut all: Vec<StreamUrl> = read.into_iter().collect();

@@ -1,16 +1,17 @@
 //! An origin's answer as it goes to clients.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream::unfold;
-use http_body_util::{BodyExt, StreamBody};
-use hyper::body::Body as HttpBody;
+use http_body_util::BodyExt;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use hyper::{Response, StatusCode};
-use sluicegate_core::http::link::Link;
 use sluicegate_core::http::personal::{Place as Where, start_of};
 use sluicegate_core::http::route::Piece;
-use tokio::time::timeout;
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::links::expiry;
 use super::{PieceRequest, TimeLimit, folder_of};
@@ -19,14 +20,14 @@ use crate::listener::http::rewrite::{self, Form, Rewriting};
 use crate::listener::http::share::Head;
 use crate::listener::http::viewer::{Leads, Viewer};
 use crate::net::head;
-use crate::net::http::{Body, full};
-use crate::origin::http::AnswerBody;
+use crate::net::http::{Body, BoxError, full};
+use crate::origin::line::LineBody;
 use crate::proxy::Attempt;
 use crate::unix_time;
 
 /// An answer as it goes to clients.
 pub(super) enum Prepared {
-    Passing(Head, AnswerBody),
+    Passing(Head, LineBody),
     Whole(Head, Bytes),
 }
 
@@ -60,19 +61,17 @@ impl PieceRequest {
     pub(super) async fn prepare(
         &self,
         attempt: &Attempt,
-        response: Response<AnswerBody>,
+        response: Response<LineBody>,
     ) -> Result<Prepared, (StatusCode, String)> {
         let broken = |words: &str| {
             let stream = &self.place.request().stream;
             (StatusCode::BAD_GATEWAY, format!("{stream}: {words}"))
         };
-        let head = head::for_client(&response)
-            .map_err(|_| broken("its origin's answer is not HTTP"))?
-            .into_parts()
-            .0;
+        let (parts, answer) = response.into_parts();
         let mut head = Head {
-            status: head.status,
-            headers: head.headers,
+            status: parts.status,
+            headers: head::for_client(parts.status, parts.headers)
+                .map_err(|_| broken("its origin's answer is not HTTP"))?,
             leads: None,
         };
         rewrite::hide(&mut head.headers, &attempt.target);
@@ -87,14 +86,14 @@ impl PieceRequest {
         };
         let Some(form) = form else {
             rewrite::place(&mut head.headers, &self.base);
-            return Ok(Prepared::Passing(head, response.into_body()));
+            return Ok(Prepared::Passing(head, answer));
         };
         rewrite::weaken(&mut head.headers);
         let whole = head.status == StatusCode::OK && !rewrite::is_encoded(&head.headers);
-        let mut response = Some(response);
+        let mut unread = Some(answer);
         let mut body = Bytes::new();
-        if let Some(answer) = response.take_if(|_| whole) {
-            body = rewrite::collect(answer.into_body()).await.map_err(broken)?;
+        if let Some(answer) = unread.take_if(|_| whole) {
+            body = rewrite::collect(answer).await.map_err(broken)?;
         }
         let lives = self.viewer.is_some() && granted::is_live_media(&body);
         let leads = Leads {
@@ -103,17 +102,18 @@ impl PieceRequest {
             start: None,
             lives: lives && self.kind == Piece::Manifest,
         };
-        let link = match &self.viewer {
-            Some(_) if response.is_none() => self.pieces.mark.clone(),
+        let link: Arc<str> = match &self.viewer {
+            Some(_) if unread.is_none() => self.pieces.mark.as_str().into(),
             // A redirect or the like, which is never shared.
-            Some(viewer) => viewer.link(&leads, Where::Listing, unix_time::seconds()),
-            None => self.pieces.key.seal(&Link {
-                stream: self.place.request().stream.clone(),
-                origin: attempt.origin.clone(),
-                target: attempt.target.clone(),
-                expires: expiry(unix_time::seconds()),
-                viewing: None,
-            }),
+            Some(viewer) => viewer
+                .link(&leads, Where::Listing, unix_time::seconds())
+                .into(),
+            None => {
+                let stream = &self.place.request().stream;
+                let expires = expiry(unix_time::seconds());
+                let sealed = &self.pieces.sealed;
+                sealed.link(&self.pieces.key, stream, attempt, expires)
+            }
         };
         head.leads = self.viewer.is_some().then_some(leads);
         if lives && self.first && self.kind == Piece::Playlist {
@@ -140,9 +140,9 @@ impl PieceRequest {
             site: &self.site,
             at: &self.at,
         };
-        if let Some(response) = response {
+        if let Some(answer) = unread {
             rewriting.lead_back(&mut head.headers);
-            return Ok(Prepared::Passing(head, response.into_body()));
+            return Ok(Prepared::Passing(head, answer));
         }
         let body = rewriting.apply(&mut head, body, self.proxy.metrics());
         Ok(Prepared::Whole(head, body))
@@ -163,18 +163,53 @@ impl PieceRequest {
     }
 }
 
-fn passing(head: Head, answer: AnswerBody) -> Response<Body> {
-    if answer.is_end_stream() {
-        return response(head, answer.map_err(Into::into).boxed_unsync());
+fn passing(head: Head, answer: LineBody) -> Response<Body> {
+    let body = Passing {
+        answer,
+        silence: None,
+        waits: false,
+    };
+    response(head, body.boxed_unsync())
+}
+
+/// A body that passes; an origin that sends nothing of it for too long has broken it off.
+struct Passing {
+    answer: LineBody,
+    /// When that is, as soon as it was waited for once.
+    silence: Option<Pin<Box<Sleep>>>,
+    waits: bool,
+}
+
+impl HttpBody for Passing {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        if let Poll::Ready(frame) = Pin::new(&mut this.answer).poll_frame(cx) {
+            this.waits = false;
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        }
+        let silence = this.silence.get_or_insert_with(|| Box::pin(sleep(STALL)));
+        if !this.waits {
+            silence.as_mut().reset(Instant::now() + STALL);
+            this.waits = true;
+        }
+        ready!(silence.as_mut().poll(cx));
+        let words = "the origin sent nothing for too long";
+        Poll::Ready(Some(Err(words.into())))
     }
-    let frames = unfold(answer, |mut answer| async move {
-        let frame = match timeout(STALL, answer.frame()).await {
-            Ok(frame) => frame?.map_err(Into::into),
-            Err(_) => Err("the origin sent nothing for too long".into()),
-        };
-        Some((frame, answer))
-    });
-    response(head, StreamBody::new(Box::pin(frames)).boxed_unsync())
+
+    fn is_end_stream(&self) -> bool {
+        self.answer.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.answer.size_hint()
+    }
 }
 
 fn response(head: Head, body: Body) -> Response<Body> {

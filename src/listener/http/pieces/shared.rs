@@ -19,7 +19,7 @@ use crate::listener::http::share::{Flight, Found, Head, Leader, Outcome, SHARED_
 use crate::listener::http::viewer::Viewer;
 use crate::metrics::{KindLabel, UnsharedLabels};
 use crate::net::http::{Body, full, text};
-use crate::origin::http::AnswerBody;
+use crate::origin::line::LineBody;
 use crate::unix_time;
 
 impl PieceRequest {
@@ -152,7 +152,7 @@ impl PieceRequest {
     }
 
     /// Who an answer is for, by its head.
-    fn audience(&self, response: &Response<AnswerBody>) -> Audience {
+    fn audience(&self, response: &Response<LineBody>) -> Audience {
         let headers = response.headers().iter();
         let headers = headers.map(|(name, value)| (name.as_str(), value.as_bytes()));
         Audience::of(self.share(), response.status().as_u16(), headers)
@@ -214,9 +214,12 @@ impl PieceRequest {
 
     /// Whether an answer is its asker's alone because of what made it.
     fn is_for_one(&self, origin: &OriginId) -> bool {
-        let member = self.proxy.registry().member(origin);
-        let dialect = member.map(|member| member.origin.attributes.naming.dialect);
-        self.kind != Piece::Segment && dialect.is_some_and(Dialect::has_viewer_playlists)
+        if self.kind == Piece::Segment {
+            return false;
+        }
+        let registry = self.proxy.registry();
+        let dialect = registry.of_member(origin, |member| member.origin.attributes.naming.dialect);
+        dialect.is_some_and(Dialect::has_viewer_playlists)
     }
 
     fn likely(&self) -> Option<OriginId> {
@@ -322,7 +325,7 @@ async fn shared(flight: &Arc<Flight>, head: &Head, viewer: Option<&Viewer>) -> R
 }
 
 /// Reads an answer for all who read along.
-async fn fill(lead: Leader, mut answer: AnswerBody, keep: Option<Duration>) {
+async fn fill(lead: Leader, mut answer: LineBody, keep: Option<Duration>) {
     loop {
         // Dropping the lead breaks the answer off for everybody.
         match timeout(STALL, answer.frame()).await {

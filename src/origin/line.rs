@@ -1,0 +1,328 @@
+//! Requests without a body over connections that are kept for the next one. A socket belongs to the worker it was made
+//! on, so each worker keeps its own, and nothing is locked.
+//!
+//! A connection is read by the task that asks: there is no task of its own to wake, and the head is read by core's parser,
+//! once.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use hyper::body::{Body, Frame, SizeHint};
+use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
+use hyper::{HeaderMap, Response, StatusCode};
+use sluicegate_core::fleet::origin::Target;
+use sluicegate_core::http::framing::{BodyError, BodyReader, Framing, Part};
+use sluicegate_core::http::head::{HeadError, RequestHead, ResponseHead, Version};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::time::{Instant, sleep};
+
+use crate::net::wire::Wire;
+
+/// A connection to an origin with no request on it. Dropping it closes the connection.
+#[derive(Debug)]
+pub(crate) struct Line {
+    wire: Wire,
+    /// What came and was not taken yet.
+    came: BytesMut,
+    /// Where it may be kept; nowhere if it was made for one client.
+    home: Option<Target>,
+}
+
+/// Why there is no answer, or no whole one.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LineError {
+    /// The body is not framed as its head says.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// The connection ended before the head of the answer.
+    #[error("it closed the connection without an answer")]
+    Closed,
+    /// The head is not one of HTTP.
+    #[error(transparent)]
+    Head(#[from] HeadError),
+    /// The connection failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// It sent bytes that belong to no request.
+    #[error("it said something without being asked")]
+    Unasked,
+}
+
+impl Line {
+    /// A fresh connection; it is kept for later requests to `home`, if there is one.
+    pub(crate) fn new(wire: Wire, home: Option<Target>) -> Self {
+        Self {
+            wire,
+            came: BytesMut::new(),
+            home,
+        }
+    }
+
+    /// A connection to `target` that waits for a request on this worker.
+    pub(crate) fn idle(target: &Target) -> Option<Self> {
+        let pop = || IDLE.with_borrow_mut(|idle| Some(idle.lines.get_mut(target)?.pop()?.line));
+        std::iter::from_fn(pop).find_map(|mut line| line.is_quiet().then_some(line))
+    }
+
+    /// Keeps the connection for the next request, if it may be.
+    pub(crate) fn keep(mut self) {
+        let Some(home) = self.home.clone() else {
+            return;
+        };
+        if !self.came.is_empty() {
+            return;
+        }
+        self.came = BytesMut::new();
+        let begins = IDLE.with_borrow_mut(|idle| {
+            let lines = idle.lines.entry(home).or_default();
+            if lines.len() == IDLE_MAX {
+                lines.remove(0);
+            }
+            lines.push(Idle {
+                line: self,
+                since: Instant::now(),
+            });
+            !std::mem::replace(&mut idle.swept, true)
+        });
+        if begins {
+            tokio::spawn(sweep());
+        }
+    }
+
+    /// Sends a request without a body, with `target` in place of its own, and waits for the head of the answer. The
+    /// connection is kept after the body was read to its end, if it has a home.
+    ///
+    /// # Errors
+    /// When the connection ends first, or the answer is not HTTP.
+    pub(crate) async fn ask(
+        mut self,
+        head: &RequestHead,
+        target: &str,
+    ) -> Result<Response<LineBody>, LineError> {
+        // Without a `Host` it is one of HTTP/1.0 (RFC 9112 §3.2).
+        let version = match head.host() {
+            Some(_) => Version::Http11,
+            None => Version::Http10,
+        };
+        let mut request = Vec::with_capacity(USUAL_REQUEST);
+        head.write_as(target, version, &mut request);
+        self.wire.write_all(&request).await?;
+        self.wire.flush().await?;
+        let answer = self.head().await?;
+        let framing = answer.framing(&head.method)?;
+        let persists = answer.persists(framing);
+        let mut response = Response::new(());
+        *response.status_mut() =
+            StatusCode::from_u16(answer.status).map_err(|_| HeadError::StartLine)?;
+        *response.headers_mut() = fields(answer)?;
+        if framing == Framing::Chunked {
+            // The chunks say where the body ends, and nothing else may (RFC 9112 §6.3).
+            response.headers_mut().remove(CONTENT_LENGTH);
+        }
+        let mut body = LineBody {
+            line: Some(self),
+            reader: BodyReader::new(framing),
+            persists,
+            broken: None,
+        };
+        body.settle()?;
+        Ok(response.map(|()| body))
+    }
+
+    /// The head of the answer. What only says that it is being made (RFC 9110 §15.2) is passed over.
+    async fn head(&mut self) -> Result<ResponseHead, LineError> {
+        let mut informed = 0;
+        loop {
+            if let Some((head, length)) = ResponseHead::parse(&self.came)? {
+                self.came.advance(length);
+                let informs = matches!(head.status, 100 | 102..200);
+                if !informs {
+                    return Ok(head);
+                }
+                informed += 1;
+                if informed == MAX_INFORMED {
+                    return Err(LineError::Unasked);
+                }
+                continue;
+            }
+            self.came.reserve(SMALL_READ);
+            if self.wire.read_buf(&mut self.came).await? == 0 {
+                return Err(LineError::Closed);
+            }
+        }
+    }
+
+    /// Whether the connection stands and nothing was said on it.
+    fn is_quiet(&mut self) -> bool {
+        let mut byte = [0];
+        let mut buffer = ReadBuf::new(&mut byte);
+        let mut cx = Context::from_waker(Waker::noop());
+        Pin::new(&mut self.wire)
+            .poll_read(&mut cx, &mut buffer)
+            .is_pending()
+    }
+}
+
+/// The fields of a head, in hyper's form.
+fn fields(head: ResponseHead) -> Result<HeaderMap, LineError> {
+    let mut fields = HeaderMap::with_capacity(head.headers.iter().count());
+    for (name, value) in head.headers {
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| HeadError::Header)?;
+        let value =
+            HeaderValue::from_maybe_shared(Bytes::from(value)).map_err(|_| HeadError::Header)?;
+        fields.append(name, value);
+    }
+    Ok(fields)
+}
+
+/// The body of an origin's answer; it takes the connection along.
+#[derive(Debug)]
+pub(crate) struct LineBody {
+    /// `None` once the body is over, or broken.
+    line: Option<Line>,
+    reader: BodyReader,
+    persists: bool,
+    /// What is wrong with what follows the last data.
+    broken: Option<BodyError>,
+}
+
+impl LineBody {
+    /// Takes what frames the body from what came, and lets the connection go if that was the end.
+    fn settle(&mut self) -> Result<(), BodyError> {
+        while let Some(line) = &mut self.line
+            && !self.reader.is_data()
+        {
+            match self.reader.next(&line.came)? {
+                Part::Skip(count) => line.came.advance(count),
+                Part::End => self.let_go(),
+                Part::Data(_) | Part::More => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// The body is over: the connection is free for the next request.
+    fn let_go(&mut self) {
+        if let Some(line) = self.line.take().filter(|_| self.persists) {
+            line.keep();
+        }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, LineError>> {
+        if let Some(broken) = self.broken.take() {
+            return Poll::Ready(Err(broken.into()));
+        }
+        loop {
+            let Some(line) = &mut self.line else {
+                return Poll::Ready(Ok(None));
+            };
+            match self.reader.next(&line.came)? {
+                Part::Data(count) => {
+                    let data = line.came.split_to(count).freeze();
+                    self.broken = self.settle().err();
+                    return Poll::Ready(Ok(Some(data)));
+                }
+                Part::Skip(count) => line.came.advance(count),
+                Part::End => self.let_go(),
+                Part::More => {
+                    let room = self.reader.left().map_or(SMALL_READ, |left| {
+                        usize::try_from(left).unwrap_or(usize::MAX).min(LARGE_READ)
+                    });
+                    if ready!(poll_read(line, room, cx))? == 0 {
+                        self.reader.end()?;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Reads once, into at least `room` bytes.
+fn poll_read(line: &mut Line, room: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    line.came.reserve(room);
+    let reading = std::pin::pin!(line.wire.read_buf(&mut line.came));
+    reading.poll(cx)
+}
+
+impl Body for LineBody {
+    type Data = Bytes;
+    type Error = LineError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, LineError>>> {
+        let next = ready!(self.poll_next(cx));
+        if next.is_err() {
+            self.line = None;
+        }
+        Poll::Ready(next.transpose().map(|data| data.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.line.is_none() && self.broken.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.reader
+            .left()
+            .map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+/// The connections of this worker that wait.
+#[derive(Debug, Default)]
+struct Waiting {
+    lines: HashMap<Target, Vec<Idle>>,
+    /// Whether somebody looks after them.
+    swept: bool,
+}
+
+#[derive(Debug)]
+struct Idle {
+    line: Line,
+    since: Instant,
+}
+
+/// Closes those that have waited for long, or that their origin closed, until none is left.
+async fn sweep() {
+    loop {
+        sleep(SWEEP).await;
+        let over = IDLE.with_borrow_mut(|idle| {
+            idle.lines.retain(|_, lines| {
+                lines.retain_mut(|idle| idle.since.elapsed() < IDLE_FOR && idle.line.is_quiet());
+                !lines.is_empty()
+            });
+            idle.swept = !idle.lines.is_empty();
+            !idle.swept
+        });
+        if over {
+            return;
+        }
+    }
+}
+
+thread_local! {
+    static IDLE: RefCell<Waiting> = RefCell::default();
+}
+
+/// Less than what servers keep an idle connection for (nginx 75 s, node 5 s, SRS 30 s), save the shortest: a request
+/// that meets its end is sent again on a fresh connection.
+const IDLE_FOR: Duration = Duration::from_secs(15);
+/// How often they are looked after: one that its origin closed keeps its descriptor this long.
+const SWEEP: Duration = Duration::from_secs(3);
+/// Idle connections to one origin, per worker: a stampede may leave hundreds.
+const IDLE_MAX: usize = 32;
+/// Bytes of most requests; a longer one grows.
+const USUAL_REQUEST: usize = 512;
+/// Bytes of a head with a playlist after it, and more than most chunks of a body have.
+const SMALL_READ: usize = 8 * 1024;
+/// Bytes of a body that are read at once: more save little, and wait in memory for a client that reads slowly.
+const LARGE_READ: usize = 128 * 1024;
+/// Heads before the one that answers: a `103` for each resource that an origin thinks of is not for us.
+const MAX_INFORMED: usize = 16;
