@@ -342,7 +342,7 @@ fn the_map_shows_what_is_there() {
 /// Imports that still close a circle.
 const YET_TO_MEND: &[(&str, &str)] = &[];
 /// What is in the folder of listeners and is none.
-const SHARED_BY_LISTENERS: [&str; 2] = ["calls", "pair"];
+const SHARED_BY_LISTENERS: [&str; 3] = ["calls", "pair", "turned_away"];
 /// Listeners whose port brings what another one serves: signalling comes to the API port.
 const HOSTS: [(&str, &str); 1] = [("api", "whip")];
 

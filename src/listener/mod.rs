@@ -8,4 +8,5 @@ pub mod rtc;
 pub mod rtmp;
 pub mod rtsp;
 pub mod srt;
+mod turned_away;
 pub mod whip;

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sluicegate_core::events::Kind;
+use sluicegate_core::rtsp::message::{Message, Method};
 use sluicegate_core::stream::Action;
 
 use crate::house::{House, Manner, Stub};
 use crate::http_origin::{HttpOrigin, Viewer, WAYS, header, say};
+use crate::rtsp_house::{self, Caller};
 
 /// Checks that the only session ended as refused, and that what was noted of it has the origin's own words.
 async fn assert_refused(house: &House, words: &str) {
@@ -100,5 +102,49 @@ async fn an_http_origins_no_is_a_refusal_with_its_status() {
         assert_eq!(viewer.take_body(&head, 5).await, b"never", "{way:?}");
         drop(viewer);
         assert_refused(&house, "403 Forbidden").await;
+    }
+}
+
+/// Over RTSP the two talk before the origin has said yes to everything.
+#[tokio::test]
+async fn an_rtsp_origins_no_to_a_track_is_a_refusal_if_it_is_its_last_word() {
+    for (last, reason) in [("403 Forbidden", "refused"), ("200 OK", "client_closed")] {
+        let house = House::open("").await;
+        let asked = Arc::new(AtomicUsize::new(0));
+        let origin = rtsp_house::Stub::start(|at| {
+            let yes = rtsp_house::grants(at, Vec::new());
+            move |request: &Message| {
+                let is_setup = request.method() == Some(Method::Setup);
+                let status = match asked.fetch_add(usize::from(is_setup), Ordering::Relaxed) {
+                    _ if !is_setup => return yes(request),
+                    0 => "461 Unsupported Transport",
+                    _ if last == "200 OK" => return yes(request),
+                    _ => last,
+                };
+                rtsp_house::Reply::Say(rtsp_house::answer(request, status, "", ""))
+            }
+        })
+        .await;
+        house.register_with("one", &format!(r#""rtsp":["{}"]"#, origin.at.port()));
+        let mut player = Caller::connect(house.at.rtsp).await;
+        let url = "rtsp://media.example/live/a";
+        player.ask(&format!("DESCRIBE {url}"), 1, "").await;
+        let setup = format!("SETUP {url}/trackID=0");
+        let transport = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n";
+        let first = player.ask(&setup, 2, transport).await;
+        assert_eq!(first.status(), Some(461));
+        let second = player.ask(&setup, 3, transport).await;
+        assert_eq!(
+            second.status().map(|status| status.to_string()).as_deref(),
+            last.get(..3)
+        );
+        drop(player);
+        if reason == "refused" {
+            assert_refused(&house, "403 Forbidden").await;
+        } else {
+            house.until_sessions(0).await;
+            let ended = house.proxy.sessions().ended();
+            assert_eq!(ended[0].reason.as_str(), reason);
+        }
     }
 }

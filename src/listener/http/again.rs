@@ -20,6 +20,7 @@ use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::stream::Protocol;
 use tokio::io::AsyncWriteExt;
 
+use super::super::turned_away;
 use super::live::{
     NoAnswer, REFUSES, Raw, check_switch, explain, lock, open, recipe, redirect, refuse, renamed,
 };
@@ -89,16 +90,19 @@ pub(super) async fn answer(
     proxy: &Proxy,
     current: &Arc<Current>,
 ) -> Result<Response<Body>, (StatusCode, String)> {
+    let broken = |status: StatusCode, rule: String| {
+        turned_away::log(protocol.as_str(), ends.client, status.as_u16(), &rule);
+        (status, rule)
+    };
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Err((
-            StatusCode::METHOD_NOT_ALLOWED,
-            "streams are pulled with GET".to_owned(),
-        ));
+        let rule = "streams are pulled with GET".to_owned();
+        return Err(broken(StatusCode::METHOD_NOT_ALLOWED, rule));
     }
-    let head =
-        head::of_request(&request).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
+    let head = head::of_request(&request)
+        .map_err(|error| broken(StatusCode::BAD_REQUEST, error.to_string()))?;
     if head.body() != RequestBody::None {
-        return Err((StatusCode::BAD_REQUEST, "a pull has no body".to_owned()));
+        let rule = "a pull has no body".to_owned();
+        return Err(broken(StatusCode::BAD_REQUEST, rule));
     }
     if let Some(location) = redirect(&head, protocol, ends, proxy).await {
         return elsewhere(&location);

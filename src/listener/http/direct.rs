@@ -19,6 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
 
+use super::super::turned_away;
 use super::{Http, refusal, route};
 use crate::net::entrance::Ends;
 use crate::net::http::{Body, BoxError};
@@ -115,7 +116,7 @@ fn piece_of(http: &Http, head: &RequestHead, ends: Ends, proxy: &Proxy) -> Optio
 }
 
 async fn refuse(client: &mut Wire, error: HeadError, ends: Ends) {
-    debug!(client = %ends.client, %error, "bad request");
+    turned_away::log("http", ends.client, error.status(), error);
     let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
     refusal::send(client, status, &error.to_string()).await;
 }

@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::{debug, info};
 
-use super::super::pair;
+use super::super::{pair, turned_away};
 use super::refusal::{send, send_away};
 use super::{Http, dialect_of};
 use crate::hub::{Joined, NotJoined, Recipe, ViewerProtocol, Wanted, Watching, Wish};
@@ -418,9 +418,11 @@ pub(super) async fn open(
     identity: Option<&str>,
     proxy: &Proxy,
 ) -> Result<(Session, Forwarded, Option<Wish>), (StatusCode, String)> {
-    let stream = stream_of(head, ends, proxy)
-        .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
     let client = client_of(http, head, ends.client);
+    let stream = stream_of(head, ends, proxy).map_err(|error| {
+        turned_away::log(protocol.as_str(), client, "400", error);
+        (StatusCode::BAD_REQUEST, error.to_string())
+    })?;
     let forwarded = http.forwarded(ends);
     let request = Request {
         stream,

@@ -37,6 +37,7 @@ use tracing::debug;
 use self::again::Current;
 use self::direct::Then;
 pub use self::pieces::Pieces;
+use super::turned_away;
 use crate::api::Alive;
 use crate::config;
 use crate::hub::Hub;
@@ -119,7 +120,7 @@ impl Http {
         let parsed = match read {
             Ok(parsed) => parsed?,
             Err(error) => {
-                debug!(client = %ends.client, %error, "bad request");
+                turned_away::log("http", ends.client, error.status(), error);
                 let status =
                     StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
                 refusal::send(&mut client, status, &error.to_string()).await;
@@ -206,7 +207,7 @@ impl Http {
                 let identity = Identity::of(request.extensions());
                 match pieces::head_of(&request) {
                     Ok(head) => self.piece(&head, kind, ends, identity, proxy).await,
-                    Err(refused) => open_to_all(pieces::refused(kind, refused, proxy)),
+                    Err(refused) => open_to_all(unreadable(kind, refused, ends, proxy)),
                 }
             }
             Route::Other => {
@@ -220,7 +221,7 @@ impl Http {
                     Ok(head) => {
                         pieces::answer(self, &head, Piece::Segment, ends, identity, proxy).await
                     }
-                    Err(refused) => pieces::refused(Piece::Segment, refused, proxy),
+                    Err(refused) => unreadable(Piece::Segment, refused, ends, proxy),
                 })
             }
             own => open_to_all(self.own(own, &request, proxy).await),
@@ -342,6 +343,17 @@ fn route(target: &str, host: Option<&str>, ends: Ends, proxy: &Proxy) -> Route {
         .and_then(|stream| proxy.dialects().named(stream, &[query]))
         .is_ok_and(|stream| proxy.registry().holder(&proxy.key(&stream)).is_some());
     if placed { Route::Live(protocol) } else { route }
+}
+
+/// Refuses a request for a piece that breaks a rule of HTTP.
+fn unreadable(
+    kind: Piece,
+    (status, rule): (StatusCode, String),
+    ends: Ends,
+    proxy: &Proxy,
+) -> Response<Body> {
+    turned_away::log("http", ends.client, status.as_u16(), &rule);
+    pieces::refused(kind, (status, rule), proxy)
 }
 
 /// Whether a request that no ending tells apart is for a file of a stream.

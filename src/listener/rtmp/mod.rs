@@ -30,7 +30,7 @@ mod held;
 use self::held::Again;
 #[cfg(test)]
 pub(crate) use self::held::LASTS;
-use super::pair;
+use super::{pair, turned_away};
 use crate::config;
 use crate::hub::{self, Hub, NotJoined, Recipe, ViewerProtocol, Wanted, Watching};
 use crate::net::entrance::{Ends, Visitor};
@@ -107,7 +107,7 @@ impl Rtmp {
         let stream = match read {
             Ok(stream) => stream,
             Err(error) => {
-                debug!(client = %ends.client, %error, "refused: the stream's name cannot be used");
+                turned_away::log("rtmp", ends.client, no(asked.action), error);
                 return refuse(&mut client, asked, &error.to_string()).await;
             }
         };

@@ -28,6 +28,7 @@ use tracing::debug;
 
 use self::leg::{AnswerMeaning, Leg};
 use self::pair::Pair;
+use super::turned_away;
 use crate::config;
 use crate::net::entrance::{Ends, Visitor};
 use crate::net::wire::Wire;
@@ -82,7 +83,7 @@ impl Rtsp {
         visitor: Visitor,
         proxy: Proxy,
     ) -> impl Future<Output = ()> + Send + 'static {
-        relay::set_up_then(self.set_up(visitor, proxy), Pair::relay_only)
+        relay::set_up_then(self.set_up(visitor, proxy), Pair::serve)
     }
 
     /// From the first byte to a joined pair; `None` when there is nothing to relay, and the client knows why.
@@ -103,6 +104,10 @@ impl Rtsp {
                     .await
                 {
                     Ok(asked) => asked,
+                    Err(NoRequest::Broken(rule)) => {
+                        turned_away::log("rtsp", ends.client, "400", rule);
+                        return None;
+                    }
                     Err(error) => {
                         debug!(client = %ends.client, %error, "no RTSP request came");
                         return None;

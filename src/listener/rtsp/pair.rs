@@ -17,11 +17,11 @@ use tracing::debug;
 
 use super::super::pair;
 use super::datagrams::{AddressPair, Datagrams, UdpPorts};
-use super::leg::Leg;
+use super::leg::{AnswerMeaning, Leg};
 use crate::net::entrance::Ends;
 use crate::net::relay::{DelayedAcks, Passage};
 use crate::net::wire::Wire;
-use crate::proxy::Session;
+use crate::proxy::{Refusal, Session};
 use crate::sessions::{Direction, EndReason, Over, Row};
 
 /// A client and an origin, joined. Until it has begun, `first` is what the origin said that was not looked at.
@@ -40,6 +40,8 @@ pub(super) struct Watched {
     udp: Option<Arc<UdpPorts>>,
     datagrams: Datagrams,
     unhurried: DelayedAcks,
+    /// What the origin said last, if that was no, and nothing flowed yet.
+    no: Option<Box<str>>,
 }
 
 impl Pair {
@@ -83,6 +85,7 @@ impl Pair {
             udp,
             datagrams,
             unhurried: DelayedAcks::default(),
+            no: None,
         };
         Box::new(Self {
             client,
@@ -128,9 +131,38 @@ impl Pair {
         }
         Some(self)
     }
+
+    /// Relays to the end. A client that left because its origin said no was refused, with the origin's words.
+    pub(super) async fn serve(mut self: Box<Self>) {
+        let over = self.relay_leg().await;
+        let left = matches!(
+            over,
+            Over::Leg(LegEnd::Closed | LegEnd::Reset) | Over::Session(EndReason::ClientClosed)
+        );
+        let Some(no) = self.passage.no.take().filter(|_| left) else {
+            return self.session.over(over);
+        };
+        let origin = self.session.row().placed().origin;
+        self.session.refuse(&Refusal::Refused {
+            origin: origin.unwrap_or_else(|| "-".into()),
+            description: no.into(),
+        });
+        self.session.over(Over::Leg(LegEnd::Refused));
+    }
 }
 
 impl Watched {
+    /// Notes what the origin says to a request before anything flows: the last word counts, since a client whose transport
+    /// was refused may offer another.
+    fn note_answer(&mut self, message: &Message) {
+        let Some(status) = message.status().filter(|status| *status >= 200) else {
+            return;
+        };
+        let refuses = matches!(AnswerMeaning::of(message), AnswerMeaning::Refuses);
+        self.no = (refuses && self.row.first_media().is_none())
+            .then(|| format!("{status} {}", message.reason()).into());
+    }
+
     /// What the origin gets for a message of the client.
     fn hear(&mut self, message: &Message) -> Vec<u8> {
         let heard = self.join.from_client(message);
@@ -218,6 +250,7 @@ impl Passage for Watched {
                     self.out.extend_from_slice(frames);
                 }
                 Some(Step::Message(message)) => {
+                    self.note_answer(&message);
                     let heard = self.join.from_origin(&message);
                     self.note(heard.news);
                     match heard.bytes {

@@ -1,5 +1,6 @@
 //! One call: from its offer to its end.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,16 +13,17 @@ use sluicegate_core::access::credentials::Credentials;
 use sluicegate_core::fleet::origin::Target;
 use sluicegate_core::http::whip::{CallRequest, resolve, resource as resource_path};
 use sluicegate_core::place::redirect::place_of;
-use sluicegate_core::rtc::sdp::{self, Announced, Check, Rewritten};
+use sluicegate_core::rtc::sdp::{self, Announced, Check, Rewritten, SdpError};
 use sluicegate_core::stream::{Action, Protocol, Service, StreamUrl};
 use tokio::time::timeout;
+use tracing::info;
 
 use super::super::calls::DeleteRequest;
-use super::{Ask, Refused, broken_answer, json_target, pass_refusal, refuse};
+use super::{Ask, Refused, broken_answer, json_target, pass_refusal, refuse, refused};
 use crate::net::cors;
 use crate::net::http::{Body, Identity, full, json};
 use crate::origin::call::{self as origin_call, CallAnswer, Message, NoAnswer, TELL_WITHIN, tell};
-use crate::proxy::{Attempt, DialError, Request, Session};
+use crate::proxy::{Attempt, DialError, Refusal, Request, Session};
 use crate::registry::bindings::{Call, CallState};
 use crate::sessions::EndReason;
 
@@ -62,11 +64,13 @@ impl Ask<'_> {
         let counters = agreed.answer.status == StatusCode::NOT_ACCEPTABLE;
         let (answer, standing) = match counters {
             false => {
-                let (answer, checks) = read_answer(&agreed.answer.body, &offer, &announced)?;
+                let read = read_answer(&agreed.answer.body, &offer, &announced);
+                let (answer, checks) = read.map_err(|error| unusable(&session, &error))?;
                 let offered = offer.credentials;
                 (answer, Offered { offered, checks })
             }
-            true => read_counter_offer(&agreed.answer.body, &announced)?,
+            true => read_counter_offer(&agreed.answer.body, &announced)
+                .map_err(|error| unusable(&session, &error))?,
         };
         let location = agreed.answer.headers.get(LOCATION);
         let location = location.and_then(|value| value.to_str().ok());
@@ -112,19 +116,17 @@ impl Ask<'_> {
         set(&mut document, "streamurl", &session.for_origin(&url));
         let body = Bytes::from(document.to_string());
         let agreed = self.place(&session, &target, body).await?;
-        let unreadable = || broken_answer(&NoAnswer::Broken("it is not JSON".to_owned()));
-        let mut document: Value =
-            serde_json::from_slice(&agreed.answer.body).map_err(|_| unreadable())?;
+        let mut document: Value = serde_json::from_slice(&agreed.answer.body)
+            .map_err(|_| unusable(&session, &"it is not JSON"))?;
         let Some(text) = document.get("sdp").and_then(Value::as_str) else {
             // SRS says no with a code other than 0.
-            session.finish(EndReason::Refused);
-            return Err(Box::new(json(
-                StatusCode::BAD_GATEWAY,
-                &refused_code(&document),
-            )));
+            let said = refused_code(&document);
+            say_no(&session, format!("code {}", said["code"]));
+            return Err(Box::new(json(StatusCode::BAD_GATEWAY, &said)));
         };
         let announced = self.whip.announced(&self.head, self.ends.local);
-        let (answer, checks) = read_answer(text.as_bytes(), &offer, &announced)?;
+        let read = read_answer(text.as_bytes(), &offer, &announced);
+        let (answer, checks) = read.map_err(|error| unusable(&session, &error))?;
         set(&mut document, "sdp", &answer.sdp);
         let mut response = json(StatusCode::OK, &document);
         cors::take_word(&agreed.answer.headers, response.headers_mut());
@@ -149,6 +151,7 @@ impl Ask<'_> {
                         if answer.status != StatusCode::NOT_FOUND
                             && answer.status != StatusCode::GONE
                         {
+                            note_refused(&call, "DELETE", answer.status);
                             return Err(pass_refusal(answer));
                         }
                         StatusCode::OK
@@ -194,8 +197,10 @@ impl Ask<'_> {
         keep_headers(&answer.headers, response.headers_mut());
         if !answer.body.is_empty() {
             let announced = self.whip.announced(&self.head, self.ends.local);
-            let rewritten = sdp::origin_fragment(&answer.body, &announced)
-                .map_err(|error| broken_answer(&NoAnswer::Broken(error.to_string())))?;
+            let rewritten = sdp::origin_fragment(&answer.body, &announced).map_err(|error| {
+                info!(session = call.session(), origin = %call.origin, %error, "the origin's answer to PATCH cannot be used");
+                broken_answer()
+            })?;
             // New credentials on both sides are an ICE restart; the old ones still hold until it is done.
             let offered = if fragment.credentials.iter().any(Option::is_some) {
                 &fragment.credentials
@@ -263,7 +268,10 @@ impl Ask<'_> {
         let told = self.tell(call, target, description.into());
         match timeout(TELL_WITHIN, told).await {
             Ok(Ok(answer)) if answer.status.is_success() => Ok(answer),
-            Ok(Ok(answer)) => Err(pass_refusal(answer)),
+            Ok(Ok(answer)) => {
+                note_refused(call, "PATCH", answer.status);
+                Err(pass_refusal(answer))
+            }
             // SRS closes, because it knows no PATCH.
             Ok(Err(_)) => Err(refuse(StatusCode::METHOD_NOT_ALLOWED, NO_PATCH)),
             Err(_) => {
@@ -311,7 +319,7 @@ impl Ask<'_> {
                 .boxed(),
         };
         let opened = self.proxy.open(request).await;
-        opened.map_err(|refusal| refuse(refusal.http_status(), refusal.to_string()))
+        opened.map_err(|refusal| refused(&refusal))
     }
 
     /// Asks origins until one agrees.
@@ -324,7 +332,7 @@ impl Ask<'_> {
             let said = said.into_inner().unwrap_or_else(PoisonError::into_inner);
             match said.no {
                 Some(answer) => pass_refusal(answer),
-                None => refuse(refusal.http_status(), refusal.to_string()),
+                None => refused(&refusal),
             }
         })
     }
@@ -536,6 +544,33 @@ fn redirect(answer: &CallAnswer, target: &str) -> Option<(Option<String>, String
     Some((place_of(location, Service::Api), resolve(target, location)?))
 }
 
+/// Ends a session whose origin agreed with an answer that no client could use.
+fn unusable(session: &Session, why: &dyn Display) -> Refused {
+    say_no(session, format!("an answer that cannot be used: {why}"));
+    broken_answer()
+}
+
+/// Ends a session whose origin said no after it had answered.
+fn say_no(session: &Session, description: String) {
+    let origin = session.row().placed().origin;
+    session.refuse(&Refusal::Refused {
+        origin: origin.unwrap_or_else(|| "-".into()),
+        description,
+    });
+}
+
+/// Tells of an origin that refuses to change a call, which goes on.
+fn note_refused(call: &Call, method: &str, status: StatusCode) {
+    info!(
+        session = call.session(),
+        stream = %call.stream,
+        origin = %call.origin,
+        method,
+        code = status.as_u16(),
+        "the origin refused to change a call"
+    );
+}
+
 fn read_offer(body: &[u8]) -> Result<Rewritten, Refused> {
     sdp::offer(body).map_err(|error| {
         refuse(
@@ -549,23 +584,24 @@ fn read_answer(
     body: &[u8],
     offer: &Rewritten,
     announced: &Announced,
-) -> Result<(Rewritten, Vec<Check>), Refused> {
-    let broken = |error: sdp::SdpError| broken_answer(&NoAnswer::Broken(error.to_string()));
-    let answer = sdp::answer(body, announced).map_err(broken)?;
-    let checks = sdp::checks(&offer.credentials, &answer.credentials).map_err(broken)?;
+) -> Result<(Rewritten, Vec<Check>), SdpError> {
+    let answer = sdp::answer(body, announced)?;
+    let checks = sdp::checks(&offer.credentials, &answer.credentials)?;
     Ok((answer, checks))
 }
 
 /// An origin's offer in place of an answer. Until the player answers it, its media is known by the origin's half.
-fn read_counter_offer(body: &[u8], announced: &Announced) -> Result<(Rewritten, Offered), Refused> {
-    let broken = |error: sdp::SdpError| broken_answer(&NoAnswer::Broken(error.to_string()));
-    let offer = sdp::answer(body, announced).map_err(broken)?;
+fn read_counter_offer(
+    body: &[u8],
+    announced: &Announced,
+) -> Result<(Rewritten, Offered), SdpError> {
+    let offer = sdp::answer(body, announced)?;
     let nobody = Some(sdp::Credentials {
         fragment: String::new(),
         password: String::new(),
     });
     let nobody = vec![nobody; offer.credentials.len()];
-    let checks = sdp::checks(&nobody, &offer.credentials).map_err(broken)?;
+    let checks = sdp::checks(&nobody, &offer.credentials)?;
     let offered = offer.credentials.clone();
     Ok((offer, Offered { offered, checks }))
 }

@@ -26,16 +26,16 @@ use sluicegate_core::http::whip::Path;
 use sluicegate_core::rtc::sdp::Announced;
 use sluicegate_core::stream::{Action, StreamUrl};
 use tokio::time::timeout;
-use tracing::debug;
 
 use super::calls::Calls;
+use super::turned_away;
 use crate::config;
 use crate::net::entrance::Ends;
 use crate::net::http::{Body, Identity, full, text};
 use crate::net::{cors, forwarded, head};
-use crate::origin::call::{CallAnswer, NoAnswer};
+use crate::origin::call::CallAnswer;
 use crate::origin::silence::SilenceCheck;
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, Refusal};
 use crate::value::{ClientAddr, LocalAddr, Network};
 
 /// What signalling is set to.
@@ -140,8 +140,9 @@ impl Whip {
         }
         let ask = match Ask::read(self, proxy, dialect, ends, request).await {
             Ok(ask) => ask,
-            Err(response) => return *response,
+            Err(refused) => return told(*refused, ends.client),
         };
+        let client = ask.client();
         let answered = match (path, method) {
             (Path::Offer(asked), Method::POST) => ask.offer(asked).await,
             (Path::Json(action), Method::POST) => ask.json(action).await,
@@ -158,7 +159,7 @@ impl Whip {
                 return response;
             }
         };
-        answered.unwrap_or_else(|response| *response)
+        answered.unwrap_or_else(|refused| told(*refused, client))
     }
 
     /// Where a client finds our media port.
@@ -240,9 +241,29 @@ impl<'a> Ask<'a> {
     }
 }
 
-/// A short text in place of an answer.
+/// A short text in place of an answer, for a request that breaks a rule, or that nobody has logged yet.
 fn refuse(status: StatusCode, words: impl Into<String>) -> Refused {
-    Box::new(text(status, words))
+    let words: String = words.into();
+    let mut response = text(status, words.as_str());
+    response.extensions_mut().insert(Untold(words.into()));
+    Box::new(response)
+}
+
+/// What the proxy refused and logged, in words.
+fn refused(refusal: &Refusal) -> Refused {
+    Box::new(text(refusal.http_status(), refusal.to_string()))
+}
+
+/// The rule of a refusal that stands in no log line yet.
+#[derive(Debug, Clone)]
+struct Untold(Arc<str>);
+
+/// A refusal as it goes to `client`, once it is logged.
+fn told(mut refused: Response<Body>, client: ClientAddr) -> Response<Body> {
+    if let Some(Untold(rule)) = refused.extensions_mut().remove() {
+        turned_away::log("webrtc", client, refused.status().as_u16(), rule);
+    }
+    refused
 }
 
 /// An origin's own refusal, as it goes to the client: its status, what of its headers is for the client, and its
@@ -252,7 +273,6 @@ fn pass_refusal(answer: CallAnswer) -> Refused {
         status if status.is_client_error() || status.is_server_error() => status,
         _ => StatusCode::BAD_GATEWAY,
     };
-    debug!(%status, "the origin refused");
     let is_text = answer
         .headers
         .get(CONTENT_TYPE)
@@ -275,13 +295,10 @@ fn pass_refusal(answer: CallAnswer) -> Refused {
     Box::new(response)
 }
 
-/// An answer that no client could use.
-fn broken_answer(why: &NoAnswer) -> Refused {
-    debug!(%why, "no answer of the origin");
-    refuse(
-        StatusCode::BAD_GATEWAY,
-        "its origin gave no answer that can be used",
-    )
+/// An answer that no client could use. Whoever calls this logs why.
+fn broken_answer() -> Refused {
+    let words = "its origin gave no answer that can be used";
+    Box::new(text(StatusCode::BAD_GATEWAY, words))
 }
 
 fn preflight(methods: &'static str) -> Response<Body> {

@@ -29,6 +29,7 @@ use self::links::linked;
 use self::named::readings;
 pub(super) use self::named::{is_of_a_stream, stream_of};
 use self::sealed::SealedLinks;
+use super::super::turned_away;
 use super::again;
 use super::apart::Apart;
 use super::counted::Counted;
@@ -157,7 +158,7 @@ fn counted(kind: Piece, response: Response<Body>, proxy: &Proxy) -> Response<Bod
     let metrics = proxy.metrics();
     metrics.pieces.get_or_create(&labels).inc();
     let relayed = DirectionLabels {
-        protocol: Protocol::HttpSegments.as_str(),
+        protocol: PROTOCOL,
         direction: "to_client",
     };
     let relayed = metrics.relayed_bytes.get_or_create(&relayed).clone();
@@ -219,16 +220,20 @@ async fn pull(
 ) -> Result<PieceRequest, (StatusCode, String)> {
     let (target, token) = link::take(&head.target);
     let target = cmcd::of_target(&target);
-    let (link, lets_in) = http.pieces.open(token)?.unzip();
+    let client = client_of(http, head, ends.client);
+    let broken = |(status, rule): (StatusCode, String)| {
+        turned_away::log(PROTOCOL, client, status.as_u16(), &rule);
+        (status, rule)
+    };
+    let (link, lets_in) = http.pieces.open(token).map_err(broken)?.unzip();
     // One that counts was opened; one that is over is ours all the same.
     let shown = token.filter(|token| link.is_some() || http.pieces.is_ours(token));
     let dialect = dialect_of(head.host(), ends, proxy);
     let read_as = link.is_none().then_some(dialect);
     let stream = match &link {
         Some(link) => link.stream.clone(),
-        None => stream_of(proxy, dialect, head.host(), &target)?,
+        None => stream_of(proxy, dialect, head.host(), &target).map_err(broken)?,
     };
-    let client = client_of(http, head, ends.client);
     let forwarded = http.forwarded(ends);
     let asked = Asked {
         stream,
@@ -325,4 +330,6 @@ fn folder_of(target: &str) -> Option<&str> {
     path.get(..=path.rfind('/')?)
 }
 
+/// As logs and metrics call it.
+const PROTOCOL: &str = Protocol::HttpSegments.as_str();
 const MEGABYTE: usize = 1_000_000;
