@@ -1,12 +1,15 @@
-//! Served in a folder of a web site by nginx: real players and a real WebRTC client follow what they are told and stay in the
-//! folder.
+//! Served in a folder of a web site by nginx: real players, a real WebRTC client and a real browser follow what they are told
+//! and stay in the folder.
 
 use std::time::Duration;
 
+use serde_json::Value;
+
+use crate::support::browser::Browser;
 use crate::support::http;
 use crate::support::rtc::{RtcClient, RtcOrigin};
 use crate::support::site::Site;
-use crate::support::{Origin, Player, Proxy, Tree, machine, wait_for};
+use crate::support::{NginxRtmp, Origin, Player, Proxy, Publisher, Tree, machine, wait_for};
 
 /// A proxy behind a web server on the same machine.
 fn behind(settings: &str) -> (Proxy, Site) {
@@ -76,5 +79,57 @@ fn a_call_is_published_and_ended_in_the_folder() {
         proxy.sessions().is_empty().then_some(())
     });
 }
+
+#[test]
+fn an_operator_logs_in_to_the_console_in_the_folder() {
+    let _turn = machine::share();
+    let (proxy, site) = behind(
+        "system.auth_enabled = true\nsystem.auth_type = \"bearer\"\nsystem.auth_token = \"s3cret\"\n\
+         system.register_from = [\"127.0.0.0/8\"]",
+    );
+    let origin = NginxRtmp::start("nginx");
+    let bearer = "Authorization: Bearer s3cret";
+    let body = origin.registration().to_string();
+    let registered = http::request(
+        proxy.system,
+        "POST",
+        "/api/v1/srs/register",
+        &[bearer],
+        &body,
+    );
+    assert_eq!(registered.status, 200, "{}", registered.text());
+    let publisher = Publisher::clip(&proxy.rtmp_url("live/a")).start();
+    publisher.wait_frames(5);
+    let browser = Browser::run(&site.url("/media/console/"), "", WORK);
+    let said = browser.wait_said();
+    let shown = said["shown"].as_str().unwrap_or_default();
+    assert!(shown.contains("live/a"), "{said:#}");
+    let asked = said["asked"].as_array().expect("a list");
+    let outside: Vec<&Value> = asked
+        .iter()
+        .filter(|path| {
+            path.as_str()
+                .is_none_or(|path| !path.starts_with("/media/"))
+        })
+        .collect();
+    assert!(!asked.is_empty() && outside.is_empty(), "{said:#}");
+}
+
+/// Logs in, opens the list of streams, and says what it shows and which paths of the site the page asked for.
+const WORK: &str = "
+const until = async (ready) => {
+  for (let left = 300; left && !ready(); left--) await new Promise((go) => setTimeout(go, 50));
+};
+const shown = () => document.querySelector('main')?.innerText ?? '';
+await until(() => document.querySelector('form.login'));
+const form = document.querySelector('form.login');
+form.elements.token.value = 's3cret';
+form.requestSubmit();
+await until(() => document.querySelector('header .badge.ok'));
+location.hash = '/streams';
+await until(() => shown().includes('live/a'));
+const asked = performance.getEntriesByType('resource').map((entry) => new URL(entry.name).pathname);
+return { shown: shown(), at: location.hash, asked };
+";
 
 const PATIENCE: Duration = Duration::from_secs(40);
