@@ -4,7 +4,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::machine::installed;
 use super::origin::Origin;
@@ -37,19 +37,23 @@ impl<O: Origin> Remuxing<O> {
         }
     }
 
-    /// The same in the shape of MediaMTX: its SRT ids begin with a word, and a playlist is in the folder of its stream.
-    pub(crate) fn like_mediamtx(proxy: &Proxy, server: O) -> Self {
-        let srt = SrtOrigin::by_words(server.name());
-        let mut registration = server.registration();
-        registration["srt"] = json!([srt.address().port().to_string()]);
-        registration["dialect"] = json!("mediamtx");
-        proxy.register(&registration);
+    /// The same in the shape of MediaMTX, for a story that registers it: its SRT ids begin with a word, and a playlist is in
+    /// the folder of its stream.
+    pub(crate) fn like_mediamtx(server: O) -> Self {
         Self {
-            srt,
+            srt: SrtOrigin::by_words(server.name()),
             play: "read:",
             server,
             remuxer: None,
         }
+    }
+
+    /// The body of a registration of one in the shape of MediaMTX.
+    pub(crate) fn registration(&self) -> Value {
+        let mut registration = self.server.registration();
+        registration["srt"] = json!([self.srt.address().port().to_string()]);
+        registration["dialect"] = json!("mediamtx");
+        registration
     }
 
     pub(crate) fn server(&self) -> &O {
