@@ -145,6 +145,7 @@ fn proxy(policy: &str) -> Proxy {
         api_credentials: sluicegate::config::Credentials::default(),
         rules: sluicegate_core::access::rules::Rules::default(),
         tokens: sluicegate::config::LiveTokens::default(),
+        nonces: [0; 32],
     })
 }
 

@@ -403,7 +403,7 @@ fn prefixes_belong_to_one_origin() {
     let folder = Naming {
         dialect: MediaMtx,
         prepend: Some("tenant/7".into()),
-        strip: None,
+        ..Naming::default()
     };
     let asked = RtmpAsked {
         tc_url: "rtmp://h/cam1",

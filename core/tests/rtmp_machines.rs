@@ -875,3 +875,48 @@ fn any_value() -> impl Strategy<Value = Value> {
 
 const SEED: [u8; 32] = [5; 32];
 const TC_URL: &str = "rtmp://example.com/live";
+
+#[test]
+fn nobody_is_answered_before_it_was_said_whether_to_log_in() {
+    let bytes = wire(&[
+        connect(1.0, &[]),
+        call(0, "createStream", 2.0, &[]),
+        call(1, "publish", 3.0, &["a".into()]),
+        media(kind::VIDEO, 1, 0, 300),
+    ]);
+    for step in [1, 7, bytes.len()] {
+        let mut plain = shaken(Server::identifying(SEED, None));
+        plain.feed(&bytes).unwrap();
+        let mut server = shaken(Server::identifying(SEED, None).asking_at_connect());
+        let fed = bytes.chunks(step).try_for_each(|piece| server.feed(piece));
+        fed.unwrap();
+        let Some(ServerEvent::Connect(command)) = server.poll_event() else {
+            panic!("nothing was said in steps of {step}");
+        };
+        assert_eq!(command.name, "connect");
+        assert_eq!(server.poll_event(), None, "nothing after it is read");
+        assert_eq!(server.poll_output(), None, "nothing is answered");
+        server.welcome().unwrap();
+        assert!(matches!(server.poll_event(), Some(ServerEvent::Request(_))));
+        assert_eq!(server.poll_output(), plain.poll_output());
+        // A second word changes nothing.
+        server.turn_away("no");
+        assert_eq!(server.poll_output(), None);
+        assert_eq!(server.into_identified(), plain.into_identified());
+    }
+    let mut server = shaken(Server::identifying(SEED, None).asking_at_connect());
+    server.feed(&bytes).unwrap();
+    server.turn_away("code=403 need auth");
+    let no = server.poll_output().expect("an answer");
+    let text = String::from_utf8_lossy(&no);
+    assert!(
+        text.contains("_error") && text.contains("code=403 need auth"),
+        "{text}"
+    );
+    let endless = (0..100).try_for_each(|_| {
+        let mut server = shaken(Server::identifying(SEED, None).asking_at_connect());
+        server.feed(&wire(&[connect(1.0, &[])]))?;
+        (0..100).try_for_each(|_| server.feed(&[0; 65_536]))
+    });
+    assert!(endless.is_err(), "what waits is bounded");
+}

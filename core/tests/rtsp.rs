@@ -99,6 +99,7 @@ fn join() -> Join {
         local: "192.0.2.1".parse().unwrap(),
         secure: false,
         rename: None,
+        take_out: None,
     };
     Join::new(&asked, "203.0.113.9".parse().unwrap(), rewrite)
 }
@@ -154,6 +155,7 @@ proptest! {
             local: "192.0.2.1".parse().unwrap(),
             secure: false,
             rename: None,
+            take_out: None,
         };
         let told = answer(&theirs, &parts, cseq);
         let heard = rewrite.to_client(&message(&told, Speaker::Origin), None);

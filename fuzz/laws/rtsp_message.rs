@@ -36,6 +36,7 @@ fn rewrite(message: &Message) {
         local: [192, 0, 2, 1].into(),
         secure: false,
         rename: None,
+        take_out: None,
     };
     let Some(bytes) = rewrite.to_client(message, None) else {
         return;

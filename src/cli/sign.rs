@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use sluicegate_core::access::rules::Rules;
 use sluicegate_core::access::signed::ours::{Terms, sign};
-use sluicegate_core::access::{keys, passwords};
+use sluicegate_core::access::{digests, keys, passwords};
 use sluicegate_core::stream::{Action, SrtStreamId, StreamError, StreamUrl};
 
 use crate::config::{ConfigError, Environment, Settings, parse_duration};
@@ -46,6 +46,9 @@ pub struct KeyArguments {
     /// Read a password from standard input, one line, instead of making up a key.
     #[arg(long)]
     password: bool,
+    /// For a check of the kind digest: the line holds hashes by which answers to challenges are checked.
+    #[arg(long)]
+    digest: bool,
 }
 
 /// Why nothing was signed or made.
@@ -119,22 +122,34 @@ pub fn key(arguments: &KeyArguments) -> Result<String, SignError> {
     let mut salt = [0; 16];
     getrandom::fill(&mut salt).expect("the system has randomness");
     if arguments.password {
-        let mut password = String::new();
-        let read = io::stdin().lock().read_line(&mut password);
-        read.map_err(SignError::Input)?;
-        let password = password.trim_end_matches(['\n', '\r']);
-        let line = passwords::line(&arguments.name, &salt, password)
-            .filter(|_| !password.is_empty())
-            .ok_or_else(|| SignError::Input(io::ErrorKind::UnexpectedEof.into()))?;
+        let password = read_password()?;
+        let line = match arguments.digest {
+            true => Some(digests::line(&arguments.name, &password)),
+            false => passwords::line(&arguments.name, &salt, &password),
+        };
+        let line = line.ok_or_else(|| SignError::Input(io::ErrorKind::InvalidData.into()))?;
         return Ok(format!("{line}\n"));
     }
     let mut random = [0; 24];
     getrandom::fill(&mut random).expect("the system has randomness");
     let key = keys::text(&random);
-    let line = keys::line(&arguments.name, &salt, &key);
+    let line = match arguments.digest {
+        true => digests::line(&arguments.name, &key),
+        false => keys::line(&arguments.name, &salt, &key),
+    };
     Ok(format!(
         "for the client, shown this once:   {key}\nfor the settings of the proxy:      {line}\n"
     ))
+}
+
+fn read_password() -> Result<String, SignError> {
+    let mut password = String::new();
+    let read = io::stdin().lock().read_line(&mut password);
+    read.map_err(SignError::Input)?;
+    match password.trim_end_matches(['\n', '\r']) {
+        "" => Err(SignError::Input(io::ErrorKind::UnexpectedEof.into())),
+        password => Ok(password.to_owned()),
+    }
 }
 
 fn is_name(text: &str) -> bool {

@@ -551,7 +551,7 @@ fn handle(server: &mut Server, own: u32, inner: &mut Inner, row: &Row) -> Result
     while let Some(event) = server.poll_event() {
         match event {
             ServerEvent::Closed { stream_id } => closed |= stream_id == own,
-            ServerEvent::Media(_) => {}
+            ServerEvent::Connect(_) | ServerEvent::Media(_) => {}
             ServerEvent::Paused { paused, .. } => {
                 inner.paused = paused;
                 inner.apart = true;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, SERVER};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, LOCATION, SERVER};
 use hyper::http::request::Builder;
 use hyper::{Method, Request, StatusCode};
 use sluicegate_core::dialect::Dialect;
@@ -91,6 +91,7 @@ pub async fn page(
             status,
             server,
             body,
+            ..
         }) => {
             let server = server.as_ref().and_then(|server| server.to_str().ok());
             let failed = status.is_client_error() || status.is_server_error();
@@ -128,7 +129,7 @@ pub async fn ask(
     Ok((fetched.status, fetched.body))
 }
 
-/// The status and the body of the answer to a POST, with the same bounds. A redirect is an answer like any other.
+/// The answer to a POST, with the same bounds. A redirect is an answer like any other.
 ///
 /// # Errors
 /// [`FetchError`], for no status.
@@ -139,17 +140,21 @@ pub async fn post(
     body: String,
     time_limit: Duration,
     most: usize,
-) -> Result<(StatusCode, Bytes), FetchError> {
+) -> Result<Fetched, FetchError> {
     let request = to(Method::POST, url).header(CONTENT_TYPE, content_type);
-    let fetched = within(connector, url, request, body.into(), time_limit, most).await?;
-    Ok((fetched.status, fetched.body))
+    within(connector, url, request, body.into(), time_limit, most).await
 }
 
 /// An answer.
-struct Fetched {
-    status: StatusCode,
+#[derive(Debug)]
+pub struct Fetched {
+    /// Its status.
+    pub status: StatusCode,
+    /// Where it leads to, which nobody follows here.
+    pub location: Option<HeaderValue>,
+    /// Its body.
+    pub body: Bytes,
     server: Option<HeaderValue>,
-    body: Bytes,
 }
 
 fn to(method: Method, url: &Url) -> Builder {
@@ -193,11 +198,13 @@ async fn exchange(
     let response = http::once(stream, request).await.map_err(broken)?;
     let status = response.status();
     let server = response.headers().get(SERVER).cloned();
+    let location = response.headers().get(LOCATION).cloned();
     match http::whole(response.into_body(), most).await {
         Ok(body) => Ok(Fetched {
             status,
-            server,
+            location,
             body,
+            server,
         }),
         Err(Cut::TooLong(most)) => Err(FetchError::TooLong(most)),
         Err(Cut::Broken(_)) => Err(FetchError::Broken),

@@ -17,7 +17,7 @@ impl Proxy {
             return Err(Refusal::Draining);
         }
         let counted = self.count_anyway(&request, &Identity::default());
-        let session = self.let_in(request, Grant::default(), None, counted)?;
+        let session = self.let_in((request, None), Grant::default(), None, counted)?;
         // Where the stream is said to be elsewhere, this session stays alone where it is.
         let expected = self.registry().claimed(session.key());
         let claim = session.hold.claim(expected.as_ref(), origin, WHY);

@@ -38,6 +38,8 @@ pub(super) struct Candidates<'a> {
     pub(super) row: Option<&'a Row>,
     /// An origin to prefer where nothing says otherwise.
     pub(super) named: Option<&'a OriginId>,
+    /// Whether the stream has another name than the client gave it.
+    pub(super) is_other: bool,
     /// The origin that an outside decision named.
     pub(super) directed: OnceLock<OriginId>,
     /// The origin that the session lost, and how.
@@ -326,13 +328,9 @@ impl Candidates<'_> {
             member.origin.target_for(self.service, self.request.action)
         })??;
         let time_limit = self.proxy.shared.timing.dial;
-        Some(Attempt::at(
-            registry,
-            origin,
-            self.service,
-            target,
-            time_limit,
-        ))
+        let mut attempt = Attempt::at(registry, origin, self.service, target, time_limit);
+        attempt.naming.is_other = self.is_other;
+        Some(attempt)
     }
 
     /// Whether an origin that a link names may be given the stream.

@@ -31,6 +31,7 @@ use sluicegate_core::stream::{Action, PlacementKey, StreamUrl, VhostRule};
 use tokio::time::timeout;
 use tracing::{debug, info};
 
+pub use self::gate::login::{Connecting, Welcome};
 pub use self::gate::{Denial, Grant, Verdict, Why};
 use self::gate::{Gate, Telling};
 use self::placement_service::PlacementService;
@@ -108,6 +109,8 @@ pub struct Parts {
     pub rules: Rules,
     /// Who may use the system API.
     pub tokens: LiveTokens,
+    /// Makes the texts that clients who log in hash with their passwords; proxies of a cluster have the same.
+    pub nonces: [u8; 32],
 }
 
 /// How long set-up may take.
@@ -156,7 +159,7 @@ impl Proxy {
                 cluster: parts.cluster,
                 finder: Finder::new(parts.connector.clone(), parts.api_credentials),
                 silence,
-                gate: Gate::new(parts.rules, parts.connector.anywhere()),
+                gate: Gate::new(parts.rules, parts.connector.anywhere(), parts.nonces),
                 connector: parts.connector,
                 stopping: AtomicBool::new(false),
                 drain: Mutex::default(),
@@ -333,7 +336,10 @@ impl Proxy {
             return Err(Refusal::Draining);
         }
         self.refuse_banned(request, &grant.who)?;
-        let key = self.key(&request.stream);
+        let key = match &grant.stream {
+            None => self.key(&request.stream),
+            Some(_) => self.key(&self.renamed(request.clone(), grant)?.0.stream),
+        };
         let (action, source) = (request.action, request.client.ip());
         let hold = self.shared.registry.hold(&key, action, source);
         let hold = hold.map_err(|_| Refusal::TooManyClaims)?;
@@ -347,15 +353,25 @@ impl Proxy {
         placed: Result<((PlacementKey, PlacementGuard), Grant), Refusal>,
     ) -> Result<PieceGuard, Refusal> {
         match placed {
-            Ok(((key, hold), grant)) => Ok(PieceGuard {
-                proxy: self.clone(),
-                request,
-                key,
-                hold,
-                named,
-                grant,
-                is_pull: false,
-            }),
+            Ok(((key, hold), grant)) => {
+                let (request, asked) = match grant.stream.clone() {
+                    None => (request, None),
+                    Some(stream) => {
+                        let asked = request.stream.clone();
+                        (Request { stream, ..request }, Some(asked))
+                    }
+                };
+                Ok(PieceGuard {
+                    proxy: self.clone(),
+                    request,
+                    asked,
+                    key,
+                    hold,
+                    named,
+                    grant,
+                    is_pull: false,
+                })
+            }
             Err(refusal) => {
                 self.note_refusal(&request, &refusal);
                 Err(refusal)
@@ -370,6 +386,7 @@ impl Proxy {
             proxy: self.clone(),
             hold: self.shared.registry.hold_for_pull(&key),
             request,
+            asked: None,
             key,
             named: None,
             grant: Grant::default(),
@@ -382,12 +399,13 @@ impl Proxy {
             return Err(Refusal::Draining);
         }
         let (grant, telling) = self.pass_gate(&request).await?;
+        let (request, asked) = self.renamed(request, &grant)?;
         if request.action == Action::Publish {
             self.relieve(&request).await;
             self.respect_held(&request)?;
         }
-        let counted = self.count(&request, &grant)?;
-        self.let_in(request, grant, telling, counted)
+        let counted = self.count(&request, asked.as_ref(), &grant)?;
+        self.let_in((request, asked), grant, telling, counted)
     }
 
     /// A publisher that is held has its stream as one that is joined has, though no origin can say so now.
@@ -401,10 +419,11 @@ impl Proxy {
         Ok(())
     }
 
-    /// Gives a session its share in the placement of its stream, and its row.
+    /// Gives a session its share in the placement of its stream, and its row. With the request comes what the client called
+    /// its stream, where a backend gave it another name.
     fn let_in(
         &self,
-        request: Request,
+        (request, asked): (Request, Option<StreamUrl>),
         grant: Grant,
         telling: Option<Telling>,
         (ticket, most_kbps): (Option<Ticket>, Option<u32>),
@@ -421,6 +440,10 @@ impl Proxy {
             .sessions
             .open(request, key)
             .ok_or(Refusal::Full)?;
+        if let Some(asked) = asked {
+            let key = self.key(&asked);
+            row.note_asked(asked, key);
+        }
         row.note_who(grant.who);
         row.note_counted(ticket, most_kbps);
         // A ban that came meanwhile did not find the row.
@@ -435,11 +458,12 @@ impl Proxy {
         });
         let on_end = telling.map(|telling| OnEnd::new(telling, &row));
         let term = grant.ends_at.map(|end| gate::term(end, &row));
-        let shows = !grant.used.is_empty() || !grant.passed.is_empty();
+        let shows = !grant.used.is_empty() || !grant.passed.is_empty() || !grant.headers.is_empty();
         let lasts = on_end.is_some() || term.is_some() || recheck.is_some();
         let admitted = (shows || lasts).then(|| {
             Box::new(Admitted {
                 used: grant.used,
+                headers: grant.headers,
                 passed: grant.passed,
                 _on_end: on_end,
                 _term: term,

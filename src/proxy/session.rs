@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use sluicegate_core::access::question::UsedHeader;
 use sluicegate_core::events::{Kind, News};
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::leg::LegEnd;
-use sluicegate_core::stream::{Action, PlacementKey, Service};
+use sluicegate_core::stream::{Action, PlacementKey, Service, StreamUrl};
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info};
@@ -37,6 +38,8 @@ pub struct Session {
 pub(super) struct Admitted {
     /// The query parameters that were used up at the gate.
     pub(super) used: Vec<Box<str>>,
+    /// The headers that were.
+    pub(super) headers: Box<[UsedHeader]>,
     /// Those that were used there, and that origins get all the same.
     pub(super) passed: Vec<Box<str>>,
     /// Tells who has to hear of the end.
@@ -77,6 +80,8 @@ impl Drop for OnEnd {
 pub struct PieceGuard {
     pub(super) proxy: Proxy,
     pub(super) request: Request,
+    /// What the client called its stream, where a backend gave it another name.
+    pub(super) asked: Option<StreamUrl>,
     pub(super) key: PlacementKey,
     pub(super) hold: PlacementGuard,
     pub(super) named: Option<OriginId>,
@@ -100,6 +105,16 @@ impl Session {
     /// The query parameters that its origin does not get, because the gate used them up and a rule says so.
     pub fn taken_out(&self) -> &[Box<str>] {
         self.admitted.as_ref().map_or(&[], |told| &told.used)
+    }
+
+    /// The headers that its origin does not get, for the same reason.
+    pub fn headers_taken_out(&self) -> &[UsedHeader] {
+        self.admitted.as_ref().map_or(&[], |told| &told.headers)
+    }
+
+    /// Whether a backend gave its stream another name than its client did.
+    pub fn is_renamed(&self) -> bool {
+        self.row.asked().is_some()
     }
 
     /// Whether the query parameter `name` said at the gate who the client is.
@@ -261,6 +276,7 @@ impl Session {
             request: &self.row.request,
             row: Some(&self.row),
             named: None,
+            is_other: self.is_renamed(),
             directed: OnceLock::new(),
             lost: None,
         }
@@ -341,6 +357,22 @@ impl PieceGuard {
     /// The target of the client's URL as its origin gets it: without what the gate used up, where a rule says so.
     pub fn for_origin<'a>(&self, target: &'a str) -> Cow<'a, str> {
         gate::for_origin(target, &self.grant.used)
+    }
+
+    /// A target without the query parameters that said at the gate who the client is.
+    pub fn without_shown(&self, target: &str) -> String {
+        let shown = [&*self.grant.used, &*self.grant.passed].concat();
+        gate::for_origin(target, &shown).into_owned()
+    }
+
+    /// The headers that its origin does not get, for the same reason.
+    pub fn headers_taken_out(&self) -> &[UsedHeader] {
+        &self.grant.headers
+    }
+
+    /// What the client called the stream, where a backend gave it another name.
+    pub const fn asked(&self) -> Option<&StreamUrl> {
+        self.asked.as_ref()
     }
 
     /// What the gate said of who asks.
@@ -429,6 +461,7 @@ impl PieceGuard {
             request: &self.request,
             row: None,
             named: self.named.as_ref(),
+            is_other: self.asked.is_some(),
             directed: OnceLock::new(),
             lost: None,
         }

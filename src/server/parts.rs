@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::system::uname;
+use sluicegate_core::access::challenge::nonce_secret;
 use sluicegate_core::dialect::Naming;
 use sluicegate_core::fleet::Fleet;
 use sluicegate_core::fleet::attributes::Attributes;
@@ -71,6 +72,7 @@ pub(super) fn proxy(
         api_credentials: settings.origins.api_credentials.clone(),
         rules: settings.sources.rules.clone(),
         tokens: LiveTokens::new(settings.sources.tokens.clone()),
+        nonces: nonces(settings),
     });
     proxy
         .metrics()
@@ -289,6 +291,14 @@ pub(super) fn access(settings: &Settings, proxy: &Proxy) -> Access {
             .and_then(|cluster| PeerAccess::new(&settings.cluster.keys, cluster.id())),
         names: own_names(settings),
     }
+}
+
+/// Makes the texts that clients who log in hash with their passwords.
+fn nonces(settings: &Settings) -> [u8; 32] {
+    let mut random = [0; 32];
+    getrandom::fill(&mut random).expect("the system has randomness");
+    let key = settings.cluster.keys.first();
+    key.map_or(random, |key| nonce_secret(key.reveal().as_bytes()))
 }
 
 /// What pulling in pieces is set to.

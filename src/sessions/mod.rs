@@ -22,5 +22,5 @@ pub use row::{Direction, Placed, Row, State};
 pub(crate) use table::OpenRow;
 pub use table::{ACCESS, Limits, Sessions};
 pub use tally::Tally;
-pub(crate) use tally::{Ticket, question};
+pub(crate) use tally::{Ticket, names, question};
 pub use tap::{Taken, Tap, TapEnd, Tapped};

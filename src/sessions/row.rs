@@ -9,7 +9,7 @@ use sluicegate_core::access::identity::Identity;
 use sluicegate_core::events::{Kind, News};
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::leg::LegEnd;
-use sluicegate_core::stream::{Action, PlacementKey};
+use sluicegate_core::stream::{Action, PlacementKey, StreamUrl};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::info;
@@ -62,6 +62,8 @@ struct Aside {
     holds: Holds,
     /// Who the client is, where the gate knows it.
     who: OnceLock<Identity>,
+    /// What the client called its stream, and where that would be placed, if a backend gave it another name.
+    asked: OnceLock<(StreamUrl, PlacementKey)>,
     /// Its place in the counts, until it is over.
     ticket: Mutex<Option<Ticket>>,
     /// Kilobits per second that it may send; 0: as many as it likes.
@@ -236,6 +238,22 @@ impl Row {
     /// Who the client is, as far as the gate knows it.
     pub fn who(&self) -> Option<&Identity> {
         self.aside.get()?.who.get()
+    }
+
+    /// What the client called its stream, if a backend gave it another name.
+    pub fn asked(&self) -> Option<&StreamUrl> {
+        Some(&self.aside.get()?.asked.get()?.0)
+    }
+
+    /// The names under which its stream is placed, or would be.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &PlacementKey> {
+        let asked = self.aside.get().and_then(|aside| aside.asked.get());
+        std::iter::once(&self.key).chain(asked.map(|asked| &asked.1))
+    }
+
+    /// Notes what the client called its stream.
+    pub(crate) fn note_asked(&self, asked: StreamUrl, key: PlacementKey) {
+        let _ = self.aside().asked.set((asked, key));
     }
 
     /// Notes who the client is.

@@ -225,12 +225,15 @@ impl Sessions {
         }
         let (nobody, now) = (Identity::default(), unix_time::seconds());
         let is_met = |row: &&Arc<Row>| {
-            let suspect = Suspect {
-                client: row.request.client.ip(),
-                stream: row.key.as_str(),
-                who: row.who().unwrap_or(&nobody),
+            let meets = |key: &PlacementKey| {
+                let suspect = Suspect {
+                    client: row.request.client.ip(),
+                    stream: key.as_str(),
+                    who: row.who().unwrap_or(&nobody),
+                };
+                ban.meets(&suspect, now)
             };
-            !row.has_ended() && ban.meets(&suspect, now)
+            !row.has_ended() && row.keys().any(meets)
         };
         let rows = self.list();
         let met = rows.iter().filter(is_met);

@@ -8,6 +8,7 @@ use sluicegate_core::access::identity::Identity;
 use sluicegate_core::access::limits::{Limit, Most};
 use sluicegate_core::access::question::Question;
 use sluicegate_core::access::tally::{Counted, Exceeded, Tally as Counts};
+use sluicegate_core::stream::StreamUrl;
 use tokio::time::Instant;
 
 use super::{Request, Row};
@@ -71,27 +72,27 @@ impl Tally {
     /// Counts a session or a viewing that begins.
     pub(crate) fn enter(
         self: &Arc<Self>,
-        question: &Question<'_>,
+        names: &[Question<'_>],
         who: &Identity,
         own: Option<&Most>,
     ) -> Entered {
         if !self.is_limited() && own.is_none() {
             return Ok((None, None));
         }
-        let counted = self.lock().enter(question, who, own, self.now())?;
+        let counted = self.lock().enter(names, who, own, self.now())?;
         Ok(self.ticket(counted))
     }
 
     /// Counts one that is there, whatever the limits say.
     pub(crate) fn adopt(
         self: &Arc<Self>,
-        question: &Question<'_>,
+        names: &[Question<'_>],
         who: &Identity,
     ) -> (Option<Ticket>, Option<u32>) {
         if !self.is_limited() {
             return (None, None);
         }
-        let counted = self.lock().adopt(question, who, None);
+        let counted = self.lock().adopt(names, who, None);
         self.ticket(counted)
     }
 
@@ -127,10 +128,22 @@ impl Row {
     /// Counts an open session by other limits than before.
     pub(super) fn count_again(&self, tally: &Arc<Tally>) {
         let (nothing, nobody) = (Credentials::default(), Identity::default());
-        let question = question(&self.request, &nothing);
-        let (ticket, kbps) = tally.adopt(&question, self.who().unwrap_or(&nobody));
+        let names = names(&self.request, self.asked(), &nothing);
+        let (ticket, kbps) = tally.adopt(&names, self.who().unwrap_or(&nobody));
         self.note_counted(ticket, kbps);
     }
+}
+
+/// The same of a request by each name of its stream: `asked` is what the client called it, where a backend gave it another
+/// name.
+pub(crate) fn names<'a>(
+    request: &'a Request,
+    asked: Option<&'a StreamUrl>,
+    nothing: &'a Credentials,
+) -> Vec<Question<'a>> {
+    let named = question(request, nothing);
+    let first = asked.map(|stream| Question { stream, ..named });
+    std::iter::once(named).chain(first).collect()
 }
 
 /// What limits see of a request. `nothing` stands in for what a client did not show.

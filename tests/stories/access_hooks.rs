@@ -16,31 +16,35 @@ use crate::sources::open;
 
 /// How a backend behaves.
 #[derive(Debug, Clone)]
-enum Manners {
+pub(crate) enum Manners {
     /// Answers with this status and body.
     Answers(u16, String),
+    /// Answers with this `Location`.
+    Leads(&'static str),
     /// Answers with a head and then a body that does not end.
     Floods,
+    /// Answers in the one way and in the other, by turns.
+    Turns(Box<Self>, Box<Self>),
     /// Says nothing, until it is told to.
     Waits(CancellationToken, Box<Self>),
 }
 
 impl Manners {
-    fn answers(status: u16, body: &str) -> Self {
+    pub(crate) fn answers(status: u16, body: &str) -> Self {
         Self::Answers(status, body.to_owned())
     }
 }
 
 /// A backend that keeps what it was asked.
-struct Backend {
-    at: SocketAddr,
+pub(crate) struct Backend {
+    pub(crate) at: SocketAddr,
     asked: Arc<Mutex<Vec<(String, String)>>>,
     manners: Arc<Mutex<Manners>>,
     end: CancellationToken,
 }
 
 impl Backend {
-    async fn start(manners: Manners) -> Self {
+    pub(crate) async fn start(manners: Manners) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let backend = Self {
             at: listener.local_addr().expect("bound"),
@@ -59,12 +63,12 @@ impl Backend {
         backend
     }
 
-    fn becomes(&self, manners: Manners) {
+    pub(crate) fn becomes(&self, manners: Manners) {
         *self.manners.lock().expect("a test") = manners;
     }
 
     /// The path and the body of every request so far.
-    fn asked(&self) -> Vec<(String, String)> {
+    pub(crate) fn asked(&self) -> Vec<(String, String)> {
         self.asked.lock().expect("a test").clone()
     }
 
@@ -113,6 +117,14 @@ async fn serve(
         told.cancelled().await;
         manner = *then;
     }
+    if let Manners::Turns(one, other) = manner {
+        let count = asked.lock().expect("a test").len();
+        manner = if count.is_multiple_of(2) {
+            *one
+        } else {
+            *other
+        };
+    }
     let _ = match manner {
         Manners::Answers(status, body) => {
             let head = format!(
@@ -121,17 +133,21 @@ async fn serve(
             );
             socket.write_all(format!("{head}{body}").as_bytes()).await
         }
+        Manners::Leads(place) => {
+            let head = format!("HTTP/1.1 302 X\r\nLocation: {place}\r\nContent-Length: 0\r\n\r\n");
+            socket.write_all(head.as_bytes()).await
+        }
         Manners::Floods => {
             let _ = socket.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
             while socket.write_all(&[b'0'; 65_536]).await.is_ok() {}
             Ok(())
         }
-        Manners::Waits(..) => Ok(()),
+        Manners::Turns(..) | Manners::Waits(..) => Ok(()),
     };
 }
 
 /// A proxy that asks `backend` about everything, and an origin.
-async fn asking(backend: &Backend, shape: &str, more: &str) -> (House, Stub, TempDir) {
+pub(crate) async fn asking(backend: &Backend, shape: &str, more: &str) -> (House, Stub, TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     let at = backend.at;
     let lists = format!(
@@ -186,12 +202,12 @@ async fn nginx_rtmp_and_mediamtx_backends_are_asked_as_they_are_used_to() {
         form.contains("call=publish&name=a&") && form.ends_with("&token=T"),
         "{form}"
     );
-    backend.becomes(Manners::Answers(302, String::new()));
-    let renamed = house.ask(Action::Publish, "live/b").await;
+    backend.becomes(Manners::Leads("rtmp://10.0.0.9/live/b"));
+    let relayed = house.ask(Action::Publish, "live/b").await;
     assert_eq!(
-        renamed.code(),
+        relayed.code(),
         "NetStream.Publish.Denied",
-        "a rename is no yes"
+        "a relay is no yes"
     );
 
     let backend = Backend::start(Manners::answers(200, "")).await;

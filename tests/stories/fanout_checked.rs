@@ -131,7 +131,7 @@ async fn serve(mut socket: TcpStream, seen: Arc<Mutex<Seen>>) {
                         player.paused = paused;
                     }
                 }
-                ServerEvent::Closed { .. } | ServerEvent::Media(_) => {}
+                ServerEvent::Closed { .. } | ServerEvent::Connect(_) | ServerEvent::Media(_) => {}
             }
         }
         if let Some(player) = &playing {

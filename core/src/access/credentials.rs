@@ -8,7 +8,9 @@
 use std::fmt;
 
 use base64ct::{Base64, Encoding};
+use subtle::ConstantTimeEq;
 
+use super::challenge::Answer;
 use super::query::{Query, strip};
 
 /// What one client showed. [`Debug`](fmt::Debug) says which parts there are, and never what they hold.
@@ -31,6 +33,8 @@ pub struct Credentials {
     /// The first name in the client's certificate, where TLS asked for one and verified it: what its subject alternative
     /// names say (RFC 5280 §4.2.1.6), never its common name.
     pub tls: Option<Box<str>>,
+    /// Its answer to a challenge of ours.
+    pub answer: Option<Box<Answer>>,
 }
 
 /// A user and a password.
@@ -151,6 +155,34 @@ impl Credentials {
         self
     }
 
+    /// Adds an answer to a challenge of ours.
+    #[must_use]
+    pub fn with_answer(mut self, answer: Option<Answer>) -> Self {
+        self.answer = answer.map(Box::new);
+        self
+    }
+
+    /// Whether both show the same `Authorization`, in a time that does not tell where they differ.
+    pub fn shows_the_same_authorization(&self, other: &Self) -> bool {
+        let parts = |shown: &Self| {
+            let basic = shown.basic.as_ref();
+            let [bearer, user, password] = [
+                shown.bearer.as_deref(),
+                basic.map(|basic| &*basic.user),
+                basic.map(|basic| &*basic.password),
+            ]
+            .map(|part| part.map_or_else(String::new, |part| format!("{}:{part}", part.len())));
+            [bearer, user, password].join(" ")
+        };
+        let (one, other) = (parts(self), parts(other));
+        one.as_bytes().ct_eq(other.as_bytes()).into()
+    }
+
+    /// Whether it shows an `Authorization` that is understood.
+    pub const fn has_authorization(&self) -> bool {
+        self.bearer.is_some() || self.basic.is_some()
+    }
+
     /// `None` where the client showed nothing.
     pub fn boxed(self) -> Option<Box<Self>> {
         (self != Self::default()).then(|| Box::new(self))
@@ -174,6 +206,7 @@ impl fmt::Debug for Credentials {
             ("cookie", self.cookie.is_some()),
             ("srt", self.srt.is_some()),
             ("tls", self.tls.is_some()),
+            ("answer", self.answer.is_some()),
         ];
         let shown = parts.iter().filter(|(_, is_there)| *is_there);
         f.write_str("Credentials")?;
@@ -268,6 +301,17 @@ mod tests {
         }
         let long = format!("Bearer {}", "x".repeat(MAX_PART + 1));
         assert_eq!(read(&long).boxed(), None, "a part that is too long");
+    }
+
+    #[test]
+    fn two_requests_show_the_same_authorization_or_another() {
+        let read = |field: &str| Credentials::default().with_authorization(Some(field));
+        let one = read("Bearer abc");
+        assert!(one.shows_the_same_authorization(&read("bearer abc")));
+        for other in ["Bearer abd", "Basic dXNlcjpwYTpzcw==", "Basic OmFiYw==", ""] {
+            assert!(!one.shows_the_same_authorization(&read(other)), "{other}");
+        }
+        assert!(one.has_authorization() && !read("").has_authorization());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! | shape | asked with | yes |
 //! | --- | --- | --- |
 //! | SRS `http_hooks` | JSON, one document for each event | 200 or 201, and the body is `0` or has the code 0 |
-//! | nginx-rtmp notify | a form, `call=publish` or `call=play` | a status that begins with 2 |
+//! | nginx-rtmp notify | a form, `call=publish` or `call=play` | a status that begins with 2, or with 3 and a `Location` that is a name |
 //! | MediaMTX `authMethod: http` | JSON | a status that begins with 2 |
 //! | ours | JSON | 200 and `{"allow": true}` |
 
@@ -16,7 +16,7 @@ use super::limits::Most;
 use super::query::Query;
 use super::question::Question;
 use super::verdict::{Denial, Grant, Verdict, Why};
-use crate::stream::{Action, Protocol};
+use crate::stream::{Action, DEFAULT_APP, Protocol, StreamUrl};
 
 /// A backend that is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +75,17 @@ pub struct Post {
     pub body: String,
 }
 
+/// What a backend answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Said<'a> {
+    /// The status.
+    pub status: u16,
+    /// The `Location` field.
+    pub location: Option<&'a str>,
+    /// The body.
+    pub body: &'a [u8],
+}
+
 /// The end of a session, as a backend is told of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionEnd {
@@ -124,8 +135,13 @@ impl Hook {
         self.on_unpublish.is_some() || self.on_stop.is_some()
     }
 
-    /// What an answer means; `None` if it means nothing, as when there was none.
-    pub fn verdict(&self, status: u16, body: &[u8]) -> Option<Verdict> {
+    /// What an answer to a question means; `None` if it means nothing, as when there was none.
+    pub fn verdict(&self, said: &Said<'_>, question: &Question<'_>) -> Option<Verdict> {
+        let Said {
+            status,
+            location,
+            body,
+        } = *said;
         let yes = || Some(Verdict::Yes(Grant::default()));
         let no = || Some(Verdict::No(Denial::new(Why::Forbidden, NOT_ALLOWED)));
         match self.shape {
@@ -135,13 +151,16 @@ impl Hook {
                 500.. => None,
                 _ => no(),
             },
-            // A name to go on under, or a relay, would change what the client asked for: that is no yes here.
             Shape::NginxRtmp => match status {
                 200..300 => yes(),
+                300..400 => Some(location.map_or_else(
+                    || Verdict::No(Denial::new(Why::Forbidden, NOT_ALLOWED)),
+                    |location| nginx_rename(location, question),
+                )),
                 500.. => None,
                 _ => no(),
             },
-            Shape::Ours => ours(status, body),
+            Shape::Ours => ours(status, body, question),
             Shape::Srs => match status {
                 200 | 201 if is_zero(body) => yes(),
                 500.. => None,
@@ -348,8 +367,34 @@ fn our_question(
     document
 }
 
-/// `{"allow": true, "viewer": "seven", "valid_for": 60}`, or `{"allow": false, "reason": "…"}`.
-fn ours(status: u16, body: &[u8]) -> Option<Verdict> {
+/// The name in the `Location` of nginx-rtmp, in the app that was asked for. A URL would be a relay to another server, which
+/// is no yes here.
+fn nginx_rename(location: &str, question: &Question<'_>) -> Verdict {
+    let (name, _) = location.split_once('?').unwrap_or((location, ""));
+    if name.contains("://") || name.trim_matches('/').is_empty() {
+        return Verdict::No(Denial::new(Why::Forbidden, NOT_ALLOWED));
+    }
+    let name = name.trim_matches('/');
+    let path = match question.stream.app() {
+        DEFAULT_APP => name.to_owned(),
+        app => [app, "/", name].concat(),
+    };
+    let grant = renamed(Grant::default(), &path, question);
+    grant.map_or_else(Verdict::No, Verdict::Yes)
+}
+
+/// The grant for another stream than was asked for: on the same vhost, with a name that a client could have given.
+fn renamed(grant: Grant, path: &str, question: &Question<'_>) -> Result<Grant, Denial> {
+    let named = StreamUrl::of_path(question.stream.vhost(), path);
+    let named = named.map_err(|_| Denial::new(Why::Forbidden, NOT_ALLOWED))?;
+    Ok(Grant {
+        stream: Some(named).filter(|named| named != question.stream),
+        ..grant
+    })
+}
+
+/// `{"allow": true, "viewer": "seven", "stream": "live/b"}`, or `{"allow": false, "reason": "…"}`.
+fn ours(status: u16, body: &[u8], question: &Question<'_>) -> Option<Verdict> {
     if status != 200 {
         let denied = Denial::new(Why::Forbidden, NOT_ALLOWED);
         return (400..500).contains(&status).then_some(Verdict::No(denied));
@@ -357,11 +402,18 @@ fn ours(status: u16, body: &[u8]) -> Option<Verdict> {
     let document: Value = serde_json::from_slice(body).ok()?;
     let text = |name: &str| document.get(name).and_then(Value::as_str);
     if document.get("allow")?.as_bool()? {
-        return Some(Verdict::Yes(Grant {
+        let grant = Grant {
             who: Identity::viewer(text("viewer").unwrap_or_default()),
             limits: document.get("limits").map(most),
             ..Grant::default()
-        }));
+        };
+        return Some(match document.get("stream") {
+            None | Some(Value::Null) => Verdict::Yes(grant),
+            Some(named) => {
+                let path = named.as_str().unwrap_or_default();
+                renamed(grant, path, question).map_or_else(Verdict::No, Verdict::Yes)
+            }
+        });
     }
     let reason = text("reason").unwrap_or(NOT_ALLOWED);
     let reason: String = reason
@@ -437,7 +489,6 @@ const NGINX_FIELDS: [&str; 7] = [
 mod tests {
     use super::*;
     use crate::access::credentials::{Basic, Credentials};
-    use crate::stream::StreamUrl;
 
     fn hook(shape: Shape) -> Hook {
         let url = |path: &str| Some(format!("http://10.0.0.9/{path}").into());
@@ -517,6 +568,62 @@ mod tests {
         assert_eq!(document, expected);
     }
 
+    fn answered(shape: Shape, status: u16, location: Option<&str>, body: &str) -> Option<Verdict> {
+        let stream: StreamUrl = "h.example/live/cam1".parse().unwrap();
+        let nothing = Credentials::default();
+        let question = Question {
+            stream: &stream,
+            action: Action::Publish,
+            protocol: Protocol::Rtmp,
+            client: "192.0.2.10".parse().unwrap(),
+            credentials: &nothing,
+        };
+        let said = Said {
+            status,
+            location,
+            body: body.as_bytes(),
+        };
+        hook(shape).verdict(&said, &question)
+    }
+
+    #[test]
+    fn a_backend_may_give_a_stream_another_name_that_a_client_could_give() {
+        let nginx = |location: &'static str| (Shape::NginxRtmp, 302, Some(location), String::new());
+        let ours = |stream: &str| {
+            let body = format!(r#"{{"allow":true,"stream":{stream}}}"#);
+            (Shape::Ours, 200, None, body)
+        };
+        let rows = [
+            ("a name", nginx("cam2"), Some(Some("h.example/live/cam2"))),
+            (
+                "with arguments",
+                nginx("cam2?a=1"),
+                Some(Some("h.example/live/cam2")),
+            ),
+            ("its own name", nginx("cam1"), Some(None)),
+            ("a relay", nginx("rtmp://10.0.0.1/live/cam2"), None),
+            ("a page", nginx("http://10.0.0.1/cam2"), None),
+            ("nothing", nginx(""), None),
+            ("no name that a client could give", nginx("cam2/../x"), None),
+            (
+                "a path",
+                ours(r#""studio/b""#),
+                Some(Some("h.example/studio/b")),
+            ),
+            ("none", ours("null"), Some(None)),
+            ("no text", ours("7"), None),
+            ("an empty one", ours(r#""""#), None),
+        ];
+        for (cause, (shape, status, location, body), expected) in rows {
+            let renamed = match answered(shape, status, location, &body) {
+                Some(Verdict::Yes(grant)) => Some(grant.stream.map(|stream| stream.to_string())),
+                _ => None,
+            };
+            let renamed = renamed.as_ref().map(Option::as_deref);
+            assert_eq!(renamed, expected, "{}: {cause}", shape.name());
+        }
+    }
+
     #[test]
     fn an_answer_means_what_its_kind_of_backend_means() {
         let rows: &[(&str, Shape, u16, &str, Option<bool>)] = &[
@@ -547,7 +654,13 @@ mod tests {
             ("no content", Shape::Srs, 204, "0", Some(false)),
             ("a broken backend", Shape::Srs, 502, "0", None),
             ("any success", Shape::NginxRtmp, 204, "", Some(true)),
-            ("a rename", Shape::NginxRtmp, 302, "", Some(false)),
+            (
+                "a rename without a name",
+                Shape::NginxRtmp,
+                302,
+                "",
+                Some(false),
+            ),
             ("not found", Shape::NginxRtmp, 404, "", Some(false)),
             ("a broken backend", Shape::NginxRtmp, 500, "", None),
             ("any success", Shape::MediaMtx, 204, "", Some(true)),
@@ -573,7 +686,7 @@ mod tests {
             ("a redirect", Shape::Ours, 302, "", None),
         ];
         for (cause, shape, status, body, expected) in rows {
-            let verdict = hook(*shape).verdict(*status, body.as_bytes());
+            let verdict = answered(*shape, *status, None, body);
             let may = verdict.map(|verdict| matches!(verdict, Verdict::Yes(_)));
             assert_eq!(may, *expected, "{}: {cause}", shape.name());
         }

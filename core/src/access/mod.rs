@@ -9,7 +9,8 @@
 //! | [`bans`] | who may not, until when, whatever the rules say |
 //! | [`limits`], [`tally`] | how much there may be at once of what, and how much there is |
 //! | [`verdict`] | the answer, and how those of several checks become one |
-//! | [`networks`], [`keys`], [`passwords`], [`signed`], [`jwt`] | the checks that need nobody else |
+//! | [`networks`], [`keys`], [`passwords`], [`digests`], [`signed`], [`jwt`] | the checks that need nobody else |
+//! | [`challenge`] | logins in which a client shows that it knows a password and does not send it |
 //! | [`pass`] | what an operator's browser shows after a login to the console |
 //! | [`hooks`] | what a backend is asked, and what its answer means |
 //! | [`table`] | reads the rules and checks of a settings file |
@@ -17,7 +18,9 @@
 //! Nothing here asks anybody: a check that needs an answer from outside is named, and the shell brings the answer.
 
 pub mod bans;
+pub mod challenge;
 pub mod credentials;
+pub mod digests;
 pub mod hooks;
 pub mod identity;
 pub mod jwt;

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
+use super::challenge::Answer;
 use super::credentials::{Basic, Credentials, SRT_KEY, SrtUser};
 use super::query::Query;
 use crate::stream::{Action, DEFAULT_APP, Protocol, StreamUrl};
@@ -50,6 +51,7 @@ impl<'a> Question<'a> {
             cookie,
             srt,
             tls,
+            answer,
         } = credentials;
         let (user, password) = match basic {
             Some(Basic { user, password }) => (Some(&**user), Some(&**password)),
@@ -59,6 +61,16 @@ impl<'a> Question<'a> {
             Some(SrtUser { user, key }) => (user.as_deref(), key.as_deref()),
             None => (None, None),
         };
+        let answer = answer.as_deref().map(|answer| {
+            let Answer {
+                scheme,
+                user,
+                rest,
+                response,
+            } = answer;
+            [scheme.as_str(), user, rest, response]
+        });
+        let answered = |part: usize| answer.as_ref().and_then(|parts| parts.get(part).copied());
         let address = client.to_string();
         let parts = [
             Some(stream.as_str()),
@@ -74,6 +86,10 @@ impl<'a> Question<'a> {
             srt_user,
             srt_key,
             tls.as_deref(),
+            answered(0),
+            answered(1),
+            answered(2),
+            answered(3),
         ];
         let mut hash =
             <Hmac<Sha256> as Mac>::new_from_slice(secret).expect("HMAC takes keys of any length");
@@ -124,6 +140,17 @@ pub struct Shown<'a> {
     pub text: Cow<'a, str>,
     /// The query parameter that it stood in, or the field of an SRT stream id.
     pub parameter: Option<&'a str>,
+    /// The header that it stood in.
+    pub header: Option<UsedHeader>,
+}
+
+/// A header in which a client shows who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UsedHeader {
+    /// `Authorization`.
+    Authorization,
+    /// The cookie of this name, among others.
+    Cookie(Box<str>),
 }
 
 /// A user and a password, wherever the protocol has room for them.
@@ -135,6 +162,8 @@ pub struct Login<'a> {
     pub password: Cow<'a, str>,
     /// The query parameters or the fields of an SRT stream id that they stood in.
     pub parameters: Vec<&'static str>,
+    /// The header that they stood in.
+    pub header: Option<UsedHeader>,
 }
 
 impl<'a> Question<'a> {
@@ -142,9 +171,10 @@ impl<'a> Question<'a> {
     /// query parameters of these names, the cookies of these names.
     pub fn shown<'p: 'a>(&self, parameters: &'p [Box<str>]) -> impl Iterator<Item = Shown<'a>> {
         let credentials = self.credentials;
-        let whole = |text: &'a str| Shown {
+        let authorized = |text: &'a str| Shown {
             text: Cow::Borrowed(text),
             parameter: None,
+            header: Some(UsedHeader::Authorization),
         };
         let srt = credentials.srt.as_ref().and_then(|srt| srt.key.as_deref());
         let fields = [
@@ -154,30 +184,33 @@ impl<'a> Question<'a> {
         let in_id = srt.map(|text| Shown {
             text: Cow::Borrowed(text),
             parameter: Some(SRT_KEY),
+            header: None,
         });
         let query = self.query();
         let in_query = parameters.iter().filter_map(move |name| {
             Some(Shown {
                 text: query.value(name)?,
                 parameter: Some(&**name),
+                header: None,
             })
         });
         let cookies = credentials.cookie.as_deref().unwrap_or_default();
         let in_cookies = cookies.split(';').filter_map(move |pair| {
             let (name, value) = pair.trim().split_once('=')?;
-            parameters
-                .iter()
-                .any(|wanted| **wanted == *name)
-                .then_some(value)
+            let is_wanted = parameters.iter().any(|wanted| **wanted == *name);
+            is_wanted.then(|| Shown {
+                text: Cow::Borrowed(value),
+                parameter: None,
+                header: Some(UsedHeader::Cookie(name.into())),
+            })
         });
         let all = fields
             .into_iter()
             .flatten()
-            .map(whole)
+            .map(authorized)
             .chain(in_id)
             .chain(in_query);
-        all.chain(in_cookies.map(whole))
-            .filter(|shown| !shown.text.is_empty())
+        all.chain(in_cookies).filter(|shown| !shown.text.is_empty())
     }
 
     /// The user and password: of `Authorization`, of an SRT stream id, or the query's `user` and `pass`.
@@ -187,9 +220,13 @@ impl<'a> Question<'a> {
             user: user.into(),
             password: password.into(),
             parameters: Vec::new(),
+            header: None,
         };
         if let Some(Basic { user, password }) = &self.credentials.basic {
-            return Some(login(user, password));
+            return Some(Login {
+                header: Some(UsedHeader::Authorization),
+                ..login(user, password)
+            });
         }
         if let Some(SrtUser {
             user: Some(user),
@@ -212,6 +249,7 @@ impl<'a> Question<'a> {
             user: query.value("user")?,
             password: query.value("pass")?,
             parameters: vec!["user", "pass"],
+            header: None,
         })
     }
 }
@@ -226,6 +264,7 @@ pub fn path_of(stream: &StreamUrl) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::challenge::AnswerScheme;
     use super::*;
     use proptest::prelude::*;
 
@@ -254,7 +293,7 @@ mod tests {
 
     prop_compose! {
         fn credentials()(
-            parts in proptest::collection::vec(proptest::option::of("[ab]{0,2}"), 9),
+            parts in proptest::collection::vec(proptest::option::of("[ab]{0,2}"), 12),
         ) -> Credentials {
             let part = |index: usize| parts[index].as_deref().map(Into::into);
             let pair = |first: usize, second: usize| Some((part(first)?, part(second)?));
@@ -267,6 +306,14 @@ mod tests {
                 srt: Some(SrtUser { user: part(6), key: part(7) })
                     .filter(|srt| *srt != SrtUser::default()),
                 tls: part(8),
+                answer: part(9).map(|user| {
+                    Box::new(Answer {
+                        scheme: AnswerScheme::Md5,
+                        user,
+                        rest: part(10).unwrap_or_default(),
+                        response: part(11).unwrap_or_default(),
+                    })
+                }),
             }
         }
     }
@@ -297,7 +344,7 @@ mod tests {
 
         /// Few random questions differ in one part only, so each part is changed by itself.
         #[test]
-        fn each_part_counts(one in asked(), other in asked(), part in 0..12usize) {
+        fn each_part_counts(one in asked(), other in asked(), part in 0..13usize) {
             let mut changed = one.clone();
             let (to, from) = (&mut changed.credentials, other.credentials);
             match part {
@@ -312,6 +359,7 @@ mod tests {
                 8 => to.cookie = from.cookie,
                 9 => to.srt = from.srt,
                 10 => to.tls = from.tls,
+                11 => to.answer = from.answer,
                 _ => {}
             }
             prop_assert_eq!(one.key() == changed.key(), one == changed);

@@ -6,14 +6,16 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::challenge::AnswerScheme;
+use super::digests::DigestUsers;
 use super::hooks::Hook;
 use super::identity::Identity;
-use super::jwt::Jwt;
+use super::jwt::{Jwt, JwtKeys};
 use super::keys::Keys;
 use super::limits::Limit;
 use super::networks::Network;
 use super::passwords::Users;
-use super::question::Question;
+use super::question::{Question, UsedHeader};
 use super::signed::{Scheme, Signed};
 use super::verdict::{Denial, Grant, Quorum, Trial, Verdict, Why};
 use crate::place::pattern::Pattern;
@@ -89,6 +91,8 @@ pub struct Check {
 pub enum CheckKind {
     /// The subject of the client's certificate, as a pattern.
     Certificate(Vec<Pattern>),
+    /// A user who answers a challenge.
+    Digest(DigestUsers),
     /// What a backend says.
     Hook(Hook),
     /// A token.
@@ -103,6 +107,15 @@ pub enum CheckKind {
     Signed(Signed),
 }
 
+/// In which ways a client may say who it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Challenges {
+    /// By a user and a password, or by a key in the place of the password.
+    pub basic: bool,
+    /// By an answer to a challenge, made in these ways.
+    pub digest: Vec<AnswerScheme>,
+}
+
 /// What comes of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -110,6 +123,8 @@ pub enum Step {
     Answer(Verdict),
     /// A backend has to be asked.
     Ask,
+    /// A token has to be checked with keys that are published, by [`Jwt::check`].
+    Keys,
     /// A password has to be compared with a hash, which takes too long to do at once; if it fits, the answer is this one.
     Password {
         /// The hash.
@@ -133,6 +148,108 @@ impl Rules {
         self.rules
             .iter()
             .any(|rule| rule.whom.is_about(stream, action))
+    }
+
+    /// In which ways a client may say who it is, where its protocol has it asked.
+    pub fn challenges(&self, question: &Question<'_>) -> Challenges {
+        let listed = self
+            .deciding(question)
+            .map(|(_, rule)| self.listed(rule))
+            .unwrap_or_default();
+        let mut challenges = Challenges::default();
+        for check in listed {
+            match &check.kind {
+                CheckKind::Digest(users) => challenges.digest.extend(&users.algorithms),
+                CheckKind::Hook(_)
+                | CheckKind::Jwt(_)
+                | CheckKind::Keys(..)
+                | CheckKind::Passwords(_) => challenges.basic = true,
+                CheckKind::Certificate(_) | CheckKind::Networks(_) | CheckKind::Signed(_) => {}
+            }
+        }
+        challenges.digest.dedup();
+        challenges.basic |= challenges.digest.is_empty();
+        challenges
+    }
+
+    /// Whether a client has to log in before it has named its stream, of which `question` knows the vhost and the app: a
+    /// rule that may be about what it will ask for lets nobody else in.
+    pub fn wants_login(&self, question: &Question<'_>) -> bool {
+        for rule in &self.rules {
+            if !rule.whom.may_fit(question) {
+                continue;
+            }
+            let wants = self.only_logins(rule, question);
+            if wants || rule.whom.streams.is_empty() {
+                return wants;
+            }
+        }
+        false
+    }
+
+    /// Whether only who logs in passes a rule.
+    fn only_logins(&self, rule: &Rule, question: &Question<'_>) -> bool {
+        let is_login = |check: &&Check| matches!(check.kind, CheckKind::Digest(_));
+        let listed = self.listed(rule);
+        match rule.decide {
+            Decide::Allow | Decide::Deny => false,
+            Decide::Checks(Quorum::All, _) => listed.iter().any(is_login),
+            Decide::Checks(Quorum::Any, _) => {
+                let is_elsewhere = |check: &&Check| match &check.kind {
+                    CheckKind::Networks(networks) => !networks
+                        .iter()
+                        .any(|network| network.contains(question.client)),
+                    _ => false,
+                };
+                listed.iter().any(is_login)
+                    && listed
+                        .iter()
+                        .all(|check| is_login(check) || is_elsewhere(check))
+            }
+        }
+    }
+
+    fn listed(&self, rule: &Rule) -> Vec<&Check> {
+        match &rule.decide {
+            Decide::Allow | Decide::Deny => Vec::new(),
+            Decide::Checks(_, places) => {
+                let listed = places.iter().filter_map(|place| self.checks.get(*place));
+                listed.collect()
+            }
+        }
+    }
+
+    /// The headers in which a client may show who it is, where the rule that decides about it keeps what was used up from
+    /// origins.
+    pub fn headers_to_take_out(&self, question: &Question<'_>) -> Vec<UsedHeader> {
+        let Some((_, rule)) = self.deciding(question).filter(|(_, rule)| rule.take_out) else {
+            return Vec::new();
+        };
+        let mut headers = vec![UsedHeader::Authorization];
+        for check in self.listed(rule) {
+            if let CheckKind::Keys(_, names)
+            | CheckKind::Jwt(Jwt {
+                parameters: names, ..
+            }) = &check.kind
+            {
+                headers.extend(names.iter().cloned().map(UsedHeader::Cookie));
+            }
+        }
+        headers
+    }
+
+    /// Where keys are published that sign tokens.
+    pub fn key_sets(&self) -> impl Iterator<Item = &str> {
+        self.checks.iter().filter_map(|check| match &check.kind {
+            CheckKind::Jwt(jwt) => jwt.published_at.as_deref(),
+            _ => None,
+        })
+    }
+
+    /// Whether a check has clients answer a challenge.
+    pub fn have_logins(&self) -> bool {
+        let is_login = |check: &Check| matches!(check.kind, CheckKind::Digest(_));
+        self.checks.iter().any(is_login)
     }
 
     /// How much there may be at once.
@@ -215,12 +332,31 @@ impl Rules {
     }
 }
 
+impl Rule {
+    /// Whether it says no, whoever asks.
+    pub fn denies(&self) -> bool {
+        self.decide == Decide::Deny
+    }
+}
+
 impl Whom {
     /// Whether it is about a request.
     pub fn fits(&self, question: &Question<'_>) -> bool {
+        self.is_about(question.stream, question.action) && self.is_about_client(question)
+    }
+
+    /// Whether it may be about a request of which the stream is not known yet, and only its vhost and app.
+    fn may_fit(&self, question: &Question<'_>) -> bool {
+        let unnamed = Self {
+            streams: Vec::new(),
+            ..self.clone()
+        };
+        unnamed.fits(question)
+    }
+
+    fn is_about_client(&self, question: &Question<'_>) -> bool {
         let anywhere = self.networks.is_empty();
-        self.is_about(question.stream, question.action)
-            && (self.protocols.is_empty() || self.protocols.contains(&question.protocol))
+        (self.protocols.is_empty() || self.protocols.contains(&question.protocol))
             && (anywhere
                 || self
                     .networks
@@ -289,8 +425,10 @@ impl Check {
     pub fn examine(&self, question: &Question<'_>, now: u64) -> Step {
         let verdict = match &self.kind {
             CheckKind::Certificate(subjects) => certificate(subjects, question),
+            CheckKind::Digest(users) => users.check(question),
             CheckKind::Hook(_) => return Step::Ask,
-            CheckKind::Jwt(jwt) => jwt.check(question, now),
+            CheckKind::Jwt(jwt) if jwt.published_at.is_some() => return Step::Keys,
+            CheckKind::Jwt(jwt) => jwt.check(question, &JwtKeys::default(), now),
             CheckKind::Keys(keys, parameters) => key(keys, parameters, question),
             CheckKind::Networks(networks) => {
                 if networks
@@ -315,8 +453,16 @@ impl fmt::Display for Check {
         write!(f, "{} (", self.name)?;
         match &self.kind {
             CheckKind::Certificate(_) => f.write_str("the client's certificate")?,
+            CheckKind::Digest(users) => {
+                write!(f, "one of {} users who answers a challenge", users.count())?;
+            }
             CheckKind::Hook(hook) => write!(f, "a backend asked as {}", hook.shape.name())?,
-            CheckKind::Jwt(jwt) => write!(f, "a JSON Web Token, {} keys", jwt.keys.count())?,
+            CheckKind::Jwt(jwt) => {
+                write!(f, "a JSON Web Token, {} keys", jwt.keys.count())?;
+                if jwt.published_at.is_some() {
+                    f.write_str(" and those that are published")?;
+                }
+            }
             CheckKind::Keys(keys, _) => write!(f, "one of {} keys", keys.count())?,
             CheckKind::Networks(networks) => write!(f, "from {}", or(networks))?,
             CheckKind::Passwords(users) => write!(f, "one of {} users", users.count())?,
@@ -347,6 +493,7 @@ fn key(keys: &Keys, parameters: &[Box<str>], question: &Question<'_>) -> Verdict
             return Verdict::Yes(Grant {
                 who: Identity::key(owner),
                 used: shown.parameter.into_iter().map(Into::into).collect(),
+                headers: shown.header.into_iter().collect(),
                 ..Grant::default()
             });
         }
@@ -373,6 +520,7 @@ fn password(users: &Users, question: &Question<'_>) -> Step {
         Verdict::Yes(Grant {
             who: Identity::viewer(&login.user),
             used: login.parameters.into_iter().map(Into::into).collect(),
+            headers: login.header.into_iter().collect(),
             ..Grant::default()
         })
     } else {

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::challenge::AnswerScheme;
+use super::digests::DigestUsers;
 use super::hooks::{Hook, Shape, Unanswered};
 use super::jwt::{Claims, Jwt, JwtKeys};
 use super::keys::Keys;
@@ -199,6 +201,7 @@ fn check(entry: &Value) -> Result<Check, String> {
                 fields.name()?,
             )
         }
+        Some("digest") => digest(entry)?,
         Some("hook") => hook(entry)?,
         Some("jwt") => jwt(entry)?,
         Some("keys") => {
@@ -228,12 +231,30 @@ fn check(entry: &Value) -> Result<Check, String> {
         Some("signed") => signed(entry)?,
         _ => {
             return Err(
-                "kind: none of certificate, hook, jwt, keys, networks, passwords and signed"
+                "kind: none of certificate, digest, hook, jwt, keys, networks, passwords and signed"
                     .to_owned(),
             );
         }
     };
     Ok(Check { name, kind })
+}
+
+fn digest(entry: &Value) -> Result<(CheckKind, Box<str>), String> {
+    let fields = Fields::of_check(entry, &["users", "algorithms"])?;
+    let mut users = DigestUsers::default();
+    for line in fields.needed("users")? {
+        users.add(line).map_err(|error| format!("users: {error}"))?;
+    }
+    let named = |word: &str| match word {
+        "md5" => Ok(AnswerScheme::Md5),
+        "sha-256" => Ok(AnswerScheme::Sha256),
+        _ => Err("algorithms: neither md5 nor sha-256".to_owned()),
+    };
+    if fields.has("algorithms") {
+        let listed = fields.needed("algorithms")?.into_iter().map(named);
+        users.algorithms = listed.collect::<Result<_, String>>()?;
+    }
+    Ok((CheckKind::Digest(users), fields.name()?))
 }
 
 fn hook(entry: &Value) -> Result<(CheckKind, Box<str>), String> {
@@ -300,6 +321,7 @@ fn jwt(entry: &Value) -> Result<(CheckKind, Box<str>), String> {
         entry,
         &[
             "jwks",
+            "jwks_url",
             "secrets",
             "issuer",
             "audience",
@@ -315,8 +337,12 @@ fn jwt(entry: &Value) -> Result<(CheckKind, Box<str>), String> {
     }
     let secrets = JwtKeys::of_secrets(fields.list("secrets")?);
     keys = keys.and(secrets.map_err(|error| format!("secrets: {error}"))?);
-    if keys.count() == 0 {
-        return Err("a jwt check needs jwks or secrets".to_owned());
+    let published_at = fields.text("jwks_url")?;
+    if published_at.is_some_and(|url| !may_publish_keys(url)) {
+        return Err("jwks_url: not https://, which keys have to come by".to_owned());
+    }
+    if keys.count() == 0 && published_at.is_none() {
+        return Err("a jwt check needs jwks, jwks_url or secrets".to_owned());
     }
     let permissions = fields.text("permissions_claim")?;
     let claims = match fields.text("claims")? {
@@ -329,12 +355,20 @@ fn jwt(entry: &Value) -> Result<(CheckKind, Box<str>), String> {
     };
     let jwt = Jwt {
         keys,
+        published_at: published_at.map(Into::into),
         issuer: fields.text("issuer")?.map(Into::into),
         audience: fields.text("audience")?.map(Into::into),
         claims,
         parameters: fields.names("parameters", &["token", "jwt"])?,
     };
     Ok((CheckKind::Jwt(jwt), fields.name()?))
+}
+
+/// Whether keys that come from there are those that were published: who can change them on their way signs tokens. Nobody
+/// can on this machine.
+fn may_publish_keys(url: &str) -> bool {
+    let local = ["http://127.0.0.1:", "http://[::1]:", "http://localhost:"];
+    url.starts_with("https://") || local.iter().any(|prefix| url.starts_with(prefix))
 }
 
 fn signed(entry: &Value) -> Result<(CheckKind, Box<str>), String> {

@@ -151,20 +151,20 @@ impl Tally {
         }
     }
 
-    /// Counts a session that begins, unless a limit is in the way. `own` is what the verdict on it said, which counts by
+    /// Counts a session that begins, unless a limit is in the way. `names` is the request by each name of its stream. `own` is what the verdict on it said, which counts by
     /// the viewer, or for this session alone where the viewer is not known.
     ///
     /// # Errors
     /// [`Exceeded`]; nothing is counted then.
     pub fn enter(
         &mut self,
-        question: &Question<'_>,
+        names: &[Question<'_>],
         who: &Identity,
         own: Option<&Most>,
         now: u64,
     ) -> Result<Counted, Exceeded> {
-        for (key, most, per) in self.about(question, who, own) {
-            self.has_room(key, &most, per, question.action)?;
+        for (key, most, per) in self.about(names, who, own) {
+            self.has_room(key, &most, per, action_of(names))?;
             if let Some(limit) = most.new_per_second
                 && let Some(window) = self.beginnings.get(&key)
                 && window.count_at(now, SECOND) >= limit
@@ -176,7 +176,7 @@ impl Tally {
                 });
             }
         }
-        let about = self.about(question, who, own);
+        let about = self.about(names, who, own);
         let paced = about
             .iter()
             .filter(|(_, most, _)| most.new_per_second.is_some());
@@ -186,22 +186,18 @@ impl Tally {
         for key in paced {
             happened(&mut self.beginnings, key, now, SECOND);
         }
-        Ok(self.adopt(question, who, own))
+        Ok(self.adopt(names, who, own))
     }
 
     /// Counts a session that is there already, whatever the limits say.
-    pub fn adopt(
-        &mut self,
-        question: &Question<'_>,
-        who: &Identity,
-        own: Option<&Most>,
-    ) -> Counted {
-        let about = self.about(question, who, own);
+    pub fn adopt(&mut self, names: &[Question<'_>], who: &Identity, own: Option<&Most>) -> Counted {
+        let action = action_of(names);
+        let about = self.about(names, who, own);
         let kbps = about
             .iter()
             .filter_map(|(_, most, _)| most.publish_kbps)
             .min()
-            .filter(|_| question.action == Action::Publish);
+            .filter(|_| action == Action::Publish);
         let mut keys: Vec<CountKey> = about
             .iter()
             .filter(|(_, most, _)| most.counts())
@@ -215,13 +211,10 @@ impl Tally {
         }
         for key in &keys {
             let count = self.counts.entry(*key).or_default();
-            *count.of(question.action) = count.of(question.action).saturating_add(1);
+            *count.of(action) = count.of(action).saturating_add(1);
         }
         self.next += 1;
-        let held = Held {
-            action: question.action,
-            keys,
-        };
+        let held = Held { action, keys };
         self.held.insert(self.next, held);
         Counted {
             ticket: Some(self.next),
@@ -280,13 +273,13 @@ impl Tally {
 
     fn about(
         &self,
-        question: &Question<'_>,
+        names: &[Question<'_>],
         who: &Identity,
         own: Option<&Most>,
     ) -> Vec<(CountKey, Most, &'static str)> {
-        let listed = self.limits.iter().filter_map(|limit| {
-            let key = limit.count_of(question, who)?;
-            Some((key, limit.most, limit.per().name()))
+        let listed = self.limits.iter().flat_map(|limit| {
+            let keys = names.iter().filter_map(|name| limit.count_of(name, who));
+            keys.map(|key| (key, limit.most, limit.per().name()))
         });
         let own = own.map(|most| {
             let viewer = who
@@ -370,6 +363,13 @@ impl Window {
     }
 }
 
+/// What a request wants, by any of its names.
+fn action_of(names: &[Question<'_>]) -> Action {
+    names
+        .first()
+        .map_or(Action::Play, |question| question.action)
+}
+
 /// Notes that something happened. Where the table is full of what happened just now, it is not noted.
 fn happened(table: &mut HashMap<CountKey, Window>, key: CountKey, now: u64, length: u64) {
     if table.len() >= MOST_WINDOWS && !table.contains_key(&key) {
@@ -445,7 +445,7 @@ mod tests {
 
         fn enter(&self, tally: &mut Tally, own: Option<&Most>, now: u64) -> Result<Counted, What> {
             let nothing = Credentials::default();
-            let entered = tally.enter(&self.question(&nothing), &self.who, own, now);
+            let entered = tally.enter(&[self.question(&nothing)], &self.who, own, now);
             entered.map_err(|exceeded| exceeded.what)
         }
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::identity::Identity;
 use super::limits::Most;
+use super::question::UsedHeader;
 use super::rules::Bind;
 use crate::stream::StreamUrl;
 
@@ -39,6 +40,8 @@ pub struct Grant {
     pub recheck: Option<Duration>,
     /// The query parameters that were used up here.
     pub used: Vec<Box<str>>,
+    /// The headers that were used up here.
+    pub headers: Box<[UsedHeader]>,
     /// Those that were used here, and that the origin gets all the same.
     pub passed: Vec<Box<str>>,
 }
@@ -81,6 +84,7 @@ impl Grant {
         };
         let mut used = self.used;
         used.extend(other.used);
+        let headers = [self.headers, other.headers].concat().into();
         let mut passed = self.passed;
         passed.extend(other.passed);
         Self {
@@ -95,6 +99,7 @@ impl Grant {
             bind: self.bind,
             recheck: self.recheck,
             used,
+            headers,
             passed,
         }
     }

@@ -19,6 +19,8 @@ pub struct Naming {
     pub strip: Option<Box<str>>,
     /// Segments that are put before every path.
     pub prepend: Option<Box<str>>,
+    /// The stream has another name than the client's address gives it, so that no address passes as it came.
+    pub is_other: bool,
 }
 
 /// Why an origin cannot be asked for a stream.
@@ -47,7 +49,8 @@ impl Naming {
 
     /// Whether addresses of `clients` pass as they came.
     pub fn is_of(&self, clients: Dialect) -> bool {
-        self.dialect == clients && self.strip.is_none() && self.prepend.is_none()
+        let is_same = self.strip.is_none() && self.prepend.is_none() && !self.is_other;
+        self.dialect == clients && is_same
     }
 
     /// Whether the origin can be asked for `stream` at all.

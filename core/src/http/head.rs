@@ -7,6 +7,7 @@
 use std::net::IpAddr;
 
 use super::base::FORWARDED_PREFIX;
+use crate::access::question::UsedHeader;
 
 /// The head of a request, with its target in origin form.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,6 +117,35 @@ impl RequestHead {
         }
         head.headers.forward(client, self.host());
         head
+    }
+
+    /// Takes out the headers in which a client showed who it is.
+    pub fn take_out(&mut self, used: &[UsedHeader]) {
+        for header in used {
+            match header {
+                UsedHeader::Authorization => self.headers.remove("authorization"),
+                UsedHeader::Cookie(name) => self.take_cookie(name),
+            }
+        }
+    }
+
+    fn take_cookie(&mut self, name: &str) {
+        let lines: Vec<String> = self
+            .headers
+            .all("cookie")
+            .map(|line| {
+                let line = String::from_utf8_lossy(line);
+                let others = line.split(';').map(str::trim).filter(|pair| {
+                    let own = pair.split_once('=').map_or(*pair, |(own, _)| own);
+                    own.trim() != name
+                });
+                others.collect::<Vec<_>>().join("; ")
+            })
+            .collect();
+        self.headers.remove("cookie");
+        for line in lines.iter().filter(|line| !line.is_empty()) {
+            self.headers.push("Cookie", line);
+        }
     }
 
     /// The scheme and the host of the URL by which the client asked. A trusted proxy is believed about both.

@@ -165,13 +165,18 @@ impl Client {
             .map_or("", |(_, app)| app);
         let mut properties: Vec<(String, Value)> = vec![
             ("app".to_owned(), app.into()),
-            ("type".to_owned(), "nonprivate".into()),
-            (
-                "flashVer".to_owned(),
-                "FMLE/3.0 (compatible; Sluicegate)".into(),
-            ),
             ("tcUrl".to_owned(), self.tc_url.as_str().into()),
         ];
+        // Servers tell encoders from players by these.
+        let own: &[(&str, &str)] = match self.action {
+            Action::Play => &[("flashVer", "LNX 9,0,124,2")],
+            Action::Publish => &[
+                ("type", "nonprivate"),
+                ("flashVer", "FMLE/3.0 (compatible; Sluicegate)"),
+            ],
+        };
+        let own = own.iter();
+        properties.extend(own.map(|(name, value)| ((*name).to_owned(), (*value).into())));
         properties.append(&mut self.extra);
         self.set_chunk_size(CHUNK_SIZE);
         let object = Value::Object(properties);

@@ -6,8 +6,11 @@
 //!
 //! Feed it bytes, send its output, and read its events.
 
+mod at_connect;
+
 use std::collections::VecDeque;
 
+use self::at_connect::AtConnect;
 use super::amf0::Value;
 use super::chunk::{ChunkError, ChunkReader, ChunkWriter};
 use super::handshake::{HandshakeError, ServerHandshake};
@@ -34,6 +37,7 @@ pub struct Server {
     next_stream: u32,
     streams: Vec<OpenStream>,
     phase: Phase,
+    at_connect: AtConnect,
     /// How many of the bytes that are kept for a replay came after the request.
     after_request: usize,
 }
@@ -46,6 +50,8 @@ pub enum ServerEvent {
         /// The message stream.
         stream_id: u32,
     },
+    /// The client says what it is. Nothing after that is read until [`Server::welcome`].
+    Connect(Box<Command>),
     /// Audio, video, data or an aggregate from an accepted publisher.
     Media(Message),
     /// A player wants nothing for a while, or wants to go on.
@@ -236,6 +242,7 @@ impl Server {
             next_stream: 1,
             streams: Vec::new(),
             phase,
+            at_connect: AtConnect::NONE,
             after_request: 0,
         }
     }
@@ -266,7 +273,11 @@ impl Server {
                 let (within, beyond) =
                     input.split_at(input.len().min(MAX_REPLAY.saturating_sub(replay.len())));
                 replay.extend_from_slice(input);
-                self.read(within)?;
+                if self.waits_at_connect() {
+                    self.keep_unread(within)?;
+                } else {
+                    self.read(within)?;
+                }
                 if beyond.is_empty() || self.is_asked() {
                     self.after_request += beyond.len();
                     Ok(())
@@ -439,6 +450,9 @@ impl Server {
     fn read(&mut self, mut input: &[u8]) -> Result<(), ServerError> {
         while let Some(message) = self.reader.read(&mut input)? {
             self.message(message)?;
+            if self.waits_at_connect() {
+                return self.keep_unread(input);
+            }
             if !self.is_asked() {
                 continue;
             }
@@ -538,35 +552,6 @@ impl Server {
             }
             _ => {}
         }
-        Ok(())
-    }
-
-    fn connect(&mut self, command: Command) -> Result<(), ServerError> {
-        if self.connect.is_some() {
-            return Err(ServerError::OutOfTurn("a second connect"));
-        }
-        self.send(chunk_stream::CONTROL, &Message::window_ack_size(WINDOW));
-        self.send(chunk_stream::CONTROL, &Message::set_peer_bandwidth(WINDOW));
-        let encoding = command
-            .object
-            .field("objectEncoding")
-            .and_then(Value::as_number)
-            .unwrap_or_default();
-        let mut properties: Vec<(String, Value)> = vec![
-            ("fmsVer".to_owned(), "FMS/3,5,3,888".into()),
-            ("capabilities".to_owned(), Value::Number(127.0)),
-            ("mode".to_owned(), Value::Number(1.0)),
-        ];
-        properties.extend(self.enhanced.iter().flat_map(EnhancedRtmp::properties));
-        let mut success = information("status", "NetConnection.Connect.Success", "connected");
-        if let Value::Object(fields) = &mut success {
-            fields.push(("objectEncoding".to_owned(), Value::Number(encoding)));
-            let version = vec![("version".to_owned(), "3,5,3,888".into())];
-            fields.push(("data".to_owned(), Value::EcmaArray(version)));
-        }
-        let answer = Command::result(command.transaction_id, Value::Object(properties), success);
-        self.answer(0, &answer, What::Connect);
-        self.connect = Some(command);
         Ok(())
     }
 

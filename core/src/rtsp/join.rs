@@ -135,10 +135,15 @@ impl Join {
         }
     }
 
-    /// A message of the client with the origin's path in its URI; `None` if that is the client's too.
-    pub fn renamed(&self, message: &Message) -> Option<Message> {
-        let rename = self.rewrite.rename.as_ref()?;
-        message.with_path_of(rename, Speaker::Client)
+    /// A message of the client as the origin gets it, with the origin's path in its URI and without what was used up here;
+    /// `None` if nothing of it changes.
+    pub fn for_origin(&self, message: &Message) -> Option<Message> {
+        let rest = self.rewrite.take_out.as_ref();
+        let rest = rest.and_then(|take_out| take_out.rest_of(message));
+        let rename = self.rewrite.rename.as_ref();
+        let left = rest.as_ref().unwrap_or(message);
+        let renamed = rename.and_then(|rename| left.with_path_of(rename, Speaker::Client));
+        renamed.or(rest)
     }
 
     /// The SETUP as the origin gets it, with `facing_origin` in place of the client's ports. The client will be told

@@ -6,6 +6,7 @@
 //! | [`transport`] | the `Transport` header of SETUP |
 //! | [`walk`] | steps over interleaved frames, and finds the messages between them |
 //! | [`rewrite`] | an origin's URLs become ours on their way to the client |
+//! | [`take_out`] | what was used up of a client's requests is kept from its origin |
 //! | [`server`] | the end that a client connects to, until it has named its stream |
 //! | [`join`] | a client and an origin in conversation: which requests pass, and what happens to a SETUP |
 
@@ -13,5 +14,6 @@ pub mod join;
 pub mod message;
 pub mod rewrite;
 pub mod server;
+pub mod take_out;
 pub mod transport;
 pub mod walk;

@@ -11,6 +11,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use super::message::{Change, Message};
+use super::take_out::TakeOut;
 use super::transport::Transport;
 use crate::dialect::Rename;
 
@@ -27,6 +28,8 @@ pub struct Rewrite {
     pub secure: bool,
     /// The stream's paths, if the origin knows it by another one than the client.
     pub rename: Option<Rename>,
+    /// What of the client's requests the origin does not get.
+    pub take_out: Option<TakeOut>,
 }
 
 impl Rewrite {
@@ -261,6 +264,7 @@ mod tests {
             local: "192.0.2.1".parse().unwrap(),
             secure: false,
             rename: None,
+            take_out: None,
         }
     }
 

@@ -141,7 +141,7 @@ impl Connection {
                     }
                 }
                 // Its players may pause, and get what they get.
-                ServerEvent::Paused { .. } => {}
+                ServerEvent::Connect(_) | ServerEvent::Paused { .. } => {}
                 ServerEvent::Request(request) => self.request(&request)?,
             }
         }

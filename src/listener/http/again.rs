@@ -138,6 +138,7 @@ pub(super) async fn answer(
     let (address, local) = (row.request.client, ends.local);
     let mut outgoing = head.for_origin(&forwarded);
     outgoing.target = pull.session.for_origin(&head.target).into_owned();
+    outgoing.take_out(pull.session.headers_taken_out());
     let outgoing = &outgoing;
     let dialect = dialect_of(head.host(), ends, proxy);
     let asked = &row.request;

@@ -23,6 +23,8 @@ pub(super) async fn admitted(
     {
         let mut grant = Grant::default();
         grant.who = viewing.who.clone();
+        // Players show their headers with every request.
+        grant.headers = proxy.headers_to_take_out(&asked).into();
         return proxy.place_admitted(asked, named, grant);
     }
     let mut refused = None;

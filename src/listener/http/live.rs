@@ -99,6 +99,7 @@ pub(super) async fn set_up(
     let mut head = Vec::with_capacity(1024);
     let mut outgoing = request.for_origin(&forwarded);
     outgoing.target = session.for_origin(&request.target).into_owned();
+    outgoing.take_out(session.headers_taken_out());
     outgoing.write(&mut head);
     let (address, local) = (session.row().request.client, ends.local);
     let (head, outgoing, asked) = (head.as_slice(), &outgoing, &session.row().request);
@@ -434,7 +435,10 @@ pub(super) async fn open(
     };
     let wish = wish(http, head, &request);
     match proxy.open(request).await {
-        Ok(session) => Ok((session, forwarded, wish)),
+        Ok(session) => {
+            let wish = wish.filter(|_| !session.is_renamed());
+            Ok((session, forwarded, wish))
+        }
         Err(refusal) => Err((refusal.http_status(), refusal.to_string())),
     }
 }

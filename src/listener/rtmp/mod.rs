@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::Either;
+use sluicegate_core::access::challenge::Answer;
 use sluicegate_core::access::credentials::Credentials;
 use sluicegate_core::dialect::RtmpAsked;
 use sluicegate_core::fleet::origin::OriginId;
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 mod held;
+mod login;
 
 use self::held::Again;
 #[cfg(test)]
@@ -38,7 +40,7 @@ use crate::net::linger_close;
 use crate::net::relay::{self, DelayedAcks, Passage, acknowledge_at_once};
 use crate::net::wire::Wire;
 use crate::origin::dial::Dialer;
-use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session};
+use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session, Welcome};
 use crate::sessions::{Direction, EndReason, Over, Row, State, Tapped};
 
 /// What the RTMP listener is set to.
@@ -61,6 +63,8 @@ enum NoRequest {
     Broken(String),
     #[error("the client closed")]
     Closed,
+    #[error("the client has to log in first, and was told how")]
+    Login,
     #[error("the client took too long to {0}")]
     Slow(&'static str),
     #[error("this proxy is stopping")]
@@ -85,7 +89,8 @@ impl Rtmp {
             early,
             ends,
         } = visitor;
-        let (mut identified, server) = match self.identify(&mut client, early, &proxy).await {
+        let identified = self.identify(&mut client, early, &proxy, ends).await;
+        let (mut identified, server, answer) = match identified {
             Ok(identified) => identified,
             Err(error) => {
                 debug!(client = %ends.client, %error, "no RTMP request came");
@@ -127,6 +132,7 @@ impl Rtmp {
             by_way_of: Request::way(ends.client, ends.peer),
             credentials: Credentials::of_rtmp(&identified.request.tc_url, &identified.request.name)
                 .with_certificate(client.identity().as_deref())
+                .with_answer(answer)
                 .boxed(),
         };
         let wish = self.hub.wish(&request).filter(|_| is_live(&identified));
@@ -134,7 +140,7 @@ impl Rtmp {
             Ok(session) => session,
             Err(refusal) => return refuse_as(&mut client, asked, &refusal).await,
         };
-        if let Some(wish) = wish {
+        if let Some(wish) = wish.filter(|_| !session.is_renamed()) {
             let wanted = self.hub.wants(&session, &wish);
             let recipe = Recipe::of_rtmp(&identified.request, dialect, ends.local);
             match self.watch(session, &wanted, recipe, &mut client).await? {
@@ -161,7 +167,7 @@ impl Rtmp {
         identified.keeps_recipe = hold.is_some();
         let asking = Asking {
             proxy: &proxy,
-            stream: &stream,
+            stream: &session.row().request.stream,
             identified: &identified,
             ends,
             is_held: false,
@@ -239,8 +245,13 @@ impl Rtmp {
         client: &mut Wire,
         early: Vec<u8>,
         proxy: &Proxy,
-    ) -> Result<(Identified, Server), NoRequest> {
+        ends: Ends,
+    ) -> Result<(Identified, Server, Option<Answer>), NoRequest> {
         let mut server = Server::identifying(seed(), proxy.registry().enhanced());
+        if proxy.has_logins() {
+            server = server.asking_at_connect();
+        }
+        let mut answer = None;
         let mut deadline = Instant::now() + self.settings.handshake_timeout;
         let mut buffer = early;
         buffer.reserve(SETUP_READ);
@@ -251,17 +262,37 @@ impl Rtmp {
             } else {
                 "shake hands"
             };
-            let fed = server.feed(&buffer);
-            while let Some(bytes) = server.poll_output() {
-                // A client that does not read its answers is as slow as one that does not speak.
-                let written = timeout_at(deadline, client.write_all(&bytes)).await;
-                written
-                    .map_err(|_| NoRequest::Slow(slow))?
-                    .map_err(|_| NoRequest::Closed)?;
-            }
-            while let Some(event) = server.poll_event() {
-                if let ServerEvent::Request(_) = event {
-                    return server.into_serving().ok_or(NoRequest::Closed);
+            let mut fed = server.feed(&buffer);
+            loop {
+                while let Some(bytes) = server.poll_output() {
+                    // A client that does not read its answers is as slow as one that does not speak.
+                    let written = timeout_at(deadline, client.write_all(&bytes)).await;
+                    written
+                        .map_err(|_| NoRequest::Slow(slow))?
+                        .map_err(|_| NoRequest::Closed)?;
+                }
+                match server.poll_event() {
+                    None => break,
+                    Some(ServerEvent::Connect(connect)) => {
+                        match login::welcome(proxy, &connect, ends) {
+                            Welcome::Come(said) => {
+                                answer = said;
+                                fed = fed.and_then(|()| server.welcome());
+                            }
+                            Welcome::Login(words) => {
+                                server.turn_away(&words);
+                                let no = server.poll_output().unwrap_or_default();
+                                linger_close::say(client, &no, linger_close::TIME_LIMIT).await;
+                                return Err(NoRequest::Login);
+                            }
+                        }
+                    }
+                    Some(ServerEvent::Request(_)) => {
+                        let (identified, server) =
+                            server.into_serving().ok_or(NoRequest::Closed)?;
+                        return Ok((identified, server, answer));
+                    }
+                    Some(_) => {}
                 }
             }
             fed.map_err(|error| NoRequest::Broken(error.to_string()))?;

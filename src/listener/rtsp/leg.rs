@@ -10,6 +10,7 @@ use sluicegate_core::rtsp::join::Join;
 use sluicegate_core::rtsp::message::{Message, Speaker};
 use sluicegate_core::rtsp::rewrite::to_origin;
 use sluicegate_core::rtsp::server::NamedStream;
+use sluicegate_core::rtsp::take_out::TakeOut;
 use sluicegate_core::rtsp::walk::{Step, Walk};
 use sluicegate_core::stream::Service;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -28,6 +29,7 @@ pub(super) struct Leg {
     peer: SocketAddr,
     challenging: bool,
     rename: Option<Rename>,
+    take_out: Option<TakeOut>,
     /// The methods that it has, in its own words.
     public: Option<String>,
 }
@@ -45,7 +47,12 @@ pub(super) enum AnswerMeaning {
 }
 
 impl Leg {
-    pub(super) fn new(origin: OriginId, stream: Wire, rename: Option<Rename>) -> Self {
+    pub(super) fn new(
+        origin: OriginId,
+        stream: Wire,
+        rename: Option<Rename>,
+        take_out: Option<TakeOut>,
+    ) -> Self {
         let peer = stream
             .tcp()
             .peer_addr()
@@ -58,6 +65,7 @@ impl Leg {
             peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
             challenging: false,
             rename,
+            take_out,
             public: None,
         }
     }
@@ -65,6 +73,11 @@ impl Leg {
     /// The stream's two paths, where the origin's differs from the client's.
     pub(super) const fn rename(&self) -> Option<&Rename> {
         self.rename.as_ref()
+    }
+
+    /// What of the client's requests it does not get.
+    pub(super) const fn take_out(&self) -> Option<&TakeOut> {
+        self.take_out.as_ref()
     }
 
     /// The methods that the origin has, as it lists them.
@@ -98,6 +111,11 @@ impl Leg {
     ) -> Result<(), DialError> {
         let greeting = match &asked.greeting {
             Some(greeting) => {
+                let rest = self
+                    .take_out
+                    .as_ref()
+                    .and_then(|take_out| take_out.rest_of(greeting));
+                let greeting = rest.as_ref().unwrap_or(greeting);
                 let renamed = self.rename.as_ref();
                 let renamed =
                     renamed.and_then(|rename| greeting.with_path_of(rename, Speaker::Client));
@@ -105,9 +123,14 @@ impl Leg {
                 to_origin(greeting, greeting.bytes().to_vec())
             }
             None => {
+                let uri = asked.message.uri();
+                let uri = match &self.take_out {
+                    Some(take_out) => take_out.url(uri),
+                    None => uri.into(),
+                };
                 let uri = match &self.rename {
-                    Some(rename) => rename.url_to_origin(asked.message.uri()),
-                    None => asked.message.uri().into(),
+                    Some(rename) => rename.url_to_origin(&uri).into_owned(),
+                    None => uri.into_owned(),
                 };
                 let cseq = asked.message.cseq().unwrap_or_default();
                 let words = format!("OPTIONS {uri} RTSP/1.0\r\nCSeq: {cseq}\r\n\r\n");

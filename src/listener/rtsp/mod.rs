@@ -4,10 +4,12 @@
 //! | file | what it does |
 //! | --- | --- |
 //! | `mod` | from the first byte to a joined pair, with as many tries as credentials take |
+//! | `challenge` | in which ways a client may say who it is, and its answer |
 //! | `leg` | the origin side while it is asked |
 //! | `pair` | a joined pair, and what is watched and changed as it talks |
 //! | `datagrams` | the tracks that travel over UDP |
 
+mod challenge;
 mod datagrams;
 mod leg;
 mod pair;
@@ -16,16 +18,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sluicegate_core::access::credentials::Credentials;
+use sluicegate_core::access::question::UsedHeader;
 use sluicegate_core::rtsp::join::Join;
 use sluicegate_core::rtsp::message::{Message, Method, Speaker, response};
 use sluicegate_core::rtsp::rewrite::{Rewrite, authority, path};
 use sluicegate_core::rtsp::server::{NamedStream, Server};
-use sluicegate_core::stream::Protocol;
+use sluicegate_core::rtsp::take_out::TakeOut;
+use sluicegate_core::stream::{Protocol, StreamUrl};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use self::challenge::{Challenge, answer};
 use self::leg::{AnswerMeaning, Leg};
 use self::pair::Pair;
 use super::turned_away;
@@ -96,6 +101,8 @@ impl Rtsp {
         let mut server = Server::of_clients(Arc::clone(proxy.dialects()), ends.local.port());
         server.feed(&early);
         let mut known = None;
+        // A challenge holds for this connection.
+        let mut nonce = None;
         loop {
             let asked = match known.take() {
                 Some(asked) => asked,
@@ -115,7 +122,7 @@ impl Rtsp {
                 },
             };
             match self
-                .place(&mut client, &mut server, &proxy, asked, ends)
+                .place(&mut client, &mut server, &proxy, (asked, &mut nonce), ends)
                 .await
             {
                 Ok((session, leg, join, asked, first)) => {
@@ -173,7 +180,7 @@ impl Rtsp {
         client: &mut Wire,
         server: &mut Server,
         proxy: &Proxy,
-        mut asked: NamedStream,
+        (mut asked, nonce): (NamedStream, &mut Option<String>),
         ends: Ends,
     ) -> Result<(Session, Leg, Join, NamedStream, Vec<u8>), RequestEnd> {
         let request = Request {
@@ -184,16 +191,28 @@ impl Rtsp {
             by_way_of: Request::way(ends.client, ends.peer),
             credentials: Credentials::of_target(asked.message.uri())
                 .with_authorization(asked.message.field("authorization"))
+                .with_answer(answer(&asked.message, nonce.as_deref()))
                 .with_certificate(client.identity().as_deref())
                 .boxed(),
+        };
+        let challenge = Challenge {
+            challenges: proxy.challenges(&request),
+            nonce,
         };
         let session = match proxy.open(request).await {
             Ok(session) => session,
             Err(refusal) => {
-                let words = refused(&refusal, &asked.message);
+                let words = challenge.refused(&refusal, &asked.message);
                 return Err(self.tell(client, &words).await);
             }
         };
+        let take_out = TakeOut::new(
+            session.taken_out(),
+            session
+                .headers_taken_out()
+                .contains(&UsedHeader::Authorization),
+            asked.message.uri(),
+        );
         let kept = WaitingLeg::default();
         loop {
             // What an origin that says no says to the client.
@@ -201,7 +220,11 @@ impl Rtsp {
             let heard = tokio::select! {
                 biased;
                 heard = session
-                    .dial(|attempt| self.ask(attempt, &asked, &kept, &said, ends)) => heard,
+                    .dial(|attempt| {
+                        let stream = &session.row().request.stream;
+                        let taken = take_out.clone();
+                        self.ask(attempt, (&asked, stream, taken), &kept, &said, ends)
+                    }) => heard,
                 () = client.closed() => Err(Refusal::Ended(EndReason::ClientClosed)),
             };
             let (leg, answer) = match heard {
@@ -209,7 +232,7 @@ impl Rtsp {
                 Err(Refusal::Ended(_)) => return Err(RequestEnd::Gone),
                 Err(refusal) => {
                     let own = said.lock().unwrap_or_else(PoisonError::into_inner).take();
-                    let words = own.unwrap_or_else(|| refused(&refusal, &asked.message));
+                    let words = own.unwrap_or_else(|| refused(&refusal, &asked.message, ""));
                     return Err(self.tell(client, &words).await);
                 }
             };
@@ -252,20 +275,23 @@ impl Rtsp {
     async fn ask(
         &self,
         attempt: Attempt,
-        asked: &NamedStream,
+        (asked, stream, take_out): (&NamedStream, &StreamUrl, Option<TakeOut>),
         kept: &WaitingLeg,
         said: &Mutex<Option<Vec<u8>>>,
         ends: Ends,
     ) -> Result<(Leg, Option<Message>), DialError> {
         let named = path(asked.message.uri());
-        let rename =
-            attempt
-                .naming
-                .rtsp(asked.dialect, &asked.stream, stream_path(named, asked))?;
+        let rename = attempt
+            .naming
+            .rtsp(asked.dialect, stream, stream_path(named, asked))?;
+        let rest = take_out
+            .as_ref()
+            .and_then(|take_out| take_out.rest_of(&asked.message));
+        let request = rest.as_ref().unwrap_or(&asked.message);
         let renamed = rename
             .as_ref()
-            .and_then(|rename| asked.message.with_path_of(rename, Speaker::Client));
-        let request = renamed.as_ref().unwrap_or(&asked.message);
+            .and_then(|rename| request.with_path_of(rename, Speaker::Client));
+        let request = renamed.as_ref().unwrap_or(request);
         if let Some(mut leg) = kept.take(&attempt) {
             match leg.exchange(request).await {
                 Ok(answer) => return judge(leg, answer, asked, said, ends),
@@ -275,8 +301,8 @@ impl Rtsp {
                 }
             }
         }
-        let stream = self.dialer.dial(&attempt, ends.client, ends.local).await?;
-        let mut leg = Leg::new(attempt.origin, stream, rename);
+        let wire = self.dialer.dial(&attempt, ends.client, ends.local).await?;
+        let mut leg = Leg::new(attempt.origin, wire, rename, take_out);
         leg.greet(asked, attempt.time_limit).await?;
         if request.method() == Some(Method::Setup) {
             // What becomes of a SETUP is decided where the two talk.
@@ -336,7 +362,8 @@ impl WaitingLeg {
 }
 
 /// A refusal in RTSP's words: the status says whose turn it is, and the rest says why, without an address.
-fn refused(refusal: &Refusal, request: &Message) -> Vec<u8> {
+/// `challenge` are the fields that say in which ways the client may say who it is, where that is what is missing.
+fn refused(refusal: &Refusal, request: &Message, challenge: &str) -> Vec<u8> {
     let (status, phrase) = match refusal {
         Refusal::AllFailed { .. } | Refusal::Refused { .. } => (502, "Bad Gateway"),
         Refusal::Draining
@@ -355,11 +382,6 @@ fn refused(refusal: &Refusal, request: &Message) -> Vec<u8> {
         Refusal::Denied { .. } | Refusal::Published { .. } => (403, "Forbidden"),
         Refusal::TooSlow { .. } => (504, "Gateway Time-out"),
         Refusal::CannotAsk { .. } | Refusal::WrongService { .. } => (404, "Not Found"),
-    };
-    // The first request of a client shows nothing, even if its user gave it a password (RFC 2326 §14.46).
-    let challenge = match status {
-        401 => "WWW-Authenticate: Basic realm=\"sluicegate\"\r\n",
-        _ => "",
     };
     response(
         status,
@@ -401,6 +423,7 @@ impl Leg {
             local: ends.local.ip(),
             secure: false,
             rename: self.rename().cloned(),
+            take_out: self.take_out().cloned(),
         };
         Join::new(asked, ends.client.ip(), rewrite).knowing(self.public())
     }

@@ -166,7 +166,7 @@ impl Watched {
     /// What the origin gets for a message of the client.
     fn hear(&mut self, message: &Message) -> Vec<u8> {
         let heard = self.join.from_client(message);
-        let renamed = self.join.renamed(message);
+        let renamed = self.join.for_origin(message);
         let message = renamed.as_ref().unwrap_or(message);
         match heard {
             FromClient::Pass => to_origin(message, message.bytes().to_vec()),

@@ -8,13 +8,14 @@ use sluicegate_core::access::identity::Identity;
 use sluicegate_core::access::tally::Exceeded;
 use sluicegate_core::access::verdict::{Denial, Grant, Verdict};
 use sluicegate_core::http::link::Viewing;
+use sluicegate_core::stream::StreamUrl;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::info;
 
 use super::{Gate, Sitting};
-use crate::proxy::{Proxy, Refusal, Request};
-use crate::sessions::{EndReason, Row, Ticket, question};
+use crate::proxy::{PieceGuard, Proxy, Refusal, Request};
+use crate::sessions::{EndReason, Row, Ticket, names, question};
 use crate::unix_time;
 
 impl Gate {
@@ -62,7 +63,12 @@ impl Proxy {
                 sleep(period).await;
                 let Some(row) = row.upgrade() else { return };
                 let gate = &proxy.shared.gate;
-                let verdict = gate.judge_again(&row.request, began, &session).await;
+                // By the name that the client gave it, as at first.
+                let request = Request {
+                    stream: row.asked().unwrap_or(&row.request.stream).clone(),
+                    ..row.request.clone()
+                };
+                let verdict = gate.judge_again(&request, began, &session).await;
                 if let Verdict::No(Denial { reason, .. }) = verdict {
                     info!(session = row.id, stream = %row.request.stream, reason, "judged again: it may not any more");
                     return row.end(EndReason::AccessRevoked);
@@ -71,17 +77,21 @@ impl Proxy {
         }))
     }
 
-    /// Counts a session that begins, unless a limit is in the way.
+    /// Counts a session that begins, unless a limit is in the way. `asked` is what the client called its stream, where a
+    /// backend gave it another name.
     pub(in crate::proxy) fn count(
         &self,
         request: &Request,
+        asked: Option<&StreamUrl>,
         grant: &Grant,
     ) -> Result<(Option<Ticket>, Option<u32>), Refusal> {
         let nothing = Credentials::default();
-        let question = question(request, &nothing);
+        let names = names(request, asked, &nothing);
         let tally = self.shared.sessions.tally();
-        let entered = tally.enter(&question, &grant.who, grant.limits.as_ref());
-        entered.map_err(|exceeded| limited_by(exceeded, request))
+        let entered = tally.enter(&names, &grant.who, grant.limits.as_ref());
+        // By the client's own name: the other is none of its business.
+        let stream = asked.unwrap_or(&request.stream);
+        entered.map_err(|exceeded| limited_by(exceeded, stream))
     }
 
     /// Counts one that is there, whatever the limits say.
@@ -92,24 +102,20 @@ impl Proxy {
     ) -> (Option<Ticket>, Option<u32>) {
         let nothing = Credentials::default();
         let tally = self.shared.sessions.tally();
-        tally.adopt(&question(request, &nothing), who)
+        tally.adopt(&[question(request, &nothing)], who)
     }
 
-    /// A viewer begins to watch in pieces, by this grant.
+    /// A viewer begins to watch in pieces.
     ///
     /// # Errors
     /// A [`Refusal`], logged and counted, where a limit is in the way.
-    pub fn begin_viewing(
-        &self,
-        request: &Request,
-        viewing: &Viewing,
-        grant: &Grant,
-    ) -> Result<(), Refusal> {
+    pub fn begin_viewing(&self, place: &PieceGuard, viewing: &Viewing) -> Result<(), Refusal> {
+        let (request, grant) = (place.request(), place.grant());
         let viewings = &self.shared.gate.viewings;
         if !self.watches_viewings(grant) || viewings.seen(viewing.id).is_some() {
             return Ok(());
         }
-        match self.count(request, grant) {
+        match self.count(request, place.asked(), grant) {
             Ok((ticket, _)) => {
                 viewings.begin(viewing.id, ticket);
                 Ok(())
@@ -177,10 +183,10 @@ impl Proxy {
     }
 }
 
-/// The refusal of a request that a limit is in the way of.
-pub(super) fn limited_by(exceeded: Exceeded, request: &Request) -> Refusal {
+/// The refusal of a request for `stream` that a limit is in the way of.
+pub(super) fn limited_by(exceeded: Exceeded, stream: &StreamUrl) -> Refusal {
     Refusal::Limited {
-        stream: request.stream.clone(),
+        stream: stream.clone(),
         exceeded,
     }
 }

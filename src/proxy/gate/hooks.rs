@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sluicegate_core::access::credentials::Credentials;
-use sluicegate_core::access::hooks::{Hook, Post, SessionEnd, Unanswered};
+use sluicegate_core::access::hooks::{Hook, Post, Said, SessionEnd, Unanswered};
 use sluicegate_core::access::question::Question;
 use sluicegate_core::access::verdict::{Denial, Grant, Verdict, Why};
 use tokio::sync::Semaphore;
@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
 use crate::origin::connect::Connector;
-use crate::origin::fetch;
+use crate::origin::fetch::{self, Fetched};
 use crate::proxy::Request;
 use crate::sessions::{Direction, Row, question};
 use crate::value::Url;
@@ -112,8 +112,15 @@ impl Hooks {
                 return without_answer(hook, asked);
             }
             let answered = send(&self.way.connector, &post, hook.timeout).await;
-            let verdict = answered.and_then(|(status, body)| {
-                let verdict = hook.verdict(status, &body);
+            let verdict = answered.and_then(|answer| {
+                let status = answer.status.as_u16();
+                let location = answer.location.as_ref();
+                let said = Said {
+                    status,
+                    location: location.and_then(|location| location.to_str().ok()),
+                    body: &answer.body,
+                };
+                let verdict = hook.verdict(&said, asked);
                 verdict.ok_or_else(|| format!("its answer with the status {status} means nothing"))
             });
             match verdict {
@@ -226,8 +233,11 @@ async fn tell(connector: &Connector, post: &Post, time_limit: Duration) {
     let mut rest = FIRST_BREAK;
     for _ in 0..TRIES {
         match send(connector, post, time_limit).await {
-            Ok((status, _)) if status < 500 => return,
-            Ok((status, _)) => debug!(status, "a backend did not take the end of a session"),
+            Ok(answer) if !answer.status.is_server_error() => return,
+            Ok(answer) => {
+                let status = answer.status.as_u16();
+                debug!(status, "a backend did not take the end of a session");
+            }
             Err(why) => debug!(why, "a backend did not hear of the end of a session"),
         }
         sleep(rest).await;
@@ -236,11 +246,7 @@ async fn tell(connector: &Connector, post: &Post, time_limit: Duration) {
     warn!("a backend was not told of the end of a session: it does not answer");
 }
 
-async fn send(
-    connector: &Connector,
-    post: &Post,
-    time_limit: Duration,
-) -> Result<(u16, Vec<u8>), String> {
+async fn send(connector: &Connector, post: &Post, time_limit: Duration) -> Result<Fetched, String> {
     let url: Url = post
         .url
         .parse()
@@ -253,8 +259,7 @@ async fn send(
         time_limit,
         LONGEST_ANSWER,
     );
-    let (status, body) = answer.await.map_err(|error| error.to_string())?;
-    Ok((status.as_u16(), body.to_vec()))
+    answer.await.map_err(|error| error.to_string())
 }
 
 fn without_answer(hook: &Hook, asked: &Question<'_>) -> Verdict {

@@ -9,7 +9,10 @@ mod again;
 mod failures;
 mod hooks;
 mod kept;
+mod key_sets;
+pub(crate) mod login;
 mod passwords;
+mod rename;
 mod viewings;
 
 use std::borrow::Cow;
@@ -19,7 +22,7 @@ use std::time::Duration;
 
 use sluicegate_core::access::credentials::Credentials;
 use sluicegate_core::access::identity::Identity;
-use sluicegate_core::access::question::Question;
+use sluicegate_core::access::question::{Question, UsedHeader};
 use sluicegate_core::access::rules::{Check, CheckKind, Rule, Rules, Step, wrong_password};
 use sluicegate_core::stream::{Action, StreamUrl};
 use tokio::time::sleep;
@@ -30,6 +33,7 @@ use self::failures::Failures;
 pub(super) use self::hooks::Telling;
 use self::hooks::{Hooks, not_asked};
 use self::kept::CachedVerdicts;
+use self::key_sets::KeySets;
 use self::passwords::Passwords;
 use self::viewings::Viewings;
 use super::{Proxy, Refusal, Request};
@@ -49,24 +53,31 @@ pub(super) struct Gate {
     failures: Failures,
     hooks: Hooks,
     viewings: Viewings,
+    key_sets: KeySets,
+    /// Makes the texts that clients who log in hash with their passwords.
+    nonces: [u8; 32],
 }
 
 impl Gate {
-    /// A gate with these rules, which reaches backends by `connector`.
-    pub(super) fn new(rules: Rules, connector: Connector) -> Self {
+    /// A gate with these rules, which reaches backends by `connector`. Proxies with the same `nonces` take each other's
+    /// challenges for their own.
+    pub(super) fn new(rules: Rules, connector: Connector, nonces: [u8; 32]) -> Self {
         Self {
             rules: RwLock::new(Arc::new(rules)),
             kept: CachedVerdicts::new(),
             passwords: Passwords::default(),
             failures: Failures::default(),
-            hooks: Hooks::new(connector),
+            hooks: Hooks::new(connector.clone()),
             viewings: Viewings::default(),
+            key_sets: KeySets::new(connector),
+            nonces,
         }
     }
 
-    /// Forgets viewers that have gone. Called every second.
+    /// Forgets viewers that have gone, and fetches keys that are due. Called every second.
     pub(super) fn sweep(&self) {
         self.viewings.sweep();
+        self.key_sets.sweep(&self.rules());
     }
 
     fn rules(&self) -> Arc<Rules> {
@@ -142,6 +153,13 @@ impl Gate {
                 self.hooks.ask(&check.name, hook, question, session).await
             }
             (Step::Ask, _, _) => not_asked(),
+            (Step::Keys, CheckKind::Jwt(jwt), _) => {
+                self.key_sets
+                    .check(jwt, question, now, session.is_some())
+                    .await
+            }
+            // No other check has keys.
+            (Step::Keys, _, _) => not_asked(),
             (
                 Step::Password {
                     hash,
@@ -237,6 +255,24 @@ impl Proxy {
         }
     }
 
+    /// Takes a further request of a session that was let in through the gate, one that shows something else than the first.
+    ///
+    /// # Errors
+    /// A [`Refusal`], logged and counted.
+    pub async fn judge_request(&self, request: &Request) -> Result<(), Refusal> {
+        let passed = self.pass_gate(request).await;
+        passed
+            .map(drop)
+            .inspect_err(|refusal| self.note_refusal(request, refusal))
+    }
+
+    /// The headers in which the client of a request may have shown who it is, where a rule keeps them from origins.
+    pub fn headers_to_take_out(&self, request: &Request) -> Vec<UsedHeader> {
+        let nothing = Credentials::default();
+        let rules = self.shared.gate.rules();
+        rules.headers_to_take_out(&question(request, &nothing))
+    }
+
     /// Which rule decides about a request, what each of its checks says, and so what the verdict is. No backend is asked.
     pub async fn explain_access(&self, request: &Request) -> AccessSaid {
         let gate = &self.shared.gate;
@@ -299,7 +335,7 @@ impl Proxy {
         let tally = self.shared.sessions.tally();
         let nothing = Credentials::default();
         let limited = tally.may_ask(&question(request, &nothing));
-        limited.map_err(|exceeded| limited_by(exceeded, request))?;
+        limited.map_err(|exceeded| limited_by(exceeded, &request.stream))?;
         let (verdict, telling) = self.judged(request).await;
         match verdict {
             Verdict::Yes(grant) => {
@@ -350,6 +386,7 @@ fn session_id() -> Box<str> {
 
 fn without_used(mut grant: Grant) -> Grant {
     grant.passed = std::mem::take(&mut grant.used);
+    grant.headers = Box::default();
     grant
 }
 

@@ -114,6 +114,34 @@ impl JwtKeys {
         Ok(Self(read))
     }
 
+    /// The public keys of a set that was fetched. What is of a kind that is not understood is passed over (RFC 7517 §5),
+    /// and so are secrets, which nobody publishes.
+    ///
+    /// # Errors
+    /// [`KeySetError`]
+    pub fn of_published_set(document: &str) -> Result<Self, KeySetError> {
+        let document: Value = serde_json::from_str(document).map_err(|_| KeySetError::Form)?;
+        let keys = document.get("keys").and_then(Value::as_array);
+        let keys = keys.ok_or(KeySetError::Form)?;
+        if keys.len() > MOST_KEYS {
+            return Err(KeySetError::TooMany);
+        }
+        let read = keys.iter().filter_map(Value::as_object).filter(|key| {
+            let is = |name: &str, wanted: &str| key.get(name).is_none_or(|value| value == wanted);
+            is("use", "sig") && key.get("kty").is_some_and(|kind| kind != "oct")
+        });
+        let read: Vec<Key> = read.filter_map(Key::read).collect();
+        if read.is_empty() {
+            return Err(KeySetError::Empty);
+        }
+        Ok(Self(read))
+    }
+
+    /// Whether one of the keys has this name.
+    pub fn knows(&self, id: &str) -> bool {
+        self.0.iter().any(|key| key.id.as_deref() == Some(id))
+    }
+
     /// Secrets that sign with HS256.
     ///
     /// # Errors

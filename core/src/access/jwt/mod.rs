@@ -22,6 +22,8 @@ use super::verdict::{Denial, Grant, Verdict, Why};
 pub struct Jwt {
     /// The keys that sign.
     pub keys: JwtKeys,
+    /// Where more of them are published, which are fetched now and then.
+    pub published_at: Option<Box<str>>,
     /// The `iss` that a token must have.
     pub issuer: Option<Box<str>>,
     /// The `aud` that a token must have, alone or among others.
@@ -59,12 +61,30 @@ pub enum TokenError {
 }
 
 impl Jwt {
-    /// Whether a client shows a token that allows what it asks for. `now` is in seconds since 1970.
-    pub fn check(&self, question: &Question<'_>, now: u64) -> Verdict {
+    /// Whether a client shows a token that names a key which is none of these, so that keys may have been published since
+    /// they were fetched.
+    pub fn names_unknown_key(&self, question: &Question<'_>, published: &JwtKeys) -> bool {
+        let Some(shown) = question.shown(&self.parameters).next() else {
+            return false;
+        };
+        let Some((header, _)) = shown.text.split_once('.') else {
+            return false;
+        };
+        if header.len() > MOST_BYTES {
+            return false;
+        }
+        let header = object(header).unwrap_or_default();
+        let id = header.get("kid").and_then(Value::as_str);
+        id.is_some_and(|id| !published.knows(id) && !self.keys.knows(id))
+    }
+
+    /// Whether a client shows a token that allows what it asks for, signed by one of the keys of the settings or of
+    /// `published`. `now` is in seconds since 1970.
+    pub fn check(&self, question: &Question<'_>, published: &JwtKeys, now: u64) -> Verdict {
         let Some(shown) = question.shown(&self.parameters).next() else {
             return Verdict::No(Denial::new(Why::Unknown, "a token is needed"));
         };
-        let claims = match self.verify(&shown.text, now) {
+        let claims = match self.verify(&shown.text, published, now) {
             Ok(claims) => claims,
             Err(error) => return Verdict::No(error.into()),
         };
@@ -83,6 +103,7 @@ impl Jwt {
                 ..Identity::viewer(text("sub").unwrap_or_default())
             },
             used: shown.parameter.into_iter().map(Into::into).collect(),
+            headers: shown.header.into_iter().collect(),
             ..Grant::default()
         })
     }
@@ -91,7 +112,12 @@ impl Jwt {
     ///
     /// # Errors
     /// [`TokenError`]
-    pub fn verify(&self, token: &str, now: u64) -> Result<Map<String, Value>, TokenError> {
+    pub fn verify(
+        &self,
+        token: &str,
+        published: &JwtKeys,
+        now: u64,
+    ) -> Result<Map<String, Value>, TokenError> {
         if token.len() > MOST_BYTES {
             return Err(TokenError::Long);
         }
@@ -111,10 +137,9 @@ impl Jwt {
         };
         let algorithm = text("alg")?.ok_or(TokenError::Form)?;
         let signature = Base64UrlUnpadded::decode_vec(signature).map_err(|_| TokenError::Form)?;
-        if !self
-            .keys
-            .signed(text("kid")?, algorithm, signed.as_bytes(), &signature)
-        {
+        let id = text("kid")?;
+        let signed_by = |keys: &JwtKeys| keys.signed(id, algorithm, signed.as_bytes(), &signature);
+        if !signed_by(&self.keys) && !signed_by(published) {
             return Err(TokenError::Wrong);
         }
         let claims = object(payload)?;

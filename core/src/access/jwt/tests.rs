@@ -18,6 +18,7 @@ const SECRET: &str = "lk-secret-0123456789abcdef012345";
 fn jwt(keys: JwtKeys, claims: Claims) -> Jwt {
     Jwt {
         keys,
+        published_at: None,
         issuer: None,
         audience: None,
         claims,
@@ -38,7 +39,7 @@ fn asked(jwt: &Jwt, token: &str, action: Action, stream: &str) -> Result<Grant, 
         client: "192.0.2.10".parse().unwrap(),
         credentials: &credentials,
     };
-    match jwt.check(&question, END - 1) {
+    match jwt.check_own(&question, END - 1) {
         Verdict::Yes(grant) => Ok(grant),
         Verdict::No(denial) => Err(denial.why),
         Verdict::Later(_) => panic!("nobody is asked"),
@@ -92,18 +93,18 @@ fn worked_example_of_mediamtx() {
         let judged = asked(&jwt, ES256, action, stream).map(|grant| grant.valid_until);
         assert_eq!(judged, expected, "{cause}");
     }
-    assert_eq!(jwt.verify(ES256, END), Err(TokenError::Expired));
+    assert_eq!(jwt.verify_own(ES256, END), Err(TokenError::Expired));
     jwt.issuer = Some("https://id.example".into());
     jwt.audience = Some("mtx".into());
-    assert!(jwt.verify(ES256, 0).is_ok(), "its issuer and audience");
+    assert!(jwt.verify_own(ES256, 0).is_ok(), "its issuer and audience");
     jwt.audience = Some("other".into());
-    assert_eq!(jwt.verify(ES256, 0), Err(TokenError::Foreign));
+    assert_eq!(jwt.verify_own(ES256, 0), Err(TokenError::Foreign));
 }
 
 #[test]
 fn worked_examples_of_other_keys() {
     let set = jwt(JwtKeys::of_set(SET).unwrap(), Claims::Ours);
-    let claims = set.verify(ED25519, 0).unwrap();
+    let claims = set.verify_own(ED25519, 0).unwrap();
     assert_eq!(claims["path"], "live/cam1");
     let judged = asked(&set, ED25519, Action::Publish, "live/cam1");
     assert_eq!(
@@ -113,14 +114,17 @@ fn worked_examples_of_other_keys() {
     );
     let livekit = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJpc3MiOiJBUEl0ZXN0MSIsInN1YiI6InZpZXdlcjciLCJuYmYiOjE3OTk5OTY0MDAsImV4cCI6MTgwMDAwMDAwMCwidmlkZW8iOnsicm9vbUpvaW4iOnRydWUsInJvb20iOiJjYW0xIiwiY2FuUHVibGlzaCI6ZmFsc2UsImNhblN1YnNjcmliZSI6dHJ1ZX19.1sM2icwEgcIioa59JEfBaT-uuUBN1TVOQ57-WyWvULU";
     let hs256 = jwt(JwtKeys::of_secrets([SECRET]).unwrap(), Claims::Ours);
-    assert_eq!(hs256.verify(livekit, END - 1).unwrap()["sub"], "viewer7");
     assert_eq!(
-        hs256.verify(livekit, 1_799_996_400 - 31),
+        hs256.verify_own(livekit, END - 1).unwrap()["sub"],
+        "viewer7"
+    );
+    assert_eq!(
+        hs256.verify_own(livekit, 1_799_996_400 - 31),
         Err(TokenError::NotYet),
         "before nbf"
     );
     assert!(
-        hs256.verify(livekit, 1_799_996_400 - 30).is_ok(),
+        hs256.verify_own(livekit, 1_799_996_400 - 30).is_ok(),
         "its clock may be ahead of ours"
     );
 }
@@ -129,7 +133,7 @@ fn worked_examples_of_other_keys() {
 fn the_key_says_how_a_token_is_signed() {
     let hs256 = |header: &str| {
         let jwt = jwt(JwtKeys::of_secrets([SECRET]).unwrap(), Claims::Ours);
-        jwt.verify(&signed(header, r#"{"exp":1800000000}"#), 0)
+        jwt.verify_own(&signed(header, r#"{"exp":1800000000}"#), 0)
             .map(drop)
     };
     let rows = [
@@ -174,21 +178,21 @@ fn the_key_says_how_a_token_is_signed() {
     // The public key of ES256 is no secret of HS256.
     let set = jwt(JwtKeys::of_set(SET).unwrap(), Claims::Ours);
     let token = signed(r#"{"alg":"HS256","kid":"k1"}"#, r#"{"exp":1800000000}"#);
-    assert_eq!(set.verify(&token, 0), Err(TokenError::Wrong));
+    assert_eq!(set.verify_own(&token, 0), Err(TokenError::Wrong));
     // A token that names another key is not tried with the one that signed it.
     let other = SET.replace("\"k1\"", "\"k9\"");
     let other = jwt(JwtKeys::of_set(&other).unwrap(), Claims::Ours);
-    assert_eq!(other.verify(ES256, 0), Err(TokenError::Wrong));
+    assert_eq!(other.verify_own(ES256, 0), Err(TokenError::Wrong));
     let mut altered = ES256.to_owned();
     altered.replace_range(60..61, "X");
-    assert_eq!(set.verify(&altered, 0), Err(TokenError::Wrong));
+    assert_eq!(set.verify_own(&altered, 0), Err(TokenError::Wrong));
 }
 
 #[test]
 fn every_token_has_an_end_and_every_time_is_a_number() {
     let verify = |payload: &str, now: u64| {
         let jwt = jwt(JwtKeys::of_secrets([SECRET]).unwrap(), Claims::Ours);
-        jwt.verify(&signed(r#"{"alg":"HS256"}"#, payload), now)
+        jwt.verify_own(&signed(r#"{"alg":"HS256"}"#, payload), now)
             .map(drop)
     };
     let rows = [
@@ -267,7 +271,7 @@ fn what_is_no_token_costs_little() {
         ),
     ];
     for (cause, token, expected) in rows {
-        assert_eq!(jwt.verify(&token, 0), Err(expected), "{cause}");
+        assert_eq!(jwt.verify_own(&token, 0), Err(expected), "{cause}");
     }
 }
 
@@ -276,9 +280,9 @@ proptest! {
     #[test]
     fn any_text_is_judged(text in "[a-zA-Z0-9._=-]{0,200}", parts in proptest::collection::vec("[ -~]{0,40}", 3)) {
         let jwt = jwt(JwtKeys::of_secrets([SECRET]).unwrap(), Claims::Ours);
-        prop_assert!(jwt.verify(&text, 0).is_err());
+        prop_assert!(jwt.verify_own(&text, 0).is_err());
         let encoded: Vec<String> = parts.iter().map(|part| Base64UrlUnpadded::encode_string(part.as_bytes())).collect();
-        prop_assert!(jwt.verify(&encoded.join("."), 0).is_err());
+        prop_assert!(jwt.verify_own(&encoded.join("."), 0).is_err());
     }
 }
 
@@ -417,4 +421,64 @@ fn a_set_of_keys_is_whole_or_refused() {
         format!("{:?}", JwtKeys::of_secrets([SECRET]).unwrap()),
         "JwtKeys(1)"
     );
+}
+
+impl Jwt {
+    fn verify_own(&self, token: &str, now: u64) -> Result<Map<String, Value>, TokenError> {
+        self.verify(token, &JwtKeys::default(), now)
+    }
+
+    fn check_own(&self, question: &Question<'_>, now: u64) -> Verdict {
+        self.check(question, &JwtKeys::default(), now)
+    }
+}
+
+#[test]
+fn keys_that_are_published_count_beside_those_of_the_settings() {
+    let with_more = SET.replace(
+        r#"{"keys":["#,
+        r#"{"keys":[{"kty":"EC","crv":"P-521","kid":"new","x":"AA","y":"AA"},{"kty":"oct","kid":"k9","k":"bGstc2VjcmV0LTAxMjM0NTY3ODlhYmNkZWYwMTIzNDU"},"#,
+    );
+    let published = JwtKeys::of_published_set(&with_more).unwrap();
+    assert_eq!(
+        published.count(),
+        2,
+        "what is not understood, and secrets, are passed over"
+    );
+    assert!(published.knows("k1") && !published.knows("k9"));
+    let none = JwtKeys::default();
+    let jwt = jwt(none.clone(), Claims::Ours);
+    assert!(jwt.verify(ED25519, &published, 0).is_ok());
+    assert_eq!(jwt.verify(ED25519, &none, 0), Err(TokenError::Wrong));
+    let forged = signed(r#"{"alg":"HS256","kid":"k9"}"#, r#"{"exp":1800000000}"#);
+    assert_eq!(jwt.verify(&forged, &published, 0), Err(TokenError::Wrong));
+    for (set, error) in [
+        ("{}", KeySetError::Form),
+        (r#"{"keys":[]}"#, KeySetError::Empty),
+        (r#"{"keys":[{"kty":"oct","k":"AA"}]}"#, KeySetError::Empty),
+    ] {
+        assert_eq!(JwtKeys::of_published_set(set), Err(error), "{set}");
+    }
+    let stream: StreamUrl = "h.example/live/cam1".parse().unwrap();
+    let names_unknown = |token: &str, keys: &JwtKeys| {
+        let credentials = Credentials {
+            bearer: Some(token.into()),
+            ..Credentials::default()
+        };
+        let question = Question {
+            stream: &stream,
+            action: Action::Publish,
+            protocol: Protocol::Rtmp,
+            client: "192.0.2.10".parse().unwrap(),
+            credentials: &credentials,
+        };
+        jwt.names_unknown_key(&question, keys)
+    };
+    assert!(names_unknown(ED25519, &none) && !names_unknown(ED25519, &published));
+    for (cause, token) in [
+        ("no name", &*signed(r#"{"alg":"HS256"}"#, "{}")),
+        ("no token", "x"),
+    ] {
+        assert!(!names_unknown(token, &none), "{cause}");
+    }
 }

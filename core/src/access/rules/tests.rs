@@ -46,7 +46,7 @@ impl Asked {
         for check in checks {
             match check.examine(&question, 0) {
                 Step::Answer(answer) => trial.hear(answer),
-                Step::Ask | Step::Password { .. } => panic!("nobody is asked here"),
+                Step::Ask | Step::Keys | Step::Password { .. } => panic!("nobody is asked here"),
             }
         }
         trial.verdict()
@@ -327,7 +327,7 @@ fn what_is_wrong_is_named_and_never_quoted() {
         ),
         (
             check(json!({"name": "x", "kind": "jwt"})),
-            "[[check]] 1: a jwt check needs jwks or secrets",
+            "[[check]] 1: a jwt check needs jwks, jwks_url or secrets",
         ),
         (
             check(json!({"name": "x", "kind": "jwt", "secrets": "hidden"})),
@@ -353,4 +353,106 @@ fn what_is_wrong_is_named_and_never_quoted() {
         );
         assert!(!problems[0].contains("hidden"), "{problems:?}");
     }
+}
+
+fn logins(more: Value) -> Rules {
+    let users = [crate::access::digests::line("pub1", "s3cret")];
+    let keys = [line("encoder-1", b"salt", "secret-1")];
+    read(&json!({
+        "check": [
+            {"name": "users", "kind": "digest", "users": users, "algorithms": ["sha-256", "md5"]},
+            {"name": "keys", "kind": "keys", "keys": keys},
+            {"name": "home", "kind": "networks", "networks": ["192.0.2.0/24"]},
+        ],
+        "access": more,
+    }))
+}
+
+#[test]
+fn a_client_is_asked_to_log_in_where_nothing_else_lets_it_in() {
+    let rows = [
+        ("all", json!([{"all": ["users"]}]), true),
+        ("one of all", json!([{"all": ["keys", "users"]}]), true),
+        ("any of one", json!([{"any": ["users"]}]), true),
+        ("a key would do", json!([{"any": ["keys", "users"]}]), false),
+        ("it is not there", json!([{"any": ["home", "users"]}]), true),
+        ("no rule", json!([]), false),
+        (
+            "another app",
+            json!([{"app": "cam", "all": ["users"]}]),
+            false,
+        ),
+        (
+            "a stream of its app",
+            json!([{"stream": "b", "all": ["users"]}]),
+            true,
+        ),
+        (
+            "all others of its app",
+            json!([{"stream": "b", "decide": "allow"}, {"all": ["users"]}]),
+            true,
+        ),
+        (
+            "nobody else comes that far",
+            json!([{"decide": "allow"}, {"all": ["users"]}]),
+            false,
+        ),
+        (
+            "players",
+            json!([{"action": "play", "all": ["users"]}]),
+            false,
+        ),
+        (
+            "another network",
+            json!([{"network": "192.0.2.0/24", "all": ["users"]}]),
+            false,
+        ),
+    ];
+    for (cause, more, expected) in rows {
+        let rules = logins(more);
+        let asked = publish("h.example/live/-");
+        assert_eq!(rules.wants_login(&asked.question()), expected, "{cause}");
+    }
+    let mut at_home = publish("h.example/live/-");
+    at_home.client = "192.0.2.7";
+    let rules = logins(json!([{"any": ["home", "users"]}]));
+    assert!(!rules.wants_login(&at_home.question()), "it is there");
+}
+
+#[test]
+fn a_challenge_offers_what_the_checks_take() {
+    use crate::access::challenge::AnswerScheme::{Md5, Sha256};
+    let rows = [
+        (
+            "users",
+            json!([{"all": ["users"]}]),
+            false,
+            vec![Sha256, Md5],
+        ),
+        (
+            "both",
+            json!([{"any": ["keys", "users"]}]),
+            true,
+            vec![Sha256, Md5],
+        ),
+        ("keys", json!([{"all": ["keys"]}]), true, vec![]),
+        ("neither", json!([{"all": ["home"]}]), true, vec![]),
+    ];
+    for (cause, more, basic, digest) in rows {
+        let rules = logins(more);
+        let asked = publish("h.example/live/a");
+        let expected = Challenges { basic, digest };
+        assert_eq!(rules.challenges(&asked.question()), expected, "{cause}");
+    }
+    assert!(logins(json!([])).have_logins());
+}
+
+#[test]
+fn headers_are_kept_from_origins_where_a_rule_says_so() {
+    let asked = publish("h.example/live/a");
+    let rules = logins(json!([{"all": ["keys"], "take_out": true}]));
+    let expected = [UsedHeader::Authorization, UsedHeader::Cookie("key".into())];
+    assert_eq!(rules.headers_to_take_out(&asked.question()), expected);
+    let rules = logins(json!([{"all": ["keys"]}]));
+    assert_eq!(rules.headers_to_take_out(&asked.question()), []);
 }

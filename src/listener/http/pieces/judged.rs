@@ -90,7 +90,7 @@ async fn go_on(
         None => {
             let viewing = viewer::begin(kind, place, unix_time::seconds());
             if kind != Piece::Segment {
-                let begun = proxy.begin_viewing(place.request(), &viewing, place.grant());
+                let begun = proxy.begin_viewing(place, &viewing);
                 begun.map_err(refused)?;
             }
             Ok(viewing)

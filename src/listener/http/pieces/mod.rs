@@ -253,6 +253,7 @@ async fn pull(
     let place = judged.place;
     let linked = link.and_then(|link| linked(http, proxy, &place, &link, kind));
     let mut outgoing = for_origin(head, &place.for_origin(&target), &forwarded, kind);
+    outgoing.take_out(place.headers_taken_out());
     if shown.is_some() && Route::of(&target) == Route::Other {
         // What has no ending of media may name other files.
         rewrite::uncoded(&mut outgoing);

@@ -120,9 +120,14 @@ impl PieceRequest {
             if let Some(leads) = &mut head.leads {
                 leads.start = std::str::from_utf8(&body).ok().and_then(start_of);
             }
+            // What was shown at the gate is not for a link, which somebody may pass on.
+            let (target, asked) = (
+                self.place.without_shown(&self.ask.head.target),
+                self.place.without_shown(&asked),
+            );
             let body = rewrite::as_variant(
                 &mut head,
-                &self.ask.head.target,
+                &target,
                 folder.map(|_| &*asked),
                 &self.base,
                 &link,
