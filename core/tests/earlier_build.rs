@@ -11,7 +11,7 @@ use sluicegate_core::cluster::srs::{
 };
 use sluicegate_core::fleet::origin::AddressRules;
 use sluicegate_core::rtc::record::{
-    CALL, CHECK, CallRecord, StandingCall, check_record, parse_check_record,
+    Authorized, CALL, CHECK, CallRecord, StandingCall, check_record, parse_check_record,
 };
 use sluicegate_core::rtc::sdp::Check;
 use sluicegate_core::stream::{Action, StreamUrl, VhostRule};
@@ -115,6 +115,7 @@ fn calls() {
         carrier: "a1".to_owned(),
         client: "[2001:db8::1]:4000".parse().expect("an address"),
         action: Action::Publish,
+        authorized: Authorized::No,
         bare_tags: false,
         fragments: vec![Some("c".to_owned()), None],
         media: "10.0.0.7:8000".parse().expect("an address"),

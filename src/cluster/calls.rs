@@ -268,6 +268,7 @@ impl Cluster {
             client: call.client.socket(),
             action: call.action,
             bare_tags: call.bare_tags,
+            authorized: call.authorized,
             fragments: fragments.collect(),
             media: call.media,
             origin: srs::server_key(&member.origin),
@@ -347,6 +348,7 @@ impl Cluster {
             resource: record.resource,
             media: record.media,
             bare_tags: record.bare_tags,
+            authorized: record.authorized,
             offered: offered.map(|fragment| fragment.map(credentials)).collect(),
             shared: CallState::new(Vec::new(), &record.carrier),
         }))

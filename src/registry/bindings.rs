@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use sluicegate_core::fleet::origin::{OriginId, Target};
+use sluicegate_core::rtc::record::Authorized;
 use sluicegate_core::rtc::sdp::{Check, Credentials};
 use sluicegate_core::stream::{Action, StreamUrl};
 
@@ -48,6 +49,8 @@ pub struct Call {
     pub media: SocketAddr,
     /// Whether the origin writes entity tags without quotes, and reads them so.
     pub bare_tags: bool,
+    /// How its client was let in.
+    pub authorized: Authorized,
     /// The credentials in the offer: the client's, for an ICE restart, or the origin's if the offer is its counter-offer.
     pub offered: Vec<Option<Credentials>>,
     /// How its client proves itself, and which proxy carries it.
@@ -310,6 +313,7 @@ mod tests {
             resource: None,
             media: "127.0.0.1:8000".parse().unwrap(),
             bare_tags: false,
+            authorized: Authorized::No,
             offered: Vec::new(),
             shared: CallState::new(checks, "here"),
         })

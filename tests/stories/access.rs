@@ -185,6 +185,83 @@ async fn whip_and_whep_are_judged_by_their_token() {
     assert_eq!(status, 201, "{body}");
 }
 
+#[tokio::test]
+async fn who_began_a_call_by_its_token_shows_it_with_every_request_about_it() {
+    let (house, folder) = guarded("take_out = true").await;
+    let origin = CallOrigin::start().await;
+    house.register_with("one", &origin.endpoints());
+    let offer = call::sdp("abcd");
+    let begin = async |token: &str| {
+        let shown = format!("Content-Type: application/sdp\r\n{token}");
+        let target = match token {
+            "" => format!("/rtc/v1/whip/?app=live&stream=b&key={KEY}"),
+            _ => "/rtc/v1/whip/?app=live&stream=a".to_owned(),
+        };
+        let (status, head, body) =
+            call::ask_with(house.at.api, "POST", &target, &shown, &offer).await;
+        assert_eq!(status, 201, "{body}");
+        call::location(&head)
+    };
+    let token = format!("Authorization: Bearer {KEY}\r\n");
+    let resource = begin(&token).await;
+    let asked = origin.requests().len();
+    let patch = call::fragment("efgh");
+    let kind = "Content-Type: application/trickle-ice-sdpfrag\r\n";
+    for (cause, shown) in [
+        ("nothing", ""),
+        ("another token", "Authorization: Bearer x\r\n"),
+    ] {
+        for (method, body) in [("PATCH", patch.as_str()), ("DELETE", "")] {
+            let headers = format!("{kind}{shown}");
+            let (status, head, _) =
+                call::ask_with(house.at.api, method, &resource, &headers, body).await;
+            assert_eq!(status, 401, "{method} with {cause}");
+            assert!(
+                head.to_lowercase().contains("www-authenticate: bearer"),
+                "{head}"
+            );
+        }
+    }
+    assert_eq!(
+        origin.requests().len(),
+        asked,
+        "a refusal reaches no origin"
+    );
+    // The key is taken back meanwhile: who began with it may end what it began.
+    rewrite(&file(&folder), "[[access]]\ndecide = \"deny\"\n");
+    let denied = async || {
+        let (status, ..) = call::ask(
+            house.at.api,
+            "POST",
+            "/rtc/v1/whip/?app=live&stream=c",
+            &offer,
+        )
+        .await;
+        status == 403
+    };
+    crate::house::until_told("the rules are others", denied).await;
+    let headers = format!("{kind}{token}");
+    let (status, _, body) =
+        call::ask_with(house.at.api, "PATCH", &resource, &headers, &patch).await;
+    assert_eq!(status, 200, "{body}");
+    let (status, ..) = call::ask_with(house.at.api, "DELETE", &resource, &token, "").await;
+    assert_eq!(status, 200);
+    house.until_sessions(0).await;
+    let whole = origin.whole().join("\n");
+    assert!(!whole.contains(KEY), "it was used up here: {whole}");
+
+    rewrite(&file(&folder), &rule(""));
+    let allowed = async || {
+        let target = format!("/rtc/v1/whip/?app=live&stream=d&key={KEY}");
+        let (status, ..) = call::ask(house.at.api, "POST", &target, &offer).await;
+        status == 201
+    };
+    crate::house::until_told("the rules are as before", allowed).await;
+    let by_query = begin("").await;
+    let (status, ..) = call::ask(house.at.api, "DELETE", &by_query, "").await;
+    assert_eq!(status, 200, "nobody knows its resource but who began it");
+}
+
 /// What an SRT caller with this stream id is told: the reason of a rejection as it is on the wire.
 async fn called(house: &House, id: &str) -> Option<u32> {
     let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
@@ -582,4 +659,53 @@ async fn a_session_ends_when_its_time_is_over() {
         house.proxy.metrics().render().contains(ended)
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_link_that_is_bound_is_worth_nothing_elsewhere() {
+    let trusted = "[proxy_protocol]\naccept_from = [\"127.0.0.0/8\"]\n";
+    let folder = tempfile::tempdir().expect("a folder");
+    let lists = |bind: &str| format!("{trusted}{}", rule(&format!("bind = \"{bind}\"")));
+    let house = open(&file(&folder), &lists("network")).await;
+    let _origin = Packager::join(&house, "one", live).await;
+    let ask = async |target: &str, from: &str| {
+        let request = format!(
+            "PROXY TCP4 {from} 127.0.0.1 4000 80\r\n\
+             GET {target} HTTP/1.1\r\nHost: h.example\r\nConnection: close\r\n\r\n"
+        );
+        talk(house.at.http, &request).await
+    };
+    for (bind, near, far) in [
+        ("network", "192.0.2.77", "198.51.100.1"),
+        ("address", "192.0.2.1", "192.0.2.2"),
+    ] {
+        let master = async || {
+            let (status, master) = ask(&format!("/live/a.m3u8?key={KEY}"), "192.0.2.1").await;
+            assert_eq!(status, 200, "{master}");
+            listed(&master)
+        };
+        rewrite(&file(&folder), &lists(bind));
+        let bound = async || ask(&master().await, far).await.0 != 200;
+        crate::house::until_told("it is bound so", bound).await;
+        let variant = master().await;
+        assert!(
+            !variant.contains(KEY),
+            "no link holds what was shown: {variant}"
+        );
+        let (status, media) = ask(&variant, near).await;
+        assert_eq!(status, 200, "{bind}: {media}");
+        let piece = listed(&media);
+        assert_eq!(ask(&piece, near).await.0, 200, "{bind}");
+        for (cause, target) in [("a playlist", &variant), ("a piece", &piece)] {
+            let status = ask(target, far).await.0;
+            assert_eq!(status, 401, "{bind}: {cause} by somebody else");
+            let (stripped, _) = target.split_once("spbhid=").expect("a link");
+            let stripped = stripped.trim_end_matches(['?', '&']);
+            assert_eq!(
+                ask(stripped, near).await.0,
+                401,
+                "{bind}: {cause} without its link"
+            );
+        }
+    }
 }

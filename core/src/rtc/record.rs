@@ -25,6 +25,28 @@ pub enum CallRecord {
     Stands(Box<StandingCall>),
 }
 
+/// Whether a client was let in by `Authorization`, which it then has to show with every request about its call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Authorized {
+    /// It showed none.
+    #[default]
+    No,
+    /// It did, and its origin gets what it shows.
+    Passed,
+    /// It did, and its origin does not.
+    TakenOut,
+}
+
+impl Authorized {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::No => "no",
+            Self::Passed => "passed",
+            Self::TakenOut => "taken_out",
+        }
+    }
+}
+
 /// A call that is up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StandingCall {
@@ -36,6 +58,8 @@ pub struct StandingCall {
     pub action: Action,
     /// Whether the origin writes entity tags without quotes.
     pub bare_tags: bool,
+    /// How its client was let in.
+    pub authorized: Authorized,
     /// The ICE username fragment in each media section of the offer: the client's, for an ICE restart, or the origin's if
     /// the offer is its counter-offer.
     pub fragments: Vec<Option<String>>,
@@ -118,6 +142,9 @@ impl CallRecord {
                 "resource": call.resource,
                 "stream": call.stream.to_string(),
                 });
+                if call.authorized != Authorized::No {
+                    document["authorized"] = call.authorized.as_str().into();
+                }
                 if call.bare_tags {
                     document["bare_tags"] = Value::Bool(true);
                 }
@@ -144,6 +171,11 @@ impl CallRecord {
                 _ => return None,
             },
             bare_tags: document.get("bare_tags") == Some(&Value::Bool(true)),
+            authorized: match text("authorized") {
+                None => Authorized::No,
+                Some("taken_out") => Authorized::TakenOut,
+                Some(_) => Authorized::Passed,
+            },
             fragments: fragments?.iter().map(owned).collect(),
             media: text("media")?.parse().ok()?,
             origin: text("origin")?.to_owned(),
@@ -169,6 +201,7 @@ mod tests {
             client: "[2001:db8::1]:4000".parse().unwrap(),
             action: Action::Publish,
             bare_tags: true,
+            authorized: Authorized::TakenOut,
             fragments: vec![Some("c".to_owned()), None],
             media: "10.0.0.7:8000".parse().unwrap(),
             origin: "srs-proxy-server:a-s-1".to_owned(),
@@ -183,6 +216,7 @@ mod tests {
         without.resource = None;
         without.action = Action::Play;
         without.bare_tags = false;
+        without.authorized = Authorized::No;
         for record in [
             CallRecord::Over,
             CallRecord::Stands(Box::new(call())),

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MATCH, LOCATION};
 use hyper::{Response, StatusCode};
 use serde_json::Value;
-use sluicegate_core::access::credentials::Credentials;
 use sluicegate_core::fleet::origin::Target;
+use sluicegate_core::http::head::RequestHead;
 use sluicegate_core::http::whip::{CallRequest, resolve, resource as resource_path};
 use sluicegate_core::place::redirect::place_of;
 use sluicegate_core::rtc::sdp::{self, Announced, Check, Rewritten, SdpError};
@@ -19,9 +19,10 @@ use tokio::time::timeout;
 use tracing::info;
 
 use super::super::calls::DeleteRequest;
+use super::judged::{authorized, without};
 use super::{Ask, Refused, broken_answer, json_target, pass_refusal, refuse, refused};
 use crate::net::cors;
-use crate::net::http::{Body, Identity, full, json};
+use crate::net::http::{Body, full, json};
 use crate::origin::call::{self as origin_call, CallAnswer, Message, NoAnswer, TELL_WITHIN, tell};
 use crate::proxy::{Attempt, DialError, Refusal, Request, Session};
 use crate::registry::bindings::{Call, CallState};
@@ -139,6 +140,7 @@ impl Ask<'_> {
     /// The end of a call, at the wish of its client.
     pub(super) async fn delete(self, id: &str) -> Result<Response<Body>, Refused> {
         let call = self.call(id).await?;
+        self.judge(&call).await?;
         let mut response = Response::new(full(""));
         let status = match &call.resource {
             None => StatusCode::OK,
@@ -179,6 +181,7 @@ impl Ask<'_> {
     /// More of the client's ICE, a restart of it, or its answer to a counter-offer.
     pub(super) async fn patch(mut self, id: &str) -> Result<Response<Body>, Refused> {
         let call = self.call(id).await?;
+        self.judge(&call).await?;
         if call.bare_tags {
             self.head.headers.change(|name, value| {
                 let is_tag = name.eq_ignore_ascii_case(IF_MATCH.as_str());
@@ -304,19 +307,13 @@ impl Ask<'_> {
         target: &str,
     ) -> Result<Session, Refused> {
         let client = self.client();
-        let forwarded = self.forwarded();
-        let (scheme, host) = self.head.asked_at(&forwarded);
         let request = Request {
             stream,
             action,
             protocol: Protocol::WebRtc,
             client,
             by_way_of: Request::way(client, self.ends.peer),
-            credentials: Credentials::of_target(target)
-                .at(scheme, host)
-                .with_authorization(self.head.headers.text("authorization"))
-                .with_certificate(self.identity.as_ref().map(Identity::name))
-                .boxed(),
+            credentials: self.credentials(target),
         };
         let opened = self.proxy.open(request).await;
         opened.map_err(|refusal| refused(&refusal))
@@ -369,7 +366,8 @@ impl Ask<'_> {
             target: api.clone(),
             ..attempt.clone()
         };
-        let mut answer = self.exchange(&at_api, &target, body.clone()).await?;
+        let head = without(&self.head, session.headers_taken_out());
+        let mut answer = self.exchange(&at_api, &head, &target, body.clone()).await?;
         registry.answered(&at_api.origin);
         if let Some((place, elsewhere)) = redirect(&answer, &target) {
             if place.as_deref().is_some_and(|place| !is_here(place)) {
@@ -378,7 +376,7 @@ impl Ask<'_> {
                 return Err(DialError::Moved(place));
             }
             target = elsewhere;
-            answer = self.exchange(&at_api, &target, body).await?;
+            answer = self.exchange(&at_api, &head, &target, body).await?;
         }
         let agrees = answer.status == StatusCode::OK || answer.status == StatusCode::CREATED;
         if agrees || (session.row().request.action == Action::Play && is_counter_offer(&answer)) {
@@ -407,6 +405,7 @@ impl Ask<'_> {
     async fn exchange(
         &self,
         at_api: &Attempt,
+        head: &RequestHead,
         target: &str,
         body: Bytes,
     ) -> Result<CallAnswer, DialError> {
@@ -414,7 +413,7 @@ impl Ask<'_> {
         let stream = dialer.dial(at_api, self.client(), self.ends.local).await?;
         let forwarded = self.forwarded();
         let message = Message {
-            head: &self.head,
+            head,
             target,
             body,
             forwarded: &forwarded,
@@ -475,6 +474,7 @@ impl Ask<'_> {
                 "the call was placed nowhere",
             ));
         };
+        let stream = row.asked().unwrap_or(&row.request.stream).clone();
         let carrier = self.proxy.cluster().map_or("", |cluster| cluster.id());
         let call = Arc::new(Call {
             id: id.clone(),
@@ -485,6 +485,7 @@ impl Ask<'_> {
             api: agreed.api,
             resource,
             media: agreed.media,
+            authorized: authorized(&session, self.proxy.may_judge(&stream, row.request.action)),
             bare_tags: tag(&agreed.answer.headers).is_some_and(|tag| bare(tag) == tag),
             offered: known.offered,
             shared: CallState::new(known.checks, carrier),
@@ -493,7 +494,7 @@ impl Ask<'_> {
             client: self.client(),
             local: self.ends.local,
             forwarded: self.forwarded(),
-            head: self.head.clone(),
+            head: without(&self.head, session.headers_taken_out()).into_owned(),
         };
         let calls = &self.whip.calls;
         calls.stand(self.proxy, session, Arc::clone(&call), voice);
@@ -510,8 +511,9 @@ impl Ask<'_> {
         target: &str,
         body: Bytes,
     ) -> Result<CallAnswer, NoAnswer> {
+        let head = self.head_about(call);
         let message = Message {
-            head: &self.head,
+            head: &head,
             target,
             body,
             forwarded: &self.forwarded(),

@@ -5,6 +5,7 @@
 //! [bindings](crate::registry::bindings): media finds its way by them, and so do PATCH and DELETE.
 
 mod call;
+mod judged;
 mod options;
 
 use std::net::{IpAddr, SocketAddr};
