@@ -13,6 +13,7 @@ use super::{System, problem};
 use crate::config::{LiveTokens, Role};
 use crate::metrics::SurfaceLabel;
 use crate::net::entrance::Ends;
+use crate::unix_time;
 use crate::value::{Network, Secret};
 
 /// The token, and where registrations may come from.
@@ -120,8 +121,7 @@ impl Access {
             });
         }
         let tokens = self.tokens.now();
-        let (name, role) = tokens.owner(shown)?;
-        let name = name.to_owned();
+        let (name, role) = tokens.owner(shown, unix_time::seconds())?;
         Some(Holder { name, role })
     }
 

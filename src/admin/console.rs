@@ -193,7 +193,12 @@ pub(super) async fn login(
         (Some(_), Some(cookie)) => {
             ([(header::SET_COOKIE, cookie)], Json(Done::default())).into_response()
         }
-        _ => {
+        (Some(_), None) => {
+            let words =
+                "this token is for programs; log in with one that system.tokens has the hash of";
+            problem(StatusCode::FORBIDDEN, words)
+        }
+        (None, _) => {
             system.count_refusal(super::access::Surface::Management);
             problem(StatusCode::UNAUTHORIZED, "nobody has that token")
         }

@@ -168,13 +168,25 @@ pub(super) fn gather(file: &Path, rules: &AddressRules, problems: &mut Vec<Probl
     sources
 }
 
-/// Puts what stands in files of their own in its place: `secrets_file` becomes `secrets`. The problems are returned, one
-/// line each.
+/// Puts what stands in files of their own in its place: `secrets_file` becomes `secrets`, in checks and in tokens. The
+/// problems are returned, one line each.
 fn from_files(document: &mut Value) -> Result<(), Vec<String>> {
     let mut problems = Vec::new();
     let checks = document.get_mut("check").and_then(Value::as_array_mut);
-    for (number, check) in (1..).zip(checks.into_iter().flatten()) {
-        let Some(fields) = check.as_object_mut() else {
+    read_named_files(checks, "check", &mut problems);
+    let tokens = document.pointer_mut("/system/tokens");
+    let tokens = tokens.and_then(Value::as_array_mut);
+    read_named_files(tokens, "system.tokens", &mut problems);
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(problems)
+    }
+}
+
+fn read_named_files(list: Option<&mut Vec<Value>>, section: &str, problems: &mut Vec<String>) {
+    for (number, entry) in (1..).zip(list.into_iter().flatten()) {
+        let Some(fields) = entry.as_object_mut() else {
             continue;
         };
         let named: Vec<String> = fields
@@ -194,14 +206,9 @@ fn from_files(document: &mut Value) -> Result<(), Vec<String>> {
                 Some(_) => Err(format!("{plain} and {key} are both set; keep one of them")),
             });
             if let Err(what) = outcome {
-                problems.push(format!("[[check]] {number}: {what}"));
+                problems.push(format!("[[{section}]] {number}: {what}"));
             }
         }
-    }
-    if problems.is_empty() {
-        Ok(())
-    } else {
-        Err(problems)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use serde_json::Value;
+use sluicegate_core::access::jwt::{Claims, Jwt, JwtKeys};
 use sluicegate_core::access::keys::Keys;
 
 /// What somebody may do with the system API.
@@ -19,6 +20,12 @@ pub enum Role {
 }
 
 impl Role {
+    /// The role that the settings call `name`.
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Self::Admin, Self::Operator, Self::Origin, Self::Viewer];
+        all.into_iter().find(|role| role.as_str() == name)
+    }
+
     /// Its name in the settings.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -46,6 +53,8 @@ impl Role {
 pub struct Tokens {
     keys: Keys,
     roles: Vec<(String, Role)>,
+    /// Those that are JSON Web Tokens, by who issues them, and the most that these may do.
+    issued: Vec<(String, Role, Jwt)>,
 }
 
 impl Tokens {
@@ -72,11 +81,8 @@ impl Tokens {
 
     fn add(&mut self, entry: &Value) -> Result<(), String> {
         let fields = entry.as_object().ok_or("not a table")?;
-        if let Some(key) = fields
-            .keys()
-            .find(|key| !["name", "hash", "role"].contains(&key.as_str()))
-        {
-            return Err(format!("unknown key {key}; there are name, hash and role"));
+        if let Some(key) = fields.keys().find(|key| !KEYS.contains(&key.as_str())) {
+            return Err(format!("unknown key {key}; there are {}", KEYS.join(", ")));
         }
         let text = |key: &str| {
             let text = fields
@@ -85,20 +91,26 @@ impl Tokens {
                 .filter(|text| !text.is_empty());
             text.ok_or_else(|| format!("{key}: missing, or not a text"))
         };
-        let (name, hash) = (text("name")?, text("hash")?);
-        let role = match text("role")? {
-            "admin" => Role::Admin,
-            "operator" => Role::Operator,
-            "origin" => Role::Origin,
-            "viewer" => Role::Viewer,
-            _ => return Err("role: none of origin, viewer, operator and admin".to_owned()),
-        };
-        if self.roles.iter().any(|(known, _)| known == name) {
+        let name = text("name")?;
+        let role =
+            Role::named(text("role")?).ok_or("role: none of origin, viewer, operator and admin")?;
+        let mut issued = self.issued.iter();
+        if self.roles.iter().any(|(known, _)| known == name)
+            || issued.any(|(known, ..)| known == name)
+        {
             return Err(format!("{name} is named twice"));
         }
-        if self.roles.len() >= MOST_TOKENS {
+        if self.roles.len() + self.issued.len() >= MOST_TOKENS {
             return Err(format!("more than {MOST_TOKENS} tokens"));
         }
+        if fields.contains_key("jwks") || fields.contains_key("secrets") {
+            if fields.contains_key("hash") {
+                return Err("either a hash, or jwks or secrets".to_owned());
+            }
+            self.issued.push((name.to_owned(), role, jwt(entry)?));
+            return Ok(());
+        }
+        let hash = text("hash")?;
         self.keys.add(&format!("{name}:{hash}")).map_err(|_| {
             "hash: not SALT:HASH, the part of what `sluicegate key NAME` prints after the name, or a hash that stands twice"
                 .to_owned()
@@ -107,11 +119,14 @@ impl Tokens {
         Ok(())
     }
 
-    /// Whose token `shown` is, and what its owner may do.
-    pub fn owner(&self, shown: &str) -> Option<(&str, Role)> {
-        let name = self.keys.owner(shown)?;
+    /// Whose token `shown` is, and what its owner may do. `now` is in seconds since 1970.
+    pub fn owner(&self, shown: &str, now: u64) -> Option<(String, Role)> {
+        let Some(name) = self.keys.owner(shown) else {
+            let mut issued = self.issued.iter();
+            return issued.find_map(|(name, most, jwt)| bearer_of(name, *most, jwt, shown, now));
+        };
         let (name, role) = self.roles.iter().find(|(known, _)| known == name)?;
-        Some((name, *role))
+        Some((name.clone(), *role))
     }
 
     /// What the owner of a token may do, and how that token is stored.
@@ -122,8 +137,58 @@ impl Tokens {
 
     /// Whether there are none.
     pub const fn is_empty(&self) -> bool {
-        self.roles.is_empty()
+        self.roles.is_empty() && self.issued.is_empty()
     }
+}
+
+/// How tokens of one issuer are checked.
+fn jwt(entry: &Value) -> Result<Jwt, String> {
+    let text = |key: &str| match entry.get(key) {
+        None => Ok(None),
+        Some(Value::String(text)) if !text.is_empty() => Ok(Some(text.as_str())),
+        Some(_) => Err(format!("{key}: not a text, or an empty one")),
+    };
+    let mut keys = JwtKeys::default();
+    if let Some(set) = text("jwks")? {
+        let read = JwtKeys::of_set(set).map_err(|error| format!("jwks: {error}"))?;
+        keys = keys.and(read);
+    }
+    let secrets: Vec<&str> = match entry.get("secrets") {
+        None => Vec::new(),
+        Some(Value::String(lines)) => lines.lines().filter(|line| !line.is_empty()).collect(),
+        Some(Value::Array(listed)) => {
+            let texts: Option<Vec<&str>> = listed.iter().map(Value::as_str).collect();
+            texts.ok_or("secrets: not a list of texts")?
+        }
+        Some(_) => return Err("secrets: not a list of texts".to_owned()),
+    };
+    let secrets = JwtKeys::of_secrets(secrets).map_err(|error| format!("secrets: {error}"))?;
+    let keys = keys.and(secrets);
+    if keys.count() == 0 {
+        return Err("jwks, secrets: no key in them".to_owned());
+    }
+    Ok(Jwt {
+        keys,
+        published_at: None,
+        issuer: text("issuer")?.map(Into::into),
+        audience: text("audience")?.map(Into::into),
+        claims: Claims::Ours,
+        parameters: Vec::new(),
+    })
+}
+
+/// Who shows a JSON Web Token, and what it may do: its claim `role` says so, within what the issuer's tokens may.
+fn bearer_of(name: &str, most: Role, jwt: &Jwt, shown: &str, now: u64) -> Option<(String, Role)> {
+    let claims = jwt.verify(shown, &JwtKeys::default(), now).ok()?;
+    let text = |claim: &str| claims.get(claim).and_then(Value::as_str);
+    let role = Role::named(text("role")?).filter(|role| most.may(*role))?;
+    let subject: String = text("sub")
+        .unwrap_or("-")
+        .chars()
+        .filter(|letter| !letter.is_control())
+        .take(LONGEST_SUBJECT)
+        .collect();
+    Some((format!("{name}:{subject}"), role))
 }
 
 /// The tokens as they hold now; a clone is the same ones.
@@ -148,6 +213,12 @@ impl LiveTokens {
     }
 }
 
+/// The keys of an entry.
+const KEYS: [&str; 7] = [
+    "name", "hash", "role", "jwks", "secrets", "issuer", "audience",
+];
+/// Letters of a token's subject that audit lines have.
+const LONGEST_SUBJECT: usize = 64;
 /// Every person and program of a large company; each is one line of a file.
 const MOST_TOKENS: usize = 1_000;
 
@@ -179,8 +250,9 @@ mod tests {
         let entry = |name: &str, role: &str| json!({"name": name, "hash": hash, "role": role});
         let read = |tokens: Value| Tokens::read(&json!({"system": {"tokens": tokens}}));
         let tokens = read(json!([entry("grafana", "viewer")])).unwrap();
-        assert_eq!(tokens.owner("t0ken"), Some(("grafana", Role::Viewer)));
-        assert_eq!(tokens.owner("other"), None);
+        let owner = tokens.owner("t0ken", 0);
+        assert_eq!(owner, Some(("grafana".to_owned(), Role::Viewer)));
+        assert_eq!(tokens.owner("other", 0), None);
         assert!(Tokens::read(&json!({})).unwrap().is_empty());
         let rows = [
             (json!({}), "system.tokens: a list"),
@@ -213,6 +285,77 @@ mod tests {
             let error = read(tokens).unwrap_err();
             assert!(error.starts_with(expected), "{error}");
             assert!(!error.contains("t0ken"), "{error}");
+        }
+    }
+
+    /// A token with these claims, signed with HS256.
+    fn issued(secret: &str, claims: &Value) -> String {
+        use base64ct::{Base64UrlUnpadded, Encoding};
+        use hmac::{Hmac, Mac};
+        let part =
+            |document: &Value| Base64UrlUnpadded::encode_string(document.to_string().as_bytes());
+        let signed = format!("{}.{}", part(&json!({"alg": "HS256"})), part(claims));
+        let mut hash = <Hmac<sha2::Sha256> as Mac>::new_from_slice(secret.as_bytes()).unwrap();
+        hash.update(signed.as_bytes());
+        let hash = Base64UrlUnpadded::encode_string(&hash.finalize().into_bytes());
+        format!("{signed}.{hash}")
+    }
+
+    #[test]
+    fn web_tokens_say_their_role_within_what_their_issuer_may_give() {
+        let secret = "an-example-secret-of-32-bytes-xx";
+        let entry = json!({
+            "name": "sso", "role": "operator", "secrets": [secret], "audience": "sluicegate",
+        });
+        let read = |tokens: Value| Tokens::read(&json!({"system": {"tokens": tokens}}));
+        let tokens = read(json!([entry])).unwrap();
+        assert!(!tokens.is_empty());
+        let claims =
+            |role: &str| json!({"exp": 100, "aud": "sluicegate", "sub": "jo\nhn", "role": role});
+        let owner = |claims: &Value, now| tokens.owner(&issued(secret, claims), now);
+        let john = |role| Some(("sso:john".to_owned(), role));
+        assert_eq!(owner(&claims("operator"), 0), john(Role::Operator));
+        assert_eq!(owner(&claims("viewer"), 0), john(Role::Viewer));
+        let nobody = [
+            ("more than its issuer may give", claims("admin"), 0),
+            ("another role", claims("origin"), 0),
+            ("no such role", claims("king"), 0),
+            ("its end", claims("viewer"), 100),
+            ("no role", json!({"exp": 100, "aud": "sluicegate"}), 0),
+            (
+                "for somebody else",
+                json!({"exp": 100, "aud": "x", "role": "viewer"}),
+                0,
+            ),
+        ];
+        for (cause, claims, now) in nobody {
+            assert_eq!(owner(&claims, now), None, "{cause}");
+        }
+        let other = issued("another-secret-that-has-32-bytes", &claims("viewer"));
+        assert_eq!(tokens.owner(&other, 0), None);
+        for (more, expected) in [
+            (
+                json!({"secrets": ["short"]}),
+                "[[system.tokens]] 1: secrets: a secret of fewer",
+            ),
+            (
+                json!({"secrets": [secret], "hash": "x"}),
+                "[[system.tokens]] 1: either",
+            ),
+            (
+                json!({"secrets": []}),
+                "[[system.tokens]] 1: jwks, secrets: no key",
+            ),
+            (
+                json!({"jwks": "{}"}),
+                "[[system.tokens]] 1: jwks: not a JSON",
+            ),
+        ] {
+            let mut entry = json!({"name": "sso", "role": "viewer"});
+            let fields = entry.as_object_mut().unwrap();
+            fields.extend(more.as_object().unwrap().clone());
+            let error = read(json!([entry])).unwrap_err();
+            assert!(error.starts_with(expected), "{error}");
         }
     }
 }
