@@ -9,6 +9,7 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::{Value, json};
 use sluicegate_core::access::bans::{Ban, Bans, Suspect};
 use sluicegate_core::access::credentials::Credentials;
+use sluicegate_core::access::digests;
 use sluicegate_core::access::identity::Identity;
 use sluicegate_core::access::jwt::JwtKeys;
 use sluicegate_core::access::keys::line;
@@ -59,6 +60,16 @@ fn main() {
         json!({"kind": "jwt", "secrets": [SECRET]}),
         &format!("/live/a?token={}", hs256()),
     );
+    for (what, check, target) in others_signed() {
+        measure(what, 20, &stream, check, &target);
+    }
+    measure(
+        "Digest, the password itself",
+        20,
+        &stream,
+        json!({"kind": "digest", "users": [digests::line("seven", "a-password")]}),
+        "/live/a?user=seven&pass=a-password",
+    );
     for (what, most, set, token) in tokens() {
         assert!(JwtKeys::of_set(&set).is_ok(), "{what}");
         let check = json!({"kind": "jwt", "jwks": set});
@@ -106,7 +117,7 @@ fn table_look_ups(stream: &StreamUrl) {
     let mut tally = Tally::default();
     tally.take(rules.limits().to_vec());
     timed("two limits, in and out", 5, || {
-        let counted = tally.enter(&question, &who, None, 0).expect("room");
+        let counted = tally.enter(&[question], &who, None, 0).expect("room");
         tally.leave(counted.ticket.expect("it is counted"));
     });
 }
@@ -159,6 +170,56 @@ fn question<'a>(stream: &'a StreamUrl, credentials: &'a Credentials) -> Question
         client: "192.0.2.1".parse().expect("an address"),
         credentials,
     }
+}
+
+/// Addresses that are signed as other servers and CDNs do, each with the check that knows it.
+fn others_signed() -> Vec<(&'static str, Value, String)> {
+    use hmac::{Hmac, Mac};
+    use md5::{Digest, Md5};
+    let secret = "a-secret-of-the-operator";
+    let hex = |text: String| {
+        let hash = Md5::digest(text);
+        hash.iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+    };
+    let secure_link = Md5::digest(format!("{END}/live/a {secret}"));
+    let secure_link = Base64UrlUnpadded::encode_string(&secure_link);
+    let time = format!("{END:X}");
+    let tencent = hex(format!("{secret}a{time}"));
+    let alibaba = hex(format!("/live/a-{END}-0-0-{secret}"));
+    let policy = json!({"url_expire": END * 1_000}).to_string();
+    let policy = Base64UrlUnpadded::encode_string(policy.as_bytes());
+    let signed = format!("/live/a?policy={policy}");
+    let mut hash =
+        <Hmac<sha1::Sha1> as Mac>::new_from_slice(secret.as_bytes()).expect("any length");
+    hash.update(signed.as_bytes());
+    let ome = Base64UrlUnpadded::encode_string(&hash.finalize().into_bytes());
+    let check = |scheme: &str| json!({"kind": "signed", "scheme": scheme, "secrets": [secret]});
+    let mut nginx = check("nginx");
+    nginx["expression"] = "$secure_link_expires$uri $secret".into();
+    vec![
+        (
+            "nginx secure_link (MD5)",
+            nginx,
+            format!("/live/a?md5={secure_link}&expires={END}"),
+        ),
+        (
+            "Tencent (MD5)",
+            check("tencent"),
+            format!("/live/a?txSecret={tencent}&txTime={time}"),
+        ),
+        (
+            "Alibaba A (MD5)",
+            check("alibaba"),
+            format!("/live/a?auth_key={END}-0-0-{alibaba}"),
+        ),
+        (
+            "OME SignedPolicy (HMAC-SHA-1)",
+            check("ome"),
+            format!("{signed}&signature={ome}"),
+        ),
+    ]
 }
 
 fn hs256() -> String {

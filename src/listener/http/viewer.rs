@@ -128,3 +128,125 @@ fn random() -> u64 {
 
 /// The links of a manifest are equal for this many seconds.
 const MANIFEST_VIEWING: u64 = 600;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, HashMap};
+
+    use sluicegate_core::fleet::origin::{Host, Security};
+    use sluicegate_core::http::link::LinkKey;
+
+    use super::*;
+    use crate::config::{Environment, Settings};
+
+    /// Seconds that a piece lasts, and how many of them a playlist lists.
+    const PIECE: u64 = 4;
+    const LISTED: u64 = 6;
+
+    fn pieces() -> Arc<Pieces> {
+        let loaded = Settings::load(None, &Environment::new([], "")).expect("the defaults");
+        let http = Arc::new(loaded.settings.http);
+        let keys = (LinkKey::new(b"k"), LinkKey::granting(b"k"));
+        Arc::new(Pieces::new(keys.0, keys.1, http))
+    }
+
+    fn leads(start: Option<Start>) -> Leads {
+        Leads {
+            origin: "one".into(),
+            target: Target {
+                host: Host::Ip([127, 0, 0, 1].into()),
+                port: 80,
+                security: Security::Plain,
+            },
+            start,
+            lives: true,
+        }
+    }
+
+    /// The links of a copy, by what they lead to.
+    fn links(copy: &Bytes) -> HashMap<String, String> {
+        let text = std::str::from_utf8(copy).expect("text");
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let pairs = lines.filter_map(|line| line.split_once("?spbhid="));
+        pairs
+            .map(|(name, link)| (name.to_owned(), link.to_owned()))
+            .collect()
+    }
+
+    /// A player that asks for its playlist every four seconds for ninety minutes, as hls.js does, where the hour changes
+    /// after ten of them and once more.
+    #[test]
+    fn ninety_minutes_of_watching_across_two_hours() {
+        let pieces = pieces();
+        let began: u64 = 1_800_000_000 - 600;
+        let viewing = Viewing {
+            id: 7,
+            since: began,
+            ..Viewing::default()
+        };
+        let start = Start {
+            sequence: 100,
+            pace: u32::try_from(PIECE).expect("a few"),
+        };
+        let mut viewer = Viewer {
+            pieces: Arc::clone(&pieces),
+            stream: "h.example/live/a".parse().expect("a name"),
+            viewing,
+            ends: began + 24 * 3600,
+        };
+        let master = format!(
+            "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\na.m3u8?spbhid={}\n",
+            pieces.mark
+        );
+        let copy = viewer.copy(
+            &leads(Some(start)),
+            &mut HeaderMap::new(),
+            &master.into(),
+            began,
+        );
+        let variant = links(&copy).remove("a.m3u8").expect("a link");
+        let mut seen: BTreeMap<String, String> = BTreeMap::new();
+        let (mut given, mut longest) = (0, 0);
+        for now in (began..began + 90 * 60).step_by(4) {
+            // The one link that the player has of its playlist, for as long as it watches.
+            let link = pieces.granting.open(&variant, now).expect("it holds");
+            viewer.viewing = *link.viewing.clone().expect("it lets in");
+            assert!(!viewer.viewing.is_for_pieces);
+            viewer.ends = link.expires;
+            let first = 100 + (now - began) / PIECE;
+            let listed: String = (first..first + LISTED)
+                .map(|number| format!("#EXTINF:4,\na-{number}.ts?spbhid={}\n", pieces.mark))
+                .collect();
+            let body = format!(
+                "#EXTM3U\n#EXT-X-TARGETDURATION:{PIECE}\n#EXT-X-MEDIA-SEQUENCE:{first}\n{listed}"
+            );
+            let copy = viewer.copy(&leads(None), &mut HeaderMap::new(), &body.into(), now);
+            for (name, link) in links(&copy) {
+                let opened = pieces
+                    .granting
+                    .open(&link, now + 60)
+                    .expect("soon after, too");
+                assert!(opened.viewing.expect("it lets in").is_for_pieces);
+                longest = longest.max(opened.expires - now);
+                given += 1;
+                let before = seen.entry(name.clone()).or_insert_with(|| link.clone());
+                assert_eq!(*before, link, "{name} has one link at {} s", now - began);
+            }
+        }
+        assert_eq!(given, 90 * 60 / 4 * LISTED, "every piece of every playlist");
+        assert!(longest <= 1_200 + LISTED * PIECE, "{longest} s");
+        // A stolen link of a piece is over soon, and the playlist's on the day after.
+        let stolen = &seen["a-100.ts"];
+        assert!(pieces.granting.open(stolen, began + 1_200).is_err());
+        assert!(
+            pieces
+                .granting
+                .open(&variant, began + 24 * 3600 + 1)
+                .is_err()
+        );
+        assert!(
+            pieces.key.open(&variant, began).is_err(),
+            "an older build knows it not"
+        );
+    }
+}
