@@ -155,3 +155,27 @@ export const undrainProxy = (row, again) => {
   const proxy = row.id ? { proxy: row.id } : {};
   return change(`${row.id ?? "This proxy"} takes streams again.`, ["POST", `proxy/undrain?${query(proxy)}`], { again });
 };
+
+const PERIODS = [["1h", "one hour"], ["1d", "a day"], ["7d", "a week"], ["30d", "30 days"]];
+
+/** Bans `target`, such as `address:192.0.2.1`. Resolves with whether that was done or tried. */
+export const ban = async (target, reason, again) => {
+  const values = await ask({
+    title: `Ban ${target}?`,
+    lines: ["Whoever it meets is refused at every proxy, and their sessions end now."],
+    fields: [{ name: "period", label: "For", options: PERIODS }],
+    confirm: "Ban",
+  });
+  if (!values) return false;
+  await change(`${target} is banned.`, ["POST", `bans?${query({ target, for: values.period, reason })}`], {
+    undo: [`${target} is not banned any more.`, ["DELETE", `bans/${encodeURIComponent(target)}`]], again,
+  });
+  return true;
+};
+
+export const liftBan = (row, again) => {
+  const target = `${row.kind}:${row.name}`;
+  return change(`${target} is not banned any more.`, ["DELETE", `bans/${row.id}`], {
+    undo: [`${target} is banned again.`, ["POST", `bans?${query({ target, for: `${Math.max(1, row.seconds_left)}s`, reason: row.reason })}`]], again,
+  });
+};

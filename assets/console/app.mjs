@@ -33,7 +33,7 @@ const read = () => {
 const isStale = () => heard > 0 && Date.now() - heard > STALE_MS && !isPaused;
 
 const context = () => ({
-  data, state, again: refresh, proxy: data.proxy?.id ?? who?.id, ...route,
+  data, state, again: refresh, proxy: data.proxy?.id ?? who?.id, mayAct: who?.role === "operator" || who?.role === "admin", ...route,
   go: (changed) => {
     const params = query({ ...route.params, ...changed });
     const path = location.hash.replace(/^#\/?/, "").split("?")[0];

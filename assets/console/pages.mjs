@@ -18,6 +18,8 @@ const button = (text, onclick, props) => h("button", { type: "button", onclick, 
 const step = (state) => state.next && h("p", { class: "next" }, h("b", null, "Next: "), state.next);
 const facts = (pairs) => h("dl", { class: "facts" }, pairs.map(([term, value]) => h("div", { key: term }, h("dt", null, term), h("dd", null, value ?? "–"))));
 const right = "number";
+/** The address of a client without its port. */
+const host = (client) => client.replace(/:\d+$/, "").replace(/^\[|\]$/g, "");
 
 // --- tables ---
 
@@ -359,7 +361,7 @@ const sessions = {
 const session = {
   title: ({ rest }) => `Session ${rest}`,
   asks: ({ rest }) => ({ session: `sessions/${name(rest)}` }),
-  view: ({ data, again, rest }) => {
+  view: ({ data, again, rest, mayAct }) => {
     const row = data.session;
     if (!row) return [h("h1", null, `Session ${rest}`), h("p", { class: "empty" }, "No session has that id; it may have ended. ", link("sessions?tab=ended", "Sessions that ended"))];
     const state = ofSession(row);
@@ -373,11 +375,12 @@ const session = {
     ].filter(Boolean);
     return [
       h("h1", null, `Session ${sessionId(row)} `, badge(state)),
-      h("p", { class: "buttons" }, button("End session…", () => act.endSession(row, sessionId(row), again))),
+      h("p", { class: "buttons" }, button("End session…", () => act.endSession(row, sessionId(row), again)),
+        mayAct && button("Ban its address…", () => act.ban(`address:${host(row.client)}`, "", again))),
       chain(boxes), h("p", null, row.why),
       facts([["Stream", streamLink(row)], ["Protocol", `${protocol(row.protocol)}, ${row.action}`], ["Origin", originLink(row.origin)], ["Age", span(row.age_seconds)],
         ["To the client", `${rate(row.bps_to_client)}, ${size(row.bytes_to_client)} so far`], ["To the origin", `${rate(row.bps_to_origin)}, ${size(row.bytes_to_origin)} so far`],
-        ["Stalls", count(row.stalls)], ["Of this client", link(`sessions?${query({ client: row.client.replace(/:\d+$/, "").replace(/^\[|\]$/g, "") })}`, "all its sessions")]]),
+        ["Stalls", count(row.stalls)], ["Of this client", link(`sessions?${query({ client: host(row.client) })}`, "all its sessions")]]),
     ];
   },
 };
@@ -446,6 +449,43 @@ const settings = {
   },
 };
 
+const BANNED = [["address", "Address or network"], ["viewer", "Viewer or user"], ["key", "Key"], ["token", "Token (jti)"], ["stream", "Stream"]];
+
+/** Who is banned. Whoever only looks sees the list alone. */
+const bans = {
+  title: "Bans",
+  asks: () => ({ bans: "bans" }),
+  view: (context) => {
+    const { q = "" } = context.params;
+    const all = context.data.bans?.bans ?? [];
+    const rows = all.filter((row) => `${row.kind}:${row.name} ${row.reason}`.toLowerCase().includes(q.toLowerCase()));
+    const onsubmit = async (event) => {
+      event.preventDefault();
+      const form = event.target;
+      const { kind, name: whom, reason } = Object.fromEntries(new FormData(form));
+      if (await act.ban(`${kind}:${whom.trim()}`, reason.trim(), context.again)) form.reset();
+    };
+    return [
+      h("h1", null, "Bans"),
+      context.mayAct && h("form", { class: "filters", onsubmit },
+        h("label", null, "Ban ", h("select", { name: "kind" }, BANNED.map(([value, text]) => h("option", { value }, text)))),
+        h("label", null, "Which ", h("input", { name: "name", autocomplete: "off", required: true })),
+        h("label", null, "Why ", h("input", { name: "reason", autocomplete: "off", maxlength: 200 })),
+        h("button", { type: "submit" }, "Ban…")),
+      filters(finder(context)),
+      table({ name: "bans", caption: `Bans that hold (${count(context.data.bans?.total)})`, rows: rows.slice(0, 500), keyOf: (row) => row.id, empty: "Nobody is banned, or none matches.", again: context.again,
+        columns: [
+          { title: "Who", cell: (row) => h("span", { class: "name" }, `${row.kind}:${row.name}`) },
+          { title: "Why", cell: (row) => h("span", { class: "name" }, row.reason || "–") },
+          { title: "Since", cell: (row) => when(row.since * 1000) },
+          { title: "Until", cell: (row) => when(row.until * 1000) },
+          { title: "Left", class: right, cell: (row) => span(row.seconds_left) },
+          context.mayAct && { title: "Action", cell: (row) => button("Lift", () => act.liftBan(row, context.again), { "aria-label": `Lift the ban of ${row.kind}:${row.name}` }) },
+        ].filter(Boolean) }),
+    ];
+  },
+};
+
 const enter = {
   title: "Log in",
   asks: () => ({}),
@@ -467,7 +507,7 @@ const enter = {
 };
 
 /** Every page by the first word of its address. */
-export const PAGES = { "": fleet, origins, o: origin, streams, s: stream, sessions, x: session, explain, events, proxies, settings, login: enter };
+export const PAGES = { "": fleet, origins, o: origin, streams, s: stream, sessions, x: session, explain, events, bans, proxies, settings, login: enter };
 /** Those that the navigation names. */
 export const NAMED = [["", "Fleet"], ["origins", "Origins"], ["streams", "Streams"], ["sessions", "Sessions"], ["explain", "Explain"], ["events", "Events"],
-  ["proxies", "Proxies"], ["settings", "Settings"]];
+  ["bans", "Bans"], ["proxies", "Proxies"], ["settings", "Settings"]];

@@ -72,6 +72,7 @@ const PAGES = [
   ["session", `/x/${session}`, "document.querySelectorAll('.chain li').length >= 3"],
   ["explain", "/explain?stream=live/new", "document.querySelectorAll('tbody tr').length >= 1"],
   ["events", "/events", "document.querySelectorAll('tbody tr').length >= 1"],
+  ["bans", "/bans", "document.querySelector('input[name=reason]')"],
   ["proxies", "/proxies", "document.querySelectorAll('tbody tr').length === 1"],
   ["settings", "/settings", "document.querySelectorAll('tbody tr').length > 50"],
   ["login", "/login", "document.querySelector('input[type=password]')"],
@@ -146,6 +147,22 @@ const stories = {
     await tabTo("at.textContent === 'Undo'");
     await key("Enter");
     await until("it is taken back", `[...document.querySelectorAll('tbody tr')].some((row) => row.textContent.includes('${origin}') && row.querySelector('.badge.ok'))`);
+  },
+  "ban somebody and take it back": async () => {
+    const listed = "[...document.querySelectorAll('tbody tr')].some((row) => row.textContent.includes('address:192.0.2.77'))";
+    await open("/bans");
+    await tabTo("at.name === 'name'");
+    await type("192.0.2.77");
+    await tabTo("at.name === 'reason'");
+    await type("a test");
+    await key("Enter");
+    await until("it asks first", "document.querySelector('dialog[open]')");
+    await tabTo("at.type === 'submit' && at.closest('dialog')");
+    await key("Enter");
+    await until("it is banned", listed);
+    await tabTo("at.textContent === 'Undo'");
+    await key("Enter");
+    await until("it may come again", `!(${listed})`);
   },
   "ask why there, and what if": async () => {
     await open("/explain");
