@@ -6,6 +6,7 @@
 mod support;
 
 mod access;
+mod access_logins;
 mod acme;
 mod base_path;
 mod black_hole;

@@ -1,0 +1,126 @@
+//! Logins by challenge with real clients: `authmod=adobe` over RTMP, Digest over RTSP. Who knows the password is let in, who
+//! does not is told so, and neither the password nor an answer is written anywhere.
+
+use std::process::Command;
+
+use sluicegate_core::access::digests::line;
+
+use crate::support::program::Program;
+use crate::support::rtsp::{RtspServer, gstreamer_plays};
+use crate::support::{NodeMediaServer, Player, Proxy, Publisher, Registrar, machine};
+
+const USER: &str = "pub1";
+const PASSWORD: &str = "s3cret-and-long";
+
+/// Settings where `action` needs a login.
+fn guarded(action: &str) -> String {
+    let line = line(USER, PASSWORD);
+    format!(
+        "[[check]]\nname = \"users\"\nkind = \"digest\"\nusers = [\"{line}\"]\n\
+         [[access]]\naction = \"{action}\"\nall = [\"users\"]\ntake_out = true\n"
+    )
+}
+
+/// The address with a user and a password in it, as people type it.
+fn with(url: &str, password: &str) -> String {
+    url.replacen("://", &format!("://{USER}:{password}@"), 1)
+}
+
+fn is_secret(proxy: &Proxy) {
+    let mut told = proxy.output();
+    for path in [
+        "/metrics",
+        "/api/v1/sessions",
+        "/api/v1/events",
+        "/api/v1/sessions/ended",
+    ] {
+        told.push_str(&proxy.system("GET", path).text());
+    }
+    for secret in [PASSWORD, "response=", "authmod=adobe&user"] {
+        let shown = told.lines().find(|line| line.contains(secret));
+        assert_eq!(shown, None, "{secret}");
+    }
+}
+
+#[test]
+fn encoders_log_in_over_rtmp_as_their_servers_had_them() {
+    let _turn = machine::share();
+    let origin = NodeMediaServer::start("logins");
+    let proxy = Proxy::start(&guarded("publish"));
+    let _registrar = Registrar::start(&proxy, &origin);
+    let refused = Publisher::clip(&with(&proxy.rtmp_url("live/a"), "wrong"))
+        .start()
+        .wait_end();
+    assert!(!refused.status.success(), "{}", refused.errors);
+    let refused = Publisher::clip(&proxy.rtmp_url("live/a"))
+        .start()
+        .wait_end();
+    assert!(!refused.status.success(), "{}", refused.errors);
+    assert_eq!(proxy.origin_of("live/a"), None, "it is placed nowhere");
+    let publisher = Publisher::clip(&with(&proxy.rtmp_url("live/a"), PASSWORD)).start();
+    publisher.wait_frames(5);
+    Player::frames(&proxy.rtmp_url("live/a"), 25);
+
+    let _gstreamer = encode(&proxy.rtmp_url("live/b"));
+    Player::frames(&proxy.rtmp_url("live/b"), 25);
+    is_secret(&proxy);
+}
+
+/// GStreamer publishes a test picture.
+fn encode(url: &str) -> Program {
+    let mut launch = Command::new(machine::installed(&["gst-launch-1.0"]));
+    launch.args([
+        "-q",
+        "videotestsrc",
+        "is-live=true",
+        "!",
+        "video/x-raw,width=160,height=120,framerate=25/1",
+        "!",
+        "x264enc",
+        "tune=zerolatency",
+        "key-int-max=25",
+        "!",
+        "flvmux",
+        "streamable=true",
+        "!",
+        "rtmp2sink",
+        "authmod=adobe",
+    ]);
+    launch.arg(format!("username={USER}"));
+    launch.arg(format!("password={PASSWORD}"));
+    launch.arg(format!("location={url}"));
+    Program::start("gst-launch", &mut launch).abrupt()
+}
+
+#[test]
+fn cameras_and_players_answer_the_digest_challenge_of_rtsp() {
+    let _turn = machine::share();
+    let origin = RtspServer::start("recorder", &["--record", "live/a"]);
+    let proxy = Proxy::start(&format!(
+        "session.setup_timeout = \"20s\"\n{}",
+        guarded("any")
+    ));
+    let _registrar = origin.register(&proxy);
+    let refused = Publisher::clip(&with(&proxy.rtsp_url("live/a"), "wrong"))
+        .rtsp("tcp")
+        .start()
+        .wait_end();
+    assert!(refused.errors.contains("401"), "{}", refused.errors);
+    let _camera = Publisher::clip(&with(&proxy.rtsp_url("live/a"), PASSWORD))
+        .rtsp("tcp")
+        .start();
+    origin.wait_recorded("live/a", 50);
+    is_secret(&proxy);
+
+    let origin = RtspServer::start("camera", &["--play", "live/b"]);
+    let proxy = Proxy::start(&format!(
+        "session.setup_timeout = \"20s\"\n{}",
+        guarded("any")
+    ));
+    let _registrar = origin.register(&proxy);
+    Player::frames(&with(&proxy.rtsp_url("live/b"), PASSWORD), 25);
+    gstreamer_plays(&with(&proxy.rtsp_url("live/b"), PASSWORD), "tcp", 25);
+    let refused = Player::open(&with(&proxy.rtsp_url("live/b"), "wrong")).wait_end();
+    assert!(refused.errors.contains("401"), "{}", refused.errors);
+    is_secret(&proxy);
+}
