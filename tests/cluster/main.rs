@@ -26,6 +26,8 @@ mod http;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../support/machine.rs"]
 mod machine;
+#[path = "../support/namespaces.rs"]
+mod namespaces;
 mod network;
 mod origin;
 mod outage;

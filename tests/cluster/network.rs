@@ -5,11 +5,10 @@
 //! that nothing of it is visible outside. Elsewhere everything is on loopback, and each proxy reaches the Redis through
 //! a relay that can be cut. In either case, what is sent while the path is cut arrives later, because TCP repeats it.
 
-use std::env;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::process::{Command, Stdio};
 
 use crate::fleet::PROXIES;
+use crate::namespaces::{self, World, ip, is_inside};
 use crate::relay::Relay;
 
 /// The path from one proxy to the Redis.
@@ -72,32 +71,14 @@ pub(crate) fn of_origins() -> Ipv4Addr {
 /// Runs this test again where each proxy has a namespace, and returns whether it did. Returns false inside that run,
 /// and where the system does not allow it, which is printed.
 pub(crate) fn ran_in_namespaces(test: &str) -> bool {
-    if is_inside() {
-        return false;
-    }
-    let inside = |then: &str| {
-        let mut unshare = Command::new("unshare");
-        unshare.args(["-rnm", "sh", "-c", &format!("{WORLD} && {then}")]);
-        unshare
-    };
-    let trial = inside("ip netns add trial").stderr(Stdio::null()).status();
-    if !trial.is_ok_and(|status| status.success()) {
+    let world = namespaces::enter(test);
+    if world == World::NotAllowed {
         println!(
             "network namespaces are not allowed here (unshare -rnm, ip netns): the proxies are on loopback, behind \
              relays that can be parted"
         );
-        return false;
     }
-    let ran = inside("exec \"$0\" \"$@\"")
-        .arg(env::current_exe().expect("this test"))
-        .args(["--include-ignored", "--nocapture", "--exact", test])
-        .env(INSIDE, "1")
-        .output()
-        .expect("it ran a moment ago");
-    println!("{}", String::from_utf8_lossy(&ran.stdout));
-    let errors = String::from_utf8_lossy(&ran.stderr);
-    assert!(ran.status.success(), "in namespaces: {errors}");
-    true
+    world == World::Ran
 }
 
 /// Makes the namespaces and their links, once; does nothing on loopback.
@@ -127,22 +108,8 @@ pub(crate) fn lay_links() {
     }
 }
 
-fn is_inside() -> bool {
-    env::var_os(INSIDE).is_some()
-}
-
-#[track_caller]
-fn ip(words: &str) {
-    let done = Command::new("ip").args(words.split(' ')).status();
-    assert!(done.is_ok_and(|status| status.success()), "ip {words}");
-}
-
 fn octet(proxy: usize) -> u8 {
     u8::try_from(proxy).expect("a few")
 }
 
-/// Set for the run of the test inside the namespaces.
-const INSIDE: &str = "CLUSTER_IN_NAMESPACES";
-/// A loopback interface and a place for the names of namespaces.
-const WORLD: &str = "mount -t tmpfs none /run && mkdir /run/netns && ip link set lo up";
 const ORIGINS: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 1);

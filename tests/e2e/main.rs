@@ -36,6 +36,7 @@ mod peers;
 mod policies;
 mod refusals;
 mod reload;
+mod rolling_update;
 mod rtsp_cameras;
 mod rtsp_play;
 mod rtsp_record;

@@ -156,6 +156,12 @@ impl Publisher {
 }
 
 impl Publish {
+    /// Encodes while it publishes, in place of the clip.
+    pub(crate) fn encoding(mut self) -> Self {
+        self.source = Source::Encoder;
+        self
+    }
+
     /// Frames per second. Encoder only.
     pub(crate) fn rate(mut self, rate: u32) -> Self {
         self.rate = rate;

@@ -9,8 +9,10 @@
 //! | [`light`] | an RTMP publisher that costs next to nothing |
 //! | [`low_latency`] | a Low-Latency HLS origin of our own |
 //! | [`machine`] | what stories share: ports, folders, and turns to have the machine alone |
+//! | [`namespaces`] | network namespaces that end with a test |
 //! | [`origin`] | nginx-rtmp and node-media-server, and the side program that registers them |
 //! | [`page`] | hls.js and dash.js in a browser |
+//! | [`pods`] | pods, a Service in front of them, and what a kubelet does with them |
 //! | [`program`] | a child process whose lines can be waited for |
 //! | [`proxy`] | the binary under test |
 //! | [`redis`] | a Redis between proxies |
@@ -36,8 +38,10 @@ pub(crate) mod http;
 pub(crate) mod light;
 pub(crate) mod low_latency;
 pub(crate) mod machine;
+pub(crate) mod namespaces;
 pub(crate) mod origin;
 pub(crate) mod page;
+pub(crate) mod pods;
 pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod redis;

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::{Command, ExitStatus};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -28,6 +28,18 @@ pub(crate) struct Proxy {
 /// The binary, without any environment variable that would configure it.
 pub(crate) fn binary() -> Command {
     configured_by_nothing(env!("CARGO_BIN_EXE_sluicegate").as_ref())
+}
+
+/// The binary in a network namespace, with its listeners at an address there.
+fn binary_in(namespace: &str, address: IpAddr) -> Command {
+    let mut command = configured_by_nothing("ip".as_ref());
+    command.args(["netns", "exec", namespace, env!("CARGO_BIN_EXE_sluicegate")]);
+    command.env(MEDIA_PORT, format!("{address}:0"));
+    for listener in ["RTMP", "HTTP", "API", "SYSTEM", "RTSP", "SRT"] {
+        let name = format!("SLUICEGATE_{listener}__LISTEN");
+        command.env(name, format!("{address}:0"));
+    }
+    command
 }
 
 fn configured_by_nothing(program: &Path) -> Command {
@@ -67,26 +79,26 @@ impl Proxy {
     pub(crate) fn start_terse(settings: &str, home: Option<(String, IpAddr)>) -> Self {
         let scratch = Scratch::new("proxy");
         let config = scratch.write("sluicegate.toml", &format!("{LISTEN}{settings}\n"));
-        let mut command = binary();
-        if let Some((namespace, address)) = home {
-            command = Command::new("ip");
-            command.args([
-                "netns",
-                "exec",
-                &namespace,
-                env!("CARGO_BIN_EXE_sluicegate"),
-            ]);
-            command.env(MEDIA_PORT, format!("{address}:0"));
-            for listener in ["RTMP", "HTTP", "API", "SYSTEM", "RTSP", "SRT"] {
-                let name = format!("SLUICEGATE_{listener}__LISTEN");
-                command.env(name, format!("{address}:0"));
-            }
-        }
+        let mut command = home.map_or_else(binary, |(namespace, address)| {
+            binary_in(&namespace, address)
+        });
         command
             .args(["run", "--config"])
             .arg(config)
             .current_dir(scratch.path())
             .env("RUST_LOG", TERSE);
+        Self::ready(&mut command, scratch)
+    }
+
+    /// Like `start`, in a network namespace, at an address there.
+    pub(crate) fn start_in(settings: &str, namespace: &str, address: IpAddr) -> Self {
+        let scratch = Scratch::new("proxy");
+        let config = scratch.write(SETTINGS, &format!("{PATIENT}{settings}\n"));
+        let mut command = binary_in(namespace, address);
+        command
+            .args(["run", "--config"])
+            .arg(config)
+            .current_dir(scratch.path());
         Self::ready(&mut command, scratch)
     }
 
@@ -240,6 +252,16 @@ impl Proxy {
             .collect()
     }
 
+    /// The same, each with the time at which it was read.
+    pub(crate) fn log_times(&self, message: &str) -> Vec<(Instant, Value)> {
+        let lines = self.program.lines();
+        let records = lines.iter().map(|line| Some((line.at, record(line)?)));
+        records
+            .flatten()
+            .filter(|(_, record)| record["message"] == message)
+            .collect()
+    }
+
     /// Everything it has logged.
     pub(crate) fn output(&self) -> String {
         self.program.output()
@@ -278,6 +300,10 @@ impl Proxy {
     #[track_caller]
     pub(crate) fn wait_end(&mut self, patience: Duration) -> ExitStatus {
         self.program.wait_end(patience)
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.program.is_running()
     }
 
     pub(crate) fn pid(&self) -> u32 {
