@@ -74,6 +74,49 @@ proptest! {
     }
 
     #[test]
+    fn a_publisher_that_moves_loses_no_picture_and_repeats_none(
+        wire in any_wire(true),
+        at in any::<prop::sample::Index>(),
+        piece in prop_oneof![Just(usize::MAX), 1..300_usize],
+    ) {
+        let at = at.index(wire.bytes.len() + 1);
+        let moved = move_at(&wire, at, piece);
+        let sent = |kind| of_kind(wire.sent.iter().map(|sent| &sent.message), kind);
+        let heard = |kind| of_kind(moved.old.iter().chain(&moved.new), kind);
+        prop_assert_eq!(heard(kind::VIDEO), sent(kind::VIDEO));
+        let (sounds, all) = (heard(kind::AUDIO), sent(kind::AUDIO));
+        prop_assert!(all.len() - sounds.len() <= 1, "{} of {}", sounds.len(), all.len());
+        prop_assert!(sounds.iter().all(|sound| all.contains(sound)));
+        let keyframe = wire.sent.iter().any(|sent| sent.start >= at && is_keyframe(&sent.message));
+        prop_assert!(moved.is_made || !keyframe, "a keyframe was missed");
+        if moved.is_made {
+            check(&wire, &moved.new, 0, at)?;
+        } else {
+            prop_assert!(moved.new.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_move_that_is_called_off_leaves_no_trace(
+        wire in any_wire(true),
+        cuts in prop::array::uniform2(any::<prop::sample::Index>()),
+        piece in prop_oneof![Just(usize::MAX), 1..300_usize],
+    ) {
+        let mut cuts = cuts.map(|cut| cut.index(wire.bytes.len() + 1));
+        cuts.sort_unstable();
+        let mut session = Session::begin();
+        let mut out = session.publish(&wire.bytes[..cuts[0]], piece);
+        let other = session.second();
+        prop_assert!(session.joined.begin_move(other));
+        out.extend(session.publish(&wire.bytes[cuts[0]..cuts[1]], piece));
+        if !session.joined.is_cut() {
+            session.joined.cancel_move();
+            out.extend(session.publish(&wire.bytes[cuts[1]..], piece));
+            prop_assert_eq!(out, wire.bytes);
+        }
+    }
+
+    #[test]
     fn while_the_origin_stays_nothing_differs(wire in any_wire(true), piece in 1..300_usize) {
         let mut noting = Session::begin();
         prop_assert_eq!(noting.publish(&wire.bytes, piece), wire.bytes);
@@ -190,6 +233,64 @@ fn check(wire: &Wire, heard: &[Message], lost: usize, back: usize) -> Result<(),
     Ok(())
 }
 
+/// What the two origins of a publisher decoded that was moved.
+struct MovedPublisher {
+    old: Vec<Message>,
+    new: Vec<Message>,
+    is_made: bool,
+}
+
+/// Another origin takes the stream after `at` bytes.
+fn move_at(wire: &Wire, at: usize, piece: usize) -> MovedPublisher {
+    let mut identified = identified();
+    identified.keeps_recipe = true;
+    let (joined, mut old) = join(&identified);
+    let mut session = Session { joined };
+    let (other, mut new) = join(&session.joined.recipe().unwrap().identified().unwrap());
+    let mut to_old = session.publish(&wire.bytes[..at], piece);
+    assert!(session.joined.begin_move(other), "its origin has it");
+    let mut rest = &wire.bytes[at..];
+    while !rest.is_empty() && !session.joined.is_cut() {
+        let (next, after) = rest.split_at(piece.min(rest.len()));
+        to_old.extend(session.joined.to_origin(next).expect("it can be walked"));
+        rest = after;
+    }
+    let is_made = session.joined.is_cut();
+    let mut to_new = Vec::new();
+    if is_made {
+        let made = session.joined.make_move(0);
+        assert!(
+            made.to_client.is_empty(),
+            "the origin said nothing by halves"
+        );
+        to_new = made.to_origin;
+        to_new.extend(session.publish(rest, piece));
+    }
+    MovedPublisher {
+        old: decoded(&mut old, &to_old),
+        new: decoded(&mut new, &to_new),
+        is_made,
+    }
+}
+
+fn decoded(origin: &mut Server, bytes: &[u8]) -> Vec<Message> {
+    origin.feed(bytes).expect("it can be read");
+    let mut heard = Vec::new();
+    while let Some(event) = origin.poll_event() {
+        match event {
+            ServerEvent::Media(message) => heard.push(message),
+            event => panic!("{event:?}"),
+        }
+    }
+    heard
+}
+
+/// The frames of one kind, without headers.
+fn of_kind<'a>(messages: impl Iterator<Item = &'a Message>, kind: u8) -> Vec<Message> {
+    let of_kind = messages.filter(|message| message.kind == kind && !is_header(message));
+    of_kind.cloned().collect()
+}
+
 /// A publisher that is joined, and its bytes on their way.
 struct Session {
     joined: Joined,
@@ -227,15 +328,7 @@ impl Session {
         let (origin, mut server) = join(&identified);
         let mut out = self.joined.resume(origin);
         out.extend(self.publish(bytes, piece));
-        server.feed(&out).expect("it can be read");
-        let mut heard = Vec::new();
-        while let Some(event) = server.poll_event() {
-            match event {
-                ServerEvent::Media(message) => heard.push(message),
-                event => panic!("{event:?}"),
-            }
-        }
-        heard
+        decoded(&mut server, &out)
     }
 }
 

@@ -13,6 +13,7 @@ mod health;
 mod hooks;
 mod list;
 mod lookup;
+mod moves;
 mod shown;
 mod tap;
 mod watch;
@@ -126,6 +127,7 @@ fn table() -> Vec<Route> {
         on_get("/api/v1/bans", Management, bans::list),
         on_post("/api/v1/bans", Management, bans::ban),
         on_delete("/api/v1/bans/{ban}", Management, bans::lift),
+        on_post("/api/v1/moves", Management, moves::begin),
         on_get("/api/v1/explain", Management, lookup::explain),
         on_get("/api/v1/resolve", Management, lookup::resolve),
         on_get("/api/v1/overview", Management, watch::overview),

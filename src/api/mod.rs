@@ -81,6 +81,22 @@ pub struct Banned {
     pub ended: u64,
 }
 
+/// `POST /api/v1/moves`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Move {
+    /// The stream.
+    pub stream: String,
+    /// The origin that has it, or had it.
+    pub from: String,
+    /// The origin that is to have it.
+    pub to: String,
+    /// `asking` the other origin, `awaiting_keyframe` or `made`.
+    pub state: String,
+    /// From the keyframe until the other origin had it.
+    pub gap_ms: Option<u64>,
+}
+
 /// An answer that has nothing to tell.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done {
@@ -556,7 +572,7 @@ mod tests {
     fn each_document_has_the_fields_of_its_schema() {
         let data = "              data:";
         let more = Some("cursor".to_owned());
-        let rows: [(&[&str], Value); 25] = [
+        let rows: [(&[&str], Value); 26] = [
             (&["  /livez:"], json!(Alive { alive: true })),
             (&["  /readyz:"], json!(Ready::default())),
             (&["  /api/v1/versions:"], json!(Version::default())),
@@ -579,6 +595,7 @@ mod tests {
                 json!(Finding::default()),
             ),
             (&["    Me:"], json!(Me::default())),
+            (&["    Move:"], json!(Move::default())),
             (&["    Origin:"], json!(Origin::default())),
             (&["    Drain:"], json!(Drain::default())),
             (&["    Stream:"], json!(Stream::default())),

@@ -6,8 +6,8 @@ pub mod sign;
 pub mod tap;
 
 use crate::cli::operate::{
-    Ask, BanArguments, DrainArguments, EventArguments, ExplainArguments, ListArguments, Named,
-    Numbered, UnbanArguments, Whom,
+    Ask, BanArguments, DrainArguments, EventArguments, ExplainArguments, ListArguments,
+    MoveArguments, Named, Numbered, UnbanArguments, Whom,
 };
 use crate::cli::register::RegisterArguments;
 use crate::cli::sign::{KeyArguments, SignArguments};
@@ -95,6 +95,9 @@ pub enum Verb {
     /// Tell why a stream is where it is, or where it would go.
     #[command(after_help = EXIT_CODES)]
     Explain(ExplainArguments),
+    /// Move a stream to another origin; neither its publisher nor its viewers notice.
+    #[command(after_help = EXIT_CODES)]
+    Move(MoveArguments),
     /// Give an origin no new streams, or take the proxy itself out of service.
     #[command(after_help = EXIT_CODES)]
     Drain(DrainArguments),

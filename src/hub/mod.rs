@@ -18,6 +18,7 @@
 mod body;
 mod branch;
 mod feed;
+mod follow;
 mod held;
 mod player;
 mod pull;

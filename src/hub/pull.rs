@@ -15,10 +15,12 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, info};
 
 use super::feed::{Feed, Loan};
+use super::follow::Follower;
 use super::held::Holding;
 use super::player::{Player, address, says_unpublished, seed, write};
 use super::{Inner, Wanted};
 use crate::net::relay::DelayedAcks;
+use crate::net::wire::Wire;
 use crate::origin::attempt::{Attempt, DialError};
 use crate::proxy::{PieceGuard, Refusal, Request};
 use crate::sessions::{OpenPull, Pull};
@@ -55,11 +57,16 @@ async fn run(shared: &Inner, feed: &Feed, first: ClientAddr) {
     });
     let mut open: Option<OpenPull> = None;
     let mut holding = Holding::new(shared);
+    let mut next: Option<Asked> = None;
     let end = loop {
         let loan = feed.loan();
-        let asked = tokio::select! {
-            asked = dial(shared, feed, &place, loan.as_ref(), holding.lost()) => asked,
-            () = holding.over() => break holding.end(),
+        let asked = match next.take() {
+            // Its stream has gone there, and it followed.
+            Some(asked) => Some(Ok(asked)),
+            None => tokio::select! {
+                asked = dial(shared, feed, &place, loan.as_ref(), holding.lost()) => asked,
+                () = holding.over() => break holding.end(),
+            },
         };
         let asked = match (asked, &open) {
             (Some(Ok(asked)), _) => asked,
@@ -76,8 +83,9 @@ async fn run(shared: &Inner, feed: &Feed, first: ClientAddr) {
         let pull = open.get_or_insert_with(|| begin_pull(shared, wanted, &asked.origin));
         lead(shared, feed, pull, &asked.origin);
         let began = Instant::now();
+        let mut follower = Follower::new(shared, feed, &place, loan.as_ref(), pull);
         let ended = tokio::select! {
-            ended = read_on(shared, feed, pull, asked, &mut holding) => ended,
+            ended = read_on(shared, feed, pull, asked, &mut holding, &mut follower) => ended,
             end = pull.ended() => Ended::Lost(end),
             () = lonely(feed, shared.settings.linger) => Ended::Over(LegEnd::Released),
             () = shared.stop.cancelled() => Ended::Over(LegEnd::Released),
@@ -88,6 +96,10 @@ async fn run(shared: &Inner, feed: &Feed, first: ClientAddr) {
             }
         };
         match ended {
+            Ended::Next(asked) => {
+                feed.push(std::iter::empty(), true);
+                next = Some(*asked);
+            }
             Ended::Lost(end) if holding.lose_leg(pull, end) => {
                 feed.push(std::iter::empty(), true);
                 place.end_leg(end);
@@ -134,14 +146,16 @@ async fn pause(feed: &Feed, moment: Duration) {
 enum Ended {
     /// The leg is over, and the stream may be had elsewhere.
     Lost(LegEnd),
+    /// The stream comes from another origin now.
+    Next(Box<Asked>),
     /// The pull is over.
     Over(LegEnd),
 }
 
 /// An origin that plays the stream to us.
-struct Asked {
-    origin: OriginId,
-    player: Player,
+pub(super) struct Asked {
+    pub(super) origin: OriginId,
+    pub(super) player: Player,
 }
 
 /// Finds an origin; `None` when nobody waits for it any more.
@@ -178,7 +192,7 @@ async fn lonely(feed: &Feed, linger: Duration) {
 }
 
 /// Asks one origin to play the stream.
-async fn ask(
+pub(super) async fn ask(
     shared: &Inner,
     wanted: &Wanted,
     loan: Option<&Loan>,
@@ -209,6 +223,7 @@ async fn read_on(
     pull: &Pull,
     asked: Asked,
     holding: &mut Holding<'_>,
+    follower: &mut Follower<'_>,
 ) -> Ended {
     let Player {
         mut socket,
@@ -229,11 +244,25 @@ async fn read_on(
         let read = tokio::select! {
             read = socket.read_buf(&mut buffer) => read,
             ended = flows.stop(shared, feed, pull, holding) => return ended,
+            next = follower.comes() => {
+                let rest = Rest { socket, client, pull };
+                rest.read(feed).await;
+                return Ended::Next(Box::new(next));
+            }
         };
         let count = match read {
-            Ok(0) => return Ended::Lost(LegEnd::Closed),
-            Err(_) => return Ended::Lost(LegEnd::Reset),
-            Ok(count) => count,
+            Ok(count) if count > 0 => count,
+            ended => {
+                let end = if ended.is_ok() {
+                    LegEnd::Closed
+                } else {
+                    LegEnd::Reset
+                };
+                return match follower.comes_soon().await {
+                    Some(next) => Ended::Next(Box::new(next)),
+                    None => Ended::Lost(end),
+                };
+            }
         };
         pull.count(count);
         unhurried.read(socket.tcp());
@@ -244,6 +273,10 @@ async fn read_on(
         if write(&mut socket, &mut client).await.is_err() {
             return Ended::Lost(LegEnd::Reset);
         }
+        if unpublished && let Some(next) = follower.comes_soon().await {
+            tell(feed, &mut messages, false);
+            return Ended::Next(Box::new(next));
+        }
         flows.note(&messages, unpublished, pull, holding);
         tell(feed, &mut messages, unpublished);
         // What comes in the meantime waits in the kernel, and costs one read and one pass. A read that was full may have
@@ -251,6 +284,39 @@ async fn read_on(
         if count < READ {
             sleep(shared.settings.coalesce.saturating_sub(told.elapsed())).await;
             told = Instant::now();
+        }
+    }
+}
+
+/// A leg to an origin that the stream has left.
+struct Rest<'a> {
+    socket: Wire,
+    client: Client,
+    pull: &'a Pull,
+}
+
+impl Rest<'_> {
+    /// Tells the feed what the origin still sends: until it says that the publisher has left, closes, or sends nothing for
+    /// a moment.
+    async fn read(mut self, feed: &Feed) {
+        let mut messages = Vec::new();
+        let mut buffer = Vec::with_capacity(READ);
+        let until = Instant::now() + LONGEST_REST;
+        while Instant::now() < until {
+            buffer.clear();
+            let read = timeout(REST, self.socket.read_buf(&mut buffer)).await;
+            let Some(count) = read.ok().and_then(Result::ok).filter(|count| *count > 0) else {
+                return;
+            };
+            self.pull.count(count);
+            if self.client.feed(&buffer).is_err() {
+                return;
+            }
+            let unpublished = take(&mut self.client, &mut messages);
+            tell(feed, &mut messages, false);
+            if unpublished {
+                return;
+            }
         }
     }
 }
@@ -332,7 +398,7 @@ fn has_left(shared: &Inner, pull: &Pull) -> bool {
 }
 
 /// Takes what came out of a read. True: the stream's publisher has left.
-fn take(client: &mut Client, messages: &mut Vec<Message>) -> bool {
+pub(super) fn take(client: &mut Client, messages: &mut Vec<Message>) -> bool {
     let mut unpublished = false;
     while let Some(event) = client.poll_event() {
         match event {
@@ -362,7 +428,7 @@ fn tell(feed: &Feed, messages: &mut Vec<Message>, unpublished: bool) {
     feed.push(single, unpublished);
 }
 
-fn is_shown(message: &Message) -> bool {
+pub(super) fn is_shown(message: &Message) -> bool {
     matches!(message.kind, kind::AGGREGATE | kind::AUDIO | kind::VIDEO)
 }
 
@@ -404,6 +470,10 @@ fn capabilities() -> EnhancedRtmp {
 const LASTS: Duration = Duration::from_secs(1);
 /// How long an origin that has sent media may send nothing before it is asked whether it speaks, and again after as long.
 pub(crate) const QUIET: Duration = Duration::from_secs(2);
+/// How long an origin that its stream has left may send nothing before it has sent everything.
+const REST: Duration = Duration::from_millis(100);
+/// How long it may go on sending.
+const LONGEST_REST: Duration = Duration::from_millis(500);
 /// How lately a publisher must have left for its absence to be the reason of a silence.
 const LEFT_LATELY: Duration = Duration::from_secs(10);
 /// One read: 40 ms of 12 Mbit/s.

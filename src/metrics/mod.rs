@@ -103,6 +103,8 @@ pub struct Metrics {
     pub holds: Family<HoldLabels, Counter>,
     /// `sluicegate_hold_gap_seconds`: time from the loss of an origin until the next one got media.
     pub hold_gap: Family<ProtocolLabel, Histogram, fn() -> Histogram>,
+    /// `sluicegate_moves_total`: publishers that were moved to another origin, and moves that failed, by cause.
+    pub moves: Family<MoveLabels, Counter>,
     /// `sluicegate_redirects_total`: players that were redirected to an origin or an edge.
     pub redirects: Counter,
     /// `sluicegate_origins`: origins by state.
@@ -208,6 +210,13 @@ labels! {
         /// Why the leg was over.
         reason: &'static str,
         /// `kept` or `ended`.
+        outcome: &'static str,
+    }
+    /// The `cause` of a move, and its `outcome`.
+    MoveLabels {
+        /// `deregistered`, `disabled`, `drained` or `operator`.
+        cause: &'static str,
+        /// `made` or `failed`.
         outcome: &'static str,
     }
     /// `store`.
@@ -348,6 +357,7 @@ impl Metrics {
             failovers: Counter::default(),
             holds: Family::default(),
             hold_gap: Family::new_with_constructor(histogram),
+            moves: Family::default(),
             redirects: Counter::default(),
             origins: Family::default(),
             streams: Gauge::default(),
@@ -413,6 +423,11 @@ impl Metrics {
         );
         let help = "Time from the loss of an origin until the next one got media";
         registry.register_with_unit("hold_gap", help, Unit::Seconds, m.hold_gap.clone());
+        registry.register(
+            "moves",
+            "Publishers that were moved to another origin without a gap (made), and moves that failed, by cause",
+            m.moves.clone(),
+        );
         registry.register(
             "claims",
             "Claims on a stream: won, or lost to an earlier one",

@@ -5,6 +5,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
+use super::wire::Wire;
+
 /// Sends `words`, then waits for the peer to close, all within `time_limit`: closing with unread bytes would reset the
 /// connection, and a reset can swallow what was sent before it.
 pub async fn say(
@@ -21,6 +23,11 @@ pub async fn say(
     };
     // A peer that is gone, or does not listen, misses them.
     let _ = timeout(time_limit, say).await;
+}
+
+/// Closes a connection whose peer is to take everything that was written, beside whoever goes on without it.
+pub fn leave(mut wire: Wire) {
+    tokio::spawn(async move { say(&mut wire, &[], TIME_LIMIT).await });
 }
 
 /// How long a peer that is let go may take to hear why.

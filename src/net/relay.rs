@@ -48,8 +48,9 @@ pub trait Passage {
         None
     }
 
-    /// Moves what travels beside the two connections; ready when that ends the session.
-    fn poll_beside(&mut self, _cx: &mut Context<'_>) -> Poll<EndReason> {
+    /// Moves what travels beside the two connections; ready when that ends the leg or the session. `is_even`: the origin
+    /// has taken all that passed to it.
+    fn poll_beside(&mut self, _cx: &mut Context<'_>, _is_even: bool) -> Poll<Over> {
         Poll::Pending
     }
 }
@@ -139,8 +140,8 @@ impl<P: Passage> Joined<'_, P> {
             if let Poll::Ready(over) = self.to_origin.poll(cx, client, origin, row, passage) {
                 return Poll::Ready(over);
             }
-            if let Poll::Ready(reason) = passage.poll_beside(cx) {
-                return Poll::Ready(Over::Session(reason));
+            if let Poll::Ready(over) = passage.poll_beside(cx, self.to_origin.is_even()) {
+                return Poll::Ready(over);
             }
             // While a slow client has yet to take something, its socket wakes this again.
             if self.to_client.left_over.is_some() {
@@ -391,6 +392,11 @@ impl Half {
                 Poll::Pending
             }
         }
+    }
+
+    /// Whether the receiver has taken all that passed.
+    const fn is_even(&self) -> bool {
+        self.left_over.is_none() && !self.owing
     }
 
     const fn sender_closed(&self) -> Over {

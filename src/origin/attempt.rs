@@ -123,6 +123,20 @@ pub enum DialError {
 }
 
 impl DialError {
+    /// What happened, in words.
+    pub(crate) fn into_words(self) -> String {
+        match self {
+            Self::Moved(place) => format!("it names {place} for the stream"),
+            Self::Busy(words)
+            | Self::Exhausted(words)
+            | Self::Failed(words)
+            | Self::HungUp(words)
+            | Self::Refused(words)
+            | Self::Silent(words)
+            | Self::Slow(words) => words,
+        }
+    }
+
     /// What a socket that cannot be had means for a candidate.
     pub(crate) fn of_socket(error: &io::Error) -> Self {
         if is_ours(error) {

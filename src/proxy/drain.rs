@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use sluicegate_core::fleet::Member;
 use sluicegate_core::fleet::drain::{Cause, Drain, Duty, Left};
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::leg::LegEnd;
@@ -12,7 +13,8 @@ use sluicegate_core::stream::Action;
 use tracing::{debug, info};
 
 use super::Proxy;
-use crate::sessions::{EndReason, Row};
+use super::moves::Wish;
+use crate::sessions::{EndReason, MoveCause, Row};
 
 impl Proxy {
     /// Whether new work is refused.
@@ -86,9 +88,13 @@ pub async fn run(proxy: Proxy) {
     turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         turns.tick().await;
-        for id in overdue(&proxy) {
+        for (id, left) in left_by_their_streams(&proxy) {
             let on_it = |row: &Row| row.placed().origin.as_ref() == Some(&id);
-            end_next(&proxy, on_it, EndReason::OriginDrained);
+            match left {
+                LeftBy::Moves(cause) => drop(move_next(&proxy, on_it, cause)),
+                LeftBy::All if move_next(&proxy, on_it, MoveCause::Drained) => {}
+                LeftBy::All => end_next(&proxy, on_it, EndReason::OriginDrained),
+            }
         }
         let now = Instant::now();
         if proxy
@@ -131,14 +137,53 @@ fn due_now(open: usize, left: Duration, pace: Duration) -> usize {
     open.div_ceil(more.saturating_add(1))
 }
 
-/// The origins whose drain is past its deadline.
-fn overdue(proxy: &Proxy) -> Vec<OriginId> {
+/// Who is to leave an origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LeftBy {
+    /// Everybody: who can be moved first, and the others are ended then.
+    All,
+    /// Those who can be moved; the others stay until they end.
+    Moves(MoveCause),
+}
+
+/// The origins that streams are to leave.
+fn left_by_their_streams(proxy: &Proxy) -> Vec<(OriginId, LeftBy)> {
     let now = Instant::now();
     let origins = proxy.registry().origins();
-    let overdue = origins.into_iter().filter(
-        |(_, member)| matches!(member.duty, Duty::Draining(drain) if drain.is_overdue(now)),
-    );
-    overdue.map(|(id, _)| id).collect()
+    let left = |duty| match duty {
+        Duty::Draining(drain) if drain.is_overdue(now) => Some(LeftBy::All),
+        Duty::Draining(drain) => match drain.cause {
+            Cause::Deregistered | Cause::Gone => Some(LeftBy::Moves(MoveCause::Deregistered)),
+            Cause::Operator => None,
+        },
+        Duty::Disabled => Some(LeftBy::Moves(MoveCause::Disabled)),
+        Duty::Active => None,
+    };
+    let left = |(id, member): (OriginId, Member)| Some((id, left(member.duty)?));
+    origins.into_iter().filter_map(left).collect()
+}
+
+/// Begins to move the oldest publisher of those `wanted` that can be moved. False if none can.
+fn move_next(proxy: &Proxy, wanted: impl Fn(&Row) -> bool, cause: MoveCause) -> bool {
+    let publishers = proxy.sessions().matching(|row| {
+        row.request.action == Action::Publish && !row.has_ended() && row.may_be_held()
+    });
+    let wish = Wish {
+        to: None,
+        expected: None,
+        ends_viewers: true,
+        cause,
+    };
+    let may =
+        |row: &&Arc<Row>| wanted(row) && !row.is_moving() && !row.move_failed_within(AGAIN_AFTER);
+    let mut next = publishers.iter().filter(may).take(TRIED_AT_ONCE);
+    next.any(|row| {
+        let begins = proxy.begin_move(&row.request.stream, &wish).is_ok();
+        if !begins {
+            row.move_failed();
+        }
+        begins
+    })
 }
 
 /// Ends the oldest publisher of those `wanted`; its players go with it. Without a publisher, players.
@@ -151,6 +196,10 @@ fn end_next(proxy: &Proxy, wanted: impl Fn(&Row) -> bool, reason: EndReason) {
         // One that is held has left its origin already.
         .filter(|row| row.has_leg() || reason != EndReason::OriginDrained)
         .collect();
+    if reason == EndReason::OriginDrained && rows.iter().any(|row| row.is_moving()) {
+        // Who moves goes first, and who watches goes with it.
+        return;
+    }
     let publishes = |row: &&Arc<Row>| row.request.action == Action::Publish;
     if let Some(row) = rows.iter().find(publishes) {
         debug!(session = row.id, stream = %row.request.stream, "drain: its publisher is ended or moved");
@@ -181,6 +230,10 @@ fn end_next(proxy: &Proxy, wanted: impl Fn(&Row) -> bool, reason: EndReason) {
     }
 }
 
+/// Publishers that are looked at in one turn, where no origin may take them.
+const TRIED_AT_ONCE: usize = 16;
+/// How long after a move that failed the publisher is let alone.
+const AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// Players without a publisher here go in so many shares, each smaller than the one before: a thousand in some seconds.
 const SHARES: usize = 50;
 

@@ -1,4 +1,4 @@
-//! Publishers whose origin takes nothing more. A write that is blocked may mean load; together with silence where the
+//! Publishers whose origin takes nothing more, or acknowledges nothing more. A write that is blocked may mean load; together with silence where the
 //! origin is asked, it means that the origin is lost, long before the encoder would notice: OBS gives up 15 s after
 //! nothing more is read from it.
 
@@ -12,7 +12,7 @@ use sluicegate_core::place::leg::LegEnd;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Proxy;
-use crate::sessions::{Direction, Row};
+use crate::sessions::{Direction, Row, State};
 
 /// Takes publishers from origins that take nothing more, for ever; nothing where no publisher may be held.
 pub async fn run(proxy: Proxy) {
@@ -23,6 +23,7 @@ pub async fn run(proxy: Proxy) {
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         turns.tick().await;
+        set_windows(&proxy);
         let blocked = blocked(&proxy);
         let checks = blocked.into_iter().map(|(origin, rows)| {
             let silence = proxy.silence();
@@ -32,7 +33,7 @@ pub async fn run(proxy: Proxy) {
                 for row in rows {
                     if is_blocked(&row, BLOCKED_AT_MOST) {
                         row.lose_leg(LegEnd::Stalled);
-                    } else if !speaks && is_blocked(&row, BLOCKED_FOR) {
+                    } else if !speaks && is_silent(&row, BLOCKED_FOR) {
                         row.lose_leg(LegEnd::Silent);
                     }
                 }
@@ -45,7 +46,7 @@ pub async fn run(proxy: Proxy) {
 /// The publishers that may be held, by the origin that takes nothing from them.
 fn blocked(proxy: &Proxy) -> BTreeMap<OriginId, Vec<Arc<Row>>> {
     let mut blocked: BTreeMap<OriginId, Vec<Arc<Row>>> = BTreeMap::new();
-    let takes_nothing = |row: &Row| row.may_be_held() && is_blocked(row, ASKED_AFTER);
+    let takes_nothing = |row: &Row| row.may_be_held() && is_silent(row, ASKED_AFTER);
     for row in proxy.sessions().matching(takes_nothing) {
         if let Some(origin) = row.origin() {
             blocked.entry(origin).or_default().push(row);
@@ -54,12 +55,50 @@ fn blocked(proxy: &Proxy) -> BTreeMap<OriginId, Vec<Arc<Row>>> {
     blocked
 }
 
+/// Whether its origin has taken or acknowledged nothing for this long.
+fn is_silent(row: &Row, time: Duration) -> bool {
+    row.acks_owed_for() >= time || is_blocked(row, time)
+}
+
+/// Origins are asked to acknowledge what slow publishers send: the kernels between us and an origin take seconds of it
+/// before a write is blocked. From fast ones they are full soon enough, and nobody is asked.
+fn set_windows(proxy: &Proxy) {
+    let slow = |row: &Row| {
+        row.may_be_held() && row.state() == State::Relaying && row.age() >= RATE_KNOWN_AFTER
+    };
+    for row in proxy.sessions().matching(slow) {
+        let (bps, window) = (row.bps(Direction::ToOrigin), row.window());
+        let wanted = match bps {
+            0 => continue,
+            bps if bps > FAST && window == 0 => continue,
+            bps if bps > FAST => USUAL,
+            bps => u32::try_from(bps / 8 / ACKS_A_SECOND)
+                .unwrap_or(u32::MAX)
+                .max(SMALLEST),
+        };
+        // A rate that changes little is the same one.
+        if wanted / 2 > window || wanted < window / 2 {
+            row.set_window(wanted);
+        }
+    }
+}
+
 fn is_blocked(row: &Row, time: Duration) -> bool {
     row.blocked_for(Direction::ToOrigin) >= time
 }
 
 /// How often publishers are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Bits per second above which origins are not asked to acknowledge: 300 kB in the kernels are one second of it.
+const FAST: u64 = 2_500_000;
+/// The bytes after which servers usually want an acknowledgement themselves, for a publisher that has become fast.
+const USUAL: u32 = 2_500_000;
+/// Acknowledgements that are asked for in a second.
+const ACKS_A_SECOND: u64 = 2;
+/// Bytes in the smallest window that is asked for.
+const SMALLEST: u32 = 1024;
+/// How long a publisher has been there when its rate is known.
+const RATE_KNOWN_AFTER: Duration = Duration::from_secs(4);
 /// How long an origin may take nothing before it is asked whether it speaks.
 pub(crate) const ASKED_AFTER: Duration = Duration::from_secs(1);
 /// How long one that says nothing may take nothing: pauses of busy origins are shorter.

@@ -12,6 +12,7 @@ mod choice;
 pub mod drain;
 pub mod gate;
 pub mod hold;
+pub mod moves;
 pub mod placement_service;
 mod refusal;
 mod session;
@@ -402,21 +403,37 @@ impl Proxy {
         let (request, asked) = self.renamed(request, &grant)?;
         if request.action == Action::Publish {
             self.relieve(&request).await;
-            self.respect_held(&request)?;
+            self.respect_held(&request).await?;
         }
         let counted = self.count(&request, asked.as_ref(), &grant)?;
         self.let_in((request, asked), grant, telling, counted)
     }
 
     /// A publisher that is held has its stream as one that is joined has, though no origin can say so now.
-    fn respect_held(&self, request: &Request) -> Result<(), Refusal> {
+    async fn respect_held(&self, request: &Request) -> Result<(), Refusal> {
         let publisher = self.shared.sessions.publisher(&request.stream);
         let is_held = |row: &Arc<Row>| row.state() == State::Held && !row.has_ended();
         if publisher.as_ref().is_some_and(is_held) {
             let stream = request.stream.clone();
             return Err(Refusal::Published { stream });
         }
+        if let Some(cluster) = self.cluster()
+            && let Some(held) = cluster.held_elsewhere(&self.key(&request.stream)).await
+            && !self.takes_over(held.client == request.client.ip())
+        {
+            let stream = request.stream.clone();
+            return Err(Refusal::Published { stream });
+        }
         Ok(())
+    }
+
+    /// Whether a publisher takes a stream over whose publisher another proxy holds.
+    fn takes_over(&self, same_address: bool) -> bool {
+        match self.shared.timing.takeover {
+            Takeover::Never => false,
+            Takeover::Silent | Takeover::Address => same_address,
+            Takeover::Always => true,
+        }
     }
 
     /// Gives a session its share in the placement of its stream, and its row. With the request comes what the client called

@@ -16,6 +16,7 @@ use tracing::{debug, info};
 use super::candidates::Candidates;
 use super::gate::{self, Telling};
 use super::{Attempt, DialError, Grant, Proxy, Refusal, Request};
+use crate::cluster::ToldHeld;
 use crate::metrics::Metrics;
 use crate::registry::PlacementGuard;
 use crate::sessions::{EndReason, Loss, OpenRow, Over, Placed, Pull, Row};
@@ -295,6 +296,12 @@ impl Session {
         self.hold.lose_origin();
         self.row.hold(Loss::Leg(end), from.clone());
         from
+    }
+
+    /// Tells the other proxies that its publisher is held, for at most `hold`, until what is returned is dropped.
+    pub(crate) fn tell_held(&self, hold: Duration) -> Option<ToldHeld> {
+        let cluster = self.proxy.cluster()?;
+        Some(cluster.tell_held(self.key(), self.row.request.client, hold))
     }
 
     /// Tries origins as [`dial`](Self::dial) does, after the leg to `lost` was over for `end`, and again while none can

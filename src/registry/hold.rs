@@ -72,6 +72,15 @@ pub(crate) struct PlacementGuard {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NoRoom;
 
+/// Why the claim of a stream that is published does not move.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NotClaimed {
+    /// It stands for this origin.
+    For(OriginId),
+    /// The other origin holds as much as it may.
+    NoRoom,
+}
+
 /// One source address made too many claims that no publisher confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooManyClaims;
@@ -118,6 +127,61 @@ impl Registry {
             has_leg: AtomicBool::new(false),
             was_left: AtomicBool::new(false),
         })
+    }
+
+    /// Moves the claim of a stream whose publisher both origins have taken, and with it all its legs.
+    ///
+    /// # Errors
+    /// [`NotClaimed`]; nothing has changed then.
+    pub(crate) fn move_claim(
+        &self,
+        key: &PlacementKey,
+        from: &OriginId,
+        to: &OriginId,
+        why: &str,
+    ) -> Result<(), NotClaimed> {
+        let limits = (!self.placer.rules.overflow)
+            .then(|| self.member(to).map(|member| member.origin.attributes))
+            .flatten();
+        let mut holds = lock(&self.holds);
+        if limits.is_some_and(|limits| !holds.has_room(key, to, &limits, true)) {
+            return Err(NotClaimed::NoRoom);
+        }
+        self.reassign(&mut holds, key, (from, to), why)
+            .map_err(NotClaimed::For)
+    }
+
+    /// The same for the way back, where there is always room. False if the claim has gone elsewhere.
+    pub(crate) fn return_claim(
+        &self,
+        key: &PlacementKey,
+        from: &OriginId,
+        to: &OriginId,
+        why: &str,
+    ) -> bool {
+        let mut holds = lock(&self.holds);
+        self.reassign(&mut holds, key, (from, to), why).is_ok()
+    }
+
+    fn reassign(
+        &self,
+        holds: &mut Holds,
+        key: &PlacementKey,
+        (from, to): (&OriginId, &OriginId),
+        why: &str,
+    ) -> Result<(), OriginId> {
+        let claim = self
+            .placements
+            .claim(key.as_str(), Some(from.as_str()), to.as_str(), IN_USE);
+        if !claim.won {
+            return Err(OriginId::from(claim.value));
+        }
+        holds.assign(key, to);
+        self.placer.turns.fetch_add(1, Ordering::Relaxed);
+        if let Some(held) = holds.streams.get_mut(key) {
+            held.why = why.into();
+        }
+        Ok(())
     }
 
     /// Joins a pull to the placement of its stream, for sessions that hold it.

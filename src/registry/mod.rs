@@ -20,7 +20,7 @@ use tracing::{info, warn};
 
 use self::bindings::Bindings;
 use self::hold::Holds;
-pub(crate) use self::hold::{NoRoom, PlacementGuard};
+pub(crate) use self::hold::{NoRoom, NotClaimed, PlacementGuard};
 pub use self::placements::{ClaimRow, PlacementRow};
 use crate::metrics::{DutyLabel, Metrics, OriginLabel, StateLabel};
 use crate::placer::Placer;

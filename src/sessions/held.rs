@@ -1,5 +1,6 @@
 //! Sessions that outlive their leg: what each hold was for, and how it went.
 
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -7,6 +8,8 @@ use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::leg::LegEnd;
 use tokio::time::Instant;
 
+use super::MoveOrder;
+use super::acks::Acknowledgements;
 use crate::api::SessionHold;
 
 /// A time in which a session had no origin that got its media.
@@ -64,6 +67,10 @@ impl Held {
 /// The holds of one session.
 #[derive(Debug, Default)]
 pub(super) struct Holds {
+    /// An order to move waits for the relay.
+    ordered: AtomicBool,
+    /// Bytes after which the origin is to acknowledge; 0: nobody says.
+    window: AtomicU32,
     // A std mutex: it is held for a line, and only while a leg is lost or found.
     kept: Mutex<Kept>,
 }
@@ -76,11 +83,31 @@ struct Kept {
     began: Option<Instant>,
     /// Since when an origin has the stream and waits for media to begin.
     found: Option<Instant>,
+    moves: Moves,
+    // Boxed: only publishers that may be held have it.
+    acks: Option<Box<Acknowledgements>>,
+}
+
+/// The moves of a session.
+#[derive(Debug, Default)]
+struct Moves {
+    /// One that the relay has yet to begin.
+    order: Option<Box<MoveOrder>>,
+    is_underway: bool,
+    /// When the last one failed.
+    failed: Option<Instant>,
 }
 
 impl Kept {
     const fn has_leg(&self) -> bool {
         self.began.is_none() || self.found.is_some()
+    }
+
+    fn keep(&mut self, held: Held) {
+        if self.holds.len() == MAX_KEPT {
+            self.holds.remove(0);
+        }
+        self.holds.push(held);
     }
 }
 
@@ -103,8 +130,95 @@ impl Holds {
         self.lock().lost
     }
 
+    /// Orders a move. False where one is under way.
+    pub(super) fn order(&self, order: MoveOrder) -> bool {
+        let moves = &mut self.lock().moves;
+        if moves.is_underway {
+            return false;
+        }
+        moves.is_underway = true;
+        moves.order = Some(Box::new(order));
+        self.ordered.store(true, Ordering::Release);
+        true
+    }
+
+    /// Takes the order that the relay has yet to begin.
+    pub(super) fn take_order(&self) -> Option<MoveOrder> {
+        if !self.is_ordered() {
+            return None;
+        }
+        self.ordered.store(false, Ordering::Release);
+        self.lock().moves.order.take().map(|order| *order)
+    }
+
+    /// Whether an order waits.
+    pub(super) fn is_ordered(&self) -> bool {
+        self.ordered.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_moving(&self) -> bool {
+        self.lock().moves.is_underway
+    }
+
+    pub(super) fn move_failed(&self) {
+        self.lock().moves.failed = Some(Instant::now());
+    }
+
+    /// Whether a move failed within this time.
+    pub(super) fn move_failed_within(&self, lately: Duration) -> bool {
+        let failed = self.lock().moves.failed;
+        failed.is_some_and(|at| at.elapsed() < lately)
+    }
+
+    pub(super) fn move_over(&self) {
+        self.lock().moves.is_underway = false;
+    }
+
+    /// Keeps a move that was made among the holds: the session had an origin all the time.
+    pub(super) fn note_move(&self, from: OriginId, to: OriginId, gap: Duration) {
+        self.lock().keep(Held {
+            reason: Loss::Leg(LegEnd::Moved),
+            from: Some(from),
+            to: Some(to),
+            gap: Some(gap),
+            dropped: 0,
+            began: Instant::now(),
+        });
+    }
+
+    /// The bytes after which the origin is to acknowledge.
+    pub(super) fn window(&self) -> u32 {
+        self.window.load(Ordering::Relaxed)
+    }
+
+    /// Sets that; 0: as it likes.
+    pub(super) fn set_window(&self, window: u32) {
+        self.window.store(window, Ordering::Relaxed);
+    }
+
+    /// The origin was asked to acknowledge every `window` bytes.
+    pub(super) fn asked_acks(&self, window: u32, came: u64, sent: u64) {
+        let acks = (window > 0).then(|| Box::new(Acknowledgements::new(window, came, sent)));
+        self.lock().acks = acks;
+    }
+
+    /// Looks whether the origin acknowledges. Returns for how long it owes an acknowledgement.
+    pub(super) fn look_at_acks(&self, came: u64, sent: u64) -> Duration {
+        let mut kept = self.lock();
+        let Some(acks) = &mut kept.acks else {
+            return Duration::ZERO;
+        };
+        acks.look(came, sent);
+        acks.owes(sent)
+    }
+
     pub(super) fn begin(&self, reason: Loss, from: Option<OriginId>) {
         let mut kept = self.lock();
+        kept.acks = None;
+        if kept.moves.order.take().is_some() {
+            kept.moves.is_underway = false;
+            self.ordered.store(false, Ordering::Release);
+        }
         kept.lost = None;
         kept.found = None;
         if kept.began.is_some() {
@@ -112,10 +226,7 @@ impl Holds {
             return;
         }
         kept.began = Some(Instant::now());
-        if kept.holds.len() == MAX_KEPT {
-            kept.holds.remove(0);
-        }
-        kept.holds.push(Held {
+        kept.keep(Held {
             reason,
             from,
             to: None,

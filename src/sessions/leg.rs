@@ -39,6 +39,12 @@ pub struct Pull {
 struct Place {
     origin: OriginId,
     end: Option<Leaves>,
+    /// Where the stream goes, which this pull is to follow.
+    follows: Option<OriginId>,
+    /// It is to leave for there if it cannot follow.
+    leaves_then: bool,
+    /// It is played the stream there, and waits for media.
+    waits_there: bool,
 }
 
 /// Its leg is to be over.
@@ -54,7 +60,13 @@ impl Pull {
         Self {
             id,
             key,
-            place: Mutex::new(Place { origin, end: None }),
+            place: Mutex::new(Place {
+                origin,
+                end: None,
+                follows: None,
+                leaves_then: false,
+                waits_there: false,
+            }),
             legs: AtomicU64::new(0),
             holds: AtomicBool::new(false),
             bytes: AtomicU64::new(0),
@@ -96,6 +108,9 @@ impl Pull {
         let mut place = self.lock();
         let moves = place.origin != *origin;
         place.origin.clone_from(origin);
+        if place.follows.take_if(|wanted| wanted == origin).is_some() {
+            place.leaves_then = false;
+        }
         let is_there = |leaves: &mut Leaves| {
             moves
                 && leaves
@@ -129,10 +144,69 @@ impl Pull {
             if place.origin == *origin {
                 return;
             }
+            if place.follows.as_ref() == Some(origin) {
+                // It is on its way, and loses nothing meanwhile.
+                place.leaves_then = true;
+                return;
+            }
             place.end = Some(Leaves {
                 why: LegEnd::Moved,
                 for_origin: Some(origin.clone()),
             });
+        }
+        self.bell.notify_waiters();
+    }
+
+    /// The stream goes to `origin`: the pull is to ask there, and to leave the present origin when media comes from there.
+    /// One that leads there stays.
+    pub(crate) fn follow(&self, origin: &OriginId) {
+        {
+            let mut place = self.lock();
+            let moves = place.origin != *origin;
+            place.follows = moves.then(|| origin.clone());
+            place.leaves_then = false;
+            place.waits_there = false;
+        }
+        self.bell.notify_waiters();
+    }
+
+    /// Resolves with the origin that it is to follow its stream to, once that is another than `known`.
+    pub(crate) async fn follows(&self, known: Option<&OriginId>) -> Option<OriginId> {
+        let other = || {
+            let follows = self.lock().follows.clone();
+            (follows.as_ref() != known).then_some(follows)
+        };
+        bell::once(&self.bell, other).await
+    }
+
+    /// The origin that it is to follow its stream to plays it that, and has no media yet.
+    pub(crate) fn waits_there(&self) {
+        self.lock().waits_there = true;
+        self.bell.notify_waiters();
+    }
+
+    /// Resolves when it has nothing to follow, or waits there.
+    pub(crate) async fn is_set(&self) {
+        let is_set = || {
+            let place = self.lock();
+            (place.follows.is_none() || place.waits_there).then_some(())
+        };
+        bell::once(&self.bell, is_set).await;
+    }
+
+    /// It could not follow its stream to `origin`.
+    pub(crate) fn followed_in_vain(&self, origin: &OriginId) {
+        {
+            let mut place = self.lock();
+            if place.follows.take_if(|wanted| wanted == origin).is_none() {
+                return;
+            }
+            if std::mem::take(&mut place.leaves_then) {
+                place.end = Some(Leaves {
+                    why: LegEnd::Moved,
+                    for_origin: Some(origin.clone()),
+                });
+            }
         }
         self.bell.notify_waiters();
     }

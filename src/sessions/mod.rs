@@ -1,9 +1,11 @@
 //! One client joined to one origin: its row in the table, its accounts, and how it ends.
 
+mod acks;
 mod bans;
 mod end;
 mod held;
 mod leg;
+mod moves;
 mod request;
 mod row;
 mod table;
@@ -12,11 +14,11 @@ mod tap;
 
 pub use bans::Bans;
 pub use end::{EndReason, Over};
-#[cfg(test)]
 pub(crate) use held::KEYFRAME_WITHIN;
 pub use held::{Held, Loss};
 pub(crate) use leg::OpenPull;
 pub use leg::Pull;
+pub use moves::{MoveCause, MoveOrder, MoveStage, Underway};
 pub use request::Request;
 pub use row::{Direction, Placed, Row, State};
 pub(crate) use table::OpenRow;

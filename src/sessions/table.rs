@@ -265,6 +265,20 @@ impl Sessions {
         self.end_moved(key, origin, |_| true)
     }
 
+    /// The pulls of a stream are to follow it to `origin`: each asks there, and goes over when media comes from there.
+    pub(crate) fn follow(&self, key: &PlacementKey, origin: &OriginId) {
+        let pulls = self.pulls();
+        let of_stream = pulls.iter().filter(|pull| pull.key == *key);
+        of_stream.for_each(|pull| pull.follow(origin));
+    }
+
+    /// Resolves when every pull of a stream that follows it waits for media where it goes.
+    pub(crate) async fn followers_are_set(&self, key: &PlacementKey) {
+        for pull in self.pulls().iter().filter(|pull| pull.key == *key) {
+            pull.is_set().await;
+        }
+    }
+
     fn end_moved(
         &self,
         key: &PlacementKey,

@@ -24,6 +24,32 @@ fn an_encoder_outlives_an_origin_that_stops() {
     );
 }
 
+#[test]
+fn an_encoder_of_few_bits_outlives_an_origin_that_stops() {
+    let _turn = machine::share();
+    let mut origins = ["origin1", "origin2"].map(NginxRtmp::start);
+    let proxy = Proxy::start("");
+    let _registrars = origins
+        .each_ref()
+        .map(|origin| Registrar::rtmp_only(&proxy, origin));
+    let clip = Publisher::encoder(&proxy.rtmp_url("live/a"));
+    let mut publisher = clip.bitrate("150k").gop(25).start();
+    publisher.wait_frames(250);
+    let lost = proxy.origin_of("live/a").expect("it is placed");
+    for origin in origins.iter_mut().filter(|origin| origin.name() == lost) {
+        origin.freeze();
+    }
+    let stopped = std::time::Instant::now();
+    let record = proxy.wait_log("session goes on at another origin", |record| {
+        record["from"] == lost.as_str()
+    });
+    let after = stopped.elapsed();
+    assert_eq!(record["reason"], "silent", "{record}");
+    // Half a second for the log to be read.
+    assert!(after <= Duration::from_secs(4), "{after:?}: {record}");
+    assert!(publisher.is_running(), "it never noticed");
+}
+
 /// ffmpeg publishes to one of two origins, which `fails`; the other has the stream `within` that time.
 fn outlives(fails: impl Fn(&mut NginxRtmp), reasons: &[&str], within: Duration) {
     let mut origins = ["origin1", "origin2"].map(NginxRtmp::start);

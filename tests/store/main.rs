@@ -7,6 +7,7 @@ mod call;
 mod calls;
 mod contract;
 mod emptied;
+mod held;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../stories/house.rs"]
 mod house;

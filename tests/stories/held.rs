@@ -10,8 +10,8 @@ use sluicegate_core::stream::Action;
 use crate::house::{Guest, House, Manner, Stub, get, post, until, until_told, video};
 
 const HEADER: &[u8] = &[0x17, 0, 0, 0, 0, 1, 0x64];
-const KEYFRAME: &[u8] = &[0x17, 1, 0, 0, 0, 9, 9, 9];
-const FRAME: &[u8] = &[0x27, 1, 0, 0, 0, 8, 8];
+pub(crate) const KEYFRAME: &[u8] = &[0x17, 1, 0, 0, 0, 9, 9, 9];
+pub(crate) const FRAME: &[u8] = &[0x27, 1, 0, 0, 0, 8, 8];
 
 fn sound_header() -> Message {
     Message {
@@ -39,7 +39,7 @@ async fn publishing(house: &House, origin: &Stub) -> Guest {
 }
 
 /// A proxy with these settings, an origin, and a publisher whose media has come there.
-async fn on_air(settings: &str) -> (House, Stub, Guest) {
+pub(crate) async fn on_air(settings: &str) -> (House, Stub, Guest) {
     let house = House::open(settings).await;
     let one = Stub::start(Manner::Grants).await;
     house.register("one", one.at);
@@ -67,7 +67,7 @@ async fn got(origin: &Stub) -> Vec<Message> {
 }
 
 /// The only session, as the API shows it.
-async fn session(house: &House) -> Value {
+pub(crate) async fn session(house: &House) -> Value {
     let (_, body) = get(house.at.system, "/api/v1/sessions").await;
     let document: Value = serde_json::from_str(&body).expect("JSON");
     let sessions = &document["data"]["sessions"];
@@ -180,8 +180,18 @@ async fn a_publisher_outlives_a_drain_past_its_deadline() {
     let path = "/api/v1/origins/one/drain?deadline=0s";
     let (status, body) = post(house.at.system, path, "").await;
     assert_eq!(status, 200, "{body}");
-    goes_on(&house, &mut guest, &two, &["drained"]).await;
+    until_told("a picture at the other origin", async || {
+        guest.send(&video(3000, KEYFRAME)).await;
+        !two.seen.lock().unwrap().media.is_empty()
+    })
+    .await;
     until("the old leg", || one.seen.lock().unwrap().closed == 1).await;
+    let session = session(&house).await;
+    assert_eq!(session["origin"], "two");
+    assert_eq!(session["holds"][0]["reason"], "moved", "{session}");
+    let metrics = house.proxy.metrics().render();
+    let line = r#"sluicegate_moves_total{cause="drained",outcome="made"} 1"#;
+    assert!(metrics.contains(line), "{metrics}");
 }
 
 #[tokio::test]

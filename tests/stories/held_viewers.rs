@@ -27,7 +27,7 @@ async fn playing(manner: Manner, marks: &[u8]) -> Stub {
 }
 
 /// The timestamps of the pictures that a viewer has.
-fn times(viewer: &Guest) -> Vec<u32> {
+pub(crate) fn times(viewer: &Guest) -> Vec<u32> {
     let pictures = viewer.media.iter().filter(|one| is_picture(one));
     pictures.map(|one| one.timestamp).collect()
 }
@@ -38,7 +38,7 @@ fn headers(media: &[Message]) -> usize {
     media.iter().filter(is_header).count()
 }
 
-async fn another_origin(house: &House) -> EmbeddedOrigin {
+pub(crate) async fn another_origin(house: &House) -> EmbeddedOrigin {
     let loopback = "127.0.0.1:0".parse().expect("an address");
     let origin = EmbeddedOrigin::bind(loopback, loopback)
         .await

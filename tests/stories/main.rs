@@ -46,6 +46,7 @@ mod listeners;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../support/machine.rs"]
 mod machine;
+mod moves;
 mod names;
 mod origins_word;
 mod placement;

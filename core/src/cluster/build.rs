@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::held::HeldRecord;
 use super::records::Record;
 use super::tally::TallyRecord;
 use crate::access::bans::Ban;
@@ -22,6 +23,7 @@ impl BuildRecord {
         let kinds = [
             (Ban::KIND, Ban::VERSION),
             (Self::KIND, Self::VERSION),
+            (HeldRecord::KIND, HeldRecord::VERSION),
             (TallyRecord::KIND, TallyRecord::VERSION),
         ];
         let kinds = kinds.map(|(kind, version)| (kind.to_owned(), version));
@@ -68,7 +70,7 @@ mod tests {
 
     #[test]
     fn the_bytes_of_version_1() {
-        let text = r#"record build 1 39 {"reads":{"ban":1,"build":1,"tally":1}}"#;
+        let text = r#"record build 1 48 {"reads":{"ban":1,"build":1,"held":1,"tally":1}}"#;
         assert_eq!(write(&BuildRecord::own()).unwrap(), text);
         assert_eq!(read(text), Reading::Known(BuildRecord::own()));
     }

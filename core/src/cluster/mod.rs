@@ -2,6 +2,7 @@
 
 mod ban;
 pub mod build;
+pub mod held;
 pub mod mesh;
 pub mod peers;
 pub mod records;

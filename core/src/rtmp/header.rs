@@ -51,14 +51,14 @@ pub const MAX_CHUNK_STREAMS: usize = 64;
 pub(super) const MAX_HEADER_LENGTH: usize = 18;
 
 /// The chunk streams that one peer has used, each with its last headers and with a state `T` of the caller.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct ChunkStreams<T> {
     streams: Vec<ChunkStream<T>>,
     current: usize,
 }
 
 /// The last headers of one chunk stream.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct ChunkStream<T> {
     /// The message in progress, or the last one.
     pub(super) header: MessageHeader,

@@ -6,10 +6,10 @@ use super::walk::{Verdict, WalkError};
 
 /// The bytes that a walk holds back. Between commands there are none, and this takes no memory: a relay keeps one for
 /// each direction of each session.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Held(Option<Box<Kept>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Kept {
     bytes: Vec<u8>,
     segments: VecDeque<Segment>,
@@ -17,7 +17,7 @@ struct Kept {
     bodies: Vec<(u32, Vec<u8>)>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Segment {
     length: usize,
     part: Part,

@@ -12,10 +12,11 @@
 use std::collections::VecDeque;
 
 use super::amf0::Value;
-use super::chunk::{ChunkReader, ChunkWriter};
+use super::chunk::ChunkReader;
 use super::handshake::{ClientHandshake, HandshakeError};
-use super::header::{DEFAULT_CHUNK_SIZE, MessageHeader};
-use super::message::{Command, CommandError, EnhancedRtmp, Message, chunk_stream, kind};
+use super::header::MessageHeader;
+use super::message::{Command, CommandError, EnhancedRtmp, Message, kind};
+use super::moving::own_chunk_size;
 pub use super::origin_watch::redirect;
 use super::origin_watch::{OriginWatch, command};
 use super::plain_chunks::PlainChunks;
@@ -85,14 +86,14 @@ pub enum JoinError {
 /// Both directions of a joined client and origin: the walks, and what they watch for.
 #[derive(Debug)]
 pub struct Joined {
-    to_client: Walk,
-    to_origin: Walk,
-    origin_says: OriginWatch,
-    client_says: ClientWatch,
+    pub(super) to_client: Walk,
+    pub(super) to_origin: Walk,
+    pub(super) origin_says: OriginWatch,
+    pub(super) client_says: ClientWatch,
     /// What the client hears once its first origin was lost.
-    resumed: Option<Box<Resumed>>,
+    pub(super) resumed: Option<Box<Resumed>>,
     /// Where the origin reads only plain chunks, what cuts the client's messages into such.
-    plain: Option<Box<PlainChunks>>,
+    pub(super) plain: Option<Box<PlainChunks>>,
 }
 
 #[derive(Debug)]
@@ -122,13 +123,13 @@ enum Manner {
 
 /// Watches the client's messages.
 #[derive(Debug)]
-struct ClientWatch {
+pub(super) struct ClientWatch {
     tc_url: Box<str>,
     /// The name of the first request.
     name: Box<str>,
     dialect: Dialect,
     /// Whether the origin knows the stream by another name, which a further request would not have.
-    renamed: bool,
+    pub(super) renamed: bool,
     /// Whether the `publish` or `play` of this session has passed.
     asked: bool,
     /// Whether to drop what comes before it, because the origin is asked step by step.
@@ -140,12 +141,12 @@ struct ClientWatch {
     // Boxed: hardly any client asks for a second stream.
     others: Option<Box<Others>>,
     /// The error in a command that cannot be read.
-    broken: Option<CommandError>,
-    media: bool,
+    pub(super) broken: Option<CommandError>,
+    pub(super) media: bool,
     /// It has given up its stream, and may still be connected.
     left: bool,
     /// What another origin has to be told, if it is noted.
-    recipe: Option<Box<Recipe>>,
+    pub(super) recipe: Option<Box<Recipe>>,
 }
 
 /// Further streams that the client asked for.
@@ -383,15 +384,18 @@ impl Joined {
     /// [`JoinError::Walk`] when the client's chunks cannot be walked, [`JoinError::Command`] when a command cannot be
     /// read.
     pub fn to_origin<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], JoinError> {
+        if let Some(resumed) = &mut self.resumed {
+            resumed.count(input.len());
+        }
+        if self.is_moving() {
+            return self.pass_to_both(input);
+        }
         let step = self.to_origin.feed(input, &mut self.client_says)?;
         if let Some(error) = self.client_says.broken.take() {
             return Err(error.into());
         }
-        if let Some(resumed) = &mut self.resumed {
-            resumed.count(input.len());
-            if self.client_says.is_away() {
-                return Ok(&[]);
-            }
+        if self.resumed.is_some() && self.client_says.is_away() {
+            return Ok(&[]);
         }
         let bytes = match step {
             Step::Changed(bytes) => bytes,
@@ -440,15 +444,12 @@ impl Joined {
         if let Some(resumed) = &mut self.resumed {
             resumed.follow(self.to_client.reader(MAX_PARTIAL));
         }
-        let mut first = Vec::new();
-        let chunk_size = self.to_origin.chunk_size();
         if origin.plain.is_some() {
+            let chunk_size = self.to_origin.chunk_size();
             self.plain = Some(Box::new(PlainChunks::new(chunk_size)));
-        } else if chunk_size != DEFAULT_CHUNK_SIZE {
-            let message = Message::set_chunk_size(chunk_size);
-            ChunkWriter::new(DEFAULT_CHUNK_SIZE).write(chunk_stream::CONTROL, &message, &mut first);
+            return Vec::new();
         }
-        first
+        own_chunk_size(&self.to_origin)
     }
 
     /// Takes what the client is to get on our own account: acknowledgements, once its first origin was lost. It may be
@@ -537,7 +538,7 @@ impl Joined {
 }
 
 impl ClientWatch {
-    fn is_away(&self) -> bool {
+    pub(super) fn is_away(&self) -> bool {
         self.recipe.as_ref().is_some_and(|recipe| recipe.is_away())
     }
 
@@ -593,6 +594,12 @@ impl ClientWatch {
         others.any(|id| id == header.stream_id || named == Some(f64::from(id)))
     }
 
+    /// The message streams of which nothing passes.
+    pub(super) fn refused_streams(&self) -> Vec<u32> {
+        let others = self.others.as_ref();
+        others.map_or_else(Vec::new, |others| others.refused.clone())
+    }
+
     /// Whether a message stream was refused, so that nothing of it may reach the origin: some servers take it for the
     /// first one's.
     fn is_refused(&self, stream_id: u32) -> bool {
@@ -633,7 +640,7 @@ impl Watch for ClientWatch {
         }
         match command.name.as_str() {
             "publish" | "play" | "play2" => {}
-            "FCUnpublish" | "closeStream" | "deleteStream" => {
+            _ if command.ends_stream() => {
                 self.left |= self.asked && !self.is_of_another(header, &command);
                 return replayed;
             }

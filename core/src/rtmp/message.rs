@@ -268,6 +268,14 @@ impl Command {
         self.arguments.get(index).and_then(Value::as_str)
     }
 
+    /// Whether it gives up a stream.
+    pub fn ends_stream(&self) -> bool {
+        matches!(
+            self.name.as_str(),
+            "FCUnpublish" | "closeStream" | "deleteStream"
+        )
+    }
+
     /// The stream that a `publish`, `play` or `play2` names (`play2` wraps it in an object).
     pub fn stream_name(&self) -> Option<&str> {
         let first = self.arguments.first()?;

@@ -12,6 +12,7 @@
 //! | [`client`] | the end that connects to an origin |
 //! | [`join`] | joins a client that has asked for a stream with the origin that is to answer |
 //! | [`recipe`] | what another origin has to be told of a publisher |
+//! | [`moving`] | a publisher between two origins |
 //! | [`walk`] | steps over chunks that pass through, so that a relay sees messages without copying them |
 
 pub mod aggregate;
@@ -23,6 +24,7 @@ pub mod header;
 mod held;
 pub mod join;
 pub mod message;
+pub mod moving;
 mod origin_watch;
 mod plain_chunks;
 mod plain_url;

@@ -7,6 +7,7 @@
 use super::chunk::{ChunkReader, ChunkWriter};
 use super::header::{DEFAULT_CHUNK_SIZE, MessageHeader};
 use super::message::{Command, Message, chunk_stream, kind};
+use super::moving::Moving;
 use super::server::{Answered, Identified, StreamRequest};
 use super::walk::{Look, Piece, Verdict};
 use crate::dialect::Dialect;
@@ -28,6 +29,8 @@ pub struct Recipe {
     /// Video has come: then media begins with a keyframe.
     has_pictures: bool,
     dropped: u64,
+    /// Another origin has taken the stream, and this one still has it.
+    pub(super) moving: Option<Box<Moving>>,
 }
 
 /// How much the origin gets.
@@ -76,6 +79,7 @@ impl Recipe {
             stage: Stage::Joined,
             has_pictures: false,
             dropped: 0,
+            moving: None,
         }
     }
 
@@ -122,9 +126,20 @@ impl Recipe {
         self.stage = Stage::AwaitsKeyframe;
     }
 
+    /// The origin goes on getting everything, as if no other had been asked.
+    pub(super) fn stay(&mut self) {
+        self.stage = Stage::Joined;
+        self.begun.clear();
+    }
+
     /// Whether the origin gets media.
     pub fn is_joined(&self) -> bool {
         self.stage == Stage::Joined
+    }
+
+    /// What was left out so far was for another origin, which got it.
+    pub(super) fn nothing_dropped(&mut self) {
+        self.dropped = 0;
     }
 
     /// Whether there is no origin.

@@ -7,7 +7,7 @@ use super::message::{Command, kind};
 /// The receiver's id for each of the sender's message streams, where they differ; oldest first. They hardly ever
 /// differ, and a relay keeps one such list for each direction of each session, so it is a boxed slice, the smallest
 /// type that can be empty.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct StreamIds(Option<Box<[(u32, u32)]>>);
 
 impl StreamIds {

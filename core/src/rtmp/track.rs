@@ -4,7 +4,7 @@
 use super::header::{MessageHeader, write_delta, write_full};
 
 /// What a walk knows about a chunk stream beyond its headers.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Track {
     /// What happens to the message in progress.
     pub(super) fate: Fate,

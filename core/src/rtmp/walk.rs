@@ -11,12 +11,12 @@ use super::header::{
     write_full,
 };
 use super::held::{Held, MAX_HELD, Part};
-use super::message::{Message, kind};
+use super::message::{Message, chunk_stream, kind};
 use super::stream_ids::StreamIds;
 use super::track::{Fate, Track};
 
 /// A cursor over what one peer sends.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Walk {
     streams: ChunkStreams<Track>,
     chunk_size: u32,
@@ -29,12 +29,14 @@ pub struct Walk {
 }
 
 /// The bytes of a step that are not simply its input.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Aside {
     /// The start of a header that is not complete yet; not sent on.
     partial: Vec<u8>,
     /// What the last step returned.
     output: Vec<u8>,
+    /// Where in the input of the last step a message that waited was sent on.
+    late: Option<usize>,
 }
 
 /// Watches the messages that pass, and may drop some.
@@ -127,9 +129,15 @@ impl Walk {
             };
             changed
         } else {
+            let before = partial.len();
             let mut joined = partial;
             joined.extend_from_slice(input);
-            self.step(&joined, watch)?.unwrap_or(joined)
+            let changed = self.step(&joined, watch)?.unwrap_or(joined);
+            let late = self.aside.as_mut().and_then(|aside| aside.late.as_mut());
+            if let Some(late) = late {
+                *late = late.saturating_sub(before);
+            }
+            changed
         };
         let aside = self.aside.get_or_insert_default();
         aside.output = output;
@@ -164,6 +172,11 @@ impl Walk {
         }
         self.held.forget_judged();
         self.ids = StreamIds::new();
+    }
+
+    /// Where in the input of the last step a message that [waited](Verdict::Await) was sent on first, if one was.
+    pub(super) fn began_late_at(&self) -> Option<usize> {
+        self.aside.as_ref()?.late
     }
 
     /// Takes over the ids that `other` gives to message streams.
@@ -209,6 +222,22 @@ impl Walk {
         let mut out = Vec::new();
         ChunkWriter::new(self.chunk_size).write(self.unused(), message, &mut out);
         out
+    }
+
+    /// The bytes of a control message of ours, on the chunk stream of control messages (RTMP 1.0 §5.4); `None` where they
+    /// cannot be sent now. What the peer says there next has a full header.
+    pub(super) fn insert_control(&mut self, message: &Message) -> Option<Vec<u8>> {
+        let own = self.streams.get_mut(chunk_stream::CONTROL);
+        let is_free = own.is_none_or(|stream| stream.left == 0);
+        if !is_free || !self.at_boundary() {
+            return None;
+        }
+        if let Some(stream) = self.streams.get_mut(chunk_stream::CONTROL) {
+            stream.state.stale = true;
+        }
+        let mut out = Vec::new();
+        ChunkWriter::new(self.chunk_size).write(chunk_stream::CONTROL, message, &mut out);
+        Some(out)
     }
 
     /// A chunk stream that the peer has not used.
@@ -266,6 +295,8 @@ impl Walk {
             };
             match begun {
                 Some(bytes) => {
+                    let late = input.len().saturating_sub(rest.len());
+                    self.aside.get_or_insert_default().late.get_or_insert(late);
                     output.depart(rest);
                     self.send(&bytes, rest, &mut output)?;
                 }

@@ -134,6 +134,34 @@ pub struct BanArguments {
     pub ask: Ask,
 }
 
+/// A stream that is to go to another origin.
+#[derive(Debug, Args)]
+pub struct MoveArguments {
+    /// The stream, as app/name or vhost/app/name.
+    stream: String,
+    /// The origin that is to have it; else where the policy puts it.
+    #[arg(long, value_name = "ORIGIN")]
+    to: Option<String>,
+    /// Only if it is on this origin now.
+    #[arg(long, value_name = "ORIGIN")]
+    expect: Option<String>,
+    /// End viewers that cannot follow, because they have legs of their own.
+    #[arg(long)]
+    end_viewers: bool,
+    /// The proxy's system API; default: SLUICEGATE_URL, then http://127.0.0.1:12025.
+    #[arg(long, value_name = "URL")]
+    proxy: Option<Url>,
+    /// The bearer token; in PROXY_HTTP_API_AUTH_TOKEN, or in a file, other users can't see it.
+    #[arg(long, value_name = "TOKEN")]
+    token: Option<String>,
+    /// Ask this proxy only, not all that share its store.
+    #[arg(long)]
+    local: bool,
+    /// Print a sentence for people, or the JSON of the API.
+    #[arg(long, short, value_enum, default_value = "table", value_name = "FORM")]
+    output: Output,
+}
+
 /// Which ban to lift.
 #[derive(Debug, Args)]
 pub struct UnbanArguments {
@@ -194,6 +222,32 @@ impl BanArguments {
         given
             .map(|(name, value)| format!("{name}={}", escaped(value)))
             .join("&")
+    }
+}
+
+impl MoveArguments {
+    /// Whom to ask. For other verbs `--to` names the proxy; here it names the origin, as people say it.
+    pub(super) fn ask(&self) -> Ask {
+        Ask {
+            to: self.proxy.clone(),
+            token: self.token.clone(),
+            local: self.local,
+            output: self.output,
+        }
+    }
+
+    /// The move as a query of the API.
+    pub(super) fn query(&self) -> String {
+        let given = [
+            ("stream", Some(&self.stream)),
+            ("to", self.to.as_ref()),
+            ("expect", self.expect.as_ref()),
+        ];
+        let given = given
+            .into_iter()
+            .filter_map(|(name, value)| Some(format!("{name}={}", escaped(value?))));
+        let ends = self.end_viewers.then(|| "end_viewers=true".to_owned());
+        given.chain(ends).collect::<Vec<_>>().join("&")
     }
 }
 

@@ -9,7 +9,7 @@ mod tell;
 
 pub use arguments::{
     Ask, BanArguments, Deadline, DrainArguments, EventArguments, ExplainArguments, ListArguments,
-    Named, Numbered, Output, UnbanArguments, Whom,
+    MoveArguments, Named, Numbered, Output, UnbanArguments, Whom,
 };
 
 use std::io::{self, Write};
@@ -45,6 +45,8 @@ pub enum Command {
     Explain(ExplainArguments),
     /// End a session.
     Kick(Numbered),
+    /// Move a stream to another origin.
+    Move(MoveArguments),
     /// List the origins.
     Origins(Ask),
     /// Show everything at a glance.
@@ -156,6 +158,13 @@ async fn answer(question: Command, environment: &Environment) -> Result<String, 
             let path = format!("/api/v1/bans/{}", escaped(&it.ban));
             let document = caller.ask(Method::DELETE, &path).await?;
             caller.shown(&it.ask, document, |lifted| tell::unban(&lifted))
+        }
+        Command::Move(it) => {
+            let ask = it.ask();
+            let caller = ProxyClient::new(&ask, environment)?;
+            let path = format!("/api/v1/moves?{}", it.query());
+            let document = caller.ask(Method::POST, &path).await?;
+            caller.shown(&ask, document, |it| tell::moved(&it))
         }
         Command::Disable(it) => duty(&it.ask, environment, Some(&it.origin), "disable", "").await,
         Command::Undrain(it) => {

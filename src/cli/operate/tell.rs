@@ -4,8 +4,8 @@ use serde::Deserialize;
 
 use super::table::{WIDTH, table};
 use crate::api::{
-    Ban, Banned, Bans, Coverage, Drain, Duty, EndedCount, Missing, Origin, Origins, Proxy, Session,
-    Sessions, Stream, Streams,
+    Ban, Banned, Bans, Coverage, Drain, Duty, EndedCount, Missing, Move, Origin, Origins, Proxy,
+    Session, Sessions, Stream, Streams,
 };
 
 /// What `ps` asks for.
@@ -115,6 +115,31 @@ pub(super) fn ban(banned: &Banned) -> String {
         "{} {} is banned for {left}; {ended} sessions ended at the proxy that was asked",
         ban.kind, ban.name
     ))
+}
+
+/// How far a move has come.
+pub(super) fn moved(it: &Move) -> String {
+    let Move {
+        stream,
+        from,
+        to,
+        gap_ms,
+        ..
+    } = it;
+    folded(&match (&*it.state, gap_ms) {
+        ("made", Some(gap)) => {
+            format!(
+                "{stream} is on {to} now and was on {from}; no frame is missing, and {to} had the first one after {gap} ms"
+            )
+        }
+        ("awaiting_keyframe", _) => format!(
+            "{to} has taken {stream}, which moves there from {from} with its encoder's next keyframe; \
+             sluicegate explain {stream} tells when it is there"
+        ),
+        _ => format!(
+            "{to} is asked to take {stream} from {from}; sluicegate explain {stream} tells when it is there"
+        ),
+    })
 }
 
 /// What was lifted.

@@ -14,38 +14,96 @@ use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::moves::Move;
 use super::{Asking, Pair, Rtmp, Watched, status, told};
 use crate::net::entrance::Ends;
 use crate::net::linger_close;
 use crate::net::relay::Passage;
 use crate::net::wire::Wire;
-use crate::proxy::{Attempt, DialError, Proxy, Refusal, Session};
-use crate::sessions::{Direction, EndReason, Over};
+use crate::proxy::{Attempt, DialError, Proxy, Refusal};
+use crate::sessions::{Direction, EndReason, Over, Row};
 
 /// What finds another origin for a publisher.
 #[derive(Debug)]
 pub(super) struct Again {
-    rtmp: Rtmp,
-    proxy: Proxy,
-    ends: Ends,
+    pub(super) asker: Asker,
+    /// Bytes after which its origin was asked to acknowledge.
+    window: u32,
+    /// What goes to the origin together with a question of ours.
+    out: Vec<u8>,
+    /// Its way to another origin, while it has one.
+    pub(super) moving: Option<Box<Move>>,
     /// How long a publisher may be without an origin.
     hold: Duration,
     /// When the publisher was held last.
     held_at: Option<Instant>,
     /// When the origin took it that it has now.
-    joined_at: Instant,
+    pub(super) joined_at: Instant,
+}
+
+/// What asks an origin on behalf of a publisher that others have taken before.
+#[derive(Debug, Clone)]
+pub(super) struct Asker {
+    rtmp: Rtmp,
+    pub(super) proxy: Proxy,
+    ends: Ends,
+    /// The query parameters that origins do not get.
+    taken_out: Box<[Box<str>]>,
 }
 
 impl Again {
-    pub(super) fn new(rtmp: Rtmp, proxy: Proxy, ends: Ends, hold: Duration) -> Box<Self> {
+    pub(super) fn new(
+        rtmp: Rtmp,
+        proxy: Proxy,
+        ends: Ends,
+        hold: Duration,
+        taken_out: &[Box<str>],
+    ) -> Box<Self> {
         Box::new(Self {
-            rtmp,
-            proxy,
-            ends,
+            asker: Asker {
+                rtmp,
+                proxy,
+                ends,
+                taken_out: taken_out.into(),
+            },
+            window: 0,
+            out: Vec::new(),
+            moving: None,
             hold,
             held_at: None,
             joined_at: Instant::now(),
         })
+    }
+
+    /// What asks its origin to acknowledge, if it is to be asked before the next bytes.
+    pub(super) fn question(&mut self, joined: &mut Joined, row: &Row) -> Option<Vec<u8>> {
+        let window = row.window();
+        if window == self.window {
+            return None;
+        }
+        let question = joined.ask_acknowledgements(window)?;
+        self.window = window;
+        row.asked_acks(window);
+        Some(question)
+    }
+
+    /// Puts `question` before `bytes`, for the origin.
+    pub(super) fn before(&mut self, question: &[u8], bytes: &[u8]) -> &[u8] {
+        self.out.clear();
+        self.out.extend_from_slice(question);
+        self.out.extend_from_slice(bytes);
+        &self.out
+    }
+
+    /// Another origin has it, which was asked for nothing yet.
+    pub(super) fn begins_elsewhere(&mut self, row: &Row) {
+        self.window = 0;
+        self.out = Vec::new();
+        row.asked_acks(0);
+    }
+
+    pub(super) const fn is_moving(&self) -> bool {
+        self.moving.is_some()
     }
 
     /// When the hold that begins now is to be over. An origin that was lost at once was none: the time goes on.
@@ -56,23 +114,25 @@ impl Again {
         self.held_at = Some(began);
         began + self.hold
     }
+}
 
+impl Asker {
     /// Asks an origin to take the stream. What it says to the client is not for the client, unless it refuses.
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         attempt: Attempt,
-        session: &Session,
+        row: &Row,
         identified: &Identified,
     ) -> Result<(Wire, Joined), DialError> {
         // It reads chunks as its first origin wrote them, so that it is told in ours.
         let said = Mutex::new(None);
         let asking = Asking {
             proxy: &self.proxy,
-            stream: &session.row().request.stream,
+            stream: &row.request.stream,
             identified,
             ends: self.ends,
             is_held: true,
-            taken_out: session.taken_out(),
+            taken_out: &self.taken_out,
             said: &said,
         };
         let (origin, joined, _) = self.rtmp.ask(attempt, asking).await?;
@@ -91,18 +151,22 @@ impl Pair {
     /// # Errors
     /// What is over, and why, when none has it in time, one says no, or the client leaves.
     pub(super) async fn hold(&mut self, end: LegEnd, mut again: Box<Again>) -> Result<(), Over> {
+        // A move that has not come far is over.
+        again.moving = None;
         let deadline = again.deadline();
         let recipe = self.passage.joined.recipe();
         let identified = recipe.and_then(|recipe| recipe.identified());
         let (Some(identified), Some(lost)) = (identified, self.session.lose_leg(end)) else {
             return Err(Over::Leg(end));
         };
+        let _told = self.session.tell_held(again.hold);
         let received = self.session.row().bytes(Direction::ToOrigin);
         let owed = self.passage.joined.lose_origin(received);
         self.first.extend(owed);
         self.passage.flows = false;
         let row = self.session.row();
-        let ask = |attempt| again.ask(attempt, &self.session, &identified);
+        let asker = &again.asker;
+        let ask = |attempt| asker.ask(attempt, row, &identified);
         let found = tokio::select! {
             biased;
             reason = row.ended() => return Err(Over::Session(reason)),
@@ -130,6 +194,7 @@ impl Pair {
         };
         let _ = timeout(linger_close::TIME_LIMIT, sent).await;
         again.joined_at = Instant::now();
+        again.begins_elsewhere(self.session.row());
         self.passage.again = Some(again);
         Ok(())
     }

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::Either;
@@ -28,10 +29,12 @@ use tracing::{debug, info};
 
 mod held;
 mod login;
+mod moves;
 
 use self::held::Again;
 #[cfg(test)]
 pub(crate) use self::held::LASTS;
+use self::moves::Move;
 use super::{pair, turned_away};
 use crate::config;
 use crate::hub::{self, Hub, NotJoined, Recipe, ViewerProtocol, Wanted, Watching};
@@ -203,7 +206,7 @@ impl Rtmp {
             flows: false,
             unhurried: DelayedAcks::default(),
             row: Arc::clone(session.row()),
-            again: hold.map(|hold| Again::new(self, proxy, ends, hold)),
+            again: hold.map(|hold| Again::new(self, proxy, ends, hold, session.taken_out())),
         };
         if passage.again.is_some() {
             held::notice_early(&origin);
@@ -522,6 +525,13 @@ impl Pair {
     async fn relay_and_tell(mut self: Box<Self>) {
         let over = loop {
             let over = self.relay_leg().await;
+            if let Over::Leg(end) = over
+                && let Some(moving) = self.passage.take_move()
+            {
+                // Boxed: what relays for hours keeps no room for it.
+                Box::pin(self.make_move(end, moving)).await;
+                continue;
+            }
             let (Over::Leg(end), Some(again)) = (over, self.passage.may_be_held()) else {
                 break over;
             };
@@ -580,6 +590,11 @@ impl Watched {
         }
     }
 
+    /// The move whose other origin has taken the publisher.
+    fn take_move(&mut self) -> Option<Box<Move>> {
+        self.again.as_mut()?.take_move()
+    }
+
     fn note_media(&mut self) {
         if self.flows {
             return;
@@ -624,9 +639,14 @@ impl Passage for Watched {
             let start = || reader().map(|reader| Tapped::Rtmp(Box::new(reader)));
             self.row.tap.copy(input, start);
         }
-        self.joined
-            .to_origin(input)
-            .map_err(|_| EndReason::ClientError)
+        let again = self.again.as_deref_mut();
+        let question = again.and_then(|again| again.question(&mut self.joined, &self.row));
+        let passed = self.joined.to_origin(input);
+        let passed = passed.map_err(|_| EndReason::ClientError)?;
+        match (question, &mut self.again) {
+            (Some(question), Some(again)) => Ok(again.before(&question, passed)),
+            _ => Ok(passed),
+        }
     }
 
     fn read_from_origin(&mut self, origin: &TcpStream) {
@@ -651,6 +671,18 @@ impl Passage for Watched {
         let bytes = self.joined.message_to_client(&message)?;
         self.joined.other_refused();
         Some(bytes)
+    }
+
+    fn poll_beside(&mut self, cx: &mut Context<'_>, is_even: bool) -> Poll<Over> {
+        let Some(again) = &mut self.again else {
+            return Poll::Pending;
+        };
+        if !again.is_moving() && !self.row.has_order() {
+            return Poll::Pending;
+        }
+        again
+            .poll_move(cx, &mut self.joined, &self.row, is_even)
+            .map(Over::Leg)
     }
 
     fn passed(&mut self) -> Result<(), EndReason> {

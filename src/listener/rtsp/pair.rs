@@ -303,7 +303,7 @@ impl Passage for Watched {
             .then(|| std::mem::take(&mut self.words))
     }
 
-    fn poll_beside(&mut self, cx: &mut Context<'_>) -> Poll<EndReason> {
+    fn poll_beside(&mut self, cx: &mut Context<'_>, _is_even: bool) -> Poll<Over> {
         self.datagrams.poll(cx);
         Poll::Pending
     }

@@ -1,0 +1,286 @@
+//! A publisher on its way from one origin to another: the other is asked while the present one has the stream, and gets
+//! it with the next keyframe.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::place::leg::LegEnd;
+use sluicegate_core::rtmp::join::Joined;
+use sluicegate_core::rtmp::server::Identified;
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep, timeout};
+
+use super::Pair;
+use super::held::{Again, notice_early};
+use crate::net::linger_close;
+use crate::net::wire::Wire;
+use crate::proxy::{Proxy, moves};
+use crate::sessions::{Direction, KEYFRAME_WITHIN, Loss, MoveCause, MoveOrder, MoveStage, Row};
+
+/// A move of one publisher.
+pub(super) struct Move {
+    order: MoveOrder,
+    row: Arc<Row>,
+    proxy: Proxy,
+    stage: Stage,
+}
+
+type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+enum Stage {
+    /// The other origin is asked, and then the claim moves.
+    Asking(Later<Result<(Wire, Joined), String>>),
+    /// It has the stream, and waits for a keyframe.
+    Taken(Box<Taken>),
+    /// It comes to nothing: the claim goes back, and why.
+    Undoing(Later<()>, String),
+    /// It is over.
+    Over,
+}
+
+struct Taken {
+    origin: Wire,
+    /// No keyframe came until then.
+    late: Pin<Box<Sleep>>,
+    cut_at: Option<Instant>,
+}
+
+impl std::fmt::Debug for Move {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Move").field(&self.order).finish()
+    }
+}
+
+impl Again {
+    /// Begins what was ordered, and goes on with what began. Ready when the other origin is to get the publisher.
+    /// `is_even`: the present origin has all that passed to it.
+    pub(super) fn poll_move(
+        &mut self,
+        cx: &mut Context<'_>,
+        joined: &mut Joined,
+        row: &Arc<Row>,
+        is_even: bool,
+    ) -> Poll<LegEnd> {
+        if self.moving.is_none() {
+            let identified = joined.recipe().and_then(|recipe| recipe.identified());
+            let Some(identified) = identified else {
+                return Poll::Pending;
+            };
+            let Some(order) = row.take_order() else {
+                return Poll::Pending;
+            };
+            self.moving = Some(Box::new(self.begin_move(order, row, identified)));
+        }
+        let Some(moving) = &mut self.moving else {
+            return Poll::Pending;
+        };
+        if ready!(moving.poll(cx, joined, is_even)) {
+            return Poll::Ready(LegEnd::Moved);
+        }
+        self.moving = None;
+        Poll::Pending
+    }
+
+    fn begin_move(&self, order: MoveOrder, row: &Arc<Row>, identified: Identified) -> Move {
+        let asker = self.asker.clone();
+        let (from, to) = (order.from.clone(), order.to.clone());
+        let why = words(&order);
+        let for_row = Arc::clone(row);
+        let asked = async move {
+            let (proxy, row) = (&asker.proxy, &*for_row);
+            let attempt = proxy
+                .attempt_for(row, &to)
+                .ok_or_else(|| format!("{to} has no address for it any more"))?;
+            let asked = asker.ask(attempt, row, &identified);
+            let answer = timeout(proxy.setup_timeout(), asked).await;
+            let answer = answer.map_err(|_| format!("{to} did not answer in time"))?;
+            let (origin, joined) =
+                answer.map_err(|error| format!("{to} did not take it: {}", error.into_words()))?;
+            proxy.move_claim(&row.key, &from, &to, &why).await?;
+            notice_early(&origin);
+            Ok((origin, joined))
+        };
+        Move {
+            order,
+            row: Arc::clone(row),
+            proxy: self.asker.proxy.clone(),
+            stage: Stage::Asking(Box::pin(asked)),
+        }
+    }
+
+    /// The move whose other origin has taken the publisher, if there is one; any other is called off.
+    pub(super) fn take_move(&mut self) -> Option<Box<Move>> {
+        let moving = self.moving.take()?;
+        match &moving.stage {
+            Stage::Taken(_) => Some(moving),
+            Stage::Asking(_) | Stage::Undoing(..) | Stage::Over => None,
+        }
+    }
+}
+
+impl Move {
+    /// Ready when the publisher is to go over (true), or stays.
+    fn poll(&mut self, cx: &mut Context<'_>, joined: &mut Joined, is_even: bool) -> Poll<bool> {
+        loop {
+            match &mut self.stage {
+                Stage::Asking(asked) => match ready!(asked.as_mut().poll(cx)) {
+                    Ok((origin, other)) => {
+                        if !joined.begin_move(other) {
+                            self.undo("its publisher has lost its origin".to_owned());
+                            continue;
+                        }
+                        self.order.tell(MoveStage::Awaiting);
+                        self.stage = Stage::Taken(Box::new(Taken {
+                            origin,
+                            late: Box::pin(sleep(KEYFRAME_WITHIN)),
+                            cut_at: None,
+                        }));
+                    }
+                    Err(why) => {
+                        self.fail(why);
+                        return Poll::Ready(false);
+                    }
+                },
+                Stage::Taken(taken) => match ready!(taken.poll(cx, joined, is_even)) {
+                    Ok(()) => return Poll::Ready(true),
+                    Err(why) => {
+                        joined.cancel_move();
+                        self.undo(why);
+                    }
+                },
+                Stage::Undoing(undone, why) => {
+                    ready!(undone.as_mut().poll(cx));
+                    let why = std::mem::take(why);
+                    self.fail(why);
+                    return Poll::Ready(false);
+                }
+                Stage::Over => return Poll::Ready(false),
+            }
+        }
+    }
+
+    /// The claim goes back to the origin that has the publisher.
+    fn undo(&mut self, why: String) {
+        let (proxy, key) = (self.proxy.clone(), self.row.key.clone());
+        let (from, to) = (self.order.from.clone(), self.order.to.clone());
+        let undone = async move {
+            proxy.return_claim(&key, &from, &to).await;
+        };
+        self.stage = Stage::Undoing(Box::pin(undone), why);
+    }
+
+    fn fail(&mut self, why: String) {
+        self.stage = Stage::Over;
+        let stage = MoveStage::Failed(why);
+        moves::note(&self.row, &self.order, &stage);
+        self.row.move_failed();
+        self.order.tell(stage);
+    }
+}
+
+impl Drop for Move {
+    fn drop(&mut self) {
+        if !matches!(self.stage, Stage::Over) {
+            self.fail("its publisher has left, or has lost its origin".to_owned());
+        }
+        self.row.move_over();
+    }
+}
+
+impl Taken {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        joined: &mut Joined,
+        is_even: bool,
+    ) -> Poll<Result<(), String>> {
+        if joined.is_cut() {
+            self.cut_at.get_or_insert_with(Instant::now);
+            return if is_even {
+                Poll::Ready(Ok(()))
+            } else {
+                Poll::Pending
+            };
+        }
+        if joined.client_has_left() {
+            return Poll::Ready(Err("its publisher gives it up".to_owned()));
+        }
+        if joined.must_not_wait() {
+            let why = "its encoder asked for too much while a keyframe was awaited";
+            return Poll::Ready(Err(why.to_owned()));
+        }
+        if self.late.as_mut().poll(cx).is_ready() {
+            let seconds = KEYFRAME_WITHIN.as_secs();
+            let why = format!("its encoder sent no keyframe for {seconds} s");
+            return Poll::Ready(Err(why));
+        }
+        let mut room = [0; READ];
+        loop {
+            let mut buffer = ReadBuf::new(&mut room);
+            let read = ready!(Pin::new(&mut self.origin).poll_read(cx, &mut buffer));
+            let heard = buffer.filled();
+            if read.is_err() || heard.is_empty() || joined.hear_other(heard).is_err() {
+                let why = "the other origin closed the connection while a keyframe was awaited";
+                return Poll::Ready(Err(why.to_owned()));
+            }
+        }
+    }
+}
+
+impl Pair {
+    /// The other origin has the publisher from here on. `end`: how the leg to the present one ended.
+    pub(super) async fn make_move(&mut self, end: LegEnd, mut moving: Box<Move>) {
+        let stage = std::mem::replace(&mut moving.stage, Stage::Over);
+        let Stage::Taken(taken) = stage else {
+            return;
+        };
+        let row = Arc::clone(self.session.row());
+        let joined = &mut self.passage.joined;
+        let is_planned = joined.is_cut();
+        let made = joined.make_move(row.bytes(Direction::ToOrigin));
+        self.first.extend(made.to_client);
+        let old = std::mem::replace(&mut self.origin, taken.origin);
+        linger_close::leave(old);
+        let (from, to): (OriginId, OriginId) = (moving.order.from.clone(), moving.order.to.clone());
+        if let Some(again) = &mut self.passage.again {
+            again.joined_at = Instant::now();
+            again.begins_elsewhere(&row);
+        }
+        if !is_planned {
+            // Its origin was lost in the meantime, and the other waits for a keyframe.
+            row.hold(Loss::Leg(end), Some(from.clone()));
+            row.found_again(Some(to.clone()));
+            self.passage.flows = false;
+        }
+        self.session.made_move(&to, end, &words(&moving.order));
+        // An origin that does not take these few bytes is lost again, which the relay finds.
+        let sent = async {
+            self.origin.write_all(&made.to_origin).await?;
+            self.origin.flush().await
+        };
+        let _ = timeout(linger_close::TIME_LIMIT, sent).await;
+        let gap = taken.cut_at.map(|at| at.elapsed()).unwrap_or_default();
+        if is_planned {
+            row.note_move(&from, &to, gap);
+        }
+        let stage = MoveStage::Made(gap);
+        moves::note(&row, &moving.order, &stage);
+        moving.order.tell(stage);
+    }
+}
+
+/// Why a stream is where it was moved to.
+fn words(order: &MoveOrder) -> String {
+    let from = &order.from;
+    match order.cause {
+        MoveCause::Operator => {
+            format!("an operator moved it there from {from}")
+        }
+        cause => format!("it was moved there from {from}: {}", cause.as_str()),
+    }
+}
+
+/// One read of what the other origin says before it has the publisher: pings and acknowledgements.
+const READ: usize = 512;

@@ -1,0 +1,288 @@
+//! Moving a stream: its publisher goes on at another origin, and its viewers follow. The other origin is asked while the
+//! present one still has the stream, so that a no changes nothing; then the claim moves, and the media with the next
+//! keyframe.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sluicegate_core::events::{Kind, News};
+use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::place::attempts::GiveUp;
+use sluicegate_core::place::leg::LegEnd;
+use sluicegate_core::stream::{Action, PlacementKey, Protocol, StreamUrl};
+use tokio::time::timeout;
+use tracing::info;
+
+use super::choice::Ask;
+use super::{Attempt, Proxy, Session};
+use crate::cluster::Claimed;
+use crate::metrics::MoveLabels;
+use crate::registry::NotClaimed;
+use crate::sessions::{MoveCause, MoveOrder, MoveStage, Row, State, Underway};
+
+/// A stream that is to go to another origin.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// Where to; `None`: where the policy puts it.
+    pub to: Option<OriginId>,
+    /// The origin that it is expected to be on.
+    pub expected: Option<OriginId>,
+    /// Viewers with legs of their own may be ended: they cannot follow.
+    pub ends_viewers: bool,
+    /// Why.
+    pub cause: MoveCause,
+}
+
+/// Why a stream is not moved.
+#[derive(Debug, thiserror::Error)]
+pub enum NotMoved {
+    /// No RTMP publisher of it is here, or none that could go elsewhere.
+    #[error("{0}")]
+    Immovable(String),
+    /// No origin may take it.
+    #[error("no other origin may take it: {0}")]
+    Nobody(String),
+    /// Nobody publishes it.
+    #[error("nobody publishes {0} through this proxy, so there is nothing to move")]
+    NotPublished(StreamUrl),
+    /// It is not where the one who asks believes.
+    #[error("the stream is on {0} now; look again, and ask again")]
+    Stale(OriginId),
+    /// A move of it is under way.
+    #[error("a move of it is under way; sluicegate explain tells how it goes")]
+    UnderWay,
+    /// The origin that is named may not take it.
+    #[error("{origin} may not take it: {why}")]
+    Unfit {
+        /// Which.
+        origin: OriginId,
+        /// What is in the way, in words.
+        why: String,
+    },
+    /// No origin has the name that was given.
+    #[error("no origin stands under the id {0}; sluicegate origins lists them")]
+    UnknownOrigin(OriginId),
+}
+
+impl Proxy {
+    /// Begins to move a stream. The answer comes at once; how it goes is told afterwards.
+    ///
+    /// # Errors
+    /// [`NotMoved`]; nothing has changed then.
+    pub fn begin_move(&self, stream: &StreamUrl, wish: &Wish) -> Result<Underway, NotMoved> {
+        let row = self.shared.sessions.publisher(stream);
+        let row = row
+            .filter(|row| !row.has_ended())
+            .ok_or_else(|| NotMoved::NotPublished(stream.clone()))?;
+        let from = movable(&row)?;
+        if let Some(expected) = &wish.expected
+            && *expected != from
+        {
+            return Err(NotMoved::Stale(from));
+        }
+        if !wish.ends_viewers {
+            self.has_no_viewers_of_their_own(&row)?;
+        }
+        let to = self.destination(&row, &from, wish.to.as_ref())?;
+        let (order, underway) = MoveOrder::new(from, to, wish.cause);
+        let (from, to) = (underway.from.clone(), underway.to.clone());
+        if !row.order_move(order) {
+            return Err(NotMoved::UnderWay);
+        }
+        info!(session = row.id, %stream, %from, %to, cause = wish.cause.as_str(), "move began");
+        Ok(underway)
+    }
+
+    /// Viewers with a leg of their own get the bytes of that origin, and nobody can complete a message that another
+    /// began.
+    fn has_no_viewers_of_their_own(&self, publisher: &Row) -> Result<(), NotMoved> {
+        let own = self.shared.sessions.matching(|row| {
+            row.request.action == Action::Play && row.key == publisher.key && row.pull().is_none()
+        });
+        match own.len() {
+            0 => Ok(()),
+            count => Err(NotMoved::Immovable(format!(
+                "viewers of it with legs of their own cannot follow and would be ended ({count} now); say so \
+                 (--end-viewers, end_viewers=true), or let viewers share pulls (fanout.mode)"
+            ))),
+        }
+    }
+
+    /// Where the stream goes.
+    fn destination(
+        &self,
+        row: &Row,
+        from: &OriginId,
+        to: Option<&OriginId>,
+    ) -> Result<OriginId, NotMoved> {
+        let without = [from.clone()];
+        let ask = Ask {
+            stream: &row.request.stream,
+            key: &row.key,
+            protocol: row.request.protocol,
+            action: Action::Publish,
+            only: to,
+            without: &without,
+            zone: None,
+            stands: None,
+        };
+        if let Some(to) = to {
+            if self.registry().member(to).is_none() {
+                return Err(NotMoved::UnknownOrigin(to.clone()));
+            }
+            if to == from {
+                return Err(NotMoved::Unfit {
+                    origin: to.clone(),
+                    why: "the stream is there".to_owned(),
+                });
+            }
+        }
+        let decision = self.decide(&ask);
+        match (self.best(&ask, &decision), to) {
+            (Ok(best), _) => Ok(best.origin),
+            (Err(_), Some(to)) => {
+                let mut rejected = decision.rejected.iter();
+                let why = rejected.find(|(origin, _)| origin == to);
+                let why = why.map_or("no_service", |(_, why)| why.as_str());
+                Err(NotMoved::Unfit {
+                    origin: to.clone(),
+                    why: why.to_owned(),
+                })
+            }
+            (Err(GiveUp::Nobody { words, .. }), None) => Err(NotMoved::Nobody(words)),
+            (Err(_), None) => Err(NotMoved::Nobody("none is up".to_owned())),
+        }
+    }
+
+    /// What to dial to reach `origin` for the publisher of `row`.
+    pub(crate) fn attempt_for(&self, row: &Row, origin: &OriginId) -> Option<Attempt> {
+        let registry = self.registry();
+        let member = registry.member(origin)?;
+        let request = &row.request;
+        let service = request.protocol.service();
+        let naming = &member.origin.attributes.naming;
+        naming
+            .check(&request.stream, request.protocol, request.action)
+            .ok()?;
+        let target = member.origin.target_for(service, request.action)?;
+        let dial = self.shared.timing.dial;
+        Some(Attempt::at(registry, origin, service, target, dial))
+    }
+
+    /// The other origin has taken the publisher as well: from here on the stream is claimed for it, here and in the
+    /// store, and pulls follow.
+    ///
+    /// # Errors
+    /// In words, why the claim stays.
+    pub(crate) async fn move_claim(
+        &self,
+        key: &PlacementKey,
+        from: &OriginId,
+        to: &OriginId,
+        why: &str,
+    ) -> Result<(), String> {
+        let registry = self.registry();
+        match registry.move_claim(key, from, to, why) {
+            Ok(()) => {}
+            Err(NotClaimed::NoRoom) => return Err(format!("{to} holds as much as it may")),
+            Err(NotClaimed::For(there)) => return Err(format!("it was claimed for {there}")),
+        }
+        if let Some(cluster) = self.cluster()
+            && let Claimed::Lost(there) = cluster.claim(key, to, true).await
+        {
+            return Err(format!("another proxy placed it on {there}"));
+        }
+        let sessions = &self.shared.sessions;
+        sessions.follow(key, to);
+        // A pull that comes after the first keyframe would miss some of it. One that cannot follow leaves later.
+        let _ = timeout(FOLLOWED_WITHIN, sessions.followers_are_set(key)).await;
+        Ok(())
+    }
+
+    /// A move from `from` to `to` came to nothing after the claim had moved: it goes back, and so do pulls that followed.
+    pub(crate) async fn return_claim(&self, key: &PlacementKey, from: &OriginId, to: &OriginId) {
+        let why = "a move to another origin failed, and it stays here";
+        if self.registry().return_claim(key, to, from, why) {
+            if let Some(cluster) = self.cluster() {
+                cluster.claim(key, from, true).await;
+            }
+            self.shared.sessions.follow(key, from);
+        }
+    }
+
+    /// How long the other origin of a move has for its yes or no.
+    pub(crate) fn setup_timeout(&self) -> Duration {
+        self.shared.timing.setup
+    }
+}
+
+impl Session {
+    /// Its publisher is at another origin now, where its claim stands already. `end`: how the leg before ended.
+    pub(crate) fn made_move(&self, to: &OriginId, end: LegEnd, why: &str) {
+        self.hold.end_leg(end);
+        // It counts at the other origin from here on.
+        let _ = self.hold.claim(Some(to), to, why);
+        self.row.note_placed(to.clone(), why.to_owned().into());
+        self.proxy
+            .shared
+            .sessions
+            .end_players_elsewhere(self.key(), to);
+    }
+}
+
+/// How long pulls may take to be played the stream where it goes, before its publisher goes there.
+const FOLLOWED_WITHIN: Duration = Duration::from_secs(1);
+
+/// The origin that a publisher is on, if it can be moved.
+fn movable(row: &Arc<Row>) -> Result<OriginId, NotMoved> {
+    let immovable = |words: &str| Err(NotMoved::Immovable(words.to_owned()));
+    if row.request.protocol != Protocol::Rtmp {
+        let protocol = row.request.protocol.as_str();
+        return Err(NotMoved::Immovable(format!(
+            "it is published by {protocol}, and only RTMP publishers can be moved: for others an end and a new beginning \
+             cannot be hidden; kick it, and it comes back elsewhere once its origin is drained"
+        )));
+    }
+    if !row.may_be_held() {
+        return immovable("its publisher is bound to its origin, because hold.publishers is 0s");
+    }
+    match (row.state(), row.origin()) {
+        (State::Relaying, Some(origin)) => Ok(origin),
+        (State::Held, _) => {
+            immovable("its publisher has just lost its origin, and another is sought already")
+        }
+        _ => immovable("its publisher has sent no media yet"),
+    }
+}
+
+/// Counts and tells how a move ended.
+pub(crate) fn note(row: &Row, order: &MoveOrder, stage: &MoveStage) {
+    let (from, to) = (&order.from, &order.to);
+    let cause = order.cause.as_str();
+    let outcome = match stage {
+        MoveStage::Made(gap) => {
+            let gap_ms = u64::try_from(gap.as_millis()).unwrap_or(u64::MAX);
+            info!(session = row.id, stream = %row.request.stream, %from, %to, cause, gap_ms, "move made");
+            "made"
+        }
+        MoveStage::Failed(why) => {
+            info!(session = row.id, stream = %row.request.stream, %from, %to, cause, why, "move failed, and the stream stays");
+            "failed"
+        }
+        MoveStage::Asking | MoveStage::Awaiting => return,
+    };
+    let what = match stage {
+        MoveStage::Failed(why) => format!("a move to {to} failed, and it stays on {from}: {why}"),
+        _ => format!("its publisher was moved from {from} ({cause}), and its viewers follow"),
+    };
+    let origin = if outcome == "made" { to } else { from };
+    let news = News {
+        stream: row.key.as_str().to_owned(),
+        origin: origin.as_str().to_owned(),
+        client: row.request.client.ip().to_string(),
+        what,
+    };
+    row.metrics().journal.note(Kind::Moved, news);
+    let labels = MoveLabels { cause, outcome };
+    row.metrics().moves.get_or_create(&labels).inc();
+}

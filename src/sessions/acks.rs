@@ -1,0 +1,88 @@
+//! Whether an origin acknowledges what it is sent. A process that is stopped does not, long before the kernels between us
+//! are full.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// What is known of the acknowledgements of one leg.
+#[derive(Debug)]
+pub(super) struct Acknowledgements {
+    /// Bytes after which the origin was asked to acknowledge.
+    window: u64,
+    /// Bytes that had come from it at the last look, and when that changed.
+    came: u64,
+    heard: Instant,
+    /// Bytes that had been sent to it by then.
+    sent: u64,
+    /// How often in a row it spoke when about so many bytes had been sent as it was asked for.
+    regular: u8,
+}
+
+impl Acknowledgements {
+    /// An origin that is asked to acknowledge every `window` bytes; `came` have come from it, and `sent` were sent.
+    pub(super) fn new(window: u32, came: u64, sent: u64) -> Self {
+        Self {
+            window: window.into(),
+            came,
+            heard: Instant::now(),
+            sent,
+            regular: 0,
+        }
+    }
+
+    /// A look: so many bytes have come, and were sent.
+    pub(super) fn look(&mut self, came: u64, sent: u64) {
+        if came == self.came {
+            return;
+        }
+        let since = sent.saturating_sub(self.sent);
+        if since > self.window * 3 {
+            self.regular = 0;
+        } else if since >= self.window / 2 {
+            self.regular = self.regular.saturating_add(1);
+        }
+        (self.came, self.sent, self.heard) = (came, sent, Instant::now());
+    }
+
+    /// For how long it has said nothing, though it acknowledges and was sent more than it leaves unacknowledged.
+    pub(super) fn owes(&self, sent: u64) -> Duration {
+        let owes = sent.saturating_sub(self.sent) >= self.window * 3 / 2;
+        if owes && self.regular >= REGULAR {
+            self.heard.elapsed()
+        } else {
+            Duration::ZERO
+        }
+    }
+}
+
+/// An origin that acknowledged this often in a row acknowledges.
+const REGULAR: u8 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn only_one_that_acknowledges_owes_an_acknowledgement() {
+        let mut acks = Acknowledgements::new(1000, 0, 0);
+        let second = Duration::from_secs(1);
+        tokio::time::advance(second).await;
+        assert_eq!(acks.owes(9000), Duration::ZERO, "it never did");
+        for number in 1..=3 {
+            acks.look(number * 16, number * 1000);
+            tokio::time::advance(Duration::from_millis(1)).await;
+            let owes = acks.owes(number * 1000 + 9000);
+            assert_eq!(owes > Duration::ZERO, number == 3, "{number}");
+        }
+        tokio::time::advance(second).await;
+        assert_eq!(acks.owes(4000), Duration::ZERO, "not so soon");
+        assert!(acks.owes(4500) >= second);
+        acks.look(64, 9000);
+        assert_eq!(
+            acks.owes(19_000),
+            Duration::ZERO,
+            "it came late, so that it is learnt again"
+        );
+    }
+}

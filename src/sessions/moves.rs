@@ -1,0 +1,108 @@
+//! Moves of publishers: what one is told, and how far it has come.
+
+use std::time::Duration;
+
+use sluicegate_core::fleet::origin::OriginId;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+/// A publisher is to go on at another origin, while its own still has it.
+#[derive(Debug)]
+pub struct MoveOrder {
+    /// The origin that has it.
+    pub from: OriginId,
+    /// The origin that is to have it.
+    pub to: OriginId,
+    /// Why.
+    pub cause: MoveCause,
+    stage: watch::Sender<MoveStage>,
+}
+
+/// Why a publisher is moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MoveCause {
+    /// Its origin was deregistered, or its source lists it no more.
+    Deregistered,
+    /// Its origin was disabled.
+    Disabled,
+    /// Its origin drains, and the time to finish is over.
+    Drained,
+    /// An operator asked for it.
+    Operator,
+}
+
+impl MoveCause {
+    /// The cause as logs and metrics spell it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Deregistered => "deregistered",
+            Self::Disabled => "disabled",
+            Self::Drained => "drained",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+/// How far a move has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MoveStage {
+    /// The other origin is asked.
+    Asking,
+    /// It has taken the stream, and the encoder's next keyframe is awaited.
+    Awaiting,
+    /// The publisher stays where it is, and why.
+    Failed(String),
+    /// The publisher is there. The time is from the keyframe until the other origin had it.
+    Made(Duration),
+}
+
+/// A move that was begun, for those who wait for it.
+#[derive(Debug)]
+pub struct Underway {
+    /// The origin that has the stream.
+    pub from: OriginId,
+    /// The origin that is to have it.
+    pub to: OriginId,
+    stage: watch::Receiver<MoveStage>,
+}
+
+impl MoveOrder {
+    /// An order, and what hears how it goes.
+    pub(crate) fn new(from: OriginId, to: OriginId, cause: MoveCause) -> (Self, Underway) {
+        let (stage, heard) = watch::channel(MoveStage::Asking);
+        let underway = Underway {
+            from: from.clone(),
+            to: to.clone(),
+            stage: heard,
+        };
+        let order = Self {
+            from,
+            to,
+            cause,
+            stage,
+        };
+        (order, underway)
+    }
+
+    /// Tells how far it has come.
+    pub(crate) fn tell(&self, stage: MoveStage) {
+        self.stage.send_replace(stage);
+    }
+}
+
+impl Underway {
+    /// How far it has come when it is over, or when `time_limit` is.
+    pub async fn within(&mut self, time_limit: Duration) -> MoveStage {
+        let is_over = |stage: &MoveStage| !matches!(stage, MoveStage::Asking | MoveStage::Awaiting);
+        match timeout(time_limit, self.stage.wait_for(is_over)).await {
+            Ok(Ok(stage)) => return stage.clone(),
+            // Nobody is left who could tell.
+            Ok(Err(_)) => {
+                let why = "its publisher has left, or has lost its origin";
+                return MoveStage::Failed(why.to_owned());
+            }
+            Err(_) => {}
+        }
+        self.stage.borrow().clone()
+    }
+}
