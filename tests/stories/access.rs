@@ -665,8 +665,8 @@ async fn a_session_ends_when_its_time_is_over() {
 async fn a_link_that_is_bound_is_worth_nothing_elsewhere() {
     let trusted = "[proxy_protocol]\naccept_from = [\"127.0.0.0/8\"]\n";
     let folder = tempfile::tempdir().expect("a folder");
-    let lists = |bind: &str| format!("{trusted}{}", rule(&format!("bind = \"{bind}\"")));
-    let house = open(&file(&folder), &lists("network")).await;
+    let lists = |bind: &str| rule(&format!("bind = \"{bind}\""));
+    let house = open(&file(&folder), &format!("{trusted}{}", lists("network"))).await;
     let _origin = Packager::join(&house, "one", live).await;
     let ask = async |target: &str, from: &str| {
         let request = format!(
