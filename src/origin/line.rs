@@ -242,9 +242,12 @@ impl LineBody {
     }
 }
 
-/// Reads once, into at least `room` bytes.
+/// Reads once. A buffer with room for `room` bytes is made where the last one is nearly full: parts of a body that are held
+/// for others pin the buffers that they lie in.
 fn poll_read(line: &mut Line, room: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-    line.came.reserve(room);
+    if line.came.capacity() - line.came.len() < room.min(SMALL_READ) {
+        line.came.reserve(room);
+    }
     let reading = std::pin::pin!(line.wire.read_buf(&mut line.came));
     reading.poll(cx)
 }
@@ -323,6 +326,6 @@ const USUAL_REQUEST: usize = 512;
 /// Bytes of a head with a playlist after it, and more than most chunks of a body have.
 const SMALL_READ: usize = 8 * 1024;
 /// Bytes of a body that are read at once: more save little, and wait in memory for a client that reads slowly.
-const LARGE_READ: usize = 128 * 1024;
+const LARGE_READ: usize = 256 * 1024;
 /// Heads before the one that answers: a `103` for each resource that an origin thinks of is not for us.
 const MAX_INFORMED: usize = 16;
