@@ -171,7 +171,8 @@ fn move_next(proxy: &Proxy, wanted: impl Fn(&Row) -> bool, cause: MoveCause) -> 
     let wish = Wish {
         to: None,
         expected: None,
-        ends_viewers: true,
+        // Without a deadline nobody is ended: a stream whose viewers cannot follow stays.
+        ends_viewers: !matches!(cause, MoveCause::Disabled | MoveCause::Deregistered),
         cause,
     };
     let may =
