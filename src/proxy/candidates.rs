@@ -25,6 +25,31 @@ use crate::metrics::PlacementLabels;
 use crate::registry::{NoRoom, PlacementGuard};
 use crate::sessions::{Request, Row};
 
+impl Proxy {
+    /// What to dial to reach `origin` for `request`, unless it cannot be asked for that. `is_other`: the stream has another
+    /// name than the client gave it.
+    pub(crate) fn attempt(
+        &self,
+        origin: &OriginId,
+        request: &Request,
+        service: Service,
+        is_other: bool,
+    ) -> Option<Attempt> {
+        let registry = self.registry();
+        let target = registry.of_member(origin, |member| {
+            let naming = &member.origin.attributes.naming;
+            naming
+                .check(&request.stream, request.protocol, request.action)
+                .ok()?;
+            member.origin.target_for(service, request.action)
+        })??;
+        let time_limit = self.shared.timing.dial;
+        let mut attempt = Attempt::at(registry, origin, service, target, time_limit);
+        attempt.naming.is_other = is_other;
+        Some(attempt)
+    }
+}
+
 /// A request on its way to an origin.
 pub(super) struct Candidates<'a> {
     pub(super) proxy: &'a Proxy,
@@ -321,16 +346,8 @@ impl Candidates<'_> {
 
     /// What to dial to reach `origin`, if it has the service.
     pub(super) fn attempt(&self, origin: &OriginId) -> Option<Attempt> {
-        let registry = &self.proxy.shared.registry;
-        let target = registry.of_member(origin, |member| {
-            let naming = &member.origin.attributes.naming;
-            self.ask(&[]).check(naming).ok()?;
-            member.origin.target_for(self.service, self.request.action)
-        })??;
-        let time_limit = self.proxy.shared.timing.dial;
-        let mut attempt = Attempt::at(registry, origin, self.service, target, time_limit);
-        attempt.naming.is_other = self.is_other;
-        Some(attempt)
+        let (proxy, request) = (self.proxy, self.request);
+        proxy.attempt(origin, request, self.service, self.is_other)
     }
 
     /// Whether an origin that a link names may be given the stream.

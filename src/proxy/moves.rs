@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tracing::info;
 
 use super::choice::Ask;
-use super::{Attempt, Proxy, Session};
+use super::{Proxy, Session};
 use crate::cluster::Claimed;
 use crate::metrics::MoveLabels;
 use crate::registry::NotClaimed;
@@ -152,21 +152,6 @@ impl Proxy {
             (Err(GiveUp::Nobody { words, .. }), None) => Err(NotMoved::Nobody(words)),
             (Err(_), None) => Err(NotMoved::Nobody("none is up".to_owned())),
         }
-    }
-
-    /// What to dial to reach `origin` for the publisher of `row`.
-    pub(crate) fn attempt_for(&self, row: &Row, origin: &OriginId) -> Option<Attempt> {
-        let registry = self.registry();
-        let member = registry.member(origin)?;
-        let request = &row.request;
-        let service = request.protocol.service();
-        let naming = &member.origin.attributes.naming;
-        naming
-            .check(&request.stream, request.protocol, request.action)
-            .ok()?;
-        let target = member.origin.target_for(service, request.action)?;
-        let dial = self.shared.timing.dial;
-        Some(Attempt::at(registry, origin, service, target, dial))
     }
 
     /// The other origin has taken the publisher as well: from here on the stream is claimed for it, here and in the

@@ -7,9 +7,11 @@ use tempfile::TempDir;
 
 use crate::access_hooks::{Backend, Manners, asking};
 use crate::dialects::{SrtStub, call_srt};
+use crate::held;
 use crate::house::{House, Manner, Stub, get, talk};
 use crate::http_origin::{HttpOrigin, STREAM, Step as Script, Viewer, say};
 use crate::http_pieces::{Packager, Reply};
+use crate::moves;
 use crate::rtsp_house::{self, Caller, frame, grants};
 use crate::sources::open;
 
@@ -96,6 +98,27 @@ async fn what_denies_or_counts_either_name_holds() {
     backend.becomes(Manners::answers(200, body));
     let banned = house.ask(Action::Publish, "live/w").await;
     assert_eq!(banned.code(), "NetStream.Publish.Denied", "by its new name");
+}
+
+#[tokio::test]
+async fn a_publisher_that_is_moved_keeps_the_new_name() {
+    let (house, _backend, _folder) = renaming("studio/b", "").await;
+    let [one, two] = [
+        Stub::start(Manner::Grants).await,
+        Stub::start(Manner::Grants).await,
+    ];
+    house.register("one", one.at);
+    let mut publisher = held::publishing(&house, &one).await;
+    house.register("two", two.at);
+    let moving = moves::ask(&house, "stream=studio/b&to=two");
+    let sending = moves::send_until_at(&mut publisher, &two);
+    let ((status, document), _) = tokio::join!(moving, sending);
+    assert_eq!(status, 200, "{document}");
+    for origin in [&one, &two] {
+        let request = origin.request();
+        let app = request.connect.object.field("app").and_then(Value::as_str);
+        assert_eq!((app, &*request.name), (Some("studio"), "b"));
+    }
 }
 
 async fn post(house: &House, path: &str) -> (u16, String) {

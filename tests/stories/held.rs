@@ -23,7 +23,7 @@ fn sound_header() -> Message {
 }
 
 /// A publisher on `origin`, whose media has come there.
-async fn publishing(house: &House, origin: &Stub) -> Guest {
+pub(crate) async fn publishing(house: &House, origin: &Stub) -> Guest {
     let mut guest = house.ask(Action::Publish, "live/a").await;
     assert!(guest.has_started(), "{:?}", guest.status);
     for message in [sound_header(), video(0, HEADER), video(0, KEYFRAME)] {

@@ -14,7 +14,7 @@ use crate::held_viewers::{another_origin, times};
 use crate::house::{Guest, House, Manner, Stub, get, post, until, until_told, video};
 
 /// Asks for a move, and returns the status and what was said.
-async fn ask(house: &House, query: &str) -> (u16, Value) {
+pub(crate) async fn ask(house: &House, query: &str) -> (u16, Value) {
     let path = format!("/api/v1/moves?{query}");
     let (status, body) = post(house.at.system, &path, "").await;
     let document = serde_json::from_str(&body).unwrap_or_else(|_| panic!("{status} {body}"));
@@ -29,7 +29,7 @@ async fn refused(house: &House, query: &str, status: u16) -> String {
 }
 
 /// Sends pictures, a keyframe after each, until `other` has the stream. Returns all timestamps that were sent.
-async fn send_until_at(guest: &mut Guest, other: &Stub) -> Vec<u32> {
+pub(crate) async fn send_until_at(guest: &mut Guest, other: &Stub) -> Vec<u32> {
     let mut sent = Vec::new();
     let mut time = 1000;
     until_told("a keyframe at the other origin", async || {
