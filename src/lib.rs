@@ -44,6 +44,7 @@ pub mod origin;
 pub mod pem;
 pub mod placer;
 pub mod proxy;
+mod random;
 pub mod readiness;
 pub mod registry;
 mod reported;

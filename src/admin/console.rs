@@ -21,6 +21,7 @@ use super::{System, problem};
 use crate::api::{Done, Me};
 use crate::config::Role;
 use crate::net::entrance::Ends;
+use crate::random;
 use crate::unix_time;
 
 /// A file of the console.
@@ -254,11 +255,7 @@ impl Access {
         }
         let (role, hash) = self.tokens.now().stored(name)?;
         static OWN: OnceLock<[u8; 32]> = OnceLock::new();
-        let own = OWN.get_or_init(|| {
-            let mut own = [0; 32];
-            getrandom::fill(&mut own).expect("the system has randomness");
-            own
-        });
+        let own = OWN.get_or_init(random::bytes);
         Some((role, [own.as_slice(), &hash].concat()))
     }
 }

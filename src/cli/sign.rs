@@ -11,6 +11,7 @@ use sluicegate_core::access::{digests, keys, passwords};
 use sluicegate_core::stream::{Action, SrtStreamId, StreamError, StreamUrl};
 
 use crate::config::{ConfigError, Environment, Settings, parse_duration};
+use crate::random;
 use crate::unix_time;
 
 /// What to sign.
@@ -119,8 +120,7 @@ pub fn key(arguments: &KeyArguments) -> Result<String, SignError> {
     if !is_name(&arguments.name) {
         return Err(SignError::Name);
     }
-    let mut salt = [0; 16];
-    getrandom::fill(&mut salt).expect("the system has randomness");
+    let salt: [u8; 16] = random::bytes();
     if arguments.password {
         let password = read_password()?;
         let line = match arguments.digest {
@@ -130,9 +130,7 @@ pub fn key(arguments: &KeyArguments) -> Result<String, SignError> {
         let line = line.ok_or_else(|| SignError::Input(io::ErrorKind::InvalidData.into()))?;
         return Ok(format!("{line}\n"));
     }
-    let mut random = [0; 24];
-    getrandom::fill(&mut random).expect("the system has randomness");
-    let key = keys::text(&random);
+    let key = keys::text(&random::bytes::<24>());
     let line = match arguments.digest {
         true => digests::line(&arguments.name, &key),
         false => keys::line(&arguments.name, &salt, &key),

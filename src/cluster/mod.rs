@@ -44,6 +44,7 @@ use self::peers::Peers;
 use self::tally::{TELL_EVERY, Told};
 use crate::metrics::{Metrics, StateLabel, StoreLabel, StoreLabels};
 use crate::origin::health::Prober;
+use crate::random;
 use crate::registry::Registry;
 use crate::sessions::Sessions;
 use crate::store::{Change, ClusterStore, Store, StoreError};
@@ -588,9 +589,7 @@ impl Settled {
 
 /// 32 random bits: two proxies of one cluster with the same would be an accident of a lifetime.
 fn new_id() -> String {
-    let mut random = [0; 4];
-    getrandom::fill(&mut random).expect("the system has randomness");
-    random.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:08x}", u32::from_ne_bytes(random::bytes()))
 }
 
 /// A publisher's claim, refreshed hourly while it lives: an encoder that is back the next morning finds its origin.

@@ -36,6 +36,7 @@ use crate::origin::sources::Lists;
 use crate::placer::Placer;
 use crate::proxy::placement_service::PlacementService;
 use crate::proxy::{self, Proxy, Timing};
+use crate::random;
 use crate::registry::{ClaimLimits, Registry};
 use crate::sessions::{self, Sessions};
 use crate::store::{ClusterStore, Memory, Mesh, MeshOptions, Options, Redis};
@@ -295,17 +296,14 @@ pub(super) fn access(settings: &Settings, proxy: &Proxy) -> Access {
 
 /// Makes the texts that clients who log in hash with their passwords.
 fn nonces(settings: &Settings) -> [u8; 32] {
-    let mut random = [0; 32];
-    getrandom::fill(&mut random).expect("the system has randomness");
     let key = settings.cluster.keys.first();
-    key.map_or(random, |key| nonce_secret(key.reveal().as_bytes()))
+    key.map_or_else(random::bytes, |key| nonce_secret(key.reveal().as_bytes()))
 }
 
 /// What pulling in pieces is set to.
 pub(super) fn pieces(settings: &Settings, http: Arc<config::Http>) -> Pieces {
     let keys = settings.cluster.keys.iter();
-    let mut random = [0; 32];
-    getrandom::fill(&mut random).expect("the system has randomness");
+    let random: [u8; 32] = random::bytes();
     let derived = |derive: fn(&[u8]) -> LinkKey| {
         let mut keys = keys.clone().map(|key| derive(key.reveal().as_bytes()));
         let key = keys.next().unwrap_or_else(|| derive(&random));

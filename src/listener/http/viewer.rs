@@ -16,6 +16,7 @@ use sluicegate_core::stream::StreamUrl;
 
 use super::pieces::Pieces;
 use crate::proxy::{PieceGuard, Request};
+use crate::random;
 
 /// A viewer of a stream that a rule is about.
 #[derive(Debug)]
@@ -91,7 +92,7 @@ pub(super) fn begin(kind: Piece, place: &PieceGuard, now: u64) -> Viewing {
     let request = place.request();
     let (id, since) = match kind {
         Piece::Manifest => (known_by(request), now - now % MANIFEST_VIEWING),
-        Piece::Playlist | Piece::Segment => (random(), now),
+        Piece::Playlist | Piece::Segment => (u64::from_ne_bytes(random::bytes()), now),
     };
     let client = request.client.ip();
     Viewing {
@@ -118,12 +119,6 @@ fn known_by(request: &Request) -> u64 {
         shown.hash(&mut hash);
     }
     hash.finish()
-}
-
-fn random() -> u64 {
-    let mut random = [0; 8];
-    getrandom::fill(&mut random).expect("the system has randomness");
-    u64::from_ne_bytes(random)
 }
 
 /// The links of a manifest are equal for this many seconds.

@@ -6,6 +6,7 @@ use sluicegate_core::rtsp::message::Message;
 
 use super::refused;
 use crate::proxy::{Refusal, Why};
+use crate::random;
 
 /// What a request is told that does not say who asks.
 pub(super) struct Challenge<'a> {
@@ -61,7 +62,5 @@ pub(super) fn answer(request: &Message, nonce: Option<&str>) -> Option<Answer> {
 }
 
 fn nonce() -> String {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random).expect("the system has randomness");
-    format!("{:032x}", u128::from_ne_bytes(random))
+    format!("{:032x}", u128::from_ne_bytes(random::bytes()))
 }

@@ -9,6 +9,7 @@ use sluicegate_core::access::verdict::Verdict;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
+use crate::random;
 use crate::unix_time;
 
 /// A verdict, until when it holds.
@@ -24,10 +25,8 @@ pub(super) struct CachedVerdicts {
 
 impl CachedVerdicts {
     pub(super) fn new() -> Self {
-        let mut secret = [0; 32];
-        getrandom::fill(&mut secret).expect("the system has randomness");
         Self {
-            secret,
+            secret: random::bytes(),
             slots: Mutex::default(),
         }
     }

@@ -8,6 +8,7 @@ use sluicegate_core::access::rules::Challenges;
 use sluicegate_core::stream::{Action, Protocol, StreamUrl};
 
 use crate::proxy::{Proxy, Request};
+use crate::random;
 use crate::sessions::question;
 use crate::unix_time;
 use crate::value::ClientAddr;
@@ -69,7 +70,7 @@ impl Proxy {
         }
         Welcome::Login(match adobe_user(query) {
             None => WHO.to_owned(),
-            Some(user) => adobe_challenge(&user, &nonces.make(random(), &user)),
+            Some(user) => adobe_challenge(&user, &nonces.make(random::bytes(), &user)),
         })
     }
 
@@ -79,10 +80,4 @@ impl Proxy {
         let rules = self.shared.gate.rules();
         rules.challenges(&question(request, &nothing))
     }
-}
-
-fn random() -> [u8; 8] {
-    let mut random = [0; 8];
-    getrandom::fill(&mut random).expect("the system has randomness");
-    random
 }

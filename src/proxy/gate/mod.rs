@@ -12,7 +12,7 @@ mod kept;
 mod key_sets;
 pub(crate) mod login;
 mod passwords;
-mod rename;
+pub(super) mod rename;
 mod viewings;
 
 use std::borrow::Cow;
@@ -39,6 +39,7 @@ use self::viewings::Viewings;
 use super::{Proxy, Refusal, Request};
 use crate::lookup::{AccessSaid, CheckSaid};
 use crate::origin::connect::Connector;
+use crate::random;
 use crate::sessions::{EndReason, Row, question};
 use crate::unix_time;
 pub use sluicegate_core::access::verdict::{Denial, Grant, Verdict, Why};
@@ -379,9 +380,7 @@ pub(super) fn term(end: u64, row: &Arc<Row>) -> AbortOnDropHandle<()> {
 
 /// Names a session to backends.
 fn session_id() -> Box<str> {
-    let mut random = [0; 8];
-    getrandom::fill(&mut random).expect("the system has randomness");
-    format!("{:016x}", u64::from_ne_bytes(random)).into()
+    format!("{:016x}", u64::from_ne_bytes(random::bytes())).into()
 }
 
 fn without_used(mut grant: Grant) -> Grant {

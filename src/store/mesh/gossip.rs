@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use chitchat::{
     Chitchat, ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, spawn_chitchat,
 };
-use sluicegate_core::cluster::mesh::datagram::{Gate, SEED};
+use sluicegate_core::cluster::mesh::datagram::Gate;
 use sluicegate_core::cluster::mesh::{GRACE, News, Way, Word};
 use tokio::net::lookup_host;
 use tokio::sync::watch;
@@ -19,6 +19,7 @@ use tracing::{debug, error, info, warn};
 use super::herald::{Herald, Others};
 use super::socket::SealedSocket;
 use super::{Inner, MeshOptions, id};
+use crate::random;
 
 /// Gossips until `end`.
 pub(super) async fn run(
@@ -28,10 +29,8 @@ pub(super) async fn run(
     socket: UdpSocket,
     end: CancellationToken,
 ) {
-    let mut random = [0; SEED + 8];
-    getrandom::fill(&mut random).expect("the system has randomness");
     let keys: Vec<&[u8]> = options.keys.iter().map(Vec::as_slice).collect();
-    let gate = Gate::new(&keys, options.advertise, random);
+    let gate = Gate::new(&keys, options.advertise, random::bytes());
     let link = match SealedSocket::new(socket, gate, Arc::clone(&shared.refused)) {
         Ok(link) => Arc::new(link),
         Err(error) => return error!(%error, "the mesh did not start"),

@@ -47,6 +47,7 @@ use crate::origin::dial::Dialer;
 use crate::origin::kept::Repeatable;
 use crate::origin::silence::SilenceCheck;
 use crate::proxy::{Attempt, PieceGuard, Proxy, Request as Asked};
+use crate::random;
 
 /// What pulling in pieces is set to, and what it keeps.
 #[derive(Debug)]
@@ -67,12 +68,10 @@ pub struct Pieces {
 impl Pieces {
     /// With nothing kept so far. `granting` seals the links of those who were let in.
     pub fn new(key: LinkKey, granting: LinkKey, settings: Arc<config::Http>) -> Self {
-        let mut random = [0; 16];
-        getrandom::fill(&mut random).expect("the system has randomness");
         Self {
             key,
             granting,
-            mark: format!("{:032x}", u128::from_ne_bytes(random)),
+            mark: format!("{:032x}", u128::from_ne_bytes(random::bytes())),
             shares: Arc::new(Shares::new(settings.cache_megabytes * MEGABYTE)),
             settings,
             apart: Apart::default(),
