@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use serde_json::Value;
 use sluicegate_core::access::jwt::{Claims, Jwt, JwtKeys};
 use sluicegate_core::access::keys::Keys;
+use sluicegate_core::access::table::token_keys;
 
 /// What somebody may do with the system API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -148,22 +149,7 @@ fn jwt(entry: &Value) -> Result<Jwt, String> {
         Some(Value::String(text)) if !text.is_empty() => Ok(Some(text.as_str())),
         Some(_) => Err(format!("{key}: not a text, or an empty one")),
     };
-    let mut keys = JwtKeys::default();
-    if let Some(set) = text("jwks")? {
-        let read = JwtKeys::of_set(set).map_err(|error| format!("jwks: {error}"))?;
-        keys = keys.and(read);
-    }
-    let secrets: Vec<&str> = match entry.get("secrets") {
-        None => Vec::new(),
-        Some(Value::String(lines)) => lines.lines().filter(|line| !line.is_empty()).collect(),
-        Some(Value::Array(listed)) => {
-            let texts: Option<Vec<&str>> = listed.iter().map(Value::as_str).collect();
-            texts.ok_or("secrets: not a list of texts")?
-        }
-        Some(_) => return Err("secrets: not a list of texts".to_owned()),
-    };
-    let secrets = JwtKeys::of_secrets(secrets).map_err(|error| format!("secrets: {error}"))?;
-    let keys = keys.and(secrets);
+    let keys = token_keys(entry)?;
     if keys.count() == 0 {
         return Err("jwks, secrets: no key in them".to_owned());
     }

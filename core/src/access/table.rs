@@ -330,13 +330,7 @@ fn jwt(entry: &Value) -> Result<(CheckKind, Box<str>), String> {
             "parameters",
         ],
     )?;
-    let mut keys = JwtKeys::default();
-    if let Some(document) = fields.text("jwks")? {
-        let read = JwtKeys::of_set(document).map_err(|error| format!("jwks: {error}"))?;
-        keys = keys.and(read);
-    }
-    let secrets = JwtKeys::of_secrets(fields.list("secrets")?);
-    keys = keys.and(secrets.map_err(|error| format!("secrets: {error}"))?);
+    let keys = keys_of(&fields)?;
     let published_at = fields.text("jwks_url")?;
     if published_at.is_some_and(|url| !may_publish_keys(url)) {
         return Err("jwks_url: not https://, which keys have to come by".to_owned());
@@ -362,6 +356,24 @@ fn jwt(entry: &Value) -> Result<(CheckKind, Box<str>), String> {
         parameters: fields.names("parameters", &["token", "jwt"])?,
     };
     Ok((CheckKind::Jwt(jwt), fields.name()?))
+}
+
+/// The keys in the fields `jwks` and `secrets` of an entry in the settings.
+///
+/// # Errors
+/// What is wrong with them, without a word of theirs.
+pub fn token_keys(entry: &Value) -> Result<JwtKeys, String> {
+    keys_of(&Fields(entry.as_object().ok_or("not a table")?))
+}
+
+fn keys_of(fields: &Fields<'_>) -> Result<JwtKeys, String> {
+    let mut keys = JwtKeys::default();
+    if let Some(document) = fields.text("jwks")? {
+        let read = JwtKeys::of_set(document).map_err(|error| format!("jwks: {error}"))?;
+        keys = keys.and(read);
+    }
+    let secrets = JwtKeys::of_secrets(fields.list("secrets")?);
+    Ok(keys.and(secrets.map_err(|error| format!("secrets: {error}"))?))
 }
 
 /// Whether keys that come from there are those that were published: who can change them on their way signs tokens. Nobody
