@@ -152,10 +152,8 @@ impl Rules {
 
     /// In which ways a client may say who it is, where its protocol has it asked.
     pub fn challenges(&self, question: &Question<'_>) -> Challenges {
-        let listed = self
-            .deciding(question)
-            .map(|(_, rule)| self.listed(rule))
-            .unwrap_or_default();
+        let deciding = self.deciding(question).into_iter();
+        let listed = deciding.flat_map(|(_, rule)| self.listed(rule));
         let mut challenges = Challenges::default();
         for check in listed {
             match &check.kind {
@@ -189,34 +187,31 @@ impl Rules {
 
     /// Whether only who logs in passes a rule.
     fn only_logins(&self, rule: &Rule, question: &Question<'_>) -> bool {
-        let is_login = |check: &&Check| matches!(check.kind, CheckKind::Digest(_));
-        let listed = self.listed(rule);
+        let is_login = |check: &Check| matches!(check.kind, CheckKind::Digest(_));
+        let mut listed = self.listed(rule);
         match rule.decide {
             Decide::Allow | Decide::Deny => false,
-            Decide::Checks(Quorum::All, _) => listed.iter().any(is_login),
+            Decide::Checks(Quorum::All, _) => listed.any(is_login),
             Decide::Checks(Quorum::Any, _) => {
-                let is_elsewhere = |check: &&Check| match &check.kind {
+                let is_elsewhere = |check: &Check| match &check.kind {
                     CheckKind::Networks(networks) => !networks
                         .iter()
                         .any(|network| network.contains(question.client)),
                     _ => false,
                 };
-                listed.iter().any(is_login)
-                    && listed
-                        .iter()
-                        .all(|check| is_login(check) || is_elsewhere(check))
+                self.listed(rule).any(is_login)
+                    && listed.all(|check| is_login(check) || is_elsewhere(check))
             }
         }
     }
 
-    fn listed(&self, rule: &Rule) -> Vec<&Check> {
-        match &rule.decide {
-            Decide::Allow | Decide::Deny => Vec::new(),
-            Decide::Checks(_, places) => {
-                let listed = places.iter().filter_map(|place| self.checks.get(*place));
-                listed.collect()
-            }
-        }
+    /// The checks of a rule, in their order.
+    fn listed<'a>(&'a self, rule: &'a Rule) -> impl Iterator<Item = &'a Check> {
+        let places = match &rule.decide {
+            Decide::Allow | Decide::Deny => [].as_slice(),
+            Decide::Checks(_, places) => places.as_slice(),
+        };
+        places.iter().filter_map(|place| self.checks.get(*place))
     }
 
     /// The headers in which a client may show who it is, where the rule that decides about it keeps what was used up from
@@ -279,17 +274,12 @@ impl Rules {
 
     /// The trial that a rule orders, and the checks to ask in turn.
     pub fn trial<'a>(&'a self, rule: &'a Rule) -> (Trial, impl Iterator<Item = &'a Check>) {
-        let (trial, listed) = match &rule.decide {
-            Decide::Allow => (Trial::new(Quorum::All, 0), [].as_slice()),
-            Decide::Deny => (Trial::new(Quorum::Any, 0), [].as_slice()),
-            Decide::Checks(quorum, listed) => {
-                (Trial::new(*quorum, listed.len()), listed.as_slice())
-            }
+        let trial = match &rule.decide {
+            Decide::Allow => Trial::new(Quorum::All, 0),
+            Decide::Deny => Trial::new(Quorum::Any, 0),
+            Decide::Checks(quorum, listed) => Trial::new(*quorum, listed.len()),
         };
-        (
-            trial,
-            listed.iter().filter_map(|index| self.checks.get(*index)),
-        )
+        (trial, self.listed(rule))
     }
 
     /// Every rule in plain words, in order.
@@ -333,7 +323,7 @@ impl Rules {
 }
 
 impl Rule {
-    /// Whether it says no, whoever asks.
+    /// Whether it refuses everybody.
     pub fn denies(&self) -> bool {
         self.decide == Decide::Deny
     }
