@@ -172,7 +172,7 @@ fn move_next(proxy: &Proxy, wanted: impl Fn(&Row) -> bool, cause: MoveCause) -> 
         to: None,
         expected: None,
         // Without a deadline nobody is ended: a stream whose viewers cannot follow stays.
-        ends_viewers: !matches!(cause, MoveCause::Disabled | MoveCause::Deregistered),
+        ends_viewers: cause == MoveCause::Drained,
         cause,
     };
     let may =

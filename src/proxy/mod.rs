@@ -33,6 +33,7 @@ use tokio::time::timeout;
 use tracing::{debug, info};
 
 pub use self::gate::login::{Connecting, Welcome};
+use self::gate::rename::by_last_name;
 pub use self::gate::{Denial, Grant, Verdict, Why};
 use self::gate::{Gate, Telling};
 use self::placement_service::PlacementService;
@@ -135,6 +136,15 @@ pub struct Timing {
     pub hold_publishers: Duration,
     /// Whether origins are asked for a stream that one of them refuses to a player.
     pub ask_streams: bool,
+}
+
+/// The share of a request in the placement of its stream.
+struct ShareOfPlacement {
+    key: PlacementKey,
+    hold: PlacementGuard,
+    grant: Grant,
+    /// The request by another name of its stream, where a backend gave it one.
+    renamed: Option<Request>,
 }
 
 impl Proxy {
@@ -297,9 +307,7 @@ impl Proxy {
         named: Option<OriginId>,
     ) -> Result<PieceGuard, Refusal> {
         let placed = match self.try_place(&request).await {
-            Ok(grant) => self
-                .share_placement(&request, &grant)
-                .map(|held| (held, grant)),
+            Ok(grant) => self.share_placement(&request, grant),
             Err(refusal) => Err(refusal),
         };
         self.piece(request, named, placed)
@@ -315,8 +323,8 @@ impl Proxy {
         named: Option<OriginId>,
         grant: Grant,
     ) -> Result<PieceGuard, Refusal> {
-        let placed = self.share_placement(&request, &grant);
-        self.piece(request, named, placed.map(|held| (held, grant)))
+        let placed = self.share_placement(&request, grant);
+        self.piece(request, named, placed)
     }
 
     async fn try_place(&self, request: &Request) -> Result<Grant, Refusal> {
@@ -331,53 +339,43 @@ impl Proxy {
     fn share_placement(
         &self,
         request: &Request,
-        grant: &Grant,
-    ) -> Result<(PlacementKey, PlacementGuard), Refusal> {
+        grant: Grant,
+    ) -> Result<ShareOfPlacement, Refusal> {
         if self.has_drained() {
             return Err(Refusal::Draining);
         }
         self.refuse_banned(request, &grant.who)?;
-        let key = match &grant.stream {
-            None => self.key(&request.stream),
-            Some(_) => self.key(&self.renamed(request.clone(), grant)?.0.stream),
-        };
+        let renamed = self.renamed(request, &grant)?;
+        let key = self.key(&renamed.as_ref().unwrap_or(request).stream);
         let (action, source) = (request.action, request.client.ip());
         let hold = self.shared.registry.hold(&key, action, source);
         let hold = hold.map_err(|_| Refusal::TooManyClaims)?;
-        Ok((key, hold))
+        Ok(ShareOfPlacement {
+            key,
+            hold,
+            grant,
+            renamed,
+        })
     }
 
     fn piece(
         &self,
         request: Request,
         named: Option<OriginId>,
-        placed: Result<((PlacementKey, PlacementGuard), Grant), Refusal>,
+        placed: Result<ShareOfPlacement, Refusal>,
     ) -> Result<PieceGuard, Refusal> {
-        match placed {
-            Ok(((key, hold), grant)) => {
-                let (request, asked) = match grant.stream.clone() {
-                    None => (request, None),
-                    Some(stream) => {
-                        let asked = request.stream.clone();
-                        (Request { stream, ..request }, Some(asked))
-                    }
-                };
-                Ok(PieceGuard {
-                    proxy: self.clone(),
-                    request,
-                    asked,
-                    key,
-                    hold,
-                    named,
-                    grant,
-                    is_pull: false,
-                })
-            }
-            Err(refusal) => {
-                self.note_refusal(&request, &refusal);
-                Err(refusal)
-            }
-        }
+        let placed = placed.inspect_err(|refusal| self.note_refusal(&request, refusal))?;
+        let (request, asked) = by_last_name(request, placed.renamed);
+        Ok(PieceGuard {
+            proxy: self.clone(),
+            request,
+            asked,
+            key: placed.key,
+            hold: placed.hold,
+            named,
+            grant: placed.grant,
+            is_pull: false,
+        })
     }
 
     /// A share in the placement of a stream for a pull: `request` is this proxy's own, for sessions that were let in.
@@ -400,7 +398,8 @@ impl Proxy {
             return Err(Refusal::Draining);
         }
         let (grant, telling) = self.pass_gate(&request).await?;
-        let (request, asked) = self.renamed(request, &grant)?;
+        let renamed = self.renamed(&request, &grant)?;
+        let (request, asked) = by_last_name(request, renamed);
         if request.action == Action::Publish {
             self.relieve(&request).await;
             self.respect_held(&request).await?;

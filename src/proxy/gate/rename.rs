@@ -10,22 +10,22 @@ use crate::proxy::{Proxy, Refusal, Request};
 use crate::sessions::question;
 
 impl Proxy {
-    /// The request for the stream that its grant names, and the name that the client gave it, if that is another.
+    /// The request for the stream that its grant names, if that is another than the client named.
     ///
     /// # Errors
     /// [`Refusal::Denied`], where a rule or a ban keeps everybody from the new name.
     pub(in crate::proxy) fn renamed(
         &self,
-        request: Request,
+        request: &Request,
         grant: &Grant,
-    ) -> Result<(Request, Option<StreamUrl>), Refusal> {
+    ) -> Result<Option<Request>, Refusal> {
         let Some(stream) = &grant.stream else {
-            return Ok((request, None));
+            return Ok(None);
         };
-        let asked = request.stream.clone();
+        let asked = &request.stream;
         let renamed = Request {
             stream: stream.clone(),
-            ..request
+            ..request.clone()
         };
         let rules = self.shared.gate.rules();
         let nothing = Credentials::default();
@@ -42,7 +42,19 @@ impl Proxy {
         self.refuse_banned(&renamed, &grant.who)
             .map_err(|_| denied())?;
         info!(%asked, %stream, client = %renamed.client, "a backend gave a stream another name");
-        Ok((renamed, Some(asked)))
+        Ok(Some(renamed))
+    }
+}
+
+/// The request that counts of one and what [`renamed`](Proxy::renamed) made of it, and what the client called its stream, if
+/// that is another name.
+pub(in crate::proxy) fn by_last_name(
+    request: Request,
+    renamed: Option<Request>,
+) -> (Request, Option<StreamUrl>) {
+    match renamed {
+        Some(renamed) => (renamed, Some(request.stream)),
+        None => (request, None),
     }
 }
 
