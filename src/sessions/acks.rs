@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::{Direction, Row};
+
 /// What is known of the acknowledgements of one leg.
 #[derive(Debug)]
 pub(super) struct Acknowledgements {
@@ -53,6 +55,38 @@ impl Acknowledgements {
         } else {
             Duration::ZERO
         }
+    }
+}
+
+impl Row {
+    /// The bytes after which its origin is to acknowledge what it gets; 0: nobody says.
+    pub(crate) fn window(&self) -> u32 {
+        let aside = self.aside.get();
+        aside.map_or(0, |aside| aside.holds.window())
+    }
+
+    /// Sets that.
+    pub(crate) fn set_window(&self, window: u32) {
+        self.aside().holds.set_window(window);
+    }
+
+    /// Its origin was asked to acknowledge every `window` bytes; 0: another origin, which was not asked yet.
+    pub(crate) fn asked_acks(&self, window: u32) {
+        let (came, sent) = (
+            self.bytes(Direction::ToClient),
+            self.bytes(Direction::ToOrigin),
+        );
+        self.aside().holds.asked_acks(window, came, sent);
+    }
+
+    /// For how long its origin owes an acknowledgement, though it gives them. To be asked often, since each call looks.
+    pub(crate) fn acks_owed_for(&self) -> Duration {
+        let (came, sent) = (
+            self.bytes(Direction::ToClient),
+            self.bytes(Direction::ToOrigin),
+        );
+        let aside = self.aside.get();
+        aside.map_or(Duration::ZERO, |aside| aside.holds.look_at_acks(came, sent))
     }
 }
 

@@ -6,6 +6,8 @@ use sluicegate_core::fleet::origin::OriginId;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::Row;
+
 /// A publisher is to go on at another origin, while its own still has it.
 #[derive(Debug)]
 pub struct MoveOrder {
@@ -87,6 +89,54 @@ impl MoveOrder {
     /// Tells how far it has come.
     pub(crate) fn tell(&self, stage: MoveStage) {
         self.stage.send_replace(stage);
+    }
+}
+
+impl Row {
+    /// Orders a move of its publisher, which the relay begins at once. False where one is under way.
+    pub(crate) fn order_move(&self, order: MoveOrder) -> bool {
+        let ordered = self.aside().holds.order(order);
+        self.bell.notify_waiters();
+        ordered
+    }
+
+    /// Whether an order to move waits for the relay.
+    pub(crate) fn has_order(&self) -> bool {
+        let aside = self.aside.get();
+        aside.is_some_and(|aside| aside.holds.is_ordered())
+    }
+
+    /// Takes the order to move that waits for the relay.
+    pub(crate) fn take_order(&self) -> Option<MoveOrder> {
+        self.aside.get()?.holds.take_order()
+    }
+
+    /// Whether a move of it is under way.
+    pub(crate) fn is_moving(&self) -> bool {
+        let aside = self.aside.get();
+        aside.is_some_and(|aside| aside.holds.is_moving())
+    }
+
+    /// Its move failed, and it stays where it is.
+    pub(crate) fn move_failed(&self) {
+        self.aside().holds.move_failed();
+    }
+
+    /// Whether a move of it failed within this time.
+    pub(crate) fn move_failed_within(&self, lately: Duration) -> bool {
+        let aside = self.aside.get();
+        aside.is_some_and(|aside| aside.holds.move_failed_within(lately))
+    }
+
+    /// Its move is over, and another may be ordered.
+    pub(crate) fn move_over(&self) {
+        self.aside().holds.move_over();
+    }
+
+    /// Its publisher was moved, and the media came `gap` later than it could.
+    pub(crate) fn note_move(&self, from: &OriginId, to: &OriginId, gap: Duration) {
+        let holds = &self.aside().holds;
+        holds.note_move(from.clone(), to.clone(), gap);
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::held::Holds;
-use super::{EndReason, Held, Limits, Loss, MoveOrder, Over, Request, Tap, Ticket};
+use super::{EndReason, Held, Limits, Loss, Over, Request, Tap, Ticket};
 use crate::bell;
 use crate::metrics::{HoldLabels, Metrics, ProtocolLabel, StreamShare};
 
@@ -48,18 +48,18 @@ pub struct Row {
     /// It may outlive its leg.
     may_hold: AtomicBool,
     // Boxed: most sessions have none of it.
-    aside: OnceLock<Box<Aside>>,
+    pub(super) aside: OnceLock<Box<Aside>>,
     end: OnceLock<EndReason>,
     closed: AtomicBool,
     /// Rings when something ends it, and when it is closed.
-    bell: Notify,
+    pub(super) bell: Notify,
     metrics: Arc<Metrics>,
 }
 
 /// What few sessions have: a name, a place in the counts, a limit, a hold.
 #[derive(Debug, Default)]
-struct Aside {
-    holds: Holds,
+pub(super) struct Aside {
+    pub(super) holds: Holds,
     /// Who the client is, where the gate knows it.
     who: OnceLock<Identity>,
     /// What the client called its stream, and where that would be placed, if a backend gave it another name.
@@ -471,85 +471,9 @@ impl Row {
         }
     }
 
-    /// Orders a move of its publisher, which the relay begins at once. False where one is under way.
-    pub(crate) fn order_move(&self, order: MoveOrder) -> bool {
-        let ordered = self.aside().holds.order(order);
-        self.bell.notify_waiters();
-        ordered
-    }
-
-    /// Whether an order to move waits for the relay.
-    pub(crate) fn has_order(&self) -> bool {
-        let aside = self.aside.get();
-        aside.is_some_and(|aside| aside.holds.is_ordered())
-    }
-
-    /// Takes the order to move that waits for the relay.
-    pub(crate) fn take_order(&self) -> Option<MoveOrder> {
-        self.aside.get()?.holds.take_order()
-    }
-
-    /// Whether a move of it is under way.
-    pub(crate) fn is_moving(&self) -> bool {
-        let aside = self.aside.get();
-        aside.is_some_and(|aside| aside.holds.is_moving())
-    }
-
-    /// Its move failed, and it stays where it is.
-    pub(crate) fn move_failed(&self) {
-        self.aside().holds.move_failed();
-    }
-
-    /// Whether a move of it failed within this time.
-    pub(crate) fn move_failed_within(&self, lately: Duration) -> bool {
-        let aside = self.aside.get();
-        aside.is_some_and(|aside| aside.holds.move_failed_within(lately))
-    }
-
-    /// Its move is over, and another may be ordered.
-    pub(crate) fn move_over(&self) {
-        self.aside().holds.move_over();
-    }
-
-    /// Its publisher was moved, and the media came `gap` later than it could.
-    pub(crate) fn note_move(&self, from: &OriginId, to: &OriginId, gap: Duration) {
-        let holds = &self.aside().holds;
-        holds.note_move(from.clone(), to.clone(), gap);
-    }
-
     /// The metric families that it is counted in.
     pub(crate) const fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
-    }
-
-    /// The bytes after which its origin is to acknowledge what it gets; 0: nobody says.
-    pub(crate) fn window(&self) -> u32 {
-        let aside = self.aside.get();
-        aside.map_or(0, |aside| aside.holds.window())
-    }
-
-    /// Sets that.
-    pub(crate) fn set_window(&self, window: u32) {
-        self.aside().holds.set_window(window);
-    }
-
-    /// Its origin was asked to acknowledge every `window` bytes; 0: another origin, which was not asked yet.
-    pub(crate) fn asked_acks(&self, window: u32) {
-        let (came, sent) = (
-            self.bytes(Direction::ToClient),
-            self.bytes(Direction::ToOrigin),
-        );
-        self.aside().holds.asked_acks(window, came, sent);
-    }
-
-    /// For how long its origin owes an acknowledgement, though it gives them. To be asked often, since each call looks.
-    pub(crate) fn acks_owed_for(&self) -> Duration {
-        let (came, sent) = (
-            self.bytes(Direction::ToClient),
-            self.bytes(Direction::ToOrigin),
-        );
-        let aside = self.aside.get();
-        aside.map_or(Duration::ZERO, |aside| aside.holds.look_at_acks(came, sent))
     }
 
     /// Whether an origin has it now, or may have. One that is held for another has none.
@@ -679,7 +603,7 @@ impl Row {
         aside.map_or_else(Vec::new, |aside| aside.holds.list())
     }
 
-    fn aside(&self) -> &Aside {
+    pub(super) fn aside(&self) -> &Aside {
         self.aside.get_or_init(Box::default)
     }
 
