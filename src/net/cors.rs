@@ -5,12 +5,13 @@ use hyper::header::{
     ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, HeaderName, HeaderValue, ORIGIN, VARY,
 };
 use hyper::{HeaderMap, Response, StatusCode};
+use sluicegate_core::http::head::is_cors;
 
 use super::http::{Body, full};
 
 /// Whether a header is about pages of other sites.
 pub fn is_about(name: &HeaderName) -> bool {
-    name.as_str().starts_with("access-control-")
+    is_cors(name.as_str())
 }
 
 /// Whether a request is that of a browser that asks whether its page may send another (Fetch standard §3.2.2).

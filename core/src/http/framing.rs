@@ -3,7 +3,7 @@
 //! An origin that we chose is read with tolerance, but never guessed at: where two readers could see the end of a body at
 //! different places, the answer is broken, or the connection is not used again.
 
-use super::head::{HeadError, MAX_HEAD, ResponseHead, Version};
+use super::head::{HeadError, MAX_HEAD, ResponseHead, Version, length_number};
 
 /// How the body of an answer is framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl ResponseHead {
         if lengths.any(|other| other != first) {
             return Err(HeadError::Length);
         }
-        let length = str::from_utf8(first).ok().and_then(number);
+        let length = str::from_utf8(first).ok().and_then(length_number);
         length.map(Framing::Length).ok_or(HeadError::Length)
     }
 
@@ -253,12 +253,6 @@ fn size(line: &[u8]) -> Option<u64> {
         return None;
     }
     u64::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()
-}
-
-/// A length: digits only, so that no reader sees another number.
-fn number(text: &str) -> Option<u64> {
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    digits.then(|| text.parse().ok())?
 }
 
 /// Bytes of the line with a chunk's length. Real ones have up to ten; extensions are signatures at most.

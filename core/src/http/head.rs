@@ -724,7 +724,7 @@ fn is_host(bytes: &[u8]) -> bool {
 }
 
 /// Reads a `Content-Length`: digits only, and few enough that no parser overflows.
-fn length_number(text: &str) -> Option<u64> {
+pub(super) fn length_number(text: &str) -> Option<u64> {
     text.bytes()
         .all(|byte| byte.is_ascii_digit())
         .then(|| text.parse().ok())?

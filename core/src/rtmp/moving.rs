@@ -1,12 +1,12 @@
 //! A publisher that goes on at another origin while its own still has it: one gets everything up to a keyframe, the
 //! other everything from it on.
 
-use super::chunk::ChunkWriter;
-use super::header::{DEFAULT_CHUNK_SIZE, MessageHeader};
+use super::header::MessageHeader;
 use super::join::{JoinError, Joined};
-use super::message::{Command, Message, chunk_stream, kind};
+use super::message::{Command, Message, kind};
 use super::plain_chunks::PlainChunks;
 use super::resumed::{MAX_PARTIAL, Resumed};
+use super::steps::announce;
 use super::walk::{Step, Verdict, Walk, WalkError, Watch};
 
 /// The origin that a publisher is to go on at, and the walk towards the one that still has it.
@@ -215,11 +215,7 @@ impl Watch for Leaving<'_> {
 /// What a fresh receiver has to be told before it gets chunks of a peer that has said long ago how long they are.
 pub(super) fn own_chunk_size(walk: &Walk) -> Vec<u8> {
     let mut first = Vec::new();
-    let chunk_size = walk.chunk_size();
-    if chunk_size != DEFAULT_CHUNK_SIZE {
-        let message = Message::set_chunk_size(chunk_size);
-        ChunkWriter::new(DEFAULT_CHUNK_SIZE).write(chunk_stream::CONTROL, &message, &mut first);
-    }
+    announce(walk.chunk_size(), &mut first);
     first
 }
 

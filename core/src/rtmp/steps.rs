@@ -49,7 +49,7 @@ impl Steps {
             let message = Message::command(named, command);
             if command.name == "connect" {
                 ChunkWriter::new(DEFAULT_CHUNK_SIZE).write(chunk_stream::COMMAND, &message, out);
-                self.announce(out);
+                announce(self.chunk_size, out);
             } else {
                 ChunkWriter::new(self.chunk_size).write(chunk_stream::COMMAND, &message, out);
             }
@@ -69,11 +69,12 @@ impl Steps {
             .any(|(_, command)| command.name == "createStream");
         heard.connected && (heard.created || creates || !of_stream)
     }
+}
 
-    fn announce(&self, out: &mut Vec<u8>) {
-        if self.chunk_size != DEFAULT_CHUNK_SIZE {
-            let message = Message::set_chunk_size(self.chunk_size);
-            ChunkWriter::new(DEFAULT_CHUNK_SIZE).write(chunk_stream::CONTROL, &message, out);
-        }
+/// Tells a receiver that knows the default only how long the chunks are that follow.
+pub(super) fn announce(chunk_size: u32, out: &mut Vec<u8>) {
+    if chunk_size != DEFAULT_CHUNK_SIZE {
+        let message = Message::set_chunk_size(chunk_size);
+        ChunkWriter::new(DEFAULT_CHUNK_SIZE).write(chunk_stream::CONTROL, &message, out);
     }
 }

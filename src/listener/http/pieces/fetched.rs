@@ -25,17 +25,7 @@ impl PieceRequest {
         };
         let registry = self.proxy.registry();
         if let Some(attempt) = &self.linked {
-            match self
-                .ask
-                .send(
-                    &self.dialer,
-                    &self.silence,
-                    attempt,
-                    &self.ask.head.target,
-                    time_limit,
-                )
-                .await
-            {
+            match self.send_to(attempt, time_limit).await {
                 Ok(response) => {
                     registry.answered(&attempt.origin);
                     return Ok((attempt.clone(), response));
@@ -58,11 +48,7 @@ impl PieceRequest {
         let found = match self.time_limit {
             TimeLimit::Answer => {
                 let send = |attempt: Attempt| async move {
-                    let target = self.target_at(&attempt)?;
-                    let response = self
-                        .ask
-                        .send(&self.dialer, &self.silence, &attempt, &target, time_limit)
-                        .await?;
+                    let response = self.send_to(&attempt, time_limit).await?;
                     if let Some(place) = again::moved(&self.proxy, &attempt, &response) {
                         return Err(DialError::Moved(place));
                     }
@@ -79,7 +65,7 @@ impl PieceRequest {
                     Ok(attempt)
                 };
                 match self.place.dial(reach, |_| true).await {
-                    Ok(attempt) => match self.reload_at(&attempt, time_limit).await {
+                    Ok(attempt) => match self.send_to(&attempt, time_limit).await {
                         Ok(response) => Ok((attempt, response)),
                         Err(_) => return Err(self.no_answer()),
                     },
@@ -103,7 +89,7 @@ impl PieceRequest {
         (StatusCode::SERVICE_UNAVAILABLE, words)
     }
 
-    async fn reload_at(
+    async fn send_to(
         &self,
         attempt: &Attempt,
         time_limit: Duration,
