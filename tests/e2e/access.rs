@@ -21,20 +21,24 @@ fn guarded(action: &str) -> String {
     )
 }
 
-/// Nothing that the run wrote, and nothing that the API answers, shows the key.
-fn is_secret(proxy: &Proxy) {
+/// No output, page, metric or answer of the API shows one of `secrets`.
+pub(crate) fn are_secret(proxy: &Proxy, secrets: &[&str]) {
     let mut told = proxy.output();
     for path in [
         "/metrics",
         "/api/v1/sessions",
+        "/api/v1/sessions/ended",
+        "/api/v1/events",
         "/api/v1/streams",
         "/api/v1/origins",
         "/api/v1/explain?stream=live/a",
     ] {
         told.push_str(&proxy.system("GET", path).text());
     }
-    let shown = told.lines().find(|line| line.contains(KEY));
-    assert_eq!(shown, None, "the key is secret");
+    for secret in secrets {
+        let shown = told.lines().find(|line| line.contains(secret));
+        assert_eq!(shown, None, "{secret}");
+    }
 }
 
 #[test]
@@ -69,7 +73,7 @@ fn ffmpeg_is_let_in_over_rtmp_and_http_with_the_key_only() {
         .output()
         .expect("curl");
     assert_eq!(String::from_utf8_lossy(&curl.stdout), "401 Bearer");
-    is_secret(&proxy);
+    are_secret(&proxy, &[KEY]);
 }
 
 #[test]
@@ -86,7 +90,7 @@ fn nginx_rtmp_never_hears_of_a_publisher_without_the_key() {
     let publisher = Publisher::clip(&format!("{}?key={KEY}", proxy.rtmp_url("live/a"))).start();
     publisher.wait_frames(5);
     Player::frames(&proxy.rtmp_url("live/a"), 25);
-    is_secret(&proxy);
+    are_secret(&proxy, &[KEY]);
 }
 
 #[test]
@@ -103,7 +107,7 @@ fn libsrt_hears_why_and_is_let_in_with_the_key_in_its_stream_id() {
     publisher.wait_frames(25);
     let stream_id = format!("#!::r=live/a,m=request,s={KEY}");
     Player::open(&srt_url(proxy.srt, &stream_id)).wait_frames(50);
-    is_secret(&proxy);
+    are_secret(&proxy, &[KEY]);
 }
 
 #[test]
@@ -125,7 +129,7 @@ fn ffmpeg_answers_the_challenge_of_rtsp() {
         .replace("rtsp://", &format!("rtsp://encoder:{KEY}@"));
     let _camera = Publisher::clip(&url).rtsp("tcp").start();
     origin.wait_recorded("live/a", 50);
-    is_secret(&proxy);
+    are_secret(&proxy, &[KEY]);
 }
 
 #[test]
@@ -145,5 +149,5 @@ fn hls_js_and_ffmpeg_play_on_by_the_links_of_their_first_playlist() {
         !asked.iter().any(|asked| asked.contains("spbhid")),
         "{asked:?}"
     );
-    is_secret(&proxy);
+    are_secret(&proxy, &[KEY]);
 }

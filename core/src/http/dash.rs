@@ -433,16 +433,7 @@ const MAX_ENTITY: usize = 10;
 mod tests {
     use super::*;
 
-    const PAGE: Page<'_> = Page {
-        host: "play.example.com",
-        origin: &["10.0.0.1:8080"],
-        link: "LINK",
-        report: "LINK",
-        base: "",
-        folder: None,
-        site: "https://play.example.com",
-        at: "/live/",
-    };
+    const PAGE: Page<'_> = Page::EXAMPLE;
 
     fn rewritten(manifest: &str) -> String {
         let out = rewrite(manifest.as_bytes(), &PAGE).unwrap().into_owned();

@@ -51,16 +51,7 @@ pub const MAX_DOCUMENT: usize = 1024 * 1024;
 mod tests {
     use super::*;
 
-    const PAGE: Page<'_> = Page {
-        host: "play.example.com",
-        origin: &["10.0.0.1:8080"],
-        link: "LINK",
-        report: "LINK",
-        base: "",
-        folder: None,
-        site: "https://play.example.com",
-        at: "/live/",
-    };
+    const PAGE: Page<'_> = Page::EXAMPLE;
 
     #[test]
     fn only_uris_in_their_places_change() {

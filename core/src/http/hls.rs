@@ -284,14 +284,8 @@ mod tests {
     use super::*;
 
     const PAGE: Page<'_> = Page {
-        host: "play.example.com",
-        origin: &["10.0.0.1:8080"],
-        link: "LINK",
         report: "OLD",
-        base: "",
-        folder: None,
-        site: "https://play.example.com",
-        at: "/live/",
+        ..Page::EXAMPLE
     };
 
     #[test]

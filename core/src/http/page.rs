@@ -278,18 +278,27 @@ fn split_port(authority: &str) -> (&str, Option<&str>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PAGE: Page<'_> = Page {
+impl Page<'static> {
+    /// A page of the origin at `10.0.0.1:8080`, for tests.
+    pub(super) const EXAMPLE: Self = Page {
         host: "play.example.com",
-        origin: &["10.0.0.1:8080", "[2001:db8::1]:8080", "Origin.internal"],
+        origin: &["10.0.0.1:8080"],
         link: "LINK",
         report: "LINK",
         base: "",
         folder: None,
         site: "https://play.example.com",
         at: "/live/",
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: Page<'_> = Page {
+        origin: &["10.0.0.1:8080", "[2001:db8::1]:8080", "Origin.internal"],
+        ..Page::EXAMPLE
     };
 
     #[test]
