@@ -25,7 +25,7 @@ pub async fn say(
     let _ = timeout(time_limit, say).await;
 }
 
-/// Closes a connection whose peer is to take everything that was written, beside whoever goes on without it.
+/// Closes a connection in a task of its own, once the peer has taken everything that was written.
 pub fn leave(mut wire: Wire) {
     tokio::spawn(async move { say(&mut wire, &[], TIME_LIMIT).await });
 }

@@ -1,6 +1,6 @@
-//! Publishers whose origin takes nothing more, or acknowledges nothing more. A write that is blocked may mean load; together with silence where the
-//! origin is asked, it means that the origin is lost, long before the encoder would notice: OBS gives up 15 s after
-//! nothing more is read from it.
+//! Publishers whose origin takes nothing more, or acknowledges nothing more. A write that is blocked may mean load;
+//! together with silence where the origin is asked, it means that the origin is lost, long before the encoder would
+//! notice: OBS gives up 15 s after nothing more is read from it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

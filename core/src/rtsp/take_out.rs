@@ -1,7 +1,7 @@
 //! Takes out of a client's requests what was used up here: query parameters, and an `Authorization` field.
 //!
 //! A client puts together each request from the URL that its user gave it, and many append a track to the end of it,
-//! behind the query: `rtsp://h/live/a?key=K/trackID=1`. What the client began with is therefore known here, so that a
+//! after the query: `rtsp://h/live/a?key=K/trackID=1`. What the client began with is therefore known here, so that a
 //! track is told from the end of a value.
 
 use std::borrow::Cow;
@@ -104,7 +104,7 @@ mod tests {
         let rows = [
             ("the stream", began, "rtsp://h/live/a"),
             (
-                "a track behind the query",
+                "a track after the query",
                 "rtsp://h/live/a?key=K/1/trackID=0",
                 "rtsp://h/live/a/trackID=0",
             ),

@@ -296,7 +296,7 @@ fn pass_refusal(answer: CallAnswer) -> Refused {
     Box::new(response)
 }
 
-/// An answer that no client could use. Whoever calls this logs why.
+/// An answer that no client could use. The caller logs why.
 fn broken_answer() -> Refused {
     let words = "its origin gave no answer that can be used";
     Box::new(text(StatusCode::BAD_GATEWAY, words))

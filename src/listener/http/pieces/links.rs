@@ -93,5 +93,5 @@ pub(super) const fn expiry(now: u64) -> u64 {
 }
 
 const HOUR: u64 = 3600;
-/// Longer than anybody pauses; behind it the path still serves.
+/// Longer than anybody pauses; after that the path still serves.
 const LINK_HOURS: u64 = 24;

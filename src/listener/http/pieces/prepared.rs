@@ -224,5 +224,5 @@ fn response(head: Head, body: Body) -> Response<Body> {
     response
 }
 
-/// An origin that sends nothing of an answer for so long has broken it off.
+/// How long an origin may send nothing of an answer; then the answer counts as broken off.
 pub(super) const STALL: Duration = Duration::from_secs(20);
