@@ -276,13 +276,8 @@ impl StreamUrl {
                 return Err(StreamError::EmptyStream);
             }
         }
-        let url = path.on(vhost_of([query, ""], host)?)?;
-        match url.stream().rsplit_once('.') {
-            Some((stem, extension)) if is_media_extension(extension) => {
-                Self::new(url.vhost(), url.app(), stem)
-            }
-            _ => Ok(url),
-        }
+        path.drop_extension()?;
+        path.on(vhost_of([query, ""], host)?)
     }
 
     /// What a WHIP or WHEP client asks for: the `Host` header and a request target such as
@@ -468,7 +463,10 @@ impl SrtStreamId {
         };
         let vhost = match host.filter(|host| !host.is_empty()) {
             Some(host) => fold_vhost(host)?,
-            None => vhost_of([&pairs.replace(',', "&"), ""], None)?,
+            None if pairs.contains("vhost") || pairs.contains("domain") => {
+                vhost_of([&pairs.replace(',', "&"), ""], None)?
+            }
+            None => DEFAULT_VHOST.to_owned(),
         };
         let mut path = resource.or(path);
         let by_user = path.is_none() && from_blackmagic;
@@ -620,19 +618,18 @@ impl Path {
         let mut named = false;
         for segment in text.split('/') {
             // SRS removes spaces anywhere in names, and hand-typed stream keys end in line breaks.
-            let segment = segment
-                .trim_matches([' ', '\t', '\r', '\n'])
-                .replace(' ', "");
-            match segment.as_str() {
+            let mut segment = Cow::Borrowed(segment.trim_matches([' ', '\t', '\r', '\n']));
+            if segment.contains(' ') {
+                segment = segment.replace(' ', "").into();
+            }
+            match &*segment {
                 "" | DEFAULT_INSTANCE => continue,
                 "." | ".." => return Err(StreamError::DotSegment),
                 other if other.starts_with('?') => return Err(StreamError::OddSegment),
-                other if other.contains(char::is_control) => {
-                    return Err(StreamError::ControlCharacter);
-                }
+                other if has_control(other) => return Err(StreamError::ControlCharacter),
                 _ => {}
             }
-            if let Some(before) = self.stream.replace(segment) {
+            if let Some(before) = self.stream.replace(segment.into_owned()) {
                 if !self.app.is_empty() {
                     self.app.push('/');
                 }
@@ -642,6 +639,22 @@ impl Path {
             named = true;
         }
         Ok(named)
+    }
+
+    /// Takes a media file's extension off the stream's name; the rest is read as a name of its own.
+    fn drop_extension(&mut self) -> Result<(), StreamError> {
+        let named = self.stream.take().unwrap_or_default();
+        let name = match named.rsplit_once('.') {
+            Some((stem, extension)) if is_media_extension(extension) => stem,
+            _ => {
+                self.stream = Some(named);
+                return Ok(());
+            }
+        };
+        if self.push(name)? {
+            return Ok(());
+        }
+        Err(StreamError::EmptyStream)
     }
 
     fn on(mut self, vhost: String) -> Result<StreamUrl, StreamError> {
@@ -658,6 +671,13 @@ impl Path {
         let slash = if self.app.is_empty() { "" } else { "/" };
         let parts = [vhost, "/", &self.app, slash, &stream];
         Ok(StreamUrl(parts.concat().into()))
+    }
+}
+
+fn has_control(text: &str) -> bool {
+    match text.is_ascii() {
+        true => text.bytes().any(|byte| byte.is_ascii_control()),
+        false => text.contains(char::is_control),
     }
 }
 
@@ -695,7 +715,7 @@ fn vhost_of(queries: [&str; 2], host: Option<&str>) -> Result<String, StreamErro
 /// name of two labels or more.
 pub(crate) fn fold_vhost(host: &str) -> Result<String, StreamError> {
     let host = host.trim_matches([' ', '\t', '\r', '\n', '/']);
-    if host.contains(char::is_control) {
+    if has_control(host) {
         return Err(StreamError::ControlCharacter);
     }
     let name = match host.split_once(':') {
@@ -755,6 +775,8 @@ pub(crate) fn query_value<const N: usize>(
     queries
         .iter()
         .rev()
+        // Most have none, and a look for the name is quick.
+        .filter(|query| query.contains(name))
         .flat_map(|query| query.rsplit(['&', '?', '#']))
         .filter_map(|pair| pair.split_once('='))
         .find(|(key, value)| key.trim() == name && !value.trim().is_empty())

@@ -37,7 +37,14 @@ impl<'a> Query<'a> {
             let name = pair.split_once('=').map_or(*pair, |(name, _)| name);
             !pair.is_empty() && !names.contains(&name)
         });
-        kept.collect::<Vec<_>>().join("&")
+        let mut rest = String::with_capacity(self.0.len());
+        for pair in kept {
+            if !rest.is_empty() {
+                rest.push('&');
+            }
+            rest.push_str(pair);
+        }
+        rest
     }
 }
 
