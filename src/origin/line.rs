@@ -21,6 +21,7 @@ use sluicegate_core::http::head::{HeadError, RequestHead, ResponseHead, Version}
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, sleep};
 
+use super::read_buffers;
 use crate::net::wire::Wire;
 
 /// A connection to an origin with no request on it. Dropping it closes the connection.
@@ -229,25 +230,32 @@ impl LineBody {
                 }
                 Part::Skip(count) => line.came.advance(count),
                 Part::End => self.let_go(),
-                Part::More => {
-                    let room = self.reader.left().map_or(SMALL_READ, |left| {
-                        usize::try_from(left).unwrap_or(usize::MAX).min(LARGE_READ)
-                    });
-                    if ready!(poll_read(line, room, cx))? == 0 {
-                        self.reader.end()?;
+                Part::More => match self.reader.left() {
+                    Some(left) if left > SMALL_READ as u64 => {
+                        let most = usize::try_from(left).unwrap_or(usize::MAX);
+                        let data = ready!(read_buffers::poll_read(&mut line.wire, most, cx))?;
+                        if data.is_empty() {
+                            self.reader.end()?;
+                        } else {
+                            self.reader.next(&data)?;
+                            self.broken = self.settle().err();
+                            return Poll::Ready(Ok(Some(data)));
+                        }
                     }
-                }
+                    _ => {
+                        if ready!(poll_read(line, cx))? == 0 {
+                            self.reader.end()?;
+                        }
+                    }
+                },
             }
         }
     }
 }
 
-/// Reads once. A buffer with room for `room` bytes is made where the last one is nearly full: parts of a body that are held
-/// for others pin the buffers that they lie in.
-fn poll_read(line: &mut Line, room: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-    if line.came.capacity() - line.came.len() < room.min(SMALL_READ) {
-        line.came.reserve(room);
-    }
+/// Reads once, into what came.
+fn poll_read(line: &mut Line, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    line.came.reserve(SMALL_READ);
     let reading = std::pin::pin!(line.wire.read_buf(&mut line.came));
     reading.poll(cx)
 }
@@ -301,7 +309,7 @@ async fn sweep() {
                 lines.retain_mut(|idle| idle.since.elapsed() < IDLE_FOR && idle.line.is_quiet());
                 !lines.is_empty()
             });
-            idle.swept = !idle.lines.is_empty();
+            idle.swept = read_buffers::shrink() > 0 || !idle.lines.is_empty();
             !idle.swept
         });
         if over {
@@ -325,7 +333,5 @@ const IDLE_MAX: usize = 32;
 const USUAL_REQUEST: usize = 512;
 /// Bytes of a head with a playlist after it, and more than most chunks of a body have.
 const SMALL_READ: usize = 8 * 1024;
-/// Bytes of a body that are read at once: more save little, and wait in memory for a client that reads slowly.
-const LARGE_READ: usize = 256 * 1024;
 /// Heads before the one that answers: a `103` for each resource that an origin thinks of is not for us.
 const MAX_INFORMED: usize = 16;

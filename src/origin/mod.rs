@@ -14,6 +14,7 @@
 //! | `line` | HTTP connections that are kept for the next request |
 //! | `peek` | the decoder configurations of a stream |
 //! | `probe` | does an origin answer |
+//! | `read_buffers` | buffers for the parts of long bodies |
 //! | `silence` | whether an origin that owes an answer speaks at all |
 //! | `sources` | lists of origins: the settings file, DNS, HTTP |
 
@@ -29,5 +30,6 @@ pub(crate) mod kept;
 pub(crate) mod line;
 pub mod peek;
 pub mod probe;
+mod read_buffers;
 pub mod silence;
 pub mod sources;
