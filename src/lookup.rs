@@ -100,7 +100,7 @@ pub struct Ranked {
     pub streams: usize,
     /// How busy it is, in percent; `None` where nothing tells.
     pub load_percent: Option<f64>,
-    /// It offers so many services; those with more come first.
+    /// How many services it offers; origins with more come first.
     pub services: usize,
     /// It is in the zone that is preferred; `None` if none is.
     pub local: Option<bool>,

@@ -45,7 +45,7 @@ impl Reported {
         self.lock().keys().cloned().collect()
     }
 
-    /// Forgets what origins said that are not `known`, or have started anew since.
+    /// Forgets what origins said that are not `known`, or have restarted since.
     pub(crate) fn keep(&self, known: impl Fn(&OriginId) -> bool) {
         self.lock().retain(|_, origin| known(origin));
     }

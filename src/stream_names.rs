@@ -1,4 +1,4 @@
-//! How much of a stream's name may be seen in log lines and metrics. Encoders treat the name as a key: who knows it
+//! How much of a stream's name may be seen in log lines and metrics. Encoders treat the name as a key: a person who knows it
 //! can publish, so some operators want it nowhere in full.
 
 use std::hash::{BuildHasher, RandomState};

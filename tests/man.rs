@@ -11,7 +11,7 @@ use sluicegate::config::TABLE;
 
 const FOLDER: &str = "packaging/man";
 
-/// `packaging/man` is written from what the program says of itself, so it can't fall behind.
+/// `packaging/man` is written from what the program says of itself, so it cannot fall behind.
 #[test]
 fn the_pages_say_what_the_program_says() {
     let folder = Path::new(FOLDER);

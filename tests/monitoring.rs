@@ -20,7 +20,7 @@ fn the_reference_lists_every_family() {
     let written = fs::read_to_string(REFERENCE).unwrap_or_default();
     assert!(
         written == expected,
-        "{REFERENCE} is not what the code says; write it anew with UPDATE_REFERENCE=1 cargo test --test monitoring"
+        "{REFERENCE} is not what the code says; write it again with UPDATE_REFERENCE=1 cargo test --test monitoring"
     );
 }
 

@@ -1038,7 +1038,7 @@ fn the_reference_shows_every_setting_with_its_default() {
     assert!(
         written == expected,
         "examples/reference.toml is not what the table of settings says; \
-         write it anew with UPDATE_REFERENCE=1 cargo test --test settings"
+         write it again with UPDATE_REFERENCE=1 cargo test --test settings"
     );
     let from_reference = Settings::load(Some(path), &Environment::default()).unwrap();
     let mut defaults = load("", &[], "").unwrap().settings;

@@ -35,7 +35,7 @@ fn a_list_in_a_text_is_read_as_one_or_refused_with_a_hint() {
             "{cause}, the file"
         );
     }
-    // An address in brackets has a port behind them, and is no list.
+    // An address in brackets has a port after them, and is no list.
     for (text, addresses) in [
         ("[::1]:1935", 1),
         ("[::1]:1935,127.0.0.1:1935", 2),

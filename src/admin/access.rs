@@ -349,7 +349,7 @@ fn forbidden(holder: &Holder, least: Role) -> Response {
     problem(StatusCode::FORBIDDEN, &words)
 }
 
-/// Who shows the token of that setting is called by its name.
+/// A caller with the token of that setting is called by its name.
 pub(super) const AUTH_TOKEN: &str = "system.auth_token";
 
 fn shows(token: &Secret, headers: &HeaderMap) -> bool {

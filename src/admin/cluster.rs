@@ -1,7 +1,7 @@
 //! Answers for the whole cluster: what this proxy knows, and what the others say when they are asked the same.
 //!
-//! Every proxy is asked at once, for itself alone, and has so much time. Whoever says nothing is named in the answer,
-//! which is marked as partial then: an operator must not take a part for the whole.
+//! All proxies are asked at once, each for itself alone, and have [`TIME_LIMIT`] to answer. A proxy that does not is named in
+//! the answer, which is marked as partial then: an operator must not take a part for the whole.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::cluster::Peer;
 use crate::origin::fetch;
 use crate::value::Url;
 
-/// What may stand behind the `?` of most requests.
+/// The query of most requests.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 pub(super) struct ScopeQuery {
     #[serde(default)]

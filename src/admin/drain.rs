@@ -19,7 +19,7 @@ use crate::config::parse_duration;
 use crate::origin::fetch::escaped;
 use crate::value::ValueError;
 
-/// What may stand behind the `?` of a drain.
+/// The query of a drain.
 #[derive(Debug, Deserialize)]
 pub(super) struct TimeLimit {
     deadline: Option<String>,
@@ -32,7 +32,7 @@ impl TimeLimit {
     }
 }
 
-/// What may stand behind the `?` of a request about a proxy.
+/// The query of a request about a proxy.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Which {
     /// Another proxy of the cluster; else the one that is asked.

@@ -142,5 +142,5 @@ pub(crate) const TAP_ENDED: &str = "tap-ended";
 /// Sessions tapped at once: people who look, and no load.
 pub(super) const MOST_TAPS: usize = 4;
 const SECONDS: u64 = 10;
-/// Whoever wants more than a look records as a player does.
+/// For more than a look, a player can record the stream.
 const MOST_SECONDS: u64 = 300;

@@ -1,8 +1,8 @@
-//! WebRTC calls that any proxy may carry: what is known of them stands in the store, and whoever hears a call's client
-//! takes the call.
+//! WebRTC calls that any proxy may carry: what is known of them stands in the store, and the proxy that
+//! hears a call's client takes the call.
 //!
 //! The proxy that a client proves itself to writes itself down as the *carrier*. The one before keeps its side until
-//! its client is silent there, since whoever copies a client's packets must not cut it off; only the carrier tells the
+//! its client is silent there, since an attacker who copies a client's packets must not cut it off; only the carrier tells the
 //! origin of the end. A call that is over leaves that word behind for a while, so that nobody brings it back.
 
 use std::collections::HashMap;
@@ -275,7 +275,7 @@ impl Cluster {
             resource: call.resource.clone(),
             stream: call.stream.clone(),
         }));
-        // The call first: whoever finds a check looks for its call.
+        // The call first: a proxy that finds a check looks for its call.
         let put = self.store.put(&key, &record.text(), LIFETIME).await;
         self.noted("put", put)?;
         let stream = self.terms.vhosts.key(&call.stream);
@@ -323,7 +323,7 @@ impl Cluster {
     }
 
     /// A call as this proxy needs it; `None` where its origin is not known here, or its media would go to an address
-    /// that no origin may have: whoever can write to the store could send it anywhere.
+    /// that no origin may have: anybody who can write to the store could send it anywhere.
     async fn call_of(&self, id: &str, record: StandingCall) -> Option<Arc<Call>> {
         let origin = self.origin_at(&record.origin).await?;
         let media = Host::Ip(record.media.ip());
@@ -359,7 +359,7 @@ impl Cluster {
 const LIFETIME: Duration = Duration::from_secs(120);
 /// Longer than any proxy goes on without a look.
 const OVER_FOR: Duration = Duration::from_secs(60);
-/// Calls get their time each so many looks.
+/// The lifetime of calls is renewed once in this many looks.
 const RENEW_ROUNDS: u64 = 3;
 /// Look-ups under way at once.
 const MOST_ASKED: usize = 1_024;

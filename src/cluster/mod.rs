@@ -180,7 +180,7 @@ impl Cluster {
     }
 
     /// For how long what is known here has not been confirmed: zero while the store answers and tells of changes. It
-    /// begins when the loss is noticed, two seconds late at the most, and ends when all that is held here is claimed
+    /// begins when the loss is noticed, at most two seconds late, and ends when all that is held here is claimed
     /// again.
     pub fn staleness(&self) -> Duration {
         let since = *self.stale_since();
@@ -268,7 +268,7 @@ impl Cluster {
         self.origin_at(&self.store.bare_key(&value)).await
     }
 
-    /// Claims a stream for `origin` in the store. What the store said last may be replaced: whoever claims has found its
+    /// Claims a stream for `origin` in the store. What the store said last may be replaced: the claimant has found its
     /// origin to be of no use. A `durable` claim, a publisher's, is kept for a day.
     pub(crate) async fn claim(
         &self,
@@ -525,7 +525,7 @@ impl Cluster {
         };
         match &origin {
             Some(origin) => self.registry.placed(key, origin),
-            // Whoever asks places the stream anew, expecting this very value.
+            // The caller places the stream again, expecting this very value.
             None => {
                 self.note_unknown(&server);
                 self.registry.unplaced(key);
@@ -600,13 +600,13 @@ const MEASURE_EVERY: Duration = Duration::from_secs(1);
 const ROUNDS_AN_HOUR: u64 = 3600 / RENEW_EVERY.as_secs();
 /// How old a placement may be where nobody tells of changes.
 const UNTOLD: Duration = Duration::from_secs(1);
-/// How often silence is forgiven while the store is away, and how much of it: it may have been away for so long.
+/// How often silence is forgiven while the store is away, and how much of it: it may have been away for this long.
 const DEAF: Duration = Duration::from_secs(1);
 /// How often the origins are read where nobody tells of changes: a few calls, however many streams there are.
 const UNTOLD_ORIGINS: Duration = Duration::from_secs(2);
 /// Claims under way at once when the store is back.
 const CLAIMS_AT_ONCE: usize = 64;
-/// Attempts at one claim: each that fails means that another proxy replaced a claim nobody lives behind.
+/// Attempts at one claim: each that fails means that another proxy replaced a claim that nobody held.
 const ROUNDS: usize = 3;
 /// Registrations that wait to be told to the others; one that is left out comes again with its heartbeat.
 const ANNOUNCEMENTS: usize = 1_024;

@@ -34,7 +34,7 @@ impl Cluster {
     }
 
     /// Writes of the origins that report here and are there: a store that was away has not heard of them, or came back
-    /// empty, and whoever reads a claim on one of them has to find it.
+    /// empty, and a proxy that reads a claim on one of them has to find it.
     pub(super) async fn announce_again(&self) {
         let fresh: Vec<Origin> = {
             let mut reporting = self.reporting();
@@ -123,7 +123,7 @@ impl Cluster {
     }
 
     /// The same. One that nothing is known of is waited for, within bounds: where proxies meet again, a claim may come
-    /// before the record of its origin. Whoever is told of the record takes it from the list of the unknown.
+    /// before the record of its origin. The record, once it comes, takes it off the list of the unknown.
     pub(super) async fn origin_in_time(&self, server: &str) -> Option<OriginId> {
         let mut changes = self.store.changes();
         let found = self.origin_at(server).await;
@@ -186,7 +186,7 @@ fn list_of(server: &str) -> &'static str {
 const RECORD_COMES: Duration = Duration::from_secs(2);
 /// How often it is looked for where nobody tells that it came.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
-/// For so long an origin that did not come is not waited for again.
+/// For this long, an origin that did not come is not waited for again.
 pub(super) const STAYS_UNKNOWN: Duration = Duration::from_secs(60);
 /// Origins that are named and not known; past it, all are waited for once more.
 const MOST_UNKNOWN: usize = 10_000;

@@ -132,7 +132,7 @@ impl Cluster {
     }
 }
 
-/// A proxy that says nothing for so long is gone; it shows itself three times in that time.
+/// A proxy that says nothing for this long is gone; a live one shows itself three times meanwhile.
 const LIFETIME: Duration = Duration::from_secs(30);
 /// Proxies that are kept in mind: each is asked when the whole cluster is.
 pub(super) const MOST_PEERS: usize = 256;

@@ -163,7 +163,7 @@ fn jwt(entry: &Value) -> Result<Jwt, String> {
     })
 }
 
-/// Who shows a JSON Web Token, and what it may do: its claim `role` says so, within what the issuer's tokens may.
+/// The holder of a JSON Web Token, and what it may do: as its claim `role` says, within what the issuer's tokens may.
 fn bearer_of(name: &str, most: Role, jwt: &Jwt, shown: &str, now: u64) -> Option<(String, Role)> {
     let claims = jwt.verify(shown, &JwtKeys::default(), now).ok()?;
     let text = |claim: &str| claims.get(claim).and_then(Value::as_str);

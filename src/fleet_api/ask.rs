@@ -29,9 +29,9 @@ pub(super) struct OriginQuestion {
     /// What kind of server answers.
     pub(super) dialect: Dialect,
     pub(super) credential: Option<Credential>,
-    /// All of it, from the connection to the last byte, may take so long.
+    /// How long all of it may take, from the connection to the last byte.
     pub(super) time_limit: Duration,
-    /// The answer may have so many bytes.
+    /// How many bytes the answer may have.
     pub(super) longest: usize,
 }
 

@@ -354,7 +354,7 @@ mod tests {
         assert_eq!(
             row["send_bytes"],
             i64::MAX,
-            "a sum that has no room stays at the most"
+            "a sum that has no room stays at the maximum"
         );
         assert_eq!(row["kbps"], json!({"recv_30s": 2, "send_30s": 4}));
         assert_eq!(row["hls"]["enabled"], true);

@@ -329,11 +329,11 @@ fn is_function(text: &str) -> bool {
     (1..=MAX_NAME).contains(&text.len()) && text.bytes().all(allowed)
 }
 
-/// Of an id, or the name of a function; SRS' have 14 letters at the most, those of consoles some 30.
+/// Of an id, or the name of a function; SRS' have at most 14 letters, those of consoles some 30.
 const MAX_NAME: usize = 64;
-/// Rows of a page where nothing else is said, and at the least.
+/// Rows of a page where nothing else is said, and the fewest.
 const LEAST_ROWS: usize = 10;
-/// Rows of a page at the most.
+/// Most rows of a page.
 const MOST_ROWS: usize = 10_000;
 
 #[cfg(test)]

@@ -177,7 +177,7 @@ impl Feed {
         self.progress.send_replace(Progress::Refused(refusal));
     }
 
-    /// The pull is over: viewers are sent what came, and end. The next who comes begins another feed.
+    /// The pull is over: viewers are sent what came, and end. The next viewer begins another feed.
     pub(super) fn over(&self, end: LegEnd) {
         self.leave();
         let branches = {

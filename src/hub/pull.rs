@@ -115,7 +115,7 @@ async fn run(shared: &Inner, feed: &Feed, first: ClientAddr) {
         let (bytes, reason) = (pull.bytes(), end.as_str());
         info!(pull = pull.id, stream = %wanted.stream, bytes, reason, "pull ended");
     }
-    // In this order: whoever finds the feed gone finds its leg counted as gone.
+    // In this order: once the feed is seen to be gone, its leg has to be counted as gone.
     place.end_leg(end);
     feed.over(end);
 }

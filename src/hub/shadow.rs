@@ -149,7 +149,7 @@ impl Shadow {
             match Pin::new(&mut self.socket).poll_write(cx, &self.out) {
                 Poll::Ready(Ok(count)) if count > 0 => drop(self.out.drain(..count)),
                 Poll::Ready(_) => return Err(LegEnd::Reset),
-                // An origin that does not read for so long is not asked by us to be alive.
+                // An origin that has not read for this long has stalled.
                 Poll::Pending if self.out.len() > MAX_UNSAID => return Err(LegEnd::Stalled),
                 Poll::Pending => return Ok(()),
             }

@@ -239,7 +239,7 @@ impl Ends {
         }
     }
 
-    /// Who sends a request on this connection, for the rules of who may ask for what.
+    /// The sender of requests on this connection, for the rules about callers.
     pub fn caller(&self, target: &Uri, headers: &HeaderMap, names: &OwnNames) -> Caller {
         let authority = target.authority().map(|authority| authority.as_str());
         let headers = headers

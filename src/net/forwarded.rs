@@ -1,4 +1,4 @@
-//! Who is behind the proxies in front of us that speak HTTP.
+//! The client for which HTTP proxies in front of us connected.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,7 +9,7 @@ use sluicegate_core::http::head::{Forwarded, Headers};
 use super::entrance::Ends;
 use crate::value::{ClientAddr, Network};
 
-/// Who is behind the proxies that are believed, the last of which is `connected`, by the `lines` of
+/// The client for which trusted proxies connected, the last of which is `connected`, by the `lines` of
 /// `X-Forwarded-For`: each proxy appended the address it saw, so the list is read from its end, and what stands before
 /// the first address that is no such proxy is only what a client claims.
 pub fn client<'a>(

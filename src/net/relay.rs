@@ -422,7 +422,7 @@ pub fn acknowledge_at_once(stream: &TcpStream, at_once: bool) {
 }
 
 /// Keeps the acknowledgements of an origin's media delayed: it needs no answer each time, and a third of the packets of a
-/// stream are saved. Once a pause was so long that the kernel's timer had to acknowledge (40 ms and more), it goes back
+/// stream are saved. After a pause in which the kernel's timer had to acknowledge (40 ms and more), it goes back
 /// to one for each frame, for good; so it is asked again.
 #[derive(Debug, Default)]
 pub struct DelayedAcks {
@@ -443,7 +443,7 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// After so many reads the kernel is asked again to delay acknowledgements: half a second of video, and no cost.
+/// The kernel is asked again after this many reads to delay acknowledgements: half a second of video, and no cost.
 const ASK_AGAIN: u8 = 16;
 /// The largest read, and the size of the scratch buffer of a worker.
 pub const READ_MAX: usize = 1 << READ_LARGEST;

@@ -114,7 +114,7 @@ fn for_client(status: StatusCode, headers: HeaderMap) -> Result<HeaderMap, NoAns
     Ok(headers)
 }
 
-/// Bytes of an answer: a description, in JSON at the most.
+/// Bytes of an answer: a description, perhaps wrapped in JSON.
 const MAX_ANSWER: usize = 256 * 1024;
 /// How long an origin may take to hear of the end of a call.
 pub(crate) const TELL_WITHIN: Duration = Duration::from_secs(2);

@@ -67,7 +67,7 @@ pub enum NoAddress {
 }
 
 impl Connector {
-    /// Connects to addresses that `rules` permit, as `resolver` finds them. With TLS, whoever `trust` says is believed.
+    /// Connects to addresses that `rules` permit, as `resolver` finds them. With TLS, it believes the authorities that `trust` names.
     pub fn new(rules: AddressRules, resolver: Arc<dyn Resolve>, trust: Arc<Trust>) -> Self {
         Self {
             rules,
@@ -88,7 +88,7 @@ impl Connector {
         Self::new(ANYWHERE, Arc::new(SystemResolver), Arc::clone(&self.trust))
     }
 
-    /// The same; with TLS, whoever `trust` says is believed.
+    /// The same, but with TLS it believes the authorities that `trust` names.
     #[must_use]
     pub fn believing(self, trust: Arc<Trust>) -> Self {
         Self { trust, ..self }

@@ -65,7 +65,7 @@ impl Dialer {
         Ok(wire)
     }
 
-    /// Connects to a candidate in this proxy's own name: an origin that wants to know who comes is told our address.
+    /// Connects to a candidate in this proxy's own name: an origin that wants the address of its client is told ours.
     ///
     /// # Errors
     /// As [`dial`](Self::dial).

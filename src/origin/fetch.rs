@@ -40,7 +40,7 @@ pub enum FetchError {
     Unreachable(#[from] io::Error),
 }
 
-/// The document at `url`, which has `time_limit` to arrive whole and `most` bytes at the most.
+/// The document at `url`, which has `time_limit` to arrive whole and at most `most` bytes.
 ///
 /// # Errors
 /// [`FetchError`], also for any status of 400 or more.

@@ -172,7 +172,7 @@ async fn ask_options(mut origin: Wire) -> Result<Wire, ProbeError> {
 
 /// How long an origin may take; as long as a session gives each of its candidates.
 const TIME_LIMIT: Duration = Duration::from_secs(1);
-/// What a health page has at the most, before the rest is no longer read.
+/// Bytes of a health page that are read; the rest is not.
 const SMALL_ANSWER: usize = 64 * 1024;
 /// How long an origin that answered may take to close.
 const LEAVE: Duration = Duration::from_millis(200);

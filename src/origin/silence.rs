@@ -15,8 +15,8 @@ use tokio::time::timeout;
 use super::health::Prober;
 use crate::origin::attempt::{Attempt, DialError};
 
-/// Tells origins that hold an answer back from those that cannot answer. However many wait for one, it is asked once
-/// a second at the most.
+/// Tells origins that hold an answer back from those that cannot answer. It is asked at most once a second,
+/// however many clients wait for it.
 #[derive(Debug)]
 pub struct SilenceCheck {
     prober: Prober,

@@ -233,9 +233,9 @@ fn end_next(proxy: &Proxy, wanted: impl Fn(&Row) -> bool, reason: EndReason) {
 
 /// Publishers that are looked at in one turn, where no origin may take them.
 const TRIED_AT_ONCE: usize = 16;
-/// How long after a move that failed the publisher is let alone.
+/// How long after a failed move the publisher is left alone.
 const AGAIN_AFTER: Duration = Duration::from_secs(10);
-/// Players without a publisher here go in so many shares, each smaller than the one before: a thousand in some seconds.
+/// Players without a publisher here go in this many shares, each smaller than the one before: a thousand in some seconds.
 const SHARES: usize = 50;
 
 #[cfg(test)]

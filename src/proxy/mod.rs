@@ -118,15 +118,15 @@ pub struct Parts {
 /// How long set-up may take.
 #[derive(Debug, Clone)]
 pub struct Timing {
-    /// A candidate has so long to send its first byte.
+    /// How long a candidate has to send its first byte.
     pub dial: Duration,
-    /// All candidates together have so long, unless one that lives owes its answer.
+    /// How long all candidates together have, unless one that lives owes its answer.
     pub setup: Duration,
-    /// A player may wait so long for an origin that lives.
+    /// How long a player may wait for an origin that lives.
     pub play_wait: Duration,
-    /// A publisher may wait so long for an origin that lives: it sends nothing meanwhile.
+    /// How long a publisher may wait for an origin that lives: it sends nothing meanwhile.
     pub publisher_idle: Duration,
-    /// A publisher that has sent nothing for so long gives way to one that comes back.
+    /// How long a publisher has to have sent nothing to give way to one that comes back.
     pub takeover_after: Duration,
     /// Whose publish ends an earlier one.
     pub takeover: Takeover,

@@ -31,7 +31,7 @@ pub enum Refusal {
         /// The rule in the way, at the first of them.
         why: Unsayable,
     },
-    /// Whoever decides about new streams said no.
+    /// The service that decides about new streams said no.
     #[error("{stream}: {reason}")]
     Denied {
         /// The stream asked for.

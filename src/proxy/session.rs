@@ -25,7 +25,7 @@ use crate::sessions::{EndReason, Loss, OpenRow, Over, Placed, Pull, Row};
 #[derive(Debug)]
 pub struct Session {
     pub(super) proxy: Proxy,
-    /// All candidates together have so long.
+    /// How long all candidates together have.
     pub(super) setup: Duration,
     /// What the gate said; nothing for most sessions.
     pub(super) admitted: Option<Box<Admitted>>,
@@ -138,8 +138,8 @@ impl Session {
         self
     }
 
-    /// Tries origins, best first, until `dial` joins one. The claim moves with the choice, so that everybody
-    /// else who asks for the stream is sent to the same origin.
+    /// Tries origins, best first, until `dial` joins one. The claim moves with the choice, so that all others
+    /// that ask for the stream is sent to the same origin.
     ///
     /// # Errors
     /// A [`Refusal`], logged and counted; the session is over then.

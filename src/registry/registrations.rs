@@ -19,7 +19,7 @@ use crate::metrics::ReasonLabel;
 impl Registry {
     /// Where the origins that register here are announced from now on.
     pub fn announce_to(&self, announcements: mpsc::Sender<Origin>) {
-        // Whoever comes second serves another store; there is one.
+        // A second caller would serve another store; there is one.
         let _ = self.announcements.set(announcements);
     }
 
@@ -123,7 +123,7 @@ impl Registry {
         removed
     }
 
-    /// The same while other proxies may have sessions on it: it drains, and stays for so long at least.
+    /// The same while other proxies may have sessions on it: it drains, and stays for `at_least` this long.
     pub(crate) fn deregister_after(&self, id: &OriginId, at_least: Duration) {
         if let Some(until) = Instant::now().checked_add(at_least) {
             lock(&self.kept).insert(id.clone(), until);

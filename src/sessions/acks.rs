@@ -17,7 +17,7 @@ pub(super) struct Acknowledgements {
     heard: Instant,
     /// Bytes that had been sent to it by then.
     sent: u64,
-    /// How often in a row it spoke when about so many bytes had been sent as it was asked for.
+    /// How often in a row it spoke after about `window` bytes had been sent.
     regular: u8,
 }
 
@@ -33,7 +33,7 @@ impl Acknowledgements {
         }
     }
 
-    /// A look: so many bytes have come, and were sent.
+    /// A look: `came` bytes have come so far, and `sent` were sent.
     pub(super) fn look(&mut self, came: u64, sent: u64) {
         if came == self.came {
             return;

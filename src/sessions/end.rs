@@ -27,7 +27,7 @@ pub enum EndReason {
     Elsewhere,
     /// An operator ended it.
     Kicked,
-    /// The stream moved to another origin; who comes back finds it there.
+    /// The stream moved to another origin; a client that comes back finds it there.
     Moved,
     /// The origin closed its connection.
     OriginClosed,

@@ -134,7 +134,7 @@ impl Counters {
     }
 
     /// When bytes last came, as far as this look and those before it can tell: never too early, and too late by
-    /// the time between two looks at the most.
+    /// at most the time between two looks.
     fn last_active(&self, now: u64) -> u64 {
         let bytes = self.bytes.load(Ordering::Relaxed);
         if self.noticed.swap(bytes, Ordering::Relaxed) != bytes {
@@ -414,7 +414,7 @@ impl Row {
         self.started.elapsed()
     }
 
-    /// For how long the client has sent nothing; short of the truth by one sweep at the most, and never beyond it.
+    /// For how long the client has sent nothing; short of the truth by at most one sweep, and never beyond it.
     pub fn client_silent_for(&self) -> Duration {
         let now = self.millis();
         Duration::from_millis(now.saturating_sub(self.to_origin.last_active(now)))
@@ -751,7 +751,7 @@ impl Row {
     }
 }
 
-/// The milliseconds of a time, 49 days at the most.
+/// The milliseconds of a time, at most 49 days.
 fn whole_millis(time: Duration) -> u32 {
     u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
@@ -760,5 +760,5 @@ fn whole_millis(time: Duration) -> u32 {
 const FORMAT_HEADER: u64 = 64;
 /// Milliseconds that a publisher may send more than it may: one scene with much motion is not a rate.
 const MOST_TOO_FAST: u64 = 10_000;
-/// A receiver that takes nothing for so many milliseconds has stalled: a viewer's picture stands still by then.
+/// A receiver that takes nothing for this many milliseconds has stalled: a viewer's picture stands still by then.
 const STALL: u64 = 1000;

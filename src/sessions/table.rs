@@ -28,11 +28,11 @@ use crate::unix_time;
 pub struct Limits {
     /// Between a publisher and its origin nothing may pass for so long.
     pub publisher_idle: Duration,
-    /// An origin that has sent media may send nothing to a player for so long, unless the player sends media itself.
+    /// How long an origin that has sent media may send nothing to a player, unless the player sends media itself.
     pub player_idle: Duration,
-    /// A player may wait so long for the first media.
+    /// How long a player may wait for the first media.
     pub play_wait: Duration,
-    /// A receiver may take nothing for so long.
+    /// How long a receiver may take nothing.
     pub write_stall: Duration,
     /// So many sessions at once.
     pub max: usize,
@@ -399,7 +399,7 @@ impl Sessions {
         row.was_held_in_vain();
         let placed = row.placed();
         self.note_ended(row, &placed, reason);
-        // Whoever sees that the row is gone finds its accounts settled.
+        // Once the row is seen to be gone, its accounts have to be settled.
         self.lock().remove(&row.id);
         let origin = placed.origin.as_ref().map_or("-", |id| id.as_str());
         let path = placed
@@ -500,7 +500,7 @@ impl std::ops::Deref for OpenRow {
 
 impl Drop for OpenRow {
     fn drop(&mut self) {
-        // Whoever served it had no last word: a panic, or a connection whose task ended because its client left.
+        // The task that served it did not end it: it panicked, or was dropped because its client left.
         let crashed = std::thread::panicking();
         self.row.end(if crashed {
             EndReason::Crashed
@@ -550,7 +550,7 @@ mod tests {
 
     const SWEEP: Duration = Duration::from_millis(250);
 
-    /// The reason a session is ended for after so many seconds of sweeps, if any.
+    /// The reason a session is ended for after this many seconds of sweeps, if any.
     async fn reason_after(
         table: &Arc<Sessions>,
         row: &Arc<Row>,

@@ -48,7 +48,7 @@ impl Tally {
         self.limited.load(Ordering::Relaxed)
     }
 
-    /// Takes other limits. Who is counted has to be [adopted](Self::adopt) again.
+    /// Takes other limits. Sessions that are counted have to be [adopted](Self::adopt) again.
     pub(crate) fn take(&self, limits: Vec<Limit>) {
         self.limited.store(!limits.is_empty(), Ordering::Relaxed);
         self.lock().take(limits);

@@ -30,7 +30,7 @@ pub enum Tapped {
 /// Why a tap ended before its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TapEnd {
-    /// Whoever tapped took too long.
+    /// The reader of the tap was too slow.
     Behind,
     /// The session is over.
     Session,
@@ -122,7 +122,7 @@ impl Taken {
     }
 }
 
-/// What may wait for whoever taps. A piece is a read, 256 KiB at the most.
+/// Pieces that may wait for the reader of a tap. A piece is one read, at most 256 KiB.
 const MAX_PIECES: usize = 64;
 
 #[cfg(test)]

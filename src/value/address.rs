@@ -59,7 +59,7 @@ macro_rules! addresses {
 }
 
 addresses! {
-    /// Who is served: the peer, or whoever the proxies in front of us say that they connected for.
+    /// The client: the peer, or the address that trusted proxies in front of us say they connected for.
     ClientAddr
     /// Who opened the connection that we accepted: the client, or the last proxy in front of us.
     PeerAddr

@@ -1,5 +1,5 @@
-//! Logins by challenge with real clients: `authmod=adobe` over RTMP, Digest over RTSP. Who knows the password is let in, who
-//! does not is told so, and neither the password nor an answer is written anywhere.
+//! Logins by challenge with real clients: `authmod=adobe` over RTMP, Digest over RTSP. Clients that know the password are let in,
+//! others are told why not, and neither the password nor an answer is written anywhere.
 
 use std::process::Command;
 

@@ -83,7 +83,7 @@ fn kill_in_turn(size: &Size) {
         }
         origins[victim].kill();
         for (number, viewer) in viewers.iter().enumerate() {
-            // Two groups of pictures, so that whoever was held goes on.
+            // Two groups of pictures, so that all who were held go on.
             viewer.wait_media(&format!("kill {kill}, viewer {number}"), 50);
         }
         let closed = publishers

@@ -118,7 +118,7 @@ fn origins_that_die_stop_and_return_leave_nobody_stuck() {
     let stopped = new_streams(&proxy, "stopped", Duration::from_secs(8));
     assert!(
         began.elapsed() < Duration::from_secs(20),
-        "it is not tried for every stream anew: {:?}",
+        "it is not tried again for every stream: {:?}",
         began.elapsed()
     );
     everybody_watches(&mut broadcasts, "a stop");

@@ -247,7 +247,7 @@ async fn longest_gap(mut player: Guest, stop: CancellationToken) -> Duration {
     }
 }
 
-/// Shows a wrong key from one of so many addresses of loopback, and returns the status.
+/// Shows a wrong key from one of `addresses` addresses of loopback, and returns the status.
 async fn guess_once(http: SocketAddr, number: usize, addresses: usize) -> String {
     let place = u32::try_from(number % addresses).expect("a few") + 1;
     let address = Ipv4Addr::from_bits(Ipv4Addr::new(127, 2, 0, 0).to_bits() + place);

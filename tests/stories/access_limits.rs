@@ -148,7 +148,7 @@ async fn who_is_judged_again_and_may_not_any_more_is_ended() {
     assert_eq!(
         two.code(),
         "NetStream.Publish.Start",
-        "whoever still may goes on"
+        "those who still may go on"
     );
 }
 

@@ -128,7 +128,7 @@ async fn what_was_used_up_over_rtsp_is_not_for_the_origin() {
         assert_eq!(options.status(), Some(200));
         let described = player.ask(&format!("DESCRIBE {url}"), 2, fields).await;
         assert_eq!(described.status(), Some(200), "{name}");
-        // Many clients put the track behind the query.
+        // Many clients put the track after the query.
         let setup = format!("Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n{fields}");
         let set_up = player
             .ask(&format!("SETUP {url}/trackID=0"), 3, &setup)

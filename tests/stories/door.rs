@@ -89,7 +89,7 @@ async fn pages_of_other_sites_are_refused_on_every_surface_of_the_system_port() 
         assert!(metrics.contains(&line), "{line}{metrics}");
     }
 
-    // The token is shown by whoever knows it; a page of another site still has no business here.
+    // Anybody may know the token; a page of another site still has no business here.
     let (house, _stub) = house_with_one(TOKEN).await;
     let page = "Host: {at}\r\nAuthorization: Bearer s3cret\r\nOrigin: https://evil.example\r\n";
     for (method, path) in SYSTEM {

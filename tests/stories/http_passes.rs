@@ -312,7 +312,7 @@ async fn a_chunked_body_arrives_byte_for_byte() {
     assert_eq!(header(&head, "transfer-encoding"), ["chunked"]);
     assert!(
         viewer.rest().await == wire,
-        "the bytes behind the head are the origin's own"
+        "the bytes after the head are the origin's own"
     );
 
     let mut viewer = Viewer::pull(house.at.http, Way::Second, "/live/a.flv").await;

@@ -113,7 +113,7 @@ impl fmt::Debug for Answer {
     }
 }
 
-/// Who logs in by the query of an RTMP `connect`, with `authmod=adobe`.
+/// The user that logs in by the query of an RTMP `connect`, with `authmod=adobe`.
 pub fn adobe_user(query: Query<'_>) -> Option<Box<str>> {
     if query.value("authmod").as_deref() != Some("adobe") {
         return None;

@@ -1,6 +1,6 @@
 //! Passwords that are never sent: what is kept of one is a hash, by which answers to challenges are checked.
 //!
-//! A line holds the password's part of each kind of answer. Who has the line can answer challenges of this proxy as its
+//! A line holds the password's part of each kind of answer. Anybody who has the line can answer challenges of this proxy as its
 //! user can, so it is kept as secret as a password; it opens nothing elsewhere, because the realm is part of it.
 
 use std::collections::BTreeMap;

@@ -185,7 +185,7 @@ impl Rules {
         false
     }
 
-    /// Whether only who logs in passes a rule.
+    /// Whether only clients that log in pass a rule.
     fn only_logins(&self, rule: &Rule, question: &Question<'_>) -> bool {
         let is_login = |check: &Check| matches!(check.kind, CheckKind::Digest(_));
         let mut listed = self.listed(rule);

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::records::Record;
 
-/// Who holds which publisher.
+/// Which proxy holds which publisher.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldRecord {
     /// The address of the encoder: it may come back by another proxy.

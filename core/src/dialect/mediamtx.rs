@@ -94,7 +94,7 @@ impl Server for MediaMtx {
     fn write_rtmp(&self, path: &str, asked: &RtmpAsked<'_>) -> RtmpAddress {
         let parts = asked.parts();
         let query = parts.query();
-        // A query in the tcUrl would swallow the name behind it.
+        // A query in the tcUrl would swallow the name after it.
         match path.rsplit_once('/') {
             Some((app, name)) => RtmpAddress::new(parts.front, app, "", name, &query),
             None => RtmpAddress::new(parts.front, path, &query, "", ""),

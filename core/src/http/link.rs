@@ -434,7 +434,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_link_is_opened_by_whoever_has_the_key() {
+    fn a_link_is_opened_with_its_key() {
         let (one, two) = (LinkKey::new(b"key"), LinkKey::new(b"key"));
         for host in ["10.0.0.1", "2001:db8::1", "origin.example.com"] {
             let link = link(host, "a");

@@ -26,12 +26,12 @@ pub enum FlvError {
     /// The bytes end inside a header or a tag; with more of them the same read may succeed.
     #[error("the FLV data ends in the middle of a header or a tag")]
     Truncated,
-    /// The size written behind a tag is not the tag's.
+    /// The size written after a tag is not the tag's.
     #[error("the size behind an FLV tag is {found} where {expected} was due")]
     WrongSize {
         /// What the tag's own header makes it.
         expected: u32,
-        /// What was written behind it.
+        /// What was written after it.
         found: u32,
     },
     /// A tag that is neither audio, video nor script data, or that is encrypted.
@@ -45,7 +45,7 @@ impl From<Truncated> for FlvError {
     }
 }
 
-/// Reads the file header and the size field behind it. A failed read consumes nothing.
+/// Reads the file header and the size field after it. A failed read consumes nothing.
 pub fn read_header(reader: &mut Reader<'_>) -> Result<(), FlvError> {
     let mut ahead = reader.clone();
     if ahead.bytes(SIGNATURE.len())? != SIGNATURE {
@@ -63,7 +63,7 @@ pub fn read_header(reader: &mut Reader<'_>) -> Result<(), FlvError> {
     Ok(())
 }
 
-/// Reads one tag and the size field behind it. A failed read consumes nothing, so a reader of a live stream may
+/// Reads one tag and the size field after it. A failed read consumes nothing, so a reader of a live stream may
 /// come again with more bytes after [`FlvError::Truncated`].
 pub fn read_tag<'a>(reader: &mut Reader<'a>) -> Result<Tag<'a>, FlvError> {
     let mut ahead = reader.clone();
@@ -89,7 +89,7 @@ pub fn read_tag<'a>(reader: &mut Reader<'a>) -> Result<Tag<'a>, FlvError> {
     })
 }
 
-/// The file header of a live stream with these tracks, and the size field behind it. Some players wait for every
+/// The file header of a live stream with these tracks, and the size field after it. Some players wait for every
 /// track that is announced here.
 pub fn header(audio: bool, video: bool) -> [u8; 13] {
     let tracks = u8::from(audio) << 2 | u8::from(video);
@@ -104,7 +104,7 @@ pub const fn tag_header(kind: u8, timestamp: u32, length: u32) -> [u8; 11] {
     [kind, l2, l1, l0, t2, t1, t0, t3, 0, 0, 0]
 }
 
-/// Appends one tag and the size field behind it. Bodies longer than a tag can say (2^24 bytes) are left out: RTMP
+/// Appends one tag and the size field after it. Bodies longer than a tag can say (2^24 bytes) are left out: RTMP
 /// cannot carry them either, so no message of ours has one.
 pub fn write_tag(tag: &Tag<'_>, out: &mut Vec<u8>) {
     let Some(length) = u32::try_from(tag.payload.len())

@@ -107,7 +107,7 @@ fn write_tag(timestamp: u32, message: &Message, out: &mut Vec<u8>) {
     flv::write_tag(&tag, out);
 }
 
-/// Finds the tags of a stream of FLV, from the middle of it: a tag is where the size behind it says so. Chunked coding
+/// Finds the tags of a stream of FLV, from the middle of it: a tag is where the size after it says so. Chunked coding
 /// is known by the line before a tag that tells the chunk's size (RFC 9112 §7.1).
 #[derive(Debug)]
 struct Tags {
@@ -116,7 +116,7 @@ struct Tags {
     chunk: Option<usize>,
     body: Vec<u8>,
     found: bool,
-    /// The search goes on when there are so many bytes: twice those it looked at in vain, so that all searches
+    /// The search goes on when there are this many bytes: twice those it looked at in vain, so that all searches
     /// together cost what one does.
     search_at: usize,
     /// How often what seemed a stream of tags was none.
@@ -149,7 +149,7 @@ impl Tags {
             if framed.is_some() && read.is_some() {
                 return Ok(());
             }
-            // It was no tag, or not that framing: look on behind it.
+            // It was no tag, or not that framing: look on after it.
             self.lost += 1;
             if self.lost > MAX_LOST {
                 return Err(Unreadable);

@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(of(&mut allowance, 1), 200);
         assert_eq!(of(&mut allowance, 2), 200);
         let rest: usize = (3..30).map(|network| of(&mut allowance, network)).sum();
-        assert_eq!(rest, 1600, "and all together have so many");
+        assert_eq!(rest, 1600, "all together have no more");
         let later = now + std::time::Duration::from_secs(3);
         allowance.sweep(later);
         assert!(allowance.is_whole());

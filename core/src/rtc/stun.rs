@@ -343,7 +343,7 @@ mod tests {
                 StunError::Header,
             ),
             (
-                "one byte behind the header",
+                "one byte after the header",
                 with(1, &[0]),
                 StunError::Length,
             ),
@@ -353,7 +353,7 @@ mod tests {
                 StunError::Length,
             ),
             (
-                "three bytes behind the header",
+                "three bytes after the header",
                 with(3, &[0, 6, 0]),
                 StunError::Length,
             ),

@@ -46,7 +46,7 @@ impl Resumed {
     }
 
     /// Takes bytes from the origin and returns what to send to the client: its pings, which the client answers. How it
-    /// cuts its chunks, what it acknowledges and how it answers a set-up that the client has behind it is not for the client.
+    /// cuts its chunks, what it acknowledges and how it answers a set-up that the client has completed is not for the client.
     pub(super) fn hear(&mut self, mut input: &[u8]) -> Result<&[u8], ChunkError> {
         self.output.clear();
         let Some(reader) = &mut self.reader else {

@@ -76,8 +76,8 @@ fn part(bytes: Bytes, range: Option<&str>, kind: &'static str) -> Response<Body>
     response
 }
 
-/// The first and the last byte of a range; nothing if it is behind the end, and nothing at all if it is to be
-/// ignored.
+/// The first and the last byte of a range; the inner `None` if it starts after the end, the outer one if it is to
+/// be ignored.
 fn span(range: &str, length: usize) -> Option<Option<(usize, usize)>> {
     let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
     let end = length.checked_sub(1);
@@ -278,7 +278,7 @@ mod tests {
                 Some("bytes 0-9/10"),
             ),
             (
-                "behind the end",
+                "after the end",
                 Some("bytes=10-"),
                 416,
                 "",

@@ -62,7 +62,7 @@ impl Served {
     }
 }
 
-/// From the first request of a connection to a joined pair: its head is rewritten once, everything behind it is to
+/// From the first request of a connection to a joined pair: its head is rewritten once, everything after it is to
 /// pass raw. Or to a viewer of a feed. `None` when there is nothing to serve, and the viewer knows why.
 pub(super) async fn set_up(
     http: &Http,
@@ -409,7 +409,7 @@ pub(super) async fn redirect(
     Some(format!("{base}{}", head.target))
 }
 
-/// The session of a pull: its stream is known by the one key, and who asks is told to the origin; and whether it may share
+/// The session of a pull: its stream is known by the one key, and its client is told to the origin; and whether it may share
 /// one.
 pub(super) async fn open(
     http: &Http,
@@ -521,7 +521,7 @@ pub(super) fn explain(no_answer: NoAnswer, row: &Row) -> (EndReason, StatusCode,
     }
 }
 
-/// Who is behind the proxies that are believed, the last of which is `connected`.
+/// The client for which trusted proxies connected, the last of which is `connected`.
 pub(super) fn client_of(http: &Http, head: &RequestHead, connected: ClientAddr) -> ClientAddr {
     let lines: Vec<&str> = head
         .headers

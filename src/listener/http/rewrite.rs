@@ -337,7 +337,7 @@ const MAX_BODY: usize = if hls::MAX_PLAYLIST > dash::MAX_MANIFEST {
 } else {
     dash::MAX_MANIFEST
 };
-/// A playlist has so long behind its head.
+/// How long the body of a playlist may take after its head.
 const COLLECT: Duration = Duration::from_secs(10);
 /// The tags that say a playlist's pace stand at its start.
 const PLAYLIST_HEAD: usize = 4096;

@@ -1,8 +1,8 @@
 //! A stampede is one request: equal requests that are in flight share one answer, and answers may be kept for a
 //! while.
 //!
-//! A flight is an answer on its way. Whoever asks first leads it, in a task of its own; all who ask meanwhile read
-//! along as it fills, each at its own pace. A flight that is kept is the cache.
+//! A flight is an answer on its way. The first request leads it, in a task of its own; requests that come
+//! meanwhile read along as it fills, each at its own pace. A flight that is kept is the cache.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -243,7 +243,7 @@ impl Flight {
         StreamBody::new(Box::pin(chunks)).boxed_unsync()
     }
 
-    /// The chunk of this number, as soon as it is there; nothing behind the last.
+    /// The chunk of this number, as soon as it is there; `None` after the last.
     async fn chunk(&self, at: usize) -> Option<Result<Bytes, BoxError>> {
         bell::once(&self.changed, || {
             let state = lock(&self.state);
@@ -287,7 +287,7 @@ impl Leader {
         &self.flight
     }
 
-    /// Whether an answer of so many bytes may be held for all; the bytes are counted until the flight is over.
+    /// Whether an answer of this many bytes may be held for all; the bytes are counted until the flight is over.
     pub(super) fn reserve(&mut self, bytes: u64) -> bool {
         let Some(bytes) = usize::try_from(bytes)
             .ok()

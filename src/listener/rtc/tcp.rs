@@ -170,7 +170,7 @@ async fn to_client(mut client: WireWriter<'_>, origin: &UdpSocket, row: &Row) ->
 
 /// Room for a few frames of the largest kind.
 const ROOM: usize = 4 * MAX_FRAME;
-/// A client has so long for the request that proves it.
+/// How long a client has for the request that proves its address.
 const FIRST_WITHIN: Duration = Duration::from_secs(5);
-/// A client has so long to take one datagram.
+/// How long a client may take to accept one datagram.
 const TAKEN_WITHIN: Duration = Duration::from_secs(5);

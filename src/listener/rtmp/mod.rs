@@ -741,7 +741,7 @@ fn is_live(identified: &Identified) -> bool {
         .is_none_or(|start| start < 0.0)
 }
 
-/// Whether a client is an SRS edge, which says so behind its `connect` object and follows what other clients take for
+/// Whether a client is an SRS edge, which says so after its `connect` object and follows what other clients take for
 /// a refusal.
 fn follows_redirects(connect: &Command) -> bool {
     let said = connect.arguments.first();

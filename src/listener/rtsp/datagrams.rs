@@ -72,7 +72,7 @@ struct Lane {
 }
 
 impl UdpPorts {
-    /// Every pair of the range, of which the first port is even (RFC 3550 §11); with at most so many descriptors.
+    /// Every pair of the range, of which the first port is even (RFC 3550 §11); with at most `descriptors` file descriptors.
     pub fn new(range: PortRange, descriptors: usize) -> Self {
         let first = range.first.next_multiple_of(2);
         let pairs = (u32::from(range.last) + 1).saturating_sub(u32::from(first)) / 2;

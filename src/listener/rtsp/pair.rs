@@ -309,7 +309,7 @@ impl Passage for Watched {
     }
 }
 
-/// An origin may take so long for what a client said before it was joined: a few kilobytes.
+/// How long an origin may take to accept what a client said before they were joined: a few kilobytes.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
 /// Refusals that wait for a place between two frames.
 const MAX_WORDS: usize = 16 * 1024;

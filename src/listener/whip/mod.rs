@@ -219,7 +219,7 @@ impl<'a> Ask<'a> {
         })
     }
 
-    /// Who is behind the connection.
+    /// The client of the connection.
     fn client(&self) -> ClientAddr {
         let lines: Vec<&str> = self
             .head
@@ -352,7 +352,7 @@ const PASSED: [HeaderName; 4] = [
     HeaderName::from_static("retry-after"),
     HeaderName::from_static("www-authenticate"),
 ];
-/// Bytes of a request's body: a description, escaped in JSON at the most.
+/// Bytes of a request's body: a description, perhaps escaped in JSON.
 const MAX_BODY: usize = 256 * 1024;
 /// Bytes of an origin's words that are passed on.
 const MAX_WORDS: usize = 1024;

@@ -329,7 +329,11 @@ mod tests {
         assert_eq!(certificates.look(false), Ok(true));
         assert_ne!(shown(&certificates, None), old);
         assert_eq!(certificates.expiries()[0].name, "new.example");
-        assert_eq!(certificates.look(true), Ok(true), "who asks gets a look");
+        assert_eq!(
+            certificates.look(true),
+            Ok(true),
+            "an order to look is followed"
+        );
     }
 
     #[test]

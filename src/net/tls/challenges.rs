@@ -39,7 +39,7 @@ impl Challenges {
         self.pending(What::Answer(token.to_owned()))
     }
 
-    /// Shows a certificate for `name` with this digest to who asks for it in a handshake.
+    /// Shows a certificate for `name` with this digest to clients that ask for it in a handshake.
     ///
     /// # Errors
     /// When it cannot be made.

@@ -19,7 +19,7 @@ pub enum Words {
     Http {
         /// The port where HTTPS has one of its own.
         port: Option<u16>,
-        /// Answered without TLS: who asks wants to know whether there may be a certificate.
+        /// Answered without TLS: the caller wants to know whether there may be a certificate.
         challenges: Option<Arc<Challenges>>,
     },
     /// Nothing: the connection is closed. RTMP has no word before its handshake.

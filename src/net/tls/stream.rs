@@ -248,7 +248,7 @@ impl AsyncRead for TlsStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let stream = self.get_mut();
-        // Whoever waits for an answer waits for what was written, too.
+        // A caller that waits for an answer needs what it wrote to be sent.
         if stream.session.wants_write()
             && let Poll::Ready(Err(error)) = stream.poll_owed(cx)
         {

@@ -28,7 +28,7 @@ use crate::pem::{FileError, ServerAuthority, provider};
 #[derive(Debug, Default)]
 pub struct Trust {
     authority: ServerAuthority,
-    // Held while files are read: whoever comes meanwhile needs what they hold.
+    // Held while files are read: others need what they hold, too.
     known: Mutex<Option<Known>>,
     /// Targets of which it was said that nobody verifies them.
     unverified: Mutex<BTreeSet<Target>>,

@@ -65,7 +65,7 @@ pub(super) async fn targets(
     Ok(Value::Array(entries))
 }
 
-/// Built anew each time: the system's servers may have changed, and its cache would hide what has.
+/// Built again each time: the system's servers may have changed, and its cache would hide what has.
 fn resolver(server: Option<SocketAddr>) -> Result<TokioResolver, String> {
     let builder = match server {
         None => TokioResolver::builder_tokio(),
@@ -90,7 +90,7 @@ fn resolver(server: Option<SocketAddr>) -> Result<TokioResolver, String> {
         .map_err(|error| error.to_string())
 }
 
-/// Those of a higher number are there for when the best are all gone, which is for whoever writes the zone to say.
+/// Those of a higher number are there for when the best are all gone, as the author of the zone decides.
 fn best(answers: &[Record]) -> Vec<&SRV> {
     let targets = answers.iter().filter_map(|record| match &record.data {
         RData::SRV(target) => Some(target),

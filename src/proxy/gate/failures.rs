@@ -33,7 +33,7 @@ impl Default for Failures {
 
 impl Failures {
     /// Notes a failure. Returns how long the answer has to wait, with the place that it waits in; `None` if it need not,
-    /// or if so many wait that one more would only cost memory.
+    /// or if too many wait already.
     pub(super) fn note(&self, client: IpAddr) -> Option<(Duration, SemaphorePermit<'_>)> {
         let count = self.count(network(client));
         let beyond = count.checked_sub(FREE).filter(|beyond| *beyond > 0)?;

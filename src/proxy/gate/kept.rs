@@ -65,7 +65,7 @@ impl CachedVerdicts {
         let mut slots = self.lock();
         if slots.len() >= MOST_KEPT {
             let now = Instant::now();
-            // Whoever waits for a verdict holds its slot.
+            // A request that waits for a verdict holds its slot.
             slots.retain(|_, slot| {
                 let in_use = Arc::strong_count(slot) > 1;
                 in_use

@@ -30,7 +30,7 @@ pub(super) struct KeySets {
 struct KeySet {
     // std mutexes: each is held for a line.
     known: Mutex<Known>,
-    /// Held by whoever fetches it.
+    /// Held by the task that fetches it.
     fetching: AsyncMutex<()>,
 }
 

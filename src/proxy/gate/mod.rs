@@ -325,8 +325,8 @@ impl Proxy {
         }
     }
 
-    /// Takes a request through the gate. Who has failed often hears of it late; a wait holds no thread, and only so many
-    /// wait.
+    /// Takes a request through the gate. A client that has failed often hears of it late; a wait holds no thread, and
+    /// only a bounded number wait.
     pub(super) async fn pass_gate(
         &self,
         request: &Request,

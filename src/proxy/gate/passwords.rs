@@ -6,7 +6,7 @@ use sluicegate_core::access::passwords::fits;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-/// So many are compared at once, and so many wait.
+/// Compares passwords, a few at once; a bounded number of requests wait.
 #[derive(Debug)]
 pub(super) struct Passwords {
     at_work: Arc<Semaphore>,

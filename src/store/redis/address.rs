@@ -66,7 +66,7 @@ pub enum AddressError {
     #[error("the database is a whole number from 0 to 65535")]
     Database,
     /// A percent sign is not followed by two hexadecimal digits.
-    #[error("a percent sign stands for a character only with two hexadecimal digits behind it")]
+    #[error("a percent sign stands for a character only with two hexadecimal digits after it")]
     Escape,
     /// There is a path where none belongs.
     #[error("nothing follows the nodes of a cluster, which has one database")]
