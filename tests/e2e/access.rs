@@ -1,14 +1,18 @@
 //! Access rules, with real clients: who shows the key is let in, who does not is told so, and no line or page shows it.
 
 use std::process::Command;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use base64ct::{Base64UrlUnpadded, Encoding};
+use hmac::{Hmac, Mac};
+use sha1::Sha1;
 use sluicegate_core::access::keys::line;
 
 use crate::support::rtsp::RtspServer;
 use crate::support::srt::{call, srt_url};
 use crate::support::{
     NginxRtmp, NodeMediaServer, Origin, Page, Player, Proxy, Publisher, Registrar, SrtOrigin, Tree,
-    http, machine,
+    http, machine, wait_for,
 };
 
 const KEY: &str = "Zm9yLW5vYm9keXMtZXllcw";
@@ -150,4 +154,56 @@ fn hls_js_and_ffmpeg_play_on_by_the_links_of_their_first_playlist() {
         "{asked:?}"
     );
     are_secret(&proxy, &[KEY]);
+}
+
+#[test]
+fn a_stolen_link_plays_for_nobody_after_its_end_or_without_its_seal() {
+    let _turn = machine::share();
+    let tree = Tree::start("tree");
+    let proxy = Proxy::start(
+        "[[check]]\nname = \"links\"\nkind = \"signed\"\nscheme = \"ome\"\nsecrets = [\"policy-key-1\"]\n\
+         [[access]]\nall = [\"links\"]\n",
+    );
+    proxy.register(&tree.registration());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let end = now.expect("after 1970") + Duration::from_secs(5);
+    let part = |bytes: &[u8]| Base64UrlUnpadded::encode_string(bytes);
+    let policy = format!(
+        "{{\"url_expire\":{0},\"stream_expire\":{0}}}",
+        end.as_millis()
+    );
+    let target = format!("/live/fmp4/master.m3u8?policy={}", part(policy.as_bytes()));
+    let mut hash = <Hmac<Sha1> as Mac>::new_from_slice(b"policy-key-1").expect("a key");
+    hash.update(format!("http://{}{target}", proxy.http).as_bytes());
+    let target = format!("{target}&signature={}", part(&hash.finalize().into_bytes()));
+    let host = format!("Host: {}", proxy.http);
+    let master = http::request(proxy.http, "GET", &target, &[&host], "");
+    assert_eq!(master.status, 200, "{}", master.text());
+    let text = master.text();
+    let listed = text
+        .lines()
+        .find(|line| !line.starts_with('#') && line.contains("spbhid"));
+    let stolen = format!("/live/fmp4/{}", listed.expect("a link"));
+    assert_eq!(
+        http::request(proxy.http, "GET", &stolen, &[&host], "").status,
+        200
+    );
+    let (bare, _) = stolen.split_once("spbhid=").expect("a link");
+    let bare = bare.trim_end_matches(['?', '&']);
+    for (cause, target) in [
+        ("stripped", bare.to_owned()),
+        ("forged", format!("{stolen}x")),
+    ] {
+        let status = http::request(proxy.http, "GET", &target, &[&host], "").status;
+        assert!([401, 403].contains(&status), "{cause}: {status}");
+    }
+    wait_for("its end", Duration::from_secs(20), || {
+        let status = http::request(proxy.http, "GET", &stolen, &[&host], "").status;
+        (status == 401 || status == 403).then_some(())
+    });
+    let url = format!("http://{}{stolen}", proxy.http);
+    let problem = Page::hls(&url).wait_problem();
+    assert!(problem.contains("LoadError"), "{problem}");
+    let refused = Player::open(&url).wait_end();
+    assert!(!refused.status.success(), "{}", refused.errors);
 }

@@ -7,6 +7,7 @@ mod support;
 
 mod access;
 mod access_logins;
+mod access_secrets;
 mod acme;
 mod base_path;
 mod black_hole;

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use sluicegate_core::stream::Action;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::house::{House, Manner, Stub, talk, until_told};
 use crate::pair::{in_a_mesh, met, on_a_redis};
@@ -100,4 +101,52 @@ async fn what_a_limit_counts_is_counted_at_both() {
         b.ask(Action::Play, "live/a").await.has_started()
     })
     .await;
+}
+
+/// Calls to the store so far.
+fn store_operations(house: &House) -> u64 {
+    let text = house.proxy.metrics().render();
+    let counted = text
+        .lines()
+        .filter(|line| line.starts_with("sluicegate_store_operations_total{"));
+    let numbers = counted.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok());
+    numbers.sum()
+}
+
+#[tokio::test]
+async fn the_gate_asks_no_store_where_no_limit_is_for_the_cluster() {
+    let redis = RedisServer::start();
+    let key = sluicegate_core::access::keys::line("viewer", b"salt", "the-key");
+    let rules = format!(
+        "[[check]]\nname = \"keys\"\nkind = \"keys\"\nkeys = [\"{key}\"]\n[[access]]\nall = [\"keys\"]\nrecheck = 5\n\
+         [[limit]]\nper = \"address\"\nnew_per_second = 100000\nfailures_per_minute = 100000\n"
+    );
+    let house = House::open(&on_a_redis(&redis, &rules)).await;
+    let origin = Stub::start(Manner::Grants).await;
+    house.register("origin", origin.at);
+    let player = house.ask(Action::Play, "live/a?key=the-key").await;
+    assert!(player.has_started(), "{}", player.code());
+    let before = store_operations(&house);
+    assert!(before > 0, "they are counted");
+    let began = std::time::Instant::now();
+    let judged = (0..300).map(|number| {
+        // Each from a network of its own, so that no answer is late.
+        let place = std::net::Ipv4Addr::from_bits(0x7f03_0001 + number);
+        let at = house.at.http;
+        async move {
+            let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+            socket.bind((place, 0).into()).expect("an address of loopback");
+            let mut stream = socket.connect(at).await.expect("it listens");
+            let head = "GET /live/a.flv?key=wrong HTTP/1.1\r\nHost: h.example\r\nConnection: close\r\n\r\n";
+            stream.write_all(head.as_bytes()).await.expect("it reads");
+            let mut answer = Vec::new();
+            let _ = stream.read_to_end(&mut answer).await;
+            assert!(answer.starts_with(b"HTTP/1.1 401 "), "refused");
+        }
+    });
+    futures_util::future::join_all(judged).await;
+    // What the proxy says of itself on its own account: a few words a second.
+    let own = 20 * (began.elapsed().as_secs() + 1);
+    let asked = store_operations(&house) - before;
+    assert!(asked <= own, "{asked} calls for 300 requests");
 }

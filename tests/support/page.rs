@@ -55,6 +55,16 @@ impl Page {
         }
     }
 
+    /// What the player reports as a problem, once it does, where no frame is shown.
+    #[track_caller]
+    pub(crate) fn wait_problem(&self) -> String {
+        let shown = self
+            .browser
+            .wait_video("a problem", |shown| shown["problem"].is_string());
+        assert_eq!(shown["frames"].as_u64().unwrap_or(0), 0, "{shown}");
+        shown["problem"].as_str().unwrap_or_default().to_owned()
+    }
+
     /// Returns the number of decoded frames once there are at least `count`, with a picture of many colours.
     ///
     /// # Panics
