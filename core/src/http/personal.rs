@@ -2,7 +2,10 @@
 //! belong, and each viewer's copy gets its links in their places.
 //!
 //! A piece of a live stream gets a link whose end follows from when the viewing began and from the number of the piece, so
-//! that it is the same in every playlist that lists the piece.
+//! that it is the same in every playlist that lists the piece. Where a viewing began with a master playlist, which has no
+//! numbers, the end follows from the [`Rhythm`] of the playlist that lists the piece.
+
+use std::time::Duration;
 
 use super::link::{Start, Viewing};
 
@@ -63,23 +66,66 @@ pub fn start_of(body: &str) -> Option<Start> {
     })
 }
 
-/// When the link to a piece of a live stream is over, in seconds since 1970: rounded, so that many pieces have one, and
-/// never before the piece has left a playlist of nine minutes. Where the numbers began again, the time counts instead.
-pub fn end_of_piece(viewing: &Viewing, sequence: u64, now: u64) -> u64 {
-    let by_time = rounded(now);
-    let Some(start) = viewing.start else {
-        return by_time;
-    };
-    let pieces = sequence.saturating_sub(start.sequence);
-    let comes = viewing
-        .since
-        .saturating_add(pieces.saturating_mul(start.pace.into()));
-    let end = rounded(comes);
-    if end > now.saturating_add(SOON) {
-        end
-    } else {
-        by_time
+/// When the pieces of a live playlist come, by their numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rhythm {
+    /// The number of the piece that the playlist listed first,
+    sequence: u64,
+    /// when it was seen, in seconds since 1970.
+    seen: u64,
+    /// Milliseconds that a piece lasts on average.
+    pace: u64,
+}
+
+impl Rhythm {
+    /// That of a playlist which is seen `now`; `None` where no pieces are listed.
+    pub fn of(body: &str, now: u64) -> Option<Self> {
+        let lengths = body.lines().filter_map(|line| {
+            let (length, _) = line.strip_prefix(PIECE)?.split_once(',')?;
+            length.trim().parse::<f64>().ok()
+        });
+        let (count, seconds) = lengths
+            .filter(|length| (0.0..=LONGEST_PIECE).contains(length))
+            .fold((0_u16, 0.0), |(count, sum), length| {
+                (count.saturating_add(1), sum + length)
+            });
+        let pace = Duration::try_from_secs_f64(seconds / f64::from(count)).ok()?;
+        Some(Self {
+            sequence: sequence_of(body),
+            seen: now,
+            pace: u64::try_from(pace.as_millis()).ok()?.max(1),
+        })
     }
+
+    /// Whether it tells when the pieces of this playlist, which is seen `now`, came: not where the numbers began again, or
+    /// the pieces have become longer or shorter.
+    pub fn fits(&self, body: &str, now: u64) -> bool {
+        let comes = self.comes(sequence_of(body));
+        (now.saturating_sub(ASTRAY)..=now.saturating_add(ASTRAY)).contains(&comes)
+    }
+
+    fn comes(&self, sequence: u64) -> u64 {
+        let after = |pieces: u64| pieces.saturating_mul(self.pace) / 1_000;
+        match sequence.checked_sub(self.sequence) {
+            Some(pieces) => self.seen.saturating_add(after(pieces)),
+            None => self.seen.saturating_sub(after(self.sequence - sequence)),
+        }
+    }
+}
+
+/// When the link to a piece of a live stream is over, in seconds since 1970: rounded, so that many pieces have one, and
+/// never before the piece has left a playlist of some minutes. `rhythm` is that of the playlist which lists it. Where neither
+/// the viewing nor that tells when the piece comes, the time counts instead.
+pub fn end_of_piece(viewing: &Viewing, rhythm: Option<&Rhythm>, sequence: u64, now: u64) -> u64 {
+    let by_start = viewing.start.map(|start| {
+        let pieces = sequence.saturating_sub(start.sequence);
+        let after = pieces.saturating_mul(start.pace.into());
+        viewing.since.saturating_add(after)
+    });
+    let by_rhythm = rhythm.map(|rhythm| rhythm.comes(sequence));
+    let ends = [by_start, by_rhythm].into_iter().flatten().map(rounded);
+    let mut lasting = ends.filter(|end| *end > now.saturating_add(SOON));
+    lasting.next().unwrap_or_else(|| rounded(now))
 }
 
 /// Ten to twenty minutes after `time`.
@@ -105,6 +151,11 @@ fn number_after(body: &str, tag: &str) -> Option<u64> {
 const PIECE_LINK: u64 = 600;
 /// A link to a piece that is listed now lasts at least this many seconds more: a player asks for it soon.
 const SOON: u64 = 60;
+/// Seconds by which a rhythm may be wrong: links last ten minutes at least.
+const ASTRAY: u64 = 120;
+/// Seconds of a piece, beyond which its length is nonsense.
+const LONGEST_PIECE: f64 = 3_600.0;
+const PIECE: &str = "#EXTINF:";
 const PLAYLIST: &str = "#EXTM3U";
 const TARGET_DURATION: &str = "#EXT-X-TARGETDURATION:";
 const SEQUENCE: &str = "#EXT-X-MEDIA-SEQUENCE:";
@@ -172,6 +223,34 @@ mod tests {
         assert_eq!(start("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nv\n"), None);
     }
 
+    #[test]
+    fn a_rhythm_is_of_its_playlist() {
+        let playlist = |sequence: u64, lengths: &[&str]| {
+            let pieces = lengths
+                .iter()
+                .map(|length| format!("#EXTINF:{length},\na.ts\n"));
+            let pieces: String = pieces.collect();
+            format!("#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXT-X-MEDIA-SEQUENCE:{sequence}\n{pieces}")
+        };
+        let rhythm = |lengths: &[&str]| Rhythm::of(&playlist(10, lengths), 1_000);
+        assert_eq!(rhythm(&[]), None);
+        assert_eq!(rhythm(&["x", "-1", "NaN", "1e30"]), None);
+        let rhythm = rhythm(&["2", "4.0", "3.000"]).unwrap();
+        assert_eq!(
+            (rhythm.comes(10), rhythm.comes(30), rhythm.comes(9)),
+            (1_000, 1_060, 997)
+        );
+        for (cause, sequence, now, fits) in [
+            ("as it goes on", 30, 1_060, true),
+            ("a little late", 30, 1_150, true),
+            ("it stood still", 30, 1_500, false),
+            ("it began again", 0, 1_500, false),
+            ("its pieces became shorter", 200, 1_060, false),
+        ] {
+            assert_eq!(rhythm.fits(&playlist(sequence, &[]), now), fits, "{cause}");
+        }
+    }
+
     proptest! {
         #[test]
         fn a_pieces_link_is_one_link_for_as_long_as_it_is_listed(
@@ -184,8 +263,8 @@ mod tests {
             };
             // It comes after as many pieces at the earliest, where all are as long as they may be, and stays for a while.
             let comes = since + piece * u64::from(pace);
-            let end = end_of_piece(&viewing, sequence + piece, comes);
-            let later = end_of_piece(&viewing, sequence + piece, comes + listed);
+            let end = end_of_piece(&viewing, None, sequence + piece, comes);
+            let later = end_of_piece(&viewing, None, sequence + piece, comes + listed);
             prop_assert_eq!(end, later);
             prop_assert!(end > comes + listed + SOON);
             prop_assert!(end <= comes + 2 * PIECE_LINK);
@@ -198,7 +277,27 @@ mod tests {
                 start: Some(Start { sequence, pace: 4 }),
                 ..Viewing::default()
             };
-            prop_assert!(end_of_piece(&viewing, piece, now) > now + SOON);
+            prop_assert!(end_of_piece(&viewing, None, piece, now) > now + SOON);
+        }
+
+        #[test]
+        fn a_piece_has_one_link_in_a_playlist_that_goes_on_as_it_was(
+            began in 1_000_000..1_010_000_u64, first in 0..10_000_u64, millis in 500..12_000_u64, listed in 3..20_u64, pieces in 1..3_000_u64,
+        ) {
+            let playlist = |sequence: u64| {
+                let seconds = Duration::from_millis(millis).as_secs_f64();
+                let one = format!("#EXTINF:{seconds:.3},\na.ts\n");
+                format!("#EXTM3U\n#EXT-X-TARGETDURATION:12\n#EXT-X-MEDIA-SEQUENCE:{sequence}\n{}", one.repeat(3))
+            };
+            let rhythm = Rhythm::of(&playlist(first), began).unwrap();
+            let (viewing, sequence) = (Viewing::default(), first + pieces);
+            // It comes at the end of the list, and leaves at its beginning.
+            let last_leaves = began + pieces * millis / 1_000;
+            let comes = last_leaves.saturating_sub(listed * millis / 1_000);
+            prop_assert!(rhythm.fits(&playlist(sequence), last_leaves));
+            let end = end_of_piece(&viewing, Some(&rhythm), sequence, comes);
+            prop_assert_eq!(end, end_of_piece(&viewing, Some(&rhythm), sequence, last_leaves));
+            prop_assert!(end > last_leaves + SOON && end <= last_leaves + 2 * PIECE_LINK + 1);
         }
     }
 }

@@ -10,7 +10,7 @@ use sluicegate_core::access::networks::Network;
 use sluicegate_core::access::rules::Bind;
 use sluicegate_core::fleet::origin::{OriginId, Target};
 use sluicegate_core::http::link::{Link, Start, Viewing};
-use sluicegate_core::http::personal::{self, Place as Where};
+use sluicegate_core::http::personal::{self, Place as Where, Rhythm};
 use sluicegate_core::http::route::Piece;
 use sluicegate_core::stream::StreamUrl;
 
@@ -37,6 +37,8 @@ pub(super) struct Leads {
     pub(super) start: Option<Start>,
     /// Whether it is a manifest that is fetched again and again.
     pub(super) lives: bool,
+    /// When the pieces come that it lists, where they have numbers.
+    pub(super) rhythm: Option<Rhythm>,
 }
 
 impl Viewer {
@@ -45,10 +47,13 @@ impl Viewer {
         let start = leads.start.or(self.viewing.start);
         let is_for_pieces = place != Where::Listing;
         let end = match place {
-            Where::Numbered(sequence) => personal::end_of_piece(&self.viewing, sequence, now),
+            Where::Numbered(sequence) => {
+                let rhythm = leads.rhythm.as_ref();
+                personal::end_of_piece(&self.viewing, rhythm, sequence, now)
+            }
             Where::Piece if leads.lives => {
                 let unknown = Viewing::default();
-                personal::end_of_piece(&unknown, 0, now)
+                personal::end_of_piece(&unknown, None, 0, now)
             }
             Where::Listing | Where::Piece => self.ends,
         };
@@ -155,6 +160,7 @@ mod tests {
             },
             start,
             lives: true,
+            rhythm: None,
         }
     }
 
@@ -168,20 +174,28 @@ mod tests {
             .collect()
     }
 
-    /// A player that asks for its playlist every four seconds for ninety minutes, as hls.js does, where the hour changes
-    /// after ten of them and once more.
     #[test]
     fn ninety_minutes_of_watching_across_two_hours() {
+        watch_for_ninety_minutes(Some(Start {
+            sequence: 100,
+            pace: u32::try_from(PIECE).expect("a few"),
+        }));
+    }
+
+    #[test]
+    fn ninety_minutes_of_watching_after_a_master_playlist_of_the_origin() {
+        watch_for_ninety_minutes(None);
+    }
+
+    /// A player that asks for its playlist every four seconds for ninety minutes, as hls.js does, where the hour changes
+    /// after ten of them and once more. `start` is where that stood when the viewing began, if that is known.
+    fn watch_for_ninety_minutes(start: Option<Start>) {
         let pieces = pieces();
         let began: u64 = 1_800_000_000 - 600;
         let viewing = Viewing {
             id: 7,
             since: began,
             ..Viewing::default()
-        };
-        let start = Start {
-            sequence: 100,
-            pace: u32::try_from(PIECE).expect("a few"),
         };
         let mut viewer = Viewer {
             pieces: Arc::clone(&pieces),
@@ -193,15 +207,11 @@ mod tests {
             "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\na.m3u8?spbhid={}\n",
             pieces.mark
         );
-        let copy = viewer.copy(
-            &leads(Some(start)),
-            &mut HeaderMap::new(),
-            &master.into(),
-            began,
-        );
+        let copy = viewer.copy(&leads(start), &mut HeaderMap::new(), &master.into(), began);
         let variant = links(&copy).remove("a.m3u8").expect("a link");
         let mut seen: BTreeMap<String, String> = BTreeMap::new();
         let (mut given, mut longest) = (0, 0);
+        let mut rhythm = None;
         for now in (began..began + 90 * 60).step_by(4) {
             // The one link that the player has of its playlist, for as long as it watches.
             let link = pieces.granting.open(&variant, now).expect("it holds");
@@ -215,7 +225,12 @@ mod tests {
             let body = format!(
                 "#EXTM3U\n#EXT-X-TARGETDURATION:{PIECE}\n#EXT-X-MEDIA-SEQUENCE:{first}\n{listed}"
             );
-            let copy = viewer.copy(&leads(None), &mut HeaderMap::new(), &body.into(), now);
+            let mut leads = leads(None);
+            if start.is_none() {
+                rhythm = rhythm.or_else(|| Rhythm::of(&body, now));
+                leads.rhythm = rhythm;
+            }
+            let copy = viewer.copy(&leads, &mut HeaderMap::new(), &body.into(), now);
             for (name, link) in links(&copy) {
                 let opened = pieces
                     .granting

@@ -6,6 +6,7 @@ mod judged;
 mod links;
 mod named;
 mod prepared;
+mod rhythms;
 mod sealed;
 mod shared;
 
@@ -28,6 +29,7 @@ use tracing::debug;
 use self::links::linked;
 use self::named::readings;
 pub(super) use self::named::{is_of_a_stream, stream_of};
+use self::rhythms::Rhythms;
 use self::sealed::SealedLinks;
 use super::super::turned_away;
 use super::again;
@@ -63,6 +65,7 @@ pub struct Pieces {
     shares: Arc<Shares>,
     apart: Apart,
     sealed: SealedLinks,
+    rhythms: Rhythms,
 }
 
 impl Pieces {
@@ -76,6 +79,7 @@ impl Pieces {
             settings,
             apart: Apart::default(),
             sealed: SealedLinks::default(),
+            rhythms: Rhythms::default(),
         }
     }
 

@@ -101,6 +101,13 @@ impl PieceRequest {
             target: attempt.target.clone(),
             start: None,
             lives: lives && self.kind == Piece::Manifest,
+            rhythm: match self.kind {
+                Piece::Playlist if lives => {
+                    let rhythms = &self.pieces.rhythms;
+                    rhythms.rhythm(&attempt.origin, &asked, &body, unix_time::seconds())
+                }
+                _ => None,
+            },
         };
         let link: Arc<str> = match &self.viewer {
             Some(_) if unread.is_none() => self.pieces.mark.as_str().into(),
