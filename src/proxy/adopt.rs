@@ -16,7 +16,7 @@ impl Proxy {
         if self.is_draining() {
             return Err(Refusal::Draining);
         }
-        let counted = self.count_anyway(&request, &Identity::default());
+        let counted = self.count_anyway(&request, None, &Identity::default());
         let session = self.let_in((request, None), Grant::default(), None, counted)?;
         // Where the stream is said to be elsewhere, this session stays alone where it is.
         let expected = self.registry().claimed(session.key());

@@ -6,6 +6,7 @@ use sluicegate_core::access::keys::line;
 use sluicegate_core::stream::Action;
 use tempfile::TempDir;
 
+use crate::access_hooks::{Backend, Manners};
 use crate::house::{House, Manner, Stub, get, until, until_told};
 use crate::http_pieces::{Packager, Reply};
 use crate::sources::open;
@@ -163,4 +164,46 @@ async fn a_viewing_is_judged_again_at_its_playlist() {
     rewrite(&folder, "[[access]]\ndecide = \"deny\"\nrecheck = 5\n");
     let over = async || get(house.at.http, &variant).await.0 == 403;
     until_told("the link is judged again", over).await;
+}
+
+#[tokio::test]
+async fn a_viewing_goes_on_by_what_it_began_with_while_that_counts() {
+    let backend = Backend::start(Manners::answers(200, r#"{"allow":true}"#)).await;
+    let ask = format!(
+        "[[check]]\nname = \"backend\"\nkind = \"hook\"\nshape = \"sluicegate\"\non_play = \"http://{}/play\"\n",
+        backend.at
+    );
+    let rule = "[[access]]\nall = [\"keys\", \"backend\"]\nrecheck = 5\n";
+    let shared = "[cluster]\nkey = \"k\"\n".to_owned();
+    let (house, folder) = limited(&(shared.clone() + &keys() + &ask + rule)).await;
+    let (other, other_folder) = limited(&(shared + &keys() + &ask + rule)).await;
+    let _origin = Packager::join(&house, "origin", live).await;
+    let _same = Packager::join(&other, "origin", live).await;
+    let (status, master) = get(house.at.http, "/live/a.m3u8?key=key-of-one").await;
+    assert_eq!(status, 200, "{master}");
+    let variant = listed(&master);
+    assert!(
+        !variant.contains("key"),
+        "no key is for all to see: {variant}"
+    );
+    // Its player shows nothing but the link, and each proxy asks the backend about the query that it began with.
+    for (house, times) in [(&house, 3), (&other, 4)] {
+        until_told("it is judged again", async || {
+            let (status, media) = get(house.at.http, &variant).await;
+            assert_eq!(status, 200, "it goes on: {media}");
+            assert_eq!(get(house.at.http, &listed(&media)).await.0, 200);
+            backend.told("/play").len() >= times
+        })
+        .await;
+    }
+    let asked = backend.told("/play");
+    let same = asked.iter().all(|asked| asked["query"] == "key=key-of-one");
+    assert!(same, "{asked:?}");
+    let only_two = line("two", b"salt", "key-of-two");
+    let check = format!("[[check]]\nname = \"keys\"\nkind = \"keys\"\nkeys = [\"{only_two}\"]\n");
+    for (house, folder) in [(&house, &folder), (&other, &other_folder)] {
+        rewrite(folder, &(check.clone() + &ask + rule));
+        let over = async || get(house.at.http, &variant).await.0 == 401;
+        until_told("its key is taken back", over).await;
+    }
 }

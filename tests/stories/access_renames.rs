@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use crate::access_hooks::{Backend, Manners, asking};
 use crate::dialects::{SrtStub, call_srt};
 use crate::held;
-use crate::house::{House, Manner, Stub, get, talk};
+use crate::house::{House, Manner, Stub, get, talk, until_told};
 use crate::http_origin::{HttpOrigin, STREAM, Step as Script, Viewer, say};
 use crate::http_pieces::{Packager, Reply};
 use crate::moves;
@@ -196,4 +196,49 @@ async fn every_protocol_goes_by_the_new_name() {
         told.contains("DESCRIBE rtsp://media.example/studio/b "),
         "{told}"
     );
+}
+
+#[tokio::test]
+async fn a_viewing_is_judged_again_and_banned_by_the_name_that_its_viewer_knows() {
+    let first = "[[access]]\napp = \"live\"\nall = [\"backend\"]\nrecheck = 5\n\
+        [[access]]\napp = \"studio\"\ndecide = \"allow\"\n";
+    let (house, backend, _folder) = renaming("studio/b", first).await;
+    let _packager = Packager::join(&house, "one", live).await;
+    let watch = async || {
+        let (status, master) = get(house.at.http, "/live/a.m3u8").await;
+        assert_eq!(status, 200, "{master}");
+        listed("/live/a.m3u8", &master)
+    };
+    let variant = watch().await;
+    until_told("it is judged again", async || {
+        let (status, media) = get(house.at.http, &variant).await;
+        assert_eq!(status, 200, "it goes on: {media}");
+        backend.asked().len() >= 2
+    })
+    .await;
+    let asked = backend.told("/play");
+    let by_name = |asked: &serde_json::Value| (asked["app"].clone(), asked["stream"].clone());
+    assert_eq!(by_name(&asked[1]), ("live".into(), "a".into()), "{asked:?}");
+    backend.becomes(Manners::answers(200, r#"{"allow":false}"#));
+    let over = async || get(house.at.http, &variant).await.0 == 403;
+    until_told("its backend says no", over).await;
+
+    backend.becomes(Manners::answers(
+        200,
+        r#"{"allow":true,"stream":"studio/b"}"#,
+    ));
+    // The no is remembered for a moment.
+    until_told("it may again", async || {
+        get(house.at.http, "/live/a.m3u8").await.0 == 200
+    })
+    .await;
+    let variant = watch().await;
+    let (_, media) = get(house.at.http, &variant).await;
+    let piece = listed(&variant, &media);
+    assert_eq!(get(house.at.http, &piece).await.0, 200);
+    let (status, _) = post(&house, "/api/v1/bans?target=stream:live/a&for=1h").await;
+    assert_eq!(status, 200);
+    for link in [&variant, &piece] {
+        assert_eq!(get(house.at.http, link).await.0, 403, "{link}");
+    }
 }

@@ -143,6 +143,12 @@ impl Rules {
         numbered.find(|(_, rule)| rule.whom.fits(question))
     }
 
+    /// Whether the rule that decides about a request denies it to everybody.
+    pub fn deny(&self, question: &Question<'_>) -> bool {
+        self.deciding(question)
+            .is_some_and(|(_, rule)| rule.denies())
+    }
+
     /// Whether a rule may decide about a request for `stream`, by somebody somewhere: without one, everybody may.
     pub fn may_judge(&self, stream: &StreamUrl, action: Action) -> bool {
         self.rules

@@ -60,7 +60,16 @@ pub struct Viewing {
     pub start: Option<Start>,
     /// Whether this link of it is good for pieces only, and not for playlists and manifests.
     pub is_for_pieces: bool,
+    /// What the client called its stream, where a backend gave it another name.
+    pub asked: Option<StreamUrl>,
+    /// What its viewer began with, where it is judged again.
+    pub shown: Option<ShownUrl>,
 }
+
+/// The URL that a viewer began with: what its query shows is held against the rules again.
+/// [`Debug`](std::fmt::Debug) never says what it is.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ShownUrl(Box<str>);
 
 /// Where a playlist stood when a viewing began: from there on, the number of a piece says when it comes at the latest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -192,24 +201,15 @@ pub enum LinkError {
 
 impl Link {
     fn encode(&self) -> Vec<u8> {
-        let vhost = match self.stream.vhost() {
-            DEFAULT_VHOST => "",
-            vhost => vhost,
-        };
-        let version = match self.viewing {
+        let version = match &self.viewing {
+            Some(viewing) if viewing.has_beginning() => WITH_BEGINNING,
             Some(_) => WITH_VIEWING,
             None => WITHOUT_VIEWING,
         };
         let mut out = vec![version];
         out.extend(self.expires.to_be_bytes());
-        for text in [
-            vhost,
-            self.stream.app(),
-            self.stream.stream(),
-            self.origin.as_str(),
-        ] {
-            put_text(&mut out, text);
-        }
+        put_stream(&mut out, &self.stream);
+        put_text(&mut out, self.origin.as_str());
         out.extend(self.target.port.to_be_bytes());
         let security = match self.target.security {
             Security::Plain => PLAIN,
@@ -236,6 +236,9 @@ impl Link {
         }
         if let Some(viewing) = &self.viewing {
             viewing.encode(&mut out);
+            if viewing.has_beginning() {
+                viewing.encode_beginning(&mut out);
+            }
         }
         out
     }
@@ -243,16 +246,12 @@ impl Link {
     fn decode(bytes: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(bytes);
         let version = reader.u8().ok()?;
-        if !matches!(version, WITHOUT_VIEWING | WITH_VIEWING) {
+        if !matches!(version, WITHOUT_VIEWING | WITH_VIEWING | WITH_BEGINNING) {
             return None;
         }
         let expires = u64::from_be_bytes(reader.array().ok()?);
-        let [vhost, app, stream, origin] = [
-            text(&mut reader).ok()?,
-            text(&mut reader).ok()?,
-            text(&mut reader).ok()?,
-            text(&mut reader).ok()?,
-        ];
+        let stream = stream_of(&mut reader)?;
+        let origin = text(&mut reader).ok()?;
         let port = reader.u16().ok()?;
         let kind = reader.u8().ok()?;
         let host = match kind & HOST_KIND {
@@ -268,18 +267,20 @@ impl Link {
             TLS_UNVERIFIED => Security::Unverified,
             _ => return None,
         };
-        let viewing = match version {
-            WITH_VIEWING => Some(Box::new(Viewing::decode(&mut reader)?)),
-            _ => None,
+        let mut viewing = match version {
+            WITHOUT_VIEWING => None,
+            _ => Some(Box::new(Viewing::decode(&mut reader)?)),
         };
+        if version == WITH_BEGINNING
+            && let Some(viewing) = &mut viewing
+        {
+            viewing.decode_beginning(&mut reader)?;
+        }
         if reader.remaining() > 0 || port == 0 {
             return None;
         }
         Some(Self {
-            stream: match app.as_str() {
-                "" => StreamUrl::of_path(&vhost, &stream).ok()?,
-                app => StreamUrl::new(&vhost, app, &stream).ok()?,
-            },
+            stream,
             origin: origin.into(),
             target: Target {
                 host,
@@ -344,7 +345,52 @@ impl Viewing {
             },
             start: Some(start).filter(|start| start.pace > 0),
             is_for_pieces,
+            asked: None,
+            shown: None,
         })
+    }
+
+    /// Whether links of it say more of how it began. Few do, and those of all others are as builds before knew them.
+    fn has_beginning(&self) -> bool {
+        self.asked.is_some() || self.shown.is_some()
+    }
+
+    fn encode_beginning(&self, out: &mut Vec<u8>) {
+        out.push(u8::from(self.asked.is_some()));
+        if let Some(asked) = &self.asked {
+            put_stream(out, asked);
+        }
+        put_text(out, self.shown.as_ref().map_or("", ShownUrl::as_str));
+    }
+
+    fn decode_beginning(&mut self, reader: &mut Reader<'_>) -> Option<()> {
+        self.asked = match reader.u8().ok()? {
+            0 => None,
+            1 => Some(stream_of(reader)?),
+            _ => return None,
+        };
+        self.shown = ShownUrl::of(&text(reader).ok()?);
+        self.has_beginning().then_some(())
+    }
+}
+
+impl ShownUrl {
+    /// `None` for an empty URL, and for one that is too long to travel in links.
+    pub fn of(url: &str) -> Option<Self> {
+        (1..=MAX_SHOWN)
+            .contains(&url.len())
+            .then(|| Self(url.into()))
+    }
+
+    /// The URL.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for ShownUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ShownUrl(***)")
     }
 }
 
@@ -397,6 +443,24 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
     out.extend(text.bytes().take(length.into()));
 }
 
+fn put_stream(out: &mut Vec<u8>, stream: &StreamUrl) {
+    let vhost = match stream.vhost() {
+        DEFAULT_VHOST => "",
+        vhost => vhost,
+    };
+    for text in [vhost, stream.app(), stream.stream()] {
+        put_text(out, text);
+    }
+}
+
+fn stream_of(reader: &mut Reader<'_>) -> Option<StreamUrl> {
+    let [vhost, app, stream] = [text(reader).ok()?, text(reader).ok()?, text(reader).ok()?];
+    match app.as_str() {
+        "" => StreamUrl::of_path(&vhost, &stream).ok(),
+        app => StreamUrl::new(&vhost, app, &stream).ok(),
+    }
+}
+
 fn text(reader: &mut Reader<'_>) -> Result<String, Truncated> {
     let length = reader.u16()?;
     let bytes = reader.bytes(length.into())?;
@@ -410,13 +474,18 @@ const KEY_ID_BYTES: usize = 6;
 const NONCE: usize = 12;
 const TAG: usize = 16;
 
-/// Maximum characters of a link after its key id: with all parts at their longest, sealed and encoded, it has 3,700.
-const MAX_LINK: usize = 4_096;
+/// Maximum characters of a link after its key id: with all parts at their longest, sealed and encoded, it has 7,500. Heads
+/// of requests may be twice that.
+const MAX_LINK: usize = 7_680;
+/// Bytes of a URL that a viewer began with: far more than signatures need, and room for a token of an identity provider.
+const MAX_SHOWN: usize = 2_048;
 
 /// The first byte of a link, so that another layout can be told apart: one that names a stream and its origin.
 const WITHOUT_VIEWING: u8 = 1;
 /// One that says besides whose viewing it is.
 const WITH_VIEWING: u8 = 2;
+/// One that says besides how that began.
+const WITH_BEGINNING: u8 = 3;
 
 /// The bits that say what kind of host follows; the others say how it is reached.
 const HOST_KIND: u8 = 0x0F;
@@ -479,6 +548,16 @@ mod tests {
                     pace: 4,
                 }),
                 is_for_pieces: true,
+                ..Viewing::default()
+            },
+            Viewing {
+                asked: Some(StreamUrl::new("h.example", "live", "secret").unwrap()),
+                ..Viewing::default()
+            },
+            Viewing {
+                asked: Some(StreamUrl::of_path("", "secret").unwrap()),
+                shown: ShownUrl::of("http://h.example/live/a.m3u8?key=x"),
+                ..Viewing::default()
             },
         ];
         for viewing in viewings {
@@ -589,9 +668,26 @@ mod tests {
                     pace: u32::MAX,
                 }),
                 is_for_pieces: true,
+                asked: StreamUrl::new(&name(253), &"b".repeat(256), &"t".repeat(256)).ok(),
+                shown: ShownUrl::of(&"u".repeat(MAX_SHOWN)),
             })),
         };
-        assert_eq!(key.open(&key.seal(&link), 0), Ok(link));
+        let text = key.seal(&link);
+        assert!(
+            text.len() * 2 < crate::http::head::MAX_HEAD,
+            "{}",
+            text.len()
+        );
+        assert_eq!(key.open(&text, 0), Ok(link));
+    }
+
+    #[test]
+    fn what_a_viewer_showed_is_kept_as_far_as_it_fits_and_written_nowhere() {
+        assert_eq!(ShownUrl::of(""), None);
+        assert_eq!(ShownUrl::of(&"u".repeat(MAX_SHOWN + 1)), None);
+        let shown = ShownUrl::of("http://h.example/a?key=secret").unwrap();
+        assert_eq!(shown.as_str(), "http://h.example/a?key=secret");
+        assert_eq!(format!("{shown:?}"), "ShownUrl(***)");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use sluicegate_core::http::link::{Link, Viewing};
 use sluicegate_core::stream::{Action, StreamUrl};
 
-use crate::proxy::{Grant, PieceGuard, Proxy, Refusal, Request, Verdict};
+use crate::proxy::{PieceGuard, Proxy, Refusal, Request, Verdict};
 
 /// Takes a request through the gate. A link that was given to somebody who was let in speaks for what belongs to its
 /// stream. For anything else the gate is asked, by each name that the path may stand for: the origin decides what the
@@ -21,11 +21,7 @@ pub(super) async fn admitted(
     if let Some(viewing) = viewing
         && (guarded.is_empty() || readings.iter().any(|name| belongs(name, &asked.stream)))
     {
-        let mut grant = Grant::default();
-        grant.who = viewing.who.clone();
-        // Players show their headers with every request.
-        grant.headers = proxy.headers_to_take_out(&asked).into();
-        return proxy.place_admitted(asked, named, grant);
+        return proxy.place_viewing(asked, named, viewing);
     }
     let mut refused = None;
     for name in guarded {

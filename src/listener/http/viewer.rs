@@ -9,7 +9,7 @@ use hyper::header::{CACHE_CONTROL, CONTENT_LENGTH, HeaderValue};
 use sluicegate_core::access::networks::Network;
 use sluicegate_core::access::rules::Bind;
 use sluicegate_core::fleet::origin::{OriginId, Target};
-use sluicegate_core::http::link::{Link, Start, Viewing};
+use sluicegate_core::http::link::{Link, ShownUrl, Start, Viewing};
 use sluicegate_core::http::personal::{self, Place as Where, Rhythm};
 use sluicegate_core::http::route::Piece;
 use sluicegate_core::stream::StreamUrl;
@@ -65,6 +65,8 @@ impl Viewer {
             viewing: Some(Box::new(Viewing {
                 start: start.filter(|_| !is_for_pieces),
                 is_for_pieces,
+                // Nobody is judged again at a piece.
+                shown: self.viewing.shown.clone().filter(|_| !is_for_pieces),
                 ..self.viewing.clone()
             })),
         };
@@ -111,7 +113,14 @@ pub(super) fn begin(kind: Piece, place: &PieceGuard, now: u64) -> Viewing {
         },
         start: None,
         is_for_pieces: false,
+        asked: place.asked().cloned(),
+        shown: place.grant().recheck.and_then(|_| shown_by(request)),
     }
+}
+
+/// What a viewer showed that its player does not show with every request, as headers are.
+fn shown_by(request: &Request) -> Option<ShownUrl> {
+    ShownUrl::of(request.credentials.as_ref()?.url.as_deref()?)
 }
 
 fn known_by(request: &Request) -> u64 {

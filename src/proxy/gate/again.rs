@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use sluicegate_core::access::credentials::Credentials;
 use sluicegate_core::access::identity::Identity;
+use sluicegate_core::access::question::Question;
 use sluicegate_core::access::tally::Exceeded;
-use sluicegate_core::access::verdict::{Denial, Grant, Verdict};
+use sluicegate_core::access::verdict::{Denial, Grant, Verdict, Why};
+use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::http::link::Viewing;
 use sluicegate_core::stream::StreamUrl;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::info;
 
+use super::rename::DENIED;
 use super::{Gate, Sitting};
 use crate::proxy::{PieceGuard, Proxy, Refusal, Request};
 use crate::sessions::{EndReason, Row, Ticket, names, question};
@@ -20,11 +23,26 @@ use crate::unix_time;
 
 impl Gate {
     /// The verdict by the rules of today on somebody who was let in at `began`, in seconds since 1970. A signature or a
-    /// token that held then holds still; keys, users, rules and backends are asked as they are now.
-    async fn judge_again(&self, request: &Request, began: u64, session: &str) -> Verdict {
+    /// token that held then holds still; keys, users, rules and backends are asked as they are now. `asked` is what the client
+    /// called its stream, where a backend gave it another name: it is judged by that name as at first, and a rule that denies
+    /// the other one counts as well.
+    async fn judge_again(
+        &self,
+        request: &Request,
+        asked: Option<&StreamUrl>,
+        began: u64,
+        session: &str,
+    ) -> Verdict {
         let rules = self.rules();
         let nothing = Credentials::default();
-        let question = question(request, &nothing);
+        let named = question(request, &nothing);
+        if asked.is_some() && rules.deny(&named) {
+            return Verdict::No(Denial::new(Why::Forbidden, DENIED));
+        }
+        let question = Question {
+            stream: asked.unwrap_or(named.stream),
+            ..named
+        };
         let Some((_, rule)) = rules.deciding(&question) else {
             return Verdict::Yes(Grant::default());
         };
@@ -63,12 +81,8 @@ impl Proxy {
                 sleep(period).await;
                 let Some(row) = row.upgrade() else { return };
                 let gate = &proxy.shared.gate;
-                // By the name that the client gave it, as at first.
-                let request = Request {
-                    stream: row.asked().unwrap_or(&row.request.stream).clone(),
-                    ..row.request.clone()
-                };
-                let verdict = gate.judge_again(&request, began, &session).await;
+                let judging = gate.judge_again(&row.request, row.asked(), began, &session);
+                let verdict = judging.await;
                 if let Verdict::No(Denial { reason, .. }) = verdict {
                     info!(session = row.id, stream = %row.request.stream, reason, "judged again: it may not any more");
                     return row.end(EndReason::AccessRevoked);
@@ -98,11 +112,32 @@ impl Proxy {
     pub(in crate::proxy) fn count_anyway(
         &self,
         request: &Request,
+        asked: Option<&StreamUrl>,
         who: &Identity,
     ) -> (Option<Ticket>, Option<u32>) {
         let nothing = Credentials::default();
         let tally = self.shared.sessions.tally();
-        tally.adopt(&[question(request, &nothing)], who)
+        tally.adopt(&names(request, asked, &nothing), who)
+    }
+
+    /// A share in the placement of a stream for somebody who watches it by the links of a viewing.
+    ///
+    /// # Errors
+    /// A [`Refusal`], logged and counted.
+    pub fn place_viewing(
+        &self,
+        request: Request,
+        named: Option<OriginId>,
+        viewing: &Viewing,
+    ) -> Result<PieceGuard, Refusal> {
+        let asked = as_asked(&request, viewing);
+        let banned = self.refuse_banned(&asked, &viewing.who);
+        banned.inspect_err(|refusal| self.note_refusal(&asked, refusal))?;
+        let mut grant = Grant::default();
+        grant.who = viewing.who.clone();
+        // Players show their headers with every request.
+        grant.headers = self.headers_to_take_out(&asked).into();
+        self.place_admitted(request, named, grant)
     }
 
     /// A viewer begins to watch in pieces.
@@ -144,12 +179,14 @@ impl Proxy {
         let unjudged = match judged {
             Some(judged) => judged.elapsed(),
             None => {
-                let (ticket, _) = self.count_anyway(request, &viewing.who);
+                let asked = viewing.asked.as_ref();
+                let (ticket, _) = self.count_anyway(request, asked, &viewing.who);
                 gate.viewings.begin(viewing.id, ticket);
                 Duration::from_secs(unix_time::seconds().saturating_sub(viewing.since))
             }
         };
-        let Some(period) = gate.recheck_of(request) else {
+        let asked = as_asked(request, viewing);
+        let Some(period) = gate.recheck_of(&asked) else {
             return Ok(());
         };
         if unjudged < period {
@@ -158,19 +195,22 @@ impl Proxy {
         // Those who ask meanwhile are let through.
         gate.viewings.judged(viewing.id);
         let session = format!("{:016x}", viewing.id);
-        let Verdict::No(Denial { why, reason }) =
-            gate.judge_again(request, viewing.since, &session).await
-        else {
+        let shown = Request {
+            credentials: as_shown(request, viewing),
+            ..request.clone()
+        };
+        let called = viewing.asked.as_ref();
+        let judging = gate.judge_again(&shown, called, viewing.since, &session);
+        let Verdict::No(Denial { why, reason }) = judging.await else {
             return Ok(());
         };
         gate.viewings.end(viewing.id);
-        let stream = request.stream.clone();
         let refusal = Refusal::Denied {
-            stream,
+            stream: asked.stream.clone(),
             why,
             reason,
         };
-        self.note_refusal(request, &refusal);
+        self.note_refusal(&asked, &refusal);
         Err(refusal)
     }
 
@@ -181,6 +221,29 @@ impl Proxy {
             || grant.limits.is_some()
             || shared.gate.rules().rechecks()
     }
+}
+
+/// The request of somebody who watches, by the name that it called its stream.
+fn as_asked(request: &Request, viewing: &Viewing) -> Request {
+    Request {
+        stream: viewing.asked.as_ref().unwrap_or(&request.stream).clone(),
+        ..request.clone()
+    }
+}
+
+/// What somebody who watches shows: its headers of now, and the query that it began with, which its links keep to themselves.
+fn as_shown(request: &Request, viewing: &Viewing) -> Option<Box<Credentials>> {
+    let Some(url) = &viewing.shown else {
+        return request.credentials.clone();
+    };
+    let Credentials { query, url, .. } = Credentials::of_target(url.as_str());
+    let now = request.credentials.as_deref().cloned();
+    let shown = Credentials {
+        query,
+        url,
+        ..now.unwrap_or_default()
+    };
+    shown.boxed()
 }
 
 /// The refusal of a request for `stream` that a limit is in the way of.

@@ -29,14 +29,13 @@ impl Proxy {
         };
         let rules = self.shared.gate.rules();
         let nothing = Credentials::default();
-        let deciding = rules.deciding(&question(&renamed, &nothing));
         // In the client's own words: the other name is none of its business.
         let denied = || Refusal::Denied {
             stream: asked.clone(),
             why: Why::Forbidden,
             reason: DENIED.to_owned(),
         };
-        if deciding.is_some_and(|(_, rule)| rule.denies()) {
+        if rules.deny(&question(&renamed, &nothing)) {
             return Err(denied());
         }
         self.refuse_banned(&renamed, &grant.who)
@@ -58,4 +57,5 @@ pub(in crate::proxy) fn by_last_name(
     }
 }
 
-const DENIED: &str = "this is not allowed";
+/// What a client hears whose stream is denied by its other name.
+pub(super) const DENIED: &str = "this is not allowed";

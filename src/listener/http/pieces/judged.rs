@@ -40,7 +40,11 @@ pub(super) async fn let_in(
         .filter(|viewing| counts(viewing, kind, client))
         .cloned();
     let link = link.map(|(link, _)| link);
-    let guarded = proxy.may_judge(&asked.stream, Action::Play);
+    let called = viewing.as_ref().and_then(|viewing| viewing.asked.as_ref());
+    let guarded = [Some(&asked.stream), called]
+        .into_iter()
+        .flatten()
+        .any(|stream| proxy.may_judge(stream, Action::Play));
     let place = granted::admitted(proxy, asked, readings, link, viewing.as_ref())
         .await
         .map_err(refused)?;
