@@ -32,10 +32,10 @@ use sluicegate_core::stream::{Action, PlacementKey, StreamUrl, VhostRule};
 use tokio::time::timeout;
 use tracing::{debug, info};
 
+use self::gate::Gate;
 pub use self::gate::login::{Connecting, Welcome};
 use self::gate::rename::by_last_name;
 pub use self::gate::{Denial, Grant, Verdict, Why};
-use self::gate::{Gate, Telling};
 use self::placement_service::PlacementService;
 pub use self::refusal::Refusal;
 #[cfg(test)]
@@ -398,6 +398,8 @@ impl Proxy {
             return Err(Refusal::Draining);
         }
         let (grant, telling) = self.pass_gate(&request).await?;
+        // From here on backends hear of the end, also where the request is refused.
+        let on_end = telling.map(|telling| OnEnd::new(telling, &request));
         let renamed = self.renamed(&request, &grant)?;
         let (request, asked) = by_last_name(request, renamed);
         if request.action == Action::Publish {
@@ -405,7 +407,7 @@ impl Proxy {
             self.respect_held(&request).await?;
         }
         let counted = self.count(&request, asked.as_ref(), &grant)?;
-        self.let_in((request, asked), grant, telling, counted)
+        self.let_in((request, asked), grant, on_end, counted)
     }
 
     /// A publisher that is held has its stream as one that is joined has, though no origin can say so now.
@@ -441,7 +443,7 @@ impl Proxy {
         &self,
         (request, asked): (Request, Option<StreamUrl>),
         grant: Grant,
-        telling: Option<Telling>,
+        mut on_end: Option<OnEnd>,
         (ticket, most_kbps): (Option<Ticket>, Option<u32>),
     ) -> Result<Session, Refusal> {
         let key = self.key(&request.stream);
@@ -456,6 +458,9 @@ impl Proxy {
             .sessions
             .open(request, key)
             .ok_or(Refusal::Full)?;
+        if let Some(on_end) = &mut on_end {
+            on_end.became(&row);
+        }
         if let Some(asked) = asked {
             let key = self.key(&asked);
             row.note_asked(asked, key);
@@ -469,10 +474,9 @@ impl Proxy {
             return Err(refusal);
         }
         let recheck = grant.recheck.map(|period| {
-            let session = telling.as_ref().map(|telling| telling.session.clone());
+            let session = on_end.as_ref().map(OnEnd::session);
             self.judge_again(&row, period, session.unwrap_or_default())
         });
-        let on_end = telling.map(|telling| OnEnd::new(telling, &row));
         let term = grant.ends_at.map(|end| gate::term(end, &row));
         let shows = !grant.used.is_empty() || !grant.passed.is_empty() || !grant.headers.is_empty();
         let lasts = on_end.is_some() || term.is_some() || recheck.is_some();

@@ -51,26 +51,49 @@ pub(super) struct Admitted {
     pub(super) _recheck: Option<AbortOnDropHandle<()>>,
 }
 
-/// Tells backends of a session's end, when it is dropped.
+/// Tells backends of the end of what they said yes to, when it is dropped.
 #[derive(Debug)]
 pub(super) struct OnEnd {
     telling: Option<Telling>,
-    row: Arc<Row>,
+    whose: Whose,
+}
+
+/// Whose end it is.
+#[derive(Debug)]
+enum Whose {
+    /// A request that has no row yet, and gets none if it is refused.
+    Request(Box<Request>),
+    /// A session.
+    Row(Arc<Row>),
 }
 
 impl OnEnd {
-    pub(super) fn new(telling: Telling, row: &Arc<Row>) -> Self {
+    pub(super) fn new(telling: Telling, request: &Request) -> Self {
         Self {
             telling: Some(telling),
-            row: Arc::clone(row),
+            whose: Whose::Request(Box::new(request.clone())),
         }
+    }
+
+    /// The request has become this session.
+    pub(super) fn became(&mut self, row: &Arc<Row>) {
+        self.whose = Whose::Row(Arc::clone(row));
+    }
+
+    /// The id by which backends know it.
+    pub(super) fn session(&self) -> Box<str> {
+        self.telling
+            .as_ref()
+            .map_or_else(Box::default, |telling| telling.session.clone())
     }
 }
 
 impl Drop for OnEnd {
     fn drop(&mut self) {
-        if let Some(telling) = self.telling.take() {
-            telling.over(&self.row);
+        match (self.telling.take(), &self.whose) {
+            (Some(telling), Whose::Row(row)) => telling.over(row),
+            (Some(telling), Whose::Request(request)) => telling.refused(request),
+            (None, _) => {}
         }
     }
 }

@@ -170,6 +170,10 @@ async fn bad_days(days: Days) {
     let no = Manners::answers(200, r#"{"allow":false}"#);
     let kinds = [
         ("silent", Manners::Waits(never, Box::new(no.clone()))),
+        (
+            "slow",
+            Manners::Slow(Duration::from_millis(300), Box::new(no.clone())),
+        ),
         ("garbage", Manners::answers(200, "<html>")),
         ("broken", Manners::answers(502, "")),
         ("endless", Manners::Floods),

@@ -23,6 +23,8 @@ pub(crate) enum Manners {
     Leads(&'static str),
     /// Answers with a head and then a body that does not end.
     Floods,
+    /// Takes this long to answer.
+    Slow(Duration, Box<Self>),
     /// Answers in the one way and in the other, by turns.
     Turns(Box<Self>, Box<Self>),
     /// Says nothing, until it is told to.
@@ -75,6 +77,14 @@ impl Backend {
     fn json(&self, index: usize) -> Value {
         serde_json::from_str(&self.asked()[index].1).expect("JSON")
     }
+
+    /// What it was asked or told at a path.
+    pub(crate) fn told(&self, path: &str) -> Vec<Value> {
+        let asked = self.asked().into_iter().filter(|(at, _)| at == path);
+        asked
+            .map(|(_, body)| serde_json::from_str(&body).expect("JSON"))
+            .collect()
+    }
 }
 
 impl Drop for Backend {
@@ -117,6 +127,10 @@ async fn serve(
         told.cancelled().await;
         manner = *then;
     }
+    if let Manners::Slow(time, then) = manner {
+        tokio::time::sleep(time).await;
+        manner = *then;
+    }
     if let Manners::Turns(one, other) = manner {
         let count = asked.lock().expect("a test").len();
         manner = if count.is_multiple_of(2) {
@@ -142,7 +156,7 @@ async fn serve(
             while socket.write_all(&[b'0'; 65_536]).await.is_ok() {}
             Ok(())
         }
-        Manners::Turns(..) | Manners::Waits(..) => Ok(()),
+        Manners::Slow(..) | Manners::Turns(..) | Manners::Waits(..) => Ok(()),
     };
 }
 
@@ -315,4 +329,83 @@ async fn media_does_not_wait_for_a_silent_backend_which_is_asked_again_when_it_a
     let answers = async || house.ask(Action::Play, "live/a?n=10").await.has_started();
     crate::house::until_told("it is asked again", answers).await;
     house.until_sessions(2).await;
+}
+
+#[tokio::test]
+async fn a_backend_hears_of_an_end_once_it_is_there_again() {
+    let backend = Backend::start(Manners::answers(200, r#"{"code":0}"#)).await;
+    let ends = format!(
+        "on_unpublish = \"http://{0}/unpublish\"\non_close = \"http://{0}/close\"",
+        backend.at
+    );
+    let (house, _origin, _folder) = asking(&backend, "srs", &ends).await;
+    let publisher = house.ask(Action::Publish, "live/a").await;
+    assert!(publisher.has_started(), "{}", publisher.code());
+    backend.becomes(Manners::answers(502, ""));
+    drop(publisher);
+    until("it is told", || backend.told("/unpublish").len() == 1).await;
+    assert!(backend.told("/close").is_empty(), "one after the other");
+    backend.becomes(Manners::answers(200, "0"));
+    until("it has heard it all", || backend.told("/close").len() == 1).await;
+    assert!(backend.told("/unpublish").len() >= 2, "told again");
+    let paths = ["/publish", "/unpublish", "/close"];
+    let mut ids = paths.iter().flat_map(|path| backend.told(path));
+    let first = ids.next().expect("a question");
+    assert!(ids.all(|told| told["client_id"] == first["client_id"]));
+}
+
+#[tokio::test]
+async fn an_end_is_told_to_who_said_yes_and_to_nobody_else() {
+    let backend = Backend::start(Manners::answers(200, r#"{"allow":true}"#)).await;
+    let key = sluicegate_core::access::keys::line("one", b"salt", "the-key");
+    let more = format!(
+        "on_stop = \"http://{}/stop\"\n\
+         [[check]]\nname = \"keys\"\nkind = \"keys\"\nkeys = [\"{key}\"]\n\
+         [[limit]]\nper = \"stream\"\nstream = \"narrow\"\nviewers = 1\n\
+         [[access]]\napp = \"either\"\nany = [\"keys\", \"backend\"]\n\
+         [[access]]\napp = \"both\"\nall = [\"backend\", \"keys\"]\n",
+        backend.at
+    );
+    let (house, _origin, _folder) = asking(&backend, "sluicegate", &more).await;
+    let by_key = house.ask(Action::Play, "either/a?key=the-key").await;
+    assert!(by_key.has_started(), "{}", by_key.code());
+    assert!(backend.asked().is_empty(), "its key was enough");
+    drop(by_key);
+    house.until_sessions(0).await;
+
+    let refused = house.ask(Action::Play, "both/a?key=wrong").await;
+    assert!(!refused.has_started(), "by the other check");
+    let first = house.ask(Action::Play, "live/narrow").await;
+    assert!(first.has_started(), "{}", first.code());
+    let second = house.ask(Action::Play, "live/narrow").await;
+    assert!(!second.has_started(), "by a limit");
+    let nowhere = house.ask(Action::Play, "live/a").await;
+    assert!(nowhere.has_started(), "{}", nowhere.code());
+    drop((first, nowhere));
+    until("every end is told", || backend.told("/stop").len() == 4).await;
+    let sessions = |path| {
+        let ids = backend.told(path).into_iter();
+        let mut ids: Vec<String> = ids.map(|told| told["session"].to_string()).collect();
+        ids.sort_unstable();
+        ids
+    };
+    assert_eq!(sessions("/stop"), sessions("/play"), "each once");
+}
+
+#[tokio::test]
+async fn a_backend_that_changes_its_mind_ends_who_it_let_in() {
+    let backend = Backend::start(Manners::answers(200, r#"{"allow":true}"#)).await;
+    let again = "[[access]]\nall = [\"backend\"]\nrecheck = 5\n";
+    let (house, _origin, _folder) = asking(&backend, "sluicegate", again).await;
+    let mut publisher = house.ask(Action::Publish, "live/a?token=T").await;
+    assert!(publisher.has_started(), "{}", publisher.code());
+    // Nobody is ended by a backend that cannot say.
+    backend.becomes(Manners::answers(502, ""));
+    until("it is asked again", || backend.asked().len() == 2).await;
+    backend.becomes(Manners::answers(200, r#"{"allow":false}"#));
+    publisher.wait_for_end().await;
+    house.until_sessions(0).await;
+    let asked = backend.told("/publish");
+    assert!(asked.len() >= 3, "it went on without an answer: {asked:?}");
+    assert!(asked.iter().all(|again| *again == asked[0]), "{asked:?}");
 }

@@ -33,6 +33,8 @@ pub struct Hook {
     pub on_unpublish: Option<Box<str>>,
     /// Where the end of a player is told.
     pub on_stop: Option<Box<str>>,
+    /// Where the end of a connection is told, after what it asked for (SRS only).
+    pub on_close: Option<Box<str>>,
     /// What a publisher gets while nobody answers: in, or told to come again.
     pub publish_unanswered: Unanswered,
     /// What a player gets then.
@@ -120,19 +122,23 @@ impl Hook {
             .collect()
     }
 
-    /// What it is told of the end of a session that it was asked about.
-    pub fn news(&self, question: &Question<'_>, ended: &SessionEnd) -> Option<Post> {
+    /// What it is told of the end of a session that it was asked about, one after the other.
+    pub fn news(&self, question: &Question<'_>, ended: &SessionEnd) -> Vec<Post> {
         let (url, event) = match question.action {
             Action::Play => (&self.on_stop, "on_stop"),
             Action::Publish => (&self.on_unpublish, "on_unpublish"),
         };
-        let url = url.as_deref()?;
-        Some(self.post(url, event, question, &ended.session, Some(ended)))
+        let told = [(url, event), (&self.on_close, "on_close")];
+        let told = told
+            .into_iter()
+            .filter_map(|(url, event)| Some((url.as_deref()?, event)));
+        told.map(|(url, event)| self.post(url, event, question, &ended.session, Some(ended)))
+            .collect()
     }
 
     /// Whether it counts sessions by what it is asked and told, so that no answer stands for two of them.
     pub const fn counts(&self) -> bool {
-        self.on_unpublish.is_some() || self.on_stop.is_some()
+        self.on_unpublish.is_some() || self.on_stop.is_some() || self.on_close.is_some()
     }
 
     /// What an answer to a question means; `None` if it means nothing, as when there was none.
@@ -499,6 +505,7 @@ mod tests {
             on_play: url("play"),
             on_unpublish: url("unpublish"),
             on_stop: None,
+            on_close: url("close"),
             publish_unanswered: Unanswered::Deny,
             play_unanswered: Unanswered::Allow,
             timeout: Duration::from_secs(3),
@@ -543,6 +550,41 @@ mod tests {
         ] {
             assert_eq!(document[field], value, "{field}");
         }
+    }
+
+    #[test]
+    fn srs_hears_of_ends_as_its_own_hooks_do() {
+        let stream: StreamUrl = "__defaultVhost__/live/cam1".parse().unwrap();
+        let nothing = Credentials::default();
+        let asked = |action| Question {
+            stream: &stream,
+            action,
+            protocol: Protocol::Rtmp,
+            client: "192.0.2.10".parse().unwrap(),
+            credentials: &nothing,
+        };
+        let ended = SessionEnd {
+            session: "c7".into(),
+            received: 9,
+            sent: 8,
+            seconds: 7,
+        };
+        let actions = |action| -> Vec<String> {
+            let posts = hook(Shape::Srs).news(&asked(action), &ended);
+            let documents = posts.iter().map(|post| {
+                let document: Value = serde_json::from_str(&post.body).unwrap();
+                assert_eq!(document["client_id"], "c7");
+                assert_eq!(document["recv_bytes"], 9);
+                document["action"].as_str().unwrap().to_owned()
+            });
+            documents.collect()
+        };
+        assert_eq!(actions(Action::Publish), ["on_unpublish", "on_close"]);
+        assert_eq!(
+            actions(Action::Play),
+            ["on_close"],
+            "no address for the other"
+        );
     }
 
     #[test]

@@ -267,6 +267,7 @@ fn hook(entry: &Value) -> Result<(CheckKind, Box<str>), String> {
             "on_play",
             "on_unpublish",
             "on_stop",
+            "on_close",
             "publish_unanswered",
             "play_unanswered",
             "timeout",
@@ -303,12 +304,18 @@ fn hook(entry: &Value) -> Result<(CheckKind, Box<str>), String> {
         on_play: url("on_play")?,
         on_unpublish: url("on_unpublish")?,
         on_stop: url("on_stop")?,
+        on_close: url("on_close")?,
         publish_unanswered: unanswered("publish_unanswered")?,
         play_unanswered: unanswered("play_unanswered")?,
         timeout: Duration::from_secs(timeout),
     };
-    if hook.on_connect.is_some() && hook.shape != Shape::Srs {
-        return Err("on_connect: it is for the shape srs".to_owned());
+    for (field, url) in [
+        ("on_connect", &hook.on_connect),
+        ("on_close", &hook.on_close),
+    ] {
+        if url.is_some() && hook.shape != Shape::Srs {
+            return Err(format!("{field}: it is for the shape srs"));
+        }
     }
     if hook.on_publish.is_none() && hook.on_play.is_none() && hook.on_connect.is_none() {
         return Err("a hook asks at on_publish, on_play or on_connect".to_owned());

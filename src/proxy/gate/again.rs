@@ -51,7 +51,7 @@ impl Gate {
             now: began,
             is_again: true,
         };
-        self.try_by(&rules, rule, &question, &sitting).await
+        self.try_by(&rules, rule, &question, &sitting).await.0
     }
 
     /// How often the rule that decides about a request has sessions judged again.

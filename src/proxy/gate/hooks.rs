@@ -189,31 +189,57 @@ impl Line {
 }
 
 impl Telling {
-    /// Tells the backends that the session of `row` is over, in the background. Where too many wait, they are not told.
+    /// Tells the backends that the session of `row` is over.
     pub(in crate::proxy) fn over(self, row: &Row) {
-        let Ok(place) = Arc::clone(&self.way.news).try_acquire_owned() else {
-            return warn!(
-                session = row.id,
-                "backends are not told of an end: too many ends wait"
-            );
-        };
         let ended = SessionEnd {
             session: self.session.clone(),
             received: row.bytes(Direction::ToOrigin),
             sent: row.bytes(Direction::ToClient),
             seconds: row.age().as_secs(),
         };
+        self.tell(&row.request, &ended);
+    }
+
+    /// Tells those who said yes to a request that it was refused all the same.
+    pub(in crate::proxy) fn refused(self, request: &Request) {
+        let ended = SessionEnd {
+            session: self.session.clone(),
+            received: 0,
+            sent: 0,
+            seconds: 0,
+        };
+        self.tell(request, &ended);
+    }
+
+    /// Tells the backends of an end, in the background. Where too many wait, they are not told.
+    fn tell(self, request: &Request, ended: &SessionEnd) {
+        if self.hooks.is_empty() {
+            return;
+        }
+        let Ok(place) = Arc::clone(&self.way.news).try_acquire_owned() else {
+            let stream = request.stream.as_str();
+            return warn!(
+                stream,
+                "backends are not told of an end: too many ends wait"
+            );
+        };
         let request = Request {
             credentials: self.credentials,
-            ..row.request.clone()
+            ..request.clone()
         };
         let nothing = Credentials::default();
         let asked = question(&request, &nothing);
         let posts: Vec<(Post, Duration)> = self
             .hooks
             .iter()
-            .filter_map(|hook| Some((hook.news(&asked, &ended)?, hook.timeout)))
+            .flat_map(|hook| {
+                let news = hook.news(&asked, ended).into_iter();
+                news.map(|post| (post, hook.timeout))
+            })
             .collect();
+        if posts.is_empty() {
+            return;
+        }
         // A session that ends when everything does has nobody left to tell it.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;

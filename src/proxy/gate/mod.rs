@@ -21,6 +21,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use sluicegate_core::access::credentials::Credentials;
+use sluicegate_core::access::hooks::Hook;
 use sluicegate_core::access::identity::Identity;
 use sluicegate_core::access::question::{Question, UsedHeader};
 use sluicegate_core::access::rules::{Check, CheckKind, Rule, Rules, Step, wrong_password};
@@ -100,16 +101,13 @@ impl Gate {
             now: unix_time::seconds(),
             is_again: false,
         };
-        let mut verdict = self.try_by(&rules, rule, &question, &sitting).await;
+        let (mut verdict, hooks) = self.try_by(&rules, rule, &question, &sitting).await;
         if let Verdict::Yes(grant) = &mut verdict {
             (grant.bind, grant.recheck) = (rule.bind, rule.recheck);
         }
-        let hooks = rules.trial(rule).1.filter_map(|check| match &check.kind {
-            CheckKind::Hook(hook) if hook.counts() => Some(hook.clone()),
-            _ => None,
-        });
-        let hooks: Vec<_> = hooks.collect();
-        let telling = (!hooks.is_empty()).then(|| Telling {
+        // Who is judged again is asked about by the same id.
+        let is_known = !hooks.is_empty() || rule.recheck.is_some() && !session.is_empty();
+        let telling = is_known.then(|| Telling {
             session,
             hooks,
             credentials: request.credentials.clone(),
@@ -122,22 +120,30 @@ impl Gate {
         }
     }
 
+    /// The verdict of a rule, and the backends that said yes and want to hear of the end of what they said it to.
     async fn try_by(
         &self,
         rules: &Rules,
         rule: &Rule,
         question: &Question<'_>,
         sitting: &Sitting<'_>,
-    ) -> Verdict {
+    ) -> (Verdict, Vec<Hook>) {
         let (mut trial, checks) = rules.trial(rule);
         let checks: Vec<&Check> = checks.collect();
+        let mut hooks = Vec::new();
         for check in checks {
             if trial.is_decided() {
                 break;
             }
-            trial.hear(self.examine(check, question, sitting).await);
+            let verdict = self.examine(check, question, sitting).await;
+            if let (CheckKind::Hook(hook), Verdict::Yes(_)) = (&check.kind, &verdict)
+                && hook.counts()
+            {
+                hooks.push(hook.clone());
+            }
+            trial.hear(verdict);
         }
-        trial.verdict()
+        (trial.verdict(), hooks)
     }
 
     /// The answer of one check.
@@ -339,11 +345,15 @@ impl Proxy {
         limited.map_err(|exceeded| limited_by(exceeded, &request.stream))?;
         let (verdict, telling) = self.judged(request).await;
         match verdict {
-            Verdict::Yes(grant) => {
-                self.refuse_banned(request, &grant.who)?;
-                Ok((grant, telling))
-            }
+            Verdict::Yes(grant) => match self.refuse_banned(request, &grant.who) {
+                Ok(()) => Ok((grant, telling)),
+                Err(refusal) => {
+                    tell_refused(telling, request);
+                    Err(refusal)
+                }
+            },
             Verdict::No(Denial { why, reason }) => {
+                tell_refused(telling, request);
                 // To show nothing is how many protocols begin.
                 if why == Why::Unknown && request.credentials.is_some() {
                     tally.failed(&question(request, &nothing));
@@ -358,11 +368,21 @@ impl Proxy {
                     reason,
                 })
             }
-            Verdict::Later(after) => Err(Refusal::NotYet {
-                stream: stream(),
-                after,
-            }),
+            Verdict::Later(after) => {
+                tell_refused(telling, request);
+                Err(Refusal::NotYet {
+                    stream: stream(),
+                    after,
+                })
+            }
         }
+    }
+}
+
+/// Backends that said yes hear that somebody else said no.
+fn tell_refused(telling: Option<Telling>, request: &Request) {
+    if let Some(telling) = telling {
+        telling.refused(request);
     }
 }
 
