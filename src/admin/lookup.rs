@@ -129,11 +129,14 @@ fn asking(stream: &StreamUrl, protocol: Protocol, words: &str) -> Result<Request
             "and" | "as" | "from" | "over" | "with" => {}
             "play" => action = Action::Play,
             "publish" => action = Action::Publish,
+            // As rules may write it too.
+            "dash" | "hls" => protocol = Protocol::HttpSegments,
             word => {
                 if let Some(named) = Protocol::ALL.into_iter().find(|one| one.as_str() == word) {
                     protocol = named;
                 } else {
-                    client = word.parse().map_err(|_| AS_WORDS.to_owned())?;
+                    let words = || format!("{AS_WORDS}; {}, hls, dash", protocols());
+                    client = word.parse().map_err(|_| words())?;
                 }
             }
         }

@@ -372,6 +372,48 @@ mod tests {
         found
     }
 
+    /// What operators may besides what viewers may, and what only administrators may.
+    const CHANGES: [(Role, &str, &str); 14] = [
+        (Role::Admin, "delete", "/api/v1/origins/{id}"),
+        (Role::Operator, "post", "/api/v1/origins/{id}/drain"),
+        (Role::Operator, "post", "/api/v1/origins/{id}/disable"),
+        (Role::Operator, "post", "/api/v1/origins/{id}/undrain"),
+        (Role::Operator, "post", "/api/v1/proxy/drain"),
+        (Role::Operator, "post", "/api/v1/proxy/undrain"),
+        (Role::Operator, "delete", "/api/v1/streams/{*stream}"),
+        (Role::Operator, "delete", "/api/v1/sessions/{id}"),
+        (Role::Operator, "get", "/api/v1/sessions/{id}/tap"),
+        (Role::Operator, "post", "/api/v1/bans"),
+        (Role::Operator, "delete", "/api/v1/bans/{ban}"),
+        (Role::Operator, "post", "/api/v1/moves"),
+        (Role::Origin, "post", "/api/v1/srs/register"),
+        (Role::Origin, "post", "/api/v1/hooks/srs"),
+    ];
+
+    #[test]
+    fn every_route_is_for_the_role_that_it_is_meant_for() {
+        let open = |route: &Route| {
+            matches!(
+                route.surface,
+                Surface::Console | Surface::Health | Surface::Metrics
+            )
+        };
+        let mut left = CHANGES.to_vec();
+        for route in table().iter().filter(|route| !open(route)) {
+            let named =
+                |change: &(Role, &str, &str)| (change.1, change.2) == (route.method, route.path);
+            let expected = match left.iter().position(named) {
+                Some(at) => left.remove(at).0,
+                None => {
+                    assert_eq!(route.method, "get", "{}: what else changes", route.path);
+                    Role::Viewer
+                }
+            };
+            assert_eq!(route.least, expected, "{} {}", route.method, route.path);
+        }
+        assert!(left.is_empty(), "no such route: {left:?}");
+    }
+
     #[test]
     fn the_document_lists_every_route_and_no_other() {
         let mut documented = documented();

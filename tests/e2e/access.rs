@@ -7,13 +7,18 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use hmac::{Hmac, Mac};
 use sha1::Sha1;
 use sluicegate_core::access::keys::line;
+use sluicegate_core::access::signed::ours::{Terms, sign};
+use sluicegate_core::stream::{Action, StreamUrl};
 
+use crate::support::browser::Browser;
+use crate::support::rtc::{RtcOrigin, page_folder};
 use crate::support::rtsp::RtspServer;
 use crate::support::srt::{call, srt_url};
 use crate::support::{
     NginxRtmp, NodeMediaServer, Origin, Page, Player, Proxy, Publisher, Registrar, SrtOrigin, Tree,
     http, machine, wait_for,
 };
+use crate::webrtc::page;
 
 const KEY: &str = "Zm9yLW5vYm9keXMtZXllcw";
 
@@ -27,17 +32,29 @@ fn guarded(action: &str) -> String {
 
 /// No output, page, metric or answer of the API shows one of `secrets`.
 pub(crate) fn are_secret(proxy: &Proxy, secrets: &[&str]) {
+    are_secret_to(proxy, &[], secrets);
+}
+
+/// The same, where the API asks for these headers.
+pub(crate) fn are_secret_to(proxy: &Proxy, headers: &[&str], secrets: &[&str]) {
     let mut told = proxy.output();
     for path in [
         "/metrics",
         "/api/v1/sessions",
         "/api/v1/sessions/ended",
-        "/api/v1/events",
+        "/api/v1/events?limit=200",
         "/api/v1/streams",
         "/api/v1/origins",
+        "/api/v1/attention",
+        "/api/v1/settings",
+        "/api/v1/bans",
+        "/api/v1/links?stream=live/a",
+        "/api/v1/proxy",
         "/api/v1/explain?stream=live/a",
     ] {
-        told.push_str(&proxy.system("GET", path).text());
+        let answer = http::request(proxy.system, "GET", path, headers, "");
+        assert_eq!(answer.status, 200, "{path}");
+        told.push_str(&answer.text());
     }
     for secret in secrets {
         let shown = told.lines().find(|line| line.contains(secret));
@@ -206,4 +223,97 @@ fn a_stolen_link_plays_for_nobody_after_its_end_or_without_its_seal() {
     assert!(problem.contains("LoadError"), "{problem}");
     let refused = Player::open(&url).wait_end();
     assert!(!refused.status.success(), "{}", refused.errors);
+}
+
+#[test]
+fn chromium_sends_and_watches_with_its_token_only() {
+    let _turn = machine::share();
+    let origin = RtcOrigin::start("guarded");
+    let folder = page_folder().display().to_string();
+    let rules = guarded("any");
+    let proxy = Proxy::start(&format!(
+        "http.static_files = {folder:?}\n{rules}protocol = \"webrtc\"\ntake_out = true\n"
+    ));
+    origin.register(&proxy);
+    let refused = Browser::open(&page(&proxy, "publish", "camera"));
+    let shown = refused.wait_video("a refusal", |shown| shown["problem"].is_string());
+    assert!(shown["problem"].to_string().contains("401"), "{shown}");
+    assert!(!origin.was_asked_for("camera"), "a refusal dials nobody");
+    drop(refused);
+    let pages = ["publish", "play"].map(|action| {
+        let page = format!("{}&token={KEY}", page(&proxy, action, "camera"));
+        let browser = Browser::open(&page);
+        browser.wait_video("frames", |shown| {
+            shown["call"]["frames"].as_u64() >= Some(20)
+        });
+        browser
+    });
+    drop(pages);
+    let offer = origin.wait("an offer", |event| event["event"] == "offer");
+    assert!(offer["headers"]["Authorization"].is_null(), "{offer}");
+    are_secret(&proxy, &[KEY]);
+}
+
+/// A proxy that wants signatures, a live stream, and the addresses of its master playlist and of a bare one, whose signatures
+/// are over after `life`.
+fn signed(life: Duration, rule: &str) -> (Proxy, Tree, [String; 2]) {
+    const SECRET: &str = "the-secret-of-this-website";
+    let tree = Tree::start("tree");
+    let proxy = Proxy::start(&format!(
+        "[[check]]\nname = \"links\"\nkind = \"signed\"\nsecrets = [\"{SECRET}\"]\n\
+         [[access]]\nall = [\"links\"]\n{rule}\n"
+    ));
+    proxy.register(&tree.registration());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let end = (now.expect("after 1970") + life).as_secs();
+    let urls = [("fmp4", "fmp4/master.m3u8"), ("full", "full.m3u8")].map(|(stream, path)| {
+        let stream = StreamUrl::new("", "live", stream).expect("a name");
+        let terms = Terms {
+            action: Action::Play,
+            stream: &stream,
+            end,
+            viewer: Some("seven"),
+            address: None,
+        };
+        format!("http://{}/live/{path}?{}", proxy.http, sign(&terms, SECRET))
+    });
+    (proxy, tree, urls)
+}
+
+#[test]
+fn hls_js_outlives_its_signature_and_is_judged_again_by_it() {
+    let _turn = machine::share();
+    let (proxy, _tree, urls) = signed(Duration::from_secs(20), "recheck = 5\ntake_out = true");
+    let pages = urls.each_ref().map(|url| Page::hls(url));
+    for page in pages {
+        let (reloads, changed) = page.wait_time(Duration::from_secs(35));
+        assert!(reloads > 5, "{reloads} reloads");
+        assert_eq!(changed, 0, "a segment has one URL");
+    }
+    wait_for("the end of the signature", Duration::from_secs(30), || {
+        let status = http::request(proxy.http, "GET", path_of(&urls[1]), &[], "").status;
+        (status == 403).then_some(())
+    });
+}
+
+fn path_of(url: &str) -> &str {
+    let (_, rest) = url.split_once("://").expect("a scheme");
+    rest.find('/')
+        .and_then(|at| rest.get(at..))
+        .expect("a path")
+}
+
+/// `scripts/long hls`: viewings that began with signatures for five minutes, while the hour changes.
+#[test]
+#[ignore = "takes as long as people watch"]
+fn long_hls_by_signatures_of_five_minutes() {
+    let _turn = machine::share();
+    let minutes = std::env::var("MINUTES").map_or(90, |text| text.parse().expect("a number"));
+    let (_proxy, _tree, urls) = signed(Duration::from_secs(300), "recheck = 60");
+    let pages = urls.each_ref().map(|url| Page::hls(url));
+    for page in pages {
+        let (reloads, changed) = page.wait_time(Duration::from_secs(minutes * 60));
+        println!("{minutes} minutes, {reloads} reloads, {changed} segments with another URL");
+        assert_eq!(changed, 0, "a segment has one URL");
+    }
 }

@@ -150,3 +150,31 @@ async fn the_gate_asks_no_store_where_no_limit_is_for_the_cluster() {
     let asked = store_operations(&house) - before;
     assert!(asked <= own, "{asked} calls for 300 requests");
 }
+
+#[tokio::test]
+async fn while_the_store_is_away_each_proxy_counts_alone() {
+    let redis = RedisServer::start();
+    let settings = on_a_redis(&redis, "[[limit]]\nper = \"stream\"\nviewers = 2\n");
+    let (a, b) = met([&settings, &settings]).await;
+    let origin = Stub::start(Manner::Grants).await;
+    for house in [&a, &b] {
+        house.register("origin", origin.at);
+    }
+    let one = a.ask(Action::Play, "live/a").await;
+    let two = b.ask(Action::Play, "live/a").await;
+    assert!(one.has_started() && two.has_started());
+    let full = async |house: &House| !house.ask(Action::Play, "live/a").await.has_started();
+    until_told("it knows of the other's viewer", async || full(&b).await).await;
+    redis.freeze();
+    let mut three = None;
+    until_told("the other's viewer counts no more", async || {
+        let player = b.ask(Action::Play, "live/a").await;
+        three = player.has_started().then_some(player);
+        three.is_some()
+    })
+    .await;
+    assert!(full(&b).await, "its own two do");
+    redis.thaw();
+    until_told("they count together again", async || full(&a).await).await;
+    drop((one, two, three));
+}

@@ -468,7 +468,7 @@ async fn an_explanation_says_which_rule_decides_and_dials_nobody() {
     let unknown = ask("publish+bearer%3Dx").await;
     assert_eq!(unknown["may"], false, "{unknown}");
     assert_eq!(unknown["reason"], "the key is not known", "{unknown}");
-    let player = ask("play").await;
+    let player = ask("play+over+hls+from+192.0.2.1").await;
     assert_eq!(
         (player["may"].as_bool(), player["rule"].is_null()),
         (Some(true), true),
@@ -528,6 +528,22 @@ async fn a_token_does_what_its_role_says() {
         200,
         "health is for everybody"
     );
+    // Whoever is taken off the list has no rights any more.
+    rewrite(
+        &file(&folder),
+        &tokens
+            .replace("\"admin\"", "\"former\"")
+            .replace("role = \"former\"", "role = \"origin\""),
+    );
+    let ask = async |name: &str| {
+        let request = format!(
+            "GET /api/v1/sessions HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer token-{name}\r\nConnection: close\r\n\r\n",
+            house.at.system
+        );
+        talk(house.at.system, &request).await.0
+    };
+    crate::house::until_told("the role is another", async || ask("admin").await == 403).await;
+    assert_eq!(ask("viewer").await, 200, "others have theirs");
 }
 
 /// A live playlist with one piece, and its URIs as a viewer gets them.

@@ -60,7 +60,18 @@ impl Browser {
     /// `colours` in the picture, and `problem` if the page reports one.
     #[track_caller]
     pub(crate) fn wait_video(&self, what: &str, pick: impl Fn(&Value) -> bool) -> Value {
-        self.program.wait_line(what, PATIENCE, |line| {
+        self.wait_video_within(PATIENCE, what, pick)
+    }
+
+    /// The same, with a deadline of its own.
+    #[track_caller]
+    pub(crate) fn wait_video_within(
+        &self,
+        patience: Duration,
+        what: &str,
+        pick: impl Fn(&Value) -> bool,
+    ) -> Value {
+        self.program.wait_line(what, patience, |line| {
             if line.error {
                 return None;
             }

@@ -1,5 +1,7 @@
 //! Pages with a player of segmented formats, on a server of their own: they play from another web origin.
 
+use std::time::Duration;
+
 use super::browser::Browser;
 use super::http::{Answer, Server};
 use super::machine::peer_file;
@@ -15,6 +17,16 @@ impl Page {
     pub(crate) fn hls(url: &str) -> Self {
         let play = "const hls = new Hls({ lowLatencyMode: true, fragLoadPolicy: policy, playlistLoadPolicy: policy });
             hls.on(Hls.Events.ERROR, (_, error) => (error.fatal || error.response?.code >= 400) && say(error.details));
+            const links = new Map();
+            window.callStats = { reloads: 0, changed: 0 };
+            hls.on(Hls.Events.LEVEL_UPDATED, (_, { details }) => {
+                window.callStats.reloads += 1;
+                for (const { sn, url } of details.fragments) {
+                    if ((links.get(sn) ?? url) !== url) window.callStats.changed += 1;
+                    links.set(sn, url);
+                }
+                for (const sn of links.keys()) if (sn < details.startSN) links.delete(sn);
+            });
             hls.loadSource(url);
             hls.attachMedia(video);";
         Self::open("node_modules/hls.js/dist/hls.min.js", play, url)
@@ -53,6 +65,23 @@ impl Page {
             browser,
             _server: server,
         }
+    }
+
+    /// Watches until its place in the stream is so far on, and returns how often hls.js fetched its playlist again, and how
+    /// often a segment had another URL then.
+    ///
+    /// # Panics
+    /// When the player reports a problem.
+    #[track_caller]
+    pub(crate) fn wait_time(&self, time: Duration) -> (u64, u64) {
+        let (what, patience) = (format!("{time:?}"), time * 2 + Duration::from_secs(60));
+        let shown = self.browser.wait_video_within(patience, &what, |shown| {
+            let reached = shown["time"].as_f64().unwrap_or(0.0);
+            shown["problem"].is_string() || reached >= time.as_secs_f64()
+        });
+        assert!(shown["problem"].is_null(), "{shown}");
+        let count = |name: &str| shown["call"][name].as_u64().expect("a number");
+        (count("reloads"), count("changed"))
     }
 
     /// What the player reports as a problem, once it does, where no frame is shown.
