@@ -4,6 +4,8 @@
 
 #[path = "../../fuzz/laws/amf0.rs"]
 pub mod amf0;
+#[path = "../../fuzz/laws/blocks.rs"]
+pub mod blocks;
 #[path = "../../fuzz/laws/chunk.rs"]
 pub mod chunk;
 #[path = "../../fuzz/laws/dash.rs"]
@@ -68,6 +70,7 @@ type Law = fn(&[u8]);
 
 const LAWS: &[(&str, Law)] = &[
     ("amf0", amf0::law),
+    ("blocks", blocks::law),
     ("chunk", chunk::law),
     ("dash", dash::law),
     ("dialects", dialects::law),

@@ -643,6 +643,7 @@ impl Wire {
     fn read(&mut self, mut bytes: &[u8]) -> Vec<(u8, u32, Vec<u8>)> {
         let mut messages = Vec::new();
         let envelope = match self.framing {
+            Framing::Blocks(_) => panic!("the feed has messages"),
             Framing::Flv(envelope) => envelope,
             Framing::Rtmp { .. } => {
                 while let Some(message) = self.chunks.read(&mut bytes).expect("chunks") {

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::blocks::Block;
 use super::gop::{Cache, Clock, HeaderCursor, MediaMessage};
-use super::part::{Content, Part, without_set_data_frame};
+use super::part::{Content, Part, Tracks, without_set_data_frame};
 use super::timeline::Timeline;
 use crate::rtmp::message::{Message, kind};
 
@@ -28,6 +29,10 @@ pub struct Feed {
     group_length: u64,
     /// When the current source began, on the feed's clock.
     began: Option<u64>,
+    /// When the first block was pushed.
+    first_block: Option<Instant>,
+    /// It holds blocks, and no messages.
+    has_blocks: bool,
 }
 
 /// Something that happened to a feed, for its branches.
@@ -53,7 +58,52 @@ impl Feed {
             group_start: None,
             group_length: 0,
             began: None,
+            first_block: None,
+            has_blocks: false,
         }
+    }
+
+    /// Takes the next block of a stream in a format of its own, which came at `now`, and gives the changes that it is:
+    /// one, or two where a player that begins there has to be given something before. A feed has either blocks or
+    /// messages.
+    ///
+    /// Blocks say nothing of time, so that a viewer's lag is measured by when they came.
+    pub fn push_block(
+        &mut self,
+        block: Block,
+        now: Instant,
+    ) -> impl Iterator<Item = Change> + use<> {
+        let first = *self.first_block.get_or_insert(now);
+        let passed = now.saturating_duration_since(first).as_millis();
+        let time = u64::try_from(passed).unwrap_or(u64::MAX);
+        let Block { entry, bytes } = block;
+        let is_entry = entry.is_some();
+        let before = entry.filter(|before| !before.is_empty());
+        let message = |feed: &Self, kind, body, starts_group| MediaMessage {
+            kind,
+            content: Content {
+                part: if starts_group {
+                    Part::Keyframe
+                } else {
+                    Part::Frame
+                },
+                tracks: Tracks::none(),
+            },
+            body,
+            time,
+            discontinuity: feed.cache.discontinuity(),
+            generation: feed.generation(),
+            starts_group,
+            repeats: false,
+        };
+        let starts_by_itself = is_entry && before.is_none();
+        let before = before.map(|body| message(self, BEFORE_BLOCK, body, true));
+        let block = message(self, BLOCK, bytes, starts_by_itself);
+        let messages: Vec<_> = before.into_iter().chain([block]).collect();
+        for message in &messages {
+            self.keep(message);
+        }
+        messages.into_iter().map(Change::Message)
     }
 
     /// Takes the next message of the pull, which came at `now`. None: it is nothing for viewers (commands, the end
@@ -135,6 +185,7 @@ impl Feed {
             timeline: Timeline::default(),
             awaiting: None,
             pictures_here: false,
+            enters: false,
             skips: 0,
             skipped_at: [None; MAX_SKIPS],
         }
@@ -213,6 +264,7 @@ impl Feed {
             }
         }
         self.began.get_or_insert(message.time);
+        self.has_blocks |= message.kind == BLOCK;
         self.cache.keep(message);
     }
 
@@ -298,6 +350,8 @@ pub struct Place {
     awaiting: Option<u64>,
     /// Whether anything of a picture came since the last discontinuity.
     pictures_here: bool,
+    /// Whether blocks are left out until one that a player can begin with.
+    enters: bool,
     skips: u64,
     skipped_at: [Option<Instant>; MAX_SKIPS],
 }
@@ -338,6 +392,7 @@ impl Place {
         let next = feed.cache.get(self.at);
         self.time = next.map_or_else(|| feed.cache.newest(), |next| next.time);
         self.pictures_here = feed.shows().1;
+        self.enters = true;
         let pictures = self.timeline.has_pictures() && keyframe.is_none();
         self.awaiting = pictures.then(|| feed.cache.newest());
     }
@@ -347,8 +402,8 @@ impl Place {
         let slow = feed.lag_ms(self) > feed.max_lag.max(feed.group_length);
         let ahead = match feed.cache.keyframe() {
             Some(keyframe) => keyframe > self.at,
-            // Sound alone may go on anywhere, pictures only from a keyframe.
-            None => !self.timeline.has_pictures(),
+            // Sound alone may go on anywhere, pictures and blocks only where a player can begin.
+            None => !self.timeline.has_pictures() && !feed.has_blocks,
         };
         let lost = self.at < feed.cache.first();
         if !(lost || slow && ahead) {
@@ -392,6 +447,9 @@ impl Place {
     /// The viewer's timestamp of the next message of the log; None: it is of no use to it.
     fn take(&mut self, message: &MediaMessage) -> Option<u64> {
         self.time = message.time;
+        if matches!(message.kind, BEFORE_BLOCK | BLOCK) {
+            return self.take_block(message).then_some(message.time);
+        }
         if message.discontinuity != self.discontinuity {
             self.discontinuity = message.discontinuity;
             self.timeline.join_all();
@@ -428,6 +486,17 @@ impl Place {
         }
         self.timeline.stamp(message)
     }
+
+    /// Whether a block is sent, or what stands before one: that only to those who begin there.
+    fn take_block(&mut self, message: &MediaMessage) -> bool {
+        if message.discontinuity != self.discontinuity {
+            self.discontinuity = message.discontinuity;
+            self.enters = true;
+        }
+        let begins = self.enters && message.starts_group;
+        self.enters &= !message.starts_group;
+        begins || (message.kind == BLOCK && !self.enters)
+    }
 }
 
 /// What viewers get of a message; None: nothing.
@@ -449,6 +518,10 @@ fn shown(message: Message) -> Option<(u8, Bytes)> {
     (body.len() <= MAX_BODY).then_some((kind, body))
 }
 
+/// The kind of bytes that are shown as they came. RTMP gives the number to no message.
+pub const BLOCK: u8 = 0;
+/// The kind of what a player has to be given before the block that follows. No media of RTMP has the number.
+pub const BEFORE_BLOCK: u8 = 1;
 /// The longest body that RTMP and FLV can frame (RTMP 1.0 §5.3.1.2.1).
 const MAX_BODY: usize = (1 << 24) - 1;
 /// How long the tracks of a source may be unknown, in milliseconds: by then, encoders have sent something of each.

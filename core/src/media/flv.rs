@@ -4,7 +4,7 @@
 //! into the other by changing the frame around it.
 
 use crate::read::{Reader, Truncated};
-use crate::rtmp::message::kind;
+use crate::rtmp::message::{Message, kind};
 
 /// One tag, borrowed from the bytes it was read from (FLV v10.1 §E.4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,9 +118,59 @@ pub fn write_tag(tag: &Tag<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(&(TAG_HEADER_BYTES + length).to_be_bytes());
 }
 
+/// Reads the messages of an FLV stream that comes in any pieces, from its file header on.
+#[derive(Debug, Default)]
+pub struct LiveReader {
+    has_begun: bool,
+    /// The start of a tag whose end has not come.
+    partial: Vec<u8>,
+}
+
+impl LiveReader {
+    /// Takes the next bytes, and appends the messages that are whole with them.
+    ///
+    /// # Errors
+    /// What is wrong with the stream, or [`FlvError::Truncated`] where a tag is longer than [`MAX_PARTIAL`]; nothing more
+    /// can be read then.
+    pub fn feed(&mut self, bytes: &[u8], messages: &mut Vec<Message>) -> Result<(), FlvError> {
+        self.partial.extend_from_slice(bytes);
+        let mut reader = Reader::new(&self.partial);
+        let outcome = loop {
+            let read = if self.has_begun {
+                read_tag(&mut reader).map(|tag| messages.push(tag.into()))
+            } else {
+                read_header(&mut reader)
+            };
+            if let Err(error) = read {
+                break error;
+            }
+            self.has_begun = true;
+        };
+        let read = self.partial.len() - reader.remaining();
+        self.partial.drain(..read);
+        match outcome {
+            FlvError::Truncated if self.partial.len() <= MAX_PARTIAL => Ok(()),
+            error => Err(error),
+        }
+    }
+}
+
+impl From<Tag<'_>> for Message {
+    fn from(tag: Tag<'_>) -> Self {
+        Self {
+            timestamp: tag.timestamp,
+            kind: tag.kind,
+            stream_id: 1,
+            payload: tag.payload.to_vec(),
+        }
+    }
+}
+
 const SIGNATURE: &[u8] = b"FLV\x01";
 const HEADER_BYTES: u32 = 9;
 const TAG_HEADER_BYTES: u32 = 11;
+/// Bytes of a tag that is not complete yet; a picture of a good camera has some hundred thousand.
+pub const MAX_PARTIAL: usize = 4 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -196,6 +246,26 @@ mod tests {
             let mut reader = Reader::new(&bytes);
             prop_assert_eq!(read_tag(&mut reader), Ok(tag));
             prop_assert_eq!(reader.remaining(), 0);
+        }
+
+        #[test]
+        fn any_split_of_a_stream_gives_the_same_messages(
+            bodies in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 0..12),
+            sizes in prop::collection::vec(1usize..40, 1..12),
+        ) {
+            let mut bytes = header(true, true).to_vec();
+            for (number, payload) in bodies.iter().enumerate() {
+                write_tag(&Tag { kind: kind::VIDEO, timestamp: number as u32, payload }, &mut bytes);
+            }
+            let mut reader = LiveReader::default();
+            let (mut messages, mut rest, mut sizes) = (Vec::new(), bytes.as_slice(), sizes.into_iter().cycle());
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at(sizes.next().unwrap_or(1).min(rest.len()));
+                prop_assert_eq!(reader.feed(now, &mut messages), Ok(()));
+                rest = later;
+            }
+            let read: Vec<_> = messages.into_iter().map(|message| message.payload).collect();
+            prop_assert_eq!(read, bodies);
         }
 
         #[test]

@@ -13,7 +13,8 @@ use crate::rtmp::message::kind;
 /// all clones share the body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MediaMessage {
-    /// 8 audio, 9 video, 18 data: RTMP's message type, and FLV's type of tag.
+    /// 8 audio, 9 video, 18 data: RTMP's message type, and FLV's type of tag. Or one of those of
+    /// [`feed`](super::feed), for a stream in a format of its own.
     pub kind: u8,
     /// What it is, and of which tracks.
     pub content: Content,

@@ -1,5 +1,6 @@
 //! Media as it is carried, independent of the protocol that carries it.
 
+pub mod blocks;
 pub mod fanout;
 pub mod feed;
 pub mod flv;

@@ -1,5 +1,6 @@
 //! An FLV file from the middle of a session: RTMP chunks, or HTTP-FLV in whichever framing it comes.
 
+pub use crate::media::flv::MAX_PARTIAL;
 use crate::media::flv::{self, FlvError, Tag};
 use crate::media::part::{Content, Tracks, without_set_data_frame};
 use crate::read::Reader;
@@ -212,12 +213,7 @@ impl Tags {
         let mut reader = Reader::new(&self.body);
         let readable = loop {
             match flv::read_tag(&mut reader) {
-                Ok(tag) => messages.push(Message {
-                    timestamp: tag.timestamp,
-                    kind: tag.kind,
-                    stream_id: 1,
-                    payload: tag.payload.to_vec(),
-                }),
+                Ok(tag) => messages.push(tag.into()),
                 Err(FlvError::Truncated) => break Some(()),
                 Err(_) => break None,
             }
@@ -243,8 +239,6 @@ fn size_line(bytes: &[u8]) -> Option<usize> {
     (begins && count <= 8 && size <= MAX_CHUNK).then_some(size)
 }
 
-/// Bytes of messages that are not complete yet; a picture of a good camera has some hundred thousand.
-pub const MAX_PARTIAL: usize = 4 * 1024 * 1024;
 /// A stream that is none costs a search each time. One that begins in the middle of a chunk is lost once.
 const MAX_LOST: u32 = 64;
 const MAX_CHUNK: usize = 1 << 30;

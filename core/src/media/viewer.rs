@@ -1,4 +1,5 @@
-//! The bytes of one viewer: FLV tags or RTMP messages around bodies that all viewers of a feed share.
+//! The bytes of one viewer: FLV tags or RTMP messages around bodies that all viewers of a feed share, or blocks as they
+//! came.
 //!
 //! Each viewer has headers with timestamps of its own, a dozen bytes for each message; bodies are not copied but
 //! handed to the socket where they are, by a vectored write.
@@ -15,6 +16,8 @@ use crate::rtmp::message::{chunk_stream, kind};
 /// How a viewer's messages are framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
+    /// Blocks as they came, of a feed that has them.
+    Blocks(Envelope),
     /// An FLV file that never ends.
     Flv(Envelope),
     /// RTMP messages in chunks, each message with a type 0 header, so that nothing depends on what went before.
@@ -26,10 +29,10 @@ pub enum Framing {
     },
 }
 
-/// What an FLV file travels in.
+/// What an FLV file or blocks travel in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Envelope {
-    /// The chunked coding of HTTP/1.1, a chunk for each tag (RFC 9112 §7.1).
+    /// The chunked coding of HTTP/1.1, a chunk for each tag or block (RFC 9112 §7.1).
     Chunked,
     /// Nothing: it ends with its connection.
     None,
@@ -75,7 +78,7 @@ impl Viewer {
     pub fn new(framing: Framing, feed: &Feed) -> Self {
         let start = match framing {
             Framing::Flv(_) => Start::Announced,
-            Framing::Rtmp { .. } => Start::Bare,
+            Framing::Blocks(_) | Framing::Rtmp { .. } => Start::Bare,
         };
         Self {
             framing,
@@ -321,6 +324,10 @@ impl<'a> Batch<'a> {
     fn put(&mut self, framing: Framing, unit: Unit<&'a MediaMessage>, skip: usize) {
         self.skip = skip;
         let whole = match (framing, unit) {
+            (Framing::Blocks(_), Unit::Announcement { .. }) => true,
+            (Framing::Blocks(envelope), Unit::Message { message, .. }) => {
+                self.put_block(envelope, &message.body)
+            }
             (Framing::Flv(envelope), Unit::Announcement { audio, video }) => {
                 let header = flv::header(audio, video);
                 let mut head = Short::default();
@@ -347,6 +354,19 @@ impl<'a> Batch<'a> {
             *end = self.total;
             self.ends.count += 1;
         }
+    }
+
+    fn put_block(&mut self, envelope: Envelope, bytes: &'a [u8]) -> bool {
+        let mut head = Short::default();
+        envelope.open(bytes.len(), &mut head);
+        self.own(&head);
+        if !self.body(bytes) {
+            return false;
+        }
+        let mut tail = Short::default();
+        envelope.close(&mut tail);
+        self.own(&tail);
+        true
     }
 
     fn put_tag(&mut self, envelope: Envelope, message: &'a MediaMessage, time: u64) -> bool {
