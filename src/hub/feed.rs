@@ -9,11 +9,11 @@ use std::time::Instant;
 use sluicegate_core::media::feed::{Change, Feed as Media};
 use sluicegate_core::media::viewer::{Framing, Viewer};
 use sluicegate_core::place::leg::LegEnd;
-use sluicegate_core::rtmp::message::Message;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::branch::{self, Branch};
 use super::seat::Seat;
+use super::source::Batch;
 use super::{Inner, Wanted, pull};
 use crate::bell;
 use crate::proxy::Refusal;
@@ -236,21 +236,35 @@ impl Feed {
         bell::once(&self.left, || (!self.has_viewers()).then_some(())).await;
     }
 
-    /// Takes what the origin sent, and tells every branch. `interrupts`: the stream's publisher has left after it.
-    pub(super) fn push(&self, messages: impl Iterator<Item = Message>, interrupts: bool) {
+    /// Takes what the origin sent, and tells every branch.
+    pub(super) fn push(&self, batch: &mut Batch) {
+        if batch.is_empty() {
+            return;
+        }
         let now = Instant::now();
         let mut home = self.lock();
         let mut changes = Vec::new();
         if self.sheds.swap(false, Ordering::Relaxed) {
             changes.push(home.media.shed());
         }
-        changes.extend(messages.filter_map(|message| home.media.push(message, now)));
-        if interrupts {
-            changes.push(home.media.interrupt());
+        let media = &mut home.media;
+        let messages = batch.messages.drain(..);
+        changes.extend(messages.filter_map(|message| media.push(message, now)));
+        let blocks = batch.blocks.drain(..);
+        changes.extend(blocks.flat_map(|block| media.push_block(block, now)));
+        if std::mem::take(&mut batch.unpublished) {
+            changes.push(media.interrupt());
         }
         if !changes.is_empty() {
             self.tell(home, changes);
         }
+    }
+
+    /// The source is gone, or its publisher is.
+    pub(super) fn interrupt(&self) {
+        let mut home = self.lock();
+        let changes = vec![home.media.interrupt()];
+        self.tell(home, changes);
     }
 
     /// Lets go of all messages when the next ones come, so that what has just come is shown.

@@ -5,14 +5,12 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use sluicegate_core::fleet::origin::OriginId;
-use tokio::io::AsyncReadExt;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use super::Inner;
 use super::feed::{Feed, Loan};
-use super::player::write;
-use super::pull::{Asked, ask, is_shown, take};
+use super::pull::{Asked, find};
 use crate::proxy::PieceGuard;
 use crate::sessions::{KEYFRAME_WITHIN, Pull};
 
@@ -85,8 +83,7 @@ impl<'a> Follower<'a> {
         let (place, loan, pull) = (self.place, self.loan, self.pull);
         let wanted = wanted.clone();
         let asked = async move {
-            let ask = |attempt| ask(shared, feed.wanted(), loan, attempt);
-            let asked = match place.dial_after(None, ask, |_| true).await {
+            let asked = match find(shared, feed.wanted(), place, loan, None).await {
                 Ok(asked) => asked,
                 Err(refusal) => {
                     debug!(pull = pull.id, %refusal, "pull cannot follow its stream yet");
@@ -105,18 +102,12 @@ impl<'a> Follower<'a> {
 
 /// Reads until media comes.
 async fn until_media(mut asked: Asked) -> Option<Asked> {
-    let player = &mut asked.player;
-    let mut buffer = Vec::with_capacity(READ);
-    while !player.messages.iter().any(is_shown) {
-        buffer.clear();
-        let read = player.socket.read_buf(&mut buffer).await;
-        player.came += read.ok().filter(|count| *count > 0)?;
-        player.client.feed(&buffer).ok()?;
-        // That nobody publishes it there yet is no end.
-        take(&mut player.client, &mut player.messages);
-        write(&mut player.socket, &mut player.client).await.ok()?;
+    while !asked.batch.has_media() {
+        asked.came += asked.source.read(Instant::now()).await.ok()?;
+        asked.source.take(&mut asked.batch).await.ok()?;
     }
-    player.unpublished = false;
+    // That nobody published it there yet was no end.
+    asked.batch.unpublished = false;
     Some(asked)
 }
 
@@ -124,5 +115,3 @@ async fn until_media(mut asked: Asked) -> Option<Asked> {
 const SOON: Duration = Duration::from_secs(1);
 /// How long it may take otherwise: as long as its publisher may send no keyframe.
 const LONGEST: Duration = KEYFRAME_WITHIN;
-/// One read before there is media.
-const READ: usize = 16 * 1024;

@@ -9,6 +9,7 @@
 //! | `feed` | a feed in the table: who pulls it, who watches, its branches |
 //! | `player` | playing a stream of an origin ourselves |
 //! | `pull` | the leg that fills a feed |
+//! | `source` | what that leg brings: messages by RTMP, or a body over HTTP |
 //! | `held` | the time in which the viewers of a pull get nothing |
 //! | `branch` | a feed on one worker, and the pass over its viewers |
 //! | `body` | a viewer whose connection hyper has |
@@ -24,6 +25,7 @@ mod player;
 mod pull;
 mod seat;
 mod shadow;
+mod source;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -32,9 +34,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::media::blocks::Format;
 use sluicegate_core::media::fanout::{Mode, Modes, part_of_query, rest_of_query};
-use sluicegate_core::media::viewer::Envelope;
-use sluicegate_core::stream::{Action, PlacementKey, Protocol, StreamUrl};
+use sluicegate_core::media::viewer::{Envelope, Framing};
+use sluicegate_core::stream::{Action, PlacementKey, Protocol, Service, StreamUrl};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -138,6 +141,9 @@ struct FeedKey {
     stream: PlacementKey,
     /// What else is in the query.
     rest: Box<str>,
+    /// The format in which it is pulled, and shown as it comes; `None` where messages are told apart, and each viewer has
+    /// them in its own protocol.
+    format: Option<Format>,
 }
 
 impl Hub {
@@ -171,8 +177,15 @@ impl Hub {
     /// What `request` asks for, if it is one that may share a pull. It has to be looked at before the session is opened,
     /// which keeps no credentials.
     pub fn wish(&self, request: &Request) -> Option<Wish> {
-        let merges = matches!(request.protocol, Protocol::HttpFlv | Protocol::Rtmp)
-            && request.action == Action::Play;
+        let has_feeds = matches!(
+            request.protocol,
+            Protocol::HttpAac
+                | Protocol::HttpFlv
+                | Protocol::HttpMp3
+                | Protocol::HttpTs
+                | Protocol::Rtmp
+        );
+        let merges = has_feeds && request.action == Action::Play;
         let mode = self.shared.settings.modes.of(&request.stream);
         if !merges || mode == Mode::Off {
             return None;
@@ -201,6 +214,7 @@ impl Hub {
             key: FeedKey {
                 stream: self.shared.proxy.key(&request.stream),
                 rest: rest.into(),
+                format: Format::of(request.protocol),
             },
             stream: request.stream.clone(),
             is_checked: wish.is_checked,
@@ -282,9 +296,9 @@ pub enum NotJoined {
 
 impl NotJoined {
     fn of(session: Session, refusal: Refusal) -> Self {
-        let by_http = session.row().request.protocol == Protocol::HttpFlv;
+        let by_http = session.row().request.protocol.service() == Service::Http;
         match refusal {
-            // Pulls speak RTMP, and the origin may not.
+            // Shadows speak RTMP, and the origin may not.
             Refusal::WrongService { .. } | Refusal::NoOrigin { .. } if by_http => {
                 Self::Alone(session)
             }
@@ -377,10 +391,18 @@ impl Joined {
         Watching::begin(self, Some(wire), first, voice)
     }
 
+    /// How its stream is framed over HTTP, in `envelope`.
+    pub fn framing(&self, envelope: Envelope) -> Framing {
+        match self.visit.feed.wanted().key.format {
+            Some(_) => Framing::Blocks(envelope),
+            None => Framing::Flv(envelope),
+        }
+    }
+
     /// Makes a body of the feed, for a connection that hyper has. It has to be called on the worker whose the
     /// connection is.
     pub fn show(self) -> Shown {
-        let voice = ViewerProtocol::Flv(Envelope::None);
+        let voice = ViewerProtocol::Http(self.framing(Envelope::None));
         Shown::new(Watching::begin(self, None, Vec::new(), voice))
     }
 }

@@ -1,26 +1,24 @@
-//! The leg that fills a feed: one RTMP player for all viewers.
+//! The leg that fills a feed: one player for all viewers.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use sluicegate_core::dialect::Dialect;
 use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::media::blocks::Format;
 use sluicegate_core::place::leg::LegEnd;
-use sluicegate_core::rtmp::aggregate;
-use sluicegate_core::rtmp::client::{Client, ClientEvent};
-use sluicegate_core::rtmp::message::{EnhancedRtmp, Message, kind};
-use sluicegate_core::stream::{Action, DEFAULT_VHOST, Protocol, StreamUrl};
-use tokio::io::AsyncReadExt;
+use sluicegate_core::rtmp::client::Client;
+use sluicegate_core::rtmp::message::EnhancedRtmp;
+use sluicegate_core::stream::{Action, DEFAULT_VHOST, Protocol, Service, StreamUrl};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, info};
 
 use super::feed::{Feed, Loan};
 use super::follow::Follower;
 use super::held::Holding;
-use super::player::{Player, address, says_unpublished, seed, write};
+use super::player::{Player, address, seed};
+use super::source::{Batch, HttpSource, Source};
 use super::{Inner, Wanted};
-use crate::net::relay::DelayedAcks;
-use crate::net::wire::Wire;
 use crate::origin::attempt::{Attempt, DialError};
 use crate::proxy::{PieceGuard, Refusal, Request};
 use crate::sessions::{OpenPull, Pull};
@@ -50,7 +48,7 @@ async fn run(shared: &Inner, feed: &Feed, first: ClientAddr) {
     let place = shared.proxy.pull(Request {
         stream: wanted.stream.clone(),
         action: Action::Play,
-        protocol: Protocol::Rtmp,
+        protocol: wanted.key.format.map_or(Protocol::Rtmp, Format::protocol),
         client: first,
         by_way_of: None,
         credentials: None,
@@ -91,17 +89,17 @@ async fn run(shared: &Inner, feed: &Feed, first: ClientAddr) {
             () = shared.stop.cancelled() => Ended::Over(LegEnd::Released),
             // With the viewer goes the right that it lent.
             () = feed.returned(loan.as_ref()) => {
-                feed.push(std::iter::empty(), true);
+                feed.interrupt();
                 continue;
             }
         };
         match ended {
             Ended::Next(asked) => {
-                feed.push(std::iter::empty(), true);
+                feed.interrupt();
                 next = Some(*asked);
             }
             Ended::Lost(end) if holding.lose_leg(pull, end) => {
-                feed.push(std::iter::empty(), true);
+                feed.interrupt();
                 place.end_leg(end);
                 // One that ends what it has just granted is not asked without end.
                 if began.elapsed() < LASTS {
@@ -152,10 +150,13 @@ enum Ended {
     Over(LegEnd),
 }
 
-/// An origin that plays the stream to us.
+/// An origin that sends us the stream.
 pub(super) struct Asked {
     pub(super) origin: OriginId,
-    pub(super) player: Player,
+    pub(super) source: Source,
+    /// What came of it already, and in how many bytes.
+    pub(super) batch: Batch,
+    pub(super) came: usize,
 }
 
 /// Finds an origin; `None` when nobody waits for it any more.
@@ -166,8 +167,7 @@ async fn dial(
     loan: Option<&Loan>,
     lost: Option<&(OriginId, LegEnd)>,
 ) -> Option<Result<Asked, Refusal>> {
-    let ask = |attempt| ask(shared, feed.wanted(), loan, attempt);
-    let dialled = place.dial_after(lost, ask, |_| true);
+    let dialled = find(shared, feed.wanted(), place, loan, lost);
     tokio::pin!(dialled);
     loop {
         tokio::select! {
@@ -191,28 +191,70 @@ async fn lonely(feed: &Feed, linger: Duration) {
     }
 }
 
-/// Asks one origin to play the stream.
-pub(super) async fn ask(
+/// Finds an origin that sends the stream. Messages come by RTMP, or in FLV over HTTP where the origin has no RTMP.
+pub(super) async fn find(
+    shared: &Inner,
+    wanted: &Wanted,
+    place: &PieceGuard,
+    loan: Option<&Loan>,
+    lost: Option<&(OriginId, LegEnd)>,
+) -> Result<Asked, Refusal> {
+    let ask = |attempt| ask(shared, wanted, loan, attempt);
+    let has_none = |refusal: &Refusal| {
+        matches!(
+            refusal,
+            Refusal::WrongService { .. } | Refusal::NoOrigin { .. }
+        )
+    };
+    match place.dial_after(lost, ask, |_| true).await {
+        Err(refusal) if has_none(&refusal) && wanted.key.format.is_none() => {
+            let asked = place.dial_by(Protocol::HttpFlv, lost, ask, |_| true).await;
+            asked.map_err(|other| if has_none(&other) { refusal } else { other })
+        }
+        asked => asked,
+    }
+}
+
+/// Asks one origin for the stream.
+async fn ask(
     shared: &Inner,
     wanted: &Wanted,
     loan: Option<&Loan>,
     attempt: Attempt,
 ) -> Result<Asked, DialError> {
+    let own = shared.settings.pull_query.reveal();
+    let query = match loan {
+        // What the viewers have in common is in it.
+        Some(loan) => query_of([&loan.query]),
+        None => query_of([own, &wanted.key.rest]),
+    };
+    if attempt.service == Service::Http {
+        let source = HttpSource::ask(shared, wanted, &query, &attempt).await?;
+        return Ok(Asked {
+            origin: attempt.origin,
+            source,
+            batch: Batch::default(),
+            came: 0,
+        });
+    }
     let socket = shared.dialer.dial_for_ourselves(&attempt).await?;
     let tc_url = tc_url(&wanted.stream, &attempt);
-    let own = shared.settings.pull_query.reveal();
-    let name = match loan {
-        // What the viewers have in common is in it.
-        Some(loan) => name(wanted, [&loan.query]),
-        None => name(wanted, [own, &wanted.key.rest]),
-    };
+    let mut name = wanted.stream.stream().to_owned();
+    if !query.is_empty() {
+        name.push('?');
+        name.push_str(&query);
+    }
     let (tc_url, name) = address(&attempt, Dialect::default(), &wanted.stream, tc_url, name)?;
     let enhanced = capabilities().properties();
     let client = Client::new(seed(), Action::Play, &tc_url, &name, enhanced);
     let player = Player::ask(socket, client, attempt.time_limit).await?;
+    let came = player.came;
+    let (source, batch) = Source::rtmp(player);
     Ok(Asked {
         origin: attempt.origin,
-        player,
+        source,
+        batch,
+        came,
     })
 }
 
@@ -225,39 +267,30 @@ async fn read_on(
     holding: &mut Holding<'_>,
     follower: &mut Follower<'_>,
 ) -> Ended {
-    let Player {
-        mut socket,
-        mut client,
+    let Asked {
+        mut source,
+        mut batch,
         came,
-        mut messages,
-        unpublished,
-    } = asked.player;
-    let mut unhurried = DelayedAcks::default();
-    let mut buffer = Vec::with_capacity(READ);
-    let mut told = Instant::now();
+        ..
+    } = asked;
     let mut flows = Flows::default();
+    let mut gathered_until = Instant::now();
     pull.count(came);
-    flows.note(&messages, unpublished, pull, holding);
-    tell(feed, &mut messages, unpublished);
+    flows.note(&batch, pull, holding);
+    feed.push(&mut batch);
     loop {
-        buffer.clear();
         let read = tokio::select! {
-            read = socket.read_buf(&mut buffer) => read,
+            read = source.read(gathered_until) => read,
             ended = flows.stop(shared, feed, pull, holding) => return ended,
             next = follower.comes() => {
-                let rest = Rest { socket, client, pull };
-                rest.read(feed).await;
+                read_rest(source, pull, feed).await;
                 return Ended::Next(Box::new(next));
             }
         };
+        gathered_until = Instant::now() + shared.settings.coalesce;
         let count = match read {
-            Ok(count) if count > 0 => count,
-            ended => {
-                let end = if ended.is_ok() {
-                    LegEnd::Closed
-                } else {
-                    LegEnd::Reset
-                };
+            Ok(count) => count,
+            Err(end) => {
                 return match follower.comes_soon().await {
                     Some(next) => Ended::Next(Box::new(next)),
                     None => Ended::Lost(end),
@@ -265,59 +298,38 @@ async fn read_on(
             }
         };
         pull.count(count);
-        unhurried.read(socket.tcp());
-        if client.feed(&buffer).is_err() {
-            return Ended::Lost(LegEnd::Broken);
+        if let Err(end) = source.take(&mut batch).await {
+            return Ended::Lost(end);
         }
-        let unpublished = take(&mut client, &mut messages);
-        if write(&mut socket, &mut client).await.is_err() {
-            return Ended::Lost(LegEnd::Reset);
-        }
-        if unpublished && let Some(next) = follower.comes_soon().await {
-            tell(feed, &mut messages, false);
+        if batch.unpublished
+            && let Some(next) = follower.comes_soon().await
+        {
+            batch.unpublished = false;
+            feed.push(&mut batch);
             return Ended::Next(Box::new(next));
         }
-        flows.note(&messages, unpublished, pull, holding);
-        tell(feed, &mut messages, unpublished);
-        // What comes in the meantime waits in the kernel, and costs one read and one pass. A read that was full may have
-        // left something there.
-        if count < READ {
-            sleep(shared.settings.coalesce.saturating_sub(told.elapsed())).await;
-            told = Instant::now();
-        }
+        flows.note(&batch, pull, holding);
+        feed.push(&mut batch);
     }
 }
 
-/// A leg to an origin that the stream has left.
-struct Rest<'a> {
-    socket: Wire,
-    client: Client,
-    pull: &'a Pull,
-}
-
-impl Rest<'_> {
-    /// Tells the feed what the origin still sends: until it says that the publisher has left, closes, or sends nothing for
-    /// a moment.
-    async fn read(mut self, feed: &Feed) {
-        let mut messages = Vec::new();
-        let mut buffer = Vec::with_capacity(READ);
-        let until = Instant::now() + LONGEST_REST;
-        while Instant::now() < until {
-            buffer.clear();
-            let read = timeout(REST, self.socket.read_buf(&mut buffer)).await;
-            let Some(count) = read.ok().and_then(Result::ok).filter(|count| *count > 0) else {
-                return;
-            };
-            self.pull.count(count);
-            if self.client.feed(&buffer).is_err() {
-                return;
-            }
-            let unpublished = take(&mut self.client, &mut messages);
-            tell(feed, &mut messages, false);
-            if unpublished {
-                return;
-            }
+/// Tells the feed what an origin that the stream has left still sends: until it says that the publisher has left, closes,
+/// or sends nothing for a moment.
+async fn read_rest(mut source: Source, pull: &Pull, feed: &Feed) {
+    let mut batch = Batch::default();
+    let until = Instant::now() + LONGEST_REST;
+    while Instant::now() < until && !batch.unpublished {
+        let read = timeout(REST, source.read(Instant::now())).await;
+        let Ok(Ok(count)) = read else {
+            return;
+        };
+        pull.count(count);
+        if source.take(&mut batch).await.is_err() {
+            return;
         }
+        let over = std::mem::take(&mut batch.unpublished);
+        feed.push(&mut batch);
+        batch.unpublished = over;
     }
 }
 
@@ -340,22 +352,16 @@ impl Default for Flows {
 }
 
 impl Flows {
-    /// Notes what came of a read. `unpublished`: the origin says that the publisher has left.
-    fn note(
-        &mut self,
-        messages: &[Message],
-        unpublished: bool,
-        pull: &Pull,
-        holding: &mut Holding<'_>,
-    ) {
+    /// Notes what came of a read.
+    fn note(&mut self, batch: &Batch, pull: &Pull, holding: &mut Holding<'_>) {
         self.last = Instant::now();
         self.asked = None;
-        if messages.iter().any(is_shown) {
+        if batch.has_media() {
             self.flows = true;
             holding.goes_on(pull);
         }
         // One that has not come yet is waited for by those who came before it.
-        if unpublished && std::mem::take(&mut self.flows) {
+        if batch.unpublished && std::mem::take(&mut self.flows) {
             holding.lose_publisher(pull);
         }
     }
@@ -380,7 +386,7 @@ impl Flows {
             }
             if has_left(shared, pull) && holding.lose_publisher(pull) {
                 self.flows = false;
-                feed.push(std::iter::empty(), true);
+                feed.interrupt();
                 continue;
             }
             if !shared.proxy.silence().speaks(&pull.origin()).await {
@@ -397,41 +403,6 @@ fn has_left(shared: &Inner, pull: &Pull) -> bool {
     !registry.published_here(&pull.key) && registry.unpublished_within(&pull.key, LEFT_LATELY)
 }
 
-/// Takes what came out of a read. True: the stream's publisher has left.
-pub(super) fn take(client: &mut Client, messages: &mut Vec<Message>) -> bool {
-    let mut unpublished = false;
-    while let Some(event) = client.poll_event() {
-        match event {
-            ClientEvent::Connected(_) | ClientEvent::Refused(_) => {}
-            ClientEvent::Media(message) => messages.push(message),
-            ClientEvent::Status { code, .. } => {
-                debug!(code, "the origin said");
-                unpublished |= says_unpublished(&code);
-            }
-        }
-    }
-    unpublished
-}
-
-fn tell(feed: &Feed, messages: &mut Vec<Message>, unpublished: bool) {
-    if messages.is_empty() && !unpublished {
-        return;
-    }
-    let single = messages.drain(..).flat_map(|message| {
-        let several = message.kind == kind::AGGREGATE;
-        let parts: Vec<Message> = match several {
-            true => aggregate::parts(&message).collect(),
-            false => Vec::new(),
-        };
-        parts.into_iter().chain((!several).then_some(message))
-    });
-    feed.push(single, unpublished);
-}
-
-pub(super) fn is_shown(message: &Message) -> bool {
-    matches!(message.kind, kind::AGGREGATE | kind::AUDIO | kind::VIDEO)
-}
-
 /// The tcUrl by which an origin is asked for a stream.
 pub(super) fn tc_url(stream: &StreamUrl, attempt: &Attempt) -> String {
     if stream.vhost() == DEFAULT_VHOST {
@@ -441,15 +412,10 @@ pub(super) fn tc_url(stream: &StreamUrl, attempt: &Attempt) -> String {
     }
 }
 
-/// The name of a stream with these parts as its query.
-fn name<const N: usize>(wanted: &Wanted, parts: [&str; N]) -> String {
-    let mut name = wanted.stream.stream().to_owned();
-    let parts = parts.into_iter().filter(|part| !part.is_empty());
-    for (index, part) in parts.enumerate() {
-        name.push(if index == 0 { '?' } else { '&' });
-        name.push_str(part);
-    }
-    name
+/// A query of these parts.
+fn query_of<const N: usize>(parts: [&str; N]) -> String {
+    let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    parts.join("&")
 }
 
 /// What we can pass on: everything, because we look into none of it.
@@ -476,8 +442,6 @@ const REST: Duration = Duration::from_millis(100);
 const LONGEST_REST: Duration = Duration::from_millis(500);
 /// How lately a publisher must have left for its absence to be the reason of a silence.
 const LEFT_LATELY: Duration = Duration::from_secs(10);
-/// One read: 40 ms of 12 Mbit/s.
-const READ: usize = 64 * 1024;
 /// Codecs that origins know by name, for those that look for names and not for `*`.
 const CODECS: [&str; 11] = [
     "*", "avc1", "hvc1", "vvc1", "av01", "vp08", "vp09", "mp4a", "Opus", "ac-3", "fLaC",

@@ -31,8 +31,8 @@ use crate::sessions::{Direction, EndReason, Pull, Row, Tapped};
 
 /// What a viewer speaks.
 pub enum ViewerProtocol {
-    /// HTTP-FLV: it says nothing more.
-    Flv(Envelope),
+    /// HTTP: it says nothing more.
+    Http(Framing),
     /// RTMP: a connection whose `play` on this message stream waits for its answer.
     Rtmp {
         /// Understands the client and answers it.
@@ -47,7 +47,7 @@ pub enum ViewerProtocol {
 impl ViewerProtocol {
     const fn framing(&self) -> Framing {
         match self {
-            Self::Flv(envelope) => Framing::Flv(*envelope),
+            Self::Http(framing) => *framing,
             Self::Rtmp { stream_id, .. } => Framing::Rtmp {
                 chunk_size: CHUNK_SIZE,
                 stream_id: *stream_id,
@@ -267,7 +267,7 @@ impl Inner {
 /// Media flows when a viewer was sent something.
 fn note_media(row: &Row, framing: Framing, came: u64) {
     match framing {
-        Framing::Flv(_) => row.body_came(came),
+        Framing::Blocks(_) | Framing::Flv(_) => row.body_came(came),
         Framing::Rtmp { .. } => row.media_flows(),
     }
 }
@@ -280,6 +280,7 @@ fn copy(row: &Row, framing: Framing, between: bool, slices: &[IoSlice<'_>], coun
         bytes.extend_from_slice(slice.get(..left.min(slice.len())).unwrap_or_default());
     }
     row.tap.copy(&bytes, || match framing {
+        Framing::Blocks(_) => None,
         Framing::Flv(_) => Some(Tapped::Flv),
         Framing::Rtmp { .. } => between.then(|| Tapped::Rtmp(Box::new(reader_of_chunks()))),
     });
@@ -520,7 +521,7 @@ fn hear(
     row: &Row,
 ) -> Result<(), EndReason> {
     match voice {
-        ViewerProtocol::Flv(_) => Err(EndReason::ClientError),
+        ViewerProtocol::Http(_) => Err(EndReason::ClientError),
         ViewerProtocol::WebSocket(frames) => {
             let mut rest = heard;
             let said = frames.read(&mut rest);

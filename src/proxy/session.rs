@@ -8,7 +8,7 @@ use sluicegate_core::access::question::UsedHeader;
 use sluicegate_core::events::{Kind, News};
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::leg::LegEnd;
-use sluicegate_core::stream::{Action, PlacementKey, Service, StreamUrl};
+use sluicegate_core::stream::{Action, PlacementKey, Protocol, Service, StreamUrl};
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info};
@@ -474,6 +474,33 @@ impl PieceGuard {
             self.proxy.note_refusal(&self.request, refusal);
         }
         answered
+    }
+
+    /// The same by another protocol than the request's, for a pull: nobody is told of a refusal.
+    ///
+    /// # Errors
+    /// A [`Refusal`].
+    pub async fn dial_by<T, F>(
+        &self,
+        protocol: Protocol,
+        lost: Option<&(OriginId, LegEnd)>,
+        dial: impl Fn(Attempt) -> F,
+        joins: impl Fn(&T) -> bool,
+    ) -> Result<T, Refusal>
+    where
+        F: Future<Output = Result<T, DialError>>,
+    {
+        let request = Request {
+            protocol,
+            ..self.request.clone()
+        };
+        let candidates = Candidates {
+            lost: lost.cloned(),
+            service: protocol.service(),
+            request: &request,
+            ..self.candidates()
+        };
+        candidates.first_to_answer(dial, joins).await
     }
 
     /// The leg is over.

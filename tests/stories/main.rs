@@ -25,6 +25,7 @@ mod door;
 mod drains;
 mod entrance;
 mod fanout;
+mod fanout_blocks;
 mod fanout_checked;
 mod fleet_api;
 mod health;

@@ -22,7 +22,8 @@ use tokio::io::AsyncWriteExt;
 
 use super::super::turned_away;
 use super::live::{
-    NoAnswer, REFUSES, Raw, check_switch, explain, lock, open, recipe, redirect, refuse, renamed,
+    NoAnswer, REFUSES, Raw, check_switch, content_type, explain, lock, open, recipe, redirect,
+    refuse, renamed,
 };
 use super::{Http, dialect_of};
 use crate::hub::{Joined, NotJoined, Shown};
@@ -261,13 +262,14 @@ fn rebuilt<B>(answer: &Response<B>) -> Result<Response<()>, NoAnswer> {
 /// The answer to a viewer of a feed.
 fn show(joined: Joined, current: &Arc<Current>) -> Response<Body> {
     current.watch(joined.session().row());
+    let kind = content_type(joined.session());
     let body = FedBody {
         shown: joined.show(),
         current: Arc::clone(current),
     };
     let mut response = Response::new(body.boxed_unsync());
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("video/x-flv"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     response

@@ -90,7 +90,7 @@ pub(super) async fn set_up(
         let recipe = recipe(&session, &request.target, ends);
         match watch(http, session, &wanted, recipe, &mut client).await? {
             Ok(joined) => {
-                let (first, voice) = greeting(request);
+                let (first, voice) = greeting(request, &joined);
                 return Some(Served::Watching(joined.watch(client, first, voice)));
             }
             Err(alone) => session = alone,
@@ -215,8 +215,9 @@ fn wish(http: &Http, head: &RequestHead, request: &Request) -> Option<Wish> {
         // A shadow could not show it to the origin.
         return None;
     }
-    // One that cannot be answered here is the origin's to refuse.
-    let answers = !head.is_websocket() || websocket::accept_key(head).is_some();
+    // One that cannot be answered here is the origin's to answer.
+    let is_flv = request.protocol == Protocol::HttpFlv;
+    let answers = !head.is_websocket() || (is_flv && websocket::accept_key(head).is_some());
     answers.then_some(wish)
 }
 
@@ -256,7 +257,7 @@ pub(super) fn recipe(session: &Session, target: &str, ends: Ends) -> Recipe {
 }
 
 /// The head that answers a viewer of a feed, and how its stream is framed.
-fn greeting(request: &RequestHead) -> (Vec<u8>, ViewerProtocol) {
+fn greeting(request: &RequestHead, joined: &Joined) -> (Vec<u8>, ViewerProtocol) {
     if let Some(key) = Some(request).filter(|request| request.is_websocket()) {
         let key = websocket::accept_key(key).unwrap_or_default();
         let head = format!(
@@ -272,11 +273,22 @@ fn greeting(request: &RequestHead) -> (Vec<u8>, ViewerProtocol) {
         Version::Http11 => ("Transfer-Encoding: chunked\r\n", Envelope::Chunked),
         Version::Http10 => ("", Envelope::None),
     };
+    let kind = content_type(joined.session());
     let head = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: video/x-flv\r\nCache-Control: no-cache\r\n\
+        "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nCache-Control: no-cache\r\n\
          Access-Control-Allow-Origin: *\r\nConnection: close\r\n{coding}\r\n"
     );
-    (head.into(), ViewerProtocol::Flv(envelope))
+    (head.into(), ViewerProtocol::Http(joined.framing(envelope)))
+}
+
+/// The type of the body that a viewer of a feed gets: the one that SRS gives it.
+pub(super) fn content_type(session: &Session) -> &'static str {
+    match session.row().request.protocol {
+        Protocol::HttpAac => "audio/x-aac",
+        Protocol::HttpMp3 => "audio/mpeg",
+        Protocol::HttpTs => "video/MP2T",
+        _ => "video/x-flv",
+    }
 }
 
 /// An origin that is to answer.
