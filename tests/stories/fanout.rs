@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 use sluicegate::demo::origin::EmbeddedOrigin;
 use sluicegate_core::media::flv;
+use sluicegate_core::media::gop::MAX_BYTES;
 use sluicegate_core::read::Reader;
 use sluicegate_core::rtmp::amf0;
 use sluicegate_core::rtmp::message::{Command, Message, kind};
@@ -299,6 +300,60 @@ async fn sound_alone_is_heard_at_once() {
         let read = timeout(PATIENCE, second.socket.read_buf(&mut second.bytes)).await;
         assert!(read.expect("in time").expect("a stream") > 0);
     }
+}
+
+#[tokio::test]
+async fn timestamps_go_on_past_their_32_bits() {
+    let (house, _origin) = house_and_origin(OPEN).await;
+    let mut publisher = house.ask(Action::Publish, "live/a").await;
+    begin(&mut publisher, 640.0).await;
+    publisher.send(&keyframe(u32::MAX - 59, 1)).await;
+    let mut early = house.ask(Action::Play, "live/a").await;
+    until_marks(&mut early, &[1]).await;
+    publisher.send(&picture(u32::MAX - 19, 2)).await;
+    publisher.send(&picture(20, 3)).await;
+    until_marks(&mut early, &[1, 2, 3]).await;
+    let mut late = house.ask(Action::Play, "live/a").await;
+    until_marks(&mut late, &[1, 2, 3]).await;
+    for viewer in [&early, &late] {
+        let pictures = viewer.media.iter().filter(|one| is_picture(one));
+        let times: Vec<u32> = pictures.map(|one| one.timestamp).collect();
+        assert_eq!(times, [0, 40, 80]);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_without_a_keyframe_is_heard_and_holds_no_more_than_any() {
+    let (house, _origin) = house_and_origin(OPEN).await;
+    let mut publisher = house.ask(Action::Publish, "live/a").await;
+    begin(&mut publisher, 640.0).await;
+    let mut early = house.ask(Action::Play, "live/a").await;
+    let sound = |viewer: &Guest, mark| {
+        let mut media = viewer.media.iter();
+        media.any(|one| one.kind == kind::AUDIO && one.payload == [0xaf, 1, mark])
+    };
+    // More than a feed keeps.
+    let mut large = vec![0x27, 1, 0, 0, 0];
+    large.resize(500_000, 0x55);
+    for number in 0..40_u8 {
+        let timestamp = u32::from(number) * 40;
+        publisher.send(&video(timestamp, &large)).await;
+        publisher.send(&audio(timestamp, &[0xaf, 1, number])).await;
+        assert!(early.read_until(|viewer| sound(viewer, number)).await);
+    }
+    let mut late = house.ask(Action::Play, "live/a").await;
+    publisher.send(&audio(1600, &[0xaf, 1, 40])).await;
+    assert!(late.read_until(|viewer| sound(viewer, 40)).await);
+    for viewer in [&early, &late] {
+        assert!(!viewer.media.iter().any(is_picture), "none can be decoded");
+    }
+    let metrics = house.proxy.metrics().render();
+    let mut lines = metrics.lines();
+    let bytes = lines.find_map(|line| line.strip_prefix("sluicegate_fanout_bytes "));
+    let bytes: usize = bytes
+        .and_then(|bytes| bytes.parse().ok())
+        .expect("a number");
+    assert!(bytes <= MAX_BYTES + 500_000, "{bytes} bytes");
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 use tokio::time::interval;
 
+use crate::fanout_blocks::{Live, packet, tables};
 use crate::house::{Guest, House, nowhere, until, video};
 use crate::http_origin::Viewer;
 
@@ -31,8 +32,12 @@ struct Seen {
     here: Vec<Player>,
     /// Names of players to be sent away.
     kicked: BTreeSet<String>,
+    /// Names of players that are not let in.
+    refused: BTreeSet<String>,
     next: u64,
     ignores_pause: bool,
+    /// How often it has restarted.
+    restarts: u32,
 }
 
 #[derive(Clone)]
@@ -90,6 +95,7 @@ impl Drop for Gatekeeper {
 
 async fn serve(mut socket: TcpStream, seen: Arc<Mutex<Seen>>) {
     let mut server = Server::serving([5; 32], None);
+    let restarts = seen.lock().expect("a test").restarts;
     let mut playing: Option<Player> = None;
     let mut frames = interval(Duration::from_millis(20));
     let mut buffer = Vec::with_capacity(4096);
@@ -106,7 +112,10 @@ async fn serve(mut socket: TcpStream, seen: Arc<Mutex<Seen>>) {
         }
         while let Some(event) = server.poll_event() {
             match event {
-                ServerEvent::Request(request) if request.name.contains("token=bad") => {
+                ServerEvent::Request(request)
+                    if request.name.contains("token=bad")
+                        || seen.lock().expect("a test").refused.contains(&request.name) =>
+                {
                     let _ = server.refuse(request.stream_id, "NetStream.Play.Failed", "bad token");
                 }
                 ServerEvent::Request(request) => {
@@ -141,7 +150,7 @@ async fn serve(mut socket: TcpStream, seen: Arc<Mutex<Seen>>) {
                 let paused = here.is_some_and(|one| one.paused);
                 (
                     !paused || seen.ignores_pause,
-                    seen.kicked.contains(&player.name),
+                    seen.kicked.contains(&player.name) || seen.restarts > restarts,
                 )
             };
             if kicked {
@@ -295,6 +304,40 @@ async fn viewers_of_an_origin_that_ignores_pauses_have_legs_of_their_own() {
 }
 
 #[tokio::test]
+async fn viewers_outlive_a_restart_of_the_origin_if_it_lets_them_in_again() {
+    let house = House::open(CHECKED).await;
+    let origin = Gatekeeper::start(false).await;
+    house.register("one", origin.at);
+    let mut viewers = Vec::new();
+    for token in 1..=3 {
+        let mut viewer = house
+            .ask(Action::Play, &format!("live/a?token={token}"))
+            .await;
+        shows(&mut viewer).await;
+        viewers.push(viewer);
+    }
+    let before = origin.seen().next;
+    {
+        let mut seen = origin.seen();
+        seen.refused.insert("a?token=3".to_owned());
+        seen.restarts += 1;
+    }
+    // One pull and two shadows are granted anew.
+    until("they are let in again", || origin.seen().next >= before + 3).await;
+    viewers[2].read_to_end().await;
+    house.until_sessions(2).await;
+    for viewer in &mut viewers[..2] {
+        shows(viewer).await;
+    }
+    let names = ["a?token=1", "a?token=2"].map(str::to_owned).to_vec();
+    until("one pull and two shadows", || {
+        let (pulls, shadows) = origin.players();
+        pulls.len() == 1 && shadows == names
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_shadow_asks_as_its_viewer_does() {
     let house = House::open(CHECKED).await;
     let origin = Gatekeeper::start(false).await;
@@ -307,4 +350,41 @@ async fn a_shadow_asks_as_its_viewer_does() {
     let shadow = shadow.expect("it is there");
     assert_eq!(shadow.page.as_deref(), Some("http://page.example/"));
     assert_eq!(shadow.tc_url, "rtmp://example/live");
+}
+
+#[tokio::test]
+async fn the_origin_has_its_word_on_viewers_of_other_formats_too() {
+    let house = House::open(CHECKED).await;
+    let gate = Gatekeeper::start(false).await;
+    let media = Live::start(tables()).await;
+    let (rtmp, http) = (gate.at.port(), media.at.port());
+    house.register_with("one", &format!(r#""rtmp":["{rtmp}"],"http":["{http}"]"#));
+    let mut viewers = Vec::new();
+    for token in [1, 2] {
+        let request = format!("GET /live/a.ts?token={token} HTTP/1.0\r\n\r\n");
+        let mut viewer = Viewer::send(house.at.http, request).await;
+        assert!(viewer.head().await.starts_with("HTTP/1.1 200 "));
+        viewers.push(viewer);
+    }
+    let request = "GET /live/a.ts?token=bad HTTP/1.0\r\n\r\n";
+    let mut refused = Viewer::send(house.at.http, request).await;
+    let head = refused.head().await;
+    assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
+    media.until_here(1).await;
+    assert_eq!(
+        *media.here(),
+        ["/live/a.ts?token=1"],
+        "with the first one's right"
+    );
+    media.send(&packet(true, 1));
+    for viewer in &mut viewers {
+        let came = viewer.take(3 * 188).await;
+        assert!(came == [tables(), packet(true, 1)].concat());
+    }
+    let names = ["a?token=1", "a?token=2"].map(str::to_owned).to_vec();
+    assert_eq!(
+        gate.players(),
+        (Vec::new(), names),
+        "two shadows, and no media"
+    );
 }

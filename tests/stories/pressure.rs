@@ -8,6 +8,7 @@ use sluicegate_core::stream::Action;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::fanout::{OPEN, house_and_origin, published};
 use crate::house::{Guest, House, Manner, PATIENCE, Stub, until, video};
 
 /// Kilobytes this process has resident.
@@ -53,6 +54,45 @@ async fn five_hundred_stalled_players_cost_little_and_a_healthy_one_misses_nothi
     let house = House::open("[session]\nwrite_stall = \"2s\"\n").await;
     let origin = Stub::start(Manner::Streams(32 * 1024)).await;
     house.register("one", origin.at);
+    let cost = stall_five_hundred(&house, 1).await;
+    assert!(cost < 500 * 300, "{cost} kB were held for 500 of them");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn five_hundred_stalled_viewers_of_one_pull_cost_little_more_than_its_feed() {
+    let story = "pressure::five_hundred_stalled_viewers_of_one_pull_cost_little_more_than_its_feed";
+    if ran_alone(story) {
+        return;
+    }
+    let settings = format!("{OPEN}[session]\nwrite_stall = \"2s\"\n");
+    let (house, _origin) = house_and_origin(&settings).await;
+    let mut publisher = published(&house, "live/a").await;
+    let publishing = tokio::spawn(async move {
+        let mut frames = tokio::time::interval(Duration::from_millis(20));
+        for number in 0_u32.. {
+            let key = if number.is_multiple_of(25) {
+                0x17
+            } else {
+                0x27
+            };
+            let mut payload = vec![key, 1, 0, 0, 0];
+            payload.resize(32 * 1024, 0x55);
+            publisher.send(&video(120 + number * 20, &payload)).await;
+            frames.tick().await;
+        }
+    });
+    let cost = stall_five_hundred(&house, 2).await;
+    publishing.abort();
+    // Beside the feed and its copies on four workers, which share its bodies: the test's own half of each connection.
+    assert!(
+        cost < 32 * 1024 + 500 * 100,
+        "{cost} kB were held for 500 of them"
+    );
+}
+
+/// Lets 500 players of a stream stall beside one that reads, until they are ended and `left` sessions are; how many
+/// kilobytes were held for them.
+async fn stall_five_hundred(house: &House, left: usize) -> u64 {
     // This client keeps reading whatever happens, or it would be one of the slow ones.
     let mut healthy = house.ask(Action::Play, "live/a").await;
     let healthy = tokio::spawn(async move {
@@ -95,11 +135,10 @@ async fn five_hundred_stalled_players_cost_little_and_a_healthy_one_misses_nothi
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     drop(stalled);
-    house.until_sessions(1).await;
+    house.until_sessions(left).await;
     assert!(!healthy.is_finished(), "the healthy one goes on");
     healthy.abort();
-    let cost = most.saturating_sub(before);
-    assert!(cost < 500 * 300, "{cost} kB were held for 500 of them");
+    most.saturating_sub(before)
 }
 
 #[tokio::test]
