@@ -36,6 +36,7 @@ const look = () => {
   return {
     frames: video.getVideoPlaybackQuality().totalVideoFrames,
     time: video.currentTime,
+    ranges: video.buffered.length,
     width: video.videoWidth,
     height: video.videoHeight,
     colours: colours.size,

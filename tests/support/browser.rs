@@ -49,6 +49,14 @@ impl Browser {
         }
     }
 
+    /// What the page's video shows now; see [`wait_video`](Self::wait_video).
+    pub(crate) fn shown(&self) -> Value {
+        let lines = self.program.lines();
+        let mut said = lines.iter().rev().filter(|line| !line.error);
+        let shown = said.find_map(|line| serde_json::from_str(&line.text).ok());
+        shown.expect("it has shown something")
+    }
+
     /// What the script of [`run`](Self::run) returned.
     #[track_caller]
     pub(crate) fn wait_said(&self) -> Value {
@@ -57,7 +65,7 @@ impl Browser {
     }
 
     /// Returns what the page's video shows once `pick` accepts it: decoded `frames`, `width`, `height`, the number of
-    /// `colours` in the picture, and `problem` if the page reports one.
+    /// `colours` in the picture, that of buffered `ranges`, and `problem` if the page reports one.
     #[track_caller]
     pub(crate) fn wait_video(&self, what: &str, pick: impl Fn(&Value) -> bool) -> Value {
         self.wait_video_within(PATIENCE, what, pick)

@@ -1,4 +1,8 @@
-//! Pages with a player of segmented formats, on a server of their own: they play from another web origin.
+//! Pages with a player, on a server of their own: they play from another web origin.
+
+use std::path::Path;
+
+use serde_json::Value;
 
 use std::time::Duration;
 
@@ -29,7 +33,31 @@ impl Page {
             });
             hls.loadSource(url);
             hls.attachMedia(video);";
-        Self::open("node_modules/hls.js/dist/hls.min.js", play, url)
+        Self::open(&peer_file("node_modules/hls.js/dist/hls.min.js"), play, url)
+    }
+
+    /// mpegts.js, the one that is built in: of HTTP-FLV and WebSocket-FLV (`flv`), or HTTP-TS (`mpegts`).
+    pub(crate) fn mpegts(format: &str, url: &str) -> Self {
+        let script = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/assets/vendor/mpegts.js/mpegts.js"
+        );
+        let play = format!(
+            "const player = mpegts.createPlayer({{ type: '{format}', isLive: true, url }});
+            player.on(mpegts.Events.ERROR, (kind, detail) => say(`${{kind}}: ${{detail}}`));
+            player.attachMediaElement(video);
+            player.load();"
+        );
+        Self::open(Path::new(script), &play, url)
+    }
+
+    /// flv.js.
+    pub(crate) fn flv(url: &str) -> Self {
+        let play = "const player = flvjs.createPlayer({ type: 'flv', isLive: true, url });
+            player.on(flvjs.Events.ERROR, (kind, detail) => say(`${kind}: ${detail}`));
+            player.attachMediaElement(video);
+            player.load();";
+        Self::open(&peer_file("node_modules/flv.js/dist/flv.min.js"), play, url)
     }
 
     /// dash.js.
@@ -38,15 +66,12 @@ impl Page {
             player.updateSettings({ debug: { logLevel: 0 } });
             player.on('error', (event) => say(event.error.message ?? JSON.stringify(event.error)));
             player.initialize(video, url, true);";
-        Self::open(
-            "node_modules/dashjs/dist/modern/umd/dash.all.min.js",
-            play,
-            url,
-        )
+        let script = peer_file("node_modules/dashjs/dist/modern/umd/dash.all.min.js");
+        Self::open(&script, play, url)
     }
 
-    fn open(player: &str, play: &str, url: &str) -> Self {
-        let script = std::fs::read(peer_file(player)).expect("a file that was found");
+    fn open(player: &Path, play: &str, url: &str) -> Self {
+        let script = std::fs::read(player).expect("a file that was found");
         let page = PAGE.replace("URL", url).replace("PLAY", play);
         let server = Server::start(move |asked| {
             let (kind, body) = match asked.target.as_str() {
@@ -100,15 +125,24 @@ impl Page {
     /// When the player reports a problem.
     #[track_caller]
     pub(crate) fn wait_frames(&self, count: u64) -> u64 {
-        let shown = self
-            .browser
-            .wait_video(&format!("{count} frames"), |shown| {
-                let frames = shown["frames"].as_u64().unwrap_or(0);
-                let colours = shown["colours"].as_u64().unwrap_or(0);
-                shown["problem"].is_string() || frames >= count && colours > 8
-            });
-        assert!(shown["problem"].is_null(), "{shown}");
+        let shown = self.wait_shown(&format!("{count} frames"), |shown| {
+            let frames = shown["frames"].as_u64().unwrap_or(0);
+            let colours = shown["colours"].as_u64().unwrap_or(0);
+            frames >= count && colours > 8
+        });
         shown["frames"].as_u64().unwrap_or(0)
+    }
+
+    /// Returns what its video shows once `pick` accepts that; see [`Browser::wait_video`].
+    ///
+    /// # Panics
+    /// When the player reports a problem.
+    #[track_caller]
+    pub(crate) fn wait_shown(&self, what: &str, pick: impl Fn(&Value) -> bool) -> Value {
+        let done = |shown: &Value| shown["problem"].is_string() || pick(shown);
+        let shown = self.browser.wait_video(what, done);
+        assert!(shown["problem"].is_null(), "{shown}");
+        shown
     }
 }
 
