@@ -2,7 +2,8 @@
 # node-media-server (npm) 4.4.3 shows no large picture for 30000 packets after one that is missing.
 #
 # Input: H.264 by RTP in which each picture is cut into three fragments (FU-A: RFC 6184, 5.8). One packet in the middle of the first
-# of ten thousand pictures does not arrive; sequence numbers are there to tell (RFC 3550, 5.1).
+# of ten thousand pictures is missing, as when a camera leaves it out whose connection is too slow; sequence numbers are there to
+# tell (RFC 3550, 5.1).
 # Behaviour: the first picture is dropped, as it must be. The number of the missing packet's predecessor stays the one with which
 # all later packets are compared, so each of them counts as behind a gap, and ends the picture that it is part of. Only when the
 # difference reaches 30000, which takes minutes, pictures come through again.
