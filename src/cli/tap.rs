@@ -15,7 +15,8 @@ use sluicegate_core::http::caller::PROGRAM;
 use tokio::time::timeout;
 
 use crate::api::{Envelope, Problem, Session, Sessions};
-use crate::config::{Credential, Environment};
+use crate::cli::operate::USUAL_PROXY;
+use crate::config::{Credential, Environment, URL_VARIABLE};
 use crate::origin::connect::Connector;
 use crate::origin::http::{self, AnswerBody};
 use crate::value::Secret;
@@ -33,9 +34,9 @@ pub struct TapArguments {
     /// The FLV file to write; - is standard output.
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
-    /// The system API of the proxy.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:12025")]
-    proxy: Uri,
+    /// The proxy's system API; default: SLUICEGATE_URL, then http://127.0.0.1:12025.
+    #[arg(long, value_name = "URL")]
+    proxy: Option<Uri>,
     /// The bearer token that the proxy requires; in PROXY_HTTP_API_AUTH_TOKEN, or in a file, other users can't see it.
     #[arg(long, value_name = "TOKEN")]
     token: Option<Secret>,
@@ -93,14 +94,17 @@ struct SystemApi {
 
 impl SystemApi {
     fn of(arguments: &TapArguments) -> anyhow::Result<Self> {
-        let authority = arguments.proxy.authority();
-        let target = server_of(&arguments.proxy, Some(12025));
-        let Some((authority, target)) = authority.zip(target) else {
+        let environment = Environment::read()?;
+        let named = || environment.variable(URL_VARIABLE)?.parse().ok();
+        let proxy = arguments.proxy.clone().or_else(named);
+        let proxy = proxy.unwrap_or(Uri::from_static(USUAL_PROXY));
+        let target = server_of(&proxy, Some(12025));
+        let Some((authority, target)) = proxy.authority().zip(target) else {
             bail!("--proxy: write the system API as http://HOST:12025 or https://HOST:12025");
         };
         let token = match arguments.token.clone() {
             Some(token) => Some(token),
-            None => Environment::read()?.secret("system.auth_token")?,
+            None => environment.secret("system.auth_token")?,
         };
         let bearer = |token: Secret| {
             let header = Credential::bearer(token.reveal()).header();

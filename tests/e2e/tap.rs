@@ -78,11 +78,14 @@ fn tap(proxy: &Proxy, what: &str, token: Option<&str>, file: &Path) -> (bool, St
     let mut command = proxy::binary();
     let api = format!("http://{}", proxy.system);
     command
-        .args(["tap", what, "--seconds", "4", "--proxy", &api, "-o"])
+        .args(["tap", what, "--seconds", "4", "-o"])
         .arg(file);
-    if let Some(token) = token {
-        command.env("PROXY_HTTP_API_AUTH_TOKEN", token);
-    }
+    match token {
+        Some(token) => command
+            .args(["--proxy", &api])
+            .env("PROXY_HTTP_API_AUTH_TOKEN", token),
+        None => command.env("SLUICEGATE_URL", api),
+    };
     let output = command.output().expect("the binary runs");
     (
         output.status.success(),

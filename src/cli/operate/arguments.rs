@@ -312,4 +312,4 @@ impl Ask {
     }
 }
 
-const USUAL_PROXY: &str = "http://127.0.0.1:12025";
+pub(crate) const USUAL_PROXY: &str = "http://127.0.0.1:12025";
