@@ -7,7 +7,7 @@ use sluicegate_core::stream::Action;
 use tempfile::TempDir;
 
 use crate::access_hooks::{Backend, Manners};
-use crate::house::{House, Manner, Stub, get, until, until_told};
+use crate::house::{House, Manner, Stub, get, talk, until, until_told};
 use crate::http_pieces::{Packager, Reply};
 use crate::sources::open;
 
@@ -164,6 +164,40 @@ async fn a_viewing_is_judged_again_at_its_playlist() {
     rewrite(&folder, "[[access]]\ndecide = \"deny\"\nrecheck = 5\n");
     let over = async || get(house.at.http, &variant).await.0 == 403;
     until_told("the link is judged again", over).await;
+}
+
+#[tokio::test]
+async fn a_viewing_that_begins_gets_links_of_its_own_whatever_its_browser_has() {
+    let (house, _folder) = limited(&(keys() + "[[access]]\nall = [\"keys\"]\n")).await;
+    let _origin = Packager::join(&house, "origin", |target, head| {
+        let asks_for_news = head.to_ascii_lowercase().contains("\r\nif-");
+        match target.split('?').next() {
+            Some("/live/a.m3u8") if asks_for_news => {
+                Reply::with("304 Not Modified", "ETag: \"1\"\r\n", "")
+            }
+            _ => live(target, head),
+        }
+    })
+    .await;
+    let at = house.at.http;
+    let ask = async |target: &str, condition: &str| {
+        let head = format!(
+            "GET {target} HTTP/1.1\r\nHost: {at}\r\n{condition}\r\nConnection: close\r\n\r\n"
+        );
+        talk(at, &head).await
+    };
+    for condition in [
+        "If-None-Match: W/\"1\"",
+        "If-Modified-Since: Sun, 29 Nov 2026 00:00:00 GMT",
+    ] {
+        let (status, master) = ask("/live/a.m3u8?key=key-of-one", condition).await;
+        assert_eq!(status, 200, "{condition}");
+        let (status, media) = get(at, &listed(&master)).await;
+        assert_eq!(status, 200, "{media}");
+        // A reload within a viewing may be answered so: its links are the ones that it has.
+        let (status, _) = ask(&listed(&master), condition).await;
+        assert_eq!(status, 304, "{condition}");
+    }
 }
 
 #[tokio::test]

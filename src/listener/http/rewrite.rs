@@ -220,6 +220,13 @@ pub(super) fn plain(head: &mut RequestHead) {
     }
 }
 
+/// Asks for the body whatever the client has of it: its links may have been those of a viewing that is over.
+pub(super) fn unconditional(head: &mut RequestHead) {
+    for name in ["if-modified-since", "if-none-match"] {
+        head.headers.remove(name);
+    }
+}
+
 /// The bytes behind an `ETag` are not the origin's any more, but mean the same (RFC 9110 §8.8.1).
 pub(super) fn weaken(headers: &mut HeaderMap) {
     let Some(tag) = headers.get(ETAG).and_then(|tag| tag.to_str().ok()) else {
