@@ -97,7 +97,7 @@ impl SystemApi {
         let environment = Environment::read()?;
         let named = || environment.variable(URL_VARIABLE)?.parse().ok();
         let proxy = arguments.proxy.clone().or_else(named);
-        let proxy = proxy.unwrap_or(Uri::from_static(USUAL_PROXY));
+        let proxy = proxy.unwrap_or_else(|| Uri::from_static(USUAL_PROXY));
         let target = server_of(&proxy, Some(12025));
         let Some((authority, target)) = proxy.authority().zip(target) else {
             bail!("--proxy: write the system API as http://HOST:12025 or https://HOST:12025");
