@@ -23,6 +23,7 @@ use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 
 use crate::measure::{Case, Sample, Shape};
+use crate::origin::What;
 use crate::players::Crowd;
 use crate::process::{Kind, Programs};
 use crate::wire::Protocol;
@@ -53,6 +54,14 @@ enum Action {
         #[arg(long)]
         batched: bool,
     },
+    /// Viewers of few streams: CPU per GB, memory per viewer and latency with legs of their own, and with pulls that they share
+    Fanout {
+        /// How many streams the viewers are spread over
+        #[arg(long, default_value_t = 1)]
+        streams: usize,
+        #[command(flatten)]
+        plan: Plan,
+    },
     /// Playlists and segments compared with nginx and proxy_pass, per CPU-second
     Http(Plan),
     /// Set-up times only: 500 players at once, and 200 one after the other
@@ -62,6 +71,12 @@ enum Action {
         /// Payload of a video message in bytes; 30 are sent per second
         #[arg(long, default_value_t = 8_333)]
         frame: usize,
+        /// A keyframe every two seconds, and 45 sounds a second
+        #[arg(long)]
+        live: bool,
+        /// Heed a player's pause
+        #[arg(long)]
+        pauses: bool,
     },
     /// Open players at an address and print what they receive each second, until interrupted; useful for profiling
     Players {
@@ -121,7 +136,25 @@ async fn main() -> Result<ExitCode> {
             let seconds = Duration::from_secs_f64(seconds);
             pieces::compare(&sluicegate, usize::from(rounds), seconds).await
         }
-        Action::Origin { frame } => origin::serve(frame).await,
+        Action::Fanout { streams, plan } => {
+            let cases = plan.shapes.iter().flat_map(|shape| {
+                let of = plan.protocols.iter();
+                of.map(|of| Case::Fanout(*of, *shape, streams))
+            });
+            compare(&plan, cases.collect()).await
+        }
+        Action::Origin {
+            frame,
+            live,
+            pauses,
+        } => {
+            let what = What {
+                frame,
+                live,
+                pauses,
+            };
+            origin::serve(what).await
+        }
         Action::Players {
             protocol,
             relay,
@@ -154,7 +187,8 @@ async fn compare(plan: &Plan, cases: Vec<Case>) -> Result<()> {
         sluicegate: sluicegate.clone(),
         before: None,
     };
-    if plan.relays.contains(&Kind::Sluicegate) && !sluicegate.exists() {
+    let is_ours = |kind: &Kind| programs.of(*kind).is_some();
+    if plan.relays.iter().any(is_ours) && !sluicegate.exists() {
         bail!(
             "{} is not there; build it, or leave it out with --relays direct,haproxy",
             sluicegate.display()
@@ -189,7 +223,14 @@ async fn compare(plan: &Plan, cases: Vec<Case>) -> Result<()> {
 }
 
 async fn watch(protocol: Protocol, relay: SocketAddr, count: usize) -> Result<()> {
-    let crowd = Crowd::open(protocol, relay, count, Duration::from_secs(1)).await;
+    let crowd = Crowd::open(
+        protocol,
+        relay,
+        count,
+        Duration::from_secs(1),
+        players::STREAMS,
+    )
+    .await;
     let (p50, p99) = measure::quantiles(&crowd.set_ups);
     println!(
         "{} playing, set-up p50 {p50:.2} ms, p99 {p99:.2} ms, failed: {:?}",

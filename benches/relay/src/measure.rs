@@ -8,8 +8,8 @@ use anyhow::{Context, Result, bail};
 use tokio::time::sleep;
 
 use crate::counters::{Counters, Counts};
-use crate::origin::FRAME_RATE;
-use crate::players::{Crowd, set_up};
+use crate::origin::{FRAME_RATE, SOUND, SOUND_RATE, What};
+use crate::players::{Crowd, STREAMS, set_up};
 use crate::process::{self, CpuTime, Kind, Origin, Programs, Relay};
 use crate::wire::Protocol;
 
@@ -17,13 +17,26 @@ use crate::wire::Protocol;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Shape {
     pub(crate) players: usize,
-    pub(crate) megabits: usize,
+    pub(crate) kilobits: usize,
 }
 
 impl Shape {
     /// Bytes of one video message.
     fn frame(self) -> usize {
-        self.megabits * 1_000_000 / 8 / FRAME_RATE
+        self.kilobits * 1000 / 8 / FRAME_RATE
+    }
+
+    /// Bytes of one second.
+    fn second(self, live: bool) -> usize {
+        let sound = if live { SOUND_RATE * SOUND } else { 0 };
+        self.frame() * FRAME_RATE + sound
+    }
+}
+
+impl Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let megabits = self.kilobits as f64 / 1000.0;
+        write!(f, "{} × {megabits} Mbit/s", self.players)
     }
 }
 
@@ -36,10 +49,11 @@ impl FromStr for Shape {
             .context("not of the form PLAYERSxMBITS")?;
         let shape = Self {
             players: players.parse()?,
-            megabits: megabits.parse()?,
+            kilobits: (megabits.parse::<f64>()? * 1000.0).round() as usize,
         };
-        if !(WARM_UP + 1..=9000).contains(&shape.players) || !(1..=1000).contains(&shape.megabits) {
-            bail!("out of range: 5 to 9000 players, 1 to 1000 Mbit/s");
+        let is_rate = (MIN_KILOBITS..=1_000_000).contains(&shape.kilobits);
+        if !(WARM_UP + 1..=9000).contains(&shape.players) || !is_rate {
+            bail!("out of range: 5 to 9000 players, 0.05 to 1000 Mbit/s");
         }
         Ok(shape)
     }
@@ -50,6 +64,8 @@ impl FromStr for Shape {
 pub(crate) enum Case {
     /// Set-up times of 500 players that all connect at once.
     Burst(Protocol),
+    /// Players of this many streams, opened over the ramp, then paced media with groups of pictures and sound.
+    Fanout(Protocol, Shape, usize),
     /// Players opened over the ramp, then paced media.
     Load(Protocol, Shape),
     /// Set-up times of 200 players, each after the one before has left.
@@ -60,8 +76,10 @@ impl Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Burst(of) => write!(f, "{}, {BURST} at once", of.name()),
-            Self::Load(of, Shape { players, megabits }) => {
-                write!(f, "{}, {players} × {megabits} Mbit/s", of.name())
+            Self::Load(of, shape) => write!(f, "{}, {shape}", of.name()),
+            Self::Fanout(of, shape, 1) => write!(f, "{}, {shape} of one stream", of.name()),
+            Self::Fanout(of, shape, streams) => {
+                write!(f, "{}, {shape} of {streams} streams", of.name())
             }
             Self::Sequence(of) => write!(f, "{}, {SEQUENCE} in sequence", of.name()),
         }
@@ -80,20 +98,29 @@ impl Case {
         counters: Option<&mut Counters>,
     ) -> Result<Sample> {
         let (protocol, shape) = match self {
-            Self::Load(protocol, shape) => (protocol, shape),
+            Self::Fanout(protocol, shape, _) | Self::Load(protocol, shape) => (protocol, shape),
             Self::Burst(protocol) | Self::Sequence(protocol) => (
                 protocol,
                 Shape {
                     players: BURST,
-                    megabits: 2,
+                    kilobits: 2000,
                 },
             ),
         };
-        let origin = Origin::start(shape.frame())?;
+        let (live, streams) = match self {
+            Self::Fanout(_, _, streams) => (true, streams),
+            _ => (false, STREAMS),
+        };
+        let what = What {
+            frame: shape.frame(),
+            live,
+            pauses: kind == Kind::HubChecked,
+        };
+        let origin = Origin::start(what)?;
         let relay = Relay::start(kind, origin.ports, programs)?;
         let address = relay.ports.of(protocol);
         // The first sessions use code and scratch buffers that all later ones share.
-        let warm_up = Crowd::open(protocol, address, WARM_UP, Duration::ZERO).await;
+        let warm_up = Crowd::open(protocol, address, WARM_UP, Duration::ZERO, streams).await;
         sleep(SETTLE).await;
         if let Some(failure) = warm_up.failures.first() {
             bail!("{}: {self}: {failure}", kind.name());
@@ -104,41 +131,48 @@ impl Case {
         let before = Usage::now(&origin, &relay)?;
         match self {
             Self::Burst(_) => {
-                let crowd = Crowd::open(protocol, address, BURST, Duration::ZERO).await;
+                let crowd = Crowd::open(protocol, address, BURST, Duration::ZERO, streams).await;
                 Ok(Sample::new(
                     &before.until(&Usage::now(&origin, &relay)?),
                     &crowd.set_ups,
                     crowd.failures.clone(),
                 ))
             }
-            Self::Load(..) => {
-                let idle = relay.resident()?;
-                let crowd = Crowd::open(protocol, address, shape.players, ramp).await;
+            Self::Fanout(..) | Self::Load(..) => {
+                let idle = relay.resident_besides_feeds()?;
+                let crowd = Crowd::open(protocol, address, shape.players, ramp, streams).await;
                 sleep(SETTLE).await;
                 let (before, start, received) =
                     (Usage::now(&origin, &relay)?, Instant::now(), crowd.bytes());
+                crowd.take_latencies();
                 sleep(window).await;
+                let latency = quantiles(&crowd.take_latencies()).0;
                 let used = before.until(&Usage::now(&origin, &relay)?);
                 let (seconds, gigabytes) = (
                     start.elapsed().as_secs_f64(),
                     (crowd.bytes() - received) as f64 / 1e9,
                 );
-                let resident = (relay.resident()? - idle) / (shape.players - WARM_UP) as f64;
+                let resident = relay.resident_besides_feeds()? - idle;
+                let resident = resident / (shape.players - WARM_UP) as f64;
                 let counts = match (counters, relay.process()) {
                     (Some(counters), Some(process)) => count(counters, process, &crowd).await,
                     _ => Counts::default(),
                 };
                 let mut failures = crowd.failures.clone();
                 failures.extend((0..crowd.lost()).map(|_| "lost while watching".to_owned()));
+                let skips = relay.metric("sluicegate_fanout_skips_total")?;
+                if skips > 0.0 {
+                    failures.push(format!("{skips} times a viewer lost messages"));
+                }
                 let mut sample = Sample::new(&used, &crowd.set_ups, failures);
                 let gigabits = gigabytes * 8.0 / seconds;
                 sample.load = Some(Load {
                     gigabits,
-                    kept_up: gigabits
-                        / ((shape.players * shape.frame() * FRAME_RATE) as f64 * 8e-9),
+                    kept_up: gigabits / ((shape.players * shape.second(live)) as f64 * 8e-9),
                     cpu: used.relay.per(gigabytes),
                     machine: used.ours / gigabytes,
                     resident,
+                    latency,
                     counts,
                 });
                 Ok(sample)
@@ -201,8 +235,10 @@ pub(crate) struct Load {
     pub(crate) cpu: CpuTime,
     /// The same for origin, relay and players together: a relay can shift its work to its neighbours.
     pub(crate) machine: f64,
-    /// kB of `VmRSS` per connection above the relay's idle value after the warm-up.
+    /// kB of `VmRSS` per connection above the relay's idle value after the warm-up, besides what feeds hold.
     pub(crate) resident: f64,
+    /// Milliseconds from the origin's write to the player's read, the median; NaN where none was seen.
+    pub(crate) latency: f64,
     /// What the relay did per GB received.
     pub(crate) counts: Counts,
 }
@@ -217,6 +253,11 @@ impl Sample {
             failures,
             foreign: used.foreign(),
         }
+    }
+
+    /// The median latency in milliseconds; NaN if none was seen.
+    pub(crate) fn latency(&self) -> f64 {
+        self.load.as_ref().map_or(f64::NAN, |load| load.latency)
     }
 
     /// CPU seconds of the relay per GB; NaN if no load was measured.
@@ -314,6 +355,8 @@ impl Usage {
 /// Samples with more work by other processes than this are left out of the report while enough quiet ones remain.
 pub(crate) const NOISY: f64 = 0.10;
 const WARM_UP: usize = 4;
+/// A picture has room for the time at which it was sent.
+const MIN_KILOBITS: usize = 50;
 const BURST: usize = 500;
 const SEQUENCE: usize = 200;
 const SETTLE: Duration = Duration::from_millis(300);

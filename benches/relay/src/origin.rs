@@ -1,7 +1,8 @@
 //! The synthetic origin: answers RTMP play as SRS does, HTTP GETs with endless FLV and RTSP play, then paces the same pre-encoded
 //! frame to every viewer from one thread, so that it costs far less than the relay under test.
 
-use std::io::{ErrorKind, Write};
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read, Write};
 use std::net::Ipv4Addr;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -10,11 +11,21 @@ use anyhow::{Result, bail};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::wire::{self, Amf, Event, Frame, Inbox, Protocol};
+use crate::wire::{self, Amf, Event, Frame, Inbox, Kind, Protocol};
 
-/// Serves until killed; prints the three ports that it chose on one line. `frame` is the payload of a video message in
-/// bytes.
-pub(crate) async fn serve(frame: usize) -> Result<()> {
+/// What an origin serves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct What {
+    /// The payload of a video message in bytes.
+    pub(crate) frame: usize,
+    /// With groups of pictures and sound.
+    pub(crate) live: bool,
+    /// A player that pauses is sent nothing more.
+    pub(crate) pauses: bool,
+}
+
+/// Serves until killed; prints the three ports that it chose on one line.
+pub(crate) async fn serve(what: What) -> Result<()> {
     let rtmp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let http = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let rtsp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
@@ -26,7 +37,7 @@ pub(crate) async fn serve(frame: usize) -> Result<()> {
     );
 
     let (viewers, arrivals) = mpsc::channel();
-    std::thread::spawn(move || pace(&arrivals, frame));
+    std::thread::spawn(move || pace(&arrivals, what));
     loop {
         let (socket, protocol) = tokio::select! {
             accepted = rtmp.accept() => (accepted?.0, Protocol::Rtmp),
@@ -36,12 +47,13 @@ pub(crate) async fn serve(frame: usize) -> Result<()> {
         let viewers = viewers.clone();
         tokio::spawn(async move {
             // A player that left during set-up does not matter here; the player counts it.
-            if let Ok(socket) = admit(socket, protocol, frame).await {
+            if let Ok(socket) = admit(socket, protocol, what.frame).await {
                 let _ = viewers.send(Viewer {
                     socket,
                     protocol,
                     sent: 0,
-                    due: 0,
+                    due: VecDeque::new(),
+                    paused: false,
                 });
             }
         });
@@ -60,7 +72,8 @@ async fn admit(
         Protocol::Rtmp => admit_rtmp(&mut socket).await?,
         Protocol::Rtsp => admit_rtsp(&mut socket).await?,
     };
-    answer.extend_from_slice(&Frame::new(protocol, frame).bytes);
+    // Viewers that come in the middle start with a keyframe, as they do at an origin that keeps the group.
+    answer.extend_from_slice(&Frame::of(Kind::Key, protocol, frame).bytes);
     socket.write_all(&answer).await?;
     Ok(socket.into_std()?)
 }
@@ -184,42 +197,89 @@ async fn admit_rtmp(socket: &mut TcpStream) -> Result<Vec<u8>> {
 struct Viewer {
     socket: std::net::TcpStream,
     protocol: Protocol,
-    /// Bytes of the current frame already written.
+    /// Bytes of the current message already written.
     sent: usize,
-    /// Frames that should have been sent by now; open loop, so a slow relay is not waited for.
-    due: usize,
+    /// Messages that should have been sent by now; open loop, so a slow relay is not waited for.
+    due: VecDeque<Kind>,
+    paused: bool,
 }
 
 impl Viewer {
+    /// Hears whether it pauses.
+    fn hear(&mut self) {
+        let mut said = [0; 1024];
+        while let Ok(count @ 1..) = self.socket.read(&mut said) {
+            let mut words = said[..count].windows(b"pause".len());
+            self.paused |= words.any(|word| word == b"pause");
+        }
+    }
+
     /// Writes what is due; returns `false` once the viewer is gone.
-    fn write(&mut self, frame: &[u8]) -> bool {
-        while self.due > 0 {
-            match self.socket.write(&frame[self.sent..]) {
+    fn write(&mut self, messages: &Messages) -> bool {
+        while let Some(kind) = self.due.front() {
+            let message = messages.of(*kind);
+            match self.socket.write(&message[self.sent..]) {
                 Ok(0) => return false,
                 Ok(written) => self.sent += written,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
                 Err(_) => return false,
             }
-            if self.sent == frame.len() {
+            if self.sent == message.len() {
                 self.sent = 0;
-                self.due -= 1;
+                self.due.pop_front();
             }
         }
         true
     }
 }
 
-/// Sends every viewer a frame at 30 Hz. Viewers are spread over the phases of a frame interval, as the players of many
-/// streams are. If all of them got frames at once, a relay could serve hundreds of sockets per wake-up, which would
-/// flatter it.
-fn pace(arrivals: &mpsc::Receiver<Viewer>, frame: usize) {
-    let mut rtmp = Frame::new(Protocol::Rtmp, frame);
-    let mut flv = Frame::new(Protocol::Flv, frame);
-    let mut rtsp = Frame::new(Protocol::Rtsp, frame);
+/// What is sent to the viewers of one protocol.
+struct Messages {
+    inter: Frame,
+    key: Frame,
+    sound: Frame,
+}
+
+impl Messages {
+    fn new(protocol: Protocol, frame: usize) -> Self {
+        Self {
+            inter: Frame::new(protocol, frame),
+            key: Frame::of(Kind::Key, protocol, frame),
+            sound: Frame::of(Kind::Sound, protocol, SOUND),
+        }
+    }
+
+    fn of(&self, kind: Kind) -> &[u8] {
+        match kind {
+            Kind::Inter => &self.inter.bytes,
+            Kind::Key => &self.key.bytes,
+            Kind::Sound => &self.sound.bytes,
+        }
+    }
+
+    fn stamp(&mut self, milliseconds: u32) {
+        for frame in [&mut self.inter, &mut self.key, &mut self.sound] {
+            frame.stamp(milliseconds);
+        }
+    }
+}
+
+/// Sends every viewer a frame at 30 Hz, and sound between them if it is `live`. Viewers are spread over the phases of a
+/// frame interval, as the players of many streams are. If all of them got frames at once, a relay could serve hundreds of
+/// sockets per wake-up, which would flatter it.
+fn pace(arrivals: &mpsc::Receiver<Viewer>, what: What) {
+    let What {
+        frame,
+        live,
+        pauses,
+    } = what;
+    let mut rtmp = Messages::new(Protocol::Rtmp, frame);
+    let mut flv = Messages::new(Protocol::Flv, frame);
+    let mut rtsp = Messages::new(Protocol::Rtsp, frame);
     let mut phases: [Vec<Viewer>; PHASES] = std::array::from_fn(|_| Vec::new());
     let (start, mut seat) = (Instant::now(), 0);
-    for tick in 1_u32.. {
-        let now = start + tick * FRAME_INTERVAL / PHASES as u32;
+    for tick in 1_usize.. {
+        let now = start + tick as u32 * FRAME_INTERVAL / PHASES as u32;
         std::thread::sleep(now.saturating_duration_since(Instant::now()));
         for viewer in arrivals.try_iter() {
             // A stride that is prime to PHASES spreads even a few viewers over the interval.
@@ -230,14 +290,36 @@ fn pace(arrivals: &mpsc::Receiver<Viewer>, frame: usize) {
         rtmp.stamp(milliseconds);
         flv.stamp(milliseconds);
         rtsp.stamp(milliseconds);
-        phases[tick as usize % PHASES].retain_mut(|viewer| {
-            viewer.due = (viewer.due + 1).min(MAX_DUE);
-            viewer.write(match viewer.protocol {
-                Protocol::Flv => &flv.bytes,
-                Protocol::Rtmp => &rtmp.bytes,
-                Protocol::Rtsp => &rtsp.bytes,
-            })
-        });
+        let number = tick / PHASES;
+        let picture = if live && number.is_multiple_of(GROUP) {
+            Kind::Key
+        } else {
+            Kind::Inter
+        };
+        let mut turns = vec![(0, picture)];
+        if live {
+            // Thirty sounds a second, and fifteen more.
+            turns.push((PHASES / 4, Kind::Sound));
+            turns.extend((number % 2 == 1).then_some((PHASES * 3 / 4, Kind::Sound)));
+        }
+        for (after, kind) in turns {
+            phases[(tick + PHASES - after) % PHASES].retain_mut(|viewer| {
+                if pauses && !viewer.paused && viewer.protocol == Protocol::Rtmp {
+                    viewer.hear();
+                }
+                // What is sent by half is sent to its end.
+                if viewer.paused && viewer.sent == 0 {
+                    viewer.due.clear();
+                } else if viewer.due.len() < MAX_DUE {
+                    viewer.due.push_back(kind);
+                }
+                viewer.write(match viewer.protocol {
+                    Protocol::Flv => &flv,
+                    Protocol::Rtmp => &rtmp,
+                    Protocol::Rtsp => &rtsp,
+                })
+            });
+        }
     }
 }
 
@@ -258,6 +340,11 @@ fn status(code: &str) -> Vec<u8> {
 
 /// Frames per second of every stream.
 pub(crate) const FRAME_RATE: usize = 30;
+/// Pictures from one keyframe to the next: two seconds.
+const GROUP: usize = 2 * FRAME_RATE;
+/// Sounds per second of a live stream, and the bytes of each: AAC at 44.1 kHz and 110 kbit/s.
+pub(crate) const SOUND_RATE: usize = 45;
+pub(crate) const SOUND: usize = 300;
 const FRAME_INTERVAL: Duration = Duration::from_nanos(1_000_000_000 / FRAME_RATE as u64);
 /// About one tick a millisecond.
 const PHASES: usize = 32;

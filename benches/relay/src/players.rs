@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -29,15 +29,19 @@ pub(crate) struct Crowd {
 struct Counts {
     bytes: AtomicU64,
     lost: AtomicUsize,
+    /// Of some players: milliseconds from the origin's write to their read.
+    latencies: Mutex<Vec<f64>>,
 }
 
 impl Crowd {
-    /// Opens `count` players of `protocol`, evenly over `spread`, and returns when each one plays or has failed.
+    /// Opens `count` players of `protocol`, evenly over `spread` and `streams`, and returns when each one plays or has
+    /// failed.
     pub(crate) async fn open(
         protocol: Protocol,
         relay: SocketAddr,
         count: usize,
         spread: Duration,
+        streams: usize,
     ) -> Self {
         let counts = Arc::new(Counts::default());
         let (results, mut set_ups) = tokio::sync::mpsc::unbounded_channel();
@@ -48,10 +52,10 @@ impl Crowd {
             let begin = start + spread * player as u32 / count as u32;
             tasks.spawn(async move {
                 sleep_until(begin).await;
-                match set_up(protocol, relay, player % STREAMS).await {
+                match set_up(protocol, relay, player % streams).await {
                     Ok((socket, milliseconds)) => {
                         let _ = results.send(Ok(milliseconds));
-                        discard(socket, &counts.bytes).await;
+                        discard(socket, &counts, player % WATCHED_EVERY == 0).await;
                         counts.lost.fetch_add(1, Ordering::Relaxed);
                     }
                     Err(error) => {
@@ -80,6 +84,11 @@ impl Crowd {
     /// Bytes received by all players since they started to play.
     pub(crate) fn bytes(&self) -> u64 {
         self.counts.bytes.load(Ordering::Relaxed)
+    }
+
+    /// The latencies that were seen since this was asked last.
+    pub(crate) fn take_latencies(&self) -> Vec<f64> {
+        std::mem::take(&mut *self.counts.latencies.lock().expect("nobody panics with it"))
     }
 
     /// Players whose connection ended although they were still watching.
@@ -241,8 +250,9 @@ async fn event(socket: &mut TcpStream, inbox: &mut Inbox) -> Result<Event> {
     }
 }
 
-/// Reads into one buffer shared by all players of this thread until the connection ends.
-async fn discard(mut socket: TcpStream, bytes: &AtomicU64) {
+/// Reads into one buffer shared by all players of this thread until the connection ends. `watched`: the times at which
+/// pictures were sent are looked for.
+async fn discard(mut socket: TcpStream, counts: &Counts, watched: bool) {
     thread_local!(static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; 256 * 1024]));
     loop {
         // `poll_read` forgets readiness on a short read, so a frame costs one read and no EAGAIN.
@@ -250,12 +260,18 @@ async fn discard(mut socket: TcpStream, bytes: &AtomicU64) {
             SCRATCH.with_borrow_mut(|scratch| {
                 let mut buffer = ReadBuf::new(scratch);
                 let polled = Pin::new(&mut socket).poll_read(context, &mut buffer);
-                polled.map_ok(|()| buffer.filled().len())
+                polled.map_ok(|()| {
+                    if watched {
+                        let mut latencies = counts.latencies.lock().expect("nobody panics with it");
+                        latencies.extend(wire::latencies(buffer.filled()));
+                    }
+                    buffer.filled().len()
+                })
             })
         });
         match read.await {
             Ok(read @ 1..) => {
-                bytes.fetch_add(read as u64, Ordering::Relaxed);
+                counts.bytes.fetch_add(read as u64, Ordering::Relaxed);
             }
             Ok(0) | Err(_) => return,
         }
@@ -263,5 +279,7 @@ async fn discard(mut socket: TcpStream, bytes: &AtomicU64) {
 }
 
 /// The number of different streams over which the players are spread.
-const STREAMS: usize = 10;
+pub(crate) const STREAMS: usize = 10;
+/// One of so many players looks when what it reads was sent.
+const WATCHED_EVERY: usize = 50;
 const SET_UP_LIMIT: Duration = Duration::from_secs(10);

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::datagrams::Through;
+use crate::origin::What;
 use crate::wire::Protocol;
 
 /// What is between player and origin.
@@ -27,6 +28,12 @@ pub(crate) enum Kind {
     Haproxy,
     /// Sluicegate with its default settings.
     Sluicegate,
+    /// Sluicegate with one pull for all viewers of a stream, sent every 40 ms.
+    Hub,
+    /// The same, sent every 20 ms.
+    Hub20,
+    /// Every 40 ms, and the origin is asked about each viewer.
+    HubChecked,
 }
 
 impl Kind {
@@ -37,6 +44,21 @@ impl Kind {
             Self::Direct => "direct",
             Self::Haproxy => "haproxy",
             Self::Sluicegate => "sluicegate",
+            Self::Hub => "hub",
+            Self::Hub20 => "hub20",
+            Self::HubChecked => "hub-checked",
+        }
+    }
+
+    /// What a hub is set to.
+    fn fanout(self) -> &'static str {
+        match self {
+            Self::Hub => "[fanout]\nmode = \"open\"\npublic = true\n",
+            Self::Hub20 => "[fanout]\nmode = \"open\"\npublic = true\ncoalesce = \"20ms\"\n",
+            Self::HubChecked => "[fanout]\nmode = \"checked\"\n",
+            Self::Before | Self::BeforeAgain | Self::Direct | Self::Haproxy | Self::Sluicegate => {
+                ""
+            }
         }
     }
 }
@@ -55,7 +77,7 @@ impl Programs {
         match kind {
             Kind::Before | Kind::BeforeAgain => self.before.as_deref(),
             Kind::Direct | Kind::Haproxy => None,
-            Kind::Sluicegate => Some(&self.sluicegate),
+            Kind::Hub | Kind::Hub20 | Kind::HubChecked | Kind::Sluicegate => Some(&self.sluicegate),
         }
     }
 }
@@ -86,10 +108,12 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    pub(crate) fn start(frame: usize) -> Result<Self> {
+    pub(crate) fn start(what: What) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command
-            .args(["origin", "--frame", &frame.to_string()])
+            .args(["origin", "--frame", &what.frame.to_string()])
+            .args(what.live.then_some("--live"))
+            .args(what.pauses.then_some("--pauses"))
             .stdout(Stdio::piped());
         let mut child = Running::start(&mut command)?;
         let mut line = String::new();
@@ -115,6 +139,8 @@ impl Origin {
 pub(crate) struct Relay {
     pub(crate) ports: Ports,
     child: Option<Running>,
+    /// Where Sluicegate tells its metrics.
+    system: Option<u16>,
     directory: PathBuf,
 }
 
@@ -130,6 +156,7 @@ impl Relay {
         let mut relay = Self {
             ports: origin,
             child: None,
+            system: None,
             directory,
         };
         if kind == Kind::Direct {
@@ -152,7 +179,9 @@ impl Relay {
                     .arg("--config")
                     .arg(&configuration)
                     .current_dir(&relay.directory);
-                (settings(relay.ports, system)?, command)
+                let mut text = settings(relay.ports, system)?;
+                text.push_str(kind.fanout());
+                (text, command)
             }
         };
         fs::write(&configuration, text)?;
@@ -165,8 +194,9 @@ impl Relay {
             Running::start(&mut command)
                 .with_context(|| format!("{} did not start", kind.name()))?,
         );
+        relay.system = programs.of(kind).map(|_| system);
         relay
-            .wait(programs.of(kind).map(|_| system), origin)
+            .wait(relay.system, origin)
             .with_context(|| format!("{} does not serve", kind.name()))?;
         Ok(relay)
     }
@@ -186,6 +216,28 @@ impl Relay {
     /// `VmRSS`, kB.
     pub(crate) fn resident(&self) -> Result<f64> {
         self.process().map_or(Ok(0.0), resident)
+    }
+
+    /// What a metric without labels says; zero where the relay has none of that name, as earlier builds may.
+    pub(crate) fn metric(&self, name: &str) -> Result<f64> {
+        let Some(system) = self.system else {
+            return Ok(0.0);
+        };
+        let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, system))?;
+        socket.set_read_timeout(Some(Duration::from_secs(2)))?;
+        socket.write_all(
+            b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        )?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer)?;
+        let values = answer.lines().filter_map(|line| line.strip_prefix(name));
+        let mut values = values.filter_map(|rest| rest.trim().parse().ok());
+        Ok(values.next().unwrap_or(0.0))
+    }
+
+    /// kB that are its own: `VmRSS` without the media that it holds for all viewers.
+    pub(crate) fn resident_besides_feeds(&self) -> Result<f64> {
+        Ok(self.resident()? - self.metric("sluicegate_fanout_bytes")? / 1024.0)
     }
 
     /// Sluicegate is told of the origin at its port `system`.

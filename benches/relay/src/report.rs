@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::measure::{Case, Load, NOISY, Sample};
+use crate::measure::{Case, Load, NOISY, Sample, Shape};
 use crate::process::Kind;
 use crate::spread::{Spread, counted_rounds};
 use crate::wire::Protocol;
@@ -40,7 +40,7 @@ pub(crate) fn table(samples: &Samples) -> String {
                 CPU_RATIO => format!(" {median:.2} ({low:.2}–{high:.2}) |"),
                 _ => format!(" {median:.decimals$} |"),
             };
-            if let Some(goal) = goal.filter(|_| *kind == Kind::Sluicegate) {
+            if let Some(goal) = goal {
                 let verdict = if median <= goal { "met" } else { "MISSED" };
                 notes += &format!("- {case}: {title} {median:.2}, goal {goal}: {verdict}\n");
             }
@@ -91,6 +91,40 @@ pub(crate) fn json(samples: &Samples) -> Value {
     objects.collect()
 }
 
+/// The limits of a case.
+#[derive(Default)]
+struct Goals {
+    /// CPU per GB against the same build with a leg for each viewer.
+    to_off: Option<f64>,
+    /// The same against HAProxy.
+    to_haproxy: Option<f64>,
+    /// kB per connection.
+    resident: Option<f64>,
+    /// Milliseconds of set-up more than without a relay.
+    added: Option<f64>,
+    /// Milliseconds of latency more than without a relay.
+    added_latency: Option<f64>,
+}
+
+/// The limits of a pull that many viewers share; what is not measured against a limit elsewhere has none.
+fn fanout_goals(kind: Kind, shape: Shape) -> Goals {
+    let large = shape.kilobits >= 20_000;
+    let (coalesce, to_off, resident) = match kind {
+        Kind::Hub => (40.0, if large { 0.55 } else { 0.42 }, 6.0),
+        Kind::Hub20 => (20.0, if large { 0.55 } else { 0.60 }, 6.0),
+        Kind::HubChecked => (40.0, if large { 0.55 } else { 0.42 }, 9.0),
+        _ => return Goals::default(),
+    };
+    Goals {
+        to_off: Some(to_off),
+        to_haproxy: Some(if large { 0.80 } else { 0.65 }),
+        resident: Some(resident),
+        // To the first media byte after the connect.
+        added: Some(150.0),
+        added_latency: Some(coalesce + 5.0),
+    }
+}
+
 struct Column {
     title: &'static str,
     key: &'static str,
@@ -132,6 +166,23 @@ fn columns(samples: &Samples, case: Case, kind: Kind, taken: &[Sample]) -> Vec<C
         goal: None,
     };
     let relays = |spread: Option<Spread>| spread.filter(|_| kind != Kind::Direct);
+    let ours = |goal: f64| Some(goal).filter(|_| kind == Kind::Sluicegate);
+    let goals = match case {
+        Case::Fanout(_, shape, _) => fanout_goals(kind, shape),
+        // A pure pass-through only has to match it; RTMP and HTTP have to be better.
+        Case::Load(Protocol::Rtsp, _) => Goals {
+            to_haproxy: ours(1.0),
+            resident: ours(4.0),
+            added: ours(1.5),
+            ..Goals::default()
+        },
+        Case::Burst(_) | Case::Load(..) | Case::Sequence(_) => Goals {
+            to_haproxy: ours(0.9),
+            resident: ours(4.0),
+            added: ours(1.5),
+            ..Goals::default()
+        },
+    };
     vec![
         column("Gbit/s", "gbit_per_s", 2, load(|load| load.gigabits)),
         column(
@@ -147,11 +198,16 @@ fn columns(samples: &Samples, case: Case, kind: Kind, taken: &[Sample]) -> Vec<C
             relays(load(|load| load.cpu.total())),
         ),
         Column {
-            // A pure pass-through only has to match it; RTMP and HTTP have to be better.
-            goal: Some(match case {
-                Case::Load(Protocol::Rtsp, _) => 1.0,
-                _ => 0.9,
-            }),
+            goal: goals.to_off,
+            ..column(
+                "CPU ÷ off",
+                "relay_cpu_over_off",
+                2,
+                relays(against(Kind::Sluicegate, |a, b| a.cpu() / b.cpu())),
+            )
+        },
+        Column {
+            goal: goals.to_haproxy,
             ..column(
                 CPU_RATIO,
                 "relay_cpu_over_haproxy",
@@ -166,7 +222,7 @@ fn columns(samples: &Samples, case: Case, kind: Kind, taken: &[Sample]) -> Vec<C
             load(|load| load.machine),
         ),
         Column {
-            goal: Some(4.0),
+            goal: goals.resident,
             ..column(
                 "kB/conn",
                 "resident_kb_per_connection",
@@ -199,8 +255,24 @@ fn columns(samples: &Samples, case: Case, kind: Kind, taken: &[Sample]) -> Vec<C
             2,
             against(Kind::Haproxy, |a, b| a.p99 / b.p99),
         ),
+        column(
+            "latency p50 ms",
+            "latency_p50_ms",
+            1,
+            load(|load| load.latency).filter(|spread| spread.median.is_finite()),
+        ),
         Column {
-            goal: Some(1.5),
+            goal: goals.added_latency,
+            ..column(
+                "added latency p50 ms",
+                "added_latency_p50_ms",
+                1,
+                against(Kind::Direct, |a, b| a.latency() - b.latency())
+                    .filter(|spread| spread.median.is_finite()),
+            )
+        },
+        Column {
+            goal: goals.added,
             ..column(
                 "added p50 ms",
                 "set_up_p50_added_ms",

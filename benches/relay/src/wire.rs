@@ -2,6 +2,7 @@
 //! machines, so that a mistake there cannot cancel itself out here.
 
 use std::collections::HashMap;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The format of the bytes between origin and player.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, clap::ValueEnum)]
@@ -24,41 +25,83 @@ impl Protocol {
     }
 }
 
-/// One encoded video message, the same bytes for every viewer; only its timestamp changes.
+/// A message of a live stream.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Kind {
+    /// A picture that needs those before it.
+    Inter,
+    /// A picture that needs none.
+    Key,
+    /// Sound.
+    Sound,
+}
+
+/// One encoded message, the same bytes for every viewer; only its timestamp changes.
 pub(crate) struct Frame {
     pub(crate) bytes: Vec<u8>,
     timestamp_at: usize,
+    /// Where the mark is, after which comes the time at which the frame is sent.
+    mark_at: Option<usize>,
 }
 
 impl Frame {
-    /// A frame; `length` is the size of the video payload in bytes.
+    /// A picture; `length` is the size of its payload in bytes.
     pub(crate) fn new(protocol: Protocol, length: usize) -> Self {
-        // 0x27 0x01: an AVC inter frame with NAL units (FLV 10.1 E.4.3.1).
+        Self::of(Kind::Inter, protocol, length)
+    }
+
+    /// A message of a kind; `length` is the size of its payload in bytes.
+    pub(crate) fn of(kind: Kind, protocol: Protocol, length: usize) -> Self {
+        // AVC with NAL units, and AAC (FLV 10.1 E.4.3.1, E.4.2.1).
+        let (head, number, chunk_stream) = match kind {
+            Kind::Inter => ([0x27, 0x01], VIDEO, 6),
+            Kind::Key => ([0x17, 0x01], VIDEO, 6),
+            Kind::Sound => ([0xaf, 0x01], AUDIO, 4),
+        };
         let mut payload = vec![0x5a; length];
-        payload[..2].copy_from_slice(&[0x27, 0x01]);
+        payload[..2].copy_from_slice(&head);
+        if let Some(room) = payload
+            .get_mut(2..2 + MARK.len())
+            .filter(|_| length >= MARKED)
+        {
+            room.copy_from_slice(MARK);
+        }
+        let frame = Self::around(protocol, number, chunk_stream, &payload);
+        let mut windows = frame.bytes.windows(MARK.len());
+        Self {
+            mark_at: windows.position(|window| window == MARK),
+            ..frame
+        }
+    }
+
+    fn around(protocol: Protocol, number: u8, chunk_stream: u8, payload: &[u8]) -> Self {
+        let length = payload.len();
         match protocol {
             Protocol::Flv => {
-                let mut tag = vec![VIDEO];
+                let mut tag = vec![number];
                 tag.extend_from_slice(&u24(length));
                 tag.extend_from_slice(&[0; 7]); // timestamp, its extension, stream id
-                tag.extend_from_slice(&payload);
+                tag.extend_from_slice(payload);
                 tag.extend_from_slice(&(length as u32 + 11).to_be_bytes());
                 let size = format!("{:x}\r\n", tag.len());
                 let bytes = [size.as_bytes(), &tag, b"\r\n"].concat();
                 Self {
                     bytes,
                     timestamp_at: size.len() + 4,
+                    mark_at: None,
                 }
             }
             Protocol::Rtmp => Self {
-                bytes: message(6, VIDEO, 1, &payload, ORIGIN_CHUNK),
+                bytes: message(chunk_stream, number, 1, payload, ORIGIN_CHUNK),
                 timestamp_at: 1,
+                mark_at: None,
             },
             // Like a server that sends the packets of a picture: each in a frame of its own, all in one write.
             Protocol::Rtsp => Self {
                 bytes: payload.chunks(PACKET).flat_map(interleaved).collect(),
                 // The lower three bytes of the first packet's timestamp.
                 timestamp_at: INTERLEAVED + 5,
+                mark_at: None,
             },
         }
     }
@@ -67,8 +110,35 @@ impl Frame {
     pub(crate) fn stamp(&mut self, milliseconds: u32) {
         let at = self.timestamp_at;
         self.bytes[at..at + 3].copy_from_slice(&milliseconds.to_be_bytes()[1..]);
+        if let Some(at) = self.mark_at {
+            let at = at + MARK.len();
+            self.bytes[at..at + 8].copy_from_slice(&microseconds().to_be_bytes());
+        }
     }
 }
+
+/// How many milliseconds ago each frame was sent that is marked in these bytes.
+pub(crate) fn latencies(bytes: &[u8]) -> impl Iterator<Item = f64> {
+    let now = microseconds();
+    let marked = bytes.windows(MARK.len() + 8);
+    marked.filter_map(move |window| {
+        let sent = window.strip_prefix(MARK)?.try_into().ok()?;
+        // A frame that is sent by halves may have another time by then.
+        let passed = now.checked_sub(u64::from_be_bytes(sent))?;
+        Some(passed as f64 / 1e3)
+    })
+}
+
+/// The time of day.
+fn microseconds() -> u64 {
+    let passed = SystemTime::now().duration_since(UNIX_EPOCH);
+    passed.map_or(0, |passed| passed.as_micros() as u64)
+}
+
+/// Stands before the time in a frame that is long enough.
+const MARK: &[u8] = b"\xf5sent at";
+/// The shortest such frame: with its head, the mark and the time.
+const MARKED: usize = 2 + 8 + 8;
 
 /// An RTP packet (RFC 3550 §5.1) on channel 0 of an RTSP connection (RFC 2326 §10.12).
 fn interleaved(payload: &[u8]) -> Vec<u8> {

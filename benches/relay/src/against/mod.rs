@@ -85,8 +85,10 @@ impl Plan {
         let protocols = [Protocol::Rtmp, Protocol::Flv];
         match part {
             Part::Load => {
-                let shapes =
-                    [(500, 2), (50, 20)].map(|(players, megabits)| Shape { players, megabits });
+                let shapes = [(500, 2), (50, 20)].map(|(players, megabits)| Shape {
+                    players,
+                    kilobits: megabits * 1000,
+                });
                 let shapes = shapes.into_iter().take(if self.quick { 1 } else { 2 });
                 shapes
                     .flat_map(|shape| protocols.map(|of| measure::Case::Load(of, shape)))
