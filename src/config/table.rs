@@ -459,7 +459,7 @@ pub static TABLE: &[Setting] = &[
     text("acme.challenge", None, "tls-alpn-01", "tls-alpn-01 or http-01", "How the ACME server is shown that a name is ours: in a handshake at port 443 (http.tls_listen), or by HTTP at port 80 (http.listen)."),
     text("acme.keep_in", None, "/var/lib/sluicegate/acme", "a directory", "Where the account and the certificates are kept; the proxy's user has to be able to write there."),
 
-    text("fanout.mode", None, "off", "off, checked or open", "Whether the viewers of a stream (RTMP, HTTP-FLV, WebSocket-FLV) share one pull: no, yes with the origin's word on each of them, or yes for all that this proxy lets in."),
+    text("fanout.mode", None, "off", "off, checked or open", "Whether the viewers of a stream (RTMP, HTTP-FLV, WebSocket-FLV; HTTP-TS, AAC and MP3 each by themselves) share one pull: no, yes with the origin's word on each of them, or yes for all that this proxy lets in."),
     list("fanout.rules", FANOUT, "Streams for which fanout.mode is different; the first rule that fits counts."),
     flag("fanout.public", None, "With mode open, anyone may watch: needed as long as no access rule of this proxy says who may play."),
     list("fanout.split_query", "a list of names of query parameters", "With mode checked, query parameters that make different streams of one name; with open, all do."),
