@@ -9,6 +9,7 @@ use sluicegate_core::events::{Kind, News};
 use sluicegate_core::http::caller::{Caller, OwnNames, PROGRAM, Terms};
 use tracing::{info, warn};
 
+use super::preview::Shows;
 use super::{System, problem};
 use crate::config::{LiveTokens, Role};
 use crate::metrics::SurfaceLabel;
@@ -312,7 +313,9 @@ pub(super) async fn door(
         let who = holder.as_ref().map_or_else(String::new, |holder| {
             format!(" by {} ({})", holder.name, holder.role.as_str())
         });
+        let shows = answer.extensions().get::<Shows>();
         let news = News {
+            stream: shows.map_or_else(String::new, |Shows(key)| key.as_str().to_owned()),
             client: ends.client.ip().to_string(),
             what: format!("{method} {what}: {}{who}", answer.status().as_u16()),
             ..News::default()

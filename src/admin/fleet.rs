@@ -129,7 +129,7 @@ impl System {
     ) -> (Vec<api::Origin>, Vec<Missing>) {
         let mut sessions: HashMap<OriginId, u64> = HashMap::new();
         for row in self.proxy.sessions().list() {
-            if let Some(origin) = row.origin() {
+            if let Some(origin) = row.origin().filter(|_| !row.is_preview()) {
                 *sessions.entry(origin).or_default() += 1;
             }
         }
@@ -458,6 +458,7 @@ pub(super) fn session_document(own: Option<&str>, row: &Row) -> api::Session {
         proxy: own.map(str::to_owned),
         protocol: row.request.protocol.as_str().to_owned(),
         action: row.request.action.as_str().to_owned(),
+        preview: row.is_preview(),
         stream: row.request.stream.to_string(),
         client: row.request.client.to_string(),
         peer: row.request.peer().to_string(),

@@ -437,6 +437,7 @@ fn rows_of(system: &System) -> Vec<Stream> {
     for row in system.proxy.sessions().list() {
         let sum = sums.entry(row.key.clone()).or_default();
         match row.request.action {
+            Action::Play if row.is_preview() => {}
             Action::Play => sum.bps_out += row.bps(Direction::ToClient),
             Action::Publish => publishes(sum, &row),
         }

@@ -14,6 +14,7 @@ mod hooks;
 mod list;
 mod lookup;
 mod moves;
+mod preview;
 mod shown;
 mod tap;
 mod watch;
@@ -45,6 +46,7 @@ pub use shown::Shown;
 
 use crate::api::Problem;
 use crate::config::Role;
+use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::net::entrance::{Ends, Visitor};
 use crate::net::forwarded;
@@ -64,7 +66,10 @@ pub struct System {
     noted: Arc<watch::Noted>,
     streams: Arc<list::KeptStreams>,
     tries: Arc<console::Tries>,
+    taps: Arc<Semaphore>,
     previews: Arc<Semaphore>,
+    /// Where pictures of streams come from.
+    hub: Option<Hub>,
     /// Peers whose `X-Forwarded-Prefix` is believed.
     trusted_proxies: Arc<[Network]>,
     /// The folder under which browsers reach us, where no such peer names another.
@@ -124,6 +129,7 @@ fn table() -> Vec<Route> {
         on_get("/api/v1/sessions/{id}", Management, fleet::session),
         on_delete("/api/v1/sessions/{id}", Management, fleet::kick),
         on_get("/api/v1/sessions/{id}/tap", Work, tap::tap),
+        on_get("/api/v1/preview", Work, preview::preview),
         on_get("/api/v1/bans", Management, bans::list),
         on_post("/api/v1/bans", Management, bans::ban),
         on_delete("/api/v1/bans/{ban}", Management, bans::lift),
@@ -239,10 +245,19 @@ impl System {
             noted: Arc::default(),
             streams: Arc::default(),
             tries: Arc::default(),
-            previews: Arc::new(Semaphore::new(tap::MOST_TAPS)),
+            taps: Arc::new(Semaphore::new(tap::MOST_TAPS)),
+            previews: Arc::new(Semaphore::new(preview::MOST_LOOKS)),
+            hub: None,
             trusted_proxies: Arc::default(),
             base_path: BasePath::default(),
         }
+    }
+
+    /// The same, which shows operators pictures of streams from `hub`.
+    #[must_use]
+    pub fn picturing(mut self, hub: Hub) -> Self {
+        self.hub = Some(hub);
+        self
     }
 
     /// The same, which browsers reach under `base_path`, or where one of the `trusted_proxies` says.

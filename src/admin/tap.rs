@@ -43,7 +43,7 @@ pub(super) async fn tap(
         return problem(StatusCode::BAD_REQUEST, words);
     }
     let seconds = wanted.seconds.unwrap_or(SECONDS).clamp(1, MOST_SECONDS);
-    let Ok(place) = Arc::clone(&system.previews).try_acquire_owned() else {
+    let Ok(place) = Arc::clone(&system.taps).try_acquire_owned() else {
         let words = "as many sessions are tapped as there may be at once";
         return problem(StatusCode::CONFLICT, words);
     };

@@ -145,6 +145,9 @@ pub struct EndedSession {
     pub protocol: String,
     /// `play` or `publish`.
     pub action: String,
+    /// Whether it is an operator who looks at the stream: no viewer, and counted as none.
+    #[serde(skip_serializing_if = "is_false")]
+    pub preview: bool,
     /// What.
     pub stream: String,
     /// The name that the stream was placed under, to find its sessions by.

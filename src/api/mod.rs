@@ -452,6 +452,9 @@ pub struct Session {
     pub protocol: String,
     /// `play` or `publish`.
     pub action: String,
+    /// Whether it is an operator who looks at the stream: no viewer, and counted as none.
+    #[serde(skip_serializing_if = "list::is_false")]
+    pub preview: bool,
     /// What.
     pub stream: String,
     /// The real client.
@@ -599,7 +602,13 @@ mod tests {
             (&["    Origin:"], json!(Origin::default())),
             (&["    Drain:"], json!(Drain::default())),
             (&["    Stream:"], json!(Stream::default())),
-            (&["    Session:"], json!(Session::default())),
+            (
+                &["    Session:"],
+                json!(Session {
+                    preview: true,
+                    ..Session::default()
+                }),
+            ),
             (&["    Missing:"], json!(Missing::default())),
             (&["    Duty:", data], json!(Duty::default())),
             (&["    Proxy:", data], json!(Proxy::default())),

@@ -54,7 +54,7 @@ use self::shadow::Shadow;
 use crate::net::wire::Wire;
 use crate::origin::dial::Dialer;
 use crate::proxy::{Proxy, Refusal, Request, Session};
-use crate::sessions::Pull;
+use crate::sessions::{EndReason, Pull};
 use crate::value::Secret;
 
 /// What sharing pulls is set to.
@@ -144,6 +144,8 @@ struct FeedKey {
     /// The format in which it is pulled, and shown as it comes; `None` where messages are told apart, and each viewer has
     /// them in its own protocol.
     format: Option<Format>,
+    /// It is for operators who look, and no viewer shares it.
+    is_apart: bool,
 }
 
 impl Hub {
@@ -215,6 +217,7 @@ impl Hub {
                 stream: self.shared.proxy.key(&request.stream),
                 rest: rest.into(),
                 format: Format::of(request.protocol),
+                is_apart: false,
             },
             stream: request.stream.clone(),
             is_checked: wish.is_checked,
@@ -245,7 +248,63 @@ impl Hub {
         };
         let lends = wanted.is_checked && shared.settings.pull_query.reveal().is_empty();
         let loan = lends.then(|| recipe.query().into());
-        let visit = Feed::enter(shared, wanted, session.row(), loan);
+        let shadow = shadow.map(|shadow| (shadow, recipe));
+        match self.enter(&session, wanted, loan).await {
+            Ok((visit, pull)) => Ok(Joined {
+                session,
+                visit,
+                pull,
+                shadow,
+            }),
+            Err(refusal) => Err(NotJoined::of(session, refusal)),
+        }
+    }
+
+    /// Waits until the stream is pulled for an operator who looks at it. A pull is shared with viewers only where every
+    /// viewer may share it: elsewhere it stands on what a viewer has shown.
+    ///
+    /// # Errors
+    /// A [`Refusal`]; the session is over then.
+    pub async fn preview(&self, session: Session) -> Result<Shown, Refusal> {
+        let shared = &self.shared;
+        let stream = session.row().request.stream.clone();
+        let wanted = Wanted {
+            key: FeedKey {
+                stream: shared.proxy.key(&stream),
+                rest: Box::default(),
+                format: None,
+                is_apart: shared.settings.modes.of(&stream) != Mode::Open,
+            },
+            stream,
+            is_checked: false,
+        };
+        session.watch(true);
+        match self.enter(&session, &wanted, None).await {
+            Ok((visit, pull)) => {
+                let joined = Joined {
+                    session,
+                    visit,
+                    pull,
+                    shadow: None,
+                };
+                Ok(joined.show())
+            }
+            Err(refusal) => {
+                // No client was refused.
+                session.row().end(EndReason::Refused);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Waits until the stream is pulled. `loan`: what the pull may show the origin for the session.
+    async fn enter(
+        &self,
+        session: &Session,
+        wanted: &Wanted,
+        loan: Option<Box<str>>,
+    ) -> Result<(feed::Visit, Arc<Pull>), Refusal> {
+        let visit = Feed::enter(&self.shared, wanted, session.row(), loan);
         let pulled = tokio::select! {
             pulled = visit.pulled() => pulled,
             reason = session.row().ended() => Err(Refusal::Ended(reason)),
@@ -254,16 +313,11 @@ impl Hub {
             Ok(pull) => {
                 session.watches(&pull);
                 session.answered();
-                Ok(Joined {
-                    session,
-                    visit,
-                    pull,
-                    shadow: shadow.map(|shadow| (shadow, recipe)),
-                })
+                Ok((visit, pull))
             }
             Err(refusal) => {
                 session.watch(false);
-                Err(NotJoined::of(session, refusal))
+                Err(refusal)
             }
         }
     }

@@ -191,14 +191,14 @@ labels! {
     SessionLabels {
         /// The protocol of the client.
         protocol: &'static str,
-        /// `play` or `publish`.
+        /// `play`, `publish`, or `preview` of an operator who looks.
         action: &'static str,
     }
     /// `protocol`, `action` and the `reason` for which a session ended.
     EndLabels {
         /// The protocol of the client.
         protocol: &'static str,
-        /// `play` or `publish`.
+        /// `play`, `publish`, or `preview` of an operator who looks.
         action: &'static str,
         /// Why it ended.
         reason: &'static str,

@@ -183,7 +183,7 @@ impl Proxy {
     }
 
     /// Another proxy may have placed the stream, and this one need not have heard of it.
-    async fn stands(&self, key: &PlacementKey) -> Option<OriginId> {
+    pub(super) async fn stands(&self, key: &PlacementKey) -> Option<OriginId> {
         self.cluster()?.look_up(key).await
     }
 

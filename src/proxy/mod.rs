@@ -14,6 +14,7 @@ pub mod gate;
 pub mod hold;
 pub mod moves;
 pub mod placement_service;
+mod preview;
 mod refusal;
 mod session;
 
@@ -383,7 +384,7 @@ impl Proxy {
         let key = self.key(&request.stream);
         PieceGuard {
             proxy: self.clone(),
-            hold: self.shared.registry.hold_for_pull(&key),
+            hold: self.shared.registry.hold_for_ourselves(&key),
             request,
             asked: None,
             key,

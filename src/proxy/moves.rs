@@ -97,7 +97,10 @@ impl Proxy {
     /// began.
     fn has_no_viewers_of_their_own(&self, publisher: &Row) -> Result<(), NotMoved> {
         let own = self.shared.sessions.matching(|row| {
-            row.request.action == Action::Play && row.key == publisher.key && row.pull().is_none()
+            row.request.action == Action::Play
+                && row.key == publisher.key
+                && row.pull().is_none()
+                && !row.is_preview()
         });
         match own.len() {
             0 => Ok(()),

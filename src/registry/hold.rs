@@ -29,7 +29,7 @@ pub(super) struct Holds {
 #[derive(Debug, Default)]
 pub(super) struct Held {
     pub(super) sessions: usize,
-    /// Pulls of it that are made for the sessions.
+    /// Pulls of it that are made for the sessions, and operators who look at it.
     pub(super) pulls: usize,
     /// Those of the sessions that watch a pull, so that they ask for no leg.
     pub(super) watching: usize,
@@ -52,14 +52,14 @@ pub(super) struct Held {
     pub(super) claimed_by: Option<IpAddr>,
 }
 
-/// A share in a placement, of a session or of a pull: while one lives, the claim stands.
+/// A share in a placement, of a session, of a pull or of a look at the stream: while one lives, the claim stands.
 #[derive(Debug)]
 pub(crate) struct PlacementGuard {
     registry: Arc<Registry>,
     key: PlacementKey,
     action: Action,
-    /// It is a pull's, and no session's.
-    is_pull: bool,
+    /// It is a pull's or an operator's who looks, and no client's.
+    is_ours: bool,
     watches: AtomicBool,
     joined: AtomicBool,
     /// A leg to the stream's origin is reserved for it.
@@ -121,7 +121,7 @@ impl Registry {
             registry: Arc::clone(self),
             key,
             action,
-            is_pull: false,
+            is_ours: false,
             watches: AtomicBool::new(false),
             joined: AtomicBool::new(false),
             has_leg: AtomicBool::new(false),
@@ -184,15 +184,16 @@ impl Registry {
         Ok(())
     }
 
-    /// Joins a pull to the placement of its stream, for sessions that hold it.
-    pub(crate) fn hold_for_pull(self: &Arc<Self>, key: &PlacementKey) -> PlacementGuard {
+    /// Joins a pull to the placement of its stream, for sessions that hold it; or an operator who looks at it, who holds
+    /// nothing.
+    pub(crate) fn hold_for_ourselves(self: &Arc<Self>, key: &PlacementKey) -> PlacementGuard {
         let mut holds = lock(&self.holds);
         holds.streams.entry(key.clone()).or_default().pulls += 1;
         PlacementGuard {
             registry: Arc::clone(self),
             key: key.clone(),
             action: Action::Play,
-            is_pull: true,
+            is_ours: true,
             watches: AtomicBool::new(false),
             joined: AtomicBool::new(false),
             has_leg: AtomicBool::new(false),
@@ -471,7 +472,7 @@ impl Drop for PlacementGuard {
         let Some(held) = holds.streams.get_mut(&self.key) else {
             return;
         };
-        if self.is_pull {
+        if self.is_ours {
             held.pulls -= 1;
         } else {
             held.sessions -= 1;

@@ -286,6 +286,7 @@ impl Listeners {
         let http = &self.settings.http;
         let system = system
             .showing(self.shown.clone())
+            .picturing(self.hub.clone())
             .under(http.trusted_proxies.clone().into(), http.base_path.clone());
         let noted = system.clone().keep_noted();
         tokio::spawn(self.end.clone().run_until_cancelled_owned(noted));

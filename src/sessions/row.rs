@@ -64,6 +64,8 @@ pub(super) struct Aside {
     who: OnceLock<Identity>,
     /// What the client called its stream, and where that would be placed, if a backend gave it another name.
     asked: OnceLock<(StreamUrl, PlacementKey)>,
+    /// It is an operator who looks, and no client of the stream.
+    is_preview: AtomicBool,
     /// Its place in the counts, until it is over.
     ticket: Mutex<Option<Ticket>>,
     /// Kilobits per second that it may send; 0: as many as it likes.
@@ -232,6 +234,26 @@ impl Row {
             metrics,
             request,
             key,
+        }
+    }
+
+    /// The same, for an operator who looks at the stream.
+    pub(super) fn for_preview(self) -> Self {
+        self.aside().is_preview.store(true, Ordering::Relaxed);
+        self
+    }
+
+    /// Whether it is an operator who looks at the stream: such a session is no viewer, and counts as none.
+    pub fn is_preview(&self) -> bool {
+        let aside = self.aside.get();
+        aside.is_some_and(|aside| aside.is_preview.load(Ordering::Relaxed))
+    }
+
+    /// What it counts as: `play`, `publish` or `preview`.
+    pub fn counts_as(&self) -> &'static str {
+        match self.is_preview() {
+            true => PREVIEW,
+            false => self.request.action.as_str(),
         }
     }
 
@@ -729,7 +751,7 @@ impl Row {
     pub(super) fn share(&self, open: bool) -> StreamShare {
         StreamShare {
             publishes: self.request.action == Action::Publish,
-            open,
+            open: open && !self.is_preview(),
             to_client: self.to_client.unreported(),
             to_origin: self.to_origin.unreported(),
         }
@@ -756,6 +778,8 @@ fn whole_millis(time: Duration) -> u32 {
     u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
 
+/// What the session of an operator who looks counts as.
+const PREVIEW: &str = "preview";
 /// Longer than an FLV header with what chunked coding adds to it, shorter than any frame with its own header.
 const FORMAT_HEADER: u64 = 64;
 /// Milliseconds that a publisher may send more than it may: one scene with much motion is not a rate.

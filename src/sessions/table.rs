@@ -73,12 +73,31 @@ impl Sessions {
 
     /// Opens a row for a stream that is placed under `key`, unless the table is full.
     pub(crate) fn open(self: &Arc<Self>, request: Request, key: PlacementKey) -> Option<OpenRow> {
-        let labels = SessionLabels {
-            protocol: request.protocol.as_str(),
-            action: request.action.as_str(),
-        };
+        let row = self.new_row(request, key);
+        self.enter(row)
+    }
+
+    /// The same for an operator who looks at the stream.
+    pub(crate) fn open_preview(
+        self: &Arc<Self>,
+        request: Request,
+        key: PlacementKey,
+    ) -> Option<OpenRow> {
+        let row = self.new_row(request, key).for_preview();
+        self.enter(row)
+    }
+
+    fn new_row(&self, request: Request, key: PlacementKey) -> Row {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let row = Arc::new(Row::new(id, request, key, Arc::clone(&self.metrics)));
+        Row::new(id, request, key, Arc::clone(&self.metrics))
+    }
+
+    fn enter(self: &Arc<Self>, row: Row) -> Option<OpenRow> {
+        let labels = SessionLabels {
+            protocol: row.request.protocol.as_str(),
+            action: row.counts_as(),
+        };
+        let row = Arc::new(row);
         {
             let mut rows = self.lock();
             if rows.len() >= self.limits.max {
@@ -163,6 +182,8 @@ impl Sessions {
                 Pace::Stays => row.end(EndReason::TooFast),
             }
             match row.request.action {
+                // An operator who looks is no viewer.
+                Action::Play if row.is_preview() => continue,
                 Action::Play => totals.players += 1,
                 Action::Publish => totals.publishers += 1,
             }
@@ -382,7 +403,7 @@ impl Sessions {
             let name = masked(&row.request.stream.to_string());
             self.metrics.streams_by_name.add(&name, share);
         }
-        let (protocol, action) = (row.request.protocol.as_str(), row.request.action.as_str());
+        let (protocol, action) = (row.request.protocol.as_str(), row.counts_as());
         self.metrics
             .sessions
             .get_or_create(&SessionLabels { protocol, action })
@@ -468,6 +489,7 @@ fn ended_document(row: &Row, placed: &Placed, reason: &str) -> EndedSession {
         proxy: None,
         protocol: request.protocol.as_str().to_owned(),
         action: request.action.as_str().to_owned(),
+        preview: row.is_preview(),
         stream: request.stream.to_string(),
         key: row.key.as_str().to_owned(),
         client: request.client.to_string(),

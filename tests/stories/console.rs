@@ -10,17 +10,23 @@ use tokio::time::timeout;
 
 use crate::house::{Guest, House, Manner, PATIENCE, Stub, get, talk, until_told};
 
-const TOKEN: &str =
+pub(crate) const TOKEN: &str =
     "[system]\nauth_enabled = true\nauth_type = \"bearer\"\nauth_token = \"s3cret\"\n";
 
-async fn document(house: &House, path: &str) -> Value {
+pub(crate) async fn document(house: &House, path: &str) -> Value {
     let (status, body) = get(house.at.system, path).await;
     assert_eq!(status, 200, "{path}: {body}");
     serde_json::from_str::<Value>(&body).expect("JSON")["data"].take()
 }
 
 /// The whole answer to a request with these lines of its head.
-async fn raw(at: SocketAddr, method: &str, path: &str, lines: &str, body: &str) -> String {
+pub(crate) async fn raw(
+    at: SocketAddr,
+    method: &str,
+    path: &str,
+    lines: &str,
+    body: &str,
+) -> String {
     let length = body.len();
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\n{lines}Content-Length: {length}\r\n\r\n{body}"
@@ -36,7 +42,7 @@ async fn raw(at: SocketAddr, method: &str, path: &str, lines: &str, body: &str) 
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-fn status(answer: &str) -> &str {
+pub(crate) fn status(answer: &str) -> &str {
     answer.split(' ').nth(1).unwrap_or_default()
 }
 

@@ -52,6 +52,7 @@ mod names;
 mod origins_word;
 mod placement;
 mod pressure;
+mod previews;
 mod refusals;
 mod rtc_media;
 mod rtc_peer;

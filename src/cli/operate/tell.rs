@@ -172,7 +172,10 @@ fn session(one: &Session) -> [String; 8] {
             None => one.id.to_string(),
         },
         one.stream.clone(),
-        format!("{} {}", one.protocol, one.action),
+        match one.preview {
+            true => format!("{} preview", one.protocol),
+            false => format!("{} {}", one.protocol, one.action),
+        },
         one.client.clone(),
         text(one.origin.as_deref()),
         match one.pull {
