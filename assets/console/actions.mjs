@@ -1,8 +1,8 @@
 // Changes: each asks first, says what it will do to whom, and offers to undo it where that is possible.
 
 import { h, render } from "./dom.mjs";
-import { name, query, send } from "./data.mjs";
-import { stream as short } from "./format.mjs";
+import { get, name, query, send } from "./data.mjs";
+import { count, protocol, span, stream as short } from "./format.mjs";
 
 const UNDO_MS = 15_000;
 const said = document.getElementById("said");
@@ -22,13 +22,21 @@ const drop = (key) => {
   drawToasts();
 };
 let last = 0;
-const toast = (text, undo) => {
+/** A note on something: `tell` says how far it is, `end` what became of it, which goes after a while. */
+const note = () => {
   const key = ++last;
-  shown.push({ key, text, undo });
-  drawToasts();
-  say(text);
-  setTimeout(() => drop(key), UNDO_MS);
+  const tell = (text, undo) => {
+    shown = [...shown.filter((one) => one.key !== key), { key, text, undo }];
+    drawToasts();
+    say(text);
+  };
+  const end = (text, undo) => {
+    tell(text, undo);
+    setTimeout(() => drop(key), UNDO_MS);
+  };
+  return { tell, end };
 };
+const toast = (text, undo) => note().end(text, undo);
 
 /** Asks. Resolves with the values of the fields, or with null. `typed` has to be typed as it is. */
 export const ask = ({ title, lines = [], fields = [], confirm, typed }) => new Promise((resolve) => {
@@ -54,7 +62,7 @@ export const ask = ({ title, lines = [], fields = [], confirm, typed }) => new P
     h("h2", { id: "dialog-title" }, title),
     lines.map((line) => h("p", null, line)),
     fields.map(({ name: field, label, options }) => h("label", null, label, " ",
-      h("select", { name: field }, options.map(([value, text]) => h("option", { value }, text))))),
+      h("select", { name: field }, options.map(([value, text, selected]) => h("option", { value, selected }, text))))),
     typed && h("label", null, `Type ${typed} to confirm `, h("input", { name: "typed", autocomplete: "off", required: true })),
     h("p", { class: "buttons" },
       h("button", { type: "button", onclick: () => finish(null) }, "Cancel"),
@@ -134,6 +142,87 @@ export const endStream = async (row, again) => {
     typed: sessions > 10 ? short(row.stream) : undefined, confirm: "End all its sessions",
   });
   if (values) await change(`The sessions of ${short(row.stream)} are ended.`, ["DELETE", `streams/${name(row.stream)}`], { again });
+};
+
+const MOVED_WITHIN_MS = 60_000;
+const LOOK_MS = 1000;
+const pause = (millis) => new Promise((resolve) => setTimeout(resolve, millis));
+
+/** Waits until the stream is at `to`; resolves with whether it is, after a minute with no. */
+const arrived = async (stream, to) => {
+  const end = Date.now() + MOVED_WITHIN_MS;
+  while (Date.now() < end) {
+    await pause(LOOK_MS);
+    const row = await get(`streams/${name(stream)}`).catch(() => null);
+    if (row?.origin === to) return true;
+  }
+  return false;
+};
+
+/** Moves a stream from one origin to another, and tells how it goes. */
+const move = async ({ stream, from, to, endsViewers }, again) => {
+  const told = note();
+  told.tell(`${short(stream)}: ${to} is asked.`);
+  const path = `moves?${query({ stream, to, expect: from, end_viewers: endsViewers || undefined })}`;
+  try {
+    const made = await send("POST", path);
+    let is = made.state === "made";
+    if (!is) {
+      told.tell(`${made.to} takes ${short(stream)}. Its publisher goes over with the next keyframe.`);
+      is = await arrived(stream, made.to);
+    }
+    // Those who were ended have come back, and would be ended once more: that is asked.
+    const back = () => (endsViewers ? moveStream(stream, again, made.from)
+      : move({ stream, from: made.to, to: made.from, endsViewers }, again));
+    const gap = made.gap_ms ? `; nobody had it for ${span(made.gap_ms / 1000)}` : "";
+    if (is) told.end(`${short(stream)} is on ${made.to} now${gap}.`, back);
+    else told.end(`${short(stream)} is still on ${made.from}: no keyframe came. What happened tells how it goes on.`);
+  } catch (error) {
+    told.end(`Not moved: ${error.message}`);
+  }
+  again();
+};
+
+const viewersLines = (from, players) => {
+  const viewers = players.sessions.filter((one) => !one.preview);
+  const own = viewers.filter((one) => one.pull === null).length;
+  const least = players.next ? "at least " : "";
+  const missing = (players.missing ?? []).map((one) => one.proxy).join(", ");
+  return [own, [
+    viewers.length > own && `${least}${count(viewers.length - own)} viewers share a pull and go along.`,
+    own > 0 ? `${least}${count(own)} viewers have connections of their own to ${from}: they cannot go along, and are ended. They may come back at once.`
+      : "No viewer is ended.",
+    missing && `Who watches through ${missing} is not known: no answer.`,
+  ].filter(Boolean)];
+};
+
+/** Asks where a stream is to go, and moves it. `wanted` is where it probably goes. */
+export const moveStream = async (stream, again, wanted) => {
+  try {
+    const [row, explained, players] = await Promise.all([get(`streams/${name(stream)}`), get(`explain?${query({ stream })}`),
+      get(`sessions?${query({ stream, action: "play", limit: 200 })}`)]);
+    const from = row.origin;
+    if (!row.protocols.includes("rtmp")) {
+      const by = row.protocols.map(protocol).join(", ") || "another way";
+      toast(`Only RTMP publishers can be moved, and ${short(stream)} is published by ${by}. Drain ${from}, and end it: it comes back elsewhere.`);
+      return;
+    }
+    const others = explained.candidates.filter((one) => one.origin !== from);
+    if (others.length === 0) {
+      toast(`No other origin may take ${short(stream)}: its page says why not.`);
+      return;
+    }
+    const [own, lines] = viewersLines(from, players);
+    const values = await ask({
+      title: `Move ${short(stream)}?`,
+      lines: [`It is on ${from}. Its publisher stays connected, and goes on elsewhere with its next keyframe.`, ...lines],
+      fields: [{ name: "to", label: "To", options: others.map((one) => [one.origin, `${one.origin}, which has ${count(one.streams)} streams`, one.origin === wanted]) }],
+      confirm: own > 0 ? `Move, and end ${count(own)} viewers` : "Move",
+    });
+    if (values) await move({ stream, from, to: values.to, endsViewers: own > 0 }, again);
+  } catch (error) {
+    toast(`Not moved: ${error.message}`);
+  }
 };
 
 export const drainProxy = async (row, again) => {

@@ -33,7 +33,7 @@ const read = () => {
 const isStale = () => heard > 0 && Date.now() - heard > STALE_MS && !isPaused;
 
 const context = () => ({
-  data, state, again: refresh, proxy: data.proxy?.id ?? who?.id, mayAct: who?.role === "operator" || who?.role === "admin", ...route,
+  data, state, again: refresh, mayAct: who?.role === "operator" || who?.role === "admin", isAdmin: who?.role === "admin", ...route,
   go: (changed) => {
     const params = query({ ...route.params, ...changed });
     const path = location.hash.replace(/^#\/?/, "").split("?")[0];
@@ -86,7 +86,6 @@ const load = async () => {
   const mine = ++asking;
   const page = PAGES[route.page];
   const asks = Object.entries(page.asks({ ...route, known: data }));
-  if (page.title === "Streams" || route.page === "s") asks.push(["proxy", "proxy"]);
   const answers = await Promise.allSettled(asks.map(([, path]) => get(path)));
   if (mine !== asking) return;
   const wrong = [];
@@ -120,7 +119,7 @@ const open = () => {
   route = read();
   const isSame = before && before.page === route.page && before.rest === route.rest;
   if (!isSame) {
-    data = { proxy: data.proxy };
+    data = {};
     state = {};
     problem = null;
   }

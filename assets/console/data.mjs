@@ -37,6 +37,17 @@ export const logout = () => ask("console/logout", { method: "POST" });
 /** Where the API has something, for a player. */
 export const address = (path) => new URL(`api/v1/${path}`, ROOT).href;
 
+/** Why something that a player asked for is refused, in words; null if it is not. */
+export const refusal = async (path) => {
+  const response = await fetch(address(path), { credentials: "same-origin", headers: { "X-Sluicegate": "1" } }).catch(() => null);
+  if (!response) return "the proxy does not answer";
+  if (response.ok) {
+    response.body.cancel();
+    return null;
+  }
+  return (await response.json().catch(() => ({}))).error ?? `the proxy answered ${response.status}`;
+};
+
 /** Follows what happens. Returns a function that stops it. */
 export const follow = (onEvent, onTotals) => {
   const source = new EventSource(new URL("api/v1/feed", ROOT));

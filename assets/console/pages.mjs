@@ -3,9 +3,10 @@
 import * as act from "./actions.mjs";
 import { ofOrigin, ofProxy, ofSession, ofStream } from "./badges.mjs";
 import { chain, sparkline, timeline } from "./charts.mjs";
-import { address, login, name, query } from "./data.mjs";
+import { login, name, query } from "./data.mjs";
 import { h } from "./dom.mjs";
 import { count, percent, protocol, rate, size, span, stream as short, time, utc, words } from "./format.mjs";
+import { picture } from "./picture.mjs";
 import { badge, table } from "./table.mjs";
 
 const link = (to, text, props) => h("a", { href: `#/${to}`, ...props }, text);
@@ -18,6 +19,8 @@ const button = (text, onclick, props) => h("button", { type: "button", onclick, 
 const step = (state) => state.next && h("p", { class: "next" }, h("b", null, "Next: "), state.next);
 const facts = (pairs) => h("dl", { class: "facts" }, pairs.map(([term, value]) => h("div", { key: term }, h("dt", null, term), h("dd", null, value ?? "–"))));
 const right = "number";
+/** What a session does; an operator who looks is no viewer. */
+const does = (row) => (row.preview ? "preview" : row.action);
 /** The address of a client without its port. */
 const host = (client) => client.replace(/:\d+$/, "").replace(/^\[|\]$/g, "");
 
@@ -32,13 +35,14 @@ const originColumns = (context, rows) => [
   { title: "Rate", class: right, cell: (row) => rate(row.bps) },
   { title: "CPU", class: right, cell: (row) => percent(row.cpu_percent) },
   { title: "Heard", class: right, cell: (row) => (row.permanent ? "–" : span(row.last_seen_seconds)) },
-  { title: "Action", cell: (row) => originButtons(row, rows, context.again)[0] },
-];
+  context.mayAct && { title: "Action", cell: (row) => originButtons(context, row, rows)[0] },
+].filter(Boolean);
 const used = (now, most) => (most
   ? h("span", null, `${count(now)} / ${count(most)} `, h("meter", { min: 0, max: most, value: now, "aria-label": `${now} of ${most}` }))
   : count(now));
 
-const originButtons = (row, rows, again) => {
+const originButtons = ({ again, mayAct }, row, rows) => {
+  if (!mayAct) return [];
   const active = rows.filter((one) => one.state === "up" && one.duty === "active");
   const isLast = active.length === 1 && active[0].id === row.id;
   if (row.duty !== "active") {
@@ -66,7 +70,7 @@ const sessionColumns = [
   { title: "Session", sort: "id", cell: sessionLink },
   { title: "State", cell: (row) => badge(ofSession(row)) },
   { title: "Stream", sort: "stream", cell: streamLink },
-  { title: "Does", cell: (row) => `${protocol(row.protocol)} ${row.action}` },
+  { title: "Does", cell: (row) => `${protocol(row.protocol)} ${does(row)}` },
   { title: "Client", sort: "client", cell: (row) => h("span", { class: "name" }, row.client) },
   { title: "Origin", sort: "origin", cell: (row) => originLink(row.origin) },
   { title: "Rate", sort: "rate", first: "-rate", class: right, cell: (row) => rate(row.bps_to_client + row.bps_to_origin) },
@@ -78,7 +82,7 @@ const endedColumns = [
   { title: "Ended", sort: "ended", first: "-ended", cell: (row) => when(row.ended_at) },
   { title: "Why", sort: "reason", cell: (row) => words(row.reason) },
   { title: "Stream", sort: "stream", cell: streamLink },
-  { title: "Did", cell: (row) => `${protocol(row.protocol)} ${row.action}` },
+  { title: "Did", cell: (row) => `${protocol(row.protocol)} ${does(row)}` },
   { title: "Client", sort: "client", cell: (row) => h("span", { class: "name" }, row.client) },
   { title: "Origin", sort: "origin", cell: (row) => originLink(row.origin) },
   { title: "Failed before", cell: (row) => row.failed.map((one) => `${one.origin}: ${one.why}`).join("; ") || "–" },
@@ -190,19 +194,20 @@ const origin = {
     sessions: `sessions?${query({ origin: rest, sort: "-rate", limit: 50 })}`,
     events: `events?${query({ origin: rest, limit: 20 })}`,
   }),
-  view: ({ data, again, rest }) => {
+  view: (context) => {
+    const { data, again, rest, isAdmin } = context;
     const row = data.origin;
     if (!row) return [h("h1", null, rest)];
     const state = ofOrigin(row);
     return [
       h("h1", null, row.id, " ", badge(state)), step(state),
-      h("p", { class: "buttons" }, originButtons(row, data.origins?.origins ?? [], again),
-        button("Deregister…", () => act.deregisterOrigin(row, again))),
+      h("p", { class: "buttons" }, originButtons(context, row, data.origins?.origins ?? []),
+        isAdmin && button("Deregister…", () => act.deregisterOrigin(row, again))),
       facts([["Address", row.ip], ["Zone", row.zone], ["Labels", row.labels.join(", ") || "–"], ["Weight", row.weight],
         ["Streams", used(row.streams, row.max_streams)], ["Sessions", used(row.sessions, row.max_sessions)], ["Rate", rate(row.bps)],
         ["CPU", percent(row.cpu_percent)], ["Memory", percent(row.memory_percent)], ["Heard", row.permanent ? "does not report" : `${span(row.last_seen_seconds)} ago`],
         ["Known for", span(row.up_seconds)], ["From", row.source ?? "its own registration"],
-        ...["rtmp", "http", "api", "srt", "rtc", "rtsp"].filter((one) => row[one].length).map((one) => [one.toUpperCase(), row[one].join(", ")])]),
+        ...["rtmp", "http", "api", "srt", "rtc", "rtsp"].filter((one) => row[one].length).map((one) => [one.toUpperCase(), row[one].map((at) => at.replace(/^tcp:\/\/(?=:)/, "")).join(", ")])]),
       h("section", { key: "notes" }, h("h2", null, "Notes"), row.notes.length === 0
         ? h("p", { class: "empty" }, "Nothing happened to it lately.")
         : h("ol", { class: "notes" }, row.notes.map((note, at) => h("li", { key: at }, `${span(note.seconds_ago)} ago: ${note.what}`)))),
@@ -239,16 +244,17 @@ const stream = {
   }),
   optional: ["stream"],
   view: (context) => {
-    const { data, again, rest } = context;
+    const { data, again, rest, mayAct } = context;
     const row = data.stream;
     const state = row ? ofStream(row) : { tone: "off", text: "Placed nowhere", next: "See below where it would go." };
     return [
       h("h1", null, h("span", { class: "name" }, short(rest)), " ", badge(state)), step(state),
-      row && h("p", { class: "buttons" }, button("End stream…", () => act.endStream(row, again)), link(`sessions?${query({ stream: rest })}`, "All its sessions")),
+      row && h("p", { class: "buttons" }, mayAct && row.publishers > 0 && button("Move…", () => act.moveStream(rest, again)),
+        mayAct && button("End stream…", () => act.endStream(row, again)), link(`sessions?${query({ stream: rest })}`, "All its sessions")),
       row && facts([["Origin", originLink(row.origin)], ["In", rate(row.bps_in)], ["Out", rate(row.bps_out)], ["Publishers", count(row.publishers)],
         ["Viewers", count(row.players)], ["Age", span(row.since_seconds)], ["Published by", row.protocols.map(protocol).join(", ") || "–"],
         ["Proxies", row.proxies.join(", ") || "this one"]]),
-      picture(context, [...(data.publishers?.sessions ?? []), ...(data.players?.sessions ?? [])]),
+      row && picture(context),
       table({ name: "publishers", caption: "Publisher", columns: withoutSort(sessionColumns, "Stream"), rows: data.publishers?.sessions ?? [], keyOf: sessionId,
         empty: "Nobody publishes it through these proxies.", again }),
       table({ name: "players", caption: `Viewers (${count(data.players?.total)})`, columns: withoutSort(sessionColumns, "Stream"), rows: data.players?.sessions ?? [], keyOf: sessionId,
@@ -258,43 +264,6 @@ const stream = {
       explained(context, data.explain), linked(context, data.links),
     ];
   },
-};
-
-const TAPPED = ["rtmp", "http_flv"];
-const picture = (context, sessions) => {
-  const source = sessions.find((one) => TAPPED.includes(one.protocol) && (!one.proxy || one.proxy === context.proxy));
-  const can = source && "MediaSource" in window;
-  return h("section", { key: "picture", class: "picture" }, h("h2", null, "Picture"),
-    context.state.playing
-      ? [h("video", { key: context.state.playing, muted: true, playsinline: true, "aria-label": `Picture of ${short(context.rest)}`, once: (node) => play(context, node, context.state.playing) }),
-        button("Stop", () => context.set({ playing: null }))]
-      : button("Show it for a minute", () => context.set({ playing: sessionId(source) }), { disabled: !can }),
-    context.state.problem && h("p", { role: "alert" }, context.state.problem),
-    !can && h("p", null, "There is a picture where this proxy carries the stream by RTMP or HTTP-FLV."));
-};
-
-const play = async (context, video, id) => {
-  video.muted = true;
-  if (!window.mpegts) {
-    await new Promise((resolve, reject) => {
-      const script = Object.assign(document.createElement("script"), { src: "mpegts.js", onload: resolve, onerror: reject });
-      document.head.append(script);
-    });
-  }
-  const player = window.mpegts.createPlayer(
-    { type: "flv", isLive: true, url: address(`sessions/${name(id)}/tap?seconds=60`) },
-    { enableStashBuffer: false, lazyLoad: false, liveSync: true, headers: { "X-Sluicegate": "1" } },
-  );
-  const stop = (problem) => {
-    player.destroy();
-    context.set({ playing: null, problem });
-  };
-  player.on(window.mpegts.Events.ERROR, (type, detail) => stop(`No picture: ${detail}.`));
-  player.on(window.mpegts.Events.LOADING_COMPLETE, () => stop(null));
-  context.leaving(() => player.destroy());
-  player.attachMediaElement(video);
-  player.load();
-  video.play().catch(() => {});
 };
 
 const explained = (context, document) => document && h("section", { key: "explain" }, h("h2", null, "Why there?"),
@@ -366,7 +335,7 @@ const session = {
     if (!row) return [h("h1", null, `Session ${rest}`), h("p", { class: "empty" }, "No session has that id; it may have ended. ", link("sessions?tab=ended", "Sessions that ended"))];
     const state = ofSession(row);
     const boxes = [
-      { what: row.action === "publish" ? "Publisher" : "Player", name: row.client },
+      { what: row.preview ? "Operator" : row.action === "publish" ? "Publisher" : "Player", name: row.client },
       row.peer !== row.client && { what: "Proxy in front", name: row.peer },
       { what: "Proxy", name: row.proxy ?? "this one" },
       ...row.failed.map((one) => ({ what: "Failed", name: `${one.origin}: ${one.why}`, failed: true })),
@@ -375,10 +344,10 @@ const session = {
     ].filter(Boolean);
     return [
       h("h1", null, `Session ${sessionId(row)} `, badge(state)),
-      h("p", { class: "buttons" }, button("End session…", () => act.endSession(row, sessionId(row), again)),
+      h("p", { class: "buttons" }, mayAct && button("End session…", () => act.endSession(row, sessionId(row), again)),
         mayAct && button("Ban its address…", () => act.ban(`address:${host(row.client)}`, "", again))),
       chain(boxes), h("p", null, row.why),
-      facts([["Stream", streamLink(row)], ["Protocol", `${protocol(row.protocol)}, ${row.action}`], ["Origin", originLink(row.origin)], ["Age", span(row.age_seconds)],
+      facts([["Stream", streamLink(row)], ["Protocol", `${protocol(row.protocol)}, ${does(row)}`], ["Origin", originLink(row.origin)], ["Age", span(row.age_seconds)],
         ["To the client", `${rate(row.bps_to_client)}, ${size(row.bytes_to_client)} so far`], ["To the origin", `${rate(row.bps_to_origin)}, ${size(row.bytes_to_origin)} so far`],
         ["Stalls", count(row.stalls)], ["Of this client", link(`sessions?${query({ client: host(row.client) })}`, "all its sessions")]]),
     ];
@@ -413,7 +382,7 @@ const proxies = {
   title: "Proxies",
   asks: ({ known }) => ({ proxy: "proxy", ...Object.fromEntries((known?.proxy?.peers ?? []).slice(0, 20).map((peer) => [`peer ${peer.id}`, `proxy?${query({ proxy: peer.id })}`])) }),
   optional: true,
-  view: ({ data, again }) => {
+  view: ({ data, again, mayAct }) => {
     const own = data.proxy;
     const peers = (own?.peers ?? []).map((peer) => ({ ...peer, ...data[`peer ${peer.id}`], isSilent: !data[`peer ${peer.id}`] }));
     const rows = own ? [{ ...own, isOwn: true }, ...peers] : [];
@@ -427,7 +396,7 @@ const proxies = {
         { title: "Started", cell: (row) => (row.started ? when(Date.parse(row.started)) : "–") },
         { title: "Publishers", class: right, cell: (row) => count(row.publishers) },
         { title: "Viewers", class: right, cell: (row) => count(row.players) },
-        { title: "Action", cell: buttons }] }),
+        mayAct && { title: "Action", cell: buttons }].filter(Boolean) }),
     ];
   },
 };

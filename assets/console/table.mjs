@@ -55,7 +55,7 @@ export const table = ({ name, caption, columns, rows, keyOf, empty, sort = "", o
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
       h("table", null,
         h("caption", null, caption),
-        h("thead", null, h("tr", null, columns.map((column) => header(column, { sort, onSort })))),
+        rows.length > 0 && h("thead", null, h("tr", null, columns.map((column) => header(column, { sort, onSort })))),
         h("tbody", { onmouseenter: hold(name), onfocusin: hold(name), onmouseleave: release(name, again), onfocusout: release(name, again) }, body))),
     rows.length === 0 && h("p", { class: "empty" }, empty),
     h("p", { class: "pages" }, more, page && pager(page)));

@@ -44,7 +44,7 @@ macro_rules! assets {
     };
 }
 
-static ASSETS: [Asset; 13] = assets![
+static ASSETS: [Asset; 14] = assets![
     "index.html", HTML, "console/index.html";
     "console.css", STYLE, "console/console.css";
     "app.mjs", SCRIPT, "console/app.mjs";
@@ -55,6 +55,7 @@ static ASSETS: [Asset; 13] = assets![
     "dom.mjs", SCRIPT, "console/dom.mjs";
     "format.mjs", SCRIPT, "console/format.mjs";
     "pages.mjs", SCRIPT, "console/pages.mjs";
+    "picture.mjs", SCRIPT, "console/picture.mjs";
     "table.mjs", SCRIPT, "console/table.mjs";
     "mpegts.js", SCRIPT, "vendor/mpegts.js/mpegts.js";
     "mpegts.js.LICENSE", TEXT, "vendor/mpegts.js/LICENSE";

@@ -2,14 +2,15 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
+use sluicegate_core::access::pass::Pass;
 
 use crate::demo::Demo;
-use crate::support::Publisher;
 use crate::support::machine::{self, Scratch, installed};
 use crate::support::program::{Line, Program};
+use crate::support::{Proxy, Publisher, Redis, http};
 
 #[test]
 fn every_page_is_sound_and_an_operator_can_work_by_keyboard() {
@@ -25,16 +26,7 @@ fn every_page_is_sound_and_an_operator_can_work_by_keyboard() {
     let at = format!("127.0.0.1:{}", demo.system);
     let profile = Scratch::new("chromium");
     let browser = Program::start("browser", &mut look(&at, &profile));
-    let mut lines = Vec::new();
-    browser.wait_line("every page and story", PATIENCE, |line| {
-        if line.error {
-            return None;
-        }
-        let said: Value = serde_json::from_str(&line.text).ok()?;
-        let is_done = said["done"] == true;
-        lines.push(said);
-        is_done.then_some(())
-    });
+    let (lines, end) = until_done(&browser);
     let (pages, stories): (Vec<&Value>, Vec<&Value>) =
         lines.iter().partition(|line| line["page"].is_string());
     assert_eq!(pages.len(), 15, "{lines:#?}");
@@ -49,29 +41,98 @@ fn every_page_is_sound_and_an_operator_can_work_by_keyboard() {
             }
         }
     }
-    for story in stories.iter().filter(|line| line["story"].is_string()) {
-        if story["problems"] != serde_json::json!([]) {
-            wrong.push(format!("{story:#}"));
-        }
-    }
+    wrong.extend(wrong_stories(&stories, |_| true));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 
     // The proxy goes away while the page is open, and comes back.
     drop(program);
-    let shows = |wanted: &'static str, from: usize| {
-        browser.wait_lines(wanted, PATIENCE, |lines| {
-            let shows = |line: &Line| {
-                let said: Value = serde_json::from_str(&line.text).unwrap_or_default();
-                said["badge"]
-                    .as_str()
-                    .is_some_and(|badge| badge.contains(wanted))
-            };
-            Some(from + lines.get(from..)?.iter().position(shows)?)
+    let badge = |wanted: &'static str, from: usize| {
+        shows(&browser, wanted, from, |said| {
+            let badge = said["badge"].as_str();
+            badge.is_some_and(|badge| badge.contains(wanted))
         })
     };
-    let stale = shows("Stale", 0);
+    let stale = badge("Stale", end);
     let _again = Program::start("demo", &mut demo.command());
-    shows("Live", stale);
+    badge("Live", stale);
+}
+
+/// What went wrong in stories, apart from problems that do not `count`.
+fn wrong_stories(said: &[&Value], counts: impl Fn(&str) -> bool) -> Vec<String> {
+    let stories = said.iter().filter(|line| line["story"].is_string());
+    let wrong = stories.filter(|story| {
+        let problems = story["problems"].as_array().expect("a list").iter();
+        problems.filter_map(Value::as_str).any(&counts)
+    });
+    wrong.map(|story| format!("{story:#}")).collect()
+}
+
+#[test]
+fn an_operator_logs_in_and_hears_that_a_proxy_is_gone() {
+    let _turn = machine::share();
+    let redis = Redis::start();
+    let settings = "system.auth_enabled = true\nsystem.auth_type = \"bearer\"\nsystem.auth_token = \"s3cret\"\ncluster.key = \"shared\"";
+    let (a, mut b) = (redis.proxy(settings), redis.proxy(settings));
+    let name_of = |proxy: &Proxy| {
+        let bearer = ["Authorization: Bearer s3cret"];
+        let answer = http::request(proxy.system, "GET", "/api/v1/proxy", &bearer, "");
+        let document: Value = serde_json::from_slice(&answer.body).expect("JSON");
+        let id = document["data"]["id"].as_str();
+        id.expect("a name in the cluster").to_owned()
+    };
+    let gone = name_of(&b);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let yesterday = now.expect("after 1970").as_secs() - 24 * 3_600;
+    let old = Pass::begun(yesterday).seal("system.auth_token", b"s3cret", 7);
+
+    let profile = Scratch::new("chromium");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut node = Command::new(installed(&["node", "nodejs"]));
+    node.arg(root.join("tests/peers/console_cluster.mjs"))
+        .arg(installed(&BROWSERS))
+        .arg(profile.path())
+        .arg(format!("http://{}/console/", a.system))
+        .args(["s3cret", &old]);
+    let browser = Program::start("browser", &mut node);
+    let (lines, end) = until_done(&browser);
+    let stories: Vec<&Value> = lines.iter().collect();
+    assert!(stories.len() > 5, "{stories:#?}");
+    // The browser notes every answer that is no success.
+    let wrong = wrong_stories(&stories, |problem| !problem.contains("status of 401"));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+
+    b.kill();
+    let partial = shows(&browser, "the proxy that is gone", end, |said| {
+        let live = said["badge"]
+            .as_str()
+            .is_some_and(|text| text.contains("Live"));
+        let partial = said["partial"].as_str().unwrap_or_default();
+        live && partial.contains(&gone) && said["title"] == "Fleet"
+    });
+    // Its record ends, and what is shown is whole again.
+    shows(&browser, "a whole again", partial, |said| {
+        said["partial"] == "" && said["title"] == "Fleet"
+    });
+}
+
+/// What the browser's program says up to the end of its stories, and how many lines that are.
+#[track_caller]
+fn until_done(browser: &Program) -> (Vec<Value>, usize) {
+    browser.wait_lines("every page and story", PATIENCE, |lines| {
+        let said = |line: &Line| serde_json::from_str::<Value>(&line.text).unwrap_or_default();
+        let end = lines.iter().position(|line| said(line)["done"] == true)?;
+        let own = lines[..end].iter().filter(|line| !line.error);
+        Some((own.map(said).collect(), end))
+    })
+}
+
+/// The first line after `from` that `pick` accepts.
+#[track_caller]
+fn shows(browser: &Program, what: &str, from: usize, pick: impl Fn(&Value) -> bool) -> usize {
+    browser.wait_lines(what, PATIENCE, |lines| {
+        let fits = |line: &Line| pick(&serde_json::from_str(&line.text).unwrap_or_default());
+        Some(from + lines.get(from..)?.iter().position(fits)?)
+    })
 }
 
 /// The browser's program; `SLUICEGATE_PICTURES` names a folder for a picture of each page.
@@ -79,11 +140,7 @@ fn look(at: &str, profile: &Scratch) -> Command {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut node = Command::new(installed(&["node", "nodejs"]));
     node.arg(root.join("tests/peers/console.mjs"))
-        .arg(installed(&[
-            "chromium",
-            "chromium-browser",
-            "google-chrome",
-        ]))
+        .arg(installed(&BROWSERS))
         .arg(profile.path())
         .arg(format!("http://{at}/console/"))
         .arg(root.join(".peers/node_modules/axe-core/axe.min.js"))
@@ -92,4 +149,5 @@ fn look(at: &str, profile: &Scratch) -> Command {
     node
 }
 
+const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 const PATIENCE: Duration = Duration::from_secs(180);

@@ -4,59 +4,21 @@
 //
 //   node console.mjs CHROMIUM PROFILE_FOLDER CONSOLE_URL AXE_SCRIPT ORIGIN [PICTURES]
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { openPage, start } from "./devtools.mjs";
+import { openBrowser, pause, say, tellStories } from "./console_browser.mjs";
 
 const [chromium, profile, base, axe, origin, pictures] = process.argv.slice(2);
 // A slash separates attributes as well as a space does.
 const HOSTILE = "__defaultVhost__/live/<img/src=x/onerror=alert(1)>";
 const TAGS = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"];
-const PATIENCE_MS = 20_000;
 
-let problems = [];
-let hosts = new Set();
-const hear = ({ method, params }) => {
-  if (method === "Runtime.exceptionThrown") problems.push(params.exceptionDetails.exception?.description ?? params.exceptionDetails.text);
-  if (method === "Runtime.consoleAPICalled" && params.type === "error") problems.push(params.args.map((one) => one.value ?? one.description).join(" "));
-  if (method === "Log.entryAdded" && params.entry.level === "error") problems.push(`${params.entry.text} ${params.entry.url ?? ""}`);
-  if (method === "Network.requestWillBeSent" && !params.request.url.startsWith("data:")) hosts.add(new URL(params.request.url).host);
-  if (method === "Page.javascriptDialogOpening") problems.push("a script of a stranger ran");
-};
-const { ask, stop } = start(chromium, profile, { hear });
-const page = await openPage(ask);
-for (const domain of ["Log", "Network", "Page"]) await ask(`${domain}.enable`, {}, page);
-await ask("Page.addScriptToEvaluateOnNewDocument", {
-  source: "addEventListener('securitypolicyviolation', (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`));",
-}, page);
-const evaluate = async (expression) => {
-  const { result, exceptionDetails } = await ask("Runtime.evaluate", { expression, returnByValue: true, awaitPromise: true }, page);
-  if (exceptionDetails) throw new Error(exceptionDetails.exception?.description ?? exceptionDetails.text);
-  return result.value;
-};
-const pause = (millis) => new Promise((resolve) => setTimeout(resolve, millis));
-const until = async (what, expression) => {
-  const end = Date.now() + PATIENCE_MS;
-  for (;;) {
-    const value = await evaluate(`(() => { try { return ${expression}; } catch { return null; } })()`);
-    if (value) return value;
-    if (Date.now() > end) {
-      const shown = await evaluate("document.querySelector('main').innerText.slice(0, 600)");
-      throw new Error(`${what}: not in time. ${JSON.stringify(shown)} ${JSON.stringify(problems)}`);
-    }
-    await pause(50);
-  }
-};
-const size = (width, height) => ask("Emulation.setDeviceMetricsOverride", { width, height, deviceScaleFactor: 1, mobile: false }, page);
-const scheme = (value) => ask("Emulation.setEmulatedMedia", { features: [{ name: "prefers-color-scheme", value }] }, page);
-const open = async (hash) => {
-  await evaluate(`location.hash = ${JSON.stringify(hash)}`);
-  await until(`${hash} shows something`, "document.querySelector('main h1') && document.querySelector('header .badge.ok')");
-};
+const { heard, tell, evaluate, until, open, key, type, tabTo } = await openBrowser(chromium, profile);
+const size = (width, height) => tell("Emulation.setDeviceMetricsOverride", { width, height, deviceScaleFactor: 1, mobile: false });
+const scheme = (value) => tell("Emulation.setEmulatedMedia", { features: [{ name: "prefers-color-scheme", value }] });
 
 const name = (stream) => stream.split("/").map(encodeURIComponent).join("/");
-const say = (line) => console.log(JSON.stringify(line));
 
 await size(1280, 900);
-await ask("Page.navigate", { url: base }, page);
+await tell("Page.navigate", { url: base });
 await until("the console is there", "document.querySelector('header .badge.ok') && document.querySelector('main h1')");
 await evaluate(readFileSync(axe, "utf8"));
 const session = await until("a session", `(window.found ??= (fetch('../api/v1/sessions?action=publish&stream=live/demo').then((answer) => answer.json()).then((json) => { window.first = json.data.sessions[0]?.id; }), true)) && window.first`);
@@ -80,13 +42,13 @@ const PAGES = [
 const picture = async (label, colours) => {
   if (!pictures) return;
   mkdirSync(pictures, { recursive: true });
-  const { data } = await ask("Page.captureScreenshot", { format: "png" }, page);
+  const { data } = await tell("Page.captureScreenshot", { format: "png" });
   writeFileSync(`${pictures}/${label.replaceAll(" ", "-")}-${colours}.png`, Buffer.from(data, "base64"));
 };
 for (const [label, hash, shown] of PAGES) {
   const line = { page: label, problems: [], hosts: [], axe: [], wide: [] };
-  problems = line.problems;
-  hosts = new Set();
+  heard.problems = line.problems;
+  heard.hosts = new Set();
   await evaluate(`location.hash = ${JSON.stringify(hash)}`);
   await until(`${label} is there`, shown);
   for (const colours of ["light", "dark"]) {
@@ -102,27 +64,11 @@ for (const [label, hash, shown] of PAGES) {
   if (label === "fleet" || label === "stream") await picture(`${label}-narrow`, "dark");
   await size(1280, 900);
   await scheme("light");
-  line.hosts = [...hosts];
+  line.hosts = [...heard.hosts];
   say(line);
 }
 
 // By keyboard alone.
-const key = async (text, more = {}) => {
-  const named = { Enter: { key: "Enter", code: "Enter", windowsVirtualKeyCode: 13, text: "\r" }, Tab: { key: "Tab", code: "Tab", windowsVirtualKeyCode: 9 }, Escape: { key: "Escape", code: "Escape", windowsVirtualKeyCode: 27 } };
-  const event = named[text] ?? { key: text, text };
-  await ask("Input.dispatchKeyEvent", { type: "keyDown", ...event, ...more }, page);
-  await ask("Input.dispatchKeyEvent", { type: "keyUp", ...event, ...more, text: undefined }, page);
-};
-const type = async (text) => { for (const letter of text) await key(letter); };
-const tabTo = async (expression) => {
-  for (let steps = 0; steps < 150; steps += 1) {
-    if (await evaluate(`(() => { const at = document.activeElement; return Boolean(${expression}); })()`)) return;
-    await key("Tab");
-  }
-  throw new Error(`nothing to tab to: ${expression}`);
-};
-problems = [];
-
 const stories = {
   "find a stream and see how it is": async () => {
     await open("/");
@@ -179,23 +125,35 @@ const stories = {
     await key("Escape");
     await until("it is closed", `!document.querySelector('dialog[open]') && document.activeElement.getAttribute('aria-label') === 'Disable ${origin}'`);
   },
+  "move a stream and move it back": async () => {
+    const holder = "[...document.querySelectorAll('.facts div')].find((fact) => fact.firstChild.textContent === 'Origin')?.lastChild.textContent";
+    const told = (words) => `[...document.querySelectorAll('.toast')].some((note) => note.textContent.includes(${JSON.stringify(words)}))`;
+    await open("/s/live/demo");
+    const from = await until("where it is", holder);
+    await tabTo("at.textContent === 'Move…'");
+    await key("Enter");
+    await until("it asks where to, and says who is ended", `/stays connected.*\\bNo viewer is ended/s.test(document.querySelector('dialog[open]').innerText)`);
+    await tabTo("at.type === 'submit' && at.closest('dialog')");
+    await key("Enter");
+    const to = await until("it is elsewhere", `${holder} !== ${JSON.stringify(from)} && ${holder}`);
+    await until("that is told", told(`is on ${to} now`));
+    await tabTo("at.textContent === 'Undo'");
+    await key("Enter");
+    await until("it is back", `${holder} === ${JSON.stringify(from)} && ${told(`is on ${from} now`)}`);
+  },
   "see the picture": async () => {
     await open("/s/live/demo");
     await tabTo("at.textContent === 'Show it for a minute'");
     await key("Enter");
     await until("a picture", "document.querySelector('video')?.getVideoPlaybackQuality().totalVideoFrames > 10");
     await picture("picture", "light");
+    await until("its row says that it is no viewer", "[...document.querySelectorAll('tbody tr')].some((row) => row.textContent.includes('HTTP-FLV preview'))");
     await tabTo("at.textContent === 'Stop'");
     await key("Enter");
     await until("it is stopped", "!document.querySelector('video')");
   },
 };
-for (const [story, does] of Object.entries(stories)) {
-  let wrong = null;
-  await does().catch((error) => { wrong = error.message; });
-  say({ story, problems: wrong ? [wrong, ...problems] : problems });
-  problems = [];
-}
+await tellStories(stories, heard);
 say({ done: true });
 // Whoever started this ends it; meanwhile the page tells how it is when the proxy goes away.
 for (;;) {
