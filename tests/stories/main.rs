@@ -17,6 +17,7 @@ mod base_path;
 mod call;
 mod claims;
 mod console;
+mod console_roles;
 mod dialect_lists;
 mod dialect_viewers;
 mod dialects;
