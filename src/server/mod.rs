@@ -13,6 +13,8 @@
 mod inherited;
 mod listeners;
 mod parts;
+#[cfg(test)]
+mod scale;
 mod sockets;
 mod stop;
 #[cfg(test)]
