@@ -63,6 +63,7 @@ mod tls;
 #[path = "../support/tls.rs"]
 mod tls_client;
 mod tls_origins;
+mod tls_scanned;
 mod tokens;
 mod two_proxies;
 mod webrtc;

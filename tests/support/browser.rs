@@ -26,6 +26,11 @@ impl Browser {
         Self::start(&[url, "", "", "--ignore-certificate-errors"])
     }
 
+    /// Opens `url`, asks nobody to vouch for the servers that it leads to, and runs the body of a script in the page.
+    pub(crate) fn run_trusting(url: &str, script: &str) -> Self {
+        Self::start(&[url, "", script, "--ignore-certificate-errors"])
+    }
+
     /// Opens `url` where names stand for what `hosts` says, as in `MAP evil.test 127.0.0.1`, and runs the body of a
     /// script in the page.
     pub(crate) fn run(url: &str, hosts: &str, script: &str) -> Self {

@@ -1,10 +1,9 @@
 //! Pages with a player, on a server of their own: they play from another web origin.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::Value;
-
-use std::time::Duration;
 
 use super::browser::Browser;
 use super::http::{Answer, Server};
@@ -19,21 +18,16 @@ pub(crate) struct Page {
 impl Page {
     /// hls.js, which takes parts where there are some.
     pub(crate) fn hls(url: &str) -> Self {
-        let play = "const hls = new Hls({ lowLatencyMode: true, fragLoadPolicy: policy, playlistLoadPolicy: policy });
-            hls.on(Hls.Events.ERROR, (_, error) => (error.fatal || error.response?.code >= 400) && say(error.details));
-            const links = new Map();
-            window.callStats = { reloads: 0, changed: 0 };
-            hls.on(Hls.Events.LEVEL_UPDATED, (_, { details }) => {
-                window.callStats.reloads += 1;
-                for (const { sn, url } of details.fragments) {
-                    if ((links.get(sn) ?? url) !== url) window.callStats.changed += 1;
-                    links.set(sn, url);
-                }
-                for (const sn of links.keys()) if (sn < details.startSN) links.delete(sn);
-            });
-            hls.loadSource(url);
-            hls.attachMedia(video);";
-        Self::open(&peer_file("node_modules/hls.js/dist/hls.min.js"), play, url)
+        Self::open(&peer_file(HLS_JS), PLAY_HLS, url)
+    }
+
+    /// The page of [`hls`](Self::hls) and its script as files in `folder`, for a server that is tested to serve.
+    pub(crate) fn write_hls(folder: &Path, url: &str) {
+        let script = std::fs::read(peer_file(HLS_JS)).expect("a file that was found");
+        let page = page(PLAY_HLS, url);
+        for (name, bytes) in [("player.js", script), ("player.html", page.into_bytes())] {
+            std::fs::write(folder.join(name), bytes).expect("a file");
+        }
     }
 
     /// mpegts.js, the one that is built in: of HTTP-FLV and WebSocket-FLV (`flv`), or HTTP-TS (`mpegts`).
@@ -72,7 +66,7 @@ impl Page {
 
     fn open(player: &Path, play: &str, url: &str) -> Self {
         let script = std::fs::read(player).expect("a file that was found");
-        let page = PAGE.replace("URL", url).replace("PLAY", play);
+        let page = page(play, url);
         let server = Server::start(move |asked| {
             let (kind, body) = match asked.target.as_str() {
                 "/" => ("text/html", page.clone().into_bytes()),
@@ -146,6 +140,25 @@ impl Page {
     }
 }
 
+fn page(play: &str, url: &str) -> String {
+    PAGE.replace("URL", url).replace("PLAY", play)
+}
+
+const HLS_JS: &str = "node_modules/hls.js/dist/hls.min.js";
+const PLAY_HLS: &str = "const hls = new Hls({ lowLatencyMode: true, fragLoadPolicy: policy, playlistLoadPolicy: policy });
+    hls.on(Hls.Events.ERROR, (_, error) => (error.fatal || error.response?.code >= 400) && say(error.details));
+    const links = new Map();
+    window.callStats = { reloads: 0, changed: 0 };
+    hls.on(Hls.Events.LEVEL_UPDATED, (_, { details }) => {
+        window.callStats.reloads += 1;
+        for (const { sn, url } of details.fragments) {
+            if ((links.get(sn) ?? url) !== url) window.callStats.changed += 1;
+            links.set(sn, url);
+        }
+        for (const sn of links.keys()) if (sn < details.startSN) links.delete(sn);
+    });
+    hls.loadSource(url);
+    hls.attachMedia(video);";
 const PAGE: &str = "<!doctype html><title>player</title><video muted autoplay playsinline></video><p role=alert hidden></p>
 <script src=/player.js></script>
 <script>
