@@ -1,29 +1,35 @@
-//! Orders certificates from an ACME server (RFC 8555) for the names in the settings, keeps them in a directory, and renews
-//! them. Names come from the settings alone: what clients ask for orders nothing.
+//! Orders certificates from an ACME server (RFC 8555) for the names in the settings, keeps them in a directory or in the
+//! store that proxies share, and renews them. Names come from the settings alone: what clients ask for orders nothing.
 //!
 //! | file | what it does |
 //! | --- | --- |
 //! | `client` | the server's HTTP, over the one client that this proxy has |
 //! | `order` | one order, from the account to the certificate |
 //! | `schedule` | when a certificate is renewed, and when a failed order is tried again |
-//! | `shelf` | the directory: the account, and a certificate with its key for each name |
+//! | `shared` | the store: the same for all proxies of a cluster, sealed, and who of them orders |
+//! | `shelf` | where an account and certificates are kept; the directory |
 
 mod client;
 mod order;
 mod schedule;
+mod shared;
 mod shelf;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use sluicegate_core::cluster::acme::{Challenge, Sealed};
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use self::client::Client;
 use self::order::OrderError;
-use self::shelf::Shelf;
+use self::shared::Shared;
+use self::shelf::{Folder, Shelf, ShelfError};
+use crate::cluster::Cluster;
 use crate::config;
-use crate::net::tls::{Certificates, Challenges, Trust};
+use crate::net::tls::{Certificates, Challenges, Pending, Trust};
 use crate::origin::connect::Connector;
 use crate::pem::Loaded;
 use crate::unix_time;
@@ -36,6 +42,8 @@ pub struct Acme {
     certificates: Arc<Certificates>,
     challenges: Arc<Challenges>,
     connector: Connector,
+    /// Certificates that are shown, as the store keeps them, by name.
+    shown: Mutex<HashMap<String, String>>,
 }
 
 /// A name, and when something is to be done for it.
@@ -49,24 +57,40 @@ pub struct Entry {
 }
 
 impl Acme {
-    /// Puts certificates for the names of `settings` into `certificates`, and answers the server by `challenges`.
+    /// Puts certificates for the names of `settings` into `certificates`, and answers the server by `challenges`. `shared`:
+    /// the proxies that keep them together with this one, and the keys under which that is sealed.
     pub fn new(
         settings: config::Acme,
         certificates: Arc<Certificates>,
         challenges: Arc<Challenges>,
+        shared: Option<(Arc<Cluster>, &[&[u8]])>,
     ) -> Self {
         let trust = Arc::new(Trust::new(settings.servers.clone()));
+        let directory = settings.directory.clone();
+        let shared =
+            shared.and_then(|(cluster, keys)| Shared::new(cluster, keys, directory.clone()));
+        let folder = || Folder::new(settings.keep_in.clone(), directory);
         Self {
-            shelf: Shelf::new(settings.keep_in.clone(), settings.directory.clone()),
+            shelf: shared.map_or_else(|| Shelf::Folder(folder()), Shelf::Shared),
             connector: Connector::unrestricted().believing(trust),
             settings,
             certificates,
             challenges,
+            shown: Mutex::default(),
         }
     }
 
     /// Shows the certificates of before, and orders what is missing or due, for ever.
     pub async fn run(self: Arc<Self>) {
+        match &self.shelf {
+            Shelf::Folder(_) => self.keep_fresh().await,
+            Shelf::Shared(shared) => {
+                tokio::join!(self.keep_fresh(), self.follow(shared));
+            }
+        }
+    }
+
+    async fn keep_fresh(&self) {
         let mut entries = self.restore();
         loop {
             let now = now();
@@ -82,10 +106,14 @@ impl Acme {
         }
     }
 
-    /// Shows what the directory holds.
+    /// Shows what the directory holds. The store is asked later: whoever needs a certificate looks there first.
     pub fn restore(&self) -> Vec<Entry> {
         let restored = self.settings.names.iter().map(|name| {
-            let due = match self.shelf.certificate(name) {
+            let kept = match &self.shelf {
+                Shelf::Folder(folder) => folder.certificate(name),
+                Shelf::Shared(_) => Ok(None),
+            };
+            let due = match kept {
                 Ok(Some(kept)) => {
                     let due = schedule::renewal(kept.not_before, kept.not_after);
                     self.certificates.hold(name, kept);
@@ -108,10 +136,32 @@ impl Acme {
 
     async fn renew(&self, entry: &mut Entry) {
         let name = &entry.name;
-        let ordered = timeout(ORDER_WITHIN, self.order(name)).await;
-        match ordered.unwrap_or(Err(OrderError::Slow)) {
+        match &self.shelf {
+            Shelf::Folder(folder) => {
+                let ordered = timeout(ORDER_WITHIN, self.order(folder, name)).await;
+                self.note(entry, ordered.unwrap_or(Err(OrderError::Slow)));
+            }
+            Shelf::Shared(shared) => match shared.lease(name).await {
+                Ok(true) => {
+                    let ordered = timeout(ORDER_WITHIN, self.order_for_all(shared, name)).await;
+                    shared.release(name).await;
+                    self.note(entry, ordered.unwrap_or(Err(OrderError::Slow)));
+                }
+                // Another proxy is at it.
+                Ok(false) => entry.due = now() + ANOTHERS_TURN,
+                Err(error) => {
+                    warn!(name, %error, "whether another proxy orders the certificate is not known; it is asked again");
+                    entry.due = now() + ANOTHERS_TURN;
+                }
+            },
+        }
+    }
+
+    /// Takes what became of an order.
+    fn note(&self, entry: &mut Entry, ordered: Result<Loaded, OrderError>) {
+        let name = &entry.name;
+        match ordered {
             Ok(ordered) => {
-                info!(name, "certificate issued");
                 entry.due = schedule::renewal(ordered.not_before, ordered.not_after);
                 entry.failures = 0;
                 self.certificates.hold(name, ordered);
@@ -130,12 +180,108 @@ impl Acme {
         }
     }
 
-    async fn order(&self, name: &str) -> Result<Loaded, OrderError> {
+    async fn order(&self, folder: &Folder, name: &str) -> Result<Loaded, OrderError> {
+        let (chain, key) = self.issue(name, None).await?;
+        let kept = folder.keep(name, &chain, &key)?;
+        info!(name, "certificate issued");
+        Ok(kept)
+    }
+
+    /// The same for all proxies, unless another one has put one there meanwhile.
+    async fn order_for_all(&self, shared: &Shared, name: &str) -> Result<Loaded, OrderError> {
+        if let Some(text) = shared.text(name).await? {
+            let kept = Shared::read(name, &text)?;
+            if schedule::renewal(kept.not_before, kept.not_after) > now() {
+                self.note_shown(name, text);
+                return Ok(kept);
+            }
+        }
+        let (chain, key) = self.issue(name, Some(shared)).await?;
+        let (text, kept) = shared.keep(name, &chain, &key).await?;
+        self.note_shown(name, text);
+        info!(name, "certificate issued");
+        Ok(kept)
+    }
+
+    async fn issue(
+        &self,
+        name: &str,
+        shared: Option<&Shared>,
+    ) -> Result<(String, String), OrderError> {
         let client = Client::new(self.connector.clone());
         let account = order::account(&self.shelf, client, &self.settings).await?;
-        let issued = order::order(&account, name, self.settings.challenge, &self.challenges);
-        let (chain, key) = issued.await?;
-        Ok(self.shelf.keep(name, &chain, &key)?)
+        let how = self.settings.challenge;
+        order::order(&account, name, how, &self.challenges, shared).await
+    }
+
+    /// Gives the answers that another proxy waits for, and shows the certificates that another one got, for ever.
+    async fn follow(&self, shared: &Shared) {
+        let mut answers: HashMap<&str, (Sealed<Challenge>, Pending)> = HashMap::new();
+        let mut trouble = false;
+        for turn in 0_u32.. {
+            for name in &self.settings.names {
+                let mut followed = self.follow_answer(shared, name, &mut answers).await;
+                if turn % CERTIFICATES_EVERY == 0 && followed.is_ok() {
+                    followed = self.follow_certificate(shared, name).await;
+                }
+                if let Err(error) = &followed
+                    && !trouble
+                {
+                    warn!(name, %error, "certificates of other proxies are not known here");
+                }
+                trouble = followed.is_err();
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    async fn follow_answer<'a>(
+        &self,
+        shared: &Shared,
+        name: &'a str,
+        answers: &mut HashMap<&'a str, (Sealed<Challenge>, Pending)>,
+    ) -> Result<(), ShelfError> {
+        match shared.told(name).await? {
+            None => drop(answers.remove(name)),
+            Some((sealed, answer)) => {
+                let known = answers.get(name).is_some_and(|(known, _)| *known == sealed);
+                // Our own are given already, and once more does no harm.
+                if !known && let Ok(pending) = answer.give(name, &self.challenges) {
+                    answers.insert(name, (sealed, pending));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows the certificate that the store has, or gives the store back what it has lost.
+    async fn follow_certificate(&self, shared: &Shared, name: &str) -> Result<(), ShelfError> {
+        let shown = self.shown(name);
+        match (shared.text(name).await?, shown) {
+            (Some(kept), shown) if shown.as_ref() != Some(&kept) => {
+                let loaded = Shared::read(name, &kept)?;
+                info!(name, "certificate of another proxy taken");
+                self.certificates.hold(name, loaded);
+                self.note_shown(name, kept);
+            }
+            (None, Some(shown)) => {
+                if Shared::read(name, &shown)?.not_after > now() {
+                    shared.keep_text(name, &shown).await?;
+                }
+            }
+            (Some(_) | None, _) => {}
+        }
+        Ok(())
+    }
+
+    fn shown(&self, name: &str) -> Option<String> {
+        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.get(name).cloned()
+    }
+
+    fn note_shown(&self, name: &str, text: String) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.insert(name.to_owned(), text);
     }
 }
 
@@ -154,3 +300,9 @@ fn random() -> u32 {
 const ORDER_WITHIN: Duration = Duration::from_secs(5 * 60);
 /// How often the clock is looked at while nothing is due.
 const LOOK_AGAIN: Duration = Duration::from_secs(60 * 60);
+/// How often the store is looked at for answers that other proxies wait for: one small read for each name.
+const LOOK: Duration = Duration::from_secs(2);
+/// Certificates are looked at every so many looks, so that another proxy shows a new one within ten seconds.
+const CERTIFICATES_EVERY: u32 = 5;
+/// Seconds until it is seen whether the proxy that orders now has got a certificate.
+const ANOTHERS_TURN: i64 = 20;

@@ -8,8 +8,11 @@ use instant_acme::{
     OrderStatus, RetryPolicy,
 };
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
+use sluicegate_core::cluster::acme::{self as kept, Sealed};
+use tokio::time::sleep;
 
 use super::client::Client;
+use super::shared::{Answer, Shared};
 use super::shelf::{Shelf, ShelfError};
 use crate::config::{self, Challenge};
 use crate::net::tls::{Challenges, Pending};
@@ -53,7 +56,7 @@ pub(super) async fn account(
     settings: &config::Acme,
 ) -> Result<Account, OrderError> {
     let builder = Account::builder_with_http(Box::new(client));
-    if let Some(credentials) = shelf.account()? {
+    if let Some(credentials) = shelf.account().await? {
         return Ok(builder.from_credentials(credentials).await?);
     }
     let contact: Vec<String> = settings
@@ -69,26 +72,37 @@ pub(super) async fn account(
     };
     let created = builder.create(&wanted, settings.directory.clone(), None);
     let (account, credentials) = created.await?;
-    shelf.keep_account(&credentials)?;
+    shelf.keep_account(&credentials).await?;
     Ok(account)
 }
 
-/// A certificate for `name`: its chain and its key, both in PEM.
+/// A certificate for `name`: its chain and its key, both in PEM. The server may ask the proxies that keep `shared` with this
+/// one, too.
 pub(super) async fn order(
     account: &Account,
     name: &str,
     challenge: Challenge,
     challenges: &Arc<Challenges>,
+    shared: Option<&Shared>,
 ) -> Result<(String, String), OrderError> {
     let names = [Identifier::Dns(name.to_owned())];
     let mut order = account.new_order(&NewOrder::new(&names)).await?;
-    let pending = meet(&mut order, name, challenge, challenges).await?;
-    match order.poll_ready(&polling()).await {
+    let met = Meeting {
+        name,
+        challenge,
+        challenges,
+        shared,
+    };
+    let told = met.begin(&mut order).await?;
+    let ready = order.poll_ready(&polling()).await;
+    for told in told {
+        met.end(told).await;
+    }
+    match ready {
         Ok(OrderStatus::Ready) => {}
         Ok(_) | Err(Error::Api(_)) => return Err(why_not(&mut order, challenge).await),
         Err(error) => return Err(error.into()),
     }
-    drop(pending);
     let key = KeyPair::generate()?;
     let mut wanted = CertificateParams::new([name.to_owned()])?;
     wanted.distinguished_name = DistinguishedName::new();
@@ -98,32 +112,62 @@ pub(super) async fn order(
     Ok((chain, key.serialize_pem()))
 }
 
-/// Has an answer ready for each question of the server, and tells it to ask.
-async fn meet(
-    order: &mut Order,
-    name: &str,
+/// The server's questions about a name.
+struct Meeting<'a> {
+    name: &'a str,
     challenge: Challenge,
-    challenges: &Arc<Challenges>,
-) -> Result<Vec<Pending>, OrderError> {
-    let mut pending = Vec::new();
-    let mut authorizations = order.authorizations();
-    while let Some(authorization) = authorizations.next().await {
-        let mut authorization = authorization?;
-        if authorization.status == AuthorizationStatus::Valid {
-            continue;
+    challenges: &'a Arc<Challenges>,
+    shared: Option<&'a Shared>,
+}
+
+/// An answer that is ready here, and as the other proxies were told it.
+type Ready = (Pending, Option<Sealed<kept::Challenge>>);
+
+impl Meeting<'_> {
+    /// Has an answer ready for each question of the server, and tells it to ask.
+    async fn begin(&self, order: &mut Order) -> Result<Vec<Ready>, OrderError> {
+        let mut ready = Vec::new();
+        let mut authorizations = order.authorizations();
+        while let Some(authorization) = authorizations.next().await {
+            let mut authorization = authorization?;
+            if authorization.status == AuthorizationStatus::Valid {
+                continue;
+            }
+            let Some(mut asked) = authorization.challenge(kind(self.challenge)) else {
+                return Err(OrderError::NoSuchChallenge(self.challenge.as_str()));
+            };
+            let key = asked.key_authorization();
+            let answer = match self.challenge {
+                Challenge::Http => Answer::Http {
+                    token: asked.token.clone(),
+                    answer: key.as_str().to_owned(),
+                },
+                Challenge::TlsAlpn => Answer::TlsAlpn {
+                    digest: key.digest().as_ref().to_vec(),
+                },
+            };
+            let pending = answer.give(self.name, self.challenges)?;
+            let told = match self.shared {
+                Some(shared) => {
+                    let told = shared.tell(self.name, &answer).await?;
+                    sleep(HEARD_WITHIN).await;
+                    Some(told)
+                }
+                None => None,
+            };
+            ready.push((pending, told));
+            asked.set_ready().await?;
         }
-        let kind = kind(challenge);
-        let Some(mut asked) = authorization.challenge(kind) else {
-            return Err(OrderError::NoSuchChallenge(challenge.as_str()));
-        };
-        let answer = asked.key_authorization();
-        pending.push(match challenge {
-            Challenge::Http => challenges.answer_with(&asked.token, answer.as_str()),
-            Challenge::TlsAlpn => challenges.show(name, answer.digest().as_ref())?,
-        });
-        asked.set_ready().await?;
+        Ok(ready)
     }
-    Ok(pending)
+
+    /// The server has asked.
+    async fn end(&self, (pending, told): Ready) {
+        if let (Some(shared), Some(told)) = (self.shared, &told) {
+            shared.untell(self.name, told).await;
+        }
+        drop(pending);
+    }
 }
 
 /// What the server says of a name that it did not validate.
@@ -155,6 +199,8 @@ fn polling() -> RetryPolicy {
         .timeout(DONE_WITHIN)
 }
 
+/// How long the other proxies may take to hear of an answer: they look every [`LOOK`](super::LOOK).
+const HEARD_WITHIN: Duration = Duration::from_secs(5);
 const FIRST_LOOK: Duration = Duration::from_millis(500);
 /// How long a server may take to validate, or to issue.
 const DONE_WITHIN: Duration = Duration::from_secs(120);

@@ -1,5 +1,5 @@
-//! The directory in which an account and certificates are kept: `account.json`, and `NAME.pem` with a chain and its key.
-//! Files are replaced whole, and nobody else may read them.
+//! Where an account and certificates are kept: in the store that proxies share, or in a directory, as `account.json` and
+//! `NAME.pem` with a chain and its key. Files are replaced whole, and nobody else may read them.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -9,11 +9,42 @@ use std::path::PathBuf;
 use instant_acme::AccountCredentials;
 use serde::{Deserialize, Serialize};
 
+use super::shared::Shared;
 use crate::pem::{FileError, Files, Loaded};
+use crate::store::StoreError;
 
 /// What is kept of one ACME server.
 #[derive(Debug)]
-pub(super) struct Shelf {
+pub(super) enum Shelf {
+    /// By this proxy for itself.
+    Folder(Folder),
+    /// By all proxies of a cluster together.
+    Shared(Shared),
+}
+
+impl Shelf {
+    /// The account, if there is one.
+    pub(super) async fn account(&self) -> Result<Option<AccountCredentials>, ShelfError> {
+        match self {
+            Self::Folder(folder) => folder.account(),
+            Self::Shared(shared) => shared.account().await,
+        }
+    }
+
+    pub(super) async fn keep_account(
+        &self,
+        credentials: &AccountCredentials,
+    ) -> Result<(), ShelfError> {
+        match self {
+            Self::Folder(folder) => folder.keep_account(credentials),
+            Self::Shared(shared) => shared.keep_account(credentials).await,
+        }
+    }
+}
+
+/// A directory with what is kept of one ACME server.
+#[derive(Debug)]
+pub(super) struct Folder {
     folder: PathBuf,
     /// The server's directory. What another one issued or knows is not used.
     directory: String,
@@ -33,6 +64,15 @@ pub(super) enum ShelfError {
         /// Why.
         error: io::Error,
     },
+    /// Somebody sealed it with another key.
+    #[error("what the store holds was sealed under another key (cluster.key)")]
+    Foreign,
+    /// The store has no word on it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It was sealed with our key, and makes no sense.
+    #[error("what the store holds makes no sense")]
+    Unreadable,
 }
 
 /// An account, and whose.
@@ -42,7 +82,7 @@ struct KeptAccount<C> {
     credentials: C,
 }
 
-impl Shelf {
+impl Folder {
     /// What `folder` holds of the server at `directory`.
     pub(super) const fn new(folder: PathBuf, directory: String) -> Self {
         Self { folder, directory }
@@ -160,7 +200,7 @@ mod tests {
     fn what_is_kept_is_found_again_and_only_of_its_server() {
         let folder = tempfile::tempdir().unwrap();
         let shelf = |directory: &str| {
-            Shelf::new(
+            Folder::new(
                 folder.path().join("acme"),
                 format!("https://{directory}/directory"),
             )

@@ -169,6 +169,11 @@ impl Cluster {
         &self.id
     }
 
+    /// What it shares with the others.
+    pub(crate) const fn store(&self) -> &ClusterStore {
+        &self.store
+    }
+
     /// Whether the store answers; without it known streams go on, and new ones go where every proxy would put them.
     pub fn is_reachable(&self) -> bool {
         self.store.is_reachable()

@@ -102,7 +102,19 @@ fn against_ordering(settings: &Settings) -> Vec<String> {
             "tls.self_signed is on and acme.names orders certificates; keep one of them".to_owned(),
         );
     }
-    if acme.keep_in.as_os_str().is_empty() {
+    if acme.in_store && settings.store.redis.is_none() && !settings.store.mesh {
+        found.push(
+            "acme.in_store keeps certificates in a store that proxies share, and there is none: set store.type to redis or mesh"
+                .to_owned(),
+        );
+    }
+    if acme.in_store && settings.cluster.keys.is_empty() {
+        found.push(
+            "acme.in_store keeps the keys of certificates in the store, and there is nothing to seal them under: set cluster.key"
+                .to_owned(),
+        );
+    }
+    if acme.keep_in.as_os_str().is_empty() && !acme.in_store {
         found.push("acme.keep_in is empty: certificates that are kept nowhere would be ordered at every start".to_owned());
     }
     if acme.challenge == Challenge::Http && settings.http.listen.listen().is_none() {
@@ -315,6 +327,21 @@ mod tests {
                 "HTTP that is closed",
                 "[http]\nlisten = \"\"\n[acme]\nnames = [\"a.example\"]\naccept_terms = true\nchallenge = \"http-01\"\n".to_owned(),
                 "acme.challenge is http-01, and http.listen is closed",
+            ),
+            (
+                "certificates in a store that is nobody else's",
+                "[acme]\nnames = [\"a.example\"]\naccept_terms = true\nin_store = true\n[cluster]\nkey = \"k\"\n".to_owned(),
+                "acme.in_store keeps certificates in a store that proxies share",
+            ),
+            (
+                "keys of certificates in a store, unsealed",
+                "[store]\ntype = \"redis\"\n[acme]\nnames = [\"a.example\"]\naccept_terms = true\nin_store = true\n".to_owned(),
+                "acme.in_store keeps the keys of certificates in the store, and there is nothing to seal them under",
+            ),
+            (
+                "certificates in a store that proxies share",
+                "[store]\ntype = \"redis\"\n[cluster]\nkey = \"k\"\n[acme]\nnames = [\"a.example\"]\naccept_terms = true\nin_store = true\n".to_owned(),
+                "",
             ),
             (
                 "a list of revoked certificates alone",

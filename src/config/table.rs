@@ -458,6 +458,7 @@ pub static TABLE: &[Setting] = &[
     text_or_list("acme.authorities", "system", AUTHORITIES, "Whom the ACME server has to have a certificate of."),
     text("acme.challenge", None, "tls-alpn-01", "tls-alpn-01 or http-01", "How the ACME server is shown that a name is ours: in a handshake at port 443 (http.tls_listen), or by HTTP at port 80 (http.listen)."),
     text("acme.keep_in", None, "/var/lib/sluicegate/acme", "a directory", "Where the account and the certificates are kept; the proxy's user has to be able to write there."),
+    flag("acme.in_store", None, "Keep them in the store that proxies share, sealed under cluster.key, in place of acme.keep_in: every proxy shows them, and one orders."),
 
     text("fanout.mode", None, "off", "off, checked or open", "Whether the viewers of a stream (RTMP, HTTP-FLV, WebSocket-FLV; HTTP-TS, AAC and MP3 each by themselves) share one pull: no, yes with the origin's word on each of them, or yes for all that this proxy lets in."),
     list("fanout.rules", FANOUT, "Streams for which fanout.mode is different; the first rule that fits counts."),

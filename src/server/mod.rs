@@ -127,7 +127,7 @@ impl Server {
             rtc: start("rtc")?,
         };
         let proxy = parts::proxy(&settings, sockets.addresses().system, resolver)?;
-        let tls = Tls::new(&settings, proxy.metrics())?;
+        let tls = Tls::new(&settings, &proxy)?;
         let readiness = Readiness {
             needs_origin: settings.system.ready_needs_origin,
             certificates: tls.as_ref().map(|tls| Arc::clone(&tls.certificates)),

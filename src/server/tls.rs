@@ -29,18 +29,23 @@ pub(super) struct Tls {
 
 impl Tls {
     /// What `settings` say; `None` without a certificate.
-    pub(super) fn new(
-        settings: &Settings,
-        metrics: &Arc<Metrics>,
-    ) -> Result<Option<Self>, StartError> {
+    pub(super) fn new(settings: &Settings, proxy: &Proxy) -> Result<Option<Self>, StartError> {
         let challenges = (!settings.acme.names.is_empty()).then(Arc::<Challenges>::default);
         let Some(certificates) = certificates(settings, challenges.as_ref())? else {
             return Ok(None);
         };
         let certificates = Arc::new(certificates);
+        let keys: Vec<&[u8]> = settings
+            .cluster
+            .keys
+            .iter()
+            .map(|key| key.reveal().as_bytes())
+            .collect();
         let acme = challenges.as_ref().map(|challenges| {
+            let cluster = proxy.cluster().filter(|_| settings.acme.in_store);
+            let shared = cluster.map(|cluster| (Arc::clone(cluster), keys.as_slice()));
             let (settings, shown) = (settings.acme.clone(), Arc::clone(&certificates));
-            let acme = Acme::new(settings, shown, Arc::clone(challenges));
+            let acme = Acme::new(settings, shown, Arc::clone(challenges), shared);
             acme.restore();
             Arc::new(acme)
         });
@@ -51,7 +56,7 @@ impl Tls {
                 settings.tls.handshakes_per_source,
                 workers::per_core(),
             )),
-            metrics: Arc::clone(metrics),
+            metrics: Arc::clone(proxy.metrics()),
         };
         let entrance = |name, listener: &ListenerTls, words, protocols| {
             let clients = listener.clients.clone();

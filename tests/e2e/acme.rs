@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::support::machine::{self, Scratch};
 use crate::support::program::Program;
-use crate::support::{Proxy, wait_for};
+use crate::support::{Proxy, Redis, wait_for};
 use crate::tls_client::Authority;
 
 /// Pebble, and the DNS server that it asks: every name is this machine.
@@ -181,4 +181,43 @@ fn a_server_that_is_slow_refuses_or_is_away_stops_nothing() {
         line["name"] == "one.test"
     });
     assert_eq!(proxy.system("GET", "/readyz").status, 200);
+}
+
+#[test]
+fn proxies_of_a_cluster_share_what_one_of_them_ordered() {
+    let _turn = machine::share();
+    let redis = Redis::start();
+    let [a, b] = std::array::from_fn(|_| machine::free_port());
+    // The server looks at the port of the proxy that cannot order: it believes another server.
+    let pebble = Pebble::start(b, json!({}), &[]);
+    let stranger = Authority::new();
+    let shared = "acme.in_store = true\ncluster.key = \"shared\"\n";
+    let settings = |port: u16| pebble.settings(port, "\"one.test\"", "tls-alpn-01") + shared;
+    let own = format!("{:?}", pebble.authority.own());
+    let other = format!("{:?}", stranger.own());
+    let unable = redis.proxy(&settings(b).replace(&own, &other));
+    unable.wait_log("no certificate was issued; it is tried again", |_| true);
+    let able = redis.proxy(&settings(a));
+    let root = pebble.root();
+    let issued = wait_shown("one.test", a, &root, "");
+    assert_eq!(wait_shown("one.test", b, &root, ""), issued);
+    assert!(
+        able.log("certificate issued").len() == 1 && unable.log("certificate issued").is_empty()
+    );
+    assert!(
+        !pebble.folder.path().join("kept").exists(),
+        "nothing is kept in the directory"
+    );
+    let kept = redis.values("sluicegate-record:acme-certificate:one.test");
+    assert!(
+        kept.contains("record acme-certificate 1 ") && !kept.contains("BEGIN"),
+        "{kept}"
+    );
+    // A proxy that comes later shows it, though nobody can order any more.
+    let late = machine::free_port();
+    let settings = settings(late);
+    drop(able);
+    drop(pebble.program);
+    let _late = redis.proxy(&settings);
+    assert_eq!(wait_shown("one.test", late, &root, ""), issued);
 }

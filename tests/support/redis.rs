@@ -29,6 +29,18 @@ impl Redis {
         }
     }
 
+    /// The value of a key that ends with `name`, whatever stands before it.
+    #[track_caller]
+    pub(crate) fn values(&self, name: &str) -> String {
+        let script = "local all = {} for _, key in ipairs(redis.call('keys', '*' .. ARGV[1])) do \
+            all[#all + 1] = redis.call('type', key).ok == 'hash' and table.concat(redis.call('hvals', key), ' ') or redis.call('get', key) \
+            end return table.concat(all, ' ')";
+        let mut command = Command::new(machine::installed(&["redis-cli"]));
+        command.args(["-p", &self.port.to_string(), "eval", script, "0", name]);
+        let output = command.output().expect("redis-cli runs");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// A proxy that uses it, with additional settings.
     pub(crate) fn proxy(&self, settings: &str) -> Proxy {
         let store = format!(

@@ -1,5 +1,6 @@
 //! What the proxies of a cluster tell each other, through a store that they share or directly.
 
+pub mod acme;
 mod ban;
 pub mod build;
 pub mod held;

@@ -215,6 +215,7 @@ sections! {
         servers: ServerAuthority,
         challenge: Challenge,
         keep_in: PathBuf,
+        in_store: bool,
         accept_terms: bool,
     }
     /// `[proxy_protocol]`

@@ -72,6 +72,7 @@ pub(super) fn read_acme(r: &mut Reader<'_>) -> Acme {
             named.ok_or(ValueError::NotAChoice)
         }),
         keep_in: file(r, "acme.keep_in").unwrap_or_default(),
+        in_store: r.read("acme.in_store", flag),
         accept_terms: r.read("acme.accept_terms", flag),
     }
 }
