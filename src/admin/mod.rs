@@ -388,7 +388,7 @@ mod tests {
     }
 
     /// What operators may besides what viewers may, and what only administrators may.
-    const CHANGES: [(Role, &str, &str); 14] = [
+    const CHANGES: [(Role, &str, &str); 15] = [
         (Role::Admin, "delete", "/api/v1/origins/{id}"),
         (Role::Operator, "post", "/api/v1/origins/{id}/drain"),
         (Role::Operator, "post", "/api/v1/origins/{id}/disable"),
@@ -398,6 +398,7 @@ mod tests {
         (Role::Operator, "delete", "/api/v1/streams/{*stream}"),
         (Role::Operator, "delete", "/api/v1/sessions/{id}"),
         (Role::Operator, "get", "/api/v1/sessions/{id}/tap"),
+        (Role::Operator, "get", "/api/v1/preview"),
         (Role::Operator, "post", "/api/v1/bans"),
         (Role::Operator, "delete", "/api/v1/bans/{ban}"),
         (Role::Operator, "post", "/api/v1/moves"),
