@@ -40,6 +40,16 @@ impl Proxy {
         Some(lifted)
     }
 
+    /// Whether anything is banned.
+    pub fn has_bans(&self) -> bool {
+        !self.shared.sessions.bans().is_empty()
+    }
+
+    /// Whether a ban of its stream or its address stands in the way of a request.
+    pub fn is_banned(&self, request: &Request) -> bool {
+        self.refuse_banned(request, &Identity::default()).is_err()
+    }
+
     /// Whether a ban stands in the way of a request.
     ///
     /// # Errors

@@ -229,3 +229,73 @@ async fn viewers_of_one_playlist_share_it_and_each_keeps_its_links() {
             .all(|target| !target.contains("spbhid"))
     );
 }
+
+#[tokio::test]
+async fn a_link_opens_nothing_but_what_is_its_streams() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let keys = [line("one", b"salt", "key-of-one")];
+    let lists = format!(
+        "[[check]]\nname = \"keys\"\nkind = \"keys\"\nkeys = {keys:?}\n\
+         [[access]]\nstream = \"free*\"\ndecide = \"allow\"\n\
+         [[access]]\nstream = \"odd*\"\nall = [\"keys\"]\n\
+         [[access]]\ndecide = \"deny\"\n"
+    );
+    let house = open(&folder.path().join("sluicegate.toml"), &lists).await;
+    let origin = Packager::join(&house, "origin", |target, _| {
+        match target.split('?').next().unwrap_or_default() {
+            path if path.ends_with(".m3u8") => Reply::ok(
+                "Content-Type: application/vnd.apple.mpegurl\r\n",
+                "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\nfree-0.ts\n",
+            ),
+            _ => Reply::ok("", "piece"),
+        }
+    })
+    .await;
+    let status = async |uri: &str| get(house.at.http, uri).await.0;
+    let mut links = Vec::new();
+    for begin in ["/live/free.m3u8", "/live/odd.m3u8?key=key-of-one"] {
+        let (status, playlist) = get(house.at.http, begin).await;
+        assert_eq!(status, 200, "{playlist}");
+        let (_, link) = playlist.split_once("?spbhid=").expect("a link");
+        links.push(link.lines().next().expect("a line").to_owned());
+    }
+    assert_eq!(
+        status(&format!("/live/free-0.ts?spbhid={}", links[0])).await,
+        200
+    );
+    let asked = origin.targets().len();
+    let paths = [
+        ("another playlist", "/live/secret.m3u8", 403),
+        ("another's piece", "/live/secret-1.ts", 403),
+        ("of another app", "/pay/secret-1.ts", 403),
+        ("a manifest", "/live/secret.mpd", 403),
+        ("a folder up", "/live/free/../secret-1.ts", 400),
+        ("escaped", "/live/free/%2e%2e/secret-1.ts", 400),
+        ("an escaped slash", "/live/free/..%2fsecret-1.ts", 400),
+    ];
+    for (cause, path, expected) in paths {
+        for (of, link) in ["free", "odd"].iter().zip(&links) {
+            for key in ["", "&key=key-of-one"] {
+                let uri = format!("{path}?spbhid={link}{key}");
+                assert_eq!(
+                    status(&uri).await,
+                    expected,
+                    "{cause}, by the link of {of}{key}"
+                );
+            }
+        }
+    }
+    let odd = format!("/live/odd-1.ts?spbhid={}", links[0]);
+    assert_eq!(status(&odd).await, 401, "it wants a key of its own");
+    assert_eq!(status(&format!("{odd}&key=key-of-one")).await, 200);
+    assert_eq!(
+        origin.targets().len(),
+        asked + 1,
+        "a refusal asks no origin"
+    );
+
+    let path = "/api/v1/bans?target=stream:live/free2&for=1h";
+    assert_eq!(api(&house, "POST", path).await.0, 200);
+    let banned = format!("/live/free2-1.ts?spbhid={}", links[0]);
+    assert_eq!(status(&banned).await, 403, "a ban counts for its pieces");
+}

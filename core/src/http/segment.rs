@@ -4,7 +4,7 @@
 //! `live/a/chunk-stream0-00001.m4s`. Some of these are also names of streams, so a path has several readings. A caller
 //! that knows which streams exist takes the first reading that does.
 
-use crate::stream::{StreamError, StreamUrl};
+use crate::stream::{StreamError, StreamUrl, decode_name};
 
 /// The readings of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +77,14 @@ impl Readings {
         }
         folders
     }
+}
+
+/// Whether the path of a target has a segment `.` or `..`, as it is or escaped: it leads elsewhere than it says.
+pub fn has_dot_segments(target: &str) -> bool {
+    let path = target.split(['?', '#']).next().unwrap_or_default();
+    decode_name(path)
+        .split('/')
+        .any(|segment| matches!(segment, "." | ".."))
 }
 
 /// What kind of file a path names.
@@ -238,6 +246,22 @@ const SEPARATORS: [char; 3] = ['-', '_', '.'];
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dot_segments_are_found_as_they_are_and_escaped() {
+        let rows = [
+            ("two dots", "/live/a/../", true),
+            ("one dot", "/live/./a.ts", true),
+            ("escaped", "/live/%2e%2E/a.ts", true),
+            ("an escaped slash", "/live/..%2fa.ts", true),
+            ("dots in a name", "/live/a..b/.c/d...ts", false),
+            ("in the query only", "/live/a.ts?b=/../", false),
+            ("escaped twice", "/live/%252e%252e/a.ts", false),
+        ];
+        for (cause, target, expected) in rows {
+            assert_eq!(has_dot_segments(target), expected, "{cause}");
+        }
+    }
 
     #[test]
     fn a_path_is_read_in_every_way_that_makes_sense() {

@@ -3,7 +3,7 @@
 use sluicegate_core::http::link::{Link, Viewing};
 use sluicegate_core::stream::{Action, StreamUrl};
 
-use crate::proxy::{PieceGuard, Proxy, Refusal, Request, Verdict};
+use crate::proxy::{Grant, PieceGuard, Proxy, Refusal, Request, Verdict};
 
 /// Takes a request through the gate. A link that was given to somebody who was let in speaks for what belongs to its
 /// stream. For anything else the gate is asked, by each name that the path may stand for: the origin decides what the
@@ -16,10 +16,19 @@ pub(super) async fn admitted(
     viewing: Option<&Viewing>,
 ) -> Result<PieceGuard, Refusal> {
     let named = link.map(|link| link.origin.clone());
+    let by_name = |name: &StreamUrl| Request {
+        stream: name.clone(),
+        ..asked.clone()
+    };
+    let mut banned = readings.iter().filter(|_| proxy.has_bans()).map(by_name);
+    if let Some(banned) = banned.find(|request| proxy.is_banned(request)) {
+        return proxy.place_admitted(banned, named, Grant::default());
+    }
+    let is_its_own = readings.iter().any(|name| belongs(name, &asked.stream));
     let mut guarded: Vec<StreamUrl> = readings.to_vec();
     guarded.retain(|name| proxy.may_judge(name, Action::Play));
     if let Some(viewing) = viewing
-        && (guarded.is_empty() || readings.iter().any(|name| belongs(name, &asked.stream)))
+        && (guarded.is_empty() || is_its_own)
     {
         return proxy.place_viewing(asked, named, viewing);
     }
@@ -28,18 +37,17 @@ pub(super) async fn admitted(
         if name == asked.stream {
             continue;
         }
-        let by_name = Request {
-            stream: name,
-            ..asked.clone()
-        };
+        let by_name = by_name(&name);
         if let Verdict::Yes(grant) = proxy.admit(&by_name).await {
             return proxy.place_admitted(asked, named, grant);
         }
         refused = Some(by_name);
     }
+    // What a link's own stream may have says nothing of a path that is another's.
+    let is_anothers = link.is_some() && !is_its_own;
     match refused {
         // Not the name that it would be placed by is guarded, but another that it may have.
-        Some(by_name) if !proxy.may_judge(&asked.stream, Action::Play) => {
+        Some(by_name) if is_anothers || !proxy.may_judge(&asked.stream, Action::Play) => {
             proxy.place(by_name, named).await
         }
         _ => proxy.place(asked, named).await,

@@ -21,6 +21,7 @@ use sluicegate_core::http::cmcd;
 use sluicegate_core::http::head::{Body as RequestBody, Forwarded, RequestHead};
 use sluicegate_core::http::link::{self, LinkKey};
 use sluicegate_core::http::route::{Piece, Route};
+use sluicegate_core::http::segment::has_dot_segments;
 use sluicegate_core::http::sharing::CMCD;
 use sluicegate_core::place::rule::Via;
 use sluicegate_core::stream::{Action, Protocol};
@@ -234,6 +235,7 @@ async fn pull(
     let dialect = dialect_of(head.host(), ends, proxy);
     let read_as = link.is_none().then_some(dialect);
     let stream = match &link {
+        Some(_) if has_dot_segments(&target) => return Err(broken(unnamed())),
         Some(link) => link.stream.clone(),
         None => stream_of(proxy, dialect, head.host(), &target).map_err(broken)?,
     };
@@ -246,11 +248,14 @@ async fn pull(
         by_way_of: Asked::way(client, ends.peer),
         credentials: credentials_of(head, &forwarded, &target, identity),
     };
-    let readings = match proxy.has_rules() {
+    let readings = match proxy.has_rules() || proxy.has_bans() {
         true => readings(proxy, dialect, link.as_ref(), head.host(), &target),
         // Nobody asks by which names a path may go.
         false => Vec::new(),
     };
+    if link.is_some() && readings.is_empty() && proxy.has_rules() {
+        return Err(broken(unnamed()));
+    }
     let shown_link = link.as_ref().zip(lets_in);
     let judged = judged::let_in(http, proxy, asked, kind, &readings, shown_link).await?;
     let place = judged.place;
@@ -291,6 +296,12 @@ async fn pull(
         viewer: judged.viewer,
         first: judged.first,
     })
+}
+
+/// What is said to a path of which nobody can tell whose it is, with a link that would open it.
+fn unnamed() -> (StatusCode, String) {
+    let words = "the path names no piece of a stream";
+    (StatusCode::BAD_REQUEST, words.to_owned())
 }
 
 /// The head for the origin, on a connection that is kept. What is rewritten is asked for whole and plain.
