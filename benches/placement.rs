@@ -15,6 +15,7 @@ use sluicegate_core::fleet::Fleet;
 use sluicegate_core::fleet::health::Rules;
 use sluicegate_core::fleet::origin::{AddressRules, parse_registration};
 use sluicegate_core::place::policy::{NAMES, by_name};
+use sluicegate_core::place::rule::HoldRules;
 use sluicegate_core::stream::{Action, Protocol, StreamUrl, VhostRule};
 
 fn main() {
@@ -128,7 +129,7 @@ fn proxy(policy: &str) -> Proxy {
         takeover_after: HOUR,
         takeover: sluicegate::config::Takeover::Never,
         drain_pace: HOUR,
-        hold_publishers: Duration::ZERO,
+        holds: HoldRules::default(),
         ask_streams: false,
     };
     Proxy::new(Parts {

@@ -35,7 +35,7 @@ pub use credentials::{Credential, Credentials};
 pub use duration::{format_duration, parse_duration};
 pub use layers::{Environment, Source};
 pub use meaning::{
-    Acme, Api, Challenge, Cluster, Console, DefaultOrigin, Drain, Fanout, Health, Hold, Http,
+    Acme, Api, Challenge, Cluster, Console, DefaultOrigin, Drain, Fanout, Health, Http,
     ListenerTls, Log, LogFormat, Mesh, Metrics, Origins, Placement, ProbeKind, Probing,
     ProxyProtocol, Rtc, Rtmp, Rtsp, SessionLimits, Settings, Shutdown, Srt, Store, System,
     Takeover, Tls,

@@ -282,6 +282,7 @@ const RULES: &str = "a list of any of vhost=, app=, stream= with what must be of
 const REDIRECTS: &str = "a list of any of vhost=, app=, stream= with via=http or via=rtmp and url=; such as \"app=live via=http url=http://{ip}:{http}\"";
 const SHARES: &str = "a list of any of vhost=, app=, stream= with share=off, share=said or share=all; such as \"app=vod share=all\"";
 const FANOUT: &str = "a list of any of vhost=, app=, stream= with mode=off, mode=checked or mode=open; such as \"app=live mode=open\"";
+const HOLDS: &str = "a list of any of vhost=, app=, stream= with publishers=, viewers= or publisher_away= and a duration; such as \"app=live stream=vip-* publishers=30s\"";
 const NETWORK_ZONES: &str = "a list of networks with their zones, such as \"10.1.0.0/16 eu-1\"";
 const ORIGINS: &str = "a list of origins by server id or device_id, or *";
 const PATH_PATTERNS: &str = "a list of paths with {stream}, perhaps {app}, and a segment whip or whep, such as /{app}/{stream}/whep";
@@ -470,8 +471,9 @@ pub static TABLE: &[Setting] = &[
     text("fanout.linger", None, "10s", WAIT, "How long a pull goes on after its last viewer, for players that come back or go from stream to stream."),
     number("fanout.memory", None, "256", "a whole number of megabytes, 1 to 1000000", "Memory for the media of all streams that are pulled for viewers."),
     text("hold.publishers", None, "10s", WAIT, "How long an RTMP publisher whose origin is lost is kept while another origin is found for it; 0s ends it at once."),
-    text("hold.viewers", None, "30s", WAIT, "How long viewers that share a pull are kept when it is lost, while it is made again; 0s ends them at once."),
-    text("hold.publisher_away", None, "10s", WAIT, "How long viewers that share a pull are kept when their publisher has left, until it is back; 0s leaves that to session.player_idle."),
+    text("hold.viewers", None, "30s", WAIT, "How long viewers that share a pull are kept when it is lost, while it is made again, and playlists of HLS viewers go on while no origin has their stream; 0s ends them at once."),
+    text("hold.publisher_away", None, "10s", WAIT, "How long viewers that share a pull are kept when their publisher has left, until it is back, where 0s leaves that to session.player_idle; and HLS viewers whose origin says so, where 0s is as hold.viewers."),
+    list("hold.rules", HOLDS, "Streams whose clients are held for other times; the first rule that fits counts, and what it leaves out is as above."),
 
     list("proxy_protocol.accept_from", NETWORKS, "Networks whose RTMP, RTSP and HTTP connections start with a PROXY protocol v1 or v2 header; those to the API port and the system API may."),
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 use sluicegate_core::events::{Kind, News};
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::leg::LegEnd;
+use sluicegate_core::place::rule::HoldTimes;
+use sluicegate_core::stream::StreamUrl;
 use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
@@ -16,6 +18,7 @@ use crate::sessions::{Loss, Pull};
 /// What a pull knows of the time in which its viewers get nothing.
 pub(super) struct Holding<'a> {
     shared: &'a Inner,
+    times: HoldTimes,
     now: Option<Interval>,
     /// The leg that was lost last, which the next round of attempts knows of.
     lost: Option<(OriginId, LegEnd)>,
@@ -32,9 +35,10 @@ struct Interval {
 }
 
 impl<'a> Holding<'a> {
-    pub(super) const fn new(shared: &'a Inner) -> Self {
+    pub(super) fn new(shared: &'a Inner, stream: &StreamUrl) -> Self {
         Self {
             shared,
+            times: shared.settings.holds.of(stream),
             now: None,
             lost: None,
             rounds: 0,
@@ -43,7 +47,7 @@ impl<'a> Holding<'a> {
 
     /// The leg of `pull` is over. False: so are its viewers.
     pub(super) fn lose_leg(&mut self, pull: &Pull, end: LegEnd) -> bool {
-        let viewers = self.shared.settings.hold_viewers;
+        let viewers = self.times.viewers;
         if viewers.is_zero() {
             return false;
         }
@@ -54,7 +58,7 @@ impl<'a> Holding<'a> {
 
     /// The publisher of the stream has left. False: its absence is no matter of ours.
     pub(super) fn lose_publisher(&mut self, pull: &Pull) -> bool {
-        let away = self.shared.settings.publisher_away;
+        let away = self.times.publisher_away;
         if !away.is_zero() {
             self.begin(pull, Loss::Publisher, away);
         }
@@ -180,7 +184,7 @@ impl<'a> Holding<'a> {
         match refusal {
             Refusal::Draining | Refusal::Ended(_) => false,
             Refusal::Denied { .. } | Refusal::Refused { .. } => {
-                hold.began.elapsed() < self.shared.settings.publisher_away
+                hold.began.elapsed() < self.times.publisher_away
             }
             _ => true,
         }

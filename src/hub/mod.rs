@@ -37,6 +37,7 @@ use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::media::blocks::Format;
 use sluicegate_core::media::fanout::{Mode, Modes, part_of_query, rest_of_query};
 use sluicegate_core::media::viewer::{Envelope, Framing};
+use sluicegate_core::place::rule::HoldRules;
 use sluicegate_core::stream::{Action, PlacementKey, Protocol, Service, StreamUrl};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -76,10 +77,9 @@ pub struct Settings {
     pub memory: usize,
     /// How long an origin that has sent media may send nothing to a pull.
     pub silence: Duration,
-    /// How long viewers are kept whose pull is lost; zero ends them with it.
-    pub hold_viewers: Duration,
-    /// How long viewers are kept whose publisher has left; zero leaves that to the limits of their sessions.
-    pub publisher_away: Duration,
+    /// How long viewers are kept whose pull is lost, where zero ends them with it, or whose publisher has left, where zero
+    /// leaves that to the limits of their sessions.
+    pub holds: HoldRules,
 }
 
 /// The feeds of a proxy; a cheap clone.

@@ -54,7 +54,7 @@ async fn run(shared: &Inner, feed: &Feed, first: ClientAddr) {
         credentials: None,
     });
     let mut open: Option<OpenPull> = None;
-    let mut holding = Holding::new(shared);
+    let mut holding = Holding::new(shared, &wanted.stream);
     let mut next: Option<Asked> = None;
     let end = loop {
         let loan = feed.loan();

@@ -16,7 +16,7 @@ use crate::sessions::{Direction, Row, State};
 
 /// Takes publishers from origins that take nothing more, for ever; nothing where no publisher may be held.
 pub async fn run(proxy: Proxy) {
-    if proxy.shared.timing.hold_publishers.is_zero() {
+    if !proxy.shared.timing.holds.hold_publishers() {
         return;
     }
     let mut turns = interval(LOOK_EVERY);

@@ -29,6 +29,7 @@ use sluicegate_core::dialect::ClientDialects;
 use sluicegate_core::events::{Kind, News};
 use sluicegate_core::fleet::drain::Drain;
 use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::place::rule::HoldRules;
 use sluicegate_core::stream::{Action, PlacementKey, StreamUrl, VhostRule};
 use tokio::time::timeout;
 use tracing::{debug, info};
@@ -134,7 +135,7 @@ pub struct Timing {
     /// Between two sessions that a drain ends.
     pub drain_pace: Duration,
     /// How long a publisher whose origin is lost is kept while another is found; zero ends it at once.
-    pub hold_publishers: Duration,
+    pub holds: HoldRules,
     /// Whether origins are asked for a stream that one of them refuses to a player.
     pub ask_streams: bool,
 }

@@ -308,7 +308,8 @@ impl Session {
 
     /// How long it may be held when its origin is lost, if at all.
     pub fn hold_for(&self) -> Option<Duration> {
-        let hold = self.proxy.shared.timing.hold_publishers;
+        let holds = &self.proxy.shared.timing.holds;
+        let hold = holds.of(&self.row.request.stream).publishers;
         (self.publishes() && !hold.is_zero()).then_some(hold)
     }
 
@@ -398,6 +399,11 @@ impl PieceGuard {
     /// The headers that its origin does not get, for the same reason.
     pub fn headers_taken_out(&self) -> &[UsedHeader] {
         &self.grant.headers
+    }
+
+    /// The key that the stream is placed under.
+    pub const fn key(&self) -> &PlacementKey {
+        &self.key
     }
 
     /// What the client called the stream, where a backend gave it another name.

@@ -113,7 +113,7 @@ const fn limits(settings: &Settings) -> sessions::Limits {
     }
 }
 
-const fn timing(settings: &Settings) -> Timing {
+fn timing(settings: &Settings) -> Timing {
     let wanted = &settings.session;
     Timing {
         dial: wanted.dial_timeout,
@@ -123,7 +123,7 @@ const fn timing(settings: &Settings) -> Timing {
         takeover_after: wanted.takeover_after,
         takeover: wanted.takeover,
         drain_pace: settings.drain.pace,
-        hold_publishers: settings.hold.publishers,
+        holds: settings.hold.clone(),
         ask_streams: settings.origins.ask_streams,
     }
 }
@@ -274,8 +274,7 @@ pub(super) fn hub(
         linger: fanout.linger,
         memory: fanout.memory_megabytes * MEGABYTE,
         silence: settings.session.player_idle,
-        hold_viewers: settings.hold.viewers,
-        publisher_away: settings.hold.publisher_away,
+        holds: settings.hold.clone(),
     };
     Hub::new(wanted, proxy.clone(), Arc::clone(dialer), end.clone())
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::fleet::attributes::Attributes;
 use crate::http::sharing::{NotAShare, Share};
@@ -289,6 +290,93 @@ impl FromStr for FanoutRule {
     }
 }
 
+/// How long clients of a stream are held that lost what they were joined with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HoldTimes {
+    /// A publisher without an origin.
+    pub publishers: Duration,
+    /// Viewers without their pull.
+    pub viewers: Duration,
+    /// Viewers without a publisher.
+    pub publisher_away: Duration,
+}
+
+/// Streams whose clients are held for other times: `app=live stream=vip-* publishers=30s viewers=1m`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HoldRule {
+    streams: Streams,
+    publishers: Option<Duration>,
+    viewers: Option<Duration>,
+    publisher_away: Option<Duration>,
+}
+
+impl HoldRule {
+    /// Reads a rule, whose times `duration` understands.
+    ///
+    /// # Errors
+    /// [`RuleError`]
+    pub fn read(
+        text: &str,
+        duration: impl Fn(&str) -> Option<Duration>,
+    ) -> Result<Self, RuleError> {
+        let mut rule = Self {
+            streams: Streams::default(),
+            publishers: None,
+            viewers: None,
+            publisher_away: None,
+        };
+        for word in words(text)? {
+            let (key, value) = word?;
+            let time = match key {
+                "publishers" => &mut rule.publishers,
+                "viewers" => &mut rule.viewers,
+                "publisher_away" => &mut rule.publisher_away,
+                _ if rule.streams.take(key, value)? => continue,
+                _ => return Err(RuleError::Unknown(HOLD_WORDS)),
+            };
+            *time = Some(duration(value).ok_or(RuleError::Unknown(HOLD_TIMES))?);
+        }
+        let says = [rule.publishers, rule.viewers, rule.publisher_away];
+        match says.iter().any(Option::is_some) {
+            true => Ok(rule),
+            false => Err(RuleError::Incomplete(
+                "publishers=, viewers= or publisher_away=",
+            )),
+        }
+    }
+}
+
+/// How long clients are held: in general, and by streams; the first rule that fits counts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HoldRules {
+    /// What counts where no rule fits, or the rule that does says nothing.
+    pub general: HoldTimes,
+    /// In order.
+    pub rules: Vec<HoldRule>,
+}
+
+impl HoldRules {
+    /// The times for the clients of `url`.
+    pub fn of(&self, url: &StreamUrl) -> HoldTimes {
+        let general = self.general;
+        let rule = self.rules.iter().find(|rule| rule.streams.include(url));
+        rule.map_or(general, |rule| HoldTimes {
+            publishers: rule.publishers.unwrap_or(general.publishers),
+            viewers: rule.viewers.unwrap_or(general.viewers),
+            publisher_away: rule.publisher_away.unwrap_or(general.publisher_away),
+        })
+    }
+
+    /// Whether any publisher may be held.
+    pub fn hold_publishers(&self) -> bool {
+        let mut all = self.rules.iter().filter_map(|rule| rule.publishers);
+        !self.general.publishers.is_zero() || all.any(|time| !time.is_zero())
+    }
+}
+
+const HOLD_WORDS: &str = "vhost=, app=, stream=, publishers=, viewers= and publisher_away=";
+const HOLD_TIMES: &str = "times such as publishers=30s or viewers=0s";
+
 /// Streams of whose name parameters of a query are a part: `app=*/cam stream=realmonitor parameter=channel`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NameRule {
@@ -395,6 +483,53 @@ mod tests {
 
     fn url(text: &str) -> StreamUrl {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn holds_are_as_long_as_the_first_rule_that_fits_says() {
+        let seconds = |text: &str| {
+            text.strip_suffix('s')?
+                .parse()
+                .ok()
+                .map(Duration::from_secs)
+        };
+        let read = |text: &str| HoldRule::read(text, seconds);
+        let rules = HoldRules {
+            general: HoldTimes {
+                publishers: Duration::from_secs(10),
+                viewers: Duration::from_secs(30),
+                publisher_away: Duration::from_secs(10),
+            },
+            rules: vec![
+                read("app=live stream=vip-* publishers=60s").unwrap(),
+                read("app=live viewers=0s publisher_away=5s").unwrap(),
+            ],
+        };
+        for (cause, stream, expected) in [
+            ("no rule", "h/vod/1", (10, 30, 10)),
+            ("the first that fits", "h/live/vip-1", (60, 30, 10)),
+            ("the next", "h/live/1", (10, 0, 5)),
+        ] {
+            let times = rules.of(&url(stream));
+            let [publishers, viewers, away] =
+                [times.publishers, times.viewers, times.publisher_away].map(|time| time.as_secs());
+            assert_eq!((publishers, viewers, away), expected, "{cause}");
+        }
+        assert!(rules.hold_publishers());
+        let none = |publishers: &str| HoldRules {
+            rules: vec![read(publishers).unwrap()],
+            ..HoldRules::default()
+        };
+        assert!(!none("app=live publishers=0s").hold_publishers());
+        assert!(none("app=live publishers=1s").hold_publishers());
+        for (cause, text) in [
+            ("nothing", ""),
+            ("no time", "app=live"),
+            ("a time that is none", "app=live viewers=long"),
+            ("another word", "app=live players=3s"),
+        ] {
+            assert!(read(text).is_err(), "{cause}");
+        }
     }
 
     #[test]

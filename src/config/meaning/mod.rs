@@ -20,7 +20,7 @@ use sluicegate_core::http::base::BasePath;
 use sluicegate_core::http::sharing::Sharing;
 use sluicegate_core::http::whip::Pattern;
 use sluicegate_core::media::fanout::Modes;
-use sluicegate_core::place::rule::{PoolRule, RedirectRule};
+use sluicegate_core::place::rule::{HoldRules, PoolRule, RedirectRule};
 use sluicegate_core::stream::VhostRule;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -54,7 +54,7 @@ pub struct Settings {
     pub tls: Tls,
     pub acme: Acme,
     pub fanout: Fanout,
-    pub hold: Hold,
+    pub hold: HoldRules,
     pub proxy_protocol: ProxyProtocol,
     pub metrics: Metrics,
     /// `[console]`
@@ -205,8 +205,6 @@ sections! {
         handshakes: usize,
         handshakes_per_source: usize,
     }
-    /// `[hold]`
-    Hold { publishers: Duration, viewers: Duration, publisher_away: Duration }
     /// `[acme]`; nothing is ordered without names.
     Acme {
         names: Vec<String>,

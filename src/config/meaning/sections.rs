@@ -6,16 +6,16 @@ use super::values::{
     public_listener, stream_id, stream_names, token, vhosts, wait,
 };
 use super::{
-    Api, Cluster, Console, DefaultOrigin, Drain, Fanout, Health, Hold, Http, Log, Mesh, Metrics,
-    Origins, Placement, ProbeKind, Probing, ProxyProtocol, Rtc, Rtmp, Rtsp, SessionLimits,
-    Settings, Shutdown, Srt, Store, System, Takeover, tls,
+    Api, Cluster, Console, DefaultOrigin, Drain, Fanout, Health, Http, Log, Mesh, Metrics, Origins,
+    Placement, ProbeKind, Probing, ProxyProtocol, Rtc, Rtmp, Rtsp, SessionLimits, Settings,
+    Shutdown, Srt, Store, System, Takeover, tls,
 };
 use crate::config::credentials::Credentials;
 use crate::config::layers::{Entry, Source};
 use crate::config::placement::Unanswered;
 use crate::config::sources::Sources;
 use crate::config::table::Written;
-use crate::config::{Problem, mesh};
+use crate::config::{Problem, mesh, parse_duration};
 use crate::store::{Address, Server, Topology};
 use crate::value::Url;
 use crate::value::{Listen, PublicAddress, Secret, ValueError};
@@ -27,7 +27,9 @@ use sluicegate_core::http::sharing::Sharing;
 use sluicegate_core::http::whip::Pattern;
 use sluicegate_core::media::fanout::{Mode, Modes};
 use sluicegate_core::place::policy;
-use sluicegate_core::place::rule::{FanoutRule, NameRule, RuleError, ShareRule};
+use sluicegate_core::place::rule::{
+    FanoutRule, HoldRule, HoldRules, HoldTimes, NameRule, RuleError, ShareRule,
+};
 use sluicegate_core::stream::Service;
 use std::net::SocketAddr;
 
@@ -180,10 +182,17 @@ pub(in crate::config) fn read(
         tls: tls::read(r),
         acme: tls::read_acme(r),
         fanout: read_fanout(r),
-        hold: Hold {
-            publishers: r.read("hold.publishers", wait),
-            viewers: r.read("hold.viewers", wait),
-            publisher_away: r.read("hold.publisher_away", wait),
+        hold: HoldRules {
+            general: HoldTimes {
+                publishers: r.read("hold.publishers", wait),
+                viewers: r.read("hold.viewers", wait),
+                publisher_away: r.read("hold.publisher_away", wait),
+            },
+            rules: r.read("hold.rules", |written| {
+                let rules = written.items().into_iter();
+                let read = |rule: &str| HoldRule::read(rule, |text| parse_duration(text).ok());
+                rules.map(|rule| Ok(read(rule)?)).collect()
+            }),
         },
         proxy_protocol: ProxyProtocol {
             accept_from: r.read("proxy_protocol.accept_from", networks),
