@@ -9,6 +9,7 @@ use sluicegate_core::access::bans::Ban;
 use sluicegate_core::cluster::build::BuildRecord;
 use sluicegate_core::cluster::records::Record;
 use sluicegate_core::cluster::tally::TallyRecord;
+use sluicegate_core::http::splice::Splice;
 
 use super::Cluster;
 use super::peers::MOST_PEERS;
@@ -85,6 +86,8 @@ impl Cluster {
             self.ban_changed(name).await;
         } else if kind == TallyRecord::KIND {
             self.counts_changed(name).await;
+        } else if kind == Splice::KIND {
+            self.splice_changed(name).await;
         }
     }
 }

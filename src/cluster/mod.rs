@@ -14,6 +14,7 @@ mod keep;
 mod origins;
 mod peers;
 mod reports;
+mod splices;
 mod tally;
 
 use std::collections::{HashMap, HashSet};
@@ -363,6 +364,7 @@ impl Cluster {
     /// store are not in it.
     async fn take_stock(&self) {
         self.lock().clear();
+        self.registry.playlists().unread();
         let reachable = self.is_reachable();
         self.metrics
             .store_up

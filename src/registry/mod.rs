@@ -4,6 +4,7 @@ pub mod bindings;
 mod hold;
 mod origins;
 mod placements;
+mod playlists;
 mod registrations;
 
 use std::collections::{HashMap, HashSet};
@@ -22,6 +23,7 @@ use self::bindings::Bindings;
 use self::hold::Holds;
 pub(crate) use self::hold::{NoRoom, NotClaimed, PlacementGuard};
 pub use self::placements::{ClaimRow, PlacementRow};
+pub(crate) use self::playlists::{Last, Playlist, Playlists, is_fresh};
 use crate::metrics::{DutyLabel, Metrics, OriginLabel, StateLabel};
 use crate::placer::Placer;
 use crate::reported::Reported;
@@ -36,6 +38,7 @@ pub struct Registry {
     placements: Memory,
     announcements: OnceLock<mpsc::Sender<Origin>>,
     reported: Reported,
+    playlists: Playlists,
     /// Until when origins stay that were deregistered: other proxies may have sessions on them.
     kept: Mutex<HashMap<OriginId, Instant>>,
     bindings: Arc<Bindings>,
@@ -63,6 +66,7 @@ impl Registry {
             placements: Memory::default(),
             announcements: OnceLock::new(),
             reported: Reported::default(),
+            playlists: Playlists::default(),
             kept: Mutex::default(),
             bindings: Arc::default(),
             placer,
@@ -94,6 +98,11 @@ impl Registry {
     /// Calls that were answered.
     pub const fn bindings(&self) -> &Arc<Bindings> {
         &self.bindings
+    }
+
+    /// Live media playlists that viewers have.
+    pub(crate) const fn playlists(&self) -> &Playlists {
+        &self.playlists
     }
 
     /// How streams are placed.

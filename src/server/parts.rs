@@ -308,7 +308,8 @@ pub(super) fn pieces(settings: &Settings, http: Arc<config::Http>) -> Pieces {
         let key = keys.next().unwrap_or_else(|| derive(&random));
         key.or(keys)
     };
-    Pieces::new(derived(LinkKey::new), derived(LinkKey::granting), http)
+    let pieces = Pieces::new(derived(LinkKey::new), derived(LinkKey::granting), http);
+    pieces.holding(settings.hold.clone())
 }
 
 /// Keeps the fleet, the access rules and the tokens as the lists say, for ever. `systemd` is told when they are read again because somebody

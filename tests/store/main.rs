@@ -8,14 +8,24 @@ mod calls;
 mod contract;
 mod emptied;
 mod held;
+mod held_playlists;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../stories/house.rs"]
 mod house;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../support/http.rs"]
 mod http;
+#[allow(dead_code, reason = "each test binary uses its own part")]
+#[path = "../stories/http_origin.rs"]
+mod http_origin;
+#[allow(dead_code, reason = "each test binary uses its own part")]
+#[path = "../stories/http_pieces.rs"]
+mod http_pieces;
 mod late_record;
 mod leaving;
+#[allow(dead_code, reason = "each test binary uses its own part")]
+#[path = "../support/live_playlist.rs"]
+mod live_playlist;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../support/machine.rs"]
 mod machine;

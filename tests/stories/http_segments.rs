@@ -142,7 +142,8 @@ async fn a_forged_endpoint_is_not_dialled_and_special_addresses_never() {
 
 #[tokio::test]
 async fn when_the_origin_died_its_stream_is_placed_again() {
-    let house = House::open("").await;
+    // Viewers who are held hear of no end: `held_playlists` tells of them.
+    let house = House::open("[hold]\nviewers = \"0s\"").await;
     let one = Packager::join(&house, "one", one_stream).await;
     let (_, playlist) = get(house.at.http, "/live/a.m3u8").await;
     let segment = listed(&playlist).remove(0);

@@ -31,6 +31,7 @@ mod fanout_checked;
 mod fleet_api;
 mod health;
 mod held;
+mod held_playlists;
 mod held_viewers;
 mod house;
 mod http2;
@@ -45,6 +46,8 @@ mod http_shared;
 mod kill_list;
 mod listed_files;
 mod listeners;
+#[path = "../support/live_playlist.rs"]
+mod live_playlist;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../support/machine.rs"]
 mod machine;

@@ -54,6 +54,15 @@ impl Page {
         Self::open(&peer_file("node_modules/flv.js/dist/flv.min.js"), play, url)
     }
 
+    /// hls.js with the settings that it comes with, where only what it cannot recover from is a problem.
+    pub(crate) fn hls_until_it_is_fatal(url: &str) -> Self {
+        let play = "const hls = new Hls();
+            hls.on(Hls.Events.ERROR, (_, error) => error.fatal && say(error.details));
+            hls.loadSource(url);
+            hls.attachMedia(video);";
+        Self::open("node_modules/hls.js/dist/hls.min.js", play, url)
+    }
+
     /// dash.js.
     pub(crate) fn dash(url: &str) -> Self {
         let play = "const player = dashjs.MediaPlayer().create();

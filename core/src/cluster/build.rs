@@ -9,6 +9,7 @@ use super::held::HeldRecord;
 use super::records::Record;
 use super::tally::TallyRecord;
 use crate::access::bans::Ban;
+use crate::http::splice::Splice;
 
 /// What a proxy's build can read. Its name is the proxy's id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,6 +25,7 @@ impl BuildRecord {
             (Ban::KIND, Ban::VERSION),
             (Self::KIND, Self::VERSION),
             (HeldRecord::KIND, HeldRecord::VERSION),
+            (Splice::KIND, Splice::VERSION),
             (TallyRecord::KIND, TallyRecord::VERSION),
         ];
         let kinds = kinds.map(|(kind, version)| (kind.to_owned(), version));
@@ -70,7 +72,8 @@ mod tests {
 
     #[test]
     fn the_bytes_of_version_1() {
-        let text = r#"record build 1 48 {"reads":{"ban":1,"build":1,"held":1,"tally":1}}"#;
+        let text =
+            r#"record build 1 59 {"reads":{"ban":1,"build":1,"held":1,"splice":1,"tally":1}}"#;
         assert_eq!(write(&BuildRecord::own()).unwrap(), text);
         assert_eq!(read(text), Reading::Known(BuildRecord::own()));
     }

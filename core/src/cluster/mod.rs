@@ -7,5 +7,6 @@ pub mod held;
 pub mod mesh;
 pub mod peers;
 pub mod records;
+mod splice;
 pub mod srs;
 pub mod tally;

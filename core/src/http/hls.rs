@@ -22,7 +22,7 @@ pub fn rewrite<'a>(playlist: &'a [u8], page: &Page<'_>) -> Result<Cow<'a, [u8]>,
         return Err(RewriteError::Kind("playlist"));
     }
     let mut rewriter = Rewriter {
-        page,
+        page: *page,
         variables: Vec::new(),
         out: Vec::with_capacity(playlist.len() * 2),
         changed: false,
@@ -44,8 +44,27 @@ pub fn rewrite<'a>(playlist: &'a [u8], page: &Page<'_>) -> Result<Cow<'a, [u8]>,
     })
 }
 
+/// A playlist of pieces of which each has a page of its own, rewritten as [`rewrite`] does it. The first piece begins with the
+/// head of the playlist.
+pub fn rewrite_pieces<'a, 'p>(pieces: impl IntoIterator<Item = (&'a str, Page<'p>)>) -> Vec<u8> {
+    let mut rewriter: Option<Rewriter<'_, '_>> = None;
+    for (text, page) in pieces {
+        let rewriter = rewriter.get_or_insert_with(|| Rewriter {
+            page,
+            variables: Vec::new(),
+            out: Vec::with_capacity(text.len() * 2),
+            changed: false,
+        });
+        rewriter.page = page;
+        for line in text.as_bytes().split_inclusive(|&byte| byte == b'\n') {
+            rewriter.line(line);
+        }
+    }
+    rewriter.map_or_else(Vec::new, |rewriter| rewriter.out)
+}
+
 struct Rewriter<'a, 'p> {
-    page: &'p Page<'p>,
+    page: Page<'p>,
     /// The variables that `EXT-X-DEFINE` has defined so far.
     variables: Vec<(&'a [u8], &'a [u8])>,
     out: Vec<u8>,

@@ -30,6 +30,9 @@ use crate::stream::{DEFAULT_VHOST, StreamUrl};
 /// The query parameter that holds a link. Other proxies use the same name.
 pub const PARAMETER: &str = "spbhid";
 
+/// What stands in place of a link where a segment can be had nowhere: no link begins so.
+pub const ABSENT: &str = "gap";
+
 /// The origin that holds a stream, for as long as the link is valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {

@@ -18,5 +18,6 @@ pub mod personal;
 pub mod route;
 pub mod segment;
 pub mod sharing;
+pub mod splice;
 pub mod websocket;
 pub mod whip;

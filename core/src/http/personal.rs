@@ -20,13 +20,14 @@ pub enum Place {
     Numbered(u64),
 }
 
-/// The playlist or manifest with a link in the place of every `mark`.
-pub fn fill(body: &str, mark: &str, mut link: impl FnMut(Place) -> String) -> String {
+/// The playlist or manifest with a link in the place of every `mark`. A mark that [`marked`] made for a source gets the link
+/// of that one.
+pub fn fill(body: &str, mark: &str, mut link: impl FnMut(Place, Option<u8>) -> String) -> String {
     let lists_pieces = body.contains(TARGET_DURATION);
     let lives = lists_pieces && !body.contains(END);
     let mut sequence = sequence_of(body);
     let mut out = String::with_capacity(body.len() * 2);
-    let mut last: Option<(Place, String)> = None;
+    let mut last: Option<((Place, Option<u8>), String)> = None;
     for line in body.split_inclusive('\n') {
         let is_tag = line.starts_with('#');
         let place = if !body.starts_with(PLAYLIST) {
@@ -41,13 +42,19 @@ pub fn fill(body: &str, mark: &str, mut link: impl FnMut(Place) -> String) -> St
         let mut rest = line;
         while let Some((before, after)) = rest.split_once(mark) {
             out.push_str(before);
-            if last.as_ref().is_none_or(|(known, _)| *known != place) {
-                last = Some((place, link(place)));
+            let source = source_of(after);
+            if last
+                .as_ref()
+                .is_none_or(|(known, _)| *known != (place, source))
+            {
+                last = Some(((place, source), link(place, source)));
             }
             if let Some((_, link)) = &last {
                 out.push_str(link);
             }
-            rest = after;
+            rest = after
+                .get(usize::from(source.is_some())..)
+                .unwrap_or_default();
         }
         out.push_str(rest);
         if !is_tag && !line.trim().is_empty() {
@@ -55,6 +62,21 @@ pub fn fill(body: &str, mark: &str, mut link: impl FnMut(Place) -> String) -> St
         }
     }
     out
+}
+
+/// The mark of a source, where a playlist lists what several origins have.
+pub fn marked(mark: &str, source: u8) -> String {
+    let letter = FIRST_SOURCE.saturating_add(source % SOURCES);
+    format!("{mark}{}", char::from(letter))
+}
+
+/// The source that a mark is of that `after` follows. A link in a URI ends with the URI, with a quote or with a fragment, so a
+/// letter is part of the mark.
+fn source_of(after: &str) -> Option<u8> {
+    let letter = after.bytes().next()?;
+    letter
+        .checked_sub(FIRST_SOURCE)
+        .filter(|source| *source < SOURCES)
 }
 
 /// Where a playlist of pieces stands; `None` for anything else.
@@ -147,6 +169,9 @@ fn number_after(body: &str, tag: &str) -> Option<u64> {
     rest.get(..end)?.parse().ok()
 }
 
+/// The letter after the mark of the first source, and how many there are.
+const FIRST_SOURCE: u8 = b'a';
+const SOURCES: u8 = 26;
 /// Half the time that a link to a piece of a live stream lasts at most, in seconds.
 const PIECE_LINK: u64 = 600;
 /// A link to a piece that is listed now lasts at least this many seconds more: a player asks for it soon.
@@ -170,10 +195,13 @@ mod tests {
     use proptest::prelude::*;
 
     fn filled(body: &str) -> String {
-        fill(body, "MARK", |place| match place {
-            Place::Listing => "list".to_owned(),
-            Place::Piece => "piece".to_owned(),
-            Place::Numbered(number) => number.to_string(),
+        fill(body, "MARK", |place, source| {
+            let link = match place {
+                Place::Listing => "list".to_owned(),
+                Place::Piece => "piece".to_owned(),
+                Place::Numbered(number) => number.to_string(),
+            };
+            link + &source.map_or_else(String::new, |source| format!("-of-{source}"))
         })
     }
 
@@ -206,6 +234,11 @@ mod tests {
                 "<MPD><S media=\"a?piece\" init=\"b?piece\"/></MPD>",
             ),
             ("no links", "#EXTM3U\n", "#EXTM3U\n"),
+            (
+                "pieces of other origins",
+                "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXT-X-MAP:URI=\"i?MARKb\"\na?MARKa\nb?MARK\n",
+                "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXT-X-MAP:URI=\"i?piece-of-1\"\na?0-of-0\nb?1\n",
+            ),
         ];
         for (cause, body, expected) in rows {
             assert_eq!(filled(body), expected, "{cause}");

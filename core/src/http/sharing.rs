@@ -7,6 +7,7 @@ mod audience;
 mod personal;
 
 pub use audience::Audience;
+pub(in crate::http) use personal::is_of_a_viewer;
 pub use personal::is_personal;
 
 use std::fmt::Write;

@@ -1,6 +1,7 @@
 //! What becomes of an origin's answer on its way to players: its URIs, and the headers that speak of its bytes.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::HeaderMap;
 use hyper::header::{
     ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue,
-    LOCATION, SET_COOKIE,
+    LAST_MODIFIED, LOCATION, SET_COOKIE,
 };
 use sluicegate_core::fleet::origin::Target;
 use sluicegate_core::http::base::BasePath;
@@ -16,6 +17,7 @@ use sluicegate_core::http::head::{Forwarded, RequestHead};
 use sluicegate_core::http::page::Page;
 use sluicegate_core::http::route::Piece;
 use sluicegate_core::http::sharing::Audience;
+use sluicegate_core::http::splice::Listing;
 use sluicegate_core::http::{dash, document, hls, link};
 use tokio::time::timeout;
 use tracing::debug;
@@ -149,15 +151,49 @@ impl Rewriting<'_> {
                 None
             }
         };
-        for name in ABOUT_BYTES {
-            head.headers.remove(name);
-        }
-        head.headers.remove(ACCEPT_RANGES);
         let body = rewritten.unwrap_or(body);
-        head.headers
-            .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        speak_of(head, &body);
         body
     }
+
+    /// A playlist that several origins have, as players get it; `parts` say for each of its pieces whose it is. No validator of
+    /// an origin speaks of it.
+    pub(super) fn join(&self, head: &mut Head, listing: &Listing, parts: &[Part]) -> Bytes {
+        let origins: Vec<[&str; 1]> = parts.iter().map(|part| [part.authority.as_str()]).collect();
+        let pages = parts.iter().zip(&origins).map(|(part, origin)| Page {
+            link: &part.link,
+            folder: part.folder.as_deref(),
+            ..self.page(origin)
+        });
+        let texts = listing.pieces.iter().map(|piece| piece.text.as_str());
+        let body = Bytes::from(hls::rewrite_pieces(texts.zip(pages)));
+        speak_of(head, &body);
+        for name in [ETAG, LAST_MODIFIED] {
+            head.headers.remove(name);
+        }
+        body
+    }
+}
+
+/// Where the segments of a piece of a playlist are.
+#[derive(Debug)]
+pub(super) struct Part {
+    /// The `host:port` by which their origin may name itself.
+    pub(super) authority: String,
+    /// The link that they get.
+    pub(super) link: Arc<str>,
+    /// The folder of the playlist there, if clients ask for it by another path.
+    pub(super) folder: Option<String>,
+}
+
+/// Makes a head speak of `body`, which is not the origin's.
+fn speak_of(head: &mut Head, body: &Bytes) {
+    for name in ABOUT_BYTES {
+        head.headers.remove(name);
+    }
+    head.headers.remove(ACCEPT_RANGES);
+    head.headers
+        .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
 }
 
 /// A playlist of pieces, as the only variant of a master playlist: from here on a viewer asks for it by a link that lets
@@ -186,14 +222,10 @@ pub(super) fn as_variant(
         "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=2000000\n{base}{name}?{query}{}={link}\n",
         link::PARAMETER
     );
-    for name in ABOUT_BYTES {
-        head.headers.remove(name);
-    }
-    head.headers.remove(ACCEPT_RANGES);
+    let body = Bytes::from(body);
+    speak_of(head, &body);
     head.headers.remove(ETAG);
-    head.headers
-        .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-    body.into()
+    body
 }
 
 /// Asks for a body without a coding.

@@ -33,6 +33,8 @@ pub(super) struct Viewer {
 pub(super) struct Leads {
     pub(super) origin: OriginId,
     pub(super) target: Target,
+    /// Where the segments of earlier origins are that a playlist lists, by the numbers of their sources.
+    pub(super) others: Vec<Option<(OriginId, Target)>>,
     /// Where the playlist stands that the answer leads to, where a viewing begins with it.
     pub(super) start: Option<Start>,
     /// Whether it is a manifest that is fetched again and again.
@@ -43,7 +45,7 @@ pub(super) struct Leads {
 
 impl Viewer {
     /// The link of a place in an answer, sealed.
-    pub(super) fn link(&self, leads: &Leads, place: Where, now: u64) -> String {
+    pub(super) fn link(&self, leads: &Leads, place: Where, source: Option<u8>, now: u64) -> String {
         let start = leads.start.or(self.viewing.start);
         let is_for_pieces = place != Where::Listing;
         let end = match place {
@@ -57,10 +59,15 @@ impl Viewer {
             }
             Where::Listing | Where::Piece => self.ends,
         };
+        let other = source.and_then(|source| leads.others.get(usize::from(source))?.as_ref());
+        let (origin, target) = match other {
+            Some((origin, target)) => (origin, target),
+            None => (&leads.origin, &leads.target),
+        };
         let link = Link {
             stream: self.stream.clone(),
-            origin: leads.origin.clone(),
-            target: leads.target.clone(),
+            origin: origin.clone(),
+            target: target.clone(),
             expires: end.min(self.ends),
             viewing: Some(Box::new(Viewing {
                 start: start.filter(|_| !is_for_pieces),
@@ -84,8 +91,8 @@ impl Viewer {
         let Ok(text) = std::str::from_utf8(body) else {
             return body.clone();
         };
-        let filled = personal::fill(text, &self.pieces.mark, |place| {
-            self.link(leads, place, now)
+        let filled = personal::fill(text, &self.pieces.mark, |place, source| {
+            self.link(leads, place, source, now)
         });
         headers.insert(CONTENT_LENGTH, HeaderValue::from(filled.len()));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
@@ -167,6 +174,7 @@ mod tests {
                 port: 80,
                 security: Security::Plain,
             },
+            others: Vec::new(),
             start,
             lives: true,
             rhythm: None,

@@ -25,6 +25,13 @@ pub fn is_personal(body: &[u8], target: &str) -> bool {
     })
 }
 
+/// Whether a query parameter of this name is known to hold a session or a credential.
+pub(in crate::http) fn is_of_a_viewer(name: &str) -> bool {
+    OF_A_VIEWER
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(name))
+}
+
 /// Whether a parameter of a query tells viewers apart.
 fn names_a_viewer(pair: &[u8], path: &[u8]) -> bool {
     let Some(at) = pair.iter().position(|byte| *byte == b'=') else {

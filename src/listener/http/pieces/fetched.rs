@@ -7,6 +7,7 @@ use hyper::{Response, StatusCode};
 use sluicegate_core::dialect::File;
 use sluicegate_core::fleet::health::Fault;
 use sluicegate_core::http::route::Piece;
+use sluicegate_core::http::splice::ask;
 use tracing::debug;
 
 use super::{PieceRequest, TimeLimit, status_of};
@@ -45,6 +46,9 @@ impl PieceRequest {
                 }
             }
         }
+        if self.went_with_its_origin(false) {
+            return Err(self.lost());
+        }
         let found = match self.time_limit {
             TimeLimit::Answer => {
                 let send = |attempt: Attempt| async move {
@@ -65,7 +69,7 @@ impl PieceRequest {
                     Ok(attempt)
                 };
                 match self.place.dial(reach, |_| true).await {
-                    Ok(attempt) => match self.send_to(&attempt, time_limit).await {
+                    Ok(attempt) => match self.send_waiting(&attempt, time_limit).await {
                         Ok(response) => Ok((attempt, response)),
                         Err(_) => return Err(self.no_answer()),
                     },
@@ -76,8 +80,12 @@ impl PieceRequest {
         match found {
             Ok((attempt, response)) => {
                 registry.answered(&attempt.origin);
+                if response.status() == StatusCode::NOT_FOUND && self.went_with_its_origin(true) {
+                    return Err(self.lost());
+                }
                 Ok((attempt, response))
             }
+            Err(_) if self.went_with_its_origin(true) => Err(self.lost()),
             Err(refusal) => Err((status_of(refusal.http_status()), refusal.to_string())),
         }
     }
@@ -87,6 +95,31 @@ impl PieceRequest {
         let stream = &self.place.request().stream;
         let words = format!("{stream}: its origin did not answer in time");
         (StatusCode::SERVICE_UNAVAILABLE, words)
+    }
+
+    /// What a player hears of a segment that was lost with its origin. It asks for its playlist again, where that is a gap.
+    fn lost(&self) -> (StatusCode, String) {
+        let stream = &self.place.request().stream;
+        let words = format!("{stream}: this segment was lost with its origin");
+        (StatusCode::SERVICE_UNAVAILABLE, words)
+    }
+
+    /// Sends a request that waits for a segment. An origin that is far from that one may refuse it (RFC 8216bis §6.2.5.2), and
+    /// is asked for what it has then.
+    async fn send_waiting(
+        &self,
+        attempt: &Attempt,
+        time_limit: Duration,
+    ) -> Result<Response<LineBody>, DialError> {
+        let response = self.send_to(attempt, time_limit).await?;
+        if response.status() != StatusCode::BAD_REQUEST || self.name.is_none() {
+            return Ok(response);
+        }
+        let target = ask::waiting_for(&self.ask.head.target, None);
+        let target = self.named_at(attempt, target.into())?;
+        self.ask
+            .send(&self.dialer, &self.silence, attempt, &target, time_limit)
+            .await
     }
 
     async fn send_to(
@@ -103,12 +136,20 @@ impl PieceRequest {
     /// The target as an origin is to get it. Only what a player begins with has a name in every dialect; what that lists
     /// is asked for by its link.
     pub(super) fn target_at(&self, attempt: &Attempt) -> Result<Cow<'_, str>, DialError> {
-        let target = &self.ask.head.target;
+        let target = self.directed(&self.ask.head.target, &attempt.origin);
+        self.named_at(attempt, target)
+    }
+
+    fn named_at<'a>(
+        &self,
+        attempt: &Attempt,
+        target: Cow<'a, str>,
+    ) -> Result<Cow<'a, str>, DialError> {
         let Some(dialect) = self
             .dialect
             .filter(|dialect| !attempt.naming.is_of(*dialect))
         else {
-            return Ok(Cow::Borrowed(target));
+            return Ok(target);
         };
         let file = match self.kind {
             Piece::Manifest => File::Manifest,

@@ -9,6 +9,7 @@ mod prepared;
 mod rhythms;
 mod sealed;
 mod shared;
+mod spliced;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use sluicegate_core::dialect::Dialect;
+use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::http::base::BasePath;
 use sluicegate_core::http::cmcd;
 use sluicegate_core::http::head::{Body as RequestBody, Forwarded, RequestHead};
@@ -23,7 +25,8 @@ use sluicegate_core::http::link::{self, LinkKey};
 use sluicegate_core::http::route::{Piece, Route};
 use sluicegate_core::http::segment::has_dot_segments;
 use sluicegate_core::http::sharing::CMCD;
-use sluicegate_core::place::rule::Via;
+use sluicegate_core::http::splice::is_gap;
+use sluicegate_core::place::rule::{HoldRules, Via};
 use sluicegate_core::stream::{Action, Protocol};
 use tracing::debug;
 
@@ -32,6 +35,7 @@ use self::named::readings;
 pub(super) use self::named::{is_of_a_stream, stream_of};
 use self::rhythms::Rhythms;
 use self::sealed::SealedLinks;
+use self::spliced::Variants;
 use super::super::turned_away;
 use super::again;
 use super::apart::Apart;
@@ -67,6 +71,8 @@ pub struct Pieces {
     apart: Apart,
     sealed: SealedLinks,
     rhythms: Rhythms,
+    variants: Variants,
+    holds: HoldRules,
 }
 
 impl Pieces {
@@ -81,7 +87,16 @@ impl Pieces {
             apart: Apart::default(),
             sealed: SealedLinks::default(),
             rhythms: Rhythms::default(),
+            variants: Variants::default(),
+            holds: HoldRules::default(),
         }
+    }
+
+    /// The same, with viewers whose playlists go on while no origin has their stream.
+    #[must_use]
+    pub fn holding(mut self, holds: HoldRules) -> Self {
+        self.holds = holds;
+        self
     }
 
     /// Bytes of answers that are kept now.
@@ -111,6 +126,10 @@ struct PieceRequest {
     shown: Option<Box<str>>,
     /// Where the link says that the piece is.
     linked: Option<Attempt>,
+    /// The origin that listed it, as its link says.
+    listed_by: Option<OriginId>,
+    /// The name of the playlist that is asked for, where viewers are held.
+    name: Option<String>,
     /// How the client names streams; `None` for what we listed, whose target is the origin's own.
     dialect: Option<Dialect>,
     time_limit: TimeLimit,
@@ -179,6 +198,10 @@ async fn sent_away_or_served(
 ) -> Result<Response<Body>, (StatusCode, String)> {
     if head.body() != RequestBody::None {
         return Err((StatusCode::BAD_REQUEST, "a pull has no body".to_owned()));
+    }
+    if is_gap(&head.target) {
+        let words = "this segment was lost with its origin".to_owned();
+        return Err((StatusCode::NOT_FOUND, words));
     }
     if let Some(location) = elsewhere(head, kind, ends, proxy).await {
         return again::elsewhere(&location);
@@ -259,6 +282,7 @@ async fn pull(
     let shown_link = link.as_ref().zip(lets_in);
     let judged = judged::let_in(http, proxy, asked, kind, &readings, shown_link).await?;
     let place = judged.place;
+    let listed_by = link.as_ref().map(|link| link.origin.clone());
     let linked = link.and_then(|link| linked(http, proxy, &place, &link, kind));
     let mut outgoing = for_origin(head, &place.for_origin(&target), &forwarded, kind);
     outgoing.take_out(place.headers_taken_out());
@@ -269,11 +293,7 @@ async fn pull(
         // What has no ending of media may name other files.
         rewrite::uncoded(&mut outgoing);
     }
-    let time_limit = match kind {
-        Piece::Playlist if target.contains("_HLS_msn=") => TimeLimit::Reload,
-        _ => TimeLimit::Answer,
-    };
-    Ok(PieceRequest {
+    let mut request = PieceRequest {
         pieces: Arc::clone(&http.pieces),
         dialer: Arc::clone(&http.dialer),
         silence: Arc::clone(&http.silence),
@@ -291,11 +311,18 @@ async fn pull(
         },
         place,
         linked,
+        listed_by,
+        name: None,
         dialect: read_as,
-        time_limit,
+        time_limit: TimeLimit::Answer,
         viewer: judged.viewer,
         first: judged.first,
-    })
+    };
+    request.name = request.name_of(&target);
+    if kind == Piece::Playlist && target.contains("_HLS_msn=") && !request.is_away() {
+        request.time_limit = TimeLimit::Reload;
+    }
+    Ok(request)
 }
 
 /// What is said to a path of which nobody can tell whose it is, with a link that would open it.

@@ -1,5 +1,6 @@
 //! An origin's answer as it goes to clients.
 
+use std::net::Ipv4Addr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -8,15 +9,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use hyper::{Response, StatusCode};
-use sluicegate_core::http::personal::{Place as Where, start_of};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::{HeaderMap, Response, StatusCode};
+use sluicegate_core::fleet::origin::{Host, OriginId, Target};
+use sluicegate_core::http::link::ABSENT;
+use sluicegate_core::http::personal::{Place as Where, Rhythm, marked, start_of};
 use sluicegate_core::http::route::Piece;
+use sluicegate_core::http::splice::{Listing, Piece as ListingPiece, Splice};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::links::expiry;
+use super::spliced::Shown;
 use super::{PieceRequest, TimeLimit, folder_of};
 use crate::listener::http::granted;
-use crate::listener::http::rewrite::{self, Form, Rewriting};
+use crate::listener::http::rewrite::{self, Form, Part, Rewriting};
 use crate::listener::http::share::Head;
 use crate::listener::http::viewer::{Leads, Viewer};
 use crate::net::head;
@@ -94,26 +100,26 @@ impl PieceRequest {
         let mut body = Bytes::new();
         if let Some(answer) = unread.take_if(|_| whole) {
             body = rewrite::collect(answer).await.map_err(broken)?;
+            if form == Form::Playlist
+                && let Some(variant) = self.variant_instead(attempt, &body).await
+            {
+                body = variant;
+            }
         }
         let lives = self.viewer.is_some() && granted::is_live_media(&body);
         let leads = Leads {
             origin: attempt.origin.clone(),
             target: attempt.target.clone(),
+            others: Vec::new(),
             start: None,
             lives: lives && self.kind == Piece::Manifest,
-            rhythm: match self.kind {
-                Piece::Playlist if lives => {
-                    let rhythms = &self.pieces.rhythms;
-                    rhythms.rhythm(&attempt.origin, &asked, &body, unix_time::seconds())
-                }
-                _ => None,
-            },
+            rhythm: None,
         };
         let link: Arc<str> = match &self.viewer {
             Some(_) if unread.is_none() => self.pieces.mark.as_str().into(),
             // A redirect or the like, which is never shared.
             Some(viewer) => viewer
-                .link(&leads, Where::Listing, unix_time::seconds())
+                .link(&leads, Where::Listing, None, unix_time::seconds())
                 .into(),
             None => {
                 let stream = &self.place.request().stream;
@@ -123,9 +129,19 @@ impl PieceRequest {
             }
         };
         head.leads = self.viewer.is_some().then_some(leads);
+        let shown = match form {
+            Form::Playlist if unread.is_none() => self.shown(attempt, &body, folder).await,
+            _ => Shown::AsItIs,
+        };
+        if let Some(leads) = head.leads.as_mut().filter(|_| lives) {
+            leads.rhythm = self.rhythm(attempt, &asked, &body, &shown);
+        }
         if lives && self.first && self.kind == Piece::Playlist {
             if let Some(leads) = &mut head.leads {
-                leads.start = std::str::from_utf8(&body).ok().and_then(start_of);
+                leads.start = match &shown {
+                    Shown::AsItIs => std::str::from_utf8(&body).ok().and_then(start_of),
+                    Shown::Spliced(_, listing) => start_of(&listing.text()),
+                };
             }
             // What was shown at the gate is not for a link, which somebody may pass on.
             let (target, asked) = (
@@ -156,8 +172,122 @@ impl PieceRequest {
             rewriting.lead_back(&mut head.headers);
             return Ok(Prepared::Passing(head, answer));
         }
-        let body = rewriting.apply(&mut head, body, self.proxy.metrics());
+        let Shown::Spliced(splice, listing) = shown else {
+            let body = rewriting.apply(&mut head, body, self.proxy.metrics());
+            return Ok(Prepared::Whole(head, body));
+        };
+        let here = Part {
+            authority: attempt.target.to_string(),
+            link: Arc::clone(&link),
+            folder: folder.map(str::to_owned),
+        };
+        let parts = self.parts(&splice, &listing, Some(&here), &mut head);
+        let body = rewriting.join(&mut head, &listing, &parts);
         Ok(Prepared::Whole(head, body))
+    }
+
+    /// When the pieces of a live playlist come, by the numbers that viewers know.
+    fn rhythm(&self, attempt: &Attempt, asked: &str, body: &[u8], shown: &Shown) -> Option<Rhythm> {
+        if self.kind != Piece::Playlist {
+            return None;
+        }
+        let (rhythms, now) = (&self.pieces.rhythms, unix_time::seconds());
+        match shown {
+            Shown::AsItIs => rhythms.rhythm(&attempt.origin, asked, body, now),
+            // The numbers go on, and with them the rhythm of the origin before.
+            Shown::Spliced(splice, listing) => {
+                let before = splice.sources().first();
+                let before = before.map_or_else(|| splice.origin(), |source| &source.origin);
+                let text = listing.text();
+                rhythms.rhythm(&OriginId::from(before), asked, text.as_bytes(), now)
+            }
+        }
+    }
+
+    /// A playlist whose stream no origin has, as it goes to clients.
+    pub(super) fn held_body(&self, splice: &Splice, listing: &Listing) -> Prepared {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(HLS));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        let origin = OriginId::from(splice.origin());
+        // Where nothing can be asked for, every address is as good.
+        let target = Target::plain(Host::Ip(Ipv4Addr::LOCALHOST.into()), 80);
+        let leads = Leads {
+            origin,
+            target: target.clone(),
+            others: Vec::new(),
+            start: None,
+            lives: false,
+            rhythm: None,
+        };
+        let mut head = Head {
+            status: StatusCode::OK,
+            headers,
+            leads: self.viewer.is_some().then_some(leads),
+        };
+        let parts = self.parts(splice, listing, None, &mut head);
+        let rewriting = Rewriting {
+            form: Form::Playlist,
+            host: &self.host,
+            target: &target,
+            link: ABSENT,
+            report: ABSENT,
+            base: &self.base,
+            folder: None,
+            site: &self.site,
+            at: &self.at,
+        };
+        let body = rewriting.join(&mut head, listing, &parts);
+        Prepared::Whole(head, body)
+    }
+
+    /// Whose segments each piece of a playlist lists. A viewer that was let in gets links of its own to them, by `head`.
+    fn parts(
+        &self,
+        splice: &Splice,
+        listing: &Listing,
+        here: Option<&Part>,
+        head: &mut Head,
+    ) -> Vec<Part> {
+        let sources = splice.sources().iter();
+        let attempts: Vec<Option<Attempt>> = sources
+            .map(|source| self.place.attempt(&OriginId::from(source.origin.as_str())))
+            .collect();
+        if let Some(leads) = &mut head.leads {
+            let there = |attempt: &Attempt| (attempt.origin.clone(), attempt.target.clone());
+            leads.others = attempts.iter().map(|at| at.as_ref().map(there)).collect();
+        }
+        let expires = expiry(unix_time::seconds());
+        let link = |number: u8, attempt: &Attempt| -> Arc<str> {
+            if self.viewer.is_some() {
+                return marked(&self.pieces.mark, number).into();
+            }
+            let (key, sealed) = (&self.pieces.key, &self.pieces.sealed);
+            sealed.link(key, &self.place.request().stream, attempt, expires)
+        };
+        let part = |piece: &ListingPiece| {
+            let number = piece.source.map(usize::from);
+            let source = number.and_then(|number| splice.sources().get(number));
+            let attempt = number.and_then(|number| attempts.get(number)?.as_ref());
+            let link = match (piece.source.filter(|_| !piece.gap), attempt, here) {
+                (Some(number), Some(attempt), _) => link(number, attempt),
+                (None, _, Some(here)) if !piece.gap => Arc::clone(&here.link),
+                _ => ABSENT.into(),
+            };
+            Part {
+                authority: match (source, here) {
+                    (Some(source), _) => source.authority.clone(),
+                    (None, Some(here)) => here.authority.clone(),
+                    (None, None) => String::new(),
+                },
+                link,
+                folder: match source {
+                    Some(source) => source.folder.clone(),
+                    None => here.and_then(|here| here.folder.clone()),
+                },
+            }
+        };
+        listing.pieces.iter().map(part).collect()
     }
 
     /// The form of an answer that a playlist or manifest of ours listed, if it may list files itself.
@@ -231,5 +361,7 @@ fn response(head: Head, body: Body) -> Response<Body> {
     response
 }
 
+/// The media type of a playlist (RFC 8216bis §4).
+const HLS: &str = "application/vnd.apple.mpegurl";
 /// How long an origin may send nothing of an answer; then the answer counts as broken off.
 pub(super) const STALL: Duration = Duration::from_secs(20);

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::PieceRequest;
 use super::prepared::{Prepared, STALL};
+use super::spliced::Unanswered;
 use crate::listener::http::rewrite;
 use crate::listener::http::share::{Flight, Found, Head, Leader, Outcome, SHARED_MAX};
 use crate::listener::http::viewer::Viewer;
@@ -55,11 +56,11 @@ impl PieceRequest {
 
     /// Asks for itself only. The answer to a request that could have shared one shows whether its like may.
     async fn alone(self, like: Option<&Like>) -> Response<Body> {
-        let (attempt, response) = match self.fetch().await {
+        let (attempt, response) = match self.fetch_or_hold().await {
             Ok(answered) => answered,
-            Err((status, words)) => {
+            Err(unanswered) => {
                 self.note(like, Err(Why::Refused));
-                return text(status, words);
+                return self.without_origin(unanswered);
             }
         };
         let (status, mut audience) = (response.status(), Audience::Asker);
@@ -93,7 +94,7 @@ impl PieceRequest {
 
     async fn fly(self, mut lead: Leader, like: Like, alone: oneshot::Sender<Response<Body>>) {
         let likely = self.likely();
-        let fetched = self.fetch().await;
+        let fetched = self.fetch_or_hold().await;
         let audience = match &fetched {
             Ok((attempt, response)) if !self.is_for_one(&attempt.origin) => self.audience(response),
             _ => Audience::Asker,
@@ -108,7 +109,8 @@ impl PieceRequest {
         let here = matches!(&fetched, Ok((attempt, _)) if likely.as_ref() == Some(&attempt.origin));
         let prepared = match fetched {
             Ok((attempt, response)) => self.prepare(&attempt, response).await,
-            Err(refused) => Err(refused),
+            // Everybody was sent to ask alone.
+            Err(unanswered) => return drop(alone.send(self.without_origin(unanswered))),
         };
         // Dropping the lead sends everybody else to the origin.
         let prepared = match prepared {
@@ -148,6 +150,13 @@ impl PieceRequest {
                 // The claim is held for as long as the answer comes.
                 fill(lead, answer, keep).await;
             }
+        }
+    }
+
+    fn without_origin(&self, unanswered: Unanswered) -> Response<Body> {
+        match unanswered {
+            Unanswered::Held(held) => held.into_response(self.viewer.as_deref()),
+            Unanswered::Refused(status, words) => text(status, words),
         }
     }
 

@@ -1,0 +1,487 @@
+//! Playlists of viewers whose origin changes, or is lost: they go on (RFC 8216bis §6.2), as
+//! [`splice`](sluicegate_core::http::splice) says. What is decided is written to the store that proxies share, once for each
+//! change.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::{Response, StatusCode};
+use sluicegate_core::events::{Kind, News};
+use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::http::route::Piece;
+use sluicegate_core::http::splice::{Follows, Listing, Loss, Media, Run, Splice, ask, follows};
+use sluicegate_core::place::rule::HoldTimes;
+use tokio::time::Instant;
+use tracing::info;
+
+use super::PieceRequest;
+use super::prepared::Prepared;
+use crate::listener::http::rewrite;
+use crate::origin::line::LineBody;
+use crate::proxy::Attempt;
+use crate::registry::{Last, Playlist, is_fresh};
+use crate::unix_time;
+
+/// What viewers get in place of what an origin listed.
+pub(super) enum Shown {
+    /// The same.
+    AsItIs,
+    /// That, and what they had before.
+    Spliced(Arc<Splice>, Listing),
+}
+
+/// Where viewers find their playlists at origins that made them other sessions.
+#[derive(Debug, Default)]
+pub(super) struct Variants {
+    // A std mutex: it is held for a look-up, never across an await.
+    known: Mutex<HashMap<(OriginId, String), String>>,
+}
+
+impl Variants {
+    /// The target at `origin` of what a viewer asks for by `target`.
+    fn of(&self, origin: &OriginId, target: &str) -> Option<String> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.is_empty() {
+            return None;
+        }
+        known.get(&(origin.clone(), target.to_owned())).cloned()
+    }
+
+    fn note(&self, origin: &OriginId, asked: &str, target: String) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        // An origin that is asked by the old address again makes one more session.
+        if known.len() >= MOST_VARIANTS {
+            known.clear();
+        }
+        known.insert((origin.clone(), asked.to_owned()), target);
+    }
+}
+
+/// Why there is no answer of an origin to pass on.
+pub(super) enum Unanswered {
+    /// The playlist is held, and this is it.
+    Held(Box<Prepared>),
+    /// There is none, for this reason.
+    Refused(StatusCode, String),
+}
+
+impl PieceRequest {
+    /// An origin's answer, or the playlist as it is without one.
+    pub(super) async fn fetch_or_hold(&self) -> Result<(Attempt, Response<LineBody>), Unanswered> {
+        let fetched = self.fetch().await;
+        let (status, by) = match &fetched {
+            Ok((attempt, response)) => (response.status(), Some(&attempt.origin)),
+            Err((status, _)) => (*status, None),
+        };
+        if (status == StatusCode::NOT_FOUND || status.is_server_error())
+            && let Some((splice, listing)) = self.held(status, by).await
+        {
+            let held = self.held_body(&splice, &listing);
+            return Err(Unanswered::Held(held.into()));
+        }
+        fetched.map_err(|(status, words)| Unanswered::Refused(status, words))
+    }
+
+    /// The name of the playlist that is asked for, where viewers are held.
+    pub(super) fn name_of(&self, target: &str) -> Option<String> {
+        let pieces = &self.pieces;
+        if self.kind != Piece::Playlist || self.holds().viewers.is_zero() {
+            return None;
+        }
+        let target = self.place.without_shown(target);
+        let ignored = &pieces.settings.sharing.ignored;
+        let is_ignored = |name: &str| ignored.iter().any(|one| one == name);
+        Some(ask::name_of(self.place.key().as_str(), &target, is_ignored))
+    }
+
+    /// The target as `origin` is to get it: directives count as it does, and wait for nothing where it does not know the
+    /// segments that viewers know.
+    pub(super) fn directed<'a>(&self, target: &'a str, origin: &OriginId) -> Cow<'a, str> {
+        let Some(name) = &self.name else {
+            return Cow::Borrowed(target);
+        };
+        if let Some(variant) = self.pieces.variants.of(origin, target) {
+            return Cow::Owned(variant);
+        }
+        if !ask::has_directives(target) {
+            return Cow::Borrowed(target);
+        }
+        let Some(playlist) = self.proxy.registry().playlists().find(name) else {
+            return Cow::Borrowed(target);
+        };
+        let known = playlist.known();
+        match (&known.splice, &known.last) {
+            (Some(splice), _) if splice.origin() == origin.as_str() => {
+                let number = ask::waits_for(target).and_then(|number| splice.theirs(number));
+                Cow::Owned(ask::waiting_for(target, number))
+            }
+            (None, Some(last)) if last.origin == *origin => Cow::Borrowed(target),
+            (None, None) => Cow::Borrowed(target),
+            _ => Cow::Owned(ask::waiting_for(target, None)),
+        }
+    }
+
+    /// The media playlist that a master playlist leads to which came in the place of one: this origin knows nothing of the
+    /// viewer's session, and makes it another, which later requests go on with.
+    pub(super) async fn variant_instead(&self, attempt: &Attempt, body: &Bytes) -> Option<Bytes> {
+        let playlist = self
+            .proxy
+            .registry()
+            .playlists()
+            .find(self.name.as_ref()?)?;
+        let known = playlist.known();
+        if known.last.is_none() && known.splice.is_none() {
+            return None;
+        }
+        let asked = &self.ask.head.target;
+        let text = std::str::from_utf8(body).ok()?;
+        let target = ask::only_variant(text, asked, &attempt.target.to_string())?;
+        let limit = self.pieces.settings.answer_timeout;
+        let asking = self
+            .ask
+            .send(&self.dialer, &self.silence, attempt, &target, limit);
+        let response = asking
+            .await
+            .ok()
+            .filter(|response| response.status() == StatusCode::OK)?;
+        let body = rewrite::collect(response.into_body()).await.ok()?;
+        self.pieces.variants.note(&attempt.origin, asked, target);
+        Some(body)
+    }
+
+    /// Whether viewers of the playlist have no origin now, so that none can hold a request for it.
+    pub(super) fn is_away(&self) -> bool {
+        let playlist = self
+            .name
+            .as_ref()
+            .and_then(|name| self.proxy.registry().playlists().find(name));
+        let splice = playlist.and_then(|playlist| playlist.known().splice);
+        splice.is_some_and(|splice| splice.is_away())
+    }
+
+    /// What viewers get of a playlist that the origin of `attempt` lists as `body`, in `folder` there.
+    pub(super) async fn shown(
+        &self,
+        attempt: &Attempt,
+        body: &Bytes,
+        folder: Option<&str>,
+    ) -> Shown {
+        let Some(name) = &self.name else {
+            return Shown::AsItIs;
+        };
+        let playlists = self.proxy.registry().playlists();
+        let known = playlists.find(name);
+        let is_fresh = |read| self.is_fresh(read);
+        let as_before = |one: &Arc<Playlist>| one.is_as_before(&attempt.origin, body, is_fresh);
+        if known.as_ref().is_some_and(as_before) {
+            return Shown::AsItIs;
+        }
+        let text = std::str::from_utf8(body).ok();
+        let Some(media) = text.and_then(Media::read) else {
+            return Shown::AsItIs;
+        };
+        // A recording goes on by itself.
+        let known = known.or_else(|| {
+            let lives = !media.ended;
+            lives
+                .then(|| playlists.of(name, self.place.key()))
+                .flatten()
+        });
+        let Some(playlist) = known else {
+            return Shown::AsItIs;
+        };
+        self.read(&playlist).await;
+        for _ in 0..ROUNDS {
+            if self.turn(&playlist, attempt, &media).is_none() {
+                break;
+            }
+            // Another request may have decided meanwhile.
+            let _turn = playlist.turn.lock().await;
+            if let Some(splice) = self.turn(&playlist, attempt, &media) {
+                self.change(&playlist, splice).await;
+                self.remember(&playlist, attempt, &media, body, folder);
+            }
+        }
+        self.remember(&playlist, attempt, &media, body, folder);
+        let splice = playlist.known().splice;
+        match splice {
+            None => Shown::AsItIs,
+            Some(splice) => {
+                let reaches = |origin: &str| self.reaches(origin);
+                let listing = splice
+                    .away(unix_time::millis(), reaches)
+                    .unwrap_or_else(|| splice.on(&media, reaches));
+                Shown::Spliced(splice, listing)
+            }
+        }
+    }
+
+    /// The playlist while no origin has its stream, where viewers have it. `said`: what the only origin that had it says now,
+    /// or what became of asking.
+    pub(super) async fn held(
+        &self,
+        said: StatusCode,
+        by: Option<&OriginId>,
+    ) -> Option<(Arc<Splice>, Listing)> {
+        // A viewer that begins has nothing yet that could go on.
+        if self.first {
+            return None;
+        }
+        let (name, registry) = (self.name.as_ref()?, self.proxy.registry());
+        let playlist = match (registry.playlists().find(name), self.proxy.cluster()) {
+            (Some(playlist), _) => playlist,
+            (None, Some(_)) => registry.playlists().of(name, self.place.key())?,
+            (None, None) => return None,
+        };
+        self.read(&playlist).await;
+        if self.loss(&playlist, said, by).is_some() {
+            let _turn = playlist.turn.lock().await;
+            if let Some(splice) = self.loss(&playlist, said, by) {
+                self.change(&playlist, splice).await;
+            }
+        }
+        let splice = playlist.known().splice?;
+        let now = unix_time::millis();
+        if !splice.is_away() || splice.is_over(now) {
+            return None;
+        }
+        if let Some(grows) = splice.grows_at(now).filter(|_| self.waits()) {
+            // As an origin holds such a request until there is something new (§6.2.5.2).
+            tokio::time::sleep(Duration::from_millis(grows.saturating_sub(now))).await;
+        }
+        let listing = splice.away(unix_time::millis(), |origin| self.reaches(origin))?;
+        Some((splice, listing))
+    }
+
+    /// Why a segment is not asked of another origin than the one that listed it, or counts as not there yet: it was lost with
+    /// that one, and a player that hears so asks for its playlist again.
+    pub(super) fn went_with_its_origin(&self, missing: bool) -> bool {
+        let Some(origin) = self
+            .listed_by
+            .as_ref()
+            .filter(|_| self.kind == Piece::Segment)
+        else {
+            return false;
+        };
+        let mut playlists = self
+            .proxy
+            .registry()
+            .playlists()
+            .of_stream(self.place.key())
+            .into_iter();
+        playlists.any(|playlist| {
+            let splice = playlist.known().splice;
+            let gave_up = splice.is_some_and(|splice| splice.gave_up(origin.as_str()));
+            gave_up || (missing && playlist.is_watched() && !self.reaches(origin.as_str()))
+        })
+    }
+
+    /// Whether an origin may still have what it listed.
+    fn reaches(&self, origin: &str) -> bool {
+        self.place.attempt(&OriginId::from(origin)).is_some()
+    }
+
+    fn is_fresh(&self, read: Option<Instant>) -> bool {
+        let cluster = self.proxy.cluster();
+        cluster.is_none_or(|cluster| is_fresh(read, cluster.tells_of_changes()))
+    }
+
+    /// Makes sure that what the store says is known.
+    async fn read(&self, playlist: &Playlist) {
+        let known = playlist.known();
+        let Some(cluster) = self.proxy.cluster().filter(|_| !self.is_fresh(known.read)) else {
+            return;
+        };
+        let read = cluster
+            .splice(&playlist.name, known.splice.as_deref())
+            .await;
+        playlist.change(|now| {
+            now.read = Some(Instant::now());
+            // What was decided meanwhile is newer.
+            let newer = |read: &Splice| {
+                now.splice
+                    .as_ref()
+                    .is_none_or(|splice| splice.epoch <= read.epoch)
+            };
+            if let Some(read) = read.filter(newer) {
+                now.splice = Some(Arc::new(read));
+            }
+        });
+    }
+
+    /// How the playlist goes on from here, if it does otherwise than so far with what `attempt` lists.
+    fn turn(&self, playlist: &Playlist, attempt: &Attempt, media: &Media<'_>) -> Option<Splice> {
+        let (known, now) = (playlist.known(), unix_time::millis());
+        let splice = known.splice.as_deref();
+        if let Some(away) = splice.filter(|splice| splice.is_away()) {
+            return away.found(&attempt.origin, media, now, 0);
+        }
+        // Where nobody watched, nothing has to go on.
+        let watched = |_: &&Last| splice.is_some() || playlist.is_watched();
+        let Some(last) = known.newest().filter(watched) else {
+            let elsewhere = splice.filter(|splice| splice.origin() != attempt.origin.as_str());
+            let lost = elsewhere.and_then(|splice| splice.lost_unseen(now));
+            return lost?.found(&attempt.origin, media, now, 0);
+        };
+        let before = std::str::from_utf8(&last.body).ok().and_then(Media::read)?;
+        let same = last.origin == attempt.origin;
+        let waited = now.saturating_sub(last.since);
+        if follows(&before, media, same, waited) != Follows::Not {
+            return None;
+        }
+        let run = Run {
+            origin: &last.origin,
+            authority: &last.authority,
+            folder: last.folder.as_deref(),
+            gone: same || !self.reaches(last.origin.as_str()),
+        };
+        let lost = Splice::lose(splice, &before, run, self.loss_at(last.since, now, false))?;
+        // Other proxies may have shown what came since this one asked last.
+        let others = self
+            .proxy
+            .cluster()
+            .is_some_and(|cluster| !cluster.peers().is_empty());
+        let unseen = last.seen.elapsed().as_secs() / before.target.max(1) + 1;
+        let spare = if others { unseen } else { 0 };
+        let found = lost.found(&attempt.origin, media, now, spare);
+        Some(found.unwrap_or(lost))
+    }
+
+    /// The loss of the stream, where viewers have the playlist and nobody noted it yet.
+    fn loss(&self, playlist: &Playlist, said: StatusCode, by: Option<&OriginId>) -> Option<Splice> {
+        let (known, now) = (playlist.known(), unix_time::millis());
+        let splice = known.splice.as_deref();
+        if splice.is_some_and(Splice::is_away) {
+            return None;
+        }
+        let last = known.newest().filter(|_| playlist.is_watched())?;
+        let media = std::str::from_utf8(&last.body).ok().and_then(Media::read)?;
+        let says_so = said == StatusCode::NOT_FOUND && by == Some(&last.origin);
+        let run = Run {
+            origin: &last.origin,
+            authority: &last.authority,
+            folder: last.folder.as_deref(),
+            gone: !says_so && !self.reaches(last.origin.as_str()),
+        };
+        Splice::lose(splice, &media, run, self.loss_at(last.since, now, says_so))
+    }
+
+    fn holds(&self) -> HoldTimes {
+        self.pieces.holds.of(&self.place.request().stream)
+    }
+
+    fn loss_at(&self, since: u64, now: u64, publisher: bool) -> Loss {
+        let holds = self.holds();
+        let away = holds.publisher_away;
+        let limit = match publisher && !away.is_zero() {
+            true => away.min(holds.viewers),
+            false => holds.viewers,
+        };
+        let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        Loss {
+            since,
+            noted: now,
+            until: now.saturating_add(limit),
+        }
+    }
+
+    /// Puts a decision in the place of what was known, here and in the store. Another proxy's may stand there.
+    async fn change(&self, playlist: &Playlist, splice: Splice) {
+        let known = playlist.known();
+        let standing = match self.proxy.cluster() {
+            Some(cluster) => {
+                let expected = known.splice.as_deref();
+                cluster
+                    .change_splice(&playlist.name, expected, &splice)
+                    .await
+            }
+            None => splice.clone(),
+        };
+        let ours = standing == splice;
+        let standing = Arc::new(standing);
+        playlist.change(|now| {
+            now.splice = Some(Arc::clone(&standing));
+            now.read = Some(Instant::now());
+        });
+        if ours {
+            self.tell(known.splice.as_deref(), &standing);
+        }
+    }
+
+    /// One line and one event for each change, by the proxy that made it.
+    fn tell(&self, before: Option<&Splice>, splice: &Splice) {
+        let stream = self.place.key().as_str();
+        let gap_ms = splice.gap_ms(unix_time::millis());
+        let origin = splice.origin();
+        let what = if splice.is_away() {
+            info!(%stream, from = origin, "its origin is lost, and the playlist is held");
+            "the viewers of a playlist are held: its origin is lost".to_owned()
+        } else {
+            let from = before.map(Splice::origin);
+            info!(%stream, from, to = origin, gap_ms, "the playlist goes on");
+            format!("a playlist goes on after {gap_ms} ms without segments")
+        };
+        let news = News {
+            stream: stream.to_owned(),
+            origin: origin.to_owned(),
+            client: String::new(),
+            what,
+        };
+        self.proxy.metrics().journal.note(Kind::Held, news);
+    }
+
+    /// Remembers what was listed, unless that was listed before.
+    fn remember(
+        &self,
+        playlist: &Playlist,
+        attempt: &Attempt,
+        media: &Media<'_>,
+        body: &Bytes,
+        folder: Option<&str>,
+    ) {
+        let known = playlist.known();
+        if known.splice.as_ref().is_some_and(|splice| splice.is_away()) {
+            return;
+        }
+        if media.ended {
+            return playlist.change(|known| known.last = None);
+        }
+        let before = known.newest();
+        let before = before.filter(|last| last.origin == attempt.origin);
+        // An answer that took longer than the next one.
+        let follows = before.and_then(|last| {
+            let media_before = std::str::from_utf8(&last.body).ok().and_then(Media::read)?;
+            let waited = unix_time::millis().saturating_sub(last.since);
+            Some(follows(&media_before, media, true, waited))
+        });
+        if follows == Some(Follows::Late) {
+            return;
+        }
+        let since = before.filter(|last| last.end == media.end() && follows == Some(Follows::On));
+        playlist.note(Last {
+            body: body.clone(),
+            origin: attempt.origin.clone(),
+            authority: attempt.target.to_string().into(),
+            folder: folder.map(Into::into),
+            end: media.end(),
+            since: since.map_or_else(unix_time::millis, |last| last.since),
+            seen: Instant::now(),
+            epoch: known.epoch(),
+        });
+        playlist.change(|known| {
+            known.read.get_or_insert_with(Instant::now);
+        });
+    }
+
+    fn waits(&self) -> bool {
+        ask::waits_for(&self.ask.head.target).is_some()
+    }
+}
+
+/// Sessions that are known at once: of a few hundred bytes each.
+const MOST_VARIANTS: usize = 10_000;
+/// Decisions that may be in vain, because another request or another proxy made one.
+const ROUNDS: usize = 3;

@@ -1,0 +1,321 @@
+//! Viewers of HLS whose origin is lost: their playlist goes on, with gaps and then at another origin, and its numbers never go
+//! back.
+
+use sluicegate_core::access::keys::line;
+use sluicegate_core::stream::StreamUrl;
+
+use crate::house::{House, get, until_told};
+use crate::http_pieces::{Packager, Reply};
+use crate::live_playlist::{Show, Watcher};
+
+/// The settings of a proxy whose viewers are held for this long, or as more lines say.
+fn holding(viewers: &str) -> String {
+    format!("[cluster]\nkey = \"k\"\n[hold]\nviewers = {viewers}\n")
+}
+
+async fn join(house: &House, id: &str, show: &Show) -> Packager {
+    let show = show.clone();
+    Packager::join(house, id, move |target, _| answer(&show, target)).await
+}
+
+fn answer(show: &Show, target: &str) -> Reply {
+    let path = target.split('?').next().unwrap_or_default();
+    match path {
+        "/live/a.m3u8" => match show.playlist() {
+            Some(text) => Reply::ok("Cache-Control: max-age=1\r\nETag: \"x\"\r\n", text),
+            None => Reply::missing(),
+        },
+        _ if show.has(path) => Reply::ok("Cache-Control: max-age=60\r\n", path),
+        _ => Reply::missing(),
+    }
+}
+
+/// Reads the playlist until `enough` of it has been seen.
+async fn watch(
+    house: &House,
+    target: &str,
+    watcher: &mut Watcher,
+    what: &str,
+    enough: impl Fn(&Watcher) -> bool,
+) {
+    until_told(what, async || {
+        let (status, text) = get(house.at.http, target).await;
+        assert_eq!(status, 200, "{what}: {text}");
+        watcher.see(&text);
+        enough(watcher)
+    })
+    .await;
+}
+
+const LIST: &str = "/live/a.m3u8";
+
+#[tokio::test]
+async fn a_playlist_goes_on_with_gaps_and_then_at_another_origin() {
+    let house = House::open(&holding("\"30s\"")).await;
+    let (one, two) = (Show::new("a", 100), Show::new("b", 0));
+    one.makes(9);
+    let first = join(&house, "one", &one).await;
+    let mut viewer = Watcher::default();
+    watch(&house, LIST, &mut viewer, "the first origin", |_| true).await;
+    assert_eq!((viewer.end, viewer.listed.len()), (109, 6));
+    let lost = format!("/live/{}", viewer.uri("a-108.ts").expect("listed"));
+    assert_eq!(
+        get(house.at.http, &lost).await,
+        (200, "/live/a-108.ts".to_owned())
+    );
+
+    // The other one is asked, and does not have the stream before its publisher comes.
+    first.kill();
+    let second = join(&house, "two", &two).await;
+    watch(&house, LIST, &mut viewer, "two gaps", |viewer| {
+        viewer.end >= 111
+    })
+    .await;
+    assert_eq!(
+        viewer.gaps(),
+        viewer.listed.len(),
+        "nothing of it can be had"
+    );
+    assert!(second.count(LIST) > 0, "it was asked meanwhile");
+    let gap = format!("/live/{}", viewer.listed.last().expect("a gap").0);
+    let asked = second.targets().len();
+    assert_eq!(get(house.at.http, &gap).await.0, 404);
+    assert_eq!(
+        get(house.at.http, &lost).await.0,
+        503,
+        "a player asks for its playlist again"
+    );
+    assert_eq!(
+        second.targets().len(),
+        asked,
+        "neither is asked of another origin"
+    );
+
+    two.makes(1);
+    watch(&house, LIST, &mut viewer, "the second origin", |viewer| {
+        viewer.uri("b-0.ts").is_some()
+    })
+    .await;
+    assert_eq!(viewer.discontinuities, 1);
+    let back = viewer.end;
+    let segment = format!("/live/{}", viewer.uri("b-0.ts").expect("listed"));
+    assert_eq!(
+        get(house.at.http, &segment).await,
+        (200, "/live/b-0.ts".to_owned())
+    );
+    for _ in 0..9 {
+        two.makes(1);
+        watch(&house, LIST, &mut viewer, "one more", |_| true).await;
+    }
+    assert_eq!(viewer.end, back + 9, "each segment once");
+    assert_eq!(
+        (viewer.breaks, viewer.discontinuities, viewer.gaps()),
+        (1, 0, 0)
+    );
+    // Who comes now sees the same, and so do those who wait for a segment.
+    let mut other = Watcher::default();
+    watch(&house, LIST, &mut other, "another viewer", |_| true).await;
+    assert_eq!(other.listed, viewer.listed);
+    let waits = format!("{LIST}?_HLS_msn={}&_HLS_part=0", viewer.end - 1);
+    watch(&house, &waits, &mut viewer, "a reload that waits", |_| true).await;
+    assert_eq!(
+        second.count("/live/a.m3u8?_HLS_msn=9&_HLS_part=0"),
+        1,
+        "{:?}",
+        second.targets()
+    );
+
+    // And once more, to an origin whose names are those of the first.
+    let three = Show::new("a", 100);
+    second.kill();
+    let _third = join(&house, "three", &three).await;
+    watch(&house, LIST, &mut viewer, "gaps again", |viewer| {
+        viewer.gaps() == viewer.listed.len()
+    })
+    .await;
+    three.makes(2);
+    watch(&house, LIST, &mut viewer, "the third origin", |viewer| {
+        viewer.uri("a-101.ts").is_some()
+    })
+    .await;
+    assert_eq!(viewer.breaks + viewer.discontinuities as u64, 2);
+}
+
+#[tokio::test]
+async fn a_packager_that_restarts_goes_on_behind_a_discontinuity() {
+    let house = House::open(&holding("\"30s\"")).await;
+    let show = Show::new("a", 0);
+    show.makes(20);
+    let _origin = join(&house, "one", &show).await;
+    let mut viewer = Watcher::default();
+    watch(&house, LIST, &mut viewer, "the stream", |_| true).await;
+    // Its publisher is away, and what it published before can still be had.
+    show.restarts();
+    watch(&house, LIST, &mut viewer, "a gap", |viewer| viewer.end > 20).await;
+    assert!(viewer.gaps() < viewer.listed.len());
+    show.makes(1);
+    watch(&house, LIST, &mut viewer, "it is back", |viewer| {
+        viewer.discontinuities == 1
+    })
+    .await;
+    assert!(viewer.uri("a-0.ts").is_some());
+    assert!(viewer.end > 21);
+}
+
+#[tokio::test]
+async fn a_stream_that_moves_leaves_no_gap() {
+    let house = House::open(&holding("\"30s\"")).await;
+    let (one, two) = (Show::new("a", 100), Show::new("b", 0));
+    one.makes(9);
+    let _first = join(&house, "one", &one).await;
+    let mut viewer = Watcher::default();
+    watch(&house, LIST, &mut viewer, "the first origin", |_| true).await;
+    two.makes(1);
+    let _second = join(&house, "two", &two).await;
+    let stream = StreamUrl::new("", "live", "a").expect("a stream");
+    house.proxy.note_published(&stream, &"two".into());
+    watch(&house, LIST, &mut viewer, "the second origin", |viewer| {
+        viewer.uri("b-0.ts").is_some()
+    })
+    .await;
+    assert_eq!(
+        (viewer.end, viewer.gaps(), viewer.discontinuities),
+        (110, 0, 1)
+    );
+    let old = format!("/live/{}", viewer.uri("a-108.ts").expect("listed"));
+    assert_eq!(
+        get(house.at.http, &old).await,
+        (200, "/live/a-108.ts".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn a_hold_has_an_end_and_may_be_none() {
+    let by_rule = "\"30s\"\nrules = [\"app=live stream=a viewers=0s\"]";
+    for (viewers, held) in [("\"0s\"", false), ("\"2s\"", true), (by_rule, false)] {
+        let house = House::open(&holding(viewers)).await;
+        let show = Show::new("a", 0);
+        show.makes(3);
+        let origin = join(&house, "one", &show).await;
+        let mut viewer = Watcher::default();
+        watch(&house, LIST, &mut viewer, "the stream", |_| true).await;
+        origin.kill();
+        let (status, _) = get(house.at.http, LIST).await;
+        assert_eq!(status == 200, held, "{viewers}: {status}");
+        let over = async || get(house.at.http, LIST).await.0 == 503;
+        until_told("the end of the hold", over).await;
+        assert_eq!(
+            get(house.at.http, "/live/b.m3u8").await.0,
+            503,
+            "nobody had it"
+        );
+    }
+}
+
+/// As SRS does: who shows no session that it knows gets a master playlist that leads to one.
+fn answer_by_session(show: &Show, session: &str, target: &str) -> Reply {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let knows = query == format!("hls_ctx={session}");
+    if path == LIST && show.playlist().is_some() && !knows {
+        let master = format!("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n{LIST}?hls_ctx={session}\n");
+        return Reply::ok("", master);
+    }
+    answer(show, target)
+}
+
+#[tokio::test]
+async fn a_session_that_its_new_origin_does_not_know_is_followed_to_another() {
+    let house = House::open(&holding("\"30s\"")).await;
+    let (one, two) = (Show::new("a", 100), Show::new("b", 0));
+    one.makes(9);
+    let first = Packager::join(&house, "one", move |target, _| {
+        answer_by_session(&one, "old", target)
+    })
+    .await;
+    let (status, master) = get(house.at.http, LIST).await;
+    assert_eq!(
+        (status, master.contains("hls_ctx=old")),
+        (200, true),
+        "{master}"
+    );
+    let list = master
+        .lines()
+        .find(|line| !line.starts_with('#'))
+        .expect("a variant")
+        .to_owned();
+    let mut viewer = Watcher::default();
+    watch(&house, &list, &mut viewer, "the first origin", |_| true).await;
+    two.makes(1);
+    first.kill();
+    let there = two.clone();
+    let second = Packager::join(&house, "two", move |target, _| {
+        answer_by_session(&there, "new", target)
+    })
+    .await;
+    watch(&house, &list, &mut viewer, "the second origin", |viewer| {
+        viewer.uri("b-0.ts").is_some()
+    })
+    .await;
+    for _ in 0..3 {
+        two.makes(1);
+        watch(&house, &list, &mut viewer, "one more", |_| true).await;
+    }
+    assert_eq!(
+        second.count(&format!("{LIST}?hls_ctx=old")),
+        1,
+        "{:?}",
+        second.targets()
+    );
+    assert!(second.count(&format!("{LIST}?hls_ctx=new")) >= 4);
+}
+
+#[tokio::test]
+async fn links_that_let_in_go_on_with_the_playlist() {
+    let keys = line("viewer-1", b"salt", "correct-horse-battery");
+    let rules = format!(
+        "{}[[check]]\nname = \"viewers\"\nkind = \"keys\"\nkeys = [\"{keys}\"]\n[[access]]\naction = \"play\"\nall = [\"viewers\"]\n",
+        holding("\"30s\"")
+    );
+    let house = House::open(&rules).await;
+    let (one, two) = (Show::new("a", 100), Show::new("a", 500));
+    one.makes(9);
+    let first = join(&house, "one", &one).await;
+    let (status, master) = get(house.at.http, "/live/a.m3u8?key=correct-horse-battery").await;
+    assert_eq!(status, 200, "{master}");
+    let variant = master
+        .lines()
+        .find(|line| !line.starts_with('#'))
+        .expect("a variant");
+    let list = format!("/live/{variant}");
+    let mut viewer = Watcher::default();
+    watch(&house, &list, &mut viewer, "the first origin", |_| true).await;
+    first.kill();
+    let _second = join(&house, "two", &two).await;
+    watch(&house, &list, &mut viewer, "a gap", |viewer| {
+        viewer.end > 109
+    })
+    .await;
+    assert_eq!(get(house.at.http, LIST).await.0, 401, "a stranger");
+    two.makes(1);
+    watch(&house, &list, &mut viewer, "the second origin", |viewer| {
+        viewer.uri("a-500.ts").is_some()
+    })
+    .await;
+    let segment = viewer.uri("a-500.ts").expect("listed").to_owned();
+    let at = format!("/live/{segment}");
+    assert_eq!(
+        get(house.at.http, &at).await,
+        (200, "/live/a-500.ts".to_owned())
+    );
+    assert_eq!(get(house.at.http, "/live/a-500.ts").await.0, 401);
+    two.makes(1);
+    watch(&house, &list, &mut viewer, "one more", |viewer| {
+        viewer.uri("a-501.ts").is_some()
+    })
+    .await;
+    assert_eq!(
+        viewer.uri("a-500.ts"),
+        Some(segment.as_str()),
+        "a segment has one link"
+    );
+}
