@@ -2,7 +2,7 @@
 # aiortc (PyPI) 1.16.0 cannot read a session description that says how a header extension is set up.
 #
 # Input: a session description with a=extmap:3 urn:ietf:params:rtp-hdrext:smpte-tc 25@600/24, the time codes of a studio. RFC 5484
-# puts the rate of the codes behind the URI, where RFC 8285, 5 and 8 allow attributes of the extension.
+# puts the rate of the codes after the URI, where RFC 8285, 5 and 8 allow attributes of the extension.
 # Behaviour: SessionDescription.parse() takes the line for two words and fails with "too many values to unpack" of Python. An
 # unknown extension without attributes is read. So what an endpoint must leave out if it does not know it ends the whole session.
 # Needs: python3 with venv. Exit code 0: as described. 1: the behaviour has changed.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# aiortc (PyPI) 1.16.0 refuses a video because of a space behind a semicolon.
+# aiortc (PyPI) 1.16.0 refuses a video because of a space after a semicolon.
 #
-# Input: two WebRTC offers of H.264 that differ in one thing: in a=fmtp, the second has a space behind each semicolon. RFC 6184,
+# Input: two WebRTC offers of H.264 that differ in one thing: in a=fmtp, the second has a space after each semicolon. RFC 6184,
 # 8.2.1 asks for a list of parameters separated by semicolons; the examples of RFC 7587, 7 have the spaces.
 # Behaviour: the first offer is answered with the codec. Of the second the space becomes part of the parameters' names, so that
 # packetization-mode and profile-level-id count as absent, no codec is left, and setRemoteDescription() fails with a message that

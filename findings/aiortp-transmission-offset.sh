@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # aiortp (PyPI) 0.8.0 writes a header extension that it cannot read.
 #
-# Input: the transmission time offset of an RTP packet, a signed number of 24 bits (RFC 5450, 3): three bytes behind the element's
+# Input: the transmission time offset of an RTP packet, a signed number of 24 bits (RFC 5450, 3): three bytes after the element's
 # first. Retransmissions and paced video carry it. Here it is 1000 ticks, and the library both writes and reads it.
 # Behaviour: HeaderExtensionsMap.set() writes two bytes of the three, so that 1000 becomes 3. Its own get() fails on that element
 # with an error of struct; a reader that goes by the length alone has another value. An element that is written by hand is read

@@ -4,7 +4,7 @@
 # Input: the description of an RTSP stream with AAC in stereo, a=rtpmap:97 MPEG4-GENERIC/48000/2. Behind the clock rate may stand
 # the number of channels (RFC 8866, 6.6), and for AAC and Opus it does (RFC 3640, 4.1; RFC 7587, 7).
 # Behaviour: media_clock_rate("audio") is 2, and the name of the encoding is MPEG4-GENERIC/48000. Mono audio, whose line has no
-# third part, is read right. Times that a client reckons from the timestamps of stereo audio are 24000 times too long.
+# third part, is read right. Times that a client computes from the timestamps of stereo audio are 24000 times too long.
 # Needs: python3 with venv. Exit code 0: as described. 1: the behaviour has changed.
 set -euo pipefail
 directory=$(mktemp -d)

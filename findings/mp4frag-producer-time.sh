@@ -2,7 +2,7 @@
 # mp4frag (npm) 0.7.0 stops at the clock time that a producer writes in front of a fragment.
 #
 # Input: fragmented MP4 of FFmpeg as mp4frag asks for it, once as it is and once with -write_prft, which puts a prft box in front of
-# each moof (ISO/IEC 14496-12, 8.16.5), by which players reckon the delay of a live stream.
+# each moof (ISO/IEC 14496-12, 8.16.5), by which players compute the delay of a live stream.
 # Behaviour: the first gives its fragments. In the second mp4frag finds the initialization, looks for moof at the start of what
 # follows, and ends with an error instead of skipping a box that it does not know (ISO/IEC 14496-12, 4.2): no fragment comes out.
 # Needs: node, npm, ffmpeg. Exit code 0: as described. 1: the behaviour has changed.

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# node-media-server (npm) 4.4.3 loses what stands behind an array in the metadata of a stream.
+# node-media-server (npm) 4.4.3 loses what stands after an array in the metadata of a stream.
 #
 # Input: onMetaData as an AMF0 object of width, a property, and height. The property is an object once and an ECMA array with the
 # same content once (AMF0, 2.5 and 2.10); both end with the same three bytes.
-# Behaviour: behind the object the height is read. The length of an ECMA array comes out as one byte more than it has, so that
+# Behaviour: after the object the height is read. The length of an ECMA array comes out as one byte more than it has, so that
 # reading goes on inside the next name, takes it for the end, and leaves the height out without a word. An array as the last
 # property, as most encoders send the whole metadata, does no harm.
 # Needs: node, npm. Exit code 0: as described. 1: the behaviour has changed.

@@ -5,7 +5,7 @@
 # of ten thousand pictures is missing, as when a camera leaves it out whose connection is too slow; sequence numbers are there to
 # tell (RFC 3550, 5.1).
 # Behaviour: the first picture is dropped, as it must be. The number of the missing packet's predecessor stays the one with which
-# all later packets are compared, so each of them counts as behind a gap, and ends the picture that it is part of. Only when the
+# all later packets are compared, so each of them counts as coming after a gap, and ends the picture that it is part of. Only when the
 # difference reaches 30000, which takes minutes, pictures come through again.
 # Needs: node, npm. Exit code 0: as described. 1: the behaviour has changed.
 set -euo pipefail

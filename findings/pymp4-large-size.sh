@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# pymp4 (PyPI) 1.4.0 cannot read a box whose size stands behind its type.
+# pymp4 (PyPI) 1.4.0 cannot read a box whose size stands after its type.
 #
 # Input: an mdat box with size 1 and a largesize of 64 bits, as recorders write it that do not know in advance how long the
 # recording will be, and one with size 0, which ends with the file (ISO/IEC 14496-12, 4.2).

@@ -5,7 +5,7 @@
 # request for a picture (PLI). Each packet says how long it is (RFC 3550, 6.4.1).
 # Behaviour: four packets come out, but the reader of each is given all the bytes up to the end. The NACK names six more packets as
 # lost, made of the bytes of the PLI, which would be sent again; the name is followed by four sources that do not exist. If the NACK
-# is the last packet, it has its one loss. So what is wrong depends on what a receiver puts behind it.
+# is the last packet, it has its one loss. So what is wrong depends on what a receiver puts after it.
 # Needs: node, npm. Exit code 0: as described. 1: the behaviour has changed.
 set -euo pipefail
 directory=$(mktemp -d)
@@ -26,5 +26,5 @@ const read = (...packets) => {
 console.log(read(report, name, nack) + ' / ' + read(report, name, nack, pli));
 JS
 seen=$(node read.cjs)
-echo "werift-rtp 0.8.9 without / with a PLI behind the NACK: $seen"
+echo "werift-rtp 0.8.9 without / with a PLI after the NACK: $seen"
 [[ $seen == "lost 100, 3 source(s) / lost 100 33230 33232 0 1 0 2, 5 source(s)" ]]
