@@ -60,7 +60,7 @@ impl Page {
             hls.on(Hls.Events.ERROR, (_, error) => error.fatal && say(error.details));
             hls.loadSource(url);
             hls.attachMedia(video);";
-        Self::open("node_modules/hls.js/dist/hls.min.js", play, url)
+        Self::open(&peer_file("node_modules/hls.js/dist/hls.min.js"), play, url)
     }
 
     /// dash.js.
