@@ -579,7 +579,13 @@ mod tests {
             (&["  /livez:"], json!(Alive { alive: true })),
             (&["  /readyz:"], json!(Ready::default())),
             (&["  /api/v1/versions:"], json!(Version::default())),
-            (&["    EndedSession:"], json!(EndedSession::default())),
+            (
+                &["    EndedSession:"],
+                json!(EndedSession {
+                    preview: true,
+                    ..EndedSession::default()
+                }),
+            ),
             (&["    Event:"], json!(Event::default())),
             (&["    Totals:"], json!(Totals::default())),
             (&["    Overview:"], json!(Overview::default())),
