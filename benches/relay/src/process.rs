@@ -225,9 +225,8 @@ impl Relay {
         };
         let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, system))?;
         socket.set_read_timeout(Some(Duration::from_secs(2)))?;
-        socket.write_all(
-            b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
-        )?;
+        socket
+            .write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
         let mut answer = String::new();
         socket.read_to_string(&mut answer)?;
         let values = answer.lines().filter_map(|line| line.strip_prefix(name));
