@@ -23,6 +23,8 @@ use self::bindings::Bindings;
 use self::hold::Holds;
 pub(crate) use self::hold::{NoRoom, NotClaimed, PlacementGuard};
 pub use self::placements::{ClaimRow, PlacementRow};
+#[cfg(test)]
+pub(crate) use self::playlists::WATCHED;
 pub(crate) use self::playlists::{Last, Playlist, Playlists, is_fresh};
 use crate::metrics::{DutyLabel, Metrics, OriginLabel, StateLabel};
 use crate::placer::Placer;

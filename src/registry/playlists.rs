@@ -219,7 +219,7 @@ const LONGEST_BODY: usize = 256 * 1024;
 /// After this time without a request nobody watches.
 const UNUSED: Duration = Duration::from_secs(120);
 /// A player that has not asked for this long has left, or will begin again.
-const WATCHED: Duration = Duration::from_secs(60);
+pub(crate) const WATCHED: Duration = Duration::from_secs(60);
 /// How often the store is asked for what it would have told: it may have lost it.
 const READ_AGAIN: Duration = Duration::from_secs(60);
 /// How often it is asked where nobody tells of changes.

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use sluicegate_core::http::splice;
+
 use crate::config::{parse_duration, setting};
 use crate::listener::rtmp::LASTS;
 use crate::proxy::hold::{ASKED_AFTER, BLOCKED_AT_MOST, BLOCKED_FOR};
+use crate::registry::WATCHED;
 use crate::{hub, proxy, sessions};
 
 const PAGE: &str = include_str!("../../docs/failover.md");
@@ -36,6 +39,10 @@ fn fixed(what: &str) -> Duration {
         "an origin that sends nothing to a pull is asked whether it speaks" => hub::QUIET,
         "a publisher's next keyframe at its new origin"
         | "a keyframe for a move that has been granted" => sessions::KEYFRAME_WITHIN,
+        "the loss of a playlist is known before its first gap" => {
+            Duration::from_millis(splice::SETTLES)
+        }
+        "a viewer of a playlist that has not asked for it is no longer held" => WATCHED,
         other => panic!("nothing is known of {other:?}"),
     }
 }
@@ -43,7 +50,7 @@ fn fixed(what: &str) -> Duration {
 #[test]
 fn every_time_in_the_table_is_the_one_that_counts() {
     let rows = rows();
-    assert_eq!(rows.len(), 13);
+    assert_eq!(rows.len(), 15);
     for [what, said, more] in rows {
         let said = said.trim_start_matches("after ").replace(' ', "");
         let path = more

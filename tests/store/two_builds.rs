@@ -243,7 +243,7 @@ async fn what_a_build_reads_is_known_and_what_a_later_one_writes_is_left() {
     let document: Value = serde_json::from_str(&document).expect("JSON");
     assert_eq!(
         document["data"]["peers"][0]["reads"],
-        json!({"ban": 1, "build": 1, "held": 1, "tally": 1}),
+        json!({"ban": 1, "build": 1, "held": 1, "splice": 1, "tally": 1}),
         "{document}"
     );
 

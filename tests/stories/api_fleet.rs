@@ -348,7 +348,7 @@ async fn a_kick_and_a_deregistration_are_answered_once() {
     .await;
 }
 
-/// The property names of a schema in `openapi.yaml`, read by indentation.
+/// The property names of a schema in `openapi.yaml`, read by indentation, without those of rare rows.
 fn properties(schema: &str) -> BTreeSet<String> {
     let document = include_str!("../../src/admin/openapi.yaml");
     let (_, schemas) = document.split_once("\n  schemas:\n").expect("schemas");
@@ -357,6 +357,7 @@ fn properties(schema: &str) -> BTreeSet<String> {
         .expect("the schema");
     rest.lines()
         .take_while(|line| line.starts_with("      "))
+        .filter(|line| !line.contains("description: 'There, and true, where"))
         .filter_map(|line| line.strip_prefix("        ")?.split_once(':'))
         .map(|(name, _)| name.to_owned())
         .collect()

@@ -631,7 +631,7 @@ const LEAST_SHOWN: u64 = 3;
 /// Origins whose segments are told apart in a tail.
 const MOST_SOURCES: usize = 4;
 /// How long a loss is known before the first gap, in milliseconds: other proxies may have shown more.
-const SETTLES: u64 = 300;
+pub const SETTLES: u64 = 300;
 /// Seconds that a gap may stand for at most; packagers write 1 to 12.
 const LONGEST_TARGET: u64 = 60;
 /// A segment is a quarter of the target duration at least, where nobody counted them.
