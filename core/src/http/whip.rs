@@ -181,17 +181,36 @@ pub fn resolve(target: &str, location: &str) -> Option<String> {
     };
     if let Some(rest) = rest {
         let start = rest.find('/')?;
-        return rest.get(start..).map(str::to_owned);
+        return rest.get(start..).map(without_dot_segments);
     }
     if location.starts_with('/') {
-        return Some(location.to_owned());
+        return Some(without_dot_segments(location));
     }
     let (path, _) = target.split_once('?').unwrap_or((target, ""));
     if location.starts_with('?') {
         return Some(format!("{path}{location}"));
     }
     let (folder, _) = path.rsplit_once('/')?;
-    Some(format!("{folder}/{location}"))
+    Some(without_dot_segments(&format!("{folder}/{location}")))
+}
+
+/// A target whose path has no segment `.` or `..` (RFC 3986 §5.2.4).
+fn without_dot_segments(target: &str) -> String {
+    let (path, query) = target.split_at(target.find('?').unwrap_or(target.len()));
+    let mut kept: Vec<&str> = Vec::new();
+    let mut segments = path.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        match segment {
+            "." => {}
+            ".." => drop(kept.pop()),
+            segment => kept.push(segment),
+        }
+        // What ends in a dot segment ends in a folder.
+        if matches!(segment, "." | "..") && segments.peek().is_none() {
+            kept.push("");
+        }
+    }
+    format!("/{}{query}", kept.join("/"))
 }
 
 fn action_of(segment: &str) -> Option<Action> {
@@ -363,6 +382,13 @@ mod tests {
                 "?session=1",
                 Some("/rtc/v1/whip/?session=1"),
             ),
+            ("a folder up", "../s/1?t", Some("/rtc/v1/s/1?t")),
+            ("this folder", "./1", Some("/rtc/v1/whip/1")),
+            ("folders in between", "/a/./b/../c", Some("/a/c")),
+            ("beyond the top", "/../../x", Some("/x")),
+            ("up at the end", "/a/b/..", Some("/a/")),
+            ("dots in a query", "/x?y=/../z", Some("/x?y=/../z")),
+            ("an empty segment", "/a//b", Some("/a//b")),
             ("a fragment", "/x#y", Some("/x")),
             (
                 "a URL in a query",
