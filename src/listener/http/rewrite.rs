@@ -252,7 +252,7 @@ pub(super) fn plain(head: &mut RequestHead) {
     }
 }
 
-/// Asks for the body whatever the client has of it: its links may have been those of a viewing that is over.
+/// Asks for the body whatever the client has of it: the links in that may be over, or of a viewing that is.
 pub(super) fn unconditional(head: &mut RequestHead) {
     for name in ["if-modified-since", "if-none-match"] {
         head.headers.remove(name);

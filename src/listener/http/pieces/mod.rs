@@ -286,7 +286,7 @@ async fn pull(
     let linked = link.and_then(|link| linked(http, proxy, &place, &link, kind));
     let mut outgoing = for_origin(head, &place.for_origin(&target), &forwarded, kind);
     outgoing.take_out(place.headers_taken_out());
-    if judged.first {
+    if judged.viewer.is_some() && kind != Piece::Segment {
         rewrite::unconditional(&mut outgoing);
     }
     if shown.is_some() && Route::of(&target) == Route::Other {
