@@ -139,6 +139,10 @@ pub(crate) fn judge(lives: &[Life], excuses: &[Excuse]) -> Verdict {
                 if other.origin == one.origin || other.until <= other.from {
                     continue;
                 }
+                let apart = one.until.min(other.until).saturating_sub(other.from);
+                if apart < TELLS_APART {
+                    continue;
+                }
                 let split = Split {
                     one: (*one).clone(),
                     other: (*other).clone(),
@@ -168,6 +172,8 @@ fn excused_until(one: &Life, other: &Life, excuses: &[Excuse]) -> Option<Duratio
 
 /// How long sessions may be apart once the store is back.
 pub(crate) const HEALS: Duration = Duration::from_secs(5);
+/// Two clients read their grants and their ends in tasks of their own: what they saw within this time has no order.
+const TELLS_APART: Duration = Duration::from_millis(1);
 /// Maximum splits that are described in full.
 const SHOWN: usize = 5;
 
@@ -191,6 +197,17 @@ mod tests {
             asked: time(3),
             from: time(4),
             until: time(5),
+        }
+    }
+
+    #[test]
+    fn what_two_clients_saw_at_the_same_moment_has_no_order() {
+        let one = life("play p0 o0 1 2 5");
+        let mut other = life("play p1 o1 1 5 9");
+        for (earlier, splits) in [(13, 0), (999, 0), (1_000, 1)] {
+            other.from = one.until - Duration::from_micros(earlier);
+            let verdict = judge(&[one.clone(), other.clone()], &[]);
+            assert_eq!(verdict.splits.len(), splits, "{earlier} µs");
         }
     }
 
