@@ -15,8 +15,8 @@ use sluicegate_core::http::caller::PROGRAM;
 use tokio::time::timeout;
 
 use crate::api::{Envelope, Problem, Session, Sessions};
-use crate::cli::operate::USUAL_PROXY;
-use crate::config::{Credential, Environment, URL_VARIABLE};
+use crate::cli::operate::proxy_of;
+use crate::config::{Credential, Environment};
 use crate::origin::connect::Connector;
 use crate::origin::http::{self, AnswerBody};
 use crate::value::Secret;
@@ -95,9 +95,7 @@ struct SystemApi {
 impl SystemApi {
     fn of(arguments: &TapArguments) -> anyhow::Result<Self> {
         let environment = Environment::read()?;
-        let named = || environment.variable(URL_VARIABLE)?.parse().ok();
-        let proxy = arguments.proxy.clone().or_else(named);
-        let proxy = proxy.unwrap_or_else(|| Uri::from_static(USUAL_PROXY));
+        let proxy = proxy_of(arguments.proxy.clone(), &environment);
         let target = server_of(&proxy, Some(12025));
         let Some((authority, target)) = proxy.authority().zip(target) else {
             bail!("--proxy: write the system API as http://HOST:12025 or https://HOST:12025");

@@ -1,5 +1,8 @@
 //! The options of the operator's verbs.
 
+use std::fmt::Debug;
+use std::str::FromStr;
+
 use clap::{Args, ValueEnum};
 
 use crate::config::{ConfigError, Environment, URL_VARIABLE, parse_duration};
@@ -192,7 +195,7 @@ pub struct ExplainArguments {
 #[derive(Debug, Clone)]
 pub struct Deadline(String);
 
-impl std::str::FromStr for Deadline {
+impl FromStr for Deadline {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -293,11 +296,16 @@ impl ExplainArguments {
     }
 }
 
+/// The system API to ask: the one that was `given`, else that of the environment, else this machine's.
+pub(crate) fn proxy_of<T: FromStr<Err: Debug>>(given: Option<T>, environment: &Environment) -> T {
+    let named = || environment.variable(URL_VARIABLE)?.parse().ok();
+    let usual = || USUAL_PROXY.parse().expect("a constant URL");
+    given.or_else(named).unwrap_or_else(usual)
+}
+
 impl Ask {
     pub(super) fn proxy(&self, environment: &Environment) -> Url {
-        let named = || environment.variable(URL_VARIABLE)?.parse().ok();
-        let usual = || USUAL_PROXY.parse().expect("a constant URL");
-        self.to.clone().or_else(named).unwrap_or_else(usual)
+        proxy_of(self.to.clone(), environment)
     }
 
     /// The token to show: the argument's, else the environment's.
@@ -312,4 +320,4 @@ impl Ask {
     }
 }
 
-pub(crate) const USUAL_PROXY: &str = "http://127.0.0.1:12025";
+const USUAL_PROXY: &str = "http://127.0.0.1:12025";

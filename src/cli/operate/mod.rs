@@ -7,7 +7,7 @@ mod follow;
 mod table;
 mod tell;
 
-pub(crate) use arguments::USUAL_PROXY;
+pub(crate) use arguments::proxy_of;
 pub use arguments::{
     Ask, BanArguments, Deadline, DrainArguments, EventArguments, ExplainArguments, ListArguments,
     MoveArguments, Named, Numbered, Output, UnbanArguments, Whom,
