@@ -78,6 +78,13 @@ impl Known {
     }
 }
 
+impl Last {
+    /// It, read; `None` if it is no playlist of media segments.
+    pub(crate) fn media(&self) -> Option<Media<'_>> {
+        std::str::from_utf8(&self.body).ok().and_then(Media::read)
+    }
+}
+
 impl Playlists {
     /// The playlist of this name, if it is known.
     pub(crate) fn find(&self, name: &str) -> Option<Arc<Playlist>> {
@@ -188,8 +195,7 @@ impl Playlist {
         if last.origin.as_str() != away.origin() {
             return None;
         }
-        let media = std::str::from_utf8(&last.body).ok().and_then(Media::read)?;
-        away.outdone(&media, last.since, now)
+        away.outdone(&last.media()?, last.since, now)
     }
 
     /// Whether viewers may still have it.

@@ -97,19 +97,24 @@ impl PieceRequest {
         Some(ask::name_of(self.place.key().as_str(), &target, is_ignored))
     }
 
+    /// The playlist that is asked for, if viewers are held and it is known here.
+    fn playlist(&self) -> Option<Arc<Playlist>> {
+        self.proxy.registry().playlists().find(self.name.as_ref()?)
+    }
+
     /// The target as `origin` is to get it: directives count as it does, and wait for nothing where it does not know the
     /// segments that viewers know.
     pub(super) fn directed<'a>(&self, target: &'a str, origin: &OriginId) -> Cow<'a, str> {
-        let Some(name) = &self.name else {
+        if self.name.is_none() {
             return Cow::Borrowed(target);
-        };
+        }
         if let Some(variant) = self.pieces.variants.of(origin, target) {
             return Cow::Owned(variant);
         }
         if !ask::has_directives(target) {
             return Cow::Borrowed(target);
         }
-        let Some(playlist) = self.proxy.registry().playlists().find(name) else {
+        let Some(playlist) = self.playlist() else {
             return Cow::Borrowed(target);
         };
         let known = playlist.known();
@@ -127,12 +132,7 @@ impl PieceRequest {
     /// The media playlist that a master playlist leads to which came in the place of one: this origin knows nothing of the
     /// viewer's session, and makes it another, which later requests go on with.
     pub(super) async fn variant_instead(&self, attempt: &Attempt, body: &Bytes) -> Option<Bytes> {
-        let playlist = self
-            .proxy
-            .registry()
-            .playlists()
-            .find(self.name.as_ref()?)?;
-        let known = playlist.known();
+        let known = self.playlist()?.known();
         if known.last.is_none() && known.splice.is_none() {
             return None;
         }
@@ -154,11 +154,7 @@ impl PieceRequest {
 
     /// Whether viewers of the playlist have no origin now, so that none can hold a request for it.
     pub(super) fn is_away(&self) -> bool {
-        let playlist = self
-            .name
-            .as_ref()
-            .and_then(|name| self.proxy.registry().playlists().find(name));
-        let splice = playlist.and_then(|playlist| playlist.known().splice);
+        let splice = self.playlist().and_then(|playlist| playlist.known().splice);
         splice.is_some_and(|splice| splice.is_away())
     }
 
@@ -172,8 +168,7 @@ impl PieceRequest {
         let Some(name) = &self.name else {
             return Shown::AsItIs;
         };
-        let playlists = self.proxy.registry().playlists();
-        let known = playlists.find(name);
+        let known = self.playlist();
         let is_fresh = |read| self.is_fresh(read);
         let as_before = |one: &Arc<Playlist>| one.is_as_before(&attempt.origin, body, is_fresh);
         if known.as_ref().is_some_and(as_before) {
@@ -187,7 +182,7 @@ impl PieceRequest {
         let known = known.or_else(|| {
             let lives = !media.ended;
             lives
-                .then(|| playlists.of(name, self.place.key()))
+                .then(|| self.proxy.registry().playlists().of(name, self.place.key()))
                 .flatten()
         });
         let Some(playlist) = known else {
@@ -231,7 +226,7 @@ impl PieceRequest {
             return None;
         }
         let (name, registry) = (self.name.as_ref()?, self.proxy.registry());
-        let playlist = match (registry.playlists().find(name), self.proxy.cluster()) {
+        let playlist = match (self.playlist(), self.proxy.cluster()) {
             (Some(playlist), _) => playlist,
             (None, Some(_)) => registry.playlists().of(name, self.place.key())?,
             (None, None) => return None,
@@ -326,7 +321,7 @@ impl PieceRequest {
             let lost = elsewhere.and_then(|splice| splice.lost_unseen(now));
             return lost?.found(&attempt.origin, media, now, 0);
         };
-        let before = std::str::from_utf8(&last.body).ok().and_then(Media::read)?;
+        let before = last.media()?;
         let same = last.origin == attempt.origin;
         let waited = now.saturating_sub(last.since);
         if follows(&before, media, same, waited) != Follows::Not {
@@ -358,7 +353,7 @@ impl PieceRequest {
             return None;
         }
         let last = known.newest().filter(|_| playlist.is_watched())?;
-        let media = std::str::from_utf8(&last.body).ok().and_then(Media::read)?;
+        let media = last.media()?;
         let says_so = said == StatusCode::NOT_FOUND && by == Some(&last.origin);
         let run = Run {
             origin: &last.origin,
@@ -453,9 +448,8 @@ impl PieceRequest {
         let before = before.filter(|last| last.origin == attempt.origin);
         // An answer that took longer than the next one.
         let follows = before.and_then(|last| {
-            let media_before = std::str::from_utf8(&last.body).ok().and_then(Media::read)?;
             let waited = unix_time::millis().saturating_sub(last.since);
-            Some(follows(&media_before, media, true, waited))
+            Some(follows(&last.media()?, media, true, waited))
         });
         if follows == Some(Follows::Late) {
             return;
