@@ -12,7 +12,7 @@ struct Packager {
     made: u64,
     window: u64,
     tags: &'static str,
-    /// Every so many segments it breaks by itself.
+    /// It breaks by itself after each run of this many segments; 0: never.
     breaks_every: u64,
 }
 
@@ -86,6 +86,23 @@ fn lose(before: Option<&Splice>, packager: &Packager, now: u64) -> Splice {
     Splice::lose(before, &media, packager.run(&id, true), loss).unwrap()
 }
 
+/// The loss of the origin `a`, which listed `text` last and is `gone` with it or not.
+fn lose_text(text: &str, gone: bool) -> Splice {
+    let id = OriginId::from("a");
+    let run = Run {
+        origin: &id,
+        authority: "10.0.0.1:80",
+        folder: None,
+        gone,
+    };
+    let loss = Loss {
+        since: 0,
+        noted: 0,
+        until: 9,
+    };
+    Splice::lose(None, &Media::read(text).unwrap(), run, loss).unwrap()
+}
+
 fn found(splice: &Splice, packager: &Packager, now: u64) -> Option<Splice> {
     let text = packager.text();
     splice.found(&packager.id(), &Media::read(&text).unwrap(), now, 0)
@@ -96,7 +113,7 @@ fn on(splice: &Splice, packager: &Packager) -> String {
     splice.on(&Media::read(&text).unwrap(), |_| false).text()
 }
 
-/// What stands behind the head of a playlist.
+/// What follows the head of a playlist.
 fn listed(text: &str) -> String {
     let lines = text.lines().filter(|line| {
         !["#EXTM3U", "#EXT-X-VERSION", "#EXT-X-TARGETDURATION"]
@@ -373,19 +390,7 @@ fn a_stream_that_ends_ends_where_viewers_count() {
 fn what_names_a_viewer_is_not_kept() {
     let text = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-KEY:METHOD=AES-128,URI=\"k?token=secret\"\n#EXTINF:2,\n\
         a-0.ts?hls_ctx=secret\n#EXTINF:2,\na-1.ts\n";
-    let id = OriginId::from("a");
-    let run = Run {
-        origin: &id,
-        authority: "10.0.0.1:80",
-        folder: None,
-        gone: false,
-    };
-    let loss = Loss {
-        since: 0,
-        noted: 0,
-        until: 9,
-    };
-    let splice = Splice::lose(None, &Media::read(text).unwrap(), run, loss).unwrap();
+    let splice = lose_text(text, false);
     assert!(!splice.text().contains("secret"));
     let listing = splice.away(0, |_| true).unwrap();
     assert!(
@@ -403,19 +408,7 @@ fn what_names_a_viewer_is_not_kept() {
 fn what_applies_to_segments_goes_with_them() {
     let old = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MAP:URI=\"i.mp4\"\n#EXT-X-KEY:METHOD=AES-128,URI=\"k\"\n#EXTINF:2,\n\
         a-0.m4s\n#EXTINF:2,\na-1.m4s\n#EXTINF:2,\na-2.m4s\n";
-    let id = OriginId::from("a");
-    let run = Run {
-        origin: &id,
-        authority: "10.0.0.1:80",
-        folder: None,
-        gone: false,
-    };
-    let loss = Loss {
-        since: 0,
-        noted: 0,
-        until: 9,
-    };
-    let splice = Splice::lose(None, &Media::read(old).unwrap(), run, loss).unwrap();
+    let splice = lose_text(old, false);
     let map = "#EXT-X-MAP:URI=\"j.mp4\"\n";
     let new = |head: &str| format!("#EXTM3U\n#EXT-X-TARGETDURATION:2\n{head}#EXTINF:2,\nb-0.m4s\n");
     let shown = |text: &str| {
@@ -458,19 +451,7 @@ fn what_nobody_here_has_seen_is_left_out_in_numbers() {
 #[test]
 fn parts_of_a_segment_that_never_came_make_it_a_gap() {
     let old = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-PART-INF:PART-TARGET=0.5\n#EXTINF:2,\na-0.m4s\n#EXT-X-PART:URI=\"a-1.0.m4s\"\n";
-    let id = OriginId::from("a");
-    let run = Run {
-        origin: &id,
-        authority: "10.0.0.1:80",
-        folder: None,
-        gone: true,
-    };
-    let loss = Loss {
-        since: 0,
-        noted: 0,
-        until: 9,
-    };
-    let splice = Splice::lose(None, &Media::read(old).unwrap(), run, loss).unwrap();
+    let splice = lose_text(old, true);
     let new = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nb-0.m4s\n#EXT-X-RENDITION-REPORT:URI=\"x\",LAST-MSN=0\n";
     let media = Media::read(new).unwrap();
     let spliced = splice.found(&OriginId::from("b"), &media, 0, 0).unwrap();
@@ -566,7 +547,7 @@ enum Event {
     Waits(u64),
     /// The origin is lost, and what it listed with it or not.
     Lost(bool),
-    /// An origin that counts from here has the stream, with so many segments.
+    /// Another origin has the stream: the number it counts from, and how many segments it has made.
     Elsewhere(u64, u64),
     /// The origin that was lost is back.
     Back,
