@@ -106,7 +106,7 @@ impl Acme {
         }
     }
 
-    /// Shows what the directory holds. The store is asked later: whoever needs a certificate looks there first.
+    /// Shows what the directory holds. The store is asked later: a proxy that needs a certificate looks there first.
     pub fn restore(&self) -> Vec<Entry> {
         let restored = self.settings.names.iter().map(|name| {
             let kept = match &self.shelf {
@@ -302,7 +302,7 @@ const ORDER_WITHIN: Duration = Duration::from_secs(5 * 60);
 const LOOK_AGAIN: Duration = Duration::from_secs(60 * 60);
 /// How often the store is looked at for answers that other proxies wait for: one small read for each name.
 const LOOK: Duration = Duration::from_secs(2);
-/// Certificates are looked at every so many looks, so that another proxy shows a new one within ten seconds.
+/// Certificates are looked at once in this many looks, so that another proxy shows a new one within ten seconds.
 const CERTIFICATES_EVERY: u32 = 5;
 /// Seconds until it is seen whether the proxy that orders now has got a certificate.
 const ANOTHERS_TURN: i64 = 20;

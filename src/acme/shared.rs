@@ -1,5 +1,5 @@
-//! What the proxies of a cluster keep together, in the store that they share: sealed under the cluster's key, so that who
-//! reads the store has no key of a certificate.
+//! What the proxies of a cluster keep together, in the store that they share: sealed under the cluster's key, so that a
+//! reader of the store has no key of a certificate.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +45,7 @@ pub(super) enum Answer {
 }
 
 impl Answer {
-    /// Gives it to who asks about `name`, until what is returned is dropped.
+    /// Gives it to clients that ask about `name`, until what is returned is dropped.
     pub(super) fn give(
         &self,
         name: &str,
@@ -157,7 +157,7 @@ impl Shared {
         self.put(name, &text, ORDER_WITHIN).await
     }
 
-    /// Nobody asks any more.
+    /// The server asks no more.
     pub(super) async fn untell(&self, name: &str, told: &Sealed<Challenge>) {
         // It ends by itself otherwise.
         let _ = records::remove(self.cluster.store(), name, told).await;
@@ -205,7 +205,7 @@ impl Shared {
         Ok(sealed)
     }
 
-    /// Who issued the certificate of a text.
+    /// The server that issued the certificate of a text, as its first line.
     fn first_line(&self) -> String {
         format!("# {}", self.directory)
     }
@@ -213,7 +213,7 @@ impl Shared {
 
 /// What stands for the name of a file in words about a certificate.
 const PLACE: &str = "the store";
-/// An order that goes on for longer is given up by who has the lease.
+/// An order that goes on for longer is given up by the proxy that has the lease.
 const LEASE_LASTS: Duration = Duration::from_secs(ORDER_WITHIN.as_secs() + 30);
 const DAY: u64 = 24 * 60 * 60;
 /// Certificates hold for 398 days at most, and each proxy writes again what the store has lost.

@@ -144,7 +144,7 @@ impl HttpBody for Look {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let look = self.get_mut();
-        // Nothing is polled after the end: whoever has the body drops it then.
+        // Nothing is polled after the end: its owner drops the body then.
         if let Poll::Ready(reason) = look.over.as_mut().poll(cx) {
             look.row.end(reason);
             return Poll::Ready(None);
@@ -155,7 +155,7 @@ impl HttpBody for Look {
 
 /// Looks at once: people who look, and no load.
 pub(super) const MOST_LOOKS: usize = 4;
-/// How long a look lasts: who wants more plays the stream as a viewer does.
+/// How long a look lasts: an operator who wants more plays the stream as a viewer does.
 const LASTS: Duration = Duration::from_secs(60);
 /// How long the origin may take for its word on the stream: the answer's head has to come within
 /// [`super::BODY_TIMEOUT`].

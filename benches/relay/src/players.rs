@@ -280,6 +280,6 @@ async fn discard(mut socket: TcpStream, counts: &Counts, watched: bool) {
 
 /// The number of different streams over which the players are spread.
 pub(crate) const STREAMS: usize = 10;
-/// One of so many players looks when what it reads was sent.
+/// One in this many players measures how old what it reads is.
 const WATCHED_EVERY: usize = 50;
 const SET_UP_LIMIT: Duration = Duration::from_secs(10);

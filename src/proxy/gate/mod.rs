@@ -105,7 +105,7 @@ impl Gate {
         if let Verdict::Yes(grant) = &mut verdict {
             (grant.bind, grant.recheck) = (rule.bind, rule.recheck);
         }
-        // Who is judged again is asked about by the same id.
+        // A client that is judged again is asked about by the same id.
         let is_known = !hooks.is_empty() || rule.recheck.is_some() && !session.is_empty();
         let telling = is_known.then(|| Telling {
             session,

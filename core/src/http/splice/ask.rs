@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_playlist_has_one_name_whoever_asks() {
+    fn one_playlist_has_one_name_for_all_viewers() {
         let name = |target: &str| name_of("h/live/a", target, |name| name == "mine");
         let plain = name("/live/a.m3u8");
         assert_eq!(plain.len(), 32);

@@ -98,7 +98,7 @@ pub(super) fn duration<'a>(mut lines: impl Iterator<Item = &'a str>) -> Option<&
     lines.find(|line| line.starts_with(DURATION))
 }
 
-/// A URI without its query and fragment: what tells segments apart, whoever asks for them.
+/// A URI without its query and fragment: what tells segments apart, for all viewers alike.
 pub(super) fn path_of(uri: &str) -> &str {
     uri.split(['?', '#']).next().unwrap_or_default()
 }
