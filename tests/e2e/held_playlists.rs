@@ -34,15 +34,30 @@ fn players_outlive_the_death_of_their_packager() {
         record["from"] == lost.as_str()
     });
     assert_ne!(record["to"], lost.as_str(), "{record}");
+    let discontinuities = wait_for("the new segments listed", Duration::from_secs(30), || {
+        let list = list();
+        let (_, new) = list.rsplit_once("#EXT-X-GAP")?;
+        new.contains("#EXT-X-DISCONTINUITY\n")
+            .then(|| gone_by_and_listed(&list))
+    });
     player.wait_more(150);
     let frames = page.wait_frames(frames + 150);
-    // The old segments have left the playlist by now, and with them the discontinuity.
+    // The old segments have left the playlist by now, and with them the discontinuity, which is counted.
     wait_for("the new segments alone", Duration::from_secs(30), || {
         let list = list();
         let alone = !list.contains("#EXT-X-GAP") && !list.contains("#EXT-X-DISCONTINUITY\n");
-        (alone && list.contains("#EXT-X-DISCONTINUITY-SEQUENCE:1\n")).then_some(())
+        alone.then(|| assert_eq!(gone_by_and_listed(&list), discontinuities, "{list}"))
     });
     player.wait_more(50);
     page.wait_frames(frames + 50);
     assert!(player.is_running() && publisher.is_running());
+}
+
+/// How many discontinuities a playlist counts, and how many it lists.
+fn gone_by_and_listed(list: &str) -> usize {
+    let counted = list
+        .lines()
+        .find_map(|line| line.strip_prefix("#EXT-X-DISCONTINUITY-SEQUENCE:"));
+    let counted: usize = counted.map_or(0, |counted| counted.parse().expect("a number"));
+    counted + list.matches("#EXT-X-DISCONTINUITY\n").count()
 }

@@ -208,10 +208,9 @@ pub(super) fn listed<'a>(
     };
     let base = splice.base(on);
     if media.sequence > on.first {
-        let breaks = splice.all_breaks().saturating_add(u64::from(on.marked));
         return Listed {
             first: base.saturating_add(media.sequence - on.first),
-            breaks: breaks.saturating_add(media.breaks.saturating_sub(on.breaks)),
+            breaks: splice.breaks_at(on, media.breaks),
             items: all.map(|(_, segment)| item(segment)).collect(),
         };
     }
@@ -270,6 +269,15 @@ impl Splice {
         let lines = self.tail.iter().flat_map(|entry| &entry.lines);
         let breaks = lines.filter(|line| *line == DISCONTINUITY).count();
         self.breaks.saturating_add(breaks as u64)
+    }
+
+    /// The discontinuity sequence number once the first segment of `on` is listed no more, where the origin's own is `theirs`.
+    /// An origin that counts none has still shown the one that its first segment came with.
+    pub(super) fn breaks_at(&self, on: &On, theirs: u64) -> u64 {
+        let since = theirs.saturating_sub(on.breaks).max(u64::from(on.own));
+        self.all_breaks()
+            .saturating_add(u64::from(on.marked))
+            .saturating_add(since)
     }
 }
 

@@ -115,6 +115,9 @@ struct On {
     gaps: u64,
     /// Whether it got a discontinuity of ours.
     marked: bool,
+    /// Whether it came with a discontinuity of the origin's own. Records of earlier builds do not say.
+    #[serde(default)]
+    own: bool,
     /// Since when it has it, in milliseconds since 1970.
     at: u64,
 }
@@ -279,6 +282,7 @@ impl Splice {
                 breaks: media.breaks.saturating_add(breaks.count() as u64),
                 gaps,
                 marked: !has_break && (!goes_on || gaps > 0 || first > away.end),
+                own: has_break,
                 at: now,
             }),
             ..self.clone()
@@ -336,7 +340,7 @@ impl Splice {
                 .base(on)
                 .saturating_add(LONGEST_LIST)
                 .saturating_add(since),
-            breaks: self.all_breaks().saturating_add(u64::from(on.marked)),
+            breaks: self.breaks_at(on, 0),
             tail: Vec::new(),
             window: LEAST_SHOWN,
             sources: Vec::new(),

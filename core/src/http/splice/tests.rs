@@ -231,6 +231,32 @@ fn another_origin_goes_on_behind_one_discontinuity() {
 }
 
 #[test]
+fn a_discontinuity_of_the_other_origins_own_counts_whether_it_counts_it_or_not() {
+    let old = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\na-0.ts\n#EXTINF:2,\na-1.ts\n";
+    let lost = lose_text(old, true);
+    let begins = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-DISCONTINUITY\n#EXTINF:2,\nb-0.ts\n";
+    let begins = Media::read(begins).unwrap();
+    let spliced = lost.found(&OriginId::from("b"), &begins, 0, 0).unwrap();
+    let text = spliced.on(&begins, |_| false).text();
+    assert!(text.contains("#EXT-X-DISCONTINUITY-SEQUENCE:0\n"), "{text}");
+    assert_eq!(text.matches("#EXT-X-DISCONTINUITY\n").count(), 1, "{text}");
+    // Once it has left the list, with nothing said, as nginx-rtmp does; and counted.
+    for counted in ["", "#EXT-X-DISCONTINUITY-SEQUENCE:1\n"] {
+        let later = format!(
+            "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:1\n{counted}#EXTINF:2,\nb-1.ts\n"
+        );
+        let media = Media::read(&later).unwrap();
+        let text = spliced.on(&media, |_| false).text();
+        assert!(
+            text.contains("#EXT-X-DISCONTINUITY-SEQUENCE:1\n"),
+            "{counted}{text}"
+        );
+        let again = spliced.lost_unseen(0).unwrap();
+        assert_eq!(again.all_breaks(), 1, "{counted}");
+    }
+}
+
+#[test]
 fn an_origin_that_was_only_out_of_reach_goes_on_where_it_was() {
     let packager = Packager::new("a", 0);
     let away = lose(None, &packager.made(5), 1_000);
