@@ -131,7 +131,7 @@ impl System {
             .watch
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        watch.note(since, Duration::from_millis(unix_time::millis()), &samples);
+        watch.note(since, Duration::from_millis(unix_time::millis()), samples);
     }
 
     /// The totals of this proxy now, with the counts of the last step.

@@ -40,19 +40,19 @@ pub struct Finding {
 impl Watch {
     /// Judges what is measured at `now`, a time since the start that never goes back, and on `date`, the time since
     /// 1970. To be called each [`STEP`].
-    pub fn note(&mut self, now: Duration, date: Duration, samples: &Samples) {
+    pub fn note(&mut self, now: Duration, date: Duration, samples: Samples) {
         self.now = now;
         self.date = date;
         let mut held = BTreeMap::new();
         for (at, rule) in RULES.iter().enumerate() {
-            for (group, value) in self.values(&rule.test, samples, now) {
+            for (group, value) in self.values(&rule.test, &samples, now) {
                 let since = self.held.get(&(at, group.clone()));
                 let since = since.map_or(now, |held| held.since);
                 held.insert((at, group), Held { since, value });
             }
         }
         self.held = held;
-        self.kept.push_back((now, samples.counters()));
+        self.kept.push_back((now, samples.into_counters()));
         while let Some((at, _)) = self.kept.front()
             && now.saturating_sub(*at) > LONGEST_WINDOW
         {
@@ -185,7 +185,7 @@ mod tests {
     fn during(watch: &mut Watch, seconds: std::ops::Range<u64>, text: impl Fn(u64) -> String) {
         for at in seconds.step_by(10) {
             let date = Duration::from_secs(1_000_000 + at);
-            watch.note(Duration::from_secs(at), date, &Samples::read(&text(at)));
+            watch.note(Duration::from_secs(at), date, Samples::read(&text(at)));
         }
     }
 
