@@ -352,8 +352,10 @@ impl NotJoined {
     fn of(session: Session, refusal: Refusal) -> Self {
         let by_http = session.row().request.protocol.service() == Service::Http;
         match refusal {
-            // Shadows speak RTMP, and the origin may not.
-            Refusal::WrongService { .. } | Refusal::NoOrigin { .. } if by_http => {
+            // Shadows speak RTMP, and the origin may not, or has no such name in it.
+            Refusal::CannotAsk { .. } | Refusal::NoOrigin { .. } | Refusal::WrongService { .. }
+                if by_http =>
+            {
                 Self::Alone(session)
             }
             refusal => Self::Refused(session, refusal),

@@ -14,7 +14,7 @@ use sluicegate_core::rtmp::amf0::Value;
 use sluicegate_core::rtmp::client::Client;
 use sluicegate_core::rtmp::message::Command;
 use sluicegate_core::rtmp::server::StreamRequest;
-use sluicegate_core::stream::{Action, Service, StreamUrl};
+use sluicegate_core::stream::{Action, Protocol, StreamUrl};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::sleep;
 use tracing::debug;
@@ -110,7 +110,7 @@ impl Shadow {
         recipe: &Recipe,
     ) -> Result<Self, Refusal> {
         let ask = |attempt| ask(shared, session, recipe, attempt);
-        session.try_dial(Service::Rtmp, ask).await
+        session.try_dial(Protocol::Rtmp, ask).await
     }
 
     /// Hears the origin out.

@@ -13,7 +13,7 @@ use sluicegate_core::place::attempts::{
     Attempts, Choice, Claimant, GiveUp, Outcome, Publisher, Step, Terms, Try, View, Why,
 };
 use sluicegate_core::place::leg::LegEnd;
-use sluicegate_core::stream::{Action, PlacementKey, Service, StreamUrl};
+use sluicegate_core::stream::{Action, PlacementKey, Protocol, Service, StreamUrl};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, info};
 
@@ -32,14 +32,14 @@ impl Proxy {
         &self,
         origin: &OriginId,
         request: &Request,
-        service: Service,
+        protocol: Protocol,
         is_other: bool,
     ) -> Option<Attempt> {
-        let registry = self.registry();
+        let (registry, service) = (self.registry(), protocol.service());
         let target = registry.of_member(origin, |member| {
             let naming = &member.origin.attributes.naming;
             naming
-                .check(&request.stream, request.protocol, request.action)
+                .check(&request.stream, protocol, request.action)
                 .ok()?;
             member.origin.target_for(service, request.action)
         })??;
@@ -53,7 +53,8 @@ impl Proxy {
 /// A request on its way to an origin.
 pub(super) struct Candidates<'a> {
     pub(super) proxy: &'a Proxy,
-    pub(super) service: Service,
+    /// By which origins are asked, which need not be the client's: shared pulls and shadows speak RTMP.
+    pub(super) protocol: Protocol,
     /// How long all candidates together may take.
     pub(super) setup: Duration,
     pub(super) key: &'a PlacementKey,
@@ -161,7 +162,7 @@ impl Candidates<'_> {
         }
         // A caller of SRT has given up by now, and no question of another protocol says anything about that one.
         let speaks = async {
-            self.service != Service::Srt && self.proxy.shared.silence.speaks(origin).await
+            self.service() != Service::Srt && self.proxy.shared.silence.speaks(origin).await
         };
         tokio::select! {
             biased;
@@ -188,7 +189,7 @@ impl Candidates<'_> {
     /// The origin took the stream, which is where its claim stands, unless that has moved.
     fn join(&self, origin: &OriginId) -> Result<(), Outcome> {
         self.hold.join(origin).map_err(Outcome::MovedMeanwhile)?;
-        if matches!(self.service, Service::Rtmp | Service::Srt) {
+        if matches!(self.service(), Service::Rtmp | Service::Srt) {
             self.proxy.registry().answered(origin);
         }
         Ok(())
@@ -267,7 +268,7 @@ impl Candidates<'_> {
     /// Notes that a dial failed.
     fn failed(&self, origin: &OriginId, fault: Fault, why: &str) {
         let registry = &self.proxy.shared.registry;
-        match Transport::of(self.service) {
+        match Transport::of(self.service()) {
             Transport::Tcp => registry.failed(origin, fault, why),
             Transport::Udp => registry.datagrams_failed(origin, fault, why),
         }
@@ -319,7 +320,7 @@ impl Candidates<'_> {
         Ask {
             stream: &self.request.stream,
             key: self.key,
-            protocol: self.request.protocol,
+            protocol: self.protocol,
             action: self.request.action,
             only: self.directed.get(),
             without,
@@ -347,7 +348,7 @@ impl Candidates<'_> {
     /// What to dial to reach `origin`, if it has the service.
     pub(super) fn attempt(&self, origin: &OriginId) -> Option<Attempt> {
         let (proxy, request) = (self.proxy, self.request);
-        proxy.attempt(origin, request, self.service, self.is_other)
+        proxy.attempt(origin, request, self.protocol, self.is_other)
     }
 
     /// Whether an origin that a link names may be given the stream.
@@ -357,7 +358,11 @@ impl Candidates<'_> {
             && registry
                 .duty(origin)
                 .is_some_and(|duty| duty.takes_players())
-            && registry.target(origin, self.service).is_some()
+            && registry.target(origin, self.service()).is_some()
+    }
+
+    const fn service(&self) -> Service {
+        self.protocol.service()
     }
 
     fn publishes(&self) -> bool {
@@ -400,7 +405,7 @@ impl View for Candidates<'_> {
 
     fn origin_at(&self, place: &str) -> Option<OriginId> {
         let registry = self.proxy.registry();
-        let service = match self.service {
+        let service = match self.service() {
             // A call is asked for at the API.
             Service::Rtc => Service::Api,
             other => other,

@@ -8,7 +8,7 @@ use sluicegate_core::access::question::UsedHeader;
 use sluicegate_core::events::{Kind, News};
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::leg::LegEnd;
-use sluicegate_core::stream::{Action, PlacementKey, Protocol, Service, StreamUrl};
+use sluicegate_core::stream::{Action, PlacementKey, Protocol, StreamUrl};
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info};
@@ -170,8 +170,7 @@ impl Session {
     where
         F: Future<Output = Result<T, DialError>>,
     {
-        let service = self.row.request.protocol.service();
-        match self.try_dial(service, dial).await {
+        match self.try_dial(self.row.request.protocol, dial).await {
             Ok(leg) => {
                 let first = self.row.joined();
                 let placed = self.row.placed();
@@ -199,20 +198,21 @@ impl Session {
         }
     }
 
-    /// As [`dial`](Self::dial), and may be called again. A refusal is told to nobody, and the session goes on.
+    /// As [`dial`](Self::dial), by a protocol that need not be the client's, and may be called again. A refusal is told to
+    /// nobody, and the session goes on.
     ///
     /// # Errors
     /// A [`Refusal`].
     pub async fn try_dial<T, F>(
         &self,
-        service: Service,
+        protocol: Protocol,
         dial: impl Fn(Attempt) -> F,
     ) -> Result<T, Refusal>
     where
         F: Future<Output = Result<T, DialError>>,
     {
         tokio::select! {
-            joined = self.candidates(service).first_to_answer(dial, |_| true) => joined,
+            joined = self.candidates(protocol).first_to_answer(dial, |_| true) => joined,
             reason = self.row.ended() => Err(Refusal::Ended(reason)),
         }
     }
@@ -290,10 +290,10 @@ impl Session {
         self.row.request.action == Action::Publish
     }
 
-    fn candidates(&self, service: Service) -> Candidates<'_> {
+    fn candidates(&self, protocol: Protocol) -> Candidates<'_> {
         Candidates {
             proxy: &self.proxy,
-            service,
+            protocol,
             setup: self.setup,
             key: self.key(),
             hold: &self.hold,
@@ -342,7 +342,7 @@ impl Session {
         F: Future<Output = Result<T, DialError>>,
     {
         loop {
-            let mut candidates = self.candidates(self.row.request.protocol.service());
+            let mut candidates = self.candidates(self.row.request.protocol);
             candidates.lost = Some((lost.clone(), end));
             let found = candidates.first_to_answer(&dial, |_| true).await;
             match found {
@@ -496,14 +496,9 @@ impl PieceGuard {
     where
         F: Future<Output = Result<T, DialError>>,
     {
-        let request = Request {
-            protocol,
-            ..self.request.clone()
-        };
         let candidates = Candidates {
             lost: lost.cloned(),
-            service: protocol.service(),
-            request: &request,
+            protocol,
             ..self.candidates()
         };
         candidates.first_to_answer(dial, joins).await
@@ -517,7 +512,7 @@ impl PieceGuard {
     fn candidates(&self) -> Candidates<'_> {
         Candidates {
             proxy: &self.proxy,
-            service: self.request.protocol.service(),
+            protocol: self.request.protocol,
             setup: self.proxy.shared.timing.setup,
             key: &self.key,
             hold: &self.hold,

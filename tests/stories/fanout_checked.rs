@@ -13,8 +13,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 use tokio::time::interval;
 
+use crate::fanout::{FlvViewer, OPEN};
 use crate::fanout_blocks::{Live, packet, tables};
-use crate::house::{Guest, House, nowhere, until, video};
+use crate::house::{Guest, House, nowhere, talk, until, video};
 use crate::http_origin::Viewer;
 
 const CHECKED: &str = "[fanout]\nmode = \"checked\"\ncoalesce = \"5ms\"\nlinger = \"200ms\"\n";
@@ -387,4 +388,20 @@ async fn the_origin_has_its_word_on_viewers_of_other_formats_too() {
         (Vec::new(), names),
         "two shadows, and no media"
     );
+}
+
+#[tokio::test]
+async fn origins_without_flv_show_it_where_their_pulls_are_shared() {
+    for settings in [CHECKED, OPEN] {
+        let house = House::open(settings).await;
+        let origin = Gatekeeper::start(false).await;
+        let endpoints = format!(r#""rtmp":["{}"],"dialect":"nginx-rtmp""#, origin.at.port());
+        house.register_with("one", &endpoints);
+        let mut viewer = FlvViewer::pull(&house, "/live/a.flv").await;
+        viewer.until_last_mark(0x55).await;
+        // A monitor that asks whether the stream is there.
+        let head = "HEAD /live/a.flv HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n\r\n";
+        let (status, body) = talk(house.at.http, head).await;
+        assert_eq!((status, &*body), (200, ""), "{settings}");
+    }
 }

@@ -118,8 +118,9 @@ pub(super) async fn answer(
     )
     .await?;
     // A WebSocket that is asked for on a connection that hyper has gets a leg of its own.
-    let plain = head.method == "GET" && !head.is_websocket();
-    if plain && let Some(wish) = wish {
+    if !head.is_websocket()
+        && let Some(wish) = wish
+    {
         let wanted = http.hub.wants(&session, &wish);
         let recipe = recipe(&session, &head.target, ends);
         match http.hub.join(session, &wanted, recipe).await {

@@ -9,7 +9,7 @@ use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::rtmp::join::Joined;
 use sluicegate_core::rtmp::server::Identified;
-use sluicegate_core::stream::Service;
+use sluicegate_core::stream::Protocol;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
@@ -92,7 +92,7 @@ impl Again {
         let asked = async move {
             let (proxy, row) = (&asker.proxy, &*for_row);
             let attempt = proxy
-                .attempt(&to, &row.request, Service::Rtmp, row.asked().is_some())
+                .attempt(&to, &row.request, Protocol::Rtmp, row.asked().is_some())
                 .ok_or_else(|| format!("{to} has no address for it any more"))?;
             let asked = asker.ask(attempt, row, &identified);
             let answer = timeout(proxy.setup_timeout(), asked).await;
