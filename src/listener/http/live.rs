@@ -88,7 +88,8 @@ pub(super) async fn set_up(
     if let Some(wish) = wish {
         let wanted = http.hub.wants(&session, &wish);
         let recipe = recipe(&session, &request.target, ends);
-        match watch(http, session, &wanted, recipe, &mut client).await? {
+        // Boxed: those who share no pull need no room for this.
+        match Box::pin(watch(http, session, &wanted, recipe, &mut client)).await? {
             Ok(joined) => {
                 let (first, voice) = greeting(request, &joined);
                 return Some(Served::Watching(joined.watch(client, first, voice)));

@@ -146,7 +146,9 @@ impl Rtmp {
         if let Some(wish) = wish.filter(|_| !session.is_renamed()) {
             let wanted = self.hub.wants(&session, &wish);
             let recipe = Recipe::of_rtmp(&identified.request, dialect, ends.local);
-            match self.watch(session, &wanted, recipe, &mut client).await? {
+            // Boxed: those who share no pull need no room for this.
+            let watched = Box::pin(self.watch(session, &wanted, recipe, &mut client)).await?;
+            match watched {
                 Ok(joined) => {
                     let voice = ViewerProtocol::Rtmp {
                         server: Box::new(server),
