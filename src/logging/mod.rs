@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use tracing::{Event, Level, Subscriber, warn};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -18,10 +18,12 @@ use flood::Flood;
 use line::{Fields, Look};
 
 /// Starts logging to standard output: text for people on a terminal, otherwise one JSON object per line. `RUST_LOG`
-/// overrides `level`.
+/// overrides `level`: a level, or targets with a level each, such as `info,sluicegate::hub=debug`.
 pub fn start(format: LogFormat, level: Level) {
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level.to_string()));
+    let wanted = std::env::var("RUST_LOG").ok();
+    let wanted = wanted.filter(|wanted| !wanted.is_empty());
+    let filter = wanted.and_then(|wanted| wanted.parse::<Targets>().ok());
+    let filter = filter.unwrap_or_else(|| Targets::new().with_default(level));
     let terminal = std::io::stdout().is_terminal();
     let look = match format {
         LogFormat::Auto if terminal => Look::text(colours()),
