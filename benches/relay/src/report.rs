@@ -110,15 +110,16 @@ struct Goals {
 fn fanout_goals(kind: Kind, shape: Shape) -> Goals {
     let large = shape.kilobits >= 20_000;
     let (coalesce, to_off, resident) = match kind {
-        Kind::Hub => (40.0, if large { 0.55 } else { 0.42 }, 6.0),
-        Kind::Hub20 => (20.0, if large { 0.55 } else { 0.60 }, 6.0),
-        Kind::HubChecked => (40.0, if large { 0.55 } else { 0.42 }, 9.0),
+        Kind::Hub => (40.0, Some(if large { 0.55 } else { 0.42 }), 6.0),
+        Kind::Hub20 => (20.0, Some(0.60).filter(|_| !large), 6.0),
+        Kind::HubChecked => (40.0, Some(if large { 0.55 } else { 0.42 }), 9.0),
         _ => return Goals::default(),
     };
     Goals {
-        to_off: Some(to_off),
+        to_off,
         to_haproxy: Some(if large { 0.80 } else { 0.65 }),
-        resident: Some(resident),
+        // With fewer, what all viewers share weighs more than what each has.
+        resident: Some(resident).filter(|_| shape.players >= 500),
         // To the first media byte after the connect.
         added: Some(150.0),
         added_latency: Some(coalesce + 5.0),

@@ -11,8 +11,10 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 
+use super::Topology;
+use super::client::Inner;
 use super::link::{Connection, Connector};
-use super::{Change, Inner, Topology};
+use crate::store::Change;
 
 /// Starts the task; it ends when the guard is dropped.
 pub(super) fn keep(shared: Arc<Inner>, connector: Connector) -> DropGuard {
