@@ -22,15 +22,15 @@ pub struct Redis {
 
 #[derive(Debug)]
 pub(super) struct Inner {
-    address: Address,
-    options: Options,
+    pub(super) address: Address,
+    pub(super) options: Options,
     // A std mutex: it is held to clone the link, never across an await.
     link: Mutex<Option<Connection>>,
     /// Notified when the link is no longer usable.
-    broken: Notify,
+    pub(super) broken: Notify,
     /// Notified when there is a link again.
     mended: Notify,
-    changes: broadcast::Sender<Change>,
+    pub(super) changes: broadcast::Sender<Change>,
     claim: Script,
 }
 
@@ -295,7 +295,7 @@ impl Inner {
             .clone()
     }
 
-    fn set_link(&self, link: Option<Connection>) {
+    pub(super) fn set_link(&self, link: Option<Connection>) {
         let mended = link.is_some();
         *self.link.lock().unwrap_or_else(PoisonError::into_inner) = link;
         if mended {
@@ -352,7 +352,7 @@ impl Inner {
         self.prefixed(&prefix)
     }
 
-    fn prefixed(&self, key: &str) -> String {
+    pub(super) fn prefixed(&self, key: &str) -> String {
         match self.options.prefix.as_str() {
             "" => key.to_owned(),
             prefix => format!("{prefix}:{key}"),
@@ -360,7 +360,7 @@ impl Inner {
     }
 
     /// The key as callers know it.
-    fn without_prefix(&self, key: &str) -> String {
+    pub(super) fn without_prefix(&self, key: &str) -> String {
         let prefix = self.options.prefix.as_str();
         let bare = key
             .strip_prefix(prefix)
