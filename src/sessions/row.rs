@@ -32,15 +32,15 @@ pub struct Row {
     pub started_at: SystemTime,
     started: Instant,
     state: AtomicU8,
-    placed: Mutex<Placed>,
+    placed: Mutex<Place>,
     /// The pull that it is served from; 0: it has a leg of its own.
     pull: AtomicU64,
     to_client: Counters,
     to_origin: Counters,
-    /// Milliseconds until both ends were connected.
-    setup: OnceLock<u32>,
-    /// Milliseconds until media flowed.
-    first_media: OnceLock<u32>,
+    /// Until both ends were connected.
+    setup: Took,
+    /// Until media flowed.
+    first_media: Took,
     /// The player sends media itself, as to the loudspeaker of a camera.
     talks_back: AtomicBool,
     /// Where its bytes are copied to while somebody wants them.
@@ -60,6 +60,8 @@ pub struct Row {
 #[derive(Debug, Default)]
 pub(super) struct Aside {
     pub(super) holds: Holds,
+    /// The origins that failed before the one where it is, and how.
+    failed: Mutex<Vec<(OriginId, String)>>,
     /// Who the client is, where the gate knows it.
     who: OnceLock<Identity>,
     /// What the client called its stream, and where that would be placed, if a backend gave it another name.
@@ -83,6 +85,33 @@ pub struct Placed {
     pub why: Cow<'static, str>,
     /// The origins that failed before, and how.
     pub failed: Vec<(OriginId, String)>,
+}
+
+/// Where a session is, and the decision by which it is there.
+#[derive(Debug, Default)]
+struct Place {
+    origin: Option<OriginId>,
+    why: Cow<'static, str>,
+}
+
+/// How many milliseconds something took that happens once, and one more; 0 before that.
+#[derive(Debug, Default)]
+struct Took(AtomicU32);
+
+impl Took {
+    /// Notes it; false if it was noted before.
+    fn note(&self, time: Duration) -> bool {
+        let (noted, relaxed) = (whole_millis(time).saturating_add(1), Ordering::Relaxed);
+        self.0.compare_exchange(0, noted, relaxed, relaxed).is_ok()
+    }
+
+    fn millis(&self) -> Option<u32> {
+        self.0.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    fn time(&self) -> Option<Duration> {
+        Some(Duration::from_millis(self.millis()?.into()))
+    }
 }
 
 /// One direction of a session.
@@ -222,8 +251,8 @@ impl Row {
             pull: AtomicU64::new(0),
             to_client: Counters::new(),
             to_origin: Counters::new(),
-            setup: OnceLock::new(),
-            first_media: OnceLock::new(),
+            setup: Took::default(),
+            first_media: Took::default(),
             talks_back: AtomicBool::new(false),
             tap: Tap::default(),
             may_hold: AtomicBool::new(false),
@@ -355,9 +384,9 @@ impl Row {
 
     /// Notes that media flows; the first call counts.
     pub fn media_flows(&self) {
-        if self.first_media.get().is_none() {
+        if self.first_media.millis().is_none() {
             let after = self.started.elapsed();
-            if self.first_media.set(whole_millis(after)).is_ok() {
+            if self.first_media.note(after) {
                 self.state.store(State::Relaying as u8, Ordering::Relaxed);
                 let label = ProtocolLabel {
                     protocol: self.request.protocol.as_str(),
@@ -386,13 +415,12 @@ impl Row {
 
     /// Milliseconds until both ends were connected, once they were.
     pub(super) fn setup_millis(&self) -> Option<u32> {
-        self.setup.get().copied()
+        self.setup.millis()
     }
 
     /// How long the first media byte took, once there was one.
     pub fn first_media(&self) -> Option<Duration> {
-        let after = self.first_media.get()?;
-        Some(Duration::from_millis((*after).into()))
+        self.first_media.time()
     }
 
     /// Bytes passed on so far.
@@ -412,8 +440,7 @@ impl Row {
 
     /// How long until both ends were connected, once they were.
     pub fn setup(&self) -> Option<Duration> {
-        let after = self.setup.get()?;
-        Some(Duration::from_millis((*after).into()))
+        self.setup.time()
     }
 
     /// The origin where it is, or is tried.
@@ -444,7 +471,16 @@ impl Row {
 
     /// Where it went, and why.
     pub fn placed(&self) -> Placed {
-        self.lock_placed().clone()
+        let failed = self.aside.get().map(|aside| {
+            let failed = aside.failed.lock();
+            failed.unwrap_or_else(PoisonError::into_inner).clone()
+        });
+        let place = self.lock_placed();
+        Placed {
+            origin: place.origin.clone(),
+            why: place.why.clone(),
+            failed: failed.unwrap_or_default(),
+        }
     }
 
     /// Ends the session; the first reason stands.
@@ -550,7 +586,7 @@ impl Row {
         let Some(held) = self.aside().holds.end(dropped) else {
             return;
         };
-        let state = match self.first_media.get() {
+        let state = match self.first_media.millis() {
             Some(_) => State::Relaying,
             None => State::Waiting,
         };
@@ -679,7 +715,9 @@ impl Row {
 
     /// Notes an origin that failed.
     pub(crate) fn note_failed(&self, origin: OriginId, why: String) {
-        self.lock_placed().failed.push((origin, why));
+        let failed = self.aside().failed.lock();
+        let mut failed = failed.unwrap_or_else(PoisonError::into_inner);
+        failed.push((origin, why));
     }
 
     /// The player waits at an origin that has yet to answer it, as one that is joined does for its first media.
@@ -691,11 +729,7 @@ impl Row {
     /// client asked again with them.
     pub(crate) fn joined(&self) -> bool {
         self.state.store(State::Waiting as u8, Ordering::Relaxed);
-        if self
-            .setup
-            .set(whole_millis(self.started.elapsed()))
-            .is_err()
-        {
+        if !self.setup.note(self.started.elapsed()) {
             return false;
         }
         let label = ProtocolLabel {
@@ -768,7 +802,7 @@ impl Row {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn lock_placed(&self) -> MutexGuard<'_, Placed> {
+    fn lock_placed(&self) -> MutexGuard<'_, Place> {
         self.placed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
