@@ -13,6 +13,10 @@ pub struct Certificate {
     /// Its subject alternative names of the kinds that name somebody, in the order of the certificate; at most
     /// [`MAX_NAMES`].
     pub names: Vec<Name>,
+    /// Its serial number as it is encoded: what is inside the INTEGER, with a zero in front where its first bit is set.
+    pub serial: Vec<u8>,
+    /// The identifier of the key that signed it (RFC 5280 §4.2.1.1), if it is stated.
+    pub issuer_key: Option<Vec<u8>>,
 }
 
 /// A subject alternative name (RFC 5280 §4.2.1.6).
@@ -47,27 +51,48 @@ impl Certificate {
         let mut certificate = whole.inside(SEQUENCE)?;
         let mut fields = certificate.inside(SEQUENCE)?;
         fields.skip_optional(VERSION)?;
-        for field in [INTEGER, SEQUENCE, SEQUENCE] {
-            // The serial number, the signature's algorithm, the issuer.
-            fields.expect(field)?;
-        }
+        let serial = fields.expect(INTEGER)?.to_vec();
+        // The signature's algorithm, and the issuer.
+        fields.expect(SEQUENCE)?;
+        fields.expect(SEQUENCE)?;
         let mut validity = fields.inside(SEQUENCE)?;
         let not_before = time(validity.any()?)?;
         let not_after = time(validity.any()?)?;
         // The subject, and its key.
         fields.expect(SEQUENCE)?;
         fields.expect(SEQUENCE)?;
-        let mut names = Vec::new();
-        while let Some((tag, content)) = fields.next()? {
-            if tag == EXTENSIONS {
-                names = alternative_names(content)?;
-            }
-        }
-        Ok(Self {
+        let mut read = Self {
             not_before,
             not_after,
-            names,
-        })
+            names: Vec::new(),
+            serial,
+            issuer_key: None,
+        };
+        while let Some((tag, content)) = fields.next()? {
+            if tag == EXTENSIONS {
+                read.read_extensions(content)?;
+            }
+        }
+        Ok(read)
+    }
+
+    fn read_extensions(&mut self, extensions: &[u8]) -> Result<(), CertificateError> {
+        let mut list = Der::new(extensions).inside(SEQUENCE)?;
+        while let Some((_, extension)) = list.next()? {
+            let mut extension = Der::new(extension);
+            let kind = extension.expect(OBJECT_ID)?;
+            if kind != SUBJECT_ALT_NAME && kind != AUTHORITY_KEY {
+                continue;
+            }
+            extension.skip_optional(BOOLEAN)?;
+            let value = extension.expect(OCTET_STRING)?;
+            if kind == SUBJECT_ALT_NAME {
+                self.names = alternative_names(value)?;
+            } else {
+                self.issuer_key = authority_key(value)?;
+            }
+        }
+        Ok(())
     }
 
     /// The name that stands for its holder where a client shows it: the first.
@@ -143,31 +168,34 @@ impl<'a> Der<'a> {
     }
 }
 
-/// The names in the extensions of a certificate.
-fn alternative_names(extensions: &[u8]) -> Result<Vec<Name>, CertificateError> {
+/// What is in an extension that names the subject (RFC 5280 §4.2.1.6).
+fn alternative_names(value: &[u8]) -> Result<Vec<Name>, CertificateError> {
     let mut names = Vec::new();
-    let mut list = Der::new(extensions).inside(SEQUENCE)?;
-    while let Some((_, extension)) = list.next()? {
-        let mut extension = Der::new(extension);
-        if extension.expect(OBJECT_ID)? != SUBJECT_ALT_NAME {
-            continue;
-        }
-        extension.skip_optional(BOOLEAN)?;
-        let mut found = Der::new(extension.expect(OCTET_STRING)?).inside(SEQUENCE)?;
-        while let Some((tag, content)) = found.next()? {
-            let text = || str::from_utf8(content).map(str::to_owned).ok();
-            let name = match tag {
-                EMAIL => text().map(Name::Email),
-                DNS => text().map(Name::Dns),
-                URI => text().map(Name::Uri),
-                _ => None,
-            };
-            if names.len() < MAX_NAMES {
-                names.extend(name);
-            }
+    let mut found = Der::new(value).inside(SEQUENCE)?;
+    while let Some((tag, content)) = found.next()? {
+        let text = || str::from_utf8(content).map(str::to_owned).ok();
+        let name = match tag {
+            EMAIL => text().map(Name::Email),
+            DNS => text().map(Name::Dns),
+            URI => text().map(Name::Uri),
+            _ => None,
+        };
+        if names.len() < MAX_NAMES {
+            names.extend(name);
         }
     }
     Ok(names)
+}
+
+/// The key in an extension that names the issuer's (RFC 5280 §4.2.1.1), which may name it by other means.
+fn authority_key(value: &[u8]) -> Result<Option<Vec<u8>>, CertificateError> {
+    let mut found = Der::new(value).inside(SEQUENCE)?;
+    while let Some((tag, content)) = found.next()? {
+        if tag == KEY_IDENTIFIER {
+            return Ok(Some(content.to_vec()));
+        }
+    }
+    Ok(None)
 }
 
 /// A time as seconds since 1970 (RFC 5280 §4.1.2.5): `YYMMDDHHMMSSZ` until 2049, or `YYYYMMDDHHMMSSZ`.
@@ -238,8 +266,11 @@ const EXTENSIONS: u8 = 0xA3;
 const EMAIL: u8 = 0x81;
 const DNS: u8 = 0x82;
 const URI: u8 = 0x86;
+const KEY_IDENTIFIER: u8 = 0x80;
 /// `id-ce-subjectAltName`, 2.5.29.17.
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1D, 0x11];
+/// `id-ce-authorityKeyIdentifier`, 2.5.29.35.
+const AUTHORITY_KEY: &[u8] = &[0x55, 0x1D, 0x23];
 
 #[cfg(test)]
 mod tests {
@@ -274,10 +305,19 @@ mod tests {
             value(OCTET_STRING, &[3]),
         ]
         .concat();
-        let extensions = [value(SEQUENCE, &other), value(SEQUENCE, &alternative)].concat();
+        let issuer = [
+            value(OBJECT_ID, AUTHORITY_KEY),
+            value(
+                OCTET_STRING,
+                &value(SEQUENCE, &value(KEY_IDENTIFIER, ISSUER)),
+            ),
+        ]
+        .concat();
+        let extensions = [&other, &issuer, &alternative].map(|one| value(SEQUENCE, one));
+        let extensions = extensions.concat();
         let fields = [
             value(VERSION, &value(INTEGER, &[2])),
-            value(INTEGER, &[9]),
+            value(INTEGER, SERIAL),
             value(SEQUENCE, &[]),
             value(SEQUENCE, &[]),
             value(SEQUENCE, &validity),
@@ -295,6 +335,9 @@ mod tests {
         value(SEQUENCE, &whole)
     }
 
+    /// Those of the example in RFC 9773 §4.1.
+    const SERIAL: &[u8] = &[0x00, 0x87, 0x65, 0x43, 0x21];
+    const ISSUER: &[u8] = &hex_literal::hex!("69885b6b87464041e1b37b847ba0ae2cde01c8d4");
     const FROM: (u8, &str) = (UTC_TIME, "700101000000Z");
 
     #[test]
@@ -311,6 +354,8 @@ mod tests {
         assert_eq!(read.hosts().collect::<Vec<_>>(), ["*.example"]);
         assert_eq!(read.names.len(), 3, "an address names nobody");
         assert_eq!((read.not_before, read.not_after), (0, 2_524_607_999));
+        assert_eq!(read.serial, SERIAL, "with the zero in front");
+        assert_eq!(read.issuer_key.as_deref(), Some(ISSUER));
     }
 
     #[test]

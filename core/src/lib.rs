@@ -10,6 +10,7 @@
 //! | [`fleet`] | which origins exist and live: registrations, heartbeats, lists, health, drains, load |
 //! | [`place`] | where a new stream goes and why no other origin: placement, policies, rules, patterns |
 //! | [`certificate`] | what is in an X.509 certificate for people and for the gate: its names, and until when it holds |
+//! | [`renewal`] | when a certificate from an ACME server is replaced, and when the server is asked about that |
 //! | [`access`] | what a client showed to be let in |
 //! | [`dialect`] | how other servers name their streams: clients of one kind before origins of another |
 //! | [`attention`] | what needs a person's attention, by one table of rules |
@@ -42,6 +43,7 @@ pub mod media;
 pub mod place;
 pub mod preface;
 pub mod read;
+pub mod renewal;
 pub mod rtc;
 pub mod rtmp;
 pub mod rtsp;

@@ -6,6 +6,8 @@
 pub mod amf0;
 #[path = "../../fuzz/laws/blocks.rs"]
 pub mod blocks;
+#[path = "../../fuzz/laws/certificate.rs"]
+pub mod certificate;
 #[path = "../../fuzz/laws/chunk.rs"]
 pub mod chunk;
 #[path = "../../fuzz/laws/dash.rs"]
@@ -71,6 +73,7 @@ type Law = fn(&[u8]);
 const LAWS: &[(&str, Law)] = &[
     ("amf0", amf0::law),
     ("blocks", blocks::law),
+    ("certificate", certificate::law),
     ("chunk", chunk::law),
     ("dash", dash::law),
     ("dialects", dialects::law),
