@@ -1,17 +1,16 @@
 //! Orders certificates from an ACME server (RFC 8555) for the names in the settings, keeps them in a directory or in the
-//! store that proxies share, and renews them. Names come from the settings alone: what clients ask for orders nothing.
+//! store that proxies share, and renews them: when is core's to say ([`Renewal`]). Names come from the settings alone: what
+//! clients ask for orders nothing.
 //!
 //! | file | what it does |
 //! | --- | --- |
 //! | `client` | the server's HTTP, over the one client that this proxy has |
 //! | `order` | one order, from the account to the certificate |
-//! | `schedule` | when a certificate is renewed, and when a failed order is tried again |
 //! | `shared` | the store: the same for all proxies of a cluster, sealed, and who of them orders |
 //! | `shelf` | where an account and certificates are kept; the directory |
 
 mod client;
 mod order;
-mod schedule;
 mod shared;
 mod shelf;
 
@@ -19,12 +18,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use instant_acme::CertificateIdentifier;
+use rustls::pki_types::{CertificateDer, Der};
+use sluicegate_core::certificate::Certificate;
 use sluicegate_core::cluster::acme::{Challenge, Sealed};
+use sluicegate_core::renewal::{Renewal, back_off, two_thirds};
 use tokio::time::{sleep, timeout};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use self::client::Client;
-use self::order::OrderError;
+use self::order::{OrderError, Said, Wanted};
 use self::shared::Shared;
 use self::shelf::{Folder, Shelf, ShelfError};
 use crate::cluster::Cluster;
@@ -46,14 +49,62 @@ pub struct Acme {
     shown: Mutex<HashMap<String, String>>,
 }
 
-/// A name, and when something is to be done for it.
+/// A name, and what is known of its certificate.
 #[derive(Debug)]
 pub struct Entry {
     name: String,
-    /// In seconds since 1970.
-    due: i64,
+    held: Option<Held>,
+    /// No order before this second since 1970: one came to nothing, or another proxy is at it.
+    wait: i64,
     /// Orders in a row that came to nothing.
     failures: u32,
+}
+
+/// The certificate of a name.
+#[derive(Debug)]
+struct Held {
+    renewal: Renewal,
+    /// What its server knows it by (RFC 9773 §4.1); a certificate that does not say who signed it has nothing of that kind.
+    id: Option<CertificateIdentifier<'static>>,
+    /// The certificate itself.
+    own: CertificateDer<'static>,
+}
+
+/// What is to be done next for a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Next {
+    Order,
+    Ask,
+}
+
+impl Held {
+    /// `loaded` is in use since `taken`.
+    fn new(loaded: &Loaded, taken: i64) -> Option<Self> {
+        let own = loaded.key.cert.first()?.clone();
+        let place = random();
+        Some(Self {
+            renewal: Renewal::new(loaded.not_before, loaded.not_after, taken, place),
+            id: id_of(&own),
+            own,
+        })
+    }
+
+    fn is(&self, loaded: &Loaded) -> bool {
+        loaded.key.cert.first() == Some(&self.own)
+    }
+}
+
+impl Entry {
+    /// What is to be done, and from which second since 1970 on.
+    fn next(&self) -> (i64, Next) {
+        let due = self.held.as_ref().map_or(0, |held| held.renewal.due());
+        let order = (due.max(self.wait), Next::Order);
+        let known = self.held.as_ref().filter(|held| held.id.is_some());
+        match known.and_then(|held| held.renewal.ask()) {
+            Some(ask) => order.min((ask, Next::Ask)),
+            None => order,
+        }
+    }
 }
 
 impl Acme {
@@ -93,15 +144,17 @@ impl Acme {
     async fn keep_fresh(&self) {
         let mut entries = self.restore();
         loop {
-            let now = now();
-            let next = entries.iter_mut().min_by_key(|entry| entry.due);
-            let Some(entry) = next else {
+            let Some(entry) = entries.iter_mut().min_by_key(|entry| entry.next()) else {
                 return;
             };
-            match u64::try_from(entry.due - now) {
+            let (when, what) = entry.next();
+            match (u64::try_from(when.saturating_sub(now())), what) {
                 // Looked at again now and then, because clocks are set.
-                Ok(wait) if wait > 0 => sleep(Duration::from_secs(wait).min(LOOK_AGAIN)).await,
-                _ => self.renew(entry).await,
+                (Ok(wait), _) if wait > 0 => {
+                    sleep(Duration::from_secs(wait).min(LOOK_AGAIN)).await;
+                }
+                (_, Next::Order) => self.renew(entry).await,
+                (_, Next::Ask) => self.ask(entry).await,
             }
         }
     }
@@ -113,21 +166,22 @@ impl Acme {
                 Shelf::Folder(folder) => folder.certificate(name),
                 Shelf::Shared(_) => Ok(None),
             };
-            let due = match kept {
+            let held = match kept {
                 Ok(Some(kept)) => {
-                    let due = schedule::renewal(kept.not_before, kept.not_after);
+                    let held = Held::new(&kept, kept.not_before);
                     self.certificates.hold(name, kept);
-                    due
+                    held
                 }
-                Ok(None) => 0,
+                Ok(None) => None,
                 Err(error) => {
                     warn!(name, %error, "the kept certificate cannot be used; a new one is ordered");
-                    0
+                    None
                 }
             };
             Entry {
                 name: name.clone(),
-                due,
+                held,
+                wait: 0,
                 failures: 0,
             }
         });
@@ -138,22 +192,71 @@ impl Acme {
         let name = &entry.name;
         match &self.shelf {
             Shelf::Folder(folder) => {
-                let ordered = timeout(ORDER_WITHIN, self.order(folder, name)).await;
+                let ordered = timeout(ORDER_WITHIN, self.order(folder, entry)).await;
                 self.note(entry, ordered.unwrap_or(Err(OrderError::Slow)));
             }
             Shelf::Shared(shared) => match shared.lease(name).await {
                 Ok(true) => {
-                    let ordered = timeout(ORDER_WITHIN, self.order_for_all(shared, name)).await;
+                    let ordered = timeout(ORDER_WITHIN, self.order_for_all(shared, entry)).await;
                     shared.release(name).await;
                     self.note(entry, ordered.unwrap_or(Err(OrderError::Slow)));
                 }
                 // Another proxy is at it.
-                Ok(false) => entry.due = now() + ANOTHERS_TURN,
+                Ok(false) => entry.wait = now() + ANOTHERS_TURN,
                 Err(error) => {
                     warn!(name, %error, "whether another proxy orders the certificate is not known; it is asked again");
-                    entry.due = now() + ANOTHERS_TURN;
+                    entry.wait = now() + ANOTHERS_TURN;
                 }
             },
+        }
+    }
+
+    /// Asks the server when the certificate of a name is to be renewed (RFC 9773), unless another proxy has replaced it.
+    async fn ask(&self, entry: &mut Entry) {
+        if let Shelf::Shared(shared) = &self.shelf
+            && let Ok(Some(text)) = shared.text(&entry.name).await
+            && let Ok(kept) = Shared::read(&entry.name, &text)
+            && entry.held.as_ref().is_some_and(|held| !held.is(&kept))
+        {
+            self.note_shown(&entry.name, text);
+            self.note(entry, Ok(kept));
+            return;
+        }
+        let Some(held) = &mut entry.held else {
+            return;
+        };
+        let name = &entry.name;
+        let asked = timeout(ASK_WITHIN, self.window(held.id.as_ref())).await;
+        match asked.unwrap_or(Err(OrderError::Slow)) {
+            Ok(Some(said)) => {
+                let before = held.renewal.due();
+                held.renewal.answered(now(), said.window, said.retry_after);
+                let days = (held.renewal.due() - now()) / DAY;
+                if held.renewal.due() != before {
+                    let why = said.explanation.unwrap_or_default();
+                    info!(
+                        name,
+                        days, why, "the ACME server says when the certificate is to be renewed"
+                    );
+                }
+            }
+            Ok(None) => held.renewal.unanswered(now(), random()),
+            Err(error) => {
+                debug!(name, %error, "the ACME server does not say when the certificate is to be renewed");
+                held.renewal.unanswered(now(), random());
+            }
+        }
+    }
+
+    /// What the server says of the certificate `id`; `None` where no account is kept, which knows the server.
+    async fn window(
+        &self,
+        id: Option<&CertificateIdentifier<'static>>,
+    ) -> Result<Option<Said>, OrderError> {
+        let client = Client::new(self.connector.clone());
+        match (id, order::kept_account(&self.shelf, client).await?) {
+            (Some(id), Some(account)) => order::window(&account, id).await.map(Some),
+            _ => Ok(None),
         }
     }
 
@@ -162,41 +265,45 @@ impl Acme {
         let name = &entry.name;
         match ordered {
             Ok(ordered) => {
-                entry.due = schedule::renewal(ordered.not_before, ordered.not_after);
+                entry.held = Held::new(&ordered, now());
+                entry.wait = 0;
                 entry.failures = 0;
                 self.certificates.hold(name, ordered);
             }
             Err(error) => {
                 entry.failures += 1;
-                let wait = schedule::back_off(entry.failures, random());
+                let wait = back_off(entry.failures, random());
                 warn!(
                     name,
                     %error,
                     minutes = wait.as_secs() / 60,
                     "no certificate was issued; it is tried again"
                 );
-                entry.due = now() + i64::try_from(wait.as_secs()).unwrap_or(i64::MAX / 2);
+                entry.wait = now() + i64::try_from(wait.as_secs()).unwrap_or(i64::MAX / 2);
             }
         }
     }
 
-    async fn order(&self, folder: &Folder, name: &str) -> Result<Loaded, OrderError> {
-        let (chain, key) = self.issue(name, None).await?;
+    async fn order(&self, folder: &Folder, entry: &Entry) -> Result<Loaded, OrderError> {
+        let name = &entry.name;
+        let (chain, key) = self.issue(entry, None).await?;
         let kept = folder.keep(name, &chain, &key)?;
         info!(name, "certificate issued");
         Ok(kept)
     }
 
     /// The same for all proxies, unless another one has put one there meanwhile.
-    async fn order_for_all(&self, shared: &Shared, name: &str) -> Result<Loaded, OrderError> {
+    async fn order_for_all(&self, shared: &Shared, entry: &Entry) -> Result<Loaded, OrderError> {
+        let name = &entry.name;
         if let Some(text) = shared.text(name).await? {
             let kept = Shared::read(name, &text)?;
-            if schedule::renewal(kept.not_before, kept.not_after) > now() {
+            let is_to_go = entry.held.as_ref().is_some_and(|held| held.is(&kept));
+            if !is_to_go && two_thirds(kept.not_before, kept.not_after) > now() {
                 self.note_shown(name, text);
                 return Ok(kept);
             }
         }
-        let (chain, key) = self.issue(name, Some(shared)).await?;
+        let (chain, key) = self.issue(entry, Some(shared)).await?;
         let (text, kept) = shared.keep(name, &chain, &key).await?;
         self.note_shown(name, text);
         info!(name, "certificate issued");
@@ -205,13 +312,17 @@ impl Acme {
 
     async fn issue(
         &self,
-        name: &str,
+        entry: &Entry,
         shared: Option<&Shared>,
     ) -> Result<(String, String), OrderError> {
-        let client = Client::new(self.connector.clone());
+        let client = || Client::new(self.connector.clone());
         let account = order::account(&self.shelf, client, &self.settings).await?;
-        let how = self.settings.challenge;
-        order::order(&account, name, how, &self.challenges, shared).await
+        let wanted = Wanted {
+            name: &entry.name,
+            replaces: entry.held.as_ref().and_then(|held| held.id.as_ref()),
+            challenge: self.settings.challenge,
+        };
+        order::order(&account, wanted, &self.challenges, shared).await
     }
 
     /// Gives the answers that another proxy waits for, and shows the certificates that another one got, for ever.
@@ -296,8 +407,20 @@ fn random() -> u32 {
     u32::from_ne_bytes(bytes)
 }
 
+/// What an ACME server knows a certificate by (RFC 9773 §4.1).
+fn id_of(der: &CertificateDer<'_>) -> Option<CertificateIdentifier<'static>> {
+    let read = Certificate::parse(der).ok()?;
+    let issuer = read.issuer_key?;
+    let id = CertificateIdentifier::new(Der::from_slice(&issuer), Der::from_slice(&read.serial));
+    Some(id.into_owned())
+}
+
 /// How long an order may take: servers validate within seconds, and some let one wait.
 const ORDER_WITHIN: Duration = Duration::from_secs(5 * 60);
+/// How long a server may take to say when a certificate is to be renewed.
+const ASK_WITHIN: Duration = Duration::from_secs(30);
+/// Seconds of a day.
+const DAY: i64 = 24 * 60 * 60;
 /// How often the clock is looked at while nothing is due.
 const LOOK_AGAIN: Duration = Duration::from_secs(60 * 60);
 /// How often the store is looked at for answers that other proxies wait for: one small read for each name.

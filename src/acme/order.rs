@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use instant_acme::{
-    Account, AuthorizationStatus, ChallengeType, Error, Identifier, NewAccount, NewOrder, Order,
-    OrderStatus, RetryPolicy,
+    Account, AuthorizationStatus, CertificateIdentifier, ChallengeType, Error, Identifier,
+    NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
 };
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use sluicegate_core::cluster::acme::{self as kept, Sealed};
+use sluicegate_core::renewal::Window;
 use tokio::time::sleep;
+use tracing::debug;
 
 use super::client::Client;
 use super::shared::{Answer, Shared};
@@ -26,6 +28,9 @@ pub(super) enum OrderError {
     /// The server knows other ways only.
     #[error("the server does not offer {0} for this name (acme.challenge)")]
     NoSuchChallenge(&'static str),
+    /// It named a time that ends before it begins.
+    #[error("the server names no time for the renewal")]
+    NoTime,
     /// The server looked, and did not find what it should.
     #[error("the server could not validate the name: {0}")]
     NotValidated(String),
@@ -49,16 +54,63 @@ impl From<Error> for OrderError {
     }
 }
 
+/// What is ordered.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    /// The name that the certificate is for.
+    pub(super) name: &'a str,
+    /// The certificate that it is to take the place of (RFC 9773 §5).
+    pub(super) replaces: Option<&'a CertificateIdentifier<'static>>,
+    /// How the name is shown to be ours.
+    pub(super) challenge: Challenge,
+}
+
+/// What a server says of the renewal of a certificate (RFC 9773 §4.2).
+pub(super) struct Said {
+    pub(super) window: Window,
+    /// It wants to be asked again after that time.
+    pub(super) retry_after: Duration,
+    /// Where people read why.
+    pub(super) explanation: Option<String>,
+}
+
+/// When the server wants the certificate `id` to be renewed.
+pub(super) async fn window(
+    account: &Account,
+    id: &CertificateIdentifier<'static>,
+) -> Result<Said, OrderError> {
+    let (info, retry_after) = account.renewal_info(id).await?;
+    let suggested = info.suggested_window;
+    let [start, end] = [suggested.start, suggested.end].map(|at| at.unix_timestamp());
+    Ok(Said {
+        window: Window::new(start, end).ok_or(OrderError::NoTime)?,
+        retry_after,
+        explanation: info.explanation_url,
+    })
+}
+
+/// The account that is kept, if there is one.
+pub(super) async fn kept_account(
+    shelf: &Shelf,
+    client: Client,
+) -> Result<Option<Account>, OrderError> {
+    let Some(credentials) = shelf.account().await? else {
+        return Ok(None);
+    };
+    let builder = Account::builder_with_http(Box::new(client));
+    Ok(Some(builder.from_credentials(credentials).await?))
+}
+
 /// The account that is kept, or a new one.
 pub(super) async fn account(
     shelf: &Shelf,
-    client: Client,
+    client: impl Fn() -> Client,
     settings: &config::Acme,
 ) -> Result<Account, OrderError> {
-    let builder = Account::builder_with_http(Box::new(client));
-    if let Some(credentials) = shelf.account().await? {
-        return Ok(builder.from_credentials(credentials).await?);
+    if let Some(kept) = kept_account(shelf, client()).await? {
+        return Ok(kept);
     }
+    let builder = Account::builder_with_http(Box::new(client()));
     let contact: Vec<String> = settings
         .email
         .iter()
@@ -76,17 +128,18 @@ pub(super) async fn account(
     Ok(account)
 }
 
-/// A certificate for `name`: its chain and its key, both in PEM. The server may ask the proxies that keep `shared` with this
-/// one, too.
+/// The certificate that is wanted: its chain and its key, both in PEM. The server may ask the proxies that keep `shared` with
+/// this one, too.
 pub(super) async fn order(
     account: &Account,
-    name: &str,
-    challenge: Challenge,
+    wanted: Wanted<'_>,
     challenges: &Arc<Challenges>,
     shared: Option<&Shared>,
 ) -> Result<(String, String), OrderError> {
-    let names = [Identifier::Dns(name.to_owned())];
-    let mut order = account.new_order(&NewOrder::new(&names)).await?;
+    let Wanted {
+        name, challenge, ..
+    } = wanted;
+    let mut order = begin(account, wanted).await?;
     let met = Meeting {
         name,
         challenge,
@@ -110,6 +163,22 @@ pub(super) async fn order(
     order.finalize_csr(request.der()).await?;
     let chain = order.poll_certificate(&polling()).await?;
     Ok((chain, key.serialize_pem()))
+}
+
+/// An order. A server need not know of replacements, and may hold that a certificate was replaced already: then it is one like
+/// any other.
+async fn begin(account: &Account, wanted: Wanted<'_>) -> Result<Order, OrderError> {
+    let names = [Identifier::Dns(wanted.name.to_owned())];
+    if let Some(replaced) = wanted.replaces {
+        let order = NewOrder::new(&names).replaces(replaced.clone());
+        match account.new_order(&order).await {
+            Ok(order) => return Ok(order),
+            Err(error) => {
+                debug!(name = wanted.name, %error, "the order names no certificate that it replaces");
+            }
+        }
+    }
+    Ok(account.new_order(&NewOrder::new(&names)).await?)
 }
 
 /// The server's questions about a name.

@@ -9,6 +9,7 @@ mod access_limits;
 mod access_logins;
 mod access_recipes;
 mod access_renames;
+mod acme;
 mod api_fleet;
 mod api_register;
 mod base_path;
