@@ -12,6 +12,7 @@ mod players;
 mod process;
 mod report;
 mod spread;
+mod tls;
 mod wire;
 
 use std::net::SocketAddr;
@@ -64,6 +65,10 @@ enum Action {
     },
     /// Playlists and segments compared with nginx and proxy_pass, per CPU-second
     Http(Plan),
+    /// TLS compared with HAProxy: media, handshakes, memory of idle connections, and media beside a flood of handshakes
+    Tls(Plan),
+    /// Begin handshakes at a port of this machine as fast as it answers; used by `tls`
+    Flood { port: u16 },
     /// Set-up times only: 500 players at once, and 200 one after the other
     Setup(Plan),
     /// Serve as the synthetic origin and print "RTMP-PORT HTTP-PORT RTSP-PORT"; used by the other modes, and good for profiling
@@ -77,6 +82,9 @@ enum Action {
         /// Heed a player's pause
         #[arg(long)]
         pauses: bool,
+        /// Nothing comes after the first picture
+        #[arg(long)]
+        silent: bool,
     },
     /// Open players at an address and print what they receive each second, until interrupted; useful for profiling
     Players {
@@ -143,15 +151,25 @@ async fn main() -> Result<ExitCode> {
             });
             compare(&plan, cases.collect()).await
         }
+        Action::Tls(plan) => {
+            let rounds = plan.rounds.unwrap_or(if plan.quick { 1 } else { 5 });
+            let seconds = plan.seconds.unwrap_or(if plan.quick { 2.0 } else { 6.0 });
+            let sluicegate = std::path::absolute(&plan.sluicegate)?;
+            let seconds = Duration::from_secs_f64(seconds);
+            tls::compare(&sluicegate, &plan.shapes, usize::from(rounds), seconds).await
+        }
+        Action::Flood { port } => tls::flood(port).await,
         Action::Origin {
             frame,
             live,
             pauses,
+            silent,
         } => {
             let what = What {
                 frame,
                 live,
                 pauses,
+                silent,
             };
             origin::serve(what).await
         }

@@ -22,8 +22,13 @@ pub(crate) struct Shape {
 
 impl Shape {
     /// Bytes of one video message.
-    fn frame(self) -> usize {
+    pub(crate) fn frame(self) -> usize {
         self.kilobits * 1000 / 8 / FRAME_RATE
+    }
+
+    /// Bytes of video that all players together are offered in a second.
+    pub(crate) fn bytes_per_second(self) -> f64 {
+        (self.players * self.second(false)) as f64
     }
 
     /// Bytes of one second.
@@ -115,6 +120,7 @@ impl Case {
             frame: shape.frame(),
             live,
             pauses: kind == Kind::HubChecked,
+            silent: false,
         };
         let origin = Origin::start(what)?;
         let relay = Relay::start(kind, origin.ports, programs)?;
@@ -343,6 +349,11 @@ impl Usage {
             relay: later.relay.since(self.relay),
             ours: later.ours - self.ours,
         }
+    }
+
+    /// How long it took.
+    pub(crate) const fn seconds(&self) -> f64 {
+        self.seconds
     }
 
     /// The share of the machine that other processes used.

@@ -22,6 +22,8 @@ pub(crate) struct What {
     pub(crate) live: bool,
     /// A player that pauses is sent nothing more.
     pub(crate) pauses: bool,
+    /// Nothing comes after the first picture.
+    pub(crate) silent: bool,
 }
 
 /// Serves until killed; prints the three ports that it chose on one line.
@@ -272,6 +274,7 @@ fn pace(arrivals: &mpsc::Receiver<Viewer>, what: What) {
         frame,
         live,
         pauses,
+        silent,
     } = what;
     let mut rtmp = Messages::new(Protocol::Rtmp, frame);
     let mut flv = Messages::new(Protocol::Flv, frame);
@@ -297,7 +300,9 @@ fn pace(arrivals: &mpsc::Receiver<Viewer>, what: What) {
             Kind::Inter
         };
         let mut turns = vec![(0, picture)];
-        if live {
+        if silent {
+            turns.clear();
+        } else if live {
             // Thirty sounds a second, and fifteen more.
             turns.push((PHASES / 4, Kind::Sound));
             turns.extend((number % 2 == 1).then_some((PHASES * 3 / 4, Kind::Sound)));

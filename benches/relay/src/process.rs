@@ -114,6 +114,7 @@ impl Origin {
             .args(["origin", "--frame", &what.frame.to_string()])
             .args(what.live.then_some("--live"))
             .args(what.pauses.then_some("--pauses"))
+            .args(what.silent.then_some("--silent"))
             .stdout(Stdio::piped());
         let mut child = Running::start(&mut command)?;
         let mut line = String::new();
@@ -353,9 +354,23 @@ impl Running {
         self.0.id()
     }
 
+    /// `VmRSS`, kB.
+    pub(crate) fn resident(&self) -> Result<f64> {
+        resident(self.process())
+    }
+
     /// CPU seconds used so far, user and system.
     pub(crate) fn cpu(&self) -> Result<f64> {
         Ok(cpu(self.process())?.total())
+    }
+
+    /// Ends it, and returns what it said.
+    pub(crate) fn end(mut self) -> Result<String> {
+        self.0.kill()?;
+        let mut said = String::new();
+        let mut out = self.0.stdout.take().context("stdout is piped")?;
+        out.read_to_string(&mut said)?;
+        Ok(said)
     }
 }
 
