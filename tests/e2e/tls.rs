@@ -3,6 +3,9 @@
 use std::process::Command;
 use std::time::Duration;
 
+use base64ct::{Base64, Encoding};
+use sha2::{Digest, Sha256};
+
 use crate::support::browser::Browser;
 use crate::support::program::Program;
 use crate::support::rtc::{RtcOrigin, page_folder};
@@ -135,6 +138,23 @@ fn curl_speaks_both_versions_of_http() {
             .all(|row| row["action"] == "publish")
             .then_some(())
     });
+}
+
+#[test]
+fn a_certificate_that_is_made_for_a_first_try_is_known_by_its_fingerprint() {
+    let _turn = machine::share();
+    let proxy = Proxy::start("tls.self_signed = true\n");
+    let words = "a certificate was made that holds until the next start; clients have to be told to trust it";
+    let said = proxy.wait_log(words, |_| true);
+    let url = format!("https://127.0.0.1:{}/api/v1/versions", proxy.api.port());
+    let report = ["--output", "/dev/null", "--write-out", "%{certs}"];
+    let shown = curl(&[&["--insecure"], &report[..], &[&url]].concat());
+    let (_, shown) = shown.split_once("CERTIFICATE-----").expect("a certificate");
+    let (base64, _) = shown.split_once("-----END").expect("its end");
+    let der = Base64::decode_vec(&base64.replace(['\r', '\n'], "")).expect("PEM");
+    let digest: [u8; 32] = Sha256::digest(der).into();
+    let digest = digest.map(|byte| format!("{byte:02X}")).join(":");
+    assert_eq!(said["fingerprint"], digest, "{said}");
 }
 
 #[test]

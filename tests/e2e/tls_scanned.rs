@@ -25,6 +25,7 @@ fn a_scanner_finds_no_weakness_at_any_door() {
     let proxy = Proxy::start(&authority.dotted());
     let doors = [
         ("rtmp", proxy.rtmp),
+        ("rtsp", proxy.rtsp),
         ("http", proxy.http),
         ("http", proxy.api),
         ("http", proxy.system),

@@ -2,7 +2,7 @@
 and what is weak. Whether early data is taken is tried at ports that speak HTTP alone: sslyze sends a request in it, and takes a
 server that hangs up for an error of its own.
 
-    tls_scan.py (http|rtmp):PORT...
+    tls_scan.py (http|rtmp|rtsp):PORT...
 """
 
 import json

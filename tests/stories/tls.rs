@@ -13,7 +13,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::call::{CallOrigin, sdp};
-use crate::house::{Guest, House, Manner, PATIENCE, Stub, get, nowhere, post, talk, until, video};
+use crate::house::{
+    Guest, House, Manner, PATIENCE, Stub, get, nowhere, post, talk, until, until_told, video,
+};
 use crate::http_origin::{HttpOrigin, STREAM, Step, Viewer, Way, say};
 use crate::rtsp_house::{self, Caller, grants};
 use crate::sources::open;
@@ -217,7 +219,7 @@ async fn a_certificate_is_replaced_under_sessions_that_go_on() {
     let old = shown(&house).await;
     let bridge = trust.bridge(house.at.rtmp).await;
     let mut players = Vec::new();
-    for _ in 0..20 {
+    for _ in 0..100 {
         let player = Guest::ask(bridge.at, Action::Play, "live/a", vec![]).await;
         assert!(player.has_started());
         players.push(player);
@@ -241,7 +243,7 @@ async fn a_certificate_is_replaced_under_sessions_that_go_on() {
                 .await
         );
     }
-    assert_eq!(house.proxy.sessions().len(), 20);
+    assert_eq!(house.proxy.sessions().len(), 100);
 }
 
 #[tokio::test]
@@ -282,6 +284,78 @@ async fn handshakes_of_one_source_are_few_and_have_a_deadline() {
         trust.connect(house.at.rtmp).await.is_ok(),
         "there is room again"
     );
+}
+
+#[tokio::test]
+async fn handshakes_wait_while_as_many_are_under_way_as_may_be() {
+    let authority = Authority::new();
+    let settings = format!("{}handshakes = 1\n", authority.settings());
+    let house = House::open(&settings).await;
+    let mut slow = TcpStream::connect(house.at.rtmp).await.expect("it listens");
+    let begun = [0x16, 3, 1, 2, 0, 1, 0, 1];
+    slow.write_all(&begun).await.expect("it reads");
+    let trust = authority.trusted();
+    until_told("others wait", async || {
+        let shaking = trust.connect(house.at.http);
+        timeout(Duration::from_millis(300), shaking).await.is_err()
+    })
+    .await;
+    drop(slow);
+    let next = timeout(PATIENCE, trust.connect(house.at.http)).await;
+    assert!(next.expect("a turn in time").is_ok());
+}
+
+#[tokio::test]
+async fn a_client_that_returns_has_a_ticket() {
+    let authority = Authority::new();
+    let settings = format!("[http]\nhealth = true\n{}", authority.settings());
+    let house = House::open(&settings).await;
+    // All connections of this bridge are one client's.
+    let bridge = authority.trusted().bridge(house.at.http).await;
+    for _ in 0..3 {
+        assert_eq!(get(bridge.at, "/livez").await.0, 200);
+    }
+    assert_eq!(handshakes(&house, "http", "full"), 1);
+    assert_eq!(handshakes(&house, "http", "resumed"), 2);
+}
+
+#[tokio::test]
+async fn a_secure_websocket_passes_both_ways() {
+    let authority = Authority::new();
+    let house = House::open(&authority.settings()).await;
+    let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                  Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n\x02hello";
+    let _origin = HttpOrigin::join(&house, "one", vec![say(switch), Step::Echo]).await;
+    let bridge = authority.trusted().bridge(house.at.http).await;
+    let headers = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let mut viewer = Viewer::pull_with(bridge.at, Way::First, "/live/a.flv", headers).await;
+    let head = viewer.head().await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    assert_eq!(viewer.take(6).await, b"\x02hello");
+    let frame = b"\x89\x80abcd";
+    viewer.more(frame).await;
+    assert_eq!(viewer.take(frame.len()).await, frame);
+}
+
+#[tokio::test]
+async fn a_header_that_names_a_certificate_is_nobodys_credential() {
+    let authority = Authority::new();
+    let house = House::open(&authority.settings()).await;
+    let _origin = HttpOrigin::join(&house, "one", vec![say(STREAM), Step::Hold]).await;
+    let bridge = authority.trusted().bridge(house.at.http).await;
+    let headers = "X-SSL-Client-S-DN: CN=encoder.example\r\nX-SSL-Client-Verify: SUCCESS\r\n\
+                   X-Forwarded-Client-Cert: Subject=\"CN=encoder.example\";DNS=encoder.example\r\n\
+                   Client-Cert: :AAAA:\r\n";
+    for way in [Way::First, Way::Second] {
+        let mut viewer = Viewer::pull_with(bridge.at, way, "/live/a.flv", headers).await;
+        viewer.head().await;
+        let row = house.proxy.sessions().list().pop().expect("a session");
+        let credentials = row.request.credentials.as_ref();
+        assert!(credentials.is_none_or(|shown| shown.tls.is_none()));
+        drop(viewer);
+        house.until_sessions(0).await;
+    }
 }
 
 #[tokio::test]
