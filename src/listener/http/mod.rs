@@ -104,8 +104,9 @@ impl Http {
             early: mut head,
             ends,
         } = visitor;
+        // What follows is boxed, because a client that has yet to ask for something needs no room for it.
         if ends.http2 {
-            self.serve_http2(client, ends, &proxy).await;
+            Box::pin(self.serve_http2(client, ends, &proxy)).await;
             return None;
         }
         let reading = timeout(
@@ -133,9 +134,13 @@ impl Http {
                 refusal::send(&mut client, StatusCode::BAD_REQUEST, live::NOTHING_FOLLOWS).await;
                 return None;
             }
-            return live::set_up(&self, client, &request, protocol, ends, &proxy).await;
+            return Box::pin(live::set_up(
+                &self, client, &request, protocol, ends, &proxy,
+            ))
+            .await;
         }
-        if direct::serve(&self, &mut client, &mut head, ends, &proxy).await == Then::Ends {
+        let answering = direct::serve(&self, &mut client, &mut head, ends, &proxy);
+        if Box::pin(answering).await == Then::Ends {
             return None;
         }
         let current = Arc::new(Current::default());
@@ -144,9 +149,10 @@ impl Http {
             Identity::put(identity.as_ref(), &mut request);
             self.answer(request, ends, &proxy, &current)
         };
+        let (patience, stop) = (self.settings.head_timeout, self.stop.clone());
         tokio::select! {
             biased;
-            () = serve(client, head, ends, self.settings.head_timeout, self.stop.clone(), answer) => {}
+            () = Box::pin(serve(client, head, ends, patience, stop, answer)) => {}
             () = current.ended() => return None,
         }
         if let Some(switched) = current.switched() {
