@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::link::PARAMETER;
 use super::page::{Page, RewriteError, Whereto, split_byte_order_mark};
 
 /// `playlist` with every URI that points at the origin changed to point at us, with the page's link.
@@ -24,7 +25,7 @@ pub fn rewrite<'a>(playlist: &'a [u8], page: &Page<'_>) -> Result<Cow<'a, [u8]>,
     let mut rewriter = Rewriter {
         page: *page,
         variables: Vec::new(),
-        out: Vec::with_capacity(playlist.len() * 2),
+        out: Vec::with_capacity(usual_length(playlist, page)),
         changed: false,
     };
     rewriter.out.extend(mark);
@@ -42,6 +43,13 @@ pub fn rewrite<'a>(playlist: &'a [u8], page: &Page<'_>) -> Result<Cow<'a, [u8]>,
     } else {
         Cow::Borrowed(playlist)
     })
+}
+
+/// Bytes that most playlists have with their links: every other line is a URI.
+fn usual_length(playlist: &[u8], page: &Page<'_>) -> usize {
+    let lines = playlist.iter().filter(|byte| **byte == b'\n').count();
+    let link = PARAMETER.len() + page.link.len() + 2;
+    playlist.len() + (lines.min(MAX_LINES) / 2 + 1) * link
 }
 
 /// A playlist of pieces of which each has a page of its own, rewritten as [`rewrite`] does it. The first piece begins with the

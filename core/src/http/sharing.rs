@@ -83,17 +83,17 @@ impl Sharing {
         let mut common = self.compared_target(&head.target);
         let mut compared: Vec<(String, &[u8])> = Vec::new();
         for (name, value) in head.headers.iter() {
-            let name = name.to_ascii_lowercase();
-            if is_compared(&name) || (share == Share::All && !is_harmless(&name)) {
-                compared.push((name, value));
-            } else if !is_harmless(&name) {
+            if is_compared(name) || (share == Share::All && !is_harmless(name)) {
+                compared.push((name.to_ascii_lowercase(), value));
+            } else if !is_harmless(name) {
                 return None;
             }
         }
         // The values of one header keep their order.
         compared.sort_by(|(one, _), (other, _)| one.cmp(other));
         for (name, value) in compared {
-            let _ = write!(common, "\n{name}:{}", value.escape_ascii());
+            common.extend(["\n", &name, ":"]);
+            push_escaped(value, &mut common);
         }
         Some(common)
     }
@@ -137,11 +137,30 @@ pub fn shape(target: &str) -> String {
 }
 
 fn is_compared(name: &str) -> bool {
-    COMPARED.contains(&name)
+    is_one_of(&COMPARED, name)
 }
 
 fn is_harmless(name: &str) -> bool {
-    HARMLESS.contains(&name) || HARMLESS_STARTS.iter().any(|start| name.starts_with(start))
+    let begins = |start: &&str| {
+        let begin = name.get(..start.len());
+        begin.is_some_and(|begin| begin.eq_ignore_ascii_case(start))
+    };
+    is_one_of(&HARMLESS, name) || HARMLESS_STARTS.iter().any(begins)
+}
+
+fn is_one_of(known: &[&str], name: &str) -> bool {
+    known.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+/// Appends a value of a header such that two values have two texts.
+fn push_escaped(value: &[u8], out: &mut String) {
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !b"\\'\"".contains(byte);
+    match str::from_utf8(value) {
+        Ok(text) if value.iter().all(is_plain) => out.push_str(text),
+        _ => {
+            let _ = write!(out, "{}", value.escape_ascii());
+        }
+    }
 }
 
 /// The parameter of a query that reports to a CDN how playing goes (CTA-5004): of each viewer, and of no weight.

@@ -31,13 +31,16 @@ impl Audience {
         let mut said = CacheControl::default();
         let mut age = 0;
         for (name, value) in headers {
-            match name.to_ascii_lowercase().as_str() {
-                "age" => age = seconds(value).unwrap_or(u64::MAX).max(age),
-                "cache-control" if !said.read(value) => return Self::Asker,
-                "pragma" if names(value).any(|name| name == "no-cache") => said.not_kept = true,
-                "set-cookie" => return Self::Asker,
-                "vary" if names(value).any(|name| !is_compared(&name)) => return Self::Asker,
-                _ => {}
+            let is = |known: &str| name.eq_ignore_ascii_case(known);
+            if is("age") {
+                age = seconds(value).unwrap_or(u64::MAX).max(age);
+            } else if is("pragma") {
+                said.not_kept |= names(value).any(|name| name == "no-cache");
+            } else if is("set-cookie")
+                || is("cache-control") && !said.read(value)
+                || is("vary") && names(value).any(|name| !is_compared(&name))
+            {
+                return Self::Asker;
             }
         }
         let limit = said.s_maxage.or(said.max_age);
