@@ -5,7 +5,7 @@
 //! origin is asked something that costs it nothing to answer.
 
 use std::collections::BTreeMap;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -51,9 +51,21 @@ impl SilenceCheck {
         answer: impl Future<Output = T>,
     ) -> Result<Option<T>, DialError> {
         let mut answer = pin!(answer);
-        if let Ok(answer) = timeout(attempt.time_limit, &mut answer).await {
-            return Ok(Some(answer));
+        match timeout(attempt.time_limit, &mut answer).await {
+            Ok(answer) => Ok(Some(answer)),
+            Err(_) => self.wait_on(attempt, answer).await,
         }
+    }
+
+    /// The same for an answer that has had its time.
+    ///
+    /// # Errors
+    /// [`DialError::Silent`] when the origin does not speak.
+    pub async fn wait_on<T>(
+        &self,
+        attempt: &Attempt,
+        answer: Pin<&mut impl Future<Output = T>>,
+    ) -> Result<Option<T>, DialError> {
         tokio::select! {
             biased;
             answer = answer => Ok(Some(answer)),

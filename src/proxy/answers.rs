@@ -153,6 +153,27 @@ impl Proxy {
         Ok(choice.origin)
     }
 
+    /// The origin that a stream is placed on and stays on for players of `protocol`.
+    pub fn standing(&self, stream: &StreamUrl, protocol: Protocol) -> Option<OriginId> {
+        let key = self.key(stream);
+        let ask = Ask {
+            stream,
+            key: &key,
+            protocol,
+            action: Action::Play,
+            only: None,
+            without: &[],
+            zone: None,
+            stands: None,
+        };
+        Some(self.settled(&ask).ok()??.origin)
+    }
+
+    /// Makes the claim on a stream last as if one more player of it had been here; false if none was.
+    pub fn keep_claim(&self, stream: &StreamUrl) -> bool {
+        self.registry().keep_claim(&self.key(stream))
+    }
+
     /// Whether any player is sent elsewhere by rule.
     pub fn redirects(&self) -> bool {
         !self.shared.lookup.redirects.is_empty()

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, info};
 
 use super::choice::Ask;
-use super::placement_service::ServiceAnswer;
+use super::placement_service::{PlacementService, ServiceAnswer};
 use super::{Attempt, DialError, Proxy, Refusal};
 use crate::cluster::Claimed;
 use crate::metrics::PlacementLabels;
@@ -85,14 +85,18 @@ impl Candidates<'_> {
     {
         let mut attempts = self.attempts();
         if let Some(cluster) = self.proxy.cluster() {
-            cluster.recall(self.key).await;
+            Box::pin(cluster.recall(self.key)).await;
         }
-        self.ask_outside().await?;
+        if let Some(service) = &self.proxy.shared.placement_service {
+            Box::pin(self.ask_outside(service)).await?;
+        }
         let mut step = attempts.begin(now(), &self);
         loop {
             let outcome = match step {
                 Step::Give(give_up) => return Err(self.refusal(give_up)),
-                Step::Search(refused_by) => Outcome::Found(self.found_elsewhere(&refused_by).await),
+                Step::Search(refused_by) => {
+                    Outcome::Found(Box::pin(self.found_elsewhere(&refused_by)).await)
+                }
                 Step::Try(next) => {
                     // A timer fires a millisecond late at best, also one that is due at once.
                     if !next.pause.is_zero() {
@@ -139,7 +143,7 @@ impl Candidates<'_> {
         let mut dialling = pin!(dial(attempt));
         let answer = match timeout_at(deadline, &mut dialling).await {
             Ok(answer) => answer,
-            Err(_) => self.wait_on(&origin, dialled, dialling).await?,
+            Err(_) => Box::pin(self.wait_on(&origin, dialled, dialling)).await?,
         };
         match answer {
             Ok(leg) if !joins(&leg) => Ok(leg),
@@ -214,10 +218,8 @@ impl Candidates<'_> {
         let Some(cluster) = self.proxy.cluster() else {
             return Ok(());
         };
-        match cluster
-            .claim(self.key, &choice.origin, self.publishes())
-            .await
-        {
+        let claiming = cluster.claim(self.key, &choice.origin, self.publishes());
+        match Box::pin(claiming).await {
             Claimed::Lost(there) => Err(Outcome::ClaimedFor(there, Claimant::Proxy)),
             Claimed::Won => Ok(()),
         }
@@ -292,11 +294,8 @@ impl Candidates<'_> {
         }
     }
 
-    /// Asks the service that decides on new streams, if one is set. A stream that is placed already stays there.
-    async fn ask_outside(&self) -> Result<(), Refusal> {
-        let Some(service) = &self.proxy.shared.placement_service else {
-            return Ok(());
-        };
+    /// Asks the service that decides on new streams. A stream that is placed already stays there.
+    async fn ask_outside(&self, service: &PlacementService) -> Result<(), Refusal> {
         let settled = self.proxy.settled(&self.ask(&[]));
         if settled.map_err(|give_up| self.refusal(give_up))?.is_some() {
             return Ok(());

@@ -390,6 +390,11 @@ impl PieceGuard {
         gate::for_origin(target, &self.grant.used)
     }
 
+    /// Whether query parameters said at the gate who the client is.
+    pub fn has_shown(&self) -> bool {
+        !self.grant.used.is_empty() || !self.grant.passed.is_empty()
+    }
+
     /// A target without the query parameters that said at the gate who the client is.
     pub fn without_shown(&self, target: &str) -> String {
         let shown = [&*self.grant.used, &*self.grant.passed].concat();

@@ -129,6 +129,19 @@ impl Registry {
         })
     }
 
+    /// Makes the claim on a stream last as if a player of it had come and gone; false if nobody was joined to it.
+    pub(crate) fn keep_claim(&self, key: &PlacementKey) -> bool {
+        let holds = lock(&self.holds);
+        let Some(held) = holds.streams.get(key) else {
+            return false;
+        };
+        // While somebody holds it, it lasts.
+        if held.holders() == 0 && held.joined {
+            self.placements.renew(key.as_str(), self.limits.lifetime);
+        }
+        held.joined
+    }
+
     /// Moves the claim of a stream whose publisher both origins have taken, and with it all its legs.
     ///
     /// # Errors

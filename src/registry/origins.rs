@@ -189,8 +189,15 @@ impl Registry {
 
     /// Notes that a session was joined there.
     pub fn answered(&self, id: &OriginId) {
-        lock(&self.fleet).answered(Instant::now(), id);
-        self.note_state(id, "answered");
+        let now = Instant::now();
+        let state = {
+            let mut fleet = lock(&self.fleet);
+            fleet.answered(now, id);
+            fleet.state(now, id)
+        };
+        if let Some(state) = state {
+            self.metrics.note_origin_in(id, state.as_str(), "answered");
+        }
     }
 
     /// Counts a change of state, if there was one.

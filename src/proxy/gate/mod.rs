@@ -86,6 +86,11 @@ impl Gate {
         Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// What `read` makes of the rules, which nobody changes meanwhile.
+    fn read_rules<T>(&self, read: impl FnOnce(&Rules) -> T) -> T {
+        read(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// The verdict on a request, whether the rule keeps what was shown from the origin, and who is told of its end.
     async fn judge(&self, request: &Request) -> Judged {
         let rules = self.rules();
@@ -233,12 +238,20 @@ impl Proxy {
 
     /// Whether a rule may decide about requests for `stream`: without one, everybody may.
     pub fn may_judge(&self, stream: &StreamUrl, action: Action) -> bool {
-        self.shared.gate.rules().may_judge(stream, action)
+        self.shared
+            .gate
+            .read_rules(|rules| rules.may_judge(stream, action))
     }
 
     /// Whether there are rules at all.
     pub fn has_rules(&self) -> bool {
-        !self.shared.gate.rules().is_empty()
+        !self.shared.gate.read_rules(Rules::is_empty)
+    }
+
+    /// Whether every request is let in as it comes: no rule, ban or limit is about anybody, and no drain is over.
+    pub fn lets_everybody_in(&self) -> bool {
+        let is_limited = self.shared.sessions.tally().is_limited();
+        !self.has_rules() && !self.has_bans() && !is_limited && !self.has_drained()
     }
 
     /// Whether a request may go on, and with which query parameters kept from the origin.
