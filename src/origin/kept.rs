@@ -1,16 +1,17 @@
 //! Asking an origin over a kept connection, or a fresh one.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::Response;
 use sluicegate_core::http::head::RequestHead;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::origin::attempt::{Attempt, DialError};
 use crate::origin::dial::Dialer;
-use crate::origin::line::{Line, LineBody};
+use crate::origin::line::{Line, LineBody, LineError};
 use crate::origin::silence::SilenceCheck;
 use crate::value::{ClientAddr, LocalAddr};
 
@@ -18,7 +19,7 @@ use crate::value::{ClientAddr, LocalAddr};
 #[derive(Debug)]
 pub(crate) struct Repeatable {
     /// As it goes to the origin.
-    pub(crate) head: RequestHead,
+    pub(crate) head: Arc<RequestHead>,
     /// Who asked first.
     pub(crate) client: ClientAddr,
     /// Where that client connected to.
@@ -40,24 +41,27 @@ impl Repeatable {
         target: &str,
         time_limit: Duration,
     ) -> Result<Response<LineBody>, DialError> {
-        let lives = AtomicBool::new(false);
-        let answered = async {
-            let mut exchange = pin!(self.exchange(dialer, attempt, target));
-            match silence.wait(attempt, &mut exchange).await? {
-                Some(answered) => answered,
-                None => {
-                    lives.store(true, Ordering::Relaxed);
-                    exchange.await
-                }
-            }
-        };
-        timeout(time_limit, answered).await.unwrap_or_else(|_| {
-            let words = format!("{}: no answer in time", attempt.target);
-            Err(match lives.load(Ordering::Relaxed) {
-                true => DialError::Slow(words),
-                false => DialError::Silent(words),
-            })
-        })
+        let exchange = self.exchange(dialer, attempt, |line| line.ask(&self.head, target));
+        checked(in_time(silence, attempt, time_limit, exchange).await?)
+    }
+
+    /// The same where the answer may well be `known`, byte for byte; `None` if it is. See [`Line::ask_again`].
+    ///
+    /// # Errors
+    /// Those of [`Repeatable::send`].
+    pub(crate) async fn send_again(
+        &self,
+        dialer: &Dialer,
+        silence: &SilenceCheck,
+        attempt: &Attempt,
+        target: &str,
+        known: &[u8],
+        time_limit: Duration,
+    ) -> Result<Option<Response<LineBody>>, DialError> {
+        let ask = |line: Line| line.ask_again(&self.head, target, known);
+        let exchange = self.exchange(dialer, attempt, ask);
+        let answer = in_time(silence, attempt, time_limit, exchange).await?;
+        answer.map(checked).transpose()
     }
 
     /// Makes sure that there is a connection to send the request on.
@@ -73,22 +77,25 @@ impl Repeatable {
         Ok(())
     }
 
-    async fn exchange(
+    /// Asks on a kept connection, or a fresh one.
+    async fn exchange<T, F>(
         &self,
         dialer: &Dialer,
         attempt: &Attempt,
-        target: &str,
-    ) -> Result<Response<LineBody>, DialError> {
+        ask: impl Fn(Line) -> F,
+    ) -> Result<T, DialError>
+    where
+        F: Future<Output = Result<T, LineError>>,
+    {
         if let Some(line) = Line::idle(&attempt.target)
-            && let Ok(response) = line.ask(&self.head, target).await
+            && let Ok(answer) = ask(line).await
         {
-            return checked(response);
+            return Ok(answer);
         }
-        let line = self.fresh(dialer, attempt).await?;
-        match line.ask(&self.head, target).await {
-            Ok(response) => checked(response),
-            Err(error) => Err(DialError::HungUp(error.to_string())),
-        }
+        // Boxed: most requests find a kept connection, and need no room for what making one takes.
+        let line = Box::pin(self.fresh(dialer, attempt)).await?;
+        let answer = ask(line).await;
+        answer.map_err(|error| DialError::HungUp(error.to_string()))
     }
 
     /// A new connection. One that begins with the client's address is that client's alone.
@@ -97,6 +104,44 @@ impl Repeatable {
         let home = (!dialer.announces(attempt)).then(|| attempt.target.clone());
         Ok(Line::new(wire, home))
     }
+}
+
+/// What comes of an exchange within `time_limit`, and earlier where its origin says nothing to anybody.
+async fn in_time<T>(
+    silence: &SilenceCheck,
+    attempt: &Attempt,
+    time_limit: Duration,
+    exchange: impl Future<Output = Result<T, DialError>>,
+) -> Result<T, DialError> {
+    let deadline = Instant::now() + time_limit;
+    let mut exchange = pin!(exchange);
+    // One clock for most: they are answered in the time that an attempt has.
+    let at_first = time_limit.min(attempt.time_limit);
+    if let Ok(answered) = timeout(at_first, &mut exchange).await {
+        return answered;
+    }
+    let words = || format!("{}: no answer in time", attempt.target);
+    if time_limit <= attempt.time_limit {
+        return Err(DialError::Silent(words()));
+    }
+    let lives = AtomicBool::new(false);
+    let answered = async {
+        match silence.wait_on(attempt, exchange.as_mut()).await? {
+            Some(answered) => answered,
+            None => {
+                lives.store(true, Ordering::Relaxed);
+                exchange.await
+            }
+        }
+    };
+    // Boxed: few wait for this, and need no room for it.
+    let answered = Box::pin(timeout_at(deadline, answered)).await;
+    answered.unwrap_or_else(|_| {
+        Err(match lives.load(Ordering::Relaxed) {
+            true => DialError::Slow(words()),
+            false => DialError::Silent(words()),
+        })
+    })
 }
 
 /// Nobody asked for another protocol here.

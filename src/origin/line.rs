@@ -105,6 +105,37 @@ impl Line {
         head: &RequestHead,
         target: &str,
     ) -> Result<Response<LineBody>, LineError> {
+        self.say(head, target).await?;
+        self.answer(&head.method).await
+    }
+
+    /// The same where the answer may well be `known`, byte for byte: a whole answer after which the connection was kept.
+    /// `None` if it is, and the connection is kept.
+    ///
+    /// # Errors
+    /// Those of [`Line::ask`].
+    pub(crate) async fn ask_again(
+        mut self,
+        head: &RequestHead,
+        target: &str,
+        known: &[u8],
+    ) -> Result<Option<Response<LineBody>>, LineError> {
+        self.say(head, target).await?;
+        // Room for one byte more shows whether more came.
+        self.came.reserve(known.len() + 1);
+        if self.wire.read_buf(&mut self.came).await? == 0 {
+            return Err(LineError::Closed);
+        }
+        if self.came == *known {
+            self.came.clear();
+            self.keep();
+            return Ok(None);
+        }
+        // Another answer, or the first part of one.
+        self.answer(&head.method).await.map(Some)
+    }
+
+    async fn say(&mut self, head: &RequestHead, target: &str) -> io::Result<()> {
         // Without a `Host` it is one of HTTP/1.0 (RFC 9112 §3.2).
         let version = match head.host() {
             Some(_) => Version::Http11,
@@ -113,37 +144,35 @@ impl Line {
         let mut request = Vec::with_capacity(USUAL_REQUEST);
         head.write_as(target, version, &mut request);
         self.wire.write_all(&request).await?;
-        self.wire.flush().await?;
-        let answer = self.head().await?;
-        let framing = answer.framing(&head.method)?;
-        let persists = answer.persists(framing);
-        let mut response = Response::new(());
-        *response.status_mut() =
-            StatusCode::from_u16(answer.status).map_err(|_| HeadError::StartLine)?;
-        *response.headers_mut() = fields(answer)?;
-        if framing == Framing::Chunked {
-            // The chunks say where the body ends, and nothing else may (RFC 9112 §6.3).
-            response.headers_mut().remove(CONTENT_LENGTH);
-        }
+        self.wire.flush().await
+    }
+
+    /// The answer to a request with `method`.
+    async fn answer(mut self, method: &str) -> Result<Response<LineBody>, LineError> {
+        let (head, written) = self.head().await?;
+        let (response, framing, persists) = read(head, method)?;
+        let has_length = matches!(framing, Framing::Length(_));
         let mut body = LineBody {
             line: Some(self),
+            kept: Bytes::new(),
             reader: BodyReader::new(framing),
             persists,
             broken: None,
+            head: (persists && has_length).then(|| written.freeze()),
         };
         body.settle()?;
         Ok(response.map(|()| body))
     }
 
-    /// The head of the answer. What only says that it is being made (RFC 9110 §15.2) is passed over.
-    async fn head(&mut self) -> Result<ResponseHead, LineError> {
+    /// The head of the answer, and how it is written. What only says that it is being made (RFC 9110 §15.2) is passed over.
+    async fn head(&mut self) -> Result<(ResponseHead, BytesMut), LineError> {
         let mut informed = 0;
         loop {
             if let Some((head, length)) = ResponseHead::parse(&self.came)? {
-                self.came.advance(length);
+                let written = self.came.split_to(length);
                 let informs = matches!(head.status, 100 | 102..200);
                 if !informs {
-                    return Ok(head);
+                    return Ok((head, written));
                 }
                 informed += 1;
                 if informed == MAX_INFORMED {
@@ -169,6 +198,39 @@ impl Line {
     }
 }
 
+/// What the head of an answer to a request with `method` says, in hyper's form: how the body after it is framed, and
+/// whether another request may follow.
+fn read(head: ResponseHead, method: &str) -> Result<(Response<()>, Framing, bool), LineError> {
+    let framing = head.framing(method)?;
+    let persists = head.persists(framing);
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::from_u16(head.status).map_err(|_| HeadError::StartLine)?;
+    *response.headers_mut() = fields(head)?;
+    if framing == Framing::Chunked {
+        // The chunks say where the body ends, and nothing else may (RFC 9112 §6.3).
+        response.headers_mut().remove(CONTENT_LENGTH);
+    }
+    Ok((response, framing, persists))
+}
+
+/// The answer to a GET that came before as `whole`, its head and its body, as if it came now.
+///
+/// # Errors
+/// When it is none.
+pub(crate) fn read_again(whole: &Bytes) -> Result<Response<LineBody>, LineError> {
+    let (head, length) = ResponseHead::parse(whole)?.ok_or(LineError::Closed)?;
+    let (response, ..) = read(head, "GET")?;
+    let body = LineBody {
+        line: None,
+        kept: whole.slice(length..),
+        reader: BodyReader::new(Framing::Length(0)),
+        persists: false,
+        broken: None,
+        head: None,
+    };
+    Ok(response.map(|()| body))
+}
+
 /// The fields of a head, in hyper's form.
 fn fields(head: ResponseHead) -> Result<HeaderMap, LineError> {
     let mut fields = HeaderMap::with_capacity(head.headers.iter().count());
@@ -186,13 +248,22 @@ fn fields(head: ResponseHead) -> Result<HeaderMap, LineError> {
 pub(crate) struct LineBody {
     /// `None` once the body is over, or broken.
     line: Option<Line>,
+    /// A body without a connection: what is left of it.
+    kept: Bytes,
     reader: BodyReader,
     persists: bool,
     /// What is wrong with what follows the last data.
     broken: Option<BodyError>,
+    head: Option<Bytes>,
 }
 
 impl LineBody {
+    /// The head as it was written, if it says how long the body is and the connection is kept after it: the body follows
+    /// it as it is then.
+    pub(crate) const fn head(&self) -> Option<&Bytes> {
+        self.head.as_ref()
+    }
+
     /// Takes what frames the body from what came, and lets the connection go if that was the end.
     fn settle(&mut self) -> Result<(), BodyError> {
         while let Some(line) = &mut self.line
@@ -217,6 +288,9 @@ impl LineBody {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, LineError>> {
         if let Some(broken) = self.broken.take() {
             return Poll::Ready(Err(broken.into()));
+        }
+        if !self.kept.is_empty() {
+            return Poll::Ready(Ok(Some(std::mem::take(&mut self.kept))));
         }
         loop {
             let Some(line) = &mut self.line else {
@@ -276,13 +350,15 @@ impl Body for LineBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.line.is_none() && self.broken.is_none()
+        self.line.is_none() && self.broken.is_none() && self.kept.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.reader
-            .left()
-            .map_or_else(SizeHint::default, SizeHint::with_exact)
+        let left = match self.kept.len() {
+            0 => self.reader.left(),
+            kept => Some(kept as u64),
+        };
+        left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 

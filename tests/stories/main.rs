@@ -36,6 +36,7 @@ mod held_playlists;
 mod held_viewers;
 mod house;
 mod http2;
+mod http_again;
 mod http_direct;
 mod http_ends;
 mod http_origin;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Body as HttpBody;
-use hyper::header::{CONTENT_LENGTH, DATE, HeaderValue};
+use hyper::header::{CONTENT_LENGTH, HeaderValue};
 use hyper::{HeaderMap, Response, StatusCode};
 use sluicegate_core::http::head::{Body as RequestBody, HeadError, RequestHead, Version};
 use sluicegate_core::http::route::{Piece, Route};
@@ -20,10 +20,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
 
 use super::super::turned_away;
+use super::pieces::PieceAsk;
+use super::ready::{self, Answer, Ready, USUAL_HEAD};
 use super::{Http, refusal, route};
 use crate::net::entrance::Ends;
 use crate::net::http::{Body, BoxError};
-use crate::net::http_date;
 use crate::net::wire::Wire;
 use crate::proxy::Proxy;
 
@@ -45,37 +46,46 @@ pub(super) async fn serve(
     proxy: &Proxy,
 ) -> Then {
     let identity: Option<Arc<str>> = client.identity();
-    let mut stopped = pin!(http.stop.cancelled());
+    // A token of its own: each request looks at it, and all connections would take turns at one.
+    let stop = http.stop.child_token();
+    let mut stopped = pin!(stop.cancelled());
     let mut late = pin!(sleep_until(Instant::now() + http.settings.head_timeout));
+    let mut last: Option<Asked> = None;
     loop {
-        let (head, length) = match RequestHead::parse(bytes) {
-            Ok(Some(parsed)) => parsed,
-            Ok(None) => {
-                bytes.reserve(USUAL_REQUEST);
-                let reading = client.read_buf(bytes);
-                let read = tokio::select! {
-                    biased;
-                    read = reading => read,
-                    () = &mut stopped => return Then::Ends,
-                    () = &mut late => return Then::Ends,
+        let asked = match last.take_if(|last| last.comes_again(http, bytes)) {
+            Some(asked) => asked,
+            None => {
+                let (head, length) = match RequestHead::parse(bytes) {
+                    Ok(Some(parsed)) => parsed,
+                    Ok(None) => {
+                        bytes.reserve(USUAL_REQUEST);
+                        let reading = client.read_buf(bytes);
+                        let read = tokio::select! {
+                            biased;
+                            read = reading => read,
+                            () = &mut stopped => return Then::Ends,
+                            () = &mut late => return Then::Ends,
+                        };
+                        match read {
+                            Ok(count) if count > 0 => continue,
+                            _ => return Then::Ends,
+                        }
+                    }
+                    Err(error) => {
+                        refuse(client, error, ends).await;
+                        return Then::Ends;
+                    }
                 };
-                match read {
-                    Ok(count) if count > 0 => continue,
-                    _ => return Then::Ends,
+                let written = bytes.get(..length).unwrap_or_default();
+                match Asked::of(http, written, head, ends, proxy) {
+                    Some(asked) => asked,
+                    None => return Then::Goes,
                 }
             }
-            Err(error) => {
-                refuse(client, error, ends).await;
-                return Then::Ends;
-            }
         };
-        let Some(kind) = piece_of(http, &head, ends, proxy) else {
-            return Then::Goes;
-        };
-        bytes.drain(..length);
-        let closes = head.headers.has_token("connection", "close");
+        bytes.drain(..asked.written.len());
         let answered = {
-            let mut answering = pin!(http.piece(&head, kind, ends, identity.as_deref(), proxy));
+            let mut answering = pin!(http.piece(&asked.ask, ends, identity.as_deref(), proxy));
             tokio::select! {
                 biased;
                 answer = &mut answering => answer,
@@ -83,8 +93,12 @@ pub(super) async fn serve(
                 () = client.closed() => return Then::Ends,
             }
         };
-        let closes = closes || http.stop.is_cancelled();
-        if let Err(error) = send(client, answered, closes).await {
+        let closes = asked.closes || stop.is_cancelled();
+        let sent = match answered {
+            Answer::Ready(ready) => send_ready(client, &ready, closes).await,
+            Answer::Made(response) => send(client, response, closes).await,
+        };
+        if let Err(error) = sent {
             debug!(client = %ends.client, %error, "an answer was not sent whole");
             return Then::Ends;
         }
@@ -94,25 +108,62 @@ pub(super) async fn serve(
         }
         late.as_mut()
             .reset(Instant::now() + http.settings.head_timeout);
+        // A player asks for its playlist again and again, and once for each segment.
+        if asked.ask.kind != Piece::Segment {
+            last = Some(asked);
+        }
     }
 }
 
-/// The piece that a request is for, if it has the one form that is answered here.
-fn piece_of(http: &Http, head: &RequestHead, ends: Ends, proxy: &Proxy) -> Option<Piece> {
-    let is_plain = head.method == "GET"
-        && head.version == Version::Http11
-        && head.body() == RequestBody::None
-        && !head.headers.contains("upgrade")
-        && !head.headers.contains("expect");
+/// A request that is answered here.
+struct Asked {
+    /// Its head, as it came.
+    written: Vec<u8>,
+    ask: PieceAsk,
+    /// Whether its client asks for nothing after it.
+    closes: bool,
+}
+
+impl Asked {
+    /// The request whose `head` came as `written`, if it has the one form that is answered here.
+    fn of(
+        http: &Http,
+        written: &[u8],
+        head: RequestHead,
+        ends: Ends,
+        proxy: &Proxy,
+    ) -> Option<Self> {
+        let is_plain = head.method == "GET"
+            && head.version == Version::Http11
+            && head.body() == RequestBody::None
+            && !head.headers.contains("upgrade")
+            && !head.headers.contains("expect");
+        if !is_plain || is_a_challenge(http, &head) {
+            return None;
+        }
+        let Route::Piece(kind) = route(&head.target, head.host(), ends, proxy) else {
+            return None;
+        };
+        Some(Self {
+            written: written.to_vec(),
+            closes: head.headers.has_token("connection", "close"),
+            ask: PieceAsk::new(head, kind),
+        })
+    }
+
+    /// Whether `bytes` begin with the same request, and it means the same: what a playlist's path is for does not change.
+    fn comes_again(&self, http: &Http, bytes: &[u8]) -> bool {
+        bytes.starts_with(&self.written)
+            && self.ask.holds()
+            && !is_a_challenge(http, &self.ask.head)
+    }
+}
+
+/// Whether an ACME server asks for what we have to show it.
+fn is_a_challenge(http: &Http, head: &RequestHead) -> bool {
     let path = head.target.split('?').next().unwrap_or_default();
     let pending = http.challenges.as_ref();
-    if !is_plain || pending.is_some_and(|pending| pending.answer(path).is_some()) {
-        return None;
-    }
-    match route(&head.target, head.host(), ends, proxy) {
-        Route::Piece(kind) => Some(kind),
-        _ => None,
-    }
+    pending.is_some_and(|pending| pending.answer(path).is_some())
 }
 
 async fn refuse(client: &mut Wire, error: HeadError, ends: Ends) {
@@ -129,6 +180,14 @@ enum Sent {
     Length(u64),
     /// There is none (RFC 9112 §6.3).
     Nothing,
+}
+
+/// Sends an answer that is whole.
+async fn send_ready(client: &mut Wire, ready: &Ready, closes: bool) -> Result<(), BoxError> {
+    let mut rest = Vec::with_capacity(USUAL_REST);
+    ready.write_rest(closes, &mut rest);
+    let written = write_all(client, &[ready.start(), &rest, ready.body()]).await;
+    written.map_err(Into::into)
 }
 
 /// Sends an answer: its head together with as much of its body as there is by then.
@@ -237,39 +296,20 @@ fn write_head(
     closes: bool,
     out: &mut Vec<u8>,
 ) {
-    out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(status.as_str().as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(status.canonical_reason().unwrap_or("-").as_bytes());
-    out.extend_from_slice(b"\r\n");
-    let mut field = |name: &[u8], value: &[u8]| {
-        for part in [name, b": ", value, b"\r\n"] {
-            out.extend_from_slice(part);
-        }
-    };
-    for (name, value) in headers {
-        if name != CONTENT_LENGTH {
-            field(name.as_str().as_bytes(), value.as_bytes());
-        }
-    }
     // Once, however often the origin said it.
+    ready::write_start(status, headers, &[CONTENT_LENGTH], out);
     match (sent, headers.get(CONTENT_LENGTH)) {
-        (Sent::Chunked, _) => field(b"transfer-encoding", b"chunked"),
+        (Sent::Chunked, _) => ready::write_field("transfer-encoding", b"chunked", out),
         (Sent::Length(length), _) => {
-            field(b"content-length", HeaderValue::from(length).as_bytes());
+            let length = HeaderValue::from(length);
+            ready::write_field(CONTENT_LENGTH.as_str(), length.as_bytes(), out);
         }
         (Sent::Nothing, Some(length)) if status == StatusCode::NOT_MODIFIED => {
-            field(b"content-length", length.as_bytes());
+            ready::write_field(CONTENT_LENGTH.as_str(), length.as_bytes(), out);
         }
         (Sent::Nothing, _) => {}
     }
-    if closes {
-        field(b"connection", b"close");
-    }
-    if !headers.contains_key(DATE) {
-        http_date::with(|date| field(b"date", date.as_bytes()));
-    }
-    out.extend_from_slice(b"\r\n");
+    ready::write_end(headers, closes, out);
 }
 
 /// Writes all slices, in as few calls as the socket allows. A client that takes nothing for a long time is let go.
@@ -277,6 +317,14 @@ async fn write_all<const N: usize>(client: &mut Wire, slices: &[&[u8]; N]) -> io
     let mut slices = slices.map(IoSlice::new);
     let mut rest = &mut slices[..];
     IoSlice::advance_slices(&mut rest, 0);
+    if !rest.is_empty() {
+        // Most answers are taken at once, and need no clock.
+        match client.try_write_vectored(rest) {
+            Ok(count) => IoSlice::advance_slices(&mut rest, count),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
     while !rest.is_empty() {
         let written = timeout(TAKES_NOTHING, client.write_vectored(rest)).await;
         match written.map_err(|_| io::ErrorKind::TimedOut)?? {
@@ -289,7 +337,7 @@ async fn write_all<const N: usize>(client: &mut Wire, slices: &[&[u8]; N]) -> io
 
 /// Room for a request: browsers and players send less, and a longer one grows.
 const USUAL_REQUEST: usize = 2048;
-/// Bytes of most heads; a longer one grows.
-const USUAL_HEAD: usize = 512;
+/// Bytes of what most heads say to one client only.
+const USUAL_REST: usize = 128;
 /// A client that takes no byte of an answer this long is gone, or stopped: it holds the answer in memory meanwhile.
 const TAKES_NOTHING: Duration = Duration::from_secs(60);

@@ -10,6 +10,7 @@ mod granted;
 mod live;
 mod pieces;
 mod preflight;
+mod ready;
 mod refusal;
 mod rewrite;
 mod share;
@@ -18,10 +19,7 @@ mod viewer;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
-use hyper::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST,
-    HeaderValue,
-};
+use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use sluicegate_core::dialect::Dialect;
 use sluicegate_core::http::base::BasePath;
@@ -36,7 +34,9 @@ use tracing::debug;
 
 use self::again::Current;
 use self::direct::Then;
+use self::pieces::PieceAsk;
 pub use self::pieces::Pieces;
+use self::ready::Answer;
 use super::turned_away;
 use crate::api::Alive;
 use crate::config;
@@ -212,7 +212,11 @@ impl Http {
             Route::Piece(kind) => {
                 let identity = Identity::of(request.extensions());
                 match pieces::head_of(&request) {
-                    Ok(head) => self.piece(&head, kind, ends, identity, proxy).await,
+                    Ok(head) => {
+                        let ask = PieceAsk::new(head, kind);
+                        let answer = self.piece(&ask, ends, identity, proxy).await;
+                        answer.into_response()
+                    }
                     Err(refused) => open_to_all(unreadable(kind, refused, ends, proxy)),
                 }
             }
@@ -225,7 +229,9 @@ impl Http {
                 let identity = Identity::of(request.extensions());
                 open_to_all(match pieces::head_of(&request) {
                     Ok(head) => {
-                        pieces::answer(self, &head, Piece::Segment, ends, identity, proxy).await
+                        let ask = PieceAsk::new(head, Piece::Segment);
+                        let answer = pieces::answer(self, &ask, ends, identity, proxy).await;
+                        answer.into_response()
                     }
                     Err(refused) => unreadable(Piece::Segment, refused, ends, proxy),
                 })
@@ -237,24 +243,31 @@ impl Http {
     /// Answers a request for a piece of a stream.
     async fn piece(
         &self,
-        head: &RequestHead,
-        kind: Piece,
+        ask: &PieceAsk,
         ends: Ends,
         identity: Option<&str>,
         proxy: &Proxy,
-    ) -> Response<Body> {
-        let response = pieces::answer(self, head, kind, ends, identity, proxy).await;
-        let file = self.file_instead(head, response.status()).await;
-        open_to_all(file.unwrap_or(response))
+    ) -> Answer {
+        let answer = pieces::answer(self, ask, ends, identity, proxy).await;
+        match answer {
+            Answer::Ready(ready) => Answer::Ready(ready),
+            Answer::Made(response) => {
+                let missing = matches!(
+                    response.status(),
+                    StatusCode::NOT_FOUND | StatusCode::SERVICE_UNAVAILABLE
+                );
+                let file = match missing {
+                    true => Box::pin(self.file_instead(&ask.head)).await,
+                    false => None,
+                };
+                open_to_all(file.unwrap_or(response)).into()
+            }
+        }
     }
 
     /// The file of a path that no origin has.
-    async fn file_instead(&self, head: &RequestHead, status: StatusCode) -> Option<Response<Body>> {
-        let missing = matches!(
-            status,
-            StatusCode::NOT_FOUND | StatusCode::SERVICE_UNAVAILABLE
-        );
-        let root = self.settings.static_files.as_ref().filter(|_| missing)?;
+    async fn file_instead(&self, head: &RequestHead) -> Option<Response<Body>> {
+        let root = self.settings.static_files.as_ref()?;
         let request = head::to_request(head).body(()).ok()?;
         let found = files::answer(root, &request).await;
         (found.status() != StatusCode::NOT_FOUND).then_some(found)
@@ -359,7 +372,7 @@ fn unreadable(
     proxy: &Proxy,
 ) -> Response<Body> {
     turned_away::log("http", ends.client, status.as_u16(), &rule);
-    pieces::refused(kind, (status, rule), proxy)
+    pieces::refused(kind, (status, rule), proxy).into_response()
 }
 
 /// Whether a request that no ending tells apart is for a file of a stream.
@@ -382,10 +395,7 @@ fn dialect_of(host: Option<&str>, ends: Ends, proxy: &Proxy) -> Dialect {
 
 /// Any page may read an answer, where the origin does not say otherwise.
 fn open_to_all(mut response: Response<Body>) -> Response<Body> {
-    response
-        .headers_mut()
-        .entry(ACCESS_CONTROL_ALLOW_ORIGIN)
-        .or_insert(HeaderValue::from_static("*"));
+    ready::open_to_all(response.headers_mut());
     response
 }
 

@@ -1,6 +1,7 @@
 //! OPTIONS of a browser that asks before it pulls (Fetch standard §3.2.2): the origin of the stream answers, where it has
 //! an answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -72,7 +73,7 @@ async fn asked(
     let ask = Repeatable {
         client: live::client_of(http, &head, ends.client),
         local: ends.local,
-        head: outgoing,
+        head: Arc::new(outgoing),
     };
     let target = ask.head.target.clone();
     let sent = ask.send(&http.dialer, &http.silence, &attempt, &target, WITHIN);

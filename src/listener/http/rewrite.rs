@@ -187,7 +187,7 @@ pub(super) struct Part {
 }
 
 /// Makes a head speak of `body`, which is not the origin's.
-fn speak_of(head: &mut Head, body: &Bytes) {
+pub(super) fn speak_of(head: &mut Head, body: &Bytes) {
     for name in ABOUT_BYTES {
         head.headers.remove(name);
     }

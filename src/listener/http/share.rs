@@ -18,6 +18,7 @@ use hyper::{HeaderMap, Response, StatusCode};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::ready::{Answer, FinalHead};
 use super::viewer::Leads;
 use crate::bell;
 use crate::net::http::{Body, BoxError, full};
@@ -68,7 +69,7 @@ pub(super) enum Outcome {
     /// The answer is for the one who asked: everybody else asks for himself.
     Alone,
     /// An answer for all.
-    Shared(Arc<Head>),
+    Shared(FinalHead),
 }
 
 /// The head of an answer.
@@ -113,6 +114,14 @@ impl Shares {
     /// Whether answers are kept.
     pub(super) const fn keeps(&self) -> bool {
         self.room > 0
+    }
+
+    /// What is kept under `key`.
+    pub(super) fn kept(&self, key: &str) -> Option<Arc<Flight>> {
+        let table = lock(&self.table);
+        let flight = table.flights.get(key)?;
+        let until = lock(&flight.state).until?;
+        (Instant::now() < until).then(|| Arc::clone(flight))
     }
 
     /// What stands under `key`. If nothing does, a new flight: where an answer for all is not `likely`, only one that
@@ -194,24 +203,53 @@ impl Flight {
         }
     }
 
+    /// The head of an answer that is for all, if it is known.
+    pub(super) fn head(&self) -> Option<FinalHead> {
+        match &lock(&self.state).outcome {
+            Some(Outcome::Shared(head)) => Some(head.clone()),
+            _ => None,
+        }
+    }
+
     /// What came of it, as soon as that is known.
     pub(super) async fn outcome(&self) -> Outcome {
+        if let Some(known) = lock(&self.state).outcome.clone() {
+            return known;
+        }
         bell::once(&self.changed, || lock(&self.state).outcome.clone()).await
     }
 
     /// The answer for one of those who wait for it.
-    pub(super) fn response(self: &Arc<Self>, head: &Head) -> Response<Body> {
-        let mut response = Response::new(self.body());
-        *response.status_mut() = head.status;
-        *response.headers_mut() = head.headers.clone();
+    pub(super) fn answer(self: &Arc<Self>, head: &FinalHead) -> Answer {
         // The time it spent with us comes on top of what it had spent elsewhere (RFC 9111 §4.2.3).
-        let said = head.headers.get(AGE).and_then(|age| age.to_str().ok());
+        let Head {
+            status, headers, ..
+        } = head.head();
+        let said = headers.get(AGE).and_then(|age| age.to_str().ok());
         let before: u64 = said.and_then(|age| age.parse().ok()).unwrap_or(0);
         let age = before.saturating_add(self.began.elapsed().as_secs());
+        if head.has_body()
+            && let Some(body) = self.in_one_piece()
+        {
+            return Answer::Ready(head.ready(body, age));
+        }
+        let mut response = Response::new(self.body());
+        *response.status_mut() = *status;
+        *response.headers_mut() = headers.clone();
         if age > 0 {
             response.headers_mut().insert(AGE, HeaderValue::from(age));
         }
-        response
+        Answer::Made(response)
+    }
+
+    /// The body, if it is whole and not in several pieces.
+    fn in_one_piece(&self) -> Option<Bytes> {
+        let state = lock(&self.state);
+        match (state.ended, state.chunks.as_slice()) {
+            (Some(FlightEnd::Whole), []) => Some(Bytes::new()),
+            (Some(FlightEnd::Whole), [only]) => Some(only.clone()),
+            _ => None,
+        }
     }
 
     /// The whole body, once it is there; `None` if it broke off.
@@ -230,11 +268,8 @@ impl Flight {
     }
 
     fn body(self: &Arc<Self>) -> Body {
-        {
-            let state = lock(&self.state);
-            if let (Some(FlightEnd::Whole), [] | [_]) = (state.ended, state.chunks.as_slice()) {
-                return full(state.chunks.first().cloned().unwrap_or_default());
-            }
+        if let Some(body) = self.in_one_piece() {
+            return full(body);
         }
         let chunks = unfold((Arc::clone(self), 0), |(flight, at)| async move {
             let chunk = flight.chunk(at).await?.map(Frame::data);
@@ -400,7 +435,7 @@ mod tests {
             headers: HeaderMap::new(),
             leads: None,
         };
-        lead.settle(Outcome::Shared(Arc::new(head)));
+        lead.settle(Outcome::Shared(FinalHead::new(head)));
         lead.push(Bytes::from_static(b"segment"));
         lead
     }

@@ -1,6 +1,7 @@
 //! Asking an origin for a piece.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::{Response, StatusCode};
@@ -10,16 +11,42 @@ use sluicegate_core::http::route::Piece;
 use sluicegate_core::http::splice::ask;
 use tracing::debug;
 
+use super::known::KnownAnswer;
 use super::{PieceRequest, TimeLimit, status_of};
 use crate::listener::http::again;
 use crate::origin::line::LineBody;
 use crate::proxy::{Attempt, DialError};
 
+/// What an origin answered.
+#[expect(clippy::large_enum_variant, reason = "it is moved on at once")]
+pub(super) enum Fetched {
+    /// What it answered last, byte for byte, with head and body.
+    Known(Arc<KnownAnswer>),
+    /// Anything else.
+    New(Response<LineBody>),
+}
+
+impl Fetched {
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            // No other is known.
+            Self::Known(_) => StatusCode::OK,
+            Self::New(response) => response.status(),
+        }
+    }
+
+    /// The place in the fleet that the origin sends this request to.
+    fn moved(&self, request: &PieceRequest, attempt: &Attempt) -> Option<String> {
+        match self {
+            Self::Known(_) => None,
+            Self::New(response) => again::moved(&request.proxy, attempt, response),
+        }
+    }
+}
+
 impl PieceRequest {
     /// An origin's answer: by the link, else by placement. The origin of a link that is gone is no reason to fail.
-    pub(super) async fn fetch(
-        &self,
-    ) -> Result<(Attempt, Response<LineBody>), (StatusCode, String)> {
+    pub(super) async fn fetch(&self) -> Result<(Attempt, Fetched), (StatusCode, String)> {
         let time_limit = match self.time_limit {
             TimeLimit::Answer => self.pieces.settings.answer_timeout,
             TimeLimit::Reload => self.pieces.settings.reload_timeout,
@@ -27,9 +54,9 @@ impl PieceRequest {
         let registry = self.proxy.registry();
         if let Some(attempt) = &self.linked {
             match self.send_to(attempt, time_limit).await {
-                Ok(response) => {
+                Ok(fetched) => {
                     registry.answered(&attempt.origin);
-                    return Ok((attempt.clone(), response));
+                    return Ok((attempt.clone(), fetched));
                 }
                 Err(error) => {
                     debug!(origin = %attempt.origin, ?error, "the origin of a link did not answer");
@@ -52,15 +79,14 @@ impl PieceRequest {
         let found = match self.time_limit {
             TimeLimit::Answer => {
                 let send = |attempt: Attempt| async move {
-                    let response = self.send_to(&attempt, time_limit).await?;
-                    if let Some(place) = again::moved(&self.proxy, &attempt, &response) {
+                    let fetched = self.send_to(&attempt, time_limit).await?;
+                    if let Some(place) = fetched.moved(self, &attempt) {
                         return Err(DialError::Moved(place));
                     }
-                    Ok((attempt, response))
+                    Ok((attempt, fetched))
                 };
-                let shows = |(_, response): &(Attempt, Response<LineBody>)| {
-                    response.status() != StatusCode::NOT_FOUND
-                };
+                let shows =
+                    |(_, fetched): &(Attempt, Fetched)| fetched.status() != StatusCode::NOT_FOUND;
                 self.place.dial(send, shows).await
             }
             TimeLimit::Reload => {
@@ -70,7 +96,7 @@ impl PieceRequest {
                 };
                 match self.place.dial(reach, |_| true).await {
                     Ok(attempt) => match self.send_waiting(&attempt, time_limit).await {
-                        Ok(response) => Ok((attempt, response)),
+                        Ok(fetched) => Ok((attempt, fetched)),
                         Err(_) => return Err(self.no_answer()),
                     },
                     Err(refusal) => Err(refusal),
@@ -78,12 +104,12 @@ impl PieceRequest {
             }
         };
         match found {
-            Ok((attempt, response)) => {
+            Ok((attempt, fetched)) => {
                 registry.answered(&attempt.origin);
-                if response.status() == StatusCode::NOT_FOUND && self.went_with_its_origin(true) {
+                if fetched.status() == StatusCode::NOT_FOUND && self.went_with_its_origin(true) {
                     return Err(self.lost());
                 }
-                Ok((attempt, response))
+                Ok((attempt, fetched))
             }
             Err(_) if self.went_with_its_origin(true) => Err(self.lost()),
             Err(refusal) => Err((status_of(refusal.http_status()), refusal.to_string())),
@@ -110,27 +136,32 @@ impl PieceRequest {
         &self,
         attempt: &Attempt,
         time_limit: Duration,
-    ) -> Result<Response<LineBody>, DialError> {
-        let response = self.send_to(attempt, time_limit).await?;
-        if response.status() != StatusCode::BAD_REQUEST || self.name.is_none() {
-            return Ok(response);
+    ) -> Result<Fetched, DialError> {
+        let fetched = self.send_to(attempt, time_limit).await?;
+        if fetched.status() != StatusCode::BAD_REQUEST || self.name.is_none() {
+            return Ok(fetched);
         }
         let target = ask::waiting_for(&self.ask.head.target, None);
         let target = self.named_at(attempt, target.into())?;
-        self.ask
-            .send(&self.dialer, &self.silence, attempt, &target, time_limit)
-            .await
+        let (dialer, silence) = (&self.dialer, &self.silence);
+        let sent = self.ask.send(dialer, silence, attempt, &target, time_limit);
+        sent.await.map(Fetched::New)
     }
 
-    async fn send_to(
-        &self,
-        attempt: &Attempt,
-        time_limit: Duration,
-    ) -> Result<Response<LineBody>, DialError> {
+    async fn send_to(&self, attempt: &Attempt, time_limit: Duration) -> Result<Fetched, DialError> {
         let target = self.target_at(attempt)?;
-        self.ask
-            .send(&self.dialer, &self.silence, attempt, &target, time_limit)
-            .await
+        let (ask, dialer, silence) = (&self.ask, &self.dialer, &self.silence);
+        let known = self.known(attempt, &target);
+        let Some((known, came)) = known
+            .as_ref()
+            .and_then(|known| Some((known, known.came()?)))
+        else {
+            let sent = ask.send(dialer, silence, attempt, &target, time_limit);
+            return sent.await.map(Fetched::New);
+        };
+        let sent = ask.send_again(dialer, silence, attempt, &target, came, time_limit);
+        let answer = sent.await?;
+        Ok(answer.map_or_else(|| Fetched::Known(Arc::clone(known)), Fetched::New))
     }
 
     /// The target as an origin is to get it. Only what a player begins with has a name in every dialect; what that lists
@@ -146,7 +177,7 @@ impl PieceRequest {
         target: Cow<'a, str>,
     ) -> Result<Cow<'a, str>, DialError> {
         let Some(dialect) = self
-            .dialect
+            .dialect()
             .filter(|dialect| !attempt.naming.is_of(*dialect))
         else {
             return Ok(target);

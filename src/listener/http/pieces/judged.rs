@@ -10,7 +10,7 @@ use sluicegate_core::stream::{Action, StreamUrl};
 use super::links::{counts, expiry};
 use crate::listener::http::viewer::{self, Viewer};
 use crate::listener::http::{Http, granted};
-use crate::proxy::{PieceGuard, Proxy, Refusal, Request};
+use crate::proxy::{Grant, PieceGuard, Proxy, Refusal, Request};
 use crate::unix_time;
 
 /// A request that was let in.
@@ -21,6 +21,22 @@ pub(super) struct Judged {
     pub(super) viewer: Option<Arc<Viewer>>,
     /// Whether a viewer of such a stream begins: it has no link yet that lets it in.
     pub(super) first: bool,
+}
+
+/// Lets a request in where nobody is judged.
+pub(super) fn let_in_unjudged(
+    proxy: &Proxy,
+    asked: Request,
+    link: Option<&Link>,
+) -> Result<Judged, (StatusCode, String)> {
+    let named = link.map(|link| link.origin.clone());
+    let placed = proxy.place_admitted(asked, named, Grant::default());
+    let place = placed.map_err(refused)?;
+    Ok(Judged {
+        place,
+        viewer: None,
+        first: false,
+    })
 }
 
 /// Takes a request through the gate. `readings` are all names that its path may stand for; `link` is the one that it shows,

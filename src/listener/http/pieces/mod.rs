@@ -3,6 +3,8 @@
 
 mod fetched;
 mod judged;
+mod kept;
+mod known;
 mod links;
 mod named;
 mod prepared;
@@ -10,37 +12,38 @@ mod rhythms;
 mod sealed;
 mod shared;
 mod spliced;
+mod wanted;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use sluicegate_core::dialect::Dialect;
 use sluicegate_core::fleet::origin::OriginId;
-use sluicegate_core::http::base::BasePath;
 use sluicegate_core::http::cmcd;
-use sluicegate_core::http::head::{Body as RequestBody, Forwarded, RequestHead};
+use sluicegate_core::http::head::{Body as RequestBody, RequestHead};
 use sluicegate_core::http::link::{self, LinkKey};
-use sluicegate_core::http::route::{Piece, Route};
-use sluicegate_core::http::segment::has_dot_segments;
-use sluicegate_core::http::sharing::CMCD;
+use sluicegate_core::http::route::Piece;
 use sluicegate_core::http::splice::is_gap;
 use sluicegate_core::place::rule::{HoldRules, Via};
 use sluicegate_core::stream::{Action, Protocol};
 use tracing::debug;
 
+use self::known::KnownAnswers;
 use self::links::linked;
 use self::named::readings;
 pub(super) use self::named::{is_of_a_stream, stream_of};
 use self::rhythms::Rhythms;
 use self::sealed::SealedLinks;
 use self::spliced::Variants;
-use super::super::turned_away;
+pub(super) use self::wanted::PieceAsk;
+use self::wanted::{Wanted, broken};
 use super::again;
 use super::apart::Apart;
 use super::counted::Counted;
-use super::live::{client_of, credentials_of};
+use super::ready::Answer;
 use super::rewrite;
 use super::share::Shares;
 use super::viewer::Viewer;
@@ -49,7 +52,7 @@ use crate::config;
 use crate::metrics::{DirectionLabels, PieceLabels};
 use crate::net::entrance::Ends;
 use crate::net::head;
-use crate::net::http::{Body, text};
+use crate::net::http::text;
 use crate::origin::dial::Dialer;
 use crate::origin::kept::Repeatable;
 use crate::origin::silence::SilenceCheck;
@@ -70,6 +73,7 @@ pub struct Pieces {
     shares: Arc<Shares>,
     apart: Apart,
     sealed: SealedLinks,
+    known: KnownAnswers,
     rhythms: Rhythms,
     variants: Variants,
     holds: HoldRules,
@@ -86,6 +90,7 @@ impl Pieces {
             settings,
             apart: Apart::default(),
             sealed: SealedLinks::default(),
+            known: KnownAnswers::default(),
             rhythms: Rhythms::default(),
             variants: Variants::default(),
             holds: HoldRules::default(),
@@ -113,25 +118,13 @@ struct PieceRequest {
     proxy: Proxy,
     kind: Piece,
     place: PieceGuard,
+    /// What it says by itself.
+    wanted: Arc<Wanted>,
     ask: Repeatable,
-    /// How clients name us.
-    host: String,
-    /// The folder under which the client reaches us.
-    base: BasePath,
-    /// How the client names us, with the scheme.
-    site: String,
-    /// The folder that the client asked in.
-    at: String,
-    /// The link that its viewer knows the stream's renditions by.
-    shown: Option<Box<str>>,
     /// Where the link says that the piece is.
     linked: Option<Attempt>,
-    /// The origin that listed it, as its link says.
-    listed_by: Option<OriginId>,
     /// The name of the playlist that is asked for, where viewers are held.
-    name: Option<String>,
-    /// How the client names streams; `None` for what we listed, whose target is the origin's own.
-    dialect: Option<Dialect>,
+    name: Option<Arc<str>>,
     time_limit: TimeLimit,
     /// Who asks, where an access rule may be about the stream.
     viewer: Option<Arc<Viewer>>,
@@ -151,32 +144,27 @@ enum TimeLimit {
 /// Answers a request for a piece, or says why not.
 pub(super) async fn answer(
     http: &Http,
-    head: &RequestHead,
-    kind: Piece,
+    ask: &PieceAsk,
     ends: Ends,
     identity: Option<&str>,
     proxy: &Proxy,
-) -> Response<Body> {
-    match sent_away_or_served(http, head, kind, ends, identity, proxy).await {
-        Ok(response) => counted(kind, response, proxy),
-        Err(words) => refused(kind, words, proxy),
+) -> Answer {
+    match sent_away_or_served(http, ask, ends, identity, proxy).await {
+        Ok(answer) => counted(ask.kind, answer, proxy),
+        Err(words) => refused(ask.kind, words, proxy),
     }
 }
 
 /// A refusal of a request for a piece.
-pub(super) fn refused(
-    kind: Piece,
-    (status, words): (StatusCode, String),
-    proxy: &Proxy,
-) -> Response<Body> {
-    counted(kind, text(status, words), proxy)
+pub(super) fn refused(kind: Piece, (status, words): (StatusCode, String), proxy: &Proxy) -> Answer {
+    counted(kind, text(status, words).into(), proxy)
 }
 
 /// Counts an answer, and its bytes as they leave.
-fn counted(kind: Piece, response: Response<Body>, proxy: &Proxy) -> Response<Body> {
+fn counted(kind: Piece, answer: Answer, proxy: &Proxy) -> Answer {
     let labels = PieceLabels {
         kind: kind.as_str(),
-        result: result_of(response.status()),
+        result: result_of(answer.status()),
     };
     let metrics = proxy.metrics();
     metrics.pieces.get_or_create(&labels).inc();
@@ -184,18 +172,28 @@ fn counted(kind: Piece, response: Response<Body>, proxy: &Proxy) -> Response<Bod
         protocol: PROTOCOL,
         direction: "to_client",
     };
-    let relayed = metrics.relayed_bytes.get_or_create(&relayed).clone();
-    response.map(|body| Counted::new(body, relayed).boxed_unsync())
+    let relayed = metrics.relayed_bytes.get_or_create(&relayed);
+    match answer {
+        Answer::Ready(ready) => {
+            relayed.inc_by(ready.body().len() as u64);
+            Answer::Ready(ready)
+        }
+        Answer::Made(response) => {
+            let relayed = relayed.clone();
+            let response = response.map(|body| Counted::new(body, relayed).boxed_unsync());
+            Answer::Made(response)
+        }
+    }
 }
 
 async fn sent_away_or_served(
     http: &Http,
-    head: &RequestHead,
-    kind: Piece,
+    ask: &PieceAsk,
     ends: Ends,
     identity: Option<&str>,
     proxy: &Proxy,
-) -> Result<Response<Body>, (StatusCode, String)> {
+) -> Result<Answer, (StatusCode, String)> {
+    let head = &ask.head;
     if head.body() != RequestBody::None {
         return Err((StatusCode::BAD_REQUEST, "a pull has no body".to_owned()));
     }
@@ -203,10 +201,16 @@ async fn sent_away_or_served(
         let words = "this segment was lost with its origin".to_owned();
         return Err((StatusCode::NOT_FOUND, words));
     }
-    if let Some(location) = elsewhere(head, kind, ends, proxy).await {
-        return again::elsewhere(&location);
+    if ask.kind != Piece::Segment
+        && proxy.redirects()
+        && let Some(location) = Box::pin(elsewhere(head, ends, proxy)).await
+    {
+        return again::elsewhere(&location).map(Into::into);
     }
-    let pull = pull(http, head, kind, ends, identity, proxy).await?;
+    if let Some(answer) = kept::answer(http, ask, proxy) {
+        return answer;
+    }
+    let pull = pull(http, ask, ends, identity, proxy).await?;
     Ok(pull.answer().await)
 }
 
@@ -221,10 +225,7 @@ pub(super) fn head_of(request: &Request<Incoming>) -> Result<RequestHead, (Statu
 
 /// Where a player is sent by rule for a playlist or a manifest. What these list is relative to them, so that the rest
 /// follows; a piece that was listed by us is served by us.
-async fn elsewhere(head: &RequestHead, kind: Piece, ends: Ends, proxy: &Proxy) -> Option<String> {
-    if kind == Piece::Segment || !proxy.redirects() {
-        return None;
-    }
+async fn elsewhere(head: &RequestHead, ends: Ends, proxy: &Proxy) -> Option<String> {
     let (target, _) = link::take(&head.target);
     let target = cmcd::of_target(&target);
     let dialect = dialect_of(head.host(), ends, proxy);
@@ -239,71 +240,53 @@ async fn elsewhere(head: &RequestHead, kind: Piece, ends: Ends, proxy: &Proxy) -
 /// What a request asks for, and its share in the placement.
 async fn pull(
     http: &Http,
-    head: &RequestHead,
-    kind: Piece,
+    ask: &PieceAsk,
     ends: Ends,
     identity: Option<&str>,
     proxy: &Proxy,
-) -> Result<PieceRequest, (StatusCode, String)> {
-    let (target, token) = link::take(&head.target);
-    let target = cmcd::of_target(&target);
-    let client = client_of(http, head, ends.client);
-    let broken = |(status, rule): (StatusCode, String)| {
-        turned_away::log(PROTOCOL, client, status.as_u16(), &rule);
-        (status, rule)
-    };
-    let (link, lets_in) = http.pieces.open(token).map_err(broken)?.unzip();
-    // One that counts was opened; one that is over is ours all the same.
-    let shown = token.filter(|token| link.is_some() || http.pieces.is_ours(token));
-    let dialect = dialect_of(head.host(), ends, proxy);
-    let read_as = link.is_none().then_some(dialect);
-    let stream = match &link {
-        Some(_) if has_dot_segments(&target) => return Err(broken(unnamed())),
-        Some(link) => link.stream.clone(),
-        None => stream_of(proxy, dialect, head.host(), &target).map_err(broken)?,
-    };
-    let forwarded = http.forwarded(ends);
+) -> Result<Box<PieceRequest>, (StatusCode, String)> {
+    let wanted = ask.wanted(http, ends, identity, proxy)?;
+    let (kind, client, target) = (ask.kind, wanted.client, &*wanted.target);
+    let link = wanted.link.as_ref().map(|(link, lets_in)| (link, *lets_in));
     let asked = Asked {
-        stream,
+        stream: wanted.stream(proxy)?,
         action: Action::Play,
         protocol: Protocol::HttpSegments,
         client,
         by_way_of: Asked::way(client, ends.peer),
-        credentials: credentials_of(head, &forwarded, &target, identity),
+        credentials: wanted.credentials.clone(),
     };
-    let readings = match proxy.has_rules() || proxy.has_bans() {
-        true => readings(proxy, dialect, link.as_ref(), head.host(), &target),
-        // Nobody asks by which names a path may go.
-        false => Vec::new(),
+    let listed = link.map(|(link, _)| link);
+    let was_let_in = listed.is_some_and(|link| link.viewing.is_some());
+    let judged = if proxy.lets_everybody_in() && !was_let_in {
+        judged::let_in_unjudged(proxy, asked, listed)?
+    } else {
+        let host = ask.head.host();
+        let readings = readings(proxy, wanted.dialect, listed, host, target);
+        if link.is_some() && readings.is_empty() && proxy.has_rules() {
+            return Err(broken(client, unnamed()));
+        }
+        // Boxed: most proxies judge nobody.
+        Box::pin(judged::let_in(http, proxy, asked, kind, &readings, link)).await?
     };
-    if link.is_some() && readings.is_empty() && proxy.has_rules() {
-        return Err(broken(unnamed()));
-    }
-    let shown_link = link.as_ref().zip(lets_in);
-    let judged = judged::let_in(http, proxy, asked, kind, &readings, shown_link).await?;
     let place = judged.place;
-    let listed_by = link.as_ref().map(|link| link.origin.clone());
-    let linked = link.and_then(|link| linked(http, proxy, &place, &link, kind));
-    let mut outgoing = for_origin(head, &place.for_origin(&target), &forwarded, kind);
-    outgoing.take_out(place.headers_taken_out());
+    let linked = listed.and_then(|link| linked(http, proxy, &place, link, kind));
+    let mut outgoing = Arc::clone(&wanted.outgoing);
+    if let Cow::Owned(target) = place.for_origin(target) {
+        Arc::make_mut(&mut outgoing).target = target;
+    }
+    if !place.headers_taken_out().is_empty() {
+        Arc::make_mut(&mut outgoing).take_out(place.headers_taken_out());
+    }
     if judged.viewer.is_some() && kind != Piece::Segment {
-        rewrite::unconditional(&mut outgoing);
+        rewrite::unconditional(Arc::make_mut(&mut outgoing));
     }
-    if shown.is_some() && Route::of(&target) == Route::Other {
-        // What has no ending of media may name other files.
-        rewrite::uncoded(&mut outgoing);
-    }
-    let mut request = PieceRequest {
+    let mut request = Box::new(PieceRequest {
         pieces: Arc::clone(&http.pieces),
         dialer: Arc::clone(&http.dialer),
         silence: Arc::clone(&http.silence),
         proxy: proxy.clone(),
         kind,
-        host: head.host().unwrap_or_default().to_owned(),
-        base: http.base(ends, head),
-        site: rewrite::site(head, &forwarded),
-        at: folder_of(&target).unwrap_or("/").to_owned(),
-        shown: shown.map(Into::into),
         ask: Repeatable {
             head: outgoing,
             client,
@@ -311,40 +294,36 @@ async fn pull(
         },
         place,
         linked,
-        listed_by,
         name: None,
-        dialect: read_as,
         time_limit: TimeLimit::Answer,
         viewer: judged.viewer,
         first: judged.first,
-    };
-    request.name = request.name_of(&target);
+        wanted: Arc::clone(&wanted),
+    });
+    request.name = request.name_of(target);
     if kind == Piece::Playlist && target.contains("_HLS_msn=") && !request.is_away() {
         request.time_limit = TimeLimit::Reload;
     }
     Ok(request)
 }
 
+impl PieceRequest {
+    /// How the client names streams; `None` for what we listed, whose target is the origin's own.
+    fn dialect(&self) -> Option<Dialect> {
+        let unlisted = self.wanted.link.is_none();
+        unlisted.then_some(self.wanted.dialect)
+    }
+
+    /// The origin that listed the piece, as its link says.
+    fn listed_by(&self) -> Option<&OriginId> {
+        self.wanted.link.as_ref().map(|(link, _)| &link.origin)
+    }
+}
+
 /// What is said to a path of which nobody can tell whose it is, with a link that would open it.
 fn unnamed() -> (StatusCode, String) {
     let words = "the path names no piece of a stream";
     (StatusCode::BAD_REQUEST, words.to_owned())
-}
-
-/// The head for the origin, on a connection that is kept. What is rewritten is asked for whole and plain.
-fn for_origin(head: &RequestHead, target: &str, forwarded: &Forwarded, kind: Piece) -> RequestHead {
-    let mut head = head.for_origin(forwarded);
-    head.target = target.to_owned();
-    head.headers.remove("connection");
-    head.headers.remove("upgrade");
-    head.headers.change(|name, value| {
-        let reports = name.get(..CMCD.len())?.eq_ignore_ascii_case(CMCD);
-        reports.then(|| cmcd::without_links(value).into_owned())
-    });
-    if kind != Piece::Segment {
-        rewrite::plain(&mut head);
-    }
-    head
 }
 
 /// A player that pulls in pieces comes again by itself: what fails now is to be tried later.

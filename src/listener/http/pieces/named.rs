@@ -8,6 +8,55 @@ use sluicegate_core::stream::{Action, StreamError, StreamUrl};
 
 use crate::proxy::Proxy;
 
+/// The streams that a path may name a piece of, as far as the path says.
+#[derive(Debug)]
+pub(super) enum Named {
+    /// No other.
+    One(StreamUrl),
+    /// The first that is placed of these, and of the streams in whose folders the path lies; else the likely one.
+    OneOf {
+        readings: Vec<StreamUrl>,
+        likely: Result<StreamUrl, StreamError>,
+    },
+}
+
+impl Named {
+    /// The streams that `target` may name a piece of.
+    pub(super) fn by(
+        proxy: &Proxy,
+        dialect: Dialect,
+        host: Option<&str>,
+        target: &str,
+    ) -> Result<Self, StreamError> {
+        let (_, query) = target.split_once('?').unwrap_or_default();
+        let named = |stream| proxy.dialects().named(stream, &[query]);
+        if let Some(file) = dialect.file(host, target) {
+            return file.stream.and_then(named).map(Self::One);
+        }
+        let readings = Readings::of(host, target)?;
+        Ok(Self::OneOf {
+            readings: all_named(proxy, readings.all, target),
+            likely: named(readings.likely),
+        })
+    }
+
+    /// The stream, as things stand now.
+    pub(super) fn stream(
+        &self,
+        proxy: &Proxy,
+        host: Option<&str>,
+        target: &str,
+    ) -> Result<StreamUrl, StreamError> {
+        match self {
+            Self::One(stream) => Ok(stream.clone()),
+            Self::OneOf { readings, likely } => {
+                let known = placed_of(proxy, readings, host, target);
+                known.map_or_else(|| likely.clone(), Ok)
+            }
+        }
+    }
+}
+
 /// The stream a path names a piece of: the first that is placed, of those that it may be.
 pub(in crate::listener::http) fn stream_of(
     proxy: &Proxy,
@@ -15,38 +64,38 @@ pub(in crate::listener::http) fn stream_of(
     host: Option<&str>,
     target: &str,
 ) -> Result<StreamUrl, (StatusCode, String)> {
-    let bad = |error: StreamError| (StatusCode::BAD_REQUEST, error.to_string());
+    let named = Named::by(proxy, dialect, host, target);
+    let stream = named.and_then(|named| named.stream(proxy, host, target));
+    stream.map_err(no_stream)
+}
+
+/// What is said to a path that names no stream.
+pub(super) fn no_stream(error: StreamError) -> (StatusCode, String) {
+    (StatusCode::BAD_REQUEST, error.to_string())
+}
+
+/// Streams by their whole names, where parameters of the query belong to these.
+fn all_named(proxy: &Proxy, streams: Vec<StreamUrl>, target: &str) -> Vec<StreamUrl> {
     let (_, query) = target.split_once('?').unwrap_or_default();
-    let named = |stream| proxy.dialects().named(stream, &[query]).map_err(bad);
-    if let Some(file) = dialect.file(host, target) {
-        return file.stream.map_err(bad).and_then(named);
-    }
-    let readings = Readings::of(host, target).map_err(bad)?;
-    let known = placed_of(proxy, readings.all, host, target);
-    known.map_or_else(|| named(readings.likely), Ok)
+    let streams = streams.into_iter();
+    let named = streams.filter_map(|stream| proxy.dialects().named(stream, &[query]).ok());
+    named.collect()
 }
 
 /// The first that is placed of the `readings` of a path, and of the streams in whose folders it lies. Where an access rule
 /// may be about one of these, only the path's own name counts: what is let in by one name may not get another's files.
 fn placed_of(
     proxy: &Proxy,
-    readings: Vec<StreamUrl>,
+    readings: &[StreamUrl],
     host: Option<&str>,
     target: &str,
 ) -> Option<StreamUrl> {
-    let (_, query) = target.split_once('?').unwrap_or_default();
-    let named = |streams: Vec<StreamUrl>| -> Vec<StreamUrl> {
-        let streams = streams.into_iter();
-        let named = streams.filter_map(|stream| proxy.dialects().named(stream, &[query]).ok());
-        named.collect()
-    };
     let placed = |stream: &StreamUrl| proxy.registry().holder(&proxy.key(stream)).is_some();
     let guarded = |stream: &StreamUrl| proxy.may_judge(stream, Action::Play);
-    let readings = named(readings);
     if let Some(known) = readings.iter().find(|stream| placed(stream)) {
         return Some(known.clone());
     }
-    let folders = named(Readings::folders_of(host, target));
+    let folders = all_named(proxy, Readings::folders_of(host, target), target);
     let is_open = !readings.iter().chain(&folders).any(guarded);
     folders.into_iter().find(|stream| is_open && placed(stream))
 }
@@ -62,7 +111,8 @@ pub(in crate::listener::http) fn is_of_a_stream(
         return false;
     }
     let readings = Readings::of(host, target).map_or(Vec::new(), |readings| readings.all);
-    placed_of(proxy, readings, host, target).is_some()
+    let readings = all_named(proxy, readings, target);
+    placed_of(proxy, &readings, host, target).is_some()
 }
 
 /// Every stream that a target may stand for. That of a link is its origin's own, and is read in the origin's dialect.

@@ -18,22 +18,28 @@ use sluicegate_core::http::route::Piece;
 use sluicegate_core::http::splice::{Listing, Piece as ListingPiece, Splice};
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::fetched::Fetched;
 use super::links::expiry;
 use super::spliced::Shown;
 use super::{PieceRequest, TimeLimit, folder_of};
 use crate::listener::http::granted;
+use crate::listener::http::ready::{Answer, FinalHead, Ready};
 use crate::listener::http::rewrite::{self, Form, Part, Rewriting};
 use crate::listener::http::share::Head;
 use crate::listener::http::viewer::{Leads, Viewer};
 use crate::net::head;
-use crate::net::http::{Body, BoxError, full};
-use crate::origin::line::LineBody;
+use crate::net::http::{Body, BoxError};
+use crate::origin::line::{self, LineBody};
 use crate::proxy::Attempt;
 use crate::unix_time;
 
 /// An answer as it goes to clients.
 pub(super) enum Prepared {
+    /// As its origin sent it.
     Passing(Head, LineBody),
+    /// What was made of a playlist, which is its asker's alone.
+    Ready(Ready),
+    /// What was made of a whole answer, of status 200.
     Whole(Head, Bytes),
 }
 
@@ -42,13 +48,15 @@ impl Prepared {
     pub(super) fn size(&self) -> u64 {
         match self {
             Self::Passing(_, answer) => answer.size_hint().exact().unwrap_or(u64::MAX),
+            Self::Ready(ready) => ready.body().len() as u64,
             Self::Whole(_, body) => body.len() as u64,
         }
     }
 
-    pub(super) fn into_response(self, viewer: Option<&Viewer>) -> Response<Body> {
+    pub(super) fn into_answer(self, viewer: Option<&Viewer>) -> Answer {
         match self {
-            Self::Passing(head, answer) => passing(head, answer),
+            Self::Passing(head, answer) => Answer::Made(passing(head, answer)),
+            Self::Ready(ready) => Answer::Ready(ready),
             Self::Whole(mut head, body) => {
                 let body = match (viewer, head.leads.take()) {
                     (Some(viewer), Some(leads)) => {
@@ -56,7 +64,7 @@ impl Prepared {
                     }
                     _ => body,
                 };
-                response(head, full(body))
+                Answer::Ready(FinalHead::new(head).ready(body, 0))
             }
         }
     }
@@ -67,23 +75,35 @@ impl PieceRequest {
     pub(super) async fn prepare(
         &self,
         attempt: &Attempt,
-        response: Response<LineBody>,
+        fetched: Fetched,
     ) -> Result<Prepared, (StatusCode, String)> {
         let broken = |words: &str| {
             let stream = &self.place.request().stream;
             (StatusCode::BAD_GATEWAY, format!("{stream}: {words}"))
         };
+        let response = match fetched {
+            Fetched::New(response) => response,
+            Fetched::Known(known) if self.goes_on_with(attempt, known.body()) => {
+                return Ok(Prepared::Ready(known.ready()));
+            }
+            Fetched::Known(known) => {
+                let again = known.came().map(line::read_again).transpose();
+                let again = again.ok().flatten();
+                again.ok_or_else(|| broken(NOT_HTTP))?
+            }
+        };
+        let asked = self.target_at(attempt).unwrap_or_default();
+        let is_memorable = self.is_memorable(&asked, &response);
+        let head_came = response.body().head().cloned();
         let (parts, answer) = response.into_parts();
         let mut head = Head {
             status: parts.status,
-            headers: head::for_client(parts.status, parts.headers)
-                .map_err(|_| broken("its origin's answer is not HTTP"))?,
+            headers: head::for_client(parts.status, parts.headers).map_err(|_| broken(NOT_HTTP))?,
             leads: None,
         };
         rewrite::hide(&mut head.headers, &attempt.target);
-        rewrite::place_cookies(&mut head.headers, &self.base);
-        let asked = self.target_at(attempt).unwrap_or_default();
-        let folder = folder_of(&asked).filter(|_| self.dialect.is_some());
+        rewrite::place_cookies(&mut head.headers, &self.wanted.base);
+        let folder = folder_of(&asked).filter(|_| self.dialect().is_some());
         let folder = folder.filter(|folder| Some(*folder) != folder_of(&self.ask.head.target));
         let form = match self.kind {
             Piece::Manifest => Some(Form::Manifest),
@@ -91,7 +111,7 @@ impl PieceRequest {
             Piece::Segment => self.document(&head),
         };
         let Some(form) = form else {
-            rewrite::place(&mut head.headers, &self.base);
+            rewrite::place(&mut head.headers, &self.wanted.base);
             return Ok(Prepared::Passing(head, answer));
         };
         rewrite::weaken(&mut head.headers);
@@ -101,7 +121,7 @@ impl PieceRequest {
         if let Some(answer) = unread.take_if(|_| whole) {
             body = rewrite::collect(answer).await.map_err(broken)?;
             if form == Form::Playlist
-                && let Some(variant) = self.variant_instead(attempt, &body).await
+                && let Some(variant) = Box::pin(self.variant_instead(attempt, &body)).await
             {
                 body = variant;
             }
@@ -130,7 +150,10 @@ impl PieceRequest {
         };
         head.leads = self.viewer.is_some().then_some(leads);
         let shown = match form {
-            Form::Playlist if unread.is_none() => self.shown(attempt, &body, folder).await,
+            // Boxed: what a store is asked for is seldom asked for.
+            Form::Playlist if unread.is_none() => {
+                Box::pin(self.shown(attempt, &body, folder)).await
+            }
             _ => Shown::AsItIs,
         };
         if let Some(leads) = head.leads.as_mut().filter(|_| lives) {
@@ -152,29 +175,42 @@ impl PieceRequest {
                 &mut head,
                 &target,
                 folder.map(|_| &*asked),
-                &self.base,
+                &self.wanted.base,
                 &link,
             );
             return Ok(Prepared::Whole(head, body));
         }
         let rewriting = Rewriting {
             form,
-            host: &self.host,
+            host: &self.wanted.host,
             target: &attempt.target,
             link: &link,
             report: self.reported().unwrap_or(&link),
-            base: &self.base,
+            base: &self.wanted.base,
             folder,
-            site: &self.site,
-            at: &self.at,
+            site: &self.wanted.site,
+            at: &self.wanted.at,
         };
         if let Some(answer) = unread {
             rewriting.lead_back(&mut head.headers);
             return Ok(Prepared::Passing(head, answer));
         }
         let Shown::Spliced(splice, listing) = shown else {
-            let body = rewriting.apply(&mut head, body, self.proxy.metrics());
-            return Ok(Prepared::Whole(head, body));
+            let known = self.known(attempt, &asked).filter(|_| is_memorable);
+            let written = match known.filter(|known| *known.body() == body) {
+                Some(known) => {
+                    let written = known.ready().body().clone();
+                    rewrite::speak_of(&mut head, &written);
+                    written
+                }
+                None => rewriting.apply(&mut head, body.clone(), self.proxy.metrics()),
+            };
+            if !is_memorable || !self.goes_on_with(attempt, &body) {
+                return Ok(Prepared::Whole(head, written));
+            }
+            let ready = FinalHead::new(head).ready(written, 0);
+            self.remember_answer(attempt, head_came, &body, &ready);
+            return Ok(Prepared::Ready(ready));
         };
         let here = Part {
             authority: attempt.target.to_string(),
@@ -228,14 +264,14 @@ impl PieceRequest {
         let parts = self.parts(splice, listing, None, &mut head);
         let rewriting = Rewriting {
             form: Form::Playlist,
-            host: &self.host,
+            host: &self.wanted.host,
             target: &target,
             link: ABSENT,
             report: ABSENT,
-            base: &self.base,
+            base: &self.wanted.base,
             folder: None,
-            site: &self.site,
-            at: &self.at,
+            site: &self.wanted.site,
+            at: &self.wanted.at,
         };
         let body = rewriting.join(&mut head, listing, &parts);
         Prepared::Whole(head, body)
@@ -293,14 +329,14 @@ impl PieceRequest {
     /// The form of an answer that a playlist or manifest of ours listed, if it may list files itself.
     fn document(&self, head: &Head) -> Option<Form> {
         let is_whole = self.ask.head.method == "GET" && head.status == StatusCode::OK;
-        let listed = self.shown.is_some() && is_whole && !rewrite::is_encoded(&head.headers);
+        let listed = self.wanted.shown.is_some() && is_whole && !rewrite::is_encoded(&head.headers);
         Form::of_document(&head.headers).filter(|_| listed)
     }
 
     /// The link by which a low-latency playlist names the other renditions: players compare it with what they have, which
     /// need not be of this hour.
     pub(super) fn reported(&self) -> Option<&str> {
-        let shown = self.shown.as_deref()?;
+        let shown = self.wanted.shown.as_deref()?;
         (self.time_limit == TimeLimit::Reload).then_some(shown)
     }
 }
@@ -361,6 +397,7 @@ fn response(head: Head, body: Body) -> Response<Body> {
     response
 }
 
+const NOT_HTTP: &str = "its origin's answer is not HTTP";
 /// The media type of a playlist (RFC 8216bis §4).
 const HLS: &str = "application/vnd.apple.mpegurl";
 /// How long an origin may send nothing of an answer; then the answer counts as broken off.

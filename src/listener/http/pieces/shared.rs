@@ -9,26 +9,31 @@ use sluicegate_core::dialect::Dialect;
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::http::route::Piece;
 use sluicegate_core::http::sharing::{self, Audience, Share, is_personal};
+use sluicegate_core::stream::StreamUrl;
 use tokio::sync::oneshot;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::PieceRequest;
+use super::fetched::Fetched;
 use super::prepared::{Prepared, STALL};
 use super::spliced::Unanswered;
+use crate::listener::http::ready::{Answer, FinalHead};
 use crate::listener::http::rewrite;
-use crate::listener::http::share::{Flight, Found, Head, Leader, Outcome, SHARED_MAX};
+use crate::listener::http::share::{Flight, Found, Leader, Outcome, SHARED_MAX};
 use crate::listener::http::viewer::Viewer;
 use crate::metrics::{KindLabel, UnsharedLabels};
-use crate::net::http::{Body, full, text};
+use crate::net::http::{full, text};
 use crate::origin::line::LineBody;
+use crate::proxy::Proxy;
 use crate::unix_time;
 
 impl PieceRequest {
-    pub(super) async fn answer(self) -> Response<Body> {
+    pub(super) async fn answer(self: Box<Self>) -> Answer {
         let metrics = Arc::clone(self.proxy.metrics());
         let Some(like) = self.like() else {
             self.count(Why::Request);
-            return self.alone(None).await;
+            return Box::pin(self.alone(None)).await;
         };
         let viewer = self.viewer.clone();
         let shares = Arc::clone(&self.pieces.shares);
@@ -46,86 +51,96 @@ impl PieceRequest {
                 flight
             }
             Found::Nothing(lead) => return self.lead(lead, like).await,
-            Found::Unlikely => return self.alone(Some(&like)).await,
+            Found::Unlikely => return Box::pin(self.alone(Some(&like))).await,
         };
         match flight.outcome().await {
-            Outcome::Alone => self.alone(Some(&like)).await,
+            Outcome::Alone => Box::pin(self.alone(Some(&like))).await,
             Outcome::Shared(head) => shared(&flight, &head, viewer.as_deref()).await,
         }
     }
 
     /// Asks for itself only. The answer to a request that could have shared one shows whether its like may.
-    async fn alone(self, like: Option<&Like>) -> Response<Body> {
-        let (attempt, response) = match self.fetch_or_hold().await {
+    ///
+    /// To be boxed: what is answered from here needs no room for what asking an origin takes.
+    async fn alone(self: Box<Self>, like: Option<&Like>) -> Answer {
+        let (attempt, fetched) = match self.fetch_or_hold().await {
             Ok(answered) => answered,
             Err(unanswered) => {
                 self.note(like, Err(Why::Refused));
                 return self.without_origin(unanswered);
             }
         };
-        let (status, mut audience) = (response.status(), Audience::Asker);
-        if like.is_some() {
-            audience = self.audience(&response);
-        }
-        let prepared = match self.prepare(&attempt, response).await {
+        let status = fetched.status();
+        let audience = match (&fetched, like) {
+            (Fetched::New(response), Some(_)) => self.audience(response),
+            _ => Audience::Asker,
+        };
+        let prepared = match self.prepare(&attempt, fetched).await {
             Ok(prepared) => prepared,
             Err((status, words)) => {
                 self.note(like, Err(Why::Refused));
-                return text(status, words);
+                return text(status, words).into();
             }
         };
         self.note(like, self.sharable(status, audience, &prepared));
-        prepared.into_response(self.viewer.as_deref())
+        prepared.into_answer(self.viewer.as_deref())
     }
 
     /// Asks for all who want the same: in a task of its own, because the first who asked may leave first.
-    async fn lead(self, lead: Leader, like: Like) -> Response<Body> {
+    async fn lead(self: Box<Self>, lead: Leader, like: Arc<Like>) -> Answer {
         let flight = Arc::clone(lead.flight());
         let viewer = self.viewer.clone();
         let (alone, mine) = oneshot::channel();
         tokio::spawn(self.fly(lead, like, alone));
         match flight.outcome().await {
             Outcome::Alone => mine.await.unwrap_or_else(|_| {
-                text(StatusCode::SERVICE_UNAVAILABLE, "the answer was given up")
+                text(StatusCode::SERVICE_UNAVAILABLE, "the answer was given up").into()
             }),
             Outcome::Shared(head) => shared(&flight, &head, viewer.as_deref()).await,
         }
     }
 
-    async fn fly(self, mut lead: Leader, like: Like, alone: oneshot::Sender<Response<Body>>) {
+    async fn fly(
+        self: Box<Self>,
+        mut lead: Leader,
+        like: Arc<Like>,
+        alone: oneshot::Sender<Answer>,
+    ) {
         let likely = self.likely();
         let fetched = self.fetch_or_hold().await;
         let audience = match &fetched {
-            Ok((attempt, response)) if !self.is_for_one(&attempt.origin) => self.audience(response),
+            Ok((attempt, Fetched::New(response))) if !self.is_for_one(&attempt.origin) => {
+                self.audience(response)
+            }
             _ => Audience::Asker,
         };
         if audience == Audience::Asker {
             // Nobody waits for the body of an answer that is not theirs.
-            let status = fetched.as_ref().map(|(_, response)| response.status());
+            let status = fetched.as_ref().map(|(_, fetched)| fetched.status());
             let why = status.map_or(Why::Refused, why_not);
             self.note(Some(&like), Err(why));
             lead.settle(Outcome::Alone);
         }
         let here = matches!(&fetched, Ok((attempt, _)) if likely.as_ref() == Some(&attempt.origin));
         let prepared = match fetched {
-            Ok((attempt, response)) => self.prepare(&attempt, response).await,
+            Ok((attempt, fetched)) => self.prepare(&attempt, fetched).await,
             // Everybody was sent to ask alone.
             Err(unanswered) => return drop(alone.send(self.without_origin(unanswered))),
         };
         // Dropping the lead sends everybody else to the origin.
         let prepared = match prepared {
             Ok(prepared) if audience == Audience::Asker => {
-                return drop(alone.send(prepared.into_response(self.viewer.as_deref())));
+                return drop(alone.send(prepared.into_answer(self.viewer.as_deref())));
             }
             Ok(prepared) => prepared,
-            Err((status, words)) => return drop(alone.send(text(status, words))),
+            Err((status, words)) => return drop(alone.send(text(status, words).into())),
         };
         let sharable = self.sharable(StatusCode::OK, audience, &prepared);
         let shared = sharable.is_ok() && lead.reserve(prepared.size());
         self.note(Some(&like), sharable);
         if !shared {
             lead.settle(Outcome::Alone);
-            return drop(alone.send(prepared.into_response(self.viewer.as_deref())));
+            return drop(alone.send(prepared.into_answer(self.viewer.as_deref())));
         }
         // What a segment's address leads to and lists others may change as a manifest does.
         let kind = match &prepared {
@@ -141,27 +156,29 @@ impl PieceRequest {
             Prepared::Whole(head, body) => {
                 let keep = keep(&body);
                 lead.push(body);
-                lead.settle(Outcome::Shared(Arc::new(head)));
+                lead.settle(Outcome::Shared(FinalHead::new(head)));
                 lead.finish(keep);
             }
+            // It was sent above: it is its asker's alone.
+            Prepared::Ready(ready) => drop(alone.send(Answer::Ready(ready))),
             Prepared::Passing(head, answer) => {
                 let keep = keep(&[]);
-                lead.settle(Outcome::Shared(Arc::new(head)));
+                lead.settle(Outcome::Shared(FinalHead::new(head)));
                 // The claim is held for as long as the answer comes.
                 fill(lead, answer, keep).await;
             }
         }
     }
 
-    fn without_origin(&self, unanswered: Unanswered) -> Response<Body> {
+    fn without_origin(&self, unanswered: Unanswered) -> Answer {
         match unanswered {
-            Unanswered::Held(held) => held.into_response(self.viewer.as_deref()),
-            Unanswered::Refused(status, words) => text(status, words),
+            Unanswered::Held(held) => held.into_answer(self.viewer.as_deref()),
+            Unanswered::Refused(status, words) => text(status, words).into(),
         }
     }
 
     /// Who an answer is for, by its head.
-    fn audience(&self, response: &Response<LineBody>) -> Audience {
+    pub(super) fn audience(&self, response: &Response<LineBody>) -> Audience {
         let headers = response.headers().iter();
         let headers = headers.map(|(name, value)| (name.as_str(), value.as_bytes()));
         Audience::of(self.share(), response.status().as_u16(), headers)
@@ -214,21 +231,15 @@ impl PieceRequest {
         unshared.get_or_create(&labels).inc();
     }
 
-    fn share(&self) -> Share {
+    pub(super) fn share(&self) -> Share {
         self.pieces
             .settings
             .sharing
             .of(&self.place.request().stream)
     }
 
-    /// Whether an answer is its asker's alone because of what made it.
     fn is_for_one(&self, origin: &OriginId) -> bool {
-        if self.kind == Piece::Segment {
-            return false;
-        }
-        let registry = self.proxy.registry();
-        let dialect = registry.of_member(origin, |member| member.origin.attributes.naming.dialect);
-        dialect.is_some_and(Dialect::has_viewer_playlists)
+        is_for_one(&self.proxy, self.kind, origin)
     }
 
     fn likely(&self) -> Option<OriginId> {
@@ -239,46 +250,95 @@ impl PieceRequest {
     }
 
     /// What this request has in common with others, if it may have an answer in common with them.
-    fn like(&self) -> Option<Like> {
-        let common = self
-            .pieces
-            .settings
-            .sharing
-            .common(self.share(), &self.ask.head)?;
-        let (origin, stream) = (self.likely()?, &self.place.request().stream);
-        if self.is_for_one(&origin) {
+    fn like(&self) -> Option<Arc<Like>> {
+        let by = LikeBy {
+            share: self.share(),
+            origin: self.likely()?,
+            stream: self.place.request().stream.clone(),
+            // The first answer to a viewer may be another than the later ones.
+            viewer: match (&self.viewer, self.first) {
+                (_, true) => "\nfirst",
+                // The links of others say nothing of a viewer.
+                (Some(_), false) => "\nlet in",
+                (None, false) => "",
+            },
+            reported: self.reported().is_some(),
+        };
+        if self.is_for_one(&by.origin) {
             return None;
         }
+        // The gate may have changed what an origin gets.
+        let is_usual = Arc::ptr_eq(&self.ask.head, &self.wanted.outgoing);
+        let known = self
+            .wanted
+            .like
+            .get()
+            .filter(|like| is_usual && like.by == by);
+        if let Some(known) = known {
+            return Some(Arc::clone(known));
+        }
+        let like = Arc::new(self.like_by(by)?);
+        if is_usual {
+            let _ = self.wanted.like.set(Arc::clone(&like));
+        }
+        Some(like)
+    }
+
+    fn like_by(&self, by: LikeBy) -> Option<Like> {
+        let sharing = &self.pieces.settings.sharing;
+        let common = sharing.common(by.share, &self.ask.head)?;
         let shape = sharing::shape(&self.ask.head.target);
-        // The first answer to a viewer may be another than the later ones.
-        let first = match (&self.viewer, self.first) {
-            (_, true) => "\nfirst",
-            // The links of others say nothing of a viewer.
-            (Some(_), false) => "\nlet in",
-            (None, false) => "",
-        };
-        let base = &self.base;
-        let mut first = first.to_owned();
+        let (origin, stream, base) = (&by.origin, &by.stream, &self.wanted.base);
+        let mut viewer = by.viewer.to_owned();
         if let Some(reported) = self.reported() {
-            first.push('\n');
-            first.push_str(reported);
+            viewer.push('\n');
+            viewer.push_str(reported);
         }
         Some(Like {
-            key: format!("{origin}\n{stream}\n{base}\n{common}{first}"),
-            shape: format!("{origin}\n{stream}\n{shape}{first}"),
+            key: format!("{origin}\n{stream}\n{base}\n{common}{viewer}"),
+            shape: format!("{origin}\n{stream}\n{shape}{viewer}"),
+            by,
         })
     }
 }
 
+/// Whether the answer of an origin is its asker's alone because of what made it.
+pub(super) fn is_for_one(proxy: &Proxy, kind: Piece, origin: &OriginId) -> bool {
+    if kind == Piece::Segment {
+        return false;
+    }
+    let registry = proxy.registry();
+    let dialect = registry.of_member(origin, |member| member.origin.attributes.naming.dialect);
+    dialect.is_some_and(Dialect::has_viewer_playlists)
+}
+
 /// What a request has in common with others.
-struct Like {
+#[derive(Debug)]
+pub(super) struct Like {
     /// With those that are equal: who is asked, for what, and every header that may change the answer.
-    key: String,
+    pub(super) key: String,
     /// With those for other pieces of the same rendition.
     shape: String,
+    by: LikeBy,
+}
+
+/// What decides that, besides the request itself.
+#[derive(Debug, PartialEq, Eq)]
+struct LikeBy {
+    share: Share,
+    origin: OriginId,
+    stream: StreamUrl,
+    viewer: &'static str,
+    reported: bool,
 }
 
 impl Like {
+    /// Whether it is that of anybody's request for `stream`, where `origin` is asked.
+    pub(super) fn is_anybodys(&self, stream: &StreamUrl, origin: &OriginId) -> bool {
+        let by = &self.by;
+        by.stream == *stream && by.origin == *origin && by.viewer.is_empty() && !by.reported
+    }
+
     fn names(&self) -> [&str; 2] {
         [&self.key, &self.shape]
     }
@@ -319,18 +379,19 @@ fn why_not(status: StatusCode) -> Why {
 }
 
 /// What was fetched for all, as one of them gets it.
-async fn shared(flight: &Arc<Flight>, head: &Head, viewer: Option<&Viewer>) -> Response<Body> {
-    let (Some(viewer), Some(leads)) = (viewer, &head.leads) else {
-        return flight.response(head);
+async fn shared(flight: &Arc<Flight>, head: &FinalHead, viewer: Option<&Viewer>) -> Answer {
+    let (Some(viewer), Some(leads)) = (viewer, &head.head().leads) else {
+        return flight.answer(head);
     };
-    let mut response = flight.response(head);
-    match flight.whole().await {
+    let mut response = flight.answer(head).into_response();
+    let answer = match flight.whole().await {
         Some(body) => {
             let body = viewer.copy(leads, response.headers_mut(), &body, unix_time::seconds());
             response.map(|_| full(body))
         }
         None => text(StatusCode::SERVICE_UNAVAILABLE, "the answer broke off"),
-    }
+    };
+    answer.into()
 }
 
 /// Reads an answer for all who read along.
@@ -341,6 +402,8 @@ async fn fill(lead: Leader, mut answer: LineBody, keep: Option<Duration>) {
             Ok(Some(Ok(frame))) => {
                 if let Ok(chunk) = frame.into_data() {
                     lead.push(chunk);
+                    // Those who wait for it pass it on while it is still in this core's cache.
+                    yield_now().await;
                 }
             }
             Ok(None) => return lead.finish(keep),

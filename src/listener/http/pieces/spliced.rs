@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::{Response, StatusCode};
+use hyper::StatusCode;
 use sluicegate_core::events::{Kind, News};
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::http::route::Piece;
@@ -18,9 +18,9 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::PieceRequest;
+use super::fetched::Fetched;
 use super::prepared::Prepared;
 use crate::listener::http::rewrite;
-use crate::origin::line::LineBody;
 use crate::proxy::Attempt;
 use crate::registry::{Last, Playlist, is_fresh};
 use crate::unix_time;
@@ -70,14 +70,14 @@ pub(super) enum Unanswered {
 
 impl PieceRequest {
     /// An origin's answer, or the playlist as it is without one.
-    pub(super) async fn fetch_or_hold(&self) -> Result<(Attempt, Response<LineBody>), Unanswered> {
+    pub(super) async fn fetch_or_hold(&self) -> Result<(Attempt, Fetched), Unanswered> {
         let fetched = self.fetch().await;
         let (status, by) = match &fetched {
-            Ok((attempt, response)) => (response.status(), Some(&attempt.origin)),
+            Ok((attempt, fetched)) => (fetched.status(), Some(&attempt.origin)),
             Err((status, _)) => (*status, None),
         };
         if (status == StatusCode::NOT_FOUND || status.is_server_error())
-            && let Some((splice, listing)) = self.held(status, by).await
+            && let Some((splice, listing)) = Box::pin(self.held(status, by)).await
         {
             let held = self.held_body(&splice, &listing);
             return Err(Unanswered::Held(held.into()));
@@ -86,20 +86,33 @@ impl PieceRequest {
     }
 
     /// The name of the playlist that is asked for, where viewers are held.
-    pub(super) fn name_of(&self, target: &str) -> Option<String> {
-        let pieces = &self.pieces;
+    pub(super) fn name_of(&self, target: &str) -> Option<Arc<str>> {
         if self.kind != Piece::Playlist || self.holds().viewers.is_zero() {
             return None;
         }
-        let target = self.place.without_shown(target);
-        let ignored = &pieces.settings.sharing.ignored;
-        let is_ignored = |name: &str| ignored.iter().any(|one| one == name);
-        Some(ask::name_of(self.place.key().as_str(), &target, is_ignored))
+        let key = self.place.key();
+        let name = |target: &str| -> Arc<str> {
+            let ignored = &self.pieces.settings.sharing.ignored;
+            let is_ignored = |name: &str| ignored.iter().any(|one| one == name);
+            ask::name_of(key.as_str(), target, is_ignored).into()
+        };
+        if self.place.has_shown() {
+            return Some(name(&self.place.without_shown(target)));
+        }
+        let read = || (key.clone(), name(target));
+        let (of, known) = self.wanted.name.get_or_init(read);
+        Some(match of == key {
+            true => Arc::clone(known),
+            false => name(target),
+        })
     }
 
     /// The playlist that is asked for, if viewers are held and it is known here.
-    fn playlist(&self) -> Option<Arc<Playlist>> {
-        self.proxy.registry().playlists().find(self.name.as_ref()?)
+    pub(super) fn playlist(&self) -> Option<Arc<Playlist>> {
+        self.proxy
+            .registry()
+            .playlists()
+            .find(self.name.as_deref()?)
     }
 
     /// The target as `origin` is to get it: directives count as it does, and wait for nothing where it does not know the
@@ -225,7 +238,7 @@ impl PieceRequest {
         if self.first {
             return None;
         }
-        let (name, registry) = (self.name.as_ref()?, self.proxy.registry());
+        let (name, registry) = (self.name.as_deref()?, self.proxy.registry());
         let playlist = match (self.playlist(), self.proxy.cluster()) {
             (Some(playlist), _) => playlist,
             (None, Some(_)) => registry.playlists().of(name, self.place.key())?,
@@ -254,11 +267,7 @@ impl PieceRequest {
     /// Why a segment is not asked of another origin than the one that listed it, or counts as not there yet: it was lost with
     /// that one, and a player that hears so asks for its playlist again.
     pub(super) fn went_with_its_origin(&self, missing: bool) -> bool {
-        let Some(origin) = self
-            .listed_by
-            .as_ref()
-            .filter(|_| self.kind == Piece::Segment)
-        else {
+        let Some(origin) = self.listed_by().filter(|_| self.kind == Piece::Segment) else {
             return false;
         };
         let mut playlists = self
@@ -279,7 +288,7 @@ impl PieceRequest {
         self.place.attempt(&OriginId::from(origin)).is_some()
     }
 
-    fn is_fresh(&self, read: Option<Instant>) -> bool {
+    pub(super) fn is_fresh(&self, read: Option<Instant>) -> bool {
         let cluster = self.proxy.cluster();
         cluster.is_none_or(|cluster| is_fresh(read, cluster.tells_of_changes()))
     }
