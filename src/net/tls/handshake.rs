@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use rustls::server::ServerConnection;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -75,8 +74,7 @@ impl Handshakes {
         let _place = self.enter(source)?;
         let shaking = async {
             let _room = self.room.acquire().await;
-            let session = ServerConnection::new(config)?;
-            let mut stream = TlsStream::new(socket, session, early);
+            let mut stream = TlsStream::accept(socket, config, early)?;
             while stream.is_handshaking() {
                 stream.receive().await.map_err(HandshakeError::Closed)?;
                 {

@@ -7,6 +7,7 @@
 //! | `entrance` | what one listener asks of its clients: protocols, certificates |
 //! | `handshake` | handshakes under way, and how many may be |
 //! | `refused` | what a client hears that comes without TLS where that is required |
+//! | `session` | what rustls knows of one connection, without a buffer |
 //! | `stream` | a connection after its handshake |
 //! | `trust` | on the way out: whom this proxy believes, and what it shows |
 //!
@@ -17,6 +18,7 @@ mod challenges;
 mod entrance;
 mod handshake;
 mod refused;
+mod session;
 mod stream;
 mod trust;
 
