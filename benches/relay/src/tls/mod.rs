@@ -367,7 +367,10 @@ impl House {
         } else {
             let mut command = Command::new(&self.sluicegate);
             command.arg("run").arg("--config").arg(&file);
-            let tls = format!("[tls]\ncertificate = {pem:?}\nkey = {pem:?}\n");
+            // All players have one address here.
+            let tls = format!(
+                "[tls]\ncertificate = {pem:?}\nkey = {pem:?}\nhandshakes_per_source = 10000\n"
+            );
             let text = settings(Ports { rtmp, http, rtsp }, system)?;
             // Idle connections are to stay until they are counted.
             let text = text.replace("[api]", "head_timeout = \"60s\"\n[api]");
