@@ -168,7 +168,7 @@ const move = async ({ stream, from, to, endsViewers }, again) => {
     const made = await send("POST", path);
     let is = made.state === "made";
     if (!is) {
-      told.tell(`${made.to} takes ${short(stream)}. Its publisher goes over with the next keyframe.`);
+      told.tell(`${made.to} takes ${short(stream)}. Its publisher goes over with the next keyframe, or by SRT at once.`);
       is = await arrived(stream, made.to);
     }
     // Those who were ended have come back, and would be ended once more: that is asked.
@@ -185,11 +185,11 @@ const move = async ({ stream, from, to, endsViewers }, again) => {
 
 const viewersLines = (from, players) => {
   const viewers = players.sessions.filter((one) => !one.preview);
-  const own = viewers.filter((one) => one.pull === null).length;
+  const own = viewers.filter((one) => one.pull === null && one.protocol !== "srt").length;
   const least = players.next ? "at least " : "";
   const missing = (players.missing ?? []).map((one) => one.proxy).join(", ");
   return [own, [
-    viewers.length > own && `${least}${count(viewers.length - own)} viewers share a pull and go along.`,
+    viewers.length > own && `${least}${count(viewers.length - own)} viewers share a pull, or watch by SRT, and go along.`,
     own > 0 ? `${least}${count(own)} viewers have connections of their own to ${from}: they cannot go along, and are ended. They may come back at once.`
       : "No viewer is ended.",
     missing && `Who watches through ${missing} is not known: no answer.`,
@@ -202,9 +202,9 @@ export const moveStream = async (stream, again, wanted) => {
     const [row, explained, players] = await Promise.all([get(`streams/${name(stream)}`), get(`explain?${query({ stream })}`),
       get(`sessions?${query({ stream, action: "play", limit: 200 })}`)]);
     const from = row.origin;
-    if (!row.protocols.includes("rtmp")) {
+    if (!["rtmp", "srt"].some((one) => row.protocols.includes(one))) {
       const by = row.protocols.map(protocol).join(", ") || "another way";
-      toast(`Only RTMP publishers can be moved, and ${short(stream)} is published by ${by}. Drain ${from}, and end it: it comes back elsewhere.`);
+      toast(`Only RTMP and SRT publishers can be moved, and ${short(stream)} is published by ${by}. Drain ${from}, and end it: it comes back elsewhere.`);
       return;
     }
     const others = explained.candidates.filter((one) => one.origin !== from);
@@ -215,7 +215,7 @@ export const moveStream = async (stream, again, wanted) => {
     const [own, lines] = viewersLines(from, players);
     const values = await ask({
       title: `Move ${short(stream)}?`,
-      lines: [`It is on ${from}. Its publisher stays connected, and goes on elsewhere with its next keyframe.`, ...lines],
+      lines: [`It is on ${from}. Its publisher stays connected, and goes on elsewhere with its next keyframe, or by SRT at once.`, ...lines],
       fields: [{ name: "to", label: "To", options: others.map((one) => [one.origin, `${one.origin}, which has ${count(one.streams)} streams`, one.origin === wanted]) }],
       confirm: own > 0 ? `Move, and end ${count(own)} viewers` : "Move",
     });

@@ -86,7 +86,11 @@ pub fn law(data: &[u8]) {
                     let origin = SocketAddr::from(([192, 0, 2, 99], 10080));
                     table.attempt(now, flow, link, origin);
                 }
-                Output::Event(Event::Answered { flow }) => table.join(now, flow),
+                Output::Event(Event::Answered { flow }) => table.join_and_keep(now, flow),
+                Output::Event(Event::Lost { flow, .. }) => {
+                    let origin = SocketAddr::from(([192, 0, 2, 98], 10080));
+                    table.attempt(now, flow, link, origin);
+                }
                 Output::Event(Event::Failed { flow, .. }) => {
                     table.reject(now, flow, Rejection::GATEWAY);
                 }

@@ -223,11 +223,16 @@ fn end_next(proxy: &Proxy, wanted: impl Fn(&Row) -> bool, reason: EndReason) {
             return pull.end(LegEnd::Drained);
         }
     }
-    let leaves = |row: &&Arc<Row>| reason != EndReason::OriginDrained || row.pull().is_none();
+    let leaves = |row: &&Arc<Row>| {
+        reason != EndReason::OriginDrained || row.pull().is_none() && !row.follows()
+    };
     let rows: Vec<_> = rows.iter().filter(leaves).collect();
     let share = rows.len().div_ceil(SHARES);
     for row in rows.iter().take(share) {
-        row.end(reason);
+        match reason {
+            EndReason::OriginDrained => row.lose_leg(LegEnd::Drained),
+            reason => row.end(reason),
+        }
     }
 }
 

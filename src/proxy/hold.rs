@@ -1,4 +1,4 @@
-//! Publishers whose origin takes nothing more, or acknowledges nothing more. A write that is blocked may mean load;
+//! RTMP publishers whose origin takes nothing more, or acknowledges nothing more. A write that is blocked may mean load;
 //! together with silence where the origin is asked, it means that the origin is lost, long before the encoder would
 //! notice: OBS gives up 15 s after nothing more is read from it.
 
@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::leg::LegEnd;
+use sluicegate_core::stream::Protocol;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Proxy;
@@ -46,7 +47,9 @@ pub async fn run(proxy: Proxy) {
 /// The publishers that may be held, by the origin that takes nothing from them.
 fn blocked(proxy: &Proxy) -> BTreeMap<OriginId, Vec<Arc<Row>>> {
     let mut blocked: BTreeMap<OriginId, Vec<Arc<Row>>> = BTreeMap::new();
-    let takes_nothing = |row: &Row| row.may_be_held() && is_silent(row, ASKED_AFTER);
+    let takes_nothing = |row: &Row| {
+        row.request.protocol == Protocol::Rtmp && row.may_be_held() && is_silent(row, ASKED_AFTER)
+    };
     for row in proxy.sessions().matching(takes_nothing) {
         if let Some(origin) = row.origin() {
             blocked.entry(origin).or_default().push(row);
@@ -64,7 +67,10 @@ fn is_silent(row: &Row, time: Duration) -> bool {
 /// before a write is blocked. From fast ones they are full soon enough, and nobody is asked.
 fn set_windows(proxy: &Proxy) {
     let slow = |row: &Row| {
-        row.may_be_held() && row.state() == State::Relaying && row.age() >= RATE_KNOWN_AFTER
+        row.request.protocol == Protocol::Rtmp
+            && row.may_be_held()
+            && row.state() == State::Relaying
+            && row.age() >= RATE_KNOWN_AFTER
     };
     for row in proxy.sessions().matching(slow) {
         let (bps, window) = (row.bps(Direction::ToOrigin), row.window());

@@ -41,7 +41,7 @@ pub use self::gate::{Denial, Grant, Verdict, Why};
 use self::placement_service::PlacementService;
 pub use self::refusal::Refusal;
 #[cfg(test)]
-pub(crate) use self::session::ASK_AGAIN;
+pub(crate) use self::session::{ASK_AGAIN, FIRST_PAUSE};
 use self::session::{Admitted, OnEnd};
 pub use self::session::{PieceGuard, Session};
 use crate::cluster::Cluster;

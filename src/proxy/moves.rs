@@ -1,6 +1,6 @@
 //! Moving a stream: its publisher goes on at another origin, and its viewers follow. The other origin is asked while the
 //! present one still has the stream, so that a no changes nothing; then the claim moves, and the media with the next
-//! keyframe.
+//! keyframe, or by SRT with the next packet.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +36,7 @@ pub struct Wish {
 /// Why a stream is not moved.
 #[derive(Debug, thiserror::Error)]
 pub enum NotMoved {
-    /// No RTMP publisher of it is here, or none that could go elsewhere.
+    /// Its publisher cannot go elsewhere, or viewers of it cannot.
     #[error("{0}")]
     Immovable(String),
     /// No origin may take it.
@@ -100,6 +100,7 @@ impl Proxy {
             row.request.action == Action::Play
                 && row.key == publisher.key
                 && row.pull().is_none()
+                && !row.may_be_held()
                 && !row.is_preview()
         });
         match own.len() {
@@ -224,15 +225,21 @@ const FOLLOWED_WITHIN: Duration = Duration::from_secs(1);
 /// The origin that a publisher is on, if it can be moved.
 fn movable(row: &Arc<Row>) -> Result<OriginId, NotMoved> {
     let immovable = |words: &str| Err(NotMoved::Immovable(words.to_owned()));
-    if row.request.protocol != Protocol::Rtmp {
+    if !matches!(row.request.protocol, Protocol::Rtmp | Protocol::Srt) {
         let protocol = row.request.protocol.as_str();
         return Err(NotMoved::Immovable(format!(
-            "it is published by {protocol}, and only RTMP publishers can be moved: for others an end and a new beginning \
+            "it is published by {protocol}, and only RTMP and SRT publishers can be moved: for others an end and a new beginning \
              cannot be hidden; kick it, and it comes back elsewhere once its origin is drained"
         )));
     }
     if !row.may_be_held() {
-        return immovable("its publisher is bound to its origin, because hold.publishers is 0s");
+        return immovable(match row.request.protocol {
+            Protocol::Srt => {
+                "its publisher is bound to its origin: hold.publishers is 0s, or its call cannot go on elsewhere (AES-GCM, \
+                 a link of a bond), or it has sent no media yet"
+            }
+            _ => "its publisher is bound to its origin, because hold.publishers is 0s",
+        });
     }
     match (row.state(), row.origin()) {
         (State::Relaying, Some(origin)) => Ok(origin),

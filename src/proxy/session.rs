@@ -8,8 +8,9 @@ use sluicegate_core::access::question::UsedHeader;
 use sluicegate_core::events::{Kind, News};
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::leg::LegEnd;
+use sluicegate_core::place::rule::HoldTimes;
 use sluicegate_core::stream::{Action, PlacementKey, Protocol, StreamUrl};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info};
 
@@ -308,9 +309,22 @@ impl Session {
 
     /// How long it may be held when its origin is lost, if at all.
     pub fn hold_for(&self) -> Option<Duration> {
-        let holds = &self.proxy.shared.timing.holds;
-        let hold = holds.of(&self.row.request.stream).publishers;
+        let hold = self.hold_times().publishers;
         (self.publishes() && !hold.is_zero()).then_some(hold)
+    }
+
+    /// The same for one that has a leg of its own whatever it does, as by SRT.
+    pub(crate) fn hold_either_for(&self) -> Option<Duration> {
+        let times = self.hold_times();
+        let hold = match self.row.request.action {
+            Action::Play => times.viewers,
+            Action::Publish => times.publishers,
+        };
+        (!hold.is_zero()).then_some(hold)
+    }
+
+    fn hold_times(&self) -> HoldTimes {
+        self.proxy.shared.timing.holds.of(&self.row.request.stream)
     }
 
     /// Its leg is over for `end`, and it waits for another. Returns the origin that was lost.
@@ -341,6 +355,25 @@ impl Session {
     where
         F: Future<Output = Result<T, DialError>>,
     {
+        let leg = self.dial_elsewhere((lost, end), dial).await?;
+        self.row.found_again(self.row.placed().origin);
+        Ok(leg)
+    }
+
+    /// The same for a session that is to leave `lost` for `end`, and is not held.
+    ///
+    /// # Errors
+    /// A [`Refusal`].
+    pub(crate) async fn dial_elsewhere<T, F>(
+        &self,
+        (lost, end): (&OriginId, LegEnd),
+        dial: impl Fn(Attempt) -> F,
+    ) -> Result<T, Refusal>
+    where
+        F: Future<Output = Result<T, DialError>>,
+    {
+        let began = Instant::now();
+        let mut pause = self.first_pause();
         loop {
             let mut candidates = self.candidates(self.row.request.protocol);
             candidates.lost = Some((lost.clone(), end));
@@ -348,23 +381,56 @@ impl Session {
             match found {
                 Ok(leg) => {
                     let placed = self.row.placed();
-                    if let Some(origin) = &placed.origin {
+                    if let Some(origin) = placed.origin.filter(|_| self.publishes()) {
                         let sessions = &self.proxy.shared.sessions;
-                        sessions.end_players_elsewhere(self.key(), origin);
+                        sessions.end_players_elsewhere(self.key(), &origin);
                     }
-                    self.row.found_again(placed.origin);
                     return Ok(leg);
                 }
-                Err(refusal @ (Refusal::Denied { .. } | Refusal::Refused { .. })) => {
+                Err(refusal @ (Refusal::Denied { .. } | Refusal::Refused { .. }))
+                    if !self.bears_no(began) =>
+                {
                     self.proxy.note_refusal(&self.row.request, &refusal);
                     return Err(refusal);
                 }
                 Err(refusal) => {
                     debug!(session = self.row.id, %refusal, "no origin yet for a session that is held");
-                    sleep(ASK_AGAIN).await;
+                    sleep(pause).await;
+                    pause = (pause * 2).min(ASK_AGAIN);
                 }
             }
         }
+    }
+
+    /// Whether a no is not the last word: an origin that the stream is to come to may not know it before its publisher is
+    /// there.
+    fn bears_no(&self, began: Instant) -> bool {
+        !self.publishes() && began.elapsed() < self.hold_times().publisher_away
+    }
+
+    /// Publishers are often on their way too, and with them the stream that a player waits for.
+    fn first_pause(&self) -> Duration {
+        match self.publishes() {
+            true => ASK_AGAIN,
+            false => FIRST_PAUSE,
+        }
+    }
+
+    /// The origin that was lost speaks again, and has the session as before. False for a player whose stream is elsewhere by
+    /// now.
+    pub(crate) async fn is_back_at(&self, origin: &OriginId) -> bool {
+        let claimed = match self.publishes() {
+            true => self.proxy.registry().claimed(self.key()),
+            false => Some(origin.clone()),
+        };
+        let claim = self.hold.claim(claimed.as_ref(), origin, IS_BACK);
+        let is_there = claim.is_ok_and(|claim| claim.won) && self.hold.join(origin).is_ok();
+        if is_there && let Some(cluster) = self.proxy.cluster().filter(|_| self.publishes()) {
+            cluster.claim(self.key(), origin, true).await;
+        }
+        self.row.note_placed(origin.clone(), IS_BACK.into());
+        self.row.found_again(Some(origin.clone()));
+        is_there
     }
 
     /// Notes what a relay says is over. A session whose leg is over is over too: it has no other.
@@ -533,5 +599,9 @@ impl PieceGuard {
 
 /// Why a session is where it is that is served from a pull.
 const WATCHES: &str = "its stream is pulled from there for all its viewers";
+/// Why a session is where it was.
+const IS_BACK: &str = "its origin was out of reach for a moment, and has it again";
+/// The first pause between two rounds of a player that is held; each one after it is twice as long.
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// Between two rounds of a session that is held: an origin that comes up is found within this.
 pub(crate) const ASK_AGAIN: Duration = Duration::from_millis(200);

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use sluicegate_core::http::splice;
+use sluicegate_core::srt::flows;
 
 use crate::config::{parse_duration, setting};
-use crate::listener::rtmp::LASTS;
 use crate::proxy::hold::{ASKED_AFTER, BLOCKED_AT_MOST, BLOCKED_FOR};
 use crate::registry::WATCHED;
+use crate::sessions::LASTS;
 use crate::{hub, proxy, sessions};
 
 const PAGE: &str = include_str!("../../docs/failover.md");
@@ -31,6 +32,13 @@ fn fixed(what: &str) -> Duration {
     match what {
         "between two rounds for a publisher" => proxy::ASK_AGAIN,
         "between two rounds for a pull" => hub::FIRST_PAUSE,
+        "between two rounds for an SRT player" => proxy::FIRST_PAUSE,
+        "an SRT origin that is silent after its machine said that nothing listens there is lost" => {
+            flows::REFUSED_FOR
+        }
+        "an SRT origin that owes an answer is asked whether it is there" => flows::ASKED_AFTER,
+        "the same SRT origin is lost, if it does not answer that either" => flows::SILENT_FOR,
+        "the same SRT origin is lost, though it answers that" => flows::FORGOTTEN_FOR,
         "an origin that takes nothing from a publisher, or acknowledges nothing, is asked whether it speaks" => {
             ASKED_AFTER
         }
@@ -50,7 +58,7 @@ fn fixed(what: &str) -> Duration {
 #[test]
 fn every_time_in_the_table_is_the_one_that_counts() {
     let rows = rows();
-    assert_eq!(rows.len(), 15);
+    assert_eq!(rows.len(), 20);
     for [what, said, more] in rows {
         let said = said.trim_start_matches("after ").replace(' ', "");
         let path = more

@@ -4,12 +4,15 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use sluicegate_core::events::{Kind, News};
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::leg::LegEnd;
+use sluicegate_core::stream::Action;
 use tokio::time::Instant;
+use tracing::info;
 
-use super::MoveOrder;
 use super::acks::Acknowledgements;
+use super::{MoveOrder, Row};
 use crate::api::SessionHold;
 
 /// A time in which a session had no origin that got its media.
@@ -64,6 +67,51 @@ impl Held {
     }
 }
 
+impl Row {
+    pub(super) fn tell_kept(&self, held: &Held, gap_ms: u32) {
+        let name = |id: &Option<OriginId>| id.as_ref().map_or("-", |id| id.as_str()).to_owned();
+        let (from, to) = (name(&held.from), name(&held.to));
+        let (reason, dropped) = (held.reason.as_str(), held.dropped);
+        info!(
+            session = self.id,
+            stream = %self.request.stream,
+            reason,
+            from,
+            to,
+            gap_ms,
+            dropped,
+            "session goes on at another origin"
+        );
+        let who = self.whom();
+        let what = format!(
+            "its {who} goes on after {gap_ms} ms: {from} was lost ({reason}), {dropped} messages with it"
+        );
+        self.tell_held(to, what);
+    }
+
+    /// Whether it is told of by itself. Those who watch a pull are told of together.
+    pub(super) fn has_leg_of_its_own(&self) -> bool {
+        self.request.action == Action::Publish || self.pull().is_none()
+    }
+
+    pub(super) const fn whom(&self) -> &'static str {
+        match self.request.action {
+            Action::Play => "player",
+            Action::Publish => "publisher",
+        }
+    }
+
+    pub(super) fn tell_held(&self, origin: String, what: String) {
+        let news = News {
+            stream: self.key.as_str().to_owned(),
+            origin,
+            client: self.request.client.ip().to_string(),
+            what,
+        };
+        self.metrics().journal.note(Kind::Held, news);
+    }
+}
+
 /// The holds of one session.
 #[derive(Debug, Default)]
 pub(super) struct Holds {
@@ -79,6 +127,8 @@ pub(super) struct Holds {
 struct Kept {
     /// Somebody wants the leg to be over, for this reason.
     lost: Option<LegEnd>,
+    /// It is on its way to where its stream is, and has its leg until it is there.
+    follows: bool,
     holds: Vec<Held>,
     began: Option<Instant>,
     /// Since when an origin has the stream and waits for media to begin.
@@ -115,7 +165,7 @@ impl Holds {
     /// Asks for the end of the leg, if there is one.
     pub(super) fn lose(&self, end: LegEnd) {
         let mut kept = self.lock();
-        if kept.has_leg() {
+        if kept.has_leg() && !kept.follows {
             kept.lost = Some(end);
         }
     }
@@ -128,6 +178,18 @@ impl Holds {
     /// Why the leg is to be over, if somebody wants that.
     pub(super) fn lost(&self) -> Option<LegEnd> {
         self.lock().lost
+    }
+
+    /// It goes to where its stream is, with its leg, as somebody wants; or it is there.
+    pub(super) fn follow(&self, follows: bool) {
+        let mut kept = self.lock();
+        kept.follows = follows;
+        kept.lost = None;
+    }
+
+    /// Whether it is on its way to where its stream is.
+    pub(super) fn follows(&self) -> bool {
+        self.lock().follows
     }
 
     /// Orders a move. False where one is under way.
@@ -277,5 +339,7 @@ impl Holds {
 
 /// Holds of one session that are told: the last ones.
 const MAX_KEPT: usize = 8;
+/// An origin that has had a client for this long was one: the next hold has its whole time.
+pub(crate) const LASTS: Duration = Duration::from_secs(2);
 /// How long an encoder may send no keyframe. OBS sends one within 8.3 s where nothing else is set.
 pub(crate) const KEYFRAME_WITHIN: Duration = Duration::from_secs(30);

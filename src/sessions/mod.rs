@@ -14,8 +14,8 @@ mod tap;
 
 pub use bans::Bans;
 pub use end::{EndReason, Over};
-pub(crate) use held::KEYFRAME_WITHIN;
 pub use held::{Held, Loss};
+pub(crate) use held::{KEYFRAME_WITHIN, LASTS};
 pub(crate) use leg::OpenPull;
 pub use leg::Pull;
 pub use moves::{MoveCause, MoveOrder, MoveStage, Underway};

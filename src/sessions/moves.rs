@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::Row;
+use crate::bell;
 
 /// A publisher is to go on at another origin, while its own still has it.
 #[derive(Debug)]
@@ -86,6 +87,15 @@ impl MoveOrder {
         (order, underway)
     }
 
+    /// Why a stream is where it was moved to.
+    pub(crate) fn words(&self) -> String {
+        let from = &self.from;
+        match self.cause {
+            MoveCause::Operator => format!("an operator moved it there from {from}"),
+            cause => format!("it was moved there from {from}: {}", cause.as_str()),
+        }
+    }
+
     /// Tells how far it has come.
     pub(crate) fn tell(&self, stage: MoveStage) {
         self.stage.send_replace(stage);
@@ -109,6 +119,22 @@ impl Row {
     /// Takes the order to move that waits for the relay.
     pub(crate) fn take_order(&self) -> Option<MoveOrder> {
         self.aside.get()?.holds.take_order()
+    }
+
+    /// Resolves with an order to move it.
+    pub(crate) async fn ordered(&self) -> MoveOrder {
+        bell::once(&self.bell, || self.take_order()).await
+    }
+
+    /// It goes to where its stream is, and keeps its leg until it is there; or it is there.
+    pub(crate) fn follow(&self, follows: bool) {
+        self.aside().holds.follow(follows);
+    }
+
+    /// Whether it is on its way to where its stream is.
+    pub(crate) fn follows(&self) -> bool {
+        let aside = self.aside.get();
+        aside.is_some_and(|aside| aside.holds.follows())
     }
 
     /// Whether a move of it is under way.

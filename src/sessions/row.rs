@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use sluicegate_core::access::identity::Identity;
-use sluicegate_core::events::{Kind, News};
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::stream::{Action, PlacementKey, StreamUrl};
@@ -558,7 +557,7 @@ impl Row {
         self.blocked(Direction::ToOrigin, false);
         let name = from.as_ref().map_or("-", |id| id.as_str()).to_owned();
         let reason = loss.as_str();
-        if self.request.action == Action::Publish {
+        if self.has_leg_of_its_own() {
             info!(
                 session = self.id,
                 stream = %self.request.stream,
@@ -566,7 +565,8 @@ impl Row {
                 from = name,
                 "its origin is lost, and the session is held"
             );
-            let what = format!("its origin is lost ({reason}), and its publisher is held");
+            let who = self.whom();
+            let what = format!("its origin is lost ({reason}), and its {who} is held");
             self.tell_held(name, what);
         }
         self.aside().holds.begin(loss, from);
@@ -600,40 +600,9 @@ impl Row {
         };
         let gaps = &self.metrics.hold_gap;
         gaps.get_or_create(&label).observe(gap.as_secs_f64());
-        // Those who watch are told of together, by their pull.
-        if self.request.action == Action::Publish {
+        if self.has_leg_of_its_own() {
             self.tell_kept(&held, whole_millis(gap));
         }
-    }
-
-    fn tell_kept(&self, held: &Held, gap_ms: u32) {
-        let name = |id: &Option<OriginId>| id.as_ref().map_or("-", |id| id.as_str()).to_owned();
-        let (from, to) = (name(&held.from), name(&held.to));
-        let (reason, dropped) = (held.reason.as_str(), held.dropped);
-        info!(
-            session = self.id,
-            stream = %self.request.stream,
-            reason,
-            from,
-            to,
-            gap_ms,
-            dropped,
-            "session goes on at another origin"
-        );
-        let what = format!(
-            "its publisher goes on after {gap_ms} ms: {from} was lost ({reason}), {dropped} messages with it"
-        );
-        self.tell_held(to, what);
-    }
-
-    fn tell_held(&self, origin: String, what: String) {
-        let news = News {
-            stream: self.key.as_str().to_owned(),
-            origin,
-            client: self.request.client.ip().to_string(),
-            what,
-        };
-        self.metrics.journal.note(Kind::Held, news);
     }
 
     /// It ended while it was held, if it was.

@@ -52,6 +52,7 @@ mod slow_player;
 mod srt_addresses;
 mod srt_bad_network;
 mod srt_encryption;
+mod srt_held;
 mod srt_listeners;
 mod srt_origin_fails;
 mod srt_remuxed;

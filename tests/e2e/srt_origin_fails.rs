@@ -12,7 +12,7 @@ use crate::support::{Player, Proxy, Publisher, SrtOrigin, machine, wait_for};
 #[test]
 fn two_hundred_callers_of_a_silent_origin_disturb_nobody() {
     let _turn = machine::share();
-    let proxy = Proxy::start("session.dial_timeout = \"1s\"");
+    let proxy = Proxy::start(&format!("session.dial_timeout = \"1s\"\n{BOUND}"));
     let (first, second) = (
         SrtOrigin::start(&proxy, "origin1"),
         SrtOrigin::start(&proxy, "origin2"),
@@ -65,7 +65,7 @@ fn two_hundred_callers_of_a_silent_origin_disturb_nobody() {
 #[test]
 fn an_origin_that_dies_is_noticed_and_its_successor_used() {
     let _turn = machine::share();
-    let proxy = Proxy::start("srt.idle = \"8s\"");
+    let proxy = Proxy::start(&format!("srt.idle = \"8s\"\n{BOUND}"));
     let mut origin = SrtOrigin::start(&proxy, "origin1");
     let mut publisher = Publisher::srt(&proxy.srt_publish("live/a")).start();
     publisher.wait_frames(25);
@@ -146,6 +146,8 @@ fn dropped(proxy: &Proxy, reason: &str) -> String {
     line.expect("a counter for every reason").to_owned()
 }
 
+/// Sessions end with their origin.
+const BOUND: &str = "hold.publishers = \"0s\"\nhold.viewers = \"0s\"";
 const PATIENCE: Duration = Duration::from_secs(40);
 /// A machine may be busy for longer than the default of 120 ms, and packets that are late for that reason must not be
 /// dropped.

@@ -1,6 +1,8 @@
 //! The extensions of a handshake (sections 3.2.1.1 to 3.2.1.3): their bounds are checked, and they are passed on
 //! unchanged. Origins have had bugs in reading them, so what no honest caller sends must not reach an origin.
 
+use std::time::Duration;
+
 use super::packet::{HAS_CONFIG, HAS_HANDSHAKE, HAS_KEY};
 use crate::read::{Reader, Truncated};
 
@@ -13,6 +15,8 @@ pub struct Extensions {
     pub encrypted: bool,
     /// Whether packets carry a tag over their header, socket id included (AES-GCM), so that none may be readdressed.
     pub authenticated: bool,
+    /// Whether the call is one link of several that carry the same stream.
+    pub grouped: bool,
 }
 
 /// Why extensions are refused.
@@ -91,6 +95,7 @@ impl Extensions {
                     found.encrypted = true;
                     found.authenticated = data.get(KEY_AUTHENTICATION).is_some_and(|by| *by != 0);
                 }
+                GROUP => found.grouped = true,
                 _ => {}
             }
         }
@@ -123,20 +128,98 @@ pub fn stream_id(text: &str) -> Vec<u8> {
 /// The extensions of a conclusion with `text` as its stream id, in place of one that is there. The others are kept byte
 /// for byte, in their order.
 pub fn with_stream_id(extensions: &[u8], text: &str) -> Vec<u8> {
-    let mut written = Vec::with_capacity(extensions.len() + text.len() + 8);
-    let mut reader = Reader::new(extensions);
-    while let Ok((kind, words)) = reader.u16().and_then(|kind| Ok((kind, reader.u16()?))) {
-        let Ok(data) = reader.bytes(usize::from(words) * 4) else {
-            break;
-        };
-        if kind != STREAM_ID {
-            written.extend(kind.to_be_bytes());
-            written.extend(words.to_be_bytes());
-            written.extend(data);
-        }
-    }
+    let mut written = without(extensions, STREAM_ID);
     written.extend(stream_id(text));
     written
+}
+
+/// The extensions of a conclusion with `key` as its key material, in place of that which is there.
+pub fn with_key(extensions: &[u8], key: &[u8]) -> Vec<u8> {
+    let mut written = without(extensions, KEY_REQUEST);
+    let words = u16::try_from(key.len() / 4).unwrap_or(u16::MAX);
+    written.extend(KEY_REQUEST.to_be_bytes());
+    written.extend(words.to_be_bytes());
+    written.extend(key);
+    written
+}
+
+/// Whether `key` may be key material by its size: whole words, as many as a handshake may have.
+pub fn is_key(key: &[u8]) -> bool {
+    let words = u16::try_from(key.len() / 4).unwrap_or(u16::MAX);
+    key.len().is_multiple_of(4) && (LEAST_KEY..=MOST_KEY).contains(&words)
+}
+
+/// The key material in the extensions of a conclusion.
+pub fn key(extensions: &[u8]) -> Option<&[u8]> {
+    let mut all = entries(extensions);
+    all.find_map(|(kind, data)| (kind == KEY_REQUEST).then_some(data))
+}
+
+fn without(extensions: &[u8], unwanted: u16) -> Vec<u8> {
+    let mut written = Vec::with_capacity(extensions.len() + 64);
+    for (kind, data) in entries(extensions).filter(|(kind, _)| *kind != unwanted) {
+        let words = u16::try_from(data.len() / 4).unwrap_or(u16::MAX);
+        written.extend(kind.to_be_bytes());
+        written.extend(words.to_be_bytes());
+        written.extend(data);
+    }
+    written
+}
+
+/// The extensions one by one, up to one that is cut off.
+fn entries(extensions: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    let mut reader = Reader::new(extensions);
+    std::iter::from_fn(move || {
+        let (kind, words) = (reader.u16().ok()?, reader.u16().ok()?);
+        Some((kind, reader.bytes(usize::from(words) * 4).ok()?))
+    })
+}
+
+/// What an origin agreed to in its answer. Another origin that takes the call has to agree to the same.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Terms {
+    /// The flags of the handshake extension that say how packets are read (section 3.2.1.1.1).
+    flags: u32,
+    /// The larger of both latencies, in milliseconds.
+    latency: u16,
+    filter: Option<Box<[u8]>>,
+    congestion: Option<Box<[u8]>>,
+    /// It did not take the key that it was given.
+    is_keyless: bool,
+}
+
+impl Terms {
+    /// Reads the extensions of an origin's answer.
+    pub fn of(extensions: &[u8]) -> Self {
+        let mut terms = Self::default();
+        for (kind, data) in entries(extensions) {
+            match (kind, data) {
+                (HANDSHAKE_RESPONSE, [_, _, _, _, a, b, c, d, e, f, g, h]) => {
+                    terms.flags = u32::from_be_bytes([*a, *b, *c, *d]) & BINDING;
+                    let latencies = [[*e, *f], [*g, *h]].map(u16::from_be_bytes);
+                    terms.latency = latencies.into_iter().max().unwrap_or_default();
+                }
+                (KEY_RESPONSE, data) => terms.is_keyless = data.len() <= 4,
+                (FILTER, data) => terms.filter = Some(data.into()),
+                (CONGESTION, data) => terms.congestion = Some(data.into()),
+                _ => {}
+            }
+        }
+        terms
+    }
+
+    /// Whether a call on these terms can go on under those of another origin. Each has a latency of its own.
+    pub fn allow(&self, other: &Self) -> bool {
+        self.flags == other.flags
+            && self.filter == other.filter
+            && self.congestion == other.congestion
+            && self.is_keyless == other.is_keyless
+    }
+
+    /// The larger of both latencies.
+    pub const fn latency(&self) -> Duration {
+        Duration::from_millis(self.latency as u64)
+    }
 }
 
 /// Reads text from words whose bytes are swapped, padded with zeros.
@@ -168,6 +251,9 @@ const LEAST_KEY: u16 = 14;
 const MOST_KEY: u16 = 26;
 /// Where key material says what authenticates packets (section 3.2.2): 0 nothing, 1 the tag of AES-GCM.
 const KEY_AUTHENTICATION: usize = 9;
+/// The flags that both sides read packets by: when they are to be shown (1, 2), the mark of packets that are sent again
+/// (0x20), and the mode (0x40).
+const BINDING: u32 = 0x63;
 /// 512 bytes.
 const MOST_STREAM_ID: u16 = 128;
 /// 16 bytes.
@@ -250,6 +336,66 @@ mod tests {
             let read = Extensions::parse(&renamed, ALL).unwrap();
             assert_eq!(read.stream_id.as_deref(), Some("#!::r=live/cam1,m=publish"));
             assert!(read.encrypted, "{cause}");
+        }
+    }
+
+    #[test]
+    fn a_newer_key_takes_the_place_of_the_first() {
+        let request = extension(HANDSHAKE_REQUEST, 3, 12);
+        let old = extension(KEY_REQUEST, LEAST_KEY, usize::from(LEAST_KEY) * 4);
+        let before = [request.as_slice(), &old, &stream_id("live/a")].concat();
+        let newer = vec![7; 18 * 4];
+        let written = with_key(&before, &newer);
+        let read = Extensions::parse(&written, ALL).unwrap();
+        assert_eq!(read.stream_id.as_deref(), Some("live/a"));
+        assert!(read.encrypted);
+        assert_eq!(key(&written), Some(newer.as_slice()));
+        for (cause, key, fits) in [
+            ("two keys of 256 bits", vec![0; 26 * 4], true),
+            ("more than that", vec![0; 27 * 4], false),
+            ("nothing", vec![], false),
+            ("half a word", vec![0; 14 * 4 + 2], false),
+        ] {
+            assert_eq!(is_key(&key), fits, "{cause}");
+        }
+    }
+
+    #[test]
+    fn another_origin_has_to_agree_to_what_the_first_did() {
+        let agrees = |flags: u8, latency: u8| {
+            [
+                &[0, 2, 0, 3, 0, 1, 5, 1, 0, 0, 0, flags][..],
+                &[0, latency, 0, 20],
+            ]
+            .concat()
+        };
+        let with = |more: &[u8]| Terms::of(&[&agrees(0xbf, 120), more].concat());
+        let first = with(&[]);
+        assert_eq!(first.latency(), Duration::from_millis(120));
+        let filter = [0, 7, 0, 1, b'c', b'e', b'f', b','];
+        let no_secret = [0, 4, 0, 1, 0, 0, 0, 3];
+        for (cause, other, fits) in [
+            ("the same", with(&[]), true),
+            ("another latency", Terms::of(&agrees(0xbf, 200)), true),
+            (
+                "it drops late packets otherwise",
+                Terms::of(&agrees(0xb7, 120)),
+                true,
+            ),
+            (
+                "it marks no packet as sent again",
+                Terms::of(&agrees(0x9f, 120)),
+                false,
+            ),
+            (
+                "it means to send a file",
+                Terms::of(&agrees(0xff, 120)),
+                false,
+            ),
+            ("a packet filter", with(&filter), false),
+            ("it knows no secret", with(&no_secret), false),
+        ] {
+            assert_eq!(first.allow(&other), fits, "{cause}");
         }
     }
 

@@ -21,7 +21,7 @@ use crate::net::linger_close;
 use crate::net::relay::Passage;
 use crate::net::wire::Wire;
 use crate::proxy::{Attempt, DialError, Proxy, Refusal};
-use crate::sessions::{Direction, EndReason, Over, Row};
+use crate::sessions::{Direction, EndReason, LASTS, Over, Row};
 
 /// What finds another origin for a publisher.
 #[derive(Debug)]
@@ -247,8 +247,6 @@ async fn read_on(client: &mut Wire, passage: &mut Watched, first: &mut Vec<u8>) 
     }
 }
 
-/// An origin that has had a publisher for this long was one: the next hold has its whole time.
-pub(crate) const LASTS: Duration = Duration::from_secs(2);
 /// Bytes that may wait in our kernel for an origin's, besides those that are on their way: at 2 Mbit/s half a second.
 const MAX_UNSENT: u32 = 128 * 1024;
 /// One read of a publisher that is held; the room is given back when it goes on.

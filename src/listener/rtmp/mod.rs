@@ -32,8 +32,6 @@ mod login;
 mod moves;
 
 use self::held::Again;
-#[cfg(test)]
-pub(crate) use self::held::LASTS;
 use self::moves::Move;
 use super::{pair, turned_away};
 use crate::config;

@@ -18,7 +18,7 @@ use super::held::{Again, notice_early};
 use crate::net::linger_close;
 use crate::net::wire::Wire;
 use crate::proxy::{Proxy, moves};
-use crate::sessions::{Direction, KEYFRAME_WITHIN, Loss, MoveCause, MoveOrder, MoveStage, Row};
+use crate::sessions::{Direction, KEYFRAME_WITHIN, Loss, MoveOrder, MoveStage, Row};
 
 /// A move of one publisher.
 pub(super) struct Move {
@@ -87,7 +87,7 @@ impl Again {
     fn begin_move(&self, order: MoveOrder, row: &Arc<Row>, identified: Identified) -> Move {
         let asker = self.asker.clone();
         let (from, to) = (order.from.clone(), order.to.clone());
-        let why = words(&order);
+        let why = order.words();
         let for_row = Arc::clone(row);
         let asked = async move {
             let (proxy, row) = (&asker.proxy, &*for_row);
@@ -255,7 +255,7 @@ impl Pair {
             row.found_again(Some(to.clone()));
             self.passage.flows = false;
         }
-        self.session.made_move(&to, end, &words(&moving.order));
+        self.session.made_move(&to, end, &moving.order.words());
         // An origin that does not take these few bytes is lost again, which the relay finds.
         let sent = async {
             self.origin.write_all(&made.to_origin).await?;
@@ -269,17 +269,6 @@ impl Pair {
         let stage = MoveStage::Made(gap);
         moves::note(&row, &moving.order, &stage);
         moving.order.tell(stage);
-    }
-}
-
-/// Why a stream is where it was moved to.
-fn words(order: &MoveOrder) -> String {
-    let from = &order.from;
-    match order.cause {
-        MoveCause::Operator => {
-            format!("an operator moved it there from {from}")
-        }
-        cause => format!("it was moved there from {from}: {}", cause.as_str()),
     }
 }
 

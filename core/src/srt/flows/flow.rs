@@ -5,8 +5,12 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::super::packet::{Handshake, peer_ip};
+use super::super::sequence::Sequence;
+use super::course::Beginning;
+use super::kept::{Kept, Next};
 use super::{Event, Traffic};
 use crate::flow::{ClientPath, DropReason, Fate, FlowId, LinkId, Output};
+use crate::stream::Action;
 
 #[derive(Debug)]
 pub(super) struct Flow {
@@ -19,6 +23,10 @@ pub(super) struct Flow {
     /// Whether packets carry a tag over the socket id they are for (AES-GCM): then each side is shown the other's own
     /// id, and packets pass without a change.
     pub(super) authenticated: bool,
+    /// What the caller does.
+    pub(super) action: Action,
+    /// The call is one link of several, and each has numbers that the others know.
+    pub(super) grouped: bool,
     pub(super) stage: Stage,
     pub(super) client_active: Instant,
     pub(super) origin_active: Instant,
@@ -34,7 +42,7 @@ pub(super) enum Stage {
     /// An origin agreed, and the caller has not been told yet.
     Answered(Box<Asking>, Leg, Reply),
     /// Packets pass.
-    Joined(Leg, Reply),
+    Joined(Joined),
     /// The caller was rejected, and hears that again if it repeats its conclusion before this time.
     Rejected(Reply, Instant),
 }
@@ -46,9 +54,23 @@ pub(super) struct Asking {
     pub(super) at: Instant,
 }
 
+/// A call that has an origin, or had one.
+#[derive(Debug)]
+pub(super) struct Joined {
+    pub(super) leg: Leg,
+    /// What the caller was told.
+    pub(super) reply: Reply,
+    /// What another origin needs, if the call may outlive the one that it has.
+    pub(super) kept: Option<Box<Kept>>,
+}
+
 #[derive(Debug)]
 pub(super) struct Attempt {
     pub(super) link: LinkId,
+    /// The socket id that this origin is shown.
+    pub(super) shown: u32,
+    /// Where the call begins there, if another origin has it or had it.
+    pub(super) beginning: Option<Beginning>,
     pub(super) origin: SocketAddr,
     pub(super) cookie: Option<u32>,
     /// What the origin gets in place of the caller's stream id.
@@ -62,6 +84,25 @@ pub(super) struct Leg {
     pub(super) link: LinkId,
     /// The socket id that the origin chose for the flow.
     pub(super) socket_id: u32,
+    /// The socket id that it was shown.
+    pub(super) shown: u32,
+    /// What is added to the caller's timestamps for it; nothing for a first origin.
+    pub(super) to_origin: u32,
+    /// What is added to its timestamps for the caller.
+    pub(super) to_client: u32,
+    /// The first number that it knows, if others had the call before.
+    pub(super) first: Option<Sequence>,
+}
+
+/// Which leg of a flow an origin's packet belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// A leg of before.
+    Former,
+    /// That of the origin which is asked, or is to have the call.
+    Next,
+    /// That of its origin, or of the first one that is asked.
+    Present,
 }
 
 /// The answer to a caller, repeated if the caller asks again.
@@ -72,16 +113,63 @@ pub(super) struct Reply {
 }
 
 impl Flow {
-    pub(super) const fn link(&self) -> Option<LinkId> {
+    /// Whether it uses a link.
+    pub(super) fn uses(&self, link: LinkId) -> bool {
+        let of_next = || match self.kept()?.next.as_ref()? {
+            Next::Asking(attempt) => Some(attempt.link),
+            Next::Agreed(leg, _) | Next::Awaited(leg, ..) => Some(leg.link),
+        };
         match &self.stage {
-            Stage::Attempting(_, attempt) => Some(attempt.link),
-            Stage::Answered(_, leg, _) | Stage::Joined(leg, _) => Some(leg.link),
-            Stage::Placing(_) | Stage::Rejected(..) => None,
+            Stage::Attempting(_, attempt) => attempt.link == link,
+            Stage::Answered(_, leg, _) => leg.link == link,
+            Stage::Joined(joined) => joined.leg.link == link || of_next() == Some(link),
+            Stage::Placing(_) | Stage::Rejected(..) => false,
         }
     }
 
-    /// The socket id that the origin is shown.
-    pub(super) const fn shown_to_origin(&self) -> u32 {
+    pub(super) fn kept(&self) -> Option<&Kept> {
+        match &self.stage {
+            Stage::Joined(joined) => joined.kept.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The leg that a packet for the socket id `shown` belongs to, which came over `link`.
+    ///
+    /// # Errors
+    /// Why it belongs to none.
+    pub(super) fn addressed(&self, link: LinkId, shown: u32) -> Result<Whose, DropReason> {
+        let fits = |whose, of: LinkId, id: u32| {
+            (id == shown).then_some(match of == link {
+                true => Ok(whose),
+                false => Err(DropReason::ForeignAddress),
+            })
+        };
+        let found = match &self.stage {
+            Stage::Attempting(_, attempt) => fits(Whose::Present, attempt.link, attempt.shown),
+            Stage::Answered(_, leg, _) => fits(Whose::Present, leg.link, leg.shown),
+            Stage::Joined(Joined { leg, kept, .. }) => {
+                let next = || match kept.as_ref()?.next.as_ref()? {
+                    Next::Asking(attempt) => fits(Whose::Next, attempt.link, attempt.shown),
+                    Next::Agreed(leg, _) | Next::Awaited(leg, ..) => {
+                        fits(Whose::Next, leg.link, leg.shown)
+                    }
+                };
+                let former = || {
+                    let leg = kept.as_ref()?.former?.leg;
+                    fits(Whose::Former, leg.link, leg.shown)
+                };
+                fits(Whose::Present, leg.link, leg.shown)
+                    .or_else(next)
+                    .or_else(former)
+            }
+            Stage::Placing(_) | Stage::Rejected(..) => None,
+        };
+        found.unwrap_or(Err(DropReason::UnknownFlow))
+    }
+
+    /// The socket id that a first origin is shown.
+    pub(super) const fn first_shown(&self) -> u32 {
         if self.authenticated {
             self.caller
         } else {
@@ -104,7 +192,7 @@ impl Flow {
             Stage::Placing(_) | Stage::Attempting(..) | Stage::Answered(..) => {
                 Fate::Drop(DropReason::Untimely)
             }
-            Stage::Joined(_, reply) | Stage::Rejected(reply, _) => {
+            Stage::Joined(Joined { reply, .. }) | Stage::Rejected(reply, _) => {
                 outputs.push_back(Output::ToClient {
                     path: self.path,
                     data: reply.told(now),

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::super::extension::{self, ExtensionError, Extensions};
 use super::super::packet::{HANDSHAKE, HAS_CONFIG, Handshake, MAGIC, Rejection, Step, peer_ip};
 use super::flow::{Asking, Attempt, Flow, Leg, Reply, Stage, aged};
+use super::kept::Kept;
 use super::{ASK_AGAIN, End, Event, Failure, Farewell, Flows, MOST_FLOWS, SWEEP, Traffic, find};
 use crate::dialect::{Dialect, Naming, Unsayable};
 use crate::flow::{ClientPath, DropReason, Fate, FlowId, Output};
@@ -77,7 +78,7 @@ impl Flows {
         let port = self.ports.get(usize::from(path.entry)).copied();
         let (dialect, direction) = self.dialects.of(None, port.unwrap_or_default());
         let read = self.read(asked, dialect, direction);
-        let (asks, authenticated, packet) = match read {
+        let (asks, found, packet) = match read {
             Ok(read) => read,
             Err(error) => {
                 let code = match error {
@@ -100,7 +101,9 @@ impl Flows {
             caller: asked.socket_id,
             path,
             initial_sequence: asked.initial_sequence,
-            authenticated,
+            authenticated: found.authenticated,
+            action: asks.action,
+            grouped: found.grouped,
             stage: Stage::Placing(Box::new(Asking { packet, at: now })),
             client_active: now,
             origin_active: now,
@@ -137,16 +140,16 @@ impl Flows {
         code
     }
 
-    /// What a conclusion asks for, whether its packets are authenticated, and the conclusion as an origin is to see it.
+    /// What a conclusion asks for, what else is in it, and the conclusion as an origin is to see it.
     /// A missing stream id is added, because the origin must understand the same stream.
     fn read(
         &self,
         asked: Handshake<'_>,
         dialect: Dialect,
         direction: Option<Action>,
-    ) -> Result<(SrtStreamId, bool, Vec<u8>), Unreadable> {
-        let found = Extensions::parse(asked.extensions, asked.extension)?;
-        let named = found.stream_id.unwrap_or_default();
+    ) -> Result<(SrtStreamId, Extensions, Vec<u8>), Unreadable> {
+        let mut found = Extensions::parse(asked.extensions, asked.extension)?;
+        let named = found.stream_id.take().unwrap_or_default();
         let default = &self.limits.default_stream_id;
         let mut asks = dialect.srt(&named, default, direction)?;
         let shown = asks.credentials.as_deref();
@@ -176,7 +179,7 @@ impl Flows {
             }
             .write(),
         };
-        Ok((asks, found.authenticated, packet))
+        Ok((asks, found, packet))
     }
 
     /// Handles a handshake packet from the origin that is being asked.
@@ -184,9 +187,15 @@ impl Flows {
         let Some(flow) = find(&mut self.places, id) else {
             return Fate::Drop(DropReason::UnknownFlow);
         };
-        let shown = flow.shown_to_origin();
-        let Stage::Attempting(asking, attempt) = &mut flow.stage else {
-            return Fate::Drop(DropReason::Untimely);
+        let (asking, attempt) = match &mut flow.stage {
+            Stage::Attempting(asking, attempt) => (asking, attempt),
+            Stage::Joined(joined) => {
+                if let Some(kept) = &mut joined.kept {
+                    kept.hear_answer(data);
+                }
+                return Fate::Drop(DropReason::Untimely);
+            }
+            _ => return Fate::Drop(DropReason::Untimely),
         };
         let Ok(answer) = Handshake::parse(data) else {
             return Fate::Drop(DropReason::Malformed);
@@ -197,7 +206,7 @@ impl Flows {
                 attempt.again_at = now + ASK_AGAIN;
                 self.outputs.push_back(Output::ToOrigin {
                     link: attempt.link,
-                    data: conclusion(now, shown, asking, attempt),
+                    data: conclusion(now, asking, attempt),
                 });
                 Fate::Kept
             }
@@ -214,6 +223,10 @@ impl Flows {
                 let leg = Leg {
                     link: attempt.link,
                     socket_id: answer.socket_id,
+                    shown: attempt.shown,
+                    to_origin: 0,
+                    to_client: 0,
+                    first: None,
                 };
                 if flow.authenticated {
                     // The caller will write to the origin's id, which must lead here and nowhere else.
@@ -258,8 +271,8 @@ impl Flows {
     }
 }
 
-/// The first packet to an origin, as libsrt writes it.
-pub(super) fn induction(socket_id: u32, asking: &Asking, attempt: &Attempt) -> Vec<u8> {
+/// The first packet to an origin, as libsrt writes it. The origin is to know us by the socket id `shown`.
+pub(super) fn induction(shown: u32, asking: &Asking, origin: SocketAddr) -> Vec<u8> {
     let Ok(asked) = Handshake::parse(&asking.packet) else {
         return Vec::new();
     };
@@ -269,9 +282,9 @@ pub(super) fn induction(socket_id: u32, asking: &Asking, attempt: &Attempt) -> V
         encryption: 0,
         extension: DATAGRAM,
         step: Step::Induction,
-        socket_id,
+        socket_id: shown,
         cookie: 0,
-        peer_ip: peer_ip(attempt.origin),
+        peer_ip: peer_ip(origin),
         extensions: &[],
         ..asked
     }
@@ -279,21 +292,40 @@ pub(super) fn induction(socket_id: u32, asking: &Asking, attempt: &Attempt) -> V
 }
 
 /// The caller's conclusion, as an origin is to see it now.
-pub(super) fn conclusion(
-    now: Instant,
-    socket_id: u32,
-    asking: &Asking,
-    attempt: &Attempt,
-) -> Vec<u8> {
+pub(super) fn conclusion(now: Instant, asking: &Asking, attempt: &Attempt) -> Vec<u8> {
     let packet = aged(&asking.packet, asking.at, now);
     let Ok(asked) = Handshake::parse(&packet) else {
         return Vec::new();
     };
+    as_asked(asked, attempt)
+}
+
+/// The same of a caller that had another origin before: its numbers and its clock go on, and its newest key is used.
+pub(super) fn conclusion_again(now: Instant, kept: &Kept, attempt: &Attempt) -> Vec<u8> {
+    let Ok(asked) = Handshake::parse(&kept.asking.packet) else {
+        return Vec::new();
+    };
+    let Some(beginning) = attempt.beginning else {
+        return Vec::new();
+    };
+    let has_key = extension::key(asked.extensions).is_some();
+    let keyed = kept.key().filter(|_| has_key);
+    let keyed = keyed.map(|key| extension::with_key(asked.extensions, key));
+    let asked = Handshake {
+        initial_sequence: beginning.first.word(),
+        timestamp: kept.course.shown_clock(now, beginning),
+        extensions: keyed.as_deref().unwrap_or(asked.extensions),
+        ..asked
+    };
+    as_asked(asked, attempt)
+}
+
+fn as_asked(asked: Handshake<'_>, attempt: &Attempt) -> Vec<u8> {
     let renamed = attempt.stream_id.as_deref();
     let renamed = renamed.map(|id| extension::with_stream_id(asked.extensions, id));
     Handshake {
         destination: 0,
-        socket_id,
+        socket_id: attempt.shown,
         cookie: attempt.cookie.unwrap_or_default(),
         peer_ip: peer_ip(attempt.origin),
         extension: asked.extension | renamed.as_ref().map_or(0, |_| HAS_CONFIG),

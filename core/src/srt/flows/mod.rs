@@ -20,8 +20,11 @@
 //! id, so that packets pass without a change. It is found by its caller's address and the origin's id on one side, and by
 //! a link that no other flow uses on the other.
 
+mod course;
 mod flow;
 mod handshake;
+mod held;
+mod kept;
 mod own_ids;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -29,13 +32,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::flow::{Asking, Attempt, Flow, Stage};
+use self::flow::{Asking, Attempt, Flow, Joined, Stage, Whose};
 use self::handshake::{conclusion, induction, rejection};
+use self::held::Instead;
+use self::kept::Look;
+pub use self::kept::{ASKED_AFTER, FORGOTTEN_FOR, REFUSED_FOR, SILENT_FOR};
 use self::own_ids::OwnIds;
 use super::cookie::Cookies;
 use super::packet::{self, Handshake, Header, Kind, Rejection};
 use crate::dialect::{ClientDialects, Dialect};
 use crate::flow::{ClientPath, DropReason, Fate, FlowId, Flows as Table, Input, LinkId, Output};
+use crate::place::leg::LegEnd;
 use crate::stream::SrtStreamId;
 
 /// The limits of a table.
@@ -69,6 +76,8 @@ pub struct Flows {
     /// Keeps sources from choosing their slot.
     salt: u64,
     stopping: bool,
+    /// Whether any flow was joined that may outlive its origin.
+    keeps: bool,
     dialects: Arc<ClientDialects>,
     /// The port of each entry.
     ports: Vec<u16>,
@@ -111,7 +120,28 @@ pub enum Event {
         /// The rule that its handshake breaks.
         why: String,
     },
-    /// The origin rejected the caller, and the caller was told so.
+    /// The origin is lost of a flow that may outlive it. The caller does not know.
+    Lost {
+        /// The flow.
+        flow: FlowId,
+        /// How it was lost. One that is only silent still gets what the caller sends.
+        end: LegEnd,
+    },
+    /// The origin that was lost by its silence is there again, and the flow goes on with it. An attempt is given up.
+    Back {
+        /// The flow.
+        flow: FlowId,
+    },
+    /// The flow went over to another origin, and media passes.
+    Resumed {
+        /// The flow.
+        flow: FlowId,
+        /// How many packets of a publisher no origin gets.
+        dropped: u32,
+        /// For how long no origin acknowledged media of a publisher, or a player got none.
+        gap: Duration,
+    },
+    /// The origin rejected the caller. A caller that was not joined was told so.
     Rejected {
         /// The flow of the attempt.
         flow: FlowId,
@@ -132,6 +162,14 @@ pub enum Event {
 /// How an attempt fails, other than by silence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
+    /// The origin that had agreed to have a player left before there was media.
+    Left,
+    /// The present origin of a player has used the numbers that were left for this one.
+    Late,
+    /// A key would be used twice with one number.
+    NoNumbers,
+    /// The origin agrees to other terms than the first one did, which the caller goes by.
+    OtherTerms,
     /// Nothing listens at the origin's port.
     Refused,
     /// The origin does not speak version 5 of SRT's handshake.
@@ -184,6 +222,7 @@ impl Flows {
             random: seed,
             salt,
             stopping: false,
+            keeps: false,
             dialects: Arc::default(),
             ports: Vec::new(),
         }
@@ -213,17 +252,22 @@ impl Flows {
         origin: SocketAddr,
         stream_id: Option<Box<str>>,
     ) {
+        if self.keeps && self.call_next(now, flow, (link, origin), stream_id.clone()) {
+            return;
+        }
         let Some((taken, asking)) = self.take_asking(flow) else {
             return;
         };
         let attempt = Attempt {
             link,
+            shown: taken.first_shown(),
+            beginning: None,
             origin,
             cookie: None,
             stream_id,
             again_at: now + ASK_AGAIN,
         };
-        let data = induction(taken.shown_to_origin(), &asking, &attempt);
+        let data = induction(attempt.shown, &asking, origin);
         let own = taken.authenticated;
         taken.stage = Stage::Attempting(asking, attempt);
         if own {
@@ -241,30 +285,43 @@ impl Flows {
 
     /// Gives up an attempt; the caller keeps waiting.
     pub fn abandon(&mut self, flow: FlowId) {
+        if self.keeps && self.drop_next(flow) {
+            return;
+        }
         if let Some((taken, asking)) = self.take_asking(flow) {
             taken.stage = Stage::Placing(asking);
         }
     }
 
-    /// Tells the caller that the origin agreed. Packets pass from now on.
+    /// Tells the caller that the origin agreed. Packets pass from now on. A flow that is joined goes over to the origin that was
+    /// called for it, and the caller is told nothing.
     pub fn join(&mut self, now: Instant, flow: FlowId) {
-        let Some(joined) = find(&mut self.places, flow) else {
-            return;
-        };
-        let (leg, reply) = match std::mem::replace(&mut joined.stage, Stage::nothing(now)) {
-            Stage::Answered(_, leg, reply) => (leg, reply),
+        self.tell_joined(now, flow);
+    }
+
+    /// The same, and returns the conclusion of a caller that was told.
+    fn tell_joined(&mut self, now: Instant, flow: FlowId) -> Option<Box<Asking>> {
+        let joined = find(&mut self.places, flow)?;
+        let (asking, leg, reply) = match std::mem::replace(&mut joined.stage, Stage::nothing(now)) {
+            Stage::Answered(asking, leg, reply) => (asking, leg, reply),
             other => {
                 joined.stage = other;
-                return;
+                self.join_next(now, flow);
+                return None;
             }
         };
         self.outputs.push_back(Output::ToClient {
             path: joined.path,
             data: reply.told(now),
         });
-        joined.stage = Stage::Joined(leg, reply);
+        joined.stage = Stage::Joined(Joined {
+            leg,
+            reply,
+            kept: None,
+        });
         joined.client_active = now;
         joined.origin_active = now;
+        Some(asking)
     }
 
     /// Rejects a caller that is not joined.
@@ -322,7 +379,7 @@ impl Flows {
     /// Whether any flow uses the link.
     pub fn uses(&self, link: LinkId) -> bool {
         let mut flows = self.places.iter().flatten();
-        flows.any(|flow| flow.link() == Some(link))
+        flows.any(|flow| flow.uses(link))
     }
 
     fn client_says(&mut self, now: Instant, path: ClientPath, data: &mut [u8]) -> Fate {
@@ -341,53 +398,56 @@ impl Flows {
         if flow.path.remote != path.remote || flow.path.entry != path.entry {
             return Fate::Drop(DropReason::ForeignAddress);
         }
-        let Stage::Joined(leg, _) = flow.stage else {
+        let Stage::Joined(joined) = &mut flow.stage else {
             return Fate::Drop(DropReason::Untimely);
         };
         if header.kind == Kind::Handshake {
             return Fate::Drop(DropReason::Untimely);
         }
-        packet::readdress(data, leg.socket_id);
         flow.client_active = now;
         flow.traffic.to_origin += data.len() as u64;
         flow.traffic.media |= header.kind == Kind::Data;
+        let instead = joined.caller_says(now, flow.path, flow.caller, data);
+        let leg = joined.leg;
+        packet::readdress(data, leg.socket_id);
         if header.kind == Kind::Shutdown {
             let id = flow.id;
             self.end(id, End::ClientClosed, Farewell::None);
         }
-        Fate::ToOrigin { link: leg.link }
+        match instead {
+            None => Fate::ToOrigin { link: leg.link },
+            Some(Instead::Nothing) => Fate::Drop(DropReason::Untimely),
+            Some(Instead::Say(to_client, to_origin)) => {
+                self.outputs.push_back(to_client);
+                self.outputs.extend(to_origin);
+                Fate::Kept
+            }
+        }
     }
 
     fn origin_says(&mut self, now: Instant, link: LinkId, data: &mut [u8]) -> Fate {
         let Ok(header) = Header::parse(data) else {
             return Fate::Drop(DropReason::Malformed);
         };
-        let id = self.own_ids.of_link(link);
-        let id = id.unwrap_or(FlowId(header.destination));
-        let Some(flow) = find(&mut self.places, id) else {
+        let place = match self.own_ids.of_link(link) {
+            Some(id) => find(&mut self.places, id),
+            None => at(&mut self.places, header.destination),
+        };
+        let Some(flow) = place else {
             return Fate::Drop(DropReason::UnknownFlow);
         };
-        if flow.shown_to_origin() != header.destination {
-            return Fate::Drop(DropReason::UnknownFlow);
-        }
-        if flow.link() != Some(link) {
-            return Fate::Drop(DropReason::ForeignAddress);
-        }
-        if header.kind == Kind::Handshake {
-            return self.answer(now, id, data);
-        }
-        let Stage::Joined(..) = flow.stage else {
-            return Fate::Drop(DropReason::Untimely);
+        let whose = match flow.addressed(link, header.destination) {
+            Ok(whose) => whose,
+            Err(reason) => return Fate::Drop(reason),
         };
-        packet::readdress(data, flow.caller);
-        flow.origin_active = now;
-        flow.traffic.to_client += data.len() as u64;
-        flow.traffic.media |= header.kind == Kind::Data;
-        let path = flow.path;
-        if header.kind == Kind::Shutdown {
-            self.end(id, End::OriginClosed, Farewell::None);
+        let (id, kind) = (flow.id, header.kind);
+        match (whose, kind) {
+            (Whose::Former, _) => self.former_says(now, id, kind),
+            (Whose::Next, Kind::Handshake) => self.answer_next(now, id, data),
+            (Whose::Next, _) => self.next_says(now, id, kind, data),
+            (Whose::Present, Kind::Handshake) => self.answer(now, id, data),
+            (Whose::Present, _) => self.present_says(now, id, kind, data),
         }
-        Fate::ToClient { flow: id, path }
     }
 
     /// Reports a failed attempt.
@@ -398,18 +458,32 @@ impl Flows {
         Fate::Kept
     }
 
-    /// Notes that nothing listens at the other end of `link`. Attempts there are over. Joined flows end only if their
-    /// origin has been silent for a while, because the message is easily forged and a live origin keeps sending.
+    /// Notes that nothing listens at the other end of `link`. Attempts there are over. Joined flows lose their origin only if it
+    /// has been silent for a while, because the message is easily forged and a live origin keeps sending.
     fn refused(&mut self, now: Instant, link: LinkId) {
         let (mut failed, mut gone) = (Vec::new(), Vec::new());
-        for flow in self.places.iter().flatten() {
-            match &flow.stage {
+        let mut wakes = false;
+        for flow in self.places.iter_mut().flatten() {
+            let silent = now.saturating_duration_since(flow.origin_active);
+            match &mut flow.stage {
                 Stage::Attempting(_, attempt) if attempt.link == link => failed.push(flow.id),
-                Stage::Joined(leg, _)
-                    if leg.link == link
-                        && now.saturating_duration_since(flow.origin_active) >= SILENT =>
-                {
-                    gone.push(flow.id);
+                Stage::Joined(joined) => {
+                    let kept = joined.kept.as_mut();
+                    if kept.as_ref().is_some_and(|kept| kept.calls_over(link)) {
+                        failed.push(flow.id);
+                    }
+                    if joined.leg.link != link {
+                        continue;
+                    }
+                    match kept {
+                        Some(kept) if kept.lost.is_some() => {}
+                        Some(kept) if kept.outlives(now, LegEnd::Reset) => {
+                            kept.was_refused = true;
+                            wakes = true;
+                        }
+                        _ if silent >= SILENT => gone.push(flow.id),
+                        _ => {}
+                    }
                 }
                 _ => {}
             }
@@ -420,32 +494,47 @@ impl Flows {
         for flow in gone {
             self.end(flow, End::OriginClosed, Farewell::Client);
         }
+        if wakes {
+            self.wake_at(now + SWEEP_SOON);
+        }
     }
 
     fn sweep(&mut self, now: Instant) {
-        let mut ended = Vec::new();
-        let mut asking = false;
+        let (mut ended, mut looked) = (Vec::new(), Vec::new());
+        let mut soon = false;
         for flow in self.places.iter_mut().flatten() {
-            let shown = flow.shown_to_origin();
             match &mut flow.stage {
                 Stage::Placing(_) | Stage::Answered(..) => {}
                 Stage::Attempting(asked, attempt) => {
-                    asking = true;
+                    soon = true;
                     if attempt.again_at <= now {
                         attempt.again_at = now + ASK_AGAIN;
                         let data = match attempt.cookie {
-                            None => induction(shown, asked, attempt),
-                            Some(_) => conclusion(now, shown, asked, attempt),
+                            None => induction(attempt.shown, asked, attempt.origin),
+                            Some(_) => conclusion(now, asked, attempt),
                         };
                         let link = attempt.link;
                         self.outputs.push_back(Output::ToOrigin { link, data });
                     }
                 }
-                Stage::Joined(..) => {
+                Stage::Joined(joined) => {
+                    let kept = joined.kept.as_deref_mut();
+                    let is_lost = kept.as_ref().is_some_and(|kept| kept.lost.is_some());
+                    if let Some(kept) = kept {
+                        soon |= kept.lost.is_some() || kept.next.is_some();
+                        kept.speak(now, (flow.path, flow.caller), &mut self.outputs);
+                        match kept.look(now, flow.origin_active) {
+                            Look::Well => {}
+                            look => {
+                                soon = true;
+                                looked.push((flow.id, look));
+                            }
+                        }
+                    }
                     let silent = |since| now.saturating_duration_since(since) >= self.limits.idle;
                     if silent(flow.client_active) {
                         ended.push((flow.id, End::ClientIdle));
-                    } else if silent(flow.origin_active) {
+                    } else if silent(flow.origin_active) && !is_lost {
                         ended.push((flow.id, End::OriginIdle));
                     }
                 }
@@ -456,11 +545,21 @@ impl Flows {
                 }
             }
         }
+        for (flow, look) in looked {
+            self.attend(now, flow, look);
+        }
         for (flow, end) in ended {
             self.end(flow, end, Farewell::Both);
         }
-        let next = if asking { SWEEP_SOON } else { SWEEP };
+        let next = if soon {
+            SWEEP_SOON
+        } else if self.keeps {
+            SWEEP / 2
+        } else {
+            SWEEP
+        };
         self.sweep_at = (!self.is_empty()).then(|| now + next);
+        self.keeps &= !self.is_empty();
     }
 
     /// Removes a flow, and tells the sides that may think it still exists.
@@ -474,25 +573,30 @@ impl Flows {
         self.free.push(id.0 & INDEX_MASK);
         self.callers.remove(&(flow.path.client(), flow.caller));
         self.own_ids.forget(id);
-        let leg = match &flow.stage {
-            Stage::Joined(leg, _) | Stage::Answered(_, leg, _) => Some(*leg),
-            Stage::Placing(_) | Stage::Attempting(..) | Stage::Rejected(..) => None,
-        };
-        if let Some(leg) = leg {
-            if matches!(farewell, Farewell::Both | Farewell::Origin) {
-                self.outputs.push_back(Output::ToOrigin {
-                    link: leg.link,
-                    data: packet::shutdown(leg.socket_id),
-                });
+        let (mut leg, mut next) = (None, None);
+        match &flow.stage {
+            Stage::Joined(joined) => {
+                let kept = joined.kept.as_ref();
+                let is_gone = kept
+                    .and_then(|kept| kept.lost)
+                    .is_some_and(|lost| lost.is_gone);
+                leg = (!is_gone).then_some(joined.leg);
+                next = kept.and_then(|kept| kept.next.as_ref()?.leg());
             }
-            if matches!(farewell, Farewell::Both | Farewell::Client)
-                && matches!(flow.stage, Stage::Joined(..))
-            {
-                self.outputs.push_back(Output::ToClient {
-                    path: flow.path,
-                    data: packet::shutdown(flow.caller),
-                });
-            }
+            Stage::Answered(_, answered, _) => leg = Some(*answered),
+            Stage::Placing(_) | Stage::Attempting(..) | Stage::Rejected(..) => {}
+        }
+        self.outputs.extend(next.map(held::goodbye));
+        if matches!(farewell, Farewell::Both | Farewell::Origin) {
+            self.outputs.extend(leg.map(held::goodbye));
+        }
+        if matches!(farewell, Farewell::Both | Farewell::Client)
+            && matches!(flow.stage, Stage::Joined(..))
+        {
+            self.outputs.push_back(Output::ToClient {
+                path: flow.path,
+                data: packet::shutdown(flow.caller),
+            });
         }
         if !matches!(flow.stage, Stage::Rejected(..)) {
             self.outputs.push_back(Output::Event(Event::Closed {
@@ -514,10 +618,7 @@ impl Flows {
         match stage {
             Stage::Placing(asking) | Stage::Attempting(asking, _) => Some((flow, asking)),
             Stage::Answered(asking, leg, _) => {
-                self.outputs.push_back(Output::ToOrigin {
-                    link: leg.link,
-                    data: packet::shutdown(leg.socket_id),
-                });
+                self.outputs.push_back(held::goodbye(leg));
                 Some((flow, asking))
             }
             other @ (Stage::Joined(..) | Stage::Rejected(..)) => {
@@ -611,6 +712,11 @@ enum Farewell {
 fn find(places: &mut [Option<Flow>], id: FlowId) -> Option<&mut Flow> {
     let flow = places.get_mut(index_of(id))?.as_mut()?;
     (flow.id == id).then_some(flow)
+}
+
+/// The flow at the index in a socket id of ours, whatever its other bits are.
+fn at(places: &mut [Option<Flow>], id: u32) -> Option<&mut Flow> {
+    places.get_mut(index_of(FlowId(id)))?.as_mut()
 }
 
 const fn index_of(id: FlowId) -> usize {

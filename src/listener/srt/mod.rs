@@ -2,7 +2,10 @@
 //!
 //! The [table of flows](flows) speaks the handshake with both sides. Here it is given what it asks for: a caller is a
 //! session like any other, and a dial is an origin that is asked to agree. An origin that stays silent is a dial that
-//! failed, so the next candidate is tried.
+//! failed, so the next candidate is tried. A caller whose origin is lost, or whose stream goes elsewhere, is [held]: another
+//! origin is dialled in its place.
+
+mod held;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,11 +15,12 @@ use std::time::{Duration, Instant};
 
 use sluicegate_core::dialect::Dialect;
 use sluicegate_core::flow::{FlowId, LinkId};
+use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::srt::cookie::Cookies;
 use sluicegate_core::srt::flows::{self, End, Event, Failure, Flows, Limits, Traffic};
 use sluicegate_core::srt::packet::Rejection;
 use sluicegate_core::stream::{Protocol, SrtStreamId};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -118,6 +122,23 @@ struct Open {
     answer: Option<oneshot::Sender<Result<(), DialError>>>,
     /// Who waits for its end.
     closed: oneshot::Sender<EndReason>,
+    /// What its session hears of its leg.
+    leg: watch::Sender<Leg>,
+    /// It may outlive its origin.
+    may_hold: bool,
+}
+
+/// How the leg of a flow is, for its session.
+#[derive(Debug, Clone, Copy, Default)]
+struct Leg {
+    /// Why it has no origin, if it has none.
+    lost: Option<LegEnd>,
+    /// How often media began to pass at another origin.
+    resumed: u32,
+    /// For how long no media passed before it did so last.
+    gap: Duration,
+    /// How often an origin that was to have it left before that.
+    left: u32,
 }
 
 /// What a session's task tells the shard.
@@ -131,7 +152,14 @@ enum Command {
         answer: oneshot::Sender<Result<(), DialError>>,
     },
     /// The origin that answered is the one.
-    Join { flow: FlowId, row: Arc<Row> },
+    Join {
+        flow: FlowId,
+        row: Arc<Row>,
+        /// The flow may outlive it.
+        may_hold: bool,
+        /// Hears that it is done.
+        done: oneshot::Sender<()>,
+    },
     /// Nobody takes it.
     Reject { flow: FlowId, code: Rejection },
     /// The session was ended.
@@ -157,15 +185,24 @@ impl Driver for Table {
                 asked,
             } => self.open(flow, client, dialect, asked),
             Event::Answered { flow } => self.answer(flow, Ok(())),
+            Event::Back { flow } => self.tell(flow, |leg| leg.lost = None),
+            Event::Lost { flow, end } => self.tell(flow, |leg| leg.lost = Some(end)),
+            Event::Resumed { flow, dropped, gap } => {
+                let open = self.joined.get(&flow);
+                if let Some(row) = open.and_then(|open| open.row.as_ref()) {
+                    row.goes_on(dropped.into());
+                }
+                self.tell(flow, |leg| {
+                    leg.lost = None;
+                    leg.resumed += 1;
+                    leg.gap = gap;
+                });
+            }
             Event::Failed { flow, why } => {
-                let why = match why {
-                    Failure::Refused => "nobody listens at its SRT port",
-                    Failure::NotSrt => "it does not speak SRT 1.3 or later",
-                    Failure::IdTaken => {
-                        "the stream is encrypted with AES-GCM, and it chose the socket id of another call of this caller"
-                    }
-                };
-                self.answer(flow, Err(DialError::Failed(why.to_owned())));
+                if why == Failure::Left {
+                    self.tell(flow, |leg| leg.left += 1);
+                }
+                self.answer(flow, Err(held::failed(why)));
             }
             Event::Unasked {
                 client,
@@ -181,9 +218,20 @@ impl Driver for Table {
             ),
             Event::Rejected { flow, code } => {
                 // As libsrt prints it.
-                let code = code.0.saturating_sub(1000);
-                let why = format!("its origin rejected it with SRT code {code}");
-                self.answer(flow, Err(DialError::Refused(why)));
+                let is_joined = self
+                    .joined
+                    .get(&flow)
+                    .is_some_and(|open| open.row.is_some());
+                let why = format!(
+                    "its origin rejected it with SRT code {}",
+                    code.0.saturating_sub(1000)
+                );
+                let no = match code {
+                    // One that had it may not have noticed that it left. Whoever is not joined has heard it already.
+                    Rejection::CONFLICT if is_joined => DialError::Busy(why),
+                    _ => DialError::Refused(why),
+                };
+                self.answer(flow, Err(no));
             }
             Event::Closed { flow, end, traffic } => {
                 if let Some(open) = self.joined.remove(&flow) {
@@ -220,11 +268,22 @@ impl Driver for Table {
                     }
                 }
             }
-            Command::Join { flow, row } => {
+            Command::Join {
+                flow,
+                row,
+                may_hold,
+                done,
+            } => {
                 if let Some(open) = self.joined.get_mut(&flow) {
                     open.row = Some(row);
-                    self.flows.join(now, flow);
+                    open.may_hold = may_hold;
+                    open.leg.send_if_modified(|leg| leg.lost.take().is_some());
+                    match may_hold {
+                        true => self.flows.join_and_keep(now, flow),
+                        false => self.flows.join(now, flow),
+                    }
                 }
+                let _ = done.send(());
             }
             Command::Reject { flow, code } => {
                 self.flows.reject(now, flow, code);
@@ -235,12 +294,21 @@ impl Driver for Table {
     }
 
     fn settle(&mut self, now: Instant, links: &mut Links) {
-        let joined = &self.joined;
+        let (joined, mut begin) = (&self.joined, Vec::new());
         self.flows.traffic(|flow, traffic| {
-            if let Some(row) = joined.get(&flow).and_then(|open| open.row.as_ref()) {
+            let open = joined.get(&flow);
+            if let Some((open, row)) = open.and_then(|open| Some((open, open.row.as_ref()?))) {
                 count(row, traffic);
+                if open.may_hold && traffic.media && !row.may_be_held() {
+                    begin.push((flow, Arc::clone(row)));
+                }
             }
         });
+        for (flow, row) in begin {
+            if self.flows.may_go_on(flow) {
+                row.allow_hold();
+            }
+        }
         if now >= self.tidy_at {
             self.tidy_at = now + TIDY_EVERY;
             let flows = &self.flows;
@@ -284,10 +352,13 @@ impl Table {
     /// Starts the session of a caller.
     fn open(&mut self, flow: FlowId, client: SocketAddr, dialect: Dialect, asked: SrtStreamId) {
         let (closed, over) = oneshot::channel();
+        let (leg, heard) = watch::channel(Leg::default());
         let open = Open {
             row: None,
             answer: None,
             closed,
+            leg,
+            may_hold: false,
         };
         self.joined.insert(flow, open);
         let caller = FlowSession {
@@ -295,6 +366,7 @@ impl Table {
             dialect,
             to_shard: self.to_shard.clone(),
             dialer: Arc::clone(&self.dialer),
+            proxy: self.proxy.clone(),
         };
         let request = Request {
             stream: asked.stream,
@@ -304,8 +376,13 @@ impl Table {
             by_way_of: None,
             credentials: asked.credentials,
         };
-        self.tasks
-            .spawn(caller.serve(self.proxy.clone(), request, over));
+        self.tasks.spawn(caller.serve(request, over, heard));
+    }
+
+    fn tell(&self, flow: FlowId, change: impl FnOnce(&mut Leg)) {
+        if let Some(open) = self.joined.get(&flow) {
+            open.leg.send_modify(change);
+        }
     }
 
     fn answer(&mut self, flow: FlowId, result: Result<(), DialError>) {
@@ -322,14 +399,23 @@ struct FlowSession {
     dialect: Dialect,
     to_shard: Handle<Command>,
     dialer: Arc<Dialer>,
+    proxy: Proxy,
 }
 
 impl FlowSession {
-    async fn serve(self, proxy: Proxy, request: Request, mut over: oneshot::Receiver<EndReason>) {
+    async fn serve(
+        self,
+        request: Request,
+        mut over: oneshot::Receiver<EndReason>,
+        leg: watch::Receiver<Leg>,
+    ) {
         // Set-up takes kilobytes for milliseconds, and the session lasts for hours: it does not keep that room.
-        let joined = Box::pin(self.set_up(proxy, request, &mut over)).await;
+        let joined = Box::pin(self.set_up(request, &mut over)).await;
         if let Some(session) = joined {
-            let reason = self.wait(&session, over).await;
+            let reason = match session.hold_either_for() {
+                Some(hold) => self.attend(&session, hold, over, leg).await,
+                None => self.wait(&session, over).await,
+            };
             session.finish(reason);
         }
     }
@@ -337,12 +423,11 @@ impl FlowSession {
     /// Joins the caller to an origin; `None` once it was told why not, or is gone.
     async fn set_up(
         &self,
-        proxy: Proxy,
         request: Request,
         over: &mut oneshot::Receiver<EndReason>,
     ) -> Option<Session> {
         let opened = tokio::select! {
-            opened = proxy.open(request) => opened,
+            opened = self.proxy.open(request) => opened,
             _ = &mut *over => return None,
         };
         let session = match opened {
@@ -364,9 +449,22 @@ impl FlowSession {
             return None;
         }
         session.answered();
-        let (flow, row) = (self.flow, Arc::clone(session.row()));
-        self.to_shard.send(Command::Join { flow, row }).await;
+        self.join(&session).await;
         Some(session)
+    }
+
+    /// The origin that has answered is the one. Returns when the flow is joined to it, so that what its leg says from there on
+    /// is about this one.
+    async fn join(&self, session: &Session) {
+        let (done, is_done) = oneshot::channel();
+        let join = Command::Join {
+            flow: self.flow,
+            row: Arc::clone(session.row()),
+            may_hold: session.hold_either_for().is_some(),
+            done,
+        };
+        self.to_shard.send(join).await;
+        let _ = is_done.await;
     }
 
     /// Waits for the end: the flow's, or one that somebody else decided on.
