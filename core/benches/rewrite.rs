@@ -30,6 +30,7 @@ fn main() {
         folder: None,
         site: "https://play.example.com",
         at: "/live/",
+        stamping: None,
     };
     measure("seal a link", || key.seal(&link).len());
     measure("open a link", || key.open(&sealed, 0).map_or(0, |_| 1));

@@ -18,6 +18,7 @@ const PAGE: Page<'_> = Page {
     folder: None,
     site: "https://play.example.com",
     at: "/live/",
+    stamping: None,
 };
 
 /// A URI of any kind, and whether it points at the origin.

@@ -14,6 +14,7 @@ pub fn law(data: &[u8]) {
         folder: None,
         site: "https://play.example.com",
         at: "/live/",
+        stamping: None,
     };
     let Ok(once) = rewrite(data, &page) else {
         return;

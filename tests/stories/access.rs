@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use crate::call::{self, CallOrigin};
 use crate::dialects::{SrtStub, call_srt};
 use crate::house::{Guest, House, Manner, PATIENCE, Stub, get, talk, until};
-use crate::http_origin::{HttpOrigin, STREAM, Step as Script, Viewer, say};
+use crate::http_origin::{HttpOrigin, STREAM, Step as Script, Viewer, header, say};
 use crate::http_pieces::{Packager, Reply};
 use crate::rtsp_house::{self, Caller, frame, grants};
 use crate::sources::open;
@@ -132,6 +132,80 @@ async fn a_pull_is_judged_by_its_query_its_header_or_its_cookie() {
             "what was used up is not for the origin"
         );
     }
+}
+
+#[tokio::test]
+async fn a_client_hears_what_is_wrong_with_what_it_showed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let lists = rule("").replace("all = [\"encoders\"]", "any = [\"links\", \"encoders\"]")
+        + "[[check]]\nname = \"links\"\nkind = \"signed\"\nsecrets = [\"a-secret-of-the-operator\"]\n";
+    let house = open(&file(&folder), &lists).await;
+    for (shown, words) in [
+        ("", "the address is not signed"),
+        ("?key=wrong", "the key is not known"),
+        (
+            "?sgend=1&sgsign=wrong",
+            "the signature of the address is wrong",
+        ),
+    ] {
+        let (status, body) = get(house.at.http, &format!("/live/a.flv{shown}")).await;
+        assert_eq!(
+            (status, body.contains(words)),
+            (401, true),
+            "{shown}: {body}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_browser_that_asks_first_reaches_no_origin_of_a_guarded_stream() {
+    let (house, folder) = guarded("stream = \"a*\"").await;
+    let origin = Packager::join(&house, "one", |target, head| {
+        match (head.starts_with("OPTIONS "), target.split('?').next()) {
+            (true, _) => Reply::ok("Access-Control-Allow-Origin: https://page.example\r\n", ""),
+            (_, Some("/live/a.m3u8" | "/live/b.m3u8")) => {
+                Reply::ok("", "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\n1.ts\n")
+            }
+            _ => Reply::missing(),
+        }
+    })
+    .await;
+    let (_, playlist) = get(house.at.http, &format!("/live/a.m3u8?key={KEY}")).await;
+    let link = playlist.split_once("spbhid=").expect("a link").1.trim();
+    assert_eq!(get(house.at.http, "/live/b.m3u8").await.0, 200);
+    let ask = async |target: &str| {
+        let request = format!(
+            "OPTIONS {target} HTTP/1.1\r\nHost: h.example\r\nOrigin: https://page.example\r\n\
+             Access-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: authorization\r\n\r\n"
+        );
+        Viewer::send(house.at.http, request).await.head().await
+    };
+    for target in [
+        "/live/a.m3u8",
+        "/live/a.flv",
+        "/live/a.mpd",
+        "/live/a-1.ts",
+        "/live/a/1.m4s",
+        &format!("/live/a.m3u8?spbhid={link}"),
+        &format!("/live/b.m3u8?spbhid={link}"),
+    ] {
+        let head = ask(target).await;
+        assert!(head.starts_with("HTTP/1.1 204 "), "{target}: {head}");
+        assert_eq!(header(&head, "access-control-allow-origin"), ["*"]);
+        let allowed = header(&head, "access-control-allow-headers");
+        assert_eq!(allowed, ["Authorization, *"], "{target}");
+        let asked = target.split("spbhid").next().unwrap_or_default();
+        let heads = origin.heads(asked.trim_end_matches('?'));
+        let preflights = heads.iter().filter(|head| head.starts_with("OPTIONS "));
+        assert_eq!(preflights.count(), 0, "{target}");
+    }
+    let head = ask("/live/b.m3u8").await;
+    assert_eq!(
+        header(&head, "access-control-allow-origin"),
+        ["https://page.example"],
+        "no rule is about it"
+    );
+    drop(folder);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use sluicegate_core::fleet::origin::Target;
 use sluicegate_core::http::link::{Link, LinkKey};
 use sluicegate_core::stream::StreamUrl;
 
-use crate::house::{House, get};
+use crate::house::{House, get, talk};
 use crate::http_origin::{Viewer, header};
 use crate::http_pieces::{Packager, Reply};
 
@@ -78,6 +78,94 @@ async fn a_list_of_assets_and_what_it_lists_come_from_the_origin_of_the_stream()
     assert_eq!(get_as(&house, path, secure).await.0, 200);
     assert_eq!(origin.count("/ad/1.m3u8"), 1);
     assert_not_asked(&other);
+}
+
+/// What is shown behind a question mark to open a path.
+fn link_in(uri: &str) -> &str {
+    let (_, link) = uri.split_once("spbhid=").expect("a link");
+    link
+}
+
+#[tokio::test]
+async fn a_link_opens_files_of_its_stream_and_what_was_listed_and_nothing_else() {
+    let house = House::open("").await;
+    let origin = Packager::join(&house, "one", |target: &str, _: &str| match target {
+        "/live/a.m3u8" => Reply::ok(
+            "",
+            "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXT-X-KEY:METHOD=AES-128,URI=\"../keys/12\"\n\
+             #EXTINF:4,\na-0.ts\n",
+        ),
+        "/live/a.mpd" => Reply::ok(
+            "Content-Type: application/dash+xml\r\n",
+            "<MPD><Period><BaseURL>dash/</BaseURL>\
+             <SegmentTemplate media=\"$RepresentationID$/$Number$\"/></Period></MPD>",
+        ),
+        _ => Reply::ok("", "theirs"),
+    })
+    .await;
+    let at = house.at.http;
+    let (_, playlist) = get(at, "/live/a.m3u8").await;
+    let (_, manifest) = get(at, "/live/a.mpd").await;
+    let piece = playlist.lines().last().expect("a piece").to_owned();
+    let key = between(&playlist, "URI=\"..", "\"").to_owned();
+    let template = between(&manifest, "media=\"", "\"");
+    let listed = template.replace("$RepresentationID$/$Number$", "/live/dash/v0/12");
+    let link = link_in(&piece).to_owned();
+    let opened = [
+        format!("/live/{piece}"),
+        format!("/live/a/cover.jpg?spbhid={link}"),
+        format!("/live/other-1.ts?spbhid={link}"),
+        key.clone(),
+        listed.clone(),
+    ];
+    for uri in &opened {
+        assert_eq!(get(at, uri).await, (200, "theirs".to_owned()), "{uri}");
+    }
+    let asked = origin.targets();
+
+    let paths = [
+        ("a page about the server", "/stat"),
+        ("with a query", "/stat?format=json"),
+        ("an interface", "/control/drop/publisher?app=live&name=a"),
+        ("one that looks like a stream", "/api/clients"),
+        ("in the folder, without an ending", "/live/a/status"),
+        ("in the folder of another stream", "/live/b/cover.jpg"),
+        ("beside what was listed", "/keys/13"),
+        ("beside a template", "/live/v0/12"),
+        ("below a template", "/live/dash/v0/12/13"),
+        ("an ending in the query", "/stat?x=/a.ts"),
+    ];
+    let shown = [
+        ("the link of a piece", link.as_str(), 403),
+        ("what a key was listed by", link_in(&key), 403),
+        ("what a template was listed by", link_in(&listed), 403),
+        ("no link at all", "x", 404),
+        (
+            "a stamp alone",
+            link_in(&key).split_once('.').expect("a stamp").1,
+            404,
+        ),
+    ];
+    let ask = async |method: &str, uri: &str| {
+        let head = format!(
+            "{method} {uri} HTTP/1.1\r\nHost: {at}\r\nOrigin: https://page.example\r\n\
+             Access-Control-Request-Method: GET\r\nConnection: close\r\n\r\n"
+        );
+        talk(at, &head).await.0
+    };
+    for (cause, path) in paths {
+        let mark = if path.contains('?') { '&' } else { '?' };
+        for (by, link, status) in shown {
+            let uri = format!("{path}{mark}spbhid={link}");
+            assert_eq!(ask("GET", &uri).await, status, "{cause}, by {by}");
+            assert_eq!(ask("HEAD", &uri).await, status, "{cause}, by {by}");
+            assert_eq!(ask("POST", &uri).await, 405, "{cause}, by {by}");
+            assert_eq!(ask("OPTIONS", &uri).await, 204, "{cause}, by {by}");
+        }
+    }
+    assert_eq!(origin.targets(), asked, "a refusal asks no origin");
+    let one_letter = key.replacen("spbhid=", "spbhid=A", 1);
+    assert_eq!(get(at, &one_letter).await.0, 404, "no link of ours");
 }
 
 #[tokio::test]

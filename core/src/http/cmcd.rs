@@ -47,7 +47,7 @@ pub fn without_links(value: &str) -> Cow<'_, str> {
         let taken = ["?", "&"].into_iter().find_map(|mark| {
             let mark = ending(&out, mark)?;
             let link = after.get(starting(after, "=")?..)?;
-            let letters = link.find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '-');
+            let letters = link.find(|c: char| !c.is_ascii_alphanumeric() && !"_-.".contains(c));
             Some((mark, link.get(letters.unwrap_or(link.len())..)?))
         });
         let Some((mark, tail)) = taken else {
@@ -113,6 +113,11 @@ mod tests {
                 "nor=\"a-2.ts\",bl=100",
             ),
             ("escaped", "nor=\"a-2.ts%3Fspbhid%3DAbC\"", "nor=\"a-2.ts\""),
+            (
+                "stamped",
+                "nor=\"12%3Fspbhid%3DAbC.d-_F.6.0.0\"",
+                "nor=\"12\"",
+            ),
             (
                 "in small letters",
                 "nor=\"a-2.ts%3fspbhid%3dAbC\"",

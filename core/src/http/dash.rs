@@ -6,6 +6,7 @@ use quick_xml::events::Event;
 use quick_xml::reader::Reader;
 
 use super::page::{Page, RewriteError, Whereto, split_byte_order_mark};
+use super::stamp::resolved;
 
 /// `manifest` with every URI that points at the origin changed to point at us, with the page's link.
 ///
@@ -58,6 +59,8 @@ struct Open {
     elsewhere: bool,
     /// Whether the element has a base of its own.
     based: bool,
+    /// The folder on the origin that its first base names.
+    folder: Option<Vec<u8>>,
 }
 
 /// What the text of an element is.
@@ -115,6 +118,7 @@ impl Rewriter<'_, '_> {
             content,
             elsewhere: self.open.last().is_some_and(|parent| parent.elsewhere),
             based: false,
+            folder: None,
         });
         Ok(())
     }
@@ -166,10 +170,12 @@ impl Rewriter<'_, '_> {
     /// Takes a base of the innermost open element. Returns the base's new text, if it changes.
     fn base(&mut self, uri: &[u8]) -> Option<Vec<u8>> {
         let whereto = self.page.whereto(uri);
-        let inherited = match self.open.as_slice() {
-            [.., parent, _] => parent.elsewhere,
-            _ => false,
-        };
+        let parents = self
+            .open
+            .split_last()
+            .map_or(&[][..], |(_, parents)| parents);
+        let inherited = parents.last().is_some_and(|parent| parent.elsewhere);
+        let outer = self.folder_of(parents).to_vec();
         let elsewhere = match whereto {
             Whereto::Elsewhere => true,
             Whereto::Origin(_) => false,
@@ -189,8 +195,12 @@ impl Rewriter<'_, '_> {
         let path_end = target.iter().position(|byte| b"?#".contains(byte));
         let path = path_end.map_or(Some(target), |end| target.get(..end))?;
         let is_folder = path.is_empty() || path.ends_with(b"/") || path.ends_with(b".");
+        let from: &[u8] = if is_named { b"/" } else { &outer };
+        if let Some(owner) = self.open.last_mut() {
+            owner.folder.get_or_insert_with(|| folder_at(from, path));
+        }
         match (is_folder, is_named) {
-            (false, _) => self.changed(uri),
+            (false, _) => self.changed_below(uri, &outer),
             (true, false) => None,
             (true, true) => Some(self.page.rooted(target)),
         }
@@ -217,7 +227,9 @@ impl Rewriter<'_, '_> {
                 b"proxyServerURL" if name == STEERING => self.in_full(&uri),
                 // What it leads to is part of the manifest, and resolved as such.
                 href if href.ends_with(HREF) => self.changed(&uri),
-                _ if is_wanted && !elsewhere => self.changed(&uri),
+                _ if is_wanted && !elsewhere => {
+                    self.changed_below(&uri, self.folder_of(&self.open))
+                }
                 _ => None,
             };
             if let Some(changed) = changed {
@@ -257,8 +269,21 @@ impl Rewriter<'_, '_> {
     }
 
     fn changed(&self, uri: &[u8]) -> Option<Vec<u8>> {
+        self.changed_below(uri, self.page.at.as_bytes())
+    }
+
+    fn changed_below(&self, uri: &[u8], folder: &[u8]) -> Option<Vec<u8>> {
         let mut changed = Vec::new();
-        self.page.write(uri, &mut changed).then_some(changed)
+        self.page
+            .write_below(uri, folder, &mut changed)
+            .then_some(changed)
+    }
+
+    /// The folder on the origin that URIs within the innermost of these elements are relative to.
+    fn folder_of<'s>(&'s self, open: &'s [Open]) -> &'s [u8] {
+        let inside_out = open.iter().rev();
+        let mut folders = inside_out.filter_map(|element| element.folder.as_deref());
+        folders.next().unwrap_or(self.page.at.as_bytes())
     }
 
     fn copy_to(&mut self, end: usize) {
@@ -278,6 +303,14 @@ impl Rewriter<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// The folder that a base in `folder` names.
+fn folder_at(folder: &[u8], base: &[u8]) -> Vec<u8> {
+    let mut path = resolved(folder, base);
+    let end = path.iter().rposition(|&byte| byte == b'/');
+    path.truncate(end.map_or(0, |end| end + 1));
+    path
 }
 
 /// Iterates over the attributes of a well-formed tag: the position of each name, and of its value within the quotes.
@@ -432,6 +465,9 @@ const MAX_ENTITY: usize = 10;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fleet::origin::Target;
+    use crate::http::link::{Link, LinkKey};
+    use crate::http::stamp::{Stamping, is_listed};
 
     const PAGE: Page<'_> = Page::EXAMPLE;
 
@@ -589,6 +625,52 @@ mod tests {
                     format!("{head}{expected}{foot}"),
                     "{cause}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_below_a_base_is_listed_where_that_leads() {
+        let key = LinkKey::new(b"k");
+        let link = Link {
+            stream: "h.example/live/a".parse().unwrap(),
+            origin: "one".into(),
+            target: Target::plain("10.0.0.1".parse().unwrap(), 8080),
+            expires: 1,
+            viewing: None,
+        };
+        let stamping = Stamping {
+            key: &key,
+            stream: &link.stream,
+            origin: &link.origin,
+        };
+        let page = Page {
+            stamping: Some(stamping),
+            ..PAGE
+        };
+        // A description; the bases, outermost first; where the template leads.
+        let rows: [(&str, &[&str], &str); 7] = [
+            ("none", &[], "/live/v0/12"),
+            ("a folder", &["dash/"], "/live/dash/v0/12"),
+            ("two folders", &["dash/", "v/"], "/live/dash/v/v0/12"),
+            ("from the root", &["dash/", "/v/"], "/v/v0/12"),
+            ("in full", &["http://10.0.0.1:8080/d/"], "/d/v0/12"),
+            ("a file", &["dash/a.mp4"], "/live/dash/v0/12"),
+            ("a folder up", &["dash/", "../"], "/live/v0/12"),
+        ];
+        for (cause, bases, path) in rows {
+            let mut body = "<SegmentTemplate media='$RepresentationID$/$Number$'/>".to_owned();
+            for base in bases.iter().rev() {
+                body = format!("<Period><BaseURL>{base}</BaseURL>{body}</Period>");
+            }
+            let manifest = format!("<MPD>{body}</MPD>");
+            let out = rewrite(manifest.as_bytes(), &page).unwrap();
+            let out = String::from_utf8(out.into_owned()).unwrap();
+            let (_, stamp) = out.split_once("$?spbhid=LINK.").expect(cause);
+            let (stamp, _) = stamp.split_once('\'').expect(cause);
+            assert!(is_listed(&key, &link, stamp, path), "{cause}: {out}");
+            for other in ["/stat", "/live/x/v0/12", "/v0/12", "/x/y/12"] {
+                assert!(!is_listed(&key, &link, stamp, other), "{cause}: {other}");
             }
         }
     }

@@ -163,6 +163,10 @@ impl<'a> Rewriter<'a, '_> {
             Whereto::Elsewhere => self.out.extend(uri),
             // The variable may hold the authority, so it has to be replaced.
             Whereto::Origin(_) => self.changed |= write(&meant, &mut self.out),
+            // What a path says of itself is said of what it means.
+            Whereto::Relative if uri != &*meant && page.stamps(&meant) => {
+                self.changed |= write(&meant, &mut self.out);
+            }
             Whereto::Relative => self.changed |= write(uri, &mut self.out),
         }
     }

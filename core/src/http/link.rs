@@ -88,6 +88,7 @@ pub struct Start {
 pub struct LinkKey {
     cipher: ChaCha20Poly1305,
     nonces: Hmac<Sha256>,
+    stamps: Hash,
     id: String,
     /// Keys that only open.
     others: Vec<Self>,
@@ -115,6 +116,7 @@ impl LinkKey {
         Self {
             cipher: ChaCha20Poly1305::new(&derive("cipher").into()),
             nonces: keyed(&derive("nonces")),
+            stamps: keyed(&derive("stamps")),
             id: Base64UrlUnpadded::encode_string(id.get(..KEY_ID_BYTES).unwrap_or_default()),
             others: Vec::new(),
         }
@@ -125,6 +127,16 @@ impl LinkKey {
     pub fn or(mut self, others: impl IntoIterator<Item = Self>) -> Self {
         self.others.extend(others);
         self
+    }
+
+    /// What [stamps](super::stamp) are made with.
+    pub(super) fn stamps(&self) -> Hash {
+        self.stamps.clone()
+    }
+
+    /// This key, and those that only open.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.others)
     }
 
     /// The text of `link`, in characters that need no escape in a query, in XML or in a quoted string.
@@ -425,6 +437,24 @@ pub fn take(target: &str) -> (Cow<'_, str>, Option<&str>) {
     (Cow::Owned(target), link)
 }
 
+/// The link at the start of what [`take`] took, and the [stamp](super::stamp) after it, if there is one.
+///
+/// ```
+/// use sluicegate_core::http::link::split_stamp;
+///
+/// assert_eq!(split_stamp("AbC.dEf.6.0.0"), ("AbC", Some("dEf.6.0.0")));
+/// assert_eq!(split_stamp("AbC"), ("AbC", None));
+/// ```
+pub fn split_stamp(text: &str) -> (&str, Option<&str>) {
+    match text.split_once('.') {
+        Some((link, stamp)) => (link, Some(stamp)),
+        None => (text, None),
+    }
+}
+
+/// A keyed hash that more may be added to.
+pub(super) type Hash = Hmac<Sha256>;
+
 fn link_of(pair: &str) -> Option<&str> {
     pair.strip_prefix(PARAMETER)?.strip_prefix('=')
 }
@@ -440,13 +470,13 @@ fn first<const N: usize>(bytes: &[u8]) -> [u8; N] {
 }
 
 /// Writes two bytes of length, then the text. Every part of a link except the id is bounded by its type.
-fn put_text(out: &mut Vec<u8>, text: &str) {
+pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
     let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
     out.extend(length.to_be_bytes());
     out.extend(text.bytes().take(length.into()));
 }
 
-fn put_stream(out: &mut Vec<u8>, stream: &StreamUrl) {
+pub(super) fn put_stream(out: &mut Vec<u8>, stream: &StreamUrl) {
     let vhost = match stream.vhost() {
         DEFAULT_VHOST => "",
         vhost => vhost,

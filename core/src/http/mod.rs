@@ -19,5 +19,6 @@ pub mod route;
 pub mod segment;
 pub mod sharing;
 pub mod splice;
+pub mod stamp;
 pub mod websocket;
 pub mod whip;

@@ -1,6 +1,8 @@
 //! How a URI in a playlist or manifest changes on its way through us.
 
-use super::link::PARAMETER;
+use super::link::{ABSENT, PARAMETER};
+use super::route::has_media_ending;
+use super::stamp::{Stamping, resolved};
 
 /// A playlist or manifest on its way from an origin to a player: the names and the link for its URIs.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +25,8 @@ pub struct Page<'a> {
     pub site: &'a str,
     /// The folder of the page as the client asked for it, such as `/live/`.
     pub at: &'a str,
+    /// What is said of the paths that the page lists and that do not end as media does: without it their links open nothing.
+    pub stamping: Option<Stamping<'a>>,
 }
 
 /// Why a playlist or manifest is not rewritten. Pass it on unchanged: players may know better what it is.
@@ -106,26 +110,49 @@ impl Page<'_> {
     /// Writes the new form of `uri`: root-relative if it named the origin in full, and with the link in its query.
     /// Returns whether the text changed.
     pub(super) fn write(&self, uri: &[u8], out: &mut Vec<u8>) -> bool {
+        self.write_below(uri, self.at.as_bytes(), out)
+    }
+
+    /// The same for a URI that is relative to `folder`, which a part of the page names.
+    pub(super) fn write_below(&self, uri: &[u8], folder: &[u8], out: &mut Vec<u8>) -> bool {
         let start = out.len();
         match self.whereto(uri) {
             Whereto::Elsewhere => out.extend(uri),
             Whereto::Origin(target) => {
                 out.extend(self.base.as_bytes());
                 write_rooted(target, out);
-                self.write_target(strip_rooted(target), out);
+                self.write_target(strip_rooted(target), b"/", out);
             }
             Whereto::Relative if uri.is_empty() || uri.starts_with(b"#") => out.extend(uri),
             Whereto::Relative => {
+                let mut below = folder;
                 if uri.starts_with(b"/") {
                     out.extend(self.base.as_bytes());
                 } else if let Some(folder) = self.folder.filter(|_| !uri.starts_with(b"?")) {
                     out.extend(self.base.as_bytes());
                     out.extend(folder.as_bytes());
+                    below = folder.as_bytes();
                 }
-                self.write_target(uri, out);
+                self.write_target(uri, below, out);
             }
         }
         out.get(start..) != Some(uri)
+    }
+
+    /// Whether the link of a URI that is relative to the page has to say that the page listed it.
+    pub(super) fn stamps(&self, uri: &[u8]) -> bool {
+        let (target, _) = split_before(uri, b'#');
+        let (path, _) = split_before(target, b'?');
+        self.stamp(path, self.at.as_bytes()).is_some()
+    }
+
+    /// What follows the link of `path`, which is relative to `folder`.
+    fn stamp(&self, path: &[u8], folder: &[u8]) -> Option<String> {
+        let stamping = self.stamping.filter(|_| self.link != ABSENT)?;
+        // Without a path it is the page itself, of which only the folder is known here.
+        let is_page = path.is_empty() && folder != b"/";
+        let is_media = std::str::from_utf8(path).is_ok_and(has_media_ending);
+        (!is_page && !is_media).then(|| stamping.stamp(&resolved(folder, path)))
     }
 
     /// Writes the new form of `uri` in full, with our scheme and host, and with the link in its query. Returns whether the
@@ -170,8 +197,9 @@ impl Page<'_> {
         out
     }
 
-    /// Writes `target` with the link as the last parameter of its query, and the only one of that name.
-    fn write_target(&self, target: &[u8], out: &mut Vec<u8>) {
+    /// Writes `target`, which is relative to `folder`, with the link as the last parameter of its query, and the only one of
+    /// that name.
+    fn write_target(&self, target: &[u8], folder: &[u8], out: &mut Vec<u8>) {
         let (target, fragment) = split_before(target, b'#');
         let (path, query) = split_before(target, b'?');
         out.extend(path);
@@ -189,6 +217,10 @@ impl Page<'_> {
         out.extend(PARAMETER.as_bytes());
         out.push(b'=');
         out.extend(self.link.as_bytes());
+        if let Some(stamp) = self.stamp(path, folder) {
+            out.push(b'.');
+            out.extend(stamp.as_bytes());
+        }
         out.extend(fragment);
     }
 }
@@ -289,6 +321,7 @@ impl Page<'static> {
         folder: None,
         site: "https://play.example.com",
         at: "/live/",
+        stamping: None,
     };
 }
 

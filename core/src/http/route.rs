@@ -34,15 +34,14 @@ impl Route {
         if let Some((_, piece)) = PIECE_EXTENSIONS.iter().find(known) {
             return Self::Piece(*piece);
         }
-        // A link counts whatever the name: a playlist of ours listed it.
-        if query.split('&').any(is_token) {
-            return Self::Piece(Piece::Segment);
-        }
         let live = LIVE_EXTENSIONS
             .iter()
             .find(|(text, _)| extension.eq_ignore_ascii_case(text));
         match live {
+            // No playlist lists FLV: a link makes no piece of what has no end.
             Some((_, Protocol::HttpFlv)) => Self::Live(Protocol::HttpFlv),
+            // A link counts whatever the name: a playlist of ours listed it.
+            _ if query.split('&').any(is_token) => Self::Piece(Piece::Segment),
             Some(_) if is_numbered(stem) => Self::Piece(Piece::Segment),
             Some((_, protocol)) => Self::Live(*protocol),
             None => Self::Other,
@@ -59,6 +58,40 @@ impl Route {
             .map(|(_, protocol)| *protocol);
         live.filter(|_| !query.split('&').any(is_token))
     }
+}
+
+/// Whether the path of a target ends as the files of segmented formats do.
+///
+/// ```
+/// use sluicegate_core::http::route::has_media_ending;
+///
+/// assert!(has_media_ending("/live/a-12.ts?x=1") && has_media_ending("/live/a.M3U8"));
+/// assert!(!has_media_ending("/stat") && !has_media_ending("/live/a.flv"));
+/// ```
+pub fn has_media_ending(target: &str) -> bool {
+    let Some((_, extension)) = name_of(target).rsplit_once('.') else {
+        return false;
+    };
+    let pieces = PIECE_EXTENSIONS.iter().map(|(text, _)| text);
+    let live = LIVE_EXTENSIONS
+        .iter()
+        .filter(|(_, protocol)| *protocol != Protocol::HttpFlv);
+    pieces
+        .chain(live.map(|(text, _)| text))
+        .any(|text| extension.eq_ignore_ascii_case(text))
+}
+
+/// Whether the path of a target has an ending of any kind, as files have it.
+pub fn has_ending(target: &str) -> bool {
+    let name = name_of(target);
+    name.rsplit_once('.')
+        .is_some_and(|(stem, extension)| !stem.is_empty() && !extension.is_empty())
+}
+
+/// What follows the last slash of a target's path.
+fn name_of(target: &str) -> &str {
+    let path = target.split(['?', '#']).next().unwrap_or_default();
+    path.rsplit('/').next().unwrap_or_default()
 }
 
 /// The kinds of files in segmented formats.
@@ -136,6 +169,32 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_ending_is_that_of_the_last_name() {
+        // A description; the target; whether its path ends as media does; whether it has any ending.
+        let cases = [
+            ("a segment", "/live/a-1.ts", true, true),
+            ("in other letters", "/live/a.MPD", true, true),
+            ("a query", "/live/a.m4s?x", true, true),
+            ("FLV", "/live/a.flv", false, true),
+            ("a document", "/live/a/assets.json", false, true),
+            ("a page", "/stat", false, false),
+            ("in the query only", "/stat?x=.ts", false, false),
+            ("in a fragment only", "/stat#x.ts", false, false),
+            ("in a folder only", "/a.ts/stat", false, false),
+            ("a hidden name", "/live/.ts", true, false),
+            ("a dot at the end", "/live/a.", false, false),
+            ("nothing", "", false, false),
+        ];
+        for (cause, target, media, any) in cases {
+            assert_eq!(
+                (has_media_ending(target), has_ending(target)),
+                (media, any),
+                "{cause}"
+            );
+        }
+    }
+
+    #[test]
     fn a_path_asks_for_one_thing() {
         let cases = [
             ("flv", "/live/a.flv", Route::Live(Protocol::HttpFlv)),
@@ -181,6 +240,11 @@ mod tests {
                 "another parameter that starts like it",
                 "/live/a.ts?spbhidden=1",
                 Route::Live(Protocol::HttpTs),
+            ),
+            (
+                "FLV with our token is a live stream",
+                "/live/a.flv?spbhid=abc",
+                Route::Live(Protocol::HttpFlv),
             ),
             (
                 "FLV has no segments",

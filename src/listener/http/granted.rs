@@ -55,7 +55,7 @@ pub(super) async fn admitted(
 }
 
 /// Whether what a path may stand for is `stream`, or lies in its folder.
-fn belongs(name: &StreamUrl, stream: &StreamUrl) -> bool {
+pub(super) fn belongs(name: &StreamUrl, stream: &StreamUrl) -> bool {
     let rest = name.path().strip_prefix(stream.path());
     let is_within = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     name.vhost() == stream.vhost() && is_within

@@ -1,5 +1,5 @@
 //! OPTIONS of a browser that asks before it pulls (Fetch standard §3.2.2): the origin of the stream answers, where it has
-//! an answer.
+//! an answer. A browser shows no credentials with it, so where an access rule is about the stream no origin hears of it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,12 @@ pub(super) async fn answer(
     ends: Ends,
     proxy: &Proxy,
 ) -> Response<Body> {
-    let mut own = open_to_all(cors::preflight("GET, HEAD, OPTIONS", "*"));
+    let headers = match proxy.has_rules() {
+        // A star does not stand for it (Fetch standard §3.2.5).
+        true => "Authorization, *",
+        false => "*",
+    };
+    let mut own = open_to_all(cors::preflight("GET, HEAD, OPTIONS", headers));
     if cors::is_preflight(request.headers())
         && let Some(said) = asked(http, request, ends, proxy).await
         && said.status().is_success()
@@ -49,22 +54,31 @@ async fn asked(
         Route::Health(_) | Route::Other | Route::Versions => return None,
     };
     let (target, token) = link::take(&head.target);
+    let (token, stamp) = token.map(link::split_stamp).unzip();
     let link = http.pieces.link(token);
+    let (dialect, host) = (dialect_of(head.host(), ends, proxy), head.host());
+    if protocol == Protocol::HttpSegments {
+        let shown = link.as_ref().map(|link| (link, stamp.flatten()));
+        if !pieces::may_ask(http, proxy, dialect, shown, host, &target) {
+            return None;
+        }
+    }
+    let stream = match (&link, protocol) {
+        (Some(link), _) => link.stream.clone(),
+        (None, Protocol::HttpSegments) => pieces::stream_of(proxy, dialect, host, &target).ok()?,
+        (None, _) => live::stream_of(&head, ends, proxy).ok()?,
+    };
+    if proxy.may_judge(&stream, Action::Play)
+        || pieces::is_guarded(proxy, dialect, link.as_ref(), host, &target)
+    {
+        return None;
+    }
     let origin = match &link {
         Some(link) => link.origin.clone(),
-        None => {
-            let stream = match protocol {
-                Protocol::HttpSegments => {
-                    let dialect = dialect_of(head.host(), ends, proxy);
-                    pieces::stream_of(proxy, dialect, head.host(), &target).ok()?
-                }
-                _ => live::stream_of(&head, ends, proxy).ok()?,
-            };
-            proxy.origin_of(&stream, protocol, Action::Play).ok()?
-        }
+        None => proxy.origin_of(&stream, protocol, Action::Play).ok()?,
     };
     let attempt = Attempt::of(proxy.registry(), &origin, Service::Http, WITHIN)?;
-    if link.is_none() && !attempt.naming.is_of(dialect_of(head.host(), ends, proxy)) {
+    if link.is_none() && !attempt.naming.is_of(dialect) {
         return None;
     }
     let mut outgoing = head.for_origin(&http.forwarded(ends));

@@ -11,13 +11,14 @@ use hyper::header::{
     ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue,
     LAST_MODIFIED, LOCATION, SET_COOKIE,
 };
-use sluicegate_core::fleet::origin::Target;
+use sluicegate_core::fleet::origin::{OriginId, Target};
 use sluicegate_core::http::base::BasePath;
 use sluicegate_core::http::head::{Forwarded, RequestHead};
 use sluicegate_core::http::page::Page;
 use sluicegate_core::http::route::Piece;
 use sluicegate_core::http::sharing::Audience;
 use sluicegate_core::http::splice::Listing;
+use sluicegate_core::http::stamp::Stamping;
 use sluicegate_core::http::{dash, document, hls, link};
 use tokio::time::timeout;
 use tracing::debug;
@@ -94,6 +95,8 @@ pub(super) struct Rewriting<'a> {
     pub(super) site: &'a str,
     /// The folder that the client asked in.
     pub(super) at: &'a str,
+    /// What it says of the paths that it lists.
+    pub(super) stamping: Stamping<'a>,
 }
 
 impl Rewriting<'_> {
@@ -107,6 +110,7 @@ impl Rewriting<'_> {
             folder: self.folder,
             site: self.site,
             at: self.at,
+            stamping: Some(self.stamping),
         }
     }
 
@@ -163,6 +167,10 @@ impl Rewriting<'_> {
         let pages = parts.iter().zip(&origins).map(|(part, origin)| Page {
             link: &part.link,
             folder: part.folder.as_deref(),
+            stamping: Some(Stamping {
+                origin: &part.origin,
+                ..self.stamping
+            }),
             ..self.page(origin)
         });
         let texts = listing.pieces.iter().map(|piece| piece.text.as_str());
@@ -178,6 +186,8 @@ impl Rewriting<'_> {
 /// Where the segments of a piece of a playlist are.
 #[derive(Debug)]
 pub(super) struct Part {
+    /// Who has them.
+    pub(super) origin: OriginId,
     /// The `host:port` by which their origin may name itself.
     pub(super) authority: String,
     /// The link that they get.

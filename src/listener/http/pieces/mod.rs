@@ -34,7 +34,7 @@ use tracing::debug;
 use self::known::KnownAnswers;
 use self::links::linked;
 use self::named::readings;
-pub(super) use self::named::{is_of_a_stream, stream_of};
+pub(super) use self::named::{is_guarded, is_of_a_stream, may_ask, stream_of};
 use self::rhythms::Rhythms;
 use self::sealed::SealedLinks;
 use self::spliced::Variants;
@@ -324,6 +324,17 @@ impl PieceRequest {
 fn unnamed() -> (StatusCode, String) {
     let words = "the path names no piece of a stream";
     (StatusCode::BAD_REQUEST, words.to_owned())
+}
+
+/// What is said to a path that belongs to no stream, as far as we know.
+fn unlisted(has_link: bool) -> (StatusCode, String) {
+    match has_link {
+        true => {
+            let words = "the link does not open this: it is no file of its stream that was listed";
+            (StatusCode::FORBIDDEN, words.to_owned())
+        }
+        false => (StatusCode::NOT_FOUND, "nothing is here".to_owned()),
+    }
 }
 
 /// A player that pulls in pieces comes again by itself: what fails now is to be tried later.

@@ -3,9 +3,13 @@
 use hyper::StatusCode;
 use sluicegate_core::dialect::Dialect;
 use sluicegate_core::http::link::Link;
-use sluicegate_core::http::segment::Readings;
+use sluicegate_core::http::route::{Route, has_ending, has_media_ending};
+use sluicegate_core::http::segment::{Readings, has_dot_segments};
+use sluicegate_core::http::stamp::is_listed;
 use sluicegate_core::stream::{Action, StreamError, StreamUrl};
 
+use crate::listener::http::Http;
+use crate::listener::http::granted::belongs;
 use crate::proxy::Proxy;
 
 /// The streams that a path may name a piece of, as far as the path says.
@@ -100,6 +104,39 @@ fn placed_of(
     folders.into_iter().find(|stream| is_open && placed(stream))
 }
 
+/// Whether an origin may be asked for a target at all. On the port of its media an origin may have more than media, so a
+/// path that does not end as media does has to be a file of a stream: of the link's, or of one that is placed. `link` is the
+/// one that was shown, with its stamp.
+pub(in crate::listener::http) fn may_ask(
+    http: &Http,
+    proxy: &Proxy,
+    dialect: Dialect,
+    link: Option<(&Link, Option<&str>)>,
+    host: Option<&str>,
+    target: &str,
+) -> bool {
+    if has_media_ending(target) {
+        return true;
+    }
+    let Some((link, stamp)) = link else {
+        return match dialect.file(host, target) {
+            Some(file) => matches!(file.route, Route::Piece(_)),
+            None => is_of_a_stream(proxy, dialect, host, target),
+        };
+    };
+    let is_listed = stamp.is_some_and(|stamp| is_listed(&http.pieces.key, link, stamp, target));
+    let is_its_file = || {
+        let readings = readings(proxy, dialect, Some(link), host, target);
+        is_plain_file(target) && readings.iter().any(|name| belongs(name, &link.stream))
+    };
+    is_listed || is_its_file()
+}
+
+/// Whether a path names a file by an ending, there where it says. Interfaces of servers have none.
+fn is_plain_file(target: &str) -> bool {
+    has_ending(target) && !has_dot_segments(target)
+}
+
 /// Whether a path that is none of a known kind may be a file of a stream that is placed.
 pub(in crate::listener::http) fn is_of_a_stream(
     proxy: &Proxy,
@@ -107,12 +144,30 @@ pub(in crate::listener::http) fn is_of_a_stream(
     host: Option<&str>,
     target: &str,
 ) -> bool {
-    if dialect.file(host, target).is_some() {
+    if dialect.file(host, target).is_some() || !is_plain_file(target) {
         return false;
     }
     let readings = Readings::of(host, target).map_or(Vec::new(), |readings| readings.all);
     let readings = all_named(proxy, readings, target);
     placed_of(proxy, &readings, host, target).is_some()
+}
+
+/// Whether an access rule may be about the stream of a link or about any that a target may stand for.
+pub(in crate::listener::http) fn is_guarded(
+    proxy: &Proxy,
+    dialect: Dialect,
+    link: Option<&Link>,
+    host: Option<&str>,
+    target: &str,
+) -> bool {
+    if !proxy.has_rules() {
+        return false;
+    }
+    let linked = link.map(|link| link.stream.clone());
+    let mut all = readings(proxy, dialect, link, host, target)
+        .into_iter()
+        .chain(linked);
+    all.any(|stream| proxy.may_judge(&stream, Action::Play))
 }
 
 /// Every stream that a target may stand for. That of a link is its origin's own, and is read in the origin's dialect.

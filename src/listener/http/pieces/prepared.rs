@@ -16,6 +16,7 @@ use sluicegate_core::http::link::ABSENT;
 use sluicegate_core::http::personal::{Place as Where, Rhythm, marked, start_of};
 use sluicegate_core::http::route::Piece;
 use sluicegate_core::http::splice::{Listing, Piece as ListingPiece, Splice};
+use sluicegate_core::http::stamp::Stamping;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::fetched::Fetched;
@@ -190,6 +191,7 @@ impl PieceRequest {
             folder,
             site: &self.wanted.site,
             at: &self.wanted.at,
+            stamping: self.stamping(&attempt.origin),
         };
         if let Some(answer) = unread {
             rewriting.lead_back(&mut head.headers);
@@ -213,6 +215,7 @@ impl PieceRequest {
             return Ok(Prepared::Ready(ready));
         };
         let here = Part {
+            origin: attempt.origin.clone(),
             authority: attempt.target.to_string(),
             link: Arc::clone(&link),
             folder: folder.map(str::to_owned),
@@ -249,7 +252,7 @@ impl PieceRequest {
         // Where nothing can be asked for, every address is as good.
         let target = Target::plain(Host::Ip(Ipv4Addr::LOCALHOST.into()), 80);
         let leads = Leads {
-            origin,
+            origin: origin.clone(),
             target: target.clone(),
             others: Vec::new(),
             start: None,
@@ -272,6 +275,7 @@ impl PieceRequest {
             folder: None,
             site: &self.wanted.site,
             at: &self.wanted.at,
+            stamping: self.stamping(&origin),
         };
         let body = rewriting.join(&mut head, listing, &parts);
         Prepared::Whole(head, body)
@@ -286,8 +290,12 @@ impl PieceRequest {
         head: &mut Head,
     ) -> Vec<Part> {
         let sources = splice.sources().iter();
-        let attempts: Vec<Option<Attempt>> = sources
-            .map(|source| self.place.attempt(&OriginId::from(source.origin.as_str())))
+        let origins: Vec<OriginId> = sources
+            .map(|source| OriginId::from(source.origin.as_str()))
+            .collect();
+        let attempts: Vec<Option<Attempt>> = origins
+            .iter()
+            .map(|origin| self.place.attempt(origin))
             .collect();
         if let Some(leads) = &mut head.leads {
             let there = |attempt: &Attempt| (attempt.origin.clone(), attempt.target.clone());
@@ -311,6 +319,11 @@ impl PieceRequest {
                 _ => ABSENT.into(),
             };
             Part {
+                origin: match (number.and_then(|number| origins.get(number)), here) {
+                    (Some(origin), _) => origin.clone(),
+                    (None, Some(here)) => here.origin.clone(),
+                    (None, None) => OriginId::from(splice.origin()),
+                },
                 authority: match (source, here) {
                     (Some(source), _) => source.authority.clone(),
                     (None, Some(here)) => here.authority.clone(),
@@ -324,6 +337,15 @@ impl PieceRequest {
             }
         };
         listing.pieces.iter().map(part).collect()
+    }
+
+    /// What an answer of `origin` says of the paths that it lists.
+    fn stamping<'s>(&'s self, origin: &'s OriginId) -> Stamping<'s> {
+        Stamping {
+            key: &self.pieces.key,
+            stream: &self.place.request().stream,
+            origin,
+        }
     }
 
     /// The form of an answer that a playlist or manifest of ours listed, if it may list files itself.
@@ -367,6 +389,12 @@ impl HttpBody for Passing {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
+        if let Some(end) = &mut this.end
+            && end.as_mut().poll(cx).is_ready()
+        {
+            let words = "the origin's answer had no end";
+            return Poll::Ready(Some(Err(words.into())));
+        }
         if let Poll::Ready(frame) = Pin::new(&mut this.answer).poll_frame(cx) {
             this.waits = false;
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));

@@ -15,9 +15,9 @@ use sluicegate_core::http::segment::has_dot_segments;
 use sluicegate_core::http::sharing::CMCD;
 use sluicegate_core::stream::{PlacementKey, StreamUrl};
 
-use super::named::{Named, no_stream};
+use super::named::{Named, may_ask, no_stream};
 use super::shared::Like;
-use super::{PROTOCOL, folder_of, unnamed};
+use super::{PROTOCOL, folder_of, unlisted, unnamed};
 use crate::listener::http::live::{client_of, credentials_of};
 use crate::listener::http::{Http, dialect_of, rewrite};
 use crate::listener::turned_away;
@@ -116,12 +116,17 @@ impl Wanted {
         let target = cmcd::of_target(&target).into_owned();
         let client = client_of(http, head, ends.client);
         let broken = |refused| broken(client, refused);
+        let (token, stamp) = token.map(link::split_stamp).unzip();
         let link = http.pieces.open(token).map_err(broken)?;
         // One that counts was opened; one that is over is ours all the same.
         let shown = token.filter(|token| link.is_some() || http.pieces.is_ours(token));
         let dialect = dialect_of(head.host(), ends, proxy);
+        let stamped = link.as_ref().map(|(link, _)| (link, stamp.flatten()));
         let named = match &link {
             Some(_) if has_dot_segments(&target) => return Err(broken(unnamed())),
+            link if !may_ask(http, proxy, dialect, stamped, head.host(), &target) => {
+                return Err(broken(unlisted(link.is_some())));
+            }
             Some((link, _)) => Named::One(link.stream.clone()),
             None => Named::by(proxy, dialect, head.host(), &target)
                 .map_err(|error| broken(no_stream(error)))?,
