@@ -364,23 +364,35 @@ impl PieceRequest {
 }
 
 fn passing(head: Head, answer: LineBody) -> Response<Body> {
-    let body = Passing {
-        answer,
-        silence: None,
-        waits: false,
-    };
-    response(head, body.boxed_unsync())
+    response(head, Passing::new(answer).boxed_unsync())
 }
 
 /// A body that passes; an origin that sends nothing of it for too long has broken it off.
-struct Passing {
-    answer: LineBody,
+struct Passing<B> {
+    answer: B,
     /// When that is, as soon as it was waited for once.
     silence: Option<Pin<Box<Sleep>>>,
     waits: bool,
+    /// When it has to be over, where its length is not known.
+    end: Option<Pin<Box<Sleep>>>,
 }
 
-impl HttpBody for Passing {
+impl<B: HttpBody> Passing<B> {
+    fn new(answer: B) -> Self {
+        let has_length = answer.size_hint().exact().is_some();
+        Self {
+            answer,
+            silence: None,
+            waits: false,
+            end: (!has_length).then(|| Box::pin(sleep(ENDLESS))),
+        }
+    }
+}
+
+impl<B> HttpBody for Passing<B>
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
+{
     type Data = Bytes;
     type Error = BoxError;
 
@@ -428,5 +440,47 @@ fn response(head: Head, body: Body) -> Response<Body> {
 const NOT_HTTP: &str = "its origin's answer is not HTTP";
 /// The media type of a playlist (RFC 8216bis §4).
 const HLS: &str = "application/vnd.apple.mpegurl";
+/// How long an answer without a length may take. A piece is over in seconds; a stream without end that was asked for as one
+/// would go on past every ban.
+const ENDLESS: Duration = Duration::from_secs(600);
 /// How long an origin may send nothing of an answer; then the answer counts as broken off.
 pub(super) const STALL: Duration = Duration::from_secs(20);
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use http_body_util::{Full, StreamBody};
+
+    use super::*;
+
+    /// A body that sends a byte every second and never ends.
+    fn endless() -> impl HttpBody<Data = Bytes, Error = BoxError> + Unpin {
+        let bytes = stream::unfold((), |()| async {
+            sleep(Duration::from_secs(1)).await;
+            let frame = Frame::data(Bytes::from_static(b"x"));
+            Some((Ok(frame), ()))
+        });
+        StreamBody::new(Box::pin(bytes))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_without_a_length_has_an_end() {
+        let began = Instant::now();
+        let mut body = Passing::new(endless());
+        let error = loop {
+            if let Err(error) = body.frame().await.expect("it goes on") {
+                break error;
+            }
+        };
+        assert_eq!(error.to_string(), "the origin's answer had no end");
+        assert_eq!(began.elapsed().as_secs(), ENDLESS.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_with_a_length_may_take_its_time() {
+        let mut body = Passing::new(Full::new(Bytes::from_static(b"whole")));
+        tokio::time::advance(ENDLESS * 2).await;
+        let frame = body.frame().await.expect("a frame").expect("its bytes");
+        assert_eq!(frame.into_data().expect("data"), "whole");
+    }
+}
