@@ -74,6 +74,11 @@ fn ffmpeg_is_let_in_over_rtmp_and_http_with_the_key_only() {
     Player::frames(&with_key(proxy.rtmp_url("live/a")), 25);
     Player::frames(&with_key(proxy.flv_url("live/a")), 25);
 
+    // It shows a password only to who asks for one.
+    let with_login = proxy.flv_url("live/a");
+    let with_login = with_login.replacen("http://", &format!("http://any:{KEY}@"), 1);
+    Player::frames(&with_login, 25);
+
     let refused = Publisher::clip(&proxy.rtmp_url("live/b"))
         .start()
         .wait_end();

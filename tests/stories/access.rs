@@ -103,7 +103,21 @@ async fn a_pull_is_judged_by_its_query_its_header_or_its_cookie() {
     assert!(origin.visits().is_empty(), "a refusal dials nobody");
     let mut challenged = Viewer::send(house.at.http, ask("", "")).await;
     let head = challenged.head().await;
-    assert!(head.contains("WWW-Authenticate: Bearer"), "{head}");
+    assert_eq!(
+        header(&head, "www-authenticate"),
+        ["Bearer", "Basic realm=\"sluicegate\", charset=\"UTF-8\""]
+    );
+    for target in ["/live/a.m3u8", "/live/a.flv"] {
+        // A browser asks its user for a password only where no script can.
+        for (from, offered) in [("document", 2), ("empty", 1)] {
+            let request = format!(
+                "GET {target} HTTP/1.1\r\nHost: h.example\r\nSec-Fetch-Dest: {from}\r\n\r\n"
+            );
+            let head = Viewer::send(house.at.http, request).await.head().await;
+            let schemes = header(&head, "www-authenticate");
+            assert_eq!(schemes.len(), offered, "{target} from {from}: {head}");
+        }
+    }
 
     let query = format!("?x=1&key={KEY}&y=2");
     let shown = [

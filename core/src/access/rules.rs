@@ -176,6 +176,21 @@ impl Rules {
         challenges
     }
 
+    /// Whether a check of the rule that decides about a request takes a user and a password, or a key or a token in the place
+    /// of the password.
+    pub fn takes_basic(&self, question: &Question<'_>) -> bool {
+        let deciding = self.deciding(question).into_iter();
+        let mut listed = deciding.flat_map(|(_, rule)| self.listed(rule));
+        listed.any(|check| match &check.kind {
+            CheckKind::Digest(_)
+            | CheckKind::Hook(_)
+            | CheckKind::Jwt(_)
+            | CheckKind::Keys(..)
+            | CheckKind::Passwords(_) => true,
+            CheckKind::Certificate(_) | CheckKind::Networks(_) | CheckKind::Signed(_) => false,
+        })
+    }
+
     /// Whether a client has to log in before it has named its stream, of which `question` knows the vhost and the app: a
     /// rule that may be about what it will ask for lets nobody else in.
     pub fn wants_login(&self, question: &Question<'_>) -> bool {

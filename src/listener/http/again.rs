@@ -25,6 +25,7 @@ use super::live::{
     NoAnswer, REFUSES, Raw, check_switch, content_type, explain, lock, open, recipe, redirect,
     refuse, renamed,
 };
+use super::refusal::Refused;
 use super::{Http, dialect_of};
 use crate::hub::{Joined, NotJoined, Shown};
 use crate::net::entrance::Ends;
@@ -90,10 +91,10 @@ pub(super) async fn answer(
     ends: Ends,
     proxy: &Proxy,
     current: &Arc<Current>,
-) -> Result<Response<Body>, (StatusCode, String)> {
+) -> Result<Response<Body>, Refused> {
     let broken = |status: StatusCode, rule: String| {
         turned_away::log(protocol.as_str(), ends.client, status.as_u16(), &rule);
-        (status, rule)
+        Refused::from((status, rule))
     };
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let rule = "streams are pulled with GET".to_owned();
@@ -106,7 +107,7 @@ pub(super) async fn answer(
         return Err(broken(StatusCode::BAD_REQUEST, rule));
     }
     if let Some(location) = redirect(&head, protocol, ends, proxy).await {
-        return elsewhere(&location);
+        return Ok(elsewhere(&location)?);
     }
     let (mut session, forwarded, wish) = open(
         http,
@@ -128,7 +129,7 @@ pub(super) async fn answer(
             Err(NotJoined::Alone(alone)) => session = alone,
             Err(NotJoined::Refused(session, refusal)) => {
                 session.refuse(&refusal);
-                return Err((refusal.http_status(), refusal.to_string()));
+                return Err((refusal.http_status(), refusal.to_string()).into());
             }
         }
     }
@@ -175,14 +176,16 @@ pub(super) async fn answer(
         (Err(Refusal::Refused { .. }), Some(response)) => {
             return passed_on(response).map_err(|no_answer| {
                 let (_, status, words) = explain(no_answer, &row);
-                (status, words)
+                (status, words).into()
             });
         }
         (Err(Refusal::Ended(reason)), _) => {
             let (_, status, words) = explain(NoAnswer::Ended(reason), &row);
-            return Err((status, words));
+            return Err((status, words).into());
         }
-        (Err(refusal), _) => return Err((refusal.http_status(), refusal.to_string())),
+        (Err(refusal), _) => {
+            return Err((refusal.http_status(), refusal.to_string()).into());
+        }
     };
     let answered = tokio::select! {
         answered = answer => answered,
@@ -228,7 +231,7 @@ pub(super) async fn answer(
         Err(no_answer) => {
             let (reason, status, words) = explain(no_answer, &row);
             row.end(reason);
-            Err((status, words))
+            Err((status, words).into())
         }
     }
 }

@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use tracing::{debug, info};
 
 use super::super::{pair, turned_away};
-use super::refusal::{send, send_away};
+use super::refusal::{Refused, offers_basic, send, send_away};
 use super::{Http, dialect_of};
 use crate::hub::{Joined, NotJoined, Recipe, ViewerProtocol, Wanted, Watching, Wish};
 use crate::net::entrance::Ends;
@@ -80,8 +80,8 @@ pub(super) async fn set_up(
     let opened = open(http, request, protocol, ends, identity.as_deref(), proxy).await;
     let (mut session, forwarded, wish) = match opened {
         Ok(opened) => opened,
-        Err((status, words)) => {
-            send(&mut client, status, &words).await;
+        Err(refused) => {
+            refused.send(&mut client).await;
             return None;
         }
     };
@@ -431,7 +431,7 @@ pub(super) async fn open(
     ends: Ends,
     identity: Option<&str>,
     proxy: &Proxy,
-) -> Result<(Session, Forwarded, Option<Wish>), (StatusCode, String)> {
+) -> Result<(Session, Forwarded, Option<Wish>), Refused> {
     let client = client_of(http, head, ends.client);
     let stream = stream_of(head, ends, proxy).map_err(|error| {
         turned_away::log(protocol.as_str(), client, "400", error);
@@ -447,12 +447,16 @@ pub(super) async fn open(
         credentials: credentials_of(head, &forwarded, &head.target, identity),
     };
     let wish = wish(http, head, &request);
+    let offers_basic = offers_basic(proxy, &request, head);
     match proxy.open(request).await {
         Ok(session) => {
             let wish = wish.filter(|_| !session.is_renamed());
             Ok((session, forwarded, wish))
         }
-        Err(refusal) => Err((refusal.http_status(), refusal.to_string())),
+        Err(refusal) => {
+            let refused = Refused::from((refusal.http_status(), refusal.to_string()));
+            Err(refused.offering(offers_basic))
+        }
     }
 }
 

@@ -207,7 +207,7 @@ impl Http {
         match route(target, host_of(request.headers()), ends, proxy) {
             Route::Live(protocol) => {
                 let answered = again::answer(self, request, protocol, ends, proxy, current).await;
-                answered.unwrap_or_else(|(status, words)| open_to_all(text(status, words)))
+                answered.unwrap_or_else(|refused| open_to_all(refused.into_response()))
             }
             Route::Piece(kind) => {
                 let identity = Identity::of(request.extensions());

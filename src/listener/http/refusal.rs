@@ -1,21 +1,93 @@
 //! A refusal in HTTP's words: the status that says whose turn it is, and a short text without addresses.
 
-use hyper::StatusCode;
+use hyper::header::{HeaderValue, WWW_AUTHENTICATE};
+use hyper::{Response, StatusCode};
+use sluicegate_core::access::challenge::REALM;
+use sluicegate_core::http::head::RequestHead;
 
+use crate::net::http::{Body, text};
 use crate::net::linger_close;
 use crate::net::wire::Wire;
+use crate::proxy::{Proxy, Request};
+
+/// What a client hears that gets nothing.
+#[derive(Debug)]
+pub(super) struct Refused {
+    status: StatusCode,
+    words: String,
+    /// Whether it hears that it may show a user and a password, or a key in the place of the password.
+    offers_basic: bool,
+}
+
+impl From<(StatusCode, String)> for Refused {
+    fn from((status, words): (StatusCode, String)) -> Self {
+        Self {
+            status,
+            words,
+            offers_basic: false,
+        }
+    }
+}
+
+impl Refused {
+    /// The same, where a client that did not say who it is may do so by a password.
+    pub(super) fn offering(self, offers_basic: bool) -> Self {
+        Self {
+            offers_basic: offers_basic && self.status == StatusCode::UNAUTHORIZED,
+            ..self
+        }
+    }
+
+    /// The answer to a request that hyper read.
+    pub(super) fn into_response(self) -> Response<Body> {
+        let mut response = text(self.status, self.words);
+        // In a line of its own: some players read one scheme for each line.
+        if self.offers_basic
+            && let Ok(basic) = HeaderValue::try_from(basic())
+        {
+            response.headers_mut().append(WWW_AUTHENTICATE, basic);
+        }
+        response
+    }
+
+    /// Answers a client whose request was read by hand, and closes.
+    pub(super) async fn send(&self, client: &mut Wire) {
+        say(client, self.status, &self.words, self.offers_basic).await;
+    }
+}
+
+/// Whether the client of a request hears, if it did not say who it is, that it may do so by a password. A script does not:
+/// its browser would ask the user for one, over whatever the page shows.
+pub(super) fn offers_basic(proxy: &Proxy, asked: &Request, head: &RequestHead) -> bool {
+    let is_script = head.headers.text("sec-fetch-dest") == Some("empty");
+    !is_script && proxy.takes_basic(asked)
+}
+
+fn basic() -> String {
+    format!("Basic realm=\"{REALM}\", charset=\"UTF-8\"")
+}
 
 /// Answers a client whose request was read by hand, and closes.
 pub(super) async fn send(client: &mut Wire, status: StatusCode, words: &str) {
-    let retry = match status {
-        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => "Retry-After: 2\r\n",
-        StatusCode::UNAUTHORIZED => "WWW-Authenticate: Bearer\r\n",
-        _ => "",
+    say(client, status, words, false).await;
+}
+
+async fn say(client: &mut Wire, status: StatusCode, words: &str, offers_basic: bool) {
+    let more = match status {
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+            "Retry-After: 2\r\n".to_owned()
+        }
+        StatusCode::UNAUTHORIZED if offers_basic => format!(
+            "WWW-Authenticate: Bearer\r\nWWW-Authenticate: {}\r\n",
+            basic()
+        ),
+        StatusCode::UNAUTHORIZED => "WWW-Authenticate: Bearer\r\n".to_owned(),
+        _ => String::new(),
     };
     let reason = status.canonical_reason().unwrap_or_default();
     let answer = format!(
         "HTTP/1.1 {} {reason}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
-         Access-Control-Allow-Origin: *\r\n{retry}Connection: close\r\n\r\n{words}\n",
+         Access-Control-Allow-Origin: *\r\n{more}Connection: close\r\n\r\n{words}\n",
         status.as_u16(),
         words.len() + 1,
     );

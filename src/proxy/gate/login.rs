@@ -74,6 +74,14 @@ impl Proxy {
         })
     }
 
+    /// Whether the client of a request may say who it is by a user and a password, where its protocol does not have it
+    /// answer challenges.
+    pub fn takes_basic(&self, request: &Request) -> bool {
+        let nothing = Credentials::default();
+        let rules = self.shared.gate.rules();
+        !rules.is_empty() && rules.takes_basic(&question(request, &nothing))
+    }
+
     /// In which ways the client of a request may say who it is.
     pub fn challenges(&self, request: &Request) -> Challenges {
         let nothing = Credentials::default();

@@ -443,6 +443,8 @@ fn a_challenge_offers_what_the_checks_take() {
         let asked = publish("h.example/live/a");
         let expected = Challenges { basic, digest };
         assert_eq!(rules.challenges(&asked.question()), expected, "{cause}");
+        let takes_basic = cause != "neither";
+        assert_eq!(rules.takes_basic(&asked.question()), takes_basic, "{cause}");
     }
     assert!(logins(json!([])).have_logins());
 }

@@ -44,6 +44,7 @@ use super::again;
 use super::apart::Apart;
 use super::counted::Counted;
 use super::ready::Answer;
+use super::refusal::{self, Refused};
 use super::rewrite;
 use super::share::Shares;
 use super::viewer::Viewer;
@@ -151,7 +152,7 @@ pub(super) async fn answer(
 ) -> Answer {
     match sent_away_or_served(http, ask, ends, identity, proxy).await {
         Ok(answer) => counted(ask.kind, answer, proxy),
-        Err(words) => refused(ask.kind, words, proxy),
+        Err(refused) => counted(ask.kind, refused.into_response().into(), proxy),
     }
 }
 
@@ -192,23 +193,24 @@ async fn sent_away_or_served(
     ends: Ends,
     identity: Option<&str>,
     proxy: &Proxy,
-) -> Result<Answer, (StatusCode, String)> {
+) -> Result<Answer, Refused> {
     let head = &ask.head;
     if head.body() != RequestBody::None {
-        return Err((StatusCode::BAD_REQUEST, "a pull has no body".to_owned()));
+        let words = "a pull has no body".to_owned();
+        return Err((StatusCode::BAD_REQUEST, words).into());
     }
     if is_gap(&head.target) {
         let words = "this segment was lost with its origin".to_owned();
-        return Err((StatusCode::NOT_FOUND, words));
+        return Err((StatusCode::NOT_FOUND, words).into());
     }
     if ask.kind != Piece::Segment
         && proxy.redirects()
         && let Some(location) = Box::pin(elsewhere(head, ends, proxy)).await
     {
-        return again::elsewhere(&location).map(Into::into);
+        return Ok(again::elsewhere(&location)?.into());
     }
     if let Some(answer) = kept::answer(http, ask, proxy) {
-        return answer;
+        return Ok(answer?);
     }
     let pull = pull(http, ask, ends, identity, proxy).await?;
     Ok(pull.answer().await)
@@ -244,7 +246,7 @@ async fn pull(
     ends: Ends,
     identity: Option<&str>,
     proxy: &Proxy,
-) -> Result<Box<PieceRequest>, (StatusCode, String)> {
+) -> Result<Box<PieceRequest>, Refused> {
     let wanted = ask.wanted(http, ends, identity, proxy)?;
     let (kind, client, target) = (ask.kind, wanted.client, &*wanted.target);
     let link = wanted.link.as_ref().map(|(link, lets_in)| (link, *lets_in));
@@ -264,10 +266,13 @@ async fn pull(
         let host = ask.head.host();
         let readings = readings(proxy, wanted.dialect, listed, host, target);
         if link.is_some() && readings.is_empty() && proxy.has_rules() {
-            return Err(broken(client, unnamed()));
+            return Err(broken(client, unnamed()).into());
         }
+        let offers_basic = link.is_none() && refusal::offers_basic(proxy, &asked, &ask.head);
         // Boxed: most proxies judge nobody.
-        Box::pin(judged::let_in(http, proxy, asked, kind, &readings, link)).await?
+        let judged = Box::pin(judged::let_in(http, proxy, asked, kind, &readings, link));
+        let refused = |refused| Refused::from(refused).offering(offers_basic);
+        judged.await.map_err(refused)?
     };
     let place = judged.place;
     let linked = listed.and_then(|link| linked(http, proxy, &place, link, kind));
