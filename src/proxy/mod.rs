@@ -37,7 +37,7 @@ use tracing::{debug, info};
 use self::gate::Gate;
 pub use self::gate::login::{Connecting, Welcome};
 use self::gate::rename::by_last_name;
-pub use self::gate::{Denial, Grant, Verdict, Why};
+pub use self::gate::{BeginningViewing, Denial, Grant, Verdict, Why};
 use self::placement_service::PlacementService;
 pub use self::refusal::Refusal;
 #[cfg(test)]

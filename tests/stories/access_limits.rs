@@ -5,9 +5,11 @@ use std::path::Path;
 use sluicegate_core::access::keys::line;
 use sluicegate_core::stream::Action;
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
 use crate::access_hooks::{Backend, Manners};
 use crate::house::{House, Manner, Stub, get, talk, until, until_told};
+use crate::http_origin::Viewer;
 use crate::http_pieces::{Packager, Reply};
 use crate::sources::open;
 
@@ -127,6 +129,52 @@ async fn viewings_of_hls_are_counted_and_not_requests() {
     let second = get(house.at.http, &first("key-of-one")).await;
     assert_eq!(second.0, 429, "{}", second.1);
     assert_eq!(get(house.at.http, &first("key-of-two")).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_viewing_begins_with_a_playlist_and_not_with_the_wait_for_one() {
+    let lists =
+        keys() + "[[access]]\nall = [\"keys\"]\n[[limit]]\nper = \"viewer\"\nsessions = 2\n";
+    let (house, _folder) = limited(&lists).await;
+    let origin = Packager::join(&house, "origin", |target, head| {
+        let held = || Reply {
+            wait: Some(CancellationToken::new()),
+            ..Reply::ok("", "")
+        };
+        match target.starts_with("/live/held") {
+            true => held(),
+            false => live(target, head),
+        }
+    })
+    .await;
+    let at = house.at.http;
+    let ask = async |method: &str, name: &str| {
+        let head = format!(
+            "{method} /live/{name}?key=key-of-one HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\n\r\n"
+        );
+        talk(at, &head).await.0
+    };
+    for _ in 0..4 {
+        assert_eq!(ask("GET", "missing.m3u8").await, 404, "it may try again");
+        assert_eq!(ask("GET", "missing.mpd").await, 404, "it may try again");
+        assert_eq!(ask("HEAD", "a.m3u8").await, 200, "no link came with it");
+    }
+    for name in ["b", "c", "d"] {
+        let held = format!("/live/held-{name}.m3u8?key=key-of-one");
+        let request = format!("GET {held} HTTP/1.1\r\nHost: h.example\r\n\r\n");
+        let waiting = Viewer::send(at, request).await;
+        until("its origin is asked", || origin.count(&held) == 1).await;
+        drop(waiting);
+        // Its place is free as soon as it is seen to have left.
+        until_told("there is room", async || {
+            ask("GET", "missing.m3u8").await == 404
+        })
+        .await;
+    }
+    assert_eq!(ask("GET", "a.m3u8").await, 200);
+    assert_eq!(ask("GET", "a.m3u8").await, 200);
+    assert_eq!(ask("GET", "a.m3u8").await, 429, "both places are taken");
+    assert_eq!(ask("GET", "missing.m3u8").await, 429);
 }
 
 #[tokio::test]

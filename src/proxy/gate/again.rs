@@ -140,20 +140,29 @@ impl Proxy {
         self.place_admitted(request, named, grant)
     }
 
-    /// A viewer begins to watch in pieces.
+    /// A viewer asks for the playlist that it begins to watch with. `None` where nobody counts viewings, or where this one is
+    /// known: that of a manifest is the same each time.
     ///
     /// # Errors
     /// A [`Refusal`], logged and counted, where a limit is in the way.
-    pub fn begin_viewing(&self, place: &PieceGuard, viewing: &Viewing) -> Result<(), Refusal> {
+    pub fn begin_viewing(
+        &self,
+        place: &PieceGuard,
+        viewing: &Viewing,
+    ) -> Result<Option<BeginningViewing>, Refusal> {
         let (request, grant) = (place.request(), place.grant());
         let viewings = &self.shared.gate.viewings;
         if !self.watches_viewings(grant) || viewings.seen(viewing.id).is_some() {
-            return Ok(());
+            return Ok(None);
         }
         match self.count(request, place.asked(), grant) {
             Ok((ticket, _)) => {
                 viewings.begin(viewing.id, ticket);
-                Ok(())
+                Ok(Some(BeginningViewing {
+                    proxy: self.clone(),
+                    id: viewing.id,
+                    has_begun: false,
+                }))
             }
             Err(refusal) => {
                 self.note_refusal(request, &refusal);
@@ -201,7 +210,7 @@ impl Proxy {
         };
         let called = viewing.asked.as_ref();
         let judging = gate.judge_again(&shown, called, viewing.since, &session);
-        let Verdict::No(Denial { why, reason }) = judging.await else {
+        let Verdict::No(Denial { why, reason, .. }) = judging.await else {
             return Ok(());
         };
         gate.viewings.end(viewing.id);
@@ -220,6 +229,30 @@ impl Proxy {
         shared.sessions.tally().is_limited()
             || grant.limits.is_some()
             || shared.gate.rules().rechecks()
+    }
+}
+
+/// A viewing whose viewer waits for its first playlist. It takes a place meanwhile, and gives it back where none came: a player
+/// that waits for a stream asks again and again.
+#[derive(Debug)]
+pub struct BeginningViewing {
+    proxy: Proxy,
+    id: u64,
+    has_begun: bool,
+}
+
+impl BeginningViewing {
+    /// The viewer has its playlist.
+    pub fn begun(mut self) {
+        self.has_begun = true;
+    }
+}
+
+impl Drop for BeginningViewing {
+    fn drop(&mut self) {
+        if !self.has_begun {
+            self.proxy.shared.gate.viewings.end(self.id);
+        }
     }
 }
 

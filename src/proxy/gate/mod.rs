@@ -29,6 +29,7 @@ use sluicegate_core::stream::{Action, StreamUrl};
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
+pub use self::again::BeginningViewing;
 use self::again::limited_by;
 use self::failures::Failures;
 pub(super) use self::hooks::Telling;

@@ -10,7 +10,7 @@ use sluicegate_core::stream::{Action, StreamUrl};
 use super::links::{counts, expiry};
 use crate::listener::http::viewer::{self, Viewer};
 use crate::listener::http::{Http, granted};
-use crate::proxy::{Grant, PieceGuard, Proxy, Refusal, Request};
+use crate::proxy::{BeginningViewing, Grant, PieceGuard, Proxy, Refusal, Request};
 use crate::unix_time;
 
 /// A request that was let in.
@@ -21,6 +21,8 @@ pub(super) struct Judged {
     pub(super) viewer: Option<Arc<Viewer>>,
     /// Whether a viewer of such a stream begins: it has no link yet that lets it in.
     pub(super) first: bool,
+    /// The viewing that begins if it gets what it asks for.
+    pub(super) beginning: Option<BeginningViewing>,
 }
 
 /// Lets a request in where nobody is judged.
@@ -36,6 +38,7 @@ pub(super) fn let_in_unjudged(
         place,
         viewer: None,
         first: false,
+        beginning: None,
     })
 }
 
@@ -69,6 +72,7 @@ pub(super) async fn let_in(
             place,
             viewer: None,
             first: false,
+            beginning: None,
         });
     }
     let ends = match (&viewing, link) {
@@ -79,7 +83,7 @@ pub(super) async fn let_in(
         }
     };
     let first = viewing.is_none();
-    let viewing = go_on(proxy, &place, kind, viewing).await?;
+    let (viewing, beginning) = go_on(proxy, &place, kind, viewing).await?;
     let viewer = Viewer {
         pieces: Arc::clone(&http.pieces),
         stream: place.request().stream.clone(),
@@ -90,6 +94,7 @@ pub(super) async fn let_in(
         place,
         viewer: Some(Arc::new(viewer)),
         first,
+        beginning,
     })
 }
 
@@ -99,21 +104,21 @@ async fn go_on(
     place: &PieceGuard,
     kind: Piece,
     viewing: Option<Viewing>,
-) -> Result<Viewing, (StatusCode, String)> {
+) -> Result<(Viewing, Option<BeginningViewing>), (StatusCode, String)> {
     match viewing {
-        Some(viewing) if kind == Piece::Segment => Ok(viewing),
+        Some(viewing) if kind == Piece::Segment => Ok((viewing, None)),
         Some(viewing) => {
             let went_on = proxy.continue_viewing(place.request(), &viewing).await;
             went_on.map_err(refused)?;
-            Ok(viewing)
+            Ok((viewing, None))
         }
         None => {
             let viewing = viewer::begin(kind, place, unix_time::seconds());
-            if kind != Piece::Segment {
-                let begun = proxy.begin_viewing(place, &viewing);
-                begun.map_err(refused)?;
+            if kind == Piece::Segment {
+                return Ok((viewing, None));
             }
-            Ok(viewing)
+            let beginning = proxy.begin_viewing(place, &viewing).map_err(refused)?;
+            Ok((viewing, beginning))
         }
     }
 }

@@ -57,7 +57,7 @@ use crate::net::http::text;
 use crate::origin::dial::Dialer;
 use crate::origin::kept::Repeatable;
 use crate::origin::silence::SilenceCheck;
-use crate::proxy::{Attempt, PieceGuard, Proxy, Request as Asked};
+use crate::proxy::{Attempt, BeginningViewing, PieceGuard, Proxy, Request as Asked};
 use crate::random;
 
 /// What pulling in pieces is set to, and what it keeps.
@@ -131,6 +131,8 @@ struct PieceRequest {
     viewer: Option<Arc<Viewer>>,
     /// Whether a viewer of such a stream begins: it has no link yet that lets it in.
     first: bool,
+    /// The viewing that begins if it gets what it asks for.
+    beginning: Option<BeginningViewing>,
 }
 
 /// How an origin is waited for.
@@ -212,8 +214,16 @@ async fn sent_away_or_served(
     if let Some(answer) = kept::answer(http, ask, proxy) {
         return Ok(answer?);
     }
-    let pull = pull(http, ask, ends, identity, proxy).await?;
-    Ok(pull.answer().await)
+    let mut pull = pull(http, ask, ends, identity, proxy).await?;
+    let beginning = pull.beginning.take();
+    let answered = pull.answer().await;
+    // Who asks for a head only gets no links, and where an origin sends its viewers the link is in the redirect.
+    let status = answered.status();
+    let has_links = head.method == "GET" && (status.is_success() || status.is_redirection());
+    if let Some(beginning) = beginning.filter(|_| has_links) {
+        beginning.begun();
+    }
+    Ok(answered)
 }
 
 /// The head of a request that asks for a piece.
@@ -303,6 +313,7 @@ async fn pull(
         time_limit: TimeLimit::Answer,
         viewer: judged.viewer,
         first: judged.first,
+        beginning: judged.beginning,
         wanted: Arc::clone(&wanted),
     });
     request.name = request.name_of(target);
