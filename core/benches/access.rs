@@ -106,6 +106,7 @@ fn table_look_ups(stream: &StreamUrl) {
     let suspect = Suspect {
         client: question.client,
         stream: stream.as_str(),
+        called: stream.as_str(),
         who: &who,
     };
     timed("a look among 1,000 bans", 5, || {

@@ -7,11 +7,12 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use sluicegate_core::access::bans::{Ban, LONGEST_BAN, Target};
+use sluicegate_core::stream::DEFAULT_VHOST;
 
 use super::fleet::data;
 use super::{System, problem};
 use crate::api;
-use crate::config::parse_duration;
+use crate::config::parse_period;
 use crate::unix_time;
 
 /// What may stand after the `?` of a ban.
@@ -48,9 +49,12 @@ pub(super) async fn ban(State(system): State<System>, Query(wanted): Query<Wante
         Ok(target) => target,
         Err(words) => return bad(&words),
     };
-    let period = match parse_duration(&wanted.period) {
+    let period = match parse_period(&wanted.period) {
         Ok(period) if period >= SHORTEST && period.as_secs() <= LONGEST_BAN => period,
-        _ => return bad("for: not a duration from 1s to a year, such as 90s, 2h or 30d"),
+        Ok(_) => {
+            return bad("for: a ban lasts from 1s to a year; what has to last longer is a rule");
+        }
+        Err(_) => return bad("for: not a duration, such as 90s, 2h or 30d"),
     };
     let until = unix_time::seconds().saturating_add(period.as_secs());
     match system.proxy.ban(target, until, &wanted.reason).await {
@@ -81,13 +85,17 @@ pub(super) async fn lift(State(system): State<System>, Path(named): Path<String>
     }
 }
 
-/// A target as operators write it. A stream is the one that it is placed as.
+/// A target as operators write it. A stream with a vhost is that one; without, it is what is placed by that name.
 fn target_of(system: &System, text: &str) -> Result<Target, String> {
     match text.split_once(':') {
         Some(("stream", name)) => {
             let stream = super::lookup::stream(name)?;
             let key = system.proxy.key(&stream);
-            Target::new("stream", key.as_str()).map_err(|error| error.to_string())
+            let name = match stream.vhost() {
+                DEFAULT_VHOST => key.as_str(),
+                _ => stream.as_str(),
+            };
+            Target::new("stream", name).map_err(|error| error.to_string())
         }
         _ => text
             .parse()

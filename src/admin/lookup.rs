@@ -109,7 +109,12 @@ pub(super) fn stream(text: &str) -> Result<StreamUrl, String> {
     let parts: Vec<&str> = text.splitn(3, '/').collect();
     let named = match parts.as_slice() {
         [app, stream] => StreamUrl::new("", app, stream),
-        _ => text.parse(),
+        [_, _, _] => text.parse(),
+        _ => {
+            return Err(format!(
+                "stream: {text:?} is not app/name or vhost/app/name"
+            ));
+        }
     };
     named.map_err(|error| format!("stream: {error}"))
 }

@@ -10,7 +10,7 @@ use sluicegate_core::access::signed::ours::{Terms, sign};
 use sluicegate_core::access::{digests, keys, passwords};
 use sluicegate_core::stream::{Action, SrtStreamId, StreamError, StreamUrl};
 
-use crate::config::{ConfigError, Environment, Settings, parse_duration};
+use crate::config::{ConfigError, Environment, Settings, parse_period};
 use crate::random;
 use crate::unix_time;
 
@@ -59,7 +59,7 @@ pub enum SignError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The lifetime is none.
-    #[error("--for: not a duration, such as 1h or 30m")]
+    #[error("--for: not a duration, such as 30m, 1h or 7d")]
     Duration,
     /// Standard input has no password.
     #[error("no password on standard input: {0}")]
@@ -71,7 +71,7 @@ pub enum SignError {
     #[error("{0}")]
     NoCheck(String),
     /// The address names no stream.
-    #[error("the address names no stream: {0}")]
+    #[error("the address cannot be signed: {0}")]
     Stream(#[from] StreamError),
     /// The address is of no protocol that is known.
     #[error("write the address with rtmp://, rtsp://, srt://, http:// or https://")]
@@ -85,7 +85,7 @@ pub enum SignError {
 pub fn signed(arguments: &SignArguments, environment: &Environment) -> Result<String, SignError> {
     let loaded = Settings::load(Some(&arguments.config), environment)?;
     let secret = secret(&loaded.settings.sources.rules, arguments.check.as_deref())?;
-    let lifetime = parse_duration(&arguments.lifetime).map_err(|_| SignError::Duration)?;
+    let lifetime = parse_period(&arguments.lifetime).map_err(|_| SignError::Duration)?;
     let action = if arguments.publish {
         Action::Publish
     } else {
@@ -278,5 +278,10 @@ mod tests {
             assert_eq!(named.with(url, "Q=1"), expected, "{cause}");
         }
         assert!(matches!(Named::read("live/a"), Err(SignError::Url)));
+        let unnamed = Named::read("http://h.example/").err();
+        assert_eq!(
+            unnamed.expect("it names nothing").to_string(),
+            "the address cannot be signed: no stream is named"
+        );
     }
 }

@@ -29,6 +29,23 @@ pub fn parse_duration(text: &str) -> Result<Duration, ValueError> {
     Ok(Duration::from_nanos(nanoseconds))
 }
 
+/// Reads what [`parse_duration`] reads, and whole days, as `30d`: for people who say how long something lasts. Settings keep to
+/// the units of Go.
+pub fn parse_period(text: &str) -> Result<Duration, ValueError> {
+    let Some(days) = text.strip_suffix('d') else {
+        return parse_duration(text);
+    };
+    if days.is_empty() || !days.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(ValueError::NotADuration);
+    }
+    let hours = days
+        .parse::<u64>()
+        .ok()
+        .and_then(|days| days.checked_mul(24));
+    let hours = hours.ok_or(ValueError::TooLong)?;
+    parse_duration(&format!("{hours}h"))
+}
+
 /// Writes a duration that [`parse_duration`] reads, with as few units as possible: `5m`, `1m30s`, `500ms`, `1.5ms` as
 /// `1ms500us`.
 pub fn format_duration(duration: Duration) -> String {
@@ -161,6 +178,29 @@ mod tests {
             ),
         ] {
             assert_eq!(parse_duration(text), Err(error), "{cause}: {text:?}");
+        }
+    }
+
+    #[test]
+    fn people_say_days_too() {
+        let day = 24 * 3600;
+        for (cause, text, expected) in [
+            ("days", "30d", Ok(30 * day)),
+            ("none", "0d", Ok(0)),
+            ("what settings take", "1h30m", Ok(5400)),
+            ("a fraction", "1.5d", Err(ValueError::NotADuration)),
+            ("no number", "d", Err(ValueError::NotADuration)),
+            ("with hours", "1d2h", Err(ValueError::NotADuration)),
+            ("a sign", "-1d", Err(ValueError::NotADuration)),
+            ("too many", "999999d", Err(ValueError::TooLong)),
+            (
+                "far too many",
+                "99999999999999999999d",
+                Err(ValueError::TooLong),
+            ),
+        ] {
+            let expected = expected.map(Duration::from_secs);
+            assert_eq!(parse_period(text), expected, "{cause}: {text:?}");
         }
     }
 

@@ -32,7 +32,7 @@ mod table;
 mod tokens;
 
 pub use credentials::{Credential, Credentials};
-pub use duration::{format_duration, parse_duration};
+pub use duration::{format_duration, parse_duration, parse_period};
 pub use layers::{Environment, Source};
 pub use meaning::{
     Acme, Api, Challenge, Cluster, Console, DefaultOrigin, Drain, Fanout, Health, Http,

@@ -62,6 +62,7 @@ impl Proxy {
         let suspect = Suspect {
             client: request.client.ip(),
             stream: key.as_str(),
+            called: request.stream.as_str(),
             who,
         };
         match self.shared.sessions.bans().meeting(&suspect) {

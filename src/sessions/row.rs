@@ -295,10 +295,11 @@ impl Row {
         Some(&self.aside.get()?.asked.get()?.0)
     }
 
-    /// The names under which its stream is placed, or would be.
-    pub(super) fn keys(&self) -> impl Iterator<Item = &PlacementKey> {
+    /// The names under which its stream is placed, or would be, each with the full name that it is the key of.
+    pub(super) fn names(&self) -> impl Iterator<Item = (&PlacementKey, &StreamUrl)> {
         let asked = self.aside.get().and_then(|aside| aside.asked.get());
-        std::iter::once(&self.key).chain(asked.map(|asked| &asked.1))
+        let own = (&self.key, &self.request.stream);
+        std::iter::once(own).chain(asked.map(|(asked, key)| (key, asked)))
     }
 
     /// Notes what the client called its stream.

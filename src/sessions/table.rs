@@ -246,15 +246,16 @@ impl Sessions {
         }
         let (nobody, now) = (Identity::default(), unix_time::seconds());
         let is_met = |row: &&Arc<Row>| {
-            let meets = |key: &PlacementKey| {
+            let meets = |(key, called): (&PlacementKey, &StreamUrl)| {
                 let suspect = Suspect {
                     client: row.request.client.ip(),
                     stream: key.as_str(),
+                    called: called.as_str(),
                     who: row.who().unwrap_or(&nobody),
                 };
                 ban.meets(&suspect, now)
             };
-            !row.has_ended() && row.keys().any(meets)
+            !row.has_ended() && row.names().any(meets)
         };
         let rows = self.list();
         let met = rows.iter().filter(is_met);

@@ -5,7 +5,7 @@ use sluicegate_core::access::keys::line;
 use sluicegate_core::stream::Action;
 use tempfile::TempDir;
 
-use crate::house::{House, Manner, Stub, get, talk, until};
+use crate::house::{Guest, House, Manner, Stub, get, talk, until};
 use crate::http_pieces::{Packager, Reply};
 use crate::sources::open;
 
@@ -185,6 +185,42 @@ async fn a_ban_stops_the_links_of_a_viewing_and_of_no_other() {
     let path = "/api/v1/bans?target=stream:live/a&for=1h";
     assert_eq!(api(&house, "POST", path).await.0, 200);
     assert_eq!((status(&two.0).await, status(&two.1).await), (403, 403));
+}
+
+#[tokio::test]
+async fn a_ban_that_names_a_vhost_holds_there_only() {
+    let house = House::open("[placement]\nvhosts = \"ignored\"\n").await;
+    let origin = Stub::start(Manner::Grants).await;
+    house.register("origin", origin.at);
+    let url = |vhost: &str| format!("rtmp://{vhost}/live");
+    let ask = async |vhost: &str| {
+        let mut guest = Guest::call_url(house.at.rtmp, Action::Play, &url(vhost), "x").await;
+        while !guest.has_heard() && guest.step().await {}
+        guest
+    };
+    let mut one = ask("a.example").await;
+    let two = ask("b.example").await;
+    assert!(one.has_started() && two.has_started());
+    let path = "/api/v1/bans?target=stream:a.example/live/x&for=1h";
+    let (status, banned) = api(&house, "POST", path).await;
+    assert_eq!((status, &banned["ended"]), (200, &1.into()), "{banned}");
+    one.wait_for_end().await;
+    assert!(!ask("a.example").await.has_started());
+    assert!(ask("b.example").await.has_started());
+    assert!(ask("localhost").await.has_started(), "nobody else's");
+
+    let path = "/api/v1/bans?target=stream:live/x&for=1h";
+    assert_eq!(api(&house, "POST", path).await.0, 200);
+    for vhost in ["a.example", "b.example", "localhost"] {
+        assert!(!ask(vhost).await.has_started(), "one stream: {vhost}");
+    }
+    let path = "/api/v1/bans/stream:live%2Fx";
+    assert_eq!(api(&house, "DELETE", path).await.0, 200);
+    assert!(ask("b.example").await.has_started());
+    assert!(
+        !ask("a.example").await.has_started(),
+        "each is a ban of its own"
+    );
 }
 
 #[tokio::test]

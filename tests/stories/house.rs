@@ -406,7 +406,7 @@ impl Guest {
     }
 
     /// Whether the stream was granted or refused.
-    fn has_heard(&self) -> bool {
+    pub(crate) fn has_heard(&self) -> bool {
         self.status.is_some() && self.code() != "NetStream.Play.Reset"
     }
 

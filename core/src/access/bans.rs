@@ -21,7 +21,8 @@ pub enum Target {
     Address(Network),
     /// Clients that show the generated key of this name.
     Key(Box<str>),
-    /// Everybody who asks for this stream, by the name that it is placed under.
+    /// Everybody who asks for this stream: by the name that it is placed under, or by its full name, which holds for one
+    /// vhost also where streams of several vhosts are placed as one.
     Stream(Box<str>),
     /// Clients that show the token of this id.
     Token(Box<str>),
@@ -51,6 +52,8 @@ pub struct Suspect<'a> {
     pub client: IpAddr,
     /// The name that its stream is placed under.
     pub stream: &'a str,
+    /// The full name of its stream, `vhost/app/stream`.
+    pub called: &'a str,
     /// Who it is, as far as that is known.
     pub who: &'a Identity,
 }
@@ -127,7 +130,7 @@ impl Target {
         match self {
             Self::Address(network) => network.contains(suspect.client),
             Self::Key(name) => is(&suspect.who.key, name),
-            Self::Stream(name) => **name == *suspect.stream,
+            Self::Stream(name) => [suspect.stream, suspect.called].contains(&&**name),
             Self::Token(name) => is(&suspect.who.token, name),
             Self::Viewer(name) => is(&suspect.who.viewer, name),
         }
@@ -209,6 +212,9 @@ impl Bans {
             who.key.clone().map(Target::Key),
             who.token.clone().map(Target::Token),
             name_of_stream(suspect.stream).map(Target::Stream),
+            name_of_stream(suspect.called)
+                .filter(|called| **called != *suspect.stream)
+                .map(Target::Stream),
         ];
         let by_name = named
             .into_iter()
@@ -263,6 +269,7 @@ mod tests {
         let suspect = Suspect {
             client: client.parse().unwrap(),
             stream: "__defaultVhost__/live/a",
+            called: "h.example/live/a",
             who,
         };
         let word = bans.words(0).next().unwrap();
@@ -297,6 +304,18 @@ mod tests {
                 "stream:__defaultVhost__/live/a",
                 &nobody,
                 true,
+            ),
+            (
+                "its stream, on its vhost",
+                "stream:h.example/live/a",
+                &nobody,
+                true,
+            ),
+            (
+                "on another vhost",
+                "stream:i.example/live/a",
+                &nobody,
+                false,
             ),
             (
                 "another stream",

@@ -5,7 +5,9 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 
-use crate::config::{ConfigError, Environment, URL_VARIABLE, parse_duration};
+use sluicegate_core::access::bans::LONGEST_BAN;
+
+use crate::config::{ConfigError, Environment, URL_VARIABLE, parse_duration, parse_period};
 use crate::origin::fetch::escaped;
 use crate::value::Secret;
 use crate::value::Url;
@@ -126,9 +128,9 @@ pub struct Numbered {
 pub struct BanArguments {
     /// address:192.0.2.0/24, viewer:NAME, key:NAME, token:ID or stream:APP/NAME.
     target: String,
-    /// How long: 90s, 2h, 30d.
+    /// How long, a year at most: 90s, 2h, 30d.
     #[arg(long = "for", value_name = "DURATION")]
-    period: Deadline,
+    period: BanPeriod,
     /// Why, for those who list the bans.
     #[arg(long, value_name = "WORDS")]
     reason: Option<String>,
@@ -202,6 +204,24 @@ impl FromStr for Deadline {
         match parse_duration(text) {
             Ok(_) => Ok(Self(text.to_owned())),
             Err(_) => Err("write a duration, such as 10m, 90s or 0s"),
+        }
+    }
+}
+
+/// How long a ban holds.
+#[derive(Debug, Clone)]
+pub(super) struct BanPeriod(String);
+
+impl FromStr for BanPeriod {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match parse_period(text) {
+            Ok(period) if (1..=LONGEST_BAN).contains(&period.as_secs()) => {
+                Ok(Self(text.to_owned()))
+            }
+            Ok(_) => Err("a ban lasts from 1s to a year; what has to last longer is a rule"),
+            Err(_) => Err("write a duration, such as 90s, 2h or 30d"),
         }
     }
 }
@@ -321,3 +341,27 @@ impl Ask {
 }
 
 const USUAL_PROXY: &str = "http://127.0.0.1:12025";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ban_lasts_a_year_at_most() {
+        let limit = "a ban lasts from 1s to a year; what has to last longer is a rule";
+        let form = "write a duration, such as 90s, 2h or 30d";
+        for (text, expected) in [
+            ("1s", Ok(())),
+            ("30d", Ok(())),
+            ("366d", Ok(())),
+            ("367d", Err(limit)),
+            ("9999h", Err(limit)),
+            ("0", Err(limit)),
+            ("500ms", Err(limit)),
+            ("a year", Err(form)),
+            ("30", Err(form)),
+        ] {
+            assert_eq!(text.parse::<BanPeriod>().map(drop), expected, "{text}");
+        }
+    }
+}
