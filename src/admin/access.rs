@@ -166,6 +166,7 @@ impl Access {
             match self.holder_of_token(headers) {
                 Some(holder) if holder.role.may(Role::Origin) => {}
                 Some(holder) => return Some(forbidden(&holder, Role::Origin)),
+                None if bearer(headers).is_some() => return Some(unauthorized(NOT_KNOWN)),
                 None => {
                     return Some(unauthorized(
                         "registration needs the token of system.auth_token, or one of system.tokens with the role origin",
@@ -201,7 +202,7 @@ impl Access {
     fn refuse_management(
         &self,
         caller: &Caller,
-        holder: Option<&Holder>,
+        (holder, shows_token): (Option<&Holder>, bool),
         least: Role,
     ) -> Option<Response> {
         if let Some(holder) = holder {
@@ -210,7 +211,9 @@ impl Access {
         if !self.asks() && caller.is_local() {
             return None;
         }
-        Some(unauthorized(if self.asks() {
+        Some(unauthorized(if self.asks() && shows_token {
+            NOT_KNOWN
+        } else if self.asks() {
             "this needs the token of system.auth_token, or one of system.tokens with a role that may do it"
         } else if caller.address().is_none() {
             "this is for callers on the same machine, and a proxy passed it on; others need system.auth_token to be set, and to show it"
@@ -281,7 +284,10 @@ pub(super) async fn door(
             let status = StatusCode::from_u16(unwelcome.status()).unwrap_or(StatusCode::FORBIDDEN);
             Some(problem(status, &unwelcome.to_string()))
         }
-        Ok(()) if surface.is_guarded() => access.refuse_management(&caller, holder.as_ref(), least),
+        Ok(()) if surface.is_guarded() => {
+            let shown = (holder.as_ref(), bearer(headers).is_some());
+            access.refuse_management(&caller, shown, least)
+        }
         Ok(()) if surface == Surface::Console => access.refuse_console(&caller),
         Ok(()) => None,
     };
@@ -351,6 +357,9 @@ fn forbidden(holder: &Holder, least: Role) -> Response {
     );
     problem(StatusCode::FORBIDDEN, &words)
 }
+
+/// What a caller hears whose token is nobody's.
+const NOT_KNOWN: &str = "the token that was shown is not known here, or is over";
 
 /// A caller with the token of that setting is called by its name.
 pub(super) const AUTH_TOKEN: &str = "system.auth_token";

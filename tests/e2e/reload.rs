@@ -38,7 +38,7 @@ fn a_signal_and_a_change_of_the_file_both_reload_the_list_and_cut_nobody() {
     // A file with a mistake: one sentence says where, and nothing else happens.
     proxy.rewrite(&format!("{}[[origin]]\nid = \"broken\"\n", entry(&three)));
     proxy.hang_up();
-    let refused = "the lists of origins are kept: the file does not hold";
+    let refused = "the lists of origins and the access rules are kept: the file does not hold";
     let said = proxy.wait_log(refused, |_| true);
     assert_eq!(said["level"], "WARN");
     let words = said["error"].as_str().expect("a sentence").to_owned();
@@ -70,10 +70,18 @@ fn a_signal_and_a_change_of_the_file_both_reload_the_list_and_cut_nobody() {
         duty(&proxy, &one).is_none().then_some(())
     });
 
+    // What changes is called by its name.
+    let rule = "[[access]]\napp = \"private\"\ndecide = \"deny\"\n";
+    let lists = entry(&two) + &entry(&three) + rule;
+    proxy.rewrite(&lists);
+    proxy.hang_up();
+    let said = proxy.wait_log("the access rules, checks or limits changed", |_| true);
+    assert_eq!(said["rules"], 1);
+
     // With a signal but without a change, the proxy says that it checked, and what it does not reload.
     proxy.hang_up();
     proxy.wait_log(
-        "the lists of origins are as before; other settings are read at the next start",
+        "the lists of origins and the access rules are as before; other settings are read at the next start",
         |_| true,
     );
 }

@@ -611,6 +611,20 @@ async fn a_token_does_what_its_role_says() {
         }
         assert_eq!(statuses, expected, "{name:?}");
     }
+    for (shown, words) in [
+        ("", "this needs the token of system.auth_token"),
+        (
+            "Authorization: Bearer other\r\n",
+            "the token that was shown is not known here",
+        ),
+    ] {
+        let request = format!(
+            "GET /api/v1/sessions HTTP/1.1\r\nHost: {}\r\n{shown}Connection: close\r\n\r\n",
+            house.at.system
+        );
+        let (_, body) = talk(house.at.system, &request).await;
+        assert!(body.contains(words), "{shown}: {body}");
+    }
     assert_eq!(
         get(house.at.system, "/livez").await.0,
         200,

@@ -108,7 +108,8 @@ impl DigestUsers {
             };
         }
         let Some(login) = question.login() else {
-            return no("a user and a password are needed");
+            let words = "a user and a password are needed";
+            return Verdict::No(Denial::nothing_shown(words));
         };
         // Somebody unknown takes as long.
         let nobody = Kept::default();

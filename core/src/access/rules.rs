@@ -485,7 +485,7 @@ impl fmt::Display for Check {
 
 fn certificate(subjects: &[Pattern], question: &Question<'_>) -> Verdict {
     match question.credentials.tls.as_deref() {
-        None => no(Why::Unknown, "a client certificate is needed"),
+        None => Verdict::No(Denial::nothing_shown("a client certificate is needed")),
         Some(subject) if subjects.iter().any(|pattern| pattern.matches(subject)) => {
             Verdict::Yes(Grant {
                 who: Identity::viewer(subject),
@@ -509,19 +509,16 @@ fn key(keys: &Keys, parameters: &[Box<str>], question: &Question<'_>) -> Verdict
             });
         }
     }
-    no(
-        Why::Unknown,
-        if any {
-            "the key is not known"
-        } else {
-            "a key is needed"
-        },
-    )
+    match any {
+        true => no(Why::Unknown, "the key is not known"),
+        false => Verdict::No(Denial::nothing_shown("a key is needed")),
+    }
 }
 
 fn password(users: &Users, question: &Question<'_>) -> Step {
     let Some(login) = question.login() else {
-        return Step::Answer(no(Why::Unknown, "a user and a password are needed"));
+        let words = "a user and a password are needed";
+        return Step::Answer(Verdict::No(Denial::nothing_shown(words)));
     };
     let wrong = no(Why::Unknown, "the user or the password is wrong");
     let Some(hash) = users.hash_of(&login.user) else {

@@ -53,6 +53,8 @@ pub struct Denial {
     pub why: Why,
     /// In words that the client may read.
     pub reason: String,
+    /// Whether the client showed nothing that could have been wrong.
+    pub is_nothing_shown: bool,
 }
 
 /// The kinds of no.
@@ -69,8 +71,19 @@ pub enum Why {
 impl Denial {
     /// A no of this kind, in these words.
     pub fn new(why: Why, reason: impl Into<String>) -> Self {
-        let reason = reason.into();
-        Self { why, reason }
+        Self {
+            why,
+            reason: reason.into(),
+            is_nothing_shown: false,
+        }
+    }
+
+    /// A no to who shows nothing of what is needed, in these words.
+    pub fn nothing_shown(reason: impl Into<String>) -> Self {
+        Self {
+            is_nothing_shown: true,
+            ..Self::new(Why::Unknown, reason)
+        }
     }
 }
 
@@ -179,7 +192,7 @@ impl Trial {
 }
 
 /// Of several answers that are no yes, which one the client is told: one that may still turn into a yes first, then what
-/// it can do something about.
+/// it can do something about, and of that first what is wrong with something that it showed.
 const fn weight(answer: &Verdict) -> u8 {
     match answer {
         Verdict::No(Denial {
@@ -187,13 +200,18 @@ const fn weight(answer: &Verdict) -> u8 {
             ..
         }) => 0,
         Verdict::No(Denial {
-            why: Why::Unknown, ..
+            why: Why::Unknown,
+            is_nothing_shown: true,
+            ..
         }) => 1,
         Verdict::No(Denial {
-            why: Why::Expired, ..
+            why: Why::Unknown, ..
         }) => 2,
-        Verdict::Later(_) => 3,
-        Verdict::Yes(_) => 4,
+        Verdict::No(Denial {
+            why: Why::Expired, ..
+        }) => 3,
+        Verdict::Later(_) => 4,
+        Verdict::Yes(_) => 5,
     }
 }
 
@@ -207,6 +225,10 @@ mod tests {
 
     fn no(why: Why) -> Verdict {
         Verdict::No(Denial::new(why, "no"))
+    }
+
+    fn nothing() -> Verdict {
+        Verdict::No(Denial::nothing_shown("something is needed"))
     }
 
     fn outcome(quorum: Quorum, answers: Vec<Verdict>) -> (Verdict, usize) {
@@ -269,6 +291,20 @@ mod tests {
                 Quorum::Any,
                 vec![no(Why::Unknown), no(Why::Forbidden)],
                 no(Why::Unknown),
+                2,
+            ),
+            (
+                "what is wrong with what it showed is told first",
+                Quorum::Any,
+                vec![nothing(), no(Why::Unknown), nothing()],
+                no(Why::Unknown),
+                3,
+            ),
+            (
+                "and what is needed where it showed nothing",
+                Quorum::Any,
+                vec![no(Why::Forbidden), nothing()],
+                nothing(),
                 2,
             ),
         ];

@@ -91,7 +91,7 @@ impl Lists {
         let read = match read_sources(&file, &self.rules) {
             Ok(read) => read,
             Err(error) => {
-                warn!(file = %file.display(), %error, "the lists of origins are kept: the file does not hold");
+                warn!(file = %file.display(), %error, "the lists of origins and the access rules are kept: the file does not hold");
                 return false;
             }
         };
@@ -106,19 +106,29 @@ impl Lists {
             if asked {
                 info!(
                     file = %file.display(),
-                    "the lists of origins are as before; other settings are read at the next start"
+                    "the lists of origins and the access rules are as before; other settings are read at the next start"
                 );
             }
             return false;
         }
-        info!(
-            file = %file.display(),
-            origins = read.origins.len(),
-            sources = read.lists.len(),
-            "the lists of origins changed"
-        );
+        self.tell_changes(&file, &read);
         self.take(read).await;
         true
+    }
+
+    fn tell_changes(&self, file: &Path, read: &Sources) {
+        let (before, file) = (&self.sources, file.display());
+        if (&read.origins, &read.lists) != (&before.origins, &before.lists) {
+            let (origins, sources) = (read.origins.len(), read.lists.len());
+            info!(%file, origins, sources, "the lists of origins changed");
+        }
+        if read.rules != before.rules {
+            let rules = read.rules.in_words().count();
+            info!(%file, rules, "the access rules, checks or limits changed");
+        }
+        if read.tokens != before.tokens {
+            info!(%file, "the tokens of the system API changed");
+        }
     }
 
     async fn take(&mut self, read: Sources) {

@@ -323,7 +323,69 @@ const FIRST_BREAK: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use sluicegate_core::access::hooks::Shape;
+    use sluicegate_core::stream::{Action, Protocol, StreamUrl};
+    use tokio::net::TcpListener;
+    use tokio::sync::mpsc;
+
     use super::*;
+
+    fn playing(at: &str) -> Hook {
+        Hook {
+            shape: Shape::Ours,
+            on_connect: None,
+            on_publish: None,
+            on_play: Some(at.into()),
+            on_unpublish: None,
+            on_stop: None,
+            on_close: None,
+            publish_unanswered: Unanswered::Deny,
+            play_unanswered: Unanswered::Deny,
+            timeout: Duration::from_secs(60),
+        }
+    }
+
+    #[tokio::test]
+    async fn questions_that_fly_and_that_wait_are_bounded() {
+        let backend = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let at = backend.local_addr().expect("bound");
+        let hook = playing(&format!("http://{at}/"));
+        let hooks = Arc::new(Hooks::new(Connector::unrestricted()));
+        let (told, mut verdicts) = mpsc::unbounded_channel();
+        for _ in 0..IN_FLIGHT + WAITING + 3 {
+            let (hooks, hook, told) = (Arc::clone(&hooks), hook.clone(), told.clone());
+            tokio::spawn(async move {
+                let stream: StreamUrl = "__defaultVhost__/live/a".parse().expect("a name");
+                let credentials = Credentials::default();
+                let question = Question {
+                    stream: &stream,
+                    action: Action::Play,
+                    protocol: Protocol::Rtmp,
+                    client: "10.0.0.1".parse().expect("an address"),
+                    credentials: &credentials,
+                };
+                let verdict = hooks.ask("backend", &hook, &question, "session").await;
+                let _ = told.send(verdict);
+            });
+        }
+        for _ in 0..3 {
+            let verdict = verdicts.recv().await;
+            assert_eq!(verdict, Some(Verdict::Later(BUSY)), "no room to wait");
+        }
+        let mut asked = Vec::new();
+        for _ in 0..IN_FLIGHT {
+            asked.push(backend.accept().await.expect("a question"));
+        }
+        let line = hooks.line("backend");
+        assert_eq!(line.flying.available_permits(), 0);
+        assert_eq!(line.places.available_permits(), 0);
+        assert!(verdicts.try_recv().is_err(), "the others wait");
+        // The backend hangs up on one: the next is asked, and there is room for another to wait.
+        drop(asked.pop());
+        let verdict = verdicts.recv().await;
+        assert_eq!(verdict, Some(Verdict::Later(BUSY)), "without an answer");
+        backend.accept().await.expect("the next question");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn who_does_not_answer_is_left_alone_for_a_while() {

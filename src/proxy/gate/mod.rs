@@ -366,7 +366,7 @@ impl Proxy {
                     Err(refusal)
                 }
             },
-            Verdict::No(Denial { why, reason }) => {
+            Verdict::No(Denial { why, reason, .. }) => {
                 tell_refused(telling, request);
                 // To show nothing is how many protocols begin.
                 if why == Why::Unknown && request.credentials.is_some() {

@@ -82,7 +82,7 @@ impl Jwt {
     /// `published`. `now` is in seconds since 1970.
     pub fn check(&self, question: &Question<'_>, published: &JwtKeys, now: u64) -> Verdict {
         let Some(shown) = question.shown(&self.parameters).next() else {
-            return Verdict::No(Denial::new(Why::Unknown, "a token is needed"));
+            return Verdict::No(Denial::nothing_shown("a token is needed"));
         };
         let claims = match self.verify(&shown.text, published, now) {
             Ok(claims) => claims,

@@ -110,7 +110,10 @@ impl From<Fault> for Denial {
             Fault::Expired => Why::Expired,
             Fault::Missing | Fault::Wrong => Why::Unknown,
         };
-        Self::new(why, fault.to_string())
+        match fault {
+            Fault::Missing => Self::nothing_shown(fault.to_string()),
+            fault => Self::new(why, fault.to_string()),
+        }
     }
 }
 
