@@ -1,11 +1,14 @@
 // Plays /<app>/<stream>.flv of the address this page came from and shows what arrives. The number of decoded frames
-// is also in document.documentElement.dataset.frames, for tests.
+// is also in document.documentElement.dataset.frames, for tests. Where the page runs on the machine of the proxy, it
+// kills the demo's origins and starts them again.
 "use strict";
 
 (() => {
   const RETRY_MS = 3000;
   const SHOW_MS = 250;
   const STALL_MS = 10000;
+  const ORIGINS = "/demo/origins";
+  const ORIGINS_MS = 500;
 
   const element = (id) => document.getElementById(id);
   const video = element("video");
@@ -135,6 +138,71 @@
     }
   };
 
+  const complainOfSwitch = (text) => {
+    element("switch-problem").textContent = text;
+    element("switch-problem").hidden = text === "";
+  };
+
+  // The row of an origin, made once, so that a button keeps its focus while what it says changes.
+  const rowOf = (name) => {
+    const known = [...element("fleet").children].find((row) => row.dataset.name === name);
+    if (known) return known;
+    const row = document.createElement("li");
+    row.dataset.name = name;
+    const title = document.createElement("strong");
+    title.textContent = name;
+    const does = document.createElement("span");
+    does.className = "does";
+    const button = document.createElement("button");
+    button.type = "button";
+    button.addEventListener("click", () => turn(row, button.dataset.turns));
+    row.append(title, does, button);
+    element("fleet").append(row);
+    return row;
+  };
+
+  const showOrigins = (origins) => {
+    const playing = path.slice(1).split("?")[0].replace(/\.flv$/, "");
+    for (const { name, on, streams } of origins) {
+      const row = rowOf(name);
+      const serves = on && streams.includes(playing);
+      row.dataset.is = serves ? "serving" : on ? "waiting" : "dead";
+      const others = streams.length > 0 ? `has ${streams.join(", ")}` : "has no stream";
+      row.querySelector(".does").textContent = !on ? "dead" : serves ? "has this stream" : others;
+      const button = row.querySelector("button");
+      button.textContent = on ? "Kill this origin" : "Start it again";
+      button.dataset.turns = on ? "off" : "on";
+    }
+    element("origins").hidden = false;
+  };
+
+  const askOrigins = async (below, method) => {
+    const answer = await fetch(ORIGINS + below, { method, headers: { "X-Sluicegate": "1" }, cache: "no-store" });
+    if (!answer.ok) throw new Error((await answer.text()).trim() || `the server answered ${answer.status}`);
+    return answer.json();
+  };
+
+  const turn = async (row, to) => {
+    const button = row.querySelector("button");
+    button.disabled = true;
+    try {
+      showOrigins(await askOrigins(`/${row.dataset.name}/${to}`, "POST"));
+      complainOfSwitch("");
+    } catch (problem) {
+      complainOfSwitch(`${row.dataset.name} was not turned ${to}: ${problem.message}.`);
+    }
+    button.disabled = false;
+  };
+
+  const followOrigins = async () => {
+    try {
+      showOrigins(await askOrigins("", "GET"));
+    } catch {
+      // Elsewhere than on the proxy's own machine there is nothing to show, and a proxy that stops has no origins.
+    }
+    setTimeout(followOrigins, ORIGINS_MS);
+  };
+
   video.addEventListener("playing", () => {
     say("playing", "playing");
     complain("");
@@ -147,6 +215,7 @@
     open(text);
   });
 
+  followOrigins();
   element("publish").textContent = `rtmp://${location.hostname}:11935/live/mine`;
   root.dataset.frames = "0";
   if (!window.mpegts || !mpegts.getFeatureList().mseLivePlayback) {

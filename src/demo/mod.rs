@@ -5,32 +5,33 @@
 //! | --- | --- |
 //! | [`clip`] | the embedded clip as an endless stream of messages |
 //! | [`origin`] | the embedded origin; in-process tests use it too. It is never offered as a media server |
+//! | `origins` | the demo's two origins, which its page kills and starts again |
 //! | [`page`] | the page that plays the stream in a browser, and one for WebRTC |
 //! | [`publisher`] | publishes the clip to an RTMP address, at its own pace |
 
 pub mod clip;
 pub mod origin;
+mod origins;
 pub mod page;
 pub mod publisher;
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use hyper::header::HeaderValue;
-use sluicegate_core::fleet::origin::{Endpoint, Endpoints, Host, Origin, OriginId, Transport};
 use sluicegate_core::media::fanout::Mode;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use self::origin::EmbeddedOrigin;
+use self::origins::Origins;
 use self::publisher::keep_publishing;
 use crate::config::{Environment, Loaded, Settings};
-use crate::listener::http::Pages;
+use crate::listener::http::{Pages, Switches};
 use crate::logging;
 use crate::proxy::Proxy;
-use crate::server::Server;
+use crate::server::{Server, own_names};
 
 /// Starts everything, prints where to look, and runs until `stop`. The proxy listens where `environment` says, and
 /// otherwise on its default ports.
@@ -48,6 +49,7 @@ pub async fn run(stop: CancellationToken, environment: &Environment) -> anyhow::
     // Everybody may watch the demo's clip, and its origins are asked for it once.
     settings.fanout.modes.general = Mode::Open;
     settings.fanout.public = true;
+    let names = own_names(&settings);
     let server = Server::bind(settings)?.showing(&effective);
     let at = server.addresses();
     let [rtmp, http, api, system] = [at.rtmp, at.http, at.api, at.system].map(|address| {
@@ -55,36 +57,33 @@ pub async fn run(stop: CancellationToken, environment: &Environment) -> anyhow::
     });
     let (rtmp, http, api, system) = (rtmp?, http?, api?, system?);
     let policy_of_pages = page::content_security_policy(api.port());
+    let (owner, switched) = mpsc::channel(1);
     let server = server.with_pages(Pages {
         find: page::asset,
         content_security_policy: HeaderValue::try_from(policy_of_pages)?,
+        switches: Some(Switches {
+            path: "/demo/origins",
+            names,
+            owner,
+        }),
     });
     let fingerprint = server.fingerprint();
     let proxy = server.proxy().clone();
-    let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let mut origins = Vec::new();
-    for name in ["demo-a", "demo-b"] {
-        let origin = EmbeddedOrigin::bind(anywhere, anywhere).await?;
-        proxy
-            .registry()
-            .insert_permanent(OriginId::from(name), describe(name, &origin));
-        origins.push((name.to_owned(), origin));
-    }
+    let origins = Origins::start(&proxy).await?;
+    let addresses = origins.addresses();
     let serving = tokio::spawn(server.serve(stop.clone()));
     let publishing = {
         let (rtmp, stop) = (reachable(rtmp), stop.clone());
         tokio::spawn(async move { keep_publishing(rtmp, "live", "demo", &stop).await })
     };
+    let switching = tokio::spawn(origins.switch(switched));
     let origin = placed(&proxy).await.context("the clip found no origin")?;
     let facts = DemoFacts {
         api,
         fingerprint,
         http,
         origin,
-        origins: origins
-            .iter()
-            .map(|(name, origin)| (name.clone(), origin.rtmp()))
-            .collect(),
+        origins: addresses,
         policy,
         rtmp,
         stream: "live/demo".to_owned(),
@@ -93,33 +92,8 @@ pub async fn run(stop: CancellationToken, environment: &Environment) -> anyhow::
     print!("{}", banner(&facts));
     serving.await?;
     publishing.await?;
+    switching.abort();
     Ok(())
-}
-
-/// The registration of an embedded origin.
-fn describe(name: &str, origin: &EmbeddedOrigin) -> Origin {
-    let endpoint = |address: SocketAddr| {
-        vec![Endpoint {
-            host: None,
-            port: address.port(),
-            transport: Transport::Tcp,
-            tls: false,
-        }]
-    };
-    Origin {
-        ip: Host::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-        server: name.to_owned(),
-        service: "demo".to_owned(),
-        pid: std::process::id().to_string(),
-        device_id: Some(name.to_owned()),
-        endpoints: Endpoints {
-            http: endpoint(origin.http()),
-            rtmp: endpoint(origin.rtmp()),
-            ..Endpoints::default()
-        },
-        attributes: Arc::default(),
-        report: None,
-    }
 }
 
 /// The origin on which the clip was placed, as soon as its publisher is joined there.

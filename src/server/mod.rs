@@ -32,6 +32,7 @@ use tracing::info;
 
 pub use self::inherited::Inherited;
 use self::listeners::{Listeners, Threads};
+pub(crate) use self::parts::own_names;
 pub use self::sockets::{Addresses, Sockets};
 use self::tls::Tls;
 use crate::admin::Shown;

@@ -383,7 +383,7 @@ pub(super) fn fleet_api_settings(settings: &Settings) -> fleet_api::Settings {
 }
 
 /// How callers on this machine may call it: as it calls itself, and as others do.
-fn own_names(settings: &Settings) -> OwnNames {
+pub(crate) fn own_names(settings: &Settings) -> OwnNames {
     let names = OwnNames::of(&uname().nodename().to_string_lossy());
     match &settings.system.advertise {
         Some(target) => names.and(&target.host),

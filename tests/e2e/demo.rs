@@ -57,6 +57,69 @@ fn the_demo_tells_where_everything_is_and_a_browser_shows_the_picture() {
 }
 
 #[test]
+fn the_picture_goes_on_while_its_origin_is_killed_from_the_page() {
+    let _turn = machine::share();
+    let demo = Demo::new();
+    let program = Program::start("demo", &mut demo.command());
+    program.wait_line("it tells how to stop it", PATIENCE, |line| {
+        line.text.contains("Ctrl-C").then_some(())
+    });
+    let page = format!("http://127.0.0.1:{}/", demo.http);
+    let said = Browser::run(&page, "", KILL_TWICE).wait_said();
+    assert_eq!(said["problems"], serde_json::json!([]), "{said}");
+    let (first, second) = (&said["killed"][0], &said["killed"][1]);
+    assert_ne!(first, second, "{said}");
+    assert_eq!(
+        said["last"], *first,
+        "the one that was started again: {said}"
+    );
+
+    // What the page may do, another site's page may not.
+    let turn = |headers: &[&str]| {
+        let address = ([127, 0, 0, 1], demo.http).into();
+        http::request(address, "POST", "/demo/origins/demo-a/off", headers, "").status
+    };
+    assert_eq!(turn(&[]), 403);
+    assert_eq!(
+        turn(&["X-Sluicegate: 1", "Origin: http://other.example"]),
+        403
+    );
+}
+
+/// Kills the origin that has the stream, and the next one after the first was started again. Returns which were killed, where
+/// the stream was then, and every problem that the page told of meanwhile.
+const KILL_TWICE: &str = "
+    const until = async (pick) => {
+        for (;;) {
+            const found = pick();
+            if (found) return found;
+            await new Promise((resolve) => setTimeout(resolve, 50));
+        }
+    };
+    const problems = [];
+    const problem = document.getElementById('problem');
+    const frames = () => document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames;
+    const more = async (count) => {
+        const before = frames();
+        await until(() => frames() >= before + count);
+    };
+    await until(() => frames() >= 50);
+    new MutationObserver(() => problem.hidden || problems.push(problem.textContent))
+        .observe(problem, { attributes: true, childList: true });
+    const row = (state) => document.querySelector(`#fleet li[data-is=${state}]`);
+    const killed = [];
+    for (let round = 0; round < 2; round += 1) {
+        const victim = await until(() => row('serving'));
+        killed.push(victim.dataset.name);
+        victim.querySelector('button').click();
+        const other = await until(() => { const next = row('serving'); return next && next !== victim && next; });
+        await more(75);
+        victim.querySelector('button').click();
+        await until(() => victim.dataset.is === 'waiting');
+        if (round === 1) return { killed, last: other.dataset.name, problems };
+    }";
+
+#[test]
 fn the_demo_shows_its_picture_within_seconds() {
     let _turn = machine::alone();
     let demo = Demo::new();

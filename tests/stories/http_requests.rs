@@ -260,6 +260,7 @@ async fn files_and_pages_are_served() {
         root.path().to_str().unwrap()
     );
     let pages = Pages {
+        switches: None,
         find: |path| {
             (path == "/demo.html").then_some(("text/html; charset=utf-8", &b"<p>demo"[..]))
         },

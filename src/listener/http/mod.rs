@@ -14,6 +14,7 @@ mod ready;
 mod refusal;
 mod rewrite;
 mod share;
+mod switches;
 mod viewer;
 
 use std::sync::Arc;
@@ -37,6 +38,7 @@ use self::direct::Then;
 use self::pieces::PieceAsk;
 pub use self::pieces::Pieces;
 use self::ready::Answer;
+pub use self::switches::{SwitchRequest, Switches};
 use super::turned_away;
 use crate::api::Alive;
 use crate::config;
@@ -85,6 +87,8 @@ pub struct Pages {
     pub find: fn(&str) -> Option<Page>,
     /// What the pages may load, and from where.
     pub content_security_policy: HeaderValue,
+    /// What the pages turn on and off, if anything.
+    pub switches: Option<Switches>,
 }
 
 impl Http {
@@ -202,6 +206,15 @@ impl Http {
         let pending = self.challenges.as_ref();
         if let Some(answer) = pending.and_then(|pending| pending.answer(request.uri().path())) {
             return text(StatusCode::OK, answer);
+        }
+        let switches = self
+            .pages
+            .as_ref()
+            .and_then(|pages| pages.switches.as_ref());
+        if let Some(switches) = switches
+            && let Some(answer) = switches.answer(&request, ends).await
+        {
+            return answer;
         }
         let target = request.uri().path_and_query().map_or("/", |t| t.as_str());
         match route(target, host_of(request.headers()), ends, proxy) {
