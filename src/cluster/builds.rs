@@ -9,7 +9,7 @@ use sluicegate_core::access::bans::Ban;
 use sluicegate_core::cluster::build::BuildRecord;
 use sluicegate_core::cluster::records::Record;
 use sluicegate_core::cluster::tally::TallyRecord;
-use sluicegate_core::http::splice::Splice;
+use sluicegate_core::http::continued::Continued;
 
 use super::Cluster;
 use super::peers::MOST_PEERS;
@@ -86,7 +86,7 @@ impl Cluster {
             self.ban_changed(name).await;
         } else if kind == TallyRecord::KIND {
             self.counts_changed(name).await;
-        } else if kind == Splice::KIND {
+        } else if kind == Continued::KIND {
             self.splice_changed(name).await;
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluicegate_core::cluster::records::{Reading, key, read, write};
-use sluicegate_core::http::splice::Splice;
+use sluicegate_core::http::continued::Continued;
 use tracing::debug;
 
 use super::Cluster;
@@ -20,11 +20,11 @@ impl Cluster {
 
     /// How the playlist of this name goes on. What is `known` here is written again where the store has lost it, and lives
     /// on where it has not.
-    pub(crate) async fn splice(&self, name: &str, known: Option<&Splice>) -> Option<Splice> {
+    pub(crate) async fn splice(&self, name: &str, known: Option<&Continued>) -> Option<Continued> {
         if let Some(known) = known {
             return Some(self.change_splice(name, Some(known), known).await);
         }
-        let read = records::get::<Splice>(&self.store, name).await;
+        let read = records::get::<Continued>(&self.store, name).await;
         self.noted("get", read).ok().flatten()
     }
 
@@ -33,10 +33,10 @@ impl Cluster {
     pub(crate) async fn change_splice(
         &self,
         name: &str,
-        expected: Option<&Splice>,
-        splice: &Splice,
-    ) -> Splice {
-        let (Ok(key), Ok(text)) = (key::<Splice>(name), write(splice)) else {
+        expected: Option<&Continued>,
+        splice: &Continued,
+    ) -> Continued {
+        let (Ok(key), Ok(text)) = (key::<Continued>(name), write(splice)) else {
             return splice.clone();
         };
         let expected = expected.and_then(|expected| write(expected).ok());
@@ -56,9 +56,9 @@ impl Cluster {
     }
 
     /// What stands in a store where two proxies may both win, once they have heard of each other.
-    async fn settled_splice(&self, name: &str, splice: &Splice) -> Splice {
+    async fn settled_splice(&self, name: &str, splice: &Continued) -> Continued {
         tokio::time::sleep(SETTLES).await;
-        let read = records::get::<Splice>(&self.store, name).await;
+        let read = records::get::<Continued>(&self.store, name).await;
         let standing = self.noted("get", read).ok().flatten();
         standing.unwrap_or_else(|| splice.clone())
     }
@@ -68,7 +68,7 @@ impl Cluster {
         let Some(playlist) = self.registry.playlists().find(name) else {
             return;
         };
-        let read = records::get::<Splice>(&self.store, name).await;
+        let read = records::get::<Continued>(&self.store, name).await;
         if let Ok(Some(mut splice)) = self.noted("get", read) {
             if let Some(better) = playlist.outdoes(&splice, unix_time::millis()) {
                 splice = self.change_splice(name, Some(&splice), &better).await;

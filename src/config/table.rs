@@ -471,8 +471,8 @@ pub static TABLE: &[Setting] = &[
     text("fanout.linger", None, "10s", WAIT, "How long a pull goes on after its last viewer, for players that come back or go from stream to stream."),
     number("fanout.memory", None, "256", "a whole number of megabytes, 1 to 1000000", "Memory for the media of all streams that are pulled for viewers."),
     text("hold.publishers", None, "10s", WAIT, "How long an RTMP or SRT publisher whose origin is lost is kept while another origin is found for it; 0s ends it at once."),
-    text("hold.viewers", None, "30s", WAIT, "How long viewers that share a pull are kept when it is lost, while it is made again, SRT players while another origin is found for them, and playlists of HLS viewers go on while no origin has their stream; 0s ends them at once."),
-    text("hold.publisher_away", None, "10s", WAIT, "How long viewers that share a pull are kept when their publisher has left, until it is back, where 0s leaves that to session.player_idle; and HLS viewers whose origin says so, where 0s is as hold.viewers."),
+    text("hold.viewers", None, "30s", WAIT, "How long viewers that share a pull are kept when it is lost, while it is made again, SRT players while another origin is found for them, and playlists of HLS viewers and manifests of DASH viewers go on while no origin has their stream; 0s ends them at once."),
+    text("hold.publisher_away", None, "10s", WAIT, "How long viewers that share a pull are kept when their publisher has left, until it is back, where 0s leaves that to session.player_idle; and HLS and DASH viewers whose origin says so, where 0s is as hold.viewers."),
     list("hold.rules", HOLDS, "Streams whose clients are held for other times; the first rule that fits counts, and what it leaves out is as above."),
 
     list("proxy_protocol.accept_from", NETWORKS, "Networks whose RTMP, RTSP and HTTP connections start with a PROXY protocol v1 or v2 header; those to the API port and the system API may."),

@@ -1,4 +1,4 @@
-//! Live media playlists that viewers have: what each listed last, and how it goes on where its origin changed.
+//! Live media playlists and manifests that viewers have: what each listed last, and how it goes on where its origin changed.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sluicegate_core::fleet::origin::OriginId;
-use sluicegate_core::http::splice::{Media, Splice};
+use sluicegate_core::http::continued::{Continued, Listed};
+use sluicegate_core::http::periods::Unfit;
 use sluicegate_core::stream::PlacementKey;
 use tokio::time::Instant;
+
+use crate::unix_time;
 
 /// The playlists that were asked for lately.
 #[derive(Debug, Default)]
@@ -23,11 +26,13 @@ struct Table {
     by_stream: HashMap<PlacementKey, Vec<Arc<Playlist>>>,
 }
 
-/// One playlist.
+/// One playlist, or one manifest.
 #[derive(Debug)]
 pub(crate) struct Playlist {
     /// Its name among all proxies.
     pub(crate) name: String,
+    /// Whether it is a manifest.
+    is_manifest: bool,
     known: Mutex<Known>,
     /// One request at a time decides how it goes on.
     pub(crate) turn: tokio::sync::Mutex<()>,
@@ -39,7 +44,9 @@ pub(crate) struct Known {
     /// What it listed last.
     pub(crate) last: Option<Last>,
     /// How it goes on, if it has had more than one origin.
-    pub(crate) splice: Option<Arc<Splice>>,
+    pub(crate) splice: Option<Arc<Continued>>,
+    /// Why it cannot go on elsewhere, if it cannot.
+    pub(crate) unfit: Option<Unfit>,
     /// When the store was asked last.
     pub(crate) read: Option<Instant>,
     used: Instant,
@@ -50,12 +57,14 @@ pub(crate) struct Known {
 pub(crate) struct Last {
     /// As it came.
     pub(crate) body: Bytes,
+    /// Whether that is a manifest.
+    pub(crate) is_manifest: bool,
     pub(crate) origin: OriginId,
     /// The `host:port` by which it may name itself.
     pub(crate) authority: Box<str>,
     /// The folder of the playlist there, if clients know it by another path.
     pub(crate) folder: Option<Box<str>>,
-    /// The number that comes next.
+    /// Where it ends; see [`Listed::end`].
     pub(crate) end: u64,
     /// When its last segment came, in milliseconds since 1970.
     pub(crate) since: u64,
@@ -68,7 +77,7 @@ pub(crate) struct Last {
 impl Known {
     /// The epoch of the splice; 0: there is none.
     pub(crate) fn epoch(&self) -> u64 {
-        self.splice.as_ref().map_or(0, |splice| splice.epoch)
+        self.splice.as_ref().map_or(0, |splice| splice.epoch())
     }
 
     /// What was listed last, if nobody has decided since how the playlist goes on: after that it says nothing.
@@ -79,9 +88,16 @@ impl Known {
 }
 
 impl Last {
-    /// It, read; `None` if it is no playlist of media segments.
-    pub(crate) fn media(&self) -> Option<Media<'_>> {
-        std::str::from_utf8(&self.body).ok().and_then(Media::read)
+    /// It, read; `None` if it is no playlist of media segments, and no manifest that could go on.
+    pub(crate) fn listed(&self) -> Option<Listed<'_>> {
+        let text = std::str::from_utf8(&self.body).ok()?;
+        Listed::read(text, self.is_manifest).ok().flatten()
+    }
+
+    /// When it was listed last, in milliseconds since 1970.
+    pub(crate) fn seen_at(&self) -> u64 {
+        let since = u64::try_from(self.seen.elapsed().as_millis()).unwrap_or(u64::MAX);
+        unix_time::millis().saturating_sub(since)
     }
 }
 
@@ -91,8 +107,13 @@ impl Playlists {
         lock(&self.table).by_name.get(name).cloned()
     }
 
-    /// The playlist of this name, of the stream that is placed under `key`. `None` where too many are known.
-    pub(crate) fn of(&self, name: &str, key: &PlacementKey) -> Option<Arc<Playlist>> {
+    /// The playlist or manifest of this name, of the stream that is placed under `key`. `None` where too many are known.
+    pub(crate) fn of(
+        &self,
+        name: &str,
+        key: &PlacementKey,
+        is_manifest: bool,
+    ) -> Option<Arc<Playlist>> {
         let mut table = lock(&self.table);
         if let Some(known) = table.by_name.get(name) {
             return Some(Arc::clone(known));
@@ -105,9 +126,11 @@ impl Playlists {
         }
         let playlist = Arc::new(Playlist {
             name: name.to_owned(),
+            is_manifest,
             known: Mutex::new(Known {
                 last: None,
                 splice: None,
+                unfit: None,
                 read: None,
                 used: Instant::now(),
             }),
@@ -145,6 +168,11 @@ impl Table {
 }
 
 impl Playlist {
+    /// Whether it is a manifest.
+    pub(crate) const fn is_manifest(&self) -> bool {
+        self.is_manifest
+    }
+
     /// What is known of it now.
     pub(crate) fn known(&self) -> Known {
         let mut known = lock(&self.known);
@@ -190,12 +218,12 @@ impl Playlist {
     }
 
     /// What takes the place of a loss that another proxy noted, where viewers here have seen more.
-    pub(crate) fn outdoes(&self, away: &Splice, now: u64) -> Option<Splice> {
+    pub(crate) fn outdoes(&self, away: &Continued, now: u64) -> Option<Continued> {
         let last = self.known().last?;
         if last.origin.as_str() != away.origin() {
             return None;
         }
-        away.outdone(&last.media()?, last.since, now)
+        away.outdone(&last.listed()?, last.seen_at(), last.since, now)
     }
 
     /// Whether viewers may still have it.

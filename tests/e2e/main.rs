@@ -22,6 +22,7 @@ mod early_player;
 mod failover;
 mod first_frame;
 mod held;
+mod held_manifests;
 mod held_playlists;
 mod hls_low_latency;
 mod hls_many;

@@ -32,6 +32,7 @@ mod fanout_checked;
 mod fleet_api;
 mod health;
 mod held;
+mod held_manifests;
 mod held_playlists;
 mod held_viewers;
 mod house;
@@ -48,6 +49,8 @@ mod http_shared;
 mod kill_list;
 mod listed_files;
 mod listeners;
+#[path = "../support/live_manifest.rs"]
+mod live_manifest;
 #[path = "../support/live_playlist.rs"]
 mod live_playlist;
 #[allow(dead_code, reason = "each test binary uses its own part")]

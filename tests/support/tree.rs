@@ -74,6 +74,11 @@ impl Tree {
         self.nginx = run(&self.name, self.scratch.path(), self.http);
     }
 
+    /// Kills nginx; nobody gets its files any more.
+    pub(crate) fn kill(&mut self) {
+        self.nginx.kill();
+    }
+
     /// The targets that were requested, one entry per request.
     pub(crate) fn asked(&self) -> Vec<String> {
         let log = std::fs::read_to_string(self.scratch.path().join("access.log"));

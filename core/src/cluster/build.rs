@@ -9,7 +9,7 @@ use super::held::HeldRecord;
 use super::records::Record;
 use super::tally::TallyRecord;
 use crate::access::bans::Ban;
-use crate::http::splice::Splice;
+use crate::http::continued::Continued;
 
 /// What a proxy's build can read. Its name is the proxy's id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,7 +25,7 @@ impl BuildRecord {
             (Ban::KIND, Ban::VERSION),
             (Self::KIND, Self::VERSION),
             (HeldRecord::KIND, HeldRecord::VERSION),
-            (Splice::KIND, Splice::VERSION),
+            (Continued::KIND, Continued::VERSION),
             (TallyRecord::KIND, TallyRecord::VERSION),
         ];
         let kinds = kinds.map(|(kind, version)| (kind.to_owned(), version));

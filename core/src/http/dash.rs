@@ -314,14 +314,14 @@ fn folder_at(folder: &[u8], base: &[u8]) -> Vec<u8> {
 }
 
 /// Iterates over the attributes of a well-formed tag: the position of each name, and of its value within the quotes.
-struct Attributes<'a> {
+pub(super) struct Attributes<'a> {
     tag: &'a [u8],
     at: usize,
 }
 
 impl<'a> Attributes<'a> {
     /// The attributes of `tag`, which includes its `<`.
-    fn of(tag: &'a [u8]) -> Self {
+    pub(super) fn of(tag: &'a [u8]) -> Self {
         let at = tag.iter().position(u8::is_ascii_whitespace);
         Self {
             tag,
@@ -353,7 +353,7 @@ impl Iterator for Attributes<'_> {
 }
 
 /// Resolves the five entities of XML and character references; everything else stays.
-fn unescape(text: &[u8]) -> Vec<u8> {
+pub(super) fn unescape(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((&first, after)) = rest.split_first() {
@@ -411,7 +411,7 @@ fn escape(text: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Converts a position in a text that is in memory, so it fits.
-fn position(place: u64) -> usize {
+pub(super) fn position(place: u64) -> usize {
     usize::try_from(place).unwrap_or(usize::MAX)
 }
 
@@ -457,7 +457,7 @@ pub const MAX_MANIFEST: usize = 4 * 1024 * 1024;
 const MAX_REWRITTEN: usize = 32 * 1024 * 1024;
 
 /// Maximum nesting of elements. Manifests have six levels.
-const MAX_DEPTH: usize = 32;
+pub(super) const MAX_DEPTH: usize = 32;
 
 /// Characters of the longest entity, `&#x10ffff;`.
 const MAX_ENTITY: usize = 10;

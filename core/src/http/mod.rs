@@ -7,6 +7,7 @@
 pub mod base;
 pub mod caller;
 pub mod cmcd;
+pub mod continued;
 pub mod dash;
 pub mod document;
 pub mod framing;
@@ -14,6 +15,7 @@ pub mod head;
 pub mod hls;
 pub mod link;
 pub mod page;
+pub mod periods;
 pub mod personal;
 pub mod route;
 pub mod segment;

@@ -19,7 +19,7 @@ use sluicegate_core::http::route::Piece;
 use sluicegate_core::http::sharing::Audience;
 use sluicegate_core::http::splice::Listing;
 use sluicegate_core::http::stamp::Stamping;
-use sluicegate_core::http::{dash, document, hls, link};
+use sluicegate_core::http::{dash, document, hls, link, periods};
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -160,8 +160,8 @@ impl Rewriting<'_> {
         body
     }
 
-    /// A playlist that several origins have, as players get it; `parts` say for each of its pieces whose it is. No validator of
-    /// an origin speaks of it.
+    /// A playlist or manifest that several origins have, as players get it; `parts` say for each of its pieces whose it is. No
+    /// validator of an origin speaks of it.
     pub(super) fn join(&self, head: &mut Head, listing: &Listing, parts: &[Part]) -> Bytes {
         let origins: Vec<[&str; 1]> = parts.iter().map(|part| [part.authority.as_str()]).collect();
         let pages = parts.iter().zip(&origins).map(|(part, origin)| Page {
@@ -174,7 +174,18 @@ impl Rewriting<'_> {
             ..self.page(origin)
         });
         let texts = listing.pieces.iter().map(|piece| piece.text.as_str());
-        let body = Bytes::from(hls::rewrite_pieces(texts.zip(pages)));
+        let body = match self.form {
+            Form::Manifest => {
+                let rewritten = |(text, page): (&str, Page<'_>)| {
+                    let whole = dash::rewrite(text.as_bytes(), &page);
+                    whole.map_or_else(|_| text.as_bytes().to_vec(), Cow::into_owned)
+                };
+                let pieces: Vec<Vec<u8>> = texts.zip(pages).map(rewritten).collect();
+                periods::joined(&pieces)
+            }
+            Form::Document | Form::Playlist => hls::rewrite_pieces(texts.zip(pages)),
+        };
+        let body = Bytes::from(body);
         speak_of(head, &body);
         for name in [ETAG, LAST_MODIFIED] {
             head.headers.remove(name);

@@ -202,6 +202,12 @@ async fn sent_away_or_served(
         return Err((StatusCode::BAD_REQUEST, words).into());
     }
     if is_gap(&head.target) {
+        let dialect = dialect_of(head.host(), ends, proxy);
+        let (target, _) = link::take(&head.target);
+        let stream = stream_of(proxy, dialect, head.host(), &target);
+        if stream.is_ok_and(|stream| spliced::is_lost(proxy, &proxy.key(&stream), None, &target)) {
+            return Ok(spliced::nothing().into_answer(None));
+        }
         let words = "this segment was lost with its origin".to_owned();
         return Err((StatusCode::NOT_FOUND, words).into());
     }

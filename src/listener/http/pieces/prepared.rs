@@ -12,10 +12,12 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{HeaderMap, Response, StatusCode};
 use sluicegate_core::fleet::origin::{Host, OriginId, Target};
+use sluicegate_core::http::continued::Continued;
 use sluicegate_core::http::link::ABSENT;
+use sluicegate_core::http::periods;
 use sluicegate_core::http::personal::{Place as Where, Rhythm, marked, start_of};
 use sluicegate_core::http::route::Piece;
-use sluicegate_core::http::splice::{Listing, Piece as ListingPiece, Splice};
+use sluicegate_core::http::splice::{Listing, Piece as ListingPiece};
 use sluicegate_core::http::stamp::Stamping;
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -152,7 +154,7 @@ impl PieceRequest {
         head.leads = self.viewer.is_some().then_some(leads);
         let shown = match form {
             // Boxed: what a store is asked for is seldom asked for.
-            Form::Playlist if unread.is_none() => {
+            Form::Playlist | Form::Manifest if unread.is_none() => {
                 Box::pin(self.shown(attempt, &body, folder)).await
             }
             _ => Shown::AsItIs,
@@ -198,6 +200,9 @@ impl PieceRequest {
             return Ok(Prepared::Passing(head, answer));
         }
         let Shown::Spliced(splice, listing) = shown else {
+            if let Some(sooner) = self.in_time(&body) {
+                body = sooner.into();
+            }
             let known = self.known(attempt, &asked).filter(|_| is_memorable);
             let written = match known.filter(|known| *known.body() == body) {
                 Some(known) => {
@@ -225,6 +230,14 @@ impl PieceRequest {
         Ok(Prepared::Whole(head, body))
     }
 
+    /// A manifest that its players ask for again soon enough to hear of a loss, where they ask seldom for this one.
+    fn in_time(&self, body: &[u8]) -> Option<String> {
+        if self.kind != Piece::Manifest || self.name.is_none() {
+            return None;
+        }
+        periods::in_time(std::str::from_utf8(body).ok()?)
+    }
+
     /// When the pieces of a live playlist come, by the numbers that viewers know.
     fn rhythm(&self, attempt: &Attempt, asked: &str, body: &[u8], shown: &Shown) -> Option<Rhythm> {
         if self.kind != Piece::Playlist {
@@ -243,10 +256,14 @@ impl PieceRequest {
         }
     }
 
-    /// A playlist whose stream no origin has, as it goes to clients.
-    pub(super) fn held_body(&self, splice: &Splice, listing: &Listing) -> Prepared {
+    /// A playlist or manifest whose stream no origin has, as it goes to clients.
+    pub(super) fn held_body(&self, splice: &Continued, listing: &Listing) -> Prepared {
         let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(HLS));
+        let (kind, form) = match splice {
+            Continued::Manifest(_) => (DASH, Form::Manifest),
+            Continued::Playlist(_) => (HLS, Form::Playlist),
+        };
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         let origin = OriginId::from(splice.origin());
         // Where nothing can be asked for, every address is as good.
@@ -266,7 +283,7 @@ impl PieceRequest {
         };
         let parts = self.parts(splice, listing, None, &mut head);
         let rewriting = Rewriting {
-            form: Form::Playlist,
+            form,
             host: &self.wanted.host,
             target: &target,
             link: ABSENT,
@@ -284,7 +301,7 @@ impl PieceRequest {
     /// Whose segments each piece of a playlist lists. A viewer that was let in gets links of its own to them, by `head`.
     fn parts(
         &self,
-        splice: &Splice,
+        splice: &Continued,
         listing: &Listing,
         here: Option<&Part>,
         head: &mut Head,
@@ -440,6 +457,8 @@ fn response(head: Head, body: Body) -> Response<Body> {
 const NOT_HTTP: &str = "its origin's answer is not HTTP";
 /// The media type of a playlist (RFC 8216bis §4).
 const HLS: &str = "application/vnd.apple.mpegurl";
+/// The media type of a manifest (ISO/IEC 23009-1 annex C).
+const DASH: &str = "application/dash+xml";
 /// How long an answer without a length may take. A piece is over in seconds; a stream without end that was asked for as one
 /// would go on past every ban.
 const ENDLESS: Duration = Duration::from_secs(600);

@@ -1,6 +1,6 @@
-//! Playlists of viewers whose origin changes, or is lost: they go on (RFC 8216bis §6.2), as
-//! [`splice`](sluicegate_core::http::splice) says. What is decided is written to the store that proxies share, once for each
-//! change.
+//! Playlists and manifests of viewers whose origin changes, or is lost: they go on, as
+//! [`splice`](sluicegate_core::http::splice) says for HLS and [`periods`](sluicegate_core::http::periods) for MPEG-DASH. What is
+//! decided is written to the store that proxies share, once for each change.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -8,20 +8,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::StatusCode;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::{HeaderMap, StatusCode};
 use sluicegate_core::events::{Kind, News};
 use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::http::continued::{Continued, Listed};
+use sluicegate_core::http::periods::{NOTHING, Unfit};
 use sluicegate_core::http::route::Piece;
-use sluicegate_core::http::splice::{Follows, Listing, Loss, Media, Run, Splice, ask, follows};
+use sluicegate_core::http::splice::{Follows, Listing, Loss, Run, ask};
 use sluicegate_core::place::rule::HoldTimes;
+use sluicegate_core::stream::PlacementKey;
 use tokio::time::Instant;
 use tracing::info;
 
 use super::PieceRequest;
 use super::fetched::Fetched;
 use super::prepared::Prepared;
-use crate::listener::http::rewrite;
-use crate::proxy::Attempt;
+use crate::listener::http::share::Head;
+use crate::listener::http::{granted, rewrite};
+use crate::proxy::{Attempt, Proxy};
 use crate::registry::{Last, Playlist, is_fresh};
 use crate::unix_time;
 
@@ -30,7 +35,7 @@ pub(super) enum Shown {
     /// The same.
     AsItIs,
     /// That, and what they had before.
-    Spliced(Arc<Splice>, Listing),
+    Spliced(Arc<Continued>, Listing),
 }
 
 /// Where viewers find their playlists at origins that made them other sessions.
@@ -76,18 +81,21 @@ impl PieceRequest {
             Ok((attempt, fetched)) => (fetched.status(), Some(&attempt.origin)),
             Err((status, _)) => (*status, None),
         };
-        if (status == StatusCode::NOT_FOUND || status.is_server_error())
-            && let Some((splice, listing)) = Box::pin(self.held(status, by)).await
-        {
-            let held = self.held_body(&splice, &listing);
-            return Err(Unanswered::Held(held.into()));
+        if status == StatusCode::NOT_FOUND || status.is_server_error() {
+            if let Some((splice, listing)) = Box::pin(self.held(status, by)).await {
+                let held = self.held_body(&splice, &listing);
+                return Err(Unanswered::Held(held.into()));
+            }
+            if self.was_in_a_manifest() {
+                return Err(Unanswered::Held(nothing().into()));
+            }
         }
         fetched.map_err(|(status, words)| Unanswered::Refused(status, words))
     }
 
-    /// The name of the playlist that is asked for, where viewers are held.
+    /// The name of the playlist or manifest that is asked for, where viewers are held.
     pub(super) fn name_of(&self, target: &str) -> Option<Arc<str>> {
-        if self.kind != Piece::Playlist || self.holds().viewers.is_zero() {
+        if self.kind == Piece::Segment || self.holds().viewers.is_zero() {
             return None;
         }
         let key = self.place.key();
@@ -133,7 +141,8 @@ impl PieceRequest {
         let known = playlist.known();
         match (&known.splice, &known.last) {
             (Some(splice), _) if splice.origin() == origin.as_str() => {
-                let number = ask::waits_for(target).and_then(|number| splice.theirs(number));
+                let theirs = |number| splice.playlist()?.theirs(number);
+                let number = ask::waits_for(target).and_then(theirs);
                 Cow::Owned(ask::waiting_for(target, number))
             }
             (None, Some(last)) if last.origin == *origin => Cow::Borrowed(target),
@@ -187,44 +196,73 @@ impl PieceRequest {
         if known.as_ref().is_some_and(as_before) {
             return Shown::AsItIs;
         }
-        let text = std::str::from_utf8(body).ok();
-        let Some(media) = text.and_then(Media::read) else {
-            return Shown::AsItIs;
+        let text = std::str::from_utf8(body).unwrap_or_default();
+        let is_manifest = self.kind == Piece::Manifest;
+        let listed = match Listed::read(text, is_manifest) {
+            Ok(Some(listed)) => listed,
+            Ok(None) => return Shown::AsItIs,
+            Err(why) => return self.shown_unfit(name, known, body, why),
         };
         // A recording goes on by itself.
         let known = known.or_else(|| {
-            let lives = !media.ended;
-            lives
-                .then(|| self.proxy.registry().playlists().of(name, self.place.key()))
-                .flatten()
+            let registry = self.proxy.registry();
+            let of = || registry.playlists().of(name, self.place.key(), is_manifest);
+            (!listed.ended()).then(of).flatten()
         });
         let Some(playlist) = known else {
             return Shown::AsItIs;
         };
         self.read(&playlist).await;
         for _ in 0..ROUNDS {
-            if self.turn(&playlist, attempt, &media).is_none() {
+            if self.turn(&playlist, attempt, &listed).is_none() {
                 break;
             }
             // Another request may have decided meanwhile.
             let _turn = playlist.turn.lock().await;
-            if let Some(splice) = self.turn(&playlist, attempt, &media) {
+            if let Some(splice) = self.turn(&playlist, attempt, &listed) {
                 self.change(&playlist, splice).await;
-                self.remember(&playlist, attempt, &media, body, folder);
+                self.remember(&playlist, attempt, &listed, body, folder);
             }
         }
-        self.remember(&playlist, attempt, &media, body, folder);
-        let splice = playlist.known().splice;
-        match splice {
+        self.remember(&playlist, attempt, &listed, body, folder);
+        let Some(splice) = playlist.known().splice else {
+            return Shown::AsItIs;
+        };
+        let (now, reaches) = (unix_time::millis(), |origin: &str| self.reaches(origin));
+        let away = splice.away(now, reaches);
+        match away.or_else(|| splice.on(&listed, now, reaches)) {
+            Some(listing) => Shown::Spliced(splice, listing),
             None => Shown::AsItIs,
-            Some(splice) => {
-                let reaches = |origin: &str| self.reaches(origin);
-                let listing = splice
-                    .away(unix_time::millis(), reaches)
-                    .unwrap_or_else(|| splice.on(&media, reaches));
-                Shown::Spliced(splice, listing)
-            }
         }
+    }
+
+    /// What viewers get of a manifest that cannot go on elsewhere: it, as it is. Those who had another one before are told to
+    /// begin again by what they find in it.
+    fn shown_unfit(
+        &self,
+        name: &str,
+        known: Option<Arc<Playlist>>,
+        body: &[u8],
+        why: Unfit,
+    ) -> Shown {
+        let lives = granted::is_live_media(body);
+        let registry = self.proxy.registry();
+        let known = known.or_else(|| {
+            let of = || registry.playlists().of(name, self.place.key(), true);
+            lives.then(of).flatten()
+        });
+        if let Some(playlist) = known {
+            let before = playlist.known();
+            if before.splice.is_some_and(|splice| splice.is_away()) {
+                self.tell_unfit(why);
+            }
+            playlist.change(|known| {
+                known.splice = None;
+                known.last = None;
+                known.unfit = lives.then_some(why);
+            });
+        }
+        Shown::AsItIs
     }
 
     /// The playlist while no origin has its stream, where viewers have it. `said`: what the only origin that had it says now,
@@ -233,7 +271,7 @@ impl PieceRequest {
         &self,
         said: StatusCode,
         by: Option<&OriginId>,
-    ) -> Option<(Arc<Splice>, Listing)> {
+    ) -> Option<(Arc<Continued>, Listing)> {
         // A viewer that begins has nothing yet that could go on.
         if self.first {
             return None;
@@ -241,9 +279,19 @@ impl PieceRequest {
         let (name, registry) = (self.name.as_deref()?, self.proxy.registry());
         let playlist = match (self.playlist(), self.proxy.cluster()) {
             (Some(playlist), _) => playlist,
-            (None, Some(_)) => registry.playlists().of(name, self.place.key())?,
+            (None, Some(_)) => {
+                let is_manifest = self.kind == Piece::Manifest;
+                let playlists = registry.playlists();
+                playlists.of(name, self.place.key(), is_manifest)?
+            }
             (None, None) => return None,
         };
+        if let Some(why) = playlist.known().unfit {
+            // Once for each loss.
+            playlist.change(|known| known.unfit = None);
+            self.tell_unfit(why);
+            return None;
+        }
         self.read(&playlist).await;
         if self.loss(&playlist, said, by).is_some() {
             let _turn = playlist.turn.lock().await;
@@ -256,7 +304,8 @@ impl PieceRequest {
         if !splice.is_away() || splice.is_over(now) {
             return None;
         }
-        if let Some(grows) = splice.grows_at(now).filter(|_| self.waits()) {
+        let grows = splice.playlist().and_then(|splice| splice.grows_at(now));
+        if let Some(grows) = grows.filter(|_| self.waits()) {
             // As an origin holds such a request until there is something new (§6.2.5.2).
             tokio::time::sleep(Duration::from_millis(grows.saturating_sub(now))).await;
         }
@@ -279,8 +328,33 @@ impl PieceRequest {
         playlists.any(|playlist| {
             let splice = playlist.known().splice;
             let gave_up = splice.is_some_and(|splice| splice.gave_up(origin.as_str()));
+            // Packagers of manifests give their segments the same names, and times of their own.
+            let missing = missing || playlist.is_manifest();
             gave_up || (missing && playlist.is_watched() && !self.reaches(origin.as_str()))
         })
+    }
+
+    /// Whether a segment that nobody can get was listed by a manifest. Its player, which would give up after a few refusals,
+    /// gets a segment in which there is nothing.
+    fn was_in_a_manifest(&self) -> bool {
+        let Some(origin) = self.listed_by().filter(|_| self.kind == Piece::Segment) else {
+            return false;
+        };
+        let target = &self.ask.head.target;
+        if is_lost(&self.proxy, self.place.key(), Some(origin), target) {
+            return true;
+        }
+        let listed = |playlist: Arc<Playlist>| {
+            let last = playlist.known().last;
+            last.filter(|last| last.origin == *origin)
+                .is_some_and(|last| match last.listed() {
+                    Some(Listed::Manifest(manifest)) => manifest.names_a_segment(target),
+                    _ => false,
+                })
+        };
+        let playlists = self.proxy.registry().playlists();
+        let mut playlists = playlists.of_stream(self.place.key()).into_iter();
+        !self.reaches(origin.as_str()) && playlists.any(listed)
     }
 
     /// Whether an origin may still have what it listed.
@@ -305,10 +379,10 @@ impl PieceRequest {
         playlist.change(|now| {
             now.read = Some(Instant::now());
             // What was decided meanwhile is newer.
-            let newer = |read: &Splice| {
+            let newer = |read: &Continued| {
                 now.splice
                     .as_ref()
-                    .is_none_or(|splice| splice.epoch <= read.epoch)
+                    .is_none_or(|splice| splice.epoch() <= read.epoch())
             };
             if let Some(read) = read.filter(newer) {
                 now.splice = Some(Arc::new(read));
@@ -317,23 +391,28 @@ impl PieceRequest {
     }
 
     /// How the playlist goes on from here, if it does otherwise than so far with what `attempt` lists.
-    fn turn(&self, playlist: &Playlist, attempt: &Attempt, media: &Media<'_>) -> Option<Splice> {
+    fn turn(
+        &self,
+        playlist: &Playlist,
+        attempt: &Attempt,
+        listed: &Listed<'_>,
+    ) -> Option<Continued> {
         let (known, now) = (playlist.known(), unix_time::millis());
         let splice = known.splice.as_deref();
         if let Some(away) = splice.filter(|splice| splice.is_away()) {
-            return away.found(&attempt.origin, media, now, 0);
+            return away.found(&attempt.origin, listed, now, 0);
         }
         // Where nobody watched, nothing has to go on.
         let watched = |_: &&Last| splice.is_some() || playlist.is_watched();
         let Some(last) = known.newest().filter(watched) else {
             let elsewhere = splice.filter(|splice| splice.origin() != attempt.origin.as_str());
             let lost = elsewhere.and_then(|splice| splice.lost_unseen(now));
-            return lost?.found(&attempt.origin, media, now, 0);
+            return lost?.found(&attempt.origin, listed, now, 0);
         };
-        let before = last.media()?;
+        let before = last.listed()?;
         let same = last.origin == attempt.origin;
         let waited = now.saturating_sub(last.since);
-        if follows(&before, media, same, waited) != Follows::Not {
+        if listed.follows(now, (&before, last.seen_at()), same, waited) != Follows::Not {
             return None;
         }
         let run = Run {
@@ -342,27 +421,33 @@ impl PieceRequest {
             folder: last.folder.as_deref(),
             gone: same || !self.reaches(last.origin.as_str()),
         };
-        let lost = Splice::lose(splice, &before, run, self.loss_at(last.since, now, false))?;
+        let loss = self.loss_at(last.since, now, false);
+        let lost = Continued::lose(splice, &before, run, loss, last.seen_at())?;
         // Other proxies may have shown what came since this one asked last.
         let others = self
             .proxy
             .cluster()
             .is_some_and(|cluster| !cluster.peers().is_empty());
-        let unseen = last.seen.elapsed().as_secs() / before.target.max(1) + 1;
+        let unseen = now.saturating_sub(last.seen_at()) / before.pace().max(1) + 1;
         let spare = if others { unseen } else { 0 };
-        let found = lost.found(&attempt.origin, media, now, spare);
+        let found = lost.found(&attempt.origin, listed, now, spare);
         Some(found.unwrap_or(lost))
     }
 
     /// The loss of the stream, where viewers have the playlist and nobody noted it yet.
-    fn loss(&self, playlist: &Playlist, said: StatusCode, by: Option<&OriginId>) -> Option<Splice> {
+    fn loss(
+        &self,
+        playlist: &Playlist,
+        said: StatusCode,
+        by: Option<&OriginId>,
+    ) -> Option<Continued> {
         let (known, now) = (playlist.known(), unix_time::millis());
         let splice = known.splice.as_deref();
-        if splice.is_some_and(Splice::is_away) {
+        if splice.is_some_and(Continued::is_away) {
             return None;
         }
         let last = known.newest().filter(|_| playlist.is_watched())?;
-        let media = last.media()?;
+        let listed = last.listed()?;
         let says_so = said == StatusCode::NOT_FOUND && by == Some(&last.origin);
         let run = Run {
             origin: &last.origin,
@@ -370,7 +455,8 @@ impl PieceRequest {
             folder: last.folder.as_deref(),
             gone: !says_so && !self.reaches(last.origin.as_str()),
         };
-        Splice::lose(splice, &media, run, self.loss_at(last.since, now, says_so))
+        let loss = self.loss_at(last.since, now, says_so);
+        Continued::lose(splice, &listed, run, loss, last.seen_at())
     }
 
     fn holds(&self) -> HoldTimes {
@@ -393,7 +479,7 @@ impl PieceRequest {
     }
 
     /// Puts a decision in the place of what was known, here and in the store. Another proxy's may stand there.
-    async fn change(&self, playlist: &Playlist, splice: Splice) {
+    async fn change(&self, playlist: &Playlist, splice: Continued) {
         let known = playlist.known();
         let standing = match self.proxy.cluster() {
             Some(cluster) => {
@@ -416,20 +502,42 @@ impl PieceRequest {
     }
 
     /// One line and one event for each change, by the proxy that made it.
-    fn tell(&self, before: Option<&Splice>, splice: &Splice) {
+    fn tell(&self, before: Option<&Continued>, splice: &Continued) {
         let stream = self.place.key().as_str();
         let gap_ms = splice.gap_ms(unix_time::millis());
         let origin = splice.origin();
-        let what = if splice.is_away() {
-            info!(%stream, from = origin, "its origin is lost, and the playlist is held");
-            "the viewers of a playlist are held: its origin is lost".to_owned()
-        } else {
-            let from = before.map(Splice::origin);
-            info!(%stream, from, to = origin, gap_ms, "the playlist goes on");
-            format!("a playlist goes on after {gap_ms} ms without segments")
+        let from = before.map(Continued::origin);
+        let what = match (splice.is_away(), self.kind) {
+            (true, Piece::Manifest) => {
+                info!(%stream, from = origin, "its origin is lost, and the manifest is held");
+                "the viewers of a manifest are held: its origin is lost".to_owned()
+            }
+            (true, _) => {
+                info!(%stream, from = origin, "its origin is lost, and the playlist is held");
+                "the viewers of a playlist are held: its origin is lost".to_owned()
+            }
+            (false, Piece::Manifest) => {
+                info!(%stream, from, to = origin, gap_ms, "the manifest goes on");
+                format!("a manifest goes on after {gap_ms} ms without segments")
+            }
+            (false, _) => {
+                info!(%stream, from, to = origin, gap_ms, "the playlist goes on");
+                format!("a playlist goes on after {gap_ms} ms without segments")
+            }
         };
+        self.note_held(origin, what);
+    }
+
+    /// One line and one event where the viewers of a manifest are not held.
+    fn tell_unfit(&self, why: Unfit) {
+        let stream = self.place.key().as_str();
+        info!(%stream, %why, "its origin is lost, and the manifest cannot go on elsewhere");
+        self.note_held("", format!("the viewers of a manifest are not held: {why}"));
+    }
+
+    fn note_held(&self, origin: &str, what: String) {
         let news = News {
-            stream: stream.to_owned(),
+            stream: self.place.key().as_str().to_owned(),
             origin: origin.to_owned(),
             client: String::new(),
             what,
@@ -442,7 +550,7 @@ impl PieceRequest {
         &self,
         playlist: &Playlist,
         attempt: &Attempt,
-        media: &Media<'_>,
+        listed: &Listed<'_>,
         body: &Bytes,
         folder: Option<&str>,
     ) {
@@ -450,31 +558,36 @@ impl PieceRequest {
         if known.splice.as_ref().is_some_and(|splice| splice.is_away()) {
             return;
         }
-        if media.ended {
+        if listed.ended() {
             return playlist.change(|known| known.last = None);
         }
+        let now = unix_time::millis();
         let before = known.newest();
         let before = before.filter(|last| last.origin == attempt.origin);
         // An answer that took longer than the next one.
         let follows = before.and_then(|last| {
-            let waited = unix_time::millis().saturating_sub(last.since);
-            Some(follows(&last.media()?, media, true, waited))
+            let waited = now.saturating_sub(last.since);
+            let before = last.listed()?;
+            Some(listed.follows(now, (&before, last.seen_at()), true, waited))
         });
         if follows == Some(Follows::Late) {
             return;
         }
-        let since = before.filter(|last| last.end == media.end() && follows == Some(Follows::On));
+        let end = listed.end(now);
+        let since = before.filter(|last| last.end == end && follows == Some(Follows::On));
         playlist.note(Last {
             body: body.clone(),
+            is_manifest: playlist.is_manifest(),
             origin: attempt.origin.clone(),
             authority: attempt.target.to_string().into(),
             folder: folder.map(Into::into),
-            end: media.end(),
-            since: since.map_or_else(unix_time::millis, |last| last.since),
+            end,
+            since: since.map_or(now, |last| last.since),
             seen: Instant::now(),
             epoch: known.epoch(),
         });
         playlist.change(|known| {
+            known.unfit = None;
             known.read.get_or_insert_with(Instant::now);
         });
     }
@@ -482,6 +595,37 @@ impl PieceRequest {
     fn waits(&self) -> bool {
         ask::waits_for(&self.ask.head.target).is_some()
     }
+}
+
+/// Whether a segment that a manifest listed was lost with its origin. `origin`: which one, if its link still tells.
+pub(super) fn is_lost(
+    proxy: &Proxy,
+    key: &PlacementKey,
+    origin: Option<&OriginId>,
+    target: &str,
+) -> bool {
+    let playlists = proxy.registry().playlists().of_stream(key);
+    playlists.iter().any(|playlist| {
+        let splice = playlist.known().splice;
+        let periods = splice.as_ref().and_then(|splice| splice.manifest());
+        periods.is_some_and(|periods| {
+            let gave_up = origin.is_none_or(|origin| periods.gave_up(origin.as_str()));
+            gave_up && periods.names_a_segment(target)
+        })
+    })
+}
+
+/// A segment in which there is nothing.
+pub(super) fn nothing() -> Prepared {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("video/mp4"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let head = Head {
+        status: StatusCode::OK,
+        headers,
+        leads: None,
+    };
+    Prepared::Whole(head, Bytes::from_static(NOTHING))
 }
 
 /// Sessions that are known at once: of a few hundred bytes each.
