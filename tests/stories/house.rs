@@ -452,6 +452,8 @@ pub(crate) enum Manner {
     Streams(usize),
     /// Refuses every request with this code and description.
     Refuses(&'static str, &'static str),
+    /// Answers every request's transaction with an error of this code and description.
+    Errs(&'static str, &'static str),
     /// Refuses this many requests because it has a publisher already, and grants the rest.
     BusyFor(Arc<AtomicUsize>),
     /// Refuses this many requests because their token is wrong, and grants the rest.
@@ -711,7 +713,17 @@ async fn serve(
                         command,
                         connect: connect.clone(),
                     };
+                    let transaction_id = request.command.transaction_id;
                     seen.lock().expect("a test").requests.push(request);
+                    if let Manner::Errs(code, words) = manner {
+                        let why = Command::on_status("error", code, words).arguments.remove(0);
+                        let no = Command {
+                            name: "_error".to_owned(),
+                            ..Command::result(transaction_id, Value::Null, why)
+                        };
+                        voice.command(0, &no);
+                        continue;
+                    }
                     if let Manner::Refuses(code, words) = manner {
                         voice.command(message.stream_id, &Command::on_status("error", code, words));
                         continue;

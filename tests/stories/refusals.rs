@@ -57,6 +57,21 @@ async fn an_rtmp_origins_no_is_a_refusal_with_its_code_and_text() {
     }
 }
 
+/// Some servers answer the transaction of `play` or `publish`, and send no status.
+#[tokio::test]
+async fn an_error_in_answer_to_the_request_is_a_refusal_too() {
+    for action in [Action::Publish, Action::Play] {
+        let house = House::open("").await;
+        let origin = Stub::start(Manner::Errs("NetStream.Failed", "not found")).await;
+        house.register("one", origin.at);
+        let mut guest = house.ask(action, "live/a").await;
+        assert!(!guest.has_started());
+        guest.read_to_end().await;
+        drop(guest);
+        assert_refused(&house, "NetStream.Failed: not found").await;
+    }
+}
+
 #[tokio::test]
 async fn a_no_that_is_not_about_a_publisher_is_final_for_one_that_comes_back() {
     let house = House::open("").await;

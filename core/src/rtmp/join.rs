@@ -22,7 +22,7 @@ use super::origin_watch::{OriginWatch, command};
 use super::plain_chunks::PlainChunks;
 use super::recipe::Recipe;
 use super::resumed::{MAX_PARTIAL, Resumed};
-use super::server::Identified;
+use super::server::{Answered, Identified, What};
 use super::steps::Steps;
 use super::walk::{Look, Piece, Step, Verdict, Walk, WalkError, Watch};
 use crate::dialect::{Dialect, RtmpAsked};
@@ -302,11 +302,19 @@ impl Join {
 impl Joined {
     fn new(identified: &Identified, steps: bool) -> Self {
         let client_stream = identified.request.stream_id;
+        let mut answered = identified.answered.clone();
+        let transaction_id = identified.request.command.transaction_id;
+        if transaction_id != 0.0 {
+            answered.push(Answered {
+                transaction_id,
+                what: What::Request,
+            });
+        }
         Self {
             to_client: Walk::new(),
             to_origin: Walk::new(),
             origin_says: OriginWatch {
-                answered: identified.answered.clone(),
+                answered,
                 progress: Progress::Asking,
                 client_stream,
                 origin_stream: None,

@@ -12,7 +12,7 @@ use super::walk::{Verdict, Watch};
 /// Watches the origin's messages.
 #[derive(Debug)]
 pub(super) struct OriginWatch {
-    /// Commands that the client already has answers for.
+    /// Commands that the client already has answers for, and its request.
     pub(super) answered: Vec<Answered>,
     pub(super) progress: Progress,
     /// The message stream that the client was given for its request.
@@ -50,6 +50,12 @@ impl OriginWatch {
             return Verdict::Pass;
         };
         let refused = command.name == "_error";
+        if answer.what == What::Request {
+            if refused {
+                self.say_no(command);
+            }
+            return Verdict::Pass;
+        }
         match answer.what {
             What::Connect | What::CreateStream { .. } if refused => self.refuse(command),
             What::Connect => {
@@ -62,7 +68,7 @@ impl OriginWatch {
                 let theirs = command.arguments.first().and_then(Value::as_number);
                 self.created(theirs);
             }
-            What::CreateStream { .. } | What::Other => {}
+            What::CreateStream { .. } | What::Other | What::Request => {}
         }
         if self.progress == Progress::Asking && self.connected && self.created {
             self.progress = Progress::Answered;
@@ -96,17 +102,24 @@ impl OriginWatch {
             .is_some_and(|status| status.is_error() && status.code.starts_with("NetConnection."));
         if connection || redirect(command).is_some() {
             self.refuse(command);
+        } else if status.as_ref().is_some_and(Status::is_error) {
+            self.say_no(command);
         } else {
-            if self.asked && self.progress != Progress::Joined {
-                self.refusal = status.filter(Status::is_error).map(|status| {
-                    Box::new(No {
-                        words: status.words(),
-                        is_busy: status.says_busy(),
-                    })
-                });
-            }
             self.join();
         }
+    }
+
+    /// The origin says no to the stream, if that is its first word about it.
+    fn say_no(&mut self, command: &Command) {
+        if self.asked && self.progress != Progress::Joined {
+            let status = command.status();
+            let (words, is_busy) = status.map_or_else(
+                || (NO_REASON.to_owned(), false),
+                |status| (status.words(), status.says_busy()),
+            );
+            self.refusal = Some(Box::new(No { words, is_busy }));
+        }
+        self.join();
     }
 
     fn join(&mut self) {

@@ -113,7 +113,7 @@ pub struct Answered {
     pub what: What,
 }
 
-/// Which command was answered.
+/// Which command it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
     /// `connect`.
@@ -125,6 +125,8 @@ pub enum What {
     },
     /// A command that needs nothing but an answer.
     Other,
+    /// The request for the stream: its answer is the origin's to give.
+    Request,
 }
 
 /// Why a client cannot be served further.
