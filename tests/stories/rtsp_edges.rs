@@ -141,7 +141,11 @@ async fn a_server_that_registers_nowhere_is_used_while_it_answers() {
 /// What an origin says of a stream without a base: each client makes another address of it.
 #[tokio::test]
 async fn a_track_is_asked_for_by_every_address_that_a_client_may_make_of_its_name() {
-    for base in ["", "Content-Base: rtsp://10.0.0.9/live/a\r\n"] {
+    for base in [
+        "",
+        "Content-Base: rtsp://10.0.0.9/live/a\r\n",
+        "Content-Base: rtsp://10.0.0.9/live/a?channel=1&subtype=0/\r\n",
+    ] {
         let house = House::open("").await;
         let origin = Stub::start(move |at| {
             let grants = grants(at, Vec::new());

@@ -292,8 +292,8 @@ impl Join {
         if let Some(named) = named {
             note(&mut self.paths, path(named));
         }
-        // Without a base, what was asked for is one (RFC 2326 §C.1.1).
-        let has_slash = named.is_some_and(|named| named.ends_with('/'));
+        // Without a base, what was asked for is one (RFC 2326 §C.1.1). A slash at the end of a query is no folder.
+        let has_slash = named.is_some_and(|named| named.ends_with('/') && !named.contains('?'));
         if message.field("content-type").is_none() {
             return;
         }
