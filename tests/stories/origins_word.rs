@@ -262,3 +262,23 @@ async fn an_origins_rule_for_other_sites_is_told_before_a_pull() {
     }
     assert!(house.proxy.registry().placements().is_empty());
 }
+
+/// A client that knows one scheme only has to find it among the challenges, and its user the reason in the body.
+#[tokio::test]
+async fn every_challenge_of_an_origin_reaches_a_caller_and_its_words_do() {
+    let house = House::open("").await;
+    let problem = r#"{"title":"the token is over"}"#;
+    let (_origin, _media) = join_api(&house, "one", move |_: &str, _: &str| {
+        let fields = "WWW-Authenticate: Bearer\r\nWWW-Authenticate: Basic realm=\"live\"\r\n\
+                      Content-Type: application/problem+json\r\n";
+        Reply::with("401 Unauthorized", fields, problem)
+    })
+    .await;
+    let offer = call::sdp("clnt");
+    let target = "/rtc/v1/whip/?app=live&stream=a";
+    let (status, head, body) = call::ask(house.at.api, "POST", target, &offer).await;
+    assert_eq!((status, &*body), (401, problem), "{head}");
+    let challenges = header(&head, "www-authenticate");
+    assert_eq!(challenges, ["Bearer", "Basic realm=\"live\""], "{head}");
+    assert_eq!(header(&head, "content-type"), ["application/problem+json"]);
+}

@@ -278,7 +278,7 @@ fn pass_refusal(answer: CallAnswer) -> Refused {
         .headers
         .get(CONTENT_TYPE)
         .and_then(|kind| kind.to_str().ok())
-        .is_some_and(|kind| kind.starts_with("text/plain") || kind.starts_with("application/json"));
+        .is_some_and(is_words);
     let mut response = if is_text && answer.body.len() <= MAX_WORDS {
         Response::new(full(answer.body))
     } else {
@@ -289,11 +289,21 @@ fn pass_refusal(answer: CallAnswer) -> Refused {
     for (name, value) in &answer.headers {
         let told =
             PASSED.contains(name) || cors::is_about(name) || (name == CONTENT_TYPE && is_text);
-        if told {
+        if told && name == CONTENT_TYPE {
             response.headers_mut().insert(name, value.clone());
+        } else if told {
+            // There may be several of a kind: a challenge for each scheme.
+            response.headers_mut().append(name, value.clone());
         }
     }
     Box::new(response)
+}
+
+/// Whether a body of this type is meant to be read: text, JSON, or what stands for problems in it (RFC 9457).
+fn is_words(kind: &str) -> bool {
+    ["text/plain", "application/json", "application/problem+json"]
+        .iter()
+        .any(|known| kind.starts_with(known))
 }
 
 /// An answer that no client could use. The caller logs why.
