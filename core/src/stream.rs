@@ -206,10 +206,10 @@ impl StreamUrl {
         path.on(fold_vhost(vhost)?)
     }
 
-    /// The stream that `path` names on `host`, where every segment counts. White space and `_definst_` are refused.
+    /// The stream that `path` names on `host`, where every segment counts. White space and `_definst_` are refused, where other
+    /// spellings leave them out; a space of other scripts is a letter in all of them.
     pub fn of_path(host: &str, path: &str) -> Result<Self, StreamError> {
-        let odd =
-            |segment: &str| segment == DEFAULT_INSTANCE || segment.contains(char::is_whitespace);
+        let odd = |segment: &str| segment == DEFAULT_INSTANCE || segment.contains(WHITE_SPACE);
         if path.split('/').any(odd) {
             return Err(StreamError::OddSegment);
         }
@@ -618,7 +618,7 @@ impl Path {
         let mut named = false;
         for segment in text.split('/') {
             // SRS removes spaces anywhere in names, and hand-typed stream keys end in line breaks.
-            let mut segment = Cow::Borrowed(segment.trim_matches([' ', '\t', '\r', '\n']));
+            let mut segment = Cow::Borrowed(segment.trim_matches(WHITE_SPACE));
             if segment.contains(' ') {
                 segment = segment.replace(' ', "").into();
             }
@@ -779,7 +779,7 @@ pub(crate) fn query_value<const N: usize>(
         .filter(|query| query.contains(name))
         .flat_map(|query| query.rsplit(['&', '?', '#']))
         .filter_map(|pair| pair.split_once('='))
-        .find(|(key, value)| key.trim() == name && !value.trim().is_empty())
+        .find(|(key, value)| key.trim() == name && !value.trim_matches(WHITE_SPACE).is_empty())
         .map(|(_, value)| decode(value).map(Cow::into_owned))
         .transpose()
 }
@@ -847,7 +847,7 @@ pub(crate) fn given_or<'a>(id: &'a str, default: &'a str) -> &'a str {
 
 /// `text` without white space and one pair of quotes around it, which ids copied from configuration files keep.
 pub(crate) fn unquote(text: &str) -> &str {
-    let text = text.trim();
+    let text = text.trim_matches(WHITE_SPACE);
     ['"', '\'']
         .into_iter()
         .find_map(|quote| text.strip_prefix(quote)?.strip_suffix(quote))
@@ -876,6 +876,9 @@ pub const MAX_APP: usize = 256;
 /// Maximum bytes of a stream's name: as long as an SRT stream id may be. Signed names are the longest seen, at about a
 /// hundred.
 pub const MAX_STREAM: usize = 512;
+
+/// White space that names lose: spaces anywhere, the others around them.
+const WHITE_SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
 
 /// A segment that Flash encoders put between the app and the stream; it names nothing.
 const DEFAULT_INSTANCE: &str = "_definst_";
