@@ -2,7 +2,7 @@
 //!
 //! The [table of flows](flows) speaks the handshake with both sides. Here it is given what it asks for: a caller is a
 //! session like any other, and a dial is an origin that is asked to agree. An origin that stays silent is a dial that
-//! failed, so the next candidate is tried. A caller whose origin is lost, or whose stream goes elsewhere, is [held]: another
+//! failed, so the next candidate is tried. A caller whose origin is lost, or whose stream goes elsewhere, is held: another
 //! origin is dialled in its place.
 
 mod held;
