@@ -92,6 +92,9 @@ enum Action {
         relay: SocketAddr,
         #[arg(default_value_t = 500)]
         count: usize,
+        /// The streams that they share evenly, live/bench0 and so on
+        #[arg(long, default_value_t = players::STREAMS)]
+        streams: usize,
     },
 }
 
@@ -177,7 +180,8 @@ async fn main() -> Result<ExitCode> {
             protocol,
             relay,
             count,
-        } => watch(protocol, relay, count).await,
+            streams,
+        } => watch(protocol, relay, count, streams).await,
         Action::Setup(plan) => {
             let cases = plan
                 .protocols
@@ -240,15 +244,8 @@ async fn compare(plan: &Plan, cases: Vec<Case>) -> Result<()> {
     Ok(())
 }
 
-async fn watch(protocol: Protocol, relay: SocketAddr, count: usize) -> Result<()> {
-    let crowd = Crowd::open(
-        protocol,
-        relay,
-        count,
-        Duration::from_secs(1),
-        players::STREAMS,
-    )
-    .await;
+async fn watch(protocol: Protocol, relay: SocketAddr, count: usize, streams: usize) -> Result<()> {
+    let crowd = Crowd::open(protocol, relay, count, Duration::from_secs(1), streams).await;
     let (p50, p99) = measure::quantiles(&crowd.set_ups);
     println!(
         "{} playing, set-up p50 {p50:.2} ms, p99 {p99:.2} ms, failed: {:?}",

@@ -36,6 +36,28 @@ pub(super) fn open(relay: SocketAddr, origin: &UdpSocket, index: usize) -> Resul
     })
 }
 
+/// A full acknowledgement of all packets before `next`, to the socket `to` (SRT §3.2.4).
+pub(super) fn acknowledgement(to: u32, next: u32) -> Vec<u8> {
+    // The number of the acknowledgement, the time, round-trip times, free buffers, and rates.
+    let words = [
+        0x8002_0000,
+        1,
+        0,
+        to,
+        next,
+        100,
+        10,
+        8192,
+        2000,
+        2000,
+        2_664_000,
+    ];
+    words
+        .iter()
+        .flat_map(|word: &u32| word.to_be_bytes())
+        .collect()
+}
+
 fn handshake(
     to: u32,
     version: u32,

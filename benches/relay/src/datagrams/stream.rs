@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Result, anyhow};
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
 
-use super::{Flow, Load, Protocol, Sending, Way};
+use super::{Flow, Load, Protocol, Sending, Way, srt};
 use crate::counters::{Counters, Counts};
 use crate::measure::Usage;
 use crate::process::{CpuTime, DatagramRelay};
@@ -242,10 +242,22 @@ fn send(
     let began = Instant::now();
     let (mut sent, mut sequence, mut next) = (0_u64, 0_u32, 0);
     let mut packets = vec![0x55; size * burst];
+    let acknowledges = load.protocol == Protocol::Srt && way == Way::Up;
+    // The last sequence number of each flow, and when they are acknowledged next.
+    let (mut last, mut acknowledge_at) = (vec![0; flows.len()], ACKNOWLEDGE);
     loop {
         let elapsed = began.elapsed().as_secs_f64();
         if elapsed >= seconds {
             return Ok(sent);
+        }
+        if acknowledges && elapsed >= acknowledge_at {
+            acknowledge_at = elapsed + ACKNOWLEDGE;
+            for (flow, last) in flows.iter().zip(&last) {
+                // One that finds no room is followed by the next.
+                origin
+                    .send_to(&srt::acknowledgement(flow.relay_id, last + 1), flow.link)
+                    .ok();
+            }
         }
         let due = (elapsed * (rate * flows.len()) as f64) as u64;
         while sent < due && began.elapsed().as_secs_f64() < seconds {
@@ -256,6 +268,7 @@ fn send(
                 sequence = sequence.wrapping_add(1) & 0x7fff_ffff;
                 head(load.protocol, packet, sequence, flow.relay_id);
             }
+            last[at] = sequence;
             let taken = match offered.sending {
                 Sending::Gso => {
                     let (socket, state, destination) = match way {
@@ -384,6 +397,8 @@ const TIME: usize = 16;
 const BATCH_BYTES: usize = 65_536;
 /// Seconds of load before the measurement.
 const WARM_UP: f64 = 0.5;
+/// Seconds between two acknowledgements of an SRT receiver (SRT §3.2.4); without them it is taken for one that is gone.
+const ACKNOWLEDGE: f64 = 0.01;
 /// How long the sender sleeps.
 const PAUSE: Duration = Duration::from_micros(50);
 /// How often receivers poll.
