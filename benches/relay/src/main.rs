@@ -262,3 +262,30 @@ async fn watch(protocol: Protocol, relay: SocketAddr, count: usize, streams: usi
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::{Command, CommandFactory};
+
+    use super::*;
+
+    fn options(command: &Command) -> BTreeSet<String> {
+        let own = command.get_arguments().filter_map(|one| one.get_long());
+        let own = own.map(|name| format!("--{name}"));
+        let of_others = command.get_subcommands().flat_map(options);
+        own.chain(of_others).collect()
+    }
+
+    #[test]
+    fn the_script_knows_the_options() {
+        let script = include_str!("../../../scripts/bench");
+        let (_, list) = script.split_once("OPTIONS=\"").expect("a list");
+        let (list, _) = list.split_once('"').expect("its end");
+        let listed: BTreeSet<String> = list.split_whitespace().map(str::to_owned).collect();
+        let mut known = options(&Arguments::command());
+        known.insert("--against".to_owned());
+        assert_eq!(listed, known);
+    }
+}
