@@ -354,7 +354,11 @@ const WAYS_OUT: &[(&str, &[&str])] = &[
     // Lists of origins name their addresses, and a mesh has seeds of the operator's.
     (
         "lookup_host(",
-        &["origin/connect", "origin/sources/dns", "store/mesh/gossip"],
+        &[
+            "origin/connect",
+            "origin/sources/dns/mod",
+            "store/mesh/gossip",
+        ],
     ),
     ("client::conn", &["origin/http"]),
 ];

@@ -13,6 +13,8 @@
 //! | expiry | exact | to the millisecond on the server's clock | the same | exact where it was written, and heard elsewhere; for a silent proxy, the key's lifetime after it fell silent, at most five minutes |
 //! | [`Change`]s | none: no other client writes | every change of another client; [`Change::Anything`] after a gap | none: what is cached must be short-lived | every key whose value changed because of another proxy; [`Change::Anything`] when the first proxy is heard or the last falls silent |
 
+#[cfg(not(all(feature = "mesh", feature = "redis")))]
+mod absent;
 mod memory;
 mod mesh;
 pub mod records;

@@ -16,9 +16,10 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use super::MeshOptions;
 use super::herald::{Herald, Others};
+use super::member::{Inner, id};
 use super::socket::SealedSocket;
-use super::{Inner, MeshOptions, id};
 use crate::random;
 
 /// Gossips until `end`.

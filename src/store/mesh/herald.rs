@@ -10,7 +10,7 @@ use sluicegate_core::cluster::mesh::{News, Word};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::Inner;
+use super::member::Inner;
 use super::socket::SealedSocket;
 
 /// Sends news to the other proxies.

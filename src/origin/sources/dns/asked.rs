@@ -1,4 +1,4 @@
-//! Lists of origins in DNS: the addresses of a name, and the targets of a service (RFC 2782).
+//! What DNS servers are asked for themselves.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -11,28 +11,18 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::rdata::SRV;
 use hickory_resolver::proto::rr::{RData, Record};
 use serde_json::{Map, Value, json};
-use tokio::net::lookup_host;
 
-/// Every address of a name, by `server`; else by the resolver of the system, which knows `/etc/hosts` too.
-pub(super) async fn addresses(name: &str, server: Option<SocketAddr>) -> Result<Value, String> {
-    let found: BTreeSet<IpAddr> = match server {
-        Some(server) => resolver(Some(server))?
-            .lookup_ip(name)
-            .await
-            .map_err(|error| error.to_string())?
-            .iter()
-            .collect(),
-        None => lookup_host((name, 0))
-            .await
-            .map_err(|error| error.to_string())?
-            .map(|address| address.ip().to_canonical())
-            .collect(),
-    };
-    Ok(json!(found))
+/// The addresses of a name, by a server of its own.
+pub(super) async fn addresses_by(
+    name: &str,
+    server: SocketAddr,
+) -> Result<BTreeSet<IpAddr>, String> {
+    let found = resolver(Some(server))?.lookup_ip(name).await;
+    Ok(found.map_err(|error| error.to_string())?.iter().collect())
 }
 
 /// The targets of a service with the lowest priority, each with its port and weight.
-pub(super) async fn targets(
+pub(in crate::origin::sources) async fn targets(
     name: &str,
     server: Option<SocketAddr>,
     common: &Map<String, Value>,
@@ -180,18 +170,6 @@ mod tests {
                 .1
                 .target(Service::Http)
                 .is_some()
-        );
-    }
-
-    #[tokio::test]
-    async fn a_name_of_this_machine_has_an_address() {
-        let found = addresses("localhost", None)
-            .await
-            .expect("every machine has it");
-        let found = found.as_array().expect("a list");
-        assert!(
-            found.contains(&json!("127.0.0.1")) || found.contains(&json!("::1")),
-            "{found:?}"
         );
     }
 }
