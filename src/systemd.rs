@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+use sluicegate_core::counted::counted;
 use sluicegate_core::fleet::State;
 use sluicegate_core::fleet::origin::OriginId;
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -179,10 +180,10 @@ fn status(proxy: &Proxy, stopping: bool) -> String {
         ""
     };
     format!(
-        "{doing}{} publishers, {} players, {up} of {} origins up",
-        left.publishers,
-        left.players,
-        origins.len()
+        "{doing}{}, {}, {up} of {} up",
+        counted(left.publishers, "publisher"),
+        counted(left.players, "player"),
+        counted(origins.len(), "origin")
     )
 }
 

@@ -141,7 +141,7 @@ fn the_lists_are_read_again_between_reloading_and_ready() {
     );
     assert_eq!(service.hear_of("READY=1"), "READY=1\n");
     // The status is looked at every five seconds.
-    service.hear_of("1 of 1 origins up");
+    service.hear_of("1 of 1 origin up");
 }
 
 #[test]

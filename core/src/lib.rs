@@ -25,6 +25,7 @@
 //! | [`srt`] | handshakes, and the flows of SRT |
 //! | [`http`] | heads of requests and responses, which stream a path names, playlists and manifests, links |
 //! | [`preface`] | the PROXY protocol and the like: who a client really is |
+//! | [`counted`] | numbers of things, in words |
 //! | [`read`] | the checked reader every parser stands on |
 //!
 //! A panic in here is our bug; an error is the peer's input.
@@ -33,6 +34,7 @@ pub mod access;
 pub mod attention;
 pub mod certificate;
 pub mod cluster;
+pub mod counted;
 pub mod dialect;
 pub mod events;
 pub mod fleet;

@@ -469,7 +469,7 @@ fn attributes_come_in_fields_of_their_own() {
     .unwrap();
     assert_eq!(
         told.attributes.to_string(),
-        "weight 50, zone eu-1, label gpu, label tier=1, at most 1 streams, at most 9 sessions"
+        "weight 50, zone eu-1, label gpu, label tier=1, at most 1 stream, at most 9 sessions"
     );
     assert_eq!(told.report.unwrap().cpu, Some(500));
     assert_eq!(

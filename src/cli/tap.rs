@@ -10,6 +10,7 @@ use clap::Args;
 use http_body_util::{BodyExt, Full};
 use hyper::header::{AUTHORIZATION, HOST, HeaderValue, TE};
 use hyper::{Request, Response, Uri};
+use sluicegate_core::counted::counted;
 use sluicegate_core::fleet::origin::Target;
 use sluicegate_core::http::caller::PROGRAM;
 use tokio::time::timeout;
@@ -76,12 +77,13 @@ pub async fn run(arguments: TapArguments) -> anyhow::Result<()> {
     let why = ended
         .as_ref()
         .and_then(|trailers| trailers.get("tap-ended"));
+    let bytes = counted(bytes, "byte");
     match why.and_then(|why| why.to_str().ok()) {
-        Some("time") => eprintln!("recorded {bytes} bytes of session {id}"),
-        Some("session") => eprintln!("recorded {bytes} bytes; session {id} ended"),
-        Some("behind") => bail!("recorded {bytes} bytes; this end was too slow for the session"),
-        Some("unreadable") => bail!("recorded {bytes} bytes; what follows cannot be read as FLV"),
-        _ => bail!("recorded {bytes} bytes; the proxy went away"),
+        Some("time") => eprintln!("recorded {bytes} of session {id}"),
+        Some("session") => eprintln!("recorded {bytes}; session {id} ended"),
+        Some("behind") => bail!("recorded {bytes}; this end was too slow for the session"),
+        Some("unreadable") => bail!("recorded {bytes}; what follows cannot be read as FLV"),
+        _ => bail!("recorded {bytes}; the proxy went away"),
     }
     Ok(())
 }

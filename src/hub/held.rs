@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use sluicegate_core::counted::counted;
 use sluicegate_core::events::{Kind, News};
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::leg::LegEnd;
@@ -87,8 +88,8 @@ impl<'a> Holding<'a> {
             "pull lost, and its viewers are held"
         );
         let what = format!(
-            "{} viewers are held: {}",
-            viewers.len(),
+            "{} held: {}",
+            counted(viewers.len(), "viewer"),
             match loss {
                 Loss::Leg(end) => format!("their origin is lost ({})", end.as_str()),
                 Loss::Publisher => "their publisher is away".to_owned(),
@@ -133,7 +134,8 @@ impl<'a> Holding<'a> {
             Loss::Leg(end) => format!("{} was lost ({})", hold.from, end.as_str()),
             Loss::Publisher => "their publisher was away".to_owned(),
         };
-        let what = format!("{} viewers go on after {gap_ms} ms: {why}", viewers.len());
+        let who = counted(viewers.len(), "viewer");
+        let what = format!("{who} shown the stream again after {gap_ms} ms: {why}");
         self.tell(pull, &to, what);
     }
 

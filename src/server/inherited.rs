@@ -1,6 +1,7 @@
 //! Sockets that a service manager opened for this process (sd_listen_fds(3)), which goes on listening while the process
 //! is restarted.
 
+use sluicegate_core::counted::counted;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 use listenfd::ListenFd;
@@ -118,8 +119,8 @@ impl Inherited {
         let threads = workers::per_core();
         if shards.len() > threads {
             let problem = format!(
-                "{} UDP sockets of {listener} share an address, and there are {threads} threads to serve them",
-                shards.len()
+                "{} of {listener} share an address, and there is room for {threads}: a thread serves one",
+                counted(shards.len(), "UDP socket")
             );
             return Err(StartError::Inherited(problem));
         }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use sluicegate_core::counted::counted;
 use sluicegate_core::events::{Kind, News};
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::leg::LegEnd;
@@ -84,7 +85,8 @@ impl Row {
         );
         let who = self.whom();
         let what = format!(
-            "its {who} goes on after {gap_ms} ms: {from} was lost ({reason}), {dropped} messages with it"
+            "its {who} goes on after {gap_ms} ms: {from} was lost ({reason}), {} with it",
+            counted(dropped, "message")
         );
         self.tell_held(to, what);
     }

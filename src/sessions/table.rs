@@ -8,6 +8,7 @@ use std::time::Duration;
 use sluicegate_core::access::bans::{Ban, Suspect};
 use sluicegate_core::access::identity::Identity;
 use sluicegate_core::access::limits::Limit;
+use sluicegate_core::counted::counted;
 use sluicegate_core::events::{Kind, News};
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::leg::LegEnd;
@@ -330,7 +331,8 @@ impl Sessions {
                 stream: key.as_str().to_owned(),
                 origin: origin.as_str().to_owned(),
                 what: format!(
-                    "{moved} sessions elsewhere are moved here, or ended to come back here"
+                    "moved here from elsewhere, or ended to come back here: {}",
+                    counted(moved, "session")
                 ),
                 ..News::default()
             };

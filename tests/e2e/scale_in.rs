@@ -48,7 +48,7 @@ fn fifty_live_streams_are_drained_from_the_command_line() {
     assert!(told(&proxy, &["origins"]).contains("old"));
     let words = told(&proxy, &["drain", "old", "--deadline", "1s"]);
     assert!(
-        words.starts_with("old drains: 50 publishers and 1 players left, over in"),
+        words.starts_with("old drains: 50 publishers and 1 player left, over in"),
         "{words}"
     );
     assert!(told(&proxy, &["ps"]).contains("draining"));

@@ -172,7 +172,7 @@ async fn a_proxy_is_drained_through_another() {
     let (code, text) = told(&["drain", "--proxy", &a, "--deadline", "1h"]);
     assert_eq!(code, Some(0), "{text}");
     assert!(
-        text.starts_with(&format!("{a} drains: 1 publishers")),
+        text.starts_with(&format!("{a} drains: 1 publisher ")),
         "{text}"
     );
     assert!(pair.a.proxy.is_draining() && !pair.b.proxy.is_draining());

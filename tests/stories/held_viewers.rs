@@ -96,8 +96,11 @@ async fn viewers_and_their_publisher_outlive_the_death_of_their_origin() {
     }
     let events = told(&house, "/api/v1/events?kind=held").await;
     let events = events.to_string();
-    assert!(events.contains("2 viewers are held"), "{events}");
-    assert!(events.contains("2 viewers go on after"), "{events}");
+    assert!(events.contains("2 viewers held"), "{events}");
+    assert!(
+        events.contains("2 viewers shown the stream again after"),
+        "{events}"
+    );
     let metrics = house.proxy.metrics().render();
     let rtmp = r#"sluicegate_hold_gap_seconds_count{protocol="rtmp"} 2"#;
     let flv = r#"sluicegate_hold_gap_seconds_count{protocol="http_flv"} 1"#;

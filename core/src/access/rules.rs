@@ -18,6 +18,7 @@ use super::passwords::Users;
 use super::question::{Question, UsedHeader};
 use super::signed::{Scheme, Signed};
 use super::verdict::{Denial, Grant, Quorum, Trial, Verdict, Why};
+use crate::counted::counted;
 use crate::place::pattern::Pattern;
 use crate::stream::{Action, Protocol, StreamUrl};
 
@@ -458,6 +459,13 @@ impl Check {
     }
 }
 
+fn one_of(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("the one {what}"),
+        _ => format!("one of {}", counted(count, what)),
+    }
+}
+
 impl fmt::Display for Check {
     /// Its name and what it is: `encoders (one of 3 keys)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -465,18 +473,20 @@ impl fmt::Display for Check {
         match &self.kind {
             CheckKind::Certificate(_) => f.write_str("the client's certificate")?,
             CheckKind::Digest(users) => {
-                write!(f, "one of {} users who answers a challenge", users.count())?;
+                let who = one_of(users.count(), "user");
+                write!(f, "{who} who answers a challenge")?;
             }
             CheckKind::Hook(hook) => write!(f, "a backend asked as {}", hook.shape.name())?,
             CheckKind::Jwt(jwt) => {
-                write!(f, "a JSON Web Token, {} keys", jwt.keys.count())?;
+                let keys = counted(jwt.keys.count(), "key");
+                write!(f, "a JSON Web Token, {keys}")?;
                 if jwt.published_at.is_some() {
                     f.write_str(" and those that are published")?;
                 }
             }
-            CheckKind::Keys(keys, _) => write!(f, "one of {} keys", keys.count())?,
+            CheckKind::Keys(keys, _) => f.write_str(&one_of(keys.count(), "key"))?,
             CheckKind::Networks(networks) => write!(f, "from {}", or(networks))?,
-            CheckKind::Passwords(users) => write!(f, "one of {} users", users.count())?,
+            CheckKind::Passwords(users) => f.write_str(&one_of(users.count(), "user"))?,
             CheckKind::Signed(signed) => write!(f, "an address signed as {}", signed.name())?,
         }
         f.write_str(")")

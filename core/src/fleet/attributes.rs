@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
+use crate::counted::counted;
 use crate::dialect::{Dialect, Naming, UnknownDialect};
 use crate::fleet::origin::Host;
 use crate::place::pattern::{Pattern, PatternError};
@@ -252,14 +253,11 @@ impl fmt::Display for Attributes {
         }
         words.extend(self.zone.as_ref().map(|zone| format!("zone {zone}")));
         words.extend(self.labels.iter().map(|label| format!("label {label}")));
-        let limits = [
-            ("streams", self.max_streams),
-            ("sessions", self.max_sessions),
-            ("Mbit/s", self.max_mbps),
-        ];
-        for (unit, limit) in limits {
-            words.extend(limit.map(|limit| format!("at most {limit} {unit}")));
+        let limits = [("stream", self.max_streams), ("session", self.max_sessions)];
+        for (what, limit) in limits {
+            words.extend(limit.map(|limit| format!("at most {}", counted(limit, what))));
         }
+        words.extend(self.max_mbps.map(|limit| format!("at most {limit} Mbit/s")));
         if self.naming.dialect != Dialect::default() {
             words.push(format!("dialect {}", self.naming.dialect));
         }
@@ -329,7 +327,7 @@ mod tests {
         rule.apply(["vid-1", "edge-1"], &mut attributes);
         assert_eq!(
             attributes.to_string(),
-            "weight 50, zone eu-1, label gpu, label ssd, label tier=1, at most 1 streams"
+            "weight 50, zone eu-1, label gpu, label ssd, label tier=1, at most 1 stream"
         );
         assert_eq!(Attributes::default().to_string(), "");
     }

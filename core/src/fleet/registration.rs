@@ -39,7 +39,7 @@ pub enum Change {
 
 /// The table is full; its maximum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{0} origins are registered, which is the limit (origins.max)")]
+#[error("as many origins are registered as may be: {0} (origins.max)")]
 pub struct FleetFull(pub usize);
 
 impl Fleet {

@@ -4,6 +4,7 @@ use super::table::table;
 use super::tell::{ago, folded, progress, span};
 use crate::api::{Origin, SessionHold};
 use crate::lookup::{AccessSaid, Claimed, Explanation, Ranked};
+use sluicegate_core::counted::counted;
 
 /// The text about `said`. `left_out` is the origin that was left out of the question, `otherwise` the answer without
 /// the origin that the stream goes to, and `fleet` all origins, for facts about the rejected ones.
@@ -125,12 +126,12 @@ fn claimed(claim: &Claimed, goes_to: Option<&str>) -> String {
         (0, 0) => "Nobody has it through this proxy now".to_owned(),
         (0, players) => format!(
             "No publisher and {} are joined through this proxy",
-            some(players, "player")
+            counted(players, "player")
         ),
         (publishers, players) => format!(
             "{} and {} are joined through this proxy",
-            some(publishers, "publisher"),
-            some(players, "player")
+            counted(publishers, "publisher"),
+            counted(players, "player")
         ),
     };
     format!(
@@ -151,10 +152,7 @@ fn held(hold: &SessionHold) -> String {
     match (&hold.to, hold.gap_ms) {
         (Some(to), Some(gap)) => format!(
             "{lost} and went on at {to} after {gap} ms, without {}.",
-            some(
-                usize::try_from(hold.dropped).unwrap_or(usize::MAX),
-                "message"
-            )
+            counted(hold.dropped, "message")
         ),
         (Some(to), None) => format!("{lost}. {to} has taken it and waits for a keyframe."),
         (None, _) => format!("{lost} and is held until another origin takes it."),
@@ -440,7 +438,7 @@ mod tests {
             "The rule \"app=live label=gpu\"",
             "\n\nMay take it over rtmp if it is nowhere, the best first by rendezvous, those in zone eu first:\n",
             "40%   3         near\n",
-            "\n\nMay not take it:\n  three: draining for 5s (gone from its source), 1 publishers",
+            "\n\nMay not take it:\n  three: draining for 5s (gone from its source), 1 publisher ",
         ] {
             assert!(told.contains(sentence), "{sentence}\n{told}");
         }

@@ -1,5 +1,6 @@
 //! Answers that go on: events as they happen, and a drain until it is done.
 
+use sluicegate_core::counted::counted;
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::time::Duration;
@@ -103,8 +104,9 @@ pub(super) async fn drained(
         let drain =
             drain.ok_or_else(|| OperateError::Refused("the drain was undone".to_owned()))?;
         let line = format!(
-            "{} publishers and {} players are left\n",
-            drain.publishers, drain.players
+            "left: {} and {}\n",
+            counted(drain.publishers, "publisher"),
+            counted(drain.players, "player")
         );
         if drain.done {
             return Ok("done\n".to_owned());

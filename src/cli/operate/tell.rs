@@ -1,6 +1,7 @@
 //! Formats the answers of the system API as tables and sentences.
 
 use serde::Deserialize;
+use sluicegate_core::counted::counted;
 
 use super::table::{WIDTH, table};
 use crate::api::{
@@ -82,8 +83,8 @@ pub(super) fn streams(all: &Streams) -> String {
 pub(super) fn kick(id: &str, of_stream: Option<&EndedCount>) -> String {
     match of_stream {
         Some(ended) => format!(
-            "{} sessions of {id} ended\n{}",
-            ended.ended,
+            "ended {} of {id}\n{}",
+            counted(ended.ended, "session"),
             missing(&ended.coverage)
         ),
         None => format!("session {id} ended\n"),
@@ -112,8 +113,10 @@ pub(super) fn ban(banned: &Banned) -> String {
     let (ban, ended) = (&banned.ban, banned.ended);
     let left = span(ban.seconds_left as f64);
     folded(&format!(
-        "{} {} is banned for {left}; {ended} sessions ended at the proxy that was asked",
-        ban.kind, ban.name
+        "{} {} is banned for {left}; {} ended at the proxy that was asked",
+        ban.kind,
+        ban.name,
+        counted(ended, "session")
     ))
 }
 
@@ -199,7 +202,7 @@ pub(super) fn ps(all: &Everything) -> String {
     let sum = |count: fn(&Stream) -> u64| -> u64 { streams.iter().map(count).sum() };
     let others = match proxy.peers.len() {
         0 => String::new(),
-        others => format!(", {} proxies", others + 1),
+        others => format!(", {}", counted(others + 1, "proxy")),
     };
     let pulls = match sum(|one| one.pulls) {
         0 => String::new(),
@@ -211,12 +214,12 @@ pub(super) fn ps(all: &Everything) -> String {
         format!("TLS: {} until {day}\n", one.name)
     });
     format!(
-        "sluicegate {}, {state}\n{} streams, {} publishers, {} players{pulls}, {} origins{others}\n{}\n{}{}",
+        "sluicegate {}, {state}\n{}, {}, {}{pulls}, {}{others}\n{}\n{}{}",
         proxy.version,
-        streams.len(),
-        sum(|one| one.publishers),
-        sum(|one| one.players),
-        all.origins.origins.len(),
+        counted(streams.len(), "stream"),
+        counted(sum(|one| one.publishers), "publisher"),
+        counted(sum(|one| one.players), "player"),
+        counted(all.origins.origins.len(), "origin"),
         certificates.collect::<String>(),
         proxies(proxy),
         origins(&all.origins),
@@ -298,8 +301,9 @@ pub(super) fn progress(drain: &Drain) -> String {
         None => "no deadline".to_owned(),
     };
     format!(
-        "{} publishers and {} players left, {end}",
-        drain.publishers, drain.players
+        "{} and {} left, {end}",
+        counted(drain.publishers, "publisher"),
+        counted(drain.players, "player")
     )
 }
 
@@ -428,7 +432,7 @@ mod tests {
             ),
             (
                 json!({"id": "a", "duty": "draining", "drain": drain}),
-                "a drains: 1 publishers and 0 players left, no deadline\n",
+                "a drains: 1 publisher and 0 players left, no deadline\n",
             ),
             (
                 json!({"id": "a", "duty": "disabled", "drain": null}),

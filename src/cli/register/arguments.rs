@@ -266,7 +266,7 @@ mod tests {
             register("--rtmp 1 --weight 50 --zone eu-1 --label gpu --label ssd --max-streams 1");
         assert_eq!(
             given.unwrap().origin.attributes.to_string(),
-            "weight 50, zone eu-1, label gpu, label ssd, at most 1 streams"
+            "weight 50, zone eu-1, label gpu, label ssd, at most 1 stream"
         );
         assert!(register("--rtmp 1 --weight heavy").is_err());
         assert!(register("--rtmp 1 --zone a,b").is_err());

@@ -241,7 +241,7 @@ fn rules_are_said_in_plain_words() {
     assert_eq!(
         words,
         [
-            "who wants to publish app live over rtmp or srt may if all of encoders (one of 1 keys), office (from 10.0.0.0/8) says yes",
+            "who wants to publish app live over rtmp or srt may if all of encoders (the one key), office (from 10.0.0.0/8) says yes",
             "who wants to publish or play stream a-* or b from 192.0.2.0/24 may if links (an address signed as sluicegate) says yes; what was shown is kept from the origin",
             "who wants to publish or play any stream may not",
         ]
