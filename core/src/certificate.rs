@@ -1,6 +1,7 @@
 //! What is in an X.509 certificate (RFC 5280) for people and for the gate: its names, and how long it holds. Whether it is
 //! to be believed is for the TLS library to say; nothing here verifies anything.
 
+use crate::calendar::days;
 use crate::read::Reader;
 
 /// The part of a certificate that is looked at.
@@ -233,22 +234,6 @@ fn time((tag, content): (u8, &[u8])) -> Result<i64, CertificateError> {
     }
     Ok(((days(year, month, day) * 24 + hour) * 60 + minute) * 60 + second)
 }
-
-/// Days from 1970-01-01 to a date of the Gregorian calendar. The year is counted from March, so that the day that leap
-/// years add is its last.
-const fn days(year: i64, month: i64, day: i64) -> i64 {
-    let (year, month) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
-    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
-    let in_year = (153 * month + 2) / 5 + day - 1;
-    year * 365 + leap_days + in_year - DAYS_TO_1970
-}
-
-/// From March 1 of the year 0 to 1970-01-01.
-const DAYS_TO_1970: i64 = 719_468;
 
 /// More names than certificates of hosting companies have.
 pub const MAX_NAMES: usize = 1000;

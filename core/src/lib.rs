@@ -32,6 +32,7 @@
 
 pub mod access;
 pub mod attention;
+mod calendar;
 pub mod certificate;
 pub mod cluster;
 pub mod counted;

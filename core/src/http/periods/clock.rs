@@ -1,9 +1,13 @@
 //! Dates and durations of XML Schema, as manifests write them (ISO/IEC 23009-1 §5.3.1.2).
 
+use crate::calendar::days;
+
 /// Microseconds since 1970 of an `xs:dateTime`; one without a time zone is in UTC. `None` for what is none, and before 1970.
 pub(super) fn date_time(text: &str) -> Option<u64> {
     let (date, time) = text.trim().split_once('T')?;
-    let mut date = date.splitn(3, '-').map(digits);
+    let mut date = date
+        .splitn(3, '-')
+        .map(|part| i64::try_from(digits(part)?).ok());
     let (year, month, day) = (date.next()??, date.next()??, date.next()??);
     let valid =
         (1970..=9999).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
@@ -20,7 +24,8 @@ pub(super) fn date_time(text: &str) -> Option<u64> {
     if hours > 24 || minutes > 59 || seconds > 60 * SECOND {
         return None;
     }
-    let since = days(year, month, day)? * 86_400 + hours * 3_600 + minutes * 60;
+    let days = u64::try_from(days(year, month, day)).ok()?;
+    let since = days * 86_400 + hours * 3_600 + minutes * 60;
     let since = since.checked_mul(SECOND)?.checked_add(seconds)?;
     let (sign, zone) = match offset.split_at_checked(1)? {
         ("Z", "") => return Some(since),
@@ -94,18 +99,6 @@ fn micros(text: &str) -> Option<u64> {
 fn digits(text: &str) -> Option<u64> {
     let all = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| all)
-}
-
-/// Days from 1970 to a date of the Gregorian calendar.
-fn days(year: u64, month: u64, day: u64) -> Option<u64> {
-    // A year that begins in March has its leap day at its end.
-    let (year, month) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
-    let leap = year / 4 - year / 100 + year / 400;
-    (year * 365 + leap + (month * 153 + 2) / 5 + day).checked_sub(719_469)
 }
 
 /// Microseconds of a second.
