@@ -13,158 +13,24 @@
 //!
 //! `core/tests/names.rs` holds the table of cases.
 
+mod protocol;
+mod srt;
+mod text;
+
 use std::borrow::{Borrow, Cow};
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::access::credentials::Credentials;
-
-/// Whether the client receives a stream or sends one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Action {
-    /// The client watches.
-    Play,
-    /// The client is the source.
-    Publish,
-}
-
-impl Action {
-    /// `play` or `publish`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Play => "play",
-            Self::Publish => "publish",
-        }
-    }
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.as_str())
-    }
-}
-
-/// The protocol between a client and us, and so between us and the origin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Protocol {
-    /// AAC in an endless HTTP body.
-    HttpAac,
-    /// FLV in an endless HTTP body, or in a WebSocket.
-    HttpFlv,
-    /// MP3 in an endless HTTP body.
-    HttpMp3,
-    /// Playlists, manifests and the segments they list: many requests over HTTP.
-    HttpSegments,
-    /// MPEG-TS in an endless HTTP body.
-    HttpTs,
-    /// RTMP over TCP.
-    Rtmp,
-    /// RTSP over TCP.
-    Rtsp,
-    /// SRT over UDP.
-    Srt,
-    /// WebRTC, with WHIP or WHEP for signalling.
-    WebRtc,
-}
-
-impl Protocol {
-    /// Every protocol, in order.
-    pub const ALL: [Self; 9] = [
-        Self::HttpAac,
-        Self::HttpFlv,
-        Self::HttpMp3,
-        Self::HttpSegments,
-        Self::HttpTs,
-        Self::Rtmp,
-        Self::Rtsp,
-        Self::Srt,
-        Self::WebRtc,
-    ];
-
-    /// The name in logs, rows and metric labels, such as `http_flv`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::HttpAac => "http_aac",
-            Self::HttpFlv => "http_flv",
-            Self::HttpMp3 => "http_mp3",
-            Self::HttpSegments => "http_segments",
-            Self::HttpTs => "http_ts",
-            Self::Rtmp => "rtmp",
-            Self::Rtsp => "rtsp",
-            Self::Srt => "srt",
-            Self::WebRtc => "webrtc",
-        }
-    }
-
-    /// The kind of endpoint of an origin that serves this protocol.
-    pub const fn service(self) -> Service {
-        match self {
-            Self::HttpAac | Self::HttpFlv | Self::HttpMp3 | Self::HttpSegments | Self::HttpTs => {
-                Service::Http
-            }
-            Self::Rtmp => Service::Rtmp,
-            Self::Rtsp => Service::Rtsp,
-            Self::Srt => Service::Srt,
-            Self::WebRtc => Service::Rtc,
-        }
-    }
-}
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.as_str())
-    }
-}
-
-/// A kind of endpoint that an origin may offer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Service {
-    /// The HTTP API, including WHIP and WHEP.
-    Api,
-    /// HTTP streaming: FLV, TS, AAC, MP3, HLS.
-    Http,
-    /// WebRTC media.
-    Rtc,
-    /// RTMP.
-    Rtmp,
-    /// RTSP.
-    Rtsp,
-    /// SRT.
-    Srt,
-}
-
-impl Service {
-    /// Every service, in order.
-    pub const ALL: [Self; 6] = [
-        Self::Api,
-        Self::Http,
-        Self::Rtc,
-        Self::Rtmp,
-        Self::Rtsp,
-        Self::Srt,
-    ];
-
-    /// The name in an origin's registration, such as `http`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Api => "api",
-            Self::Http => "http",
-            Self::Rtc => "rtc",
-            Self::Rtmp => "rtmp",
-            Self::Rtsp => "rtsp",
-            Self::Srt => "srt",
-        }
-    }
-}
-
-impl fmt::Display for Service {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.as_str())
-    }
-}
+pub use self::protocol::{Action, Protocol, Service};
+pub use self::srt::SrtStreamId;
+pub(crate) use self::srt::given_or;
+use self::text::WHITE_SPACE;
+pub(crate) use self::text::{
+    decode, decode_name, escape_at, query_value, split_authority, split_query, unquote,
+};
 
 /// One stream: a vhost and a path of one or more segments, equal for every protocol's spelling of it.
 ///
@@ -389,104 +255,6 @@ impl FromStr for StreamUrl {
     }
 }
 
-/// What an SRT caller asks for with its stream id, which also names the action.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SrtStreamId {
-    /// The stream asked for.
-    pub stream: StreamUrl,
-    /// Publish for `m=publish` and `m=bidirectional`, play for `m=request` and for ids without `m`.
-    pub action: Action,
-    /// What it says of the caller.
-    pub credentials: Option<Box<Credentials>>,
-}
-
-impl SrtStreamId {
-    /// Reads a stream id: either `#!::h=example.com,r=live/a,m=publish` (SRT access control) or a plain path `live/a`.
-    /// A path of one segment is a stream of the app `live`. An empty `id` means `default`.
-    ///
-    /// `h` is the vhost. In an older form it has one slash and is the path instead; with more slashes, its first
-    /// segment is the vhost and the rest the path. If there is an `r`, it is always the path.
-    pub fn parse(id: &str, default: &str) -> Result<Self, StreamError> {
-        let id = given_or(id, default);
-        // Some senders copy the id from a URL and leave it escaped.
-        let id = match id.get(..ESCAPED_SRT_PREFIX.len()) {
-            Some(start) if start == ESCAPED_SRT_PREFIX => decode(id)?,
-            _ => Cow::Borrowed(id),
-        };
-        match id.strip_prefix(SRT_PREFIX) {
-            Some(pairs) => Self::from_pairs(pairs),
-            None => {
-                let (path, query) = split_query(&id);
-                let stream = srt_stream(path, vhost_of([query, ""], None)?)?;
-                Ok(Self {
-                    stream,
-                    action: Action::Play,
-                    credentials: Credentials::of_target(&id).boxed(),
-                })
-            }
-        }
-    }
-
-    pub(crate) fn from_pairs(pairs: &str) -> Result<Self, StreamError> {
-        let mut action = Action::Play;
-        let (mut host, mut resource, mut user) = (None, None, None);
-        let mut from_blackmagic = false;
-        // SRS reads `r=live/a?secret=x` as two pairs.
-        for pair in pairs.split([',', '?', '&']) {
-            let Some((key, value)) = pair.split_once('=') else {
-                continue;
-            };
-            let value = unquote(value);
-            match key.trim() {
-                "h" => host = Some(value),
-                // A caller that sends and receives is a publisher in any case.
-                "m" if ["publish", "bidirectional"]
-                    .iter()
-                    .any(|mode| value.eq_ignore_ascii_case(mode)) =>
-                {
-                    action = Action::Publish;
-                }
-                "m" if value.eq_ignore_ascii_case("request") => action = Action::Play,
-                "m" => return Err(StreamError::SrtMode),
-                "r" => resource = Some(value),
-                // Blackmagic encoders name the stream as their user, and only ever send.
-                "u" => user = Some(value),
-                key if key.starts_with("bmd_") => from_blackmagic = true,
-                _ => {}
-            }
-        }
-        let (host, path) = match host.map(|host| (host, host.split_once('/'))) {
-            Some((_, Some((vhost, path)))) if path.contains('/') => (Some(vhost), Some(path)),
-            Some((path, Some(_))) => (None, Some(path)),
-            Some((vhost, None)) => (Some(vhost), None),
-            None => (None, None),
-        };
-        let vhost = match host.filter(|host| !host.is_empty()) {
-            Some(host) => fold_vhost(host)?,
-            None if pairs.contains("vhost") || pairs.contains("domain") => {
-                vhost_of([&pairs.replace(',', "&"), ""], None)?
-            }
-            None => DEFAULT_VHOST.to_owned(),
-        };
-        let mut path = resource.or(path);
-        let by_user = path.is_none() && from_blackmagic;
-        if by_user {
-            (path, action) = (user, Action::Publish);
-        }
-        let path = path.ok_or(StreamError::EmptyStream)?;
-        let shown = pairs.split([',', '?', '&']);
-        let shown = shown.filter_map(|pair| pair.split_once('='));
-        let shown = shown.map(|(key, value)| (key.trim(), unquote(value)));
-        let is_name = |key: &str| by_user && (key == "u" || key.starts_with("bmd_"));
-        let shown = shown.filter(|(key, _)| !is_name(key));
-        Ok(Self {
-            stream: srt_stream(path, vhost)?,
-            action,
-            credentials: Credentials::of_srt(shown).boxed(),
-        })
-    }
-}
-
 /// How vhosts affect placement.
 ///
 /// An origin tells vhosts apart itself, so two streams that share a placement are always served correctly. A publisher
@@ -688,16 +456,6 @@ fn within(part: &'static str, text: &str, limit: usize) -> Result<(), StreamErro
     Ok(())
 }
 
-/// The stream that an SRT path names: a single segment is a stream of [`SRT_APP`].
-fn srt_stream(path: &str, vhost: String) -> Result<StreamUrl, StreamError> {
-    let mut named = Path::default();
-    named.push(&decode_name(path))?;
-    if named.app.is_empty() {
-        SRT_APP.clone_into(&mut named.app);
-    }
-    named.on(vhost)
-}
-
 /// The vhost that the `queries` name, or else `host`.
 fn vhost_of(queries: [&str; 2], host: Option<&str>) -> Result<String, StreamError> {
     let named = match query_value(queries, "vhost")? {
@@ -746,114 +504,6 @@ fn is_domain(name: &str) -> bool {
     name.split('.').all(is_label) && !last.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Splits `scheme://user@host:port/path?query` into the host and the rest. Without a scheme, all of it is the rest.
-pub(crate) fn split_authority(url: &str) -> (Option<&str>, &str) {
-    let (text, _) = split_query(url);
-    let Some((scheme, _)) = text.split_once("://") else {
-        return (None, url);
-    };
-    let rest = url.get(scheme.len() + "://".len()..).unwrap_or_default();
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, target) = rest.split_at_checked(end).unwrap_or((rest, ""));
-    let host = authority
-        .rsplit_once('@')
-        .map_or(authority, |(_, host)| host);
-    (Some(host), target)
-}
-
-/// Splits a path from what follows its first `?` or `#`.
-pub(crate) fn split_query(target: &str) -> (&str, &str) {
-    target.split_once(['?', '#']).unwrap_or((target, ""))
-}
-
-/// The last non-empty value of `name` in the `queries`, decoded. Additional `?` and `#` separate like `&`: names that
-/// passed through several programs have more than one.
-pub(crate) fn query_value<const N: usize>(
-    queries: [&str; N],
-    name: &str,
-) -> Result<Option<String>, StreamError> {
-    queries
-        .iter()
-        .rev()
-        // Most have none, and a look for the name is quick.
-        .filter(|query| query.contains(name))
-        .flat_map(|query| query.rsplit(['&', '?', '#']))
-        .filter_map(|pair| pair.split_once('='))
-        .find(|(key, value)| key.trim() == name && !value.trim_matches(WHITE_SPACE).is_empty())
-        .map(|(_, value)| decode(value).map(Cow::into_owned))
-        .transpose()
-}
-
-/// Resolves percent-escapes (RFC 3986 §2.1). A `%` that does not start one is kept: RTMP encoders send such names.
-pub(crate) fn decode(text: &str) -> Result<Cow<'_, str>, StreamError> {
-    match decoded(text) {
-        None => Ok(Cow::Borrowed(text)),
-        Some(bytes) => String::from_utf8(bytes)
-            .map(Cow::Owned)
-            .map_err(|_| StreamError::NotUtf8),
-    }
-}
-
-/// The same in the name of a stream, where bytes that are no UTF-8 keep their escapes: for origins they are a name like
-/// any other.
-pub(crate) fn decode_name(text: &str) -> Cow<'_, str> {
-    let Some(bytes) = decoded(text) else {
-        return Cow::Borrowed(text);
-    };
-    let mut name = String::with_capacity(text.len());
-    for chunk in bytes.utf8_chunks() {
-        name.push_str(chunk.valid());
-        for byte in chunk.invalid() {
-            let _ = write!(name, "%{byte:02X}");
-        }
-    }
-    Cow::Owned(name)
-}
-
-/// The bytes that a text with percent-escapes stands for; `None` if it has none.
-fn decoded(text: &str) -> Option<Vec<u8>> {
-    if !text.contains('%') {
-        return None;
-    }
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        let escaped = match (first, after) {
-            (b'%', [high, low, after @ ..]) => hex_digit(*high)
-                .zip(hex_digit(*low))
-                .map(|(high, low)| (high << 4 | low, after)),
-            _ => None,
-        };
-        let (byte, after) = escaped.unwrap_or((first, after));
-        decoded.push(byte);
-        rest = after;
-    }
-    Some(decoded)
-}
-
-fn hex_digit(byte: u8) -> Option<u8> {
-    char::from(byte)
-        .to_digit(16)
-        .and_then(|digit| u8::try_from(digit).ok())
-}
-
-/// The SRT id `id` without its quotes, or `default` for a caller that gave none.
-pub(crate) fn given_or<'a>(id: &'a str, default: &'a str) -> &'a str {
-    match unquote(id) {
-        "" => unquote(default),
-        given => given,
-    }
-}
-
-/// `text` without white space and one pair of quotes around it, which ids copied from configuration files keep.
-pub(crate) fn unquote(text: &str) -> &str {
-    let text = text.trim_matches(WHITE_SPACE);
-    ['"', '\'']
-        .into_iter()
-        .find_map(|quote| text.strip_prefix(quote)?.strip_suffix(quote))
-        .unwrap_or(text)
-}
-
 pub(crate) fn is_media_extension(extension: &str) -> bool {
     MEDIA_EXTENSIONS
         .iter()
@@ -877,9 +527,6 @@ pub const MAX_APP: usize = 256;
 /// hundred.
 pub const MAX_STREAM: usize = 512;
 
-/// White space that names lose: spaces anywhere, the others around them.
-const WHITE_SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
-
 /// A segment that Flash encoders put between the app and the stream; it names nothing.
 const DEFAULT_INSTANCE: &str = "_definst_";
 
@@ -888,13 +535,6 @@ const DOTTED_VHOST: &str = "...vhost...";
 
 /// Extensions that may follow a stream's name over HTTP without being part of it.
 const MEDIA_EXTENSIONS: [&str; 8] = ["aac", "flv", "m3u8", "m4s", "mp3", "mp4", "mpd", "ts"];
-
-/// The start of a structured stream id (SRT access control guidelines), plain and as a URL carries it.
-const SRT_PREFIX: &str = "#!::";
-const ESCAPED_SRT_PREFIX: &str = "%23!::";
-
-/// SRS's `default_app` for SRT.
-const SRT_APP: &str = "live";
 
 /// SRS's defaults for WHIP and WHEP.
 const WHIP_APP: &str = "live";

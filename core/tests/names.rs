@@ -168,6 +168,8 @@ const SRT: &[(&str, &str, &str, Action)] = &[
     ("quoted as a whole", "\"#!::r=live/a,m=publish\"", "__defaultVhost__/live/a", Action::Publish),
     ("a quoted value", "#!::r='live/a',m=\"publish\"", "__defaultVhost__/live/a", Action::Publish),
     ("escaped as in a URL", "%23!::r=live/a%2Cm=publish", "__defaultVhost__/live/a", Action::Publish),
+    ("all of it escaped", "%23%21%3A%3Ar%3Dlive%2Fa%2Cm%3Dpublish", "__defaultVhost__/live/a", Action::Publish),
+    ("some of it escaped", "%23!%3a%3ar=live/a,m=publish", "__defaultVhost__/live/a", Action::Publish),
     ("a plain path", "live/a", "__defaultVhost__/live/a", Action::Play),
     ("a plain name", "a", "__defaultVhost__/live/a", Action::Play),
     ("a plain path with a query", "live/a?vhost=v.com", "v.com/live/a", Action::Play),
