@@ -419,7 +419,18 @@ impl Path {
                 return Ok(());
             }
         };
+        let is_page = |extension: &str| {
+            let mut pages = PAGE_EXTENSIONS.iter();
+            pages.any(|page| extension.eq_ignore_ascii_case(page))
+        };
         if self.push(name)? {
+            return Ok(());
+        }
+        // `/app/stream.isml/.m3u8`: the pages of a Unified Origin have no name but their stream's.
+        if name.is_empty() && named.strip_prefix('.').is_some_and(is_page) && !self.app.is_empty() {
+            let (app, stream) = self.app.rsplit_once('/').unwrap_or(("", &self.app));
+            self.stream = Some(stream.to_owned());
+            self.app = app.to_owned();
             return Ok(());
         }
         Err(StreamError::EmptyStream)
@@ -535,6 +546,9 @@ const DOTTED_VHOST: &str = "...vhost...";
 
 /// Extensions that may follow a stream's name over HTTP without being part of it.
 const MEDIA_EXTENSIONS: [&str; 8] = ["aac", "flv", "m3u8", "m4s", "mp3", "mp4", "mpd", "ts"];
+
+/// Those of them that may stand alone, in the folder of their stream.
+const PAGE_EXTENSIONS: [&str; 2] = ["m3u8", "mpd"];
 
 /// SRS's defaults for WHIP and WHEP.
 const WHIP_APP: &str = "live";

@@ -52,6 +52,8 @@ const RTMP: &[RtmpRow] = &[
     ("nginx-rtmp, a slash in the name", "rtmp://h/live", "a/b", NginxRtmp, NginxRtmp, "live/a/b", AS_SENT, ""),
     ("nginx-rtmp has one segment as its app", "rtmp://h/live/a", "b", Srs, NginxRtmp, "live/a/b", "rtmp://h/live", "a/b"),
     ("nginx-rtmp, its hook sees both queries", "rtmp://h/live?t=1", "a?u=2", Srs, NginxRtmp, "live/a", "rtmp://h/live?t=1", "a?u=2"),
+    ("nginx-rtmp undoes no escape", "rtmp://h/live", "100%&k=1?t=2", Srs, NginxRtmp, "live/100%&k=1", "rtmp://h/live", "100%&k=1?t=2"),
+    ("nginx-rtmp, an escape that is a part of the name", "rtmp://h/live", "a%2541", Srs, NginxRtmp, "live/a%41", REFUSED, ""),
     ("nginx-rtmp, a lone name", "rtmp://h/cam1", "", MediaMtx, NginxRtmp, "cam1", "rtmp://h/live", "cam1"),
     ("go2rtc ignores the name", "rtmp://h/cam1", "x", Go2rtc, Go2rtc, "cam1", AS_SENT, ""),
     ("go2rtc, no app", "rtmp://h", "cam1", Go2rtc, Srs, "cam1", "rtmp://h/live", "cam1"),

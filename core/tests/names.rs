@@ -100,6 +100,10 @@ const HTTP: &[(&str, Option<&str>, &str, &str)] = &[
     ("only the last extension", None, "/live/a.ts.flv", "__defaultVhost__/live/a.ts"),
     ("a dot that starts no extension", None, "/live/v1.0", "__defaultVhost__/live/v1.0"),
     ("an extension in the app", None, "/live.flv/a", "__defaultVhost__/live.flv/a"),
+    ("a page of a Unified Origin", None, "/usp/ch.isml/.m3u8?x=1", "__defaultVhost__/usp/ch.isml"),
+    ("its manifest", None, "/usp/ch.isml/.MPD", "__defaultVhost__/usp/ch.isml"),
+    ("its page, with no app", None, "/ch.isml/.mpd", "__defaultVhost__/__defaultApp__/ch.isml"),
+    ("its page, with two apps", None, "/a/usp//ch.isml/.mpd", "__defaultVhost__/a/usp/ch.isml"),
     ("several levels", None, "/tenant/live/0/a.flv", "__defaultVhost__/tenant/live/0/a"),
     ("no app", None, "/a.flv", "__defaultVhost__/__defaultApp__/a"),
     ("double slashes", None, "//live//a.flv", "__defaultVhost__/live/a"),
@@ -263,6 +267,7 @@ fn a_hostile_or_empty_name_is_refused() {
             "/live/...flv",
             StreamError::DotSegment,
         ),
+        ("a page of nothing", "/.m3u8", StreamError::EmptyStream),
         ("the root", "/", StreamError::EmptyStream),
         (
             "an app alone in the query",

@@ -468,11 +468,11 @@ fn escaped(text: &str) -> String {
 }
 
 fn unescaped(text: &str) -> String {
-    // A parameter of the same text has that text as its value, unescaped.
-    let pair = format!("x={text}");
+    // A parameter of the same text has that text as its value, unescaped. A plus that was escaped is no space.
+    let pair = format!("x={}", text.replace('+', "%20"));
     Query(&pair)
         .value("x")
-        .map_or_else(|| text.to_owned(), |value| value.replace('+', " "))
+        .map_or_else(|| text.to_owned(), |value| value.into_owned())
 }
 
 const JSON: &str = "application/json";
@@ -597,6 +597,13 @@ mod tests {
             "app=live&flashver=&swfurl=&tcurl=rtmp://__defaultVhost__/live&pageurl=&addr=192.0.2.10&clientid=c7\
              &call=publish&name=cam1&type=live&token=T&a%26b=c"
         );
+    }
+
+    #[test]
+    fn an_escaped_plus_is_no_space() {
+        let posts = asked(Shape::NginxRtmp, "token=a%2Bb%3D%3D&words=a+b");
+        let body = &posts[0].body;
+        assert!(body.ends_with("&token=a%2Bb%3D%3D&words=a%20b"), "{body}");
     }
 
     #[test]

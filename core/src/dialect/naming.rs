@@ -7,7 +7,7 @@ use super::{Dialect, File, SrtWanted, TWO_LEVEL_APP};
 use crate::access::credentials::Credentials;
 use crate::access::query::Query;
 use crate::dialect::Rename;
-use crate::stream::{Action, Protocol, StreamUrl};
+use crate::stream::{Action, Protocol, StreamUrl, decode_name};
 
 /// How one origin is asked: its dialect, and what is taken off a path or put before it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -229,10 +229,21 @@ impl Naming {
         fitting.map_err(|rule| self.unsayable(rule))
     }
 
-    /// Whether a path can stand in an RTMP command as it is: there is no escape that all servers undo.
+    /// Whether a path can stand in an RTMP command as it is: there is no escape that all servers undo. At nginx-rtmp, only a
+    /// question mark ends a name. It undoes no escape, but clients write them, so one that is part of a name has no spelling.
     fn plain(&self, path: &str) -> Result<(), Unsayable> {
-        if path.contains(['?', '#', '%', '&']) {
-            return Err(self.unsayable("RTMP names cannot carry any of ? # % &"));
+        let (parted, rule) = match self.dialect {
+            Dialect::NginxRtmp => (
+                path.contains(['?', '#']) || decode_name(path) != path,
+                "RTMP names cannot carry ? or # or an escape such as %41",
+            ),
+            _ => (
+                path.contains(['?', '#', '%', '&']),
+                "RTMP names cannot carry any of ? # % &",
+            ),
+        };
+        if parted {
+            return Err(self.unsayable(rule));
         }
         Ok(())
     }
