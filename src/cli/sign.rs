@@ -215,9 +215,19 @@ impl Named {
     fn with(&self, url: &str, query: &str) -> String {
         match &self.stream_id {
             Some(id) if id.starts_with("#!::") => format!("{url},{}", query.replace('&', ",")),
-            None if url.contains('?') => format!("{url}&{query}"),
             Some(id) if id.contains('?') => format!("{url}&{query}"),
-            None | Some(_) => format!("{url}?{query}"),
+            Some(_) => format!("{url}?{query}"),
+            None => {
+                // A fragment stays with the player (RFC 3986 §3.5), and a signature within one would, too.
+                let fragment_at = url.find('#').unwrap_or(url.len());
+                let (url, fragment) = url.split_at(fragment_at);
+                let mark = match url.split_once('?') {
+                    None => "?",
+                    Some((_, "")) => "",
+                    Some(_) => "&",
+                };
+                format!("{url}{mark}{query}{fragment}")
+            }
         }
     }
 }
@@ -246,6 +256,24 @@ mod tests {
                 "http://h.example/live/a.flv?x=1",
                 "h.example/live/a",
                 "http://h.example/live/a.flv?x=1&Q=1",
+            ),
+            (
+                "an empty query",
+                "http://h.example/live/a.flv?",
+                "h.example/live/a",
+                "http://h.example/live/a.flv?Q=1",
+            ),
+            (
+                "a fragment",
+                "http://h.example/live/a.flv#t=10",
+                "h.example/live/a",
+                "http://h.example/live/a.flv?Q=1#t=10",
+            ),
+            (
+                "a query and a fragment",
+                "http://h.example/live/x+y.m3u8?z=1#f?g",
+                "h.example/live/x+y",
+                "http://h.example/live/x+y.m3u8?z=1&Q=1#f?g",
             ),
             (
                 "RTSP",

@@ -8,6 +8,7 @@ use md5::{Digest, Md5};
 use super::{Fault, decimal, equal, grant};
 use crate::access::question::Question;
 use crate::access::verdict::Grant;
+use crate::stream::escape_at;
 
 /// The expression of `secure_link_md5`, and the parameters of `secure_link`.
 #[derive(Clone, PartialEq, Eq)]
@@ -46,7 +47,8 @@ pub enum ExpressionError {
 impl Nginx {
     /// Reads an expression such as `$secure_link_expires$uri$remote_addr $secret`.
     ///
-    /// `$uri` is the path that the client asked for, `$folder` the same up to its last slash, `$secret` each of the secrets.
+    /// `$uri` is the path that the client asked for as nginx has it: without escapes, repeated slashes and dot segments. `$folder`
+    /// is the same up to its last slash, `$secret` each of the secrets.
     ///
     /// # Errors
     /// [`ExpressionError`]; it never quotes the expression, which may hold the secret.
@@ -89,7 +91,8 @@ impl Nginx {
         let end = query.raw(&self.end).ok_or(Fault::Missing)?;
         let shown =
             Base64UrlUnpadded::decode_vec(shown.trim_end_matches('=')).map_err(|_| Fault::Wrong)?;
-        let fits = |secret: &str| equal(&self.hash(question, end, secret), &shown);
+        let uri = normalized(&question.uri()).ok_or(Fault::Wrong)?;
+        let fits = |secret: &str| equal(&self.hash(question, &uri, end, secret), &shown);
         // An expression that holds its secret itself has one form.
         if !(secrets.iter().any(|secret| fits(secret)) || (secrets.is_empty() && fits(""))) {
             return Err(Fault::Wrong);
@@ -101,23 +104,23 @@ impl Nginx {
         }
     }
 
-    fn hash(&self, question: &Question<'_>, end: &str, secret: &str) -> [u8; 16] {
+    fn hash(&self, question: &Question<'_>, uri: &[u8], end: &str, secret: &str) -> [u8; 16] {
         let mut hash = Md5::new();
-        let uri = question.uri();
         for part in &self.parts {
             match part {
                 Part::Address => hash.update(question.client.to_canonical().to_string()),
                 Part::End => hash.update(end),
                 Part::Folder => {
-                    let folder = uri.rfind('/').and_then(|last| uri.get(..=last));
-                    hash.update(folder.unwrap_or("/"));
+                    let last = uri.iter().rposition(|&byte| byte == b'/');
+                    let folder = last.and_then(|last| uri.get(..=last));
+                    hash.update(folder.unwrap_or(b"/"));
                 }
                 Part::Parameter(name) => {
                     hash.update(question.query().raw(name).unwrap_or_default());
                 }
                 Part::Secret => hash.update(secret),
                 Part::Text(text) => hash.update(text.as_bytes()),
-                Part::Uri => hash.update(&uri),
+                Part::Uri => hash.update(uri),
             }
         }
         hash.finalize().into()
@@ -128,6 +131,44 @@ impl fmt::Debug for Nginx {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Nginx(***)")
     }
+}
+
+/// `$uri` of nginx for the path of a request (`ngx_http_parse_complex_uri`, with `merge_slashes` as it is by default): escapes are
+/// resolved first, so that an escaped slash or dot counts as one. `None` for a path that nginx refuses.
+fn normalized(path: &str) -> Option<Vec<u8>> {
+    let (path, _) = path.split_once('#').unwrap_or((path, ""));
+    let decoded = decoded(path.as_bytes())?;
+    let mut segments: Vec<&[u8]> = Vec::new();
+    let mut is_folder = false;
+    for segment in decoded.split(|&byte| byte == b'/') {
+        is_folder = matches!(segment, b"" | b"." | b"..");
+        match segment {
+            b"" | b"." => {}
+            b".." => drop(segments.pop()?),
+            _ => segments.push(segment),
+        }
+    }
+    let mut uri = vec![b'/'];
+    uri.extend(segments.join(&b'/'));
+    if is_folder && !segments.is_empty() {
+        uri.push(b'/');
+    }
+    Some(uri)
+}
+
+/// The bytes that a path stands for; `None` where an escape is none, or stands for a zero.
+fn decoded(path: &[u8]) -> Option<Vec<u8>> {
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((&first, after)) = rest.split_first() {
+        let (byte, after) = match first {
+            b'%' => escape_at(rest).filter(|(byte, _)| *byte != 0)?,
+            _ => (first, after),
+        };
+        decoded.push(byte);
+        rest = after;
+    }
+    Some(decoded)
 }
 
 fn variable(name: &str, end: &str) -> Option<Part> {

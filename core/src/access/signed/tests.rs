@@ -1,5 +1,6 @@
 use super::*;
 use crate::access::credentials::Credentials;
+use crate::access::signed::nginx::{ExpressionError, Nginx};
 use crate::access::verdict::Verdict;
 use crate::stream::{Action, Protocol, StreamUrl};
 use proptest::prelude::*;
@@ -92,7 +93,6 @@ fn holds(cause: &str, scheme: &Scheme, secret: &str, url: &str, end: u64) {
 #[test]
 fn worked_examples_of_nginx() {
     let nginx = |expression: &str| Scheme::Nginx(Nginx::new(expression, "md5", "expires").unwrap());
-    use super::nginx::Nginx;
     let by_uri = nginx("$secure_link_expires$uri$remote_addr $secret");
     let url = "http://media.example/live/cam1.m3u8?md5=NDGvXgeFS8RtB8X5ZMA24Q&expires=1800000000";
     holds("by URI", &by_uri, "link-secret", url, END);
@@ -116,9 +116,95 @@ fn worked_examples_of_nginx() {
     assert!(asked.judged(&whole, "unused", 0).is_ok());
 }
 
+/// The hashes are what `openssl md5` makes of the end, the path in question and the secret, as the manual of nginx shows.
+#[test]
+fn a_path_is_signed_as_nginx_has_it() {
+    let scheme = Nginx::new("$secure_link_expires$uri $secret", "md5", "expires").unwrap();
+    let scheme = Scheme::Nginx(scheme);
+    // A description; the path that is asked for; the hash; whether nginx lets it in.
+    let rows = [
+        (
+            "a letter of two bytes",
+            "/ng/%C3%A4.m3u8",
+            "JizfyyZMLO_BI5ZZb_iGEw",
+            true,
+        ),
+        (
+            "in small digits",
+            "/ng/%c3%a4.m3u8",
+            "JizfyyZMLO_BI5ZZb_iGEw",
+            true,
+        ),
+        (
+            "the raw path is none",
+            "/ng/%C3%A4.m3u8",
+            "4khXF8lhCLPQn0etodY-Sg",
+            false,
+        ),
+        (
+            "an escaped plus",
+            "/ng/x%2By.m3u8",
+            "ArqcV2UYEre1bugLDuRKPQ",
+            true,
+        ),
+        ("a plus", "/ng/x+y.m3u8", "ArqcV2UYEre1bugLDuRKPQ", true),
+        (
+            "a plus is no space",
+            "/ng/x+y.m3u8",
+            "gfDepo-MzTWQ3FyiKPCDjA",
+            false,
+        ),
+        ("a space", "/ng/x%20y.m3u8", "gfDepo-MzTWQ3FyiKPCDjA", true),
+        (
+            "two slashes",
+            "/ng//dd.m3u8",
+            "GqgyxdIz3A9dYwVfAKMthA",
+            true,
+        ),
+        (
+            "an escaped slash",
+            "/ng%2Fdd.m3u8",
+            "GqgyxdIz3A9dYwVfAKMthA",
+            true,
+        ),
+        (
+            "an escaped percent sign",
+            "/ng/%2541.m3u8",
+            "28H4bMvYavUXoERvXXAhaA",
+            true,
+        ),
+        (
+            "it is decoded once",
+            "/ng/%2541.m3u8",
+            "hnPIud9q3EoBSN8JfutvnQ",
+            false,
+        ),
+        (
+            "an escaped question mark",
+            "/ng/a%3Fb.m3u8",
+            "M-FKUBaHIDcEudQ5uW76uw",
+            true,
+        ),
+        (
+            "no escape",
+            "/ng/a%zz.m3u8",
+            "0HixLk-RZaWvT8arczMuGQ",
+            false,
+        ),
+        ("half an escape", "/ng/a%2", "WlI-Q3lMD9f3d-1ryJiumw", false),
+        ("a zero", "/ng/a%00.m3u8", "d8UIcQ5Go7U8wKGi6u-ydw", false),
+    ];
+    for (cause, path, hash, good) in rows {
+        let mut asked = Asked::url("http://media.example/ng/cam1");
+        let url = format!("http://media.example{path}?md5={hash}&expires={END}");
+        asked.credentials = Credentials::of_target(&url);
+        let judged = asked.judged(&scheme, "link-secret", END - 1);
+        assert_eq!(judged.is_ok(), good, "{cause}");
+    }
+}
+
 #[test]
 fn an_expression_covers_the_end() {
-    use super::nginx::{ExpressionError, Nginx};
     let rows = [
         ("no end", "$uri secret", ExpressionError::Endless),
         (
@@ -228,7 +314,7 @@ proptest! {
     ) {
         let schemes = [
             (Scheme::Ours, ["sgsign", "sgend"]),
-            (Scheme::Nginx(nginx::Nginx::new("$secure_link_expires$uri $secret", "md5", "expires").unwrap()), ["md5", "expires"]),
+            (Scheme::Nginx(Nginx::new("$secure_link_expires$uri $secret", "md5", "expires").unwrap()), ["md5", "expires"]),
             (Scheme::Tencent(tencent::Tencent { sha256: false, life: 0 }), ["txSecret", "txTime"]),
             (Scheme::Alibaba(alibaba::Alibaba { life: 0, parameter: "auth_key".into() }), ["auth_key", "x"]),
             (Scheme::Ome(ome::Ome { policy: "policy".into(), signature: "signature".into() }), ["signature", "policy"]),
