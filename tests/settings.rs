@@ -187,6 +187,36 @@ fn wrong_names_in_the_file_are_refused_with_line_and_suggestion() {
             "settings.toml:1: unknown setting [rmtp]; did you mean `[rtmp]`?",
         ),
         (
+            "a key in capitals",
+            "[rtmp]\nLISTEN = 1",
+            "settings.toml:2: unknown setting rtmp.LISTEN; did you mean `rtmp.listen`?",
+        ),
+        (
+            "a section in capitals",
+            "[RTMP]\nlisten = 1",
+            "settings.toml:1: unknown setting [RTMP]; did you mean `[rtmp]`?",
+        ),
+        (
+            "a dotted key after a section",
+            "[rtmp]\nlisten = 1\nlog.level = \"debug\"",
+            "settings.toml:3: unknown setting rtmp.log; it stands in [rtmp]: write [log] with its keys below, or the dotted key",
+        ),
+        (
+            "a misspelt list",
+            "[[orgin]]\nip = \"10.0.0.1\"",
+            "settings.toml:1: unknown setting [[orgin]]; did you mean `[[origin]]`?",
+        ),
+        (
+            "a misspelt list, as a section",
+            "[acess]\ndecide = \"deny\"",
+            "settings.toml:1: unknown setting [acess]; did you mean `[[access]]`?",
+        ),
+        (
+            "a misspelt list in a section",
+            "[[system.token]]\nname = \"a\"",
+            "settings.toml:1: unknown setting system.token; did you mean `[[system.tokens]]`?",
+        ),
+        (
             "a dotted key",
             "rtmp.lisen = 1",
             "settings.toml:1: unknown setting rtmp.lisen; did you mean `rtmp.listen`?",
@@ -402,6 +432,32 @@ fn all_problems_are_told_at_once() {
         "",
     );
     assert_eq!(error.unwrap_err().to_string().lines().count(), 3);
+
+    let file = "[rtmp]\nlisen = 1\n[[orgin]]\nip = \"10.0.0.1\"\n[[origin]]\nrtmp = 1935\n[[origin]]\nip = \"10.0.0.2\"\n\
+        rmtp = 1935\n[[check]]\nname = \"x\"\nkind = \"kyes\"\n[[access]]\nall = [\"x\"]\n[[access]]\naply = \"x\"\n\
+        [[system.tokens]]\nname = \"a\"\nrole = \"vewer\"\n[[system.tokens]]\nname = \"b\"\n\
+        [[tls.certificates]]\nkey = \"k\"\n";
+    let error = load(file, &[], "").unwrap_err().to_string();
+    let expected = [
+        "unknown setting rtmp.lisen; did you mean `rtmp.listen`?",
+        "unknown setting [[orgin]]; did you mean `[[origin]]`?",
+        "[[origin]] 1: ip: missing",
+        "[[origin]] 2: unknown key rmtp; did you mean `rtmp`?",
+        "[[check]] 1: kind:",
+        "[[access]] 2: unknown key aply; there are",
+        "[[system.tokens]] 1: role:",
+        "[[system.tokens]] 2: role:",
+        "[[tls.certificates]] 1: certificate: missing",
+    ];
+    for expected in expected {
+        assert!(error.contains(expected), "{expected}: {error}");
+    }
+    assert_eq!(error.lines().count(), expected.len(), "{error}");
+
+    let many: String = (0..1000).map(|n| format!("[colour{n}]\n")).collect();
+    let error = load(&many, &[], "").unwrap_err().to_string();
+    assert_eq!(error.lines().count(), 51, "{error}");
+    assert!(error.ends_with("\nand 950 more problems"), "{error}");
 }
 
 #[test]

@@ -26,6 +26,7 @@
 //! | [`http`] | heads of requests and responses, which stream a path names, playlists and manifests, links |
 //! | [`preface`] | the PROXY protocol and the like: who a client really is |
 //! | [`counted`] | numbers of things, in words |
+//! | [`near`] | names that nobody knows, and those that may have been meant |
 //! | [`read`] | the checked reader every parser stands on |
 //!
 //! A panic in here is our bug; an error is the peer's input.
@@ -43,6 +44,7 @@ pub mod flow;
 pub mod http;
 pub mod list;
 pub mod media;
+pub mod near;
 pub mod place;
 pub mod preface;
 pub mod read;

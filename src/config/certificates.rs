@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Map, Value};
+use sluicegate_core::near::unknown_keys;
 
 use super::{Challenge, Problem, Settings};
 use crate::pem::Files;
@@ -130,8 +131,8 @@ fn read(entry: &Value) -> Result<Files, String> {
     let fields = entry
         .as_object()
         .ok_or("not a table: write its keys under a line of its own in double brackets")?;
-    if let Some(key) = fields.keys().find(|key| !KEYS.contains(&key.as_str())) {
-        return Err(format!("unknown key {key}; there are {}", KEYS.join(", ")));
+    if let Some(what) = unknown_keys(fields, &KEYS) {
+        return Err(what);
     }
     Ok(Files {
         certificate: file(fields, "certificate")?.into(),

@@ -8,6 +8,8 @@ use crate::value::{Secret, ValueError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
+
+use sluicegate_core::near::{did_you_mean, nearest};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -430,35 +432,19 @@ fn read_file(
             continue;
         }
         let is_section = TABLE.iter().any(|setting| setting.section() == name);
-        let DeValue::Table(keys) = content.get_ref() else {
-            let hint = if is_section {
-                format!("; it is a section: write [{name}]")
-            } else {
-                did_you_mean(name, TABLE.iter().map(|setting| setting.path.to_owned()))
-            };
-            problems.push(Problem::UnknownKey {
-                path: path.clone(),
-                line,
-                key: name.to_owned(),
-                hint,
-            });
-            continue;
+        let keys = match content.get_ref() {
+            DeValue::Table(keys) if is_section => keys,
+            content => {
+                let (key, hint) = unknown_name(name, content, is_section);
+                problems.push(Problem::UnknownKey {
+                    path: path.clone(),
+                    line,
+                    key,
+                    hint,
+                });
+                continue;
+            }
         };
-        if !is_section {
-            let sections: BTreeSet<_> = TABLE
-                .iter()
-                .map(|setting| format!("[{}]", setting.section()))
-                .collect();
-            let key = format!("[{name}]");
-            let hint = did_you_mean(&key, sections);
-            problems.push(Problem::UnknownKey {
-                path: path.clone(),
-                line,
-                key,
-                hint,
-            });
-            continue;
-        }
         for (key, value) in keys {
             let source = Source::File {
                 path: path.clone(),
@@ -475,6 +461,35 @@ fn read_file(
         }
     }
     found
+}
+
+/// A name at the top of the file that is no section, as it stands there, and what may have been meant.
+fn unknown_name(name: &str, content: &DeValue<'_>, is_section: bool) -> (String, String) {
+    let is_list = |content: &DeValue<'_>| match content {
+        DeValue::Array(items) => {
+            let mut items = items.iter().map(Spanned::get_ref);
+            items.len() > 0 && items.all(|item| matches!(item, DeValue::Table(_)))
+        }
+        _ => false,
+    };
+    let key = match content {
+        DeValue::Table(_) => format!("[{name}]"),
+        content if is_list(content) => format!("[[{name}]]"),
+        _ => name.to_owned(),
+    };
+    if is_section {
+        return (key, format!("; it is a section: write [{name}]"));
+    }
+    if key == name {
+        let paths = TABLE.iter().map(|setting| setting.path.to_owned());
+        return (key, did_you_mean(name, paths));
+    }
+    let sections: BTreeSet<_> = TABLE.iter().map(|setting| setting.section()).collect();
+    let sections = sections
+        .into_iter()
+        .map(|section| (section.to_owned(), format!("[{section}]")));
+    let lists = super::sources::LISTS.map(|list| (list.to_owned(), format!("[[{list}]]")));
+    (key, nearest(name, sections.chain(lists)))
 }
 
 /// What a key of the file says, and of which setting.
@@ -498,7 +513,7 @@ fn read_key(
         return Ok((setting, said, source));
     }
     let Some(setting) = super::setting(full) else {
-        return Err(unknown_key(full, source));
+        return Err(unknown_key(full, value.get_ref(), source));
     };
     match write_down(setting, value) {
         Some(written) => Ok((setting, LayerValue::Value(written), source)),
@@ -509,13 +524,22 @@ fn read_key(
     }
 }
 
-fn unknown_key(full: &str, source: Source) -> Problem {
-    let candidates = TABLE.iter().flat_map(|setting| {
+fn unknown_key(full: &str, value: &DeValue<'_>, source: Source) -> Problem {
+    let settings = TABLE.iter().flat_map(|setting| {
         let file = setting.file_key();
         let file = file.map(|key| format!("{}.{key}", setting.section()));
         [Some(setting.path.to_owned()), file]
     });
-    let hint = did_you_mean(full, candidates.flatten());
+    let settings = settings.flatten().map(|path| (path.clone(), path));
+    let lists = [super::sources::TOKENS, super::certificates::LIST];
+    let lists = lists.map(|list| (list.to_owned(), format!("[[{list}]]")));
+    let (section, key) = full.split_once('.').unwrap_or((full, ""));
+    let hint = match value {
+        DeValue::Table(_) if TABLE.iter().any(|setting| setting.section() == key) => format!(
+            "; it stands in [{section}]: write [{key}] with its keys below, or the dotted key before the first section"
+        ),
+        _ => nearest(full, settings.chain(lists)),
+    };
     let (path, line) = match source {
         Source::File { path, line } => (path, line),
         other => (other.to_string(), 1),
@@ -572,86 +596,9 @@ fn scalar(value: &DeValue<'_>) -> Option<String> {
     }
 }
 
-/// The nearest of `candidates`, as the end of a sentence; empty if none is near.
-fn did_you_mean(name: &str, candidates: impl IntoIterator<Item = String>) -> String {
-    let near = (name.len() / 3).clamp(2, 6);
-    // A key without a section is compared with keys without sections.
-    let distance = |candidate: &str| {
-        let bare = candidate
-            .split_once('.')
-            .filter(|_| !name.contains('.'))
-            .map(|(_, key)| edit_distance(name, key));
-        bare.unwrap_or(usize::MAX)
-            .min(edit_distance(name, candidate))
-    };
-    let nearest = candidates
-        .into_iter()
-        .map(|candidate| (distance(&candidate), candidate))
-        .min();
-    nearest
-        .filter(|(distance, _)| *distance <= near)
-        .map(|(_, name)| format!("; did you mean `{name}`?"))
-        .unwrap_or_default()
-}
-
-/// How many characters must be added, removed, changed or swapped with their neighbour to turn `a` into `b`.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let mut cost = vec![vec![0; b.len() + 1]; a.len() + 1];
-    for i in 0..=a.len() {
-        for j in 0..=b.len() {
-            cost[i][j] = if i == 0 || j == 0 {
-                i + j
-            } else {
-                let changed = cost[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-                let swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
-                let swap = if swapped {
-                    cost[i - 2][j - 2] + 1
-                } else {
-                    usize::MAX
-                };
-                changed
-                    .min(swap)
-                    .min(cost[i - 1][j] + 1)
-                    .min(cost[i][j - 1] + 1)
-            };
-        }
-    }
-    cost[a.len()][b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn letters_are_counted() {
-        for (a, b, expected) in [
-            ("", "", 0),
-            ("", "abc", 3),
-            ("abc", "", 3),
-            ("kitten", "sitting", 3),
-            ("lisen", "listen", 1),
-            ("rmtp", "rtmp", 1),
-            ("same", "same", 0),
-        ] {
-            assert_eq!(edit_distance(a, b), expected, "{a} {b}");
-        }
-    }
-
-    #[test]
-    fn only_what_is_near_is_suggested() {
-        let paths = || ["rtmp.listen", "http.listen", "origins.ttl"].map(str::to_owned);
-        assert_eq!(
-            did_you_mean("rtmp.lisen", paths()),
-            "; did you mean `rtmp.listen`?"
-        );
-        assert_eq!(
-            did_you_mean("tll", paths()),
-            "; did you mean `origins.ttl`?"
-        );
-        assert_eq!(did_you_mean("colour.scheme", paths()), "");
-    }
 
     #[test]
     fn service_links_of_kubernetes_are_not_ours() {

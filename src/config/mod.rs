@@ -47,6 +47,7 @@ pub(crate) use table::URL_VARIABLE;
 pub use table::{Setting, Shape, TABLE, setting};
 pub use tokens::{LiveTokens, Role, Tokens};
 
+use sluicegate_core::counted::counted;
 use sluicegate_core::fleet::origin::AddressRules;
 use sluicegate_core::media::fanout::Mode;
 use std::path::Path;
@@ -145,7 +146,8 @@ impl Settings {
     /// Loads settings from `file`, if one is named, and from `environment`, which wins.
     ///
     /// # Errors
-    /// Every problem found: an unreadable file, unknown names, invalid values, contradictions.
+    /// Every problem found: an unreadable file, unknown names, invalid values, invalid entries of lists. What contradicts
+    /// what is looked for once all of that reads.
     pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Loaded, ConfigError> {
         let mut problems = Vec::new();
         let mut warnings = Vec::new();
@@ -163,7 +165,11 @@ impl Settings {
         }
         let mut settings = meaning::read(&entries, &mut problems, &mut warnings);
         // A file that cannot be read has been reported already.
-        if let Some(file) = file.filter(|_| problems.is_empty()) {
+        let unread = problems.iter().any(|problem| {
+            matches!(problem, Problem::Syntax { .. })
+                || matches!(problem, Problem::Unreadable(path, _) if file.is_some_and(|file| file.display().to_string() == *path))
+        });
+        if let Some(file) = file.filter(|_| !unread) {
             settings.sources = sources::gather(file, &settings.address_rules(), &mut problems);
             let listed = certificates::gather(file, &mut problems);
             settings.tls.certificates.extend(listed);
@@ -214,14 +220,20 @@ impl Settings {
 
 impl std::fmt::Display for ConfigError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (index, problem) in self.problems.iter().enumerate() {
+        for (index, problem) in self.problems.iter().take(MOST_TOLD).enumerate() {
             if index > 0 {
                 f.write_str("\n")?;
             }
             write!(f, "{problem}")?;
         }
-        Ok(())
+        match self.problems.len().saturating_sub(MOST_TOLD) {
+            0 => Ok(()),
+            more => write!(f, "\nand {}", counted(more, "more problem")),
+        }
     }
 }
 
 impl std::error::Error for ConfigError {}
+
+/// Problems that are told at once.
+const MOST_TOLD: usize = 50;

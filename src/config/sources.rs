@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use sluicegate_core::access::rules::Rules;
 use sluicegate_core::fleet::listed::{KEYS, parse_entry};
 use sluicegate_core::fleet::origin::{AddressRules, Host, Origin, OriginId};
+use sluicegate_core::near::unknown_keys;
 
 use super::tokens::Tokens;
 use super::{ConfigError, Problem, parse_duration, secret_file};
@@ -155,15 +156,19 @@ pub(super) fn gather(file: &Path, rules: &AddressRules, problems: &mut Vec<Probl
         }
     }
     let mut document = document;
-    let files = from_files(&mut document).and_then(|()| Rules::read(&document));
     let mut note = |what: String| problems.push(Problem::Conflict(format!("{path}: {what}")));
-    match files {
+    // Without what a file holds, an entry would be told to lack it.
+    if let Err(found) = from_files(&mut document) {
+        found.into_iter().for_each(note);
+        return sources;
+    }
+    match Rules::read(&document) {
         Ok(rules) => sources.rules = rules,
         Err(found) => found.into_iter().for_each(&mut note),
     }
     match Tokens::read(&document) {
         Ok(tokens) => sources.tokens = tokens,
-        Err(what) => note(what),
+        Err(found) => found.into_iter().for_each(&mut note),
     }
     sources
 }
@@ -303,10 +308,7 @@ fn server(text: &str) -> Result<SocketAddr, String> {
 }
 
 fn only(fields: &Map<String, Value>, known: &[&str]) -> Result<(), String> {
-    match fields.keys().find(|key| !known.contains(&key.as_str())) {
-        Some(key) => Err(format!("unknown key {key}; there are {}", known.join(", "))),
-        None => Ok(()),
-    }
+    unknown_keys(fields, known).map_or(Ok(()), Err)
 }
 
 fn period(key: &str, text: Option<String>, default: Duration) -> Result<Duration, String> {

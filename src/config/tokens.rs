@@ -6,6 +6,7 @@ use serde_json::Value;
 use sluicegate_core::access::jwt::{Claims, Jwt, JwtKeys};
 use sluicegate_core::access::keys::Keys;
 use sluicegate_core::access::table::token_keys;
+use sluicegate_core::near::unknown_keys;
 
 /// What somebody may do with the system API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,28 +63,37 @@ impl Tokens {
     /// The tokens of a settings file.
     ///
     /// # Errors
-    /// The first problem, in words that quote no token.
-    pub(super) fn read(document: &Value) -> Result<Self, String> {
+    /// Every problem, in words that quote no token.
+    pub(super) fn read(document: &Value) -> Result<Self, Vec<String>> {
         let listed = match document
             .get("system")
             .and_then(|system| system.get("tokens"))
         {
             None => return Ok(Self::default()),
             Some(Value::Array(listed)) => listed,
-            Some(_) => return Err("system.tokens: a list, written [[system.tokens]]".to_owned()),
+            Some(_) => {
+                return Err(vec![
+                    "system.tokens: a list, written [[system.tokens]]".to_owned(),
+                ]);
+            }
         };
         let mut tokens = Self::default();
+        let mut problems = Vec::new();
         for (number, entry) in (1..).zip(listed) {
-            let added = tokens.add(entry);
-            added.map_err(|what| format!("[[system.tokens]] {number}: {what}"))?;
+            if let Err(what) = tokens.add(entry) {
+                problems.push(format!("[[system.tokens]] {number}: {what}"));
+            }
         }
-        Ok(tokens)
+        match problems.is_empty() {
+            true => Ok(tokens),
+            false => Err(problems),
+        }
     }
 
     fn add(&mut self, entry: &Value) -> Result<(), String> {
         let fields = entry.as_object().ok_or("not a table")?;
-        if let Some(key) = fields.keys().find(|key| !KEYS.contains(&key.as_str())) {
-            return Err(format!("unknown key {key}; there are {}", KEYS.join(", ")));
+        if let Some(what) = unknown_keys(fields, &KEYS) {
+            return Err(what);
         }
         let text = |key: &str| {
             let text = fields
@@ -268,7 +278,7 @@ mod tests {
             ),
         ];
         for (tokens, expected) in rows {
-            let error = read(tokens).unwrap_err();
+            let error = read(tokens).unwrap_err().join("\n");
             assert!(error.starts_with(expected), "{error}");
             assert!(!error.contains("t0ken"), "{error}");
         }
@@ -340,7 +350,7 @@ mod tests {
             let mut entry = json!({"name": "sso", "role": "viewer"});
             let fields = entry.as_object_mut().unwrap();
             fields.extend(more.as_object().unwrap().clone());
-            let error = read(json!([entry])).unwrap_err();
+            let error = read(json!([entry])).unwrap_err().join("\n");
             assert!(error.starts_with(expected), "{error}");
         }
     }

@@ -18,6 +18,7 @@ use super::passwords::Users;
 use super::rules::{Bind, Check, CheckKind, Decide, Rule, Rules, Whom};
 use super::signed::{Scheme, Signed, alibaba::Alibaba, nginx::Nginx, ome::Ome, tencent::Tencent};
 use super::verdict::Quorum;
+use crate::near::unknown_keys;
 use crate::stream::{Action, Protocol};
 
 /// The sections that are read here.
@@ -38,7 +39,10 @@ impl Rules {
                     problems.push(format!("[[check]] {number}: {} is named twice", check.name));
                 }
                 Ok(check) => read.checks.push(check),
-                Err(what) => problems.push(format!("[[check]] {number}: {what}")),
+                Err(what) => {
+                    problems.push(format!("[[check]] {number}: {what}"));
+                    read.checks.extend(stand_in(entry));
+                }
             }
         }
         for (number, entry) in (1..).zip(listed("access").into_iter().flatten()) {
@@ -68,6 +72,13 @@ impl Rules {
             Err(problems)
         }
     }
+}
+
+/// A check with the name of one that cannot be read: rules that name it are not wrong.
+fn stand_in(entry: &Value) -> Option<Check> {
+    let name = entry.get("name")?.as_str()?.into();
+    let kind = CheckKind::Networks(Vec::new());
+    Some(Check { name, kind })
 }
 
 fn rule(entry: &Value, checks: &[Check]) -> Result<Rule, String> {
@@ -457,8 +468,8 @@ struct Fields<'a>(&'a Map<String, Value>);
 impl<'a> Fields<'a> {
     fn of(entry: &'a Value, known: &[&str]) -> Result<Self, String> {
         let fields = entry.as_object().ok_or("not a table")?;
-        match fields.keys().find(|key| !known.contains(&key.as_str())) {
-            Some(key) => Err(format!("unknown key {key}")),
+        match unknown_keys(fields, known) {
+            Some(what) => Err(what),
             None => Ok(Self(fields)),
         }
     }
