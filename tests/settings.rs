@@ -279,6 +279,7 @@ fn wrong_variables_are_refused_or_warned_about() {
         &[
             ("PROXY_RTMP_SERVR", "1"),
             ("PROXY_SERVICE_HOST", "10.0.0.1"),
+            ("PROXY_REDIS_PORT", "tcp://10.96.0.1:6379"),
         ],
         "",
     );

@@ -18,6 +18,8 @@ use toml::de::{DeTable, DeValue};
 pub struct Environment {
     process: BTreeMap<String, String>,
     dotenv: BTreeMap<String, String>,
+    /// The numbers of the lines of `.env` that say nothing.
+    unread: Vec<usize>,
 }
 
 /// Variables, and the source to name for a value from them.
@@ -98,7 +100,8 @@ impl Environment {
     pub fn new(process: impl IntoIterator<Item = (String, String)>, dotenv: &str) -> Self {
         let process: BTreeMap<_, _> = process.into_iter().collect();
         let mut variables = BTreeMap::new();
-        for (name, value) in dotenv::parse(dotenv) {
+        let (assignments, unread) = dotenv::parse(dotenv);
+        for (name, value) in assignments {
             // A variable that the process has, even an empty one, is not overwritten by the file.
             if !process.contains_key(&name) {
                 variables.insert(name, value);
@@ -107,6 +110,7 @@ impl Environment {
         Self {
             process,
             dotenv: variables,
+            unread,
         }
     }
 
@@ -200,6 +204,11 @@ pub(super) fn gather(
         .unwrap_or_default();
     for (variables, source) in environment.layers() {
         report_unknown_variables(variables, source, problems, warnings);
+    }
+    for line in &environment.unread {
+        warnings.push(format!(
+            ".env:{line} is ignored: it is neither NAME=value nor a comment"
+        ));
     }
     let mut entry = |setting: &'static Setting| {
         let (said, source) = from_environment(setting, environment, problems)
@@ -301,7 +310,12 @@ fn from_environment(
             let path = variables.get(&name).filter(|path| !path.is_empty())?;
             Some((name, path.clone()))
         });
-        let value = variables.get(&own);
+        let is_meant = |name: &str| {
+            variables
+                .get(name)
+                .filter(|value| !is_service_link(name, value))
+        };
+        let value = is_meant(&own);
         if let Some((name, path)) = in_file {
             if value.is_some_and(|value| !value.is_empty()) {
                 problems.push(told_twice(&own, &name));
@@ -314,7 +328,7 @@ fn from_environment(
         }
         // Like the SRS proxy, treat an empty variable as not set.
         let Some(name) = setting.env else { continue };
-        if let Some(value) = variables.get(name).filter(|value| !value.is_empty()) {
+        if let Some(value) = is_meant(name).filter(|value| !value.is_empty()) {
             let value = LayerValue::Value(Written::Text(value.clone()));
             return Some((value, source(name.to_owned())));
         }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use tracing::{Event, Level, Subscriber, warn};
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -22,8 +22,9 @@ use line::{Fields, Look};
 pub fn start(format: LogFormat, level: Level) {
     let wanted = std::env::var("RUST_LOG").ok();
     let wanted = wanted.filter(|wanted| !wanted.is_empty());
-    let filter = wanted.and_then(|wanted| wanted.parse::<Targets>().ok());
-    let filter = filter.unwrap_or_else(|| Targets::new().with_default(level));
+    let understood = wanted.as_deref().and_then(filter);
+    let is_misunderstood = wanted.is_some() && understood.is_none();
+    let filter = understood.unwrap_or_else(|| Targets::new().with_default(level));
     let terminal = std::io::stdout().is_terminal();
     let look = match format {
         LogFormat::Auto if terminal => Look::text(colours()),
@@ -41,6 +42,27 @@ pub fn start(format: LogFormat, level: Level) {
         .with(filter)
         .with(lines)
         .init();
+    if is_misunderstood {
+        warn!(
+            allowed = "error, warn, info, debug, trace or off; or targets with a level each",
+            "RUST_LOG is ignored: a word of it is no level"
+        );
+    }
+}
+
+/// What `RUST_LOG` asks for. `None` where a word is no level: taken for the name of a target, it would silence all others.
+fn filter(wanted: &str) -> Option<Targets> {
+    let is_clear = |directive: &str| {
+        directive.contains('=')
+            || directive.contains("::")
+            || directive.starts_with("sluicegate")
+            || directive.parse::<LevelFilter>().is_ok()
+    };
+    let directives = wanted.split(',').map(str::trim);
+    let all_clear = directives
+        .filter(|directive| !directive.is_empty())
+        .all(is_clear);
+    wanted.parse().ok().filter(|_| all_clear)
 }
 
 /// Reports how many lines were left out since the last call, and which. The sweep calls this every second.
@@ -91,3 +113,27 @@ const ACCESS: &str = crate::sessions::ACCESS;
 
 // Events come from everywhere, and there is one subscriber for them.
 static FLOOD: Flood = Flood::new();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_is_no_level_is_no_filter() {
+        for (wanted, is_understood) in [
+            ("debug", true),
+            ("WARN", true),
+            ("off", true),
+            ("info,sluicegate::hub=debug", true),
+            ("sluicegate", true),
+            ("hyper=warn", true),
+            ("info,", true),
+            ("warning", false),
+            ("verbose", false),
+            ("info,loud", false),
+            ("sluicegate::hub=loud", false),
+        ] {
+            assert_eq!(filter(wanted).is_some(), is_understood, "{wanted}");
+        }
+    }
+}

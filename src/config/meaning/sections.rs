@@ -42,6 +42,13 @@ pub(in crate::config) fn read(
 ) -> Settings {
     let mut reader = Reader { entries, problems };
     let r = &mut reader;
+    let written = |path| r.entry(path).written.text();
+    if !written("store.url").is_empty() && written("store.type") != "redis" {
+        warnings.push(format!(
+            "store.url is not used: store.type is {}, and only redis has one",
+            written("store.type")
+        ));
+    }
     let settings = Settings {
         clients: ClientDialects {
             usual: r.read("clients.dialect", dialect),
