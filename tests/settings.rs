@@ -642,6 +642,29 @@ fn the_default_origin_is_enabled_by_on_alone() {
 }
 
 #[test]
+fn a_default_origin_of_another_kind_has_the_ports_that_are_set() {
+    let dialect = ("SLUICEGATE_DEFAULT_ORIGIN__DIALECT", "nginx-rtmp");
+    let http = ("PROXY_DEFAULT_BACKEND_HTTP", "8080");
+    for (variables, rtmp, http, all) in [
+        (&[] as &[_], 1, 1, 5),
+        (&[dialect][..], 1, 0, 1),
+        (&[dialect, http][..], 1, 1, 2),
+        (
+            &[("SLUICEGATE_DEFAULT_ORIGIN__DIALECT", "srs")][..],
+            1,
+            1,
+            5,
+        ),
+    ] {
+        let settings = load("", variables, "").unwrap().settings;
+        let endpoints = settings.default_origin.endpoints;
+        let have = (endpoints.rtmp.len(), endpoints.http.len());
+        assert_eq!(have, (rtmp, http), "{variables:?}");
+        assert_eq!(endpoints.services(), all, "{variables:?}");
+    }
+}
+
+#[test]
 fn a_default_origin_that_is_never_dialled_is_told_of() {
     let enabled = "[default_origin]\nenabled = true\nip = ";
     let allowed = "[system]\nallow_special_addresses = true\n";

@@ -394,7 +394,7 @@ pub static TABLE: &[Setting] = &[
     text("default_origin.ip", Some("PROXY_DEFAULT_BACKEND_IP"), "127.0.0.1", "an IP address or a host name", "Address of the default origin."),
     text("default_origin.dialect", None, "srs", DIALECT, "The kind of server that the default origin is: how it is asked for streams."),
     text("default_origin.rtmp", Some("PROXY_DEFAULT_BACKEND_RTMP"), "1935", ENDPOINT, "RTMP port of the default origin."),
-    text("default_origin.http", Some("PROXY_DEFAULT_BACKEND_HTTP"), "8080", ENDPOINT, "HTTP streaming port of the default origin."),
+    text("default_origin.http", Some("PROXY_DEFAULT_BACKEND_HTTP"), "8080", ENDPOINT, "HTTP streaming port of the default origin. The default counts for the dialect srs alone, as do those of api, rtc and srt."),
     text("default_origin.api", Some("PROXY_DEFAULT_BACKEND_API"), "1985", ENDPOINT, "HTTP API port of the default origin."),
     text("default_origin.rtc", Some("PROXY_DEFAULT_BACKEND_RTC"), "8000", ENDPOINT, "WebRTC port of the default origin (UDP)."),
     text("default_origin.srt", Some("PROXY_DEFAULT_BACKEND_SRT"), "10080", ENDPOINT, "SRT port of the default origin (UDP)."),

@@ -20,7 +20,7 @@ use crate::store::{Address, Server, Topology};
 use crate::value::Url;
 use crate::value::{Listen, PublicAddress, Secret, ValueError};
 use sluicegate_core::cluster::peers::target;
-use sluicegate_core::dialect::{ClientDialects, ClientRule};
+use sluicegate_core::dialect::{ClientDialects, ClientRule, Dialect};
 use sluicegate_core::fleet::attributes::{AttributeError, Given};
 use sluicegate_core::fleet::origin::Endpoints;
 use sluicegate_core::http::sharing::Sharing;
@@ -140,26 +140,7 @@ pub(in crate::config) fn read(
             dialect: r.read("default_origin.dialect", dialect),
             enabled: read_default_origin_enabled(r, warnings),
             ip: r.read("default_origin.ip", host),
-            endpoints: Endpoints {
-                api: r.read("default_origin.api", |written| {
-                    endpoint(written, Service::Api)
-                }),
-                http: r.read("default_origin.http", |written| {
-                    endpoint(written, Service::Http)
-                }),
-                rtc: r.read("default_origin.rtc", |written| {
-                    endpoint(written, Service::Rtc)
-                }),
-                rtmp: r.read("default_origin.rtmp", |written| {
-                    endpoint(written, Service::Rtmp)
-                }),
-                rtsp: r.read("default_origin.rtsp", |written| {
-                    endpoint(written, Service::Rtsp)
-                }),
-                srt: r.read("default_origin.srt", |written| {
-                    endpoint(written, Service::Srt)
-                }),
-            },
+            endpoints: read_default_endpoints(r),
         },
         store: read_store(r),
         placement: read_placement(r),
@@ -528,6 +509,28 @@ fn read_default_origin_enabled(r: &mut Reader<'_>, warnings: &mut Vec<String>) -
             text == "on"
         }
         _ => r.read("default_origin.enabled", flag),
+    }
+}
+
+/// The endpoints of the default origin. Besides the port of RTMP, the default ones are those of SRS: another server has
+/// only those that are set.
+fn read_default_endpoints(r: &mut Reader<'_>) -> Endpoints {
+    let is_srs = r.read("default_origin.dialect", dialect) == Dialect::Srs;
+    let mut of = |service, path| {
+        let endpoints = r.read(path, |written| endpoint(written, service));
+        let is_usual = service == Service::Rtmp || is_srs;
+        match r.entry(path).source {
+            Source::Default if !is_usual => Vec::new(),
+            _ => endpoints,
+        }
+    };
+    Endpoints {
+        api: of(Service::Api, "default_origin.api"),
+        http: of(Service::Http, "default_origin.http"),
+        rtc: of(Service::Rtc, "default_origin.rtc"),
+        rtmp: of(Service::Rtmp, "default_origin.rtmp"),
+        rtsp: of(Service::Rtsp, "default_origin.rtsp"),
+        srt: of(Service::Srt, "default_origin.srt"),
     }
 }
 
