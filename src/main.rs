@@ -100,7 +100,7 @@ fn run(file: Option<&Path>, tls_self_signed: bool) -> anyhow::Result<()> {
         settings,
         effective,
         warnings,
-    } = Settings::load(file, &environment)?;
+    } = Settings::load_for(&inherited.sockets(), file, &environment)?;
     stream_names::decide(settings.log.stream_names);
     logging::start(settings.log.format, settings.log.level);
     for warning in warnings {

@@ -1,7 +1,7 @@
 //! Settings as people write them: layers, names, wrong values, the examples and the reference.
 
 use sluicegate::config::{
-    ConfigError, Environment, Loaded, LogFormat, Settings, Source, TABLE, check,
+    ConfigError, Environment, Loaded, LogFormat, PassedSocket, Settings, Source, TABLE, check,
 };
 use sluicegate::value::{Listen, Opening};
 use sluicegate_core::fleet::origin::Endpoint;
@@ -1082,6 +1082,241 @@ fn an_empty_value_closes_a_listener_and_the_srs_name_stands_for_the_default() {
 }
 
 #[test]
+fn two_listeners_with_one_port_are_named() {
+    let mesh = "[store]\ntype = \"mesh\"\n[mesh]\nlisten = \"127.0.0.1:7000\"\n";
+    for (cause, file, expected) in [
+        (
+            "one port twice",
+            "[rtmp]\nlisten = 7000\n[http]\nlisten = 7000",
+            "rtmp.listen and http.listen want one port ([::]:7000); give one of them another port",
+        ),
+        (
+            "the system API, which is always served",
+            "[http]\nlisten = 12025",
+            "system.listen and http.listen want one port ([::]:12025)",
+        ),
+        (
+            "every interface and one of them",
+            "[rtsp]\nlisten = \"127.0.0.1:7000\"\n[api]\nlisten = \"0.0.0.0:7000\"",
+            "api.listen and rtsp.listen want one port (0.0.0.0:7000 and 127.0.0.1:7000)",
+        ),
+        (
+            "the datagrams of two",
+            "[srt]\nlisten = 7000\n[rtc]\nlisten = 7000",
+            "srt.listen and rtc.listen want one port ([::]:7000)",
+        ),
+        (
+            "media over TCP, which somebody asked for",
+            "[rtc]\nlisten = 7000\ntcp = true\n[http]\nlisten = 7000",
+            "http.listen and rtc.listen want one port ([::]:7000); WebRTC media is taken over TCP too",
+        ),
+        (
+            "media over TCP at its default port, which somebody asked for",
+            "[rtc]\ntcp = true\n[http]\nlisten = 18000",
+            "http.listen and rtc.listen want one port ([::]:18000); WebRTC media is taken over TCP too",
+        ),
+        (
+            "the mesh and all addresses",
+            &format!("{mesh}[srt]\nlisten = 7000"),
+            "srt.listen and mesh.listen want one port ([::]:7000 and 127.0.0.1:7000)",
+        ),
+        (
+            "a port with TLS",
+            "[rtmp]\nlisten = 7000\ntls_listen = 7000",
+            "rtmp.listen and rtmp.tls_listen want one port",
+        ),
+        (
+            "one setting, one address twice",
+            "[rtmp]\nlisten = [7000, 7000]",
+            "rtmp.listen names [::]:7000 twice",
+        ),
+        (
+            "one setting, an address within another",
+            "[rtmp]\nlisten = [\"[::]:7000\", \"0.0.0.0:7000\"]",
+            "rtmp.listen names [::]:7000 and 0.0.0.0:7000, and one includes the other",
+        ),
+    ] {
+        let error = load(file, &[], "").expect_err(cause).to_string();
+        assert!(error.contains(expected), "{cause}: {error}");
+    }
+    for (cause, file) in [
+        (
+            "one for streams, one for datagrams",
+            "[rtmp]\nlisten = 7000\n[srt]\nlisten = 7000",
+        ),
+        (
+            "media over UDP alone",
+            "[rtc]\nlisten = 7000\ntcp = false\n[http]\nlisten = 7000",
+        ),
+        (
+            "two addresses",
+            "[rtmp]\nlisten = \"127.0.0.1:7000\"\n[http]\nlisten = [\"127.0.0.2:7000\", \"[::1]:7000\"]",
+        ),
+        (
+            "datagrams for one address, and for all others",
+            "[srt]\nlisten = \"127.0.0.1:7000\"\n[rtc]\nlisten = 7000",
+        ),
+        (
+            "ports that the system chooses",
+            "[rtmp]\nlisten = 0\n[http]\nlisten = 0",
+        ),
+    ] {
+        let loaded = load(file, &[], "").expect(cause);
+        let told = loaded.warnings.iter().any(|it| it.contains("port"));
+        assert!(!told, "{cause}: {:?}", loaded.warnings);
+    }
+}
+
+#[test]
+fn a_listener_at_its_default_port_gives_way_to_one_that_is_set_there() {
+    let loaded = start("[http]\nlisten = 11935", &[]).unwrap();
+    assert_eq!(loaded.settings.rtmp.listen, Opening::Closed);
+    assert_eq!(loaded.settings.http.listen, Opening::Set(listen("11935")));
+    let expected = "rtmp is not served: http.listen has its default port 11935. Move it with \
+        SLUICEGATE_RTMP__LISTEN=11936 (rtmp.listen = 11936 in the settings file), or close it with \
+        SLUICEGATE_RTMP__LISTEN= (rtmp.listen = \"\")";
+    let told = loaded.warnings.iter().any(|warning| warning == expected);
+    assert!(told, "{:?}", loaded.warnings);
+}
+
+#[test]
+fn media_over_tcp_gives_way_where_nobody_asked_for_it() {
+    let go = [
+        ("PROXY_HTTP_SERVER", "8000"),
+        ("PROXY_WEBRTC_SERVER", "8000"),
+    ];
+    for (cause, file, variables, has_port) in [
+        (
+            "two settings of the Go proxy, which takes media over UDP alone",
+            "",
+            &go[..],
+            "http.listen has port 8000",
+        ),
+        (
+            "the default port of media",
+            "[http]\nlisten = 18000",
+            &[],
+            "http.listen has port 18000",
+        ),
+        (
+            "the default port of another listener",
+            "[rtc]\nlisten = 18080",
+            &[],
+            "http.listen has port 18080",
+        ),
+        (
+            "a listener with TLS",
+            "[rtc]\nlisten = 7000\n[rtmp]\ntls_listen = 7000\n[tls]\nself_signed = true",
+            &[],
+            "rtmp.tls_listen has port 7000",
+        ),
+        (
+            "two listeners, each on an address of its own",
+            "[rtc]\nlisten = 7000\n[http]\nlisten = \"127.0.0.1:7000\"\n[api]\nlisten = \"127.0.0.2:7000\"",
+            &[],
+            "http.listen has port 7000",
+        ),
+    ] {
+        let environment = environment(variables, "");
+        let path = write(file);
+        let loaded = Settings::load_for(&[], Some(&path), &environment).expect(cause);
+        let settings = &loaded.settings;
+        assert!(!settings.rtc.tcp, "{cause}");
+        assert_ne!(settings.rtc.listen, Opening::Closed, "{cause}");
+        assert_ne!(settings.http.listen, Opening::Closed, "{cause}");
+        let told = loaded.warnings.iter().filter(|it| it.contains("port"));
+        let told: Vec<_> = told.collect();
+        let expected = format!(
+            "WebRTC media is taken over UDP alone: {has_port} for TCP. Give one of them another port, or say so with \
+             SLUICEGATE_RTC__TCP=off (rtc.tcp = false in the settings file)"
+        );
+        assert_eq!(told, [&expected], "{cause}");
+    }
+    let loaded = load("[rtc]\ntcp = true\nlisten = 18080", &[], "").expect("a default gives way");
+    assert_eq!(loaded.settings.http.listen, Opening::Closed);
+    assert!(loaded.settings.rtc.tcp, "somebody asked for it");
+}
+
+#[test]
+fn a_listener_with_sockets_from_outside_clashes_with_none() {
+    let socket = |listener: &str, is_tcp, at: &str| PassedSocket {
+        listener: listener.to_owned(),
+        is_tcp,
+        address: at.parse().unwrap(),
+    };
+    let rtmp = socket("rtmp", true, "0.0.0.0:1935");
+    let http = socket("http", true, "0.0.0.0:80");
+    let media = socket("rtc", false, "0.0.0.0:8000");
+    for (cause, file, passed) in [
+        (
+            "one at its default port",
+            "[http]\nlisten = 11935",
+            vec![rtmp.clone()],
+        ),
+        (
+            "one that is set at a default port",
+            "[http]\nlisten = 11935",
+            vec![http.clone()],
+        ),
+        (
+            "two that are set",
+            "[rtmp]\nlisten = 7000\n[http]\nlisten = 7000",
+            vec![rtmp.clone(), http],
+        ),
+        (
+            "one of two that are set",
+            "[rtmp]\nlisten = 7000\n[http]\nlisten = 7000",
+            vec![rtmp.clone()],
+        ),
+        (
+            "one with TLS",
+            "[rtmp]\ntls_listen = 7000\n[http]\nlisten = 7000\n[tls]\nself_signed = true",
+            vec![socket("rtmp_tls", true, "0.0.0.0:1936")],
+        ),
+        (
+            "media, which is taken over TCP where its datagrams arrive",
+            "[rtc]\ntcp = true\n[http]\nlisten = 18000",
+            vec![media.clone()],
+        ),
+    ] {
+        let loaded = start(file, &passed).expect(cause);
+        let told = loaded.warnings.iter().any(|it| it.contains("port"));
+        assert!(!told, "{cause}: {:?}", loaded.warnings);
+        assert_ne!(loaded.settings.rtmp.listen, Opening::Closed, "{cause}");
+        assert_ne!(loaded.settings.rtc.listen, Opening::Closed, "{cause}");
+    }
+    for (cause, file, passed) in [
+        (
+            "a socket for another listener",
+            "[rtsp]\nlisten = 7000\n[http]\nlisten = 7000",
+            rtmp,
+        ),
+        (
+            "datagrams that are no streams",
+            "[rtmp]\nlisten = 7000\n[http]\nlisten = 7000",
+            socket("rtmp", false, "0.0.0.0:1935"),
+        ),
+        (
+            "media over TCP where its datagrams arrive",
+            "[rtc]\ntcp = true\n[http]\nlisten = 8000",
+            media,
+        ),
+    ] {
+        let error = start(file, &[passed]).expect_err(cause).to_string();
+        assert!(error.contains("want one port"), "{cause}: {error}");
+        assert!(!error.contains("systemd"), "{cause}: {error}");
+    }
+    let unseen = "(sockets that systemd passes at start are not seen here; a listener that has them binds no port)";
+    let warnings = load("[http]\nlisten = 11935", &[], "").unwrap().warnings;
+    assert!(
+        warnings.iter().any(|it| it.ends_with(unseen)),
+        "{warnings:?}"
+    );
+    let error = load("[rtmp]\nlisten = 7000\n[http]\nlisten = 7000", &[], "").unwrap_err();
+    assert!(error.to_string().ends_with(unseen), "{error}");
+}
+
+#[test]
 fn a_redis_is_told_by_its_parts_or_by_a_url_that_wins() {
     let parts = [
         ("PROXY_LOAD_BALANCER_TYPE", "redis"),
@@ -1178,6 +1413,11 @@ fn load(file: &str, process: &[(&str, &str)], dotenv: &str) -> Result<Loaded, Co
         (!file.is_empty()).then_some(path.as_path()),
         &environment(process, dotenv),
     )
+}
+
+/// Loads settings as a process does to which these sockets were passed.
+fn start(file: &str, passed: &[PassedSocket]) -> Result<Loaded, ConfigError> {
+    Settings::load_for(passed, Some(&write(file)), &environment(&[], ""))
 }
 
 fn environment(process: &[(&str, &str)], dotenv: &str) -> Environment {

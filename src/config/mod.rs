@@ -15,6 +15,7 @@
 //! | `certificates` | the list `[[tls.certificates]]`, and what keeps TLS from working |
 //! | `sources` | the lists of the file, which are read again while the proxy runs |
 //! | `tokens` | the list `[[system.tokens]]`: who may use the system API |
+//! | `ports` | two listeners that want one port |
 //! | `report` | what `sluicegate check` prints |
 
 mod certificates;
@@ -25,6 +26,7 @@ mod layers;
 mod meaning;
 mod mesh;
 mod placement;
+mod ports;
 mod report;
 mod secret_file;
 mod sources;
@@ -41,6 +43,7 @@ pub use meaning::{
     Takeover, Tls,
 };
 pub use placement::{NetworkZone, Unanswered};
+pub use ports::PassedSocket;
 pub use report::check;
 pub use sources::{SourceKind, SourceSettings, Sources, read_sources};
 pub(crate) use table::URL_VARIABLE;
@@ -143,12 +146,33 @@ pub enum Problem {
 }
 
 impl Settings {
-    /// Loads settings from `file`, if one is named, and from `environment`, which wins.
+    /// Loads settings from `file`, if one is named, and from `environment`, which wins. Nobody knows here which sockets a
+    /// service manager will pass.
     ///
     /// # Errors
     /// Every problem found: an unreadable file, unknown names, invalid values, invalid entries of lists. What contradicts
     /// what is looked for once all of that reads.
     pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Loaded, ConfigError> {
+        Self::read(file, environment, None)
+    }
+
+    /// The same, for a process to which these sockets were passed, and no others.
+    ///
+    /// # Errors
+    /// As [`Settings::load`].
+    pub fn load_for(
+        passed: &[PassedSocket],
+        file: Option<&Path>,
+        environment: &Environment,
+    ) -> Result<Loaded, ConfigError> {
+        Self::read(file, environment, Some(passed))
+    }
+
+    fn read(
+        file: Option<&Path>,
+        environment: &Environment,
+        passed: Option<&[PassedSocket]>,
+    ) -> Result<Loaded, ConfigError> {
         let mut problems = Vec::new();
         let mut warnings = Vec::new();
         let entries = layers::gather(file, environment, &mut problems, &mut warnings);
@@ -175,6 +199,16 @@ impl Settings {
             settings.tls.certificates.extend(listed);
         }
         if problems.is_empty() {
+            let is_tcp = |entry: &&layers::Entry| entry.setting.path == "rtc.tcp";
+            let tcp = entries.iter().find(is_tcp);
+            let is_tcp_asked_for = tcp.is_some_and(|entry| entry.source != Source::Default);
+            ports::check(
+                &mut settings,
+                is_tcp_asked_for,
+                passed,
+                &mut problems,
+                &mut warnings,
+            );
             check_fanout(&settings, &mut problems);
             certificates::check(&settings, &mut problems);
         }

@@ -43,7 +43,7 @@ pub async fn run(stop: CancellationToken, environment: &Environment) -> anyhow::
         mut settings,
         effective,
         ..
-    } = Settings::load(None, environment)?;
+    } = Settings::load_for(&[], None, environment)?;
     logging::start(settings.log.format, tracing::Level::WARN);
     let policy = settings.placement.policy.to_owned();
     // Everybody may watch the demo's clip, and its origins are asked for it once.

@@ -8,6 +8,7 @@ use listenfd::ListenFd;
 use rustix::net::sockopt::socket_acceptconn;
 
 use super::StartError;
+use crate::config::PassedSocket;
 use crate::net::datagram::Entries;
 use crate::net::workers;
 use crate::value::Opening;
@@ -58,6 +59,23 @@ impl Inherited {
             tcp: tcp.collect(),
             udp: udp.collect(),
         }
+    }
+
+    /// What is known of each socket.
+    pub fn sockets(&self) -> Vec<PassedSocket> {
+        let tcp = self.tcp.iter();
+        let tcp = tcp.map(|(name, socket)| (name, true, socket.local_addr()));
+        let udp = self.udp.iter();
+        let udp = udp.map(|(name, socket)| (name, false, socket.local_addr()));
+        tcp.chain(udp)
+            .filter_map(|(name, is_tcp, address)| {
+                Some(PassedSocket {
+                    listener: name.clone(),
+                    is_tcp,
+                    address: address.ok()?,
+                })
+            })
+            .collect()
     }
 
     fn add(

@@ -175,7 +175,7 @@ impl FromStr for PublicAddress {
     }
 }
 
-/// Where a listener binds: `1935`, `127.0.0.1:1935`, `[::1]:1935`, or several of them.
+/// Where a listener binds: `1935`, `127.0.0.1:1935`, `[::1]:1935`, several ports, or several addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listen {
     addresses: Vec<SocketAddr>,
@@ -188,7 +188,7 @@ impl Listen {
         &self.addresses
     }
 
-    /// A bare port was given: `[::]:port` must take IPv4 too, and `0.0.0.0:port` stands in where a machine has no IPv6.
+    /// Bare ports were given: `[::]:port` must take IPv4 too, and `0.0.0.0:port` stands in where a machine has no IPv6.
     pub const fn every_interface(&self) -> bool {
         self.every_interface
     }
@@ -202,35 +202,27 @@ impl Listen {
 
     /// Reads one or several addresses. A port may be 0: the system chooses.
     pub fn parse(items: &[&str]) -> Result<Self, ValueError> {
-        let [item] = items else {
-            if items.is_empty() {
-                return Err(ValueError::NotAnAddress);
-            }
-            // One listener on every interface and another on one of them would fight for the port.
-            let addresses: Result<Vec<_>, _> = items
-                .iter()
-                .map(|item| item.parse().map_err(|_| ValueError::NotAnAddress))
-                .collect();
-            return addresses.map(|addresses| Self {
-                addresses,
-                every_interface: false,
-            });
+        // One listener on every interface and another on one of them would fight for the port: in a list, all items are
+        // bare ports or none is.
+        let every_interface = items.iter().all(|item| port_alone(item).is_some());
+        let address = |item: &&str| match port_alone(item) {
+            Some(port) if every_interface => Ok((Ipv6Addr::UNSPECIFIED, parse_port(port)?).into()),
+            _ => item.parse().map_err(|_| ValueError::NotAnAddress),
         };
-        // Go writes "every interface" as ":1935".
-        let bare = item.strip_prefix(':').unwrap_or(item);
-        if !bare.contains(':') {
-            let port = parse_port(bare)?;
-            return Ok(Self {
-                addresses: vec![(Ipv6Addr::UNSPECIFIED, port).into()],
-                every_interface: true,
-            });
+        if items.is_empty() {
+            return Err(ValueError::NotAnAddress);
         }
-        let address = item.parse().map_err(|_| ValueError::NotAnAddress)?;
         Ok(Self {
-            addresses: vec![address],
-            every_interface: false,
+            addresses: items.iter().map(address).collect::<Result<_, _>>()?,
+            every_interface,
         })
     }
+}
+
+/// The port of an item that names no address. Go writes "every interface" as ":1935".
+fn port_alone(item: &str) -> Option<&str> {
+    let bare = item.strip_prefix(':').unwrap_or(item);
+    (!bare.contains(':')).then_some(bare)
 }
 
 /// Where a listener binds that need not be there.
@@ -416,6 +408,9 @@ mod tests {
                 .is_loopback()
         );
         assert!(!Listen::parse(&["1935"]).unwrap().is_loopback());
+        let two = Listen::parse(&["9999", ":9998"]).unwrap();
+        assert_eq!(two.addresses().len(), 2);
+        assert!(two.every_interface() && !two.is_loopback());
     }
 
     #[test]
