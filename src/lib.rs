@@ -18,7 +18,7 @@
 //! | 3 | [`server`], [`config`], [`demo`], [`logging`]: they know everyone |
 //! | 2 | [`listener`], [`admin`]: one protocol or surface each; they know [`proxy`], not each other |
 //! | 1 | [`proxy`], [`sessions`], [`registry`], [`cluster`], [`readiness`], [`placer`], [`lookup`], [`origin`], [`hub`], [`net`], [`metrics`], [`fleet_api`] |
-//! | 0 | [`api`], [`journal`], [`store`], [`stream_names`], [`value`], `bell`, `file_stamp`, `unix_time` |
+//! | 0 | [`api`], [`journal`], [`output`], [`store`], [`stream_names`], [`value`], `bell`, `file_stamp`, `unix_time` |
 //!
 //! Below the crate boundary, in `sluicegate_core`, there is no socket, clock or task: bytes become events and
 //! facts become decisions there.
@@ -41,6 +41,7 @@ pub mod lookup;
 pub mod metrics;
 pub mod net;
 pub mod origin;
+pub mod output;
 pub mod pem;
 pub mod placer;
 pub mod proxy;

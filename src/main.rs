@@ -1,5 +1,6 @@
 //! The `sluicegate` program: arguments in, exit code out.
 
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use sluicegate::cli::operate::Command;
 use sluicegate::cli::{Cli, Verb};
 use sluicegate::cli::{register, sign, tap};
 use sluicegate::config::{self, Environment, Loaded, Settings};
+use sluicegate::output::print;
 use sluicegate::server::{Inherited, Server, Sockets};
 use sluicegate::systemd::Systemd;
 use sluicegate::{demo, logging, stream_names};
@@ -18,11 +20,8 @@ use tracing::{error, info, warn};
 
 fn main() -> ExitCode {
     match Cli::read().verb() {
-        Verb::Check { config } => said(check(config.as_deref())),
-        Verb::Completions { shell } => {
-            Cli::print_completions(shell);
-            ExitCode::SUCCESS
-        }
+        Verb::Check { config } => printed(check(config.as_deref())),
+        Verb::Completions { shell } => said(print(Cli::completions(shell)).map_err(not_written)),
         Verb::Disable(it) => operate(Command::Disable(it)),
         Verb::Drain(it) => operate(Command::Drain(it)),
         Verb::Events(it) => operate(Command::Events(it)),
@@ -52,22 +51,23 @@ fn main() -> ExitCode {
                 }),
         ),
         Verb::Tap(arguments) => said(block_on(tap::run(arguments))),
-        Verb::Version => {
-            println!("sluicegate {}", env!("CARGO_PKG_VERSION"));
-            ExitCode::SUCCESS
-        }
+        Verb::Version => printed(Ok(format!("sluicegate {}\n", env!("CARGO_PKG_VERSION")))),
     }
 }
 
 /// Prints what came out.
 fn printed(outcome: anyhow::Result<String>) -> ExitCode {
-    said(outcome.map(|text| print!("{text}")))
+    said(outcome.and_then(|text| print(text).map_err(not_written)))
+}
+
+fn not_written(error: io::Error) -> anyhow::Error {
+    anyhow::Error::new(error).context("cannot write")
 }
 
 /// Ends with one sentence on standard error if something went wrong.
-fn said(outcome: anyhow::Result<()>) -> ExitCode {
+fn said<T>(outcome: anyhow::Result<T>) -> ExitCode {
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("sluicegate: {error:#}");
             ExitCode::FAILURE
@@ -88,9 +88,8 @@ fn operate(question: Command) -> ExitCode {
     }
 }
 
-fn check(file: Option<&Path>) -> anyhow::Result<()> {
-    print!("{}", config::check(file, &Environment::read()?)?);
-    Ok(())
+fn check(file: Option<&Path>) -> anyhow::Result<String> {
+    Ok(config::check(file, &Environment::read()?)?)
 }
 
 fn run(file: Option<&Path>, tls_self_signed: bool) -> anyhow::Result<()> {

@@ -13,8 +13,8 @@ fn floor(module: &str) -> Option<u8> {
         "admin" | "listener" => 2,
         "acme" | "cluster" | "fleet_api" | "hub" | "lookup" | "metrics" | "net" | "origin"
         | "placer" | "proxy" | "readiness" | "registry" | "reported" | "sessions" | "systemd" => 1,
-        "api" | "bell" | "config" | "file_stamp" | "journal" | "pem" | "random" | "store"
-        | "stream_names" | "unix_time" | "value" => 0,
+        "api" | "bell" | "config" | "file_stamp" | "journal" | "output" | "pem" | "random"
+        | "store" | "stream_names" | "unix_time" | "value" => 0,
         _ => return None,
     })
 }

@@ -174,6 +174,57 @@ fn a_watchdog_of_another_process_is_none_of_ours() {
     );
 }
 
+#[test]
+fn what_cannot_be_written_is_no_success() {
+    let mut service = Service::start("", &[]);
+    service.hear_of("READY=1");
+    let url = format!("http://{}", service.address("system"));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let ran = |arguments: &[&str], output: Stdio| {
+        Command::new(env!("CARGO_BIN_EXE_sluicegate"))
+            .args(arguments)
+            .current_dir(folder.path())
+            .env("SLUICEGATE_URL", &url)
+            .stdin(Stdio::null())
+            .stdout(output)
+            .output()
+            .expect("the program starts")
+    };
+    for arguments in [
+        &["sessions"][..],
+        &["sessions", "-o", "json"],
+        &["streams"],
+        &["origins"],
+        &["ps"],
+        &["events"],
+        &["events", "-f"],
+        &["bans"],
+        &["explain", "live/a"],
+        &["rebalance", "--dry-run"],
+        &["undrain", "--proxy"],
+        &["check"],
+        &["key", "encoder"],
+        &["version"],
+        &["completions", "bash"],
+        &["--help"],
+        &["--version"],
+    ] {
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let ended = ran(arguments, full.expect("Linux has it").into());
+        let words = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(1), "{arguments:?}: {words}");
+        assert!(words.contains("cannot write"), "{arguments:?}: {words}");
+
+        // A reader that has left has seen enough.
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let ended = ran(arguments, writer.into());
+        let words = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(0), "{arguments:?}: {words}");
+        assert_eq!(words, "", "{arguments:?}");
+    }
+}
+
 /// Longer than anything takes here, on a loaded machine too.
 const PATIENCE: Duration = Duration::from_secs(30);
 const PORTS: &str = "rtmp.listen = \"127.0.0.1:0\"\nhttp.listen = \"127.0.0.1:0\"\napi.listen = \"127.0.0.1:0\"\n\

@@ -14,7 +14,7 @@ use crate::cli::sign::{KeyArguments, SignArguments};
 use crate::cli::tap::TapArguments;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 
 /// One address in front of a fleet of live media origin servers.
@@ -38,7 +38,19 @@ pub struct Cli {
 impl Cli {
     /// The arguments of this process. Ends the process if they ask for help or make no sense.
     pub fn read() -> Self {
-        Self::parse()
+        Self::try_parse().unwrap_or_else(|said| {
+            if said.use_stderr() {
+                said.exit();
+            }
+            let printed = said.print().and_then(|()| io::stdout().flush());
+            let failed = printed
+                .err()
+                .filter(|error| error.kind() != ErrorKind::BrokenPipe);
+            if let Some(error) = &failed {
+                eprintln!("sluicegate: cannot write: {error}");
+            }
+            std::process::exit(i32::from(failed.is_some()))
+        })
     }
 
     /// What to do. Without a verb, run the proxy.
@@ -49,10 +61,9 @@ impl Cli {
         })
     }
 
-    /// Prints the completion script for `shell`.
-    pub fn print_completions(shell: Shell) {
-        // A reader that closes the pipe early is no failure.
-        let _ = io::stdout().write_all(&completions(shell));
+    /// The completion script for `shell`.
+    pub fn completions(shell: Shell) -> Vec<u8> {
+        completions(shell)
     }
 }
 
@@ -171,6 +182,14 @@ Read on:
   docs/settings.md          files, variables, and coming from the SRS proxy
   examples/reference.toml   every setting with its default";
 
+/// An argument that says something. An empty one comes from a variable that is not set, and would mean something else.
+fn not_empty(text: &str) -> Result<String, &'static str> {
+    match text.trim() {
+        "" => Err("it is empty"),
+        _ => Ok(text.to_owned()),
+    }
+}
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done             3  no proxy answers
@@ -252,6 +271,52 @@ mod tests {
             );
         }
         assert!(parse("sluicegate rnu").is_err());
+    }
+
+    #[test]
+    fn an_empty_argument_is_refused() {
+        for arguments in [
+            &["kick", ""][..],
+            &["kick", " "],
+            &["drain", ""],
+            &["drain", "--proxy", ""],
+            &["undrain", ""],
+            &["disable", ""],
+            &["move", ""],
+            &["move", "live/a", "--to", ""],
+            &["move", "live/a", "--expect", ""],
+            &["explain", ""],
+            &["explain", "live/a", "--without", ""],
+            &["explain", "live/a", "--protocol", ""],
+            &["explain", "live/a", "--as", ""],
+            &["ban", "", "--for", "1h"],
+            &["ban", "address:192.0.2.1", "--for", "1h", "--reason", ""],
+            &["unban", ""],
+            &["sessions", "--sort", ""],
+            &["streams", "--find", ""],
+            &["events", "--kind", ""],
+            &["events", "--stream", ""],
+            &["tap", "", "-o", "a.flv"],
+            &["key", ""],
+            &["sign", "", "--config", "a.toml"],
+        ] {
+            let line = ["sluicegate"].iter().chain(arguments);
+            let error = Cli::try_parse_from(line).expect_err(&arguments.join(" "));
+            let words = error.to_string();
+            assert!(words.contains("it is empty"), "{arguments:?}: {words}");
+            assert_eq!(error.exit_code(), 2, "{arguments:?}");
+        }
+        for (line, expected) in [
+            ("sluicegate drain --proxy", Some("")),
+            ("sluicegate drain --proxy two", Some("proxy=two")),
+            ("sluicegate drain", None),
+        ] {
+            let query = match parse(line) {
+                Ok(Verb::Drain(it)) => Some(it.whom.query()),
+                _ => None,
+            };
+            assert_eq!(query.as_deref(), expected, "{line}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use sluicegate_core::access::signed::ours::{Terms, sign};
 use sluicegate_core::access::{digests, keys, passwords};
 use sluicegate_core::stream::{Action, SrtStreamId, StreamError, StreamUrl};
 
+use crate::cli::not_empty;
 use crate::config::{ConfigError, Environment, Settings, parse_period};
 use crate::random;
 use crate::unix_time;
@@ -18,6 +19,7 @@ use crate::unix_time;
 #[derive(Debug, Args)]
 pub struct SignArguments {
     /// The address that the client uses, such as `rtmp://example.com/live/a` or `https://example.com/live/a.m3u8`.
+    #[arg(value_parser = not_empty)]
     url: String,
     /// How long it may be used.
     #[arg(long = "for", value_name = "DURATION", default_value = "1h")]
@@ -43,6 +45,7 @@ pub struct SignArguments {
 #[derive(Debug, Args)]
 pub struct KeyArguments {
     /// Who gets it.
+    #[arg(value_parser = not_empty)]
     name: String,
     /// Read a password from standard input, one line, instead of making up a key.
     #[arg(long)]

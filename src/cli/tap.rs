@@ -1,7 +1,7 @@
 //! `sluicegate tap` records what a session carries, through the system API of a running proxy.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use sluicegate_core::http::caller::PROGRAM;
 use tokio::time::timeout;
 
 use crate::api::{Envelope, Problem, Session, Sessions};
+use crate::cli::not_empty;
 use crate::cli::operate::proxy_of;
 use crate::config::{Credential, Environment};
 use crate::origin::connect::Connector;
@@ -28,6 +29,7 @@ use crate::value::url::server_of;
 #[command(after_help = EXAMPLE)]
 pub struct TapArguments {
     /// The stream, as app/stream or vhost/app/stream, or the number of a session.
+    #[arg(value_parser = not_empty)]
     stream: String,
     /// How many seconds to record, at most 300.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=300))]
@@ -67,8 +69,11 @@ pub async fn run(arguments: TapArguments) -> anyhow::Result<()> {
         match frame.context("the recording broke off")?.into_data() {
             Ok(data) => {
                 bytes += data.len();
-                file.write_all(&data)
-                    .context("cannot write the recording")?;
+                match file.write_all(&data) {
+                    // A reader that closes the pipe early has seen enough.
+                    Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+                    written => written.context("cannot write the recording")?,
+                }
             }
             Err(frame) => ended = frame.into_trailers().ok(),
         }
@@ -97,7 +102,7 @@ struct SystemApi {
 impl SystemApi {
     fn of(arguments: &TapArguments) -> anyhow::Result<Self> {
         let environment = Environment::read()?;
-        let proxy = proxy_of(arguments.proxy.clone(), &environment);
+        let proxy = proxy_of(arguments.proxy.clone(), &environment)?;
         let target = server_of(&proxy, Some(12025));
         let Some((authority, target)) = proxy.authority().zip(target) else {
             bail!("--proxy: write the system API as http://HOST:12025 or https://HOST:12025");

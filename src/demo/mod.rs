@@ -30,6 +30,7 @@ use self::publisher::keep_publishing;
 use crate::config::{Environment, Loaded, Settings};
 use crate::listener::http::{Pages, Switches};
 use crate::logging;
+use crate::output::print;
 use crate::proxy::Proxy;
 use crate::server::{Server, own_names};
 
@@ -89,7 +90,7 @@ pub async fn run(stop: CancellationToken, environment: &Environment) -> anyhow::
         stream: "live/demo".to_owned(),
         system,
     };
-    print!("{}", banner(&facts));
+    print(banner(&facts))?;
     serving.await?;
     publishing.await?;
     switching.abort();

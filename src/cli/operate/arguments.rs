@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 
 use sluicegate_core::access::bans::LONGEST_BAN;
 
+use crate::cli::not_empty;
 use crate::config::{ConfigError, Environment, URL_VARIABLE, parse_duration, parse_period};
 use crate::origin::fetch::escaped;
 use crate::value::Secret;
@@ -42,6 +43,7 @@ pub enum Output {
 #[derive(Debug, Args)]
 pub struct Named {
     /// The origin, by the id that `sluicegate origins` shows.
+    #[arg(value_parser = not_empty)]
     pub origin: String,
     /// The proxy to ask.
     #[command(flatten)]
@@ -52,11 +54,11 @@ pub struct Named {
 #[derive(Debug, Args)]
 pub struct Whom {
     /// The origin, by the id that `sluicegate origins` shows.
-    #[arg(required_unless_present = "proxy")]
+    #[arg(required_unless_present = "proxy", value_parser = not_empty)]
     pub origin: Option<String>,
     /// The proxy itself, before an update; or another of its cluster, by the name that `sluicegate ps` shows.
-    #[arg(long, conflicts_with = "origin", value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
-    proxy: Option<String>,
+    #[arg(long, conflicts_with = "origin", value_name = "NAME", value_parser = not_empty)]
+    proxy: Option<Option<String>>,
     /// The proxy to ask.
     #[command(flatten)]
     pub ask: Ask,
@@ -80,10 +82,10 @@ pub struct DrainArguments {
 #[derive(Debug, Args)]
 pub struct ListArguments {
     /// Sort by this column, the largest first with - in front: -rate, stream, -age.
-    #[arg(long, value_name = "COLUMN", allow_hyphen_values = true)]
+    #[arg(long, value_name = "COLUMN", allow_hyphen_values = true, value_parser = not_empty)]
     sort: Option<String>,
     /// Only rows that mention this text.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = not_empty)]
     find: Option<String>,
     /// At most this many rows; 200 if a column or a text is given, else all.
     #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u32).range(1..=200))]
@@ -100,10 +102,10 @@ pub struct EventArguments {
     #[arg(long, short)]
     pub follow: bool,
     /// Only one kind: audit, config, drained, held, lost, moved, origin, published or refused.
-    #[arg(long, value_name = "KIND")]
+    #[arg(long, value_name = "KIND", value_parser = not_empty)]
     pub kind: Option<String>,
     /// Only events of a stream, as app/name or vhost/app/name.
-    #[arg(long, value_name = "STREAM")]
+    #[arg(long, value_name = "STREAM", value_parser = not_empty)]
     pub stream: Option<String>,
     /// How many of the newest events to begin with.
     #[arg(long, value_name = "EVENTS", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200))]
@@ -117,6 +119,7 @@ pub struct EventArguments {
 #[derive(Debug, Args)]
 pub struct Numbered {
     /// The session, by the id that `sluicegate sessions` shows; or a stream, as app/name or vhost/app/name.
+    #[arg(value_parser = not_empty)]
     pub id: String,
     /// The proxy to ask.
     #[command(flatten)]
@@ -127,12 +130,13 @@ pub struct Numbered {
 #[derive(Debug, Args)]
 pub struct BanArguments {
     /// address:192.0.2.0/24, viewer:NAME, key:NAME, token:ID or stream:APP/NAME.
+    #[arg(value_parser = not_empty)]
     target: String,
     /// How long, a year at most: 90s, 2h, 30d.
     #[arg(long = "for", value_name = "DURATION")]
     period: BanPeriod,
     /// Why, for those who list the bans.
-    #[arg(long, value_name = "WORDS")]
+    #[arg(long, value_name = "WORDS", value_parser = not_empty)]
     reason: Option<String>,
     /// The proxy to ask.
     #[command(flatten)]
@@ -143,12 +147,13 @@ pub struct BanArguments {
 #[derive(Debug, Args)]
 pub struct MoveArguments {
     /// The stream, as app/name or vhost/app/name.
+    #[arg(value_parser = not_empty)]
     stream: String,
     /// The origin that is to have it; else where the policy puts it.
-    #[arg(long, value_name = "ORIGIN")]
+    #[arg(long, value_name = "ORIGIN", value_parser = not_empty)]
     to: Option<String>,
     /// Only if it is on this origin now.
-    #[arg(long, value_name = "ORIGIN")]
+    #[arg(long, value_name = "ORIGIN", value_parser = not_empty)]
     expect: Option<String>,
     /// End viewers that cannot follow, because they have legs of their own.
     #[arg(long)]
@@ -171,6 +176,7 @@ pub struct MoveArguments {
 #[derive(Debug, Args)]
 pub struct UnbanArguments {
     /// The ban, by the id or by the target that `sluicegate bans` shows.
+    #[arg(value_parser = not_empty)]
     pub ban: String,
     /// The proxy to ask.
     #[command(flatten)]
@@ -181,12 +187,13 @@ pub struct UnbanArguments {
 #[derive(Debug, Args)]
 pub struct ExplainArguments {
     /// The stream, as app/name or vhost/app/name.
+    #[arg(value_parser = not_empty)]
     stream: String,
     /// Explain as if this origin did not exist.
-    #[arg(long, value_name = "ORIGIN")]
+    #[arg(long, value_name = "ORIGIN", value_parser = not_empty)]
     pub without: Option<String>,
     /// Say which access rule decides about a client, such as "publish over srt from 192.0.2.1 with bearer=TOKEN".
-    #[arg(long = "as", value_name = "CLIENT")]
+    #[arg(long = "as", value_name = "CLIENT", value_parser = not_empty)]
     asking: Option<String>,
     /// The proxy to ask.
     #[command(flatten)]
@@ -294,10 +301,10 @@ impl ListArguments {
 
 impl Whom {
     /// The other proxy that is meant, as a query of the API; empty for the one that is asked.
-    pub(super) fn query(&self) -> String {
-        match self.proxy.as_deref() {
-            None | Some("") => String::new(),
-            Some(proxy) => format!("proxy={}", escaped(proxy)),
+    pub(in crate::cli) fn query(&self) -> String {
+        match &self.proxy {
+            None | Some(None) => String::new(),
+            Some(Some(proxy)) => format!("proxy={}", escaped(proxy)),
         }
     }
 }
@@ -317,14 +324,35 @@ impl ExplainArguments {
 }
 
 /// The system API to ask: the one that was `given`, else that of the environment, else this machine's.
-pub(crate) fn proxy_of<T: FromStr<Err: Debug>>(given: Option<T>, environment: &Environment) -> T {
-    let named = || environment.variable(URL_VARIABLE)?.parse().ok();
-    let usual = || USUAL_PROXY.parse().expect("a constant URL");
-    given.or_else(named).unwrap_or_else(usual)
+///
+/// # Errors
+/// A variable that names none: another proxy than was meant would be asked.
+pub(crate) fn proxy_of<T: FromStr<Err: Debug>>(
+    given: Option<T>,
+    environment: &Environment,
+) -> Result<T, NotAProxyUrl> {
+    if let Some(given) = given {
+        return Ok(given);
+    }
+    match environment.variable(URL_VARIABLE) {
+        Some(named) => named.parse().map_err(|_| NotAProxyUrl),
+        None => Ok(USUAL_PROXY.parse().expect("a constant URL")),
+    }
 }
 
+/// The environment names a proxy by something that is no URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{URL_VARIABLE} is not the URL of a system API, such as http://HOST:12025 or https://HOST:12025"
+)]
+pub struct NotAProxyUrl;
+
 impl Ask {
-    pub(super) fn proxy(&self, environment: &Environment) -> Url {
+    /// The system API to ask.
+    ///
+    /// # Errors
+    /// As [`proxy_of`].
+    pub(super) fn proxy(&self, environment: &Environment) -> Result<Url, NotAProxyUrl> {
         proxy_of(self.to.clone(), environment)
     }
 
@@ -345,6 +373,25 @@ const USUAL_PROXY: &str = "http://127.0.0.1:12025";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_proxy_than_the_environment_names_is_never_asked() {
+        for (cause, value, expected) in [
+            ("a URL", "http://10.0.0.9:12025", Ok("10.0.0.9:12025")),
+            ("nothing", "", Ok("127.0.0.1:12025")),
+            ("no URL", "the proxy", Err(NotAProxyUrl)),
+            ("no scheme", "10.0.0.9:12025", Err(NotAProxyUrl)),
+        ] {
+            let named = [(URL_VARIABLE.to_owned(), value.to_owned())];
+            let asked = proxy_of::<Url>(None, &Environment::new(named, ""));
+            let asked = asked.map(|url| url.target().to_string());
+            assert_eq!(
+                asked.as_deref().map_err(|error| *error),
+                expected,
+                "{cause}"
+            );
+        }
+    }
 
     #[test]
     fn a_ban_lasts_a_year_at_most() {

@@ -2,7 +2,6 @@
 
 use sluicegate_core::counted::counted;
 use std::collections::BTreeSet;
-use std::io::{self, Write};
 use std::time::Duration;
 
 use hyper::Method;
@@ -13,6 +12,7 @@ use super::arguments::{EventArguments, Output};
 use super::{OperateError, ProxyClient};
 use crate::api::{Drain, Event, Events};
 use crate::origin::fetch::escaped;
+use crate::output::print;
 
 /// Prints events, oldest first; with `follow`, those that happen from then on too, until nobody reads them.
 pub(super) async fn events(
@@ -32,7 +32,7 @@ pub(super) async fn events(
         return Ok(text);
     }
     // A reader that closes the pipe has seen enough.
-    while print(&text).is_ok() {
+    while print(&text)? {
         tokio::time::sleep(POLL).await;
         let document = caller.ask(Method::GET, &path).await?;
         text = told(it, caller.read(document)?, &mut seen);
@@ -123,12 +123,6 @@ pub(super) async fn drained(
 #[derive(Deserialize)]
 struct Draining {
     drain: Option<Drain>,
-}
-
-fn print(text: &str) -> io::Result<()> {
-    let mut out = io::stdout();
-    out.write_all(text.as_bytes())?;
-    out.flush()
 }
 
 /// How often the proxy is asked again.

@@ -7,13 +7,14 @@ mod follow;
 mod table;
 mod tell;
 
+pub use arguments::NotAProxyUrl;
 pub(crate) use arguments::proxy_of;
 pub use arguments::{
     Ask, BanArguments, Deadline, DrainArguments, EventArguments, ExplainArguments, ListArguments,
     MoveArguments, Named, Numbered, Output, UnbanArguments, Whom,
 };
 
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use crate::config::{ConfigError, Environment};
 use crate::lookup::Explanation;
 use crate::origin::connect::Connector;
 use crate::origin::fetch::{self, FetchError, escaped};
+use crate::output::print;
 use crate::value::Secret;
 use crate::value::Url;
 
@@ -77,6 +79,9 @@ pub enum OperateError {
     /// The proxy refused.
     #[error("{0}")]
     Refused(String),
+    /// The environment names no proxy.
+    #[error(transparent)]
+    ProxyUrl(#[from] NotAProxyUrl),
     /// What was named does not exist.
     #[error("{0}")]
     Unknown(String),
@@ -93,6 +98,7 @@ impl OperateError {
     pub const fn code(&self) -> u8 {
         match self {
             Self::Environment(_) | Self::Refused(_) | Self::NotAProxy(_) | Self::Output(_) => 1,
+            Self::ProxyUrl(_) => 2,
             Self::Unreachable(..) => 3,
             Self::Denied(_) => 4,
             Self::Unknown(_) => 5,
@@ -102,12 +108,9 @@ impl OperateError {
 
 /// Asks, prints the answer, and returns the exit code.
 pub async fn run(question: Command, environment: &Environment) -> ExitCode {
-    match answer(question, environment).await {
-        Ok(text) => {
-            // A reader that closes the pipe early is no failure.
-            let _ = io::stdout().write_all(text.as_bytes());
-            ExitCode::SUCCESS
-        }
+    let answered = answer(question, environment).await;
+    match answered.and_then(|text| Ok(print(text)?)) {
+        Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("sluicegate: {error}");
             ExitCode::from(error.code())
@@ -187,7 +190,7 @@ async fn answer(question: Command, environment: &Environment) -> Result<String, 
             if !it.wait {
                 return Ok(text);
             }
-            print!("{text}");
+            print(text)?;
             let caller = ProxyClient::new(&it.whom.ask, environment)?;
             follow::drained(origin, &it.whom.query(), &caller).await
         }
@@ -273,7 +276,7 @@ struct ProxyClient {
 impl ProxyClient {
     fn new(ask: &Ask, environment: &Environment) -> Result<Self, OperateError> {
         Ok(Self {
-            at: ask.proxy(environment),
+            at: ask.proxy(environment)?,
             token: ask.token(environment)?,
             local: ask.local,
         })
