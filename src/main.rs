@@ -181,19 +181,30 @@ fn raise_descriptors(sessions: usize) -> Option<u64> {
 }
 
 /// Cancels `stop` at the first SIGTERM or SIGINT, and ends the process at a second one, or when `force` has passed
-/// since the first.
+/// since the first. The signals by which other servers open their logs again do no harm.
 fn stop_on_signal(
     stop: CancellationToken,
     force: Duration,
 ) -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut reopen = [
+        ("SIGUSR1", signal(SignalKind::user_defined1())?),
+        ("SIGUSR2", signal(SignalKind::user_defined2())?),
+    ];
     Ok(async move {
-        let mut next = async || {
-            tokio::select! {
-                _ = terminate.recv() => "SIGTERM",
-                _ = interrupt.recv() => "SIGINT",
-            }
+        let mut next = async || loop {
+            let [(one, first), (other, second)] = &mut reopen;
+            let ignored = tokio::select! {
+                _ = terminate.recv() => return "SIGTERM",
+                _ = interrupt.recv() => return "SIGINT",
+                _ = first.recv() => *one,
+                _ = second.recv() => *other,
+            };
+            info!(
+                signal = ignored,
+                "ignored: log lines go to standard output, and there is no file to open again"
+            );
         };
         let first = next().await;
         info!(signal = first, "stopping");

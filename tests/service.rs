@@ -175,6 +175,27 @@ fn a_watchdog_of_another_process_is_none_of_ours() {
 }
 
 #[test]
+fn the_signals_that_rotate_logs_elsewhere_do_no_harm() {
+    let mut service = Service::start("", &[]);
+    service.hear_of("READY=1");
+    let log = service
+        .child
+        .stdout
+        .take()
+        .expect("standard output is piped");
+    let mut lines = BufReader::new(log).lines().map_while(Result::ok);
+    for signal in ["USR1", "USR2"] {
+        service.signal(signal);
+        let wanted = format!("\"signal\":\"SIG{signal}\"");
+        let line = lines.find(|line| line.contains(&wanted));
+        let line = line.expect("it goes on, and says what it did not do");
+        assert!(line.contains("there is no file to open again"), "{line}");
+    }
+    service.signal("TERM");
+    service.hear_of("STOPPING=1");
+}
+
+#[test]
 fn what_cannot_be_written_is_no_success() {
     let mut service = Service::start("", &[]);
     service.hear_of("READY=1");

@@ -36,6 +36,8 @@ pub async fn run(arguments: RegisterArguments) -> anyhow::Result<()> {
     let registration = arguments.registration(&Environment::read()?)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(RegisterError::NoSignals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RegisterError::NoSignals)?;
+    // Other programs open their logs again at these. Here nothing is open, and nobody means to end the origin's reports.
+    let _without_effect = [SignalKind::user_defined1(), SignalKind::user_defined2()].map(signal);
     let stop = async {
         tokio::select! {
             _ = terminate.recv() => {}
