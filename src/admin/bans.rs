@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use sluicegate_core::access::bans::{Ban, LONGEST_BAN, Target};
 use sluicegate_core::stream::DEFAULT_VHOST;
 
+use super::asked::{Path, Query};
 use super::fleet::data;
 use super::{System, problem};
 use crate::api;

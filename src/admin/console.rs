@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Path, State};
+use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::{Extension, Json};
@@ -16,6 +16,7 @@ use sluicegate_core::http::base::BasePath;
 use sluicegate_core::http::caller::Caller;
 
 use super::access::{AUTH_TOKEN, Access, Holder};
+use super::asked::{self, Path};
 use super::list::gzipped;
 use super::{System, problem};
 use crate::api::{Done, Me};
@@ -167,7 +168,7 @@ pub(super) async fn login(
     State(system): State<System>,
     ConnectInfo(ends): ConnectInfo<Ends>,
     headers: HeaderMap,
-    Json(typed): Json<Typed>,
+    asked::Json(typed): asked::Json<Typed>,
 ) -> Response {
     let access = &system.access;
     if !access.asks() {

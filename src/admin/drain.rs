@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use hyper::Method;
@@ -11,6 +11,7 @@ use sluicegate_core::cluster::peers::PeerRecord;
 use sluicegate_core::fleet::drain::{Cause, Drain, Duty, Left};
 use sluicegate_core::fleet::origin::OriginId;
 
+use super::asked::{Path, Query};
 use super::cluster::{ScopeQuery, passed};
 use super::fleet::NO_ORIGIN;
 use super::{System, problem};

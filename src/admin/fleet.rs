@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{ConnectInfo, Path, Query, State};
+use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
@@ -21,6 +21,7 @@ use sluicegate_core::stream::Service;
 use tracing::warn;
 
 use super::access::Surface;
+use super::asked::{Path, Query};
 use super::cluster::{ScopeQuery, answered, passed};
 use super::drain::drain_document;
 use super::{System, problem};

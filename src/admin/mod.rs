@@ -3,6 +3,7 @@
 //! Described in `openapi.yaml` beside this file; a test holds the two together.
 
 mod access;
+mod asked;
 mod bans;
 mod cluster;
 mod columns;

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use hyper::Method;
@@ -11,6 +10,7 @@ use serde::Deserialize;
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::stream::StreamUrl;
 
+use super::asked::Query;
 use super::cluster::passed;
 use super::fleet::data;
 use super::{System, problem};
@@ -34,16 +34,11 @@ pub(super) struct MoveQuery {
 /// `POST /api/v1/moves`.
 pub(super) async fn begin(
     State(system): State<System>,
-    asked: Result<Query<MoveQuery>, QueryRejection>,
+    Query(asked): Query<MoveQuery>,
 ) -> Response {
-    let bad = |words: &str| problem(StatusCode::BAD_REQUEST, words);
-    let asked = match asked {
-        Ok(Query(asked)) => asked,
-        Err(rejection) => return bad(&rejection.body_text()),
-    };
     let stream = match super::lookup::stream(&asked.stream) {
         Ok(stream) => stream,
-        Err(words) => return bad(&words),
+        Err(words) => return problem(StatusCode::BAD_REQUEST, &words),
     };
     let wish = Wish {
         to: asked.to.as_deref().map(OriginId::from),

@@ -1,5 +1,6 @@
 //! `sluicegate demo`: the first command that a new user runs.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -204,6 +205,11 @@ impl Demo {
             system,
             scratch: Scratch::new("demo"),
         }
+    }
+
+    /// A folder that is gone afterwards.
+    pub(crate) fn folder(&self) -> &Path {
+        self.scratch.path()
     }
 
     pub(crate) fn command(&self) -> Command {

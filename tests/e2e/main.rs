@@ -36,6 +36,7 @@ mod late_time;
 mod many_viewers;
 mod monitoring;
 mod moves;
+mod openapi;
 mod origin_restart;
 mod peers;
 mod policies;

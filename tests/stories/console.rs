@@ -138,6 +138,29 @@ async fn a_list_that_stays_the_same_is_not_sent_again_and_may_be_sent_small() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_read_is_refused_as_the_document_says() {
+    let house = House::open("").await;
+    for (path, words) in [
+        (
+            "/api/v1/overview?scope=all",
+            "scope: unknown variant `all`, expected `cluster` or `local`",
+        ),
+        ("/api/v1/explain", "stream: this is missing"),
+        ("/api/v1/origins/%FF", "Invalid UTF-8"),
+    ] {
+        let (status, body) = get(house.at.system, path).await;
+        let said: Value = serde_json::from_str(&body).unwrap_or_default();
+        assert_eq!(
+            (status, &said["code"]),
+            (400, &json!(400)),
+            "{path}: {body}"
+        );
+        let error = said["error"].as_str().unwrap_or_default();
+        assert!(error.starts_with(words), "{path}: {body}");
+    }
+}
+
+#[tokio::test]
 async fn one_stream_one_origin_and_the_totals_are_documents_of_their_own() {
     let (house, _origin, publishers) = house_with(&["live/a"]).await;
     let stream = document(&house, "/api/v1/streams/live/a").await;

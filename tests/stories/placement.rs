@@ -10,7 +10,7 @@ use sluicegate_core::stream::{Action, Protocol, StreamUrl};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::house::{Guest, House, Manner, Stub, get, nowhere, post};
+use crate::house::{Guest, House, Manner, Stub, get, nowhere, post, talk};
 
 /// A session that some origin took at once, without a socket.
 async fn join(house: &House, action: Action, path: &str) -> Result<Session, Refusal> {
@@ -138,6 +138,44 @@ async fn an_explanation_shows_what_would_happen_without_an_origin() {
     ] {
         assert_eq!(get(house.at.system, path).await.0, expected, "{path}");
     }
+}
+
+#[tokio::test]
+async fn every_mistake_is_told_in_json_with_its_field() {
+    let house = House::open("").await;
+    // The method; the path; the field that is wrong.
+    let rows = [
+        ("POST", "/api/v1/bans", "target"),
+        ("POST", "/api/v1/bans?target=address:192.0.2.1", "for"),
+        ("GET", "/api/v1/links", "stream"),
+        ("GET", "/api/v1/explain", "stream"),
+        ("GET", "/api/v1/resolve", "stream"),
+        ("GET", "/api/v1/preview", "stream"),
+        ("POST", "/api/v1/moves", "stream"),
+        ("GET", "/api/v1/history?minutes=x", "minutes"),
+        ("GET", "/api/v1/overview?scope=everywhere", "scope"),
+        ("GET", "/api/v1/sessions/x/tap?seconds=-1", "seconds"),
+        ("POST", "/api/v1/origins/x/drain?scope=1", "scope"),
+    ];
+    for (method, path, field) in rows {
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nX-Sluicegate: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        );
+        let (status, told) = talk(house.at.system, &request).await;
+        assert_eq!(status, 400, "{path}: {told}");
+        let told: serde_json::Value = serde_json::from_str(&told).expect(path);
+        assert_eq!(
+            (&told["code"], &told["field"]),
+            (&400.into(), &field.into()),
+            "{path}: {told}"
+        );
+        let words = told["error"].as_str().unwrap_or_default();
+        assert!(words.starts_with(&format!("{field}: ")), "{path}: {words}");
+    }
+    let odd = "DELETE /api/v1/bans/%FF HTTP/1.1\r\nConnection: close\r\n\r\n";
+    let (status, told) = talk(house.at.system, odd).await;
+    assert_eq!(status, 400, "{told}");
+    assert!(told.starts_with('{'), "{told}");
 }
 
 #[tokio::test]
