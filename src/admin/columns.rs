@@ -74,7 +74,17 @@ pub(super) const STREAMS: Columns = Columns {
     filters: &[
         any("origin"),
         one_of("protocol", &PROTOCOLS),
-        one_of("state", &["idle", "live", "stalled", "waiting"]),
+        one_of(
+            "state",
+            &[
+                "idle",
+                "in_two_places",
+                "late_keyframes",
+                "live",
+                "stalled",
+                "waiting",
+            ],
+        ),
         any("stream"),
     ],
 };

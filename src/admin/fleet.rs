@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use hyper::Method;
 use jiff::Timestamp;
+use serde::Deserialize;
 use sluicegate_core::fleet::drain::Duty;
 use sluicegate_core::fleet::origin::{OriginId, parse_registration};
 use sluicegate_core::fleet::{Member, State as OriginState};
@@ -222,11 +223,22 @@ pub(super) async fn deregister(
     Json(Done::default()).into_response()
 }
 
+/// Which sessions of a stream are to be ended.
+#[derive(Debug, Deserialize)]
+// A parameter that is misspelt is no wish to end all sessions.
+#[serde(deny_unknown_fields)]
+pub(super) struct EndStream {
+    /// Those on this origin alone.
+    origin: Option<String>,
+    #[serde(default)]
+    scope: Scope,
+}
+
 /// `DELETE /api/v1/streams/{stream}`: ends every session of it.
 pub(super) async fn end_stream(
     State(system): State<System>,
     Path(name): Path<String>,
-    Query(asked): Query<ScopeQuery>,
+    Query(asked): Query<EndStream>,
 ) -> Response {
     let stream = match super::lookup::stream(&name) {
         Ok(stream) => stream,
@@ -234,11 +246,17 @@ pub(super) async fn end_stream(
     };
     let key = system.proxy.key(&stream);
     let rows = system.proxy.sessions().list();
-    let of_it = rows
-        .iter()
-        .filter(|row| !row.has_ended() && system.proxy.key(&row.request.stream) == key);
+    let is_meant = |row: &Row| {
+        let origin = asked.origin.as_deref();
+        let is_there = |wanted| row.origin().is_some_and(|origin| origin.as_str() == wanted);
+        origin.is_none_or(is_there) && system.proxy.key(&row.request.stream) == key
+    };
+    let of_it = rows.iter().filter(|row| !row.has_ended() && is_meant(row));
     let mut ended = of_it.inspect(|row| row.end(EndReason::Kicked)).count() as u64;
-    let path = format!("/api/v1/streams/{}", escaped(&stream.to_string()));
+    let mut path = format!("/api/v1/streams/{}", escaped(&stream.to_string()));
+    if let Some(origin) = &asked.origin {
+        path = format!("{path}?origin={}", escaped(origin));
+    }
     let said = system
         .ask_all::<EndedCount>(asked.scope, Method::DELETE, &path)
         .await;
@@ -251,10 +269,11 @@ pub(super) async fn end_stream(
         }
     }
     if ended == 0 && missing.is_empty() {
-        return problem(
-            StatusCode::NOT_FOUND,
-            "nobody publishes or plays that stream",
-        );
+        let words = match &asked.origin {
+            Some(_) => "nobody publishes or plays that stream on that origin through these proxies",
+            None => "nobody publishes or plays that stream",
+        };
+        return problem(StatusCode::NOT_FOUND, words);
     }
     let coverage = Coverage::of(asked.scope, missing);
     data(EndedCount { ended, coverage }).into_response()
@@ -479,6 +498,7 @@ pub(super) fn session_document(own: Option<&str>, row: &Row) -> api::Session {
         bps_to_origin: row.bps(Direction::ToOrigin),
         setup_seconds: row.setup().map(|after| after.as_secs_f64()),
         stalls: row.stalls(),
+        keyframe_seconds: row.keyframes().map(|apart| apart.as_secs_f64()),
         holds: row.holds().into_iter().map(Held::document).collect(),
     }
 }

@@ -185,16 +185,49 @@ impl Session {
 impl Stream {
     /// Says from its numbers how the stream is.
     pub fn judge(&mut self) {
+        let numbers = StreamNumbers {
+            publishers: self.publishers,
+            players: self.players,
+            bps_out: self.bps_out,
+            silent_seconds: self.silent_seconds,
+            keyframe_seconds: self.keyframe_seconds,
+        };
+        self.state = match self.also_on.is_empty() {
+            true => numbers.state().to_owned(),
+            false => "in_two_places".to_owned(),
+        };
+    }
+}
+
+/// By what a stream in one place is judged.
+#[derive(Debug, Clone, Copy)]
+pub struct StreamNumbers {
+    /// Its publishers.
+    pub publishers: u64,
+    /// Its players.
+    pub players: u64,
+    /// Bits per second to these.
+    pub bps_out: u64,
+    /// Since a publisher last sent something.
+    pub silent_seconds: Option<f64>,
+    /// How far apart its keyframes are.
+    pub keyframe_seconds: Option<f64>,
+}
+
+impl StreamNumbers {
+    /// How it is, as one word.
+    pub fn state(&self) -> &'static str {
         let silent = self.silent_seconds.unwrap_or_default();
-        self.state = match (self.publishers, self.players) {
+        let apart = self.keyframe_seconds.unwrap_or_default();
+        match (self.publishers, self.players) {
             (1.., _) if silent >= STALLED_AFTER => "stalled",
+            (1.., _) if apart >= LATE_KEYFRAMES => "late_keyframes",
             (1.., _) => "live",
             // Its publisher may use another way to the origin.
             (0, 1..) if self.bps_out > 0 => "live",
             (0, 1..) => "waiting",
             (0, 0) => "idle",
         }
-        .to_owned();
     }
 }
 
@@ -356,3 +389,5 @@ pub(super) const fn is_false(flag: &bool) -> bool {
 
 /// Seconds without a byte after which a publisher is said to have stalled.
 pub const STALLED_AFTER: f64 = 8.0;
+/// Keyframes this many seconds apart are late: a new viewer, and a stream that is moved, waits for the next one.
+pub(super) const LATE_KEYFRAMES: f64 = 5.0;

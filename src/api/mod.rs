@@ -396,8 +396,11 @@ pub struct Stream {
     pub pulls: u64,
     /// The proxies that have it, where several share a store.
     pub proxies: Vec<String>,
-    /// `live`, `stalled`, `waiting` for a publisher, or `idle`.
+    /// `in_two_places`, `stalled`, `waiting` for a publisher, `late_keyframes`, `live`, or `idle`: the first that it is.
     pub state: String,
+    /// Other origins on which it is published at the same time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub also_on: Vec<String>,
     /// The protocols of its publishers.
     pub protocols: Vec<String>,
     /// Bits per second from its publishers, averaged over some seconds.
@@ -408,6 +411,9 @@ pub struct Stream {
     pub since_seconds: Option<f64>,
     /// Since a publisher last sent something; none without one.
     pub silent_seconds: Option<f64>,
+    /// How far apart its keyframes are; none where no publisher by RTMP shows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keyframe_seconds: Option<f64>,
 }
 
 /// `DELETE /api/v1/streams/{stream}`.
@@ -489,6 +495,9 @@ pub struct Session {
     pub setup_seconds: Option<f64>,
     /// How often a receiver took nothing for a second or longer.
     pub stalls: u64,
+    /// How far apart a publisher's keyframes are; none where it does not publish by RTMP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keyframe_seconds: Option<f64>,
     /// The times it outlived its origin, oldest first; the last 8.
     pub holds: Vec<SessionHold>,
 }
@@ -607,11 +616,19 @@ mod tests {
             (&["    Move:"], json!(Move::default())),
             (&["    Origin:"], json!(Origin::default())),
             (&["    Drain:"], json!(Drain::default())),
-            (&["    Stream:"], json!(Stream::default())),
+            (
+                &["    Stream:"],
+                json!(Stream {
+                    also_on: vec!["two".to_owned()],
+                    keyframe_seconds: Some(2.0),
+                    ..Stream::default()
+                }),
+            ),
             (
                 &["    Session:"],
                 json!(Session {
                     preview: true,
+                    keyframe_seconds: Some(2.0),
                     ..Session::default()
                 }),
             ),

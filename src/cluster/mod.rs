@@ -26,6 +26,7 @@ use futures_util::{StreamExt, stream};
 use sluicegate_core::cluster::peers::{DUTY, PROXY, PeerRecord, REPORT};
 use sluicegate_core::cluster::records::{self, RECORD};
 use sluicegate_core::cluster::srs::{self, OTHER_SERVER, PLACEMENT, SERVER};
+use sluicegate_core::events::{Kind, News};
 use sluicegate_core::fleet::State;
 use sluicegate_core::fleet::origin::{AddressRules, Origin, OriginId, Target};
 use sluicegate_core::rtc::record::{CALL, CHECK};
@@ -478,6 +479,15 @@ impl Cluster {
             return debug!(stream = %key, %here, %there, "another proxy placed the stream elsewhere");
         }
         self.metrics.claim_conflicts.inc();
+        let news = News {
+            stream: key.as_str().to_owned(),
+            origin: there.as_str().to_owned(),
+            client: String::new(),
+            what: format!(
+                "it was in two places: {ended} of its sessions on {here} are ended, so that they come back to {there}"
+            ),
+        };
+        self.metrics.journal.note(Kind::Moved, news);
         warn!(
             stream = %key, %here, %there, ended,
             "another proxy placed the stream elsewhere; sessions that were not there are ended, so that they come back to it"

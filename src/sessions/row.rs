@@ -40,6 +40,8 @@ pub struct Row {
     setup: Took,
     /// Until media flowed.
     first_media: Took,
+    /// How far apart a publisher's keyframes are, in milliseconds; 0 where that is not known.
+    keyframes: AtomicU32,
     /// The player sends media itself, as to the loudspeaker of a camera.
     talks_back: AtomicBool,
     /// Where its bytes are copied to while somebody wants them.
@@ -252,6 +254,7 @@ impl Row {
             to_origin: Counters::new(),
             setup: Took::default(),
             first_media: Took::default(),
+            keyframes: AtomicU32::new(0),
             talks_back: AtomicBool::new(false),
             tap: Tap::default(),
             may_hold: AtomicBool::new(false),
@@ -283,6 +286,17 @@ impl Row {
             true => PREVIEW,
             false => self.request.action.as_str(),
         }
+    }
+
+    /// Notes how far apart a publisher's keyframes are, in milliseconds.
+    pub(crate) fn note_keyframes(&self, apart: u32) {
+        self.keyframes.store(apart, Ordering::Relaxed);
+    }
+
+    /// How far apart a publisher's keyframes are, where that is known.
+    pub fn keyframes(&self) -> Option<Duration> {
+        let apart = self.keyframes.load(Ordering::Relaxed);
+        (apart > 0).then(|| Duration::from_millis(apart.into()))
     }
 
     /// Who the client is, as far as the gate knows it.

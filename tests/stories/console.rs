@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::fanout::{house_and_origin, keyframe, picture, published};
 use crate::house::{Guest, House, Manner, PATIENCE, Stub, get, talk, until_told};
 
 pub(crate) const TOKEN: &str =
@@ -72,6 +73,59 @@ async fn walk(house: &House, path: &str, rows: &str, name: &str) -> Vec<Vec<Valu
             None => return pages,
         }
     }
+}
+
+#[tokio::test]
+async fn keyframes_that_are_late_are_told() {
+    let (house, _origin) = house_and_origin("").await;
+    let mut publisher = published(&house, "live/a").await;
+    let stream = async || document(&house, "/api/v1/streams/live/a").await;
+    publisher.send(&keyframe(2_000, 4)).await;
+    publisher.send(&picture(2_040, 5)).await;
+    until_told("they are two seconds apart", async || {
+        stream().await["keyframe_seconds"] == 2.0
+    })
+    .await;
+    assert_eq!(stream().await["state"], "live");
+
+    publisher.send(&picture(9_500, 6)).await;
+    until_told("the next is late", async || {
+        stream().await["keyframe_seconds"] == 7.5
+    })
+    .await;
+    assert_eq!(stream().await["state"], "late_keyframes");
+    let late = document(&house, "/api/v1/streams?state=late_keyframes").await;
+    assert_eq!(late["total"], 1, "{late}");
+    let sessions = document(&house, "/api/v1/sessions?action=publish").await;
+    assert_eq!(sessions["sessions"][0]["keyframe_seconds"], 7.5);
+}
+
+#[tokio::test]
+async fn a_stream_is_ended_on_one_origin_alone() {
+    let (house, _origin, _publishers) = house_with(&["live/a"]).await;
+    let end = async |origin: &str| {
+        let path = format!("/api/v1/streams/live/a?origin={origin}");
+        raw(house.at.system, "DELETE", &path, "X-Sluicegate: 1\r\n", "").await
+    };
+    let elsewhere = end("two").await;
+    assert_eq!(status(&elsewhere), "404", "{elsewhere}");
+    assert!(elsewhere.contains("on that origin"), "{elsewhere}");
+    // A word that is misspelt is no wish to end everything.
+    let misspelt = "/api/v1/streams/live/a?orgin=two";
+    let misspelt = raw(
+        house.at.system,
+        "DELETE",
+        misspelt,
+        "X-Sluicegate: 1\r\n",
+        "",
+    )
+    .await;
+    assert_eq!(status(&misspelt), "400", "{misspelt}");
+    assert_eq!(house.proxy.sessions().len(), 1);
+    let there = end("one").await;
+    assert_eq!(status(&there), "200", "{there}");
+    assert!(there.contains("\"ended\":1"), "{there}");
+    house.until_sessions(0).await;
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ pub mod fanout;
 pub mod feed;
 pub mod flv;
 pub mod gop;
+pub mod keyframes;
 pub mod part;
 pub mod tap;
 mod timeline;

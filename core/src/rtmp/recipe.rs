@@ -11,6 +11,7 @@ use super::moving::Moving;
 use super::server::{Answered, Identified, StreamRequest};
 use super::walk::{Look, Piece, Verdict};
 use crate::dialect::Dialect;
+use crate::media::keyframes::Keyframes;
 use crate::media::part::{Content, MAX_LOOK, Part};
 use crate::stream::Action;
 
@@ -28,6 +29,7 @@ pub struct Recipe {
     stage: Stage,
     /// Video has come: then media begins with a keyframe.
     has_pictures: bool,
+    keyframes: Keyframes,
     dropped: u64,
     /// Another origin has taken the stream, and this one still has it.
     pub(super) moving: Option<Box<Moving>>,
@@ -78,6 +80,7 @@ impl Recipe {
             begun: Vec::new(),
             stage: Stage::Joined,
             has_pictures: false,
+            keyframes: Keyframes::default(),
             dropped: 0,
             moving: None,
         }
@@ -132,6 +135,11 @@ impl Recipe {
         self.begun.clear();
     }
 
+    /// How far apart its keyframes are, in milliseconds; 0 where that is not known.
+    pub const fn keyframes_apart(&self) -> u32 {
+        self.keyframes.apart()
+    }
+
     /// Whether the origin gets media.
     pub fn is_joined(&self) -> bool {
         self.stage == Stage::Joined
@@ -156,7 +164,11 @@ impl Recipe {
     pub(super) fn begin(&mut self, header: &MessageHeader) -> Verdict {
         let id = header.chunk_stream;
         self.begun.retain(|begun| begun.chunk_stream != id);
-        self.has_pictures |= header.kind == kind::VIDEO;
+        let is_picture = header.kind == kind::VIDEO;
+        self.has_pictures |= is_picture;
+        if is_picture {
+            self.keyframes.note(header.timestamp);
+        }
         let is_media = matches!(header.kind, kind::AUDIO | kind::VIDEO | kind::AGGREGATE);
         let is_judged = matches!(header.kind, kind::AUDIO | kind::DATA_AMF0 | kind::VIDEO);
         let may_be_header = is_judged && header.length <= MAX_HEADER;
@@ -164,7 +176,9 @@ impl Recipe {
             self.dropped += 1;
         }
         let looked_at = match self.stage {
-            Stage::Joined | Stage::Away => may_be_header,
+            // Keyframes are noted.
+            Stage::Joined => may_be_header || is_picture,
+            Stage::Away => may_be_header,
             Stage::AwaitsKeyframe => may_be_header || self.may_begin(header.kind),
         };
         match (self.stage, looked_at) {
@@ -184,6 +198,7 @@ impl Recipe {
         if known.is_none() && !waits && (ends || bytes.len() >= MAX_LOOK) {
             let content = Content::of(header.kind, bytes);
             if !content.part.is_header() {
+                self.note(header, content);
                 return Look::Enough;
             }
         }
@@ -208,6 +223,7 @@ impl Recipe {
             }
             return self.header_came(header, content, at, waits);
         }
+        self.note(header, content);
         let begun = self.begun.swap_remove(at);
         let begins = self.stage == Stage::AwaitsKeyframe
             && self.may_begin(header.kind)
@@ -220,6 +236,13 @@ impl Recipe {
         Look::Send {
             before: self.headers_at(header.timestamp),
             begun: begun.bytes,
+        }
+    }
+
+    /// Notes what a message is that is no header.
+    fn note(&mut self, header: &MessageHeader, content: Content) {
+        if content.part == Part::Keyframe {
+            self.keyframes.note_keyframe(header.timestamp);
         }
     }
 

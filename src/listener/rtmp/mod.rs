@@ -687,6 +687,9 @@ impl Passage for Watched {
 
     fn passed(&mut self) -> Result<(), EndReason> {
         self.note_media();
+        if let Some(recipe) = self.joined.recipe() {
+            self.row.note_keyframes(recipe.keyframes_apart());
+        }
         if self.joined.second_request().is_some() {
             Err(EndReason::SecondStream)
         } else {
