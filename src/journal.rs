@@ -33,14 +33,15 @@ impl Journal {
         if kind == Kind::Refused {
             self.refused.fetch_add(1, Ordering::Relaxed);
         }
-        let event = self.lock().note(unix_time::millis(), kind, news);
-        // Nobody has to follow.
+        let mut events = self.lock();
+        let event = events.note(unix_time::millis(), kind, news);
+        // Told under the lock, or those who follow would hear of two events the wrong way round. Nobody has to follow.
         let _ = self.told.send(event);
     }
 
-    /// Every event that is kept.
-    pub fn list(&self) -> Vec<Event> {
-        self.lock().iter().cloned().collect()
+    /// Shows every event of a kind that is kept to `each`, which does no more than look: nothing is noted meanwhile.
+    pub fn look(&self, kind: Kind, each: impl FnMut(&Event)) {
+        self.lock().of(kind).for_each(each);
     }
 
     /// Subscribes to what happens from now on. A reader that falls behind by more than 256 events misses some, and is told.

@@ -125,9 +125,9 @@ impl Events {
         event
     }
 
-    /// Every event that is kept, in no particular order.
-    pub fn iter(&self) -> impl Iterator<Item = &Event> {
-        self.kinds.values().flatten()
+    /// Every event of a kind that is kept, oldest first.
+    pub fn of(&self, kind: Kind) -> impl Iterator<Item = &Event> {
+        self.kinds.get(&kind).into_iter().flatten()
     }
 
     /// The number of the newest event; 0 if there is none.
@@ -216,10 +216,12 @@ mod tests {
         for at in 0..10_000 {
             events.note(at, Kind::Refused, from(&format!("{at}")));
         }
-        let of = |kind| events.iter().filter(move |event| event.kind == kind);
-        assert_eq!(of(Kind::Audit).count(), 1);
-        assert_eq!(of(Kind::Refused).count(), MOST_EVENTS);
-        assert_eq!(of(Kind::Refused).last().map(|event| event.at), Some(9_999));
+        assert_eq!(events.of(Kind::Audit).count(), 1);
+        assert_eq!(events.of(Kind::Refused).count(), MOST_EVENTS);
+        assert_eq!(
+            events.of(Kind::Refused).last().map(|event| event.at),
+            Some(9_999)
+        );
         assert!(events.refused.len() <= MOST_EVENTS);
         assert_eq!(events.newest(), 10_001);
     }

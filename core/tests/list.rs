@@ -70,13 +70,12 @@ fn sorted(rows: &[Row], order: &str) -> Vec<Row> {
             "rate" => a.rate.cmp(&b.rate),
             _ => a.name.cmp(&b.name),
         };
-        let by_key = if sort.descending {
-            by_key.reverse()
-        } else {
-            by_key
-        };
         by_key.then_with(|| (&a.proxy, a.id).cmp(&(&b.proxy, b.id)))
     });
+    // Rows of one value too: a list that descends is the same one from its end.
+    if sort.descending {
+        sorted.reverse();
+    }
     sorted
 }
 

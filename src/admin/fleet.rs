@@ -129,12 +129,16 @@ impl System {
         members: &[(OriginId, Member)],
         scope: Scope,
     ) -> (Vec<api::Origin>, Vec<Missing>) {
-        let mut sessions: HashMap<OriginId, u64> = HashMap::new();
-        for row in self.proxy.sessions().list() {
-            if let Some(origin) = row.origin().filter(|_| !row.is_preview()) {
-                *sessions.entry(origin).or_default() += 1;
+        let mut sessions: HashMap<String, u64> = HashMap::new();
+        let mut count = |origin: &str| match sessions.get_mut(origin) {
+            Some(count) => *count += 1,
+            None => drop(sessions.insert(origin.to_owned(), 1)),
+        };
+        self.proxy.sessions().look(false, |row| {
+            if !row.is_preview() {
+                row.with_origin(&mut count);
             }
-        }
+        });
         let mut usage: HashMap<OriginId, Usage> = HashMap::new();
         for standing in self.proxy.registry().survey(None) {
             usage.insert(standing.origin, standing.usage);
@@ -142,7 +146,7 @@ impl System {
         let document = |(id, member): &(OriginId, Member)| {
             let usage = usage.get(id).copied().unwrap_or_default();
             api::Origin {
-                sessions: sessions.get(id).copied().unwrap_or_default(),
+                sessions: sessions.get(id.as_str()).copied().unwrap_or_default(),
                 streams: usage.streams as u64,
                 bps: usage.kbps * 1000,
                 ..origin_document(self, id, member)

@@ -17,6 +17,7 @@ mod lookup;
 mod moves;
 mod preview;
 mod shown;
+mod streams;
 mod tap;
 mod watch;
 
@@ -65,7 +66,7 @@ pub struct System {
     readiness: Arc<Readiness>,
     shown: Arc<Shown>,
     noted: Arc<watch::Noted>,
-    streams: Arc<list::KeptStreams>,
+    streams: Arc<streams::KeptStreams>,
     tries: Arc<console::Tries>,
     taps: Arc<Semaphore>,
     previews: Arc<Semaphore>,
@@ -121,9 +122,9 @@ fn table() -> Vec<Route> {
         on_get("/api/v1/proxy", Management, drain::proxy),
         on_post("/api/v1/proxy/drain", Management, drain::drain_proxy),
         on_post("/api/v1/proxy/undrain", Management, drain::undrain_proxy),
-        on_get("/api/v1/streams", Management, list::streams),
+        on_get("/api/v1/streams", Management, streams::streams),
         // The slashes of a stream may stand as they are.
-        on_get("/api/v1/streams/{*stream}", Management, list::stream),
+        on_get("/api/v1/streams/{*stream}", Management, streams::stream),
         on_delete("/api/v1/streams/{*stream}", Management, fleet::end_stream),
         on_get("/api/v1/sessions", Management, list::sessions),
         on_get("/api/v1/sessions/ended", Management, list::ended),

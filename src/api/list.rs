@@ -338,9 +338,9 @@ impl Listed for Stream {
                 "rate" => Key::of(self.bps_in),
                 _ => Key::from(self.stream.as_str()),
             },
-            proxy: "".into(),
-            // No name of a stream has a line break in it.
-            id: Key::Text(format!("{}\n{}", self.stream, self.origin).into()),
+            // One stream on two origins is two rows. Nothing is written for that: a list looks at all of them.
+            proxy: self.origin.as_str().into(),
+            id: Key::from(self.stream.as_str()),
         }
     }
 
@@ -378,7 +378,7 @@ fn is_from(client: &str, value: &str) -> bool {
 }
 
 /// A time as a key, to the millisecond. Times are never negative.
-fn millis(seconds: f64) -> u64 {
+pub fn millis(seconds: f64) -> u64 {
     (seconds * 1000.0) as u64
 }
 

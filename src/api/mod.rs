@@ -13,7 +13,9 @@ pub use console::{
     Setting, Settings, StreamAddress, Totals,
 };
 pub use health::{Alive, LongVersion, OriginsKnown, Ready, Version, VersionNumbers};
-pub use list::{EndedSession, EndedSessions, Event, Events, Listing, STALLED_AFTER};
+pub use list::{
+    EndedSession, EndedSessions, Event, Events, Listing, STALLED_AFTER, StreamNumbers, millis,
+};
 
 use std::collections::{BTreeMap, BTreeSet};
 

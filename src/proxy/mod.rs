@@ -458,7 +458,8 @@ impl Proxy {
         let row = self
             .shared
             .sessions
-            .open(request, key)
+            // The text of the name, which all sessions of the stream share.
+            .open(request, hold.key().clone())
             .ok_or(Refusal::Full)?;
         if let Some(on_end) = &mut on_end {
             on_end.became(&row);

@@ -186,7 +186,7 @@ impl Registry {
         lock(&self.holds).by_source.len()
     }
 
-    /// Placements with their sessions here, in the order of their keys.
+    /// Placements with their sessions here.
     pub fn placements(&self) -> Vec<PlacementRow> {
         let mut rows: Vec<PlacementRow> = self
             .placements
@@ -199,12 +199,9 @@ impl Registry {
                 publishers: 0,
             })
             .collect();
-        rows.sort_by(|a, b| a.key.cmp(&b.key));
         let holds = lock(&self.holds);
-        for (key, held) in &holds.streams {
-            if let Ok(at) = rows.binary_search_by(|row| row.key.as_str().cmp(key.as_str()))
-                && let Some(row) = rows.get_mut(at)
-            {
+        for row in &mut rows {
+            if let Some(held) = holds.streams.get(row.key.as_str()) {
                 row.sessions = held.sessions;
                 row.publishers = held.publishers;
             }

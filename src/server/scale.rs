@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use sluicegate_core::events::{Kind, News};
 use sluicegate_core::fleet::origin::{AddressRules, OriginId, parse_registration};
 use sluicegate_core::stream::{Action, Protocol, StreamUrl};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -71,8 +72,23 @@ async fn crowd() -> Crowd {
     Crowd { at, stop }
 }
 
-/// Opens all sessions, and counts bytes for each of them every second from then on, for ever.
+/// Fills what is kept of the past, opens all sessions, and counts bytes for each of them every second from then on, for
+/// ever.
 async fn carry(proxy: Proxy) {
+    for number in 0..ENDED {
+        let request = request(number);
+        let key = proxy.key(&request.stream);
+        for kind in Kind::ALL {
+            let news = News {
+                stream: key.to_string(),
+                client: request.client.ip().to_string(),
+                what: "it happened, and it takes some words to say how".to_owned(),
+                ..News::default()
+            };
+            proxy.metrics().journal.note(kind, news);
+        }
+        drop(proxy.sessions().open(request, key));
+    }
     let mut open = Vec::new();
     for number in 0..SESSIONS {
         let request = request(number);
@@ -83,7 +99,8 @@ async fn carry(proxy: Proxy) {
         let origin = OriginId::from(format!("origin-{}", (number / 10) % ORIGINS));
         let _ = guard.claim(None, &origin, "the first of its policy");
         let _ = guard.join(&origin);
-        let row = proxy.sessions().open(request, key).expect("room");
+        let row = proxy.sessions().open(request, guard.key().clone());
+        let row = row.expect("room");
         row.note_placed(origin, "it is placed there".into());
         row.joined();
         row.media_flows();
@@ -138,32 +155,55 @@ async fn long_the_console_shows_a_hundred_thousand_sessions() {
     let mut wrong = Vec::new();
     for path in [
         "sessions?limit=50",
+        "sessions?limit=50&sort=-id",
         "sessions?limit=50&sort=-rate",
         "sessions?limit=50&sort=-bytes&action=play",
+        "sessions?limit=50&sort=client",
+        "sessions?limit=50&sort=-client",
+        "sessions?limit=50&sort=-age",
+        "sessions?limit=50&sort=age",
+        "sessions?limit=50&sort=-origin",
+        "sessions?limit=50&sort=-stream",
+        "sessions?limit=50&state=relaying&protocol=rtmp",
+        "sessions?limit=50&client=10.0.16.7",
+        "sessions?limit=50&origin=origin-3",
+        "sessions?limit=50&q=nobody",
+        "sessions?limit=50&q=origin-3",
         "sessions?limit=50&q=cam-77",
+        "sessions?limit=50&q=10.0.7",
         "sessions?limit=50&stream=__defaultVhost__/live/cam-5",
         "sessions?limit=50&origin=origin-3&sort=-age",
         "streams?limit=50",
         "streams?limit=50&sort=-rate",
+        "streams?limit=50&sort=-out",
+        "streams?limit=50&sort=-age",
+        "streams?limit=50&sort=-origin",
+        "streams?limit=50&origin=origin-3",
+        "streams?limit=50&protocol=rtmp&sort=-stream",
         "streams?limit=50&q=cam-77",
         "streams?limit=50&state=live&sort=-players",
+        "sessions/ended?limit=50&q=cam-77",
+        "events?limit=50&q=cam-77",
         "overview",
         "origins",
     ] {
         let mut took = Vec::new();
         let mut bytes = 0;
-        for _ in 0..7 {
+        for _ in 0..ASKED {
+            // As a tab does, which asks every two seconds: what is kept for a second is made again.
+            tokio::time::sleep(BETWEEN).await;
             let begun = Instant::now();
             bytes = text(at, &format!("/api/v1/{path}")).await.len();
             took.push(begun.elapsed());
         }
         took.sort();
         println!(
-            "{path}: {:.1} ms, {bytes} bytes",
-            took[3].as_secs_f64() * 1e3
+            "{path}: {:.1} ms, at most {:.1} ms, {bytes} bytes",
+            took[ASKED / 2].as_secs_f64() * 1e3,
+            took[ASKED - 1].as_secs_f64() * 1e3
         );
         let is_list = path.contains("limit");
-        if is_list && (took[3] > Duration::from_millis(10) || bytes > 25_000) {
+        if is_list && (took[ASKED / 2] > Duration::from_millis(10) || bytes > 25_000) {
             wrong.push(format!("{path}: {took:?}, {bytes} bytes"));
         }
     }
@@ -212,3 +252,8 @@ async fn look(at: SocketAddr) -> Vec<String> {
 
 const SESSIONS: u32 = 100_000;
 const ORIGINS: u32 = 20;
+/// Sessions that ended before: as many as are kept.
+const ENDED: u32 = 10_000;
+/// How often each list is asked for.
+const ASKED: usize = 7;
+const BETWEEN: Duration = Duration::from_millis(1_100);

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use sluicegate_core::access::identity::Identity;
@@ -31,7 +31,8 @@ pub struct Row {
     pub started_at: SystemTime,
     started: Instant,
     state: AtomicU8,
-    placed: Mutex<Place>,
+    /// Where it was placed first. No lock: lists look at every session.
+    placed: OnceLock<Place>,
     /// The pull that it is served from; 0: it has a leg of its own.
     pull: AtomicU64,
     to_client: Counters,
@@ -61,6 +62,9 @@ pub struct Row {
 #[derive(Debug, Default)]
 pub(super) struct Aside {
     pub(super) holds: Holds,
+    /// Where it is now, if it was placed more than once.
+    elsewhere: Mutex<Option<Place>>,
+    is_elsewhere: AtomicBool,
     /// The origins that failed before the one where it is, and how.
     failed: Mutex<Vec<(OriginId, String)>>,
     /// Who the client is, where the gate knows it.
@@ -89,9 +93,9 @@ pub struct Placed {
 }
 
 /// Where a session is, and the decision by which it is there.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone)]
 struct Place {
-    origin: Option<OriginId>,
+    origin: OriginId,
     why: Cow<'static, str>,
 }
 
@@ -153,13 +157,7 @@ impl Counters {
     fn measure(&self) -> u64 {
         let bytes = self.bytes.load(Ordering::Relaxed);
         let new = bytes.saturating_sub(self.measured.swap(bytes, Ordering::Relaxed));
-        let before = u64::from(self.bps.load(Ordering::Relaxed));
-        // A mean over some seconds: one key frame is not a rate.
-        let bps = if before == 0 {
-            new * 8
-        } else {
-            (before * 3 + new * 8) / 4
-        };
+        let bps = mean(self.bps.load(Ordering::Relaxed).into(), new);
         let bps = u32::try_from(bps).unwrap_or(u32::MAX);
         self.bps.store(bps, Ordering::Relaxed);
         new
@@ -248,7 +246,7 @@ impl Row {
             started_at: SystemTime::now(),
             started: Instant::now(),
             state: AtomicU8::new(State::Connecting as u8),
-            placed: Mutex::default(),
+            placed: OnceLock::new(),
             pull: AtomicU64::new(0),
             to_client: Counters::new(),
             to_origin: Counters::new(),
@@ -459,7 +457,12 @@ impl Row {
 
     /// The origin where it is, or is tried.
     pub fn origin(&self) -> Option<OriginId> {
-        self.lock_placed().origin.clone()
+        self.with_place(|place| place.map(|place| place.origin.clone()))
+    }
+
+    /// Looks at the name of the origin where it is, or is tried; empty before that.
+    pub(crate) fn with_origin<T>(&self, look: impl FnOnce(&str) -> T) -> T {
+        self.with_place(|place| look(place.map_or("", |place| place.origin.as_str())))
     }
 
     /// How far it has come.
@@ -474,7 +477,12 @@ impl Row {
 
     /// How long ago it began.
     pub fn age(&self) -> Duration {
-        self.started.elapsed()
+        self.age_at(Instant::now())
+    }
+
+    /// The same, as of `now`: asking for the time for each of many sessions would take longer than all else.
+    pub(crate) fn age_at(&self, now: Instant) -> Duration {
+        now.duration_since(self.started)
     }
 
     /// For how long the client has sent nothing; short of the truth by at most one sweep, and never beyond it.
@@ -489,10 +497,11 @@ impl Row {
             let failed = aside.failed.lock();
             failed.unwrap_or_else(PoisonError::into_inner).clone()
         });
-        let place = self.lock_placed();
+        let place = self.with_place(|place| place.cloned());
+        let (origin, why) = place.map(|place| (place.origin, place.why)).unzip();
         Placed {
-            origin: place.origin.clone(),
-            why: place.why.clone(),
+            origin,
+            why: why.unwrap_or_default(),
             failed: failed.unwrap_or_default(),
         }
     }
@@ -687,14 +696,32 @@ impl Row {
 
     /// Notes the origin and the decision.
     pub(crate) fn note_placed(&self, origin: OriginId, why: Cow<'static, str>) {
-        let mut placed = self.lock_placed();
-        placed.origin = Some(origin);
-        placed.why = why;
+        self.note_place(origin, Some(why));
     }
 
     /// Notes the origin that its pull leads to now.
     pub(crate) fn note_moved(&self, origin: OriginId) {
-        self.lock_placed().origin = Some(origin);
+        self.note_place(origin, None);
+    }
+
+    /// Notes where it is; without another decision, the one before stands.
+    fn note_place(&self, origin: OriginId, why: Option<Cow<'static, str>>) {
+        let place = Place {
+            origin,
+            why: why.clone().unwrap_or_default(),
+        };
+        let Err(mut place) = self.placed.set(place) else {
+            return;
+        };
+        let aside = self.aside();
+        let elsewhere = aside.elsewhere.lock();
+        let mut elsewhere = elsewhere.unwrap_or_else(PoisonError::into_inner);
+        let before = elsewhere.as_ref().or_else(|| self.placed.get());
+        if let Some(before) = before.filter(|_| why.is_none()) {
+            place.why = before.why.clone();
+        }
+        *elsewhere = Some(place);
+        aside.is_elsewhere.store(true, Ordering::Release);
     }
 
     /// Notes an origin that failed.
@@ -786,8 +813,23 @@ impl Row {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn lock_placed(&self) -> MutexGuard<'_, Place> {
-        self.placed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn with_place<T>(&self, look: impl FnOnce(Option<&Place>) -> T) -> T {
+        let aside = self.aside.get().map(Box::as_ref);
+        let moved = |aside: &&Aside| aside.is_elsewhere.load(Ordering::Acquire);
+        let Some(aside) = aside.filter(moved) else {
+            return look(self.placed.get());
+        };
+        let elsewhere = aside.elsewhere.lock();
+        let elsewhere = elsewhere.unwrap_or_else(PoisonError::into_inner);
+        look(elsewhere.as_ref())
+    }
+}
+
+/// Bits per second after a second that brought `bytes`: a mean over some seconds, since one keyframe is not a rate.
+pub(super) const fn mean(before: u64, bytes: u64) -> u64 {
+    match before {
+        0 => bytes * 8,
+        _ => (before * 3 + bytes * 8) / 4,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use sluicegate_core::access::bans::{Ban, Suspect};
@@ -42,8 +42,9 @@ pub struct Limits {
 /// The table of open sessions.
 #[derive(Debug)]
 pub struct Sessions {
-    // A std mutex: it is held for a few lines and never across an await.
-    rows: Mutex<BTreeMap<u64, Arc<Row>>>,
+    // Held for a few lines, or a few rows, and never across an await. Not a mutex: whoever opens or closes a session waits
+    // for one who goes through all of them no longer than these few rows take, since writers precede readers.
+    rows: RwLock<BTreeMap<u64, Arc<Row>>>,
     pulls: Mutex<BTreeMap<u64, Arc<Pull>>>,
     /// The newest that ended, oldest first.
     ended: Mutex<VecDeque<Arc<EndedSession>>>,
@@ -60,7 +61,7 @@ impl Sessions {
     /// An empty table.
     pub fn new(limits: Limits, metrics: Arc<Metrics>) -> Self {
         Self {
-            rows: Mutex::default(),
+            rows: RwLock::default(),
             pulls: Mutex::default(),
             ended: Mutex::default(),
             totals: Mutex::default(),
@@ -100,7 +101,7 @@ impl Sessions {
         };
         let row = Arc::new(row);
         {
-            let mut rows = self.lock();
+            let mut rows = self.rows_to_change();
             if rows.len() >= self.limits.max {
                 return None;
             }
@@ -145,18 +146,43 @@ impl Sessions {
 
     /// The open sessions that fit, oldest first. The table is locked meanwhile, so that `fits` does no more than look.
     pub(crate) fn matching(&self, fits: impl Fn(&Row) -> bool) -> Vec<Arc<Row>> {
-        let rows = self.lock();
+        let rows = self.rows();
         rows.values().filter(|row| fits(row)).cloned().collect()
+    }
+
+    /// Shows every open session to `each`: oldest first, or newest first. The table is locked for a few of them at a time,
+    /// so that `each` does no more than look. One that is opened or closed meanwhile may be seen or not; all others are.
+    pub(crate) fn look(&self, newest_first: bool, mut each: impl FnMut(&Arc<Row>)) {
+        let (mut from, mut to) = (0, u64::MAX);
+        loop {
+            let rows = self.rows();
+            let mut some = rows.range(from..to);
+            let mut seen = None;
+            for _ in 0..LOOKED_AT_ONCE {
+                let next = match newest_first {
+                    true => some.next_back(),
+                    false => some.next(),
+                };
+                let Some((id, row)) = next else { return };
+                each(row);
+                seen = Some(*id);
+            }
+            match (seen, newest_first) {
+                (Some(id), true) => to = id,
+                (Some(id), false) => from = id + 1,
+                (None, _) => return,
+            }
+        }
     }
 
     /// Every open session, oldest first.
     pub fn list(&self) -> Vec<Arc<Row>> {
-        self.lock().values().cloned().collect()
+        self.rows().values().cloned().collect()
     }
 
     /// One session.
     pub fn row(&self, id: u64) -> Option<Arc<Row>> {
-        self.lock().get(&id).cloned()
+        self.rows().get(&id).cloned()
     }
 
     /// The newest sessions that ended, at most 10,000.
@@ -201,7 +227,7 @@ impl Sessions {
 
     /// How many are open.
     pub fn len(&self) -> usize {
-        self.lock().len()
+        self.rows().len()
     }
 
     /// None is open.
@@ -211,7 +237,7 @@ impl Sessions {
 
     /// The session that publishes `stream` through this proxy.
     pub(crate) fn publisher(&self, stream: &StreamUrl) -> Option<Arc<Row>> {
-        let rows = self.lock();
+        let rows = self.rows();
         let publishes = |row: &&Arc<Row>| {
             row.request.action == Action::Publish && row.request.stream == *stream
         };
@@ -424,7 +450,7 @@ impl Sessions {
         let placed = row.placed();
         self.note_ended(row, &placed, reason);
         // Once the row is seen to be gone, its accounts have to be settled.
-        self.lock().remove(&row.id);
+        self.rows_to_change().remove(&row.id);
         let origin = placed.origin.as_ref().map_or("-", |id| id.as_str());
         let path = placed
             .failed
@@ -476,8 +502,12 @@ impl Sessions {
         kept.push_back(Arc::new(ended));
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Row>>> {
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    fn rows(&self) -> RwLockReadGuard<'_, BTreeMap<u64, Arc<Row>>> {
+        self.rows.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rows_to_change(&self) -> RwLockWriteGuard<'_, BTreeMap<u64, Arc<Row>>> {
+        self.rows.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -537,342 +567,12 @@ impl Drop for OpenRow {
     }
 }
 
+/// Sessions that are looked at while the table is locked once: about ten microseconds.
+const LOOKED_AT_ONCE: usize = 256;
 /// Sessions that ended and are still known: about 5 MB.
 const MOST_ENDED: usize = 10_000;
 /// The target of the line each session ends with: one for every session, whatever else is left out.
 pub const ACCESS: &str = "sluicegate::access";
 
 #[cfg(test)]
-mod tests {
-    use sluicegate_core::stream::{Protocol, VhostRule};
-    use tokio::time::Instant;
-
-    use super::*;
-
-    fn sessions(max: usize) -> Arc<Sessions> {
-        let limits = Limits {
-            publisher_idle: Duration::from_secs(30),
-            player_idle: Duration::from_secs(30),
-            play_wait: Duration::from_secs(600),
-            write_stall: Duration::from_secs(20),
-            max,
-        };
-        Arc::new(Sessions::new(limits, Arc::new(Metrics::new())))
-    }
-
-    fn opened(table: &Arc<Sessions>, action: Action) -> Option<OpenRow> {
-        let request = Request {
-            stream: StreamUrl::new("", "live", "a").unwrap(),
-            action,
-            protocol: Protocol::Rtmp,
-            client: "192.0.2.1:5000".parse().unwrap(),
-            by_way_of: None,
-            credentials: None,
-        };
-        let key = VhostRule::Ignored.key(&request.stream);
-        table.open(request, key)
-    }
-
-    const SWEEP: Duration = Duration::from_millis(250);
-
-    /// The reason a session is ended for after this many seconds of sweeps, if any.
-    async fn reason_after(
-        table: &Arc<Sessions>,
-        row: &Arc<Row>,
-        seconds: u64,
-    ) -> Option<EndReason> {
-        for _ in 0..seconds * 4 {
-            sweep(table).await;
-        }
-        row.end_reason()
-    }
-
-    async fn sweep(table: &Arc<Sessions>) {
-        tokio::time::advance(SWEEP).await;
-        table.end_overdue();
-    }
-
-    /// What the metrics say was relayed, to the client and to the origin.
-    fn relayed(table: &Sessions) -> (u64, u64) {
-        let of = |direction| {
-            let labels = DirectionLabels {
-                protocol: "rtmp",
-                direction,
-            };
-            table.metrics.relayed_bytes.get_or_create(&labels).get()
-        };
-        (of("to_client"), of("to_origin"))
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn bytes_are_settled_once_at_a_scrape_and_at_the_end() {
-        let table = sessions(9);
-        let one = opened(&table, Action::Play).unwrap();
-        let two = opened(&table, Action::Play).unwrap();
-        one.count(Direction::ToClient, 10);
-        two.count(Direction::ToOrigin, 3);
-        assert_eq!(relayed(&table), (0, 0), "a packet tells nobody");
-        table.settle();
-        table.settle();
-        assert_eq!(relayed(&table), (10, 3), "each byte once");
-        one.count(Direction::ToClient, 7);
-        drop(one);
-        assert_eq!(relayed(&table), (17, 3), "an end settles what is left");
-        two.count(Direction::ToOrigin, 1);
-        table.settle();
-        drop(two);
-        table.settle();
-        assert_eq!(relayed(&table), (17, 4));
-    }
-
-    #[tokio::test]
-    async fn bytes_are_exact_though_many_settle_while_they_are_counted() {
-        let table = sessions(9);
-        let row = opened(&table, Action::Play).unwrap();
-        std::thread::scope(|scope| {
-            for _ in 0..2 {
-                scope.spawn(|| (0..50_000).for_each(|_| row.count(Direction::ToClient, 3)));
-                scope.spawn(|| {
-                    let mut before = 0;
-                    for _ in 0..2_000 {
-                        table.settle();
-                        let (now, _) = relayed(&table);
-                        assert!(now >= before, "a counter never falls");
-                        before = now;
-                    }
-                });
-            }
-        });
-        drop(row);
-        assert_eq!(relayed(&table), (300_000, 0));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_clients_silence_is_known_within_one_sweep() {
-        let table = sessions(9);
-        let row = opened(&table, Action::Publish).unwrap();
-        row.joined();
-        row.count(Direction::ToOrigin, 10);
-        tokio::time::advance(Duration::from_millis(100)).await;
-        assert_eq!(
-            row.client_silent_for(),
-            Duration::ZERO,
-            "bytes that no sweep has seen yet are no silence"
-        );
-        tokio::time::advance(Duration::from_millis(150)).await;
-        row.count(Direction::ToOrigin, 10);
-        let sent = Instant::now();
-        for _ in 0..8 {
-            sweep(&table).await;
-            let short = sent.elapsed() - row.client_silent_for();
-            assert!(short <= SWEEP, "short of the truth by {short:?}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_publisher_that_sends_too_much_is_ended_after_a_while() {
-        let table = sessions(9);
-        let row = opened(&table, Action::Publish).unwrap();
-        row.note_counted(None, Some(8));
-        let second = async |bytes: usize| {
-            tokio::time::advance(Duration::from_secs(1)).await;
-            row.count(Direction::ToOrigin, bytes);
-            table.measure(|_, _| {});
-            row.end_reason()
-        };
-        for _ in 0..30 {
-            assert_eq!(
-                second(1_000).await,
-                None,
-                "8 kbit/s are 1,000 bytes a second"
-            );
-        }
-        for _ in 0..5 {
-            assert_eq!(second(2_000).await, None, "a scene with much motion");
-        }
-        for _ in 0..9 {
-            assert_eq!(second(0).await, None, "then it keeps to its rate");
-        }
-        let mut lasted = 0;
-        while second(2_000).await.is_none() {
-            lasted += 1;
-        }
-        assert_eq!(row.end_reason(), Some(EndReason::TooFast));
-        assert!((10..15).contains(&lasted), "{lasted} s");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_ban_ends_whom_it_meets() {
-        let table = sessions(9);
-        let one = opened(&table, Action::Play).unwrap();
-        one.note_who(Identity::viewer("seven"));
-        let two = opened(&table, Action::Play).unwrap();
-        let ban = |target: &str, at: u64, lifted: bool| Ban {
-            target: target.parse().unwrap(),
-            until: u64::MAX,
-            at,
-            lifted,
-            reason: "".into(),
-        };
-        assert_eq!(table.take_ban(ban("viewer:seven", 1, false)), Some(1));
-        assert_eq!(
-            (one.end_reason(), two.end_reason()),
-            (Some(EndReason::Banned), None)
-        );
-        assert_eq!(
-            table.take_ban(ban("viewer:seven", 1, false)),
-            None,
-            "heard again"
-        );
-        assert_eq!(
-            table.take_ban(ban("address:192.0.2.1", 2, true)),
-            Some(0),
-            "lifted"
-        );
-        assert_eq!(table.take_ban(ban("address:192.0.2.1", 3, false)), Some(1));
-        assert_eq!(two.end_reason(), Some(EndReason::Banned));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn stalls_are_counted_from_a_second_on() {
-        let table = sessions(9);
-        let row = opened(&table, Action::Play).unwrap();
-        for (cause, millis, expected) in [("a moment", 999, 0), ("a second", 1000, 1)] {
-            row.blocked(Direction::ToClient, true);
-            tokio::time::advance(Duration::from_millis(millis)).await;
-            row.blocked(Direction::ToClient, false);
-            assert_eq!(row.stalls(), expected, "{cause}");
-        }
-        row.blocked(Direction::ToOrigin, true);
-        tokio::time::advance(Duration::from_secs(2)).await;
-        assert_eq!(row.stalls(), 2, "one that goes on counts");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_dropped_session_leaves_no_row_and_no_gauge() {
-        let table = sessions(1);
-        let open = opened(&table, Action::Play).unwrap();
-        assert!(
-            opened(&table, Action::Play).is_none(),
-            "the table holds one"
-        );
-        assert!(
-            table
-                .metrics
-                .render()
-                .contains("sluicegate_sessions{protocol=\"rtmp\",action=\"play\"} 1")
-        );
-        open.end(EndReason::Kicked);
-        open.end(EndReason::Drained);
-        drop(open);
-        assert!(table.is_empty());
-        let text = table.metrics.render();
-        assert!(
-            text.contains("sluicegate_sessions{protocol=\"rtmp\",action=\"play\"} 0"),
-            "{text}"
-        );
-        assert!(
-            text.contains("action=\"play\",reason=\"kicked\"} 1"),
-            "the first reason stands: {text}"
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_silent_publisher_is_ended() {
-        let table = sessions(9);
-        let row = opened(&table, Action::Publish).unwrap();
-        assert_eq!(
-            reason_after(&table, &row, 60).await,
-            None,
-            "set-up has its own deadline"
-        );
-        row.joined();
-        row.count(Direction::ToOrigin, 10);
-        assert_eq!(
-            reason_after(&table, &row, 30).await,
-            None,
-            "it counts from the sweep that saw the bytes"
-        );
-        sweep(&table).await;
-        assert_eq!(row.end_reason(), Some(EndReason::PublisherIdle));
-    }
-
-    /// For a minute, one sign of life every 20 s: who gives it, and whether it keeps the session.
-    #[tokio::test(start_paused = true)]
-    async fn what_shows_that_a_session_is_in_use() {
-        let (publish, play) = (Action::Publish, Action::Play);
-        let (client, origin) = (Direction::ToOrigin, Direction::ToClient);
-        let rows = [
-            ("a publisher sends", publish, client, false, true),
-            ("its origin reports on it", publish, origin, false, true),
-            ("a player gets", play, origin, false, true),
-            ("a player sends reports", play, client, false, false),
-            ("a player talks back", play, client, true, true),
-        ];
-        for (cause, action, direction, talks, kept) in rows {
-            let table = sessions(9);
-            let row = opened(&table, action).unwrap();
-            row.joined();
-            row.count(Direction::ToClient, 10);
-            row.media_flows();
-            if talks {
-                row.talks_back();
-            }
-            for _ in 0..3 {
-                row.count(direction, 10);
-                reason_after(&table, &row, 20).await;
-            }
-            assert_eq!(row.end_reason().is_none(), kept, "{cause}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_player_that_its_origin_keeps_waiting_has_the_same_time() {
-        let table = sessions(9);
-        let row = opened(&table, Action::Play).unwrap();
-        assert_eq!(reason_after(&table, &row, 599).await, None);
-        row.waits();
-        assert_eq!(
-            reason_after(&table, &row, 1).await,
-            Some(EndReason::WaitedTooLong)
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_player_waits_long_for_its_publisher_and_briefly_afterwards() {
-        let table = sessions(9);
-        let row = opened(&table, Action::Play).unwrap();
-        row.joined();
-        assert_eq!(reason_after(&table, &row, 599).await, None);
-        row.count(Direction::ToClient, 10);
-        row.media_flows();
-        assert_eq!(reason_after(&table, &row, 30).await, None);
-        sweep(&table).await;
-        assert_eq!(row.end_reason(), Some(EndReason::PlayerIdle));
-
-        let waiting = opened(&table, Action::Play).unwrap();
-        waiting.joined();
-        assert_eq!(
-            reason_after(&table, &waiting, 600).await,
-            Some(EndReason::WaitedTooLong)
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_receiver_that_takes_nothing_is_ended() {
-        let table = sessions(9);
-        let row = opened(&table, Action::Play).unwrap();
-        row.joined();
-        row.media_flows();
-        row.count(Direction::ToClient, 10);
-        tokio::time::advance(Duration::from_secs(1)).await;
-        row.blocked(Direction::ToClient, true);
-        assert_eq!(reason_after(&table, &row, 15).await, None);
-        row.blocked(Direction::ToClient, true);
-        assert_eq!(
-            reason_after(&table, &row, 5).await,
-            Some(EndReason::Stalled),
-            "the first moment counts"
-        );
-    }
-}
+mod tests;

@@ -10,4 +10,4 @@ mod select;
 
 pub use ask::{AskError, Columns, Filter, ListQuery, MOST_ROWS, Sort, USUAL_ROWS};
 pub use place::{Cursor, Key};
-pub use select::{Listed, Page, mentions, merge, select};
+pub use select::{Listed, Page, Selection, mentions, merge, select};

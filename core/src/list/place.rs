@@ -51,18 +51,19 @@ impl<'a> From<&'a str> for Key<'a> {
 }
 
 impl Cursor<'_> {
-    /// How two places follow each other in a list sorted by `sort`. Only the value is turned round when it descends, so
-    /// that rows of one value keep their order.
+    /// How two places follow each other in a list sorted by `sort`. One that descends is the same list from its end, so that
+    /// what happened within one millisecond is in order whichever way it is read.
     pub fn compare(&self, other: &Cursor<'_>, sort: Sort) -> Ordering {
-        let by_key = self.key.cmp(&other.key);
-        let by_key = if sort.descending {
-            by_key.reverse()
-        } else {
-            by_key
-        };
-        by_key
+        let ascending = self
+            .key
+            .cmp(&other.key)
             .then_with(|| self.proxy.cmp(&other.proxy))
-            .then_with(|| self.id.cmp(&other.id))
+            .then_with(|| self.id.cmp(&other.id));
+        if sort.descending {
+            ascending.reverse()
+        } else {
+            ascending
+        }
     }
 
     /// The same, on its own.

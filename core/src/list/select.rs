@@ -29,40 +29,75 @@ pub struct Page<R> {
     pub more: bool,
 }
 
-/// The page of `rows` that is asked for. Rows are looked at once, and no more of them are held than the page has.
+/// Chooses the rows of a page from rows that it is shown one by one. It holds no more of them than the page has.
+#[derive(Debug)]
+pub struct Selection<'a, R> {
+    asked: &'a ListQuery,
+    /// One row more than the page has, to know whether another page follows.
+    best: BinaryHeap<Candidate<R>>,
+    total: usize,
+}
+
+impl<'a, R> Selection<'a, R> {
+    /// For the page that is asked for.
+    pub fn new(asked: &'a ListQuery) -> Self {
+        Self {
+            asked,
+            best: BinaryHeap::with_capacity(asked.limit + 1),
+            total: 0,
+        }
+    }
+
+    /// Looks at a row. `keep` makes what is held of it, and is called only if the row may be on the page.
+    pub fn look(&mut self, row: &impl Listed, keep: impl FnOnce() -> R) {
+        let asked = self.asked;
+        if !matches(row, asked) {
+            return;
+        }
+        self.total += 1;
+        let place = row.place(asked.sort.column);
+        if !follows(&place, asked) {
+            return;
+        }
+        // Most rows of a long list are on no page: nothing is copied of these.
+        let candidate = |place: Cursor<'_>| Candidate {
+            place: place.into_owned(),
+            sort: asked.sort,
+            row: keep(),
+        };
+        if self.best.len() <= asked.limit {
+            self.best.push(candidate(place));
+        } else if let Some(mut last) = self.best.peek_mut()
+            && place.compare(&last.place, asked.sort).is_lt()
+        {
+            *last = candidate(place);
+        }
+    }
+
+    /// The page, when every row was shown.
+    pub fn page(self) -> Page<R> {
+        let best = self.best.into_sorted_vec().into_iter();
+        let mut rows: Vec<R> = best.map(|candidate| candidate.row).collect();
+        let more = rows.len() > self.asked.limit;
+        rows.truncate(self.asked.limit);
+        Page {
+            rows,
+            total: self.total,
+            more,
+        }
+    }
+}
+
+/// The page of `rows` that is asked for.
 pub fn select<'a, R: Listed>(
     rows: impl IntoIterator<Item = &'a R>,
     asked: &ListQuery,
 ) -> Page<&'a R> {
-    let sort = asked.sort;
-    let mut best = BinaryHeap::with_capacity(asked.limit + 2);
-    let mut total = 0;
+    let mut selection = Selection::new(asked);
     for row in rows {
-        if !matches(row, asked) {
-            continue;
-        }
-        total += 1;
-        let place = row.place(sort.column);
-        if !follows(&place, asked) {
-            continue;
-        }
-        let candidate = Candidate { place, sort, row };
-        if best.len() <= asked.limit {
-            best.push(candidate);
-        } else if let Some(mut last) = best.peek_mut()
-            && candidate < *last
-        {
-            *last = candidate;
-        }
+        selection.look(row, || row);
     }
-    let mut rows: Vec<&R> = best
-        .into_sorted_vec()
-        .into_iter()
-        .map(|candidate| candidate.row)
-        .collect();
-    let more = rows.len() > asked.limit;
-    rows.truncate(asked.limit);
-    Page { rows, total, more }
+    selection.page()
 }
 
 /// One page of the pages that several proxies selected for the same query.
@@ -96,21 +131,17 @@ impl<R: Listed> Page<R> {
 
 /// Whether `text` contains `wanted`, whatever the case of its ASCII letters.
 pub fn mentions(text: &str, wanted: &str) -> bool {
-    let wanted = wanted.as_bytes();
-    let Some(first) = wanted.first() else {
+    let Some((first, rest)) = wanted.as_bytes().split_first() else {
         return true;
     };
-    let text = text.as_bytes();
-    (0..text.len()).any(|at| {
-        text.get(at)
-            .is_some_and(|byte| byte.eq_ignore_ascii_case(first))
-            && text
-                .get(at..at + wanted.len())
-                .is_some_and(|part| part.eq_ignore_ascii_case(wanted))
+    let (lower, upper) = (first.to_ascii_lowercase(), first.to_ascii_uppercase());
+    text.as_bytes().windows(wanted.len()).any(|part| {
+        matches!(part.split_first(), Some((begins, goes_on))
+            if (*begins == lower || *begins == upper) && goes_on.eq_ignore_ascii_case(rest))
     })
 }
 
-fn matches<R: Listed>(row: &R, asked: &ListQuery) -> bool {
+fn matches(row: &impl Listed, asked: &ListQuery) -> bool {
     let mut filters = asked.filters.iter();
     filters.all(|(filter, value)| row.has(filter, value))
         && asked.q.as_deref().is_none_or(|text| row.mentions(text))
@@ -122,31 +153,32 @@ fn follows(place: &Cursor<'_>, asked: &ListQuery) -> bool {
 }
 
 /// A row that may be on the page; the greatest is the first to go.
-struct Candidate<'a, R> {
-    place: Cursor<'a>,
+#[derive(Debug)]
+struct Candidate<R> {
+    place: Cursor<'static>,
     sort: Sort,
-    row: &'a R,
+    row: R,
 }
 
-impl<R> Ord for Candidate<'_, R> {
+impl<R> Ord for Candidate<R> {
     fn cmp(&self, other: &Self) -> Ordering {
         self.place.compare(&other.place, self.sort)
     }
 }
 
-impl<R> PartialOrd for Candidate<'_, R> {
+impl<R> PartialOrd for Candidate<R> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl<R> PartialEq for Candidate<'_, R> {
+impl<R> PartialEq for Candidate<R> {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other) == Ordering::Equal
     }
 }
 
-impl<R> Eq for Candidate<'_, R> {}
+impl<R> Eq for Candidate<R> {}
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,519 @@
+//! Lists of streams. Without any parameter they are whole, as they always were.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use hyper::Method;
+use sluicegate_core::list::{Cursor, Key, ListQuery, Listed, Page, mentions, merge, select};
+use sluicegate_core::stream::{Action, PlacementKey, Protocol};
+
+use super::asked::{Path, Query};
+use super::columns::STREAMS;
+use super::list::{ListRequest, answered, fitting, of_documents};
+use super::{System, cluster, lookup, problem};
+use crate::api::{Coverage, Envelope, Listing, Scope, Stream, StreamNumbers, Streams, millis};
+use crate::registry::PlacementRow;
+use crate::sessions::{Direction, Row, Sessions, State as SessionState};
+
+/// `GET /api/v1/streams`.
+pub(super) async fn streams(
+    State(system): State<System>,
+    RawQuery(raw): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let (question, asked) = match ListRequest::read(&system, raw.as_deref(), &STREAMS) {
+        Ok(read) => read,
+        Err(words) => return problem(StatusCode::BAD_REQUEST, &words),
+    };
+    let Some(asked) = asked else {
+        return Json(Envelope::of(all_streams(&system, question.scope).await)).into_response();
+    };
+    let document = match is_by_name(&asked) {
+        true => streams_by_name(&system, &question, &asked).await,
+        false => streams_by_sums(&system, &question, &asked).await,
+    };
+    answered(&headers, &document)
+}
+
+/// Whether rows are sorted and filtered by what is the same on every proxy. Then each proxy can choose its own rows: one
+/// that is on the page of all is on the page of each that has it.
+fn is_by_name(asked: &ListQuery) -> bool {
+    let mut filters = asked.filters.iter();
+    matches!(asked.sort.column, "stream" | "origin")
+        && filters.all(|(filter, _)| matches!(*filter, "stream" | "origin"))
+}
+
+async fn streams_by_name(system: &System, question: &ListRequest, asked: &ListQuery) -> Streams {
+    let rows = system.own_streams();
+    let document = |row: &OwnStream| row.document(system.own_id());
+    let own = of_documents(select(rows.iter(), asked), document);
+    let path = format!("/api/v1/streams?{}", question.query);
+    let said = system.ask_all::<Streams>(question.scope, Method::GET, &path);
+    let (documents, missing) = said.await.documents();
+    let is_alone = documents.is_empty();
+    let (mut total, mut more) = (own.total, own.more);
+    let mut all = own.rows;
+    for (proxy, document) in documents {
+        let page = fitting(document, asked, &proxy);
+        total = total.max(page.total);
+        more |= page.more;
+        all.extend(page.rows);
+    }
+    let rows = combined(all);
+    let page = Page {
+        total: total.max(rows.len()),
+        rows,
+        more,
+    };
+    let page = merge([page], asked);
+    let coverage = Coverage::of(question.scope, missing);
+    let mut document = Streams::of(page, asked.sort, coverage);
+    if !is_alone {
+        document.at_least();
+    }
+    document
+}
+
+/// A list that depends on sums over all proxies. Only a proxy that has all rows can say which are the greatest.
+async fn streams_by_sums(system: &System, question: &ListRequest, asked: &ListQuery) -> Streams {
+    if system.peers(question.scope).is_empty() {
+        let rows = system.own_streams();
+        let document = |row: &OwnStream| row.document(system.own_id());
+        let page = of_documents(select(rows.iter(), asked), document);
+        return Streams::of(page, asked.sort, Coverage::of(question.scope, Vec::new()));
+    }
+    let all = all_streams(system, question.scope).await;
+    let page = of_documents(select(all.streams.iter(), asked), Stream::clone);
+    Streams::of(page, asked.sort, all.coverage)
+}
+
+/// `GET /api/v1/streams/{stream}`.
+pub(super) async fn stream(
+    State(system): State<System>,
+    Path(name): Path<String>,
+    Query(asked): Query<cluster::ScopeQuery>,
+) -> Response {
+    let stream = match lookup::stream(&name) {
+        Ok(stream) => stream,
+        Err(words) => return problem(StatusCode::BAD_REQUEST, &words),
+    };
+    let key = system.proxy.key(&stream);
+    let question = ListRequest {
+        scope: asked.scope,
+        query: form_urlencoded::Serializer::new(String::new())
+            .append_pair("stream", key.as_str())
+            .finish(),
+    };
+    let pairs = [("stream", key.as_str())];
+    let asked = ListQuery::read(pairs, &STREAMS).expect("names of streams fit");
+    let found = streams_by_name(&system, &question, &asked).await;
+    // A stream that was on two origins for a moment is where its publisher is.
+    let row = found.streams.into_iter().max_by_key(|row| row.publishers);
+    match row {
+        Some(row) => Json(Envelope::of(row)).into_response(),
+        None => problem(StatusCode::NOT_FOUND, NO_STREAM),
+    }
+}
+
+/// Every placed stream of all proxies that are asked.
+pub(super) async fn all_streams(system: &System, scope: Scope) -> Streams {
+    let own = system.streams_now();
+    let own = own.iter().map(|row| row.document(system.own_id()));
+    let mut all: Vec<Stream> = own.collect();
+    let path = "/api/v1/streams";
+    let said = system.ask_all::<Streams>(scope, Method::GET, path).await;
+    let (documents, missing) = said.documents();
+    for (proxy, document) in documents {
+        all.extend(document.streams.into_iter().map(|row| Stream {
+            proxies: vec![proxy.clone()],
+            ..row
+        }));
+    }
+    let streams = combined(all);
+    Streams {
+        total: streams.len(),
+        streams,
+        coverage: Coverage::of(scope, missing),
+        ..Streams::default()
+    }
+}
+
+/// The rows of several proxies, those of one stream on one origin as one, in the order of their names; each knows where else
+/// its stream is published.
+fn combined(rows: Vec<Stream>) -> Vec<Stream> {
+    let mut all: BTreeMap<(String, String), Stream> = BTreeMap::new();
+    for row in rows {
+        match all.entry((row.stream.clone(), row.origin.clone())) {
+            std::collections::btree_map::Entry::Vacant(vacant) => {
+                vacant.insert(row);
+            }
+            std::collections::btree_map::Entry::Occupied(mut sum) => add(sum.get_mut(), row),
+        }
+    }
+    let mut rows: Vec<Stream> = all.into_values().collect();
+    for of_one in rows.chunk_by_mut(|a, b| a.stream == b.stream) {
+        let published = of_one.iter().filter(|row| row.publishers > 0);
+        let places: Vec<String> = published.map(|row| row.origin.clone()).collect();
+        if places.len() < 2 {
+            continue;
+        }
+        for row in of_one.iter_mut().filter(|row| row.publishers > 0) {
+            let others = places.iter().filter(|place| **place != row.origin);
+            row.also_on.extend(others.cloned());
+            row.also_on.sort();
+            row.also_on.dedup();
+            row.judge();
+        }
+    }
+    rows
+}
+
+fn add(sum: &mut Stream, row: Stream) {
+    sum.publishers += row.publishers;
+    sum.players += row.players;
+    sum.pulls += row.pulls;
+    sum.bps_in += row.bps_in;
+    sum.bps_out += row.bps_out;
+    sum.proxies.extend(row.proxies);
+    for protocol in row.protocols {
+        if !sum.protocols.contains(&protocol) {
+            sum.protocols.push(protocol);
+        }
+    }
+    sum.also_on.extend(row.also_on);
+    sum.keyframe_seconds = either(sum.keyframe_seconds, row.keyframe_seconds, f64::max);
+    sum.since_seconds = either(sum.since_seconds, row.since_seconds, f64::max);
+    sum.silent_seconds = either(sum.silent_seconds, row.silent_seconds, f64::min);
+    sum.judge();
+}
+
+/// A stream of this proxy: where it is placed, and what its sessions add up to.
+#[derive(Debug)]
+struct OwnStream {
+    placed: PlacementRow,
+    sums: Sums,
+    state: &'static str,
+}
+
+/// What the sessions of a stream add up to.
+#[derive(Debug, Default)]
+struct Sums {
+    bps_in: u64,
+    bps_out: u64,
+    pulls: u64,
+    /// The protocols of its publishers, each as its bit.
+    protocols: u16,
+    since: Option<f64>,
+    silent: Option<f64>,
+    keyframes: Option<f64>,
+}
+
+/// The streams of a proxy, as they are now.
+fn rows_of(sessions: &Sessions, placements: Vec<PlacementRow>) -> Vec<OwnStream> {
+    // Sessions of one stream share the text of its name, so that 100,000 of them are told apart by where that is: to compare texts
+    // takes longer than all else.
+    let mut by_text: HashMap<*const u8, (PlacementKey, Sums)> = HashMap::new();
+    sessions.look(false, |row| {
+        let text = row.key.as_str().as_ptr();
+        let (_, sums) = by_text
+            .entry(text)
+            .or_insert_with(|| (row.key.clone(), Sums::default()));
+        match row.request.action {
+            Action::Play if row.is_preview() => {}
+            Action::Play => sums.bps_out += row.bps(Direction::ToClient),
+            Action::Publish => sums.add_publisher(row),
+        }
+    });
+    let mut sums: HashMap<&str, Sums> = HashMap::with_capacity(by_text.len());
+    for (key, of_it) in by_text.values_mut() {
+        let sum = sums.entry(key.as_str()).or_default();
+        sum.add(std::mem::take(of_it));
+    }
+    for pull in sessions.pulls() {
+        if let Some(sum) = sums.get_mut(pull.key.as_str()) {
+            sum.pulls += 1;
+        }
+    }
+    let rows = placements.into_iter().map(|placed| {
+        // A stream that was placed a moment ago may have none yet.
+        let sums = sums.remove(placed.key.as_str()).unwrap_or_default();
+        let state = sums.numbers(&placed).state();
+        OwnStream {
+            placed,
+            sums,
+            state,
+        }
+    });
+    rows.collect()
+}
+
+impl Sums {
+    fn add_publisher(&mut self, row: &Row) {
+        let age = row.age().as_secs_f64();
+        // One that still connects has nothing to send yet.
+        let sends = row.state() != SessionState::Connecting;
+        self.add(Self {
+            bps_in: row.bps(Direction::ToOrigin),
+            protocols: bit_of(row.request.protocol),
+            since: Some(age),
+            silent: sends.then(|| row.client_silent_for().as_secs_f64()),
+            keyframes: row.keyframes().map(|apart| apart.as_secs_f64()),
+            ..Self::default()
+        });
+    }
+
+    fn add(&mut self, other: Self) {
+        self.bps_in += other.bps_in;
+        self.bps_out += other.bps_out;
+        self.pulls += other.pulls;
+        self.protocols |= other.protocols;
+        self.since = either(self.since, other.since, f64::max);
+        self.silent = either(self.silent, other.silent, f64::min);
+        self.keyframes = either(self.keyframes, other.keyframes, f64::max);
+    }
+
+    fn numbers(&self, placed: &PlacementRow) -> StreamNumbers {
+        StreamNumbers {
+            publishers: placed.publishers as u64,
+            players: (placed.sessions - placed.publishers) as u64,
+            bps_out: self.bps_out,
+            silent_seconds: self.silent,
+            keyframe_seconds: self.keyframes,
+        }
+    }
+
+    fn protocols(&self) -> impl Iterator<Item = &'static str> {
+        let all = Protocol::ALL.into_iter();
+        let used = all.filter(|protocol| self.protocols & bit_of(*protocol) != 0);
+        used.map(Protocol::as_str)
+    }
+}
+
+const fn bit_of(protocol: Protocol) -> u16 {
+    1 << protocol as u16
+}
+
+/// What two sums that may be missing are together.
+fn either(ours: Option<f64>, theirs: Option<f64>, both: fn(f64, f64) -> f64) -> Option<f64> {
+    match (ours, theirs) {
+        (Some(ours), Some(theirs)) => Some(both(ours, theirs)),
+        (ours, theirs) => ours.or(theirs),
+    }
+}
+
+impl OwnStream {
+    fn document(&self, own: Option<&str>) -> Stream {
+        let numbers = self.sums.numbers(&self.placed);
+        Stream {
+            stream: self.placed.key.clone(),
+            origin: self.placed.origin.clone(),
+            publishers: numbers.publishers,
+            players: numbers.players,
+            pulls: self.sums.pulls,
+            state: self.state.to_owned(),
+            protocols: self.sums.protocols().map(str::to_owned).collect(),
+            bps_in: self.sums.bps_in,
+            bps_out: self.sums.bps_out,
+            since_seconds: self.sums.since,
+            silent_seconds: self.sums.silent,
+            keyframe_seconds: self.sums.keyframes,
+            proxies: own.map(str::to_owned).into_iter().collect(),
+            also_on: Vec::new(),
+        }
+    }
+}
+
+/// As its document has it.
+impl Listed for OwnStream {
+    fn place(&self, column: &str) -> Cursor<'_> {
+        let PlacementRow { key, origin, .. } = &self.placed;
+        Cursor {
+            key: match column {
+                "age" => Key::of(self.sums.since.map_or(0, millis)),
+                "origin" => Key::from(origin.as_str()),
+                "out" => Key::of(self.sums.bps_out),
+                "players" => Key::of(self.sums.numbers(&self.placed).players),
+                "rate" => Key::of(self.sums.bps_in),
+                _ => Key::from(key.as_str()),
+            },
+            proxy: origin.as_str().into(),
+            id: Key::from(key.as_str()),
+        }
+    }
+
+    fn has(&self, filter: &str, value: &str) -> bool {
+        match filter {
+            "origin" => self.placed.origin == value,
+            "protocol" => self.sums.protocols().any(|one| one == value),
+            "state" => self.state == value,
+            "stream" => self.placed.key == value,
+            _ => false,
+        }
+    }
+
+    fn mentions(&self, text: &str) -> bool {
+        mentions(&self.placed.key, text) || mentions(&self.placed.origin, text)
+    }
+}
+
+/// The streams of this proxy, kept for a moment.
+#[derive(Debug, Default)]
+pub(super) struct KeptStreams(Mutex<Option<(Instant, Arc<Vec<OwnStream>>)>>);
+
+impl System {
+    /// The streams of this proxy, at most [`KEPT`] old: however many look at the list, it is made once.
+    fn own_streams(&self) -> Arc<Vec<OwnStream>> {
+        let mut kept = self
+            .streams
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, rows)) = &*kept
+            && at.elapsed() < KEPT
+        {
+            return Arc::clone(rows);
+        }
+        let rows = Arc::new(self.streams_now());
+        *kept = Some((Instant::now(), Arc::clone(&rows)));
+        rows
+    }
+
+    fn streams_now(&self) -> Vec<OwnStream> {
+        let placements = self.proxy.registry().placements();
+        rows_of(self.proxy.sessions(), placements)
+    }
+}
+
+const NO_STREAM: &str =
+    "that stream is placed nowhere; GET /api/v1/explain?stream= says where it would go";
+/// How long the list of streams is kept: a tab asks every two seconds.
+const KEPT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::super::list::tests::table;
+    use super::*;
+
+    #[test]
+    fn a_stream_that_is_published_on_two_origins_says_so() {
+        let row = |origin: &str, publishers, proxy: &str| Stream {
+            stream: "live/a".to_owned(),
+            origin: origin.to_owned(),
+            publishers,
+            players: 1,
+            proxies: vec![proxy.to_owned()],
+            ..Stream::default()
+        };
+        // A description; the rows of all proxies; where else each stream of the answer is, and how it is.
+        let rows = [
+            (
+                "one place",
+                vec![row("one", 1, "p"), row("one", 0, "q")],
+                vec![(vec![], "")],
+            ),
+            (
+                "two publishers",
+                vec![row("one", 1, "p"), row("two", 1, "q")],
+                vec![
+                    (vec!["two"], "in_two_places"),
+                    (vec!["one"], "in_two_places"),
+                ],
+            ),
+            (
+                "viewers that a move left behind",
+                vec![row("one", 0, "p"), row("two", 1, "q")],
+                vec![(vec![], ""), (vec![], "")],
+            ),
+        ];
+        for (cause, of_proxies, expected) in rows {
+            let all = combined(of_proxies);
+            let found: Vec<_> = all.iter().map(|row| &row.also_on).collect();
+            let places: Vec<_> = expected.iter().map(|(places, _)| places).collect();
+            assert_eq!(found, places, "{cause}");
+            for (row, (_, state)) in all.iter().zip(&expected) {
+                let is_told = row.state == "in_two_places";
+                assert_eq!(is_told, !state.is_empty(), "{cause}: {row:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_stream_is_listed_as_its_document_is() {
+        let (table, _open) = table(40);
+        let row = |number: u32| PlacementRow {
+            key: format!("__defaultVhost__/live/cam-{number}"),
+            origin: format!("origin-{}", number % 2),
+            sessions: 10,
+            publishers: 1,
+        };
+        let rows = rows_of(&table, (0..5).map(row).collect());
+        assert_eq!(rows.len(), 5, "one that has no session yet too");
+        let used = rows
+            .iter()
+            .filter(|row| row.sums.bps_in + row.sums.bps_out > 0);
+        assert_eq!(used.count(), 4);
+        for row in &rows {
+            let document = row.document(Some("p"));
+            let mut judged = document.clone();
+            judged.judge();
+            assert_eq!(judged, document);
+            for column in STREAMS.sorts {
+                assert_eq!(row.place(column), document.place(column), "{column}");
+            }
+            for (filter, value) in [
+                ("origin", "origin-1"),
+                ("protocol", "rtmp"),
+                ("state", "live"),
+                ("stream", "__defaultVhost__/live/cam-3"),
+            ] {
+                assert_eq!(
+                    row.has(filter, value),
+                    document.has(filter, value),
+                    "{filter}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    #[ignore = "scripts/long console"]
+    fn pages_of_ten_thousand_streams_with_a_hundred_thousand_sessions_take_milliseconds() {
+        let (table, _open) = table(100_000);
+        let row = |number: u32| PlacementRow {
+            key: format!("__defaultVhost__/live/cam-{number}"),
+            origin: format!("origin-{}", number % 20),
+            sessions: 10,
+            publishers: 1,
+        };
+        let placements: Vec<PlacementRow> = (0..10_000).map(row).collect();
+        let sorts = STREAMS.sorts.iter();
+        let sorts =
+            sorts.flat_map(|sort| [("sort", (*sort).to_owned()), ("sort", format!("-{sort}"))]);
+        let others = [
+            ("q", "cam-77"),
+            ("q", "nobody"),
+            ("origin", "origin-7"),
+            ("protocol", "rtmp"),
+            ("state", "stalled"),
+            ("stream", "__defaultVhost__/live/cam-5"),
+        ];
+        let others = others.map(|(name, value)| (name, value.to_owned()));
+        for pair in sorts.chain(others) {
+            let asked = ListQuery::read([&pair].map(|(a, b)| (*a, b)), &STREAMS).expect("a query");
+            super::super::list::tests::within_milliseconds(
+                &format!("streams, made for it, {pair:?}"),
+                || {
+                    let rows = rows_of(&table, placements.clone());
+                    let page =
+                        of_documents(select(rows.iter(), &asked), |row| row.document(Some("p")));
+                    Streams::of(page, asked.sort, Coverage::default())
+                },
+            );
+        }
+    }
+}
