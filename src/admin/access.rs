@@ -1,15 +1,16 @@
 //! Who may ask the system API for what.
 
-use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::extract::rejection::RawPathParamsRejection;
+use axum::extract::{ConnectInfo, RawPathParams, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sluicegate_core::cluster::peers::token;
-use sluicegate_core::events::{Kind, News};
+use sluicegate_core::events::Kind;
 use sluicegate_core::http::caller::{Caller, OwnNames, PROGRAM, Terms};
-use tracing::{info, warn};
+use tracing::warn;
 
-use super::preview::Shows;
+use super::audit::Audited;
 use super::{System, problem};
 use crate::config::{LiveTokens, Role};
 use crate::metrics::SurfaceLabel;
@@ -264,6 +265,7 @@ pub(super) async fn door(
         least,
     }): State<Door>,
     ConnectInfo(ends): ConnectInfo<Ends>,
+    params: Result<RawPathParams, RawPathParamsRejection>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -291,9 +293,10 @@ pub(super) async fn door(
         Ok(()) if surface == Surface::Console => access.refuse_console(&caller),
         Ok(()) => None,
     };
-    let told = is_told(surface, &request).then(|| (request.method().clone(), what(&request)));
-    let changes = surface.is_guarded() && !request.method().is_safe();
-    let change = changes.then(|| (request.method().clone(), what(&request)));
+    let is_told = is_told(surface, &request);
+    let is_change = surface.is_guarded() && !request.method().is_safe();
+    let audited =
+        (is_told || is_change).then(|| Audited::of(&system, &request, &params, refused.is_none()));
     let answer = match refused {
         Some(refused) => {
             system.count_refusal(surface);
@@ -304,29 +307,15 @@ pub(super) async fn door(
             next.run(request).await
         }
     };
-    if let Some((method, what)) = change {
-        info!(
-            who = holder.as_ref().map_or("nobody with a token", |holder| &holder.name),
-            role = holder.as_ref().map_or("-", |holder| holder.role.as_str()),
-            %method,
-            what,
-            from = %ends.client,
-            status = answer.status().as_u16(),
-            "audit: a change through the system API"
-        );
-    }
-    if let Some((method, what)) = told {
-        let who = holder.as_ref().map_or_else(String::new, |holder| {
-            format!(" by {} ({})", holder.name, holder.role.as_str())
-        });
-        let shows = answer.extensions().get::<Shows>();
-        let news = News {
-            stream: shows.map_or_else(String::new, |Shows(key)| key.as_str().to_owned()),
-            client: ends.client.ip().to_string(),
-            what: format!("{method} {what}: {}{who}", answer.status().as_u16()),
-            ..News::default()
-        };
-        system.proxy.metrics().journal.note(Kind::Audit, news);
+    if let Some(audited) = audited {
+        let (holder, status) = (holder.as_ref(), answer.status().as_u16());
+        if is_change {
+            audited.log(holder, ends.client, status);
+        }
+        if is_told {
+            let news = audited.news(holder, ends.client, status);
+            system.proxy.metrics().journal.note(Kind::Audit, news);
+        }
     }
     answer
 }
@@ -337,15 +326,6 @@ fn is_told(surface: Surface, request: &Request) -> bool {
     let is_change = surface.is_guarded() && !request.method().is_safe();
     let query = request.uri().query().unwrap_or_default();
     (is_change || surface == Surface::Work) && !query.contains("scope=local")
-}
-
-/// What a request is about: its path, or only the pattern of it where a stream is named, since streams may be secret.
-fn what(request: &Request) -> String {
-    let pattern = request.extensions().get::<MatchedPath>();
-    match pattern.map(MatchedPath::as_str) {
-        Some(pattern) if pattern.contains("{*") => pattern.to_owned(),
-        _ => request.uri().path().to_owned(),
-    }
 }
 
 fn forbidden(holder: &Holder, least: Role) -> Response {

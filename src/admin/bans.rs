@@ -87,7 +87,7 @@ pub(super) async fn lift(State(system): State<System>, Path(named): Path<String>
 }
 
 /// A target as operators write it. A stream with a vhost is that one; without, it is what is placed by that name.
-fn target_of(system: &System, text: &str) -> Result<Target, String> {
+pub(super) fn target_of(system: &System, text: &str) -> Result<Target, String> {
     match text.split_once(':') {
         Some(("stream", name)) => {
             let stream = super::lookup::stream(name)?;

@@ -4,6 +4,7 @@
 
 mod access;
 mod asked;
+mod audit;
 mod bans;
 mod cluster;
 mod columns;

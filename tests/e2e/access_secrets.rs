@@ -169,6 +169,7 @@ fn nothing_that_a_run_writes_or_answers_shows_what_was_shown() {
         "\"who\":\"ops\"",
         "\"role\":\"admin\"",
         "/api/v1/bans",
+        "\"banned\":\"viewer:seven\"",
         "127.0.0.1",
         "200",
     ] {

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use sluicegate_core::access::keys::line;
+use sluicegate_core::events::Kind;
 use sluicegate_core::stream::Action;
 use tempfile::TempDir;
 
@@ -334,4 +335,79 @@ async fn a_link_opens_nothing_but_what_is_its_streams() {
     assert_eq!(api(&house, "POST", path).await.0, 200);
     let banned = format!("/live/free2-1.ts?spbhid={}", links[0]);
     assert_eq!(status(&banned).await, 403, "a ban counts for its pieces");
+}
+
+#[tokio::test]
+async fn an_audit_says_whom_a_change_concerned() {
+    let house = House::open("").await;
+    let origin = Stub::start(Manner::Grants).await;
+    house.register("one", origin.at);
+    let publisher = house.ask(Action::Publish, "live/a").await;
+    assert!(publisher.has_started(), "{:?}", publisher.status);
+    let session = house.proxy.sessions().list()[0].id;
+    let banned = "/api/v1/bans?for=1h&target=";
+    let (_, ban) = api(&house, "POST", &format!("{banned}viewer:seven")).await;
+    let id = ban["id"].as_str().expect("an id").to_owned();
+    let stream = "__defaultVhost__/live/a";
+    // A method and a path; the stream, the origin, and what is said of the request.
+    // A method and a path; the stream, the origin, and what is said of the request.
+    let disable = "/api/v1/origins/one/disable";
+    let rows = [
+        (
+            ("DELETE", format!("/api/v1/bans/{id}")),
+            ("", "", "/api/v1/bans/{ban} (viewer:seven): 200".to_owned()),
+        ),
+        (
+            ("DELETE", "/api/v1/bans/0123456789abcdef".to_owned()),
+            (
+                "",
+                "",
+                "/api/v1/bans/{ban} (0123456789abcdef): 404".to_owned(),
+            ),
+        ),
+        (
+            ("DELETE", "/api/v1/bans/a%20secret".to_owned()),
+            ("", "", "/api/v1/bans/{ban}: 404".to_owned()),
+        ),
+        (
+            ("POST", format!("{banned}stream:live/b")),
+            (
+                "__defaultVhost__/live/b",
+                "",
+                "/api/v1/bans (stream:__defaultVhost__/live/b): 200".to_owned(),
+            ),
+        ),
+        (
+            ("POST", format!("{banned}a-secret")),
+            ("", "", "/api/v1/bans: 400".to_owned()),
+        ),
+        (
+            ("POST", disable.to_owned()),
+            ("", "one", format!("{disable}: 200")),
+        ),
+        (
+            ("POST", "/api/v1/moves?stream=live/a&to=two".to_owned()),
+            (stream, "two", "/api/v1/moves: 409".to_owned()),
+        ),
+        (
+            ("DELETE", format!("/api/v1/sessions/{session}")),
+            (stream, "", format!("/api/v1/sessions/{session}: 200")),
+        ),
+        (
+            ("DELETE", "/api/v1/streams/live/a".to_owned()),
+            (stream, "", "/api/v1/streams/{*stream}: ".to_owned()),
+        ),
+    ];
+    for ((method, path), (stream, origin, what)) in rows {
+        api(&house, method, &path).await;
+        let mut told = Vec::new();
+        let journal = &house.proxy.metrics().journal;
+        journal.look(Kind::Audit, |event| told.push(event.clone()));
+        let last = told.iter().max_by_key(|event| event.number);
+        let news = &last.expect("an event").news;
+        assert_eq!((&*news.stream, &*news.origin), (stream, origin), "{path}");
+        assert_eq!(news.client, "127.0.0.1", "{path}");
+        let expected = format!("{method} {what}");
+        assert!(news.what.starts_with(&expected), "{path}: {}", news.what);
+    }
 }
