@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 pub enum Kind {
     /// An operator changed something, or looked at what a stream carries.
     Audit,
+    /// A certificate is used from here on, or could not be.
+    Certificate,
     /// The process started, or read settings again.
     Config,
     /// A drain began, or was undone.
@@ -65,8 +67,9 @@ pub struct Events {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Audit,
+        Self::Certificate,
         Self::Config,
         Self::Drained,
         Self::Held,
@@ -81,6 +84,7 @@ impl Kind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Audit => "audit",
+            Self::Certificate => "certificate",
             Self::Config => "config",
             Self::Drained => "drained",
             Self::Held => "held",

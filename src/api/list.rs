@@ -100,7 +100,7 @@ pub struct Event {
     pub proxy: Option<String>,
     /// When it happened first: milliseconds since 1970.
     pub at: u64,
-    /// `audit`, `config`, `drained`, `lost`, `moved`, `origin`, `published` or `refused`.
+    /// `audit`, `certificate`, `config`, `drained`, `held`, `lost`, `moved`, `origin`, `published` or `refused`.
     pub kind: String,
     /// The stream; none if it is about none.
     pub stream: Option<String>,

@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use sluicegate_core::events::Kind;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -239,6 +240,11 @@ impl Server {
         let accepting = listeners.serve(sockets);
         readiness.serving.store(true, Ordering::Relaxed);
         info!(version = env!("CARGO_PKG_VERSION"), "ready");
+        let started = format!("version {} is ready", env!("CARGO_PKG_VERSION"));
+        proxy
+            .metrics()
+            .journal
+            .note(Kind::Config, parts::about(started));
         tokio::spawn(systemd.keep_told(proxy.clone(), pulse, stop.clone(), end.clone()));
         stop.cancelled().await;
         accepting.wait().await;

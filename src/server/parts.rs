@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustix::system::uname;
 use sluicegate_core::access::challenge::nonce_secret;
 use sluicegate_core::dialect::Naming;
+use sluicegate_core::events::{Kind, News};
 use sluicegate_core::fleet::Fleet;
 use sluicegate_core::fleet::attributes::Attributes;
 use sluicegate_core::fleet::health::Rules;
@@ -32,7 +33,7 @@ use crate::net::tls::Trust;
 use crate::origin::connect::{Connector, Resolve};
 use crate::origin::dial::Dialer;
 use crate::origin::health::Prober;
-use crate::origin::sources::Lists;
+use crate::origin::sources::{Lists, Reread};
 use crate::placer::Placer;
 use crate::proxy::placement_service::PlacementService;
 use crate::proxy::{self, Proxy, Timing};
@@ -312,6 +313,14 @@ pub(super) fn pieces(settings: &Settings, http: Arc<config::Http>) -> Pieces {
     pieces.holding(settings.hold.clone())
 }
 
+/// News of the process itself.
+pub(super) fn about(what: String) -> News {
+    News {
+        what,
+        ..News::default()
+    }
+}
+
 /// Keeps the fleet, the access rules and the tokens as the lists say, for ever. `systemd` is told when they are read again because somebody
 /// asked.
 pub(super) async fn keep_sources(
@@ -328,9 +337,20 @@ pub(super) async fn keep_sources(
     loop {
         let asked = lists.changed().await;
         let again = async {
-            if lists.read_again(asked).await {
-                proxy.take_lists(lists.sources());
-            }
+            let what = match lists.read_again(asked).await {
+                Reread::Changed(what) => {
+                    proxy.take_lists(lists.sources());
+                    format!(
+                        "the settings file was read again: {} changed",
+                        what.join(", ")
+                    )
+                }
+                Reread::Kept(why) => {
+                    format!("the settings file does not hold, and nothing of it is taken: {why}")
+                }
+                Reread::Same => return,
+            };
+            proxy.metrics().journal.note(Kind::Config, about(what));
         };
         if asked {
             systemd.while_reloading(again).await;

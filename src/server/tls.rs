@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use rustix::system::uname;
+use sluicegate_core::events::Kind;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::StartError;
+use super::parts::about;
 use crate::acme::Acme;
 use crate::config::{ListenerTls, Settings};
 use crate::metrics::{CertificateLabel, Metrics};
@@ -93,8 +95,24 @@ impl Tls {
         let certificates = Arc::clone(&self.certificates);
         let metrics = Arc::clone(proxy.metrics());
         let keep = async move {
-            let taken = |expiries: &[Expiry]| note(&metrics, expiries);
-            certificates.keep(taken).await;
+            let mut before = Vec::new();
+            certificates
+                .keep(|taken| match taken {
+                    Ok(expiries) => {
+                        note(&metrics, expiries);
+                        for new in expiries.iter().filter(|one| !before.contains(*one)) {
+                            metrics
+                                .journal
+                                .note(Kind::Certificate, about(in_words(new)));
+                        }
+                        before = expiries.to_vec();
+                    }
+                    Err(error) => {
+                        let what = format!("the certificates are kept as they were: {error}");
+                        metrics.journal.note(Kind::Certificate, about(what));
+                    }
+                })
+                .await;
         };
         tokio::spawn(end.clone().run_until_cancelled_owned(keep));
         if let Some(acme) = self.acme.clone() {
@@ -145,10 +163,24 @@ fn self_signed(settings: &Settings) -> Result<Certificates, StartError> {
     Ok(made)
 }
 
+fn in_words(certificate: &Expiry) -> String {
+    let Expiry {
+        name, not_after, ..
+    } = certificate;
+    let until = jiff::Timestamp::from_second(*not_after).map(|end| end.to_string());
+    format!(
+        "{name} is used, and holds until {}",
+        until.unwrap_or_default()
+    )
+}
+
 /// What the metrics say of certificates.
 fn note(metrics: &Metrics, expiries: &[Expiry]) {
     metrics.tls_certificates.clear();
-    for Expiry { name, not_after } in expiries {
+    for Expiry {
+        name, not_after, ..
+    } in expiries
+    {
         let certificate = name.clone();
         let label = CertificateLabel { certificate };
         metrics

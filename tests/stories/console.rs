@@ -253,6 +253,11 @@ async fn one_stream_one_origin_and_the_totals_are_documents_of_their_own() {
 async fn what_happened_is_told() {
     let (house, _origin, publishers) = house_with(&["live/a"]).await;
     let of = async |kind: &str| document(&house, &format!("/api/v1/events?kind={kind}")).await;
+    let version = format!("version {} is ready", env!("CARGO_PKG_VERSION"));
+    until_told("its start is told", async || {
+        of("config").await["events"][0]["what"] == version
+    })
+    .await;
     let published = of("published").await;
     assert_eq!(published["total"], 1, "{published}");
     let event = &published["events"][0];

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use sluicegate::config::{Environment, Settings};
 use sluicegate::server::Server;
+use sluicegate_core::events::Kind;
 use sluicegate_core::fleet::drain::Duty;
 use sluicegate_core::stream::Action;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -89,11 +90,21 @@ async fn a_file_that_changes_changes_the_fleet_and_cuts_nobody() {
     until("the end of the drain", || duty(&house, "one").is_none()).await;
 
     // A file with a mistake changes nothing, and the next valid one is used.
+    let told = |words: &str| {
+        let mut told = 0;
+        let journal = &house.proxy.metrics().journal;
+        journal.look(Kind::Config, |event| {
+            told += usize::from(event.news.what.contains(words));
+        });
+        told
+    };
+    assert!(told("the lists of origins changed") > 0);
+    let mistakes = told("does not hold");
     write(
         &file,
         &format!("{}[[origin]]\nid = \"broken\"\n", entry("one", &one)),
     );
-    tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+    until("the mistake is told", || told("does not hold") > mistakes).await;
     assert_eq!(duty(&house, "one"), None, "taken whole or not at all");
     write(&file, &(entry("one", &one) + &entry("two", &two)));
     until("the third list", || duty(&house, "one").is_some()).await;

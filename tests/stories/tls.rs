@@ -6,6 +6,7 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use hmac::{Hmac, Mac};
 use sha1::Sha1;
 use sluicegate::metrics::HandshakeLabels;
+use sluicegate_core::events::Kind;
 use sluicegate_core::rtmp::message::Message;
 use sluicegate_core::stream::Action;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -217,6 +218,20 @@ async fn a_certificate_is_replaced_under_sessions_that_go_on() {
         session.peer_certificates().expect("a certificate")[0].to_vec()
     };
     let old = shown(&house).await;
+    let told = || {
+        let mut told = Vec::new();
+        let journal = &house.proxy.metrics().journal;
+        journal.look(Kind::Certificate, |event| {
+            told.push(event.news.what.clone());
+        });
+        told
+    };
+    let first = told();
+    assert_eq!(first.len(), 1, "{first:?}");
+    assert!(
+        first[0].contains("localhost is used, and holds until "),
+        "{first:?}"
+    );
     let bridge = trust.bridge(house.at.rtmp).await;
     let mut players = Vec::new();
     for _ in 0..100 {
@@ -235,6 +250,8 @@ async fn a_certificate_is_replaced_under_sessions_that_go_on() {
         tokio::time::sleep(Duration::from_millis(100)).await;
         new = shown(&house).await;
     }
+    // Its names and its last second are those of the one before.
+    until("people hear of the new one", || told().len() == 2).await;
     for player in &mut players {
         let had = player.media.len();
         assert!(

@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use super::challenges::{ACME_TLS, Challenges};
 use crate::file_stamp::FileStamp;
 use crate::pem::{FileError, Files, Loaded};
+use crate::unix_time;
 
 /// The certificates of one proxy: those that its files hold, and those that were ordered.
 #[derive(Debug, Default)]
@@ -45,6 +46,8 @@ pub struct Expiry {
     pub name: String,
     /// Its last second, counted from 1970 in UTC.
     pub not_after: i64,
+    /// Its SHA-256, as browsers show it: one that was renewed may have the same name and the same last second.
+    pub fingerprint: String,
 }
 
 /// Which certificate goes with which name.
@@ -97,6 +100,21 @@ impl Certificates {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut sources);
         let table = Table::of(sources.files.iter().chain(sources.ordered.values()));
+        let now = i64::try_from(unix_time::seconds()).unwrap_or(i64::MAX);
+        for Expiry {
+            name, not_after, ..
+        } in &table.expiries
+        {
+            let over_for = now.saturating_sub(*not_after);
+            if over_for > 0 {
+                let hours = over_for / 3600;
+                warn!(
+                    certificate = name,
+                    hours,
+                    "this certificate ended that many hours ago, and clients refuse it: renew it"
+                );
+            }
+        }
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
     }
 
@@ -123,27 +141,19 @@ impl Certificates {
 
     /// The SHA-256 of the first certificate, as browsers show it; `None` while there is none.
     pub fn fingerprint(&self) -> Option<String> {
-        let table = self.table();
-        let own = table.first.as_ref()?.cert.first().map(|der| der.as_ref());
-        let hash = rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256
-            .tls13()
-            .expect("a suite of TLS 1.3")
-            .common
-            .hash_provider
-            .hash(own.unwrap_or_default());
-        let bytes = hash.as_ref().iter().map(|byte| format!("{byte:02X}"));
-        Some(bytes.collect::<Vec<_>>().join(":"))
+        self.table().first.as_deref().map(fingerprint)
     }
 
-    /// Looks at the files every two seconds, and at once on SIGHUP; `taken` is told after each change.
-    pub async fn keep(&self, taken: impl Fn(&[Expiry])) {
+    /// Looks at the files every two seconds, and at once on SIGHUP; `taken` is told what is used now, first and after each
+    /// change, and why something could not be.
+    pub async fn keep(&self, mut taken: impl FnMut(Result<&[Expiry], &FileError>)) {
         let mut hang_up = signal(SignalKind::hangup()).ok();
-        taken(&self.expiries());
+        taken(Ok(&self.expiries()));
         loop {
             let asked = tokio::select! {
                 asked = asked(&mut hang_up) => asked,
                 () = self.ordered.notified() => {
-                    taken(&self.expiries());
+                    taken(Ok(&self.expiries()));
                     continue;
                 }
             };
@@ -153,11 +163,12 @@ impl Certificates {
                     for Expiry { name, .. } in &expiries {
                         info!(certificate = name, "TLS certificate read again");
                     }
-                    taken(&expiries);
+                    taken(Ok(&expiries));
                 }
                 Ok(false) => {}
                 Err(error) => {
                     warn!(%error, "the TLS certificates are kept as they were");
+                    taken(Err(&error));
                 }
             }
         }
@@ -226,10 +237,24 @@ impl Table {
             table.expiries.push(Expiry {
                 name: loaded.name.clone(),
                 not_after: loaded.not_after,
+                fingerprint: fingerprint(&loaded.key),
             });
         }
         table
     }
+}
+
+/// The SHA-256 of a certificate, as browsers show it.
+fn fingerprint(key: &CertifiedKey) -> String {
+    let own = key.cert.first().map(|der| der.as_ref());
+    let hash = rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256
+        .tls13()
+        .expect("a suite of TLS 1.3")
+        .common
+        .hash_provider
+        .hash(own.unwrap_or_default());
+    let bytes = hash.as_ref().iter().map(|byte| format!("{byte:02X}"));
+    bytes.collect::<Vec<_>>().join(":")
 }
 
 fn load(files: &[Files]) -> Result<Vec<Loaded>, FileError> {

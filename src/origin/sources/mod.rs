@@ -38,6 +38,17 @@ pub struct Lists {
     players_need_a_rule: bool,
 }
 
+/// What came of reading the lists again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reread {
+    /// These changed, in words.
+    Changed(Vec<&'static str>),
+    /// They are kept as they were, for this reason.
+    Kept(String),
+    /// They are as before.
+    Same,
+}
+
 impl Lists {
     /// Brings the fleet of `registry` to what `sources` say, and keeps it so.
     /// `connector` reaches the sources.
@@ -81,26 +92,24 @@ impl Lists {
         &self.sources
     }
 
-    /// Takes the lists as they stand in the file now, and returns whether they changed; what does not hold changes
-    /// nothing. `asked` says that somebody waits to hear of it.
-    pub async fn read_again(&mut self, asked: bool) -> bool {
+    /// Takes the lists as they stand in the file now; what does not hold changes nothing. `asked` says that somebody
+    /// waits to hear of it.
+    pub async fn read_again(&mut self, asked: bool) -> Reread {
         let Some(file) = self.sources.file.clone() else {
             info!("there is no settings file to read again");
-            return false;
+            return Reread::Same;
         };
         let read = match read_sources(&file, &self.rules) {
             Ok(read) => read,
             Err(error) => {
                 warn!(file = %file.display(), %error, "the lists of origins and the access rules are kept: the file does not hold");
-                return false;
+                return Reread::Kept(error.to_string());
             }
         };
         if self.players_need_a_rule && !read.rules.speak_of_players() {
-            warn!(
-                file = %file.display(),
-                "the lists are kept: no access rule would be about players, and fanout.mode is open without fanout.public"
-            );
-            return false;
+            let why = "no access rule would be about players, and fanout.mode is open without fanout.public";
+            warn!(file = %file.display(), "the lists are kept: {why}");
+            return Reread::Kept(why.to_owned());
         }
         if read == self.sources {
             if asked {
@@ -109,26 +118,32 @@ impl Lists {
                     "the lists of origins and the access rules are as before; other settings are read at the next start"
                 );
             }
-            return false;
+            return Reread::Same;
         }
-        self.tell_changes(&file, &read);
+        let changed = self.tell_changes(&file, &read);
         self.take(read).await;
-        true
+        Reread::Changed(changed)
     }
 
-    fn tell_changes(&self, file: &Path, read: &Sources) {
+    /// Logs what changed, and returns it in words.
+    fn tell_changes(&self, file: &Path, read: &Sources) -> Vec<&'static str> {
         let (before, file) = (&self.sources, file.display());
+        let mut changed = Vec::new();
         if (&read.origins, &read.lists) != (&before.origins, &before.lists) {
             let (origins, sources) = (read.origins.len(), read.lists.len());
             info!(%file, origins, sources, "the lists of origins changed");
+            changed.push("the lists of origins");
         }
         if read.rules != before.rules {
             let rules = read.rules.in_words().count();
             info!(%file, rules, "the access rules, checks or limits changed");
+            changed.push("the access rules, checks or limits");
         }
         if read.tokens != before.tokens {
             info!(%file, "the tokens of the system API changed");
+            changed.push("the tokens of the system API");
         }
+        changed
     }
 
     async fn take(&mut self, read: Sources) {
