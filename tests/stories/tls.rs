@@ -1,9 +1,11 @@
 //! TLS at every listener of clients: beside plain, in place of it, and at ports of its own.
 
+use std::process::Command;
 use std::time::Duration;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use hmac::{Hmac, Mac};
+use serde_json::Value;
 use sha1::Sha1;
 use sluicegate::metrics::HandshakeLabels;
 use sluicegate_core::events::Kind;
@@ -334,6 +336,76 @@ async fn a_client_that_returns_has_a_ticket() {
     }
     assert_eq!(handshakes(&house, "http", "full"), 1);
     assert_eq!(handshakes(&house, "http", "resumed"), 2);
+}
+
+#[tokio::test]
+async fn a_client_returns_by_its_ticket_after_a_change_of_certificates() {
+    let authority = Authority::new();
+    let settings = format!("[http]\nhealth = true\n{}", authority.settings());
+    let house = House::open(&settings).await;
+    let bridge = authority.trusted().bridge(house.at.http).await;
+    let shown = async || {
+        // Another client each time, which has no ticket.
+        let stream = authority.trusted().connect(house.at.rtmp).await;
+        let stream = stream.expect("a handshake");
+        let (_, session) = stream.get_ref();
+        session.peer_certificates().expect("a certificate")[0].to_vec()
+    };
+    assert_eq!(get(bridge.at, "/livez").await.0, 200);
+    let old = shown().await;
+    authority.sign("server", "localhost");
+    until_told("the new certificate", async || shown().await != old).await;
+    assert_eq!(get(bridge.at, "/livez").await.0, 200);
+    assert_eq!(handshakes(&house, "http", "full"), 1);
+    assert_eq!(handshakes(&house, "http", "resumed"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn it_is_told_everywhere_until_when_a_certificate_holds() {
+    let authority = Authority::new();
+    let house = House::open(&authority.settings()).await;
+    let system = house.at.system;
+    let counted = |name: &str, until: i64| {
+        let metric = "sluicegate_tls_certificate_not_after_seconds";
+        format!("{metric}{{certificate=\"{name}\"}} {until}\n")
+    };
+    let readiness = async || {
+        let (_, body) = get(system, "/readyz").await;
+        let document: Value = serde_json::from_str(&body).expect("JSON");
+        document["certificates"].clone()
+    };
+    // In its place comes one that began yesterday, and holds for 90 days.
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let certificate = authority.issue("live.example", 9, &key);
+    for (file, text) in [
+        ("server.key", key.serialize_pem()),
+        ("server.crt", certificate),
+    ] {
+        std::fs::write(authority.directory().join(file), text).expect("a file");
+    }
+    until_told("the other certificate", async || {
+        readiness().await[0]["name"] == "live.example"
+    })
+    .await;
+    let certificates = readiness().await;
+    assert_eq!(certificates.as_array().map(Vec::len), Some(1));
+    let told = certificates[0]["not_after"].as_str().expect("a time");
+    let not_after: jiff::Timestamp = told.parse().expect("RFC 3339");
+    let left = not_after.duration_since(jiff::Timestamp::now()).as_hours();
+    assert!((24 * 89 - 1..=24 * 89).contains(&left), "{left} h");
+    until("its metric", || {
+        let metrics = house.proxy.metrics().render();
+        let told = metrics.contains(&counted("live.example", not_after.as_second()));
+        told && !metrics.contains("certificate=\"localhost\"")
+    })
+    .await;
+    let asked = Command::new(env!("CARGO_BIN_EXE_sluicegate"))
+        .args(["ps", "--to", &format!("http://{system}")])
+        .output()
+        .expect("it runs");
+    let words = String::from_utf8_lossy(&asked.stdout).into_owned();
+    let line = format!("TLS: live.example until {}\n", not_after.strftime("%F"));
+    assert!(words.contains(&line), "{words}");
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use rustls::server::NoServerSessionStorage;
+use rustls::time_provider::DefaultTimeProvider;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedProtocolVersion};
 use tokio::net::TcpStream;
@@ -18,6 +19,7 @@ use super::certificates::asked;
 use super::handshake::{HandshakeError, Handshakes};
 use super::refused::Words;
 use super::stream::{Established, TlsStream};
+use super::tickets::Tickets;
 use crate::file_stamp::FileStamp;
 use crate::metrics::{HandshakeLabels, Metrics};
 use crate::pem::{ClientAuthority, FileError, FileProblem, provider};
@@ -169,12 +171,13 @@ fn config(
     };
     let mut config = builder.with_cert_resolver(Arc::clone(certificates) as _);
     config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
-    // What a client needs to come back is in its ticket, under keys that are replaced every six hours.
+    // What a client needs to come back is in its ticket, which outlives a change of certificates: it says nothing of them.
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(|error| FileError {
+    let tickets = Tickets::new(Arc::new(DefaultTimeProvider));
+    config.ticketer = Arc::new(tickets.map_err(|error| FileError {
         file: PathBuf::from("/dev/urandom"),
         problem: FileProblem::Unusable(error.to_string()),
-    })?;
+    })?);
     Ok(config)
 }
 

@@ -9,6 +9,7 @@
 //! | `refused` | what a client hears that comes without TLS where that is required |
 //! | `session` | what rustls knows of one connection, without a buffer |
 //! | `stream` | a connection after its handshake |
+//! | `tickets` | the keys of the tickets by which clients come back |
 //! | `trust` | on the way out: whom this proxy believes, and what it shows |
 //!
 //! rustls does the work, with ring: TLS 1.2 and 1.3, no early data.
@@ -20,6 +21,7 @@ mod handshake;
 mod refused;
 mod session;
 mod stream;
+mod tickets;
 mod trust;
 
 pub use certificates::{Certificates, Expiry};
