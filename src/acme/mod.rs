@@ -270,6 +270,10 @@ impl Acme {
                 entry.failures = 0;
                 self.certificates.hold(name, ordered);
             }
+            Err(OrderError::Anothers) => {
+                debug!(name, "another proxy orders the certificate");
+                entry.wait = now() + ANOTHERS_TURN;
+            }
             Err(error) => {
                 entry.failures += 1;
                 let wait = back_off(entry.failures, random());

@@ -22,6 +22,9 @@ use crate::net::tls::{Challenges, Pending};
 /// Why no certificate was issued.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OrderError {
+    /// Another proxy orders one, which was not seen before. Nothing has failed.
+    #[error("another proxy orders it")]
+    Anothers,
     /// A key or a request could not be made.
     #[error("a request could not be made: {0}")]
     Made(#[from] rcgen::Error),
@@ -217,17 +220,28 @@ impl Meeting<'_> {
             };
             let pending = answer.give(self.name, self.challenges)?;
             let told = match self.shared {
-                Some(shared) => {
-                    let told = shared.tell(self.name, &answer).await?;
-                    sleep(HEARD_WITHIN).await;
-                    Some(told)
-                }
+                Some(shared) => Some(self.tell(shared, &answer).await?),
                 None => None,
             };
             ready.push((pending, told));
             asked.set_ready().await?;
         }
         Ok(ready)
+    }
+
+    /// Tells the other proxies what the server is to find, unless another one's answer takes its place: then they give that,
+    /// and the server, which counts what it cannot validate, is not to ask for ours.
+    async fn tell(
+        &self,
+        shared: &Shared,
+        answer: &Answer,
+    ) -> Result<Sealed<kept::Challenge>, OrderError> {
+        let told = shared.tell(self.name, answer).await?;
+        sleep(HEARD_WITHIN).await;
+        match shared.told(self.name).await? {
+            Some((known, _)) if known != told => Err(OrderError::Anothers),
+            Some(_) | None => Ok(told),
+        }
     }
 
     /// The server has asked.

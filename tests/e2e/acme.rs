@@ -221,3 +221,42 @@ fn proxies_of_a_cluster_share_what_one_of_them_ordered() {
     let _late = redis.proxy(&settings);
     assert_eq!(wait_shown("one.test", late, &root, ""), issued);
 }
+
+#[test]
+fn proxies_of_a_mesh_that_order_at_once_get_one_certificate() {
+    let _turn = machine::share();
+    let [a, b] = std::array::from_fn(|_| machine::free_port());
+    let hears = [(); 2].map(|()| machine::free_port());
+    // The server connects to one of the two proxies, whichever of them orders.
+    let pebble = Pebble::start(b, json!({}), &[]);
+    let settings = |http: u16, own: usize, challenge: &str| {
+        let seeds = hears.map(|port| format!("127.0.0.1:{port}"));
+        format!(
+            "{}acme.in_store = true\ncluster.key = \"shared\"\nstore.type = \"mesh\"\n\
+             mesh.listen = {:?}\nmesh.seeds = {seeds:?}\n",
+            pebble.settings(http, "\"one.test\"", challenge),
+            seeds[own],
+        )
+    };
+    for challenge in ["tls-alpn-01", "http-01"] {
+        // They begin before they know of each other, each with an account and an order of its own.
+        let proxies = std::thread::scope(|scope| {
+            let started = [(a, 0), (b, 1)].map(|(http, own)| {
+                let settings = settings(http, own, challenge);
+                scope.spawn(move || Proxy::start(&settings))
+            });
+            started.map(|started| started.join().expect("it starts"))
+        });
+        let root = pebble.root();
+        let issued = wait_shown("one.test", b, &root, "");
+        wait_for("both show it", Duration::from_secs(60), || {
+            (shown("one.test", a, &root) == issued).then_some(())
+        });
+        for proxy in &proxies {
+            let failed = proxy.log("no certificate was issued; it is tried again");
+            assert!(failed.is_empty(), "{challenge}: {failed:?}");
+        }
+        let count = |proxy: &Proxy| proxy.log("certificate issued").len();
+        assert_eq!(proxies.iter().map(count).sum::<usize>(), 1, "{challenge}");
+    }
+}

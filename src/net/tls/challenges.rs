@@ -14,9 +14,17 @@ use crate::pem::provider;
 #[derive(Debug, Default)]
 pub struct Challenges {
     /// By token.
-    answers: Mutex<HashMap<String, String>>,
+    answers: Mutex<Given<String>>,
     /// By name.
-    shown: Mutex<HashMap<String, Arc<CertifiedKey>>>,
+    shown: Mutex<Given<Arc<CertifiedKey>>>,
+}
+
+/// What is given under a name: what came last, as long as that is pending. Two orders for one name may be under way, where two
+/// proxies that do not see each other make them.
+#[derive(Debug)]
+struct Given<T> {
+    by_name: HashMap<String, Vec<(u64, T)>>,
+    next: u64,
 }
 
 /// An answer that is pending until this is dropped.
@@ -24,6 +32,7 @@ pub struct Challenges {
 pub struct Pending {
     challenges: Arc<Challenges>,
     what: What,
+    number: u64,
 }
 
 #[derive(Debug)]
@@ -35,8 +44,8 @@ enum What {
 impl Challenges {
     /// Answers who asks for `token` over HTTP.
     pub fn answer_with(self: &Arc<Self>, token: &str, answer: &str) -> Pending {
-        lock(&self.answers).insert(token.to_owned(), answer.to_owned());
-        self.pending(What::Answer(token.to_owned()))
+        let number = lock(&self.answers).add(token, answer.to_owned());
+        self.pending(What::Answer(token.to_owned()), number)
     }
 
     /// Shows a certificate for `name` with this digest to clients that ask for it in a handshake.
@@ -53,25 +62,58 @@ impl Challenges {
         let signer = signer.map_err(|_| rcgen::Error::RemoteKeyError)?;
         let shown = CertifiedKey::new(vec![certificate.der().clone()], signer);
         let name = name.to_ascii_lowercase();
-        lock(&self.shown).insert(name.clone(), Arc::new(shown));
-        Ok(self.pending(What::Shown(name)))
+        let number = lock(&self.shown).add(&name, Arc::new(shown));
+        Ok(self.pending(What::Shown(name), number))
     }
 
     /// The answer to a request for `path`, if that is what the server asks for.
     pub fn answer(&self, path: &str) -> Option<String> {
         let token = path.strip_prefix(PATH)?;
-        lock(&self.answers).get(token).cloned()
+        lock(&self.answers).last(token)
     }
 
     /// The certificate for a handshake that is about `name`.
     pub(super) fn certificate(&self, name: &str) -> Option<Arc<CertifiedKey>> {
-        lock(&self.shown).get(&name.to_ascii_lowercase()).cloned()
+        lock(&self.shown).last(&name.to_ascii_lowercase())
     }
 
-    fn pending(self: &Arc<Self>, what: What) -> Pending {
+    fn pending(self: &Arc<Self>, what: What, number: u64) -> Pending {
         Pending {
             challenges: Arc::clone(self),
             what,
+            number,
+        }
+    }
+}
+
+impl<T: Clone> Given<T> {
+    fn add(&mut self, name: &str, given: T) -> u64 {
+        self.next += 1;
+        let all = self.by_name.entry(name.to_owned()).or_default();
+        all.push((self.next, given));
+        self.next
+    }
+
+    fn last(&self, name: &str) -> Option<T> {
+        let (_, given) = self.by_name.get(name)?.last()?;
+        Some(given.clone())
+    }
+
+    fn remove(&mut self, name: &str, number: u64) {
+        if let Some(all) = self.by_name.get_mut(name) {
+            all.retain(|(known, _)| *known != number);
+            if all.is_empty() {
+                self.by_name.remove(name);
+            }
+        }
+    }
+}
+
+impl<T> Default for Given<T> {
+    fn default() -> Self {
+        Self {
+            by_name: HashMap::new(),
+            next: 0,
         }
     }
 }
@@ -79,8 +121,8 @@ impl Challenges {
 impl Drop for Pending {
     fn drop(&mut self) {
         match &self.what {
-            What::Answer(token) => drop(lock(&self.challenges.answers).remove(token)),
-            What::Shown(name) => drop(lock(&self.challenges.shown).remove(name)),
+            What::Answer(token) => lock(&self.challenges.answers).remove(token, self.number),
+            What::Shown(name) => lock(&self.challenges.shown).remove(name, self.number),
         }
     }
 }
@@ -117,5 +159,37 @@ mod tests {
         drop((pending, shown));
         assert_eq!(challenges.answer(path), None);
         assert!(challenges.certificate("a.example").is_none());
+    }
+
+    #[test]
+    fn an_answer_that_is_over_takes_no_other_one_with_it() {
+        let challenges = Arc::new(Challenges::default());
+        let shown = || {
+            challenges
+                .certificate("a.example")
+                .map(|shown| shown.cert[0].clone())
+        };
+        let first = challenges.show("a.example", &[1; 32]).unwrap();
+        let of_first = shown();
+        let second = challenges.show("a.example", &[2; 32]).unwrap();
+        let of_second = shown();
+        assert!(of_second.is_some() && of_second != of_first);
+        drop(first);
+        assert_eq!(shown(), of_second, "it is that of another order");
+        let third = challenges.show("a.example", &[3; 32]).unwrap();
+        drop(third);
+        assert_eq!(shown(), of_second, "that one is pending still");
+        drop(second);
+        assert_eq!(shown(), None);
+
+        let path = "/.well-known/acme-challenge/token-1";
+        let twice = [(); 2].map(|()| challenges.answer_with("token-1", "token-1.thumb"));
+        let [one, other] = twice;
+        drop(one);
+        assert_eq!(challenges.answer(path).as_deref(), Some("token-1.thumb"));
+        drop(other);
+        assert_eq!(challenges.answer(path), None);
+        assert!(lock(&challenges.answers).by_name.is_empty());
+        assert!(lock(&challenges.shown).by_name.is_empty());
     }
 }
