@@ -70,7 +70,10 @@ impl Registry {
                 "collision"
             }
             Change::Heartbeat => "heartbeat",
-            Change::New => "new",
+            Change::New => {
+                self.tell_of_its_other_ids(&registered.id);
+                "new"
+            }
             Change::Restarted { previous } => {
                 self.rename(previous, &registered.id);
                 // What was published on the old process is not on the new one.
@@ -89,6 +92,20 @@ impl Registry {
             log_registration(&registered.id, &told, reason);
         }
         Ok(registered)
+    }
+
+    /// Warns of a server that is known under other ids: it counts once for each, until all but one of them fall silent.
+    fn tell_of_its_other_ids(&self, id: &OriginId) {
+        let others = lock(&self.fleet).at_the_address_of(id);
+        if let Some(first) = others.first() {
+            warn!(
+                origin = %id,
+                other = %first,
+                others = others.len(),
+                "an origin of another id is at the same address and port: if they are one server, its load and its limits \
+                 count twice. Let it keep its id"
+            );
+        }
     }
 
     /// Notes that nobody accepts a connection where an origin is registered.
@@ -146,6 +163,7 @@ impl Registry {
             if let Some(origin) = documents.get(id) {
                 log_registration(id, origin, "listed");
             }
+            self.tell_of_its_other_ids(id);
         }
         for id in &done.returned {
             self.note_drain("undone");

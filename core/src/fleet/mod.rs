@@ -210,6 +210,18 @@ impl Fleet {
             .map(|(id, _)| id)
     }
 
+    /// The other origins at the address and the ports of this one: likely the same server under other names.
+    pub fn at_the_address_of(&self, id: &OriginId) -> Vec<OriginId> {
+        let Some(member) = self.members.get(id) else {
+            return Vec::new();
+        };
+        self.members
+            .iter()
+            .filter(|(other, at)| *other != id && at.origin.same_place(&member.origin))
+            .map(|(other, _)| other.clone())
+            .collect()
+    }
+
     /// Notes that a session's dial failed.
     pub fn dial_failed(&mut self, now: Instant, id: &OriginId, fault: Fault, why: &str) {
         if let Some(member) = self.members.get_mut(id) {

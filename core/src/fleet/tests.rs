@@ -90,6 +90,27 @@ fn a_restart_in_the_same_place_replaces_the_old_entry_at_once() {
 }
 
 #[test]
+fn a_server_with_two_ids_is_told_by_its_address() {
+    let (mut fleet, now) = fleet();
+    for (server, ip, port) in [
+        ("one", "10.0.0.1", 1935),
+        ("again", "10.0.0.1", 1935),
+        ("beside", "10.0.0.1", 1936),
+        ("elsewhere", "10.0.0.2", 1935),
+    ] {
+        fleet.register(now, origin(server, "1", ip, port)).unwrap();
+    }
+    for (id, others) in [
+        ("one", vec!["again".into()]),
+        ("again", vec!["one".into()]),
+        ("beside", vec![]),
+        ("nobody", vec![]),
+    ] {
+        assert_eq!(fleet.at_the_address_of(&id.into()), others, "{id}");
+    }
+}
+
+#[test]
 fn a_restart_elsewhere_replaces_the_old_entry_after_two_missed_heartbeats() {
     let (mut fleet, now) = fleet();
     fleet
