@@ -98,6 +98,9 @@ pub fn server_record(origin: &Origin, updated_at: &str) -> String {
     for (name, value) in attributes.naming.written() {
         put(name, json!(value));
     }
+    if let Some(report) = &origin.report {
+        put("summaries", report.written());
+    }
     put("update_at", json!(updated_at));
     Value::Object(record).to_string()
 }
@@ -172,6 +175,12 @@ mod tests {
                 r#"{"ip":"10.0.0.7","server":"vid-a","service":"s1","pid":"1","device_id":"d","rtmp":["1935"],
                     "http":["10.0.0.8:80"],"rtc":["udp://:8000","tcp://:8000"],"rtsp":["554"],"weight":50,
                     "zone":"eu","labels":["gpu"],"max_streams":3,"max_mbps":900}"#,
+            ),
+            (
+                "its load",
+                r#"{"ip":"10.0.0.7","server":"vid-a","service":"s1","pid":"1","rtmp":["1935"],"summaries":{"ok":true,
+                    "data":{"now_ms":5,"self":{"cpu_percent":0.07},"system":{"cpu_percent":0.123,"mem_ram_percent":0.5,
+                    "srs_sample_time":7000,"srs_recv_bytes":11,"srs_send_bytes":22,"conn_srs":3}}}}"#,
             ),
             (
                 "TLS",

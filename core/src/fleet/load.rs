@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 /// One report, as far as placement can use it. What an origin does not report is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,6 +44,27 @@ impl Report {
             transferred: transferred.zip(moment),
         };
         (report != Self::default()).then_some(report)
+    }
+
+    /// The report as `summaries` from which [`parse`](Self::parse) reads the same.
+    pub(crate) fn written(&self) -> Value {
+        let fraction = |thousandths: u32| f64::from(thousandths) / 1000.0;
+        let mut system = Map::new();
+        let mut put = |name: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                system.insert(name.to_owned(), value);
+            }
+        };
+        put("cpu_percent", self.cpu.map(|cpu| fraction(cpu).into()));
+        let memory = self.memory.map(|memory| fraction(memory).into());
+        put("mem_ram_percent", memory);
+        put("conn_srs", self.connections.map(Into::into));
+        if let Some((bytes, moment)) = self.transferred {
+            put("srs_recv_bytes", Some(bytes.into()));
+            put("srs_send_bytes", Some(0.into()));
+            put("srs_sample_time", Some(moment.into()));
+        }
+        json!({ "system": system })
     }
 }
 
