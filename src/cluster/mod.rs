@@ -554,8 +554,11 @@ impl Cluster {
         origin
     }
 
+    /// Whether the registry knows what the store says. It forgets a placement with the last session of it here, and what stands
+    /// in the store may be another proxy's.
     fn is_settled(&self, key: &PlacementKey) -> bool {
-        self.lock().get(key.as_str()).is_some_and(Settled::holds)
+        let holds = self.lock().get(key.as_str()).is_some_and(Settled::holds);
+        holds && self.registry.is_placed(key.as_str())
     }
 
     /// What a placement on `origin` is written as.

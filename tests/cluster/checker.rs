@@ -4,6 +4,10 @@
 //! for each life of a publisher": players without a publisher must be together, too. Two sessions that are apart at the
 //! same moment are a *split*.
 //!
+//! An encoder that is held does not hear which origin has its stream, so origins report who published to them. Proxies
+//! ask an origin before they know whether the stream is to be there, and players of other proxies follow a publisher once
+//! those have heard of it: what an origin reports is apart from the rest once it has been for [`SETTLES`].
+//!
 //! The proxies promise less in one case, and say so: a proxy that cannot ask the store relies on what it knows, and
 //! what it placed then is put right when the store is back. So a split is *excused* if one of the two sessions was
 //! placed in a time that an [`Excuse`] covers, and if the split is over [`HEALS`] after that time. An excused split
@@ -17,7 +21,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Life {
     pub(crate) stream: String,
-    /// `publish` or `play`.
+    /// `publish` or `play`, as a client saw it, or [`REPORTED`] by an origin.
     pub(crate) action: &'static str,
     /// The proxy that it went through.
     pub(crate) proxy: String,
@@ -140,7 +144,8 @@ pub(crate) fn judge(lives: &[Life], excuses: &[Excuse]) -> Verdict {
                     continue;
                 }
                 let apart = one.until.min(other.until).saturating_sub(other.from);
-                if apart < TELLS_APART {
+                let is_reported = [*one, *other].iter().any(|life| life.action == REPORTED);
+                if apart < if is_reported { SETTLES } else { TELLS_APART } {
                     continue;
                 }
                 let split = Split {
@@ -170,6 +175,10 @@ fn excused_until(one: &Life, other: &Life, excuses: &[Excuse]) -> Option<Duratio
     covering.map(|excuse| excuse.until + HEALS).max()
 }
 
+/// What an origin reports of a publisher.
+pub(crate) const REPORTED: &str = "published";
+/// How long what an origin reports of a publisher may be apart from the rest.
+pub(crate) const SETTLES: Duration = Duration::from_secs(2);
 /// How long sessions may be apart once the store is back.
 pub(crate) const HEALS: Duration = Duration::from_secs(5);
 /// Two clients read their grants and their ends in tasks of their own: what they saw within this time has no order.
@@ -187,10 +196,10 @@ mod tests {
         let time = |at: usize| Duration::from_millis(words[at].parse().expect("a number"));
         Life {
             stream: "live/a".to_owned(),
-            action: if words[0] == "publish" {
-                "publish"
-            } else {
-                "play"
+            action: match words[0] {
+                "publish" => "publish",
+                REPORTED => REPORTED,
+                _ => "play",
             },
             proxy: words[1].to_owned(),
             origin: words[2].to_owned(),
@@ -280,6 +289,33 @@ mod tests {
                 &["play b y/1 0 5 900", "publish a x/1 100 110 400"],
                 vec![],
                 1,
+                0,
+            ),
+            (
+                "an encoder was held, and its players went elsewhere",
+                &["published a x/1 10 10 4000", "play b y/1 100 110 2200"],
+                vec![],
+                1,
+                0,
+            ),
+            (
+                "an encoder has two origins",
+                &[
+                    "published a x/1 10 10 4000",
+                    "published a y/1 1000 1000 3000",
+                ],
+                vec![],
+                1,
+                0,
+            ),
+            (
+                "an origin took a publisher that another was to have",
+                &[
+                    "published a x/1 10 10 4000",
+                    "published b y/1 1000 1000 2900",
+                ],
+                vec![],
+                0,
                 0,
             ),
             (

@@ -17,7 +17,7 @@ use crate::balancer::Dice;
 use crate::checker::Verdict;
 use crate::fleet::{Fleet, PROXIES};
 use crate::history::History;
-use crate::network::ran_in_namespaces;
+use crate::network::{home, ran_in_namespaces};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_is_in_one_place_whatever_fails() {
@@ -37,7 +37,7 @@ async fn proxies_that_share_nothing_are_caught() {
         .collect();
     // How soon that is depends on how many clients of a stream overlap, and so on the machine.
     loop {
-        let verdict = run.history.judged();
+        let verdict = run.judged();
         let split = verdict.splits.iter().map(|split| &split.one.stream);
         if split.collect::<BTreeSet<_>>().len() > 1 {
             break;
@@ -68,8 +68,10 @@ enum Fault {
     Part,
     /// A proxy is killed, and started again.
     KillProxy,
-    /// An origin is killed, and comes back as another process.
+    /// An origin is killed, and comes back as another process. Its publishers are held, and go on at other origins.
     KillOrigin,
+    /// The same while a proxy is cut off from the Redis, which holds publishers of that origin as well.
+    KillOriginApart,
     /// A proxy is stopped, and continues where it was.
     FreezeProxy,
     /// The Redis is stopped, and continues later.
@@ -77,11 +79,12 @@ enum Fault {
 }
 
 impl Fault {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Part,
         Self::KillProxy,
         Self::KillOrigin,
         Self::FreezeProxy,
+        Self::KillOriginApart,
         Self::FreezeRedis,
     ];
 }
@@ -119,7 +122,7 @@ impl Run {
         for done in join_all(streams).await {
             done.expect("streams come and go");
         }
-        let verdict = run.history.judged();
+        let verdict = run.judged();
         run.tell(&verdict, &faults);
         assert!(verdict.splits.is_empty(), "{}", verdict.words());
         let asked = run.history.asks();
@@ -131,11 +134,7 @@ impl Run {
         while !self.is_over.load(Ordering::Relaxed) {
             let number = self.streams.fetch_add(1, Ordering::Relaxed);
             // Some streams live through a fault and its end.
-            let unit = if number.is_multiple_of(12) {
-                8_000
-            } else {
-                250
-            };
+            let unit = if number.is_multiple_of(6) { 8_000 } else { 250 };
             let stream = format!("live/s{number}");
             // The first publishers and players come at the same moment; then the publisher comes back.
             let (publish, play) = (Action::Publish, Action::Play);
@@ -151,6 +150,19 @@ impl Run {
                 join_all(attending).await;
             }
         }
+    }
+
+    /// Judges what clients saw and origins report.
+    fn judged(&self) -> Verdict {
+        let origins = self.fleet.origins.iter();
+        let reports: Vec<_> = origins.flat_map(|origin| origin.reports()).collect();
+        let called_from = |address| {
+            let is_home = |proxy: &usize| home(*proxy).is_some_and(|(_, at)| at == address);
+            // On loopback all have one address.
+            let proxy = (0..PROXIES).find(is_home);
+            proxy.map_or_else(|| "some proxy".to_owned(), named)
+        };
+        self.history.judged(&reports, called_from)
     }
 
     async fn attend(&self, action: Action, stream: &str, late: Duration, stays: Duration) {
@@ -187,12 +199,13 @@ impl Run {
                     self.fleet.proxy(proxy).kill();
                     self.fleet.start_again(proxy);
                 }
-                Fault::KillOrigin => {
-                    let origin = &self.fleet.origins[self.roll(ORIGINS)];
-                    self.history.kill(origin.instance());
-                    runtime.block_on(origin.kill());
-                    std::thread::sleep(LASTS);
-                    runtime.block_on(origin.start_again());
+                Fault::KillOrigin => self.kill_origin(runtime),
+                Fault::KillOriginApart => {
+                    self.fleet.part(proxy);
+                    self.fleet.wait_for_store(proxy, "degraded");
+                    self.kill_origin(runtime);
+                    self.fleet.mend(proxy);
+                    self.excuse(&[proxy], from);
                 }
                 Fault::FreezeProxy => {
                     self.fleet.proxy(proxy).freeze();
@@ -214,6 +227,15 @@ impl Run {
         faults
     }
 
+    /// Kills an origin, and starts another process in its place.
+    fn kill_origin(&self, runtime: &Handle) {
+        let origin = &self.fleet.origins[self.roll(ORIGINS)];
+        self.history.kill(origin.instance());
+        runtime.block_on(origin.kill());
+        std::thread::sleep(LASTS);
+        runtime.block_on(origin.start_again());
+    }
+
     /// Notes that these proxies were without the store from `from` until they say that they have it again.
     fn excuse(&self, proxies: &[usize], from: Duration) {
         for proxy in proxies {
@@ -225,7 +247,7 @@ impl Run {
     fn tell(&self, verdict: &Verdict, faults: &BTreeMap<Fault, usize>) {
         println!(
             "{} requests in {:.0?}: {} sessions of {} streams; {} splits; {} excused, the last over {:.1?} after the \
-             store was back; {} conflicts ended by the proxies",
+             store was back; {} conflicts ended by the proxies; {} sessions held",
             self.history.asks(),
             self.history.now(),
             verdict.lives,
@@ -234,6 +256,7 @@ impl Run {
             verdict.excused.len(),
             verdict.healed_within(),
             self.fleet.count("sluicegate_claim_conflicts_total", ""),
+            self.fleet.count("sluicegate_holds_total{", ""),
         );
         println!("faults: {faults:?}");
         println!("refused: {:?}", self.history.refused());

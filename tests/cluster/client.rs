@@ -62,17 +62,29 @@ impl Session {
         }
     }
 
+    /// Publishes until `end`; returns false if the session ended earlier. Each frame is a keyframe, so that a publisher that
+    /// is held goes on at another origin.
+    pub(crate) async fn publish(&mut self, end: Instant) -> bool {
+        while Instant::now() < end {
+            self.send_frame();
+            if !self.stay(end.min(Instant::now() + FRAME)).await {
+                return false;
+            }
+        }
+        true
+    }
+
     pub(crate) fn plays(&self) -> bool {
         self.action == Action::Play
     }
 
-    /// Sends a frame together with the next bytes that are due.
+    /// Sends a keyframe together with the next bytes that are due.
     pub(crate) fn send_frame(&mut self) {
         self.machine.send_media(&Message {
             timestamp: 0,
             kind: kind::VIDEO,
             stream_id: 1,
-            payload: vec![0x27, 1, 0, 0, 0, 0],
+            payload: vec![0x17, 1, 0, 0, 0, 0],
         });
     }
 
@@ -108,5 +120,7 @@ impl Session {
     }
 }
 
+/// Between two frames of a publisher.
+const FRAME: Duration = Duration::from_millis(200);
 /// Longer than a proxy takes to try everything.
 const PATIENCE: Duration = Duration::from_secs(60);

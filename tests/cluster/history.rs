@@ -1,14 +1,16 @@
 //! What the clients of a run saw.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use sluicegate_core::stream::Action;
 
-use crate::checker::{Excuse, Life, Verdict, judge};
+use crate::checker::{Excuse, Life, REPORTED, Verdict, judge};
 use crate::client::Session;
+use crate::origin::Report;
 
 /// The history of one run.
 pub(crate) struct History {
@@ -61,7 +63,10 @@ impl History {
             match answer.await {
                 Ok(mut session) => {
                     let from = self.now();
-                    let stayed = session.stay(end).await;
+                    let stayed = match action {
+                        Action::Play => session.stay(end).await,
+                        Action::Publish => session.publish(end).await,
+                    };
                     self.lived(stream, action, &proxy, &session, (asked, from));
                     if stayed {
                         return;
@@ -132,8 +137,37 @@ impl History {
         lives
     }
 
-    pub(crate) fn judged(&self) -> Verdict {
-        judge(&self.lives(), &self.excuses.lock().expect("a test"))
+    /// Judges what clients saw and origins report. `proxy` names who called from an address.
+    pub(crate) fn judged(&self, reports: &[Report], proxy: impl Fn(IpAddr) -> String) -> Verdict {
+        let killed = self.killed.lock().expect("a test").clone();
+        let since = |at: Instant| at.saturating_duration_since(self.began);
+        let reported = reports.iter().map(|report| {
+            let gone = report.until.map_or_else(|| self.now(), since);
+            let ends = killed.iter().filter(|(who, _)| *who == report.origin);
+            let killed = ends.map(|(_, at)| *at).min();
+            Life {
+                stream: report.stream.clone(),
+                action: REPORTED,
+                proxy: proxy(report.peer),
+                origin: report.origin.clone(),
+                asked: since(report.from),
+                from: since(report.from),
+                until: killed.map_or(gone, |killed| killed.min(gone)),
+            }
+        });
+        let reported: Vec<Life> = reported.collect();
+        let mut lives = self.lives();
+        for life in lives.iter_mut().filter(|life| life.action == "publish") {
+            // An encoder that is held believes that it is where it was.
+            let known = reported.iter().find(|reported| {
+                reported.stream == life.stream
+                    && reported.origin == life.origin
+                    && (reported.from..=reported.until).contains(&life.from)
+            });
+            life.until = known.map_or(life.until, |known| life.until.min(known.until));
+        }
+        lives.extend(reported);
+        judge(&lives, &self.excuses.lock().expect("a test"))
     }
 
     /// The refusals, and how often each was heard.

@@ -1,9 +1,9 @@
 //! An origin for a run: it grants what real origins grant, says who it is, and can be killed.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sluicegate_core::rtmp::message::{Command, Message, kind};
 use sluicegate_core::rtmp::server::{Server, ServerEvent};
@@ -26,7 +26,23 @@ pub(crate) struct Origin {
     /// The time between two frames to a player; without it, none are sent.
     frames: Option<Duration>,
     instance: Mutex<Instance>,
+    reports: Reports,
 }
+
+/// What an origin reports of a publisher that it took: an encoder that is held does not hear who has its stream.
+#[derive(Debug, Clone)]
+pub(crate) struct Report {
+    pub(crate) stream: String,
+    /// The instance that took it.
+    pub(crate) origin: String,
+    /// Where the proxy called from.
+    pub(crate) peer: IpAddr,
+    pub(crate) from: Instant,
+    /// When it was gone, if it is.
+    pub(crate) until: Option<Instant>,
+}
+
+type Reports = Arc<Mutex<Vec<Report>>>;
 
 #[derive(Clone)]
 struct Instance {
@@ -42,8 +58,10 @@ impl Origin {
         let listener = listener.expect("it has ports");
         let at = listener.local_addr().expect("it is bound");
         let instance = Instance::new(1);
-        instance.serve(listener, name, frames);
+        let reports = Reports::default();
+        instance.serve(listener, name, frames, &reports);
         Self {
+            reports,
             name: name.to_owned(),
             at,
             frames,
@@ -86,8 +104,13 @@ impl Origin {
     pub(crate) async fn start_again(&self) {
         let next = Instance::new(self.current().number + 1);
         let listener = TcpListener::bind(self.at).await.expect("the port is free");
-        next.serve(listener, &self.name, self.frames);
+        next.serve(listener, &self.name, self.frames, &self.reports);
         *self.instance.lock().expect("a test") = next;
+    }
+
+    /// Who published to any of its instances, from when to when.
+    pub(crate) fn reports(&self) -> Vec<Report> {
+        self.reports.lock().expect("a test").clone()
     }
 
     fn current(&self) -> Instance {
@@ -106,13 +129,22 @@ impl Instance {
         }
     }
 
-    fn serve(&self, listener: TcpListener, name: &str, frames: Option<Duration>) {
+    fn serve(
+        &self,
+        listener: TcpListener,
+        name: &str,
+        frames: Option<Duration>,
+        reports: &Reports,
+    ) {
+        let reports = Arc::clone(reports);
         let named = format!("{name}/{}", self.number);
         let published = Published::default();
         let (stop, tasks) = (self.stop.clone(), self.tasks.clone());
         let accepting = async move {
-            while let Ok((socket, _)) = listener.accept().await {
+            while let Ok((socket, peer)) = listener.accept().await {
                 let connection = Connection {
+                    peer: peer.ip(),
+                    reports: Arc::clone(&reports),
                     named: named.clone(),
                     published: Arc::clone(&published),
                     publishes: None,
@@ -132,8 +164,11 @@ type Published = Arc<Mutex<HashSet<String>>>;
 
 struct Connection {
     named: String,
+    peer: IpAddr,
     published: Published,
-    publishes: Option<String>,
+    reports: Reports,
+    /// The stream that it publishes, and the place of the report of that.
+    publishes: Option<(String, usize)>,
     /// The message stream that is being played.
     plays: Option<u32>,
 }
@@ -166,12 +201,9 @@ impl Connection {
             }
             while let Some(event) = server.poll_event() {
                 if let ServerEvent::Request(request) = event {
-                    self.answer(
-                        &mut server,
-                        request.action,
-                        &request.name,
-                        request.stream_id,
-                    );
+                    let app = request.tc_url.rsplit('/').next().unwrap_or_default();
+                    let stream = format!("{app}/{}", request.name);
+                    self.answer(&mut server, request.action, &stream, request.stream_id);
                 }
             }
             let bytes = server.poll_output().unwrap_or_default();
@@ -181,7 +213,7 @@ impl Connection {
         }
     }
 
-    fn answer(&mut self, server: &mut Server, action: Action, name: &str, stream_id: u32) {
+    fn answer(&mut self, server: &mut Server, action: Action, stream: &str, stream_id: u32) {
         match action {
             Action::Play => self.plays = Some(stream_id),
             Action::Publish => {
@@ -189,13 +221,21 @@ impl Connection {
                     .published
                     .lock()
                     .expect("a test")
-                    .insert(name.to_owned());
+                    .insert(stream.to_owned());
                 if !is_free {
                     let words = "it has a publisher";
                     let _ = server.refuse(stream_id, "NetStream.Publish.BadName", words);
                     return;
                 }
-                self.publishes = Some(name.to_owned());
+                let mut reports = self.reports.lock().expect("a test");
+                self.publishes = Some((stream.to_owned(), reports.len()));
+                reports.push(Report {
+                    stream: stream.to_owned(),
+                    origin: self.named.clone(),
+                    peer: self.peer,
+                    from: Instant::now(),
+                    until: None,
+                });
             }
         }
         let named = Command::on_status("status", NAMED, &self.named);
@@ -207,8 +247,10 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if let Some(name) = &self.publishes {
-            self.published.lock().expect("a test").remove(name);
+        if let Some((stream, place)) = &self.publishes {
+            self.published.lock().expect("a test").remove(stream);
+            let mut reports = self.reports.lock().expect("a test");
+            reports[*place].until = Some(Instant::now());
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -97,6 +98,47 @@ fn reached(house: &House) -> bool {
         .proxy
         .cluster()
         .is_some_and(|cluster| cluster.is_reachable())
+}
+
+/// A client that was refused leaves no claim behind at its proxy. The one that another proxy holds stands all the same, though
+/// the policy would choose another origin by now.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_proxy_has_forgotten_stands_where_another_publishes_it() {
+    let busy = Arc::<AtomicUsize>::default();
+    let mut pair = Pair::open(0).await;
+    let origin = Stub::start(Manner::BusyFor(Arc::clone(&busy))).await;
+    pair.origins.push(("origin-0".to_owned(), origin));
+    pair.register();
+    let knows = |house: &House, count| house.proxy.registry().origins().len() == count;
+    until("the first origin", || knows(&pair.b, 1)).await;
+    let streams: Vec<String> = (0..16).map(|number| format!("live/{number}")).collect();
+    let mut publishers = Vec::new();
+    for stream in &streams {
+        let publisher = pair.a.ask(Action::Publish, stream).await;
+        assert!(publisher.has_started(), "{}", publisher.code());
+        publishers.push(publisher);
+    }
+    busy.store(streams.len(), Ordering::Relaxed);
+    for stream in &streams {
+        let second = pair.b.ask(Action::Publish, stream).await;
+        assert!(!second.has_started(), "{stream} has a publisher");
+    }
+    until("the refused have left", || {
+        pair.b.proxy.sessions().list().is_empty()
+    })
+    .await;
+    let other = Stub::start(Manner::Grants).await;
+    pair.origins.push(("origin-1".to_owned(), other));
+    pair.register();
+    until("the second origin", || knows(&pair.b, 2)).await;
+    for stream in &streams {
+        let player = pair.b.ask(Action::Play, stream).await;
+        assert!(player.has_started(), "{}", player.code());
+        let there = pair.b.origin_of(stream);
+        assert_eq!(there.as_deref(), Some("origin-0"), "{stream}");
+    }
+    let published = pair.a.proxy.sessions().list().len();
+    assert_eq!(published, streams.len(), "no publisher was ended");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
