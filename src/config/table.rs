@@ -413,7 +413,7 @@ pub static TABLE: &[Setting] = &[
     text("placement.policy", None, "rendezvous", "rendezvous, least_streams, least_load, round_robin or random", "How the origin of a new stream is chosen."),
     text_or_list("placement.vhosts", "ignored", "ignored, separate, or a list of the vhosts that count", "Whether streams that differ only in their vhost may be placed on different origins."),
     text("placement.play_claim", None, "60s", PERIOD, "How long a placement made by players outlives the last of them."),
-    number("placement.claims_per_source", None, "100", "a whole number, 1 to 1000000", "Maximum number of placements that players of one address may hold."),
+    number("placement.claims_per_source", None, "100", "a whole number, 1 to 1000000", "Maximum number of streams of which nothing came yet that players of one address may wait for."),
     number("placement.bound", None, "125", "a whole number of percent, 100 to 1000, or 0 for no bound", "An origin with more than this percentage of its fair share of streams comes after others; rendezvous only."),
     text("placement.when_full", None, "refuse", "refuse or overflow", "What happens to a new stream when every origin that could take it is full."),
     text("placement.slow_start", None, "0s", WAIT, "How long an origin takes to reach its full weight after it came up."),

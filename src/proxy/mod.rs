@@ -32,7 +32,7 @@ use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::rule::HoldRules;
 use sluicegate_core::stream::{Action, PlacementKey, StreamUrl, VhostRule};
 use tokio::time::timeout;
-use tracing::{debug, info};
+use tracing::info;
 
 use self::gate::Gate;
 pub use self::gate::login::{Connecting, Welcome};
@@ -202,7 +202,12 @@ impl Proxy {
     pub fn measure(&self) {
         self.shared.gate.sweep();
         let mut kbps: HashMap<OriginId, u64> = HashMap::new();
+        let are_waited_for = self.shared.registry.claiming_sources() > 0;
+        let mut playing = Vec::new();
         self.shared.sessions.measure(|row, bytes| {
+            if are_waited_for && row.is_played() {
+                playing.push(row.key.clone());
+            }
             // What a pull brought is its leg's, however many it was shown to.
             if bytes > 0
                 && row.pull().is_none()
@@ -216,6 +221,7 @@ impl Proxy {
             *kbps.entry(pull.origin()).or_default() += bytes * 8 / 1000;
         }
         self.shared.registry.measured(&kbps);
+        self.shared.registry.exist(&playing);
     }
 
     /// Origins and placements.
@@ -563,8 +569,14 @@ impl Proxy {
         };
         self.shared.metrics.journal.note(Kind::Refused, news);
         if *refusal == Refusal::TooManyClaims {
-            // The answer to a flood is a number, not a flood of lines.
-            return debug!(stream = %request.stream, client = %request.client, "refused: too many claims");
+            // The answer to a flood is a number and a few lines, which the limit of lines a second sees to.
+            return info!(
+                stream = %request.stream,
+                client = %request.client,
+                peer = request.by_way_of.as_ref().map(tracing::field::display),
+                setting = "placement.claims_per_source",
+                "refused: its address waits for as many streams of which nothing came as it may"
+            );
         }
         info!(
             stream = %request.stream,

@@ -112,7 +112,7 @@ pub enum Refusal {
         /// Its own words.
         description: String,
     },
-    /// Too many plays of unpublished streams from one address.
+    /// Too many plays from one address of streams of which nothing came.
     #[error(
         "too many streams without a publisher are waited for from your address; try again in a minute"
     )]

@@ -451,6 +451,13 @@ impl Session {
 }
 
 impl PieceGuard {
+    /// Notes that an origin had what was asked for, so that the stream exists.
+    pub(crate) fn exists(&self) {
+        if self.proxy.registry().claiming_sources() > 0 {
+            self.proxy.registry().exist([&self.key]);
+        }
+    }
+
     /// The target of the client's URL as its origin gets it: without what the gate used up, where a rule says so.
     pub fn for_origin<'a>(&self, target: &'a str) -> Cow<'a, str> {
         gate::for_origin(target, &self.grant.used)

@@ -48,7 +48,8 @@ pub(super) struct Held {
     pub(super) unpublished_at: Option<Instant>,
     /// It is among those that leave.
     pub(super) leaving: bool,
-    /// The source address whose play caused the claim; `None` once a publisher made it durable.
+    /// The source address whose play caused the claim; `None` once a publisher, or media from the origin, has shown that the
+    /// stream exists.
     pub(super) claimed_by: Option<IpAddr>,
 }
 
@@ -127,6 +128,17 @@ impl Registry {
             has_leg: AtomicBool::new(false),
             was_left: AtomicBool::new(false),
         })
+    }
+
+    /// Media of these streams came from their origins: nobody waits for them, so their claims count for no source any more.
+    pub(crate) fn exist<'a>(&self, keys: impl IntoIterator<Item = &'a PlacementKey>) {
+        let mut holds = lock(&self.holds);
+        for key in keys {
+            let held = holds.streams.get_mut(key);
+            if let Some(source) = held.and_then(|held| held.claimed_by.take()) {
+                holds.release_source(source);
+            }
+        }
     }
 
     /// Makes the claim on a stream last as if a player of it had come and gone; false if nobody was joined to it.

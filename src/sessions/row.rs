@@ -411,6 +411,11 @@ impl Row {
         }
     }
 
+    /// Whether it is a player whose media came, so that its stream exists.
+    pub(crate) fn is_played(&self) -> bool {
+        self.request.action == Action::Play && self.first_media.millis().is_some()
+    }
+
     /// Notes that a player sends media itself: what it sends shows that its session is in use.
     pub fn talks_back(&self) {
         self.talks_back.store(true, Ordering::Relaxed);

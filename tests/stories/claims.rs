@@ -8,6 +8,7 @@ use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::stream::Action;
 
 use crate::house::{Guest, House, Manner, PATIENCE, Stub, get, nowhere, until, video};
+use crate::http_pieces::{Packager, Reply};
 
 /// Ten clients for each of twenty streams, all at once; one of the ten publishes.
 async fn rush(house: &House) -> Vec<(usize, Guest)> {
@@ -166,6 +167,42 @@ async fn a_publisher_makes_the_claim_of_a_player_durable() {
         house.ask(Action::Play, "live/b").await.has_started(),
         "live/a is not counted any more"
     );
+}
+
+/// A wall of cameras behind one address: their origin has them, and no publisher comes by us.
+#[tokio::test]
+async fn streams_that_play_are_waited_for_by_nobody() {
+    let house = House::open("[placement]\nclaims_per_source = 2\n").await;
+    let origin = Stub::start(Manner::Streams(500)).await;
+    house.register("one", origin.at);
+    let mut wall = Vec::new();
+    for camera in 0..6 {
+        let guest = house.ask(Action::Play, &format!("live/{camera}")).await;
+        assert!(guest.has_started(), "{camera}: {}", guest.words());
+        wall.push(guest);
+        until("the media of all cameras", || {
+            house.proxy.measure();
+            house.proxy.registry().claiming_sources() == 0
+        })
+        .await;
+    }
+    house.until_sessions(6).await;
+}
+
+/// The same over HLS.
+#[tokio::test]
+async fn playlists_that_are_there_are_waited_for_by_nobody() {
+    let house = House::open("[placement]\nclaims_per_source = 2\n").await;
+    let lists = |target: &str, _: &str| match target.contains("missing") {
+        true => Reply::missing(),
+        false => Reply::ok("", "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\na-1.ts\n"),
+    };
+    let _origin = Packager::join(&house, "one", lists).await;
+    for camera in 0..6 {
+        let target = format!("/live/{camera}.m3u8");
+        assert_eq!(get(house.at.http, &target).await.0, 200, "{camera}");
+    }
+    assert_eq!(house.proxy.registry().claiming_sources(), 0);
 }
 
 #[tokio::test]

@@ -81,6 +81,9 @@ impl PieceRequest {
             Ok((attempt, fetched)) => (fetched.status(), Some(&attempt.origin)),
             Err((status, _)) => (*status, None),
         };
+        if status.is_success() {
+            self.place.exists();
+        }
         if status == StatusCode::NOT_FOUND || status.is_server_error() {
             if let Some((splice, listing)) = Box::pin(self.held(status, by)).await {
                 let held = self.held_body(&splice, &listing);
