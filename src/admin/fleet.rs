@@ -454,6 +454,7 @@ fn origin_document(system: &System, id: &OriginId, member: &Member) -> api::Orig
         strip: attributes.naming.strip.as_deref().map(str::to_owned),
         prepend: attributes.naming.prepend.as_deref().map(str::to_owned),
         cpu_percent: load.cpu.map(percent),
+        setup_seconds: member.setup(now).map(|took| took.as_secs_f64()),
         memory_percent: load.memory.map(percent),
         connections: load.connections,
         kbps: load.kbps,

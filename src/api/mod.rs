@@ -227,6 +227,10 @@ pub struct Origin {
     pub prepend: Option<String>,
     /// As it reports, smoothed.
     pub cpu_percent: Option<f64>,
+    /// The median of the set-up times of sessions that the proxy that was asked joined to it in the last five minutes; none without
+    /// one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub setup_seconds: Option<f64>,
     /// As it reports, smoothed.
     pub memory_percent: Option<f64>,
     /// As it reports.
@@ -616,7 +620,13 @@ mod tests {
             ),
             (&["    Me:"], json!(Me::default())),
             (&["    Move:"], json!(Move::default())),
-            (&["    Origin:"], json!(Origin::default())),
+            (
+                &["    Origin:"],
+                json!(Origin {
+                    setup_seconds: Some(0.1),
+                    ..Origin::default()
+                }),
+            ),
             (&["    Drain:"], json!(Drain::default())),
             (
                 &["    Stream:"],

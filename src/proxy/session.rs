@@ -187,6 +187,7 @@ impl Session {
                         .end_players_elsewhere(self.key(), origin);
                 }
                 if first {
+                    self.note_setup(&placed);
                     self.tell_joined(&placed);
                 }
                 Ok(leg)
@@ -245,6 +246,12 @@ impl Session {
         }
         self.proxy.note_refusal(&self.row.request, refusal);
         self.row.end(EndReason::Refused);
+    }
+
+    fn note_setup(&self, placed: &Placed) {
+        if let (Some(origin), Some(took)) = (&placed.origin, self.row.setup()) {
+            self.proxy.registry().note_setup(origin, took);
+        }
     }
 
     pub(super) fn tell_joined(&self, placed: &Placed) {

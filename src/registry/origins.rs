@@ -187,6 +187,11 @@ impl Registry {
             .map(|member| (member.state(Instant::now()), member.duty))
     }
 
+    /// Notes how long it took to join a session to it.
+    pub(crate) fn note_setup(&self, id: &OriginId, took: Duration) {
+        lock(&self.fleet).note_setup(Instant::now(), id, took);
+    }
+
     /// Notes that a session was joined there.
     pub fn answered(&self, id: &OriginId) {
         let now = Instant::now();

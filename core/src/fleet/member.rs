@@ -8,6 +8,7 @@ use crate::fleet::drain::Duty;
 use crate::fleet::health::{Health, Rules};
 use crate::fleet::load::Load;
 use crate::fleet::origin::{Origin, Transport};
+use crate::fleet::setups::Setups;
 use crate::rtmp::message::EnhancedRtmp;
 use crate::stream::Service;
 
@@ -44,6 +45,8 @@ pub struct Member {
     pub enhanced: Option<EnhancedRtmp>,
     /// The kind of server that its API says that it is.
     pub software: Option<Dialect>,
+    /// How long it took lately to join sessions to it.
+    pub(super) setups: Setups,
 }
 
 /// Whether an origin may get work.
@@ -93,6 +96,7 @@ impl Member {
             step_by_step: false,
             enhanced: None,
             software: None,
+            setups: Setups::default(),
         }
     }
 
@@ -107,6 +111,11 @@ impl Member {
             source,
             ..Self::new(now, origin, rules)
         }
+    }
+
+    /// The median of the set-up times of its newest sessions of the last five minutes; `None` without one.
+    pub fn setup(&self, now: Instant) -> Option<Duration> {
+        self.setups.median(now)
     }
 
     /// How long ago it was last heard.

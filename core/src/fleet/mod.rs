@@ -14,6 +14,7 @@ mod member;
 pub mod origin;
 mod reconcile;
 mod registration;
+mod setups;
 
 pub use member::{Member, State};
 pub use reconcile::Reconciled;
@@ -233,6 +234,13 @@ impl Fleet {
     pub fn datagrams_failed(&mut self, now: Instant, id: &OriginId, fault: Fault, why: &str) {
         if let Some(member) = self.members.get_mut(id) {
             member.health.datagrams_failed(now, fault, why);
+        }
+    }
+
+    /// Notes how long it took to join a session to it.
+    pub fn note_setup(&mut self, now: Instant, id: &OriginId, took: Duration) {
+        if let Some(member) = self.members.get_mut(id) {
+            member.setups.note(now, took);
         }
     }
 
