@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | [`stream`] | what a client asks for, spelled by any protocol: one [`stream::StreamUrl`], one key |
 //! | [`fleet`] | which origins exist and live: registrations, heartbeats, lists, health, drains, load |
-//! | [`place`] | where a new stream goes and why no other origin: placement, policies, rules, patterns |
+//! | [`place`] | where a new stream goes and why no other origin: placement, policies, rules, patterns; which streams leave an overloaded origin |
 //! | [`certificate`] | what is in an X.509 certificate for people and for the gate: its names, and until when it holds |
 //! | [`renewal`] | when a certificate from an ACME server is replaced, and when the server is asked about that |
 //! | [`access`] | what a client showed to be let in |

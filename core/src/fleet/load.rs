@@ -161,7 +161,7 @@ struct Machine {
 }
 
 /// How long until a report has lost half its weight: two heartbeats of SRS.
-const HALF_LIFE: Duration = Duration::from_secs(20);
+pub(crate) const HALF_LIFE: Duration = Duration::from_secs(20);
 
 #[cfg(test)]
 mod tests {

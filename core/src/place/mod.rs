@@ -1,9 +1,11 @@
-//! Where a stream goes: which origins may take it, which of them should, and what follows when one fails.
+//! Where a stream goes: which origins may take it, which of them should, what follows when one fails, and which streams
+//! leave one that has too much to do.
 
 pub mod attempts;
 pub mod leg;
 pub mod pattern;
 pub mod placement;
 pub mod policy;
+pub mod rebalance;
 pub mod redirect;
 pub mod rule;
