@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         Verb::Events(it) => operate(Command::Events(it)),
         Verb::Explain(it) => operate(Command::Explain(it)),
         Verb::Move(it) => operate(Command::Move(it)),
+        Verb::Rebalance(it) => operate(Command::Rebalance(it)),
         Verb::Ban(it) => operate(Command::Ban(it)),
         Verb::Bans(ask) => operate(Command::Bans(ask)),
         Verb::Unban(it) => operate(Command::Unban(it)),

@@ -705,7 +705,7 @@ fn a_missing_static_directory_is_a_warning() {
 }
 
 #[test]
-fn where_one_time_leaves_another_without_effect_it_is_said() {
+fn where_one_setting_leaves_another_without_effect_it_is_said() {
     let rows = [
         (
             "[session]\ndial_timeout = \"5s\"\n",
@@ -726,6 +726,10 @@ fn where_one_time_leaves_another_without_effect_it_is_said() {
         (
             "[placement]\nask = \"http://10.0.0.9/place\"\nask_timeout = \"5s\"\n",
             "placement.ask_timeout is as long as session.setup_timeout",
+        ),
+        (
+            "[placement]\nrebalance = true\n[hold]\npublishers = \"0s\"\n",
+            "placement.rebalance moves nothing, because hold.publishers is 0s",
         ),
         (
             "[store]\ntype = \"redis\"\nurl = \"redis://10.0.0.9\"\ntimeout = \"5s\"\n",

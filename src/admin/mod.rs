@@ -17,6 +17,7 @@ mod list;
 mod lookup;
 mod moves;
 mod preview;
+mod rebalance;
 mod shown;
 mod streams;
 mod tap;
@@ -137,6 +138,8 @@ fn table() -> Vec<Route> {
         on_post("/api/v1/bans", Management, bans::ban),
         on_delete("/api/v1/bans/{ban}", Management, bans::lift),
         on_post("/api/v1/moves", Management, moves::begin),
+        on_get("/api/v1/rebalance", Management, rebalance::plan),
+        on_post("/api/v1/rebalance", Management, rebalance::begin),
         on_get("/api/v1/explain", Management, lookup::explain),
         on_get("/api/v1/resolve", Management, lookup::resolve),
         on_get("/api/v1/overview", Management, watch::overview),
@@ -391,7 +394,7 @@ mod tests {
     }
 
     /// What operators may besides what viewers may, and what only administrators may.
-    const CHANGES: [(Role, &str, &str); 15] = [
+    const CHANGES: [(Role, &str, &str); 16] = [
         (Role::Admin, "delete", "/api/v1/origins/{id}"),
         (Role::Operator, "post", "/api/v1/origins/{id}/drain"),
         (Role::Operator, "post", "/api/v1/origins/{id}/disable"),
@@ -405,6 +408,7 @@ mod tests {
         (Role::Operator, "post", "/api/v1/bans"),
         (Role::Operator, "delete", "/api/v1/bans/{ban}"),
         (Role::Operator, "post", "/api/v1/moves"),
+        (Role::Operator, "post", "/api/v1/rebalance"),
         (Role::Origin, "post", "/api/v1/srs/register"),
         (Role::Origin, "post", "/api/v1/hooks/srs"),
     ];

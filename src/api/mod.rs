@@ -7,6 +7,7 @@
 mod console;
 mod health;
 mod list;
+mod rebalance;
 
 pub use console::{
     Attention, Finding, History, Links, Listener, Me, OriginCounts, OriginHistory, Overview,
@@ -16,6 +17,7 @@ pub use health::{Alive, LongVersion, OriginsKnown, Ready, Version, VersionNumber
 pub use list::{
     EndedSession, EndedSessions, Event, Events, Listing, STALLED_AFTER, StreamNumbers, millis,
 };
+pub use rebalance::{Overloaded, PlannedMove, Rebalance};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -590,7 +592,7 @@ mod tests {
     fn each_document_has_the_fields_of_its_schema() {
         let data = "              data:";
         let more = Some("cursor".to_owned());
-        let rows: [(&[&str], Value); 26] = [
+        let rows: [(&[&str], Value); 29] = [
             (&["  /livez:"], json!(Alive { alive: true })),
             (&["  /readyz:"], json!(Ready::default())),
             (&["  /api/v1/versions:"], json!(Version::default())),
@@ -620,6 +622,15 @@ mod tests {
             ),
             (&["    Me:"], json!(Me::default())),
             (&["    Move:"], json!(Move::default())),
+            (&["    Rebalance:"], json!(Rebalance::default())),
+            (
+                &["    Rebalance:", "        overloaded:"],
+                json!(Overloaded::default()),
+            ),
+            (
+                &["    Rebalance:", "        moves:"],
+                json!(PlannedMove::default()),
+            ),
             (
                 &["    Origin:"],
                 json!(Origin {

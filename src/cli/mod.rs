@@ -7,7 +7,7 @@ pub mod tap;
 
 use crate::cli::operate::{
     Ask, BanArguments, DrainArguments, EventArguments, ExplainArguments, ListArguments,
-    MoveArguments, Named, Numbered, UnbanArguments, Whom,
+    MoveArguments, Named, Numbered, RebalanceArguments, UnbanArguments, Whom,
 };
 use crate::cli::register::RegisterArguments;
 use crate::cli::sign::{KeyArguments, SignArguments};
@@ -109,6 +109,9 @@ pub enum Verb {
     /// Move a stream to another origin; neither its publisher nor its viewers notice.
     #[command(after_help = EXIT_CODES)]
     Move(MoveArguments),
+    /// Move streams away from origins that have too much to do, or show which.
+    #[command(after_help = EXIT_CODES)]
+    Rebalance(RebalanceArguments),
     /// Give an origin no new streams, or take the proxy itself out of service.
     #[command(after_help = EXIT_CODES)]
     Drain(DrainArguments),

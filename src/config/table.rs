@@ -417,6 +417,8 @@ pub static TABLE: &[Setting] = &[
     number("placement.bound", None, "125", "a whole number of percent, 100 to 1000, or 0 for no bound", "An origin with more than this percentage of its fair share of streams comes after others; rendezvous only."),
     text("placement.when_full", None, "refuse", "refuse or overflow", "What happens to a new stream when every origin that could take it is full."),
     text("placement.slow_start", None, "0s", WAIT, "How long an origin takes to reach its full weight after it came up."),
+    flag("placement.rebalance", None, "Move streams away from origins that use more than 85 percent of their processors or of their bandwidth, until they use 80; sluicegate rebalance --dry-run shows which."),
+    text("placement.rebalance_after", None, "30s", WAIT, "How long an origin has to have been overloaded before streams are moved away from it."),
     text("placement.zone", None, "", "the name of a zone, or nothing", "Origins of this zone are preferred; others take the streams that these cannot."),
     list("placement.rules", RULES, "Streams that only some origins may hold; the first rule that matches a stream counts."),
     list("placement.redirects", REDIRECTS, "Players that are sent to the origin, or to an edge, instead of being relayed; the first rule counts."),

@@ -214,7 +214,7 @@ labels! {
     }
     /// The `cause` of a move, and its `outcome`.
     MoveLabels {
-        /// `deregistered`, `disabled`, `drained` or `operator`.
+        /// `deregistered`, `disabled`, `drained`, `operator` or `rebalanced`.
         cause: &'static str,
         /// `made` or `failed`.
         outcome: &'static str,

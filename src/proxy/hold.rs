@@ -104,7 +104,7 @@ const ACKS_A_SECOND: u64 = 2;
 /// Bytes in the smallest window that is asked for.
 const SMALLEST: u32 = 1024;
 /// How long a publisher has been there when its rate is known.
-const RATE_KNOWN_AFTER: Duration = Duration::from_secs(4);
+pub(super) const RATE_KNOWN_AFTER: Duration = Duration::from_secs(4);
 /// How long an origin may take nothing before it is asked whether it speaks.
 pub(crate) const ASKED_AFTER: Duration = Duration::from_secs(1);
 /// How long one that says nothing may take nothing: pauses of busy origins are shorter.

@@ -15,6 +15,7 @@ pub mod hold;
 pub mod moves;
 pub mod placement_service;
 mod preview;
+pub mod rebalance;
 mod refusal;
 mod session;
 
@@ -39,6 +40,7 @@ pub use self::gate::login::{Connecting, Welcome};
 use self::gate::rename::by_last_name;
 pub use self::gate::{BeginningViewing, Denial, Grant, Verdict, Why};
 use self::placement_service::PlacementService;
+use self::rebalance::Rebalancing;
 pub use self::refusal::Refusal;
 #[cfg(test)]
 pub(crate) use self::session::{ASK_AGAIN, FIRST_PAUSE};
@@ -79,6 +81,7 @@ struct Inner {
     cluster: Option<Arc<Cluster>>,
     // A std mutex: it is held for a line and never across an await.
     drain: Mutex<Option<Drain>>,
+    rebalancing: Rebalancing,
     finder: Finder,
     gate: Gate,
     tokens: LiveTokens,
@@ -176,6 +179,7 @@ impl Proxy {
                 connector: parts.connector,
                 stopping: AtomicBool::new(false),
                 drain: Mutex::default(),
+                rebalancing: Rebalancing::default(),
                 tokens: parts.tokens,
             }),
         };
@@ -217,7 +221,7 @@ impl Proxy {
             }
         });
         for pull in self.shared.sessions.pulls() {
-            let bytes = pull.carried_since();
+            let bytes = pull.measure();
             *kbps.entry(pull.origin()).or_default() += bytes * 8 / 1000;
         }
         self.shared.registry.measured(&kbps);

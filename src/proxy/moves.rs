@@ -2,7 +2,6 @@
 //! present one still has the stream, so that a no changes nothing; then the claim moves, and the media with the next
 //! keyframe, or by SRT with the next packet.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use sluicegate_core::events::{Kind, News};
@@ -96,13 +95,8 @@ impl Proxy {
     /// Viewers with a leg of their own get the bytes of that origin, and nobody can complete a message that another
     /// began.
     fn has_no_viewers_of_their_own(&self, publisher: &Row) -> Result<(), NotMoved> {
-        let own = self.shared.sessions.matching(|row| {
-            row.request.action == Action::Play
-                && row.key == publisher.key
-                && row.pull().is_none()
-                && !row.may_be_held()
-                && !row.is_preview()
-        });
+        let sessions = &self.shared.sessions;
+        let own = sessions.matching(|row| row.key == publisher.key && row.is_bound_viewer());
         match own.len() {
             0 => Ok(()),
             count => Err(NotMoved::Immovable(format!(
@@ -223,7 +217,7 @@ impl Session {
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(1);
 
 /// The origin that a publisher is on, if it can be moved.
-fn movable(row: &Arc<Row>) -> Result<OriginId, NotMoved> {
+pub(super) fn movable(row: &Row) -> Result<OriginId, NotMoved> {
     let immovable = |words: &str| Err(NotMoved::Immovable(words.to_owned()));
     if !matches!(row.request.protocol, Protocol::Rtmp | Protocol::Srt) {
         let protocol = row.request.protocol.as_str();

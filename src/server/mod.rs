@@ -287,6 +287,11 @@ fn spawn_upkeep(
     tokio::spawn(end.clone().run_until_cancelled_owned(keep_sources));
     let draining = proxy::drain::run(proxy.clone());
     tokio::spawn(end.clone().run_until_cancelled_owned(draining));
+    if settings.placement.rebalance {
+        let lasts = settings.placement.rebalance_after;
+        let rebalancing = proxy::rebalance::run(proxy.clone(), lasts);
+        tokio::spawn(end.clone().run_until_cancelled_owned(rebalancing));
+    }
     tokio::spawn(parts::run_clocks(proxy.clone(), end.clone()));
 }
 

@@ -9,6 +9,7 @@ use sluicegate_core::stream::PlacementKey;
 use tokio::sync::Notify;
 
 use super::Sessions;
+use super::row::mean;
 use crate::bell;
 
 /// A pull: the leg that fills a feed, for the sessions that watch it.
@@ -29,6 +30,8 @@ pub struct Pull {
     reported: AtomicU64,
     /// How many of `bytes` had come when they were last measured.
     measured: AtomicU64,
+    /// Bits per second, averaged over some seconds.
+    bps: AtomicU64,
     viewers: AtomicUsize,
     /// Rings when something ended its leg, and when its viewers are not held any more.
     bell: Notify,
@@ -72,6 +75,7 @@ impl Pull {
             bytes: AtomicU64::new(0),
             reported: AtomicU64::new(0),
             measured: AtomicU64::new(0),
+            bps: AtomicU64::new(0),
             viewers: AtomicUsize::new(0),
             bell: Notify::new(),
         }
@@ -237,10 +241,17 @@ impl Pull {
         self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Bytes that came since this was asked last.
-    pub(crate) fn carried_since(&self) -> u64 {
+    /// Bytes that came since this was asked last, a second ago.
+    pub(crate) fn measure(&self) -> u64 {
         let bytes = self.bytes();
-        bytes.saturating_sub(self.measured.swap(bytes, Ordering::Relaxed))
+        let new = bytes.saturating_sub(self.measured.swap(bytes, Ordering::Relaxed));
+        self.bps.store(mean(self.bps(), new), Ordering::Relaxed);
+        new
+    }
+
+    /// Bits per second, averaged over some seconds.
+    pub(crate) fn bps(&self) -> u64 {
+        self.bps.load(Ordering::Relaxed)
     }
 
     /// Bytes that the metrics have not been told of. Each is given out once.

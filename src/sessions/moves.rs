@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::stream::Action;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -32,6 +33,8 @@ pub enum MoveCause {
     Drained,
     /// An operator asked for it.
     Operator,
+    /// Its origin has too much to do.
+    Rebalanced,
 }
 
 impl MoveCause {
@@ -42,6 +45,7 @@ impl MoveCause {
             Self::Disabled => "disabled",
             Self::Drained => "drained",
             Self::Operator => "operator",
+            Self::Rebalanced => "rebalanced",
         }
     }
 }
@@ -57,6 +61,13 @@ pub enum MoveStage {
     Failed(String),
     /// The publisher is there. The time is from the keyframe until the other origin had it.
     Made(Duration),
+}
+
+impl MoveStage {
+    /// Whether nothing follows it.
+    const fn is_over(&self) -> bool {
+        matches!(self, Self::Failed(_) | Self::Made(_))
+    }
 }
 
 /// A move that was begun, for those who wait for it.
@@ -92,6 +103,9 @@ impl MoveOrder {
         let from = &self.from;
         match self.cause {
             MoveCause::Operator => format!("an operator moved it there from {from}"),
+            MoveCause::Rebalanced => {
+                format!("it was moved there from {from}, which had too much to do: rebalanced")
+            }
             cause => format!("it was moved there from {from}: {}", cause.as_str()),
         }
     }
@@ -108,6 +122,15 @@ impl Row {
         let ordered = self.aside().holds.order(order);
         self.bell.notify_waiters();
         ordered
+    }
+
+    /// Whether it is a viewer that would be ended if its stream were moved: it has a leg of its own, whose bytes nobody
+    /// else can complete.
+    pub(crate) fn is_bound_viewer(&self) -> bool {
+        self.request.action == Action::Play
+            && self.pull().is_none()
+            && !self.may_be_held()
+            && !self.is_preview()
     }
 
     /// Whether an order to move waits for the relay.
@@ -167,18 +190,28 @@ impl Row {
 }
 
 impl Underway {
+    /// How it ended, if it is over.
+    pub(crate) fn outcome(&self) -> Option<MoveStage> {
+        // Looked at first: who tells how it ended may be gone right after that.
+        let is_told = self.stage.has_changed().is_ok();
+        let stage = self.stage.borrow().clone();
+        if stage.is_over() {
+            return Some(stage);
+        }
+        (!is_told).then(|| MoveStage::Failed(LEFT.to_owned()))
+    }
+
     /// How far it has come when it is over, or when `time_limit` is.
     pub async fn within(&mut self, time_limit: Duration) -> MoveStage {
-        let is_over = |stage: &MoveStage| !matches!(stage, MoveStage::Asking | MoveStage::Awaiting);
-        match timeout(time_limit, self.stage.wait_for(is_over)).await {
+        match timeout(time_limit, self.stage.wait_for(MoveStage::is_over)).await {
             Ok(Ok(stage)) => return stage.clone(),
             // Nobody is left who could tell.
-            Ok(Err(_)) => {
-                let why = "its publisher has left, or has lost its origin";
-                return MoveStage::Failed(why.to_owned());
-            }
+            Ok(Err(_)) => return MoveStage::Failed(LEFT.to_owned()),
             Err(_) => {}
         }
         self.stage.borrow().clone()
     }
 }
+
+/// Why a move failed whose publisher is gone.
+const LEFT: &str = "its publisher has left, or has lost its origin";

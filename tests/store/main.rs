@@ -40,6 +40,7 @@ mod program;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../support/proxy.rs"]
 mod proxy;
+mod rebalanced;
 mod redis_cluster;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 mod redis_server;

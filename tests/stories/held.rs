@@ -9,7 +9,7 @@ use sluicegate_core::stream::Action;
 
 use crate::house::{Guest, House, Manner, Stub, get, post, until, until_told, video};
 
-const HEADER: &[u8] = &[0x17, 0, 0, 0, 0, 1, 0x64];
+pub(crate) const HEADER: &[u8] = &[0x17, 0, 0, 0, 0, 1, 0x64];
 pub(crate) const KEYFRAME: &[u8] = &[0x17, 1, 0, 0, 0, 9, 9, 9];
 pub(crate) const FRAME: &[u8] = &[0x27, 1, 0, 0, 0, 8, 8];
 

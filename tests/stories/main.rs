@@ -62,6 +62,7 @@ mod origins_word;
 mod placement;
 mod pressure;
 mod previews;
+mod rebalance;
 mod refusals;
 mod rtc_media;
 mod rtc_peer;

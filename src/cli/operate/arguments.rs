@@ -172,6 +172,17 @@ pub struct MoveArguments {
     output: Output,
 }
 
+/// Whether streams move, or are only shown.
+#[derive(Debug, Args)]
+pub struct RebalanceArguments {
+    /// Show what would move, and move nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The proxy to ask.
+    #[command(flatten)]
+    pub ask: Ask,
+}
+
 /// Which ban to lift.
 #[derive(Debug, Args)]
 pub struct UnbanArguments {

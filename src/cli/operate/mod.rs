@@ -4,6 +4,7 @@
 mod arguments;
 mod explain;
 mod follow;
+mod rebalance;
 mod table;
 mod tell;
 
@@ -11,7 +12,7 @@ pub use arguments::NotAProxyUrl;
 pub(crate) use arguments::proxy_of;
 pub use arguments::{
     Ask, BanArguments, Deadline, DrainArguments, EventArguments, ExplainArguments, ListArguments,
-    MoveArguments, Named, Numbered, Output, UnbanArguments, Whom,
+    MoveArguments, Named, Numbered, Output, RebalanceArguments, UnbanArguments, Whom,
 };
 
 use std::io;
@@ -54,6 +55,8 @@ pub enum Command {
     Origins(Ask),
     /// Show everything at a glance.
     Ps(Ask),
+    /// Move streams away from overloaded origins, or show which.
+    Rebalance(RebalanceArguments),
     /// List the sessions.
     Sessions(ListArguments),
     /// List the streams.
@@ -169,6 +172,15 @@ async fn answer(question: Command, environment: &Environment) -> Result<String, 
             let path = format!("/api/v1/moves?{}", it.query());
             let document = caller.ask(Method::POST, &path).await?;
             caller.shown(&ask, document, |it| tell::moved(&it))
+        }
+        Command::Rebalance(it) => {
+            let caller = ProxyClient::new(&it.ask, environment)?;
+            let method = match it.dry_run {
+                true => Method::GET,
+                false => Method::POST,
+            };
+            let document = caller.ask(method, "/api/v1/rebalance").await?;
+            caller.shown(&it.ask, document, |plan| rebalance::told(&plan, it.dry_run))
         }
         Command::Disable(it) => duty(&it.ask, environment, Some(&it.origin), "disable", "").await,
         Command::Undrain(it) => {

@@ -151,7 +151,7 @@ pub(super) fn unban(ban: &Ban) -> String {
 }
 
 /// Which proxies did not answer, if the answer is for all of them.
-fn missing(coverage: &Coverage) -> String {
+pub(super) fn missing(coverage: &Coverage) -> String {
     let line = |one: &Missing| folded(&format!("without proxy {}: {}", one.proxy, one.why));
     coverage.missing.iter().map(line).collect()
 }

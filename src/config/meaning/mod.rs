@@ -169,6 +169,8 @@ sections! {
         bound: Option<u32>,
         overflow: bool,
         slow_start: Duration,
+        rebalance: bool,
+        rebalance_after: Duration,
         zone: Option<String>,
         rules: Vec<PoolRule>,
         redirects: Vec<RedirectRule>,

@@ -371,6 +371,8 @@ fn read_placement(r: &mut Reader<'_>) -> Placement {
             }
         }),
         slow_start: r.read("placement.slow_start", wait),
+        rebalance: r.read("placement.rebalance", flag),
+        rebalance_after: r.read("placement.rebalance_after", wait),
         zone: r.read("placement.zone", |written| {
             let text = some_text(written);
             if let Some(text) = &text {
@@ -593,7 +595,7 @@ fn warn(settings: &Settings, own_files: bool, warnings: &mut Vec<String>) {
     }
 }
 
-/// Says where one time leaves another no effect.
+/// Says where one setting leaves another no effect.
 fn warn_of_times(settings: &Settings, warnings: &mut Vec<String>) {
     let (http, session) = (&settings.http, &settings.session);
     let (placement, store) = (&settings.placement, &settings.store);
@@ -618,6 +620,10 @@ fn warn_of_times(settings: &Settings, warnings: &mut Vec<String>) {
         (
             placement.ask.is_some() && placement.ask_timeout >= session.setup_timeout,
             "placement.ask_timeout is as long as session.setup_timeout: after an answer that comes late no origin is tried",
+        ),
+        (
+            placement.rebalance && !settings.hold.hold_publishers(),
+            "placement.rebalance moves nothing, because hold.publishers is 0s, which binds publishers to their origins",
         ),
         (
             shared && store.timeout >= session.setup_timeout,
