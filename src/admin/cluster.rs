@@ -17,6 +17,7 @@ use serde_json::Value;
 use super::{System, problem};
 use crate::api::{Envelope, Missing, Scope};
 use crate::cluster::Peer;
+use crate::net::http::status_words;
 use crate::origin::fetch;
 use crate::value::Url;
 
@@ -159,7 +160,7 @@ async fn read<T: DeserializeOwned + Send + 'static>(body: Bytes) -> Result<T, St
 pub(super) fn answered(proxy: String, status: StatusCode) -> Missing {
     Missing {
         proxy,
-        why: format!("it answered {status}"),
+        why: format!("it answered {}", status_words(status)),
     }
 }
 

@@ -19,6 +19,7 @@ use crate::api::{Envelope, Problem, Session, Sessions};
 use crate::cli::not_empty;
 use crate::cli::operate::proxy_of;
 use crate::config::{Credential, Environment};
+use crate::net::http::status_words;
 use crate::origin::connect::Connector;
 use crate::origin::http::{self, AnswerBody};
 use crate::value::Secret;
@@ -176,7 +177,7 @@ async fn refusal(response: Response<AnswerBody>) -> String {
     let body = body.unwrap_or_default();
     let words = serde_json::from_slice(&body).map(|problem: Problem| problem.error);
     let words = words.unwrap_or_else(|_| "no reason given".to_owned());
-    format!("{status}: {words}")
+    format!("{}: {words}", status_words(status))
 }
 const TIME_LIMIT: Duration = Duration::from_secs(5);
 /// A hundred thousand sessions.

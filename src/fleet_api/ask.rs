@@ -15,6 +15,7 @@ use sluicegate_core::fleet::origin::Target;
 use tokio::time::timeout;
 
 use crate::config::Credential;
+use crate::net::http::status_words;
 use crate::origin::connect::Connector;
 use crate::origin::fetch::escaped;
 use crate::origin::http::{self, Cut};
@@ -46,7 +47,7 @@ pub(super) enum AskError {
     Refused(i64),
     #[error("it did not answer in time")]
     Silent,
-    #[error("it answered with HTTP status {0}")]
+    #[error("it answered with HTTP status {}", status_words(*.0))]
     Status(StatusCode),
     #[error("its answer is longer than {0} bytes")]
     TooLong(usize),

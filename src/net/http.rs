@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::http::Extensions;
 use hyper::service::service_fn;
@@ -84,6 +85,14 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Prefixed<W> {
     }
 }
 
+/// A status as people read it: its number and its name, or the number alone where it has no name that is registered.
+pub fn status_words(status: StatusCode) -> String {
+    match status.canonical_reason() {
+        Some(reason) => format!("{} {reason}", status.as_u16()),
+        None => status.as_u16().to_string(),
+    }
+}
+
 /// Serves requests on one connection, of which `early` was read already, until it ends, or goes on in another protocol;
 /// at `stop` it ends after the requests in progress. A client has `head_timeout` for each request head of HTTP/1.
 pub async fn serve<W, F>(
@@ -107,7 +116,7 @@ pub async fn serve<W, F>(
     }
     let service = service_fn(|request| {
         let answer = handle(request);
-        async { Ok::<_, Infallible>(answer.await) }
+        async { Ok::<_, Infallible>(with_reason(answer.await)) }
     });
     let mut connection = pin!(
         hyper::server::conn::http1::Builder::new()
@@ -127,6 +136,15 @@ pub async fn serve<W, F>(
     if let Err(error) = served {
         debug!(%error, "HTTP connection ended");
     }
+}
+
+/// The same with an empty reason where its status has none that is registered (RFC 9112 §4): hyper would write one of its own.
+fn with_reason(mut response: Response<Body>) -> Response<Body> {
+    if response.status().canonical_reason().is_none() {
+        let none = ReasonPhrase::from_static(b"");
+        response.extensions_mut().insert(none);
+    }
+    response
 }
 
 /// The name in the certificate that a client showed, as an extension of each of its requests. No header can say it.

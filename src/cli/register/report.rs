@@ -1,6 +1,7 @@
 //! One report to one proxy: the document that SRS would send, and the meaning of the answer.
 
 use crate::config::Credential;
+use crate::net::http::status_words;
 use crate::origin::connect::Connector;
 use crate::origin::http::{self, Cut};
 use crate::origin::probe::plain;
@@ -74,10 +75,10 @@ impl fmt::Display for SystemApi {
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
     /// It answered in a way that no proxy does.
-    #[error("it answered {0}, but not as a proxy does: is this the system API?")]
+    #[error("it answered {}, but not as a proxy does: is this the system API?", status_words(*.0))]
     NotAProxy(StatusCode),
     /// It refused.
-    #[error("{status}: {message}")]
+    #[error("{}: {message}", status_words(*.status))]
     Refused {
         /// The HTTP status.
         status: StatusCode,
@@ -88,7 +89,7 @@ pub enum ReportError {
     #[error("no answer within {} s", TIME_LIMIT.as_secs())]
     Silent,
     /// It requires a token, or a different one.
-    #[error("{status}: {message}; give the token with --token or PROXY_HTTP_API_AUTH_TOKEN")]
+    #[error("{}: {message}; give the token with --token or PROXY_HTTP_API_AUTH_TOKEN", status_words(*.status))]
     Unauthorized {
         /// The HTTP status.
         status: StatusCode,

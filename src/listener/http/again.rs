@@ -29,7 +29,7 @@ use super::refusal::Refused;
 use super::{Http, dialect_of};
 use crate::hub::{Joined, NotJoined, Shown};
 use crate::net::entrance::Ends;
-use crate::net::http::{Body, BoxError, Identity, full, into_wire, text};
+use crate::net::http::{Body, BoxError, Identity, full, into_wire, status_words, text};
 use crate::net::wire::Wire;
 use crate::net::{head, relay};
 use crate::origin::http::{self as exchange, AnswerBody};
@@ -161,7 +161,7 @@ pub(super) async fn answer(
         }
         Ok(match heard {
             Some(Ok(response)) if refuses(&response) => {
-                let words = response.status().to_string();
+                let words = status_words(response.status());
                 *lock(note) = Some(response);
                 return Err(DialError::Refused(words));
             }
@@ -198,7 +198,7 @@ pub(super) async fn answer(
     });
     match answered {
         Ok((rebuilt, response)) if refuses(&response) => {
-            refuse(&pull.session, response.status().to_string());
+            refuse(&pull.session, status_words(response.status()));
             Ok(rebuilt.map(|()| response.into_body().map_err(Into::into).boxed_unsync()))
         }
         Ok((rebuilt, mut response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {

@@ -22,7 +22,7 @@ use super::super::calls::DeleteRequest;
 use super::judged::{authorized, without};
 use super::{Ask, Refused, broken_answer, json_target, pass_refusal, refuse, refused};
 use crate::net::cors;
-use crate::net::http::{Body, full, json};
+use crate::net::http::{Body, full, json, status_words};
 use crate::origin::call::{self as origin_call, CallAnswer, Message, NoAnswer, TELL_WITHIN, tell};
 use crate::proxy::{Attempt, DialError, Refusal, Request, Session};
 use crate::registry::bindings::{Call, CallState};
@@ -387,7 +387,7 @@ impl Ask<'_> {
                 target,
             });
         }
-        let words = format!("it answered {}", answer.status);
+        let words = format!("it answered {}", status_words(answer.status));
         let busy = matches!(
             answer.status,
             StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
