@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::whip::Whip;
 use crate::fleet_api::FleetApi;
 use crate::net::entrance::Visitor;
-use crate::net::http::{Body, Identity, json, serve, text};
+use crate::net::http::{Body, Identity, READING, json, other_method, serve, text};
 use crate::net::versions;
 use crate::proxy::Proxy;
 
@@ -58,9 +58,7 @@ fn answer(request: &Request<Incoming>) -> Response<Body> {
         (&Method::GET | &Method::HEAD, "/api/v1/versions") => {
             json(StatusCode::OK, &versions::short())
         }
-        (_, "/api/v1/versions") => {
-            text(StatusCode::METHOD_NOT_ALLOWED, "this path is read with GET")
-        }
+        (_, "/api/v1/versions") => other_method(READING, "this path is read with GET"),
         _ => text(
             StatusCode::NOT_FOUND,
             "this port serves /api/v1/versions, WHIP and WHEP at /rtc/v1/whip/ and /rtc/v1/whep/, and, where it is set up, the API over all origins",

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
-use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::http::Extensions;
 use hyper::service::service_fn;
 use hyper::upgrade::Upgraded;
@@ -197,14 +197,7 @@ pub fn text(status: StatusCode, message: impl Into<String>) -> Response<Body> {
         CONTENT_TYPE,
         HeaderValue::from_static("text/plain; charset=utf-8"),
     );
-    if matches!(
-        status,
-        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
-    ) {
-        response
-            .headers_mut()
-            .insert(RETRY_AFTER, HeaderValue::from_static("2"));
-    }
+    retry_after(&mut response, USUAL_RETRY_AFTER);
     // RFC 9110 §15.5.2. A browser asks its user for a password where the scheme is Basic, so it is not.
     if status == StatusCode::UNAUTHORIZED {
         response
@@ -213,6 +206,35 @@ pub fn text(status: StatusCode, message: impl Into<String>) -> Response<Body> {
     }
     response
 }
+
+/// Refuses another method than those `allowed` (RFC 9110 §15.5.6).
+pub fn other_method(allowed: &'static str, message: impl Into<String>) -> Response<Body> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, message);
+    let allowed = HeaderValue::from_static(allowed);
+    response.headers_mut().insert(ALLOW, allowed);
+    response
+}
+
+/// The methods of what is only read.
+pub const READING: &str = "GET, HEAD";
+
+/// Says in how many seconds a refusal is worth another try, if its status is one of those that pass.
+pub fn retry_after<B>(response: &mut Response<B>, seconds: u64) {
+    if passes(response.status()) {
+        response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    }
+}
+
+/// Whether a refusal with this status is worth another try, so that it says when.
+pub const fn passes(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+    )
+}
+
+/// In how many seconds a refusal is worth another try, where nobody knows better.
+pub const USUAL_RETRY_AFTER: u64 = 2;
 
 /// A JSON document.
 pub fn json(status: StatusCode, document: &impl Serialize) -> Response<Body> {

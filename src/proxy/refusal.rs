@@ -10,6 +10,7 @@ use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::attempts::GiveUp;
 use sluicegate_core::stream::{Service, StreamUrl};
 
+use crate::net::http::USUAL_RETRY_AFTER;
 use crate::sessions::EndReason;
 
 /// Why a request got no session.
@@ -73,7 +74,7 @@ pub enum Refusal {
         exceeded: Exceeded,
     },
     /// Whether the client may have the stream cannot be said now.
-    #[error("{stream}: try again in {} s", .after.as_secs().max(1))]
+    #[error("{stream}: try again in {} s", seconds(millis(.after)))]
     NotYet {
         /// The stream asked for.
         stream: StreamUrl,
@@ -217,6 +218,16 @@ impl Refusal {
         }
     }
 
+    /// When it is worth to ask again, in seconds.
+    pub fn retry_after(&self) -> u64 {
+        match self {
+            Self::Limited { exceeded, .. } => seconds(exceeded.after),
+            Self::NotYet { after, .. } => seconds(millis(after)),
+            Self::TooManyClaims => 60,
+            _ => USUAL_RETRY_AFTER,
+        }
+    }
+
     /// The whole story, for the log: it may hold addresses.
     pub(crate) fn detail(&self) -> String {
         match self {
@@ -241,6 +252,10 @@ impl Refusal {
 /// Whole seconds, at least one.
 fn seconds(millis: u64) -> u64 {
     millis.div_ceil(1000).max(1)
+}
+
+fn millis(after: &Duration) -> u64 {
+    u64::try_from(after.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn names(tried: &[(OriginId, String)]) -> String {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access_hooks::{Backend, Manners};
 use crate::house::{House, Manner, Stub, get, talk, until, until_told};
-use crate::http_origin::Viewer;
+use crate::http_origin::{Viewer, header};
 use crate::http_pieces::{Packager, Reply};
 use crate::sources::open;
 
@@ -59,6 +59,32 @@ async fn a_place_that_is_taken_is_free_again_when_its_holder_leaves() {
     house.until_sessions(3).await;
     let three = house.ask(Action::Play, "live/a").await;
     assert!(three.has_started(), "{}", three.code());
+}
+
+#[tokio::test]
+async fn who_is_told_to_come_again_hears_one_time() {
+    let lists = keys()
+        + "[[access]]\nall = [\"keys\"]\n[[limit]]\nper = \"address\"\nfailures_per_minute = 1\n";
+    let (house, _folder) = limited(&lists).await;
+    assert_eq!(get(house.at.http, "/live/a.flv?key=wrong").await.0, 401);
+    for target in ["/live/a.flv", "/live/a.m3u8"] {
+        let request =
+            format!("GET {target}?key=wrong HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+        let mut viewer = Viewer::send(house.at.http, &request).await;
+        let head = viewer.head().await;
+        let words = String::from_utf8(viewer.rest().await).expect("words");
+        assert!(head.starts_with("HTTP/1.1 429 "), "{target}: {head}");
+        let told = header(&head, "retry-after");
+        let words = words.trim_end();
+        assert!(
+            words.ends_with(&format!("try again in {} s", told[0])),
+            "{target}: {words} {told:?}"
+        );
+        assert!(
+            told[0] != "2",
+            "{target}: a minute's limit takes longer than usual"
+        );
+    }
 }
 
 #[tokio::test]

@@ -160,6 +160,18 @@ async fn a_pull_with_a_body_or_another_method_is_refused() {
             head.starts_with(&format!("HTTP/1.1 {expected} ")),
             "{method} {rest:?}: {head}"
         );
+        let allowed = header(&head, "allow");
+        assert_eq!(
+            allowed == ["GET, HEAD"],
+            expected == 405,
+            "{method}: {head}"
+        );
+    }
+    for target in ["/live/a.m3u8", "/live/a-1.ts"] {
+        let request = format!("DELETE {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+        let head = Viewer::send(house.at.http, request).await.head().await;
+        assert!(head.starts_with("HTTP/1.1 405 "), "{target}: {head}");
+        assert_eq!(header(&head, "allow"), ["GET, HEAD"], "{target}");
     }
     assert!(origin.visits().is_empty());
 }

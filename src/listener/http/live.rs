@@ -454,7 +454,7 @@ pub(super) async fn open(
             Ok((session, forwarded, wish))
         }
         Err(refusal) => {
-            let refused = Refused::from((refusal.http_status(), refusal.to_string()));
+            let refused = Refused::from(&refusal);
             Err(refused.offering(offers_basic))
         }
     }

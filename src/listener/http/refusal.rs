@@ -5,16 +5,18 @@ use hyper::{Response, StatusCode};
 use sluicegate_core::access::challenge::REALM;
 use sluicegate_core::http::head::RequestHead;
 
-use crate::net::http::{Body, text};
+use crate::net::http::{Body, READING, USUAL_RETRY_AFTER, other_method, passes, retry_after, text};
 use crate::net::linger_close;
 use crate::net::wire::Wire;
-use crate::proxy::{Proxy, Request};
+use crate::proxy::{Proxy, Refusal, Request};
 
 /// What a client hears that gets nothing.
 #[derive(Debug)]
 pub(super) struct Refused {
     status: StatusCode,
     words: String,
+    /// In how many seconds it may ask again, if that is worth a try.
+    retry_after: u64,
     /// Whether it hears that it may show a user and a password, or a key in the place of the password.
     offers_basic: bool,
 }
@@ -24,7 +26,17 @@ impl From<(StatusCode, String)> for Refused {
         Self {
             status,
             words,
+            retry_after: USUAL_RETRY_AFTER,
             offers_basic: false,
+        }
+    }
+}
+
+impl From<&Refusal> for Refused {
+    fn from(refusal: &Refusal) -> Self {
+        Self {
+            retry_after: refusal.retry_after(),
+            ..Self::from((refusal.http_status(), refusal.to_string()))
         }
     }
 }
@@ -40,7 +52,12 @@ impl Refused {
 
     /// The answer to a request that hyper read.
     pub(super) fn into_response(self) -> Response<Body> {
-        let mut response = text(self.status, self.words);
+        // Nothing that is refused in these words takes other methods.
+        let mut response = match self.status {
+            StatusCode::METHOD_NOT_ALLOWED => other_method(READING, self.words),
+            status => text(status, self.words),
+        };
+        retry_after(&mut response, self.retry_after);
         // In a line of its own: some players read one scheme for each line.
         if self.offers_basic
             && let Ok(basic) = HeaderValue::try_from(basic())
@@ -52,7 +69,7 @@ impl Refused {
 
     /// Answers a client whose request was read by hand, and closes.
     pub(super) async fn send(&self, client: &mut Wire) {
-        say(client, self.status, &self.words, self.offers_basic).await;
+        say(client, self).await;
     }
 }
 
@@ -69,15 +86,15 @@ fn basic() -> String {
 
 /// Answers a client whose request was read by hand, and closes.
 pub(super) async fn send(client: &mut Wire, status: StatusCode, words: &str) {
-    say(client, status, words, false).await;
+    say(client, &Refused::from((status, words.to_owned()))).await;
 }
 
-async fn say(client: &mut Wire, status: StatusCode, words: &str, offers_basic: bool) {
+async fn say(client: &mut Wire, refused: &Refused) {
+    let (status, words) = (refused.status, &refused.words);
     let more = match status {
-        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
-            "Retry-After: 2\r\n".to_owned()
-        }
-        StatusCode::UNAUTHORIZED if offers_basic => format!(
+        status if passes(status) => format!("Retry-After: {}\r\n", refused.retry_after),
+        StatusCode::METHOD_NOT_ALLOWED => format!("Allow: {READING}\r\n"),
+        StatusCode::UNAUTHORIZED if refused.offers_basic => format!(
             "WWW-Authenticate: Bearer\r\nWWW-Authenticate: {}\r\n",
             basic()
         ),

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use hyper::header::{CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MATCH, LOCATION};
+use hyper::header::{ALLOW, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MATCH, LOCATION};
 use hyper::{Response, StatusCode};
 use serde_json::Value;
 use sluicegate_core::fleet::origin::Target;
@@ -266,7 +266,7 @@ impl Ask<'_> {
     /// What the origin of a call says to a description that amends it.
     async fn amend(&self, call: &Call, description: String) -> Result<CallAnswer, Refused> {
         let Some(target) = &call.resource else {
-            return Err(refuse(StatusCode::METHOD_NOT_ALLOWED, NO_PATCH));
+            return Err(no_patch());
         };
         let told = self.tell(call, target, description.into());
         match timeout(TELL_WITHIN, told).await {
@@ -276,7 +276,7 @@ impl Ask<'_> {
                 Err(pass_refusal(answer))
             }
             // SRS closes, because it knows no PATCH.
-            Ok(Err(_)) => Err(refuse(StatusCode::METHOD_NOT_ALLOWED, NO_PATCH)),
+            Ok(Err(_)) => Err(no_patch()),
             Err(_) => {
                 let words = "its origin did not answer";
                 Err(refuse(StatusCode::GATEWAY_TIMEOUT, words))
@@ -571,6 +571,14 @@ fn note_refused(call: &Call, method: &str, status: StatusCode) {
         code = status.as_u16(),
         "the origin refused to change a call"
     );
+}
+
+/// The refusal of a change of a call that its origin takes none of.
+fn no_patch() -> Refused {
+    let mut refused = refuse(StatusCode::METHOD_NOT_ALLOWED, NO_PATCH);
+    let allowed = HeaderValue::from_static("DELETE, OPTIONS");
+    refused.headers_mut().insert(ALLOW, allowed);
+    refused
 }
 
 fn read_offer(body: &[u8]) -> Result<Rewritten, Refused> {

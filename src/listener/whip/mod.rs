@@ -32,7 +32,7 @@ use super::calls::Calls;
 use super::turned_away;
 use crate::config;
 use crate::net::entrance::Ends;
-use crate::net::http::{Body, Identity, full, text};
+use crate::net::http::{Body, Identity, full, other_method, retry_after, status_words, text};
 use crate::net::{cors, forwarded, head};
 use crate::origin::call::CallAnswer;
 use crate::origin::silence::SilenceCheck;
@@ -150,14 +150,8 @@ impl Whip {
             (Path::Resource(id), Method::DELETE) => ask.delete(id).await,
             (Path::Resource(id), Method::PATCH) => ask.patch(id).await,
             _ => {
-                let mut response = text(
-                    StatusCode::METHOD_NOT_ALLOWED,
-                    format!("this path takes {methods}"),
-                );
-                response
-                    .headers_mut()
-                    .insert(ALLOW, HeaderValue::from_static(methods));
-                return response;
+                let words = format!("this path takes {methods}");
+                return other_method(methods, words);
             }
         };
         answered.unwrap_or_else(|refused| told(*refused, client))
@@ -252,7 +246,9 @@ fn refuse(status: StatusCode, words: impl Into<String>) -> Refused {
 
 /// What the proxy refused and logged, in words.
 fn refused(refusal: &Refusal) -> Refused {
-    Box::new(text(refusal.http_status(), refusal.to_string()))
+    let mut response = text(refusal.http_status(), refusal.to_string());
+    retry_after(&mut response, refusal.retry_after());
+    Box::new(response)
 }
 
 /// The rule of a refusal that stands in no log line yet.
@@ -282,8 +278,9 @@ fn pass_refusal(answer: CallAnswer) -> Refused {
     let mut response = if is_text && answer.body.len() <= MAX_WORDS {
         Response::new(full(answer.body))
     } else {
-        let reason = status.canonical_reason().unwrap_or("no");
-        text(status, format!("its origin says: {reason}"))
+        let says = status.canonical_reason();
+        let says = says.map_or_else(|| status_words(status), str::to_owned);
+        text(status, format!("its origin says: {says}"))
     };
     *response.status_mut() = status;
     for (name, value) in &answer.headers {

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use hyper::StatusCode;
 use sluicegate_core::http::link::{Link, Viewing};
 use sluicegate_core::http::route::Piece;
 use sluicegate_core::stream::{Action, StreamUrl};
 
 use super::links::{counts, expiry};
+use crate::listener::http::refusal::Refused;
 use crate::listener::http::viewer::{self, Viewer};
 use crate::listener::http::{Http, granted};
 use crate::proxy::{BeginningViewing, Grant, PieceGuard, Proxy, Refusal, Request};
@@ -30,7 +30,7 @@ pub(super) fn let_in_unjudged(
     proxy: &Proxy,
     asked: Request,
     link: Option<&Link>,
-) -> Result<Judged, (StatusCode, String)> {
+) -> Result<Judged, Refused> {
     let named = link.map(|link| link.origin.clone());
     let placed = proxy.place_admitted(asked, named, Grant::default());
     let place = placed.map_err(refused)?;
@@ -51,7 +51,7 @@ pub(super) async fn let_in(
     kind: Piece,
     readings: &[StreamUrl],
     link: Option<(&Link, bool)>,
-) -> Result<Judged, (StatusCode, String)> {
+) -> Result<Judged, Refused> {
     let client = asked.client.ip();
     let viewing = link
         .filter(|(_, lets_in)| *lets_in)
@@ -104,7 +104,7 @@ async fn go_on(
     place: &PieceGuard,
     kind: Piece,
     viewing: Option<Viewing>,
-) -> Result<(Viewing, Option<BeginningViewing>), (StatusCode, String)> {
+) -> Result<(Viewing, Option<BeginningViewing>), Refused> {
     match viewing {
         Some(viewing) if kind == Piece::Segment => Ok((viewing, None)),
         Some(viewing) => {
@@ -123,6 +123,6 @@ async fn go_on(
     }
 }
 
-fn refused(refusal: Refusal) -> (StatusCode, String) {
-    (refusal.http_status(), refusal.to_string())
+fn refused(refusal: Refusal) -> Refused {
+    Refused::from(&refusal)
 }

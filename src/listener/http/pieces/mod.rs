@@ -159,8 +159,8 @@ pub(super) async fn answer(
 }
 
 /// A refusal of a request for a piece.
-pub(super) fn refused(kind: Piece, (status, words): (StatusCode, String), proxy: &Proxy) -> Answer {
-    counted(kind, text(status, words).into(), proxy)
+pub(super) fn refused(kind: Piece, why: (StatusCode, String), proxy: &Proxy) -> Answer {
+    counted(kind, Refused::from(why).into_response().into(), proxy)
 }
 
 /// Counts an answer, and its bytes as they leave.
@@ -287,8 +287,9 @@ async fn pull(
         let offers_basic = link.is_none() && refusal::offers_basic(proxy, &asked, &ask.head);
         // Boxed: most proxies judge nobody.
         let judged = Box::pin(judged::let_in(http, proxy, asked, kind, &readings, link));
-        let refused = |refused| Refused::from(refused).offering(offers_basic);
-        judged.await.map_err(refused)?
+        judged
+            .await
+            .map_err(|refused| refused.offering(offers_basic))?
     };
     let place = judged.place;
     let linked = listed.and_then(|link| linked(http, proxy, &place, link, kind));
