@@ -569,6 +569,8 @@ fn redirects_are_followed_within_the_fleet_and_not_for_ever() {
     let to = |number: usize| (Outcome::Redirected(id(number).to_string()), 1);
     let rows = [
         ("there and back", vec![to(1), to(0), to(1)], 3),
+        ("to itself, for ever", vec![to(0), to(0), to(0)], 3),
+        ("to itself, then elsewhere", vec![to(0), to(1), to(0)], 3),
         ("to one that is silent", vec![to(2)], 1),
         ("out of the fleet", vec![to(9)], 1),
     ];

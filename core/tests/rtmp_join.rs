@@ -107,7 +107,10 @@ proptest! {
         let expected = match refusal {
             Refusal::Connect => Progress::Rejected("NetConnection.Connect.Rejected: go away".to_owned()),
             Refusal::CreateStream => Progress::Rejected("NetConnection.Call.Failed: go away".to_owned()),
-            Refusal::Redirect | Refusal::Status => Progress::Redirected("rtmp://10.0.0.2/live/a".to_owned()),
+            Refusal::Redirect | Refusal::Status => Progress::Redirected {
+                url: "rtmp://10.0.0.2/live/a".to_owned(),
+                whole: true,
+            },
         };
         prop_assert_eq!(session.progress, expected);
     }

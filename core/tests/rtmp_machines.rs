@@ -706,7 +706,7 @@ fn codes(events: &[ClientEvent]) -> Vec<&str> {
         ClientEvent::Connected(_) => Some("connected"),
         ClientEvent::Refused(_) => Some("refused"),
         ClientEvent::Status { code, .. } => Some(code.as_str()),
-        ClientEvent::Media(_) => None,
+        ClientEvent::Media(_) | ClientEvent::Redirected { .. } => None,
     });
     codes.collect()
 }

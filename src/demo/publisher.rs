@@ -183,7 +183,9 @@ impl Publisher {
         let mut started = false;
         while let Some(event) = self.client.poll_event() {
             match event {
-                ClientEvent::Connected(_) | ClientEvent::Media(_) => {}
+                ClientEvent::Connected(_)
+                | ClientEvent::Media(_)
+                | ClientEvent::Redirected { .. } => {}
                 ClientEvent::Refused(answer) => {
                     let (code, description) = answer
                         .status()

@@ -1,19 +1,16 @@
 //! Playing a stream of an origin ourselves, by RTMP, up to its yes or no.
 
-use std::time::Duration;
-
-use sluicegate_core::dialect::{Dialect, RtmpAsked};
-use sluicegate_core::place::redirect::place_of;
+use sluicegate_core::dialect::{Dialect, RtmpAddress, RtmpAsked};
 use sluicegate_core::rtmp::client::{Client, ClientEvent};
-use sluicegate_core::rtmp::join::redirect;
 use sluicegate_core::rtmp::message::{Message, NO_REASON, kind};
-use sluicegate_core::stream::{Service, StreamUrl};
+use sluicegate_core::stream::StreamUrl;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::net::relay::acknowledge_at_once;
 use crate::net::wire::Wire;
 use crate::origin::attempt::{Attempt, DialError};
+use crate::origin::elsewhere::{Elsewhere, Redirect};
 
 /// A stream that an origin plays to us.
 pub(super) struct Player {
@@ -28,14 +25,15 @@ pub(super) struct Player {
 }
 
 impl Player {
-    /// Asks an origin on a fresh connection, which has `time_limit` for its first byte.
+    /// Asks an origin on a fresh connection. A redirect of it is noted in `elsewhere`.
     ///
     /// # Errors
     /// What its no, its end or its silence means for the candidates.
     pub(super) async fn ask(
         mut socket: Wire,
         mut client: Client,
-        time_limit: Duration,
+        attempt: &Attempt,
+        elsewhere: &Elsewhere<Redirect>,
     ) -> Result<Self, DialError> {
         let mut buffer = Vec::with_capacity(READ);
         let (mut came, mut messages, mut unpublished) = (0, Vec::new(), false);
@@ -48,7 +46,7 @@ impl Player {
                 socket.read_buf(&mut buffer).await
             } else {
                 // A stopped process still accepts connections; only its first bytes show that it lives.
-                let read = timeout(time_limit, socket.read_buf(&mut buffer)).await;
+                let read = timeout(attempt.time_limit, socket.read_buf(&mut buffer)).await;
                 let silent = "accepted the connection and sent nothing";
                 read.map_err(|_| DialError::Silent(silent.to_owned()))?
             };
@@ -60,7 +58,8 @@ impl Player {
             client
                 .feed(&buffer)
                 .map_err(|error| DialError::Failed(error.to_string()))?;
-            if answered(&mut client, &mut messages, &mut unpublished)? {
+            let heard = (&mut messages, &mut unpublished);
+            if answered(&mut client, heard, attempt, elsewhere)? {
                 return Ok(Self {
                     socket,
                     client,
@@ -73,7 +72,8 @@ impl Player {
     }
 }
 
-/// The tcUrl and name by which an origin is asked for `stream`, where these are what clients of `dialect` send.
+/// The tcUrl and name by which an origin is asked for `stream`, where these are what clients of `dialect` send, and what it is
+/// asked for in place of that by a redirect.
 ///
 /// # Errors
 /// [`DialError::Refused`], where the origin has no such names.
@@ -81,14 +81,26 @@ pub(super) fn address(
     attempt: &Attempt,
     dialect: Dialect,
     stream: &StreamUrl,
-    tc_url: String,
-    name: String,
+    (tc_url, name): (String, String),
+    redirect: Option<Redirect>,
 ) -> Result<(String, String), DialError> {
     let asked = RtmpAsked {
         tc_url: &tc_url,
         name: &name,
     };
     let address = attempt.naming.rtmp(dialect, stream, &asked)?;
+    let address = match redirect {
+        Some(Redirect { url, whole }) => {
+            let own = || RtmpAddress {
+                tc_url: tc_url.clone(),
+                app: stream.app().to_owned(),
+                name: name.clone(),
+            };
+            let asked = address.clone().unwrap_or_else(own);
+            asked.redirected(&url, whole).or(address)
+        }
+        None => address,
+    };
     Ok(address.map_or((tc_url, name), |address| (address.tc_url, address.name)))
 }
 
@@ -110,8 +122,9 @@ pub(super) fn seed() -> [u8; 32] {
 /// Whether the origin said yes.
 fn answered(
     client: &mut Client,
-    messages: &mut Vec<Message>,
-    unpublished: &mut bool,
+    (messages, unpublished): (&mut Vec<Message>, &mut bool),
+    attempt: &Attempt,
+    elsewhere: &Elsewhere<Redirect>,
 ) -> Result<bool, DialError> {
     let mut joined = false;
     while let Some(event) = client.poll_event() {
@@ -122,11 +135,12 @@ fn answered(
                 joined |= message.kind != kind::DATA_AMF0;
                 messages.push(message);
             }
+            ClientEvent::Redirected { url, whole } => {
+                let place = attempt.place_of(&url).unwrap_or_default();
+                elsewhere.note(place.clone(), Redirect { url, whole });
+                return Err(DialError::Moved(place));
+            }
             ClientEvent::Refused(command) => {
-                if let Some(url) = redirect(&command) {
-                    let place = place_of(url, Service::Rtmp);
-                    return Err(DialError::Moved(place.unwrap_or_default()));
-                }
                 let words = command.status().map(|status| status.words());
                 return Err(DialError::Refused(
                     words.unwrap_or_else(|| NO_REASON.to_owned()),

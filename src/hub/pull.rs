@@ -20,6 +20,7 @@ use super::player::{Player, address, seed};
 use super::source::{Batch, HttpSource, Source};
 use super::{Inner, Wanted};
 use crate::origin::attempt::{Attempt, DialError};
+use crate::origin::elsewhere::{Elsewhere, Redirect};
 use crate::proxy::{PieceGuard, Refusal, Request};
 use crate::sessions::{OpenPull, Pull};
 use crate::value::ClientAddr;
@@ -199,7 +200,8 @@ pub(super) async fn find(
     loan: Option<&Loan>,
     lost: Option<&(OriginId, LegEnd)>,
 ) -> Result<Asked, Refusal> {
-    let ask = |attempt| ask(shared, wanted, loan, attempt);
+    let elsewhere = Elsewhere::default();
+    let ask = |attempt| ask(shared, wanted, loan, attempt, &elsewhere);
     let has_none = |refusal: &Refusal| {
         matches!(
             refusal,
@@ -220,7 +222,8 @@ async fn ask(
     shared: &Inner,
     wanted: &Wanted,
     loan: Option<&Loan>,
-    attempt: Attempt,
+    mut attempt: Attempt,
+    elsewhere: &Elsewhere<Redirect>,
 ) -> Result<Asked, DialError> {
     let own = shared.settings.pull_query.reveal();
     let query = match loan {
@@ -237,6 +240,7 @@ async fn ask(
             came: 0,
         });
     }
+    let redirect = elsewhere.follow(shared.proxy.registry(), &mut attempt);
     let socket = shared.dialer.dial_for_ourselves(&attempt).await?;
     let tc_url = tc_url(&wanted.stream, &attempt);
     let mut name = wanted.stream.stream().to_owned();
@@ -244,10 +248,16 @@ async fn ask(
         name.push('?');
         name.push_str(&query);
     }
-    let (tc_url, name) = address(&attempt, Dialect::default(), &wanted.stream, tc_url, name)?;
+    let (tc_url, name) = address(
+        &attempt,
+        Dialect::default(),
+        &wanted.stream,
+        (tc_url, name),
+        redirect,
+    )?;
     let enhanced = capabilities().properties();
     let client = Client::new(seed(), Action::Play, &tc_url, &name, enhanced);
-    let player = Player::ask(socket, client, attempt.time_limit).await?;
+    let player = Player::ask(socket, client, &attempt, elsewhere).await?;
     let came = player.came;
     let (source, batch) = Source::rtmp(player);
     Ok(Asked {

@@ -24,6 +24,7 @@ use super::player::{Player, address, seed, write};
 use super::pull::tc_url;
 use crate::net::wire::Wire;
 use crate::origin::attempt::{Attempt, DialError};
+use crate::origin::elsewhere::{Elsewhere, Redirect};
 use crate::proxy::{Refusal, Session};
 use crate::sessions::{EndReason, Pull};
 use crate::value::LocalAddr;
@@ -109,7 +110,8 @@ impl Shadow {
         session: &Session,
         recipe: &Recipe,
     ) -> Result<Self, Refusal> {
-        let ask = |attempt| ask(shared, session, recipe, attempt);
+        let elsewhere = Elsewhere::default();
+        let ask = |attempt| ask(shared, session, recipe, attempt, &elsewhere);
         session.try_dial(Protocol::Rtmp, ask).await
     }
 
@@ -163,8 +165,10 @@ async fn ask(
     shared: &Inner,
     session: &Session,
     recipe: &Recipe,
-    attempt: Attempt,
+    mut attempt: Attempt,
+    elsewhere: &Elsewhere<Redirect>,
 ) -> Result<Shadow, DialError> {
+    let redirect = elsewhere.follow(shared.proxy.registry(), &mut attempt);
     let request = &session.row().request;
     let (client, local) = (request.client, recipe.local);
     let socket = shared.dialer.dial(&attempt, client, local).await?;
@@ -176,11 +180,11 @@ async fn ask(
         &attempt,
         recipe.dialect,
         &request.stream,
-        tc_url,
-        recipe.name.to_string(),
+        (tc_url, recipe.name.to_string()),
+        redirect,
     )?;
     let client = Client::new(seed(), Action::Play, &tc_url, &name, recipe.connect.clone());
-    let mut player = Player::ask(socket, client, attempt.time_limit).await?;
+    let mut player = Player::ask(socket, client, &attempt, elsewhere).await?;
     let arguments = vec![Value::Boolean(true), Value::Number(0.0)];
     let pause = Command::call("pause", 0.0, arguments);
     player.client.send_command(&pause);

@@ -138,7 +138,9 @@ impl RtmpSource {
         fed.map_err(|_| LegEnd::Broken)?;
         while let Some(event) = self.client.poll_event() {
             match event {
-                ClientEvent::Connected(_) | ClientEvent::Refused(_) => {}
+                ClientEvent::Connected(_)
+                | ClientEvent::Redirected { .. }
+                | ClientEvent::Refused(_) => {}
                 ClientEvent::Media(message) => batch.add(message),
                 ClientEvent::Status { code, .. } => {
                     debug!(code, "the origin said");

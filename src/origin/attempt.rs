@@ -72,6 +72,14 @@ impl Attempt {
         }
     }
 
+    /// The place that a URL names to which the origin sends a client, as `host:port`. A path alone is at the origin itself.
+    pub(crate) fn place_of(&self, url: &str) -> Option<String> {
+        match url.starts_with('/') {
+            true => Some(self.target.to_string()),
+            false => place_of(url, self.service),
+        }
+    }
+
     /// The place that the origin sends this request to, as `host:port`, where another origin of the fleet is there. Clients
     /// never see that place.
     pub fn moved_within(

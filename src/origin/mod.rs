@@ -6,6 +6,7 @@
 //! | `call` | signalling of a call, sent on |
 //! | `connect` | where a registered name leads, and the only way to open a connection there |
 //! | `dial` | a connection for a client, whom the origin may be told of |
+//! | `elsewhere` | a redirect, until it is followed |
 //! | `fetch` | a small document over HTTP |
 //! | `finder` | which origin has a stream |
 //! | `health` | asks origins how they are, when it is time |
@@ -22,6 +23,7 @@ pub mod attempt;
 pub(crate) mod call;
 pub mod connect;
 pub mod dial;
+pub(crate) mod elsewhere;
 pub mod fetch;
 pub(crate) mod finder;
 pub mod health;

@@ -112,6 +112,12 @@ impl Registry {
         lock(&self.fleet).member(id).map(read)
     }
 
+    /// What to dial for the endpoint of an origin that is at `place`, written `host:port`.
+    pub fn target_at(&self, id: &OriginId, service: Service, place: &str) -> Option<Target> {
+        let fleet = lock(&self.fleet);
+        fleet.member(id)?.origin.target_at(service, place)
+    }
+
     /// The registered origin that serves `service` at `target`, written `host:port`.
     pub fn at(&self, service: Service, target: &str) -> Option<OriginId> {
         lock(&self.fleet).at(service, target).cloned()

@@ -113,7 +113,9 @@ impl Session {
                 } if level == "error" => return Err(format!("{code}: {description}")),
                 ClientEvent::Media(_) => self.frames += 1,
                 ClientEvent::Refused(_) => return Err("refused".to_owned()),
-                ClientEvent::Connected(_) | ClientEvent::Status { .. } => {}
+                ClientEvent::Connected(_)
+                | ClientEvent::Redirected { .. }
+                | ClientEvent::Status { .. } => {}
             }
         }
         Ok(())

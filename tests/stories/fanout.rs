@@ -602,3 +602,24 @@ async fn all_feeds_together_hold_no_more_than_they_may() {
     // The bound, and what came together with what passed it.
     assert!(bytes < 1_000_000 + 2 * 200_100, "{bytes} bytes");
 }
+
+#[tokio::test]
+async fn a_pull_follows_a_redirect_to_another_stream_of_its_origin() {
+    let checked = "[fanout]\nmode = \"checked\"\ncoalesce = \"5ms\"\nlinger = \"200ms\"\n";
+    // One step at a time, a redirect comes before anything is asked for; a shadow asks as a pull does.
+    for (settings, asks) in [(OPEN, 1), (checked, 2)] {
+        let house = House::open(settings).await;
+        let origin = Stub::start(Manner::RedirectsToItself("moved/b?t=1")).await;
+        house.register("one", origin.at);
+        let viewer = house.ask(Action::Play, "live/a").await;
+        assert!(viewer.has_started(), "{:?}", viewer.status);
+        assert_eq!(origin.connections(), 2 * asks, "each asked twice");
+        let seen = origin.seen.lock().unwrap();
+        let asked = seen.requests.iter().map(|request| {
+            let (_, app) = request.tc_url.rsplit_once('/').expect("an app");
+            (app, &*request.name)
+        });
+        let asked: Vec<_> = asked.collect();
+        assert_eq!(asked, vec![("moved", "b?t=1"); asks]);
+    }
+}

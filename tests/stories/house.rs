@@ -335,6 +335,7 @@ impl Guest {
             match event {
                 ClientEvent::Connected(answer) => self.connected = Some(answer),
                 ClientEvent::Media(message) => self.media.push(message),
+                ClientEvent::Redirected { .. } => {}
                 ClientEvent::Refused(command) => panic!("connect was refused: {command:?}"),
                 ClientEvent::Status {
                     code, description, ..
@@ -462,6 +463,8 @@ pub(crate) enum Manner {
     Thinks(CancellationToken),
     /// Redirects every client to another place.
     Redirects(String),
+    /// Redirects those who ask for the app `live` to this path of its own, and grants everything else.
+    RedirectsToItself(&'static str),
     /// Assigns message stream ids from this one on, and grants.
     NumbersFrom(u32),
     /// Closes when it gets commands faster than it answers; grants otherwise.
@@ -667,7 +670,15 @@ async fn serve(
                     voice.say(0, &Message::set_chunk_size(4096));
                     voice.writer.set_chunk_size(4096);
                     if let Manner::Redirects(to) = &manner {
-                        voice.command(0, &redirect(to));
+                        voice.command(0, &redirect(&format!("{to}/live/a")));
+                        continue;
+                    }
+                    let app = connect.object.field("app").and_then(Value::as_str);
+                    if let Manner::RedirectsToItself(path) = manner
+                        && app == Some("live")
+                    {
+                        let own = socket.local_addr().expect("a connection");
+                        voice.command(0, &redirect(&format!("{own}/{path}")));
                         continue;
                     }
                     let properties = vec![(
@@ -825,16 +836,12 @@ impl Voice {
 
 /// The redirect of an SRS origin that knows where the stream is.
 fn redirect(to: &str) -> Command {
+    let url = format!("rtmp://{to}");
+    let (tc_url, _) = url.rsplit_once('/').expect("a stream");
     let extra = vec![
         ("code".to_owned(), Value::Number(302.0)),
-        (
-            "redirect".to_owned(),
-            format!("rtmp://{to}/live").as_str().into(),
-        ),
-        (
-            "redirect2".to_owned(),
-            format!("rtmp://{to}/live/a").as_str().into(),
-        ),
+        ("redirect".to_owned(), tc_url.into()),
+        ("redirect2".to_owned(), url.as_str().into()),
     ];
     let information = vec![
         ("level".to_owned(), "error".into()),

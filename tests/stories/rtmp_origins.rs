@@ -88,6 +88,45 @@ async fn a_redirect_to_a_registered_origin_is_followed_and_the_placement_moves()
 }
 
 #[tokio::test]
+async fn a_redirect_of_an_origin_to_itself_is_followed_and_not_for_ever() {
+    let house = House::open("").await;
+    let origin = Stub::start(Manner::RedirectsToItself("moved/b?t=1")).await;
+    house.register("one", origin.at);
+    let player = house.ask(Action::Play, "live/a").await;
+    assert!(player.has_started(), "{:?}", player.status);
+    let publisher = house.ask(Action::Publish, "live/c").await;
+    assert!(publisher.has_started(), "{:?}", publisher.status);
+    assert_eq!(house.origin_of("live/a").as_deref(), Some("one"));
+    {
+        let seen = origin.seen.lock().unwrap();
+        let asked = seen.requests.iter().map(|request| {
+            let (_, app) = request.tc_url.rsplit_once('/').expect("an app");
+            (app, &*request.name)
+        });
+        let expected = [
+            ("live", "a"),
+            ("moved", "b?t=1"),
+            ("live", "c"),
+            ("moved", "b?t=1"),
+        ];
+        assert!(asked.eq(expected), "{:?}", seen.requests);
+    }
+    assert_eq!(origin.connections(), 4, "each asked twice");
+
+    let house = House::open("").await;
+    let origin = Stub::start(Manner::RedirectsToItself("live/a")).await;
+    house.register("one", origin.at);
+    let player = house.ask(Action::Play, "live/a").await;
+    assert_eq!(player.code(), "NetStream.Play.Failed");
+    assert_eq!(origin.connections(), 3, "two redirects are followed");
+    assert!(
+        !player.words().contains(&origin.at.to_string()),
+        "{}",
+        player.words()
+    );
+}
+
+#[tokio::test]
 async fn a_restarted_origin_keeps_its_streams() {
     let house = House::open("").await;
     let origin = Stub::start(Manner::Grants).await;

@@ -261,6 +261,122 @@ async fn a_redirect_is_followed_to_a_registered_origin_only() {
     }
 }
 
+/// Describes a stream under whatever name it is asked for, as cameras do, and grants the rest.
+fn describes(request: &Message) -> Vec<u8> {
+    let uri = request.uri();
+    let fields = match request.method() {
+        Some(Method::Describe) => {
+            let fields = format!("Content-Base: {uri}/\r\nContent-Type: application/sdp\r\n");
+            let sdp = "v=0\r\nm=video 0 RTP/AVP 96\r\na=control:trackID=0\r\n";
+            return answer(request, "200 OK", &fields, sdp);
+        }
+        Some(Method::Setup) => {
+            let offered = request.field("transport").unwrap_or_default();
+            format!("Session: 7\r\nTransport: {offered}\r\n")
+        }
+        _ => String::new(),
+    };
+    answer(request, "200 OK", &fields, "")
+}
+
+#[tokio::test]
+async fn a_redirect_of_an_origin_to_itself_is_followed() {
+    // A cause; what the origin says for `live/a`, with the port of its other endpoint; what it is asked for then.
+    let rows = [
+        (
+            "another path",
+            "rtsp://127.0.0.1:{own}/moved/b",
+            "/moved/b?k=v",
+        ),
+        (
+            "another query",
+            "rtsp://127.0.0.1:{own}/live/a?t=1",
+            "/live/a?t=1",
+        ),
+        ("both", "rtsp://127.0.0.1:{own}/moved/b?t=1", "/moved/b?t=1"),
+        (
+            "another port",
+            "rtsp://127.0.0.1:{other}/moved/b",
+            "/moved/b?k=v",
+        ),
+        ("a path alone", "/moved/b?t=1", "/moved/b?t=1"),
+    ];
+    for (cause, location, expected) in rows {
+        let house = House::open("").await;
+        let other = Stub::start(|_| |request: &Message| Reply::Say(describes(request))).await;
+        let port = other.at.port().to_string();
+        let origin = Stub::start(move |at| {
+            let own = at.port().to_string();
+            let location = location.replace("{own}", &own).replace("{other}", &port);
+            move |request: &Message| {
+                let is_first = request.uri().ends_with("/live/a?k=v");
+                Reply::Say(match request.method() {
+                    Some(Method::Describe) if is_first => {
+                        let place = format!("Location: {location}\r\n");
+                        answer(request, "302 Moved Temporarily", &place, "")
+                    }
+                    _ => describes(request),
+                })
+            }
+        })
+        .await;
+        let (own, port) = (origin.at.port(), other.at.port());
+        house.register_with("one", &format!(r#""rtsp":["{own}","{port}"]"#));
+        let url = "rtsp://media.example/live/a?k=v";
+        let mut player = Caller::connect(house.at.rtsp).await;
+        let described = player.ask(&format!("DESCRIBE {url}"), 2, "").await;
+        assert_eq!(described.status(), Some(200), "{cause}");
+        let base = described.field("content-base").expect("a base");
+        assert!(
+            base.starts_with("rtsp://media.example/live/a"),
+            "{cause}: {base}"
+        );
+        let set_up = player.ask(&format!("SETUP {base}trackID=0"), 3, TCP).await;
+        assert_eq!(set_up.status(), Some(200), "{cause}");
+        let played = player
+            .ask(&format!("PLAY {url}"), 4, "Session: 7\r\n")
+            .await;
+        assert_eq!(played.status(), Some(200), "{cause}");
+        let asked = match location.contains("{other}") {
+            true => other.requests(),
+            false => origin.requests(),
+        };
+        let asked: Vec<&str> = asked
+            .iter()
+            .filter_map(|text| text.lines().next())
+            .collect();
+        for (method, after) in [("DESCRIBE", ""), ("SETUP", "/trackID=0"), ("PLAY", "")] {
+            let line = format!("{method} rtsp://media.example{expected}{after} RTSP/1.0");
+            assert!(asked.contains(&&*line), "{cause}: {line} in {asked:?}");
+        }
+        assert_eq!(house.origin_of("live/a").as_deref(), Some("one"), "{cause}");
+    }
+}
+
+#[tokio::test]
+async fn redirects_of_an_origin_to_itself_are_not_followed_for_ever() {
+    let house = House::open("").await;
+    let origin = Stub::start(|at| {
+        move |request: &Message| {
+            Reply::Say(match request.method() {
+                Some(Method::Describe) => {
+                    let place = format!("Location: rtsp://{at}/live/a\r\n");
+                    answer(request, "302 Moved Temporarily", &place, "")
+                }
+                _ => answer(request, "200 OK", "", ""),
+            })
+        }
+    })
+    .await;
+    register(&house, "one", &origin);
+    let mut player = Caller::connect(house.at.rtsp).await;
+    let refused = player
+        .ask("DESCRIBE rtsp://media.example/live/a", 1, "")
+        .await;
+    assert_eq!(refused.status(), Some(502));
+    assert_eq!(origin.connections(), 3, "two redirects are followed");
+}
+
 #[tokio::test]
 async fn an_origin_that_accepts_and_says_nothing_is_left_for_another() {
     let house = House::open("[session]\ndial_timeout = \"300ms\"\n").await;

@@ -43,6 +43,47 @@ impl RtmpAddress {
     }
 }
 
+impl RtmpAddress {
+    /// What an origin is asked for in place of this by a redirect to `url`; `None` where that names the same stream. A URL
+    /// that is not `whole` ends in the app, and the stream keeps its name.
+    ///
+    /// The host stays as it is, since it means a place here and a vhost to servers.
+    #[must_use]
+    pub fn redirected(&self, url: &str, whole: bool) -> Option<Self> {
+        let (_, target) = split_authority(unquote(url));
+        let (path, query) = split_query(target);
+        let path = path.trim_matches('/');
+        let (own_app, app_query) = split_query(&self.app);
+        let (own_name, own_query) = split_query(&self.name);
+        let (app, name) = match whole {
+            true => path.rsplit_once('/')?,
+            false => (path, own_name),
+        };
+        if app.is_empty() || name.is_empty() {
+            return None;
+        }
+        // SRS writes both queries into a redirect, and a vhost that it read from elsewhere.
+        let own = || {
+            [app_query, own_query]
+                .into_iter()
+                .flat_map(|query| query.split('&'))
+        };
+        let is_own = |part: &str| part.starts_with("vhost=") || own().any(|own| own == part);
+        let keeps_query = !whole || query.is_empty() || query.split('&').all(is_own);
+        if app == own_app && name == own_name && keeps_query {
+            return None;
+        }
+        let tc_url = unquote(&self.tc_url);
+        let (_, path) = split_authority(tc_url);
+        let front = tc_url.get(..tc_url.len() - path.len()).unwrap_or_default();
+        let query = match keeps_query {
+            true => own_query,
+            false => query,
+        };
+        Some(Self::new(front, app, app_query, name, query))
+    }
+}
+
 /// The parts of an RTMP request.
 pub(super) struct RtmpParts<'a> {
     /// Everything of the tcUrl that precedes its path: `rtmp://example.com:1935`.
@@ -273,3 +314,86 @@ pub(super) fn has_segments(path: &str, range: std::ops::RangeInclusive<usize>) -
 /// What an SRT id must say, one way or the other.
 pub(super) const NO_DIRECTION: &str =
     "an SRT id says publish or request, or its port does (clients.rules)";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_redirect_asks_for() {
+        let asked = |app: &str, name: &str| RtmpAddress {
+            tc_url: format!("rtmp://media.example/{app}"),
+            app: app.to_owned(),
+            name: name.to_owned(),
+        };
+        let at = "rtmp://10.0.0.2:1936";
+        // A cause; the app and the name that were asked for, the URL, whether it is whole; what is asked for instead.
+        let rows = [
+            ("the same", ("live", "a?k=v"), "/live/a?k=v", true, None),
+            (
+                "without its query",
+                ("live", "a?k=v"),
+                "/live/a",
+                true,
+                None,
+            ),
+            (
+                "with its vhost, as SRS says it",
+                ("live", "a?k=v"),
+                "/live/a?k=v&vhost=x",
+                true,
+                None,
+            ),
+            (
+                "another name",
+                ("live", "a?k=v"),
+                "/live/b",
+                true,
+                Some(("live", "b?k=v")),
+            ),
+            (
+                "another query",
+                ("live", "a?k=v"),
+                "/live/a?t=1",
+                true,
+                Some(("live", "a?t=1")),
+            ),
+            (
+                "another app",
+                ("live", "a"),
+                "/moved/a",
+                true,
+                Some(("moved", "a")),
+            ),
+            (
+                "a deeper app",
+                ("live", "a"),
+                "/live/sub/a",
+                true,
+                Some(("live/sub", "a")),
+            ),
+            (
+                "an app alone",
+                ("live", "a?k=v"),
+                "/moved",
+                false,
+                Some(("moved", "a?k=v")),
+            ),
+            (
+                "the app's query stays",
+                ("live?vhost=x", "a"),
+                "/moved/a",
+                true,
+                Some(("moved?vhost=x", "a")),
+            ),
+            ("the same app", ("live", "a"), "/live/", false, None),
+            ("no name", ("live", "a"), "/live", true, None),
+            ("nothing", ("live", "a"), "", true, None),
+        ];
+        for (cause, (app, name), target, whole, expected) in rows {
+            let told = asked(app, name).redirected(&[at, target].concat(), whole);
+            let expected = expected.map(|(app, name)| asked(app, name));
+            assert_eq!(told, expected, "{cause}");
+        }
+    }
+}

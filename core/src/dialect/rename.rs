@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 /// The path that a client uses for a stream, and the one that its origin uses: both as they stand in URLs, without slashes
-/// at their ends.
+/// at their ends. Each may go on with a query, where an origin wants another one than the client sends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rename {
     client: Box<str>,
@@ -34,8 +34,7 @@ impl Rename {
 
     /// The client's path and what follows it, if `target` begins with the origin's path.
     pub fn of_origin<'a>(&self, target: &'a str) -> Option<(&str, &'a str)> {
-        let rest = after(target, &self.origin)?;
-        Some((&self.client, rest))
+        swapped(target, &self.origin, &self.client)
     }
 
     /// A URL with its path as the origin is to see it; one without a host stays as it is.
@@ -60,9 +59,22 @@ fn path_of(url: &str) -> Option<usize> {
 
 /// `target` with `new` in place of `old` at its start, where whole segments are equal.
 fn swap<'a>(target: &'a str, old: &str, new: &str) -> Cow<'a, str> {
-    match after(target, old) {
-        Some(rest) => Cow::Owned(["/", new, rest].concat()),
+    match swapped(target, old, new) {
+        Some((new, rest)) => Cow::Owned(["/", new, rest].concat()),
         None => Cow::Borrowed(target),
+    }
+}
+
+/// What takes the place of `old` at the start of `target`, and what follows it. Where only the path of `old` is there, and not
+/// its query, only the path of `new` takes its place.
+fn swapped<'a, 'b>(target: &'a str, old: &str, new: &'b str) -> Option<(&'b str, &'a str)> {
+    let path = |text: &str| text.find('?').unwrap_or(text.len());
+    match after(target, old) {
+        Some(rest) => Some((new, rest)),
+        None => {
+            let rest = after(target, old.get(..path(old))?)?;
+            Some((new.get(..path(new))?, rest))
+        }
     }
 }
 
@@ -95,6 +107,27 @@ mod tests {
             assert_eq!(rename.to_origin(client), origin, "{cause}");
             assert_eq!(rename.to_client(origin), client, "{cause}");
         }
+        let rename = Rename::new("live/cam1?user=u", "cam1?token=t");
+        let rows = [
+            ("the stream", "/live/cam1?user=u", "/cam1?token=t"),
+            (
+                "a track after the query",
+                "/live/cam1?user=u/trackID=1",
+                "/cam1?token=t/trackID=1",
+            ),
+            (
+                "a track without the query",
+                "/live/cam1/trackID=1",
+                "/cam1/trackID=1",
+            ),
+            ("another query", "/live/cam1?user=w", "/cam1?user=w"),
+            ("another stream", "/live/cam12?user=u", "/live/cam12?user=u"),
+        ];
+        for (cause, client, origin) in rows {
+            assert_eq!(rename.to_origin(client), origin, "{cause}");
+            assert_eq!(rename.to_client(origin), client, "{cause}");
+        }
+        let rename = Rename::new("live/cam1", "/cam1/");
         let url = "rtsp://u:p@h:8554/live/cam1/trackID=1";
         assert_eq!(
             rename.url_to_origin(url),

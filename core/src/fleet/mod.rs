@@ -202,12 +202,7 @@ impl Fleet {
     pub fn at(&self, service: Service, target: &str) -> Option<&OriginId> {
         self.members
             .iter()
-            .find(|(_, member)| {
-                member
-                    .origin
-                    .target(service)
-                    .is_some_and(|found| found.to_string() == target)
-            })
+            .find(|(_, member)| member.origin.target_at(service, target).is_some())
             .map(|(id, _)| id)
     }
 

@@ -372,7 +372,7 @@ impl Origin {
     /// would be our own loopback.
     pub fn target(&self, service: Service) -> Option<Target> {
         let fitness = |endpoint: &&Endpoint| match &endpoint.host {
-            Some(host) if host.is_loopback() && !self.ip.is_loopback() => 2,
+            Some(_) if self.is_foreign_loopback(endpoint) => 2,
             Some(host) if !host.is_same_family(&self.ip) => 1,
             _ => 0,
         };
@@ -396,6 +396,23 @@ impl Origin {
             Some(endpoint) => Some(self.at(endpoint)),
             None => self.target(service),
         }
+    }
+
+    /// What to dial for the one of its endpoints of `service` that is at `place`, written `host:port`.
+    pub fn target_at(&self, service: Service, place: &str) -> Option<Target> {
+        let mut endpoints = self.endpoints.of(service).iter();
+        endpoints.find_map(|endpoint| {
+            let is_usable =
+                endpoint.transport == Transport::of(service) && !self.is_foreign_loopback(endpoint);
+            let target = is_usable.then(|| self.at(endpoint))?;
+            (target.to_string() == place).then_some(target)
+        })
+    }
+
+    /// Whether an endpoint is on the loopback of an origin elsewhere, which is not ours.
+    fn is_foreign_loopback(&self, endpoint: &Endpoint) -> bool {
+        let host = endpoint.host.as_ref();
+        host.is_some_and(Host::is_loopback) && !self.ip.is_loopback()
     }
 
     /// Where this origin lists its streams. MediaMTX and OvenMediaEngine have a port for that beside the one for WHIP:

@@ -29,7 +29,7 @@ pub enum Why {
     Moved,
     /// The stream is nowhere.
     New,
-    /// Another origin redirects the stream to it.
+    /// An origin redirects the stream to it; that may be itself.
     Redirected,
     /// It reports that the stream is published on it.
     Reported,
@@ -467,7 +467,8 @@ impl Attempts {
         }
     }
 
-    /// Follows a redirect to an origin that is known and alive.
+    /// Follows a redirect to an origin that is known and alive. It may be the same one, at another address or for another
+    /// name.
     fn redirected(
         &mut self,
         now: Instant,
@@ -476,11 +477,15 @@ impl Attempts {
         view: &impl View,
     ) -> Step {
         self.redirects += 1;
-        let there = view.origin_at(place).filter(|there| *there != origin);
+        let there = view.origin_at(place);
         match there.filter(|_| self.redirects <= MAX_REDIRECTS) {
             Some(there) => {
+                let words = match there == origin {
+                    true => "it redirected it to an address of its own".into(),
+                    false => format!("{origin} redirected it here").into(),
+                };
                 let choice = Choice {
-                    words: format!("{origin} redirected it here").into(),
+                    words,
                     expected: Some(origin),
                     origin: there,
                     why: Why::Redirected,

@@ -10,6 +10,7 @@ use super::chunk::{ChunkError, ChunkReader, ChunkWriter};
 use super::handshake::{ClientHandshake, HandshakeError};
 use super::header::DEFAULT_CHUNK_SIZE;
 use super::message::{Command, Message, ReceiveWindow, chunk_stream, kind, number, ping_response};
+use super::origin_watch::redirect_and_form;
 use crate::stream::Action;
 
 /// The client's end of one connection.
@@ -35,6 +36,13 @@ pub enum ClientEvent {
     Connected(Command),
     /// Audio, video, data or an aggregate.
     Media(Message),
+    /// The origin names another place for the stream. What it said so with is the next event.
+    Redirected {
+        /// The URL.
+        url: String,
+        /// Whether it names the stream, and not only its app.
+        whole: bool,
+    },
     /// The origin refused `connect` or `createStream` with this command.
     Refused(Command),
     /// The origin reported the state of the stream with an `onStatus`.
@@ -239,8 +247,12 @@ impl Client {
                 let request = Command::call(name, REQUEST, arguments);
                 self.send(chunk_stream::COMMAND, &Message::command(id, &request));
             }
-            ("_error", CONNECT | CREATE) => self.events.push_back(ClientEvent::Refused(command)),
+            ("_error", CONNECT | CREATE) => {
+                self.note_redirect(&command);
+                self.events.push_back(ClientEvent::Refused(command));
+            }
             ("onStatus", _) => {
+                self.note_redirect(&command);
                 if let Some(status) = command.status() {
                     self.events.push_back(ClientEvent::Status {
                         level: status.level.to_owned(),
@@ -250,6 +262,14 @@ impl Client {
                 }
             }
             _ => {}
+        }
+    }
+
+    fn note_redirect(&mut self, command: &Command) {
+        if let Some((url, whole)) = redirect_and_form(command) {
+            let url = url.to_owned();
+            self.events
+                .push_back(ClientEvent::Redirected { url, whole });
         }
     }
 

@@ -17,8 +17,7 @@ use super::handshake::{ClientHandshake, HandshakeError};
 use super::header::MessageHeader;
 use super::message::{Command, CommandError, EnhancedRtmp, Message, kind};
 use super::moving::own_chunk_size;
-pub use super::origin_watch::redirect;
-use super::origin_watch::{OriginWatch, command};
+use super::origin_watch::{OriginWatch, Watched, Word, command};
 use super::plain_chunks::PlainChunks;
 use super::recipe::Recipe;
 use super::resumed::{MAX_PARTIAL, Resumed};
@@ -53,8 +52,13 @@ pub enum Progress {
     NeedsSteps,
     /// It refused `connect` or `createStream` with this code and description.
     Rejected(String),
-    /// It redirects to another place for the stream, given as an RTMP URL.
-    Redirected(String),
+    /// It redirects to another place for the stream.
+    Redirected {
+        /// The place, as an RTMP URL.
+        url: String,
+        /// The URL ends in the stream's name; otherwise in the app.
+        whole: bool,
+    },
 }
 
 /// An origin's refusal of a stream.
@@ -319,7 +323,7 @@ impl Joined {
                 client_stream,
                 origin_stream: None,
                 remap: steps,
-                refusal: None,
+                word: None,
                 asked: !steps,
                 connected: false,
                 created: !identified
@@ -380,7 +384,11 @@ impl Joined {
         if self.resumed.is_some() {
             return self.hear_later_origin(input);
         }
-        Ok(match self.to_client.feed(input, &mut self.origin_says)? {
+        let mut watched = Watched {
+            says: &mut self.origin_says,
+            tc_url: &self.client_says.tc_url,
+        };
+        Ok(match self.to_client.feed(input, &mut watched)? {
             Step::Changed(bytes) => bytes,
             Step::Unchanged => input,
         })
@@ -473,7 +481,11 @@ impl Joined {
         };
         if !resumed.follows() {
             // What its set-up left unfinished is for nobody.
-            self.to_client.feed(input, &mut self.origin_says)?;
+            let mut watched = Watched {
+                says: &mut self.origin_says,
+                tc_url: &self.client_says.tc_url,
+            };
+            self.to_client.feed(input, &mut watched)?;
             resumed.follow(self.to_client.reader(MAX_PARTIAL));
             return Ok(&[]);
         }
@@ -508,7 +520,20 @@ impl Joined {
     /// Takes the origin's refusal, if its first word about the stream was one. The client still has to get it: it is
     /// among the bytes that come first.
     pub fn take_refusal(&mut self) -> Option<No> {
-        self.origin_says.refusal.take().map(|no| *no)
+        let is_no = |word: &mut Box<Word>| matches!(**word, Word::No(_));
+        match *self.origin_says.word.take_if(is_no)? {
+            Word::No(no) => Some(no),
+            Word::Elsewhere(_) => None,
+        }
+    }
+
+    /// Takes the place that the origin asked its client to connect to instead, as `host:port`. The client did not hear of it.
+    pub fn take_withheld(&mut self) -> Option<Box<str>> {
+        let is_place = |word: &mut Box<Word>| matches!(**word, Word::Elsewhere(_));
+        match *self.origin_says.word.take_if(is_place)? {
+            Word::Elsewhere(place) => Some(place),
+            Word::No(_) => None,
+        }
     }
 
     /// The name of another stream that the client asked for in place of this one. That request was not passed on.

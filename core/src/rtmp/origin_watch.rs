@@ -8,6 +8,8 @@ use super::message::{Command, CommandError, EnhancedRtmp, NO_REASON, Status, kin
 use super::server::{Answered, What};
 use super::steps::Heard;
 use super::walk::{Verdict, Watch};
+use crate::place::redirect::place_of;
+use crate::stream::Service;
 
 /// Watches the origin's messages.
 #[derive(Debug)]
@@ -20,8 +22,7 @@ pub(super) struct OriginWatch {
     /// The message stream that the origin assigned, where it may differ.
     pub(super) origin_stream: Option<u32>,
     pub(super) remap: bool,
-    /// The origin's refusal, if its first word about the stream was one.
-    pub(super) refusal: Option<Box<No>>,
+    pub(super) word: Option<Box<Word>>,
     /// Whether the request has been sent: earlier messages are not about the stream.
     pub(super) asked: bool,
     pub(super) connected: bool,
@@ -29,6 +30,21 @@ pub(super) struct OriginWatch {
     // Boxed: gone once set-up is over.
     pub(super) enhanced: Option<Box<EnhancedRtmp>>,
     pub(super) media: bool,
+}
+
+/// What it said that its session has to hear of.
+#[derive(Debug)]
+pub(super) enum Word {
+    /// It asked its client to connect to this `host:port` instead, which the client did not hear.
+    Elsewhere(Box<str>),
+    /// It refused the stream, and that was its first word about it.
+    No(No),
+}
+
+/// The watch of a connection whose client asked for this tcUrl.
+pub(super) struct Watched<'a> {
+    pub(super) says: &'a mut OriginWatch,
+    pub(super) tc_url: &'a str,
 }
 
 impl OriginWatch {
@@ -96,17 +112,34 @@ impl OriginWatch {
         self.created = true;
     }
 
-    fn status(&mut self, command: &Command) {
+    /// Takes a status. An origin that has the stream may ask its client to connect elsewhere; the place may be one that clients
+    /// cannot reach, and are not to know.
+    fn status(&mut self, command: &Command, tc_url: &str) -> Verdict {
+        let is_joined = self.progress == Progress::Joined;
+        let elsewhere = redirect_and_form(command).filter(|_| is_joined);
+        let elsewhere = elsewhere.map(|(url, _)| url);
+        let elsewhere = elsewhere.or_else(|| reconnect(command));
+        if let Some(url) = elsewhere
+            && let Some(place) = place_of(url, Service::Rtmp)
+        {
+            if place_of(tc_url, Service::Rtmp).as_ref() == Some(&place) {
+                return Verdict::Pass;
+            }
+            self.word
+                .get_or_insert_with(|| Box::new(Word::Elsewhere(place.into())));
+            return Verdict::Drop;
+        }
         let status = command.status();
         let connection = status
             .is_some_and(|status| status.is_error() && status.code.starts_with("NetConnection."));
-        if connection || redirect(command).is_some() {
+        if connection || redirect_and_form(command).is_some() {
             self.refuse(command);
         } else if status.as_ref().is_some_and(Status::is_error) {
             self.say_no(command);
         } else {
             self.join();
         }
+        Verdict::Pass
     }
 
     /// The origin says no to the stream, if that is its first word about it.
@@ -117,7 +150,7 @@ impl OriginWatch {
                 || (NO_REASON.to_owned(), false),
                 |status| (status.words(), status.says_busy()),
             );
-            self.refusal = Some(Box::new(No { words, is_busy }));
+            self.word = Some(Box::new(Word::No(No { words, is_busy })));
         }
         self.join();
     }
@@ -132,21 +165,24 @@ impl OriginWatch {
         if !matches!(self.progress, Progress::Asking | Progress::Answered) {
             return;
         }
-        self.progress = redirect(command).map_or_else(
+        self.progress = redirect_and_form(command).map_or_else(
             || {
                 let words = command.status().map(|status| status.words());
                 Progress::Rejected(words.unwrap_or_else(|| NO_REASON.to_owned()))
             },
-            |url| Progress::Redirected(url.to_owned()),
+            |(url, whole)| Progress::Redirected {
+                url: url.to_owned(),
+                whole,
+            },
         );
     }
 }
 
-impl Watch for OriginWatch {
+impl Watch for Watched<'_> {
     fn message(&mut self, header: &MessageHeader, body: Option<&[u8]>) -> Verdict {
         if matches!(header.kind, kind::AUDIO | kind::VIDEO | kind::AGGREGATE) {
-            self.media = true;
-            self.join();
+            self.says.media = true;
+            self.says.join();
             return Verdict::Pass;
         }
         // A command that cannot be read is not one of ours; the client will judge it.
@@ -154,26 +190,33 @@ impl Watch for OriginWatch {
             return Verdict::Pass;
         };
         match command.name.as_str() {
-            "_result" | "_error" => self.answer(&command),
-            "onStatus" => {
-                self.status(&command);
-                Verdict::Pass
-            }
+            "_result" | "_error" => self.says.answer(&command),
+            "onStatus" => self.says.status(&command, self.tc_url),
             _ => Verdict::Pass,
         }
     }
 }
 
-/// Where an `onStatus` or `_error` sends the client (SRS: `ex.redirect2` is a whole URL, `ex.redirect` only the tcUrl).
-pub fn redirect(command: &Command) -> Option<&str> {
+/// Where an `onStatus` or `_error` sends the client, and whether that is a whole URL (SRS: `ex.redirect2` is one, `ex.redirect`
+/// only the tcUrl).
+pub(super) fn redirect_and_form(command: &Command) -> Option<(&str, bool)> {
     let extra = command.arguments.first()?.field("ex")?;
     let code = extra.field("code").and_then(Value::as_number);
     if code != Some(302.0) {
         return None;
     }
-    ["redirect2", "redirect"]
+    [("redirect2", true), ("redirect", false)]
         .into_iter()
-        .find_map(|name| extra.field(name).and_then(Value::as_str))
+        .find_map(|(name, whole)| Some((extra.field(name)?.as_str()?, whole)))
+}
+
+/// Where an `onStatus` asks the client to connect (enhanced RTMP v2, "Reconnect Request"); `None` where that is the place that it
+/// is connected to.
+fn reconnect(command: &Command) -> Option<&str> {
+    let status = command.status()?;
+    let information = command.arguments.first()?;
+    let asks = status.code == "NetConnection.Connect.ReconnectRequest";
+    information.field("tcUrl").filter(|_| asks)?.as_str()
 }
 
 /// Reads a command; `None` if the message is not one.
@@ -183,4 +226,124 @@ pub(super) fn command(
 ) -> Option<Result<Command, CommandError>> {
     let body = body.filter(|_| matches!(header.kind, kind::COMMAND_AMF0 | kind::COMMAND_AMF3))?;
     Some(Command::decode(header.kind, body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::Message;
+    use super::*;
+
+    fn watch(progress: Progress) -> OriginWatch {
+        OriginWatch {
+            answered: Vec::new(),
+            progress,
+            client_stream: 1,
+            origin_stream: None,
+            remap: false,
+            word: None,
+            asked: true,
+            connected: true,
+            created: true,
+            enhanced: None,
+            media: false,
+        }
+    }
+
+    fn hear(says: &mut OriginWatch, information: Vec<(&str, Value)>) -> Verdict {
+        let fields = information.into_iter();
+        let fields = fields
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        let command = Command::call("onStatus", 0.0, vec![Value::Object(fields)]);
+        let message = Message::command(0, &command);
+        let header = MessageHeader {
+            chunk_stream: 3,
+            timestamp: 0,
+            length: 0,
+            kind: message.kind,
+            stream_id: 0,
+        };
+        let mut watched = Watched {
+            says,
+            tc_url: "rtmp://media.example/live",
+        };
+        watched.message(&header, Some(&message.payload))
+    }
+
+    #[test]
+    fn no_client_is_asked_to_connect_to_an_origin() {
+        // A description; where to; what the client does not hear of.
+        let rows = [
+            (
+                "an origin",
+                Some("rtmp://10.0.0.2/live"),
+                Some("10.0.0.2:1935"),
+            ),
+            (
+                "a port of it",
+                Some("rtmp://10.0.0.2:19350/live"),
+                Some("10.0.0.2:19350"),
+            ),
+            (
+                "where it is connected to",
+                Some("rtmp://media.example:1935/live"),
+                None,
+            ),
+            ("another app of that", Some("/other"), None),
+            ("nowhere else", None, None),
+        ];
+        for (cause, url, expected) in rows {
+            let mut says = watch(Progress::Answered);
+            let mut information = vec![
+                ("level", "status".into()),
+                ("code", "NetConnection.Connect.ReconnectRequest".into()),
+            ];
+            information.extend(url.map(|url| ("tcUrl", url.into())));
+            let verdict = hear(&mut says, information);
+            let place = match says.word.as_deref() {
+                Some(Word::Elsewhere(place)) => Some(&**place),
+                _ => None,
+            };
+            assert_eq!(place, expected, "{cause}");
+            let withheld = matches!(verdict, Verdict::Drop);
+            assert_eq!(withheld, expected.is_some(), "{cause}");
+            if withheld {
+                assert_eq!(
+                    says.progress,
+                    Progress::Answered,
+                    "{cause}: it says nothing of the stream"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_redirect_is_followed_before_the_stream_is_there_and_withheld_after() {
+        let redirect = || {
+            let ex = vec![
+                ("code".to_owned(), Value::Number(302.0)),
+                ("redirect2".to_owned(), "rtmp://10.0.0.2/live/a".into()),
+            ];
+            vec![
+                ("level", "error".into()),
+                ("code", "NetStream.Failed".into()),
+                ("ex", Value::Object(ex)),
+            ]
+        };
+        let mut says = watch(Progress::Answered);
+        assert_eq!(hear(&mut says, redirect()), Verdict::Pass);
+        let to = Progress::Redirected {
+            url: "rtmp://10.0.0.2/live/a".to_owned(),
+            whole: true,
+        };
+        assert_eq!(says.progress, to);
+        assert!(says.word.is_none());
+        let mut says = watch(Progress::Joined);
+        assert_eq!(hear(&mut says, redirect()), Verdict::Drop);
+        let place = match says.word.as_deref() {
+            Some(Word::Elsewhere(place)) => Some(&**place),
+            _ => None,
+        };
+        assert_eq!(place, Some("10.0.0.2:1935"));
+    }
 }

@@ -4,7 +4,7 @@
 //! except for the headers of its tracks, which the next origin needs.
 
 use std::io;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sluicegate_core::place::leg::LegEnd;
@@ -15,11 +15,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::moves::Move;
-use super::{Asking, Pair, Rtmp, Watched, status, told};
+use super::{Asking, Pair, Redirect, Rtmp, Watched, status, told};
 use crate::net::entrance::Ends;
 use crate::net::linger_close;
 use crate::net::relay::Passage;
 use crate::net::wire::Wire;
+use crate::origin::elsewhere::Elsewhere;
 use crate::proxy::{Attempt, DialError, Proxy, Refusal};
 use crate::sessions::{Direction, EndReason, LASTS, Over, Row};
 
@@ -49,6 +50,7 @@ pub(super) struct Asker {
     ends: Ends,
     /// The query parameters that origins do not get.
     taken_out: Box<[Box<str>]>,
+    elsewhere: Arc<Elsewhere<Redirect>>,
 }
 
 impl Again {
@@ -65,6 +67,7 @@ impl Again {
                 proxy,
                 ends,
                 taken_out: taken_out.into(),
+                elsewhere: Arc::default(),
             },
             window: 0,
             out: Vec::new(),
@@ -134,6 +137,7 @@ impl Asker {
             is_held: true,
             taken_out: &self.taken_out,
             said: &said,
+            elsewhere: &self.elsewhere,
         };
         let (origin, joined, _) = self.rtmp.ask(attempt, asking).await?;
         Ok((origin, joined))

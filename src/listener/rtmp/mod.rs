@@ -13,7 +13,6 @@ use sluicegate_core::dialect::RtmpAsked;
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::media::tap;
 use sluicegate_core::place::leg::LegEnd;
-use sluicegate_core::place::redirect::place_of;
 use sluicegate_core::place::rule::Via;
 use sluicegate_core::rtmp::amf0::Value;
 use sluicegate_core::rtmp::chunk::ChunkWriter;
@@ -41,6 +40,7 @@ use crate::net::linger_close;
 use crate::net::relay::{self, DelayedAcks, Passage, acknowledge_at_once};
 use crate::net::wire::Wire;
 use crate::origin::dial::Dialer;
+use crate::origin::elsewhere::{Elsewhere, Redirect};
 use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session, Welcome};
 use crate::sessions::{Direction, EndReason, Over, Row, State, Tapped};
 
@@ -166,6 +166,7 @@ impl Rtmp {
         }
         // What an origin that says no says to the client.
         let said = Mutex::new(None);
+        let elsewhere = Elsewhere::default();
         let hold = session.hold_for();
         identified.keeps_recipe = hold.is_some();
         let asking = Asking {
@@ -176,6 +177,7 @@ impl Rtmp {
             is_held: false,
             taken_out: session.taken_out(),
             said: &said,
+            elsewhere: &elsewhere,
         };
         let joined = tokio::select! {
             biased;
@@ -318,7 +320,7 @@ impl Rtmp {
     /// Asks one origin, first in one write; step by step where that is what it takes.
     async fn ask(
         &self,
-        attempt: Attempt,
+        mut attempt: Attempt,
         asking: Asking<'_>,
     ) -> Result<(Wire, Joined, Vec<u8>), DialError> {
         let Asking {
@@ -329,6 +331,7 @@ impl Rtmp {
             is_held,
             taken_out,
             said,
+            elsewhere,
         } = asking;
         let note = |own| *said.lock().unwrap_or_else(PoisonError::into_inner) = own;
         note(None);
@@ -337,6 +340,13 @@ impl Rtmp {
             name: &identified.request.name,
         };
         let address = attempt.naming.rtmp(identified.dialect, stream, &named)?;
+        let address = match elsewhere.follow(proxy.registry(), &mut attempt) {
+            Some(Redirect { url, whole }) => {
+                let asked = address.clone().unwrap_or_else(|| identified.address());
+                asked.redirected(&url, whole).or(address)
+            }
+            None => address,
+        };
         let address = match taken_out {
             [] => address,
             used => Some(
@@ -372,7 +382,9 @@ impl Rtmp {
                     answered: false,
                     shaken: true,
                 }) if !steps => steps = true,
-                Err(interrupted) => return Err(interrupted.into_dial_error(is_held)),
+                Err(interrupted) => {
+                    return Err(interrupted.into_dial_error(is_held, &attempt, elsewhere));
+                }
                 Ok((mut joined, first)) => {
                     if let Some(no) = joined.take_refusal() {
                         note(Some(first));
@@ -405,6 +417,8 @@ struct Asking<'a> {
     taken_out: &'a [Box<str>],
     /// What an origin that says no says to the client.
     said: &'a Mutex<Option<Vec<u8>>>,
+    /// Where an origin sends the client.
+    elsewhere: &'a Elsewhere<Redirect>,
 }
 
 /// Why an origin that was reached did not join.
@@ -412,7 +426,7 @@ struct Asking<'a> {
 enum Interrupted {
     Broken(String),
     Closed { answered: bool, shaken: bool },
-    Moved(String),
+    Moved(Redirect),
     Rejected(String),
     Silent,
     Steps,
@@ -420,8 +434,13 @@ enum Interrupted {
 
 impl Interrupted {
     /// What it means for the candidates. `is_held`: origins had taken this client before, so that one which closes
-    /// without a word has not said no to it.
-    fn into_dial_error(self, is_held: bool) -> DialError {
+    /// without a word has not said no to it. A redirect is noted in `elsewhere`.
+    fn into_dial_error(
+        self,
+        is_held: bool,
+        attempt: &Attempt,
+        elsewhere: &Elsewhere<Redirect>,
+    ) -> DialError {
         match self {
             Self::Broken(why) => DialError::Failed(why),
             Self::Closed { answered: true, .. } if is_held => {
@@ -437,7 +456,11 @@ impl Interrupted {
             Self::Closed { .. } => {
                 DialError::Failed("closed the connection without a word".to_owned())
             }
-            Self::Moved(place) => DialError::Moved(place),
+            Self::Moved(redirect) => {
+                let place = attempt.place_of(&redirect.url).unwrap_or_default();
+                elsewhere.note(place.clone(), redirect);
+                DialError::Moved(place)
+            }
             Self::Rejected(words) => DialError::Refused(words),
             Self::Silent => {
                 DialError::Silent("accepted the connection and sent nothing".to_owned())
@@ -468,9 +491,9 @@ async fn converse(
             Progress::Asking | Progress::Answered => {}
             Progress::Joined => return Ok(join.into_joined()),
             Progress::NeedsSteps => return Err(Interrupted::Steps),
-            Progress::Redirected(url) => {
-                let place = place_of(url, Service::Rtmp);
-                return Err(Interrupted::Moved(place.unwrap_or_default()));
+            Progress::Redirected { url, whole } => {
+                let (url, whole) = (url.clone(), *whole);
+                return Err(Interrupted::Moved(Redirect { url, whole }));
             }
             Progress::Rejected(words) => return Err(Interrupted::Rejected(words.clone())),
         }
@@ -658,6 +681,16 @@ impl Passage for Watched {
     }
 
     fn words(&mut self) -> Option<Vec<u8>> {
+        if let Some(place) = self.joined.take_withheld() {
+            let row = &self.row;
+            info!(
+                session = row.id,
+                stream = %row.request.stream,
+                origin = row.origin().as_ref().map_or("-", OriginId::as_str),
+                to = &*place,
+                "the origin asked its client to connect elsewhere, which the client was not told"
+            );
+        }
         if let Some(words) = self.joined.take_words() {
             return Some(words);
         }

@@ -5,14 +5,12 @@ use std::time::Duration;
 
 use sluicegate_core::dialect::Rename;
 use sluicegate_core::fleet::origin::OriginId;
-use sluicegate_core::place::redirect::place_of;
 use sluicegate_core::rtsp::join::Join;
 use sluicegate_core::rtsp::message::{Message, Speaker};
 use sluicegate_core::rtsp::rewrite::to_origin;
 use sluicegate_core::rtsp::server::NamedStream;
 use sluicegate_core::rtsp::take_out::TakeOut;
 use sluicegate_core::rtsp::walk::{Step, Walk};
-use sluicegate_core::stream::Service;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -40,7 +38,7 @@ pub(super) enum AnswerMeaning {
     Challenges,
     /// Yes.
     Grants,
-    /// It is elsewhere, at `host:port`.
+    /// It is elsewhere, at this URL.
     Moves(String),
     /// No.
     Refuses,
@@ -201,19 +199,14 @@ impl AnswerMeaning {
     pub(super) fn of(answer: &Message) -> Self {
         match answer.status().unwrap_or_default() {
             200..=299 => Self::Grants,
-            300..=399 => match redirected(answer) {
-                Some(place) => Self::Moves(place),
+            300..=399 => match answer.field("location") {
+                Some(url) => Self::Moves(url.to_owned()),
                 None => Self::Refuses,
             },
             401 | 407 => Self::Challenges,
             _ => Self::Refuses,
         }
     }
-}
-
-/// The place that a redirect names.
-fn redirected(answer: &Message) -> Option<String> {
-    place_of(answer.field("location")?, Service::Rtsp)
 }
 
 /// An answer as the client gets it.

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use sluicegate_core::access::credentials::Credentials;
 use sluicegate_core::access::question::UsedHeader;
+use sluicegate_core::dialect::Rename;
 use sluicegate_core::rtsp::join::Join;
 use sluicegate_core::rtsp::message::{Message, Method, Speaker, response};
 use sluicegate_core::rtsp::rewrite::{Rewrite, authority, path};
@@ -39,6 +40,7 @@ use crate::net::entrance::{Ends, Visitor};
 use crate::net::wire::Wire;
 use crate::net::{linger_close, relay};
 use crate::origin::dial::Dialer;
+use crate::origin::elsewhere::Elsewhere;
 use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session, Why};
 use crate::sessions::{Direction, EndReason};
 use crate::value::LocalAddr;
@@ -215,15 +217,22 @@ impl Rtsp {
         );
         let kept = WaitingLeg::default();
         loop {
-            // What an origin that says no says to the client.
-            let said = Mutex::new(None);
+            let said = Said::default();
             let heard = tokio::select! {
                 biased;
                 heard = session
                     .dial(|attempt| {
                         let stream = &session.row().request.stream;
                         let taken = take_out.clone();
-                        self.ask(attempt, (&asked, stream, taken), &kept, &said, ends)
+                        let asking = Asking {
+                            proxy,
+                            asked: &asked,
+                            stream,
+                            kept: &kept,
+                            said: &said,
+                            ends,
+                        };
+                        self.ask(attempt, asking, taken)
                     }) => heard,
                 () = client.closed() => Err(Refusal::Ended(EndReason::ClientClosed)),
             };
@@ -231,7 +240,8 @@ impl Rtsp {
                 Ok(heard) => heard,
                 Err(Refusal::Ended(_)) => return Err(RequestEnd::Gone),
                 Err(refusal) => {
-                    let own = said.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    let own = said.no.into_inner();
+                    let own = own.unwrap_or_else(PoisonError::into_inner);
                     let words = own.unwrap_or_else(|| refused(&refusal, &asked.message, ""));
                     return Err(self.tell(client, &words).await);
                 }
@@ -274,42 +284,42 @@ impl Rtsp {
     /// Asks one origin: what it can do, which shows that it lives, and then the client's own request.
     async fn ask(
         &self,
-        attempt: Attempt,
-        (asked, stream, take_out): (&NamedStream, &StreamUrl, Option<TakeOut>),
-        kept: &WaitingLeg,
-        said: &Mutex<Option<Vec<u8>>>,
-        ends: Ends,
+        mut attempt: Attempt,
+        asking: Asking<'_>,
+        take_out: Option<TakeOut>,
     ) -> Result<(Leg, Option<Message>), DialError> {
-        let named = path(asked.message.uri());
-        let rename = attempt
-            .naming
-            .rtsp(asked.dialect, stream, stream_path(named, asked))?;
+        let Asking { asked, ends, .. } = asking;
         let rest = take_out
             .as_ref()
             .and_then(|take_out| take_out.rest_of(&asked.message));
         let request = rest.as_ref().unwrap_or(&asked.message);
-        let renamed = rename
-            .as_ref()
-            .and_then(|rename| request.with_path_of(rename, Speaker::Client));
-        let request = renamed.as_ref().unwrap_or(request);
-        if let Some(mut leg) = kept.take(&attempt) {
-            match leg.exchange(request).await {
-                Ok(answer) => return judge(leg, answer, asked, said, ends),
+        if let Some(mut leg) = asking.kept.take(&attempt) {
+            let renamed = renamed(request, leg.rename());
+            match leg.exchange(renamed.as_ref().unwrap_or(request)).await {
+                Ok(answer) => return judge(leg, &attempt, answer, asking),
                 // It closed after it had asked for credentials: a new connection takes them too.
                 Err(error) => {
                     debug!(origin = %attempt.origin, ?error, "asked again on a new connection");
                 }
             }
         }
+        let named = stream_path(path(asked.message.uri()), asked);
+        let rename = attempt.naming.rtsp(asked.dialect, asking.stream, named)?;
+        let registry = asking.proxy.registry();
+        let rename = match asking.said.elsewhere.follow(registry, &mut attempt) {
+            Some(url) if !path(&url).is_empty() => redirected(&url, named, request.uri()),
+            _ => rename,
+        };
         let wire = self.dialer.dial(&attempt, ends.client, ends.local).await?;
-        let mut leg = Leg::new(attempt.origin, wire, rename, take_out);
+        let mut leg = Leg::new(attempt.origin.clone(), wire, rename, take_out);
         leg.greet(asked, attempt.time_limit).await?;
         if request.method() == Some(Method::Setup) {
             // What becomes of a SETUP is decided where the two talk.
             return Ok((leg, None));
         }
-        let answer = leg.exchange(request).await?;
-        judge(leg, answer, asked, said, ends)
+        let renamed = renamed(request, leg.rename());
+        let answer = leg.exchange(renamed.as_ref().unwrap_or(request)).await?;
+        judge(leg, &attempt, answer, asking)
     }
 
     /// Writes to a client that may ask again.
@@ -321,13 +331,32 @@ impl Rtsp {
     }
 }
 
+/// For whom an origin is asked for what.
+#[derive(Clone, Copy)]
+struct Asking<'a> {
+    proxy: &'a Proxy,
+    asked: &'a NamedStream,
+    stream: &'a StreamUrl,
+    kept: &'a WaitingLeg,
+    said: &'a Said,
+    ends: Ends,
+}
+
+/// What origins say that do not join.
+#[derive(Default)]
+struct Said {
+    /// What the client gets of one that says no.
+    no: Mutex<Option<Vec<u8>>>,
+    /// The URL of a redirect.
+    elsewhere: Elsewhere<String>,
+}
+
 /// What the answer of an origin means for the request.
 fn judge(
     mut leg: Leg,
+    attempt: &Attempt,
     answer: Message,
-    asked: &NamedStream,
-    said: &Mutex<Option<Vec<u8>>>,
-    ends: Ends,
+    asking: Asking<'_>,
 ) -> Result<(Leg, Option<Message>), DialError> {
     match AnswerMeaning::of(&answer) {
         AnswerMeaning::Grants => Ok((leg, Some(answer))),
@@ -335,15 +364,39 @@ fn judge(
             leg.note_challenge();
             Ok((leg, Some(answer)))
         }
-        AnswerMeaning::Moves(place) => Err(DialError::Moved(place)),
+        AnswerMeaning::Moves(url) => {
+            let place = attempt.place_of(&url).unwrap_or_default();
+            asking.said.elsewhere.note(place.clone(), url);
+            Err(DialError::Moved(place))
+        }
         AnswerMeaning::Refuses => {
-            let mut join = leg.join(asked, ends);
+            let mut join = leg.join(asking.asked, asking.ends);
             let words = leg::to_client(&mut join, &answer);
-            *said.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
+            let no = &asking.said.no;
+            *no.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
             let status = answer.status().unwrap_or_default();
             Err(DialError::Refused(format!("{status} {}", answer.reason())))
         }
     }
+}
+
+/// A request of the client as an origin gets it that calls the stream otherwise; `None` if nothing of it changes.
+fn renamed(request: &Message, rename: Option<&Rename>) -> Option<Message> {
+    request.with_path_of(rename?, Speaker::Client)
+}
+
+/// The two names of a stream that the client calls `named` in `uri`, and that an origin redirects to `url`; `None` if they are
+/// the same. A query of the client's own stays where the redirect has none.
+fn redirected(url: &str, named: &str, uri: &str) -> Option<Rename> {
+    let query = |url: &str| Some(url.split_once('?')?.1.split('#').next()?.to_owned());
+    let with = |path: &str, query: Option<String>| match query {
+        Some(query) => [path, "?", &query].concat(),
+        None => path.to_owned(),
+    };
+    let wanted = query(url);
+    let own = wanted.is_some().then(|| query(uri)).flatten();
+    let (named, to) = (with(named, own), with(path(url), wanted));
+    (named != to).then(|| Rename::new(&named, &to))
 }
 
 /// A connection to an origin that waits for credentials.

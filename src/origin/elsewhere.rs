@@ -1,0 +1,39 @@
+//! What an origin names in place of what it was asked for.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::attempt::Attempt;
+use crate::registry::Registry;
+
+/// A redirect of an origin, from the attempt that heard it to the one that follows it.
+#[derive(Debug)]
+pub(crate) struct Elsewhere<T>(Mutex<Option<(String, T)>>);
+
+impl<T> Default for Elsewhere<T> {
+    fn default() -> Self {
+        Self(Mutex::new(None))
+    }
+}
+
+impl<T> Elsewhere<T> {
+    /// Notes that an origin named `place`, as `host:port`, and what to ask for there.
+    pub(crate) fn note(&self, place: String, what: T) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((place, what));
+    }
+
+    /// What to ask for in `attempt`, if that goes to the place of the latest redirect: it is dialled just there.
+    pub(crate) fn follow(&self, registry: &Registry, attempt: &mut Attempt) -> Option<T> {
+        let noted = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (place, what) = noted?;
+        attempt.target = registry.target_at(&attempt.origin, attempt.service, &place)?;
+        Some(what)
+    }
+}
+
+/// What an origin says over RTMP that redirects.
+#[derive(Debug)]
+pub(crate) struct Redirect {
+    pub(crate) url: String,
+    /// Whether the URL names the stream, and not only its app.
+    pub(crate) whole: bool,
+}
