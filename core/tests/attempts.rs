@@ -624,7 +624,26 @@ fn origins_that_hang_up_on_a_client_in_the_middle_of_its_stream_have_not_said_no
     );
     let told = play(&world, terms, None, &[], &hung_up);
     assert!(
-        matches!(told.gave_up, Some(GiveUp::Refused { .. })),
-        "a client that nobody has taken is let go"
+        matches!(told.gave_up, Some(GiveUp::HungUp(_))),
+        "a client that nobody has taken is let go: {told:?}"
+    );
+}
+
+#[test]
+fn what_each_origin_did_that_hung_up_is_told() {
+    let world = World::of(&[None; 4]);
+    let did = |what: &str| (Outcome::HungUp(what.to_owned()), 1);
+    let script = [
+        did("it answered 503"),
+        did("the head is longer than 16384 bytes"),
+    ];
+    let told = play(&world, TERMS, None, &script, &refused());
+    let Some(GiveUp::HungUp(tried)) = &told.gave_up else {
+        panic!("{told:?}");
+    };
+    let words: Vec<&str> = tried.iter().map(|(_, how)| &**how).collect();
+    assert_eq!(
+        words,
+        ["it answered 503", "the head is longer than 16384 bytes"]
     );
 }

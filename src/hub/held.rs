@@ -185,7 +185,7 @@ impl<'a> Holding<'a> {
         };
         match refusal {
             Refusal::Draining | Refusal::Ended(_) => false,
-            Refusal::Denied { .. } | Refusal::Refused { .. } => {
+            Refusal::Denied { .. } | Refusal::HungUp { .. } | Refusal::Refused { .. } => {
                 hold.began.elapsed() < self.times.publisher_away
             }
             _ => true,

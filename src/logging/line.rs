@@ -61,6 +61,8 @@ impl Fields {
     fn put(&mut self, field: &Field, value: Value) {
         match (field.name(), value) {
             ("message", Value::String(text)) => self.message = text,
+            // One that says nothing is left out, as one that is not there is.
+            (_, Value::String(text)) if text.is_empty() => {}
             (name, value) => self.fields.push((name, value)),
         }
     }
@@ -223,13 +225,13 @@ mod tests {
             ("session", 7.into()),
             ("stream", "v/live/a".into()),
             ("why", "it said \"no\"\n".into()),
-            ("failed", "".into()),
             ("late", 1.5.into()),
         ] {
             assert_eq!(row[name], expected, "{name}");
         }
+        assert_eq!(row.get("failed"), None, "it says nothing");
         let (_, rest) = text.split_once('Z').unwrap();
-        let expected = "  INFO session ended session=7 stream=v/live/a why=\"it said \\\"no\\\"\\n\" failed=\"\" late=1.5\n";
+        let expected = "  INFO session ended session=7 stream=v/live/a why=\"it said \\\"no\\\"\\n\" late=1.5\n";
         assert_eq!(rest, expected);
     }
 

@@ -116,8 +116,9 @@ pub enum DialError {
     Exhausted(String),
     /// The origin could not be reached, or answered nonsense: the next candidate may do better.
     Failed(String),
-    /// The origin speaks, and closes the connection when it hears what the client wants. The next candidate may not,
-    /// but the origin is alive: a client that every origin hangs up on must not make them all look dead.
+    /// The origin speaks, and closes the connection when it hears what the client wants, or answers nothing that can be
+    /// passed on. The next candidate may do better, but the origin is alive: a client that every origin hangs up on must
+    /// not make them all look dead.
     HungUp(String),
     /// The origin names another place for the stream, as `host:port`.
     Moved(String),

@@ -65,6 +65,14 @@ pub enum Refusal {
         /// The origin that holds it.
         origin: OriginId,
     },
+    /// Origins that live did not serve this client, without saying no.
+    #[error("{stream}: no origin gave a proper answer; tried {}", names(.tried))]
+    HungUp {
+        /// The stream asked for.
+        stream: StreamUrl,
+        /// What was tried, and what each did. The text may hold addresses and is for logs only.
+        tried: Vec<(OriginId, String)>,
+    },
     /// A limit is reached.
     #[error("{stream}: {exceeded}; try again in {} s", seconds(exceeded.after))]
     Limited {
@@ -150,6 +158,7 @@ impl Refusal {
                 detail: format!("{origin} is full"),
             },
             GiveUp::Gone(origin) => Self::Gone { stream, origin },
+            GiveUp::HungUp(tried) => Self::HungUp { stream, tried },
             GiveUp::Nobody { full: true, words } => Self::NoRoom {
                 stream,
                 detail: words,
@@ -188,7 +197,7 @@ impl Refusal {
             Self::Limited { .. } => "limited",
             Self::NotYet { .. } => "not_yet",
             Self::Published { .. } => "published",
-            Self::Refused { .. } => "refused",
+            Self::HungUp { .. } | Self::Refused { .. } => "refused",
             Self::TooManyClaims => "too_many_claims",
             Self::TooSlow { .. } => "too_slow",
             Self::WrongService { .. } => "wrong_service",
@@ -198,7 +207,9 @@ impl Refusal {
     /// The status it has in HTTP, which says whose turn it is.
     pub const fn http_status(&self) -> StatusCode {
         match self {
-            Self::AllFailed { .. } | Self::Refused { .. } => StatusCode::BAD_GATEWAY,
+            Self::AllFailed { .. } | Self::HungUp { .. } | Self::Refused { .. } => {
+                StatusCode::BAD_GATEWAY
+            }
             Self::Denied {
                 why: Why::Unknown, ..
             } => StatusCode::UNAUTHORIZED,
@@ -231,7 +242,9 @@ impl Refusal {
     /// The whole story, for the log: it may hold addresses.
     pub(crate) fn detail(&self) -> String {
         match self {
-            Self::AllFailed { tried, .. } | Self::TooSlow { tried, .. } => tried
+            Self::AllFailed { tried, .. }
+            | Self::HungUp { tried, .. }
+            | Self::TooSlow { tried, .. } => tried
                 .iter()
                 .map(|(id, why)| format!("{id}: {why}"))
                 .collect::<Vec<_>>()

@@ -87,7 +87,7 @@ fn the_tools_of_prometheus_read_metrics_and_rules() {
     );
     assert_eq!(
         (&bill["origin"], &bill["failed"]),
-        (&Value::from("origin"), &Value::from(""))
+        (&Value::from("origin"), &Value::Null)
     );
     let whole = |name: &str| {
         bill[name]

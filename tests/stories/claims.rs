@@ -234,10 +234,8 @@ async fn a_client_that_every_origin_hangs_up_on_does_not_make_them_look_dead() {
         origins.push(origin);
     }
     let guest = house.ask(Action::Play, "live/a").await;
-    assert_eq!(
-        guest.words(),
-        "its origin closed the connection without a reason"
-    );
+    let words = guest.words();
+    assert!(words.contains("no origin gave a proper answer"), "{words}");
     for id in ["one", "two", "three", "four"] {
         assert_eq!(
             house.proxy.registry().state(&OriginId::from(id)),

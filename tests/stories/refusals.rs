@@ -7,7 +7,8 @@ use sluicegate_core::events::Kind;
 use sluicegate_core::rtsp::message::{Message, Method};
 use sluicegate_core::stream::Action;
 
-use crate::house::{House, Manner, Stub};
+use crate::call::{CallOrigin, Says, ask, sdp};
+use crate::house::{House, Manner, Stub, get};
 use crate::http_origin::{HttpOrigin, Viewer, WAYS, header, say};
 use crate::rtsp_house::{self, Caller};
 
@@ -160,4 +161,97 @@ async fn an_rtsp_origins_no_to_a_track_is_a_refusal_if_it_is_its_last_word() {
             assert_eq!(ended[0].reason.as_str(), reason);
         }
     }
+}
+
+/// Many cameras have no method that players keep a session alive with.
+#[tokio::test]
+async fn what_only_keeps_an_rtsp_session_alive_may_be_rejected() {
+    for aside in [
+        "OPTIONS",
+        "GET_PARAMETER",
+        "SET_PARAMETER",
+        "PAUSE",
+        "X-PING",
+    ] {
+        let house = House::open("").await;
+        let origin = rtsp_house::Stub::start(|at| {
+            let yes = rtsp_house::grants(at, Vec::new());
+            move |request: &Message| match request.method() {
+                // The first word is asked for by this proxy.
+                Some(Method::Options) if request.field("session").is_none() => yes(request),
+                Some(Method::Describe | Method::Setup | Method::Play) => yes(request),
+                _ => {
+                    let status = "501 Not Implemented";
+                    rtsp_house::Reply::Say(rtsp_house::answer(request, status, "", ""))
+                }
+            }
+        })
+        .await;
+        house.register_with("one", &format!(r#""rtsp":["{}"]"#, origin.at.port()));
+        let mut player = Caller::connect(house.at.rtsp).await;
+        let url = "rtsp://media.example/live/a";
+        player.ask(&format!("DESCRIBE {url}"), 1, "").await;
+        let transport = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n";
+        player
+            .ask(&format!("SETUP {url}/trackID=0"), 2, transport)
+            .await;
+        let kept = player
+            .ask(&format!("{aside} {url}"), 3, "Session: 7\r\n")
+            .await;
+        assert_eq!(kept.status(), Some(501), "{aside}");
+        drop(player);
+        house.until_sessions(0).await;
+        let ended = house.proxy.sessions().ended();
+        let reasons: Vec<&str> = ended.iter().map(|one| one.reason.as_str()).collect();
+        assert_eq!(reasons, ["client_closed"], "{aside}");
+    }
+}
+
+/// What the journal tells of refusals.
+fn refusals(house: &House) -> Vec<String> {
+    let mut told = Vec::new();
+    let journal = &house.proxy.metrics().journal;
+    journal.look(Kind::Refused, |event| told.push(event.news.what.clone()));
+    told
+}
+
+/// Origins that live and do not serve a client: each is told of with what it did, and the client hears no more than that.
+#[tokio::test]
+async fn what_each_origin_did_that_would_not_serve_is_for_the_operator() {
+    let house = House::open("").await;
+    let mut origins = Vec::new();
+    for id in ["one", "two", "three"] {
+        let busy = Says {
+            offer: ("503 Service Unavailable", String::new()),
+            ..Says::default()
+        };
+        let origin = CallOrigin::saying(busy).await;
+        house.register_with(id, &origin.endpoints());
+        origins.push(origin);
+    }
+    let target = "/rtc/v1/whep/?app=live&stream=a";
+    let (status, head, _) = ask(house.at.api, "POST", target, &sdp("clnt")).await;
+    assert_eq!(status, 503, "{head}");
+    let told = refusals(&house);
+    assert_eq!(told.len(), 1, "{told:?}");
+    let count = told[0]
+        .matches(": it answered 503 Service Unavailable")
+        .count();
+    assert_eq!(count, 2, "{told:?}");
+
+    let house = House::open("").await;
+    let long: &str = format!(
+        "HTTP/1.1 200 OK\r\nX-Long: {}\r\nContent-Length: 0\r\n\r\n",
+        "x".repeat(20_000)
+    )
+    .leak();
+    let _one = HttpOrigin::join(&house, "one", vec![say(long); 4]).await;
+    let _two = HttpOrigin::join(&house, "two", vec![say(long); 4]).await;
+    let (status, words) = get(house.at.http, "/live/a.m3u8").await;
+    assert_eq!(status, 503, "{words}");
+    assert!(words.contains("no origin gave a proper answer"), "{words}");
+    let told = refusals(&house);
+    assert_eq!(told.len(), 1, "{told:?}");
+    let count = told[0].matches(": the head is longer than").count();
+    assert_eq!(count, 2, "{told:?}");
 }

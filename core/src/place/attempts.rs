@@ -172,7 +172,8 @@ pub enum Outcome {
     Full,
     /// The search is over; the origin that has the stream.
     Found(Option<OriginId>),
-    /// The origin lives, and closed the connection when it heard what the client wants.
+    /// The origin lives, and did not serve the client: it closed the connection when it heard what that wants, or gave no
+    /// answer that can be passed on. In words.
     HungUp(String),
     /// The origin took the stream, and the claim had moved to this one meanwhile.
     MovedMeanwhile(OriginId),
@@ -206,6 +207,8 @@ pub enum GiveUp {
     Full(OriginId),
     /// The stream is published on this origin, which takes nobody.
     Gone(OriginId),
+    /// As many origins as may be asked hung up on this client. They live, so that the request may be what is wrong.
+    HungUp(Tried),
     /// No origin may take the stream.
     Nobody {
         /// That is because all that could are full.
@@ -338,8 +341,8 @@ impl Attempts {
                     return self.all_failed();
                 }
                 if !self.is_after_loss && self.hang_ups >= MAX_HANG_UPS {
-                    let words = "its origin closed the connection without a reason".to_owned();
-                    return Step::Give(GiveUp::Refused { origin, words });
+                    self.tried.push((origin, how));
+                    return Step::Give(GiveUp::HungUp(self.tried.clone()));
                 }
                 self.fail_over(now, origin, Fault::Refused, how, view)
             }

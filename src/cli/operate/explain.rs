@@ -63,6 +63,13 @@ pub(super) fn story(
         )));
         out.push_str(&candidates(&said.candidates));
     }
+    let troubled = troubled(said, fleet);
+    if !troubled.is_empty() {
+        out.push_str("\nNot well:\n");
+        for (origin, why) in troubled {
+            out.push_str(&folded(&format!("  {}: {why}", origin.id)));
+        }
+    }
     if !said.rejected.is_empty() {
         out.push_str("\nMay not take it:\n");
     }
@@ -159,9 +166,23 @@ fn held(hold: &SessionHold) -> String {
     }
 }
 
-fn some(count: usize, what: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {what}{plural}")
+/// Origins that the stream may go to although they are not well, and what is the matter: where all fail, they are better
+/// than none.
+fn troubled<'a>(said: &Explanation, fleet: &'a [Origin]) -> Vec<(&'a Origin, String)> {
+    let may_have_it = |origin: &&Origin| {
+        said.origin.as_deref() == Some(&*origin.id)
+            || said.candidates.iter().any(|one| one.origin == origin.id)
+    };
+    let trouble = |origin: &'a Origin| {
+        let reason = match &*origin.state {
+            "failing" => "failing",
+            "suspect" => "silent",
+            _ => return None,
+        };
+        Some((origin, why_not(reason, &said.service, Some(origin))))
+    };
+    let concerned = fleet.iter().filter(may_have_it);
+    concerned.filter_map(trouble).collect()
 }
 
 fn candidates(ranked: &[Ranked]) -> String {
@@ -394,6 +415,38 @@ mod tests {
             assert_eq!(why_not(reason, "srt", Some(&origin)), expected);
             assert!(!why_not(reason, "srt", None).is_empty());
         }
+    }
+
+    #[test]
+    fn where_the_stream_may_go_to_origins_that_fail_is_said_why_they_do() {
+        let note = |what: &str| json!([{"seconds_ago": 12.0, "what": what}]);
+        let fleet = [
+            read(json!({"id": "one", "state": "failing", "notes": note("connection refused")})),
+            read(json!({"id": "two", "state": "failing", "notes": note("no answer in time")})),
+            read(json!({"id": "three", "state": "suspect", "last_seen_seconds": 40.0})),
+            read(json!({"id": "well", "state": "up"})),
+            read(json!({"id": "elsewhere", "state": "failing", "notes": note("refused")})),
+        ];
+        let ranked = |origin: &str| Ranked {
+            origin: origin.to_owned(),
+            score: 0.5,
+            weight: 100,
+            streams: 0,
+            load_percent: None,
+            services: 1,
+            local: None,
+        };
+        let mut nowhere = said(Some("one"), "first of 3 by rendezvous");
+        nowhere.candidates = ["one", "two", "well"].map(ranked).to_vec();
+        let told = story(&nowhere, None, None, &fleet);
+        let expected = "\n\nNot well:\n  one: failing; 12s ago: connection refused\n  \
+                        two: failing; 12s ago: no answer in time\n";
+        assert!(told.ends_with(expected), "{told}");
+
+        let standing = said(Some("three"), "it is placed there");
+        let told = story(&standing, None, None, &fleet);
+        let expected = "\nNot well:\n  three: it stopped reporting, 40s ago\n";
+        assert!(told.ends_with(expected), "{told}");
     }
 
     #[test]

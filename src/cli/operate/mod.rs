@@ -210,7 +210,7 @@ async fn answer(question: Command, environment: &Environment) -> Result<String, 
 }
 
 /// The explanation for people. It also says what would happen without the origin that has the stream, and what is known
-/// about the rejected ones.
+/// about those that are rejected or not well.
 async fn explained(it: &ExplainArguments, caller: &ProxyClient) -> Result<String, OperateError> {
     let about = async |without: Option<&str>| {
         let path = format!("/api/v1/explain?{}", it.query(without));
@@ -227,10 +227,7 @@ async fn explained(it: &ExplainArguments, caller: &ProxyClient) -> Result<String
         (Some(origin), None) => about(Some(origin.as_str())).await.ok(),
         _ => None,
     };
-    let fleet = match said.rejected.is_empty() {
-        true => Origins::default(),
-        false => caller.read(caller.ask(Method::GET, "/api/v1/origins").await?)?,
-    };
+    let fleet: Origins = caller.read(caller.ask(Method::GET, "/api/v1/origins").await?)?;
     let otherwise: Option<Explanation> = otherwise.map(|it| caller.read(it)).transpose()?;
     let fleet = &fleet.origins;
     Ok(explain::story(&said, left_out, otherwise.as_ref(), fleet))

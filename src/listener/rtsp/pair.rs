@@ -1,5 +1,6 @@
 //! A client and an origin that talk through us.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -40,8 +41,11 @@ pub(super) struct Watched {
     udp: Option<Arc<UdpPorts>>,
     datagrams: Datagrams,
     unhurried: DelayedAcks,
-    /// What the origin said last, if that was no, and nothing flowed yet.
+    /// What the origin said last of the stream, if that was no, and nothing flowed yet.
     no: Option<Box<str>>,
+    /// The numbers of requests that say nothing of the stream, such as those that keep a session alive, until they are
+    /// answered.
+    asides: VecDeque<u32>,
 }
 
 impl Pair {
@@ -86,6 +90,7 @@ impl Pair {
             datagrams,
             unhurried: DelayedAcks::default(),
             no: None,
+            asides: VecDeque::new(),
         };
         Box::new(Self {
             client,
@@ -158,14 +163,40 @@ impl Watched {
         let Some(status) = message.status().filter(|status| *status >= 200) else {
             return;
         };
+        let number = message.cseq();
+        if let Some(at) = self.asides.iter().position(|own| Some(*own) == number) {
+            self.asides.remove(at);
+            return;
+        }
         let refuses = matches!(AnswerMeaning::of(message), AnswerMeaning::Refuses);
         self.no = (refuses && self.row.first_media().is_none())
             .then(|| format!("{status} {}", message.reason()).into());
     }
 
+    /// Notes a request whose answer says nothing of the stream: many origins reject what a client keeps its session alive
+    /// with, and serve it all the same.
+    fn note_aside(&mut self, message: &Message) {
+        let asks = matches!(
+            message.method(),
+            None | Some(
+                Method::Announce | Method::Describe | Method::Play | Method::Record | Method::Setup
+            )
+        );
+        let Some(number) = message.cseq().filter(|_| !asks) else {
+            return;
+        };
+        if self.asides.len() == MAX_ASIDES {
+            self.asides.pop_front();
+        }
+        self.asides.push_back(number);
+    }
+
     /// What the origin gets for a message of the client.
     fn hear(&mut self, message: &Message) -> Vec<u8> {
         let heard = self.join.from_client(message);
+        if heard == FromClient::Pass {
+            self.note_aside(message);
+        }
         let renamed = self.join.for_origin(message);
         let message = renamed.as_ref().unwrap_or(message);
         match heard {
@@ -313,5 +344,7 @@ impl Passage for Watched {
 const TIME_LIMIT: Duration = Duration::from_secs(5);
 /// Refusals that wait for a place between two frames.
 const MAX_WORDS: usize = 16 * 1024;
+/// Requests without an answer that are remembered: a client sends the next of the kind after a while.
+const MAX_ASIDES: usize = 8;
 /// A session keeps a buffer of this size at most; messages are seldom and small.
 const KEEP: usize = 4 * 1024;

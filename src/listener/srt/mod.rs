@@ -560,7 +560,7 @@ const fn code(refusal: &Refusal) -> Rejection {
         Refusal::CannotAsk { .. } => Rejection::BAD_REQUEST,
         Refusal::Denied { .. } => Rejection::FORBIDDEN,
         Refusal::Published { .. } => Rejection::CONFLICT,
-        Refusal::Refused { .. } => Rejection::INTERNAL,
+        Refusal::HungUp { .. } | Refusal::Refused { .. } => Rejection::INTERNAL,
         Refusal::WrongService { .. } => Rejection::NOT_FOUND,
     }
 }
