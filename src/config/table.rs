@@ -318,7 +318,7 @@ pub static TABLE: &[Setting] = &[
     text("http.share", None, "said", "off, said or all", "Which answers several viewers may get: none, those the origin says are everybody's, or all that it says nothing against."),
     list("http.share_rules", SHARES, "Streams for which http.share is different; the first rule that fits counts."),
     flag("http.health", None, "Answer /livez and /readyz on this port too."),
-    list("http.trusted_proxies", NETWORKS, "Networks whose X-Forwarded-For, -Proto, -Host and -Prefix are believed."),
+    list("http.trusted_proxies", NETWORKS, "Networks whose X-Forwarded-For, -Proto, -Host and -Prefix are believed, and the proto of Forwarded where X-Forwarded-Proto is missing."),
     text("http.base_path", None, "", BASE_PATH, "The folder of a web server in front under which clients reach this proxy, where no trusted proxy sends X-Forwarded-Prefix; the web server takes it off requests, and links, the Location of calls and the console's cookie get it."),
     text_or_list("http.tls_listen", "", OPTIONAL_ADDRESS, "Where HTTPS for streams has a port of its own; on http.listen it is served as well."),
     flag("http.require_tls", None, "Refuse clients that come without TLS: GET and HEAD are redirected, other methods get 403."),

@@ -604,16 +604,18 @@ async fn a_proxy_protocol_header_says_who_the_viewer_is() {
 
 #[tokio::test]
 async fn a_trusted_proxy_is_believed_by_where_it_connects_from() {
-    let request =
-        "GET /live/a.flv HTTP/1.1\r\nHost: example.com\r\nX-Forwarded-Proto: https\r\n\r\n";
-    for (cause, trusted, told) in [
-        ("the proxy that connects", "127.0.0.0/8", "https"),
+    let (usual, standard) = ("X-Forwarded-Proto: https", "Forwarded: for=_a;proto=https");
+    for (cause, trusted, says, told) in [
+        ("the proxy that connects", "127.0.0.0/8", usual, "https"),
         (
             "the proxy behind a balancer of connections",
             "203.0.113.0/24",
+            usual,
             "https",
         ),
-        ("neither of them", "192.0.2.0/24", "http"),
+        ("neither of them", "192.0.2.0/24", usual, "http"),
+        ("by RFC 7239", "127.0.0.0/8", standard, "https"),
+        ("by RFC 7239, neither", "192.0.2.0/24", standard, "http"),
     ] {
         let house = House::open(&format!(
             "[proxy_protocol]\naccept_from = [\"127.0.0.0/8\"]\n[http]\ntrusted_proxies = [\"{trusted}\"]\n"
@@ -621,7 +623,9 @@ async fn a_trusted_proxy_is_believed_by_where_it_connects_from() {
         .await;
         let origin = HttpOrigin::join(&house, "one", vec![say(STREAM), Step::Hold]).await;
         let header = "PROXY TCP4 203.0.113.9 127.0.0.1 4242 8080\r\n";
-        let mut viewer = Viewer::send(house.at.http, format!("{header}{request}")).await;
+        let request =
+            format!("{header}GET /live/a.flv HTTP/1.1\r\nHost: example.com\r\n{says}\r\n\r\n");
+        let mut viewer = Viewer::send(house.at.http, request).await;
         viewer.head().await;
         let visit = origin.visit(0).await;
         assert_eq!(visit.all("x-forwarded-proto"), [told], "{cause}");

@@ -154,12 +154,8 @@ impl RequestHead {
             let text = self.headers.text(name).filter(|_| client.trusted)?;
             text.split(',').next().map(str::trim)
         };
-        let secure = match told("x-forwarded-proto") {
-            Some(scheme) => ["https", "wss"]
-                .iter()
-                .any(|of| of.eq_ignore_ascii_case(scheme)),
-            None => client.secure,
-        };
+        let told_secure = self.headers.told_secure().filter(|_| client.trusted);
+        let secure = told_secure.unwrap_or(client.secure);
         let scheme = match (self.is_websocket(), secure) {
             (false, false) => "http",
             (false, true) => "https",
@@ -488,10 +484,9 @@ impl Headers {
         self.remove(FORWARDED_PREFIX);
         self.set("X-Forwarded-For", &chain);
         if !self.contains("x-forwarded-proto") {
-            self.push(
-                "X-Forwarded-Proto",
-                if client.secure { "https" } else { "http" },
-            );
+            // What a stranger said of it is gone by now.
+            let secure = self.told_secure().unwrap_or(client.secure);
+            self.push("X-Forwarded-Proto", if secure { "https" } else { "http" });
         }
         if let Some(host) = host.filter(|_| !self.contains("x-forwarded-host")) {
             self.push("X-Forwarded-Host", host);

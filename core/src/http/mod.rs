@@ -22,5 +22,6 @@ pub mod segment;
 pub mod sharing;
 pub mod splice;
 pub mod stamp;
+mod told;
 pub mod websocket;
 pub mod whip;

@@ -69,8 +69,8 @@ pub(super) fn site(head: &RequestHead, forwarded: &Forwarded) -> String {
         let first = value.split(',').next().unwrap_or_default().trim();
         Some(first).filter(|first| !first.is_empty())
     };
-    let secure = forwarded.secure
-        || told("x-forwarded-proto").is_some_and(|proto| proto.eq_ignore_ascii_case("https"));
+    let told_secure = || head.headers.told_secure().filter(|_| forwarded.trusted);
+    let secure = forwarded.secure || told_secure() == Some(true);
     let scheme = if secure { "https" } else { "http" };
     let host = told("x-forwarded-host").or_else(|| head.host());
     format!("{scheme}://{}", host.unwrap_or_default())
