@@ -47,6 +47,7 @@ mod http_requests;
 mod http_segments;
 mod http_shared;
 mod kill_list;
+mod led;
 mod listed_files;
 mod listeners;
 #[path = "../support/live_manifest.rs"]

@@ -504,8 +504,8 @@ impl Headers {
     }
 }
 
-/// The headers of a single connection (RFC 9110 §7.6.1), which go no further: those that always are, and those that
-/// `Connection` names, but never the ones that frame the message.
+/// The headers that go no further: those of a single connection (RFC 9110 §7.6.1), which are those that always are and those
+/// that `Connection` names, but never the ones that frame the message; and words about a whole host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SingleConnection {
     named: Vec<Vec<u8>>,
@@ -529,9 +529,8 @@ impl SingleConnection {
     /// Whether `name` is one of them, in any case.
     pub fn has(&self, name: &str) -> bool {
         let named = |known: &Vec<u8>| name.as_bytes().eq_ignore_ascii_case(known);
-        HOP_BY_HOP
-            .iter()
-            .any(|known| name.eq_ignore_ascii_case(known))
+        let mut known = HOP_BY_HOP.iter().chain(&ABOUT_HOST);
+        known.any(|known| name.eq_ignore_ascii_case(known))
             || starts_with_ignore_case(name, "proxy-")
             || self.named.iter().any(named)
     }
@@ -753,7 +752,23 @@ pub const MAX_HEADERS: usize = 100;
 const SWITCHING_PROTOCOLS: u16 = 101;
 
 /// Headers of a single connection (RFC 9110 §7.6.1), besides `Proxy-*`.
+///
 const HOP_BY_HOP: [&str; 5] = ["connection", "keep-alive", "te", "trailer", "upgrade"];
+
+/// Words of an origin about its whole host, which go no further, because clients would take them for words about ours: which other
+/// ports of it they may use (RFC 7838), that they reach it by TLS alone from now on (RFC 6797), by which certificates (RFC 7469,
+/// RFC 9163), whom they tell what goes wrong there (Network Error Logging), and that they forget what it has given them (Clear Site
+/// Data).
+const ABOUT_HOST: [&str; 8] = [
+    "alt-svc",
+    "clear-site-data",
+    "expect-ct",
+    "nel",
+    "public-key-pins",
+    "public-key-pins-report-only",
+    "report-to",
+    "strict-transport-security",
+];
 
 /// Headers that `Connection` cannot remove: without them the next server would read a different message.
 const FRAMING: [&str; 3] = ["content-length", "host", "transfer-encoding"];

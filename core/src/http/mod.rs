@@ -17,6 +17,7 @@ pub mod link;
 pub mod page;
 pub mod periods;
 pub mod personal;
+pub mod places;
 pub mod route;
 pub mod segment;
 pub mod sharing;

@@ -64,6 +64,24 @@ pub(super) enum Whereto<'a> {
     Relative,
 }
 
+impl<'a> Page<'a> {
+    /// What stands for a page where a head names places and gives nobody a link: how the client named us, each name of the
+    /// origin, and our folder.
+    pub const fn without_link(host: &'a str, origin: &'a [&'a str], base: &'a str) -> Self {
+        Self {
+            host,
+            origin,
+            link: ABSENT,
+            report: ABSENT,
+            base,
+            folder: None,
+            site: "",
+            at: "/",
+            stamping: None,
+        }
+    }
+}
+
 impl Page<'_> {
     /// Where `uri` points.
     pub(super) fn whereto<'a>(&self, uri: &'a [u8]) -> Whereto<'a> {
@@ -105,6 +123,25 @@ impl Page<'_> {
     /// Writes the new form of a URI that stands by itself, such as a redirect; see the rules for pages.
     pub fn write_uri(&self, uri: &[u8], out: &mut Vec<u8>) {
         self.write(uri, out);
+    }
+
+    /// Writes the new form of such a URI without a link.
+    pub(super) fn write_bare(&self, uri: &[u8], out: &mut Vec<u8>) {
+        match self.whereto(uri) {
+            Whereto::Origin(target) => out.extend(self.rooted(target)),
+            Whereto::Relative if uri.starts_with(b"/") => {
+                out.extend(self.base.as_bytes());
+                out.extend(uri);
+            }
+            Whereto::Relative if !matches!(uri.first(), None | Some(b'?' | b'#')) => {
+                if let Some(folder) = self.folder {
+                    out.extend(self.base.as_bytes());
+                    out.extend(folder.as_bytes());
+                }
+                out.extend(uri);
+            }
+            Whereto::Elsewhere | Whereto::Relative => out.extend(uri),
+        }
     }
 
     /// Writes the new form of `uri`: root-relative if it named the origin in full, and with the link in its query.
@@ -300,7 +337,8 @@ fn is_default(port: &str) -> bool {
     ["80", "443"].contains(&port)
 }
 
-fn split_port(authority: &str) -> (&str, Option<&str>) {
+/// The host of an authority, and its port if it names one.
+pub(super) fn split_port(authority: &str) -> (&str, Option<&str>) {
     match authority.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
             (host, Some(port).filter(|port| !port.is_empty()))

@@ -22,7 +22,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::super::turned_away;
 use super::live::{
-    NoAnswer, REFUSES, Raw, check_switch, content_type, explain, lock, open, recipe, redirect,
+    Led, NoAnswer, REFUSES, Raw, check_switch, content_type, explain, lock, open, recipe, redirect,
     refuse, renamed,
 };
 use super::refusal::Refused;
@@ -171,10 +171,11 @@ pub(super) async fn answer(
     };
     let dialled = pull.session.dial(send).await;
     let own = lock(&said_no).take();
+    let led = Led::of(http, &head, ends, &row, proxy);
     let answer = match (dialled, own) {
         (Ok(answer), _) => answer,
         (Err(Refusal::Refused { .. }), Some(response)) => {
-            return passed_on(response).map_err(|no_answer| {
+            return passed_on(response, &led).map_err(|no_answer| {
                 let (_, status, words) = explain(no_answer, &row);
                 (status, words).into()
             });
@@ -194,7 +195,7 @@ pub(super) async fn answer(
     let answered = answered.and_then(|response| {
         check_switch(response.status().as_u16(), &head)?;
         pull.session.answered();
-        Ok((rebuilt(&response)?, response))
+        Ok((rebuilt(&response, &led)?, response))
     });
     match answered {
         Ok((rebuilt, response)) if refuses(&response) => {
@@ -249,17 +250,18 @@ fn refuses(response: &Response<AnswerBody>) -> bool {
 }
 
 /// An origin's refusal, in its own words.
-fn passed_on(response: Response<AnswerBody>) -> Result<Response<Body>, NoAnswer> {
-    let rebuilt = rebuilt(&response)?;
+fn passed_on(response: Response<AnswerBody>, led: &Led<'_>) -> Result<Response<Body>, NoAnswer> {
+    let rebuilt = rebuilt(&response, led)?;
     Ok(rebuilt.map(|()| response.into_body().map_err(Into::into).boxed_unsync()))
 }
 
 /// The head of an origin's answer, as it goes to a client.
-fn rebuilt<B>(answer: &Response<B>) -> Result<Response<()>, NoAnswer> {
+fn rebuilt<B>(answer: &Response<B>, led: &Led<'_>) -> Result<Response<()>, NoAnswer> {
     let headers = head::for_client(answer.status(), answer.headers().clone());
     let mut rebuilt = Response::new(());
     *rebuilt.status_mut() = answer.status();
     *rebuilt.headers_mut() = headers.map_err(|error| NoAnswer::Broken(error.to_string()))?;
+    led.lead_headers(rebuilt.headers_mut());
     Ok(rebuilt)
 }
 

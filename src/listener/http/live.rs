@@ -6,15 +6,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::Either;
-use hyper::StatusCode;
+use hyper::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, LOCATION,
+};
+use hyper::{HeaderMap, Response, StatusCode};
 use sluicegate_core::access::credentials::Credentials;
 use sluicegate_core::dialect::{Dialect, File};
+use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::http::base::BasePath;
 use sluicegate_core::http::head::{Forwarded, RequestHead, ResponseHead, Version};
+use sluicegate_core::http::page::Page;
+use sluicegate_core::http::places;
 use sluicegate_core::http::websocket::{self, ClientFrames};
 use sluicegate_core::media::viewer::Envelope;
 use sluicegate_core::place::leg::LegEnd;
+use sluicegate_core::place::redirect::place_of;
 use sluicegate_core::place::rule::Via;
-use sluicegate_core::stream::{Action, Protocol, StreamError, StreamUrl};
+use sluicegate_core::stream::{Action, Protocol, Service, StreamError, StreamUrl};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -22,7 +30,7 @@ use tracing::{debug, info};
 
 use super::super::{pair, turned_away};
 use super::refusal::{Refused, offers_basic, send, send_away};
-use super::{Http, dialect_of};
+use super::{Http, dialect_of, rewrite};
 use crate::hub::{Joined, NotJoined, Recipe, ViewerProtocol, Wanted, Watching, Wish};
 use crate::net::entrance::Ends;
 use crate::net::relay::{DelayedAcks, Passage};
@@ -41,6 +49,89 @@ pub(super) enum NoAnswer {
     Ended(EndReason),
     /// The origin closed.
     OriginGone,
+}
+
+/// How the client of a live pull reaches us, for what its origin says of places.
+pub(super) struct Led<'a> {
+    host: &'a str,
+    base: BasePath,
+    row: &'a Row,
+    proxy: &'a Proxy,
+}
+
+impl<'a> Led<'a> {
+    pub(super) fn of(
+        http: &Http,
+        head: &'a RequestHead,
+        ends: Ends,
+        row: &'a Row,
+        proxy: &'a Proxy,
+    ) -> Self {
+        Self {
+            host: head.host().unwrap_or_default(),
+            base: http.base(ends, head),
+            row,
+            proxy,
+        }
+    }
+
+    /// Makes a head that is to be written right for the client.
+    fn lead(&self, answer: &mut ResponseHead) {
+        let mut names = places::HEADERS.iter();
+        if !names.any(|name| answer.headers.contains(name)) {
+            return;
+        }
+        let location = answer.headers.text("location").map(str::to_owned);
+        self.with(location.as_deref(), |page| {
+            answer.headers.change(|name, value| {
+                let written = places::header(name, value.as_bytes(), page, false)?;
+                String::from_utf8(written).ok()
+            });
+        });
+    }
+
+    /// The same for headers that hyper writes.
+    pub(super) fn lead_headers(&self, headers: &mut HeaderMap) {
+        if rewrite::names_places(headers) {
+            let location = location(headers);
+            self.with(location.as_deref(), |page| {
+                rewrite::lead(headers, page, false);
+            });
+        }
+    }
+
+    fn with(&self, location: Option<&str>, write: impl FnOnce(&Page<'_>)) {
+        if let Some(origin) = self.row.placed().origin {
+            self.with_origin(&origin, location, write);
+        }
+    }
+
+    /// A redirect to another origin of the fleet that came too late to be followed leads to us, too.
+    fn with_origin(
+        &self,
+        origin: &OriginId,
+        location: Option<&str>,
+        write: impl FnOnce(&Page<'_>),
+    ) {
+        let registry = self.proxy.registry();
+        let Some(target) = registry.target(origin, Service::Http) else {
+            return;
+        };
+        let there = location.and_then(|location| place_of(location, Service::Http));
+        let there = there.filter(|place| registry.at(Service::Http, place).is_some());
+        let names = [
+            target.to_string(),
+            places::at_port(self.host, target.port),
+            there.unwrap_or_default(),
+        ];
+        let names = names.each_ref().map(String::as_str);
+        write(&Page::without_link(self.host, &names, self.base.as_str()));
+    }
+}
+
+fn location(headers: &HeaderMap) -> Option<String> {
+    let location = headers.get(LOCATION)?;
+    location.to_str().ok().map(str::to_owned)
 }
 
 /// A viewer and an origin, joined.
@@ -153,7 +244,8 @@ pub(super) async fn set_up(
         Err(refusal) => {
             let own = lock(&said_no).take();
             match (refusal, own) {
-                (Refusal::Refused { .. }, Some((answer, answering))) => {
+                (Refusal::Refused { .. }, Some((mut answer, answering))) => {
+                    Led::of(http, request, ends, session.row(), proxy).lead(&mut answer);
                     pass_refusal(&mut client, answer, answering, session.row()).await;
                 }
                 (refusal, _) => {
@@ -169,7 +261,7 @@ pub(super) async fn set_up(
         Some(heard) => heard,
         None => answer_of(&mut client, &mut answering, request, row).await,
     };
-    let answer = match heard {
+    let mut answer = match heard {
         Ok(answer) => answer,
         Err(no_answer) => {
             let (reason, status, words) = explain(no_answer, row);
@@ -181,6 +273,7 @@ pub(super) async fn set_up(
     };
     debug!(session = row.id, status = answer.status, "origin answered");
     session.answered();
+    Led::of(http, request, ends, row, proxy).lead(&mut answer);
     if let Some(no) = refusal_of(&answer) {
         refuse(&session, no);
         pass_refusal(&mut client, answer, answering, session.row()).await;

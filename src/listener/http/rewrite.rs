@@ -19,7 +19,7 @@ use sluicegate_core::http::route::Piece;
 use sluicegate_core::http::sharing::Audience;
 use sluicegate_core::http::splice::Listing;
 use sluicegate_core::http::stamp::Stamping;
-use sluicegate_core::http::{dash, document, hls, link, periods};
+use sluicegate_core::http::{dash, document, hls, link, periods, places};
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -133,8 +133,11 @@ impl Rewriting<'_> {
     /// may know better what it is.
     pub(super) fn apply(&self, head: &mut Head, body: Bytes, metrics: &Metrics) -> Bytes {
         let began = Instant::now();
-        let origin = self.target.to_string();
-        let origin = [origin.as_str()];
+        let names = [
+            self.target.to_string(),
+            places::at_port(self.host, self.target.port),
+        ];
+        let origin = names.each_ref().map(String::as_str);
         let page = self.page(&origin);
         let rewritten = match self.form {
             Form::Playlist => hls::rewrite(&body, &page),
@@ -294,30 +297,29 @@ pub(super) fn weaken(headers: &mut HeaderMap) {
     };
 }
 
-/// A redirect within the origin names a path, and never where the origin is.
-pub(super) fn hide(headers: &mut HeaderMap, target: &Target) {
-    let Some(location) = headers.get(LOCATION).and_then(|place| place.to_str().ok()) else {
-        return;
-    };
-    let path = ["http://", "https://", "//"].iter().find_map(|scheme| {
-        let rest = location.strip_prefix(scheme)?;
-        let rest = rest.strip_prefix(&target.to_string())?;
-        (rest.is_empty() || rest.starts_with(['/', '?'])).then(|| match rest.strip_prefix('/') {
-            Some(path) => format!("/{}", path.trim_start_matches('/')),
-            None => format!("/{rest}"),
-        })
-    });
-    if let Some(path) = path.and_then(|path| HeaderValue::from_str(&path).ok()) {
-        headers.insert(LOCATION, path);
-    }
+/// Whether a head says something of places.
+pub(super) fn names_places(headers: &HeaderMap) -> bool {
+    let mut names = places::HEADERS.iter();
+    names.any(|name| headers.contains_key(*name))
 }
 
-/// A redirect to a path of ours names the folder that clients know.
-pub(super) fn place(headers: &mut HeaderMap, base: &BasePath) {
-    let location = headers.get(LOCATION).and_then(|place| place.to_str().ok());
-    let placed = location.and_then(|location| base.place(location));
-    if let Some(placed) = placed.and_then(|placed| HeaderValue::try_from(placed).ok()) {
-        headers.insert(LOCATION, placed);
+/// Makes what a head says of places right for clients: redirects, links and cookies. They may hold the link of
+/// `page` where it `may_link`.
+pub(super) fn lead(headers: &mut HeaderMap, page: &Page<'_>, may_link: bool) {
+    for name in places::HEADERS {
+        if !headers.contains_key(name) {
+            continue;
+        }
+        let values = headers.get_all(name).into_iter().map(|value| {
+            let written = places::header(name, value.as_bytes(), page, may_link);
+            let written = written.and_then(|written| HeaderValue::try_from(written).ok());
+            written.unwrap_or_else(|| value.clone())
+        });
+        let values: Vec<HeaderValue> = values.collect();
+        headers.remove(name);
+        for value in values {
+            headers.append(HeaderName::from_static(name), value);
+        }
     }
 }
 

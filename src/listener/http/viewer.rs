@@ -15,7 +15,7 @@ use sluicegate_core::http::route::Piece;
 use sluicegate_core::stream::StreamUrl;
 
 use super::pieces::Pieces;
-use crate::proxy::{PieceGuard, Request};
+use crate::proxy::{Attempt, PieceGuard, Request};
 use crate::random;
 
 /// A viewer of a stream that a rule is about.
@@ -41,6 +41,20 @@ pub(super) struct Leads {
     pub(super) lives: bool,
     /// When the pieces come that it lists, where they have numbers.
     pub(super) rhythm: Option<Rhythm>,
+}
+
+impl Leads {
+    /// All to one origin.
+    pub(super) fn to(attempt: &Attempt) -> Self {
+        Self {
+            origin: attempt.origin.clone(),
+            target: attempt.target.clone(),
+            others: Vec::new(),
+            start: None,
+            lives: false,
+            rhythm: None,
+        }
+    }
 }
 
 impl Viewer {

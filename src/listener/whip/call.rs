@@ -423,6 +423,7 @@ impl Ask<'_> {
             Some(answered) => answered,
             None => answer.await,
         };
+        let answered = answered.map(|answer| self.led(answer, &at_api.target));
         answered.map_err(|no_answer| match no_answer {
             NoAnswer::HungUp => DialError::HungUp(no_answer.to_string()),
             NoAnswer::Broken(_) => DialError::Failed(no_answer.to_string()),
@@ -520,7 +521,8 @@ impl Ask<'_> {
         };
         let (client, local) = (self.client(), self.ends.local);
         let dialer = self.whip.calls.dialer();
-        tell(dialer, self.proxy.registry(), call, client, local, message).await
+        let told = tell(dialer, self.proxy.registry(), call, client, local, message).await;
+        told.map(|answer| self.led(answer, &call.api))
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod call;
 mod judged;
+mod led;
 mod options;
 
 use std::net::{IpAddr, SocketAddr};

@@ -104,7 +104,8 @@ impl Ask<'_> {
             body: Bytes::new(),
             forwarded: &self.forwarded(),
         };
-        origin_call::ask(dialled.ok()?, message).await.ok()
+        let answered = origin_call::ask(dialled.ok()?, message).await.ok();
+        answered.map(|answer| self.led(answer, &attempt.target))
     }
 }
 

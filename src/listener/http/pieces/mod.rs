@@ -5,6 +5,7 @@ mod fetched;
 mod judged;
 mod kept;
 mod known;
+mod led;
 mod links;
 mod named;
 mod prepared;

@@ -15,7 +15,7 @@ use sluicegate_core::fleet::origin::{Host, OriginId, Target};
 use sluicegate_core::http::continued::Continued;
 use sluicegate_core::http::link::ABSENT;
 use sluicegate_core::http::periods;
-use sluicegate_core::http::personal::{Place as Where, Rhythm, marked, start_of};
+use sluicegate_core::http::personal::{Rhythm, marked, start_of};
 use sluicegate_core::http::route::Piece;
 use sluicegate_core::http::splice::{Listing, Piece as ListingPiece};
 use sluicegate_core::http::stamp::Stamping;
@@ -104,17 +104,15 @@ impl PieceRequest {
             headers: head::for_client(parts.status, parts.headers).map_err(|_| broken(NOT_HTTP))?,
             leads: None,
         };
-        rewrite::hide(&mut head.headers, &attempt.target);
-        rewrite::place_cookies(&mut head.headers, &self.wanted.base);
         let folder = folder_of(&asked).filter(|_| self.dialect().is_some());
         let folder = folder.filter(|folder| Some(*folder) != folder_of(&self.ask.head.target));
+        self.lead_head(&mut head, attempt, &asked, folder);
         let form = match self.kind {
             Piece::Manifest => Some(Form::Manifest),
             Piece::Playlist => Some(Form::Playlist),
             Piece::Segment => self.document(&head),
         };
         let Some(form) = form else {
-            rewrite::place(&mut head.headers, &self.wanted.base);
             return Ok(Prepared::Passing(head, answer));
         };
         rewrite::weaken(&mut head.headers);
@@ -131,19 +129,11 @@ impl PieceRequest {
         }
         let lives = self.viewer.is_some() && granted::is_live_media(&body);
         let leads = Leads {
-            origin: attempt.origin.clone(),
-            target: attempt.target.clone(),
-            others: Vec::new(),
-            start: None,
             lives: lives && self.kind == Piece::Manifest,
-            rhythm: None,
+            ..Leads::to(attempt)
         };
         let link: Arc<str> = match &self.viewer {
-            Some(_) if unread.is_none() => self.pieces.mark.as_str().into(),
-            // A redirect or the like, which is never shared.
-            Some(viewer) => viewer
-                .link(&leads, Where::Listing, None, unix_time::seconds())
-                .into(),
+            Some(_) => self.pieces.mark.as_str().into(),
             None => {
                 let stream = &self.place.request().stream;
                 let expires = expiry(unix_time::seconds());
@@ -152,12 +142,13 @@ impl PieceRequest {
             }
         };
         head.leads = self.viewer.is_some().then_some(leads);
+        if let Some(answer) = unread {
+            return Ok(Prepared::Passing(head, answer));
+        }
         let shown = match form {
             // Boxed: what a store is asked for is seldom asked for.
-            Form::Playlist | Form::Manifest if unread.is_none() => {
-                Box::pin(self.shown(attempt, &body, folder)).await
-            }
-            _ => Shown::AsItIs,
+            Form::Playlist | Form::Manifest => Box::pin(self.shown(attempt, &body, folder)).await,
+            Form::Document => Shown::AsItIs,
         };
         if let Some(leads) = head.leads.as_mut().filter(|_| lives) {
             leads.rhythm = self.rhythm(attempt, &asked, &body, &shown);
@@ -195,10 +186,6 @@ impl PieceRequest {
             at: &self.wanted.at,
             stamping: self.stamping(&attempt.origin),
         };
-        if let Some(answer) = unread {
-            rewriting.lead_back(&mut head.headers);
-            return Ok(Prepared::Passing(head, answer));
-        }
         let Shown::Spliced(splice, listing) = shown else {
             if let Some(sooner) = self.in_time(&body) {
                 body = sooner.into();
@@ -357,7 +344,7 @@ impl PieceRequest {
     }
 
     /// What an answer of `origin` says of the paths that it lists.
-    fn stamping<'s>(&'s self, origin: &'s OriginId) -> Stamping<'s> {
+    pub(super) fn stamping<'s>(&'s self, origin: &'s OriginId) -> Stamping<'s> {
         Stamping {
             key: &self.pieces.key,
             stream: &self.place.request().stream,
