@@ -12,6 +12,7 @@ use sluicegate_core::place::leg::LegEnd;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::branch::{self, Branch};
+use super::said::{Greeting, No, Said};
 use super::seat::Seat;
 use super::source::Batch;
 use super::{Inner, Wanted, pull};
@@ -24,6 +25,7 @@ pub(super) struct Feed {
     shared: Arc<Inner>,
     wanted: Wanted,
     progress: watch::Sender<Progress>,
+    greeting: watch::Sender<Greeting>,
     viewers: AtomicUsize,
     loans: Mutex<Loans>,
     /// Rings when a viewer has taken back its loan.
@@ -57,7 +59,7 @@ pub(super) struct Loan {
 enum Progress {
     Asking,
     Joined(Arc<Pull>),
-    Refused(Refusal),
+    Refused(No),
 }
 
 /// The media itself, and where else it is.
@@ -141,6 +143,7 @@ impl Feed {
             shared: Arc::clone(shared),
             wanted: wanted.clone(),
             progress: watch::Sender::new(Progress::Asking),
+            greeting: watch::Sender::new(Greeting::Awaited),
             viewers: AtomicUsize::new(0),
             loans: Mutex::default(),
             returned: Notify::new(),
@@ -171,15 +174,23 @@ impl Feed {
         self.note_viewers(|viewers| viewers);
     }
 
+    /// Viewers over HTTP who come from here on are greeted with this. One that is awaited takes the place of none.
+    pub(super) fn greet(&self, greeting: Greeting) {
+        if !matches!(greeting, Greeting::Awaited) {
+            self.greeting.send_replace(greeting);
+        }
+    }
+
     /// Nobody pulls the stream: those who wait for it hear why, and the next who comes begins another feed.
-    pub(super) fn refused(&self, refusal: Refusal) {
+    pub(super) fn refused(&self, no: No) {
         self.leave();
-        self.progress.send_replace(Progress::Refused(refusal));
+        self.progress.send_replace(Progress::Refused(no));
     }
 
     /// The pull is over: viewers are sent what came, and end. The next viewer begins another feed.
     pub(super) fn over(&self, end: LegEnd) {
         self.leave();
+        self.answer_those_who_wait(end);
         let branches = {
             let mut home = self.lock();
             home.over = Some(end);
@@ -201,9 +212,24 @@ impl Feed {
         self.progress.send_if_modified(|progress| {
             let asks = matches!(progress, Progress::Asking);
             if asks {
-                *progress = Progress::Refused(Refusal::Draining);
+                *progress = Progress::Refused(Refusal::Draining.into());
             }
             asks
+        });
+    }
+
+    /// Those who wait for the origin's first answer wait in vain.
+    fn answer_those_who_wait(&self, end: LegEnd) {
+        let no = match &*self.progress.borrow() {
+            Progress::Joined(pull) => No::of_end(&self.wanted, pull.origin(), end),
+            Progress::Asking | Progress::Refused(_) => Refusal::Draining.into(),
+        };
+        self.greeting.send_if_modified(|greeting| {
+            let is_awaited = matches!(greeting, Greeting::Awaited);
+            if is_awaited {
+                *greeting = Greeting::Refused(no);
+            }
+            is_awaited
         });
     }
 
@@ -376,16 +402,32 @@ pub(super) struct Visit {
 
 impl Visit {
     /// Resolves when the stream is pulled, or why it is not.
-    pub(super) async fn pulled(&self) -> Result<Arc<Pull>, Refusal> {
+    pub(super) async fn pulled(&self) -> Result<Arc<Pull>, No> {
         let mut progress = self.feed.progress.subscribe();
         loop {
             match &*progress.borrow_and_update() {
                 Progress::Asking => {}
                 Progress::Joined(pull) => return Ok(Arc::clone(pull)),
-                Progress::Refused(refusal) => return Err(refusal.clone()),
+                Progress::Refused(no) => return Err(no.clone()),
             }
             if progress.changed().await.is_err() {
-                return Err(Refusal::Draining);
+                return Err(Refusal::Draining.into());
+            }
+        }
+    }
+
+    /// Resolves when it is known what a viewer over HTTP is greeted with: by the origin, or by us; or why it gets nothing.
+    pub(super) async fn greeted(&self) -> Result<Option<Arc<Said>>, No> {
+        let mut greeting = self.feed.greeting.subscribe();
+        loop {
+            match &*greeting.borrow_and_update() {
+                Greeting::Awaited => {}
+                Greeting::Ours => return Ok(None),
+                Greeting::Refused(no) => return Err(no.clone()),
+                Greeting::Said(said) => return Ok(Some(Arc::clone(said))),
+            }
+            if greeting.changed().await.is_err() {
+                return Err(Refusal::Draining.into());
             }
         }
     }

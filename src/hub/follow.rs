@@ -85,7 +85,8 @@ impl<'a> Follower<'a> {
         let asked = async move {
             let asked = match find(shared, feed.wanted(), place, loan, None).await {
                 Ok(asked) => asked,
-                Err(refusal) => {
+                Err(no) => {
+                    let refusal = no.refusal;
                     debug!(pull = pull.id, %refusal, "pull cannot follow its stream yet");
                     return None;
                 }

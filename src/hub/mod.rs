@@ -9,6 +9,7 @@
 //! | `feed` | a feed in the table: who pulls it, who watches, its branches |
 //! | `player` | playing a stream of an origin ourselves |
 //! | `pull` | the leg that fills a feed |
+//! | `said` | what an origin answers over HTTP, for viewers over HTTP |
 //! | `source` | what that leg brings: messages by RTMP, or a body over HTTP |
 //! | `held` | the time in which the viewers of a pull get nothing |
 //! | `branch` | a feed on one worker, and the pass over its viewers |
@@ -23,6 +24,7 @@ mod follow;
 mod held;
 mod player;
 mod pull;
+mod said;
 mod seat;
 mod shadow;
 mod source;
@@ -49,6 +51,8 @@ use self::feed::Feed;
 pub(crate) use self::held::{FIRST_PAUSE, LONGEST_PAUSE};
 #[cfg(test)]
 pub(crate) use self::pull::QUIET;
+use self::said::No;
+pub use self::said::Said;
 pub use self::seat::{ViewerProtocol, Watching};
 pub use self::shadow::Recipe;
 use self::shadow::Shadow;
@@ -240,7 +244,7 @@ impl Hub {
             match self.check(&session, wanted, &recipe).await {
                 Ok(Some(shadow)) => Some(shadow),
                 Ok(None) => return Err(NotJoined::Alone(session)),
-                Err(refusal) => return Err(NotJoined::of(session, refusal)),
+                Err(refusal) => return Err(NotJoined::of(session, refusal.into())),
             }
         } else {
             session.watch(true);
@@ -250,13 +254,12 @@ impl Hub {
         let loan = lends.then(|| recipe.query().into());
         let shadow = shadow.map(|shadow| (shadow, recipe));
         match self.enter(&session, wanted, loan).await {
-            Ok((visit, pull)) => Ok(Joined {
+            Ok(entered) => Ok(Joined {
                 session,
-                visit,
-                pull,
+                entered,
                 shadow,
             }),
-            Err(refusal) => Err(NotJoined::of(session, refusal)),
+            Err(no) => Err(NotJoined::of(session, no)),
         }
     }
 
@@ -280,44 +283,52 @@ impl Hub {
         };
         session.watch(true);
         match self.enter(&session, &wanted, None).await {
-            Ok((visit, pull)) => {
+            Ok(entered) => {
                 let joined = Joined {
                     session,
-                    visit,
-                    pull,
+                    entered,
                     shadow: None,
                 };
                 Ok(joined.show())
             }
-            Err(refusal) => {
+            Err(no) => {
                 // No client was refused.
                 session.row().end(EndReason::Refused);
-                Err(refusal)
+                Err(no.refusal)
             }
         }
     }
 
-    /// Waits until the stream is pulled. `loan`: what the pull may show the origin for the session.
+    /// Waits until the stream is pulled, and for a viewer over HTTP until it is known what it is greeted with. `loan`: what
+    /// the pull may show the origin for the session.
     async fn enter(
         &self,
         session: &Session,
         wanted: &Wanted,
         loan: Option<Box<str>>,
-    ) -> Result<(feed::Visit, Arc<Pull>), Refusal> {
+    ) -> Result<Entered, No> {
         let visit = Feed::enter(&self.shared, wanted, session.row(), loan);
+        let pulled = async {
+            let pull = visit.pulled().await?;
+            session.watches(&pull);
+            let said = match session.row().request.protocol.service() {
+                Service::Http => visit.greeted().await?,
+                _ => None,
+            };
+            Ok((pull, said))
+        };
         let pulled = tokio::select! {
-            pulled = visit.pulled() => pulled,
-            reason = session.row().ended() => Err(Refusal::Ended(reason)),
+            pulled = pulled => pulled,
+            reason = session.row().ended() => Err(Refusal::Ended(reason).into()),
         };
         match pulled {
-            Ok(pull) => {
-                session.watches(&pull);
+            Ok((pull, said)) => {
                 session.answered();
-                Ok((visit, pull))
+                Ok(Entered { visit, pull, said })
             }
-            Err(refusal) => {
+            Err(no) => {
                 session.watch(false);
-                Err(refusal)
+                Err(no)
             }
         }
     }
@@ -344,21 +355,21 @@ impl Hub {
 pub enum NotJoined {
     /// It has to ask an origin by itself.
     Alone(Session),
-    /// It gets nothing, and its client has still to be told.
-    Refused(Session, Refusal),
+    /// It gets nothing, and its client has still to be told: in the origin's own words, where it has said them over HTTP.
+    Refused(Session, Refusal, Option<Arc<Said>>),
 }
 
 impl NotJoined {
-    fn of(session: Session, refusal: Refusal) -> Self {
+    fn of(session: Session, no: No) -> Self {
         let by_http = session.row().request.protocol.service() == Service::Http;
-        match refusal {
+        match no.refusal {
             // Shadows speak RTMP, and the origin may not, or has no such name in it.
             Refusal::CannotAsk { .. } | Refusal::NoOrigin { .. } | Refusal::WrongService { .. }
                 if by_http =>
             {
                 Self::Alone(session)
             }
-            refusal => Self::Refused(session, refusal),
+            refusal => Self::Refused(session, refusal, no.said),
         }
     }
 }
@@ -429,9 +440,16 @@ impl fmt::Debug for Hub {
 /// A session whose stream is pulled: its connection is still to be given to the feed.
 pub struct Joined {
     session: Session,
+    entered: Entered,
+    shadow: Option<(Shadow, Recipe)>,
+}
+
+/// A place in a feed.
+struct Entered {
     visit: feed::Visit,
     pull: Arc<Pull>,
-    shadow: Option<(Shadow, Recipe)>,
+    /// What the origin said, where it was asked over HTTP.
+    said: Option<Arc<Said>>,
 }
 
 impl Joined {
@@ -440,6 +458,10 @@ impl Joined {
         &self.session
     }
 
+    /// What the origin said, where it was asked over HTTP.
+    pub fn said(&self) -> Option<&Said> {
+        self.entered.said.as_deref()
+    }
     /// Gives the connection of the session to the feed. `first` is what the client gets before any media, and `voice`
     /// says how its stream is framed, and understands what it says. It has to be called on the worker whose the
     /// connection is.
@@ -449,7 +471,7 @@ impl Joined {
 
     /// How its stream is framed over HTTP, in `envelope`.
     pub fn framing(&self, envelope: Envelope) -> Framing {
-        match self.visit.feed.wanted().key.format {
+        match self.entered.visit.feed.wanted().key.format {
             Some(_) => Framing::Blocks(envelope),
             None => Framing::Flv(envelope),
         }

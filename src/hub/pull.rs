@@ -1,6 +1,6 @@
 //! The leg that fills a feed: one player for all viewers.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sluicegate_core::dialect::Dialect;
@@ -9,7 +9,7 @@ use sluicegate_core::media::blocks::Format;
 use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::rtmp::client::Client;
 use sluicegate_core::rtmp::message::EnhancedRtmp;
-use sluicegate_core::stream::{Action, DEFAULT_VHOST, Protocol, Service, StreamUrl};
+use sluicegate_core::stream::{Action, Protocol, Service, StreamUrl};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, info};
 
@@ -17,8 +17,9 @@ use super::feed::{Feed, Loan};
 use super::follow::Follower;
 use super::held::Holding;
 use super::player::{Player, address, seed};
+use super::said::{Greeting, No, Said};
 use super::source::{Batch, HttpSource, Source};
-use super::{Inner, Wanted};
+use super::{Inner, Wanted, lock};
 use crate::origin::attempt::{Attempt, DialError};
 use crate::origin::elsewhere::{Elsewhere, Redirect};
 use crate::proxy::{PieceGuard, Refusal, Request};
@@ -69,8 +70,9 @@ async fn run(shared: &Inner, feed: &Feed, first: ClientAddr) {
         };
         let asked = match (asked, &open) {
             (Some(Ok(asked)), _) => asked,
-            (Some(Err(refusal)), None) => return feed.refused(refusal),
-            (Some(Err(refusal)), Some(pull)) if holding.bears(&refusal) => {
+            (Some(Err(no)), None) => return feed.refused(no),
+            (Some(Err(no)), Some(pull)) if holding.bears(&no.refusal) => {
+                let refusal = no.refusal;
                 debug!(pull = pull.id, %refusal, "no origin yet for a pull that was lost");
                 pause(feed, holding.pause()).await;
                 continue;
@@ -80,6 +82,7 @@ async fn run(shared: &Inner, feed: &Feed, first: ClientAddr) {
             (None, Some(_)) => break LegEnd::Released,
         };
         let pull = open.get_or_insert_with(|| begin_pull(shared, wanted, &asked.origin));
+        feed.greet(asked.source.greeting());
         lead(shared, feed, pull, &asked.origin);
         let began = Instant::now();
         let mut follower = Follower::new(shared, feed, &place, loan.as_ref(), pull);
@@ -98,6 +101,14 @@ async fn run(shared: &Inner, feed: &Feed, first: ClientAddr) {
             Ended::Next(asked) => {
                 feed.interrupt();
                 next = Some(*asked);
+            }
+            Ended::Refused(no) if holding.bears(&no.refusal) => {
+                place.end_leg(LegEnd::Refused);
+                pause(feed, holding.pause()).await;
+            }
+            Ended::Refused(no) => {
+                feed.greet(Greeting::Refused(no));
+                break LegEnd::Refused;
             }
             Ended::Lost(end) if holding.lose_leg(pull, end) => {
                 feed.interrupt();
@@ -149,6 +160,8 @@ enum Ended {
     Next(Box<Asked>),
     /// The pull is over.
     Over(LegEnd),
+    /// An origin that was waited for has said no.
+    Refused(No),
 }
 
 /// An origin that sends us the stream.
@@ -167,13 +180,13 @@ async fn dial(
     place: &PieceGuard,
     loan: Option<&Loan>,
     lost: Option<&(OriginId, LegEnd)>,
-) -> Option<Result<Asked, Refusal>> {
+) -> Option<Result<Asked, No>> {
     let dialled = find(shared, feed.wanted(), place, loan, lost);
     tokio::pin!(dialled);
     loop {
         tokio::select! {
             asked = &mut dialled => return Some(asked),
-            () = shared.stop.cancelled() => return Some(Err(Refusal::Draining)),
+            () = shared.stop.cancelled() => return Some(Err(Refusal::Draining.into())),
             () = feed.empty() => if feed.leave_if_empty() {
                 return None;
             },
@@ -199,22 +212,28 @@ pub(super) async fn find(
     place: &PieceGuard,
     loan: Option<&Loan>,
     lost: Option<&(OriginId, LegEnd)>,
-) -> Result<Asked, Refusal> {
+) -> Result<Asked, No> {
+    // What the last origin that said no said over HTTP.
+    let said_no = Mutex::new(None);
     let elsewhere = Elsewhere::default();
-    let ask = |attempt| ask(shared, wanted, loan, attempt, &elsewhere);
+    let ask = |attempt| ask(shared, wanted, loan, attempt, (&said_no, &elsewhere));
     let has_none = |refusal: &Refusal| {
         matches!(
             refusal,
             Refusal::WrongService { .. } | Refusal::NoOrigin { .. }
         )
     };
-    match place.dial_after(lost, ask, |_| true).await {
+    let asked = match place.dial_after(lost, ask, |_| true).await {
         Err(refusal) if has_none(&refusal) && wanted.key.format.is_none() => {
             let asked = place.dial_by(Protocol::HttpFlv, lost, ask, |_| true).await;
             asked.map_err(|other| if has_none(&other) { refusal } else { other })
         }
         asked => asked,
-    }
+    };
+    asked.map_err(|refusal| match (&refusal, lock(&said_no).take()) {
+        (Refusal::Refused { origin, .. }, Some(said)) if *origin == said.origin => said.into(),
+        _ => refusal.into(),
+    })
 }
 
 /// Asks one origin for the stream.
@@ -223,7 +242,7 @@ async fn ask(
     wanted: &Wanted,
     loan: Option<&Loan>,
     mut attempt: Attempt,
-    elsewhere: &Elsewhere<Redirect>,
+    (said_no, elsewhere): (&Mutex<Option<Arc<Said>>>, &Elsewhere<Redirect>),
 ) -> Result<Asked, DialError> {
     let own = shared.settings.pull_query.reveal();
     let query = match loan {
@@ -232,7 +251,9 @@ async fn ask(
         None => query_of([own, &wanted.key.rest]),
     };
     if attempt.service == Service::Http {
-        let source = HttpSource::ask(shared, wanted, &query, &attempt).await?;
+        let is_private = loan.is_some() || !own.is_empty();
+        let query = (&*query, is_private);
+        let source = HttpSource::ask(shared, wanted, query, &attempt, said_no).await?;
         return Ok(Asked {
             origin: attempt.origin,
             source,
@@ -301,12 +322,19 @@ async fn read_on(
         let count = match read {
             Ok(count) => count,
             Err(end) => {
+                if let Greeting::Refused(no) = source.greeting() {
+                    return Ended::Refused(no);
+                }
                 return match follower.comes_soon().await {
                     Some(next) => Ended::Next(Box::new(next)),
                     None => Ended::Lost(end),
                 };
             }
         };
+        if count == 0 {
+            // The answer has begun.
+            feed.greet(source.greeting());
+        }
         pull.count(count);
         if let Err(end) = source.take(&mut batch).await {
             return Ended::Lost(end);
@@ -415,11 +443,11 @@ fn has_left(shared: &Inner, pull: &Pull) -> bool {
 
 /// The tcUrl by which an origin is asked for a stream.
 pub(super) fn tc_url(stream: &StreamUrl, attempt: &Attempt) -> String {
-    if stream.vhost() == DEFAULT_VHOST {
-        format!("rtmp://{}/{}", attempt.target, stream.app())
-    } else {
-        format!("rtmp://{}/{}", stream.vhost(), stream.app())
-    }
+    format!(
+        "rtmp://{}/{}",
+        attempt.target.host_for(stream),
+        stream.app()
+    )
 }
 
 /// A query of these parts.

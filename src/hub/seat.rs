@@ -20,10 +20,10 @@ use sluicegate_core::rtmp::server::{Server, ServerEvent};
 use sluicegate_core::stream::{Action, StreamUrl};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::Joined;
 use super::branch::Branch;
 use super::feed::Visit;
 use super::shadow::{self, Recipe, Shadow, ShadowEvent};
+use super::{Entered, Joined};
 use crate::metrics::Metrics;
 use crate::net::wire::Wire;
 use crate::proxy::Session;
@@ -330,8 +330,7 @@ impl Watching {
     ) -> Box<Self> {
         let Joined {
             session,
-            visit,
-            pull,
+            entered: Entered { visit, pull, .. },
             shadow,
         } = joined;
         let guard = shadow.map_or(Guard::None, |(shadow, recipe)| {

@@ -1,10 +1,11 @@
 //! What an origin sends of a stream: messages by RTMP, or a body without end over HTTP.
 
 use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 
 use http_body_util::{BodyExt, Full};
-use hyper::header::{HOST, LOCATION};
-use hyper::{Request, Response};
+use hyper::Request;
+use hyper::header::HOST;
 use sluicegate_core::dialect::{Dialect, File};
 use sluicegate_core::media::blocks::{Block, Format, Splitter};
 use sluicegate_core::media::flv::LiveReader;
@@ -12,13 +13,15 @@ use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::rtmp::aggregate;
 use sluicegate_core::rtmp::client::{Client, ClientEvent};
 use sluicegate_core::rtmp::message::{Message, kind};
-use sluicegate_core::stream::{DEFAULT_VHOST, Protocol};
+use sluicegate_core::stream::Protocol;
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::debug;
 
 use super::player::{Player, says_unpublished, write};
-use super::{Inner, Wanted};
+use super::said::{Greeting, Said};
+use super::{Inner, Wanted, lock};
+use crate::net::http::status_words;
 use crate::net::relay::DelayedAcks;
 use crate::net::wire::Wire;
 use crate::origin::attempt::{Attempt, DialError};
@@ -82,7 +85,16 @@ impl Source {
         (Self::Rtmp(Box::new(source)), batch)
     }
 
-    /// Waits for bytes, and gathers them until `until`; how many there are. Dropped and called again, it goes on.
+    /// What viewers over HTTP are greeted with.
+    pub(super) fn greeting(&self) -> Greeting {
+        match self {
+            Self::Http(http) => http.greeting(),
+            Self::Rtmp(_) => Greeting::Ours,
+        }
+    }
+
+    /// Waits for bytes, and gathers them until `until`; how many there are. There are none where an answer has begun that was
+    /// awaited. Dropped and called again, it goes on.
     ///
     /// # Errors
     /// How the leg ended.
@@ -155,6 +167,8 @@ impl RtmpSource {
 
 pub(super) struct HttpSource {
     answer: Answer,
+    /// The head of the answer, as soon as it is there: yes or no.
+    said: Option<Arc<Said>>,
     /// What was read and not taken.
     bytes: Vec<u8>,
     /// The body is over.
@@ -167,9 +181,12 @@ enum Answer {
     /// An origin may hold its answer back until there is a publisher.
     Awaited(Awaited),
     Body(AnswerBody),
+    /// There is no body.
+    None,
 }
 
-type Awaited = Pin<Box<dyn Future<Output = hyper::Result<Response<AnswerBody>>> + Send>>;
+type Awaited = Pin<Box<dyn Future<Output = hyper::Result<Answered>> + Send>>;
+type Answered = Result<(Said, AnswerBody), Said>;
 
 /// What a body is read as.
 enum BodyReader {
@@ -178,31 +195,42 @@ enum BodyReader {
 }
 
 impl HttpSource {
-    /// Asks an origin for the stream, with this query.
+    /// Asks an origin for the stream, with this query. `is_private` says that not every viewer has shown what is in that. Of an
+    /// origin that says no, `said_no` gets the words.
     pub(super) async fn ask(
         shared: &Inner,
         wanted: &Wanted,
-        query: &str,
+        (query, is_private): (&str, bool),
         attempt: &Attempt,
+        said_no: &Mutex<Option<Arc<Said>>>,
     ) -> Result<Source, DialError> {
         let socket = shared.dialer.dial_for_ourselves(attempt).await?;
         let format = wanted.key.format;
         let file = File::Live(format.map_or(Protocol::HttpFlv, Format::protocol));
         let naming = &attempt.naming;
         let target = naming.file(Dialect::default(), &wanted.stream, file, query)?;
-        let host = match wanted.stream.vhost() {
-            DEFAULT_VHOST => attempt.target.to_string(),
-            vhost => vhost.to_owned(),
-        };
+        let host = attempt.target.host_for(&wanted.stream);
         let request = Request::get(target)
             .header(HOST, host)
             .body(Full::default());
         let request = request.map_err(|error| DialError::Failed(error.to_string()))?;
-        let mut answer: Awaited = Box::pin(exchange::once(socket, request));
+        let origin = attempt.origin.clone();
+        let mut answer: Awaited = Box::pin(async move {
+            let response = exchange::once(socket, request).await?;
+            Ok(Said::of(origin, response, is_private).await)
+        });
         let heard = shared.proxy.silence().wait(attempt, &mut answer).await?;
-        let answer = match heard {
-            None => Answer::Awaited(answer),
-            Some(Ok(response)) => Answer::Body(granted(shared, attempt, response)?),
+        let (answer, said) = match heard {
+            None => (Answer::Awaited(answer), None),
+            Some(Ok(Ok((said, body)))) => (Answer::Body(body), Some(Arc::new(said))),
+            Some(Ok(Err(no))) => {
+                if let Some(place) = moved(shared, attempt, &no) {
+                    return Err(DialError::Moved(place));
+                }
+                let words = status_words(no.status);
+                *lock(said_no) = Some(Arc::new(no));
+                return Err(DialError::Refused(words));
+            }
             Some(Err(error)) if error.is_parse() => {
                 return Err(DialError::Failed("its answer is not HTTP".to_owned()));
             }
@@ -213,6 +241,7 @@ impl HttpSource {
         };
         Ok(Source::Http(Box::new(Self {
             answer,
+            said,
             bytes: Vec::with_capacity(READ),
             end: None,
             reader: match format {
@@ -222,7 +251,30 @@ impl HttpSource {
         })))
     }
 
+    fn greeting(&self) -> Greeting {
+        match &self.said {
+            None => Greeting::Awaited,
+            Some(said) if said.status.is_success() => Greeting::Said(Arc::clone(said)),
+            Some(no) => Greeting::Refused(Arc::clone(no).into()),
+        }
+    }
+
     async fn read(&mut self, until: Instant) -> Result<usize, LegEnd> {
+        if let Answer::Awaited(answer) = &mut self.answer {
+            match answer.await {
+                Ok(Ok((said, body))) => {
+                    self.said = Some(Arc::new(said));
+                    self.answer = Answer::Body(body);
+                    return Ok(0);
+                }
+                Ok(Err(no)) => {
+                    self.said = Some(Arc::new(no));
+                    self.end = Some(LegEnd::Refused);
+                }
+                Err(_) => self.end = Some(LegEnd::Closed),
+            }
+            self.answer = Answer::None;
+        }
         if self.bytes.is_empty() && self.end.is_none() {
             self.read_frame().await;
         }
@@ -239,15 +291,6 @@ impl HttpSource {
 
     /// Reads a frame of the body, or notes its end. What it read is kept, if it is dropped.
     async fn read_frame(&mut self) {
-        if let Answer::Awaited(answer) = &mut self.answer {
-            match answer.await {
-                Ok(response) if response.status().is_success() => {
-                    self.answer = Answer::Body(response.into_body());
-                }
-                Ok(_) => return self.end = Some(LegEnd::Refused),
-                Err(_) => return self.end = Some(LegEnd::Closed),
-            }
-        }
         let Answer::Body(body) = &mut self.answer else {
             return;
         };
@@ -277,23 +320,10 @@ impl HttpSource {
     }
 }
 
-/// The body of an answer that grants the stream.
-fn granted(
-    shared: &Inner,
-    attempt: &Attempt,
-    response: Response<AnswerBody>,
-) -> Result<AnswerBody, DialError> {
-    let status = response.status();
-    let location = response.headers().get(LOCATION);
-    let location = location.and_then(|location| location.to_str().ok());
+/// The place in the fleet that an origin sends the pull to.
+fn moved(shared: &Inner, attempt: &Attempt, no: &Said) -> Option<String> {
     let registry = shared.proxy.registry();
-    if let Some(place) = attempt.moved_within(registry, status.as_u16(), location) {
-        return Err(DialError::Moved(place));
-    }
-    if !status.is_success() {
-        return Err(DialError::Refused(status.to_string()));
-    }
-    Ok(response.into_body())
+    attempt.moved_within(registry, no.status.as_u16(), no.location())
 }
 
 /// One read: 40 ms of 12 Mbit/s.

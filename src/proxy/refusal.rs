@@ -8,6 +8,7 @@ use sluicegate_core::access::verdict::Why;
 use sluicegate_core::dialect::Unsayable;
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::attempts::GiveUp;
+use sluicegate_core::place::origins_no;
 use sluicegate_core::stream::{Service, StreamUrl};
 
 use crate::net::http::USUAL_RETRY_AFTER;
@@ -205,11 +206,12 @@ impl Refusal {
     }
 
     /// The status it has in HTTP, which says whose turn it is.
-    pub const fn http_status(&self) -> StatusCode {
+    pub fn http_status(&self) -> StatusCode {
         match self {
-            Self::AllFailed { .. } | Self::HungUp { .. } | Self::Refused { .. } => {
-                StatusCode::BAD_GATEWAY
-            }
+            Self::AllFailed { .. } | Self::HungUp { .. } => StatusCode::BAD_GATEWAY,
+            Self::Refused { description, .. } => origins_no::http_status(description)
+                .and_then(|status| StatusCode::from_u16(status).ok())
+                .unwrap_or(StatusCode::BAD_GATEWAY),
             Self::Denied {
                 why: Why::Unknown, ..
             } => StatusCode::UNAUTHORIZED,

@@ -267,7 +267,7 @@ async fn what_the_origin_has_not_is_refused_to_each_who_waits() {
     for target in ["/live/missing.ts", "/live/missing.aac", "/live/missing.flv"] {
         let mut viewer = plain(&house, target).await;
         let head = viewer.head().await;
-        assert!(head.starts_with("HTTP/1.1 502 "), "{target}: {head}");
+        assert!(head.starts_with("HTTP/1.1 404 "), "{target}: {head}");
     }
     house.until_sessions(0).await;
     assert_eq!(house.proxy.sessions().pulls().len(), 0);

@@ -219,7 +219,7 @@ async fn the_origin_admits_counts_and_ends_each_viewer_and_sends_once() {
     let request = "GET /live/a.flv?token=bad HTTP/1.1\r\nHost: example\r\n\r\n";
     let mut fifth = Viewer::send(house.at.http, request).await;
     let head = fifth.head().await;
-    assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
+    assert!(head.starts_with("HTTP/1.1 403 "), "{head}");
     assert_eq!(fifth.rest().await, b"NetStream.Play.Failed: bad token\n");
     house.until_sessions(3).await;
     let metrics = house.proxy.metrics().render();
@@ -370,7 +370,7 @@ async fn the_origin_has_its_word_on_viewers_of_other_formats_too() {
     let request = "GET /live/a.ts?token=bad HTTP/1.0\r\n\r\n";
     let mut refused = Viewer::send(house.at.http, request).await;
     let head = refused.head().await;
-    assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
+    assert!(head.starts_with("HTTP/1.1 403 "), "{head}");
     media.until_here(1).await;
     assert_eq!(
         *media.here(),

@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::house::{House, Manner, PATIENCE, Stub, until};
 
@@ -21,6 +22,8 @@ pub(crate) enum Step {
     Hold,
     /// Sends these bytes.
     Say(Vec<u8>),
+    /// Sends nothing for this long: for one that thinks for longer than it may take to be asked again.
+    Wait(Duration),
 }
 
 /// `Step::Say` for text.
@@ -166,6 +169,7 @@ async fn follow(
                     break;
                 }
             }
+            Step::Wait(moment) => sleep(moment).await,
             Step::Flood => {
                 while socket.write_all(&buffer).await.is_ok() {}
                 note(&mut |visit| visit.closed = true);

@@ -27,6 +27,7 @@ mod door;
 mod drains;
 mod entrance;
 mod fanout;
+mod fanout_answers;
 mod fanout_blocks;
 mod fanout_checked;
 mod fleet_api;

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::dialect::Dialect;
 use crate::fleet::attributes::{Attributes, Given, Verify};
 use crate::fleet::load::Report;
-use crate::stream::{Action, Service};
+use crate::stream::{Action, DEFAULT_VHOST, Service, StreamUrl};
 
 /// The name of an origin in the registry.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -326,6 +326,15 @@ impl Target {
             host,
             port,
             security: Security::Plain,
+        }
+    }
+
+    /// The host that a server here is asked for `stream` by, in a request of our own: the vhost, from which SRS takes it, or this
+    /// address for the default one, which is no name.
+    pub fn host_for(&self, stream: &StreamUrl) -> String {
+        match stream.vhost() {
+            DEFAULT_VHOST => self.to_string(),
+            vhost => vhost.to_owned(),
         }
     }
 

@@ -3,6 +3,7 @@
 
 pub mod attempts;
 pub mod leg;
+pub mod origins_no;
 pub mod pattern;
 pub mod placement;
 pub mod policy;

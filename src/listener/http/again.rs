@@ -9,9 +9,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
-use hyper::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, LOCATION,
-};
+use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, HeaderValue, LOCATION};
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -22,8 +20,8 @@ use tokio::io::AsyncWriteExt;
 
 use super::super::turned_away;
 use super::live::{
-    Led, NoAnswer, REFUSES, Raw, check_switch, content_type, explain, lock, open, recipe, redirect,
-    refuse, renamed,
+    Led, NoAnswer, REFUSES, Raw, check_switch, explain, greeting_of, lock, open, recipe, redirect,
+    refuse, refused_viewer, renamed,
 };
 use super::refusal::Refused;
 use super::{Http, dialect_of};
@@ -124,12 +122,14 @@ pub(super) async fn answer(
     {
         let wanted = http.hub.wants(&session, &wish);
         let recipe = recipe(&session, &head.target, ends);
+        let row = Arc::clone(session.row());
+        let led = Led::of(http, &head, ends, &row, proxy);
         match http.hub.join(session, &wanted, recipe).await {
-            Ok(joined) => return Ok(show(joined, current)),
+            Ok(joined) => return Ok(show(joined, &led, current)),
             Err(NotJoined::Alone(alone)) => session = alone,
-            Err(NotJoined::Refused(session, refusal)) => {
+            Err(NotJoined::Refused(session, refusal, said)) => {
                 session.refuse(&refusal);
-                return Err((refusal.http_status(), refusal.to_string()).into());
+                return refused_viewer(&refusal, said.as_deref(), &led);
             }
         }
     }
@@ -266,18 +266,15 @@ fn rebuilt<B>(answer: &Response<B>, led: &Led<'_>) -> Result<Response<()>, NoAns
 }
 
 /// The answer to a viewer of a feed.
-fn show(joined: Joined, current: &Arc<Current>) -> Response<Body> {
+fn show(joined: Joined, led: &Led<'_>, current: &Arc<Current>) -> Response<Body> {
     current.watch(joined.session().row());
-    let kind = content_type(joined.session());
+    let headers = greeting_of(&joined, led);
     let body = FedBody {
         shown: joined.show(),
         current: Arc::clone(current),
     };
     let mut response = Response::new(body.boxed_unsync());
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    *response.headers_mut() = headers;
     response
 }
 

@@ -31,8 +31,9 @@ use tracing::{debug, info};
 use super::super::{pair, turned_away};
 use super::refusal::{Refused, offers_basic, send, send_away};
 use super::{Http, dialect_of, rewrite};
-use crate::hub::{Joined, NotJoined, Recipe, ViewerProtocol, Wanted, Watching, Wish};
+use crate::hub::{Joined, NotJoined, Recipe, Said, ViewerProtocol, Wanted, Watching, Wish};
 use crate::net::entrance::Ends;
+use crate::net::http::{Body, full};
 use crate::net::relay::{DelayedAcks, Passage};
 use crate::net::wire::Wire;
 use crate::net::{forwarded, linger_close};
@@ -98,6 +99,18 @@ impl<'a> Led<'a> {
                 rewrite::lead(headers, page, false);
             });
         }
+    }
+
+    /// The headers of what an origin said to the pull that the client shares.
+    pub(super) fn headers_of(&self, said: &Said) -> HeaderMap {
+        let mut headers = said.headers.clone();
+        if rewrite::names_places(&headers) {
+            let location = location(&headers);
+            self.with_origin(&said.origin, location.as_deref(), |page| {
+                rewrite::lead(&mut headers, page, false);
+            });
+        }
+        headers
     }
 
     fn with(&self, location: Option<&str>, write: impl FnOnce(&Page<'_>)) {
@@ -180,12 +193,19 @@ pub(super) async fn set_up(
         let wanted = http.hub.wants(&session, &wish);
         let recipe = recipe(&session, &request.target, ends);
         // Boxed: those who share no pull need no room for this.
+        let row = Arc::clone(session.row());
+        let led = Led::of(http, request, ends, &row, proxy);
         match Box::pin(watch(http, session, &wanted, recipe, &mut client)).await? {
             Ok(joined) => {
-                let (first, voice) = greeting(request, &joined);
+                let (first, voice) = greeting(request, &joined, &led);
                 return Some(Served::Watching(joined.watch(client, first, voice)));
             }
-            Err(alone) => session = alone,
+            Err(NotJoined::Alone(alone)) => session = alone,
+            Err(NotJoined::Refused(session, refusal, said)) => {
+                session.refuse(&refusal);
+                refuse_viewer(&mut client, &refusal, said.as_deref(), &led).await;
+                return None;
+            }
         }
     }
     let mut head = Vec::with_capacity(1024);
@@ -315,31 +335,63 @@ fn wish(http: &Http, head: &RequestHead, request: &Request) -> Option<Wish> {
     answers.then_some(wish)
 }
 
-/// Waits for the pull that a viewer shares. `Err` has the session of one that has to ask an origin by itself, and `None`
-/// means that it was refused, and knows why.
+/// Waits for the pull that a viewer shares; `None` where it leaves meanwhile.
 async fn watch(
     http: &Http,
     session: Session,
     wanted: &Wanted,
     recipe: Recipe,
     client: &mut Wire,
-) -> Option<Result<Joined, Session>> {
+) -> Option<Result<Joined, NotJoined>> {
     let row = Arc::clone(session.row());
-    let joined = tokio::select! {
-        joined = http.hub.join(session, wanted, recipe) => joined,
+    tokio::select! {
+        joined = http.hub.join(session, wanted, recipe) => Some(joined),
         reason = surplus(client) => {
             row.end(reason);
-            return None;
-        }
-    };
-    match joined {
-        Ok(joined) => Some(Ok(joined)),
-        Err(NotJoined::Alone(session)) => Some(Err(session)),
-        Err(NotJoined::Refused(session, refusal)) => {
-            session.refuse(&refusal);
-            send(client, refusal.http_status(), &refusal.to_string()).await;
             None
         }
+    }
+}
+
+/// Tells a viewer why it does not share a pull, and closes: as its origin said it, where it did by HTTP.
+async fn refuse_viewer(client: &mut Wire, refusal: &Refusal, said: Option<&Said>, led: &Led<'_>) {
+    let Some(said) = said else {
+        let (status, words) = told(refusal, led.row);
+        return send(client, status, &words).await;
+    };
+    let length = format!(
+        "Connection: close\r\nContent-Length: {}\r\n",
+        said.page.len()
+    );
+    let mut answer = head(said.status, &led.headers_of(said), &length);
+    answer.extend_from_slice(&said.page);
+    led.row.count(Direction::ToClient, answer.len());
+    linger_close::say(client, &answer, linger_close::TIME_LIMIT).await;
+}
+
+/// The same for a viewer whose connection hyper has.
+pub(super) fn refused_viewer(
+    refusal: &Refusal,
+    said: Option<&Said>,
+    led: &Led<'_>,
+) -> Result<Response<Body>, Refused> {
+    let Some(said) = said else {
+        return Err(told(refusal, led.row).into());
+    };
+    let mut response = Response::new(full(said.page.clone()));
+    *response.status_mut() = said.status;
+    *response.headers_mut() = led.headers_of(said);
+    Ok(response)
+}
+
+/// What is said to a viewer of a refusal, in our words.
+fn told(refusal: &Refusal, row: &Row) -> (StatusCode, String) {
+    match refusal {
+        Refusal::Ended(reason) => {
+            let (_, status, words) = explain(NoAnswer::Ended(*reason), row);
+            (status, words)
+        }
+        refusal => (refusal.http_status(), refusal.to_string()),
     }
 }
 
@@ -351,7 +403,7 @@ pub(super) fn recipe(session: &Session, target: &str, ends: Ends) -> Recipe {
 }
 
 /// The head that answers a viewer of a feed, and how its stream is framed.
-fn greeting(request: &RequestHead, joined: &Joined) -> (Vec<u8>, ViewerProtocol) {
+fn greeting(request: &RequestHead, joined: &Joined, led: &Led<'_>) -> (Vec<u8>, ViewerProtocol) {
     if let Some(key) = Some(request).filter(|request| request.is_websocket()) {
         let key = websocket::accept_key(key).unwrap_or_default();
         let head = format!(
@@ -364,19 +416,61 @@ fn greeting(request: &RequestHead, joined: &Joined) -> (Vec<u8>, ViewerProtocol)
         );
     }
     let (coding, envelope) = match request.version {
-        Version::Http11 => ("Transfer-Encoding: chunked\r\n", Envelope::Chunked),
-        Version::Http10 => ("", Envelope::None),
+        Version::Http11 => (
+            "Connection: close\r\nTransfer-Encoding: chunked\r\n",
+            Envelope::Chunked,
+        ),
+        Version::Http10 => ("Connection: close\r\n", Envelope::None),
     };
-    let kind = content_type(joined.session());
-    let head = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nCache-Control: no-cache\r\n\
-         Access-Control-Allow-Origin: *\r\nConnection: close\r\n{coding}\r\n"
-    );
-    (head.into(), ViewerProtocol::Http(joined.framing(envelope)))
+    let head = head(StatusCode::OK, &greeting_of(joined, led), coding);
+    (head, ViewerProtocol::Http(joined.framing(envelope)))
+}
+
+/// A head as bytes, `end` being the last of its headers.
+fn head(status: StatusCode, headers: &HeaderMap, end: &str) -> Vec<u8> {
+    let reason = status.canonical_reason().unwrap_or_default();
+    let start = format!("HTTP/1.1 {} {reason}\r\n", status.as_u16());
+    let mut head = start.into_bytes();
+    for (name, value) in headers {
+        // As servers write them: not every small player takes other letters for the same.
+        let mut begins = true;
+        for letter in name.as_str().bytes() {
+            head.push(if begins {
+                letter.to_ascii_uppercase()
+            } else {
+                letter
+            });
+            begins = letter == b'-';
+        }
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+    head.extend_from_slice(end.as_bytes());
+    head.extend_from_slice(b"\r\n");
+    head
+}
+
+/// What a viewer of a feed is told besides: what the origin said where it was asked over HTTP, and for the rest what SRS says.
+pub(super) fn greeting_of(joined: &Joined, led: &Led<'_>) -> HeaderMap {
+    let said = joined.said().map(|said| led.headers_of(said));
+    let mut headers = said.unwrap_or_else(|| {
+        let everybody = (ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        [everybody].into_iter().collect()
+    });
+    for (name, ours) in [
+        (CONTENT_TYPE, content_type(joined.session())),
+        (CACHE_CONTROL, "no-cache"),
+    ] {
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(ours));
+    }
+    headers
 }
 
 /// The type of the body that a viewer of a feed gets: the one that SRS gives it.
-pub(super) fn content_type(session: &Session) -> &'static str {
+fn content_type(session: &Session) -> &'static str {
     match session.row().request.protocol {
         Protocol::HttpAac => "audio/x-aac",
         Protocol::HttpMp3 => "audio/mpeg",

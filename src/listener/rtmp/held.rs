@@ -15,7 +15,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::moves::Move;
-use super::{Asking, Pair, Redirect, Rtmp, Watched, status, told};
+use super::refused::{status, told};
+use super::{Asking, Pair, Redirect, Rtmp, Watched};
 use crate::net::entrance::Ends;
 use crate::net::linger_close;
 use crate::net::relay::Passage;

@@ -1,7 +1,6 @@
 //! RTMP: the client is answered up to its `publish` or `play`, joined with the origin of its stream, and from
 //! then on watched, not translated.
 
-use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -15,11 +14,9 @@ use sluicegate_core::media::tap;
 use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::place::rule::Via;
 use sluicegate_core::rtmp::amf0::Value;
-use sluicegate_core::rtmp::chunk::ChunkWriter;
 use sluicegate_core::rtmp::join::{Join, Joined, Progress};
-use sluicegate_core::rtmp::message::{Command, Message, chunk_stream, code_and_description};
 use sluicegate_core::rtmp::server::{Identified, Server, ServerEvent};
-use sluicegate_core::stream::{Action, DEFAULT_VHOST, Protocol, Service, StreamUrl};
+use sluicegate_core::stream::{Action, Protocol, StreamUrl};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -29,9 +26,13 @@ use tracing::{debug, info};
 mod held;
 mod login;
 mod moves;
+mod refused;
 
 use self::held::Again;
 use self::moves::Move;
+use self::refused::{
+    StatusFor, carries_another, follows_redirects, no, refuse, refuse_as, send_away, status,
+};
 use super::{pair, turned_away};
 use crate::config;
 use crate::hub::{self, Hub, NotJoined, Recipe, ViewerProtocol, Wanted, Watching};
@@ -155,7 +156,7 @@ impl Rtmp {
                     return Some(Served::Watching(joined.watch(client, Vec::new(), voice)));
                 }
                 Err(NotJoined::Alone(alone)) => session = alone,
-                Err(NotJoined::Refused(session, refusal)) => {
+                Err(NotJoined::Refused(session, refusal, _)) => {
                     session.refuse(&refusal);
                     return match refusal {
                         Refusal::Ended(_) => None,
@@ -516,13 +517,6 @@ async fn converse(
     }
 }
 
-/// What a client wants, as far as a status for it needs to know.
-#[derive(Debug, Clone, Copy)]
-struct StatusFor {
-    action: Action,
-    stream_id: u32,
-}
-
 /// A connection whose set-up is over.
 enum Served {
     Pair(Box<Pair>),
@@ -576,19 +570,14 @@ impl Pair {
     fn linger_close(&mut self) -> Option<Vec<u8>> {
         let asked = self.passage.asked();
         let joined = &mut self.passage.joined;
-        let words = carries_another(self.session.row(), joined.second_request()?);
+        let words = carries_another(
+            self.session.row(),
+            joined.second_request()?,
+            joined.client_has_left(),
+        );
         let message = status(asked, no(asked.action), &words);
         joined.message_to_client(&message)
     }
-}
-
-/// What a client hears that asks for the stream `name` besides the one of its session.
-fn carries_another(row: &Row, name: &str) -> String {
-    format!(
-        "this connection carries {}; open another one for {}",
-        row.request.stream,
-        name.split('?').next().unwrap_or_default()
-    )
 }
 
 /// The walks of a session, and what they tell its row.
@@ -699,7 +688,7 @@ impl Passage for Watched {
             action: other.action,
             stream_id: other.stream_id,
         };
-        let words = carries_another(&self.row, &other.name);
+        let words = carries_another(&self.row, &other.name, self.joined.client_has_left());
         let message = status(asked, no(asked.action), &words);
         let bytes = self.joined.message_to_client(&message)?;
         self.joined.other_refused();
@@ -731,110 +720,12 @@ impl Passage for Watched {
     }
 }
 
-/// Says no in RTMP's words, and closes. There is no pair then.
-async fn refuse(client: &mut Wire, asked: StatusFor, words: &str) -> Option<Served> {
-    say_no(client, asked, no(asked.action), words).await
-}
-
-/// The same for a refusal.
-async fn refuse_as(client: &mut Wire, asked: StatusFor, refusal: &Refusal) -> Option<Served> {
-    let (code, words) = told(asked.action, refusal)?;
-    say_no(client, asked, code, &words).await
-}
-
-/// The code and the words of a refusal; `None` where the end of the connection says more. A publisher that may not is
-/// told so: encoders stop at that, and try again after anything else.
-fn told(action: Action, refusal: &Refusal) -> Option<(&str, Cow<'_, str>)> {
-    Some(match (action, refusal) {
-        (Action::Publish, Refusal::Denied { .. }) => {
-            ("NetStream.Publish.Denied", refusal.to_string().into())
-        }
-        // An encoder that is told a reason stops; one whose connection ends comes again.
-        (Action::Publish, Refusal::Limited { .. } | Refusal::NotYet { .. }) => return None,
-        (_, Refusal::Refused { description, .. }) => {
-            // In the origin's own words, to which its client does not listen, or not any more.
-            let own = code_and_description(description);
-            let (code, words) = own.unwrap_or_else(|| (no(action), description));
-            (code, words.into())
-        }
-        (action, _) => (no(action), refusal.to_string().into()),
-    })
-}
-
-async fn say_no(client: &mut Wire, asked: StatusFor, code: &str, words: &str) -> Option<Served> {
-    let mut bytes = Vec::new();
-    let message = status(asked, code, words);
-    ChunkWriter::new(CHUNK_SIZE).write(chunk_stream::STREAM, &message, &mut bytes);
-    linger_close::say(client, &bytes, linger_close::TIME_LIMIT).await;
-    None
-}
-
 /// Whether a player wants what is live: a start that it names is a place in a recording.
 fn is_live(identified: &Identified) -> bool {
     let start = identified.request.command.arguments.get(1);
     start
         .and_then(Value::as_number)
         .is_none_or(|start| start < 0.0)
-}
-
-/// Whether a client is an SRS edge, which says so after its `connect` object and follows what other clients take for
-/// a refusal.
-fn follows_redirects(connect: &Command) -> bool {
-    let said = connect.arguments.first();
-    said.is_some_and(|said| said.field("srs_sig").is_some())
-}
-
-/// Sends a client that follows it to another server, as SRS origins do, and closes. It ends on its own when it has read
-/// that, and says a word before, which nobody needs. The stream's `name` brings its query along, as it was asked.
-async fn send_away(
-    client: &mut Wire,
-    base: &str,
-    stream: &StreamUrl,
-    name: &str,
-) -> Option<Served> {
-    let tc_url = format!("{base}/{}", stream.app());
-    let query = name.split_once('?').map_or("", |(_, query)| query);
-    let mut url = format!("{tc_url}/{}", stream.stream());
-    let says_vhost = query.split('&').any(|part| part.starts_with("vhost="));
-    let vhost = format!("vhost={}", stream.vhost());
-    let vhost = (stream.vhost() != DEFAULT_VHOST && !says_vhost).then_some(vhost.as_str());
-    let parts = Some(query).filter(|query| !query.is_empty());
-    for (index, part) in parts.into_iter().chain(vhost).enumerate() {
-        url.push(if index == 0 { '?' } else { '&' });
-        url.push_str(part);
-    }
-    let place = vec![
-        ("code".to_owned(), Value::Number(302.0)),
-        ("redirect".to_owned(), tc_url.as_str().into()),
-        ("redirect2".to_owned(), url.as_str().into()),
-    ];
-    let information = vec![
-        ("level".to_owned(), "error".into()),
-        ("code".to_owned(), "NetConnection.Connect.Rejected".into()),
-        ("description".to_owned(), "RTMP 302 Redirect".into()),
-        ("ex".to_owned(), Value::Object(place)),
-    ];
-    let command = Command::call("onStatus", 0.0, vec![Value::Object(information)]);
-    let mut bytes = Vec::new();
-    ChunkWriter::new(CHUNK_SIZE).write(
-        chunk_stream::STREAM,
-        &Message::command(0, &command),
-        &mut bytes,
-    );
-    linger_close::say(client, &bytes, linger_close::TIME_LIMIT).await;
-    None
-}
-
-/// The usual code of a no.
-const fn no(action: Action) -> &'static str {
-    match action {
-        Action::Play => "NetStream.Play.Failed",
-        Action::Publish => "NetStream.Publish.BadName",
-    }
-}
-
-fn status(asked: StatusFor, code: &str, words: &str) -> Message {
-    Message::command(asked.stream_id, &Command::on_status("error", code, words))
 }
 
 fn note_enhanced(proxy: &Proxy, origin: &OriginId, joined: &mut Joined) {
@@ -850,8 +741,6 @@ fn seed() -> [u8; 32] {
     seed
 }
 
-/// What we speak to a client until its origin takes over (RTMP 1.0 §5.4.1).
-const CHUNK_SIZE: u32 = 128;
 const SETUP_READ: usize = 4 * 1024;
 
 #[cfg(test)]
