@@ -11,7 +11,7 @@ use sluicegate::cli::{Cli, Verb};
 use sluicegate::cli::{register, sign, tap};
 use sluicegate::config::{self, Environment, Loaded, Settings};
 use sluicegate::output::print;
-use sluicegate::server::{Inherited, Server, Sockets};
+use sluicegate::server::{Inherited, Server, Sockets, too_little_room};
 use sluicegate::systemd::Systemd;
 use sluicegate::{demo, logging, stream_names};
 use tokio::signal::unix::{SignalKind, signal};
@@ -109,11 +109,13 @@ fn run(file: Option<&Path>, tls_self_signed: bool) -> anyhow::Result<()> {
     std::panic::set_hook(Box::new(
         |panic| error!(%panic, "a bug: this panic ends one connection or one task"),
     ));
-    if let Some(descriptors) = raise_descriptors(settings.session.max) {
+    raise_descriptors();
+    if let Some(room) = too_little_room(&settings) {
         let sessions = settings.session.max;
         warn!(
-            descriptors,
-            sessions, "too few file descriptors for session.max; raise the limit (ulimit -Hn)"
+            room,
+            sessions,
+            "too few file descriptors for session.max: clients beyond the room wait; raise the limit (ulimit -Hn, LimitNOFILE=)"
         );
     }
     block_on(async {
@@ -162,9 +164,8 @@ fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()
     outcome
 }
 
-/// Each session takes two descriptors, and the usual soft limit of 1024 is there for programs that use `select`.
-/// Says how many there are if that is not enough for `sessions`.
-fn raise_descriptors(sessions: usize) -> Option<u64> {
+/// The usual soft limit of 1024 is there for programs that use `select`.
+fn raise_descriptors() {
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(
         Resource::Nofile,
@@ -173,12 +174,6 @@ fn raise_descriptors(sessions: usize) -> Option<u64> {
             ..limit
         },
     );
-    let wanted = u64::try_from(sessions)
-        .unwrap_or(u64::MAX)
-        .saturating_mul(2);
-    getrlimit(Resource::Nofile)
-        .current
-        .filter(|current| *current < wanted)
 }
 
 /// Cancels `stop` at the first SIGTERM or SIGINT, and ends the process at a second one, or when `force` has passed

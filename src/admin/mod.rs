@@ -319,7 +319,9 @@ pub async fn connection<W>(visitor: Visitor<W>, router: Router, stop: Cancellati
 where
     W: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Visitor { wire, early, ends } = visitor;
+    let Visitor {
+        wire, early, ends, ..
+    } = visitor;
     serve(wire, early, ends, HEAD_TIMEOUT, stop, |request| {
         answer(router.clone(), ends, request)
     })

@@ -17,6 +17,7 @@ use super::seat::Seat;
 use super::source::Batch;
 use super::{Inner, Wanted, pull};
 use crate::bell;
+use crate::net::accept::OriginSide;
 use crate::proxy::Refusal;
 use crate::sessions::{Pull, Row};
 
@@ -38,6 +39,8 @@ pub(super) struct Feed {
     bytes: AtomicUsize,
     /// All messages go when the next ones come.
     sheds: AtomicBool,
+    /// The place of the pull's connection, which a viewer gave for it.
+    origin_side: OriginSide,
 }
 
 /// The queries of viewers with which the origin let them in, for the pull to be let in too.
@@ -155,7 +158,13 @@ impl Feed {
             }),
             bytes: AtomicUsize::new(0),
             sheds: AtomicBool::new(false),
+            origin_side: OriginSide::default(),
         }
+    }
+
+    /// The place of the pull's connection.
+    pub(super) const fn origin_side(&self) -> &OriginSide {
+        &self.origin_side
     }
 
     pub(super) const fn shared(&self) -> &Arc<Inner> {

@@ -56,6 +56,7 @@ pub use self::said::Said;
 pub use self::seat::{ViewerProtocol, Watching};
 pub use self::shadow::Recipe;
 use self::shadow::Shadow;
+use crate::net::accept::OriginSide;
 use crate::net::wire::Wire;
 use crate::origin::dial::Dialer;
 use crate::proxy::{Proxy, Refusal, Request, Session};
@@ -462,6 +463,15 @@ impl Joined {
     pub fn said(&self) -> Option<&Said> {
         self.entered.said.as_deref()
     }
+
+    /// The pull takes the place of the origin side of a connection that has none, or leaves it to others. Where the origin is
+    /// asked about the viewer, it stays the connection's.
+    pub fn take_origin_side(&self, place: &OriginSide) {
+        if self.shadow.is_none() {
+            place.hand_to(self.entered.visit.feed.origin_side());
+        }
+    }
+
     /// Gives the connection of the session to the feed. `first` is what the client gets before any media, and `voice`
     /// says how its stream is framed, and understands what it says. It has to be called on the worker whose the
     /// connection is.

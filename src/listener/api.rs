@@ -28,7 +28,9 @@ pub struct Api {
 impl Api {
     /// Serves one connection.
     pub async fn connection(self, visitor: Visitor, proxy: Proxy) {
-        let Visitor { wire, early, ends } = visitor;
+        let Visitor {
+            wire, early, ends, ..
+        } = visitor;
         let stop = self.stop.clone();
         let identity = wire.identity();
         serve(

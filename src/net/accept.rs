@@ -1,12 +1,12 @@
 //! One accept loop for every TCP listener. What it accepts goes through the listener's [entrance](super::entrance).
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,8 +25,8 @@ pub struct Acceptor {
     pub listeners: Vec<TcpListener>,
     /// What a connection goes through before its protocol.
     pub entrance: Entrance,
-    /// Connections open at once; further ones wait in the kernel's backlog.
-    pub limit: Arc<Semaphore>,
+    /// For how many connections there is room; further ones wait in the kernel's backlog.
+    pub room: Room,
     /// The kernel ends a connection whose client takes nothing of what was sent to it for so long: a relay has its
     /// own clock for that, pages and answers have none.
     pub gone_after: Duration,
@@ -34,6 +34,44 @@ pub struct Acceptor {
     pub workers: Arc<Workers>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+}
+
+/// For how many connections there is room, counted in places. A connection takes [`OF_A_CONNECTION`] of them when it is
+/// accepted.
+#[derive(Debug, Clone)]
+pub struct Room {
+    places: Arc<Semaphore>,
+    /// What it takes for more, as a log line says.
+    more: &'static str,
+}
+
+impl Room {
+    /// Room of this many places.
+    pub fn new(places: usize, more: &'static str) -> Self {
+        let places = Arc::new(Semaphore::new(places));
+        Self { places, more }
+    }
+}
+
+/// The place of a connection's origin side; a cheap clone. It is free when the connection is over, unless it was handed to
+/// another before that.
+#[derive(Debug, Clone, Default)]
+pub struct OriginSide(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+
+impl OriginSide {
+    fn new(place: Option<OwnedSemaphorePermit>) -> Self {
+        Self(Arc::new(Mutex::new(place)))
+    }
+
+    /// Hands the place to `pull`, which others share with this connection, so that it needs none of its own. A pull that has
+    /// one already leaves it to others.
+    pub fn hand_to(&self, pull: &Self) {
+        let place = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut of_the_pull = pull.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if of_the_pull.is_none() {
+            *of_the_pull = place;
+        }
+    }
 }
 
 impl Acceptor {
@@ -70,19 +108,20 @@ impl Acceptor {
         let failed = self.metrics.accept_errors.get_or_create(&label).clone();
         let mut mentioned: Option<Instant> = None;
         loop {
-            let limit = Arc::clone(&self.limit);
-            if limit.available_permits() == 0
+            let places = Arc::clone(&self.room.places);
+            if places.available_permits() < OF_A_CONNECTION
                 && mentioned.is_none_or(|at| at.elapsed() >= MENTION_EVERY)
             {
                 mentioned = Some(Instant::now());
                 warn!(
                     listener = self.name,
-                    "as many connections as may be are open; further ones wait"
+                    "as many connections as may be are open, and further ones wait: it takes {}",
+                    self.room.more
                 );
             }
-            let permit = tokio::select! {
+            let mut permit = tokio::select! {
                 () = stop.cancelled() => return,
-                permit = limit.acquire_owned() => permit.expect("the semaphore is never closed"),
+                permit = places.acquire_many_owned(OF_A_CONNECTION as u32) => permit.expect("the semaphore is never closed"),
             };
             let connection = tokio::select! {
                 () = stop.cancelled() => return,
@@ -96,19 +135,22 @@ impl Acceptor {
                     let Ok(stream) = stream.into_std() else {
                         continue;
                     };
+                    let origin_side = OriginSide::new(permit.split(1));
                     let handle = Arc::clone(handle);
                     let entrance = self.entrance.clone();
                     self.workers.run(tasks, |slot| async move {
+                        let spare = origin_side.clone();
                         // Boxed, because a future that is awaited by another is stored twice in it.
                         let entering = Box::pin(async move {
                             let stream = TcpStream::from_std(stream).ok()?;
-                            let visitor = entrance.enter(stream, peer.into()).await?;
+                            let mut visitor = entrance.enter(stream, peer.into()).await?;
+                            visitor.origin_side = spare;
                             Some(Box::pin(handle(visitor)))
                         });
                         if let Some(serving) = entering.await {
                             serving.await;
                         }
-                        drop((slot, permit));
+                        drop((slot, permit, origin_side));
                     });
                 }
                 Err(error) => {
@@ -152,9 +194,32 @@ fn is_per_connection(error: &io::Error) -> bool {
     )
 }
 
+/// Places that a connection takes: one for itself, and one for its origin side.
+pub const OF_A_CONNECTION: usize = 2;
 const PAUSE: Duration = Duration::from_millis(100);
 /// What the kernel takes of us beyond what the peer has room for. Without it a stalled viewer pins megabytes of
 /// socket buffer.
 const UNSENT_MAX: u32 = 256 * 1024;
 /// How often a full house is mentioned.
 const MENTION_EVERY: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_those_who_share_a_pull_the_first_gives_it_a_place_and_the_others_leave_theirs() {
+        let places = Arc::new(Semaphore::new(3));
+        let side = || OriginSide::new(Arc::clone(&places).try_acquire_owned().ok());
+        let (first, second, alone) = (side(), side(), side());
+        let (shared, other) = (OriginSide::default(), OriginSide::default());
+        first.hand_to(&shared);
+        second.hand_to(&shared);
+        alone.hand_to(&other);
+        assert_eq!(places.available_permits(), 1);
+        drop((first, second, alone));
+        assert_eq!(places.available_permits(), 1);
+        drop((shared, other));
+        assert_eq!(places.available_permits(), 3);
+    }
+}

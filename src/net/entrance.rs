@@ -21,6 +21,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::{debug, info};
 
+use super::accept::OriginSide;
 use super::tls::{HandshakeError, TlsEntrance};
 use super::wire::Wire;
 use crate::value::{ClientAddr, LocalAddr, Network, PeerAddr};
@@ -60,6 +61,8 @@ pub struct Visitor<W = Wire> {
     pub early: Vec<u8>,
     /// Who is at its ends.
     pub ends: Ends,
+    /// The place of its origin side.
+    pub origin_side: OriginSide,
 }
 
 /// Who is at the ends of a client's connection, and how it came.
@@ -129,7 +132,12 @@ impl Entrance {
             secure: matches!(wire, Wire::Tls(_)),
             http2: wire.is_http2(),
         };
-        Some(Visitor { wire, early, ends })
+        Some(Visitor {
+            wire,
+            early,
+            ends,
+            origin_side: OriginSide::default(),
+        })
     }
 
     /// Shakes hands with a client that begins with TLS, of which `early` was read already.

@@ -66,7 +66,7 @@ impl Line {
 
     /// A connection to `target` that waits for a request on this worker.
     pub(crate) fn idle(target: &Target) -> Option<Self> {
-        let pop = || IDLE.with_borrow_mut(|idle| Some(idle.lines.get_mut(target)?.pop()?.line));
+        let pop = || IDLE.with_borrow_mut(|idle| idle.take(target));
         std::iter::from_fn(pop).find_map(|mut line| line.is_quiet().then_some(line))
     }
 
@@ -80,14 +80,7 @@ impl Line {
         }
         self.came = BytesMut::new();
         let begins = IDLE.with_borrow_mut(|idle| {
-            let lines = idle.lines.entry(home).or_default();
-            if lines.len() == IDLE_MAX {
-                lines.remove(0);
-            }
-            lines.push(Idle {
-                line: self,
-                since: Instant::now(),
-            });
+            idle.put(home, self);
             !std::mem::replace(&mut idle.swept, true)
         });
         if begins {
@@ -363,17 +356,63 @@ impl Body for LineBody {
 }
 
 /// The connections of this worker that wait.
-#[derive(Debug, Default)]
-struct Waiting {
-    lines: HashMap<Target, Vec<Idle>>,
+#[derive(Debug)]
+struct Waiting<L> {
+    lines: HashMap<Target, Vec<Idle<L>>>,
+    /// How many there are.
+    count: usize,
     /// Whether somebody looks after them.
     swept: bool,
 }
 
 #[derive(Debug)]
-struct Idle {
-    line: Line,
+struct Idle<L> {
+    line: L,
     since: Instant,
+}
+
+impl<L> Default for Waiting<L> {
+    fn default() -> Self {
+        Self {
+            lines: HashMap::new(),
+            count: 0,
+            swept: false,
+        }
+    }
+}
+
+impl<L> Waiting<L> {
+    /// The one to `target` that came last.
+    fn take(&mut self, target: &Target) -> Option<L> {
+        let idle = self.lines.get_mut(target)?.pop()?;
+        self.count -= 1;
+        Some(idle.line)
+    }
+
+    /// Keeps one. Where there is no room for more, the oldest to the same origin goes; with no other to it, this one does.
+    fn put(&mut self, home: Target, line: L) {
+        let is_full = self.count >= IDLE_IN_ALL;
+        let lines = self.lines.entry(home).or_default();
+        if lines.len() == IDLE_MAX || is_full && !lines.is_empty() {
+            lines.remove(0);
+        } else if is_full {
+            return;
+        } else {
+            self.count += 1;
+        }
+        lines.push(Idle {
+            line,
+            since: Instant::now(),
+        });
+    }
+
+    fn retain(&mut self, mut keeps: impl FnMut(&mut Idle<L>) -> bool) {
+        self.lines.retain(|_, lines| {
+            lines.retain_mut(&mut keeps);
+            !lines.is_empty()
+        });
+        self.count = self.lines.values().map(Vec::len).sum();
+    }
 }
 
 /// Closes those that have waited for long, or that their origin closed, until none is left.
@@ -381,10 +420,7 @@ async fn sweep() {
     loop {
         sleep(SWEEP).await;
         let over = IDLE.with_borrow_mut(|idle| {
-            idle.lines.retain(|_, lines| {
-                lines.retain_mut(|idle| idle.since.elapsed() < IDLE_FOR && idle.line.is_quiet());
-                !lines.is_empty()
-            });
+            idle.retain(|idle| idle.since.elapsed() < IDLE_FOR && idle.line.is_quiet());
             idle.swept = read_buffers::shrink() > 0 || !idle.lines.is_empty();
             !idle.swept
         });
@@ -395,7 +431,7 @@ async fn sweep() {
 }
 
 thread_local! {
-    static IDLE: RefCell<Waiting> = RefCell::default();
+    static IDLE: RefCell<Waiting<Line>> = RefCell::default();
 }
 
 /// Less than what servers keep an idle connection for (nginx 75 s, node 5 s, SRS 30 s), save the shortest: a request
@@ -405,9 +441,43 @@ const IDLE_FOR: Duration = Duration::from_secs(15);
 const SWEEP: Duration = Duration::from_secs(3);
 /// Idle connections to one origin, per worker: a stampede may leave hundreds.
 const IDLE_MAX: usize = 32;
+/// Idle connections to all origins together, per worker: a fleet of a thousand would take most descriptors.
+const IDLE_IN_ALL: usize = 1024;
 /// Bytes of most requests; a longer one grows.
 const USUAL_REQUEST: usize = 512;
 /// Bytes of a head with a playlist after it, and more than most chunks of a body have.
 const SMALL_READ: usize = 8 * 1024;
 /// Heads before the one that answers: a `103` for each resource that an origin thinks of is not for us.
 const MAX_INFORMED: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(number: u16) -> Target {
+        Target::plain("o".parse().expect("a name"), number + 1)
+    }
+
+    #[tokio::test]
+    async fn idle_connections_are_bounded_for_each_origin_and_in_all() {
+        let mut waiting = Waiting::default();
+        for number in 0..100 {
+            waiting.put(target(0), number);
+        }
+        assert_eq!(waiting.count, IDLE_MAX);
+        for origin in 1..2_000 {
+            waiting.put(target(origin), 0);
+        }
+        assert_eq!(waiting.count, IDLE_IN_ALL);
+        waiting.put(target(0), 100);
+        assert_eq!(waiting.count, IDLE_IN_ALL);
+        let taken: Vec<u32> = std::iter::from_fn(|| waiting.take(&target(0))).collect();
+        let expected: Vec<u32> = (69..=100).rev().collect();
+        assert_eq!(taken, expected, "the newest first, and the oldest went");
+        assert_eq!(waiting.count, IDLE_IN_ALL - IDLE_MAX);
+        waiting.put(target(1_999), 7);
+        assert_eq!(waiting.take(&target(1_999)), Some(7), "there is room again");
+        waiting.retain(|_| false);
+        assert_eq!((waiting.count, waiting.lines.len()), (0, 0));
+    }
+}

@@ -4,16 +4,14 @@ use std::net::TcpListener as StdListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Resource, getrlimit};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
-use super::parts;
 use super::sockets::{Media, Sockets};
 use super::tls::Tls;
+use super::{parts, room};
 use crate::admin::{self, Shown, System};
 use crate::config::Settings;
 use crate::fleet_api::FleetApi;
@@ -26,7 +24,7 @@ use crate::listener::rtmp::Rtmp;
 use crate::listener::rtsp::{Rtsp, UdpPorts};
 use crate::listener::srt::Srt;
 use crate::listener::whip::Whip;
-use crate::net::accept::Acceptor;
+use crate::net::accept::{Acceptor, Room};
 use crate::net::datagram::Entries;
 use crate::net::entrance::{Entrance, ProxyHeader, Visitor};
 use crate::net::tls::TlsEntrance;
@@ -62,9 +60,9 @@ pub(super) struct Listeners {
     calls: Calls,
     listed: Arc<[Network]>,
     /// Connections of clients at once.
-    connections: Arc<Semaphore>,
+    connections: Room,
     /// Those of the system API: whatever floods the public ports, origins report and operators look.
-    reserved: Arc<Semaphore>,
+    reserved: Room,
 }
 
 /// The threads that serve clients. Shards of datagrams rest when they are busy, and nobody else is to wait for that.
@@ -87,15 +85,12 @@ impl Listeners {
         let tasks = TaskTracker::new();
         let dialer = Arc::new(parts::dialer(&settings, &proxy));
         let hub = parts::hub(&settings, &proxy, &dialer, &end);
-        let room = room(settings.rtsp.udp_ports.is_some());
         Self {
             silence: Arc::clone(proxy.silence()),
             calls: Calls::new(Arc::clone(&dialer), tasks.clone()),
             listed: settings.proxy_protocol.accept_from.clone().into(),
-            connections: Arc::new(Semaphore::new(
-                room.min(settings.session.max + SPARE_CONNECTIONS),
-            )),
-            reserved: Arc::new(Semaphore::new(SYSTEM_CONNECTIONS)),
+            connections: room::of_clients(&settings),
+            reserved: room::of_system(),
             proxy,
             settings,
             readiness,
@@ -167,7 +162,7 @@ impl Listeners {
             .with_tls(self.tls(|tls| &tls.rtsp), settings.tls.required);
         let udp = settings
             .udp_ports
-            .map(|range| Arc::new(UdpPorts::new(range, spare_descriptors() / UDP_SHARE)));
+            .map(|range| Arc::new(UdpPorts::new(range, room::for_datagrams())));
         let rtsp = Rtsp {
             settings: Arc::new(settings),
             dialer: Arc::clone(&self.dialer),
@@ -371,7 +366,7 @@ impl Listeners {
         names: [&'static str; 2],
         sockets: Both,
         entrance: Entrance,
-        limit: &Arc<Semaphore>,
+        room: &Room,
     ) -> [Acceptor; 2] {
         let [beside, own] = sockets;
         let encrypted = Entrance {
@@ -379,8 +374,8 @@ impl Listeners {
             ..entrance.clone()
         };
         [
-            self.acceptor(names[0], beside, entrance, limit),
-            self.acceptor(names[1], own, encrypted, limit),
+            self.acceptor(names[0], beside, entrance, room),
+            self.acceptor(names[1], own, encrypted, room),
         ]
     }
 
@@ -389,7 +384,7 @@ impl Listeners {
         name: &'static str,
         sockets: Vec<StdListener>,
         entrance: Entrance,
-        limit: &Arc<Semaphore>,
+        room: &Room,
     ) -> Acceptor {
         let mut listeners = Vec::with_capacity(sockets.len());
         for socket in sockets {
@@ -408,7 +403,7 @@ impl Listeners {
             name,
             listeners,
             entrance,
-            limit: Arc::clone(limit),
+            room: room.clone(),
             gone_after: self.settings.session.write_stall.max(GONE_AFTER),
             workers: Arc::clone(&self.threads.connections),
             metrics: Arc::clone(self.proxy.metrics()),
@@ -416,37 +411,5 @@ impl Listeners {
     }
 }
 
-/// How many public connections there are descriptors for, with an origin side for each, while some are left for the
-/// system API: without it a flood would end in failing dials, and origins that cannot report.
-fn room(udp: bool) -> usize {
-    let spare = spare_descriptors();
-    let left = if udp {
-        spare - spare / UDP_SHARE
-    } else {
-        spare
-    };
-    (left / 2).clamp(LEAST_CONNECTIONS, Semaphore::MAX_PERMITS)
-}
-
-/// Descriptors for connections and datagrams.
-fn spare_descriptors() -> usize {
-    let limit = getrlimit(Resource::Nofile)
-        .current
-        .and_then(|limit| usize::try_from(limit).ok());
-    limit
-        .unwrap_or(usize::MAX)
-        .saturating_sub(SYSTEM_CONNECTIONS + OWN_DESCRIPTORS)
-}
-
-/// Connections beyond the sessions: requests that are not one yet, pages, health checks.
-const SPARE_CONNECTIONS: usize = 512;
 /// The shortest time that the kernel keeps a client which takes nothing; relays are ended earlier.
 const GONE_AFTER: Duration = Duration::from_secs(60);
-/// Connections of the system API at once: a thousand origins report in short ones.
-const SYSTEM_CONNECTIONS: usize = 256;
-/// Listeners, the runtime, log and lookups.
-const OWN_DESCRIPTORS: usize = 64;
-/// One descriptor in `UDP_SHARE` is for media over UDP, where that is served.
-const UDP_SHARE: usize = 4;
-/// However few descriptors there are, something is tried.
-const LEAST_CONNECTIONS: usize = 16;

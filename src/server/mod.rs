@@ -6,6 +6,7 @@
 //! | `sockets` | every socket that clients reach, bound before anything is served |
 //! | `inherited` | those that a service manager passes on |
 //! | `parts` | the proxy and what it consists of, by the settings |
+//! | `room` | for how many clients there are file descriptors |
 //! | `listeners` | each listener with its sockets, its settings and its entrance |
 //! | `tls` | the certificates, and the TLS of each listener |
 //! | `stop` | the end |
@@ -13,6 +14,7 @@
 mod inherited;
 mod listeners;
 mod parts;
+mod room;
 #[cfg(test)]
 mod scale;
 mod sockets;
@@ -34,6 +36,7 @@ use tracing::info;
 pub use self::inherited::Inherited;
 use self::listeners::{Listeners, Threads};
 pub(crate) use self::parts::own_names;
+pub use self::room::too_little as too_little_room;
 pub use self::sockets::{Addresses, Sockets};
 use self::tls::Tls;
 use crate::admin::Shown;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sluicegate::admin::{self, Access, System};
+use sluicegate::net::accept::OriginSide;
 use sluicegate::net::entrance::{Ends, Visitor};
 use sluicegate::readiness::Readiness;
 use sluicegate_core::fleet::origin::AddressRules;
@@ -433,6 +434,7 @@ async fn a_body_that_drips_is_not_waited_for() {
     );
     let (mut origin, ours) = tokio::io::duplex(4096);
     let visitor = Visitor {
+        origin_side: OriginSide::default(),
         wire: ours,
         early: Vec::new(),
         ends: Ends::direct("10.0.0.1:5".parse().expect("an address")),

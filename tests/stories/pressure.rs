@@ -4,11 +4,12 @@ use std::env;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sluicegate_core::stream::Action;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::fanout::{OPEN, house_and_origin, published};
+use crate::fanout::{FlvViewer, OPEN, house_and_origin, published, until_marks};
 use crate::house::{Guest, House, Manner, PATIENCE, Stub, until, video};
 
 /// Kilobytes this process has resident.
@@ -42,6 +43,36 @@ fn ran_alone(story: &str) -> bool {
         String::from_utf8_lossy(&ran.stderr)
     );
     true
+}
+
+/// Limits the descriptors of this process.
+fn limit_descriptors(count: u64) {
+    let limit = getrlimit(Resource::Nofile);
+    let lower = Rlimit {
+        current: Some(count),
+        ..limit
+    };
+    setrlimit(Resource::Nofile, lower).expect("it may be lowered");
+}
+
+#[tokio::test]
+async fn a_viewer_that_shares_a_pull_takes_one_descriptor() {
+    if ran_alone("pressure::a_viewer_that_shares_a_pull_takes_one_descriptor") {
+        return;
+    }
+    // There is room for forty connections with an origin side each.
+    limit_descriptors(400);
+    let (house, _origin) = house_and_origin(&format!("{OPEN}[rtsp]\nudp_ports = \"\"\n")).await;
+    let _publisher = published(&house, "live/a").await;
+    let (mut by_rtmp, mut by_http) = (Vec::new(), Vec::new());
+    for _ in 0..30 {
+        let mut viewer = house.ask(Action::Play, "live/a").await;
+        until_marks(&mut viewer, &[1, 2, 3]).await;
+        by_rtmp.push(viewer);
+        let mut viewer = FlvViewer::pull(&house, "/live/a.flv").await;
+        viewer.until_marks(&[1, 2, 3]).await;
+        by_http.push(viewer);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

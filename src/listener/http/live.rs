@@ -32,6 +32,7 @@ use super::super::{pair, turned_away};
 use super::refusal::{Refused, offers_basic, send, send_away};
 use super::{Http, dialect_of, rewrite};
 use crate::hub::{Joined, NotJoined, Recipe, Said, ViewerProtocol, Wanted, Watching, Wish};
+use crate::net::accept::OriginSide;
 use crate::net::entrance::Ends;
 use crate::net::http::{Body, full};
 use crate::net::relay::{DelayedAcks, Passage};
@@ -174,6 +175,7 @@ pub(super) async fn set_up(
     request: &RequestHead,
     protocol: Protocol,
     ends: Ends,
+    origin_side: &OriginSide,
     proxy: &Proxy,
 ) -> Option<Served> {
     if let Some(location) = redirect(request, protocol, ends, proxy).await {
@@ -198,6 +200,7 @@ pub(super) async fn set_up(
         match Box::pin(watch(http, session, &wanted, recipe, &mut client)).await? {
             Ok(joined) => {
                 let (first, voice) = greeting(request, &joined, &led);
+                joined.take_origin_side(origin_side);
                 return Some(Served::Watching(joined.watch(client, first, voice)));
             }
             Err(NotJoined::Alone(alone)) => session = alone,

@@ -107,6 +107,7 @@ impl Http {
             wire: mut client,
             early: mut head,
             ends,
+            origin_side,
         } = visitor;
         // What follows is boxed, because a client that has yet to ask for something needs no room for it.
         if ends.http2 {
@@ -139,7 +140,13 @@ impl Http {
                 return None;
             }
             return Box::pin(live::set_up(
-                &self, client, &request, protocol, ends, &proxy,
+                &self,
+                client,
+                &request,
+                protocol,
+                ends,
+                &origin_side,
+                &proxy,
             ))
             .await;
         }

@@ -37,6 +37,7 @@ impl Tcp {
             wire: mut client,
             early: mut bytes,
             ends,
+            ..
         } = visitor;
         bytes.reserve(ROOM);
         let proven = async {

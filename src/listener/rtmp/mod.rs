@@ -90,6 +90,7 @@ impl Rtmp {
             wire: mut client,
             early,
             ends,
+            origin_side,
         } = visitor;
         let identified = self.identify(&mut client, early, &proxy, ends).await;
         let (mut identified, server, answer) = match identified {
@@ -153,6 +154,7 @@ impl Rtmp {
                         server: Box::new(server),
                         stream_id: asked.stream_id,
                     };
+                    joined.take_origin_side(&origin_side);
                     return Some(Served::Watching(joined.watch(client, Vec::new(), voice)));
                 }
                 Err(NotJoined::Alone(alone)) => session = alone,

@@ -99,6 +99,7 @@ impl Rtsp {
             wire: mut client,
             early,
             ends,
+            ..
         } = visitor;
         let mut server = Server::of_clients(Arc::clone(proxy.dialects()), ends.local.port());
         server.feed(&early);
