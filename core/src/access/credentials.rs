@@ -35,6 +35,24 @@ pub struct Credentials {
     pub tls: Option<Box<str>>,
     /// Its answer to a challenge of ours.
     pub answer: Option<Box<Answer>>,
+    /// The page that it plays in, as it says: `Referer`, or `pageUrl` of RTMP. Like `agent` it is kept only where a backend is
+    /// asked, and nobody is let in by it here.
+    pub page: Option<Box<str>>,
+    /// The program that it says it is: `User-Agent`.
+    pub agent: Option<Box<str>>,
+    /// What else an RTMP client says of itself. It is kept only where a backend is asked, and nobody is let in by it here.
+    pub connect: Option<Box<Connect>>,
+}
+
+/// What an RTMP client says in its `connect` (RTMP 1.0 §7.2.1.1); empty where it says nothing.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Connect {
+    /// `tcUrl`, as it came.
+    pub tc_url: Box<str>,
+    /// `flashVer`: the program, as it calls itself.
+    pub flash_ver: Box<str>,
+    /// `swfUrl`: the player's own address.
+    pub swf_url: Box<str>,
 }
 
 /// A user and a password.
@@ -162,6 +180,53 @@ impl Credentials {
         self
     }
 
+    /// Adds the page that it plays in and the program that it says it is.
+    #[must_use]
+    pub fn with_surroundings(mut self, page: Option<&str>, agent: Option<&str>) -> Self {
+        let short = |text: &&str| text.len() <= MAX_SURROUNDING;
+        self.page = page.filter(short).and_then(kept);
+        self.agent = agent.filter(short).and_then(kept);
+        self
+    }
+
+    /// Adds what an RTMP client says of itself: its `tcUrl`, `flashVer` and `swfUrl`.
+    #[must_use]
+    pub fn with_connect(mut self, tc_url: &str, flash_ver: &str, swf_url: &str) -> Self {
+        let kept = |text: &str| match text.len() <= MAX_SURROUNDING {
+            true => text.into(),
+            false => Box::default(),
+        };
+        let connect = Connect {
+            tc_url: kept(tc_url),
+            flash_ver: kept(flash_ver),
+            swf_url: kept(swf_url),
+        };
+        self.connect = (connect != Connect::default()).then(|| Box::new(connect));
+        self
+    }
+
+    /// Whether there is anything by which it might be let in.
+    pub fn shows_something(&self) -> bool {
+        let Self {
+            query,
+            url,
+            bearer,
+            basic,
+            cookie,
+            srt,
+            tls,
+            answer,
+            page: _,
+            agent: _,
+            connect: _,
+        } = self;
+        let texts = [query, url, bearer, cookie, tls];
+        texts.into_iter().any(Option::is_some)
+            || basic.is_some()
+            || srt.is_some()
+            || answer.is_some()
+    }
+
     /// Whether both show the same `Authorization`, in a time that does not tell where they differ.
     pub fn shows_the_same_authorization(&self, other: &Self) -> bool {
         let parts = |shown: &Self| {
@@ -207,6 +272,9 @@ impl fmt::Debug for Credentials {
             ("srt", self.srt.is_some()),
             ("tls", self.tls.is_some()),
             ("answer", self.answer.is_some()),
+            ("page", self.page.is_some()),
+            ("agent", self.agent.is_some()),
+            ("connect", self.connect.is_some()),
         ];
         let shown = parts.iter().filter(|(_, is_there)| *is_there);
         f.write_str("Credentials")?;
@@ -217,6 +285,12 @@ impl fmt::Debug for Credentials {
 impl fmt::Debug for Basic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Basic(***)")
+    }
+}
+
+impl fmt::Debug for Connect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connect(***)")
     }
 }
 
@@ -245,6 +319,9 @@ fn kept(part: &str) -> Option<Box<str>> {
 
 /// Bytes of one part: twice what the largest signed tokens take. It is kept for as long as the session.
 const MAX_PART: usize = 8 * 1024;
+
+/// Bytes of the name of a page or of a program. What is longer counts as not said.
+const MAX_SURROUNDING: usize = 2 * 1024;
 
 /// The field of an SRT stream id that holds a key (SRT access control guidelines).
 pub const SRT_KEY: &str = "s";
@@ -333,6 +410,19 @@ mod tests {
         );
         assert_eq!(credentials.query.as_deref(), Some("secret=x&t=12"));
         assert_eq!(Credentials::of_srt([("r", "live/a")]).boxed(), None);
+    }
+
+    #[test]
+    fn a_page_and_a_program_are_nothing_to_be_let_in_by() {
+        let with = |page, agent| Credentials::default().with_surroundings(page, agent);
+        let shown = with(Some("https://site.example/live"), Some("player/1"));
+        assert_eq!(shown.page.as_deref(), Some("https://site.example/live"));
+        assert_eq!(shown.agent.as_deref(), Some("player/1"));
+        assert!(!shown.shows_something());
+        assert!(shown.with_authorization(Some("Bearer x")).shows_something());
+        assert!(Credentials::of_target("/a?b").shows_something());
+        let long = "x".repeat(MAX_SURROUNDING + 1);
+        assert_eq!(with(Some(&long), Some(&long)).boxed(), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! | MediaMTX `authMethod: http` | JSON | a status that begins with 2 |
 //! | ours | JSON | 200 and `{"allow": true}` |
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -247,12 +248,12 @@ fn srs(event: &str, question: &Question<'_>, session: &str, ended: Option<&Sessi
         "ip": question.client.to_string(),
         "vhost": stream.vhost(),
         "app": stream.app(),
-        "tcUrl": format!("rtmp://{}/{}", stream.vhost(), stream.app()),
+        "tcUrl": tc_url(question),
         "stream": stream.stream(),
         "param": param,
         "stream_url": format!("/{}/{}", stream.app(), stream.stream()),
         "stream_id": session,
-        "pageUrl": "",
+        "pageUrl": question.credentials.page.as_deref().unwrap_or_default(),
     });
     if let Some(ended) = ended {
         document["recv_bytes"] = ended.received.into();
@@ -260,6 +261,18 @@ fn srs(event: &str, question: &Question<'_>, session: &str, ended: Option<&Sessi
         document["duration"] = ended.seconds.into();
     }
     document
+}
+
+/// The `tcUrl` of an RTMP client as it sent it, or what one would have sent for the stream.
+fn tc_url<'a>(question: &Question<'a>) -> Cow<'a, str> {
+    let said = question.credentials.connect.as_deref();
+    match said.map(|connect| &*connect.tc_url) {
+        Some(said) if !said.is_empty() => Cow::Borrowed(said),
+        _ => {
+            let stream = question.stream;
+            Cow::Owned(format!("rtmp://{}/{}", stream.vhost(), stream.app()))
+        }
+    }
 }
 
 /// The form of nginx-rtmp. What the client sent comes after our own fields and cannot repeat one of them: readers differ
@@ -275,14 +288,16 @@ fn nginx(event: &str, question: &Question<'_>, session: &str) -> String {
         "on_stop" => ("play_done", [].as_slice()),
         _ => ("publish_done", [].as_slice()),
     };
-    let tc_url = format!("rtmp://{}/{}", stream.vhost(), stream.app());
+    let tc_url = tc_url(question);
+    let connect = question.credentials.connect.as_deref();
     let address = question.client.to_string();
+    let page = question.credentials.page.as_deref().unwrap_or_default();
     let mut fields = vec![
         ("app", stream.app()),
-        ("flashver", ""),
-        ("swfurl", ""),
+        ("flashver", connect.map_or("", |said| &said.flash_ver)),
+        ("swfurl", connect.map_or("", |said| &said.swf_url)),
         ("tcurl", &tc_url),
-        ("pageurl", ""),
+        ("pageurl", page),
         ("addr", &address),
         ("clientid", session),
         ("call", call),
@@ -338,7 +353,7 @@ fn mediamtx(question: &Question<'_>, session: &str) -> Value {
         },
         "id": session,
         "query": question.query().0,
-        "userAgent": "",
+        "userAgent": part(question.credentials.agent.as_deref()),
     })
 }
 
@@ -520,6 +535,8 @@ mod tests {
                 user: "u".into(),
                 password: "p".into(),
             }),
+            page: Some("https://site.example/live?a=1".into()),
+            agent: Some("player/1".into()),
             ..Credentials::default()
         };
         let question = Question {
@@ -547,6 +564,7 @@ mod tests {
             ("stream", "cam1"),
             ("param", "?token=T"),
             ("stream_url", "/live/cam1"),
+            ("pageUrl", "https://site.example/live?a=1"),
         ] {
             assert_eq!(document[field], value, "{field}");
         }
@@ -594,9 +612,38 @@ mod tests {
         assert_eq!(posts.len(), 1);
         assert_eq!(
             posts[0].body,
-            "app=live&flashver=&swfurl=&tcurl=rtmp://__defaultVhost__/live&pageurl=&addr=192.0.2.10&clientid=c7\
+            "app=live&flashver=&swfurl=&tcurl=rtmp://__defaultVhost__/live&pageurl=https://site.example/live%3Fa%3D1&addr=192.0.2.10&clientid=c7\
              &call=publish&name=cam1&type=live&token=T&a%26b=c"
         );
+    }
+
+    #[test]
+    fn what_an_rtmp_client_says_of_itself_is_passed_on() {
+        let stream: StreamUrl = "__defaultVhost__/live/cam1".parse().unwrap();
+        let credentials = Credentials::default().with_connect(
+            "rtmp://edge.example:1935/live?a=1",
+            "FMLE/3.0 (compatible; obs)",
+            "https://site.example/p.swf",
+        );
+        let question = Question {
+            stream: &stream,
+            action: Action::Play,
+            protocol: Protocol::Rtmp,
+            client: "192.0.2.10".parse().unwrap(),
+            credentials: &credentials,
+        };
+        let posts = hook(Shape::NginxRtmp).questions(&question, "c7");
+        assert_eq!(
+            posts[0].body,
+            "app=live&flashver=FMLE/3.0%20%28compatible%3B%20obs%29&swfurl=https://site.example/p.swf\
+             &tcurl=rtmp://edge.example:1935/live%3Fa%3D1&pageurl=&addr=192.0.2.10&clientid=c7&call=play&name=cam1&start=0\
+             &duration=0&reset=0"
+        );
+        for post in hook(Shape::Srs).questions(&question, "c7") {
+            let document: Value = serde_json::from_str(&post.body).unwrap();
+            assert_eq!(document["tcUrl"], "rtmp://edge.example:1935/live?a=1");
+        }
+        assert!(!credentials.shows_something());
     }
 
     #[test]
@@ -612,7 +659,7 @@ mod tests {
             serde_json::from_str(&asked(Shape::MediaMtx, "token=T")[0].body).unwrap();
         let expected = json!({
             "ip": "192.0.2.10", "user": "u", "password": "p", "token": "T", "action": "publish",
-            "path": "live/cam1", "protocol": "rtmp", "id": "c7", "query": "token=T", "userAgent": "",
+            "path": "live/cam1", "protocol": "rtmp", "id": "c7", "query": "token=T", "userAgent": "player/1",
         });
         assert_eq!(document, expected);
     }

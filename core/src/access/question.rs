@@ -7,7 +7,7 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
 use super::challenge::Answer;
-use super::credentials::{Basic, Credentials, SRT_KEY, SrtUser};
+use super::credentials::{Basic, Connect, Credentials, SRT_KEY, SrtUser};
 use super::query::Query;
 use crate::stream::{Action, DEFAULT_APP, Protocol, StreamUrl};
 
@@ -52,7 +52,19 @@ impl<'a> Question<'a> {
             srt,
             tls,
             answer,
+            page,
+            agent,
+            connect,
         } = credentials;
+        let connect = connect.as_deref().map(|connect| {
+            let Connect {
+                tc_url,
+                flash_ver,
+                swf_url,
+            } = connect;
+            [tc_url, flash_ver, swf_url].map(|part| &**part)
+        });
+        let said = |part: usize| connect.as_ref().and_then(|parts| parts.get(part).copied());
         let (user, password) = match basic {
             Some(Basic { user, password }) => (Some(&**user), Some(&**password)),
             None => (None, None),
@@ -90,6 +102,11 @@ impl<'a> Question<'a> {
             answered(1),
             answered(2),
             answered(3),
+            page.as_deref(),
+            agent.as_deref(),
+            said(0),
+            said(1),
+            said(2),
         ];
         let mut hash =
             <Hmac<Sha256> as Mac>::new_from_slice(secret).expect("HMAC takes keys of any length");
@@ -293,7 +310,7 @@ mod tests {
 
     prop_compose! {
         fn credentials()(
-            parts in proptest::collection::vec(proptest::option::of("[ab]{0,2}"), 12),
+            parts in proptest::collection::vec(proptest::option::of("[ab]{0,2}"), 17),
         ) -> Credentials {
             let part = |index: usize| parts[index].as_deref().map(Into::into);
             let pair = |first: usize, second: usize| Some((part(first)?, part(second)?));
@@ -314,6 +331,15 @@ mod tests {
                         response: part(11).unwrap_or_default(),
                     })
                 }),
+                page: part(12),
+                agent: part(13),
+                connect: Some(Connect {
+                    tc_url: part(14).unwrap_or_default(),
+                    flash_ver: part(15).unwrap_or_default(),
+                    swf_url: part(16).unwrap_or_default(),
+                })
+                .filter(|connect| *connect != Connect::default())
+                .map(Box::new),
             }
         }
     }
@@ -344,7 +370,7 @@ mod tests {
 
         /// Few random questions differ in one part only, so each part is changed by itself.
         #[test]
-        fn each_part_counts(one in asked(), other in asked(), part in 0..13usize) {
+        fn each_part_counts(one in asked(), other in asked(), part in 0..15usize) {
             let mut changed = one.clone();
             let (to, from) = (&mut changed.credentials, other.credentials);
             match part {
@@ -360,6 +386,8 @@ mod tests {
                 9 => to.srt = from.srt,
                 10 => to.tls = from.tls,
                 11 => to.answer = from.answer,
+                12 => to.page = from.page,
+                13 => to.agent = from.agent,
                 _ => {}
             }
             prop_assert_eq!(one.key() == changed.key(), one == changed);

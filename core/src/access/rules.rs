@@ -274,6 +274,11 @@ impl Rules {
         &self.limits
     }
 
+    /// Whether a backend of the operator is asked about anybody.
+    pub fn ask_backends(&self) -> bool {
+        self.checks.iter().any(Check::asks)
+    }
+
     /// Whether a rule has sessions judged again.
     pub fn rechecks(&self) -> bool {
         self.rules.iter().any(|rule| rule.recheck.is_some())

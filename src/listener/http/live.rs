@@ -634,7 +634,7 @@ pub(super) async fn open(
         protocol,
         client,
         by_way_of: Request::way(client, ends.peer),
-        credentials: credentials_of(head, &forwarded, &head.target, identity),
+        credentials: credentials_of(head, &forwarded, &head.target, identity, proxy),
     };
     let wish = wish(http, head, &request);
     let offers_basic = offers_basic(proxy, &request, head);
@@ -689,14 +689,22 @@ pub(super) fn credentials_of(
     forwarded: &Forwarded,
     target: &str,
     identity: Option<&str>,
+    proxy: &Proxy,
 ) -> Option<Box<Credentials>> {
     let (scheme, host) = head.asked_at(forwarded);
-    Credentials::of_target(target)
+    let shown = Credentials::of_target(target)
         .at(scheme, host)
         .with_authorization(head.headers.text("authorization"))
         .with_cookie(head.headers.text("cookie"))
-        .with_certificate(identity)
-        .boxed()
+        .with_certificate(identity);
+    let shown = match proxy.asks_backends() {
+        true => shown.with_surroundings(
+            head.headers.text("referer"),
+            head.headers.text("user-agent"),
+        ),
+        false => shown,
+    };
+    shown.boxed()
 }
 
 /// The reason a session ends for when its origin did not answer, and what its client hears.

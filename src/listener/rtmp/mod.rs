@@ -15,7 +15,7 @@ use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::place::rule::Via;
 use sluicegate_core::rtmp::amf0::Value;
 use sluicegate_core::rtmp::join::{Join, Joined, Progress};
-use sluicegate_core::rtmp::server::{Identified, Server, ServerEvent};
+use sluicegate_core::rtmp::server::{Identified, Server, ServerEvent, StreamRequest};
 use sluicegate_core::stream::{Action, Protocol, StreamUrl};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -127,13 +127,18 @@ impl Rtmp {
             let name = &identified.request.name;
             return send_away(&mut client, &base, &stream, name).await;
         }
+        let shown = Credentials::of_rtmp(&identified.request.tc_url, &identified.request.name);
+        let shown = match proxy.asks_backends() {
+            true => with_connect(shown, &identified.request),
+            false => shown,
+        };
         let request = Request {
             stream: stream.clone(),
             action: asked.action,
             protocol: Protocol::Rtmp,
             client: ends.client,
             by_way_of: Request::way(ends.client, ends.peer),
-            credentials: Credentials::of_rtmp(&identified.request.tc_url, &identified.request.name)
+            credentials: shown
                 .with_certificate(client.identity().as_deref())
                 .with_answer(answer)
                 .boxed(),
@@ -720,6 +725,20 @@ impl Passage for Watched {
             Ok(())
         }
     }
+}
+
+/// What a client showed, with what it says of itself in `connect`.
+fn with_connect(shown: Credentials, request: &StreamRequest) -> Credentials {
+    let said = |field: &str| {
+        let said = request.connect.object.field(field);
+        said.and_then(Value::as_str).unwrap_or_default()
+    };
+    let page = Some(said("pageUrl")).filter(|page| !page.is_empty());
+    shown.with_surroundings(page, None).with_connect(
+        &request.tc_url,
+        said("flashVer"),
+        said("swfUrl"),
+    )
 }
 
 /// Whether a player wants what is live: a start that it names is a place in a recording.

@@ -186,6 +186,8 @@ impl Rtsp {
         (mut asked, nonce): (NamedStream, &mut Option<String>),
         ends: Ends,
     ) -> Result<(Session, Leg, Join, NamedStream, Vec<u8>), RequestEnd> {
+        let agent = asked.message.field("user-agent");
+        let agent = agent.filter(|_| proxy.asks_backends());
         let request = Request {
             stream: asked.stream.clone(),
             action: asked.action,
@@ -196,6 +198,7 @@ impl Rtsp {
                 .with_authorization(asked.message.field("authorization"))
                 .with_answer(answer(&asked.message, nonce.as_deref()))
                 .with_certificate(client.identity().as_deref())
+                .with_surroundings(None, agent)
                 .boxed(),
         };
         let challenge = Challenge {

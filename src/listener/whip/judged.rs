@@ -51,11 +51,16 @@ impl Ask<'_> {
     pub(super) fn credentials(&self, target: &str) -> Option<Box<Credentials>> {
         let forwarded = self.forwarded();
         let (scheme, host) = self.head.asked_at(&forwarded);
-        Credentials::of_target(target)
+        let headers = &self.head.headers;
+        let shown = Credentials::of_target(target)
             .at(scheme, host)
-            .with_authorization(self.head.headers.text("authorization"))
-            .with_certificate(self.identity.as_ref().map(Identity::name))
-            .boxed()
+            .with_authorization(headers.text("authorization"))
+            .with_certificate(self.identity.as_ref().map(Identity::name));
+        let shown = match self.proxy.asks_backends() {
+            true => shown.with_surroundings(headers.text("referer"), headers.text("user-agent")),
+            false => shown,
+        };
+        shown.boxed()
     }
 
     /// The head of a request about a call, as the call's origin gets it.

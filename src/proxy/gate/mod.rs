@@ -249,6 +249,11 @@ impl Proxy {
         !self.shared.gate.read_rules(Rules::is_empty)
     }
 
+    /// Whether a backend of the operator may be asked about a request, so that it wants to know where the client comes from.
+    pub fn asks_backends(&self) -> bool {
+        self.shared.gate.read_rules(Rules::ask_backends)
+    }
+
     /// Whether every request is let in as it comes: no rule, ban or limit is about anybody, and no drain is over.
     pub fn lets_everybody_in(&self) -> bool {
         let is_limited = self.shared.sessions.tally().is_limited();
@@ -369,7 +374,8 @@ impl Proxy {
             Verdict::No(Denial { why, reason, .. }) => {
                 tell_refused(telling, request);
                 // To show nothing is how many protocols begin.
-                if why == Why::Unknown && request.credentials.is_some() {
+                let shown = request.credentials.as_deref();
+                if why == Why::Unknown && shown.is_some_and(Credentials::shows_something) {
                     tally.failed(&question(request, &nothing));
                     let failures = &self.shared.gate.failures;
                     if let Some((delay, _waits)) = failures.note(request.client.ip()) {

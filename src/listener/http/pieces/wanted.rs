@@ -139,7 +139,7 @@ impl Wanted {
         }
         Ok(Self {
             client,
-            credentials: credentials_of(head, &forwarded, &target, identity),
+            credentials: credentials_of(head, &forwarded, &target, identity, proxy),
             shown: shown.map(Into::into),
             link,
             dialect,
