@@ -118,6 +118,13 @@ impl Tally {
     }
 }
 
+impl Ticket {
+    /// Gives it back where nothing came of it, so that nothing has begun.
+    pub(crate) fn take_back(self) {
+        self.tally.lock().take_back(self.number);
+    }
+}
+
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.tally.lock().leave(self.number);

@@ -204,6 +204,20 @@ async fn a_viewing_begins_with_a_playlist_and_not_with_the_wait_for_one() {
 }
 
 #[tokio::test]
+async fn a_player_that_waits_for_its_stream_begins_once() {
+    let lists =
+        keys() + "[[access]]\nall = [\"keys\"]\n[[limit]]\nper = \"address\"\nnew_per_second = 1\n";
+    let (house, _folder) = limited(&lists).await;
+    let _origin = Packager::join(&house, "origin", live).await;
+    for _ in 0..20 {
+        let waits = get(house.at.http, "/live/missing.m3u8?key=key-of-one").await;
+        assert_eq!(waits.0, 404, "it is told to come later: {}", waits.1);
+    }
+    let (status, words) = get(house.at.http, "/live/a.m3u8?key=key-of-one").await;
+    assert_eq!(status, 200, "{words}");
+}
+
+#[tokio::test]
 async fn who_is_judged_again_and_may_not_any_more_is_ended() {
     let rule = "[[access]]\nall = [\"keys\"]\nrecheck = 5\n";
     let (house, folder) = limited(&(keys() + rule)).await;

@@ -39,6 +39,8 @@ pub struct Count {
 struct Held {
     action: Action,
     keys: Vec<CountKey>,
+    /// When it began, by the limits that count how many do.
+    began: Option<(u64, Vec<CountKey>)>,
 }
 
 /// How often something happened since a moment.
@@ -183,14 +185,25 @@ impl Tally {
         let mut paced: Vec<CountKey> = paced.map(|(key, ..)| *key).collect();
         paced.sort_unstable();
         paced.dedup();
-        for key in paced {
-            happened(&mut self.beginnings, key, now, SECOND);
+        for key in &paced {
+            happened(&mut self.beginnings, *key, now, SECOND);
         }
-        Ok(self.adopt(names, who, own))
+        let began = (!paced.is_empty()).then_some((now, paced));
+        Ok(self.hold(names, who, own, began))
     }
 
     /// Counts a session that is there already, whatever the limits say.
     pub fn adopt(&mut self, names: &[Question<'_>], who: &Identity, own: Option<&Most>) -> Counted {
+        self.hold(names, who, own, None)
+    }
+
+    fn hold(
+        &mut self,
+        names: &[Question<'_>],
+        who: &Identity,
+        own: Option<&Most>,
+        began: Option<(u64, Vec<CountKey>)>,
+    ) -> Counted {
         let action = action_of(names);
         let about = self.about(names, who, own);
         let kbps = about
@@ -206,7 +219,7 @@ impl Tally {
         // Two limits may count the same by one key.
         keys.sort_unstable();
         keys.dedup();
-        if keys.is_empty() {
+        if keys.is_empty() && began.is_none() {
             return Counted { ticket: None, kbps };
         }
         for key in &keys {
@@ -214,7 +227,11 @@ impl Tally {
             *count.of(action) = count.of(action).saturating_add(1);
         }
         self.next += 1;
-        let held = Held { action, keys };
+        let held = Held {
+            action,
+            keys,
+            began,
+        };
         self.held.insert(self.next, held);
         Counted {
             ticket: Some(self.next),
@@ -235,6 +252,26 @@ impl Tally {
                 }
             }
         }
+    }
+
+    /// The session of this ticket came to nothing: it has not even begun. A client that waits for a stream asks again and
+    /// again, and begins once.
+    pub fn take_back(&mut self, ticket: u64) {
+        let began = self
+            .held
+            .get_mut(&ticket)
+            .and_then(|held| held.began.take());
+        if let Some((at, keys)) = began {
+            for key in keys {
+                // A window that opened since does not count it.
+                if let Some(window) = self.beginnings.get_mut(&key)
+                    && window.since <= at
+                {
+                    window.count = window.count.saturating_sub(1);
+                }
+            }
+        }
+        self.leave(ticket);
     }
 
     /// What is counted here, for the others; the largest counts first, so that those come through that limits are near to.
@@ -555,6 +592,30 @@ mod tests {
         let exceeded = tally.may_ask(&question, 20_000).unwrap_err();
         assert_eq!((exceeded.what, exceeded.after), (What::Failures, 50_000));
         assert_eq!(tally.may_ask(&question, 70_000), Ok(()), "a minute later");
+    }
+
+    #[test]
+    fn what_came_to_nothing_has_not_begun() {
+        use serde_json::json;
+        let asks = play("live/a", "192.0.2.1", "");
+        let mut tally = tally(json!([
+            {"per": "address", "new_per_second": 2},
+            {"per": "stream", "viewers": 3, "new_per_second": 2},
+        ]));
+        let ticket = |counted: Result<Counted, What>| counted.unwrap().ticket.unwrap();
+        for _ in 0..9 {
+            let waiting = ticket(asks.enter(&mut tally, None, 5_000));
+            tally.take_back(waiting);
+        }
+        let early = ticket(asks.enter(&mut tally, None, 5_000));
+        assert!(asks.enter(&mut tally, None, 5_000).is_ok());
+        assert_eq!(asks.enter(&mut tally, None, 5_000), Err(What::New));
+        assert!(asks.enter(&mut tally, None, 6_000).is_ok());
+        // What began a second ago is no room now.
+        tally.take_back(early);
+        tally.take_back(early);
+        assert!(asks.enter(&mut tally, None, 6_000).is_ok());
+        assert_eq!(asks.enter(&mut tally, None, 6_000), Err(What::New));
     }
 
     #[test]

@@ -251,7 +251,7 @@ impl BeginningViewing {
 impl Drop for BeginningViewing {
     fn drop(&mut self) {
         if !self.has_begun {
-            self.proxy.shared.gate.viewings.end(self.id);
+            self.proxy.shared.gate.viewings.take_back(self.id);
         }
     }
 }

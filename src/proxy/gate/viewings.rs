@@ -20,7 +20,7 @@ pub(super) struct Viewings {
 struct Viewing {
     seen: Instant,
     judged: Instant,
-    _ticket: Option<Ticket>,
+    ticket: Option<Ticket>,
 }
 
 impl Viewings {
@@ -45,7 +45,7 @@ impl Viewings {
         let viewing = Viewing {
             seen: now,
             judged: now,
-            _ticket: ticket,
+            ticket,
         };
         table.insert(id, viewing);
     }
@@ -54,6 +54,14 @@ impl Viewings {
     pub(super) fn judged(&self, id: u64) {
         if let Some(viewing) = self.lock().get_mut(&id) {
             viewing.judged = Instant::now();
+        }
+    }
+
+    /// It has not begun: what its viewer waited for did not come.
+    pub(super) fn take_back(&self, id: u64) {
+        let viewing = self.lock().remove(&id);
+        if let Some(ticket) = viewing.and_then(|viewing| viewing.ticket) {
+            ticket.take_back();
         }
     }
 
