@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
+use sluicegate_core::dialect::{ClientDialects, RtmpAsked};
 use sluicegate_core::http::websocket::{ClientFrame, ClientFrames};
 use sluicegate_core::media::feed::Feed as Media;
 use sluicegate_core::media::tap;
@@ -16,8 +17,8 @@ use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::rtmp::chunk::{ChunkReader, ChunkWriter};
 use sluicegate_core::rtmp::header::DEFAULT_CHUNK_SIZE;
 use sluicegate_core::rtmp::message::{Message, chunk_stream};
-use sluicegate_core::rtmp::server::{Server, ServerEvent};
-use sluicegate_core::stream::{Action, StreamUrl};
+use sluicegate_core::rtmp::server::{Server, ServerEvent, StreamRequest};
+use sluicegate_core::stream::Action;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::branch::Branch;
@@ -39,6 +40,10 @@ pub enum ViewerProtocol {
         server: Box<Server>,
         /// The message stream.
         stream_id: u32,
+        /// How it names streams.
+        dialects: Arc<ClientDialects>,
+        /// The port that it came to.
+        port: u16,
     },
     /// WebSocket-FLV.
     WebSocket(ClientFrames),
@@ -58,7 +63,10 @@ impl ViewerProtocol {
 
     /// What the client gets when its request is granted.
     fn grant(&mut self, first: &mut Vec<u8>) -> Result<(), EndReason> {
-        let Self::Rtmp { server, stream_id } = self else {
+        let Self::Rtmp {
+            server, stream_id, ..
+        } = self
+        else {
             return Ok(());
         };
         server.set_chunk_size(CHUNK_SIZE);
@@ -533,9 +541,21 @@ fn hear(
                 None => Ok(()),
             }
         }
-        ViewerProtocol::Rtmp { server, stream_id } => {
+        ViewerProtocol::Rtmp {
+            server,
+            stream_id,
+            dialects,
+            port,
+        } => {
             let fed = server.feed(heard);
-            let handled = handle(server, *stream_id, inner, row);
+            let is_same = |request: &StreamRequest| {
+                let asked = RtmpAsked {
+                    tc_url: &request.tc_url,
+                    name: &request.name,
+                };
+                dialects.rtmp(&asked, *port).as_ref() == Ok(&row.request.stream)
+            };
+            let handled = handle(server, *stream_id, inner, row, is_same);
             while let Some(bytes) = server.poll_output() {
                 inner.say(&bytes);
             }
@@ -545,8 +565,14 @@ fn hear(
     }
 }
 
-/// What an RTMP client did.
-fn handle(server: &mut Server, own: u32, inner: &mut Inner, row: &Row) -> Result<(), EndReason> {
+/// What an RTMP client did. `is_same` says whether it asks for the stream of its session.
+fn handle(
+    server: &mut Server,
+    own: u32,
+    inner: &mut Inner,
+    row: &Row,
+    is_same: impl Fn(&StreamRequest) -> bool,
+) -> Result<(), EndReason> {
     let mut closed = false;
     while let Some(event) = server.poll_event() {
         match event {
@@ -563,13 +589,14 @@ fn handle(server: &mut Server, own: u32, inner: &mut Inner, row: &Row) -> Result
                     Action::Publish => "NetStream.Publish.BadName",
                 };
                 let stream = &row.request.stream;
-                let words = format!("this connection carries {stream}; open another one");
+                let words = format!(
+                    "this connection carries {stream}, and one connection carries one stream: open another one"
+                );
                 let refused = server.refuse(request.stream_id, code, &words);
                 refused.map_err(|_| EndReason::ClientError)?;
             }
             ServerEvent::Request(request) => {
-                let stream = StreamUrl::from_rtmp(&request.tc_url, &request.name);
-                if stream.as_ref() != Ok(&row.request.stream) {
+                if !is_same(&request) {
                     return Err(EndReason::SecondStream);
                 }
                 let granted = server.accept(request.stream_id);

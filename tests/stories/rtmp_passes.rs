@@ -166,6 +166,57 @@ async fn another_stream_on_the_same_connection_is_refused_with_a_status() {
     house.until_sessions(0).await;
 }
 
+/// No encoder does: each of its streams has a connection. What it hears is true, and says what to do.
+#[tokio::test]
+async fn another_stream_after_the_first_is_over_is_told_to_use_another_connection() {
+    let house = House::open("").await;
+    let origin = Stub::start(Manner::Grants).await;
+    house.register("one", origin.at);
+    let mut publisher = house.ask(Action::Publish, "live/a").await;
+    let over = [
+        Command::call("FCUnpublish", 6.0, vec!["a".into()]),
+        Command::call("publish", 7.0, vec!["b".into(), "live".into()]),
+    ];
+    for command in &over {
+        publisher.command(command).await;
+    }
+    publisher.read_to_end().await;
+    assert_eq!(publisher.code(), "NetStream.Publish.BadName");
+    assert_eq!(
+        publisher.words(),
+        "this connection was for __defaultVhost__/live/a, and one connection carries one stream: open another one for b"
+    );
+    assert_eq!(origin.seen.lock().unwrap().requests.len(), 1);
+    house.until_sessions(0).await;
+}
+
+/// What may be watched as one stream is no way into another.
+#[tokio::test]
+async fn another_parameter_that_belongs_to_the_name_is_another_stream() {
+    let settings = "[clients]\nname_parameters = [\"app=cam parameter=channel\"]\n";
+    for (cause, again, is_same) in [
+        ("the same words", "a?channel=1&token=x", true),
+        ("another channel", "a?channel=2&token=x", false),
+        ("no channel", "a", false),
+    ] {
+        let house = House::open(settings).await;
+        let origin = Stub::start(Manner::Grants).await;
+        house.register("one", origin.at);
+        let mut publisher = house.ask(Action::Publish, "cam/a?channel=1&token=x").await;
+        publisher.status = None;
+        let publish = Command::call("publish", 7.0, vec![again.into(), "live".into()]);
+        publisher.command(&publish).await;
+        if is_same {
+            let started = publisher.read_until(Guest::has_started).await;
+            assert!(started, "{cause}");
+            continue;
+        }
+        publisher.read_to_end().await;
+        assert_eq!(publisher.code(), "NetStream.Publish.BadName", "{cause}");
+        assert_eq!(origin.seen.lock().unwrap().requests.len(), 1, "{cause}");
+    }
+}
+
 /// The first goes on, and nothing of the second reaches the origin: some take all media of a connection for one stream's.
 #[tokio::test]
 async fn a_second_stream_beside_the_first_is_refused_and_the_first_goes_on() {

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::{Dialect, UnknownDialect};
+use super::{Dialect, RtmpAsked, UnknownDialect};
 use crate::access::query::Query;
 use crate::place::pattern::{Pattern, PatternError};
 use crate::place::rule::NameRule;
@@ -61,6 +61,22 @@ impl ClientDialects {
     pub fn of(&self, host: Option<&str>, port: u16) -> (Dialect, Option<Action>) {
         let rule = self.rules.iter().find(|rule| rule.covers(host, port));
         rule.map_or((self.usual, None), |rule| (rule.dialect, rule.action))
+    }
+
+    /// The stream that an RTMP client which came to `port` asks for, by its whole name.
+    ///
+    /// # Errors
+    /// [`StreamError`], for a name that the clients' server would not take either, and as [`named`](Self::named).
+    pub fn rtmp(&self, asked: &RtmpAsked<'_>, port: u16) -> Result<StreamUrl, StreamError> {
+        let (dialect, _) = self.of(asked.host(), port);
+        self.named(dialect.rtmp(asked)?, &asked.queries())
+    }
+
+    /// Whether parameters of the query may belong to the name of the stream that such a client asks for.
+    pub fn rtmp_names_by_parameters(&self, asked: &RtmpAsked<'_>, port: u16) -> bool {
+        let (dialect, _) = self.of(asked.host(), port);
+        let stream = dialect.rtmp(asked);
+        stream.is_ok_and(|stream| self.names.iter().any(|rule| rule.covers(&stream)))
     }
 
     /// The `stream` that an address names, with those parameters of the address's `queries` that belong to its name.

@@ -132,6 +132,8 @@ pub(super) struct ClientWatch {
     /// The name of the first request.
     name: Box<str>,
     dialect: Dialect,
+    /// Whether another query may name another stream.
+    by_parameters: bool,
     /// Whether the origin knows the stream by another name, which a further request would not have.
     pub(super) renamed: bool,
     /// Whether the `publish` or `play` of this session has passed.
@@ -337,6 +339,7 @@ impl Joined {
                 tc_url: identified.request.tc_url.as_str().into(),
                 name: identified.request.name.as_str().into(),
                 dialect: identified.dialect,
+                by_parameters: identified.by_parameters,
                 renamed: identified.renamed,
                 asked: false,
                 drop_replay: steps,
@@ -587,6 +590,9 @@ impl ClientWatch {
     }
 
     fn names_the_same(&self, name: &str) -> bool {
+        if self.by_parameters && name != &*self.name {
+            return false;
+        }
         let tc_url = &*self.tc_url;
         let stream = |name| self.dialect.rtmp(&RtmpAsked { tc_url, name }).ok();
         let asked = stream(name);

@@ -114,6 +114,7 @@ impl Recipe {
             dialect: self.dialect,
             renamed: false,
             keeps_recipe: false,
+            by_parameters: false,
         })
     }
 

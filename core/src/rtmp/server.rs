@@ -98,6 +98,8 @@ pub struct Identified {
     pub answered: Vec<Answered>,
     /// How the client names streams.
     pub dialect: Dialect,
+    /// Whether parameters of its query may belong to the stream's name, so that only the same words surely name the same.
+    pub by_parameters: bool,
     /// Whether the commands name the stream in the origin's way, and no longer as `replay` does.
     pub renamed: bool,
     /// It is noted what another origin has to be told, should the first be lost.
@@ -615,6 +617,7 @@ impl Server {
                     dialect: Dialect::default(),
                     renamed: false,
                     keeps_recipe: false,
+                    by_parameters: false,
                 }));
             }
             Phase::Identified(_) | Phase::Serving { .. } => {

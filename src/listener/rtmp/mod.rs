@@ -108,10 +108,11 @@ impl Rtmp {
             tc_url: &identified.request.tc_url,
             name: &identified.request.name,
         };
-        let (dialect, _) = proxy.dialects().of(named.host(), ends.local.port());
-        let read = dialect.rtmp(&named);
-        let read = read.and_then(|stream| proxy.dialects().named(stream, &named.queries()));
-        identified.dialect = dialect;
+        let (dialects, port) = (proxy.dialects(), ends.local.port());
+        let (dialect, _) = dialects.of(named.host(), port);
+        let read = dialects.rtmp(&named, port);
+        let by_parameters = dialects.rtmp_names_by_parameters(&named, port);
+        (identified.dialect, identified.by_parameters) = (dialect, by_parameters);
         let stream = match read {
             Ok(stream) => stream,
             Err(error) => {
@@ -158,6 +159,8 @@ impl Rtmp {
                     let voice = ViewerProtocol::Rtmp {
                         server: Box::new(server),
                         stream_id: asked.stream_id,
+                        dialects: Arc::clone(proxy.dialects()),
+                        port: ends.local.port(),
                     };
                     joined.take_origin_side(&origin_side);
                     return Some(Served::Watching(joined.watch(client, Vec::new(), voice)));
