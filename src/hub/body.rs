@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Frame};
+use sluicegate_core::http::websocket::Closing;
 use sluicegate_core::media::viewer::{Sent, State};
 
 use super::seat::Watching;
@@ -57,10 +58,12 @@ impl Body for Shown {
             row.blocked(Direction::ToClient, true);
             return Poll::Ready(Some(Ok(Frame::data(gathered.freeze()))));
         }
-        if row.has_ended() {
-            return Poll::Ready(None);
+        match row.end_reason().map(EndReason::closing) {
+            None => Poll::Pending,
+            Some(Closing::Over) => Poll::Ready(None),
+            // What is cut short is not taken for the whole.
+            Some(_) => Poll::Ready(Some(Err("the viewer was ended".into()))),
         }
-        Poll::Pending
     }
 }
 

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use sluicegate_core::dialect::{ClientDialects, RtmpAsked};
-use sluicegate_core::http::websocket::{ClientFrame, ClientFrames};
+use sluicegate_core::http::websocket::{ClientFrame, ClientFrames, Closing};
 use sluicegate_core::media::feed::Feed as Media;
 use sluicegate_core::media::tap;
 use sluicegate_core::media::viewer::{CHUNK_SIZE, Envelope, Framing, Sent, State, Viewer};
@@ -20,12 +20,14 @@ use sluicegate_core::rtmp::message::{Message, chunk_stream};
 use sluicegate_core::rtmp::server::{Server, ServerEvent, StreamRequest};
 use sluicegate_core::stream::Action;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::timeout;
 
 use super::branch::Branch;
 use super::feed::Visit;
 use super::shadow::{self, Recipe, Shadow, ShadowEvent};
 use super::{Entered, Joined};
 use crate::metrics::Metrics;
+use crate::net::linger_close;
 use crate::net::wire::Wire;
 use crate::proxy::Session;
 use crate::sessions::{Direction, EndReason, Pull, Row, Tapped};
@@ -95,6 +97,8 @@ struct Inner {
     /// What the client gets besides media, and how much of it was taken.
     words: Vec<u8>,
     said: usize,
+    /// What answers the client's own end.
+    answer: Option<Vec<u8>>,
     paused: bool,
     /// The branch leaves it out: its own task goes on when its socket takes something, or has a turn for it.
     apart: bool,
@@ -362,6 +366,7 @@ impl Watching {
                 viewer,
                 words,
                 said: 0,
+                answer: None,
                 paused: false,
                 apart: true,
                 waker: None,
@@ -438,6 +443,43 @@ impl Watching {
         })
         .await;
         row.end(reason);
+        let leaving = self.leaving(row.end_reason().unwrap_or(reason));
+        // Its place in the feed and its session are free while the client hears the rest.
+        drop(self);
+        if let Some(leaving) = leaving {
+            Box::pin(leaving.say()).await;
+        }
+    }
+
+    /// The connection of a client that hears how its stream ended.
+    fn leaving(&self, reason: EndReason) -> Option<Leaving> {
+        let mut inner = self.seat.lock();
+        let answer = inner.answer.take();
+        let last = match (&self.voice, answer) {
+            (_, Some(answer)) => answer,
+            // It is gone.
+            _ if reason == EndReason::ClientClosed => return None,
+            (ViewerProtocol::WebSocket(_), None) => reason.closing().frame().to_vec(),
+            (ViewerProtocol::Http(framing), None) => match framing {
+                Framing::Blocks(Envelope::Chunked) | Framing::Flv(Envelope::Chunked)
+                    if reason.closing() == Closing::Over =>
+                {
+                    LAST_CHUNK.to_vec()
+                }
+                _ => return None,
+            },
+            (ViewerProtocol::Rtmp { .. }, None) => return None,
+        };
+        let wire = inner.wire.take()?;
+        let words = std::mem::take(&mut inner.words);
+        let mut last_words = words.get(inner.said..).unwrap_or_default().to_vec();
+        last_words.extend(last);
+        let seat = Arc::clone(&self.seat);
+        Some(Leaving {
+            wire,
+            seat,
+            last_words,
+        })
     }
 
     /// Hears the origin's word on the viewer; ready when that ends the session.
@@ -520,6 +562,47 @@ impl Drop for Watching {
     }
 }
 
+/// A viewer that has left its feed, and has still to hear how its stream ended.
+struct Leaving {
+    wire: Wire,
+    seat: Arc<Seat>,
+    /// What follows the message that it has half of.
+    last_words: Vec<u8>,
+}
+
+impl Leaving {
+    /// Says it, and closes. A client that does not read it in time does not hear it.
+    async fn say(self) {
+        let Self {
+            mut wire,
+            seat,
+            last_words,
+        } = self;
+        let finished = poll_fn(|cx| poll_finish(&mut seat.lock().viewer, &mut wire, cx));
+        if timeout(linger_close::TIME_LIMIT, finished).await == Ok(true) {
+            linger_close::say(&mut wire, &last_words, linger_close::TIME_LIMIT).await;
+        }
+    }
+}
+
+/// Sends the rest of a message that the client has half of; false: the client is gone.
+fn poll_finish(viewer: &mut Viewer, wire: &mut Wire, cx: &mut Context<'_>) -> Poll<bool> {
+    loop {
+        let write =
+            |slices: &[IoSlice<'_>]| match Pin::new(&mut *wire).poll_write_vectored(cx, slices) {
+                Poll::Ready(Ok(count)) if count > 0 => Ok(count),
+                Poll::Ready(_) => Err(Unwritten::Gone),
+                Poll::Pending => Err(Unwritten::Full),
+            };
+        match viewer.finish(write) {
+            Ok(true) => return Poll::Ready(true),
+            Ok(false) => {}
+            Err(Unwritten::Full) => return Poll::Pending,
+            Err(Unwritten::Gone) => return Poll::Ready(false),
+        }
+    }
+}
+
 /// Takes what a client said.
 fn hear(
     voice: &mut ViewerProtocol,
@@ -533,7 +616,10 @@ fn hear(
             let mut rest = heard;
             let said = frames.read(&mut rest);
             match said.map_err(|_| EndReason::ClientError)? {
-                Some(ClientFrame::Close) => Err(EndReason::ClientClosed),
+                Some(ClientFrame::Close(answer)) => {
+                    inner.answer = Some(answer);
+                    Err(EndReason::ClientClosed)
+                }
                 Some(ClientFrame::Ping(answer)) => {
                     inner.say(&answer);
                     hear(voice, inner, rest, row)
@@ -631,3 +717,5 @@ const MAX_UNSENT: u32 = 128 * 1024;
 const HEARD_AT_ONCE: usize = 512;
 /// Answers that wait for a client that asks and does not read.
 const MAX_WORDS: usize = 16 * 1024;
+/// The end of a body in the chunked coding (RFC 9112 §7.1).
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";

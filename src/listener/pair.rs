@@ -17,13 +17,6 @@ pub(super) struct Pair<P> {
 }
 
 impl<P: Passage> Pair<P> {
-    /// Relays to the end, and says whether the client has everything, so that a last word may follow.
-    pub(super) async fn relay(&mut self) -> bool {
-        let over = self.relay_leg().await;
-        self.session.over(over);
-        self.first.is_empty()
-    }
-
     /// Relays until the leg or the session is over. What the client has yet to take is what it gets first then.
     pub(super) async fn relay_leg(&mut self) -> Over {
         let Ending { over, rest } = relay::join(
@@ -36,10 +29,5 @@ impl<P: Passage> Pair<P> {
         .await;
         self.first = rest;
         over
-    }
-
-    /// Relays to the end, and no more.
-    pub(super) async fn relay_only(mut self: Box<Self>) {
-        self.relay().await;
     }
 }

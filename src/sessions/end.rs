@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use sluicegate_core::http::websocket::Closing;
 use sluicegate_core::place::leg::LegEnd;
 
 /// Why a session ended: a closed list, for logs and metrics.
@@ -107,6 +108,36 @@ impl From<LegEnd> for EndReason {
             LegEnd::Released => Self::ClientClosed,
             LegEnd::Silent => Self::PlayerIdle,
             LegEnd::Stalled => Self::Stalled,
+        }
+    }
+}
+
+impl EndReason {
+    /// How a WebSocket is closed whose session ends so. Other protocols have no such words; in them, a stream ends as whole
+    /// where this is [`Closing::Over`].
+    pub const fn closing(self) -> Closing {
+        match self {
+            Self::ClientClosed | Self::OriginClosed | Self::PublisherIdle => Closing::Over,
+            Self::Drained
+            | Self::Elsewhere
+            | Self::Kicked
+            | Self::Moved
+            | Self::OriginDrained
+            | Self::Replaced => Closing::GoingAway,
+            Self::ClientError => Closing::ProtocolError,
+            Self::AccessOver
+            | Self::AccessRevoked
+            | Self::Banned
+            | Self::Refused
+            | Self::SecondStream
+            | Self::TooFast => Closing::Policy,
+            Self::Crashed => Closing::Failed,
+            Self::ClientIdle
+            | Self::PlayerIdle
+            | Self::Stalled
+            | Self::TooSlow
+            | Self::WaitedTooLong => Closing::TryAgainLater,
+            Self::OriginError => Closing::BadGateway,
         }
     }
 }

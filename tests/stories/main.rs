@@ -30,6 +30,7 @@ mod fanout;
 mod fanout_answers;
 mod fanout_blocks;
 mod fanout_checked;
+mod fanout_sockets;
 mod fleet_api;
 mod health;
 mod held;

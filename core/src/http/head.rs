@@ -676,7 +676,7 @@ fn status_line(line: &[u8]) -> Result<(Version, u16, Vec<u8>), HeadError> {
 }
 
 /// Reads a token (RFC 9110 §5.6.2).
-fn token(bytes: &[u8]) -> Option<&str> {
+pub(super) fn token(bytes: &[u8]) -> Option<&str> {
     let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     let text = str::from_utf8(bytes).ok()?;
     (!bytes.is_empty() && bytes.iter().all(is_token)).then_some(text)

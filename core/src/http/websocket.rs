@@ -1,13 +1,18 @@
-//! The server's end of a WebSocket on which it does the talking (RFC 6455): the answer to the upgrade, and what a client
-//! says meanwhile.
+//! The server's end of a WebSocket on which it does the talking (RFC 6455): the answer to the upgrade, what a client says
+//! meanwhile, and how it is closed.
 
 use base64ct::{Base64, Encoding};
 use sha1::{Digest, Sha1};
 
-use super::head::RequestHead;
+use super::head::{RequestHead, token};
 
-/// The value of `Sec-WebSocket-Accept` for a request (RFC 6455 §4.2.2); `None` if it has no usable key.
+/// The value of `Sec-WebSocket-Accept` for a request (RFC 6455 §4.2.2); `None` if it has no usable key, or is of another
+/// version of the protocol.
 pub fn accept_key(request: &RequestHead) -> Option<String> {
+    let version = request.headers.text("sec-websocket-version")?;
+    if version.trim() != VERSION {
+        return None;
+    }
     let key = request.headers.text("sec-websocket-key")?.trim();
     let nonce = Base64::decode_vec(key).ok()?;
     if nonce.len() != NONCE {
@@ -15,6 +20,53 @@ pub fn accept_key(request: &RequestHead) -> Option<String> {
     }
     let digest = Sha1::new().chain_update(key).chain_update(GUID).finalize();
     Some(Base64::encode_string(&digest))
+}
+
+/// The subprotocol that a request is answered with (§4.2.2): the first that it offers, if that is a token. A browser that
+/// has offered some breaks off where none is answered.
+pub fn protocol(request: &RequestHead) -> Option<&str> {
+    let offer = request.headers.all("sec-websocket-protocol").next()?;
+    let first = offer.split(|byte| *byte == b',').next()?;
+    token(first.trim_ascii())
+}
+
+/// Why a server closes a WebSocket, as its client is told (§7.4.1, and the registry of §11.7 for the last two).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closing {
+    /// 1000: the stream is over.
+    Over,
+    /// 1001: it ends here, and may go on elsewhere.
+    GoingAway,
+    /// 1002: the client broke the protocol.
+    ProtocolError,
+    /// 1008: the client may not have it.
+    Policy,
+    /// 1011: the server failed.
+    Failed,
+    /// 1013: it may be had later.
+    TryAgainLater,
+    /// 1014: what came from the origin is of no use.
+    BadGateway,
+}
+
+impl Closing {
+    /// The whole Close frame.
+    pub const fn frame(self) -> [u8; 4] {
+        let [high, low] = self.status().to_be_bytes();
+        [FINAL | CLOSE, 2, high, low]
+    }
+
+    const fn status(self) -> u16 {
+        match self {
+            Self::Over => 1000,
+            Self::GoingAway => 1001,
+            Self::ProtocolError => 1002,
+            Self::Policy => 1008,
+            Self::Failed => 1011,
+            Self::TryAgainLater => 1013,
+            Self::BadGateway => 1014,
+        }
+    }
 }
 
 /// Reads the frames of a client. Data is skipped: it has no meaning here.
@@ -29,8 +81,8 @@ pub struct ClientFrames {
 /// What a client said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientFrame {
-    /// It closes.
-    Close,
+    /// It closes, and this is the whole frame that answers.
+    Close(Vec<u8>),
     /// It asks for these bytes back, and this is the whole frame that answers.
     Ping(Vec<u8>),
 }
@@ -80,7 +132,7 @@ impl ClientFrames {
             };
             self.partial.clear();
             match frame.opcode {
-                CLOSE => return Ok(Some(ClientFrame::Close)),
+                CLOSE => return Ok(Some(ClientFrame::Close(answer_to_close(&payload)))),
                 PING => {
                     let mut pong = vec![FINAL | PONG, payload.len() as u8];
                     pong.extend(payload);
@@ -90,6 +142,90 @@ impl ClientFrames {
             }
         }
         Ok(None)
+    }
+}
+
+/// The Close frame that answers one with this payload: it has the same status, where that may be sent (§5.5.1, §7.4).
+fn answer_to_close(payload: &[u8]) -> Vec<u8> {
+    let status = match payload {
+        [] => return vec![FINAL | CLOSE, 0],
+        [high, low, ..] => u16::from_be_bytes([*high, *low]),
+        [_] => 0,
+    };
+    if !matches!(status, 1000..=1003 | 1007..=1014 | 3000..=4999) {
+        return Closing::ProtocolError.frame().to_vec();
+    }
+    let [high, low] = status.to_be_bytes();
+    vec![FINAL | CLOSE, 2, high, low]
+}
+
+/// Follows the frames of a server on their way, so that something may be said between two of them. Whatever the bytes are,
+/// it looks at headers only.
+#[derive(Debug, Default)]
+pub struct ServerFrames {
+    /// The header of a frame, as far as it came.
+    header: [u8; LONGEST_HEADER],
+    came: usize,
+    /// Bytes of the current frame that are still to come.
+    left: u64,
+    has_closed: bool,
+}
+
+impl ServerFrames {
+    /// Takes what passes.
+    pub fn pass(&mut self, mut input: &[u8]) {
+        while let Some((first, rest)) = input.split_first() {
+            if self.left > 0 {
+                let count =
+                    usize::try_from(self.left).map_or(input.len(), |left| left.min(input.len()));
+                input = input.get(count..).unwrap_or_default();
+                self.left -= count as u64;
+                continue;
+            }
+            input = rest;
+            if let Some(slot) = self.header.get_mut(self.came) {
+                *slot = *first;
+                self.came += 1;
+            }
+            if let Some(length) = self.length() {
+                self.left = length;
+                self.has_closed |= self.header[0] & OPCODE == CLOSE;
+                self.came = 0;
+            }
+        }
+    }
+
+    /// Whether the last frame is whole.
+    pub const fn is_between_frames(&self) -> bool {
+        self.left == 0 && self.came == 0
+    }
+
+    /// How many bytes are certainly of the frame that is not whole.
+    pub const fn left(&self) -> u64 {
+        if self.left == 0 && self.came > 0 {
+            1
+        } else {
+            self.left
+        }
+    }
+
+    /// Whether the server has closed: nothing may follow.
+    pub const fn has_closed(&self) -> bool {
+        self.has_closed
+    }
+
+    /// What follows the header in its frame, once it is whole.
+    fn length(&self) -> Option<u64> {
+        let [_, second, rest @ ..] = self.header.get(..self.came)? else {
+            return None;
+        };
+        let mask = if second & MASKED == 0 { 0 } else { MASK as u64 };
+        let length = match second & !MASKED {
+            126 => u64::from(u16::from_be_bytes(*rest.first_chunk()?)),
+            127 => u64::from_be_bytes(*rest.first_chunk()?),
+            short => short.into(),
+        };
+        Some(length.saturating_add(mask))
     }
 }
 
@@ -107,7 +243,7 @@ impl Frame {
         let [first, second, rest @ ..] = bytes else {
             return Ok(None);
         };
-        let opcode = first & 0x0f;
+        let opcode = first & OPCODE;
         if first & RESERVED != 0 || !matches!(opcode, 0..=2 | CLOSE..=PONG) {
             return Err(FrameError::Reserved);
         }
@@ -156,11 +292,16 @@ impl Frame {
 
 /// What every server appends to a client's key (§1.3).
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+/// The version of the protocol (§4.1).
+const VERSION: &str = "13";
 /// Bytes of a client's key (§4.1).
 const NONCE: usize = 16;
+/// Bytes of the longest header of a frame that is not masked (§5.2).
+const LONGEST_HEADER: usize = 10;
 const MASK: usize = 4;
 const FINAL: u8 = 0x80;
 const RESERVED: u8 = 0x70;
+const OPCODE: u8 = 0x0f;
 const MASKED: u8 = 0x80;
 const MAX_CONTROL: u8 = 125;
 // §5.2 opcodes.
@@ -174,18 +315,80 @@ mod tests {
 
     use super::*;
 
-    fn request(key: &str) -> RequestHead {
-        let text =
-            format!("GET /live/a.flv HTTP/1.1\r\nHost: h\r\nSec-WebSocket-Key: {key}\r\n\r\n");
+    fn request(headers: &str) -> RequestHead {
+        let text = format!("GET /live/a.flv HTTP/1.1\r\nHost: h\r\n{headers}\r\n");
         RequestHead::parse(text.as_bytes()).unwrap().unwrap().0
     }
 
     #[test]
     fn the_key_of_the_specification_gets_its_answer() {
-        let answer = accept_key(&request("dGhlIHNhbXBsZSBub25jZQ=="));
-        assert_eq!(answer.as_deref(), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
-        assert_eq!(accept_key(&request("c2hvcnQ=")), None);
-        assert_eq!(accept_key(&request("***")), None);
+        let answer = |version: &str, key: &str| {
+            let headers =
+                format!("Sec-WebSocket-Version: {version}\r\nSec-WebSocket-Key: {key}\r\n");
+            accept_key(&request(&headers))
+        };
+        let of_the_specification = answer("13", "dGhlIHNhbXBsZSBub25jZQ==");
+        assert_eq!(
+            of_the_specification.as_deref(),
+            Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
+        );
+        assert_eq!(answer("8", "dGhlIHNhbXBsZSBub25jZQ=="), None);
+        assert_eq!(answer("13", "c2hvcnQ="), None);
+        assert_eq!(answer("13", "***"), None);
+    }
+
+    #[test]
+    fn the_first_subprotocol_that_is_offered_is_answered() {
+        for (offer, expected) in [
+            ("", None),
+            ("Sec-WebSocket-Protocol: flv\r\n", Some("flv")),
+            ("Sec-WebSocket-Protocol:  v2.flv , flv\r\n", Some("v2.flv")),
+            (
+                "Sec-WebSocket-Protocol: a\r\nSec-WebSocket-Protocol: b\r\n",
+                Some("a"),
+            ),
+            ("Sec-WebSocket-Protocol:\r\n", None),
+            ("Sec-WebSocket-Protocol: , flv\r\n", None),
+            ("Sec-WebSocket-Protocol: a b\r\n", None),
+            ("Sec-WebSocket-Protocol: \u{e9}\r\n", None),
+        ] {
+            assert_eq!(protocol(&request(offer)), expected, "{offer}");
+        }
+    }
+
+    #[test]
+    fn a_close_is_answered_with_its_status() {
+        for (payload, answer) in [
+            (&b""[..], &b"\x88\x00"[..]),
+            (b"\x03\xe8", b"\x88\x02\x03\xe8"),
+            (b"\x0f\xa0gone", b"\x88\x02\x0f\xa0"),
+            (b"\x03", b"\x88\x02\x03\xea"),
+            (b"\x03\xed", b"\x88\x02\x03\xea"),
+        ] {
+            let said = read(&frame(FINAL | CLOSE, payload), usize::MAX);
+            assert_eq!(said, Ok(vec![ClientFrame::Close(answer.to_vec())]));
+        }
+        assert_eq!(Closing::GoingAway.frame(), *b"\x88\x02\x03\xe9");
+    }
+
+    #[test]
+    fn a_servers_frames_are_followed_to_their_ends() {
+        let mut bytes = b"\x82\x03abc\x82\x7e\x01\x00".to_vec();
+        bytes.resize(bytes.len() + 256, 7);
+        bytes.extend(b"\x82\x7f\0\0\0\0\0\0\0\x02no\x89\x00\x82\x81\0\0\0\0x");
+        let ends = [5, 265, 277, 279, 286];
+        for piece in [1, 3, usize::MAX] {
+            let (mut frames, mut count) = (ServerFrames::default(), 0);
+            for piece in bytes.chunks(piece) {
+                frames.pass(piece);
+                count += piece.len();
+                assert_eq!(frames.is_between_frames(), ends.contains(&count), "{count}");
+                assert_eq!(frames.left() == 0, frames.is_between_frames());
+            }
+            assert!(!frames.has_closed());
+            frames.pass(b"\x88\x02\x03\xe8");
+            assert!(frames.is_between_frames() && frames.has_closed());
+        }
     }
 
     fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -231,7 +434,7 @@ mod tests {
         bytes.extend(frame(FINAL | CLOSE, b""));
         let expected = vec![
             ClientFrame::Ping(b"\x8a\x03hey".to_vec()),
-            ClientFrame::Close,
+            ClientFrame::Close(b"\x88\x00".to_vec()),
         ];
         for piece in [1, 3, 100, usize::MAX] {
             assert_eq!(

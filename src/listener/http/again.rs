@@ -20,8 +20,8 @@ use tokio::io::AsyncWriteExt;
 
 use super::super::turned_away;
 use super::live::{
-    Led, NoAnswer, REFUSES, Raw, check_switch, explain, greeting_of, lock, open, recipe, redirect,
-    refuse, refused_viewer, renamed,
+    Led, NoAnswer, REFUSES, Raw, check_switch, close_socket, explain, greeting_of, lock, open,
+    recipe, redirect, refuse, refused_viewer, renamed,
 };
 use super::refusal::Refused;
 use super::{Http, dialect_of};
@@ -360,7 +360,7 @@ impl Switched {
         if holder.write_all(&early).await.is_err() {
             return self.pull.session.over(Over::Leg(LegEnd::Reset));
         }
-        let mut passage = Raw::new(row, origin.read_buf.len(), true);
+        let mut passage = Raw::new(row, &origin.read_buf, true);
         let ending = relay::join(
             &mut viewer,
             &mut holder,
@@ -370,6 +370,10 @@ impl Switched {
         )
         .await;
         self.pull.session.over(ending.over);
+        if let (Over::Session(reason), Some(frames)) = (ending.over, passage.frames) {
+            drop(self.pull);
+            close_socket(viewer, &mut holder, frames, &ending.rest, reason).await;
+        }
     }
 }
 

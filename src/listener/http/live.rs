@@ -2,6 +2,7 @@
 //!
 //! The first request of a connection is relayed here, raw. A pull behind another request is [`super::again`]'s.
 
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use sluicegate_core::http::base::BasePath;
 use sluicegate_core::http::head::{Forwarded, RequestHead, ResponseHead, Version};
 use sluicegate_core::http::page::Page;
 use sluicegate_core::http::places;
-use sluicegate_core::http::websocket::{self, ClientFrames};
+use sluicegate_core::http::websocket::{self, ClientFrames, ServerFrames};
 use sluicegate_core::media::viewer::Envelope;
 use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::place::redirect::place_of;
@@ -39,7 +40,7 @@ use crate::net::relay::{DelayedAcks, Passage};
 use crate::net::wire::Wire;
 use crate::net::{forwarded, linger_close};
 use crate::proxy::{Attempt, DialError, Proxy, Refusal, Request, Session};
-use crate::sessions::{Direction, EndReason, Row, Tapped};
+use crate::sessions::{Direction, EndReason, Over, Row, Tapped};
 use crate::value::ClientAddr;
 
 /// Why an origin's answer never came.
@@ -161,9 +162,61 @@ impl Served {
     // Without a future around the two, which would keep room for itself.
     pub(super) fn serve(self) -> impl Future<Output = ()> + Send {
         match self {
-            Self::Pair(pair) => Either::Left(pair.relay_only()),
+            Self::Pair(pair) => Either::Left(serve_pair(pair)),
             Self::Watching(watching) => Either::Right(watching.serve()),
         }
+    }
+}
+
+/// Relays to the end; a viewer over a WebSocket that is ended here hears it.
+async fn serve_pair(mut pair: Box<Pair>) {
+    let over = pair.relay_leg().await;
+    pair.session.over(over);
+    let (Over::Session(reason), Some(frames)) = (over, pair.passage.frames.take()) else {
+        return;
+    };
+    let Pair {
+        client,
+        mut origin,
+        first,
+        session,
+        ..
+    } = *pair;
+    drop(session);
+    Box::pin(close_socket(client, &mut origin, frames, &first, reason)).await;
+}
+
+/// Closes a WebSocket whose session ended for `reason`, which was not its client's: what is half said comes first, `rest` and
+/// then what the origin has of it. A client that does not read it in time does not hear it.
+pub(super) async fn close_socket(
+    mut client: Wire,
+    origin: &mut Wire,
+    mut frames: Box<ServerFrames>,
+    rest: &[u8],
+    reason: EndReason,
+) {
+    if reason == EndReason::ClientClosed || frames.has_closed() {
+        return;
+    }
+    let finished = async {
+        client.write_all(rest).await?;
+        while !frames.is_between_frames() {
+            let mut bytes = Vec::with_capacity(OF_A_FRAME);
+            let count = (&mut *origin)
+                .take(frames.left())
+                .read_buf(&mut bytes)
+                .await?;
+            if count == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            frames.pass(&bytes);
+            client.write_all(&bytes).await?;
+        }
+        io::Result::Ok(())
+    };
+    if let Ok(Ok(())) = timeout(linger_close::TIME_LIMIT, finished).await {
+        let last = reason.closing().frame();
+        linger_close::say(&mut client, &last, linger_close::TIME_LIMIT).await;
     }
 }
 
@@ -310,7 +363,7 @@ pub(super) async fn set_up(
     answer.for_client().write(&mut first);
     first.extend_from_slice(&body);
     row.count(Direction::ToClient, first.len());
-    let passage = Raw::new(row, body.len(), answer.status == SWITCHING);
+    let passage = Raw::new(row, &body, answer.status == SWITCHING);
     Some(Served::Pair(Box::new(Pair {
         client,
         origin,
@@ -409,9 +462,12 @@ pub(super) fn recipe(session: &Session, target: &str, ends: Ends) -> Recipe {
 fn greeting(request: &RequestHead, joined: &Joined, led: &Led<'_>) -> (Vec<u8>, ViewerProtocol) {
     if let Some(key) = Some(request).filter(|request| request.is_websocket()) {
         let key = websocket::accept_key(key).unwrap_or_default();
+        let protocol = websocket::protocol(request)
+            .map(|protocol| format!("Sec-WebSocket-Protocol: {protocol}\r\n"))
+            .unwrap_or_default();
         let head = format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Accept: {key}\r\n\r\n"
+             Sec-WebSocket-Accept: {key}\r\n{protocol}\r\n"
         );
         return (
             head.into(),
@@ -751,19 +807,24 @@ pub(super) fn client_of(http: &Http, head: &RequestHead, connected: ClientAddr) 
 pub(super) struct Raw {
     row: Arc<Row>,
     came: u64,
-    upgraded: bool,
+    /// Where the origin is in what it says, if the protocol was switched.
+    pub(super) frames: Option<Box<ServerFrames>>,
     unhurried: DelayedAcks,
 }
 
 impl Raw {
-    /// A passage behind `came` bytes of the body; `upgraded` says that the protocol was switched.
-    pub(super) fn new(row: &Arc<Row>, came: usize, upgraded: bool) -> Self {
-        let came = came as u64;
+    /// A passage after these first bytes of the body; `upgraded` says that the protocol was switched.
+    pub(super) fn new(row: &Arc<Row>, first: &[u8], upgraded: bool) -> Self {
+        let came = first.len() as u64;
         row.body_came(came);
+        let mut frames = upgraded.then(Box::<ServerFrames>::default);
+        if let Some(frames) = &mut frames {
+            frames.pass(first);
+        }
         Self {
             row: Arc::clone(row),
             came,
-            upgraded,
+            frames,
             unhurried: DelayedAcks::default(),
         }
     }
@@ -780,13 +841,16 @@ impl Passage for Raw {
         if self.row.tap.is_on() {
             self.row.tap.copy(input, || Some(Tapped::Flv));
         }
+        if let Some(frames) = &mut self.frames {
+            frames.pass(input);
+        }
         self.came += input.len() as u64;
         self.row.body_came(self.came);
         Ok(input)
     }
 
     fn to_origin<'a>(&'a mut self, input: &'a [u8]) -> Result<&'a [u8], EndReason> {
-        if self.upgraded {
+        if self.frames.is_some() {
             Ok(input)
         } else {
             Err(EndReason::ClientError)
@@ -800,6 +864,8 @@ pub(super) const NOTHING_FOLLOWS: &str = "nothing may follow a pull on its conne
 pub(super) const REFUSES: u16 = 400;
 /// Bytes of the page that an origin refuses with.
 const MAX_REFUSAL: u64 = 256 * 1024;
+/// Bytes that are read at once of a frame that is to be finished.
+const OF_A_FRAME: usize = 4 * 1024;
 /// How long that page may take.
 const PASSED_WITHIN: Duration = Duration::from_secs(5);
 const SWITCHING: u16 = StatusCode::SWITCHING_PROTOCOLS.as_u16();
