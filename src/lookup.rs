@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use sluicegate_core::dialect::Site;
 use sluicegate_core::fleet::origin::{Host, Origin, OriginId};
 use sluicegate_core::place::rule::{RedirectRule, RedirectTo, Via};
 use sluicegate_core::stream::Service;
@@ -143,6 +144,8 @@ pub struct Lookup {
     pub networks: Vec<NetworkZone>,
     /// How long an answer may be kept.
     pub ttl: Duration,
+    /// What the address of a client means here.
+    pub site: Site,
 }
 
 impl Default for Lookup {
@@ -151,6 +154,7 @@ impl Default for Lookup {
             redirects: Vec::new(),
             networks: Vec::new(),
             ttl: Duration::from_secs(5),
+            site: Site::default(),
         }
     }
 }

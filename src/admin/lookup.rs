@@ -2,8 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -11,6 +10,7 @@ use sluicegate_core::access::credentials::{Basic, Credentials, SrtUser};
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::stream::{Action, Protocol, StreamUrl};
 
+use super::asked::Query;
 use super::fleet::data;
 use super::{System, problem};
 use crate::sessions::Request;
@@ -29,21 +29,19 @@ pub(super) struct Explain {
 #[derive(Debug, Deserialize)]
 pub(super) struct Resolve {
     stream: String,
+    protocol: Option<String>,
     client: Option<String>,
 }
 
 /// `GET /api/v1/explain`.
 pub(super) async fn explain(
     State(system): State<System>,
-    asked: Result<Query<Explain>, QueryRejection>,
+    Query(asked): Query<Explain>,
 ) -> Response {
-    let (stream, asked) = match read(asked, |asked| &asked.stream) {
-        Ok(asked) => asked,
-        Err(words) => return problem(StatusCode::BAD_REQUEST, &words),
-    };
-    let name = asked.protocol.as_deref().unwrap_or("rtmp");
-    let Some(protocol) = Protocol::ALL.into_iter().find(|one| one.as_str() == name) else {
-        return problem(StatusCode::BAD_REQUEST, &protocols());
+    let bad = |words: &str| problem(StatusCode::BAD_REQUEST, words);
+    let (stream, protocol) = match subject(&system, &asked.stream, asked.protocol.as_deref()) {
+        Ok(subject) => subject,
+        Err(words) => return bad(&words),
     };
     let without = asked.without.map(OriginId::from);
     if let Some(id) = &without
@@ -57,12 +55,12 @@ pub(super) async fn explain(
     let asking = asked.asking.map(|words| asking(&stream, protocol, &words));
     let asking = match asking.transpose() {
         Ok(asking) => asking,
-        Err(words) => return problem(StatusCode::BAD_REQUEST, &words),
+        Err(words) => return bad(&words),
     };
-    let mut explained = system
-        .proxy
-        .explain(&stream, protocol, without.as_ref())
-        .await;
+    // Who asks for a client asks about what that client speaks.
+    let protocol = asking.as_ref().map_or(protocol, |asking| asking.protocol);
+    let explained = system.proxy.explain(&stream, protocol, without.as_ref());
+    let mut explained = explained.await;
     if let Some(asking) = asking {
         explained.access = Some(system.proxy.explain_access(&asking).await);
     }
@@ -72,40 +70,87 @@ pub(super) async fn explain(
 /// `GET /api/v1/resolve`.
 pub(super) async fn resolve(
     State(system): State<System>,
-    asked: Result<Query<Resolve>, QueryRejection>,
+    Query(asked): Query<Resolve>,
 ) -> Response {
-    let (stream, asked) = match read(asked, |asked| &asked.stream) {
-        Ok(asked) => asked,
-        Err(words) => return problem(StatusCode::BAD_REQUEST, &words),
+    let bad = |words: &str| problem(StatusCode::BAD_REQUEST, words);
+    let (stream, protocol) = match subject(&system, &asked.stream, asked.protocol.as_deref()) {
+        Ok(subject) => subject,
+        Err(words) => return bad(&words),
     };
     let client = asked.client.map(|client| client.parse::<IpAddr>());
     let Ok(client) = client.transpose() else {
-        return problem(StatusCode::BAD_REQUEST, "client: not an IP address");
+        return bad("client: not an IP address");
     };
-    match system.proxy.resolve(&stream, client).await {
+    match system.proxy.resolve(&stream, protocol, client).await {
         Ok(resolved) => {
             let kept = format!("max-age={}", resolved.ttl);
             ([(header::CACHE_CONTROL, kept)], data(resolved)).into_response()
         }
         Err(refusal) => {
-            let retry = [(header::RETRY_AFTER, "2")];
+            let retry = [(header::RETRY_AFTER, refusal.retry_after().to_string())];
             let refused = problem(StatusCode::SERVICE_UNAVAILABLE, &refusal.to_string());
             (retry, refused).into_response()
         }
     }
 }
 
-/// A query, and the stream it is about.
-fn read<Q>(
-    asked: Result<Query<Q>, QueryRejection>,
-    named: impl Fn(&Q) -> &str,
-) -> Result<(StreamUrl, Q), String> {
-    let Query(asked) = asked.map_err(|unread| unread.body_text())?;
-    Ok((stream(named(&asked))?, asked))
+/// What is looked up: a stream, and the protocol that it is asked for by. An address is read as that of a client.
+fn subject(
+    system: &System,
+    name: &str,
+    protocol: Option<&str>,
+) -> Result<(StreamUrl, Protocol), String> {
+    if !is_address(name) {
+        return Ok((stream(name)?, protocol_of(system, protocol)?));
+    }
+    let proxy = &system.proxy;
+    let read = proxy.dialects().pasted(name, &proxy.lookup().site);
+    let read = read.map_err(|error| format!("stream: the address cannot be read: {error}"))?;
+    let protocol = protocol.map(|name| protocol_of(system, Some(name)));
+    let is_placed = |stream: &StreamUrl| proxy.registry().holder(&proxy.key(stream)).is_some();
+    let placed = read.others.into_iter().find(is_placed);
+    Ok((
+        placed.unwrap_or(read.stream),
+        protocol.transpose()?.unwrap_or(read.protocol),
+    ))
+}
+
+/// Whether a text is an address of a client rather than the name of a stream.
+fn is_address(text: &str) -> bool {
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme.trim());
+    scheme.is_some_and(|scheme| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+}
+
+/// The protocol of this name, which may be a rule's too. Without a name it is what the fleet serves: RTMP, or else the first that
+/// an origin has.
+fn protocol_of(system: &System, name: Option<&str>) -> Result<Protocol, String> {
+    if let Some(name) = name {
+        return named(name).ok_or_else(protocols);
+    }
+    let origins = system.proxy.registry().origins();
+    let is_served = |protocol: &Protocol| {
+        let mut origins = origins.iter();
+        origins.any(|(_, member)| member.origin.serves(protocol.service()))
+    };
+    Ok(USUAL.into_iter().find(is_served).unwrap_or(Protocol::Rtmp))
+}
+
+/// The protocol of this name, as the tables or as rules write it.
+fn named(name: &str) -> Option<Protocol> {
+    match name {
+        "dash" | "hls" => Some(Protocol::HttpSegments),
+        name => Protocol::ALL.into_iter().find(|one| one.as_str() == name),
+    }
 }
 
 /// Reads `app/stream`, or `vhost/app/stream` as the tables show it.
 pub(super) fn stream(text: &str) -> Result<StreamUrl, String> {
+    // Never repeated: it may hold a token.
+    if is_address(text) {
+        return Err(
+            "stream: an address; write app/name or vhost/app/name, as `sluicegate explain ADDRESS` shows it".to_owned(),
+        );
+    }
     let parts: Vec<&str> = text.splitn(3, '/').collect();
     let named = match parts.as_slice() {
         [app, stream] => StreamUrl::new("", app, stream),
@@ -119,7 +164,7 @@ pub(super) fn stream(text: &str) -> Result<StreamUrl, String> {
     named.map_err(|error| format!("stream: {error}"))
 }
 
-/// The request of a client that is described in words such as `publish over srt from 192.0.2.1 with bearer=TOKEN`. An
+/// The request of a client that is described in words such as `publish over srt from 192.0.2.1 with srt=me:KEY`. An
 /// error never quotes what the client shows.
 fn asking(stream: &StreamUrl, protocol: Protocol, words: &str) -> Result<Request, String> {
     let mut client = IpAddr::from(Ipv4Addr::LOCALHOST);
@@ -134,13 +179,11 @@ fn asking(stream: &StreamUrl, protocol: Protocol, words: &str) -> Result<Request
             "and" | "as" | "from" | "over" | "with" => {}
             "play" => action = Action::Play,
             "publish" => action = Action::Publish,
-            // As rules may write it too.
-            "dash" | "hls" => protocol = Protocol::HttpSegments,
             word => {
-                if let Some(named) = Protocol::ALL.into_iter().find(|one| one.as_str() == word) {
+                if let Some(named) = named(word) {
                     protocol = named;
                 } else {
-                    let words = || format!("{AS_WORDS}; {}, hls, dash", protocols());
+                    let words = || format!("{AS_WORDS}; {}", protocols());
                     client = word.parse().map_err(|_| words())?;
                 }
             }
@@ -193,5 +236,14 @@ const AS_WORDS: &str = "as: write publish or play, a protocol, the client's addr
 
 fn protocols() -> String {
     let names: Vec<&str> = Protocol::ALL.iter().map(|one| one.as_str()).collect();
-    format!("protocol: one of {}", names.join(", "))
+    format!("protocol: one of {}, hls, dash", names.join(", "))
 }
+
+/// A protocol of each service that holds streams; the first that the fleet serves is asked about where none is named.
+const USUAL: [Protocol; 5] = [
+    Protocol::Rtmp,
+    Protocol::HttpSegments,
+    Protocol::Srt,
+    Protocol::Rtsp,
+    Protocol::WebRtc,
+];

@@ -64,13 +64,14 @@ impl Proxy {
         }
     }
 
-    /// Where a cooperative client had better go for a stream.
+    /// Where a cooperative client had better go for a stream that it gets by `protocol`.
     ///
     /// # Errors
     /// A [`Refusal`] when it is nowhere and nobody may take it.
     pub async fn resolve(
         &self,
         stream: &StreamUrl,
+        protocol: Protocol,
         client: Option<IpAddr>,
     ) -> Result<Resolved, Refusal> {
         let lookup = &self.shared.lookup;
@@ -79,7 +80,7 @@ impl Proxy {
         let ask = Ask {
             stream,
             key: &key,
-            protocol: Protocol::Rtmp,
+            protocol,
             action: Action::Play,
             only: None,
             without: &[],

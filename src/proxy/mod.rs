@@ -243,6 +243,11 @@ impl Proxy {
         &self.shared.metrics
     }
 
+    /// How cooperative clients and operators are answered.
+    pub fn lookup(&self) -> &Lookup {
+        &self.shared.lookup
+    }
+
     /// How clients name streams.
     pub fn dialects(&self) -> &Arc<ClientDialects> {
         &self.shared.dialects

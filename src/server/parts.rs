@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::system::uname;
 use sluicegate_core::access::challenge::nonce_secret;
-use sluicegate_core::dialect::Naming;
+use sluicegate_core::dialect::{Naming, Site};
 use sluicegate_core::events::{Kind, News};
 use sluicegate_core::fleet::Fleet;
 use sluicegate_core::fleet::attributes::Attributes;
@@ -233,6 +233,11 @@ fn lookup(settings: &Settings) -> Lookup {
         redirects: wanted.redirects.clone(),
         networks: wanted.networks.clone(),
         ttl: wanted.resolve_ttl,
+        site: Site {
+            default_streamid: settings.srt.default_streamid.clone(),
+            call_paths: settings.rtc.paths.clone(),
+            base_path: settings.http.base_path.clone(),
+        },
     }
 }
 

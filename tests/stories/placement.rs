@@ -141,6 +141,37 @@ async fn an_explanation_shows_what_would_happen_without_an_origin() {
 }
 
 #[tokio::test]
+async fn what_is_asked_of_a_fleet_without_rtmp_is_about_what_it_has() {
+    let house = House::open("").await;
+    house.register_with("packager", r#""http":["8080"]"#);
+    let asked = "stream=live/never";
+    // What is asked; the service that is looked for; whether an origin is found.
+    let rows = [
+        ("", "http", true),
+        ("&protocol=hls", "http", true),
+        ("&protocol=dash", "http", true),
+        ("&protocol=http_flv", "http", true),
+        ("&protocol=rtmp", "rtmp", false),
+        ("&as=play%20over%20hls", "http", true),
+        ("&protocol=rtmp&as=play%20over%20hls", "http", true),
+        ("&as=play%20over%20rtmp", "rtmp", false),
+    ];
+    for (more, service, found) in rows {
+        let path = format!("/api/v1/explain?{asked}{more}");
+        let (status, told) = get(house.at.system, &path).await;
+        assert_eq!(status, 200, "{more}: {told}");
+        let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+        assert_eq!(told["data"]["service"], service, "{more}: {told}");
+        let origin = told["data"]["origin"].as_str();
+        assert_eq!(origin, found.then_some("packager"), "{more}: {told}");
+    }
+    for (more, expected) in [("", 200), ("&protocol=hls", 200), ("&protocol=rtmp", 503)] {
+        let path = format!("/api/v1/resolve?{asked}{more}");
+        assert_eq!(get(house.at.system, &path).await.0, expected, "{more}");
+    }
+}
+
+#[tokio::test]
 async fn every_mistake_is_told_in_json_with_its_field() {
     let house = House::open("").await;
     // The method; the path; the field that is wrong.

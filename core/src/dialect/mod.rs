@@ -9,6 +9,7 @@
 //! | `address` | an address taken apart, and a path written into a URL |
 //! | `clients` | which clients speak which dialect |
 //! | `naming` | how one origin is asked: its dialect, and what is taken off or put before a path |
+//! | `pasted` | a whole address, and what a client that was given it would ask for |
 //! | `rename` | a stream's two paths, one on each side, for messages that pass between them |
 //! | `srs`, `mediamtx`, `ome`, `nginx_rtmp`, `go2rtc` | one server each |
 //!
@@ -21,6 +22,7 @@ mod mediamtx;
 mod naming;
 mod nginx_rtmp;
 mod ome;
+mod pasted;
 mod rename;
 mod srs;
 
@@ -31,6 +33,7 @@ use std::str::FromStr;
 pub use self::address::{RtmpAddress, RtmpAsked};
 pub use self::clients::{ClientDialects, ClientRule, ClientRuleError};
 pub use self::naming::{Naming, Unsayable};
+pub use self::pasted::{Pasted, PastedError, Site};
 pub use self::rename::Rename;
 use crate::access::credentials::Credentials;
 use crate::http::route::Route;

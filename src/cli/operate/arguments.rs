@@ -197,13 +197,16 @@ pub struct UnbanArguments {
 /// A stream.
 #[derive(Debug, Args)]
 pub struct ExplainArguments {
-    /// The stream, as app/name or vhost/app/name.
+    /// The stream, as app/name or vhost/app/name; or the address that a client has.
     #[arg(value_parser = not_empty)]
     stream: String,
+    /// Explain for this protocol, such as rtmp, hls or webrtc; default: rtmp, or what the fleet serves.
+    #[arg(long, value_name = "PROTOCOL", value_parser = not_empty)]
+    protocol: Option<String>,
     /// Explain as if this origin did not exist.
     #[arg(long, value_name = "ORIGIN", value_parser = not_empty)]
     pub without: Option<String>,
-    /// Say which access rule decides about a client, such as "publish over srt from 192.0.2.1 with bearer=TOKEN".
+    /// Say which access rule decides about a client, such as "publish over srt from 192.0.2.1 with srt=me:KEY".
     #[arg(long = "as", value_name = "CLIENT", value_parser = not_empty)]
     asking: Option<String>,
     /// The proxy to ask.
@@ -324,6 +327,9 @@ impl ExplainArguments {
     /// The stream as a query of the API, explained without the origin `without` if one is given.
     pub(super) fn query(&self, without: Option<&str>) -> String {
         let mut query = format!("stream={}", escaped(&self.stream));
+        if let Some(protocol) = &self.protocol {
+            query.push_str(&format!("&protocol={}", escaped(protocol)));
+        }
         if let Some(origin) = without {
             query.push_str(&format!("&without={}", escaped(origin)));
         }
