@@ -74,6 +74,50 @@ async fn a_stream_that_is_not_live_yet_and_a_busy_one_are_told_as_the_origin_tel
     }
 }
 
+#[tokio::test]
+async fn a_no_in_json_is_a_refusal_without_the_origins_words() {
+    const OK: &str = "200 OK\r\nContent-Type: application/json";
+    const WHIP: &str = "/rtc/v1/whip/?app=live&stream=a";
+    let no = r#"{"code":400,"server":"vid-1","msg":"stream not found at 10.0.0.1"}"#;
+    let other = r#"{"code":5021,"data":"no room at 10.0.0.1"}"#;
+    let legacy = format!(
+        r#"{{"api":"x","streamurl":"webrtc://h/live/a","sdp":{:?}}}"#,
+        sdp("clnt")
+    );
+    // A description; the target; the body; what the origin says; the status and the code for the client.
+    let rows = [
+        ("SRS's own API", "/rtc/v1/play/", &legacy, no, 400, 400),
+        (
+            "with a code of its own",
+            "/rtc/v1/publish/",
+            &legacy,
+            other,
+            502,
+            5021,
+        ),
+        ("WHEP", WHEP, &sdp("clnt"), no, 400, 400),
+        ("WHIP", WHIP, &sdp("clnt"), no, 400, 400),
+    ];
+    for (cause, target, body, says, expected, code) in rows {
+        let (house, _origin) = house_with(Says {
+            offer: (OK, says.to_owned()),
+            ..Says::default()
+        })
+        .await;
+        let (status, head, told) = ask(house.at.api, "POST", target, body).await;
+        assert_eq!(status, expected, "{cause}: {head} {told}");
+        assert_eq!(
+            header(&head, "content-type"),
+            ["application/json"],
+            "{cause}"
+        );
+        let told: serde_json::Value = serde_json::from_str(&told).expect(cause);
+        let refusal = serde_json::json!({"code": code, "data": "its origin refused the call"});
+        assert_eq!(told, refusal, "{cause}");
+        assert!(house.proxy.sessions().is_empty(), "{cause}");
+    }
+}
+
 const COUNTER_OFFER: &str =
     "406 Not Acceptable\r\nLocation: /call/1\r\nContent-Type: application/sdp; charset=utf-8";
 

@@ -120,10 +120,7 @@ impl Ask<'_> {
         let mut document: Value = serde_json::from_slice(&agreed.answer.body)
             .map_err(|_| unusable(&session, &"it is not JSON"))?;
         let Some(text) = document.get("sdp").and_then(Value::as_str) else {
-            // SRS says no with a code other than 0.
-            let said = refused_code(&document);
-            say_no(&session, format!("code {}", said["code"]));
-            return Err(Box::new(json(StatusCode::BAD_GATEWAY, &said)));
+            return Err(unusable(&session, &"it has no sdp"));
         };
         let announced = self.whip.announced(&self.head, self.ends.local);
         let read = read_answer(text.as_bytes(), &offer, &announced);
@@ -377,6 +374,11 @@ impl Ask<'_> {
             }
             target = elsewhere;
             answer = self.exchange(&at_api, &head, &target, body).await?;
+        }
+        if let Some((no, why)) = no_in_json(&answer) {
+            let words = format!("it answered {} with {why}", status_words(answer.status));
+            said().no = Some(no);
+            return Err(DialError::Refused(words));
         }
         let agrees = answer.status == StatusCode::OK || answer.status == StatusCode::CREATED;
         if agrees || (session.row().request.action == Action::Play && is_counter_offer(&answer)) {
@@ -660,10 +662,43 @@ fn bare(tag: &str) -> &str {
     inside.unwrap_or(tag)
 }
 
-/// What SRS's code says, without anything else of its document.
-fn refused_code(document: &Value) -> Value {
-    let code = document.get("code").and_then(Value::as_i64).unwrap_or(500);
-    serde_json::json!({ "code": code, "data": "its origin refused the call" })
+/// The no of an answer that agrees by its status and refuses by its document, as SRS does: a code other than 0, and no
+/// description. Returns the refusal as clients get it, without the origin's words, and these words for the log.
+fn no_in_json(answer: &CallAnswer) -> Option<(CallAnswer, String)> {
+    if !answer.status.is_success() {
+        return None;
+    }
+    let document: Value = serde_json::from_slice(&answer.body).ok()?;
+    let code = document.get("code")?.as_i64().filter(|code| *code != 0)?;
+    if document.get("sdp").is_some() {
+        return None;
+    }
+    let text = |name: &&str| document.get(*name).and_then(Value::as_str);
+    let mut texts = ["msg", "data", "message", "error"].iter().filter_map(text);
+    let why = match texts.next() {
+        Some(words) => format!("code {code}: {}", bounded(words)),
+        None => format!("code {code}"),
+    };
+    // A code that is a status of clients is one; SRS has others of its own, which say nothing of whose turn it is.
+    let status = u16::try_from(code)
+        .ok()
+        .and_then(|code| StatusCode::from_u16(code).ok());
+    let status = status.filter(StatusCode::is_client_error);
+    let told = serde_json::json!({ "code": code, "data": "its origin refused the call" });
+    let mut headers = answer.headers.clone();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let no = CallAnswer {
+        status: status.unwrap_or(StatusCode::BAD_GATEWAY),
+        headers,
+        body: told.to_string().into(),
+    };
+    Some((no, why))
+}
+
+/// An origin's words as a log line takes them: few, and of letters that do nothing to a terminal.
+fn bounded(words: &str) -> String {
+    let printable = |letter: char| if letter.is_control() { ' ' } else { letter };
+    words.chars().take(MAX_LOGGED).map(printable).collect()
 }
 
 fn set(document: &mut Value, name: &str, value: &str) {
@@ -680,5 +715,7 @@ fn new_id() -> Option<String> {
 }
 
 const SDP: &str = "application/sdp";
+/// Letters of an origin's words that are logged.
+const MAX_LOGGED: usize = 200;
 const NO_PATCH: &str =
     "its origin takes neither further candidates nor an ICE restart; none is needed";
