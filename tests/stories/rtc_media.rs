@@ -109,6 +109,13 @@ async fn clients_of_both_families_reach_an_origin_by_ipv4() {
             "127.0.0.1",
             &["127.0.0.1"],
         ),
+        // Signalling by an address where no media is heard.
+        (
+            "\"[::1]:0\"",
+            "listen = \"127.0.0.1:0\"".to_owned(),
+            "127.0.0.1",
+            &["127.0.0.1"],
+        ),
         (
             "\"127.0.0.1:0\"",
             format!("{LISTEN}\n{PUBLIC}"),

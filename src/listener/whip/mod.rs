@@ -173,7 +173,10 @@ impl Whip {
             // A Host that is an address is the one the client used, also through a NAT that maps ports only. A name
             // says nothing that could be written into a candidate.
             let named = head.host().and_then(address_of);
-            addresses.push(at(named.unwrap_or_else(|| local.ip()), None));
+            match named.filter(|named| *named != local.ip()) {
+                Some(outside) => addresses.push(at(outside, None)),
+                None => addresses.extend(heard_at(&self.media, local.ip())),
+            }
         }
         Announced {
             addresses,
@@ -343,6 +346,25 @@ fn port_at(media: &[SocketAddr], ip: IpAddr) -> u16 {
     found.map_or(0, SocketAddr::port)
 }
 
+/// Where media arrives for a client that came to `ip`, an address of this machine: there, unless no socket for media is bound to
+/// that address, and some are bound to others.
+fn heard_at(media: &[SocketAddr], ip: IpAddr) -> Vec<SocketAddr> {
+    let hears = |address: &SocketAddr| match address.ip() {
+        IpAddr::V4(bound) if bound.is_unspecified() => ip.is_ipv4(),
+        // Most systems have it hear IPv4, too.
+        IpAddr::V6(bound) if bound.is_unspecified() => true,
+        bound => bound == ip,
+    };
+    let others = media
+        .iter()
+        .filter(|address| !address.ip().is_unspecified());
+    let others: Vec<SocketAddr> = others.copied().collect();
+    if media.iter().any(hears) || others.is_empty() {
+        return vec![SocketAddr::new(ip, port_at(media, ip))];
+    }
+    others
+}
+
 /// SRS's path for a call by JSON.
 const fn json_target(action: Action) -> &'static str {
     match action {
@@ -369,6 +391,37 @@ const BODY_WITHIN: Duration = Duration::from_secs(5);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_candidate_is_an_address_where_media_is_heard() {
+        let two = ["127.0.0.1:1", "[::1]:2"];
+        // A description; where media is bound; where the client came to; what it is told.
+        for (cause, media, ip, expected) in [
+            (
+                "every interface",
+                &["0.0.0.0:1"][..],
+                "192.0.2.1",
+                &["192.0.2.1:1"][..],
+            ),
+            (
+                "every interface of both",
+                &["[::]:1"],
+                "192.0.2.1",
+                &["192.0.2.1:1"],
+            ),
+            ("there", &["127.0.0.1:1"], "127.0.0.1", &["127.0.0.1:1"]),
+            ("at one of two", &two, "::1", &["[::1]:2"]),
+            ("elsewhere", &["127.0.0.1:1"], "::1", &["127.0.0.1:1"]),
+            ("at two others", &two, "192.0.2.1", &two),
+            ("no address to name", &["0.0.0.0:1"], "::1", &["[::1]:1"]),
+        ] {
+            let read = |texts: &[&str]| -> Vec<SocketAddr> {
+                texts.iter().map(|text| text.parse().unwrap()).collect()
+            };
+            let told = heard_at(&read(media), ip.parse().unwrap());
+            assert_eq!(told, read(expected), "{cause}");
+        }
+    }
 
     #[test]
     fn a_candidate_has_the_port_that_its_address_is_bound_with() {
