@@ -359,6 +359,62 @@ fn k5_a_silent_origin_holds_up_its_own_callers_only() {
 }
 
 #[test]
+fn an_origin_is_heard_when_it_answers_the_first_packet() {
+    let now = start();
+    let mut table = table(now);
+    let flow = call(&mut table, now, path(1), 5);
+    assert!(!table.has_heard(flow), "nobody is asked");
+    table.attempt(now, flow, LINK, ORIGIN);
+    said(&mut table);
+    assert!(!table.has_heard(flow));
+    induced(&mut table, now, flow);
+    assert!(table.has_heard(flow));
+    table.attempt(now, flow, LinkId(8), ORIGIN);
+    assert!(!table.has_heard(flow), "another is heard by itself");
+    assert!(!table.has_heard(FlowId(flow.0 ^ (1 << 20))), "no such flow");
+}
+
+#[test]
+fn a_caller_that_asks_no_more_has_given_up() {
+    for repeats in [true, false] {
+        let mut now = start();
+        let mut table = table(now);
+        let flow = call(&mut table, now, path(1), 5);
+        let cookie = cookie(&mut table, now, path(1), 5);
+        let asked = asks("#!::r=live/a,m=publish");
+        let packet = handshake(Step::Conclusion, 5, cookie, &asked).write();
+        table.attempt(now, flow, LINK, ORIGIN);
+        said(&mut table);
+        induced(&mut table, now, flow);
+        let closed = |table: &mut Flows| {
+            let told = outputs(table);
+            told.iter().any(|output| {
+                let end = match output {
+                    Output::Event(Event::Closed { flow: one, end, .. }) if *one == flow => *end,
+                    _ => return false,
+                };
+                end == End::ClientIdle
+            })
+        };
+        for _ in 0..if repeats { 20 } else { 0 } {
+            now += Duration::from_millis(250);
+            let (fate, _) = client(&mut table, now, path(1), &packet);
+            assert_eq!(fate, Fate::Drop(DropReason::Untimely));
+            table.handle(now, Input::Timeout);
+            assert!(!closed(&mut table), "it waits for as long as it asks");
+        }
+        now += Duration::from_millis(1100);
+        table.handle(now, Input::Timeout);
+        assert_eq!(
+            closed(&mut table),
+            repeats,
+            "one that never repeats may wait"
+        );
+        assert_eq!(table.is_empty(), repeats);
+    }
+}
+
+#[test]
 fn a_flood_of_inductions_leaves_nothing() {
     let now = start();
     let mut table = table(now);
@@ -728,6 +784,36 @@ fn only_the_flows_own_address_and_link_are_heard() {
 }
 
 #[test]
+fn a_flood_that_is_refused_is_told_of_once_a_second() {
+    let mut now = start();
+    let limits = Limits {
+        flows: 1000,
+        idle: Duration::from_secs(10),
+        per_source: 10,
+        default_stream_id: String::new(),
+    };
+    let mut table = Flows::new(limits, Cookies::new([1; 32], now), 7);
+    for second in 0..3 {
+        for call in 1..=60 {
+            let id = second * 100 + call;
+            let cookie = cookie(&mut table, now, path(1), id);
+            let asked = asks("live/a");
+            let packet = handshake(Step::Conclusion, id, cookie, &asked).write();
+            client(&mut table, now, path(1), &packet);
+        }
+        let told = outputs(&mut table);
+        let told = told.iter().filter(|output| match output {
+            Output::Event(Event::Unasked { code, why, .. }) => {
+                *code == Rejection::OVERLOAD && why.contains("srt.calls_per_source")
+            }
+            _ => false,
+        });
+        assert_eq!(told.count(), 1, "{second}");
+        now += Duration::from_secs(1);
+    }
+}
+
+#[test]
 fn one_address_may_call_so_often_and_others_go_on() {
     let now = start();
     let limits = Limits {
@@ -792,6 +878,10 @@ struct World {
     joined: BTreeMap<u16, u32>,
     cookies: BTreeMap<u16, u32>,
     heard: BTreeMap<u16, BTreeSet<u8>>,
+    /// When the table last received something from each caller.
+    received: BTreeMap<u16, Instant>,
+    /// Whose flow each is.
+    callers: BTreeMap<FlowId, u16>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -814,6 +904,8 @@ impl World {
             joined: BTreeMap::new(),
             cookies: BTreeMap::new(),
             heard: BTreeMap::new(),
+            received: BTreeMap::new(),
+            callers: BTreeMap::new(),
         }
     }
 
@@ -879,6 +971,7 @@ impl World {
         let now = self.now;
         match whom {
             Whom::TableFromCaller(port) => {
+                self.received.insert(port, now);
                 let (fate, data) = client(&mut self.table, now, path(port), &packet);
                 match fate {
                     Fate::Reply { .. } => self.send(Whom::Caller(port), data),
@@ -954,10 +1047,22 @@ impl World {
         let now = self.now;
         while let Some(output) = self.table.poll_output() {
             match output {
-                Output::Event(Event::Asked { flow, .. }) => {
+                Output::Event(Event::Asked { flow, client, .. }) => {
+                    self.callers.insert(flow, client.port());
                     self.table.attempt(now, flow, LINK, ORIGIN);
                 }
                 Output::Event(Event::Answered { flow }) => self.table.join(now, flow),
+                // A network this bad can lose all that a caller asks in a second. It asks on, and has a new flow.
+                Output::Event(Event::Closed {
+                    flow,
+                    end: End::ClientIdle,
+                    ..
+                }) => {
+                    let port = self.callers[&flow];
+                    let silent = now - self.received[&port];
+                    assert!(silent >= Duration::from_secs(1), "heard {silent:?} ago");
+                    assert!(!self.joined.contains_key(&port), "{port} is joined");
+                }
                 Output::Event(other) => panic!("{other:?}"),
                 Output::ToClient { path, data } => {
                     self.send(Whom::Caller(path.remote.port()), data);

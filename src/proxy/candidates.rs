@@ -160,14 +160,21 @@ impl Candidates<'_> {
         dialled: Instant,
         mut dialling: Pin<&mut impl Future<Output = Result<T, DialError>>>,
     ) -> Result<Result<T, DialError>, Outcome> {
+        let timing = &self.proxy.shared.timing;
+        let patience = timing.patience(self.request.action);
+        if self.service() == Service::Srt {
+            // No question of another protocol says anything about that one. A dial of it ends by itself where nothing was
+            // heard, which was not its doing if it came last; and a caller that gives up is noticed.
+            return match timeout(patience, dialling).await {
+                Ok(Err(DialError::Silent(_))) | Err(_) => Err(Outcome::OutOfTime),
+                Ok(answer) => Ok(answer),
+            };
+        }
         // One that came last had less than its time, and that was not its doing.
-        if dialled.elapsed() < self.proxy.shared.timing.dial {
+        if dialled.elapsed() < timing.dial {
             return Err(Outcome::OutOfTime);
         }
-        // A caller of SRT has given up by now, and no question of another protocol says anything about that one.
-        let speaks = async {
-            self.service() != Service::Srt && self.proxy.shared.silence.speaks(origin).await
-        };
+        let speaks = self.proxy.shared.silence.speaks(origin);
         tokio::select! {
             biased;
             answer = &mut dialling => return Ok(answer),
@@ -180,12 +187,7 @@ impl Candidates<'_> {
         if let Some(row) = self.row.filter(|_| !self.publishes()) {
             row.waits();
         }
-        let timing = &self.proxy.shared.timing;
-        let time_limit = match self.request.action {
-            Action::Play => timing.play_wait,
-            Action::Publish => timing.publisher_idle,
-        };
-        timeout(time_limit, dialling)
+        timeout(patience, dialling)
             .await
             .map_err(|_| Outcome::OutOfTime)
     }

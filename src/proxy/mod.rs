@@ -143,6 +143,16 @@ pub struct Timing {
     pub ask_streams: bool,
 }
 
+impl Timing {
+    /// How long a client waits for an origin that lives.
+    const fn patience(&self, action: Action) -> Duration {
+        match action {
+            Action::Play => self.play_wait,
+            Action::Publish => self.publisher_idle,
+        }
+    }
+}
+
 /// The share of a request in the placement of its stream.
 struct ShareOfPlacement {
     key: PlacementKey,

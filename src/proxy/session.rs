@@ -162,6 +162,12 @@ impl Session {
         self
     }
 
+    /// How long an origin that has shown that it lives may take to answer.
+    pub fn patience(&self) -> Duration {
+        let timing = &self.proxy.shared.timing;
+        timing.patience(self.row.request.action)
+    }
+
     /// Tries origins, best first, until `dial` joins one. The claim moves with the choice, so that all others
     /// that ask for the stream is sent to the same origin.
     ///

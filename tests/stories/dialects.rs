@@ -12,6 +12,7 @@ use sluicegate_core::stream::{Action, Protocol, StreamUrl};
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::call::{CallOrigin, ask as call, location};
 use crate::house::{House, Manner, PATIENCE, Stub, get, until, video};
@@ -281,6 +282,13 @@ pub(crate) struct SrtStub {
 
 impl SrtStub {
     pub(crate) async fn start(takes: fn(&str) -> bool) -> Self {
+        let thought = CancellationToken::new();
+        thought.cancel();
+        Self::thinking(takes, thought).await
+    }
+
+    /// One that answers the first packet of a call, and no second one before it has `thought`.
+    pub(crate) async fn thinking(takes: fn(&str) -> bool, thought: CancellationToken) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
         let port = socket.local_addr().expect("bound").port();
         let ids: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -307,6 +315,9 @@ impl SrtStub {
                         let id = read.expect("an honest proxy").stream_id.unwrap_or_default();
                         let taken = takes(&id);
                         heard.lock().expect("a test").push(id);
+                        if !thought.is_cancelled() {
+                            continue;
+                        }
                         if taken {
                             Handshake {
                                 socket_id: 5,

@@ -6,9 +6,11 @@ use std::time::Duration;
 use sluicegate::sessions::State as SessionState;
 use sluicegate_core::fleet::State;
 use sluicegate_core::rtsp::message::{Message, Method};
+use sluicegate_core::srt::packet::Rejection;
 use sluicegate_core::stream::Action;
 use tokio_util::sync::CancellationToken;
 
+use crate::dialects::{SrtStub, call_srt};
 use crate::house::{Guest, House, Manner, Stub, get, until};
 use crate::http_pieces::{Packager, Reply};
 use crate::rtsp_house::{self, Caller};
@@ -99,6 +101,49 @@ async fn an_rtmp_client_waits_for_as_long_as_its_origin_thinks() {
         assert!(other.seen.lock().expect("a test").requests.is_empty());
         assert_up(&house, "thinks");
     }
+}
+
+const CALL: &str = "#!::r=live/a,m=publish";
+
+/// A listener of SRT that asks somebody about a call answers its first packet all the same.
+#[tokio::test]
+async fn an_srt_caller_waits_for_as_long_as_its_origin_thinks() {
+    let house = House::open("").await;
+    let go = CancellationToken::new();
+    let thinks = SrtStub::thinking(|_| true, go.clone()).await;
+    house.register_with("thinks", &format!(r#""srt":["{}"]"#, thinks.port));
+    let thought = async {
+        until("the call", || !thinks.ids().is_empty()).await;
+        let other = SrtStub::start(|_| true).await;
+        house.register_with("other", &format!(r#""srt":["{}"]"#, other.port));
+        // Longer than it takes to find an origin that lives.
+        tokio::time::sleep(Duration::from_millis(2600)).await;
+        go.cancel();
+        other
+    };
+    let (told, other) = tokio::join!(call_srt(&house, CALL), thought);
+    assert_eq!(told, Ok(()));
+    assert_eq!(other.ids(), Vec::<String>::new(), "no other is asked");
+    assert_up(&house, "thinks");
+}
+
+#[tokio::test]
+async fn an_srt_origin_that_thinks_for_too_long_is_not_blamed() {
+    let house = House::open("[session]\npublisher_idle = \"1s\"\n").await;
+    let thinks = SrtStub::thinking(|_| true, CancellationToken::new()).await;
+    house.register_with("thinks", &format!(r#""srt":["{}"]"#, thinks.port));
+    let join = async {
+        until("the call", || !thinks.ids().is_empty()).await;
+        let other = SrtStub::start(|_| true).await;
+        house.register_with("other", &format!(r#""srt":["{}"]"#, other.port));
+        other
+    };
+    let (told, other) = tokio::join!(call_srt(&house, CALL), join);
+    assert_eq!(told, Err(Rejection::GATEWAY));
+    assert_eq!(other.ids(), Vec::<String>::new(), "no other is asked");
+    assert_up(&house, "thinks");
+    let member = house.proxy.registry().member(&"thinks".into());
+    assert!(!member.expect("it is registered").health.is_silent());
 }
 
 #[tokio::test]

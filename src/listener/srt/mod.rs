@@ -10,6 +10,7 @@ mod held;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ use sluicegate_core::srt::flows::{self, End, Event, Failure, Flows, Limits, Traf
 use sluicegate_core::srt::packet::Rejection;
 use sluicegate_core::stream::{Protocol, SrtStreamId};
 use tokio::sync::{oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
@@ -164,6 +165,11 @@ enum Command {
     Reject { flow: FlowId, code: Rejection },
     /// The session was ended.
     Close { flow: FlowId },
+    /// Whether the origin that is asked has shown that it lives.
+    Lives {
+        flow: FlowId,
+        answer: oneshot::Sender<bool>,
+    },
 }
 
 impl Driver for Table {
@@ -214,7 +220,7 @@ impl Driver for Table {
                 id = masked(&named),
                 code = code.0.saturating_sub(1000),
                 rule = why,
-                "refused: the caller's stream id or handshake cannot be used"
+                "refused before anything was asked for"
             ),
             Event::Rejected { flow, code } => {
                 // As libsrt prints it.
@@ -227,7 +233,8 @@ impl Driver for Table {
                     code.0.saturating_sub(1000)
                 );
                 let no = match code {
-                    // One that had it may not have noticed that it left. Whoever is not joined has heard it already.
+                    // An origin that had the caller may not have noticed that it left. A caller that is not joined yet has
+                    // heard of the rejection already.
                     Rejection::CONFLICT if is_joined => DialError::Busy(why),
                     _ => DialError::Refused(why),
                 };
@@ -290,6 +297,9 @@ impl Driver for Table {
                 self.joined.remove(&flow);
             }
             Command::Close { flow } => self.flows.close(flow),
+            Command::Lives { flow, answer } => {
+                let _ = answer.send(self.flows.has_heard(flow));
+            }
         }
     }
 
@@ -481,7 +491,8 @@ impl FlowSession {
         }
     }
 
-    /// Asks one origin, until it answers or its time is over.
+    /// Asks one origin, until it answers or its time is over. One that has shown that it lives may think about the call: no
+    /// other would do that sooner.
     async fn ask(&self, session: &Session, attempt: Attempt) -> Result<(), DialError> {
         let request = &session.row().request;
         let shown = request.credentials.as_deref();
@@ -494,24 +505,36 @@ impl FlowSession {
                 Some(Box::from(id))
             }
         };
-        let time_limit = attempt.time_limit.min(TIME_LIMIT);
-        let silent = || DialError::Silent(format!("{}: no answer in time", attempt.target));
-        let asked = async {
-            let addresses = self.dialer.datagrams(&attempt).await?;
-            let share = time_limit / u32::try_from(addresses.len()).unwrap_or(u32::MAX);
-            let mut failure = silent();
-            for origin in addresses {
-                match timeout(share, self.ask_at(origin, stream_id.clone())).await {
-                    Err(_) => failure = silent(),
-                    Ok(Err(DialError::Failed(why))) => failure = DialError::Failed(why),
-                    Ok(told) => return told,
-                }
+        let deadline = Instant::now() + attempt.time_limit.min(TIME_LIMIT);
+        let words = || format!("{}: no answer in time", attempt.target);
+        let silent = || DialError::Silent(words());
+        let addresses = timeout_at(deadline.into(), self.dialer.datagrams(&attempt)).await;
+        let addresses = addresses.map_err(|_| silent())??;
+        let mut failure = silent();
+        for (index, origin) in addresses.iter().enumerate() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let share = left / u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
+            let mut asked = pin!(self.ask_at(*origin, stream_id.clone()));
+            let mut told = timeout(share, &mut asked).await.ok();
+            if told.is_none() && self.lives().await {
+                let thinks = || DialError::Slow(words());
+                let answered = timeout(session.patience(), asked).await;
+                told = Some(answered.unwrap_or_else(|_| Err(thinks())));
             }
-            Err(failure)
-        };
-        timeout(time_limit, asked)
-            .await
-            .unwrap_or_else(|_| Err(silent()))
+            match told.unwrap_or_else(|| Err(silent())) {
+                Err(error @ (DialError::Failed(_) | DialError::Silent(_))) => failure = error,
+                told => return told,
+            }
+        }
+        Err(failure)
+    }
+
+    /// Whether the origin that is asked now has shown that it lives.
+    async fn lives(&self) -> bool {
+        let (answer, answered) = oneshot::channel();
+        let flow = self.flow;
+        self.to_shard.send(Command::Lives { flow, answer }).await;
+        answered.await.unwrap_or(false)
     }
 
     /// Asks an origin at one of its addresses, for as long as the caller waits.
@@ -586,9 +609,10 @@ fn count(row: &Row, traffic: Traffic) {
 }
 
 const NAME: &str = "srt";
-/// All candidates together: a libsrt caller gives up after 3 s, and its first packets took a part of them.
+/// All candidates together, up to one that lives: a libsrt caller gives up after 3 s if nobody chose otherwise, and its first
+/// packets took a part of them.
 const SETUP: Duration = Duration::from_millis(2400);
-/// One candidate: it is asked four times in this, and a third one still has its time.
+/// How long a candidate may take to show that it lives: it is asked four times in this, and a third one still has its time.
 const TIME_LIMIT: Duration = Duration::from_millis(800);
 /// How often links that no flow needs are closed.
 const TIDY_EVERY: Duration = Duration::from_secs(10);

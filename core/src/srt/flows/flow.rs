@@ -28,6 +28,8 @@ pub(super) struct Flow {
     /// The call is one link of several, and each has numbers that the others know.
     pub(super) grouped: bool,
     pub(super) stage: Stage,
+    /// The caller has repeated its conclusion, as all do that still wait for an answer.
+    pub(super) asks_again: bool,
     pub(super) client_active: Instant,
     pub(super) origin_active: Instant,
     pub(super) traffic: Traffic,
@@ -187,9 +189,11 @@ impl Flow {
     }
 
     /// Handles a repeated conclusion of the caller: the answer is late or was lost.
-    pub(super) fn repeat(&self, now: Instant, outputs: &mut VecDeque<Output<Event>>) -> Fate {
+    pub(super) fn repeat(&mut self, now: Instant, outputs: &mut VecDeque<Output<Event>>) -> Fate {
         match &self.stage {
             Stage::Placing(_) | Stage::Attempting(..) | Stage::Answered(..) => {
+                self.asks_again = true;
+                self.client_active = now;
                 Fate::Drop(DropReason::Untimely)
             }
             Stage::Joined(Joined { reply, .. }) | Stage::Rejected(reply, _) => {
@@ -199,6 +203,26 @@ impl Flow {
                 });
                 Fate::Kept
             }
+        }
+    }
+
+    /// Whether a caller that is not joined has given up: callers do not say so, and ask no more.
+    pub(super) fn gave_up(&self, now: Instant) -> bool {
+        self.asks_again && now.saturating_duration_since(self.client_active) >= GAVE_UP
+    }
+
+    /// Whether the origin that is asked has shown that it lives.
+    pub(super) fn has_heard(&self) -> bool {
+        match &self.stage {
+            Stage::Attempting(_, attempt) => attempt.cookie.is_some(),
+            Stage::Answered(..) => true,
+            Stage::Joined(joined) => match joined.kept.as_ref().and_then(|kept| kept.next.as_ref())
+            {
+                Some(Next::Asking(attempt)) => attempt.cookie.is_some(),
+                Some(Next::Agreed(..) | Next::Awaited(..)) => true,
+                None => false,
+            },
+            Stage::Placing(_) | Stage::Rejected(..) => false,
         }
     }
 
@@ -257,5 +281,7 @@ pub(super) fn aged(packet: &[u8], at: Instant, now: Instant) -> Vec<u8> {
     .write()
 }
 
+/// How long a caller asks nothing before it has given up: libsrt repeats its conclusion every 250 ms.
+const GAVE_UP: Duration = Duration::from_secs(1);
 /// How long a rejected caller is remembered, in case it did not receive the rejection and asks again.
 const REMEMBER_NO: Duration = Duration::from_secs(1);

@@ -1,7 +1,7 @@
 //! The handshake with both sides.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::super::extension::{self, ExtensionError, Extensions};
 use super::super::packet::{HANDSHAKE, HAS_CONFIG, Handshake, MAGIC, Rejection, Step, peer_ip};
@@ -93,8 +93,14 @@ impl Flows {
         if self.stopping {
             return Err(Rejection::DOWN);
         }
-        if self.len() >= self.limits.flows.min(MOST_FLOWS) || !self.may_ask(now, client.ip()) {
-            return Err(Rejection::OVERLOAD);
+        if self.len() >= self.limits.flows.min(MOST_FLOWS) {
+            let why = format!("there are {} calls, and no room for more", self.len());
+            return Err(self.refuse_many(now, client, asked, why));
+        }
+        if !self.may_ask(now, client.ip()) {
+            let most = self.limits.per_source;
+            let why = format!("one address may call {most} times a second (srt.calls_per_source)");
+            return Err(self.refuse_many(now, client, asked, why));
         }
         let flow = self.insert(client, |id| Flow {
             id,
@@ -105,6 +111,7 @@ impl Flows {
             action: asks.action,
             grouped: found.grouped,
             stage: Stage::Placing(Box::new(Asking { packet, at: now })),
+            asks_again: false,
             client_active: now,
             origin_active: now,
             traffic: Traffic::default(),
@@ -138,6 +145,21 @@ impl Flows {
             why,
         }));
         code
+    }
+
+    /// The same for what a flood runs into: the answer to that is not a flood of lines, so that one in a second is told of.
+    fn refuse_many(
+        &mut self,
+        now: Instant,
+        client: SocketAddr,
+        asked: Handshake<'_>,
+        why: String,
+    ) -> Rejection {
+        if self.flood_told_until.is_some_and(|until| now < until) {
+            return Rejection::OVERLOAD;
+        }
+        self.flood_told_until = Some(now + TELL_EVERY);
+        self.refuse(client, asked, Rejection::OVERLOAD, why)
     }
 
     /// What a conclusion asks for, what else is in it, and the conclusion as an origin is to see it.
@@ -365,5 +387,7 @@ enum Unreadable {
     Unsayable(#[from] Unsayable),
 }
 
+/// How often a caller is told of that came in a flood.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 /// The value that a caller's induction has in place of extension flags: datagram mode, inherited from UDT.
 const DATAGRAM: u16 = 2;

@@ -76,6 +76,8 @@ pub struct Flows {
     /// Keeps sources from choosing their slot.
     salt: u64,
     stopping: bool,
+    /// Until when no further caller is told of that the limits refuse.
+    flood_told_until: Option<Instant>,
     /// Whether any flow was joined that may outlive its origin.
     keeps: bool,
     dialects: Arc<ClientDialects>,
@@ -148,7 +150,7 @@ pub enum Event {
         /// The origin's code.
         code: Rejection,
     },
-    /// A joined flow ended.
+    /// A flow ended: a joined one, or one whose caller gave up before.
     Closed {
         /// The flow.
         flow: FlowId,
@@ -186,7 +188,7 @@ pub enum End {
     Asked,
     /// The caller closed the connection, or started a new one.
     ClientClosed,
-    /// The caller sent nothing for too long.
+    /// The caller sent nothing for too long, or gave up before it was joined.
     ClientIdle,
     /// The origin closed the connection, or nothing listens there any more.
     OriginClosed,
@@ -222,6 +224,7 @@ impl Flows {
             random: seed,
             salt,
             stopping: false,
+            flood_told_until: None,
             keeps: false,
             dialects: Arc::default(),
             ports: Vec::new(),
@@ -281,6 +284,13 @@ impl Flows {
     pub fn needs_own_link(&self, flow: FlowId) -> bool {
         let place = self.places.get(index_of(flow)).and_then(Option::as_ref);
         place.is_some_and(|known| known.id == flow && known.authenticated)
+    }
+
+    /// Whether the origin that is asked to take the flow has shown that it lives: it answers the first packet of a call at
+    /// once, and may have somebody to ask before it agrees.
+    pub fn has_heard(&self, flow: FlowId) -> bool {
+        let place = self.places.get(index_of(flow)).and_then(Option::as_ref);
+        place.is_some_and(|known| known.id == flow && known.has_heard())
     }
 
     /// Gives up an attempt; the caller keeps waiting.
@@ -503,7 +513,11 @@ impl Flows {
         let (mut ended, mut looked) = (Vec::new(), Vec::new());
         let mut soon = false;
         for flow in self.places.iter_mut().flatten() {
+            let gave_up = flow.gave_up(now);
             match &mut flow.stage {
+                Stage::Placing(_) | Stage::Answered(..) | Stage::Attempting(..) if gave_up => {
+                    ended.push((flow.id, End::ClientIdle));
+                }
                 Stage::Placing(_) | Stage::Answered(..) => {}
                 Stage::Attempting(asked, attempt) => {
                     soon = true;
