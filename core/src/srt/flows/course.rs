@@ -174,6 +174,11 @@ impl Course {
         self.action
     }
 
+    /// Whether the caller sent a key with its first packets.
+    pub(super) const fn is_encrypted(&self) -> bool {
+        self.is_encrypted
+    }
+
     /// Whether the call can go on at another origin at all.
     pub(super) const fn may_go_on(&self) -> bool {
         self.flows && !self.is_two_way

@@ -252,8 +252,8 @@ impl Flows {
         let shown_clock = kept.course.caller_clock(now).wrapping_add(leg.to_origin);
         match kept.course.action() {
             Action::Publish => {
-                if let Some(key) = kept.key_for_next() {
-                    let data = control::key_request(leg.socket_id, shown_clock, key);
+                if let Some(key) = kept.key_for_receiver(now) {
+                    let data = control::key_request(leg.socket_id, shown_clock, &key);
                     let link = leg.link;
                     self.outputs.push_back(Output::ToOrigin { link, data });
                 }
@@ -268,7 +268,7 @@ impl Flows {
             }
             Action::Play => {
                 let path = flow.path;
-                if let Some(key) = kept.key_for_caller() {
+                if let Some(key) = kept.key_for_receiver(now) {
                     let data = control::key_request(caller, origin_clock, &key);
                     self.outputs.push_back(Output::ToClient { path, data });
                 }
@@ -283,8 +283,12 @@ impl Flows {
         let dropped = kept.course.goes_on(now, first);
         kept.has_another();
         kept.resumes = Some(Gap { since, dropped });
+        let tells_key = kept.tells_key();
         joined.leg = leg;
         flow.origin_active = now;
+        if tells_key {
+            self.wake_at(now + SWEEP_SOON);
+        }
     }
 
     /// Handles a packet of the origin that is to have a flow, which is no handshake. It has agreed.
@@ -463,7 +467,7 @@ impl Joined {
     ) -> Option<Instead> {
         let kept = self.kept.as_mut()?;
         let seen = kept.caller_says(now, data);
-        if seen == Seen::KeyResponse && std::mem::take(&mut kept.owes_key) {
+        if kept.answers_key(seen) {
             return Some(Instead::Nothing);
         }
         if let (Seen::Loss(list), Some(first)) = (seen, self.leg.first)
@@ -528,11 +532,13 @@ impl Kept {
         matches!(&self.next, Some(Next::Asking(attempt)) if attempt.link == link)
     }
 
-    /// Says what is due: to the caller that its call lives though it has no origin, to the next origin that it is called, and
-    /// that its player is there while it waits for media.
+    /// Says what is due: to the caller that its call lives though it has no origin; to the next origin that it is called, and
+    /// that its caller is there while it waits; to the former one the same while it passes on what it has, and then that it is
+    /// not wanted; to a receiver its key, until it answers. `leg`: to the present origin.
     pub(super) fn speak(
         &mut self,
         now: Instant,
+        leg: Leg,
         (path, caller): (ClientPath, u32),
         outputs: &mut VecDeque<Output<Event>>,
     ) {
@@ -541,6 +547,22 @@ impl Kept {
             outputs.push_back(Output::ToClient { path, data });
         }
         let clock = self.course.caller_clock(now);
+        if let Some(key) = self.key_again(now) {
+            outputs.push_back(match self.course.action() {
+                Action::Publish => Output::ToOrigin {
+                    link: leg.link,
+                    data: control::key_request(
+                        leg.socket_id,
+                        clock.wrapping_add(leg.to_origin),
+                        &key,
+                    ),
+                },
+                Action::Play => Output::ToClient {
+                    path,
+                    data: control::key_request(caller, self.course.origin_clock(now), &key),
+                },
+            });
+        }
         match self.next.take() {
             Some(Next::Asking(mut attempt)) => {
                 if attempt.again_at <= now {

@@ -25,8 +25,8 @@ pub(super) struct Kept {
     has_newer_key: bool,
     /// The origin has chosen a key of its own, which another does not know.
     has_origins_key: bool,
-    /// The caller was told of a key on behalf of its origin, and answers that.
-    pub(super) owes_key: bool,
+    /// The receiver was told of a key in the place of its sender, and has yet to answer.
+    told_key: Option<Told>,
     /// Why the call has no origin, and since when.
     pub(super) lost: Option<Lost>,
     /// The origin that is to have it.
@@ -95,6 +95,13 @@ pub(super) struct Former {
     told_at: Instant,
 }
 
+/// Something that is said again until it is answered.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    first: Instant,
+    last: Instant,
+}
+
 /// A question to an origin that is silent: the first packet of a handshake, which one that lives answers at once.
 #[derive(Debug, Clone, Copy, Default)]
 struct Probe {
@@ -142,7 +149,7 @@ impl Kept {
             key: None,
             has_newer_key: false,
             has_origins_key: false,
-            owes_key: false,
+            told_key: None,
             lost: None,
             next: None,
             former: None,
@@ -164,7 +171,18 @@ impl Kept {
             self.key = Some(key.into());
             self.has_newer_key = true;
         }
+        if matches!(seen, Seen::KeyRequest(_)) && self.course.action() == Action::Publish {
+            // The caller says it again itself.
+            self.told_key = None;
+        }
         seen
+    }
+
+    /// Whether a packet of the caller answers what it was told in the place of its origin.
+    pub(super) fn answers_key(&mut self, seen: Seen<'_>) -> bool {
+        seen == Seen::KeyResponse
+            && self.course.action() == Action::Play
+            && self.told_key.take().is_some()
     }
 
     /// Notes a packet of the origin, with its timestamp as the caller sees it.
@@ -173,6 +191,12 @@ impl Kept {
         self.course.origin_says(now, seen, packet);
         self.was_refused = false;
         self.has_origins_key |= matches!(seen, Seen::KeyRequest(_));
+        let is_over = match self.course.action() {
+            Action::Publish => seen == Seen::KeyResponse,
+            // It has chosen another meanwhile.
+            Action::Play => matches!(seen, Seen::KeyRequest(_)),
+        };
+        self.told_key.take_if(|_| is_over);
         if self.probe.asked.is_some() {
             self.probe = Probe::default();
         }
@@ -228,12 +252,7 @@ impl Kept {
 
     /// Whether its origin encrypts what it gets: numbers must not be used twice.
     pub(super) fn is_keyed_player(&self) -> bool {
-        self.course.action() == Action::Play && self.is_encrypted()
-    }
-
-    fn is_encrypted(&self) -> bool {
-        let asked = Handshake::parse(&self.asking.packet);
-        asked.is_ok_and(|asked| extension::key(asked.extensions).is_some())
+        self.course.action() == Action::Play && self.course.is_encrypted()
     }
 
     /// Looks how its origin is. `active`: when that sent something last.
@@ -292,20 +311,55 @@ impl Kept {
         self.terms.allow(&Terms::of(extensions))
     }
 
-    /// The key that the caller has to be told of, because its origin has chosen another than the next one gets. Asked once.
-    pub(super) fn key_for_caller(&mut self) -> Option<Vec<u8>> {
-        if self.course.action() != Action::Play || !std::mem::take(&mut self.has_origins_key) {
-            return None;
-        }
-        self.owes_key = true;
-        let asked = Handshake::parse(&self.asking.packet).ok()?;
-        extension::key(asked.extensions).map(<[u8]>::to_vec)
+    /// The key that the receiver has to be told of in the place of its sender, now that another origin has the call: a player's
+    /// former origin chose one that the next does not know, or a publisher did after the next was called. Asked once.
+    pub(super) fn key_for_receiver(&mut self, now: Instant) -> Option<Vec<u8>> {
+        let told = Told {
+            first: now,
+            last: now,
+        };
+        let is_due = match self.course.action() {
+            Action::Publish => {
+                // What was told to the former origin is nothing to the next.
+                self.told_key = None;
+                std::mem::take(&mut self.has_newer_key)
+            }
+            Action::Play => std::mem::take(&mut self.has_origins_key),
+        };
+        let key = self.key_to_tell().filter(|_| is_due)?;
+        self.told_key = Some(told);
+        Some(key)
     }
 
-    /// The key that the next origin has to be told of, because it was called with an older one. Asked once.
-    pub(super) fn key_for_next(&mut self) -> Option<&[u8]> {
-        let is_newer = std::mem::take(&mut self.has_newer_key);
-        self.key.as_deref().filter(|_| is_newer)
+    /// The same key, if it is time to tell of it again: that packet was lost, or its answer.
+    pub(super) fn key_again(&mut self, now: Instant) -> Option<Vec<u8>> {
+        let told = self.told_key.as_mut()?;
+        let since = |at| now.saturating_duration_since(at);
+        if since(told.first) >= TOLD_FOR {
+            self.told_key = None;
+            return None;
+        }
+        if since(told.last) < TOLD_AGAIN {
+            return None;
+        }
+        told.last = now;
+        self.key_to_tell()
+    }
+
+    /// Whether there is a key that is told of again.
+    pub(super) const fn tells_key(&self) -> bool {
+        self.told_key.is_some()
+    }
+
+    /// The key that the sender uses: the caller's last, or the one that each origin has from the caller's conclusion.
+    fn key_to_tell(&self) -> Option<Vec<u8>> {
+        match self.course.action() {
+            Action::Publish => self.key.as_deref().map(<[u8]>::to_vec),
+            Action::Play => {
+                let asked = Handshake::parse(&self.asking.packet).ok()?;
+                extension::key(asked.extensions).map(<[u8]>::to_vec)
+            }
+        }
     }
 
     /// Where another origin is to begin, which is called now. `None` if that cannot be.
@@ -386,8 +440,10 @@ const ANSWERS_WITHIN: Duration = Duration::from_millis(400);
 pub const FORGOTTEN_FOR: Duration = Duration::from_secs(2);
 /// How often a caller without an origin is told that we are there. libsrt gives up after 5 s of silence.
 pub(super) const KEPT_ALIVE_EVERY: Duration = Duration::from_secs(1);
-/// How often a former origin is told that it is not wanted.
+/// How often a former origin is told that it is not wanted, and a receiver of its key.
 const TOLD_AGAIN: Duration = Duration::from_millis(100);
+/// How long a receiver is told of its key that does not answer. libsrt gives up after 5 s of silence.
+const TOLD_FOR: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

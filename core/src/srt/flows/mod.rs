@@ -532,11 +532,12 @@ impl Flows {
                     }
                 }
                 Stage::Joined(joined) => {
+                    let leg = joined.leg;
                     let kept = joined.kept.as_deref_mut();
                     let is_lost = kept.as_ref().is_some_and(|kept| kept.lost.is_some());
                     if let Some(kept) = kept {
-                        soon |= kept.lost.is_some() || kept.next.is_some();
-                        kept.speak(now, (flow.path, flow.caller), &mut self.outputs);
+                        kept.speak(now, leg, (flow.path, flow.caller), &mut self.outputs);
+                        soon |= kept.lost.is_some() || kept.next.is_some() || kept.tells_key();
                         match kept.look(now, flow.origin_active) {
                             Look::Well => {}
                             look => {
