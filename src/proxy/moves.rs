@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tracing::info;
 
 use super::choice::Ask;
-use super::{Proxy, Session};
+use super::{Attempt, DialError, Proxy, Session};
 use crate::cluster::Claimed;
 use crate::metrics::MoveLabels;
 use crate::registry::NotClaimed;
@@ -173,6 +173,7 @@ impl Proxy {
         if let Some(cluster) = self.cluster()
             && let Claimed::Lost(there) = cluster.claim(key, to, true).await
         {
+            registry.return_claim(key, to, from, STAYS);
             return Err(format!("another proxy placed it on {there}"));
         }
         let sessions = &self.shared.sessions;
@@ -182,14 +183,24 @@ impl Proxy {
         Ok(())
     }
 
-    /// A move from `from` to `to` came to nothing after the claim had moved: it goes back, and so do pulls that followed.
+    /// Takes the players of a stream to `to`, where its publisher goes next. Those that can follow ask there, and keep their
+    /// legs until media comes. Returns when they have heard yes or no: what passes before an origin has them there, they miss.
+    pub(crate) async fn lead_players(&self, key: &PlacementKey, to: &OriginId) {
+        let sessions = &self.shared.sessions;
+        sessions.lead_players(key, to);
+        let _ = timeout(FOLLOWED_WITHIN, sessions.players_have_heard(key)).await;
+    }
+
+    /// A move from `from` to `to` came to nothing after the claim had moved: it goes back, and so do the pulls and the
+    /// players that followed.
     pub(crate) async fn return_claim(&self, key: &PlacementKey, from: &OriginId, to: &OriginId) {
-        let why = "a move to another origin failed, and it stays here";
-        if self.registry().return_claim(key, to, from, why) {
+        if self.registry().return_claim(key, to, from, STAYS) {
             if let Some(cluster) = self.cluster() {
                 cluster.claim(key, from, true).await;
             }
-            self.shared.sessions.follow(key, from);
+            let sessions = &self.shared.sessions;
+            sessions.follow(key, from);
+            sessions.end_players_elsewhere(key, from);
         }
     }
 
@@ -213,8 +224,10 @@ impl Session {
     }
 }
 
-/// How long pulls may take to be played the stream where it goes, before its publisher goes there.
-const FOLLOWED_WITHIN: Duration = Duration::from_secs(1);
+/// Why a stream is where it is that was to be moved.
+pub(crate) const STAYS: &str = "a move to another origin failed, and it stays here";
+/// How long pulls and players may take to be played the stream where it goes, before its publisher goes there.
+pub const FOLLOWED_WITHIN: Duration = Duration::from_secs(1);
 
 /// The origin that a publisher is on, if it can be moved.
 pub(super) fn movable(row: &Row) -> Result<OriginId, NotMoved> {
@@ -244,8 +257,40 @@ pub(super) fn movable(row: &Row) -> Result<OriginId, NotMoved> {
     }
 }
 
+/// What to dial to reach the other origin of a move.
+///
+/// # Errors
+/// In words, why there is nothing to dial.
+pub(crate) fn attempt(proxy: &Proxy, row: &Row, to: &OriginId) -> Result<Attempt, String> {
+    let request = &row.request;
+    proxy
+        .attempt(to, request, request.protocol, row.asked().is_some())
+        .ok_or_else(|| format!("{to} has no address for it any more"))
+}
+
+/// Why a move to `to` comes to nothing, which did not take the publisher.
+pub(crate) fn not_taken(to: &OriginId, error: DialError) -> String {
+    format!("{to} did not take it: {}", error.into_words())
+}
+
+/// The other origin has the publisher, for which nobody acknowledged anything for `gap`.
+pub(crate) fn made(row: &Row, order: &MoveOrder, gap: Duration) {
+    ended(row, order, MoveStage::Made(gap));
+}
+
+/// The publisher stays where it is.
+pub(crate) fn failed(row: &Row, order: &MoveOrder, why: String) {
+    row.move_failed();
+    ended(row, order, MoveStage::Failed(why));
+}
+
+fn ended(row: &Row, order: &MoveOrder, stage: MoveStage) {
+    note(row, order, &stage);
+    order.tell(stage);
+}
+
 /// Counts and tells how a move ended.
-pub(crate) fn note(row: &Row, order: &MoveOrder, stage: &MoveStage) {
+fn note(row: &Row, order: &MoveOrder, stage: &MoveStage) {
     let (from, to) = (&order.from, &order.to);
     let cause = order.cause.as_str();
     let outcome = match stage {

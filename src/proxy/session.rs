@@ -429,6 +429,11 @@ impl Session {
         }
     }
 
+    /// Whether the stream is to be on `origin`, as far as this proxy knows.
+    pub(crate) fn is_to_be_on(&self, origin: &OriginId) -> bool {
+        self.proxy.registry().is_to_be_on(self.key(), origin)
+    }
+
     /// The origin that was lost speaks again, and has the session as before. False for a player whose stream is elsewhere by
     /// now.
     pub(crate) async fn is_back_at(&self, origin: &OriginId) -> bool {

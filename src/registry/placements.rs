@@ -91,6 +91,14 @@ impl Registry {
         self.placements.get(key.as_str()).map(OriginId::from)
     }
 
+    /// Whether a stream is to be on `origin`: it is claimed for it, and no other origin says that it is published there, or its
+    /// publisher is joined through this proxy, which counts for more.
+    pub(crate) fn is_to_be_on(&self, key: &PlacementKey, origin: &OriginId) -> bool {
+        let is_here = |other: OriginId| other == *origin;
+        self.claimed(key).is_some_and(is_here)
+            && (self.published_here(key) || self.reported(key).is_none_or(is_here))
+    }
+
     /// Whether a placement is known.
     pub(crate) fn is_placed(&self, key: &str) -> bool {
         self.placements.get(key).is_some()

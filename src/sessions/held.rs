@@ -130,7 +130,7 @@ struct Kept {
     /// Somebody wants the leg to be over, for this reason.
     lost: Option<LegEnd>,
     /// It is on its way to where its stream is, and has its leg until it is there.
-    follows: bool,
+    follows: Option<Follows>,
     holds: Vec<Held>,
     began: Option<Instant>,
     /// Since when an origin has the stream and waits for media to begin.
@@ -138,6 +138,17 @@ struct Kept {
     moves: Moves,
     // Boxed: only publishers that may be held have it.
     acks: Option<Box<Acknowledgements>>,
+}
+
+/// How far a player is that follows its stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Follows {
+    /// The origin is asked for the stream.
+    Asks,
+    /// The origin has said no, and is asked again: it may not know the stream before its publisher is there.
+    Refused,
+    /// The origin has agreed, and media is awaited.
+    Waits,
 }
 
 /// The moves of a session.
@@ -167,7 +178,7 @@ impl Holds {
     /// Asks for the end of the leg, if there is one.
     pub(super) fn lose(&self, end: LegEnd) {
         let mut kept = self.lock();
-        if kept.has_leg() && !kept.follows {
+        if kept.has_leg() && kept.follows.is_none() {
             kept.lost = Some(end);
         }
     }
@@ -182,16 +193,22 @@ impl Holds {
         self.lock().lost
     }
 
-    /// It goes to where its stream is, with its leg, as somebody wants; or it is there.
-    pub(super) fn follow(&self, follows: bool) {
+    /// It goes to where its stream is, with its leg, as somebody wants, and is this far; or it is there.
+    pub(super) fn follow(&self, follows: Option<Follows>) {
         let mut kept = self.lock();
         kept.follows = follows;
         kept.lost = None;
     }
 
-    /// Whether it is on its way to where its stream is.
-    pub(super) fn follows(&self) -> bool {
+    /// How far it is on its way to where its stream is.
+    pub(super) fn follows(&self) -> Option<Follows> {
         self.lock().follows
+    }
+
+    /// Whether it has yet to hear what the origin says to which it is to follow its stream: it was told, or asks.
+    pub(super) fn is_to_follow(&self) -> bool {
+        let kept = self.lock();
+        kept.lost == Some(LegEnd::Moved) || kept.follows == Some(Follows::Asks)
     }
 
     /// Orders a move. False where one is under way.
@@ -336,6 +353,46 @@ impl Holds {
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// For how long a client may be without an origin, over all origins that it loses one after the other.
+#[derive(Debug)]
+pub(crate) struct HoldLimit {
+    time: Duration,
+    /// When it was without one last.
+    began: Option<Instant>,
+    /// When the origin took it that it has now, or lost last.
+    joined_at: Instant,
+}
+
+impl HoldLimit {
+    /// For a client that an origin has taken just now.
+    pub(crate) fn new(time: Duration) -> Self {
+        Self {
+            time,
+            began: None,
+            joined_at: Instant::now(),
+        }
+    }
+
+    /// How long that is.
+    pub(crate) const fn time(&self) -> Duration {
+        self.time
+    }
+
+    /// An origin has the client from now on.
+    pub(crate) fn joined(&mut self) {
+        self.joined_at = Instant::now();
+    }
+
+    /// When the hold that begins now is to be over. An origin that was lost at once was none: the time goes on.
+    pub(crate) fn deadline(&mut self) -> Instant {
+        let now = Instant::now();
+        let goes_on = self.joined_at.elapsed() < LASTS;
+        let began = self.began.filter(|_| goes_on).unwrap_or(now);
+        self.began = Some(began);
+        began + self.time
     }
 }
 

@@ -14,8 +14,10 @@ mod tap;
 
 pub use bans::Bans;
 pub use end::{EndReason, Over};
+#[cfg(test)]
+pub(crate) use held::LASTS;
+pub(crate) use held::{Follows, HoldLimit, KEYFRAME_WITHIN};
 pub use held::{Held, Loss};
-pub(crate) use held::{KEYFRAME_WITHIN, LASTS};
 pub(crate) use leg::OpenPull;
 pub use leg::Pull;
 pub use moves::{MoveCause, MoveOrder, MoveStage, Underway};

@@ -7,7 +7,7 @@ use sluicegate_core::stream::Action;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::Row;
+use super::{Follows, Row};
 use crate::bell;
 
 /// A publisher is to go on at another origin, while its own still has it.
@@ -149,15 +149,37 @@ impl Row {
         bell::once(&self.bell, || self.take_order()).await
     }
 
-    /// It goes to where its stream is, and keeps its leg until it is there; or it is there.
-    pub(crate) fn follow(&self, follows: bool) {
+    /// It goes to where its stream is, keeps its leg until it is there, and is this far; or it is there.
+    pub(crate) fn follow(&self, follows: Option<Follows>) {
         self.aside().holds.follow(follows);
+        self.bell.notify_waiters();
     }
 
     /// Whether it is on its way to where its stream is.
     pub(crate) fn follows(&self) -> bool {
         let aside = self.aside.get();
-        aside.is_some_and(|aside| aside.holds.follows())
+        aside.is_some_and(|aside| aside.holds.follows().is_some())
+    }
+
+    /// Resolves with what `look` sees, which looks at once and whenever something happens to the session, or to its stream while
+    /// it follows that.
+    pub(crate) async fn look_for<T>(&self, look: impl FnMut() -> Option<T>) -> T {
+        bell::once(&self.bell, look).await
+    }
+
+    /// Its stream is to be elsewhere than it was to be, or where it was.
+    pub(super) fn is_to_look(&self) {
+        self.bell.notify_waiters();
+    }
+
+    /// Resolves when it is not to follow its stream, or when the origin where that goes has agreed or has said no.
+    pub(crate) async fn has_heard_there(&self) {
+        let heard = || {
+            let aside = self.aside.get();
+            let is_to_follow = aside.is_some_and(|aside| aside.holds.is_to_follow());
+            (!is_to_follow || self.has_ended()).then_some(())
+        };
+        bell::once(&self.bell, heard).await;
     }
 
     /// Whether a move of it is under way.

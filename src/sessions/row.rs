@@ -600,6 +600,8 @@ impl Row {
         }
         self.aside().holds.begin(loss, from);
         self.state.store(State::Held as u8, Ordering::Relaxed);
+        // Those who wait for it to follow its stream wait no more.
+        self.bell.notify_waiters();
     }
 
     /// Another origin took the stream; its first media ends the hold.

@@ -314,6 +314,28 @@ impl Sessions {
         self.end_moved(key, origin, |_| true)
     }
 
+    /// The players of a stream that can follow it to `origin` with legs of their own are to do so, and keep their legs until media
+    /// comes from there. Nobody else is told anything yet.
+    pub(crate) fn lead_players(&self, key: &PlacementKey, origin: &OriginId) {
+        let can_follow = |row: &Row| {
+            row.key == *key
+                && row.request.action == Action::Play
+                && row.may_be_held()
+                && has_a_leg_elsewhere(row, origin)
+        };
+        for row in self.matching(can_follow) {
+            row.lose_leg(LegEnd::Moved);
+        }
+    }
+
+    /// Resolves when the players of a stream that follow it with legs of their own have heard what the origin says where it goes.
+    pub(crate) async fn players_have_heard(&self, key: &PlacementKey) {
+        let rows = self.matching(|row| row.key == *key && row.request.action == Action::Play);
+        for row in rows {
+            row.has_heard_there().await;
+        }
+    }
+
     /// The pulls of a stream are to follow it to `origin`: each asks there, and goes over when media comes from there.
     pub(crate) fn follow(&self, key: &PlacementKey, origin: &OriginId) {
         let pulls = self.pulls();
@@ -334,24 +356,17 @@ impl Sessions {
         origin: &OriginId,
         meant: impl Fn(&Row) -> bool,
     ) -> usize {
-        let elsewhere = |row: &&Arc<Row>| {
-            meant(row)
-                && row.state() != State::Connecting
-                // Those who watch go where their pull goes.
-                && row.pull().is_none()
-                && row.has_leg()
-                && row.key == *key
-                && row.placed().origin.as_ref() != Some(origin)
-        };
+        let elsewhere =
+            |row: &&Arc<Row>| row.key == *key && meant(row) && has_a_leg_elsewhere(row, origin);
         let pulls = self.pulls();
         let of_stream = pulls.iter().filter(|pull| pull.key == *key);
         of_stream.for_each(|pull| pull.leave_for(origin));
         let rows = self.list();
-        let moved = rows
-            .iter()
-            .filter(elsewhere)
-            .inspect(|row| row.lose_leg(LegEnd::Moved))
-            .count();
+        // Where those go that follow the stream may be where it goes no more.
+        let follow = rows.iter().filter(|row| row.key == *key && row.follows());
+        follow.for_each(|row| row.is_to_look());
+        let leaving: Vec<_> = rows.iter().filter(elsewhere).collect();
+        let moved = leaving.len();
         if moved > 0 {
             let news = News {
                 stream: key.as_str().to_owned(),
@@ -362,7 +377,11 @@ impl Sessions {
                 ),
                 ..News::default()
             };
+            // Before what comes of it.
             self.metrics.journal.note(Kind::Moved, news);
+        }
+        for row in leaving {
+            row.lose_leg(LegEnd::Moved);
         }
         moved
     }
@@ -509,6 +528,14 @@ impl Sessions {
     fn rows_to_change(&self) -> RwLockWriteGuard<'_, BTreeMap<u64, Arc<Row>>> {
         self.rows.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether it is joined elsewhere than at `origin`, with a leg of its own. Those who watch go where their pull goes.
+fn has_a_leg_elsewhere(row: &Row, origin: &OriginId) -> bool {
+    row.state() != State::Connecting
+        && row.pull().is_none()
+        && row.has_leg()
+        && row.origin().as_ref() != Some(origin)
 }
 
 fn ended_document(row: &Row, placed: &Placed, reason: &str) -> EndedSession {

@@ -1,7 +1,8 @@
 //! Real SRT callers on real origins: the one with their stream is killed, stopped or left, and they stay connected.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crate::support::srt_crowd::SrtCrowd;
 use crate::support::{Player, Proxy, Publisher, SrtOrigin, machine, wait_for};
 
 /// A stream with a publisher and a player, on one of two origins.
@@ -147,6 +148,61 @@ fn srt_callers_do_not_notice_moves() {
     }
     let held = "its origin is lost, and the session is held";
     assert!(scene.proxy.log(held).is_empty());
+}
+
+#[test]
+fn srt_players_miss_no_packet_of_a_move() {
+    let _turn = machine::alone();
+    let proxy = Proxy::start("");
+    let _origins = ["origin1", "origin2"].map(|name| SrtOrigin::start(&proxy, name));
+    let crowd = SrtCrowd::call(&proxy, 3);
+    for turn in 0..2 {
+        let streams: Vec<String> = (0..3).map(|number| format!("live/srt-{number}")).collect();
+        let since = Instant::now();
+        for stream in &streams {
+            let from = proxy.origin_of(stream).expect("it is placed");
+            let to = match from.as_str() {
+                "origin1" => "origin2",
+                _ => "origin1",
+            };
+            let path = format!("/api/v1/moves?stream={stream}&to={to}&expect={from}");
+            let answer = proxy.system("POST", &path);
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            wait_for("both have left it", PATIENCE, || {
+                let sessions = proxy.sessions();
+                let of_it = sessions.iter().filter(|row| row["stream"] == **stream);
+                let mut left = of_it.map(|row| row["origin"] == to);
+                left.all(|left| left).then_some(())
+            });
+        }
+        crowd.wait_playing(&format!("move {turn}"), since);
+        assert_eq!(crowd.ended(), [""; 0]);
+        let pauses = crowd.pauses(since);
+        let lost: u64 = pauses.iter().map(|pause| pause.lost).sum();
+        assert_eq!(lost, 0, "{pauses:?}");
+    }
+}
+
+#[test]
+fn srt_callers_do_not_notice_a_drain_past_its_deadline() {
+    let _turn = machine::share();
+    let mut scene = Scene::open(None);
+    let from = scene.origin();
+    let path = format!("/api/v1/origins/{from}/drain?deadline=0s");
+    let answer = scene.proxy.system("POST", &path);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    scene.proxy.wait_log("move made", |record| {
+        record["from"] == from.as_str() && record["cause"] == "drained"
+    });
+    scene.is_followed(&from);
+    scene.is_whole(&from);
+    let held = "its origin is lost, and the session is held";
+    assert!(scene.proxy.log(held).is_empty());
+    wait_for("the drain is done", PATIENCE, || {
+        let origins = scene.proxy.origins();
+        let left = origins.iter().find(|row| row["id"] == from.as_str())?;
+        (left["drain"]["done"] == true).then_some(())
+    });
 }
 
 #[test]

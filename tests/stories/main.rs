@@ -85,6 +85,7 @@ mod sources_dns;
 mod srs_edges;
 #[path = "../support/srt_caller.rs"]
 mod srt_caller;
+mod srt_moves;
 mod tls;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../support/tls.rs"]

@@ -22,6 +22,7 @@
 //! | [`site`] | a web site by nginx with listeners of the proxy in its folders |
 //! | [`srt`] | a libsrt origin, and a network that loses, delays and reorders datagrams |
 //! | [`srt_caller`] | what an SRT caller sends, packet by packet |
+//! | [`srt_crowd`] | many SRT callers in one program on libsrt |
 //! | [`srt_live_transmit`] | srt-live-transmit between SRT and UDP |
 //! | [`tree`] | what ffmpeg packages, served by a plain nginx |
 //! | [`rtc`] | WebRTC: an origin, a client, and a relay that changes addresses |
@@ -52,6 +53,7 @@ pub(crate) mod rtsp;
 pub(crate) mod site;
 pub(crate) mod srt;
 pub(crate) mod srt_caller;
+pub(crate) mod srt_crowd;
 pub(crate) mod srt_live_transmit;
 pub(crate) mod tree;
 pub(crate) mod wait;

@@ -152,7 +152,7 @@ pub(crate) fn call(at: SocketAddr, stream_id: &str, passphrase: Option<&str>) ->
 }
 
 /// A program of `tests/peers`; it is built by the first story that needs it.
-fn built(name: &str) -> PathBuf {
+pub(super) fn built(name: &str) -> PathBuf {
     let path = scratch_root().join(name);
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/peers/{name}.c"));
     let written = |path: &Path| std::fs::metadata(path).and_then(|file| file.modified());

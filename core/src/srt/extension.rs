@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::packet::{HAS_CONFIG, HAS_HANDSHAKE, HAS_KEY};
 use crate::read::{Reader, Truncated};
+use crate::stream::Action;
 
 /// What a relay has to know about a handshake's extensions.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -180,8 +181,10 @@ fn entries(extensions: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 pub struct Terms {
     /// The flags of the handshake extension that say how packets are read (section 3.2.1.1.1).
     flags: u32,
-    /// The larger of both latencies, in milliseconds.
-    latency: u16,
+    /// For how long the origin keeps what it receives, in milliseconds.
+    receiver_delay: u16,
+    /// For how long the caller is to keep what it receives, in milliseconds.
+    sender_delay: u16,
     filter: Option<Box<[u8]>>,
     congestion: Option<Box<[u8]>>,
     /// It did not take the key that it was given.
@@ -196,8 +199,8 @@ impl Terms {
             match (kind, data) {
                 (HANDSHAKE_RESPONSE, [_, _, _, _, a, b, c, d, e, f, g, h]) => {
                     terms.flags = u32::from_be_bytes([*a, *b, *c, *d]) & BINDING;
-                    let latencies = [[*e, *f], [*g, *h]].map(u16::from_be_bytes);
-                    terms.latency = latencies.into_iter().max().unwrap_or_default();
+                    terms.receiver_delay = u16::from_be_bytes([*e, *f]);
+                    terms.sender_delay = u16::from_be_bytes([*g, *h]);
                 }
                 (KEY_RESPONSE, data) => terms.is_keyless = data.len() <= 4,
                 (FILTER, data) => terms.filter = Some(data.into()),
@@ -216,9 +219,13 @@ impl Terms {
             && self.is_keyless == other.is_keyless
     }
 
-    /// The larger of both latencies.
-    pub const fn latency(&self) -> Duration {
-        Duration::from_millis(self.latency as u64)
+    /// For how long media is kept by who receives it (section 4.5): the origin of a caller that publishes, or a caller that plays.
+    pub const fn latency(&self, action: Action) -> Duration {
+        let millis = match action {
+            Action::Publish => self.receiver_delay,
+            Action::Play => self.sender_delay,
+        };
+        Duration::from_millis(millis as u64)
     }
 }
 
@@ -371,7 +378,8 @@ mod tests {
         };
         let with = |more: &[u8]| Terms::of(&[&agrees(0xbf, 120), more].concat());
         let first = with(&[]);
-        assert_eq!(first.latency(), Duration::from_millis(120));
+        assert_eq!(first.latency(Action::Publish), Duration::from_millis(120));
+        assert_eq!(first.latency(Action::Play), Duration::from_millis(20));
         let filter = [0, 7, 0, 1, b'c', b'e', b'f', b','];
         let no_secret = [0, 4, 0, 1, 0, 0, 0, 3];
         for (cause, other, fits) in [

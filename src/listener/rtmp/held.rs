@@ -12,7 +12,7 @@ use sluicegate_core::rtmp::join::Joined;
 use sluicegate_core::rtmp::server::Identified;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{sleep_until, timeout};
 
 use super::moves::Move;
 use super::refused::{status, told};
@@ -23,7 +23,7 @@ use crate::net::relay::Passage;
 use crate::net::wire::Wire;
 use crate::origin::elsewhere::Elsewhere;
 use crate::proxy::{Attempt, DialError, Proxy, Refusal};
-use crate::sessions::{Direction, EndReason, LASTS, Over, Row};
+use crate::sessions::{Direction, EndReason, HoldLimit, Over, Row};
 
 /// What finds another origin for a publisher.
 #[derive(Debug)]
@@ -36,11 +36,7 @@ pub(super) struct Again {
     /// Its way to another origin, while it has one.
     pub(super) moving: Option<Box<Move>>,
     /// How long a publisher may be without an origin.
-    hold: Duration,
-    /// When the publisher was held last.
-    held_at: Option<Instant>,
-    /// When the origin took it that it has now.
-    pub(super) joined_at: Instant,
+    pub(super) hold: HoldLimit,
 }
 
 /// What asks an origin on behalf of a publisher that others have taken before.
@@ -73,9 +69,7 @@ impl Again {
             window: 0,
             out: Vec::new(),
             moving: None,
-            hold,
-            held_at: None,
-            joined_at: Instant::now(),
+            hold: HoldLimit::new(hold),
         })
     }
 
@@ -108,15 +102,6 @@ impl Again {
 
     pub(super) const fn is_moving(&self) -> bool {
         self.moving.is_some()
-    }
-
-    /// When the hold that begins now is to be over. An origin that was lost at once was none: the time goes on.
-    fn deadline(&mut self) -> Instant {
-        let now = Instant::now();
-        let goes_on = self.joined_at.elapsed() < LASTS;
-        let began = self.held_at.filter(|_| goes_on).unwrap_or(now);
-        self.held_at = Some(began);
-        began + self.hold
     }
 }
 
@@ -158,13 +143,13 @@ impl Pair {
     pub(super) async fn hold(&mut self, end: LegEnd, mut again: Box<Again>) -> Result<(), Over> {
         // A move that has not come far is over.
         again.moving = None;
-        let deadline = again.deadline();
+        let deadline = again.hold.deadline();
         let recipe = self.passage.joined.recipe();
         let identified = recipe.and_then(|recipe| recipe.identified());
         let (Some(identified), Some(lost)) = (identified, self.session.lose_leg(end)) else {
             return Err(Over::Leg(end));
         };
-        let _told = self.session.tell_held(again.hold);
+        let _told = self.session.tell_held(again.hold.time());
         let received = self.session.row().bytes(Direction::ToOrigin);
         let owed = self.passage.joined.lose_origin(received);
         self.first.extend(owed);
@@ -198,7 +183,7 @@ impl Pair {
             self.origin.flush().await
         };
         let _ = timeout(linger_close::TIME_LIMIT, sent).await;
-        again.joined_at = Instant::now();
+        again.hold.joined();
         again.begins_elsewhere(self.session.row());
         self.passage.again = Some(again);
         Ok(())

@@ -9,7 +9,6 @@ use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::rtmp::join::Joined;
 use sluicegate_core::rtmp::server::Identified;
-use sluicegate_core::stream::Protocol;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
@@ -91,14 +90,11 @@ impl Again {
         let for_row = Arc::clone(row);
         let asked = async move {
             let (proxy, row) = (&asker.proxy, &*for_row);
-            let attempt = proxy
-                .attempt(&to, &row.request, Protocol::Rtmp, row.asked().is_some())
-                .ok_or_else(|| format!("{to} has no address for it any more"))?;
+            let attempt = moves::attempt(proxy, row, &to)?;
             let asked = asker.ask(attempt, row, &identified);
             let answer = timeout(proxy.setup_timeout(), asked).await;
             let answer = answer.map_err(|_| format!("{to} did not answer in time"))?;
-            let (origin, joined) =
-                answer.map_err(|error| format!("{to} did not take it: {}", error.into_words()))?;
+            let (origin, joined) = answer.map_err(|error| moves::not_taken(&to, error))?;
             proxy.move_claim(&row.key, &from, &to, &why).await?;
             notice_early(&origin);
             Ok((origin, joined))
@@ -174,10 +170,7 @@ impl Move {
 
     fn fail(&mut self, why: String) {
         self.stage = Stage::Over;
-        let stage = MoveStage::Failed(why);
-        moves::note(&self.row, &self.order, &stage);
-        self.row.move_failed();
-        self.order.tell(stage);
+        moves::failed(&self.row, &self.order, why);
     }
 }
 
@@ -246,7 +239,7 @@ impl Pair {
         linger_close::leave(old);
         let (from, to): (OriginId, OriginId) = (moving.order.from.clone(), moving.order.to.clone());
         if let Some(again) = &mut self.passage.again {
-            again.joined_at = Instant::now();
+            again.hold.joined();
             again.begins_elsewhere(&row);
         }
         if !is_planned {
@@ -266,9 +259,7 @@ impl Pair {
         if is_planned {
             row.note_move(&from, &to, gap);
         }
-        let stage = MoveStage::Made(gap);
-        moves::note(&row, &moving.order, &stage);
-        moving.order.tell(stage);
+        moves::made(&row, &moving.order, gap);
     }
 }
 

@@ -6,34 +6,14 @@ use std::time::Duration;
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::srt::flows::Failure;
-use sluicegate_core::stream::{Action, Protocol};
+use sluicegate_core::stream::Action;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::info;
 
 use super::{Command, FlowSession, Leg};
 use crate::proxy::{DialError, Session, moves};
-use crate::sessions::{EndReason, LASTS, MoveOrder, MoveStage, Over};
-
-/// The time in which a caller has no origin.
-struct Hold {
-    /// How long that may be.
-    time_limit: Duration,
-    began: Option<Instant>,
-    /// When an origin took it last.
-    joined_at: Instant,
-}
-
-impl Hold {
-    /// When the hold that begins now is to be over. An origin that was lost at once was none: the time goes on.
-    fn deadline(&mut self) -> Instant {
-        let now = Instant::now();
-        let goes_on = self.joined_at.elapsed() < LASTS;
-        let began = self.began.filter(|_| goes_on).unwrap_or(now);
-        self.began = Some(began);
-        began + self.time_limit
-    }
-}
+use crate::sessions::{EndReason, Follows, HoldLimit, MoveOrder, MoveStage, Over};
 
 /// What became of a player that follows its stream.
 enum Gone {
@@ -41,6 +21,8 @@ enum Gone {
     Lost(LegEnd),
     /// It is there, after this long without media.
     Over(Duration),
+    /// Its stream stays where it was, and so does the player.
+    Stays,
     /// It is there, and nothing comes.
     Unheard,
 }
@@ -57,11 +39,7 @@ impl FlowSession {
         mut closed: Closed,
         mut leg: watch::Receiver<Leg>,
     ) -> EndReason {
-        let mut hold = Hold {
-            time_limit,
-            began: None,
-            joined_at: Instant::now(),
-        };
+        let mut hold = HoldLimit::new(time_limit);
         let row = session.row();
         loop {
             let over = tokio::select! {
@@ -72,7 +50,7 @@ impl FlowSession {
                     let made = Box::pin(self.make_move(session, order, &mut closed, &mut leg)).await;
                     match made {
                         Ok(()) => {
-                            hold.joined_at = Instant::now();
+                            hold.joined();
                             continue;
                         }
                         Err(reason) => Over::Session(reason),
@@ -119,7 +97,7 @@ impl FlowSession {
         &self,
         session: &Session,
         end: LegEnd,
-        hold: &mut Hold,
+        hold: &mut HoldLimit,
         (closed, leg): (&mut Closed, &mut watch::Receiver<Leg>),
     ) -> Result<(), EndReason> {
         let row = session.row();
@@ -129,7 +107,7 @@ impl FlowSession {
             return Err(row.end_without(end));
         };
         let publishes = row.request.action == Action::Publish;
-        let _told = publishes.then(|| session.tell_held(hold.time_limit));
+        let _told = publishes.then(|| session.tell_held(hold.time()));
         let found = tokio::select! {
             biased;
             end = &mut *closed => return Err(end.unwrap_or(EndReason::Crashed)),
@@ -149,7 +127,7 @@ impl FlowSession {
             Some(Ok(())) => self.join(session).await,
             Some(Err(_)) => return Err(EndReason::Refused),
         }
-        hold.joined_at = Instant::now();
+        hold.joined();
         Ok(())
     }
 
@@ -161,15 +139,15 @@ impl FlowSession {
         &self,
         session: &Session,
         end: LegEnd,
-        hold: &mut Hold,
+        hold: &mut HoldLimit,
         (closed, leg): (&mut Closed, &mut watch::Receiver<Leg>),
     ) -> Result<(), EndReason> {
         let row = session.row();
-        let deadline = Instant::now() + hold.time_limit;
+        let deadline = Instant::now() + hold.time();
         let Some(from) = row.origin() else {
             return Err(row.end_without(end));
         };
-        row.follow(true);
+        row.follow(Some(Follows::Asks));
         let mut own_leg = leg.clone();
         let gone = tokio::select! {
             biased;
@@ -178,8 +156,8 @@ impl FlowSession {
             gone = self.follow_from((session, &from), end, leg) => gone,
             () = sleep_until(deadline) => Err(row.end_without(end)),
         };
-        row.follow(false);
-        hold.joined_at = Instant::now();
+        row.follow(None);
+        hold.joined();
         match gone? {
             Gone::Over(gap) => {
                 if let Some(to) = row.origin() {
@@ -193,6 +171,11 @@ impl FlowSession {
             Gone::Lost(end) => {
                 row.note_moved(from);
                 self.hold(session, end, hold, (closed, &mut own_leg)).await
+            }
+            Gone::Stays => {
+                self.abandon().await;
+                row.note_placed(from, moves::STAYS.into());
+                Ok(())
             }
             Gone::Unheard => Ok(()),
         }
@@ -208,21 +191,37 @@ impl FlowSession {
         end: LegEnd,
         leg: &mut watch::Receiver<Leg>,
     ) -> Result<Gone, EndReason> {
+        let row = session.row();
+        let ask = |attempt| async {
+            let asked = self.ask(session, attempt).await;
+            if asked.is_err() {
+                row.follow(Some(Follows::Refused));
+            }
+            asked
+        };
+        // A move that came to nothing: the stream is to be where its player is.
+        let returns = || (end == LegEnd::Moved && session.is_to_be_on(from)).then_some(());
         loop {
             let mut present = leg.clone();
             tokio::select! {
                 biased;
                 end = is_lost(&mut present) => return Ok(Gone::Lost(end)),
-                asked = session.dial_elsewhere((from, end), |attempt| self.ask(session, attempt)) => {
+                () = row.look_for(returns) => return Ok(Gone::Stays),
+                asked = session.dial_elsewhere((from, end), ask) => {
                     asked.map_err(|_| EndReason::Refused)?;
                 }
             }
             let before = *leg.borrow_and_update();
             self.join(session).await;
+            row.follow(Some(Follows::Waits));
             let over = |leg: &Leg| {
                 leg.resumed != before.resumed || leg.left != before.left || leg.lost.is_some()
             };
-            let heard = leg.wait_for(over).await.map(|now| *now);
+            let heard = tokio::select! {
+                biased;
+                heard = leg.wait_for(over) => heard.map(|now| *now),
+                () = row.look_for(returns) => return Ok(Gone::Stays),
+            };
             let mut now = heard.map_err(|_| EndReason::Crashed)?;
             if now.lost.is_some() && now.resumed == before.resumed {
                 // Its present origin is lost, so that it goes over at once.
@@ -257,18 +256,13 @@ impl FlowSession {
             moved = self.go(session, &order, leg) => Ok(moved),
         };
         let left = || Err("its publisher has left".to_owned());
-        let stage = match moved.as_ref().map_or_else(|_| left(), Clone::clone) {
+        match moved.as_ref().map_or_else(|_| left(), Clone::clone) {
             Ok(gap) => {
                 row.note_move(&order.from, &order.to, gap);
-                MoveStage::Made(gap)
+                moves::made(row, &order, gap);
             }
-            Err(why) => {
-                row.move_failed();
-                MoveStage::Failed(why)
-            }
-        };
-        moves::note(row, &order, &stage);
-        order.tell(stage);
+            Err(why) => moves::failed(row, &order, why),
+        }
         row.move_over();
         moved.map(drop)
     }
@@ -276,8 +270,27 @@ impl FlowSession {
     /// Asks the other origin of a move, and goes there. For how long nobody acknowledged anything.
     ///
     /// # Errors
-    /// In words, why the publisher stays where it is.
+    /// In words, why the publisher stays where it is. The other origin is asked no more.
     async fn go(
+        &self,
+        session: &Session,
+        order: &MoveOrder,
+        leg: &mut watch::Receiver<Leg>,
+    ) -> Result<Duration, String> {
+        let gone = self.ask_and_go(session, order, leg).await;
+        if gone.is_err() {
+            self.abandon().await;
+        }
+        gone
+    }
+
+    /// Gives up the origin that was called for the flow.
+    async fn abandon(&self) {
+        let flow = self.flow;
+        self.to_shard.send(Command::Abandon { flow }).await;
+    }
+
+    async fn ask_and_go(
         &self,
         session: &Session,
         order: &MoveOrder,
@@ -286,22 +299,27 @@ impl FlowSession {
         let (row, proxy) = (session.row(), &self.proxy);
         let (from, to) = (&order.from, &order.to);
         let why = order.words();
-        let attempt = proxy
-            .attempt(to, &row.request, Protocol::Srt, row.asked().is_some())
-            .ok_or_else(|| format!("{to} has no address for it any more"))?;
-        self.ask(session, attempt)
-            .await
-            .map_err(|error| format!("{to} did not take it: {}", error.into_words()))?;
+        let attempt = moves::attempt(proxy, row, to)?;
+        let asked = self.ask(session, attempt).await;
+        asked.map_err(|error| moves::not_taken(to, error))?;
         proxy.move_claim(&row.key, from, to, &why).await?;
+        proxy.lead_players(&row.key, to).await;
         order.tell(MoveStage::Awaiting);
         let before = *leg.borrow_and_update();
         self.join(session).await;
-        session.made_move(to, LegEnd::Moved, &why);
-        // One that acknowledges nothing is lost again.
-        let over = |leg: &Leg| leg.resumed != before.resumed || leg.lost.is_some();
+        let over = |leg: &Leg| {
+            leg.resumed != before.resumed || leg.left != before.left || leg.lost.is_some()
+        };
         let heard = timeout(HEARD_WITHIN, leg.wait_for(over)).await;
-        let gap = heard.ok().and_then(Result::ok).map(|leg| leg.gap);
-        Ok(gap.unwrap_or(HEARD_WITHIN))
+        let heard = heard.ok().and_then(Result::ok).map(|leg| *leg);
+        // It may decide about a publisher after it has agreed.
+        if heard.is_some_and(|now| now.left != before.left && now.resumed == before.resumed) {
+            proxy.return_claim(&row.key, from, to).await;
+            return Err(format!("{to} agreed to take it, and closed the connection"));
+        }
+        // One that acknowledges nothing is lost again.
+        session.made_move(to, LegEnd::Moved, &why);
+        Ok(heard.map_or(HEARD_WITHIN, |now| now.gap))
     }
 }
 

@@ -163,6 +163,8 @@ enum Command {
     },
     /// Nobody takes it.
     Reject { flow: FlowId, code: Rejection },
+    /// The origin that was called for a joined flow is not to have it.
+    Abandon { flow: FlowId },
     /// The session was ended.
     Close { flow: FlowId },
     /// Whether the origin that is asked has shown that it lives.
@@ -296,6 +298,7 @@ impl Driver for Table {
                 self.flows.reject(now, flow, code);
                 self.joined.remove(&flow);
             }
+            Command::Abandon { flow } => self.flows.abandon(flow),
             Command::Close { flow } => self.flows.close(flow),
             Command::Lives { flow, answer } => {
                 let _ = answer.send(self.flows.has_heard(flow));

@@ -1,6 +1,7 @@
 use sluicegate_core::stream::{Protocol, VhostRule};
 use tokio::time::Instant;
 
+use super::super::Loss;
 use super::*;
 
 fn sessions(max: usize) -> Arc<Sessions> {
@@ -26,6 +27,56 @@ fn opened(table: &Arc<Sessions>, action: Action) -> Option<OpenRow> {
     let key = VhostRule::Ignored.key(&request.stream);
     table.open(request, key)
 }
+
+/// A player with a leg to `one`.
+fn playing(table: &Arc<Sessions>) -> OpenRow {
+    let row = opened(table, Action::Play).unwrap();
+    row.note_placed(OriginId::from("one"), "a test".into());
+    row.joined();
+    row.media_flows();
+    row
+}
+
+/// Before a publisher is at the origin where it goes, nobody else has to be there.
+#[tokio::test]
+async fn players_that_can_follow_are_led_and_others_stay_until_their_publisher_goes() {
+    let table = sessions(9);
+    let (follows, stays) = (playing(&table), playing(&table));
+    follows.allow_hold();
+    let (one, two) = (OriginId::from("one"), OriginId::from("two"));
+    table.lead_players(&follows.key, &one);
+    assert_eq!(follows.aside().holds.lost(), None, "it is there");
+    table.lead_players(&follows.key, &two);
+    assert_eq!(follows.aside().holds.lost(), Some(LegEnd::Moved));
+    assert_eq!(stays.end_reason(), None);
+    let moved = || {
+        let mut words = Vec::new();
+        let journal = &table.metrics.journal;
+        journal.look(Kind::Moved, |event| words.push(event.news.what.clone()));
+        words
+    };
+    assert_eq!(moved(), [""; 0], "it may come to nothing");
+    // As the row of one that is there says.
+    follows.note_placed(two.clone(), "a test".into());
+    table.end_players_elsewhere(&follows.key, &two);
+    assert_eq!(stays.end_reason(), Some(EndReason::Moved));
+    let words = "moved here from elsewhere, or ended to come back here: 1 session";
+    assert_eq!(moved(), [words]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_player_to_follow_hears_that_it_is_held() {
+    let table = sessions(9);
+    let row = playing(&table);
+    row.allow_hold();
+    row.lose_leg(LegEnd::Moved);
+    let heard = tokio::time::timeout(Duration::from_secs(1), row.has_heard_there());
+    let held = async { row.hold(Loss::Leg(LegEnd::Reset), row.origin()) };
+    let (heard, ()) = tokio::join!(heard, held);
+    assert_eq!(heard, Ok(()));
+}
+
+const SWEEP: Duration = Duration::from_millis(250);
 
 /// The reason a session is ended for after this many seconds of sweeps, if any.
 async fn reason_after(table: &Arc<Sessions>, row: &Arc<Row>, seconds: u64) -> Option<EndReason> {

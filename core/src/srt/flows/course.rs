@@ -46,6 +46,8 @@ pub(super) struct Beginning {
     pub(super) first: Sequence,
     /// What is added to the caller's timestamps.
     pub(super) shift: u32,
+    /// How much earlier than it is the caller's clock is shown at least.
+    least: Duration,
 }
 
 /// How the origin is, that the numbers are to go on after.
@@ -184,6 +186,11 @@ impl Course {
         self.flows && !self.is_two_way
     }
 
+    /// Whether the origin of a publisher has everything that passed.
+    pub(super) fn is_acknowledged(&self) -> bool {
+        self.acked == self.highest.plus(1)
+    }
+
     /// The highest number that came.
     pub(super) const fn highest(&self) -> Sequence {
         self.highest
@@ -240,8 +247,20 @@ impl Course {
 
     /// What another origin is to begin with. `None` if a key would be used twice with a number, or the caller could not take
     /// so high a number.
-    pub(super) fn beginning(&self, now: Instant, before: Before) -> Option<Beginning> {
-        let late = self.late(now).as_micros() as u32;
+    ///
+    /// An origin that lives passes on what a publisher sends `behind` later than its latency says: another that is to follow on
+    /// that without a hole has to be as late.
+    pub(super) fn beginning(
+        &self,
+        now: Instant,
+        before: Before,
+        behind: Duration,
+    ) -> Option<Beginning> {
+        let least = match before {
+            Before::Alive => behind,
+            Before::Ended | Before::Unknown => Duration::ZERO,
+        };
+        let late = self.late(now).max(least).as_micros() as u32;
         let caller = self.caller.read(now).wrapping_sub(late);
         let first = match self.action {
             Action::Publish => self.kept_from(now),
@@ -250,12 +269,28 @@ impl Course {
         Some(Beginning {
             first,
             shift: CLOCK_BEGINS.wrapping_sub(caller),
+            least,
         })
+    }
+
+    /// How much later than its latency says an origin passes on what a publisher sends, that agreed just now and is shown
+    /// timestamps with this shift.
+    pub(super) fn behind(&self, now: Instant, shift: u32) -> Duration {
+        match self.action {
+            Action::Publish => {
+                let began = CLOCK_BEGINS.wrapping_sub(shift);
+                let behind = self.caller.read(now).wrapping_sub(began);
+                // Less than nothing where the caller's last packet was on its way for longer than those before.
+                let behind = behind.cast_signed().max(0).cast_unsigned();
+                Duration::from_micros(u64::from(behind)).min(self.keeps)
+            }
+            Action::Play => Duration::ZERO,
+        }
     }
 
     /// What the clock of the caller shows an origin that begins so, when its time is to count as 0.
     pub(super) fn shown_clock(&self, now: Instant, beginning: Beginning) -> u32 {
-        let late = self.late(now).as_micros() as u32;
+        let late = self.late(now).max(beginning.least).as_micros() as u32;
         let caller = self.caller.read(now).wrapping_sub(late);
         caller.wrapping_add(beginning.shift)
     }
@@ -279,7 +314,8 @@ impl Course {
             (Before::Ended | Before::Unknown, false) => return Some(next),
             (Before::Ended, true) => unseen.min(IDLES_AFTER) + MARGIN,
             (Before::Unknown, true) => unseen.min(IDLES_AFTER) + IDLES_AFTER + MARGIN,
-            (Before::Alive, _) => STAYS + MARGIN,
+            (Before::Alive, true) => STAYS + MARGIN,
+            (Before::Alive, false) => STAYS_CLEAR + MARGIN,
         };
         let used = self.packets_in(time);
         let most = self.window / 2;
@@ -367,6 +403,8 @@ const COUNTED_OVER: Duration = Duration::from_millis(500);
 const IDLES_AFTER: Duration = Duration::from_secs(10);
 /// How long an origin that lives keeps a player who is called for elsewhere.
 const STAYS: Duration = Duration::from_secs(2);
+/// The same where numbers that are left out cost nothing: the next origin has the stream for its latency before it passes it on.
+const STAYS_CLEAR: Duration = Duration::from_secs(4);
 /// What is added to such times: packets on their way, and a rate that grows.
 const MARGIN: Duration = Duration::from_millis(500);
 /// Packets that are added however slowly they come.
@@ -443,10 +481,27 @@ mod tests {
         restamp(&mut told, 6_000_000);
         course.caller_says(now, Seen::Other, &told);
         let after = now + Duration::from_millis(300);
-        let began = course.beginning(after, Before::Ended).unwrap();
+        let began = course
+            .beginning(after, Before::Ended, Duration::ZERO)
+            .unwrap();
         assert_eq!(began.first, Sequence::new(highest - 9));
         // What was sent at 6 s is 300 ms old, and is to look as if it came at once.
         assert_eq!(6_000_000_u32.wrapping_add(began.shift), CLOCK_BEGINS);
+    }
+
+    /// The first packet after a call shows an earlier time than its clock was read for: it was on its way for longer.
+    #[test]
+    fn an_origin_is_not_behind_a_caller_whose_clock_went_back() {
+        let (now, course) = begun(Action::Publish, false, 100);
+        let shown = |caller: u32| CLOCK_BEGINS.wrapping_sub(caller);
+        let clock = course.caller_clock(now);
+        for (began, behind) in [
+            (clock - 300_000, Duration::from_millis(300)),
+            (clock, Duration::ZERO),
+            (clock + 300, Duration::ZERO),
+        ] {
+            assert_eq!(course.behind(now, shown(began)), behind, "{began}");
+        }
     }
 
     #[test]
@@ -458,7 +513,9 @@ mod tests {
             course.note_past(now);
         }
         let now = start + Duration::from_millis(50) * 99;
-        let began = course.beginning(now, Before::Unknown).unwrap();
+        let began = course
+            .beginning(now, Before::Unknown, Duration::ZERO)
+            .unwrap();
         // A second is 20 steps; the places are 31 ms apart.
         let first = began.first.word();
         assert!((771..=801).contains(&first), "{first}");
@@ -471,7 +528,7 @@ mod tests {
         let rows = [
             ("clear, the origin has ended", false, Before::Ended, 0..=0),
             ("clear, it says nothing", false, Before::Unknown, 0..=0),
-            ("clear, it lives", false, Before::Alive, 500..=600),
+            ("clear, it lives", false, Before::Alive, 900..=1000),
             ("encrypted, it has ended", true, Before::Ended, 150..=250),
             ("encrypted, it lives", true, Before::Alive, 500..=600),
             (
@@ -485,7 +542,7 @@ mod tests {
             let (start, mut course) = begun(Action::Play, is_encrypted, 7);
             let highest = flow(&mut course, start, 7, 200, 2);
             let now = start + SECOND * 2 + Duration::from_millis(100);
-            let began = course.beginning(now, before).unwrap();
+            let began = course.beginning(now, before, Duration::ZERO).unwrap();
             let distance = began.first.since(Sequence::new(highest + 1));
             assert!(left_out.contains(&distance), "{cause}: {distance}");
         }
@@ -496,8 +553,12 @@ mod tests {
         let (start, mut course) = begun(Action::Play, true, 7);
         flow(&mut course, start, 7, 1000, 2);
         let now = start + SECOND * 2;
-        assert_eq!(course.beginning(now, Before::Unknown), None);
-        assert!(course.beginning(now, Before::Ended).is_some());
+        assert_eq!(course.beginning(now, Before::Unknown, Duration::ZERO), None);
+        assert!(
+            course
+                .beginning(now, Before::Ended, Duration::ZERO)
+                .is_some()
+        );
     }
 
     #[test]
@@ -505,9 +566,13 @@ mod tests {
         let (start, mut course) = begun(Action::Play, true, 7);
         flow(&mut course, start, 7, 200, 2);
         let now = start + SECOND * 2;
-        let one = course.beginning(now, Before::Ended).unwrap();
+        let one = course
+            .beginning(now, Before::Ended, Duration::ZERO)
+            .unwrap();
         course.note_called(one.first);
-        let two = course.beginning(now, Before::Ended).unwrap();
+        let two = course
+            .beginning(now, Before::Ended, Duration::ZERO)
+            .unwrap();
         assert!(two.first.since(one.first) >= 200, "{two:?} after {one:?}");
     }
 

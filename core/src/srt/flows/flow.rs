@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::super::packet::{Handshake, peer_ip};
 use super::super::sequence::Sequence;
 use super::course::Beginning;
-use super::kept::{Kept, Next};
+use super::kept::{Awaited, Kept, Next};
 use super::{Event, Traffic};
 use crate::flow::{ClientPath, DropReason, Fate, FlowId, LinkId, Output};
 use crate::stream::Action;
@@ -94,6 +94,10 @@ pub(super) struct Leg {
     pub(super) to_client: u32,
     /// The first number that it knows, if others had the call before.
     pub(super) first: Option<Sequence>,
+    /// For how long it keeps media before it passes it on.
+    pub(super) latency: Duration,
+    /// How much longer than that it keeps a publisher's: the call had been without an origin when it got it.
+    pub(super) behind: Duration,
 }
 
 /// Which leg of a flow an origin's packet belongs to.
@@ -119,12 +123,15 @@ impl Flow {
     pub(super) fn uses(&self, link: LinkId) -> bool {
         let of_next = || match self.kept()?.next.as_ref()? {
             Next::Asking(attempt) => Some(attempt.link),
-            Next::Agreed(leg, _) | Next::Awaited(leg, ..) => Some(leg.link),
+            Next::Agreed(leg, _) | Next::Awaited(Awaited { leg, .. }) => Some(leg.link),
         };
+        let of_former = || Some(self.kept()?.passes_on()?.link);
         match &self.stage {
             Stage::Attempting(_, attempt) => attempt.link == link,
             Stage::Answered(_, leg, _) => leg.link == link,
-            Stage::Joined(joined) => joined.leg.link == link || of_next() == Some(link),
+            Stage::Joined(joined) => {
+                joined.leg.link == link || of_next() == Some(link) || of_former() == Some(link)
+            }
             Stage::Placing(_) | Stage::Rejected(..) => false,
         }
     }
@@ -153,7 +160,7 @@ impl Flow {
             Stage::Joined(Joined { leg, kept, .. }) => {
                 let next = || match kept.as_ref()?.next.as_ref()? {
                     Next::Asking(attempt) => fits(Whose::Next, attempt.link, attempt.shown),
-                    Next::Agreed(leg, _) | Next::Awaited(leg, ..) => {
+                    Next::Agreed(leg, _) | Next::Awaited(Awaited { leg, .. }) => {
                         fits(Whose::Next, leg.link, leg.shown)
                     }
                 };

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::super::extension::{self, ExtensionError, Extensions};
+use super::super::extension::{self, ExtensionError, Extensions, Terms};
 use super::super::packet::{HANDSHAKE, HAS_CONFIG, Handshake, MAGIC, Rejection, Step, peer_ip};
 use super::flow::{Asking, Attempt, Flow, Leg, Reply, Stage, aged};
 use super::kept::Kept;
@@ -249,6 +249,8 @@ impl Flows {
                     to_origin: 0,
                     to_client: 0,
                     first: None,
+                    latency: Terms::of(answer.extensions).latency(flow.action),
+                    behind: Duration::ZERO,
                 };
                 if flow.authenticated {
                     // The caller will write to the origin's id, which must lead here and nowhere else.

@@ -21,11 +21,11 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::super::control::{self, Clipped, Seen};
-use super::super::extension::Extensions;
+use super::super::extension::{Extensions, Terms};
 use super::super::packet::{self, Handshake, Kind, MAGIC, Step};
 use super::flow::{Attempt, Flow, Joined, Leg, Stage};
 use super::handshake::{conclusion_again, induction};
-use super::kept::{Gap, KEPT_ALIVE_EVERY, Kept, Look, Next};
+use super::kept::{Awaited, Gap, KEPT_ALIVE_EVERY, Kept, Look, Lost, Next};
 use super::{
     ASK_AGAIN, End, Event, Failure, Farewell, Flows, HIGH_MASK, INDEX_MASK, SWEEP_SOON, find,
     next_random,
@@ -79,6 +79,12 @@ impl Flows {
         stream_id: Option<Box<str>>,
     ) -> bool {
         self.drop_next(id);
+        // An origin that the call comes back to must not take its own former session for somebody else's.
+        let former = kept(&mut self.places, id).and_then(|kept| {
+            let is_there = kept.passes_on().is_some_and(|leg| leg.link == link);
+            kept.ends_passing_on(now, is_there)
+        });
+        self.outputs.extend(former.map(goodbye));
         let high = (next_random(&mut self.random) as u32) & HIGH_MASK;
         let Some(joined) = joined(&mut self.places, id) else {
             return false;
@@ -111,10 +117,7 @@ impl Flows {
 
     /// Gives up the call of another origin. False if the flow is not one that outlives its origin.
     pub(super) fn drop_next(&mut self, id: FlowId) -> bool {
-        let Some(joined) = joined(&mut self.places, id) else {
-            return false;
-        };
-        let Some(kept) = &mut joined.kept else {
+        let Some(kept) = kept(&mut self.places, id) else {
             return false;
         };
         if let Some(leg) = kept.next.take().and_then(|next| next.leg()) {
@@ -141,7 +144,7 @@ impl Flows {
             (Step::Induction, None) if answer.version == 5 && answer.extension == MAGIC => {
                 attempt.cookie = Some(answer.cookie);
                 attempt.again_at = now + ASK_AGAIN;
-                attempt.beginning = kept.call(now);
+                attempt.beginning = kept.call(now, joined.leg.behind);
                 if attempt.beginning.is_none() {
                     return self.fail(id, Failure::NoNumbers);
                 }
@@ -166,6 +169,8 @@ impl Flows {
                     to_origin: beginning.shift,
                     to_client: 0,
                     first: Some(beginning.first),
+                    latency: Terms::of(answer.extensions).latency(kept.course.action()),
+                    behind: kept.course.behind(now, beginning.shift),
                 };
                 if !kept.allows(answer.extensions) {
                     self.outputs.push_back(goodbye(leg));
@@ -190,19 +195,17 @@ impl Flows {
         }
     }
 
-    /// The origin that has agreed is the one: the flow goes there, a player whose origin lives when media comes from there.
+    /// The origin that has agreed is the one: the flow goes there, at once if it has no origin, and else when the moment has come.
     pub(super) fn join_next(&mut self, now: Instant, id: FlowId) {
-        let Some(joined) = joined(&mut self.places, id) else {
-            return;
-        };
-        let Some(kept) = &mut joined.kept else {
+        let Some(kept) = kept(&mut self.places, id) else {
             return;
         };
         match kept.next.take() {
-            Some(Next::Agreed(leg, clock))
-                if kept.course.action() == Action::Play && kept.lost.is_none() =>
-            {
-                kept.next = Some(Next::Awaited(leg, clock, now));
+            Some(Next::Agreed(leg, clock)) if kept.lost.is_none() => {
+                kept.next = Some(Next::Awaited(Awaited::new(now, leg, clock)));
+                if kept.is_due_to_go_over(now) {
+                    self.go_over(now, id);
+                }
             }
             Some(next @ Next::Agreed(..)) => {
                 kept.next = Some(next);
@@ -211,11 +214,14 @@ impl Flows {
             Some(next) => kept.next = Some(next),
             // It has left meanwhile.
             None => {
-                if let Some(lost) = kept.lost {
-                    let end = lost.end;
-                    self.outputs
-                        .push_back(Output::Event(Event::Lost { flow: id, end }));
-                }
+                let told = match kept.lost {
+                    Some(Lost { end, .. }) => Event::Lost { flow: id, end },
+                    None => Event::Failed {
+                        flow: id,
+                        why: Failure::Left,
+                    },
+                };
+                self.outputs.push_back(Output::Event(told));
             }
         }
     }
@@ -233,7 +239,9 @@ impl Flows {
             return;
         };
         let (mut leg, clock) = match kept.next.take() {
-            Some(Next::Agreed(leg, clock) | Next::Awaited(leg, clock, _)) => (leg, clock),
+            Some(Next::Agreed(leg, clock) | Next::Awaited(Awaited { leg, clock, .. })) => {
+                (leg, clock)
+            }
             other => {
                 kept.next = other;
                 return;
@@ -241,13 +249,11 @@ impl Flows {
         };
         let origin_clock = kept.course.origin_clock(now);
         leg.to_client = origin_clock.wrapping_sub(clock.read(now));
-        if kept
-            .lost
-            .is_none_or(|lost| !matches!(lost.end, LegEnd::Closed | LegEnd::Reset))
-        {
+        let former = kept.ends_passing_on(now, true);
+        self.outputs.extend(former.map(goodbye));
+        if kept.leaves(now, joined.leg) {
             self.outputs.push_back(goodbye(joined.leg));
         }
-        kept.leaves(now, joined.leg);
         let first = leg.first.unwrap_or_else(|| kept.course.acked());
         let shown_clock = kept.course.caller_clock(now).wrapping_add(leg.to_origin);
         match kept.course.action() {
@@ -306,11 +312,15 @@ impl Flows {
             return Fate::Drop(DropReason::Untimely);
         };
         match (kind, &kept.next) {
-            (Kind::Data, Some(Next::Awaited(..))) => {
+            (Kind::Data, Some(Next::Awaited(_))) if kept.course.action() == Action::Play => {
+                kept.hears_next(now);
+                if !kept.is_due_to_go_over(now) {
+                    return Fate::Drop(DropReason::Untimely);
+                }
                 self.go_over(now, id);
                 self.present_says(now, id, kind, data)
             }
-            (Kind::Shutdown, Some(Next::Awaited(..))) => {
+            (Kind::Shutdown, Some(Next::Awaited(_))) => {
                 kept.next = None;
                 self.fail(id, Failure::Left)
             }
@@ -373,16 +383,21 @@ impl Flows {
         flow.origin_active = now;
         flow.traffic.to_client += data.len() as u64;
         flow.traffic.media |= kind == Kind::Data;
+        let goes_over = flow.kept().is_some_and(|kept| {
+            kept.course.action() == Action::Publish && kept.is_due_to_go_over(now)
+        });
         if kind == Kind::Shutdown {
             self.end(id, End::OriginClosed, Farewell::None);
+        } else if goes_over {
+            self.go_over(now, id);
         }
         Fate::ToClient { flow: id, path }
     }
 
     /// The numbers of a player's origin have reached those of the next one: it has the player from here on, if it has agreed.
     fn reach_next(&mut self, now: Instant, id: FlowId, kind: Kind, data: &mut [u8]) -> Fate {
-        let has_agreed = joined(&mut self.places, id)
-            .and_then(|joined| joined.kept.as_ref()?.next.as_ref()?.leg())
+        let has_agreed = kept(&mut self.places, id)
+            .and_then(|kept| kept.next.as_ref()?.leg())
             .is_some();
         if has_agreed {
             self.go_over(now, id);
@@ -394,9 +409,7 @@ impl Flows {
 
     /// Handles a packet of an origin that does not know yet that a flow has left it.
     pub(super) fn former_says(&mut self, now: Instant, id: FlowId, kind: Kind) -> Fate {
-        if let Some(joined) = joined(&mut self.places, id)
-            && let Some(kept) = &mut joined.kept
-        {
+        if let Some(kept) = kept(&mut self.places, id) {
             if kind == Kind::Shutdown {
                 kept.former = None;
             } else if let Some(leg) = kept.tells_former(now) {
@@ -419,7 +432,7 @@ impl Flows {
             // It must not use numbers of the next.
             self.outputs.push_back(goodbye(joined.leg));
         }
-        let goes_over = matches!(kept.next, Some(Next::Awaited(..)));
+        let goes_over = matches!(kept.next, Some(Next::Awaited(_)));
         self.outputs
             .push_back(Output::Event(Event::Lost { flow: id, end }));
         self.wake_at(now + SWEEP_SOON);
@@ -433,10 +446,7 @@ impl Flows {
     pub(super) fn attend(&mut self, now: Instant, id: FlowId, look: Look) {
         match look {
             Look::Lost(end) => {
-                let outlives = joined(&mut self.places, id)
-                    .and_then(|joined| joined.kept.as_ref())
-                    .is_some_and(|kept| kept.outlives(now, end));
-                if outlives {
+                if kept(&mut self.places, id).is_some_and(|kept| kept.outlives(now, end)) {
                     self.lose(now, id, end);
                 }
             }
@@ -450,6 +460,7 @@ impl Flows {
                     self.outputs.push_back(Output::ToOrigin { link, data });
                 }
             }
+            Look::GoesOver => self.go_over(now, id),
             Look::Soon | Look::Well => {}
         }
     }
@@ -563,6 +574,10 @@ impl Kept {
                 },
             });
         }
+        let former = self.ends_passing_on(now, false);
+        outputs.extend(former.map(goodbye));
+        let former = self.keeps_former(now);
+        outputs.extend(former.map(|leg| alive(leg, clock)));
         match self.next.take() {
             Some(Next::Asking(mut attempt)) => {
                 if attempt.again_at <= now {
@@ -576,16 +591,12 @@ impl Kept {
                 }
                 self.next = Some(Next::Asking(attempt));
             }
-            Some(Next::Awaited(leg, since, told_at)) => {
-                let is_due = now.saturating_duration_since(told_at) >= KEPT_ALIVE_EVERY;
-                if is_due {
-                    let clock = clock.wrapping_add(leg.to_origin);
-                    let data = control::keep_alive(leg.socket_id, clock);
-                    let link = leg.link;
-                    outputs.push_back(Output::ToOrigin { link, data });
+            Some(Next::Awaited(mut awaited)) => {
+                if now.saturating_duration_since(awaited.told_at) >= KEPT_ALIVE_EVERY {
+                    awaited.told_at = now;
+                    outputs.push_back(alive(awaited.leg, clock));
                 }
-                let told_at = if is_due { now } else { told_at };
-                self.next = Some(Next::Awaited(leg, since, told_at));
+                self.next = Some(Next::Awaited(awaited));
             }
             other => self.next = other,
         }
@@ -597,6 +608,20 @@ fn joined(places: &mut [Option<Flow>], id: FlowId) -> Option<&mut Joined> {
     match &mut find(places, id)?.stage {
         Stage::Joined(joined) => Some(joined),
         _ => None,
+    }
+}
+
+/// What is kept of a joined flow, if it may outlive its origin.
+fn kept(places: &mut [Option<Flow>], id: FlowId) -> Option<&mut Kept> {
+    joined(places, id)?.kept.as_deref_mut()
+}
+
+/// Tells an origin that the caller, whose clock shows this, is there.
+fn alive(leg: Leg, clock: u32) -> Output<Event> {
+    let clock = clock.wrapping_add(leg.to_origin);
+    Output::ToOrigin {
+        link: leg.link,
+        data: control::keep_alive(leg.socket_id, clock),
     }
 }
 

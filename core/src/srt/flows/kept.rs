@@ -66,8 +66,34 @@ pub(super) enum Next {
     Asking(Attempt),
     /// It has agreed, and the shell has yet to say that it is the one.
     Agreed(Leg, Clock),
-    /// It is the one, and gets the player when media comes from there. When it was told last that the player is there.
-    Awaited(Leg, Clock, Instant),
+    /// It is the one, and its moment has yet to come.
+    Awaited(Awaited),
+}
+
+/// An origin that is to have a call whose present one lives. It gets a publisher when the present one has acknowledged
+/// everything, so that each packet goes to one of them; and a player when media comes from there, and the present one has
+/// passed on what it had.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Awaited {
+    pub(super) leg: Leg,
+    pub(super) clock: Clock,
+    since: Instant,
+    /// When it was told last that the caller is there.
+    pub(super) told_at: Instant,
+    /// When media came from there first. Until the player goes over, it is not passed on: the player asks for it again.
+    heard_at: Option<Instant>,
+}
+
+impl Awaited {
+    pub(super) const fn new(now: Instant, leg: Leg, clock: Clock) -> Self {
+        Self {
+            leg,
+            clock,
+            since: now,
+            told_at: now,
+            heard_at: None,
+        }
+    }
 }
 
 impl Next {
@@ -75,7 +101,7 @@ impl Next {
     pub(super) const fn leg(&self) -> Option<Leg> {
         match self {
             Self::Asking(_) => None,
-            Self::Agreed(leg, _) | Self::Awaited(leg, ..) => Some(*leg),
+            Self::Agreed(leg, _) | Self::Awaited(Awaited { leg, .. }) => Some(*leg),
         }
     }
 
@@ -83,7 +109,7 @@ impl Next {
     pub(super) fn first(&self) -> Option<Sequence> {
         match self {
             Self::Asking(attempt) => attempt.beginning.map(|beginning| beginning.first),
-            Self::Agreed(leg, _) | Self::Awaited(leg, ..) => leg.first,
+            Self::Agreed(leg, _) | Self::Awaited(Awaited { leg, .. }) => leg.first,
         }
     }
 }
@@ -93,6 +119,9 @@ impl Next {
 pub(super) struct Former {
     pub(super) leg: Leg,
     told_at: Instant,
+    /// It lives, and passes on what it has of a publisher until then. It is told afterwards that it is not wanted: origins
+    /// throw away what they still have when they hear that.
+    passes_on_until: Option<Instant>,
 }
 
 /// Something that is said again until it is answered.
@@ -119,6 +148,8 @@ pub(super) enum Look {
     Soon,
     /// Its origin is to be asked whether it is there.
     Ask,
+    /// The moment has come for the origin that is to have it.
+    GoesOver,
     /// Its origin is lost.
     Lost(LegEnd),
 }
@@ -138,7 +169,7 @@ impl Kept {
             is_encrypted: extension::key(asked.extensions).is_some(),
             first: Sequence::new(asked.initial_sequence),
             window: asked.window,
-            latency: terms.latency(),
+            latency: terms.latency(action),
             caller: Clock::new(asked.timestamp, asking.at),
             origin: Clock::new(answer.timestamp, now),
         };
@@ -234,7 +265,8 @@ impl Kept {
             LegEnd::Closed | LegEnd::Reset => Before::Ended,
             _ => Before::Unknown,
         };
-        self.course.may_go_on() && self.course.beginning(now, before).is_some()
+        let beginning = self.course.beginning(now, before, Duration::ZERO);
+        self.course.may_go_on() && beginning.is_some()
     }
 
     /// Its origin is lost. One that may only be out of reach gets what there is all the same, unless it would use numbers of
@@ -261,6 +293,9 @@ impl Kept {
         if self.lost.is_some() {
             self.course.note_past(now);
             return Look::Soon;
+        }
+        if self.is_due_to_go_over(now) {
+            return Look::GoesOver;
         }
         let silent = now.saturating_duration_since(active);
         if self.was_refused && silent >= REFUSED_FOR {
@@ -362,9 +397,9 @@ impl Kept {
         }
     }
 
-    /// Where another origin is to begin, which is called now. `None` if that cannot be.
-    pub(super) fn call(&mut self, now: Instant) -> Option<Beginning> {
-        let beginning = self.course.beginning(now, self.before())?;
+    /// Where another origin is to begin, which is called now. `behind`: by how much the present one is. `None` if that cannot be.
+    pub(super) fn call(&mut self, now: Instant, behind: Duration) -> Option<Beginning> {
+        let beginning = self.course.beginning(now, self.before(), behind)?;
         self.course.note_called(beginning.first);
         self.has_newer_key = false;
         Some(beginning)
@@ -375,19 +410,78 @@ impl Kept {
         self.key.as_deref()
     }
 
-    /// Whether the origin that it had is to be told again that it is not wanted. It says something all the same.
-    pub(super) fn tells_former(&mut self, now: Instant) -> Option<Leg> {
+    /// Media comes from the origin that is to have a player.
+    pub(super) fn hears_next(&mut self, now: Instant) {
+        if let Some(Next::Awaited(awaited)) = &mut self.next {
+            awaited.heard_at.get_or_insert(now);
+        }
+    }
+
+    /// Whether the moment has come for the origin that is to have the call.
+    pub(super) fn is_due_to_go_over(&self, now: Instant) -> bool {
+        let Some(Next::Awaited(awaited)) = &self.next else {
+            return false;
+        };
+        let since = |at| now.saturating_duration_since(at);
+        match self.course.action() {
+            Action::Publish => {
+                self.course.is_acknowledged() || since(awaited.since) >= ACKNOWLEDGES_WITHIN
+            }
+            Action::Play => awaited.heard_at.is_some_and(|heard_at| {
+                // What comes later than half of its latency after it was sent may not come in time again.
+                since(self.course.media_at()) >= PASSED_ON_AFTER
+                    || since(heard_at) >= self.terms.latency(Action::Play) / 2
+            }),
+        }
+    }
+
+    /// The leg to the origin that it had, while that passes on what it has of a publisher.
+    pub(super) fn passes_on(&self) -> Option<Leg> {
+        let former = self.former?;
+        former.passes_on_until.map(|_| former.leg)
+    }
+
+    /// The same leg, if that time is over or is to be over now: the origin is to be told that it is not wanted.
+    pub(super) fn ends_passing_on(&mut self, now: Instant, at_once: bool) -> Option<Leg> {
         let former = self.former.as_mut()?;
-        let is_due = now.saturating_duration_since(former.told_at) >= TOLD_AGAIN;
+        let is_over = |until: &mut Instant| at_once || *until <= now;
+        former.passes_on_until.take_if(is_over)?;
+        former.told_at = now;
+        Some(former.leg)
+    }
+
+    /// The same leg, if it is time to tell that origin that it is not alone.
+    pub(super) fn keeps_former(&mut self, now: Instant) -> Option<Leg> {
+        let former = self.former.as_mut()?;
+        former.passes_on_until?;
+        let is_due = now.saturating_duration_since(former.told_at) >= KEPT_ALIVE_EVERY;
         is_due.then(|| {
             former.told_at = now;
             former.leg
         })
     }
 
-    /// Its present origin becomes a former one.
-    pub(super) const fn leaves(&mut self, now: Instant, leg: Leg) {
-        self.former = Some(Former { leg, told_at: now });
+    /// Whether the origin that it had is to be told again that it is not wanted. It says something all the same.
+    pub(super) fn tells_former(&mut self, now: Instant) -> Option<Leg> {
+        let former = self.former.as_mut()?;
+        let is_due = former.passes_on_until.is_none()
+            && now.saturating_duration_since(former.told_at) >= TOLD_AGAIN;
+        is_due.then(|| {
+            former.told_at = now;
+            former.leg
+        })
+    }
+
+    /// Its present origin becomes a former one. True if that is to be told now that it is not wanted.
+    pub(super) fn leaves(&mut self, now: Instant, leg: Leg) -> bool {
+        let passes_on = self.lost.is_none() && self.course.action() == Action::Publish;
+        self.former = Some(Former {
+            leg,
+            told_at: now,
+            passes_on_until: passes_on.then(|| now + leg.latency + leg.behind + PASSES_ON_FOR),
+        });
+        let has_ended = |lost: Lost| matches!(lost.end, LegEnd::Closed | LegEnd::Reset);
+        !passes_on && !self.lost.is_some_and(has_ended)
     }
 
     /// The call has another origin.
@@ -442,6 +536,13 @@ pub const FORGOTTEN_FOR: Duration = Duration::from_secs(2);
 pub(super) const KEPT_ALIVE_EVERY: Duration = Duration::from_secs(1);
 /// How often a former origin is told that it is not wanted, and a receiver of its key.
 const TOLD_AGAIN: Duration = Duration::from_millis(100);
+/// How long the origin of a publisher that is to leave it may take to acknowledge everything. Where packets come faster than
+/// acknowledgements, a few are always on their way: they go to both.
+const ACKNOWLEDGES_WITHIN: Duration = Duration::from_millis(100);
+/// An origin that has passed on nothing to a player for this long has nothing more, if media comes from the next one.
+const PASSED_ON_AFTER: Duration = Duration::from_millis(20);
+/// How much longer than its latency an origin may take to pass on what it has.
+pub const PASSES_ON_FOR: Duration = Duration::from_millis(500);
 /// How long a receiver is told of its key that does not answer. libsrt gives up after 5 s of silence.
 const TOLD_FOR: Duration = Duration::from_secs(5);
 

@@ -36,7 +36,7 @@ use self::flow::{Asking, Attempt, Flow, Joined, Stage, Whose};
 use self::handshake::{conclusion, induction, rejection};
 use self::held::Instead;
 use self::kept::Look;
-pub use self::kept::{ASKED_AFTER, FORGOTTEN_FOR, REFUSED_FOR, SILENT_FOR};
+pub use self::kept::{ASKED_AFTER, FORGOTTEN_FOR, PASSES_ON_FOR, REFUSED_FOR, SILENT_FOR};
 use self::own_ids::OwnIds;
 use super::cookie::Cookies;
 use super::packet::{self, Handshake, Header, Kind, Rejection};
@@ -164,7 +164,7 @@ pub enum Event {
 /// How an attempt fails, other than by silence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// The origin that had agreed to have a player left before there was media.
+    /// The origin that had agreed to have a joined flow left before it had it.
     Left,
     /// The present origin of a player has used the numbers that were left for this one.
     Late,
@@ -537,7 +537,10 @@ impl Flows {
                     let is_lost = kept.as_ref().is_some_and(|kept| kept.lost.is_some());
                     if let Some(kept) = kept {
                         kept.speak(now, leg, (flow.path, flow.caller), &mut self.outputs);
-                        soon |= kept.lost.is_some() || kept.next.is_some() || kept.tells_key();
+                        soon |= kept.lost.is_some()
+                            || kept.next.is_some()
+                            || kept.tells_key()
+                            || kept.passes_on().is_some();
                         match kept.look(now, flow.origin_active) {
                             Look::Well => {}
                             look => {
@@ -588,7 +591,7 @@ impl Flows {
         self.free.push(id.0 & INDEX_MASK);
         self.callers.remove(&(flow.path.client(), flow.caller));
         self.own_ids.forget(id);
-        let (mut leg, mut next) = (None, None);
+        let (mut leg, mut next, mut former) = (None, None, None);
         match &flow.stage {
             Stage::Joined(joined) => {
                 let kept = joined.kept.as_ref();
@@ -597,11 +600,13 @@ impl Flows {
                     .is_some_and(|lost| lost.is_gone);
                 leg = (!is_gone).then_some(joined.leg);
                 next = kept.and_then(|kept| kept.next.as_ref()?.leg());
+                former = kept.and_then(|kept| kept.passes_on());
             }
             Stage::Answered(_, answered, _) => leg = Some(*answered),
             Stage::Placing(_) | Stage::Attempting(..) | Stage::Rejected(..) => {}
         }
-        self.outputs.extend(next.map(held::goodbye));
+        self.outputs
+            .extend([next, former].into_iter().flatten().map(held::goodbye));
         if matches!(farewell, Farewell::Both | Farewell::Origin) {
             self.outputs.extend(leg.map(held::goodbye));
         }
