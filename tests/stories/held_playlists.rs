@@ -1,10 +1,13 @@
 //! Viewers of HLS whose origin is lost: their playlist goes on, with gaps and then at another origin, and its numbers never go
 //! back.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use sluicegate_core::access::keys::line;
 use sluicegate_core::stream::StreamUrl;
 
-use crate::house::{House, get, until_told};
+use crate::house::{House, get, talk, until_told};
+use crate::http_origin::header;
 use crate::http_pieces::{Packager, Reply};
 use crate::live_playlist::{Show, Watcher};
 
@@ -267,6 +270,70 @@ async fn a_session_that_its_new_origin_does_not_know_is_followed_to_another() {
         second.targets()
     );
     assert!(second.count(&format!("{LIST}?hls_ctx=new")) >= 4);
+}
+
+/// A packager that puts a token of its own into the paths of each answer.
+#[tokio::test]
+async fn a_playlist_whose_paths_change_at_each_reload_is_one_playlist() {
+    let house = House::open(&holding("\"30s\"")).await;
+    let show = Show::new("a", 100);
+    show.makes(9);
+    let (answers, made) = (AtomicUsize::new(0), show.clone());
+    let signs = move |target: &str, _: &str| {
+        let token = format!("exp={}/a-", answers.fetch_add(1, Ordering::Relaxed));
+        let text = made.playlist().filter(|_| target == LIST);
+        text.map_or_else(Reply::missing, |text| {
+            Reply::ok("", text.replace("a-", &token))
+        })
+    };
+    let origin = Packager::join(&house, "one", signs).await;
+    for reload in 0..4 {
+        let (status, text) = get(house.at.http, LIST).await;
+        assert_eq!(status, 200, "{text}");
+        let number = format!("#EXT-X-MEDIA-SEQUENCE:{}\n", 103 + reload);
+        let own = format!("exp={reload}/a-{}.ts", 108 + reload);
+        assert!(text.contains(&number) && text.contains(&own), "{text}");
+        assert_eq!(text.matches("#EXTINF").count(), 6, "{text}");
+        assert!(!text.contains("#EXT-X-DISCONTINUITY\n"), "{text}");
+        show.makes(1);
+    }
+    assert_eq!(origin.count(LIST), 4);
+}
+
+/// An origin that lets in who says the word, and makes a session for each.
+#[tokio::test]
+async fn nobody_gets_the_session_of_a_viewer_who_was_let_in() {
+    let house = House::open(&holding("\"30s\"")).await;
+    let show = Show::new("a", 100);
+    show.makes(9);
+    let sessions = AtomicUsize::new(0);
+    let guards = move |target: &str, head: &str| {
+        if target != LIST {
+            return answer(&show, target.split('?').next().unwrap_or_default());
+        }
+        if header(head, "authorization") != ["Bearer good"] {
+            return Reply::with("403 Forbidden", "", "");
+        }
+        let session = sessions.fetch_add(1, Ordering::Relaxed);
+        let master = format!("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n{LIST}?hls_ctx=v{session}\n");
+        Reply::ok("", master)
+    };
+    let _origin = Packager::join(&house, "one", guards).await;
+    let asks = async |target: &str, word: &str| {
+        let request =
+            format!("GET {target} HTTP/1.1\r\nHost: example\r\n{word}Connection: close\r\n\r\n");
+        talk(house.at.http, &request).await
+    };
+    for viewer in 0..3 {
+        let (status, master) = asks(LIST, "Authorization: Bearer good\r\n").await;
+        assert_eq!(status, 200, "{master}");
+        let own = format!("hls_ctx=v{viewer}");
+        assert!(master.contains(&own), "a session of its own: {master}");
+        let list = master.lines().find(|line| !line.starts_with('#'));
+        let (status, media) = asks(list.expect("a variant"), "").await;
+        assert!(status == 200 && media.contains("#EXTINF:"), "{media}");
+        assert_eq!(asks(LIST, "").await.0, 403, "a stranger");
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //! manifest of MPEG-DASH.
 
 use super::periods::{self, Manifest, Periods, Unfit};
-use super::splice::{self, Follows, Listing, Loss, Media, Run, Source, Splice};
+use super::splice::{self, Follows, Listing, Loss, Media, Run, Source, Splice, Waited};
 use crate::fleet::origin::OriginId;
 
 /// What an origin lists of a stream.
@@ -60,7 +60,8 @@ impl<'a> Listed<'a> {
                 periods::follows((last, last_seen), (manifest, seen), same)
             }
             (Self::Playlist(last), Self::Playlist(media)) => {
-                splice::follows(last, media, same, waited)
+                let seen = seen.saturating_sub(last_seen);
+                splice::follows(last, media, same, Waited { new: waited, seen })
             }
             _ => Follows::Not,
         }

@@ -18,7 +18,7 @@ use self::clock::{SECOND, date_time, written};
 pub use self::manifest::{Manifest, Unfit};
 pub use self::write::in_time;
 use self::write::{Closed, Shape, frame, namespaces, period, without_before};
-use super::splice::{Follows, LONGEST, Listing, Loss, Piece, Run, SETTLES, Source};
+use super::splice::{Follows, LONGEST, Listing, Loss, Piece, Run, SETTLES, Source, index_in};
 use crate::fleet::origin::OriginId;
 
 /// How a manifest goes on that has had more than one origin, or that has none now.
@@ -102,7 +102,7 @@ pub fn follows(last: (&Manifest<'_>, u64), manifest: (&Manifest<'_>, u64), same:
     if manifest.ended && same {
         return Follows::On;
     }
-    if !is_one_run(last, manifest) || !same && !lists_the_same(last, manifest) {
+    if !is_one_run(last, manifest, same) || !same && !lists_the_same(last, manifest) {
         return Follows::Not;
     }
     if now >= before {
@@ -112,11 +112,13 @@ pub fn follows(last: (&Manifest<'_>, u64), manifest: (&Manifest<'_>, u64), same:
     }
 }
 
-/// Whether two manifests count from one moment, and their Periods are one.
-fn is_one_run(one: &Manifest<'_>, other: &Manifest<'_>) -> bool {
-    one.anchor == other.anchor
+/// Whether two manifests show the same publication: they have the same `availabilityStartTime`, and the same Period. The same
+/// origin (`same`) may compute that time for each answer, a little differently, and give each viewer another name of the Period.
+fn is_one_run(one: &Manifest<'_>, other: &Manifest<'_>, same: bool) -> bool {
+    let jitter = if same { JITTER } else { 0 };
+    one.anchor.abs_diff(other.anchor) <= jitter
         && one.period.start == other.period.start
-        && one.period_attribute("id") == other.period_attribute("id")
+        && (same || one.period_attribute("id") == other.period_attribute("id"))
         && one.period.templates.len() == other.period.templates.len()
 }
 
@@ -289,7 +291,8 @@ impl Periods {
     /// Whether `manifest` goes on with what the lost origin listed.
     fn resumes(&self, away: &Away, origin: &OriginId, manifest: &Manifest<'_>, now: u64) -> bool {
         origin.as_str() == away.origin
-            && date_time(&away.own_anchor) == Some(manifest.anchor)
+            && date_time(&away.own_anchor)
+                .is_some_and(|own| own.abs_diff(manifest.anchor) <= JITTER)
             && manifest.period.start == away.own_start
             && manifest.end(now) >= away.own_end
             && self.earlier.last().is_some_and(|last| {
@@ -513,12 +516,7 @@ impl Periods {
         if self.sources.len() > MOST_SOURCES {
             self.forget_sources();
         }
-        let known = self.sources.iter().position(|known| known == source);
-        let at = known.unwrap_or_else(|| {
-            self.sources.push(source.clone());
-            self.sources.len() - 1
-        });
-        u8::try_from(at).ok()
+        u8::try_from(index_in(&mut self.sources, source, usize::MAX)).ok()
     }
 
     /// Leaves the sources of the Periods that are kept.
@@ -528,11 +526,7 @@ impl Periods {
             let Some(source) = self.sources.get(usize::from(one.source)) else {
                 continue;
             };
-            let known = kept.iter().position(|known| known == source);
-            let at = known.unwrap_or_else(|| {
-                kept.push(source.clone());
-                kept.len() - 1
-            });
+            let at = index_in(&mut kept, source, usize::MAX);
             one.source = u8::try_from(at).unwrap_or_default();
         }
         self.sources = kept;
@@ -646,6 +640,8 @@ const KEPT: u64 = 60 * SECOND;
 const MOST_SOURCES: usize = 4;
 /// How much may have been listed unseen beyond what the clock says, in microseconds.
 const UNSEEN: u64 = 10 * SECOND;
+/// How far apart one origin may say that the same publication began, in microseconds.
+const JITTER: u64 = SECOND / 2;
 /// Segments of different origins that have to be equal before both count as one publication.
 const ALIKE: usize = 2;
 /// The segments of a run that are compared.

@@ -445,8 +445,13 @@ fn how_manifests_follow() {
     packager.makes(1, 2000);
     let after = packager.manifest();
     let mut other = packager.clone();
-    other.anchor += 1;
+    other.anchor += 3000;
     let other = other.manifest();
+    // Some origins compute availabilityStartTime for each answer, and give each viewer another name of the Period.
+    packager.anchor += 1;
+    let jitters = packager
+        .manifest()
+        .replace("Period id=\"0\"", "Period id=\"22\"");
     let ended = before.replace("dynamic", "static");
     let of = |one: &str, next: &str, same: bool| {
         follows(
@@ -466,6 +471,8 @@ fn how_manifests_follow() {
             Follows::Late,
         ),
         ("it was started again", &before, &other, true, Follows::Not),
+        ("its clock jitters", &before, &jitters, true, Follows::On),
+        ("another's does", &before, &jitters, false, Follows::Not),
         ("it has ended", &before, &ended, true, Follows::On),
         (
             "another has the same files",

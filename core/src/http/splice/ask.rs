@@ -30,6 +30,15 @@ pub fn name_of(key: &str, target: &str, is_ignored: impl Fn(&str) -> bool) -> St
     name
 }
 
+/// Whether the query of a target names a session or a credential of its viewer: what [`name_of`] leaves out and is no directive.
+pub fn is_for_a_viewer(target: &str, is_ignored: impl Fn(&str) -> bool) -> bool {
+    let (_, query) = target.split_once('?').unwrap_or_default();
+    query.split('&').any(|pair| {
+        let name = pair.split('=').next().unwrap_or_default();
+        !name.starts_with(DIRECTIVE) && (is_of_a_viewer(name) || is_ignored(name))
+    })
+}
+
 /// The number of the segment that a request waits for.
 pub fn waits_for(target: &str) -> Option<u64> {
     let (_, query) = target.split_once('?')?;
@@ -127,6 +136,9 @@ mod tests {
             assert_ne!(name(other), plain, "{other}");
         }
         assert_ne!(name_of("h/live/b", "/live/a.m3u8", |_| false), plain);
+        let of_viewer = |target| is_for_a_viewer(target, |name| name == "mine");
+        assert!(of_viewer("/live/a.m3u8?track=2&hls_ctx=3x5y") && of_viewer("/live/a.m3u8?mine=1"));
+        assert!(!of_viewer("/live/a.m3u8?track=2&_HLS_msn=4") && !of_viewer("/live/a.m3u8"));
     }
 
     #[test]

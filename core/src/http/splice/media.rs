@@ -98,6 +98,13 @@ pub(super) fn duration<'a>(mut lines: impl Iterator<Item = &'a str>) -> Option<&
     lines.find(|line| line.starts_with(DURATION))
 }
 
+/// How long a segment with these lines is, in milliseconds; 0 where that cannot be read.
+pub(super) fn millis<'a>(lines: impl Iterator<Item = &'a str>) -> u64 {
+    let value = duration(lines).and_then(|line| line.strip_prefix(DURATION));
+    let value = value.and_then(|value| value.split(',').next()?.trim().parse().ok());
+    value.map_or(0, |seconds: f64| (seconds * 1000.0) as u64)
+}
+
 /// A URI without its query and fragment: what tells segments apart, for all viewers alike.
 pub(super) fn path_of(uri: &str) -> &str {
     uri.split(['?', '#']).next().unwrap_or_default()

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use self::list::{Item, keep_last};
 pub use self::list::{Listing, Piece, is_gap};
 pub use self::media::Media;
-use self::media::{DISCONTINUITY, KEY, MAP, duration, path_of};
+use self::media::{DISCONTINUITY, KEY, MAP, duration, millis, path_of};
 use crate::fleet::origin::OriginId;
 
 /// How a media playlist goes on that has had more than one origin, or that has none now.
@@ -135,6 +135,18 @@ pub struct Run<'a> {
     pub gone: bool,
 }
 
+/// The place of a source among `sources`, to which it is added if it is new: as long as there are fewer than `most`, and the
+/// last one stands for it otherwise.
+pub(super) fn index_in(sources: &mut Vec<Source>, source: &Source, most: usize) -> usize {
+    let known = sources.iter().position(|known| known == source);
+    known.unwrap_or_else(|| {
+        if sources.len() < most {
+            sources.push(source.clone());
+        }
+        sources.len() - 1
+    })
+}
+
 /// When a stream was lost, in milliseconds since 1970.
 #[derive(Debug, Clone, Copy)]
 pub struct Loss {
@@ -157,29 +169,50 @@ pub enum Follows {
     Not,
 }
 
-/// How `media` follows on `last`. `same`: both are of one origin. `waited`: milliseconds since `last` was new.
-pub fn follows(last: &Media<'_>, media: &Media<'_>, same: bool, waited: u64) -> Follows {
-    let mut equal = 0;
+/// How `media` follows on `last`. `same`: both are of one origin. `waited`: milliseconds since `last` was new, and since it
+/// was last seen.
+pub fn follows(last: &Media<'_>, media: &Media<'_>, same: bool, waited: Waited) -> Follows {
+    let (mut equal, mut differs, mut listed) = (0, false, 0_u64);
     for number in last.sequence.max(media.sequence)..last.end().min(media.end()) {
         let (Some(one), Some(other)) = (last.segment(number), media.segment(number)) else {
             break;
         };
         let lines = (one.lines.iter().copied(), other.lines.iter().copied());
-        if !is_equal(lines.0, one.uri, lines.1, other.uri) {
-            return Follows::Not;
+        listed = listed.saturating_add(millis(lines.1.clone()));
+        match is_equal(lines.0, one.uri, lines.1, other.uri) {
+            true => equal += 1,
+            false => differs = true,
         }
-        equal += 1;
     }
     let goes_on = media.end() >= last.end();
+    if differs && !(same && is_no_restart(listed, waited.seen)) {
+        return Follows::Not;
+    }
     match same {
         true if goes_on => Follows::On,
-        true if waited <= last.target.saturating_mul(1000) => Follows::Late,
+        true if waited.new <= last.target.saturating_mul(1000) => Follows::Late,
         true => Follows::Not,
         // Origins that serve the same files. Names alone prove little: most packagers count from 0.
         false if equal < ALIKE => Follows::Not,
         false if goes_on => Follows::On,
         false => Follows::Late,
     }
+}
+
+/// For how long, in milliseconds, a playlist that is compared with a later one has been known.
+#[derive(Debug, Clone, Copy)]
+pub struct Waited {
+    /// Since its last segment was new.
+    pub new: u64,
+    /// Since an answer with it came.
+    pub seen: u64,
+}
+
+/// Whether an origin that lists other segments under the numbers it used before still has the same publication, which it names
+/// otherwise for each viewer or at each answer: tokens in paths, hosts, times that jitter, a newest segment that grows. Another
+/// publication needs the time that it lists, `listed` milliseconds, and had only `passed`.
+fn is_no_restart(listed: u64, passed: u64) -> bool {
+    passed.saturating_mul(2) < listed
 }
 
 fn is_equal<'a>(
@@ -262,7 +295,7 @@ impl Splice {
         let Stage::Away(away) = &self.stage else {
             return None;
         };
-        let goes_on = self.goes_on(away, origin, media);
+        let goes_on = self.goes_on(away, origin, media, now);
         let first = match goes_on {
             true => away.end.max(media.sequence),
             false => media.sequence,
@@ -296,7 +329,7 @@ impl Splice {
             return None;
         };
         let origin = OriginId::from(away.origin.as_str());
-        let known = media.sequence <= away.end && self.goes_on(away, &origin, media);
+        let known = media.sequence <= away.end && self.goes_on(away, &origin, media, now);
         if !known || media.end() == away.end || now >= away.noted.saturating_add(SETTLES) {
             return None;
         }
@@ -358,30 +391,30 @@ impl Splice {
         })
     }
 
-    /// Whether `media` goes on with what the lost origin listed.
-    fn goes_on(&self, away: &Away, origin: &OriginId, media: &Media<'_>) -> bool {
-        let mut equal = 0;
+    /// Whether `media`, which is listed `now`, goes on with what the lost origin listed.
+    fn goes_on(&self, away: &Away, origin: &OriginId, media: &Media<'_>, now: u64) -> bool {
+        let (mut equal, mut differs, mut listed) = (0, 0, 0_u64);
         let run = usize::try_from(away.run).unwrap_or(usize::MAX);
         for (back, entry) in (1..).zip(self.tail.iter().rev().take(run)) {
             let segment = away.end.checked_sub(back).and_then(|at| media.segment(at));
             let Some(segment) = segment else { continue };
             let lines = entry.lines.iter().map(String::as_str);
-            if !is_equal(
-                lines,
-                &entry.uri,
-                segment.lines.iter().copied(),
-                segment.uri,
-            ) {
-                return false;
+            let others = segment.lines.iter().copied();
+            listed = listed.saturating_add(millis(others.clone()));
+            match is_equal(lines, &entry.uri, others, segment.uri) {
+                true => equal += 1,
+                false => differs += 1,
             }
-            equal += 1;
         }
-        let enough = if origin.as_str() == away.origin {
-            1
-        } else {
-            ALIKE
+        let same = origin.as_str() == away.origin;
+        let differs_only_in_name = same && is_no_restart(listed, now.saturating_sub(away.since));
+        let enough = if same { 1 } else { ALIKE };
+        let alike = match differs {
+            0 => equal,
+            _ if differs_only_in_name => equal + differs,
+            _ => 0,
         };
-        equal >= enough && media.end() >= away.end
+        alike >= enough && media.end() >= away.end
     }
 
     /// Whether no origin has the stream.
@@ -561,13 +594,7 @@ impl Splice {
     /// The number of a source, which is added if it is new. Of more than a few, the last one counts for all: its segments
     /// are too old to matter.
     fn number_of(&mut self, source: &Source) -> u8 {
-        let known = self.sources.iter().position(|known| known == source);
-        let at = known.unwrap_or_else(|| {
-            if self.sources.len() < MOST_SOURCES {
-                self.sources.push(source.clone());
-            }
-            self.sources.len() - 1
-        });
+        let at = index_in(&mut self.sources, source, MOST_SOURCES);
         u8::try_from(at).unwrap_or_default()
     }
 

@@ -288,6 +288,19 @@ fn a_packager_that_counts_from_nothing_again_is_another_one() {
 }
 
 #[test]
+fn an_origin_that_comes_back_may_name_its_segments_anew() {
+    let packager = Packager::new("a", 0);
+    let away = lose(None, &packager.made(9), 1_000);
+    let text = packager.made(10).text().replace("a-", "token-2/a-");
+    let again = Media::read(&text).unwrap();
+    for (now, new) in [(4_000, 1), (31_000, 6)] {
+        let on = away.found(&packager.id(), &again, now, 0).unwrap();
+        let text = on.on(&again, |_| false).text();
+        assert_eq!(text.matches("token-2").count(), new, "at {now}: {text}");
+    }
+}
+
+#[test]
 fn how_playlists_follow_each_other() {
     let one = Packager::new("a", 0);
     let other = Packager::new("b", 0);
@@ -337,7 +350,23 @@ fn how_playlists_follow_each_other() {
             one.made(9),
             other.made(9),
             true,
-            0,
+            20_000,
+            Follows::Not,
+        ),
+        (
+            "names that change faster than anybody could make so many segments",
+            one.made(9),
+            other.made(10),
+            true,
+            2_000,
+            Follows::On,
+        ),
+        (
+            "the same, of another origin",
+            one.made(9),
+            other.made(10),
+            false,
+            2_000,
             Follows::Not,
         ),
         (
@@ -384,7 +413,19 @@ fn how_playlists_follow_each_other() {
     for (cause, last, next, same, waited, expected) in rows {
         let (last, next) = (last.text(), next.text());
         let (last, next) = (Media::read(&last).unwrap(), Media::read(&next).unwrap());
-        assert_eq!(follows(&last, &next, same, waited), expected, "{cause}");
+        assert_eq!(
+            follows(
+                &last,
+                &next,
+                same,
+                Waited {
+                    new: waited,
+                    seen: waited
+                }
+            ),
+            expected,
+            "{cause}"
+        );
     }
 }
 

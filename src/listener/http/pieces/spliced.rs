@@ -132,7 +132,9 @@ impl PieceRequest {
         if self.name.is_none() {
             return Cow::Borrowed(target);
         }
-        if let Some(variant) = self.pieces.variants.of(origin, target) {
+        if self.has_session(target)
+            && let Some(variant) = self.pieces.variants.of(origin, target)
+        {
             return Cow::Owned(variant);
         }
         if !ask::has_directives(target) {
@@ -154,14 +156,22 @@ impl PieceRequest {
         }
     }
 
+    /// Whether a target goes on with a session that an origin made for its viewer, and listed. Who comes without one is no
+    /// viewer yet, and may not get another's: the origin judges each that begins.
+    fn has_session(&self, target: &str) -> bool {
+        let ignored = &self.pieces.settings.sharing.ignored;
+        self.wanted.link.is_some()
+            && ask::is_for_a_viewer(target, |name| ignored.iter().any(|one| one == name))
+    }
+
     /// The media playlist that a master playlist leads to which came in the place of one: this origin knows nothing of the
     /// viewer's session, and makes it another, which later requests go on with.
     pub(super) async fn variant_instead(&self, attempt: &Attempt, body: &Bytes) -> Option<Bytes> {
+        let asked = &self.ask.head.target;
         let known = self.playlist()?.known();
-        if known.last.is_none() && known.splice.is_none() {
+        if known.last.is_none() && known.splice.is_none() || !self.has_session(asked) {
             return None;
         }
-        let asked = &self.ask.head.target;
         let text = std::str::from_utf8(body).ok()?;
         let target = ask::only_variant(text, asked, &attempt.target.to_string())?;
         let limit = self.pieces.settings.answer_timeout;
