@@ -48,6 +48,8 @@ pub(super) struct Template {
     pub(super) list: List,
     /// The pattern of the addresses of its segments.
     pub(super) media: String,
+    /// That of its initialization segment.
+    pub(super) initial: Option<String>,
 }
 
 /// The segments of a template, in ticks.
@@ -177,13 +179,13 @@ impl Template {
         u64::try_from(micros).unwrap_or(u64::MAX)
     }
 
-    /// Whole ticks of so many microseconds.
+    /// The whole ticks in a time of `micros` microseconds.
     fn ticks(&self, micros: u64) -> u64 {
         let ticks = u128::from(micros) * u128::from(self.timescale) / u128::from(SECOND);
         u64::try_from(ticks).unwrap_or(u64::MAX)
     }
 
-    /// The ticks that are nearest to so many microseconds: those that these were made from.
+    /// The ticks that are nearest to `micros` microseconds: those that the time was made from.
     pub(super) fn nearest(&self, micros: u64) -> u64 {
         let half = u128::from(SECOND / 2);
         let ticks = (u128::from(micros) * u128::from(self.timescale) + half) / u128::from(SECOND);
@@ -346,7 +348,11 @@ impl<'a> Reading<'a> {
             None => Ok(default),
         };
         let media = self.attribute(tag, "media").ok_or(Unfit::Templates)?;
-        let media = String::from_utf8(unescape(media.as_bytes())).map_err(|_| Unfit::Templates)?;
+        let text =
+            |raw: &str| String::from_utf8(unescape(raw.as_bytes())).map_err(|_| Unfit::Templates);
+        let media = text(media)?;
+        let initial = self.attribute(tag, "initialization").map(text);
+        let initial = initial.transpose()?;
         let regular = number("duration", 0)?;
         let is_numbered = media.contains("$Number");
         let fits =
@@ -367,6 +373,7 @@ impl<'a> Reading<'a> {
                 duration => List::Regular(duration),
             },
             media,
+            initial,
         };
         if let Some(owner) = self.open.last_mut() {
             owner.templated = true;

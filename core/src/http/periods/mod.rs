@@ -12,6 +12,8 @@ mod clock;
 mod manifest;
 mod write;
 
+use std::iter;
+
 use serde::{Deserialize, Serialize};
 
 use self::clock::{SECOND, date_time, written};
@@ -50,6 +52,9 @@ struct Earlier {
     source: u8,
     /// The patterns of its segments.
     media: Vec<String>,
+    /// Those of its initialization segments, where it has some.
+    #[serde(default)]
+    initial: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -234,7 +239,13 @@ impl Periods {
                 start: was.start,
                 end: self.end,
                 source,
-                media: templates.map(|template| template.media.clone()).collect(),
+                media: templates
+                    .clone()
+                    .map(|template| template.media.clone())
+                    .collect(),
+                initial: templates
+                    .filter_map(|template| template.initial.clone())
+                    .collect(),
             });
             if self.text().len() <= LONGEST {
                 return true;
@@ -505,10 +516,13 @@ impl Periods {
         near.cloned().collect()
     }
 
-    /// Whether a target names a segment of an earlier Period, and not what comes before its segments.
+    /// Whether a target names a segment of an earlier Period. Those that initialize it are segments, too (§5.3.9.5.2).
     pub fn names_a_segment(&self, target: &str) -> bool {
-        let mut media = self.earlier.iter().flat_map(|one| &one.media);
-        media.any(|pattern| is_named_by(target, pattern))
+        let named = |one: &Earlier| {
+            let mut patterns = one.media.iter().chain(&one.initial);
+            patterns.any(|pattern| is_named_by(target, pattern))
+        };
+        self.earlier.iter().any(named)
     }
 
     /// The number of a source, which is added if it is new.
@@ -580,10 +594,12 @@ pub fn joined(pieces: &[Vec<u8>]) -> Vec<u8> {
 }
 
 impl Manifest<'_> {
-    /// Whether a target names a segment of it, and not what comes before its segments.
+    /// Whether a target names a segment of it. Those that initialize it are segments, too (§5.3.9.5.2).
     pub fn names_a_segment(&self, target: &str) -> bool {
-        let mut templates = self.period.templates.iter();
-        templates.any(|template| is_named_by(target, &template.media))
+        self.period.templates.iter().any(|template| {
+            let mut patterns = iter::once(&template.media).chain(&template.initial);
+            patterns.any(|pattern| is_named_by(target, pattern))
+        })
     }
 }
 

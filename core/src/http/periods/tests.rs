@@ -330,7 +330,8 @@ fn a_manifest_stays_and_then_goes_on_elsewhere() {
     assert!(found.gave_up("one") && !found.gave_up("two"));
     for (path, expected) in [
         ("/live/vx-10.m4s?spbhid=1", true),
-        ("/live/vx.mp4", false),
+        ("/live/vx.mp4", true),
+        ("/live/vx.mp4a", false),
         ("/live/vy-1.m4s", false),
     ] {
         assert_eq!(found.names_a_segment(path), expected, "{path}");
