@@ -24,6 +24,8 @@ pub mod http_body;
 pub mod http_head;
 #[path = "../../fuzz/laws/link.rs"]
 pub mod link;
+#[path = "../../fuzz/laws/manifest.rs"]
+pub mod manifest;
 #[path = "../../fuzz/laws/media_part.rs"]
 pub mod media_part;
 #[path = "../../fuzz/laws/mesh.rs"]
@@ -82,6 +84,7 @@ const LAWS: &[(&str, Law)] = &[
     ("http_body", http_body::law),
     ("http_head", http_head::law),
     ("link", link::law),
+    ("manifest", manifest::law),
     ("media_part", media_part::law),
     ("mesh", mesh::law),
     ("record", record::law),

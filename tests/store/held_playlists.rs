@@ -1,7 +1,8 @@
 //! A playlist that goes on at another origin is one playlist at every proxy that shares the store.
 
+use crate::by_turns;
 use crate::house::{House, get, until_told};
-use crate::http_pieces::{Packager, Reply};
+use crate::http_pieces::Packager;
 use crate::live_playlist::{Show, Watcher};
 use crate::pair::{in_a_mesh, met, on_a_redis};
 use crate::redis_server::RedisServer;
@@ -11,27 +12,18 @@ const LIST: &str = "/live/a.m3u8";
 
 async fn start(show: &Show) -> Packager {
     let show = show.clone();
-    Packager::start(move |target, _| match show.playlist() {
-        Some(text) if target.starts_with(LIST) => Reply::ok("", text),
-        _ => Reply::missing(),
-    })
-    .await
+    by_turns::packager(LIST, move || show.playlist()).await
 }
 
-/// A viewer whose balancer sends each request to the other proxy.
 async fn watch(
     houses: [&House; 2],
     viewer: &mut Watcher,
     what: &str,
     enough: impl Fn(&Watcher) -> bool,
 ) {
-    let mut turn = 0;
-    until_told(what, async || {
-        turn += 1;
-        let (status, text) = get(houses[turn % 2].at.http, LIST).await;
-        assert_eq!(status, 200, "{what}: {text}");
-        viewer.see(&text);
-        turn > 1 && enough(viewer)
+    by_turns::watch(houses, LIST, what, |text| {
+        viewer.see(text);
+        enough(viewer)
     })
     .await;
 }

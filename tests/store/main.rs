@@ -1,6 +1,7 @@
 //! Every store through one contract: memory, Redis as operators run it, and the mesh.
 
 mod access;
+mod by_turns;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../support/call.rs"]
 mod call;
@@ -8,6 +9,7 @@ mod calls;
 mod contract;
 mod emptied;
 mod held;
+mod held_manifests;
 mod held_playlists;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../stories/house.rs"]
@@ -23,6 +25,9 @@ mod http_origin;
 mod http_pieces;
 mod late_record;
 mod leaving;
+#[allow(dead_code, reason = "each test binary uses its own part")]
+#[path = "../support/live_manifest.rs"]
+mod live_manifest;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../support/live_playlist.rs"]
 mod live_playlist;
