@@ -31,6 +31,7 @@ fn main() {
         site: "https://play.example.com",
         at: "/live/",
         stamping: None,
+        others: &[],
     };
     measure("seal a link", || key.seal(&link).len());
     measure("open a link", || key.open(&sealed, 0).map_or(0, |_| 1));

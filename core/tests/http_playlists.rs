@@ -19,6 +19,7 @@ const PAGE: Page<'_> = Page {
     site: "https://play.example.com",
     at: "/live/",
     stamping: None,
+    others: &[],
 };
 
 /// A URI of any kind, and whether it points at the origin.
@@ -106,8 +107,11 @@ fn without_uris(mut playlist: MediaPlaylist) -> MediaPlaylist {
         if let Some(key) = &mut segment.key {
             key.uri = None;
         }
-        // The parser keeps unknown tags as text, parts among them.
-        segment.unknown_tags.retain(|tag| tag.tag != "X-PART");
+        // The parser keeps unknown tags as text, parts among them. Any may name the origin, and us then.
+        let names = |rest: &str| rest.contains("://10.0.0.1") || rest.contains("://play.example");
+        segment
+            .unknown_tags
+            .retain(|tag| tag.tag != "X-PART" && !tag.rest.as_deref().is_some_and(names));
     }
     playlist
 }
@@ -216,5 +220,60 @@ proptest! {
             prop_assert!(readings.all.contains(&readings.likely));
             prop_assert!(readings.all.len() <= MAX_READINGS);
         }
+    }
+}
+
+#[test]
+fn a_base_from_the_root_begins_with_the_folder_that_clients_know() {
+    let page = Page {
+        base: "/media",
+        ..PAGE
+    };
+    let below = "<SegmentTemplate media='a'/>";
+    // A description; the element; what clients get.
+    let rows = [
+        (
+            "from the root",
+            format!("<BaseURL>/dash/v/</BaseURL>{below}"),
+            "<BaseURL>/media/dash/v/</BaseURL><SegmentTemplate media='a?spbhid=LINK'/>",
+        ),
+        (
+            "the root itself",
+            format!("<BaseURL>/</BaseURL>{below}"),
+            "<BaseURL>/media/</BaseURL><SegmentTemplate media='a?spbhid=LINK'/>",
+        ),
+        (
+            "relative",
+            format!("<BaseURL>v/</BaseURL>{below}"),
+            "<BaseURL>v/</BaseURL><SegmentTemplate media='a?spbhid=LINK'/>",
+        ),
+        (
+            "in full",
+            format!("<BaseURL>http://10.0.0.1:8080/v/</BaseURL>{below}"),
+            "<BaseURL>/media/v/</BaseURL><SegmentTemplate media='a?spbhid=LINK'/>",
+        ),
+        (
+            "beside another server's",
+            format!("<BaseURL>https://cdn.net/</BaseURL><BaseURL>/v/</BaseURL>{below}"),
+            "<BaseURL>https://cdn.net/</BaseURL><BaseURL>/media/v/</BaseURL><SegmentTemplate media='a'/>",
+        ),
+        (
+            "below another server's",
+            format!(
+                "<BaseURL>https://cdn.net/</BaseURL><Period><BaseURL>/v/</BaseURL>{below}</Period>"
+            ),
+            "<BaseURL>https://cdn.net/</BaseURL><Period><BaseURL>/v/</BaseURL><SegmentTemplate media='a'/></Period>",
+        ),
+        (
+            "in a patch",
+            "<replace sel='/MPD/BaseURL/text()'>/v/</replace>".to_owned(),
+            "<replace sel='/MPD/BaseURL/text()'>/media/v/</replace>",
+        ),
+    ];
+    for (cause, inner, expected) in rows {
+        let manifest = format!("<MPD>{inner}</MPD>");
+        let out = dash::rewrite(manifest.as_bytes(), &page).unwrap();
+        let out = String::from_utf8(out.into_owned()).unwrap();
+        assert_eq!(out, format!("<MPD>{expected}</MPD>"), "{cause}");
     }
 }

@@ -15,6 +15,7 @@ pub fn law(data: &[u8]) {
         site: "https://play.example.com",
         at: "/live/",
         stamping: None,
+        others: &[],
     };
     let Ok(once) = rewrite(data, &page) else {
         return;
@@ -35,6 +36,16 @@ pub fn law(data: &[u8]) {
             "Initialization",
             "Representation",
             "Bitstream",
+            "10.0.0.1",
+            "Steering",
+            "UTCTiming",
+            "href",
+            "Certurl",
+            "ImportedMPD",
+            "Property",
+            "Url",
+            "uri",
+            "url",
         ]
         .iter()
         .any(|name| text.windows(name.len()).any(|at| at == name.as_bytes()))

@@ -486,16 +486,21 @@ async fn everything_is_shared_where_the_operator_says_so_and_nothing_where_not()
     }
 }
 
+/// Its links would lead nowhere, and whose it is cannot be seen.
 #[tokio::test]
-async fn a_packed_playlist_is_nobody_elses_because_nobody_can_read_it() {
-    let house = House::open("[http]\nshare = \"all\"\ncache_megabytes = 16\n").await;
-    let headers = format!("Content-Encoding: gzip\r\n{PUBLIC}");
-    let packed = move |_: &str, _: &str| Reply::ok(&headers, "packed");
-    let origin = Packager::join(&house, "one", packed).await;
-    for _ in 0..2 {
-        assert_eq!(get(&house, "/live/a.m3u8", "").await.1, "packed");
+async fn a_playlist_that_cannot_be_unpacked_goes_to_nobody() {
+    for coding in ["br", "gzip, gzip", "gzip"] {
+        let house = House::open("[http]\nshare = \"all\"\ncache_megabytes = 16\n").await;
+        let headers = format!("Content-Encoding: {coding}\r\n{PUBLIC}");
+        let packed = move |_: &str, _: &str| Reply::ok(&headers, "packed");
+        let origin = Packager::join(&house, "one", packed).await;
+        for _ in 0..2 {
+            let (status, words) = get(&house, "/live/a.m3u8", "").await;
+            assert_eq!(status, 502, "{coding}: {words}");
+            assert!(words.contains("coding"), "{coding}: {words}");
+        }
+        assert_eq!(origin.count("/live/a.m3u8"), 2);
     }
-    assert_eq!(origin.count("/live/a.m3u8"), 2);
 }
 
 #[tokio::test]

@@ -1,6 +1,10 @@
 //! Files that a playlist or manifest names, whatever their endings: each is asked of the origin of its stream, by a link or
 //! by its path.
 
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use sluicegate_core::fleet::origin::Target;
 use sluicegate_core::http::link::{Link, LinkKey};
 use sluicegate_core::stream::StreamUrl;
@@ -8,6 +12,7 @@ use sluicegate_core::stream::StreamUrl;
 use crate::house::{House, get, talk};
 use crate::http_origin::{Viewer, header};
 use crate::http_pieces::{Packager, Reply};
+use crate::{call, led};
 
 /// A GET in the words of a client that came by TLS through a proxy in front of us.
 async fn get_as(house: &House, target: &str, headers: &str) -> (u16, String) {
@@ -324,5 +329,93 @@ async fn what_is_placed_decides_before_a_pattern_does() {
             assert_eq!(one.count(&path), 1, "{path}");
         }
     }
+    assert_not_asked(&other);
+}
+
+/// Servers that have a file in one coding only send that, whatever is asked for; and some write UTF-16.
+#[tokio::test]
+async fn pages_in_another_coding_or_encoding_are_read() {
+    let house = House::open("").await;
+    let packed = |text: &str| {
+        let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+        packed.write_all(text.as_bytes()).expect("memory");
+        packed.finish().expect("memory")
+    };
+    let _origin = led::join(&house, "one", move |target: &str, own: &str| match target {
+        "/live/a.m3u8" => {
+            let playlist = format!("#EXTM3U\n#EXTINF:4,\nhttp://{own}/live/a-1.ts\n");
+            let headers = "Content-Encoding: gzip\r\nETag: \"1\"\r\n";
+            Reply::ok(headers, packed(&playlist))
+        }
+        "/live/a.mpd" => {
+            let manifest = format!(
+                "<?xml version=\"1.0\" encoding=\"UTF-16\"?><MPD><Location>http://{own}/live/a.mpd</Location></MPD>"
+            );
+            let units = std::iter::once(0xfeff).chain(manifest.encode_utf16());
+            let bytes: Vec<u8> = units.flat_map(u16::to_be_bytes).collect();
+            Reply::ok("Content-Type: application/dash+xml; charset=utf-16\r\n", bytes)
+        }
+        _ => Reply::missing(),
+    })
+    .await;
+    let (status, head, playlist) = call::ask(house.at.http, "GET", "/live/a.m3u8", "").await;
+    assert_eq!(status, 200, "{head}");
+    assert!(header(&head, "content-encoding").is_empty(), "{head}");
+    let piece = playlist.lines().last().expect("a piece");
+    assert!(piece.starts_with("/live/a-1.ts?spbhid="), "{playlist}");
+    let (status, head, manifest) = call::ask(house.at.http, "GET", "/live/a.mpd", "").await;
+    assert_eq!(status, 200, "{head}");
+    assert_eq!(header(&head, "content-type"), ["application/dash+xml"]);
+    let start = "<?xml version=\"1.0\"?><MPD><Location>/live/a.mpd?spbhid=";
+    assert!(manifest.starts_with(start), "{manifest}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_names_no_origin() {
+    let house = House::open("").await;
+    let origin = led::join(&house, "one", |_: &str, own: &str| {
+        Reply::ok(
+            "",
+            format!("<p>Moved to <a href=\"http://{own}/b\">here</a>"),
+        )
+    })
+    .await;
+    for name in ["a.m3u8", "a.mpd"] {
+        let (status, page) = get(house.at.http, &format!("/live/{name}")).await;
+        assert_eq!(status, 200, "{page}");
+        let start = "<p>Moved to <a href=\"http://127.0.0.1";
+        assert!(
+            page.starts_with(start) && page.contains("/b?spbhid="),
+            "{page}"
+        );
+        assert!(!page.contains(&origin.at.to_string()), "{page}");
+    }
+}
+
+#[tokio::test]
+async fn the_pictures_of_a_storyboard_come_from_the_origin_of_the_stream() {
+    let house = House::open("").await;
+    let origin = led::join(&house, "one", |target: &str, own: &str| match target {
+        "/live/a.m3u8" => Reply::ok(
+            "",
+            "#EXTM3U\n#EXT-X-SESSION-DATA:DATA-ID=\"x\",URI=\"thumbs.vtt\"\n#EXTINF:4,\na-1.ts\n",
+        ),
+        "/live/thumbs.vtt" => Reply::ok(
+            "Content-Type: text/vtt\r\n",
+            format!("WEBVTT\n\n00:00.000 --> 00:05.000\nhttp://{own}/t/1.jpg#xywh=0,0,9,9\n"),
+        ),
+        "/t/1.jpg" => Reply::ok("Content-Type: image/jpeg\r\n", "a picture"),
+        _ => Reply::missing(),
+    })
+    .await;
+    let (_, playlist) = get(house.at.http, "/live/a.m3u8").await;
+    let other = join_other(&house).await;
+    let list = between(&playlist, "URI=\"", "\"");
+    let (status, cues) = get_as(&house, &format!("/live/{list}"), "").await;
+    assert_eq!(status, 200, "{cues}");
+    let place = between(&cues, "http://play.example:8443", "#xywh=0,0,9,9");
+    assert!(place.starts_with("/t/1.jpg?spbhid="), "{cues}");
+    assert_eq!(get_as(&house, place, "").await.1, "a picture");
+    assert_eq!(origin.count("/t/1.jpg"), 1);
     assert_not_asked(&other);
 }

@@ -31,36 +31,6 @@ impl BasePath {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-
-    /// Whether clients reach us at the root.
-    pub fn is_root(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The place that `path` of ours has for clients; `None` where it has the same, because it is relative or names a
-    /// server.
-    pub fn place(&self, path: &str) -> Option<String> {
-        let is_ours = path.starts_with('/') && !path.starts_with("//");
-        (is_ours && !self.is_root()).then(|| [self.as_str(), path].concat())
-    }
-
-    /// A `Set-Cookie` whose path is ours, with the path that clients know; `None` if it stays as it is (RFC 6265 §5.2.4).
-    pub fn cookie(&self, cookie: &str) -> Option<String> {
-        let mut parts: Vec<&str> = cookie.split(';').collect();
-        let path = |part: &str| {
-            let (name, value) = part.split_once('=')?;
-            let is_path = name.trim().eq_ignore_ascii_case("path");
-            is_path.then(|| self.place(value.trim())).flatten()
-        };
-        let at = parts
-            .iter()
-            .skip(1)
-            .rposition(|part| path(part).is_some())?
-            + 1;
-        let placed = format!(" Path={}", path(parts.get(at)?)?);
-        *parts.get_mut(at)? = &placed;
-        Some(parts.join(";"))
-    }
 }
 
 impl FromStr for BasePath {
@@ -143,42 +113,5 @@ mod tests {
         assert_eq!(told(&[b"/media", b"/media"]), None);
         assert_eq!(told(&[b"/m\xff"]), None);
         assert_eq!(told(&[b"http://elsewhere.example"]), None);
-    }
-
-    #[test]
-    fn paths_and_cookies_get_the_folder() {
-        let base = BasePath("/media".into());
-        let rows = [
-            ("a path", "/live/a?b=/c", Some("/media/live/a?b=/c")),
-            ("the root", "/", Some("/media/")),
-            ("relative", "a.ts", None),
-            ("a query", "?cookieCheck=1", None),
-            ("a server", "//o.example/a", None),
-            ("a URL", "http://o.example/a", None),
-        ];
-        for (cause, path, expected) in rows {
-            assert_eq!(base.place(path).as_deref(), expected, "{cause}");
-            assert_eq!(BasePath::default().place(path), None, "{cause}");
-        }
-        let rows = [
-            ("no path", "a=1; HttpOnly", None),
-            (
-                "a path",
-                "a=1; Path=/cam1; Secure",
-                Some("a=1; Path=/media/cam1; Secure"),
-            ),
-            ("in other letters", "a=1;path=/", Some("a=1; Path=/media/")),
-            ("a value that looks like one", "path=/x", None),
-            ("no path of ours", "a=1; Path=cam1", None),
-            (
-                "the last one counts",
-                "a=1; Path=/x; Path=/y",
-                Some("a=1; Path=/x; Path=/media/y"),
-            ),
-        ];
-        for (cause, cookie, expected) in rows {
-            assert_eq!(base.cookie(cookie).as_deref(), expected, "{cause}");
-            assert_eq!(BasePath::default().cookie(cookie), None, "{cause}");
-        }
     }
 }

@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 
 use super::link::PARAMETER;
-use super::page::{Page, RewriteError, Whereto, split_byte_order_mark};
+use super::page::{IN_FULL, Page, RewriteError, Whereto, split_byte_order_mark};
 
 /// `playlist` with every URI that points at the origin changed to point at us, with the page's link.
 ///
-/// URIs are on lines of their own, and in the `URI` and `SERVER-URI` attributes of the tags that have them. URIs of
-/// other servers, `data:` and similar ones, unknown tags, line ends and everything else stay unchanged.
+/// URIs are on lines of their own, and in the `URI` and `SERVER-URI` attributes of the tags that have them; an attribute of any
+/// other name is one if it names the origin in full. URIs of other servers, `data:` and similar ones, unknown tags, line ends and everything else stay unchanged.
 pub fn rewrite<'a>(playlist: &'a [u8], page: &Page<'_>) -> Result<Cow<'a, [u8]>, RewriteError> {
     let too_long = |limit, unit| RewriteError::TooLong {
         kind: "playlist",
@@ -107,15 +107,26 @@ impl<'a> Rewriter<'a, '_> {
         if name == DEFINE {
             self.define(attributes);
         }
-        let Some((_, wanted, form)) = TAGS.iter().find(|(known, ..)| *known == name) else {
+        if BARE.contains(&name) {
+            let before = line.len() - attributes.len();
+            self.out.extend(line.get(..before).unwrap_or_default());
+            self.uri(attributes);
+            return;
+        }
+        let known = TAGS.iter().find(|(known, ..)| *known == name);
+        let others = name != DEFINE && name.starts_with(b"EXT-X-") && has_uri(attributes);
+        if known.is_none() && !others {
             self.out.extend(line);
             return;
-        };
+        }
         let mut written = 0;
         for attribute in Attributes::new(attributes) {
-            if !wanted.contains(&attribute.name) {
-                continue;
-            }
+            let known = known.filter(|(_, wanted, _)| wanted.contains(&attribute.name));
+            let form = match known {
+                Some((_, _, form)) => form,
+                None if others && self.page.names_origin(attribute.value) => &Form::Full,
+                None => continue,
+            };
             // What precedes the value: the tag and the attributes so far.
             let before = line.len() - attributes.len() + attribute.at;
             self.out
@@ -149,13 +160,13 @@ impl<'a> Rewriter<'a, '_> {
 
     fn uri_as(&mut self, uri: &[u8], form: Form) {
         let meant = self.resolve(uri);
-        let page = self.page;
+        let page = self.page.toward(&meant);
         let write = |uri: &[u8], out: &mut Vec<u8>| match form {
             Form::Full => page.write_in_full(uri, out),
             Form::Report => page.reporting().write(uri, out),
             Form::Rooted => page.write(uri, out),
         };
-        let whereto = self.page.whereto(&meant);
+        let whereto = page.whereto(&meant);
         // A variable of another playlist may name any server, or this one.
         let unknown = whereto == Whereto::Relative && meant.starts_with(b"{$");
         match whereto {
@@ -163,8 +174,8 @@ impl<'a> Rewriter<'a, '_> {
             Whereto::Elsewhere => self.out.extend(uri),
             // The variable may hold the authority, so it has to be replaced.
             Whereto::Origin(_) => self.changed |= write(&meant, &mut self.out),
-            // What a path says of itself is said of what it means.
-            Whereto::Relative if uri != &*meant && page.stamps(&meant) => {
+            // What a path says of itself is said of what it means, and our folder comes before the variable.
+            Whereto::Relative if uri != &*meant && (page.stamps(&meant) || page.moves(&meant)) => {
                 self.changed |= write(&meant, &mut self.out);
             }
             Whereto::Relative => self.changed |= write(uri, &mut self.out),
@@ -259,6 +270,12 @@ impl<'a> Iterator for Attributes<'a> {
     }
 }
 
+fn has_uri(attributes: &[u8]) -> bool {
+    attributes
+        .windows(IN_FULL.len())
+        .any(|part| part == IN_FULL)
+}
+
 /// How a URI is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
@@ -295,6 +312,9 @@ const TAGS: [Tag; 12] = [
 
 const DEFINE: &[u8] = b"EXT-X-DEFINE";
 
+/// Tags that have a URI in place of attributes: segments that come next, as FFmpeg and Twitch list them.
+const BARE: [&[u8]; 2] = [b"EXT-X-PREFETCH", b"EXT-X-TWITCH-PREFETCH"];
+
 /// Maximum bytes of a playlist from an origin. Two-second segments for a day have three million.
 pub const MAX_PLAYLIST: usize = 4 * 1024 * 1024;
 
@@ -313,6 +333,7 @@ const MAX_URI: usize = 64 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::page::Other;
 
     const PAGE: Page<'_> = Page {
         report: "OLD",
@@ -430,6 +451,21 @@ mod tests {
                 "#EXT-X-DATERANGE:ID=\"a\",X-COM-EXAMPLE=\"a.m3u8\"",
             ),
             (
+                "a date range with another address of the origin",
+                "#EXT-X-DATERANGE:ID=\"a\",X-BEACON=\"http://10.0.0.1:8080/b?x\",X-NOTE=\"https://ads.example/n\"",
+                "#EXT-X-DATERANGE:ID=\"a\",X-BEACON=\"https://play.example.com/b?x&spbhid=LINK\",X-NOTE=\"https://ads.example/n\"",
+            ),
+            (
+                "segments that come next",
+                "#EXT-X-PREFETCH:a-2.m4s\n#EXT-X-TWITCH-PREFETCH:http://10.0.0.1:8080/a-3.ts\n#EXT-X-PREFETCH:https://cdn.net/a.ts",
+                "#EXT-X-PREFETCH:a-2.m4s?spbhid=LINK\n#EXT-X-TWITCH-PREFETCH:/a-3.ts?spbhid=LINK\n#EXT-X-PREFETCH:https://cdn.net/a.ts",
+            ),
+            (
+                "an unknown tag that names the origin",
+                "#EXT-X-OURS:A=1,B=\"http://10.0.0.1:8080/b.png\"",
+                "#EXT-X-OURS:A=1,B=\"https://play.example.com/b.png?spbhid=LINK\"",
+            ),
+            (
                 "an unknown tag",
                 "#EXT-X-OURS:URI=\"a.ts\"",
                 "#EXT-X-OURS:URI=\"a.ts\"",
@@ -482,6 +518,84 @@ mod tests {
                     assert!(matches!(again, Cow::Borrowed(_)), "{cause}: twice is once");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_variable_that_begins_at_the_root_is_below_the_folder_that_clients_know() {
+        let below = Page {
+            base: "/media",
+            ..PAGE
+        };
+        let apart = Page {
+            folder: Some("/hls/a/"),
+            ..below
+        };
+        // A description; the page; the value; what stands for `{$p}/a.ts`.
+        let rows = [
+            ("from the root", &below, "/v1", "/media/v1/a.ts?spbhid=LINK"),
+            ("relative", &below, "v1", "{$p}/a.ts?spbhid=LINK"),
+            (
+                "from the root, with no folder",
+                &PAGE,
+                "/v1",
+                "{$p}/a.ts?spbhid=LINK",
+            ),
+            (
+                "from the root, at another path",
+                &apart,
+                "/v1",
+                "/media/v1/a.ts?spbhid=LINK",
+            ),
+            (
+                "relative, at another path",
+                &apart,
+                "v1",
+                "/media/hls/a/v1/a.ts?spbhid=LINK",
+            ),
+        ];
+        for (cause, page, value, expected) in rows {
+            let head = format!("#EXTM3U\n#EXT-X-DEFINE:NAME=\"p\",VALUE=\"{value}\"\n");
+            let playlist = format!("{head}{{$p}}/a.ts\n");
+            let out = rewrite(playlist.as_bytes(), page).unwrap();
+            let out = String::from_utf8(out.into_owned()).unwrap();
+            assert_eq!(out, format!("{head}{expected}\n"), "{cause}");
+        }
+    }
+
+    #[test]
+    fn other_origins_of_the_fleet_are_named_by_their_own_links() {
+        let origin = "two".into();
+        let other = |authority| Other {
+            authority: [authority],
+            link: "TWO",
+            origin: &origin,
+        };
+        let others = [other("10.0.0.2:8080"), other("two.internal")];
+        let page = Page {
+            others: &others,
+            ..PAGE
+        };
+        let rows = [
+            ("b.m3u8", "b.m3u8?spbhid=LINK"),
+            ("http://10.0.0.1:8080/b.m3u8", "/b.m3u8?spbhid=LINK"),
+            ("http://10.0.0.2:8080/b.m3u8?x", "/b.m3u8?x&spbhid=TWO"),
+            ("https://two.internal/b.ts", "/b.ts?spbhid=TWO"),
+            ("http://10.0.0.3:8080/b.ts", "http://10.0.0.3:8080/b.ts"),
+            (
+                "#EXT-X-DATERANGE:X-ASSET-URI=\"http://10.0.0.2:8080/a.m3u8\"",
+                "#EXT-X-DATERANGE:X-ASSET-URI=\"https://play.example.com/a.m3u8?spbhid=TWO\"",
+            ),
+            (
+                "#EXT-X-OURS:A=\"http://10.0.0.2:8080/a.png\"",
+                "#EXT-X-OURS:A=\"https://play.example.com/a.png?spbhid=TWO\"",
+            ),
+        ];
+        for (line, expected) in rows {
+            let text = format!("#EXTM3U\n{line}");
+            let out = rewrite(text.as_bytes(), &page).unwrap();
+            let expected = format!("#EXTM3U\n{expected}");
+            assert_eq!(String::from_utf8_lossy(&out), expected);
         }
     }
 

@@ -3,6 +3,7 @@
 use super::link::{ABSENT, PARAMETER};
 use super::route::has_media_ending;
 use super::stamp::{Stamping, resolved};
+use crate::fleet::origin::OriginId;
 
 /// A playlist or manifest on its way from an origin to a player: the names and the link for its URIs.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +28,19 @@ pub struct Page<'a> {
     pub at: &'a str,
     /// What is said of the paths that the page lists and that do not end as media does: without it their links open nothing.
     pub stamping: Option<Stamping<'a>>,
+    /// Other origins of the fleet that the page names.
+    pub others: &'a [Other<'a>],
+}
+
+/// Another origin of the fleet that a page names in full.
+#[derive(Debug, Clone, Copy)]
+pub struct Other<'a> {
+    /// The `host:port` by which the page names it, port optional.
+    pub authority: [&'a str; 1],
+    /// The link for what it has.
+    pub link: &'a str,
+    /// Which one it is.
+    pub origin: &'a OriginId,
 }
 
 /// Why a playlist or manifest is not rewritten. Pass it on unchanged: players may know better what it is.
@@ -78,7 +92,30 @@ impl<'a> Page<'a> {
             site: "",
             at: "/",
             stamping: None,
+            others: &[],
         }
+    }
+
+    /// The page by whose rules `uri` is written: this one, or that of another origin which the URI names.
+    pub(super) fn toward(&self, uri: &[u8]) -> Self {
+        if self.others.is_empty() || self.whereto(uri) != Whereto::Elsewhere {
+            return *self;
+        }
+        let page = |other: &'a Other<'a>| Self {
+            host: "",
+            origin: &other.authority,
+            link: other.link,
+            report: other.link,
+            stamping: self.stamping.map(|stamping| Stamping {
+                origin: other.origin,
+                ..stamping
+            }),
+            others: &[],
+            ..*self
+        };
+        let mut pages = self.others.iter().map(page);
+        let named = pages.find(|page| page.whereto(uri) != Whereto::Elsewhere);
+        named.unwrap_or(*self)
     }
 }
 
@@ -120,6 +157,42 @@ impl Page<'_> {
         }
     }
 
+    /// Whether `text`, which need not be a URI, names the origin as one in full.
+    pub(super) fn names_origin(&self, text: &[u8]) -> bool {
+        let origins = Page {
+            host: "",
+            ..self.toward(text)
+        };
+        position_of(IN_FULL, text).is_some() && matches!(origins.whereto(text), Whereto::Origin(_))
+    }
+
+    /// `text`, in which every full URI that names an origin names us instead, by our scheme and host, and has the link. `None`
+    /// where there is no such URI.
+    pub fn write_uris_in(&self, text: &[u8]) -> Option<Vec<u8>> {
+        let (mut out, mut written, mut at) = (Vec::new(), 0, 0);
+        while let Some(found) = position_of(IN_FULL, text.get(at..)?) {
+            let before = text.get(at..at + found)?;
+            let is_of_scheme = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+            let start = before.iter().rposition(|byte| !is_of_scheme(byte));
+            let start = at + start.map_or(0, |last| last + 1);
+            let after = at + found + IN_FULL.len();
+            let end = text
+                .get(after..)?
+                .iter()
+                .position(|byte| ENDS_URI.contains(byte));
+            let end = end.map_or(text.len(), |length| after + length);
+            let uri = text.get(start..end)?;
+            if self.names_origin(uri) {
+                out.extend(text.get(written..start)?);
+                self.write_in_full(uri, &mut out);
+                written = end;
+            }
+            at = end;
+        }
+        out.extend(text.get(written..)?);
+        (written > 0).then_some(out)
+    }
+
     /// Writes the new form of a URI that stands by itself, such as a redirect; see the rules for pages.
     pub fn write_uri(&self, uri: &[u8], out: &mut Vec<u8>) {
         self.write(uri, out);
@@ -152,6 +225,13 @@ impl Page<'_> {
 
     /// The same for a URI that is relative to `folder`, which a part of the page names.
     pub(super) fn write_below(&self, uri: &[u8], folder: &[u8], out: &mut Vec<u8>) -> bool {
+        if !self.others.is_empty() {
+            let page = Page {
+                others: &[],
+                ..self.toward(uri)
+            };
+            return page.write_below(uri, folder, out);
+        }
         let start = out.len();
         match self.whereto(uri) {
             Whereto::Elsewhere => out.extend(uri),
@@ -176,6 +256,12 @@ impl Page<'_> {
         out.get(start..) != Some(uri)
     }
 
+    /// Whether a URI on the server that the page is on begins in another place for clients.
+    pub(super) fn moves(&self, uri: &[u8]) -> bool {
+        let is_rooted = uri.starts_with(b"/");
+        self.folder.is_some() || is_rooted && !self.base.is_empty()
+    }
+
     /// Whether the link of a URI that is relative to the page has to say that the page listed it.
     pub(super) fn stamps(&self, uri: &[u8]) -> bool {
         let (target, _) = split_before(uri, b'#');
@@ -195,6 +281,13 @@ impl Page<'_> {
     /// Writes the new form of `uri` in full, with our scheme and host, and with the link in its query. Returns whether the
     /// text changed.
     pub(super) fn write_in_full(&self, uri: &[u8], out: &mut Vec<u8>) -> bool {
+        if !self.others.is_empty() {
+            let page = Page {
+                others: &[],
+                ..self.toward(uri)
+            };
+            return page.write_in_full(uri, out);
+        }
         let start = out.len();
         match self.whereto(uri) {
             Whereto::Relative if uri.is_empty() || uri.starts_with(b"#") => out.extend(uri),
@@ -260,6 +353,17 @@ impl Page<'_> {
         }
         out.extend(fragment);
     }
+}
+
+/// What a URI in full has after its scheme.
+pub(super) const IN_FULL: &[u8] = b"://";
+
+/// What ends a URI in a text (RFC 3986 appendix C), and a string in what is written in JSON.
+const ENDS_URI: &[u8] = b" \t\r\n\"<>\\`{}|^";
+
+/// Where `part` begins in a text.
+fn position_of(part: &[u8], text: &[u8]) -> Option<usize> {
+    text.windows(part.len()).position(|window| window == part)
 }
 
 /// Splits off the byte order mark that some editors put before a text.
@@ -360,6 +464,7 @@ impl Page<'static> {
         site: "https://play.example.com",
         at: "/live/",
         stamping: None,
+        others: &[],
     };
 }
 

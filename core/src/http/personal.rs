@@ -30,11 +30,13 @@ pub fn fill(body: &str, mark: &str, mut link: impl FnMut(Place, Option<u8>) -> S
     let mut last: Option<((Place, Option<u8>), String)> = None;
     for line in body.split_inclusive('\n') {
         let is_tag = line.starts_with('#');
+        let is_ahead = AHEAD.iter().any(|tag| line.starts_with(tag));
         let place = if !body.starts_with(PLAYLIST) {
             Place::Piece
         } else if !lists_pieces || line.starts_with(REPORT) {
             Place::Listing
-        } else if lives && (!is_tag || line.starts_with(PART) || line.starts_with(HINT)) {
+        } else if lives && (!is_tag || is_ahead || line.starts_with(PART) || line.starts_with(HINT))
+        {
             Place::Numbered(sequence)
         } else {
             Place::Piece
@@ -57,7 +59,7 @@ pub fn fill(body: &str, mark: &str, mut link: impl FnMut(Place, Option<u8>) -> S
                 .unwrap_or_default();
         }
         out.push_str(rest);
-        if !is_tag && !line.trim().is_empty() {
+        if is_ahead || !is_tag && !line.trim().is_empty() {
             sequence = sequence.saturating_add(1);
         }
     }
@@ -188,6 +190,8 @@ const END: &str = "#EXT-X-ENDLIST";
 const PART: &str = "#EXT-X-PART:";
 const HINT: &str = "#EXT-X-PRELOAD-HINT:";
 const REPORT: &str = "#EXT-X-RENDITION-REPORT:";
+/// What names pieces that come after the ones that are listed.
+const AHEAD: [&str; 2] = ["#EXT-X-PREFETCH:", "#EXT-X-TWITCH-PREFETCH:"];
 
 #[cfg(test)]
 mod tests {
@@ -222,6 +226,11 @@ mod tests {
                 "parts",
                 "#EXTM3U\n#EXT-X-TARGETDURATION:4\na?MARK\n#EXT-X-PART:URI=\"p?MARK\"\n#EXT-X-PRELOAD-HINT:URI=\"q?MARK\"\n#EXT-X-RENDITION-REPORT:URI=\"r?MARK\"",
                 "#EXTM3U\n#EXT-X-TARGETDURATION:4\na?0\n#EXT-X-PART:URI=\"p?1\"\n#EXT-X-PRELOAD-HINT:URI=\"q?1\"\n#EXT-X-RENDITION-REPORT:URI=\"r?list\"",
+            ),
+            (
+                "pieces that come next",
+                "#EXTM3U\n#EXT-X-TARGETDURATION:4\na?MARK\n#EXT-X-PREFETCH:b?MARK\n#EXT-X-PREFETCH:c?MARK\n",
+                "#EXTM3U\n#EXT-X-TARGETDURATION:4\na?0\n#EXT-X-PREFETCH:b?1\n#EXT-X-PREFETCH:c?2\n",
             ),
             (
                 "a recording",

@@ -1,25 +1,27 @@
 //! What becomes of an origin's answer on its way to players: its URIs, and the headers that speak of its bytes.
 
 use std::borrow::Cow;
+use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use http_body_util::{BodyExt, Limited};
 use hyper::HeaderMap;
 use hyper::header::{
     ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue,
-    LAST_MODIFIED, LOCATION, SET_COOKIE,
+    LAST_MODIFIED,
 };
 use sluicegate_core::fleet::origin::{OriginId, Target};
 use sluicegate_core::http::base::BasePath;
 use sluicegate_core::http::head::{Forwarded, RequestHead};
-use sluicegate_core::http::page::Page;
-use sluicegate_core::http::route::Piece;
+use sluicegate_core::http::page::{Other, Page};
+use sluicegate_core::http::route::{Piece, Route};
 use sluicegate_core::http::sharing::Audience;
 use sluicegate_core::http::splice::Listing;
 use sluicegate_core::http::stamp::Stamping;
-use sluicegate_core::http::{dash, document, hls, link, periods, places};
+use sluicegate_core::http::{dash, document, encoding, hls, link, periods, places, vtt};
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -30,6 +32,8 @@ use crate::origin::line::LineBody;
 /// What is rewritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
+    /// Cues of WebVTT, which may be pictures.
+    Cues,
     /// JSON that a playlist or manifest names.
     Document,
     /// A manifest, or a part of one.
@@ -38,23 +42,52 @@ pub(super) enum Form {
 }
 
 impl Form {
-    /// The form of an answer that is none of the files that players begin with, by what it says of itself.
-    pub(super) fn of_document(headers: &HeaderMap) -> Option<Self> {
-        let kind = headers.get(CONTENT_TYPE)?.to_str().ok()?;
-        let kind = kind.split(';').next().unwrap_or_default().trim();
-        match kind.to_ascii_lowercase().as_str() {
-            "application/json" | "text/json" => Some(Self::Document),
-            "application/dash+xml" | "application/xml" | "text/xml" => Some(Self::Manifest),
+    /// The form of an answer that is none of the files that players begin with, by what it says of itself; one that says nothing
+    /// is known by the ending of its `target`.
+    pub(super) fn of_document(headers: &HeaderMap, target: &str) -> Option<Self> {
+        let kind = headers
+            .get(CONTENT_TYPE)
+            .and_then(|kind| kind.to_str().ok());
+        let kind = kind
+            .unwrap_or_default()
+            .split(';')
+            .next()
+            .unwrap_or_default();
+        match kind.trim().to_ascii_lowercase().as_str() {
+            "application/json" | "text/json" | "application/vnd.apple.steering-list" => {
+                Some(Self::Document)
+            }
+            "application/dash+xml"
+            | "application/dash-patch+xml"
+            | "application/xml"
+            | "text/xml" => Some(Self::Manifest),
             "application/vnd.apple.mpegurl"
             | "application/x-mpegurl"
             | "audio/mpegurl"
             | "audio/x-mpegurl" => Some(Self::Playlist),
+            "" | "application/octet-stream" | "binary/octet-stream" | "text/plain" => {
+                Self::by_ending(target)
+            }
+            "text/vtt" => Some(Self::Cues),
+            kind if kind.ends_with("+json") => Some(Self::Document),
+            _ => None,
+        }
+    }
+
+    fn by_ending(target: &str) -> Option<Self> {
+        let path = target.split('?').next().unwrap_or_default();
+        let (_, ending) = path.rsplit_once('.')?;
+        match ending.to_ascii_lowercase().as_str() {
+            "json" => Some(Self::Document),
+            "mpp" | "xml" => Some(Self::Manifest),
+            "vtt" | "webvtt" => Some(Self::Cues),
             _ => None,
         }
     }
 
     const fn as_str(self) -> &'static str {
         match self {
+            Self::Cues => "cues",
             Self::Document => "document",
             Self::Manifest => "manifest",
             Self::Playlist => "playlist",
@@ -77,6 +110,7 @@ pub(super) fn site(head: &RequestHead, forwarded: &Forwarded) -> String {
 }
 
 /// A playlist or manifest on its way to players.
+#[derive(Clone, Copy)]
 pub(super) struct Rewriting<'a> {
     pub(super) form: Form,
     /// How the client names us.
@@ -97,6 +131,8 @@ pub(super) struct Rewriting<'a> {
     pub(super) at: &'a str,
     /// What it says of the paths that it lists.
     pub(super) stamping: Stamping<'a>,
+    /// Other origins of the fleet that it names.
+    pub(super) others: &'a [Other<'a>],
 }
 
 impl Rewriting<'_> {
@@ -111,26 +147,12 @@ impl Rewriting<'_> {
             site: self.site,
             at: self.at,
             stamping: Some(self.stamping),
+            others: self.others,
         }
     }
 
-    /// A redirect within the origin leads to the same place here, where clients use other paths than it.
-    pub(super) fn lead_back(&self, headers: &mut HeaderMap) {
-        if self.folder.is_none() {
-            return place(headers, self.base);
-        }
-        let Some(location) = headers.get(LOCATION) else {
-            return;
-        };
-        let mut written = Vec::new();
-        self.page(&[]).write_uri(location.as_bytes(), &mut written);
-        if let Ok(location) = HeaderValue::from_bytes(&written) {
-            headers.insert(LOCATION, location);
-        }
-    }
-
-    /// The body as players get it; `head` speaks of the new one then. What cannot be read passes as it is: players
-    /// may know better what it is.
+    /// The body as players get it; `head` speaks of the new one then. What cannot be read passes as it is, but for where it names
+    /// an origin: players may know better what it is.
     pub(super) fn apply(&self, head: &mut Head, body: Bytes, metrics: &Metrics) -> Bytes {
         let began = Instant::now();
         let names = [
@@ -143,6 +165,7 @@ impl Rewriting<'_> {
             Form::Playlist => hls::rewrite(&body, &page),
             Form::Manifest => dash::rewrite(&body, &page),
             Form::Document => document::rewrite(&body, &page),
+            Form::Cues => vtt::rewrite(&body, &page),
         };
         metrics
             .rewrite
@@ -154,8 +177,8 @@ impl Rewriting<'_> {
             Ok(Cow::Owned(rewritten)) => Some(Bytes::from(rewritten)),
             Ok(Cow::Borrowed(_)) => None,
             Err(error) => {
-                debug!(%error, kind = self.form.as_str(), "passed without a rewrite");
-                None
+                debug!(%error, kind = self.form.as_str(), "passed without being read");
+                page.write_uris_in(&body).map(Bytes::from)
             }
         };
         let body = rewritten.unwrap_or(body);
@@ -186,7 +209,7 @@ impl Rewriting<'_> {
                 let pieces: Vec<Vec<u8>> = texts.zip(pages).map(rewritten).collect();
                 periods::joined(&pieces)
             }
-            Form::Document | Form::Playlist => hls::rewrite_pieces(texts.zip(pages)),
+            Form::Cues | Form::Document | Form::Playlist => hls::rewrite_pieces(texts.zip(pages)),
         };
         let body = Bytes::from(body);
         speak_of(head, &body);
@@ -323,28 +346,80 @@ pub(super) fn lead(headers: &mut HeaderMap, page: &Page<'_>, may_link: bool) {
     }
 }
 
-/// So do cookies, which browsers otherwise keep for another part of the site.
-pub(super) fn place_cookies(headers: &mut HeaderMap, base: &BasePath) {
-    if base.is_root() || !headers.contains_key(SET_COOKIE) {
-        return;
+/// Whether what a page lists by this target may name other files itself: it has no ending of media, or is a list of cues.
+pub(super) fn may_name_files(target: &str) -> bool {
+    Route::of(target) == Route::Other || Form::by_ending(target).is_some()
+}
+
+/// A body that is read here, as UTF-8 in no coding, where it is anything else; `headers` speak of that then.
+///
+/// # Errors
+/// Why it cannot be read.
+pub(super) fn plain_text(
+    headers: &mut HeaderMap,
+    body: &Bytes,
+) -> Result<Option<Bytes>, &'static str> {
+    let decoded = decoded(headers, body)?;
+    let text = encoding::from_utf16(decoded.as_ref().unwrap_or(body)).map(Bytes::from);
+    let plain = text.or(decoded);
+    if plain.is_some() {
+        forget_encoding(headers);
     }
-    let cookies = headers.get_all(SET_COOKIE).into_iter().map(|cookie| {
-        let text = cookie.to_str().ok();
-        let placed = text.and_then(|text| HeaderValue::try_from(base.cookie(text)?).ok());
-        placed.unwrap_or_else(|| cookie.clone())
-    });
-    let cookies: Vec<HeaderValue> = cookies.collect();
-    headers.remove(SET_COOKIE);
-    for cookie in cookies {
-        headers.append(SET_COOKIE, cookie);
+    Ok(plain)
+}
+
+/// What is sent in a coding though it was asked for as it is, in none: some servers have files in one only. `Ok(None)` where it
+/// is in none.
+///
+/// # Errors
+/// Why it cannot be read.
+fn decoded(headers: &HeaderMap, body: &Bytes) -> Result<Option<Bytes>, &'static str> {
+    let codings: Vec<&[u8]> = headers
+        .get_all(CONTENT_ENCODING)
+        .iter()
+        .flat_map(|codings| codings.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
+        .collect();
+    let is = |coding: &[u8], names: &[&str]| {
+        let mut names = names.iter();
+        names.any(|name| coding.eq_ignore_ascii_case(name.as_bytes()))
+    };
+    let mut decoder: Box<dyn Read> = match codings.as_slice() {
+        [] => return Ok(None),
+        [coding] if is(coding, &["gzip", "x-gzip"]) => Box::new(MultiGzDecoder::new(&**body)),
+        [coding] if is(coding, &["deflate"]) => Box::new(ZlibDecoder::new(&**body)),
+        _ => return Err("its origin's answer is in a coding that was not asked for"),
+    };
+    let mut plain = Vec::new();
+    // One byte more than there may be tells a body that is too long.
+    let most = u64::try_from(MAX_BODY)
+        .unwrap_or(u64::MAX)
+        .saturating_add(1);
+    match decoder.as_mut().take(most).read_to_end(&mut plain) {
+        Ok(length) if length <= MAX_BODY => Ok(Some(plain.into())),
+        Ok(_) => Err("its origin's answer is too long when it is decoded"),
+        Err(_) => Err("its origin's answer is not in the coding that it says"),
     }
 }
 
-/// Whether the body is compressed though it was asked for as it is.
-pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
-    headers
-        .get(CONTENT_ENCODING)
-        .is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+/// Takes out of a head what it says of an encoding that its body has no longer: of a coding, and of letters.
+fn forget_encoding(headers: &mut HeaderMap) {
+    headers.remove(CONTENT_ENCODING);
+    let Some(kind) = headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+    else {
+        return;
+    };
+    let is_charset = |part: &&str| {
+        let name = part.split('=').next().unwrap_or_default();
+        name.trim().eq_ignore_ascii_case("charset")
+    };
+    let kept: Vec<&str> = kind.split(';').filter(|part| !is_charset(part)).collect();
+    if let Ok(kept) = HeaderValue::try_from(kept.join(";")) {
+        headers.insert(CONTENT_TYPE, kept);
+    }
 }
 
 /// A body in memory.

@@ -8,6 +8,7 @@ mod known;
 mod led;
 mod links;
 mod named;
+mod others;
 mod prepared;
 mod rhythms;
 mod sealed;

@@ -14,6 +14,7 @@ use hyper::{HeaderMap, Response, StatusCode};
 use sluicegate_core::fleet::origin::{Host, OriginId, Target};
 use sluicegate_core::http::continued::Continued;
 use sluicegate_core::http::link::ABSENT;
+use sluicegate_core::http::page::Other;
 use sluicegate_core::http::periods;
 use sluicegate_core::http::personal::{Rhythm, marked, start_of};
 use sluicegate_core::http::route::Piece;
@@ -23,6 +24,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::fetched::Fetched;
 use super::links::expiry;
+use super::others::OtherOrigin;
 use super::spliced::Shown;
 use super::{PieceRequest, TimeLimit, folder_of};
 use crate::listener::http::granted;
@@ -96,7 +98,7 @@ impl PieceRequest {
             }
         };
         let asked = self.target_at(attempt).unwrap_or_default();
-        let is_memorable = self.is_memorable(&asked, &response);
+        let mut is_memorable = self.is_memorable(&asked, &response);
         let head_came = response.body().head().cloned();
         let (parts, answer) = response.into_parts();
         let mut head = Head {
@@ -116,11 +118,15 @@ impl PieceRequest {
             return Ok(Prepared::Passing(head, answer));
         };
         rewrite::weaken(&mut head.headers);
-        let whole = head.status == StatusCode::OK && !rewrite::is_encoded(&head.headers);
+        let whole = head.status == StatusCode::OK;
         let mut unread = Some(answer);
         let mut body = Bytes::new();
         if let Some(answer) = unread.take_if(|_| whole) {
             body = rewrite::collect(answer).await.map_err(broken)?;
+            if let Some(plain) = rewrite::plain_text(&mut head.headers, &body).map_err(broken)? {
+                is_memorable = false;
+                body = plain;
+            }
             if form == Form::Playlist
                 && let Some(variant) = Box::pin(self.variant_instead(attempt, &body)).await
             {
@@ -148,7 +154,7 @@ impl PieceRequest {
         let shown = match form {
             // Boxed: what a store is asked for is seldom asked for.
             Form::Playlist | Form::Manifest => Box::pin(self.shown(attempt, &body, folder)).await,
-            Form::Document => Shown::AsItIs,
+            Form::Cues | Form::Document => Shown::AsItIs,
         };
         if let Some(leads) = head.leads.as_mut().filter(|_| lives) {
             leads.rhythm = self.rhythm(attempt, &asked, &body, &shown);
@@ -185,6 +191,7 @@ impl PieceRequest {
             site: &self.wanted.site,
             at: &self.wanted.at,
             stamping: self.stamping(&attempt.origin),
+            others: &[],
         };
         let Shown::Spliced(splice, listing) = shown else {
             if let Some(sooner) = self.in_time(&body) {
@@ -197,7 +204,16 @@ impl PieceRequest {
                     rewrite::speak_of(&mut head, &written);
                     written
                 }
-                None => rewriting.apply(&mut head, body.clone(), self.proxy.metrics()),
+                None => {
+                    let others = self.others_in(attempt, &body, &mut head);
+                    is_memorable &= others.is_empty();
+                    let others: Vec<Other<'_>> = others.iter().map(OtherOrigin::named).collect();
+                    let rewriting = Rewriting {
+                        others: &others,
+                        ..rewriting
+                    };
+                    rewriting.apply(&mut head, body.clone(), self.proxy.metrics())
+                }
             };
             if !is_memorable || !self.goes_on_with(attempt, &body) {
                 return Ok(Prepared::Whole(head, written));
@@ -280,6 +296,7 @@ impl PieceRequest {
             site: &self.wanted.site,
             at: &self.wanted.at,
             stamping: self.stamping(&origin),
+            others: &[],
         };
         let body = rewriting.join(&mut head, listing, &parts);
         Prepared::Whole(head, body)
@@ -355,8 +372,8 @@ impl PieceRequest {
     /// The form of an answer that a playlist or manifest of ours listed, if it may list files itself.
     fn document(&self, head: &Head) -> Option<Form> {
         let is_whole = self.ask.head.method == "GET" && head.status == StatusCode::OK;
-        let listed = self.wanted.shown.is_some() && is_whole && !rewrite::is_encoded(&head.headers);
-        Form::of_document(&head.headers).filter(|_| listed)
+        let listed = self.wanted.shown.is_some() && is_whole;
+        Form::of_document(&head.headers, &self.wanted.target).filter(|_| listed)
     }
 
     /// The link by which a low-latency playlist names the other renditions: players compare it with what they have, which

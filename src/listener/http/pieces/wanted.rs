@@ -10,7 +10,7 @@ use sluicegate_core::http::base::BasePath;
 use sluicegate_core::http::cmcd;
 use sluicegate_core::http::head::{Forwarded, RequestHead};
 use sluicegate_core::http::link::{self, Link};
-use sluicegate_core::http::route::{Piece, Route};
+use sluicegate_core::http::route::Piece;
 use sluicegate_core::http::segment::has_dot_segments;
 use sluicegate_core::http::sharing::CMCD;
 use sluicegate_core::stream::{PlacementKey, StreamUrl};
@@ -133,8 +133,7 @@ impl Wanted {
         };
         let forwarded = http.forwarded(ends);
         let mut outgoing = for_origin(head, &target, &forwarded, ask.kind);
-        if shown.is_some() && Route::of(&target) == Route::Other {
-            // What has no ending of media may name other files.
+        if shown.is_some() && rewrite::may_name_files(&target) {
             rewrite::uncoded(&mut outgoing);
         }
         Ok(Self {

@@ -5,15 +5,17 @@ use std::borrow::Cow;
 use quick_xml::events::Event;
 use quick_xml::reader::Reader;
 
-use super::page::{Page, RewriteError, Whereto, split_byte_order_mark};
+use super::page::{IN_FULL, Page, RewriteError, Whereto, split_byte_order_mark};
 use super::stamp::resolved;
 
 /// `manifest` with every URI that points at the origin changed to point at us, with the page's link.
 ///
 /// A base that is a folder is only made root-relative: a player does not pass its query down, so the templates and
-/// segments below it carry the link. Where one of several bases is on another server, that one would get the link too, so
-/// everything below stays unchanged, and what is asked of us is found by its path. Unknown elements and all other bytes stay
-/// unchanged. The patch of a manifest is rewritten in the same way, and so are the elements that `xlink:href` leads to.
+/// segments below it carry the link: that of another origin of the fleet, where the base names one. Where one of several bases is
+/// on another server, or they are on several origins, each would get one link, so everything below stays unchanged, and what is
+/// asked of us is found by its path. Unknown elements and all other bytes stay
+/// unchanged. The patch of a manifest is rewritten in the same way, and so are the elements that `xlink:href` leads to. Whatever
+/// else names the origin in full names us instead.
 pub fn rewrite<'a>(manifest: &'a [u8], page: &Page<'_>) -> Result<Cow<'a, [u8]>, RewriteError> {
     if manifest.len() > MAX_MANIFEST {
         return Err(RewriteError::TooLong {
@@ -23,7 +25,9 @@ pub fn rewrite<'a>(manifest: &'a [u8], page: &Page<'_>) -> Result<Cow<'a, [u8]>,
         });
     }
     let (mark, source) = split_byte_order_mark(manifest);
-    let text = std::str::from_utf8(source).map_err(|_| RewriteError::Kind("manifest"))?;
+    let Ok(text) = std::str::from_utf8(source) else {
+        return rewrite_bytes(manifest, page).map(Cow::Owned);
+    };
     let mut rewriter = Rewriter {
         page,
         source,
@@ -41,18 +45,34 @@ pub fn rewrite<'a>(manifest: &'a [u8], page: &Page<'_>) -> Result<Cow<'a, [u8]>,
     })
 }
 
+/// The same for a manifest in another encoding that has the letters of ASCII: nothing but those is looked at and written.
+fn rewrite_bytes(manifest: &[u8], page: &Page<'_>) -> Result<Vec<u8>, RewriteError> {
+    let text: String = manifest.iter().map(|byte| char::from(*byte)).collect();
+    let rewritten = rewrite(text.as_bytes(), page)?;
+    let rewritten = String::from_utf8_lossy(&rewritten);
+    let mut out = Vec::with_capacity(rewritten.len());
+    for letter in rewritten.chars() {
+        match u8::try_from(letter) {
+            Ok(byte) => out.push(byte),
+            // It came as a reference.
+            Err(_) => out.extend(format!("&#{};", u32::from(letter)).bytes()),
+        }
+    }
+    Ok(out)
+}
+
 struct Rewriter<'a, 'p> {
     page: &'p Page<'p>,
     source: &'a [u8],
     /// How much of the source has been written, changed or not.
     written: usize,
     out: Vec<u8>,
-    open: Vec<Open>,
+    open: Vec<Open<'p>>,
 }
 
 /// An element whose end tag has not come yet.
-struct Open {
-    holds: Option<Holds>,
+struct Open<'p> {
+    holds: Holds,
     /// Where the element's content begins.
     content: usize,
     /// Whether the element's content is on another server, according to the bases so far.
@@ -61,20 +81,28 @@ struct Open {
     based: bool,
     /// The folder on the origin that its first base names.
     folder: Option<Vec<u8>>,
+    /// The page by whose rules the element's content is written, where it has a base of its own.
+    page: Option<Page<'p>>,
 }
 
 /// What the text of an element is.
 #[derive(Clone, Copy)]
 enum Holds {
+    /// Anything, perhaps a URI.
+    Any,
+    /// The value that a patch gives to an attribute of this element.
+    Attribute(&'static str),
     /// A URI that other URIs are resolved against.
     Base,
+    /// The same that a patch puts in the place of another.
+    BaseAnew,
+    /// A URI of its own, which players resolve each in its own way.
+    InFull,
     /// A URI of its own, resolved against the manifest's.
     Location,
-    /// A server that says where to play from.
-    Steering,
 }
 
-impl Rewriter<'_, '_> {
+impl<'p> Rewriter<'_, 'p> {
     fn run(&mut self, reader: &mut Reader<&[u8]>) -> Result<(), RewriteError> {
         let mut is_manifest = false;
         loop {
@@ -90,8 +118,9 @@ impl Rewriter<'_, '_> {
                     if !is_manifest {
                         return Err(RewriteError::Kind("manifest"));
                     }
+                    let holds = self.holds(name.as_ref(), start, end);
                     self.attributes(name.as_ref(), start, end)?;
-                    self.enter(name.as_ref(), end)?;
+                    self.enter(holds, end)?;
                 }
                 Event::Empty(element) => {
                     self.attributes(element.local_name().as_ref(), start, end)?;
@@ -104,21 +133,28 @@ impl Rewriter<'_, '_> {
         }
     }
 
-    fn enter(&mut self, name: &str, content: usize) -> Result<(), RewriteError> {
+    /// What the text is of an element with this name, whose tag is at `start..end` of the source.
+    fn holds(&self, name: &str, start: usize, end: usize) -> Holds {
+        match name {
+            "BaseURL" => Holds::Base,
+            STEERING | "Certurl" => Holds::InFull,
+            "ImportedMPD" | "Location" | "PatchLocation" => Holds::Location,
+            "add" | "replace" => changed_by(self.source.get(start..end).unwrap_or_default()),
+            _ => Holds::Any,
+        }
+    }
+
+    fn enter(&mut self, holds: Holds, content: usize) -> Result<(), RewriteError> {
         if self.open.len() == MAX_DEPTH {
             return Err(RewriteError::Nested(MAX_DEPTH));
         }
         self.open.push(Open {
-            holds: match name {
-                "BaseURL" => Some(Holds::Base),
-                "ContentSteering" => Some(Holds::Steering),
-                "Location" | "PatchLocation" => Some(Holds::Location),
-                _ => None,
-            },
+            holds,
             content,
             elsewhere: self.open.last().is_some_and(|parent| parent.elsewhere),
             based: false,
             folder: None,
+            page: None,
         });
         Ok(())
     }
@@ -128,9 +164,7 @@ impl Rewriter<'_, '_> {
         let Some(element) = self.open.pop() else {
             return Ok(());
         };
-        let Some(holds) = element.holds else {
-            return Ok(());
-        };
+        let holds = element.holds;
         let Some((at, text)) = self.text(element.content, end) else {
             return Ok(());
         };
@@ -145,9 +179,16 @@ impl Rewriter<'_, '_> {
             unescape(raw)
         };
         let changed = match holds {
-            Holds::Location => self.changed(&uri),
-            Holds::Steering => self.in_full(&uri),
+            Holds::Any => self.named(&uri),
+            Holds::Attribute(CLOCK) => self.clocks(&uri, true),
+            Holds::InFull => self.in_full(&uri),
+            Holds::Attribute(_) | Holds::Location => self.changed(&uri),
             Holds::Base => self.base(&uri),
+            Holds::BaseAnew => match self.page.whereto(&uri) {
+                Whereto::Origin(target) if is_folder(target) => Some(self.page.rooted(target)),
+                Whereto::Relative if is_folder(&uri) => self.below_our_folder(&uri),
+                _ => self.changed(&uri),
+            },
         };
         let Some(changed) = changed else {
             return Ok(());
@@ -169,41 +210,61 @@ impl Rewriter<'_, '_> {
 
     /// Takes a base of the innermost open element. Returns the base's new text, if it changes.
     fn base(&mut self, uri: &[u8]) -> Option<Vec<u8>> {
-        let whereto = self.page.whereto(uri);
+        let named = self.page.toward(uri);
+        let whereto = named.whereto(uri);
         let parents = self
             .open
             .split_last()
             .map_or(&[][..], |(_, parents)| parents);
         let inherited = parents.last().is_some_and(|parent| parent.elsewhere);
         let outer = self.folder_of(parents).to_vec();
-        let elsewhere = match whereto {
+        let outer_page = self.page_of(parents);
+        let page = match whereto {
+            Whereto::Origin(_) => named,
+            Whereto::Elsewhere | Whereto::Relative => outer_page,
+        };
+        let mut elsewhere = match whereto {
             Whereto::Elsewhere => true,
             Whereto::Origin(_) => false,
             Whereto::Relative => inherited,
         };
         if let Some(owner) = self.open.last_mut() {
-            owner.elsewhere = elsewhere || owner.based && owner.elsewhere;
+            // What is below several origins cannot have a link of each.
+            let is_of_another = owner.page.is_some_and(|before| before.link != page.link);
+            elsewhere |= owner.based && owner.elsewhere || is_of_another;
+            owner.elsewhere = elsewhere;
             owner.based = true;
-        }
-        if elsewhere {
-            return None;
+            owner.page.get_or_insert(page);
         }
         let (target, is_named) = match whereto {
+            Whereto::Elsewhere => return None,
             Whereto::Origin(target) => (target, true),
-            _ => (uri, false),
+            Whereto::Relative => (uri, false),
         };
-        let path_end = target.iter().position(|byte| b"?#".contains(byte));
-        let path = path_end.map_or(Some(target), |end| target.get(..end))?;
-        let is_folder = path.is_empty() || path.ends_with(b"/") || path.ends_with(b".");
+        if elsewhere {
+            return match is_named {
+                true => Some(page.rooted(target)),
+                // Beside another server's, and not below it.
+                false if !inherited => self.below_our_folder(uri),
+                false => None,
+            };
+        }
+        let (path, is_folder) = (path_of(target), is_folder(target));
         let from: &[u8] = if is_named { b"/" } else { &outer };
         if let Some(owner) = self.open.last_mut() {
             owner.folder.get_or_insert_with(|| folder_at(from, path));
         }
         match (is_folder, is_named) {
-            (false, _) => self.changed_below(uri, &outer),
-            (true, false) => None,
-            (true, true) => Some(self.page.rooted(target)),
+            (false, _) => written(&page, uri, &outer),
+            (true, false) => self.below_our_folder(uri),
+            (true, true) => Some(page.rooted(target)),
         }
+    }
+
+    /// The new form of a base that is a folder of the server that the manifest is on, if it changes.
+    fn below_our_folder(&self, uri: &[u8]) -> Option<Vec<u8>> {
+        let moves = uri.starts_with(b"/") && !self.page.base.is_empty();
+        moves.then(|| self.page.rooted(uri))
     }
 
     /// Writes the URIs among the attributes of the tag at `start..end` of the source.
@@ -211,26 +272,27 @@ impl Rewriter<'_, '_> {
         let tag = self.source.get(start..end).unwrap_or_default();
         let known = ATTRIBUTES.iter().find(|(element, _)| *element == name);
         let is_clock = name == CLOCK;
-        let links = tag.windows(HREF.len()).any(|part| part == HREF);
-        if known.is_none() && !is_clock && !links {
+        let has = |text: &[u8]| tag.windows(text.len()).any(|part| part == text);
+        let leads_on = name.ends_with(PROPERTY) && LEAD_ON.iter().any(|scheme| has(scheme));
+        let is_known = known.is_some() || is_clock || leads_on;
+        if !is_known && !has(HREF) && !has(IN_FULL) && !may_have_uri(tag) {
             return Ok(());
         }
         let elsewhere = self.open.last().is_some_and(|parent| parent.elsewhere);
         let wanted = known.map_or(&[][..], |(_, wanted)| wanted);
-        let by_http = tag.windows(BY_HTTP.len()).any(|part| part == BY_HTTP);
+        let by_http = has(BY_HTTP);
         for (attribute, value) in Attributes::of(tag) {
             let attribute = tag.get(attribute).unwrap_or_default();
             let is_wanted = wanted.iter().any(|wanted| wanted.as_bytes() == attribute);
             let uri = unescape(tag.get(value.clone()).unwrap_or_default());
             let changed = match attribute {
                 b"value" if is_clock => self.clocks(&uri, by_http),
+                b"value" if leads_on => self.clocks(&uri, true),
                 b"proxyServerURL" if name == STEERING => self.in_full(&uri),
                 // What it leads to is part of the manifest, and resolved as such.
                 href if href.ends_with(HREF) => self.changed(&uri),
-                _ if is_wanted && !elsewhere => {
-                    self.changed_below(&uri, self.folder_of(&self.open))
-                }
-                _ => None,
+                _ if (is_wanted || is_uri_by_name(attribute)) && !elsewhere => self.below(&uri),
+                _ => self.named(&uri),
             };
             if let Some(changed) = changed {
                 self.copy_to(start + value.start);
@@ -241,8 +303,8 @@ impl Rewriter<'_, '_> {
         Ok(())
     }
 
-    /// The addresses of a clock, of which there may be several (ISO/IEC 23009-1 §5.8.5.7). `by_http` says that they are
-    /// URIs, which may be relative.
+    /// The addresses of a clock, or of other manifests, of which there may be several (ISO/IEC 23009-1 §5.8.5.7). `by_http` says
+    /// that they are URIs, which may be relative.
     fn clocks(&self, value: &[u8], by_http: bool) -> Option<Vec<u8>> {
         let mut changed = false;
         let mut out = Vec::with_capacity(value.len() * 2);
@@ -250,7 +312,7 @@ impl Rewriter<'_, '_> {
             if index > 0 {
                 out.push(b' ');
             }
-            match self.page.whereto(clock) {
+            match self.page.toward(clock).whereto(clock) {
                 Whereto::Origin(_) => changed |= self.page.write_in_full(clock, &mut out),
                 Whereto::Relative if by_http => {
                     changed |= self.page.write_in_full(clock, &mut out);
@@ -261,6 +323,17 @@ impl Rewriter<'_, '_> {
         changed.then_some(out)
     }
 
+    /// What need not be a URI, if it names the origin as one, or has one in it that does.
+    fn named(&self, text: &[u8]) -> Option<Vec<u8>> {
+        let mut windows = text.windows(IN_FULL.len());
+        let first = windows.position(|part| part == IN_FULL)?;
+        let has_one = !windows.any(|part| part == IN_FULL);
+        if has_one && first <= LONGEST_SCHEME && self.page.names_origin(text) {
+            return self.in_full(text);
+        }
+        self.page.write_uris_in(text)
+    }
+
     fn in_full(&self, uri: &[u8]) -> Option<Vec<u8>> {
         let mut changed = Vec::new();
         self.page
@@ -269,18 +342,27 @@ impl Rewriter<'_, '_> {
     }
 
     fn changed(&self, uri: &[u8]) -> Option<Vec<u8>> {
-        self.changed_below(uri, self.page.at.as_bytes())
+        written(self.page, uri, self.page.at.as_bytes())
     }
 
-    fn changed_below(&self, uri: &[u8], folder: &[u8]) -> Option<Vec<u8>> {
-        let mut changed = Vec::new();
-        self.page
-            .write_below(uri, folder, &mut changed)
-            .then_some(changed)
+    /// The same for a URI that is resolved against the bases so far.
+    fn below(&self, uri: &[u8]) -> Option<Vec<u8>> {
+        let page = match self.page.toward(uri).whereto(uri) {
+            Whereto::Relative => self.page_of(&self.open),
+            Whereto::Elsewhere | Whereto::Origin(_) => *self.page,
+        };
+        written(&page, uri, self.folder_of(&self.open))
+    }
+
+    /// The page by whose rules URIs within the innermost of these elements are written.
+    fn page_of(&self, open: &[Open<'p>]) -> Page<'p> {
+        let mut inside_out = open.iter().rev();
+        let named = inside_out.find_map(|element| element.page);
+        named.unwrap_or(*self.page)
     }
 
     /// The folder on the origin that URIs within the innermost of these elements are relative to.
-    fn folder_of<'s>(&'s self, open: &'s [Open]) -> &'s [u8] {
+    fn folder_of<'s>(&'s self, open: &'s [Open<'p>]) -> &'s [u8] {
         let inside_out = open.iter().rev();
         let mut folders = inside_out.filter_map(|element| element.folder.as_deref());
         folders.next().unwrap_or(self.page.at.as_bytes())
@@ -303,6 +385,130 @@ impl Rewriter<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// A URI below `folder`, if it changes.
+fn written(page: &Page<'_>, uri: &[u8], folder: &[u8]) -> Option<Vec<u8>> {
+    let mut changed = Vec::new();
+    page.write_below(uri, folder, &mut changed)
+        .then_some(changed)
+}
+
+/// Whether an attribute of any element is a URI, by its name: other presentations to play (ISO/IEC 23009-1), fonts, and where
+/// players report (both ETSI TS 103 285).
+fn is_uri_by_name(attribute: &[u8]) -> bool {
+    let local = attribute.rsplit(|&byte| byte == b':').next();
+    matches!(local, Some(b"reportingUrl" | b"uri" | b"url"))
+}
+
+/// Whether a tag may have such an attribute.
+fn may_have_uri(tag: &[u8]) -> bool {
+    let mut windows = tag.windows(3);
+    windows.any(|part| matches!(part, b"Url" | b"uri" | b"url"))
+}
+
+/// What a URI without an authority has before its query.
+fn path_of(target: &[u8]) -> &[u8] {
+    let end = target.iter().position(|byte| b"?#".contains(byte));
+    target.get(..end.unwrap_or(target.len())).unwrap_or(target)
+}
+
+/// Whether a base is a folder, so that what follows it in other URIs is within.
+fn is_folder(base: &[u8]) -> bool {
+    let path = path_of(base);
+    path.is_empty() || path.ends_with(b"/") || path.ends_with(b".")
+}
+
+/// What the text of a change in a patch is (RFC 5261 §4.3 and §4.4), by the tag of that change.
+fn changed_by(tag: &[u8]) -> Holds {
+    let value = |wanted: &[u8]| {
+        let mut found =
+            Attributes::of(tag).filter(|(name, _)| tag.get(name.clone()) == Some(wanted));
+        let (_, value) = found.next()?;
+        String::from_utf8(unescape(tag.get(value)?)).ok()
+    };
+    let Some(selected) = value(b"sel") else {
+        return Holds::Any;
+    };
+    let steps = steps_of(&selected);
+    let (last, before) = match steps.as_slice() {
+        [.., before, last] => (*last, *before),
+        [last] => (*last, ""),
+        [] => return Holds::Any,
+    };
+    // `<add sel="…/SegmentTemplate" type="@media">` or `<replace sel="…/SegmentTemplate/@media">`
+    let (element, attribute) = match (value(b"type"), last.strip_prefix('@')) {
+        (Some(kind), _) => (last, kind.strip_prefix('@').map(str::to_owned)),
+        (None, Some(attribute)) => (before, Some(attribute.to_owned())),
+        (None, None) if last == "text()" => (before, None),
+        (None, None) => (last, None),
+    };
+    let Some(attribute) = attribute else {
+        return match element {
+            "BaseURL" => Holds::BaseAnew,
+            STEERING => Holds::InFull,
+            "Location" | "PatchLocation" => Holds::Location,
+            _ => Holds::Any,
+        };
+    };
+    let attribute = local(&attribute);
+    if attribute == "href" {
+        return Holds::Location;
+    }
+    let known = ATTRIBUTES.iter().find(|(known, _)| *known == element);
+    let known = known.and_then(|(element, names)| {
+        names
+            .contains(&attribute)
+            .then_some(Holds::Attribute(element))
+    });
+    match (element, attribute) {
+        (CLOCK, "value") => Holds::Attribute(CLOCK),
+        (STEERING, "proxyServerURL") => Holds::InFull,
+        _ => known.unwrap_or(Holds::Any),
+    }
+}
+
+/// The steps of a selector, without their conditions and prefixes: `/MPD/Period[@id="a/b"]/@start` has three.
+fn steps_of(selector: &str) -> Vec<&str> {
+    let (mut steps, mut start, mut quote, mut within) = (Vec::new(), 0, None, 0_usize);
+    let mut end = None;
+    for (at, letter) in selector.char_indices() {
+        match (letter, quote) {
+            (letter, Some(open)) if letter == open => quote = None,
+            (_, Some(_)) => {}
+            ('"' | '\'', None) => quote = Some(letter),
+            ('[', None) => {
+                end = end.or(Some(at));
+                within += 1;
+            }
+            (']', None) => within = within.saturating_sub(1),
+            ('/', None) if within == 0 => {
+                steps.push(selector.get(start..end.unwrap_or(at)).unwrap_or_default());
+                (start, end) = (at + 1, None);
+            }
+            _ => {}
+        }
+    }
+    let rest = selector.get(start..end.unwrap_or(selector.len()));
+    steps.push(rest.unwrap_or_default());
+    let steps = steps
+        .into_iter()
+        .map(str::trim)
+        .filter(|step| !step.is_empty());
+    // An attribute keeps its sign.
+    let bare = steps.map(|step| {
+        if step.starts_with('@') {
+            step
+        } else {
+            local(step)
+        }
+    });
+    bare.collect()
+}
+
+/// A name without the prefix of its namespace.
+fn local(name: &str) -> &str {
+    name.rsplit_once(':').map_or(name, |(_, local)| local)
 }
 
 /// The folder that a base in `folder` names.
@@ -429,6 +635,18 @@ const ROOTS: [&str; 6] = [
 const CLOCK: &str = "UTCTiming";
 const BY_HTTP: &[u8] = b":http-";
 
+/// How elements end that say more of others, and the schemes of those that lead to other manifests: to one that follows, and to ones
+/// in this one's place (ISO/IEC 23009-1 §5.11).
+const PROPERTY: &str = "Property";
+const LEAD_ON: [&[u8]; 3] = [
+    b"urn:mpeg:dash:chaining:",
+    b"urn:mpeg:dash:fallback:",
+    b"urn:mpeg:dash:mpd-chaining:",
+];
+
+/// Characters of the longest scheme by which an origin is named.
+const LONGEST_SCHEME: usize = "https".len();
+
 /// The element that names a steering server.
 const STEERING: &str = "ContentSteering";
 
@@ -436,10 +654,11 @@ const STEERING: &str = "ContentSteering";
 const HREF: &[u8] = b":href";
 
 /// Every attribute that is the URI of something to fetch, by element.
-const ATTRIBUTES: [(&str, &[&str]); 6] = [
+const ATTRIBUTES: [(&str, &[&str]); 7] = [
     ("BitstreamSwitching", &["sourceURL"]),
     (STEERING, &[]),
     ("Initialization", &["sourceURL"]),
+    ("InitializationSet", &["initialization"]),
     ("RepresentationIndex", &["sourceURL"]),
     (
         "SegmentTemplate",
@@ -463,236 +682,4 @@ pub(super) const MAX_DEPTH: usize = 32;
 const MAX_ENTITY: usize = 10;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fleet::origin::Target;
-    use crate::http::link::{Link, LinkKey};
-    use crate::http::stamp::{Stamping, is_listed};
-
-    const PAGE: Page<'_> = Page::EXAMPLE;
-
-    fn rewritten(manifest: &str) -> String {
-        let out = rewrite(manifest.as_bytes(), &PAGE).unwrap().into_owned();
-        let again = rewrite(&out, &PAGE).unwrap();
-        assert!(
-            matches!(again, Cow::Borrowed(_)),
-            "twice is once: {manifest}"
-        );
-        String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn only_uris_change() {
-        let cases = [
-            (
-                "a template",
-                r#"<SegmentTemplate media="c-$Number%05d$.m4s" startNumber='1' initialization='i.m4s'/>"#,
-                r#"<SegmentTemplate media="c-$Number%05d$.m4s?spbhid=LINK" startNumber='1' initialization='i.m4s?spbhid=LINK'/>"#,
-            ),
-            (
-                "a template with a timeline",
-                "<SegmentTemplate media=\"c-$Time$.m4s\"\n  ><SegmentTimeline><S t=\"0\" d=\"9\" r=\"-1\" /></SegmentTimeline></SegmentTemplate>",
-                "<SegmentTemplate media=\"c-$Time$.m4s?spbhid=LINK\"\n  ><SegmentTimeline><S t=\"0\" d=\"9\" r=\"-1\" /></SegmentTimeline></SegmentTemplate>",
-            ),
-            (
-                "a query",
-                r#"<SegmentTemplate media = "c.m4s?a=1&amp;b=2"/>"#,
-                r#"<SegmentTemplate media = "c.m4s?a=1&amp;b=2&amp;spbhid=LINK"/>"#,
-            ),
-            (
-                "a list",
-                r#"<SegmentList><Initialization sourceURL="i.mp4"/><SegmentURL media="1.m4s" index="1.idx"/><SegmentURL mediaRange="0-1"/></SegmentList>"#,
-                r#"<SegmentList><Initialization sourceURL="i.mp4?spbhid=LINK"/><SegmentURL media="1.m4s?spbhid=LINK" index="1.idx?spbhid=LINK"/><SegmentURL mediaRange="0-1"/></SegmentList>"#,
-            ),
-            (
-                "a file as base",
-                "<BaseURL> a.mp4\n</BaseURL>",
-                "<BaseURL> a.mp4?spbhid=LINK\n</BaseURL>",
-            ),
-            (
-                "a folder as base",
-                "<BaseURL>v/</BaseURL>",
-                "<BaseURL>v/</BaseURL>",
-            ),
-            (
-                "our folder as base",
-                "<BaseURL>http://10.0.0.1:8080/v/</BaseURL><SegmentTemplate media='a'/>",
-                "<BaseURL>/v/</BaseURL><SegmentTemplate media='a?spbhid=LINK'/>",
-            ),
-            (
-                "another server's folder as base",
-                "<BaseURL>https://cdn.net/v/</BaseURL><Period><BaseURL>w/</BaseURL><SegmentTemplate media='a'/></Period>",
-                "<BaseURL>https://cdn.net/v/</BaseURL><Period><BaseURL>w/</BaseURL><SegmentTemplate media='a'/></Period>",
-            ),
-            (
-                "a folder of ours beside another server's",
-                "<BaseURL>https://cdn.net/</BaseURL><BaseURL>/v/</BaseURL><SegmentTemplate media='a'/>",
-                "<BaseURL>https://cdn.net/</BaseURL><BaseURL>/v/</BaseURL><SegmentTemplate media='a'/>",
-            ),
-            (
-                "another server's folder beside ours",
-                "<BaseURL>http://10.0.0.1:8080/v/</BaseURL><BaseURL>https://cdn.net/</BaseURL><SegmentTemplate media='a'/>",
-                "<BaseURL>/v/</BaseURL><BaseURL>https://cdn.net/</BaseURL><SegmentTemplate media='a'/>",
-            ),
-            (
-                "a base of its own below those of several servers",
-                "<BaseURL>https://cdn.net/</BaseURL><BaseURL>/v/</BaseURL><Period><BaseURL>/w/</BaseURL><SegmentTemplate media='a'/></Period>",
-                "<BaseURL>https://cdn.net/</BaseURL><BaseURL>/v/</BaseURL><Period><BaseURL>/w/</BaseURL><SegmentTemplate media='a'/></Period>",
-            ),
-            (
-                "a base ends with its element",
-                "<Period><BaseURL>https://cdn.net/</BaseURL></Period><Period><SegmentTemplate media='a'/></Period>",
-                "<Period><BaseURL>https://cdn.net/</BaseURL></Period><Period><SegmentTemplate media='a?spbhid=LINK'/></Period>",
-            ),
-            (
-                "a location",
-                "<Location>http://play.example.com/a.mpd?x=1&amp;y</Location>",
-                "<Location>/a.mpd?x=1&amp;y&amp;spbhid=LINK</Location>",
-            ),
-            (
-                "a patch location",
-                "<PatchLocation ttl='60'>a.mpp</PatchLocation>",
-                "<PatchLocation ttl='60'>a.mpp?spbhid=LINK</PatchLocation>",
-            ),
-            (
-                "unparsed text",
-                "<Location><![CDATA[a.mpd?x&y]]></Location>",
-                "<Location>a.mpd?x&amp;y&amp;spbhid=LINK</Location>",
-            ),
-            (
-                "a clock of the origin, and one elsewhere",
-                "<UTCTiming schemeIdUri='urn:x' value='http://10.0.0.1:8080/t https://time.net/'/>",
-                "<UTCTiming schemeIdUri='urn:x' value='https://play.example.com/t?spbhid=LINK https://time.net/'/>",
-            ),
-            (
-                "a clock by its path",
-                "<UTCTiming schemeIdUri='urn:mpeg:dash:utc:http-iso:2014' value='t'/>",
-                "<UTCTiming schemeIdUri='urn:mpeg:dash:utc:http-iso:2014' value='https://play.example.com/live/t?spbhid=LINK'/>",
-            ),
-            (
-                "a time in place of a clock",
-                "<UTCTiming schemeIdUri='urn:mpeg:dash:utc:direct:2014' value='2026-11-28T12:00:00Z'/>",
-                "<UTCTiming schemeIdUri='urn:mpeg:dash:utc:direct:2014' value='2026-11-28T12:00:00Z'/>",
-            ),
-            (
-                "steering",
-                "<ContentSteering defaultServiceLocation='a' proxyServerURL='/p'>http://10.0.0.1:8080/s</ContentSteering>",
-                "<ContentSteering defaultServiceLocation='a' proxyServerURL='https://play.example.com/p?spbhid=LINK'>https://play.example.com/s?spbhid=LINK</ContentSteering>",
-            ),
-            (
-                "a part of the manifest",
-                "<Period xlink:href='period.xml' xlink:actuate='onLoad'/>",
-                "<Period xlink:href='period.xml?spbhid=LINK' xlink:actuate='onLoad'/>",
-            ),
-            (
-                "a part of the manifest that is none",
-                "<Period xlink:href='urn:mpeg:dash:resolve-to-zero:2013'/>",
-                "<Period xlink:href='urn:mpeg:dash:resolve-to-zero:2013'/>",
-            ),
-            (
-                "a namespace",
-                "<m:BaseURL>a.mp4</m:BaseURL>",
-                "<m:BaseURL>a.mp4?spbhid=LINK</m:BaseURL>",
-            ),
-            (
-                "a comment",
-                "<!-- <BaseURL>a.mp4</BaseURL> -->",
-                "<!-- <BaseURL>a.mp4</BaseURL> -->",
-            ),
-            (
-                "an attribute of another element",
-                "<S media='a'/>",
-                "<S media='a'/>",
-            ),
-            (
-                "a sign of another attribute",
-                "<SegmentTemplate x=' media=1' media='a>b'/>",
-                "<SegmentTemplate x=' media=1' media='a&gt;b?spbhid=LINK'/>",
-            ),
-        ];
-        for (cause, inner, expected) in cases {
-            for (head, foot) in [
-                ("<MPD>", "</MPD>"),
-                (
-                    "<?xml version=\"1.0\"?>\r\n<Patch a='b'>\r\n",
-                    "\r\n</Patch>\n",
-                ),
-                ("\u{feff}<MPD>", "</MPD>"),
-            ] {
-                let manifest = format!("{head}{inner}{foot}");
-                assert_eq!(
-                    rewritten(&manifest),
-                    format!("{head}{expected}{foot}"),
-                    "{cause}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_below_a_base_is_listed_where_that_leads() {
-        let key = LinkKey::new(b"k");
-        let link = Link {
-            stream: "h.example/live/a".parse().unwrap(),
-            origin: "one".into(),
-            target: Target::plain("10.0.0.1".parse().unwrap(), 8080),
-            expires: 1,
-            viewing: None,
-        };
-        let stamping = Stamping {
-            key: &key,
-            stream: &link.stream,
-            origin: &link.origin,
-        };
-        let page = Page {
-            stamping: Some(stamping),
-            ..PAGE
-        };
-        // A description; the bases, outermost first; where the template leads.
-        let rows: [(&str, &[&str], &str); 7] = [
-            ("none", &[], "/live/v0/12"),
-            ("a folder", &["dash/"], "/live/dash/v0/12"),
-            ("two folders", &["dash/", "v/"], "/live/dash/v/v0/12"),
-            ("from the root", &["dash/", "/v/"], "/v/v0/12"),
-            ("in full", &["http://10.0.0.1:8080/d/"], "/d/v0/12"),
-            ("a file", &["dash/a.mp4"], "/live/dash/v0/12"),
-            ("a folder up", &["dash/", "../"], "/live/v0/12"),
-        ];
-        for (cause, bases, path) in rows {
-            let mut body = "<SegmentTemplate media='$RepresentationID$/$Number$'/>".to_owned();
-            for base in bases.iter().rev() {
-                body = format!("<Period><BaseURL>{base}</BaseURL>{body}</Period>");
-            }
-            let manifest = format!("<MPD>{body}</MPD>");
-            let out = rewrite(manifest.as_bytes(), &page).unwrap();
-            let out = String::from_utf8(out.into_owned()).unwrap();
-            let (_, stamp) = out.split_once("$?spbhid=LINK.").expect(cause);
-            let (stamp, _) = stamp.split_once('\'').expect(cause);
-            assert!(is_listed(&key, &link, stamp, path), "{cause}: {out}");
-            for other in ["/stat", "/live/x/v0/12", "/v0/12", "/x/y/12"] {
-                assert!(!is_listed(&key, &link, stamp, other), "{cause}: {other}");
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_no_manifest_is_said_to_be_none() {
-        let kind = RewriteError::Kind("manifest");
-        let deep = format!("<MPD>{}", "<a>".repeat(40));
-        let cases = [
-            ("nothing", "", kind),
-            ("a page", "<html></html>", kind),
-            ("a playlist", "#EXTM3U\n", kind),
-            ("cut short", "<MPD><Period>", kind),
-            ("crossed tags", "<MPD><a></MPD></a>", RewriteError::Xml(8)),
-            ("too deep", &deep, RewriteError::Nested(MAX_DEPTH)),
-        ];
-        for (cause, manifest, expected) in cases {
-            assert_eq!(
-                rewrite(manifest.as_bytes(), &PAGE),
-                Err(expected),
-                "{cause}"
-            );
-        }
-    }
-}
+mod tests;
