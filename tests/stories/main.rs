@@ -51,6 +51,7 @@ mod http_shared;
 mod kill_list;
 mod led;
 mod listed_files;
+mod listed_streams;
 mod listeners;
 #[path = "../support/live_manifest.rs"]
 mod live_manifest;

@@ -275,7 +275,11 @@ impl Page<'_> {
         // Without a path it is the page itself, of which only the folder is known here.
         let is_page = path.is_empty() && folder != b"/";
         let is_media = std::str::from_utf8(path).is_ok_and(has_media_ending);
-        (!is_page && !is_media).then(|| stamping.stamp(&resolved(folder, path)))
+        if is_page || is_media && !stamping.lets_in {
+            return None;
+        }
+        let path = resolved(folder, path);
+        (!is_media || !stamping.owns(&path)).then(|| stamping.stamp(&path))
     }
 
     /// Writes the new form of `uri` in full, with our scheme and host, and with the link in its query. Returns whether the

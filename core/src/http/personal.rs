@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use super::link::{Start, Viewing};
+use super::route::{Piece, Route};
 
 /// Which of a viewer's links belongs in a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +46,10 @@ pub fn fill(body: &str, mark: &str, mut link: impl FnMut(Place, Option<u8>) -> S
         while let Some((before, after)) = rest.split_once(mark) {
             out.push_str(before);
             let source = source_of(after);
+            let place = match place {
+                Place::Piece if leads_to_a_list(&out) => Place::Listing,
+                place => place,
+            };
             if last
                 .as_ref()
                 .is_none_or(|(known, _)| *known != (place, source))
@@ -64,6 +69,17 @@ pub fn fill(body: &str, mark: &str, mut link: impl FnMut(Place, Option<u8>) -> S
         }
     }
     out
+}
+
+/// Whether the URI that ends `text` is that of a playlist or a manifest: the new address of a manifest, or what is played in
+/// between.
+fn leads_to_a_list(text: &str) -> bool {
+    let uri = text
+        .rsplit(['"', '\'', '>', '\n'])
+        .next()
+        .unwrap_or_default();
+    let route = Route::of(uri.trim_start());
+    matches!(route, Route::Piece(Piece::Manifest | Piece::Playlist))
 }
 
 /// The mark of a source, where a playlist lists what several origins have.
@@ -231,6 +247,21 @@ mod tests {
                 "pieces that come next",
                 "#EXTM3U\n#EXT-X-TARGETDURATION:4\na?MARK\n#EXT-X-PREFETCH:b?MARK\n#EXT-X-PREFETCH:c?MARK\n",
                 "#EXTM3U\n#EXT-X-TARGETDURATION:4\na?0\n#EXT-X-PREFETCH:b?1\n#EXT-X-PREFETCH:c?2\n",
+            ),
+            (
+                "what is played in between",
+                "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXT-X-DATERANGE:X-ASSET-URI=\"https://h/b.m3u8?x&MARK\",X-ASSET-LIST=\"l?MARK\"\na?MARK\n",
+                "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXT-X-DATERANGE:X-ASSET-URI=\"https://h/b.m3u8?x&list\",X-ASSET-LIST=\"l?piece\"\na?0\n",
+            ),
+            (
+                "a list of that",
+                "{\"ASSETS\":[{\"URI\":\"https://h/b.m3u8?MARK\"}],\"RELOAD-URI\":\"https://h/s?MARK\"}",
+                "{\"ASSETS\":[{\"URI\":\"https://h/b.m3u8?list\"}],\"RELOAD-URI\":\"https://h/s?piece\"}",
+            ),
+            (
+                "the new address of a manifest",
+                "<MPD><Location>\na.mpd?x&amp;MARK</Location><PatchLocation>p?MARK</PatchLocation><S media='a.m4s?MARK'/></MPD>",
+                "<MPD><Location>\na.mpd?x&amp;list</Location><PatchLocation>p?piece</PatchLocation><S media='a.m4s?piece'/></MPD>",
             ),
             (
                 "a recording",

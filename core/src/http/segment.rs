@@ -87,6 +87,32 @@ pub fn has_dot_segments(target: &str) -> bool {
         .any(|segment| matches!(segment, "." | ".."))
 }
 
+/// `path`, which begins with a slash, without its segments `.` and `..` (RFC 3986 §5.2.4).
+pub(super) fn without_dot_segments(path: &[u8]) -> Vec<u8> {
+    let mut kept: Vec<&[u8]> = Vec::new();
+    let mut segments = path.split(|&byte| byte == b'/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        match segment {
+            b"." => {}
+            b".." => drop(kept.pop()),
+            segment => {
+                kept.push(segment);
+                continue;
+            }
+        }
+        // What ends in a dot segment ends in a folder.
+        if segments.peek().is_none() {
+            kept.push(b"");
+        }
+    }
+    let mut whole = Vec::with_capacity(path.len());
+    for segment in kept {
+        whole.push(b'/');
+        whole.extend(segment);
+    }
+    whole
+}
+
 /// What kind of file a path names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {

@@ -11,6 +11,9 @@
 //!                                             `$` are as they were listed, with n slashes between them
 //! ```
 //!
+//! Where links let their viewers in, this goes for media as well: what is named like another stream's (`live/small.m3u8` in the
+//! playlist of `live/a`) is that viewer's if the origin listed it, and not because of its link.
+//!
 //! A stamp is a keyed hash over the stream, the origin and the path, so it is the same for all viewers and at all proxies of
 //! a cluster. Without the link that it follows it is worth nothing.
 
@@ -18,6 +21,7 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use hmac::Mac;
 
 use super::link::{Link, LinkKey, put_stream, put_text};
+use super::segment::{Readings, without_dot_segments};
 use crate::fleet::origin::OriginId;
 use crate::stream::StreamUrl;
 
@@ -30,9 +34,23 @@ pub struct Stamping<'a> {
     pub stream: &'a StreamUrl,
     /// The origin that they are for.
     pub origin: &'a OriginId,
+    /// Whether the page's links let somebody in.
+    pub lets_in: bool,
 }
 
 impl Stamping<'_> {
+    /// Whether `path`, which is resolved, is read as a file of the stream itself, as far as paths say that.
+    pub(super) fn owns(&self, path: &[u8]) -> bool {
+        let readings = std::str::from_utf8(path)
+            .ok()
+            .map(|path| Readings::of(None, path));
+        let is_within = |name: &StreamUrl| {
+            let rest = name.path().strip_prefix(self.stream.path());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        readings.is_some_and(|readings| readings.is_ok_and(|all| all.all.iter().any(is_within)))
+    }
+
     /// The stamp of `path`, which is resolved. A path with two or more `$` is a template.
     pub(super) fn stamp(&self, path: &[u8]) -> String {
         let (shape, lengths) = match template_of(path) {
@@ -74,30 +92,7 @@ pub(super) fn resolved(folder: &[u8], uri: &[u8]) -> Vec<u8> {
         [b'/', ..] => uri.to_vec(),
         _ => [folder, uri].concat(),
     };
-    let whole = unescaped(&whole);
-    let mut segments: Vec<&[u8]> = Vec::new();
-    let mut parts = whole.split(|&byte| byte == b'/').skip(1).peekable();
-    while let Some(part) = parts.next() {
-        let is_last = parts.peek().is_none();
-        match part {
-            b"." => {}
-            b".." => drop(segments.pop()),
-            part => {
-                segments.push(part);
-                continue;
-            }
-        }
-        // RFC 3986 §5.2.4: the slash before them stays.
-        if is_last {
-            segments.push(b"");
-        }
-    }
-    let mut path = Vec::with_capacity(whole.len());
-    for segment in segments {
-        path.push(b'/');
-        path.extend(segment);
-    }
-    path
+    without_dot_segments(&unescaped(&whole))
 }
 
 /// `path` without the escapes that make no difference.
@@ -250,6 +245,7 @@ mod tests {
                 key: &self.key,
                 stream: &self.link.stream,
                 origin: &self.link.origin,
+                lets_in: false,
             }
         }
 
@@ -330,6 +326,44 @@ mod tests {
         ] {
             assert_eq!(written(&listing, uri), None, "{uri}");
         }
+    }
+
+    #[test]
+    fn where_links_let_in_media_of_other_names_has_a_stamp() {
+        let listing = Listing::of(b"k", "a", "one");
+        let page = Page {
+            stamping: Some(Stamping {
+                lets_in: true,
+                ..listing.stamping()
+            }),
+            ..Page::EXAMPLE
+        };
+        // A description; the URI in a page in /live/; whether it is read as the stream's own.
+        let rows = [
+            ("a segment", "a-1.ts", true),
+            ("a file in its folder", "a/v0/1.m4s", true),
+            ("its playlist", "/live/a.m3u8?x=1", true),
+            ("a rendition that may be a stream", "a_720p.m3u8", true),
+            ("what an origin made of it", "small.m3u8", false),
+            ("another app", "../vod/a-1.ts", false),
+            ("a folder of another", "b/1.m4s", false),
+            ("a template", "b/$Number$.m4s", false),
+        ];
+        for (cause, uri, is_own) in rows {
+            let mut out = Vec::new();
+            page.write_uri(uri.as_bytes(), &mut out);
+            let stamp = stamp_of(&out);
+            assert_eq!(stamp.is_none(), is_own, "{cause}");
+            let path = resolved(b"/live/", uri.replace("$Number$", "7").as_bytes());
+            let path = String::from_utf8(path).unwrap();
+            assert!(
+                stamp.is_none_or(|stamp| listing.opens(&stamp, &path)),
+                "{cause}"
+            );
+        }
+        let mut out = Vec::new();
+        page.write_uri(b"https://cdn.example/b.m3u8", &mut out);
+        assert_eq!(stamp_of(&out), None, "another server's");
     }
 
     #[test]

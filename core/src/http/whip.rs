@@ -1,6 +1,7 @@
 //! Signalling for WebRTC over HTTP: which paths ask for a call (WHIP is RFC 9725, WHEP is its counterpart for players,
 //! and SRS has its own), and where the resource of a call is.
 
+use super::segment::without_dot_segments;
 use crate::dialect::Dialect;
 use crate::stream::{Action, StreamError, StreamUrl};
 
@@ -181,36 +182,24 @@ pub fn resolve(target: &str, location: &str) -> Option<String> {
     };
     if let Some(rest) = rest {
         let start = rest.find('/')?;
-        return rest.get(start..).map(without_dot_segments);
+        return rest.get(start..).map(straight);
     }
     if location.starts_with('/') {
-        return Some(without_dot_segments(location));
+        return Some(straight(location));
     }
     let (path, _) = target.split_once('?').unwrap_or((target, ""));
     if location.starts_with('?') {
         return Some(format!("{path}{location}"));
     }
     let (folder, _) = path.rsplit_once('/')?;
-    Some(without_dot_segments(&format!("{folder}/{location}")))
+    Some(straight(&format!("{folder}/{location}")))
 }
 
-/// A target whose path has no segment `.` or `..` (RFC 3986 §5.2.4).
-fn without_dot_segments(target: &str) -> String {
+/// A target whose path has no segment `.` or `..`.
+fn straight(target: &str) -> String {
     let (path, query) = target.split_at(target.find('?').unwrap_or(target.len()));
-    let mut kept: Vec<&str> = Vec::new();
-    let mut segments = path.split('/').skip(1).peekable();
-    while let Some(segment) = segments.next() {
-        match segment {
-            "." => {}
-            ".." => drop(kept.pop()),
-            segment => kept.push(segment),
-        }
-        // What ends in a dot segment ends in a folder.
-        if matches!(segment, "." | "..") && segments.peek().is_none() {
-            kept.push("");
-        }
-    }
-    format!("/{}{query}", kept.join("/"))
+    let path = without_dot_segments(path.as_bytes());
+    String::from_utf8_lossy(&path).into_owned() + query
 }
 
 fn action_of(segment: &str) -> Option<Action> {

@@ -5,14 +5,28 @@ use sluicegate_core::stream::{Action, StreamUrl};
 
 use crate::proxy::{Grant, PieceGuard, Proxy, Refusal, Request, Verdict};
 
+/// What the path of a request may stand for, and what speaks for it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Named<'a> {
+    /// All names.
+    pub(super) readings: &'a [StreamUrl],
+    /// The link that was shown.
+    pub(super) link: Option<&'a Link>,
+    /// Whether a page of the link's stream listed the path.
+    pub(super) is_listed: bool,
+}
+
 /// Takes a request through the gate. A link that was given to somebody who was let in speaks for what belongs to its
-/// stream. For anything else the gate is asked, by each name that the path may stand for: the origin decides what the
-/// path is, and would serve a stream that one may not have by the name of another.
+/// stream, or was listed by a page of it. For anything else the gate is asked, by each name that the path may stand for: the
+/// origin decides what the path is, and would serve a stream that one may not have by the name of another.
 pub(super) async fn admitted(
     proxy: &Proxy,
     asked: Request,
-    readings: &[StreamUrl],
-    link: Option<&Link>,
+    Named {
+        readings,
+        link,
+        is_listed,
+    }: Named<'_>,
     viewing: Option<&Viewing>,
 ) -> Result<PieceGuard, Refusal> {
     let named = link.map(|link| link.origin.clone());
@@ -24,7 +38,7 @@ pub(super) async fn admitted(
     if let Some(banned) = banned.find(|request| proxy.is_banned(request)) {
         return proxy.place_admitted(banned, named, Grant::default());
     }
-    let is_its_own = readings.iter().any(|name| belongs(name, &asked.stream));
+    let is_its_own = is_listed || readings.iter().any(|name| belongs(name, &asked.stream));
     let mut guarded: Vec<StreamUrl> = readings.to_vec();
     guarded.retain(|name| proxy.may_judge(name, Action::Play));
     if let Some(viewing) = viewing

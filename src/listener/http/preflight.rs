@@ -58,8 +58,10 @@ async fn asked(
     let link = http.pieces.link(token);
     let (dialect, host) = (dialect_of(head.host(), ends, proxy), head.host());
     if protocol == Protocol::HttpSegments {
-        let shown = link.as_ref().map(|link| (link, stamp.flatten()));
-        if !pieces::may_ask(http, proxy, dialect, shown, host, &target) {
+        let link = link.as_ref();
+        if !pieces::was_listed(http, link, stamp.flatten(), &target)
+            && !pieces::may_ask(proxy, dialect, link, host, &target)
+        {
             return None;
         }
     }

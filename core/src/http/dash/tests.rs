@@ -248,6 +248,7 @@ fn what_is_below_a_base_is_listed_where_that_leads() {
         key: &key,
         stream: &link.stream,
         origin: &link.origin,
+        lets_in: false,
     };
     let page = Page {
         stamping: Some(stamping),

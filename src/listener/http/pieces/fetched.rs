@@ -4,16 +4,20 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::header::LOCATION;
 use hyper::{Response, StatusCode};
 use sluicegate_core::dialect::File;
 use sluicegate_core::fleet::health::Fault;
 use sluicegate_core::http::route::Piece;
 use sluicegate_core::http::splice::ask;
+use sluicegate_core::stream::{Action, Service, StreamUrl};
 use tracing::debug;
 
 use super::known::KnownAnswer;
+use super::named::readings;
 use super::{PieceRequest, TimeLimit, status_of};
 use crate::listener::http::again;
+use crate::listener::http::granted::belongs;
 use crate::origin::line::LineBody;
 use crate::proxy::{Attempt, DialError};
 
@@ -42,6 +46,18 @@ impl Fetched {
             Self::New(response) => again::moved(&request.proxy, attempt, response),
         }
     }
+
+    /// Whether a redirect leads to the same path as `target` has, at whatever place.
+    fn leads_to_path_of(&self, target: &str) -> bool {
+        let Self::New(response) = self else {
+            return false;
+        };
+        let location = response.headers().get(LOCATION);
+        let location = location.and_then(|location| location.to_str().ok());
+        let after_host = location.and_then(|location| location.split_once("://"));
+        let path = after_host.and_then(|(_, rest)| rest.get(rest.find('/')?..));
+        path.is_some_and(|path| path.split('?').next() == target.split('?').next())
+    }
 }
 
 impl PieceRequest {
@@ -56,7 +72,11 @@ impl PieceRequest {
             match self.send_to(attempt, time_limit).await {
                 Ok(fetched) => {
                     registry.answered(&attempt.origin);
-                    return Ok((attempt.clone(), fetched));
+                    if let Some(there) = self.followed(attempt, &fetched, time_limit).await {
+                        return Ok(there);
+                    }
+                    let found = self.found_by_name(attempt, &fetched, time_limit).await;
+                    return Ok(found.unwrap_or_else(|| (attempt.clone(), fetched)));
                 }
                 Err(error) => {
                     debug!(origin = %attempt.origin, ?error, "the origin of a link did not answer");
@@ -96,7 +116,10 @@ impl PieceRequest {
                 };
                 match self.place.dial(reach, |_| true).await {
                     Ok(attempt) => match self.send_waiting(&attempt, time_limit).await {
-                        Ok(fetched) => Ok((attempt, fetched)),
+                        Ok(fetched) => {
+                            let there = self.followed(&attempt, &fetched, time_limit).await;
+                            Ok(there.unwrap_or((attempt, fetched)))
+                        }
                         Err(_) => return Err(self.no_answer()),
                     },
                     Err(refusal) => Err(refusal),
@@ -106,6 +129,9 @@ impl PieceRequest {
         match found {
             Ok((attempt, fetched)) => {
                 registry.answered(&attempt.origin);
+                if let Some(found) = self.found_by_name(&attempt, &fetched, time_limit).await {
+                    return Ok(found);
+                }
                 if fetched.status() == StatusCode::NOT_FOUND && self.went_with_its_origin(true) {
                     return Err(self.lost());
                 }
@@ -114,6 +140,63 @@ impl PieceRequest {
             Err(_) if self.went_with_its_origin(true) => Err(self.lost()),
             Err(refusal) => Err((status_of(refusal.http_status()), refusal.to_string())),
         }
+    }
+
+    /// The answer of the origin of the fleet that `attempt` redirects a playlist to. Its reloads are asked for by the link of the
+    /// one that listed them, and wait, so that a player would be sent on each time.
+    async fn followed(
+        &self,
+        attempt: &Attempt,
+        fetched: &Fetched,
+        time_limit: Duration,
+    ) -> Option<(Attempt, Fetched)> {
+        if self.kind == Piece::Segment {
+            return None;
+        }
+        let place = fetched.moved(self, attempt)?;
+        if !fetched.leads_to_path_of(&self.target_at(attempt).ok()?) {
+            return None;
+        }
+        let there = self.proxy.registry().at(Service::Http, &place)?;
+        let there = self.place.attempt(&there)?;
+        // Boxed: few are sent on.
+        let answered = Box::pin(self.send_waiting(&there, time_limit)).await.ok()?;
+        Some((there, answered))
+    }
+
+    /// The answer of another origin, where that of `attempt` has not what one of its pages listed: the path may name a stream
+    /// that is placed by itself, as where an encoder publishes each rendition under a name of its own.
+    async fn found_by_name(
+        &self,
+        attempt: &Attempt,
+        fetched: &Fetched,
+        time_limit: Duration,
+    ) -> Option<(Attempt, Fetched)> {
+        if fetched.status() != StatusCode::NOT_FOUND {
+            return None;
+        }
+        let (link, _) = self.wanted.link.as_ref()?;
+        let (proxy, wanted) = (&self.proxy, &self.wanted);
+        let host = Some(&*wanted.host);
+        let names = readings(proxy, wanted.dialect, Some(link), host, &wanted.target);
+        let registry = proxy.registry();
+        let is_another = |name: &&StreamUrl| {
+            let is_open = wanted.is_listed || !proxy.may_judge(name, Action::Play);
+            **name != link.stream && is_open
+        };
+        let placed = names.iter().filter(is_another);
+        let placed = placed.filter_map(|name| registry.holder(&proxy.key(name)));
+        // Where the stream is, its origin may have named another for this.
+        let is_its_own = names.iter().any(|name| belongs(name, &link.stream));
+        let listed = (!is_its_own).then(|| link.origin.clone());
+        let there = listed
+            .into_iter()
+            .chain(placed)
+            .find(|there| *there != attempt.origin)?;
+        let there = self.place.attempt(&there)?;
+        // Boxed: what is not there is seldom asked for.
+        let answered = Box::pin(self.send_to(&there, time_limit)).await.ok()?;
+        (answered.status() != StatusCode::NOT_FOUND).then_some((there, answered))
     }
 
     /// What a player hears whose origin lives and takes too long: no other would be faster.

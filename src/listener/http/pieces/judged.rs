@@ -43,14 +43,14 @@ pub(super) fn let_in_unjudged(
 }
 
 /// Takes a request through the gate. `readings` are all names that its path may stand for; `link` is the one that it shows,
-/// and whether that was given to somebody who was let in.
+/// and whether that was given to somebody who was let in; `is_listed` says whether a page of the link's stream listed it.
 pub(super) async fn let_in(
     http: &Http,
     proxy: &Proxy,
     asked: Request,
     kind: Piece,
     readings: &[StreamUrl],
-    link: Option<(&Link, bool)>,
+    (link, is_listed): (Option<(&Link, bool)>, bool),
 ) -> Result<Judged, Refused> {
     let client = asked.client.ip();
     let viewing = link
@@ -64,7 +64,12 @@ pub(super) async fn let_in(
         .into_iter()
         .flatten()
         .any(|stream| proxy.may_judge(stream, Action::Play));
-    let place = granted::admitted(proxy, asked, readings, link, viewing.as_ref())
+    let named = granted::Named {
+        readings,
+        link,
+        is_listed,
+    };
+    let place = granted::admitted(proxy, asked, named, viewing.as_ref())
         .await
         .map_err(refused)?;
     if !guarded {

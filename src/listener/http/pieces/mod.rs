@@ -36,7 +36,7 @@ use tracing::debug;
 use self::known::KnownAnswers;
 use self::links::linked;
 use self::named::readings;
-pub(super) use self::named::{is_guarded, is_of_a_stream, may_ask, stream_of};
+pub(super) use self::named::{is_guarded, is_of_a_stream, may_ask, stream_of, was_listed};
 use self::rhythms::Rhythms;
 use self::sealed::SealedLinks;
 use self::spliced::Variants;
@@ -288,7 +288,8 @@ async fn pull(
         }
         let offers_basic = link.is_none() && refusal::offers_basic(proxy, &asked, &ask.head);
         // Boxed: most proxies judge nobody.
-        let judged = Box::pin(judged::let_in(http, proxy, asked, kind, &readings, link));
+        let shown = (link, wanted.is_listed);
+        let judged = Box::pin(judged::let_in(http, proxy, asked, kind, &readings, shown));
         judged
             .await
             .map_err(|refused| refused.offering(offers_basic))?

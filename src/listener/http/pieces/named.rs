@@ -104,32 +104,37 @@ fn placed_of(
     folders.into_iter().find(|stream| is_open && placed(stream))
 }
 
-/// Whether an origin may be asked for a target at all. On the port of its media an origin may have more than media, so a
-/// path that does not end as media does has to be a file of a stream: of the link's, or of one that is placed. `link` is the
-/// one that was shown, with its stamp.
-pub(in crate::listener::http) fn may_ask(
+/// Whether a page of the link's stream listed a target, by the stamp that came with the link.
+pub(in crate::listener::http) fn was_listed(
     http: &Http,
+    link: Option<&Link>,
+    stamp: Option<&str>,
+    target: &str,
+) -> bool {
+    let shown = link.zip(stamp);
+    shown.is_some_and(|(link, stamp)| is_listed(&http.pieces.key, link, stamp, target))
+}
+
+/// Whether an origin may be asked for a target at all, if no page listed it. On the port of its media an origin may have more
+/// than media, so a path that does not end as media does has to be a file of a stream: of the link's, or of one that is placed.
+pub(in crate::listener::http) fn may_ask(
     proxy: &Proxy,
     dialect: Dialect,
-    link: Option<(&Link, Option<&str>)>,
+    link: Option<&Link>,
     host: Option<&str>,
     target: &str,
 ) -> bool {
     if has_media_ending(target) {
         return true;
     }
-    let Some((link, stamp)) = link else {
+    let Some(link) = link else {
         return match dialect.file(host, target) {
             Some(file) => matches!(file.route, Route::Piece(_)),
             None => is_of_a_stream(proxy, dialect, host, target),
         };
     };
-    let is_listed = stamp.is_some_and(|stamp| is_listed(&http.pieces.key, link, stamp, target));
-    let is_its_file = || {
-        let readings = readings(proxy, dialect, Some(link), host, target);
-        is_plain_file(target) && readings.iter().any(|name| belongs(name, &link.stream))
-    };
-    is_listed || is_its_file()
+    let readings = readings(proxy, dialect, Some(link), host, target);
+    is_plain_file(target) && readings.iter().any(|name| belongs(name, &link.stream))
 }
 
 /// Whether a path names a file by an ending, there where it says. Interfaces of servers have none.

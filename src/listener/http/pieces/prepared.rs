@@ -366,6 +366,7 @@ impl PieceRequest {
             key: &self.pieces.key,
             stream: &self.place.request().stream,
             origin,
+            lets_in: self.viewer.is_some(),
         }
     }
 

@@ -15,7 +15,7 @@ use sluicegate_core::http::segment::has_dot_segments;
 use sluicegate_core::http::sharing::CMCD;
 use sluicegate_core::stream::{PlacementKey, StreamUrl};
 
-use super::named::{Named, may_ask, no_stream};
+use super::named::{Named, may_ask, no_stream, was_listed};
 use super::shared::Like;
 use super::{PROTOCOL, folder_of, unlisted, unnamed};
 use crate::listener::http::live::{client_of, credentials_of};
@@ -45,6 +45,8 @@ pub(super) struct Wanted {
     pub(super) credentials: Option<Box<Credentials>>,
     /// The link that it shows, if that counts, and whether it was given to somebody who was let in.
     pub(super) link: Option<(Link, bool)>,
+    /// Whether a page of that link's stream listed it, whatever its name.
+    pub(super) is_listed: bool,
     /// The link that its viewer knows the stream's renditions by, which may be over.
     pub(super) shown: Option<Box<str>>,
     /// How the client names streams.
@@ -121,10 +123,11 @@ impl Wanted {
         // One that counts was opened; one that is over is ours all the same.
         let shown = token.filter(|token| link.is_some() || http.pieces.is_ours(token));
         let dialect = dialect_of(head.host(), ends, proxy);
-        let stamped = link.as_ref().map(|(link, _)| (link, stamp.flatten()));
+        let known = link.as_ref().map(|(link, _)| link);
+        let is_listed = was_listed(http, known, stamp.flatten(), &target);
         let named = match &link {
             Some(_) if has_dot_segments(&target) => return Err(broken(unnamed())),
-            link if !may_ask(http, proxy, dialect, stamped, head.host(), &target) => {
+            link if !is_listed && !may_ask(proxy, dialect, known, head.host(), &target) => {
                 return Err(broken(unlisted(link.is_some())));
             }
             Some((link, _)) => Named::One(link.stream.clone()),
@@ -141,6 +144,7 @@ impl Wanted {
             credentials: credentials_of(head, &forwarded, &target, identity, proxy),
             shown: shown.map(Into::into),
             link,
+            is_listed,
             dialect,
             named,
             outgoing: Arc::new(outgoing),
