@@ -77,6 +77,54 @@ async fn what_a_playlist_lists_comes_from_the_origin_it_came_from() {
 }
 
 #[tokio::test]
+async fn a_link_makes_no_piece_of_a_stream_without_end() {
+    let house = House::open("").await;
+    let chunked = |end: &str| Reply {
+        bytes: format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nmedia\r\n{end}")
+            .into(),
+        ..Reply::default()
+    };
+    let _origin = Packager::join(&house, "one", move |target, head| {
+        match target.split('?').next().unwrap_or_default() {
+            "/live/a.ts" | "/live/a.aac" | "/live/a.mp3" | "/live/b-7.ts" | "/live/b-7.flv" => {
+                chunked("")
+            }
+            "/live/a-2.ts" => chunked("0\r\n\r\n"),
+            _ => one_stream(target, head),
+        }
+    })
+    .await;
+    let at = house.at.http;
+    let pull = async |name: &str| {
+        let request = format!("GET /live/{name} HTTP/1.1\r\nHost: {at}\r\n\r\n");
+        let mut viewer = Viewer::send(at, request).await;
+        let head = viewer.head().await;
+        assert!(head.starts_with("HTTP/1.1 200 "), "{name}: {head}");
+        viewer
+    };
+    // Another stream, whose name is like that of a segment.
+    let _other = pull("b-7.flv").await;
+    let (_, playlist) = get(at, "/live/a.m3u8").await;
+    let segments = listed(&playlist);
+    let (_, ours) = segments[0].split_once('?').expect("a link");
+    for name in ["a.ts", "a.aac", "a.mp3", "b-7.ts"] {
+        for link in [ours, "spbhid=1a2b3c4"] {
+            let (status, words) = get(at, &format!("/live/{name}?{link}")).await;
+            assert_eq!(status, 403, "{name}?{link}: {words}");
+            assert!(words.contains("it is a stream without end"), "{words}");
+        }
+    }
+    assert_eq!(house.proxy.sessions().len(), 1, "the one that is counted");
+    let _counted = pull("a.ts").await;
+    assert_eq!(house.proxy.sessions().len(), 2, "without a link it is, too");
+    let (status, body) = get(at, &segments[1]).await;
+    assert!(
+        status == 200 && body.contains("media"),
+        "a segment has an end"
+    );
+}
+
+#[tokio::test]
 async fn any_proxy_with_the_key_serves_a_link_and_nobody_else_can_make_one() {
     let settings = "[cluster]\nkey = \"secret\"";
     let first = House::open(settings).await;
@@ -89,8 +137,13 @@ async fn any_proxy_with_the_key_serves_a_link_and_nobody_else_can_make_one() {
     assert_eq!((status, body.len()), (200, 300_000));
     assert!(second.proxy.registry().placements().is_empty());
     let mut tampered = segment.clone();
-    let last = if tampered.ends_with('A') { 'B' } else { 'A' };
-    tampered.replace_range(tampered.len() - 10..tampered.len() - 9, &last.to_string());
+    let letter = tampered.len() - 10..tampered.len() - 9;
+    let other = if &tampered[letter.clone()] == "A" {
+        "B"
+    } else {
+        "A"
+    };
+    tampered.replace_range(letter, other);
     assert_eq!(get(second.at.http, &tampered).await.0, 403);
     // Another cluster's link does not count, and the path names no origin there.
     let other = House::open("[cluster]\nkey = \"other\"").await;

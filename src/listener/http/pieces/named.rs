@@ -1,7 +1,7 @@
 //! Which stream the path of a request names a piece of.
 
 use hyper::StatusCode;
-use sluicegate_core::dialect::Dialect;
+use sluicegate_core::dialect::{Dialect, Naming};
 use sluicegate_core::http::link::Link;
 use sluicegate_core::http::route::{Route, has_ending, has_media_ending};
 use sluicegate_core::http::segment::{Readings, has_dot_segments};
@@ -183,12 +183,7 @@ pub(super) fn readings(
     host: Option<&str>,
     target: &str,
 ) -> Vec<StreamUrl> {
-    let naming = link.and_then(|link| {
-        let registry = proxy.registry();
-        registry.of_member(&link.origin, |member| {
-            member.origin.attributes.naming.clone()
-        })
-    });
+    let naming = link.and_then(|link| naming_of(proxy, link));
     let dialect = naming.as_ref().map_or(dialect, |naming| naming.dialect);
     let read = dialect.file(host, target).and_then(|file| file.stream.ok());
     let mut all: Vec<StreamUrl> = read.into_iter().collect();
@@ -202,4 +197,41 @@ pub(super) fn readings(
             .collect(),
         None => all,
     }
+}
+
+/// Whether what is asked for as a piece of `stream` is the address of a stream without end: of that one, or of another that is
+/// placed. No page of ours lists one.
+pub(super) fn has_no_end(
+    proxy: &Proxy,
+    dialect: Dialect,
+    (stream, link): (&StreamUrl, Option<&Link>),
+    host: Option<&str>,
+    target: &str,
+) -> bool {
+    let naming = link.and_then(|link| naming_of(proxy, link));
+    let dialect = naming.as_ref().map_or(dialect, |naming| naming.dialect);
+    if let Some(file) = dialect.file(host, target) {
+        return matches!(file.route, Route::Live(_));
+    }
+    let (_, query) = target.split_once('?').unwrap_or_default();
+    let read = || StreamUrl::from_http(host, target).ok();
+    let read = Route::live(target).and_then(|_| read());
+    let Some(named) = read.and_then(|read| proxy.dialects().named(read, &[query]).ok()) else {
+        return false;
+    };
+    let names = match naming {
+        Some(naming) => naming.names_of(&named),
+        None => vec![named],
+    };
+    let is_placed = |name: &StreamUrl| proxy.registry().holder(&proxy.key(name)).is_some();
+    let mut names = names.iter();
+    names.any(|name| name.path() == stream.path() || is_placed(name))
+}
+
+/// How the origin of a link names streams, if it is known.
+fn naming_of(proxy: &Proxy, link: &Link) -> Option<Naming> {
+    let registry = proxy.registry();
+    registry.of_member(&link.origin, |member| {
+        member.origin.attributes.naming.clone()
+    })
 }

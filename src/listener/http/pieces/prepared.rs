@@ -24,8 +24,10 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::fetched::Fetched;
 use super::links::expiry;
+use super::named::has_no_end;
 use super::others::OtherOrigin;
 use super::spliced::Shown;
+use super::wanted::{Wanted, broken as broken_rule};
 use super::{PieceRequest, TimeLimit, folder_of};
 use crate::listener::http::granted;
 use crate::listener::http::ready::{Answer, FinalHead, Ready};
@@ -115,6 +117,10 @@ impl PieceRequest {
             Piece::Segment => self.document(&head),
         };
         let Some(form) = form else {
+            if self.is_endless(head.status, &answer) {
+                let refused = (StatusCode::FORBIDDEN, UNLISTED.to_owned());
+                return Err(broken_rule(self.wanted.client, refused));
+            }
             return Ok(Prepared::Passing(head, answer));
         };
         rewrite::weaken(&mut head.headers);
@@ -377,6 +383,26 @@ impl PieceRequest {
         Form::of_document(&head.headers, &self.wanted.target).filter(|_| listed)
     }
 
+    /// Whether an answer is a stream without end that was asked for as a piece, which a link makes of every name: nobody would
+    /// count its viewer, judge it again, or end it.
+    fn is_endless(&self, status: StatusCode, answer: &LineBody) -> bool {
+        if !status.is_success() || answer.size_hint().exact().is_some() {
+            return false;
+        }
+        let Wanted {
+            dialect,
+            host,
+            link,
+            target,
+            ..
+        } = &*self.wanted;
+        let host = Some(host.as_str()).filter(|host| !host.is_empty());
+        let link = link.as_ref().map(|(link, _)| link);
+        let asked = || &self.place.request().stream;
+        let stream = link.map_or_else(asked, |link| &link.stream);
+        has_no_end(&self.proxy, *dialect, (stream, link), host, target)
+    }
+
     /// The link by which a low-latency playlist names the other renditions: players compare it with what they have, which
     /// need not be of this hour.
     pub(super) fn reported(&self) -> Option<&str> {
@@ -459,6 +485,9 @@ fn response(head: Head, body: Body) -> Response<Body> {
     response
 }
 
+/// What is said to who asks for a stream without end by the link of a page.
+const UNLISTED: &str =
+    "the link does not open this: it is a stream without end, which is asked for without a link";
 const NOT_HTTP: &str = "its origin's answer is not HTTP";
 /// The media type of a playlist (RFC 8216bis §4).
 const HLS: &str = "application/vnd.apple.mpegurl";
