@@ -575,6 +575,10 @@ impl Proxy {
             reason: refusal.as_str(),
         };
         self.shared.metrics.refused.get_or_create(&labels).inc();
+        self.tell_refusal(request, refusal);
+    }
+
+    fn tell_refusal(&self, request: &Request, refusal: &Refusal) {
         let news = News {
             stream: self.key(&request.stream).as_str().to_owned(),
             client: request.client.ip().to_string(),

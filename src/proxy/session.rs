@@ -600,6 +600,15 @@ impl PieceGuard {
         candidates.first_to_answer(dial, joins).await
     }
 
+    /// Tells that `origin` refused what was asked of it, in these words. Answers are counted by who passes them on.
+    pub fn refused(&self, origin: OriginId, description: String) {
+        let refusal = Refusal::Refused {
+            origin,
+            description,
+        };
+        self.proxy.tell_refusal(&self.request, &refusal);
+    }
+
     /// The leg is over.
     pub fn end_leg(&self, end: LegEnd) {
         self.hold.end_leg(end);

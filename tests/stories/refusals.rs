@@ -10,6 +10,7 @@ use sluicegate_core::stream::Action;
 use crate::call::{CallOrigin, Says, ask, sdp};
 use crate::house::{House, Manner, Stub, get};
 use crate::http_origin::{HttpOrigin, Viewer, WAYS, header, say};
+use crate::http_pieces::{Packager, Reply};
 use crate::rtsp_house::{self, Caller};
 
 /// Checks that the only session ended as refused, and that what was noted of it has the origin's own words.
@@ -116,6 +117,39 @@ async fn an_http_origins_no_is_a_refusal_with_its_status() {
         assert_eq!(viewer.take_body(&head, 5).await, b"never", "{way:?}");
         drop(viewer);
         assert_refused(&house, "403 Forbidden").await;
+    }
+}
+
+/// A player asks for its playlist again and again.
+#[tokio::test]
+async fn a_page_that_its_origin_refuses_is_told_of_once() {
+    for name in ["a.m3u8", "a.mpd"] {
+        let house = House::open("").await;
+        let target = format!("/live/{name}");
+        let refused = Arc::new(AtomicUsize::new(403));
+        let status = Arc::clone(&refused);
+        let _origin = Packager::join(&house, "one", move |_: &str, _: &str| {
+            let status = status.load(Ordering::Relaxed);
+            Reply::with(&format!("{status} No"), "", "not for you")
+        })
+        .await;
+        for status in [403, 404] {
+            refused.store(status, Ordering::Relaxed);
+            for _ in 0..3 {
+                let (told, _) = get(house.at.http, &target).await;
+                assert_eq!(usize::from(told), status, "{target}");
+            }
+        }
+        // Segments that are not there any more are nobody's surprise.
+        assert_eq!(get(house.at.http, "/live/a-1.ts").await.0, 404);
+        let mut told = Vec::new();
+        let journal = &house.proxy.metrics().journal;
+        // Those of one address within a minute are one event.
+        journal.look(Kind::Refused, |event| {
+            told.push((event.news.what.clone(), event.count));
+        });
+        let words = "play by http_segments: one: 404 Not Found".to_owned();
+        assert_eq!(told, [(words, 2)], "one line for each status");
     }
 }
 

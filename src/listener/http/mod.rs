@@ -2,7 +2,6 @@
 //! else goes to hyper over the bytes that were read.
 
 mod again;
-mod apart;
 mod counted;
 mod direct;
 mod files;
@@ -11,6 +10,7 @@ mod live;
 mod pieces;
 mod preflight;
 mod ready;
+mod recent;
 mod refusal;
 mod rewrite;
 mod share;

@@ -203,7 +203,7 @@ impl PieceRequest {
     fn no_answer(&self) -> (StatusCode, String) {
         let stream = &self.place.request().stream;
         let words = format!("{stream}: its origin did not answer in time");
-        (StatusCode::SERVICE_UNAVAILABLE, words)
+        self.unanswered((StatusCode::SERVICE_UNAVAILABLE, words))
     }
 
     /// What a player hears of a segment that was lost with its origin. It asks for its playlist again, where that is a gap.

@@ -31,7 +31,7 @@ use sluicegate_core::http::route::Piece;
 use sluicegate_core::http::splice::is_gap;
 use sluicegate_core::place::rule::{HoldRules, Via};
 use sluicegate_core::stream::{Action, Protocol};
-use tracing::debug;
+use tracing::{debug, info};
 
 use self::known::KnownAnswers;
 use self::links::linked;
@@ -43,9 +43,10 @@ use self::spliced::Variants;
 pub(super) use self::wanted::PieceAsk;
 use self::wanted::{Wanted, broken};
 use super::again;
-use super::apart::Apart;
 use super::counted::Counted;
+use super::live::{REFUSES, client_of};
 use super::ready::Answer;
+use super::recent::Recent;
 use super::refusal::{self, Refused};
 use super::rewrite;
 use super::share::Shares;
@@ -55,7 +56,7 @@ use crate::config;
 use crate::metrics::{DirectionLabels, PieceLabels};
 use crate::net::entrance::Ends;
 use crate::net::head;
-use crate::net::http::text;
+use crate::net::http::status_words;
 use crate::origin::dial::Dialer;
 use crate::origin::kept::Repeatable;
 use crate::origin::silence::SilenceCheck;
@@ -74,7 +75,11 @@ pub struct Pieces {
     /// Its section of the settings.
     settings: Arc<config::Http>,
     shares: Arc<Shares>,
-    apart: Apart,
+    /// Answers that were for one viewer only. One who asks for their like does not wait to see whether another's answer is for
+    /// all.
+    apart: Recent,
+    /// What origins refused to whom, as far as it was told.
+    refused: Recent,
     sealed: SealedLinks,
     known: KnownAnswers,
     rhythms: Rhythms,
@@ -91,7 +96,8 @@ impl Pieces {
             mark: format!("{:032x}", u128::from_ne_bytes(random::bytes())),
             shares: Arc::new(Shares::new(settings.cache_megabytes * MEGABYTE)),
             settings,
-            apart: Apart::default(),
+            apart: Recent::default(),
+            refused: Recent::default(),
             sealed: SealedLinks::default(),
             known: KnownAnswers::default(),
             rhythms: Rhythms::default(),
@@ -200,8 +206,9 @@ async fn sent_away_or_served(
 ) -> Result<Answer, Refused> {
     let head = &ask.head;
     if head.body() != RequestBody::None {
+        let client = client_of(http, head, ends.client);
         let words = "a pull has no body".to_owned();
-        return Err((StatusCode::BAD_REQUEST, words).into());
+        return Err(broken(client, (StatusCode::BAD_REQUEST, words)).into());
     }
     if is_gap(&head.target) {
         let dialect = dialect_of(head.host(), ends, proxy);
@@ -338,6 +345,36 @@ impl PieceRequest {
     fn dialect(&self) -> Option<Dialect> {
         let unlisted = self.wanted.link.is_none();
         unlisted.then_some(self.wanted.dialect)
+    }
+
+    /// Logs an answer of an origin that cannot be passed on.
+    fn unanswered(&self, (status, words): (StatusCode, String)) -> (StatusCode, String) {
+        let request = self.place.request();
+        info!(
+            stream = %request.stream,
+            protocol = PROTOCOL,
+            client = %request.client,
+            code = status.as_u16(),
+            detail = words,
+            "refused: its origin gave no answer that can be passed on"
+        );
+        (status, words)
+    }
+
+    /// Tells of a playlist or manifest that its origin refuses. A player asks for it again and again: of the same no to the same
+    /// client, one line is written for as long as it goes on asking.
+    fn note_no(&self, origin: &OriginId, status: StatusCode) {
+        if self.kind == Piece::Segment || status.as_u16() < REFUSES {
+            return;
+        }
+        let Asked { stream, client, .. } = self.place.request();
+        let no = (stream, client.ip(), status.as_u16());
+        let refused = &self.pieces.refused;
+        let was_told = refused.has(&[no]);
+        refused.note(no);
+        if !was_told {
+            self.place.refused(origin.clone(), status_words(status));
+        }
     }
 
     /// The origin that listed the piece, as its link says.

@@ -86,7 +86,7 @@ impl PieceRequest {
     ) -> Result<Prepared, (StatusCode, String)> {
         let broken = |words: &str| {
             let stream = &self.place.request().stream;
-            (StatusCode::BAD_GATEWAY, format!("{stream}: {words}"))
+            self.unanswered((StatusCode::BAD_GATEWAY, format!("{stream}: {words}")))
         };
         let response = match fetched {
             Fetched::New(response) => response,
@@ -103,6 +103,7 @@ impl PieceRequest {
         let mut is_memorable = self.is_memorable(&asked, &response);
         let head_came = response.body().head().cloned();
         let (parts, answer) = response.into_parts();
+        self.note_no(&attempt.origin, parts.status);
         let mut head = Head {
             status: parts.status,
             headers: head::for_client(parts.status, parts.headers).map_err(|_| broken(NOT_HTTP))?,

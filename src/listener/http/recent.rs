@@ -1,5 +1,4 @@
-//! Answers that were recently seen to be for one viewer only. A viewer who asks for one of their kind does not wait to
-//! see whether another viewer's answer is for all.
+//! What was seen a short while ago, by name.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, Hash, RandomState};
@@ -8,9 +7,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A table of them, by hashes: two names of one hash cost a request to an origin, and nothing else.
+/// A bounded table of names, by hashes: two names of one hash are taken for one.
 #[derive(Debug, Default)]
-pub(super) struct Apart {
+pub(super) struct Recent {
     hashes: RandomState,
     table: Mutex<Table>,
 }
@@ -22,7 +21,7 @@ struct Table {
     order: VecDeque<(u64, Instant)>,
 }
 
-impl Apart {
+impl Recent {
     /// Whether any of `names` was noted recently.
     pub(super) fn has(&self, names: &[impl Hash]) -> bool {
         let table = lock(&self.table);
@@ -59,7 +58,7 @@ impl Apart {
         table.order.push_back((hash, until));
     }
 
-    /// Forgets `names`: an answer like theirs was for all.
+    /// Forgets `names`.
     pub(super) fn forget(&self, names: &[impl Hash]) {
         let mut table = lock(&self.table);
         if table.until.is_empty() {
@@ -75,7 +74,7 @@ fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
     table.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How long an answer speaks for its like. Afterwards a few viewers wait for another's head once, in vain or not.
+/// How long a name is remembered.
 const RECENTLY: Duration = Duration::from_secs(10);
 /// Entries, of 24 bytes each: a few thousand streams with a handful of playlists and renditions.
 const MOST: usize = 16_384;
@@ -86,34 +85,34 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_noted_holds_for_a_while() {
-        let apart = Apart::default();
-        assert!(!apart.has(&["a"]));
-        apart.note("a");
-        assert!(apart.has(&["b", "a"]) && !apart.has(&["b"]));
+        let recent = Recent::default();
+        assert!(!recent.has(&["a"]));
+        recent.note("a");
+        assert!(recent.has(&["b", "a"]) && !recent.has(&["b"]));
         tokio::time::advance(RECENTLY * 3 / 4).await;
-        apart.note("a");
+        recent.note("a");
         tokio::time::advance(RECENTLY / 2).await;
-        assert!(apart.has(&["a"]), "it was noted again");
-        apart.forget(&["a"]);
-        assert!(!apart.has(&["a"]));
-        apart.note("a");
+        assert!(recent.has(&["a"]), "it was noted again");
+        recent.forget(&["a"]);
+        assert!(!recent.has(&["a"]));
+        recent.note("a");
         tokio::time::advance(RECENTLY).await;
-        assert!(!apart.has(&["a"]));
+        assert!(!recent.has(&["a"]));
     }
 
     #[tokio::test(start_paused = true)]
     async fn it_never_grows_past_its_bound() {
-        let apart = Apart::default();
+        let recent = Recent::default();
         for name in 0..2 * MOST {
-            apart.note(name);
+            recent.note(name);
         }
         {
-            let table = lock(&apart.table);
+            let table = lock(&recent.table);
             assert!(table.until.len() <= MOST && table.order.len() <= MOST);
         }
-        assert!(apart.has(&[2 * MOST - 1]) && !apart.has(&[0]));
+        assert!(recent.has(&[2 * MOST - 1]) && !recent.has(&[0]));
         tokio::time::advance(RECENTLY).await;
-        apart.note(0);
-        assert_eq!(lock(&apart.table).until.len(), 1, "what is over goes");
+        recent.note(0);
+        assert_eq!(lock(&recent.table).until.len(), 1, "what is over goes");
     }
 }
