@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
 
 use super::super::turned_away;
-use super::pieces::PieceAsk;
+use super::pieces::{self, PieceAsk};
 use super::ready::{self, Answer, Ready, USUAL_HEAD};
 use super::{Http, refusal, route};
 use crate::net::entrance::Ends;
@@ -84,13 +84,16 @@ pub(super) async fn serve(
             }
         };
         bytes.drain(..asked.written.len());
-        let answered = {
-            let mut answering = pin!(http.piece(&asked.ask, ends, identity.as_deref(), proxy));
-            tokio::select! {
-                biased;
-                answer = &mut answering => answer,
-                // Nobody waits for the answer any more.
-                () = client.closed() => return Then::Ends,
+        let answered = match pieces::at_once(http, &asked.ask, proxy) {
+            Some(answer) => answer,
+            None => {
+                let mut answering = pin!(http.piece(&asked.ask, ends, identity.as_deref(), proxy));
+                tokio::select! {
+                    biased;
+                    answer = &mut answering => answer,
+                    // Nobody waits for the answer any more.
+                    () = client.closed() => return Then::Ends,
+                }
             }
         };
         let closes = asked.closes || stop.is_cancelled();

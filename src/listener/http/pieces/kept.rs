@@ -1,35 +1,27 @@
 //! A kept answer for a request that comes again on its connection: where everybody is let in, finding it is all there is to
 //! do.
 
-use hyper::StatusCode;
 use sluicegate_core::http::route::Piece;
 use sluicegate_core::stream::Protocol;
 
 use super::PieceAsk;
 use super::shared::is_for_one;
 use crate::listener::http::Http;
-use crate::listener::http::ready::Answer;
+use crate::listener::http::ready::{Answer, Ready};
 use crate::metrics::KindLabel;
 use crate::proxy::Proxy;
 
 /// The kept answer to `ask`, if that was answered before on its connection and nothing has to be decided about it now: no
 /// rule, limit or ban is about anybody, and its stream is where it was. The claim on the stream goes on as with any
 /// request. `None` says only that the request has to go the usual way.
-pub(super) fn answer(
-    http: &Http,
-    ask: &PieceAsk,
-    proxy: &Proxy,
-) -> Option<Result<Answer, (StatusCode, String)>> {
+pub(super) fn answer(http: &Http, ask: &PieceAsk, proxy: &Proxy) -> Option<Ready> {
     let shares = &http.pieces.shares;
     if !shares.keeps() || !proxy.lets_everybody_in() {
         return None;
     }
     let wanted = ask.known()?;
     let like = wanted.like.get()?;
-    let stream = match wanted.stream(proxy) {
-        Ok(stream) => stream,
-        Err(refused) => return Some(Err(refused)),
-    };
+    let stream = wanted.stream(proxy).ok()?;
     let origin = proxy.standing(&stream, Protocol::HttpSegments)?;
     let is_usual = match wanted.link.as_ref().map(|(link, _)| link) {
         // It may lead past the placement, or say who its holder is.
@@ -41,7 +33,9 @@ pub(super) fn answer(
         return None;
     }
     let flight = shares.kept(&like.key)?;
-    let head = flight.head()?;
+    let Answer::Ready(ready) = flight.answer(&flight.head()?) else {
+        return None;
+    };
     if !proxy.keep_claim(&stream) {
         return None;
     }
@@ -49,5 +43,5 @@ pub(super) fn answer(
         kind: ask.kind.as_str(),
     };
     proxy.metrics().cache_hits.get_or_create(&kind).inc();
-    Some(Ok(flight.answer(&head)))
+    Some(ready)
 }

@@ -152,6 +152,15 @@ enum TimeLimit {
     Reload,
 }
 
+/// The answer to a request that came before on its connection, if it is kept and there is nothing to wait for.
+pub(super) fn at_once(http: &Http, ask: &PieceAsk, proxy: &Proxy) -> Option<Answer> {
+    if ask.kind != Piece::Segment && proxy.redirects() {
+        return None;
+    }
+    let ready = kept::answer(http, ask, proxy)?;
+    Some(counted(ask.kind, Answer::Ready(ready), proxy))
+}
+
 /// Answers a request for a piece, or says why not.
 pub(super) async fn answer(
     http: &Http,
@@ -225,9 +234,6 @@ async fn sent_away_or_served(
         && let Some(location) = Box::pin(elsewhere(head, ends, proxy)).await
     {
         return Ok(again::elsewhere(&location)?.into());
-    }
-    if let Some(answer) = kept::answer(http, ask, proxy) {
-        return Ok(answer?);
     }
     let mut pull = pull(http, ask, ends, identity, proxy).await?;
     let beginning = pull.beginning.take();
