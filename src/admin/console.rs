@@ -1,7 +1,6 @@
 //! The console: its files, all from the binary itself, and logging in to it.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hasher as _};
 use std::net::IpAddr;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -21,6 +20,7 @@ use super::list::gzipped;
 use super::{System, problem};
 use crate::api::{Done, Me};
 use crate::config::Role;
+use crate::net::conditional;
 use crate::net::entrance::Ends;
 use crate::random;
 use crate::unix_time;
@@ -62,15 +62,6 @@ static ASSETS: [Asset; 14] = assets![
     "mpegts.js.LICENSE", TEXT, "vendor/mpegts.js/LICENSE";
 ];
 
-impl Asset {
-    /// Changes with the bytes.
-    fn tag(&self) -> String {
-        let mut hasher = DefaultHasher::new();
-        hasher.write(self.bytes);
-        format!("\"{:016x}\"", hasher.finish())
-    }
-}
-
 /// Who tried to log in, and how often in this minute.
 #[derive(Debug, Default)]
 pub(super) struct Tries(Mutex<HashMap<IpAddr, (u64, u32)>>);
@@ -99,7 +90,7 @@ fn asset(name: &str, headers: &HeaderMap) -> Response {
     let Some(asset) = ASSETS.iter().find(|asset| asset.name == name) else {
         return problem(StatusCode::NOT_FOUND, "the console has no such file");
     };
-    let tag = asset.tag();
+    let tag = conditional::tag_of(asset.bytes);
     let said = |name| {
         headers
             .get(name)
@@ -121,7 +112,7 @@ fn asset(name: &str, headers: &HeaderMap) -> Response {
             "same-origin".to_owned(),
         ),
     ];
-    if said(header::IF_NONE_MATCH).is_some_and(|known| known == tag) {
+    if conditional::has(headers, &tag) {
         return (StatusCode::NOT_MODIFIED, common).into_response();
     }
     let kind = [(header::CONTENT_TYPE, asset.kind)];

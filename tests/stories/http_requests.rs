@@ -301,6 +301,16 @@ async fn files_and_pages_are_served() {
         b"<p>demo",
         "pages of the program come first, and HEAD sent no body"
     );
+    for (method, expected) in [("GET", "304"), ("HEAD", "304"), ("POST", "405")] {
+        let known = format!(
+            "{method} /demo.html HTTP/1.1\r\nHost: x\r\nIf-None-Match: *\r\nContent-Length: 0\r\n\r\n"
+        );
+        let head = Viewer::send(house.at.http, known).await.head().await;
+        assert!(
+            head.starts_with(&format!("HTTP/1.1 {expected} ")),
+            "{method}: {head}"
+        );
+    }
 
     for path in [
         "/none",

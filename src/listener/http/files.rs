@@ -1,39 +1,79 @@
 //! The static directory, served so that nothing outside it can be named.
 
+use std::fs::Metadata;
 use std::path::{Component, Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
 use hyper::header::{
-    ACCEPT_RANGES, ALLOW, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, IF_RANGE, RANGE,
+    ACCEPT_RANGES, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderValue, LOCATION, RANGE,
 };
 use hyper::{Method, Request, Response, StatusCode};
+use sluicegate_core::http::base::BasePath;
 
-use crate::net::http::{Body, full, text};
+use crate::net::conditional;
+use crate::net::http::{Body, READING, full, other_method, text};
 
-/// Answers a request whose path is a file's in `root`; the path is still percent-encoded.
-pub(super) async fn answer<B>(root: &Path, request: &Request<B>) -> Response<Body> {
+/// Answers a request whose path is a file's in `root`; the path is still percent-encoded. The client knows us below `base`.
+pub(super) async fn answer<B>(
+    root: &Path,
+    request: &Request<B>,
+    base: &BasePath,
+) -> Response<Body> {
     let method = request.method();
     if !matches!(*method, Method::GET | Method::HEAD) {
-        let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "files are read with GET");
-        refused
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return refused;
+        return other_method(READING, "files are read with GET");
     }
     let path = request.uri().path();
-    let Some(file) = find(root, path).await else {
-        return nothing(path);
+    let (file, tag) = match find(root, path).await {
+        Some(Found::File(file, tag)) => (file, tag),
+        Some(Found::Folder) => return with_slash(request, base),
+        None => return nothing(path),
     };
+    let asked = request.headers();
+    if conditional::has(asked, &tag) {
+        return tagged(not_modified(), &tag);
+    }
     let Ok(bytes) = tokio::fs::read(&file).await else {
         return nothing(path);
     };
-    let range = request
-        .headers()
+    let range = asked
         .get(RANGE)
-        // Files have no validator here, so a range that depends on one is the whole.
-        .filter(|_| !request.headers().contains_key(IF_RANGE))
+        .filter(|_| conditional::may_have_part(asked, &tag))
         .and_then(|range| range.to_str().ok());
-    part(bytes.into(), range, content_type(&file))
+    tagged(part(bytes.into(), range, content_type(&file)), &tag)
+}
+
+/// The answer to a client that has what it asks for.
+pub(super) fn not_modified() -> Response<Body> {
+    let mut response = Response::new(full(""));
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    response
+}
+
+/// The same with its entity tag.
+pub(super) fn tagged(mut response: Response<Body>, tag: &str) -> Response<Body> {
+    if let Ok(tag) = HeaderValue::try_from(tag) {
+        response.headers_mut().insert(ETAG, tag);
+    }
+    response
+}
+
+/// Sends a client on that left out the slash at the end of a folder: what its page names is relative to the folder.
+fn with_slash<B>(request: &Request<B>, base: &BasePath) -> Response<Body> {
+    // Two slashes at the start would name another server.
+    let path = request.uri().path().trim_start_matches('/');
+    let mut location = format!("{base}/{path}/");
+    if let Some(query) = request.uri().query() {
+        location.push('?');
+        location.push_str(query);
+    }
+    let Ok(location) = HeaderValue::try_from(location) else {
+        return nothing(request.uri().path());
+    };
+    let mut response = text(StatusCode::MOVED_PERMANENTLY, "this is a folder");
+    response.headers_mut().insert(LOCATION, location);
+    response
 }
 
 /// The answer where no file is.
@@ -102,18 +142,38 @@ fn span(range: &str, length: usize) -> Option<Option<(usize, usize)>> {
     Some(span)
 }
 
-/// The file a path names, if it is a regular file inside `root`, with every link followed.
-async fn find(root: &Path, path: &str) -> Option<PathBuf> {
+/// What a path names.
+enum Found {
+    /// This file, with an entity tag that changes when it is written.
+    File(PathBuf, String),
+    /// A folder with a page of its own, without the slash at its end.
+    Folder,
+}
+
+/// What a path names, if that is a regular file inside `root`, with every link followed.
+async fn find(root: &Path, path: &str) -> Option<Found> {
     let relative = decode(path)?;
     let root = tokio::fs::canonicalize(root).await.ok()?;
     let mut file = tokio::fs::canonicalize(root.join(relative)).await.ok()?;
-    if tokio::fs::metadata(&file).await.ok()?.is_dir() {
+    let is_folder = tokio::fs::metadata(&file).await.ok()?.is_dir();
+    if is_folder {
         file = tokio::fs::canonicalize(file.join("index.html"))
             .await
             .ok()?;
     }
     let found = tokio::fs::metadata(&file).await.ok()?;
-    (file.starts_with(&root) && found.is_file() && found.len() <= MAX_FILE).then_some(file)
+    let is_served = file.starts_with(&root) && found.is_file() && found.len() <= MAX_FILE;
+    is_served.then_some(match is_folder && !path.ends_with('/') {
+        true => Found::Folder,
+        false => Found::File(file, tag_of(&found)),
+    })
+}
+
+fn tag_of(file: &Metadata) -> String {
+    let written = file.modified().ok();
+    let written = written.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    let nanoseconds = written.unwrap_or_default().as_nanos();
+    format!("\"{nanoseconds:x}-{:x}\"", file.len())
 }
 
 /// The path without its encoding, if it has only ordinary names in it.
@@ -185,8 +245,10 @@ const CROSS_DOMAIN: &str = "<?xml version=\"1.0\"?>\n<cross-domain-policy>\n  \
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use http_body_util::BodyExt;
+    use hyper::header::{IF_NONE_MATCH, IF_RANGE};
+
+    use super::*;
 
     #[tokio::test]
     async fn only_files_of_the_directory_are_served() {
@@ -201,11 +263,6 @@ mod tests {
             .unwrap();
         let rows = [
             ("a directory's index", "/players/", Some("<p>hello")),
-            (
-                "a directory without its slash",
-                "/players",
-                Some("<p>hello"),
-            ),
             ("an encoded name", "/a%20b.txt", Some("spaced")),
             ("a missing file", "/none.txt", None),
             ("dots", "/../secret.txt", None),
@@ -220,7 +277,7 @@ mod tests {
             ("an absolute path", "//etc/passwd", None),
         ];
         for (name, path, expected) in rows {
-            let response = answer(&root, &ask(Method::GET, path, None)).await;
+            let response = answer(&root, &ask(Method::GET, path, None), &BasePath::default()).await;
             let status = response.status();
             let body = response.into_body().collect().await.unwrap().to_bytes();
             match expected {
@@ -232,8 +289,45 @@ mod tests {
                 None => assert_eq!(status.as_u16(), 404, "{name}"),
             }
         }
-        let refused = answer(&root, &ask(Method::POST, "/players/", None)).await;
+        let refused = answer(
+            &root,
+            &ask(Method::POST, "/players/", None),
+            &BasePath::default(),
+        )
+        .await;
         assert_eq!(refused.status(), StatusCode::METHOD_NOT_ALLOWED);
+    }
+
+    #[tokio::test]
+    async fn a_folder_is_named_with_its_slash() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("app 1/empty")).unwrap();
+        std::fs::write(root.path().join("app 1/index.html"), "<p>hello").unwrap();
+        let rows = [
+            ("without its slash", "", "/app%201", Some("/app%201/")),
+            ("a query", "", "/app%201?a=1&b", Some("/app%201/?a=1&b")),
+            (
+                "below a folder",
+                "/media",
+                "/app%201?a",
+                Some("/media/app%201/?a"),
+            ),
+            ("no name of a server", "", "//app%201", Some("/app%201/")),
+            ("a folder without a page", "", "/app%201/empty", None),
+            ("no folder", "", "/app2", None),
+        ];
+        for (cause, base, target, location) in rows {
+            let base = base.parse().unwrap();
+            let response = answer(root.path(), &ask(Method::GET, target, None), &base).await;
+            let expected = match location {
+                Some(_) => StatusCode::MOVED_PERMANENTLY,
+                None => StatusCode::NOT_FOUND,
+            };
+            assert_eq!(response.status(), expected, "{cause}");
+            let told = response.headers().get(LOCATION);
+            let told = told.map(|value| value.to_str().unwrap());
+            assert_eq!(told, location, "{cause}");
+        }
     }
 
     #[tokio::test]
@@ -296,7 +390,8 @@ mod tests {
             ("another unit", Some("lines=0-1"), 200, "0123456789", None),
         ];
         for (cause, range, status, body, content_range) in rows {
-            let response = answer(root.path(), &ask(Method::GET, "/a.mp4", range)).await;
+            let asked = ask(Method::GET, "/a.mp4", range);
+            let response = answer(root.path(), &asked, &BasePath::default()).await;
             assert_eq!(response.status().as_u16(), status, "{cause}");
             let said = response.headers().get(CONTENT_RANGE);
             assert_eq!(
@@ -307,6 +402,34 @@ mod tests {
             let bytes = response.into_body().collect().await.unwrap().to_bytes();
             assert_eq!(bytes, body, "{cause}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_a_client_has_is_not_sent_again() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("a.js"), "0123456789").unwrap();
+        let asked = ask(Method::GET, "/a.js", None);
+        let first = answer(root.path(), &asked, &BasePath::default()).await;
+        let tag = first.headers().get(ETAG).expect("a tag").clone();
+        for (header, known, range, status, body) in [
+            (IF_NONE_MATCH, tag.as_bytes(), None, 304, ""),
+            (IF_NONE_MATCH, b"\"other\"", None, 200, "0123456789"),
+            (IF_RANGE, tag.as_bytes(), Some("bytes=0-1"), 206, "01"),
+            (IF_RANGE, b"\"other\"", Some("bytes=0-1"), 200, "0123456789"),
+        ] {
+            let mut asked = ask(Method::GET, "/a.js", range);
+            let known = HeaderValue::from_bytes(known).unwrap();
+            asked.headers_mut().insert(header, known);
+            let response = answer(root.path(), &asked, &BasePath::default()).await;
+            assert_eq!(response.status().as_u16(), status);
+            assert_eq!(response.headers().get(ETAG), Some(&tag));
+            let bytes = response.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(bytes, body);
+        }
+        std::fs::write(root.path().join("a.js"), "01234567890").unwrap();
+        let asked = ask(Method::GET, "/a.js", None);
+        let changed = answer(root.path(), &asked, &BasePath::default()).await;
+        assert_ne!(changed.headers().get(ETAG), Some(&tag));
     }
 
     fn ask(method: Method, path: &str, range: Option<&str>) -> Request<()> {

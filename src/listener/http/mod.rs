@@ -44,11 +44,11 @@ use crate::api::Alive;
 use crate::config;
 use crate::hub::Hub;
 use crate::net::entrance::{Ends, Visitor};
-use crate::net::http::{Body, Identity, full, json, serve, text};
+use crate::net::http::{Body, Identity, READING, full, json, other_method, serve, text};
 use crate::net::http2::{self, Answering};
 use crate::net::tls::Challenges;
 use crate::net::wire::Wire;
-use crate::net::{forwarded, head, relay, versions};
+use crate::net::{conditional, forwarded, head, relay, versions};
 use crate::origin::dial::Dialer;
 use crate::origin::silence::SilenceCheck;
 use crate::proxy::Proxy;
@@ -241,7 +241,7 @@ impl Http {
                 }
             }
             Route::Other => {
-                let page = self.own(Route::Other, &request, proxy).await;
+                let page = self.own(Route::Other, &request, ends, proxy).await;
                 let missing = page.status() == StatusCode::NOT_FOUND;
                 if !missing || !is_of_a_stream(&request, ends, proxy) {
                     return open_to_all(page);
@@ -256,7 +256,7 @@ impl Http {
                     Err(refused) => unreadable(Piece::Segment, refused, ends, proxy),
                 })
             }
-            own => open_to_all(self.own(own, &request, proxy).await),
+            own => open_to_all(self.own(own, &request, ends, proxy).await),
         }
     }
 
@@ -277,7 +277,7 @@ impl Http {
                     StatusCode::NOT_FOUND | StatusCode::SERVICE_UNAVAILABLE
                 );
                 let file = match missing {
-                    true => Box::pin(self.file_instead(&ask.head)).await,
+                    true => Box::pin(self.file_instead(&ask.head, ends)).await,
                     false => None,
                 };
                 open_to_all(file.unwrap_or(response)).into()
@@ -286,10 +286,10 @@ impl Http {
     }
 
     /// The file of a path that no origin has.
-    async fn file_instead(&self, head: &RequestHead) -> Option<Response<Body>> {
+    async fn file_instead(&self, head: &RequestHead, ends: Ends) -> Option<Response<Body>> {
         let root = self.settings.static_files.as_ref()?;
         let request = head::to_request(head).body(()).ok()?;
-        let found = files::answer(root, &request).await;
+        let found = files::answer(root, &request, &self.base(ends, head)).await;
         (found.status() != StatusCode::NOT_FOUND).then_some(found)
     }
 
@@ -298,6 +298,7 @@ impl Http {
         &self,
         route: Route,
         request: &Request<Incoming>,
+        ends: Ends,
         proxy: &Proxy,
     ) -> Response<Body> {
         match route {
@@ -311,19 +312,27 @@ impl Http {
                 json(status, &document)
             }
             Route::Health(_) | Route::Live(_) | Route::Other | Route::Piece(_) => {
-                self.page(request).await
+                self.page(request, ends).await
             }
         }
     }
 
-    async fn page(&self, request: &Request<Incoming>) -> Response<Body> {
+    async fn page(&self, request: &Request<Incoming>, ends: Ends) -> Response<Body> {
         let path = request.uri().path();
         if let Some((pages, (kind, bytes))) = self
             .pages
             .as_ref()
             .and_then(|pages| Some((pages, (pages.find)(path)?)))
         {
-            let mut response = Response::new(full(bytes));
+            if !matches!(*request.method(), Method::GET | Method::HEAD) {
+                return other_method(READING, "pages are read with GET");
+            }
+            let tag = conditional::tag_of(bytes);
+            let response = match conditional::has(request.headers(), &tag) {
+                true => files::not_modified(),
+                false => Response::new(full(bytes)),
+            };
+            let mut response = files::tagged(response, &tag);
             let policy = pages.content_security_policy.clone();
             response
                 .headers_mut()
@@ -337,7 +346,12 @@ impl Http {
             return response;
         }
         match &self.settings.static_files {
-            Some(root) => files::answer(root, request).await,
+            Some(root) => {
+                let settings = &self.settings;
+                let (trusted, usual) = (&settings.trusted_proxies, &settings.base_path);
+                let base = forwarded::base_of(trusted, ends, request.headers(), usual);
+                files::answer(root, request, &base).await
+            }
             None => files::nothing(path),
         }
     }
