@@ -49,6 +49,20 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Preface, usize)>, PrefaceError> {
     Err(PrefaceError::NotAHeader)
 }
 
+/// What `first`, the first bytes of a connection, are where that is none of a protocol that is served, but often sent to
+/// such a port by mistake; with what there is to do about it.
+pub fn mistaken(first: &[u8]) -> Option<&'static str> {
+    if first.starts_with(TLS_HANDSHAKE) {
+        return Some(
+            "a TLS handshake came, and no TLS is served here: set tls.certificate and tls.key, or have it come without TLS",
+        );
+    }
+    let is_header = first.starts_with(SIGNATURE_V1) || first.starts_with(SIGNATURE_V2);
+    is_header.then_some(
+        "a PROXY protocol header came, and none is expected: name the network of its sender in proxy_protocol.accept_from, or turn it off there",
+    )
+}
+
 /// Version 1 for a TCP connection from `client` to `local`.
 pub fn write_v1(client: SocketAddr, local: SocketAddr) -> Vec<u8> {
     let (from, to, family) = match (client.ip().to_canonical(), local.ip().to_canonical()) {
@@ -175,6 +189,8 @@ fn mapped(ip: IpAddr) -> Ipv6Addr {
 pub const MAX_PREFACE: usize = 536;
 const MAX_V1: usize = 107; // "worst case (optional fields set to 0xff)", §2.1
 const SIGNATURE_V1: &[u8] = b"PROXY ";
+/// The first bytes of a TLS record that begins a connection, without its minor version (RFC 8446 §5.1).
+const TLS_HANDSHAKE: &[u8] = &[0x16, 3];
 const SIGNATURE_V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
 #[cfg(test)]
@@ -185,6 +201,25 @@ mod tests {
 
     fn client(address: &str) -> Preface {
         Preface::Client(address.parse().unwrap())
+    }
+
+    #[test]
+    fn what_is_sent_to_the_wrong_port_is_told() {
+        let names = |first: &[u8], word: &str| mistaken(first).is_some_and(|it| it.contains(word));
+        assert!(names(&hex!("16 03 01 02 00"), "TLS"));
+        assert!(names(b"PROXY TCP4 ", "PROXY"));
+        assert!(names(&hex!("0d0a0d0a000d0a515549540a 21"), "PROXY"));
+        for other in [
+            &b""[..],
+            b"GET / HTTP/1.1",
+            b"\x03",
+            b"\r\n",
+            b"PRO",
+            b"PROXYING",
+            b"\x16",
+        ] {
+            assert_eq!(mistaken(other), None, "{other:?}");
+        }
     }
 
     #[test]

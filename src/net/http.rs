@@ -19,9 +19,11 @@ use hyper::upgrade::Upgraded;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use sluicegate_core::preface::mistaken;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, info};
 
 use super::entrance::Ends;
 use super::http2::{self, Answering};
@@ -94,9 +96,10 @@ pub fn status_words(status: StatusCode) -> String {
 }
 
 /// Serves requests on one connection, of which `early` was read already, until it ends, or goes on in another protocol;
-/// at `stop` it ends after the requests in progress. A client has `head_timeout` for each request head of HTTP/1.
+/// at `stop` it ends after the requests in progress. A client has `head_timeout` for each request head of HTTP/1; that of the
+/// first counts from its first bytes, which have the same time to come where none were read.
 pub async fn serve<W, F>(
-    wire: W,
+    mut wire: W,
     early: impl Into<Bytes>,
     ends: Ends,
     head_timeout: Duration,
@@ -106,13 +109,28 @@ pub async fn serve<W, F>(
     W: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Future<Output = Response<Body>> + Send,
 {
-    let early = early.into();
+    let mut early = early.into();
     if ends.http2 {
         let handle = |request| Answering {
             answer: handle(request),
             cut: std::future::pending(),
         };
         return http2::serve(Prefixed { early, wire }, stop, handle).await;
+    }
+    if early.is_empty() {
+        let mut first = Vec::with_capacity(FIRST_READ);
+        let read = tokio::select! {
+            read = timeout(head_timeout, wire.read_buf(&mut first)) => read,
+            () = stop.cancelled() => return,
+        };
+        if !matches!(read, Ok(Ok(count)) if count > 0) {
+            debug!(client = %ends.client, "no request came");
+            return;
+        }
+        if let Some(rule) = mistaken(&first) {
+            info!(client = %ends.client, rule, "refused: this is no HTTP");
+        }
+        early = first.into();
     }
     let service = service_fn(|request| {
         let answer = handle(request);
@@ -233,6 +251,8 @@ pub const fn passes(status: StatusCode) -> bool {
     )
 }
 
+/// What is read at once of the first request of a connection.
+const FIRST_READ: usize = 4 * 1024;
 /// In how many seconds a refusal is worth another try, where nobody knows better.
 pub const USUAL_RETRY_AFTER: u64 = 2;
 

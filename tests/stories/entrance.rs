@@ -3,6 +3,7 @@
 
 use crate::call::{CallOrigin, sdp};
 use crate::house::{House, get, talk};
+use crate::http_origin::Viewer;
 
 /// What a balancer on this machine sends for a client elsewhere.
 const HEADER: &str = "PROXY TCP4 203.0.113.9 127.0.0.1 4242 80\r\n";
@@ -109,4 +110,39 @@ async fn the_client_of_a_call_is_whom_the_header_names() {
     let (status, body) = get(house.at.system, "/api/v1/sessions").await;
     assert_eq!(status, 200, "{body}");
     assert!(body.contains("203.0.113.9:4242"), "{body}");
+}
+
+#[tokio::test]
+async fn what_is_sent_to_the_wrong_port_is_let_go_at_once() {
+    let patient = "[rtmp]\nhandshake_timeout = \"60s\"\n[http]\nhead_timeout = \"60s\"\n\
+                   [rtsp]\nidentify_timeout = \"60s\"\n";
+    let house = House::open(patient).await;
+    let at = &house.at;
+    for (what, word, bytes) in [
+        (
+            "a TLS handshake",
+            "TLS",
+            &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
+        ),
+        ("a PROXY header", "PROXY", HEADER.as_bytes()),
+        (
+            "a PROXY header of version 2",
+            "PROXY",
+            LOCAL_CHECK.as_bytes(),
+        ),
+    ] {
+        for (door, at) in [
+            ("HTTP", at.http),
+            ("RTMP", at.rtmp),
+            ("RTSP", at.rtsp),
+            ("API", at.api),
+            ("system API", at.system),
+        ] {
+            let answer = Viewer::send(at, bytes).await.rest().await;
+            let answer = String::from_utf8_lossy(&answer).into_owned();
+            if door == "HTTP" {
+                assert!(answer.contains(word), "{what} at {door}: {answer}");
+            }
+        }
+    }
 }

@@ -27,6 +27,7 @@ use sluicegate_core::http::base::BasePath;
 use sluicegate_core::http::head::{Body as RequestBody, Forwarded, HeadError, RequestHead};
 use sluicegate_core::http::link;
 use sluicegate_core::http::route::{Piece, Probe, Route};
+use sluicegate_core::preface::mistaken;
 use sluicegate_core::stream::{Protocol, StreamUrl};
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
@@ -125,17 +126,17 @@ impl Http {
         };
         let parsed = match read {
             Ok(parsed) => parsed?,
-            Err(error) => {
-                turned_away::log("http", ends.client, error.status(), error);
-                let status =
-                    StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
-                refusal::send(&mut client, status, &error.to_string()).await;
+            Err((status, rule)) => {
+                turned_away::log("http", ends.client, status.as_u16(), &rule);
+                refusal::send(&mut client, status, &rule).await;
                 return None;
             }
         };
         let (request, length) = parsed;
         if let Some(protocol) = live_pull(&request, ends, &proxy) {
             if head.len() > length {
+                let code = StatusCode::BAD_REQUEST.as_u16();
+                turned_away::log(protocol.as_str(), ends.client, code, live::NOTHING_FOLLOWS);
                 refusal::send(&mut client, StatusCode::BAD_REQUEST, live::NOTHING_FOLLOWS).await;
                 return None;
             }
@@ -358,12 +359,22 @@ impl Http {
 }
 
 /// Reads until the head of a request is whole; `None` when the client closed first.
+///
+/// # Errors
+/// The status and the words of a refusal.
 async fn read_head(
     client: &mut Wire,
     bytes: &mut Vec<u8>,
-) -> Result<Option<(RequestHead, usize)>, HeadError> {
+) -> Result<Option<(RequestHead, usize)>, (StatusCode, String)> {
+    let broken = |error: HeadError| {
+        let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
+        (status, error.to_string())
+    };
     loop {
-        if let Some(parsed) = RequestHead::parse(bytes)? {
+        if let Some(other) = mistaken(bytes) {
+            return Err((StatusCode::BAD_REQUEST, other.to_owned()));
+        }
+        if let Some(parsed) = RequestHead::parse(bytes).map_err(broken)? {
             return Ok(Some(parsed));
         }
         match client.read_buf(bytes).await {

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use sluicegate_core::preface::mistaken;
 use sluicegate_core::rtc::classify::Class;
 use sluicegate_core::rtc::flows::CONSENT;
 use sluicegate_core::rtc::frames::{Frame, LENGTH, MAX_FRAME, prefix};
@@ -14,7 +15,7 @@ use sluicegate_core::stream::Action;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::debug;
+use tracing::{debug, info};
 
 use super::super::calls::Calls;
 use crate::net::entrance::Visitor;
@@ -46,7 +47,12 @@ impl Tcp {
             self.prove(datagram, ends.client.ip(), &proxy).await
         };
         let Ok(Some((binding, row))) = timeout(FIRST_WITHIN, proven).await else {
-            debug!(client = %ends.client, "a connection without a proof");
+            match mistaken(&bytes) {
+                Some(other) => {
+                    info!(client = %ends.client, rule = other, "refused: this is no ICE over TCP");
+                }
+                None => debug!(client = %ends.client, "a connection without a proof"),
+            }
             return;
         };
         match bridge(&mut client, &bytes, &binding, &row).await {

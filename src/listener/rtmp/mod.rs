@@ -13,6 +13,7 @@ use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::media::tap;
 use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::place::rule::Via;
+use sluicegate_core::preface::mistaken;
 use sluicegate_core::rtmp::amf0::Value;
 use sluicegate_core::rtmp::join::{Join, Joined, Progress};
 use sluicegate_core::rtmp::server::{Identified, Server, ServerEvent, StreamRequest};
@@ -95,6 +96,12 @@ impl Rtmp {
         let identified = self.identify(&mut client, early, &proxy, ends).await;
         let (mut identified, server, answer) = match identified {
             Ok(identified) => identified,
+            Err(NoRequest::Broken(detail)) => {
+                let peer = Request::way(ends.client, ends.peer);
+                let peer = peer.as_ref().map(tracing::field::display);
+                info!(client = %ends.client, peer, detail, "refused: what came is no RTMP request");
+                return None;
+            }
             Err(error) => {
                 debug!(client = %ends.client, %error, "no RTMP request came");
                 return None;
@@ -271,8 +278,12 @@ impl Rtmp {
         let mut deadline = Instant::now() + self.settings.handshake_timeout;
         let mut buffer = early;
         buffer.reserve(SETUP_READ);
-        let mut shaken = false;
+        let (mut begun, mut shaken) = (false, false);
         loop {
+            if !begun && let Some(other) = mistaken(&buffer) {
+                return Err(NoRequest::Broken(other.to_owned()));
+            }
+            begun |= !buffer.is_empty();
             let slow = if shaken {
                 "publish or play"
             } else {

@@ -20,6 +20,7 @@ use std::time::Duration;
 use sluicegate_core::access::credentials::Credentials;
 use sluicegate_core::access::question::UsedHeader;
 use sluicegate_core::dialect::Rename;
+use sluicegate_core::preface::mistaken;
 use sluicegate_core::rtsp::join::Join;
 use sluicegate_core::rtsp::message::{Message, Method, Speaker, response};
 use sluicegate_core::rtsp::rewrite::{Rewrite, authority, path};
@@ -171,7 +172,10 @@ impl Rtsp {
                 () = self.stop.cancelled() => return Err(NoRequest::Stopping),
             };
             match read.map_err(|_| NoRequest::Slow)? {
-                Ok(count) if count > 0 => server.feed(&buffer),
+                Ok(count) if count > 0 => match mistaken(&buffer) {
+                    Some(other) => return Err(NoRequest::Broken(other.to_owned())),
+                    None => server.feed(&buffer),
+                },
                 _ => return Err(NoRequest::Closed),
             }
         }
