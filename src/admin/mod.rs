@@ -29,6 +29,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{ConnectInfo, DefaultBodyLimit};
 use axum::handler::Handler;
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
@@ -276,6 +277,30 @@ impl System {
     /// The folder under which the sender of a request reaches us.
     fn base(&self, ends: Ends, headers: &HeaderMap) -> BasePath {
         forwarded::base_of(&self.trusted_proxies, ends, headers, &self.base_path)
+    }
+
+    /// The folder of a web server under which the sender of a request reaches us, as a whole URL without a slash at its end;
+    /// `None` if there is none. `host` is what the request calls it. Where it names the port at which we were reached, and no
+    /// web server says otherwise, the sender came without one: a folder that is only set is not there.
+    fn front(&self, ends: Ends, headers: &HeaderMap, host: &str) -> Option<String> {
+        let (scheme, usual_port) = match forwarded::is_secure(&self.trusted_proxies, ends, headers)
+        {
+            true => ("https", 443),
+            false => ("http", 80),
+        };
+        let port = host
+            .parse()
+            .ok()
+            .and_then(|host: Authority| host.port_u16());
+        let usual = match port.unwrap_or(usual_port) == ends.local.port() {
+            true => &BasePath::default(),
+            false => &self.base_path,
+        };
+        let base = forwarded::base_of(&self.trusted_proxies, ends, headers, usual);
+        if base.as_str().is_empty() {
+            return None;
+        }
+        Some(format!("{scheme}://{host}{base}"))
     }
 
     /// The same, which tells people what the process was started with.

@@ -3,15 +3,17 @@
 use std::net::SocketAddr;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use sluicegate_core::stream::StreamUrl;
 
+use super::asked::Query;
 use super::fleet::data;
 use super::{System, lookup, problem};
 use crate::api::{Envelope, Links, Listener, Setting, Settings, StreamAddress};
+use crate::net::entrance::Ends;
 
 /// What is told of the process.
 #[derive(Debug, Clone, Default)]
@@ -48,6 +50,7 @@ pub(super) async fn settings(State(system): State<System>) -> Json<Envelope<Sett
 /// `GET /api/v1/links`.
 pub(super) async fn links(
     State(system): State<System>,
+    ConnectInfo(ends): ConnectInfo<Ends>,
     Query(wanted): Query<Wanted>,
     headers: HeaderMap,
 ) -> Response {
@@ -56,8 +59,12 @@ pub(super) async fn links(
         Err(words) => return problem(StatusCode::BAD_REQUEST, &words),
     };
     let host = headers.get(header::HOST);
-    let host = host.and_then(|host| host.to_str().ok()).map(without_port);
-    let links = system.shown.links(&stream, host.unwrap_or("localhost"));
+    let host = host.and_then(|host| host.to_str().ok());
+    let host = host.unwrap_or("localhost");
+    let front = system.front(ends, &headers, host);
+    let links = system
+        .shown
+        .links(&stream, without_port(host), front.as_deref());
     data(Links {
         stream: stream.to_string(),
         links,
@@ -66,17 +73,20 @@ pub(super) async fn links(
 }
 
 impl Shown {
-    /// Every address of a stream, on the machine that the caller calls `host` unless the settings say another.
-    fn links(&self, stream: &StreamUrl, host: &str) -> Vec<StreamAddress> {
+    /// Every address of a stream, on the machine that the caller calls `host` unless the settings say another. What speaks HTTP is
+    /// below `front`, where the caller comes by a web server that serves a folder from here.
+    fn links(&self, stream: &StreamUrl, host: &str, front: Option<&str>) -> Vec<StreamAddress> {
         let path = format!("{}/{}", stream.app(), stream.stream());
         let mut links = Vec::new();
         for (name, scheme, forms) in FORMS {
             let public = self.public.iter().find(|(known, _)| known == name);
             let listens = self.listeners.iter().find(|(known, _)| known == name);
-            let base = match (public, listens) {
-                (Some((_, base)), _) => base.trim_end_matches('/').to_owned(),
-                (None, Some((_, address))) => format!("{scheme}://{host}:{}", address.port()),
-                (None, None) => continue,
+            let front = front.filter(|_| *scheme == "http");
+            let base = match (public, listens, front) {
+                (Some((_, base)), ..) => base.trim_end_matches('/').to_owned(),
+                (None, Some(_), Some(front)) => front.to_owned(),
+                (None, Some((_, address)), None) => format!("{scheme}://{host}:{}", address.port()),
+                (None, None, _) => continue,
             };
             for (protocol, action, form) in *forms {
                 let rest = form
@@ -150,6 +160,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_speaks_http_is_below_the_folder_of_the_web_server_in_front() {
+        let shown = Shown {
+            listeners: vec![
+                ("rtsp", "0.0.0.0:10554".parse().expect("an address")),
+                ("api", "0.0.0.0:11985".parse().expect("an address")),
+            ],
+            ..Shown::default()
+        };
+        let stream = StreamUrl::new("", "live", "cam").expect("a stream");
+        let links = shown.links(
+            &stream,
+            "example.com",
+            Some("https://example.com:8443/media"),
+        );
+        let urls: Vec<&str> = links.iter().map(|link| link.url.as_str()).collect();
+        assert_eq!(
+            urls[0],
+            "https://example.com:8443/media/rtc/v1/whip/?app=live&stream=cam"
+        );
+        assert_eq!(urls[2], "rtsp://example.com:10554/live/cam");
+    }
+
+    #[test]
     fn links_name_what_listens_under_the_name_that_the_caller_used() {
         let shown = Shown {
             listeners: vec![
@@ -160,7 +193,7 @@ mod tests {
             ..Shown::default()
         };
         let stream = StreamUrl::new("", "live", "cam").expect("a stream");
-        let links = shown.links(&stream, "[::1]");
+        let links = shown.links(&stream, "[::1]", None);
         let urls: Vec<&str> = links.iter().map(|link| link.url.as_str()).collect();
         assert_eq!(
             urls,

@@ -56,6 +56,18 @@ pub fn base_of(trusted: &[Network], ends: Ends, headers: &HeaderMap, usual: &Bas
     told.unwrap_or_else(|| usual.clone())
 }
 
+/// Whether the client of a request came with TLS, to us or to a `trusted` proxy.
+pub fn is_secure(trusted: &[Network], ends: Ends, headers: &HeaderMap) -> bool {
+    let mut told = Headers::default();
+    for name in ["x-forwarded-proto", "forwarded"] {
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        if let Some(value) = value.filter(|_| are_believed(trusted, ends)) {
+            told.push(name, value);
+        }
+    }
+    told.told_secure().unwrap_or(ends.secure)
+}
+
 /// Whether a request came by a `trusted` proxy.
 fn are_believed(trusted: &[Network], ends: Ends) -> bool {
     let believed = |address| trusted.iter().any(|network| network.contains(address));

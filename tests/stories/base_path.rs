@@ -13,6 +13,8 @@ use crate::http_origin::{HttpOrigin, Step, header, say};
 use crate::silent_origins::OFFER;
 
 const TRUSTED: &str = "[http]\ntrusted_proxies = [\"127.0.0.0/8\"]\n";
+const TOKEN: &str =
+    "[system]\nauth_enabled = true\nauth_type = \"bearer\"\nauth_token = \"s3cret\"\n";
 const PREFIX: &str = "X-Forwarded-Prefix: /media\r\n";
 
 /// A web server whose folder `/media` is the listener `to`. It adds `says` to the head of each request.
@@ -66,9 +68,17 @@ async fn pass(mut client: TcpStream, to: SocketAddr, says: &str) {
 /// The whole answer to a request with these lines of its head.
 async fn ask(at: SocketAddr, method: &str, target: &str, lines: &str, body: &str) -> String {
     let length = body.len();
-    let request = format!(
-        "{method} {target} HTTP/1.1\r\nHost: site.example\r\nConnection: close\r\n{lines}Content-Length: {length}\r\n\r\n{body}"
-    );
+    send(
+        at,
+        &format!(
+            "{method} {target} HTTP/1.1\r\nHost: site.example\r\nConnection: close\r\n{lines}Content-Length: {length}\r\n\r\n{body}"
+        ),
+    )
+    .await
+}
+
+/// The whole answer to a request that ends its connection.
+async fn send(at: SocketAddr, request: &str) -> String {
     let mut socket = TcpStream::connect(at).await.expect("it listens");
     let sent = socket.write_all(request.as_bytes()).await;
     sent.expect("it reads");
@@ -200,9 +210,42 @@ async fn the_resource_of_a_call_is_in_the_folder() {
 }
 
 #[tokio::test]
+async fn links_that_are_shown_lead_through_the_folder_to_those_who_came_through_it() {
+    let set = "[http]\nbase_path = \"/media\"\n";
+    let both = format!("{TRUSTED}base_path = \"/set\"\n");
+    let through = "http://HOST/media/live/a.flv";
+    let straight = "http://localhost:HTTP/live/a.flv";
+    for (cause, settings, host, lines, expected) in [
+        ("by the web server", set, "localhost", "", through),
+        ("at its port", set, "localhost:8443", "", through),
+        ("without it", set, "localhost:SYSTEM", "", straight),
+        (
+            "by one that we are told of, at a port like ours",
+            &both,
+            "localhost:SYSTEM",
+            PREFIX,
+            through,
+        ),
+        ("in no folder", "", "localhost", "", straight),
+    ] {
+        // By what a web server says, no caller is on this machine: it shows a token.
+        let house = House::open(&format!("{TOKEN}{settings}")).await;
+        let host = host.replace("SYSTEM", &house.at.system.port().to_string());
+        let http = house.at.http.port().to_string();
+        let expected = expected.replace("HOST", &host).replace("HTTP", &http);
+        let request = format!(
+            "GET /api/v1/links?stream=live/a HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\
+             Authorization: Bearer s3cret\r\n{lines}\r\n"
+        );
+        let answered = send(house.at.system, &request).await;
+        let quoted = format!("\"{expected}\"");
+        assert!(answered.contains(&quoted), "{cause}: {answered}");
+    }
+}
+
+#[tokio::test]
 async fn a_login_to_the_console_is_kept_for_the_folder_alone() {
-    let token = "[system]\nauth_enabled = true\nauth_type = \"bearer\"\nauth_token = \"s3cret\"\n";
-    let house = House::open(&format!("{token}{TRUSTED}")).await;
+    let house = House::open(&format!("{TOKEN}{TRUSTED}")).await;
     let front = Front::start(house.at.system, PREFIX).await;
     let page = get(front.at, "/media/console").await;
     assert!(header(&page, "location") == ["console/"], "{page}");
