@@ -34,19 +34,20 @@ export const login = (token) => ask("console/login", {
   method: "POST", body: JSON.stringify({ token }), headers: { "Content-Type": "application/json" },
 });
 export const logout = () => ask("console/logout", { method: "POST" });
-/** Where the API has something, for a player. */
+/** Where the API has something. */
 export const address = (path) => new URL(`api/v1/${path}`, ROOT).href;
 
-/** Why something that a player asked for is refused, in words; null if it is not. */
-export const refusal = async (path) => {
-  const response = await fetch(address(path), { credentials: "same-origin", headers: { "X-Sluicegate": "1" } }).catch(() => null);
-  if (!response) return "the proxy does not answer";
-  if (response.ok) {
-    response.body.cancel();
-    return null;
-  }
-  return (await response.json().catch(() => ({}))).error ?? `the proxy answered ${response.status}`;
+const PROGRAM = { "X-Sluicegate": "1" };
+/** Begins to look at a stream; the answer is what a player takes. */
+export const look = async (method, stream, { headers, ...options }) => {
+  const path = `preview?${query({ stream })}`;
+  const response = await fetch(address(path), { method, credentials: "same-origin", headers: { ...PROGRAM, ...headers }, ...options });
+  if (response.ok) return response;
+  const { error } = await response.json().catch(() => ({}));
+  throw new Error(error ?? `the proxy answered ${response.status}`);
 };
+/** Ends a look that has a session at `url`; also when the page is left. */
+export const lookOver = (url) => fetch(url, { method: "DELETE", credentials: "same-origin", headers: PROGRAM, keepalive: true }).catch(() => {});
 
 /** Follows what happens. Returns a function that stops it. */
 export const follow = (onEvent, onTotals) => {

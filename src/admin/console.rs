@@ -45,7 +45,7 @@ macro_rules! assets {
     };
 }
 
-static ASSETS: [Asset; 14] = assets![
+static ASSETS: [Asset; 15] = assets![
     "index.html", HTML, "console/index.html";
     "console.css", STYLE, "console/console.css";
     "app.mjs", SCRIPT, "console/app.mjs";
@@ -55,6 +55,7 @@ static ASSETS: [Asset; 14] = assets![
     "data.mjs", SCRIPT, "console/data.mjs";
     "dom.mjs", SCRIPT, "console/dom.mjs";
     "format.mjs", SCRIPT, "console/format.mjs";
+    "fragments.mjs", SCRIPT, "console/fragments.mjs";
     "pages.mjs", SCRIPT, "console/pages.mjs";
     "picture.mjs", SCRIPT, "console/picture.mjs";
     "table.mjs", SCRIPT, "console/table.mjs";

@@ -57,6 +57,7 @@ use crate::net::entrance::{Ends, Visitor};
 use crate::net::forwarded;
 use crate::net::http::{Body, serve};
 use crate::proxy::Proxy;
+use crate::proxy::preview::PreviewCalls;
 use crate::readiness::Readiness;
 use crate::value::Network;
 
@@ -75,6 +76,8 @@ pub struct System {
     previews: Arc<Semaphore>,
     /// Where pictures of streams come from.
     hub: Option<Hub>,
+    /// The same for pictures by WebRTC.
+    calls: Option<Arc<dyn PreviewCalls>>,
     /// Peers whose `X-Forwarded-Prefix` is believed.
     trusted_proxies: Arc<[Network]>,
     /// The folder under which browsers reach us, where no such peer names another.
@@ -135,6 +138,7 @@ fn table() -> Vec<Route> {
         on_delete("/api/v1/sessions/{id}", Management, fleet::kick),
         on_get("/api/v1/sessions/{id}/tap", Work, tap::tap),
         on_get("/api/v1/preview", Work, preview::preview),
+        on_post("/api/v1/preview", Work, preview::preview_by_call),
         on_get("/api/v1/bans", Management, bans::list),
         on_post("/api/v1/bans", Management, bans::ban),
         on_delete("/api/v1/bans/{ban}", Management, bans::lift),
@@ -255,15 +259,16 @@ impl System {
             taps: Arc::new(Semaphore::new(tap::MOST_TAPS)),
             previews: Arc::new(Semaphore::new(preview::MOST_LOOKS)),
             hub: None,
+            calls: None,
             trusted_proxies: Arc::default(),
             base_path: BasePath::default(),
         }
     }
 
-    /// The same, which shows operators pictures of streams from `hub`.
+    /// The same, which shows operators pictures of streams from `hub`, and by calls that `calls` makes.
     #[must_use]
-    pub fn picturing(mut self, hub: Hub) -> Self {
-        self.hub = Some(hub);
+    pub fn picturing(mut self, hub: Hub, calls: Arc<dyn PreviewCalls>) -> Self {
+        (self.hub, self.calls) = (Some(hub), Some(calls));
         self
     }
 
@@ -421,7 +426,7 @@ mod tests {
     }
 
     /// What operators may besides what viewers may, and what only administrators may.
-    const CHANGES: [(Role, &str, &str); 16] = [
+    const CHANGES: [(Role, &str, &str); 17] = [
         (Role::Admin, "delete", "/api/v1/origins/{id}"),
         (Role::Operator, "post", "/api/v1/origins/{id}/drain"),
         (Role::Operator, "post", "/api/v1/origins/{id}/disable"),
@@ -432,6 +437,7 @@ mod tests {
         (Role::Operator, "delete", "/api/v1/sessions/{id}"),
         (Role::Operator, "get", "/api/v1/sessions/{id}/tap"),
         (Role::Operator, "get", "/api/v1/preview"),
+        (Role::Operator, "post", "/api/v1/preview"),
         (Role::Operator, "post", "/api/v1/bans"),
         (Role::Operator, "delete", "/api/v1/bans/{ban}"),
         (Role::Operator, "post", "/api/v1/moves"),

@@ -189,6 +189,9 @@ impl Cluster {
             let Some(row) = self.sessions.row(call.session()) else {
                 continue;
             };
+            if row.is_preview() {
+                continue;
+            }
             let heard = row.bytes(Direction::ToOrigin);
             let in_use = heard != before.get(&call.id).copied().unwrap_or(0);
             now.insert(call.id.clone(), heard);
@@ -238,6 +241,10 @@ impl Cluster {
         let Some(row) = self.sessions.row(call.session()) else {
             return;
         };
+        // Nobody else hears of the call of an operator who looks.
+        if row.is_preview() {
+            return;
+        }
         match self.read_call(&call.id).await {
             Ok(Some(CallRecord::Over)) => row.end(EndReason::ClientClosed),
             Ok(Some(CallRecord::Stands(record))) => {

@@ -117,6 +117,8 @@ pub struct Wanted {
     stream: StreamUrl,
     /// The origin is asked about each viewer.
     is_checked: bool,
+    /// Where the stream was when operators began to look at it; `None` for viewers.
+    holder: Option<OriginId>,
 }
 
 /// A request that may share a pull.
@@ -181,6 +183,16 @@ impl Hub {
         Self { shared }
     }
 
+    /// Reaches the origins of pulls.
+    pub fn dialer(&self) -> &Arc<Dialer> {
+        &self.shared.dialer
+    }
+
+    /// What a request of our own adds to a stream's name, to be let in by its origin; empty for nothing.
+    pub fn pull_query(&self) -> &str {
+        self.shared.settings.pull_query.reveal()
+    }
+
     /// What `request` asks for, if it is one that may share a pull. It has to be looked at before the session is opened,
     /// which keeps no credentials.
     pub fn wish(&self, request: &Request) -> Option<Wish> {
@@ -226,6 +238,7 @@ impl Hub {
             },
             stream: request.stream.clone(),
             is_checked: wish.is_checked,
+            holder: None,
         }
     }
 
@@ -264,21 +277,25 @@ impl Hub {
         }
     }
 
-    /// Waits until the stream is pulled for an operator who looks at it. A pull is shared with viewers only where every
-    /// viewer may share it: elsewhere it stands on what a viewer has shown.
+    /// Waits until the stream is pulled from its `holder` for an operator who looks at it. A pull is shared with viewers only
+    /// where they have one that every viewer may share: elsewhere it stands on what a viewer has shown.
     ///
     /// # Errors
     /// A [`Refusal`]; the session is over then.
-    pub async fn preview(&self, session: Session) -> Result<Shown, Refusal> {
+    pub async fn preview(&self, session: Session, holder: OriginId) -> Result<Shown, Refusal> {
         let shared = &self.shared;
         let stream = session.row().request.stream.clone();
+        let mut key = FeedKey {
+            stream: shared.proxy.key(&stream),
+            rest: Box::default(),
+            format: None,
+            is_apart: false,
+        };
+        let is_open = shared.settings.modes.of(&stream) == Mode::Open;
+        key.is_apart = !is_open || !shared.lock().contains_key(&key);
         let wanted = Wanted {
-            key: FeedKey {
-                stream: shared.proxy.key(&stream),
-                rest: Box::default(),
-                format: None,
-                is_apart: shared.settings.modes.of(&stream) != Mode::Open,
-            },
+            holder: key.is_apart.then_some(holder),
+            key,
             stream,
             is_checked: false,
         };

@@ -47,14 +47,15 @@ impl Drop for Ending {
 
 async fn run(shared: &Inner, feed: &Feed, first: ClientAddr) {
     let wanted = feed.wanted();
-    let place = shared.proxy.pull(Request {
+    let request = Request {
         stream: wanted.stream.clone(),
         action: Action::Play,
         protocol: wanted.key.format.map_or(Protocol::Rtmp, Format::protocol),
         client: first,
         by_way_of: None,
         credentials: None,
-    });
+    };
+    let place = shared.proxy.pull(request, wanted.holder.clone());
     let mut open: Option<OpenPull> = None;
     let mut holding = Holding::new(shared, &wanted.stream);
     let mut next: Option<Asked> = None;

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
+use crate::cluster::Cluster;
 use crate::origin::call::{Message, TELL_WITHIN, tell};
 use crate::origin::dial::Dialer;
 use crate::proxy::{Proxy, Request, Session};
@@ -160,22 +161,31 @@ impl CallTask {
         };
         // Nothing may find it any more, before the origin is told. What telling needs is no room to keep for hours.
         let call = Arc::clone(self.bound.call());
+        // Other proxies do not know of those who look.
+        let is_shared = !row.is_preview();
         drop(self.bound);
         drop(self.session);
-        let told = tell_of_end(reason, &self.proxy, &self.dialer, *self.delete, &call);
+        let cluster = self.proxy.cluster().filter(|_| is_shared);
+        let told = tell_of_end(
+            (reason, cluster),
+            &self.proxy,
+            &self.dialer,
+            *self.delete,
+            &call,
+        );
         Box::pin(told).await;
     }
 }
 
 /// Tells the other proxies and the origin that a call is over, as far as they do not know.
 async fn tell_of_end(
-    reason: EndReason,
+    (reason, cluster): (EndReason, Option<&Arc<Cluster>>),
     proxy: &Proxy,
     dialer: &Dialer,
     delete: DeleteRequest,
     call: &Call,
 ) {
-    match (reason, proxy.cluster()) {
+    match (reason, cluster) {
         (EndReason::ClientClosed | EndReason::Elsewhere, _) => return,
         (EndReason::OriginClosed, None) => return,
         (EndReason::OriginClosed, Some(cluster)) => return cluster.end_call(call).await,

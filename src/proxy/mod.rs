@@ -14,7 +14,7 @@ pub mod gate;
 pub mod hold;
 pub mod moves;
 pub mod placement_service;
-mod preview;
+pub mod preview;
 pub mod rebalance;
 mod refusal;
 mod session;
@@ -402,11 +402,14 @@ impl Proxy {
             named,
             grant: placed.grant,
             is_pull: false,
+            holder: None,
         })
     }
 
     /// A share in the placement of a stream for a pull: `request` is this proxy's own, for sessions that were let in.
-    pub(crate) fn pull(&self, request: Request) -> PieceGuard {
+    /// Where those are operators who look, `holder` is the origin that held the stream when they began, and only the
+    /// holder of the stream is asked.
+    pub(crate) fn pull(&self, request: Request, holder: Option<OriginId>) -> PieceGuard {
         let key = self.key(&request.stream);
         PieceGuard {
             proxy: self.clone(),
@@ -417,6 +420,7 @@ impl Proxy {
             named: None,
             grant: Grant::default(),
             is_pull: true,
+            holder,
         }
     }
 

@@ -114,6 +114,8 @@ pub struct PieceGuard {
     pub(super) grant: Grant,
     /// It is this proxy that asks, for sessions that hear of a refusal each.
     pub(super) is_pull: bool,
+    /// The origin that held the stream when an operator began to look: for those who look, no other is asked.
+    pub(super) holder: Option<OriginId>,
 }
 
 impl Session {
@@ -565,11 +567,8 @@ impl PieceGuard {
     where
         F: Future<Output = Result<T, DialError>>,
     {
-        let candidates = Candidates {
-            lost: lost.cloned(),
-            ..self.candidates()
-        };
-        let answered = candidates.first_to_answer(dial, joins).await;
+        let protocol = self.request.protocol;
+        let answered = self.dial_by(protocol, lost, dial, joins).await;
         if let Err(refusal) = &answered
             && !self.is_pull
         {
@@ -592,6 +591,13 @@ impl PieceGuard {
     where
         F: Future<Output = Result<T, DialError>>,
     {
+        if let Some(holder) = &self.holder {
+            // It may have moved since.
+            let now = self.proxy.holder_here(&self.key);
+            let holder = now.as_ref().unwrap_or(holder);
+            let asked = self.proxy.ask_holder(holder, &self.request, protocol, dial);
+            return asked.await;
+        }
         let candidates = Candidates {
             lost: lost.cloned(),
             protocol,

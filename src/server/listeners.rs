@@ -131,9 +131,10 @@ impl Listeners {
         self.rtsp([rtsp, tls.rtsp], &accepting);
         self.srt(srt);
         self.http([http, tls.http], &accepting);
-        self.api([api, tls.api], &rtc, &accepting);
+        let whip = Arc::new(self.whip(&rtc));
+        self.api([api, tls.api], &whip, &accepting);
         self.rtc(rtc);
-        self.system([system, tls.system], console);
+        self.system([system, tls.system], console, whip);
         self.metrics(metrics);
         accepting.close();
         accepting
@@ -221,9 +222,9 @@ impl Listeners {
         self.accept(["http", "http_tls"], sockets, entrance, accepting, handle);
     }
 
-    /// The API port; its calls have their media at `rtc`.
-    fn api(&self, sockets: Both, rtc: &Media, accepting: &TaskTracker) {
-        let whip = Whip {
+    /// Signalling of calls that have their media at `rtc`.
+    fn whip(&self, rtc: &Media) -> Whip {
+        Whip {
             settings: self.settings.rtc.clone(),
             silence: Arc::clone(&self.silence),
             trusted_proxies: self.settings.http.trusted_proxies.clone().into(),
@@ -231,14 +232,18 @@ impl Listeners {
             media: rtc.addresses().collect(),
             tcp: !rtc.tcp.is_empty(),
             calls: self.calls.clone(),
-        };
+        }
+    }
+
+    /// The API port.
+    fn api(&self, sockets: Both, whip: &Arc<Whip>, accepting: &TaskTracker) {
         let fleet = FleetApi::new(
             self.proxy.clone(),
             parts::fleet_api_settings(&self.settings),
         );
         let api = Api {
             fleet: Arc::new(fleet),
-            whip: Arc::new(whip),
+            whip: Arc::clone(whip),
             stop: self.stop.clone(),
         };
         let entrance = self
@@ -273,7 +278,7 @@ impl Listeners {
 
     /// The system API, which goes on while sessions finish, so that a drain can be watched; on its own port, and on
     /// that of the console.
-    fn system(&self, sockets: Both, console: Vec<StdListener>) {
+    fn system(&self, sockets: Both, console: Vec<StdListener>, whip: Arc<Whip>) {
         let access = parts::access(&self.settings, &self.proxy);
         let addresses = self.settings.address_rules();
         let readiness = Arc::clone(&self.readiness);
@@ -281,7 +286,7 @@ impl Listeners {
         let http = &self.settings.http;
         let system = system
             .showing(self.shown.clone())
-            .picturing(self.hub.clone())
+            .picturing(self.hub.clone(), whip)
             .under(http.trusted_proxies.clone().into(), http.base_path.clone());
         let noted = system.clone().keep_noted();
         tokio::spawn(self.end.clone().run_until_cancelled_owned(noted));

@@ -10,7 +10,8 @@ use sluicegate_core::access::pass::Pass;
 use crate::demo::Demo;
 use crate::support::machine::{self, Scratch, installed};
 use crate::support::program::{Line, Program};
-use crate::support::{Proxy, Publisher, Redis, http};
+use crate::support::rtc::{RtcClient, RtcOrigin};
+use crate::support::{Origin, Proxy, Publisher, Redis, Tree, http, wait_for};
 
 #[test]
 fn every_page_is_sound_and_an_operator_can_work_by_keyboard() {
@@ -113,6 +114,50 @@ fn an_operator_logs_in_and_hears_that_a_proxy_is_gone() {
     shows(&browser, "a whole again", partial, |said| {
         said["partial"] == "" && said["title"] == "Fleet"
     });
+}
+
+#[test]
+fn streams_of_origins_without_rtmp_have_a_picture() {
+    let _turn = machine::share();
+    let (calls, files) = (RtcOrigin::start("calls"), Tree::start("files"));
+    let proxy = Proxy::start("");
+    calls.register(&proxy);
+    let _publisher = RtcClient::publish(&proxy, "camera");
+    wait_for("the origin decodes", PATIENCE, || {
+        let state = calls.state();
+        (state["calls"][0]["frames"].as_u64() > Some(10)).then_some(())
+    });
+    proxy.register(&files.registration());
+    // Somebody plays them: they are placed then.
+    for playlist in ["full.m3u8", "fmp4/master.m3u8"] {
+        let target = format!("/live/{playlist}");
+        let answer = http::request(proxy.http, "GET", &target, &[], "");
+        assert_eq!(answer.status, 200, "{target}: {}", answer.text());
+    }
+    let profile = Scratch::new("chromium");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut node = Command::new(installed(&["node", "nodejs"]));
+    node.arg(root.join("tests/peers/console_picture.mjs"))
+        .arg(installed(&BROWSERS))
+        .arg(profile.path())
+        .arg(format!("http://{}/console/", proxy.system))
+        .args(["live/camera", "live/full", "live/fmp4"]);
+    let browser = Program::start("browser", &mut node);
+    let (lines, _) = until_done(&browser);
+    let ways: Vec<&Value> = lines.iter().map(|line| &line["way"]).collect();
+    let wrong: Vec<&Value> = lines
+        .iter()
+        .filter(|line| line["problems"] != serde_json::json!([]))
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(ways, ["By WebRTC.", "By HLS.", "By HLS."]);
+    let system = proxy.system.to_string();
+    let all_ours = lines.iter().all(|line| {
+        line["hosts"]
+            .as_array()
+            .is_some_and(|hosts| hosts.iter().all(|host| *host == system))
+    });
+    assert!(all_ours, "{lines:#?}");
 }
 
 /// What the browser's program says up to the end of its stories, and how many lines that are.

@@ -82,6 +82,36 @@ fn asked(house: &House) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_call_of_an_operator_who_looks_is_told_to_nobody() {
+    let mut redis = RedisServer::start();
+    let pair = Pair::on(&redis).await;
+    // Calls are written in no order: one that is told by mistake is rarely the last of nine.
+    let viewers: Vec<String> = (0..8).map(|number| format!("cln{number}")).collect();
+    for viewer in &viewers {
+        let whep = "/rtc/v1/whep/?stream=a";
+        let (status, head, _) = ask(pair.a.at.api, "POST", whep, &sdp(viewer)).await;
+        assert_eq!(status, 201, "{head}");
+    }
+    let lines = "X-Sluicegate: 1\r\nContent-Type: application/sdp\r\n";
+    let look = "/api/v1/preview?stream=live/a";
+    let looked = ask_with(pair.a.at.system, "POST", look, lines, &sdp("oper")).await;
+    assert_eq!(looked.0, 201, "{looked:?}");
+    let is_known = |redis: &RedisServer, client: &str| {
+        let key = format!("p:srs-proxy-ufrag:orig:{client}");
+        redis.cli(&["exists", &key]).trim() == "1"
+    };
+    assert!(viewers.iter().all(|viewer| is_known(&redis, viewer)));
+    assert!(!is_known(&redis, "oper"));
+    redis.kill();
+    redis.start_again();
+    until("the calls are told again", || {
+        viewers.iter().all(|viewer| is_known(&redis, viewer))
+    })
+    .await;
+    assert!(!is_known(&redis, "oper"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_media_of_a_call_goes_by_a_proxy_that_did_not_signal_it() {
     let redis = RedisServer::start();
     let pair = Pair::on(&redis).await;

@@ -19,6 +19,7 @@ pub mod page;
 pub mod periods;
 pub mod personal;
 pub mod places;
+pub mod playlist;
 pub mod route;
 pub mod segment;
 pub mod sharing;

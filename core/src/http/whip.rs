@@ -160,6 +160,14 @@ impl Pattern {
     }
 }
 
+/// Whether a `Content-Type` is that of a description, [`SDP`].
+pub fn is_sdp(kind: &str) -> bool {
+    kind.trim().to_ascii_lowercase().starts_with(SDP)
+}
+
+/// The type of a description (RFC 9725 §4.2).
+pub const SDP: &str = "application/sdp";
+
 /// The path of a call's resource, for its `Location`.
 pub fn resource(id: &str) -> String {
     format!("{RESOURCES}{id}")

@@ -11,7 +11,7 @@ use hyper::{Response, StatusCode};
 use serde_json::Value;
 use sluicegate_core::fleet::origin::Target;
 use sluicegate_core::http::head::RequestHead;
-use sluicegate_core::http::whip::{CallRequest, resolve, resource as resource_path};
+use sluicegate_core::http::whip::{CallRequest, SDP, is_sdp, resolve, resource as resource_path};
 use sluicegate_core::place::redirect::place_of;
 use sluicegate_core::rtc::sdp::{self, Announced, Check, Rewritten, SdpError};
 use sluicegate_core::stream::{Action, Protocol, Service, StreamUrl};
@@ -29,20 +29,20 @@ use crate::registry::bindings::{Call, CallState};
 use crate::sessions::EndReason;
 
 /// What an origin agreed to.
-struct Agreed {
-    answer: CallAnswer,
+pub(super) struct Agreed {
+    pub(super) answer: CallAnswer,
     media: SocketAddr,
     api: Target,
     /// What it was asked for, against which its `Location` is resolved.
-    target: String,
+    pub(super) target: String,
 }
 
 /// Who offered what in a call.
-struct Offered {
+pub(super) struct Offered {
     /// The credentials in the offer.
-    offered: Vec<Option<sdp::Credentials>>,
+    pub(super) offered: Vec<Option<sdp::Credentials>>,
     /// By which its media is known.
-    checks: Vec<Check>,
+    pub(super) checks: Vec<Check>,
 }
 
 impl Ask<'_> {
@@ -61,7 +61,7 @@ impl Ask<'_> {
         let body = Bytes::from(offer.sdp.clone());
         let target = session.for_origin(&asked.target).into_owned();
         let agreed = self.place(&session, &target, body).await?;
-        let announced = self.whip.announced(&self.head, self.ends.local);
+        let announced = self.whip.announced(self.head.host(), self.ends.local);
         let counters = agreed.answer.status == StatusCode::NOT_ACCEPTABLE;
         let (answer, standing) = match counters {
             false => {
@@ -122,7 +122,7 @@ impl Ask<'_> {
         let Some(text) = document.get("sdp").and_then(Value::as_str) else {
             return Err(unusable(&session, &"it has no sdp"));
         };
-        let announced = self.whip.announced(&self.head, self.ends.local);
+        let announced = self.whip.announced(self.head.host(), self.ends.local);
         let read = read_answer(text.as_bytes(), &offer, &announced);
         let (answer, checks) = read.map_err(|error| unusable(&session, &error))?;
         set(&mut document, "sdp", &answer.sdp);
@@ -196,7 +196,7 @@ impl Ask<'_> {
         *response.status_mut() = answer.status;
         keep_headers(&answer.headers, response.headers_mut());
         if !answer.body.is_empty() {
-            let announced = self.whip.announced(&self.head, self.ends.local);
+            let announced = self.whip.announced(self.head.host(), self.ends.local);
             let rewritten = sdp::origin_fragment(&answer.body, &announced).map_err(|error| {
                 info!(session = call.session(), origin = %call.origin, %error, "the origin's answer to PATCH cannot be used");
                 broken_answer()
@@ -331,7 +331,8 @@ impl Ask<'_> {
         })
     }
 
-    async fn ask_origin(
+    /// Asks one origin.
+    pub(super) async fn ask_origin(
         &self,
         session: &Session,
         attempt: Attempt,
@@ -457,7 +458,7 @@ impl Ask<'_> {
     }
 
     /// Writes the call down, and lets it stand until something ends it. From here on media may come, to any proxy.
-    async fn stand(
+    pub(super) async fn stand(
         &self,
         session: Session,
         agreed: Agreed,
@@ -500,8 +501,10 @@ impl Ask<'_> {
             head: without(&self.head, session.headers_taken_out()).into_owned(),
         };
         let calls = &self.whip.calls;
+        // Another proxy that takes it would count the operator as a viewer.
+        let is_shared = !session.row().is_preview();
         calls.stand(self.proxy, session, Arc::clone(&call), voice);
-        if let Some(cluster) = self.proxy.cluster() {
+        if let Some(cluster) = self.proxy.cluster().filter(|_| is_shared) {
             cluster.tell_of_call(&call).await;
         }
         Ok(id)
@@ -530,7 +533,7 @@ impl Ask<'_> {
 
 /// What origins said to an offer that they did not take.
 #[derive(Default)]
-struct Said {
+pub(super) struct Said {
     no: Option<CallAnswer>,
     /// Where one of them sends it, as `host:port`, and the target there.
     moved: Option<(String, String)>,
@@ -594,7 +597,7 @@ fn read_offer(body: &[u8]) -> Result<Rewritten, Refused> {
     })
 }
 
-fn read_answer(
+pub(super) fn read_answer(
     body: &[u8],
     offer: &Rewritten,
     announced: &Announced,
@@ -618,11 +621,6 @@ fn read_counter_offer(
     let checks = sdp::checks(&nobody, &offer.credentials)?;
     let offered = offer.credentials.clone();
     Ok((offer, Offered { offered, checks }))
-}
-
-/// Whether a `Content-Type` is that of a description.
-fn is_sdp(kind: &str) -> bool {
-    kind.trim().to_ascii_lowercase().starts_with(SDP)
 }
 
 /// Whether an origin does not take a player's offer and makes one itself, which the player answers at a resource.
@@ -714,7 +712,6 @@ fn new_id() -> Option<String> {
     Some(random.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-const SDP: &str = "application/sdp";
 /// Letters of an origin's words that are logged.
 const MAX_LOGGED: usize = 200;
 const NO_PATCH: &str =

@@ -8,6 +8,7 @@ mod call;
 mod judged;
 mod led;
 mod options;
+mod preview;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -159,7 +160,7 @@ impl Whip {
     }
 
     /// Where a client finds our media port.
-    fn announced(&self, head: &RequestHead, local: LocalAddr) -> Announced {
+    fn announced(&self, host: Option<&str>, local: LocalAddr) -> Announced {
         let at = |ip: IpAddr, port: Option<u16>| {
             SocketAddr::new(ip, port.unwrap_or_else(|| port_at(&self.media, ip)))
         };
@@ -172,7 +173,7 @@ impl Whip {
         if addresses.is_empty() {
             // A Host that is an address is the one the client used, also through a NAT that maps ports only. A name
             // says nothing that could be written into a candidate.
-            let named = head.host().and_then(address_of);
+            let named = host.and_then(address_of);
             match named.filter(|named| *named != local.ip()) {
                 Some(outside) => addresses.push(at(outside, None)),
                 None => addresses.extend(heard_at(&self.media, local.ip())),
