@@ -2,7 +2,7 @@
 
 import { h, render } from "./dom.mjs";
 import { get, name, query, send } from "./data.mjs";
-import { count, protocol, span, stream as short } from "./format.mjs";
+import { count, many, protocol, span, stream as short } from "./format.mjs";
 
 const UNDO_MS = 15_000;
 const said = document.getElementById("said");
@@ -38,8 +38,8 @@ const note = () => {
 };
 const toast = (text, undo) => note().end(text, undo);
 
-/** Asks. Resolves with the values of the fields, or with null. `typed` has to be typed as it is. */
-export const ask = ({ title, lines = [], fields = [], confirm, typed }) => new Promise((resolve) => {
+/** Asks. Resolves with the values of the fields, or with null. `typed` has to be typed as it is; what is `harmless` looks so. */
+export const ask = ({ title, lines = [], fields = [], confirm, typed, harmless }) => new Promise((resolve) => {
   const before = document.activeElement;
   const finish = (value) => {
     if (dialog.open) dialog.close();
@@ -60,13 +60,13 @@ export const ask = ({ title, lines = [], fields = [], confirm, typed }) => new P
   render(dialog, []);
   render(dialog, h("form", { onsubmit },
     h("h2", { id: "dialog-title" }, title),
-    lines.map((line) => h("p", null, line)),
+    lines.map((line) => (typeof line === "string" ? h("p", null, line) : line)),
     fields.map(({ name: field, label, options }) => h("label", null, label, " ",
       h("select", { name: field }, options.map(([value, text, selected]) => h("option", { value, selected }, text))))),
     typed && h("label", null, `Type ${typed} to confirm `, h("input", { name: "typed", autocomplete: "off", required: true })),
     h("p", { class: "buttons" },
-      h("button", { type: "button", onclick: () => finish(null) }, "Cancel"),
-      h("button", { type: "submit", class: "danger" }, confirm))));
+      h("button", { type: "button", autofocus: Boolean(harmless), onclick: () => finish(null) }, harmless ? "Close" : "Cancel"),
+      h("button", { type: "submit", class: harmless ? false : "danger" }, confirm))));
   dialog.showModal();
 });
 
@@ -85,12 +85,21 @@ const change = async (text, [method, path], { undo, again }) => {
 
 const DEADLINES = [["", "as long as they like"], ["10m", "10 minutes"], ["1h", "one hour"], ["0s", "end them now, one by one"]];
 
-export const drainOrigin = async (row, isLast, again) => {
+/** How many publishers and viewers an origin has, in words. */
+const peopleOn = async (row) => {
+  const asked = ["publish", "play"].map((action) => get(`sessions?${query({ origin: row.id, action, limit: 1 })}`));
+  const [publishers, viewers] = await Promise.all(asked).catch(() => []);
+  return publishers ? `${many(publishers.total, "publisher")} and ${many(viewers.total, "viewer")}` : many(row.sessions, "session");
+};
+
+/** `others`: how many other origins take streams and have room. */
+export const drainOrigin = async (row, others, again) => {
+  const people = await peopleOn(row);
   const values = await ask({
     title: `Drain ${row.id}?`,
     lines: [
-      `It gets no new streams. ${row.sessions} sessions on it may finish.`,
-      isLast ? "It is the last origin that takes streams: new streams will be refused." : "Other origins take new streams.",
+      `It gets no new streams. ${people} on it may finish.`,
+      others === 0 ? "No other origin takes streams and has room: new streams will be refused." : `New streams go elsewhere: ${many(others, "other origin")} ${others === 1 ? "has" : "have"} room.`,
     ],
     fields: [{ name: "deadline", label: "Sessions may take", options: DEADLINES }],
     confirm: "Drain",
@@ -105,7 +114,7 @@ export const drainOrigin = async (row, isLast, again) => {
 export const disableOrigin = async (row, again) => {
   const values = await ask({
     title: `Disable ${row.id}?`,
-    lines: [`It gets nobody new: viewers of its ${row.streams} streams will be refused. Sessions that are open stay.`],
+    lines: [`It gets nobody new: viewers of its ${many(row.streams, "stream")} will be refused. Sessions that are open stay.`],
     confirm: "Disable",
   });
   if (!values) return;
@@ -138,10 +147,20 @@ export const endStream = async (row, again) => {
   const sessions = row.publishers + row.players;
   const values = await ask({
     title: `End ${short(row.stream)}?`,
-    lines: [`${row.publishers} publishers and ${row.players} players are cut off. They may come back at once.`],
+    lines: [`${many(row.publishers, "publisher")} and ${many(row.players, "viewer")} are cut off. They may come back at once.`],
     typed: sessions > 10 ? short(row.stream) : undefined, confirm: "End all its sessions",
   });
   if (values) await change(`The sessions of ${short(row.stream)} are ended.`, ["DELETE", `streams/${name(row.stream)}`], { again });
+};
+
+/** Ends what is on one of the origins that a stream is published to. */
+export const endStreamOn = async (row, origin, again) => {
+  const values = await ask({
+    title: `End ${short(row.stream)} on ${origin}?`,
+    lines: [`Whoever publishes or plays it there is cut off, and finds it where it is then. ${[row.origin, ...row.also_on].filter((one) => one !== origin).join(", ")} stays as it is.`],
+    confirm: `End it on ${origin}`,
+  });
+  if (values) await change(`${short(row.stream)} is ended on ${origin}.`, ["DELETE", `streams/${name(row.stream)}?${query({ origin })}`], { again });
 };
 
 const MOVED_WITHIN_MS = 60_000;
@@ -189,8 +208,8 @@ const viewersLines = (from, players) => {
   const least = players.next ? "at least " : "";
   const missing = (players.missing ?? []).map((one) => one.proxy).join(", ");
   return [own, [
-    viewers.length > own && `${least}${count(viewers.length - own)} viewers share a pull, or watch by SRT, and go along.`,
-    own > 0 ? `${least}${count(own)} viewers have connections of their own to ${from}: they cannot go along, and are ended. They may come back at once.`
+    viewers.length > own && `Viewers that share a pull, or watch by SRT, go along: ${least}${count(viewers.length - own)}.`,
+    own > 0 ? `Viewers with connections of their own to ${from} cannot go along, and are ended: ${least}${count(own)}. They may come back at once.`
       : "No viewer is ended.",
     missing && `Who watches through ${missing} is not known: no answer.`,
   ].filter(Boolean)];
@@ -216,8 +235,8 @@ export const moveStream = async (stream, again, wanted) => {
     const values = await ask({
       title: `Move ${short(stream)}?`,
       lines: [`It is on ${from}. Its publisher stays connected, and goes on elsewhere with its next keyframe, or by SRT at once.`, ...lines],
-      fields: [{ name: "to", label: "To", options: others.map((one) => [one.origin, `${one.origin}, which has ${count(one.streams)} streams`, one.origin === wanted]) }],
-      confirm: own > 0 ? `Move, and end ${count(own)} viewers` : "Move",
+      fields: [{ name: "to", label: "To", options: others.map((one) => [one.origin, `${one.origin}, which has ${many(one.streams, "stream")}`, one.origin === wanted]) }],
+      confirm: own > 0 ? `Move, and end ${many(own, "viewer")}` : "Move",
     });
     if (values) await move({ stream, from, to: values.to, endsViewers: own > 0 }, again);
   } catch (error) {
@@ -229,7 +248,7 @@ export const drainProxy = async (row, again) => {
   const label = row.id ?? "this proxy";
   const values = await ask({
     title: `Drain ${label}?`,
-    lines: [`It takes nobody new, and /readyz fails, so that a balancer takes it out. ${row.publishers + row.players} sessions may finish.`],
+    lines: [`It takes nobody new, and /readyz fails, so that a balancer takes it out. ${many(row.publishers + row.players, "session")} may finish.`],
     fields: [{ name: "deadline", label: "Sessions may take", options: DEADLINES }],
     typed: row.id ?? "drain", confirm: "Drain",
   });

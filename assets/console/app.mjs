@@ -1,7 +1,7 @@
 // The shell: which page is open, asking for what it shows, and telling how old that is.
 
 import { ask as askUser, say } from "./actions.mjs";
-import { Refused, follow, get, logout, me, name, query } from "./data.mjs";
+import { Refused, address, follow, get, logout, me, name, query } from "./data.mjs";
 import { h, render } from "./dom.mjs";
 import { span } from "./format.mjs";
 import { NAMED, PAGES } from "./pages.mjs";
@@ -59,13 +59,14 @@ const drawTop = () => {
   const [tone, text] = freshness();
   const current = { o: "origins", s: "streams", x: "sessions" }[route.page] ?? route.page;
   render(top, [
-    h("a", { class: "brand", href: "#/" }, "Sluicegate"),
+    h("a", { class: "brand", href: "#/" }, "Sluicegate", who?.version && h("small", null, ` ${who.version}`)),
     h("nav", { "aria-label": "Pages" }, NAMED.map(([path, title]) => h("a", { key: title, href: `#/${path}`, "aria-current": path === current ? "page" : false }, title))),
     h("form", { role: "search", onsubmit: search }, h("label", null, h("span", { class: "offscreen" }, "Find a stream"),
       h("input", { id: "search", type: "search", name: "q", placeholder: "Find a stream  /", autocomplete: "off" }))),
     h("p", { class: "freshness" }, h("span", { class: `badge ${tone}` }, h("span", { "aria-hidden": "true" }, { ok: "●", bad: "■", off: "◆" }[tone]), ` ${text}`),
       h("button", { type: "button", onclick: pause, "aria-pressed": String(isPaused) }, "Pause"),
       h("button", { type: "button", onclick: help, "aria-label": "Keys and help" }, "?"),
+      who?.role && h("span", { class: "role" }, who.role),
       who?.is_logged_in && h("button", { type: "button", onclick: async () => { await logout(); who = await me(); location.hash = "/login"; } }, "Log out")),
     missing().length > 0 && h("p", { class: "partial" }, `Not the whole: no answer of ${missing().map((one) => `${one.proxy} (${one.why})`).join(", ")}.`),
     problem && h("p", { class: "partial", role: "alert" }, problem),
@@ -162,12 +163,25 @@ const pause = () => {
   draw();
 };
 
+/** A word of a command, whatever is in it. */
+const quoted = (text) => (/^[\w./:=-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+
+/** The commands that tell what this page shows. */
+const terminal = () => {
+  const { params, rest } = route;
+  const narrowed = [["sort", params.sort], ["find", params.q]].filter(([, value]) => value).map(([option, value]) => ` --${option}=${quoted(value)}`).join("");
+  const command = { "": "ps", origins: "origins", o: "origins", streams: `streams${narrowed}`, s: `explain ${quoted(rest)}`, sessions: `sessions${narrowed}`,
+    explain: params.stream && `explain ${quoted(params.stream)}`, events: "events -f", bans: "bans", proxies: "ps" }[route.page];
+  const asked = Object.values(PAGES[route.page].asks({ ...route, known: data })).map((path) => `curl ${quoted(address(path))}`);
+  return [command && `sluicegate ${command}`, ...asked].filter(Boolean);
+};
+
 const help = async () => {
   const values = await askUser({
     title: "Keys",
-    lines: ["/ finds a stream. g, then f, o, s, e or x opens Fleet, Origins, Streams, Events or Sessions.", "j and k go through the rows of a table. p pauses. ? shows this. Esc closes.",
-      `The same from a terminal: sluicegate ps, streams, sessions, events -f, explain. This page as JSON: ${Object.values(PAGES[route.page].asks({ ...route, known: data })).map((path) => `/api/v1/${path}`).join("  ")}`],
-    confirm: keys ? "Switch single keys off" : "Switch single keys on",
+    lines: ["/ finds a stream. g, then f, o, s, e or x opens Fleet, Origins, Streams, Events or Sessions.", "j and k go through the rows of a table, and . to what can be done with one. p pauses. ? shows this. Esc closes.",
+      "This page from a terminal:", h("pre", { tabindex: "0" }, terminal().join("\n"))],
+    confirm: keys ? "Switch single keys off" : "Switch single keys on", harmless: true,
   });
   if (!values) return;
   keys = !keys;
@@ -181,6 +195,9 @@ const move = (by) => {
   all[Math.max(0, Math.min(all.length - 1, at + by))]?.focus();
 };
 
+/** From a row to the first thing that can be done with it. */
+const act = () => document.activeElement.closest("tr")?.querySelector("td button")?.focus();
+
 let isGoing = false;
 const GOES = { f: "/", o: "/origins", s: "/streams", e: "/events", x: "/sessions" };
 document.addEventListener("keydown", (event) => {
@@ -189,7 +206,7 @@ document.addEventListener("keydown", (event) => {
   if (!keys || isField || event.ctrlKey || event.metaKey || event.altKey) return;
   const goes = isGoing && GOES[event.key];
   isGoing = event.key === "g";
-  const does = { "/": () => document.getElementById("search").focus(), p: pause, "?": help, j: () => move(1), k: () => move(-1) }[event.key];
+  const does = { "/": () => document.getElementById("search").focus(), p: pause, "?": help, j: () => move(1), k: () => move(-1), ".": act }[event.key];
   if (goes) location.hash = goes;
   else if (does) does();
   else return;

@@ -5,11 +5,13 @@ import { h } from "./dom.mjs";
 /** A line of values, the newest at the right. */
 export const sparkline = (values, sentence) => {
   const [width, height] = [120, 28];
-  const most = Math.max(1, ...values);
+  // Never up to the top: a line there looks as if it belonged to the number above it.
+  const most = Math.max(1, ...values) * 1.25;
   const step = width / Math.max(1, values.length - 1);
   const points = values.map((value, at) => `${(at * step).toFixed(1)},${(height - 2 - (value / most) * (height - 4)).toFixed(1)}`);
   return h("svg:svg", { class: "spark", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": sentence, preserveAspectRatio: "none" },
-    values.length > 1 && h("svg:polyline", { points: points.join(" "), class: "line" }));
+    values.length > 1 && [h("svg:polygon", { points: `0,${height} ${points.join(" ")} ${width},${height}`, class: "area" }),
+      h("svg:polyline", { points: points.join(" "), class: "line" })]);
 };
 
 const NAMES = { u: "up", s: "suspect", f: "failing", d: "draining", x: "disabled", "-": "not known" };

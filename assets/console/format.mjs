@@ -9,7 +9,9 @@ const scaled = (value, step, units, digits = 1) => {
   return `${at === 0 || value >= 100 ? Math.round(value) : value.toFixed(digits)} ${units[at]}`;
 };
 
-export const count = (value) => (value ?? 0).toLocaleString("en");
+export const count = (value) => value?.toLocaleString("en") ?? "–";
+/** A number of things: 1 stream, 2 streams. */
+export const many = (value, noun) => `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
 export const rate = (bps) => (bps ? scaled(bps, 1000, ["bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s"]) : "–");
 export const size = (bytes) => scaled(bytes ?? 0, 1000, ["B", "kB", "MB", "GB", "TB"]);
 export const percent = (value) => (value === null || value === undefined ? "–" : `${Math.round(value)} %`);
@@ -17,7 +19,7 @@ export const percent = (value) => (value === null || value === undefined ? "–"
 /** A span of time: 31 s, 12 min, 3 h 20 min, 5 d. */
 export const span = (seconds) => {
   if (seconds === null || seconds === undefined) return "–";
-  if (seconds > 0 && seconds < 1) return `${Math.max(1, Math.round(seconds * 1000))} ms`;
+  if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
   if (seconds < 10) return `${seconds.toFixed(1)} s`;
   if (seconds < 120) return `${Math.round(seconds)} s`;
   const minutes = Math.floor(seconds / 60);

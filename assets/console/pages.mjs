@@ -1,11 +1,11 @@
 // The pages. Each says what it asks of the API, and draws what came.
 
 import * as act from "./actions.mjs";
-import { ofOrigin, ofProxy, ofSession, ofStream } from "./badges.mjs";
+import { fullOf, ofNowhere, ofOrigin, ofProxy, ofRefused, ofSession, ofStream } from "./badges.mjs";
 import { chain, sparkline, timeline } from "./charts.mjs";
 import { login, name, query } from "./data.mjs";
 import { h } from "./dom.mjs";
-import { count, percent, protocol, rate, size, span, stream as short, time, utc, words } from "./format.mjs";
+import { count, many, percent, protocol, rate, size, span, stream as short, time, utc, words } from "./format.mjs";
 import { picture } from "./picture.mjs";
 import { badge, table } from "./table.mjs";
 
@@ -17,8 +17,15 @@ const sessionLink = (row) => link(`x/${encodeURIComponent(sessionId(row))}`, ses
 const when = (millis) => h("time", { datetime: new Date(millis).toISOString(), title: utc(millis) }, time(millis));
 const button = (text, onclick, props) => h("button", { type: "button", onclick, ...props }, text);
 const step = (state) => state.next && h("p", { class: "next" }, h("b", null, "Next: "), state.next);
+/** The same for the first row of a list that has one. */
+const stepOf = (rows, nameOf, judge) => {
+  const row = rows.find((one) => judge(one).next);
+  return row && h("p", { class: "next" }, h("b", null, "Next for ", h("span", { class: "name" }, nameOf(row)), ": "), judge(row).next);
+};
 const facts = (pairs) => h("dl", { class: "facts" }, pairs.map(([term, value]) => h("div", { key: term }, h("dt", null, term), h("dd", null, value ?? "–"))));
 const right = "number";
+/** A rate, where there is one, and the bytes since the start. */
+const flow = (bps, bytes) => `${bps ? `${rate(bps)}, ` : ""}${size(bytes)}`;
 /** What a session does; an operator who looks is no viewer. */
 const does = (row) => (row.preview ? "preview" : row.action);
 /** The address of a client without its port. */
@@ -32,8 +39,9 @@ const originColumns = (context, rows) => [
   { title: "Zone", cell: (row) => row.zone ?? "–" },
   { title: "Streams", class: right, cell: (row) => used(row.streams, row.max_streams) },
   { title: "Sessions", class: right, cell: (row) => used(row.sessions, row.max_sessions) },
-  { title: "Rate", class: right, cell: (row) => rate(row.bps) },
+  { title: "Rate", class: right, cell: (row) => (row.max_mbps ? `${rate(row.bps)} / ${count(row.max_mbps)} Mbit/s` : rate(row.bps)) },
   { title: "CPU", class: right, cell: (row) => percent(row.cpu_percent) },
+  { title: "Set-up", class: right, cell: (row) => span(row.setup_seconds) },
   { title: "Heard", class: right, cell: (row) => (row.permanent ? "–" : span(row.last_seen_seconds)) },
   context.mayAct && { title: "Action", cell: (row) => originButtons(context, row, rows)[0] },
 ].filter(Boolean);
@@ -43,13 +51,12 @@ const used = (now, most) => (most
 
 const originButtons = ({ again, mayAct }, row, rows) => {
   if (!mayAct) return [];
-  const active = rows.filter((one) => one.state === "up" && one.duty === "active");
-  const isLast = active.length === 1 && active[0].id === row.id;
+  const others = rows.filter((one) => one.state === "up" && one.duty === "active" && one.id !== row.id && !fullOf(one));
   if (row.duty !== "active") {
     return [button(row.duty === "disabled" ? "Enable" : "Undrain", () => act.undrainOrigin(row, again), { "aria-label": `Take ${row.id} back` })];
   }
   return [
-    button("Drain…", () => act.drainOrigin(row, isLast, again), { "aria-label": `Drain ${row.id}` }),
+    button("Drain…", () => act.drainOrigin(row, others.length, again), { "aria-label": `Drain ${row.id}` }),
     button("Disable…", () => act.disableOrigin(row, again), { "aria-label": `Disable ${row.id}` }),
   ];
 };
@@ -70,7 +77,7 @@ const sessionColumns = [
   { title: "Session", sort: "id", cell: sessionLink },
   { title: "State", cell: (row) => badge(ofSession(row)) },
   { title: "Stream", sort: "stream", cell: streamLink },
-  { title: "Does", cell: (row) => `${protocol(row.protocol)} ${does(row)}` },
+  { title: "What", cell: (row) => `${protocol(row.protocol)} ${does(row)}` },
   { title: "Client", sort: "client", cell: (row) => h("span", { class: "name" }, row.client) },
   { title: "Origin", sort: "origin", cell: (row) => originLink(row.origin) },
   { title: "Rate", sort: "rate", first: "-rate", class: right, cell: (row) => rate(row.bps_to_client + row.bps_to_origin) },
@@ -82,7 +89,7 @@ const endedColumns = [
   { title: "Ended", sort: "ended", first: "-ended", cell: (row) => when(row.ended_at) },
   { title: "Why", sort: "reason", cell: (row) => words(row.reason) },
   { title: "Stream", sort: "stream", cell: streamLink },
-  { title: "Did", cell: (row) => `${protocol(row.protocol)} ${does(row)}` },
+  { title: "What", cell: (row) => `${protocol(row.protocol)} ${does(row)}` },
   { title: "Client", sort: "client", cell: (row) => h("span", { class: "name" }, row.client) },
   { title: "Origin", sort: "origin", cell: (row) => originLink(row.origin) },
   { title: "Failed before", cell: (row) => row.failed.map((one) => `${one.origin}: ${one.why}`).join("; ") || "–" },
@@ -107,7 +114,7 @@ const listQuery = (params, fixed = {}) => {
 };
 
 const listed = (context, { document, rows, noun, ...more }) => table({
-  rows: rows ?? [], again: context.again, sort: context.params.sort ?? more.usual,
+  rows, again: context.again, sort: context.params.sort ?? more.usual,
   onSort: (sort) => context.go({ sort, after: undefined }),
   page: document && {
     total: document.total, atLeast: document.total_at_least, next: document.next, noun, isFirst: !context.params.after,
@@ -136,9 +143,7 @@ const fleet = {
   view: ({ data, again }) => {
     const { overview, attention, history, origins, streams } = data;
     const now = overview?.now ?? {};
-    const series = (field) => (history?.totals ?? []).map((one) => one[field]);
-    const total = (title, field, text) => h("div", { key: field, class: "total" },
-      h("dt", null, title), h("dd", null, h("span", null, text), sparkline(series(field), `${title} in the last hour: now ${text}`)));
+    const total = (title, field, text) => trend(title, text, (history?.totals ?? []).map((one) => one[field]), "in the last hour");
     return [
       h("h1", null, "Fleet"),
       alarms(attention, now),
@@ -146,25 +151,44 @@ const fleet = {
         total("Streams", "streams", count(now.streams)), total("Publishers", "publishers", count(now.publishers)),
         total("Viewers", "players", count(now.players)), total("In", "bps_in", rate(now.bps_in)), total("Out", "bps_out", rate(now.bps_out)),
         total("Refused a minute", "refused", count(now.refused)), total("Failovers a minute", "failovers", count(now.failovers))),
-      h("section", { key: "origins" }, h("h2", null, "Origins in the last hour"), originTimes(origins?.origins ?? [], history)),
-      table({ name: "busiest", caption: "Busiest streams", columns: withoutSort(streamColumns), rows: streams?.streams ?? [],
+      refusals(overview?.refusals),
+      h("section", { key: "origins" }, h("h2", null, "Origins in the last hour"), originTimes(origins?.origins, history)),
+      table({ name: "busiest", caption: "Busiest streams", columns: withoutSort(streamColumns), rows: streams?.streams,
         keyOf: (row) => `${row.stream} ${row.origin}`, empty: "No stream is placed.", again }),
     ];
   },
 };
 
+/** Why requests got no session lately. */
+const refusals = (reasons) => {
+  const most = Object.entries(reasons ?? {}).sort(([, a], [, b]) => b - a);
+  return most.length > 0 && h("p", { key: "refusals" }, "Refused in five minutes: ", most.map(([reason, times]) => `${words(reason)} ${count(times)}`).join(", "), ". ",
+    link("events?kind=refused", "Events"));
+};
+
+/** A number, and how it was. */
+const trend = (title, text, values, since) => h("div", { key: title, class: "total" },
+  h("dt", null, title), h("dd", null, h("span", null, text), sparkline(values, `${title} ${since}: now ${text}`)));
+
 const alarms = (attention, now) => {
   const findings = attention?.findings ?? [];
   if (!attention) return h("p", { class: "calm" }, "Asking…");
-  if (findings.length === 0) return h("p", { class: "calm" }, badge({ tone: "ok", text: "All well" }), ` ${count(now.streams)} streams, ${attention.rules} rules watched`);
+  if (findings.length === 0) return h("p", { class: "calm" }, badge({ tone: "ok", text: "All well" }), `: ${many(now.streams, "stream")}, ${many(attention.rules, "rule")} watched`);
   return h("ul", { class: "alarms", "aria-label": "What needs attention" }, findings.map((one) => h("li", { key: one.name + one.about, class: one.severity },
     badge({ tone: one.severity === "critical" ? "bad" : "warn", text: one.summary }),
     one.about && h("span", { class: "name" }, one.name === "SluicegateOriginDown" ? originLink(one.about) : one.about),
     h("span", null, `for ${span(one.lasts_seconds)}`, one.proxies.length ? ` at ${one.proxies.join(", ")}` : ""),
-    h("p", null, one.advice, " ", h("small", null, `Runbook: ${one.name}`)))));
+    h("p", null, one.advice, " ", LOOKS[one.name] && link(...LOOKS[one.name]), " ", h("span", { class: "role" }, `Runbook: ${one.name}`)))));
 };
 
-const originTimes = (rows, history) => (rows.length === 0
+/** Where the reason of what needs attention is seen. */
+const LOOKS = {
+  SluicegateNoOrigin: ["origins", "Origins"], SluicegateFailovers: ["origins", "Origins"], SluicegateSetupSlow: ["origins", "Origins"],
+  SluicegateOriginFlaps: ["events?kind=origin", "Events"], SluicegateRefusals: ["events?kind=refused", "Events"], SluicegateClaimFlood: ["events?kind=refused", "Events"],
+  SluicegateStalls: ["streams?state=stalled", "Streams"], SluicegateStoreStale: ["proxies", "Proxies"], SluicegateClaimConflicts: ["streams?state=in_two_places", "Streams"],
+};
+
+const originTimes = (rows, history) => (!rows ? h("p", { class: "empty" }, "Asking…") : rows.length === 0
   ? h("p", { class: "empty" }, "No origin is known. Origins report to this port; docs say how.")
   : h("ul", { class: "times" }, rows.slice(0, 50).map((row) => h("li", { key: row.id },
     originLink(row.id), badge(ofOrigin(row)),
@@ -179,9 +203,9 @@ const origins = {
     const rows = all.filter((row) => [row.id, row.zone, row.ip].some((text) => (text ?? "").toLowerCase().includes(q.toLowerCase())));
     return [
       h("h1", null, "Origins"), filters(finder(context)),
-      table({ name: "origins", caption: "Origins", columns: originColumns(context, all), rows: rows.slice(0, 200), keyOf: (row) => row.id,
+      table({ name: "origins", caption: "Origins", isPage: true, columns: originColumns(context, all), rows: context.data.origins && rows.slice(0, 200), keyOf: (row) => row.id,
         empty: "No origin is known, or none matches.", again: context.again }),
-      step(rows.map(ofOrigin).find((state) => state.next) ?? {}),
+      stepOf(rows, (row) => row.id, ofOrigin),
     ];
   },
 };
@@ -197,7 +221,7 @@ const origin = {
   view: (context) => {
     const { data, again, rest, isAdmin } = context;
     const row = data.origin;
-    if (!row) return [h("h1", null, rest)];
+    if (!row) return [h("h1", null, rest), h("p", { class: "empty" }, row === null ? "No origin has that id; it may be forgotten. " : "Asking…", row === null && link("origins", "Origins"))];
     const state = ofOrigin(row);
     return [
       h("h1", null, row.id, " ", badge(state)), step(state),
@@ -205,16 +229,16 @@ const origin = {
         isAdmin && button("Deregister…", () => act.deregisterOrigin(row, again))),
       facts([["Address", row.ip], ["Zone", row.zone], ["Labels", row.labels.join(", ") || "–"], ["Weight", row.weight],
         ["Streams", used(row.streams, row.max_streams)], ["Sessions", used(row.sessions, row.max_sessions)], ["Rate", rate(row.bps)],
-        ["CPU", percent(row.cpu_percent)], ["Memory", percent(row.memory_percent)], ["Heard", row.permanent ? "does not report" : `${span(row.last_seen_seconds)} ago`],
-        ["Known for", span(row.up_seconds)], ["From", row.source ?? "its own registration"],
+        ["CPU", percent(row.cpu_percent)], ["Memory", percent(row.memory_percent)], ["Median set-up", span(row.setup_seconds)], ["Heard", row.permanent ? "does not report" : `${span(row.last_seen_seconds)} ago`],
+        ["Known for", span(row.up_seconds)], ["From", row.source ?? (row.permanent ? "the settings" : "its own registration")],
         ...["rtmp", "http", "api", "srt", "rtc", "rtsp"].filter((one) => row[one].length).map((one) => [one.toUpperCase(), row[one].map((at) => at.replace(/^tcp:\/\/(?=:)/, "")).join(", ")])]),
       h("section", { key: "notes" }, h("h2", null, "Notes"), row.notes.length === 0
         ? h("p", { class: "empty" }, "Nothing happened to it lately.")
         : h("ol", { class: "notes" }, row.notes.map((note, at) => h("li", { key: at }, `${span(note.seconds_ago)} ago: ${note.what}`)))),
-      table({ name: "events", caption: "What happened", columns: withoutSort(eventColumns, "Origin"), rows: data.events?.events ?? [], keyOf: eventKey, empty: "Nothing.", again }),
-      table({ name: "streams", caption: `Streams on it (${count(data.streams?.total)})`, columns: withoutSort(streamColumns, "Origin"), rows: data.streams?.streams ?? [],
+      table({ name: "events", caption: "What happened", columns: withoutSort(eventColumns, "Origin"), rows: data.events?.events, keyOf: eventKey, empty: "Nothing.", again }),
+      table({ name: "streams", caption: `Streams on it (${count(data.streams?.total)})`, columns: withoutSort(streamColumns, "Origin"), rows: data.streams?.streams,
         keyOf: (one) => one.stream, empty: "No stream is on it.", again }),
-      table({ name: "sessions", caption: `Sessions on it (${count(data.sessions?.total)})`, columns: withoutSort(sessionColumns, "Origin"), rows: data.sessions?.sessions ?? [],
+      table({ name: "sessions", caption: `Sessions on it (${count(data.sessions?.total)})`, columns: withoutSort(sessionColumns, "Origin"), rows: data.sessions?.sessions,
         keyOf: sessionId, empty: "No session is on it.", again }),
     ];
   },
@@ -225,9 +249,9 @@ const streams = {
   asks: ({ params }) => ({ streams: `streams?${listQuery(params)}` }),
   view: (context) => [
     h("h1", null, "Streams"),
-    filters(finder(context), filter(context, { name: "state", label: "State", options: ["live", "stalled", "waiting", "idle"] }), narrowed(context, ["origin"])),
-    listed(context, { name: "streams", caption: "Streams", columns: streamColumns, document: context.data.streams, rows: context.data.streams?.streams,
-      keyOf: (row) => `${row.stream} ${row.origin}`, noun: "streams", usual: "stream", empty: "No stream matches." }),
+    filters(finder(context), filter(context, { name: "state", label: "State", options: ["live", "late_keyframes", "stalled", "waiting", "in_two_places", "idle"] }), narrowed(context, ["origin"])),
+    listed(context, { name: "streams", caption: "Streams", isPage: true, columns: streamColumns, document: context.data.streams, rows: context.data.streams?.streams,
+      keyOf: (row) => `${row.stream} ${row.origin}`, noun: "stream", usual: "stream", empty: "No stream matches." }),
   ],
 };
 
@@ -246,30 +270,60 @@ const stream = {
   view: (context) => {
     const { data, again, rest, mayAct } = context;
     const row = data.stream;
-    const state = row ? ofStream(row) : { tone: "off", text: "Placed nowhere", next: "See below where it would go." };
+    const isUnused = !row || row.state === "idle";
+    const state = row === undefined ? { tone: "off", text: "Asking…" }
+      : (isUnused && ofRefused(data.events?.events ?? [], Date.now())) || (row ? ofStream(row) : ofNowhere(data.explain));
+    const carried = noted(rest, row);
     return [
       h("h1", null, h("span", { class: "name" }, short(rest)), " ", badge(state)), step(state),
+      !row && explained(context, data.explain),
       row && h("p", { class: "buttons" }, mayAct && row.publishers > 0 && button("Move…", () => act.moveStream(rest, again)),
+        mayAct && row.also_on && [row.origin, ...row.also_on].map((one) => button(`End on ${one}…`, () => act.endStreamOn(row, one, again), { key: one })),
         mayAct && button("End stream…", () => act.endStream(row, again)), link(`sessions?${query({ stream: rest })}`, "All its sessions")),
-      row && facts([["Origin", originLink(row.origin)], ["In", rate(row.bps_in)], ["Out", rate(row.bps_out)], ["Publishers", count(row.publishers)],
-        ["Viewers", count(row.players)], ["Age", span(row.since_seconds)], ["Published by", row.protocols.map(protocol).join(", ") || "–"],
+      row && facts([["Origin", originLink(row.origin)], ["Publishers", count(row.publishers)],
+        ["Age", span(row.since_seconds)], ["Published by", row.protocols.map(protocol).join(", ") || "–"],
+        ["Keyframes", row.keyframe_seconds && `every ${span(row.keyframe_seconds)}`],
         ["Proxies", row.proxies.join(", ") || "this one"]]),
+      row && h("dl", { class: "totals few", "aria-live": "off" },
+        ...[["In", rate(row.bps_in), "bps_in"], ["Out", rate(row.bps_out), "bps_out"], ["Viewers", count(row.players), "players"]].map(([title, text, field]) =>
+          trend(title, text, carried.map((one) => one[field]), "since this page is open"))),
+      row && data.publishers?.sessions.length === 1 && way(data.publishers.sessions[0]),
       row && picture(context),
-      table({ name: "publishers", caption: "Publisher", columns: withoutSort(sessionColumns, "Stream"), rows: data.publishers?.sessions ?? [], keyOf: sessionId,
+      table({ name: "publishers", caption: "Publisher", columns: withoutSort(sessionColumns, "Stream"), rows: data.publishers?.sessions, keyOf: sessionId,
         empty: "Nobody publishes it through these proxies.", again }),
-      table({ name: "players", caption: `Viewers (${count(data.players?.total)})`, columns: withoutSort(sessionColumns, "Stream"), rows: data.players?.sessions ?? [], keyOf: sessionId,
+      table({ name: "players", caption: `Viewers (${count(row?.players ?? data.players?.total)})`, columns: withoutSort(sessionColumns, "Stream"), rows: data.players?.sessions, keyOf: sessionId,
         empty: "Nobody plays it.", again }),
-      table({ name: "events", caption: "What happened", columns: withoutSort(eventColumns, "Stream"), rows: data.events?.events ?? [], keyOf: eventKey, empty: "Nothing lately.", again }),
-      table({ name: "ended", caption: "Sessions that ended", columns: withoutSort(endedColumns, "Stream"), rows: data.ended?.sessions ?? [], keyOf: sessionId, empty: "None lately.", again }),
-      explained(context, data.explain), linked(context, data.links),
+      table({ name: "events", caption: "What happened", columns: withoutSort(eventColumns, "Stream"), rows: data.events?.events, keyOf: eventKey, empty: "Nothing lately.", again }),
+      table({ name: "ended", caption: "Sessions that ended", columns: withoutSort(endedColumns, "Stream"), rows: data.ended?.sessions, keyOf: sessionId, empty: "None lately.", again }),
+      row && explained(context, data.explain), linked(context, data.links),
     ];
   },
 };
 
-const explained = (context, document) => document && h("section", { key: "explain" }, h("h2", null, "Why there?"),
-  h("p", null, document.origin ? ["It goes to ", originLink(document.origin), `: ${document.why}`] : `It goes nowhere: ${document.why}`),
+const MOST_NOTED = 150;
+let watched = { of: null, rows: [] };
+/** What a stream carried at each answer since its page is open: at most five minutes. */
+const noted = (of, row) => {
+  if (watched.of !== of) watched = { of, rows: [] };
+  if (row && watched.rows.at(-1) !== row) watched.rows = [...watched.rows, row].slice(-MOST_NOTED);
+  return watched.rows;
+};
+
+/** The way of a session: its client, what is between, and its origin, with the times that it took. */
+const way = (row) => chain([
+  { what: row.preview ? "Operator" : row.action === "publish" ? "Publisher" : "Player", name: row.client },
+  row.peer !== row.client && { what: "Proxy in front", name: row.peer },
+  { what: "Proxy", name: row.proxy ?? "this one" },
+  ...row.failed.map((one) => ({ what: "Failed", name: `${one.origin}: ${one.why}`, failed: true })),
+  row.origin && { what: "Origin", name: row.origin, edge: [row.setup_seconds === null ? "connecting" : `connected in ${span(row.setup_seconds)}`,
+    row.first_media_seconds !== null && `, first media after ${span(row.first_media_seconds)}`] },
+].filter(Boolean));
+
+const explained = (context, document) => document && h("section", { key: "explain" }, h("h2", null, document.claim ? "Why there?" : "Where would it go?"),
+  h("p", null, document.origin ? [document.claim ? "It goes to " : "It would go to ", originLink(document.origin), `: ${document.why}`]
+    : `${document.claim ? "It goes" : "It would go"} nowhere: ${document.why}`),
   document.claim && h("p", null, `Placed ${span(document.claim.age_seconds)} ago${document.claim.why ? `: ${document.claim.why}` : ""}.`),
-  h("label", null, "What if this origin vanished? ",
+  h("label", null, "What if an origin vanished? ",
     h("select", { value: context.params.without ?? "", onchange: ({ target }) => context.go({ without: target.value || undefined }) },
       h("option", { value: "" }, "none"),
       [...new Set([...document.candidates, ...document.rejected].map((one) => one.origin).concat(context.params.without ?? []))]
@@ -317,12 +371,12 @@ const sessions = {
     return [
       h("h1", null, "Sessions"),
       h("nav", { class: "tabs", "aria-label": "Which sessions" }, tab("", "Open"), tab("ended", "Ended")),
-      filters(finder(context), filter(context, { name: "action", label: "Does", options: ["play", "publish"] }),
+      filters(finder(context), filter(context, { name: "action", label: "Action", options: ["play", "publish"] }),
         filter(context, { name: "protocol", label: "Protocol", options: ["http_flv", "http_ts", "rtmp", "rtsp", "srt", "webrtc"] }),
         !isEnded && filter(context, { name: "state", label: "State", options: ["connecting", "waiting", "relaying", "held"] }),
         narrowed(context, ["origin", "stream", "client", "proxy", "reason"])),
       listed(context, { name: isEnded ? "ended" : "sessions", caption: isEnded ? "Sessions that ended" : "Open sessions", columns: isEnded ? endedColumns : sessionColumns,
-        document, rows: document?.sessions, keyOf: sessionId, noun: "sessions", usual: isEnded ? "-ended" : "id", empty: "No session matches." }),
+        document, rows: document?.sessions, keyOf: sessionId, noun: "session", usual: isEnded ? "-ended" : "id", empty: "No session matches." }),
     ];
   },
 };
@@ -332,23 +386,16 @@ const session = {
   asks: ({ rest }) => ({ session: `sessions/${name(rest)}` }),
   view: ({ data, again, rest, mayAct }) => {
     const row = data.session;
+    if (row === undefined) return [h("h1", null, `Session ${rest}`), h("p", { class: "empty" }, "Asking…")];
     if (!row) return [h("h1", null, `Session ${rest}`), h("p", { class: "empty" }, "No session has that id; it may have ended. ", link("sessions?tab=ended", "Sessions that ended"))];
     const state = ofSession(row);
-    const boxes = [
-      { what: row.preview ? "Operator" : row.action === "publish" ? "Publisher" : "Player", name: row.client },
-      row.peer !== row.client && { what: "Proxy in front", name: row.peer },
-      { what: "Proxy", name: row.proxy ?? "this one" },
-      ...row.failed.map((one) => ({ what: "Failed", name: `${one.origin}: ${one.why}`, failed: true })),
-      row.origin && { what: "Origin", name: row.origin, edge: [row.setup_seconds === null ? "connecting" : `connected in ${span(row.setup_seconds)}`,
-        row.first_media_seconds !== null && `, first media after ${span(row.first_media_seconds)}`] },
-    ].filter(Boolean);
     return [
-      h("h1", null, `Session ${sessionId(row)} `, badge(state)),
+      h("h1", null, `Session ${sessionId(row)} `, badge(state)), step(state),
       h("p", { class: "buttons" }, mayAct && button("End session…", () => act.endSession(row, sessionId(row), again)),
         mayAct && button("Ban its address…", () => act.ban(`address:${host(row.client)}`, "", again))),
-      chain(boxes), h("p", null, row.why),
+      way(row), row.why && h("p", null, `Why there: ${row.why}.`),
       facts([["Stream", streamLink(row)], ["Protocol", `${protocol(row.protocol)}, ${does(row)}`], ["Origin", originLink(row.origin)], ["Age", span(row.age_seconds)],
-        ["To the client", `${rate(row.bps_to_client)}, ${size(row.bytes_to_client)} so far`], ["To the origin", `${rate(row.bps_to_origin)}, ${size(row.bytes_to_origin)} so far`],
+        ["To the client", flow(row.bps_to_client, row.bytes_to_client)], ["To the origin", flow(row.bps_to_origin, row.bytes_to_origin)],
         ["Stalls", count(row.stalls)], ["Of this client", link(`sessions?${query({ client: host(row.client) })}`, "all its sessions")]]),
     ];
   },
@@ -366,7 +413,7 @@ const explain = {
   ],
 };
 
-const KINDS = ["audit", "config", "drained", "held", "lost", "moved", "origin", "published", "refused"];
+const KINDS = ["audit", "certificate", "config", "drained", "held", "lost", "moved", "origin", "published", "refused"];
 const events = {
   title: "Events", follows: true,
   asks: ({ params }) => ({ events: `events?${listQuery(params)}` }),
@@ -374,7 +421,7 @@ const events = {
     h("h1", null, "Events"),
     filters(finder(context), filter(context, { name: "kind", label: "Kind", options: KINDS }), narrowed(context, ["stream", "origin", "client", "proxy"])),
     listed(context, { name: "events", caption: "Events, newest first", columns: eventColumns, document: context.data.events, rows: context.data.events?.events,
-      keyOf: eventKey, noun: "events", usual: "-at", empty: "Nothing happened, or nothing matches." }),
+      keyOf: eventKey, noun: "event", usual: "-at", empty: "Nothing happened, or nothing matches." }),
   ],
 };
 
@@ -385,11 +432,11 @@ const proxies = {
   view: ({ data, again, mayAct }) => {
     const own = data.proxy;
     const peers = (own?.peers ?? []).map((peer) => ({ ...peer, ...data[`peer ${peer.id}`], isSilent: !data[`peer ${peer.id}`] }));
-    const rows = own ? [{ ...own, isOwn: true }, ...peers] : [];
+    const rows = own && [{ ...own, isOwn: true }, ...peers];
     const buttons = (row) => (row.draining ? button("Undrain", () => act.undrainProxy(row, again)) : button("Drain…", () => act.drainProxy(row, again)));
     return [
       h("h1", null, "Proxies"),
-      table({ name: "proxies", caption: "Proxies", rows, keyOf: (row) => row.id ?? "own", empty: "Asking…", again, columns: [
+      table({ name: "proxies", caption: "Proxies", isPage: true, rows, keyOf: (row) => row.id ?? "own", empty: "None.", again, columns: [
         { title: "Proxy", cell: (row) => h("span", { class: "name" }, row.id ?? "this one", row.isOwn && row.id ? " (asked)" : "") },
         { title: "State", cell: (row) => badge(row.isSilent ? { tone: "bad", text: "Does not answer" } : ofProxy(row)) },
         { title: "Version", cell: (row) => row.version },
@@ -397,6 +444,7 @@ const proxies = {
         { title: "Publishers", class: right, cell: (row) => count(row.publishers) },
         { title: "Viewers", class: right, cell: (row) => count(row.players) },
         mayAct && { title: "Action", cell: buttons }].filter(Boolean) }),
+      rows && stepOf(rows.filter((row) => !row.isSilent), (row) => row.id ?? "this one", ofProxy),
     ];
   },
 };
@@ -410,10 +458,10 @@ const settings = {
     const rows = all.filter((row) => `${row.path} ${row.doc}`.toLowerCase().includes(q.toLowerCase()));
     return [
       h("h1", null, "Settings"), h("p", null, "Read only. They are written in the settings file or the environment; secrets are never shown."),
-      facts(listeners.map((one) => [one.name, one.address])), filters(finder(context)),
-      table({ name: "settings", caption: "Settings in effect", rows, keyOf: (row) => row.path, empty: "No setting matches.", again: context.again, columns: [
+      h("h2", null, "Listeners"), facts(listeners.map((one) => [one.name, one.address])), filters(finder(context)),
+      table({ name: "settings", caption: "Settings in effect", rows: context.data.settings && rows, keyOf: (row) => row.path, empty: "No setting matches.", again: context.again, columns: [
         { title: "Setting", cell: (row) => row.path }, { title: "Value", cell: (row) => h("code", null, row.value) },
-        { title: "From", cell: (row) => (row.is_default ? "default" : row.source) }, { title: "What it does", cell: (row) => row.doc }] }),
+        { title: "From", cell: (row) => (row.is_default ? "default" : h("b", null, row.source)) }, { title: "What it does", class: "prose", cell: (row) => row.doc }] }),
     ];
   },
 };
@@ -442,7 +490,7 @@ const bans = {
         h("label", null, "Why ", h("input", { name: "reason", autocomplete: "off", maxlength: 200 })),
         h("button", { type: "submit" }, "Ban…")),
       filters(finder(context)),
-      table({ name: "bans", caption: `Bans that hold (${count(context.data.bans?.total)})`, rows: rows.slice(0, 500), keyOf: (row) => row.id, empty: "Nobody is banned, or none matches.", again: context.again,
+      table({ name: "bans", caption: `Bans that hold (${count(context.data.bans?.total)})`, rows: context.data.bans && rows.slice(0, 500), keyOf: (row) => row.id, empty: "Nobody is banned, or none matches.", again: context.again,
         columns: [
           { title: "Who", cell: (row) => h("span", { class: "name" }, `${row.kind}:${row.name}`) },
           { title: "Why", cell: (row) => h("span", { class: "name" }, row.reason || "–") },
@@ -469,7 +517,7 @@ const enter = {
         context.set({ problem: error.message });
       }
     } },
-    h("label", null, "Token (system.auth_token) ", h("input", { name: "token", type: "password", autocomplete: "current-password", required: true })),
+    h("label", null, "Token (system.auth_token, or one of system.tokens) ", h("input", { name: "token", type: "password", autocomplete: "current-password", required: true })),
     context.state.problem && h("p", { role: "alert" }, context.state.problem),
     h("button", { type: "submit" }, "Log in")),
   ],

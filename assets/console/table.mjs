@@ -1,7 +1,7 @@
 // Tables: sorted, filtered and paged by the server, and calm while somebody reads them.
 
 import { h } from "./dom.mjs";
-import { count } from "./format.mjs";
+import { many } from "./format.mjs";
 
 /** The badge of a state: text, a shape and a colour. */
 export const badge = ({ tone, text }) => h("span", { class: `badge ${tone}` },
@@ -44,25 +44,27 @@ const header = (column, { sort, onSort }) => {
     h("button", { type: "button", class: "sort", onclick: () => onSort(next) }, column.title, h("span", { "aria-hidden": "true" }, arrow)));
 };
 
-/** A table. `columns` have a title, a cell, and perhaps the name of a sort; `again` draws the page once more. */
-export const table = ({ name, caption, columns, rows, keyOf, empty, sort = "", onSort, page, again }) => {
+/** A table. `columns` have a title, a cell, and perhaps the name of a sort; `again` draws the page once more; one that `isPage` is under a heading with
+ * the same words. Without `rows`, nobody has said yet which there are. */
+export const table = ({ name, caption, isPage, columns, rows: known, keyOf, empty, sort = "", onSort, page, again }) => {
+  const rows = known ?? [];
   const shown = calm(name, rows, keyOf);
   const body = shown.rows.map((row) => h("tr", { key: keyOf(row) },
     columns.map((column, at) => h(at === 0 ? "th" : "td", { scope: at === 0 ? "row" : false, class: column.class }, column.cell(row)))));
   const more = shown.changes > 0
-    && h("button", { type: "button", class: "changes", onclick: () => { held = null; again(); } }, `${shown.changes} changes, show`);
+    && h("button", { type: "button", class: "changes", onclick: () => { held = null; again(); } }, `${many(shown.changes, "change")}, show`);
   return h("section", { class: "tabled", key: name },
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
       h("table", null,
-        h("caption", null, caption),
+        h("caption", { class: isPage ? "offscreen" : false }, caption),
         rows.length > 0 && h("thead", null, h("tr", null, columns.map((column) => header(column, { sort, onSort })))),
         h("tbody", { onmouseenter: hold(name), onfocusin: hold(name), onmouseleave: release(name, again), onfocusout: release(name, again) }, body))),
-    rows.length === 0 && h("p", { class: "empty" }, empty),
+    rows.length === 0 && h("p", { class: "empty" }, known ? empty : "Asking…"),
     h("p", { class: "pages" }, more, page && pager(page)));
 };
 
 const pager = ({ total, atLeast, next, isFirst, onNext, onFirst, noun }) => [
-  h("span", null, `${atLeast ? "at least " : ""}${count(total)} ${noun}`),
+  h("span", null, `${atLeast ? "at least " : ""}${many(total, noun)}`),
   !isFirst && h("button", { type: "button", onclick: onFirst }, "First page"),
   next && h("button", { type: "button", onclick: onNext }, "Next page"),
 ];

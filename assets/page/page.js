@@ -161,7 +161,8 @@
     return row;
   };
 
-  const showOrigins = (origins) => {
+  const showOrigins = ({ console: port, origins }) => {
+    element("console").href = `${location.protocol}//${location.hostname}:${port}/console/`;
     const playing = path.slice(1).split("?")[0].replace(/\.flv$/, "");
     for (const { name, on, streams } of origins) {
       const row = rowOf(name);

@@ -143,6 +143,7 @@ pub(super) async fn me(
         role: role.map(|role| role.as_str().to_owned()),
         has_login: access.asks(),
         is_logged_in: passed.is_some(),
+        version: role.map(|_| env!("CARGO_PKG_VERSION").to_owned()),
     };
     let newer = passed.and_then(|(holder, pass)| {
         access.cookie(&holder, pass.replaced(unix_time::seconds())?, &base)

@@ -372,7 +372,7 @@ async fn answer(mut router: Router, ends: Ends, mut request: Request<Incoming>) 
 async fn nothing_here() -> axum::response::Response {
     problem(
         StatusCode::NOT_FOUND,
-        "nothing is here; openapi.yaml lists what is",
+        "nothing is here; the console is at /console/, and the API begins with /api/v1/",
     )
 }
 

@@ -147,6 +147,16 @@ impl System {
         }
     }
 
+    /// Requests that got no session in the last five minutes, by reason.
+    fn refusals(&self) -> BTreeMap<String, u64> {
+        let watch = self.noted.watch.lock();
+        let refusals = watch.unwrap_or_else(PoisonError::into_inner).refusals();
+        let counted = refusals.into_iter().filter(|(_, count)| *count >= 1.0);
+        counted
+            .map(|(reason, count)| (reason, count as u64))
+            .collect()
+    }
+
     fn origin_counts(&self) -> OriginCounts {
         let now = std::time::Instant::now();
         let mut counts = OriginCounts::default();
@@ -172,9 +182,12 @@ pub(super) async fn overview(
     let path = "/api/v1/overview";
     let said = system.ask_all::<Overview>(asked.scope, Method::GET, path);
     let (documents, missing) = said.await.documents();
-    let mut now = system.totals();
+    let (mut now, mut refusals) = (system.totals(), system.refusals());
     for (_, theirs) in &documents {
         now.add(&theirs.now);
+        for (reason, count) in &theirs.refusals {
+            *refusals.entry(reason.clone()).or_default() += count;
+        }
     }
     let document = Overview {
         id: system.own_id().map(str::to_owned),
@@ -182,6 +195,7 @@ pub(super) async fn overview(
         proxies: 1 + documents.len() as u64,
         origins: system.origin_counts(),
         now,
+        refusals,
         coverage: Coverage::of(asked.scope, missing),
     };
     answered(&headers, &document)

@@ -1,5 +1,7 @@
 //! The documents that a page or a person looks at: totals, their history, what needs attention, settings, links.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::Coverage;
@@ -18,6 +20,8 @@ pub struct Overview {
     pub origins: OriginCounts,
     /// The totals now.
     pub now: Totals,
+    /// Requests that got no session in the last five minutes, by reason.
+    pub refusals: BTreeMap<String, u64>,
     /// Whom it speaks for.
     #[serde(flatten)]
     pub coverage: Coverage,
@@ -191,6 +195,8 @@ pub struct Me {
     pub has_login: bool,
     /// Whether the caller came with a login, and can log out.
     pub is_logged_in: bool,
+    /// The version of the proxy; none for somebody who has to log in.
+    pub version: Option<String>,
 }
 
 impl Totals {

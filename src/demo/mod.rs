@@ -70,7 +70,7 @@ pub async fn run(stop: CancellationToken, environment: &Environment) -> anyhow::
     });
     let fingerprint = server.fingerprint();
     let proxy = server.proxy().clone();
-    let origins = Origins::start(&proxy).await?;
+    let origins = Origins::start(&proxy, system.port()).await?;
     let addresses = origins.addresses();
     let serving = tokio::spawn(server.serve(stop.clone()));
     let publishing = {

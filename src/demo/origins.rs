@@ -18,6 +18,8 @@ use crate::proxy::Proxy;
 #[derive(Debug)]
 pub(super) struct Origins {
     proxy: Proxy,
+    /// The port at which the console is.
+    console: u16,
     all: Vec<Named>,
 }
 
@@ -30,6 +32,13 @@ struct Named {
     alive: Option<EmbeddedOrigin>,
 }
 
+/// What the page gets.
+#[derive(Debug, Serialize)]
+struct Document<'a> {
+    console: u16,
+    origins: Vec<Shown<'a>>,
+}
+
 /// An origin as the page gets it.
 #[derive(Debug, Serialize)]
 struct Shown<'a> {
@@ -40,11 +49,11 @@ struct Shown<'a> {
 }
 
 impl Origins {
-    /// Starts them on free ports, and tells the proxy of them.
+    /// Starts them on free ports, and tells the proxy of them. The console is at the port `console`.
     ///
     /// # Errors
     /// When no port can be bound.
-    pub(super) async fn start(proxy: &Proxy) -> io::Result<Self> {
+    pub(super) async fn start(proxy: &Proxy, console: u16) -> io::Result<Self> {
         let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let mut all = Vec::new();
         for name in ["demo-a", "demo-b"] {
@@ -60,6 +69,7 @@ impl Origins {
         }
         Ok(Self {
             proxy: proxy.clone(),
+            console,
             all,
         })
     }
@@ -86,7 +96,7 @@ impl Origins {
         }
     }
 
-    /// All of them, as JSON.
+    /// All of them, and where the console is, as JSON.
     fn list(&self) -> Bytes {
         let placements = self.proxy.registry().placements();
         let shown = |origin: &Named| Shown {
@@ -98,8 +108,11 @@ impl Origins {
                 .filter_map(|row| Some(row.key.split_once('/')?.1.to_owned()))
                 .collect(),
         };
-        let shown: Vec<Shown<'_>> = self.all.iter().map(shown).collect();
-        serde_json::to_vec(&shown).unwrap_or_default().into()
+        let document = Document {
+            console: self.console,
+            origins: self.all.iter().map(shown).collect(),
+        };
+        serde_json::to_vec(&document).unwrap_or_default().into()
     }
 }
 

@@ -75,6 +75,9 @@ fn the_picture_goes_on_while_its_origin_is_killed_from_the_page() {
         "the one that was started again: {said}"
     );
 
+    let console = format!("http://127.0.0.1:{}/console/", demo.system);
+    assert_eq!(said["console"], console, "{said}");
+
     // What the page may do, another site's page may not.
     let turn = |headers: &[&str]| {
         let address = ([127, 0, 0, 1], demo.http).into();
@@ -117,7 +120,7 @@ const KILL_TWICE: &str = "
         await more(75);
         victim.querySelector('button').click();
         await until(() => victim.dataset.is === 'waiting');
-        if (round === 1) return { killed, last: other.dataset.name, problems };
+        if (round === 1) return { console: document.getElementById('console').href, killed, last: other.dataset.name, problems };
     }";
 
 #[test]

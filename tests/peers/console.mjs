@@ -23,11 +23,11 @@ await until("the console is there", "document.querySelector('header .badge.ok') 
 await evaluate(readFileSync(axe, "utf8"));
 const session = await until("a session", `(window.found ??= (fetch('../api/v1/sessions?action=publish&stream=live/demo').then((answer) => answer.json()).then((json) => { window.first = json.data.sessions[0]?.id; }), true)) && window.first`);
 const PAGES = [
-  ["fleet", "/", "document.querySelectorAll('.times li').length >= 2 && document.querySelectorAll('tbody tr').length >= 2"],
+  ["fleet", "/", "document.querySelectorAll('.totals .line').length === 7 && document.querySelectorAll('.times li').length >= 2 && document.querySelectorAll('tbody tr').length >= 2"],
   ["origins", "/origins", "document.querySelectorAll('tbody tr').length >= 2"],
   ["origin", `/o/${origin}`, "document.querySelector('.facts')"],
   ["streams", "/streams?sort=-rate", "document.querySelectorAll('tbody tr').length >= 2"],
-  ["stream", "/s/live/demo", "document.querySelectorAll('.links li').length > 5 && document.querySelectorAll('tbody tr').length > 1"],
+  ["stream", "/s/live/demo", "document.querySelectorAll('.totals .line').length === 3 && document.querySelectorAll('.links li').length > 5 && document.querySelectorAll('tbody tr').length > 1"],
   ["hostile stream", `/s/${name(HOSTILE)}`, "document.querySelector('h1').textContent.includes('onerror')"],
   ["sessions", "/sessions", "document.querySelectorAll('tbody tr').length >= 2"],
   ["ended sessions", "/sessions?tab=ended", "document.querySelector('caption').textContent.includes('ended')"],

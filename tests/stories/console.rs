@@ -375,7 +375,12 @@ async fn the_console_is_served_with_a_policy_and_to_this_machine_until_there_is_
     let me = document(&house, "/console/me").await;
     assert_eq!(
         me,
-        json!({"role": "admin", "has_login": false, "is_logged_in": false})
+        json!({
+            "role": "admin",
+            "has_login": false,
+            "is_logged_in": false,
+            "version": env!("CARGO_PKG_VERSION"),
+        })
     );
 }
 
@@ -445,7 +450,7 @@ async fn a_login_is_as_good_as_the_token_and_no_other_page_can_use_it() {
     );
     let nobody = raw(at, "GET", "/console/me", "", "").await;
     assert!(
-        nobody.contains(r#""role":null,"has_login":true"#),
+        nobody.contains(r#""role":null,"has_login":true,"is_logged_in":false,"version":null"#),
         "{nobody}"
     );
     let out = raw(at, "POST", "/console/logout", &program, "").await;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::rules::{RULES, Rule, Series, Test};
+use super::rules::{Only, RULES, Rule, Series, Test};
 use super::samples::Samples;
 
 /// Watches the samples of one proxy.
@@ -75,6 +75,14 @@ impl Watch {
         let mut findings: Vec<Finding> = lasting.collect();
         findings.sort_by_key(|one| (one.rule.severity, std::cmp::Reverse(one.lasts)));
         findings
+    }
+
+    /// How many requests got no session in the last five minutes, by reason.
+    pub fn refusals(&self) -> Vec<(String, f64)> {
+        let Some((now, samples)) = self.kept.back() else {
+            return Vec::new();
+        };
+        self.grown(&REFUSED, 5, samples, *now)
     }
 
     /// The groups for which `test` is true, each with its value.
@@ -172,6 +180,13 @@ fn rank(quantile: f64, late: &[(f64, f64)], early: &[(f64, f64)]) -> Option<f64>
     Some(below.0)
 }
 
+/// Requests that got no session.
+const REFUSED: Series = Series {
+    family: "sluicegate_refused_total",
+    only: Only::All,
+    by: Some("reason"),
+    sum: true,
+};
 /// How often samples are judged.
 pub const STEP: Duration = Duration::from_secs(10);
 /// The longest time that a rule looks back, and one step so that something is as old as that.
@@ -215,6 +230,24 @@ mod tests {
         assert_eq!(found(&watch), expected, "the critical one first");
         during(&mut watch, 70..80, |_| text(1));
         assert_eq!(found(&watch), expected[1..]);
+    }
+
+    #[test]
+    fn refusals_of_the_last_minutes_are_told_by_reason() {
+        let mut watch = Watch::default();
+        assert_eq!(watch.refusals(), []);
+        let refused = |count: u64| {
+            format!(
+                "sluicegate_refused_total{{protocol=\"rtmp\",reason=\"full\"}} {count}\n\
+                 sluicegate_refused_total{{protocol=\"srt\",reason=\"full\"}} {count}\n\
+                 sluicegate_refused_total{{protocol=\"srt\",reason=\"no_origin\"}} 3\n"
+            )
+        };
+        during(&mut watch, 0..600, refused);
+        let told = watch.refusals();
+        // 300 s of two protocols; the other reason is from before.
+        let expected = [("full".to_owned(), 600.0), ("no_origin".to_owned(), 0.0)];
+        assert_eq!(told, expected);
     }
 
     #[test]
