@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::machine::{self, Scratch};
 use super::program::Program;
@@ -152,6 +152,13 @@ impl NginxRtmp {
         errors.lines().filter(|found| found.contains(&line)).count()
     }
 
+    /// When each publisher came to the process that runs now, according to its log.
+    pub(crate) fn published_at(&self) -> Vec<Instant> {
+        let lines = self.program.lines().into_iter();
+        let published = lines.filter(|line| line.text.contains(" publish: name='"));
+        published.map(|line| line.at).collect()
+    }
+
     /// Ends the process, so that the port is closed.
     pub(crate) fn kill(&mut self) {
         self.program.kill();
@@ -263,24 +270,39 @@ impl Origin for NodeMediaServer {
 impl Registrar {
     /// Registers `origin` every second while it answers; returns when the proxy knows it.
     pub(crate) fn start(proxy: &Proxy, origin: &dyn Origin) -> Self {
-        let registrar = Self::spawn(proxy, origin, origin.http());
+        let registrar = Self::spawn(proxy, origin, origin.http(), None);
         proxy.wait_origin(origin.name());
         registrar
     }
 
     /// Registers only the origin's RTMP.
     pub(crate) fn rtmp_only(proxy: &Proxy, origin: &dyn Origin) -> Self {
-        let registrar = Self::spawn(proxy, origin, None);
+        let registrar = Self::spawn(proxy, origin, None, None);
         proxy.wait_origin(origin.name());
         registrar
     }
 
-    fn spawn(proxy: &Proxy, origin: &dyn Origin, http: Option<SocketAddr>) -> Self {
+    /// Registers the origin's RTMP, and a server for SRT beside it.
+    pub(crate) fn rtmp_and_srt(proxy: &Proxy, origin: &dyn Origin, srt: u16) -> Self {
+        let registrar = Self::spawn(proxy, origin, None, Some(srt));
+        proxy.wait_origin(origin.name());
+        registrar
+    }
+
+    fn spawn(
+        proxy: &Proxy,
+        origin: &dyn Origin,
+        http: Option<SocketAddr>,
+        srt: Option<u16>,
+    ) -> Self {
         let mut register = proxy::binary();
         register.args(["register", "--server", origin.name(), "--ip", "127.0.0.1"]);
         register.args(["--rtmp", &origin.rtmp().port().to_string()]);
         if let Some(http) = http {
             register.args(["--http", &http.port().to_string()]);
+        }
+        if let Some(srt) = srt {
+            register.args(["--srt", &srt.to_string()]);
         }
         register.args([
             "--to",
