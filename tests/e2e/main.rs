@@ -39,6 +39,7 @@ mod moves;
 mod openapi;
 mod origin_restart;
 mod peers;
+mod players;
 mod policies;
 mod refusals;
 mod reload;

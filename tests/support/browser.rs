@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -60,6 +60,14 @@ impl Browser {
         let mut said = lines.iter().rev().filter(|line| !line.error);
         let shown = said.find_map(|line| serde_json::from_str(&line.text).ok());
         shown.expect("it has shown something")
+    }
+
+    /// All that it has shown, and when.
+    pub(crate) fn all_shown(&self) -> Vec<(Instant, Value)> {
+        let lines = self.program.lines();
+        let said = lines.iter().filter(|line| !line.error);
+        said.filter_map(|line| Some((line.at, serde_json::from_str(&line.text).ok()?)))
+            .collect()
     }
 
     /// What the script of [`run`](Self::run) returned.

@@ -166,14 +166,27 @@ pub(crate) fn installed(names: &[&str]) -> PathBuf {
 
 /// A file that `scripts/peers` puts into the project's own folder.
 pub(crate) fn peer_file(path: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join(".peers")
-        .join(path);
+    let path = peers_folder().join(path);
     if path.is_file() {
         path
     } else {
         missing(&path.display().to_string())
     }
+}
+
+/// The same for `scripts/peers players`, which has what only long stories need.
+pub(crate) fn player_file(path: &str) -> PathBuf {
+    let path = peers_folder().join("players").join(path);
+    assert!(
+        path.is_file(),
+        "{} is missing; `scripts/peers players` installs it",
+        path.display()
+    );
+    path
+}
+
+fn peers_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(".peers")
 }
 
 fn missing(what: &str) -> ! {

@@ -27,6 +27,7 @@
 //! | [`tree`] | what ffmpeg packages, served by a plain nginx |
 //! | [`rtc`] | WebRTC: an origin, a client, and a relay that changes addresses |
 //! | [`wait`] | waiting with a deadline |
+//! | [`watched`] | players of all kinds, watched from outside; mpv and VLC |
 //!
 //! Everything waits for an event and has a deadline. If something is missing on the machine, the message names the
 //! command that installs it; nothing is skipped.
@@ -57,6 +58,7 @@ pub(crate) mod srt_crowd;
 pub(crate) mod srt_live_transmit;
 pub(crate) mod tree;
 pub(crate) mod wait;
+pub(crate) mod watched;
 
 pub(crate) use balancer::{Balancer, Dice};
 pub(crate) use ffmpeg::{Player, Publisher};

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::browser::Browser;
 use super::http::{Answer, Server};
-use super::machine::peer_file;
+use super::machine::{peer_file, player_file};
 
 /// A page that plays, in a browser.
 pub(crate) struct Page {
@@ -61,6 +61,29 @@ impl Page {
             hls.loadSource(url);
             hls.attachMedia(video);";
         Self::open(&peer_file("node_modules/hls.js/dist/hls.min.js"), play, url)
+    }
+
+    /// video.js, where only what it cannot recover from is a problem.
+    pub(crate) fn video_js(url: &str) -> Self {
+        let play = "const player = videojs(video, { autoplay: true, muted: true });
+            player.on('error', () => say(player.error().message));
+            player.src({ src: url, type: 'application/x-mpegURL' });";
+        Self::open(
+            &player_file("node_modules/video.js/dist/video.min.js"),
+            play,
+            url,
+        )
+    }
+
+    /// Shaka Player, where only what it cannot recover from is a problem.
+    pub(crate) fn shaka(url: &str) -> Self {
+        let play = "shaka.polyfill.installAll();
+            const player = new shaka.Player();
+            const fails = (error) => error.severity === 2 && say(`Shaka: ${error.code} ${error.data}`);
+            player.addEventListener('error', (event) => fails(event.detail));
+            player.attach(video).then(() => player.load(url)).catch(fails);";
+        let script = player_file("node_modules/shaka-player/dist/shaka-player.compiled.js");
+        Self::open(&script, play, url)
     }
 
     /// dash.js.
