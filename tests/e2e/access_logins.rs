@@ -1,14 +1,11 @@
 //! Logins by challenge with real clients: `authmod=adobe` over RTMP, Digest over RTSP. Clients that know the password are let in,
 //! others are told why not, and neither the password nor an answer is written anywhere.
 
-use std::process::Command;
-
 use sluicegate_core::access::digests::line;
 
 use crate::access::are_secret;
-use crate::support::program::Program;
 use crate::support::rtsp::{RtspServer, gstreamer_plays};
-use crate::support::{NodeMediaServer, Player, Proxy, Publisher, Registrar, machine};
+use crate::support::{NodeMediaServer, Player, Proxy, Publisher, Registrar, gstreamer, machine};
 
 const USER: &str = "pub1";
 const PASSWORD: &str = "s3cret-and-long";
@@ -49,35 +46,14 @@ fn encoders_log_in_over_rtmp_as_their_servers_had_them() {
     publisher.wait_frames(5);
     Player::frames(&proxy.rtmp_url("live/a"), 25);
 
-    let _gstreamer = encode(&proxy.rtmp_url("live/b"));
+    let login = [
+        "authmod=adobe".to_owned(),
+        format!("username={USER}"),
+        format!("password={PASSWORD}"),
+    ];
+    let _gstreamer = gstreamer::encode(&proxy.rtmp_url("live/b"), &login);
     Player::frames(&proxy.rtmp_url("live/b"), 25);
     are_secret(&proxy, &SECRETS);
-}
-
-/// GStreamer publishes a test picture.
-fn encode(url: &str) -> Program {
-    let mut launch = Command::new(machine::installed(&["gst-launch-1.0"]));
-    launch.args([
-        "-q",
-        "videotestsrc",
-        "is-live=true",
-        "!",
-        "video/x-raw,width=160,height=120,framerate=25/1",
-        "!",
-        "x264enc",
-        "tune=zerolatency",
-        "key-int-max=25",
-        "!",
-        "flvmux",
-        "streamable=true",
-        "!",
-        "rtmp2sink",
-        "authmod=adobe",
-    ]);
-    launch.arg(format!("username={USER}"));
-    launch.arg(format!("password={PASSWORD}"));
-    launch.arg(format!("location={url}"));
-    Program::start("gst-launch", &mut launch).abrupt()
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::support::program::Program;
 use crate::support::proxy;
 use crate::support::rtc::RtcOrigin;
 use crate::support::{Player, Publisher};
+use crate::tls::fingerprint;
 
 #[test]
 fn the_demo_tells_where_everything_is_and_a_browser_shows_the_picture() {
@@ -55,6 +56,35 @@ fn the_demo_tells_where_everything_is_and_a_browser_shows_the_picture() {
         "",
     );
     assert_eq!(ready.status, 200);
+}
+
+#[test]
+fn the_demo_is_played_over_tls_under_the_fingerprint_that_it_tells() {
+    let _turn = machine::share();
+    let demo = Demo::new();
+    let program = Program::start("demo", demo.command().arg("--tls"));
+    program.wait_line("it tells how to stop it", PATIENCE, |line| {
+        line.text.contains("Ctrl-C").then_some(())
+    });
+    let banner = program.output();
+    let mut lines = banner.lines().map(str::trim);
+    let told = lines.find_map(|line| line.strip_prefix("certificate "));
+    for port in [demo.http, demo.api, demo.system] {
+        let served = fingerprint(port);
+        assert_eq!(told, Some(&*served), "{port}:\n{banner}");
+    }
+    let page = format!("https://127.0.0.1:{}/", demo.http);
+    let rtmps = format!("rtmps://127.0.0.1:{}/live/demo", demo.rtmp);
+    assert!(
+        banner.contains(&page) && banner.contains(&rtmps),
+        "{banner}"
+    );
+    Player::frames(&rtmps, 25);
+    let browser = Browser::trusting(&page);
+    let shown = browser.wait_video("frames in the browser", |shown| {
+        shown["frames"].as_u64() >= Some(25) && shown["colours"].as_u64() >= Some(4)
+    });
+    assert!(shown["problem"].is_null(), "{shown}");
 }
 
 #[test]

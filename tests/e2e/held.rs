@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::support::{NginxRtmp, Origin, Player, Proxy, Publisher, Registrar, machine, wait_for};
+use crate::support::{
+    NginxRtmp, Origin, Page, Player, Proxy, Publisher, Registrar, gstreamer, machine, wait_for,
+};
 
 #[test]
 fn an_encoder_outlives_the_death_of_its_origin() {
@@ -125,4 +127,38 @@ fn viewers_and_their_encoder_outlive_the_death_of_their_origin() {
     }
     let sessions = proxy.sessions();
     assert_eq!(sessions.len(), 3, "{sessions:?}");
+}
+
+#[test]
+fn gstreamer_and_browsers_outlive_the_death_of_their_origin() {
+    let _turn = machine::share();
+    let mut origins = ["origin1", "origin2"].map(NginxRtmp::start);
+    let proxy = Proxy::start("fanout.mode = \"open\"\nfanout.public = true");
+    let _registrars = origins
+        .each_ref()
+        .map(|origin| Registrar::rtmp_only(&proxy, origin));
+    let mut encoder = gstreamer::encode(&proxy.rtmp_url("live/a"), &[]);
+    proxy.wait_session("its encoder", |row| row["action"] == "publish");
+    let page = Page::mpegts("flv", &proxy.flv_url("live/a"));
+    let frames = page.wait_frames(25);
+    let mut decoder = gstreamer::decode_flv(&proxy.flv_url("live/a"), 150);
+    wait_for("both viewers", Duration::from_secs(30), || {
+        (proxy.sessions().len() == 3).then_some(())
+    });
+    let lost = proxy.origin_of("live/a").expect("it is placed");
+    for origin in origins.iter_mut().filter(|origin| origin.name() == lost) {
+        origin.kill();
+    }
+    let record = proxy.wait_log("pull goes on, and its viewers with it", |record| {
+        record["from"] == lost.as_str()
+    });
+    assert_eq!(record["viewers"], 2, "{record}");
+    let shown = page.wait_shown("pictures after it", |shown| {
+        shown["frames"].as_u64() >= Some(frames + 100)
+    });
+    // Browsers stop at a hole between what they have and what comes.
+    assert_eq!(shown["ranges"], 1, "{shown}");
+    let status = decoder.wait_end(Duration::from_secs(40));
+    assert!(status.success(), "{}", decoder.errors());
+    assert!(encoder.is_running(), "it never noticed");
 }

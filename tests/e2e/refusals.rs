@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use sluicegate_core::stream::Action;
+
 use crate::support::http::{self, Answer, Server};
+use crate::support::light;
 use crate::support::{NginxRtmp, Player, Proxy, Publisher, Registrar, machine, wait_for};
 
 #[test]
@@ -35,6 +38,32 @@ fn without_an_origin_everybody_is_refused_with_a_reason() {
         Duration::from_secs(40),
         || (proxy.sessions().is_empty() && proxy.streams().is_empty()).then_some(()),
     );
+}
+
+/// What an operator needs to tell a client whose name is wrong from one that nobody can serve.
+#[test]
+fn a_name_that_breaks_a_rule_at_the_rtmp_port_has_a_line_in_the_log() {
+    let _turn = machine::share();
+    let proxy = Proxy::start("");
+    for (action, code) in [
+        (Action::Publish, "NetStream.Publish.BadName"),
+        (Action::Play, "NetStream.Play.Failed"),
+    ] {
+        let tc_url = format!("rtmp://{}/live?key=s3cret", proxy.rtmp);
+        let said = light::refusal(proxy.rtmp, action, &tc_url, "../a?token=t0ken");
+        let rule = "the name holds a `.` or `..` segment";
+        assert_eq!(said, format!("{code}: {rule}"));
+        let line = proxy.wait_log(
+            "refused: the request breaks a rule of its protocol",
+            |record| record["code"] == code,
+        );
+        assert_eq!(line["protocol"], "rtmp", "{line}");
+        assert_eq!(line["rule"], rule, "{line}");
+        let client = line["client"].as_str().unwrap_or_default();
+        assert!(client.starts_with("127.0.0.1:"), "{line}");
+    }
+    let log = proxy.output();
+    assert!(!log.contains("s3cret") && !log.contains("t0ken"), "{log}");
 }
 
 #[test]

@@ -140,21 +140,34 @@ fn curl_speaks_both_versions_of_http() {
     });
 }
 
-#[test]
-fn a_certificate_that_is_made_for_a_first_try_is_known_by_its_fingerprint() {
-    let _turn = machine::share();
-    let proxy = Proxy::start("tls.self_signed = true\n");
-    let words = "a certificate was made that holds until the next start; clients have to be told to trust it";
-    let said = proxy.wait_log(words, |_| true);
-    let url = format!("https://127.0.0.1:{}/api/v1/versions", proxy.api.port());
+/// The SHA-256 of the certificate that is served at a port of this machine, as browsers show it.
+pub(crate) fn fingerprint(port: u16) -> String {
+    let url = format!("https://127.0.0.1:{port}/api/v1/versions");
     let report = ["--output", "/dev/null", "--write-out", "%{certs}"];
     let shown = curl(&[&["--insecure"], &report[..], &[&url]].concat());
     let (_, shown) = shown.split_once("CERTIFICATE-----").expect("a certificate");
     let (base64, _) = shown.split_once("-----END").expect("its end");
     let der = Base64::decode_vec(&base64.replace(['\r', '\n'], "")).expect("PEM");
     let digest: [u8; 32] = Sha256::digest(der).into();
-    let digest = digest.map(|byte| format!("{byte:02X}")).join(":");
-    assert_eq!(said["fingerprint"], digest, "{said}");
+    digest.map(|byte| format!("{byte:02X}")).join(":")
+}
+
+#[test]
+fn a_certificate_that_is_made_for_a_first_try_is_known_by_its_fingerprint() {
+    let _turn = machine::share();
+    let proxies = [
+        Proxy::start("tls.self_signed = true\n"),
+        Proxy::start_with("", &["--tls-self-signed"]),
+    ];
+    let words = "a certificate was made that holds until the next start; clients have to be told to trust it";
+    let told = proxies.each_ref().map(|proxy| {
+        let said = proxy.wait_log(words, |_| true);
+        for at in [proxy.http, proxy.api, proxy.system] {
+            assert_eq!(said["fingerprint"], fingerprint(at.port()), "{said}");
+        }
+        said["fingerprint"].clone()
+    });
+    assert_ne!(told[0], told[1], "each start makes another");
 }
 
 #[test]

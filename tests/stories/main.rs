@@ -34,6 +34,7 @@ mod fanout_sockets;
 mod fleet_api;
 mod health;
 mod held;
+mod held_encoders;
 mod held_manifests;
 mod held_playlists;
 mod held_viewers;

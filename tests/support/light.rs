@@ -55,6 +55,15 @@ impl Drop for Light {
     }
 }
 
+/// What a client hears that asks for `name` with this `tc_url` and is refused.
+pub(crate) fn refusal(at: SocketAddr, action: Action, tc_url: &str, name: &str) -> String {
+    let mut machine = Client::new([7; 32], action, tc_url, name, Vec::new());
+    let mut socket = TcpStream::connect(at).expect("the proxy listens");
+    let patience = socket.set_read_timeout(Some(PATIENCE));
+    patience.expect("a time that is not zero");
+    ask(&mut socket, &mut machine).expect_err("it is refused")
+}
+
 fn ask(socket: &mut TcpStream, machine: &mut Client) -> Result<(), String> {
     let mut buffer = [0; 4096];
     loop {

@@ -5,6 +5,7 @@
 //! | [`balancer`] | a load balancer in front of several proxies |
 //! | [`browser`] | headless Chromium on one page |
 //! | [`ffmpeg`] | ffmpeg as an encoder and as a player |
+//! | [`gstreamer`] | GStreamer as an encoder and as a player |
 //! | [`http`] | a small HTTP client, and a server that answers as a test tells it to |
 //! | [`light`] | an RTMP publisher that costs next to nothing |
 //! | [`low_latency`] | a Low-Latency HLS origin of our own |
@@ -36,6 +37,7 @@
 pub(crate) mod balancer;
 pub(crate) mod browser;
 pub(crate) mod ffmpeg;
+pub(crate) mod gstreamer;
 pub(crate) mod http;
 pub(crate) mod light;
 pub(crate) mod low_latency;

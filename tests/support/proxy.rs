@@ -64,14 +64,22 @@ impl Proxy {
 
     /// The same with the binary of another build.
     pub(crate) fn start_program(program: &Path, settings: &str) -> Self {
+        Self::start_by(configured_by_nothing(program).arg("run"), settings)
+    }
+
+    /// The same, with more arguments.
+    pub(crate) fn start_with(settings: &str, arguments: &[&str]) -> Self {
+        Self::start_by(binary().arg("run").args(arguments), settings)
+    }
+
+    fn start_by(command: &mut Command, settings: &str) -> Self {
         let scratch = Scratch::new("proxy");
         let config = scratch.write(SETTINGS, &with_ours(settings));
-        let mut command = configured_by_nothing(program);
         command
-            .args(["run", "--config"])
+            .arg("--config")
             .arg(config)
             .current_dir(scratch.path());
-        Self::ready(&mut command, scratch)
+        Self::ready(command, scratch)
     }
 
     /// Like `start`, with a log of warnings and errors only: for runs with many sessions, since the log is kept. The
