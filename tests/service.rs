@@ -8,6 +8,10 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+#[path = "support/uninterrupted.rs"]
+mod uninterrupted;
+use uninterrupted::uninterrupted;
+
 /// A proxy and the one that started it.
 struct Service {
     child: Child,
@@ -55,7 +59,7 @@ impl Service {
     /// The next words.
     fn hear(&self) -> String {
         let mut words = [0; 4096];
-        let length = self.manager.recv(&mut words).expect("word in time");
+        let length = uninterrupted(|| self.manager.recv(&mut words)).expect("word in time");
         String::from_utf8(words[..length].to_vec()).expect("text")
     }
 

@@ -10,7 +10,7 @@ use sluicegate_core::access::{digests, keys, passwords};
 use crate::access::are_secret_to;
 use crate::support::http::{self, Answer, Server};
 use crate::support::srt::call;
-use crate::support::{Proxy, Publisher, machine, wait_for};
+use crate::support::{Proxy, Publisher, machine, uninterrupted, wait_for};
 
 /// Everything that may be shown, each by itself: a text is found again wherever it is written.
 const SECRETS: [&str; 14] = [
@@ -68,7 +68,7 @@ fn say(at: SocketAddr, text: &str) -> String {
         .expect("a time");
     socket.write_all(text.as_bytes()).expect("it reads");
     let mut answer = [0; 4096];
-    let count = socket.read(&mut answer).unwrap_or_default();
+    let count = uninterrupted(|| socket.read(&mut answer)).unwrap_or_default();
     String::from_utf8_lossy(&answer[..count]).into_owned()
 }
 

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use crate::support::rtsp::RtspServer;
-use crate::support::{Player, Proxy, machine};
+use crate::support::{Player, Proxy, machine, uninterrupted};
 
 #[test]
 fn fifty_cameras_on_three_origins() {
@@ -136,7 +136,7 @@ impl Viewer {
 
     fn read(&mut self) {
         let mut buffer = [0; 16 * 1024];
-        let count = self.stream.read(&mut buffer).expect("something in time");
+        let count = uninterrupted(|| self.stream.read(&mut buffer)).expect("something in time");
         assert!(count > 0, "{}: closed", self.camera);
         self.bytes.extend_from_slice(&buffer[..count]);
     }

@@ -7,7 +7,7 @@ use sluicegate_core::srt::packet::{Handshake, Rejection, Step};
 
 use crate::support::srt::call;
 use crate::support::srt_caller::{asks_for, conclusion, induction};
-use crate::support::{Player, Proxy, Publisher, SrtOrigin, machine, wait_for};
+use crate::support::{Player, Proxy, Publisher, SrtOrigin, machine, uninterrupted, wait_for};
 
 #[test]
 fn two_hundred_callers_of_a_silent_origin_disturb_nobody() {
@@ -126,7 +126,7 @@ impl Caller {
 
     fn wait<T>(&self, read: impl Fn(Handshake<'_>) -> T) -> T {
         let mut buffer = [0; 1500];
-        let length = self.socket.recv(&mut buffer).expect("an answer");
+        let length = uninterrupted(|| self.socket.recv(&mut buffer)).expect("an answer");
         read(Handshake::parse(&buffer[..length]).expect("a handshake"))
     }
 

@@ -10,7 +10,7 @@ use sluicegate_core::rtc::stun::{Kind, Message, binding_request};
 use crate::support::browser::Browser;
 use crate::support::http;
 use crate::support::rtc::{Rebinding, RtcClient, RtcOrigin, page_folder};
-use crate::support::{Proxy, machine};
+use crate::support::{Proxy, machine, uninterrupted};
 
 #[test]
 fn a_client_that_changes_its_address_goes_on_and_its_origin_sees_no_change() {
@@ -93,7 +93,7 @@ fn a_check_over_tcp_is_answered_by_the_origin() {
         let mut bytes = Vec::new();
         let mut part = [0; 512];
         loop {
-            let count = stream.read(&mut part).unwrap_or(0);
+            let count = uninterrupted(|| stream.read(&mut part)).unwrap_or(0);
             if count == 0 {
                 return None;
             }

@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 
 use crate::held::{FRAME, HEADER, KEYFRAME};
 use crate::house::{House, Manner, Stub, nowhere, until, video};
+use crate::uninterrupted::uninterrupted;
 
 /// How OBS notices that its server takes nothing any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +107,7 @@ impl Link {
         let bytes = self.machine.poll_output().unwrap_or_default();
         self.socket.write_all(&bytes)?;
         let mut buffer = [0; 4096];
-        match self.socket.read(&mut buffer) {
+        match uninterrupted(|| self.socket.read(&mut buffer)) {
             Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
             Ok(count) => self.machine.feed(&buffer[..count]).expect("RTMP"),
             Err(error) if is_timeout(&error) => {}

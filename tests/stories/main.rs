@@ -93,4 +93,6 @@ mod tls;
 #[path = "../support/tls.rs"]
 mod tls_client;
 mod tls_origins;
+#[path = "../support/uninterrupted.rs"]
+mod uninterrupted;
 mod whip_standards;

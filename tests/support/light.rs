@@ -10,6 +10,8 @@ use sluicegate_core::rtmp::client::{Client, ClientEvent};
 use sluicegate_core::rtmp::message::{Message, kind};
 use sluicegate_core::stream::Action;
 
+use super::uninterrupted;
+
 /// A publisher that sends a little video, ten times a second, until it is ended or dropped.
 pub(crate) struct Light {
     /// From its first packet until the stream was granted.
@@ -72,9 +74,7 @@ fn ask(socket: &mut TcpStream, machine: &mut Client) -> Result<(), String> {
                 .write_all(&bytes)
                 .map_err(|error| error.to_string())?;
         }
-        let count = socket
-            .read(&mut buffer)
-            .map_err(|error| error.to_string())?;
+        let count = uninterrupted(|| socket.read(&mut buffer)).map_err(|error| error.to_string())?;
         if count == 0 {
             return Err("it closed".to_owned());
         }
@@ -108,7 +108,7 @@ fn send(socket: &mut TcpStream, machine: &mut Client, stop: &AtomicBool) {
             return;
         }
         // The pause also checks whether the other side closed.
-        match socket.read(&mut buffer) {
+        match uninterrupted(|| socket.read(&mut buffer)) {
             Ok(0) => return,
             Ok(_) => {}
             Err(error)

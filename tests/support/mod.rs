@@ -27,6 +27,7 @@
 //! | [`srt_live_transmit`] | srt-live-transmit between SRT and UDP |
 //! | [`tree`] | what ffmpeg packages, served by a plain nginx |
 //! | [`rtc`] | WebRTC: an origin, a client, and a relay that changes addresses |
+//! | [`uninterrupted`] | blocking calls that a signal does not end |
 //! | [`wait`] | waiting with a deadline |
 //! | [`watched`] | players of all kinds, watched from outside; mpv and VLC |
 //!
@@ -59,6 +60,7 @@ pub(crate) mod srt_caller;
 pub(crate) mod srt_crowd;
 pub(crate) mod srt_live_transmit;
 pub(crate) mod tree;
+pub(crate) mod uninterrupted;
 pub(crate) mod wait;
 pub(crate) mod watched;
 
@@ -74,4 +76,5 @@ pub(crate) use relay::Relay;
 pub(crate) use remuxing::Remuxing;
 pub(crate) use srt::{BadNetwork, SrtOrigin};
 pub(crate) use tree::Tree;
+pub(crate) use uninterrupted::uninterrupted;
 pub(crate) use wait::wait_for;

@@ -11,7 +11,7 @@ use sluicegate_core::rtmp::client::{Client, ClientEvent};
 use sluicegate_core::rtmp::message::{Message, kind};
 use sluicegate_core::stream::Action;
 
-use crate::support::wait_for;
+use crate::support::{uninterrupted, wait_for};
 
 /// A client.
 pub(super) struct Guest {
@@ -198,7 +198,7 @@ impl Guest {
             let mut chunk = vec![0; 64 * 1024];
             let mut has_begun = false;
             while !stops() {
-                match socket.read(&mut chunk) {
+                match uninterrupted(|| socket.read(&mut chunk)) {
                     Ok(count) if count > 0 => body.extend(&chunk[..count]),
                     _ => return,
                 }
@@ -335,7 +335,7 @@ impl Link {
         let mut buffer = [0; 16 * 1024];
         let time = time.max(Duration::from_millis(1));
         self.socket.set_read_timeout(Some(time)).expect("a time");
-        match self.socket.read(&mut buffer) {
+        match uninterrupted(|| self.socket.read(&mut buffer)) {
             Ok(0) => return false,
             Ok(count) => {
                 if self.machine.feed(&buffer[..count]).is_err() {
