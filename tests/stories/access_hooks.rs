@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::house::{House, Manner, Stub, until, video};
+use crate::house::{Guest, House, Manner, Stub, until, video};
 use crate::sources::open;
 
 /// How a backend behaves.
@@ -216,6 +216,17 @@ async fn nginx_rtmp_and_mediamtx_backends_are_asked_as_they_are_used_to() {
         form.contains("call=publish&name=a&") && form.ends_with("&token=T"),
         "{form}"
     );
+    let said = |name: &str, value: &str| (name.to_owned(), value.into());
+    let page = vec![
+        said("swfUrl", "https://site.example/p.swf"),
+        said("pageUrl", "https://site.example/live"),
+    ];
+    let player = Guest::ask(house.at.rtmp, Action::Play, "live/a", page).await;
+    assert!(player.has_started(), "{}", player.code());
+    let form = backend.asked()[1].1.clone();
+    let of_client = "&flashver=LNX%209%2C0%2C124%2C2&swfurl=https://site.example/p.swf\
+                     &tcurl=rtmp://example/live&pageurl=https://site.example/live&";
+    assert!(form.contains(of_client), "as the player said it: {form}");
     backend.becomes(Manners::Leads("rtmp://10.0.0.9/live/b"));
     let relayed = house.ask(Action::Publish, "live/b").await;
     assert_eq!(

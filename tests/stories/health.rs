@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use sluicegate_core::events::Kind;
 use sluicegate_core::fleet::State;
 use sluicegate_core::stream::Action;
 use socket2::{Domain, Socket, Type};
@@ -178,5 +179,21 @@ async fn whose_publish_ends_an_earlier_one_is_a_setting() {
         let left = if ends { 1 } else { 2 };
         house.until_sessions(left).await;
         assert_eq!(origin.connections(), 2, "{takeover}");
+        let mut told = Vec::new();
+        for kind in [Kind::Published, Kind::Lost] {
+            let journal = &house.proxy.metrics().journal;
+            journal.look(kind, |event| told.push((event.number, kind)));
+        }
+        told.sort_unstable_by_key(|(number, _)| *number);
+        let told: Vec<Kind> = told.into_iter().map(|(_, kind)| kind).collect();
+        let expected: &[Kind] = if ends {
+            &[Kind::Published, Kind::Lost, Kind::Published]
+        } else {
+            &[Kind::Published, Kind::Published]
+        };
+        assert_eq!(
+            told, expected,
+            "{takeover}: the end of the one comes before the other"
+        );
     }
 }

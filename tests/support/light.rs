@@ -74,7 +74,8 @@ fn ask(socket: &mut TcpStream, machine: &mut Client) -> Result<(), String> {
                 .write_all(&bytes)
                 .map_err(|error| error.to_string())?;
         }
-        let count = uninterrupted(|| socket.read(&mut buffer)).map_err(|error| error.to_string())?;
+        let count =
+            uninterrupted(|| socket.read(&mut buffer)).map_err(|error| error.to_string())?;
         if count == 0 {
             return Err("it closed".to_owned());
         }
