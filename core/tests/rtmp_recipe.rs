@@ -169,6 +169,34 @@ fn the_recipe_tells_who_asked_for_what_and_nothing_else() {
     assert_eq!(again.answered, identified.answered);
 }
 
+#[test]
+fn a_hold_is_no_distance_of_keyframes() {
+    let mut encoder = Encoder::new(0);
+    encoder.header(kind::VIDEO, 0);
+    // A keyframe every two seconds; the origin is lost after the third and another has the stream before the seventh.
+    let mut cuts = Vec::new();
+    for number in 0..9 {
+        if number == 3 || number == 6 {
+            cuts.push(encoder.bytes.len());
+        }
+        // One that is away may be as short as a header.
+        encoder.frame(0x17, number, if number == 4 { 60 } else { 20_000 });
+        encoder.time += 1_000;
+        encoder.frame(0x27, number, 300);
+        encoder.time += 1_000;
+    }
+    let (lost, back) = (cuts[0], cuts[1]);
+    let mut session = Session::begin();
+    let apart = |session: &Session| session.joined.recipe().unwrap().keyframes_apart();
+    session.publish(&encoder.bytes[..lost], usize::MAX);
+    assert_eq!(apart(&session), 2_000);
+    session.lose(lost);
+    session.publish(&encoder.bytes[lost..back], usize::MAX);
+    assert_eq!(apart(&session), 0, "it is not known");
+    session.resume(&encoder.bytes[back..], usize::MAX);
+    assert_eq!(apart(&session), 2_000);
+}
+
 /// The second origin's messages: headers as they were last sent, each once, then all from a keyframe on.
 fn check(wire: &Wire, heard: &[Message], lost: usize, back: usize) -> Result<(), TestCaseError> {
     let frames: Vec<_> = heard

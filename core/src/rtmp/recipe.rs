@@ -122,6 +122,8 @@ impl Recipe {
     pub fn lose(&mut self) {
         self.stage = Stage::Away;
         self.dropped = 0;
+        // Keyframes are not looked for while there is no origin: the next two tell how far apart they are.
+        self.keyframes = Keyframes::default();
     }
 
     /// Another origin has taken the stream. It gets the headers and all media from the next keyframe on; a stream without
@@ -167,7 +169,7 @@ impl Recipe {
         self.begun.retain(|begun| begun.chunk_stream != id);
         let is_picture = header.kind == kind::VIDEO;
         self.has_pictures |= is_picture;
-        if is_picture {
+        if is_picture && !self.is_away() {
             self.keyframes.note(header.timestamp);
         }
         let is_media = matches!(header.kind, kind::AUDIO | kind::VIDEO | kind::AGGREGATE);
@@ -242,7 +244,7 @@ impl Recipe {
 
     /// Notes what a message is that is no header.
     fn note(&mut self, header: &MessageHeader, content: Content) {
-        if content.part == Part::Keyframe {
+        if content.part == Part::Keyframe && !self.is_away() {
             self.keyframes.note_keyframe(header.timestamp);
         }
     }
