@@ -12,6 +12,7 @@ use hyper::{HeaderMap, Response, StatusCode};
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::leg::LegEnd;
 use tokio::time::timeout;
+use tracing::info;
 
 use super::Wanted;
 use crate::net::http::status_words;
@@ -121,7 +122,10 @@ pub(super) enum Greeting {
 
 /// The headers of an answer that are for every viewer.
 fn for_all(status: StatusCode, headers: HeaderMap, is_private: bool) -> HeaderMap {
-    let mut headers = head::for_client(status, headers).unwrap_or_default();
+    let mut headers = head::for_client(status, headers).unwrap_or_else(|error| {
+        info!(%error, "viewers of a shared pull get none of its origin's headers");
+        HeaderMap::new()
+    });
     let is_for_all = |name: &HeaderName| {
         let is_harmless = cors::is_about(name) || HARMLESS.contains(name);
         !OF_ONE_ANSWER.contains(name) && (is_harmless || !is_private)

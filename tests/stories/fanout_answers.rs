@@ -105,6 +105,21 @@ async fn an_http_origins_no_has_its_code_over_rtmp() {
 }
 
 #[tokio::test]
+async fn an_origin_that_speaks_of_sites_only_to_pages_is_answered_for() {
+    let house = House::open(OPEN).await;
+    let yes = "HTTP/1.1 200 OK\r\nContent-Type: video/mp2t\r\nConnection: close\r\n\r\n";
+    let answer = [yes.as_bytes(), &tables(), &packet(true, 1)].concat();
+    let script = vec![Step::Say(answer), Step::Hold];
+    let origin = HttpOrigin::join(&house, "one", script).await;
+    let mut viewer = Viewer::pull(house.at.http, WAYS[0], "/live/a.ts").await;
+    let head = viewer.head().await;
+    let allowed = header(&head, "access-control-allow-origin");
+    assert_eq!(allowed, ["*"], "{head}");
+    let asked = origin.visit(0).await;
+    assert!(asked.all("origin").is_empty(), "of no page");
+}
+
+#[tokio::test]
 async fn an_origins_headers_reach_those_who_share_a_pull() {
     let hasty = format!("{OPEN}[session]\ndial_timeout = \"100ms\"\nsetup_timeout = \"300ms\"\n");
     let yes = "HTTP/1.1 200 OK\r\nContent-Type: video/x-own\r\nX-Own: 1\r\nSet-Cookie: id=1\r\n\

@@ -513,11 +513,10 @@ fn head(status: StatusCode, headers: &HeaderMap, end: &str) -> Vec<u8> {
 /// What a viewer of a feed is told besides: what the origin said where it was asked over HTTP, and for the rest what SRS says.
 pub(super) fn greeting_of(joined: &Joined, led: &Led<'_>) -> HeaderMap {
     let said = joined.said().map(|said| led.headers_of(said));
-    let mut headers = said.unwrap_or_else(|| {
-        let everybody = (ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-        [everybody].into_iter().collect()
-    });
+    let mut headers = said.unwrap_or_default();
     for (name, ours) in [
+        // The pull names no page, and so an origin that speaks of sites only to pages has said nothing of them.
+        (ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
         (CONTENT_TYPE, content_type(joined.session())),
         (CACHE_CONTROL, "no-cache"),
     ] {
