@@ -1,9 +1,8 @@
 //! What an audit says of a request: what was asked for, and whom or what that concerns.
 
 use axum::extract::rejection::RawPathParamsRejection;
-use axum::extract::{MatchedPath, Query, RawPathParams, Request};
+use axum::extract::{MatchedPath, RawPathParams, Request};
 use axum::http::Method;
-use serde::Deserialize;
 use sluicegate_core::access::bans::Target;
 use sluicegate_core::events::News;
 use tracing::info;
@@ -34,15 +33,6 @@ struct Concerned {
     proxy: Option<String>,
 }
 
-/// What may stand after the `?` of a request and names somebody.
-#[derive(Debug, Default, Deserialize)]
-struct Named {
-    stream: Option<String>,
-    target: Option<String>,
-    to: Option<String>,
-    proxy: Option<String>,
-}
-
 impl Audited {
     /// What `request` asks for, by the parameters in its path. `looks`: what it names may be looked up.
     pub(super) fn of(
@@ -70,15 +60,18 @@ impl Audited {
                 _ => {}
             }
         }
-        let Query(named) = Query::<Named>::try_from_uri(request.uri()).unwrap_or_default();
-        if let Some(stream) = named.stream {
-            concerns.note_stream(system, &stream);
+        let query = request.uri().query().unwrap_or_default();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match &*name {
+                "stream" => concerns.note_stream(system, &value),
+                "target" => concerns.note_target(system, &value),
+                "to" | "origin" if concerns.origin.is_none() => {
+                    concerns.origin = Some(value.into_owned());
+                }
+                "proxy" => concerns.proxy = Some(value.into_owned()),
+                _ => {}
+            }
         }
-        if let Some(target) = named.target {
-            concerns.note_target(system, &target);
-        }
-        concerns.origin = concerns.origin.or(named.to);
-        concerns.proxy = named.proxy;
         Self {
             method: request.method().clone(),
             what: what.to_owned(),

@@ -350,7 +350,6 @@ async fn an_audit_says_whom_a_change_concerned() {
     let id = ban["id"].as_str().expect("an id").to_owned();
     let stream = "__defaultVhost__/live/a";
     // A method and a path; the stream, the origin, and what is said of the request.
-    // A method and a path; the stream, the origin, and what is said of the request.
     let disable = "/api/v1/origins/one/disable";
     let rows = [
         (
@@ -392,6 +391,10 @@ async fn an_audit_says_whom_a_change_concerned() {
         (
             ("DELETE", format!("/api/v1/sessions/{session}")),
             (stream, "", format!("/api/v1/sessions/{session}: 200")),
+        ),
+        (
+            ("DELETE", "/api/v1/streams/live/a?origin=two".to_owned()),
+            (stream, "two", "/api/v1/streams/{*stream}: ".to_owned()),
         ),
         (
             ("DELETE", "/api/v1/streams/live/a".to_owned()),
