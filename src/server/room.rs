@@ -1,8 +1,8 @@
 //! How many clients there are file descriptors for.
 //!
 //! A connection takes two, one for its origin side. Of the viewers that share a pull, the first gives the second to the pull, and
-//! the others leave it.
-//! Some are left for the system API: without them a flood would end in failing dials, and origins that cannot report.
+//! the others leave it. Some are left for the system API: without them a flood would end in failing dials, and origins that
+//! cannot report.
 
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::Semaphore;

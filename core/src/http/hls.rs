@@ -8,7 +8,8 @@ use super::page::{IN_FULL, Page, RewriteError, Whereto, split_byte_order_mark};
 /// `playlist` with every URI that points at the origin changed to point at us, with the page's link.
 ///
 /// URIs are on lines of their own, and in the `URI` and `SERVER-URI` attributes of the tags that have them; an attribute of any
-/// other name is one if it names the origin in full. URIs of other servers, `data:` and similar ones, unknown tags, line ends and everything else stay unchanged.
+/// other name is one if it names the origin in full. URIs of other servers, `data:` and similar ones, unknown tags, line ends and
+/// everything else stay unchanged.
 pub fn rewrite<'a>(playlist: &'a [u8], page: &Page<'_>) -> Result<Cow<'a, [u8]>, RewriteError> {
     let too_long = |limit, unit| RewriteError::TooLong {
         kind: "playlist",

@@ -210,8 +210,7 @@ pub(super) fn redirect_and_form(command: &Command) -> Option<(&str, bool)> {
         .find_map(|(name, whole)| Some((extra.field(name)?.as_str()?, whole)))
 }
 
-/// Where an `onStatus` asks the client to connect (enhanced RTMP v2, "Reconnect Request"); `None` where that is the place that it
-/// is connected to.
+/// Where an `onStatus` asks the client to connect (enhanced RTMP v2, "Reconnect Request"), which may be where it is connected.
 fn reconnect(command: &Command) -> Option<&str> {
     let status = command.status()?;
     let information = command.arguments.first()?;

@@ -24,7 +24,7 @@ use super::super::{System, problem};
 use super::{Begun, FIRST, Look, answer, in_time, refused};
 use crate::hub::Hub;
 use crate::net::entrance::Ends;
-use crate::net::http::BoxError;
+use crate::net::http::{BoxError, status_words};
 use crate::origin::attempt::{Attempt, DialError};
 use crate::origin::dial::Dialer;
 use crate::origin::http::{self, Cut};
@@ -225,7 +225,10 @@ impl Reader {
             let response = response.map_err(|error| DialError::HungUp(error.to_string()))?;
             let status = response.status();
             if !status.is_success() {
-                return Err(DialError::Refused(format!("it answered {status}")));
+                return Err(DialError::Refused(format!(
+                    "it answered {}",
+                    status_words(status)
+                )));
             }
             let body = http::whole(response.into_body(), most).await;
             body.map_err(|cut| match cut {

@@ -1,10 +1,11 @@
 //! Explains why a stream is where it is, in sentences for an operator who was just woken up.
 
+use sluicegate_core::counted::counted;
+
 use super::table::table;
 use super::tell::{ago, folded, progress, span};
 use crate::api::{Origin, SessionHold};
 use crate::lookup::{AccessSaid, Claimed, Explanation, Ranked};
-use sluicegate_core::counted::counted;
 
 /// The text about `said`. `left_out` is the origin that was left out of the question, `otherwise` the answer without
 /// the origin that the stream goes to, and `fleet` all origins, for facts about the rejected ones.

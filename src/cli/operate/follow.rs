@@ -1,12 +1,12 @@
 //! Answers that go on: events as they happen, and a drain until it is done.
 
-use sluicegate_core::counted::counted;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use hyper::Method;
 use jiff::Timestamp;
 use serde::Deserialize;
+use sluicegate_core::counted::counted;
 
 use super::arguments::{EventArguments, Output};
 use super::{OperateError, ProxyClient};

@@ -13,9 +13,8 @@ use super::stamp::resolved;
 /// A base that is a folder is only made root-relative: a player does not pass its query down, so the templates and
 /// segments below it carry the link: that of another origin of the fleet, where the base names one. Where one of several bases is
 /// on another server, or they are on several origins, each would get one link, so everything below stays unchanged, and what is
-/// asked of us is found by its path. Unknown elements and all other bytes stay
-/// unchanged. The patch of a manifest is rewritten in the same way, and so are the elements that `xlink:href` leads to. Whatever
-/// else names the origin in full names us instead.
+/// asked of us is found by its path. Unknown elements and all other bytes stay unchanged. The patch of a manifest is rewritten in
+/// the same way, and so are the elements that `xlink:href` leads to. Whatever else names the origin in full names us instead.
 pub fn rewrite<'a>(manifest: &'a [u8], page: &Page<'_>) -> Result<Cow<'a, [u8]>, RewriteError> {
     if manifest.len() > MAX_MANIFEST {
         return Err(RewriteError::TooLong {
