@@ -32,7 +32,6 @@ pub fn law(data: &[u8]) {
 fn rewrite(message: &Message) {
     let rewrite = Rewrite {
         authority: "media.example:8554".to_owned(),
-        origin: [10, 0, 0, 5].into(),
         local: [192, 0, 2, 1].into(),
         secure: false,
         rename: None,

@@ -20,8 +20,6 @@ use crate::dialect::Rename;
 pub struct Rewrite {
     /// The authority that the client uses for us: `example.com:8554`.
     pub authority: String,
-    /// The origin's address.
-    pub origin: IpAddr,
     /// Our own address on the client's connection.
     pub local: IpAddr,
     /// The client is told `rtsps://` URLs; [`Join`](super::join::Join) sees whether it named one.
@@ -151,23 +149,29 @@ impl Rewrite {
         differs.then(|| out.into_bytes())
     }
 
-    /// Rewrites a line of a description that may end in the origin's address.
+    /// Rewrites a line of a description that ends in an address: an origin may know itself by another than we do, or by a name.
+    /// A group of receivers (RFC 4566 §5.7) and what says nothing stay.
     fn addresses<'a>(&self, line: &'a str) -> Cow<'a, str> {
         let text = line.trim_end();
         let end = line.get(text.len()..).unwrap_or_default();
         let Some((before, last)) = text.rsplit_once(' ') else {
             return Cow::Borrowed(line);
         };
-        if last.parse() != Ok(self.origin) || self.origin == self.local {
+        let (address, _) = last.split_once('/').unwrap_or((last, ""));
+        let names_nobody = address
+            .parse()
+            .is_ok_and(|ip: IpAddr| ip.is_unspecified() || ip.is_multicast());
+        // The line names the family of its address.
+        let ours = match (before.rsplit(' ').next(), self.local) {
+            (Some("IP4"), IpAddr::V6(_)) => "0.0.0.0".to_owned(),
+            (Some("IP6"), IpAddr::V4(_)) => "::".to_owned(),
+            (Some("IP4" | "IP6"), _) => self.local.to_string(),
+            _ => return Cow::Borrowed(line),
+        };
+        if names_nobody || last == ours {
             return Cow::Borrowed(line);
         }
-        // The line names the family of its address.
-        let address = match (self.origin, self.local) {
-            (IpAddr::V4(_), IpAddr::V6(_)) => "0.0.0.0".to_owned(),
-            (IpAddr::V6(_), IpAddr::V4(_)) => "::".to_owned(),
-            _ => self.local.to_string(),
-        };
-        Cow::Owned(format!("{before} {address}{end}"))
+        Cow::Owned(format!("{before} {ours}{end}"))
     }
 }
 
@@ -260,7 +264,6 @@ mod tests {
     fn rewrite() -> Rewrite {
         Rewrite {
             authority: "media.example:18554".to_owned(),
-            origin: "10.0.0.5".parse().unwrap(),
             local: "192.0.2.1".parse().unwrap(),
             secure: false,
             rename: None,
@@ -350,6 +353,48 @@ mod tests {
         ];
         for (cause, text, expected) in rows {
             assert_eq!(rewrite().urls(text), expected, "{cause}");
+        }
+    }
+
+    #[test]
+    fn every_address_of_a_description_is_ours() {
+        let rows = [
+            (
+                "the one that we know",
+                "o=- 1 1 IN IP4 10.0.0.5\r\n",
+                "o=- 1 1 IN IP4 192.0.2.1\r\n",
+            ),
+            (
+                "another of its own",
+                "o=- 1 1 IN IP4 192.168.77.9\n",
+                "o=- 1 1 IN IP4 192.0.2.1\n",
+            ),
+            (
+                "a name",
+                "o=cam 1 1 IN IP4 nvr.internal\r\n",
+                "o=cam 1 1 IN IP4 192.0.2.1\r\n",
+            ),
+            (
+                "of the other family",
+                "c=IN IP6 fd00::5\r\n",
+                "c=IN IP6 ::\r\n",
+            ),
+            (
+                "with a time to live",
+                "c=IN IP4 10.0.0.5/127\r\n",
+                "c=IN IP4 192.0.2.1\r\n",
+            ),
+            (
+                "a group",
+                "c=IN IP4 232.1.2.3/127\r\n",
+                "c=IN IP4 232.1.2.3/127\r\n",
+            ),
+            ("none", "c=IN IP4 0.0.0.0\r\n", "c=IN IP4 0.0.0.0\r\n"),
+            ("ours", "c=IN IP4 192.0.2.1\r\n", "c=IN IP4 192.0.2.1\r\n"),
+            ("something else", "o=- 1\r\n", "o=- 1\r\n"),
+        ];
+        for (cause, line, expected) in rows {
+            assert_eq!(rewrite().addresses(line), expected, "{cause}");
         }
     }
 

@@ -482,7 +482,6 @@ impl Leg {
     fn join(&self, asked: &NamedStream, ends: Ends) -> Join {
         let rewrite = Rewrite {
             authority: own_name(asked, ends.local),
-            origin: self.peer().ip(),
             local: ends.local.ip(),
             secure: false,
             rename: self.rename().cloned(),
