@@ -56,7 +56,9 @@ pub(crate) struct Message<'a> {
 pub(crate) async fn ask(origin: Wire, message: Message<'_>) -> Result<CallAnswer, NoAnswer> {
     let mut head = message.head.for_origin(message.forwarded);
     head.target = message.target.to_owned();
+    // The body is whole, however it came.
     head.headers.remove("content-length");
+    head.headers.remove("transfer-encoding");
     head.headers.remove("expect");
     let request = head::to_request(&head)
         .header(CONTENT_LENGTH, message.body.len())

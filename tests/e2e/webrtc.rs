@@ -217,7 +217,7 @@ fn what_cannot_be_answered_is_refused_in_few_words() {
             "another type",
             whep,
             &["Content-Type: text/html"],
-            &offer,
+            "<p>hello</p>",
             415,
         ),
         (

@@ -6,7 +6,7 @@ use tokio::net::UdpSocket;
 
 use crate::call::{CallOrigin, Says, ask, ask_with, check, fragment, location, receive_media, sdp};
 use crate::house::House;
-use crate::http_origin::header;
+use crate::http_origin::{Viewer, header};
 
 const WHEP: &str = "/rtc/v1/whep/?app=live&stream=a";
 const SDP: &str = "Content-Type: application/sdp\r\n";
@@ -72,6 +72,64 @@ async fn a_stream_that_is_not_live_yet_and_a_busy_one_are_told_as_the_origin_tel
         assert!(house.proxy.sessions().is_empty(), "{target}");
         assert!(house.proxy.registry().bindings().is_empty(), "{target}");
     }
+}
+
+#[tokio::test]
+async fn an_offer_is_known_by_its_first_line_and_an_answer_by_any_status_of_success() {
+    const ACCEPTED: &str = "202 Accepted\r\nLocation: /call/1\r\nContent-Type: application/sdp";
+    let agreed = Says::default().offer.0;
+    // A description; the header of the request; what the origin says.
+    let rows = [
+        (
+            "a text, as pages post it",
+            "Content-Type: text/plain;charset=UTF-8\r\n",
+            agreed,
+        ),
+        (
+            "a form, as curl posts it",
+            "Content-Type: application/x-www-form-urlencoded\r\n",
+            agreed,
+        ),
+        ("no type", "", agreed),
+        ("accepted", SDP, ACCEPTED),
+    ];
+    for (cause, kind, says) in rows {
+        let (house, origin) = house_with(Says {
+            offer: (says, sdp("orig")),
+            ..Says::default()
+        })
+        .await;
+        let (status, head, told) = ask_with(house.at.api, "POST", WHEP, kind, &sdp("clnt")).await;
+        assert_eq!(status, 201, "{cause}: {head}");
+        assert!(told.starts_with("v=0"), "{cause}: {told}");
+        let asked = &origin.whole()[0];
+        let kind = kind.split_once(": ").map(|(_, kind)| kind.trim_end());
+        let kinds: Vec<&str> = kind.into_iter().collect();
+        assert_eq!(header(asked, "content-type"), kinds, "{cause}: as it came");
+    }
+}
+
+#[tokio::test]
+async fn an_offer_in_pieces_goes_on_as_a_whole() {
+    let (house, origin) = house_with(Says::default()).await;
+    let offer = sdp("clnt");
+    let (first, second) = offer.split_at(10);
+    let pieces = format!(
+        "{:x}\r\n{first}\r\n{:x}\r\n{second}\r\n0\r\n\r\n",
+        first.len(),
+        second.len()
+    );
+    let head = format!(
+        "POST {WHEP} HTTP/1.1\r\nHost: {}\r\n{SDP}Transfer-Encoding: chunked\r\n\r\n",
+        house.at.api
+    );
+    let mut viewer = Viewer::send(house.at.api, head + &pieces).await;
+    let answered = viewer.head().await;
+    assert!(answered.starts_with("HTTP/1.1 201 "), "{answered}");
+    let asked = &origin.whole()[0];
+    assert!(header(asked, "transfer-encoding").is_empty(), "{asked}");
+    let (_, body) = asked.split_once("\r\n\r\n").expect("a head");
+    assert_eq!(header(asked, "content-length"), [body.len().to_string()]);
 }
 
 #[tokio::test]

@@ -7,6 +7,9 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+/// How a description begins (RFC 8866 §5.1).
+pub const BEGINNING: &[u8] = b"v=0";
+
 /// A description with its addresses replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rewritten {

@@ -49,7 +49,8 @@ impl Ask<'_> {
     /// A new call, by an offer as the body.
     pub(super) async fn offer(self, asked: CallRequest) -> Result<Response<Body>, Refused> {
         let kind = self.head.headers.text("content-type").unwrap_or(SDP);
-        if !is_sdp(kind) {
+        // A page that posts a text gives it the type of texts, and origins do not look at that.
+        if !is_sdp(kind) && !self.body.starts_with(sdp::BEGINNING) {
             let words = format!("an offer is of the type {SDP}");
             return Err(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, words));
         }
@@ -381,7 +382,7 @@ impl Ask<'_> {
             said().no = Some(no);
             return Err(DialError::Refused(words));
         }
-        let agrees = answer.status == StatusCode::OK || answer.status == StatusCode::CREATED;
+        let agrees = answer.status.is_success();
         if agrees || (session.row().request.action == Action::Play && is_counter_offer(&answer)) {
             return Ok(Agreed {
                 answer,
