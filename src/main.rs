@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sluicegate::cli::operate::Command;
 use sluicegate::cli::{Cli, Verb};
@@ -19,7 +20,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 fn main() -> ExitCode {
-    match Cli::read().verb() {
+    let code = obey(Cli::read().verb());
+    logging::finish();
+    code
+}
+
+fn obey(verb: Verb) -> ExitCode {
+    match verb {
         Verb::Check { config } => printed(check(config.as_deref())),
         Verb::Completions { shell } => said(print(Cli::completions(shell)).map_err(not_written)),
         Verb::Disable(it) => operate(Command::Disable(it)),
@@ -102,7 +109,7 @@ fn run(file: Option<&Path>, tls_self_signed: bool) -> anyhow::Result<()> {
         warnings,
     } = Settings::load_for(&inherited.sockets(), file, &environment)?;
     stream_names::decide(settings.log.stream_names);
-    logging::start(settings.log.format, settings.log.level);
+    logging::start(settings.log.format, settings.log.level).context("no thread for the log")?;
     for warning in warnings {
         warn!("{warning}");
     }
@@ -211,6 +218,7 @@ fn stop_on_signal(
                 warn!(after = ?force, "sessions did not finish in time: ending");
             }
         }
+        logging::finish();
         std::process::exit(1);
     })
 }

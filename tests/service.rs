@@ -1,6 +1,6 @@
 //! The program as a service manager runs it: what it says over `NOTIFY_SOCKET`, and when.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
@@ -128,6 +128,46 @@ fn it_is_ready_when_clients_are_served_and_says_how_it_goes() {
 }
 
 #[test]
+fn nobody_waits_for_a_reader_of_the_log_that_stops() {
+    let mut service = Service::start("", &[]);
+    service.hear_of("READY=1");
+    let log = service.child.stdout.take();
+    let mut log = BufReader::new(log.expect("standard output is piped"));
+    let mut address = |listener: &str| -> SocketAddr {
+        let wanted = format!("\"listener\":\"{listener}\"");
+        let mut lines = log.by_ref().lines().map_while(Result::ok);
+        let line = lines.find(|line| line.contains(&wanted));
+        let record: serde_json::Value = serde_json::from_str(&line.expect("a line")).expect("JSON");
+        let address = record["address"].as_str().expect("an address");
+        address.parse().expect("an address")
+    };
+    // As they are told of.
+    let (http, system) = (address("http"), address("system"));
+    // Nothing is read from here on.
+    let ask = |at: SocketAddr, path: &str| {
+        let mut socket = TcpStream::connect(at).expect("it listens");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a time");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        let answered = socket.read_to_string(&mut answer);
+        answered.unwrap_or_else(|error| panic!("nobody answers: {error}"));
+        answer
+    };
+    let unread = || rustix::io::ioctl_fionread(log.get_ref()).expect("a pipe");
+    let deadline = Instant::now() + PATIENCE;
+    // A request that is refused has a line.
+    while unread() < PIPE * 7 / 8 {
+        assert!(Instant::now() < deadline, "it does not fill: {}", unread());
+        ask(http, "/live/a.flv");
+    }
+    for _ in 0..50 {
+        ask(http, "/live/a.flv");
+        assert!(ask(system, "/livez").starts_with("HTTP/1.1 200 "));
+    }
+}
+
+#[test]
 fn the_lists_are_read_again_between_reloading_and_ready() {
     let service = Service::start("", &[]);
     service.hear_of("READY=1");
@@ -252,6 +292,8 @@ fn what_cannot_be_written_is_no_success() {
 
 /// Longer than anything takes here, on a loaded machine too.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes that a pipe holds on Linux (pipe(7)).
+const PIPE: u64 = 65_536;
 const PORTS: &str = "rtmp.listen = \"127.0.0.1:0\"\nhttp.listen = \"127.0.0.1:0\"\napi.listen = \"127.0.0.1:0\"\n\
     system.listen = \"127.0.0.1:0\"\nrtsp.listen = \"127.0.0.1:0\"\nsrt.listen = \"127.0.0.1:0\"\n\
     rtc.listen = \"127.0.0.1:0\"\n\

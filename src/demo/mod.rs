@@ -45,7 +45,7 @@ pub async fn run(stop: CancellationToken, environment: &Environment) -> anyhow::
         effective,
         ..
     } = Settings::load_for(&[], None, environment)?;
-    logging::start(settings.log.format, tracing::Level::WARN);
+    logging::start(settings.log.format, tracing::Level::WARN).context("no thread for the log")?;
     let policy = settings.placement.policy.to_owned();
     // Everybody may watch the demo's clip, and its origins are asked for it once.
     settings.fanout.modes.general = Mode::Open;

@@ -2,9 +2,11 @@
 
 mod flood;
 mod line;
+mod writer;
 
-use std::io::{IsTerminal, Write};
-use std::time::Instant;
+use std::io::{self, IsTerminal};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tracing::{Event, Level, Subscriber, warn};
@@ -16,16 +18,22 @@ use crate::config::LogFormat;
 use crate::stream_names;
 use flood::Flood;
 use line::{Fields, Look};
+use writer::Writer;
 
 /// Starts logging to standard output: text for people on a terminal, otherwise one JSON object per line. `RUST_LOG`
 /// overrides `level`: a level, or targets with a level each, such as `info,sluicegate::hub=debug`.
-pub fn start(format: LogFormat, level: Level) {
+///
+/// # Errors
+/// When the system has no thread for it.
+pub fn start(format: LogFormat, level: Level) -> io::Result<()> {
+    let started = Writer::start(io::stdout())?;
+    let writer = WRITER.get_or_init(|| started);
     let wanted = std::env::var("RUST_LOG").ok();
     let wanted = wanted.filter(|wanted| !wanted.is_empty());
     let understood = wanted.as_deref().and_then(filter);
     let is_misunderstood = wanted.is_some() && understood.is_none();
     let filter = understood.unwrap_or_else(|| Targets::new().with_default(level));
-    let terminal = std::io::stdout().is_terminal();
+    let terminal = io::stdout().is_terminal();
     let look = match format {
         LogFormat::Auto if terminal => Look::text(colours()),
         LogFormat::Text => Look::text(terminal && colours()),
@@ -33,10 +41,7 @@ pub fn start(format: LogFormat, level: Level) {
     };
     let lines = Lines {
         look,
-        // If the reader of standard output has gone, that is no reason to stop serving.
-        write: |line: &[u8]| {
-            let _ = std::io::stdout().lock().write_all(line);
-        },
+        write: |line: &[u8]| writer.write(line),
     };
     tracing_subscriber::registry()
         .with(filter)
@@ -47,6 +52,14 @@ pub fn start(format: LogFormat, level: Level) {
             allowed = "error, warn, info, debug, trace or off; or targets with a level each",
             "RUST_LOG is ignored: a word of it is no level"
         );
+    }
+    Ok(())
+}
+
+/// Waits until all lines are written, for at most a second. The process may end after this.
+pub fn finish() {
+    if let Some(writer) = WRITER.get() {
+        writer.finish(Duration::from_secs(1));
     }
 }
 
@@ -68,6 +81,11 @@ fn filter(wanted: &str) -> Option<Targets> {
 /// Reports how many lines were left out since the last call, and which. The sweep calls this every second.
 pub fn report_left_out() {
     for (what, count) in FLOOD.take_left_out() {
+        warn!(count, what, "log lines left out");
+    }
+    let count = WRITER.get().map_or(0, Writer::take_lost);
+    if count > 0 {
+        let what = "whatever it was: standard output was not read";
         warn!(count, what, "log lines left out");
     }
 }
@@ -113,6 +131,7 @@ const ACCESS: &str = crate::sessions::ACCESS;
 
 // Events come from everywhere, and there is one subscriber for them.
 static FLOOD: Flood = Flood::new();
+static WRITER: OnceLock<Writer> = OnceLock::new();
 
 #[cfg(test)]
 mod tests {
