@@ -145,8 +145,11 @@ impl Page<'_> {
             Some(at) => authority.get(at + 1..).unwrap_or_default(),
             None => authority,
         };
+        // A proxy in front of us may ask us by another name than its client asked it.
+        let (_, site) = self.site.split_once("://").unwrap_or_default();
         let names_us = std::str::from_utf8(authority).is_ok_and(|named| {
-            std::iter::once(&self.host)
+            [self.host, site]
+                .iter()
                 .chain(self.origin)
                 .any(|known| same_authority(named, known, port))
         });
@@ -161,6 +164,7 @@ impl Page<'_> {
     pub(super) fn names_origin(&self, text: &[u8]) -> bool {
         let origins = Page {
             host: "",
+            site: "",
             ..self.toward(text)
         };
         position_of(IN_FULL, text).is_some() && matches!(origins.whereto(text), Whereto::Origin(_))
@@ -480,6 +484,32 @@ mod tests {
         origin: &["10.0.0.1:8080", "[2001:db8::1]:8080", "Origin.internal"],
         ..Page::EXAMPLE
     };
+
+    #[test]
+    fn the_name_that_a_proxy_in_front_says_is_ours_too() {
+        let page = Page {
+            host: "10.0.0.7:18080",
+            site: "https://play.example.com",
+            base: "/media",
+            ..Page::EXAMPLE
+        };
+        for (uri, expected) in [
+            ("https://play.example.com/a.ts", "/media/a.ts?spbhid=LINK"),
+            (
+                "https://play.example.com:443/a.ts",
+                "/media/a.ts?spbhid=LINK",
+            ),
+            ("http://10.0.0.7:18080/a.ts", "/media/a.ts?spbhid=LINK"),
+            (
+                "https://cdn.example.com/a.ts",
+                "https://cdn.example.com/a.ts",
+            ),
+        ] {
+            let mut out = Vec::new();
+            page.write_uri(uri.as_bytes(), &mut out);
+            assert_eq!(String::from_utf8(out).as_deref(), Ok(expected));
+        }
+    }
 
     #[test]
     fn a_uri_becomes_what_its_target_asks_for() {
