@@ -56,7 +56,7 @@ mod wait;
 
 use std::time::{Duration, Instant};
 
-use sluicegate::store::{Address, Change, Memory, Options, Redis, Store};
+use sluicegate::store::{Address, Change, Memory, Options, Redis, Store, StoreError};
 use tokio::time::timeout;
 
 use wait::wait_for;
@@ -116,6 +116,32 @@ async fn sentinel_keeps_the_contract_and_fails_over() {
         Some("a")
     );
     assert_eq!(changes.recv().await.unwrap(), Change::Anything);
+}
+
+#[tokio::test]
+async fn a_redis_that_takes_no_writes_is_out_of_reach() {
+    let server = RedisServer::start();
+    let store = open_with(&server.url(), "", PATIENCE).await;
+    store.put("srs-proxy-url:kept", "a", LONG).await.unwrap();
+    server.cli(&["config", "set", "maxmemory", "1"]);
+    let claim = store.claim("srs-proxy-url:new", None, "b", LONG).await;
+    let error = claim.unwrap_err();
+    assert!(
+        matches!(&error, StoreError::Unreachable(why) if why.contains("OOM")),
+        "{error}"
+    );
+    let began = Instant::now();
+    while store.is_reachable() {
+        assert!(began.elapsed() < LONG, "a call that failed tells it");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // It is tried again and again meanwhile.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!store.is_reachable(), "it takes no write");
+    server.cli(&["config", "set", "maxmemory", "0"]);
+    store.reachable().await;
+    let claim = store.claim("srs-proxy-url:new", None, "b", LONG).await;
+    assert!(claim.unwrap().won);
 }
 
 #[tokio::test]

@@ -304,6 +304,7 @@ impl Inner {
     }
 
     fn failed(&self, error: &redis::RedisError) -> StoreError {
+        let takes_no_write = matches!(error.code(), Some("MISCONF" | "NOREPLICAS" | "OOM"));
         let of_link = error.is_io_error()
             || error.is_connection_dropped()
             || error.is_unrecoverable_error()
@@ -311,11 +312,14 @@ impl Inner {
                 error.code(),
                 Some("READONLY" | "LOADING" | "MASTERDOWN" | "CLUSTERDOWN")
             );
-        if of_link {
-            self.broken.notify_one();
-            StoreError::Unreachable(error.to_string())
-        } else {
-            StoreError::Broken(error.to_string())
+        match (takes_no_write, &self.address.topology) {
+            // The other primaries may take writes.
+            (true, Topology::Cluster) => StoreError::Full(error.to_string()),
+            (false, _) if !of_link => StoreError::Broken(error.to_string()),
+            _ => {
+                self.broken.notify_one();
+                StoreError::Unreachable(error.to_string())
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::{AsyncPushSender, SendError};
-use redis::{AsyncConnectionConfig, PushInfo, PushKind, RedisResult, Value};
+use redis::{AsyncConnectionConfig, Cmd, PushInfo, PushKind, RedisResult, Value};
 
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -68,6 +68,7 @@ async fn connect(shared: &Arc<Inner>, connector: &mut Connector) -> Result<Conne
         let mut link = connector.connect(config).await?;
         watch(shared, &mut link).await?;
         check(shared, &mut link).await?;
+        takes_writes(shared, &mut link).await?;
         RedisResult::Ok(link)
     };
     match timeout(CONNECT * 3, ready).await {
@@ -120,10 +121,24 @@ async fn check(shared: &Inner, link: &mut Connection) -> RedisResult<()> {
         .into())
 }
 
+/// Checks whether the server takes a write: one whose memory or disk is full, or that misses its replicas, refuses all of them. The
+/// primaries of a cluster may differ in that, and each call says it for its own.
+async fn takes_writes(shared: &Inner, link: &mut Connection) -> RedisResult<()> {
+    if shared.address.topology == Topology::Cluster {
+        return Ok(());
+    }
+    let written = Cmd::pset_ex(shared.prefixed(WRITTEN), "", WRITTEN_LIVES_MS);
+    match link.call::<()>(&written).await {
+        // An access list may forbid this key.
+        Err(error) if error.code() == Some("NOPERM") => Ok(()),
+        written => written,
+    }
+}
+
 async fn until_broken(shared: &Inner, mut link: Connection) -> &'static str {
     loop {
         tokio::select! {
-            () = shared.broken.notified() => return "a call failed or took too long",
+            () = shared.broken.notified() => return "a call failed, took too long, or was no write that it takes now",
             () = sleep(CHECK) => {}
         }
         match timeout(CONNECT, check(shared, &mut link)).await {
@@ -176,6 +191,9 @@ fn pause(failures: u32) -> Duration {
     longest / 2 + longest / 2 * u32::from(byte[0]) / 255
 }
 
+/// A key that says nothing.
+const WRITTEN: &str = "sluicegate:written";
+const WRITTEN_LIVES_MS: u64 = 1000;
 const CONNECT: Duration = Duration::from_secs(1);
 const CHECK: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
