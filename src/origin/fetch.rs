@@ -12,6 +12,7 @@ use sluicegate_core::dialect::Dialect;
 use sluicegate_core::fleet::inventory;
 
 use crate::config::Credential;
+use crate::net::http::status_words;
 use crate::net::wire::Wire;
 use crate::origin::connect::Connector;
 use crate::origin::http::{self, Cut};
@@ -26,8 +27,11 @@ pub enum FetchError {
     /// The token is no text that a header can carry.
     #[error("the token holds other than printable ASCII characters")]
     NotAToken,
-    /// The server answered with a status of 400 or more.
-    #[error("it answered {0}")]
+    /// The server answered with a redirect, which nobody follows here.
+    #[error("it answered {}, and redirects are not followed: the address has to be the one that it leads to", status_words(*.0))]
+    Redirect(StatusCode),
+    /// The server answered with a status that comes with no document.
+    #[error("it answered {}", status_words(*.0))]
     Status(StatusCode),
     /// Nothing came in time.
     #[error("no answer within {} ms", .0.as_millis())]
@@ -43,7 +47,7 @@ pub enum FetchError {
 /// The document at `url`, which has `time_limit` to arrive whole and at most `most` bytes.
 ///
 /// # Errors
-/// [`FetchError`], also for any status of 400 or more.
+/// [`FetchError`], also for any status that comes with no document.
 pub async fn get(
     connector: &Connector,
     url: &Url,
@@ -52,10 +56,12 @@ pub async fn get(
     most: usize,
 ) -> Result<Bytes, FetchError> {
     let (status, body) = ask(connector, Method::GET, url, token, time_limit, most).await?;
-    if status.is_client_error() || status.is_server_error() {
-        return Err(FetchError::Status(status));
+    match status {
+        StatusCode::NO_CONTENT => Err(FetchError::Status(status)),
+        _ if status.is_success() => Ok(body),
+        _ if status.is_redirection() => Err(FetchError::Redirect(status)),
+        _ => Err(FetchError::Status(status)),
     }
-    Ok(body)
 }
 
 /// What came of asking an origin's API for a page.

@@ -351,7 +351,7 @@ pub(super) async fn keep_sources(
                     )
                 }
                 Reread::Kept(why) => {
-                    format!("the settings file does not hold, and nothing of it is taken: {why}")
+                    format!("nothing of the settings file is taken: {why}")
                 }
                 Reread::Same => return,
             };

@@ -99,15 +99,54 @@ async fn a_file_that_changes_changes_the_fleet_and_cuts_nobody() {
         told
     };
     assert!(told("the lists of origins changed") > 0);
-    let mistakes = told("does not hold");
+    let mistakes = told("nothing of the settings file is taken");
     write(
         &file,
         &format!("{}[[origin]]\nid = \"broken\"\n", entry("one", &one)),
     );
-    until("the mistake is told", || told("does not hold") > mistakes).await;
+    until("the mistake is told", || {
+        told("nothing of the settings file is taken") > mistakes
+    })
+    .await;
     assert_eq!(duty(&house, "one"), None, "taken whole or not at all");
     write(&file, &(entry("one", &one) + &entry("two", &two)));
     until("the third list", || duty(&house, "one").is_some()).await;
+}
+
+#[tokio::test]
+async fn a_file_that_lost_its_rules_or_its_origins_is_not_believed_until_somebody_asks() {
+    const NOBODY: &str = "[[access]]\ndecide = \"deny\"\n";
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("sluicegate.toml");
+    let one = Stub::start(Manner::Grants).await;
+    let house = open(&file, &(entry("one", &one) + NOBODY)).await;
+    until("the list", || duty(&house, "one").is_some()).await;
+    let told = |words: &str| {
+        let mut told = false;
+        let journal = &house.proxy.metrics().journal;
+        journal.look(Kind::Config, |event| {
+            told |= event.news.what.contains(words)
+        });
+        told
+    };
+    // A full disk leaves a file like these.
+    for (lists, lost) in [
+        (entry("one", &one), "no access rule any more"),
+        (NOBODY.to_owned(), "no origin and no source any more"),
+    ] {
+        write(&file, &lists);
+        until(lost, || told(lost)).await;
+        assert_eq!(duty(&house, "one"), Some(Duty::Active), "{lost}");
+        let guest = house.ask(Action::Play, "live/a").await;
+        assert!(!guest.has_started(), "{lost}");
+    }
+    let two = Stub::start(Manner::Grants).await;
+    let allowed = "[[access]]\ndecide = \"allow\"\n";
+    write(&file, &(entry("two", &two) + allowed));
+    until("what is whole", || duty(&house, "two").is_some()).await;
+    until("its rules", || told("access rules")).await;
+    let guest = house.ask(Action::Publish, "live/a").await;
+    assert!(guest.has_started(), "{}", guest.code());
 }
 
 #[tokio::test]
@@ -168,11 +207,14 @@ async fn a_document_over_http_is_polled_and_believed_only_while_it_makes_sense()
         "{first}"
     );
 
+    let one_left = format!("[{}]", item("two", &two));
     let nonsense = [
         ("500 Oops", both.as_str()),
         ("200 OK", "[]"),
         ("200 OK", "[{\"id\":\"one\"}]"),
         ("200 OK", "<html>"),
+        ("204 No Content", ""),
+        ("302 Found", one_left.as_str()),
     ];
     for (status, body) in nonsense {
         say(status, body);
@@ -182,7 +224,8 @@ async fn a_document_over_http_is_polled_and_believed_only_while_it_makes_sense()
             assert_eq!(duty(&house, id), Some(Duty::Active), "{status} {body}");
         }
     }
-    say("200 OK", &format!("[{}]", item("two", &two)));
+    // Some servers write a byte order mark.
+    say("200 OK", &format!("\u{feff}{one_left}"));
     until("the scale-in", || duty(&house, "one").is_none()).await;
     assert_eq!(duty(&house, "two"), Some(Duty::Active));
 }

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use sluicegate_core::fleet::listed::parse_list;
 use sluicegate_core::fleet::origin::{AddressRules, Origin, OriginId};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -111,6 +112,15 @@ impl Lists {
             warn!(file = %file.display(), "the lists are kept: {why}");
             return Reread::Kept(why.to_owned());
         }
+        if let Some(lost) = self.loses(&read).filter(|_| !asked) {
+            warn!(
+                file = %file.display(),
+                "the lists are kept: the file holds {lost} any more, as one that was cut short; SIGHUP takes it as it is"
+            );
+            return Reread::Kept(format!(
+                "it holds {lost} any more; SIGHUP takes it as it is"
+            ));
+        }
         if read == self.sources {
             if asked {
                 info!(
@@ -123,6 +133,26 @@ impl Lists {
         let changed = self.tell_changes(&file, &read);
         self.take(read).await;
         Reread::Changed(changed)
+    }
+
+    /// What there was and is none of in `read`. A full disk or an editor leaves files that are cut short, and without its rules
+    /// everybody would be let in.
+    fn loses(&self, read: &Sources) -> Option<&'static str> {
+        let before = &self.sources;
+        let lists_any =
+            |sources: &Sources| !(sources.origins.is_empty() && sources.lists.is_empty());
+        [
+            (
+                !before.rules.is_empty() && read.rules.is_empty(),
+                "no access rule",
+            ),
+            (
+                lists_any(before) && !lists_any(read),
+                "no origin and no source",
+            ),
+        ]
+        .into_iter()
+        .find_map(|(is_lost, what)| is_lost.then_some(what))
     }
 
     /// Logs what changed, and returns it in words.
@@ -276,12 +306,24 @@ async fn look(
             )
             .await
             .map_err(|error| error.to_string())?;
-            serde_json::from_slice(&body).map_err(|error| format!("not JSON: {error}"))?
+            read_document(&body)?
         }
     };
     parse_list(&document, &source.common, rules).map_err(|error| error.to_string())
 }
 
+/// The JSON of a body, with or without a byte order mark (RFC 8259 §8.1 lets readers pass over one).
+fn read_document(body: &[u8]) -> Result<Value, String> {
+    if body.starts_with(&GZIP) {
+        return Err("its answer is compressed, which it was not asked for".to_owned());
+    }
+    let text = body.strip_prefix(&BYTE_ORDER_MARK).unwrap_or(body);
+    serde_json::from_slice(text).map_err(|error| format!("not JSON: {error}"))
+}
+
+/// How a gzip stream begins (RFC 1952 §2.3.1).
+const GZIP: [u8; 2] = [0x1F, 0x8B];
+const BYTE_ORDER_MARK: [u8; 3] = [0xEF, 0xBB, 0xBF];
 /// What the origins that the settings file lists are known by.
 const SETTINGS: &str = "settings";
 /// How often the file is looked at. A change of a list is no emergency, and a look is one system call.
