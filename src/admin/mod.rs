@@ -56,6 +56,7 @@ use crate::metrics::Metrics;
 use crate::net::entrance::{Ends, Visitor};
 use crate::net::forwarded;
 use crate::net::http::{Body, serve};
+use crate::net::patience::Patience;
 use crate::proxy::Proxy;
 use crate::proxy::preview::PreviewCalls;
 use crate::readiness::Readiness;
@@ -345,14 +346,18 @@ pub fn metrics_router(metrics: Arc<Metrics>) -> Router {
 }
 
 /// Serves one connection of the system API.
-pub async fn connection<W>(visitor: Visitor<W>, router: Router, stop: CancellationToken)
-where
+pub async fn connection<W>(
+    visitor: Visitor<W>,
+    router: Router,
+    patience: Patience,
+    stop: CancellationToken,
+) where
     W: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let Visitor {
         wire, early, ends, ..
     } = visitor;
-    serve(wire, early, ends, HEAD_TIMEOUT, stop, |request| {
+    serve(wire, early, ends, patience, stop, |request| {
         answer(router.clone(), ends, request)
     })
     .await;

@@ -311,6 +311,7 @@ pub static TABLE: &[Setting] = &[
     closable("http.listen", Some("PROXY_HTTP_SERVER"), "18080", "Where players fetch HTTP-FLV, HTTP-TS, AAC, MP3, HLS and DASH, and browsers the static files."),
     text("http.static_files", Some("PROXY_STATIC_FILES"), "./trunk/research", "a directory, or nothing to serve none", "Directory served for paths that name no stream."),
     text("http.head_timeout", None, "5s", PERIOD, "How long a client may take to send the head of a request."),
+    text("http.idle", None, "75s", PERIOD, "How long a connection may stay open between two requests, on this port, the API port and the system API, where there is room. A balancer that keeps connections has to give them up earlier."),
     text("http.answer_timeout", None, "30s", PERIOD, "How long an origin that lives may take to send the head of its answer for a playlist, manifest or segment."),
     text("http.reload_timeout", None, "30s", PERIOD, "How long an origin may hold a blocking reload of a low-latency playlist."),
     number("http.cache_megabytes", None, "0", "a whole number of megabytes, 0 to 1000000; 0 keeps nothing", "Memory for answers (playlists, manifests, segments) that are kept, so that later requests need not reach the origin."),

@@ -11,6 +11,7 @@ use super::whip::Whip;
 use crate::fleet_api::FleetApi;
 use crate::net::entrance::Visitor;
 use crate::net::http::{Body, Identity, READING, json, other_method, serve, text};
+use crate::net::patience::Patience;
 use crate::net::versions;
 use crate::proxy::Proxy;
 
@@ -21,6 +22,8 @@ pub struct Api {
     pub fleet: Arc<FleetApi>,
     /// Calls are asked for here.
     pub whip: Arc<Whip>,
+    /// With which the next request of a connection is waited for.
+    pub patience: Patience,
     /// Connections that wait for their next request end with it.
     pub stop: CancellationToken,
 }
@@ -31,26 +34,19 @@ impl Api {
         let Visitor {
             wire, early, ends, ..
         } = visitor;
-        let stop = self.stop.clone();
+        let (patience, stop) = (self.patience.clone(), self.stop.clone());
         let identity = wire.identity();
-        serve(
-            wire,
-            early,
-            ends,
-            HEAD_TIMEOUT,
-            stop,
-            async |mut request| {
-                Identity::put(identity.as_ref(), &mut request);
-                let request = match self.whip.answer(request, ends, &proxy).await {
-                    Ok(response) => return response,
-                    Err(request) => request,
-                };
-                match self.fleet.answer(&request, ends).await {
-                    Some(response) => response,
-                    None => answer(&request),
-                }
-            },
-        )
+        serve(wire, early, ends, patience, stop, async |mut request| {
+            Identity::put(identity.as_ref(), &mut request);
+            let request = match self.whip.answer(request, ends, &proxy).await {
+                Ok(response) => return response,
+                Err(request) => request,
+            };
+            match self.fleet.answer(&request, ends).await {
+                Some(response) => response,
+                None => answer(&request),
+            }
+        })
         .await;
     }
 }

@@ -41,6 +41,8 @@ pub struct Acceptor {
 #[derive(Debug, Clone)]
 pub struct Room {
     places: Arc<Semaphore>,
+    /// How many there are.
+    all: usize,
     /// What it takes for more, as a log line says.
     more: &'static str,
 }
@@ -48,8 +50,16 @@ pub struct Room {
 impl Room {
     /// Room of this many places.
     pub fn new(places: usize, more: &'static str) -> Self {
-        let places = Arc::new(Semaphore::new(places));
-        Self { places, more }
+        Self {
+            places: Arc::new(Semaphore::new(places)),
+            all: places,
+            more,
+        }
+    }
+
+    /// Whether less than an eighth of it is left.
+    pub fn is_tight(&self) -> bool {
+        self.places.available_permits() <= self.all / 8
     }
 }
 

@@ -5,19 +5,19 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::ext::ReasonPhrase;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::http::Extensions;
 use hyper::service::service_fn;
 use hyper::upgrade::Upgraded;
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use sluicegate_core::preface::mistaken;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
@@ -27,6 +27,7 @@ use tracing::{debug, info};
 
 use super::entrance::Ends;
 use super::http2::{self, Answering};
+use super::patience::{Patience, Wait};
 use super::wire::Wire;
 
 /// A response body of any kind.
@@ -87,6 +88,130 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Prefixed<W> {
     }
 }
 
+/// A connection whose client is waited for with patience: what it does not send in time is its end.
+#[derive(Debug)]
+struct Paced<W> {
+    wire: Prefixed<W>,
+    wait: Wait,
+    requests: Arc<Requests>,
+    /// How many requests had been answered when that was looked at last.
+    answered: u32,
+}
+
+/// The requests of one connection; both counts wrap around.
+#[derive(Debug, Default)]
+struct Requests {
+    begun: AtomicU32,
+    answered: AtomicU32,
+}
+
+impl Requests {
+    /// How many were answered, if that is all of them.
+    fn all_answered(&self) -> Option<u32> {
+        let answered = self.answered.load(Ordering::Relaxed);
+        (self.begun.load(Ordering::Relaxed) == answered).then_some(answered)
+    }
+}
+
+/// A request whose answer is not sent yet.
+#[derive(Debug)]
+struct Open(Arc<Requests>);
+
+impl Open {
+    fn new(requests: &Arc<Requests>) -> Self {
+        requests.begun.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(requests))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.answered.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The body of an answer, which is sent when hyper drops it.
+struct Sent {
+    body: Body,
+    _open: Open,
+}
+
+impl HttpBody for Sent {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl<W: AsyncRead + Unpin> AsyncRead for Paced<W> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut this.wire).poll_read(cx, buffer);
+        let Some(answered) = this.requests.all_answered() else {
+            return read;
+        };
+        if answered != this.answered {
+            this.answered = answered;
+            this.wait.answered();
+        }
+        if read.is_pending() {
+            return this.wait.poll_over(cx).map(Ok);
+        }
+        if buffer.filled().len() > before {
+            this.wait.came();
+        }
+        read
+    }
+}
+
+impl<W: AsyncWrite + Unpin> AsyncWrite for Paced<W> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.wire).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.wire).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.wire.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.wire).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.wire).poll_shutdown(cx)
+    }
+}
+
 /// A status as people read it: its number and its name, or the number alone where it has no name that is registered.
 pub fn status_words(status: StatusCode) -> String {
     match status.canonical_reason() {
@@ -96,13 +221,12 @@ pub fn status_words(status: StatusCode) -> String {
 }
 
 /// Serves requests on one connection, of which `early` was read already, until it ends, or goes on in another protocol;
-/// at `stop` it ends after the requests in progress. A client has `head_timeout` for each request head of HTTP/1; that of the
-/// first counts from its first bytes, which have the same time to come where none were read.
+/// at `stop` it ends after the requests in progress. Over HTTP/1 a client is waited for with `patience`.
 pub async fn serve<W, F>(
     mut wire: W,
     early: impl Into<Bytes>,
     ends: Ends,
-    head_timeout: Duration,
+    patience: Patience,
     stop: CancellationToken,
     handle: impl Fn(Request<Incoming>) -> F,
 ) where
@@ -120,7 +244,7 @@ pub async fn serve<W, F>(
     if early.is_empty() {
         let mut first = Vec::with_capacity(FIRST_READ);
         let read = tokio::select! {
-            read = timeout(head_timeout, wire.read_buf(&mut first)) => read,
+            read = timeout(patience.head, wire.read_buf(&mut first)) => read,
             () = stop.cancelled() => return,
         };
         if !matches!(read, Ok(Ok(count)) if count > 0) {
@@ -132,16 +256,27 @@ pub async fn serve<W, F>(
         }
         early = first.into();
     }
+    let requests = Arc::<Requests>::default();
     let service = service_fn(|request| {
+        let open = Open::new(&requests);
         let answer = handle(request);
-        async { Ok::<_, Infallible>(with_reason(answer.await)) }
+        async {
+            let answer = with_reason(answer.await);
+            Ok::<_, Infallible>(answer.map(|body| Sent { body, _open: open }))
+        }
     });
+    let paced = Paced {
+        wire: Prefixed { early, wire },
+        wait: Wait::for_first(patience),
+        requests: Arc::clone(&requests),
+        answered: 0,
+    };
     let mut connection = pin!(
         hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(head_timeout)
+            // Its clock would run between two requests, too.
+            .header_read_timeout(None)
             .max_headers(100)
-            .serve_connection(TokioIo::new(Prefixed { early, wire }), service)
+            .serve_connection(TokioIo::new(paced), service)
             .with_upgrades()
     );
     let served = tokio::select! {
@@ -191,8 +326,8 @@ impl Identity {
 /// The wire that [`serve`] served before its protocol changed, and what was read from it and not used. `None` for
 /// anything else.
 pub fn into_wire(upgraded: Upgraded) -> Option<(Vec<u8>, Wire)> {
-    let parts = upgraded.downcast::<TokioIo<Prefixed<Wire>>>().ok()?;
-    let Prefixed { early, wire } = parts.io.into_inner();
+    let parts = upgraded.downcast::<TokioIo<Paced<Wire>>>().ok()?;
+    let Prefixed { early, wire } = parts.io.into_inner().wire;
     let mut unused = Vec::from(parts.read_buf);
     unused.extend_from_slice(&early);
     Some((unused, wire))

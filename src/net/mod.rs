@@ -11,6 +11,7 @@ pub mod http;
 pub mod http2;
 pub(crate) mod http_date;
 pub mod linger_close;
+pub mod patience;
 pub mod relay;
 pub mod tls;
 pub mod versions;

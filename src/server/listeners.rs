@@ -27,6 +27,7 @@ use crate::listener::whip::Whip;
 use crate::net::accept::{Acceptor, Room};
 use crate::net::datagram::Entries;
 use crate::net::entrance::{Entrance, ProxyHeader, Visitor};
+use crate::net::patience::Patience;
 use crate::net::tls::TlsEntrance;
 use crate::net::workers::Workers;
 use crate::origin::dial::Dialer;
@@ -215,6 +216,7 @@ impl Listeners {
             silence: Arc::clone(&self.silence),
             readiness: Arc::clone(&self.readiness),
             pages: self.pages.clone(),
+            patience: self.patience(self.settings.http.head_timeout, &self.connections),
             stop: self.stop.clone(),
         };
         let proxy = self.proxy.clone();
@@ -244,6 +246,7 @@ impl Listeners {
         let api = Api {
             fleet: Arc::new(fleet),
             whip: Arc::clone(whip),
+            patience: self.patience(api::HEAD_TIMEOUT, &self.connections),
             stop: self.stop.clone(),
         };
         let entrance = self
@@ -319,6 +322,15 @@ impl Listeners {
         }
     }
 
+    /// How clients of HTTP/1 are waited for that have their places in `room`.
+    fn patience(&self, head: Duration, room: &Room) -> Patience {
+        Patience {
+            head,
+            idle: self.settings.http.idle,
+            room: room.clone(),
+        }
+    }
+
     fn administer(
         &self,
         names: [&'static str; 2],
@@ -328,7 +340,10 @@ impl Listeners {
     ) {
         for acceptor in self.acceptors(names, sockets, entrance, &self.reserved) {
             let (router, end) = (router.clone(), self.end.clone());
-            let handle = move |visitor| admin::connection(visitor, router.clone(), end.clone());
+            let patience = self.patience(admin::HEAD_TIMEOUT, &self.reserved);
+            let handle = move |visitor| {
+                admin::connection(visitor, router.clone(), patience.clone(), end.clone())
+            };
             tokio::spawn(acceptor.serve(TaskTracker::new(), self.end.clone(), handle));
         }
     }

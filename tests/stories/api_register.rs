@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sluicegate::admin::{self, Access, System};
-use sluicegate::net::accept::OriginSide;
+use sluicegate::net::accept::{OriginSide, Room};
 use sluicegate::net::entrance::{Ends, Visitor};
+use sluicegate::net::patience::Patience;
 use sluicegate::readiness::Readiness;
 use sluicegate_core::fleet::origin::AddressRules;
 use sluicegate_core::stream::Action;
@@ -443,6 +444,11 @@ async fn a_body_that_drips_is_not_waited_for() {
     tokio::spawn(admin::connection(
         visitor,
         system.router(),
+        Patience {
+            head: Duration::from_secs(5),
+            idle: Duration::from_secs(5),
+            room: Room::new(2, "nothing"),
+        },
         CancellationToken::new(),
     ));
     let head = format!("POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n");

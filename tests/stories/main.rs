@@ -43,6 +43,7 @@ mod http2;
 mod http_again;
 mod http_direct;
 mod http_ends;
+mod http_idle;
 mod http_origin;
 mod http_passes;
 mod http_pieces;

@@ -84,6 +84,7 @@ sections! {
         tls: ListenerTls,
         static_files: Option<PathBuf>,
         head_timeout: Duration,
+        idle: Duration,
         answer_timeout: Duration,
         reload_timeout: Duration,
         cache_megabytes: usize,

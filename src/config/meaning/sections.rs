@@ -72,6 +72,7 @@ pub(in crate::config) fn read(
             tls: tls::read_listener(r, "http"),
             static_files: r.read("http.static_files", directory),
             head_timeout: r.read("http.head_timeout", period),
+            idle: r.read("http.idle", period),
             answer_timeout: r.read("http.answer_timeout", period),
             reload_timeout: r.read("http.reload_timeout", period),
             cache_megabytes: r.read("http.cache_megabytes", |written| {

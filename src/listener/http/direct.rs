@@ -16,7 +16,7 @@ use hyper::{HeaderMap, Response, StatusCode};
 use sluicegate_core::http::head::{Body as RequestBody, HeadError, RequestHead, Version};
 use sluicegate_core::http::route::{Piece, Route};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::timeout;
 use tracing::debug;
 
 use super::super::turned_away;
@@ -25,6 +25,7 @@ use super::ready::{self, Answer, Ready, USUAL_HEAD};
 use super::{Http, refusal, route};
 use crate::net::entrance::Ends;
 use crate::net::http::{Body, BoxError};
+use crate::net::patience::Wait;
 use crate::net::wire::Wire;
 use crate::proxy::Proxy;
 
@@ -49,7 +50,7 @@ pub(super) async fn serve(
     // A token of its own: each request looks at it, and all connections would take turns at one.
     let stop = http.stop.child_token();
     let mut stopped = pin!(stop.cancelled());
-    let mut late = pin!(sleep_until(Instant::now() + http.settings.head_timeout));
+    let mut wait = Wait::for_first(http.patience.clone());
     let mut last: Option<Asked> = None;
     loop {
         let asked = match last.take_if(|last| last.comes_again(http, bytes)) {
@@ -64,10 +65,13 @@ pub(super) async fn serve(
                             biased;
                             read = reading => read,
                             () = &mut stopped => return Then::Ends,
-                            () = &mut late => return Then::Ends,
+                            () = wait.over() => return Then::Ends,
                         };
                         match read {
-                            Ok(count) if count > 0 => continue,
+                            Ok(count) if count > 0 => {
+                                wait.came();
+                                continue;
+                            }
                             _ => return Then::Ends,
                         }
                     }
@@ -109,8 +113,7 @@ pub(super) async fn serve(
             let _ = client.shutdown().await;
             return Then::Ends;
         }
-        late.as_mut()
-            .reset(Instant::now() + http.settings.head_timeout);
+        wait.answered();
         // A player asks for its playlist again and again, and once for each segment.
         if asked.ask.kind != Piece::Segment {
             last = Some(asked);

@@ -47,6 +47,7 @@ use crate::hub::Hub;
 use crate::net::entrance::{Ends, Visitor};
 use crate::net::http::{Body, Identity, READING, full, json, other_method, serve, text};
 use crate::net::http2::{self, Answering};
+use crate::net::patience::Patience;
 use crate::net::tls::Challenges;
 use crate::net::wire::Wire;
 use crate::net::{conditional, forwarded, head, relay, versions};
@@ -74,6 +75,8 @@ pub struct Http {
     pub challenges: Option<Arc<Challenges>>,
     /// Pages that come with the program, asked before the static directory.
     pub pages: Option<Pages>,
+    /// With which the next request of a connection is waited for.
+    pub patience: Patience,
     /// Connections that wait for their next request end with it.
     pub stop: CancellationToken,
 }
@@ -115,11 +118,7 @@ impl Http {
             Box::pin(self.serve_http2(client, ends, &proxy)).await;
             return None;
         }
-        let reading = timeout(
-            self.settings.head_timeout,
-            read_head(&mut client, &mut head),
-        )
-        .await;
+        let reading = timeout(self.patience.head, read_head(&mut client, &mut head)).await;
         let Ok(read) = reading else {
             debug!(client = %ends.client, "no request came");
             return None;
@@ -161,7 +160,7 @@ impl Http {
             Identity::put(identity.as_ref(), &mut request);
             self.answer(request, ends, &proxy, &current)
         };
-        let (patience, stop) = (self.settings.head_timeout, self.stop.clone());
+        let (patience, stop) = (self.patience.clone(), self.stop.clone());
         tokio::select! {
             biased;
             () = Box::pin(serve(client, head, ends, patience, stop, answer)) => {}
