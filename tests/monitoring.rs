@@ -120,7 +120,7 @@ fn the_rules_watch_what_there_is_and_the_runbook_knows_each() {
     let names = named(&rules);
     assert!(names.len() > 8, "{names:?}");
     assert_exist(&names);
-    let runbook = fs::read_to_string("docs/observability.md").unwrap();
+    let runbook = fs::read_to_string("docs/runbook.md").unwrap();
     let alerts: Vec<&str> = rules
         .lines()
         .filter_map(|line| line.trim().strip_prefix("- alert: "))

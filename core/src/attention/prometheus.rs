@@ -26,11 +26,12 @@ fn written(rule: &Rule) -> String {
     }
     let _ = writeln!(
         text,
-        "        labels: {{severity: {}}}\n        annotations:\n          summary: {}\n          description: \"{}\"\n          advice: \"{}\"",
+        "        labels: {{severity: {}}}\n        annotations:\n          summary: {}\n          description: \"{}\"\n          advice: \"{}\"\n          runbook_url: \"{RUNBOOK}{}\"",
         rule.severity.as_str(),
         rule.summary,
         rule.description,
         rule.advice,
+        rule.name,
     );
     text
 }
@@ -100,11 +101,13 @@ impl Series {
 }
 
 const HEADING: &str = "\
-# Alert rules for Prometheus: rule_files: [alerts.yml]. The runbook for each is in docs/observability.md.
+# Alert rules for Prometheus: rule_files: [alerts.yml]. The runbook for each is docs/runbook.md.
 # Written from the table in core/src/attention/rules.rs: UPDATE_REFERENCE=1 cargo test --test monitoring
 groups:
   - name: sluicegate
     rules:
 ";
+/// Where the console of the proxy that an alert is about has its entry.
+const RUNBOOK: &str = "http://{{ $labels.instance }}/console/#/runbook/";
 /// Longer expressions have a line of their own.
 const WIDTH: usize = 100;
