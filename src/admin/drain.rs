@@ -187,6 +187,7 @@ fn proxy_document(system: &System) -> api::Proxy {
     api::Proxy {
         id: system.own_id().map(str::to_owned),
         peers,
+        started: Some(system.noted.started_at()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         draining: system.proxy.is_draining(),
         drain,

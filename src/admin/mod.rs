@@ -51,6 +51,7 @@ pub use shown::Shown;
 
 use crate::api::Problem;
 use crate::config::Role;
+use crate::fleet_api::FleetApi;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::net::entrance::{Ends, Visitor};
@@ -79,6 +80,8 @@ pub struct System {
     hub: Option<Hub>,
     /// The same for pictures by WebRTC.
     calls: Option<Arc<dyn PreviewCalls>>,
+    /// Asks the origins.
+    fleet: Option<Arc<FleetApi>>,
     /// Peers whose `X-Forwarded-Prefix` is believed.
     trusted_proxies: Arc<[Network]>,
     /// The folder under which browsers reach us, where no such peer names another.
@@ -155,6 +158,7 @@ fn table() -> Vec<Route> {
         on_get("/api/v1/feed", Management, watch::feed),
         on_get("/api/v1/settings", Management, shown::settings),
         on_get("/api/v1/links", Management, shown::links),
+        on_get("/api/v1/said", Management, shown::said),
         on_get("/console", Console, console::without_slash),
         on_get("/console/", Console, console::index),
         on_get("/console/{file}", Console, console::file),
@@ -261,6 +265,7 @@ impl System {
             previews: Arc::new(Semaphore::new(preview::MOST_LOOKS)),
             hub: None,
             calls: None,
+            fleet: None,
             trusted_proxies: Arc::default(),
             base_path: BasePath::default(),
         }
@@ -270,6 +275,13 @@ impl System {
     #[must_use]
     pub fn picturing(mut self, hub: Hub, calls: Arc<dyn PreviewCalls>) -> Self {
         (self.hub, self.calls) = (Some(hub), Some(calls));
+        self
+    }
+
+    /// The same, which asks origins through `fleet`.
+    #[must_use]
+    pub fn asking(mut self, fleet: Arc<FleetApi>) -> Self {
+        self.fleet = Some(fleet);
         self
     }
 

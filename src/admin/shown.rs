@@ -11,8 +11,9 @@ use sluicegate_core::stream::StreamUrl;
 
 use super::asked::Query;
 use super::fleet::data;
+use super::list::answered;
 use super::{System, lookup, problem};
-use crate::api::{Envelope, Links, Listener, Setting, Settings, StreamAddress};
+use crate::api::{Envelope, Links, Listener, Said, Setting, Settings, StreamAddress};
 use crate::net::entrance::Ends;
 
 /// What is told of the process.
@@ -70,6 +71,23 @@ pub(super) async fn links(
         links,
     })
     .into_response()
+}
+
+/// `GET /api/v1/said`: what the origins say of a stream.
+pub(super) async fn said(
+    State(system): State<System>,
+    Query(wanted): Query<Wanted>,
+    headers: HeaderMap,
+) -> Response {
+    let stream = match lookup::stream(&wanted.stream) {
+        Ok(stream) => stream,
+        Err(words) => return problem(StatusCode::BAD_REQUEST, &words),
+    };
+    let document = match &system.fleet {
+        Some(fleet) => fleet.said(&stream).await,
+        None => Said::default(),
+    };
+    answered(&headers, &document)
 }
 
 impl Shown {

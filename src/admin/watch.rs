@@ -14,6 +14,7 @@ use futures_util::stream;
 use http_body_util::StreamBody;
 use hyper::Method;
 use hyper::body::Frame;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sluicegate_core::attention::{RULES, STEP, Samples, Watch};
 use sluicegate_core::events::Event;
@@ -26,7 +27,7 @@ use super::asked::Query;
 use super::list::{answered, event_document};
 use super::{System, cluster, problem};
 use crate::api::{
-    Attention, Coverage, Finding, History, OriginCounts, OriginHistory, Overview, Totals,
+    Attention, Coverage, Finding, History, OriginCounts, OriginHistory, Overview, StoreSeen, Totals,
 };
 use crate::unix_time;
 
@@ -38,6 +39,15 @@ pub(super) struct Noted {
     watch: Mutex<Watch>,
     feeds: Arc<Semaphore>,
     started: Instant,
+    started_at: Timestamp,
+    store: Mutex<StoreLook>,
+}
+
+/// Whether the store answered, and since when it was so.
+#[derive(Debug)]
+struct StoreLook {
+    reachable: bool,
+    since: Instant,
 }
 
 /// The last hour.
@@ -63,6 +73,11 @@ impl Default for Noted {
             watch: Mutex::default(),
             feeds: Arc::new(Semaphore::new(MOST_FEEDS)),
             started: Instant::now(),
+            started_at: Timestamp::now(),
+            store: Mutex::new(StoreLook {
+                reachable: true,
+                since: Instant::now(),
+            }),
         }
     }
 }
@@ -70,6 +85,11 @@ impl Default for Noted {
 impl Noted {
     fn hour(&self) -> MutexGuard<'_, Hour> {
         self.hour.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When the proxy started (RFC 3339).
+    pub(super) fn started_at(&self) -> String {
+        self.started_at.to_string()
     }
 }
 
@@ -84,7 +104,10 @@ impl System {
         }
         loop {
             tokio::select! {
-                _ = totals.tick() => self.note_totals(),
+                _ = totals.tick() => {
+                    self.note_totals();
+                    self.store();
+                }
                 _ = origins.tick() => self.note_origins(),
                 _ = rules.tick() => self.note_findings(),
             }
@@ -147,6 +170,27 @@ impl System {
         }
     }
 
+    /// How the store is. Each look notes when that changes.
+    fn store(&self) -> StoreSeen {
+        let cluster = self.proxy.cluster();
+        let reachable = cluster.is_none_or(|cluster| cluster.is_reachable());
+        let look = self.noted.store.lock();
+        let mut look = look.unwrap_or_else(PoisonError::into_inner);
+        if look.reachable != reachable {
+            *look = StoreLook {
+                reachable,
+                since: Instant::now(),
+            };
+        }
+        StoreSeen {
+            kind: cluster
+                .map_or("memory", |cluster| cluster.store_name())
+                .to_owned(),
+            reachable,
+            since_seconds: look.since.elapsed().as_secs_f64(),
+        }
+    }
+
     /// Requests that got no session in the last five minutes, by reason.
     fn refusals(&self) -> BTreeMap<String, u64> {
         let watch = self.noted.watch.lock();
@@ -196,6 +240,7 @@ pub(super) async fn overview(
         origins: system.origin_counts(),
         now,
         refusals,
+        store: system.store(),
         coverage: Coverage::of(asked.scope, missing),
     };
     answered(&headers, &document)

@@ -22,9 +22,23 @@ pub struct Overview {
     pub now: Totals,
     /// Requests that got no session in the last five minutes, by reason.
     pub refusals: BTreeMap<String, u64>,
+    /// What the proxies share, as the one that was asked sees it.
+    pub store: StoreSeen,
     /// Whom it speaks for.
     #[serde(flatten)]
     pub coverage: Coverage,
+}
+
+/// The store of a proxy.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StoreSeen {
+    /// `memory` for a proxy that is alone, `mesh` or `redis`.
+    pub kind: String,
+    /// Whether it answers.
+    pub reachable: bool,
+    /// For how long that has been so, to within five seconds.
+    pub since_seconds: f64,
 }
 
 /// Origins by what they are fit for.

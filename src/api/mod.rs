@@ -8,16 +8,18 @@ mod console;
 mod health;
 mod list;
 mod rebalance;
+mod said;
 
 pub use console::{
     Attention, Finding, History, Links, Listener, Me, OriginCounts, OriginHistory, Overview,
-    Setting, Settings, StreamAddress, Totals,
+    Setting, Settings, StoreSeen, StreamAddress, Totals,
 };
 pub use health::{Alive, LongVersion, OriginsKnown, Ready, Version, VersionNumbers};
 pub use list::{
     EndedSession, EndedSessions, Event, Events, Listing, STALLED_AFTER, StreamNumbers, millis,
 };
 pub use rebalance::{Overloaded, PlannedMove, Rebalance};
+pub use said::{Said, SaidAudio, SaidClient, SaidOfOrigin, SaidVideo, SilentOrigin};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -329,6 +331,8 @@ pub struct Proxy {
     pub id: Option<String>,
     /// The other proxies of the cluster.
     pub peers: Vec<Peer>,
+    /// When it started (RFC 3339); none where a proxy does not say.
+    pub started: Option<String>,
     /// Its version.
     pub version: String,
     /// Whether it takes no new clients.
@@ -592,7 +596,7 @@ mod tests {
     fn each_document_has_the_fields_of_its_schema() {
         let data = "              data:";
         let more = Some("cursor".to_owned());
-        let rows: [(&[&str], Value); 29] = [
+        let rows: [(&[&str], Value); 33] = [
             (&["  /livez:"], json!(Alive { alive: true })),
             (&["  /readyz:"], json!(Ready::default())),
             (&["  /api/v1/versions:"], json!(Version::default())),
@@ -610,10 +614,23 @@ mod tests {
                 &["    Overview:", "        origins:"],
                 json!(OriginCounts::default()),
             ),
+            (
+                &["    Overview:", "        store:"],
+                json!(StoreSeen::default()),
+            ),
             (&["    History:"], json!(History::default())),
             (
                 &["    History:", "        origins:"],
                 json!(OriginHistory::default()),
+            ),
+            (&["    Said:"], json!(Said::default())),
+            (
+                &["    Said:", "        origins:"],
+                json!(SaidOfOrigin::default()),
+            ),
+            (
+                &["    Said:", "        silent:"],
+                json!(SilentOrigin::default()),
             ),
             (&["    Attention:"], json!(Attention::default())),
             (

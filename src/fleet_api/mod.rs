@@ -7,11 +7,13 @@
 //! | `ask` | one question to one origin, within bounds |
 //! | `gather` | the same question to all of them, once a second |
 //! | `merge` | one document from many |
+//! | `said` | what they say of one stream |
 
 mod access;
 mod ask;
 mod gather;
 mod merge;
+mod said;
 
 use std::time::Duration;
 

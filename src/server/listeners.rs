@@ -59,6 +59,8 @@ pub(super) struct Listeners {
     hub: Hub,
     silence: Arc<SilenceCheck>,
     calls: Calls,
+    /// Asks all origins the same.
+    fleet: Arc<FleetApi>,
     listed: Arc<[Network]>,
     /// Connections of clients at once.
     connections: Room,
@@ -86,7 +88,9 @@ impl Listeners {
         let tasks = TaskTracker::new();
         let dialer = Arc::new(parts::dialer(&settings, &proxy));
         let hub = parts::hub(&settings, &proxy, &dialer, &end);
+        let fleet = FleetApi::new(proxy.clone(), parts::fleet_api_settings(&settings));
         Self {
+            fleet: Arc::new(fleet),
             silence: Arc::clone(proxy.silence()),
             calls: Calls::new(Arc::clone(&dialer), tasks.clone()),
             listed: settings.proxy_protocol.accept_from.clone().into(),
@@ -239,12 +243,8 @@ impl Listeners {
 
     /// The API port.
     fn api(&self, sockets: Both, whip: &Arc<Whip>, accepting: &TaskTracker) {
-        let fleet = FleetApi::new(
-            self.proxy.clone(),
-            parts::fleet_api_settings(&self.settings),
-        );
         let api = Api {
-            fleet: Arc::new(fleet),
+            fleet: Arc::clone(&self.fleet),
             whip: Arc::clone(whip),
             patience: self.patience(api::HEAD_TIMEOUT, &self.connections),
             stop: self.stop.clone(),
@@ -290,6 +290,7 @@ impl Listeners {
         let system = system
             .showing(self.shown.clone())
             .picturing(self.hub.clone(), whip)
+            .asking(Arc::clone(&self.fleet))
             .under(http.trusted_proxies.clone().into(), http.base_path.clone());
         let noted = system.clone().keep_noted();
         tokio::spawn(self.end.clone().run_until_cancelled_owned(noted));

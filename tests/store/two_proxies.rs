@@ -237,6 +237,9 @@ async fn an_outage_of_the_store_cuts_nothing_and_splits_nothing() {
     let (status, document) = get(pair.a.at.system, "/readyz").await;
     assert_eq!(status, 200);
     assert!(document.contains(r#""store":"degraded""#), "{document}");
+    let (_, overview) = get(pair.a.at.system, "/api/v1/overview").await;
+    let lost = r#""store":{"kind":"redis","reachable":false,"#;
+    assert!(overview.contains(lost), "{overview}");
 
     pair.redis.start_again();
     for house in [&pair.a, &pair.b] {
@@ -251,6 +254,9 @@ async fn an_outage_of_the_store_cuts_nothing_and_splits_nothing() {
     until("what is known is confirmed", || staleness(&pair.a) == "0.0").await;
     let (_, document) = get(pair.a.at.system, "/readyz").await;
     assert!(document.contains(r#""store":"ok""#), "{document}");
+    let (_, overview) = get(pair.a.at.system, "/api/v1/overview").await;
+    let back = r#""store":{"kind":"redis","reachable":true,"#;
+    assert!(overview.contains(back), "{overview}");
     assert_eq!(pair.conflicts(), 0);
     let open = (pair.a.proxy.sessions().len(), pair.b.proxy.sessions().len());
     assert_eq!(open, (22, 22), "nobody was cut");

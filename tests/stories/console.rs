@@ -235,6 +235,14 @@ async fn one_stream_one_origin_and_the_totals_are_documents_of_their_own() {
         overview["now"]["publishers"] == 1 && overview["now"]["streams"] == 1
     })
     .await;
+    let overview = document(&house, "/api/v1/overview").await;
+    assert_eq!(
+        (&overview["store"]["kind"], &overview["store"]["reachable"]),
+        (&json!("memory"), &json!(true))
+    );
+    let proxy = document(&house, "/api/v1/proxy").await;
+    let started = proxy["started"].as_str().expect("a time");
+    assert!(started.parse::<jiff::Timestamp>().is_ok(), "{started}");
     let links = document(&house, "/api/v1/links?stream=live/a").await;
     let rtmp = format!("rtmp://127.0.0.1:{}/live/a", house.at.rtmp.port());
     let urls = links["links"].as_array().expect("links").iter();

@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
+use crate::console::document as system_document;
 use crate::house::{House, get, talk};
 
 /// How an origin's API behaves.
@@ -467,4 +468,50 @@ async fn consoles_that_use_scripts_and_origins_that_ask_for_credentials() {
     );
     assert_eq!(talk(house.at.api, &request).await.0, 200);
     assert!(deletes(&three), "{:?}", three.asked());
+}
+
+#[tokio::test]
+async fn people_read_what_the_origins_say_of_one_stream() {
+    let house = House::open(NEAR).await;
+    let whole = r#"{"code":0,"streams":[
+        {"id":"vid-1","name":"a","app":"live","url":"/live/a","tcUrl":"rtmp://h/live?key=s3cret","clients":2,"frames":250,
+         "kbps":{"recv_30s":5200,"send_30s":0},"publish":{"active":true,"cid":"c1"},
+         "video":{"codec":"H264","profile":"High","level":"3.1","width":1280,"height":720},
+         "audio":{"codec":"AAC","sample_rate":44100,"channel":2,"profile":"LC"}},
+        {"id":"vid-2","name":"b","app":"live","url":"/live/b"}],
+        "clients":[{"id":"c1","stream":"vid-1","ip":"192.0.2.1","type":"fmle-publish","publish":true,"alive":9.5,"tcUrl":"rtmp://h/live?key=s3cret"},
+        {"id":"c2","stream":"vid-2","ip":"192.0.2.2","type":"flv-play","publish":false,"alive":1}]}"#;
+    let _one = Origin::join(&house, "one", Manner::Lies(whole)).await;
+    let _two = Origin::join(&house, "two", Manner::Guarded("Authorization")).await;
+    let said = system_document(&house, "/api/v1/said?stream=live/a").await;
+    let expected = json!({
+        "stream": "__defaultVhost__/live/a",
+        "set_up": true,
+        "origins": [{
+            "origin": "one", "published": true, "frames": 250, "bps_in": 5_200_000, "bps_out": 0, "clients": 2,
+            "video": {"codec": "H264", "profile": "High", "level": "3.1", "width": 1280, "height": 720},
+            "audio": {"codec": "AAC", "profile": "LC", "sample_rate": 44100, "channels": 2},
+            "listed": [{"id": "c1", "address": "192.0.2.1", "kind": "fmle-publish", "publishes": true, "alive_seconds": 9.5}],
+        }],
+        "silent": [{"origin": "two", "why": "it asks for credentials (origins.api_credentials)"}],
+    });
+    assert_eq!(said, expected);
+    let nobody = system_document(&house, "/api/v1/said?stream=live/c").await;
+    assert_eq!(nobody["origins"], json!([]), "{nobody}");
+
+    let house = House::open("").await;
+    let unasked = Origin::join(&house, "one", Manner::Lies(whole)).await;
+    let said = system_document(&house, "/api/v1/said?stream=live/a").await;
+    assert_eq!(
+        (&said["set_up"], &said["origins"]),
+        (&json!(false), &json!([]))
+    );
+    assert!(
+        !unasked
+            .asked()
+            .iter()
+            .any(|line| line.contains("/streams/")),
+        "{:?}",
+        unasked.asked()
+    );
 }
