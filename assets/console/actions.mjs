@@ -1,10 +1,12 @@
 // Changes: each asks first, says what it will do to whom, and offers to undo it where that is possible.
 
 import { h, render } from "./dom.mjs";
+import { fullOf } from "./badges.mjs";
 import { get, name, query, send } from "./data.mjs";
 import { count, many, protocol, span, stream as short } from "./format.mjs";
 
 const UNDO_MS = 15_000;
+const MOST_TOASTS = 4;
 const said = document.getElementById("said");
 const dialog = document.getElementById("dialog");
 const toasts = document.getElementById("toasts");
@@ -22,21 +24,28 @@ const drop = (key) => {
   drawToasts();
 };
 let last = 0;
-/** A note on something: `tell` says how far it is, `end` what became of it, which goes after a while. */
+/** A note on something: `show` is for eyes alone, `tell` says how far it is, `end` what became of it, which goes after a while unless it `stays`. */
 const note = () => {
   const key = ++last;
-  const tell = (text, undo) => {
-    shown = [...shown.filter((one) => one.key !== key), { key, text, undo }];
+  const show = (text, undo) => {
+    const own = { key, text, undo };
+    if (shown.some((one) => one.key === key)) shown = shown.map((one) => (one.key === key ? own : one));
+    else shown = [...shown, own];
+    // What can be undone makes room last.
+    if (shown.length > MOST_TOASTS) drop((shown.find((one) => !one.undo) ?? shown[0]).key);
     drawToasts();
+  };
+  const tell = (text, undo) => {
+    show(text, undo);
     say(text);
   };
-  const end = (text, undo) => {
+  const end = (text, undo, stays) => {
     tell(text, undo);
-    setTimeout(() => drop(key), UNDO_MS);
+    if (!stays) setTimeout(() => drop(key), UNDO_MS);
   };
-  return { tell, end };
+  return { show, tell, end, close: () => drop(key) };
 };
-const toast = (text, undo) => note().end(text, undo);
+export const toast = (text, undo) => note().end(text, undo);
 
 /** Asks. Resolves with the values of the fields, or with null. `typed` has to be typed as it is; what is `harmless` looks so. */
 export const ask = ({ title, lines = [], fields = [], confirm, typed, harmless }) => new Promise((resolve) => {
@@ -70,18 +79,31 @@ export const ask = ({ title, lines = [], fields = [], confirm, typed, harmless }
   dialog.showModal();
 });
 
-/** Makes a change, and says what became of it; `undo` makes the opposite one. */
-const change = async (text, [method, path], { undo, again }) => {
+/** Whoever goes to another page wants nothing of what is asked on this one. */
+export const dismiss = () => { if (dialog.open) dialog.oncancel(); };
+
+const missingOf = (answer) => (answer.missing ?? []).map((one) => `${one.proxy} (${one.why})`).join(", ");
+
+/** Makes a change, and says what became of it; `undo` makes the opposite one. What is refused unless it is forced is asked once more, in the
+ * words of `force`. */
+const change = async (text, [method, path], { undo, force, again }) => {
   try {
     const answer = await send(method, path);
-    const missing = (answer.missing ?? []).map((one) => `${one.proxy} (${one.why})`).join(", ");
+    const missing = missingOf(answer);
     const whole = missing ? `${text} Not by all proxies: ${missing}. Try again.` : text;
     toast(whole, undo && (() => change(undo[0], undo[1], { again })));
   } catch (error) {
-    toast(`Not done: ${error.message}`);
+    if (force && FORCIBLE.test(error.message)) {
+      if (await ask({ ...force, lines: [`${wordsOf(error)}.`] })) await change(text, [method, `${path}&force=true`], { undo, again });
+      return;
+    }
+    toast(`Not done: ${wordsOf(error)}.`);
   }
   again();
 };
+// What is refused unless it is forced says so, to those who write requests themselves.
+const FORCIBLE = /; force=true.*$/;
+const wordsOf = (error) => error.message.replace(FORCIBLE, "");
 
 const DEADLINES = [["", "as long as they like"], ["10m", "10 minutes"], ["1h", "one hour"], ["0s", "end them now, one by one"]];
 
@@ -92,22 +114,30 @@ const peopleOn = async (row) => {
   return publishers ? `${many(publishers.total, "publisher")} and ${many(viewers.total, "viewer")}` : many(row.sessions, "session");
 };
 
-/** `others`: how many other origins take streams and have room. */
-export const drainOrigin = async (row, others, again) => {
-  const people = await peopleOn(row);
+/** Changes the duty of an origin, if it still is the one that is shown. */
+const dutyOf = (row, verb, params = {}) => ["POST", `origins/${name(row.id)}/${verb}?${query({ ...params, expect: row.duty })}`];
+const backFrom = (row, duty) => [`${row.id} takes streams again.`, dutyOf({ ...row, duty }, "undrain")];
+
+/** How many other origins take streams and have room; null where nobody says. */
+const othersThan = async (row) => {
+  const all = await get("origins").catch(() => null);
+  return all && all.origins.filter((one) => one.state === "up" && one.duty === "active" && one.id !== row.id && !fullOf(one)).length;
+};
+
+export const drainOrigin = async (row, again) => {
+  const [people, others] = await Promise.all([peopleOn(row), othersThan(row)]);
   const values = await ask({
     title: `Drain ${row.id}?`,
     lines: [
       `It gets no new streams. ${people} on it may finish.`,
-      others === 0 ? "No other origin takes streams and has room: new streams will be refused." : `New streams go elsewhere: ${many(others, "other origin")} ${others === 1 ? "has" : "have"} room.`,
+      others === null ? "New streams go elsewhere, if another origin takes them." : others === 0 ? "No other origin takes streams and has room: new streams will be refused." : `New streams go elsewhere: ${many(others, "other origin")} ${others === 1 ? "has" : "have"} room.`,
     ],
     fields: [{ name: "deadline", label: "Sessions may take", options: DEADLINES }],
     confirm: "Drain",
   });
   if (!values) return;
-  const path = `origins/${name(row.id)}/drain?${query({ deadline: values.deadline })}`;
-  await change(`${row.id} drains.`, ["POST", path], {
-    undo: [`${row.id} takes streams again.`, ["POST", `origins/${name(row.id)}/undrain`]], again,
+  await change(`${row.id} drains.`, dutyOf(row, "drain", { deadline: values.deadline }), {
+    undo: backFrom(row, "draining"), force: { title: `Drain ${row.id} all the same?`, typed: row.id, confirm: "Drain it anyway" }, again,
   });
 };
 
@@ -118,12 +148,29 @@ export const disableOrigin = async (row, again) => {
     confirm: "Disable",
   });
   if (!values) return;
-  await change(`${row.id} is disabled.`, ["POST", `origins/${name(row.id)}/disable`], {
-    undo: [`${row.id} takes streams again.`, ["POST", `origins/${name(row.id)}/undrain`]], again,
+  await change(`${row.id} is disabled.`, dutyOf(row, "disable"), {
+    undo: backFrom(row, "disabled"), force: { title: `Disable ${row.id} all the same?`, typed: row.id, confirm: "Disable it anyway" }, again,
   });
 };
 
-export const undrainOrigin = (row, again) => change(`${row.id} takes streams again.`, ["POST", `origins/${name(row.id)}/undrain`], { again });
+export const undrainOrigin = (row, again) => change(...backFrom(row, row.duty), { again });
+
+/** Has the proxy try every service of an origin now, and shows what each said. */
+export const probeOrigin = async (row, again) => {
+  const told = note();
+  told.tell(`${row.id} is probed.`);
+  try {
+    const answer = await send("POST", `origins/${name(row.id)}/probe`);
+    told.close();
+    const lines = [`It is ${answer.state} now.`, h("ul", null, answer.services.map((one) => h("li", { key: one.service },
+      h("b", { class: { true: "ok", false: "bad", null: "off" }[one.ok] }, `${one.service.toUpperCase()} at ${one.at} ${{ true: "answers", false: "does not answer", null: "is not asked" }[one.ok]}`),
+      one.ms === null ? "" : ` in ${span(one.ms / 1000)}`, one.reason ? `: ${one.reason}` : "", one.judged ? "" : " (its state does not go by this)")))];
+    if (await ask({ title: `What ${row.id} says`, lines, confirm: "Probe again", harmless: true })) await probeOrigin(row, again);
+  } catch (error) {
+    told.end(`Not probed: ${error.message}`);
+  }
+  again();
+};
 
 export const deregisterOrigin = async (row, again) => {
   const values = await ask({
@@ -131,7 +178,10 @@ export const deregisterOrigin = async (row, again) => {
     lines: ["It is forgotten once nobody is on it. Its next heartbeat brings it back; Disable does not let it come back."],
     typed: row.id, confirm: "Deregister",
   });
-  if (values) await change(`${row.id} is taken out.`, ["DELETE", `origins/${name(row.id)}`], { again });
+  if (!values) return;
+  await change(`${row.id} is taken out.`, ["DELETE", `origins/${name(row.id)}?${query({ expect: row.duty })}`], {
+    force: { title: `Deregister ${row.id} all the same?`, typed: row.id, confirm: "Deregister it anyway" }, again,
+  });
 };
 
 export const endSession = async (row, id, again) => {
@@ -262,6 +312,78 @@ export const drainProxy = async (row, again) => {
 export const undrainProxy = (row, again) => {
   const proxy = row.id ? { proxy: row.id } : {};
   return change(`${row.id ?? "This proxy"} takes streams again.`, ["POST", `proxy/undrain?${query(proxy)}`], { again });
+};
+
+/** Rows that are changed in one go. */
+export const MOST_CHOSEN = 50;
+const PACE_MS = 50;
+
+/** What was not done, each reason once, with everything that it is true for. */
+const failures = (failed) => {
+  const reasons = Map.groupBy(failed, ({ why }) => why);
+  return [...reasons].map(([why, of]) => ` Not ${of.map(({ label }) => label).join(", ")}: ${why}.`).join("");
+};
+
+/** Makes the same change to several rows, one after the other, tells how far it is, and resolves with the keys of those that are not done. */
+const changeEach = async (all, { doing, done, requestOf, undo }, again) => {
+  const told = note();
+  const [made, failed] = [[], []];
+  told.tell(`${doing}: ${count(all.length)}.`);
+  for (const [at, { row, key, label }] of all.entries()) {
+    told.show(`${doing}: ${count(at + 1)} of ${count(all.length)}.`);
+    try {
+      const missing = missingOf(await send(...requestOf(row, key)));
+      if (missing) throw new Error(`not by all proxies: ${missing}`);
+      made.push({ row, key, label });
+    } catch (error) {
+      failed.push({ key, label, why: wordsOf(error) });
+    }
+    await pause(PACE_MS);
+  }
+  told.end(`${done}: ${count(made.length)} of ${count(all.length)}.${failures(failed)}`, undo && made.length > 0 && (() => changeEach(made, undo, again)), failed.length > 0);
+  again();
+  return failed.map(({ key }) => key);
+};
+
+/** The first few of what is chosen, in words. */
+const namesOf = (all) => `${all.slice(0, 10).map(({ label }) => label).join(", ")}${all.length > 10 ? ` and ${many(all.length - 10, "other")}` : ""}.`;
+
+const takenBack = { doing: "Taking origins back", done: "Origins that take streams again", requestOf: (row) => dutyOf(row, "undrain") };
+const backOf = (duty) => ({ ...takenBack, requestOf: (row) => dutyOf({ ...row, duty }, "undrain") });
+
+/** Each asks first, and resolves with the keys of what is not done, or with null. */
+export const drainOrigins = async (all, again) => {
+  const values = await ask({
+    title: `Drain ${many(all.length, "origin")}?`,
+    lines: [namesOf(all), "They get no new streams, and sessions on them may finish. The last that takes streams is left out."],
+    fields: [{ name: "deadline", label: "Sessions may take", options: DEADLINES }], confirm: `Drain ${count(all.length)}`,
+  });
+  return values && changeEach(all, { doing: "Draining origins", done: "Origins that drain", requestOf: (row) => dutyOf(row, "drain", { deadline: values.deadline }), undo: backOf("draining") }, again);
+};
+export const disableOrigins = async (all, again) => {
+  const values = await ask({
+    title: `Disable ${many(all.length, "origin")}?`,
+    lines: [namesOf(all), "They get nobody new, and viewers of their streams will be refused. The last that takes streams is left out."], confirm: `Disable ${count(all.length)}`,
+  });
+  return values && changeEach(all, { doing: "Disabling origins", done: "Origins that are disabled", requestOf: (row) => dutyOf(row, "disable"), undo: backOf("disabled") }, again);
+};
+export const undrainOrigins = (all, again) => changeEach(all, takenBack, again);
+
+export const endSessions = async (all, again) => {
+  const values = await ask({
+    title: `End ${many(all.length, "session")}?`,
+    lines: [namesOf(all), "Whoever they belong to may come back at once."], confirm: `End ${count(all.length)}`,
+  });
+  return values && changeEach(all, { doing: "Ending sessions", done: "Sessions that are ended", requestOf: (row, key) => ["DELETE", `sessions/${name(key)}`] }, again);
+};
+export const endStreams = async (all, again) => {
+  const sessions = all.reduce((sum, { row }) => sum + row.publishers + row.players, 0);
+  const values = await ask({
+    title: `End ${many(all.length, "stream")}?`,
+    lines: [namesOf(all), `${many(sessions, "session")} of them are cut off. They may come back at once.`],
+    typed: sessions > 10 ? String(sessions) : undefined, confirm: `End ${count(all.length)}`,
+  });
+  return values && changeEach(all, { doing: "Ending streams", done: "Streams whose sessions are ended", requestOf: (row) => ["DELETE", `streams/${name(row.stream)}`] }, again);
 };
 
 const PERIODS = [["1h", "one hour"], ["1d", "a day"], ["7d", "a week"], ["30d", "30 days"]];

@@ -1,13 +1,15 @@
 // The shell: which page is open, asking for what it shows, and telling how old that is.
 
-import { ask as askUser, say } from "./actions.mjs";
+import { ask as askUser, dismiss, say, toast } from "./actions.mjs";
 import { Refused, address, follow, get, logout, me, name, query } from "./data.mjs";
 import { h, render } from "./dom.mjs";
-import { span } from "./format.mjs";
+import { isInUtc, many, span, switchTimes } from "./format.mjs";
 import { NAMED, PAGES } from "./pages.mjs";
 
 const POLL_MS = 2000;
+const SOONEST_MS = 1000;
 const SLOWEST_MS = 10_000;
+const ALARMS_MS = 15_000;
 const STALE_MS = 5000;
 const top = document.getElementById("top");
 const main = document.getElementById("main");
@@ -15,14 +17,22 @@ const main = document.getElementById("main");
 let route;
 let data = {};
 let state = {};
+let visit = 0;
 let problem = null;
 let who = null;
 let heard = 0;
 let isPaused = false;
 let timer;
 let asking = 0;
+let inFlight = 0;
+let asked = 0;
+let isDue = false;
 let wait = POLL_MS;
 let leave = [];
+let unfollow = null;
+let totals = null;
+let news = [];
+let alarms = 0;
 let keys = localStorage.getItem("keys") !== "off";
 
 const read = () => {
@@ -32,14 +42,24 @@ const read = () => {
 };
 const isStale = () => heard > 0 && Date.now() - heard > STALE_MS && !isPaused;
 
+/** Changes what a page keeps for as long as it is open; too late, it changes nothing. */
+const setter = () => {
+  const mine = visit;
+  return (changed) => {
+    if (mine !== visit) return;
+    state = { ...state, ...changed };
+    draw();
+  };
+};
+
 const context = () => ({
-  data, state, again: refresh, mayAct: who?.role === "operator" || who?.role === "admin", isAdmin: who?.role === "admin", ...route,
+  data, state, totals: unfollow && totals, again: refresh, mayAct: who?.role === "operator" || who?.role === "admin", isAdmin: who?.role === "admin", ...route,
   go: (changed) => {
     const params = query({ ...route.params, ...changed });
     const path = location.hash.replace(/^#\/?/, "").split("?")[0];
     location.hash = `/${path}${params ? `?${params}` : ""}`;
   },
-  set: (changed) => { state = { ...state, ...changed }; draw(); },
+  set: setter(),
   leaving: (done) => leave.push(done),
   entered: async () => { who = await me(); location.hash = "/"; },
 });
@@ -60,11 +80,14 @@ const drawTop = () => {
   const current = { o: "origins", s: "streams", x: "sessions" }[route.page] ?? route.page;
   render(top, [
     h("a", { class: "brand", href: "#/" }, "Sluicegate", who?.version && h("small", null, ` ${who.version}`)),
-    h("nav", { "aria-label": "Pages" }, NAMED.map(([path, title]) => h("a", { key: title, href: `#/${path}`, "aria-current": path === current ? "page" : false }, title))),
+    h("nav", { "aria-label": "Pages" }, NAMED.map(([path, title]) => h("a", { key: title, href: `#/${path}`, "aria-current": path === current ? "page" : false },
+      title, path === "" && alarms > 0 && h("span", { title: `${many(alarms, "alarm")}: Fleet says what to do` }, h("span", { "aria-hidden": "true" }, " ■"), ` ${alarms}`)))),
     h("form", { role: "search", onsubmit: search }, h("label", null, h("span", { class: "offscreen" }, "Find a stream"),
       h("input", { id: "search", type: "search", name: "q", placeholder: "Find a stream  /", autocomplete: "off" }))),
     h("p", { class: "freshness" }, h("span", { class: `badge ${tone}` }, h("span", { "aria-hidden": "true" }, { ok: "●", bad: "■", off: "◆" }[tone]), ` ${text}`),
       h("button", { type: "button", onclick: pause, "aria-pressed": String(isPaused) }, "Pause"),
+      h("button", { type: "button", onclick: () => { switchTimes(); draw(); }, "aria-pressed": String(isInUtc()),
+        title: isInUtc() ? "Times are in UTC" : "Times are those of this browser" }, "UTC"),
       h("button", { type: "button", onclick: help, "aria-label": "Keys and help" }, "?"),
       who?.role && h("span", { class: "role" }, who.role),
       who?.is_logged_in && h("button", { type: "button", onclick: async () => { await logout(); who = await me(); location.hash = "/login"; } }, "Log out")),
@@ -87,7 +110,7 @@ const load = async () => {
   const mine = ++asking;
   const page = PAGES[route.page];
   const asks = Object.entries(page.asks({ ...route, known: data }));
-  const answers = await Promise.allSettled(asks.map(([, path]) => get(path)));
+  const answers = await Promise.allSettled(asks.map(([, from]) => (typeof from === "string" ? get(from) : from())));
   if (mine !== asking) return;
   const wrong = [];
   answers.forEach((answer, at) => {
@@ -108,11 +131,25 @@ const load = async () => {
   draw();
 };
 
+/** Whether somebody looks at something that goes on. */
+const isWatched = () => !isPaused && !document.hidden && route.page !== "login";
+
 async function refresh() {
   clearTimeout(timer);
+  [asked, isDue] = [Date.now(), false];
+  inFlight += 1;
   await load().catch((error) => { problem = error.message; draw(); });
-  if (!isPaused && !document.hidden && route.page !== "login") timer = setTimeout(refresh, wait);
+  inFlight -= 1;
+  if (isWatched() && inFlight === 0) timer = setTimeout(refresh, isDue ? SOONEST_MS : wait);
 }
+
+/** Asks again before it is time to, because something happened; never while an answer is awaited, and never more than once a second. */
+const refreshSoon = () => {
+  isDue = true;
+  if (inFlight > 0) return;
+  clearTimeout(timer);
+  timer = setTimeout(refresh, Math.max(300, asked + SOONEST_MS - Date.now()));
+};
 
 const open = () => {
   leave.splice(0).forEach((done) => done());
@@ -122,6 +159,8 @@ const open = () => {
   if (!isSame) {
     data = {};
     state = {};
+    visit += 1;
+    dismiss();
     problem = null;
   }
   draw();
@@ -129,17 +168,42 @@ const open = () => {
     main.focus({ preventScroll: true });
     scrollTo(0, 0);
   }
+  followOrNot();
   refresh();
-  if (PAGES[route.page].follows) followEvents();
 };
 
-const followEvents = () => {
-  let soon;
-  const stop = follow(() => {
-    clearTimeout(soon);
-    if (!isPaused) soon = setTimeout(refresh, 300);
-  }, () => {});
-  leave.push(stop);
+/** One feed for all pages, and none while nobody looks. */
+const followOrNot = () => {
+  if (isWatched()) unfollow ??= follow(onEvent, onTotals);
+  else if (unfollow) {
+    unfollow();
+    unfollow = totals = null;
+  }
+};
+
+/** How much needs attention is seen on every page. */
+const countAlarms = async () => {
+  const attention = isWatched() ? await get("attention").catch(() => null) : null;
+  if (attention) alarms = attention.findings.length;
+};
+
+const onTotals = (latest) => {
+  totals = latest;
+  if (route.page === "") draw();
+};
+
+/** What is told on every page but the one that lists it: few things, that matter to whoever looks at something else. */
+const TOLD = ["certificate", "config", "origin"];
+const onEvent = (event) => {
+  refreshSoon();
+  if (!TOLD.includes(event.kind) || route.page === "events") return;
+  news.push([event.origin, event.what].filter(Boolean).join(": "));
+  if (news.length === 1) setTimeout(tellNews, SOONEST_MS);
+};
+
+const tellNews = () => {
+  const [first, ...others] = news.splice(0);
+  toast(`${first}${others.length > 0 ? `, and ${many(others.length, "other event")}` : ""}.`);
 };
 
 const search = async (event) => {
@@ -158,6 +222,7 @@ const search = async (event) => {
 const pause = () => {
   isPaused = !isPaused;
   say(isPaused ? "Paused." : "Live again.");
+  followOrNot();
   if (isPaused) clearTimeout(timer);
   else refresh();
   draw();
@@ -172,14 +237,14 @@ const terminal = () => {
   const narrowed = [["sort", params.sort], ["find", params.q]].filter(([, value]) => value).map(([option, value]) => ` --${option}=${quoted(value)}`).join("");
   const command = { "": "ps", origins: "origins", o: "origins", streams: `streams${narrowed}`, s: `explain ${quoted(rest)}`, sessions: `sessions${narrowed}`,
     explain: params.stream && `explain ${quoted(params.stream)}`, events: "events -f", bans: "bans", proxies: "ps" }[route.page];
-  const asked = Object.values(PAGES[route.page].asks({ ...route, known: data })).map((path) => `curl ${quoted(address(path))}`);
-  return [command && `sluicegate ${command}`, ...asked].filter(Boolean);
+  const asks = Object.values(PAGES[route.page].asks({ ...route, known: data })).filter((from) => typeof from === "string");
+  return [command && `sluicegate ${command}`, ...asks.map((path) => `curl ${quoted(address(path))}`)].filter(Boolean);
 };
 
 const help = async () => {
   const values = await askUser({
     title: "Keys",
-    lines: ["/ finds a stream. g, then f, o, s, e or x opens Fleet, Origins, Streams, Events or Sessions.", "j and k go through the rows of a table, and . to what can be done with one. p pauses. ? shows this. Esc closes.",
+    lines: ["/ finds a stream. g, then f, o, s, e or x opens Fleet, Origins, Streams, Events or Sessions.", "j and k go through the rows of a table, x chooses one, and . goes to what can be done with it. p pauses. ? shows this. Esc closes.",
       "This page from a terminal:", h("pre", { tabindex: "0" }, terminal().join("\n"))],
     confirm: keys ? "Switch single keys off" : "Switch single keys on", harmless: true,
   });
@@ -197,6 +262,7 @@ const move = (by) => {
 
 /** From a row to the first thing that can be done with it. */
 const act = () => document.activeElement.closest("tr")?.querySelector("td button")?.focus();
+const choose = () => document.activeElement.closest("tr")?.querySelector("td.choose input")?.click();
 
 let isGoing = false;
 const GOES = { f: "/", o: "/origins", s: "/streams", e: "/events", x: "/sessions" };
@@ -206,7 +272,7 @@ document.addEventListener("keydown", (event) => {
   if (!keys || isField || event.ctrlKey || event.metaKey || event.altKey) return;
   const goes = isGoing && GOES[event.key];
   isGoing = event.key === "g";
-  const does = { "/": () => document.getElementById("search").focus(), p: pause, "?": help, j: () => move(1), k: () => move(-1), ".": act }[event.key];
+  const does = { "/": () => document.getElementById("search").focus(), p: pause, "?": help, j: () => move(1), k: () => move(-1), x: choose, ".": act }[event.key];
   if (goes) location.hash = goes;
   else if (does) does();
   else return;
@@ -214,11 +280,16 @@ document.addEventListener("keydown", (event) => {
 });
 
 addEventListener("hashchange", open);
-document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
+document.addEventListener("visibilitychange", () => {
+  followOrNot();
+  if (isWatched()) refresh();
+});
 // Between answers too, numbers grow old.
+setInterval(countAlarms, ALARMS_MS);
 setInterval(() => { main.classList.toggle("stale", isStale()); drawTop(); }, 1000);
 
 route = read();
 who = await me().catch(() => null);
 if (who && who.role === null) location.hash = "/login";
 open();
+countAlarms();

@@ -2,7 +2,8 @@
 
 import { count, many, rate, span } from "./format.mjs";
 
-const badge = (tone, text, next = "") => ({ tone, text, next });
+/** `runbook`: the alert whose entry says more. */
+const badge = (tone, text, next = "", runbook = null) => ({ tone, text, next, runbook });
 
 /** The limits of an origin, each with what is used of it. */
 const limitsOf = (row) => [
@@ -18,11 +19,11 @@ export const ofOrigin = (row) => {
   const { drain, notes = [] } = row;
   if (row.state === "failing" && row.duty !== "disabled") {
     const why = notes[0] ? `: ${notes[0].what}` : "";
-    return badge("bad", `Failing${why}`, "Read its notes: can the proxy reach it?");
+    return badge("bad", `Failing${why}`, "Read its notes: can the proxy reach it? Probe it now.", "SluicegateOriginDown");
   }
   if (row.state === "suspect") {
     const missed = row.heartbeats_missed ? ` (${row.heartbeats_missed} missed)` : "";
-    return badge("bad", `Silent ${span(row.last_seen_seconds)}${missed}`, "Check the host and its heartbeat.");
+    return badge("bad", `Silent ${span(row.last_seen_seconds)}${missed}`, "Check the host and its heartbeat.", "SluicegateOriginDown");
   }
   if (drain?.done) return badge("off", "Drained, safe to stop", "Stop it, or undrain it.");
   if (drain) {
@@ -42,7 +43,7 @@ export const ofOrigin = (row) => {
 export const ofStream = (row) => {
   switch (row.state) {
     case "in_two_places":
-      return badge("bad", `In two places: ${[row.origin, ...row.also_on].join(", ")}`, "It is published to each of them: end it where it does not belong.");
+      return badge("bad", `In two places: ${[row.origin, ...row.also_on].join(", ")}`, "It is published to each of them: end it where it does not belong.", "SluicegateClaimConflicts");
     case "stalled":
       return badge("bad", `Stalled ${span(row.silent_seconds)}`, "The publisher sends nothing: look at the encoder, or end it.");
     case "waiting":
@@ -61,12 +62,12 @@ const REFUSED_LATELY_MS = 120_000;
 export const ofRefused = (events, now) => {
   const last = events.find(({ kind }) => kind === "refused" || kind === "published");
   return last?.kind === "refused" && now - last.at < REFUSED_LATELY_MS
-    ? badge("bad", last.count > 1 ? `Refused ${count(last.count)} times` : "Refused", `What happened says why: ${last.what}`) : null;
+    ? badge("bad", last.count > 1 ? `Refused ${count(last.count)} times` : "Refused", `What happened says why: ${last.what}`, "SluicegateRefusals") : null;
 };
 
 /** How a stream is that is placed nowhere; `explained` says where it would go. */
 export const ofNowhere = (explained) => (explained && !explained.origin
-  ? badge("bad", "No origin", "No origin may take it: see below why not.")
+  ? badge("bad", "No origin", "No origin may take it: see below why not.", "SluicegateNoOrigin")
   : badge("off", "Placed nowhere", "See below where it would go."));
 
 /** How a session is, and what to do about it. */

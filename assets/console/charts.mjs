@@ -16,14 +16,25 @@ export const sparkline = (values, sentence) => {
 
 const NAMES = { u: "up", s: "suspect", f: "failing", d: "draining", x: "disabled", "-": "not known" };
 
-/** How an origin was: one bar, one colour and height for each state. */
-export const timeline = (id, states) => {
+/** A letter for each step, as what was for how many steps from which on. */
+const runsOf = (states) => {
   const runs = [];
-  for (const state of states) {
+  [...states].forEach((state, from) => {
     const last = runs.at(-1);
     if (last?.state === state) last.length += 1;
-    else runs.push({ state, length: 1 });
-  }
+    else runs.push({ state, name: NAMES[state] ?? state, from, length: 1 });
+  });
+  return runs;
+};
+
+/** The same as rows for a table, newest first. `until` is when the last step ended, in milliseconds. */
+export const timesOf = ({ id, states, step_seconds: step }, until) => runsOf(states).reverse().map(({ name, from, length }) => ({
+  id, name, at: until - (states.length - from) * step * 1000, seconds: length * step,
+}));
+
+/** How an origin was: one bar, one colour and height for each state. */
+export const timeline = (id, states) => {
+  const runs = runsOf(states);
   const all = Math.max(1, states.length);
   let at = 0;
   const bars = runs.map(({ state, length }, number) => {
@@ -33,7 +44,7 @@ export const timeline = (id, states) => {
     return h("svg:rect", { key: number, class: `state-${state === "-" ? "none" : state}`, x: x.toFixed(1), y: low, width: width.toFixed(1), height: 16 - low });
   });
   const minutes = (steps) => `${Math.max(1, Math.round(steps / 2))} min`;
-  const sentence = runs.map(({ state, length }) => `${NAMES[state] ?? state} ${minutes(length)}`).slice(-6).join(", then ");
+  const sentence = runs.map(({ name, length }) => `${name} ${minutes(length)}`).slice(-6).join(", then ");
   return h("svg:svg", { class: "timeline", viewBox: "0 0 600 16", preserveAspectRatio: "none", role: "img", "aria-label": `${id}: ${sentence}` }, bars);
 };
 

@@ -49,13 +49,31 @@ export const look = async (method, stream, { headers, ...options }) => {
 /** Ends a look that has a session at `url`; also when the page is left. */
 export const lookOver = (url) => fetch(url, { method: "DELETE", credentials: "same-origin", headers: PROGRAM, keepalive: true }).catch(() => {});
 
-/** Follows what happens. Returns a function that stops it. */
+const FEED_AGAIN_MS = 30_000;
+/** Follows what happens at the proxy that is asked. Returns a function that stops it. */
 export const follow = (onEvent, onTotals) => {
-  const source = new EventSource(new URL("api/v1/feed", ROOT));
-  source.addEventListener("event", ({ data }) => onEvent(JSON.parse(data)));
-  source.addEventListener("totals", ({ data }) => onTotals(JSON.parse(data)));
-  return () => source.close();
+  let source;
+  let again;
+  const begin = () => {
+    source = new EventSource(new URL("api/v1/feed", ROOT));
+    source.addEventListener("event", ({ data }) => onEvent(JSON.parse(data)));
+    source.addEventListener("totals", ({ data }) => onTotals(JSON.parse(data)));
+    // A feed that breaks off is asked for again by the browser, one that is refused is not: there may be too many.
+    source.addEventListener("error", () => { if (source.readyState === EventSource.CLOSED) again = setTimeout(begin, FEED_AGAIN_MS); });
+  };
+  begin();
+  return () => {
+    clearTimeout(again);
+    source.close();
+  };
 };
+
+let book = null;
+/** What to do about each alert, as Markdown; asked for once. */
+export const runbook = () => (book ??= fetch(new URL("console/runbook.md", ROOT)).then((answer) => {
+  if (!answer.ok) throw new Refused(answer.status, `the proxy answered ${answer.status}`);
+  return answer.text();
+}).catch((error) => { book = null; throw error; }));
 
 /** `?a=b` of what is not empty. */
 export const query = (params) => {

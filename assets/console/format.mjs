@@ -11,7 +11,7 @@ const scaled = (value, step, units, digits = 1) => {
 
 export const count = (value) => value?.toLocaleString("en") ?? "–";
 /** A number of things: 1 stream, 2 streams. */
-export const many = (value, noun) => `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
+export const many = (value, noun, nouns = `${noun}s`) => `${count(value)} ${value === 1 ? noun : nouns}`;
 export const rate = (bps) => (bps ? scaled(bps, 1000, ["bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s"]) : "–");
 export const size = (bytes) => scaled(bytes ?? 0, 1000, ["B", "kB", "MB", "GB", "TB"]);
 export const percent = (value) => (value === null || value === undefined ? "–" : `${Math.round(value)} %`);
@@ -28,14 +28,26 @@ export const span = (seconds) => {
   return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
 };
 
-/** A time of day, with the date unless it is today. */
-export const time = (millis) => {
-  const at = new Date(millis);
-  const clock = at.toLocaleTimeString("en-GB");
-  return at.toDateString() === new Date().toDateString() ? clock : `${at.toISOString().slice(0, 10)} ${clock}`;
+// Swedish dates and times are those of ISO 8601.
+const clock = (timeZone) => new Intl.DateTimeFormat("sv", { timeZone, dateStyle: "short", timeStyle: "medium" });
+const [LOCAL, UTC] = [clock(), clock("UTC")];
+let isUtc = localStorage.getItem("times") === "utc";
+
+/** Whether times are shown in UTC rather than in the time zone of this browser. */
+export const isInUtc = () => isUtc;
+export const switchTimes = () => {
+  isUtc = !isUtc;
+  localStorage.setItem("times", isUtc ? "utc" : "local");
 };
 
-export const utc = (millis) => `${new Date(millis).toISOString().replace("T", " ").slice(0, 19)} UTC`;
+/** A time of day, with the date unless it is today. */
+export const time = (millis) => {
+  const shown = isUtc ? UTC : LOCAL;
+  const [day, ofDay] = shown.format(millis).split(" ");
+  return shown.format(Date.now()).startsWith(day) ? ofDay : `${day} ${ofDay}`;
+};
+/** The same where the clock is the other one. */
+export const otherTime = (millis) => (isUtc ? `${LOCAL.format(millis)} local time` : `${UTC.format(millis)} UTC`);
 
 /** A stream without the vhost that most have. */
 export const stream = (name) => (name ?? "").replace(/^__defaultVhost__\//, "");

@@ -1,12 +1,13 @@
 // The pages. Each says what it asks of the API, and draws what came.
 
 import * as act from "./actions.mjs";
-import { fullOf, ofNowhere, ofOrigin, ofProxy, ofRefused, ofSession, ofStream } from "./badges.mjs";
-import { chain, sparkline, timeline } from "./charts.mjs";
-import { login, name, query } from "./data.mjs";
+import { ofNowhere, ofOrigin, ofProxy, ofRefused, ofSession, ofStream } from "./badges.mjs";
+import { chain, sparkline, timeline, timesOf } from "./charts.mjs";
+import { get, login, name, query, runbook } from "./data.mjs";
 import { h } from "./dom.mjs";
-import { count, many, percent, protocol, rate, size, span, stream as short, time, utc, words } from "./format.mjs";
+import { count, many, otherTime, percent, protocol, rate, size, span, stream as short, time, words } from "./format.mjs";
 import { picture } from "./picture.mjs";
+import { entriesOf, markdown } from "./runbook.mjs";
 import { badge, table } from "./table.mjs";
 
 const link = (to, text, props) => h("a", { href: `#/${to}`, ...props }, text);
@@ -14,14 +15,20 @@ const streamLink = (row) => link(`s/${name(row.stream)}`, short(row.stream), { c
 const originLink = (id) => (id ? link(`o/${encodeURIComponent(id)}`, id, { class: "name" }) : "–");
 const sessionId = (row) => (row.proxy ? `${row.proxy}:${row.id}` : String(row.id));
 const sessionLink = (row) => link(`x/${encodeURIComponent(sessionId(row))}`, sessionId(row));
-const when = (millis) => h("time", { datetime: new Date(millis).toISOString(), title: utc(millis) }, time(millis));
+const when = (millis) => h("time", { datetime: new Date(millis).toISOString(), title: otherTime(millis) }, time(millis));
 const button = (text, onclick, props) => h("button", { type: "button", onclick, ...props }, text);
-const step = (state) => state.next && h("p", { class: "next" }, h("b", null, "Next: "), state.next);
+const runbookLink = (alert) => alert && link(`runbook/${alert}`, `Runbook: ${alert.replace("Sluicegate", "")}`);
+const step = (state) => state.next && h("p", { class: "next" }, h("b", null, "Next: "), state.next, " ", runbookLink(state.runbook));
 /** The same for the first row of a list that has one. */
 const stepOf = (rows, nameOf, judge) => {
   const row = rows.find((one) => judge(one).next);
-  return row && h("p", { class: "next" }, h("b", null, "Next for ", h("span", { class: "name" }, nameOf(row)), ": "), judge(row).next);
+  const state = row && judge(row);
+  return row && h("p", { class: "next" }, h("b", null, "Next for ", h("span", { class: "name" }, nameOf(row)), ": "), state.next, " ", runbookLink(state.runbook));
 };
+/** A button that shows numbers of a chart as a table, and the table. */
+const asTable = ({ state, set }, { field, text, ...shown }) => h("section", { key: field },
+  button([h("span", { "aria-hidden": "true" }, state[field] ? "▾ " : "▸ "), text], () => set({ [field]: !state[field] }), { class: "quiet", "aria-expanded": String(Boolean(state[field])) }),
+  state[field] && table({ name: field, ...shown }));
 const facts = (pairs) => h("dl", { class: "facts" }, pairs.map(([term, value]) => h("div", { key: term }, h("dt", null, term), h("dd", null, value ?? "–"))));
 const right = "number";
 /** A rate, where there is one, and the bytes since the start. */
@@ -33,30 +40,30 @@ const host = (client) => client.replace(/:\d+$/, "").replace(/^\[|\]$/g, "");
 
 // --- tables ---
 
-const originColumns = (context, rows) => [
-  { title: "Origin", cell: (row) => originLink(row.id) },
-  { title: "State", cell: (row) => badge(ofOrigin(row)) },
-  { title: "Zone", cell: (row) => row.zone ?? "–" },
-  { title: "Streams", class: right, cell: (row) => used(row.streams, row.max_streams) },
-  { title: "Sessions", class: right, cell: (row) => used(row.sessions, row.max_sessions) },
-  { title: "Rate", class: right, cell: (row) => (row.max_mbps ? `${rate(row.bps)} / ${count(row.max_mbps)} Mbit/s` : rate(row.bps)) },
-  { title: "CPU", class: right, cell: (row) => percent(row.cpu_percent) },
+const originColumns = (context) => [
+  { title: "Origin", sort: "id", cell: (row) => originLink(row.id) },
+  { title: "State", sort: "state", cell: (row) => badge(ofOrigin(row)) },
+  { title: "Zone", sort: "zone", cell: (row) => (row.zone ? link(`origins?${query({ zone: row.zone })}`, row.zone, { class: "name" }) : "–") },
+  { title: "Streams", sort: "streams", first: "-streams", class: right, cell: (row) => used(row.streams, row.max_streams) },
+  { title: "Sessions", sort: "sessions", first: "-sessions", class: right, cell: (row) => used(row.sessions, row.max_sessions) },
+  { title: "Rate", sort: "rate", first: "-rate", class: right, cell: (row) => (row.max_mbps ? `${rate(row.bps)} / ${count(row.max_mbps)} Mbit/s` : rate(row.bps)) },
+  { title: "CPU", sort: "load", first: "-load", class: right, cell: (row) => percent(row.cpu_percent) },
   { title: "Set-up", class: right, cell: (row) => span(row.setup_seconds) },
-  { title: "Heard", class: right, cell: (row) => (row.permanent ? "–" : span(row.last_seen_seconds)) },
-  context.mayAct && { title: "Action", cell: (row) => originButtons(context, row, rows)[0] },
+  { title: "Heard", sort: "heard", first: "-heard", class: right, cell: (row) => (row.permanent ? "–" : span(row.last_seen_seconds)) },
+  context.mayAct && { title: "Action", cell: (row) => h("span", { class: "pair" }, originButtons(context, row).slice(0, 2)) },
 ].filter(Boolean);
 const used = (now, most) => (most
   ? h("span", null, `${count(now)} / ${count(most)} `, h("meter", { min: 0, max: most, value: now, "aria-label": `${now} of ${most}` }))
   : count(now));
 
-const originButtons = ({ again, mayAct }, row, rows) => {
+const originButtons = ({ again, mayAct }, row) => {
   if (!mayAct) return [];
-  const others = rows.filter((one) => one.state === "up" && one.duty === "active" && one.id !== row.id && !fullOf(one));
+  const probe = button("Probe now", () => act.probeOrigin(row, again), { "aria-label": `Probe ${row.id} now` });
   if (row.duty !== "active") {
-    return [button(row.duty === "disabled" ? "Enable" : "Undrain", () => act.undrainOrigin(row, again), { "aria-label": `Take ${row.id} back` })];
+    return [button(row.duty === "disabled" ? "Enable" : "Undrain", () => act.undrainOrigin(row, again), { "aria-label": `Take ${row.id} back` }), probe];
   }
   return [
-    button("Drain…", () => act.drainOrigin(row, others.length, again), { "aria-label": `Drain ${row.id}` }),
+    button("Drain…", () => act.drainOrigin(row, again), { "aria-label": `Drain ${row.id}` }), probe,
     button("Disable…", () => act.disableOrigin(row, again), { "aria-label": `Disable ${row.id}` }),
   ];
 };
@@ -99,12 +106,15 @@ const endedColumns = [
 
 const eventColumns = [
   { title: "When", cell: (row) => when(row.at) },
-  { title: "What", cell: (row) => h("span", { class: `kind ${row.kind}` }, row.kind, row.count > 1 ? ` × ${count(row.count)}` : "") },
+  { title: "What", cell: (row) => h("span", { class: `kind ${toneOf(row)}` }, row.kind, row.count > 1 ? ` × ${count(row.count)}` : "") },
   { title: "Stream", cell: (row) => (row.stream ? streamLink(row) : "–") },
   { title: "Origin", cell: (row) => originLink(row.origin) },
   { title: "Who", cell: (row) => h("span", { class: "name" }, row.client ?? "–") },
   { title: "In words", cell: (row) => h("span", { class: "name" }, row.what) },
 ];
+const TONES = { held: "warn", refused: "bad" };
+/** How bad an event is; null where it is not. */
+const toneOf = ({ kind, what }) => TONES[kind] ?? (kind === "origin" && /^(failing|gone|suspect)(?!.*deregistered)/.test(what) ? "bad" : "");
 const eventKey = (row) => `${row.proxy ?? ""}:${row.id}`;
 
 /** The parameters of a list, from the address of the page. */
@@ -135,28 +145,87 @@ const filters = (...all) => h("form", { class: "filters", onsubmit: (event) => e
 const narrowed = (context, names) => names.filter((field) => context.params[field]).map((field) => h("span", { class: "chip", key: field },
   `${field}: ${short(context.params[field])} `, button("×", () => context.go({ [field]: undefined, after: undefined }), { "aria-label": `Without ${field}` })));
 
+/** Rows that are chosen to be changed in one go. */
+const choiceOf = ({ mayAct, state, set }, labelOf) => mayAct
+  && { chosen: state.chosen ?? new Map(), most: act.MOST_CHOSEN, labelOf, onChoose: (chosen) => set({ chosen }) };
+
+/** What can be done with them. It is always there, so that nothing jumps when a row is chosen. */
+const together = ({ state, set, again }, choice, { rows = [], keyOf, noun, actions }) => {
+  if (!choice) return null;
+  const { chosen, labelOf } = choice;
+  const now = new Map(rows.map((row) => [keyOf(row), row]));
+  const all = [...chosen].map(([key, row]) => ({ key, label: labelOf(row), row: now.get(key) ?? row }));
+  const isIdle = all.length === 0 || Boolean(state.isChanging);
+  const make = async (action) => {
+    if (isIdle) return;
+    set({ isChanging: true });
+    const left = await action(all, again);
+    const kept = left ? new Map([...chosen].filter(([key]) => left.includes(key) && now.has(key))) : chosen;
+    set({ isChanging: false, chosen: kept });
+  };
+  return h("p", { class: "buttons", key: "together" }, h("span", { class: "count" }, `${many(all.length, noun)} chosen${all.length >= choice.most ? ", which is the most" : ""}`),
+    // Not `disabled`: that would take the focus from a button whose work is done.
+    actions.map(([text, action]) => button(text, () => make(action), { "aria-disabled": String(isIdle) })),
+    button("Choose none", () => all.length > 0 && set({ chosen: new Map() }), { "aria-disabled": String(isIdle) }));
+};
+
 // --- pages ---
 
 const fleet = {
   title: "Fleet",
   asks: () => ({ overview: "overview", attention: "attention", history: "history", origins: "origins", streams: "streams?sort=-rate&limit=10" }),
-  view: ({ data, again }) => {
+  view: (context) => {
+    const { data, again, totals } = context;
     const { overview, attention, history, origins, streams } = data;
-    const now = overview?.now ?? {};
-    const total = (title, field, text) => trend(title, text, (history?.totals ?? []).map((one) => one[field]), "in the last hour");
+    // The feed knows one proxy.
+    const now = (overview?.proxies === 1 && totals) || (overview?.now ?? {});
+    // Less than an hour after a start.
+    const covered = span((history?.totals.length ?? 0) * (history?.step_seconds ?? 0));
+    const total = (title, field, text) => trend(title, text, (history?.totals ?? []).map((one) => one[field]), `in the last ${covered}`);
     return [
       h("h1", null, "Fleet"),
-      alarms(attention, now),
+      alarms(attention, now, overview?.origins),
       h("dl", { class: "totals", "aria-live": "off" },
         total("Streams", "streams", count(now.streams)), total("Publishers", "publishers", count(now.publishers)),
         total("Viewers", "players", count(now.players)), total("In", "bps_in", rate(now.bps_in)), total("Out", "bps_out", rate(now.bps_out)),
         total("Refused a minute", "refused", count(now.refused)), total("Failovers a minute", "failovers", count(now.failovers))),
-      refusals(overview?.refusals),
-      h("section", { key: "origins" }, h("h2", null, "Origins in the last hour"), originTimes(origins?.origins, history)),
+      asTable(context, { field: "values", text: `Values of the last ${covered} as a table`, again, ...valuesOf(history) }),
+      refusals(overview?.refusals), storeLine(overview),
+      h("section", { key: "origins" }, h("h2", null, `Origins in the last ${covered}`), originTimes(origins?.origins, history),
+        asTable(context, { field: "states", text: "States as a table", again, ...statesOf(history) })),
       table({ name: "busiest", caption: "Busiest streams", columns: withoutSort(streamColumns), rows: streams?.streams,
         keyOf: (row) => `${row.stream} ${row.origin}`, empty: "No stream is placed.", again }),
     ];
   },
+};
+
+const MINUTE_MS = 60_000;
+/** The totals of the last hour, one row a minute, newest first. */
+const valuesOf = (history) => {
+  const { totals = [], until, step_seconds: step } = history ?? {};
+  const each = Math.max(1, Math.round(MINUTE_MS / 1000 / step));
+  const rows = totals.map((one, number) => ({ ...one, at: until - (totals.length - 1 - number) * step * 1000 })).reverse();
+  const number = (title, cell) => ({ title, class: right, cell });
+  return { caption: "Totals, each minute", rows: history && rows.filter((_, number) => number % each === 0), keyOf: (row) => row.at, empty: "Nothing is noted yet.", columns: [
+    { title: "When", cell: (row) => when(row.at) }, number("Streams", (row) => count(row.streams)), number("Publishers", (row) => count(row.publishers)),
+    number("Viewers", (row) => count(row.players)), number("In", (row) => rate(row.bps_in)), number("Out", (row) => rate(row.bps_out)),
+    number("Refused", (row) => count(row.refused)), number("Failovers", (row) => count(row.failovers))] };
+};
+
+/** How each origin was from when on. */
+const statesOf = (history) => ({
+  caption: "States of origins", rows: history && history.origins.slice(0, 50).flatMap((one) => timesOf(one, history.until)),
+  keyOf: (row) => `${row.id} ${row.at}`, empty: "Nothing is noted yet.", columns: [{ title: "Origin", cell: (row) => originLink(row.id) },
+    { title: "State", cell: (row) => row.name }, { title: "Since", cell: (row) => when(row.at) }, { title: "For", class: right, cell: (row) => span(row.seconds) }],
+});
+
+/** The store, as the proxy that is asked sees it. */
+const storeLine = (overview) => {
+  const { store, proxies: all } = overview ?? {};
+  if (!store) return null;
+  const text = store.kind === "memory" ? "in memory: this proxy is alone" : `${store.kind}, ${store.reachable ? "reachable" : "not reachable"} for ${span(store.since_seconds)}`;
+  return h("p", { key: "store" }, "Store ", badge({ tone: store.reachable ? "ok" : "bad", text }), all > 1 && [", ", link("proxies", many(all, "proxy", "proxies"))],
+    !store.reachable && [" ", runbookLink("SluicegateStoreStale")]);
 };
 
 /** Why requests got no session lately. */
@@ -170,15 +239,17 @@ const refusals = (reasons) => {
 const trend = (title, text, values, since) => h("div", { key: title, class: "total" },
   h("dt", null, title), h("dd", null, h("span", null, text), sparkline(values, `${title} ${since}: now ${text}`)));
 
-const alarms = (attention, now) => {
+const alarms = (attention, now, counts) => {
   const findings = attention?.findings ?? [];
   if (!attention) return h("p", { class: "calm" }, "Asking…");
+  // No rule is about what operators want themselves.
+  if (findings.length === 0 && counts?.up === 0) return h("p", { class: "calm" }, badge({ tone: "bad", text: "No origin takes new streams" }), ": ", link("origins", "take one back or add one"));
   if (findings.length === 0) return h("p", { class: "calm" }, badge({ tone: "ok", text: "All well" }), `: ${many(now.streams, "stream")}, ${many(attention.rules, "rule")} watched`);
   return h("ul", { class: "alarms", "aria-label": "What needs attention" }, findings.map((one) => h("li", { key: one.name + one.about, class: one.severity },
     badge({ tone: one.severity === "critical" ? "bad" : "warn", text: one.summary }),
     one.about && h("span", { class: "name" }, one.name === "SluicegateOriginDown" ? originLink(one.about) : one.about),
     h("span", null, `for ${span(one.lasts_seconds)}`, one.proxies.length ? ` at ${one.proxies.join(", ")}` : ""),
-    h("p", null, one.advice, " ", LOOKS[one.name] && link(...LOOKS[one.name]), " ", h("span", { class: "role" }, `Runbook: ${one.name}`)))));
+    h("p", null, one.advice, " ", LOOKS[one.name] && link(...LOOKS[one.name]), " ", runbookLink(one.name)))));
 };
 
 /** Where the reason of what needs attention is seen. */
@@ -196,16 +267,19 @@ const originTimes = (rows, history) => (!rows ? h("p", { class: "empty" }, "Aski
 
 const origins = {
   title: "Origins",
-  asks: () => ({ origins: "origins" }),
+  asks: ({ params }) => ({ origins: `origins?${listQuery(params)}` }),
   view: (context) => {
-    const { q = "" } = context.params;
-    const all = context.data.origins?.origins ?? [];
-    const rows = all.filter((row) => [row.id, row.zone, row.ip].some((text) => (text ?? "").toLowerCase().includes(q.toLowerCase())));
+    const rows = context.data.origins?.origins;
+    const keyOf = (row) => row.id;
+    const choice = choiceOf(context, keyOf);
     return [
-      h("h1", null, "Origins"), filters(finder(context)),
-      table({ name: "origins", caption: "Origins", isPage: true, columns: originColumns(context, all), rows: context.data.origins && rows.slice(0, 200), keyOf: (row) => row.id,
-        empty: "No origin is known, or none matches.", again: context.again }),
-      stepOf(rows, (row) => row.id, ofOrigin),
+      h("h1", null, "Origins"),
+      filters(finder(context), filter(context, { name: "state", label: "State", options: ["up", "suspect", "failing"] }),
+        filter(context, { name: "duty", label: "Duty", options: ["active", "draining", "disabled"] }), narrowed(context, ["zone"])),
+      together(context, choice, { rows, keyOf, noun: "origin", actions: [["Drain…", act.drainOrigins], ["Disable…", act.disableOrigins], ["Take back", act.undrainOrigins]] }),
+      listed(context, { name: "origins", caption: "Origins", isPage: true, columns: originColumns(context), document: context.data.origins, rows, keyOf, choice,
+        noun: "origin", usual: "id", empty: "No origin is known, or none matches." }),
+      stepOf(rows ?? [], keyOf, ofOrigin),
     ];
   },
 };
@@ -213,7 +287,7 @@ const origins = {
 const origin = {
   title: (route) => route.rest,
   asks: ({ rest }) => ({
-    origin: `origins/${name(rest)}`, origins: "origins",
+    origin: `origins/${name(rest)}`,
     streams: `streams?${query({ origin: rest, sort: "-rate", limit: 50 })}`,
     sessions: `sessions?${query({ origin: rest, sort: "-rate", limit: 50 })}`,
     events: `events?${query({ origin: rest, limit: 20 })}`,
@@ -225,7 +299,7 @@ const origin = {
     const state = ofOrigin(row);
     return [
       h("h1", null, row.id, " ", badge(state)), step(state),
-      h("p", { class: "buttons" }, originButtons(context, row, data.origins?.origins ?? []),
+      h("p", { class: "buttons" }, originButtons(context, row),
         isAdmin && button("Deregister…", () => act.deregisterOrigin(row, again))),
       facts([["Address", row.ip], ["Zone", row.zone], ["Labels", row.labels.join(", ") || "–"], ["Weight", row.weight],
         ["Streams", used(row.streams, row.max_streams)], ["Sessions", used(row.sessions, row.max_sessions)], ["Rate", rate(row.bps)],
@@ -247,12 +321,18 @@ const origin = {
 const streams = {
   title: "Streams",
   asks: ({ params }) => ({ streams: `streams?${listQuery(params)}` }),
-  view: (context) => [
-    h("h1", null, "Streams"),
-    filters(finder(context), filter(context, { name: "state", label: "State", options: ["live", "late_keyframes", "stalled", "waiting", "in_two_places", "idle"] }), narrowed(context, ["origin"])),
-    listed(context, { name: "streams", caption: "Streams", isPage: true, columns: streamColumns, document: context.data.streams, rows: context.data.streams?.streams,
-      keyOf: (row) => `${row.stream} ${row.origin}`, noun: "stream", usual: "stream", empty: "No stream matches." }),
-  ],
+  view: (context) => {
+    const rows = context.data.streams?.streams;
+    const keyOf = (row) => `${row.stream} ${row.origin}`;
+    const choice = choiceOf(context, (row) => short(row.stream));
+    return [
+      h("h1", null, "Streams"),
+      filters(finder(context), filter(context, { name: "state", label: "State", options: ["live", "late_keyframes", "stalled", "waiting", "in_two_places", "idle"] }), narrowed(context, ["origin"])),
+      together(context, choice, { rows, keyOf, noun: "stream", actions: [["End…", act.endStreams]] }),
+      listed(context, { name: "streams", caption: "Streams", isPage: true, columns: streamColumns, document: context.data.streams, rows, keyOf, choice,
+        noun: "stream", usual: "stream", empty: "No stream matches." }),
+    ];
+  },
 };
 
 const stream = {
@@ -287,8 +367,11 @@ const stream = {
       row && h("dl", { class: "totals few", "aria-live": "off" },
         ...[["In", rate(row.bps_in), "bps_in"], ["Out", rate(row.bps_out), "bps_out"], ["Viewers", count(row.players), "players"]].map(([title, text, field]) =>
           trend(title, text, carried.map((one) => one[field]), "since this page is open"))),
+      row && asTable(context, { field: "values", text: "Values as a table", again, caption: "Rates since this page is open", rows: [...carried].reverse().filter((_, number) => number % 5 === 0),
+        keyOf: (one) => one.at, empty: "Nothing is noted yet.", columns: [{ title: "When", cell: (one) => when(one.at) }, { title: "In", class: right, cell: (one) => rate(one.bps_in) },
+          { title: "Out", class: right, cell: (one) => rate(one.bps_out) }, { title: "Viewers", class: right, cell: (one) => count(one.players) }] }),
       row && data.publishers?.sessions.length === 1 && way(data.publishers.sessions[0]),
-      row && picture(context),
+      row && h("div", { class: "beside" }, picture(context), said(context)),
       table({ name: "publishers", caption: "Publisher", columns: withoutSort(sessionColumns, "Stream"), rows: data.publishers?.sessions, keyOf: sessionId,
         empty: "Nobody publishes it through these proxies.", again }),
       table({ name: "players", caption: `Viewers (${count(row?.players ?? data.players?.total)})`, columns: withoutSort(sessionColumns, "Stream"), rows: data.players?.sessions, keyOf: sessionId,
@@ -305,7 +388,7 @@ let watched = { of: null, rows: [] };
 /** What a stream carried at each answer since its page is open: at most five minutes. */
 const noted = (of, row) => {
   if (watched.of !== of) watched = { of, rows: [] };
-  if (row && watched.rows.at(-1) !== row) watched.rows = [...watched.rows, row].slice(-MOST_NOTED);
+  if (row && watched.last !== row) watched = { of, last: row, rows: [...watched.rows, { ...row, at: Date.now() }].slice(-MOST_NOTED) };
   return watched.rows;
 };
 
@@ -319,22 +402,82 @@ const way = (row) => chain([
     row.first_media_seconds !== null && `, first media after ${span(row.first_media_seconds)}`] },
 ].filter(Boolean));
 
+const whatIf = (context, documents) => h("label", null, "What if an origin vanished? ",
+  h("select", { value: context.params.without ?? "", onchange: ({ target }) => context.go({ without: target.value || undefined }) },
+    h("option", { value: "" }, "none"),
+    [...new Set(documents.flatMap(({ candidates, rejected }) => [...candidates, ...rejected]).map((one) => one.origin).concat(context.params.without ?? []))].sort()
+      .map((id) => h("option", { value: id, selected: context.params.without === id }, id))));
+
 const explained = (context, document) => document && h("section", { key: "explain" }, h("h2", null, document.claim ? "Why there?" : "Where would it go?"),
-  h("p", null, document.origin ? [document.claim ? "It goes to " : "It would go to ", originLink(document.origin), `: ${document.why}`]
-    : `${document.claim ? "It goes" : "It would go"} nowhere: ${document.why}`),
+  reasons(document), whatIf(context, [document]), considered(context, document));
+
+/** The stream is named beside it. */
+const whyOf = ({ stream: of, why }) => why.replace(`${of}: `, "");
+const reasons = (document) => [
+  h("p", null, document.origin ? [document.claim ? "It goes to " : "It would go to ", originLink(document.origin), `: ${whyOf(document)}`]
+    : `${document.claim ? "It goes" : "It would go"} nowhere: ${whyOf(document)}`),
   document.claim && h("p", null, `Placed ${span(document.claim.age_seconds)} ago${document.claim.why ? `: ${document.claim.why}` : ""}.`),
-  h("label", null, "What if an origin vanished? ",
-    h("select", { value: context.params.without ?? "", onchange: ({ target }) => context.go({ without: target.value || undefined }) },
-      h("option", { value: "" }, "none"),
-      [...new Set([...document.candidates, ...document.rejected].map((one) => one.origin).concat(context.params.without ?? []))]
-        .map((id) => h("option", { value: id, selected: context.params.without === id }, id)))),
+];
+
+const considered = (context, document) => [
   table({ name: "candidates", caption: `Origins that may take it, by ${document.policy}`, rows: document.candidates, keyOf: (row) => row.origin, empty: "None.", again: context.again,
     columns: [
       { title: "Origin", cell: (row) => originLink(row.origin) }, { title: "Score", class: right, cell: (row) => row.score.toPrecision(4) },
       { title: "Weight", class: right, cell: (row) => row.weight }, { title: "Streams", class: right, cell: (row) => row.streams },
       { title: "Load", class: right, cell: (row) => percent(row.load_percent) }] }),
   document.rejected.length > 0 && table({ name: "rejected", caption: "Origins that may not", rows: document.rejected, keyOf: (row) => row.origin, empty: "None.", again: context.again,
-    columns: [{ title: "Origin", cell: (row) => originLink(row.origin) }, { title: "Why not", cell: (row) => words(row.reason) }] }));
+    columns: [{ title: "Origin", cell: (row) => originLink(row.origin) }, { title: "Why not", cell: (row) => words(row.reason) }] }),
+];
+
+/** What is said for each protocol, in a table: those for which the same is said have one row. */
+const byProtocol = (context, document) => {
+  const all = document.protocols;
+  // A stream stays where it is, also for those who ask for it by what that origin does not speak.
+  const isUnspoken = (one) => one.rejected.some(({ origin, reason }) => origin === one.origin && reason === "no_service");
+  const joined = (parts) => (parts.length === 0 ? "–" : parts.flatMap((part, at) => [at > 0 && ", ", part]));
+  const same = Map.groupBy(all, ({ origin, why, candidates, rejected }) => JSON.stringify([origin, why, candidates, rejected]));
+  const rows = [...same].map(([key, of]) => ({ ...of[0], key, protocols: of.map((one) => one.protocol) }));
+  const protocolLink = (word) => link(`explain?${query({ ...context.params, protocol: word })}`, protocol(word), { "aria-current": word === context.params.protocol ? "true" : false });
+  const shown = all.find((one) => one.protocol === context.params.protocol);
+  return h("section", { key: "explain" },
+    h("h2", null, all.some((one) => one.claim) ? "Where is it, and why?" : "Where would it go?"),
+    whatIf(context, all),
+    table({ name: "protocols", caption: "By each protocol", rows, keyOf: (row) => row.key, empty: "None.", again: context.again, columns: [
+      { title: "Protocol", cell: (row) => joined(row.protocols.map(protocolLink)) },
+      { title: "Goes to", cell: (row) => (row.origin && !isUnspoken(row) ? originLink(row.origin) : badge({ tone: "bad", text: "Nowhere" })) },
+      { title: "Why", class: "prose", cell: (row) => (isUnspoken(row) ? [originLink(row.origin), ", where it is, does not speak that"] : whyOf(row)) },
+      { title: "May take it, best first", cell: (row) => joined(row.candidates.map((one) => originLink(one.origin))) },
+      { title: "May not", class: "prose", cell: (row) => (row.rejected.length === 0 ? "–" : [...Map.groupBy(row.rejected, (one) => one.reason)].map(([reason, of]) => h("span", { class: "reason", key: reason },
+        joined(of.map((one) => originLink(one.origin))), `: ${words(reason)}`))) }] }),
+    shown ? h("section", { key: shown.protocol }, h("h2", null, protocol(shown.protocol)), reasons(shown), considered(context, shown))
+      : h("p", { class: "empty" }, "A protocol shows scores and loads."));
+};
+
+/** What the origins themselves say of the stream. They are asked when somebody wants to know, not all the time. */
+const said = ({ rest, state, set, again }) => {
+  const answer = state.said;
+  const askThem = async () => set({ said: await get(`said?${query({ stream: rest })}`).catch((error) => ({ problem: error.message })) });
+  return h("section", { key: "said" }, h("h2", null, "What the origin says"),
+    answer && told(answer, again), button(answer ? "Ask again" : "Ask it", askThem));
+};
+const told = ({ problem, set_up: isSetUp, origins: all, silent }, again) => {
+  if (problem) return h("p", { role: "alert" }, `No answer: ${problem}.`);
+  if (!isSetUp) return h("p", null, "Not set up. Origins are asked where the API over all origins is on: set api.auth_token, api.auth_username or api.allow_from.");
+  const listed = all.flatMap((one) => one.listed.map((client) => ({ ...client, origin: one.origin })));
+  return [
+    all.length === 0 && h("p", { class: "empty" }, "No origin lists it."),
+    all.map((one) => facts([["Origin", originLink(one.origin)], ["Published there", one.published ? "yes" : "no"],
+      ["Pictures", one.video && `${[one.video.codec, one.video.profile, one.video.level].filter(Boolean).join(" ")}${one.video.width && one.video.height ? `, ${one.video.width} × ${one.video.height}` : ""}`],
+      ["Sound", one.audio && [[one.audio.codec, one.audio.profile].filter(Boolean).join(" "), one.audio.sample_rate && `${one.audio.sample_rate / 1000} kHz`, one.audio.channels && many(one.audio.channels, "channel")].filter(Boolean).join(", ")],
+      ["Frames", one.frames !== null && count(one.frames)], ["In", one.bps_in !== null && rate(one.bps_in)], ["Out", one.bps_out !== null && rate(one.bps_out)],
+      ["Clients", one.clients !== null && count(one.clients)]].map(([term, value]) => [term, value || "–"]))),
+    silent.map((one) => h("p", { key: one.origin }, `No answer of ${one.origin}: ${one.why}.`)),
+    listed.length > 0 && table({ name: "said", caption: "Its clients at the origin, those that come from a proxy among them", rows: listed, keyOf: (row) => `${row.origin} ${row.id}`, again, columns: [
+      { title: "Client", cell: (row) => h("span", { class: "name" }, row.id) }, { title: "Origin", cell: (row) => originLink(row.origin) },
+      { title: "From", cell: (row) => h("span", { class: "name" }, row.address) }, { title: "What", cell: (row) => h("span", { class: "name" }, `${row.publishes ? "publishes" : "plays"} (${row.kind})`) },
+      { title: "For", class: right, cell: (row) => span(row.alive_seconds) }] }),
+  ];
+};
 
 /** Links, in which the name of the stream is masked until somebody asks: it may be the key to publish with. */
 const linked = (context, document) => {
@@ -347,7 +490,7 @@ const linked = (context, document) => {
       button("Copy", ({ target }) => copy(one.url, target), { "aria-label": `Copy the ${one.protocol} link to ${action}` })))));
   return h("section", { key: "links" }, h("h2", null, "Links"),
     button(context.state.shown ? "Hide names" : "Show names", () => context.set({ shown: !context.state.shown }), { "aria-pressed": String(Boolean(context.state.shown)) }),
-    group("publish", "Publish"), group("play", "Play"));
+    h("div", { class: "beside" }, group("publish", "Publish"), group("play", "Play")));
 };
 
 /** Copies also where pages are not given the clipboard, as over plain HTTP. */
@@ -368,6 +511,7 @@ const sessions = {
     const isEnded = context.params.tab === "ended";
     const tab = (value, text) => link(`sessions${value ? `?tab=${value}` : ""}`, text, { "aria-current": isEnded === Boolean(value) ? "page" : false });
     const document = isEnded ? context.data.ended : context.data.sessions;
+    const choice = choiceOf(context, sessionId);
     return [
       h("h1", null, "Sessions"),
       h("nav", { class: "tabs", "aria-label": "Which sessions" }, tab("", "Open"), tab("ended", "Ended")),
@@ -375,7 +519,8 @@ const sessions = {
         filter(context, { name: "protocol", label: "Protocol", options: ["http_flv", "http_ts", "rtmp", "rtsp", "srt", "webrtc"] }),
         !isEnded && filter(context, { name: "state", label: "State", options: ["connecting", "waiting", "relaying", "held"] }),
         narrowed(context, ["origin", "stream", "client", "proxy", "reason"])),
-      listed(context, { name: isEnded ? "ended" : "sessions", caption: isEnded ? "Sessions that ended" : "Open sessions", columns: isEnded ? endedColumns : sessionColumns,
+      !isEnded && together(context, choice, { rows: document?.sessions, keyOf: sessionId, noun: "session", actions: [["End…", act.endSessions]] }),
+      listed(context, { choice: !isEnded && choice, name: isEnded ? "ended" : "sessions", caption: isEnded ? "Sessions that ended" : "Open sessions", columns: isEnded ? endedColumns : sessionColumns,
         document, rows: document?.sessions, keyOf: sessionId, noun: "session", usual: isEnded ? "-ended" : "id", empty: "No session matches." }),
     ];
   },
@@ -396,26 +541,30 @@ const session = {
       way(row), row.why && h("p", null, `Why there: ${row.why}.`),
       facts([["Stream", streamLink(row)], ["Protocol", `${protocol(row.protocol)}, ${does(row)}`], ["Origin", originLink(row.origin)], ["Age", span(row.age_seconds)],
         ["To the client", flow(row.bps_to_client, row.bytes_to_client)], ["To the origin", flow(row.bps_to_origin, row.bytes_to_origin)],
-        ["Stalls", count(row.stalls)], ["Of this client", link(`sessions?${query({ client: host(row.client) })}`, "all its sessions")]]),
+        ["Stalls", count(row.stalls)], ["Keyframes", row.keyframe_seconds && `every ${span(row.keyframe_seconds)}`], ["Of this client", link(`sessions?${query({ client: host(row.client) })}`, "all its sessions")]]),
+      row.holds.length > 0 && h("section", { key: "holds" }, h("h2", null, "Held"), h("ol", { class: "notes" }, row.holds.map((one, at) => h("li", { key: at }, heldAs(one))))),
     ];
   },
 };
 
+const heldAs = ({ ago_seconds: ago, from, to, reason, gap_ms: gap, dropped }) => [`${span(ago)} ago it lost `, originLink(from), ` (${words(reason)})`,
+  to ? [", and goes on at ", originLink(to)] : ", and waits for another origin", gap === null ? "" : ` after ${span(gap / 1000)}`, dropped > 0 ? `; ${many(dropped, "message")} got lost` : "", "."];
+
 const explain = {
   title: "Explain",
-  asks: ({ params }) => (params.stream ? { explain: `explain?${query({ stream: params.stream, protocol: params.protocol, without: params.without })}` } : {}),
+  asks: ({ params }) => (params.stream ? { explain: `explain?${query({ stream: params.stream, protocol: "all", without: params.without })}` } : {}),
   view: (context) => [
     h("h1", null, "Explain"),
-    h("form", { class: "filters", onsubmit: (event) => { event.preventDefault(); context.go({ stream: event.target.elements.stream.value, without: undefined }); } },
+    h("form", { class: "filters", onsubmit: (event) => { event.preventDefault(); context.go({ stream: event.target.elements.stream.value, without: undefined, protocol: undefined }); } },
       h("label", null, "Stream, as app/name ", h("input", { name: "stream", value: context.params.stream ?? "", required: true })),
       h("button", { type: "submit" }, "Explain")),
-    explained(context, context.data.explain),
+    context.data.explain && byProtocol(context, context.data.explain),
   ],
 };
 
 const KINDS = ["audit", "certificate", "config", "drained", "held", "lost", "moved", "origin", "published", "refused"];
 const events = {
-  title: "Events", follows: true,
+  title: "Events",
   asks: ({ params }) => ({ events: `events?${listQuery(params)}` }),
   view: (context) => [
     h("h1", null, "Events"),
@@ -503,6 +652,25 @@ const bans = {
   },
 };
 
+/** What to do about each alert. */
+const book = {
+  title: ({ rest }) => (rest ? `Runbook: ${rest}` : "Runbook"),
+  asks: () => ({ runbook }),
+  view: ({ data, rest }) => {
+    const entries = data.runbook ? entriesOf(data.runbook) : [];
+    const entry = entries.find(({ title }) => title === rest);
+    return [
+      h("h1", null, h("span", { class: "name" }, rest || "Runbook")),
+      !data.runbook && h("p", { class: "empty" }, "Asking…"),
+      entry && h("section", { class: "prose", key: rest }, markdown(entry.text, (alert) => link(`runbook/${alert}`, alert))),
+      entry && LOOKS[rest] && h("p", null, "Where to look: ", link(...LOOKS[rest])),
+      data.runbook && rest && !entry && h("p", { class: "empty" }, "There is no alert of that name."),
+      data.runbook && h("section", { key: "all" }, h("h2", null, "All alerts"), h("ul", { class: "index" }, entries.map(({ title }) => h("li", { key: title },
+        link(`runbook/${title}`, title, { "aria-current": title === rest ? "page" : false }))))),
+    ];
+  },
+};
+
 const enter = {
   title: "Log in",
   asks: () => ({}),
@@ -524,7 +692,7 @@ const enter = {
 };
 
 /** Every page by the first word of its address. */
-export const PAGES = { "": fleet, origins, o: origin, streams, s: stream, sessions, x: session, explain, events, bans, proxies, settings, login: enter };
+export const PAGES = { "": fleet, origins, o: origin, streams, s: stream, sessions, x: session, explain, events, bans, proxies, settings, runbook: book, login: enter };
 /** Those that the navigation names. */
 export const NAMED = [["", "Fleet"], ["origins", "Origins"], ["streams", "Streams"], ["sessions", "Sessions"], ["explain", "Explain"], ["events", "Events"],
   ["bans", "Bans"], ["proxies", "Proxies"], ["settings", "Settings"]];

@@ -45,7 +45,7 @@ macro_rules! assets {
     };
 }
 
-static ASSETS: [Asset; 15] = assets![
+static ASSETS: [Asset; 17] = assets![
     "index.html", HTML, "console/index.html";
     "console.css", STYLE, "console/console.css";
     "app.mjs", SCRIPT, "console/app.mjs";
@@ -58,6 +58,8 @@ static ASSETS: [Asset; 15] = assets![
     "fragments.mjs", SCRIPT, "console/fragments.mjs";
     "pages.mjs", SCRIPT, "console/pages.mjs";
     "picture.mjs", SCRIPT, "console/picture.mjs";
+    "runbook.md", TEXT, "../docs/runbook.md";
+    "runbook.mjs", SCRIPT, "console/runbook.mjs";
     "table.mjs", SCRIPT, "console/table.mjs";
     "mpegts.js", SCRIPT, "vendor/mpegts.js/mpegts.js";
     "mpegts.js.LICENSE", TEXT, "vendor/mpegts.js/LICENSE";

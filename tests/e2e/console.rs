@@ -30,7 +30,7 @@ fn every_page_is_sound_and_an_operator_can_work_by_keyboard() {
     let (lines, end) = until_done(&browser);
     let (pages, stories): (Vec<&Value>, Vec<&Value>) =
         lines.iter().partition(|line| line["page"].is_string());
-    assert_eq!(pages.len(), 15, "{lines:#?}");
+    assert_eq!(pages.len(), 16, "{lines:#?}");
     let mut wrong = Vec::new();
     for page in pages {
         // A page that is drawn from what the one before has fetched asks nobody.
