@@ -9,13 +9,14 @@ use sluicegate::metrics::Metrics;
 use sluicegate::origin::connect::Connector;
 use sluicegate::placer::Placer;
 use sluicegate::proxy::{Parts, Proxy, Request, Timing};
-use sluicegate::registry::{ClaimLimits, Registry};
+use sluicegate::registry::Registry;
 use sluicegate::sessions::{Limits, Sessions};
 use sluicegate_core::fleet::Fleet;
 use sluicegate_core::fleet::health::Rules;
 use sluicegate_core::fleet::origin::{AddressRules, parse_registration};
 use sluicegate_core::place::policy::{NAMES, by_name};
 use sluicegate_core::place::rule::HoldRules;
+use sluicegate_core::place::shares::ClaimLimits;
 use sluicegate_core::stream::{Action, Protocol, StreamUrl, VhostRule};
 
 fn main() {

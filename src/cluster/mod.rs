@@ -16,6 +16,7 @@ mod peers;
 mod reports;
 mod splices;
 mod tally;
+mod turns;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -23,14 +24,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
+pub(crate) use sluicegate_core::cluster::claiming::Claimed;
+use sluicegate_core::cluster::claiming::{Against, Claiming, Known, Step};
 use sluicegate_core::cluster::peers::{DUTY, PROXY, PeerRecord, REPORT};
 use sluicegate_core::cluster::records::{self, RECORD};
 use sluicegate_core::cluster::srs::{self, OTHER_SERVER, PLACEMENT, SERVER};
 use sluicegate_core::events::{Kind, News};
-use sluicegate_core::fleet::State;
 use sluicegate_core::fleet::origin::{AddressRules, Origin, OriginId, Target};
 use sluicegate_core::rtc::record::{CALL, CHECK};
 use sluicegate_core::stream::{PlacementKey, VhostRule};
+use tokio::runtime::Handle;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -44,6 +47,7 @@ pub(crate) use self::held::ToldHeld;
 pub use self::peers::Peer;
 use self::peers::Peers;
 use self::tally::{TELL_EVERY, Told};
+use self::turns::{Turn, Turns};
 use crate::metrics::{Metrics, StateLabel, StoreLabel, StoreLabels};
 use crate::origin::health::Prober;
 use crate::random;
@@ -80,6 +84,7 @@ pub struct Cluster {
     duties: Duties,
     peers: Peers,
     told: Told,
+    turns: Turns,
     record: PeerRecord,
 }
 
@@ -118,15 +123,6 @@ enum TimeLimit {
     Waits,
 }
 
-/// What became of a claim in the store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Claimed {
-    /// Another origin stands there.
-    Lost(OriginId),
-    /// It is ours, or the store cannot be asked: then it is settled when it comes back.
-    Won,
-}
-
 impl Cluster {
     /// A part in the cluster of all who use `store`.
     pub fn new(
@@ -146,6 +142,7 @@ impl Cluster {
             duties: Duties::default(),
             peers: Peers::default(),
             told: Told::default(),
+            turns: Turns::default(),
             record: PeerRecord {
                 system: terms.system.clone(),
                 started: jiff::Timestamp::now().to_string(),
@@ -252,13 +249,26 @@ impl Cluster {
         if self.is_settled(key) {
             return;
         }
-        self.read_placement(key, TimeLimit::Waits).await;
+        let turn = self.turns.take(key).await;
+        // Who came before may have asked.
+        if !self.is_settled(key) {
+            self.read_placement(key, TimeLimit::Waits, turn).await;
+        }
     }
 
-    async fn read_placement(&self, key: &PlacementKey, time_limit: TimeLimit) {
+    /// Reads where the stream is, and tells the sessions that are elsewhere.
+    async fn read_placement(&self, key: &PlacementKey, time_limit: TimeLimit, _turn: Turn) {
         let read = self.store.get(&srs::placement_key(key)).await;
         match self.noted("get", read) {
-            Ok(Some(value)) => drop(self.settle(key, value, time_limit).await),
+            Ok(Some(value)) => {
+                let before = self.registry.claimed(key);
+                let stands = self.settle(key, value, time_limit).await;
+                if let (Some(before), Some(stands)) = (before, stands)
+                    && before != stands
+                {
+                    self.conflict(key, &before, &stands);
+                }
+            }
             Ok(None) => self.registry.unplaced(key),
             Err(error) => debug!(%key, %error, "the placement goes by what is known here"),
         }
@@ -275,57 +285,116 @@ impl Cluster {
         self.origin_at(&self.store.bare_key(&value)).await
     }
 
-    /// Claims a stream for `origin` in the store. What the store said last may be replaced: the claimant has found its
-    /// origin to be of no use. A `durable` claim, a publisher's, is kept for a day.
+    /// Claims a stream for `origin` in the store. A `durable` claim, a publisher's, is kept for a day. Where another origin
+    /// stands there, the sessions that are elsewhere hear of it: what is told of that change later is no news here.
     pub(crate) async fn claim(
-        &self,
+        self: &Arc<Self>,
         key: &PlacementKey,
         origin: &OriginId,
         durable: bool,
     ) -> Claimed {
-        let Some(value) = self.value_of(origin) else {
-            return Claimed::Won;
+        let Some(claiming) = self.claiming(origin, durable) else {
+            return Claimed::Unsettled;
         };
-        let lifetime = self.lifetime(durable);
-        let name = srs::placement_key(key);
-        for _ in 0..ROUNDS {
-            let expected = {
-                let settled = self.lock();
-                let known = settled.get(key.as_str());
-                if !durable && known.is_some_and(|known| known.value == value && known.holds()) {
-                    return Claimed::Won;
-                }
-                known.map(|known| known.value.clone())
-            };
-            // A claim that came before the record of its origin is no dead one yet: its origin was judged unseen.
-            if let Some(stands) = expected.as_ref().filter(|stands| **stands != value)
-                && self.is_unknown(stands)
-                && let Some(stands) = self.settle(key, stands.clone(), TimeLimit::Waits).await
-                && stands != *origin
-            {
-                return Claimed::Lost(stands);
-            }
-            let claim = self
-                .store
-                .claim(&name, expected.as_deref(), &value, lifetime);
-            let claim = match self.noted("claim", claim.await) {
-                Ok(claim) => claim,
-                Err(error) => {
-                    warn!(stream = %key, %origin, %error, "placed without the store; the claim follows when it is back");
-                    self.lock().remove(key.as_str());
-                    return Claimed::Won;
-                }
-            };
-            match self.settle(key, claim.value, TimeLimit::Waits).await {
-                _ if claim.won => return Claimed::Won,
-                Some(stands) if stands == *origin => return Claimed::Won,
-                Some(stands) => return Claimed::Lost(stands),
-                // What stands names nobody who lives: it may be replaced.
-                None => {}
-            }
+        let claimed = self.claim_in_turn(key, claiming).await;
+        if let Claimed::Lost(there) = &claimed {
+            self.conflict(key, origin, there);
         }
-        warn!(stream = %key, %origin, "the claim in the store kept changing; placed without it");
-        Claimed::Won
+        claimed
+    }
+
+    /// A claim for a stream's sessions. `None` where its origin is not known any more.
+    fn claiming(&self, origin: &OriginId, durable: bool) -> Option<Claiming> {
+        let value = self.value_of(origin)?;
+        Some(Claiming::new(origin.clone(), value, durable))
+    }
+
+    /// Makes a claim, and tells no session of it. One that has begun comes to its end even if its claimant leaves: what the store
+    /// makes of it is heard.
+    async fn claim_in_turn(
+        self: &Arc<Self>,
+        key: &PlacementKey,
+        mut claiming: Claiming,
+    ) -> Claimed {
+        if claiming.is_made(self.known(key).as_ref()) {
+            return Claimed::Won;
+        }
+        let turn = self.turns.take(key).await;
+        let (cluster, key) = (Arc::clone(self), key.clone());
+        let claim = tokio::spawn(async move {
+            let claimed = cluster.carry_out(&key, &mut claiming).await;
+            drop(turn);
+            claimed
+        });
+        // A claim that is cut short is settled with the next look.
+        claim.await.unwrap_or(Claimed::Unsettled)
+    }
+
+    /// Does what a claim says.
+    async fn carry_out(&self, key: &PlacementKey, claiming: &mut Claiming) -> Claimed {
+        let origin = &claiming.origin().clone();
+        let name = srs::placement_key(key);
+        let mut step = claiming.begin(self.registry.claimed(key));
+        loop {
+            step = match step {
+                Step::Over(claimed) => return claimed,
+                Step::Look => {
+                    let next = claiming.round(self.known(key));
+                    if next == Step::Over(Claimed::Unsettled) {
+                        warn!(stream = %key, %origin, "the claim in the store kept changing; placed without it");
+                    }
+                    next
+                }
+                Step::LookFor(stands) => {
+                    claiming.came(self.settle(key, stands, TimeLimit::Waits).await)
+                }
+                Step::Set { expected } => {
+                    let lifetime = self.lifetime(claiming.is_durable());
+                    let (expected, value) = (expected.as_deref(), claiming.value());
+                    let claim = self.store.claim(&name, expected, value, lifetime).await;
+                    match self.noted("claim", claim) {
+                        Ok(claim) => {
+                            let there = self.settle(key, claim.value, TimeLimit::Waits).await;
+                            claiming.answered(claim.won, there)
+                        }
+                        Err(error) => {
+                            warn!(stream = %key, %origin, %error, "placed without the store; the claim follows when it is back");
+                            self.lock().remove(key.as_str());
+                            claiming.unanswered()
+                        }
+                    }
+                }
+            };
+        }
+    }
+
+    /// Claims a stream for the publisher's `origin`, without anybody who waits for the store, unless it has gone elsewhere
+    /// meanwhile.
+    pub(crate) fn claim_later(self: &Arc<Self>, key: &PlacementKey, origin: &OriginId) {
+        let (cluster, key, origin) = (Arc::clone(self), key.clone(), origin.clone());
+        // Without a runtime the process ends, and its claims run out.
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        runtime.spawn(async move {
+            if cluster.registry.claimed(&key).as_ref() == Some(&origin) {
+                cluster.claim(&key, &origin, true).await;
+            }
+        });
+    }
+
+    /// What the store said last of a stream.
+    fn known(&self, key: &PlacementKey) -> Option<Known> {
+        let (value, holds) = {
+            let settled = self.lock();
+            let known = settled.get(key.as_str())?;
+            (known.value.clone(), known.holds())
+        };
+        Some(Known {
+            names_unknown: self.is_unknown(&value),
+            value,
+            holds,
+        })
     }
 
     async fn follow(
@@ -363,7 +432,7 @@ impl Cluster {
 
     /// Reads all origins, and claims again what is held here: changes may have been missed, and claims made without the
     /// store are not in it.
-    async fn take_stock(&self) {
+    async fn take_stock(self: &Arc<Self>) {
         self.lock().clear();
         self.registry.playlists().unread();
         let reachable = self.is_reachable();
@@ -388,12 +457,17 @@ impl Cluster {
         stream::iter(held)
             .for_each_concurrent(CLAIMS_AT_ONCE, |held| async move {
                 let (key, origin, published) = held;
-                let mut claimed = self.claim(&key, &origin, published).await;
+                let Some(claiming) = self.claiming(&origin, published) else {
+                    return;
+                };
+                let insists = claiming.insisting();
+                let mut claimed = self.claim_in_turn(&key, claiming).await;
                 if let Claimed::Lost(winner) = &claimed
-                    && self.registry.state(winner) != Some(State::Up)
+                    && !self.gives_way_to(winner).await
                 {
-                    // It stands for an origin that is down, and here are sessions that live.
-                    claimed = self.claim(&key, &origin, published).await;
+                    // They are there whatever comes of it: an answer that stays away is none.
+                    self.registry.placed(&key, &origin);
+                    claimed = self.claim_in_turn(&key, insists).await;
                 }
                 if let Claimed::Lost(winner) = claimed {
                     self.conflict(&key, &origin, &winner);
@@ -403,6 +477,15 @@ impl Cluster {
         // It may have gone again meanwhile; then somebody says so.
         if self.is_reachable() {
             *self.stale_since() = None;
+        }
+    }
+
+    /// Whether sessions that are elsewhere give way to a claim for this origin.
+    async fn gives_way_to(&self, winner: &OriginId) -> bool {
+        match Against::a_claim_on(self.registry.state(winner)) {
+            Against::Asks => self.terms.prober.lives(winner).await,
+            Against::Replaces => false,
+            Against::Yields => true,
         }
     }
 
@@ -423,7 +506,7 @@ impl Cluster {
     }
 
     /// Another proxy wrote `key`.
-    async fn changed(&self, key: &str) {
+    async fn changed(self: &Arc<Self>, key: &str) {
         if let Some(placement) = key.strip_prefix(PLACEMENT) {
             self.lock().remove(placement);
             self.placed_elsewhere(placement).await;
@@ -448,24 +531,31 @@ impl Cluster {
     }
 
     /// A placement may be another than that of the sessions here, which follow it then.
-    async fn placed_elsewhere(&self, placement: &str) {
-        let Some((key, origin)) = self.registry.holding(placement) else {
+    async fn placed_elsewhere(self: &Arc<Self>, placement: &str) {
+        let Some((key, _)) = self.registry.holding(placement) else {
             return;
         };
-        self.read_placement(&key, TimeLimit::Goes).await;
-        if let Some(winner) = self.registry.claimed(&key).filter(|now| *now != origin) {
-            self.conflict(&key, &origin, &winner);
+        if let Some(turn) = self.turns.try_take(&key) {
+            return self.read_placement(&key, TimeLimit::Goes, turn).await;
         }
+        // Others wait for us, and who has the turn may wait for a record. Its answer may be older than this change.
+        let cluster = Arc::clone(self);
+        tokio::spawn(async move {
+            let turn = cluster.turns.take(&key).await;
+            cluster.lock().remove(key.as_str());
+            cluster.read_placement(&key, TimeLimit::Goes, turn).await;
+        });
     }
 
     /// An origin is known now. Claims on it were told of before, and nobody could follow them, though one who asked
     /// since may have gone there.
-    async fn follow_to(&self, server: &str) {
+    async fn follow_to(self: &Arc<Self>, server: &str) {
         for placement in self.settled_at(server) {
             let Some((key, origin)) = self.registry.holding(&placement) else {
                 continue;
             };
-            self.read_placement(&key, TimeLimit::Goes).await;
+            let turn = self.turns.take(&key).await;
+            self.read_placement(&key, TimeLimit::Goes, turn).await;
             if let Some(winner) = self.registry.claimed(&key) {
                 self.conflict(&key, &origin, &winner);
             }
@@ -626,7 +716,5 @@ const DEAF: Duration = Duration::from_secs(1);
 const UNTOLD_ORIGINS: Duration = Duration::from_secs(2);
 /// Claims under way at once when the store is back.
 const CLAIMS_AT_ONCE: usize = 64;
-/// Attempts at one claim: each that fails means that another proxy replaced a claim that nobody held.
-const ROUNDS: usize = 3;
 /// Registrations that wait to be told to the others; one that is left out comes again with its heartbeat.
 const ANNOUNCEMENTS: usize = 1_024;

@@ -39,8 +39,7 @@ pub use layers::{Environment, Source};
 pub use meaning::{
     Acme, Api, Challenge, Cluster, Console, DefaultOrigin, Drain, Fanout, Health, Http,
     ListenerTls, Log, LogFormat, Mesh, Metrics, Origins, Placement, ProbeKind, Probing,
-    ProxyProtocol, Rtc, Rtmp, Rtsp, SessionLimits, Settings, Shutdown, Srt, Store, System,
-    Takeover, Tls,
+    ProxyProtocol, Rtc, Rtmp, Rtsp, SessionLimits, Settings, Shutdown, Srt, Store, System, Tls,
 };
 pub use placement::{NetworkZone, Unanswered};
 pub use ports::PassedSocket;

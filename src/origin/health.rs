@@ -176,15 +176,25 @@ impl Prober {
     /// Whether an origin answers anything at all: a handshake if it has one, else a request for its first page. A no is an
     /// answer too.
     pub(super) async fn speaks(&self, id: &OriginId) -> bool {
+        let said = self.answer(id).await;
+        said.is_none_or(|said| said.map_or_else(|fault| fault != Fault::Silent, |()| true))
+    }
+
+    /// Whether an origin shows that it lives: a refused connection does not.
+    pub(crate) async fn lives(&self, id: &OriginId) -> bool {
+        self.answer(id).await.is_some_and(|said| said.is_ok())
+    }
+
+    /// What an origin answers to a question that costs it nothing; `None` where it has no service that can be asked.
+    async fn answer(&self, id: &OriginId) -> Option<Result<(), Fault>> {
         let connector = &self.connector;
-        let said = match self.question(ProbeKind::Rtmp, id) {
-            Some((service @ (Service::Rtmp | Service::Rtsp), target)) => {
+        let said = match self.question(ProbeKind::Rtmp, id)? {
+            (service @ (Service::Rtmp | Service::Rtsp), target) => {
                 probe::answers(connector, &target, service).await
             }
-            Some((_, target)) => probe::answers_http(connector, &target, "/").await,
-            None => return true,
+            (_, target) => probe::answers_http(connector, &target, "/").await,
         };
-        said.map_or_else(|error| fault(&error) != Fault::Silent, |()| true)
+        Some(said.map_err(|error| fault(&error)))
     }
 
     /// Which service of an origin is asked, and where: the one the question is about, else any that can be connected to.

@@ -13,6 +13,7 @@ use sluicegate_core::place::attempts::{
     Attempts, Choice, Claimant, GiveUp, Outcome, Publisher, Step, Terms, Try, View, Why,
 };
 use sluicegate_core::place::leg::LegEnd;
+use sluicegate_core::place::shares::NoRoom;
 use sluicegate_core::stream::{Action, PlacementKey, Protocol, Service, StreamUrl};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, info};
@@ -22,7 +23,7 @@ use super::placement_service::{PlacementService, ServiceAnswer};
 use super::{Attempt, DialError, Proxy, Refusal};
 use crate::cluster::Claimed;
 use crate::metrics::PlacementLabels;
-use crate::registry::{NoRoom, PlacementGuard};
+use crate::registry::PlacementGuard;
 use crate::sessions::{Request, Row};
 
 impl Proxy {
@@ -223,7 +224,7 @@ impl Candidates<'_> {
         let claiming = cluster.claim(self.key, &choice.origin, self.publishes());
         match Box::pin(claiming).await {
             Claimed::Lost(there) => Err(Outcome::ClaimedFor(there, Claimant::Proxy)),
-            Claimed::Won => Ok(()),
+            Claimed::Unsettled | Claimed::Won => Ok(()),
         }
     }
 

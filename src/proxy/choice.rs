@@ -5,8 +5,9 @@ use sluicegate_core::dialect::{Naming, Unsayable};
 use sluicegate_core::fleet::State as OriginState;
 use sluicegate_core::fleet::drain::Duty;
 use sluicegate_core::fleet::origin::OriginId;
-use sluicegate_core::place::attempts::{Choice, GiveUp, Why};
+use sluicegate_core::place::attempts::{Choice, GiveUp};
 use sluicegate_core::place::placement::{Decision, Reject};
+use sluicegate_core::place::standing::{self, Seen};
 use sluicegate_core::stream::{Action, PlacementKey, Protocol, StreamUrl};
 
 use super::{Proxy, Refusal};
@@ -87,39 +88,11 @@ impl Proxy {
 
     /// Where the stream is, if it may stay there.
     pub(super) fn settled(&self, ask: &Ask<'_>) -> Result<Option<Choice>, GiveUp> {
-        let registry = self.registry();
-        let stands = ask.stands.cloned();
-        let claimed = stands.or_else(|| registry.claimed(ask.key));
-        // Asked only where it matters: a stream on an origin that is well costs one look less.
-        let published = || registry.published_here(ask.key);
-        // Where an origin says it is, it is, unless its publisher came through here.
-        if let Some(origin) = registry.reported(ask.key)
-            && claimed.as_ref() != Some(&origin)
-            && !ask.without.contains(&origin)
-            && !published()
-        {
-            return Ok(Some(Choice {
-                expected: claimed,
-                words: format!("{origin} reports that it is published there").into(),
-                origin,
-                why: Why::Reported,
-            }));
-        }
-        let Some(origin) = claimed.filter(|origin| !ask.without.contains(origin)) else {
-            return Ok(None);
+        let seen = SeenHere {
+            stands: ask.stands,
+            ..SeenHere::new(self, ask.key)
         };
-        let known = registry.state_and_duty(&origin);
-        let takes_players = known.is_some_and(|(_, duty)| duty.takes_players());
-        if !takes_players && published() {
-            return Err(GiveUp::Gone(origin));
-        }
-        let stays = known.is_some_and(|known| self.may_stay(ask, &origin, known, published));
-        Ok(stays.then(|| Choice {
-            expected: Some(origin.clone()),
-            origin,
-            why: Why::Sticky,
-            words: "it is placed there".into(),
-        }))
+        standing::settled(&seen, ask.action, ask.without)
     }
 
     /// The pure decision over the origins as they are now.
@@ -141,58 +114,55 @@ impl Proxy {
     pub(super) fn best(&self, ask: &Ask<'_>, decision: &Decision) -> Result<Choice, GiveUp> {
         let registry = self.registry();
         let words = registry.placer().words(&ask.wanted(), decision);
-        let Some(best) = decision.ranked.first() else {
-            return Err(GiveUp::Nobody {
-                full: decision.is_full(),
-                words,
-            });
-        };
-        let claimed = registry.claimed(ask.key);
-        let why = if claimed.is_some() {
-            Why::Moved
-        } else {
-            Why::New
-        };
-        Ok(Choice {
-            expected: claimed,
-            origin: best.origin.clone(),
-            why,
-            words: format!("first {words}").into(),
-        })
+        standing::best(decision, registry.claimed(ask.key), words)
     }
+}
 
-    /// Whether a stream that is placed at `standing` stays there.
-    fn may_stay(
-        &self,
-        ask: &Ask<'_>,
-        standing: &OriginId,
-        (state, duty): (OriginState, Duty),
-        published: impl Fn() -> bool,
-    ) -> bool {
-        let fails = state == OriginState::Failing;
-        match duty {
-            Duty::Active if !fails => true,
-            // An origin that fails, or is taken out of service, keeps what is published on it through here.
-            _ if published() => true,
-            // Its publisher may have come another way: where it is seen, it is.
-            Duty::Draining(_) if !fails => {
-                // With other proxies it may have come through one of them, and none says so. Where it did not, the
-                // encoder that comes back is placed elsewhere, and ends who waits here.
-                let shared = self.cluster().is_some();
-                let reported = || self.registry().reported(ask.key).as_ref() == Some(standing);
-                let may_be_there = || shared || reported() || self.is_watched(ask.key, standing);
-                ask.action == Action::Play && may_be_there()
-            }
-            _ => false,
+/// What this proxy knows of a stream.
+#[derive(Debug)]
+pub(super) struct SeenHere<'a> {
+    proxy: &'a Proxy,
+    key: &'a PlacementKey,
+    stands: Option<&'a OriginId>,
+}
+
+impl<'a> SeenHere<'a> {
+    pub(super) const fn new(proxy: &'a Proxy, key: &'a PlacementKey) -> Self {
+        Self {
+            proxy,
+            key,
+            stands: None,
         }
     }
+}
 
-    /// Whether somebody gets the stream's media from `origin` through this proxy.
-    fn is_watched(&self, key: &PlacementKey, origin: &OriginId) -> bool {
-        let rows = self.sessions().list();
+impl Seen for SeenHere<'_> {
+    fn claimed(&self) -> Option<OriginId> {
+        let stands = self.stands.cloned();
+        stands.or_else(|| self.proxy.registry().claimed(self.key))
+    }
+
+    fn reported(&self) -> Option<OriginId> {
+        self.proxy.registry().reported(self.key)
+    }
+
+    fn is_published_here(&self) -> bool {
+        self.proxy.registry().published_here(self.key)
+    }
+
+    fn origin(&self, origin: &OriginId) -> Option<(OriginState, Duty)> {
+        self.proxy.registry().state_and_duty(origin)
+    }
+
+    fn has_other_proxies(&self) -> bool {
+        self.proxy.cluster().is_some()
+    }
+
+    fn is_watched_at(&self, origin: &OriginId) -> bool {
+        let rows = self.proxy.sessions().list();
         rows.iter().any(|row| {
             row.state() == State::Relaying
-                && row.key == *key
+                && row.key == *self.key
                 && row.placed().origin.as_ref() == Some(origin)
         })
     }

@@ -31,6 +31,7 @@ use sluicegate_core::events::{Kind, News};
 use sluicegate_core::fleet::drain::Drain;
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::rule::HoldRules;
+use sluicegate_core::place::takeover::{GivesWay, Takeover};
 use sluicegate_core::stream::{Action, PlacementKey, StreamUrl, VhostRule};
 use tokio::time::timeout;
 use tracing::info;
@@ -42,12 +43,10 @@ pub use self::gate::{BeginningViewing, Denial, Grant, Verdict, Why};
 use self::placement_service::PlacementService;
 use self::rebalance::Rebalancing;
 pub use self::refusal::Refusal;
-#[cfg(test)]
-pub(crate) use self::session::{ASK_AGAIN, FIRST_PAUSE};
 use self::session::{Admitted, OnEnd};
 pub use self::session::{PieceGuard, Session};
 use crate::cluster::Cluster;
-use crate::config::{Credentials, LiveTokens, Sources, Takeover};
+use crate::config::{Credentials, LiveTokens, Sources};
 use crate::lookup::Lookup;
 use crate::metrics::{Metrics, RefusalLabels, StoreLabel};
 pub use crate::origin::attempt::{Attempt, DialError};
@@ -451,21 +450,16 @@ impl Proxy {
         }
         if let Some(cluster) = self.cluster()
             && let Some(held) = cluster.held_elsewhere(&self.key(&request.stream)).await
-            && !self.takes_over(held.client == request.client.ip())
+            && !self
+                .shared
+                .timing
+                .takeover
+                .elsewhere(held.client == request.client.ip())
         {
             let stream = request.stream.clone();
             return Err(Refusal::Published { stream });
         }
         Ok(())
-    }
-
-    /// Whether a publisher takes a stream over whose publisher another proxy holds.
-    fn takes_over(&self, same_address: bool) -> bool {
-        match self.shared.timing.takeover {
-            Takeover::Never => false,
-            Takeover::Silent | Takeover::Address => same_address,
-            Takeover::Always => true,
-        }
     }
 
     /// Gives a session its share in the placement of its stream, and its row. With the request comes what the client called
@@ -541,18 +535,16 @@ impl Proxy {
         };
         let enough = self.shared.timing.takeover_after;
         let same_address = old.request.client.ip() == request.client.ip();
-        let gives_way_at_once = match self.shared.timing.takeover {
-            Takeover::Never => return,
-            // No origin has the stream of one that is held: an encoder that comes back need not wait for its silence.
-            Takeover::Silent => same_address && old.state() == State::Held,
-            Takeover::Address => same_address,
-            Takeover::Always => true,
-        };
-        if gives_way_at_once {
-            info!(session = old.id, stream = %stream, "a publisher gives way to one that came later");
-            old.end(EndReason::Replaced);
-            let _ = timeout(enough.max(LEAVE), old.closed()).await;
-            return;
+        let is_held = old.state() == State::Held;
+        match self.shared.timing.takeover.here(same_address, is_held) {
+            GivesWay::AtOnce => {
+                info!(session = old.id, stream = %stream, "a publisher gives way to one that came later");
+                old.end(EndReason::Replaced);
+                let _ = timeout(enough.max(LEAVE), old.closed()).await;
+                return;
+            }
+            GivesWay::Never => return,
+            GivesWay::WhenSilent => {}
         }
         let seen = old.bytes(Direction::ToOrigin);
         while old.client_silent_for() < enough {

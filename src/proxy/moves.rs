@@ -8,6 +8,7 @@ use sluicegate_core::events::{Kind, News};
 use sluicegate_core::fleet::origin::OriginId;
 use sluicegate_core::place::attempts::GiveUp;
 use sluicegate_core::place::leg::LegEnd;
+use sluicegate_core::place::shares::NotClaimed;
 use sluicegate_core::stream::{Action, PlacementKey, Protocol, StreamUrl};
 use tokio::time::timeout;
 use tracing::info;
@@ -16,7 +17,6 @@ use super::choice::Ask;
 use super::{Attempt, DialError, Proxy, Session};
 use crate::cluster::Claimed;
 use crate::metrics::MoveLabels;
-use crate::registry::NotClaimed;
 use crate::sessions::{MoveCause, MoveOrder, MoveStage, Row, State, Underway};
 
 /// A stream that is to go to another origin.
@@ -160,27 +160,33 @@ impl Proxy {
     pub(crate) async fn move_claim(
         &self,
         key: &PlacementKey,
-        from: &OriginId,
-        to: &OriginId,
+        (from, to): (&OriginId, &OriginId),
         why: &str,
-    ) -> Result<(), String> {
-        let registry = self.registry();
-        match registry.move_claim(key, from, to, why) {
+    ) -> Result<MovedClaim, String> {
+        match self.registry().move_claim(key, from, to, why) {
             Ok(()) => {}
             Err(NotClaimed::NoRoom) => return Err(format!("{to} holds as much as it may")),
             Err(NotClaimed::For(there)) => return Err(format!("it was claimed for {there}")),
         }
+        let moved = MovedClaim {
+            proxy: self.clone(),
+            key: key.clone(),
+            from: from.clone(),
+            to: to.clone(),
+            goes_back: true,
+        };
         if let Some(cluster) = self.cluster()
             && let Claimed::Lost(there) = cluster.claim(key, to, true).await
         {
-            registry.return_claim(key, to, from, STAYS);
+            // It has heard by now where the stream is.
+            moved.stays();
             return Err(format!("another proxy placed it on {there}"));
         }
         let sessions = &self.shared.sessions;
         sessions.follow(key, to);
         // A pull that comes after the first keyframe would miss some of it. One that cannot follow leaves later.
         let _ = timeout(FOLLOWED_WITHIN, sessions.followers_are_set(key)).await;
-        Ok(())
+        Ok(moved)
     }
 
     /// Takes the players of a stream to `to`, where its publisher goes next. Those that can follow ask there, and keep their
@@ -191,32 +197,70 @@ impl Proxy {
         let _ = timeout(FOLLOWED_WITHIN, sessions.players_have_heard(key)).await;
     }
 
-    /// A move from `from` to `to` came to nothing after the claim had moved: it goes back, and so do the pulls and the
-    /// players that followed.
-    pub(crate) async fn return_claim(&self, key: &PlacementKey, from: &OriginId, to: &OriginId) {
-        if self.registry().return_claim(key, to, from, STAYS) {
-            if let Some(cluster) = self.cluster() {
-                cluster.claim(key, from, true).await;
-            }
-            let sessions = &self.shared.sessions;
-            sessions.follow(key, from);
-            sessions.end_players_elsewhere(key, from);
-        }
-    }
-
     /// How long the other origin of a move has for its yes or no.
     pub(crate) fn setup_timeout(&self) -> Duration {
         self.shared.timing.setup
     }
 }
 
+/// A claim that has moved to the other origin of a move, ahead of the publisher. If that does not go there, because the move
+/// comes to nothing or the publisher leaves, the claim goes back when this is dropped, and so do the pulls and the players
+/// that followed.
+#[derive(Debug)]
+pub(crate) struct MovedClaim {
+    proxy: Proxy,
+    key: PlacementKey,
+    from: OriginId,
+    to: OriginId,
+    goes_back: bool,
+}
+
+impl MovedClaim {
+    /// Whether the stream is still to be at the other origin: another proxy may have placed it elsewhere meanwhile.
+    pub(crate) fn stands(&self) -> bool {
+        self.proxy.registry().claimed(&self.key).as_ref() == Some(&self.to)
+    }
+
+    /// The claim stays where it is.
+    fn stays(mut self) {
+        self.goes_back = false;
+    }
+}
+
+impl Drop for MovedClaim {
+    fn drop(&mut self) {
+        let Self {
+            proxy,
+            key,
+            from,
+            to,
+            ..
+        } = self;
+        if !self.goes_back || !proxy.registry().return_claim(key, to, from, STAYS) {
+            return;
+        }
+        if let Some(cluster) = proxy.cluster() {
+            cluster.claim_later(key, from);
+        }
+        let sessions = &proxy.shared.sessions;
+        sessions.follow(key, from);
+        sessions.end_players_elsewhere(key, from);
+    }
+}
+
 impl Session {
     /// Its publisher is at another origin now, where its claim stands already. `end`: how the leg before ended.
-    pub(crate) fn made_move(&self, to: &OriginId, end: LegEnd, why: &str) {
+    pub(crate) fn made_move(&self, moved: MovedClaim, end: LegEnd, why: &str) {
+        let to = &moved.to.clone();
+        moved.stays();
         self.hold.end_leg(end);
         // It counts at the other origin from here on.
-        let _ = self.hold.claim(Some(to), to, why);
+        let claim = self.hold.claim(Some(to), to, why);
         self.row.note_placed(to.clone(), why.to_owned().into());
+        if claim.is_ok_and(|claim| !claim.won) {
+            // Another proxy has placed it elsewhere in the last moment.
+            self.row.lose_leg(LegEnd::Moved);
+        }
         self.proxy
             .shared
             .sessions

@@ -7,14 +7,17 @@ use std::time::Duration;
 use sluicegate_core::access::question::UsedHeader;
 use sluicegate_core::events::{Kind, News};
 use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::place::hold::Rounds;
 use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::place::rule::HoldTimes;
+use sluicegate_core::place::standing::{self, GoesOn};
 use sluicegate_core::stream::{Action, PlacementKey, Protocol, StreamUrl};
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info};
 
 use super::candidates::Candidates;
+use super::choice::SeenHere;
 use super::gate::{self, Telling};
 use super::{Attempt, DialError, Grant, Proxy, Refusal, Request};
 use crate::cluster::ToldHeld;
@@ -387,8 +390,10 @@ impl Session {
     where
         F: Future<Output = Result<T, DialError>>,
     {
-        let began = Instant::now();
-        let mut pause = self.first_pause();
+        let action = self.row.request.action;
+        let publisher_away = self.hold_times().publisher_away;
+        let now = || Instant::now().into_std();
+        let mut rounds = Rounds::new(now(), action, publisher_away);
         loop {
             let mut candidates = self.candidates(self.row.request.protocol);
             candidates.lost = Some((lost.clone(), end));
@@ -402,38 +407,22 @@ impl Session {
                     }
                     return Ok(leg);
                 }
-                Err(refusal @ (Refusal::Denied { .. } | Refusal::Refused { .. }))
-                    if !self.bears_no(began) =>
-                {
-                    self.proxy.note_refusal(&self.row.request, &refusal);
-                    return Err(refusal);
-                }
                 Err(refusal) => {
+                    let is_no = matches!(refusal, Refusal::Denied { .. } | Refusal::Refused { .. });
+                    let Some(pause) = rounds.after(now(), is_no) else {
+                        self.proxy.note_refusal(&self.row.request, &refusal);
+                        return Err(refusal);
+                    };
                     debug!(session = self.row.id, %refusal, "no origin yet for a session that is held");
                     sleep(pause).await;
-                    pause = (pause * 2).min(ASK_AGAIN);
                 }
             }
         }
     }
 
-    /// Whether a no is not the last word: an origin that the stream is to come to may not know it before its publisher is
-    /// there.
-    fn bears_no(&self, began: Instant) -> bool {
-        !self.publishes() && began.elapsed() < self.hold_times().publisher_away
-    }
-
-    /// Publishers are often on their way too, and with them the stream that a player waits for.
-    fn first_pause(&self) -> Duration {
-        match self.publishes() {
-            true => ASK_AGAIN,
-            false => FIRST_PAUSE,
-        }
-    }
-
-    /// Whether the stream is to be on `origin`, as far as this proxy knows.
-    pub(crate) fn is_to_be_on(&self, origin: &OriginId) -> bool {
-        self.proxy.registry().is_to_be_on(self.key(), origin)
+    /// Where its stream is to be for a player that leaves `from`, and is expected `at` another origin or asks for one still.
+    pub(crate) fn goes_on(&self, from: &OriginId, at: Option<&OriginId>) -> GoesOn {
+        standing::goes_on(&SeenHere::new(&self.proxy, self.key()), from, at)
     }
 
     /// The origin that was lost speaks again, and has the session as before. False for a player whose stream is elsewhere by
@@ -641,7 +630,3 @@ impl PieceGuard {
 const WATCHES: &str = "its stream is pulled from there for all its viewers";
 /// Why a session is where it was.
 const IS_BACK: &str = "its origin was out of reach for a moment, and has it again";
-/// The first pause between two rounds of a player that is held; each one after it is twice as long.
-pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(20);
-/// Between two rounds of a session that is held: an origin that comes up is found within this.
-pub(crate) const ASK_AGAIN: Duration = Duration::from_millis(200);

@@ -1,4 +1,4 @@
-//! What the proxy knows: origins and placements, as typed tables. Placements live in a [store](crate::store).
+//! What the proxy knows: origins and placements, as typed tables.
 
 pub mod bindings;
 mod hold;
@@ -10,18 +10,18 @@ mod registrations;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use sluicegate_core::fleet::attributes::AttributeRule;
 use sluicegate_core::fleet::drain::Duty;
 use sluicegate_core::fleet::origin::{Origin, OriginId};
 use sluicegate_core::fleet::{Fleet, State};
+use sluicegate_core::place::shares::{ClaimLimits, Shares};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use self::bindings::Bindings;
-use self::hold::Holds;
-pub(crate) use self::hold::{NoRoom, NotClaimed, PlacementGuard};
+pub(crate) use self::hold::PlacementGuard;
 pub use self::placements::{ClaimRow, PlacementRow};
 #[cfg(test)]
 pub(crate) use self::playlists::WATCHED;
@@ -29,15 +29,13 @@ pub(crate) use self::playlists::{Last, Playlist, Playlists, is_fresh};
 use crate::metrics::{DutyLabel, Metrics, OriginLabel, StateLabel};
 use crate::placer::Placer;
 use crate::reported::Reported;
-use crate::store::Memory;
 
 /// The typed tables of one proxy.
 pub struct Registry {
     // std mutexes: each is held for a few lines and never across an await. `fleet` is never held together with
-    // another; `placements` is only changed while `holds` is held, so that the two always agree.
+    // another.
     fleet: Mutex<Fleet>,
-    holds: Mutex<Holds>,
-    placements: Memory,
+    shares: Mutex<Shares>,
     announcements: OnceLock<mpsc::Sender<Origin>>,
     reported: Reported,
     playlists: Playlists,
@@ -45,18 +43,8 @@ pub struct Registry {
     kept: Mutex<HashMap<OriginId, Instant>>,
     bindings: Arc<Bindings>,
     placer: Placer,
-    limits: ClaimLimits,
     attributes: Vec<AttributeRule>,
     metrics: Arc<Metrics>,
-}
-
-/// How long claims live, and how many one client may cause.
-#[derive(Debug, Clone)]
-pub struct ClaimLimits {
-    /// A claim ends this long after its last session.
-    pub lifetime: Duration,
-    /// Claims without a publisher that one source address may hold.
-    pub per_source: usize,
 }
 
 impl Registry {
@@ -64,15 +52,13 @@ impl Registry {
     pub fn new(fleet: Fleet, placer: Placer, limits: ClaimLimits, metrics: Arc<Metrics>) -> Self {
         Self {
             fleet: Mutex::new(fleet),
-            holds: Mutex::default(),
-            placements: Memory::default(),
+            shares: Mutex::new(Shares::new(limits)),
             announcements: OnceLock::new(),
             reported: Reported::default(),
             playlists: Playlists::default(),
             kept: Mutex::default(),
             bindings: Arc::default(),
             placer,
-            limits,
             attributes: Vec::new(),
             metrics,
         }
@@ -115,11 +101,7 @@ impl Registry {
     /// Brings the gauge of each origin up to date; one scrape at a time calls it.
     pub(crate) fn settle(&self) {
         let now = Instant::now();
-        let legs: usize = lock(&self.holds)
-            .by_origin
-            .values()
-            .map(|usage| usage.legs)
-            .sum();
+        let legs = lock(&self.shares).legs();
         self.metrics
             .legs
             .set(i64::try_from(legs).unwrap_or(i64::MAX));
@@ -207,7 +189,7 @@ impl Registry {
         kept.retain(|_, until| now < *until);
         used.extend(kept.keys().cloned());
         drop(kept);
-        for held in lock(&self.holds).streams.values() {
+        for (_, held) in lock(&self.shares).streams() {
             let Some(origin) = held.origin.as_ref().filter(|_| held.holders() > 0) else {
                 continue;
             };
@@ -227,9 +209,7 @@ impl Registry {
             return;
         }
         self.metrics.transitions.renamed(from, to);
-        let mut holds = lock(&self.holds);
-        self.placements.rename(from.as_str(), to.as_str());
-        holds.rename(from, to);
+        lock(&self.shares).rename(now(), from, to);
     }
 }
 
@@ -243,6 +223,11 @@ impl fmt::Debug for Registry {
 
 /// What may be wanted of an origin, as [`Duty::as_str`] has it.
 const DUTIES: [&str; 3] = ["active", "draining", "disabled"];
+
+/// The time by which claims live.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

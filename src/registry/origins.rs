@@ -75,7 +75,7 @@ impl Registry {
     /// The sessions on an origin.
     pub fn left(&self, id: &OriginId) -> Left {
         let mut left = Left::default();
-        for held in lock(&self.holds).streams.values() {
+        for (_, held) in lock(&self.shares).streams() {
             if held.origin.as_ref() == Some(id) {
                 left.publishers += held.publishers;
                 left.players += held.sessions - held.publishers;
@@ -126,25 +126,21 @@ impl Registry {
     /// Every origin at this moment, for a stream played or published through `service`.
     pub fn survey(&self, service: Option<Service>) -> Vec<CandidateFacts> {
         let mut standing = lock(&self.fleet).survey(Instant::now(), service);
-        let holds = lock(&self.holds);
+        let shares = lock(&self.shares);
         for one in &mut standing {
-            if let Some(usage) = holds.by_origin.get(&one.origin) {
-                one.usage = *usage;
-            }
+            one.usage = shares.usage(&one.origin);
         }
         standing
     }
 
     /// What an origin carries for this proxy.
     pub fn usage(&self, id: &OriginId) -> Usage {
-        let holds = lock(&self.holds);
-        holds.by_origin.get(id).copied().unwrap_or_default()
+        lock(&self.shares).usage(id)
     }
 
     /// Notes what the legs from here carried, in kilobits per second for each origin, over the last second.
     pub fn measured(&self, kbps: &HashMap<OriginId, u64>) {
-        let mut holds = lock(&self.holds);
-        for (origin, usage) in &mut holds.by_origin {
+        for (origin, usage) in lock(&self.shares).usages() {
             let seen = kbps.get(origin).copied().unwrap_or(0);
             // A mean over some seconds: one key frame is not a load.
             usage.kbps = (usage.kbps * 3 + seen) / 4;

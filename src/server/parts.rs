@@ -16,6 +16,7 @@ use sluicegate_core::http::caller::OwnNames;
 use sluicegate_core::http::link::LinkKey;
 use sluicegate_core::place::placement;
 use sluicegate_core::place::policy;
+use sluicegate_core::place::shares::ClaimLimits;
 use tokio_util::sync::CancellationToken;
 
 use super::StartError;
@@ -38,9 +39,9 @@ use crate::placer::Placer;
 use crate::proxy::placement_service::PlacementService;
 use crate::proxy::{self, Proxy, Timing};
 use crate::random;
-use crate::registry::{ClaimLimits, Registry};
+use crate::registry::Registry;
 use crate::sessions::{self, Sessions};
-use crate::store::{ClusterStore, Memory, Mesh, MeshOptions, Options, Redis};
+use crate::store::{ClusterStore, Mesh, MeshOptions, Options, Redis};
 use crate::systemd::Systemd;
 
 /// The proxy, and its part in a cluster if there is one. `system` is where the system API listens.
@@ -221,7 +222,7 @@ fn placer(settings: &Settings, policy: Box<dyn policy::Policy>) -> Placer {
         },
         pools: wanted.rules.clone().into(),
         zone: wanted.zone.clone(),
-        bound: wanted.bound.filter(|_| Memory::ATOMIC),
+        bound: wanted.bound,
         seed: u64::from_ne_bytes(seed),
         ..Placer::new(policy)
     }

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use sluicegate_core::http::splice;
+use sluicegate_core::place::hold::{ASK_AGAIN, FIRST_PAUSE, LASTS};
 use sluicegate_core::srt::flows;
 
 use crate::config::{parse_duration, setting};
 use crate::proxy::hold::{ASKED_AFTER, BLOCKED_AT_MOST, BLOCKED_FOR};
 use crate::registry::WATCHED;
-use crate::sessions::LASTS;
 use crate::{hub, proxy, sessions};
 
 const PAGE: &str = include_str!("../../docs/failover.md");
@@ -30,9 +30,9 @@ fn rows() -> Vec<[&'static str; 3]> {
 /// What a row means that no setting decides.
 fn fixed(what: &str) -> Duration {
     match what {
-        "between two rounds for a publisher" => proxy::ASK_AGAIN,
+        "between two rounds for a publisher" => ASK_AGAIN,
         "between two rounds for a pull" => hub::FIRST_PAUSE,
-        "between two rounds for an SRT player" => proxy::FIRST_PAUSE,
+        "between two rounds for an SRT player" => FIRST_PAUSE,
         "SRT players of a stream that moves have an answer at the other origin, before its publisher goes there" => {
             proxy::moves::FOLLOWED_WITHIN
         }

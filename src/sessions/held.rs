@@ -356,49 +356,7 @@ impl Holds {
     }
 }
 
-/// For how long a client may be without an origin, over all origins that it loses one after the other.
-#[derive(Debug)]
-pub(crate) struct HoldLimit {
-    time: Duration,
-    /// When it was without one last.
-    began: Option<Instant>,
-    /// When the origin took it that it has now, or lost last.
-    joined_at: Instant,
-}
-
-impl HoldLimit {
-    /// For a client that an origin has taken just now.
-    pub(crate) fn new(time: Duration) -> Self {
-        Self {
-            time,
-            began: None,
-            joined_at: Instant::now(),
-        }
-    }
-
-    /// How long that is.
-    pub(crate) const fn time(&self) -> Duration {
-        self.time
-    }
-
-    /// An origin has the client from now on.
-    pub(crate) fn joined(&mut self) {
-        self.joined_at = Instant::now();
-    }
-
-    /// When the hold that begins now is to be over. An origin that was lost at once was none: the time goes on.
-    pub(crate) fn deadline(&mut self) -> Instant {
-        let now = Instant::now();
-        let goes_on = self.joined_at.elapsed() < LASTS;
-        let began = self.began.filter(|_| goes_on).unwrap_or(now);
-        self.began = Some(began);
-        began + self.time
-    }
-}
-
 /// Holds of one session that are told: the last ones.
 const MAX_KEPT: usize = 8;
-/// An origin that has had a client for this long was one: the next hold has its whole time.
-pub(crate) const LASTS: Duration = Duration::from_secs(2);
 /// How long an encoder may send no keyframe. OBS sends one within 8.3 s where nothing else is set.
 pub(crate) const KEYFRAME_WITHIN: Duration = Duration::from_secs(30);

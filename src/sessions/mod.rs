@@ -14,9 +14,7 @@ mod tap;
 
 pub use bans::Bans;
 pub use end::{EndReason, Over};
-#[cfg(test)]
-pub(crate) use held::LASTS;
-pub(crate) use held::{Follows, HoldLimit, KEYFRAME_WITHIN};
+pub(crate) use held::{Follows, KEYFRAME_WITHIN};
 pub use held::{Held, Loss};
 pub(crate) use leg::OpenPull;
 pub use leg::Pull;

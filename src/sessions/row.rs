@@ -557,6 +557,15 @@ impl Row {
         }
     }
 
+    /// Whether it has ended, or was told already to leave its origin for where its stream is.
+    pub(super) fn is_leaving(&self) -> bool {
+        let was_told = || {
+            let aside = self.aside.get()?;
+            aside.holds.lost()
+        };
+        self.has_ended() || was_told() == Some(LegEnd::Moved)
+    }
+
     /// The metric families that it is counted in.
     pub(crate) const fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics

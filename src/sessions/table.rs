@@ -356,8 +356,10 @@ impl Sessions {
         origin: &OriginId,
         meant: impl Fn(&Row) -> bool,
     ) -> usize {
-        let elsewhere =
-            |row: &&Arc<Row>| row.key == *key && meant(row) && has_a_leg_elsewhere(row, origin);
+        let elsewhere = |row: &&Arc<Row>| {
+            let is_meant = row.key == *key && meant(row) && !row.is_leaving();
+            is_meant && has_a_leg_elsewhere(row, origin)
+        };
         let pulls = self.pulls();
         let of_stream = pulls.iter().filter(|pull| pull.key == *key);
         of_stream.for_each(|pull| pull.leave_for(origin));

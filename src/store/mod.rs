@@ -1,10 +1,10 @@
 //! What the proxies of a cluster agree on: keys with a lifetime. There is one trait, one contract (`tests/store`), and
-//! a store for each way to run: [`Memory`] for a single proxy, [`Redis`] for several, and [`Mesh`] for several with
-//! nothing else to run.
+//! a store for each way to run several proxies: [`Redis`], and [`Mesh`] with nothing else to run. A single proxy needs
+//! none: [`Keys`](sluicegate_core::cluster::keys::Keys) keep the same contract.
 //!
 //! What a store promises, operation by operation:
 //!
-//! | operation | memory | Redis, single or Sentinel | Redis Cluster | mesh |
+//! | operation | one proxy | Redis, single or Sentinel | Redis Cluster | mesh |
 //! | --- | --- | --- | --- | --- |
 //! | `claim` | atomic | atomic (one script); after a fail-over the last claims may be lost, and are claimed again | the same, per key | atomic among callers of one proxy; two proxies that do not see each other may both win, and end with one value: [the rule](sluicegate_core::cluster::mesh) |
 //! | fences | grow while the key is remembered, for ever | grow, two days beyond the key | the same | grow, ten minutes beyond the key; equal for a claim that must not outrank one that lapsed in silence |
@@ -15,7 +15,6 @@
 
 #[cfg(not(all(feature = "mesh", feature = "redis")))]
 mod absent;
-mod memory;
 mod mesh;
 pub mod records;
 mod redis;
@@ -23,9 +22,9 @@ mod shared;
 
 use std::time::Duration;
 
+pub use sluicegate_core::cluster::keys::Claim;
 use sluicegate_core::cluster::records::Unfit;
 
-pub use memory::{Memory, Unexpired};
 pub use mesh::{Mesh, MeshFigures, MeshOptions};
 pub use redis::{Address, AddressError, Options, Redis, Server, Tls, Topology};
 pub use shared::ClusterStore;
@@ -70,17 +69,6 @@ pub trait Store: Send + Sync {
     /// Ends a key before its lifetime does, if its value is `value`.
     fn remove(&self, key: &str, value: &str)
     -> impl Future<Output = Result<(), StoreError>> + Send;
-}
-
-/// The result of a claim.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claim {
-    /// The current value: the claimant's, or an earlier claimant's.
-    pub value: String,
-    /// Grows with every change of the key's value, so that an older claim can be told from a newer one.
-    pub fence: u64,
-    /// Whether the current value is the claimant's.
-    pub won: bool,
 }
 
 /// A change by another client of the store.

@@ -38,6 +38,7 @@ mod mesh;
 mod mesh_proxies;
 mod names;
 mod one_api;
+mod one_process;
 mod pair;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../support/program.rs"]
@@ -56,17 +57,12 @@ mod wait;
 
 use std::time::{Duration, Instant};
 
-use sluicegate::store::{Address, Change, Memory, Options, Redis, Store, StoreError};
+use sluicegate::store::{Address, Change, Options, Redis, Store, StoreError};
 use tokio::time::timeout;
 
 use wait::wait_for;
 
 use redis_server::{Cluster, RedisServer, Sentinels};
-
-#[tokio::test]
-async fn memory_keeps_the_contract() {
-    contract::check(&Memory::default(), "").await;
-}
 
 #[tokio::test]
 async fn a_single_redis_keeps_the_contract() {

@@ -3,7 +3,9 @@
 pub mod acme;
 mod ban;
 pub mod build;
+pub mod claiming;
 pub mod held;
+pub mod keys;
 pub mod mesh;
 pub mod peers;
 pub mod records;

@@ -2,6 +2,7 @@
 //! leave one that has too much to do.
 
 pub mod attempts;
+pub mod hold;
 pub mod leg;
 pub mod origins_no;
 pub mod pattern;
@@ -10,3 +11,6 @@ pub mod policy;
 pub mod rebalance;
 pub mod redirect;
 pub mod rule;
+pub mod shares;
+pub mod standing;
+pub mod takeover;

@@ -21,6 +21,7 @@ use sluicegate_core::http::sharing::Sharing;
 use sluicegate_core::http::whip::Pattern;
 use sluicegate_core::media::fanout::Modes;
 use sluicegate_core::place::rule::{HoldRules, PoolRule, RedirectRule};
+use sluicegate_core::place::takeover::Takeover;
 use sluicegate_core::stream::VhostRule;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -290,19 +291,6 @@ pub enum ProbeKind {
     Rtmp,
     /// A connection.
     Tcp,
-}
-
-/// Which publish ends an earlier one of the same stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Takeover {
-    /// One from the same address at once; any other once the earlier publisher is silent.
-    Address,
-    /// Every later one.
-    Always,
-    /// None; the origin decides.
-    Never,
-    /// Any, once the earlier publisher is silent.
-    Silent,
 }
 
 /// How log lines are written.

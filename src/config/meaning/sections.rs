@@ -8,7 +8,7 @@ use super::values::{
 use super::{
     Api, Cluster, Console, DefaultOrigin, Drain, Fanout, Health, Http, Log, Mesh, Metrics, Origins,
     Placement, ProbeKind, Probing, ProxyProtocol, Rtc, Rtmp, Rtsp, SessionLimits, Settings,
-    Shutdown, Srt, Store, System, Takeover, tls,
+    Shutdown, Srt, Store, System, tls,
 };
 use crate::config::credentials::Credentials;
 use crate::config::layers::{Entry, Source};
@@ -30,6 +30,7 @@ use sluicegate_core::place::policy;
 use sluicegate_core::place::rule::{
     FanoutRule, HoldRule, HoldRules, HoldTimes, NameRule, RuleError, ShareRule,
 };
+use sluicegate_core::place::takeover::Takeover;
 use sluicegate_core::stream::Service;
 use std::net::SocketAddr;
 

@@ -7,12 +7,13 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use sluicegate_core::place::hold::HoldLimit;
 use sluicegate_core::place::leg::LegEnd;
 use sluicegate_core::rtmp::join::Joined;
 use sluicegate_core::rtmp::server::Identified;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::moves::Move;
 use super::refused::{status, told};
@@ -23,7 +24,7 @@ use crate::net::relay::Passage;
 use crate::net::wire::Wire;
 use crate::origin::elsewhere::Elsewhere;
 use crate::proxy::{Attempt, DialError, Proxy, Refusal};
-use crate::sessions::{Direction, EndReason, HoldLimit, Over, Row};
+use crate::sessions::{Direction, EndReason, Over, Row};
 
 /// What finds another origin for a publisher.
 #[derive(Debug)]
@@ -69,7 +70,7 @@ impl Again {
             window: 0,
             out: Vec::new(),
             moving: None,
-            hold: HoldLimit::new(hold),
+            hold: HoldLimit::new(Instant::now().into_std(), hold),
         })
     }
 
@@ -143,7 +144,7 @@ impl Pair {
     pub(super) async fn hold(&mut self, end: LegEnd, mut again: Box<Again>) -> Result<(), Over> {
         // A move that has not come far is over.
         again.moving = None;
-        let deadline = again.hold.deadline();
+        let deadline = again.hold.deadline(Instant::now().into_std()).into();
         let recipe = self.passage.joined.recipe();
         let identified = recipe.and_then(|recipe| recipe.identified());
         let (Some(identified), Some(lost)) = (identified, self.session.lose_leg(end)) else {
@@ -183,7 +184,7 @@ impl Pair {
             self.origin.flush().await
         };
         let _ = timeout(linger_close::TIME_LIMIT, sent).await;
-        again.hold.joined();
+        again.hold.joined(Instant::now().into_std());
         again.begins_elsewhere(self.session.row());
         self.passage.again = Some(again);
         Ok(())

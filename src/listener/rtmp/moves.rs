@@ -16,14 +16,13 @@ use super::Pair;
 use super::held::{Again, notice_early};
 use crate::net::linger_close;
 use crate::net::wire::Wire;
-use crate::proxy::{Proxy, moves};
+use crate::proxy::moves::{self, MovedClaim};
 use crate::sessions::{Direction, KEYFRAME_WITHIN, Loss, MoveOrder, MoveStage, Row};
 
 /// A move of one publisher.
 pub(super) struct Move {
     order: MoveOrder,
     row: Arc<Row>,
-    proxy: Proxy,
     stage: Stage,
 }
 
@@ -31,17 +30,16 @@ type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 enum Stage {
     /// The other origin is asked, and then the claim moves.
-    Asking(Later<Result<(Wire, Joined), String>>),
+    Asking(Later<Result<(Wire, Joined, MovedClaim), String>>),
     /// It has the stream, and waits for a keyframe.
     Taken(Box<Taken>),
-    /// It comes to nothing: the claim goes back, and why.
-    Undoing(Later<()>, String),
     /// It is over.
     Over,
 }
 
 struct Taken {
     origin: Wire,
+    claim: MovedClaim,
     /// No keyframe came until then.
     late: Pin<Box<Sleep>>,
     cut_at: Option<Instant>,
@@ -95,14 +93,13 @@ impl Again {
             let answer = timeout(proxy.setup_timeout(), asked).await;
             let answer = answer.map_err(|_| format!("{to} did not answer in time"))?;
             let (origin, joined) = answer.map_err(|error| moves::not_taken(&to, error))?;
-            proxy.move_claim(&row.key, &from, &to, &why).await?;
+            let claim = proxy.move_claim(&row.key, (&from, &to), &why).await?;
             notice_early(&origin);
-            Ok((origin, joined))
+            Ok((origin, joined, claim))
         };
         Move {
             order,
             row: Arc::clone(row),
-            proxy: self.asker.proxy.clone(),
             stage: Stage::Asking(Box::pin(asked)),
         }
     }
@@ -111,8 +108,8 @@ impl Again {
     pub(super) fn take_move(&mut self) -> Option<Box<Move>> {
         let moving = self.moving.take()?;
         match &moving.stage {
-            Stage::Taken(_) => Some(moving),
-            Stage::Asking(_) | Stage::Undoing(..) | Stage::Over => None,
+            Stage::Taken(taken) if taken.claim.stands() => Some(moving),
+            Stage::Asking(_) | Stage::Taken(_) | Stage::Over => None,
         }
     }
 }
@@ -123,14 +120,16 @@ impl Move {
         loop {
             match &mut self.stage {
                 Stage::Asking(asked) => match ready!(asked.as_mut().poll(cx)) {
-                    Ok((origin, other)) => {
+                    Ok((origin, other, claim)) => {
                         if !joined.begin_move(other) {
-                            self.undo("its publisher has lost its origin".to_owned());
-                            continue;
+                            drop(claim);
+                            self.fail("its publisher has lost its origin".to_owned());
+                            return Poll::Ready(false);
                         }
                         self.order.tell(MoveStage::Awaiting);
                         self.stage = Stage::Taken(Box::new(Taken {
                             origin,
+                            claim,
                             late: Box::pin(sleep(KEYFRAME_WITHIN)),
                             cut_at: None,
                         }));
@@ -144,30 +143,16 @@ impl Move {
                     Ok(()) => return Poll::Ready(true),
                     Err(why) => {
                         joined.cancel_move();
-                        self.undo(why);
+                        self.fail(why);
+                        return Poll::Ready(false);
                     }
                 },
-                Stage::Undoing(undone, why) => {
-                    ready!(undone.as_mut().poll(cx));
-                    let why = std::mem::take(why);
-                    self.fail(why);
-                    return Poll::Ready(false);
-                }
                 Stage::Over => return Poll::Ready(false),
             }
         }
     }
 
-    /// The claim goes back to the origin that has the publisher.
-    fn undo(&mut self, why: String) {
-        let (proxy, key) = (self.proxy.clone(), self.row.key.clone());
-        let (from, to) = (self.order.from.clone(), self.order.to.clone());
-        let undone = async move {
-            proxy.return_claim(&key, &from, &to).await;
-        };
-        self.stage = Stage::Undoing(Box::pin(undone), why);
-    }
-
+    /// The publisher stays where it is. A claim that has moved goes back first.
     fn fail(&mut self, why: String) {
         self.stage = Stage::Over;
         moves::failed(&self.row, &self.order, why);
@@ -197,6 +182,10 @@ impl Taken {
             } else {
                 Poll::Pending
             };
+        }
+        if !self.claim.stands() {
+            let why = "another proxy placed it elsewhere while a keyframe was awaited";
+            return Poll::Ready(Err(why.to_owned()));
         }
         if joined.client_has_left() {
             return Poll::Ready(Err("its publisher gives it up".to_owned()));
@@ -239,7 +228,7 @@ impl Pair {
         linger_close::leave(old);
         let (from, to): (OriginId, OriginId) = (moving.order.from.clone(), moving.order.to.clone());
         if let Some(again) = &mut self.passage.again {
-            again.hold.joined();
+            again.hold.joined(Instant::now().into_std());
             again.begins_elsewhere(&row);
         }
         if !is_planned {
@@ -248,7 +237,8 @@ impl Pair {
             row.found_again(Some(to.clone()));
             self.passage.flows = false;
         }
-        self.session.made_move(&to, end, &moving.order.words());
+        let why = moving.order.words();
+        self.session.made_move(taken.claim, end, &why);
         // An origin that does not take these few bytes is lost again, which the relay finds.
         let sent = async {
             self.origin.write_all(&made.to_origin).await?;

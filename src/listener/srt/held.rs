@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use sluicegate_core::fleet::origin::OriginId;
+use sluicegate_core::place::hold::HoldLimit;
 use sluicegate_core::place::leg::LegEnd;
+use sluicegate_core::place::standing::GoesOn;
 use sluicegate_core::srt::flows::Failure;
 use sluicegate_core::stream::Action;
 use tokio::sync::{oneshot, watch};
@@ -13,7 +15,7 @@ use tracing::info;
 
 use super::{Command, FlowSession, Leg};
 use crate::proxy::{DialError, Session, moves};
-use crate::sessions::{EndReason, Follows, HoldLimit, MoveOrder, MoveStage, Over};
+use crate::sessions::{EndReason, Follows, MoveOrder, MoveStage, Over};
 
 /// What became of a player that follows its stream.
 enum Gone {
@@ -39,7 +41,7 @@ impl FlowSession {
         mut closed: Closed,
         mut leg: watch::Receiver<Leg>,
     ) -> EndReason {
-        let mut hold = HoldLimit::new(time_limit);
+        let mut hold = HoldLimit::new(now(), time_limit);
         let row = session.row();
         loop {
             let over = tokio::select! {
@@ -50,7 +52,7 @@ impl FlowSession {
                     let made = Box::pin(self.make_move(session, order, &mut closed, &mut leg)).await;
                     match made {
                         Ok(()) => {
-                            hold.joined();
+                            hold.joined(now());
                             continue;
                         }
                         Err(reason) => Over::Session(reason),
@@ -101,7 +103,7 @@ impl FlowSession {
         (closed, leg): (&mut Closed, &mut watch::Receiver<Leg>),
     ) -> Result<(), EndReason> {
         let row = session.row();
-        let deadline = hold.deadline();
+        let deadline = hold.deadline(now()).into();
         let was_lost = leg.borrow().lost.is_some();
         let Some(lost) = session.lose_leg(end) else {
             return Err(row.end_without(end));
@@ -127,7 +129,7 @@ impl FlowSession {
             Some(Ok(())) => self.join(session).await,
             Some(Err(_)) => return Err(EndReason::Refused),
         }
-        hold.joined();
+        hold.joined(now());
         Ok(())
     }
 
@@ -157,7 +159,7 @@ impl FlowSession {
             () = sleep_until(deadline) => Err(row.end_without(end)),
         };
         row.follow(None);
-        hold.joined();
+        hold.joined(now());
         match gone? {
             Gone::Over(gap) => {
                 if let Some(to) = row.origin() {
@@ -200,13 +202,16 @@ impl FlowSession {
             asked
         };
         // A move that came to nothing: the stream is to be where its player is.
-        let returns = || (end == LegEnd::Moved && session.is_to_be_on(from)).then_some(());
+        let goes_on = |at: Option<&OriginId>| {
+            let goes = session.goes_on(from, at);
+            (end == LegEnd::Moved && goes != GoesOn::There).then_some(goes)
+        };
         loop {
             let mut present = leg.clone();
             tokio::select! {
                 biased;
                 end = is_lost(&mut present) => return Ok(Gone::Lost(end)),
-                () = row.look_for(returns) => return Ok(Gone::Stays),
+                _ = row.look_for(|| goes_on(None)) => return Ok(Gone::Stays),
                 asked = session.dial_elsewhere((from, end), ask) => {
                     asked.map_err(|_| EndReason::Refused)?;
                 }
@@ -217,10 +222,19 @@ impl FlowSession {
             let over = |leg: &Leg| {
                 leg.resumed != before.resumed || leg.left != before.left || leg.lost.is_some()
             };
+            let at = row.origin();
             let heard = tokio::select! {
                 biased;
-                heard = leg.wait_for(over) => heard.map(|now| *now),
-                () = row.look_for(returns) => return Ok(Gone::Stays),
+                heard = leg.wait_for(over) => Some(heard.map(|now| *now)),
+                goes = row.look_for(|| goes_on(at.as_ref())) => match goes {
+                    GoesOn::Back => return Ok(Gone::Stays),
+                    GoesOn::Elsewhere | GoesOn::There => None,
+                },
+            };
+            let Some(heard) = heard else {
+                self.abandon().await;
+                row.follow(Some(Follows::Asks));
+                continue;
             };
             let mut now = heard.map_err(|_| EndReason::Crashed)?;
             if now.lost.is_some() && now.resumed == before.resumed {
@@ -302,7 +316,7 @@ impl FlowSession {
         let attempt = moves::attempt(proxy, row, to)?;
         let asked = self.ask(session, attempt).await;
         asked.map_err(|error| moves::not_taken(to, error))?;
-        proxy.move_claim(&row.key, from, to, &why).await?;
+        let claim = proxy.move_claim(&row.key, (from, to), &why).await?;
         proxy.lead_players(&row.key, to).await;
         order.tell(MoveStage::Awaiting);
         let before = *leg.borrow_and_update();
@@ -314,11 +328,10 @@ impl FlowSession {
         let heard = heard.ok().and_then(Result::ok).map(|leg| *leg);
         // It may decide about a publisher after it has agreed.
         if heard.is_some_and(|now| now.left != before.left && now.resumed == before.resumed) {
-            proxy.return_claim(&row.key, from, to).await;
             return Err(format!("{to} agreed to take it, and closed the connection"));
         }
         // One that acknowledges nothing is lost again.
-        session.made_move(to, LegEnd::Moved, &why);
+        session.made_move(claim, LegEnd::Moved, &why);
         Ok(heard.map_or(HEARD_WITHIN, |now| now.gap))
     }
 }
@@ -338,6 +351,10 @@ async fn is_back(leg: &mut watch::Receiver<Leg>) {
     if leg.wait_for(|leg| leg.lost.is_none()).await.is_err() {
         std::future::pending::<()>().await;
     }
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }
 
 /// How an attempt failed, as the search for an origin hears it.
