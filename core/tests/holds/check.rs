@@ -1,0 +1,196 @@
+//! What an observer of everything sees, and what must not be.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sluicegate_core::stream::Action;
+
+use super::proxy::{HOLD_PUBLISHERS, HOLD_VIEWERS, LIFETIME, Phase, Session};
+use super::world::World;
+
+/// What has been seen so far.
+#[derive(Debug, Default)]
+pub(crate) struct Check {
+    pub(crate) faults: Vec<String>,
+    /// How often what happened.
+    pub(crate) seen: BTreeMap<&'static str, usize>,
+    /// When a proxy could not ask the store last.
+    away: Vec<u64>,
+    /// Since when two origins have had media at once.
+    split_since: Option<u64>,
+    /// The origin that had the publisher at the end.
+    used: Option<usize>,
+}
+
+impl Check {
+    fn fault(&mut self, now: u64, words: String) {
+        if self.faults.len() < MOST {
+            self.faults.push(format!("at {now} ms: {words}"));
+        }
+    }
+
+    pub(crate) fn saw(&mut self, what: &'static str) {
+        *self.seen.entry(what).or_default() += 1;
+    }
+
+    /// An encoder came back while its session was held, and was refused.
+    pub(crate) fn not_found(&mut self, now: u64, place: &str) {
+        self.fault(
+            now,
+            format!("an encoder that came back did not find its own session {place}"),
+        );
+    }
+}
+
+impl World {
+    /// Looks at everything, after each event.
+    pub(crate) fn look(&mut self) {
+        let now = self.now;
+        self.check.away.resize(self.proxies.len(), 0);
+        let mut takers = BTreeSet::new();
+        let mut excused = 0;
+        for proxy in &self.proxies {
+            if !proxy.is_connected || self.store.cut_off.contains(&proxy.id) {
+                self.check.away[proxy.id] = now;
+            }
+            for (number, one) in proxy.sessions.iter().enumerate() {
+                let limit = match one.action {
+                    Action::Play => HOLD_VIEWERS,
+                    Action::Publish => HOLD_PUBLISHERS,
+                };
+                if one.state == Phase::Held
+                    && one
+                        .without_since
+                        .is_some_and(|since| (since + limit).max(one.lost_at) + 500 < now)
+                {
+                    let words = format!(
+                        "session {number} of proxy {} is held for longer than it may be",
+                        proxy.id
+                    );
+                    self.check.fault(now, words);
+                    return;
+                }
+                let Some(origin) = one.origin.filter(|_| one.action == Action::Publish) else {
+                    continue;
+                };
+                let media = &self.origins[origin];
+                let takes = one.is_live
+                    && one.state == Phase::Relaying
+                    && media.is_up
+                    && !media.silent_to.contains(&proxy.id)
+                    && media.publisher == Some((proxy.id, number));
+                if takes {
+                    takers.insert(origin);
+                    excused = excused.max(self.check.away[proxy.id]);
+                }
+            }
+        }
+        if takers.len() < 2 {
+            self.check.split_since = None;
+            return;
+        }
+        let since = *self.check.split_since.get_or_insert(now);
+        let settled = SETTLES + 6 * self.store.slowness;
+        let excused = if excused == 0 { 0 } else { excused + HEALS };
+        if now > since.max(excused) + settled {
+            let words = format!("split: {takers:?} take its media, since {since} ms");
+            self.check.fault(now, words);
+            self.check.split_since = Some(u64::MAX / 2);
+        }
+    }
+
+    /// After all has been well for a while.
+    pub(crate) fn check_calm(&mut self) {
+        let (now, time) = (self.now, self.time());
+        let mut faults = Vec::new();
+        let relaying: Vec<(usize, usize)> = self
+            .proxies
+            .iter()
+            .flat_map(|proxy| {
+                let sessions = proxy.sessions.iter();
+                let publishes = sessions.filter(|one| {
+                    one.action == Action::Publish && one.state == Phase::Relaying && one.is_live
+                });
+                publishes.map(|one| (proxy.id, one.origin.expect("it relays")))
+            })
+            .collect();
+        let wanted = self
+            .clients
+            .iter()
+            .any(|client| client.wants && client.action == Action::Publish);
+        match relaying[..] {
+            [] if wanted => faults.push("nobody publishes, though all is well".to_owned()),
+            [] => {}
+            [(_, origin)] => {
+                let id = self.origins[origin].id.clone();
+                let stands = self.store.keys.get(time, self.key.as_str());
+                if stands.as_deref() != Some(id.as_str()) {
+                    faults.push(format!("it is on {id}, and the store says {stands:?}"));
+                }
+                for proxy in &self.proxies {
+                    let held = proxy.shares.of(self.key.as_str());
+                    let claimed = proxy.shares.claimed(time, self.key.as_str());
+                    if held.is_some_and(|held| held.holders() > 0) && claimed != Some(id.clone()) {
+                        let there = proxy.id;
+                        faults.push(format!("it is on {id}; proxy {there} goes by {claimed:?}"));
+                    }
+                    for one in &proxy.sessions {
+                        let is_there = one.origin == Some(origin);
+                        if one.action == Action::Play && one.state == Phase::Relaying && !is_there {
+                            faults.push(format!("it is on {id}, and a player is not"));
+                        }
+                    }
+                }
+            }
+            _ => faults.push(format!(
+                "split: it is published {relaying:?}, all being well"
+            )),
+        }
+        for fault in faults {
+            self.check.fault(now, fault);
+        }
+    }
+
+    /// Who publishes now is about to leave.
+    pub(crate) fn note_used(&mut self) {
+        let sessions = self.proxies.iter().flat_map(|proxy| &proxy.sessions);
+        let publishes = |one: &&Session| {
+            one.action == Action::Publish && one.state == Phase::Relaying && one.is_live
+        };
+        self.check.used = sessions.filter(publishes).find_map(|one| one.origin);
+    }
+
+    /// After all are gone, for longer than a claim lives without a session.
+    pub(crate) fn check_end(&mut self) {
+        let (now, time) = (self.now, self.time());
+        let mut faults = Vec::new();
+        for proxy in &self.proxies {
+            let left = proxy.shares.left(time, self.key.as_str());
+            if let Some(left) = left {
+                let id = proxy.id;
+                faults.push(format!("a claim is left at proxy {id}, for {left:?}"));
+            }
+            if proxy.shares.legs() > 0 {
+                faults.push("a leg is left".to_owned());
+            }
+        }
+        let stands = self.store.keys.get(time, self.key.as_str());
+        let lasts = self.store.keys.left(time, self.key.as_str());
+        let used = self.check.used.map(|used| self.origins[used].id.as_str());
+        if used.is_some() && lasts.is_some_and(|left| left > LIFETIME) && stands.as_deref() != used
+        {
+            faults.push(format!(
+                "a claim is left in the store for {stands:?}, which nobody used since {used:?}"
+            ));
+        }
+        for fault in faults {
+            self.check.fault(now, fault);
+        }
+    }
+}
+
+/// Faults of one world that are told.
+const MOST: usize = 5;
+/// How long a publisher may stay where it is after the store says that its stream is elsewhere, where messages take no time.
+const SETTLES: u64 = 500;
+/// How long after the store answers again what was placed without it may stay.
+const HEALS: u64 = 5_000;
