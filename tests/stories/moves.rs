@@ -234,6 +234,25 @@ async fn a_move_whose_other_origin_dies_is_called_off() {
 }
 
 #[tokio::test]
+async fn a_publisher_that_leaves_in_mid_move_leaves_its_claim_where_it_was() {
+    let (house, _one, two, guest) = with_two("").await;
+    let leaves = async {
+        until("the claim goes ahead", || {
+            house.origin_of("live/a").as_deref() == Some("two")
+        })
+        .await;
+        drop(guest);
+    };
+    let (words, ()) = tokio::join!(refused(&house, "stream=live/a&to=two", 409), leaves);
+    assert!(words.contains("has left"), "{words}");
+    until("the claim is back", || {
+        house.origin_of("live/a").as_deref() == Some("one")
+    })
+    .await;
+    assert!(two.seen.lock().unwrap().media.is_empty());
+}
+
+#[tokio::test]
 async fn a_publisher_whose_origin_dies_in_mid_move_goes_on_at_the_other() {
     let (house, mut one, two, mut guest) = with_two("").await;
     let dies = async {

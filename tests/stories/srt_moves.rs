@@ -21,6 +21,8 @@ use crate::srt_caller::{asks_for, conclusion, induction};
 struct Origin {
     port: u16,
     is_silent: Arc<AtomicBool>,
+    /// It plays nobody anything.
+    is_mute: Arc<AtomicBool>,
     /// Its calls, by their socket ids there.
     calls: Arc<Mutex<BTreeMap<u32, Call>>>,
     /// Players that it had.
@@ -49,6 +51,8 @@ impl Origin {
         let is_silent = Arc::new(AtomicBool::new(is_silent));
         let calls: Arc<Mutex<BTreeMap<u32, Call>>> = Arc::default();
         let played = Arc::new(AtomicUsize::new(0));
+        let is_mute = Arc::new(AtomicBool::new(false));
+        let mute = is_mute.clone();
         let (silent, open, players) = (is_silent.clone(), calls.clone(), played.clone());
         let task = tokio::spawn(async move {
             let mut ticks = interval(PACE);
@@ -66,7 +70,8 @@ impl Origin {
                     }
                     _ = ticks.tick() => {
                         let mut open = open.lock().unwrap();
-                        let plays = |call: &&mut Call| !call.publishes && wants_publishers;
+                        let plays_any = wants_publishers && !mute.load(Ordering::Relaxed);
+                        let plays = |call: &&mut Call| !call.publishes && plays_any;
                         open.values_mut().filter(plays).map(Call::media).collect()
                     }
                 };
@@ -78,6 +83,7 @@ impl Origin {
         Self {
             port,
             is_silent,
+            is_mute,
             calls,
             played,
             task,
@@ -320,6 +326,31 @@ async fn an_origin_that_was_silent_is_not_asked_after_a_move() {
     // A second, in which it would be asked four times.
     goes_on_at_one(&house, &one, [&publisher, &player]).await;
     assert_eq!(two.calls(), 0, "it has nobody");
+}
+
+#[tokio::test]
+async fn a_player_that_waits_where_its_stream_was_goes_on_with_it() {
+    let (house, _one, publisher, player) = on_air().await;
+    let two = Origin::start(true, false).await;
+    two.is_mute.store(true, Ordering::Relaxed);
+    two.register(&house, "two");
+    let (status, document) = ask(&house, "stream=live/a&to=two").await;
+    assert_eq!(status, 200, "{document}");
+    until("the player waits there", || {
+        two.played.load(Ordering::Relaxed) > 0
+    })
+    .await;
+    let three = Origin::start(true, false).await;
+    three.register(&house, "three");
+    let (status, document) = ask(&house, "stream=live/a&to=three").await;
+    assert_eq!(status, 200, "{document}");
+    let got = player.got();
+    until("media where the stream is by now", || {
+        three.played.load(Ordering::Relaxed) > 0 && player.got() > got + 60
+    })
+    .await;
+    let ended = [&publisher, &player].map(|caller| caller.is_let_go.load(Ordering::Relaxed));
+    assert_eq!(ended, [false, false]);
 }
 
 /// How often media is sent.
